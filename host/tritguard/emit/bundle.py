@@ -1,0 +1,143 @@
+"""The bundle: a folder with the golden model, the C generated from it, and a manifest of both."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tritguard.errors import BadInputError
+
+MANIFEST = "manifest.json"
+MODEL = "model.tflite"
+C_DIR = "c"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EdgeTensor(_Record):
+    """The model's input or output. Real value = scale * (int8 - zero_point); shape without the batch."""
+
+    name: str
+    shape: tuple[int, ...]
+    scale: float
+    zero_point: int
+
+
+class Logits(_Record):
+    """The last layer's int32 accumulators.
+
+    `scale[c] * accumulator[c]` is the real-valued logit of class c. The accumulator, requantised with
+    `multiplier[c]`, `shift[c]`, then `zero_point`, then clamped to [act_min, act_max], is the layer's int8 output.
+    """
+
+    layer: int
+    scale: tuple[float, ...]
+    multiplier: tuple[int, ...]
+    shift: tuple[int, ...]
+    zero_point: int
+    act_min: int
+    act_max: int
+
+
+class Layer(_Record):
+    """One op of the graph as it was emitted. All its constants' C symbols start with `symbol` + '_'."""
+
+    index: int
+    op: str
+    name: str
+    symbol: str
+    output_shape: tuple[int, ...]
+    macs: int
+    weight_format: Literal["none", "int8", "ternary2"]
+    weight_bytes: int
+
+
+class ArenaSlot(_Record):
+    """Where a tensor lives in the arena, and between which layers (inclusive)."""
+
+    tensor: str
+    offset: int
+    bytes: int
+    first_layer: int
+    last_layer: int
+
+
+class Manifest(_Record):
+    """What a bundle holds. Sizes in bytes, shapes without the batch."""
+
+    schema_version: Literal[1] = 1
+    tritguard: str
+    name: str
+    model_sha256: str
+    input: EdgeTensor
+    output: EdgeTensor
+    logits: Logits | None
+    classes: tuple[str, ...] | None
+    layers: tuple[Layer, ...]
+    macs: int
+    arena_bytes: int
+    arena_lower_bound: int
+    arena: tuple[ArenaSlot, ...]
+    verified_against_oracle: int  # random inputs on which twin and oracle gave the same bytes; 0 where no oracle exists
+    files: dict[str, str]  # path in the bundle -> SHA-256
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle folder."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def c_dir(self) -> Path:
+        """The folder of C sources."""
+        return self.path / C_DIR
+
+    @property
+    def model_path(self) -> Path:
+        """The golden int8 `.tflite`."""
+        return self.path / MODEL
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the manifest, which holds the hashes of all other files."""
+        return hash_file(self.path / MANIFEST)
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Open a bundle and check every file against the manifest.
+
+    Raises:
+        BadInputError: the folder is no bundle, or a file is missing or was changed since it was written.
+    """
+    manifest_path = path / MANIFEST
+    if not manifest_path.is_file():
+        raise BadInputError(f"no {MANIFEST} here", where=str(path), fix="give a folder written by 'tritguard convert'")
+    try:
+        manifest = Manifest.model_validate_json(manifest_path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "JSON"
+        raise BadInputError(
+            f"not a manifest of this version ({field}: {first['msg']})",
+            where=str(manifest_path),
+            fix="convert the model again",
+        ) from error
+    for name, digest in manifest.files.items():
+        file = path / name
+        if not file.is_file() or hash_file(file) != digest:
+            state = "was changed" if file.is_file() else "is missing"
+            raise BadInputError(f"{name} {state} since it was written", where=str(path), fix="convert the model again")
+    return Bundle(path, manifest)

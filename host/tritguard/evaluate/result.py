@@ -1,0 +1,229 @@
+"""The one representation of a result: what reports read, and all they read."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tritguard.errors import BadInputError
+
+Status = Literal["valid", "degraded", "invalid"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rate(_Record):
+    """k of n, with its 95 % Wilson score interval (Wilson 1927)."""
+
+    k: int
+    n: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """k / n."""
+        return self.k / self.n
+
+    @classmethod
+    def of(cls, k: int, n: int) -> Rate:
+        """The rate k of n. n must be positive."""
+        z = 1.959963984540054  # 97.5 % quantile of the normal distribution
+        centre = (k + z * z / 2) / (n + z * z)
+        half = z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
+        return cls(k=k, n=n, low=max(0.0, centre - half), high=min(1.0, centre + half))
+
+
+class Issue(_Record):
+    """A check that did not pass: a stable code, and what was seen."""
+
+    code: str
+    severity: Literal["warn", "invalid"]
+    message: str
+
+
+class ThreatModel(_Record):
+    """Who attacks, knowing what, within which bound."""
+
+    goal: Literal["untargeted"] = "untargeted"
+    norm: Literal["Linf"] = "Linf"
+    eps_steps: tuple[int, ...]  # in steps of the int8 input grid
+    eps_input: tuple[float, ...]  # the same in input units
+    input_unit: str
+    knowledge: str
+
+
+class AttackRow(_Record):
+    """One attack at one eps: robust accuracy against it alone."""
+
+    attack: str
+    kind: Literal["white box", "black box", "baseline"]
+    eps_steps: int
+    robust: Rate
+    parameters: dict[str, float | int | str]
+    queries_per_sample: float  # forward passes asked of the attacked model
+    gradients_per_sample: float
+    seconds: float
+
+
+class CurvePoint(_Record):
+    """Per-sample worst case over all attacks with an eps up to this one, and over the clean input."""
+
+    eps_steps: int
+    eps_input: float
+    robust: Rate
+
+
+class Confirmation(_Record):
+    """The replay on the device: every input, clean and adversarial, byte for byte against the twin."""
+
+    inputs: int
+    bytes_compared: int
+    mismatched_inputs: int
+    resent_frames: int
+    seconds: float
+
+
+class Firmware(_Record):
+    """What answered on the serial port."""
+
+    board: str
+    board_name: str
+    core: str
+    emulated: bool
+    build_id: str
+    model_sha256: str
+    elf_sha256: str
+    clock_hz: int
+
+
+class Latency(_Record):
+    """Time of one inference over the replayed inputs.
+
+    On an emulated board `instructions` is exact and `cycles_estimated` an estimate by `cycles_method`;
+    on a real one both are None and ticks over tick_hz is the measured time.
+    """
+
+    runs: int
+    ticks_median: int
+    ticks_min: int
+    ticks_max: int
+    tick_hz: int
+    instructions: int | None
+    cycles_estimated: int | None
+    cycles_method: str | None
+    core_hz: int
+
+    @property
+    def milliseconds(self) -> float:
+        """Median time: measured on a real board, estimated cycles over the core's clock on an emulated one."""
+        if self.cycles_estimated is not None:
+            return 1e3 * self.cycles_estimated / self.core_hz
+        return 1e3 * self.ticks_median / self.tick_hz
+
+
+class FlashLayer(_Record):
+    """Bytes of constants a layer keeps in flash, read from the ELF."""
+
+    layer: int
+    op: str
+    name: str
+    bytes: int
+
+
+class Footprint(_Record):
+    """Bytes in flash and RAM, from the ELF; the stack's peak from the painted watermark on the device."""
+
+    flash_total: int
+    flash_sections: dict[str, int]
+    flash_groups: dict[str, int]  # weights and parameters, kernels, protocol and port, C library
+    flash_layers: tuple[FlashLayer, ...]
+    ram_static: int  # .data and .bss, the arena included, the stack not
+    ram_arena: int
+    stack_peak: int
+    stack_reserved: int
+
+
+class Picture(_Record):
+    """One clean input and its adversarial one, int8, with what the device said of both."""
+
+    sample: int
+    label: int
+    clean_prediction: int
+    adversarial_prediction: int
+    attack: str
+    eps_steps: int
+    shape: tuple[int, ...]
+    clean_base64: str  # int8 bytes
+    adversarial_base64: str
+
+
+class Provenance(_Record):
+    """All that is needed to repeat the run."""
+
+    created: str  # ISO 8601, UTC
+    command: str
+    tritguard: str
+    python: str
+    platform: str
+    packages: dict[str, str]
+    tools: dict[str, str]  # compiler, emulator
+    seed: int
+    bundle_sha256: str
+    model_name: str
+    model_sha256: str
+    data_name: str
+    data_sha256: str
+    sample_indices: tuple[int, ...]
+
+
+class Result(_Record):
+    """A whole evaluation. No `curve` is to be quoted from an `invalid` one."""
+
+    schema_version: Literal[1] = 1
+    status: Status
+    issues: tuple[Issue, ...]
+    provenance: Provenance
+    threat_model: ThreatModel
+    classes: tuple[str, ...]
+    model_macs: int
+    ternary_layers: int
+    weight_layers: int
+    clean: Rate
+    clean_full: Rate | None = None  # over the whole data set, on the twin
+    curve: tuple[CurvePoint, ...]
+    attacks: tuple[AttackRow, ...]
+    confirmation: Confirmation
+    firmware: Firmware
+    latency: Latency
+    footprint: Footprint
+    pictures: tuple[Picture, ...]
+
+
+def status_of(issues: tuple[Issue, ...]) -> Status:
+    """`invalid` beats `degraded` (a warning) beats `valid`."""
+    severities = {issue.severity for issue in issues}
+    if "invalid" in severities:
+        return "invalid"
+    return "degraded" if severities else "valid"
+
+
+def read_result(path: Path) -> Result:
+    """Read a `result.json`.
+
+    Raises:
+        BadInputError: missing, or no result of this schema version.
+    """
+    try:
+        return Result.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BadInputError(f"cannot be read ({error.strerror})", where=str(path)) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "JSON"
+        raise BadInputError(f"not a result of schema version 1 ({field}: {first['msg']})", where=str(path)) from error

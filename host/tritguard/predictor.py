@@ -1,0 +1,40 @@
+"""What every implementation of a model has in common, be it oracle, twin, board or float view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int8 = NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a model answers for n inputs.
+
+    Attributes:
+        scores: int8[n, k], the model's quantized output.
+        logits: float64[n, k] or None; the last layer's int32 accumulators times the manifest's per-class scale,
+            comparable across classes. None where the implementation has none.
+        ticks: int64[n] or None; the time of each inference in the board's timer ticks.
+    """
+
+    scores: Int8
+    logits: NDArray[np.float64] | None = None
+    ticks: NDArray[np.int64] | None = None
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """int64[n]: the predicted class, the first of equals, as the deployed argmax over int8 scores gives it."""
+        return np.asarray(self.scores.argmax(axis=1), dtype=np.int64)
+
+
+class Predictor(Protocol):
+    """Runs the deployed model; attacks and evaluation never ask which implementation it is."""
+
+    def predict(self, x: Int8) -> Outputs:
+        """Run the model on x: int8[n, *input_shape]."""
+        ...

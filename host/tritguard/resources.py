@@ -1,0 +1,22 @@
+"""Where the firmware sources and the board files are: beside the package in a checkout, inside it in a wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _find(name: str) -> Path:
+    installed = _PACKAGE / f"_{name}"
+    return installed if installed.is_dir() else _PACKAGE.parents[1] / name
+
+
+def firmware_dir() -> Path:
+    """The folder of the C sources that are built into every firmware."""
+    return _find("firmware")
+
+
+def boards_dir() -> Path:
+    """The folder of board files, one TOML a board."""
+    return _find("boards")
