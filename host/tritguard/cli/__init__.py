@@ -1,1 +1,58 @@
-"""TODO"""
+"""The command line: one thin file a verb. Only this package prints."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tritguard import __version__
+from tritguard.errors import TritguardError
+
+VERBS = ("run", "train", "convert", "build", "flash", "attack", "report", "boards", "doctor")
+
+app = typer.Typer(
+    help="Int8 and ternary networks on microcontrollers, attacked and measured on the chip itself.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+_verbose = False
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the whole trace of an error.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    global _verbose  # noqa: PLW0603 - set once, before any verb runs
+    _verbose = verbose
+
+
+for _verb in VERBS:
+    app.command(name=_verb)(getattr(import_module(f"tritguard.cli.{_verb}"), "command"))  # noqa: B009
+
+
+def main() -> None:
+    """Run the command line: an expected failure becomes one line on stderr and its exit code."""
+    try:
+        app()
+    except TritguardError as error:
+        if _verbose:
+            _errors.print_exception()
+        _errors.print("error:", style="bold red", end=" ")
+        _errors.print(str(error), markup=False)
+        sys.exit(error.exit_code)

@@ -1,0 +1,6 @@
+"""tritguard attack."""
+
+
+def command() -> None:
+    """Not written yet."""
+    raise NotImplementedError

@@ -1,0 +1,6 @@
+"""tritguard boards."""
+
+
+def command() -> None:
+    """Not written yet."""
+    raise NotImplementedError

@@ -1,0 +1,6 @@
+"""tritguard build."""
+
+
+def command() -> None:
+    """Not written yet."""
+    raise NotImplementedError

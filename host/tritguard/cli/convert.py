@@ -1,0 +1,6 @@
+"""tritguard convert."""
+
+
+def command() -> None:
+    """Not written yet."""
+    raise NotImplementedError

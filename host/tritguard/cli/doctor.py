@@ -1,0 +1,6 @@
+"""tritguard doctor."""
+
+
+def command() -> None:
+    """Not written yet."""
+    raise NotImplementedError

@@ -1,0 +1,6 @@
+"""tritguard flash."""
+
+
+def command() -> None:
+    """Not written yet."""
+    raise NotImplementedError

@@ -1,0 +1,6 @@
+"""tritguard report."""
+
+
+def command() -> None:
+    """Not written yet."""
+    raise NotImplementedError

@@ -1,0 +1,6 @@
+"""tritguard run."""
+
+
+def command() -> None:
+    """Not written yet."""
+    raise NotImplementedError

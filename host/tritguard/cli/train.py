@@ -1,0 +1,6 @@
+"""tritguard train."""
+
+
+def command() -> None:
+    """Not written yet."""
+    raise NotImplementedError
