@@ -1,1 +1,6 @@
-"""TODO"""
+"""From a graph to a bundle: C11 through Jinja templates, the golden model and a manifest."""
+
+from tritguard.emit.bundle import Bundle, Manifest, open_bundle
+from tritguard.emit.native import write_bundle
+
+__all__ = ["Bundle", "Manifest", "open_bundle", "write_bundle"]

@@ -1,0 +1,63 @@
+/* Fixed-point arithmetic with TensorFlow Lite Micro's rounding, bit for bit.
+ *
+ * TFLM rounds twice: once when a product is reduced to its high word, once when that is shifted right. The
+ * second rounding is half away from zero, the first half up. Right shifts of negative numbers are arithmetic
+ * on every compiler this is built with (GCC and Clang define them so). Sums that TFLM lets wrap are computed
+ * unsigned.
+ */
+#ifndef TG_FIXED_H
+#define TG_FIXED_H
+
+#include <stdint.h>
+
+static inline int32_t tg_max(int32_t a, int32_t b)
+{
+    return (a > b) ? a : b;
+}
+
+static inline int32_t tg_min(int32_t a, int32_t b)
+{
+    return (a < b) ? a : b;
+}
+
+static inline int8_t tg_clamp(int32_t value, int32_t low, int32_t high)
+{
+    return (int8_t)tg_min(tg_max(value, low), high);
+}
+
+static inline int32_t tg_add_wrap(int32_t a, int32_t b)
+{
+    return (int32_t)((uint32_t)a + (uint32_t)b);
+}
+
+static inline int32_t tg_shift_left(int32_t a, int32_t bits)
+{
+    return (int32_t)((uint32_t)a << (uint32_t)bits);
+}
+
+/* round(a * b / 2^31), halves up; the one overflow, (-1) * (-1) in Q0.31, saturates. */
+static inline int32_t tg_high_mul(int32_t a, int32_t b)
+{
+    if ((a == INT32_MIN) && (b == INT32_MIN)) {
+        return INT32_MAX;
+    }
+    return (int32_t)(((int64_t)a * b + (INT64_C(1) << 30)) >> 31);
+}
+
+/* round(a / 2^bits), halves away from zero; bits in [0, 31]. */
+static inline int32_t tg_round_shift(int32_t a, int32_t bits)
+{
+    const int32_t mask = (int32_t)((UINT32_C(1) << (uint32_t)bits) - 1u);
+    const int32_t threshold = (mask >> 1) + ((a < 0) ? 1 : 0);
+    return (a >> bits) + (((a & mask) > threshold) ? 1 : 0);
+}
+
+/* a * multiplier / 2^31 * 2^shift; multiplier >= 0, shift in [-31, 30]. */
+static inline int32_t tg_multiply(int32_t a, int32_t multiplier, int32_t shift)
+{
+    const int32_t left = tg_max(shift, 0);
+    const int32_t right = tg_max(-shift, 0);
+    return tg_round_shift(tg_high_mul(tg_shift_left(a, left), multiplier), right);
+}
+
+#endif

@@ -1,0 +1,138 @@
+/* Portable int8 and ternary kernels, byte for byte equal to TensorFlow Lite Micro's reference kernels.
+ *
+ * Tensors are row-major [height][width][channels] without a batch axis. Parameters are constants that the
+ * generator computes; kernels hold no state and allocate nothing.
+ *
+ * Ternary weights are trits in {-1, 0, +1} times a magnitude per output channel. A trit is stored as trit + 1
+ * in two bits, sixteen to a 32-bit word, element i in bits 2 * (i % 16) of word i / 16:
+ *
+ *     word 0   |31 30|29 28| ... | 3  2| 1  0|
+ *              | t15 | t14 | ... |  t1 |  t0 |
+ *
+ * They are decoded in registers, one word at a time; no int8 copy of them ever exists.
+ */
+#ifndef TG_KERNELS_H
+#define TG_KERNELS_H
+
+#include <stdint.h>
+
+#define TG_TRITS_PER_WORD 16
+
+/* int32 accumulator -> int8, per channel. */
+typedef struct {
+    const int32_t *multiplier;
+    const int8_t *shift;
+    int32_t zero_point;
+    int32_t act_min;
+    int32_t act_max;
+} tg_requant_t;
+
+/* One int32 -> int32 rescaling. */
+typedef struct {
+    int32_t multiplier;
+    int32_t shift;
+} tg_scale_t;
+
+/* A window that slides over height and width. Padding counts rows above and columns left of the input. */
+typedef struct {
+    int32_t in_h, in_w, in_c;
+    int32_t out_h, out_w, out_c;
+    int32_t kernel_h, kernel_w;
+    int32_t stride_h, stride_w;
+    int32_t dilation_h, dilation_w;
+    int32_t pad_top, pad_left;
+} tg_window_t;
+
+/* Convolution; a fully connected layer is one with a 1x1 kernel over a 1 x rows image.
+ * Weights: int8 [out_c][kernel_h][kernel_w][in_c], or the same order of trits with one guard word after the
+ * last. accumulators: NULL, or int32 [out_h][out_w][out_c] for the sums before requantisation (the logits).
+ */
+typedef struct {
+    tg_window_t window;
+    const int8_t *weights;
+    const uint32_t *trits;
+    const uint8_t *magnitude;
+    const int32_t *bias;
+    int32_t in_zero_point;
+    tg_requant_t requant;
+} tg_conv2d_t;
+
+void tg_conv2d_int8(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
+void tg_conv2d_ternary(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
+
+/* Depthwise convolution: output channel c reads input channel c / depth_multiplier.
+ * Weights: int8 [kernel_h][kernel_w][out_c], or trits of the same with each [out_c] row padded to whole
+ * words. */
+typedef struct {
+    tg_window_t window;
+    int32_t depth_multiplier;
+    const int8_t *weights;
+    const uint32_t *trits;
+    const uint8_t *magnitude;
+    const int32_t *bias;
+    int32_t in_zero_point;
+    tg_requant_t requant;
+} tg_depthwise_t;
+
+void tg_depthwise_int8(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
+void tg_depthwise_ternary(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
+
+/* a + b, both brought to a common scale with 20 bits of headroom. */
+typedef struct {
+    int32_t size;
+    int32_t zero_point_a, zero_point_b;
+    tg_scale_t scale_a, scale_b, scale_out;
+    int32_t out_zero_point, act_min, act_max;
+} tg_add_t;
+
+void tg_add(const tg_add_t *p, const int8_t *a, const int8_t *b, int8_t *out);
+
+/* Pooling; padding takes no part in either. */
+typedef struct {
+    tg_window_t window;
+    int32_t act_min, act_max;
+} tg_pool_t;
+
+void tg_average_pool(const tg_pool_t *p, const int8_t *in, int8_t *out);
+void tg_max_pool(const tg_pool_t *p, const int8_t *in, int8_t *out);
+
+/* Mean over positions (height * width); the division is part of the scale. */
+typedef struct {
+    int32_t positions, channels;
+    int32_t in_zero_point;
+    tg_scale_t scale;
+    int32_t out_zero_point;
+} tg_mean_t;
+
+void tg_mean(const tg_mean_t *p, const int8_t *in, int8_t *out);
+
+/* Softmax over each row; output scale 1/256, zero point -128. */
+typedef struct {
+    int32_t rows, depth;
+    int32_t multiplier, left_shift;
+    int32_t diff_min; /* differences to the row's maximum below this count as exp(x) = 0 */
+} tg_softmax_t;
+
+void tg_softmax(const tg_softmax_t *p, const int8_t *in, int8_t *out);
+
+/* Constant padding of height, width and channels. */
+typedef struct {
+    int32_t in_h, in_w, in_c;
+    int32_t out_h, out_w, out_c;
+    int32_t before_h, before_w, before_c;
+    int8_t value;
+} tg_pad_t;
+
+void tg_pad(const tg_pad_t *p, const int8_t *in, int8_t *out);
+
+/* From one int8 scale to another. */
+typedef struct {
+    int32_t size;
+    int32_t in_zero_point;
+    tg_scale_t scale;
+    int32_t out_zero_point;
+} tg_requantize_t;
+
+void tg_requantize(const tg_requantize_t *p, const int8_t *in, int8_t *out);
+
+#endif

@@ -1,0 +1,23 @@
+/* Which part of a sliding window lies inside the input. */
+#ifndef TG_WINDOW_H
+#define TG_WINDOW_H
+
+#include "tg_fixed.h"
+
+typedef struct {
+    int32_t origin; /* input coordinate of kernel element 0; may lie outside */
+    int32_t first;  /* first kernel element inside the input */
+    int32_t end;    /* one past the last; not above first where none is inside */
+} tg_span_t;
+
+static inline tg_span_t tg_span(int32_t out, int32_t stride, int32_t pad, int32_t kernel, int32_t dilation,
+                                int32_t size)
+{
+    tg_span_t span;
+    span.origin = (out * stride) - pad;
+    span.first = (span.origin < 0) ? ((dilation - 1 - span.origin) / dilation) : 0;
+    span.end = (span.origin < size) ? tg_min(kernel, (size - span.origin + dilation - 1) / dilation) : 0;
+    return span;
+}
+
+#endif

@@ -1,0 +1,192 @@
+"""Writes a bundle: the golden model, C11 that computes the same bytes, and their manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from tritguard import __version__
+from tritguard.emit.bundle import (
+    C_DIR,
+    MANIFEST,
+    MODEL,
+    ArenaSlot,
+    Bundle,
+    EdgeTensor,
+    Layer,
+    Logits,
+    Manifest,
+    hash_file,
+)
+from tritguard.emit.layers import LayerCode, layer_codes
+from tritguard.emit.render import environment
+from tritguard.errors import BadInputError
+from tritguard.graph import Graph, read_graph
+from tritguard.graph.memory import MemoryPlan, plan_memory
+from tritguard.graph.model import Tensor, Weighted
+from tritguard.resources import firmware_dir
+
+_KERNEL_SOURCES = {
+    "tg_conv2d": "tg_conv2d.c",
+    "tg_depthwise": "tg_depthwise.c",
+    "tg_average_pool": "tg_pool.c",
+    "tg_max_pool": "tg_pool.c",
+    "tg_softmax": "tg_softmax.c",
+    "tg_add": "tg_elementwise.c",
+    "tg_mean": "tg_elementwise.c",
+    "tg_pad": "tg_elementwise.c",
+    "tg_requantize": "tg_elementwise.c",
+}
+_KERNEL_HEADERS = ("tg_fixed.h", "tg_kernels.h", "tg_window.h")
+
+Check = Callable[[Bundle], int]
+
+
+def write_bundle(
+    content: bytes, out: Path, *, name: str, classes: tuple[str, ...] | None = None, check: Check | None = None
+) -> Bundle:
+    """Turn an int8 `.tflite` into a bundle folder.
+
+    Args:
+        content: the golden model's bytes.
+        out: the folder to write; an older bundle there is replaced, anything else is left alone.
+        name: what reports call the model.
+        classes: names of the outputs, in order.
+        check: called on the finished draft before it takes its place; returns on how many inputs it was found equal
+            to the oracle, or raises, and then nothing is written.
+
+    Raises:
+        BadModelError: see `read_graph`.
+        BadInputError: `out` exists and is no bundle, or `classes` does not fit the outputs.
+    """
+    graph = read_graph(content)
+    plan = plan_memory(graph)
+    layers = layer_codes(graph, plan)
+    outputs = graph.tensors[graph.output].size
+    if classes is not None and len(classes) != outputs:
+        raise BadInputError(f"{len(classes)} class names for a model with {outputs} outputs")
+    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise BadInputError("exists and is no bundle", where=str(out), fix="give another folder or remove it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+        draft = Path(scratch) / "bundle"
+        _write_sources(draft, content, graph, plan, layers, name)
+        manifest = _manifest(draft, content, graph, plan, layers, name, classes)
+        (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+        if check is not None:
+            manifest = manifest.model_copy(update={"verified_against_oracle": check(Bundle(draft, manifest))})
+            (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+        if out.exists():
+            shutil.rmtree(out)
+        draft.rename(out)
+    return Bundle(out, manifest)
+
+
+def _write_sources(
+    draft: Path, content: bytes, graph: Graph, plan: MemoryPlan, layers: tuple[LayerCode, ...], name: str
+) -> None:
+    c_dir = draft / C_DIR
+    c_dir.mkdir(parents=True)
+    (draft / MODEL).write_bytes(content)
+    source, sink = graph.tensors[graph.input], graph.tensors[graph.output]
+    logits = graph.logits_position()
+    digest = hashlib.sha256(content)
+    context = {
+        "name": name.replace("*/", "* /"),
+        "version": __version__,
+        "sha256": digest.hexdigest(),
+        "sha256_bytes": np.frombuffer(digest.digest(), dtype=np.uint8),
+        "input": source,
+        "output": sink,
+        "input_bytes": source.size,
+        "output_bytes": sink.size,
+        "input_shape": " x ".join(map(str, source.shape)),
+        "output_shape": " x ".join(map(str, sink.shape)),
+        "logit_count": 0 if logits is None else sink.size,
+        "arena_bytes": plan.arena_bytes,
+        "macs": graph.macs,
+        "layers": layers,
+        "copies": any(layer.call and layer.kernel is None for layer in layers),
+    }
+    for file in ("tg_model.h", "tg_model.c"):
+        (c_dir / file).write_text(environment().get_template(f"{file}.jinja").render(context))
+    kernels = firmware_dir() / "kernels"
+    bases = {layer.kernel.removesuffix("_int8").removesuffix("_ternary") for layer in layers if layer.kernel}
+    for file in sorted({*_KERNEL_HEADERS, *(_KERNEL_SOURCES[base] for base in bases)}):
+        shutil.copyfile(kernels / file, c_dir / file)
+
+
+def _edge(tensor: Tensor) -> EdgeTensor:
+    return EdgeTensor(name=tensor.name, shape=tensor.shape, scale=tensor.scale, zero_point=tensor.zero_point)
+
+
+def _logits(graph: Graph) -> Logits | None:
+    position = graph.logits_position()
+    if position is None:
+        return None
+    op = graph.ops[position]
+    assert isinstance(op, Weighted)
+    source = graph.tensors[op.inputs[0]]
+    return Logits(
+        layer=op.index,
+        scale=tuple((source.scale * op.weight_scale).tolist()),
+        multiplier=tuple(op.requant.multiplier.tolist()),
+        shift=tuple(op.requant.shift.tolist()),
+        zero_point=op.requant.zero_point,
+        act_min=op.requant.act_min,
+        act_max=op.requant.act_max,
+    )
+
+
+def _manifest(
+    draft: Path,
+    content: bytes,
+    graph: Graph,
+    plan: MemoryPlan,
+    layers: tuple[LayerCode, ...],
+    name: str,
+    classes: tuple[str, ...] | None,
+) -> Manifest:
+    files = sorted(path for path in draft.rglob("*") if path.is_file())
+    return Manifest(
+        tritguard=__version__,
+        name=name,
+        model_sha256=hashlib.sha256(content).hexdigest(),
+        input=_edge(graph.tensors[graph.input]),
+        output=_edge(graph.tensors[graph.output]),
+        logits=_logits(graph),
+        classes=classes,
+        layers=tuple(
+            Layer(
+                index=layer.index,
+                op=layer.op,
+                name=layer.name,
+                symbol=layer.symbol,
+                output_shape=layer.shape,
+                macs=layer.macs,
+                weight_format=layer.weight_format,
+                weight_bytes=layer.weight_bytes,
+            )
+            for layer in layers
+        ),
+        macs=graph.macs,
+        arena_bytes=plan.arena_bytes,
+        arena_lower_bound=plan.lower_bound,
+        arena=tuple(
+            ArenaSlot(
+                tensor=graph.tensors[slot.tensors[0]].name,
+                offset=slot.offset,
+                bytes=slot.size,
+                first_layer=graph.ops[slot.first].index,
+                last_layer=graph.ops[slot.last].index,
+            )
+            for slot in plan.slots
+        ),
+        verified_against_oracle=0,
+        files={path.relative_to(draft).as_posix(): hash_file(path) for path in files},
+    )

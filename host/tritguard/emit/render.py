@@ -1,0 +1,51 @@
+"""The Jinja environment of the C templates."""
+
+from __future__ import annotations
+
+import textwrap
+from functools import cache
+from typing import Any
+
+import jinja2
+from numpy.typing import NDArray
+
+from tritguard.emit.layers import Fields
+
+_INT32_MIN = -(1 << 31)
+
+
+def _literal(value: int, unsigned: bool) -> str:
+    if unsigned:
+        return f"{value}u"
+    # C has no literal for the least int32: its digits alone are too large for one.
+    return "INT32_MIN" if value == _INT32_MIN else str(value)
+
+
+def c_list(values: NDArray[Any]) -> str:
+    """A C initialiser's body, wrapped."""
+    unsigned = values.dtype.kind == "u"
+    body = ", ".join(_literal(value, unsigned) for value in values.tolist())
+    return textwrap.fill(body, 110, initial_indent="    ", subsequent_indent="    ", break_long_words=False)
+
+
+def c_fields(fields: Fields, depth: int = 1) -> str:
+    """Designated initialisers, nested structs included."""
+    indent = "    " * depth
+    lines = []
+    for name, value in fields.items():
+        if isinstance(value, int | str):
+            lines.append(f"{indent}.{name} = {value},")
+        else:
+            lines.append(f"{indent}.{name} = {{\n{c_fields(value, depth + 1)}\n{indent}}},")
+    return "\n".join(lines)
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Templates of this package; an undefined name is an error."""
+    loader = jinja2.PackageLoader("tritguard.emit")
+    made = jinja2.Environment(
+        loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
+    )
+    made.filters |= {"c_list": c_list, "c_fields": c_fields}
+    return made

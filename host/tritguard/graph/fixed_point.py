@@ -1,0 +1,95 @@
+"""Fixed-point parameters, computed in the precision TFLM computes them in.
+
+TFLM takes scales as float32, widens them to double before it multiplies (per-channel layers) or after
+(per-tensor dense layers), and splits the product into a 31-bit mantissa and an exponent. The last bit of the
+mantissa decides output bytes, so each function here names the arithmetic it follows.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tritguard.errors import BadModelError
+from tritguard.graph.model import Float64, Requant
+
+INT8_MIN, INT8_MAX = -128, 127
+MAX_SHIFT = 30
+
+
+def quantize_multiplier(real: float) -> tuple[int, int]:
+    """Split a real multiplier into (mantissa, shift): real = mantissa / 2^31 * 2^shift.
+
+    TFLM's `QuantizeMultiplier`: mantissa in [2^30, 2^31), halves rounded away from zero; multipliers below 2^-32
+    become zero.
+
+    Raises:
+        BadModelError: not finite, negative, or so large that the device's 32-bit shift would overflow.
+    """
+    if not math.isfinite(real) or real < 0:
+        raise BadModelError(f"a rescaling factor is {real}", fix="the model's scales are broken")
+    if real == 0:
+        return 0, 0
+    mantissa, shift = math.frexp(real)
+    fixed = math.floor(mantissa * (1 << 31) + 0.5)
+    if fixed == 1 << 31:
+        fixed //= 2
+        shift += 1
+    if shift < -31:
+        return 0, 0
+    if shift > MAX_SHIFT:
+        raise BadModelError(f"a rescaling factor is {real:.3g}, beyond 2^{MAX_SHIFT}")
+    return fixed, shift
+
+
+def requant(reals: Float64, zero_point: int, act: tuple[int, int]) -> Requant:
+    """Requant of real multipliers: float64[n]."""
+    pairs = [quantize_multiplier(float(real)) for real in reals]
+    return Requant(
+        multiplier=np.array([pair[0] for pair in pairs], dtype=np.int32),
+        shift=np.array([pair[1] for pair in pairs], dtype=np.int32),
+        zero_point=zero_point,
+        act_min=act[0],
+        act_max=act[1],
+    )
+
+
+def activation_range(activation: str, scale: float, zero_point: int) -> tuple[int, int]:
+    """Clamp of a fused activation in int8. TFLM's `CalculateActivationRangeQuantized`, in float32."""
+    if activation == "NONE":
+        return INT8_MIN, INT8_MAX
+
+    def quantized(real: float) -> int:
+        ratio = float(np.float32(real) / np.float32(scale))
+        return zero_point + int(math.copysign(math.floor(abs(ratio) + 0.5), ratio))
+
+    low = max(INT8_MIN, quantized(0.0))
+    high = min(INT8_MAX, quantized(6.0)) if activation == "RELU6" else INT8_MAX
+    return low, high
+
+
+def mean_multiplier(real: float, positions: int) -> tuple[int, int]:
+    """Multiplier of a mean: TFLM's `QuantizedMeanOrSum` folds 1/positions into the mantissa, rounding down."""
+    mantissa, shift = quantize_multiplier(real)
+    extra = min(positions.bit_length() - 1, 32, 31 + shift)
+    return (mantissa << extra) // positions, shift - extra
+
+
+def softmax_parameters(beta: float, input_scale: float) -> tuple[int, int, int]:
+    """(multiplier, left shift, diff_min) of TFLM's int8 softmax, with 5 integer bits for the difference.
+
+    Raises:
+        BadModelError: beta * scale so small that TFLM refuses it too.
+    """
+    integer_bits = 5
+    real = min(beta * input_scale * (1 << (31 - integer_bits)), (1 << 31) - 1.0)
+    if not real > 1.0:
+        raise BadModelError(f"softmax with beta * input scale = {beta * input_scale:.3g} is below 2^-26")
+    mantissa, shift = math.frexp(real)
+    fixed = math.floor(mantissa * (1 << 31) + 0.5)
+    if fixed == 1 << 31:
+        fixed //= 2
+        shift += 1
+    radius = math.floor(((1 << integer_bits) - 1) * (1 << (31 - integer_bits)) / (1 << shift))
+    return fixed, shift, -radius

@@ -1,0 +1,172 @@
+"""The `.tflite` container: a flatbuffer read into plain records, with every reference checked.
+
+Python's flatbuffers does not verify a buffer. A damaged file shows up as an out-of-range read somewhere in it,
+so this is the only module that touches the flatbuffer, and it turns whatever breaks into one BadModelError.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tflite
+from numpy.typing import NDArray
+
+from tritguard.errors import BadModelError
+
+IDENTIFIER = b"TFL3"
+MAX_ELEMENTS = 1 << 28  # a tensor beyond this is damage, not a model for a microcontroller
+_OP_NAMES = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
+_TYPE_NAMES = {value: name for name, value in vars(tflite.TensorType).items() if isinstance(value, int)}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "INT8": np.dtype("int8"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FLOAT32": np.dtype("<f4"),
+}
+
+
+@dataclass(frozen=True)
+class RawTensor:
+    """A tensor as the file has it. `data` is None for activations."""
+
+    index: int
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    quantized_dimension: int
+    data: NDArray[Any] | None
+
+
+@dataclass(frozen=True)
+class RawOp:
+    """An operator as the file has it. A missing optional input is -1."""
+
+    index: int
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Any  # flatbuffers Table, or None
+
+    def describe(self) -> str:
+        """How messages name it."""
+        return f"op {self.index} ({self.name})"
+
+
+@dataclass(frozen=True)
+class RawModel:
+    """One subgraph's tensors and operators."""
+
+    tensors: tuple[RawTensor, ...]
+    ops: tuple[RawOp, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def parse(content: bytes) -> RawModel:
+    """Read a `.tflite` file.
+
+    Raises:
+        BadModelError: not a TensorFlow Lite file, damaged, or with more than one subgraph.
+    """
+    if len(content) < 8 or content[4:8] != IDENTIFIER:
+        raise BadModelError("not a TensorFlow Lite file (no TFL3 mark)")
+    try:
+        return _parse(content)
+    except (struct.error, IndexError, ValueError, TypeError, OverflowError, MemoryError, AttributeError) as error:
+        raise BadModelError(f"damaged file ({type(error).__name__} while reading it)") from error
+
+
+def _parse(content: bytes) -> RawModel:
+    model = tflite.Model.GetRootAs(content, 0)
+    if model.SubgraphsLength() != 1:
+        raise BadModelError(f"{model.SubgraphsLength()} subgraphs, only one is supported")
+    subgraph = model.Subgraphs(0)
+    _check_length(subgraph.TensorsLength(), content)
+    _check_length(subgraph.OperatorsLength(), content)
+    tensors = tuple(_tensor(model, subgraph.Tensors(i), i) for i in range(subgraph.TensorsLength()))
+    ops = tuple(_op(model, subgraph.Operators(i), i, len(tensors)) for i in range(subgraph.OperatorsLength()))
+    inputs = _indices(subgraph.InputsAsNumpy(), len(tensors), "the graph's inputs")
+    outputs = _indices(subgraph.OutputsAsNumpy(), len(tensors), "the graph's outputs")
+    return RawModel(tensors, ops, inputs, outputs)
+
+
+def _check_length(length: int, content: bytes) -> None:
+    if length * 4 > len(content):
+        raise BadModelError("damaged file (a list is longer than the file)")
+
+
+def _numbers(values: Any) -> list[Any]:
+    """An absent vector reads as the number 0."""
+    return [] if isinstance(values, int) else values.tolist()
+
+
+def _indices(values: Any, count: int, where: str) -> tuple[int, ...]:
+    indices = tuple(_numbers(values))
+    if any(not -1 <= index < count for index in indices):
+        raise BadModelError("damaged file (a reference to a tensor that does not exist)", where=where)
+    return indices
+
+
+def _op(model: Any, operator: Any, index: int, tensor_count: int) -> RawOp:
+    code = model.OperatorCodes(operator.OpcodeIndex())
+    if code is None or operator.OpcodeIndex() >= model.OperatorCodesLength():
+        raise BadModelError("damaged file (unknown operator code)", where=f"op {index}")
+    # Codes over 126 did not fit the first schema's byte: the larger of both fields counts.
+    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    name = _OP_NAMES.get(number, f"operator code {number}")
+    if name == "CUSTOM":
+        name = f"CUSTOM {(code.CustomCode() or b'?').decode(errors='replace')}"
+    where = f"op {index} ({name})"
+    return RawOp(
+        index,
+        name,
+        _indices(operator.InputsAsNumpy(), tensor_count, where),
+        _indices(operator.OutputsAsNumpy(), tensor_count, where),
+        operator.BuiltinOptions(),
+    )
+
+
+def _tensor(model: Any, tensor: Any, index: int) -> RawTensor:
+    where = f"tensor {index}"
+    name = (tensor.Name() or b"").decode(errors="replace")
+    kind = _TYPE_NAMES.get(tensor.Type(), f"type {tensor.Type()}")
+    shape = tuple(_numbers(tensor.ShapeAsNumpy()))
+    elements = 1
+    for dimension in shape:
+        elements *= dimension
+        if dimension < 0 or elements > MAX_ELEMENTS:
+            raise BadModelError(f"damaged file (shape {list(shape)})", where=where)
+    scales, zero_points, dimension = _quantization(tensor.Quantization(), where)
+    return RawTensor(
+        index, name, kind, shape, scales, zero_points, dimension, _data(model, tensor, kind, shape, elements, where)
+    )
+
+
+def _quantization(quantization: Any, where: str) -> tuple[tuple[float, ...], tuple[int, ...], int]:
+    if quantization is None:
+        return (), (), 0
+    scales = tuple(_numbers(quantization.ScaleAsNumpy()))
+    zero_points = tuple(_numbers(quantization.ZeroPointAsNumpy()))
+    if any(not 0 <= scale < float("inf") for scale in scales):
+        raise BadModelError("damaged file (a scale is negative or not finite)", where=where)
+    return scales, zero_points, int(quantization.QuantizedDimension())
+
+
+def _data(model: Any, tensor: Any, kind: str, shape: tuple[int, ...], elements: int, where: str) -> NDArray[Any] | None:
+    number = tensor.Buffer()
+    if number >= model.BuffersLength():
+        raise BadModelError("damaged file (a reference to a buffer that does not exist)", where=where)
+    raw = model.Buffers(number).DataAsNumpy()
+    if isinstance(raw, int) or raw.size == 0:
+        return None
+    if kind not in _DTYPES:
+        return np.asarray(raw)
+    if raw.size != elements * _DTYPES[kind].itemsize:
+        raise BadModelError(f"damaged file ({raw.size} bytes for {kind} {list(shape)})", where=where)
+    # A copy: the view would keep the whole file alive and has no alignment.
+    return np.asarray(np.frombuffer(raw.tobytes(), dtype=_DTYPES[kind]).reshape(shape))

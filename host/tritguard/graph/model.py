@@ -1,0 +1,253 @@
+"""The typed graph: what a model computes, in the integers the device uses.
+
+Every op carries its arithmetic ready for the kernels: weights, int32 biases, fixed-point multipliers in TFLM's
+representation and zero points. Real-valued scales stay beside them for whoever needs a float view. Batch is
+always one and left out of shapes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int8 = NDArray[np.int8]
+Int32 = NDArray[np.int32]
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An int8 activation: real value = scale * (q - zero_point)."""
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    scale: float
+    zero_point: int
+
+    @property
+    def size(self) -> int:
+        """Number of elements, which is its size in bytes."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Requant:
+    """From an int32 accumulator to int8, with TFLM's two roundings.
+
+    q = clamp(multiply(acc, multiplier, shift) + zero_point, act_min, act_max), where multiply is gemmlowp's
+    saturating rounding doubling high multiplication of acc * 2^max(shift, 0), then a rounding right shift by
+    max(-shift, 0).
+
+    Attributes:
+        multiplier: int32[n], n = 1 or one a channel.
+        shift: int32[n], in [-31, 30]; positive is to the left.
+    """
+
+    multiplier: Int32
+    shift: Int32
+    zero_point: int
+    act_min: int
+    act_max: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Op:
+    """One operation. `inputs` and `output` are tensor indices; constants are fields of the op."""
+
+    kind: ClassVar[str]
+    index: int  # position in the .tflite, as its other viewers count
+    inputs: tuple[int, ...]
+    output: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sliding window over height and width; padding is what lies above and left of the input."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Weighted(Op):
+    """An op with weights: acc[c] = bias[c] + sum (x - input_zero_point) * weights[c].
+
+    Attributes:
+        weights: int8; layout by op.
+        weight_scale: float64[channels], real value of one weight step.
+        bias: int32[channels].
+        requant: one entry a channel.
+    """
+
+    channel_axis: ClassVar[int] = 0
+    weights: Int8
+    weight_scale: Float64
+    bias: Int32
+    input_zero_point: int
+    requant: Requant
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Conv2D(Weighted):
+    """Convolution; weights int8[out, kernel_h, kernel_w, in]."""
+
+    kind: ClassVar[str] = "CONV_2D"
+    window: Window
+    out_shape: tuple[int, int, int]
+
+    @property
+    def macs(self) -> int:
+        """Padding positions are counted, as MLPerf Tiny counts them."""
+        return self.weights.size * self.out_shape[0] * self.out_shape[1]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DepthwiseConv2D(Weighted):
+    """Depthwise convolution; weights int8[kernel_h, kernel_w, channels * depth_multiplier]."""
+
+    kind: ClassVar[str] = "DEPTHWISE_CONV_2D"
+    channel_axis: ClassVar[int] = 2
+    window: Window
+    depth_multiplier: int
+    out_shape: tuple[int, int, int]
+
+    @property
+    def macs(self) -> int:
+        """Padding positions are counted."""
+        return self.weights.size * self.out_shape[0] * self.out_shape[1]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FullyConnected(Weighted):
+    """Dense layer over `rows` vectors; weights int8[out, in]."""
+
+    kind: ClassVar[str] = "FULLY_CONNECTED"
+    rows: int
+
+    @property
+    def macs(self) -> int:
+        """One a weight and row."""
+        return self.weights.size * self.rows
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Add(Op):
+    """Element by element; both inputs are brought to a common scale at 20 extra bits first."""
+
+    kind: ClassVar[str] = "ADD"
+    input_zero_points: tuple[int, int]
+    input_requants: tuple[Requant, Requant]
+    requant: Requant
+    left_shift: ClassVar[int] = 20
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pool2D(Op):
+    """Average (rounded half away from zero, padding not counted) or maximum over a window."""
+
+    mode: Literal["average", "max"]
+    window: Window
+    out_shape: tuple[int, int, int]
+    act_min: int
+    act_max: int
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        """The schema's name."""
+        return "AVERAGE_POOL_2D" if self.mode == "average" else "MAX_POOL_2D"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Mean(Op):
+    """Mean over height and width; the division is folded into the multiplier, as TFLM does."""
+
+    kind: ClassVar[str] = "MEAN"
+    positions: int
+    input_zero_point: int
+    requant: Requant
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reshape(Op):
+    """The same bytes under another shape."""
+
+    kind: ClassVar[str] = "RESHAPE"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Softmax(Op):
+    """Softmax over the last axis in gemmlowp's fixed point; output scale 1/256, zero point -128."""
+
+    kind: ClassVar[str] = "SOFTMAX"
+    rows: int
+    beta: float
+    multiplier: int
+    left_shift: int
+    diff_min: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pad(Op):
+    """Constant padding of a height x width x channels tensor, in elements before and after each axis."""
+
+    kind: ClassVar[str] = "PAD"
+    before: tuple[int, int, int]
+    after: tuple[int, int, int]
+    value: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Quantize(Op):
+    """From one int8 scale to another."""
+
+    kind: ClassVar[str] = "QUANTIZE"
+    input_zero_point: int
+    requant: Requant
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A model: its activations, its ops in an order of execution, one input, one output."""
+
+    tensors: dict[int, Tensor]
+    ops: tuple[Op, ...]
+    input: int
+    output: int
+    producers: dict[int, int] = field(init=False)  # tensor -> position in ops
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "producers", {op.output: position for position, op in enumerate(self.ops)})
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+        return sum(op.macs for op in self.ops)
+
+    def logits_position(self) -> int | None:
+        """Position of the layer whose accumulators are the logits, or None.
+
+        It is the last layer with weights, where only per-row heads (softmax, reshape, requantisation) follow and
+        it gives one accumulator an output.
+        """
+        tensor = self.output
+        while tensor in self.producers:
+            op = self.ops[self.producers[tensor]]
+            if isinstance(op, Weighted):
+                same = self.tensors[op.output].size == op.bias.size == self.tensors[self.output].size
+                return self.producers[tensor] if same else None
+            if not isinstance(op, Softmax | Reshape | Quantize):
+                return None
+            tensor = op.inputs[0]
+        return None

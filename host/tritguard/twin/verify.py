@@ -1,0 +1,39 @@
+"""Holds the twin against the oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritguard.emit.bundle import Bundle
+from tritguard.errors import MismatchError
+from tritguard.oracle import Oracle, oracle_available
+from tritguard.twin.library import Twin
+
+SAMPLES = 32
+
+
+def verify_against_oracle(bundle: Bundle, samples: int = SAMPLES) -> int:
+    """Compare twin and oracle on random inputs and on the extremes.
+
+    Returns:
+        The number of inputs compared; 0 where no oracle is installed.
+
+    Raises:
+        MismatchError: a byte differs.
+    """
+    if not oracle_available():
+        return 0
+    shape = bundle.manifest.input.shape
+    rng = np.random.default_rng(0)
+    noise = rng.integers(-128, 128, (samples - 2, *shape), dtype=np.int8)
+    x = np.concatenate([np.full((1, *shape), -128, np.int8), np.full((1, *shape), 127, np.int8), noise])
+    ours = Twin(bundle, threads=1).predict(x).scores
+    theirs = Oracle(bundle.model_path.read_bytes()).predict(x).scores
+    different = int((ours != theirs).any(axis=1).sum())
+    if different:
+        raise MismatchError(
+            f"generated C and TensorFlow Lite Micro differ on {different} of {samples} inputs",
+            where=bundle.manifest.name,
+            fix="this is a bug: please report it with the model",
+        )
+    return samples
