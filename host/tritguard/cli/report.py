@@ -1,6 +1,43 @@
 """tritguard report."""
 
+from __future__ import annotations
 
-def command() -> None:
-    """Not written yet."""
-    raise NotImplementedError
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RESULT = "result.json"
+REPORT = "report.html"
+
+
+def command(
+    source: Annotated[Path, typer.Argument(metavar="RESULT.json|RUN_DIR", help="A result, or the folder it is in.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The HTML file.  [default: report.html beside the result]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checked result as JSON, and no table.")] = False,
+) -> None:
+    """Print what a run found and write it as one self-contained HTML file."""
+    # Pillow, Jinja2 and pydantic's models load here, so that --help stays fast.
+    from tritguard.cli.progress import console  # noqa: PLC0415
+    from tritguard.errors import BadInputError  # noqa: PLC0415
+    from tritguard.evaluate.result import read_result  # noqa: PLC0415
+    from tritguard.files import write_whole  # noqa: PLC0415
+    from tritguard.report import html, terminal  # noqa: PLC0415
+
+    path = source / RESULT if source.is_dir() else source
+    target = output or path.with_name(REPORT)
+    if target.resolve() == path.resolve():
+        raise BadInputError("is the result itself", where=str(target), fix="name another file for the report")
+    result = read_result(path)
+    page = html.render(result)
+    try:
+        write_whole(target, page)
+    except OSError as error:
+        raise BadInputError(f"cannot be written ({error.strerror})", where=str(target)) from error
+    if as_json:
+        typer.echo(result.model_dump_json(indent=2))
+        return
+    console.print(terminal.render(result))
+    console.print(f"\nreport: {target}", markup=False, highlight=False, soft_wrap=True)

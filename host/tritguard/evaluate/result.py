@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from tritguard.errors import BadInputError
 
@@ -14,16 +14,23 @@ Status = Literal["valid", "degraded", "invalid"]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON has no NaN or infinity: such a number must fail where it arises, not when the file is read back.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Rate(_Record):
     """k of n, with its 95 % Wilson score interval (Wilson 1927)."""
 
-    k: int
-    n: int
+    k: NonNegativeInt
+    n: PositiveInt
     low: float
     high: float
+
+    @model_validator(mode="after")
+    def _at_most_all(self) -> Self:
+        if self.k > self.n:
+            raise ValueError(f"{self.k} of {self.n}")
+        return self
 
     @property
     def value(self) -> float:
@@ -113,11 +120,11 @@ class Latency(_Record):
     ticks_median: int
     ticks_min: int
     ticks_max: int
-    tick_hz: int
+    tick_hz: PositiveInt
     instructions: int | None
     cycles_estimated: int | None
     cycles_method: str | None
-    core_hz: int
+    core_hz: PositiveInt
 
     @property
     def milliseconds(self) -> float:
@@ -139,7 +146,7 @@ class FlashLayer(_Record):
 class Footprint(_Record):
     """Bytes in flash and RAM, from the ELF; the stack's peak from the painted watermark on the device."""
 
-    flash_total: int
+    flash_total: PositiveInt
     flash_sections: dict[str, int]
     flash_groups: dict[str, int]  # weights and parameters, kernels, protocol and port, C library
     flash_layers: tuple[FlashLayer, ...]
@@ -203,6 +210,12 @@ class Result(_Record):
     latency: Latency
     footprint: Footprint
     pictures: tuple[Picture, ...]
+
+    @model_validator(mode="after")
+    def _status_follows_issues(self) -> Self:
+        if self.status != status_of(self.issues):
+            raise ValueError(f"status is {self.status}, its issues make it {status_of(self.issues)}")
+        return self
 
 
 def status_of(issues: tuple[Issue, ...]) -> Status:

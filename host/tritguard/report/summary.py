@@ -1,0 +1,79 @@
+"""What both reports derive from a result: which point heads it, and how attacks and flash are grouped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tritguard.evaluate.result import AttackRow, CurvePoint, Footprint, Result
+
+Parameters = dict[str, float | int | str]
+
+
+def robust_points(result: Result) -> list[CurvePoint]:
+    """The worst-case curve by rising eps, without the clean point at eps 0; empty for an invalid result."""
+    if result.status == "invalid":
+        return []
+    return sorted((point for point in result.curve if point.eps_steps > 0), key=lambda point: point.eps_steps)
+
+
+def headline_point(result: Result) -> CurvePoint | None:
+    """The worst case at the largest eps of the threat model; None where nothing may be quoted.
+
+    The curve may reach further than the threat model (a large eps must end at chance): such points check the
+    attacks and are not the claim.
+    """
+    named = set(result.threat_model.eps_steps)
+    points = [point for point in robust_points(result) if point.eps_steps in named]
+    return points[-1] if points else None
+
+
+def eps_in_input_units(result: Result) -> dict[int, float]:
+    """Input units of every eps the result names, by steps."""
+    by_steps = dict(zip(result.threat_model.eps_steps, result.threat_model.eps_input, strict=False))
+    return by_steps | {point.eps_steps: point.eps_input for point in result.curve}
+
+
+@dataclass(frozen=True)
+class AttackGroup:
+    """One attack over all its eps: the parameters they share, and the rows with what is particular to each."""
+
+    attack: str
+    kind: str
+    shared: Parameters
+    rows: tuple[tuple[AttackRow, Parameters], ...]
+
+    def at(self, eps_steps: int) -> AttackRow | None:
+        """The row at an eps."""
+        return next((row for row, _ in self.rows if row.eps_steps == eps_steps), None)
+
+
+def attack_groups(result: Result) -> list[AttackGroup]:
+    """Attacks in the order the result first names them, each by rising eps."""
+    members: dict[tuple[str, str], list[AttackRow]] = {}
+    for row in result.attacks:
+        members.setdefault((row.attack, row.kind), []).append(row)
+    return [_group(attack, kind, rows) for (attack, kind), rows in members.items()]
+
+
+def _group(attack: str, kind: str, rows: list[AttackRow]) -> AttackGroup:
+    first = rows[0].parameters
+    shared = {name: value for name, value in first.items() if all(row.parameters.get(name) == value for row in rows)}
+    ordered = sorted(rows, key=lambda row: row.eps_steps)
+    own = [{name: value for name, value in row.parameters.items() if name not in shared} for row in ordered]
+    return AttackGroup(attack, kind, shared, tuple(zip(ordered, own, strict=True)))
+
+
+def flash_parts(footprint: Footprint) -> dict[str, int]:
+    """Flash by group, with what no group claims as one more part, so that the parts add up to the total."""
+    rest = footprint.flash_total - sum(footprint.flash_groups.values())
+    return footprint.flash_groups | ({"not attributed": rest} if rest > 0 else {})
+
+
+def ram_parts(footprint: Footprint) -> dict[str, int]:
+    """RAM by use; together static memory and the reserved stack."""
+    return {
+        "arena (activations)": footprint.ram_arena,
+        "other static data": max(0, footprint.ram_static - footprint.ram_arena),
+        "stack, peak use": footprint.stack_peak,
+        "stack, reserved and never used": max(0, footprint.stack_reserved - footprint.stack_peak),
+    }

@@ -1,0 +1,188 @@
+"""The report on a terminal. ASCII only, apart from what the result itself names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tritguard.evaluate.result import Rate, Result, Status
+from tritguard.report import summary
+from tritguard.report.wording import (
+    STATUS_MEANING,
+    count,
+    interval,
+    megahertz,
+    of,
+    percent,
+    printable,
+    real,
+    size,
+    steps,
+)
+
+_COLOUR: dict[Status, str] = {"valid": "green", "degraded": "yellow", "invalid": "red"}
+_BAR_WIDTH = 20
+
+
+def render(result: Result) -> Group:
+    """The summary as one rich renderable; an invalid result shows its reasons and no accuracy."""
+    quotable = result.status != "invalid"
+    accuracy: list[RenderableType] = [_accuracy(result), _attacks(result)] if quotable else []
+    return Group(_head(result), *accuracy, _device(result), _latency(result), _flash(result), _ram(result))
+
+
+def _plain(text: str, style: str = "") -> Text:
+    """Foreign text: no markup is read from it, no control character passes."""
+    return Text(printable(text), style=style)
+
+
+def _table(title: str, *columns: str) -> Table:
+    """A table whose columns after the first are right-aligned; a leading '<' keeps one left."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None)
+    for index, column in enumerate(columns):
+        left = index == 0 or column.startswith("<")
+        table.add_column(column.removeprefix("<"), justify="left" if left else "right")
+    return table
+
+
+def _facts(title: str, rows: Iterable[tuple[str, RenderableType]]) -> Group:
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        table.add_row(f" {name}", value)
+    return Group(Text(f"\n{title}", style="bold"), table)
+
+
+def _head(result: Result) -> Panel:
+    firmware, colour = result.firmware, _COLOUR[result.status]
+    board = f"{firmware.board_name} ({firmware.core}, {'emulated' if firmware.emulated else 'real'})"
+    lines = [
+        _plain(f"{result.provenance.model_name} on {board}, data {result.provenance.data_name}", "bold"),
+        Text.assemble((f" {result.status.upper()} ", f"bold reverse {colour}"), f" {STATUS_MEANING[result.status]}"),
+    ]
+    lines += [Text.assemble((printable(issue.code), colour), "  ", _plain(issue.message)) for issue in result.issues]
+    if result.status == "invalid":
+        lines.append(Text("Its raw figures are in result.json, for finding the fault only.", "dim"))
+    else:
+        lines.append(_headline(result))
+    return Panel(Group(*lines), border_style=colour, title="tritguard report", title_align="left")
+
+
+def _headline(result: Result) -> Text:
+    text = Text.assemble("\nclean accuracy ", (percent(result.clean.value), "bold"), f" ({interval(result.clean)})")
+    point = summary.headline_point(result)
+    if point:
+        text.append("\nrobust accuracy ").append(percent(point.robust.value), "bold")
+        text.append(f" ({interval(point.robust)}), worst case at eps {steps(point.eps_steps)}")
+        text.append(f" = {real(point.eps_input)} in input units")
+    codes = ", ".join(printable(issue.code) for issue in result.issues)
+    return text.append(f"\nsubject to {codes}", _COLOUR[result.status]) if codes else text
+
+
+def _accuracy(result: Result) -> Group:
+    table = _table(
+        "\nWorst case over all attacks", "eps, int8 steps", "input units", "correct", "accuracy", "95 %", "<"
+    )
+    _rate_row(table, "0 (clean)", "0", result.clean)
+    for point in summary.robust_points(result):
+        beyond = "" if point.eps_steps in result.threat_model.eps_steps else " *"
+        _rate_row(table, f"{point.eps_steps}{beyond}", real(point.eps_input), point.robust)
+    notes = [_plain(f" Input unit: {result.threat_model.input_unit}. Intervals: Wilson.", "dim")]
+    if any(point.eps_steps not in result.threat_model.eps_steps for point in summary.robust_points(result)):
+        notes.append(Text(" * beyond the threat model: checks the attacks", "dim"))
+    if full := result.clean_full:
+        notes.append(Text(f" Clean accuracy over the whole data set, on the twin: {percent(full.value)} ({of(full)})"))
+    return Group(table, *notes)
+
+
+def _rate_row(table: Table, eps: str, unit: str, rate: Rate) -> None:
+    bar = ProgressBar(total=rate.n, completed=rate.k, width=_BAR_WIDTH, complete_style="blue", finished_style="blue")
+    table.add_row(eps, unit, of(rate), percent(rate.value), interval(rate), bar)
+
+
+def _attacks(result: Result) -> Table:
+    table = _table(
+        "\nEach attack alone", "attack", "<kind", "eps", "accuracy", "95 %", "queries", "gradients", "seconds"
+    )
+    for group in summary.attack_groups(result):
+        for row, _ in group.rows:
+            table.add_row(
+                _plain(group.attack),
+                group.kind,
+                str(row.eps_steps),
+                percent(row.robust.value),
+                interval(row.robust),
+                count(row.queries_per_sample),
+                count(row.gradients_per_sample),
+                count(row.seconds),
+            )
+        table.add_section()
+    return table
+
+
+def _device(result: Result) -> Group:
+    seen = result.confirmation
+    verdict = Text("every byte as the twin gave it", "green")
+    if seen.mismatched_inputs:
+        verdict = Text(f"{count(seen.mismatched_inputs)} inputs DIFFER from the twin", "bold red")
+    return _facts(
+        "Confirmation on the device",
+        [
+            ("inputs replayed", count(seen.inputs)),
+            ("bytes compared", count(seen.bytes_compared)),
+            ("mismatches", Text.assemble(f"{count(seen.mismatched_inputs)}: ", verdict)),
+            ("frames resent", count(seen.resent_frames)),
+        ],
+    )
+
+
+def _latency(result: Result) -> Group:
+    latency, rows = result.latency, list[tuple[str, RenderableType]]()
+    if latency.instructions is not None:
+        rows.append(("instructions", f"{count(latency.instructions)} (exact)"))
+    if latency.cycles_estimated is not None:
+        method = _plain(f" by {latency.cycles_method or 'an unnamed method'}")
+        rows.append(("cycles", Text.assemble(f"{count(latency.cycles_estimated)} ", ("ESTIMATED", "yellow"), method)))
+        at = f" at {megahertz(latency.core_hz)}"
+        rows.append(("time", Text.assemble(f"{real(latency.milliseconds)} ms ", ("ESTIMATED", "yellow"), at)))
+    elif result.firmware.emulated:
+        rows.append(("time", "none: an emulator's ticks are not time"))
+    else:
+        spread = f"{count(latency.ticks_min)} to {count(latency.ticks_max)} ticks of {megahertz(latency.tick_hz)}"
+        rows.append(("time", f"{real(latency.milliseconds)} ms, measured, median of {count(latency.runs)} ({spread})"))
+    rows.append(("work", f"{count(result.model_macs)} multiply-accumulates"))
+    return _facts("Latency of one inference", rows)
+
+
+def _flash(result: Result) -> Group:
+    footprint = result.footprint
+    groups = _table(f"\nFlash: {size(footprint.flash_total)}", "group", "bytes", "share")
+    for name, amount in summary.flash_parts(footprint).items():
+        groups.add_row(_plain(name), count(amount), percent(amount / footprint.flash_total))
+    sections = Text.assemble(" sections: ", _plain(_listed(footprint.flash_sections)), style="dim")
+    layers = _table("", "layer", "<op", "<name", "bytes")
+    for layer in footprint.flash_layers:
+        layers.add_row(str(layer.layer), _plain(layer.op), _plain(layer.name), count(layer.bytes))
+    ternary = Text(f" {result.ternary_layers} of {result.weight_layers} layers with weights are ternary", "dim")
+    return Group(groups, sections, layers, ternary)
+
+
+def _listed(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count(amount)}" for name, amount in sizes.items())
+
+
+def _ram(result: Result) -> Group:
+    footprint = result.footprint
+    stack = f"{count(footprint.stack_peak)} B at its peak, of {count(footprint.stack_reserved)} reserved"
+    return _facts(
+        "RAM",
+        [
+            ("static", size(footprint.ram_static)),
+            ("of it arena", size(footprint.ram_arena)),
+            ("stack", stack),
+        ],
+    )

@@ -1,0 +1,82 @@
+"""How numbers and foreign strings are written, the same in the terminal and in HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tritguard.evaluate.result import Rate, Status
+
+STATUS_MEANING: dict[Status, str] = {
+    "valid": "Every check of this run passed. The figures may be quoted together with the threat model.",
+    "degraded": "The figures stand, with reservations. Quote them only together with the codes below.",
+    "invalid": "This run failed its own checks. It has no accuracy that may be quoted.",
+}
+
+
+def percent(share: float) -> str:
+    """A share in 0..1 as a percentage."""
+    return f"{100 * share:.1f} %"
+
+
+def interval(rate: Rate) -> str:
+    """The 95 % interval of a rate."""
+    return f"{100 * rate.low:.1f} to {100 * rate.high:.1f} %"
+
+
+def of(rate: Rate) -> str:
+    """The counts behind a rate; they show what rounding hides."""
+    return f"{rate.k:,} of {rate.n:,}"
+
+
+def count(number: float) -> str:
+    """A count, or a mean of counts, with thousands separated."""
+    return f"{number:,.1f}".removesuffix(".0")
+
+
+def real(number: float) -> str:
+    """A physical quantity, to four significant digits."""
+    return f"{number:.4g}"
+
+
+def steps(number: int) -> str:
+    """An eps in steps of the int8 input grid."""
+    return f"{number:,} step" if number == 1 else f"{number:,} steps"
+
+
+def size(number: int) -> str:
+    """Bytes, and what that is in KiB."""
+    return f"{number:,} B ({number / 1024:.1f} KiB)" if number >= 1024 else f"{number:,} B"
+
+
+def megahertz(hertz: int) -> str:
+    """A clock frequency."""
+    return f"{hertz / 1e6:g} MHz"
+
+
+def parameter(value: float | int | str) -> str:
+    """A hyper-parameter; floats to six significant digits, all an attack's setting ever has."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def class_name(classes: Sequence[str], label: int) -> str:
+    """The name of a class; its number where the result names none."""
+    return classes[label] if 0 <= label < len(classes) else f"class {label}"
+
+
+def ranges(indices: Sequence[int]) -> str:
+    """Indices in their order, consecutive ones joined: (0, 1, 2, 7) is '0-2, 7'."""
+    runs: list[list[int]] = []
+    for index in indices:
+        if runs and index == runs[-1][1] + 1:
+            runs[-1][1] = index
+        else:
+            runs.append([index, index])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def printable(text: str) -> str:
+    """The text with control and direction-changing characters spelled out.
+
+    A result file may come from anywhere; its strings must not drive a terminal or reorder what a reader sees.
+    """
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
