@@ -294,7 +294,7 @@ def test_headline_is_the_largest_eps_of_the_threat_model() -> None:
     result = make_result()
     point = summary.headline_point(result)
     assert point is not None and point.eps_steps == 8  # the curve goes on to 64, as a check
-    assert "beyond the threat model" in Page(html.render(result)).text
+    assert "* Beyond the threat model" in Page(html.render(result)).text
     assert "64 *" in shown(result) and "* beyond the threat model" in shown(result)
 
 

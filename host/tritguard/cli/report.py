@@ -14,7 +14,7 @@ REPORT = "report.html"
 def command(
     source: Annotated[Path, typer.Argument(metavar="RESULT.json|RUN_DIR", help="A result, or the folder it is in.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The HTML file.  [default: report.html beside the result]")
+        Path | None, typer.Option("--output", "-o", help="The HTML file; if not given, report.html beside the result.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the checked result as JSON, and no table.")] = False,
 ) -> None:
