@@ -56,12 +56,18 @@ def requant(reals: Float64, zero_point: int, act: tuple[int, int]) -> Requant:
 
 
 def activation_range(activation: str, scale: float, zero_point: int) -> tuple[int, int]:
-    """Clamp of a fused activation in int8. TFLM's `CalculateActivationRangeQuantized`, in float32."""
+    """Clamp of a fused activation in int8. TFLM's `CalculateActivationRangeQuantized`, in float32.
+
+    Raises:
+        BadModelError: the scale is so small that the bound leaves 32 bits, where TFLM refuses too.
+    """
     if activation == "NONE":
         return INT8_MIN, INT8_MAX
 
     def quantized(real: float) -> int:
         ratio = float(np.float32(real) / np.float32(scale))
+        if abs(ratio) > 1 << 31:
+            raise BadModelError(f"output scale {scale:.3g} is too small for {activation}")
         return zero_point + int(math.copysign(math.floor(abs(ratio) + 0.5), ratio))
 
     low = max(INT8_MIN, quantized(0.0))
