@@ -1,0 +1,26 @@
+"""Fast gradient sign method."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from tritguard.attack.art_view import estimator, one_hot
+from tritguard.attack.base import Crafted, Kind, Target, to_grid
+
+
+class Fgsm:
+    """One step along the gradient's sign (Goodfellow et al. 2015, 1412.6572), through ART."""
+
+    name = "FGSM"
+    kind: Kind = "white box"
+    parameters: ClassVar[dict[str, float | int | str]] = {"implementation": "ART FastGradientMethod"}
+
+    def craft(self, target: Target, eps: int) -> Crafted:
+        """See Attack."""
+        from art.attacks.evasion import FastGradientMethod  # noqa: PLC0415 - imports TensorFlow
+
+        attack = FastGradientMethod(estimator(target), norm=np.inf, eps=float(eps), batch_size=64)
+        found = attack.generate(target.x.astype(np.float32), y=one_hot(target))
+        return Crafted(to_grid(found, target.x, eps), queries=0, gradients=len(target.x))

@@ -1,0 +1,60 @@
+"""Projected gradient descent."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritguard.attack.art_view import estimator, one_hot
+from tritguard.attack.base import Crafted, Kind, Target, margins, to_grid
+
+
+class Pgd:
+    """Repeated small steps from random starts, projected into the ball (Madry et al. 2018, 1706.06083), through ART.
+
+    Args:
+        steps: of each descent; a step is 2.5 * eps / steps long.
+        restarts: descents a sample; the one that gets the deployed model furthest is kept.
+    """
+
+    name = "PGD"
+    kind: Kind = "white box"
+
+    def __init__(self, steps: int = 20, restarts: int = 1) -> None:
+        self.steps = steps
+        self.restarts = restarts
+
+    @property
+    def parameters(self) -> dict[str, float | int | str]:
+        """See Attack."""
+        return {
+            "steps": self.steps,
+            "restarts": self.restarts,
+            "step": "2.5 * eps / steps",
+            "implementation": "ART ProjectedGradientDescent",
+        }
+
+    def craft(self, target: Target, eps: int) -> Crafted:
+        """See Attack."""
+        from art.attacks.evasion import ProjectedGradientDescent  # noqa: PLC0415 - imports TensorFlow
+
+        attack = ProjectedGradientDescent(
+            estimator(target),
+            norm=np.inf,
+            eps=float(eps),
+            eps_step=2.5 * eps / self.steps,
+            max_iter=self.steps,
+            num_random_init=1,
+            batch_size=64,
+            verbose=False,
+        )
+        clean = target.x.astype(np.float32)
+        best, best_margin = target.x, np.full(len(target.x), np.inf)
+        for restart in range(self.restarts):
+            np.random.seed((target.seed + restart) % 2**32)  # noqa: NPY002 - the generator ART draws starts from
+            x = to_grid(attack.generate(clean, y=one_hot(target)), target.x, eps)
+            margin = margins(target.predictor.predict(x), target.y)
+            better = margin < best_margin
+            best = np.where(better.reshape(-1, *[1] * (x.ndim - 1)), x, best)
+            best_margin = np.minimum(margin, best_margin)
+        n = len(target.x)
+        return Crafted(best, queries=self.restarts * n, gradients=self.restarts * self.steps * n)

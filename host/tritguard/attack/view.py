@@ -1,0 +1,198 @@
+"""A differentiable float view of the deployed network, rebuilt from its graph alone.
+
+Forward, it computes in float32 what the device computes in integers: every activation is rounded to its int8 grid
+and clamped. Backward, rounding passes gradients straight through and clamping stops them (the straight-through
+estimator, Bengio et al. 2013, 1308.3432). Sums are not rounded twice as TFLM does, so an activation may be off by
+one step; whether an input fools the deployed model is always asked of the deployed model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.graph.model import (
+    Add,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    Graph,
+    Mean,
+    Op,
+    Pad,
+    Pool2D,
+    Quantize,
+    Reshape,
+    Softmax,
+    Tensor,
+    Weighted,
+    Window,
+)
+
+
+class GradientView:
+    """Maps inputs in int8 steps, float32[n, *input_shape], to real-valued logits, float32[n, classes].
+
+    The logits are the accumulators of the last layer with weights, as the twin and the device report them; where the
+    model has none they are its dequantized outputs.
+
+    Args:
+        graph: the deployed model.
+        temperature: logits are divided by it, which keeps a cross-entropy loss from saturating.
+    """
+
+    def __init__(self, graph: Graph, temperature: float = 1.0) -> None:
+        import tensorflow as tf  # noqa: PLC0415 - takes seconds to import
+
+        self._tf = tf
+        self.graph = graph
+        self.temperature = temperature
+        source = graph.tensors[graph.input]
+        self.input_shape = source.shape
+        self.classes = graph.tensors[graph.output].size
+        self._call: Callable[[Any], Any] = tf.function(
+            self._forward, input_signature=[tf.TensorSpec((None, *source.shape), tf.float32)]
+        )
+
+    def __call__(self, x: Any, training: bool = False) -> Any:
+        """Logits of x as a TensorFlow tensor; attack libraries pass `training`, which changes nothing here."""
+        return self._call(x)
+
+    def logits(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits of x as an array."""
+        return np.asarray(self._call(x), dtype=np.float32)
+
+    def zero_gradient_share(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> float:
+        """Share of samples whose cross-entropy has no gradient at all: what an attack cannot follow is masked."""
+        tf = self._tf
+        blocked = 0
+        for start in range(0, len(x), 64):
+            batch = tf.constant(x[start : start + 64])
+            with tf.GradientTape() as tape:
+                tape.watch(batch)
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y[start : start + 64], self._call(batch))
+            gradient = tape.gradient(losses, batch).numpy()
+            blocked += int((np.abs(gradient).reshape(len(batch), -1).max(axis=1) == 0).sum())
+        return blocked / len(x)
+
+    def _forward(self, x: Any) -> Any:
+        tf, graph = self._tf, self.graph
+        source = graph.tensors[graph.input]
+        steps = x + tf.stop_gradient(tf.round(x) - x)
+        values = {graph.input: (steps - source.zero_point) * np.float32(source.scale)}
+        last = graph.logits_position()
+        for position, op in enumerate(graph.ops):
+            real = _FORWARD[type(op)](tf, graph, op, [values[tensor] for tensor in op.inputs])
+            if position == last:
+                return tf.reshape(real, (-1, self.classes)) / self.temperature
+            values[op.output] = self._on_grid(real, graph.tensors[op.output], op)
+        return tf.reshape(values[graph.output], (-1, self.classes)) / self.temperature
+
+    def _on_grid(self, real: Any, tensor: Tensor, op: Op) -> Any:
+        """Clamp to the activation's range, then round to its steps with gradients straight through."""
+        tf = self._tf
+        if isinstance(op, Reshape | Pad):
+            return real
+        low, high = _range(op)
+        steps = tf.clip_by_value(real / tensor.scale + tensor.zero_point, float(low), float(high))
+        rounded = steps + tf.stop_gradient(tf.round(steps) - steps)
+        return (rounded - tensor.zero_point) * np.float32(tensor.scale)
+
+
+def _range(op: Op) -> tuple[int, int]:
+    if isinstance(op, Weighted | Add):
+        return op.requant.act_min, op.requant.act_max
+    if isinstance(op, Pool2D):
+        return op.act_min, op.act_max
+    return -128, 127
+
+
+def _real_weights(op: Weighted) -> NDArray[np.float32]:
+    sides = [1] * op.weights.ndim
+    sides[op.channel_axis] = -1
+    return (op.weights * op.weight_scale.reshape(sides)).astype(np.float32)
+
+
+def _real_bias(graph: Graph, op: Weighted) -> NDArray[np.float32]:
+    scale = graph.tensors[op.inputs[0]].scale
+    return np.asarray(op.bias * (scale * op.weight_scale), dtype=np.float32)
+
+
+def _dilated(kernel: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
+    """[h, w, ...] with zeros between its elements: TensorFlow has no dilated gradients on a CPU."""
+    (height, width), (down, right) = window.kernel, window.dilation
+    wide = np.zeros(((height - 1) * down + 1, (width - 1) * right + 1, *kernel.shape[2:]), dtype=np.float32)
+    wide[::down, ::right] = kernel
+    return wide
+
+
+def _padded(tf: Any, x: Any, window: Window, out: tuple[int, int, int]) -> Any:
+    """Zeros around x so that an unpadded window gives exactly the output's sides; surplus rows are cut."""
+    pads = []
+    for axis in range(2):
+        reach = (window.kernel[axis] - 1) * window.dilation[axis] + 1
+        needed = (out[axis] - 1) * window.stride[axis] + reach
+        before = window.padding[axis]
+        pads.append((before, max(0, needed - before - x.shape[axis + 1])))
+    return tf.pad(x, [(0, 0), *pads, (0, 0)])
+
+
+def _conv(tf: Any, graph: Graph, op: Conv2D, inputs: list[Any]) -> Any:
+    kernel = _dilated(_real_weights(op).transpose(1, 2, 3, 0), op.window)
+    x = _padded(tf, inputs[0], op.window, op.out_shape)
+    full = tf.nn.conv2d(x, kernel, strides=(1, *op.window.stride, 1), padding="VALID")
+    return full[:, : op.out_shape[0], : op.out_shape[1]] + _real_bias(graph, op)
+
+
+def _depthwise(tf: Any, graph: Graph, op: DepthwiseConv2D, inputs: list[Any]) -> Any:
+    weights = _real_weights(op)
+    kernel = _dilated(weights.reshape(*weights.shape[:2], -1, op.depth_multiplier), op.window)
+    x = _padded(tf, inputs[0], op.window, op.out_shape)
+    down, right = op.window.stride
+    if down == right:
+        full = tf.nn.depthwise_conv2d(x, kernel, strides=(1, down, right, 1), padding="VALID")
+    else:  # TensorFlow wants equal strides
+        full = tf.nn.depthwise_conv2d(x, kernel, strides=(1, 1, 1, 1), padding="VALID")[:, ::down, ::right]
+    return full[:, : op.out_shape[0], : op.out_shape[1]] + _real_bias(graph, op)
+
+
+def _fully_connected(tf: Any, graph: Graph, op: FullyConnected, inputs: list[Any]) -> Any:
+    rows = tf.reshape(inputs[0], (-1, op.weights.shape[1]))
+    sums = tf.matmul(rows, _real_weights(op), transpose_b=True) + _real_bias(graph, op)
+    return tf.reshape(sums, (-1, *graph.tensors[op.output].shape))
+
+
+def _pool(tf: Any, _graph: Graph, op: Pool2D, inputs: list[Any]) -> Any:
+    sides = inputs[0].shape[1:3]
+    same = all(-(-sides[axis] // op.window.stride[axis]) == op.out_shape[axis] for axis in range(2))
+    function = tf.nn.avg_pool2d if op.mode == "average" else tf.nn.max_pool2d
+    return function(inputs[0], op.window.kernel, op.window.stride, "SAME" if same else "VALID")
+
+
+def _pad(tf: Any, _graph: Graph, op: Pad, inputs: list[Any]) -> Any:
+    return tf.pad(inputs[0], [(0, 0), *zip(op.before, op.after, strict=True)])
+
+
+def _reshape(tf: Any, graph: Graph, op: Reshape | Mean, inputs: list[Any]) -> Any:
+    return tf.reshape(inputs[0], (-1, *graph.tensors[op.output].shape))
+
+
+def _mean(tf: Any, graph: Graph, op: Mean, inputs: list[Any]) -> Any:
+    return _reshape(tf, graph, op, [tf.reduce_mean(inputs[0], axis=(1, 2))])
+
+
+_FORWARD: dict[type[Op], Callable[[Any, Graph, Any, list[Any]], Any]] = {
+    Conv2D: _conv,
+    DepthwiseConv2D: _depthwise,
+    FullyConnected: _fully_connected,
+    Add: lambda _tf, _graph, _op, inputs: inputs[0] + inputs[1],
+    Pool2D: _pool,
+    Mean: _mean,
+    Reshape: _reshape,
+    Softmax: lambda tf, _graph, op, inputs: tf.nn.softmax(op.beta * inputs[0]),
+    Pad: _pad,
+    Quantize: lambda _tf, _graph, _op, inputs: inputs[0],
+}

@@ -1,0 +1,96 @@
+"""Runs the attacks of a plan on the twin and keeps what they found, so that an interrupted run goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.attack import Attack, Crafted, Target
+from tritguard.evaluate.plan import Plan
+from tritguard.files import write_whole
+from tritguard.predictor import Int8
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attack at one eps.
+
+    Attributes:
+        x: int8[n, *input_shape], the candidates.
+        fooled: bool[n], where the deployed label differs from the true one.
+    """
+
+    attack: Attack
+    eps: int
+    x: Int8
+    fooled: NDArray[np.bool_]
+    queries: int
+    gradients: int
+    seconds: float
+
+
+def craft_all(target: Target, plan: Plan, folder: Path, identity: str, report: Report) -> tuple[Run, ...]:
+    """Every attack at every bound, in order of eps.
+
+    Args:
+        folder: where candidates are kept, one `.npz` a run.
+        identity: hash of model, data and samples; with the attack's parameters and the seed it names the file, so
+            that only what would come out the same is taken from it.
+    """
+    jobs = [(attack, eps) for eps in plan.bounds for attack in plan.attacks()]
+    runs = []
+    for done, (attack, eps) in enumerate(jobs):
+        report(done, len(jobs))
+        runs.append(_run(target, attack, eps, folder, identity))
+    report(len(jobs), len(jobs))
+    return tuple(runs)
+
+
+def _run(target: Target, attack: Attack, eps: int, folder: Path, identity: str) -> Run:
+    temperature = target.view.temperature if target.view is not None else 0.0
+    key = json.dumps([identity, attack.name, attack.parameters, eps, target.seed, temperature], sort_keys=True)
+    path = folder / f"{attack.name.lower()}-eps{eps}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
+    crafted, seconds = _load(path, target.x.shape) or (None, 0.0)
+    if crafted is None:
+        start = time.perf_counter()
+        crafted = attack.craft(target, eps)
+        seconds = time.perf_counter() - start
+        _save(path, crafted, seconds)
+    _check_ball(crafted.x, target.x, eps)
+    fooled = target.predictor.predict(crafted.x).labels != target.y
+    return Run(attack, eps, crafted.x, fooled, crafted.queries, crafted.gradients, seconds)
+
+
+def _check_ball(x: Int8, clean: Int8, eps: int) -> None:
+    distance = int(np.abs(x.astype(np.int16) - clean.astype(np.int16)).max())
+    if distance > eps:
+        raise AssertionError(f"an attack left its ball: {distance} steps instead of {eps}")
+
+
+def _save(path: Path, crafted: Crafted, seconds: float) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, x=crafted.x, counts=[crafted.queries, crafted.gradients], seconds=seconds)
+    write_whole(path, buffer.getvalue())
+
+
+def _load(path: Path, shape: tuple[int, ...]) -> tuple[Crafted, float] | None:
+    """What an earlier run left; a file that is damaged or does not fit is crafted anew."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            x, counts, seconds = stored["x"], stored["counts"], float(stored["seconds"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    if x.dtype != np.int8 or x.shape != shape:
+        return None
+    return Crafted(x, int(counts[0]), int(counts[1])), seconds
