@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tritguard.evaluate.result import AttackRow, CurvePoint, Issue, Rate
 
@@ -89,7 +90,7 @@ def _at_one_eps(eps: int, rows: list[AttackRow]) -> Iterator[Issue]:
 
 def _rising(rows: list[AttackRow]) -> Iterator[Issue]:
     ordered = sorted(rows, key=lambda row: row.eps_steps)
-    for before, after in zip(ordered, ordered[1:], strict=False):
+    for before, after in pairwise(ordered):
         if after.robust.low > before.robust.high:
             yield _warn(
                 "EPS_NOT_MONOTONE",
