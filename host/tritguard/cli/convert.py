@@ -1,6 +1,83 @@
-"""tritguard convert."""
+"""tritguard convert: a model becomes a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tritguard.cli.progress import console
+from tritguard.emit import Bundle, write_bundle
+from tritguard.errors import BadInputError, BadModelError
+from tritguard.twin import verify_against_oracle
+
+CALIBRATION = "calibration.npz"
+KERAS_MODEL = "model.keras"
 
 
-def command() -> None:
-    """Not written yet."""
-    raise NotImplementedError
+def command(
+    model: Annotated[
+        Path, typer.Argument(help="An int8 .tflite, a .keras model, or a folder left by 'tritguard train'.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle.")],
+    calibration: Annotated[
+        Path | None, typer.Option(help="For .keras: .npz with real inputs, from which int8 ranges are taken.")
+    ] = None,
+    classes: Annotated[str | None, typer.Option(help="Names of the outputs, separated by commas.")] = None,
+    name: Annotated[str | None, typer.Option(help="What reports call the model.")] = None,
+) -> None:
+    """Turn a model into a bundle: int8 .tflite, C11 that gives the same bytes, manifest."""
+    names = tuple(part.strip() for part in classes.split(",")) if classes else None
+    with console.status("Converting"):
+        bundle = convert(model, out, calibration=calibration, classes=names, name=name)
+    describe(bundle)
+
+
+def convert(
+    model: Path,
+    out: Path,
+    *,
+    calibration: Path | None = None,
+    classes: tuple[str, ...] | None = None,
+    name: str | None = None,
+) -> Bundle:
+    """The verb without its output; see `write_bundle` for what it raises."""
+    title = name or (model.resolve().name if model.is_dir() else model.stem)
+    content = _golden(model, calibration)
+    try:
+        return write_bundle(content, out, name=title, classes=classes, check=verify_against_oracle)
+    except BadModelError as error:
+        error.where = f"{model}: {error.where}" if error.where else str(model)
+        raise
+
+
+def _golden(model: Path, calibration: Path | None) -> bytes:
+    if model.is_dir():
+        model, calibration = model / KERAS_MODEL, calibration or model / CALIBRATION
+    if not model.is_file():
+        raise BadInputError("no such file", where=str(model))
+    if model.suffix != ".keras":
+        return model.read_bytes()
+    from tritguard.convert import keras_to_tflite  # noqa: PLC0415 - imports TensorFlow
+
+    if calibration is None:
+        raise BadInputError("a .keras model needs real inputs to choose int8 ranges", fix="give --calibration FILE.npz")
+    return keras_to_tflite(model, calibration)
+
+
+def describe(bundle: Bundle) -> None:
+    """What the bundle holds, in a few lines."""
+    manifest = bundle.manifest
+    weighted = [layer for layer in manifest.layers if layer.weight_format != "none"]
+    ternary = sum(layer.weight_format == "ternary2" for layer in weighted)
+    weights = sum(layer.weight_bytes for layer in weighted)
+    console.print(
+        f"{bundle.path}: {len(manifest.layers)} layers, {manifest.macs:,} MAC, {ternary} of {len(weighted)} weight "
+        f"layers ternary, {weights:,} B weights, {manifest.arena_bytes:,} B arena",
+        highlight=False,
+    )
+    if manifest.verified_against_oracle:
+        console.print(f"same bytes as TensorFlow Lite Micro on {manifest.verified_against_oracle} random inputs")
+    else:
+        console.print("[yellow]not compared with TensorFlow Lite Micro: its package is not installed here")

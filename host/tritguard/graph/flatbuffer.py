@@ -78,7 +78,7 @@ def parse(content: bytes) -> RawModel:
     try:
         return _parse(content)
     except (struct.error, IndexError, ValueError, TypeError, OverflowError, MemoryError, AttributeError) as error:
-        raise BadModelError(f"damaged file ({type(error).__name__} while reading it)") from error
+        raise BadModelError("damaged file (a part of it lies outside the file)") from error
 
 
 def _parse(content: bytes) -> RawModel:

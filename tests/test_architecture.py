@@ -1,0 +1,84 @@
+"""The direction of imports, and what must stay cheap to import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.shared import ROOT
+
+PACKAGE = ROOT / "host" / "tritguard"
+FOUNDATION = {"errors", "predictor", "oracle", "files", "resources"}
+# Left of a name: what it may import. Same rank: not from each other.
+RANKS = [
+    {"data", "boards"},
+    {"train"},
+    {"convert"},
+    {"graph"},
+    {"emit"},
+    {"build", "twin"},
+    {"device"},
+    {"attack"},
+    {"evaluate"},
+    {"report"},
+    {"cli"},
+]
+RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms a file imports from, at any depth of its code."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = (
+                [f"{node.module}.{alias.name}" for alias in node.names]
+                if node.module == "tritguard"
+                else [node.module or ""]
+            )
+        rooms |= {name.split(".")[1] for name in names if name.startswith("tritguard.")}
+    return rooms
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_every_room_has_a_rank() -> None:
+    assert {room(path) for path in FILES} - {"__init__"} == FOUNDATION | set(RANK)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    here = room(path)
+    for there in imported_rooms(path) - {here, "__version__"}:
+        if there in FOUNDATION:
+            continue
+        assert here not in FOUNDATION, f"the foundation imports {there}"
+        assert RANK[there] < RANK[here], f"{here} imports {there}"
+
+
+def test_help_is_quick_and_does_not_import_tensorflow() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from tritguard.cli import app; "
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
+        "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules or 'art' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_document_names_every_room() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for name in FOUNDATION | set(RANK):
+        assert name in text, f"docs/architecture.md does not mention {name}"

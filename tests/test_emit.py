@@ -1,0 +1,125 @@
+"""Bundles: their C under strict warnings, their manifest, their refusal of what was changed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.shared import shared_file
+from tests.tflite_builder import ModelBuilder
+from tritguard.emit import open_bundle, write_bundle
+from tritguard.errors import BadInputError, BadModelError, MismatchError, UnsupportedOpError
+
+STRICT = [
+    "-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Wcast-qual",
+    "-Wmissing-prototypes", "-Wstrict-prototypes", "-Wdouble-promotion", "-Werror",
+]  # fmt: skip
+
+
+def ternary_model() -> bytes:
+    """Every op of the engine, ternary and int8 layers, in one small model."""
+    rng = np.random.default_rng(1)
+    builder = ModelBuilder((8, 8, 3), 1 / 255, -128)
+    weights = (rng.integers(-1, 2, (16, 3, 3, 3)) * 127).astype(np.int8)
+    tensor = builder.conv(builder.input, weights, [0.01] * 16, None, (0.05, -128), activation="RELU")
+    depthwise = (rng.integers(-1, 2, (3, 3, 16)) * 127).astype(np.int8)
+    branch = builder.depthwise(tensor, depthwise, [0.01] * 16, None, (0.05, -128), activation="RELU6")
+    tensor = builder.add(tensor, branch, (0.1, -128))
+    tensor = builder.pad(tensor, [(1, 1), (0, 1), (0, 0)])
+    tensor = builder.pool(tensor, "MAX", (2, 2), (2, 2), same=False, activation="NONE")
+    tensor = builder.pool(tensor, "AVERAGE", (2, 2), (1, 1), same=True, activation="NONE")
+    tensor = builder.conv(tensor, rng.integers(-127, 128, (8, 1, 1, 16), dtype=np.int8), [0.01] * 8, None, (0.2, 3))
+    tensor = builder.quantize(tensor, (0.3, 0))
+    tensor = builder.mean(tensor, (0.1, 2), keep_dims=False)
+    tensor = builder.dense(tensor, rng.integers(-127, 128, (5, 8), dtype=np.int8), [0.02], None, (0.3, 0))
+    return builder.build(builder.softmax(tensor))
+
+
+@pytest.mark.parametrize(
+    "compiler", ["gcc", "arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb", "arm-none-eabi-gcc -mcpu=cortex-m0 -mthumb"]
+)
+def test_the_c_compiles_under_strict_warnings(compiler: str, tmp_path: Path) -> None:
+    command = compiler.split()
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    bundle = write_bundle(ternary_model(), tmp_path / "b", name="all */ ops")
+    for source in bundle.c_dir.glob("*.c"):
+        subprocess.run([*command, *STRICT, "-c", str(source), "-o", str(tmp_path / "o.o")], check=True)
+
+
+def test_no_float_and_no_heap_reach_the_device(tmp_path: Path) -> None:
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("arm-none-eabi-gcc is not installed")
+    bundle = write_bundle(ternary_model(), tmp_path / "b", name="ops")
+    target = tmp_path / "all.o"
+    sources = [str(path) for path in bundle.c_dir.glob("*.c")]
+    flags = ["-mcpu=cortex-m0", "-mthumb", "-O2", "-nostdlib", "-r", "-o", str(target)]
+    subprocess.run(["arm-none-eabi-gcc", *flags, *sources], check=True)
+    symbols = subprocess.run(["arm-none-eabi-nm", "-u", str(target)], check=True, capture_output=True, text=True).stdout
+    undefined = {line.split()[-1] for line in symbols.splitlines()}
+    allowed = {"memcpy", "memset", "__aeabi_idiv", "__aeabi_lmul", "__aeabi_idivmod", "__aeabi_uidiv", "__aeabi_lasr"}
+    assert undefined <= allowed, f"the model's code needs {undefined - allowed}"
+
+
+def test_ternary_layers_are_packed(tmp_path: Path) -> None:
+    bundle = write_bundle(ternary_model(), tmp_path / "b", name="ops")
+    formats = {layer.index: (layer.weight_format, layer.weight_bytes) for layer in bundle.manifest.layers if layer.macs}
+    # 16*27 trits: 27 words and a guard; 9 taps of one word each; magnitudes one byte a channel
+    assert formats[0] == ("ternary2", 28 * 4 + 16)
+    assert formats[1] == ("ternary2", 9 * 4 + 16)
+    assert formats[6][0] == "int8"
+    assert "int8_t tg_l0_weights" not in (bundle.c_dir / "tg_model.c").read_text()
+
+
+def test_a_changed_bundle_is_refused(tmp_path: Path) -> None:
+    bundle = write_bundle(ternary_model(), tmp_path / "b", name="ops")
+    open_bundle(bundle.path)
+    source = bundle.c_dir / "tg_model.c"
+    source.write_text(source.read_text().replace("127", "126", 1))
+    with pytest.raises(BadInputError, match=r"c/tg_model.c was changed"):
+        open_bundle(bundle.path)
+    source.unlink()
+    with pytest.raises(BadInputError, match=r"c/tg_model.c is missing"):
+        open_bundle(bundle.path)
+
+
+def test_a_failed_check_leaves_the_old_bundle(tmp_path: Path) -> None:
+    old = write_bundle(ternary_model(), tmp_path / "b", name="old")
+
+    def refuse(_bundle: object) -> int:
+        raise MismatchError("no")
+
+    with pytest.raises(MismatchError):
+        write_bundle(ternary_model(), tmp_path / "b", name="new", check=refuse)
+    assert open_bundle(old.path).manifest.name == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_folder_that_is_no_bundle_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(BadInputError, match="is no bundle"):
+        write_bundle(ternary_model(), tmp_path, name="ops")
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_bad_model_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(BadModelError):
+        write_bundle(shared_file("models/dscnn_int8.tflite").read_bytes()[:5000], tmp_path / "b", name="x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sums_that_could_overflow_are_refused(tmp_path: Path) -> None:
+    builder = ModelBuilder((1, 1, 70_000 // 100 * 100), 1.0, -128)
+    flat = builder.reshape(builder.input, (70_000,))
+    output = builder.dense(flat, np.full((2, 70_000), 127, np.int8), [0.1], None, (1.0, 0))
+    with pytest.raises(UnsupportedOpError, match="overflow"):
+        write_bundle(builder.build(output), tmp_path / "b", name="x")
+
+
+def test_class_names_have_to_fit(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="2 class names for a model with 5"):
+        write_bundle(ternary_model(), tmp_path / "b", name="x", classes=("a", "b"))
