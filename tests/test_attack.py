@@ -1,0 +1,115 @@
+"""Attacks: on the grid, in the ball, stronger than noise, and the view they take gradients from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.shared import shared_file
+from tests.test_emit import ternary_model
+from tritguard.attack import Attack, Fgsm, Noise, Pgd, Square, Target
+from tritguard.attack.base import margins, to_grid
+from tritguard.attack.square import _share
+from tritguard.attack.view import GradientView
+from tritguard.emit import write_bundle
+from tritguard.graph import read_graph
+from tritguard.predictor import Outputs
+from tritguard.twin import Twin
+
+pytest.importorskip("art", reason="white-box attacks need the extra 'attack'")
+
+
+@pytest.fixture(scope="module")
+def keywords(tmp_path_factory: pytest.TempPathFactory) -> Target:
+    """MLPerf Tiny's keyword spotter (49 x 10 x 1 inputs) with 40 samples."""
+    data = np.load(shared_file("data/gsc_kws01.npz"))
+    content = shared_file("models/dscnn_int8.tflite").read_bytes()
+    bundle = write_bundle(content, tmp_path_factory.mktemp("kws") / "b", name="kws")
+    view = GradientView(read_graph(content))
+    return Target(Twin(bundle), view, data["mfcc_int8"][:40], data["labels"][:40].astype(np.int64), seed=7)
+
+
+@given(
+    st.integers(1, 255),
+    st.lists(st.floats(-400, 400, width=32), min_size=3, max_size=3),
+    st.lists(st.integers(-128, 127), min_size=3, max_size=3),
+)
+def test_candidates_are_projected_on_the_grid(eps: int, candidates: list[float], clean: list[int]) -> None:
+    x = np.array(clean, dtype=np.int8)
+    projected = to_grid(np.array(candidates, dtype=np.float32), x, eps).astype(int)
+    assert (np.abs(projected - np.array(clean)) <= eps).all()
+    inside = (np.abs(np.array(candidates) - clean) <= eps) & (np.abs(candidates) <= 127)
+    assert (np.abs(projected - candidates)[inside] <= 0.5).all()
+
+
+def test_margins_follow_the_deployed_label() -> None:
+    scores = np.array([[5, 5, 1], [5, 5, 1], [1, 2, 3]], dtype=np.int8)
+    logits = np.array([[1.0, 2.0, 0.0], [2.0, 1.0, 0.0], [0.0, 0.1, 0.5]])
+    # A tie in scores is label 0, whatever the logits say.
+    assert (margins(Outputs(scores, logits), np.array([0, 1, 2])) > 0).tolist() == [True, False, True]
+    assert margins(Outputs(scores), np.array([2, 2, 2])).tolist()[:2] == [-4.0, -4.0]
+
+
+def test_the_view_computes_what_the_device_computes(keywords: Target) -> None:
+    assert keywords.view is not None
+    ours = keywords.view.logits(keywords.x.astype(np.float32))
+    theirs = keywords.predictor.predict(keywords.x)
+    assert theirs.logits is not None
+    assert (ours.argmax(axis=1) == theirs.logits.argmax(axis=1)).mean() >= 0.95
+    assert np.abs(ours - theirs.logits).max() < 0.1 * np.abs(theirs.logits).max()
+
+
+def test_the_view_covers_every_op(tmp_path: Path) -> None:
+    content = ternary_model()
+    bundle = write_bundle(content, tmp_path / "b", name="ops")
+    x = np.random.default_rng(0).integers(-128, 128, (50, 8, 8, 3), dtype=np.int8)
+    theirs = Twin(bundle).predict(x).logits
+    ours = GradientView(read_graph(content)).logits(x.astype(np.float32))
+    assert theirs is not None
+    assert np.abs(ours - theirs).max() < 0.05 * np.abs(theirs).max()
+
+
+def test_the_views_gradient_points_downhill(keywords: Target) -> None:
+    """A small step along the sign of the loss' gradient raises the loss of the view itself on most samples."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    view = keywords.view
+    assert view is not None
+    x = tf.constant(keywords.x.astype(np.float32))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        before = tf.nn.sparse_softmax_cross_entropy_with_logits(keywords.y, view(x))
+    step = x + 2 * tf.sign(tape.gradient(before, x))
+    after = tf.nn.sparse_softmax_cross_entropy_with_logits(keywords.y, view(step))
+    assert float(tf.reduce_mean(tf.cast(after > before, tf.float32))) > 0.9
+
+
+@pytest.mark.parametrize("attack", [Noise(4), Fgsm(), Pgd(8), Square(60)], ids=lambda attack: attack.name)
+def test_attacks_stay_in_their_ball_and_repeat(attack: Attack, keywords: Target) -> None:
+    first, second = attack.craft(keywords, 3), attack.craft(keywords, 3)
+    assert first.x.dtype == np.int8
+    assert np.abs(first.x.astype(int) - keywords.x.astype(int)).max() == 3
+    assert np.array_equal(first.x, second.x)
+    assert (first.queries, first.gradients) == (second.queries, second.gradients)
+
+
+def test_attacks_rank_as_they_should(keywords: Target) -> None:
+    """Measured on 100 samples at one step: noise leaves 87 %, Square (300 queries) 50 %, FGSM 11 %, PGD-20 none."""
+
+    def robust(attack: Attack) -> float:
+        return float((keywords.predictor.predict(attack.craft(keywords, 1).x).labels == keywords.y).mean())
+
+    noise, square, fgsm, pgd = robust(Noise(10)), robust(Square(200)), robust(Fgsm()), robust(Pgd(20))
+    assert pgd <= fgsm <= square <= noise
+    assert pgd <= 0.05
+    assert noise >= 0.7
+
+
+def test_squares_windows_shrink_as_in_the_paper() -> None:
+    shares = [_share(query, 10_000) for query in (1, 11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001)]
+    assert shares == [0.5**i for i in range(10)]
+    assert [_share(q, 1000) for q in (1, 6, 21)] == [_share(q, 10_000) for q in (10, 60, 210)]
