@@ -1,0 +1,27 @@
+/* The requests of docs/serial-protocol.md and their answers. */
+#ifndef COMMANDS_H
+#define COMMANDS_H
+
+#include "protocol.h"
+#include "tg_model.h"
+
+#define COMMANDS_MAX(a, b) (((a) > (b)) ? (a) : (b))
+
+#define ECHO_BYTES_MAX 256u
+#define INFER_ANSWER_BYTES (8u + (4u * TG_LOGIT_COUNT) + TG_OUTPUT_BYTES)
+#define REQUEST_PAYLOAD_MAX COMMANDS_MAX(TG_INPUT_BYTES, ECHO_BYTES_MAX)
+#define ANSWER_PAYLOAD_MAX COMMANDS_MAX(INFER_ANSWER_BYTES, ECHO_BYTES_MAX)
+
+typedef struct {
+    uint8_t type;
+    uint32_t sequence;
+    size_t payload_bytes;
+} answer_t;
+
+/* Answer a whole frame; `payload` has room for ANSWER_PAYLOAD_MAX bytes. */
+answer_t commands_answer(const frame_t *request, uint8_t *payload);
+
+/* Answer a block that is no frame. */
+answer_t commands_answer_broken(uint8_t *payload);
+
+#endif

@@ -1,0 +1,52 @@
+"""How SCons builds a firmware: compiler, machine flags and memory map of the board; the rest is the project's."""
+
+from pathlib import Path
+
+from SCons.Script import Builder, Default, DefaultEnvironment
+
+env = DefaultEnvironment()
+board = env.BoardConfig()
+platform_dir = Path(env.PioPlatform().get_dir())
+
+PREFIX = "arm-none-eabi-"
+# The engine is integer only: no FPU is switched on, and stray float code shows as a call into the compiler's library.
+MACHINE = ["-mthumb", f"-mcpu={board.get('build.cpu')}", "-mfloat-abi=soft"]
+SYMBOLS = {
+    "FLASH_ORIGIN": board.get("build.flash_origin"),
+    "FLASH_BYTES": board.get("upload.maximum_size"),
+    "RAM_ORIGIN": board.get("build.ram_origin"),
+    "RAM_BYTES": board.get("upload.maximum_ram_size"),
+    "STACK_BYTES": board.get("build.stack_bytes"),
+}
+
+env.Replace(
+    AR=f"{PREFIX}gcc-ar",
+    AS=f"{PREFIX}gcc",
+    CC=f"{PREFIX}gcc",
+    CXX=f"{PREFIX}g++",
+    OBJCOPY=f"{PREFIX}objcopy",
+    RANLIB=f"{PREFIX}gcc-ranlib",
+    SIZETOOL=f"{PREFIX}size",
+    ARFLAGS=["rc"],
+    PROGNAME="firmware",
+    PROGSUFFIX=".elf",
+    LDSCRIPT_PATH=str(platform_dir / "firmware.ld"),
+)
+env.Append(
+    CCFLAGS=MACHINE,
+    LINKFLAGS=[
+        *MACHINE,
+        "-nostartfiles",
+        "-Wl,--gc-sections,--fatal-warnings",
+        *(f"-Wl,--defsym={name}={value}" for name, value in SYMBOLS.items()),
+        "-Wl,-Map,$BUILD_DIR/firmware.map",
+    ],
+    BUILDERS={
+        "ElfToBin": Builder(
+            action=env.VerboseAction("$OBJCOPY -O binary $SOURCES $TARGET", "Building $TARGET"), suffix=".bin"
+        )
+    },
+)
+
+elf = env.BuildProgram()
+Default(env.ElfToBin("$BUILD_DIR/firmware", elf))

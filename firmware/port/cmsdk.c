@@ -1,0 +1,48 @@
+/* Arm's CMSDK UART, as on the MPS2 FPGA boards. The clock is fixed. */
+#include "config.h"
+#include "driver.h"
+
+typedef struct {
+    volatile uint32_t data;
+    volatile uint32_t state;
+    volatile uint32_t control;
+    volatile uint32_t interrupt; /* read: status, write 1: clear */
+    volatile uint32_t divider;
+} cmsdk_uart_t;
+
+#define STATE_TX_FULL (1u << 0)
+#define STATE_RX_FULL (1u << 1)
+#define CONTROL_TX_ENABLE (1u << 0)
+#define CONTROL_RX_ENABLE (1u << 1)
+#define CONTROL_RX_INTERRUPT (1u << 3)
+#define INTERRUPT_RX (1u << 1)
+
+static cmsdk_uart_t *const uart = (cmsdk_uart_t *)CONFIG_UART_BASE;
+
+uint32_t clock_start(void)
+{
+    return CONFIG_CLOCK_HZ;
+}
+
+void uart_start(void)
+{
+    uart->divider = CONFIG_CLOCK_HZ / CONFIG_UART_BAUD;
+    uart->control = CONTROL_TX_ENABLE | CONTROL_RX_ENABLE | CONTROL_RX_INTERRUPT;
+    (void)uart->data; /* QEMU looks for waiting bytes on a read; without one the first takes up to a second */
+    core_enable_uart_interrupt();
+}
+
+void uart_write(uint8_t byte)
+{
+    while ((uart->state & STATE_TX_FULL) != 0u) {
+    }
+    uart->data = byte;
+}
+
+void uart_interrupt(void)
+{
+    uart->interrupt = INTERRUPT_RX; /* before the read: the next byte may come right behind it */
+    while ((uart->state & STATE_RX_FULL) != 0u) {
+        serial_received((uint8_t)uart->data);
+    }
+}

@@ -1,0 +1,229 @@
+/* What every Cortex-M shares: start-up, vectors, faults, SysTick, the stack's watermark. */
+#include "config.h"
+#include "driver.h"
+#include "port.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define REGISTER(address) (*(volatile uint32_t *)(address))
+
+#define SYST_CSR REGISTER(0xE000E010u)
+#define SYST_RVR REGISTER(0xE000E014u)
+#define SYST_CVR REGISTER(0xE000E018u)
+#define NVIC_ISER(n) REGISTER(0xE000E100u + (4u * (n)))
+#define SCB_ICSR REGISTER(0xE000ED04u)
+#define SCB_VTOR REGISTER(0xE000ED08u)
+#define SCB_AIRCR REGISTER(0xE000ED0Cu)
+#define SCB_CFSR REGISTER(0xE000ED28u)
+#define SCB_BFAR REGISTER(0xE000ED38u)
+
+#define CSR_ENABLE_CORE_CLOCK_INTERRUPT 7u
+#define SYSTICK_MAX 0x00FFFFFFu
+#define ICSR_SYSTICK_PENDING (1u << 26)
+#define ICSR_SYSTICK_UNPEND (1u << 25)
+#define AIRCR_RESET 0x05FA0004u
+
+#define STACK_PAINT 0xA5C3A5C3u
+#define STACK_UNPAINTED_WORDS 16u /* below the stack pointer while painting */
+#define FAULT_MAGIC 0x7A17FA17u
+
+/* From the linker script. */
+extern uint32_t ld_stack_start[];
+extern uint32_t ld_stack_end[];
+extern uint32_t ld_static_start[];
+extern uint32_t ld_static_end[];
+extern uint32_t ld_data_load[];
+extern uint32_t ld_data_start[];
+extern uint32_t ld_data_end[];
+extern uint32_t ld_bss_start[];
+extern uint32_t ld_bss_end[];
+
+typedef void (*vector_t)(void);
+
+typedef struct {
+    uint32_t magic;
+    port_fault_t fault;
+    uint32_t check;
+} fault_record_t;
+
+int main(void);
+void reset_entry(void);
+void fault_entry(void);
+void fault_save_and_reset(const uint32_t *stacked);
+void systick_interrupt(void);
+
+/* A faulting stack pointer may point anywhere: the handler brings its own stack. */
+uint32_t fault_stack[64];
+
+static fault_record_t last_fault __attribute__((section(".noinit")));
+static uint32_t clock_hz;
+static uint32_t ticks_first;
+static volatile uint32_t ticks_wraps;
+
+static uint32_t fault_check(const port_fault_t *fault)
+{
+    return ~(FAULT_MAGIC ^ fault->count ^ fault->cause ^ fault->pc ^ fault->status ^ fault->address);
+}
+
+static bool fault_is_recorded(void)
+{
+    return (last_fault.magic == FAULT_MAGIC) && (last_fault.check == fault_check(&last_fault.fault));
+}
+
+port_fault_t port_last_fault(void)
+{
+    const port_fault_t none = {0};
+    return fault_is_recorded() ? last_fault.fault : none;
+}
+
+static void core_reset(void)
+{
+    __asm__ volatile("dsb" ::: "memory");
+    SCB_AIRCR = AIRCR_RESET;
+    for (;;) {
+    }
+}
+
+/* `stacked`: where the core put r0-r3, r12, lr, pc, xpsr, if there was stack left to put them. */
+__attribute__((used)) void fault_save_and_reset(const uint32_t *stacked)
+{
+    uint32_t exception;
+    __asm__ volatile("mrs %0, ipsr" : "=r"(exception));
+    const uintptr_t sp = (uintptr_t)stacked;
+    const bool overflow = sp < (uintptr_t)ld_stack_start;
+    const bool readable = !overflow && (sp <= ((uintptr_t)ld_stack_end - 32u)) && ((sp % 4u) == 0u);
+    const uint32_t count = port_last_fault().count;
+
+    last_fault.magic = FAULT_MAGIC;
+    last_fault.fault = (port_fault_t){
+        .count = count + 1u,
+        .cause = overflow ? PORT_FAULT_STACK_OVERFLOW : exception,
+        .pc = readable ? stacked[6] : 0u,
+        .status = SCB_CFSR,
+        .address = SCB_BFAR,
+    };
+    last_fault.check = fault_check(&last_fault.fault);
+    core_reset();
+}
+
+__attribute__((naked)) void fault_entry(void)
+{
+    __asm__ volatile("mrs r0, msp\n"
+                     "ldr r1, =fault_stack + %c0\n"
+                     "mov sp, r1\n"
+                     "b fault_save_and_reset\n" ::"i"(sizeof fault_stack));
+}
+
+void systick_interrupt(void)
+{
+    ticks_wraps++;
+}
+
+/* Interrupts without an entry read a zero vector, which faults. */
+__attribute__((section(".vectors"), used)) static const struct {
+    uint32_t *stack;
+    vector_t handler[15 + CONFIG_UART_IRQ + 1];
+} vectors = {
+    .stack = ld_stack_end,
+    .handler =
+        {
+            [0] = reset_entry,
+            [1] = fault_entry, /* NMI */
+            [2] = fault_entry, /* HardFault */
+            [3] = fault_entry, /* MemManage */
+            [4] = fault_entry, /* BusFault */
+            [5] = fault_entry, /* UsageFault */
+            [14] = systick_interrupt,
+            [15 + CONFIG_UART_IRQ] = uart_interrupt,
+        },
+};
+
+static void paint_stack(void)
+{
+    uint32_t *sp;
+    __asm__ volatile("mov %0, sp" : "=r"(sp));
+    /* volatile: made into a call of memset this would paint over memset's own frame. */
+    for (volatile uint32_t *p = ld_stack_start; p < (sp - STACK_UNPAINTED_WORDS); p++) {
+        *p = STACK_PAINT;
+    }
+}
+
+static size_t bytes_between(const uint32_t *start, const uint32_t *end)
+{
+    return (size_t)((uintptr_t)end - (uintptr_t)start);
+}
+
+__attribute__((noreturn)) void reset_entry(void)
+{
+    /* A boot loader may hand over with its own vectors, interrupts and timer. */
+    __asm__ volatile("cpsid i" ::: "memory");
+    SYST_CSR = 0u;
+    SCB_VTOR = (uint32_t)(uintptr_t)&vectors;
+
+    paint_stack();
+    (void)memcpy(ld_data_start, ld_data_load, bytes_between(ld_data_start, ld_data_end));
+    (void)memset(ld_bss_start, 0, bytes_between(ld_bss_start, ld_bss_end));
+    (void)main();
+    core_reset();
+    for (;;) {
+    }
+}
+
+void core_enable_uart_interrupt(void)
+{
+    NVIC_ISER(CONFIG_UART_IRQ / 32u) = 1u << (CONFIG_UART_IRQ % 32u);
+}
+
+void port_start(void)
+{
+    clock_hz = clock_start();
+    uart_start();
+    __asm__ volatile("cpsie i" ::: "memory");
+}
+
+uint32_t port_clock_hz(void)
+{
+    return clock_hz;
+}
+
+/* The timer runs only in between: an idle board has nothing to wake it, and every measurement starts alike.
+ */
+void port_ticks_start(void)
+{
+    ticks_wraps = 0u;
+    SYST_RVR = SYSTICK_MAX;
+    SYST_CVR = 0u;
+    SYST_CSR = CSR_ENABLE_CORE_CLOCK_INTERRUPT;
+    do { /* zero until the first reload */
+        ticks_first = SYST_CVR;
+    } while (ticks_first == 0u);
+}
+
+uint64_t port_ticks_stop(void)
+{
+    __asm__ volatile("cpsid i" ::: "memory");
+    uint32_t wraps = ticks_wraps;
+    uint32_t now = SYST_CVR;
+    if ((SCB_ICSR & ICSR_SYSTICK_PENDING) != 0u) { /* wrapped, before or after the look at the counter */
+        wraps++;
+        now = SYST_CVR;
+    }
+    SYST_CSR = 0u;
+    SCB_ICSR = ICSR_SYSTICK_UNPEND;
+    __asm__ volatile("cpsie i" ::: "memory");
+    return ((uint64_t)wraps << 24) + ticks_first - now;
+}
+
+port_memory_t port_memory(void)
+{
+    const uint32_t *deepest = ld_stack_start;
+    while ((deepest < ld_stack_end) && (*deepest == STACK_PAINT)) {
+        deepest++;
+    }
+    return (port_memory_t){
+        .static_bytes = (uint32_t)bytes_between(ld_static_start, ld_static_end),
+        .stack_bytes = (uint32_t)bytes_between(ld_stack_start, ld_stack_end),
+        .stack_peak_bytes = (uint32_t)bytes_between(deepest, ld_stack_end),
+    };
+}

@@ -1,0 +1,58 @@
+/* Frames on the serial line: COBS between zeros, a header, a CRC-32. See docs/serial-protocol.md.
+ * Knows nothing of models, boards or requests; the tests compile it for the host too.
+ */
+#ifndef PROTOCOL_H
+#define PROTOCOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PROTOCOL_VERSION 1u
+
+#define FRAME_HEADER_BYTES 8u
+#define FRAME_CRC_BYTES 4u
+#define FRAME_OVERHEAD_BYTES (FRAME_HEADER_BYTES + FRAME_CRC_BYTES)
+
+typedef struct {
+    uint8_t version;
+    uint8_t type;
+    uint32_t sequence;
+    const uint8_t *payload; /* in the reader's buffer, valid until its next byte */
+    size_t payload_bytes;
+} frame_t;
+
+typedef enum {
+    FRAME_NONE,  /* nothing to answer yet */
+    FRAME_WHOLE, /* a frame with the right CRC */
+    FRAME_BROKEN /* a block that is no frame */
+} frame_event_t;
+
+/* Undoes the byte stuffing while the bytes arrive. */
+typedef struct {
+    uint8_t *buffer;
+    size_t capacity;
+    size_t used;
+    uint8_t run_left;  /* bytes until the next code byte */
+    bool zero_pending; /* a zero stands where the next code byte is, unless the block ends there */
+    bool started;
+    bool too_long;
+} frame_reader_t;
+
+typedef void (*frame_sink_t)(uint8_t byte);
+
+/* `buffer` takes whole packets of at most `capacity` bytes; aligned to 4, so is every payload. */
+void frame_reader_init(frame_reader_t *reader, uint8_t *buffer, size_t capacity);
+
+/* Take one received byte; on FRAME_WHOLE `frame` is filled in. */
+frame_event_t frame_reader_take(frame_reader_t *reader, uint8_t byte, frame_t *frame);
+
+/* Send a frame. The payload already stands in `packet` at FRAME_HEADER_BYTES; header and CRC are put around
+ * it, so `packet` holds payload_bytes + FRAME_OVERHEAD_BYTES. */
+void frame_send(uint8_t *packet, size_t payload_bytes, uint8_t type, uint32_t sequence, frame_sink_t sink);
+
+void put_u32(uint8_t *to, uint32_t value);
+void put_u64(uint8_t *to, uint64_t value);
+uint32_t get_u32(const uint8_t *from);
+
+#endif

@@ -1,0 +1,64 @@
+"""From bundle and board to a build folder."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from tritguard import __version__
+from tritguard.boards import Board
+from tritguard.build.pio import run_platformio
+from tritguard.build.project import FLAGS, build_id, write_project
+from tritguard.build.record import BINARY, ELF, MAP, RECORD, Build, BuildRecord
+from tritguard.build.sizes import read_compiler, read_sizes
+from tritguard.emit.bundle import Bundle, hash_file
+from tritguard.errors import BadInputError
+
+
+def build(bundle: Bundle, board: Board, out: Path) -> Build:
+    """Build the firmware that runs this bundle on this board.
+
+    Args:
+        bundle: the model.
+        board: the board.
+        out: the folder to write, whole or not at all; an older build there is replaced, anything else left alone.
+
+    Raises:
+        BadInputError: `out` exists and is no build.
+        BuildError: the sources do not compile or do not fit the board; PlatformIO's log is left beside `out`.
+        ToolMissingError: no cross compiler.
+    """
+    if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise BadInputError("exists and is no build", where=str(out), fix="give another folder or remove it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+        project = Path(scratch).resolve() / "project"
+        project.mkdir()
+        write_project(project, bundle, board)
+        run_platformio(project, board, log=out.parent / f"{out.name}.log")
+        draft = Path(scratch) / "build"
+        draft.mkdir()
+        for name in (ELF, BINARY, MAP):
+            shutil.move(project / ".pio" / "build" / "firmware" / name, draft / name)
+        record = _record(draft, bundle, board)
+        (draft / RECORD).write_text(record.model_dump_json(indent=2) + "\n")
+        if out.exists():
+            shutil.rmtree(out)
+        draft.rename(out)
+    return Build(out, record)
+
+
+def _record(draft: Path, bundle: Bundle, board: Board) -> BuildRecord:
+    return BuildRecord(
+        tritguard=__version__,
+        board=board,
+        build_id=build_id(bundle, board).hex(),
+        bundle_sha256=bundle.sha256,
+        model_sha256=bundle.manifest.model_sha256,
+        elf_sha256=hash_file(draft / ELF),
+        binary_sha256=hash_file(draft / BINARY),
+        compiler=read_compiler(draft / ELF),
+        flags=FLAGS,
+        sizes=read_sizes(draft / ELF),
+    )

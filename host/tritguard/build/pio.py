@@ -1,0 +1,91 @@
+"""Runs PlatformIO, and turns what it prints when it fails into one error."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import platformdirs
+
+from tritguard.boards import Board
+from tritguard.errors import BuildError, ToolMissingError, TritguardError
+from tritguard.files import write_whole
+
+COMPILER = "arm-none-eabi-gcc"
+
+_COMPILE_ERROR = re.compile(r"^(?P<where>[^\s:]+:\d+)(?::\d+)?: (?:fatal )?error: (?P<what>.*)$", re.MULTILINE)
+_LINK_ERROR = re.compile(
+    r"^(?:\S*ld(?:\.bfd)?: )?(?P<what>.*(?:undefined reference|multiple definition|cannot ).*)$", re.M
+)
+_OVERFLOW = re.compile(r"region [`'](?P<region>\w+)' overflowed by (?P<bytes>\d+) byte")
+_MEMORIES = {"FLASH": "flash", "RAM": "RAM"}
+
+
+def run_platformio(project: Path, board: Board, log: Path) -> None:
+    """Build the project in place.
+
+    Args:
+        project: a folder with a platformio.ini.
+        board: the board it is for, for messages.
+        log: where to leave all that PlatformIO printed, when it fails.
+
+    Raises:
+        BuildError: the sources do not compile, or do not fit the board.
+        ToolMissingError: no compiler, here or in PlatformIO's registry.
+    """
+    command = [sys.executable, "-m", "platformio", "run", "--project-dir", str(project)]
+    done = subprocess.run(
+        command,
+        cwd=project,
+        env=_environment(project),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode != 0:
+        write_whole(log, done.stdout)
+        raise _explain(done.stdout, board, log)
+
+
+def _environment(project: Path) -> dict[str, str]:
+    """PlatformIO as this project wants it, whatever the user has set up, and silent on the network."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PLATFORMIO_")}
+    own = {
+        "PLATFORMIO_CORE_DIR": str(project / ".pio" / "core"),
+        "PLATFORMIO_DISABLE_UPGRADE_CHECK": "true",
+        "PLATFORMIO_SETTING_CHECK_PLATFORMIO_INTERVAL": "36500",
+        "PLATFORMIO_SETTING_CHECK_PRUNE_SYSTEM_THRESHOLD": "0",
+        "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no",
+        "PLATFORMIO_NO_ANSI": "true",
+        "LC_ALL": "C",
+    }
+    if shutil.which(COMPILER) is None:  # PlatformIO downloads one: keep it for the next build
+        own["PLATFORMIO_PACKAGES_DIR"] = str(Path(platformdirs.user_cache_dir("tritguard")) / "platformio-packages")
+    return inherited | own
+
+
+def _explain(output: str, board: Board, log: Path) -> TritguardError:
+    overflows = {match["region"]: int(match["bytes"]) for match in _OVERFLOW.finditer(output)}
+    if overflows:
+        parts = [f"{count} bytes too large for its {_MEMORIES[region]}" for region, count in overflows.items()]
+        return BuildError(
+            f"the firmware is {' and '.join(parts)}", where=board.id, fix="use a smaller model or a larger board"
+        )
+    if match := _COMPILE_ERROR.search(output):
+        return BuildError(f"does not compile ({match['what']})", where=match["where"], fix=f"the whole log is in {log}")
+    if match := _LINK_ERROR.search(output):
+        return BuildError(f"does not link ({match['what']})", where=board.id, fix=f"the whole log is in {log}")
+    if shutil.which(COMPILER) is None:
+        return ToolMissingError(
+            f"{COMPILER} is not on PATH, and PlatformIO could not fetch one",
+            fix=f"on Debian or Ubuntu: apt install gcc-arm-none-eabi libnewlib-arm-none-eabi (log: {log})",
+        )
+    last = next((line for line in reversed(output.splitlines()) if line.strip()), "no output")
+    return BuildError(f"PlatformIO failed ({last.strip()})", fix=f"the whole log is in {log}")

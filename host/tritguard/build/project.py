@@ -1,0 +1,91 @@
+"""A self-contained PlatformIO project of one firmware, and the id of what it is made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from functools import cache
+from pathlib import Path
+
+import jinja2
+
+from tritguard import __version__
+from tritguard.boards import Board
+from tritguard.emit.bundle import Bundle
+from tritguard.resources import firmware_dir
+
+FLAGS = (
+    "-std=c11", "-O2", "-g", "-ffunction-sections", "-fdata-sections", "-fno-common",
+    "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Wcast-qual", "-Wcast-align",
+    "-Wmissing-prototypes", "-Wstrict-prototypes", "-Wold-style-definition", "-Wwrite-strings", "-Wpointer-arith",
+    "-Wvla", "-Wduplicated-cond", "-Wlogical-op", "-Wdouble-promotion", "-Wfloat-conversion",
+)  # fmt: skip
+
+_PLATFORM = ("platform.json", "platform.py", "builder/main.py", "firmware.ld")
+
+
+def firmware_sources(board: Board) -> dict[str, Path]:
+    """The firmware's C files for this board, by their place in the project."""
+    root = firmware_dir()
+    shared = [*root.glob("*.[ch]"), *(root / "port").glob("*.h"), root / "port/cortexm.c", root / "port/serial.c"]
+    files = [*shared, root / f"port/{board.uart.driver}.c"]
+    return {file.relative_to(root).as_posix(): file for file in sorted(files)}
+
+
+def build_id(bundle: Bundle, board: Board) -> bytes:
+    """16 bytes that differ when anything the firmware is made from differs: model, sources, board, flags."""
+    digest = hashlib.sha256(bundle.sha256.encode())
+    platform = {f"platform/{name}": firmware_dir() / "platform" / name for name in _PLATFORM}
+    for name, file in (firmware_sources(board) | platform).items():
+        digest.update(f"\0{name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    digest.update(board.model_dump_json().encode() + "\0".join(FLAGS).encode())
+    return digest.digest()[:16]
+
+
+def write_project(folder: Path, bundle: Bundle, board: Board) -> None:
+    """Write the project into an existing empty folder; `pio run` there makes .pio/build/firmware/firmware.{elf,bin}."""
+    for name, file in firmware_sources(board).items():
+        _copy(file, folder / "src" / name)
+    for name in _PLATFORM:
+        _copy(firmware_dir() / "platform" / name, folder / "platform" / name)
+    for file in bundle.c_dir.iterdir():
+        _copy(file, folder / "src" / "model" / file.name)
+    context = {"board": board, "flags": FLAGS, "version": __version__, "build_id": build_id(bundle, board)}
+    (folder / "src" / "config.h").write_text(_templates().get_template("config.h.jinja").render(context))
+    (folder / "platformio.ini").write_text(_templates().get_template("platformio.ini.jinja").render(context))
+    (folder / "boards").mkdir()
+    (folder / "boards" / f"{board.id}.json").write_text(json.dumps(_platformio_board(board), indent=2))
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _platformio_board(board: Board) -> dict[str, object]:
+    return {
+        "name": board.name,
+        "vendor": board.vendor,
+        "url": board.url,
+        "build": {
+            "cpu": board.core,
+            "mcu": board.id,
+            "f_cpu": f"{board.clock.hz}L",
+            "flash_origin": board.memory.flash.origin,
+            "ram_origin": board.memory.ram.origin,
+            "stack_bytes": board.stack_bytes,
+        },
+        "upload": {
+            "maximum_size": board.memory.flash.bytes,
+            "maximum_ram_size": board.memory.ram.bytes,
+        },
+    }
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    loader = jinja2.PackageLoader("tritguard.build")
+    return jinja2.Environment(
+        loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
+    )

@@ -1,0 +1,110 @@
+"""What a build leaves: a folder with the firmware and a record of what it was made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tritguard.boards import Board
+from tritguard.emit.bundle import hash_file
+from tritguard.errors import BadInputError
+
+RECORD = "build.json"
+ELF = "firmware.elf"
+BINARY = "firmware.bin"
+MAP = "firmware.map"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FlashLayer(_Record):
+    """Bytes of constants one layer of the bundle keeps in flash."""
+
+    layer: int
+    bytes: int
+
+
+class Sizes(_Record):
+    """Bytes in flash and RAM, read from the ELF.
+
+    Attributes:
+        flash_total: of the whole image; the sections add up to it, and so do the groups.
+        flash_sections: by section.
+        flash_groups: by what they are for.
+        flash_layers: by layer of the bundle, in order; layers without constants are left out.
+        ram_static: everything in RAM but the stack, the arena included.
+        ram_arena: activations.
+        stack_reserved: for the stack.
+    """
+
+    flash_total: int
+    flash_sections: dict[str, int]
+    flash_groups: dict[str, int]
+    flash_layers: tuple[FlashLayer, ...]
+    ram_static: int
+    ram_arena: int
+    stack_reserved: int
+
+
+class BuildRecord(_Record):
+    """`build.json`: what a firmware was made from, and what came of it. Hashes and ids in hex."""
+
+    schema_version: Literal[1] = 1
+    tritguard: str
+    board: Board
+    build_id: str  # 16 bytes over bundle, firmware sources, board and flags; HELLO reports it
+    bundle_sha256: str
+    model_sha256: str
+    elf_sha256: str
+    binary_sha256: str
+    compiler: str
+    flags: tuple[str, ...]
+    sizes: Sizes
+
+
+@dataclass(frozen=True)
+class Build:
+    """An opened build folder."""
+
+    path: Path
+    record: BuildRecord
+
+    @property
+    def elf(self) -> Path:
+        """The firmware with its symbols."""
+        return self.path / ELF
+
+    @property
+    def binary(self) -> Path:
+        """The firmware as it stands in flash."""
+        return self.path / BINARY
+
+
+def open_build(path: Path) -> Build:
+    """Open a build folder and check the firmware against its record.
+
+    Raises:
+        BadInputError: the folder is no build, or a file is missing or was changed since.
+    """
+    record_path = path / RECORD
+    if not record_path.is_file():
+        raise BadInputError(f"no {RECORD} here", where=str(path), fix="give a folder written by 'tritguard build'")
+    try:
+        record = BuildRecord.model_validate_json(record_path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "JSON"
+        raise BadInputError(
+            f"not a build record of this version ({field}: {first['msg']})", where=str(record_path), fix="build again"
+        ) from error
+    for name, digest in ((ELF, record.elf_sha256), (BINARY, record.binary_sha256)):
+        file = path / name
+        if not file.is_file() or hash_file(file) != digest:
+            state = "was changed" if file.is_file() else "is missing"
+            raise BadInputError(f"{name} {state} since it was built", where=str(path), fix="build again")
+    return Build(path, record)

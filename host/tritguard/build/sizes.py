@@ -1,0 +1,67 @@
+"""Reads flash and RAM use from the ELF that ships."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import Section
+
+from tritguard.build.record import FlashLayer, Sizes
+
+# Sections of firmware.ld, which lays code out by what it is for.
+_GROUPS = {
+    ".model": "weights and parameters",
+    ".kernels": "kernels",
+    ".vectors": "protocol and port",
+    ".firmware": "protocol and port",
+    ".data": "protocol and port",
+    ".library": "C library",
+}
+_LAYER_SYMBOL = re.compile(r"tg_l(\d+)_")
+
+
+def read_sizes(elf: Path) -> Sizes:
+    """Sizes of a firmware linked with firmware.ld."""
+    with elf.open("rb") as file:
+        image = ELFFile(file)
+        sections = {section.name: int(section["sh_size"]) for section in _flash_sections(image)}
+        symbols = {symbol.name: symbol for symbol in image.get_section_by_name(".symtab").iter_symbols()}
+    groups: dict[str, int] = {}
+    for name, size in sections.items():
+        group = _GROUPS.get(name, "other")
+        groups[group] = groups.get(group, 0) + size
+    layers: dict[int, int] = {}
+    for name, symbol in symbols.items():
+        if match := _LAYER_SYMBOL.match(name):
+            layer = int(match[1])
+            layers[layer] = layers.get(layer, 0) + int(symbol["st_size"])
+
+    def between(start: str, end: str) -> int:
+        return int(symbols[end]["st_value"]) - int(symbols[start]["st_value"])
+
+    return Sizes(
+        flash_total=sum(sections.values()),
+        flash_sections=sections,
+        flash_groups=groups,
+        flash_layers=tuple(FlashLayer(layer=layer, bytes=layers[layer]) for layer in sorted(layers)),
+        ram_static=between("ld_static_start", "ld_static_end"),
+        ram_arena=int(symbols["tg_arena"]["st_size"]) if "tg_arena" in symbols else 0,
+        stack_reserved=between("ld_stack_start", "ld_stack_end"),
+    )
+
+
+def read_compiler(elf: Path) -> str:
+    """The compiler's own words, from the ELF."""
+    with elf.open("rb") as file:
+        comment = ELFFile(file).get_section_by_name(".comment")
+        return "" if comment is None else str(comment.data().split(b"\0")[0].decode("ascii", "replace"))
+
+
+def _flash_sections(image: ELFFile) -> Iterator[Section]:
+    for section in image.iter_sections():
+        if section["sh_flags"] & SH_FLAGS.SHF_ALLOC and section["sh_type"] != "SHT_NOBITS" and section["sh_size"]:
+            yield section

@@ -1,0 +1,103 @@
+"""Boards played by QEMU: the same ELF, the same serial bytes, time counted in instructions."""
+
+from __future__ import annotations
+
+import atexit
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from tritguard.boards import Board
+from tritguard.errors import BadInputError, DeviceError, ToolMissingError
+
+QEMU = "qemu-system-arm"
+NANOSECONDS_PER_INSTRUCTION = 64
+_ICOUNT = "shift=6,sleep=off"  # 2**6 ns of the guest's time an instruction; the host's time does not count
+_START_SECONDS = 20.0
+_LISTENING = re.compile(r"waiting for connection on: \S*:(\d+)")
+
+
+class EmulatedBoard:
+    """A board in QEMU, running from the moment its `url` is opened until `close`; a context manager.
+
+    Args:
+        board: a board with an `[emulator]`.
+        elf: the firmware.
+
+    Attributes:
+        url: the serial line, for pyserial. It can be closed and opened again: the board keeps running.
+
+    Raises:
+        BadInputError: the board has no emulator.
+        ToolMissingError: QEMU is not installed.
+        DeviceError: QEMU does not start.
+    """
+
+    def __init__(self, board: Board, elf: Path) -> None:
+        if board.emulator is None:
+            raise BadInputError(
+                "this board has no emulator", where=board.id, fix="connect a real one and name its port"
+            )
+        if shutil.which(QEMU) is None:
+            raise ToolMissingError(f"{QEMU} is not installed", fix="on Debian or Ubuntu: apt install qemu-system-arm")
+        # Boards have several serial lines; those before the UART in use lead nowhere. Port 0: the system picks one.
+        serial_lines = ["-serial", "null"] * board.emulator.serial_index
+        serial_lines += ["-serial", "tcp:127.0.0.1:0,server=on,wait=on,nodelay=on"]
+        command = [QEMU, "-M", board.emulator.machine, "-kernel", str(elf), *serial_lines]
+        command += ["-icount", _ICOUNT, "-display", "none", "-monitor", "none"]
+        self._messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as QEMU writes to it
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._messages
+        )
+        atexit.register(self.close)
+        try:
+            self.url = f"socket://127.0.0.1:{self._wait_for_port()}"
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def process_id(self) -> int:
+        """QEMU's."""
+        return self._process.pid
+
+    def wait(self) -> None:
+        """Return when QEMU ends."""
+        self._process.wait()
+
+    def close(self) -> None:
+        """End QEMU."""
+        atexit.unregister(self.close)
+        self._process.kill()
+        self._process.wait()
+        self._messages.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wait_for_port(self) -> int:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            ended = self._process.poll() is not None
+            messages = self._read_messages()
+            if match := _LISTENING.search(messages):
+                return int(match[1])
+            if ended:
+                last = next(reversed(messages.splitlines()), "no message")
+                raise DeviceError(f"QEMU ended at once ({last})", fix="'tritguard doctor' checks the installation")
+            time.sleep(0.005)
+        raise DeviceError(f"QEMU did not start within {_START_SECONDS:.0f} s")
+
+    def _read_messages(self) -> str:
+        self._messages.seek(0)
+        return self._messages.read().decode(errors="replace")

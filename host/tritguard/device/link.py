@@ -1,0 +1,172 @@
+"""Asks and waits for the answer over a serial port: timeouts, sending again, dropping what is stale."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Self
+
+import serial
+
+from tritguard.device.protocol import (
+    ANSWER,
+    ERROR,
+    VERSION,
+    ErrorCode,
+    Frame,
+    ProtocolError,
+    Receiver,
+    Refusal,
+    Request,
+    encode,
+)
+from tritguard.errors import DeviceError
+
+ATTEMPTS = 5
+ANSWER_SECONDS = 1.0
+QUIET_SECONDS = 0.05
+_POLL_SECONDS = 0.02
+_WRITE_SECONDS = 10.0
+_SEQUENCES = 1 << 32
+
+
+class NoAnswerError(DeviceError):
+    """The port works, but no right answer came however often the host asked."""
+
+
+class Link:
+    """A serial line to one board. One request at a time; not for several threads.
+
+    Args:
+        url: what pyserial opens: `/dev/ttyACM0`, `COM3`, `socket://host:port`, ...
+        baud: bits a second, where the line has such a thing.
+
+    Attributes:
+        url: as given.
+        resent: requests sent again so far.
+
+    Raises:
+        DeviceError: the port cannot be opened.
+    """
+
+    def __init__(self, url: str, baud: int) -> None:
+        self.url = url
+        self.resent = 0
+        self._sequence = secrets.randbelow(_SEQUENCES)
+        self._receiver = Receiver()
+        try:
+            self._port = serial.serial_for_url(url, baudrate=baud, timeout=_POLL_SECONDS, write_timeout=_WRITE_SECONDS)
+        except (serial.SerialException, OSError, ValueError) as error:
+            raise DeviceError(
+                f"the port cannot be opened ({error})", where=url, fix="see 'tritguard doctor' for the ports there are"
+            ) from error
+
+    def ask(
+        self,
+        request: Request,
+        payload: bytes = b"",
+        *,
+        seconds: float = ANSWER_SECONDS,
+        attempts: int = ATTEMPTS,
+        on_silence: Callable[[], None] | None = None,
+    ) -> bytes:
+        """Send a request, again where needed, and return its answer's payload.
+
+        Args:
+            request: what to ask.
+            payload: its payload.
+            seconds: how long to wait for an answer before asking again.
+            attempts: how often to ask.
+            on_silence: called before asking again when nothing at all came back; may raise to give up.
+
+        Raises:
+            NoAnswerError: no answer came.
+            DeviceError: the board refused, or the port failed.
+        """
+        self._sequence = sequence = (self._sequence + 1) % _SEQUENCES
+        frame = encode(Frame(request, sequence, payload))
+        trouble: str | None = None
+        for attempt in range(attempts):
+            if attempt > 0:
+                self.resent += 1
+            self._write(frame)
+            answer, trouble = self._await(request, sequence, seconds)
+            if answer is not None:
+                return answer
+            if trouble is None and on_silence is not None:
+                on_silence()
+        raise NoAnswerError(
+            f"{trouble or 'no answer'} to {request.name}, asked {attempts} times",
+            where=self.url,
+            fix="check the cable, and that a tritguard firmware runs on the board",
+        )
+
+    def _await(self, request: Request, sequence: int, seconds: float) -> tuple[bytes | None, str | None]:
+        """The answer's payload, or None and what came instead."""
+        latest = deadline = time.monotonic() + seconds
+        trouble = None
+        while time.monotonic() < deadline:
+            for item in self._receive():
+                if isinstance(item, Frame) and self._answers(item, request, sequence):
+                    return item.payload, None
+                if (breakage := _breakage(item)) is not None:
+                    trouble = breakage
+                    # It may be an older frame that broke, and the answer still on its way: wait for a quiet line.
+                    deadline = min(latest, time.monotonic() + QUIET_SECONDS)
+        return None, trouble
+
+    def _answers(self, frame: Frame, request: Request, sequence: int) -> bool:
+        if frame.sequence != sequence:  # left over from a request sent twice, or from another session
+            return False
+        if frame.version != VERSION:
+            raise DeviceError(f"the board speaks protocol version {frame.version}, not {VERSION}", where=self.url)
+        if frame.type == ERROR and _breakage(frame) is None:
+            raise DeviceError(f"the board refused: {Refusal.parse(frame.payload)}", where=self.url)
+        return frame.type == request + ANSWER
+
+    def _receive(self) -> Iterator[Frame | ProtocolError]:
+        try:
+            received = self._port.read(self._port.in_waiting or 1)
+        except (serial.SerialException, OSError) as error:
+            raise self._broke(error) from error
+        return self._receiver.take(received)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._port.write(data)
+        except (serial.SerialException, OSError) as error:
+            raise self._broke(error) from error
+
+    def _broke(self, error: Exception) -> DeviceError:
+        return DeviceError(
+            f"the connection broke ({error})",
+            where=self.url,
+            fix="check the cable and the board's power, or start the emulator again",
+        )
+
+    def close(self) -> None:
+        """Close the port."""
+        self._port.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _breakage(item: Frame | ProtocolError) -> str | None:
+    """What is wrong with an item that stands for no answer at all."""
+    if isinstance(item, ProtocolError):
+        return f"a broken answer ({item})"
+    if item.type != ERROR:
+        return None
+    try:
+        refusal = Refusal.parse(item.payload)
+    except ProtocolError as error:
+        return f"a broken answer ({error})"
+    return f"no answer ({refusal})" if refusal.code == ErrorCode.BROKEN_FRAME else None

@@ -1,0 +1,243 @@
+"""The serial protocol's bytes, docs/serial-protocol.md: pure functions, no port, no time."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from cobs import cobs
+from numpy.typing import NDArray
+
+from tritguard.predictor import Int8
+
+VERSION = 1
+ANSWER = 0x80
+ERROR = 0xFF
+
+_HEADER = struct.Struct("<BBHI")  # version, type, reserved, sequence
+_CRC = struct.Struct("<I")
+_LONGEST_BLOCK = 1 << 20  # no board sends more; bounds what noise without a zero can pile up
+
+
+class Request(IntEnum):
+    """What a host can ask; an answer's type is its request's + ANSWER."""
+
+    HELLO = 1
+    INFER = 2
+    MEMORY = 3
+    ECHO = 4
+
+
+class ErrorCode(IntEnum):
+    """Why a board refused."""
+
+    BROKEN_FRAME = 1
+    BAD_VERSION = 2
+    UNKNOWN_TYPE = 3
+    BAD_LENGTH = 4
+
+
+_FAULTS = {2: "NMI", 3: "hard fault", 4: "memory fault", 5: "bus fault", 6: "usage fault", 256: "stack overflow"}
+
+
+class ProtocolError(ValueError):
+    """Bytes that are not what the protocol says. The message is a sentence without its full stop."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One packet. `type` in 0..255, `sequence` in 0..2**32 - 1."""
+
+    type: int
+    sequence: int
+    payload: bytes = b""
+    version: int = VERSION
+
+
+def encode(frame: Frame) -> bytes:
+    """The bytes on the wire, both zeros included."""
+    packet = _HEADER.pack(frame.version, frame.type, 0, frame.sequence) + frame.payload
+    stuffed: bytes = cobs.encode(packet + _CRC.pack(zlib.crc32(packet)))
+    return b"\0" + stuffed + b"\0"
+
+
+def decode(block: bytes) -> Frame:
+    """The frame in a non-empty block, which is what stands between two zeros.
+
+    Raises:
+        ProtocolError: it is none.
+    """
+    try:
+        packet = cobs.decode(block)
+    except cobs.DecodeError as error:
+        raise ProtocolError("the byte stuffing is broken") from error
+    if len(packet) < _HEADER.size + _CRC.size:
+        raise ProtocolError("shorter than a header")
+    body = packet[: -_CRC.size]
+    if zlib.crc32(body) != _CRC.unpack(packet[-_CRC.size :])[0]:
+        raise ProtocolError("wrong CRC")
+    version, kind, _reserved, sequence = _HEADER.unpack_from(body)
+    return Frame(kind, sequence, bytes(body[_HEADER.size :]), version)
+
+
+class Receiver:
+    """Cuts a stream of received bytes into frames."""
+
+    def __init__(self) -> None:
+        self._block = bytearray()
+
+    def take(self, received: bytes) -> Iterator[Frame | ProtocolError]:
+        """The frames these bytes complete, and an error for each block that is none."""
+        first, *rest = received.split(b"\0")
+        self._extend(first)
+        for part in rest:
+            block = bytes(self._block)
+            self._block.clear()
+            self._extend(part)
+            if block:
+                try:
+                    yield decode(block)
+                except ProtocolError as error:
+                    yield error
+
+    def _extend(self, part: bytes) -> None:
+        self._block += part
+        del self._block[_LONGEST_BLOCK:]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a board reset itself. `cause` 0: it never did. Addresses are the board's."""
+
+    count: int
+    cause: int
+    pc: int
+    status: int
+    address: int
+
+    def __str__(self) -> str:
+        if self.cause == 0:
+            return "none"
+        name = _FAULTS.get(self.cause, f"exception {self.cause}")
+        place = f" at {self.pc:#010x}" if self.pc else ""
+        return f"{name}{place} (CFSR {self.status:#010x}, BFAR {self.address:#010x})"
+
+
+@dataclass(frozen=True)
+class Hello:
+    """Who answers. Hashes and ids in hex, sizes in elements, the clock in Hz."""
+
+    build_id: str
+    model_sha256: str
+    inputs: int
+    outputs: int
+    logits: int
+    longest_payload: int
+    clock_hz: int
+    fault: Fault
+    board: str
+    engine: str
+
+    _FIXED = struct.Struct("<16s32s10I")
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Hello:
+        """Read an answer's payload; what follows the known fields is a later revision's.
+
+        Raises:
+            ProtocolError: too short.
+        """
+        try:
+            build_id, model, inputs, outputs, logits, longest, clock, *fault = cls._FIXED.unpack_from(payload)
+            board, rest = _text(payload[cls._FIXED.size :])
+            engine, _later = _text(rest)
+        except (struct.error, IndexError) as error:
+            raise ProtocolError(f"a HELLO of {len(payload)} bytes is too short") from error
+        return cls(build_id.hex(), model.hex(), inputs, outputs, logits, longest, clock, Fault(*fault), board, engine)
+
+
+def _text(data: bytes) -> tuple[str, bytes]:
+    end = 1 + data[0]
+    if end > len(data):
+        raise IndexError
+    return data[1:end].decode("ascii", "replace"), data[end:]
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """RAM in bytes: activations; everything but the stack; the stack, and its deepest use since reset."""
+
+    arena: int
+    static: int
+    stack_reserved: int
+    stack_peak: int
+
+    @classmethod
+    def parse(cls, payload: bytes) -> MemoryUse:
+        """Read an answer's payload.
+
+        Raises:
+            ProtocolError: wrong length.
+        """
+        if len(payload) != 16:
+            raise ProtocolError(f"a MEMORY of {len(payload)} bytes")
+        return cls(*struct.unpack("<4I", payload))
+
+
+@dataclass(frozen=True)
+class Inference:
+    """One inference: int8[k] scores, int32[m] accumulators, time in ticks."""
+
+    scores: Int8
+    accumulators: NDArray[np.int32]
+    ticks: int
+
+    @classmethod
+    def parse(cls, payload: bytes, outputs: int, logits: int) -> Inference:
+        """Read an answer's payload.
+
+        Raises:
+            ProtocolError: wrong length.
+        """
+        if len(payload) != 8 + 4 * logits + outputs:
+            raise ProtocolError(f"an INFER of {len(payload)} bytes for {outputs} outputs and {logits} logits")
+        (ticks,) = struct.unpack_from("<Q", payload)
+        accumulators = np.frombuffer(payload, "<i4", logits, 8).astype(np.int32)
+        return cls(np.frombuffer(payload, np.int8, outputs, 8 + 4 * logits), accumulators, ticks)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An error answer."""
+
+    code: int
+    request: int
+    detail: int
+
+    def __str__(self) -> str:
+        match self.code:
+            case ErrorCode.BROKEN_FRAME:
+                return "it received a broken frame"
+            case ErrorCode.BAD_VERSION:
+                return f"it speaks protocol version {self.detail}, this is version {VERSION}"
+            case ErrorCode.UNKNOWN_TYPE:
+                return f"it does not know request {self.request}"
+            case ErrorCode.BAD_LENGTH:
+                return f"request {self.request} has the wrong length, the right one is {self.detail}"
+        return f"it refused with the unknown code {self.code}"
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Refusal:
+        """Read an error answer's payload.
+
+        Raises:
+            ProtocolError: wrong length.
+        """
+        if len(payload) != 8:
+            raise ProtocolError(f"an error of {len(payload)} bytes")
+        code, request, _reserved, detail = struct.unpack("<BBHI", payload)
+        return cls(code, request, detail)
