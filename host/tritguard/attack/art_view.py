@@ -3,40 +3,72 @@
 from __future__ import annotations
 
 import logging
-import os
+import warnings
+from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tritguard.attack.base import INT8_MAX, INT8_MIN, Target
+from tritguard.attack.view import GradientView
 from tritguard.errors import ToolMissingError
+
+# Gradients for all samples of a call at once, up to a bound on memory: TensorFlow compiles once for each batch size.
+MAX_BATCH = 256
+
+
+def batch_size(target: Target) -> int:
+    """Samples a gradient call takes."""
+    return min(len(target.x), MAX_BATCH)
 
 
 def estimator(target: Target) -> Any:
-    """ART's classifier of the target's view, in int8 steps.
+    """ART's classifier of the target's view, in int8 steps; one a view, since each compiles its own functions.
 
     Raises:
-        ToolMissingError: ART or TensorFlow is not installed, or the target has no view.
+        ToolMissingError: ART is not installed, or the target has no view.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if target.view is None:
+        raise ToolMissingError("a white-box attack needs the model's gradient view")
+    return _estimator(target.view)
+
+
+def evasion() -> Any:
+    """ART's module of evasion attacks, imported without its warnings about packages that nothing here uses.
+
+    Raises:
+        ToolMissingError: ART or TensorFlow is not installed.
+    """
+    import_module("tritguard.train.backend")  # quiets TensorFlow before ART imports it
     try:
-        import tensorflow as tf  # noqa: PLC0415 - takes seconds to import
-        from art.estimators.classification import TensorFlowV2Classifier  # noqa: PLC0415
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from art.attacks import evasion as module  # noqa: PLC0415
     except ImportError as error:
         raise ToolMissingError(f"white-box attacks need {error.name}", fix="pip install 'tritguard[attack]'") from error
     logging.getLogger("art").setLevel(logging.ERROR)
-    if target.view is None:
-        raise ToolMissingError("a white-box attack needs the model's gradient view")
+    return module
+
+
+@lru_cache(maxsize=4)
+def _estimator(view: GradientView) -> Any:
+    evasion()
+    from art.estimators.classification import TensorFlowV2Classifier  # noqa: PLC0415
+
+    from tritguard.train.backend import keras  # noqa: PLC0415
+
     return TensorFlowV2Classifier(
-        model=target.view,
-        nb_classes=target.view.classes,
-        input_shape=target.view.input_shape,
-        loss_object=tf.keras.losses.CategoricalCrossentropy(from_logits=True),
+        model=view,
+        nb_classes=view.classes,
+        input_shape=view.input_shape,
+        loss_object=keras.losses.CategoricalCrossentropy(from_logits=True),
         clip_values=(float(INT8_MIN), float(INT8_MAX)),
     )
 
 
-def one_hot(target: Target) -> Any:
+def one_hot(target: Target) -> NDArray[np.float32]:
     """float32[n, classes] of the true labels."""
-    import numpy as np  # noqa: PLC0415
-
     assert target.view is not None
     return np.eye(target.view.classes, dtype=np.float32)[target.y]

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from tritguard.attack.art_view import estimator, one_hot
+from tritguard.attack.art_view import batch_size, estimator, evasion, one_hot
 from tritguard.attack.base import Crafted, Kind, Target, to_grid
 
 
@@ -19,8 +19,8 @@ class Fgsm:
 
     def craft(self, target: Target, eps: int) -> Crafted:
         """See Attack."""
-        from art.attacks.evasion import FastGradientMethod  # noqa: PLC0415 - imports TensorFlow
-
-        attack = FastGradientMethod(estimator(target), norm=np.inf, eps=float(eps), batch_size=64)
+        attack = evasion().FastGradientMethod(
+            estimator(target), norm=np.inf, eps=float(eps), batch_size=batch_size(target)
+        )
         found = attack.generate(target.x.astype(np.float32), y=one_hot(target))
         return Crafted(to_grid(found, target.x, eps), queries=0, gradients=len(target.x))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritguard.attack.art_view import estimator, one_hot
+from tritguard.attack.art_view import batch_size, estimator, evasion, one_hot
 from tritguard.attack.base import Crafted, Kind, Target, margins, to_grid
 
 
@@ -35,16 +35,14 @@ class Pgd:
 
     def craft(self, target: Target, eps: int) -> Crafted:
         """See Attack."""
-        from art.attacks.evasion import ProjectedGradientDescent  # noqa: PLC0415 - imports TensorFlow
-
-        attack = ProjectedGradientDescent(
+        attack = evasion().ProjectedGradientDescent(
             estimator(target),
             norm=np.inf,
             eps=float(eps),
             eps_step=2.5 * eps / self.steps,
             max_iter=self.steps,
             num_random_init=1,
-            batch_size=64,
+            batch_size=batch_size(target),
             verbose=False,
         )
         clean = target.x.astype(np.float32)

@@ -45,7 +45,7 @@ class GradientView:
     """
 
     def __init__(self, graph: Graph, temperature: float = 1.0) -> None:
-        import tensorflow as tf  # noqa: PLC0415 - takes seconds to import
+        from tritguard.train.backend import tf  # noqa: PLC0415 - takes seconds to import
 
         self._tf = tf
         self.graph = graph

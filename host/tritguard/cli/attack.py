@@ -1,6 +1,81 @@
-"""tritguard attack."""
+"""tritguard attack: the deployed model under attack, confirmed on the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from tritguard.build import open_build
+from tritguard.cli.progress import console, stages
+from tritguard.cli.report import REPORT, RESULT
+from tritguard.data import load_dataset
+from tritguard.device import open_device
+from tritguard.emit import open_bundle
+from tritguard.errors import BadInputError
+from tritguard.evaluate.campaign import Subject, evaluate
+from tritguard.evaluate.plan import Plan
+from tritguard.evaluate.result import Result
+from tritguard.files import write_whole
+from tritguard.report import html, terminal
 
 
-def command() -> None:
-    """Not written yet."""
-    raise NotImplementedError
+def command(
+    bundle: Annotated[Path, typer.Argument(help="Folder written by 'tritguard convert'.")],
+    build: Annotated[Path, typer.Argument(help="Folder written by 'tritguard build'.")],
+    data: Annotated[str, typer.Option("--data", "-d", help="A data set's name (fashion-mnist) or an .npz file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the result; kept inputs there are used again.")],
+    samples: Annotated[int, typer.Option("--samples", "-n", help="Test samples to attack.")] = 100,
+    eps: Annotated[str, typer.Option(help="L-infinity bounds in int8 steps, rising, separated by commas.")] = "1,2,4,8",
+    port: Annotated[
+        str | None, typer.Option(help="Serial port of the board; without it the emulated board is started.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the samples drawn and of all attacks.")] = 0,
+) -> None:
+    """Attack a model on its board: robust accuracy, latency, flash and RAM in one result."""
+    plan = make_plan(samples=samples, eps=eps, seed=seed)
+    finish(attack(bundle, build, data, plan, out, port), out)
+
+
+def make_plan(*, samples: int, eps: str, seed: int) -> Plan:
+    """A plan of command-line values.
+
+    Raises:
+        BadInputError: one of them is out of range.
+    """
+
+    try:
+        bounds = tuple(int(part) for part in eps.split(","))
+        return Plan(samples=samples, eps=bounds, seed=seed)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadInputError(f"--{first['loc'][0]}: {first['msg']}") from error
+    except ValueError as error:
+        raise BadInputError(f"--eps {eps}: whole numbers separated by commas are wanted") from error
+
+
+def attack(bundle: Path, build: Path, data: str, plan: Plan, out: Path, port: str | None) -> Result:
+    """Evaluate and write `result.json`. An older result there goes first: a run that fails leaves none."""
+
+    opened, built = open_bundle(bundle), open_build(build)
+    dataset = load_dataset(data)
+    for name in (RESULT, REPORT):
+        (out / name).unlink(missing_ok=True)
+    with open_device(opened, built, port) as device, stages() as progress:
+        result = evaluate(Subject(opened, built), dataset, plan, device, out, progress)
+    write_whole(out / RESULT, result.model_dump_json(indent=2) + "\n")
+    return result
+
+
+def finish(result: Result, out: Path) -> None:
+    """Print and write the report; exit code 5 where device and twin differ, 1 where the result is invalid otherwise."""
+
+    write_whole(out / REPORT, html.render(result))
+    console.print(terminal.render(result))
+    console.print(f"\nresult: {out / RESULT}\nreport: {out / REPORT}", markup=False, highlight=False, soft_wrap=True)
+    if result.confirmation.mismatched_inputs:
+        raise typer.Exit(5)
+    if result.status == "invalid":
+        raise typer.Exit(1)

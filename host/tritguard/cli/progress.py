@@ -1,4 +1,4 @@
-"""The progress bar of everything that takes longer than two seconds."""
+"""The progress bars of everything that takes longer than two seconds."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Report = Callable[[int, int], None]
 
 
 @contextmanager
-def bar(what: str) -> Iterator[Report]:
-    """Show a bar while the block runs; rooms that work long call the yielded `report(done, total)`."""
+def stages() -> Iterator[Callable[[str], Report]]:
+    """Show one bar a stage: `progress("what")` starts a stage and gives the `report(done, total)` its room calls."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -24,9 +24,20 @@ def bar(what: str) -> Iterator[Report]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(what, total=None)
 
-        def report(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
+        def stage(what: str) -> Report:
+            task = progress.add_task(what, total=None)
 
-        yield report
+            def report(done: int, total: int) -> None:
+                progress.update(task, completed=done, total=total)
+
+            return report
+
+        yield stage
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Report]:
+    """One stage alone."""
+    with stages() as progress:
+        yield progress(what)

@@ -7,6 +7,12 @@ from typing import Annotated
 
 import typer
 
+from tritguard.cli.progress import console
+from tritguard.errors import BadInputError
+from tritguard.evaluate.result import read_result
+from tritguard.files import write_whole
+from tritguard.report import html, terminal
+
 RESULT = "result.json"
 REPORT = "report.html"
 
@@ -19,12 +25,6 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the checked result as JSON, and no table.")] = False,
 ) -> None:
     """Print what a run found and write it as one self-contained HTML file."""
-    # Pillow, Jinja2 and pydantic's models load here, so that --help stays fast.
-    from tritguard.cli.progress import console  # noqa: PLC0415
-    from tritguard.errors import BadInputError  # noqa: PLC0415
-    from tritguard.evaluate.result import read_result  # noqa: PLC0415
-    from tritguard.files import write_whole  # noqa: PLC0415
-    from tritguard.report import html, terminal  # noqa: PLC0415
 
     path = source / RESULT if source.is_dir() else source
     target = output or path.with_name(REPORT)
