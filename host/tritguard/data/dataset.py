@@ -1,0 +1,196 @@
+"""One type for data sets, its `.npz` file, and the step onto a model's int8 input."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.errors import BadInputError
+from tritguard.files import write_whole
+
+Samples = NDArray[Any]  # int8, uint8 or float32, [n, *input_shape]
+Labels = NDArray[np.int64]
+
+PIXEL_UNIT = "pixel/255"
+_PIXEL_SCALES = (1 / 255, 1.0)  # input scales at which the int8 grid is the pixel grid: models fed with x/255, or x
+_SCALE_TOLERANCE = 0.01
+_FILE_FIX = "give an .npz with x_test, y_test, classes and optionally x_train, y_train, name, input_unit, licence"
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled samples.
+
+    Attributes:
+        name: what reports call it.
+        x_test: the samples, [n, *input_shape]: int8 (a model's input bytes as they are), uint8 (pixels 0..255) or
+            float32 (input units).
+        y_test: int64[n], indices into `classes`.
+        classes: the names of the classes.
+        input_unit: what a float32 sample of 1.0 is; "pixel/255" where a pixel of 255 is 1.0.
+        licence: the licence of the samples, or "unknown".
+        x_train: samples to train on, dtype and shape as `x_test`, or None.
+        y_train: their labels, or None.
+    """
+
+    name: str
+    x_test: Samples
+    y_test: Labels
+    classes: tuple[str, ...]
+    input_unit: str
+    licence: str
+    x_train: Samples | None = None
+    y_train: Labels | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 over the arrays (dtype, shape, bytes) and the classes, however they are packed in a file."""
+        digest = hashlib.sha256()
+        for array in (self.x_test, self.y_test, self.x_train, self.y_train):
+            if array is not None:
+                digest.update(f"{array.dtype.str}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        digest.update("\0".join(self.classes).encode())
+        return digest.hexdigest()
+
+
+def to_input_bytes(x: Samples, scale: float, zero_point: int) -> NDArray[np.int8]:
+    """Put samples on a model's int8 input grid, real value = scale * (int8 - zero_point).
+
+    Args:
+        x: [n, *input_shape]; int8 is taken as it is, float32 is rounded as TFLite's QUANTIZE op rounds (half away
+            from zero) and saturated, uint8 pixels map 0..255 to -128..127.
+        scale: the input's scale, positive.
+        zero_point: the input's zero point.
+
+    Returns:
+        int8[n, *input_shape].
+
+    Raises:
+        BadInputError: another dtype, a value that is not finite, or pixels for a model whose input is no pixel grid.
+    """
+    if x.dtype == np.int8:
+        return x
+    if x.dtype == np.uint8:
+        if not _is_pixel_grid(scale, zero_point):
+            raise BadInputError(
+                f"samples are uint8 pixels, but the model's input has scale {scale:g} and zero point {zero_point}",
+                fix="give float32 samples in the model's input unit, or int8 samples",
+            )
+        centred: NDArray[np.int8] = (x ^ np.uint8(0x80)).view(np.int8)
+        return centred
+    if x.dtype != np.float32:
+        raise BadInputError(f"samples are {x.dtype}", fix="give int8, uint8 or float32")
+    if not np.isfinite(x).all():
+        raise BadInputError("samples hold NaN or infinity")
+    steps = (x / np.float32(scale)).astype(np.float64)
+    rounded = np.trunc(steps + np.copysign(0.5, steps)) + zero_point
+    return np.clip(rounded, -128, 127).astype(np.int8)
+
+
+def _is_pixel_grid(scale: float, zero_point: int) -> bool:
+    return zero_point == -128 and any(abs(scale / pixel - 1) <= _SCALE_TOLERANCE for pixel in _PIXEL_SCALES)
+
+
+def read_dataset(path: Path) -> Dataset:
+    """Read a data set from an `.npz` file.
+
+    Its arrays are named as the fields of `Dataset`; `x` and `y` alone are taken as a test set. Without `classes`,
+    the classes are the labels in digits; float64 samples become float32. Nothing is ever unpickled.
+
+    Raises:
+        BadInputError: unreadable, pickled, or not samples and labels that belong together.
+    """
+    arrays = _read_arrays(path)
+    x_test, y_test = _part(arrays, ("x_test", "y_test"), path) or _part(arrays, ("x", "y"), path) or (None, None)
+    if x_test is None or y_test is None:
+        found = ", ".join(sorted(arrays)) or "nothing"
+        raise BadInputError(f"no x_test and y_test (or x and y); found {found}", where=str(path), fix=_FILE_FIX)
+    x_train, y_train = _part(arrays, ("x_train", "y_train"), path) or (None, None)
+    if x_train is not None and (x_train.dtype, x_train.shape[1:]) != (x_test.dtype, x_test.shape[1:]):
+        raise BadInputError("x_train and x_test differ in dtype or shape", where=str(path))
+    highest = max(int(y.max(initial=0)) for y in (y_test, y_train) if y is not None)
+    classes = tuple(map(str, arrays["classes"].ravel())) if "classes" in arrays else _digits(highest + 1)
+    if highest >= len(classes):
+        raise BadInputError(f"label {highest}, but only {len(classes)} classes", where=str(path))
+    return Dataset(
+        name=_text(arrays, "name", path.stem),
+        x_test=x_test,
+        y_test=y_test,
+        classes=classes,
+        input_unit=_text(arrays, "input_unit", PIXEL_UNIT if x_test.dtype == np.uint8 else "unknown"),
+        licence=_text(arrays, "licence", "unknown"),
+        x_train=x_train,
+        y_train=y_train,
+    )
+
+
+def write_dataset(path: Path, dataset: Dataset) -> None:
+    """Write a data set as the `.npz` that `read_dataset` takes."""
+    arrays: dict[str, Any] = {
+        "x_test": dataset.x_test,
+        "y_test": dataset.y_test,
+        "classes": np.array(dataset.classes),
+        "name": np.array(dataset.name),
+        "input_unit": np.array(dataset.input_unit),
+        "licence": np.array(dataset.licence),
+    }
+    if dataset.x_train is not None and dataset.y_train is not None:
+        arrays |= {"x_train": dataset.x_train, "y_train": dataset.y_train}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_whole(path, buffer.getvalue())
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.lib.npyio.NpzFile):
+            with loaded:
+                return dict(loaded)
+    except OSError as error:
+        raise BadInputError(f"cannot be read ({error.strerror or error})", where=str(path)) from error
+    except Exception as error:  # NumPy and zipfile raise many kinds on a broken or pickled file
+        what = "not an .npz of plain arrays (pickled objects are refused)"
+        raise BadInputError(what, where=str(path), fix=_FILE_FIX) from error
+    raise BadInputError("a single array, not an .npz", where=str(path), fix=_FILE_FIX)
+
+
+def _part(arrays: dict[str, NDArray[Any]], keys: tuple[str, str], path: Path) -> tuple[Samples, Labels] | None:
+    """The samples and labels under two keys, checked; None where neither is there."""
+    present = [key in arrays for key in keys]
+    if not any(present):
+        return None
+    if not all(present):
+        raise BadInputError(f"{keys[present.index(True)]} without {keys[present.index(False)]}", where=str(path))
+    x, y = arrays[keys[0]], arrays[keys[1]]
+    if x.dtype == np.float64:
+        x = x.astype(np.float32)
+    if x.dtype not in (np.int8, np.uint8, np.float32):
+        raise BadInputError(f"{keys[0]} is {x.dtype}", where=str(path), fix="give int8, uint8 or float32 samples")
+    if x.dtype == np.float32 and not np.isfinite(x).all():
+        raise BadInputError(f"{keys[0]} holds NaN or infinity", where=str(path))
+    if x.ndim < 2 or y.shape != x.shape[:1] or not len(x):
+        raise BadInputError(
+            f"{keys[0]} has shape {x.shape} and {keys[1]} {y.shape}",
+            where=str(path),
+            fix="give (n, ...) and (n,), n > 0",
+        )
+    if y.dtype.kind not in "iu" or y.min() < 0:
+        raise BadInputError(f"{keys[1]} is not class indices from 0", where=str(path))
+    return x, y.astype(np.int64)
+
+
+def _digits(count: int) -> tuple[str, ...]:
+    return tuple(str(i) for i in range(count))
+
+
+def _text(arrays: dict[str, NDArray[Any]], key: str, default: str) -> str:
+    return str(arrays[key]) if key in arrays else default
