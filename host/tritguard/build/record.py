@@ -34,7 +34,7 @@ class Sizes(_Record):
 
     Attributes:
         flash_total: of the whole image; the sections add up to it, and so do the groups.
-        flash_sections: by section.
+        flash_sections: by section; `alignment` is the gaps between them.
         flash_groups: by what they are for.
         flash_layers: by layer of the bundle, in order; layers without constants are left out.
         ram_static: everything in RAM but the stack, the arena included.

@@ -21,6 +21,7 @@ _GROUPS = {
     ".data": "protocol and port",
     ".library": "C library",
 }
+_GAPS = "alignment"
 _LAYER_SYMBOL = re.compile(r"tg_l(\d+)_")
 
 
@@ -29,10 +30,13 @@ def read_sizes(elf: Path) -> Sizes:
     with elf.open("rb") as file:
         image = ELFFile(file)
         sections = {section.name: int(section["sh_size"]) for section in _flash_sections(image)}
+        flash_total = _image_bytes(image)
         symbols = {symbol.name: symbol for symbol in image.get_section_by_name(".symtab").iter_symbols()}
+    if gaps := flash_total - sum(sections.values()):
+        sections[_GAPS] = gaps
     groups: dict[str, int] = {}
     for name, size in sections.items():
-        group = _GROUPS.get(name, "other")
+        group = _GROUPS.get(name, name)
         groups[group] = groups.get(group, 0) + size
     layers: dict[int, int] = {}
     for name, symbol in symbols.items():
@@ -44,7 +48,7 @@ def read_sizes(elf: Path) -> Sizes:
         return int(symbols[end]["st_value"]) - int(symbols[start]["st_value"])
 
     return Sizes(
-        flash_total=sum(sections.values()),
+        flash_total=flash_total,
         flash_sections=sections,
         flash_groups=groups,
         flash_layers=tuple(FlashLayer(layer=layer, bytes=layers[layer]) for layer in sorted(layers)),
@@ -65,3 +69,9 @@ def _flash_sections(image: ELFFile) -> Iterator[Section]:
     for section in image.iter_sections():
         if section["sh_flags"] & SH_FLAGS.SHF_ALLOC and section["sh_type"] != "SHT_NOBITS" and section["sh_size"]:
             yield section
+
+
+def _image_bytes(image: ELFFile) -> int:
+    loaded = [segment for segment in image.iter_segments("PT_LOAD") if segment["p_filesz"]]
+    first = min(segment["p_paddr"] for segment in loaded)
+    return int(max(segment["p_paddr"] + segment["p_filesz"] for segment in loaded) - first)

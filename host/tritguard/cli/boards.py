@@ -1,6 +1,28 @@
-"""tritguard boards."""
+"""tritguard boards: what can be built for."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.table import Table
+
+from tritguard.boards import Board, available_boards
+from tritguard.cli.progress import console
+from tritguard.resources import boards_dir
 
 
 def command() -> None:
-    """Not written yet."""
-    raise NotImplementedError
+    """List the boards, and what no hardware has confirmed of them."""
+    table = Table("id", "board", "core", "flash", "RAM", "runs by", "status", box=box.SIMPLE)
+    for board in available_boards():
+        flash, ram = (f"{region.bytes >> 10} K" for region in (board.memory.flash, board.memory.ram))
+        table.add_row(board.id, board.name, board.core_class.upper(), flash, ram, "\n".join(ways(board)), board.status)
+    console.print(table)
+    for board in available_boards():
+        for fact in board.unconfirmed:
+            console.print(f"{board.id}: no hardware has confirmed {fact}", highlight=False, soft_wrap=True)
+    console.print("--board takes a .toml file of your own, too; the shipped ones are in", boards_dir(), soft_wrap=True)
+
+
+def ways(board: Board) -> list[str]:
+    """The methods of 'tritguard flash' that this board has, the usual one first."""
+    return (["emulator"] if board.emulator else []) + [way.method for way in board.upload]

@@ -1,6 +1,33 @@
-"""tritguard doctor."""
+"""tritguard doctor: what is missing on this machine, and how to mend it."""
+
+from __future__ import annotations
+
+import typer
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from tritguard.cli.machine import Finding, examine
+from tritguard.cli.progress import console
 
 
 def command() -> None:
-    """Not written yet."""
-    raise NotImplementedError
+    """Look for everything tritguard needs; exit code 3 where something of the emulated road is missing."""
+    with console.status("Looking"):
+        findings = list(examine())
+    table = Table("", "what", "found", "for", box=box.SIMPLE)
+    for finding in findings:
+        table.add_row(_mark(finding), finding.name, finding.found or "nothing", finding.why)
+    console.print(table)
+    bad = [finding for finding in findings if not finding.good]
+    for finding in bad:
+        console.print(f"{_mark(finding)} {finding.name}: {escape(finding.mend)}", highlight=False, soft_wrap=True)
+    if any(finding.needed for finding in bad):
+        raise typer.Exit(3)
+    console.print("All that is needed to attack a model on an emulated board is here.")
+
+
+def _mark(finding: Finding) -> str:
+    if finding.good:
+        return "[green]ok[/]"
+    return "[red]missing[/]" if finding.needed else "[yellow]optional[/]"

@@ -67,7 +67,10 @@ class Device:
         return emulator.tick_hz if self.emulated and emulator else self.hello.clock_hz
 
     def instructions(self, ticks: int) -> int | None:
-        """How many instructions took so many ticks: exact to one or two on an emulated board, None on a real one."""
+        """How many instructions took so many ticks; None on a real board.
+
+        Exact: some 25 for starting and stopping the timer, and 10 every 2**24 ticks, are counted too.
+        """
         if not self.emulated:
             return None
         return round(ticks * 1e9 / self.tick_hz / NANOSECONDS_PER_INSTRUCTION)
@@ -172,19 +175,30 @@ def connect(url: str, bundle: Bundle, build: Build, *, emulated: bool | None = N
         WrongFirmwareError: the board runs something else.
         DeviceError: the port cannot be opened, or nothing answers.
     """
-    record = build.record
-    if record.bundle_sha256 != bundle.sha256:
+    if build.record.bundle_sha256 != bundle.sha256:
         raise BadInputError("was built from another bundle", where=str(build.path), fix="build again")
-    link = Link(url, record.board.uart.baud)
+    link = Link(url, build.record.board.uart.baud)
     try:
-        found = greet(link)
-        _check_firmware(url, found, build)
+        hello = greet(link)
+        check_firmware(url, hello, build)
     except BaseException:
         link.close()
         raise
     if emulated is None:
-        emulated = url.startswith("socket://") and record.board.emulator is not None
-    return Device(link, found, bundle, build, emulated=emulated)
+        emulated = url.startswith("socket://") and build.record.board.emulator is not None
+    return Device(link, hello, bundle, build, emulated=emulated)
+
+
+def identify(url: str, build: Build) -> Hello:
+    """Ask the board at a port who it is, and make sure it runs this firmware.
+
+    Raises:
+        WrongFirmwareError, DeviceError: see `connect`.
+    """
+    with Link(url, build.record.board.uart.baud) as link:
+        hello = greet(link)
+    check_firmware(url, hello, build)
+    return hello
 
 
 @contextmanager
@@ -206,7 +220,8 @@ def open_device(bundle: Bundle, build: Build, port: str | None = None) -> Iterat
         yield device
 
 
-def _check_firmware(url: str, found: Hello, build: Build) -> None:
+def check_firmware(url: str, found: Hello, build: Build) -> None:
+    """Raise WrongFirmwareError unless a board's HELLO is that of this build."""
     wanted = build.record
     for what, there, here in (
         ("is of another kind", found.board, wanted.board.id),

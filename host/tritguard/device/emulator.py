@@ -93,11 +93,19 @@ class EmulatedBoard:
             if match := _LISTENING.search(messages):
                 return int(match[1])
             if ended:
-                last = next(reversed(messages.splitlines()), "no message")
-                raise DeviceError(f"QEMU ended at once ({last})", fix="'tritguard doctor' checks the installation")
+                first = next(iter(messages.splitlines()), "no message")
+                raise DeviceError(f"QEMU ended at once ({first})", fix="'tritguard doctor' checks the installation")
             time.sleep(0.005)
         raise DeviceError(f"QEMU did not start within {_START_SECONDS:.0f} s")
 
     def _read_messages(self) -> str:
         self._messages.seek(0)
         return self._messages.read().decode(errors="replace")
+
+
+def emulator_version() -> str | None:
+    """QEMU's own words, None where it is not installed."""
+    if shutil.which(QEMU) is None:
+        return None
+    done = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=False)
+    return next(iter(done.stdout.splitlines()), "unknown version")

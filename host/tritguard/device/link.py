@@ -78,7 +78,7 @@ class Link:
             request: what to ask.
             payload: its payload.
             seconds: how long to wait for an answer before asking again.
-            attempts: how often to ask.
+            attempts: how often to ask a silent line; a noisy one is asked more often, for the same time.
             on_silence: called before asking again when nothing at all came back; may raise to give up.
 
         Raises:
@@ -88,9 +88,12 @@ class Link:
         self._sequence = sequence = (self._sequence + 1) % _SEQUENCES
         frame = encode(Frame(request, sequence, payload))
         trouble: str | None = None
-        for attempt in range(attempts):
-            if attempt > 0:
-                self.resent += 1
+        asked = 0
+        # By time, not by count: broken frames come fast where noise is still on its way through a slow line.
+        give_up = time.monotonic() + attempts * seconds
+        while asked == 0 or time.monotonic() < give_up:
+            self.resent += asked > 0
+            asked += 1
             self._write(frame)
             answer, trouble = self._await(request, sequence, seconds)
             if answer is not None:
@@ -98,7 +101,7 @@ class Link:
             if trouble is None and on_silence is not None:
                 on_silence()
         raise NoAnswerError(
-            f"{trouble or 'no answer'} to {request.name}, asked {attempts} times",
+            f"{trouble or 'no answer'} to {request.name}, asked {asked} times",
             where=self.url,
             fix="check the cable, and that a tritguard firmware runs on the board",
         )

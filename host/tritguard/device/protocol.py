@@ -41,6 +41,8 @@ class ErrorCode(IntEnum):
     BAD_LENGTH = 4
 
 
+_HARD_FAULT = 3
+_ESCALATED = ((0x000000FF, "memory fault"), (0x0000FF00, "bus fault"), (0xFFFF0000, "usage fault"))
 _FAULTS = {2: "NMI", 3: "hard fault", 4: "memory fault", 5: "bus fault", 6: "usage fault", 256: "stack overflow"}
 
 
@@ -123,6 +125,8 @@ class Fault:
         if self.cause == 0:
             return "none"
         name = _FAULTS.get(self.cause, f"exception {self.cause}")
+        if self.cause == _HARD_FAULT and self.status:  # its own handler off, a fault escalates to this one
+            name = next(kind for mask, kind in _ESCALATED if self.status & mask)
         place = f" at {self.pc:#010x}" if self.pc else ""
         return f"{name}{place} (CFSR {self.status:#010x}, BFAR {self.address:#010x})"
 

@@ -1,0 +1,133 @@
+"""What this machine has of what tritguard needs, and how to mend the rest."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from serial.tools import list_ports
+
+from tritguard.boards import available_boards
+from tritguard.build.pio import COMPILER
+from tritguard.device.emulator import QEMU
+from tritguard.device.upload import DFU_UTIL, OPENOCD
+
+_INSTALL = "apt install --no-install-recommends"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        name: what.
+        found: version or place, None where it is missing.
+        why: what it is for.
+        mend: what to do where it is missing or unfit.
+        fits: whether what was found can be used.
+        needed: by the road from a model to an attack on an emulated board.
+    """
+
+    name: str
+    found: str | None
+    why: str
+    mend: str
+    fits: bool = True
+    needed: bool = True
+
+    @property
+    def good(self) -> bool:
+        """There, and fit for use."""
+        return self.found is not None and self.fits
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything, one after the other."""
+    compiler = os.environ.get("CC") or next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), "cc")
+    yield Finding("C compiler", _version(compiler), "the twin", "apt install gcc, or set CC")
+    yield Finding(COMPILER, _version(COMPILER), "firmware", f"{_INSTALL} gcc-arm-none-eabi")
+    yield Finding("newlib", _newlib(), "firmware", f"{_INSTALL} libnewlib-arm-none-eabi")
+    yield _emulator()
+    yield Finding("PlatformIO", _package("platformio"), "firmware", "pip install --upgrade tritguard")
+    yield _scons()
+    tensorflow = _package("tensorflow-cpu") or _package("tensorflow")
+    yield Finding("TensorFlow", tensorflow, "training, attacks", "pip install 'tritguard[train]'")
+    art = _package("adversarial-robustness-toolbox")
+    yield Finding("ART", art, "attacks", "pip install 'tritguard[attack]'")
+    oracle = _package("tflite-micro")
+    mend = "pip install 'tritguard[oracle]', on Linux and x86-64 only"
+    yield Finding("tflite-micro", oracle, "the oracle", mend, needed=False)
+    yield Finding(OPENOCD, _version(OPENOCD), "flashing by probe", f"apt install {OPENOCD}", needed=False)
+    yield Finding(DFU_UTIL, _version(DFU_UTIL), "flashing by USB", f"apt install {DFU_UTIL}", needed=False)
+    yield from _serial_ports()
+
+
+def _run(*command: str) -> str | None:
+    """What a program prints; None where it is not installed or fails."""
+    if shutil.which(command[0]) is None:
+        return None
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    return done.stdout + done.stderr if done.returncode == 0 else None
+
+
+def _version(program: str) -> str | None:
+    """The last dotted number of its first line: distributions put their own before the program's."""
+    printed = _run(program, "--version")
+    if printed is None:
+        return None
+    numbers = re.findall(r"(?<![\w.:-])\d+(?:\.\d+)+", printed.partition("\n")[0])
+    return numbers[-1] if numbers else "installed"
+
+
+def _package(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _newlib() -> str | None:
+    """Where the C library of an integer-only Cortex-M4 is; a compiler without one echoes the bare name."""
+    library = _run(COMPILER, "-mthumb", "-mcpu=cortex-m4", "-mfloat-abi=soft", "-print-file-name=libc.a")
+    headers = _run(COMPILER, "-fsyntax-only", "-include", "string.h", "-x", "c", os.devnull)
+    if library is None or headers is None or library.strip() == "libc.a":
+        return None
+    return "installed"
+
+
+def _emulator() -> Finding:
+    version = _version(QEMU)
+    listed = _run(QEMU, "-M", "help") or ""
+    machines = {line.split(" ")[0] for line in listed.splitlines()}
+    lacking = {board.emulator.machine for board in available_boards() if board.emulator} - machines
+    if version and lacking:
+        version = f"{version}, without {', '.join(sorted(lacking))}"
+    return Finding(QEMU, version, "emulated boards", f"{_INSTALL} qemu-system-arm", fits=not lacking)
+
+
+def _scons() -> Finding:
+    from platformio.dependencies import get_core_dependencies  # noqa: PLC0415 - slow to import
+
+    # PlatformIO's way to ask for 4.11.1 is ~4.41101.0.
+    major, packed, _ = get_core_dependencies()["tool-scons"].lstrip("~").split(".")
+    digits = packed.removeprefix(major)
+    wanted = f"{major}.{int(digits[:-2])}.{int(digits[-2:])}"
+    found = _package("scons")
+    fits = found == wanted
+    return Finding("SCons", found, "firmware", f"pip install 'scons=={wanted}'", fits=fits)
+
+
+def _serial_ports() -> Iterator[Finding]:
+    ports = sorted(list_ports.comports())
+    if not ports:
+        yield Finding("serial port", None, "real boards", "plug a board in", needed=False)
+    for port in ports:
+        usable = os.name == "nt" or os.access(port.device, os.R_OK | os.W_OK)
+        found = port.description if usable else "no permission"
+        mend = "sudo usermod -aG dialout $USER, then log in again"
+        yield Finding(port.device, found, "real boards", mend, fits=usable, needed=False)

@@ -1,0 +1,54 @@
+"""Puts a firmware on a real board, with the tools its makers' boot loaders and probes want."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+from tritguard.boards import DfuUpload, OpenocdUpload
+from tritguard.build import Build
+from tritguard.errors import DeviceError, ToolMissingError
+
+OPENOCD = "openocd"
+DFU_UTIL = "dfu-util"
+
+
+def upload(build: Build, way: OpenocdUpload | DfuUpload) -> None:
+    """Write the firmware into the board's flash and start it.
+
+    Raises:
+        ToolMissingError: OpenOCD or dfu-util is not installed.
+        DeviceError: the tool found no board, or failed.
+    """
+    command = _command(build, way)
+    tool = command[0]
+    if shutil.which(tool) is None:
+        raise ToolMissingError(f"{tool} is not installed", fix=f"on Debian or Ubuntu: apt install {tool}")
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode != 0:
+        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()] or ["no message"]
+        what = next((line for line in lines if line.startswith("Error:")), lines[-1])
+        raise DeviceError(
+            f"{tool} failed ({what})",
+            where=build.record.board.id,
+            fix="check the probe, the cable and that the board is in its boot loader where the method wants that",
+        )
+
+
+def _command(build: Build, way: OpenocdUpload | DfuUpload) -> list[str]:
+    if isinstance(way, OpenocdUpload):
+        # OpenOCD's own quoting: braces keep spaces in a path.
+        program = f"program {{{build.elf.resolve()}}} verify reset exit"
+        return [OPENOCD, "-f", way.interface, "-f", way.target, "-c", program]
+    address = f"{way.address:#010x}:leave"
+    return [
+        DFU_UTIL,
+        "--device",
+        way.vid_pid,
+        "--alt",
+        "0",
+        "--dfuse-address",
+        address,
+        "--download",
+        str(build.binary),
+    ]

@@ -1,0 +1,31 @@
+"""What the tests of build and device share besides their fixtures."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from tritguard.build import Build
+from tritguard.emit import Bundle
+from tritguard.predictor import Int8
+
+BOARDS = ("mps2-an386", "netduinoplus2")
+
+Builder = Callable[[Bundle, str], Build]
+
+
+def inputs(bundle: Bundle, count: int, seed: int = 0) -> Int8:
+    """int8[count, *input_shape], uniform."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(-128, 128, (count, *bundle.manifest.input.shape), dtype=np.int8)
+
+
+def changed_bundle(bundle: Bundle, path: Path, **changes: str) -> Bundle:
+    """A copy with another manifest."""
+    shutil.copytree(bundle.path, path)
+    manifest = bundle.manifest.model_copy(update=changes)
+    (path / "manifest.json").write_text(manifest.model_dump_json())
+    return Bundle(path, manifest)

@@ -1,0 +1,153 @@
+"""The verbs boards, build, flash and doctor, as a user calls them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tritguard.build import Build
+from tritguard.device import connect
+from tritguard.emit import Bundle
+from tritguard.errors import DeviceError
+
+pytest_plugins = ("tests.device_fixtures",)
+
+TRITGUARD = (sys.executable, "-c", "from tritguard.cli import main; main()")
+
+
+def run(*arguments: str | Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"COLUMNS": "200"} | ({"PATH": str(path)} if path else {})
+    command = [*TRITGUARD, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A PATH of one's own, with all that the emulated road needs."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for program in ("cc", "arm-none-eabi-gcc", "qemu-system-arm"):
+        found = shutil.which(program)
+        assert found, f"{program} is needed to test anything here"
+        (folder / program).symlink_to(found)
+    return folder
+
+
+def test_doctor_finds_everything(programs: Path) -> None:
+    done = run("doctor", path=programs)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "All that is needed" in done.stdout
+    # What only real boards need may be missing.
+    assert "optional openocd: apt install openocd" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("program", "mend"),
+    [
+        ("cc", "missing C compiler: apt install gcc"),
+        ("arm-none-eabi-gcc", "missing arm-none-eabi-gcc: apt install --no-install-recommends gcc-arm-none-eabi"),
+        ("qemu-system-arm", "missing qemu-system-arm: apt install --no-install-recommends qemu-system-arm"),
+    ],
+)
+def test_doctor_says_how_to_mend(program: str, mend: str, programs: Path) -> None:
+    (programs / program).unlink()
+    done = run("doctor", path=programs)
+    assert done.returncode == 3
+    assert mend in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_tries_the_programs_it_finds(programs: Path) -> None:
+    (programs / "qemu-system-arm").unlink()
+    fake = programs / "qemu-system-arm"
+    fake.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "QEMU emulator version 1.0.1" || echo none\n')
+    fake.chmod(0o755)
+    done = run("doctor", path=programs)
+    assert done.returncode == 3
+    assert "1.0.1, without mps2-an386, netduinoplus2" in done.stdout
+
+
+def test_boards_are_listed() -> None:
+    done = run("boards")
+    assert done.returncode == 0
+    assert "mps2-an386" in done.stdout
+    assert "no hardware has confirmed" in done.stdout
+
+
+def test_build_and_flash_are_one_road(small_bundle: Bundle, tmp_path: Path) -> None:
+    out = tmp_path / "firmware"
+    built = run("build", small_bundle.path, "--board", "netduinoplus2", "--out", out)
+    assert built.returncode == 0, built.stderr
+    assert "firmware for Netduino Plus 2" in built.stdout
+    flashed = run("flash", out)
+    assert flashed.returncode == 0, flashed.stderr
+    assert "netduinoplus2 answers: native engine at 16 MHz" in flashed.stdout
+    assert small_bundle.manifest.model_sha256 in flashed.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["build", "{bundle}", "--board", "nucleo", "-o", "{out}"], 2, "no board 'nucleo'"),
+        (["build", "{out}", "-o", "{out}"], 2, "no manifest.json here"),
+        (["flash", "{bundle}"], 2, "no build.json here"),
+        (["flash", "{build}", "--port", "/dev/ttyNONE"], 2, "mps2-an386 at a port: no method; it has none"),
+        (["flash", "{build}", "--method", "dfu"], 2, "no method dfu; it has emulator"),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments: list[str], code: int, words: str, small_bundle: Bundle, small_build: Build, tmp_path: Path
+) -> None:
+    places = {"bundle": small_bundle.path, "build": small_build.path, "out": tmp_path / "out"}
+    done = run(*(argument.format_map(places) for argument in arguments))
+    assert done.returncode == code
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not places["out"].exists()
+
+
+@pytest.mark.parametrize(("method", "tool"), [("openocd", "openocd"), ("dfu", "dfu-util")])
+def test_flashing_a_board_that_is_not_there(
+    method: str, tool: str, small_bundle: Bundle, tmp_path: Path, programs: Path
+) -> None:
+    out = tmp_path / "firmware"
+    assert run("build", small_bundle.path, "--board", "netduinoplus2", "--out", out).returncode == 0
+    missing = run("flash", out, "--method", method, path=programs)
+    assert missing.returncode == 3
+    assert f"{tool} is not installed; on Debian or Ubuntu: apt install {tool}" in missing.stderr
+    if shutil.which(tool):
+        absent = run("flash", out, "--method", method)
+        assert absent.returncode == 4
+        assert f"netduinoplus2: {tool} failed (" in absent.stderr
+
+
+@pytest.mark.parametrize(("end", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 128 + signal.SIGTERM)])
+def test_an_emulated_board_can_stay(
+    end: signal.Signals, code: int, small_bundle: Bundle, small_build: Build, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*TRITGUARD, "flash", str(small_build.path), "--stay"], stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while "running at" not in log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        url = log.read_text().split("running at ")[1].split(",")[0]
+        for _ in range(2):
+            connect(url, small_bundle, small_build).close()
+        process.send_signal(end)
+        assert process.wait(timeout=10) == code
+        with pytest.raises(DeviceError, match="cannot be opened"):
+            connect(url, small_bundle, small_build)
+    finally:
+        process.kill()
+        process.wait()

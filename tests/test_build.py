@@ -1,0 +1,154 @@
+"""Firmware builds, by the real PlatformIO."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from tests.device_support import BOARDS, Builder, changed_bundle
+from tritguard.boards import Board, load_board
+from tritguard.build import Build, build, open_build
+from tritguard.build.project import build_id
+from tritguard.device import open_device
+from tritguard.emit import Bundle
+from tritguard.errors import BadInputError, BuildError
+
+pytest_plugins = ("tests.device_fixtures",)
+
+
+def symbols(elf: Path) -> set[str]:
+    with elf.open("rb") as file:
+        table = ELFFile(file).get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection)
+        return {symbol.name for symbol in table.iter_symbols()}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_the_sizes_are_those_of_the_image(board: str, small_bundle: Bundle, firmware: Builder) -> None:
+    made = firmware(small_bundle, board)
+    sizes = made.record.sizes
+    assert sizes.flash_total == made.binary.stat().st_size
+    assert sizes.flash_total == sum(sizes.flash_sections.values()) == sum(sizes.flash_groups.values())
+    assert set(sizes.flash_groups) <= {
+        "weights and parameters",
+        "kernels",
+        "protocol and port",
+        "C library",
+        "alignment",
+    }
+    constants = sum(layer.bytes for layer in sizes.flash_layers)
+    assert constants <= sizes.flash_groups["weights and parameters"] < constants + 4 * len(sizes.flash_layers) + 4
+    assert {layer.layer for layer in sizes.flash_layers} <= {layer.index for layer in small_bundle.manifest.layers}
+    for layer in small_bundle.manifest.layers:
+        found = next((item.bytes for item in sizes.flash_layers if item.layer == layer.index), 0)
+        assert found >= layer.weight_bytes
+    assert sizes.ram_arena == small_bundle.manifest.arena_bytes < sizes.ram_static
+    assert sizes.stack_reserved == made.record.board.stack_bytes
+    assert (made.path / "firmware.map").stat().st_size > 0
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_no_float_and_no_heap_on_the_board(board: str, small_bundle: Bundle, firmware: Builder) -> None:
+    names = symbols(firmware(small_bundle, board).elf)
+    assert not {name for name in names if name.startswith(("__aeabi_f", "__aeabi_d", "__adddf", "__mulsf"))} - {
+        "__aeabi_dcmp"
+    }
+    assert not names & {"malloc", "free", "calloc", "sbrk", "_sbrk", "printf"}
+
+
+def test_the_same_parts_make_the_same_firmware(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
+    again = build(small_bundle, small_build.record.board, tmp_path / "again")
+    assert again.record == small_build.record
+    assert open_build(tmp_path / "again").record == again.record
+
+
+def test_the_build_id_follows_every_part(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
+    board = small_build.record.board
+    assert build_id(small_bundle, board).hex() == small_build.record.build_id
+    renamed = changed_bundle(small_bundle, tmp_path / "renamed", name="renamed")
+    assert build_id(renamed, board) != build_id(small_bundle, board)
+    assert build_id(small_bundle, board.model_copy(update={"stack_bytes": 8192})) != build_id(small_bundle, board)
+
+
+def test_a_board_file_of_ones_own(small_bundle: Bundle, tmp_path: Path) -> None:
+    board = load_board("mps2-an386").model_copy(update={"id": "own", "stack_bytes": 2048})
+    made = build(small_bundle, board, tmp_path / "own")
+    with open_device(small_bundle, open_build(tmp_path / "own")) as device:
+        assert device.hello.board == "own"
+        assert device.memory().stack_reserved == 2048 == made.record.sizes.stack_reserved
+
+
+def test_a_build_asks_nobody_and_needs_no_home(
+    small_bundle: Bundle, small_build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
+    # What a user has set for PlatformIO elsewhere is not this firmware's.
+    monkeypatch.setenv("PLATFORMIO_BUILD_FLAGS", "-Dint=float")
+    monkeypatch.setenv("PLATFORMIO_CORE_DIR", str(tmp_path / "core"))
+    made = build(small_bundle, small_build.record.board, tmp_path / "build")
+    assert made.record.elf_sha256 == small_build.record.elf_sha256
+    assert names(tmp_path) == ["build"]
+
+
+def _shrunk(memory: str, size: int) -> Board:
+    board = load_board("mps2-an386")
+    region = getattr(board.memory, memory).model_copy(update={"bytes": size})
+    return board.model_copy(update={"memory": board.memory.model_copy(update={memory: region})})
+
+
+def test_a_model_too_large_is_refused_by_how_much(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
+    sizes = small_build.record.sizes
+    with pytest.raises(BuildError, match="the firmware is 100 bytes too large for its flash"):
+        build(small_bundle, _shrunk("flash", sizes.flash_total - 100), tmp_path / "build")
+    ram = sizes.ram_static + sizes.stack_reserved
+    with pytest.raises(BuildError, match="the firmware is 8 bytes too large for its RAM"):
+        build(small_bundle, _shrunk("ram", ram - 8), tmp_path / "build")
+    assert names(tmp_path) == ["build.log"]
+    build(small_bundle, _shrunk("ram", ram), tmp_path / "build")
+
+
+def test_sources_that_do_not_compile_are_one_error(small_bundle: Bundle, tmp_path: Path) -> None:
+    bundle = changed_bundle(small_bundle, tmp_path / "broken")
+    source = bundle.c_dir / "tg_model.c"
+    source.write_text(source.read_text() + "int unused(float x) { return x; }\n")
+    with pytest.raises(BuildError) as error:
+        build(bundle, load_board("mps2-an386"), tmp_path / "build")
+    assert "src/model/tg_model.c:" in str(error.value)
+    assert "does not compile" in str(error.value)
+    assert not (tmp_path / "build").exists()
+    assert "error:" in (tmp_path / "build.log").read_text()
+
+
+def test_a_changed_firmware_is_refused(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
+    made = build(small_bundle, small_build.record.board, tmp_path / "build")
+    content = bytearray(made.elf.read_bytes())
+    content[-1] ^= 1
+    made.elf.write_bytes(content)
+    with pytest.raises(BadInputError, match=r"firmware\.elf was changed since it was built"):
+        open_build(made.path)
+    made.elf.unlink()
+    with pytest.raises(BadInputError, match="is missing"):
+        open_build(made.path)
+    (made.path / "build.json").write_text("{}")
+    with pytest.raises(BadInputError, match="not a build record"):
+        open_build(made.path)
+    with pytest.raises(BadInputError, match=r"no build\.json"):
+        open_build(tmp_path)
+    build(small_bundle, small_build.record.board, made.path)  # replaces what was there
+    open_build(made.path)
+
+
+def test_a_folder_that_is_no_build_is_left_alone(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(BadInputError, match="is no build"):
+        build(small_bundle, small_build.record.board, tmp_path)
+    assert names(tmp_path) == ["thesis.tex"]

@@ -1,0 +1,307 @@
+"""The device: real firmware in a real QEMU over a real socket, and everything that can go wrong on the way."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.device_support import BOARDS, Builder, changed_bundle, inputs
+from tests.noisy_line import Noise, NoisyLine
+from tritguard.build import Build
+from tritguard.device import EmulatedBoard, connect, open_device
+from tritguard.device.link import Link
+from tritguard.device.protocol import Request
+from tritguard.emit import Bundle
+from tritguard.errors import BadInputError, DeviceError, ToolMissingError, WrongFirmwareError
+from tritguard.twin import Twin
+
+pytest_plugins = ("tests.device_fixtures",)
+
+BAUD = 115_200
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_both_boards_answer_as_the_twin_does(board: str, small_bundle: Bundle, firmware: Builder) -> None:
+    build = firmware(small_bundle, board)
+    x = inputs(small_bundle, 20)
+    calls: list[tuple[int, int]] = []
+    with open_device(small_bundle, build) as device:
+        before = device.memory()
+        outputs = device.predict(x, lambda done, total: calls.append((done, total)))
+        after = device.memory()
+        assert device.echo(bytes(range(256))) == bytes(range(256))
+        assert device.resent_frames == 0
+    twin = Twin(small_bundle).predict(x)
+    assert outputs.scores.dtype == np.int8 and (outputs.scores == twin.scores).all()
+    assert outputs.logits is not None and (outputs.logits == twin.logits).all()
+    assert calls == [(i + 1, 20) for i in range(20)]
+
+    sizes, hello = build.record.sizes, device.hello
+    assert (hello.board, hello.engine, hello.fault.count) == (board, "native", 0)
+    assert (hello.build_id, hello.model_sha256) == (build.record.build_id, small_bundle.manifest.model_sha256)
+    assert (before.arena, before.static) == (sizes.ram_arena, sizes.ram_static)
+    assert before.stack_reserved == sizes.stack_reserved == build.record.board.stack_bytes
+    assert 64 <= before.stack_peak < after.stack_peak < after.stack_reserved
+
+
+def test_the_clock_in_use_is_reported(small_bundle: Bundle, firmware: Builder) -> None:
+    hz = {}
+    for board in BOARDS:
+        with open_device(small_bundle, firmware(small_bundle, board)) as device:
+            hz[board] = (device.hello.clock_hz, device.tick_hz)
+    # QEMU's STM32F405 has no clock control, so its crystal never starts; its SysTick runs at 168 MHz all the same.
+    assert hz == {"mps2-an386": (25_000_000, 25_000_000), "netduinoplus2": (16_000_000, 168_000_000)}
+
+
+def test_time_counts_instructions_and_repeats(small_bundle: Bundle, firmware: Builder) -> None:
+    x = inputs(small_bundle, 10)
+    counted = {}
+    for board in BOARDS:
+        runs = []
+        for order in (x, x[::-1]):
+            with open_device(small_bundle, firmware(small_bundle, board)) as device:
+                ticks = device.predict(order).ticks
+                assert ticks is not None
+                runs.append(ticks if order is x else ticks[::-1])
+        assert (runs[0] == runs[1]).all()
+        counted[board] = [device.instructions(int(count)) for count in runs[0]]
+    # The kernels are the same; start and stop of the timer and its interrupt every 2**24 ticks are not.
+    first, second = (np.array(counted[board]) for board in BOARDS)
+    assert np.abs(first - second).max() <= 10
+    assert small_bundle.manifest.macs < first.min() < 200 * small_bundle.manifest.macs
+
+
+def test_no_inputs_give_no_outputs(small_bundle: Bundle, small_build: Build) -> None:
+    with open_device(small_bundle, small_build) as device:
+        outputs = device.predict(inputs(small_bundle, 0))
+    assert outputs.scores.shape == (0, 5)
+    with pytest.raises(BadInputError, match="takes int8"):
+        device.predict(inputs(small_bundle, 2).astype(np.int16))  # type: ignore[arg-type]
+
+
+def test_another_model_on_the_board_is_refused(
+    small_bundle: Bundle, small_build: Build, firmware: Builder, tmp_path: Path
+) -> None:
+    other = changed_bundle(small_bundle, tmp_path / "other", model_sha256="0" * 64)
+    with pytest.raises(BadInputError, match="another bundle"):
+        connect("socket://127.0.0.1:1", other, small_build)
+    record = small_build.record
+    wrong_model = Build(small_build.path, record.model_copy(update={"model_sha256": "0" * 64}))
+    wrong_build = Build(small_build.path, record.model_copy(update={"build_id": "0" * 32}))
+    wrong_board = firmware(small_bundle, "netduinoplus2")
+    with EmulatedBoard(record.board, small_build.elf) as emulated:
+        for build, words in (
+            (wrong_model, "another model"),
+            (wrong_build, "another firmware"),
+            (wrong_board, "another kind"),
+        ):
+            with pytest.raises(WrongFirmwareError, match=words):
+                connect(emulated.url, small_bundle, build)
+        connect(emulated.url, small_bundle, small_build).close()
+
+
+def test_a_session_is_not_confused_by_the_one_before(small_bundle: Bundle, small_build: Build) -> None:
+    x = inputs(small_bundle, 3)
+    with EmulatedBoard(small_build.record.board, small_build.elf) as emulated:
+        for _ in range(3):
+            with Link(emulated.url, BAUD) as link:
+                link._write(b"\0\7half a fra")
+                link._write(b"\0" + bytes([4, 1, 4, 1]))
+            with connect(emulated.url, small_bundle, small_build) as device:
+                assert (device.predict(x).scores == Twin(small_bundle).predict(x).scores).all()
+
+
+def test_ten_thousand_random_strings_do_the_board_no_harm(small_bundle: Bundle, small_build: Build) -> None:
+    rng = random.Random(4)
+    x = inputs(small_bundle, 100)
+    twin = Twin(small_bundle).predict(x)
+    with (
+        EmulatedBoard(small_build.record.board, small_build.elf) as emulated,
+        connect(emulated.url, small_bundle, small_build) as device,
+    ):
+        for i in range(100):
+            for _ in range(100):
+                length = rng.randrange(2000) if rng.random() < 0.002 else rng.randrange(1, 24)
+                device._link._write(rng.randbytes(length))
+            data = rng.randbytes(rng.randrange(257))
+            assert device.echo(data) == data
+            assert (device.predict(x[i : i + 1]).scores == twin.scores[i]).all()
+        assert device.memory().stack_peak < device.memory().stack_reserved
+
+
+def _noise(rng: random.Random, share: float) -> Noise:
+    """Of all frames, lose, double, break or cut this share."""
+
+    def lose(frame: bytes) -> bytes:
+        return b""
+
+    def double(frame: bytes) -> bytes:
+        return frame + b"\0" + frame
+
+    def flip(frame: bytes) -> bytes:
+        broken = bytearray(frame)
+        broken[rng.randrange(len(broken))] ^= 1 << rng.randrange(8)
+        return bytes(broken)
+
+    def cut(frame: bytes) -> bytes:
+        return frame[: rng.randrange(len(frame))]
+
+    kinds: list[Callable[[bytes], bytes]] = [lose, double, flip, cut]
+
+    def noise(frame: bytes) -> bytes:
+        return rng.choice(kinds)(frame) if len(frame) > 1 and rng.random() < share else frame
+
+    return noise
+
+
+def test_a_noisy_line_costs_time_but_no_answer_is_wrong(
+    small_bundle: Bundle, small_build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tritguard.device.board.ANSWER_SECONDS", 0.2)
+    x = inputs(small_bundle, 60)
+    rng = random.Random(5)
+    with (
+        EmulatedBoard(small_build.record.board, small_build.elf) as emulated,
+        NoisyLine(emulated.url, _noise(rng, 0.15), _noise(rng, 0.15)) as line,
+        connect(line.url, small_bundle, small_build) as device,
+    ):
+        outputs = device.predict(x)
+        assert device.resent_frames > 5
+    twin = Twin(small_bundle).predict(x)
+    assert (outputs.scores == twin.scores).all()
+    assert (outputs.logits == twin.logits).all()
+    assert outputs.ticks is not None and outputs.ticks.min() > 0
+
+
+def test_a_line_that_answers_nothing_is_reported(small_bundle: Bundle, small_build: Build) -> None:
+    with (
+        EmulatedBoard(small_build.record.board, small_build.elf) as emulated,
+        NoisyLine(emulated.url, lambda _: b"", lambda frame: frame) as line,
+        pytest.raises(DeviceError, match="no answer to HELLO"),
+    ):
+        connect(line.url, small_bundle, small_build)
+
+
+@pytest.mark.parametrize("after", [0, 0.3])
+def test_an_emulator_that_is_killed_is_reported_at_once(small_bundle: Bundle, small_build: Build, after: float) -> None:
+    x = np.repeat(inputs(small_bundle, 1), 100_000, axis=0)
+    with (
+        EmulatedBoard(small_build.record.board, small_build.elf) as emulated,
+        connect(emulated.url, small_bundle, small_build) as device,
+    ):
+        killer = threading.Timer(after, os.kill, (emulated.process_id, signal.SIGKILL))
+        killer.start()
+        start = time.monotonic()
+        with pytest.raises(DeviceError, match="connection broke"):
+            device.predict(x)
+        assert time.monotonic() - start < after + 2
+
+
+def test_a_board_that_stops_answering_is_reported(small_bundle: Bundle, small_build: Build) -> None:
+    with (
+        EmulatedBoard(small_build.record.board, small_build.elf) as emulated,
+        connect(emulated.url, small_bundle, small_build) as device,
+    ):
+        device.predict(inputs(small_bundle, 1))
+        os.kill(emulated.process_id, signal.SIGSTOP)
+        with pytest.raises(DeviceError, match="no answer"):
+            device.predict(inputs(small_bundle, 1))
+
+
+CRASHES = """
+static volatile int32_t sink;
+static int32_t deeper(int32_t depth)
+{
+    volatile int32_t room[64] = {depth};
+    sink = room[0];
+    return (depth < 0) ? 0 : deeper(depth + 1) + room[depth & 63];
+}
+static void honest_run(const int8_t *input, int8_t *output, int32_t *logits);
+void tg_model_run(const int8_t *input, int8_t *output, int32_t *logits)
+{
+    if (input[0] == 1) {
+        sink = *(volatile int32_t *)0x5FFFFFF0u;
+    }
+    if (input[0] == 2) {
+        sink = deeper(0);
+    }
+    if (input[0] == 3) {
+        __asm__ volatile("udf #0");
+    }
+    honest_run(input, output, logits);
+}
+static
+"""
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_a_crash_is_reported_and_the_board_comes_back(
+    board: str, small_bundle: Bundle, firmware: Builder, tmp_path: Path
+) -> None:
+    bundle = changed_bundle(small_bundle, tmp_path / "crashing", name="crashing")
+    source = bundle.c_dir / "tg_model.c"
+    source.write_text(source.read_text().replace("void tg_model_run", CRASHES + "void honest_run"))
+    build = firmware(bundle, board)
+    x = inputs(bundle, 4)
+    x[:, 0, 0, 0] = (0, 1, 2, 3)
+    with EmulatedBoard(build.record.board, build.elf) as emulated:
+        for crash, words in enumerate(("bus fault", "stack overflow", "usage fault"), start=1):
+            with connect(emulated.url, bundle, build) as device:
+                assert (device.predict(x[:1]).scores == Twin(small_bundle).predict(x[:1]).scores).all()
+                start = time.monotonic()
+                with pytest.raises(DeviceError, match=f"crashed and the board reset itself: {words}"):
+                    device.predict(x[crash : crash + 1])
+                assert time.monotonic() - start < 5
+            with connect(emulated.url, bundle, build) as device:
+                assert device.hello.fault.count == crash
+                assert words in str(device.hello.fault)
+
+
+def test_what_is_missing_is_said(
+    small_bundle: Bundle, small_build: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    record = small_build.record
+    with pytest.raises(DeviceError, match="cannot be opened"):
+        connect("/dev/there-is-no-such-port", small_bundle, small_build)
+    with pytest.raises(DeviceError, match="cannot be opened"):
+        connect("socket://127.0.0.1:1", small_bundle, small_build)
+    board = record.board.model_copy(update={"emulator": None})
+    with pytest.raises(BadInputError, match="no emulator"):
+        EmulatedBoard(board, small_build.elf)
+    assert record.board.emulator is not None
+    machine = record.board.emulator.model_copy(update={"machine": "no-such-machine"})
+    with pytest.raises(DeviceError, match=r"QEMU ended at once \(.*unsupported machine"):
+        EmulatedBoard(record.board.model_copy(update={"emulator": machine}), small_build.elf)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissingError, match="qemu-system-arm is not installed"):
+        EmulatedBoard(record.board, small_build.elf)
+
+
+def test_an_emulator_ends_with_its_block(small_build: Build) -> None:
+    with EmulatedBoard(small_build.record.board, small_build.elf) as emulated:
+        os.kill(emulated.process_id, 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(emulated.process_id, 0)
+
+
+def test_the_link_counts_what_it_sent_again(small_build: Build) -> None:
+    lost = iter([True, True, False, False])
+
+    def lose_two(frame: bytes) -> bytes:
+        return b"" if len(frame) > 1 and next(lost) else frame
+
+    with (
+        EmulatedBoard(small_build.record.board, small_build.elf) as emulated,
+        NoisyLine(emulated.url, lose_two, lambda frame: frame) as line,
+        Link(line.url, BAUD) as link,
+    ):
+        assert link.ask(Request.ECHO, b"x", seconds=0.2) == b"x"
+        assert link.resent == 2

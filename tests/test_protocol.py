@@ -1,0 +1,205 @@
+"""The protocol's two implementations: Python's against itself, and the firmware's C, under sanitizers, against it."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.shared import ROOT
+from tritguard.boards import load_board
+from tritguard.build.project import FLAGS, firmware_sources
+from tritguard.device.protocol import (
+    ANSWER,
+    ERROR,
+    VERSION,
+    ErrorCode,
+    Frame,
+    Hello,
+    Inference,
+    MemoryUse,
+    ProtocolError,
+    Receiver,
+    Refusal,
+    Request,
+    decode,
+    encode,
+)
+from tritguard.emit import Bundle
+
+pytest_plugins = ("tests.device_fixtures",)
+
+frames = st.builds(
+    Frame,
+    type=st.integers(0, 255),
+    sequence=st.integers(0, 2**32 - 1),
+    payload=st.one_of(
+        st.binary(max_size=600),
+        # Long runs are where COBS has its special case.
+        st.lists(st.sampled_from([b"\0", b"x" * 253, b"x" * 254, b"x" * 255, b"y"]), max_size=6).map(b"".join),
+    ),
+)
+
+
+def received(*chunks: bytes) -> list[Frame | ProtocolError]:
+    receiver = Receiver()
+    return [item for chunk in chunks for item in receiver.take(chunk)]
+
+
+@given(st.lists(frames, max_size=4), st.integers(1, 700))
+def test_frames_survive_the_line_in_any_pieces(sent: list[Frame], piece: int) -> None:
+    line = b"".join(map(encode, sent))
+    assert received(*(line[i : i + piece] for i in range(0, len(line), piece))) == sent
+
+
+@given(frames, st.data())
+def test_a_broken_frame_is_never_another_frame(frame: Frame, data: st.DataObject) -> None:
+    line = bytearray(encode(frame))
+    for _ in range(data.draw(st.integers(1, 3))):
+        line[data.draw(st.integers(0, len(line) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(line)))
+    for item in received(bytes(line[:cut]), b"\0", bytes(line[cut:])):
+        assert isinstance(item, ProtocolError) or item == frame
+
+
+@given(frames, st.binary(max_size=300))
+def test_noise_before_a_frame_does_not_cost_it(frame: Frame, noise: bytes) -> None:
+    assert received(noise, encode(frame))[-1] == frame
+
+
+def test_ten_thousand_random_strings_do_no_harm() -> None:
+    rng = random.Random(1)
+    receiver = Receiver()
+    for _ in range(10_000):
+        noise = rng.randbytes(rng.randrange(200))
+        list(receiver.take(noise))
+        for parse in (Hello.parse, MemoryUse.parse, Refusal.parse, lambda data: Inference.parse(data, 12, 12)):
+            try:
+                str(parse(noise))
+            except ProtocolError:
+                continue
+    good = Frame(1, 2, b"abc")
+    assert list(receiver.take(encode(good)))[-1] == good
+
+
+def test_endless_noise_without_a_zero_is_forgotten() -> None:
+    receiver = Receiver()
+    for _ in range(40):
+        assert list(receiver.take(b"\1" * 65536)) == []
+    assert len(receiver._block) <= 1 << 20
+
+
+@given(st.binary(min_size=1, max_size=40).filter(lambda block: b"\0" not in block))
+def test_decode_knows_no_other_error(block: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        decode(block)
+
+
+@pytest.fixture(scope="session")
+def host_firmware(small_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything of the firmware above its port, for this machine, under the address and undefined-behaviour checks."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    folder = tmp_path_factory.mktemp("host")
+    numbers = ", ".join(str(i) for i in range(16))
+    (folder / "config.h").write_text(
+        f'#define CONFIG_BOARD_ID "host"\n#define CONFIG_BUILD_ID_BYTES 16u\n#define CONFIG_BUILD_ID {{{numbers}}}\n'
+    )
+    shared = [file for name, file in firmware_sources(load_board("mps2-an386")).items() if "/" not in name]
+    sources = [*(file for file in shared if file.suffix == ".c"), *small_bundle.c_dir.glob("*.c")]
+    program = folder / "firmware"
+    subprocess.run(
+        ["gcc", *FLAGS, "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{folder}",
+         f"-I{ROOT / 'firmware'}", f"-I{small_bundle.c_dir}", *map(str, sources), str(ROOT / "tests" / "host_port.c"),
+         "-o", str(program)],
+        check=True,
+    )  # fmt: skip
+    return program
+
+
+def answers(program: Path, line: bytes) -> list[Frame]:
+    """What the firmware answers to these bytes; all of it has to be whole."""
+    done = subprocess.run([program], input=line, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    items = received(done.stdout)
+    assert not [item for item in items if isinstance(item, ProtocolError)]
+    return [item for item in items if isinstance(item, Frame)]
+
+
+def test_the_c_and_the_python_agree(host_firmware: Path) -> None:
+    rng = random.Random(2)
+    pieces = [b"\0", b"x" * 253, b"x" * 254, b"\xff", b"ab"]
+    payloads = [rng.randbytes(length) for length in range(257)]
+    payloads += [b"".join(rng.choices(pieces, k=3))[:256] for _ in range(200)]
+    asked = [Frame(Request.ECHO, rng.getrandbits(32), payload) for payload in payloads]
+    expected = [Frame(Request.ECHO + ANSWER, frame.sequence, frame.payload) for frame in asked]
+    assert answers(host_firmware, b"".join(map(encode, asked))) == expected
+
+
+def test_every_request_is_answered_as_documented(host_firmware: Path, small_bundle: Bundle) -> None:
+    inputs = small_bundle.manifest.input.shape
+    size = inputs[0] * inputs[1] * inputs[2]
+    hello, infer, memory = answers(
+        host_firmware,
+        encode(Frame(Request.HELLO, 1))
+        + encode(Frame(Request.INFER, 2, bytes(size)))
+        + encode(Frame(Request.MEMORY, 3)),
+    )
+    parsed = Hello.parse(hello.payload)
+    assert parsed.model_sha256 == small_bundle.manifest.model_sha256
+    assert parsed.build_id == bytes(range(16)).hex()
+    assert (parsed.inputs, parsed.outputs, parsed.logits) == (size, 5, 5)
+    assert (parsed.board, parsed.engine, parsed.clock_hz, str(parsed.fault)) == ("host", "native", 1_000_000, "none")
+    assert Hello.parse(hello.payload + b"a later revision's field") == parsed
+    assert Inference.parse(infer.payload, 5, 5).ticks == 0x0123456789ABCDEF
+    assert MemoryUse.parse(memory.payload) == MemoryUse(small_bundle.manifest.arena_bytes, 1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("request_frame", "code", "detail"),
+    [
+        (Frame(Request.HELLO, 7, b"x"), ErrorCode.BAD_LENGTH, 0),
+        (Frame(Request.INFER, 7, b"x"), ErrorCode.BAD_LENGTH, 192),
+        (Frame(Request.INFER, 7, bytes(193)), ErrorCode.BAD_LENGTH, 192),
+        (Frame(Request.MEMORY, 7, b"x"), ErrorCode.BAD_LENGTH, 0),
+        (Frame(Request.ECHO, 7, bytes(256), version=2), ErrorCode.BAD_VERSION, VERSION),
+        (Frame(99, 7), ErrorCode.UNKNOWN_TYPE, 0),
+        (Frame(ERROR, 7), ErrorCode.UNKNOWN_TYPE, 0),
+    ],
+)
+def test_the_firmware_refuses_with_a_code(
+    host_firmware: Path, request_frame: Frame, code: ErrorCode, detail: int
+) -> None:
+    (answer,) = answers(host_firmware, encode(request_frame))
+    assert (answer.type, answer.sequence) == (ERROR, 7)
+    assert Refusal.parse(answer.payload) == Refusal(code, request_frame.type, detail)
+
+
+@pytest.mark.parametrize(
+    "noise", [b"x", b"\1", b"\xff" * 100, encode(Frame(4, 1, bytes(257))), encode(Frame(4, 1))[:-3]]
+)
+def test_what_is_no_frame_is_called_broken(host_firmware: Path, noise: bytes) -> None:
+    answer, echo = answers(host_firmware, noise + encode(Frame(Request.ECHO, 9, b"still there")))
+    assert (answer.type, answer.sequence) == (ERROR, 0)
+    assert Refusal.parse(answer.payload).code == ErrorCode.BROKEN_FRAME
+    assert echo.payload == b"still there"
+
+
+def test_ten_thousand_random_strings_do_the_firmware_no_harm(host_firmware: Path) -> None:
+    rng = random.Random(3)
+    line, expected = b"", []
+    valid = encode(Frame(Request.ECHO, 1, bytes(range(1, 100))))
+    for i in range(10_000):
+        noise = bytearray(rng.choice((rng.randbytes(rng.randrange(1, 64)), valid)))
+        noise[rng.randrange(len(noise))] ^= 1 << rng.randrange(8)  # a good frame, almost
+        line += bytes(noise)
+        if i % 50 == 0:
+            frame = Frame(Request.ECHO, 1_000_000 + i, rng.randbytes(rng.randrange(256)))
+            line += encode(frame)
+            expected.append(Frame(Request.ECHO + ANSWER, frame.sequence, frame.payload))
+    assert [frame for frame in answers(host_firmware, line) if frame.sequence >= 1_000_000] == expected
