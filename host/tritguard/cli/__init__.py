@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 from typing import Annotated
@@ -48,6 +49,8 @@ for _verb in VERBS:
 
 def main() -> None:
     """Run the command line: an expected failure becomes one line on stderr and its exit code."""
+    # As Ctrl-C does: through the blocks that end an emulator and remove half-written folders.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         app()
     except TritguardError as error:
