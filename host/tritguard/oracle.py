@@ -56,7 +56,7 @@ def _interpreter(content: bytes) -> Any:
     while True:
         try:
             return runtime.Interpreter.from_bytes(content, arena_size=arena)
-        except RuntimeError as error:
-            if arena >= _LAST_ARENA:
+        except Exception as error:  # its own reader raises whatever a damaged file makes it raise
+            if arena >= _LAST_ARENA or not isinstance(error, RuntimeError):
                 raise BadModelError(f"TensorFlow Lite Micro refuses the model ({error})") from error
             arena *= 16

@@ -15,7 +15,8 @@ from tritguard.data import load_dataset
 from tritguard.device import open_device
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
-from tritguard.evaluate.campaign import Subject, evaluate
+from tritguard.evaluate.assemble import Subject
+from tritguard.evaluate.campaign import evaluate
 from tritguard.evaluate.plan import Plan
 from tritguard.evaluate.result import Result
 from tritguard.files import write_whole

@@ -7,6 +7,8 @@ so this is the only module that touches the flatbuffer, and it turns whatever br
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +69,15 @@ class RawModel:
     outputs: tuple[int, ...]
 
 
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turns what a read outside the flatbuffer raises into a BadModelError. Options of ops are read late: under it too."""
+    try:
+        yield
+    except (struct.error, IndexError, ValueError, TypeError, OverflowError, MemoryError, AttributeError) as error:
+        raise BadModelError("damaged file (a part of it lies outside the file)") from error
+
+
 def parse(content: bytes) -> RawModel:
     """Read a `.tflite` file.
 
@@ -75,10 +86,8 @@ def parse(content: bytes) -> RawModel:
     """
     if len(content) < 8 or content[4:8] != IDENTIFIER:
         raise BadModelError("not a TensorFlow Lite file (no TFL3 mark)")
-    try:
+    with reading():
         return _parse(content)
-    except (struct.error, IndexError, ValueError, TypeError, OverflowError, MemoryError, AttributeError) as error:
-        raise BadModelError("damaged file (a part of it lies outside the file)") from error
 
 
 def _parse(content: bytes) -> RawModel:

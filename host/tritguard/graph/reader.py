@@ -11,7 +11,7 @@ import tflite
 
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph import fixed_point
-from tritguard.graph.flatbuffer import RawModel, RawOp, RawTensor, parse
+from tritguard.graph.flatbuffer import RawModel, RawOp, RawTensor, parse, reading
 from tritguard.graph.model import (
     Add,
     Conv2D,
@@ -47,7 +47,9 @@ def read_graph(content: bytes) -> Graph:
         BadModelError: not a sound, fully int8 model with one input and one output.
         UnsupportedOpError: an op, or an option of one, that the engine lacks; names it, its index and what there is.
     """
-    return _Reader(parse(content)).graph()
+    raw = parse(content)
+    with reading():
+        return _Reader(raw).graph()
 
 
 class _Reader:

@@ -1,0 +1,5 @@
+"""`python -m tritguard`."""
+
+from tritguard.cli import main
+
+main()

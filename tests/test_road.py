@@ -1,0 +1,174 @@
+"""The whole road on real parts: MLPerf Tiny's models on emulated boards, attacked through the command line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.shared import shared_file
+from tritguard.boards import load_board
+from tritguard.build import Build, build
+from tritguard.device import open_device
+from tritguard.emit import Bundle, write_bundle
+from tritguard.evaluate.result import read_result
+from tritguard.oracle import Oracle, oracle_available
+from tritguard.twin import verify_against_oracle
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("qemu-system-arm") is None, reason="qemu-system-arm is not installed"),
+    pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed"),
+]
+TRITGUARD = [sys.executable, "-m", "tritguard"]
+
+
+@dataclass(frozen=True)
+class Firmware:
+    bundle: Bundle
+    build: Build
+    data: Path
+
+
+@pytest.fixture(scope="module")
+def keywords(tmp_path_factory: pytest.TempPathFactory) -> Firmware:
+    """dscnn_int8 for mps2-an386 and EEMBC's 1,000 keyword samples as a data set file."""
+    samples = np.load(shared_file("data/gsc_kws01.npz"))
+    folder = tmp_path_factory.mktemp("kws")
+    content = shared_file("models/dscnn_int8.tflite").read_bytes()
+    bundle = write_bundle(content, folder / "bundle", name="dscnn", check=verify_against_oracle)
+    built = build(bundle, load_board("mps2-an386"), folder / "build")
+    data = folder / "gsc-kws01.npz"
+    np.savez(data, x_test=samples["mfcc_int8"], y_test=samples["labels"], classes=samples["classes"])
+    return Firmware(bundle, built, data)
+
+
+def attack_command(firmware: Firmware, out: Path, *options: str) -> list[str]:
+    paths = [str(firmware.bundle.path), str(firmware.build.path), "--data", str(firmware.data), "--out", str(out)]
+    return [*TRITGUARD, "attack", *paths, *options]
+
+
+@pytest.mark.skipif(not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform")
+def test_dscnn_gives_the_oracles_bytes_on_the_board(keywords: Firmware, capsys: pytest.CaptureFixture[str]) -> None:
+    """All 1,000 samples of gsc_kws01."""
+    samples = np.load(shared_file("data/gsc_kws01.npz"))
+    expected = Oracle(keywords.bundle.model_path.read_bytes()).predict(samples["mfcc_int8"])
+    with open_device(keywords.bundle, keywords.build) as device:
+        found = device.predict(samples["mfcc_int8"])
+    assert np.array_equal(found.scores, expected.scores)
+    accuracy = float((found.labels == samples["labels"]).mean())
+    with capsys.disabled():
+        print(f"\ndscnn_int8 on emulated mps2-an386: {accuracy:.1%} of {len(samples['labels'])} keywords")
+    assert accuracy == pytest.approx(0.901)
+
+
+@pytest.mark.skipif(not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform")
+def test_resnet8_gives_the_oracles_bytes_on_the_board(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first 200 lossless CIFAR-10 test images."""
+    samples = np.load(shared_file("data/cifar10_lossless_subset.npz"))
+    x = (samples["test_images"][:200].astype(np.int16) - 128).astype(np.int8)
+    content = shared_file("models/resnet8_int8.tflite").read_bytes()
+    bundle = write_bundle(content, tmp_path / "bundle", name="resnet8")
+    built = build(bundle, load_board("mps2-an386"), tmp_path / "build")
+    with open_device(bundle, built) as device:
+        found = device.predict(x)
+    assert np.array_equal(found.scores, Oracle(content).predict(x).scores)
+    accuracy = float((found.labels == samples["test_labels"][:200]).mean())
+    with capsys.disabled():
+        print(f"\nresnet8_int8 on emulated mps2-an386: {accuracy:.1%} of 200 images")
+
+
+def test_attack_on_the_keyword_spotter(keywords: Firmware, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = subprocess.run(
+        attack_command(keywords, out, "-n", "24", "--eps", "1,4"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    result = read_result(out / "result.json")
+    assert result.confirmation.mismatched_inputs == 0
+    assert result.confirmation.inputs >= 24 * 4
+    robust = [result.clean.value, *(point.robust.value for point in result.curve)]
+    assert robust == sorted(robust, reverse=True)
+    assert robust[-1] <= 1 / 12
+    # exact: every inference of every run executes the same instructions for the same input
+    assert result.latency.instructions is not None
+    assert 20e6 < result.latency.instructions < 30e6
+    assert (out / "report.html").stat().st_size > 10_000
+
+    # A second run takes what the first found and comes to the same result.
+    again = subprocess.run(
+        attack_command(keywords, out, "-n", "24", "--eps", "1,4"), capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 0, again.stderr
+    repeated = read_result(out / "result.json")
+    assert repeated.curve == result.curve
+    assert repeated.latency == result.latency
+    assert repeated.attacks == result.attacks
+
+
+def emulators_of(parent: int) -> list[int]:
+    """Process numbers of the emulators a process started."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, rest = status.read_text().rsplit(")", 1)
+        except OSError:
+            continue
+        if "qemu-system" in name and int(rest.split()[1]) == parent:
+            found.append(int(status.parent.name))
+    return found
+
+
+def test_unplugging_in_the_middle(keywords: Firmware, tmp_path: Path) -> None:
+    """The emulator dies while inputs are being confirmed: one clear line, exit code 4, no result, no orphan."""
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "result.json").write_text('{"stale": true}')
+    command = attack_command(keywords, out, "-n", "200", "--eps", "8")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 240
+    # The last crafted file there: confirmation on the device begins.
+    while len(list(out.glob("crafted/square-eps64-*.npz"))) < 1 and time.monotonic() < deadline:
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        time.sleep(0.1)
+    time.sleep(3)
+    emulators = emulators_of(process.pid)
+    assert len(emulators) == 1
+    os.kill(emulators[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 4, errors
+    assert errors.startswith("error: ")
+    assert len(errors.strip().splitlines()) == 1
+    assert not (out / "result.json").exists()
+    assert not (out / "report.html").exists()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign", "empty", "missing"])
+def test_a_broken_model_is_one_line_and_exit_code_2(damage: str, tmp_path: Path) -> None:
+    content = bytearray(shared_file("models/dscnn_int8.tflite").read_bytes())
+    if damage == "truncated":
+        content = content[: len(content) // 2]
+    elif damage == "flipped":
+        content[1] ^= 0x40  # the offset of the root table
+    elif damage == "foreign":
+        content = bytearray(b"\x89PNG\r\n\x1a\n" + bytes(1000))
+    elif damage == "empty":
+        content = bytearray()
+    model = tmp_path / "model.tflite"
+    if damage != "missing":
+        model.write_bytes(content)
+    command = [*TRITGUARD, "convert", str(model), "-o", str(tmp_path / "bundle")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {model}: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "bundle").exists()
