@@ -1,0 +1,181 @@
+"""Plans, crafting that resumes, and the checks that say whether a number can be believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from tests.test_emit import ternary_model
+from tritguard.attack import Crafted, Noise, Target
+from tritguard.attack.base import Kind
+from tritguard.emit import write_bundle
+from tritguard.evaluate.checks import Evidence, check
+from tritguard.evaluate.crafting import craft_all
+from tritguard.evaluate.plan import Plan
+from tritguard.evaluate.result import AttackRow, CurvePoint, Rate
+from tritguard.twin import Twin
+
+
+@dataclass
+class Counting:
+    """Noise that counts how often it is asked, and can fail: an attack as any other."""
+
+    name: str = "Counting"
+    kind: Kind = "baseline"
+    fail_at: int | None = None
+    asked: list[int] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> dict[str, float | int | str]:
+        return {"tries": 2}
+
+    def craft(self, target: Target, eps: int) -> Crafted:
+        if eps == self.fail_at:
+            raise KeyboardInterrupt
+        self.asked.append(eps)
+        return Noise(2).craft(target, eps)
+
+
+class OneAttack(Plan):
+    """A plan with the attack a test hands it."""
+
+    def attacks(self) -> tuple[Counting, ...]:  # type: ignore[override]
+        return (ATTACK,)
+
+
+ATTACK = Counting()
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Target:
+    bundle = write_bundle(ternary_model(), tmp_path / "bundle", name="ops")
+    x = np.random.default_rng(0).integers(-128, 128, (20, 8, 8, 3), dtype=np.int8)
+    twin = Twin(bundle)
+    return Target(twin, None, x, twin.predict(x).labels, seed=1)
+
+
+def ignore(_done: int, _total: int) -> None:
+    pass
+
+
+def test_an_interrupted_crafting_goes_on_where_it_stopped(
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = OneAttack(eps=(1, 2, 4), sanity_eps=64)
+    monkeypatch.setattr("tests.test_evaluate.ATTACK", Counting(fail_at=4))
+    with pytest.raises(KeyboardInterrupt):
+        craft_all(target, plan, tmp_path / "crafted", "model and data", ignore)
+    second = Counting()
+    monkeypatch.setattr("tests.test_evaluate.ATTACK", second)
+    resumed = craft_all(target, plan, tmp_path / "crafted", "model and data", ignore)
+    assert second.asked == [4, 64]
+    monkeypatch.setattr("tests.test_evaluate.ATTACK", Counting())
+    whole = craft_all(target, plan, tmp_path / "elsewhere", "model and data", ignore)
+    for a, b in zip(resumed, whole, strict=True):
+        assert np.array_equal(a.x, b.x)
+        assert np.array_equal(a.fooled, b.fooled)
+
+
+def test_what_was_crafted_for_something_else_is_not_used(
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = OneAttack(eps=(1,), sanity_eps=64)
+    for identity, seed in (("a", 1), ("b", 1), ("a", 2)):
+        counting = Counting()
+        monkeypatch.setattr("tests.test_evaluate.ATTACK", counting)
+        craft_all(replace(target, seed=seed), plan, tmp_path / "crafted", identity, ignore)
+        assert counting.asked == [1, 64]
+
+
+def test_a_damaged_store_is_crafted_anew(target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = OneAttack(eps=(1,), sanity_eps=64)
+    folder = tmp_path / "crafted"
+    first = craft_all(target, plan, folder, "a", ignore)
+    files = sorted(folder.iterdir())
+    files[0].write_bytes(files[0].read_bytes()[:100])
+    files[1].write_bytes(b"")
+    counting = Counting()
+    monkeypatch.setattr("tests.test_evaluate.ATTACK", counting)
+    again = craft_all(target, plan, folder, "a", ignore)
+    assert sorted(counting.asked) == [1, 64]
+    assert all(np.array_equal(a.x, b.x) for a, b in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize("eps", [(), (0, 1), (2, 1), (1, 1), (1, 256)])
+def test_bounds_have_to_rise(eps: tuple[int, ...]) -> None:
+    with pytest.raises(ValidationError, match="rising whole numbers"):
+        Plan(eps=eps)
+
+
+def row(attack: str, kind: Kind, eps: int, k: int, n: int = 200) -> AttackRow:
+    return AttackRow(
+        attack=attack, kind=kind, eps_steps=eps, robust=Rate.of(k, n), parameters={}, queries_per_sample=1,
+        gradients_per_sample=1, seconds=1,
+    )  # fmt: skip
+
+
+def evidence() -> Evidence:
+    """A run without a doubt: clean 90 %, broken by gradients."""
+    points = [(1, 60), (8, 4), (64, 0)]
+    curve = tuple(CurvePoint(eps_steps=eps, eps_input=eps / 255, robust=Rate.of(k, 200)) for eps, k in points)
+    rows = tuple(
+        row(attack, kind, eps, k)
+        for eps, counts in ((1, (160, 90, 62, 120)), (8, (130, 30, 4, 60)), (64, (10, 20, 0, 0)))
+        for (attack, kind), k in zip(
+            [("Noise", "baseline"), ("FGSM", "white box"), ("PGD", "white box"), ("Square", "black box")],
+            counts,
+            strict=True,
+        )
+    )
+    return Evidence(Rate.of(180, 200), curve, curve[1], rows, 10, 0, 0.0, has_logits=True)
+
+
+def codes(evidence: Evidence) -> dict[str, str]:
+    return {issue.code: issue.severity for issue in check(evidence)}
+
+
+def with_rows(*changed: AttackRow) -> Evidence:
+    old = evidence()
+    keys = {(r.attack, r.eps_steps): r for r in changed}
+    return replace(old, rows=tuple(keys.get((r.attack, r.eps_steps), r) for r in old.rows))
+
+
+def test_a_sound_run_raises_nothing() -> None:
+    assert codes(evidence()) == {}
+
+
+def test_a_mismatch_invalidates() -> None:
+    assert codes(replace(evidence(), mismatched_inputs=1)) == {"DEVICE_TWIN_MISMATCH": "invalid"}
+
+
+def test_surviving_a_huge_eps_invalidates() -> None:
+    old = evidence()
+    curve = (*old.curve[:-1], CurvePoint(eps_steps=64, eps_input=0.25, robust=Rate.of(21, 200)))
+    assert codes(replace(old, curve=curve)) == {"LARGE_EPS_ABOVE_CHANCE": "invalid"}
+
+
+def test_a_robust_model_needs_a_control() -> None:
+    old = evidence()
+    headline = CurvePoint(eps_steps=8, eps_input=8 / 255, robust=Rate.of(60, 200))
+    assert codes(replace(old, headline=headline)) == {"NO_CONTROL": "warn"}
+
+
+@pytest.mark.parametrize(
+    ("doubted", "code"),
+    [
+        (with_rows(row("Noise", "baseline", 1, 20)), "NOISE_BEATS_GRADIENTS"),
+        (with_rows(row("Square", "black box", 1, 20)), "BLACK_BOX_BEATS_WHITE_BOX"),
+        (with_rows(row("FGSM", "white box", 1, 20)), "ONE_STEP_BEATS_ITERATED"),
+        (with_rows(row("PGD", "white box", 8, 110), row("FGSM", "white box", 8, 100)), "EPS_NOT_MONOTONE"),
+        (replace(evidence(), zero_gradient_share=0.2), "ZERO_GRADIENTS"),
+        (replace(evidence(), has_logits=False), "NO_LOGITS"),
+        (replace(evidence(), clean=Rate.of(45, 50)), "FEW_SAMPLES"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_doubts_degrade(doubted: Evidence, code: str) -> None:
+    assert codes(doubted).get(code) == "warn"
