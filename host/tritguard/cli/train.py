@@ -1,6 +1,62 @@
-"""tritguard train."""
+"""tritguard train: a data set becomes a ternary Keras model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tritguard.cli.progress import Report, console, stages
+from tritguard.data import load_dataset
+from tritguard.train import TrainConfig, TrainRecord, read_train_config
 
 
-def command() -> None:
-    """Not written yet."""
-    raise NotImplementedError
+def command(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model, for 'tritguard convert'.")],
+    config: Annotated[
+        Path | None, typer.Argument(help="A TOML file with a \\[train] table; the demo's settings without.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Overrides the file's.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Overrides the file's.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Training samples at most; overrides the file's.")] = None,
+) -> None:
+    """Train a small ternary network, Fashion-MNIST by default."""
+    settings = read_train_config(config) if config else TrainConfig()
+    given = {"seed": seed, "epochs": epochs, "samples": samples}
+    settings = settings.model_copy(update={key: value for key, value in given.items() if value is not None})
+    describe(train(settings, out), out)
+
+
+def train(config: TrainConfig, out: Path) -> TrainRecord:
+    """The verb without its closing line; see `tritguard.train.fit.train` for what it raises."""
+    with stages() as stage:
+        dataset = load_dataset(config.data, _on_first_call(lambda: stage("Downloading")))
+        report = stage("Training")
+        from tritguard.train import fit  # noqa: PLC0415 - imports TensorFlow
+
+        return fit.train(config, dataset, out, report)
+
+
+def _on_first_call(start: Callable[[], Report]) -> Report:
+    """A report whose bar appears with the first call: most data sets are there and need no download."""
+    started: list[Report] = []
+
+    def report(done: int, total: int) -> None:
+        if not started:
+            started.append(start())
+        started[0](done, total)
+
+    return report
+
+
+def describe(record: TrainRecord, out: Path) -> None:
+    """What came out, in one line."""
+    right = f"{record.accuracy:.2%} of {record.test_samples:,} test samples right"
+    dead = sum(record.dead_channels.values())
+    console.print(
+        f"{out}: {right}, {record.parameters:,} parameters, {dead} dead channels, {record.seconds:.0f} s",
+        highlight=False,
+        soft_wrap=True,
+    )

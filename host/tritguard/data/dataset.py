@@ -77,15 +77,14 @@ def to_input_bytes(x: Samples, scale: float, zero_point: int) -> NDArray[np.int8
         BadInputError: another dtype, a value that is not finite, or pixels for a model whose input is no pixel grid.
     """
     if x.dtype == np.int8:
-        return x
+        return np.asarray(x, np.int8)
     if x.dtype == np.uint8:
         if not _is_pixel_grid(scale, zero_point):
             raise BadInputError(
                 f"samples are uint8 pixels, but the model's input has scale {scale:g} and zero point {zero_point}",
                 fix="give float32 samples in the model's input unit, or int8 samples",
             )
-        centred: NDArray[np.int8] = (x ^ np.uint8(0x80)).view(np.int8)
-        return centred
+        return np.asarray(x.astype(np.int16) - 128, np.int8)
     if x.dtype != np.float32:
         raise BadInputError(f"samples are {x.dtype}", fix="give int8, uint8 or float32")
     if not np.isfinite(x).all():
@@ -132,6 +131,19 @@ def read_dataset(path: Path) -> Dataset:
     )
 
 
+def read_samples(path: Path) -> Samples:
+    """The samples alone of an `.npz` file: `x`, else `x_train`, else `x_test`; labels are not looked for.
+
+    Raises:
+        BadInputError: unreadable, pickled, or none of them is there as int8, uint8 or finite float32.
+    """
+    arrays = _read_arrays(path)
+    for key in ("x", "x_train", "x_test"):
+        if key in arrays:
+            return _checked_samples(arrays[key], key, path)
+    raise BadInputError("no x, x_train or x_test", where=str(path), fix=_FILE_FIX)
+
+
 def write_dataset(path: Path, dataset: Dataset) -> None:
     """Write a data set as the `.npz` that `read_dataset` takes."""
     arrays: dict[str, Any] = {
@@ -170,22 +182,25 @@ def _part(arrays: dict[str, NDArray[Any]], keys: tuple[str, str], path: Path) ->
         return None
     if not all(present):
         raise BadInputError(f"{keys[present.index(True)]} without {keys[present.index(False)]}", where=str(path))
-    x, y = arrays[keys[0]], arrays[keys[1]]
-    if x.dtype == np.float64:
-        x = x.astype(np.float32)
-    if x.dtype not in (np.int8, np.uint8, np.float32):
-        raise BadInputError(f"{keys[0]} is {x.dtype}", where=str(path), fix="give int8, uint8 or float32 samples")
-    if x.dtype == np.float32 and not np.isfinite(x).all():
-        raise BadInputError(f"{keys[0]} holds NaN or infinity", where=str(path))
-    if x.ndim < 2 or y.shape != x.shape[:1] or not len(x):
-        raise BadInputError(
-            f"{keys[0]} has shape {x.shape} and {keys[1]} {y.shape}",
-            where=str(path),
-            fix="give (n, ...) and (n,), n > 0",
-        )
+    x, y = _checked_samples(arrays[keys[0]], keys[0], path), arrays[keys[1]]
+    if y.shape != x.shape[:1]:
+        what = f"{keys[0]} has shape {x.shape}, but {keys[1]} {y.shape}"
+        raise BadInputError(what, where=str(path), fix="give (n, ...) and (n,)")
     if y.dtype.kind not in "iu" or y.min() < 0:
         raise BadInputError(f"{keys[1]} is not class indices from 0", where=str(path))
     return x, y.astype(np.int64)
+
+
+def _checked_samples(x: NDArray[Any], key: str, path: Path) -> Samples:
+    if x.dtype == np.float64:
+        x = x.astype(np.float32)
+    if x.dtype not in (np.int8, np.uint8, np.float32):
+        raise BadInputError(f"{key} is {x.dtype}", where=str(path), fix="give int8, uint8 or float32 samples")
+    if x.ndim < 2 or x.size == 0:
+        raise BadInputError(f"{key} has shape {x.shape}", where=str(path), fix="give (n, ...) with n > 0")
+    if x.dtype == np.float32 and not np.isfinite(x).all():
+        raise BadInputError(f"{key} holds NaN or infinity", where=str(path))
+    return x
 
 
 def _digits(count: int) -> tuple[str, ...]:

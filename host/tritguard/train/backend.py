@@ -1,0 +1,30 @@
+"""TensorFlow and Keras, imported once, here, quietly; everything that needs them takes them from this module.
+
+Never import this module at the top of one that the command line loads: TensorFlow takes seconds.
+
+Raises:
+    ToolMissingError: on import, where TensorFlow is not installed.
+"""
+
+from __future__ import annotations
+
+import os
+
+from tritguard.errors import ToolMissingError
+
+# Read by TensorFlow's C++ when it is loaded; a user who wants the chatter sets them before.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+try:
+    import keras
+    import tensorflow as tf
+except ImportError as error:
+    raise ToolMissingError(
+        f"TensorFlow cannot be imported ({error})",
+        fix="install it with: pip install 'tritguard[train]'",
+    ) from error
+
+tf.get_logger().setLevel("ERROR")
+
+__all__ = ["keras", "tf"]

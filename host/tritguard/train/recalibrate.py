@@ -1,0 +1,35 @@
+"""Batch-norm statistics for the weights that are deployed.
+
+During training batch-norm sees outputs of randomly drawn weights, so its moving statistics do not fit the
+deterministic ones: without this step a net can lose most of its accuracy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.train.backend import keras, tf
+
+
+def norm_layers(model: Any) -> list[Any]:
+    """The batch-norm layers of a functional model, inputs first."""
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def recalibrate(model: Any, norm: Any, x: NDArray[np.float32]) -> None:
+    """Set one batch-norm layer's moving statistics to those of its input over x.
+
+    To be called layer by layer, inputs first: the statistics of one change the input of the next.
+
+    Args:
+        model: a functional keras.Model.
+        norm: one of its batch-norm layers.
+        x: float32[n, *input_shape], a few thousand real inputs; they run through in one batch.
+    """
+    before = keras.Model(model.input, norm.input)(x, training=False)
+    mean, variance = tf.nn.moments(before, axes=list(range(len(before.shape) - 1)))
+    norm.moving_mean.assign(mean)
+    norm.moving_variance.assign(variance)
