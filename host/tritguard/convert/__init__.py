@@ -1,1 +1,5 @@
-"""TODO"""
+"""Keras models to the golden int8 `.tflite`. Importing this imports TensorFlow."""
+
+from tritguard.convert.keras_to_tflite import keras_to_tflite
+
+__all__ = ["keras_to_tflite"]

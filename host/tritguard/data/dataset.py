@@ -91,7 +91,7 @@ def to_input_bytes(x: Samples, scale: float, zero_point: int) -> NDArray[np.int8
         raise BadInputError("samples hold NaN or infinity")
     steps = (x / np.float32(scale)).astype(np.float64)
     rounded = np.trunc(steps + np.copysign(0.5, steps)) + zero_point
-    return np.clip(rounded, -128, 127).astype(np.int8)
+    return np.asarray(np.clip(rounded, -128, 127), np.int8)
 
 
 def _is_pixel_grid(scale: float, zero_point: int) -> bool:

@@ -106,3 +106,6 @@ class TernaryDense(TernaryWeights, keras.layers.Dense):  # type: ignore[misc]
     def call(self, inputs: Any, training: bool = False) -> Any:
         """float32[n, in] -> float32[n, out]."""
         return self._add_bias_and_activate(keras.ops.matmul(inputs, self.quantized_kernel(training)))
+
+
+LAYERS = (TernaryConv2D, TernaryDepthwiseConv2D, TernaryDense)

@@ -1,0 +1,66 @@
+"""What a converted model must hold, read back from its bytes: exact ternary weights, int8 in and out."""
+
+from __future__ import annotations
+
+import numpy as np
+import tflite
+from numpy.typing import NDArray
+
+from tritguard.errors import BadModelError
+
+Int8 = NDArray[np.int8]
+
+_WEIGHTED_OPS = {
+    tflite.BuiltinOperator.CONV_2D,
+    tflite.BuiltinOperator.DEPTHWISE_CONV_2D,
+    tflite.BuiltinOperator.FULLY_CONNECTED,
+}
+PIXEL_SCALE = float(np.float32(1 / 255))
+PIXEL_ZERO_POINT = -128
+
+
+def check_ternary(content: bytes, trits: dict[str, Int8]) -> None:
+    """Check that each layer's trits are in the model, times 127 and exactly.
+
+    The converter renames layers, so they are found by their weights.
+
+    Args:
+        content: a `.tflite` file.
+        trits: for each ternary layer int8 in {-1, 0, 1}, in TFLite's order of axes.
+
+    Raises:
+        BadModelError: a layer's weights are not among those of the file.
+    """
+    weights = _int8_weights(tflite.Model.GetRootAs(content))
+    for name, kernel in trits.items():
+        wanted = (kernel * np.int8(127)).tobytes()
+        if wanted not in weights:
+            raise BadModelError("its weights in the .tflite are not its trits times 127", where=f"layer {name}")
+        weights.remove(wanted)
+
+
+def check_pixel_input(content: bytes) -> None:
+    """Check that the model's int8 input steps are the pixels: scale 1/255, zero point -128.
+
+    Raises:
+        BadModelError: they are not.
+    """
+    graph = tflite.Model.GetRootAs(content).Subgraphs(0)
+    quantization = graph.Tensors(graph.Inputs(0)).Quantization()
+    scale, zero_point = float(quantization.Scale(0)), int(quantization.ZeroPoint(0))
+    if (scale, zero_point) != (PIXEL_SCALE, PIXEL_ZERO_POINT):
+        what = f"the input has scale {scale:.9g} and zero point {zero_point}, not 1/255 and {PIXEL_ZERO_POINT}"
+        raise BadModelError(what, fix="give float32 calibration samples where the model does not take pixels over 255")
+
+
+def _int8_weights(model: tflite.Model) -> list[bytes]:
+    """The weights of every convolution and dense op, as they lie in the file."""
+    graph = model.Subgraphs(0)
+    weights = []
+    for index in range(graph.OperatorsLength()):
+        op = graph.Operators(index)
+        if model.OperatorCodes(op.OpcodeIndex()).BuiltinCode() in _WEIGHTED_OPS:
+            tensor = graph.Tensors(op.Inputs(1))
+            if tensor.Type() == tflite.TensorType.INT8:
+                weights.append(model.Buffers(tensor.Buffer()).DataAsNumpy().tobytes())
+    return weights

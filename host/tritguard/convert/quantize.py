@@ -1,0 +1,69 @@
+"""Post-training quantization of a float Keras model by TensorFlow Lite's converter: full int8, in and out."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.errors import BadModelError
+from tritguard.train.backend import tf
+
+Float32 = NDArray[np.float32]
+
+
+def quantize(model: Any, samples: Float32) -> bytes:
+    """Convert a float model to an int8 `.tflite` with a batch of 1.
+
+    Weights are symmetric with a scale for each output channel (its largest magnitude is 127), activations have the
+    ranges seen on `samples`.
+
+    Args:
+        model: keras.Model with one input, without ternary layers.
+        samples: float32[n, *input_shape], real inputs.
+
+    Raises:
+        BadModelError: the converter refuses the model; what it wrote last is quoted.
+    """
+
+    signature = [tf.TensorSpec((1, *model.input.shape[1:]), tf.float32, name="input")]
+    with tempfile.TemporaryDirectory() as folder, _captured_stderr() as chatter:
+        try:
+            model.export(folder, format="tf_saved_model", input_signature=signature, verbose=False)
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = converter.inference_output_type = tf.int8
+            return bytes(converter.convert())
+        except Exception as error:  # the converter raises many kinds
+            last = (str(error).strip() or chatter()).splitlines()[-1:]
+            raise BadModelError(f"TensorFlow Lite cannot convert it ({' '.join(last)})") from error
+
+
+@contextmanager
+def _captured_stderr() -> Iterator[Callable[[], str]]:
+    """Keep what this process writes to file descriptor 2, C++ included, and yield a way to read it.
+
+    TensorFlow's converter logs there whatever its log level is.
+    """
+    with tempfile.TemporaryFile() as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kept = os.dup(2)
+        os.dup2(file.fileno(), 2)
+
+        def read() -> str:
+            file.seek(0)
+            return file.read().decode(errors="replace")
+
+        try:
+            yield read
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
