@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from tritguard.build import open_build
-from tritguard.cli.progress import console, stages
+from tritguard.cli.progress import bar, console, stages
 from tritguard.cli.report import REPORT, RESULT
 from tritguard.data import load_dataset
 from tritguard.device import open_device
@@ -61,7 +61,8 @@ def attack(bundle: Path, build: Path, data: str, plan: Plan, out: Path, port: st
     """Evaluate and write `result.json`. An older result there goes first: a run that fails leaves none."""
 
     opened, built = open_bundle(bundle), open_build(build)
-    dataset = load_dataset(data)
+    with bar("Downloading") as report:
+        dataset = load_dataset(data, report)
     for name in (RESULT, REPORT):
         (out / name).unlink(missing_ok=True)
     with open_device(opened, built, port) as device, stages() as progress:

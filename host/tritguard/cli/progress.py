@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 console = Console()
 
@@ -15,7 +23,10 @@ Report = Callable[[int, int], None]
 
 @contextmanager
 def stages() -> Iterator[Callable[[str], Report]]:
-    """Show one bar a stage: `progress("what")` starts a stage and gives the `report(done, total)` its room calls."""
+    """Show one bar a stage: `progress("what")` names a stage and gives the `report(done, total)` its room calls.
+
+    The bar appears with the first call: a stage with nothing to do, such as a download already made, shows none.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -26,10 +37,12 @@ def stages() -> Iterator[Callable[[str], Report]]:
     with Progress(*columns, console=console) as progress:
 
         def stage(what: str) -> Report:
-            task = progress.add_task(what, total=None)
+            task: list[TaskID] = []
 
             def report(done: int, total: int) -> None:
-                progress.update(task, completed=done, total=total)
+                if not task:
+                    task.append(progress.add_task(what))
+                progress.update(task[0], completed=done, total=total)
 
             return report
 

@@ -1,6 +1,101 @@
-"""tritguard run."""
+"""tritguard run: the whole road, from a configuration file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Self
+
+import typer
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from tritguard.boards import load_board
+from tritguard.build import build
+from tritguard.cli.attack import attack, finish
+from tritguard.cli.convert import convert, describe
+from tritguard.cli.progress import bar, console
+from tritguard.cli.train import describe as describe_training
+from tritguard.cli.train import train
+from tritguard.data import load_dataset
+from tritguard.errors import BadInputError
+from tritguard.evaluate.plan import Plan
+from tritguard.train import TrainConfig
 
 
-def command() -> None:
-    """Not written yet."""
-    raise NotImplementedError
+class RunConfig(BaseModel):
+    """A run's configuration.
+
+    Attributes:
+        name: what reports call the model.
+        board: a board's id or file.
+        model: the model to take, where none is trained; relative to the configuration file.
+        data: what it is attacked with; by default what it was trained on.
+        train: how to train a model, where none is taken.
+        attack: the evaluation.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    board: str = "mps2-an386"
+    model: str | None = None
+    data: str | None = None
+    train: TrainConfig | None = None
+    attack: Plan = Plan()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.model is None) == (self.train is None):
+            raise ValueError("give either a model or a [train] table")
+        if self.train is None and self.data is None:
+            raise ValueError("a model that is taken needs data")
+        return self
+
+
+def command(
+    config: Annotated[Path, typer.Argument(help="A TOML file; docs/demo.toml is one.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of everything the run makes.")],
+) -> None:
+    """Train or take a model, convert, build, attack on the board, report."""
+    settings = read_config(config)
+    board = load_board(settings.board)
+    data = settings.data or (settings.train.data if settings.train else "")
+    if settings.train is not None:
+        console.rule("train")
+        source = out / "train"
+        describe_training(train(settings.train, source), source)
+    else:
+        source = config.parent / (settings.model or "")
+    console.rule("convert")
+    with bar("Downloading") as report:
+        dataset = load_dataset(data, report)
+    with console.status("Converting"):
+        bundle = convert(source, out / "bundle", classes=dataset.classes, name=settings.name)
+    describe(bundle)
+    console.rule("build")
+    with console.status(f"Building for {board.name}"):
+        built = build(bundle, board, out / "build")
+    sizes = built.record.sizes
+    console.print(f"{built.elf}: {sizes.flash_total:,} B flash, {sizes.ram_static:,} B static RAM", highlight=False)
+    console.rule("attack")
+    finish(attack(bundle.path, built.path, data, settings.attack, out, None), out)
+
+
+def read_config(path: Path) -> RunConfig:
+    """Read a run's configuration.
+
+    Raises:
+        BadInputError: no TOML, an unknown key, or a value out of range.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInputError(f"cannot be read ({error.strerror})", where=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"not TOML ({error})", where=str(path)) from error
+    try:
+        return RunConfig.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise BadInputError(first["msg"], where=f"{path}: {key}" if key else str(path)) from error

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tritguard.cli.progress import Report, console, stages
+from tritguard.cli.progress import console, stages
 from tritguard.data import load_dataset
-from tritguard.train import TrainConfig, TrainRecord, read_train_config
+from tritguard.train import TrainConfig, TrainRecord, checked_config, read_train_config
 
 
 def command(
@@ -25,30 +24,19 @@ def command(
     """Train a small ternary network, Fashion-MNIST by default."""
     settings = read_train_config(config) if config else TrainConfig()
     given = {"seed": seed, "epochs": epochs, "samples": samples}
-    settings = settings.model_copy(update={key: value for key, value in given.items() if value is not None})
+    overridden = {key: value for key, value in given.items() if value is not None}
+    settings = checked_config({**settings.model_dump(), **overridden}, where="options")
     describe(train(settings, out), out)
 
 
 def train(config: TrainConfig, out: Path) -> TrainRecord:
     """The verb without its closing line; see `tritguard.train.fit.train` for what it raises."""
     with stages() as stage:
-        dataset = load_dataset(config.data, _on_first_call(lambda: stage("Downloading")))
+        dataset = load_dataset(config.data, stage("Downloading"))
         report = stage("Training")
         from tritguard.train import fit  # noqa: PLC0415 - imports TensorFlow
 
         return fit.train(config, dataset, out, report)
-
-
-def _on_first_call(start: Callable[[], Report]) -> Report:
-    """A report whose bar appears with the first call: most data sets are there and need no download."""
-    started: list[Report] = []
-
-    def report(done: int, total: int) -> None:
-        if not started:
-            started.append(start())
-        started[0](done, total)
-
-    return report
 
 
 def describe(record: TrainRecord, out: Path) -> None:

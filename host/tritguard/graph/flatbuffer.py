@@ -71,7 +71,7 @@ class RawModel:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Turns what a read outside the flatbuffer raises into one BadModelError; options of ops are read late, under it too."""
+    """Turn what a read outside the file raises into one BadModelError. Options of ops are read late: under it too."""
     try:
         yield
     except (struct.error, IndexError, ValueError, TypeError, OverflowError, MemoryError, AttributeError) as error:
