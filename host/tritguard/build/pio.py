@@ -21,6 +21,7 @@ _COMPILE_ERROR = re.compile(r"^(?P<where>[^\s:]+:\d+)(?::\d+)?: (?:fatal )?error
 _LINK_ERROR = re.compile(
     r"^(?:\S*ld(?:\.bfd)?: )?(?P<what>.*(?:undefined reference|multiple definition|cannot ).*)$", re.M
 )
+_NO_NEWLIB = re.compile(r"(?:std\w+|string)\.h: No such file|cannot find -lc\b")
 _OVERFLOW = re.compile(r"region [`'](?P<region>\w+)' overflowed by (?P<bytes>\d+) byte")
 _MEMORIES = {"FLASH": "flash", "RAM": "RAM"}
 
@@ -77,6 +78,10 @@ def _explain(output: str, board: Board, log: Path) -> TritguardError:
         parts = [f"{count} bytes too large for its {_MEMORIES[region]}" for region, count in overflows.items()]
         return BuildError(
             f"the firmware is {' and '.join(parts)}", where=board.id, fix="use a smaller model or a larger board"
+        )
+    if _NO_NEWLIB.search(output):
+        return ToolMissingError(
+            f"{COMPILER} has no C library", fix="on Debian or Ubuntu: apt install libnewlib-arm-none-eabi"
         )
     if match := _COMPILE_ERROR.search(output):
         return BuildError(f"does not compile ({match['what']})", where=match["where"], fix=f"the whole log is in {log}")

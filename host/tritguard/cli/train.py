@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tritguard.cli.progress import console, stages
+from tritguard.cli.progress import bar, console
 from tritguard.data import load_dataset
 from tritguard.train import TrainConfig, TrainRecord, checked_config, read_train_config
 
@@ -31,11 +31,11 @@ def command(
 
 def train(config: TrainConfig, out: Path) -> TrainRecord:
     """The verb without its closing line; see `tritguard.train.fit.train` for what it raises."""
-    with stages() as stage:
-        dataset = load_dataset(config.data, stage("Downloading"))
-        report = stage("Training")
+    with bar("Downloading") as report:
+        dataset = load_dataset(config.data, report)
+    with console.status("Starting TensorFlow"):
         from tritguard.train import fit  # noqa: PLC0415 - imports TensorFlow
-
+    with bar("Training") as report:
         return fit.train(config, dataset, out, report)
 
 

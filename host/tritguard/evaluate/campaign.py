@@ -115,7 +115,10 @@ def evaluate(
         progress: gives the callback that shows a stage's progress.
     """
     samples = draw_samples(subject.bundle, dataset, plan)
+    preparing = progress("Preparing the attacks")
+    preparing(0, 1)
     target = prepare(subject.bundle, samples, plan)
+    preparing(1, 1)
     runs = craft(subject, dataset, target, plan, out, progress("Crafting on the twin"))
     replay = confirm(device, target, runs, progress("Confirming on the device"))
     return assemble(subject, dataset, plan, samples, target, runs, replay, device)

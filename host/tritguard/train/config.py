@@ -100,10 +100,10 @@ def read_train_config(path: Path) -> TrainConfig:
         raise BadInputError(
             f"no [{TABLE}] table", where=str(path), fix=f"add one; an empty [{TABLE}] takes all defaults"
         )
-    return checked(tables[TABLE], where=f"{path}: {TABLE}")
+    return checked_config(tables[TABLE], where=f"{path}: {TABLE}")
 
 
-def checked(table: object, where: str) -> TrainConfig:
+def checked_config(table: object, where: str) -> TrainConfig:
     """A table of settings as a configuration.
 
     Raises:
