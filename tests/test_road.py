@@ -17,10 +17,8 @@ import pytest
 from tests.shared import shared_file
 from tritguard.boards import load_board
 from tritguard.build import Build, build
-from tritguard.device import open_device
 from tritguard.emit import Bundle, write_bundle
 from tritguard.evaluate.result import read_result
-from tritguard.oracle import Oracle, oracle_available
 from tritguard.twin import verify_against_oracle
 
 pytestmark = [
@@ -54,36 +52,6 @@ def keywords(tmp_path_factory: pytest.TempPathFactory) -> Firmware:
 def attack_command(firmware: Firmware, out: Path, *options: str) -> list[str]:
     paths = [str(firmware.bundle.path), str(firmware.build.path), "--data", str(firmware.data), "--out", str(out)]
     return [*TRITGUARD, "attack", *paths, *options]
-
-
-@pytest.mark.skipif(not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform")
-def test_dscnn_gives_the_oracles_bytes_on_the_board(keywords: Firmware, capsys: pytest.CaptureFixture[str]) -> None:
-    """All 1,000 samples of gsc_kws01."""
-    samples = np.load(shared_file("data/gsc_kws01.npz"))
-    expected = Oracle(keywords.bundle.model_path.read_bytes()).predict(samples["mfcc_int8"])
-    with open_device(keywords.bundle, keywords.build) as device:
-        found = device.predict(samples["mfcc_int8"])
-    assert np.array_equal(found.scores, expected.scores)
-    accuracy = float((found.labels == samples["labels"]).mean())
-    with capsys.disabled():
-        print(f"\ndscnn_int8 on emulated mps2-an386: {accuracy:.1%} of {len(samples['labels'])} keywords")
-    assert accuracy == pytest.approx(0.901)
-
-
-@pytest.mark.skipif(not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform")
-def test_resnet8_gives_the_oracles_bytes_on_the_board(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The first 200 lossless CIFAR-10 test images."""
-    samples = np.load(shared_file("data/cifar10_lossless_subset.npz"))
-    x = (samples["test_images"][:200].astype(np.int16) - 128).astype(np.int8)
-    content = shared_file("models/resnet8_int8.tflite").read_bytes()
-    bundle = write_bundle(content, tmp_path / "bundle", name="resnet8")
-    built = build(bundle, load_board("mps2-an386"), tmp_path / "build")
-    with open_device(bundle, built) as device:
-        found = device.predict(x)
-    assert np.array_equal(found.scores, Oracle(content).predict(x).scores)
-    accuracy = float((found.labels == samples["test_labels"][:200]).mean())
-    with capsys.disabled():
-        print(f"\nresnet8_int8 on emulated mps2-an386: {accuracy:.1%} of 200 images")
 
 
 def test_attack_on_the_keyword_spotter(keywords: Firmware, tmp_path: Path) -> None:
