@@ -38,7 +38,7 @@ def test_an_unknown_board_is_refused_with_the_known_ones() -> None:
         (("reset_hz", "# reset_hz"), "clock.reset_hz"),
         (('tx = "PC6"', 'tx = "6"'), "uart.stm32f4.tx"),
         (('id = "netduinoplus2"', 'id = "Netduino\\" Plus"'), "id"),
-        (("[clock]", "[clock"), "no TOML"),
+        (("[clock]", "[clock"), "not TOML"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_field(change: tuple[str, str], words: str, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from tritguard.records import Record
 
 _Word = Annotated[int, Field(ge=0, lt=1 << 32)]
 _Positive = Annotated[int, Field(gt=0, lt=1 << 32)]
@@ -12,25 +14,21 @@ _Pin = Annotated[str, Field(pattern=r"^P[A-K](\d|1[0-5])$")]
 _Text = Annotated[str, Field(pattern=r"^[ -~]*$")]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Region(_Record):
+class Region(Record):
     """A piece of the address space. Bytes."""
 
     origin: _Word
     bytes: _Positive
 
 
-class Memory(_Record):
+class Memory(Record):
     """Where code and data go."""
 
     flash: Region
     ram: Region
 
 
-class CmsdkUart(_Record):
+class CmsdkUart(Record):
     """Arm's CMSDK UART, as on the MPS2 FPGA boards."""
 
     driver: Literal["cmsdk"]
@@ -39,7 +37,7 @@ class CmsdkUart(_Record):
     baud: _Positive
 
 
-class Stm32f4Uart(_Record):
+class Stm32f4Uart(Record):
     """A USART of the STM32F4 and its two pins, both at the same alternate function."""
 
     driver: Literal["stm32f4"]
@@ -51,7 +49,7 @@ class Stm32f4Uart(_Record):
     alternate: Annotated[int, Field(ge=0, le=15)]
 
 
-class Clock(_Record):
+class Clock(Record):
     """The core clock. Hz.
 
     Attributes:
@@ -65,7 +63,7 @@ class Clock(_Record):
     reset_hz: _Positive | None = None
 
 
-class Emulator(_Record):
+class Emulator(Record):
     """How QEMU plays this board.
 
     Attributes:
@@ -83,7 +81,7 @@ class Emulator(_Record):
     cycles_method: str
 
 
-class OpenocdUpload(_Record):
+class OpenocdUpload(Record):
     """Upload through a debug probe. OpenOCD's own configuration files."""
 
     method: Literal["openocd"]
@@ -91,7 +89,7 @@ class OpenocdUpload(_Record):
     target: str
 
 
-class DfuUpload(_Record):
+class DfuUpload(Record):
     """Upload through the chip's USB boot loader."""
 
     method: Literal["dfu"]
@@ -99,7 +97,7 @@ class DfuUpload(_Record):
     address: _Word
 
 
-class Board(_Record):
+class Board(Record):
     """A board.
 
     Attributes:

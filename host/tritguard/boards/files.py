@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from tritguard.boards.board import Board
 from tritguard.errors import BadInputError
+from tritguard.records import from_table, read_toml
 from tritguard.resources import boards_dir
 
 
@@ -34,15 +32,4 @@ def load_board(id_or_path: str | Path) -> Board:
 
 
 def _read(path: Path) -> Board:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInputError(f"cannot be read ({error.strerror})", where=str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"is no TOML file ({error})", where=str(path)) from error
-    try:
-        return Board.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise BadInputError(f"not a board of this version ({field}: {first['msg']})", where=str(path)) from error
+    return from_table(Board, read_toml(path), where=str(path))

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from tritguard.boards import Board
 from tritguard.emit.bundle import hash_file
 from tritguard.errors import BadInputError
+from tritguard.records import Record, from_json
 
 RECORD = "build.json"
 ELF = "firmware.elf"
@@ -18,18 +17,14 @@ BINARY = "firmware.bin"
 MAP = "firmware.map"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FlashLayer(_Record):
+class FlashLayer(Record):
     """Bytes of constants one layer of the bundle keeps in flash."""
 
     layer: int
     bytes: int
 
 
-class Sizes(_Record):
+class Sizes(Record):
     """Bytes in flash and RAM, read from the ELF.
 
     Attributes:
@@ -51,7 +46,7 @@ class Sizes(_Record):
     stack_reserved: int
 
 
-class BuildRecord(_Record):
+class BuildRecord(Record):
     """`build.json`: what a firmware was made from, and what came of it. Hashes and ids in hex."""
 
     schema_version: Literal[1] = 1
@@ -94,14 +89,7 @@ def open_build(path: Path) -> Build:
     record_path = path / RECORD
     if not record_path.is_file():
         raise BadInputError(f"no {RECORD} here", where=str(path), fix="give a folder written by 'tritguard build'")
-    try:
-        record = BuildRecord.model_validate_json(record_path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "JSON"
-        raise BadInputError(
-            f"not a build record of this version ({field}: {first['msg']})", where=str(record_path), fix="build again"
-        ) from error
+    record = from_json(BuildRecord, record_path, fix="build again")
     for name, digest in ((ELF, record.elf_sha256), (BINARY, record.binary_sha256)):
         file = path / name
         if not file.is_file() or hash_file(file) != digest:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from tritguard.build import open_build
 from tritguard.cli.progress import bar, console, stages
@@ -20,6 +19,7 @@ from tritguard.evaluate.campaign import evaluate
 from tritguard.evaluate.plan import Plan
 from tritguard.evaluate.result import Result
 from tritguard.files import write_whole
+from tritguard.records import from_table
 from tritguard.report import html, terminal
 
 
@@ -48,13 +48,10 @@ def make_plan(*, samples: int, eps: str, seed: int) -> Plan:
     """
 
     try:
-        bounds = tuple(int(part) for part in eps.split(","))
-        return Plan(samples=samples, eps=bounds, seed=seed)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BadInputError(f"--{first['loc'][0]}: {first['msg']}") from error
+        bounds = [int(part) for part in eps.split(",")]
     except ValueError as error:
         raise BadInputError(f"--eps {eps}: whole numbers separated by commas are wanted") from error
+    return from_table(Plan, {"samples": samples, "eps": bounds, "seed": seed}, where="options")
 
 
 def attack(bundle: Path, build: Path, data: str, plan: Plan, out: Path, port: str | None) -> Result:

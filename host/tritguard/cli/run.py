@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Self
 
 import typer
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import model_validator
 
 from tritguard.boards import load_board
 from tritguard.build import build
@@ -17,12 +16,12 @@ from tritguard.cli.progress import bar, console
 from tritguard.cli.train import describe as describe_training
 from tritguard.cli.train import train
 from tritguard.data import load_dataset
-from tritguard.errors import BadInputError
 from tritguard.evaluate.plan import Plan
+from tritguard.records import Record, from_table, read_toml
 from tritguard.train import TrainConfig
 
 
-class RunConfig(BaseModel):
+class RunConfig(Record):
     """A run's configuration.
 
     Attributes:
@@ -33,8 +32,6 @@ class RunConfig(BaseModel):
         train: how to train a model, where none is taken.
         attack: the evaluation.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     board: str = "mps2-an386"
@@ -57,7 +54,7 @@ def command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of everything the run makes.")],
 ) -> None:
     """Train or take a model, convert, build, attack on the board, report."""
-    settings = read_config(config)
+    settings = from_table(RunConfig, read_toml(config), where=str(config))
     board = load_board(settings.board)
     data = settings.data or (settings.train.data if settings.train else "")
     if settings.train is not None:
@@ -79,23 +76,3 @@ def command(
     console.print(f"{built.elf}: {sizes.flash_total:,} B flash, {sizes.ram_static:,} B static RAM", highlight=False)
     console.rule("attack")
     finish(attack(bundle.path, built.path, data, settings.attack, out, None), out)
-
-
-def read_config(path: Path) -> RunConfig:
-    """Read a run's configuration.
-
-    Raises:
-        BadInputError: no TOML, an unknown key, or a value out of range.
-    """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInputError(f"cannot be read ({error.strerror})", where=str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"not TOML ({error})", where=str(path)) from error
-    try:
-        return RunConfig.model_validate(table)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BadInputError(first["msg"], where=f"{path}: {key}" if key else str(path)) from error

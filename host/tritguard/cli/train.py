@@ -9,7 +9,8 @@ import typer
 
 from tritguard.cli.progress import bar, console
 from tritguard.data import load_dataset
-from tritguard.train import TrainConfig, TrainRecord, checked_config, read_train_config
+from tritguard.records import from_table
+from tritguard.train import TrainConfig, TrainRecord, read_train_config
 
 
 def command(
@@ -25,7 +26,7 @@ def command(
     settings = read_train_config(config) if config else TrainConfig()
     given = {"seed": seed, "epochs": epochs, "samples": samples}
     overridden = {key: value for key, value in given.items() if value is not None}
-    settings = checked_config({**settings.model_dump(), **overridden}, where="options")
+    settings = from_table(TrainConfig, {**settings.model_dump(), **overridden}, where="options")
     describe(train(settings, out), out)
 
 

@@ -70,6 +70,7 @@ class Link:
         *,
         seconds: float = ANSWER_SECONDS,
         attempts: int = ATTEMPTS,
+        busy_seconds: float = 0.0,
         on_silence: Callable[[], None] | None = None,
     ) -> bytes:
         """Send a request, again where needed, and return its answer's payload.
@@ -79,6 +80,7 @@ class Link:
             payload: its payload.
             seconds: how long to wait for an answer before asking again.
             attempts: how often to ask a silent line; a noisy one is asked more often, for the same time.
+            busy_seconds: how long the board is silent while it works on this request.
             on_silence: called before asking again when nothing at all came back; may raise to give up.
 
         Raises:
@@ -95,7 +97,7 @@ class Link:
             self.resent += asked > 0
             asked += 1
             self._write(frame)
-            answer, trouble = self._await(request, sequence, seconds)
+            answer, trouble = self._await(request, sequence, seconds, QUIET_SECONDS + busy_seconds)
             if answer is not None:
                 return answer
             if trouble is None and on_silence is not None:
@@ -106,7 +108,9 @@ class Link:
             fix="check the cable, and that a tritguard firmware runs on the board",
         )
 
-    def _await(self, request: Request, sequence: int, seconds: float) -> tuple[bytes | None, str | None]:
+    def _await(
+        self, request: Request, sequence: int, seconds: float, quiet_seconds: float
+    ) -> tuple[bytes | None, str | None]:
         """The answer's payload, or None and what came instead."""
         latest = deadline = time.monotonic() + seconds
         trouble = None
@@ -117,7 +121,7 @@ class Link:
                 if (breakage := _breakage(item)) is not None:
                     trouble = breakage
                     # It may be an older frame that broke, and the answer still on its way: wait for a quiet line.
-                    deadline = min(latest, time.monotonic() + QUIET_SECONDS)
+                    deadline = min(latest, time.monotonic() + quiet_seconds)
         return None, trouble
 
     def _answers(self, frame: Frame, request: Request, sequence: int) -> bool:

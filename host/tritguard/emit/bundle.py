@@ -7,20 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from tritguard.errors import BadInputError
+from tritguard.records import Record, from_json
 
 MANIFEST = "manifest.json"
 MODEL = "model.tflite"
 C_DIR = "c"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EdgeTensor(_Record):
+class EdgeTensor(Record):
     """The model's input or output. Real value = scale * (int8 - zero_point); shape without the batch."""
 
     name: str
@@ -29,7 +24,7 @@ class EdgeTensor(_Record):
     zero_point: int
 
 
-class Logits(_Record):
+class Logits(Record):
     """The last layer's int32 accumulators.
 
     `scale[c] * accumulator[c]` is the real-valued logit of class c. The accumulator, requantised with
@@ -45,7 +40,7 @@ class Logits(_Record):
     act_max: int
 
 
-class Layer(_Record):
+class Layer(Record):
     """One op of the graph as it was emitted. All its constants' C symbols start with `symbol` + '_'."""
 
     index: int
@@ -58,7 +53,7 @@ class Layer(_Record):
     weight_bytes: int
 
 
-class ArenaSlot(_Record):
+class ArenaSlot(Record):
     """Where a tensor lives in the arena, and between which layers (inclusive)."""
 
     tensor: str
@@ -68,7 +63,7 @@ class ArenaSlot(_Record):
     last_layer: int
 
 
-class Manifest(_Record):
+class Manifest(Record):
     """What a bundle holds. Sizes in bytes, shapes without the batch."""
 
     schema_version: Literal[1] = 1
@@ -125,16 +120,7 @@ def open_bundle(path: Path) -> Bundle:
     manifest_path = path / MANIFEST
     if not manifest_path.is_file():
         raise BadInputError(f"no {MANIFEST} here", where=str(path), fix="give a folder written by 'tritguard convert'")
-    try:
-        manifest = Manifest.model_validate_json(manifest_path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "JSON"
-        raise BadInputError(
-            f"not a manifest of this version ({field}: {first['msg']})",
-            where=str(manifest_path),
-            fix="convert the model again",
-        ) from error
+    manifest = from_json(Manifest, manifest_path, fix="convert the model again")
     for name, digest in manifest.files.items():
         file = path / name
         if not file.is_file() or hash_file(file) != digest:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from tritguard.attack import Attack, Fgsm, Noise, Pgd, Square
+from tritguard.records import Record
 
 
-class Plan(BaseModel):
+class Plan(Record):
     """Settings of an evaluation; the `[attack]` table of a run's configuration.
 
     Attributes:
@@ -15,8 +16,6 @@ class Plan(BaseModel):
         eps: L-infinity bounds of the threat model in steps of the int8 input grid, rising.
         sanity_eps: a bound so large that any model has to fall to chance; not part of the threat model.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     samples: int = Field(100, ge=1)
     eps: tuple[int, ...] = (1, 2, 4, 8)

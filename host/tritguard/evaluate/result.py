@@ -6,19 +6,14 @@ import math
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import NonNegativeInt, PositiveInt, model_validator
 
-from tritguard.errors import BadInputError
+from tritguard.records import Record, from_json
 
 Status = Literal["valid", "degraded", "invalid"]
 
 
-class _Record(BaseModel):
-    # JSON has no NaN or infinity: such a number must fail where it arises, not when the file is read back.
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Rate(_Record):
+class Rate(Record):
     """k of n, with its 95 % Wilson score interval (Wilson 1927)."""
 
     k: NonNegativeInt
@@ -46,7 +41,7 @@ class Rate(_Record):
         return cls(k=k, n=n, low=max(0.0, centre - half), high=min(1.0, centre + half))
 
 
-class Issue(_Record):
+class Issue(Record):
     """A check that did not pass: a stable code, and what was seen."""
 
     code: str
@@ -54,7 +49,7 @@ class Issue(_Record):
     message: str
 
 
-class ThreatModel(_Record):
+class ThreatModel(Record):
     """Who attacks, knowing what, within which bound."""
 
     goal: Literal["untargeted"] = "untargeted"
@@ -65,7 +60,7 @@ class ThreatModel(_Record):
     knowledge: str
 
 
-class AttackRow(_Record):
+class AttackRow(Record):
     """One attack at one eps: robust accuracy against it alone."""
 
     attack: str
@@ -78,7 +73,7 @@ class AttackRow(_Record):
     seconds: float
 
 
-class CurvePoint(_Record):
+class CurvePoint(Record):
     """Per-sample worst case over all attacks with an eps up to this one, and over the clean input."""
 
     eps_steps: int
@@ -86,7 +81,7 @@ class CurvePoint(_Record):
     robust: Rate
 
 
-class Confirmation(_Record):
+class Confirmation(Record):
     """The replay on the device: every input, clean and adversarial, byte for byte against the twin."""
 
     inputs: int
@@ -96,7 +91,7 @@ class Confirmation(_Record):
     seconds: float
 
 
-class Firmware(_Record):
+class Firmware(Record):
     """What answered on the serial port."""
 
     board: str
@@ -109,7 +104,7 @@ class Firmware(_Record):
     clock_hz: int
 
 
-class Latency(_Record):
+class Latency(Record):
     """Time of one inference over the replayed inputs.
 
     On an emulated board `instructions` is exact and `cycles_estimated` an estimate by `cycles_method`;
@@ -134,7 +129,7 @@ class Latency(_Record):
         return 1e3 * self.ticks_median / self.tick_hz
 
 
-class FlashLayer(_Record):
+class FlashLayer(Record):
     """Bytes of constants a layer keeps in flash, read from the ELF."""
 
     layer: int
@@ -143,7 +138,7 @@ class FlashLayer(_Record):
     bytes: int
 
 
-class Footprint(_Record):
+class Footprint(Record):
     """Bytes in flash and RAM, from the ELF; the stack's peak from the painted watermark on the device."""
 
     flash_total: PositiveInt
@@ -156,7 +151,7 @@ class Footprint(_Record):
     stack_reserved: int
 
 
-class Picture(_Record):
+class Picture(Record):
     """One clean input and its adversarial one, int8, with what the device said of both."""
 
     sample: int
@@ -170,7 +165,7 @@ class Picture(_Record):
     adversarial_base64: str
 
 
-class Provenance(_Record):
+class Provenance(Record):
     """All that is needed to repeat the run."""
 
     created: str  # ISO 8601, UTC
@@ -189,7 +184,7 @@ class Provenance(_Record):
     sample_indices: tuple[int, ...]
 
 
-class Result(_Record):
+class Result(Record):
     """A whole evaluation. No `curve` is to be quoted from an `invalid` one."""
 
     schema_version: Literal[1] = 1
@@ -232,11 +227,4 @@ def read_result(path: Path) -> Result:
     Raises:
         BadInputError: missing, or no result of this schema version.
     """
-    try:
-        return Result.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise BadInputError(f"cannot be read ({error.strerror})", where=str(path)) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "JSON"
-        raise BadInputError(f"not a result of schema version 1 ({field}: {first['msg']})", where=str(path)) from error
+    return from_json(Result, path, fix="give a result.json of schema version 1")

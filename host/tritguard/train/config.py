@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from tritguard.errors import BadInputError
+from tritguard.records import Record, from_table, read_toml
 
 TABLE = "train"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Block(_Record):
+class Block(Record):
     """A depthwise-separable block: 3x3 depthwise convolution with this stride, then 1x1 convolution to `channels`."""
 
     channels: Annotated[int, Field(ge=1, le=1024)]
     stride: Annotated[int, Field(ge=1, le=4)] = 1
 
 
-class TrainConfig(_Record):
+class TrainConfig(Record):
     """The `[train]` table of a configuration file. The defaults are the demo's.
 
     Attributes:
@@ -58,7 +54,7 @@ class TrainConfig(_Record):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
-class TrainRecord(_Record):
+class TrainRecord(Record):
     """What a training run did: `train.json`.
 
     Attributes:
@@ -90,28 +86,9 @@ def read_train_config(path: Path) -> TrainConfig:
     Raises:
         BadInputError: unreadable, no such table, or a key or value it does not take.
     """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInputError(f"cannot be read ({error.strerror})", where=str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"not TOML ({error})", where=str(path)) from error
+    tables = read_toml(path)
     if TABLE not in tables:
         raise BadInputError(
             f"no [{TABLE}] table", where=str(path), fix=f"add one; an empty [{TABLE}] takes all defaults"
         )
-    return checked_config(tables[TABLE], where=f"{path}: {TABLE}")
-
-
-def checked_config(table: object, where: str) -> TrainConfig:
-    """A table of settings as a configuration.
-
-    Raises:
-        BadInputError: a key or value it does not take; `where` says whose.
-    """
-    try:
-        return TrainConfig.model_validate(table)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BadInputError(first["msg"], where=f"{where}.{key}" if key else where) from error
+    return from_table(TrainConfig, tables[TABLE], where=f"{path}: {TABLE}")

@@ -91,12 +91,15 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self, report: Report | None, total: int) -> None:
         super().__init__()
         self._report = report
-        self._done = -1
+        self._done = 0
         self._total = total
-        self.step()  # the first batch takes seconds, TensorFlow compiles: show the bar before it
+        self._show()  # the first batch takes seconds, TensorFlow compiles: show the bar before it
 
     def step(self) -> None:
         self._done += 1
+        self._show()
+
+    def _show(self) -> None:
         if self._report:
             self._report(self._done, self._total)
 

@@ -59,9 +59,8 @@ def draw_probabilities(x: Tensor, scale: Tensor, axes: tuple[int, ...], temperat
 def draw_trits(x: Tensor, scale: Tensor, axes: tuple[int, ...], temperature: float, seed: Any) -> Tensor:
     """Trits drawn at random, float32 of x's shape in {-1, 0, 1}; `seed` as `keras.random` takes it."""
     p_upper, p_lower = draw_probabilities(x, scale, axes, temperature)
-    upper = keras.random.uniform(ops.shape(x), seed=seed) < p_upper
-    lower = keras.random.uniform(ops.shape(x), seed=seed) < p_lower
-    return ops.cast(upper, x.dtype) + ops.cast(lower, x.dtype) - 1.0
+    uniform = keras.random.uniform((2, *x.shape), seed=seed)  # in one call: two with one seed would be the same
+    return ops.cast(uniform[0] < p_upper, x.dtype) + ops.cast(uniform[1] < p_lower, x.dtype) - 1.0
 
 
 def straight_through(x: Tensor, quantized: Tensor) -> Tensor:
