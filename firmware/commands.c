@@ -59,6 +59,13 @@ static answer_t hello(const frame_t *request, uint8_t *payload)
     return answer(request, (size_t)(to - payload));
 }
 
+static void put_logits(uint8_t *to, const int32_t *logits, size_t count)
+{
+    for (size_t i = 0u; i < count; i++) {
+        put_u32(to + (4u * i), (uint32_t)logits[i]);
+    }
+}
+
 static answer_t infer(const frame_t *request, uint8_t *payload)
 {
     /* Not an array of TG_LOGIT_COUNT: the model may have none. */
@@ -69,9 +76,7 @@ static answer_t infer(const frame_t *request, uint8_t *payload)
     port_ticks_start();
     engine_run((const int8_t *)request->payload, output, logits);
     put_u64(payload, port_ticks_stop());
-    for (size_t i = 0u; i < TG_LOGIT_COUNT; i++) {
-        put_u32(logits_out + (4u * i), (uint32_t)logits[i]);
-    }
+    put_logits(logits_out, logits, TG_LOGIT_COUNT);
     return answer(request, INFER_ANSWER_BYTES);
 }
 

@@ -21,8 +21,7 @@ class NoisyLine:
         self._server = socket.create_server(("127.0.0.1", 0))
         self._board = socket.create_connection((str(parts.hostname), int(parts.port or 0)))
         self.url = f"socket://127.0.0.1:{self._server.getsockname()[1]}"
-        self._threads = [threading.Thread(target=self._serve, args=(to_board, to_host), daemon=True)]
-        self._threads[0].start()
+        threading.Thread(target=self._serve, args=(to_board, to_host), daemon=True).start()
 
     def _serve(self, to_board: Noise, to_host: Noise) -> None:
         try:
@@ -30,8 +29,7 @@ class NoisyLine:
         except OSError:
             return
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        back = threading.Thread(target=_pass_on, args=(self._board, client, to_host), daemon=True)
-        back.start()
+        threading.Thread(target=_pass_on, args=(self._board, client, to_host), daemon=True).start()
         _pass_on(client, self._board, to_board)
 
     def __enter__(self) -> Self:

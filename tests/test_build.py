@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tritguard.build import Build, build, open_build
 from tritguard.build.project import build_id
 from tritguard.device import open_device
 from tritguard.emit import Bundle
-from tritguard.errors import BadInputError, BuildError
+from tritguard.errors import BadInputError, BuildError, ToolMissingError
 
 pytest_plugins = ("tests.device_fixtures",)
 
@@ -128,6 +129,18 @@ def test_sources_that_do_not_compile_are_one_error(small_bundle: Bundle, tmp_pat
     assert "error:" in (tmp_path / "build.log").read_text()
 
 
+def test_a_compiler_without_its_library_is_said_so(
+    small_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shim = tmp_path / "bin" / "arm-none-eabi-gcc"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\nexec {shutil.which(shim.name)} -nostdinc "$@"\n')
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", str(shim.parent), prepend=":")
+    with pytest.raises(ToolMissingError, match="has no C library; on Debian or Ubuntu: apt install libnewlib"):
+        build(small_bundle, load_board("mps2-an386"), tmp_path / "build")
+
+
 def test_a_changed_firmware_is_refused(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
     made = build(small_bundle, small_build.record.board, tmp_path / "build")
     content = bytearray(made.elf.read_bytes())
@@ -139,7 +152,7 @@ def test_a_changed_firmware_is_refused(small_bundle: Bundle, small_build: Build,
     with pytest.raises(BadInputError, match="is missing"):
         open_build(made.path)
     (made.path / "build.json").write_text("{}")
-    with pytest.raises(BadInputError, match="not a build record"):
+    with pytest.raises(BadInputError, match="Field required; build again"):
         open_build(made.path)
     with pytest.raises(BadInputError, match=r"no build\.json"):
         open_build(tmp_path)

@@ -15,11 +15,12 @@ import pytest
 
 from tests.device_support import BOARDS, Builder, changed_bundle, inputs
 from tests.noisy_line import Noise, NoisyLine
+from tests.tflite_builder import ModelBuilder
 from tritguard.build import Build
 from tritguard.device import EmulatedBoard, connect, open_device
 from tritguard.device.link import Link
 from tritguard.device.protocol import Request
-from tritguard.emit import Bundle
+from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError, DeviceError, ToolMissingError, WrongFirmwareError
 from tritguard.twin import Twin
 
@@ -50,6 +51,18 @@ def test_both_boards_answer_as_the_twin_does(board: str, small_bundle: Bundle, f
     assert (before.arena, before.static) == (sizes.ram_arena, sizes.ram_static)
     assert before.stack_reserved == sizes.stack_reserved == build.record.board.stack_bytes
     assert 64 <= before.stack_peak < after.stack_peak < after.stack_reserved
+
+
+def test_a_model_without_weights_has_no_logits(firmware: Builder, tmp_path: Path) -> None:
+    builder = ModelBuilder((8, 8, 3), 1 / 255, -128)
+    pooled = builder.pool(builder.input, "MAX", (2, 2), (2, 2), same=False, activation="NONE")
+    bundle = write_bundle(builder.build(pooled), tmp_path / "pool", name="pool")
+    x = inputs(bundle, 3)
+    with open_device(bundle, firmware(bundle, BOARDS[0])) as device:
+        outputs = device.predict(x)
+        assert device.memory().arena == 0
+    assert outputs.logits is None
+    assert (outputs.scores == Twin(bundle).predict(x).scores).all()
 
 
 def test_the_clock_in_use_is_reported(small_bundle: Bundle, firmware: Builder) -> None:

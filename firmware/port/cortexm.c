@@ -54,7 +54,8 @@ void fault_save_and_reset(const uint32_t *stacked);
 void systick_interrupt(void);
 
 /* A faulting stack pointer may point anywhere: the handler brings its own stack. */
-uint32_t fault_stack[64];
+#define FAULT_STACK_BYTES 256
+static uint32_t fault_stack[FAULT_STACK_BYTES / 4] __attribute__((used, aligned(8)));
 
 static fault_record_t last_fault __attribute__((section(".noinit")));
 static uint32_t clock_hz;
@@ -107,13 +108,18 @@ __attribute__((used)) void fault_save_and_reset(const uint32_t *stacked)
     core_reset();
 }
 
+#define TEXT_OF(macro) TEXT(macro)
+#define TEXT(token) #token
+
+/* clang-format off */
 __attribute__((naked)) void fault_entry(void)
 {
-    __asm__ volatile("mrs r0, msp\n"
-                     "ldr r1, =fault_stack + %c0\n"
-                     "mov sp, r1\n"
-                     "b fault_save_and_reset\n" ::"i"(sizeof fault_stack));
+    __asm__("mrs r0, msp\n"
+            "ldr r1, =fault_stack + " TEXT_OF(FAULT_STACK_BYTES) "\n"
+            "mov sp, r1\n"
+            "b fault_save_and_reset\n");
 }
+/* clang-format on */
 
 void systick_interrupt(void)
 {
