@@ -12,19 +12,19 @@ import os
 
 from tritguard.errors import ToolMissingError
 
-# Read by TensorFlow's C++ when it is loaded; a user who wants the chatter sets them before.
+# Read when the packages are loaded. A user who wants TensorFlow's chatter sets its level before.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ["KERAS_BACKEND"] = "tensorflow"
 
 try:
     import keras
     import tensorflow as tf
 except ImportError as error:
     raise ToolMissingError(
-        f"TensorFlow cannot be imported ({error})",
-        fix="install it with: pip install 'tritguard[train]'",
+        f"TensorFlow cannot be imported ({error})", fix="install it with: pip install 'tritguard[train]'"
     ) from error
 
 tf.get_logger().setLevel("ERROR")
+keras.config.set_image_data_format("channels_last")  # TFLite knows no other; whatever a user's keras.json says
 
 __all__ = ["keras", "tf"]

@@ -1,0 +1,317 @@
+"""From Keras to the golden `.tflite`: loading that refuses, exact folding, exact ternary weights, accuracy."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tflite
+
+from tritguard.convert import keras_to_tflite
+from tritguard.convert.archive import load_model
+from tritguard.convert.check import check_ternary
+from tritguard.convert.fold import fold
+from tritguard.data import load_dataset, to_input_bytes
+from tritguard.data.fashion_mnist import DEBIAN_DIR
+from tritguard.errors import BadInputError, BadModelError
+from tritguard.oracle import Oracle, oracle_available
+from tritguard.train import TrainConfig, TrainRecord
+from tritguard.train.backend import keras
+from tritguard.train.config import Block
+from tritguard.train.fit import train
+from tritguard.train.layers import TernaryConv2D, TernaryDense, TernaryDepthwiseConv2D
+from tritguard.train.nets import ternary_dscnn
+
+layers = keras.layers
+SHAPE = (12, 12, 1)
+
+
+def randomise(model: Any, seed: int) -> Any:
+    """Random weights; batch-norm with gains of both signs and some of zero, statistics far from 0 and 1."""
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        weights = layer.get_weights()
+        if isinstance(layer, layers.BatchNormalization):
+            weights = [rng.normal(size=w.shape) for w in weights]
+            weights[-1] = np.abs(weights[-1]) + 0.01  # the variance comes last, gamma first where there is one
+            if layer.scale:
+                weights[0][rng.random(weights[0].shape) < 0.1] = 0
+        elif weights:
+            weights = [rng.normal(size=w.shape) for w in weights]
+            weights[0][..., -1] *= rng.random() < 0.5  # sometimes a dead channel
+        layer.set_weights([w.astype(np.float32) for w in weights])
+    return model
+
+
+def dscnn() -> Any:
+    return ternary_dscnn(SHAPE, 4, stem=6, blocks=(Block(channels=8, stride=2), Block(channels=10)), temperature=8.0)
+
+
+def mixed() -> Any:
+    """Plain and ternary layers, biases before batch-norm, a branch, a norm that cannot be folded, a multiplier."""
+    x = inputs = keras.Input(SHAPE)
+    x = layers.BatchNormalization()(TernaryConv2D(6, 3, padding="same")(x))
+    x = layers.Activation("relu")(x)
+    y = layers.BatchNormalization(scale=False)(layers.DepthwiseConv2D(3, padding="same")(x))
+    x = layers.ReLU()(layers.Add()([x, y]))
+    x = layers.BatchNormalization(center=False)(TernaryDepthwiseConv2D(3, strides=2, depth_multiplier=2)(x))
+    x = layers.BatchNormalization()(layers.Conv2D(7, 1, activation="relu")(x))  # after ReLU: stays
+    x = layers.MaxPooling2D()(x)
+    x = layers.Flatten()(layers.Dropout(0.5)(x))
+    x = layers.BatchNormalization()(TernaryDense(9)(x))
+    return keras.Model(inputs, layers.Dense(4)(x))
+
+
+def two_readers() -> Any:
+    """A convolution read by batch-norm and by something else: folding would change the other."""
+    inputs = keras.Input(SHAPE)
+    x = TernaryConv2D(5, 3, padding="same")(inputs)
+    x = layers.Add()([layers.BatchNormalization()(x), x])
+    return keras.Model(inputs, TernaryDense(4)(layers.GlobalAveragePooling2D()(x)))
+
+
+def sequential() -> Any:
+    return keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            layers.Conv2D(5, 3),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Flatten(),
+            layers.Dense(4),
+        ]
+    )
+
+
+def saved(model: Any, folder: Path) -> Path:
+    path = folder / "model.keras"
+    model.save(path)
+    return path
+
+
+def pixels(n: int = 20, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
+    return np.random.default_rng(n).integers(3, 250, (n, *shape), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("make", [dscnn, mixed, two_readers, sequential])
+def test_folding_changes_nothing(make: Callable[[], Any], seed: int, tmp_path: Path) -> None:
+    model = load_model(saved(randomise(make(), seed), tmp_path))
+    folded = fold(model)
+    x = np.random.default_rng(seed).random((8, *SHAPE), np.float32)
+    wanted, got = np.asarray(model(x, training=False)), np.asarray(folded.model(x, training=False))
+    np.testing.assert_allclose(got, wanted, atol=1e-5 * np.abs(wanted).max())
+    assert set(folded.trits) == {layer.name for layer in model.layers if type(layer).__name__.startswith("Ternary")}
+    for name, trits in folded.trits.items():
+        kernel = np.asarray(folded.model.get_layer(name).kernel)
+        depthwise = "depthwise" in name
+        scales = np.abs(kernel).max(axis=(0, 1) if depthwise else tuple(range(kernel.ndim - 1)))
+        order = trits if depthwise else np.moveaxis(trits, 0, -1)
+        np.testing.assert_array_equal(kernel, order * scales)
+
+
+def test_all_norms_of_the_demos_net_are_folded() -> None:
+    names = [type(layer).__name__ for layer in fold(dscnn()).model.layers]
+    assert "BatchNormalization" not in names
+    assert not any(name.startswith("Ternary") for name in names)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("make", [dscnn, mixed])
+def test_ternary_weights_are_exact(make: Callable[[], Any], seed: int, tmp_path: Path) -> None:
+    path = saved(randomise(make(), seed), tmp_path)
+    content = keras_to_tflite(path, pixels())
+    assert input_quantization(content) == (np.float32(1 / 255), -128)
+    expected = fold(load_model(path)).trits
+    check_ternary(content, expected)
+    for name, trits in expected.items():
+        flipped = trits.copy()
+        flipped.flat[0] = 1 if trits.flat[0] == 0 else 0
+        with pytest.raises(BadModelError, match=name):
+            check_ternary(content, expected | {name: flipped})
+
+
+def input_quantization(content: bytes) -> tuple[float, int]:
+    graph = tflite.Model.GetRootAs(content).Subgraphs(0)
+    quantization = graph.Tensors(graph.Inputs(0)).Quantization()
+    return quantization.Scale(0), quantization.ZeroPoint(0)
+
+
+def test_float_calibration_keeps_the_models_own_input_unit(tmp_path: Path) -> None:
+    path = saved(randomise(sequential(), 0), tmp_path)
+    x = np.random.default_rng(0).uniform(-3, 5, (30, *SHAPE)).astype(np.float32)
+    scale, zero_point = input_quantization(keras_to_tflite(path, x))
+    assert scale == pytest.approx((x.max() - x.min()) / 255, rel=1e-3)
+    assert zero_point == round(-128 - x.min() / scale)
+
+
+@pytest.mark.skipif(not oracle_available(), reason="needs tflite-micro")
+@pytest.mark.parametrize("make", [dscnn, sequential])
+def test_int8_follows_the_float_model(make: Callable[[], Any], tmp_path: Path) -> None:
+    path = saved(randomise(make(), 5), tmp_path)
+    x = pixels(200)
+    wanted = np.asarray(load_model(path)(x / np.float32(255), training=False))
+    got = Oracle(keras_to_tflite(path, x)).predict(to_input_bytes(x, 1 / 255, -128)).scores
+    for c in range(wanted.shape[1]):
+        if np.ptp(wanted[:, c]) > 0.2 * np.ptp(wanted):
+            assert np.corrcoef(wanted[:, c], got[:, c])[0, 1] > 0.95
+
+
+def test_calibration_files(tmp_path: Path) -> None:
+    path = saved(randomise(sequential(), 0), tmp_path)
+    x = pixels()
+    np.savez(tmp_path / "x.npz", x=x)
+    np.savez(tmp_path / "set.npz", x_test=x, y_test=np.zeros(len(x), int))
+    wanted = input_quantization(keras_to_tflite(path, x))
+    for name in ("x.npz", "set.npz"):
+        assert input_quantization(keras_to_tflite(path, tmp_path / name)) == wanted
+    np.savez(tmp_path / "wrong.npz", x=pixels(shape=(8, 8, 1)))
+    with pytest.raises(BadInputError, match=r"wrong\.npz: .*\(8, 8, 1\).*\(12, 12, 1\)"):
+        keras_to_tflite(path, tmp_path / "wrong.npz")
+    with pytest.raises(BadInputError, match="int8"):
+        keras_to_tflite(path, x.view(np.int8))
+    np.savez(tmp_path / "none.npz", y=np.zeros(3))
+    with pytest.raises(BadInputError, match=r"none\.npz: no x"):
+        keras_to_tflite(path, tmp_path / "none.npz")
+
+
+def test_shared_layers_are_refused(tmp_path: Path) -> None:
+    inputs = keras.Input(SHAPE)
+    conv = layers.Conv2D(1, 3, padding="same", name="twice")
+    model = keras.Model(inputs, layers.Flatten()(conv(conv(inputs))))
+    with pytest.raises(BadModelError, match="twice: is used more than once"):
+        keras_to_tflite(saved(model, tmp_path), pixels())
+
+
+def test_what_the_converter_refuses_is_one_error(tmp_path: Path) -> None:
+    inputs = keras.Input((None, 12, 1))
+    path = saved(keras.Model(inputs, layers.Conv2D(2, 3)(inputs)), tmp_path)
+    with pytest.raises(BadInputError, match=r"shape"):
+        keras_to_tflite(path, pixels())
+
+
+# Files of unknown origin.
+
+
+def test_other_formats_are_refused(tmp_path: Path) -> None:
+    model = sequential()
+    model.save(tmp_path / "old.h5")
+    model.export(tmp_path / "exported", verbose=False)
+    (tmp_path / "pickle.keras").write_bytes(pickle.dumps({"class_name": "Sequential"}))
+    (tmp_path / "h5.keras").write_bytes((tmp_path / "old.h5").read_bytes())
+    with zipfile.ZipFile(tmp_path / "zip.keras", "w") as archive:
+        archive.writestr("readme.txt", "no model")
+    with zipfile.ZipFile(tmp_path / "list.keras", "w") as archive:
+        archive.writestr("config.json", "[1]")
+    for name in ("old.h5", "exported", "pickle.keras", "h5.keras", "zip.keras", "list.keras"):
+        with pytest.raises(BadModelError, match=rf"{name}: .*save it with Keras 3"):
+            load_model(tmp_path / name)
+    with pytest.raises(BadInputError, match="No such file"):
+        load_model(tmp_path / "absent.keras")
+
+
+def edited(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A copy of a `.keras` file with another configuration."""
+    target = path.with_name("edited.keras")
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as copy:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                change(config)
+                content = json.dumps(config).encode()
+            copy.writestr(name, content)
+    return target
+
+
+def test_code_in_a_model_is_refused_before_it_is_looked_up(tmp_path: Path) -> None:
+    path = saved(sequential(), tmp_path)
+    trap = tmp_path / "trap.py"
+    trap.write_text("raise SystemExit('imported')\n")
+    shell = {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"}
+    own = {"module": "trap", "class_name": "Trap", "config": {}, "registered_name": "trap>Trap"}
+    lambda_layer = {"module": "keras.layers", "class_name": "Lambda", "config": {}, "registered_name": None}
+    hidden = {"module": "builtins", "class_name": "__lambda__", "config": {"value": "AAAA"}, "registered_name": None}
+    posing = {"module": "os", "class_name": "system", "config": {}, "registered_name": "tritguard>TernaryDense"}
+    for value in (shell, own, lambda_layer, hidden, posing):
+
+        def put(config: dict[str, Any], value: dict[str, Any] = value) -> None:
+            config["config"]["layers"][-1]["config"]["activation"] = value
+
+        with pytest.raises(BadModelError, match="which is not taken"):
+            load_model(edited(path, put))
+
+        def replace(config: dict[str, Any], value: dict[str, Any] = value) -> None:
+            config["config"]["layers"][2] |= value
+
+        with pytest.raises(BadModelError, match="which is not taken"):
+            load_model(edited(path, replace))
+
+
+def test_models_within_models_are_refused(tmp_path: Path) -> None:
+    outer = keras.Sequential([keras.Input(SHAPE), sequential()])
+    with pytest.raises(BadModelError, match="Sequential, which is not taken"):
+        load_model(saved(outer, tmp_path))
+
+
+def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
+    path = saved(sequential(), tmp_path)
+    other = edited(path, lambda config: config.update(module="trap", class_name="Net"))
+    with pytest.raises(BadModelError, match="a Net model"):
+        load_model(other)
+
+
+def test_damaged_weights_are_one_error(tmp_path: Path) -> None:
+    path = saved(sequential(), tmp_path)
+    content = path.read_bytes()
+    for damaged in (content[: len(content) // 2], content[:2000] + bytes(500) + content[2500:]):
+        (tmp_path / "damaged.keras").write_bytes(damaged)
+        with pytest.raises(BadModelError, match=r"damaged\.keras"):
+            load_model(tmp_path / "damaged.keras")
+
+
+def test_conversion_is_silent(tmp_path: Path) -> None:
+    path = saved(randomise(dscnn(), 0), tmp_path)
+    np.savez(tmp_path / "calibration.npz", x=pixels())
+    code = (
+        "import sys; from pathlib import Path; from tritguard.convert import keras_to_tflite; "
+        "assert len(keras_to_tflite(Path(sys.argv[1]), Path(sys.argv[2]))) > 1000"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, path, tmp_path / "calibration.npz"], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+# The demo's network on real data.
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainRecord]:
+    if not DEBIAN_DIR.is_dir():
+        pytest.skip("needs Debian's package dataset-fashion-mnist")
+    out = tmp_path_factory.mktemp("trained")
+    return out, train(TrainConfig(), load_dataset("fashion-mnist"), out)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not oracle_available(), reason="needs tflite-micro")
+def test_the_demos_network(trained: tuple[Path, TrainRecord]) -> None:
+    folder, record = trained
+    assert record.accuracy >= 0.85
+    content = keras_to_tflite(folder / "model.keras", folder / "calibration.npz")
+    assert len(fold(load_model(folder / "model.keras")).trits) == 10
+    dataset = load_dataset("fashion-mnist")
+    scale, zero_point = input_quantization(content)
+    x = to_input_bytes(dataset.x_test[:1000], scale, zero_point)
+    accuracy = (Oracle(content).predict(x).labels == dataset.y_test[:1000]).mean()
+    print(f"float {record.accuracy:.4f}, int8 {accuracy:.4f}, {len(content)} B, {record.seconds:.0f} s")
+    assert accuracy >= 0.84

@@ -1,0 +1,296 @@
+"""The ternary rule, its layers, batch-norm recalibration, and the fit loop."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from typer.testing import CliRunner
+
+from tests.shared import ROOT
+from tritguard.cli import app
+from tritguard.data import Dataset, write_dataset
+from tritguard.errors import BadInputError
+from tritguard.train import TrainConfig, TrainRecord, read_train_config
+from tritguard.train import quantizer as rule
+from tritguard.train.backend import keras, tf
+from tritguard.train.config import Block
+from tritguard.train.fit import train
+from tritguard.train.layers import TernaryConv2D, TernaryDense, TernaryDepthwiseConv2D
+from tritguard.train.nets import ternary_dscnn
+from tritguard.train.recalibrate import norm_layers, recalibrate
+
+# Made with QKeras 0.9.0 on TensorFlow 2.21: x; ternary(alpha="auto")(x); and the mean trit of 4,000 draws of
+# stochastic_ternary(alpha="auto") with the learning phase 1. One channel is tiny, one all zero.
+QKERAS = np.load(Path(__file__).parent / "golden" / "qkeras_ternary.npz")
+TINY = TrainConfig(stem=4, blocks=(Block(channels=6, stride=2),), epochs=2, batch_size=16, learning_rate=0.02, seed=3)
+
+kernels = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 12), st.integers(1, 5)),
+    elements=st.floats(-4, 4, width=32).filter(lambda value: value == 0 or abs(value) > 1e-3),
+)
+
+
+def ternarize(x: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    trits, scale = rule.ternarize(tf.constant(x), axes)
+    return np.asarray(trits), np.asarray(scale)
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_deployed_weights_are_those_of_qkeras(index: int) -> None:
+    x = QKERAS[f"x{index}"]
+    trits, scale = ternarize(x, tuple(range(x.ndim - 1)))
+    np.testing.assert_array_equal(trits * scale, QKERAS[f"ternary{index}"])
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_draws_have_the_mean_that_qkeras_draws_have(index: int) -> None:
+    x = QKERAS[f"x{index}"]
+    axes = tuple(range(x.ndim - 1))
+    _, scale = ternarize(x, axes)
+    upper, lower = rule.draw_probabilities(tf.constant(x), tf.constant(scale), axes, temperature=8.0)
+    mean = np.asarray(upper + lower - 1)
+    # A trit's variance is at most 1: 5 standard errors of 4,000 draws. QKeras' trits of a dead channel are undefined.
+    alive = np.broadcast_to(scale > 0, x.shape)
+    assert np.abs(mean - QKERAS[f"mean{index}"])[alive].max() < 5 / np.sqrt(4000)
+
+
+@given(kernels)
+@settings(deadline=None)
+def test_scale_is_least_squares_and_a_threshold_divides(x: np.ndarray) -> None:
+    trits, scale = ternarize(x, (0,))
+    assert set(np.unique(trits)) <= {-1, 0, 1}
+    for weights, channel, s in zip(x.T, trits.T, scale[0], strict=True):
+        assert (channel * weights >= 0).all()
+        if not channel.any():
+            assert s == 0
+            continue
+        assert s == pytest.approx((weights @ channel) / (channel @ channel), rel=1e-4)
+        magnitude = np.abs(weights)
+        assert magnitude[channel == 0].max(initial=0) < magnitude[channel != 0].min()
+
+
+@given(kernels)
+@settings(deadline=None)
+def test_a_channel_dies_only_where_all_is_zero(x: np.ndarray) -> None:
+    trits, _ = ternarize(x, (0,))
+    np.testing.assert_array_equal(trits.any(axis=0), x.any(axis=0))
+
+
+@given(st.integers(0, 2**31), st.floats(1, 40))
+@settings(deadline=None, max_examples=20)
+def test_draws_follow_their_probabilities(seed: int, temperature: float) -> None:
+    n = 2000
+    x = np.random.default_rng(seed).normal(size=(30, 1)).astype(np.float32)
+    _, scale = rule.ternarize(tf.constant(x), (0,))
+    upper, lower = (np.asarray(p)[:, 0] for p in rule.draw_probabilities(tf.constant(x), scale, (0,), temperature))
+    draws = np.asarray(rule.draw_trits(tf.constant(np.tile(x, n)), scale, (0,), temperature, seed))
+    assert set(np.unique(draws)) <= {-1, 0, 1}
+    error = 6 * np.sqrt(0.25 / n)  # 6 standard errors of a frequency
+    for value, probability in ((1, upper * lower), (-1, (1 - upper) * (1 - lower))):
+        assert np.abs((draws == value).mean(axis=1) - probability).max() < error
+
+
+def test_gradient_goes_straight_through() -> None:
+    layer = TernaryDense(3)
+    layer.build((None, 5))
+    x = tf.constant(np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32))
+    for training in (False, True):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x, training=training))
+        gradient = tape.gradient(loss, layer.trainable_variables[0])
+        np.testing.assert_allclose(gradient, np.tile(np.asarray(x).sum(0)[:, None], (1, 3)), rtol=1e-5)
+
+
+def test_depthwise_channels_have_scales_of_their_own() -> None:
+    """One scale for the whole kernel, as QKeras has it, would leave the small channels nothing but zeros."""
+    layer = TernaryDepthwiseConv2D(3)
+    layer.build((None, 8, 8, 16))
+    spread = np.logspace(-3, 0, 16).astype(np.float32)[:, None]
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 16, 1)).astype(np.float32) * spread
+    layer.kernel.assign(kernel)
+    trits, scale = layer.deployed_kernel()
+    assert trits.any(axis=(0, 1)).all()
+    assert scale.shape == (1, 1, 16, 1)
+    one_for_all, _ = ternarize(kernel, (0, 1, 2))
+    assert not one_for_all.any(axis=(0, 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("ternary", "plain", "shape"),
+    [
+        (lambda: TernaryConv2D(5, 3, strides=2, padding="same", activation="relu"), keras.layers.Conv2D, (9, 8, 4)),
+        (lambda: TernaryConv2D(6, 1, use_bias=False), keras.layers.Conv2D, (4, 4, 3)),
+        (lambda: TernaryDepthwiseConv2D(3, strides=2, depth_multiplier=2), keras.layers.DepthwiseConv2D, (9, 9, 3)),
+        (lambda: TernaryDense(4, activation="relu"), keras.layers.Dense, (11,)),
+    ],
+)
+def test_a_layer_is_the_plain_layer_with_ternary_weights(ternary: Any, plain: Any, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(1)
+    layer = ternary()
+    layer.build((None, *shape))
+    weights = [rng.normal(size=w.shape).astype(np.float32) for w in layer.trainable_variables]
+    for variable, value in zip(layer.trainable_variables, weights, strict=True):
+        variable.assign(value)
+    config = layer.get_config()
+    assert config.pop("temperature") == 8.0
+    same = plain.from_config(config)
+    same.build((None, *shape))
+    trits, scale = layer.deployed_kernel()
+    same.set_weights([trits * scale, *weights[1:]])
+    x = rng.normal(size=(3, *shape)).astype(np.float32)
+    np.testing.assert_allclose(layer(x), same(x), atol=1e-5)
+    np.testing.assert_array_equal(layer(x), layer(x))
+    assert np.abs(np.asarray(layer(x, training=True) - layer(x, training=True))).max() > 0
+
+
+def small_net(seed: int = 0) -> Any:
+    keras.utils.set_random_seed(seed)
+    return ternary_dscnn((12, 12, 1), 3, stem=4, blocks=(Block(channels=6, stride=2),), temperature=12.0)
+
+
+def test_serialisation_round_trip(tmp_path: Path) -> None:
+    model = small_net()
+    model.save(tmp_path / "net.keras")
+    loaded = keras.saving.load_model(tmp_path / "net.keras")
+    x = np.random.default_rng(0).random((4, 12, 12, 1), np.float32)
+    np.testing.assert_array_equal(model(x), loaded(x))
+    assert loaded.get_layer("stem").temperature == 12.0
+    assert [type(layer) for layer in loaded.layers] == [type(layer) for layer in model.layers]
+
+
+def test_recalibrated_norms_normalise_their_inputs() -> None:
+    model = small_net()
+    x = np.random.default_rng(0).random((200, 12, 12, 1), np.float32)
+    for norm in norm_layers(model):
+        recalibrate(model, norm, x)
+    for norm in norm_layers(model):
+        y = np.asarray(keras.Model(model.input, norm.output)(x, training=False), np.float64)
+        live = np.asarray(norm.moving_variance) > 0.1  # elsewhere BN's epsilon, 1e-3, shows
+        np.testing.assert_allclose(y.mean(axis=(0, 1, 2)), 0, atol=1e-3)
+        np.testing.assert_allclose(y.var(axis=(0, 1, 2))[live], 1, atol=0.02)
+
+
+def stripes(n: int, dtype: Any = np.uint8) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy stripes: across, upright or aslant."""
+    rng = np.random.default_rng(n)
+    y = rng.integers(0, 3, n)
+    i, j = np.mgrid[:12, :12]
+    patterns = np.stack([i % 4 < 2, j % 4 < 2, (i + j) % 4 < 2]) * 200.0
+    x = np.clip(patterns[y] + rng.normal(scale=25, size=(n, 12, 12)), 0, 255)[..., None]
+    return x.astype(dtype), y
+
+
+def striped(**changes: Any) -> Dataset:
+    x, y = stripes(480)
+    x_test, y_test = stripes(90)
+    fields: dict[str, Any] = {
+        "name": "stripes",
+        "x_test": x_test,
+        "y_test": y_test,
+        "classes": ("across", "upright", "aslant"),
+        "input_unit": "pixel/255",
+        "licence": "CC0",
+        "x_train": x,
+        "y_train": y,
+    }
+    return Dataset(**(fields | changes))
+
+
+def weights_of(folder: Path) -> list[np.ndarray]:
+    loaded = keras.saving.load_model(folder / "model.keras")
+    return [np.asarray(variable) for variable in loaded.weights]
+
+
+def test_train_learns_and_repeats(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    config = TINY.model_copy(update={"epochs": 8, "calibration": 40})
+    record = train(config, striped(), tmp_path / "a", lambda done, total: seen.append((done, total)))
+    assert record.accuracy > 0.9
+    assert record.steps == 8 * 30
+    total = 240 + 3
+    assert seen == [(done, total) for done in range(total + 1)]
+    assert TrainRecord.model_validate_json((tmp_path / "a" / "train.json").read_bytes()) == record
+    assert set(record.dead_channels) == {"stem", "block1_depthwise", "block1_pointwise", "logits"}
+    calibration = np.load(tmp_path / "a" / "calibration.npz")["x"]
+    assert (calibration.dtype, calibration.shape) == (np.uint8, (40, 12, 12, 1))
+
+    again = train(config, striped(), tmp_path / "b")
+    assert again.model_copy(update={"seconds": record.seconds}) == record
+    for one, other in zip(weights_of(tmp_path / "a"), weights_of(tmp_path / "b"), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x_train": None, "y_train": None}, "no training set"),
+        ({"x_train": np.zeros((9, 12, 12, 1), np.int8), "y_train": np.zeros(9, int)}, "int8"),
+        ({"x_train": np.zeros((9, 12), np.uint8), "y_train": np.zeros(9, int)}, "shape"),
+        ({"x_train": np.full((32, 12, 12, 1), 3e38, np.float32), "y_train": np.zeros(32, int)}, "loss became"),
+    ],
+)
+def test_sets_that_cannot_be_trained_on_leave_nothing(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        train(TINY, striped(**changes), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_config_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(
+        'name = "other verbs\'"\n[train]\nstem = 8\nblocks = [{channels = 12, stride = 2}, {channels = 16}]\n'
+    )
+    config = read_train_config(path)
+    assert (config.stem, config.blocks) == (8, (Block(channels=12, stride=2), Block(channels=16, stride=1)))
+    assert config.epochs == TrainConfig().epochs
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[train]\nwidth = 3\n", "train: width"),
+        ("[train]\nepochs = 0\n", "train: epochs"),
+        ("[attack]\n", r"no \[train\] table"),
+        ("[train\n", "not TOML"),
+    ],
+)
+def test_config_errors_name_the_key(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    with pytest.raises(BadInputError, match=message):
+        read_train_config(path)
+
+
+def test_the_demo_trains_with_the_defaults() -> None:
+    assert read_train_config(ROOT / "docs" / "demo.toml") == TrainConfig()
+
+
+def test_missing_tensorflow_says_what_to_install() -> None:
+    code = "import sys; sys.modules['tensorflow'] = None; import tritguard.train.fit"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "ToolMissingError" in run.stderr
+    assert "pip install 'tritguard[train]'" in run.stderr
+
+
+def test_verb(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "stripes.npz", striped())
+    config = tmp_path / "run.toml"
+    config.write_text(f'[train]\ndata = "{tmp_path / "stripes.npz"}"\nstem = 4\nblocks = []\nbatch_size = 32\n')
+    out = tmp_path / "out"
+    arguments = ["train", str(config), "-o", str(out), "--epochs", "1", "--samples", "64", "--seed", "5"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "of 90 test samples right" in result.output
+    record = json.loads((out / "train.json").read_text())
+    assert (record["config"]["seed"], record["steps"], record["train_samples"]) == (5, 2, 64)
+    assert sorted(path.name for path in out.iterdir()) == ["calibration.npz", "model.keras", "train.json"]
