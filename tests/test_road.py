@@ -83,6 +83,45 @@ def test_attack_on_the_keyword_spotter(keywords: Firmware, tmp_path: Path) -> No
     assert repeated.attacks == result.attacks
 
 
+CONFIG = """
+name = "tiny"
+board = "netduinoplus2"
+
+[train]
+samples = 3000
+epochs = 6
+stem = 8
+blocks = [{ channels = 16, stride = 2 }, { channels = 32, stride = 2 }]
+
+[attack]
+samples = 20
+eps = [4, 16]
+square_queries = 50
+"""
+
+
+def test_the_whole_road_from_a_configuration(tmp_path: Path) -> None:
+    """Train a tiny ternary network, convert, build for the other board, attack it there, report."""
+    pytest.importorskip("tensorflow", reason="training needs the extra 'train'")
+    (tmp_path / "run.toml").write_text(CONFIG)
+    command = [*TRITGUARD, "run", str(tmp_path / "run.toml"), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    result = read_result(tmp_path / "out" / "result.json")
+    assert result.status == "degraded"
+    assert [issue.code for issue in result.issues] == ["FEW_SAMPLES"]
+    assert result.confirmation.mismatched_inputs == 0
+    assert result.ternary_layers == result.weight_layers == 6
+    assert result.clean_full is not None
+    assert result.clean_full.value > 0.5
+    robust = [result.clean.value, *(point.robust.value for point in result.curve)]
+    assert robust == sorted(robust, reverse=True)
+    assert robust[-1] <= 1 / 10
+    # QEMU gives this chip no clock control: the firmware says that it fell back to the reset clock.
+    assert (result.firmware.board, result.firmware.clock_hz) == ("netduinoplus2", 16_000_000)
+
+
 def emulators_of(parent: int) -> list[int]:
     """Process numbers of the emulators a process started."""
     found = []
