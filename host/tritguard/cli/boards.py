@@ -12,11 +12,19 @@ from tritguard.resources import boards_dir
 
 def command() -> None:
     """List the boards, and what no hardware has confirmed of them."""
-    table = Table("id", "board", "core", "flash", "RAM", "runs by", "status", box=box.SIMPLE)
+    table = Table("id", "board", "Cortex", "flash", "RAM", "runs by", "status", box=box.SIMPLE)
     table.columns[0].no_wrap = table.columns[-1].no_wrap = True
     for board in available_boards():
         flash, ram = (f"{region.bytes >> 10} K" for region in (board.memory.flash, board.memory.ram))
-        table.add_row(board.id, board.name, board.core, flash, ram, "\n".join(ways(board)), board.status)
+        table.add_row(
+            board.id,
+            board.name,
+            board.core.removeprefix("cortex-").upper(),
+            flash,
+            ram,
+            "\n".join(ways(board)),
+            board.status,
+        )
     console.print(table)
     for board in available_boards():
         for fact in board.unconfirmed:
