@@ -18,7 +18,7 @@ from tritguard.attack import Target
 from tritguard.boards import Board
 from tritguard.build import Build
 from tritguard.data import Dataset, to_input_bytes
-from tritguard.device import Device
+from tritguard.device import Device, emulator_version
 from tritguard.emit import Bundle
 from tritguard.evaluate.checks import Evidence, check
 from tritguard.evaluate.crafting import Run
@@ -113,7 +113,7 @@ def assemble(
     return Result(
         status=status_of(issues),
         issues=issues,
-        provenance=_provenance(subject, dataset, plan, samples),
+        provenance=_provenance(subject, dataset, plan, samples, device),
         threat_model=ThreatModel(
             eps_steps=plan.eps,
             eps_input=tuple(eps * manifest.input.scale for eps in plan.eps),
@@ -208,8 +208,11 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _provenance(subject: Subject, dataset: Dataset, plan: Plan, samples: Samples) -> Provenance:
+def _provenance(subject: Subject, dataset: Dataset, plan: Plan, samples: Samples, device: Device) -> Provenance:
     manifest = subject.bundle.manifest
+    tools = {"compiler": subject.build.record.compiler}
+    if device.emulated:
+        tools["emulator"] = emulator_version()
     return Provenance(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=shlex.join(["tritguard", *sys.argv[1:]]),
@@ -217,7 +220,7 @@ def _provenance(subject: Subject, dataset: Dataset, plan: Plan, samples: Samples
         python=platform.python_version(),
         platform=platform.platform(),
         packages=_versions(),
-        tools={"compiler": subject.build.record.compiler},
+        tools=tools,
         seed=plan.seed,
         bundle_sha256=subject.bundle.sha256,
         model_name=manifest.name,
