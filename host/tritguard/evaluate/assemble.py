@@ -212,7 +212,7 @@ def _provenance(subject: Subject, dataset: Dataset, plan: Plan, samples: Samples
     manifest = subject.bundle.manifest
     tools = {"compiler": subject.build.record.compiler}
     if device.emulated:
-        tools["emulator"] = emulator_version()
+        tools["emulator"] = emulator_version() or "unknown version"
     return Provenance(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=shlex.join(["tritguard", *sys.argv[1:]]),
