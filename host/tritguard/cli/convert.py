@@ -14,6 +14,7 @@ from tritguard.twin import verify_against_oracle
 
 CALIBRATION = "calibration.npz"
 KERAS_MODEL = "model.keras"
+_KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
 
 
 def command(
@@ -53,16 +54,19 @@ def convert(
 
 
 def _golden(model: Path, calibration: Path | None) -> bytes:
-    if model.is_dir():
+    if (model / KERAS_MODEL).is_file():
         model, calibration = model / KERAS_MODEL, calibration or model / CALIBRATION
-    if not model.is_file():
-        raise BadInputError("no such file", where=str(model))
-    if model.suffix != ".keras":
-        return model.read_bytes()
+    if model.suffix not in _KERAS_SUFFIXES and not model.is_dir():
+        try:
+            return model.read_bytes()
+        except OSError as error:
+            raise BadInputError(f"cannot be read ({error.strerror})", where=str(model)) from error
+    if calibration is None:
+        raise BadInputError(
+            "a Keras model needs real inputs to choose int8 ranges", where=str(model), fix="give --calibration FILE.npz"
+        )
     from tritguard.convert import keras_to_tflite  # noqa: PLC0415 - imports TensorFlow
 
-    if calibration is None:
-        raise BadInputError("a .keras model needs real inputs to choose int8 ranges", fix="give --calibration FILE.npz")
     return keras_to_tflite(model, calibration)
 
 

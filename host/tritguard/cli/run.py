@@ -27,7 +27,7 @@ class RunConfig(Record):
     Attributes:
         name: what reports call the model.
         board: a board's id or file.
-        model: the model to take, where none is trained; relative to the configuration file.
+        model: the model to take, where none is trained; relative paths start at the working directory.
         data: what it is attacked with; by default what it was trained on.
         train: how to train a model, where none is taken.
         attack: the evaluation.
@@ -62,7 +62,7 @@ def command(
         source = out / "train"
         describe_training(train(settings.train, source), source)
     else:
-        source = config.parent / (settings.model or "")
+        source = Path(settings.model or "")
     console.rule("convert")
     with bar("Downloading") as report:
         dataset = load_dataset(data, report)
