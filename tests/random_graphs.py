@@ -81,7 +81,8 @@ def _image_op(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
         return _sliding(draw, builder, tensor, kind)
     if kind == "add":
         # The second operand is the tensor itself or a rescaled copy, whose scale differs.
-        other = tensor if draw(st.booleans()) else builder.quantize(tensor, (draw(scales), draw(zero_points)))
+        rescaled = float(np.float32(builder.quant(tensor)[0] * draw(st.sampled_from([1e-3, 0.3, 1.0, 7.0, 1e3]))))
+        other = tensor if draw(st.booleans()) else builder.quantize(tensor, (rescaled, draw(zero_points)))
         largest = max(builder.quant(tensor)[0], builder.quant(other)[0])
         out = (float(np.float32(largest * draw(st.sampled_from([0.02, 0.5, 1.0, 2.0, 50.0])))), draw(zero_points))
         return builder.add(tensor, other, out, draw(activations))

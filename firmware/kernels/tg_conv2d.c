@@ -1,12 +1,11 @@
 #include "tg_kernels.h"
+#include "tg_output.h"
 #include "tg_window.h"
 
-#include <stddef.h>
-
-typedef int32_t (*tg_dot_t)(const tg_conv2d_t *p, const int8_t *x, int32_t offset, int32_t count);
+typedef int32_t (*tg_dot_t)(const tg_weighted_t *p, const int8_t *x, int32_t offset, int32_t count);
 
 /* sum of (x[i] - zero point) * weights[offset + i] */
-static inline int32_t dot_int8(const tg_conv2d_t *p, const int8_t *x, int32_t offset, int32_t count)
+static inline int32_t dot_int8(const tg_weighted_t *p, const int8_t *x, int32_t offset, int32_t count)
 {
     const int8_t *w = p->weights + offset;
     const int16_t zero_point = (int16_t)p->in_zero_point;
@@ -28,7 +27,7 @@ static inline int32_t dot_word(uint32_t trits, const int8_t *x, int32_t zero_poi
 
 /* The same with trits. A run may start anywhere in a word: two neighbours are funnelled into one, which is
  * why the generator puts a guard word behind the last. */
-static inline int32_t dot_ternary(const tg_conv2d_t *p, const int8_t *x, int32_t offset, int32_t count)
+static inline int32_t dot_ternary(const tg_weighted_t *p, const int8_t *x, int32_t offset, int32_t count)
 {
     const uint32_t *words = p->trits + (offset / TG_TRITS_PER_WORD);
     const uint32_t skip = 2u * ((uint32_t)offset % TG_TRITS_PER_WORD);
@@ -59,35 +58,24 @@ static inline int32_t window_sum(const tg_conv2d_t *p, const int8_t *in, int32_t
         const int32_t weight_row = ((channel * w->kernel_h) + ky) * w->kernel_w;
         for (int32_t kx = x.first; kx < x.end; kx += taps_per_run) {
             const int32_t pixel = row + x.origin + (kx * w->dilation_w);
-            sum += dot(p, in + ((ptrdiff_t)pixel * w->in_c), (weight_row + kx) * w->in_c, run);
+            sum += dot(&p->layer, in + ((ptrdiff_t)pixel * w->in_c), (weight_row + kx) * w->in_c, run);
         }
     }
     return sum;
 }
 
 /* Inlined with a constant `dot`, so that each of the two kernels is one tight loop. */
-__attribute__((always_inline)) static inline void convolve(const tg_conv2d_t *p, const int8_t *in,
-                                                           int8_t *out, int32_t *accumulators, tg_dot_t dot,
-                                                           const uint8_t *magnitude)
+__attribute__((always_inline)) static inline void
+convolve(const tg_conv2d_t *p, const int8_t *in, tg_sink_t sink, tg_dot_t dot, const uint8_t *magnitude)
 {
     const tg_window_t *w = &p->window;
-    const tg_requant_t *q = &p->requant;
     int32_t element = 0;
     for (int32_t oy = 0; oy < w->out_h; oy++) {
         const tg_span_t y = tg_span(oy, w->stride_h, w->pad_top, w->kernel_h, w->dilation_h, w->in_h);
         for (int32_t ox = 0; ox < w->out_w; ox++) {
             const tg_span_t x = tg_span(ox, w->stride_w, w->pad_left, w->kernel_w, w->dilation_w, w->in_w);
             for (int32_t c = 0; c < w->out_c; c++) {
-                int32_t acc = window_sum(p, in, c, y, x, dot);
-                if (magnitude != NULL) {
-                    acc *= magnitude[c];
-                }
-                acc = tg_add_wrap(acc, p->bias[c]);
-                if (accumulators != NULL) {
-                    accumulators[element] = acc;
-                }
-                acc = tg_add_wrap(tg_multiply(acc, q->multiplier[c], q->shift[c]), q->zero_point);
-                out[element] = tg_clamp(acc, q->act_min, q->act_max);
+                tg_output(&p->layer, magnitude, c, window_sum(p, in, c, y, x, dot), sink, element);
                 element++;
             }
         }
@@ -96,10 +84,10 @@ __attribute__((always_inline)) static inline void convolve(const tg_conv2d_t *p,
 
 void tg_conv2d_int8(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators)
 {
-    convolve(p, in, out, accumulators, dot_int8, NULL);
+    convolve(p, in, (tg_sink_t){out, accumulators}, dot_int8, NULL);
 }
 
 void tg_conv2d_ternary(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators)
 {
-    convolve(p, in, out, accumulators, dot_ternary, p->magnitude);
+    convolve(p, in, (tg_sink_t){out, accumulators}, dot_ternary, p->layer.magnitude);
 }

@@ -1,7 +1,6 @@
 #include "tg_kernels.h"
+#include "tg_output.h"
 #include "tg_window.h"
-
-#include <stddef.h>
 
 /* Channels are taken in blocks of sixteen, one word of trits: sums stay in a small array, inputs and weights
  * are read in the order they are stored. */
@@ -13,13 +12,13 @@ typedef void (*tg_tap_t)(const tg_depthwise_t *p, const int8_t *pixel, int32_t t
 static inline int32_t input_at(const tg_depthwise_t *p, const int8_t *pixel, int32_t channel)
 {
     const int32_t from = (p->depth_multiplier == 1) ? channel : (channel / p->depth_multiplier);
-    return pixel[from] - p->in_zero_point;
+    return pixel[from] - p->layer.in_zero_point;
 }
 
 static inline void tap_int8(const tg_depthwise_t *p, const int8_t *pixel, int32_t tap, int32_t channel,
                             int32_t count, int32_t *sums)
 {
-    const int8_t *w = p->weights + ((ptrdiff_t)tap * p->window.out_c) + channel;
+    const int8_t *w = p->layer.weights + ((ptrdiff_t)tap * p->window.out_c) + channel;
     for (int32_t i = 0; i < count; i++) {
         sums[i] += input_at(p, pixel, channel + i) * w[i];
     }
@@ -29,7 +28,7 @@ static inline void tap_ternary(const tg_depthwise_t *p, const int8_t *pixel, int
                                int32_t count, int32_t *sums)
 {
     const int32_t words_per_tap = (p->window.out_c + BLOCK - 1) / BLOCK;
-    const uint32_t trits = p->trits[(tap * words_per_tap) + (channel / BLOCK)];
+    const uint32_t trits = p->layer.trits[(tap * words_per_tap) + (channel / BLOCK)];
     for (int32_t i = 0; i < count; i++) {
         sums[i] += ((int32_t)((trits >> (2 * i)) & 3u) - 1) * input_at(p, pixel, channel + i);
     }
@@ -52,12 +51,10 @@ static inline void block_sums(const tg_depthwise_t *p, const int8_t *in, int32_t
     }
 }
 
-__attribute__((always_inline)) static inline void convolve(const tg_depthwise_t *p, const int8_t *in,
-                                                           int8_t *out, int32_t *accumulators, tg_tap_t tap,
-                                                           const uint8_t *magnitude)
+__attribute__((always_inline)) static inline void
+convolve(const tg_depthwise_t *p, const int8_t *in, tg_sink_t sink, tg_tap_t tap, const uint8_t *magnitude)
 {
     const tg_window_t *w = &p->window;
-    const tg_requant_t *q = &p->requant;
     int32_t sums[BLOCK];
     int32_t element = 0;
     for (int32_t oy = 0; oy < w->out_h; oy++) {
@@ -68,17 +65,7 @@ __attribute__((always_inline)) static inline void convolve(const tg_depthwise_t 
                 const int32_t count = tg_min(BLOCK, w->out_c - block);
                 block_sums(p, in, block, count, y, x, tap, sums);
                 for (int32_t i = 0; i < count; i++) {
-                    const int32_t c = block + i;
-                    int32_t acc = sums[i];
-                    if (magnitude != NULL) {
-                        acc *= magnitude[c];
-                    }
-                    acc = tg_add_wrap(acc, p->bias[c]);
-                    if (accumulators != NULL) {
-                        accumulators[element] = acc;
-                    }
-                    acc = tg_add_wrap(tg_multiply(acc, q->multiplier[c], q->shift[c]), q->zero_point);
-                    out[element] = tg_clamp(acc, q->act_min, q->act_max);
+                    tg_output(&p->layer, magnitude, block + i, sums[i], sink, element);
                     element++;
                 }
             }
@@ -88,10 +75,10 @@ __attribute__((always_inline)) static inline void convolve(const tg_depthwise_t 
 
 void tg_depthwise_int8(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators)
 {
-    convolve(p, in, out, accumulators, tap_int8, NULL);
+    convolve(p, in, (tg_sink_t){out, accumulators}, tap_int8, NULL);
 }
 
 void tg_depthwise_ternary(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators)
 {
-    convolve(p, in, out, accumulators, tap_ternary, p->magnitude);
+    convolve(p, in, (tg_sink_t){out, accumulators}, tap_ternary, p->layer.magnitude);
 }

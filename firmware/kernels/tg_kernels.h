@@ -33,6 +33,16 @@ typedef struct {
     int32_t shift;
 } tg_scale_t;
 
+/* What convolutions of all kinds share: weights, int8 or ternary, and the way of their sums to int8. */
+typedef struct {
+    const int8_t *weights;
+    const uint32_t *trits;
+    const uint8_t *magnitude;
+    const int32_t *bias;
+    int32_t in_zero_point;
+    tg_requant_t requant;
+} tg_weighted_t;
+
 /* A window that slides over height and width. Padding counts rows above and columns left of the input. */
 typedef struct {
     int32_t in_h, in_w, in_c;
@@ -49,12 +59,7 @@ typedef struct {
  */
 typedef struct {
     tg_window_t window;
-    const int8_t *weights;
-    const uint32_t *trits;
-    const uint8_t *magnitude;
-    const int32_t *bias;
-    int32_t in_zero_point;
-    tg_requant_t requant;
+    tg_weighted_t layer;
 } tg_conv2d_t;
 
 void tg_conv2d_int8(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
@@ -66,12 +71,7 @@ void tg_conv2d_ternary(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int3
 typedef struct {
     tg_window_t window;
     int32_t depth_multiplier;
-    const int8_t *weights;
-    const uint32_t *trits;
-    const uint8_t *magnitude;
-    const int32_t *bias;
-    int32_t in_zero_point;
-    tg_requant_t requant;
+    tg_weighted_t layer;
 } tg_depthwise_t;
 
 void tg_depthwise_int8(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);

@@ -168,15 +168,17 @@ def _weighted(
     ]
     fields = {
         **geometry,
-        **weights,
-        "bias": f"{symbol}_bias",
-        "in_zero_point": op.input_zero_point,
-        "requant": {
-            "multiplier": f"{symbol}_multiplier",
-            "shift": f"{symbol}_shift",
-            "zero_point": op.requant.zero_point,
-            "act_min": op.requant.act_min,
-            "act_max": op.requant.act_max,
+        "layer": {
+            **weights,
+            "bias": f"{symbol}_bias",
+            "in_zero_point": op.input_zero_point,
+            "requant": {
+                "multiplier": f"{symbol}_multiplier",
+                "shift": f"{symbol}_shift",
+                "zero_point": op.requant.zero_point,
+                "act_min": op.requant.act_min,
+                "act_max": op.requant.act_max,
+            },
         },
     }
     accumulators = "logits" if position == context.logits else "NULL"

@@ -42,7 +42,7 @@ _KERNEL_SOURCES = {
     "tg_pad": "tg_elementwise.c",
     "tg_requantize": "tg_elementwise.c",
 }
-_KERNEL_HEADERS = ("tg_fixed.h", "tg_kernels.h", "tg_window.h")
+_KERNEL_HEADERS = ("tg_fixed.h", "tg_kernels.h", "tg_output.h", "tg_window.h")
 
 Check = Callable[[Bundle], int]
 

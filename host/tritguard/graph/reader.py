@@ -230,14 +230,32 @@ def _window(
     return Window(kernel, stride, dilation, (padding[0], padding[1]))
 
 
-def _weight_requant(source: Tensor, scales: Float64, output: Tensor, clamp: tuple[int, int]) -> Requant:
-    """Per-channel factors, multiplied in double as `PopulateConvolutionQuantizationParams` does."""
-    return fixed_point.requant(source.scale * scales / output.scale, output.zero_point, clamp)
+def _convolution_window(
+    raw: RawOp, options: Any, kernel: tuple[int, int], source: Tensor, out: tuple[int, int, int]
+) -> Window:
+    height, width, _ = source.shape
+    dilation = (options.DilationHFactor(), options.DilationWFactor())
+    return _window(raw, options, kernel, dilation, (height, width), out[:2])
+
+
+def _weighted(reader: _Reader, raw: RawOp, weights: Int8, scales: Float64, clamp: tuple[int, int]) -> dict[str, Any]:
+    """Fields of an op with weights; factors multiplied in double as `PopulateConvolutionQuantizationParams` does."""
+    source, output = reader.in_out(raw)
+    return {
+        "index": raw.index,
+        "inputs": (source.index,),
+        "output": output.index,
+        "weights": weights,
+        "weight_scale": scales,
+        "bias": reader.bias(raw, len(scales)),
+        "input_zero_point": source.zero_point,
+        "requant": fixed_point.requant(source.scale * scales / output.scale, output.zero_point, clamp),
+    }
 
 
 def _conv(reader: _Reader, raw: RawOp) -> Op:
     source, output = reader.in_out(raw)
-    height, width, depth = _image(source, raw)
+    depth = _image(source, raw)[2]
     out_shape = _image(output, raw)
     options = _options(raw, tflite.Conv2DOptions)
     weights, scales = reader.weights(raw, 0, out_shape[2])
@@ -247,54 +265,24 @@ def _conv(reader: _Reader, raw: RawOp) -> Op:
         raise UnsupportedOpError(
             f"weights for {weights.shape[3]} of {depth} channels: grouped convolution", where=raw.describe()
         )
-    window = _window(
-        raw,
-        options,
-        (weights.shape[1], weights.shape[2]),
-        (options.DilationHFactor(), options.DilationWFactor()),
-        (height, width),
-        out_shape[:2],
-    )
     return Conv2D(
-        index=raw.index,
-        inputs=(source.index,),
-        output=output.index,
-        weights=weights,
-        weight_scale=scales,
-        bias=reader.bias(raw, out_shape[2]),
-        input_zero_point=source.zero_point,
-        requant=_weight_requant(source, scales, output, _clamp(raw, options, output)),
-        window=window,
+        **_weighted(reader, raw, weights, scales, _clamp(raw, options, output)),
+        window=_convolution_window(raw, options, (weights.shape[1], weights.shape[2]), source, out_shape),
         out_shape=out_shape,
     )
 
 
 def _depthwise(reader: _Reader, raw: RawOp) -> Op:
     source, output = reader.in_out(raw)
-    height, width, depth = _image(source, raw)
+    depth = _image(source, raw)[2]
     out_shape = _image(output, raw)
     options = _options(raw, tflite.DepthwiseConv2DOptions)
     weights, scales = reader.weights(raw, 3, out_shape[2])
     if weights.ndim != 4 or weights.shape[0] != 1 or weights.shape[3] != out_shape[2] or out_shape[2] % depth:
         raise BadModelError(f"weights {list(weights.shape)} for output {list(out_shape)}", where=raw.describe())
-    window = _window(
-        raw,
-        options,
-        (weights.shape[1], weights.shape[2]),
-        (options.DilationHFactor(), options.DilationWFactor()),
-        (height, width),
-        out_shape[:2],
-    )
     return DepthwiseConv2D(
-        index=raw.index,
-        inputs=(source.index,),
-        output=output.index,
-        weights=weights[0],
-        weight_scale=scales,
-        bias=reader.bias(raw, out_shape[2]),
-        input_zero_point=source.zero_point,
-        requant=_weight_requant(source, scales, output, _clamp(raw, options, output)),
-        window=window,
+        **_weighted(reader, raw, weights[0], scales, _clamp(raw, options, output)),
+        window=_convolution_window(raw, options, (weights.shape[1], weights.shape[2]), source, out_shape),
         depth_multiplier=out_shape[2] // depth,
         out_shape=out_shape,
     )
@@ -319,25 +307,12 @@ def _fully_connected(reader: _Reader, raw: RawOp) -> Op:
             f"weights {units} x {depth} between {list(source.shape)} and {list(output.shape)}", where=raw.describe()
         )
     weights, scales = reader.weights(raw, 0, units)
-    clamp = _clamp(raw, options, output)
+    fields = _weighted(reader, raw, weights, scales, clamp := _clamp(raw, options, output))
     if len(raw_weights.scales) == 1:
         # `GetQuantizedConvolutionMultipler` multiplies the two scales in float32 before it widens them.
         product = float(np.float32(source.scale) * np.float32(raw_weights.scales[0]))
-        factors = np.full(units, product / output.scale)
-        requant = fixed_point.requant(factors, output.zero_point, clamp)
-    else:
-        requant = _weight_requant(source, scales, output, clamp)
-    return FullyConnected(
-        index=raw.index,
-        inputs=(source.index,),
-        output=output.index,
-        weights=weights,
-        weight_scale=scales,
-        bias=reader.bias(raw, units),
-        input_zero_point=source.zero_point,
-        requant=requant,
-        rows=source.size // depth,
-    )
+        fields["requant"] = fixed_point.requant(np.full(units, product / output.scale), output.zero_point, clamp)
+    return FullyConnected(**fields, rows=source.size // depth)
 
 
 def _add(reader: _Reader, raw: RawOp) -> Op:
