@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -63,6 +64,17 @@ def test_no_float_and_no_heap_reach_the_device(tmp_path: Path) -> None:
     undefined = {line.split()[-1] for line in symbols.splitlines()}
     allowed = {"memcpy", "memset", "__aeabi_idiv", "__aeabi_lmul", "__aeabi_idivmod", "__aeabi_uidiv", "__aeabi_lasr"}
     assert undefined <= allowed, f"the model's code needs {undefined - allowed}"
+
+
+@pytest.mark.parametrize("name", ["*/ int x; /*", "*\\/ int x;", "a\nint x;", "*\\\n/", "*?\?/\n/"])
+def test_names_cannot_leave_their_comment(name: str, tmp_path: Path) -> None:
+    builder = ModelBuilder((4, 4, 3), 0.5, 0)
+    output = builder.quantize(builder.input, (0.25, 0))
+    builder.subgraph.tensors[output].name = name
+    source = (write_bundle(builder.build(output), tmp_path / "b", name=name).c_dir / "tg_model.c").read_text()
+    code = re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL)
+    assert "int x" not in code
+    assert "\\" not in source
 
 
 def test_ternary_layers_are_packed(tmp_path: Path) -> None:

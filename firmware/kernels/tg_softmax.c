@@ -98,11 +98,13 @@ static void softmax_row(const tg_softmax_t *p, const int8_t *in, int8_t *out)
     const int32_t headroom = leading_zeros((uint32_t)sum);
     const int32_t fraction = (int32_t)(((uint32_t)sum << (uint32_t)headroom) - (UINT32_C(1) << 31));
     const int32_t scale = reciprocal_of_one_plus(fraction);
+    /* Above 31 where more than 511 inputs share the maximum: TFLM aborts there; here their shares, below
+     * 1/512, are 0. */
     const int32_t right = SUM_INTEGER_BITS - headroom + 31 - 8;
     for (int32_t i = 0; i < p->depth; i++) {
         const int32_t difference = in[i] - greatest;
         int32_t value = INT8_MIN;
-        if (difference >= p->diff_min) {
+        if ((difference >= p->diff_min) && (right <= 31)) {
             value += tg_round_shift(tg_high_mul(scale, exp_of_difference(p, difference)), right);
         }
         out[i] = tg_clamp(value, INT8_MIN, INT8_MAX);

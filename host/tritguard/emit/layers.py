@@ -114,8 +114,7 @@ def _base(context: _Context, position: int, op: Op) -> dict[str, Any]:
         "position": position,
         "index": op.index,
         "op": op.kind,
-        # Names come from the file: nothing in them may end the comment they stand in.
-        "name": sink.name.split(";")[-1].encode("ascii", "replace").decode().replace("*/", "* /").replace("\\", "/"),
+        "name": sink.name.split(";")[-1],
         "shape": sink.shape,
         "macs": op.macs,
     }

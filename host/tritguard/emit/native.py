@@ -97,7 +97,7 @@ def _write_sources(
     logits = graph.logits_position()
     digest = hashlib.sha256(content)
     context = {
-        "name": name.replace("*/", "* /"),
+        "name": name,
         "version": __version__,
         "sha256": digest.hexdigest(),
         "sha256_bytes": np.frombuffer(digest.digest(), dtype=np.uint8),

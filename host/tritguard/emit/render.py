@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from functools import cache
 from typing import Any
@@ -40,6 +41,11 @@ def c_fields(fields: Fields, depth: int = 1) -> str:
     return "\n".join(lines)
 
 
+def c_comment(text: str) -> str:
+    """Text that can stand in a C comment: names come from files, and nothing in one may end the comment."""
+    return re.sub(r"[^A-Za-z0-9_.:;/ -]", "_", text)
+
+
 @cache
 def environment() -> jinja2.Environment:
     """Templates of this package; an undefined name is an error."""
@@ -47,5 +53,5 @@ def environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
     )
-    made.filters |= {"c_list": c_list, "c_fields": c_fields}
+    made.filters |= {"c_list": c_list, "c_fields": c_fields, "c_comment": c_comment}
     return made

@@ -35,6 +35,7 @@ from tritguard.graph.model import (
 
 _ACTIVATIONS = {0: "NONE", 1: "RELU", 3: "RELU6"}
 _SHORTEST_SIDE, _LONGEST_SIDE = 1, 32767
+_SOFTMAX_DEPTH = 4095  # the sum of exponentials has 12 integer bits
 
 
 def read_graph(content: bytes) -> Graph:
@@ -403,6 +404,8 @@ def _softmax(reader: _Reader, raw: RawOp) -> Op:
     source, output = reader.in_out(raw)
     if source.shape != output.shape or not source.shape:
         raise BadModelError(f"{list(source.shape)} into {list(output.shape)}", where=raw.describe())
+    if source.shape[-1] > _SOFTMAX_DEPTH:
+        raise UnsupportedOpError(f"softmax over {source.shape[-1]}, at most {_SOFTMAX_DEPTH}", where=raw.describe())
     if output.scale != 1 / 256 or output.zero_point != fixed_point.INT8_MIN:
         raise BadModelError("output scale is not 1/256 with zero point -128", where=raw.describe())
     beta = float(_options(raw, tflite.SoftmaxOptions).Beta())
