@@ -66,7 +66,7 @@ def test_no_float_and_no_heap_reach_the_device(tmp_path: Path) -> None:
     assert undefined <= allowed, f"the model's code needs {undefined - allowed}"
 
 
-@pytest.mark.parametrize("name", ["*/ int x; /*", "*\\/ int x;", "a\nint x;", "*\\\n/", "*?\?/\n/"])
+@pytest.mark.parametrize("name", ["*/ int x; /*", "*\\/ int x;", "a\nint x;", "*\\\n/", "*?\\?/\n/"])
 def test_names_cannot_leave_their_comment(name: str, tmp_path: Path) -> None:
     builder = ModelBuilder((4, 4, 3), 0.5, 0)
     output = builder.quantize(builder.input, (0.25, 0))
