@@ -34,19 +34,24 @@ def stages() -> Iterator[Callable[[str], Report]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    progress = Progress(*columns, console=console)
 
-        def stage(what: str) -> Report:
-            task: list[TaskID] = []
+    def stage(what: str) -> Report:
+        task: list[TaskID] = []
 
-            def report(done: int, total: int) -> None:
-                if not task:
-                    task.append(progress.add_task(what))
-                progress.update(task[0], completed=done, total=total)
+        def report(done: int, total: int) -> None:
+            if not task:
+                progress.start()
+                task.append(progress.add_task(what))
+            progress.update(task[0], completed=done, total=total)
 
-            return report
+        return report
 
+    try:
         yield stage
+    finally:
+        if progress.tasks:
+            progress.stop()
 
 
 @contextmanager
