@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
 from tritguard import __version__
-from tritguard.errors import TritguardError
+from tritguard.errors import BadInputError, TritguardError
 
 VERBS = ("run", "train", "convert", "build", "flash", "attack", "report", "boards", "doctor")
 
@@ -56,6 +56,15 @@ def main() -> None:
     except TritguardError as error:
         if _verbose:
             _errors.print_exception()
-        _errors.print("error:", style="bold red", end=" ")
-        _errors.print(str(error), markup=False)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
+    except OSError as error:  # a folder that cannot be written, a full disk
+        if _verbose:
+            _errors.print_exception()
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}", BadInputError.exit_code)
+
+
+def _fail(line: str, exit_code: int) -> NoReturn:
+    _errors.print("error:", style="bold red", end=" ")
+    _errors.print(line, markup=False)
+    sys.exit(exit_code)

@@ -60,6 +60,7 @@ def attack(bundle: Path, build: Path, data: str, plan: Plan, out: Path, port: st
     opened, built = open_bundle(bundle), open_build(build)
     with bar("Downloading") as report:
         dataset = load_dataset(data, report)
+    out.mkdir(parents=True, exist_ok=True)  # now, not after minutes of work
     for name in (RESULT, REPORT):
         (out / name).unlink(missing_ok=True)
     with open_device(opened, built, port) as device, stages() as progress:
