@@ -38,7 +38,7 @@ class Square:
         """See Attack."""
         rng = np.random.default_rng((target.seed, eps))
         clean = target.x.astype(np.int16)
-        height, width, channels = clean.shape[1:] if clean.ndim == 4 else (1, 1, math.prod(clean.shape[1:]))
+        height, width, channels = _as_image(clean.shape[1:])
         images = clean.reshape(-1, height, width, channels)
         low, high = np.maximum(images - eps, INT8_MIN), np.minimum(images + eps, INT8_MAX)
 
@@ -70,6 +70,13 @@ class Square:
     def _margins(target: Target, images: NDArray[np.int16], samples: NDArray[np.int64]) -> NDArray[np.float64]:
         x: Int8 = images.astype(np.int8).reshape(-1, *target.x.shape[1:])
         return margins(target.predictor.predict(x), target.y[samples])
+
+
+def _as_image(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Vectors are images of one row, matrices of one channel: a window is a run or a block of neighbours."""
+    if len(shape) == 3:
+        return shape[0], shape[1], shape[2]
+    return (shape[0], shape[1], 1) if len(shape) == 2 else (1, math.prod(shape), 1)
 
 
 def _share(query: int, budget: int) -> float:

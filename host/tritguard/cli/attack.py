@@ -60,13 +60,18 @@ def attack(bundle: Path, build: Path, data: str, plan: Plan, out: Path, port: st
     opened, built = open_bundle(bundle), open_build(build)
     with bar("Downloading") as report:
         dataset = load_dataset(data, report)
-    out.mkdir(parents=True, exist_ok=True)  # now, not after minutes of work
-    for name in (RESULT, REPORT):
-        (out / name).unlink(missing_ok=True)
+    clear_results(out)
     with open_device(opened, built, port) as device, stages() as progress:
         result = evaluate(Subject(opened, built), dataset, plan, device, out, progress)
     write_whole(out / RESULT, result.model_dump_json(indent=2) + "\n")
     return result
+
+
+def clear_results(out: Path) -> None:
+    """Make the folder, now and not after minutes of work, and remove an older result: a failed run leaves none."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (RESULT, REPORT):
+        (out / name).unlink(missing_ok=True)
 
 
 def finish(result: Result, out: Path) -> None:

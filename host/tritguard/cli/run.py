@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from tritguard.boards import load_board
 from tritguard.build import build
-from tritguard.cli.attack import attack, finish
+from tritguard.cli.attack import attack, clear_results, finish
 from tritguard.cli.convert import convert, describe
 from tritguard.cli.progress import bar, console
 from tritguard.cli.train import describe as describe_training
@@ -57,6 +57,7 @@ def command(
     settings = from_table(RunConfig, read_toml(config), where=str(config))
     board = load_board(settings.board)
     data = settings.data or (settings.train.data if settings.train else "")
+    clear_results(out)
     if settings.train is not None:
         console.rule("train")
         source = out / "train"

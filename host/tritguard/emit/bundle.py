@@ -126,4 +126,7 @@ def open_bundle(path: Path) -> Bundle:
         if not file.is_file() or hash_file(file) != digest:
             state = "was changed" if file.is_file() else "is missing"
             raise BadInputError(f"{name} {state} since it was written", where=str(path), fix="convert the model again")
+    present = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
+    if extra := sorted(present - {MANIFEST, *manifest.files}):
+        raise BadInputError(f"{extra[0]} does not belong to the bundle", where=str(path), fix="remove it")
     return Bundle(path, manifest)

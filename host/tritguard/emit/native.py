@@ -22,6 +22,7 @@ from tritguard.emit.bundle import (
     Logits,
     Manifest,
     hash_file,
+    open_bundle,
 )
 from tritguard.emit.layers import LayerCode, layer_codes
 from tritguard.emit.render import environment
@@ -70,8 +71,9 @@ def write_bundle(
     outputs = graph.tensors[graph.output].size
     if classes is not None and len(classes) != outputs:
         raise BadInputError(f"{len(classes)} class names for a model with {outputs} outputs")
-    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise BadInputError("exists and is no bundle", where=str(out), fix="give another folder or remove it")
+    out = out.resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        _check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         draft = Path(scratch) / "bundle"
@@ -82,9 +84,19 @@ def write_bundle(
             manifest = manifest.model_copy(update={"verified_against_oracle": check(Bundle(draft, manifest))})
             (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
         if out.exists():
-            shutil.rmtree(out)
+            out.rename(Path(scratch) / "old")
         draft.rename(out)
     return Bundle(out, manifest)
+
+
+def _check_replaceable(out: Path) -> None:
+    """Only a whole bundle, with nothing of the user's in it, is replaced."""
+    try:
+        open_bundle(out)
+    except BadInputError as error:
+        raise BadInputError(
+            f"exists and is no bundle ({error.what})", where=str(out), fix="give another folder or remove it"
+        ) from error
 
 
 def _write_sources(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib.metadata
 import platform
 import shlex
 import sys
@@ -21,7 +20,7 @@ from tritguard.data import Dataset, to_input_bytes
 from tritguard.device import Device, emulator_version
 from tritguard.emit import Bundle
 from tritguard.evaluate.checks import Evidence, check
-from tritguard.evaluate.crafting import Run
+from tritguard.evaluate.crafting import Run, versions
 from tritguard.evaluate.plan import Plan
 from tritguard.evaluate.result import (
     AttackRow,
@@ -41,7 +40,6 @@ from tritguard.evaluate.result import (
 from tritguard.predictor import Int8
 
 PICTURES = 5
-_PACKAGES = ("numpy", "tensorflow-cpu", "tensorflow", "adversarial-robustness-toolbox", "tflite-micro", "platformio")
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,8 @@ class Replay:
 
     Attributes:
         ticks: int64[inputs].
-        fooled: per run, bool[n]: where the device's label differs from the true one.
+        clean_labels: int64[n], the device's labels of the clean inputs.
+        run_labels: per run, int64[n], the device's labels of its candidates.
     """
 
     confirmation: Confirmation
@@ -118,7 +117,8 @@ def assemble(
             eps_steps=plan.eps,
             eps_input=tuple(eps * manifest.input.scale for eps in plan.eps),
             input_unit=dataset.input_unit,
-            knowledge="white box: model file and gradients of its integer graph; black box: int32 logits",
+            knowledge="white box: model file and gradients of its integer graph; black box: "
+            + ("int8 scores" if manifest.logits is None else "int32 logits"),
         ),
         classes=manifest.classes or dataset.classes,
         model_macs=manifest.macs,
@@ -198,16 +198,6 @@ def _pictures(
     return tuple(found.values())
 
 
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
 def _provenance(subject: Subject, dataset: Dataset, plan: Plan, samples: Samples, device: Device) -> Provenance:
     manifest = subject.bundle.manifest
     tools = {"compiler": subject.build.record.compiler}
@@ -219,7 +209,7 @@ def _provenance(subject: Subject, dataset: Dataset, plan: Plan, samples: Samples
         tritguard=__version__,
         python=platform.python_version(),
         platform=platform.platform(),
-        packages=_versions(),
+        packages=versions(),
         tools=tools,
         seed=plan.seed,
         bundle_sha256=subject.bundle.sha256,

@@ -58,7 +58,8 @@ def prepare(bundle: Bundle, samples: Samples, plan: Plan) -> Target:
     twin = Twin(bundle)
     graph = read_graph(bundle.model_path.read_bytes())
     outputs = twin.predict(samples.x)
-    values = outputs.scores.astype(np.float64) if outputs.logits is None else outputs.logits
+    scale = bundle.manifest.output.scale
+    values = outputs.scores * scale if outputs.logits is None else outputs.logits
     top = np.sort(values, axis=1)[:, -2:]
     temperature = max(1.0, float(np.median(top[:, 1] - top[:, 0])) / 4)
     return Target(twin, GradientView(graph, temperature), samples.x, samples.y, plan.seed)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import io
 import json
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tritguard import __version__
 from tritguard.attack import Attack, Crafted, Target
 from tritguard.evaluate.plan import Plan
 from tritguard.files import write_whole
 from tritguard.predictor import Int8
 
 Report = Callable[[int, int], None]
+_PACKAGES = ("numpy", "tensorflow-cpu", "tensorflow", "adversarial-robustness-toolbox", "tflite-micro", "platformio")
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,10 @@ def craft_all(target: Target, plan: Plan, folder: Path, identity: str, report: R
 
 def _run(target: Target, attack: Attack, eps: int, folder: Path, identity: str) -> Run:
     temperature = target.view.temperature if target.view is not None else 0.0
-    key = json.dumps([identity, attack.name, attack.parameters, eps, target.seed, temperature], sort_keys=True)
+    # Versions too: what an older attack missed must not be taken for what this one found.
+    key = json.dumps(
+        [identity, attack.name, attack.parameters, eps, target.seed, temperature, versions()], sort_keys=True
+    )
     path = folder / f"{attack.name.lower()}-eps{eps}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
     crafted, seconds = _load(path, target.x.shape) or (None, 0.0)
     if crafted is None:
@@ -70,6 +75,17 @@ def _run(target: Target, attack: Attack, eps: int, folder: Path, identity: str) 
     _check_ball(crafted.x, target.x, eps)
     fooled = target.predictor.predict(crafted.x).labels != target.y
     return Run(attack, eps, crafted.x, fooled, crafted.queries, crafted.gradients, seconds)
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what decides the numbers."""
+    found = {"tritguard": __version__}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def _check_ball(x: Int8, clean: Int8, eps: int) -> None:
@@ -89,7 +105,7 @@ def _load(path: Path, shape: tuple[int, ...]) -> tuple[Crafted, float] | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             x, counts, seconds = stored["x"], stored["counts"], float(stored["seconds"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except Exception:  # NumPy, zipfile and zlib raise many kinds on a damaged file
         return None
     if x.dtype != np.int8 or x.shape != shape:
         return None

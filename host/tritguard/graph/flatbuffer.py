@@ -53,6 +53,7 @@ class RawOp:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Any  # flatbuffers Table, or None
+    options_type: int  # which of the schema's tables it is
 
     def describe(self) -> str:
         """How messages name it."""
@@ -137,6 +138,7 @@ def _op(model: Any, operator: Any, index: int, tensor_count: int) -> RawOp:
         _indices(operator.InputsAsNumpy(), tensor_count, where),
         _indices(operator.OutputsAsNumpy(), tensor_count, where),
         operator.BuiltinOptions(),
+        operator.BuiltinOptionsType(),
     )
 
 

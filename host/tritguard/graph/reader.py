@@ -94,6 +94,8 @@ class _Reader:
         return [op for op in self.raw.ops if op.index in needed]
 
     def _check_order(self, graph: Graph) -> None:
+        if not graph.ops:
+            raise BadModelError("the model has no ops")
         known = {graph.input}
         for op in graph.ops:
             if any(tensor not in known for tensor in op.inputs) or op.output in known:
@@ -190,8 +192,8 @@ def _image(tensor: Tensor, raw: RawOp) -> tuple[int, int, int]:
 
 
 def _options(raw: RawOp, kind: Any) -> Any:
-    if raw.options is None:
-        raise BadModelError("options are missing", where=raw.describe())
+    if raw.options is None or raw.options_type != getattr(tflite.BuiltinOptions, kind.__name__):
+        raise BadModelError("options are missing or of another op", where=raw.describe())
     options = kind()
     options.Init(raw.options.Bytes, raw.options.Pos)
     return options
@@ -279,7 +281,12 @@ def _depthwise(reader: _Reader, raw: RawOp) -> Op:
     out_shape = _image(output, raw)
     options = _options(raw, tflite.DepthwiseConv2DOptions)
     weights, scales = reader.weights(raw, 3, out_shape[2])
-    if weights.ndim != 4 or weights.shape[0] != 1 or weights.shape[3] != out_shape[2] or out_shape[2] % depth:
+    if (
+        weights.ndim != 4
+        or weights.shape[0] != 1
+        or weights.shape[3] != out_shape[2]
+        or options.DepthMultiplier() * depth != out_shape[2]
+    ):
         raise BadModelError(f"weights {list(weights.shape)} for output {list(out_shape)}", where=raw.describe())
     return DepthwiseConv2D(
         **_weighted(reader, raw, weights[0], scales, _clamp(raw, options, output)),
@@ -372,7 +379,7 @@ def _mean(reader: _Reader, raw: RawOp) -> Op:
     height, width, depth = _image(source, raw)
     axes = reader.constant(raw, 1, "INT32").data
     assert axes is not None
-    if sorted(int(axis) % 4 for axis in axes.ravel()) != [1, 2]:
+    if sorted(int(axis) % 4 if -4 <= axis < 4 else axis for axis in axes.ravel()) != [1, 2]:
         raise UnsupportedOpError(f"axes {axes.ravel().tolist()}, height and width are supported", where=raw.describe())
     if output.size != depth:
         raise BadModelError(f"output {list(output.shape)} for {depth} channels", where=raw.describe())
@@ -397,6 +404,8 @@ def _reshape(reader: _Reader, raw: RawOp) -> Op:
     source, output = reader.in_out(raw)
     if source.size != output.size:
         raise BadModelError(f"{list(source.shape)} into {list(output.shape)}", where=raw.describe())
+    if (source.scale, source.zero_point) != (output.scale, output.zero_point):
+        raise UnsupportedOpError("input and output differ in scale", where=raw.describe())
     return Reshape(index=raw.index, inputs=(source.index,), output=output.index)
 
 
