@@ -111,6 +111,22 @@ def test_a_failed_check_leaves_the_old_bundle(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
+def test_a_foreign_manifest_does_not_make_a_bundle(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"manifest_version": 3}')
+    (tmp_path / "code.js").write_text("alert()")
+    with pytest.raises(BadInputError, match="is no bundle"):
+        write_bundle(ternary_model(), tmp_path, name="ops")
+    assert (tmp_path / "code.js").exists()
+
+
+def test_a_users_file_in_a_bundle_is_not_lost(tmp_path: Path) -> None:
+    bundle = write_bundle(ternary_model(), tmp_path / "b", name="ops")
+    (bundle.path / "notes.txt").write_text("mine")
+    with pytest.raises(BadInputError, match=r"notes\.txt does not belong"):
+        write_bundle(ternary_model(), bundle.path, name="ops")
+    assert (bundle.path / "notes.txt").exists()
+
+
 def test_a_folder_that_is_no_bundle_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(BadInputError, match="is no bundle"):

@@ -110,6 +110,30 @@ def test_damage_never_raises_anything_but_bad_model(content: bytes, positions: l
         assert str(error)
 
 
+def test_a_reshape_that_rescales_is_refused() -> None:
+    builder = small_model()
+    output = builder.op("RESHAPE", [builder.input], builder.activation((48,), 0.25, -3))
+    with pytest.raises(UnsupportedOpError, match="differ in scale"):
+        read_graph(builder.build(output))
+
+
+def test_an_axis_beyond_the_shape_is_refused() -> None:
+    builder = small_model()
+    axes = builder.constant(np.array([1, 262146], dtype=np.int32))
+    output = builder.activation((3,), 0.5, 0)
+    builder.op("MEAN", [builder.input, axes], output, schema.ReducerOptionsT(), schema.BuiltinOptions.ReducerOptions)
+    with pytest.raises(UnsupportedOpError, match="axes"):
+        read_graph(builder.build(output))
+
+
+def test_options_of_another_op_are_refused() -> None:
+    builder = small_model()
+    output = builder.activation((4, 4, 3), 0.5, 0)
+    builder.op("ADD", [builder.input, builder.input], output, schema.SubOptionsT(), schema.BuiltinOptions.SubOptions)
+    with pytest.raises(BadModelError, match="options are missing or of another op"):
+        read_graph(builder.build(output))
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=models())
 def test_tensors_alive_at_the_same_time_never_overlap(content: bytes) -> None:
@@ -153,11 +177,13 @@ def test_ternary_weights_are_recognised_exactly(content: bytes) -> None:
     for op in read_graph(content).ops:
         if not hasattr(op, "weights"):
             continue
-        rows = np.moveaxis(op.weights, op.channel_axis, 0).reshape(len(op.bias), -1).astype(int)
-        is_ternary = all(len({abs(w) for w in row if w}) <= 1 for row in rows)
+        by_channel = np.moveaxis(op.weights, op.channel_axis, 0).reshape(len(op.bias), -1).astype(int)
+        is_ternary = all(len({abs(w) for w in row if w}) <= 1 for row in by_channel)
         packed = ternary_weights(op)
         if packed is None:
-            assert not is_ternary or op.weights.nbytes < 100  # packing would not have paid
+            rows, channels = op.weights.size // len(op.bias), len(op.bias)
+            words = rows * -(-channels // 16) if op.kind == "DEPTHWISE_CONV_2D" else -(-op.weights.size // 16) + 1
+            assert not is_ternary or 4 * words + channels >= op.weights.nbytes  # packing would not have paid
             continue
         assert is_ternary
         sides = [1] * op.weights.ndim
