@@ -38,6 +38,7 @@ def describe(built: Build) -> None:
         f"flash {sizes.flash_total:,} of {board.memory.flash.bytes:,} B ({groups})\n"
         f"RAM {sizes.ram_static:,} B, {sizes.ram_arena:,} of them arena, and {sizes.stack_reserved:,} B stack, "
         f"of {board.memory.ram.bytes:,} B",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )

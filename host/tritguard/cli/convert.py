@@ -79,7 +79,9 @@ def describe(bundle: Bundle) -> None:
     console.print(
         f"{bundle.path}: {len(manifest.layers)} layers, {manifest.macs:,} MAC, {ternary} of {len(weighted)} weight "
         f"layers ternary, {weights:,} B weights, {manifest.arena_bytes:,} B arena",
+        markup=False,
         highlight=False,
+        soft_wrap=True,
     )
     if manifest.verified_against_oracle:
         console.print(f"same bytes as TensorFlow Lite Micro on {manifest.verified_against_oracle} random inputs")

@@ -69,7 +69,7 @@ def _emulate(built: Build, stay: bool) -> None:
     with EmulatedBoard(built.record.board, built.elf) as emulated:
         describe(identify(emulated.url, built))
         if stay:
-            console.print(f"running at {emulated.url}, until Ctrl-C", highlight=False)
+            console.print(f"running at {emulated.url}, until Ctrl-C", markup=False, highlight=False, soft_wrap=True)
             try:
                 emulated.wait()
             except KeyboardInterrupt:
@@ -80,7 +80,7 @@ def _flash(built: Build, method: Method, port: str | None) -> None:
     way = next(way for way in built.record.board.upload if way.method == method)
     with console.status(f"Flashing with {method}"):
         upload(built, way)
-    console.print(f"flashed {built.record.board.name} with {method}", highlight=False)
+    console.print(f"flashed {built.record.board.name} with {method}", markup=False, highlight=False, soft_wrap=True)
     if port is None:
         console.print("not asked who it is: give --port for that")
     else:
@@ -94,6 +94,7 @@ def describe(hello: Hello) -> None:
         f"model    {hello.model_sha256}\n"
         f"build id {hello.build_id}\n"
         f"{hello.inputs} inputs, {hello.outputs} outputs, {hello.logits} logits; last fault: {hello.fault}",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )

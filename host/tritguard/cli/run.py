@@ -74,6 +74,11 @@ def command(
     with console.status(f"Building for {board.name}"):
         built = build(bundle, board, out / "build")
     sizes = built.record.sizes
-    console.print(f"{built.elf}: {sizes.flash_total:,} B flash, {sizes.ram_static:,} B static RAM", highlight=False)
+    console.print(
+        f"{built.elf}: {sizes.flash_total:,} B flash, {sizes.ram_static:,} B static RAM",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
     console.rule("attack")
     finish(attack(bundle.path, built.path, data, settings.attack, out, None), out)

@@ -47,6 +47,7 @@ def describe(record: TrainRecord, out: Path) -> None:
     dead = sum(record.dead_channels.values())
     console.print(
         f"{out}: {right}, {record.parameters:,} parameters, {dead} dead channels, {record.seconds:.0f} s",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )
