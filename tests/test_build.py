@@ -165,3 +165,9 @@ def test_a_folder_that_is_no_build_is_left_alone(small_bundle: Bundle, small_bui
     with pytest.raises(BadInputError, match="is no build"):
         build(small_bundle, small_build.record.board, tmp_path)
     assert names(tmp_path) == ["thesis.tex"]
+
+
+def test_any_folder_name_will_do(small_bundle: Bundle, tmp_path: Path) -> None:
+    out = tmp_path / "my [bold] döl$lar" / "firm ware"
+    assert build(small_bundle, load_board("mps2-an386"), out).elf.is_file()
+    assert build(small_bundle, load_board("mps2-an386"), out).path == out

@@ -32,8 +32,12 @@ def build(bundle: Bundle, board: Board, out: Path) -> Build:
     if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise BadInputError("exists and is no build", where=str(out), fix="give another folder or remove it")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
-        project = Path(scratch).resolve() / "project"
+    # The project stands apart from `out`: SCons and GCC's path maps break on blanks and brackets in a path.
+    with (
+        tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch,
+        tempfile.TemporaryDirectory(prefix="tritguard-") as workshop,
+    ):
+        project = Path(workshop).resolve() / "project"
         project.mkdir()
         write_project(project, bundle, board)
         run_platformio(project, board, log=out.parent / f"{out.name}.log")
@@ -44,7 +48,7 @@ def build(bundle: Bundle, board: Board, out: Path) -> Build:
         record = _record(draft, bundle, board)
         (draft / RECORD).write_text(record.model_dump_json(indent=2) + "\n")
         if out.exists():
-            shutil.rmtree(out)
+            out.rename(Path(scratch) / "old")
         draft.rename(out)
     return Build(out, record)
 
