@@ -152,6 +152,10 @@ def test_a_mismatch_invalidates() -> None:
     assert codes(replace(evidence(), mismatched_inputs=1)) == {"DEVICE_TWIN_MISMATCH": "invalid"}
 
 
+def test_guessing_on_clean_inputs_invalidates() -> None:
+    assert codes(replace(evidence(), clean=Rate.of(22, 200))) == {"CLEAN_AT_CHANCE": "invalid"}
+
+
 def test_surviving_a_huge_eps_invalidates() -> None:
     old = evidence()
     curve = (*old.curve[:-1], CurvePoint(eps_steps=64, eps_input=0.25, robust=Rate.of(21, 200)))

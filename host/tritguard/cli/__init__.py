@@ -66,5 +66,5 @@ def main() -> None:
 
 def _fail(line: str, exit_code: int) -> NoReturn:
     _errors.print("error:", style="bold red", end=" ")
-    _errors.print(line, markup=False)
+    _errors.print(line, markup=False, emoji=False)
     sys.exit(exit_code)

@@ -42,6 +42,12 @@ def _invalid(evidence: Evidence) -> Iterator[Issue]:
             severity="invalid",
             message=f"device and twin differ on {evidence.mismatched_inputs} inputs",
         )
+    if evidence.clean.low <= 1 / evidence.classes:
+        yield Issue(
+            code="CLEAN_AT_CHANCE",
+            severity="invalid",
+            message=f"clean accuracy {evidence.clean.value:.1%} cannot be told from guessing: wrong data or unit?",
+        )
     last = evidence.curve[-1]
     if last.robust.value > 1 / evidence.classes:
         yield Issue(
