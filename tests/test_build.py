@@ -117,6 +117,14 @@ def test_a_model_too_large_is_refused_by_how_much(small_bundle: Bundle, small_bu
     build(small_bundle, _shrunk("ram", ram), tmp_path / "build")
 
 
+def test_a_bundle_for_other_cores_is_refused(small_bundle: Bundle, tmp_path: Path) -> None:
+    board = load_board("mps2-an386").model_copy(update={"core": "cortex-m0plus"})
+    with pytest.raises(BadInputError, match="converted for the core class m4") as error:
+        build(small_bundle, board, tmp_path / "build")
+    assert error.value.fix == "convert again with --core cortex-m0plus"
+    assert not (tmp_path / "build").exists()
+
+
 def test_sources_that_do_not_compile_are_one_error(small_bundle: Bundle, tmp_path: Path) -> None:
     bundle = changed_bundle(small_bundle, tmp_path / "broken")
     source = bundle.c_dir / "tg_model.c"

@@ -1,6 +1,17 @@
 """Boards: what a board is, as data. One TOML a board."""
 
 from tritguard.boards.board import Board, DfuUpload, Emulator, OpenocdUpload
+from tritguard.boards.core import CoreClass, core_class, known_cores
 from tritguard.boards.files import available_boards, load_board
 
-__all__ = ["Board", "DfuUpload", "Emulator", "OpenocdUpload", "available_boards", "load_board"]
+__all__ = [
+    "Board",
+    "CoreClass",
+    "DfuUpload",
+    "Emulator",
+    "OpenocdUpload",
+    "available_boards",
+    "core_class",
+    "known_cores",
+    "load_board",
+]

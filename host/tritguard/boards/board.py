@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from tritguard.boards.core import CoreClass, core_class, known_cores
 from tritguard.records import Record
 
 _Word = Annotated[int, Field(ge=0, lt=1 << 32)]
@@ -103,7 +104,6 @@ class Board(Record):
     Attributes:
         id: the file's name; ASCII, at most 31 characters, as HELLO has it.
         core: the compiler's name of the core (`-mcpu=`).
-        core_class: which kernels fit it.
         fpu: the core's floating point unit, None without one. The native engine never uses it.
         status: `emulated`: used through QEMU only; `unconfirmed`: a real board whose `unconfirmed` facts no hardware
             has shown to be right; `confirmed`: seen working.
@@ -115,8 +115,7 @@ class Board(Record):
     name: _Text
     vendor: _Text
     url: _Text
-    core: Annotated[str, Field(pattern=r"^cortex-m\d+(plus)?$")]
-    core_class: Literal["m0", "m3", "m4", "m7", "m33"]
+    core: str
     fpu: str | None = None
     status: Literal["emulated", "unconfirmed", "confirmed"]
     unconfirmed: tuple[str, ...]
@@ -126,6 +125,20 @@ class Board(Record):
     clock: Clock
     emulator: Emulator | None = None
     upload: tuple[Annotated[OpenocdUpload | DfuUpload, Field(discriminator="method")], ...] = ()
+
+    @field_validator("core")
+    @classmethod
+    def _known_core(cls, value: str) -> str:
+        if core_class(value) is None:
+            raise ValueError(f"no kernels for it; known are {', '.join(known_cores())}")
+        return value
+
+    @property
+    def core_class(self) -> CoreClass:
+        """Which kernels fit the core."""
+        found = core_class(self.core)
+        assert found is not None
+        return found
 
     @model_validator(mode="after")
     def _driver_has_its_clock(self) -> Self:

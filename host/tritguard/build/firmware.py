@@ -25,12 +25,18 @@ def build(bundle: Bundle, board: Board, out: Path) -> Build:
         out: the folder to write, whole or not at all; an older build there is replaced, anything else left alone.
 
     Raises:
-        BadInputError: `out` exists and is no build.
+        BadInputError: `out` exists and is no build, or the bundle is for another class of cores.
         BuildError: the sources do not compile or do not fit the board; PlatformIO's log is left beside `out`.
         ToolMissingError: no cross compiler.
     """
     if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise BadInputError("exists and is no build", where=str(out), fix="give another folder or remove it")
+    if bundle.manifest.core != board.core_class:
+        raise BadInputError(
+            f"converted for the core class {bundle.manifest.core}, {board.id} has a {board.core}",
+            where=str(bundle.path),
+            fix=f"convert again with --core {board.core}",
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     # The project stands apart from `out`: SCons and GCC's path maps break on blanks and brackets in a path.
     with (

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tritguard.boards import CoreClass, core_class, known_cores
 from tritguard.cli.progress import console
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError, BadModelError
@@ -27,18 +28,28 @@ def command(
     ] = None,
     classes: Annotated[str | None, typer.Option(help="Names of the outputs, separated by commas.")] = None,
     name: Annotated[str | None, typer.Option(help="What reports call the model.")] = None,
+    core: Annotated[str, typer.Option(help="The core to choose kernels for, as compilers name it.")] = "cortex-m4",
 ) -> None:
     """Turn a model into a bundle: int8 .tflite, C11 that gives the same bytes, manifest."""
     names = tuple(part.strip() for part in classes.split(",")) if classes else None
     with console.status("Converting"):
-        bundle = convert(model, out, calibration=calibration, classes=names, name=name)
+        bundle = convert(model, out, core=kernels_for(core), calibration=calibration, classes=names, name=name)
     describe(bundle)
+
+
+def kernels_for(core: str) -> CoreClass:
+    """The class of a core; BadInputError for one without kernels."""
+    found = core_class(core)
+    if found is None:
+        raise BadInputError(f"no kernels for {core!r}", fix=f"give one of {', '.join(known_cores())}")
+    return found
 
 
 def convert(
     model: Path,
     out: Path,
     *,
+    core: CoreClass,
     calibration: Path | None = None,
     classes: tuple[str, ...] | None = None,
     name: str | None = None,
@@ -47,7 +58,7 @@ def convert(
     title = name or (model.resolve().name if model.is_dir() else model.stem)
     content = _golden(model, calibration)
     try:
-        return write_bundle(content, out, name=title, classes=classes, check=verify_against_oracle)
+        return write_bundle(content, out, name=title, core=core, classes=classes, check=verify_against_oracle)
     except BadModelError as error:
         error.where = f"{model}: {error.where}" if error.where else str(model)
         raise

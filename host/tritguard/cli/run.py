@@ -68,7 +68,7 @@ def command(
     with bar("Downloading") as report:
         dataset = load_dataset(data, report)
     with console.status("Converting"):
-        bundle = convert(source, out / "bundle", classes=dataset.classes, name=settings.name)
+        bundle = convert(source, out / "bundle", core=board.core_class, classes=dataset.classes, name=settings.name)
     describe(bundle)
     console.rule("build")
     with console.status(f"Building for {board.name}"):

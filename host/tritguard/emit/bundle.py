@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tritguard.boards import CoreClass
 from tritguard.errors import BadInputError
 from tritguard.records import Record, from_json
 
@@ -69,6 +70,7 @@ class Manifest(Record):
     schema_version: Literal[1] = 1
     tritguard: str
     name: str
+    core: CoreClass
     model_sha256: str
     input: EdgeTensor
     output: EdgeTensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tritguard import __version__
+from tritguard.boards import CoreClass
 from tritguard.emit.bundle import (
     C_DIR,
     MANIFEST,
@@ -24,7 +26,8 @@ from tritguard.emit.bundle import (
     hash_file,
     open_bundle,
 )
-from tritguard.emit.layers import LayerCode, layer_codes
+from tritguard.emit.code import LayerCode
+from tritguard.emit.lower import lower
 from tritguard.emit.render import environment
 from tritguard.errors import BadInputError
 from tritguard.graph import Graph, read_graph
@@ -32,31 +35,22 @@ from tritguard.graph.memory import MemoryPlan, plan_memory
 from tritguard.graph.model import Tensor, Weighted
 from tritguard.resources import firmware_dir
 
-_KERNEL_SOURCES = {
-    "tg_conv2d": "tg_conv2d.c",
-    "tg_depthwise": "tg_depthwise.c",
-    "tg_average_pool": "tg_pool.c",
-    "tg_max_pool": "tg_pool.c",
-    "tg_softmax": "tg_softmax.c",
-    "tg_add": "tg_elementwise.c",
-    "tg_mean": "tg_elementwise.c",
-    "tg_pad": "tg_elementwise.c",
-    "tg_requantize": "tg_elementwise.c",
-}
-_KERNEL_HEADERS = ("tg_fixed.h", "tg_kernels.h", "tg_output.h", "tg_window.h")
+_INCLUDE = re.compile(r'^#include "(tg_\w+\.h)"', re.MULTILINE)
 
 Check = Callable[[Bundle], int]
 
 
 def write_bundle(
-    content: bytes, out: Path, *, name: str, classes: tuple[str, ...] | None = None, check: Check | None = None
-) -> Bundle:
+    content: bytes, out: Path, *, name: str, core: CoreClass = "m4", classes: tuple[str, ...] | None = None,
+    check: Check | None = None,
+) -> Bundle:  # fmt: skip
     """Turn an int8 `.tflite` into a bundle folder.
 
     Args:
         content: the golden model's bytes.
         out: the folder to write; an older bundle there is replaced, anything else is left alone.
         name: what reports call the model.
+        core: the class of cores it is for.
         classes: names of the outputs, in order.
         check: called on the finished draft before it takes its place; returns on how many inputs it was found equal
             to the oracle, or raises, and then nothing is written.
@@ -67,7 +61,7 @@ def write_bundle(
     """
     graph = read_graph(content)
     plan = plan_memory(graph)
-    layers = layer_codes(graph, plan)
+    layers = lower(graph, plan, core)
     outputs = graph.tensors[graph.output].size
     if classes is not None and len(classes) != outputs:
         raise BadInputError(f"{len(classes)} class names for a model with {outputs} outputs")
@@ -78,7 +72,7 @@ def write_bundle(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         draft = Path(scratch) / "bundle"
         _write_sources(draft, content, graph, plan, layers, name)
-        manifest = _manifest(draft, content, graph, plan, layers, name, classes)
+        manifest = _manifest(draft, content, graph, plan, layers, name, core, classes)
         (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
         if check is not None:
             manifest = manifest.model_copy(update={"verified_against_oracle": check(Bundle(draft, manifest))})
@@ -123,14 +117,24 @@ def _write_sources(
         "arena_bytes": plan.arena_bytes,
         "macs": graph.macs,
         "layers": layers,
-        "copies": any(layer.call and layer.kernel is None for layer in layers),
+        "copies": any("memcpy" in (layer.call or "") for layer in layers),
     }
     for file in ("tg_model.h", "tg_model.c"):
         (c_dir / file).write_text(environment().get_template(f"{file}.jinja").render(context))
-    kernels = firmware_dir() / "kernels"
-    bases = {layer.kernel.removesuffix("_int8").removesuffix("_ternary") for layer in layers if layer.kernel}
-    for file in sorted({*_KERNEL_HEADERS, *(_KERNEL_SOURCES[base] for base in bases)}):
-        shutil.copyfile(kernels / file, c_dir / file)
+    for kernel in _kernel_files({source for layer in layers for source in layer.sources}):
+        shutil.copyfile(kernel, c_dir / kernel.name)
+
+
+def _kernel_files(sources: set[str]) -> set[Path]:
+    """Kernel files and the headers they include, at any depth; tg_model.c needs tg_kernels.h itself."""
+    folder = firmware_dir() / "kernels"
+    found: set[Path] = set()
+    pending = {folder / name for name in (*sources, "tg_kernels.h")}
+    while pending:
+        file = pending.pop()
+        found.add(file)
+        pending |= {folder / name for name in _INCLUDE.findall(file.read_text())} - found
+    return found
 
 
 def _edge(tensor: Tensor) -> EdgeTensor:
@@ -162,12 +166,14 @@ def _manifest(
     plan: MemoryPlan,
     layers: tuple[LayerCode, ...],
     name: str,
+    core: CoreClass,
     classes: tuple[str, ...] | None,
 ) -> Manifest:
     files = sorted(path for path in draft.rglob("*") if path.is_file())
     return Manifest(
         tritguard=__version__,
         name=name,
+        core=core,
         model_sha256=hashlib.sha256(content).hexdigest(),
         input=_edge(graph.tensors[graph.input]),
         output=_edge(graph.tensors[graph.output]),

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from numpy.typing import NDArray
 
-from tritguard.emit.layers import Fields
+from tritguard.emit.code import Fields
 
 _INT32_MIN = -(1 << 31)
 

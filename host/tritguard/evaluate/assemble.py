@@ -16,7 +16,7 @@ from tritguard import __version__
 from tritguard.attack import Target
 from tritguard.boards import Board
 from tritguard.build import Build
-from tritguard.data import Dataset, to_input_bytes
+from tritguard.data import Dataset
 from tritguard.device import Device, emulator_version
 from tritguard.emit import Bundle
 from tritguard.evaluate.checks import Evidence, check
@@ -81,11 +81,24 @@ class Replay:
     run_labels: tuple[NDArray[np.int64], ...]
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What the stages of an evaluation found.
+
+    Attributes:
+        clean_full: accuracy on the whole test set, on the twin.
+    """
+
+    runs: tuple[Run, ...]
+    replay: Replay
+    clean_full: Rate
+
+
 def assemble(
-    subject: Subject, dataset: Dataset, plan: Plan, samples: Samples, target: Target, runs: tuple[Run, ...],
-    replay: Replay, device: Device,
-) -> Result:  # fmt: skip
+    subject: Subject, dataset: Dataset, plan: Plan, samples: Samples, target: Target, found: Findings, device: Device
+) -> Result:
     """One Result of all stages' outcomes. Robust accuracy is what the device said; the twin only led the search."""
+    runs, replay = found.runs, found.replay
     manifest = subject.bundle.manifest
     right = replay.clean_labels == samples.y
     fooled = [labels != samples.y for labels in replay.run_labels]
@@ -107,7 +120,6 @@ def assemble(
             has_logits=manifest.logits is not None,
         )
     )
-    whole = target.predictor.predict(to_input_bytes(dataset.x_test, manifest.input.scale, manifest.input.zero_point))
     weighted = [layer for layer in manifest.layers if layer.weight_format != "none"]
     return Result(
         status=status_of(issues),
@@ -125,7 +137,7 @@ def assemble(
         ternary_layers=sum(layer.weight_format == "ternary2" for layer in weighted),
         weight_layers=len(weighted),
         clean=clean,
-        clean_full=Rate.of(int((whole.labels == dataset.y_test).sum()), len(whole.labels)),
+        clean_full=found.clean_full,
         curve=curve,
         attacks=rows,
         confirmation=replay.confirmation,

@@ -15,13 +15,15 @@ from tritguard.data import Dataset, to_input_bytes
 from tritguard.device import Device
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError, DeviceError
-from tritguard.evaluate.assemble import Replay, Samples, Subject, assemble
+from tritguard.evaluate.assemble import Findings, Replay, Samples, Subject, assemble
 from tritguard.evaluate.crafting import Report, Run, craft_all
 from tritguard.evaluate.plan import Plan
-from tritguard.evaluate.result import Confirmation, Result
+from tritguard.evaluate.result import Confirmation, Rate, Result
 from tritguard.graph import read_graph
-from tritguard.predictor import Outputs
+from tritguard.predictor import Int8, Outputs, Predictor
 from tritguard.twin import Twin
+
+_CHUNK = 256  # predictions between two steps of a progress bar
 
 
 def draw_samples(bundle: Bundle, dataset: Dataset, plan: Plan) -> Samples:
@@ -72,7 +74,18 @@ def craft(subject: Subject, dataset: Dataset, target: Target, plan: Plan, out: P
     return craft_all(target, plan, out / "crafted", identity, report)
 
 
-def confirm(device: Device, target: Target, runs: tuple[Run, ...], report: Report) -> Replay:
+def in_chunks(predictor: Predictor, x: Int8, report: Report) -> Outputs:
+    """Predict int8[n, *input_shape] on the host, telling how far it is."""
+    parts = []
+    for start in range(0, len(x), _CHUNK):
+        report(start, len(x))
+        parts.append(predictor.predict(x[start : start + _CHUNK]))
+    report(len(x), len(x))
+    logits = [part.logits for part in parts if part.logits is not None]
+    return Outputs(np.concatenate([part.scores for part in parts]), np.concatenate(logits) if logits else None)
+
+
+def confirm(device: Device, target: Target, runs: tuple[Run, ...], report: Report, comparing: Report) -> Replay:
     """Replay every clean and crafted input on the device and compare its bytes with the twin's."""
     groups = [target.x, *(run.x for run in runs)]
     flat = np.concatenate(groups).reshape(sum(map(len, groups)), -1)
@@ -81,7 +94,7 @@ def confirm(device: Device, target: Target, runs: tuple[Run, ...], report: Repor
     start = time.perf_counter()
     theirs = device.predict(x, report)
     seconds = time.perf_counter() - start
-    ours = target.predictor.predict(x)
+    ours = in_chunks(target.predictor, x, comparing)
     if theirs.ticks is None:
         raise DeviceError("the device reports no times")
     labels = np.split(theirs.labels[where.ravel()], np.cumsum([len(group) for group in groups])[:-1])
@@ -121,5 +134,9 @@ def evaluate(
     target = prepare(subject.bundle, samples, plan)
     preparing(1, 1)
     runs = craft(subject, dataset, target, plan, out, progress("Crafting on the twin"))
-    replay = confirm(device, target, runs, progress("Confirming on the device"))
-    return assemble(subject, dataset, plan, samples, target, runs, replay, device)
+    replay = confirm(device, target, runs, progress("Confirming on the device"), progress("Comparing with the twin"))
+    manifest = subject.bundle.manifest
+    x_test = to_input_bytes(dataset.x_test, manifest.input.scale, manifest.input.zero_point)
+    whole = in_chunks(target.predictor, x_test, progress("The whole test set, on the twin"))
+    clean_full = Rate.of(int((whole.labels == dataset.y_test).sum()), len(whole.labels))
+    return assemble(subject, dataset, plan, samples, target, Findings(runs, replay, clean_full), device)

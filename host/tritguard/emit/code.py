@@ -1,0 +1,56 @@
+"""What the templates print of one op: constant arrays, a parameter struct and a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+Fields = Mapping[str, "int | str | Fields"]
+_C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int32": "int32_t", "uint32": "uint32_t"}
+
+
+@dataclass(frozen=True)
+class Array:
+    """A constant C array."""
+
+    name: str
+    values: NDArray[Any]  # one-dimensional
+
+    @property
+    def type(self) -> str:
+        """The C type of an element."""
+        return _C_TYPES[self.values.dtype.name]
+
+
+@dataclass(frozen=True)
+class Struct:
+    """A constant parameter struct."""
+
+    type: str
+    fields: Fields
+
+
+@dataclass(frozen=True)
+class LayerCode:
+    """One op as C."""
+
+    position: int
+    index: int
+    op: str
+    name: str
+    shape: tuple[int, ...]
+    macs: int
+    weight_format: Literal["none", "int8", "ternary2"] = "none"
+    weight_bytes: int = 0
+    arrays: tuple[Array, ...] = ()
+    struct: Struct | None = None
+    call: str | None = None
+    sources: tuple[str, ...] = ()  # kernel files that the call needs; their headers follow from them
+
+    @property
+    def symbol(self) -> str:
+        """Prefix of the layer's C symbols."""
+        return f"tg_l{self.index}"

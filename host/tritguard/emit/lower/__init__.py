@@ -1,0 +1,55 @@
+"""Lowering: from ops to C, one file a family of ops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tritguard.boards import CoreClass
+from tritguard.emit.code import LayerCode
+from tritguard.emit.lower.activation import softmax
+from tritguard.emit.lower.context import Context
+from tritguard.emit.lower.elementwise import add, quantize
+from tritguard.emit.lower.pool import mean, pool
+from tritguard.emit.lower.shape import pad, reshape
+from tritguard.emit.lower.weighted import conv, depthwise, fully_connected
+from tritguard.graph.memory import MemoryPlan
+from tritguard.graph.model import (
+    Add,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    Graph,
+    Mean,
+    Op,
+    Pad,
+    Pool2D,
+    Quantize,
+    Reshape,
+    Softmax,
+)
+
+__all__ = ["lower"]
+
+_LOWERINGS: dict[type[Op], Callable[[Context, int, Any], LayerCode]] = {
+    Conv2D: conv,
+    DepthwiseConv2D: depthwise,
+    FullyConnected: fully_connected,
+    Add: add,
+    Pool2D: pool,
+    Mean: mean,
+    Softmax: softmax,
+    Pad: pad,
+    Quantize: quantize,
+    Reshape: reshape,
+}
+
+
+def lower(graph: Graph, plan: MemoryPlan, core: CoreClass) -> tuple[LayerCode, ...]:
+    """Every op of a planned graph as C for a core class, in order of execution.
+
+    Raises:
+        UnsupportedOpError: a sum that could leave 32 bits on the device.
+    """
+    context = Context(graph, plan, core, graph.logits_position())
+    return tuple(_LOWERINGS[type(op)](context, position, op) for position, op in enumerate(graph.ops))

@@ -1,0 +1,81 @@
+"""What every lowering needs: the graph, where tensors live, and the parts that all layers' code shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tritguard.boards import CoreClass
+from tritguard.emit.code import Fields, LayerCode, Struct
+from tritguard.graph.memory import MemoryPlan, Slot
+from tritguard.graph.model import Graph, Op, Requant, Tensor, Window
+
+Image = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Context:
+    """A planned graph on its way to C for one core class."""
+
+    graph: Graph
+    plan: MemoryPlan
+    core: CoreClass
+    logits: int | None  # position of the layer that gives them
+
+    def source(self, op: Op, which: int = 0) -> Tensor:
+        """An input of the op."""
+        return self.graph.tensors[op.inputs[which]]
+
+    def sink(self, op: Op) -> Tensor:
+        """The output of the op."""
+        return self.graph.tensors[op.output]
+
+    def place(self, tensor: int) -> str:
+        """The C expression of a tensor's address."""
+        slot = self.plan.place(tensor)
+        if isinstance(slot, Slot):
+            return f"tg_arena + {slot.offset}" if slot.offset else "tg_arena"
+        return slot
+
+    def base(self, position: int, op: Op) -> dict[str, Any]:
+        """The fields of LayerCode that every op has."""
+        sink = self.sink(op)
+        return {
+            "position": position,
+            "index": op.index,
+            "op": op.kind,
+            "name": sink.name.split(";")[-1],
+            "shape": sink.shape,
+            "macs": op.macs,
+        }
+
+    def call(self, op: Op, kernel: str, *extra: str) -> str:
+        """The call of a kernel: parameters, inputs, output, and what else it takes."""
+        places = [self.place(tensor) for tensor in (*op.inputs, op.output)]
+        return f"{kernel}({', '.join([f'&tg_l{op.index}_params', *places, *extra])})"
+
+    def simple(self, position: int, op: Op, kernel: str, struct: Struct, source: str) -> LayerCode:
+        """An op without weights: one struct and one call."""
+        return LayerCode(**self.base(position, op), struct=struct, call=self.call(op, kernel), sources=(source,))
+
+
+def image(tensor: Tensor) -> Image:
+    """Height, width and channels."""
+    height, width, channels = tensor.shape
+    return height, width, channels
+
+
+def window_fields(window: Window, source: Image, sink: Image) -> Fields:
+    """A `tg_window_t`."""
+    values: dict[str, int] = {}
+    for letter, inside, outside in zip("hwc", source, sink, strict=True):
+        values |= {f"in_{letter}": inside, f"out_{letter}": outside}
+    pairs = {"kernel": window.kernel, "stride": window.stride, "dilation": window.dilation}
+    for name, (vertical, horizontal) in pairs.items():
+        values |= {f"{name}_h": vertical, f"{name}_w": horizontal}
+    return values | {"pad_top": window.padding[0], "pad_left": window.padding[1]}
+
+
+def scale_fields(requant: Requant) -> Fields:
+    """A `tg_scale_t`."""
+    return {"multiplier": int(requant.multiplier[0]), "shift": int(requant.shift[0])}

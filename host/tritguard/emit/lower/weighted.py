@@ -1,0 +1,86 @@
+"""Layers with weights: convolutions, depthwise convolutions, fully connected layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tritguard.emit.code import Array, LayerCode, Struct
+from tritguard.emit.lower.context import Context, image, window_fields
+from tritguard.errors import UnsupportedOpError
+from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Weighted, Window
+from tritguard.graph.ternary import TernaryWeights, ternary_weights
+
+
+def _check_sums(op: Weighted) -> None:
+    """Products are at most 255 * |w|: their sum must stay in 32 bits whatever the input (bias may wrap, as in TFLM)."""
+    others = tuple(axis for axis in range(op.weights.ndim) if axis != op.channel_axis)
+    if 255 * int(np.abs(op.weights.astype(np.int64)).sum(axis=others).max()) >= 1 << 31:
+        raise UnsupportedOpError("so many weights a channel that 32-bit sums could overflow", where=f"op {op.index}")
+
+
+def _weighted(context: Context, position: int, op: Weighted, kernel: str, geometry: dict[str, Any]) -> LayerCode:
+    _check_sums(op)
+    packed: TernaryWeights | None = ternary_weights(op)
+    symbol = f"tg_l{op.index}"
+    if packed is None:
+        arrays = [Array("weights", op.weights.ravel())]
+        weights: dict[str, Any] = {"weights": f"{symbol}_weights"}
+    else:
+        arrays = [Array("trits", packed.words), Array("magnitude", packed.magnitude)]
+        weights = {"trits": f"{symbol}_trits", "magnitude": f"{symbol}_magnitude"}
+    weight_bytes = sum(array.values.nbytes for array in arrays)
+    arrays += [
+        Array("bias", op.bias),
+        Array("multiplier", op.requant.multiplier),
+        Array("shift", op.requant.shift.astype(np.int8)),
+    ]
+    fields = {
+        **geometry,
+        "layer": {
+            **weights,
+            "bias": f"{symbol}_bias",
+            "in_zero_point": op.input_zero_point,
+            "requant": {
+                "multiplier": f"{symbol}_multiplier",
+                "shift": f"{symbol}_shift",
+                "zero_point": op.requant.zero_point,
+                "act_min": op.requant.act_min,
+                "act_max": op.requant.act_max,
+            },
+        },
+    }
+    accumulators = "logits" if position == context.logits else "NULL"
+    return LayerCode(
+        **context.base(position, op),
+        weight_format="int8" if packed is None else "ternary2",
+        weight_bytes=weight_bytes,
+        arrays=tuple(arrays),
+        struct=Struct(f"{kernel}_t", fields),
+        call=context.call(op, f"{kernel}_{'int8' if packed is None else 'ternary'}", accumulators),
+        sources=(f"{kernel}.c",),
+    )
+
+
+def conv(context: Context, position: int, op: Conv2D) -> LayerCode:
+    """One kernel over all output pixels."""
+    geometry = {"window": window_fields(op.window, image(context.source(op)), op.out_shape)}
+    return _weighted(context, position, op, "tg_conv2d", geometry)
+
+
+def fully_connected(context: Context, position: int, op: FullyConnected) -> LayerCode:
+    """A 1x1 convolution over a 1 x rows image: the same sums in the same order."""
+    units, depth = op.weights.shape
+    window = Window((1, 1), (1, 1), (1, 1), (0, 0))
+    geometry = {"window": window_fields(window, (1, op.rows, depth), (1, op.rows, units))}
+    return _weighted(context, position, op, "tg_conv2d", geometry)
+
+
+def depthwise(context: Context, position: int, op: DepthwiseConv2D) -> LayerCode:
+    """One kernel over all output pixels, a channel at a time."""
+    geometry = {
+        "window": window_fields(op.window, image(context.source(op)), op.out_shape),
+        "depth_multiplier": op.depth_multiplier,
+    }
+    return _weighted(context, position, op, "tg_depthwise", geometry)
