@@ -22,7 +22,7 @@ RANKS = [
     {"emit"},
     {"build", "twin"},
     {"device"},
-    {"attack"},
+    {"attack", "profile"},
     {"evaluate"},
     {"report"},
     {"cli"},

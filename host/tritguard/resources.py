@@ -1,4 +1,4 @@
-"""Where the firmware sources and the board files are: beside the package in a checkout, inside it in a wheel."""
+"""Where files that are no Python are: beside the package in a checkout, inside it in a wheel."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def firmware_dir() -> Path:
 def boards_dir() -> Path:
     """The folder of board files, one TOML a board."""
     return _find("boards")
+
+
+def qemu_plugin_dir() -> Path:
+    """The folder of QEMU's counting plugin, a work of its own under the GPL."""
+    return _find("qemu-plugin")

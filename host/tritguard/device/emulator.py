@@ -27,6 +27,7 @@ class EmulatedBoard:
     Args:
         board: a board with an `[emulator]`.
         elf: the firmware.
+        plugin: a QEMU plugin to load, with its arguments: `library.so,name=value,...`.
 
     Attributes:
         url: the serial line, for pyserial. It can be closed and opened again: the board keeps running.
@@ -37,7 +38,7 @@ class EmulatedBoard:
         DeviceError: QEMU does not start.
     """
 
-    def __init__(self, board: Board, elf: Path) -> None:
+    def __init__(self, board: Board, elf: Path, plugin: str | None = None) -> None:
         if board.emulator is None:
             raise BadInputError(
                 "this board has no emulator", where=board.id, fix="connect a real one and name its port"
@@ -49,6 +50,8 @@ class EmulatedBoard:
         serial_lines += ["-serial", "tcp:127.0.0.1:0,server=on,wait=on,nodelay=on"]
         command = [QEMU, "-M", board.emulator.machine, "-kernel", str(elf), *serial_lines]
         command += ["-icount", _ICOUNT, "-display", "none", "-monitor", "none"]
+        if plugin is not None:
+            command += ["-plugin", plugin]
         self._messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as QEMU writes to it
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._messages

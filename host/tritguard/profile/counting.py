@@ -1,0 +1,187 @@
+"""Exact instruction counts of a firmware on an emulated board, through QEMU's plugin interface."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tritguard.boards import Board
+from tritguard.build import Build, build
+from tritguard.device import EmulatedBoard, connect
+from tritguard.emit.bundle import Bundle
+from tritguard.errors import DeviceError
+from tritguard.predictor import Int8, Outputs
+from tritguard.profile.cycles import has_model, instruction_costs
+from tritguard.profile.plugin import plugin_library
+from tritguard.profile.symbols import CodeMap, read_code_map
+
+# Bucket 0 is not counted, 1 is tg_model_run outside of its layers.
+_IDLE, _FRAME, _FIRST_LAYER = 0, 1, 2
+# They interrupt the model, and are none of it.
+_HANDLERS = frozenset({"systick_interrupt", "uart_interrupt"})
+
+
+@dataclass(frozen=True)
+class FunctionCount:
+    """A function's share. `cycles` is an estimate, None for a core without a model."""
+
+    name: str
+    instructions: int
+    cycles: int | None
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """What ran between one layer's first instruction and the next one's, most expensive function first.
+
+    Attributes:
+        layer: its index in the bundle; None: the model's own code in front of the first.
+    """
+
+    layer: int | None
+    functions: tuple[FunctionCount, ...]
+
+    @property
+    def instructions(self) -> int:
+        """Of all its functions."""
+        return sum(function.instructions for function in self.functions)
+
+    @property
+    def cycles(self) -> int | None:
+        """Of all its functions; an estimate."""
+        return _sum(function.cycles for function in self.functions)
+
+
+@dataclass(frozen=True)
+class ModelCount:
+    """What some inferences took together. The layers are in order of execution and add up to the whole."""
+
+    inferences: int
+    outputs: Outputs
+    layers: tuple[LayerCount, ...]
+
+    @property
+    def instructions(self) -> int:
+        """Of all layers."""
+        return sum(layer.instructions for layer in self.layers)
+
+    @property
+    def cycles(self) -> int | None:
+        """Of all layers; an estimate, None for a core without a model."""
+        return _sum(layer.cycles for layer in self.layers)
+
+    @property
+    def functions(self) -> tuple[FunctionCount, ...]:
+        """Functions over all layers, most instructions first."""
+        return _merged(function for layer in self.layers for function in layer.functions)
+
+
+def count_model(bundle: Bundle, board: Board, x: Int8) -> ModelCount:
+    """Build a firmware for the occasion and count; see `count`.
+
+    For another core on the same machine give `board.model_copy(update={"core": ...})` and a bundle for its class.
+    """
+    with tempfile.TemporaryDirectory(prefix="tritguard-count-") as folder:
+        return count(bundle, build(bundle, board, Path(folder) / "build"), x)
+
+
+def count(bundle: Bundle, built: Build, x: Int8) -> ModelCount:
+    """Count every instruction the model runs on an emulated board, exactly and repeatably.
+
+    Args:
+        bundle: the model.
+        built: its firmware, the one that ships; nothing is added to it.
+        x: int8[n, *input_shape].
+
+    Returns:
+        Counts of the n inferences together, and their outputs.
+
+    Raises:
+        BadInputError: the board has no emulator; or see `connect` and `Device.predict`.
+        ToolMissingError: no QEMU, or no C compiler to build its plugin with.
+        DeviceError: QEMU does not start, or has no plugins.
+    """
+    code = read_code_map(built.elf)
+    with tempfile.TemporaryDirectory(prefix="tritguard-count-") as folder:
+        counts = Path(folder) / "counts"
+        layout = Path(folder) / "layout"
+        layers = _write_layout(layout, code)
+        plugin = f"{plugin_library()},layout={layout},out={counts}"
+        with (
+            EmulatedBoard(built.record.board, built.elf, plugin=plugin) as emulated,
+            connect(emulated.url, bundle, built, emulated=True) as device,
+        ):
+            outputs = device.predict(x)
+        if not counts.is_file():
+            raise DeviceError("QEMU ran the model and counted nothing", where=built.record.board.id)
+        pieces = list(_read_pieces(counts))
+    return ModelCount(len(x), outputs, _layer_counts(pieces, layers, code, built))
+
+
+def _write_layout(path: Path, code: CodeMap) -> tuple[int, ...]:
+    """Write the plugin's layout; the layer of each bucket from `_FIRST_LAYER` on."""
+    order = tuple(dict.fromkeys(layer for _, layer in code.layers))
+    buckets = {code.run: _FRAME, code.done: _IDLE}
+    buckets |= {address: _FIRST_LAYER + order.index(layer) for address, layer in code.layers}
+    path.write_text("".join(f"{address:x} {bucket}\n" for address, bucket in buckets.items()))
+    return order
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A straight piece of code and what the plugin counted of it."""
+
+    bucket: int
+    runs: int
+    taken: int
+    addresses: tuple[int, ...]
+
+
+def _read_pieces(path: Path) -> Iterator[_Piece]:
+    for line in path.read_text().splitlines():
+        bucket, runs, taken, first, sizes = line.split()
+        addresses = [int(first, 16)]
+        for size in sizes[:-1]:
+            addresses.append(addresses[-1] + int(size))
+        yield _Piece(int(bucket), int(runs), int(taken), tuple(addresses))
+
+
+def _layer_counts(
+    pieces: Iterable[_Piece], layers: tuple[int, ...], code: CodeMap, built: Build
+) -> tuple[LayerCount, ...]:
+    core = built.record.board.core
+    costs = instruction_costs(built.elf, core) if has_model(core) else None
+    found: dict[int, list[FunctionCount]] = defaultdict(list)
+    for piece in pieces:
+        name = code.function(piece.addresses[0])
+        if name in _HANDLERS:
+            continue
+        cycles = None
+        if costs is not None:
+            cycles = piece.runs * sum(costs[address].run for address in piece.addresses)
+            cycles += piece.taken * costs[piece.addresses[-1]].taken
+        found[piece.bucket].append(FunctionCount(name, piece.runs * len(piece.addresses), cycles))
+    return tuple(
+        LayerCount(None if bucket == _FRAME else layers[bucket - _FIRST_LAYER], _merged(found[bucket]))
+        for bucket in sorted(found)
+    )
+
+
+def _merged(functions: Iterable[FunctionCount]) -> tuple[FunctionCount, ...]:
+    """One entry a name, most instructions first."""
+    same: dict[str, list[FunctionCount]] = defaultdict(list)
+    for function in functions:
+        same[function.name].append(function)
+    merged = (
+        FunctionCount(name, sum(part.instructions for part in parts), _sum(part.cycles for part in parts))
+        for name, parts in same.items()
+    )
+    return tuple(sorted(merged, key=lambda function: -function.instructions))
+
+
+def _sum(cycles: Iterable[int | None]) -> int | None:
+    known = list(cycles)
+    return None if None in known else sum(part for part in known if part is not None)

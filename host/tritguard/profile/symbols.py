@@ -1,0 +1,63 @@
+"""What an ELF says of its code: where functions are, and where the layers begin."""
+
+from __future__ import annotations
+
+import bisect
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+from tritguard.errors import BadInputError
+
+_LAYERS = ".tritguard.layers"  # written by firmware/layer_mark.h
+_RUN = "tg_model_run"
+_DONE = "port_ticks_stop"
+
+
+@dataclass(frozen=True)
+class CodeMap:
+    """Functions and layers of a firmware.
+
+    Attributes:
+        run: address of the model's entry.
+        done: address of what runs right behind the model.
+        layers: (address, layer) of every layer's first instruction.
+    """
+
+    run: int
+    done: int
+    layers: tuple[tuple[int, int], ...]
+    _starts: tuple[int, ...]
+    _functions: tuple[tuple[int, str], ...]  # end and name
+
+    def function(self, address: int) -> str:
+        """The name of the function at an address, `?` where there is none."""
+        position = bisect.bisect_right(self._starts, address) - 1
+        if position < 0 or address >= self._functions[position][0]:
+            return "?"
+        return self._functions[position][1]
+
+
+def read_code_map(elf: Path) -> CodeMap:
+    """The code map of a firmware.
+
+    Raises:
+        BadInputError: it was linked without a model or without marks.
+    """
+    with elf.open("rb") as file:
+        image = ELFFile(file)
+        marks = image.get_section_by_name(_LAYERS)
+        functions = {
+            symbol["st_value"] & ~1: (symbol["st_size"], symbol.name)
+            for symbol in image.get_section_by_name(".symtab").iter_symbols()
+            if symbol["st_info"]["type"] == "STT_FUNC"
+        }
+        layers = () if marks is None else tuple(struct.iter_unpack("<II", marks.data()))
+    entries = {name: address for address, (_, name) in functions.items()}
+    if _RUN not in entries or _DONE not in entries or not layers:
+        raise BadInputError("a firmware without marks of its layers", where=str(elf), fix="build again")
+    starts = tuple(sorted(functions))
+    ends = tuple((start + max(functions[start][0], 2), functions[start][1]) for start in starts)
+    return CodeMap(entries[_RUN], entries[_DONE], tuple((at & ~1, layer) for at, layer in layers), starts, ends)

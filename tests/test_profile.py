@@ -1,0 +1,148 @@
+"""Counting on the emulated board: exact, complete, and at no cost to the firmware that ships."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.device_support import inputs
+from tests.shared import ROOT
+from tritguard.build import Build
+from tritguard.device import open_device
+from tritguard.emit import Bundle, write_bundle
+from tritguard.errors import BadInputError, ToolMissingError
+from tritguard.profile import count, count_model
+from tritguard.profile.cycles import Cost, instruction_costs
+from tritguard.profile.plugin import plugin_library
+
+pytest_plugins = ("tests.device_fixtures",)
+
+# Around the model the firmware starts and stops SysTick, and calls.
+TIMER_INSTRUCTIONS = 40
+
+
+def test_the_layers_add_up_to_what_the_timer_saw(small_bundle: Bundle, small_build: Build) -> None:
+    x = inputs(small_bundle, 1)
+    counted = count(small_bundle, small_build, x)
+    with open_device(small_bundle, small_build) as device:
+        outputs = device.predict(x)
+        assert outputs.ticks is not None
+        whole = device.instructions(int(outputs.ticks[0]))
+    assert whole is not None
+    assert 0 <= whole - counted.instructions <= TIMER_INSTRUCTIONS
+    assert (outputs.scores == counted.outputs.scores).all()
+    assert sum(function.instructions for function in counted.functions) == counted.instructions
+    assert counted.cycles is not None
+    assert 1.0 < counted.cycles / counted.instructions < 3.0
+
+
+def test_a_count_repeats_and_inputs_add_up(small_bundle: Bundle, small_build: Build) -> None:
+    x = inputs(small_bundle, 3)
+    alone = [count(small_bundle, small_build, x[i : i + 1]).instructions for i in range(3)]
+    together = count(small_bundle, small_build, x)
+    assert together.inferences == 3
+    assert together.instructions == sum(alone)
+    assert count(small_bundle, small_build, x).layers == together.layers
+
+
+def test_every_layer_is_found_and_knows_its_kernel(small_bundle: Bundle, small_build: Build) -> None:
+    counted = count(small_bundle, small_build, inputs(small_bundle, 1))
+    names = {layer.layer: {function.name for function in layer.functions} for layer in counted.layers}
+    computing = [layer.index for layer in small_bundle.manifest.layers if layer.macs]
+    assert set(computing) <= set(names)
+    for layer in small_bundle.manifest.layers:
+        if layer.op == "SOFTMAX":
+            assert "tg_softmax" in names[layer.index]
+    assert len(names) == len(counted.layers)
+
+
+@pytest.mark.parametrize(("core", "has_cycles"), [("cortex-m0plus", True), ("cortex-m3", False)])
+def test_another_core_on_the_same_machine(
+    core: str, has_cycles: bool, small_bundle: Bundle, small_build: Build, tmp_path: Path
+) -> None:
+    board = small_build.record.board.model_copy(update={"core": core})
+    bundle = write_bundle(small_bundle.model_path.read_bytes(), tmp_path / "b", name="small", core=board.core_class)
+    x = inputs(bundle, 1)
+    other, own = count_model(bundle, board, x), count(small_bundle, small_build, x)
+    assert (other.outputs.scores == own.outputs.scores).all()
+    assert other.instructions > own.instructions
+    assert (other.cycles is not None) == has_cycles
+
+
+def test_marks_cost_nothing(small_bundle: Bundle, tmp_path: Path) -> None:
+    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "-O2", "-c", str(small_bundle.c_dir / "tg_model.c")]
+    sizes, instructions = [], []
+    for marks in ([], ["-include", str(ROOT / "firmware" / "layer_mark.h")]):
+        target = str(tmp_path / f"{len(marks)}.o")
+        subprocess.run([*command, *marks, "-o", target], check=True)
+        sizes.append(_printed("arm-none-eabi-size", target).splitlines()[1].split()[:3])
+        instructions.append(len(re.findall(r"^ +[0-9a-f]+:", _printed("arm-none-eabi-objdump", "-d", target), re.M)))
+    assert sizes[0] == sizes[1]
+    assert instructions[0] == instructions[1] > 10
+
+
+def _printed(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+LISTING = """
+    .syntax unified
+    .thumb
+    .global _start
+    .thumb_func
+_start:
+    adds r0, r1, r2
+    ldr r0, [r1]
+    ldr r2, [r1]
+    str r0, [r1]
+    ldrd r0, r1, [r2]
+    ldmia r0!, {r1-r3}
+    push {r4-r7, lr}
+    sdiv r0, r1, r2
+    smlad r0, r1, r2, r3
+    cbz r0, 1f
+    bl _start
+1:  bx lr
+    pop {r4-r7, pc}
+"""
+M4 = [Cost(1), Cost(2), Cost(1), Cost(1), Cost(3), Cost(4), Cost(6), Cost(7), Cost(1)]
+M4 += [Cost(1, 2), Cost(1, 2), Cost(1, 2), Cost(8)]
+
+
+def test_the_cycle_model_is_the_manuals(tmp_path: Path) -> None:
+    source = tmp_path / "code.s"
+    source.write_text(LISTING)
+    command = ["arm-none-eabi-gcc", "-mthumb", "-mcpu=cortex-m4", "-nostdlib", str(source), "-o", str(tmp_path / "elf")]
+    subprocess.run(command, check=True)
+    costs = instruction_costs(tmp_path / "elf", "cortex-m4")
+    assert [costs[address] for address in sorted(costs)] == M4
+    small = instruction_costs(tmp_path / "elf", "cortex-m0plus")
+    by_address = [small[address] for address in sorted(small)]
+    assert by_address[:4] == [Cost(1), Cost(2), Cost(2), Cost(2)]
+    assert by_address[-4:] == [Cost(1, 1), Cost(1, 2), Cost(1, 1), Cost(8)]
+
+
+def test_what_is_missing_is_said(small_bundle: Bundle, small_build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = Build(small_build.path, small_build.record.model_copy(update={"board": _without_emulator(small_build)}))
+    with pytest.raises(BadInputError, match="no emulator"):
+        count(small_bundle, bare, inputs(small_bundle, 1))
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(ToolMissingError, match="no C compiler for the emulator's plugin"):
+        plugin_library()
+
+
+def _without_emulator(built: Build) -> object:
+    return built.record.board.model_copy(update={"emulator": None})
+
+
+def test_a_firmware_without_marks_is_refused(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
+    shutil.copytree(small_build.path, tmp_path / "build")
+    stripped = Build(tmp_path / "build", small_build.record)
+    subprocess.run(["arm-none-eabi-objcopy", "-R", ".tritguard.layers", str(stripped.elf)], check=True)
+    with pytest.raises(BadInputError, match="without marks of its layers"):
+        count(small_bundle, stripped, np.zeros((1, *small_bundle.manifest.input.shape), np.int8))
