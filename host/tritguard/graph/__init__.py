@@ -1,6 +1,6 @@
 """The one representation of a model: read from an int8 `.tflite`, in the integers the device computes with."""
 
 from tritguard.graph.model import Graph
-from tritguard.graph.reader import SUPPORTED_OPS, read_graph
+from tritguard.graph.reading import SUPPORTED_OPS, read_graph
 
 __all__ = ["SUPPORTED_OPS", "Graph", "read_graph"]

@@ -1,0 +1,97 @@
+"""From the container's records to the typed graph, one file a family of ops, each checking all it relies on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tritguard.errors import BadModelError, UnsupportedOpError
+from tritguard.graph.flatbuffer import RawModel, RawOp, parse, reading
+from tritguard.graph.model import Graph, Op
+from tritguard.graph.reading.activation import softmax
+from tritguard.graph.reading.elementwise import add, quantize
+from tritguard.graph.reading.pool import mean, pool
+from tritguard.graph.reading.reader import Reader
+from tritguard.graph.reading.shape import pad, reshape
+from tritguard.graph.reading.weighted import conv, depthwise, fully_connected
+
+__all__ = ["SUPPORTED_OPS", "read_graph"]
+
+_OPS: dict[str, Callable[[Reader, RawOp], Op]] = {
+    "CONV_2D": conv,
+    "DEPTHWISE_CONV_2D": depthwise,
+    "FULLY_CONNECTED": fully_connected,
+    "ADD": add,
+    "AVERAGE_POOL_2D": pool,
+    "MAX_POOL_2D": pool,
+    "MEAN": mean,
+    "RESHAPE": reshape,
+    "SOFTMAX": softmax,
+    "PAD": pad,
+    "QUANTIZE": quantize,
+}
+SUPPORTED_OPS = tuple(_OPS)
+
+
+def read_graph(content: bytes) -> Graph:
+    """Read an int8 `.tflite` into a typed graph.
+
+    Args:
+        content: the file's bytes.
+
+    Raises:
+        BadModelError: not a sound, fully int8 model with one input and one output.
+        UnsupportedOpError: an op, or an option of one, that the engine lacks; names it, its index and what there is.
+    """
+    raw = parse(content)
+    with reading():
+        return _graph(raw)
+
+
+def _graph(raw: RawModel) -> Graph:
+    reader = Reader(raw)
+    source, sink = _edge(reader, raw.inputs, "input"), _edge(reader, raw.outputs, "output")
+    graph = Graph(reader.tensors, tuple(_op(reader, op) for op in _needed(raw, sink)), source, sink)
+    _check_order(graph)
+    return graph
+
+
+def _op(reader: Reader, raw: RawOp) -> Op:
+    read = _OPS.get(raw.name)
+    if read is None:
+        raise UnsupportedOpError(f"not supported; supported are {', '.join(SUPPORTED_OPS)}", where=raw.describe())
+    if len(raw.outputs) != 1:
+        raise BadModelError(f"{len(raw.outputs)} outputs instead of one", where=raw.describe())
+    return read(reader, raw)
+
+
+def _edge(reader: Reader, indices: tuple[int, ...], what: str) -> int:
+    if len(indices) != 1:
+        raise UnsupportedOpError(f"{len(indices)} {what}s, one is supported", where="the graph")
+    return reader.activation(indices[0], f"the graph's {what}").index
+
+
+def _needed(raw: RawModel, sink: int) -> list[RawOp]:
+    """Ops the output depends on through data. What only computes a reshape's target is left out: the shape the
+    converter stored is used, as TFLM does."""
+    producers = {output: op for op in raw.ops for output in op.outputs}
+    needed: set[int] = set()
+    stack = [sink]
+    while stack:
+        op = producers.get(stack.pop())
+        if op is None or op.index in needed:
+            continue
+        needed.add(op.index)
+        stack += op.inputs[:1] if op.name == "RESHAPE" else op.inputs
+    return [op for op in raw.ops if op.index in needed]
+
+
+def _check_order(graph: Graph) -> None:
+    if not graph.ops:
+        raise BadModelError("the model has no ops")
+    known = {graph.input}
+    for op in graph.ops:
+        if any(tensor not in known for tensor in op.inputs) or op.output in known:
+            raise BadModelError("damaged file (an op runs before its input exists)", where=f"op {op.index}")
+        known.add(op.output)
+    if graph.output not in known:
+        raise BadModelError("damaged file (nothing computes the output)")

@@ -1,0 +1,55 @@
+"""Element by element: sums and rescalings."""
+
+from __future__ import annotations
+
+import numpy as np
+import tflite
+
+from tritguard.errors import BadModelError, UnsupportedOpError
+from tritguard.graph import fixed_point
+from tritguard.graph.flatbuffer import RawOp
+from tritguard.graph.model import Add, Op, Quantize
+from tritguard.graph.reading.checks import WHOLE, fused_clamp, options_of
+from tritguard.graph.reading.reader import Reader
+
+
+def add(reader: Reader, raw: RawOp) -> Op:
+    """ADD."""
+    first, output = reader.in_out(raw)
+    second = reader.activation(reader.tensor(raw, 1).index, raw.describe())
+    if not first.shape == second.shape == output.shape:
+        raise UnsupportedOpError(
+            f"shapes {list(first.shape)} and {list(second.shape)}, equal ones are supported", where=raw.describe()
+        )
+    twice_max = 2 * max(first.scale, second.scale)
+    clamp = fused_clamp(raw, options_of(raw, tflite.AddOptions), output)
+    factor = twice_max / ((1 << Add.left_shift) * output.scale)
+    if factor >= 1:
+        raise BadModelError(
+            f"output scale {output.scale:.3g} is too small for the inputs' scales", where=raw.describe()
+        )
+    return Add(
+        index=raw.index,
+        inputs=(first.index, second.index),
+        output=output.index,
+        input_zero_points=(first.zero_point, second.zero_point),
+        input_requants=(
+            fixed_point.requant(np.array([first.scale / twice_max]), 0, WHOLE),
+            fixed_point.requant(np.array([second.scale / twice_max]), 0, WHOLE),
+        ),
+        requant=fixed_point.requant(np.array([factor]), output.zero_point, clamp),
+    )
+
+
+def quantize(reader: Reader, raw: RawOp) -> Op:
+    """QUANTIZE from int8 to int8."""
+    source, output = reader.in_out(raw)
+    if source.shape != output.shape:
+        raise BadModelError(f"{list(source.shape)} into {list(output.shape)}", where=raw.describe())
+    return Quantize(
+        index=raw.index,
+        inputs=(source.index,),
+        output=output.index,
+        input_zero_point=source.zero_point,
+        requant=fixed_point.requant(np.array([source.scale / output.scale]), output.zero_point, WHOLE),
+    )

@@ -1,0 +1,96 @@
+"""The tensors of a file as the ops find them: activations and constants, each checked."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tritguard.errors import BadModelError, UnsupportedOpError
+from tritguard.graph import fixed_point
+from tritguard.graph.flatbuffer import RawModel, RawOp, RawTensor
+from tritguard.graph.model import Float64, Int8, Int32, Tensor
+
+
+class Reader:
+    """A file being read; every activation that an op names is registered in `tensors`."""
+
+    def __init__(self, raw: RawModel) -> None:
+        self.raw = raw
+        self.tensors: dict[int, Tensor] = {}
+
+    def tensor(self, raw: RawOp, position: int) -> RawTensor:
+        """The op's input at a position."""
+        index = raw.inputs[position] if position < len(raw.inputs) else -1
+        if index < 0:
+            raise BadModelError(f"input {position} is missing", where=raw.describe())
+        return self.raw.tensors[index]
+
+    def activation(self, index: int, where: str) -> Tensor:
+        """An int8 activation with batch 1, registered in the graph."""
+        if index in self.tensors:
+            return self.tensors[index]
+        raw = self.raw.tensors[index] if index >= 0 else None
+        if raw is None:
+            raise BadModelError("an activation is missing", where=where)
+        if raw.type != "INT8":
+            raise BadModelError(
+                f"tensor {raw.index} is {raw.type}, not INT8",
+                where=where,
+                fix="convert the model with full int8 quantization",
+            )
+        if raw.data is not None:
+            raise UnsupportedOpError(f"tensor {raw.index} is a constant where an activation is expected", where=where)
+        if len(raw.scales) != 1 or len(raw.zero_points) != 1 or raw.scales[0] == 0:
+            raise BadModelError(f"tensor {raw.index} lacks a scale and zero point", where=where)
+        if not fixed_point.INT8_MIN <= raw.zero_points[0] <= fixed_point.INT8_MAX:
+            raise BadModelError(f"tensor {raw.index} has zero point {raw.zero_points[0]}", where=where)
+        if not raw.shape or raw.shape[0] != 1 or math.prod(raw.shape) == 0:
+            raise UnsupportedOpError(
+                f"tensor {raw.index} has shape {list(raw.shape)}, a batch of 1 is supported", where=where
+            )
+        tensor = Tensor(raw.index, raw.name, raw.shape[1:], raw.scales[0], raw.zero_points[0])
+        self.tensors[index] = tensor
+        return tensor
+
+    def in_out(self, raw: RawOp) -> tuple[Tensor, Tensor]:
+        """First input and the output, both activations."""
+        where = raw.describe()
+        return self.activation(self.tensor(raw, 0).index, where), self.activation(raw.outputs[0], where)
+
+    def constant(self, raw: RawOp, position: int, kind: str) -> RawTensor:
+        """A constant input of a given type."""
+        tensor = self.tensor(raw, position)
+        if tensor.type != kind or tensor.data is None:
+            state = "no constant" if tensor.data is None else tensor.type
+            raise UnsupportedOpError(
+                f"input {position} is {state}, a constant {kind} is supported", where=raw.describe()
+            )
+        return tensor
+
+    def weights(self, raw: RawOp, channel_axis: int, channels: int) -> tuple[Int8, Float64]:
+        """int8 weights and float64[channels] scales, which the file gives per channel or once."""
+        tensor = self.constant(raw, 1, "INT8")
+        per_channel = len(tensor.scales) > 1
+        if len(tensor.scales) != channels and len(tensor.scales) != 1:
+            raise BadModelError(f"{len(tensor.scales)} weight scales for {channels} channels", where=raw.describe())
+        if per_channel and tensor.quantized_dimension != channel_axis:
+            raise UnsupportedOpError(
+                f"weights quantized along axis {tensor.quantized_dimension}, {channel_axis} is supported",
+                where=raw.describe(),
+            )
+        if any(tensor.zero_points):
+            raise UnsupportedOpError("weights with a zero point, symmetric ones are supported", where=raw.describe())
+        assert tensor.data is not None
+        return np.asarray(tensor.data, dtype=np.int8), np.broadcast_to(
+            np.array(tensor.scales, dtype=np.float64), channels
+        )
+
+    def bias(self, raw: RawOp, channels: int) -> Int32:
+        """int32[channels]; zeros where the file has none."""
+        if len(raw.inputs) < 3 or raw.inputs[2] < 0:
+            return np.zeros(channels, dtype=np.int32)
+        data = self.constant(raw, 2, "INT32").data
+        if data is None or data.shape != (channels,):
+            raise BadModelError(f"bias does not match {channels} channels", where=raw.describe())
+        return np.asarray(data, dtype=np.int32)
