@@ -139,9 +139,10 @@ def test_an_emulated_board_can_stay(
         )
     try:
         deadline = time.monotonic() + 30
-        while "running at" not in log.read_text() and time.monotonic() < deadline:
+        while "--port socket://" not in log.read_text() and time.monotonic() < deadline:
             time.sleep(0.1)
-        url = log.read_text().split("running at ")[1].split(",")[0]
+        assert "EMULATED" in log.read_text()
+        url = log.read_text().split("--port ")[1].split()[0]
         for _ in range(2):
             connect(url, small_bundle, small_build).close()
         process.send_signal(end)

@@ -8,6 +8,7 @@ import http.server
 import pickle
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tritguard.data import Dataset, load_dataset, read_dataset, to_input_bytes, write_dataset
+from tritguard.data.dataset import PIXEL_UNIT
 from tritguard.data.fashion_mnist import DEBIAN_DIR, load_fashion_mnist
 from tritguard.errors import BadInputError
 
@@ -123,6 +125,13 @@ def test_pixels_map_onto_all_of_int8(scale: float) -> None:
 def test_pixels_are_refused_where_the_input_is_no_pixel_grid(scale: float, zero_point: int) -> None:
     with pytest.raises(BadInputError, match="uint8 pixels"):
         to_input_bytes(np.zeros((1, 2), np.uint8), scale, zero_point)
+
+
+def test_the_unit_follows_the_models_scale() -> None:
+    pixels = Dataset("p", np.zeros((1, 2, 2), np.uint8), np.zeros(1, np.int64), ("a",), PIXEL_UNIT, "none")
+    assert pixels.unit_at(1 / 255) == "pixel/255"
+    assert pixels.unit_at(1.0) == "pixel, 0 to 255"
+    assert replace(pixels, input_unit="count").unit_at(1.0) == "count"
 
 
 def test_pixels_and_their_input_units_give_the_same_bytes() -> None:

@@ -111,6 +111,14 @@ def test_bounds_have_to_rise(eps: tuple[int, ...]) -> None:
         Plan(eps=eps)
 
 
+def test_the_sanity_bound_is_beyond_the_threat_model() -> None:
+    assert Plan(eps=(1, 16)).bounds == (1, 16, 64)
+    assert Plan(eps=(1, 100)).bounds == (1, 100, 200)
+    assert Plan(eps=(254,)).bounds == (254, 255)
+    with pytest.raises(ValidationError, match="above the largest eps, 8"):
+        Plan(eps=(1, 8), sanity_eps=8)
+
+
 def row(attack: str, kind: Kind, eps: int, k: int, n: int = 200) -> AttackRow:
     return AttackRow(
         attack=attack, kind=kind, eps_steps=eps, robust=Rate.of(k, n), parameters={}, queries_per_sample=1,

@@ -120,6 +120,19 @@ def test_the_whole_road_from_a_configuration(tmp_path: Path) -> None:
     assert robust[-1] <= 1 / 10
     # QEMU gives this chip no clock control: the firmware says that it fell back to the reset clock.
     assert (result.firmware.board, result.firmware.clock_hz) == ("netduinoplus2", 16_000_000)
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "trained before, with the same settings" in again.stdout
+    assert read_result(tmp_path / "out" / "result.json").curve == result.curve
+
+
+def test_a_run_without_its_model_stops_at_once(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('name = "x"\nmodel = "nowhere.tflite"\ndata = "fashion-mnist"\n')
+    command = [*TRITGUARD, "run", str(tmp_path / "run.toml"), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: nowhere.tflite: no such model; paths start at the working directory\n"
+    assert not (tmp_path / "out").exists()
 
 
 def emulators_of(parent: int) -> list[int]:

@@ -73,4 +73,5 @@ def _read(path: Path) -> bytes:
 def _bad_field(error: ValidationError, where: str, fix: str | None) -> BadInputError:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
-    return BadInputError(f"{field}: {first['msg']}" if field else first["msg"], where=where, fix=fix)
+    what = first["msg"].removeprefix("Value error, ")  # pydantic's prefix of what a validator says
+    return BadInputError(f"{field}: {what}" if field else what, where=where, fix=fix)

@@ -10,11 +10,12 @@ import typer
 from tritguard.boards import CoreClass, core_class, known_cores
 from tritguard.cli.progress import console
 from tritguard.emit import Bundle, write_bundle
+from tritguard.emit.bundle import MANIFEST
 from tritguard.errors import BadInputError, BadModelError
+from tritguard.train.config import CALIBRATION
+from tritguard.train.config import MODEL as KERAS_MODEL
 from tritguard.twin import verify_against_oracle
 
-CALIBRATION = "calibration.npz"
-KERAS_MODEL = "model.keras"
 _KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
 
 
@@ -67,7 +68,10 @@ def convert(
 def _golden(model: Path, calibration: Path | None) -> bytes:
     if (model / KERAS_MODEL).is_file():
         model, calibration = model / KERAS_MODEL, calibration or model / CALIBRATION
-    if model.suffix not in _KERAS_SUFFIXES and not model.is_dir():
+    if model.is_dir():
+        what = "a bundle is converted already" if (model / MANIFEST).is_file() else f"a folder without {KERAS_MODEL}"
+        raise BadInputError(what, where=str(model), fix="give a .tflite, a .keras, or what 'tritguard train' wrote")
+    if model.suffix not in _KERAS_SUFFIXES:
         try:
             return model.read_bytes()
         except OSError as error:

@@ -67,9 +67,11 @@ def choose(board: Board, method: Method | None, port: str | None) -> Method:
 
 def _emulate(built: Build, stay: bool) -> None:
     with EmulatedBoard(built.record.board, built.elf) as emulated:
+        console.print("[bold yellow]EMULATED[/]: booted in QEMU; no board was programmed", highlight=False)
         describe(identify(emulated.url, built))
         if stay:
-            console.print(f"running at {emulated.url}, until Ctrl-C", markup=False, highlight=False, soft_wrap=True)
+            for line in ("running until Ctrl-C; other verbs reach it with", f"--port {emulated.url}"):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
             try:
                 emulated.wait()
             except KeyboardInterrupt:

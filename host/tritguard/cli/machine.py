@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from serial.tools import list_ports
 
-from tritguard.boards import available_boards
+from tritguard.boards import Board, available_boards
 from tritguard.build.pio import COMPILER
 from tritguard.device.emulator import QEMU
 from tritguard.device.upload import DFU_UTIL, OPENOCD
+from tritguard.errors import ToolMissingError
 
 _INSTALL = "apt install --no-install-recommends"
 
@@ -65,6 +66,22 @@ def examine() -> Iterator[Finding]:
     yield Finding(OPENOCD, _version(OPENOCD), "flashing by probe", f"apt install {OPENOCD}", needed=False)
     yield Finding(DFU_UTIL, _version(DFU_UTIL), "flashing by USB", f"apt install {DFU_UTIL}", needed=False)
     yield from _serial_ports()
+
+
+def require(board: Board) -> None:
+    """Look for what the whole road to this board needs, before minutes of work.
+
+    Raises:
+        ToolMissingError: the first thing that is missing or unfit.
+    """
+    for finding in examine():
+        needless = not finding.needed or (finding.name == QEMU and board.emulator is None)
+        if not finding.good and not needless:
+            raise ToolMissingError(
+                f"{finding.found or 'not installed'}; it is needed for {finding.why}",
+                where=finding.name,
+                fix=finding.mend,
+            )
 
 
 def _run(*command: str) -> str | None:

@@ -27,6 +27,10 @@ def command(
     """Print what a run found and write it as one self-contained HTML file."""
 
     path = source / RESULT if source.is_dir() else source
+    if path.suffix == ".html":
+        raise BadInputError(
+            "is a report, made from a result", where=str(path), fix=f"give its folder, or the {RESULT} beside it"
+        )
     target = output or path.with_name(REPORT)
     if target.resolve() == path.resolve():
         raise BadInputError("is the result itself", where=str(target), fix="name another file for the report")

@@ -8,17 +8,21 @@ from typing import Annotated, Self
 import typer
 from pydantic import model_validator
 
+from tritguard import __version__
 from tritguard.boards import load_board
 from tritguard.build import build
 from tritguard.cli.attack import attack, clear_results, finish
 from tritguard.cli.convert import convert, describe
+from tritguard.cli.machine import require
 from tritguard.cli.progress import bar, console
 from tritguard.cli.train import describe as describe_training
 from tritguard.cli.train import train
 from tritguard.data import load_dataset
+from tritguard.errors import BadInputError
 from tritguard.evaluate.plan import Plan
-from tritguard.records import Record, from_table, read_toml
-from tritguard.train import TrainConfig
+from tritguard.records import Record, from_json, from_table, read_toml
+from tritguard.train import TrainConfig, TrainRecord
+from tritguard.train.config import MODEL, RECORD
 
 
 class RunConfig(Record):
@@ -57,16 +61,20 @@ def command(
     settings = from_table(RunConfig, read_toml(config), where=str(config))
     board = load_board(settings.board)
     data = settings.data or (settings.train.data if settings.train else "")
+    if settings.model is not None and not Path(settings.model).exists():
+        raise BadInputError("no such model", where=settings.model, fix="paths start at the working directory")
     clear_results(out)
+    with console.status("Looking for compilers and packages"):
+        require(board)
+    with bar("Downloading") as report:
+        dataset = load_dataset(data, report)
     if settings.train is not None:
         console.rule("train")
         source = out / "train"
-        describe_training(train(settings.train, source), source)
+        describe_training(_trained(settings.train, source), source)
     else:
         source = Path(settings.model or "")
     console.rule("convert")
-    with bar("Downloading") as report:
-        dataset = load_dataset(data, report)
     with console.status("Converting"):
         bundle = convert(source, out / "bundle", core=board.core_class, classes=dataset.classes, name=settings.name)
     describe(bundle)
@@ -82,3 +90,14 @@ def command(
     )
     console.rule("attack")
     finish(attack(bundle.path, built.path, data, settings.attack, out, None), out)
+
+
+def _trained(config: TrainConfig, folder: Path) -> TrainRecord:
+    """Train, unless the same training has left its model here already."""
+    record = folder / RECORD
+    if record.is_file():
+        earlier = from_json(TrainRecord, record, fix="remove the folder to train anew")
+        if earlier.config == config and earlier.versions["tritguard"] == __version__ and (folder / MODEL).is_file():
+            console.print(f"trained before, with the same settings: remove {folder} to train anew", soft_wrap=True)
+            return earlier
+    return train(config, folder)

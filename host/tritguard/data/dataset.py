@@ -19,6 +19,7 @@ Samples = NDArray[Any]  # int8, uint8 or float32, [n, *input_shape]
 Labels = NDArray[np.int64]
 
 PIXEL_UNIT = "pixel/255"
+WHOLE_PIXEL_UNIT = "pixel, 0 to 255"
 _PIXEL_SCALES = (1 / 255, 1.0)  # input scales at which the int8 grid is the pixel grid: models fed with x/255, or x
 _SCALE_TOLERANCE = 0.01
 _FILE_FIX = "give an .npz with x_test, y_test, classes and optionally x_train, y_train, name, input_unit, licence"
@@ -59,6 +60,11 @@ class Dataset:
                 digest.update(np.ascontiguousarray(array).data)
         digest.update("\0".join(self.classes).encode())
         return digest.hexdigest()
+
+    def unit_at(self, scale: float) -> str:
+        """The unit of a model's input with this scale: pixels go to models fed with x/255 and to models fed with x."""
+        whole = self.x_test.dtype == np.uint8 and abs(scale - 1) <= _SCALE_TOLERANCE
+        return WHOLE_PIXEL_UNIT if whole and self.input_unit == PIXEL_UNIT else self.input_unit
 
 
 def to_input_bytes(x: Samples, scale: float, zero_point: int) -> NDArray[np.int8]:

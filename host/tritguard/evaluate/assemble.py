@@ -128,7 +128,7 @@ def assemble(
         threat_model=ThreatModel(
             eps_steps=plan.eps,
             eps_input=tuple(eps * manifest.input.scale for eps in plan.eps),
-            input_unit=dataset.input_unit,
+            input_unit=dataset.unit_at(manifest.input.scale),
             knowledge="white box: model file and gradients of its integer graph; black box: "
             + ("int8 scores" if manifest.logits is None else "int32 logits"),
         ),

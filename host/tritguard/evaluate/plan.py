@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
 
 from tritguard.attack import Attack, Fgsm, Noise, Pgd, Square
 from tritguard.records import Record
@@ -14,12 +16,13 @@ class Plan(Record):
     Attributes:
         samples: drawn from the test set with the seed.
         eps: L-infinity bounds of the threat model in steps of the int8 input grid, rising.
-        sanity_eps: a bound so large that any model has to fall to chance; not part of the threat model.
+        sanity_eps: a bound so large that any model has to fall to chance, above every eps and not part of the threat
+            model; without it 64, or twice the largest eps where that is more.
     """
 
     samples: int = Field(100, ge=1)
     eps: tuple[int, ...] = (1, 2, 4, 8)
-    sanity_eps: int = Field(64, ge=2, le=255)
+    sanity_eps: int | None = Field(None, ge=2, le=255)
     seed: int = Field(0, ge=0)
     pgd_steps: int = Field(20, ge=1)
     pgd_restarts: int = Field(1, ge=1)
@@ -29,14 +32,25 @@ class Plan(Record):
     @field_validator("eps")
     @classmethod
     def _rising(cls, eps: tuple[int, ...]) -> tuple[int, ...]:
-        if not eps or list(eps) != sorted(set(eps)) or not 1 <= eps[0] <= eps[-1] <= 255:
-            raise ValueError("must be rising whole numbers from 1 to 255")
+        if not eps or list(eps) != sorted(set(eps)) or not 1 <= eps[0] <= eps[-1] <= 254:
+            raise ValueError("must be rising whole numbers from 1 to 254")
         return eps
+
+    @model_validator(mode="after")
+    def _sanity_is_beyond(self) -> Self:
+        if self.sanity_eps is not None and self.sanity_eps <= self.eps[-1]:
+            raise ValueError(f"sanity_eps must be above the largest eps, {self.eps[-1]}")
+        return self
+
+    @property
+    def sanity(self) -> int:
+        """The sanity bound in int8 steps."""
+        return self.sanity_eps or max(64, min(255, 2 * self.eps[-1]))
 
     @property
     def bounds(self) -> tuple[int, ...]:
-        """All eps the attacks run at, rising, the sanity bound included."""
-        return tuple(sorted({*self.eps, self.sanity_eps}))
+        """All eps the attacks run at, rising; the sanity bound is the last."""
+        return (*self.eps, self.sanity)
 
     def attacks(self) -> tuple[Attack, ...]:
         """The attacks with their budgets, weakest first."""

@@ -21,7 +21,8 @@ try:
     import tensorflow as tf
 except ImportError as error:
     raise ToolMissingError(
-        f"TensorFlow cannot be imported ({error})", fix="install it with: pip install 'tritguard[train]'"
+        f"TensorFlow cannot be imported ({error})",
+        fix="pip install 'tritguard[attack]' ('tritguard[train]' to train only)",
     ) from error
 
 tf.get_logger().setLevel("ERROR")

@@ -11,6 +11,10 @@ from tritguard.errors import BadInputError
 from tritguard.records import Record, from_table, read_toml
 
 TABLE = "train"
+# What a training leaves in its folder.
+MODEL = "model.keras"
+CALIBRATION = "calibration.npz"
+RECORD = "train.json"
 
 
 class Block(Record):

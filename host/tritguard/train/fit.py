@@ -18,7 +18,7 @@ from tritguard.data import Dataset, Samples
 from tritguard.errors import BadInputError
 from tritguard.files import write_whole
 from tritguard.train.backend import keras, tf
-from tritguard.train.config import TrainConfig, TrainRecord
+from tritguard.train.config import CALIBRATION, MODEL, RECORD, TrainConfig, TrainRecord
 from tritguard.train.layers import TernaryWeights
 from tritguard.train.nets import ternary_dscnn
 from tritguard.train.recalibrate import norm_layers, recalibrate
@@ -26,9 +26,6 @@ from tritguard.train.recalibrate import norm_layers, recalibrate
 Report = Callable[[int, int], None]
 Float32 = NDArray[np.float32]
 
-MODEL = "model.keras"
-CALIBRATION = "calibration.npz"
-RECORD = "train.json"
 _RECALIBRATION_SAMPLES = 2000
 _EVALUATION_BATCH = 1000
 
