@@ -20,7 +20,7 @@ RANKS = [
     {"convert"},
     {"graph"},
     {"emit"},
-    {"build", "twin"},
+    {"build", "twin", "export"},
     {"device"},
     {"attack", "profile"},
     {"evaluate"},

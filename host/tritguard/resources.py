@@ -9,7 +9,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 def _find(name: str) -> Path:
     installed = _PACKAGE / f"_{name}"
-    return installed if installed.is_dir() else _PACKAGE.parents[1] / name
+    return installed if installed.exists() else _PACKAGE.parents[1] / name
 
 
 def firmware_dir() -> Path:
@@ -25,3 +25,8 @@ def boards_dir() -> Path:
 def qemu_plugin_dir() -> Path:
     """The folder of QEMU's counting plugin, a work of its own under the GPL."""
     return _find("qemu-plugin")
+
+
+def license_file() -> Path:
+    """The text of the Apache licence, 2.0."""
+    return _find("LICENSE")

@@ -123,12 +123,21 @@ def open_bundle(path: Path) -> Bundle:
     if not manifest_path.is_file():
         raise BadInputError(f"no {MANIFEST} here", where=str(path), fix="give a folder written by 'tritguard convert'")
     manifest = from_json(Manifest, manifest_path, fix="convert the model again")
-    for name, digest in manifest.files.items():
-        file = path / name
+    check_files(path, manifest.files, fix="convert the model again")
+    return Bundle(path, manifest)
+
+
+def check_files(folder: Path, hashes: dict[str, str], *, fix: str) -> None:
+    """Check that a folder holds its manifest, the files with these SHA-256 by path, and no other.
+
+    Raises:
+        BadInputError: a file is missing, was changed, or is foreign.
+    """
+    for name, digest in hashes.items():
+        file = folder / name
         if not file.is_file() or hash_file(file) != digest:
             state = "was changed" if file.is_file() else "is missing"
-            raise BadInputError(f"{name} {state} since it was written", where=str(path), fix="convert the model again")
-    present = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
-    if extra := sorted(present - {MANIFEST, *manifest.files}):
-        raise BadInputError(f"{extra[0]} does not belong to the bundle", where=str(path), fix="remove it")
-    return Bundle(path, manifest)
+            raise BadInputError(f"{name} {state} since it was written", where=str(folder), fix=fix)
+    present = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    if extra := sorted(present - {MANIFEST, *hashes}):
+        raise BadInputError(f"{extra[0]} does not belong here", where=str(folder), fix="remove it")

@@ -1,0 +1,143 @@
+"""Writes an export: the model's C under its own names, what the build system wants, example, licence, manifest."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import jinja2
+
+from tritguard import __version__
+from tritguard.emit.bundle import MANIFEST, Bundle, EdgeTensor, Logits, check_files, hash_file
+from tritguard.errors import BadInputError
+from tritguard.export.amalgamate import amalgamate
+from tritguard.export.names import check_prefix, default_prefix, renamed_sources
+from tritguard.export.targets import TARGETS
+from tritguard.files import whole_folder
+from tritguard.records import Record, from_json
+from tritguard.resources import license_file
+
+_TEMPLATE = ".jinja"
+_NAME = "PREFIX"  # stands for the prefix in templates' file names
+
+
+class ExportManifest(Record):
+    """What an export holds: which model, under which names, with the SHA-256 of every file."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["export"] = "export"
+    tritguard: str
+    target: str
+    prefix: str
+    model: str
+    model_sha256: str
+    bundle_sha256: str
+    input: EdgeTensor
+    output: EdgeTensor
+    logits: Logits | None
+    classes: tuple[str, ...] | None
+    verified_against_oracle: int  # the bundle's
+    files: dict[str, str]  # path in the export -> SHA-256
+
+
+def export(bundle: Bundle, target: str, out: Path, *, prefix: str | None = None) -> ExportManifest:
+    """Write a folder that builds in the user's own project.
+
+    Args:
+        bundle: the model.
+        target: one of `TARGETS`.
+        out: the folder to write, whole or not at all; an older export there is replaced, anything else left alone.
+        prefix: of every name in C, `tg` in the bundle; made of the model's name by default. Models with different
+            prefixes share a firmware.
+
+    Raises:
+        BadInputError: no such target, a prefix C would not take, or `out` exists and is no export.
+    """
+    if target not in TARGETS:
+        raise BadInputError(f"nothing exports to {target!r}", where="--to", fix=f"one of {', '.join(TARGETS)}")
+    prefix = default_prefix(bundle.manifest.name) if prefix is None else prefix
+    check_prefix(prefix)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        _check_replaceable(out)
+    with whole_folder(out) as draft:
+        _write_sources(draft, bundle, target, prefix)
+        _write_rest(draft, bundle, target, prefix)
+        manifest = _manifest(draft, bundle, target, prefix)
+        (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+    return manifest
+
+
+def _check_replaceable(out: Path) -> None:
+    """Only a whole export, with nothing of the user's in it, is replaced."""
+    try:
+        manifest = from_json(ExportManifest, out / MANIFEST)
+        check_files(out, manifest.files, fix="export again")
+    except BadInputError as error:
+        raise BadInputError(
+            f"exists and is no untouched export ({error.what})", where=str(out), fix="give another folder or remove it"
+        ) from error
+
+
+def _write_sources(draft: Path, bundle: Bundle, target: str, prefix: str) -> None:
+    sources = renamed_sources(bundle.c_dir, prefix)
+    layout = TARGETS[target]
+    if layout is None:
+        interface, implementation = amalgamate(sources, prefix)
+        context = _context(bundle, prefix) | {"interface": interface, "implementation": implementation}
+        (draft / f"{prefix}_model.h").write_text(_templates().get_template("header.h.jinja").render(context))
+        return
+    for name, text in sources.items():
+        file = draft / (layout.api if name == f"{prefix}_model.h" else layout.sources) / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+
+def _write_rest(draft: Path, bundle: Bundle, target: str, prefix: str) -> None:
+    context = _context(bundle, prefix)
+    for name in _templates().list_templates(filter_func=lambda name: name.startswith(f"{target}/")):
+        file = draft / name.removeprefix(f"{target}/").removesuffix(_TEMPLATE).replace(_NAME, prefix)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(_templates().get_template(name).render(context))
+    shutil.copyfile(license_file(), draft / "LICENSE")
+
+
+def _context(bundle: Bundle, prefix: str) -> dict[str, object]:
+    manifest = bundle.manifest
+    return {
+        "model": manifest,
+        "title": re.sub(r"[^A-Za-z0-9_. -]", "_", manifest.name),  # harmless in C, CMake, Kconfig, YAML and JSON
+        "version": __version__,
+        "prefix": prefix,
+        "PREFIX": prefix.upper(),
+        "sources": sorted(name for name in renamed_sources(bundle.c_dir, prefix) if name.endswith(".c")),
+    }
+
+
+def _manifest(draft: Path, bundle: Bundle, target: str, prefix: str) -> ExportManifest:
+    model = bundle.manifest
+    written = sorted(path for path in draft.rglob("*") if path.is_file())
+    return ExportManifest(
+        tritguard=__version__,
+        target=target,
+        prefix=prefix,
+        model=model.name,
+        model_sha256=model.model_sha256,
+        bundle_sha256=bundle.sha256,
+        input=model.input,
+        output=model.output,
+        logits=model.logits,
+        classes=model.classes,
+        verified_against_oracle=model.verified_against_oracle,
+        files={path.relative_to(draft).as_posix(): hash_file(path) for path in written},
+    )
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    loader = jinja2.PackageLoader("tritguard.export")
+    return jinja2.Environment(
+        loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
+    )

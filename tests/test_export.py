@@ -1,0 +1,411 @@
+"""Exports: each is built by its own build system, as a user would, and gives the oracle's bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from tests.device_support import changed_bundle, inputs
+from tests.shared import ROOT, shared_file
+from tests.test_emit import STRICT
+from tritguard.boards import load_board
+from tritguard.build.pio import run_platformio
+from tritguard.build.project import write_project
+from tritguard.cli import app
+from tritguard.emit import Bundle, write_bundle
+from tritguard.emit.bundle import hash_file
+from tritguard.errors import BadInputError
+from tritguard.export import TARGETS, export
+from tritguard.export.names import default_prefix
+from tritguard.oracle import oracle_available, predict_apart
+from tritguard.predictor import Int8
+from tritguard.twin import Twin
+
+pytest_plugins = ("tests.device_fixtures",)
+
+SUPPORT = ROOT / "tests" / "export"
+STRICT_CXX = ["-std=c++17", *(flag for flag in STRICT if flag not in ("-std=c11", "-Wmissing-prototypes",
+              "-Wstrict-prototypes"))]  # fmt: skip
+
+
+def needs(*programs: str) -> None:
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+
+
+def run(*command: str | Path, cwd: Path | None = None, stdin: bytes = b"") -> bytes:
+    done = subprocess.run([*map(str, command)], cwd=cwd, input=stdin, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")
+    return done.stdout
+
+
+def expected(bundle: Bundle, x: Int8) -> Int8:
+    """The oracle's bytes; where it is not installed, the twin's, which is held against it elsewhere."""
+    if oracle_available():
+        return predict_apart(bundle.model_path.read_bytes(), x)
+    return Twin(bundle).predict(x).scores
+
+
+def scores(bundle: Bundle, stdout: bytes) -> Int8:
+    return np.frombuffer(stdout, np.int8).reshape(-1, int(np.prod(bundle.manifest.output.shape)))
+
+
+def program(name: str, prefix: str) -> str:
+    """A file of tests/export, told which model it runs."""
+    return (
+        f'#define PROGRAM_HEADER "{prefix}_model.h"\n'
+        f"#define RUN {prefix}_model_run\n"
+        f"#define INPUT_BYTES {prefix.upper()}_INPUT_BYTES\n"
+        f"#define OUTPUT_BYTES {prefix.upper()}_OUTPUT_BYTES\n"
+        f"{(SUPPORT / name).read_text()}"
+    )
+
+
+def example_class(bundle: Bundle) -> bytes:
+    """What every example prints: the class of real zeros."""
+    x = np.full((1, *bundle.manifest.input.shape), bundle.manifest.input.zero_point, np.int8)
+    return f"class {int(expected(bundle, x)[0].argmax())}".encode()
+
+
+@pytest.fixture(scope="session")
+def small_answers(small_bundle: Bundle) -> tuple[Int8, Int8]:
+    x = inputs(small_bundle, 50, seed=5)
+    return x, expected(small_bundle, x)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_everything_carries_the_models_name_and_is_in_the_manifest(
+    target: str, small_bundle: Bundle, tmp_path: Path
+) -> None:
+    manifest = export(small_bundle, target, tmp_path / "out", prefix="wake_word")
+    files = {file.relative_to(tmp_path / "out").as_posix() for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    assert files == {"manifest.json", *manifest.files}
+    assert {"LICENSE", "README.md"} <= files
+    assert "Apache License" in (tmp_path / "out" / "LICENSE").read_text()
+    for name, digest in manifest.files.items():
+        assert hash_file(tmp_path / "out" / name) == digest
+        assert not re.search(r"\btg_", name + (tmp_path / "out" / name).read_text(), re.IGNORECASE), name
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["bundle_sha256"] == small_bundle.sha256
+
+
+def cmake(source: Path, build: Path, *options: str) -> None:
+    needs("cmake", "ninja")
+    run("cmake", "-G", "Ninja", "-S", source, "-B", build, *options)
+    run("cmake", "--build", build)
+
+
+def test_cmake_in_a_users_project(small_bundle: Bundle, small_answers: tuple[Int8, Int8], tmp_path: Path) -> None:
+    export(small_bundle, "cmake", tmp_path / "project" / "net")
+    (tmp_path / "project" / "main.c").write_text(program("host.c", "small"))
+    (tmp_path / "project" / "CMakeLists.txt").write_text(
+        """cmake_minimum_required(VERSION 3.21)
+project(user LANGUAGES C)
+add_subdirectory(net)
+add_executable(user main.c)
+target_link_libraries(user PRIVATE tritguard::small)
+"""
+    )
+    cmake(tmp_path / "project", tmp_path / "build", f"-DCMAKE_C_FLAGS={' '.join(STRICT)}")
+    x, answers = small_answers
+    assert np.array_equal(scores(small_bundle, run(tmp_path / "build" / "user", stdin=x.tobytes())), answers)
+    assert not (tmp_path / "build" / "net" / "small_example").exists()
+
+
+def test_cmake_alone_builds_its_example(small_bundle: Bundle, tmp_path: Path) -> None:
+    export(small_bundle, "cmake", tmp_path / "net")
+    cmake(tmp_path / "net", tmp_path / "build", f"-DCMAKE_C_FLAGS={' '.join(STRICT)}")
+    assert run(tmp_path / "build" / "small_example").strip() == example_class(small_bundle)
+
+
+@pytest.mark.parametrize("cpu", ["cortex-m0", "cortex-m4", "cortex-m55"])
+def test_cmake_with_a_cross_compiler(cpu: str, small_bundle: Bundle, tmp_path: Path) -> None:
+    needs("arm-none-eabi-gcc")
+    export(small_bundle, "cmake", tmp_path / "net")
+    cmake(
+        tmp_path / "net", tmp_path / "build", "-DCMAKE_SYSTEM_NAME=Generic", "-DCMAKE_C_COMPILER=arm-none-eabi-gcc",
+        "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY", "-DSMALL_EXAMPLE=OFF",
+        f"-DCMAKE_C_FLAGS=-mcpu={cpu} -mthumb -mfloat-abi={'softfp' if cpu == 'cortex-m55' else 'soft'} "
+        f"{' '.join(STRICT)}",
+    )  # fmt: skip
+    symbols = run("arm-none-eabi-nm", "--defined-only", "--extern-only", tmp_path / "build" / "libsmall.a").decode()
+    names = [line.split()[2] for line in symbols.splitlines() if len(line.split()) == 3]
+    assert "small_model_run" in names
+    assert all(name.startswith("small_") for name in names)
+
+
+def samples_header(x: Int8) -> str:
+    rows = ",\n".join("{" + ", ".join(map(str, sample.ravel().tolist())) + "}" for sample in x)
+    return f"#include <stdint.h>\nstatic const int8_t samples[{len(x)}][{x[0].size}] = {{\n{rows}\n}};\n"
+
+
+def test_platformio_library_on_an_emulated_board(
+    small_bundle: Bundle, small_answers: tuple[Int8, Int8], tmp_path: Path
+) -> None:
+    """The user's project names the library by `lib_deps`; what it computes is read from the emulated Cortex-M4."""
+    needs("arm-none-eabi-gcc", "qemu-system-arm")
+    x, answers = small_answers
+    export(small_bundle, "platformio-lib", tmp_path / "libraries" / "small")
+    project = platformio_project(tmp_path / "project", small_bundle)
+    (project / "src").mkdir()
+    (project / "src" / "main.c").write_text(program("cortexm.c", "small"))
+    (project / "src" / "samples.h").write_text(samples_header(x))
+    append_options(project, f"lib_deps = symlink://{tmp_path / 'libraries' / 'small'}")
+    run_platformio(project, load_board("mps2-an386"), tmp_path / "log")
+    stdout = run(
+        "qemu-system-arm", "-M", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "null",
+        "-semihosting-config", "enable=on,target=native", "-kernel", project / ".pio/build/firmware/firmware.elf",
+    )  # fmt: skip
+    assert np.array_equal(scores(small_bundle, stdout), answers)
+
+
+def test_two_models_share_a_firmware(small_bundle: Bundle, tmp_path: Path) -> None:
+    """Both in the project's own lib folder, one of them with kernels of another version."""
+    needs("arm-none-eabi-gcc")
+    project = platformio_project(tmp_path / "project", small_bundle)
+    for prefix in ("first", "second"):
+        export(small_bundle, "platformio-lib", project / "lib" / prefix, prefix=prefix)
+    kernel = project / "lib" / "second" / "src" / "second_softmax.c"
+    kernel.write_text(kernel.read_text() + "int second_changed;\nint second_changed = 1;\n")
+    (project / "src").mkdir()
+    (project / "src" / "main.c").write_text(
+        '#include "first_model.h"\n#include "second_model.h"\n'
+        "static int8_t in[FIRST_INPUT_BYTES > SECOND_INPUT_BYTES ? FIRST_INPUT_BYTES : SECOND_INPUT_BYTES], out[16];\n"
+        "void reset_entry(void);\n"
+        "void reset_entry(void) { first_model_run(in, out, 0); second_model_run(in, out, 0); }\n"
+    )
+    append_options(project)
+    run_platformio(project, load_board("mps2-an386"), tmp_path / "log")
+    elf = project / ".pio/build/firmware/firmware.elf"
+    names = {line.split()[-1] for line in run("arm-none-eabi-nm", elf).decode().splitlines()}
+    assert {"first_conv2d_int8", "second_conv2d_int8", "first_arena", "second_arena"} <= names
+
+
+def platformio_project(folder: Path, bundle: Bundle) -> Path:
+    """A project on tritguard's platform, which needs no registry, without sources."""
+    folder.mkdir()
+    write_project(folder, bundle, load_board("mps2-an386"))
+    shutil.rmtree(folder / "src")
+    return folder
+
+
+def append_options(project: Path, *options: str) -> None:
+    lines = (project / "platformio.ini").read_text().splitlines()
+    kept = lines[: next(i for i, line in enumerate(lines) if line.startswith("build_src_flags"))]
+    (project / "platformio.ini").write_text("\n".join([*kept, *options]) + "\n")
+
+
+@pytest.mark.parametrize("language", ["c", "c++"])
+def test_single_header_in_two_translation_units(
+    language: str, small_bundle: Bundle, small_answers: tuple[Int8, Int8], tmp_path: Path
+) -> None:
+    export(small_bundle, "single-header", tmp_path / "net")
+    (tmp_path / "implementation.c").write_text(
+        "#define BLOCK 1\nstatic int convolve;\nint user(void);\nint user(void) { return convolve + BLOCK; }\n"
+        '#define SMALL_IMPLEMENTATION\n#include "small_model.h"\n#include "small_model.h"\n'
+    )
+    net = f"-I{tmp_path / 'net'}"
+    run("gcc", *STRICT, "-Wno-unused-macros", net, "-c", tmp_path / "implementation.c", "-o", tmp_path / "model.o")
+    compiler = ["gcc", *STRICT] if language == "c" else ["g++", *STRICT_CXX, "-x", "c++"]
+    (tmp_path / "main.c").write_text(program("host.c", "small"))
+    run(*compiler, net, "-c", tmp_path / "main.c", "-o", tmp_path / "main.o")
+    run("g++", tmp_path / "main.o", tmp_path / "model.o", "-o", tmp_path / "program")
+    x, answers = small_answers
+    assert np.array_equal(scores(small_bundle, run(tmp_path / "program", stdin=x.tobytes())), answers)
+
+
+def test_the_headers_example_and_its_refusal_of_cxx(small_bundle: Bundle, tmp_path: Path) -> None:
+    export(small_bundle, "single-header", tmp_path / "net")
+    run("gcc", *STRICT, "example.c", "-o", "example", cwd=tmp_path / "net")
+    assert run(tmp_path / "net" / "example").strip() == example_class(small_bundle)
+    done = subprocess.run(
+        ["g++", "-x", "c++", "-fsyntax-only", "example.c"], cwd=tmp_path / "net", capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert "SMALL_IMPLEMENTATION is C11: define it in a .c file" in done.stderr
+
+
+@pytest.mark.parametrize("model", ["dscnn_int8", "resnet8_int8"])
+@pytest.mark.parametrize("compiler", ["gcc", "arm-none-eabi-gcc -mcpu=cortex-m0 -mthumb"])
+def test_reference_models_in_one_header(model: str, compiler: str, tmp_path: Path) -> None:
+    needs(compiler.split(maxsplit=1)[0])
+    bundle = write_bundle(shared_file(f"models/{model}.tflite").read_bytes(), tmp_path / "b", name=model)
+    export(bundle, "single-header", tmp_path / "net")
+    run(*compiler.split(), *STRICT, "-c", tmp_path / "net" / "example.c", "-o", tmp_path / "o.o")
+
+
+ZEPHYR = """cmake_minimum_required(VERSION 3.21)
+project(zephyr LANGUAGES C)
+# The functions of Zephyr's build that a module calls, as far as a host needs them.
+function(zephyr_include_directories)
+    include_directories(${ARGV})
+endfunction()
+macro(zephyr_library_named name)
+    set(library ${name})
+    add_library(${name} STATIC)
+endmacro()
+function(zephyr_library_sources)
+    target_sources(${library} PRIVATE ${ARGV})
+endfunction()
+function(zephyr_library_compile_options)
+    target_compile_options(${library} PRIVATE ${ARGV})
+endfunction()
+set(CONFIG_SMALL_MODEL y)
+add_subdirectory(net/zephyr)
+add_executable(app net/samples/classify/src/main.c)
+target_include_directories(app PRIVATE net/include)
+target_link_libraries(app PRIVATE small)
+"""
+
+
+def test_zephyrs_sources_build_with_its_functions_played_by_cmake(small_bundle: Bundle, tmp_path: Path) -> None:
+    """No Zephyr is installable here: real CMake runs the module's file, its functions are stand-ins."""
+    export(small_bundle, "zephyr", tmp_path / "net")
+    (tmp_path / "CMakeLists.txt").write_text(ZEPHYR)
+    cmake(tmp_path, tmp_path / "build", f"-DCMAKE_C_FLAGS={' '.join(STRICT)}")
+    assert run(tmp_path / "build" / "app").strip() == example_class(small_bundle)
+
+
+# Keys of zephyr/module.yml and their types, docs.zephyrproject.org, "Modules (External projects)".
+MODULE_YML = {
+    "name": str,
+    "build": {
+        "cmake": str, "kconfig": str, "cmake-ext": bool, "kconfig-ext": bool, "depends": list, "settings": dict,
+        "sysbuild-cmake": str, "sysbuild-kconfig": str, "sysbuild-cmake-ext": bool, "sysbuild-kconfig-ext": bool,
+    },
+    "tests": list, "samples": list, "boards": list, "blobs": list, "package-managers": dict, "runners": list,
+    "security": dict,
+}  # fmt: skip
+
+
+def check_keys(table: object, schema: dict[str, object]) -> None:
+    assert isinstance(table, dict)
+    for key, value in table.items():
+        assert key in schema, f"{key} is no key Zephyr documents"
+        kind = schema[key]
+        if isinstance(kind, dict):
+            check_keys(value, kind)
+        else:
+            assert isinstance(kind, type)
+            assert isinstance(value, kind)
+
+
+def test_zephyrs_metadata(small_bundle: Bundle, tmp_path: Path) -> None:
+    net = tmp_path / "net"
+    export(small_bundle, "zephyr", net)
+    module = yaml.safe_load((net / "zephyr" / "module.yml").read_text())
+    check_keys(module, MODULE_YML)
+    assert (net / module["build"]["cmake"] / "CMakeLists.txt").is_file()
+    assert (net / module["build"]["kconfig"]).is_file()
+    for folder in module["samples"]:
+        assert list((net / folder).rglob("sample.yaml"))
+    sample = yaml.safe_load((net / "samples" / "classify" / "sample.yaml").read_text())
+    assert set(sample) == {"sample", "tests"}
+    assert sample["tests"]["small.classify"]["harness"] == "console"
+
+
+def test_zephyrs_kconfig(small_bundle: Bundle, tmp_path: Path) -> None:
+    kconfiglib = pytest.importorskip("kconfiglib")
+    bundle = changed_bundle(small_bundle, tmp_path / "odd", name='odd "$(name)\n')
+    export(bundle, "zephyr", tmp_path / "net", prefix="odd")
+    config = kconfiglib.Kconfig(str(tmp_path / "net" / "zephyr" / "Kconfig"), warn_to_stderr=False)
+    config.load_config(str(tmp_path / "net" / "samples" / "classify" / "prj.conf"))
+    assert config.warnings == []
+    assert config.syms["ODD_MODEL"].str_value == "y"
+
+
+ARDUINO_CATEGORIES = (
+    "Display", "Communication", "Signal Input/Output", "Sensors", "Device Control", "Timing", "Data Storage",
+    "Data Processing", "Other",
+)  # fmt: skip
+
+
+def test_arduinos_metadata(small_bundle: Bundle, tmp_path: Path) -> None:
+    """Against the library specification, revision 2.2."""
+    net = tmp_path / "small"
+    export(small_bundle, "arduino", net)
+    lines = (net / "library.properties").read_text().splitlines()
+    properties = dict(line.split("=", 1) for line in lines)
+    assert len(properties) == len(lines)
+    for field in ("name", "version", "author", "maintainer", "sentence", "paragraph", "category", "url"):
+        assert properties[field].strip(), field
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,62}", properties["name"])
+    assert re.fullmatch(r"\d+\.\d+\.\d+", properties["version"])
+    assert properties["category"] in ARDUINO_CATEGORIES
+    assert "avr" not in properties["architectures"].split(",")
+    for header in properties["includes"].split(","):
+        assert (net / "src" / header).is_file()
+    # Beside src/ an Arduino library must not have the folders of the old layout.
+    assert {path.name for path in net.iterdir() if path.is_dir()} == {"src", "examples"}
+    for sketch in net.glob("examples/*"):
+        assert (sketch / f"{sketch.name}.ino").is_file()
+
+
+def test_arduinos_sources_and_sketch_on_a_host(
+    small_bundle: Bundle, small_answers: tuple[Int8, Int8], tmp_path: Path
+) -> None:
+    """As Arduino's build does: C files as C, the sketch as C++ with Arduino.h before it."""
+    net = tmp_path / "net"
+    export(small_bundle, "arduino", net)
+    run("gcc", *STRICT, "-c", *net.glob("src/*.c"), cwd=tmp_path)
+    objects = sorted(tmp_path.glob("*.o"))
+    cxx = ["g++", *STRICT_CXX, f"-I{net / 'src'}", "-x", "c++"]
+    (tmp_path / "main.cpp").write_text(program("host.c", "small"))
+    run(*cxx, tmp_path / "main.cpp", "-x", "none", *objects, "-o", tmp_path / "bytes")
+    x, answers = small_answers
+    assert np.array_equal(scores(small_bundle, run(tmp_path / "bytes", stdin=x.tobytes())), answers)
+    sketch = net / "examples" / "Classify" / "Classify.ino"
+    run(*cxx, "-include", SUPPORT / "Arduino.h", sketch, "-x", "none", *objects, "-o", tmp_path / "sketch")
+    assert run(tmp_path / "sketch").strip() == example_class(small_bundle)
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        ("ResNet-8 (int8)", "resnet_8_int8"),
+        ("8bit", "model_8bit"),
+        ("  ", "model"),
+        ("a" * 60, "a" * 40),
+        ("é", "model"),
+    ],
+)
+def test_prefixes_are_made_of_names(name: str, prefix: str) -> None:
+    assert default_prefix(name) == prefix
+
+
+@pytest.mark.parametrize("prefix", ["", "8bit", "Wake", "wake-word", "a__b", "_a", "a_", "a" * 41, "a;b"])
+def test_a_prefix_that_is_no_name_is_refused(prefix: str, small_bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="cannot begin names in C"):
+        export(small_bundle, "cmake", tmp_path / "net", prefix=prefix)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_an_untouched_export_is_replaced(small_bundle: Bundle, tmp_path: Path) -> None:
+    export(small_bundle, "cmake", tmp_path / "net")
+    export(small_bundle, "zephyr", tmp_path / "net")
+    assert not (tmp_path / "net" / "CMakeLists.txt").exists()
+    example = tmp_path / "net" / "samples" / "classify" / "src" / "main.c"
+    example.write_text(example.read_text() + "/* mine */")
+    with pytest.raises(BadInputError, match=r"is no untouched export \(samples/classify/src/main.c was changed"):
+        export(small_bundle, "zephyr", tmp_path / "net")
+    with pytest.raises(BadInputError, match="is no untouched export"):
+        export(small_bundle, "zephyr", small_bundle.path)
+    assert "mine" in example.read_text()
+    assert list(tmp_path.iterdir()) == [tmp_path / "net"]
+
+
+def test_the_verb(small_bundle: Bundle, tmp_path: Path) -> None:
+    arguments = ["export", str(small_bundle.path), "--to", "single-header", "-o", str(tmp_path / "net")]
+    done = CliRunner().invoke(app, [*arguments, "--prefix", "wake"])
+    assert done.exit_code == 0
+    assert "call wake_model_run of wake_model.h" in done.stdout
+    with pytest.raises(BadInputError, match="one of platformio-lib, cmake, zephyr, arduino, single-header"):
+        CliRunner().invoke(app, ["export", str(small_bundle.path), "--to", "x", "-o", "y"], catch_exceptions=False)
