@@ -1,0 +1,46 @@
+"""What the documents show must be what the code takes."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.shared import ROOT
+from tritguard.boards import Board
+from tritguard.cli import VERBS
+from tritguard.cli.run import RunConfig
+from tritguard.evaluate.plan import Plan
+from tritguard.train import TrainConfig
+
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
+
+
+def test_the_documented_settings_are_the_real_ones_and_their_defaults() -> None:
+    run, train = (tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", CONFIGURATION, re.DOTALL))
+    assert Plan.model_validate(run["attack"]) == Plan(sanity_eps=64)
+    assert set(run["attack"]) == set(Plan.model_fields)
+    assert set(run) | set(train) == set(RunConfig.model_fields)
+    assert TrainConfig.model_validate(train["train"]) == TrainConfig()
+    assert set(train["train"]) == set(TrainConfig.model_fields)
+
+
+def test_every_key_of_a_board_is_documented() -> None:
+    table = CONFIGURATION[CONFIGURATION.index("## A board") :]
+    for key in Board.model_fields:
+        assert f"`{key}" in table, key
+
+
+@pytest.mark.parametrize("path", [*sorted(ROOT.glob("docs/*.md")), ROOT / "README.md"], ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def test_the_readme_names_every_verb() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for verb in VERBS:
+        assert f"tritguard {verb}" in readme, verb
