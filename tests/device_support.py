@@ -13,6 +13,13 @@ from tritguard.emit import Bundle
 from tritguard.predictor import Int8
 
 BOARDS = ("mps2-an386", "netduinoplus2")
+# Emulated, and one of each core class and driver beyond those.
+OTHER_BOARDS = (
+    "lm3s6965evb", "microbit", "mps2-an385", "mps2-an385-m0plus", "mps2-an500", "mps2-an505", "mps3-an547",
+)  # fmt: skip
+
+# Around the model the firmware starts and stops SysTick, and calls.
+TIMER_INSTRUCTIONS = 40
 
 Builder = Callable[[Bundle, str], Build]
 

@@ -71,7 +71,7 @@ def test_doctor_tries_the_programs_it_finds(programs: Path) -> None:
     fake.chmod(0o755)
     done = run("doctor", path=programs)
     assert done.returncode == 3
-    assert "1.0.1, without mps2-an386, netduinoplus2" in done.stdout
+    assert "1.0.1, without lm3s6965evb, microbit, mps2-an385, mps2-an386" in done.stdout
 
 
 def test_boards_are_listed() -> None:

@@ -13,15 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.device_support import BOARDS, Builder, changed_bundle, inputs
+from tests.device_support import BOARDS, OTHER_BOARDS, TIMER_INSTRUCTIONS, Builder, changed_bundle, inputs
 from tests.noisy_line import Noise, NoisyLine
 from tests.tflite_builder import ModelBuilder
+from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.device import EmulatedBoard, connect, open_device
 from tritguard.device.link import Link
 from tritguard.device.protocol import Request
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError, DeviceError, ToolMissingError, WrongFirmwareError
+from tritguard.profile import count
 from tritguard.twin import Twin
 
 pytest_plugins = ("tests.device_fixtures",)
@@ -51,6 +53,28 @@ def test_both_boards_answer_as_the_twin_does(board: str, small_bundle: Bundle, f
     assert (before.arena, before.static) == (sizes.ram_arena, sizes.ram_static)
     assert before.stack_reserved == sizes.stack_reserved == build.record.board.stack_bytes
     assert 64 <= before.stack_peak < after.stack_peak < after.stack_reserved
+
+
+@pytest.mark.parametrize("board", OTHER_BOARDS)
+def test_every_core_class_boots_answers_and_counts(
+    board: str, small_bundle: Bundle, firmware: Builder, tmp_path: Path
+) -> None:
+    content, core = small_bundle.model_path.read_bytes(), load_board(board).core_class
+    bundle = write_bundle(content, tmp_path / "bundle", name="small", core=core)
+    build = firmware(bundle, board)
+    x = inputs(bundle, 5)
+    with open_device(bundle, build) as device:
+        assert device.echo(bytes(range(256))) == bytes(range(256))
+        outputs = device.predict(x)
+        use = device.memory()
+        timed = [device.instructions(int(ticks)) for ticks in outputs.ticks]  # type: ignore[union-attr]
+        assert (device.hello.board, device.hello.fault.count, device.resent_frames) == (board, 0, 0)
+    twin = Twin(small_bundle).predict(x)
+    assert (outputs.scores == twin.scores).all()
+    assert outputs.logits is not None and (outputs.logits == twin.logits).all()
+    assert use.stack_peak < use.stack_reserved
+    counted = count(bundle, build, x)
+    assert 0 <= sum(filter(None, timed)) - counted.instructions <= TIMER_INSTRUCTIONS * len(x)
 
 
 def test_a_model_without_weights_has_no_logits(firmware: Builder, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.device_support import inputs
+from tests.device_support import TIMER_INSTRUCTIONS, inputs
 from tests.shared import ROOT
 from tritguard.build import Build
 from tritguard.device import open_device
@@ -21,9 +21,6 @@ from tritguard.profile.cycles import Cost, instruction_costs
 from tritguard.profile.plugin import plugin_library
 
 pytest_plugins = ("tests.device_fixtures",)
-
-# Around the model the firmware starts and stops SysTick, and calls.
-TIMER_INSTRUCTIONS = 40
 
 
 def test_the_layers_add_up_to_what_the_timer_saw(small_bundle: Bundle, small_build: Build) -> None:

@@ -17,12 +17,14 @@
 #define SCB_AIRCR REGISTER(0xE000ED0Cu)
 #define SCB_CFSR REGISTER(0xE000ED28u)
 #define SCB_BFAR REGISTER(0xE000ED38u)
+#define SCB_CPACR REGISTER(0xE000ED88u)
 
 #define CSR_ENABLE_CORE_CLOCK_INTERRUPT 7u
 #define SYSTICK_MAX 0x00FFFFFFu
 #define ICSR_SYSTICK_PENDING (1u << 26)
 #define ICSR_SYSTICK_UNPEND (1u << 25)
 #define AIRCR_RESET 0x05FA0004u
+#define CPACR_FULL_ACCESS (15u << 20) /* coprocessors 10 and 11: floats and vectors */
 
 #define STACK_PAINT 0xA5C3A5C3u
 #define STACK_UNPAINTED_WORDS 16u /* below the stack pointer while painting */
@@ -166,6 +168,10 @@ __attribute__((noreturn)) void reset_entry(void)
     __asm__ volatile("cpsid i" ::: "memory");
     SYST_CSR = 0u;
     SCB_VTOR = (uint32_t)(uintptr_t)&vectors;
+#if defined(__ARM_FEATURE_MVE)
+    SCB_CPACR |= CPACR_FULL_ACCESS; /* the compiler may use vectors anywhere from here on */
+    __asm__ volatile("dsb\n\tisb" ::: "memory");
+#endif
 
     paint_stack();
     (void)memcpy(ld_data_start, ld_data_load, bytes_between(ld_data_start, ld_data_end));

@@ -9,8 +9,8 @@ board = env.BoardConfig()
 platform_dir = Path(env.PioPlatform().get_dir())
 
 PREFIX = "arm-none-eabi-"
-# The engine is integer only: no FPU is switched on, and stray float code shows as a call into the compiler's library.
-MACHINE = ["-mthumb", f"-mcpu={board.get('build.cpu')}", "-mfloat-abi=soft"]
+# The engine is integer only: stray float code shows as a call into the compiler's library.
+MACHINE = board.get("build.machine_flags").split()
 SYMBOLS = {
     "FLASH_ORIGIN": board.get("build.flash_origin"),
     "FLASH_BYTES": board.get("upload.maximum_size"),

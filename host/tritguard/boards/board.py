@@ -50,6 +50,24 @@ class Stm32f4Uart(Record):
     alternate: Annotated[int, Field(ge=0, le=15)]
 
 
+class Lm3sUart(Record):
+    """A UART of the Stellaris LM3S, with its clock gate in RCGC1."""
+
+    driver: Literal["lm3s"]
+    base: _Word
+    irq: Annotated[int, Field(ge=0, le=239)]
+    baud: _Positive
+
+
+class Nrf51Uart(Record):
+    """The UART of the nRF51."""
+
+    driver: Literal["nrf51"]
+    base: _Word
+    irq: Annotated[int, Field(ge=0, le=31)]
+    baud: Literal[9600, 115_200]
+
+
 class Clock(Record):
     """The core clock. Hz.
 
@@ -71,15 +89,21 @@ class Emulator(Record):
         machine: QEMU's name of it.
         serial_index: which of QEMU's serial lines is the board's UART.
         tick_hz: rate of the emulated SysTick.
-        cycles_per_instruction: an estimate; the emulator knows instructions only.
+        cycles_per_instruction: an estimate, None where there is none; the emulator knows instructions only.
         cycles_method: where the estimate is from.
     """
 
     machine: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     serial_index: Annotated[int, Field(ge=0, le=15)] = 0
     tick_hz: _Positive
-    cycles_per_instruction: Annotated[float, Field(gt=0)]
-    cycles_method: str
+    cycles_per_instruction: Annotated[float, Field(gt=0)] | None = None
+    cycles_method: str | None = None
+
+    @model_validator(mode="after")
+    def _an_estimate_says_its_method(self) -> Self:
+        if (self.cycles_per_instruction is None) != (self.cycles_method is None):
+            raise ValueError("cycles_per_instruction and cycles_method come together")
+        return self
 
 
 class OpenocdUpload(Record):
@@ -121,7 +145,7 @@ class Board(Record):
     unconfirmed: tuple[str, ...]
     stack_bytes: Annotated[int, Field(ge=1024, multiple_of=8)]
     memory: Memory
-    uart: Annotated[CmsdkUart | Stm32f4Uart, Field(discriminator="driver")]
+    uart: Annotated[CmsdkUart | Lm3sUart | Nrf51Uart | Stm32f4Uart, Field(discriminator="driver")]
     clock: Clock
     emulator: Emulator | None = None
     upload: tuple[Annotated[OpenocdUpload | DfuUpload, Field(discriminator="method")], ...] = ()

@@ -31,3 +31,13 @@ def core_class(core: str) -> CoreClass | None:
 def known_cores() -> tuple[str, ...]:
     """Every core with a class."""
     return tuple(_CLASSES)
+
+
+def machine_flags(core: str) -> tuple[str, ...]:
+    """What the compiler has to know of a core, for integer code.
+
+    Vectors live in the floating point unit's registers and need its calling convention; arithmetic on floats stays off.
+    """
+    if core_class(core) == "m55":
+        return (f"-mcpu={core}+nofp", "-mthumb", "-mfloat-abi=softfp")
+    return (f"-mcpu={core}", "-mthumb", "-mfloat-abi=soft")

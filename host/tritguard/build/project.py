@@ -12,6 +12,7 @@ import jinja2
 
 from tritguard import __version__
 from tritguard.boards import Board
+from tritguard.boards.core import machine_flags
 from tritguard.emit.bundle import Bundle
 from tritguard.resources import firmware_dir
 
@@ -70,6 +71,7 @@ def _platformio_board(board: Board) -> dict[str, object]:
         "url": board.url,
         "build": {
             "cpu": board.core,
+            "machine_flags": " ".join(machine_flags(board.core)),
             "mcu": board.id,
             "f_cpu": f"{board.clock.hz}L",
             "flash_origin": board.memory.flash.origin,

@@ -251,7 +251,8 @@ def _latency(board: Board, device: Device, ticks: NDArray[np.int64]) -> Latency:
     median = int(np.median(ticks))
     instructions = device.instructions(median)
     emulator = board.emulator
-    estimated = round(instructions * emulator.cycles_per_instruction) if instructions and emulator else None
+    ratio = emulator.cycles_per_instruction if emulator else None
+    estimated = round(instructions * ratio) if instructions and ratio else None
     return Latency(
         runs=len(ticks),
         ticks_median=median,

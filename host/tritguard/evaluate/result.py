@@ -107,8 +107,8 @@ class Firmware(Record):
 class Latency(Record):
     """Time of one inference over the replayed inputs.
 
-    On an emulated board `instructions` is exact and `cycles_estimated` an estimate by `cycles_method`;
-    on a real one both are None and ticks over tick_hz is the measured time.
+    On an emulated board `instructions` is exact and `cycles_estimated` an estimate by `cycles_method`, None for a core
+    that has none; on a real one both are None and ticks over tick_hz is the measured time.
     """
 
     runs: int

@@ -1,0 +1,58 @@
+/* A UART of the Stellaris LM3S, an Arm PL011. The core stays on the clock it has after reset. */
+#include "config.h"
+#include "driver.h"
+
+#define RCGC1 (*(volatile uint32_t *)0x400FE104u)
+#define UART_INDEX ((CONFIG_UART_BASE - 0x4000C000u) / 0x1000u)
+
+#define REGISTER(offset) (*(volatile uint32_t *)(CONFIG_UART_BASE + (offset)))
+#define DATA REGISTER(0x00u)
+#define FLAGS REGISTER(0x18u)
+#define BAUD_INTEGER REGISTER(0x24u)
+#define BAUD_FRACTION REGISTER(0x28u)
+#define LINE_CONTROL REGISTER(0x2Cu)
+#define CONTROL REGISTER(0x30u)
+#define INTERRUPT_MASK REGISTER(0x38u)
+#define INTERRUPT_CLEAR REGISTER(0x44u)
+
+#define FLAG_RX_EMPTY (1u << 4)
+#define FLAG_TX_FULL (1u << 5)
+#define LINE_8_BITS_FIFO 0x70u
+#define CONTROL_ON 0x301u        /* UART, sender, receiver */
+#define INTERRUPT_RECEIVED 0x50u /* FIFO half full, and bytes left in it for a while */
+#define BAUD_64THS ((((CONFIG_CLOCK_HZ * 4u) + (CONFIG_UART_BAUD / 2u)) / CONFIG_UART_BAUD))
+
+uint32_t clock_start(void)
+{
+    return CONFIG_CLOCK_HZ;
+}
+
+void uart_start(void)
+{
+    RCGC1 |= 1u << UART_INDEX;
+    (void)RCGC1; /* the clock arrives some cycles later */
+    (void)RCGC1;
+    CONTROL = 0u;
+    BAUD_INTEGER = BAUD_64THS / 64u;
+    BAUD_FRACTION = BAUD_64THS % 64u;
+    LINE_CONTROL = LINE_8_BITS_FIFO;
+    INTERRUPT_MASK = INTERRUPT_RECEIVED;
+    CONTROL = CONTROL_ON;
+    (void)DATA; /* QEMU looks for waiting bytes on a read; without one the first takes up to a second */
+    core_enable_uart_interrupt();
+}
+
+void uart_write(uint8_t byte)
+{
+    while ((FLAGS & FLAG_TX_FULL) != 0u) {
+    }
+    DATA = byte;
+}
+
+void uart_interrupt(void)
+{
+    INTERRUPT_CLEAR = INTERRUPT_RECEIVED; /* before the reads: the next byte may come right behind them */
+    while ((FLAGS & FLAG_RX_EMPTY) == 0u) {
+        serial_received((uint8_t)DATA);
+    }
+}
