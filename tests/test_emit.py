@@ -70,7 +70,7 @@ def test_no_float_and_no_heap_reach_the_device(tmp_path: Path) -> None:
 def test_names_cannot_leave_their_comment(name: str, tmp_path: Path) -> None:
     builder = ModelBuilder((4, 4, 3), 0.5, 0)
     output = builder.quantize(builder.input, (0.25, 0))
-    builder.subgraph.tensors[output].name = name
+    builder.tensors[output].name = name
     source = (write_bundle(builder.build(output), tmp_path / "b", name=name).c_dir / "tg_model.c").read_text()
     code = re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL)
     assert "int x" not in code

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tests.random_graphs import models
 from tests.shared import shared_file
-from tests.tflite_builder import ModelBuilder, schema
+from tests.tflite_builder import ModelBuilder
+from tests.tflite_tables import Table
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph import read_graph
 from tritguard.graph.memory import Slot, plan_memory
@@ -62,8 +63,8 @@ def test_weights_with_a_zero_point_are_refused() -> None:
     builder = small_model()
     weights = builder.constant(np.ones((2, 48), np.int8), [0.1], zero_point=3)
     flat = builder.reshape(builder.input, (48,))
-    options = schema.FullyConnectedOptionsT()
-    output = builder.op("FULLY_CONNECTED", [flat, weights], builder.activation((2,), 1.0, 0), options, 8)
+    options = Table("FullyConnectedOptions")
+    output = builder.op("FULLY_CONNECTED", [flat, weights], builder.activation((2,), 1.0, 0), options)
     with pytest.raises(UnsupportedOpError, match="zero point"):
         read_graph(builder.build(output))
 
@@ -76,7 +77,7 @@ def test_a_float_model_is_refused() -> None:
 def test_only_what_the_output_needs_is_read() -> None:
     """Ops that compute a reshape's target at run time, as Keras emits for a dynamic batch, are passed over."""
     builder = small_model()
-    shape = builder._tensor([4], schema.TensorType.INT32, None, None, 0, 0)
+    shape = builder.tensor([4], "INT32")
     builder.op("SHAPE", [builder.input], shape)
     output = builder.op("RESHAPE", [builder.input, shape], builder.activation((48,), 0.5, -3))
     assert [op.kind for op in read_graph(builder.build(output)).ops] == ["RESHAPE"]
@@ -121,7 +122,7 @@ def test_an_axis_beyond_the_shape_is_refused() -> None:
     builder = small_model()
     axes = builder.constant(np.array([1, 262146], dtype=np.int32))
     output = builder.activation((3,), 0.5, 0)
-    builder.op("MEAN", [builder.input, axes], output, schema.ReducerOptionsT(), schema.BuiltinOptions.ReducerOptions)
+    builder.op("MEAN", [builder.input, axes], output, Table("ReducerOptions"))
     with pytest.raises(UnsupportedOpError, match="axes"):
         read_graph(builder.build(output))
 
@@ -129,7 +130,7 @@ def test_an_axis_beyond_the_shape_is_refused() -> None:
 def test_options_of_another_op_are_refused() -> None:
     builder = small_model()
     output = builder.activation((4, 4, 3), 0.5, 0)
-    builder.op("ADD", [builder.input, builder.input], output, schema.SubOptionsT(), schema.BuiltinOptions.SubOptions)
+    builder.op("ADD", [builder.input, builder.input], output, Table("SubOptions"))
     with pytest.raises(BadModelError, match="options are missing or of another op"):
         read_graph(builder.build(output))
 
