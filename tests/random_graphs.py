@@ -19,9 +19,14 @@ activations = st.sampled_from(["NONE", "RELU", "RELU6"])
 def _weights(draw: st.DrawFn, shape: tuple[int, ...], channel_axis: int) -> NDArray[np.int8]:
     """Any int8, extreme int8, or ternary with a magnitude a channel."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    style = draw(st.sampled_from(["any", "extreme", "ternary", "ternary127", "zero"]))
+    style = draw(st.sampled_from(["any", "some", "extreme", "ternary", "ternary127", "zero"]))
     if style == "any":
         return rng.integers(-128, 128, shape, dtype=np.int8)
+    if style == "some":  # inputs, taps and outputs without a weight
+        live = np.ones(shape, dtype=bool)
+        for axis, size in enumerate(shape):
+            live &= np.expand_dims(rng.random(size) < 0.6, [other for other in range(len(shape)) if other != axis])
+        return np.where(live, rng.integers(-128, 128, shape), 0).astype(np.int8)
     if style == "extreme":
         return rng.choice(np.array([-128, 127], dtype=np.int8), shape)
     if style == "zero":
@@ -48,7 +53,11 @@ def _bias(draw: st.DrawFn, channels: int) -> NDArray[np.int32] | None:
     if spread is None:
         return None
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    return rng.integers(-spread, spread + 1, channels, dtype=np.int32)
+    bias = rng.integers(-spread, spread + 1, channels, dtype=np.int32)
+    # Some channels saturate whatever the input, so that passes over the graph find constants.
+    saturated = rng.random(channels) < draw(st.sampled_from([0, 0, 0.3, 0.8, 1]))
+    bias[saturated] += rng.choice(np.array([-(2**25), 2**25], dtype=np.int32), int(saturated.sum()))
+    return bias
 
 
 @st.composite

@@ -98,6 +98,13 @@ def describe(bundle: Bundle) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if (removed := manifest.removed).macs or removed.channels:
+        console.print(
+            f"left out, as no output depends on it: {removed.channels} channels, {removed.macs:,} MAC, "
+            f"{removed.weight_bytes:,} B of int8 weights",
+            highlight=False,
+            soft_wrap=True,
+        )
     if manifest.verified_against_oracle:
         console.print(f"same bytes as TensorFlow Lite Micro on {manifest.verified_against_oracle} random inputs")
     else:

@@ -41,6 +41,15 @@ class Logits(Record):
     act_max: int
 
 
+class Removed(Record):
+    """What the golden model has and the emitted code does without: channels that are the same for every input or
+    that nothing reads, their MACs and the bytes of their int8 weights."""
+
+    channels: int
+    macs: int
+    weight_bytes: int
+
+
 class Layer(Record):
     """One op of the graph as it was emitted. All its constants' C symbols start with `symbol` + '_'."""
 
@@ -52,6 +61,7 @@ class Layer(Record):
     macs: int
     weight_format: Literal["none", "int8", "ternary2"]
     weight_bytes: int
+    removed: Removed
 
 
 class ArenaSlot(Record):
@@ -78,6 +88,7 @@ class Manifest(Record):
     classes: tuple[str, ...] | None
     layers: tuple[Layer, ...]
     macs: int
+    removed: Removed
     arena_bytes: int
     arena_lower_bound: int
     arena: tuple[ArenaSlot, ...]

@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from tritguard.emit.bundle import (
     Layer,
     Logits,
     Manifest,
+    Removed,
     hash_file,
     open_bundle,
 )
@@ -30,7 +32,8 @@ from tritguard.emit.code import LayerCode
 from tritguard.emit.lower import lower
 from tritguard.emit.render import environment
 from tritguard.errors import BadInputError
-from tritguard.graph import Graph, read_graph
+from tritguard.graph import Graph, optimised, read_graph
+from tritguard.graph.dead_channels import removed
 from tritguard.graph.memory import MemoryPlan, plan_memory
 from tritguard.graph.model import Tensor, Weighted
 from tritguard.resources import firmware_dir
@@ -59,7 +62,8 @@ def write_bundle(
         BadModelError: see `read_graph`.
         BadInputError: `out` exists and is no bundle, or `classes` does not fit the outputs.
     """
-    graph = read_graph(content)
+    golden = read_graph(content)
+    graph = optimised(golden)
     plan = plan_memory(graph)
     layers = lower(graph, plan, core)
     outputs = graph.tensors[graph.output].size
@@ -72,7 +76,8 @@ def write_bundle(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         draft = Path(scratch) / "bundle"
         _write_sources(draft, content, graph, plan, layers, name)
-        manifest = _manifest(draft, content, graph, plan, layers, name, core, classes)
+        records = _layers(golden, graph, layers)
+        manifest = _manifest(draft, content, graph, plan, records, name, core, classes)
         (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
         if check is not None:
             manifest = manifest.model_copy(update={"verified_against_oracle": check(Bundle(draft, manifest))})
@@ -159,12 +164,35 @@ def _logits(graph: Graph) -> Logits | None:
     )
 
 
+def _layers(golden: Graph, graph: Graph, layers: tuple[LayerCode, ...]) -> tuple[Layer, ...]:
+    """The emitted layers, and what the passes took out of each."""
+    before = {op.index: op for op in golden.ops}
+    return tuple(
+        Layer(
+            index=layer.index,
+            op=layer.op,
+            name=layer.name,
+            symbol=layer.symbol,
+            output_shape=layer.shape,
+            macs=layer.macs,
+            weight_format=layer.weight_format,
+            weight_bytes=layer.weight_bytes,
+            removed=Removed(**asdict(removed(before[op.index], op))),
+        )
+        for op, layer in zip(graph.ops, layers, strict=True)
+    )
+
+
+def _total(layers: tuple[Layer, ...]) -> Removed:
+    return Removed(**{name: sum(getattr(layer.removed, name) for layer in layers) for name in Removed.model_fields})
+
+
 def _manifest(
     draft: Path,
     content: bytes,
     graph: Graph,
     plan: MemoryPlan,
-    layers: tuple[LayerCode, ...],
+    layers: tuple[Layer, ...],
     name: str,
     core: CoreClass,
     classes: tuple[str, ...] | None,
@@ -179,20 +207,9 @@ def _manifest(
         output=_edge(graph.tensors[graph.output]),
         logits=_logits(graph),
         classes=classes,
-        layers=tuple(
-            Layer(
-                index=layer.index,
-                op=layer.op,
-                name=layer.name,
-                symbol=layer.symbol,
-                output_shape=layer.shape,
-                macs=layer.macs,
-                weight_format=layer.weight_format,
-                weight_bytes=layer.weight_bytes,
-            )
-            for layer in layers
-        ),
+        layers=layers,
         macs=graph.macs,
+        removed=_total(layers),
         arena_bytes=plan.arena_bytes,
         arena_lower_bound=plan.lower_bound,
         arena=tuple(

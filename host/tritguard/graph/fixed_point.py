@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from tritguard.errors import BadModelError
-from tritguard.graph.model import Float64, Requant
+from tritguard.graph.model import Float64, Int32, Int64, Requant
 
 INT8_MIN, INT8_MAX = -128, 127
 MAX_SHIFT = 30
@@ -53,6 +53,16 @@ def requant(reals: Float64, zero_point: int, act: tuple[int, int]) -> Requant:
         act_min=act[0],
         act_max=act[1],
     )
+
+
+def multiply(acc: Int64, multiplier: Int32, shift: Int32) -> Int64:
+    """`tg_multiply` of the kernels, which rounds twice, without its 32-bit wrap: the caller keeps |acc * 2^shift| and
+    the result below 2^31."""
+    left, right = np.maximum(shift, 0).astype(np.int64), np.maximum(-shift, 0).astype(np.int64)
+    high = ((acc << left) * multiplier.astype(np.int64) + (1 << 30)) >> 31
+    mask = (np.int64(1) << right) - 1
+    threshold = (mask >> 1) + (high < 0)
+    return np.asarray((high >> right) + ((high & mask) > threshold), dtype=np.int64)
 
 
 def activation_range(activation: str, scale: float, zero_point: int) -> tuple[int, int]:
