@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from tests.shared import shared_file
 from tests.test_emit import ternary_model
-from tritguard.attack import Attack, Fgsm, Noise, Pgd, Square, Target
-from tritguard.attack.base import margins, to_grid
+from tritguard.attack import Attack, Ball, Fgsm, Noise, Pgd, Square, Target
+from tritguard.attack.base import margins
 from tritguard.attack.square import _share
 from tritguard.attack.view import GradientView
 from tritguard.emit import write_bundle
@@ -40,10 +42,24 @@ def keywords(tmp_path_factory: pytest.TempPathFactory) -> Target:
 )
 def test_candidates_are_projected_on_the_grid(eps: int, candidates: list[float], clean: list[int]) -> None:
     x = np.array(clean, dtype=np.int8)
-    projected = to_grid(np.array(candidates, dtype=np.float32), x, eps).astype(int)
+    projected = Ball("Linf", eps).to_grid(np.array(candidates, dtype=np.float32), x).astype(int)
     assert (np.abs(projected - np.array(clean)) <= eps).all()
     inside = (np.abs(np.array(candidates) - clean) <= eps) & (np.abs(candidates) <= 127)
     assert (np.abs(projected - candidates)[inside] <= 0.5).all()
+
+
+@given(
+    st.integers(1, 600),
+    hnp.arrays(np.float64, (3, 7), elements=st.floats(-400, 400)),
+    hnp.arrays(np.int8, (3, 7)),
+)
+def test_l2_candidates_are_projected_on_the_grid(eps: int, candidates: np.ndarray, clean: np.ndarray) -> None:
+    ball = Ball("L2", eps)
+    projected = ball.to_grid(candidates, clean)
+    assert (ball.distances(projected, clean) <= eps).all()
+    wanted = np.clip(candidates, -128, 127)
+    inside = np.sqrt(((wanted - clean) ** 2).sum(axis=1)) <= eps
+    assert (np.abs(projected - wanted)[inside] <= 1).all()
 
 
 def test_margins_follow_the_deployed_label() -> None:
@@ -90,7 +106,8 @@ def test_the_views_gradient_points_downhill(keywords: Target) -> None:
 
 @pytest.mark.parametrize("attack", [Noise(4), Fgsm(), Pgd(8), Square(60)], ids=lambda attack: attack.name)
 def test_attacks_stay_in_their_ball_and_repeat(attack: Attack, keywords: Target) -> None:
-    first, second = attack.craft(keywords, 3), attack.craft(keywords, 3)
+    ball = Ball("Linf", 3)
+    first, second = attack.craft(keywords, ball), attack.craft(keywords, ball)
     assert first.x.dtype == np.int8
     assert np.abs(first.x.astype(int) - keywords.x.astype(int)).max() == 3
     assert np.array_equal(first.x, second.x)
@@ -101,12 +118,40 @@ def test_attacks_rank_as_they_should(keywords: Target) -> None:
     """Measured on 100 samples at one step: noise leaves 87 %, Square (300 queries) 50 %, FGSM 11 %, PGD-20 none."""
 
     def robust(attack: Attack) -> float:
-        return float((keywords.predictor.predict(attack.craft(keywords, 1).x).labels == keywords.y).mean())
+        return float(
+            (keywords.predictor.predict(attack.craft(keywords, Ball("Linf", 1)).x).labels == keywords.y).mean()
+        )
 
     noise, square, fgsm, pgd = robust(Noise(10)), robust(Square(200)), robust(Fgsm()), robust(Pgd(20))
     assert pgd <= fgsm <= square <= noise
     assert pgd <= 0.05
     assert noise >= 0.7
+
+
+def test_what_is_not_shown_is_not_used(keywords: Target) -> None:
+    """Square learns less from int8 scores than from logits, and from labels alone no more than noise does."""
+    left = {}
+    for access in ("logits", "scores", "labels"):
+        x = Square(200).craft(replace(keywords, access=access), Ball("Linf", 1)).x
+        left[access] = float((keywords.predictor.predict(x).labels == keywords.y).mean())
+    assert left["logits"] < left["scores"] < left["labels"]
+
+
+@pytest.mark.parametrize("attack", [Fgsm(), Pgd(8)], ids=lambda attack: attack.name)
+def test_l2_attacks_stay_in_their_ball_and_work(attack: Attack, keywords: Target) -> None:
+    ball = Ball("L2", 40)
+    crafted = attack.craft(keywords, ball)
+    assert (ball.distances(crafted.x, keywords.x) <= 40).all()
+    noise = Noise(4).craft(keywords, ball)
+    robust = [float((keywords.predictor.predict(c.x).labels == keywords.y).mean()) for c in (crafted, noise)]
+    assert robust[0] < 0.5 * robust[1]
+
+
+@pytest.mark.parametrize("attack", [Pgd(20), Square(400)], ids=lambda attack: attack.name)
+def test_targeted_attacks_reach_their_label(attack: Attack, keywords: Target) -> None:
+    aim = (keywords.y + 1) % 12
+    crafted = attack.craft(replace(keywords, aim=aim), Ball("Linf", 8))
+    assert float((keywords.predictor.predict(crafted.x).labels == aim).mean()) > 0.5
 
 
 def test_squares_windows_shrink_as_in_the_paper() -> None:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.test_emit import ternary_model
-from tritguard.attack import Crafted, Noise, Target
+from tritguard.attack import Ball, Crafted, Noise, Target
 from tritguard.attack.base import Kind
 from tritguard.emit import write_bundle
 from tritguard.evaluate.checks import Evidence, check
@@ -33,11 +33,11 @@ class Counting:
     def parameters(self) -> dict[str, float | int | str]:
         return {"tries": 2}
 
-    def craft(self, target: Target, eps: int) -> Crafted:
-        if eps == self.fail_at:
+    def craft(self, target: Target, ball: Ball) -> Crafted:
+        if ball.eps == self.fail_at:
             raise KeyboardInterrupt
-        self.asked.append(eps)
-        return Noise(2).craft(target, eps)
+        self.asked.append(ball.eps)
+        return Noise(2).craft(target, ball)
 
 
 class OneAttack(Plan):
@@ -77,7 +77,6 @@ def test_an_interrupted_crafting_goes_on_where_it_stopped(
     whole = craft_all(target, plan, tmp_path / "elsewhere", "model and data", ignore)
     for a, b in zip(resumed, whole, strict=True):
         assert np.array_equal(a.x, b.x)
-        assert np.array_equal(a.fooled, b.fooled)
 
 
 def test_what_was_crafted_for_something_else_is_not_used(
@@ -105,7 +104,7 @@ def test_a_damaged_store_is_crafted_anew(target: Target, tmp_path: Path, monkeyp
     assert all(np.array_equal(a.x, b.x) for a, b in zip(first, again, strict=True))
 
 
-@pytest.mark.parametrize("eps", [(), (0, 1), (2, 1), (1, 1), (1, 256)])
+@pytest.mark.parametrize("eps", [(), (0, 1), (2, 1), (1, 1)])
 def test_bounds_have_to_rise(eps: tuple[int, ...]) -> None:
     with pytest.raises(ValidationError, match="rising whole numbers"):
         Plan(eps=eps)
@@ -117,6 +116,12 @@ def test_the_sanity_bound_is_beyond_the_threat_model() -> None:
     assert Plan(eps=(254,)).bounds == (254, 255)
     with pytest.raises(ValidationError, match="above the largest eps, 8"):
         Plan(eps=(1, 8), sanity_eps=8)
+    with pytest.raises(ValidationError, match="above 255"):
+        Plan(eps=(1, 8), sanity_eps=256)
+    with pytest.raises(ValidationError, match="above 255"):
+        Plan(eps=(255,))
+    with pytest.raises(ValidationError, match="L2 needs a sanity_eps"):
+        Plan(norm="L2", eps=(100,))
 
 
 def row(attack: str, kind: Kind, eps: int, k: int, n: int = 200) -> AttackRow:

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.base import INT8_MAX, INT8_MIN, Target
+from tritguard.attack.base import INT8_MAX, INT8_MIN, Norm, Target
 from tritguard.attack.view import GradientView
 from tritguard.errors import ToolMissingError
 
 # Gradients for all samples of a call at once, up to a bound on memory: TensorFlow compiles once for each batch size.
 MAX_BATCH = 256
+NORMS: dict[Norm, float] = {"Linf": np.inf, "L2": 2}  # as ART has them
 
 
 def batch_size(target: Target) -> int:
@@ -69,6 +70,6 @@ def _estimator(view: GradientView) -> Any:
 
 
 def one_hot(target: Target) -> NDArray[np.float32]:
-    """float32[n, classes] of the true labels."""
+    """float32[n, classes] of the labels the loss is taken of: the wanted ones, or the true ones."""
     assert target.view is not None
-    return np.eye(target.view.classes, dtype=np.float32)[target.y]
+    return np.eye(target.view.classes, dtype=np.float32)[target.y if target.aim is None else target.aim]

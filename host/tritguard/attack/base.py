@@ -14,7 +14,45 @@ if TYPE_CHECKING:
     from tritguard.attack.view import GradientView
 
 Kind = Literal["white box", "black box", "baseline"]
+Norm = Literal["Linf", "L2"]
+Access = Literal["logits", "scores", "labels"]  # what of its outputs the device reveals
+Samples = NDArray[np.int64]
 INT8_MIN, INT8_MAX = -128, 127
+
+
+@dataclass(frozen=True)
+class Ball:
+    """The inputs an attacker may use for a clean one: on the int8 grid, at a distance of at most eps.
+
+    Attributes:
+        norm: `Linf` or `L2`.
+        eps: in steps of the int8 input grid; for L2 the root of the sum of squared steps.
+    """
+
+    norm: Norm
+    eps: int
+
+    def distances(self, x: Int8, clean: Int8) -> NDArray[np.float64]:
+        """float64[n]: how far each input is from its clean one, in steps."""
+        moved = (x.astype(np.float64) - clean).reshape(len(x), -1)
+        return np.asarray(np.abs(moved).max(axis=1) if self.norm == "Linf" else np.sqrt((moved**2).sum(axis=1)))
+
+    def to_grid(self, candidates: NDArray[np.floating], clean: Int8) -> Int8:
+        """Float candidates [n, *input_shape], in steps, to the nearest inputs that are on the grid and in the ball.
+
+        For L2, where rounding can leave the ball, changes are rounded towards the clean input instead.
+        """
+        wide = clean.astype(np.float64)
+        if self.norm == "Linf":
+            low, high = np.maximum(wide - self.eps, INT8_MIN), np.minimum(wide + self.eps, INT8_MAX)
+            return np.asarray(np.clip(np.rint(candidates), low, high), np.int8)
+        moved = np.clip(candidates, INT8_MIN, INT8_MAX) - wide
+        length = np.sqrt((moved.reshape(len(moved), -1) ** 2).sum(axis=1)).reshape(-1, *[1] * (moved.ndim - 1))
+        moved *= np.minimum(1, self.eps / np.maximum(length, 1e-9))
+        nearest = np.asarray(clean + np.rint(moved), np.int8)
+        outside = self.distances(nearest, clean) > self.eps
+        nearest[outside] = (wide + np.trunc(moved))[outside].astype(np.int8)
+        return nearest
 
 
 @dataclass(frozen=True)
@@ -27,13 +65,52 @@ class Target:
         x: int8[n, *input_shape], clean inputs.
         y: int64[n], true labels.
         seed: of everything random.
+        aim: int64[n], the labels a targeted attack wants; None where any wrong one will do.
+        access: what black-box attacks are shown of the outputs.
     """
 
     predictor: Predictor
     view: GradientView | None
     x: Int8
-    y: NDArray[np.int64]
+    y: Samples
     seed: int
+    aim: Samples | None = None
+    access: Access = "logits"
+
+    def broken(self, labels: Samples) -> NDArray[np.bool_]:
+        """bool[n]: where the attacker has what it wants."""
+        return np.asarray(labels != self.y if self.aim is None else labels == self.aim)
+
+    def margins(self, outputs: Outputs, samples: Samples | None = None) -> NDArray[np.float64]:
+        """float64[n]: how far the attacker is from its goal, positive exactly where it is not reached.
+
+        Untargeted, the true class' logit minus the best other's; targeted, the best other's minus the wanted one's.
+
+        Args:
+            outputs: of inputs crafted for these samples.
+            samples: their places in `x`; all, in order, without it.
+        """
+        chosen = np.arange(len(self.y)) if samples is None else samples
+        if self.aim is None:
+            return margins(outputs, self.y[chosen], self.access)
+        return -margins(outputs, self.aim[chosen], self.access)
+
+
+class Queries:
+    """The target as a black box: shows what the threat model allows, and counts.
+
+    Attributes:
+        made: forward passes so far.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self.made = 0
+
+    def margins(self, x: Int8, samples: Samples | None = None) -> NDArray[np.float64]:
+        """See `Target.margins`; where only labels are revealed, 1 or -1."""
+        self.made += len(x)
+        return self._target.margins(self._target.predictor.predict(x), samples)
 
 
 @dataclass(frozen=True)
@@ -41,7 +118,7 @@ class Crafted:
     """Adversarial candidates.
 
     Attributes:
-        x: int8[n, *input_shape], each within eps steps of its clean input.
+        x: int8[n, *input_shape], each in the ball around its clean input.
         queries: forward passes of the deployed model, all samples together.
         gradients: gradients taken from the view, all samples together.
     """
@@ -52,38 +129,54 @@ class Crafted:
 
 
 class Attack(Protocol):
-    """Searches, within an L-infinity ball, for inputs that change the deployed model's label."""
+    """Searches, in a ball around each sample, for an input on which the deployed model does what the attacker wants."""
 
     name: str
     kind: Kind
 
     @property
     def parameters(self) -> dict[str, float | int | str]:
-        """Everything that, with the seed, determines the outcome."""
+        """Everything that, with target and ball, determines the outcome."""
         ...
 
-    def craft(self, target: Target, eps: int) -> Crafted:
-        """Craft one candidate a sample with eps in steps of the int8 input grid."""
+    def craft(self, target: Target, ball: Ball) -> Crafted:
+        """Craft one candidate a sample."""
         ...
 
 
-def to_grid(candidates: NDArray[np.float32], clean: Int8, eps: int) -> Int8:
-    """Round float candidates, in int8 steps, to the input grid and project them into the ball and the int8 range."""
-    wide = clean.astype(np.int16)
-    low, high = np.maximum(wide - eps, INT8_MIN), np.minimum(wide + eps, INT8_MAX)
-    return np.clip(np.rint(candidates), low, high).astype(np.int8)
+class Best:
+    """The candidates that got the deployed model furthest so far.
 
-
-def margins(outputs: Outputs, y: NDArray[np.int64]) -> NDArray[np.float64]:
-    """float64[n]: true class' logit minus the best other's; on int8 scores where there are no logits.
-
-    Positive exactly where the deployed label is still y. Where int8 scores tie, logits alone would tell otherwise:
-    the label is the first of equal scores.
+    Attributes:
+        x: int8[n, *input_shape].
+        margins: float64[n], see `Target.margins`.
     """
-    values = outputs.scores.astype(np.float64) if outputs.logits is None else outputs.logits
+
+    def __init__(self, target: Target) -> None:
+        self.x = target.x.copy()
+        self.margins = np.full(len(target.x), np.inf)
+
+    def take(self, x: Int8, margins: NDArray[np.float64], samples: Samples | None = None) -> None:
+        """Keep what is better, of candidates for these samples (all without them)."""
+        chosen = np.arange(len(self.x)) if samples is None else samples
+        better = margins < self.margins[chosen]
+        self.x[chosen[better]] = x[better]
+        self.margins[chosen[better]] = margins[better]
+
+
+def margins(outputs: Outputs, y: Samples, access: Access = "logits") -> NDArray[np.float64]:
+    """float64[n]: logit of class y minus the best other's; on int8 scores where logits are not there or not shown.
+
+    Positive exactly where the deployed label is y; only its sign, 1 or -1, where labels alone are shown. Where int8
+    scores tie, logits alone would tell otherwise: the label is the first of equal scores.
+    """
+    holds = outputs.labels == y
+    if access == "labels":
+        return np.where(holds, 1.0, -1.0)
+    shown = outputs.logits if access == "logits" else None
+    values = outputs.scores.astype(np.float64) if shown is None else shown
     rows = np.arange(len(y))
     others = values.copy()
     others[rows, y] = -np.inf
     margin = np.abs(values[rows, y] - others.max(axis=1))
-    holds = outputs.labels == y
     return np.asarray(np.where(holds, np.maximum(margin, np.finfo(float).tiny), -margin), dtype=np.float64)

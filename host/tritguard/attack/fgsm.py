@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from tritguard.attack.art_view import batch_size, estimator, evasion, one_hot
-from tritguard.attack.base import Crafted, Kind, Target, to_grid
+from tritguard.attack.art_view import NORMS, batch_size, estimator, evasion, one_hot
+from tritguard.attack.base import Ball, Crafted, Kind, Target
 
 
 class Fgsm:
@@ -17,10 +17,14 @@ class Fgsm:
     kind: Kind = "white box"
     parameters: ClassVar[dict[str, float | int | str]] = {"implementation": "ART FastGradientMethod"}
 
-    def craft(self, target: Target, eps: int) -> Crafted:
+    def craft(self, target: Target, ball: Ball) -> Crafted:
         """See Attack."""
         attack = evasion().FastGradientMethod(
-            estimator(target), norm=np.inf, eps=float(eps), batch_size=batch_size(target)
+            estimator(target),
+            norm=NORMS[ball.norm],
+            eps=float(ball.eps),
+            targeted=target.aim is not None,
+            batch_size=batch_size(target),
         )
         found = attack.generate(target.x.astype(np.float32), y=one_hot(target))
-        return Crafted(to_grid(found, target.x, eps), queries=0, gradients=len(target.x))
+        return Crafted(ball.to_grid(found, target.x), queries=0, gradients=len(target.x))

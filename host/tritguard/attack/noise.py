@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritguard.attack.base import INT8_MAX, INT8_MIN, Crafted, Kind, Target, margins
+from tritguard.attack.base import Ball, Best, Crafted, Kind, Queries, Target
 
 
 class Noise:
@@ -25,15 +25,14 @@ class Noise:
         """See Attack."""
         return {"tries": self.tries, "implementation": "tritguard"}
 
-    def craft(self, target: Target, eps: int) -> Crafted:
+    def craft(self, target: Target, ball: Ball) -> Crafted:
         """See Attack."""
-        rng = np.random.default_rng((target.seed, eps))
-        best, best_margin = target.x, np.full(len(target.x), np.inf)
+        rng = np.random.default_rng((target.seed, ball.eps))
+        queries, best = Queries(target), Best(target)
+        clean = target.x.astype(np.float64)
+        # A random corner of the Linf ball; of the L2 ball, a random direction at its full radius.
+        size = ball.eps if ball.norm == "Linf" else ball.eps / np.sqrt(clean[0].size)
         for _ in range(self.tries):
-            shifted = target.x.astype(np.int16) + rng.choice(np.array([-eps, eps], dtype=np.int16), target.x.shape)
-            x = np.clip(shifted, INT8_MIN, INT8_MAX).astype(np.int8)
-            margin = margins(target.predictor.predict(x), target.y)
-            better = margin < best_margin
-            best = np.where(better.reshape(-1, *[1] * (x.ndim - 1)), x, best)
-            best_margin = np.minimum(margin, best_margin)
-        return Crafted(best, queries=self.tries * len(target.x), gradients=0)
+            x = ball.to_grid(clean + rng.choice([-size, size], clean.shape), target.x)
+            best.take(x, queries.margins(x))
+        return Crafted(best.x, queries.made, gradients=0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritguard.attack.art_view import batch_size, estimator, evasion, one_hot
-from tritguard.attack.base import Crafted, Kind, Target, margins, to_grid
+from tritguard.attack.art_view import NORMS, batch_size, estimator, evasion, one_hot
+from tritguard.attack.base import Ball, Best, Crafted, Kind, Queries, Target
 
 
 class Pgd:
@@ -33,26 +33,23 @@ class Pgd:
             "implementation": "ART ProjectedGradientDescent",
         }
 
-    def craft(self, target: Target, eps: int) -> Crafted:
+    def craft(self, target: Target, ball: Ball) -> Crafted:
         """See Attack."""
         attack = evasion().ProjectedGradientDescent(
             estimator(target),
-            norm=np.inf,
-            eps=float(eps),
-            eps_step=2.5 * eps / self.steps,
+            norm=NORMS[ball.norm],
+            eps=float(ball.eps),
+            eps_step=2.5 * ball.eps / self.steps,
             max_iter=self.steps,
+            targeted=target.aim is not None,
             num_random_init=1,
             batch_size=batch_size(target),
             verbose=False,
         )
         clean = target.x.astype(np.float32)
-        best, best_margin = target.x, np.full(len(target.x), np.inf)
+        queries, best = Queries(target), Best(target)
         for restart in range(self.restarts):
             np.random.seed((target.seed + restart) % 2**32)  # noqa: NPY002 - the generator ART draws starts from
-            x = to_grid(attack.generate(clean, y=one_hot(target)), target.x, eps)
-            margin = margins(target.predictor.predict(x), target.y)
-            better = margin < best_margin
-            best = np.where(better.reshape(-1, *[1] * (x.ndim - 1)), x, best)
-            best_margin = np.minimum(margin, best_margin)
-        n = len(target.x)
-        return Crafted(best, queries=self.restarts * n, gradients=self.restarts * self.steps * n)
+            x = ball.to_grid(attack.generate(clean, y=one_hot(target)), target.x)
+            best.take(x, queries.margins(x))
+        return Crafted(best.x, queries.made, gradients=self.restarts * self.steps * len(clean))

@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.base import INT8_MAX, INT8_MIN, Crafted, Kind, Target, margins
+from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Best, Crafted, Kind, Queries, Samples, Target
+from tritguard.errors import BadInputError
 from tritguard.predictor import Int8
 
 
@@ -32,44 +33,44 @@ class Square:
     @property
     def parameters(self) -> dict[str, float | int | str]:
         """See Attack."""
-        return {"queries": self.queries, "p_init": self.p_init, "sees": "logits", "implementation": "tritguard"}
+        return {"queries": self.queries, "p_init": self.p_init, "implementation": "tritguard"}
 
-    def craft(self, target: Target, eps: int) -> Crafted:
-        """See Attack."""
+    def craft(self, target: Target, ball: Ball) -> Crafted:
+        """See Attack.
+
+        Raises:
+            BadInputError: the ball is no Linf ball.
+        """
+        if ball.norm != "Linf":
+            raise BadInputError("Square is the Linf version", where=f"norm {ball.norm}")
+        eps = ball.eps
         rng = np.random.default_rng((target.seed, eps))
-        clean = target.x.astype(np.int16)
-        height, width, channels = _as_image(clean.shape[1:])
-        images = clean.reshape(-1, height, width, channels)
+        height, width, channels = _as_image(target.x.shape[1:])
+        images = target.x.astype(np.int16).reshape(-1, height, width, channels)
         low, high = np.maximum(images - eps, INT8_MIN), np.minimum(images + eps, INT8_MAX)
+        queries, best = Queries(target), Best(target)
+
+        def take(tried: NDArray[np.int16], samples: Samples) -> None:
+            x: Int8 = tried.astype(np.int8).reshape(-1, *target.x.shape[1:])
+            best.take(x, queries.margins(x, samples), samples)
 
         stripes = rng.choice([-eps, eps], (len(images), 1, width, channels))
-        best = np.clip(images + stripes, low, high)
-        margin = self._margins(target, best, np.arange(len(images)))
-        made = len(images)
+        take(np.clip(images + stripes, low, high), np.arange(len(images)))
         for query in range(1, self.queries):
-            active = np.flatnonzero(margin > 0)
+            active = np.flatnonzero(best.margins > 0)
             if active.size == 0:
                 break
             share = self.p_init * _share(query, self.queries)
             side = max(1, round(math.sqrt(share * height * width)))
-            tried = best[active]
+            tried = best.x[active].astype(np.int16).reshape(-1, height, width, channels)
             for row, sample in enumerate(active):
                 rows, columns = min(side, height), min(side, width)
                 top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
                 window = np.s_[top : top + rows, left : left + columns]
                 shifted = images[sample][window] + rng.choice([-eps, eps], channels)
                 tried[row][window] = np.clip(shifted, low[sample][window], high[sample][window])
-            tried_margin = self._margins(target, tried, active)
-            made += active.size
-            better = tried_margin < margin[active]
-            best[active[better]] = tried[better]
-            margin[active[better]] = tried_margin[better]
-        return Crafted(best.astype(np.int8).reshape(target.x.shape), queries=made, gradients=0)
-
-    @staticmethod
-    def _margins(target: Target, images: NDArray[np.int16], samples: NDArray[np.int64]) -> NDArray[np.float64]:
-        x: Int8 = images.astype(np.int8).reshape(-1, *target.x.shape[1:])
-        return margins(target.predictor.predict(x), target.y[samples])
+            take(tried, active)
+        return Crafted(best.x, queries.made, gradients=0)
 
 
 def _as_image(shape: tuple[int, ...]) -> tuple[int, int, int]:

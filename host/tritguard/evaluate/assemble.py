@@ -19,6 +19,7 @@ from tritguard.build import Build
 from tritguard.data import Dataset
 from tritguard.device import Device, emulator_version
 from tritguard.emit import Bundle
+from tritguard.emit.bundle import Manifest
 from tritguard.evaluate.checks import Evidence, check
 from tritguard.evaluate.crafting import Run, versions
 from tritguard.evaluate.plan import Plan
@@ -126,11 +127,11 @@ def assemble(
         issues=issues,
         provenance=_provenance(subject, dataset, plan, samples, device),
         threat_model=ThreatModel(
+            norm=plan.norm,
             eps_steps=plan.eps,
             eps_input=tuple(eps * manifest.input.scale for eps in plan.eps),
             input_unit=dataset.unit_at(manifest.input.scale),
-            knowledge="white box: model file and gradients of its integer graph; black box: "
-            + ("int8 scores" if manifest.logits is None else "int32 logits"),
+            knowledge=f"white box: model file and gradients of its integer graph; black box: {_shown(plan, manifest)}",
         ),
         classes=manifest.classes or dataset.classes,
         model_macs=manifest.macs,
@@ -146,6 +147,13 @@ def assemble(
         footprint=_footprint(subject, device),
         pictures=_pictures(plan, samples, runs, replay, right),
     )
+
+
+def _shown(plan: Plan, manifest: Manifest) -> str:
+    """What black-box attacks see of the outputs."""
+    if plan.access == "logits" and manifest.logits is not None:
+        return "int32 logits"
+    return "labels alone" if plan.access == "labels" else "int8 scores"
 
 
 def _curve(

@@ -64,7 +64,7 @@ def prepare(bundle: Bundle, samples: Samples, plan: Plan) -> Target:
     values = outputs.scores * scale if outputs.logits is None else outputs.logits
     top = np.sort(values, axis=1)[:, -2:]
     temperature = max(1.0, float(np.median(top[:, 1] - top[:, 0])) / 4)
-    return Target(twin, GradientView(graph, temperature), samples.x, samples.y, plan.seed)
+    return Target(twin, GradientView(graph, temperature), samples.x, samples.y, plan.seed, access=plan.access)
 
 
 def craft(subject: Subject, dataset: Dataset, target: Target, plan: Plan, out: Path, report: Report) -> tuple[Run, ...]:

@@ -8,14 +8,13 @@ import io
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tritguard import __version__
-from tritguard.attack import Attack, Crafted, Target
+from tritguard.attack import Attack, Ball, Crafted, Target
 from tritguard.evaluate.plan import Plan
 from tritguard.files import write_whole
 from tritguard.predictor import Int8
@@ -30,13 +29,11 @@ class Run:
 
     Attributes:
         x: int8[n, *input_shape], the candidates.
-        fooled: bool[n], where the deployed label differs from the true one.
     """
 
     attack: Attack
     eps: int
     x: Int8
-    fooled: NDArray[np.bool_]
     queries: int
     gradients: int
     seconds: float
@@ -50,31 +47,34 @@ def craft_all(target: Target, plan: Plan, folder: Path, identity: str, report: R
         identity: hash of model, data and samples; with the attack's parameters and the seed it names the file, so
             that only what would come out the same is taken from it.
     """
-    jobs = [(attack, eps) for eps in plan.bounds for attack in plan.attacks()]
+    jobs = [(attack, Ball(plan.norm, eps)) for eps in plan.bounds for attack in plan.attacks()]
     runs = []
-    for done, (attack, eps) in enumerate(jobs):
+    for done, (attack, ball) in enumerate(jobs):
         report(done, len(jobs))
-        runs.append(_run(target, attack, eps, folder, identity))
+        runs.append(_run(target, attack, ball, folder, identity))
     report(len(jobs), len(jobs))
     return tuple(runs)
 
 
-def _run(target: Target, attack: Attack, eps: int, folder: Path, identity: str) -> Run:
+def _run(target: Target, attack: Attack, ball: Ball, folder: Path, identity: str) -> Run:
     temperature = target.view.temperature if target.view is not None else 0.0
     # Versions too: what an older attack missed must not be taken for what this one found.
     key = json.dumps(
-        [identity, attack.name, attack.parameters, eps, target.seed, temperature, versions()], sort_keys=True
+        [identity, attack.name, attack.parameters, asdict(ball), target.access, target.seed, temperature, versions()],
+        sort_keys=True,
     )
-    path = folder / f"{attack.name.lower()}-eps{eps}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
+    path = (
+        folder
+        / f"{attack.name.lower()}-{ball.norm.lower()}-{ball.eps}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
+    )
     crafted, seconds = _load(path, target.x.shape) or (None, 0.0)
     if crafted is None:
         start = time.perf_counter()
-        crafted = attack.craft(target, eps)
+        crafted = attack.craft(target, ball)
         seconds = time.perf_counter() - start
         _save(path, crafted, seconds)
-    _check_ball(crafted.x, target.x, eps)
-    fooled = target.predictor.predict(crafted.x).labels != target.y
-    return Run(attack, eps, crafted.x, fooled, crafted.queries, crafted.gradients, seconds)
+    _check_ball(crafted.x, target.x, ball)
+    return Run(attack, ball.eps, crafted.x, crafted.queries, crafted.gradients, seconds)
 
 
 def versions() -> dict[str, str]:
@@ -88,10 +88,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _check_ball(x: Int8, clean: Int8, eps: int) -> None:
-    distance = int(np.abs(x.astype(np.int16) - clean.astype(np.int16)).max())
-    if distance > eps:
-        raise AssertionError(f"an attack left its ball: {distance} steps instead of {eps}")
+def _check_ball(x: Int8, clean: Int8, ball: Ball) -> None:
+    distance = ball.distances(x, clean).max()
+    if distance > ball.eps:
+        raise AssertionError(f"an attack left its {ball.norm} ball: {distance:g} steps instead of {ball.eps}")
 
 
 def _save(path: Path, crafted: Crafted, seconds: float) -> None:

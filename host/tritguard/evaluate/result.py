@@ -53,7 +53,7 @@ class ThreatModel(Record):
     """Who attacks, knowing what, within which bound."""
 
     goal: Literal["untargeted"] = "untargeted"
-    norm: Literal["Linf"] = "Linf"
+    norm: Literal["Linf", "L2"] = "Linf"
     eps_steps: tuple[int, ...]  # in steps of the int8 input grid
     eps_input: tuple[float, ...]  # the same in input units
     input_unit: str
