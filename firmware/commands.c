@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum { HELLO = 0x01, INFER = 0x02, MEMORY = 0x03, ECHO = 0x04, ANSWER = 0x80, ERROR = 0xFF };
-enum { BROKEN_FRAME = 1, BAD_VERSION = 2, UNKNOWN_TYPE = 3, BAD_LENGTH = 4 };
+enum { BROKEN_FRAME = 1, BAD_VERSION = 2, UNKNOWN_TYPE = 3, BAD_LENGTH = 4, ENGINE_FAILED = 5 };
 
 #define NAME_BYTES_MAX 31u
 
@@ -42,8 +42,8 @@ static answer_t hello(const frame_t *request, uint8_t *payload)
 {
     const port_fault_t fault = port_last_fault();
     const uint32_t numbers[] = {
-        TG_INPUT_BYTES, TG_OUTPUT_BYTES, TG_LOGIT_COUNT, REQUEST_PAYLOAD_MAX, port_clock_hz(),
-        fault.count,    fault.cause,     fault.pc,       fault.status,        fault.address,
+        CONFIG_INPUT_BYTES, CONFIG_OUTPUT_BYTES, CONFIG_LOGIT_COUNT, REQUEST_PAYLOAD_MAX, port_clock_hz(),
+        fault.count,        fault.cause,         fault.pc,           fault.status,        fault.address,
     };
     uint8_t *to = payload;
     (void)memcpy(to, build_id, sizeof build_id);
@@ -68,15 +68,19 @@ static void put_logits(uint8_t *to, const int32_t *logits, size_t count)
 
 static answer_t infer(const frame_t *request, uint8_t *payload)
 {
-    /* Not an array of TG_LOGIT_COUNT: the model may have none. */
-    static int32_t logits[COMMANDS_MAX(TG_LOGIT_COUNT, 1u)];
+    /* Not an array of CONFIG_LOGIT_COUNT: there may be none. */
+    static int32_t logits[COMMANDS_MAX(CONFIG_LOGIT_COUNT, 1u)];
     uint8_t *const logits_out = payload + 8;
-    int8_t *const output = (int8_t *)(logits_out + (4u * TG_LOGIT_COUNT));
+    int8_t *const output = (int8_t *)(logits_out + (4u * CONFIG_LOGIT_COUNT));
 
     port_ticks_start();
-    engine_run((const int8_t *)request->payload, output, logits);
-    put_u64(payload, port_ticks_stop());
-    put_logits(logits_out, logits, TG_LOGIT_COUNT);
+    const uint32_t failure = engine_run((const int8_t *)request->payload, output, logits);
+    const uint64_t ticks = port_ticks_stop();
+    if (failure != 0u) {
+        return error(request, ENGINE_FAILED, failure, payload);
+    }
+    put_u64(payload, ticks);
+    put_logits(logits_out, logits, CONFIG_LOGIT_COUNT);
     return answer(request, INFER_ANSWER_BYTES);
 }
 
@@ -106,9 +110,9 @@ answer_t commands_answer(const frame_t *request, uint8_t *payload)
         return (request->payload_bytes == 0u) ? hello(request, payload)
                                               : error(request, BAD_LENGTH, 0u, payload);
     case INFER:
-        return (request->payload_bytes == TG_INPUT_BYTES)
+        return (request->payload_bytes == CONFIG_INPUT_BYTES)
                    ? infer(request, payload)
-                   : error(request, BAD_LENGTH, TG_INPUT_BYTES, payload);
+                   : error(request, BAD_LENGTH, CONFIG_INPUT_BYTES, payload);
     case MEMORY:
         return (request->payload_bytes == 0u) ? memory(request, payload)
                                               : error(request, BAD_LENGTH, 0u, payload);

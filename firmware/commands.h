@@ -2,14 +2,14 @@
 #ifndef COMMANDS_H
 #define COMMANDS_H
 
+#include "config.h"
 #include "protocol.h"
-#include "tg_model.h"
 
 #define COMMANDS_MAX(a, b) (((a) > (b)) ? (a) : (b))
 
 #define ECHO_BYTES_MAX 256u
-#define INFER_ANSWER_BYTES (8u + (4u * TG_LOGIT_COUNT) + TG_OUTPUT_BYTES)
-#define REQUEST_PAYLOAD_MAX COMMANDS_MAX(TG_INPUT_BYTES, ECHO_BYTES_MAX)
+#define INFER_ANSWER_BYTES (8u + (4u * CONFIG_LOGIT_COUNT) + CONFIG_OUTPUT_BYTES)
+#define REQUEST_PAYLOAD_MAX COMMANDS_MAX(CONFIG_INPUT_BYTES, ECHO_BYTES_MAX)
 #define ANSWER_PAYLOAD_MAX COMMANDS_MAX(INFER_ANSWER_BYTES, ECHO_BYTES_MAX)
 
 typedef struct {

@@ -1,7 +1,12 @@
 /* The engine of generated C: the bundle's own tg_model_run. */
 #include "engine.h"
 
+#include "config.h"
 #include "tg_model.h"
+
+_Static_assert(CONFIG_INPUT_BYTES == TG_INPUT_BYTES, "config.h is of another model");
+_Static_assert(CONFIG_OUTPUT_BYTES == TG_OUTPUT_BYTES, "config.h is of another model");
+_Static_assert(CONFIG_LOGIT_COUNT == TG_LOGIT_COUNT, "config.h is of another model");
 
 const char *engine_name(void)
 {
@@ -18,7 +23,12 @@ uint32_t engine_arena_bytes(void)
     return TG_ARENA_BYTES;
 }
 
-void engine_run(const int8_t *input, int8_t *output, int32_t *logits)
+void engine_start(void)
+{
+}
+
+uint32_t engine_run(const int8_t *input, int8_t *output, int32_t *logits)
 {
     tg_model_run(input, output, logits);
+    return 0u;
 }

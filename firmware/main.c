@@ -1,4 +1,5 @@
 #include "commands.h"
+#include "engine.h"
 #include "port/port.h"
 #include "protocol.h"
 
@@ -22,6 +23,7 @@ int main(void)
 {
     frame_reader_t reader;
     frame_reader_init(&reader, request_packet, sizeof request_packet);
+    engine_start();
     port_start();
     for (;;) {
         uint8_t byte;

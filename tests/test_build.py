@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from elftools.elf.sections import SymbolTableSection
 from tests.device_support import BOARDS, Builder, changed_bundle
 from tritguard.boards import Board, load_board
 from tritguard.build import Build, build, open_build
+from tritguard.build.engine import native_engine
 from tritguard.build.project import build_id
 from tritguard.device import open_device
 from tritguard.emit import Bundle
@@ -72,10 +74,14 @@ def test_the_same_parts_make_the_same_firmware(small_bundle: Bundle, small_build
 
 def test_the_build_id_follows_every_part(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
     board = small_build.record.board
-    assert build_id(small_bundle, board).hex() == small_build.record.build_id
+    engine = native_engine(small_bundle)
+    assert build_id(small_bundle, board, engine).hex() == small_build.record.build_id
     renamed = changed_bundle(small_bundle, tmp_path / "renamed", name="renamed")
-    assert build_id(renamed, board) != build_id(small_bundle, board)
-    assert build_id(small_bundle, board.model_copy(update={"stack_bytes": 8192})) != build_id(small_bundle, board)
+    assert build_id(renamed, board, engine) != build_id(small_bundle, board, engine)
+    other = board.model_copy(update={"stack_bytes": 8192})
+    assert build_id(small_bundle, other, engine) != build_id(small_bundle, board, engine)
+    fast = replace(engine, flags=(*engine.flags, "-O3"))
+    assert build_id(small_bundle, board, fast) != build_id(small_bundle, board, engine)
 
 
 def test_a_board_file_of_ones_own(small_bundle: Bundle, tmp_path: Path) -> None:

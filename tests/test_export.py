@@ -17,6 +17,7 @@ from tests.device_support import changed_bundle, inputs
 from tests.shared import ROOT, shared_file
 from tests.test_emit import STRICT
 from tritguard.boards import load_board
+from tritguard.build.engine import native_engine
 from tritguard.build.pio import run_platformio
 from tritguard.build.project import write_project
 from tritguard.cli import app
@@ -192,14 +193,14 @@ def test_two_models_share_a_firmware(small_bundle: Bundle, tmp_path: Path) -> No
 def platformio_project(folder: Path, bundle: Bundle) -> Path:
     """A project on tritguard's platform, which needs no registry, without sources."""
     folder.mkdir()
-    write_project(folder, bundle, load_board("mps2-an386"))
+    write_project(folder, bundle, load_board("mps2-an386"), native_engine(bundle))
     shutil.rmtree(folder / "src")
     return folder
 
 
 def append_options(project: Path, *options: str) -> None:
     lines = (project / "platformio.ini").read_text().splitlines()
-    kept = lines[: next(i for i, line in enumerate(lines) if line.startswith("build_src_flags"))]
+    kept = lines[: next(i for i, line in enumerate(lines) if line.startswith("custom_engine"))]
     (project / "platformio.ini").write_text("\n".join([*kept, *options]) + "\n")
 
 

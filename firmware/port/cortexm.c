@@ -4,6 +4,7 @@
 #include "port.h"
 
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
@@ -42,6 +43,10 @@ extern uint32_t ld_bss_start[];
 extern uint32_t ld_bss_end[];
 
 typedef void (*vector_t)(void);
+typedef void (*constructor_t)(void);
+
+extern const constructor_t ld_constructors_start[];
+extern const constructor_t ld_constructors_end[];
 
 typedef struct {
     uint32_t magic;
@@ -176,10 +181,20 @@ __attribute__((noreturn)) void reset_entry(void)
     paint_stack();
     (void)memcpy(ld_data_start, ld_data_load, bytes_between(ld_data_start, ld_data_end));
     (void)memset(ld_bss_start, 0, bytes_between(ld_bss_start, ld_bss_end));
+    for (const constructor_t *constructor = ld_constructors_start; constructor < ld_constructors_end;
+         constructor++) {
+        (*constructor)();
+    }
     (void)main();
     core_reset();
     for (;;) {
     }
+}
+
+/* The C library's would want an operating system. A fault is recorded, and the host reads it. */
+void abort(void)
+{
+    __builtin_trap();
 }
 
 void core_enable_uart_interrupt(void)

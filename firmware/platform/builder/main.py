@@ -1,5 +1,6 @@
 """How SCons builds a firmware: compiler, machine flags and memory map of the board; the rest is the project's."""
 
+import subprocess
 from pathlib import Path
 
 from SCons.Script import Builder, Default, DefaultEnvironment
@@ -47,6 +48,25 @@ env.Append(
         )
     },
 )
+
+
+def paths(option):
+    return [line for line in env.GetProjectOption(option, "").splitlines() if line.strip()]
+
+
+def runtime_of_cxx():
+    """Whether the toolchain has C++'s library; Debian packs it apart, and g++ cannot link without."""
+    found = subprocess.run([f"{PREFIX}g++", "-print-file-name=libstdc++.a"], capture_output=True, text=True, check=True)
+    return Path(found.stdout.strip()).is_absolute()
+
+
+if env.GetProjectOption("custom_engine", "native") != "native":
+    env.Append(
+        CXXFLAGS=["-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"],
+        CCFLAGS=[f"-isystem{path}" for path in paths("custom_includes")],
+        LIBS=[env.File(path) for path in paths("custom_archives")],
+    )
+    env.Replace(LINK="$CXX" if runtime_of_cxx() else "$CC")
 
 elf = env.BuildProgram()
 Default(env.ElfToBin("$BUILD_DIR/firmware", elf))

@@ -8,21 +8,23 @@ from pathlib import Path
 
 from tritguard import __version__
 from tritguard.boards import Board
+from tritguard.build.engine import Engine, native_engine
 from tritguard.build.pio import run_platformio
-from tritguard.build.project import FLAGS, build_id, write_project
+from tritguard.build.project import build_id, write_project
 from tritguard.build.record import BINARY, ELF, MAP, RECORD, Build, BuildRecord
 from tritguard.build.sizes import read_compiler, read_sizes
 from tritguard.emit.bundle import Bundle, hash_file
 from tritguard.errors import BadInputError
 
 
-def build(bundle: Bundle, board: Board, out: Path) -> Build:
+def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None) -> Build:
     """Build the firmware that runs this bundle on this board.
 
     Args:
         bundle: the model.
         board: the board.
         out: the folder to write, whole or not at all; an older build there is replaced, anything else left alone.
+        engine: what runs the model; the bundle's own C by default.
 
     Raises:
         BadInputError: `out` exists and is no build, or the bundle is for another class of cores.
@@ -37,6 +39,7 @@ def build(bundle: Bundle, board: Board, out: Path) -> Build:
             where=str(bundle.path),
             fix=f"convert again with --core {board.core}",
         )
+    engine = native_engine(bundle) if engine is None else engine
     out.parent.mkdir(parents=True, exist_ok=True)
     # The project stands apart from `out`: SCons and GCC's path maps break on blanks and brackets in a path.
     with (
@@ -45,13 +48,13 @@ def build(bundle: Bundle, board: Board, out: Path) -> Build:
     ):
         project = Path(workshop).resolve() / "project"
         project.mkdir()
-        write_project(project, bundle, board)
+        write_project(project, bundle, board, engine)
         run_platformio(project, board, log=out.parent / f"{out.name}.log")
         draft = Path(scratch) / "build"
         draft.mkdir()
         for name in (ELF, BINARY, MAP):
             shutil.move(project / ".pio" / "build" / "firmware" / name, draft / name)
-        record = _record(draft, bundle, board)
+        record = _record(draft, bundle, board, engine)
         (draft / RECORD).write_text(record.model_dump_json(indent=2) + "\n")
         if out.exists():
             out.rename(Path(scratch) / "old")
@@ -59,16 +62,17 @@ def build(bundle: Bundle, board: Board, out: Path) -> Build:
     return Build(out, record)
 
 
-def _record(draft: Path, bundle: Bundle, board: Board) -> BuildRecord:
+def _record(draft: Path, bundle: Bundle, board: Board, engine: Engine) -> BuildRecord:
     return BuildRecord(
         tritguard=__version__,
         board=board,
-        build_id=build_id(bundle, board).hex(),
+        engine=engine.name,
+        build_id=build_id(bundle, board, engine).hex(),
         bundle_sha256=bundle.sha256,
         model_sha256=bundle.manifest.model_sha256,
         elf_sha256=hash_file(draft / ELF),
         binary_sha256=hash_file(draft / BINARY),
         compiler=read_compiler(draft / ELF),
-        flags=FLAGS,
+        flags=engine.flags,
         sizes=read_sizes(draft / ELF),
     )

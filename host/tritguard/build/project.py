@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from functools import cache
+from math import prod
 from pathlib import Path
 
 import jinja2
@@ -13,46 +14,49 @@ import jinja2
 from tritguard import __version__
 from tritguard.boards import Board
 from tritguard.boards.core import machine_flags
+from tritguard.build.engine import Engine
 from tritguard.emit.bundle import Bundle
 from tritguard.resources import firmware_dir
-
-FLAGS = (
-    "-std=c11", "-O2", "-g", "-ffunction-sections", "-fdata-sections", "-fno-common",
-    "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Wcast-qual", "-Wcast-align",
-    "-Wmissing-prototypes", "-Wstrict-prototypes", "-Wold-style-definition", "-Wwrite-strings", "-Wpointer-arith",
-    "-Wvla", "-Wduplicated-cond", "-Wlogical-op", "-Wdouble-promotion", "-Wfloat-conversion",
-)  # fmt: skip
 
 _PLATFORM = ("platform.json", "platform.py", "builder/main.py", "firmware.ld")
 
 
-def firmware_sources(board: Board) -> dict[str, Path]:
-    """The firmware's C files for this board, by their place in the project."""
+def firmware_sources(board: Board, adapter: str = "engine_native.c") -> dict[str, Path]:
+    """The firmware's own files for this board and engine, by their place in the project."""
     root = firmware_dir()
-    shared = [*root.glob("*.[ch]"), *(root / "port").glob("*.h"), root / "port/cortexm.c", root / "port/serial.c"]
-    files = [*shared, root / f"port/{board.uart.driver}.c"]
+    shared = [file for file in root.glob("*.[ch]") if not file.match("engine_*.c")]
+    port = [*(root / "port").glob("*.h"), root / "port/cortexm.c", root / "port/serial.c"]
+    files = [*shared, root / adapter, *port, root / f"port/{board.uart.driver}.c"]
     return {file.relative_to(root).as_posix(): file for file in sorted(files)}
 
 
-def build_id(bundle: Bundle, board: Board) -> bytes:
-    """16 bytes that differ when anything the firmware is made from differs: model, sources, board, flags."""
+def build_id(bundle: Bundle, board: Board, engine: Engine) -> bytes:
+    """16 bytes that differ when anything the firmware is made from differs: model, sources, board, engine, flags."""
     digest = hashlib.sha256(bundle.sha256.encode())
     platform = {f"platform/{name}": firmware_dir() / "platform" / name for name in _PLATFORM}
-    for name, file in (firmware_sources(board) | platform).items():
+    for name, file in (firmware_sources(board, engine.adapter) | platform).items():
         digest.update(f"\0{name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
-    digest.update(board.model_dump_json().encode() + "\0".join(FLAGS).encode())
+    digest.update(board.model_dump_json().encode() + engine.sha256)
     return digest.digest()[:16]
 
 
-def write_project(folder: Path, bundle: Bundle, board: Board) -> None:
+def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine) -> None:
     """Write the project into an existing empty folder; `pio run` there makes .pio/build/firmware/firmware.{elf,bin}."""
-    for name, file in firmware_sources(board).items():
+    for name, file in firmware_sources(board, engine.adapter).items():
         _copy(file, folder / "src" / name)
     for name in _PLATFORM:
         _copy(firmware_dir() / "platform" / name, folder / "platform" / name)
-    for file in bundle.c_dir.iterdir():
-        _copy(file, folder / "src" / "model" / file.name)
-    context = {"board": board, "flags": FLAGS, "version": __version__, "build_id": build_id(bundle, board)}
+    (folder / "src" / "model").mkdir()
+    for name, content in engine.model_files.items():
+        (folder / "src" / "model" / name).write_bytes(content)
+    context = {
+        "board": board,
+        "engine": engine,
+        "version": __version__,
+        "build_id": build_id(bundle, board, engine),
+        "input_bytes": prod(bundle.manifest.input.shape),
+        "output_bytes": prod(bundle.manifest.output.shape),
+    }
     (folder / "src" / "config.h").write_text(_templates().get_template("config.h.jinja").render(context))
     (folder / "platformio.ini").write_text(_templates().get_template("platformio.ini.jinja").render(context))
     (folder / "boards").mkdir()

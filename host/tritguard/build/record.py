@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tritguard.boards import Board
+from tritguard.build.engine import EngineName
 from tritguard.emit.bundle import hash_file
 from tritguard.errors import BadInputError
 from tritguard.records import Record, from_json
@@ -52,7 +53,8 @@ class BuildRecord(Record):
     schema_version: Literal[1] = 1
     tritguard: str
     board: Board
-    build_id: str  # 16 bytes over bundle, firmware sources, board and flags; HELLO reports it
+    engine: EngineName = "native"
+    build_id: str  # 16 bytes over bundle, firmware sources, board, engine and flags; HELLO reports it
     bundle_sha256: str
     model_sha256: str
     elf_sha256: str

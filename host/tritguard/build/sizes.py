@@ -18,6 +18,7 @@ _GROUPS = {
     ".kernels": "kernels",
     ".vectors": "protocol and port",
     ".firmware": "protocol and port",
+    ".init_array": "protocol and port",
     ".data": "protocol and port",
     ".library": "C library",
 }

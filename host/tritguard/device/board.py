@@ -48,7 +48,8 @@ class Device:
         self._link = link
         self._resent_before = link.resent
         logits = bundle.manifest.logits
-        self._scale = None if logits is None else np.array(logits.scale)
+        # An engine may give none of a model that has them.
+        self._scale = None if logits is None or hello.logits == 0 else np.array(logits.scale)
         self._slowest = 0.0
 
     @property

@@ -39,6 +39,7 @@ class ErrorCode(IntEnum):
     BAD_VERSION = 2
     UNKNOWN_TYPE = 3
     BAD_LENGTH = 4
+    ENGINE_FAILED = 5
 
 
 _HARD_FAULT = 3
@@ -232,6 +233,8 @@ class Refusal:
                 return f"it does not know request {self.request}"
             case ErrorCode.BAD_LENGTH:
                 return f"request {self.request} has the wrong length, the right one is {self.detail}"
+            case ErrorCode.ENGINE_FAILED:
+                return f"its engine could not run the model (its own number for why: {self.detail})"
         return f"it refused with the unknown code {self.code}"
 
     @classmethod
