@@ -17,6 +17,7 @@ from tritguard.build.pio import COMPILER
 from tritguard.device.emulator import QEMU
 from tritguard.device.upload import DFU_UTIL, OPENOCD
 from tritguard.errors import ToolMissingError
+from tritguard.host_compiler import host_compiler
 
 _INSTALL = "apt install --no-install-recommends"
 
@@ -49,8 +50,8 @@ class Finding:
 
 def examine() -> Iterator[Finding]:
     """Look at everything, one after the other."""
-    compiler = os.environ.get("CC") or next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), "cc")
-    yield Finding("C compiler", _version(compiler), "the twin", "apt install gcc, or set CC")
+    compiler = host_compiler() or ["cc"]
+    yield Finding("C compiler", _version(compiler[0]), "the twin", "apt install gcc, or set CC")
     yield Finding(COMPILER, _version(COMPILER), "firmware", f"{_INSTALL} gcc-arm-none-eabi")
     yield Finding("newlib", _newlib(), "firmware", f"{_INSTALL} libnewlib-arm-none-eabi")
     yield _emulator()

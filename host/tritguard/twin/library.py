@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
-import shutil
-import subprocess
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from tritguard.emit.bundle import Bundle
-from tritguard.errors import BadInputError, BuildError, ToolMissingError
+from tritguard.errors import BadInputError
+from tritguard.host_compiler import build_library
 from tritguard.predictor import Int8, Outputs
 
-_FLAGS = (
-    "-std=c11", "-O3", "-march=native", "-fPIC", "-shared", "-fvisibility=default",
-    "-Wall", "-Wextra", "-Werror", "-DTG_ARENA_STORAGE=_Thread_local",
-)  # fmt: skip
+_OPTIONS = ("-std=c11", "-O3", "-march=native", "-DTG_ARENA_STORAGE=_Thread_local")
 _BATCH = """
 #include "tg_model.h"
 #include <stddef.h>
@@ -41,7 +34,7 @@ class Twin:
     """A bundle's model on the host; a Predictor with scores and logits.
 
     Args:
-        bundle: what to compile. The library is cached by the hash of sources, compiler and flags.
+        bundle: what to compile. The library is cached, see `build_library`.
         threads: inferences at the same time; all cores by default.
 
     Raises:
@@ -97,33 +90,5 @@ class Twin:
 
 
 def _library(bundle: Bundle) -> Path:
-    compiler = os.environ.get("CC") or next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
-    if compiler is None or shutil.which(compiler) is None:
-        raise ToolMissingError("no C compiler for the twin", fix="install gcc or clang, or set CC")
-    sources = sorted(bundle.c_dir.glob("*.c"))
-    identity = hashlib.sha256(repr((_FLAGS, _BATCH, _version(compiler))).encode())
-    for file in sorted(bundle.c_dir.iterdir()):
-        identity.update(file.name.encode() + file.read_bytes())
-    cache = Path(platformdirs.user_cache_dir("tritguard")) / "twin"
-    library = cache / f"{identity.hexdigest()[:32]}.so"
-    if library.is_file():
-        return library
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as scratch:
-        batch = Path(scratch) / "batch.c"
-        batch.write_text(_BATCH)
-        built = Path(scratch) / "twin.so"
-        command = [compiler, *_FLAGS, f"-I{bundle.c_dir}", *map(str, sources), str(batch), "-o", str(built)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])
-            raise BuildError(f"the twin does not compile ({first})", where=str(bundle.c_dir))
-        built.replace(library)
-    return library
-
-
-def _version(compiler: str) -> str:
-    """The compiler and the processor it tunes for: a cache shared between machines must tell them apart."""
-    command = [compiler, "-march=native", "-E", "-v", "-x", "c", os.devnull]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return "\n".join(line for line in done.stderr.splitlines() if "version" in line or "march" in line)
+    sources = {file.name: file.read_bytes() for file in bundle.c_dir.iterdir()}
+    return build_library("the twin", _OPTIONS, {**sources, "twin.c": _BATCH.encode()}, cache="twin")
