@@ -134,21 +134,21 @@ def open_bundle(path: Path) -> Bundle:
     if not manifest_path.is_file():
         raise BadInputError(f"no {MANIFEST} here", where=str(path), fix="give a folder written by 'tritguard convert'")
     manifest = from_json(Manifest, manifest_path, fix="convert the model again")
-    check_files(path, manifest.files, fix="convert the model again")
+    check_files(path, manifest.files)
     return Bundle(path, manifest)
 
 
-def check_files(folder: Path, hashes: dict[str, str], *, fix: str) -> None:
-    """Check that a folder holds its manifest, the files with these SHA-256 by path, and no other.
+def check_files(path: Path, files: dict[str, str], *, fix: str = "convert the model again") -> None:
+    """Check a folder against its manifest's SHA-256 of each file; the manifest itself is not among them.
 
     Raises:
-        BadInputError: a file is missing, was changed, or is foreign.
+        BadInputError: a file is missing, was changed, or is not the manifest's.
     """
-    for name, digest in hashes.items():
-        file = folder / name
+    for name, digest in files.items():
+        file = path / name
         if not file.is_file() or hash_file(file) != digest:
             state = "was changed" if file.is_file() else "is missing"
-            raise BadInputError(f"{name} {state} since it was written", where=str(folder), fix=fix)
-    present = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
-    if extra := sorted(present - {MANIFEST, *hashes}):
-        raise BadInputError(f"{extra[0]} does not belong here", where=str(folder), fix="remove it")
+            raise BadInputError(f"{name} {state} since it was written", where=str(path), fix=fix)
+    present = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
+    if extra := sorted(present - {MANIFEST, *files}):
+        raise BadInputError(f"{extra[0]} does not belong here", where=str(path), fix="remove it")

@@ -60,9 +60,7 @@ def export(bundle: Bundle, target: str, out: Path, *, prefix: str | None = None)
         raise BadInputError(f"nothing exports to {target!r}", where="--to", fix=f"one of {', '.join(TARGETS)}")
     prefix = default_prefix(bundle.manifest.name) if prefix is None else prefix
     check_prefix(prefix)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        _check_replaceable(out)
-    with whole_folder(out) as draft:
+    with whole_folder(out, _check_untouched, "untouched export") as draft:
         _write_sources(draft, bundle, target, prefix)
         _write_rest(draft, bundle, target, prefix)
         manifest = _manifest(draft, bundle, target, prefix)
@@ -70,15 +68,9 @@ def export(bundle: Bundle, target: str, out: Path, *, prefix: str | None = None)
     return manifest
 
 
-def _check_replaceable(out: Path) -> None:
-    """Only a whole export, with nothing of the user's in it, is replaced."""
-    try:
-        manifest = from_json(ExportManifest, out / MANIFEST)
-        check_files(out, manifest.files, fix="export again")
-    except BadInputError as error:
-        raise BadInputError(
-            f"exists and is no untouched export ({error.what})", where=str(out), fix="give another folder or remove it"
-        ) from error
+def _check_untouched(out: Path) -> None:
+    """Raise BadInputError unless a folder is an export, with nothing of the user's in it."""
+    check_files(out, from_json(ExportManifest, out / MANIFEST).files, fix="export again")
 
 
 def _write_sources(draft: Path, bundle: Bundle, target: str, prefix: str) -> None:
