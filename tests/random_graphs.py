@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.tflite_builder import ModelBuilder
+from tests.tflite_tables import Table
 
 scales = st.floats(1e-6, 1e3).map(lambda value: float(np.float32(value)))
 zero_points = st.one_of(st.sampled_from([-128, 127, 0]), st.integers(-128, 127))
@@ -82,30 +83,66 @@ def models(draw: st.DrawFn) -> bytes:
 
 
 def _image_op(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    return draw(st.sampled_from(_IMAGE_OPS))(draw, builder, tensor)
+
+
+def _factor(draw: st.DrawFn, scale: float, factors: list[float]) -> float:
+    return float(np.float32(scale * draw(st.sampled_from(factors))))
+
+
+def _add(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    """The second operand is the tensor itself or a rescaled copy, whose scale differs."""
+    rescaled = _factor(draw, builder.quant(tensor)[0], [1e-3, 0.3, 1.0, 7.0, 1e3])
+    other = tensor if draw(st.booleans()) else builder.quantize(tensor, (rescaled, draw(zero_points)))
+    largest = max(builder.quant(tensor)[0], builder.quant(other)[0])
+    out = (_factor(draw, largest, [0.02, 0.5, 1.0, 2.0, 50.0]), draw(zero_points))
+    return builder.add(tensor, other, out, draw(activations))
+
+
+def _pool(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    height, width, _ = builder.shape(tensor)
+    same = draw(st.booleans())
+    kernel = (draw(st.integers(1, min(4, height))), draw(st.integers(1, min(4, width))))
+    stride = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    return builder.pool(tensor, draw(st.sampled_from(["AVERAGE", "MAX"])), kernel, stride, same, draw(activations))
+
+
+def _pad(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    return builder.pad(tensor, [(draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(3)])
+
+
+def _quantize(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    scale = _factor(draw, builder.quant(tensor)[0], [0.01, 0.5, 1.0, 1.7, 300.0])
+    return builder.quantize(tensor, (scale, draw(zero_points)))
+
+
+def _reshape(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
     height, width, depth = builder.shape(tensor)
-    kind = draw(
-        st.sampled_from(["conv", "conv", "depthwise", "depthwise", "add", "pool", "pad", "quantize", "reshape"])
-    )
-    if kind in ("conv", "depthwise"):
-        return _sliding(draw, builder, tensor, kind)
-    if kind == "add":
-        # The second operand is the tensor itself or a rescaled copy, whose scale differs.
-        rescaled = float(np.float32(builder.quant(tensor)[0] * draw(st.sampled_from([1e-3, 0.3, 1.0, 7.0, 1e3]))))
-        other = tensor if draw(st.booleans()) else builder.quantize(tensor, (rescaled, draw(zero_points)))
-        largest = max(builder.quant(tensor)[0], builder.quant(other)[0])
-        out = (float(np.float32(largest * draw(st.sampled_from([0.02, 0.5, 1.0, 2.0, 50.0])))), draw(zero_points))
-        return builder.add(tensor, other, out, draw(activations))
-    if kind == "pool":
-        same = draw(st.booleans())
-        kernel = (draw(st.integers(1, min(4, height))), draw(st.integers(1, min(4, width))))
-        stride = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
-        return builder.pool(tensor, draw(st.sampled_from(["AVERAGE", "MAX"])), kernel, stride, same, draw(activations))
-    if kind == "pad":
-        return builder.pad(tensor, [(draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(3)])
-    if kind == "quantize":
-        scale = builder.quant(tensor)[0] * draw(st.sampled_from([0.01, 0.5, 1.0, 1.7, 300.0]))
-        return builder.quantize(tensor, (float(np.float32(scale)), draw(zero_points)))
     return builder.reshape(tensor, (width, height, depth))
+
+
+FUNCTIONS = ("ABS", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "RELU", "RELU6", "TANH")
+
+
+def function(draw: st.DrawFn, builder: ModelBuilder, tensor: int, name: str | None = None) -> int:
+    """One op of FUNCTIONS; RELU often without rescaling, as converters write it."""
+    name = name or draw(st.sampled_from(FUNCTIONS))
+    source = builder.quant(tensor)
+    out: tuple[float, int] = (float(np.float32(source[0] * draw(st.floats(0.03, 30)))), draw(zero_points))
+    if name == "RELU6" or (name == "RELU" and draw(st.booleans())):
+        out = source
+    fixed = {"LOGISTIC": (1 / 256, -128), "TANH": (1 / 128, 0)}
+    alpha = draw(st.sampled_from([0.0, 0.1, 0.3, 1.5]))
+    options = {"HARD_SWISH": Table("HardSwishOptions"), "LEAKY_RELU": Table("LeakyReluOptions", Alpha=alpha)}
+    return builder.unary(name, tensor, fixed.get(name, out), options.get(name))
+
+
+def _conv(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    return _sliding(draw, builder, tensor, "conv")
+
+
+def _depthwise(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    return _sliding(draw, builder, tensor, "depthwise")
 
 
 def _sliding(draw: st.DrawFn, builder: ModelBuilder, tensor: int, kind: str) -> int:
@@ -126,6 +163,9 @@ def _sliding(draw: st.DrawFn, builder: ModelBuilder, tensor: int, kind: str) -> 
         tensor, weights, weight_scales, draw(_bias(channels)), out,
         stride=stride, dilation=dilation, same=same, activation=draw(activations),
     )  # fmt: skip
+
+
+_IMAGE_OPS = (_conv, _conv, _depthwise, _depthwise, _add, _pool, _pad, _quantize, _reshape, function)
 
 
 def _head(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:

@@ -35,6 +35,7 @@ def ternary_model() -> bytes:
     tensor = builder.pool(tensor, "AVERAGE", (2, 2), (1, 1), same=True, activation="NONE")
     tensor = builder.conv(tensor, rng.integers(-127, 128, (8, 1, 1, 16), dtype=np.int8), [0.01] * 8, None, (0.2, 3))
     tensor = builder.quantize(tensor, (0.3, 0))
+    tensor = builder.unary("TANH", tensor, (1 / 128, 0))
     tensor = builder.mean(tensor, (0.1, 2), keep_dims=False)
     tensor = builder.dense(tensor, rng.integers(-127, 128, (5, 8), dtype=np.int8), [0.02], None, (0.3, 0))
     return builder.build(builder.softmax(tensor))

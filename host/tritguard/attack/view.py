@@ -20,6 +20,7 @@ from tritguard.graph.model import (
     DepthwiseConv2D,
     FullyConnected,
     Graph,
+    Lookup,
     Mean,
     Op,
     Pad,
@@ -184,6 +185,16 @@ def _mean(tf: Any, graph: Graph, op: Mean, inputs: list[Any]) -> Any:
     return _reshape(tf, graph, op, [tf.reduce_mean(inputs[0], axis=(1, 2))])
 
 
+_FUNCTIONS: dict[str, Callable[[Any, Lookup, Any], Any]] = {
+    "ABS": lambda tf, _op, x: tf.abs(x),
+    "HARD_SWISH": lambda tf, _op, x: x * tf.nn.relu6(x + 3) / 6,
+    "LEAKY_RELU": lambda tf, op, x: tf.where(x < 0, op.alpha * x, x),
+    "LOGISTIC": lambda tf, _op, x: tf.sigmoid(x),
+    "RELU": lambda tf, _op, x: tf.nn.relu(x),
+    "RELU6": lambda tf, _op, x: tf.nn.relu6(x),
+    "TANH": lambda tf, _op, x: tf.tanh(x),
+}
+
 _FORWARD: dict[type[Op], Callable[[Any, Graph, Any, list[Any]], Any]] = {
     Conv2D: _conv,
     DepthwiseConv2D: _depthwise,
@@ -194,5 +205,6 @@ _FORWARD: dict[type[Op], Callable[[Any, Graph, Any, list[Any]], Any]] = {
     Reshape: _reshape,
     Softmax: lambda tf, _graph, op, inputs: tf.nn.softmax(op.beta * inputs[0]),
     Pad: _pad,
+    Lookup: lambda tf, _graph, op, inputs: _FUNCTIONS[op.function](tf, op, inputs[0]),
     Quantize: lambda _tf, _graph, _op, inputs: inputs[0],
 }

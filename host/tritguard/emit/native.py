@@ -122,12 +122,19 @@ def _write_sources(
         "arena_bytes": plan.arena_bytes,
         "macs": graph.macs,
         "layers": layers,
+        "headers": _headers(layers),
         "copies": any("memcpy" in (layer.call or "") for layer in layers),
     }
     for file in ("tg_model.h", "tg_model.c"):
         (c_dir / file).write_text(environment().get_template(f"{file}.jinja").render(context))
     for kernel in _kernel_files({source for layer in layers for source in layer.sources}):
         shutil.copyfile(kernel, c_dir / kernel.name)
+
+
+def _headers(layers: tuple[LayerCode, ...]) -> list[str]:
+    """What tg_model.c includes: a kernel file is declared in the header of its name, or else in tg_kernels.h."""
+    own = {source.removesuffix(".c") + ".h" for layer in layers for source in layer.sources}
+    return sorted({"tg_kernels.h"} | {name for name in own if (firmware_dir() / "kernels" / name).is_file()})
 
 
 def _kernel_files(sources: set[str]) -> set[Path]:

@@ -23,6 +23,7 @@ from tritguard.graph.model import (
     Graph,
     Int32,
     Int64,
+    Lookup,
     Mean,
     Op,
     Pad,
@@ -153,6 +154,7 @@ _NEEDS: dict[type[Op], Callable[[Graph, Any, Masks, dict[int, Range]], None]] = 
     Pool2D: _needs_same,
     Mean: _needs_same,
     Quantize: _needs_same,
+    Lookup: _needs_same,
     Pad: _needs_same,
     Reshape: _needs_reshape,
 }

@@ -218,6 +218,26 @@ class Quantize(Op):
     requant: Requant
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Lookup(Op):
+    """A function of one element, as a table of all its 256 values.
+
+    Attributes:
+        function: the schema's name of it.
+        table: int8[256]; entry i is the output for the input i - 128.
+        alpha: LEAKY_RELU's slope below zero.
+    """
+
+    function: str
+    table: Int8
+    alpha: float = 0.0
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        """The schema's name."""
+        return self.function
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """A model: its activations, its ops in an order of execution, one input, one output."""

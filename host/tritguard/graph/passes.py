@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tritguard.graph.dead_channels import remove_dead_channels
+from tritguard.graph.fuse import fuse_clamps
 from tritguard.graph.model import Graph
 
-PASSES: tuple[Callable[[Graph], Graph], ...] = (remove_dead_channels,)
+PASSES: tuple[Callable[[Graph], Graph], ...] = (fuse_clamps, remove_dead_channels)
 
 
 def optimised(graph: Graph) -> Graph:

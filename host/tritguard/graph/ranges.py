@@ -24,6 +24,7 @@ from tritguard.graph.model import (
     FullyConnected,
     Graph,
     Int64,
+    Lookup,
     Mean,
     Op,
     Pad,
@@ -167,6 +168,12 @@ def _quantize(graph: Graph, op: Quantize, ranges: dict[int, Range]) -> Range:
     return _requantised(source.low - op.input_zero_point, source.high - op.input_zero_point, op.requant)
 
 
+def _lookup(graph: Graph, op: Lookup, ranges: dict[int, Range]) -> Range:
+    source = ranges[op.inputs[0]]
+    spans = [op.table[low - INT8_MIN : high - INT8_MIN + 1] for low, high in zip(source.low, source.high, strict=True)]
+    return Range(np.array([span.min() for span in spans], np.int64), np.array([span.max() for span in spans], np.int64))
+
+
 def _mean(graph: Graph, op: Mean, ranges: dict[int, Range]) -> Range:
     source, sink = ranges[op.inputs[0]], graph.tensors[op.output]
     low, high = ((bound - op.input_zero_point) * op.positions for bound in (source.low, source.high))
@@ -198,6 +205,7 @@ _RULES: dict[type[Op], Callable[[Graph, Any, dict[int, Range]], Range]] = {
     FullyConnected: _fully_connected,
     Add: _add,
     Quantize: _quantize,
+    Lookup: _lookup,
     Mean: _mean,
     Pool2D: _pool,
     Pad: _pad,

@@ -7,7 +7,7 @@ from typing import Any
 
 from tritguard.boards import CoreClass
 from tritguard.emit.code import LayerCode
-from tritguard.emit.lower.activation import softmax
+from tritguard.emit.lower.activation import lookup, softmax
 from tritguard.emit.lower.context import Context
 from tritguard.emit.lower.elementwise import add, quantize
 from tritguard.emit.lower.pool import mean, pool
@@ -20,6 +20,7 @@ from tritguard.graph.model import (
     DepthwiseConv2D,
     FullyConnected,
     Graph,
+    Lookup,
     Mean,
     Op,
     Pad,
@@ -42,6 +43,7 @@ _LOWERINGS: dict[type[Op], Callable[[Context, int, Any], LayerCode]] = {
     Pad: pad,
     Quantize: quantize,
     Reshape: reshape,
+    Lookup: lookup,
 }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tritguard.boards import CoreClass
-from tritguard.emit.code import Fields, LayerCode, Struct
+from tritguard.emit.code import Array, Fields, LayerCode, Struct
 from tritguard.graph.memory import MemoryPlan, Slot
 from tritguard.graph.model import Graph, Op, Requant, Tensor, Window
 
@@ -54,9 +54,12 @@ class Context:
         places = [self.place(tensor) for tensor in (*op.inputs, op.output)]
         return f"{kernel}({', '.join([f'&tg_l{op.index}_params', *places, *extra])})"
 
-    def simple(self, position: int, op: Op, kernel: str, struct: Struct, source: str) -> LayerCode:
-        """An op without weights: one struct and one call."""
-        return LayerCode(**self.base(position, op), struct=struct, call=self.call(op, kernel), sources=(source,))
+    def simple(
+        self, position: int, op: Op, kernel: str, struct: Struct, source: str, arrays: tuple[Array, ...] = ()
+    ) -> LayerCode:
+        """An op without weights: one struct and one call, and constant arrays that the struct points to."""
+        call = self.call(op, kernel)
+        return LayerCode(**self.base(position, op), arrays=arrays, struct=struct, call=call, sources=(source,))
 
 
 def image(tensor: Tensor) -> Image:

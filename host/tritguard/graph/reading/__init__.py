@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.flatbuffer import RawModel, RawOp, parse, reading
 from tritguard.graph.model import Graph, Op
-from tritguard.graph.reading.activation import softmax
+from tritguard.graph.reading.activation import absolute, hard_swish, leaky_relu, logistic, relu, softmax, tanh
 from tritguard.graph.reading.elementwise import add, quantize
 from tritguard.graph.reading.pool import mean, pool
 from tritguard.graph.reading.reader import Reader
@@ -28,6 +28,13 @@ _OPS: dict[str, Callable[[Reader, RawOp], Op]] = {
     "SOFTMAX": softmax,
     "PAD": pad,
     "QUANTIZE": quantize,
+    "RELU": relu,
+    "RELU6": relu,
+    "LEAKY_RELU": leaky_relu,
+    "LOGISTIC": logistic,
+    "TANH": tanh,
+    "HARD_SWISH": hard_swish,
+    "ABS": absolute,
 }
 SUPPORTED_OPS = tuple(_OPS)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tflite
 
 from tritguard.errors import BadModelError, UnsupportedOpError
-from tritguard.graph import fixed_point
+from tritguard.graph import fixed_point, tables
 from tritguard.graph.flatbuffer import RawOp
-from tritguard.graph.model import Op, Softmax
-from tritguard.graph.reading.checks import options_of
+from tritguard.graph.model import Lookup, Op, Softmax, Tensor
+from tritguard.graph.reading.checks import options_of, same_scale
 from tritguard.graph.reading.reader import Reader
 
 _SOFTMAX_DEPTH = 4095  # the sum of exponentials has 12 integer bits
@@ -35,3 +37,57 @@ def softmax(reader: Reader, raw: RawOp) -> Op:
         left_shift=shift,
         diff_min=diff_min,
     )
+
+
+def _lookup(raw: RawOp, source: Tensor, output: Tensor, **fields: Any) -> Op:
+    if source.shape != output.shape:
+        raise BadModelError(f"{list(source.shape)} into {list(output.shape)}", where=raw.describe())
+    return Lookup(index=raw.index, inputs=(source.index,), output=output.index, function=raw.name, **fields)
+
+
+def _check_output(raw: RawOp, output: Tensor, scale: float, zero_point: int) -> None:
+    """TFLM computes to one scale and does not look at the file's."""
+    if (output.scale, output.zero_point) != (scale, zero_point):
+        raise BadModelError(f"output scale is not {scale} with zero point {zero_point}", where=raw.describe())
+
+
+def logistic(reader: Reader, raw: RawOp) -> Op:
+    """LOGISTIC."""
+    source, output = reader.in_out(raw)
+    _check_output(raw, output, 1 / 256, fixed_point.INT8_MIN)
+    return _lookup(raw, source, output, table=tables.logistic(source))
+
+
+def tanh(reader: Reader, raw: RawOp) -> Op:
+    """TANH."""
+    source, output = reader.in_out(raw)
+    _check_output(raw, output, 1 / 128, 0)
+    return _lookup(raw, source, output, table=tables.tanh(source))
+
+
+def relu(reader: Reader, raw: RawOp) -> Op:
+    """RELU and RELU6; TFLM rescales in the first only."""
+    source, output = reader.in_out(raw)
+    if raw.name == "RELU":
+        return _lookup(raw, source, output, table=tables.relu(source, output))
+    same_scale(source, output, raw)
+    return _lookup(raw, source, output, table=tables.relu6(source))
+
+
+def leaky_relu(reader: Reader, raw: RawOp) -> Op:
+    """LEAKY_RELU."""
+    source, output = reader.in_out(raw)
+    alpha = float(options_of(raw, tflite.LeakyReluOptions).Alpha())
+    return _lookup(raw, source, output, table=tables.leaky_relu(source, output, alpha), alpha=alpha)
+
+
+def hard_swish(reader: Reader, raw: RawOp) -> Op:
+    """HARD_SWISH."""
+    source, output = reader.in_out(raw)
+    return _lookup(raw, source, output, table=tables.hard_swish(source, output))
+
+
+def absolute(reader: Reader, raw: RawOp) -> Op:
+    """ABS."""
+    source, output = reader.in_out(raw)
+    return _lookup(raw, source, output, table=tables.absolute(source, output))

@@ -1,0 +1,97 @@
+"""gemmlowp's fixed point in Python's integers, for tables that the generator computes instead of the device.
+
+Qm.n is a signed number with m integer and n fraction bits, m + n = 31. Each function gives the bits that the C++
+template of the same name gives (gemmlowp/fixedpoint/fixedpoint.h, as TFLM's reference kernels use it).
+"""
+
+from __future__ import annotations
+
+_INT32_MIN, _INT32_MAX = -(1 << 31), (1 << 31) - 1
+_ONE = _INT32_MAX  # Q0.31 has no 1: its greatest value stands for it
+_EXP_FACTORS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)  # exp(-2^i), i = -2 ... 4
+
+
+def wrap(a: int) -> int:
+    """The value of a's low 32 bits."""
+    return ((a + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
+
+
+def saturate(a: int, bits: int = 32) -> int:
+    """The nearest value of a signed word."""
+    return max(-(1 << (bits - 1)), min((1 << (bits - 1)) - 1, a))
+
+
+def truncating_divide(a: int, b: int) -> int:
+    """C's division."""
+    return a // b if a >= 0 else -(-a // b)
+
+
+def high_mul(a: int, b: int, bits: int = 32) -> int:
+    """`SaturatingRoundingDoublingHighMul` of words of 16 or 32 bits: round(a * b / 2^(bits - 1)), halves up."""
+    product = a * b
+    nudge = (1 << (bits - 2)) if product >= 0 else 1 - (1 << (bits - 2))
+    return saturate(truncating_divide(product + nudge, 1 << (bits - 1)), bits)
+
+
+def round_shift(a: int, bits: int) -> int:
+    """`RoundingDivideByPOT`: round(a / 2^bits), halves away from zero."""
+    mask = (1 << bits) - 1
+    return (a >> bits) + ((a & mask) > (mask >> 1) + (a < 0))
+
+
+def multiply(a: int, multiplier: int, shift: int) -> int:
+    """`MultiplyByQuantizedMultiplier` with two roundings: a * multiplier / 2^31 * 2^shift."""
+    return round_shift(high_mul(wrap(a << max(shift, 0)), multiplier), max(-shift, 0))
+
+
+def _half_sum_with_one(a: int) -> int:
+    return truncating_divide(a + _ONE + (1 if a + _ONE >= 0 else -1), 2)  # `RoundingHalfSum`
+
+
+def _exp_of_last_quarter(a: int) -> int:
+    x = a + (1 << 28)
+    x2 = high_mul(x, x)
+    x3, x4 = high_mul(x2, x), high_mul(x2, x2)
+    higher = round_shift(high_mul(round_shift(x4, 2) + x3, 715827883) + x2, 1)
+    return wrap(1895147668 + high_mul(1895147668, x + higher))
+
+
+def exp_on_negative_values(a: int, integer_bits: int) -> int:
+    """exp(a) for a <= 0: Qm.n with m = integer_bits -> Q0.31."""
+    fraction_bits = 31 - integer_bits
+    quarter = 1 << (fraction_bits - 2)
+    in_last_quarter = (a & (quarter - 1)) - quarter
+    result = _exp_of_last_quarter(wrap(in_last_quarter << integer_bits))
+    rest = in_last_quarter - a
+    for exponent, factor in enumerate(_EXP_FACTORS, start=-2):
+        if integer_bits > exponent and rest >> (fraction_bits + exponent) & 1:
+            result = high_mul(result, factor)
+    return _ONE if a == 0 else result
+
+
+def _newton_reciprocal(half_denominator: int) -> int:
+    """1 / (2 * half_denominator), Q0.31 -> Q2.29 times 2: three Newton-Raphson steps."""
+    x = 1515870810 + high_mul(half_denominator, -1010580540)
+    for _ in range(3):
+        error = (1 << 29) - high_mul(half_denominator, x)
+        x = wrap(x + saturate(high_mul(x, error) << 2))
+    return x
+
+
+def logistic(a: int, integer_bits: int) -> int:
+    """1 / (1 + exp(-a)): Qm.n with m = integer_bits -> Q0.31."""
+    if a == 0:
+        return 1 << 30
+    exponential = exp_on_negative_values(-abs(a), integer_bits)
+    positive = saturate(_newton_reciprocal(_half_sum_with_one(exponential)) << 1)
+    return positive if a > 0 else _ONE - positive
+
+
+def tanh(a: int, integer_bits: int) -> int:
+    """tanh(a): Qm.n with m = integer_bits -> Q0.31."""
+    if a == 0:
+        return 0
+    # 2 * |a| is |a| with one integer bit more.
+    exponential = exp_on_negative_values(-abs(a), integer_bits + 1)
+    positive = saturate(wrap(_newton_reciprocal(_half_sum_with_one(exponential)) - (1 << 29)) << 2)
+    return positive if a > 0 else -positive

@@ -1,0 +1,70 @@
+"""Each op beyond the convolutional ones against TFLM's interpreter, and what is refused of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.random_graphs import FUNCTIONS, function, scales, zero_points
+from tests.tflite_builder import ModelBuilder
+from tritguard.errors import BadModelError, UnsupportedOpError
+from tritguard.graph import optimised, read_graph
+from tritguard.graph.model import Lookup
+from tritguard.oracle import Oracle, oracle_available
+
+needs_oracle = pytest.mark.skipif(
+    not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform"
+)
+EVERY_INT8 = np.arange(-128, 128, dtype=np.int8)
+
+
+@needs_oracle
+@pytest.mark.parametrize("name", FUNCTIONS)
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), scale=scales, zero_point=zero_points)
+def test_tables_hold_the_oracles_bytes(name: str, data: st.DataObject, scale: float, zero_point: int) -> None:
+    builder = ModelBuilder((256,), scale, zero_point)
+    content = builder.build(data.draw(st.composite(function)(builder, builder.input, name)))
+    try:
+        op = read_graph(content).ops[0]
+    except BadModelError:
+        with pytest.raises(BadModelError):
+            Oracle(content)
+        return
+    assert isinstance(op, Lookup)
+    assert np.array_equal(op.table, Oracle(content).predict(EVERY_INT8[None]).scores[0])
+
+
+def test_relu_becomes_the_clamp_of_the_layer_before() -> None:
+    builder = ModelBuilder((4, 4, 2), 0.5, 0)
+    out = (0.25, -100)
+    conv = builder.conv(builder.input, np.ones((3, 1, 1, 2), np.int8), [0.5], None, out)
+    graph = optimised(read_graph(builder.build(builder.unary("RELU6", conv, out))))
+    assert [op.kind for op in graph.ops] == ["CONV_2D"]
+    assert (graph.ops[0].requant.act_min, graph.ops[0].requant.act_max) == (-100, -100 + 24)
+    assert set(graph.tensors) == {graph.input, graph.output}
+
+
+def test_relu_stays_where_others_read_its_input_or_it_rescales() -> None:
+    builder = ModelBuilder((4, 4, 2), 0.5, 0)
+    conv = builder.conv(builder.input, np.ones((2, 1, 1, 2), np.int8), [0.5], None, (0.25, 3))
+    clamped = builder.unary("RELU", conv, (0.25, 3))
+    rescaled = builder.unary("RELU", builder.add(conv, clamped, (0.5, 0)), (0.125, 0))
+    graph = optimised(read_graph(builder.build(rescaled)))
+    assert [op.kind for op in graph.ops] == ["CONV_2D", "RELU", "ADD", "RELU"]
+
+
+def test_functions_with_one_output_scale_refuse_another() -> None:
+    for name, out in (("LOGISTIC", (1 / 128, -128)), ("TANH", (1 / 128, 1))):
+        builder = ModelBuilder((4,), 0.5, 0)
+        with pytest.raises(BadModelError, match="output scale is not"):
+            read_graph(builder.build(builder.unary(name, builder.input, out)))
+
+
+def test_relu6_that_rescales_is_refused() -> None:
+    """TFLM would give the input's bytes under the output's scale."""
+    builder = ModelBuilder((4,), 0.5, 0)
+    with pytest.raises(UnsupportedOpError, match="differ in scale"):
+        read_graph(builder.build(builder.unary("RELU6", builder.input, (0.25, 0))))
