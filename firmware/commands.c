@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { HELLO = 0x01, INFER = 0x02, MEMORY = 0x03, ECHO = 0x04, ANSWER = 0x80, ERROR = 0xFF };
+enum { HELLO = 0x01, INFER = 0x02, MEMORY = 0x03, ECHO = 0x04, PROFILE = 0x05, ANSWER = 0x80, ERROR = 0xFF };
 enum { BROKEN_FRAME = 1, BAD_VERSION = 2, UNKNOWN_TYPE = 3, BAD_LENGTH = 4, ENGINE_FAILED = 5 };
 
 #define NAME_BYTES_MAX 31u
@@ -66,10 +66,11 @@ static void put_logits(uint8_t *to, const int32_t *logits, size_t count)
     }
 }
 
+/* Not an array of CONFIG_LOGIT_COUNT: there may be none. */
+static int32_t logits[COMMANDS_MAX(CONFIG_LOGIT_COUNT, 1u)];
+
 static answer_t infer(const frame_t *request, uint8_t *payload)
 {
-    /* Not an array of CONFIG_LOGIT_COUNT: there may be none. */
-    static int32_t logits[COMMANDS_MAX(CONFIG_LOGIT_COUNT, 1u)];
     uint8_t *const logits_out = payload + 8;
     int8_t *const output = (int8_t *)(logits_out + (4u * CONFIG_LOGIT_COUNT));
 
@@ -83,6 +84,24 @@ static answer_t infer(const frame_t *request, uint8_t *payload)
     put_logits(logits_out, logits, CONFIG_LOGIT_COUNT);
     return answer(request, INFER_ANSWER_BYTES);
 }
+
+#ifdef TG_PROFILE
+static answer_t profile(const frame_t *request, uint8_t *payload)
+{
+    static int8_t output[CONFIG_OUTPUT_BYTES];
+
+    profile_start();
+    const uint32_t failure = engine_run((const int8_t *)request->payload, output, logits);
+    const uint64_t *const ticks = profile_stop();
+    if (failure != 0u) {
+        return error(request, ENGINE_FAILED, failure, payload);
+    }
+    for (size_t i = 0u; i < PROFILE_ENTRIES; i++) {
+        put_u64(payload + (8u * i), ticks[i]);
+    }
+    return answer(request, PROFILE_ANSWER_BYTES);
+}
+#endif
 
 static answer_t memory(const frame_t *request, uint8_t *payload)
 {
@@ -120,6 +139,12 @@ answer_t commands_answer(const frame_t *request, uint8_t *payload)
         return (request->payload_bytes <= ECHO_BYTES_MAX)
                    ? echo(request, payload)
                    : error(request, BAD_LENGTH, ECHO_BYTES_MAX, payload);
+#ifdef TG_PROFILE
+    case PROFILE:
+        return (request->payload_bytes == CONFIG_INPUT_BYTES)
+                   ? profile(request, payload)
+                   : error(request, BAD_LENGTH, CONFIG_INPUT_BYTES, payload);
+#endif
     default:
         return error(request, UNKNOWN_TYPE, 0u, payload);
     }

@@ -3,14 +3,21 @@
 #define COMMANDS_H
 
 #include "config.h"
+#include "profile.h"
 #include "protocol.h"
 
 #define COMMANDS_MAX(a, b) (((a) > (b)) ? (a) : (b))
 
 #define ECHO_BYTES_MAX 256u
 #define INFER_ANSWER_BYTES (8u + (4u * CONFIG_LOGIT_COUNT) + CONFIG_OUTPUT_BYTES)
+#ifdef TG_PROFILE
+#define PROFILE_ANSWER_BYTES (8u * PROFILE_ENTRIES)
+#else
+#define PROFILE_ANSWER_BYTES 0u
+#endif
 #define REQUEST_PAYLOAD_MAX COMMANDS_MAX(CONFIG_INPUT_BYTES, ECHO_BYTES_MAX)
-#define ANSWER_PAYLOAD_MAX COMMANDS_MAX(INFER_ANSWER_BYTES, ECHO_BYTES_MAX)
+#define ANSWER_PAYLOAD_MAX                                                                                   \
+    COMMANDS_MAX(COMMANDS_MAX(INFER_ANSWER_BYTES, PROFILE_ANSWER_BYTES), ECHO_BYTES_MAX)
 
 typedef struct {
     uint8_t type;

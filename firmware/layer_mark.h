@@ -1,13 +1,20 @@
 /* Where in tg_model_run a layer's code begins; the compiler's command line includes this file before every
  * source. A mark costs the firmware nothing: it is an address and a number in a section that no board loads.
+ * A firmware built to profile itself calls its profiler there instead.
  */
 #ifndef LAYER_MARK_H
 #define LAYER_MARK_H
 
+#ifdef TG_PROFILE
+#include <stdint.h>
+void profile_layer(uint32_t layer);
+#define TG_LAYER(layer) profile_layer(layer)
+#else
 #define TG_LAYER(layer)                                                                                      \
     __asm__ volatile("1:\n\t.pushsection .tritguard.layers,\"\",%%progbits\n\t.4byte 1b, %c0\n\t.popsection" \
                      :                                                                                       \
                      : "i"(layer)                                                                            \
                      : "memory")
+#endif
 
 #endif

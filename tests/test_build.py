@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +14,13 @@ from elftools.elf.sections import SymbolTableSection
 
 from tests.device_support import BOARDS, Builder, changed_bundle
 from tritguard.boards import Board, load_board
-from tritguard.build import Build, build, open_build
+from tritguard.build import Budget, Build, build, open_build, parse_bytes
 from tritguard.build.engine import native_engine
 from tritguard.build.project import build_id
 from tritguard.device import open_device
 from tritguard.emit import Bundle
-from tritguard.errors import BadInputError, BuildError, ToolMissingError
+from tritguard.errors import BadInputError, BuildError, OverBudgetError, ToolMissingError
+from tritguard.records import from_table
 
 pytest_plugins = ("tests.device_fixtures",)
 
@@ -129,6 +132,43 @@ def test_a_bundle_for_other_cores_is_refused(small_bundle: Bundle, tmp_path: Pat
         build(small_bundle, board, tmp_path / "build")
     assert error.value.fix == "convert again with --core cortex-m0plus"
     assert not (tmp_path / "build").exists()
+
+
+def test_a_firmware_over_budget_is_no_build(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
+    sizes, board = small_build.record.sizes, small_build.record.board
+    ram = sizes.ram_static + sizes.stack_reserved
+    exact = Budget(max_flash=sizes.flash_total, max_ram=ram)
+    build(small_bundle, board, tmp_path / "fits", budget=exact)
+    over = Budget(max_flash=sizes.flash_total - 100, max_ram=ram - 8)
+    with pytest.raises(OverBudgetError) as error:
+        build(small_bundle, board, tmp_path / "fits", budget=over)
+    assert error.value.exit_code == 6
+    heaviest = max(sizes.flash_layers, key=lambda layer: layer.bytes)
+    message = str(error.value)
+    assert f"{sizes.flash_total:,} B of flash are 100 B more than the {sizes.flash_total - 100:,} B allowed" in message
+    assert f"most weigh layer {heaviest.layer} (" in message
+    assert f"{ram:,} B of RAM are 8 B more than the {ram - 8:,} B allowed" in message
+    assert names(tmp_path) == ["fits"]
+    assert open_build(tmp_path / "fits").record.sizes == sizes  # the build that was there stays
+    arguments = ["build", str(small_bundle.path), "-o", str(tmp_path / "none"), "--max-flash", "1K"]
+    done = subprocess.run([sys.executable, "-m", "tritguard", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 6
+    assert "more than the 1,024 B allowed" in done.stderr
+    assert names(tmp_path) == ["fits"]
+
+
+@pytest.mark.parametrize(("text", "value"), [("65536", 65536), ("64K", 65536), ("64 KiB", 65536), ("1m", 1 << 20)])
+def test_sizes_have_units(text: str, value: int) -> None:
+    assert parse_bytes(text) == value
+    assert Budget.model_validate({"max_flash": text}).max_flash == value
+
+
+@pytest.mark.parametrize("text", ["", "64Q", "-1", "1.5K", "K"])
+def test_what_is_no_size_is_said(text: str) -> None:
+    with pytest.raises(BadInputError, match="is no size; write 65536, 64K or 1M"):
+        parse_bytes(text)
+    with pytest.raises(BadInputError, match=r"max_ram: .*is no size"):
+        from_table(Budget, {"max_ram": text}, where="run.toml")
 
 
 def test_sources_that_do_not_compile_are_one_error(small_bundle: Bundle, tmp_path: Path) -> None:

@@ -9,14 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from tests.device_support import TIMER_INSTRUCTIONS, inputs
 from tests.shared import ROOT
-from tritguard.build import Build
-from tritguard.device import open_device
+from tritguard.build import Build, build
+from tritguard.build.engine import native_engine
+from tritguard.cli import app
+from tritguard.device import EmulatedBoard, connect, open_device
+from tritguard.device.protocol import Request
 from tritguard.emit import Bundle, write_bundle
-from tritguard.errors import BadInputError, ToolMissingError
-from tritguard.profile import count, count_model
+from tritguard.errors import BadInputError, DeviceError, ToolMissingError
+from tritguard.profile import Profile, count, count_model, profile
 from tritguard.profile.cycles import Cost, instruction_costs
 from tritguard.profile.plugin import plugin_library
 
@@ -85,6 +89,61 @@ def test_marks_cost_nothing(small_bundle: Bundle, tmp_path: Path) -> None:
 
 def _printed(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_the_boards_own_timer_says_the_same(
+    small_bundle: Bundle, small_build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = profile(small_bundle, small_build)
+    monkeypatch.setenv("CC", "no-such-compiler")  # no plugin: a firmware with a profiler is built for the occasion
+    timed = profile(small_bundle, small_build)
+    assert (counted.method, timed.method) == ("counted", "timed")
+    assert [layer.layer for layer in timed.layers] == [layer.layer for layer in counted.layers]
+    for by_timer, by_plugin in zip(timed.layers, counted.layers, strict=True):
+        assert by_timer.work.instructions is not None and by_plugin.work.instructions is not None
+        assert 0 <= by_timer.work.instructions - by_plugin.work.instructions <= TIMER_INSTRUCTIONS
+        assert (by_timer.flash_bytes, by_timer.arena_bytes) == (by_plugin.flash_bytes, by_plugin.arena_bytes)
+    for found in (counted, timed):
+        parts = [found.outside, *(layer.work for layer in found.layers)]
+        total = found.total.instructions or 0
+        assert abs(total - sum(part.instructions or 0 for part in parts)) <= len(parts)  # ticks are rounded
+        assert from_json_text(found) == found
+
+
+def from_json_text(found: Profile) -> Profile:
+    return Profile.model_validate_json(found.model_dump_json())
+
+
+def test_a_profile_at_a_port_needs_a_profiler_there(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
+    with EmulatedBoard(small_build.record.board, small_build.elf) as emulated:
+        with pytest.raises(BadInputError, match="built without a profiler"):
+            profile(small_bundle, small_build, emulated.url)
+        with connect(emulated.url, small_bundle, small_build) as device, pytest.raises(DeviceError, match="request 5"):
+            device._link.ask(Request.PROFILE, inputs(small_bundle, 1).tobytes())
+    with_profiler = build(
+        small_bundle, small_build.record.board, tmp_path / "build", native_engine(small_bundle, profile=True)
+    )
+    assert with_profiler.record.build_id != small_build.record.build_id
+    with EmulatedBoard(with_profiler.record.board, with_profiler.elf) as emulated:
+        found = profile(small_bundle, with_profiler, emulated.url)
+    assert found.method == "timed" and found.tick_hz == 25_000_000
+    assert found.total.ticks == (found.outside.ticks or 0) + sum(layer.work.ticks or 0 for layer in found.layers)
+
+
+def test_the_verb_writes_numbers_and_a_page(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
+    folder = tmp_path / "my [bold] profile"
+    arguments = ["profile", str(small_bundle.path), str(small_build.path)]
+    shown = CliRunner().invoke(app, [*arguments, "-o", str(folder)], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    found = Profile.model_validate_json((folder / "profile.json").read_text())
+    page = (folder / "profile.html").read_text()
+    for layer in found.layers:
+        assert layer.op in shown.stdout and f"{layer.work.instructions:,}" in shown.stdout
+        assert f"{layer.work.instructions:,}" in page
+    assert page.count("<rect") == len(found.layers)
+    assert not re.search(r"(src|href)=|<script", page)
+    printed = CliRunner().invoke(app, [*arguments, "--json"])
+    assert Profile.model_validate_json(printed.stdout) == found
 
 
 LISTING = """

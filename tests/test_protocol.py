@@ -110,7 +110,8 @@ def host_firmware(small_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
     numbers = ", ".join(str(i) for i in range(16))
     (folder / "config.h").write_text(
         f'#define CONFIG_BOARD_ID "host"\n#define CONFIG_BUILD_ID_BYTES 16u\n#define CONFIG_BUILD_ID {{{numbers}}}\n'
-        "#define CONFIG_INPUT_BYTES 192u\n#define CONFIG_OUTPUT_BYTES 5u\n#define CONFIG_LOGIT_COUNT 5u\n"
+        "#define CONFIG_INPUT_BYTES 192u\n#define CONFIG_OUTPUT_BYTES 5u\n"
+        "#define CONFIG_LOGIT_COUNT 5u\n#define CONFIG_LAYER_COUNT 11u\n"
     )
     shared = [file for name, file in firmware_sources(load_board("mps2-an386")).items() if "/" not in name]
     sources = [*(file for file in shared if file.suffix == ".c"), *small_bundle.c_dir.glob("*.c")]

@@ -227,19 +227,34 @@ void port_ticks_start(void)
     } while (ticks_first == 0u);
 }
 
-uint64_t port_ticks_stop(void)
+/* With interrupts masked. */
+static uint64_t ticks_passed(void)
 {
-    __asm__ volatile("cpsid i" ::: "memory");
     uint32_t wraps = ticks_wraps;
     uint32_t now = SYST_CVR;
     if ((SCB_ICSR & ICSR_SYSTICK_PENDING) != 0u) { /* wrapped, before or after the look at the counter */
         wraps++;
         now = SYST_CVR;
     }
+    return ((uint64_t)wraps << 24) + ticks_first - now;
+}
+
+uint64_t port_ticks_now(void)
+{
+    __asm__ volatile("cpsid i" ::: "memory");
+    const uint64_t passed = ticks_passed();
+    __asm__ volatile("cpsie i" ::: "memory");
+    return passed;
+}
+
+uint64_t port_ticks_stop(void)
+{
+    __asm__ volatile("cpsid i" ::: "memory");
+    const uint64_t passed = ticks_passed();
     SYST_CSR = 0u;
     SCB_ICSR = ICSR_SYSTICK_UNPEND;
     __asm__ volatile("cpsie i" ::: "memory");
-    return ((uint64_t)wraps << 24) + ticks_first - now;
+    return passed;
 }
 
 port_memory_t port_memory(void)

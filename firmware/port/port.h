@@ -20,8 +20,9 @@ void port_wait(void);
 /* Send one byte; waits for room. */
 void port_write(uint8_t byte);
 
-/* Time between the two calls, in ticks of the core clock. */
+/* Time since port_ticks_start, in ticks of the core clock. */
 void port_ticks_start(void);
+uint64_t port_ticks_now(void);
 uint64_t port_ticks_stop(void);
 
 typedef struct {

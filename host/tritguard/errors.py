@@ -52,6 +52,12 @@ class BuildError(TritguardError):
     exit_code = 3
 
 
+class OverBudgetError(BuildError):
+    """The firmware takes more flash or RAM than it was allowed to."""
+
+    exit_code = 6
+
+
 class DeviceError(TritguardError):
     """The board did not answer, vanished, or answered with an error."""
 

@@ -1,6 +1,7 @@
 """Firmware: a bundle and a board become an ELF, through PlatformIO."""
 
+from tritguard.build.budget import Budget, parse_bytes
 from tritguard.build.firmware import build
 from tritguard.build.record import Build, BuildRecord, FlashLayer, Sizes, open_build
 
-__all__ = ["Build", "BuildRecord", "FlashLayer", "Sizes", "build", "open_build"]
+__all__ = ["Budget", "Build", "BuildRecord", "FlashLayer", "Sizes", "build", "open_build", "parse_bytes"]

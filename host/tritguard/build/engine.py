@@ -17,6 +17,7 @@ FLAGS = (
     "-Wmissing-prototypes", "-Wstrict-prototypes", "-Wold-style-definition", "-Wwrite-strings", "-Wpointer-arith",
     "-Wvla", "-Wduplicated-cond", "-Wlogical-op", "-Wdouble-promotion", "-Wfloat-conversion",
 )  # fmt: skip
+PROFILER_FLAG = "-DTG_PROFILE"  # the firmware times its own layers, which slows it down
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,13 @@ class Engine:
         return digest.digest()
 
 
-def native_engine(bundle: Bundle) -> Engine:
-    """The bundle's own C."""
+def native_engine(bundle: Bundle, *, profile: bool = False) -> Engine:
+    """The bundle's own C; with `profile` the firmware answers PROFILE, with the ticks of each layer."""
     return Engine(
         name="native",
         adapter="engine_native.c",
         model_files={file.name: file.read_bytes() for file in bundle.c_dir.iterdir()},
         logit_count=0 if bundle.manifest.logits is None else len(bundle.manifest.logits.scale),
-        flags=FLAGS,
+        flags=(*FLAGS, PROFILER_FLAG) if profile else FLAGS,
         library=Library(),
     )

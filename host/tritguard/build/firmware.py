@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tritguard import __version__
 from tritguard.boards import Board
+from tritguard.build.budget import Budget
 from tritguard.build.engine import Engine, native_engine
 from tritguard.build.pio import run_platformio
 from tritguard.build.project import build_id, write_project
@@ -17,7 +18,7 @@ from tritguard.emit.bundle import Bundle, hash_file
 from tritguard.errors import BadInputError
 
 
-def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None) -> Build:
+def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None, budget: Budget | None = None) -> Build:
     """Build the firmware that runs this bundle on this board.
 
     Args:
@@ -25,10 +26,12 @@ def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None)
         board: the board.
         out: the folder to write, whole or not at all; an older build there is replaced, anything else left alone.
         engine: what runs the model; the bundle's own C by default.
+        budget: flash and RAM it may take; by default what the board has.
 
     Raises:
         BadInputError: `out` exists and is no build, or the bundle is for another class of cores.
         BuildError: the sources do not compile or do not fit the board; PlatformIO's log is left beside `out`.
+        OverBudgetError: it takes more than the budget.
         ToolMissingError: no cross compiler.
     """
     if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
@@ -55,6 +58,8 @@ def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None)
         for name in (ELF, BINARY, MAP):
             shutil.move(project / ".pio" / "build" / "firmware" / name, draft / name)
         record = _record(draft, bundle, board, engine)
+        if budget is not None:
+            budget.check(record.sizes, bundle.manifest, board.id)
         (draft / RECORD).write_text(record.model_dump_json(indent=2) + "\n")
         if out.exists():
             out.rename(Path(scratch) / "old")

@@ -56,6 +56,7 @@ def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine) ->
         "build_id": build_id(bundle, board, engine),
         "input_bytes": prod(bundle.manifest.input.shape),
         "output_bytes": prod(bundle.manifest.output.shape),
+        "layer_count": 1 + max(layer.index for layer in bundle.manifest.layers),
     }
     (folder / "src" / "config.h").write_text(_templates().get_template("config.h.jinja").render(context))
     (folder / "platformio.ini").write_text(_templates().get_template("platformio.ini.jinja").render(context))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tritguard.boards import Board
-from tritguard.build.engine import EngineName
+from tritguard.build.engine import PROFILER_FLAG, EngineName
 from tritguard.emit.bundle import hash_file
 from tritguard.errors import BadInputError
 from tritguard.records import Record, from_json
@@ -62,6 +62,11 @@ class BuildRecord(Record):
     compiler: str
     flags: tuple[str, ...]
     sizes: Sizes
+
+    @property
+    def times_layers(self) -> bool:
+        """Whether the firmware answers PROFILE."""
+        return PROFILER_FLAG in self.flags
 
 
 @dataclass(frozen=True)

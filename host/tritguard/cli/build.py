@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from tritguard.boards import load_board
-from tritguard.build import Build
+from tritguard.build import Budget, Build, parse_bytes
 from tritguard.build import build as build_firmware
+from tritguard.build.engine import native_engine
 from tritguard.cli.progress import console
 from tritguard.emit import open_bundle
 
@@ -18,15 +19,26 @@ def command(
     bundle: Annotated[Path, typer.Argument(help="Folder written by 'tritguard convert'.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the firmware.")],
     board: Annotated[str, typer.Option("--board", "-b", help="A board's id, or its .toml file.")] = "mps2-an386",
+    max_flash: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Fail if the firmware takes more flash: 65536, 64K, 1M.")
+    ] = None,
+    max_ram: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Fail if static memory and stack take more RAM.")
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Let the firmware time its layers, for 'tritguard profile --port'.")
+    ] = False,
 ) -> None:
     """Build the firmware that runs a model on a board, with PlatformIO."""
-    describe(build(bundle, board, out))
-
-
-def build(bundle: Path, board: str, out: Path) -> Build:
-    """The verb without its last lines; see `tritguard.build.build` for what it raises."""
+    budget = Budget(
+        max_flash=None if max_flash is None else parse_bytes(max_flash),
+        max_ram=None if max_ram is None else parse_bytes(max_ram),
+    )
     with console.status("Building the firmware"):
-        return build_firmware(open_bundle(bundle), load_board(board), out)
+        opened = open_bundle(bundle)
+        engine = native_engine(opened, profile=profile)
+        built = build_firmware(opened, load_board(board), out, engine=engine, budget=budget)
+    describe(built)
 
 
 def describe(built: Build) -> None:

@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from tritguard import __version__
 from tritguard.boards import load_board
-from tritguard.build import build
+from tritguard.build import Budget, build
 from tritguard.cli.attack import attack, clear_results, finish
 from tritguard.cli.convert import convert, describe
 from tritguard.cli.machine import require
@@ -34,6 +34,7 @@ class RunConfig(Record):
         model: the model to take, where none is trained; relative paths start at the working directory.
         data: what it is attacked with; by default what it was trained on.
         train: how to train a model, where none is taken.
+        build: flash and RAM the firmware may take.
         attack: the evaluation.
     """
 
@@ -42,6 +43,7 @@ class RunConfig(Record):
     model: str | None = None
     data: str | None = None
     train: TrainConfig | None = None
+    build: Budget = Budget()
     attack: Plan = Plan()
 
     @model_validator(mode="after")
@@ -80,7 +82,7 @@ def command(
     describe(bundle)
     console.rule("build")
     with console.status(f"Building for {board.name}"):
-        built = build(bundle, board, out / "build")
+        built = build(bundle, board, out / "build", budget=settings.build)
     sizes = built.record.sizes
     console.print(
         f"{built.elf}: {sizes.flash_total:,} B flash, {sizes.ram_static:,} B static RAM",

@@ -12,7 +12,7 @@ import numpy as np
 from tritguard.build import Build
 from tritguard.device.emulator import NANOSECONDS_PER_INSTRUCTION, EmulatedBoard
 from tritguard.device.link import ANSWER_SECONDS, Link
-from tritguard.device.protocol import Hello, Inference, MemoryUse, ProtocolError, Request
+from tritguard.device.protocol import Hello, Inference, LayerTicks, MemoryUse, ProtocolError, Request
 from tritguard.emit.bundle import Bundle
 from tritguard.errors import BadInputError, DeviceError, WrongFirmwareError
 from tritguard.predictor import Int8, Outputs
@@ -83,9 +83,7 @@ class Device:
             BadInputError: x has another dtype or shape.
             DeviceError: the board stopped answering, crashed, or vanished.
         """
-        shape = self.bundle.manifest.input.shape
-        if x.dtype != np.int8 or x.shape[1:] != shape:
-            raise BadInputError(f"{x.dtype}{list(x.shape)} for a model that takes int8[n, {shape}]")
+        self._check_input(x)
         scores = np.empty((len(x), self.hello.outputs), dtype=np.int8)
         accumulators = np.empty((len(x), self.hello.logits), dtype=np.int32)
         ticks = np.empty(len(x), dtype=np.int64)
@@ -95,6 +93,21 @@ class Device:
             if report is not None:
                 report(i + 1, len(x))
         return Outputs(scores, None if self._scale is None else accumulators * self._scale, ticks)
+
+    def profile(self, sample: Int8) -> LayerTicks:
+        """Run one int8[*input_shape] and time its layers.
+
+        Raises:
+            BadInputError: the sample has another dtype or shape, or the firmware was built without a profiler.
+            DeviceError: see `predict`.
+        """
+        if not self.build.record.times_layers:
+            raise BadInputError(
+                "was built without a profiler", where=str(self.build.path), fix="build with --profile, and flash that"
+            )
+        self._check_input(sample[None])
+        answer = self._ask_model(Request.PROFILE, sample.tobytes())
+        return _parsed(self._link, LayerTicks.parse, answer)
 
     def memory(self) -> MemoryUse:
         """RAM in use, and the stack's deepest use since the board's reset.
@@ -122,11 +135,21 @@ class Device:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _check_input(self, x: Int8) -> None:
+        shape = self.bundle.manifest.input.shape
+        if x.dtype != np.int8 or x.shape[1:] != shape:
+            raise BadInputError(f"{x.dtype}{list(x.shape)} for a model that takes int8[n, {shape}]")
+
     def _infer(self, sample: bytes) -> Inference:
+        answer = self._ask_model(Request.INFER, sample)
+        return _parsed(self._link, lambda data: Inference.parse(data, self.hello.outputs, self.hello.logits), answer)
+
+    def _ask_model(self, request: Request, sample: bytes) -> bytes:
+        """Ask what makes the board silent for as long as an inference takes."""
         start = time.monotonic()
         resent = self._link.resent
         answer = self._link.ask(
-            Request.INFER,
+            request,
             sample,
             seconds=ANSWER_SECONDS + (_PATIENCE * self._slowest or self._estimated_seconds()),
             busy_seconds=self._slowest,
@@ -134,7 +157,7 @@ class Device:
         )
         if self._link.resent == resent:  # else the time says nothing of one inference
             self._slowest = max(self._slowest, time.monotonic() - start)
-        return _parsed(self._link, lambda data: Inference.parse(data, self.hello.outputs, self.hello.logits), answer)
+        return answer
 
     def _estimated_seconds(self) -> float:
         """At most how long an inference takes, both ways over the line included."""

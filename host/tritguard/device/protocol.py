@@ -30,6 +30,7 @@ class Request(IntEnum):
     INFER = 2
     MEMORY = 3
     ECHO = 4
+    PROFILE = 5
 
 
 class ErrorCode(IntEnum):
@@ -213,6 +214,31 @@ class Inference:
         (ticks,) = struct.unpack_from("<Q", payload)
         accumulators = np.frombuffer(payload, "<i4", logits, 8).astype(np.int32)
         return cls(np.frombuffer(payload, np.int8, outputs, 8 + 4 * logits), accumulators, ticks)
+
+
+@dataclass(frozen=True)
+class LayerTicks:
+    """Where the time of one inference went, in ticks; what measuring took is left out.
+
+    Attributes:
+        outside: of all layers.
+        layers: int64[layers], by the layer's index in the bundle.
+    """
+
+    outside: int
+    layers: NDArray[np.int64]
+
+    @classmethod
+    def parse(cls, payload: bytes) -> LayerTicks:
+        """Read an answer's payload.
+
+        Raises:
+            ProtocolError: wrong length.
+        """
+        if len(payload) < 8 or len(payload) % 8:
+            raise ProtocolError(f"a PROFILE of {len(payload)} bytes")
+        ticks = np.frombuffer(payload, "<u8").astype(np.int64)
+        return cls(int(ticks[0]), ticks[1:])
 
 
 @dataclass(frozen=True)

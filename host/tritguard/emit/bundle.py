@@ -95,6 +95,19 @@ class Manifest(Record):
     verified_against_oracle: int  # random inputs on which twin and oracle gave the same bytes; 0 where no oracle exists
     files: dict[str, str]  # path in the bundle -> SHA-256
 
+    def arena_in_use(self, layer: int) -> int:
+        """Bytes of the arena that hold a tensor while this layer runs; tensors may share some."""
+        alive = sorted(
+            (slot.offset, slot.offset + slot.bytes)
+            for slot in self.arena
+            if slot.first_layer <= layer <= slot.last_layer
+        )
+        used, reached = 0, 0
+        for start, end in alive:
+            used += max(0, end - max(start, reached))
+            reached = max(reached, end)
+        return used
+
 
 @dataclass(frozen=True)
 class Bundle:

@@ -1,5 +1,18 @@
 """Where the time goes: instructions and cycles of a firmware, layer by layer and function by function."""
 
 from tritguard.profile.counting import FunctionCount, LayerCount, ModelCount, count, count_model
+from tritguard.profile.measure import profile
+from tritguard.profile.record import FunctionWork, LayerWork, Profile, Work
 
-__all__ = ["FunctionCount", "LayerCount", "ModelCount", "count", "count_model"]
+__all__ = [
+    "FunctionCount",
+    "FunctionWork",
+    "LayerCount",
+    "LayerWork",
+    "ModelCount",
+    "Profile",
+    "Work",
+    "count",
+    "count_model",
+    "profile",
+]

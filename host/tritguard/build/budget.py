@@ -1,0 +1,67 @@
+"""The budget gate: a firmware that takes more flash or RAM than it may is no build."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from tritguard.build.record import Sizes
+from tritguard.emit.bundle import Manifest
+from tritguard.errors import BadInputError, OverBudgetError
+from tritguard.records import Record
+
+_SIZE = re.compile(r"(\d+)\s*([KM]?)(?:i?B)?", re.IGNORECASE)
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
+_NAMED = 3
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes of "65536", "64K" (1,024 each) or "1M".
+
+    Raises:
+        BadInputError: it is none of these.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise BadInputError(f"{text!r} is no size", fix="write 65536, 64K or 1M")
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def _bytes(value: Any) -> Any:
+    try:
+        return parse_bytes(value) if isinstance(value, str) else value
+    except BadInputError as error:
+        raise ValueError(str(error)) from error
+
+
+Bytes = Annotated[int, Field(gt=0), BeforeValidator(_bytes)]
+
+
+class Budget(Record):
+    """What a firmware may take; None: what the board has. RAM counts all static memory and the reserved stack."""
+
+    max_flash: Bytes | None = None
+    max_ram: Bytes | None = None
+
+    def check(self, sizes: Sizes, manifest: Manifest, where: str) -> None:
+        """Raise OverBudgetError, with what is over, by how much, and the layers that weigh most."""
+        complaints = []
+        if self.max_flash is not None and sizes.flash_total > self.max_flash:
+            constants = {layer.layer: layer.bytes for layer in sizes.flash_layers}
+            complaints.append(_complaint("flash", sizes.flash_total, self.max_flash, constants, manifest))
+        ram = sizes.ram_static + sizes.stack_reserved
+        if self.max_ram is not None and ram > self.max_ram:
+            activations = {layer.index: manifest.arena_in_use(layer.index) for layer in manifest.layers}
+            complaints.append(_complaint("RAM", ram, self.max_ram, activations, manifest))
+        if complaints:
+            raise OverBudgetError("; ".join(complaints), where=where, fix="use a smaller model or allow more")
+
+
+def _complaint(kind: str, used: int, allowed: int, layers: dict[int, int], manifest: Manifest) -> str:
+    heaviest = sorted(layers, key=lambda layer: -layers[layer])[:_NAMED]
+    ops = {layer.index: layer.op for layer in manifest.layers}
+    named = ", ".join(f"layer {layer} ({ops[layer]}) with {layers[layer]:,} B" for layer in heaviest)
+    most = f"; most weigh {named}" if named else ""
+    return f"{used:,} B of {kind} are {used - allowed:,} B more than the {allowed:,} B allowed{most}"

@@ -1,0 +1,46 @@
+"""tritguard profile: where an inference's time goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tritguard.build import open_build
+from tritguard.cli.progress import console
+from tritguard.emit import open_bundle
+from tritguard.files import write_whole
+from tritguard.profile import profile
+from tritguard.report.profile import page, table
+
+JSON = "profile.json"
+PAGE = "profile.html"
+
+
+def command(
+    bundle: Annotated[Path, typer.Argument(help="Folder written by 'tritguard convert'.")],
+    build: Annotated[Path, typer.Argument(help="Folder written by 'tritguard build'.")],
+    port: Annotated[
+        str | None, typer.Option("--port", "-p", help="Serial port of a real board, flashed with a --profile build.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help=f"Folder for {JSON} and {PAGE}; if not given, nothing is written."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and no table.")] = False,
+) -> None:
+    """Say how long each layer takes on the device: exact instructions on an emulated board, ticks on a real one."""
+    opened, built = open_bundle(bundle), open_build(build)
+    with console.status("Profiling"):
+        found = profile(opened, built, port)
+    content = found.model_dump_json(indent=2)
+    if as_json:
+        typer.echo(content)
+    else:
+        console.print(table(found))
+    if out is not None:
+        write_whole(out / JSON, content + "\n")
+        write_whole(out / PAGE, page(found))
+        if not as_json:
+            console.print(f"profile: {out / PAGE}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,145 @@
+"""Profiles a firmware: counts in the emulator where that can be, asks the board's timer elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tritguard import __version__
+from tritguard.build import Build, build
+from tritguard.build.engine import native_engine
+from tritguard.device import Device, open_device
+from tritguard.emit.bundle import Bundle
+from tritguard.errors import ToolMissingError
+from tritguard.predictor import Int8
+from tritguard.profile.counting import FunctionCount, LayerCount, ModelCount, count
+from tritguard.profile.cycles import COMPILER_PREFIX
+from tritguard.profile.plugin import plugin_library
+from tritguard.profile.record import FunctionWork, LayerWork, Method, Profile, Work
+
+
+def profile(bundle: Bundle, built: Build, port: str | None = None) -> Profile:
+    """Profile one inference, on one random input.
+
+    Args:
+        bundle: the model.
+        built: its firmware. At a port it has to be built with a profiler. In the emulator one that ships is counted as
+            it is; where that cannot be, a firmware with a profiler is built for the occasion.
+        port: of a real board; by default an emulated one is started.
+
+    Raises:
+        BadInputError: no port is given and the board has no emulator, or the firmware at the port has no profiler.
+        DeviceError, ToolMissingError, BuildError: see `count`, `open_device` and `build`.
+    """
+    x = np.random.default_rng(0).integers(-128, 128, (1, *bundle.manifest.input.shape), dtype=np.int8)
+    if port is None and not built.record.times_layers and _can_count():
+        return _profile(bundle, built, _counted(count(bundle, built, x)))
+    with tempfile.TemporaryDirectory(prefix="tritguard-profile-") as folder:
+        if port is None and not built.record.times_layers:
+            built = build(bundle, built.record.board, Path(folder) / "build", native_engine(bundle, profile=True))
+        with open_device(bundle, built, port) as device:
+            return _profile(bundle, built, _timed(device, x[0]))
+
+
+def _can_count() -> bool:
+    try:
+        plugin_library()
+    except ToolMissingError:
+        return False
+    return shutil.which(f"{COMPILER_PREFIX}objdump") is not None
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What one of the two ways found out, by layer."""
+
+    method: Method
+    emulated: bool
+    tick_hz: int | None
+    layers: Mapping[int, Work]
+    functions: Mapping[int, tuple[FunctionWork, ...]]
+    outside: Work
+    total: Work
+
+
+def _counted(counted: ModelCount) -> _Measured:
+    layers = {layer.layer: layer for layer in counted.layers}
+    outside = layers.pop(None, LayerCount(None, ()))
+    named = {index: layer for index, layer in layers.items() if index is not None}
+    return _Measured(
+        method="counted",
+        emulated=True,
+        tick_hz=None,
+        layers={index: _work(layer) for index, layer in named.items()},
+        functions={
+            index: tuple(FunctionWork(name=part.name, work=_work(part)) for part in layer.functions)
+            for index, layer in named.items()
+        },
+        outside=_work(outside),
+        total=_work(counted),
+    )
+
+
+def _work(counted: FunctionCount | LayerCount | ModelCount) -> Work:
+    return Work(instructions=counted.instructions, cycles=counted.cycles)
+
+
+def _timed(device: Device, sample: Int8) -> _Measured:
+    ticks = device.profile(sample)
+
+    def work(amount: int) -> Work:
+        return Work(ticks=amount, instructions=device.instructions(amount))
+
+    return _Measured(
+        method="timed",
+        emulated=device.emulated,
+        tick_hz=device.tick_hz,
+        layers={index: work(int(amount)) for index, amount in enumerate(ticks.layers) if amount},
+        functions={},
+        outside=work(ticks.outside),
+        total=work(ticks.outside + int(ticks.layers.sum())),
+    )
+
+
+def _profile(bundle: Bundle, built: Build, measured: _Measured) -> Profile:
+    manifest, record = bundle.manifest, built.record
+    flash = {layer.layer: layer.bytes for layer in record.sizes.flash_layers}
+    layers = (
+        LayerWork(
+            layer=layer.index,
+            op=layer.op,
+            name=layer.name,
+            weight_format=layer.weight_format,
+            macs=layer.macs,
+            flash_bytes=flash.get(layer.index, 0),
+            arena_bytes=manifest.arena_in_use(layer.index),
+            work=measured.layers[layer.index],
+            functions=measured.functions.get(layer.index, ()),
+        )
+        for layer in manifest.layers
+        if layer.index in measured.layers
+    )
+    return Profile(
+        tritguard=__version__,
+        model=manifest.name,
+        model_sha256=manifest.model_sha256,
+        board=record.board.id,
+        board_name=record.board.name,
+        core=record.board.core,
+        emulated=measured.emulated,
+        build_id=record.build_id,
+        elf_sha256=record.elf_sha256,
+        method=measured.method,
+        tick_hz=measured.tick_hz,
+        macs=manifest.macs,
+        flash_total=record.sizes.flash_total,
+        arena_bytes=record.sizes.ram_arena,
+        layers=tuple(layers),
+        outside=measured.outside,
+        total=measured.total,
+    )

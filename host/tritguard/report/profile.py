@@ -1,0 +1,167 @@
+"""A profile as a table in the terminal and as one HTML file with a bar a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from tritguard.profile import LayerWork, Profile, Work
+from tritguard.report.chart import FILLS, WIDTH
+from tritguard.report.wording import count, megahertz, percent, printable
+
+_METHODS = {
+    "counted": "counted in the emulator, in the firmware that ships; exact",
+    "timed": "taken by the board's own timer between layers",
+}
+_NAMED_FUNCTIONS, _LEAST_PERCENT = 3, 1
+_LABEL_WIDTH, _VALUE_WIDTH, _ROW_HEIGHT = 170, 90, 22
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What the layers are compared by."""
+
+    name: str
+    of: Callable[[Work], int | None]
+
+
+_UNITS = (
+    Unit("estimated cycles", lambda work: work.cycles),
+    Unit("instructions", lambda work: work.instructions),
+    Unit("ticks", lambda work: work.ticks),
+)
+
+
+def unit_of(profile: Profile) -> Unit:
+    """The unit nearest to time that the whole profile has."""
+    return next(unit for unit in _UNITS if unit.of(profile.total) is not None)
+
+
+def table(profile: Profile) -> Group:
+    """The layers and their sum, for a terminal."""
+    unit = unit_of(profile)
+    known = [unit for unit in _UNITS if unit.of(profile.total) is not None]
+    grid = Table(box=box.SIMPLE, show_footer=True)
+    for name, footer, left in (
+        ("layer", "", False),
+        ("op", "all", True),
+        ("weights", "", True),
+        *((column.name, _number(column.of(profile.total)), False) for column in known),
+        ("share", "", False),
+        ("MAC", count(profile.macs), False),
+        ("instr./MAC", _ratio(profile.total.instructions, profile.macs), False),
+        ("flash", count(_constants(profile)), False),
+        ("arena", count(profile.arena_bytes), False),
+        ("where", "", True),
+    ):
+        grid.add_column(name, footer, justify="left" if left else "right")
+    for layer in profile.layers:
+        grid.add_row(
+            str(layer.layer),
+            _plain(layer.op),
+            _plain("" if layer.weight_format == "none" else layer.weight_format),
+            *(_number(column.of(layer.work)) for column in known),
+            percent(_share(unit, layer.work, profile)),
+            count(layer.macs) if layer.macs else "",
+            _ratio(layer.work.instructions, layer.macs),
+            count(layer.flash_bytes),
+            count(layer.arena_bytes),
+            _plain(", ".join(_functions(unit, layer))),
+        )
+    outside = f"outside of the layers: {_number(unit.of(profile.outside))} {unit.name}"
+    return Group(Text(_heading(profile), style="bold"), grid, Text(outside, style="dim"))
+
+
+def page(profile: Profile) -> str:
+    """The profile as HTML that loads nothing from elsewhere."""
+    unit = unit_of(profile)
+    environment = Environment(
+        loader=PackageLoader("tritguard.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("profile.html.jinja").render(
+        profile=profile,
+        heading=_heading(profile),
+        unit=unit,
+        units=[unit for unit in _UNITS if unit.of(profile.total) is not None],
+        bars=_bars(unit, profile),
+        functions=lambda layer: _functions(unit, layer),
+        ratio=_ratio,
+        number=_number,
+        share=lambda work: percent(_share(unit, work, profile)),
+        width=WIDTH,
+        row_height=_ROW_HEIGHT,
+        constants=_constants(profile),
+        count=count,
+        megahertz=megahertz,
+    )
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One layer's bar; x and width in the drawing's units."""
+
+    label: str
+    value: str
+    x: float
+    y: float
+    width: float
+    fill: str
+
+
+def _bars(unit: Unit, profile: Profile) -> list[Bar]:
+    amounts = [unit.of(layer.work) or 0 for layer in profile.layers]
+    scale = (WIDTH - _LABEL_WIDTH - _VALUE_WIDTH) / max([1, *amounts])
+    return [
+        Bar(
+            label=f"{layer.layer} {layer.op}",
+            value=count(amount),
+            x=_LABEL_WIDTH,
+            y=index * _ROW_HEIGHT,
+            width=amount * scale,
+            fill=FILLS[layer.weight_format.startswith("ternary")][0],
+        )
+        for index, (layer, amount) in enumerate(zip(profile.layers, amounts, strict=True))
+    ]
+
+
+def _heading(profile: Profile) -> str:
+    where = f"{profile.board_name} ({profile.core}, {'emulated' if profile.emulated else 'real'})"
+    return f"{profile.model} on {where}: one inference, {_METHODS[profile.method]}"
+
+
+def _functions(unit: Unit, layer: LayerWork) -> list[str]:
+    """The layer's heaviest functions, with their share of it."""
+    whole = unit.of(layer.work) or 1
+    shares = [(part.name, 100 * (unit.of(part.work) or 0) / whole) for part in layer.functions[:_NAMED_FUNCTIONS]]
+    return [f"{name} {share:.0f} %" for name, share in shares if share >= _LEAST_PERCENT]
+
+
+def _share(unit: Unit, work: Work, profile: Profile) -> float:
+    return (unit.of(work) or 0) / (unit.of(profile.total) or 1)
+
+
+def _constants(profile: Profile) -> int:
+    return sum(layer.flash_bytes for layer in profile.layers)
+
+
+def _number(amount: int | None) -> str:
+    return "" if amount is None else count(amount)
+
+
+def _ratio(amount: int | None, macs: int) -> str:
+    return f"{amount / macs:.2f}" if amount is not None and macs else ""
+
+
+def _plain(text: str) -> Text:
+    return Text(printable(text))
