@@ -1,93 +1,41 @@
-#include "tg_kernels.h"
+#include "tg_columns.h"
 #include "tg_output.h"
-#include "tg_window.h"
 
-typedef int32_t (*tg_dot_t)(const tg_weighted_t *p, const int8_t *x, int32_t offset, int32_t count);
-
-/* sum of (x[i] - zero point) * weights[offset + i] */
-static inline int32_t dot_int8(const tg_weighted_t *p, const int8_t *x, int32_t offset, int32_t count)
+/* The sums of channels a and a + 1 over a tile. An odd last channel has one of zero weights beside it. */
+static void pair_sums(const tg_conv2d_t *p, const tg_lane_t *columns, int32_t groups, int32_t channel,
+                      int32_t *sums)
 {
-    const int8_t *w = p->weights + offset;
-    const int16_t zero_point = (int16_t)p->in_zero_point;
-    int32_t sum = 0;
-    for (int32_t i = 0; i < count; i++) {
-        sum += (int16_t)(x[i] - zero_point) * (int16_t)w[i];
+    const int32_t *bias = p->layer.bias + channel;
+    const int32_t second = ((channel + 1) < p->window.out_c) ? bias[1] : 0;
+    for (int32_t i = 0; i < TG_TILE; i++) {
+        sums[i] = bias[0];
+        sums[TG_TILE + i] = second;
     }
-    return sum;
+    tg_core_pair(columns, p->layer.weights + ((ptrdiff_t)channel * groups * 4), groups, sums);
 }
 
-static inline int32_t dot_word(uint32_t trits, const int8_t *x, int32_t zero_point, int32_t count)
-{
-    int32_t sum = 0;
-    for (int32_t i = 0; i < count; i++) {
-        sum += ((int32_t)((trits >> (2 * i)) & 3u) - 1) * (x[i] - zero_point);
-    }
-    return sum;
-}
-
-/* The same with trits. A run may start anywhere in a word: two neighbours are funnelled into one, which is
- * why the generator puts a guard word behind the last. */
-static inline int32_t dot_ternary(const tg_weighted_t *p, const int8_t *x, int32_t offset, int32_t count)
-{
-    const uint32_t *words = p->trits + (offset / TG_TRITS_PER_WORD);
-    const uint32_t skip = 2u * ((uint32_t)offset % TG_TRITS_PER_WORD);
-    int32_t sum = 0;
-    for (int32_t i = 0; i < count; i += TG_TRITS_PER_WORD) {
-        uint32_t trits = words[0] >> skip;
-        if (skip != 0u) {
-            trits |= words[1] << (32u - skip);
-        }
-        words++;
-        const int32_t left = count - i;
-        sum += (left >= TG_TRITS_PER_WORD) ? dot_word(trits, x + i, p->in_zero_point, TG_TRITS_PER_WORD)
-                                           : dot_word(trits, x + i, p->in_zero_point, left);
-    }
-    return sum;
-}
-
-/* One output element's sum. Without horizontal dilation a whole kernel row is one contiguous run. */
-static inline int32_t window_sum(const tg_conv2d_t *p, const int8_t *in, int32_t channel, tg_span_t y,
-                                 tg_span_t x, tg_dot_t dot)
+void tg_conv2d_int8(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators, void *scratch)
 {
     const tg_window_t *w = &p->window;
-    const int32_t taps_per_run = (w->dilation_w == 1) ? (x.end - x.first) : 1;
-    const int32_t run = taps_per_run * w->in_c;
-    int32_t sum = 0;
-    for (int32_t ky = y.first; ky < y.end; ky++) {
-        const int32_t row = (y.origin + (ky * w->dilation_h)) * w->in_w;
-        const int32_t weight_row = ((channel * w->kernel_h) + ky) * w->kernel_w;
-        for (int32_t kx = x.first; kx < x.end; kx += taps_per_run) {
-            const int32_t pixel = row + x.origin + (kx * w->dilation_w);
-            sum += dot(&p->layer, in + ((ptrdiff_t)pixel * w->in_c), (weight_row + kx) * w->in_c, run);
-        }
-    }
-    return sum;
-}
-
-/* Inlined with a constant `dot`, so that each of the two kernels is one tight loop. */
-__attribute__((always_inline)) static inline void
-convolve(const tg_conv2d_t *p, const int8_t *in, tg_sink_t sink, tg_dot_t dot, const uint8_t *magnitude)
-{
-    const tg_window_t *w = &p->window;
-    int32_t element = 0;
-    for (int32_t oy = 0; oy < w->out_h; oy++) {
-        const tg_span_t y = tg_span(oy, w->stride_h, w->pad_top, w->kernel_h, w->dilation_h, w->in_h);
-        for (int32_t ox = 0; ox < w->out_w; ox++) {
-            const tg_span_t x = tg_span(ox, w->stride_w, w->pad_left, w->kernel_w, w->dilation_w, w->in_w);
-            for (int32_t c = 0; c < w->out_c; c++) {
-                tg_output(&p->layer, magnitude, c, window_sum(p, in, c, y, x, dot), sink, element);
-                element++;
+    const int8_t zero_point = (int8_t)p->layer.in_zero_point;
+    const int32_t groups = tg_positions(w) / 4;
+    const int32_t pixels = w->out_h * w->out_w;
+    tg_tile_t tile = {.next_y = 0, .next_x = 0};
+    tg_columns_begin(w, zero_point, scratch);
+    for (int32_t pixel = 0; pixel < pixels; pixel += TG_TILE) {
+        const int32_t count = tg_min(TG_TILE, pixels - pixel);
+        tg_tile_next(w, &tile);
+        const tg_lane_t *columns = tg_columns(w, zero_point, in, &tile, scratch);
+        for (int32_t channel = 0; channel < w->out_c; channel += 2) {
+            int32_t sums[2 * TG_TILE];
+            pair_sums(p, columns, groups, channel, sums);
+            const int32_t both = tg_min(2, w->out_c - channel);
+            for (int32_t i = 0; i < both; i++) {
+                const int32_t element = (pixel * w->out_c) + channel + i;
+                const tg_sink_t sink = {out + element,
+                                        (accumulators == NULL) ? NULL : (accumulators + element)};
+                tg_output_tile(&p->layer, channel + i, sums + (i * TG_TILE), count, sink, w->out_c);
             }
         }
     }
-}
-
-void tg_conv2d_int8(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators)
-{
-    convolve(p, in, (tg_sink_t){out, accumulators}, dot_int8, NULL);
-}
-
-void tg_conv2d_ternary(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators)
-{
-    convolve(p, in, (tg_sink_t){out, accumulators}, dot_ternary, p->layer.magnitude);
 }

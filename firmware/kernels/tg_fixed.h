@@ -60,4 +60,26 @@ static inline int32_t tg_multiply(int32_t a, int32_t multiplier, int32_t shift)
     return tg_round_shift(tg_high_mul(tg_shift_left(a, left), multiplier), right);
 }
 
+/* tg_multiply(acc, multiplier, -right) + zero point, for the sums of nearly all layers: no left shift, 2 *
+ * acc in 32 bits, right in [1, 22] (or 0 where the clamp that follows cuts at the zero point or above it: for
+ * negative acc the result may then be one too low). Both roundings become one addition,
+ *
+ *     offset = 2^(right - 1) + zero point * 2^right      (tg_scale_offset)
+ *
+ * and the second one's "halves away from zero" a -1 for negative products. That the sign is taken from acc is
+ * exact: where a negative acc gives a high word of zero, (2^(right - 1) - 1) >> right is zero with or without
+ * it. |high word|
+ * <= 2^30 and |offset| <= 257 * 2^21 < 2^30: the sum fits.
+ */
+static inline int32_t tg_scale_narrow(int32_t acc, int32_t multiplier, int32_t right, int32_t offset)
+{
+    const int32_t high = (int32_t)((((int64_t)acc * multiplier) + (INT64_C(1) << 30)) >> 31);
+    return (high + offset + (acc >> 31)) >> right;
+}
+
+static inline int32_t tg_scale_offset(int32_t zero_point, int32_t right)
+{
+    return tg_shift_left((2 * zero_point) + 1, right) >> 1;
+}
+
 #endif

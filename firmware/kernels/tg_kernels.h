@@ -18,13 +18,15 @@
 
 #define TG_TRITS_PER_WORD 16
 
-/* int32 accumulator -> int8, per channel. */
+/* int32 accumulator -> int8, per channel. narrow: the generator proved that tg_scale_narrow (tg_fixed.h)
+ * gives the same bytes as tg_multiply for every input. */
 typedef struct {
     const int32_t *multiplier;
     const int8_t *shift;
     int32_t zero_point;
     int32_t act_min;
     int32_t act_max;
+    int32_t narrow;
 } tg_requant_t;
 
 /* One int32 -> int32 rescaling. */
@@ -33,7 +35,8 @@ typedef struct {
     int32_t shift;
 } tg_scale_t;
 
-/* What convolutions of all kinds share: weights, int8 or ternary, and the way of their sums to int8. */
+/* What convolutions of all kinds share: weights, int8 or ternary, and the way of their sums to int8. Kernels
+ * that read columns (tg_columns.h) find minus zero point times the sum of weights already in the bias. */
 typedef struct {
     const int8_t *weights;
     const uint32_t *trits;
@@ -54,15 +57,18 @@ typedef struct {
 } tg_window_t;
 
 /* Convolution; a fully connected layer is one with a 1x1 kernel over a 1 x rows image.
- * Weights: int8 [out_c][kernel_h][kernel_w][in_c], or the same order of trits with one guard word after the
- * last. accumulators: NULL, or int32 [out_h][out_w][out_c] for the sums before requantisation (the logits).
+ * Weights: int8 [out_c / 2][positions][2], interleaved as tg_core.h draws it, or trits
+ * [out_c][kernel_h][kernel_w][in_c] with one guard word after the last. accumulators: NULL, or int32
+ * [out_h][out_w][out_c] for the sums before requantisation (the logits). scratch: for columns, of the size
+ * tg_columns.h gives.
  */
 typedef struct {
     tg_window_t window;
     tg_weighted_t layer;
 } tg_conv2d_t;
 
-void tg_conv2d_int8(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
+void tg_conv2d_int8(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                    void *scratch);
 void tg_conv2d_ternary(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
 
 /* Depthwise convolution: output channel c reads input channel c / depth_multiplier.

@@ -2,6 +2,7 @@
 #ifndef TG_OUTPUT_H
 #define TG_OUTPUT_H
 
+#include "tg_core.h"
 #include "tg_fixed.h"
 #include "tg_kernels.h"
 
@@ -25,6 +26,28 @@ static inline void tg_output(const tg_weighted_t *layer, const uint8_t *magnitud
         sink.accumulators[element] = acc;
     }
     sink.out[element] = tg_clamp(tg_add_wrap(scaled, q->zero_point), q->act_min, q->act_max);
+}
+
+/* One channel of a tile: count accumulators, bias included, to outputs `stride` elements apart from sink on.
+ */
+static inline void tg_output_tile(const tg_weighted_t *layer, int32_t channel, const int32_t *acc,
+                                  int32_t count, tg_sink_t sink, int32_t stride)
+{
+    const tg_requant_t *q = &layer->requant;
+    const int32_t multiplier = q->multiplier[channel];
+    const int32_t shift = q->shift[channel];
+    const int32_t offset = tg_scale_offset(q->zero_point, -shift);
+    for (int32_t i = 0; i < count; i++) {
+        const int32_t value = (q->narrow != 0)
+                                  ? tg_core_scale(acc[i], multiplier, -shift, offset)
+                                  : tg_add_wrap(tg_multiply(acc[i], multiplier, shift), q->zero_point);
+        sink.out[i * stride] = tg_clamp(value, q->act_min, q->act_max);
+    }
+    if (sink.accumulators != NULL) {
+        for (int32_t i = 0; i < count; i++) {
+            sink.accumulators[i * stride] = acc[i];
+        }
+    }
 }
 
 #endif

@@ -65,7 +65,7 @@ class Layer(Record):
 
 
 class ArenaSlot(Record):
-    """Where a tensor lives in the arena, and between which layers (inclusive)."""
+    """Where a tensor lives in the arena, and between which layers (inclusive); "scratch" is a kernel's working memory."""
 
     tensor: str
     offset: int

@@ -34,6 +34,7 @@ from tritguard.emit.render import environment
 from tritguard.errors import BadInputError
 from tritguard.graph import Graph, optimised, read_graph
 from tritguard.graph.dead_channels import removed
+from tritguard.graph.kernels import choose_kernels
 from tritguard.graph.memory import MemoryPlan, plan_memory
 from tritguard.graph.model import Tensor, Weighted
 from tritguard.resources import firmware_dir
@@ -64,8 +65,9 @@ def write_bundle(
     """
     golden = read_graph(content)
     graph = optimised(golden)
-    plan = plan_memory(graph)
-    layers = lower(graph, plan, core)
+    kernels = choose_kernels(graph, core)
+    plan = plan_memory(graph, {position: kernel.scratch_bytes for position, kernel in kernels.items()})
+    layers = lower(graph, plan, kernels)
     outputs = graph.tensors[graph.output].size
     if classes is not None and len(classes) != outputs:
         raise BadInputError(f"{len(classes)} class names for a model with {outputs} outputs")
@@ -221,7 +223,7 @@ def _manifest(
         arena_lower_bound=plan.lower_bound,
         arena=tuple(
             ArenaSlot(
-                tensor=graph.tensors[slot.tensors[0]].name,
+                tensor=graph.tensors[slot.tensors[0]].name if slot.tensors else "scratch",
                 offset=slot.offset,
                 bytes=slot.size,
                 first_layer=graph.ops[slot.first].index,

@@ -6,6 +6,7 @@ the span of layers from its first writer to its last reader.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +17,10 @@ ALIGNMENT = 4
 
 @dataclass(frozen=True)
 class Slot:
-    """Bytes [offset, offset + size) of the arena during layers first..last (positions, inclusive)."""
+    """Bytes [offset, offset + size) of the arena during layers first..last (positions, inclusive).
+
+    One without tensors is a kernel's scratch.
+    """
 
     tensors: tuple[int, ...]
     offset: int
@@ -33,14 +37,20 @@ class MemoryPlan:
     arena_bytes: int
     lower_bound: int  # the most bytes alive in one layer: no plan without in-place kernels needs fewer
     _place: dict[int, Slot | Literal["input", "output"]]
+    scratch: Mapping[int, Slot]  # by the layer's position
 
     def place(self, tensor: int) -> Slot | Literal["input", "output"]:
         """Where a tensor lives."""
         return self._place[tensor]
 
 
-def plan_memory(graph: Graph) -> MemoryPlan:
-    """Plan by size, greatest first, each at the lowest offset that no slot alive at the same time covers."""
+def plan_memory(graph: Graph, scratch: Mapping[int, int] | None = None) -> MemoryPlan:
+    """Plan by size, greatest first, each at the lowest offset that no slot alive at the same time covers.
+
+    Args:
+        graph: the model.
+        scratch: bytes that a layer's kernel needs while it runs, by the layer's position.
+    """
     groups = _shared_storage(graph)
     spans = [_span(graph, group) for group in groups.values()]
     place: dict[int, Slot | Literal["input", "output"]] = {}
@@ -55,13 +65,18 @@ def plan_memory(graph: Graph) -> MemoryPlan:
         slot = Slot(group, _lowest_offset(placed, size, first, last), size, first, last)
         placed.append(slot)
         place.update(dict.fromkeys(group, slot))
+    working: dict[int, Slot] = {}
+    for position, size in (scratch or {}).items():
+        if size:
+            working[position] = Slot((), _lowest_offset(placed, size, position, position), size, position, position)
+            placed.append(working[position])
     arena = max((slot.offset + slot.size for slot in placed), default=0)
     alive = (
         sum(-(-slot.size // ALIGNMENT) * ALIGNMENT for slot in placed if slot.first <= position <= slot.last)
         for position in range(len(graph.ops))
     )
     slots = tuple(sorted(placed, key=lambda slot: (slot.first, slot.offset)))
-    return MemoryPlan(slots, -(-arena // ALIGNMENT) * ALIGNMENT, max(alive, default=0), place)
+    return MemoryPlan(slots, -(-arena // ALIGNMENT) * ALIGNMENT, max(alive, default=0), place, working)
 
 
 def _shared_storage(graph: Graph) -> dict[int, tuple[int, ...]]:

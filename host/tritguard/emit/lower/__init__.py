@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from tritguard.boards import CoreClass
 from tritguard.emit.code import LayerCode
 from tritguard.emit.lower.activation import lookup, softmax
 from tritguard.emit.lower.context import Context
@@ -13,6 +12,7 @@ from tritguard.emit.lower.elementwise import add, quantize
 from tritguard.emit.lower.pool import mean, pool
 from tritguard.emit.lower.shape import pad, reshape
 from tritguard.emit.lower.weighted import conv, depthwise, fully_connected
+from tritguard.graph.kernels import Kernel
 from tritguard.graph.memory import MemoryPlan
 from tritguard.graph.model import (
     Add,
@@ -47,11 +47,11 @@ _LOWERINGS: dict[type[Op], Callable[[Context, int, Any], LayerCode]] = {
 }
 
 
-def lower(graph: Graph, plan: MemoryPlan, core: CoreClass) -> tuple[LayerCode, ...]:
-    """Every op of a planned graph as C for a core class, in order of execution.
+def lower(graph: Graph, plan: MemoryPlan, kernels: Mapping[int, Kernel]) -> tuple[LayerCode, ...]:
+    """Every op of a planned graph as C, in order of execution.
 
     Raises:
         UnsupportedOpError: a sum that could leave 32 bits on the device.
     """
-    context = Context(graph, plan, core, graph.logits_position())
+    context = Context(graph, plan, kernels, graph.logits_position())
     return tuple(_LOWERINGS[type(op)](context, position, op) for position, op in enumerate(graph.ops))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tritguard.boards import CoreClass
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
+from tritguard.graph.kernels import Kernel
 from tritguard.graph.memory import MemoryPlan, Slot
 from tritguard.graph.model import Graph, Op, Requant, Tensor, Window
 
@@ -19,7 +20,7 @@ class Context:
 
     graph: Graph
     plan: MemoryPlan
-    core: CoreClass
+    kernels: Mapping[int, Kernel]  # of layers with weights, by position
     logits: int | None  # position of the layer that gives them
 
     def source(self, op: Op, which: int = 0) -> Tensor:
@@ -36,6 +37,11 @@ class Context:
         if isinstance(slot, Slot):
             return f"tg_arena + {slot.offset}" if slot.offset else "tg_arena"
         return slot
+
+    def scratch(self, position: int) -> str:
+        """The C expression of the address of a layer's scratch."""
+        slot = self.plan.scratch.get(position)
+        return "NULL" if slot is None else f"TG_SCRATCH({slot.offset})"
 
     def base(self, position: int, op: Op) -> dict[str, Any]:
         """The fields of LayerCode that every op has."""

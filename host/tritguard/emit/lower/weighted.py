@@ -9,8 +9,8 @@ import numpy as np
 from tritguard.emit.code import Array, LayerCode, Struct
 from tritguard.emit.lower.context import Context, image, window_fields
 from tritguard.errors import UnsupportedOpError
+from tritguard.graph.kernels import is_narrow
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Weighted, Window
-from tritguard.graph.ternary import TernaryWeights, ternary_weights
 
 
 def _check_sums(op: Weighted) -> None:
@@ -20,19 +20,18 @@ def _check_sums(op: Weighted) -> None:
         raise UnsupportedOpError("so many weights a channel that 32-bit sums could overflow", where=f"op {op.index}")
 
 
-def _weighted(context: Context, position: int, op: Weighted, kernel: str, geometry: dict[str, Any]) -> LayerCode:
+def _weighted(context: Context, position: int, op: Weighted, struct: str, geometry: dict[str, Any]) -> LayerCode:
     _check_sums(op)
-    packed: TernaryWeights | None = ternary_weights(op)
+    kernel = context.kernels[position]
     symbol = f"tg_l{op.index}"
-    if packed is None:
-        arrays = [Array("weights", op.weights.ravel())]
-        weights: dict[str, Any] = {"weights": f"{symbol}_weights"}
+    if kernel.ternary is None:
+        assert kernel.weights is not None
+        arrays = [Array("weights", kernel.weights)]
     else:
-        arrays = [Array("trits", packed.words), Array("magnitude", packed.magnitude)]
-        weights = {"trits": f"{symbol}_trits", "magnitude": f"{symbol}_magnitude"}
-    weight_bytes = sum(array.values.nbytes for array in arrays)
+        arrays = [Array("trits", kernel.ternary.words), Array("magnitude", kernel.ternary.magnitude)]
+    weights: dict[str, Any] = {array.name: f"{symbol}_{array.name}" for array in arrays}
     arrays += [
-        Array("bias", op.bias),
+        Array("bias", kernel.bias),
         Array("multiplier", op.requant.multiplier),
         Array("shift", op.requant.shift.astype(np.int8)),
     ]
@@ -48,25 +47,28 @@ def _weighted(context: Context, position: int, op: Weighted, kernel: str, geomet
                 "zero_point": op.requant.zero_point,
                 "act_min": op.requant.act_min,
                 "act_max": op.requant.act_max,
+                "narrow": int(is_narrow(op)),
             },
         },
     }
-    accumulators = "logits" if position == context.logits else "NULL"
+    extra = ["logits" if position == context.logits else "NULL"]
+    if kernel.scratch_bytes:
+        extra.append(context.scratch(position))
     return LayerCode(
         **context.base(position, op),
-        weight_format="int8" if packed is None else "ternary2",
-        weight_bytes=weight_bytes,
+        weight_format=kernel.weight_format,
+        weight_bytes=kernel.weight_bytes,
         arrays=tuple(arrays),
-        struct=Struct(f"{kernel}_t", fields),
-        call=context.call(op, f"{kernel}_{'int8' if packed is None else 'ternary'}", accumulators),
-        sources=(f"{kernel}.c",),
+        struct=Struct(struct, fields),
+        call=context.call(op, kernel.function, *extra),
+        sources=(kernel.source,),
     )
 
 
 def conv(context: Context, position: int, op: Conv2D) -> LayerCode:
     """One kernel over all output pixels."""
     geometry = {"window": window_fields(op.window, image(context.source(op)), op.out_shape)}
-    return _weighted(context, position, op, "tg_conv2d", geometry)
+    return _weighted(context, position, op, "tg_conv2d_t", geometry)
 
 
 def fully_connected(context: Context, position: int, op: FullyConnected) -> LayerCode:
@@ -74,7 +76,7 @@ def fully_connected(context: Context, position: int, op: FullyConnected) -> Laye
     units, depth = op.weights.shape
     window = Window((1, 1), (1, 1), (1, 1), (0, 0))
     geometry = {"window": window_fields(window, (1, op.rows, depth), (1, op.rows, units))}
-    return _weighted(context, position, op, "tg_conv2d", geometry)
+    return _weighted(context, position, op, "tg_conv2d_t", geometry)
 
 
 def depthwise(context: Context, position: int, op: DepthwiseConv2D) -> LayerCode:
@@ -83,4 +85,4 @@ def depthwise(context: Context, position: int, op: DepthwiseConv2D) -> LayerCode
         "window": window_fields(op.window, image(context.source(op)), op.out_shape),
         "depth_multiplier": op.depth_multiplier,
     }
-    return _weighted(context, position, op, "tg_depthwise", geometry)
+    return _weighted(context, position, op, "tg_depthwise_t", geometry)

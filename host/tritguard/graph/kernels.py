@@ -1,0 +1,109 @@
+"""Which kernel runs a layer with weights on a class of cores, and what it asks for: its weights' layout and scratch.
+
+The numbers of firmware/kernels/tg_core.h stand here a second time: a tile's pixels and the order of positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tritguard.boards import CoreClass
+from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Int8, Int32, Weighted
+from tritguard.graph.ternary import TernaryWeights, ternary_weights
+
+WeightFormat = Literal["int8", "ternary2"]
+TILE = 4
+POSITIONS_A_GROUP = 4
+_ORDER = (0, 2, 1, 3)
+_LARGEST_RIGHT_SHIFT = 22
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A layer's kernel.
+
+    Attributes:
+        function: C name.
+        source: the file of firmware/kernels that holds it.
+        weight_format: how its weights lie in flash.
+        weights: int8, flat, in the kernel's order; None for packed trits.
+        ternary: the packed trits.
+        bias: int32[channels], what the kernel adds to its sums.
+        scratch_bytes: what it needs of the arena while it runs.
+    """
+
+    function: str
+    source: str
+    weight_format: WeightFormat
+    weights: Int8 | None
+    ternary: TernaryWeights | None
+    bias: Int32
+    scratch_bytes: int
+
+    @property
+    def weight_bytes(self) -> int:
+        """Flash of the weights, magnitudes included."""
+        if self.ternary is not None:
+            return self.ternary.flash_bytes
+        assert self.weights is not None
+        return self.weights.nbytes
+
+
+def choose_kernels(graph: Graph, core: CoreClass) -> dict[int, Kernel]:
+    """A kernel for each layer with weights, by its position."""
+    del core  # one layout serves all classes so far
+    return {position: _choose(graph, op) for position, op in enumerate(graph.ops) if isinstance(op, Weighted)}
+
+
+def _choose(graph: Graph, op: Weighted) -> Kernel:
+    packed = ternary_weights(op)
+    if isinstance(op, DepthwiseConv2D):
+        function, source = "tg_depthwise", "tg_depthwise.c"
+        if packed is not None:
+            return Kernel(f"{function}_ternary", source, "ternary2", None, packed, op.bias, 0)
+        return Kernel(f"{function}_int8", source, "int8", op.weights.ravel(), None, op.bias, 0)
+    if packed is not None:
+        return Kernel("tg_conv2d_ternary", "tg_conv2d_ternary.c", "ternary2", None, packed, op.bias, 0)
+    scratch = columns_bytes(graph, op)
+    return Kernel("tg_conv2d_int8", "tg_conv2d.c", "int8", interleave(op.weights), None, folded_bias(op), scratch)
+
+
+def interleave(weights: Int8) -> Int8:
+    """int8[channels, ...] in the order of tg_core.h: two channels side by side, positions 0 2 1 3 of each four.
+
+    Returns int8[ceil(channels / 2) * positions * 2], flat; what is padded is zero.
+    """
+    rows = weights.reshape(len(weights), -1)
+    padded = np.pad(rows, ((0, len(rows) % 2), (0, -rows.shape[1] % POSITIONS_A_GROUP)))
+    groups = padded.reshape(len(padded) // 2, 2, -1, POSITIONS_A_GROUP)[..., _ORDER]
+    return np.ascontiguousarray(groups.transpose(0, 2, 3, 1)).ravel()
+
+
+def folded_bias(op: Weighted) -> Int32:
+    """int32[channels]: bias - zero point * sum of weights, wrapped as the device's sums are."""
+    others = tuple(axis for axis in range(op.weights.ndim) if axis != op.channel_axis)
+    sums = op.weights.astype(np.int64).sum(axis=others)
+    return (op.bias.astype(np.int64) - op.input_zero_point * sums).astype(np.int32)
+
+
+def columns_bytes(graph: Graph, op: Weighted) -> int:
+    """Scratch of tg_columns.h for one tile of a convolution or fully connected layer."""
+    depth = graph.tensors[op.inputs[0]].shape[-1] if isinstance(op, Conv2D) else op.weights.shape[1]
+    positions = -(-(op.weights.size // len(op.bias)) // POSITIONS_A_GROUP) * POSITIONS_A_GROUP
+    return positions * TILE * 2 + (depth if depth % POSITIONS_A_GROUP == 0 else positions * TILE)
+
+
+def is_narrow(op: Weighted) -> bool:
+    """Whether `tg_scale_narrow` gives `tg_multiply`'s bytes for every sum of every channel; its conditions there."""
+    others = tuple(axis for axis in range(op.weights.ndim) if axis != op.channel_axis)
+    wide = op.weights.astype(np.int64)
+    low, high = -128 - op.input_zero_point, 127 - op.input_zero_point
+    greatest = np.maximum(wide * low, wide * high).sum(axis=others) + op.bias
+    least = np.minimum(wide * low, wide * high).sum(axis=others) + op.bias
+    right = -op.requant.shift
+    first = 0 if op.requant.act_min >= op.requant.zero_point else 1
+    in_range = (right >= first) & (right <= _LARGEST_RIGHT_SHIFT)
+    return bool(np.all(in_range & (greatest < 1 << 30) & (least > -(1 << 30))))
