@@ -23,23 +23,21 @@
 typedef struct {
     int32_t y[TG_TILE];
     int32_t x[TG_TILE];
-    int32_t next_y, next_x; /* output coordinates of the tile that follows */
+    int32_t next_y, next_x; /* output coordinates of the pixel that follows */
 } tg_tile_t;
 
 static inline void tg_tile_next(const tg_window_t *w, tg_tile_t *tile)
 {
     for (int32_t i = 0; i < TG_TILE; i++) {
-        if (tile->next_y < w->out_h) {
-            tile->y[i] = (tile->next_y * w->stride_h) - w->pad_top;
-            tile->x[i] = (tile->next_x * w->stride_w) - w->pad_left;
+        tile->y[i] = (tile->next_y * w->stride_h) - w->pad_top;
+        tile->x[i] = (tile->next_x * w->stride_w) - w->pad_left;
+        if ((tile->next_x + 1) < w->out_w) {
             tile->next_x++;
-            if (tile->next_x == w->out_w) {
-                tile->next_x = 0;
-                tile->next_y++;
-            }
+        } else if ((tile->next_y + 1) < w->out_h) {
+            tile->next_x = 0;
+            tile->next_y++;
         } else {
-            tile->y[i] = tile->y[i - 1];
-            tile->x[i] = tile->x[i - 1];
+            /* stays on the last */
         }
     }
 }

@@ -61,6 +61,8 @@ static inline tg_lane_t *tg_core_expand(const int8_t *const source[TG_TILE], int
  *     r1 weights    r8-r11 sums of channel b, pixels 0-3     r2  weights of channel a
  *     [sp] end of weights, [sp, #4] sums                     r3, lr columns of two pixels
  */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* read by name of register */
 __attribute__((naked, noinline, unused)) static void
 tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32_t groups, int32_t *sums)
 {
@@ -100,6 +102,7 @@ tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32_t groups, in
                    "  pop    {r4-r11, pc}\n"
                    ".purgem tg_two_positions\n");
 }
+#pragma GCC diagnostic pop
 
 /* SMMLAR adds the high word of a product, rounded half up, to its last operand. That of 2 * acc * multiplier
  * is round(acc * multiplier / 2^31); the caller guarantees that 2 * acc has 32 bits. */

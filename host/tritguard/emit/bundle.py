@@ -65,7 +65,7 @@ class Layer(Record):
 
 
 class ArenaSlot(Record):
-    """Where a tensor lives in the arena, and between which layers (inclusive); "scratch" is a kernel's working memory."""
+    """Where a tensor, or a kernel's working memory ("scratch"), lives in the arena, and from which layer to which."""
 
     tensor: str
     offset: int

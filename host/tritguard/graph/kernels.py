@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from tritguard.boards import CoreClass
-from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Int8, Int32, Weighted
+from tritguard.graph.model import Conv2D, DepthwiseConv2D, Graph, Int8, Int32, Weighted
 from tritguard.graph.ternary import TernaryWeights, ternary_weights
 
 WeightFormat = Literal["int8", "ternary2"]
@@ -86,7 +86,7 @@ def folded_bias(op: Weighted) -> Int32:
     """int32[channels]: bias - zero point * sum of weights, wrapped as the device's sums are."""
     others = tuple(axis for axis in range(op.weights.ndim) if axis != op.channel_axis)
     sums = op.weights.astype(np.int64).sum(axis=others)
-    return (op.bias.astype(np.int64) - op.input_zero_point * sums).astype(np.int32)
+    return np.asarray(op.bias - op.input_zero_point * sums).astype(np.int32)
 
 
 def columns_bytes(graph: Graph, op: Weighted) -> int:
