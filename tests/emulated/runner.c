@@ -1,5 +1,5 @@
-/* Runs every model of the table on its inputs and writes the outputs, one after another, to a file of the host through
- * semihosting. */
+/* Runs every model of the table on its inputs and writes the outputs, one after another, to a file of the
+ * host through semihosting. */
 #include "models.h"
 
 #include <stdint.h>
