@@ -1,7 +1,8 @@
-"""tritguard convert: a model becomes a bundle."""
+"""tritguard convert: a model becomes a bundle, or arrays for TensorFlow Lite Micro."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,29 +10,52 @@ import typer
 
 from tritguard.boards import CoreClass, core_class, known_cores
 from tritguard.cli.progress import console
+from tritguard.cli.source import about, golden, title
+from tritguard.cli.tflm import convert_to_arrays, describe_arrays
 from tritguard.emit import Bundle, write_bundle
-from tritguard.emit.bundle import MANIFEST
-from tritguard.errors import BadInputError, BadModelError
-from tritguard.train.config import CALIBRATION
-from tritguard.train.config import MODEL as KERAS_MODEL
+from tritguard.errors import BadInputError
 from tritguard.twin import verify_against_oracle
 
-_KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
+
+class Target(StrEnum):
+    """What a model becomes."""
+
+    NATIVE = "native"
+    TFLM = "tflm"
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     model: Annotated[
         Path, typer.Argument(help="An int8 .tflite, a .keras model, or a folder left by 'tritguard train'.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
+    to: Annotated[
+        Target, typer.Option(help="native: a bundle of C11 for our firmware; tflm: arrays for TensorFlow Lite Micro.")
+    ] = Target.NATIVE,
     calibration: Annotated[
-        Path | None, typer.Option(help="For .keras: .npz with real inputs, from which int8 ranges are taken.")
+        Path | None,
+        typer.Option(
+            help=".npz with real inputs. A Keras model takes its int8 ranges from them; arrays are tried on them."
+        ),
     ] = None,
     classes: Annotated[str | None, typer.Option(help="Names of the outputs, separated by commas.")] = None,
     name: Annotated[str | None, typer.Option(help="What reports call the model.")] = None,
     core: Annotated[str, typer.Option(help="The core to choose kernels for, as compilers name it.")] = "cortex-m4",
+    uncompressed: Annotated[bool, typer.Option("--uncompressed", help="tflm: leave ternary weights as int8.")] = False,
+    tflm_compat: Annotated[
+        bool, typer.Option("--tflm-compat", help="tflm: for builds without per-channel dense layers and DECODE.")
+    ] = False,
 ) -> None:
-    """Turn a model into a bundle: int8 .tflite, C11 that gives the same bytes, manifest."""
+    """Turn a model into a bundle (int8 .tflite, C11 that gives the same bytes, manifest), or into TFLM arrays."""
+    if to is Target.TFLM:
+        with console.status("Converting"):
+            arrays = convert_to_arrays(
+                model, out, calibration=calibration, name=name, uncompressed=uncompressed, compat=tflm_compat
+            )
+        describe_arrays(arrays)
+        return
+    if uncompressed or tflm_compat:
+        raise BadInputError("--uncompressed and --tflm-compat belong to --to tflm")
     names = tuple(part.strip() for part in classes.split(",")) if classes else None
     with console.status("Converting"):
         bundle = convert(model, out, core=kernels_for(core), calibration=calibration, classes=names, name=name)
@@ -56,33 +80,11 @@ def convert(
     name: str | None = None,
 ) -> Bundle:
     """The verb without its output; see `write_bundle` for what it raises."""
-    title = name or (model.resolve().name if model.is_dir() else model.stem)
-    content = _golden(model, calibration)
-    try:
-        return write_bundle(content, out, name=title, core=core, classes=classes, check=verify_against_oracle)
-    except BadModelError as error:
-        error.where = f"{model}: {error.where}" if error.where else str(model)
-        raise
-
-
-def _golden(model: Path, calibration: Path | None) -> bytes:
-    if (model / KERAS_MODEL).is_file():
-        model, calibration = model / KERAS_MODEL, calibration or model / CALIBRATION
-    if model.is_dir():
-        what = "a bundle is converted already" if (model / MANIFEST).is_file() else f"a folder without {KERAS_MODEL}"
-        raise BadInputError(what, where=str(model), fix="give a .tflite, a .keras, or what 'tritguard train' wrote")
-    if model.suffix not in _KERAS_SUFFIXES:
-        try:
-            return model.read_bytes()
-        except OSError as error:
-            raise BadInputError(f"cannot be read ({error.strerror})", where=str(model)) from error
-    if calibration is None:
-        raise BadInputError(
-            "a Keras model needs real inputs to choose int8 ranges", where=str(model), fix="give --calibration FILE.npz"
+    content = golden(model, calibration)
+    with about(model):
+        return write_bundle(
+            content, out, name=title(model, name), core=core, classes=classes, check=verify_against_oracle
         )
-    from tritguard.convert import keras_to_tflite  # noqa: PLC0415 - imports TensorFlow
-
-    return keras_to_tflite(model, calibration)
 
 
 def describe(bundle: Bundle) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +31,7 @@ from tritguard.emit.code import LayerCode
 from tritguard.emit.lower import lower
 from tritguard.emit.render import environment
 from tritguard.errors import BadInputError
+from tritguard.files import whole_folder
 from tritguard.graph import Graph, optimised, read_graph
 from tritguard.graph.dead_channels import removed
 from tritguard.graph.kernels import choose_kernels
@@ -72,11 +72,7 @@ def write_bundle(
     if classes is not None and len(classes) != outputs:
         raise BadInputError(f"{len(classes)} class names for a model with {outputs} outputs")
     out = out.resolve()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        _check_replaceable(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
-        draft = Path(scratch) / "bundle"
+    with whole_folder(out, open_bundle, "bundle") as draft:
         _write_sources(draft, content, graph, plan, layers, name)
         records = _layers(golden, graph, layers)
         manifest = _manifest(draft, content, graph, plan, records, name, core, classes)
@@ -84,20 +80,7 @@ def write_bundle(
         if check is not None:
             manifest = manifest.model_copy(update={"verified_against_oracle": check(Bundle(draft, manifest))})
             (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
-        if out.exists():
-            out.rename(Path(scratch) / "old")
-        draft.rename(out)
     return Bundle(out, manifest)
-
-
-def _check_replaceable(out: Path) -> None:
-    """Only a whole bundle, with nothing of the user's in it, is replaced."""
-    try:
-        open_bundle(out)
-    except BadInputError as error:
-        raise BadInputError(
-            f"exists and is no bundle ({error.what})", where=str(out), fix="give another folder or remove it"
-        ) from error
 
 
 def _write_sources(

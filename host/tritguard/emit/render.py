@@ -29,6 +29,12 @@ def c_list(values: NDArray[Any]) -> str:
     return textwrap.fill(body, 110, initial_indent="    ", subsequent_indent="    ", break_long_words=False)
 
 
+def c_bytes(data: bytes) -> str:
+    """A C initialiser's body of bytes, sixteen a line."""
+    rows = (data[start : start + 16] for start in range(0, len(data), 16))
+    return "\n".join("    " + " ".join(f"0x{byte:02x}," for byte in row) for row in rows)
+
+
 def c_fields(fields: Fields, depth: int = 1) -> str:
     """Designated initialisers, nested structs included."""
     indent = "    " * depth
@@ -53,5 +59,5 @@ def environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
     )
-    made.filters |= {"c_list": c_list, "c_fields": c_fields, "c_comment": c_comment}
+    made.filters |= {"c_bytes": c_bytes, "c_list": c_list, "c_fields": c_fields, "c_comment": c_comment}
     return made

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tritguard.emit.bundle import Bundle
 from tritguard.errors import MismatchError
-from tritguard.oracle import oracle_available, predict_apart
+from tritguard.oracle import oracle_available, predict_apart, probes
 from tritguard.twin.library import Twin
 
 SAMPLES = 32
@@ -24,10 +22,7 @@ def verify_against_oracle(bundle: Bundle, samples: int = SAMPLES) -> int:
     """
     if not oracle_available():
         return 0
-    shape = bundle.manifest.input.shape
-    rng = np.random.default_rng(0)
-    noise = rng.integers(-128, 128, (samples - 2, *shape), dtype=np.int8)
-    x = np.concatenate([np.full((1, *shape), -128, np.int8), np.full((1, *shape), 127, np.int8), noise])
+    x = probes(bundle.manifest.input.shape, samples)
     ours = Twin(bundle, threads=1).predict(x).scores
     theirs = predict_apart(bundle.model_path.read_bytes(), x)
     different = int((ours != theirs).any(axis=1).sum())

@@ -1,0 +1,55 @@
+"""The model a verb is given: an int8 `.tflite`, a Keras model, or a folder left by `tritguard train`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tritguard.emit.bundle import MANIFEST
+from tritguard.errors import BadInputError, BadModelError
+from tritguard.train.config import CALIBRATION
+from tritguard.train.config import MODEL as KERAS_MODEL
+
+_KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
+
+
+def title(model: Path, name: str | None) -> str:
+    """What the model is called: as the user says, else after its file."""
+    return name or (model.resolve().name if model.is_dir() else model.stem)
+
+
+@contextmanager
+def about(model: Path) -> Iterator[None]:
+    """Name the file in what is wrong with the model."""
+    try:
+        yield
+    except BadModelError as error:
+        error.where = f"{model}: {error.where}" if error.where else str(model)
+        raise
+
+
+def golden(model: Path, calibration: Path | None) -> bytes:
+    """The golden int8 `.tflite`: the file's bytes, or what a Keras model or a training's folder is converted to.
+
+    Raises:
+        BadInputError: the file cannot be read, or is a Keras model without calibration inputs.
+        BadModelError: see `keras_to_tflite`.
+    """
+    if (model / KERAS_MODEL).is_file():
+        model, calibration = model / KERAS_MODEL, calibration or model / CALIBRATION
+    if model.is_dir():
+        what = "a bundle is converted already" if (model / MANIFEST).is_file() else f"a folder without {KERAS_MODEL}"
+        raise BadInputError(what, where=str(model), fix="give a .tflite, a .keras, or what 'tritguard train' wrote")
+    if model.suffix not in _KERAS_SUFFIXES:
+        try:
+            return model.read_bytes()
+        except OSError as error:
+            raise BadInputError(f"cannot be read ({error.strerror})", where=str(model)) from error
+    if calibration is None:
+        raise BadInputError(
+            "a Keras model needs real inputs to choose int8 ranges", where=str(model), fix="give --calibration FILE.npz"
+        )
+    from tritguard.convert import keras_to_tflite  # noqa: PLC0415 - imports TensorFlow
+
+    return keras_to_tflite(model, calibration)

@@ -1,0 +1,6 @@
+"""Arrays for TensorFlow Lite Micro: the model as TFLM eats it, small, and proven in its interpreter."""
+
+from tritguard.emit.tflm.arrays import input_edge, write_arrays
+from tritguard.emit.tflm.manifest import Arrays, ArraysManifest, open_arrays
+
+__all__ = ["Arrays", "ArraysManifest", "input_edge", "open_arrays", "write_arrays"]

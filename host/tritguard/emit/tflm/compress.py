@@ -1,0 +1,103 @@
+"""Ternary weights in TFLM's own compression: 2-bit indices, a table of values a channel, decoded by DECODE ops."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tritguard.graph.flatbuffer import RawTensor, parse
+
+# Of (op, input 1): the axis of output channels, along which TFLM quantizes weights.
+_CHANNEL_AXIS = {"CONV_2D": 0, "FULLY_CONNECTED": 0, "DEPTHWISE_CONV_2D": 3}
+_METADATA_BYTES = 16  # in front of each tensor's tables
+# What a DECODE op and its tensors take beside the data: 112 B of flash and, on a 64-bit host, 208 B of the arena. A
+# tensor that saves less than both is not worth one.
+_DECODE_BYTES = 320
+_MOST_VALUES = 4
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A model with DECODE ops.
+
+    Attributes:
+        content: the `.tflite` file.
+        tensors: how many weight tensors are compressed.
+        decoded_bytes: the most bytes one DECODE writes.
+    """
+
+    content: bytes
+    tensors: int
+    decoded_bytes: int
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How one tensor is compressed. `axis` is None where its quantization, and so its table, is per tensor."""
+
+    tensor: RawTensor
+    bits: int
+    axis: int | None
+
+
+def compressible(content: bytes) -> bool:
+    """Whether `compress` would compress anything; needs no package of TFLM's."""
+    return bool(_plans(content))
+
+
+def compress(content: bytes) -> Compressed | None:
+    """Compress every weight tensor that gets smaller by it; None where there is none.
+
+    Args:
+        content: a `.tflite` file, op codes in the newer field (see `container.unpack`).
+    """
+    plans = _plans(content)
+    if not plans:
+        return None
+    from tflite_micro import compression  # noqa: PLC0415 - optional
+
+    # It reports on stderr and by warnings what only matters to a spec made by hand.
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        packed = bytes(compression.compress(content, _spec(plans)))
+    return Compressed(packed, len(plans), max(plan.tensor.data.size for plan in plans if plan.tensor.data is not None))
+
+
+def _plans(content: bytes) -> list[_Plan]:
+    raw = parse(content)
+    axes = {op.inputs[1]: _CHANNEL_AXIS[op.name] for op in raw.ops if op.name in _CHANNEL_AXIS}
+    found = (_plan(raw.tensors[index], axis) for index, axis in axes.items())
+    return [plan for plan in found if plan is not None]
+
+
+def _plan(tensor: RawTensor, axis: int) -> _Plan | None:
+    """The tables follow the quantization: one table over weights scaled per channel decodes to garbage in TFLM
+    (tflite-micro #3685), so nothing here can ask for that."""
+    data, per_channel = tensor.data, len(tensor.scales) > 1
+    if data is None or tensor.type != "INT8" or (per_channel and tensor.quantized_dimension != axis):
+        return None
+    channels = np.moveaxis(data, axis, 0).reshape(data.shape[axis] if per_channel else 1, -1)
+    values = max(len(np.unique(channel)) for channel in channels)
+    if values > _MOST_VALUES:
+        return None
+    bits = 1 if values <= 2 else 2
+    packed = -(-data.size * bits // 8) + _METADATA_BYTES + values * len(channels)
+    if data.size - packed < _DECODE_BYTES:
+        return None
+    return _Plan(tensor, bits, axis if per_channel else None)
+
+
+def _spec(plans: list[_Plan]) -> Any:
+    from tflite_micro import compression  # noqa: PLC0415 - optional
+    from tflite_micro.tensorflow.lite.micro.compression.spec import PerChannel, PerTensor  # noqa: PLC0415
+
+    builder = compression.SpecBuilder()
+    for plan in plans:
+        mode = PerTensor() if plan.axis is None else PerChannel(axis=plan.axis)
+        builder.add_tensor(subgraph=0, tensor=plan.tensor.index).with_lut(index_bitwidth=plan.bits, mode=mode)
+    return builder.build()

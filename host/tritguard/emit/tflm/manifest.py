@@ -1,0 +1,92 @@
+"""What a folder of TFLM arrays holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tritguard.emit.bundle import MANIFEST, EdgeTensor, check_files
+from tritguard.emit.tflm.arena import Arena, Scratch
+from tritguard.errors import BadInputError
+from tritguard.records import Record, from_json
+
+
+class Alternate(Record):
+    """The same array with memory of its own for decoded weights: the arena then, and bytes of that memory."""
+
+    arena: Arena
+    bytes: int
+
+
+class Uncompressed(Record):
+    """The stripped model without DECODE ops, to compare with."""
+
+    array_bytes: int
+    arena: Arena
+
+
+class ArraysManifest(Record):
+    """What the arrays are and what was measured. Sizes in bytes, shapes without the batch.
+
+    Attributes:
+        identifier: the model's name as C++ has it: prefix of files and symbols, and the namespace.
+        model_sha256: of the golden `.tflite`, `model_bytes` long.
+        array_sha256: of the array, `array_bytes` long.
+        ops: the kinds of ops in the array, as the schema names them.
+        compat: written for TFLM builds without per-channel dense layers and DECODE.
+        compressed_tensors: weight tensors in lookup tables.
+        arena: None where no interpreter could measure it.
+        alternate: None where nothing is compressed.
+        uncompressed: None where nothing is compressed.
+        tflite_micro: version of the interpreter that measured and verified; None without.
+        verified_against_oracle: inputs on which array and golden model gave the same bytes in it.
+        real_inputs: how many of them were the user's.
+        files: file in the folder -> SHA-256.
+    """
+
+    schema_version: Literal[1] = 1
+    kind: Literal["tflm-arrays"] = "tflm-arrays"
+    tritguard: str
+    tflite_micro: str | None
+    name: str
+    identifier: str
+    model_sha256: str
+    model_bytes: int
+    array_sha256: str
+    array_bytes: int
+    input: EdgeTensor
+    output: EdgeTensor
+    ops: tuple[str, ...]
+    compat: bool
+    compressed_tensors: int
+    arena: Arena | None
+    scratch: Scratch
+    alternate: Alternate | None
+    uncompressed: Uncompressed | None
+    verified_against_oracle: int
+    real_inputs: int
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """An opened folder of arrays: `<identifier>_{model_data.h,model_data.cc,op_resolver.h,arena.h}`, `example.cc`."""
+
+    path: Path
+    manifest: ArraysManifest
+
+
+def open_arrays(path: Path) -> Arrays:
+    """Open a folder of arrays and check every file against its manifest.
+
+    Raises:
+        BadInputError: the folder is none, or a file is missing, changed or foreign.
+    """
+    if not (path / MANIFEST).is_file():
+        raise BadInputError(
+            f"no {MANIFEST} here", where=str(path), fix="give a folder of 'tritguard convert --to tflm'"
+        )
+    manifest = from_json(ArraysManifest, path / MANIFEST, fix="convert the model again")
+    check_files(path, manifest.files)
+    return Arrays(path, manifest)

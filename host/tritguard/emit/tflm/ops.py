@@ -1,0 +1,47 @@
+"""The op resolver: which of TFLM's functions add the ops of a model."""
+
+from __future__ import annotations
+
+from tritguard.errors import UnsupportedOpError
+from tritguard.graph.flatbuffer import RawModel
+
+# Op -> method of MicroMutableOpResolver, as its header declares them.
+_METHODS = {
+    "ABS": "AddAbs", "ADD": "AddAdd", "AVERAGE_POOL_2D": "AddAveragePool2D", "BATCH_TO_SPACE_ND": "AddBatchToSpaceNd",
+    "CONCATENATION": "AddConcatenation", "CONV_2D": "AddConv2D", "CUSTOM TFLM_DECODE": "AddDecode",
+    "DEPTH_TO_SPACE": "AddDepthToSpace", "DEPTHWISE_CONV_2D": "AddDepthwiseConv2D", "EXPAND_DIMS": "AddExpandDims",
+    "FULLY_CONNECTED": "AddFullyConnected", "HARD_SWISH": "AddHardSwish", "L2_NORMALIZATION": "AddL2Normalization",
+    "LEAKY_RELU": "AddLeakyRelu", "LOGISTIC": "AddLogistic", "MAX_POOL_2D": "AddMaxPool2D", "MAXIMUM": "AddMaximum",
+    "MEAN": "AddMean", "MINIMUM": "AddMinimum", "MUL": "AddMul", "PACK": "AddPack", "PAD": "AddPad",
+    "PADV2": "AddPadV2", "PRELU": "AddPrelu", "QUANTIZE": "AddQuantize", "REDUCE_MAX": "AddReduceMax",
+    "RELU": "AddRelu", "RELU6": "AddRelu6", "RESHAPE": "AddReshape", "RESIZE_BILINEAR": "AddResizeBilinear",
+    "RESIZE_NEAREST_NEIGHBOR": "AddResizeNearestNeighbor", "SHAPE": "AddShape", "SLICE": "AddSlice",
+    "SOFTMAX": "AddSoftmax", "SPACE_TO_BATCH_ND": "AddSpaceToBatchNd", "SPACE_TO_DEPTH": "AddSpaceToDepth",
+    "SPLIT": "AddSplit", "SPLIT_V": "AddSplitV", "SQUEEZE": "AddSqueeze", "STRIDED_SLICE": "AddStridedSlice",
+    "SUB": "AddSub", "SUM": "AddSum", "TANH": "AddTanh", "TRANSPOSE": "AddTranspose",
+    "TRANSPOSE_CONV": "AddTransposeConv", "UNPACK": "AddUnpack",
+}  # fmt: skip
+# Ops with a registration of int8 kernels alone, which leaves the others out of the image where CMSIS-NN is used; with
+# other kernels it is the general one.
+_INT8 = {
+    "ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MAX_POOL_2D", "MUL", "SOFTMAX",
+    "TRANSPOSE_CONV",
+}  # fmt: skip
+
+
+def ops_of(raw: RawModel) -> tuple[str, ...]:
+    """The kinds of ops in a model, sorted.
+
+    Raises:
+        UnsupportedOpError: one that is not known to be in TFLM.
+    """
+    for op in raw.ops:
+        if op.name not in _METHODS:
+            raise UnsupportedOpError("not known to be in TensorFlow Lite Micro", where=op.describe())
+    return tuple(sorted({op.name for op in raw.ops}))
+
+
+def registration(op: str, *, int8: bool) -> str:
+    """The call that adds an op to a resolver, with its `_INT8` registration where that is wanted and there is one."""
+    argument = f"tflite::Register_{op}_INT8()" if int8 and op in _INT8 else ""
+    return f"{_METHODS[op]}({argument})"

@@ -1,0 +1,95 @@
+"""From the golden model to the bytes of the array: rewritten, measured, and compared in TFLM's interpreter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tritguard.emit.tflm.arena import Arena
+from tritguard.emit.tflm.compat import for_old_tflm
+from tritguard.emit.tflm.compress import compress, compressible
+from tritguard.emit.tflm.container import ALIGNMENT
+from tritguard.emit.tflm.manifest import Alternate, Uncompressed
+from tritguard.emit.tflm.strip import strip
+from tritguard.errors import MismatchError, ToolMissingError
+from tritguard.oracle import arena_apart, oracle_available, predict_apart
+from tritguard.predictor import Int8
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The array's bytes and what was measured on them; the fields are `ArraysManifest`'s."""
+
+    content: bytes
+    compressed_tensors: int = 0
+    arena: Arena | None = None
+    alternate: Alternate | None = None
+    uncompressed: Uncompressed | None = None
+    verified_against_oracle: int = 0
+
+
+def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool) -> Prepared:
+    """Make the smallest array that gives the golden model's bytes, each candidate held against it.
+
+    Args:
+        golden: the `.tflite` file.
+        x: int8[n, *input_shape] to compare on.
+        uncompressed: leave ternary weights as int8.
+        compat: for TFLM builds that read per-channel dense layers wrongly and have no DECODE.
+
+    Raises:
+        MismatchError: a rewritten model gives other bytes.
+        BadModelError: TFLM refuses the golden model or a rewritten one.
+        ToolMissingError: no interpreter here, and the array would not be the golden model as it is.
+    """
+    if not oracle_available():
+        return _untouched(golden, uncompressed=uncompressed, compat=compat)
+    proof = _Proof(golden, x)
+    plain = strip(for_old_tflm(golden), keep_quantization=True) if compat else strip(golden)
+    arena = proof.arena(plain)
+    compressed = None if compat or uncompressed else compress(plain)
+    if compressed is None:
+        return Prepared(plain, arena=arena, verified_against_oracle=len(x))
+    content = strip(compressed.content)
+    alternate_bytes = -(-compressed.decoded_bytes // ALIGNMENT) * ALIGNMENT
+    return Prepared(
+        content,
+        compressed_tensors=compressed.tensors,
+        arena=proof.arena(content),
+        alternate=Alternate(arena=proof.arena(content, alternate_bytes), bytes=alternate_bytes),
+        uncompressed=Uncompressed(array_bytes=len(plain), arena=arena),
+        verified_against_oracle=len(x),
+    )
+
+
+class _Proof:
+    """Holds candidates against the golden model."""
+
+    def __init__(self, golden: bytes, x: Int8) -> None:
+        self._x = x
+        self._expected = predict_apart(golden, x)
+
+    def arena(self, content: bytes, alternate_bytes: int = 0) -> Arena:
+        """The arena a candidate needs, once it gave the golden bytes in one of just that size."""
+        use = arena_apart(content, alternate_bytes=alternate_bytes)
+        scores = predict_apart(content, self._x, arena_bytes=use.total, alternate_bytes=alternate_bytes)
+        if not np.array_equal(scores, self._expected):
+            different = int((scores != self._expected).any(axis=1).sum())
+            raise MismatchError(
+                f"the array and the golden model differ on {different} of {len(self._x)} inputs in TensorFlow Lite "
+                "Micro; nothing is written",
+                fix="this is a bug: please report it with the model",
+            )
+        return Arena(measured=use.total, activations=use.activations, structures=use.structures)
+
+
+def _untouched(golden: bytes, *, uncompressed: bool, compat: bool) -> Prepared:
+    """The golden model as it is: the one array that needs no proof."""
+    what = "a rewritten model" if compat else "compressed weights"
+    if compat or (compressible(golden) and not uncompressed):
+        raise ToolMissingError(
+            f"{what} cannot be verified on this machine, and nothing is written unverified",
+            fix="pip install 'tritguard[oracle]' (Linux on x86-64)" + ("" if compat else ", or give --uncompressed"),
+        )
+    return Prepared(golden)
