@@ -20,15 +20,15 @@ from tritguard.convert.archive import load_model
 from tritguard.convert.check import check_ternary
 from tritguard.convert.fold import fold
 from tritguard.data import load_dataset, to_input_bytes
-from tritguard.data.fashion_mnist import DEBIAN_DIR
 from tritguard.errors import BadInputError, BadModelError
 from tritguard.oracle import Oracle, oracle_available
-from tritguard.train import TrainConfig, TrainRecord
+from tritguard.train import TrainRecord
 from tritguard.train.backend import keras
 from tritguard.train.config import Block
-from tritguard.train.fit import train
 from tritguard.train.layers import TernaryConv2D, TernaryDense, TernaryDepthwiseConv2D
 from tritguard.train.nets import ternary_dscnn
+
+pytest_plugins = ("tests.demo_fixture",)
 
 layers = keras.layers
 SHAPE = (12, 12, 1)
@@ -294,18 +294,10 @@ def test_conversion_is_silent(tmp_path: Path) -> None:
 # The demo's network on real data.
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainRecord]:
-    if not DEBIAN_DIR.is_dir():
-        pytest.skip("needs Debian's package dataset-fashion-mnist")
-    out = tmp_path_factory.mktemp("trained")
-    return out, train(TrainConfig(), load_dataset("fashion-mnist"), out)
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not oracle_available(), reason="needs tflite-micro")
-def test_the_demos_network(trained: tuple[Path, TrainRecord]) -> None:
-    folder, record = trained
+def test_the_demos_network(trained_demo: tuple[Path, TrainRecord]) -> None:
+    folder, record = trained_demo
     assert record.accuracy >= 0.85
     content = keras_to_tflite(folder / "model.keras", folder / "calibration.npz")
     assert len(fold(load_model(folder / "model.keras")).trits) == 10

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tritguard.errors import BadModelError, ToolMissingError
 from tritguard.predictor import Int8, Outputs
 
 _FIRST_ARENA, _LAST_ARENA = 1 << 20, 1 << 28
+_ARENA_STEP = 16  # TFLM's alignment
 
 
 @dataclass(frozen=True)
@@ -27,17 +29,15 @@ class ArenaUse:
     """What a model takes of TFLM's tensor arena, in bytes, with this interpreter's kernels and 64-bit pointers.
 
     Attributes:
+        least: the smallest arena the model runs in. More than the other two together where TFLM needs room for a
+            moment while it prepares.
         activations: the arena's head: activations and scratch, the same on every core.
         structures: its tail: tensors, nodes and op data, which hold pointers.
     """
 
+    least: int
     activations: int
     structures: int
-
-    @property
-    def total(self) -> int:
-        """The smallest arena the model runs in."""
-        return self.activations + self.structures
 
 
 def oracle_available() -> bool:
@@ -85,15 +85,7 @@ def probes(shape: tuple[int, ...], count: int) -> Int8:
     return np.concatenate([np.full((1, *shape), -128, np.int8), np.full((1, *shape), 127, np.int8), noise])
 
 
-_PREDICT = """
-import sys
-from pathlib import Path
-import numpy as np
-from tritguard.oracle import Oracle
-model, x, scores, arena, alternate = sys.argv[1:]
-oracle = Oracle(Path(model).read_bytes(), arena_bytes=int(arena) or None, alternate_bytes=int(alternate))
-np.save(scores, oracle.predict(np.load(x)).scores)
-"""
+_LEAST = -1  # in place of an arena's size
 
 
 def predict_apart(content: bytes, x: Int8, *, arena_bytes: int | None = None, alternate_bytes: int = 0) -> Int8:
@@ -105,52 +97,67 @@ def predict_apart(content: bytes, x: Int8, *, arena_bytes: int | None = None, al
     Raises:
         BadModelError: TFLM refuses the model or aborts on it.
     """
+    return _apart(content, x, arena_bytes or 0, alternate_bytes)[0]
+
+
+def measure_apart(content: bytes, x: Int8, *, alternate_bytes: int = 0) -> tuple[Int8, ArenaUse]:
+    """What `predict_apart` gives in the smallest arena the model runs in, and that arena."""
+    scores, printed = _apart(content, x, _LEAST, alternate_bytes)
+    least, activations, structures = map(int, printed.split())
+    return scores, ArenaUse(least, activations, structures)
+
+
+_CHILD = "import sys; from tritguard.oracle import _child; _child(*sys.argv[1:])"
+
+
+def _apart(content: bytes, x: Int8, arena_bytes: int, alternate_bytes: int) -> tuple[Int8, str]:
+    """Scores, and what the child printed."""
     with tempfile.TemporaryDirectory() as folder:
         model, inputs, scores = (Path(folder) / name for name in ("model.tflite", "x.npy", "scores.npy"))
         model.write_bytes(content)
         np.save(inputs, x)
-        said = _apart(_PREDICT, model, inputs, scores, arena_bytes or 0, alternate_bytes)
-        if not scores.is_file():
-            raise _refusal(said)
-        return np.asarray(np.load(scores), dtype=np.int8)
+        command = [sys.executable, "-c", _CHILD, *map(str, (model, inputs, scores, arena_bytes, alternate_bytes))]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        if done.returncode != 0 or not scores.is_file():
+            said = next((line for line in done.stderr.splitlines() if line.strip()), f"exit status {done.returncode}")
+            raise BadModelError(f"TensorFlow Lite Micro refuses the model ({said.strip()})")
+        return np.asarray(np.load(scores), dtype=np.int8), done.stdout
 
 
-_MEASURE = """
-import sys
-from pathlib import Path
-from tritguard.oracle import Oracle
-Oracle(Path(sys.argv[1]).read_bytes(), alternate_bytes=int(sys.argv[2])).print_allocations()
-"""
+def _child(model: str, x: str, scores: str, arena: str, alternate: str) -> None:
+    content, arena_bytes, alternate_bytes = Path(model).read_bytes(), int(arena), int(alternate)
+    if arena_bytes == _LEAST:
+        arena_bytes, *parts = _measure(content, alternate_bytes)
+        print(arena_bytes, *parts)
+    oracle = Oracle(content, arena_bytes=arena_bytes or None, alternate_bytes=alternate_bytes)
+    np.save(scores, oracle.predict(np.load(x)).scores)
 
 
-def arena_apart(content: bytes, *, alternate_bytes: int = 0) -> ArenaUse:
-    """Measure a model's arena in a process of its own: TFLM prints it to stderr and nowhere else.
-
-    Raises:
-        BadModelError: TFLM refuses the model or aborts on it.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        model = Path(folder) / "model.tflite"
-        model.write_bytes(content)
-        said = _apart(_MEASURE, model, alternate_bytes)
-    found = {part: int(size) for part, size in re.findall(r"Arena allocation (head|tail) (\d+) bytes", said)}
-    if found.keys() != {"head", "tail"}:
-        raise _refusal(said)
-    return ArenaUse(activations=found["head"], structures=found["tail"])
-
-
-def _apart(script: str, *arguments: object) -> str:
-    """Run a script in a process of its own; what it wrote to stderr."""
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    if done.returncode != 0:
-        raise _refusal(done.stderr or f"exit status {done.returncode}")
-    return done.stderr
+def _measure(content: bytes, alternate_bytes: int) -> tuple[int, int, int]:
+    """The fields of ArenaUse. Takes over this process's stderr: TFLM tells sizes there and nowhere else."""
+    oracle = Oracle(content, alternate_bytes=alternate_bytes)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), sys.stderr.fileno())
+        oracle.print_allocations()
+        log.seek(0)
+        said = log.read().decode(errors="replace")
+        head, tail = (int(size) for size in re.findall(r"Arena allocation (?:head|tail) (\d+) bytes", said))
+        least = head + tail
+        while not _runs_in(content, least, alternate_bytes):
+            least += _ARENA_STEP
+    return least, head, tail
 
 
-def _refusal(said: str) -> BadModelError:
-    first = next((line.strip() for line in said.splitlines() if line.strip()), "without a word")
-    return BadModelError(f"TensorFlow Lite Micro refuses the model ({first})")
+def _runs_in(content: bytes, arena_bytes: int, alternate_bytes: int) -> bool:
+    """Tried in a fork: TFLM may crash where it lacks room."""
+    child = os.fork()
+    if child == 0:
+        try:
+            Oracle(content, arena_bytes=arena_bytes, alternate_bytes=alternate_bytes)
+        except BadModelError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def _interpreter(content: bytes, arena_bytes: int | None, alternate_bytes: int) -> Any:

@@ -47,9 +47,10 @@ def describe_arrays(arrays: Arrays) -> None:
             f"({manifest.scratch.helium:,} B with Helium)"
         )
     if manifest.arena is not None and plain is not None and alternate is not None:
+        layers = f"{manifest.compressed_tensors} ternary layer{'s' if manifest.compressed_tensors > 1 else ''}"
         saved, arena = plain.array_bytes - manifest.array_bytes, plain.arena.measured
         _say(
-            f"{manifest.compressed_tensors} ternary layers compressed: {saved:,} B less flash for "
+            f"{layers} compressed: {saved:,} B less flash for "
             f"{manifest.arena.measured - arena:,} B more arena; or {alternate.arena.measured - arena:,} B more arena "
             f"and {alternate.bytes:,} B of alternate decompression memory"
         )

@@ -21,7 +21,7 @@ class Arena(Record):
     """Bytes of the tensor arena, measured in tflite-micro's interpreter: reference kernels, 64-bit pointers.
 
     Attributes:
-        measured: the least the model runs with.
+        measured: the least the model runs with; see `oracle.ArenaUse`.
         activations: of it, what holds no pointers and is the same on every core.
         structures: of it, tensors, nodes and op data: on a 32-bit core between half of this and all.
     """

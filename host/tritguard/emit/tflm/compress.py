@@ -76,10 +76,10 @@ def _plans(content: bytes) -> list[_Plan]:
 
 
 def _plan(tensor: RawTensor, axis: int) -> _Plan | None:
-    """The tables follow the quantization: one table over weights scaled per channel decodes to garbage in TFLM
-    (tflite-micro #3685), so nothing here can ask for that."""
+    """The tables follow the quantization, from which DECODE takes their number: one table over weights scaled per
+    channel decodes to garbage (tflite-micro #3685), so nothing here can ask for that."""
     data, per_channel = tensor.data, len(tensor.scales) > 1
-    if data is None or tensor.type != "INT8" or (per_channel and tensor.quantized_dimension != axis):
+    if data is None or tensor.type != "INT8" or tensor.quantized_dimension != (axis if per_channel else 0):
         return None
     channels = np.moveaxis(data, axis, 0).reshape(data.shape[axis] if per_channel else 1, -1)
     values = max(len(np.unique(channel)) for channel in channels)

@@ -13,7 +13,7 @@ from tritguard.emit.tflm.container import ALIGNMENT
 from tritguard.emit.tflm.manifest import Alternate, Uncompressed
 from tritguard.emit.tflm.strip import strip
 from tritguard.errors import MismatchError, ToolMissingError
-from tritguard.oracle import arena_apart, oracle_available, predict_apart
+from tritguard.oracle import measure_apart, oracle_available, predict_apart
 from tritguard.predictor import Int8
 
 
@@ -72,8 +72,7 @@ class _Proof:
 
     def arena(self, content: bytes, alternate_bytes: int = 0) -> Arena:
         """The arena a candidate needs, once it gave the golden bytes in one of just that size."""
-        use = arena_apart(content, alternate_bytes=alternate_bytes)
-        scores = predict_apart(content, self._x, arena_bytes=use.total, alternate_bytes=alternate_bytes)
+        scores, use = measure_apart(content, self._x, alternate_bytes=alternate_bytes)
         if not np.array_equal(scores, self._expected):
             different = int((scores != self._expected).any(axis=1).sum())
             raise MismatchError(
@@ -81,7 +80,7 @@ class _Proof:
                 "Micro; nothing is written",
                 fix="this is a bug: please report it with the model",
             )
-        return Arena(measured=use.total, activations=use.activations, structures=use.structures)
+        return Arena(measured=use.least, activations=use.activations, structures=use.structures)
 
 
 def _untouched(golden: bytes, *, uncompressed: bool, compat: bool) -> Prepared:

@@ -1,0 +1,409 @@
+"""Arrays for TFLM: what the compilers make of them runs in TFLM's interpreter and gives the golden bytes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tflite
+from elftools.elf.elffile import ELFFile
+from hypothesis import HealthCheck, given, settings
+
+from tests.random_graphs import inputs, models, sample_inputs
+from tests.shared import shared_file
+from tests.test_emit import ternary_model
+from tests.tflite_builder import ModelBuilder, schema
+from tritguard.convert import keras_to_tflite
+from tritguard.data import load_dataset
+from tritguard.emit.tflm import Arrays, compress, open_arrays, write_arrays
+from tritguard.emit.tflm import prepare as preparing
+from tritguard.emit.tflm.compat import for_old_tflm
+from tritguard.emit.tflm.container import pack, unpack
+from tritguard.emit.tflm.ops import _METHODS
+from tritguard.emit.tflm.strip import strip
+from tritguard.errors import BadInputError, BadModelError, MismatchError, ToolMissingError, UnsupportedOpError
+from tritguard.graph.flatbuffer import parse
+from tritguard.oracle import Oracle, oracle_available, predict_apart, probes
+from tritguard.predictor import Int8
+
+pytest_plugins = ("tests.demo_fixture",)
+pytestmark = pytest.mark.skipif(not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform")
+
+HEADERS = Path(__file__).parent / "tflm_headers"
+STRICT = [
+    "-std=c++17", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Wold-style-cast",
+    "-Wcast-qual", "-fno-exceptions", "-fno-rtti", "-Werror",
+]  # fmt: skip
+COMPILERS = ["g++", "arm-none-eabi-g++ -mcpu=cortex-m4 -mthumb", "arm-none-eabi-g++ -mcpu=cortex-m55 -mthumb"]
+SAMPLES = 200
+
+
+def ternarised(content: bytes) -> bytes:
+    """The model with every weight tensor's channels made {-127, 0, 127}."""
+    model = unpack(content)
+    for op in parse(content).ops:
+        if op.name not in compress._CHANNEL_AXIS:
+            continue
+        weights = parse(content).tensors[op.inputs[1]]
+        assert weights.data is not None
+        others = tuple(axis for axis in range(weights.data.ndim) if axis != compress._CHANNEL_AXIS[op.name])
+        size = np.abs(weights.data.astype(np.int16))
+        trits = np.sign(weights.data) * (size > 0.7 * size.mean(axis=others, keepdims=True))
+        buffer = model.subgraphs[0].tensors[weights.index].buffer
+        model.buffers[buffer].data = (trits * 127).astype(np.int8).view(np.uint8).ravel()
+    return pack(model)
+
+
+def keywords() -> Int8:
+    return np.asarray(np.load(shared_file("data/gsc_kws01.npz"))["mfcc_int8"])
+
+
+def pictures() -> Int8:
+    pixels = np.load(shared_file("data/cifar10_lossless_subset.npz"))["test_images"]
+    return (pixels.astype(np.int16) - 128).astype(np.int8)
+
+
+def clothes() -> Int8:
+    return (load_dataset("fashion-mnist").x_test[:SAMPLES].astype(np.int16) - 128).astype(np.int8)
+
+
+NETS = {"dscnn": keywords, "resnet8": pictures}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A golden model, its arrays, 200 inputs (real ones and probes) and the golden outputs of them."""
+
+    golden: bytes
+    arrays: Arrays
+    x: Int8
+    expected: Int8
+    ternary: bool
+
+
+@pytest.fixture(scope="module", params=["dscnn", "dscnn-ternary", "resnet8", "resnet8-ternary", "demo"])
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    folder = tmp_path_factory.mktemp(request.param)
+    net = request.param.removesuffix("-ternary")
+    if net == "demo":
+        train: Path = request.getfixturevalue("trained_demo")[0]
+        golden, real = keras_to_tflite(train / "model.keras", train / "calibration.npz"), clothes()
+    else:
+        golden, real = shared_file(f"models/{net}_int8.tflite").read_bytes(), NETS[net]()
+    if request.param.endswith("-ternary"):
+        golden = ternarised(golden)
+    ternary = net == "demo" or net != request.param
+    arrays = write_arrays(golden, folder / "arrays", name=request.param, real=real[:8])
+    x = np.concatenate([real[: SAMPLES - 60], probes(real.shape[1:], 60)])
+    return Case(golden, arrays, x, predict_apart(golden, x), ternary)
+
+
+def compiled(compiler: str, source: Path, target: Path, *flags: str) -> Path:
+    command = compiler.split()
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    subprocess.run([*command, *STRICT, *flags, "-c", str(source), "-o", str(target)], check=True)
+    return target
+
+
+def bytes_of(elf: Path, symbol: str) -> bytes:
+    """A symbol's bytes in an object file, which must lie aligned to 16."""
+    with elf.open("rb") as file:
+        read = ELFFile(file)
+        (found,) = [entry for entry in read.get_section_by_name(".symtab").iter_symbols() if entry.name == symbol]
+        section = read.get_section(found["st_shndx"])
+        assert section["sh_addralign"] >= 16
+        assert found["st_value"] % 16 == 0
+        return bytes(section.data()[found["st_value"] : found["st_value"] + found["st_size"]])
+
+
+def constant(compiler: str, header: Path, name: str, folder: Path, *flags: str) -> int:
+    """What a compiler takes a header's constant for."""
+    source = folder / "constant.cc"
+    source.write_text(f'#include "{header}"\nalignas(16) extern const unsigned long value;\n'
+                      f"const unsigned long value = {name};\n")  # fmt: skip
+    return int.from_bytes(bytes_of(compiled(compiler, source, folder / "constant.o", *flags), "value"), "little")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_the_bytes_in_the_object_file_give_the_golden_outputs(case: Case, compiler: str, tmp_path: Path) -> None:
+    name = case.arrays.manifest.identifier
+    elf = compiled(compiler, case.arrays.path / f"{name}_model_data.cc", tmp_path / "data.o")
+    content = bytes_of(elf, f"g_{name}_model_data")
+    assert len(content) == case.arrays.manifest.array_bytes
+    assert len({*map(bytes, case.expected)}) > 1
+    arena = constant(compiler, case.arrays.path / f"{name}_arena.h", f"{name}::kArenaBytes", tmp_path)
+    if compiler == COMPILERS[0]:  # the others' bytes are the same, and its interpreter is not theirs
+        assert np.array_equal(predict_apart(content, case.x, arena_bytes=arena), case.expected)
+    assert content == written(case.arrays)
+
+
+def written(arrays: Arrays) -> bytes:
+    """The array as its source spells it."""
+    source = (arrays.path / f"{arrays.manifest.identifier}_model_data.cc").read_text()
+    return bytes(int(digits, 16) for digits in re.findall(r"0x(..),", source))
+
+
+@pytest.mark.slow
+def test_the_arena_is_enough_and_tight(case: Case, tmp_path: Path) -> None:
+    manifest = case.arrays.manifest
+    header = case.arrays.path / f"{manifest.identifier}_arena.h"
+    content, x = written(case.arrays), case.x[:4]
+    whole, measured, margin = (
+        constant("g++", header, f"{manifest.identifier}::{name}", tmp_path)
+        for name in ("kArenaBytes", "kArenaMeasured", "kArenaMargin")
+    )
+    assert whole == measured + margin
+    assert np.array_equal(predict_apart(content, x, arena_bytes=whole), case.expected[:4])
+    assert np.array_equal(predict_apart(content, x, arena_bytes=measured), case.expected[:4])
+    with pytest.raises(BadModelError):
+        predict_apart(content, x, arena_bytes=measured - 1024)
+    if manifest.alternate is not None:
+        alternate = constant("g++", header, f"{manifest.identifier}::kDecodedBytes", tmp_path)
+        smaller = constant("g++", header, f"{manifest.identifier}::kArenaBytesWithoutDecoded", tmp_path) - margin
+        assert smaller < measured
+        scores = predict_apart(content, x, arena_bytes=smaller, alternate_bytes=alternate)
+        assert np.array_equal(scores, case.expected[:4])
+        with pytest.raises(BadModelError):
+            predict_apart(content, x, arena_bytes=smaller - 1024, alternate_bytes=alternate)
+
+
+PRINT_OPS = """
+#include <cstdio>
+#include "HEADER"
+namespace tflite { namespace micro {
+#define TG_INT8(op) TFLMRegistration Register_##op() { static const char name[] = #op; return {name}; }
+#define TG_ANY(op) TG_INT8(op)
+#include "tensorflow/lite/micro/tflm_ops.inc"
+} }
+int main() {
+  NAME::OpResolver ops;
+  if (NAME::RegisterOps(ops) != kTfLiteOk || ops.count != NAME::kOpCount) return 1;
+  for (unsigned i = 0; i < ops.count; ++i) std::puts(ops.names[i]);
+}
+"""
+
+
+def registered(header: Path, name: str, folder: Path) -> list[str] | None:
+    """Op names the header adds to a resolver; None where it does not add as many as it makes room for."""
+    (folder / "ops.cc").write_text(PRINT_OPS.replace("HEADER", str(header)).replace("NAME", name))
+    subprocess.run(["g++", "-std=c++17", f"-I{HEADERS}", str(folder / "ops.cc"), "-o", str(folder / "ops")], check=True)
+    done = subprocess.run([str(folder / "ops")], capture_output=True, text=True, check=False)
+    return sorted(done.stdout.split()) if done.returncode == 0 else None
+
+
+def ops_in(content: bytes) -> list[str]:
+    """The ops a model's operators use, read with another schema package than the writer's."""
+    model = tflite.Model.GetRootAs(content, 0)
+    names = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
+    found = set()
+    for index in range(model.Subgraphs(0).OperatorsLength()):
+        code = model.OperatorCodes(model.Subgraphs(0).Operators(index).OpcodeIndex())
+        name = names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        found.add(code.CustomCode().decode().removeprefix("TFLM_") if name == "CUSTOM" else name)
+    return sorted(found)
+
+
+@pytest.mark.slow
+def test_the_resolver_has_exactly_the_ops_of_the_array(case: Case, tmp_path: Path) -> None:
+    name = case.arrays.manifest.identifier
+    header = case.arrays.path / f"{name}_op_resolver.h"
+    wanted = ops_in(written(case.arrays))
+    assert registered(header, name, tmp_path) == wanted
+    assert ("DECODE" in wanted) == case.ternary
+    # One too few and one too many do not pass for the right ones.
+    text = header.read_text()
+    lines = [line for line in text.splitlines() if "TF_LITE_ENSURE_STATUS" in line]
+    count = f"kOpCount = {len(lines)}"
+    changed = tmp_path / "changed.h"
+    fewer = text.replace(lines[0] + "\n", "")
+    more = text.replace(lines[0], lines[0] + "\n  TF_LITE_ENSURE_STATUS(resolver.AddSoftmax());")
+    if "AddSoftmax" in text:
+        more = more.replace("resolver.AddSoftmax());", "resolver.AddMean());")
+    for wrong, length in ((fewer, -1), (more, 1)):
+        changed.write_text(wrong)
+        assert registered(changed, name, tmp_path) is None
+        changed.write_text(wrong.replace(count, f"kOpCount = {len(lines) + length}"))
+        assert registered(changed, name, tmp_path) not in (None, wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", COMPILERS[:2])
+def test_the_example_compiles(case: Case, compiler: str, tmp_path: Path) -> None:
+    """Against declarations of what it uses of TFLM, not TFLM itself: see tests/tflm_headers."""
+    compiled(compiler, case.arrays.path / "example.cc", tmp_path / "o.o", f"-isystem{HEADERS}", f"-I{case.arrays.path}")
+
+
+def test_every_op_of_the_table_is_in_the_interpreter() -> None:
+    """TFLM as the oracle's package has it exports a registration of each op under the name the headers use."""
+    from tflite_micro.python.tflite_micro import _runtime  # noqa: PLC0415
+
+    with Path(_runtime.__file__).open("rb") as file:
+        symbols = ELFFile(file).get_section_by_name(".dynsym").iter_symbols()
+        defined = {symbol.name for symbol in symbols if symbol["st_shndx"] != "SHN_UNDEF"}
+    for op in _METHODS:
+        function = f"Register_{op.removeprefix('CUSTOM TFLM_')}"
+        assert f"_ZN6tflite5micro{len(function)}{function}Ev" in defined
+
+
+def test_flash_saved_and_arena_added(case: Case) -> None:
+    manifest = case.arrays.manifest
+    assert manifest.array_bytes < manifest.model_bytes
+    assert (manifest.uncompressed is None) == (not case.ternary)
+    if manifest.uncompressed is not None and manifest.arena is not None and manifest.alternate is not None:
+        assert manifest.array_bytes < 0.7 * manifest.uncompressed.array_bytes
+        assert manifest.uncompressed.arena.measured < manifest.alternate.arena.measured < manifest.arena.measured
+    assert open_arrays(case.arrays.path) == case.arrays
+
+
+# --- rewriting ------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(content=models(), seed=inputs)
+def test_rewritten_random_graphs_give_the_golden_bytes(content: bytes, seed: int) -> None:
+    raw = parse(content)
+    x = sample_inputs(raw.tensors[raw.inputs[0]].shape[1:], seed)
+    expected = Oracle(content).predict(x).scores
+    stripped = strip(content)
+    assert np.array_equal(Oracle(stripped).predict(x).scores, expected)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compress, "_DECODE_BYTES", -(1 << 20))  # every tensor that has few enough values
+        compressed = compress.compress(stripped)
+    if compressed is not None:
+        assert np.array_equal(Oracle(strip(compressed.content)).predict(x).scores, expected)
+    old = strip(for_old_tflm(content), keep_quantization=True)
+    assert np.array_equal(Oracle(old).predict(x).scores, expected)
+    rewritten = parse(old)
+    for op in rewritten.ops:
+        assert op.name != "FULLY_CONNECTED" or len(rewritten.tensors[op.inputs[1]].scales) == 1
+
+
+def test_tables_follow_the_quantization() -> None:
+    """No plan asks for one table over weights that are scaled per channel."""
+    builder = ModelBuilder((8, 8, 16), 0.5, 0)
+    rng = np.random.default_rng(0)
+    trits = rng.integers(-1, 2, (16, 3, 3, 16)).astype(np.int8)
+    tensor = builder.conv(builder.input, trits * np.int8(127), [0.01 * (1 + i) for i in range(16)], None, (1.0, 0))
+    tensor = builder.depthwise(tensor, trits[0].repeat(8, 0), [0.01] * 16, None, (1.0, 0), same=True)
+    tensor = builder.dense(
+        builder.reshape(tensor, (1024,)), rng.integers(-1, 2, (9, 1024), dtype=np.int8), [0.1], None, (1.0, 0)
+    )
+    plans = compress._plans(builder.build(tensor))
+    assert [(plan.axis, plan.bits) for plan in plans] == [(0, 2), (3, 2), (None, 2)]
+
+
+def test_constants_are_aligned() -> None:
+    content = strip(ternary_model())
+    model = tflite.Model.GetRootAs(content, 0)
+    for index in range(model.BuffersLength()):
+        data = model.Buffers(index).DataAsNumpy()
+        if not isinstance(data, int):
+            offset = (
+                data.__array_interface__["data"][0] - np.frombuffer(content, np.uint8).__array_interface__["data"][0]
+            )
+            assert offset % 16 == 0
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_compat_keeps_a_dense_layer_or_makes_it_a_convolution(equal: bool, tmp_path: Path) -> None:
+    builder = ModelBuilder((1, 1, 64), 0.5, 3)
+    rng = np.random.default_rng(5)
+    flat = builder.reshape(builder.input, (64,))
+    scales = [0.25] * 10 if equal else rng.uniform(0.01, 0.1, 10).astype(np.float32).tolist()
+    weights = rng.integers(-127, 128, (10, 64), dtype=np.int8)
+    bias = rng.integers(-900, 900, 10, dtype=np.int32)
+    content = builder.build(builder.dense(flat, weights, scales, bias, (60.0, 0), "RELU"))
+    arrays = write_arrays(content, tmp_path / "a", name="dense", compat=True)
+    assert arrays.manifest.verified_against_oracle == 32
+    assert ("CONV_2D" in arrays.manifest.ops, "FULLY_CONNECTED" in arrays.manifest.ops) == (not equal, equal)
+    assert "_INT8" not in (arrays.path / "dense_op_resolver.h").read_text()
+
+
+# --- nothing unproven is written --------------------------------------------------------------------------------------
+
+
+def test_an_array_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(content: bytes, *, keep_quantization: bool = False) -> bytes:
+        model = unpack(strip(content, keep_quantization=keep_quantization))
+        weights = next(buffer for buffer in model.buffers if buffer.data is not None and len(buffer.data) > 100)
+        weights.data = weights.data[::-1].copy()
+        return pack(model)
+
+    monkeypatch.setattr(preparing, "strip", damaged)
+    with pytest.raises(MismatchError, match="nothing is written"):
+        write_arrays(ternary_model(), tmp_path / "a", name="x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def big_ternary_model() -> bytes:
+    builder = ModelBuilder((4, 4, 16), 0.5, 0)
+    weights = (np.random.default_rng(2).integers(-1, 2, (16, 3, 3, 16)) * 127).astype(np.int8)
+    return builder.build(builder.conv(builder.input, weights, [0.01] * 16, None, (1.0, 0)))
+
+
+def test_without_the_interpreter_only_the_golden_model_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "oracle_available", lambda: False)
+    monkeypatch.setattr("tritguard.emit.tflm.arrays.oracle_available", lambda: False)
+    with pytest.raises(ToolMissingError, match="compressed weights cannot be verified"):
+        write_arrays(big_ternary_model(), tmp_path / "a", name="x")
+    with pytest.raises(ToolMissingError, match="a rewritten model cannot be verified"):
+        write_arrays(big_ternary_model(), tmp_path / "a", name="x", compat=True)
+    assert list(tmp_path.iterdir()) == []
+    arrays = write_arrays(big_ternary_model(), tmp_path / "a", name="x", uncompressed=True)
+    assert written(arrays) == big_ternary_model()
+    assert (arrays.manifest.verified_against_oracle, arrays.manifest.arena) == (0, None)
+    header = arrays.path / "x_arena.h"
+    assert constant("g++", header, "x::kArenaMeasured", tmp_path, "-DX_ARENA_BYTES=4096") == 4096
+    with pytest.raises(subprocess.CalledProcessError):
+        constant("g++", header, "x::kArenaMeasured", tmp_path)
+
+
+def test_an_op_that_tflm_may_lack_is_refused(tmp_path: Path) -> None:
+    builder = ModelBuilder((4, 4, 2), 0.5, 0)
+    builder.op("COS", [builder.input], builder.activation((4, 4, 2), 0.1, 0))
+    with pytest.raises(UnsupportedOpError, match=r"op 0 \(COS\): not known to be in TensorFlow Lite Micro"):
+        write_arrays(builder.build(1), tmp_path / "a", name="x")
+
+
+def test_a_float_model_is_refused(tmp_path: Path) -> None:
+    builder = ModelBuilder((4, 4, 2), 0.5, 0)
+    output = builder.quantize(builder.input, (0.25, 0))
+    builder.subgraph.tensors[builder.input].type = schema.TensorType.FLOAT32
+    with pytest.raises(BadModelError, match="the input is FLOAT32, not INT8"):
+        write_arrays(builder.build(output), tmp_path / "a", name="x")
+
+
+def test_only_arrays_are_replaced(tmp_path: Path) -> None:
+    write_arrays(big_ternary_model(), tmp_path / "a", name="Net 1", uncompressed=True)
+    arrays = write_arrays(big_ternary_model(), tmp_path / "a", name="2.0/β", uncompressed=True)
+    assert arrays.manifest.identifier == "model_2_0"
+    (arrays.path / "notes.txt").write_text("mine")
+    with pytest.raises(BadInputError, match=r"notes\.txt does not belong"):
+        write_arrays(big_ternary_model(), arrays.path, name="x")
+
+
+def test_the_verb(tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(big_ternary_model())
+    real = np.random.default_rng(0).normal(0, 9, (40, 4, 4, 16)).astype(np.float32)
+    np.savez(tmp_path / "real.npz", x=real)
+    command = [sys.executable, "-m", "tritguard", "convert", str(tmp_path / "m.tflite"), "-o", str(tmp_path / "a")]
+    options = ["--to", "tflm", "--calibration", str(tmp_path / "real.npz")]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    manifest = open_arrays(tmp_path / "a").manifest
+    assert (manifest.verified_against_oracle, manifest.real_inputs, manifest.compressed_tensors) == (64, 32, 1)
+    assert "1 ternary layer compressed: " in done.stdout
+    assert "same bytes as the golden model in TensorFlow Lite Micro on 32 random and 32 real inputs" in done.stdout
+    done = subprocess.run([*command, "--uncompressed"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: --uncompressed and --tflm-compat belong to --to tflm\n"
