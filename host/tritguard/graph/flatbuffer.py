@@ -1,7 +1,7 @@
 """The `.tflite` container: a flatbuffer read into plain records, with every reference checked.
 
 Python's flatbuffers does not verify a buffer. A damaged file shows up as an out-of-range read somewhere in it,
-so this is the only module that touches the flatbuffer, and it turns whatever breaks into one BadModelError.
+so this is the only module that reads one that may be, and it turns whatever breaks into one BadModelError.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tritguard import __version__
-from tritguard.emit.bundle import MANIFEST, EdgeTensor, hash_file
+from tritguard.emit.bundle import MANIFEST, MODEL, EdgeTensor, hash_file
 from tritguard.emit.render import environment
 from tritguard.emit.tflm.arena import cmsis_scratch
 from tritguard.emit.tflm.manifest import Arrays, ArraysManifest, open_arrays
@@ -44,7 +44,8 @@ def write_arrays(
     """Turn an int8 `.tflite` into C++ arrays for TensorFlow Lite Micro.
 
     The array is the model without what TFLM does not read, ternary weights compressed where that makes it smaller,
-    and gives the golden model's bytes in TFLM's interpreter: nothing is written before it did.
+    and gives the golden model's bytes in TFLM's interpreter: nothing is written before it did. The golden model and a
+    manifest go with it.
 
     Args:
         content: the golden model's bytes.
@@ -88,6 +89,7 @@ def write_arrays(
             real_inputs=len(real) if real is not None and prepared.verified_against_oracle else 0,
             files={},
         )
+        (draft / MODEL).write_bytes(content)
         _render(draft, prepared, manifest)
         files = {file.name: hash_file(file) for file in sorted(draft.iterdir())}
         manifest = manifest.model_copy(update={"files": files})

@@ -71,7 +71,8 @@ class ArraysManifest(Record):
 
 @dataclass(frozen=True)
 class Arrays:
-    """An opened folder of arrays: `<identifier>_{model_data.h,model_data.cc,op_resolver.h,arena.h}`, `example.cc`."""
+    """An opened folder: `<identifier>_{model_data.h,model_data.cc,op_resolver.h,arena.h}`, `example.cc` and the golden
+    `model.tflite`."""
 
     path: Path
     manifest: ArraysManifest
