@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from tests.random_graphs import inputs, models, sample_inputs
 from tests.shared import shared_file
 from tests.test_emit import ternary_model
-from tests.tflite_builder import ModelBuilder, schema
+from tests.tflite_builder import ModelBuilder
 from tritguard.convert import keras_to_tflite
 from tritguard.data import load_dataset
 from tritguard.emit.tflm import Arrays, compress, open_arrays, write_arrays
@@ -378,7 +378,7 @@ def test_an_op_that_tflm_may_lack_is_refused(tmp_path: Path) -> None:
 def test_a_float_model_is_refused(tmp_path: Path) -> None:
     builder = ModelBuilder((4, 4, 2), 0.5, 0)
     output = builder.quantize(builder.input, (0.25, 0))
-    builder.subgraph.tensors[builder.input].type = schema.TensorType.FLOAT32
+    builder.tensors[builder.input].type = "FLOAT32"
     with pytest.raises(BadModelError, match="the input is FLOAT32, not INT8"):
         write_arrays(builder.build(output), tmp_path / "a", name="x")
 

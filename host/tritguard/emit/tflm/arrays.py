@@ -94,7 +94,7 @@ def write_arrays(
         files = {file.name: hash_file(file) for file in sorted(draft.iterdir())}
         manifest = manifest.model_copy(update={"files": files})
         (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
-    return Arrays(out.resolve(), manifest)
+    return Arrays(out, manifest)
 
 
 def input_edge(content: bytes) -> EdgeTensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tritguard.emit.tflm.container import op_code, op_number, pack, schema, unpack
+from tritguard.emit.tflm.container import op_code, op_number, pack, scales, schema, unpack
 from tritguard.graph.fixed_point import quantize_multiplier
 
 
@@ -21,7 +21,7 @@ def for_old_tflm(content: bytes) -> bytes:
     dense = schema().BuiltinOperator.FULLY_CONNECTED
     ops: list[Any] = []
     for op in graph.operators:
-        if op_number(model, op) != dense or len(graph.tensors[op.inputs[1]].quantization.scale) < 2:
+        if op_number(model, op) != dense or len(scales(graph.tensors[op.inputs[1]])) < 2:
             ops.append(op)
         elif _fits_one_scale(graph, op):
             _join_scales(graph, op)
@@ -35,8 +35,7 @@ def for_old_tflm(content: bytes) -> bytes:
 def _fits_one_scale(graph: Any, op: Any) -> bool:
     """Whether the per-tensor layer's multiplier, whose product TFLM takes in float32, is the per-channel one."""
     source, weights, output = (
-        np.asarray(graph.tensors[index].quantization.scale, np.float32)
-        for index in (op.inputs[0], op.inputs[1], op.outputs[0])
+        np.asarray(scales(graph.tensors[index]), np.float32) for index in (op.inputs[0], op.inputs[1], op.outputs[0])
     )
     if len(np.unique(weights)) > 1:
         return False

@@ -60,6 +60,12 @@ def op_number(model: Any, op: Any) -> int:
     return int(model.operatorCodes[op.opcodeIndex].builtinCode)
 
 
+def scales(tensor: Any) -> Any:
+    """float32[n] or a list: a `TensorT`'s scales, none where it is not quantized."""
+    quantization = tensor.quantization
+    return [] if quantization is None or quantization.scale is None else quantization.scale
+
+
 def _pack_buffer(buffer: Any, builder: Any) -> int:
     data = b"" if buffer.data is None else bytes(np.asarray(buffer.data, dtype=np.uint8))
     vector = None

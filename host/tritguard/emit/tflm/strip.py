@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tritguard.emit.tflm.container import op_number, pack, schema, unpack
+from tritguard.emit.tflm.container import op_number, pack, scales, schema, unpack
 
 
 def strip(content: bytes, *, keep_quantization: bool = False) -> bytes:
@@ -28,7 +28,7 @@ def strip(content: bytes, *, keep_quantization: bool = False) -> bytes:
         tensor.name = tensor.shapeSignature = None
         if tensor.quantization is not None:
             tensor.quantization.min = tensor.quantization.max = None
-            if tensor.quantization.scale is None or len(tensor.quantization.scale) == 0:
+            if len(scales(tensor)) == 0:
                 tensor.quantization = None
     if not keep_quantization:
         for index in _derived_biases(model) | _encoded(model):
@@ -48,7 +48,7 @@ def _derived_biases(model: Any) -> set[int]:
         if op_number(model, op) in weighted
         and len(op.inputs) > 2
         and op.inputs[2] >= 0
-        and len(graph.tensors[op.inputs[1]].quantization.scale) > 1
+        and len(scales(graph.tensors[op.inputs[1]])) > 1
     }
 
 
