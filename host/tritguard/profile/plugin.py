@@ -14,15 +14,15 @@ _SOURCE = "count.c"
 
 
 def plugin_library() -> Path:
-    """The compiled plugin, from the cache where it was built before.
+    """The compiled plugin, cached.
 
     Raises:
         ToolMissingError: no C compiler, or no QEMU.
         BuildError: the plugin does not compile here.
     """
     options = ("-std=gnu11", "-O2", "-fvisibility=hidden", f"-DQEMU_PLUGIN_VERSION={_interface_version()}")
-    source = qemu_plugin_dir() / _SOURCE
-    return build_library("the emulator's plugin", options, {_SOURCE: source.read_bytes()}, cache="qemu-plugin")
+    sources = {_SOURCE: (qemu_plugin_dir() / _SOURCE).read_bytes()}
+    return build_library("the emulator's plugin", options, sources, cache="qemu-plugin")
 
 
 def _interface_version() -> int:

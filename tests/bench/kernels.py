@@ -1,0 +1,196 @@
+"""The engine's figures beside their goals: scripts/bench kernels [--only resnet8].
+
+Exit status 1 where a figure misses its goal or, if it has one, its limit. Instructions are exact; cycles are estimates
+of a static model; a row's model runs on the emulated board named behind it, and its bytes have to be the oracle's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.cmsis import cmsis_nn, count_cmsis
+from tests.bench.footprint import flash_bytes, ram_bytes
+from tests.bench.models import MODELS
+from tests.bench.speed import twin_and_oracle
+from tritguard.boards import Board, load_board
+from tritguard.build import Build, build
+from tritguard.cli.progress import bar
+from tritguard.emit import Bundle, write_bundle
+from tritguard.oracle import predict_apart
+from tritguard.predictor import Int8
+from tritguard.profile import ModelCount, count
+from tritguard.records import Record, from_table, read_toml
+
+GOALS = Path(__file__).with_suffix(".toml")
+TWIN = "twin"
+ANCHOR_BOARD = "mps2-an386"
+_M = 1e6
+_KB = 1e3
+
+
+class Figure(Record):
+    """One figure and what it has to be; `case` is MODEL/BOARD."""
+
+    case: str
+    measure: Literal["M instructions", "M cycles, estimated", "kB flash", "kB RAM", "x interpreter"]
+    tflm: float | None = None
+    goal: float | None = None
+    limit: float | None = None
+    why: str = ""
+
+    @property
+    def more_is_better(self) -> bool:
+        return self.measure == "x interpreter"
+
+    def verdict(self, measured: float) -> Literal["goal", "limit", "MISSED", ""]:
+        """Which of the two the figure reaches."""
+        if self.goal is None:
+            return ""
+        if self._reaches(measured, self.goal):
+            return "goal"
+        return "limit" if self.limit is not None and self._reaches(measured, self.limit) else "MISSED"
+
+    def _reaches(self, measured: float, wanted: float) -> bool:
+        return measured >= wanted if self.more_is_better else measured <= wanted
+
+
+def read_figures(path: Path = GOALS) -> list[Figure]:
+    """The rows of the table."""
+    return [from_table(Figure, table, where=str(path)) for table in read_toml(path)["figure"]]
+
+
+class Case:
+    """One model on one board, or as the twin; each step is done once."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        model, _, place = name.partition("/")
+        self.folder = folder / name.replace("/", "-")
+        self.folder.mkdir()
+        self.board: Board = load_board(ANCHOR_BOARD if place == TWIN else place)
+        content = MODELS[model]()
+        self.bundle: Bundle = write_bundle(content, self.folder / "bundle", name=model, core=self.board.core_class)
+        rng = np.random.default_rng(0)
+        self.x: Int8 = rng.integers(-128, 128, (1, *self.bundle.manifest.input.shape), dtype=np.int8)
+
+    @cached_property
+    def built(self) -> Build:
+        return build(self.bundle, self.board, self.folder / "build")
+
+    @cached_property
+    def counted(self) -> ModelCount:
+        counted = count(self.bundle, self.built, self.x)
+        wanted = predict_apart(self.bundle.model_path.read_bytes(), self.x)
+        assert (counted.outputs.scores == wanted).all(), f"{self.folder.name} differs from the oracle"
+        return counted
+
+    def measure(self, what: str) -> float:
+        """A figure in its own unit."""
+        return _MEASURES[what](self)
+
+
+def _cycles(case: Case) -> float:
+    cycles = case.counted.cycles
+    assert cycles is not None, f"no cycle model for {case.board.core}"
+    return cycles / _M
+
+
+def _speed_up(case: Case) -> float:
+    twin, oracle = twin_and_oracle(case.bundle)
+    return twin / oracle
+
+
+_MEASURES: dict[str, Callable[[Case], float]] = {
+    "M instructions": lambda case: case.counted.instructions / _M,
+    "M cycles, estimated": _cycles,
+    "kB flash": lambda case: flash_bytes(case.bundle, case.board, case.folder / "flash") / _KB,
+    "kB RAM": lambda case: ram_bytes(case.bundle, case.built, case.x) / _KB,
+    "x interpreter": _speed_up,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="figures whose case starts so, for example resnet8 or kws-ternary/")
+    parser.add_argument("--no-anchor", action="store_true", help="without CMSIS-NN on the same layers")
+    options = parser.parse_args()
+    figures = [figure for figure in read_figures() if figure.case.startswith(options.only)]
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="tritguard-bench-") as folder:
+        cases: dict[str, Case] = {}
+        measured = []
+        with bar("Measuring") as report:
+            for done, figure in enumerate(figures, start=1):
+                if figure.case not in cases:
+                    cases[figure.case] = Case(figure.case, Path(folder))
+                measured.append(cases[figure.case].measure(figure.measure))
+                report(done, len(figures))
+        console.print(_table(figures, measured))
+        if not options.no_anchor:
+            anchors = [case for name, case in cases.items() if name.endswith(f"/{ANCHOR_BOARD}")]
+            _print_anchor(console, [case for case in anchors if "ternary" not in case.folder.name], cases)
+    missed = [figure for figure, value in zip(figures, measured, strict=True) if figure.verdict(value) == "MISSED"]
+    if missed:
+        console.print(f"{len(missed)} of {len(figures)} figures miss their goal and have no limit that holds")
+    return 1 if missed else 0
+
+
+def _table(figures: Iterable[Figure], measured: Iterable[float]) -> Table:
+    table = Table(title="Figures", title_justify="left", box=None)
+    for name in ("model/board", "measure", "TFLM+CMSIS-NN", "goal", "limit", "measured", ""):
+        table.add_column(name, justify="left" if name in ("model/board", "measure", "") else "right")
+    for figure, value in zip(figures, measured, strict=True):
+        verdict = figure.verdict(value)
+        style = {"goal": "green", "limit": "yellow", "MISSED": "red"}.get(verdict, "")
+        numbers = (_number(figure.tflm), _number(figure.goal), _number(figure.limit), _number(value))
+        table.add_row(figure.case, figure.measure, *numbers, verdict, style=style)
+    return table
+
+
+def _print_anchor(console: Console, cases: list[Case], known: dict[str, Case]) -> None:
+    """CMSIS-NN on the layers it has kernels for, in M instructions and M estimated cycles, beside ours on the same."""
+    if cmsis_nn() is None:
+        console.print("no anchor: CMSIS-NN's sources come with bakenn (pip install 'tritguard[bench]')")
+        return
+    table = Table(title=f"The same layers by CMSIS-NN 4.0, {ANCHOR_BOARD}", title_justify="left", box=None)
+    for name in ("model", "layers", "CMSIS-NN M instructions", "M cycles", "int8 M instructions", "ternary"):
+        table.add_column(name, justify="left" if name == "model" else "right")
+    with bar("CMSIS-NN") as report:
+        for done, case in enumerate(cases, start=1):
+            anchor = count_cmsis(case.bundle, case.board, case.folder)
+            layers = {layer.layer for layer in anchor.layers} - {None}
+            theirs = [layer for layer in anchor.layers if layer.layer in layers]
+            cycles = sum(layer.cycles or 0 for layer in theirs)
+            twin = known.get(f"{case.bundle.manifest.name}-ternary/{ANCHOR_BOARD}")
+            table.add_row(
+                case.bundle.manifest.name,
+                str(len(layers)),
+                _number(sum(layer.instructions for layer in theirs) / _M),
+                _number(cycles / _M),
+                _number(_of_layers(case.counted, layers)),
+                _number(_of_layers(twin.counted, layers)) if twin else "",
+            )
+            report(done, len(cases))
+    console.print(table)
+
+
+def _of_layers(counted: ModelCount, layers: Iterable[int | None]) -> float:
+    wanted = set(layers)
+    return sum(layer.instructions for layer in counted.layers if layer.layer in wanted) / _M
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

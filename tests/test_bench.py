@@ -1,0 +1,89 @@
+"""The benchmark's own parts, on a small net; the figures themselves are for scripts/bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.bench.cmsis import cmsis_nn, count_cmsis
+from tests.bench.footprint import flash_bytes, ram_bytes
+from tests.bench.kernels import Figure, read_figures
+from tests.bench.models import MODELS, TERNARY, autoencoder, ternarised
+from tests.bench.speed import twin_and_oracle
+from tests.device_support import inputs
+from tests.test_emit import ternary_model
+from tritguard.boards import load_board
+from tritguard.build import Build
+from tritguard.emit import Bundle
+from tritguard.graph import read_graph
+from tritguard.graph.model import Weighted
+from tritguard.oracle import Oracle, oracle_available
+
+pytest_plugins = ("tests.device_fixtures",)
+
+
+def test_every_figure_names_a_model_and_a_board() -> None:
+    for figure in read_figures():
+        model, _, place = figure.case.partition("/")
+        assert model in MODELS
+        assert place == "twin" or load_board(place).emulator
+        assert figure.limit is None or figure.why
+
+
+@pytest.mark.parametrize(
+    ("measure", "measured", "verdict"),
+    [("kB RAM", 9, "goal"), ("kB RAM", 10, "goal"), ("kB RAM", 11, "limit"), ("kB RAM", 13, "MISSED"),
+     ("x interpreter", 11, "goal"), ("x interpreter", 9, "MISSED")],
+)  # fmt: skip
+def test_a_figure_reaches_its_goal_its_limit_or_nothing(measure: str, measured: float, verdict: str) -> None:
+    figure = Figure.model_validate({"case": "kws/twin", "measure": measure, "goal": 10, "limit": 12, "why": "physics"})
+    assert figure.verdict(measured) == verdict
+    assert figure.model_copy(update={"goal": None}).verdict(measured) == ""
+
+
+def test_ternarised_models_are_ternary_and_keep_their_shape() -> None:
+    content = autoencoder()
+    before, after = read_graph(content), read_graph(ternarised(content))
+    assert before.macs == after.macs == 264_192
+    for old, new in zip(before.ops, after.ops, strict=True):
+        assert isinstance(old, Weighted) and isinstance(new, Weighted)
+        assert set(np.unique(new.weights)) == {-TERNARY, 0, TERNARY}
+        assert 0.45 < np.mean(new.weights == 0) < 0.55
+        assert (np.sign(old.weights) * TERNARY == new.weights)[new.weights != 0].all()
+        assert (old.bias == new.bias).all()
+
+
+def test_the_autoencoder_uses_its_range() -> None:
+    if not oracle_available():
+        pytest.skip("needs tflite-micro")
+    x = np.random.default_rng(0).integers(-128, 128, (4, 640), dtype=np.int8)
+    scores = Oracle(autoencoder()).predict(x).scores
+    assert len(np.unique(scores)) > 30
+    assert (scores[0] != scores[1]).any()
+
+
+def test_the_least_program_is_smaller_than_the_firmware(
+    small_bundle: Bundle, small_build: Build, tmp_path: Path
+) -> None:
+    sizes = small_build.record.sizes
+    flash = flash_bytes(small_bundle, small_build.record.board, tmp_path)
+    assert sizes.flash_groups["weights and parameters"] < flash < sizes.flash_total
+    ram = ram_bytes(small_bundle, small_build, inputs(small_bundle, 1))
+    assert sizes.ram_arena + 192 + 5 < ram < sizes.ram_static + sizes.stack_reserved
+
+
+def test_twin_and_interpreter_are_timed(small_bundle: Bundle) -> None:
+    if not oracle_available():
+        pytest.skip("needs tflite-micro")
+    assert all(rate > 0 for rate in twin_and_oracle(small_bundle))
+
+
+def test_cmsis_nn_gives_the_oracles_bytes(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
+    if cmsis_nn() is None:
+        pytest.skip("needs bakenn, for CMSIS-NN's sources: pip install 'tritguard[bench]'")
+    counted = count_cmsis(small_bundle, small_build.record.board, tmp_path)
+    kinds = {op.index: op.kind for op in read_graph(ternary_model()).ops}
+    found = {kinds[layer.layer] for layer in counted.layers if layer.layer is not None}
+    assert {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D", "MAX_POOL_2D"} <= found
