@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.random_moves import moved
 from tests.tflite_builder import ModelBuilder
 from tests.tflite_tables import Table
 
@@ -71,19 +72,19 @@ def _out(draw: st.DrawFn, in_scale: float, weight_scales: list[float], depth: in
 
 @st.composite
 def models(draw: st.DrawFn) -> bytes:
-    """An int8 model of one to six ops with everything random but its soundness."""
+    """An int8 model with everything random but its soundness: a DAG, whose tensors may have several readers."""
     shape = (draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(st.integers(1, 19)))
     builder = ModelBuilder(shape, draw(scales), draw(zero_points))
-    tensor = builder.input
+    made = [builder.input]
     for _ in range(draw(st.integers(1, 5))):
-        tensor = _image_op(draw, builder, tensor)
+        source = made[-1] if draw(st.integers(0, 2)) else draw(st.sampled_from(made))
+        made.append(draw(st.sampled_from(_IMAGE_OPS))(draw, builder, source))
+        if draw(st.integers(0, 3)) == 0:
+            made.append(_joined(draw, builder, made))
+    tensor = made[-1]
     if draw(st.booleans()):
         tensor = _head(draw, builder, tensor)
     return builder.build(tensor)
-
-
-def _image_op(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
-    return draw(st.sampled_from(_IMAGE_OPS))(draw, builder, tensor)
 
 
 def _factor(draw: st.DrawFn, scale: float, factors: list[float]) -> float:
@@ -121,6 +122,28 @@ def _reshape(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
     return builder.reshape(tensor, (width, height, depth))
 
 
+def _same_quant(builder: ModelBuilder, tensor: int, out: tuple[float, int]) -> int:
+    return tensor if builder.quant(tensor) == out else builder.quantize(tensor, out)
+
+
+def _joined(draw: st.DrawFn, builder: ModelBuilder, made: list[int]) -> int:
+    """The newest tensor and older ones, concatenated along an axis they allow."""
+    newest = made[-1]
+    axis = draw(st.integers(1, 3))
+    others = [
+        tensor
+        for tensor in made
+        if all(
+            a == b
+            for i, (a, b) in enumerate(zip(builder.shape(tensor), builder.shape(newest), strict=True), 1)
+            if i != axis
+        )
+    ]
+    chosen = draw(st.lists(st.sampled_from(others), min_size=1, max_size=3))
+    out = builder.quant(newest)
+    return builder.concatenation([_same_quant(builder, tensor, out) for tensor in (*chosen, newest)], axis)
+
+
 FUNCTIONS = ("ABS", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "RELU", "RELU6", "TANH")
 
 
@@ -151,7 +174,7 @@ def _sliding(draw: st.DrawFn, builder: ModelBuilder, tensor: int, kind: str) -> 
     kernel = (draw(st.integers(1, 4 if same else min(4, height))), draw(st.integers(1, 4 if same else min(4, width))))
     stride = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
     dilation = (1, 1)
-    if stride == (1, 1) and draw(st.booleans()):
+    if draw(st.booleans()):
         room = [9 if same or k == 1 else (side - 1) // (k - 1) for side, k in zip((height, width), kernel, strict=True)]
         dilation = (draw(st.integers(1, min(3, room[0]))), draw(st.integers(1, min(3, room[1]))))
     channels = draw(st.integers(1, 20)) if kind == "conv" else depth * draw(st.sampled_from([1, 1, 1, 2, 3]))
@@ -165,7 +188,7 @@ def _sliding(draw: st.DrawFn, builder: ModelBuilder, tensor: int, kind: str) -> 
     )  # fmt: skip
 
 
-_IMAGE_OPS = (_conv, _conv, _depthwise, _depthwise, _add, _pool, _pad, _quantize, _reshape, function)
+_IMAGE_OPS = (_conv, _conv, _depthwise, _depthwise, _add, _pool, _pad, _quantize, _reshape, function, moved, moved)
 
 
 def _head(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.random_graphs import FUNCTIONS, function, scales, zero_points
+from tests.random_graphs import FUNCTIONS, function, inputs, scales, zero_points
+from tests.random_moves import MOVES
+from tests.test_oracle_equality import differences
 from tests.tflite_builder import ModelBuilder
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph import optimised, read_graph
@@ -35,6 +37,18 @@ def test_tables_hold_the_oracles_bytes(name: str, data: st.DataObject, scale: fl
         return
     assert isinstance(op, Lookup)
     assert np.array_equal(op.table, Oracle(content).predict(EVERY_INT8[None]).scores[0])
+
+
+@needs_oracle
+@pytest.mark.parametrize("name", MOVES)
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), seed=inputs)
+def test_moves_give_the_oracles_bytes(name: str, data: st.DataObject, seed: int) -> None:
+    builder = ModelBuilder(data.draw(st.tuples(st.integers(1, 8), st.integers(1, 8), st.integers(1, 12))), 0.5, 3)
+    tensor = builder.input
+    for _ in range(6):
+        tensor = data.draw(st.composite(MOVES[name])(builder, tensor))
+    assert differences(builder.build(tensor), seed) is None
 
 
 def test_relu_becomes_the_clamp_of_the_layer_before() -> None:

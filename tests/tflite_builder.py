@@ -102,6 +102,75 @@ class ModelBuilder(ModelTables):
         output = self.activation(sides, *self.quant(source))
         return self.op("PAD", [source, amounts], output, Table("PadOptions"))
 
+    def transpose(self, source: int, order: Sequence[int]) -> int:
+        """`order` with the batch."""
+        shape = tuple(self.tensors[source].shape[axis] for axis in order)
+        output = self.activation(shape[1:], *self.quant(source))
+        return self.op("TRANSPOSE", [source, self.ints(order)], output, Table("TransposeOptions"))
+
+    def strided_slice(
+        self, source: int, begin: Sequence[int], end: Sequence[int], steps: Sequence[int], shape: tuple[int, ...],
+        **masks: int,
+    ) -> int:  # fmt: skip
+        """`begin`, `end` and `steps` with the batch, `shape` of the result without."""
+        inputs = [source, self.ints(begin), self.ints(end), self.ints(steps)]
+        output = self.activation(shape, *self.quant(source))
+        return self.op("STRIDED_SLICE", inputs, output, Table("StridedSliceOptions", **masks))
+
+    def slice(self, source: int, begin: Sequence[int], size: Sequence[int], shape: tuple[int, ...]) -> int:
+        """`begin` and `size` with the batch, `shape` of the result without."""
+        output = self.activation(shape, *self.quant(source))
+        return self.op("SLICE", [source, self.ints(begin), self.ints(size)], output, Table("SliceOptions"))
+
+    def split(self, source: int, axis: int, sizes: Sequence[int], explicit: bool) -> list[int]:
+        """SPLIT_V where explicit, else SPLIT; the axis counts the batch."""
+        shape = self.shape(source)
+        outputs = [self.activation((*shape[: axis - 1], size, *shape[axis:]), *self.quant(source)) for size in sizes]
+        where = self.ints([axis])
+        if explicit:
+            options = Table("SplitVOptions", NumSplits=len(sizes))
+            self.op("SPLIT_V", [source, self.ints(sizes), where], outputs, options)
+        else:
+            self.op("SPLIT", [where, source], outputs, Table("SplitOptions", NumSplits=len(sizes)))
+        return outputs
+
+    def unpack(self, source: int, axis: int) -> list[int]:
+        """The axis counts the batch."""
+        shape = self.shape(source)
+        rest = (*shape[: axis - 1], *shape[axis:])
+        outputs = [self.activation(rest, *self.quant(source)) for _ in range(shape[axis - 1])]
+        self.op("UNPACK", [source], outputs, Table("UnpackOptions", Num=len(outputs), Axis=axis))
+        return outputs
+
+    def pack(self, sources: list[int], axis: int) -> int:
+        """The axis counts the batch."""
+        shape = self.shape(sources[0])
+        output = self.activation((*shape[: axis - 1], len(sources), *shape[axis - 1 :]), *self.quant(sources[0]))
+        return self.op("PACK", sources, output, Table("PackOptions", ValuesCount=len(sources), Axis=axis))
+
+    def concatenation(self, sources: list[int], axis: int) -> int:
+        """The axis counts the batch."""
+        shape = list(self.shape(sources[0]))
+        shape[axis - 1] = sum(self.shape(source)[axis - 1] for source in sources)
+        output = self.activation(tuple(shape), *self.quant(sources[0]))
+        return self.op("CONCATENATION", sources, output, Table("ConcatenationOptions", Axis=axis))
+
+    def blocks(self, source: int, name: str, block: int) -> int:
+        """DEPTH_TO_SPACE or SPACE_TO_DEPTH."""
+        height, width, depth = self.shape(source)
+        if name == "DEPTH_TO_SPACE":
+            shape = (height * block, width * block, depth // block**2)
+            options = Table("DepthToSpaceOptions", BlockSize=block)
+        else:
+            shape = (height // block, width // block, depth * block**2)
+            options = Table("SpaceToDepthOptions", BlockSize=block)
+        return self.op(name, [source], self.activation(shape, *self.quant(source)), options)
+
+    def resize_nearest(self, source: int, size: tuple[int, int], align_corners: bool, half_pixels: bool) -> int:
+        options = Table("ResizeNearestNeighborOptions", AlignCorners=align_corners, HalfPixelCenters=half_pixels)
+        output = self.activation((*size, self.shape(source)[2]), *self.quant(source))
+        return self.op("RESIZE_NEAREST_NEIGHBOR", [source, self.ints(size)], output, options)
+
     # --- helpers --------------------------------------------------------------------------------------------------
 
     def ints(self, values: Sequence[int]) -> int:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tritguard.graph.model import (
     Add,
+    Concatenation,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
@@ -27,8 +28,10 @@ from tritguard.graph.model import (
     Pool2D,
     Quantize,
     Reshape,
+    ResizeNearest,
     Softmax,
     Tensor,
+    View,
     Weighted,
     Window,
 )
@@ -95,7 +98,7 @@ class GradientView:
     def _on_grid(self, real: Any, tensor: Tensor, op: Op) -> Any:
         """Clamp to the activation's range, then round to its steps with gradients straight through."""
         tf = self._tf
-        if isinstance(op, Reshape | Pad):
+        if isinstance(op, Reshape | Pad | View | Concatenation | ResizeNearest):
             return real
         low, high = _range(op)
         steps = tf.clip_by_value(real / tensor.scale + tensor.zero_point, float(low), float(high))
@@ -181,6 +184,24 @@ def _reshape(tf: Any, graph: Graph, op: Reshape | Mean, inputs: list[Any]) -> An
     return tf.reshape(inputs[0], (-1, *graph.tensors[op.output].shape))
 
 
+def _view(tf: Any, graph: Graph, op: View, inputs: list[Any]) -> Any:
+    source, sink = graph.tensors[op.inputs[0]], graph.tensors[op.output]
+    places = np.array(op.offset)
+    for size, step in zip(op.sizes, op.steps, strict=True):
+        places = np.add.outer(places, np.arange(size) * step)
+    flat = tf.gather(tf.reshape(inputs[0], (-1, source.size)), places.ravel(), axis=1)
+    return tf.reshape(flat, (-1, *sink.shape))
+
+
+def _concatenation(tf: Any, graph: Graph, op: Concatenation, inputs: list[Any]) -> Any:
+    rows = [tf.reshape(x, (-1, op.rows, width)) for x, width in zip(inputs, op.widths, strict=True)]
+    return tf.reshape(tf.concat(rows, axis=2), (-1, *graph.tensors[op.output].shape))
+
+
+def _resize_nearest(tf: Any, _graph: Graph, op: ResizeNearest, inputs: list[Any]) -> Any:
+    return tf.gather(tf.gather(inputs[0], op.rows, axis=1), op.columns, axis=2)
+
+
 def _mean(tf: Any, graph: Graph, op: Mean, inputs: list[Any]) -> Any:
     return _reshape(tf, graph, op, [tf.reduce_mean(inputs[0], axis=(1, 2))])
 
@@ -203,6 +224,9 @@ _FORWARD: dict[type[Op], Callable[[Any, Graph, Any, list[Any]], Any]] = {
     Pool2D: _pool,
     Mean: _mean,
     Reshape: _reshape,
+    View: _view,
+    Concatenation: _concatenation,
+    ResizeNearest: _resize_nearest,
     Softmax: lambda tf, _graph, op, inputs: tf.nn.softmax(op.beta * inputs[0]),
     Pad: _pad,
     Lookup: lambda tf, _graph, op, inputs: _FUNCTIONS[op.function](tf, op, inputs[0]),

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 Fields = Mapping[str, "int | str | Fields"]
-_C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int32": "int32_t", "uint32": "uint32_t"}
+_C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "uint16": "uint16_t", "int32": "int32_t", "uint32": "uint32_t"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class LayerCode:
 
     position: int
     index: int
+    symbol: str  # prefix of the layer's C symbols
     op: str
     name: str
     shape: tuple[int, ...]
@@ -49,8 +50,3 @@ class LayerCode:
     struct: Struct | None = None
     call: str | None = None
     sources: tuple[str, ...] = ()  # kernel files that the call needs; their headers follow from them
-
-    @property
-    def symbol(self) -> str:
-        """Prefix of the layer's C symbols."""
-        return f"tg_l{self.index}"

@@ -64,6 +64,12 @@ class Op:
     index: int  # position in the .tflite, as its other viewers count
     inputs: tuple[int, ...]
     output: int
+    part: int = 0  # which of its outputs, where an op of the .tflite has several: each is an op of its own here
+
+    @property
+    def symbol(self) -> str:
+        """Prefix of its C symbols."""
+        return f"tg_l{self.index}p{self.part}" if self.part else f"tg_l{self.index}"
 
     @property
     def macs(self) -> int:
@@ -236,6 +242,58 @@ class Lookup(Op):
     def kind(self) -> str:  # type: ignore[override]
         """The schema's name."""
         return self.function
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class View(Op):
+    """Bytes in another order: out[i, j, ...] = in[offset + i * steps[0] + j * steps[1] + ...].
+
+    Slices, transpositions and parts of a split are all of this form; no axis has one element only.
+
+    Attributes:
+        operator: the schema's name of it.
+        sizes: of the output's axes, outermost first.
+        steps: in elements of the input; may be negative.
+    """
+
+    operator: str
+    offset: int
+    sizes: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        """The schema's name."""
+        return self.operator
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Concatenation(Op):
+    """Row by row, the rows of all inputs one behind the other; CONCATENATION and PACK.
+
+    Attributes:
+        operator: the schema's name of it.
+        rows: how many rows each input has.
+        widths: elements of a row, one an input.
+    """
+
+    operator: str
+    rows: int
+    widths: tuple[int, ...]
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        """The schema's name."""
+        return self.operator
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ResizeNearest(Op):
+    """Each output pixel is the input pixel at (rows[y], columns[x])."""
+
+    kind: ClassVar[str] = "RESIZE_NEAREST_NEIGHBOR"
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ import numpy as np
 
 from tritguard.errors import BadModelError
 from tritguard.graph import gemmlowp
-from tritguard.graph.fixed_point import INT8_MAX, INT8_MIN, quantize_multiplier
+from tritguard.graph.fixed_point import INT8_MAX, INT8_MIN, activation_range, quantize_multiplier
 from tritguard.graph.model import Int8, Tensor
 
 _INPUT_INTEGER_BITS = 4  # logistic and tanh take Q4.27
@@ -69,8 +69,8 @@ def relu(source: Tensor, output: Tensor) -> Int8:
 
 def relu6(source: Tensor) -> Int8:
     """RELU6, which TFLM computes without rescaling (`Relu6Quantized`)."""
-    six = source.zero_point + math.floor(6.0 / source.scale + 0.5)
-    return tabulate(lambda q: min(max(q, source.zero_point), six))
+    low, high = activation_range("RELU6", source.scale, source.zero_point)
+    return tabulate(lambda q: min(max(q, low), high))
 
 
 def leaky_relu(source: Tensor, output: Tensor, alpha: float) -> Int8:

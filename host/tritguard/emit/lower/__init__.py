@@ -10,12 +10,13 @@ from tritguard.emit.lower.activation import lookup, softmax
 from tritguard.emit.lower.context import Context
 from tritguard.emit.lower.elementwise import add, quantize
 from tritguard.emit.lower.pool import mean, pool
-from tritguard.emit.lower.shape import pad, reshape
+from tritguard.emit.lower.shape import concatenation, pad, reshape, resize_nearest, view
 from tritguard.emit.lower.weighted import conv, depthwise, fully_connected
 from tritguard.graph.kernels import Kernel
 from tritguard.graph.memory import MemoryPlan
 from tritguard.graph.model import (
     Add,
+    Concatenation,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
@@ -27,7 +28,9 @@ from tritguard.graph.model import (
     Pool2D,
     Quantize,
     Reshape,
+    ResizeNearest,
     Softmax,
+    View,
 )
 
 __all__ = ["lower"]
@@ -44,6 +47,9 @@ _LOWERINGS: dict[type[Op], Callable[[Context, int, Any], LayerCode]] = {
     Quantize: quantize,
     Reshape: reshape,
     Lookup: lookup,
+    View: view,
+    Concatenation: concatenation,
+    ResizeNearest: resize_nearest,
 }
 
 

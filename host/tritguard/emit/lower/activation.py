@@ -24,6 +24,6 @@ def softmax(context: Context, position: int, op: Softmax) -> LayerCode:
 def lookup(context: Context, position: int, op: Lookup) -> LayerCode:
     """A table, turned so that an int8's bits are its index."""
     table = Array("table", np.roll(op.table, -op.table.size // 2))
-    fields: Fields = {"size": context.sink(op).size, "table": f"tg_l{op.index}_table"}
+    fields: Fields = {"size": context.sink(op).size, "table": f"{op.symbol}_table"}
     struct = Struct("tg_lookup_t", fields)
     return context.simple(position, op, "tg_lookup", struct, "tg_lookup.c", (table,))

@@ -49,6 +49,7 @@ class Context:
         return {
             "position": position,
             "index": op.index,
+            "symbol": op.symbol,
             "op": op.kind,
             "name": sink.name.split(";")[-1],
             "shape": sink.shape,
@@ -58,7 +59,7 @@ class Context:
     def call(self, op: Op, kernel: str, *extra: str) -> str:
         """The call of a kernel: parameters, inputs, output, and what else it takes."""
         places = [self.place(tensor) for tensor in (*op.inputs, op.output)]
-        return f"{kernel}({', '.join([f'&tg_l{op.index}_params', *places, *extra])})"
+        return f"{kernel}({', '.join([f'&{op.symbol}_params', *places, *extra])})"
 
     def simple(
         self, position: int, op: Op, kernel: str, struct: Struct, source: str, arrays: tuple[Array, ...] = ()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from tritguard.emit.code import LayerCode, Struct
+import numpy as np
+
+from tritguard.emit.code import Array, Fields, LayerCode, Struct
 from tritguard.emit.lower.context import Context
-from tritguard.graph.model import Pad, Reshape
+from tritguard.graph.model import Concatenation, Pad, Reshape, ResizeNearest, View
 
 
 def pad(context: Context, position: int, op: Pad) -> LayerCode:
@@ -22,3 +24,48 @@ def reshape(context: Context, position: int, op: Reshape) -> LayerCode:
     source, sink = context.place(op.inputs[0]), context.place(op.output)
     call = None if source == sink else f"(void)memcpy({sink}, {source}, {context.sink(op).size})"
     return LayerCode(**context.base(position, op), call=call)
+
+
+_VIEW_AXES = 5
+
+
+def _braces(values: tuple[int, ...], fill: int) -> str:
+    """An array in a struct; unused axes come first."""
+    return f"{{{', '.join(map(str, (*(fill,) * (_VIEW_AXES - len(values)), *values)))}}}"
+
+
+def view(context: Context, position: int, op: View) -> LayerCode:
+    """A walk over the output with a step through the input for each axis."""
+    fields: Fields = {"offset": op.offset, "sizes": _braces(op.sizes, 1), "steps": _braces(op.steps, 0)}
+    return context.simple(position, op, "tg_view", Struct("tg_view_t", fields), "tg_view.c")
+
+
+def concatenation(context: Context, position: int, op: Concatenation) -> LayerCode:
+    """Rows of all inputs, one behind the other."""
+    widths = Array("widths", np.array(op.widths, dtype=np.int32))
+    fields: Fields = {"count": len(op.widths), "rows": op.rows, "widths": f"{op.symbol}_widths"}
+    places = ", ".join(context.place(tensor) for tensor in op.inputs)
+    return LayerCode(
+        **context.base(position, op),
+        arrays=(widths,),
+        struct=Struct("tg_concatenate_t", fields),
+        call=f"tg_concatenate(&{op.symbol}_params, (const int8_t *const[]){{{places}}}, {context.place(op.output)})",
+        sources=("tg_concatenate.c",),
+    )
+
+
+def resize_nearest(context: Context, position: int, op: ResizeNearest) -> LayerCode:
+    """Whole pixels, found by index."""
+    rows = Array("rows", np.array(op.rows, dtype=np.uint16))
+    columns = Array("columns", np.array(op.columns, dtype=np.uint16))
+    _, in_w, channels = context.source(op).shape
+    fields: Fields = {
+        "in_w": in_w,
+        "out_h": len(op.rows),
+        "out_w": len(op.columns),
+        "channels": channels,
+        "rows": f"{op.symbol}_rows",
+        "columns": f"{op.symbol}_columns",
+    }
+    struct = Struct("tg_resize_nearest_t", fields)
+    return context.simple(position, op, "tg_resize_nearest", struct, "tg_resize.c", (rows, columns))

@@ -9,14 +9,17 @@ from tritguard.graph.flatbuffer import RawModel, RawOp, parse, reading
 from tritguard.graph.model import Graph, Op
 from tritguard.graph.reading.activation import absolute, hard_swish, leaky_relu, logistic, relu, softmax, tanh
 from tritguard.graph.reading.elementwise import add, quantize
+from tritguard.graph.reading.join import concatenation, pack
 from tritguard.graph.reading.pool import mean, pool
 from tritguard.graph.reading.reader import Reader
+from tritguard.graph.reading.resize import resize_nearest
 from tritguard.graph.reading.shape import pad, reshape
+from tritguard.graph.reading.view import depth_to_space, slice_, space_to_depth, split, strided_slice, transpose, unpack
 from tritguard.graph.reading.weighted import conv, depthwise, fully_connected
 
 __all__ = ["SUPPORTED_OPS", "read_graph"]
 
-_OPS: dict[str, Callable[[Reader, RawOp], Op]] = {
+_OPS: dict[str, Callable[[Reader, RawOp], Op | tuple[Op, ...]]] = {
     "CONV_2D": conv,
     "DEPTHWISE_CONV_2D": depthwise,
     "FULLY_CONNECTED": fully_connected,
@@ -28,6 +31,19 @@ _OPS: dict[str, Callable[[Reader, RawOp], Op]] = {
     "SOFTMAX": softmax,
     "PAD": pad,
     "QUANTIZE": quantize,
+    "EXPAND_DIMS": reshape,
+    "SQUEEZE": reshape,
+    "TRANSPOSE": transpose,
+    "STRIDED_SLICE": strided_slice,
+    "SLICE": slice_,
+    "SPLIT": split,
+    "SPLIT_V": split,
+    "UNPACK": unpack,
+    "DEPTH_TO_SPACE": depth_to_space,
+    "SPACE_TO_DEPTH": space_to_depth,
+    "CONCATENATION": concatenation,
+    "PACK": pack,
+    "RESIZE_NEAREST_NEIGHBOR": resize_nearest,
     "RELU": relu,
     "RELU6": relu,
     "LEAKY_RELU": leaky_relu,
@@ -57,18 +73,19 @@ def read_graph(content: bytes) -> Graph:
 def _graph(raw: RawModel) -> Graph:
     reader = Reader(raw)
     source, sink = _edge(reader, raw.inputs, "input"), _edge(reader, raw.outputs, "output")
-    graph = Graph(reader.tensors, tuple(_op(reader, op) for op in _needed(raw, sink)), source, sink)
-    _check_order(graph)
-    return graph
+    ops = tuple(op for raw_op in _needed(raw, sink) for op in _ops(reader, raw_op))
+    _check_order(Graph(reader.tensors, ops, source, sink))
+    read = {sink} | {tensor for op in ops for tensor in op.inputs}
+    ops = tuple(op for op in ops if op.output in read)  # parts of a split that nobody reads
+    return Graph({index: reader.tensors[index] for index in sorted(read | {source})}, ops, source, sink)
 
 
-def _op(reader: Reader, raw: RawOp) -> Op:
+def _ops(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
     read = _OPS.get(raw.name)
     if read is None:
         raise UnsupportedOpError(f"not supported; supported are {', '.join(SUPPORTED_OPS)}", where=raw.describe())
-    if len(raw.outputs) != 1:
-        raise BadModelError(f"{len(raw.outputs)} outputs instead of one", where=raw.describe())
-    return read(reader, raw)
+    made = read(reader, raw)
+    return made if isinstance(made, tuple) else (made,)
 
 
 def _edge(reader: Reader, indices: tuple[int, ...], what: str) -> int:
@@ -88,7 +105,7 @@ def _needed(raw: RawModel, sink: int) -> list[RawOp]:
         if op is None or op.index in needed:
             continue
         needed.add(op.index)
-        stack += op.inputs[:1] if op.name == "RESHAPE" else op.inputs
+        stack += op.inputs[:1] if op.name in ("RESHAPE", "EXPAND_DIMS") else op.inputs
     return [op for op in raw.ops if op.index in needed]
 
 

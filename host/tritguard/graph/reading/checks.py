@@ -11,7 +11,7 @@ from tritguard.graph import fixed_point
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Tensor, Window
 
-WHOLE = (fixed_point.INT8_MIN, fixed_point.INT8_MAX)
+NO_CLAMP = WHOLE = (fixed_point.INT8_MIN, fixed_point.INT8_MAX)
 _ACTIVATIONS = {0: "NONE", 1: "RELU", 3: "RELU6"}
 _SHORTEST_SIDE, _LONGEST_SIDE = 1, 32767
 
@@ -75,3 +75,10 @@ def same_scale(source: Tensor, output: Tensor, raw: RawOp) -> None:
     """Ops that only move or choose bytes keep their meaning."""
     if (source.scale, source.zero_point) != (output.scale, output.zero_point):
         raise UnsupportedOpError("input and output differ in scale", where=raw.describe())
+
+
+def axis_of(raw: RawOp, axis: int, axes: int) -> int:
+    """A possibly negative axis as a position, batch included."""
+    if not -axes <= axis < axes:
+        raise BadModelError(f"axis {axis} of {axes}", where=raw.describe())
+    return axis % axes

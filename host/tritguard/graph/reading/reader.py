@@ -49,14 +49,25 @@ class Reader:
             raise UnsupportedOpError(
                 f"tensor {raw.index} has shape {list(raw.shape)}, a batch of 1 is supported", where=where
             )
-        tensor = Tensor(raw.index, raw.name, raw.shape[1:], raw.scales[0], raw.zero_points[0])
+        tensor = Tensor(raw.index, raw.name, raw.shape[1:] or (1,), raw.scales[0], raw.zero_points[0])
         self.tensors[index] = tensor
         return tensor
 
     def in_out(self, raw: RawOp) -> tuple[Tensor, Tensor]:
-        """First input and the output, both activations."""
-        where = raw.describe()
-        return self.activation(self.tensor(raw, 0).index, where), self.activation(raw.outputs[0], where)
+        """First input and the only output, both activations."""
+        return self.activation(self.tensor(raw, 0).index, raw.describe()), self.output(raw)
+
+    def output(self, raw: RawOp) -> Tensor:
+        """The only output."""
+        if len(raw.outputs) != 1:
+            raise BadModelError(f"{len(raw.outputs)} outputs instead of one", where=raw.describe())
+        return self.activation(raw.outputs[0], raw.describe())
+
+    def integers(self, raw: RawOp, position: int) -> list[int]:
+        """A constant vector of int32, or a single one."""
+        data = self.constant(raw, position, "INT32").data
+        assert data is not None
+        return [int(value) for value in data.ravel()]
 
     def constant(self, raw: RawOp, position: int, kind: str) -> RawTensor:
         """A constant input of a given type."""

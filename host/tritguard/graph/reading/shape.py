@@ -10,7 +10,7 @@ from tritguard.graph.reading.reader import Reader
 
 
 def reshape(reader: Reader, raw: RawOp) -> Op:
-    """RESHAPE; the stored shape counts, as in TFLM."""
+    """RESHAPE, EXPAND_DIMS and SQUEEZE; the stored shape counts, as in TFLM."""
     source, output = reader.in_out(raw)
     if source.size != output.size:
         raise BadModelError(f"{list(source.shape)} into {list(output.shape)}", where=raw.describe())

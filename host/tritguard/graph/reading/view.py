@@ -1,0 +1,160 @@
+"""Ops that give bytes of their input in another order: slices, transpositions, splits.
+
+Each is done once on a NumPy array of the input's shape, whose strides then are the op.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tflite
+
+from tritguard.errors import BadModelError, UnsupportedOpError
+from tritguard.graph.flatbuffer import RawOp
+from tritguard.graph.model import Int8, Op, Tensor, View
+from tritguard.graph.reading.checks import axis_of, image, options_of, same_scale
+from tritguard.graph.reading.reader import Reader
+
+_MOST_AXES = 5  # of the kernel
+
+
+def _canvas(source: Tensor) -> Int8:
+    """An array of the input's shape, batch included; its memory is never touched."""
+    return np.empty((1, *source.shape), dtype=np.int8)
+
+
+def _view(raw: RawOp, source: Tensor, output: Tensor, canvas: Int8, seen: Int8, part: int = 0) -> Op:
+    """The op that gives the elements of `canvas` that `seen`, a view of it, shows."""
+    same_scale(source, output, raw)
+    if seen.size != output.size:
+        raise BadModelError(f"output {list(output.shape)} where {list(seen.shape)} follows", where=raw.describe())
+    offset = seen.__array_interface__["data"][0] - canvas.__array_interface__["data"][0]
+    sizes, steps = _merged(seen)
+    if len(sizes) > _MOST_AXES:
+        raise UnsupportedOpError(f"{len(sizes)} axes, at most {_MOST_AXES} are supported", where=raw.describe())
+    return View(
+        index=raw.index, inputs=(source.index,), output=output.index, part=part,
+        operator=raw.name, offset=offset, sizes=sizes, steps=steps,
+    )  # fmt: skip
+
+
+def _merged(seen: Int8) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Sizes and steps with axes of one element left out and neighbours that are one run joined."""
+    axes: list[tuple[int, int]] = []
+    for size, step in zip(seen.shape, seen.strides, strict=True):
+        if size == 1:
+            continue
+        if axes and axes[-1][1] == size * step:
+            axes[-1] = (axes[-1][0] * size, step)
+        else:
+            axes.append((size, step))
+    return tuple(size for size, _ in axes), tuple(step for _, step in axes)
+
+
+def transpose(reader: Reader, raw: RawOp) -> Op:
+    """TRANSPOSE."""
+    source, output = reader.in_out(raw)
+    order = reader.integers(raw, 1)
+    if sorted(order) != list(range(len(source.shape) + 1)):
+        raise BadModelError(f"permutation {order} of {len(source.shape) + 1} axes", where=raw.describe())
+    canvas = _canvas(source)
+    return _view(raw, source, output, canvas, canvas.transpose(order))
+
+
+def slice_(reader: Reader, raw: RawOp) -> Op:
+    """SLICE."""
+    source, output = reader.in_out(raw)
+    begin, size = reader.integers(raw, 1), reader.integers(raw, 2)
+    canvas = _canvas(source)
+    if not len(begin) == len(size) == canvas.ndim:
+        raise BadModelError(f"begin {begin}, size {size} for {canvas.ndim} axes", where=raw.describe())
+    ends = [side if s == -1 else b + s for b, s, side in zip(begin, size, canvas.shape, strict=True)]
+    if any(not 0 <= b < e <= side for b, e, side in zip(begin, ends, canvas.shape, strict=True)):
+        raise BadModelError(f"begin {begin}, size {size} of {list(canvas.shape)}", where=raw.describe())
+    return _view(raw, source, output, canvas, canvas[tuple(slice(b, e) for b, e in zip(begin, ends, strict=True))])
+
+
+def strided_slice(reader: Reader, raw: RawOp) -> Op:
+    """STRIDED_SLICE, with masks for begin, end and axes that vanish."""
+    source, output = reader.in_out(raw)
+    options = options_of(raw, tflite.StridedSliceOptions)
+    begin, end, steps = (reader.integers(raw, position) for position in (1, 2, 3))
+    canvas = _canvas(source)
+    if not len(begin) == len(end) == len(steps) <= canvas.ndim or 0 in steps:
+        raise BadModelError(f"begin {begin}, end {end}, steps {steps}", where=raw.describe())
+    if options.EllipsisMask() or options.NewAxisMask() or options.Offset():
+        raise UnsupportedOpError("an ellipsis, a new axis or ends as offsets", where=raw.describe())
+    keys: list[Any] = []
+    for axis, (first, last, step) in enumerate(zip(begin, end, steps, strict=True)):
+        if options.ShrinkAxisMask() >> axis & 1:
+            keys.append(slice(first, first + 1 or None))
+        else:
+            open_begin, open_end = options.BeginMask() >> axis & 1, options.EndMask() >> axis & 1
+            keys.append(slice(None if open_begin else first, None if open_end else last, step))
+    return _view(raw, source, output, canvas, canvas[tuple(keys)])
+
+
+def split(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
+    """SPLIT into equal parts and SPLIT_V into parts of given sizes."""
+    position, axis_position = (0, 2) if raw.name == "SPLIT_V" else (1, 0)
+    source = reader.activation(reader.tensor(raw, position).index, raw.describe())
+    canvas = _canvas(source)
+    axis = axis_of(raw, reader.integers(raw, axis_position)[0], canvas.ndim)
+    count, side = len(raw.outputs), canvas.shape[axis]
+    sizes = reader.integers(raw, 1) if raw.name == "SPLIT_V" else [side // max(count, 1)] * count
+    if -1 in sizes:
+        sizes[sizes.index(-1)] = side - sum(sizes) - 1
+    if len(sizes) != count or sum(sizes) != side or min(sizes, default=0) < 1:
+        raise BadModelError(f"{side} split into {sizes}", where=raw.describe())
+    pieces = np.split(canvas, np.cumsum(sizes)[:-1], axis=axis)
+    return _parts(reader, raw, source, canvas, pieces)
+
+
+def unpack(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
+    """UNPACK along an axis."""
+    source = reader.activation(reader.tensor(raw, 0).index, raw.describe())
+    canvas = _canvas(source)
+    axis = axis_of(raw, options_of(raw, tflite.UnpackOptions).Axis(), canvas.ndim)
+    if len(raw.outputs) != canvas.shape[axis]:
+        raise BadModelError(f"{canvas.shape[axis]} into {len(raw.outputs)} outputs", where=raw.describe())
+    return _parts(reader, raw, source, canvas, np.split(canvas, len(raw.outputs), axis=axis))
+
+
+def _parts(reader: Reader, raw: RawOp, source: Tensor, canvas: Int8, pieces: list[Any]) -> tuple[Op, ...]:
+    outputs = [reader.activation(index, raw.describe()) for index in raw.outputs]
+    return tuple(
+        _view(raw, source, output, canvas, piece, part)
+        for part, (output, piece) in enumerate(zip(outputs, pieces, strict=True))
+    )
+
+
+def depth_to_space(reader: Reader, raw: RawOp) -> Op:
+    """DEPTH_TO_SPACE."""
+    source, output = reader.in_out(raw)
+    height, width, depth = image(source, raw)
+    block = options_of(raw, tflite.DepthToSpaceOptions).BlockSize()
+    if block < 1 or depth % (block * block):
+        raise BadModelError(f"{depth} channels in blocks of {block} x {block}", where=raw.describe())
+    canvas = _canvas(source)
+    blocks = canvas.reshape(height, width, block, block, depth // (block * block)).transpose(0, 2, 1, 3, 4)
+    _check_shape(raw, output, (height * block, width * block, depth // (block * block)))
+    return _view(raw, source, output, canvas, blocks)
+
+
+def space_to_depth(reader: Reader, raw: RawOp) -> Op:
+    """SPACE_TO_DEPTH."""
+    source, output = reader.in_out(raw)
+    height, width, depth = image(source, raw)
+    block = options_of(raw, tflite.SpaceToDepthOptions).BlockSize()
+    if block < 1 or height % block or width % block:
+        raise BadModelError(f"{height} x {width} in blocks of {block} x {block}", where=raw.describe())
+    canvas = _canvas(source)
+    blocks = canvas.reshape(height // block, block, width // block, block, depth).transpose(0, 2, 1, 3, 4)
+    _check_shape(raw, output, (height // block, width // block, depth * block * block))
+    return _view(raw, source, output, canvas, blocks)
+
+
+def _check_shape(raw: RawOp, output: Tensor, expected: tuple[int, ...]) -> None:
+    if output.shape != expected:
+        raise BadModelError(f"output {list(output.shape)} where {list(expected)} follows", where=raw.describe())

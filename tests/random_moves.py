@@ -1,0 +1,96 @@
+"""Hypothesis draws of ops that only move data; each takes an image and returns one."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from tests.tflite_builder import ModelBuilder
+
+
+def moved(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    """One of MOVES that the tensor's shape allows."""
+    return draw(st.sampled_from(list(MOVES.values())))(draw, builder, tensor)
+
+
+def _transposed(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    return builder.transpose(tensor, (0, *draw(st.permutations([1, 2, 3]))))
+
+
+def _sliced(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    begin, size = [0], [1]
+    for side in builder.shape(tensor):
+        begin.append(draw(st.integers(0, side - 1)))
+        size.append(draw(st.integers(1, side - begin[-1])))
+    shape = tuple(size[1:])
+    written = [
+        -1 if b + s == side and draw(st.booleans()) else s
+        for b, s, side in zip(begin[1:], size[1:], builder.shape(tensor), strict=True)
+    ]
+    return builder.slice(tensor, begin, [1, *written], shape)
+
+
+def _strided(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    """Steps of either sign, ends inside or open."""
+    begins, ends, steps, shape = [0], [1], [1], []
+    begin_mask = end_mask = draw(st.integers(0, 1))
+    for axis, side in enumerate(builder.shape(tensor), start=1):
+        step = draw(st.sampled_from([1, 1, 2, 3, -1, -2]))
+        first, last = sorted((draw(st.integers(0, side - 1)), draw(st.integers(0, side - 1))))
+        begin, end = (first, last + 1) if step > 0 else (last, first - 1)
+        if end < 0 or draw(st.booleans()):
+            end_mask |= 1 << axis
+            end = draw(st.integers(-side, side))
+        elif end < side and draw(st.booleans()):
+            end -= side
+        if draw(st.integers(0, 3)) == 0:
+            begin_mask |= 1 << axis
+        key = slice(None if begin_mask >> axis & 1 else begin, None if end_mask >> axis & 1 else end, step)
+        begins, ends, steps = [*begins, begin], [*ends, end], [*steps, step]
+        shape.append(len(range(side)[key]))
+    return builder.strided_slice(tensor, begins, ends, steps, tuple(shape), BeginMask=begin_mask, EndMask=end_mask)
+
+
+def _split(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    """Split, and some of the parts joined in another order."""
+    axis = draw(st.integers(1, 3))
+    side = builder.shape(tensor)[axis - 1]
+    cuts = sorted(draw(st.sets(st.integers(1, side - 1), max_size=3))) if side > 1 else []
+    sizes = [b - a for a, b in zip([0, *cuts], [*cuts, side], strict=True)]
+    equal = draw(st.sampled_from([count for count in (1, 2, 3, 4) if side % count == 0]))
+    explicit = draw(st.booleans())
+    parts = builder.split(tensor, axis, sizes if explicit else [side // equal] * equal, explicit)
+    chosen = draw(st.lists(st.sampled_from(parts), min_size=1, max_size=4))
+    return chosen[0] if len(chosen) == 1 else builder.concatenation(chosen, axis)
+
+
+def _repacked(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    """Unpacked along one axis, some of it packed along another."""
+    parts = builder.unpack(tensor, draw(st.integers(1, 3)))
+    chosen = draw(st.lists(st.sampled_from(parts), min_size=1, max_size=4))
+    return builder.pack(chosen, draw(st.integers(1, 3)))
+
+
+def _blocks(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    height, width, depth = builder.shape(tensor)
+    if depth % 4 == 0 and height * width <= 64 and draw(st.booleans()):
+        return builder.blocks(tensor, "DEPTH_TO_SPACE", 2)
+    if height % 2 == 0 and width % 2 == 0 and depth <= 16:
+        return builder.blocks(tensor, "SPACE_TO_DEPTH", 2)
+    return builder.blocks(tensor, "SPACE_TO_DEPTH", 1)
+
+
+def _resized(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    size = (draw(st.integers(1, 12)), draw(st.integers(1, 12)))
+    align, half = draw(st.sampled_from([(False, False), (True, False), (False, True)]))
+    return builder.resize_nearest(tensor, size, align, half)
+
+
+MOVES = {
+    "TRANSPOSE": _transposed,
+    "SLICE": _sliced,
+    "STRIDED_SLICE": _strided,
+    "SPLIT": _split,
+    "PACK": _repacked,
+    "DEPTH_TO_SPACE": _blocks,
+    "RESIZE_NEAREST_NEIGHBOR": _resized,
+}
