@@ -191,6 +191,26 @@ def _sliding(draw: st.DrawFn, builder: ModelBuilder, tensor: int, kind: str) -> 
 _IMAGE_OPS = (_conv, _conv, _depthwise, _depthwise, _add, _pool, _pad, _quantize, _reshape, function, moved, moved)
 
 
+@st.composite
+def sandwiches(draw: st.DrawFn, kinds: list[str]) -> bytes:
+    """One op between two requantisations: its input and its output both live in the arena."""
+    shape = (draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(st.integers(1, 19)))
+    builder = ModelBuilder(shape, draw(scales), draw(zero_points))
+    tensor = builder.quantize(builder.input, (builder.quant(builder.input)[0], draw(zero_points)))
+    tensor = _SANDWICHED[draw(st.sampled_from(kinds))](draw, builder, tensor)
+    return builder.build(builder.quantize(tensor, builder.quant(tensor)))
+
+
+def _mean(_draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    return builder.mean(tensor, builder.quant(tensor), keep_dims=True)
+
+
+_SANDWICHED = {
+    "conv": _conv, "depthwise": _depthwise, "pool": _pool, "add": _add, "quantize": _quantize, "mean": _mean,
+    "function": function,
+}  # fmt: skip
+
+
 def _head(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
     if draw(st.booleans()):
         source_scale = builder.quant(tensor)[0]

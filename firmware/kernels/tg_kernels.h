@@ -10,6 +10,19 @@
  *              | t15 | t14 | ... |  t1 |  t0 |
  *
  * They are decoded in registers, one word at a time; no int8 copy of them ever exists.
+ *
+ * Overlap: the generator lays an output over an input that dies in the call, the output starting some bytes
+ * before the input. How many is derived from the order in which a kernel reads and writes, which is therefore
+ * part of its interface (host/tritguard/graph/access.py holds it as data, tests/test_memory.py runs each
+ * kernel at its limit):
+ *   - element by element (tg_add, tg_requantize, tg_lookup, tg_softmax's last pass, tg_mean by channel): in
+ *     rising order, an element is read before it is written;
+ *   - windows by pixels (tg_conv2d_ternary, tg_depthwise, pools): output pixels in rows from the top; a
+ *     pixel's input may be read until its last channel is written, then nothing before the next one's window;
+ *   - windows by tiles (tg_conv2d_int8): tiles of such pixels, of any width; all input of a tile is read
+ *     (into columns) before any of its output is written;
+ *   - tg_pad writes before it reads: its output never overlaps.
+ * Neither `restrict` nor memcpy from `in` to `out` is possible where they may overlap.
  */
 #ifndef TG_KERNELS_H
 #define TG_KERNELS_H

@@ -95,7 +95,8 @@ def describe(bundle: Bundle) -> None:
     weights = sum(layer.weight_bytes for layer in weighted)
     console.print(
         f"{bundle.path}: {len(manifest.layers)} layers, {manifest.macs:,} MAC, {ternary} of {len(weighted)} weight "
-        f"layers ternary, {weights:,} B weights, {manifest.arena_bytes:,} B arena",
+        f"layers ternary, {weights:,} B weights, {manifest.arena_bytes:,} B arena "
+        f"(bound {manifest.arena_lower_bound:,})",
         markup=False,
         highlight=False,
         soft_wrap=True,

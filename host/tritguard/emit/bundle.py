@@ -64,6 +64,18 @@ class Layer(Record):
     removed: Removed
 
 
+class Overlap(Record):
+    """An output over an input that dies in the same layer.
+
+    It starts `distance` bytes before the input. The kernel's order of reading and writing asks for `lead`: with that
+    many, no byte of the input is written over before it has been read for the last time.
+    """
+
+    input: str
+    lead: int
+    distance: int
+
+
 class ArenaSlot(Record):
     """Where a tensor, or a kernel's working memory ("scratch"), lives in the arena, and from which layer to which."""
 
@@ -72,6 +84,7 @@ class ArenaSlot(Record):
     bytes: int
     first_layer: int
     last_layer: int
+    overlaps: tuple[Overlap, ...]
 
 
 class Manifest(Record):
@@ -90,7 +103,7 @@ class Manifest(Record):
     macs: int
     removed: Removed
     arena_bytes: int
-    arena_lower_bound: int
+    arena_lower_bound: int  # the most that one layer needs at once: no plan with these kernels takes less
     arena: tuple[ArenaSlot, ...]
     verified_against_oracle: int  # random inputs on which twin and oracle gave the same bytes; 0 where no oracle exists
     files: dict[str, str]  # path in the bundle -> SHA-256

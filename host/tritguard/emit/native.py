@@ -23,6 +23,7 @@ from tritguard.emit.bundle import (
     Layer,
     Logits,
     Manifest,
+    Overlap,
     Removed,
     hash_file,
     open_bundle,
@@ -35,7 +36,7 @@ from tritguard.files import whole_folder
 from tritguard.graph import Graph, optimised, read_graph
 from tritguard.graph.dead_channels import removed
 from tritguard.graph.kernels import choose_kernels
-from tritguard.graph.memory import MemoryPlan, plan_memory
+from tritguard.graph.memory import MemoryPlan, Slot, plan_memory
 from tritguard.graph.model import Tensor, Weighted
 from tritguard.resources import firmware_dir
 
@@ -66,7 +67,7 @@ def write_bundle(
     golden = read_graph(content)
     graph = optimised(golden)
     kernels = choose_kernels(graph, core)
-    plan = plan_memory(graph, {position: kernel.scratch_bytes for position, kernel in kernels.items()})
+    plan = plan_memory(graph, kernels)
     layers = lower(graph, plan, kernels)
     outputs = graph.tensors[graph.output].size
     if classes is not None and len(classes) != outputs:
@@ -179,6 +180,20 @@ def _total(layers: tuple[Layer, ...]) -> Removed:
     return Removed(**{name: sum(getattr(layer.removed, name) for layer in layers) for name in Removed.model_fields})
 
 
+def _arena_slot(graph: Graph, slot: Slot) -> ArenaSlot:
+    return ArenaSlot(
+        tensor=graph.tensors[slot.tensors[0]].name if slot.tensors else "scratch",
+        offset=slot.offset,
+        bytes=slot.size,
+        first_layer=graph.ops[slot.first].index,
+        last_layer=graph.ops[slot.last].index,
+        overlaps=tuple(
+            Overlap(input=graph.tensors[over.input].name, lead=over.lead, distance=over.distance)
+            for over in slot.overlaps
+        ),
+    )
+
+
 def _manifest(
     draft: Path,
     content: bytes,
@@ -204,16 +219,7 @@ def _manifest(
         removed=_total(layers),
         arena_bytes=plan.arena_bytes,
         arena_lower_bound=plan.lower_bound,
-        arena=tuple(
-            ArenaSlot(
-                tensor=graph.tensors[slot.tensors[0]].name if slot.tensors else "scratch",
-                offset=slot.offset,
-                bytes=slot.size,
-                first_layer=graph.ops[slot.first].index,
-                last_layer=graph.ops[slot.last].index,
-            )
-            for slot in plan.slots
-        ),
+        arena=tuple(_arena_slot(graph, slot) for slot in plan.slots),
         verified_against_oracle=0,
         files={path.relative_to(draft).as_posix(): hash_file(path) for path in files},
     )

@@ -15,6 +15,7 @@ from tritguard.graph.model import Conv2D, DepthwiseConv2D, Graph, Int8, Int32, W
 from tritguard.graph.ternary import TernaryWeights, ternary_weights
 
 WeightFormat = Literal["int8", "ternary2"]
+Order = Literal["any", "pixels", "tiles"]
 TILE = 4
 POSITIONS_A_GROUP = 4
 _ORDER = (0, 2, 1, 3)
@@ -33,6 +34,10 @@ class Kernel:
         ternary: the packed trits.
         bias: int32[channels], what the kernel adds to its sums.
         scratch_bytes: what it needs of the arena while it runs.
+        order: how reading and writing follow one another, which says how far its output may lie over its input
+            (`graph/access.py`). "pixels": output pixels in rows from the top, a pixel's input read until its last
+            channel is written. "tiles": tiles of any number of such pixels, all input of a tile read before any of
+            its output is written. "any": nothing is promised, the two never overlap.
     """
 
     function: str
@@ -42,6 +47,7 @@ class Kernel:
     ternary: TernaryWeights | None
     bias: Int32
     scratch_bytes: int
+    order: Order = "any"
 
     @property
     def weight_bytes(self) -> int:
@@ -63,12 +69,13 @@ def _choose(graph: Graph, op: Weighted) -> Kernel:
     if isinstance(op, DepthwiseConv2D):
         function, source = "tg_depthwise", "tg_depthwise.c"
         if packed is not None:
-            return Kernel(f"{function}_ternary", source, "ternary2", None, packed, op.bias, 0)
-        return Kernel(f"{function}_int8", source, "int8", op.weights.ravel(), None, op.bias, 0)
+            return Kernel(f"{function}_ternary", source, "ternary2", None, packed, op.bias, 0, "pixels")
+        return Kernel(f"{function}_int8", source, "int8", op.weights.ravel(), None, op.bias, 0, "pixels")
     if packed is not None:
-        return Kernel("tg_conv2d_ternary", "tg_conv2d_ternary.c", "ternary2", None, packed, op.bias, 0)
+        return Kernel("tg_conv2d_ternary", "tg_conv2d_ternary.c", "ternary2", None, packed, op.bias, 0, "pixels")
     scratch = columns_bytes(graph, op)
-    return Kernel("tg_conv2d_int8", "tg_conv2d.c", "int8", interleave(op.weights), None, folded_bias(op), scratch)
+    weights, bias = interleave(op.weights), folded_bias(op)
+    return Kernel("tg_conv2d_int8", "tg_conv2d.c", "int8", weights, None, bias, scratch, "tiles")
 
 
 def interleave(weights: Int8) -> Int8:

@@ -1,7 +1,8 @@
 """Where every activation lives: the caller's input and output buffers, or a slot of the static arena.
 
 A slot is planned at compile time. Tensors that only differ in shape share one; a slot is free for others outside
-the span of layers from its first writer to its last reader.
+the span of layers from its first writer to its last reader. Inside one layer, an output may lie over an input that
+dies there, as far before it as the kernel's order of reading and writing asks for (`graph/access.py`).
 """
 
 from __future__ import annotations
@@ -10,32 +11,40 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from tritguard.graph.access import lead
+from tritguard.graph.kernels import Kernel
 from tritguard.graph.model import Graph, Reshape
+from tritguard.graph.placement import Block, aligned, pack
 
-ALIGNMENT = 4
+
+@dataclass(frozen=True)
+class Overlap:
+    """An output's slot over the slot of an input that dies there: safe, as `distance` >= `lead`."""
+
+    input: int  # tensor
+    lead: int  # bytes by which the kernel needs its output to start before this input
+    distance: int  # bytes by which it does
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Bytes [offset, offset + size) of the arena during layers first..last (positions, inclusive).
+    """Bytes [offset, offset + size) of the arena during layers first..last (positions, inclusive)."""
 
-    One without tensors is a kernel's scratch.
-    """
-
-    tensors: tuple[int, ...]
+    tensors: tuple[int, ...]  # none: a kernel's scratch
     offset: int
     size: int
     first: int
     last: int
+    overlaps: tuple[Overlap, ...] = ()
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """The arena and the place of each tensor in it."""
+    """The arena and the place of each tensor, and of each kernel's scratch, in it."""
 
     slots: tuple[Slot, ...]
     arena_bytes: int
-    lower_bound: int  # the most bytes alive in one layer: no plan without in-place kernels needs fewer
+    lower_bound: int  # no plan with these kernels needs fewer: see `_lower_bound`
     _place: dict[int, Slot | Literal["input", "output"]]
     scratch: Mapping[int, Slot]  # by the layer's position
 
@@ -44,43 +53,43 @@ class MemoryPlan:
         return self._place[tensor]
 
 
-def plan_memory(graph: Graph, scratch: Mapping[int, int] | None = None) -> MemoryPlan:
-    """Plan by size, greatest first, each at the lowest offset that no slot alive at the same time covers.
+@dataclass(frozen=True)
+class _Problem:
+    """What is to be placed, and which pairs of blocks may overlap."""
+
+    blocks: list[Block]
+    groups: list[tuple[int, ...]]  # a block's tensors, none for scratch
+    leads: dict[tuple[int, int], int]  # (input's block, output's block)
+
+
+def plan_memory(graph: Graph, kernels: Mapping[int, Kernel]) -> MemoryPlan:
+    """Give every activation and every kernel's scratch its place.
 
     Args:
-        graph: the model.
-        scratch: bytes that a layer's kernel needs while it runs, by the layer's position.
+        graph: the ops in the order in which they run.
+        kernels: of the layers with weights, by position: what scratch they need and in what order they work.
     """
-    groups = _shared_storage(graph)
-    spans = [_span(graph, group) for group in groups.values()]
     place: dict[int, Slot | Literal["input", "output"]] = {}
-    placed: list[Slot] = []
-    order = sorted(zip(groups.values(), spans, strict=True), key=lambda item: (-_size(graph, item[0]), item[1]))
-    for group, (first, last) in order:
-        if graph.output in group or graph.input in group:
-            where: Literal["input", "output"] = "input" if graph.input in group else "output"
-            place.update(dict.fromkeys(group, where))
-            continue
-        size = _size(graph, group)
-        slot = Slot(group, _lowest_offset(placed, size, first, last), size, first, last)
-        placed.append(slot)
-        place.update(dict.fromkeys(group, slot))
-    working: dict[int, Slot] = {}
-    for position, size in (scratch or {}).items():
-        if size:
-            working[position] = Slot((), _lowest_offset(placed, size, position, position), size, position, position)
-            placed.append(working[position])
-    arena = max((slot.offset + slot.size for slot in placed), default=0)
-    alive = (
-        sum(-(-slot.size // ALIGNMENT) * ALIGNMENT for slot in placed if slot.first <= position <= slot.last)
-        for position in range(len(graph.ops))
-    )
-    slots = tuple(sorted(placed, key=lambda slot: (slot.first, slot.offset)))
-    return MemoryPlan(slots, -(-arena // ALIGNMENT) * ALIGNMENT, max(alive, default=0), place, working)
+    groups = []
+    for group in _shared_storage(graph):
+        if graph.input in group:
+            place |= dict.fromkeys(group, "input")
+        elif graph.output in group:
+            place |= dict.fromkeys(group, "output")
+        else:
+            groups.append(group)
+    problem = _problem(graph, groups, kernels)
+    bound = _lower_bound(problem, len(graph.ops))
+    offsets, arena = pack(problem.blocks, problem.leads, enough=bound)
+    slots = [_slot(problem, offsets, i) for i in range(len(offsets))]
+    place |= {tensor: slot for slot in slots for tensor in slot.tensors}
+    scratches = {slot.first: slot for slot in slots if not slot.tensors}
+    slots.sort(key=lambda slot: (slot.first, slot.offset))
+    return MemoryPlan(tuple(slots), arena, bound, place, scratches)
 
 
-def _shared_storage(graph: Graph) -> dict[int, tuple[int, ...]]:
-    """Tensors joined by reshapes, keyed by the first. One from input to output has to copy, so it joins nothing."""
+def _shared_storage(graph: Graph) -> list[tuple[int, ...]]:
+    """Tensors joined by reshapes. One from input to output has to copy, so it joins nothing."""
     root = {tensor: tensor for tensor in graph.tensors}
     for op in graph.ops:
         if isinstance(op, Reshape):
@@ -90,11 +99,26 @@ def _shared_storage(graph: Graph) -> dict[int, tuple[int, ...]]:
     groups: dict[int, tuple[int, ...]] = {}
     for tensor, first in root.items():
         groups[first] = (*groups.get(first, ()), tensor)
-    return groups
+    return list(groups.values())
 
 
-def _size(graph: Graph, group: tuple[int, ...]) -> int:
-    return graph.tensors[group[0]].size
+def _problem(graph: Graph, groups: list[tuple[int, ...]], kernels: Mapping[int, Kernel]) -> _Problem:
+    blocks = [Block(graph.tensors[group[0]].size, *_span(graph, group)) for group in groups]
+    block_of = {tensor: i for i, group in enumerate(groups) for tensor in group}
+    leads: dict[tuple[int, int], int] = {}
+    for position, op in enumerate(graph.ops):
+        sink = block_of.get(op.output)
+        for source in {block_of[tensor] for tensor in op.inputs if tensor in block_of}:
+            if sink is None or source == sink or blocks[source].last > position:
+                continue
+            order = kernels[position].order if position in kernels else "any"
+            asked = [lead(graph, op, tensor, order) for tensor in op.inputs if block_of.get(tensor) == source]
+            known = [bytes_ for bytes_ in asked if bytes_ is not None]
+            if len(known) == len(asked):
+                leads[source, sink] = max(known)
+    used = [(position, kernel.scratch_bytes) for position, kernel in kernels.items() if kernel.scratch_bytes]
+    blocks += [Block(size, position, position) for position, size in used]
+    return _Problem(blocks, [*groups, *[()] * len(used)], leads)
 
 
 def _span(graph: Graph, group: tuple[int, ...]) -> tuple[int, int]:
@@ -102,11 +126,38 @@ def _span(graph: Graph, group: tuple[int, ...]) -> tuple[int, int]:
     return min(touched, default=0), max(touched, default=0)
 
 
-def _lowest_offset(placed: list[Slot], size: int, first: int, last: int) -> int:
-    rivals = sorted((s for s in placed if s.first <= last and first <= s.last), key=lambda slot: slot.offset)
-    offset = 0
-    for rival in rivals:
-        if offset + size <= rival.offset:
-            break
-        offset = max(offset, -(-(rival.offset + rival.size) // ALIGNMENT) * ALIGNMENT)
-    return offset
+def _lower_bound(problem: _Problem, layers: int) -> int:
+    """The most bytes that one layer needs at once.
+
+    All that is alive in a layer, scratch included, lies apart, but for an output over inputs that die there: those
+    together cover at least the larger of the two sides, and over a single input at least that input and the lead.
+    """
+
+    def together(output: int, inputs: list[int]) -> int:
+        sizes = [aligned(problem.blocks[i].size) for i in inputs]
+        slack = aligned(problem.leads[inputs[0], output]) if len(inputs) == 1 else 0
+        return max(aligned(problem.blocks[output].size), sum(sizes) + slack)
+
+    def needed(position: int) -> int:
+        alive = {i for i, block in enumerate(problem.blocks) if block.first <= position <= block.last}
+        total = 0
+        for output in [i for i in alive if problem.blocks[i].first == position]:
+            inputs = [a for a, b in problem.leads if b == output and a in alive]
+            if inputs:
+                total += together(output, inputs)
+                alive -= {output, *inputs}
+        return total + sum(aligned(problem.blocks[i].size) for i in alive)
+
+    return max(map(needed, range(layers)), default=0)
+
+
+def _slot(problem: _Problem, offsets: tuple[int, ...], index: int) -> Slot:
+    block, start = problem.blocks[index], offsets[index]
+    overlaps = tuple(
+        Overlap(problem.groups[source][-1], bytes_, offsets[source] - start)
+        for (source, sink), bytes_ in problem.leads.items()
+        if sink == index
+        and start < offsets[source] + problem.blocks[source].size
+        and offsets[source] < start + block.size
+    )
+    return Slot(problem.groups[index], start, block.size, block.first, block.last, overlaps)

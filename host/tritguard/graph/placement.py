@@ -1,0 +1,117 @@
+"""Packing blocks with lifetimes into as few bytes as can be found: the search behind the memory plan.
+
+Left-justified packing: blocks are placed one after another, each at the lowest offset that those already placed
+leave it. Some order of placing gives the smallest arena (take any optimum and place by rising offset), so the search
+is one over orders. Small problems are searched whole, others by a seeded local search: the same graph always gives
+the same plan.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+ALIGNMENT = 4
+_EXHAUSTIVE = 6  # blocks: 720 orders
+_TRIES = 20_000  # placements of one block in a local search; a second at most
+
+
+@dataclass(frozen=True)
+class Block:
+    """Bytes that are needed during layers first..last (positions, inclusive)."""
+
+    size: int
+    first: int
+    last: int
+
+
+def aligned(size: int) -> int:
+    """Rounded up to the arena's alignment."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def pack(blocks: Sequence[Block], leads: Mapping[tuple[int, int], int], enough: int = 0) -> tuple[tuple[int, ...], int]:
+    """Offsets of the blocks and the bytes they span.
+
+    Args:
+        blocks: what to place.
+        leads: for (a, b), how many bytes before block a block b has to start to be allowed to overlap it; pairs
+            without an entry never overlap while both are alive.
+        enough: stop when a packing needs no more bytes than this (a lower bound, if one is known).
+    """
+    gaps = _gaps(blocks, leads)
+    alive = [
+        [other for other, b in enumerate(blocks) if other != i and a.first <= b.last and b.first <= a.last]
+        for i, a in enumerate(blocks)
+    ]
+
+    def placed(order: Sequence[int]) -> tuple[int, ...]:
+        offsets: dict[int, int] = {}
+        for i in order:
+            walls = ((offsets[k] - gaps(i, k), offsets[k] + gaps(k, i)) for k in alive[i] if k in offsets)
+            offsets[i] = _lowest(sorted(walls))
+        return tuple(offsets[i] for i in range(len(blocks)))
+
+    def span(offsets: tuple[int, ...]) -> int:
+        return max((at + aligned(block.size) for at, block in zip(offsets, blocks, strict=True)), default=0)
+
+    if len(blocks) <= _EXHAUSTIVE:
+        candidates = map(placed, permutations(range(len(blocks))))
+        best = next(candidates)
+        for offsets in candidates:
+            if span(best) <= enough:
+                break
+            best = min(best, offsets, key=span)
+    else:
+        best = _search(blocks, placed, span, enough)
+    return best, span(best)
+
+
+def _gaps(blocks: Sequence[Block], leads: Mapping[tuple[int, int], int]) -> Callable[[int, int], int]:
+    """How far above the start of one block another may start, at least."""
+
+    def gap(below: int, above: int) -> int:
+        size = aligned(blocks[below].size)
+        return min(size, aligned(leads.get((above, below), size)))
+
+    return gap
+
+
+def _lowest(walls: list[tuple[int, int]]) -> int:
+    """The lowest offset >= 0 strictly inside none of the walls, which are sorted."""
+    offset = 0
+    for low, high in walls:
+        if offset <= low:
+            break
+        offset = max(offset, high)
+    return offset
+
+
+def _search(
+    blocks: Sequence[Block],
+    placed: Callable[[Sequence[int]], tuple[int, ...]],
+    span: Callable[[tuple[int, ...]], int],
+    enough: int,
+) -> tuple[int, ...]:
+    """From the best of the usual orders, move one block at a time and keep what is no worse."""
+    indices = range(len(blocks))
+    starts = [
+        sorted(indices, key=lambda i: (-blocks[i].size, blocks[i].first)),
+        sorted(indices, key=lambda i: (blocks[i].first, -blocks[i].size)),
+        sorted(indices, key=lambda i: (-blocks[i].last, -blocks[i].size)),
+        sorted(indices, key=lambda i: (-blocks[i].size, -blocks[i].last)),
+    ]
+    order = min(starts, key=lambda start: span(placed(start)))
+    best = placed(order)
+    rng = random.Random(0)
+    for _ in range(_TRIES // len(blocks)):
+        if span(best) <= enough:
+            break
+        moved = list(order)
+        moved.insert(rng.randrange(len(order)), moved.pop(rng.randrange(len(order))))
+        offsets = placed(moved)
+        if span(offsets) <= span(best):
+            order, best = moved, offsets
+    return best

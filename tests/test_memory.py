@@ -1,0 +1,168 @@
+"""The memory plan: what may overlap is derived from the order in which kernels read and write, and run at its limit."""
+
+from __future__ import annotations
+
+import tempfile
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from tests.random_graphs import inputs, sample_inputs, sandwiches
+from tests.shared import shared_file
+from tests.tflite_builder import ModelBuilder
+from tritguard.emit import write_bundle
+from tritguard.graph import memory, optimised, read_graph
+from tritguard.graph.access import Trace, lead
+from tritguard.graph.kernels import Order, choose_kernels
+from tritguard.graph.memory import MemoryPlan, plan_memory
+from tritguard.graph.model import Graph, Op, Pool2D
+from tritguard.graph.placement import Block, aligned, pack
+from tritguard.oracle import Oracle, oracle_available
+from tritguard.twin import Twin
+
+needs_oracle = pytest.mark.skipif(not oracle_available(), reason="the tflite-micro oracle has no wheel here")
+
+blocks = st.builds(
+    lambda size, first, length: Block(size, first, first + length),
+    st.integers(1, 40), st.integers(0, 5), st.integers(0, 3),
+)  # fmt: skip
+
+
+@given(st.lists(blocks, min_size=1, max_size=9), st.randoms(use_true_random=False))
+@settings(max_examples=150, deadline=None)
+def test_blocks_alive_together_lie_apart_or_as_far_over_each_other_as_allowed(items: list[Block], rng) -> None:
+    pairs = [
+        (a, b) for a, b in permutations(range(len(items)), 2) if items[a].last == items[b].first and rng.random() < 0.7
+    ]
+    leads = {pair: rng.randrange(0, 30) for pair in pairs if pair[::-1] not in pairs}
+    offsets, span = pack(items, leads)
+    assert span == max(aligned(block.size) + at for block, at in zip(items, offsets, strict=True))
+    for a, b in permutations(range(len(items)), 2):
+        if items[a].first > items[b].last or items[b].first > items[a].last:
+            continue
+        apart = offsets[a] + items[a].size <= offsets[b] or offsets[b] + items[b].size <= offsets[a]
+        allowed = any(pair in leads and offsets[pair[1]] + leads[pair] <= offsets[pair[0]] for pair in ((a, b), (b, a)))
+        assert apart or allowed
+        assert offsets[a] % 4 == 0
+
+
+def touched(op: Op, graph: Graph, position: int) -> set[int]:
+    """Every input byte that a windowed op's output pixel depends on."""
+    window = op.window  # type: ignore[attr-defined]
+    height, width, channels = graph.tensors[op.inputs[0]].shape
+    oy, ox = divmod(position, graph.tensors[op.output].shape[1])
+    bytes_ = set()
+    for ky in range(window.kernel[0]):
+        for kx in range(window.kernel[1]):
+            y = oy * window.stride[0] - window.padding[0] + ky * window.dilation[0]
+            x = ox * window.stride[1] - window.padding[1] + kx * window.dilation[1]
+            if 0 <= y < height and 0 <= x < width:
+                bytes_ |= set(range((y * width + x) * channels, (y * width + x + 1) * channels))
+    return bytes_
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(content=sandwiches(["conv", "depthwise", "pool"]), order=st.sampled_from(["pixels", "tiles"]))
+def test_no_byte_is_overwritten_before_its_last_reader(content: bytes, order: Order) -> None:
+    """Every byte that every output pixel needs, followed through time."""
+    graph = read_graph(content)
+    op = graph.ops[1]
+    distance = lead(graph, op, op.inputs[0], order)
+    assume(distance is not None)
+    depth = graph.tensors[op.output].shape[2]
+    steps = graph.tensors[op.output].size // depth
+    overwritten: set[int] = set()
+    for step in range(steps):
+        written = {at - distance for at in range(step * depth, (step + 1) * depth)}
+        read_after = overwritten if order == "tiles" and not isinstance(op, Pool2D) else overwritten | written
+        assert not read_after & touched(op, graph, step)
+        overwritten |= written
+    assert overwritten
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 4)), min_size=1, max_size=12), st.booleans())
+def test_the_lead_is_the_least_that_is_safe(steps: list[tuple[int, int]], reads_first: bool) -> None:
+    reads = np.array([read for read, _ in steps])
+    ends = np.cumsum([written for _, written in steps])
+
+    def safe(distance: int) -> bool:
+        return not any(
+            ends[t] - distance > reads[s] for t in range(len(steps)) for s in range(t + reads_first, len(steps))
+        )
+
+    found = Trace(reads, ends, reads_first).lead
+    assert safe(found)
+    assert found == 0 or not safe(found - 1)
+
+
+def planned(content: bytes) -> MemoryPlan:
+    graph = optimised(read_graph(content))
+    return plan_memory(graph, choose_kernels(graph, "m4"))
+
+
+def mismatches(content: bytes, seed: int) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = write_bundle(content, Path(folder) / "bundle", name="overlap")
+        x = sample_inputs(bundle.manifest.input.shape, seed, count=3)
+        return int((Twin(bundle, threads=1).predict(x).scores != Oracle(content).predict(x).scores).sum())
+
+
+@needs_oracle
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    content=sandwiches(["conv", "conv", "depthwise", "depthwise", "pool", "add", "quantize", "mean", "function"]),
+    seed=inputs,
+)
+def test_kernels_give_the_oracles_bytes_with_outputs_over_their_inputs(content: bytes, seed: int) -> None:
+    plan = planned(content)
+    overlaps = [overlap for slot in plan.slots for overlap in slot.overlaps]
+    assume(overlaps)
+    assert all(overlap.lead <= overlap.distance for overlap in overlaps)
+    assert mismatches(content, seed) == 0
+
+
+def limit_case(kind: str) -> bytes:
+    """One op between two requantisations, whose result every input byte moves."""
+    rng = np.random.default_rng(5)
+    builder = ModelBuilder((9, 7, 8), 0.05, 3)
+    source = builder.quantize(builder.input, (0.05, 0))
+    if kind == "conv":
+        weights = rng.integers(-128, 128, (8, 3, 3, 8), dtype=np.int8)
+        tensor = builder.conv(source, weights, [0.01], None, (0.2, 0))
+    elif kind == "depthwise":
+        tensor = builder.depthwise(source, rng.integers(-128, 128, (3, 3, 8), dtype=np.int8), [0.01], None, (0.1, 0))
+    else:
+        tensor = builder.pool(source, "AVERAGE", (3, 3), (1, 1), same=True, activation="NONE")
+    return builder.build(builder.quantize(tensor, (0.5, 0)))
+
+
+@needs_oracle
+@pytest.mark.parametrize("kind", ["conv", "depthwise", "pool"])
+def test_these_tests_notice_a_kernel_that_breaks_its_promise(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An output two pixels closer than allowed gives wrong bytes, as a kernel would that reads two pixels later."""
+    content = limit_case(kind)
+    assert mismatches(content, 1) == 0
+    monkeypatch.setattr(memory, "lead", lambda *args: max(0, (lead(*args) or 0) - 16))
+    assert mismatches(content, 1) > 0
+
+
+@pytest.mark.parametrize(("name", "tensors"), [("dscnn_int8", 9_344), ("resnet8_int8", 33_312)])
+def test_mlperf_models_take_no_more_than_was_reached(name: str, tensors: int) -> None:
+    plan = planned(shared_file(f"models/{name}.tflite").read_bytes())
+    scratch = max(slot.size for slot in plan.scratch.values())
+    assert plan.lower_bound <= plan.arena_bytes <= tensors + scratch
+
+
+def test_scratch_lies_apart_from_all_that_its_layer_touches() -> None:
+    plan = planned(limit_case("conv"))
+    scratch = plan.scratch[1]
+    assert (scratch.first, scratch.last) == (1, 1)
+    assert 0 not in plan.scratch
+    others = [slot for slot in plan.slots if slot.first <= 1 <= slot.last and slot is not scratch]
+    assert len(others) == 2
+    for slot in others:
+        assert slot.offset + slot.size <= scratch.offset or scratch.offset + scratch.size <= slot.offset
