@@ -159,7 +159,7 @@ def test_tensors_alive_at_the_same_time_never_overlap(content: bytes) -> None:
 
 def test_a_residual_stays_alive_until_it_is_added() -> None:
     builder = ModelBuilder((8, 8, 4), 0.5, 0)
-    weights = np.ones((4, 3, 3, 4), np.int8)
+    weights = np.arange(144, dtype=np.uint8).astype(np.int8).reshape(4, 3, 3, 4)
     first = builder.conv(builder.input, weights, [0.1], None, (1.0, 0))
     second = builder.conv(first, weights, [0.1], None, (1.0, 0))
     third = builder.conv(second, weights, [0.1], None, (1.0, 0))
