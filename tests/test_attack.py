@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from tests.shared import shared_file
 from tests.test_emit import ternary_model
-from tritguard.attack import Attack, Ball, Fgsm, Noise, Pgd, Square, Target
+from tritguard.attack import Apgd, ApgdTargeted, Attack, Ball, CarliniWagner, Fgsm, Noise, Pgd, Square, Target
 from tritguard.attack.base import margins
 from tritguard.attack.square import _share
 from tritguard.attack.view import GradientView
@@ -145,6 +145,39 @@ def test_l2_attacks_stay_in_their_ball_and_work(attack: Attack, keywords: Target
     noise = Noise(4).craft(keywords, ball)
     robust = [float((keywords.predictor.predict(c.x).labels == keywords.y).mean()) for c in (crafted, noise)]
     assert robust[0] < 0.5 * robust[1]
+
+
+@pytest.fixture(scope="module")
+def few(keywords: Target) -> Target:
+    """The first twelve samples, all of them right on the clean input."""
+    right = np.flatnonzero(keywords.predictor.predict(keywords.x).labels == keywords.y)[:12]
+    return replace(keywords, x=keywords.x[right], y=keywords.y[right])
+
+
+@pytest.mark.parametrize(
+    ("attack", "ball"),
+    [
+        (Apgd("ce", 10), Ball("Linf", 1)),
+        (Apgd("dlr", 10), Ball("Linf", 1)),
+        (ApgdTargeted(10, 2), Ball("L2", 15)),
+        (CarliniWagner(20, 2), Ball("Linf", 1)),
+        (CarliniWagner(30, 3), Ball("L2", 15)),
+    ],
+    ids=lambda value: value.name if hasattr(value, "name") else f"{value.norm}-{value.eps}",
+)
+def test_strong_white_box_attacks_break_what_is_undefended(attack: Attack, ball: Ball, few: Target) -> None:
+    crafted = attack.craft(few, ball)
+    assert (ball.distances(crafted.x, few.x) <= ball.eps).all()
+    assert (few.predictor.predict(crafted.x).labels == few.y).mean() <= 1 / 12
+    assert crafted.gradients > 0
+
+
+def test_carlini_wagner_finds_the_smaller_change(few: Target) -> None:
+    """In a ball that breaks everything, it comes back much closer to the clean input than a sign attack does."""
+    ball = Ball("L2", 60)
+    near, far = (attack.craft(few, ball) for attack in (CarliniWagner(40, 3), Pgd(10)))
+    assert (few.predictor.predict(near.x).labels != few.y).all()
+    assert np.median(ball.distances(near.x, few.x)) < 0.5 * np.median(ball.distances(far.x, few.x))
 
 
 @pytest.mark.parametrize("attack", [Pgd(20), Square(400)], ids=lambda attack: attack.name)

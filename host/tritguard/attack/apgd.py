@@ -1,0 +1,185 @@
+"""Auto-PGD: projected gradient descent that chooses its own step sizes."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.attack.base import Ball, Best, Crafted, Kind, Queries, Samples, Target
+from tritguard.attack.gradient import Float32, Gradients, Loss, Region
+
+_MOMENTUM = 0.75
+_RISE_SHARE = 0.75  # a step size is halved where fewer of its steps than this raised the loss
+
+
+class Apgd:
+    """APGD on one loss (Croce and Hein 2020, 2003.01690, algorithm 1), on the straight-through view.
+
+    Own code, since it asks the deployed model after each step, drops the samples that are broken and rounds to the
+    int8 grid; equal to ART's on a float network within noise.
+
+    Args:
+        loss: `ce` or `dlr`.
+        steps: gradients a sample and restart.
+        restarts: random starts.
+    """
+
+    kind: Kind = "white box"
+
+    def __init__(self, loss: Literal["ce", "dlr"] = "ce", steps: int = 100, restarts: int = 1) -> None:
+        self.name = f"APGD-{loss.upper()}"
+        self.loss: Loss = loss
+        self.steps = steps
+        self.restarts = restarts
+
+    @property
+    def parameters(self) -> dict[str, float | int | str]:
+        """See Attack."""
+        return {
+            "loss": self.loss,
+            "steps": self.steps,
+            "restarts": self.restarts,
+            "momentum": _MOMENTUM,
+            "implementation": "tritguard",
+        }
+
+    def craft(self, target: Target, ball: Ball) -> Crafted:
+        """See Attack."""
+        rng = np.random.default_rng((target.seed, ball.eps))
+        gradients, queries, best = Gradients(target, self.loss), Queries(target), Best(target)
+        best.take(target.x, queries.margins(target.x))
+        for _ in range(self.restarts):
+            ascend(target, ball, gradients, queries, best, steps=self.steps, rng=rng)
+        return Crafted(best.x, queries.made, gradients.taken)
+
+
+class ApgdTargeted:
+    """APGD-T: APGD on the targeted DLR loss, towards the likeliest wrong classes in turn (2003.01690, section 4).
+
+    Args:
+        steps: gradients a sample and class aimed at.
+        targets: how many classes are aimed at, in order of their clean logits; at most all wrong ones.
+    """
+
+    name = "APGD-T"
+    kind: Kind = "white box"
+
+    def __init__(self, steps: int = 100, targets: int = 9) -> None:
+        self.steps = steps
+        self.targets = targets
+
+    @property
+    def parameters(self) -> dict[str, float | int | str]:
+        """See Attack."""
+        return {
+            "loss": "dlr targeted",
+            "steps": self.steps,
+            "targets": self.targets,
+            "momentum": _MOMENTUM,
+            "implementation": "tritguard",
+        }
+
+    def craft(self, target: Target, ball: Ball) -> Crafted:
+        """See Attack."""
+        rng = np.random.default_rng((target.seed, ball.eps))
+        gradients, queries, best = Gradients(target, "dlr targeted"), Queries(target), Best(target)
+        best.take(target.x, queries.margins(target.x))
+        assert target.view is not None
+        logits = np.array(target.view.logits(target.x.astype(np.float32)))
+        logits[np.arange(len(logits)), target.y] = -np.inf
+        ranked = np.argsort(-logits, axis=1)[:, : min(self.targets, logits.shape[1] - 1)]
+        for aim in ranked.T if target.aim is None else [target.aim]:
+            ascend(target, ball, gradients, queries, best, steps=self.steps, rng=rng, aim=aim)
+        return Crafted(best.x, queries.made, gradients.taken)
+
+
+def ascend(
+    target: Target,
+    ball: Ball,
+    gradients: Gradients,
+    queries: Queries,
+    best: Best,
+    *,
+    steps: int,
+    rng: np.random.Generator,
+    aim: Samples | None = None,
+) -> None:
+    """One ascent of all samples that still hold, from a random start; what it finds goes to `best`."""
+    active = np.flatnonzero(best.margins > 0)
+    if active.size == 0:
+        return
+    region = Region(ball, target.x[active].astype(np.float32))
+    start = region.start(rng)
+    aims = None if aim is None else aim[active]
+    state = _Ascent(start, *gradients(start, active, aims), 2.0 * ball.eps, _checkpoints(steps))
+    for step in range(steps):
+        on_grid = ball.to_grid(state.move(step, region), target.x[active])
+        best.take(on_grid, queries.margins(on_grid, active), active)
+        holds = best.margins[active] > 0
+        if not holds.any():
+            return
+        active, region = active[holds], region.keep(holds)
+        state.keep(holds)
+        if step + 1 < steps:
+            state.judge(step, *gradients(state.x, active, None if aim is None else aim[active]))
+
+
+def _checkpoints(steps: int) -> list[int]:
+    """After how many steps the step sizes are looked at: 22 % of them, then ever sooner, but never under 6 %."""
+    shares = [0.0, 0.22]
+    while shares[-1] < 1:
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
+    return [math.ceil(share * steps) for share in shares if share <= 1]
+
+
+class _Ascent:
+    """The state of algorithm 1, one row a sample."""
+
+    def __init__(self, x: Float32, loss: Float32, gradient: Float32, step: float, checkpoints: list[int]) -> None:
+        rows = len(x)
+        self.x, self.before, self.gradient = x, x.copy(), gradient
+        self.best_x, self.best_gradient, self.best_loss = x.copy(), gradient.copy(), loss.copy()
+        self.loss = loss
+        self.step = np.full(rows, step, np.float32)
+        self.rises = np.zeros(rows, np.int64)
+        self.halved = np.zeros(rows, bool)  # at the last checkpoint
+        self.loss_at_checkpoint = loss.copy()
+        self.checkpoints = checkpoints
+
+    def keep(self, rows: NDArray[np.bool_]) -> None:
+        """Drop the samples that are done."""
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                setattr(self, name, value[rows])
+
+    def move(self, step: int, region: Region) -> Float32:
+        """The next iterates: a gradient step, and momentum from the second on."""
+        reach = self.step.reshape(-1, *[1] * (self.x.ndim - 1))
+        stepped = region.project(self.x + reach * region.direction(self.gradient))
+        share = 1.0 if step == 0 else _MOMENTUM
+        moved = region.project(self.x + share * (stepped - self.x) + (1 - share) * (self.x - self.before))
+        self.before, self.x = self.x, moved
+        return moved
+
+    def judge(self, step: int, loss: Float32, gradient: Float32) -> None:
+        """Take the new losses; at a checkpoint, halve the steps that no longer help and return to the best point."""
+        self.rises += loss > self.loss
+        self.loss, self.gradient = loss, gradient
+        better = loss > self.best_loss
+        self.best_x[better], self.best_gradient[better] = self.x[better], gradient[better]
+        self.best_loss = np.maximum(loss, self.best_loss)
+        if step + 1 not in self.checkpoints:
+            return
+        length = step + 1 - max((point for point in self.checkpoints if point <= step), default=0)
+        few = self.rises < _RISE_SHARE * length
+        stuck = ~self.halved & (self.best_loss <= self.loss_at_checkpoint)
+        self.halved = few | stuck
+        self.step[self.halved] /= 2
+        self.x[self.halved], self.gradient[self.halved] = self.best_x[self.halved], self.best_gradient[self.halved]
+        self.before[self.halved] = self.x[self.halved]
+        self.loss = np.where(self.halved, self.best_loss, self.loss)
+        self.rises[:] = 0
+        self.loss_at_checkpoint = self.best_loss.copy()

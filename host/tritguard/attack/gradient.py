@@ -1,0 +1,159 @@
+"""Losses on the view's logits and their gradients with respect to the input, compiled once a view and loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Samples, Target
+from tritguard.attack.view import GradientView
+from tritguard.errors import BadInputError, ToolMissingError
+
+Loss = Literal["ce", "dlr", "margin", "dlr targeted"]
+Float32 = NDArray[np.float32]
+_BATCH = 256  # samples a gradient call takes: a bound on memory
+
+
+class Gradients:
+    """A loss that rises as the attacker comes nearer to its goal, and its gradient; counts the gradients taken.
+
+    Args:
+        target: needs a view.
+        loss: `ce`, the cross-entropy of the true class; `margin`, the best other logit minus the true one; `dlr`, the
+            difference of logits ratio and `dlr targeted`, its targeted form (Croce and Hein 2020, 2003.01690,
+            equations 6 and 7). A targeted attack with `ce` or `margin` lowers the distance to the label it aims at.
+
+    Raises:
+        ToolMissingError: the target has no view, or TensorFlow is not installed.
+        BadInputError: the model has too few classes for the loss.
+    """
+
+    def __init__(self, target: Target, loss: Loss) -> None:
+        if target.view is None:
+            raise ToolMissingError("a white-box attack needs the model's gradient view")
+        needed = {"ce": 2, "margin": 2, "dlr": 3, "dlr targeted": 4}[loss]
+        if target.view.classes < needed:
+            raise BadInputError(f"the loss {loss!r} needs {needed} classes, the model has {target.view.classes}")
+        self._target = target
+        self._call = _compiled(target.view, loss, loss == "dlr targeted" or target.aim is not None)
+        self.taken = 0
+
+    def __call__(self, x: Float32, samples: Samples, aim: Samples | None = None) -> tuple[Float32, Float32]:
+        """Losses float32[n] and gradients float32[n, *input_shape] of x, in steps, crafted for these samples.
+
+        Args:
+            x: float32[n, *input_shape].
+            samples: int64[n], their places in the target.
+            aim: int64[n], the labels aimed at, where the target itself names none.
+        """
+        if aim is None:
+            aim = self._target.y[samples] if self._target.aim is None else self._target.aim[samples]
+        y = self._target.y[samples]
+        self.taken += len(x)
+        parts = [
+            self._call(x[start : start + _BATCH], y[start : start + _BATCH], aim[start : start + _BATCH])
+            for start in range(0, len(x), _BATCH)
+        ]
+        losses, gradients = zip(*parts, strict=True)
+        return np.concatenate([part.numpy() for part in losses]), np.concatenate([part.numpy() for part in gradients])
+
+
+class Region:
+    """A ball as gradient steps see it: continuous, around each of some clean inputs, cut to the range of int8.
+
+    Args:
+        ball: norm and radius.
+        clean: float32[n, *input_shape], in steps.
+    """
+
+    def __init__(self, ball: Ball, clean: Float32) -> None:
+        self.ball = ball
+        self.clean = clean
+
+    def keep(self, rows: NDArray[np.bool_]) -> Region:
+        """The region of some of the samples."""
+        return Region(self.ball, self.clean[rows])
+
+    def start(self, rng: np.random.Generator) -> Float32:
+        """A random point for each sample: uniform in the Linf ball, on the sphere of the L2 ball."""
+        if self.ball.norm == "Linf":
+            return self.project(self.clean + rng.uniform(-self.ball.eps, self.ball.eps, self.clean.shape))
+        return self.project(self.clean + self.ball.eps * self.direction(rng.normal(size=self.clean.shape)))
+
+    def direction(self, gradient: NDArray[np.floating]) -> Float32:
+        """The steepest step of length one: the sign for Linf, the gradient over its length for L2."""
+        if self.ball.norm == "Linf":
+            return np.asarray(np.sign(gradient), np.float32)
+        return np.asarray(gradient / np.maximum(_lengths(gradient), 1e-12), np.float32)
+
+    def project(self, x: NDArray[np.floating]) -> Float32:
+        """The nearest point of the region; for L2 of the ball, then of the range."""
+        moved = x - self.clean
+        if self.ball.norm == "Linf":
+            moved = np.clip(moved, -self.ball.eps, self.ball.eps)
+        else:
+            moved = moved * np.minimum(1, self.ball.eps / np.maximum(_lengths(moved), 1e-12))
+        return np.asarray(np.clip(self.clean + moved, INT8_MIN, INT8_MAX), np.float32)
+
+
+def _lengths(x: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The L2 length of each sample, shaped to divide it."""
+    lengths = np.sqrt((x.reshape(len(x), -1) ** 2).sum(axis=1))
+    return np.asarray(lengths.reshape(-1, *[1] * (x.ndim - 1)))
+
+
+@lru_cache(maxsize=8)
+def _compiled(view: GradientView, loss: Loss, targeted: bool) -> Callable[..., Any]:
+    from tritguard.train.backend import tf  # noqa: PLC0415 - takes seconds to import
+
+    measure = _LOSSES[loss]
+
+    def run(x: Any, y: Any, aim: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            losses = measure(tf, view(x), y, aim, targeted)
+        return losses, tape.gradient(losses, x)
+
+    shape = tf.TensorSpec((None, *view.input_shape), tf.float32)
+    labels = tf.TensorSpec((None,), tf.int64)
+    compiled: Callable[..., Any] = tf.function(run, input_signature=[shape, labels, labels])
+    return compiled
+
+
+def _cross_entropy(tf: Any, logits: Any, y: Any, aim: Any, targeted: bool) -> Any:
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(aim if targeted else y, logits)
+    return -losses if targeted else losses
+
+
+def _best_other(tf: Any, logits: Any, labels: Any) -> Any:
+    return tf.reduce_max(logits - 1e9 * tf.one_hot(labels, logits.shape[1]), axis=1)
+
+
+def _margin(tf: Any, logits: Any, y: Any, aim: Any, targeted: bool) -> Any:
+    labels = aim if targeted else y
+    margin = _best_other(tf, logits, labels) - tf.gather(logits, labels, batch_dims=1)
+    return -margin if targeted else margin
+
+
+def _dlr(tf: Any, logits: Any, y: Any, aim: Any, targeted: bool) -> Any:
+    ordered = tf.sort(logits, axis=1, direction="DESCENDING")
+    spread = ordered[:, 0] - ordered[:, 2] + 1e-12
+    return _margin(tf, logits, y, aim, targeted) / spread
+
+
+def _dlr_targeted(tf: Any, logits: Any, y: Any, aim: Any, _targeted: bool) -> Any:
+    ordered = tf.sort(logits, axis=1, direction="DESCENDING")
+    spread = ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2 + 1e-12
+    return (tf.gather(logits, aim, batch_dims=1) - tf.gather(logits, y, batch_dims=1)) / spread
+
+
+_LOSSES: dict[Loss, Callable[[Any, Any, Any, Any, bool], Any]] = {
+    "ce": _cross_entropy,
+    "dlr": _dlr,
+    "margin": _margin,
+    "dlr targeted": _dlr_targeted,
+}
