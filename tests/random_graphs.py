@@ -151,8 +151,8 @@ def function(draw: st.DrawFn, builder: ModelBuilder, tensor: int, name: str | No
     """One op of FUNCTIONS; RELU often without rescaling, as converters write it."""
     name = name or draw(st.sampled_from(FUNCTIONS))
     source = builder.quant(tensor)
-    if source[0] > 1e4:  # scales may have risen on the way; functions of numbers so large need factors beyond 2^30
-        tensor = builder.quantize(tensor, (1.0, source[1]))
+    while source[0] > 1e4:  # scales may have risen on the way; functions of such numbers need factors beyond 2^30
+        tensor = builder.quantize(tensor, (source[0] * 1e-6, source[1]))
         source = builder.quant(tensor)
     out: tuple[float, int] = (float(np.float32(source[0] * draw(st.floats(0.03, 30)))), draw(zero_points))
     if name == "RELU6" or (name == "RELU" and draw(st.booleans())):
