@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.device_support import BOARDS, Builder
+from tests.device_support import BOARDS, Builder, lively_model
 from tests.test_emit import ternary_model
 from tritguard.boards import load_board
 from tritguard.build import Build, build
@@ -16,6 +16,11 @@ from tritguard.emit import Bundle, write_bundle
 @pytest.fixture(scope="session")
 def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return write_bundle(ternary_model(), tmp_path_factory.mktemp("bundles") / "small", name="small")
+
+
+@pytest.fixture(scope="session")
+def lively_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_bundle(lively_model(), tmp_path_factory.mktemp("bundles") / "lively", name="lively")
 
 
 @pytest.fixture(scope="session")

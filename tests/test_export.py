@@ -13,10 +13,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from tests.device_support import changed_bundle, inputs
+from tests.device_support import changed_bundle, inputs, lively_model
 from tests.shared import ROOT, shared_file
 from tests.test_emit import STRICT
-from tritguard.boards import load_board
+from tritguard.boards import CoreClass, load_board
 from tritguard.build.engine import native_engine
 from tritguard.build.pio import run_platformio
 from tritguard.build.project import write_project
@@ -78,16 +78,18 @@ def example_class(bundle: Bundle) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def small_answers(small_bundle: Bundle) -> tuple[Int8, Int8]:
-    x = inputs(small_bundle, 50, seed=5)
-    return x, expected(small_bundle, x)
+def answers_of_lively(lively_bundle: Bundle) -> tuple[Int8, Int8]:
+    x = inputs(lively_bundle, 50, seed=5)
+    answers = expected(lively_bundle, x)
+    assert len(np.unique(answers, axis=0)) > 40  # equal to them by chance is nobody
+    return x, answers
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_everything_carries_the_models_name_and_is_in_the_manifest(
-    target: str, small_bundle: Bundle, tmp_path: Path
+    target: str, lively_bundle: Bundle, tmp_path: Path
 ) -> None:
-    manifest = export(small_bundle, target, tmp_path / "out", prefix="wake_word")
+    manifest = export(lively_bundle, target, tmp_path / "out", prefix="wake_word")
     files = {file.relative_to(tmp_path / "out").as_posix() for file in (tmp_path / "out").rglob("*") if file.is_file()}
     assert files == {"manifest.json", *manifest.files}
     assert {"LICENSE", "README.md"} <= files
@@ -95,7 +97,7 @@ def test_everything_carries_the_models_name_and_is_in_the_manifest(
     for name, digest in manifest.files.items():
         assert hash_file(tmp_path / "out" / name) == digest
         assert not re.search(r"\btg_", name + (tmp_path / "out" / name).read_text(), re.IGNORECASE), name
-    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["bundle_sha256"] == small_bundle.sha256
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["bundle_sha256"] == lively_bundle.sha256
 
 
 def cmake(source: Path, build: Path, *options: str) -> None:
@@ -104,43 +106,43 @@ def cmake(source: Path, build: Path, *options: str) -> None:
     run("cmake", "--build", build)
 
 
-def test_cmake_in_a_users_project(small_bundle: Bundle, small_answers: tuple[Int8, Int8], tmp_path: Path) -> None:
-    export(small_bundle, "cmake", tmp_path / "project" / "net")
-    (tmp_path / "project" / "main.c").write_text(program("host.c", "small"))
+def test_cmake_in_a_users_project(lively_bundle: Bundle, answers_of_lively: tuple[Int8, Int8], tmp_path: Path) -> None:
+    export(lively_bundle, "cmake", tmp_path / "project" / "net")
+    (tmp_path / "project" / "main.c").write_text(program("host.c", "lively"))
     (tmp_path / "project" / "CMakeLists.txt").write_text(
         """cmake_minimum_required(VERSION 3.21)
 project(user LANGUAGES C)
 add_subdirectory(net)
 add_executable(user main.c)
-target_link_libraries(user PRIVATE tritguard::small)
+target_link_libraries(user PRIVATE tritguard::lively)
 """
     )
     cmake(tmp_path / "project", tmp_path / "build", f"-DCMAKE_C_FLAGS={' '.join(STRICT)}")
-    x, answers = small_answers
-    assert np.array_equal(scores(small_bundle, run(tmp_path / "build" / "user", stdin=x.tobytes())), answers)
-    assert not (tmp_path / "build" / "net" / "small_example").exists()
+    x, answers = answers_of_lively
+    assert np.array_equal(scores(lively_bundle, run(tmp_path / "build" / "user", stdin=x.tobytes())), answers)
+    assert not (tmp_path / "build" / "net" / "lively_example").exists()
 
 
-def test_cmake_alone_builds_its_example(small_bundle: Bundle, tmp_path: Path) -> None:
-    export(small_bundle, "cmake", tmp_path / "net")
+def test_cmake_alone_builds_its_example(lively_bundle: Bundle, tmp_path: Path) -> None:
+    export(lively_bundle, "cmake", tmp_path / "net")
     cmake(tmp_path / "net", tmp_path / "build", f"-DCMAKE_C_FLAGS={' '.join(STRICT)}")
-    assert run(tmp_path / "build" / "small_example").strip() == example_class(small_bundle)
+    assert run(tmp_path / "build" / "lively_example").strip() == example_class(lively_bundle)
 
 
 @pytest.mark.parametrize("cpu", ["cortex-m0", "cortex-m4", "cortex-m55"])
-def test_cmake_with_a_cross_compiler(cpu: str, small_bundle: Bundle, tmp_path: Path) -> None:
+def test_cmake_with_a_cross_compiler(cpu: str, lively_bundle: Bundle, tmp_path: Path) -> None:
     needs("arm-none-eabi-gcc")
-    export(small_bundle, "cmake", tmp_path / "net")
+    export(lively_bundle, "cmake", tmp_path / "net")
     cmake(
         tmp_path / "net", tmp_path / "build", "-DCMAKE_SYSTEM_NAME=Generic", "-DCMAKE_C_COMPILER=arm-none-eabi-gcc",
-        "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY", "-DSMALL_EXAMPLE=OFF",
+        "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY", "-DLIVELY_EXAMPLE=OFF",
         f"-DCMAKE_C_FLAGS=-mcpu={cpu} -mthumb -mfloat-abi={'softfp' if cpu == 'cortex-m55' else 'soft'} "
         f"{' '.join(STRICT)}",
     )  # fmt: skip
-    symbols = run("arm-none-eabi-nm", "--defined-only", "--extern-only", tmp_path / "build" / "libsmall.a").decode()
+    symbols = run("arm-none-eabi-nm", "--defined-only", "--extern-only", tmp_path / "build" / "liblively.a").decode()
     names = [line.split()[2] for line in symbols.splitlines() if len(line.split()) == 3]
-    assert "small_model_run" in names
-    assert all(name.startswith("small_") for name in names)
+    assert "lively_model_run" in names
+    assert all(name.startswith("lively_") for name in names)
 
 
 def samples_header(x: Int8) -> str:
@@ -149,31 +151,31 @@ def samples_header(x: Int8) -> str:
 
 
 def test_platformio_library_on_an_emulated_board(
-    small_bundle: Bundle, small_answers: tuple[Int8, Int8], tmp_path: Path
+    lively_bundle: Bundle, answers_of_lively: tuple[Int8, Int8], tmp_path: Path
 ) -> None:
     """The user's project names the library by `lib_deps`; what it computes is read from the emulated Cortex-M4."""
     needs("arm-none-eabi-gcc", "qemu-system-arm")
-    x, answers = small_answers
-    export(small_bundle, "platformio-lib", tmp_path / "libraries" / "small")
-    project = platformio_project(tmp_path / "project", small_bundle)
+    x, answers = answers_of_lively
+    export(lively_bundle, "platformio-lib", tmp_path / "libraries" / "lively")
+    project = platformio_project(tmp_path / "project", lively_bundle)
     (project / "src").mkdir()
-    (project / "src" / "main.c").write_text(program("cortexm.c", "small"))
+    (project / "src" / "main.c").write_text(program("cortexm.c", "lively"))
     (project / "src" / "samples.h").write_text(samples_header(x))
-    append_options(project, f"lib_deps = symlink://{tmp_path / 'libraries' / 'small'}")
+    append_options(project, f"lib_deps = symlink://{tmp_path / 'libraries' / 'lively'}")
     run_platformio(project, load_board("mps2-an386"), tmp_path / "log")
     stdout = run(
         "qemu-system-arm", "-M", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "null",
         "-semihosting-config", "enable=on,target=native", "-kernel", project / ".pio/build/firmware/firmware.elf",
     )  # fmt: skip
-    assert np.array_equal(scores(small_bundle, stdout), answers)
+    assert np.array_equal(scores(lively_bundle, stdout), answers)
 
 
-def test_two_models_share_a_firmware(small_bundle: Bundle, tmp_path: Path) -> None:
+def test_two_models_share_a_firmware(lively_bundle: Bundle, tmp_path: Path) -> None:
     """Both in the project's own lib folder, one of them with kernels of another version."""
     needs("arm-none-eabi-gcc")
-    project = platformio_project(tmp_path / "project", small_bundle)
+    project = platformio_project(tmp_path / "project", lively_bundle)
     for prefix in ("first", "second"):
-        export(small_bundle, "platformio-lib", project / "lib" / prefix, prefix=prefix)
+        export(lively_bundle, "platformio-lib", project / "lib" / prefix, prefix=prefix)
     kernel = project / "lib" / "second" / "src" / "second_softmax.c"
     kernel.write_text(kernel.read_text() + "int second_changed;\nint second_changed = 1;\n")
     (project / "src").mkdir()
@@ -206,32 +208,54 @@ def append_options(project: Path, *options: str) -> None:
 
 @pytest.mark.parametrize("language", ["c", "c++"])
 def test_single_header_in_two_translation_units(
-    language: str, small_bundle: Bundle, small_answers: tuple[Int8, Int8], tmp_path: Path
+    language: str, lively_bundle: Bundle, answers_of_lively: tuple[Int8, Int8], tmp_path: Path
 ) -> None:
-    export(small_bundle, "single-header", tmp_path / "net")
+    export(lively_bundle, "single-header", tmp_path / "net")
     (tmp_path / "implementation.c").write_text(
         "#define BLOCK 1\nstatic int convolve;\nint user(void);\nint user(void) { return convolve + BLOCK; }\n"
-        '#define SMALL_IMPLEMENTATION\n#include "small_model.h"\n#include "small_model.h"\n'
+        '#define LIVELY_IMPLEMENTATION\n#include "lively_model.h"\n#include "lively_model.h"\n'
     )
     net = f"-I{tmp_path / 'net'}"
     run("gcc", *STRICT, "-Wno-unused-macros", net, "-c", tmp_path / "implementation.c", "-o", tmp_path / "model.o")
     compiler = ["gcc", *STRICT] if language == "c" else ["g++", *STRICT_CXX, "-x", "c++"]
-    (tmp_path / "main.c").write_text(program("host.c", "small"))
+    (tmp_path / "main.c").write_text(program("host.c", "lively"))
     run(*compiler, net, "-c", tmp_path / "main.c", "-o", tmp_path / "main.o")
     run("g++", tmp_path / "main.o", tmp_path / "model.o", "-o", tmp_path / "program")
-    x, answers = small_answers
-    assert np.array_equal(scores(small_bundle, run(tmp_path / "program", stdin=x.tobytes())), answers)
+    x, answers = answers_of_lively
+    assert np.array_equal(scores(lively_bundle, run(tmp_path / "program", stdin=x.tobytes())), answers)
 
 
-def test_the_headers_example_and_its_refusal_of_cxx(small_bundle: Bundle, tmp_path: Path) -> None:
-    export(small_bundle, "single-header", tmp_path / "net")
+def test_the_headers_example_and_its_refusal_of_cxx(lively_bundle: Bundle, tmp_path: Path) -> None:
+    export(lively_bundle, "single-header", tmp_path / "net")
     run("gcc", *STRICT, "example.c", "-o", "example", cwd=tmp_path / "net")
-    assert run(tmp_path / "net" / "example").strip() == example_class(small_bundle)
+    assert run(tmp_path / "net" / "example").strip() == example_class(lively_bundle)
     done = subprocess.run(
         ["g++", "-x", "c++", "-fsyntax-only", "example.c"], cwd=tmp_path / "net", capture_output=True, text=True,
         check=False,
     )  # fmt: skip
-    assert "SMALL_IMPLEMENTATION is C11: define it in a .c file" in done.stderr
+    assert "LIVELY_IMPLEMENTATION is C11: define it in a .c file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("core", "machine"),
+    [
+        ("m0", "-mcpu=cortex-m0"),
+        ("m3", "-mcpu=cortex-m3"),
+        ("m4", "-mcpu=cortex-m4"),
+        ("m55", "-mcpu=cortex-m55+nofp -mfloat-abi=softfp"),
+    ],
+)
+def test_one_header_for_every_core_class(core: CoreClass, machine: str, tmp_path: Path) -> None:
+    needs("arm-none-eabi-gcc")
+    bundle = write_bundle(lively_model(), tmp_path / "b", name="lively", core=core)
+    export(bundle, "single-header", tmp_path / "net")
+    example = tmp_path / "net" / "example.c"
+    run("arm-none-eabi-gcc", *machine.split(), "-mthumb", *STRICT, "-c", example, "-o", tmp_path / "o.o")
+    implementation = '#define LIVELY_IMPLEMENTATION\n#include "lively_model.h"\n'
+    (tmp_path / "main.c").write_text(implementation + program("host.c", "lively"))
+    run("gcc", *STRICT, f"-I{tmp_path / 'net'}", tmp_path / "main.c", "-o", tmp_path / "program")
+    x = inputs(bundle, 20, seed=6)
+    assert np.array_equal(scores(bundle, run(tmp_path / "program", stdin=x.tobytes())), expected(bundle, x))
 
 
 @pytest.mark.parametrize("model", ["dscnn_int8", "resnet8_int8"])
@@ -259,20 +283,20 @@ endfunction()
 function(zephyr_library_compile_options)
     target_compile_options(${library} PRIVATE ${ARGV})
 endfunction()
-set(CONFIG_SMALL_MODEL y)
+set(CONFIG_LIVELY_MODEL y)
 add_subdirectory(net/zephyr)
 add_executable(app net/samples/classify/src/main.c)
 target_include_directories(app PRIVATE net/include)
-target_link_libraries(app PRIVATE small)
+target_link_libraries(app PRIVATE lively)
 """
 
 
-def test_zephyrs_sources_build_with_its_functions_played_by_cmake(small_bundle: Bundle, tmp_path: Path) -> None:
+def test_zephyrs_sources_build_with_its_functions_played_by_cmake(lively_bundle: Bundle, tmp_path: Path) -> None:
     """No Zephyr is installable here: real CMake runs the module's file, its functions are stand-ins."""
-    export(small_bundle, "zephyr", tmp_path / "net")
+    export(lively_bundle, "zephyr", tmp_path / "net")
     (tmp_path / "CMakeLists.txt").write_text(ZEPHYR)
     cmake(tmp_path, tmp_path / "build", f"-DCMAKE_C_FLAGS={' '.join(STRICT)}")
-    assert run(tmp_path / "build" / "app").strip() == example_class(small_bundle)
+    assert run(tmp_path / "build" / "app").strip() == example_class(lively_bundle)
 
 
 # Keys of zephyr/module.yml and their types, docs.zephyrproject.org, "Modules (External projects)".
@@ -299,9 +323,9 @@ def check_keys(table: object, schema: dict[str, object]) -> None:
             assert isinstance(value, kind)
 
 
-def test_zephyrs_metadata(small_bundle: Bundle, tmp_path: Path) -> None:
+def test_zephyrs_metadata(lively_bundle: Bundle, tmp_path: Path) -> None:
     net = tmp_path / "net"
-    export(small_bundle, "zephyr", net)
+    export(lively_bundle, "zephyr", net)
     module = yaml.safe_load((net / "zephyr" / "module.yml").read_text())
     check_keys(module, MODULE_YML)
     assert (net / module["build"]["cmake"] / "CMakeLists.txt").is_file()
@@ -310,12 +334,12 @@ def test_zephyrs_metadata(small_bundle: Bundle, tmp_path: Path) -> None:
         assert list((net / folder).rglob("sample.yaml"))
     sample = yaml.safe_load((net / "samples" / "classify" / "sample.yaml").read_text())
     assert set(sample) == {"sample", "tests"}
-    assert sample["tests"]["small.classify"]["harness"] == "console"
+    assert sample["tests"]["lively.classify"]["harness"] == "console"
 
 
-def test_zephyrs_kconfig(small_bundle: Bundle, tmp_path: Path) -> None:
+def test_zephyrs_kconfig(lively_bundle: Bundle, tmp_path: Path) -> None:
     kconfiglib = pytest.importorskip("kconfiglib")
-    bundle = changed_bundle(small_bundle, tmp_path / "odd", name='odd "$(name)\n')
+    bundle = changed_bundle(lively_bundle, tmp_path / "odd", name='odd "$(name)\n')
     export(bundle, "zephyr", tmp_path / "net", prefix="odd")
     config = kconfiglib.Kconfig(str(tmp_path / "net" / "zephyr" / "Kconfig"), warn_to_stderr=False)
     config.load_config(str(tmp_path / "net" / "samples" / "classify" / "prj.conf"))
@@ -329,10 +353,10 @@ ARDUINO_CATEGORIES = (
 )  # fmt: skip
 
 
-def test_arduinos_metadata(small_bundle: Bundle, tmp_path: Path) -> None:
+def test_arduinos_metadata(lively_bundle: Bundle, tmp_path: Path) -> None:
     """Against the library specification, revision 2.2."""
-    net = tmp_path / "small"
-    export(small_bundle, "arduino", net)
+    net = tmp_path / "lively"
+    export(lively_bundle, "arduino", net)
     lines = (net / "library.properties").read_text().splitlines()
     properties = dict(line.split("=", 1) for line in lines)
     assert len(properties) == len(lines)
@@ -351,21 +375,21 @@ def test_arduinos_metadata(small_bundle: Bundle, tmp_path: Path) -> None:
 
 
 def test_arduinos_sources_and_sketch_on_a_host(
-    small_bundle: Bundle, small_answers: tuple[Int8, Int8], tmp_path: Path
+    lively_bundle: Bundle, answers_of_lively: tuple[Int8, Int8], tmp_path: Path
 ) -> None:
     """As Arduino's build does: C files as C, the sketch as C++ with Arduino.h before it."""
     net = tmp_path / "net"
-    export(small_bundle, "arduino", net)
+    export(lively_bundle, "arduino", net)
     run("gcc", *STRICT, "-c", *net.glob("src/*.c"), cwd=tmp_path)
     objects = sorted(tmp_path.glob("*.o"))
     cxx = ["g++", *STRICT_CXX, f"-I{net / 'src'}", "-x", "c++"]
-    (tmp_path / "main.cpp").write_text(program("host.c", "small"))
+    (tmp_path / "main.cpp").write_text(program("host.c", "lively"))
     run(*cxx, tmp_path / "main.cpp", "-x", "none", *objects, "-o", tmp_path / "bytes")
-    x, answers = small_answers
-    assert np.array_equal(scores(small_bundle, run(tmp_path / "bytes", stdin=x.tobytes())), answers)
+    x, answers = answers_of_lively
+    assert np.array_equal(scores(lively_bundle, run(tmp_path / "bytes", stdin=x.tobytes())), answers)
     sketch = net / "examples" / "Classify" / "Classify.ino"
     run(*cxx, "-include", SUPPORT / "Arduino.h", sketch, "-x", "none", *objects, "-o", tmp_path / "sketch")
-    assert run(tmp_path / "sketch").strip() == example_class(small_bundle)
+    assert run(tmp_path / "sketch").strip() == example_class(lively_bundle)
 
 
 @pytest.mark.parametrize(
@@ -383,30 +407,30 @@ def test_prefixes_are_made_of_names(name: str, prefix: str) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "8bit", "Wake", "wake-word", "a__b", "_a", "a_", "a" * 41, "a;b"])
-def test_a_prefix_that_is_no_name_is_refused(prefix: str, small_bundle: Bundle, tmp_path: Path) -> None:
+def test_a_prefix_that_is_no_name_is_refused(prefix: str, lively_bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="cannot begin names in C"):
-        export(small_bundle, "cmake", tmp_path / "net", prefix=prefix)
+        export(lively_bundle, "cmake", tmp_path / "net", prefix=prefix)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_an_untouched_export_is_replaced(small_bundle: Bundle, tmp_path: Path) -> None:
-    export(small_bundle, "cmake", tmp_path / "net")
-    export(small_bundle, "zephyr", tmp_path / "net")
+def test_only_an_untouched_export_is_replaced(lively_bundle: Bundle, tmp_path: Path) -> None:
+    export(lively_bundle, "cmake", tmp_path / "net")
+    export(lively_bundle, "zephyr", tmp_path / "net")
     assert not (tmp_path / "net" / "CMakeLists.txt").exists()
     example = tmp_path / "net" / "samples" / "classify" / "src" / "main.c"
     example.write_text(example.read_text() + "/* mine */")
     with pytest.raises(BadInputError, match=r"is no untouched export \(samples/classify/src/main.c was changed"):
-        export(small_bundle, "zephyr", tmp_path / "net")
+        export(lively_bundle, "zephyr", tmp_path / "net")
     with pytest.raises(BadInputError, match="is no untouched export"):
-        export(small_bundle, "zephyr", small_bundle.path)
+        export(lively_bundle, "zephyr", lively_bundle.path)
     assert "mine" in example.read_text()
     assert list(tmp_path.iterdir()) == [tmp_path / "net"]
 
 
-def test_the_verb(small_bundle: Bundle, tmp_path: Path) -> None:
-    arguments = ["export", str(small_bundle.path), "--to", "single-header", "-o", str(tmp_path / "net")]
+def test_the_verb(lively_bundle: Bundle, tmp_path: Path) -> None:
+    arguments = ["export", str(lively_bundle.path), "--to", "single-header", "-o", str(tmp_path / "net")]
     done = CliRunner().invoke(app, [*arguments, "--prefix", "wake"])
     assert done.exit_code == 0
     assert "call wake_model_run of wake_model.h" in done.stdout
     with pytest.raises(BadInputError, match="one of platformio-lib, cmake, zephyr, arduino, single-header"):
-        CliRunner().invoke(app, ["export", str(small_bundle.path), "--to", "x", "-o", "y"], catch_exceptions=False)
+        CliRunner().invoke(app, ["export", str(lively_bundle.path), "--to", "x", "-o", "y"], catch_exceptions=False)

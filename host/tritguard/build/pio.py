@@ -21,7 +21,21 @@ _COMPILE_ERROR = re.compile(r"^(?P<where>[^\s:]+:\d+)(?::\d+)?: (?:fatal )?error
 _LINK_ERROR = re.compile(
     r"^(?:\S*ld(?:\.bfd)?: )?(?P<what>.*(?:undefined reference|multiple definition|cannot ).*)$", re.M
 )
-_NO_NEWLIB = re.compile(r"(?:std\w+|string)\.h: No such file|cannot find -lc\b")
+_MISSING = (
+    (
+        re.compile(r"(?:std\w+|string)\.h: No such file|cannot find -lc\b"),
+        f"{COMPILER} has no C library",
+        "libnewlib-arm-none-eabi",
+    ),
+    (
+        re.compile(
+            r"fatal error: (?:c[a-z]+|algorithm|initializer_list|limits|memory|new|type_traits|utility): No such"
+        ),
+        "arm-none-eabi-g++ has no C++ library",
+        "libstdc++-arm-none-eabi-newlib",
+    ),
+)
+_HARD_FLOAT = re.compile(r"error: (?P<file>\S+) uses VFP register arguments")
 _OVERFLOW = re.compile(r"region [`'](?P<region>\w+)' overflowed by (?P<bytes>\d+) byte")
 _MEMORIES = {"FLASH": "flash", "RAM": "RAM"}
 
@@ -79,14 +93,13 @@ def _explain(output: str, board: Board, log: Path) -> TritguardError:
         return BuildError(
             f"the firmware is {' and '.join(parts)}", where=board.id, fix="use a smaller model or a larger board"
         )
-    if _NO_NEWLIB.search(output):
-        return ToolMissingError(
-            f"{COMPILER} has no C library", fix="on Debian or Ubuntu: apt install libnewlib-arm-none-eabi"
-        )
+    for pattern, what, package in _MISSING:
+        if pattern.search(output):
+            return ToolMissingError(what, fix=f"on Debian or Ubuntu: apt install {package}")
     if match := _COMPILE_ERROR.search(output):
         return BuildError(f"does not compile ({match['what']})", where=match["where"], fix=f"the whole log is in {log}")
-    if match := _LINK_ERROR.search(output):
-        return BuildError(f"does not link ({match['what']})", where=board.id, fix=f"the whole log is in {log}")
+    if failure := _link_failure(output, board, log):
+        return failure
     if shutil.which(COMPILER) is None:
         return ToolMissingError(
             f"{COMPILER} is not on PATH, and PlatformIO could not fetch one",
@@ -94,3 +107,15 @@ def _explain(output: str, board: Board, log: Path) -> TritguardError:
         )
     last = next((line for line in reversed(output.splitlines()) if line.strip()), "no output")
     return BuildError(f"PlatformIO failed ({last.strip()})", fix=f"the whole log is in {log}")
+
+
+def _link_failure(output: str, board: Board, log: Path) -> BuildError | None:
+    if match := _HARD_FLOAT.search(output):
+        return BuildError(
+            "built for floats in hardware, the firmware is not",
+            where=match["file"],
+            fix="build it for the core without '+fp'",
+        )
+    if match := _LINK_ERROR.search(output):
+        return BuildError(f"does not link ({match['what']})", where=board.id, fix=f"the whole log is in {log}")
+    return None

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from functools import cache
 from math import prod
 from pathlib import Path
-
-import jinja2
 
 from tritguard import __version__
 from tritguard.boards import Board
 from tritguard.boards.core import machine_flags
 from tritguard.build.engine import Engine
+from tritguard.build.render import templates
 from tritguard.emit.bundle import Bundle
 from tritguard.resources import firmware_dir
 
@@ -58,8 +56,8 @@ def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine) ->
         "output_bytes": prod(bundle.manifest.output.shape),
         "layer_count": 1 + max(layer.index for layer in bundle.manifest.layers),
     }
-    (folder / "src" / "config.h").write_text(_templates().get_template("config.h.jinja").render(context))
-    (folder / "platformio.ini").write_text(_templates().get_template("platformio.ini.jinja").render(context))
+    (folder / "src" / "config.h").write_text(templates().get_template("config.h.jinja").render(context))
+    (folder / "platformio.ini").write_text(templates().get_template("platformio.ini.jinja").render(context))
     (folder / "boards").mkdir()
     (folder / "boards" / f"{board.id}.json").write_text(json.dumps(_platformio_board(board), indent=2))
 
@@ -88,11 +86,3 @@ def _platformio_board(board: Board) -> dict[str, object]:
             "maximum_ram_size": board.memory.ram.bytes,
         },
     }
-
-
-@cache
-def _templates() -> jinja2.Environment:
-    loader = jinja2.PackageLoader("tritguard.build")
-    return jinja2.Environment(
-        loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
-    )

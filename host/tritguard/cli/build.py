@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import tempfile
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tritguard.boards import load_board
+from tritguard.boards import Board, load_board
 from tritguard.build import Budget, Build, parse_bytes
 from tritguard.build import build as build_firmware
-from tritguard.build.engine import native_engine
+from tritguard.build.engine import Engine, native_engine
+from tritguard.build.tflm import find_library, how_to_get, tflm_engine
 from tritguard.cli.progress import console
-from tritguard.emit import open_bundle
+from tritguard.emit import Bundle, open_bundle
+from tritguard.emit.tflm import open_arrays, write_arrays
+from tritguard.errors import BadInputError, ToolMissingError
+
+
+class EngineChoice(StrEnum):
+    """What can run a model."""
+
+    NATIVE = "native"
+    TFLM = "tflm"
 
 
 def command(
@@ -28,17 +40,52 @@ def command(
     profile: Annotated[
         bool, typer.Option("--profile", help="Let the firmware time its layers, for 'tritguard profile --port'.")
     ] = False,
+    engine: Annotated[EngineChoice, typer.Option(help="What runs the model.")] = EngineChoice.NATIVE,
+    tflm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE",
+            help="tflm: folder with headers and static library, as TensorFlow Lite Micro's makefile leaves them, "
+            "or what PlatformIO's lib_deps takes (with @ or ://).",
+        ),
+    ] = None,
+    arrays: Annotated[
+        Path | None, typer.Option(help="tflm: folder of 'tritguard convert --to tflm'; by default made of the bundle.")
+    ] = None,
 ) -> None:
     """Build the firmware that runs a model on a board, with PlatformIO."""
     budget = Budget(
         max_flash=None if max_flash is None else parse_bytes(max_flash),
         max_ram=None if max_ram is None else parse_bytes(max_ram),
     )
+    model, target = open_bundle(bundle), load_board(board)
+    if engine is EngineChoice.NATIVE:
+        _refuse({"--tflm": tflm, "--arrays": arrays}, "--engine tflm")
+        chosen = native_engine(model, profile=profile)
+    else:
+        _refuse({"--profile": profile}, "--engine native")
+        chosen = engine_of_tflm(model, target, tflm, arrays)
     with console.status("Building the firmware"):
-        opened = open_bundle(bundle)
-        engine = native_engine(opened, profile=profile)
-        built = build_firmware(opened, load_board(board), out, engine=engine, budget=budget)
+        built = build_firmware(model, target, out, engine=chosen, budget=budget)
     describe(built)
+
+
+def _refuse(options: dict[str, object], owner: str) -> None:
+    for name, value in options.items():
+        if value:
+            raise BadInputError(f"belongs to {owner}", where=name)
+
+
+def engine_of_tflm(bundle: Bundle, board: Board, where: str | None, arrays: Path | None) -> Engine:
+    """TensorFlow Lite Micro with a bundle's model; see `tflm_engine` and `find_library` for what it raises."""
+    if where is None:
+        raise ToolMissingError("which TensorFlow Lite Micro?", where="--engine tflm", fix=how_to_get(board))
+    library = find_library(where, board)
+    if arrays is not None:
+        return tflm_engine(bundle, open_arrays(arrays), library)
+    with console.status("Trying the model in TensorFlow Lite Micro"), tempfile.TemporaryDirectory() as scratch:
+        made = write_arrays(bundle.model_path.read_bytes(), Path(scratch) / "arrays", name=bundle.manifest.name)
+        return tflm_engine(bundle, made, library)
 
 
 def describe(built: Build) -> None:

@@ -247,6 +247,7 @@ def _firmware(subject: Subject, device: Device) -> Firmware:
         board=record.board.id,
         board_name=record.board.name,
         core=record.board.core,
+        engine=device.hello.engine,
         emulated=device.emulated,
         build_id=device.hello.build_id,
         model_sha256=device.hello.model_sha256,

@@ -97,6 +97,7 @@ class Firmware(Record):
     board: str
     board_name: str
     core: str
+    engine: str = "native"
     emulated: bool
     build_id: str
     model_sha256: str

@@ -15,7 +15,7 @@ from tritguard.build import Build, build
 from tritguard.build.engine import native_engine
 from tritguard.device import Device, open_device
 from tritguard.emit.bundle import Bundle
-from tritguard.errors import ToolMissingError
+from tritguard.errors import BadInputError, ToolMissingError
 from tritguard.predictor import Int8
 from tritguard.profile.counting import FunctionCount, LayerCount, ModelCount, count
 from tritguard.profile.cycles import COMPILER_PREFIX
@@ -33,9 +33,16 @@ def profile(bundle: Bundle, built: Build, port: str | None = None) -> Profile:
         port: of a real board; by default an emulated one is started.
 
     Raises:
-        BadInputError: no port is given and the board has no emulator, or the firmware at the port has no profiler.
+        BadInputError: no port is given and the board has no emulator, the firmware at the port has no profiler, or
+            another engine than the native one.
         DeviceError, ToolMissingError, BuildError: see `count`, `open_device` and `build`.
     """
+    if built.record.engine != "native":
+        raise BadInputError(
+            f"the engine {built.record.engine} does not tell its layers apart",
+            where=str(built.path),
+            fix="profile a build of the native engine",
+        )
     x = np.random.default_rng(0).integers(-128, 128, (1, *bundle.manifest.input.shape), dtype=np.int8)
     if port is None and not built.record.times_layers and _can_count():
         return _profile(bundle, built, _counted(count(bundle, built, x)))

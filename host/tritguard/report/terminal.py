@@ -59,7 +59,8 @@ def _facts(title: str, rows: Iterable[tuple[str, RenderableType]]) -> Group:
 
 def _head(result: Result) -> Panel:
     firmware, colour = result.firmware, _COLOUR[result.status]
-    board = f"{firmware.board_name} ({firmware.core}, {'emulated' if firmware.emulated else 'real'})"
+    engine = "" if firmware.engine == "native" else f", engine {firmware.engine}"
+    board = f"{firmware.board_name} ({firmware.core}, {'emulated' if firmware.emulated else 'real'}{engine})"
     lines = [
         _plain(f"{result.provenance.model_name} on {board}, data {result.provenance.data_name}", "bold"),
         Text.assemble((f" {result.status.upper()} ", f"bold reverse {colour}"), f" {STATUS_MEANING[result.status]}"),

@@ -1,4 +1,5 @@
-/* What the generated example uses of TFLM's header of this name: see micro_mutable_op_resolver.h. */
+/* What the generated example and the firmware use of TFLM's header of this name: see
+ * micro_mutable_op_resolver.h. What stands behind it is another matter: tests/tflm_engine. */
 #ifndef TENSORFLOW_LITE_MICRO_MICRO_INTERPRETER_H_
 #define TENSORFLOW_LITE_MICRO_MICRO_INTERPRETER_H_
 
@@ -13,10 +14,21 @@ namespace tflite
 struct Model;
 const Model *GetModel(const void *buffer);
 
+/* Members as TFLM has them with TF_LITE_STATIC_MEMORY. */
 struct TfLiteTensor {
+    struct {
+        int type;
+        void *params;
+    } quantization;
+    struct {
+        float scale;
+        int32_t zero_point;
+    } params;
     union {
         int8_t *int8;
     } data;
+    void *dims;
+    size_t bytes;
 };
 
 namespace micro
@@ -30,6 +42,9 @@ class MicroInterpreter
     TfLiteStatus Invoke();
     TfLiteTensor *input(size_t index);
     TfLiteTensor *output(size_t index);
+
+  private:
+    alignas(16) uint8_t state[2048];
 };
 
 } // namespace micro

@@ -74,7 +74,19 @@ template <unsigned int tOpCount> class MicroMutableOpResolver : public MicroOpRe
     {
         return Add(r);
     }
+    TfLiteStatus AddMaxPool2D(const TFLMRegistration &r = Register_MAX_POOL_2D())
+    {
+        return Add(r);
+    }
     TfLiteStatus AddMean(const TFLMRegistration &r = Register_MEAN())
+    {
+        return Add(r);
+    }
+    TfLiteStatus AddPad(const TFLMRegistration &r = Register_PAD())
+    {
+        return Add(r);
+    }
+    TfLiteStatus AddQuantize(const TFLMRegistration &r = Register_QUANTIZE())
     {
         return Add(r);
     }

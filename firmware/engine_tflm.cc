@@ -1,0 +1,95 @@
+/* TensorFlow Lite Micro's interpreter, linked as the user built it. */
+#include "engine.h"
+
+#include "config.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "tensorflow/lite/micro/micro_interpreter.h"
+#include "tensorflow/lite/schema/schema_generated.h"
+
+/* Releases keep their names in different places: global, in tflite, in tflite::micro. */
+namespace tflite
+{
+namespace micro
+{
+}
+using namespace micro;
+} // namespace tflite
+using namespace tflite;
+
+/* The arrays of 'tritguard convert --to tflm': namespace tflm_model, TFLM_MODEL_DATA, TFLM_MODEL_SHA256. */
+#include "tflm_model.h"
+
+/* Why the model does not run. */
+enum : uint32_t { RUNS, OPS_NOT_REGISTERED, TENSORS_NOT_ALLOCATED, OTHER_SIZES, INVOKE_FAILED };
+
+struct place_t {
+    void *memory;
+};
+
+/* Objects in static memory whose constructors run in engine_start, and whose destructors never do. */
+inline void *operator new(size_t, place_t place) noexcept
+{
+    return place.memory;
+}
+
+/* The name by which the size report knows an arena. */
+alignas(16) static uint8_t arena[tflm_model::kArenaBytes] __asm__("tg_arena");
+alignas(tflm_model::OpResolver) static uint8_t resolver_memory[sizeof(tflm_model::OpResolver)];
+alignas(MicroInterpreter) static uint8_t interpreter_memory[sizeof(MicroInterpreter)];
+
+static const uint8_t model_sha256[32] = TFLM_MODEL_SHA256;
+static MicroInterpreter *interpreter;
+static uint32_t failure = OPS_NOT_REGISTERED;
+
+static uint32_t start(void)
+{
+    auto *const resolver = new (place_t{resolver_memory}) tflm_model::OpResolver;
+    if (tflm_model::RegisterOps(*resolver) != kTfLiteOk) {
+        return OPS_NOT_REGISTERED;
+    }
+    interpreter = new (place_t{interpreter_memory})
+        MicroInterpreter(GetModel(TFLM_MODEL_DATA), *resolver, arena, sizeof arena);
+    if (interpreter->AllocateTensors() != kTfLiteOk) {
+        return TENSORS_NOT_ALLOCATED;
+    }
+    const bool sizes_fit = (interpreter->input(0)->bytes == CONFIG_INPUT_BYTES) &&
+                           (interpreter->output(0)->bytes == CONFIG_OUTPUT_BYTES);
+    return sizes_fit ? RUNS : OTHER_SIZES;
+}
+
+const char *engine_name(void)
+{
+    return "tflm";
+}
+
+const uint8_t *engine_model_sha256(void)
+{
+    return model_sha256;
+}
+
+uint32_t engine_arena_bytes(void)
+{
+    return sizeof arena;
+}
+
+void engine_start(void)
+{
+    failure = start();
+}
+
+uint32_t engine_run(const int8_t *input, int8_t *output, int32_t *)
+{
+    if (failure != RUNS) {
+        return failure;
+    }
+    (void)memcpy(interpreter->input(0)->data.int8, input, CONFIG_INPUT_BYTES);
+    if (interpreter->Invoke() != kTfLiteOk) {
+        return INVOKE_FAILED;
+    }
+    (void)memcpy(output, interpreter->output(0)->data.int8, CONFIG_OUTPUT_BYTES);
+    return RUNS;
+}

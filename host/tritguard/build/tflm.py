@@ -1,0 +1,107 @@
+"""The engine of TensorFlow Lite Micro: the model's arrays, and the user's own library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tritguard import __version__
+from tritguard.boards import Board
+from tritguard.build.engine import FLAGS, Engine, Library
+from tritguard.build.render import templates
+from tritguard.emit.bundle import Bundle
+from tritguard.emit.tflm import Arrays
+from tritguard.errors import BadInputError, ToolMissingError
+
+_HEADER = Path("tensorflow/lite/micro/micro_interpreter.h")
+_ARCHIVE = "libtensorflow-microlite.a"
+# Where a checkout, and a tree made by TFLM's create_tflm_tree.py, keep the headers TFLM's own include.
+_THIRD_PARTY = ("tensorflow/lite/micro/tools/make/downloads", "third_party")
+_HEADERS_OF = ("flatbuffers/include", "gemmlowp", "ruy")
+# Without it TFLM's structs have other members than in the library.
+_DEFINES = ("TF_LITE_STATIC_MEMORY",)
+_C_ONLY = {"-Wmissing-prototypes", "-Wstrict-prototypes", "-Wold-style-definition"}
+# TFLM's makefile has no build for integer code on these by the core's plain name.
+_TARGET_ARCH = {"cortex-m33": "cortex-m33+nodsp", "cortex-m55": "cortex-m55+nofp"}
+
+
+def tflm_engine(bundle: Bundle, arrays: Arrays, library: Library) -> Engine:
+    """The engine that runs a bundle's model as TFLM arrays.
+
+    Args:
+        bundle: the model.
+        arrays: the same model for TFLM.
+        library: TFLM itself.
+
+    Raises:
+        BadInputError: the arrays are of another model, or nobody measured how large their arena is.
+    """
+    manifest = arrays.manifest
+    if manifest.model_sha256 != bundle.manifest.model_sha256:
+        raise BadInputError(
+            "these arrays are of another model", where=str(arrays.path), fix="convert the bundle's model.tflite again"
+        )
+    if manifest.arena is None:
+        raise BadInputError(
+            "the arena of these arrays was not measured",
+            where=str(arrays.path),
+            fix="write them where tflite-micro's interpreter is installed: Linux on x86-64",
+        )
+    context = {"version": __version__, "id": manifest.identifier, "sha256": bytes.fromhex(manifest.model_sha256)}
+    chosen = templates().get_template("tflm_model.h.jinja").render(context).encode()
+    arrays_files = [*arrays.path.glob("*.h"), *arrays.path.glob("*_model_data.cc")]
+    return Engine(
+        name="tflm",
+        adapter="engine_tflm.cc",
+        model_files={"tflm_model.h": chosen} | {file.name: file.read_bytes() for file in arrays_files},
+        logit_count=0,
+        flags=(*(flag for flag in FLAGS if flag not in _C_ONLY), "-std=c++17"),
+        library=library,
+    )
+
+
+def find_library(where: str, board: Board) -> Library:
+    """The user's TFLM.
+
+    Args:
+        where: a checkout or tree with headers and the static library that TFLM's makefile built, or that library in
+            one; or what PlatformIO's `lib_deps` takes, told from a path by an `@` or `://`.
+        board: whose core the library has to be for.
+
+    Raises:
+        ToolMissingError: headers or library are not there; says what makes them.
+        BadInputError: several libraries, and none or more than one is for the board's core.
+    """
+    place = Path(where).resolve()
+    if not place.exists() and ("@" in where or "://" in where):
+        return Library(lib_deps=where, defines=_DEFINES)
+    roots = place.parents if place.is_file() else (place, place / "include")
+    root = next((folder for folder in roots if (folder / _HEADER).is_file()), None)
+    if root is None:
+        raise ToolMissingError(f"no {_HEADER} here", where=where, fix=how_to_get(board))
+    third_party = [root / folder / headers for folder in _THIRD_PARTY for headers in _HEADERS_OF]
+    includes = [root, *(folder for folder in third_party if folder.is_dir())]
+    archive = place if place.is_file() else _archive(place, board)
+    return Library(includes=tuple(includes), archives=(archive,), defines=_DEFINES)
+
+
+def how_to_get(board: Board) -> str:
+    """What makes a TFLM for this board, in words for a message."""
+    arch = _TARGET_ARCH.get(board.core, board.core)
+    return (
+        "give --tflm a tflite-micro checkout after 'make -f tensorflow/lite/micro/tools/make/Makefile "
+        f"TARGET=cortex_m_generic TARGET_ARCH={arch} microlite', or what lib_deps of PlatformIO takes"
+    )
+
+
+def _archive(place: Path, board: Board) -> Path:
+    patterns = ("gen/*/lib/", "tensorflow/lite/micro/tools/make/gen/*/lib/", "lib/", "")
+    found = sorted(file for pattern in patterns for file in place.glob(pattern + _ARCHIVE))
+    if not found:
+        raise ToolMissingError(f"no {_ARCHIVE} here", where=str(place), fix=how_to_get(board))
+    arch = _TARGET_ARCH.get(board.core, board.core)
+    fitting = [file for file in found if f"_{arch}_" in file.parent.parent.name]
+    candidates = fitting or found
+    if len(candidates) > 1:
+        names = ", ".join(str(file.relative_to(place)) for file in candidates)
+        raise BadInputError(f"several libraries ({names})", where=str(place), fix="give --tflm the one to link")
+    return candidates[0]

@@ -1,0 +1,328 @@
+"""Engines behind engine.h: TensorFlow Lite Micro in the native one's place.
+
+TFLM for a Cortex-M cannot be installed here. Its adapter is shown in three ways: on a host against the interpreter
+inside the tflite-micro package, which is TFLM itself; on an emulated board with a library that has TFLM's names; and
+with a real build of it where TRITGUARD_TFLM names one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tests.device_support import inputs
+from tests.shared import ROOT
+from tritguard.boards import load_board
+from tritguard.build import Build, build, open_build
+from tritguard.build.engine import Library
+from tritguard.build.project import write_project
+from tritguard.build.tflm import find_library, tflm_engine
+from tritguard.cli import app
+from tritguard.device import Device, open_device
+from tritguard.emit import Bundle
+from tritguard.emit.tflm import Arrays, write_arrays
+from tritguard.errors import BadInputError, BuildError, DeviceError, ToolMissingError
+from tritguard.evaluate.campaign import _mismatches
+from tritguard.export import export
+from tritguard.oracle import oracle_available, predict_apart
+from tritguard.predictor import Int8
+from tritguard.profile import profile
+from tritguard.twin import Twin
+
+pytest_plugins = ("tests.device_fixtures",)
+pytestmark = pytest.mark.skipif(not oracle_available(), reason="TFLM arrays need the tflite-micro package to be made")
+
+HEADERS = ROOT / "tests" / "tflm_headers"
+ENGINE = ROOT / "tests" / "tflm_engine"
+BOARD = load_board("mps2-an386")
+CXX = ["-std=c++17", "-O2", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-Wall", "-Wextra", "-Werror"]
+LIBRARY_PLACE = "gen/cortex_m_generic_cortex-m4_default_gcc/lib/libtensorflow-microlite.a"
+
+
+@pytest.fixture(scope="session")
+def arrays(lively_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Arrays:
+    folder = tmp_path_factory.mktemp("arrays") / "lively"
+    return write_arrays(lively_bundle.model_path.read_bytes(), folder, name="lively")
+
+
+def test_nothing_but_the_adapters_knows_an_engine() -> None:
+    firmware = ROOT / "firmware"
+    own = [*firmware.glob("*.[ch]"), *(firmware / "port").glob("*.[ch]")]
+    assert len(own) > 10
+    for file in own:
+        code = re.sub(r"/\*.*?\*/", "", file.read_text(), flags=re.DOTALL)
+        if not file.match("engine_*.c"):
+            assert not re.search(r"tg_model|tg_kernels|tflm|tensorflow|native", code, re.IGNORECASE), file.name
+
+
+# On a host, with TFLM itself.
+
+_CHILD = """
+import ctypes, sys
+from pathlib import Path
+import numpy as np
+import tflite_micro
+(package,) = Path(tflite_micro.__file__).parent.rglob("_runtime*.so")
+real = ctypes.CDLL(str(package), ctypes.RTLD_GLOBAL)
+if not hasattr(real, "_ZN6tflite17PythonOpsResolverC1Ev"):
+    sys.exit(77)
+engine = ctypes.CDLL(sys.argv[1])
+engine.engine_name.restype = ctypes.c_char_p
+engine.engine_start()
+x, scores, ran = np.load(sys.argv[2]), [], []
+for sample in x:
+    out = (ctypes.c_int8 * int(sys.argv[4]))()
+    ran.append(engine.engine_run(sample.ctypes.data_as(ctypes.c_void_p), out, None))
+    scores.append(np.array(out))
+np.savez(sys.argv[3], scores=scores, ran=ran, name=engine.engine_name(), arena=engine.engine_arena_bytes())
+"""
+
+
+def run_adapter(bundle: Bundle, arrays: Arrays, x: Int8, folder: Path, *, outputs: int = 5) -> dict[str, np.ndarray]:
+    """engine_tflm.cc, compiled as in a firmware, with the interpreter of the tflite-micro package."""
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed")
+    folder.mkdir()
+    write_project(folder, bundle, BOARD, tflm_engine(bundle, arrays, Library()))
+    config = folder / "src" / "config.h"
+    config.write_text(config.read_text().replace("OUTPUT_BYTES 5u", f"OUTPUT_BYTES {outputs}u"))
+    library, samples, out = folder / "engine.so", folder / "x.npy", folder / "out.npz"
+    sources = [folder / "src" / "engine_tflm.cc", *(folder / "src" / "model").glob("*.cc"), ENGINE / "real.cc"]
+    command = ["g++", *CXX, "-shared", "-fPIC", "-DTF_LITE_STATIC_MEMORY", "-isystem", HEADERS]
+    command += [f"-I{folder / 'src'}", f"-I{folder / 'src' / 'model'}", *sources, "-o", library]
+    subprocess.run([*map(str, command)], check=True)
+    np.save(samples, x)
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD, str(library), str(samples), str(out), "5"], capture_output=True, check=False
+    )
+    if done.returncode == 77:
+        pytest.skip("this tflite-micro package does not show its interpreter to others")
+    assert done.returncode == 0, done.stderr.decode()
+    return dict(np.load(out))
+
+
+def test_the_adapter_gives_tflms_bytes_in_tflm(lively_bundle: Bundle, arrays: Arrays, tmp_path: Path) -> None:
+    x = inputs(lively_bundle, 50)
+    ran = run_adapter(lively_bundle, arrays, x, tmp_path / "p")
+    expected = predict_apart(lively_bundle.model_path.read_bytes(), x)
+    assert len(np.unique(expected, axis=0)) > 40
+    assert not ran["ran"].any()
+    assert np.array_equal(ran["scores"], expected)
+    assert ran["name"] == b"tflm"
+    assert arrays.manifest.arena is not None
+    assert ran["arena"] == arrays.manifest.arena.measured + arrays.manifest.scratch.plain
+
+
+def test_the_adapter_says_why_tflm_does_not_run(lively_bundle: Bundle, arrays: Arrays, tmp_path: Path) -> None:
+    x = inputs(lively_bundle, 2)
+    small = Arrays(tmp_path / "small", arrays.manifest)
+    shutil.copytree(arrays.path, small.path)
+    header = small.path / "lively_arena.h"
+    assert arrays.manifest.arena is not None
+    header.write_text(header.read_text().replace(f"= {arrays.manifest.arena.measured};", "= 1024;"))
+    assert run_adapter(lively_bundle, small, x, tmp_path / "p")["ran"].tolist() == [2, 2]
+    assert run_adapter(lively_bundle, arrays, x, tmp_path / "q", outputs=4)["ran"].tolist() == [3, 3]
+
+
+# On an emulated board, with TFLM played by the model's own C.
+
+
+@pytest.fixture(scope="session")
+def played(lively_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree as TFLM's makefile leaves it."""
+    if shutil.which("arm-none-eabi-g++") is None:
+        pytest.skip("arm-none-eabi-g++ is not installed")
+    folder = tmp_path_factory.mktemp("tflm")
+    shutil.copytree(HEADERS, folder / "tree")
+    export(lively_bundle, "cmake", folder / "model", prefix="played")
+    objects = folder / "objects"
+    objects.mkdir()
+    machine = ["-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=soft", "-ffunction-sections", "-fdata-sections"]
+    where = [f"-I{folder / 'model' / 'include'}", f"-I{HEADERS}"]
+    sources = map(str, (folder / "model" / "src").glob("*.c"))
+    subprocess.run(["arm-none-eabi-gcc", *machine, "-O2", *where, "-c", *sources], check=True, cwd=objects)
+    command = ["arm-none-eabi-g++", *CXX, *machine, *where, "-c", str(ENGINE / "played.cc")]
+    subprocess.run(command, check=True, cwd=objects)
+    archive = folder / "tree" / LIBRARY_PLACE
+    archive.parent.mkdir(parents=True)
+    subprocess.run(["arm-none-eabi-ar", "rcs", str(archive), *map(str, objects.glob("*.o"))], check=True)
+    return folder / "tree"
+
+
+def verb(bundle: Bundle, out: Path, *options: object) -> str:
+    done = CliRunner().invoke(
+        app, ["build", str(bundle.path), "-o", str(out), *map(str, options)], catch_exceptions=False
+    )
+    assert done.exit_code == 0
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def played_build(lively_bundle: Bundle, played: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    out = tmp_path_factory.mktemp("builds") / "tflm"
+    assert "firmware for" in verb(lively_bundle, out, "--engine", "tflm", "--tflm", played)
+    return open_build(out)
+
+
+@pytest.fixture
+def played_device(lively_bundle: Bundle, played_build: Build) -> Iterator[Device]:
+    with open_device(lively_bundle, played_build) as device:
+        yield device
+
+
+def test_a_board_with_another_engine_measures_alike(
+    lively_bundle: Bundle, played_build: Build, played_device: Device
+) -> None:
+    x = inputs(lively_bundle, 20)
+    x[:, 0, 0, 0] = 0  # the played interpreter fails where 42 stands there
+    outputs = played_device.predict(x)
+    assert played_device.hello.engine == "tflm"
+    assert np.array_equal(outputs.scores, predict_apart(lively_bundle.model_path.read_bytes(), x))
+    assert outputs.ticks is not None
+    assert outputs.ticks.min() > 0
+    sizes = played_build.record.sizes
+    assert played_device.memory().arena == sizes.ram_arena > 0
+    assert sizes.flash_total == sum(sizes.flash_groups.values())
+    assert sizes.flash_groups["kernels"] > 1000
+    assert sizes.flash_groups["weights and parameters"] > 3000
+    assert played_build.record.engine == "tflm"
+
+
+def test_an_engine_without_logits_is_compared_by_its_scores(lively_bundle: Bundle, played_device: Device) -> None:
+    x = inputs(lively_bundle, 5)
+    x[:, 0, 0, 0] = 0
+    theirs, ours = played_device.predict(x), Twin(lively_bundle).predict(x)
+    assert played_device.hello.logits == 0
+    assert theirs.logits is None
+    assert ours.logits is not None
+    assert _mismatches(ours, theirs) == 0
+
+
+def test_a_failing_engine_is_one_error(lively_bundle: Bundle, played_device: Device) -> None:
+    x = inputs(lively_bundle, 1)
+    x[:, 0, 0, 0] = 42
+    with pytest.raises(DeviceError, match=r"its engine could not run the model .*: 4\)"):
+        played_device.predict(x)
+    x[:, 0, 0, 0] = 0
+    assert played_device.predict(x).scores.shape == (1, 5)
+
+
+def test_a_profile_is_the_native_engines(lively_bundle: Bundle, played_build: Build) -> None:
+    with pytest.raises(BadInputError, match="the engine tflm does not tell its layers apart"):
+        profile(lively_bundle, played_build)
+
+
+def test_a_library_platformio_builds(lively_bundle: Bundle, played: Path, arrays: Arrays, tmp_path: Path) -> None:
+    """The user's `lib_deps`, here a library in a folder: PlatformIO compiles it and finds its headers."""
+    library = tmp_path / "tflm"
+    export(lively_bundle, "platformio-lib", library, prefix="played")
+    shutil.copytree(HEADERS, library / "src", dirs_exist_ok=True)
+    shutil.copyfile(ENGINE / "played.cc", library / "src" / "played.cc")
+    spec = f"symlink://{library}"
+    verb(lively_bundle, tmp_path / "build", "--engine", "tflm", "--tflm", spec, "--arrays", arrays.path)
+    made = open_build(tmp_path / "build")
+    x = inputs(lively_bundle, 3)
+    x[:, 0, 0, 0] = 0
+    with open_device(lively_bundle, made) as device:
+        assert np.array_equal(device.predict(x).scores, predict_apart(lively_bundle.model_path.read_bytes(), x))
+    assert made.record.sizes.flash_groups["kernels"] > 1000
+
+
+def test_the_build_id_follows_the_library(lively_bundle: Bundle, played: Path, arrays: Arrays, tmp_path: Path) -> None:
+    shutil.copytree(played, tmp_path / "tree")
+    before = tflm_engine(lively_bundle, arrays, find_library(str(tmp_path / "tree"), BOARD)).sha256
+    archive = tmp_path / "tree" / LIBRARY_PLACE
+    archive.write_bytes(archive.read_bytes() + b"\n")
+    assert tflm_engine(lively_bundle, arrays, find_library(str(tmp_path / "tree"), BOARD)).sha256 != before
+
+
+# What is missing, and what to do.
+
+
+def test_without_a_tflm_the_verb_says_what_to_give(lively_bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(
+        ToolMissingError, match="TARGET=cortex_m_generic TARGET_ARCH=cortex-m4 microlite', or what lib_deps"
+    ):
+        verb(lively_bundle, tmp_path / "b", "--engine", "tflm")
+    with pytest.raises(ToolMissingError, match=r"no tensorflow/lite/micro/micro_interpreter\.h here; give --tflm"):
+        verb(lively_bundle, tmp_path / "b", "--engine", "tflm", "--tflm", tmp_path)
+    with pytest.raises(ToolMissingError, match=r"no libtensorflow-microlite\.a here; give --tflm"):
+        verb(lively_bundle, tmp_path / "b", "--engine", "tflm", "--tflm", HEADERS)
+    with pytest.raises(BadInputError, match="--tflm: belongs to --engine tflm"):
+        verb(lively_bundle, tmp_path / "b", "--tflm", tmp_path)
+
+
+def test_of_several_libraries_the_boards_is_taken(tmp_path: Path) -> None:
+    shutil.copytree(HEADERS, tmp_path / "tree")
+    places = {}
+    for arch in ("cortex-m4", "cortex-m4+fp", "cortex-m0"):
+        places[arch] = tmp_path / "tree" / LIBRARY_PLACE.replace("cortex-m4", arch)
+        places[arch].parent.mkdir(parents=True)
+        places[arch].touch()
+    assert find_library(str(tmp_path / "tree"), BOARD).archives == (places["cortex-m4"],)
+    assert find_library(str(places["cortex-m4+fp"]), BOARD).archives == (places["cortex-m4+fp"],)
+    assert find_library(str(places["cortex-m4+fp"]), BOARD).includes == (tmp_path / "tree",)
+    places["cortex-m4"].unlink()
+    with pytest.raises(BadInputError, match=r"several libraries .*; give --tflm the one to link"):
+        find_library(str(tmp_path / "tree"), BOARD)
+
+
+def test_arrays_of_another_model_are_refused(lively_bundle: Bundle, small_bundle: Bundle, arrays: Arrays) -> None:
+    with pytest.raises(BadInputError, match="these arrays are of another model"):
+        tflm_engine(small_bundle, arrays, Library())
+
+
+def test_a_library_for_hardware_floats_is_named(
+    lively_bundle: Bundle, played: Path, arrays: Arrays, tmp_path: Path
+) -> None:
+    shutil.copytree(HEADERS, tmp_path / "tree")
+    archive = tmp_path / "tree" / "lib" / "libtensorflow-microlite.a"
+    archive.parent.mkdir()
+    (tmp_path / "hard.cc").write_text(
+        '#include "tensorflow/lite/micro/micro_interpreter.h"\n'
+        "namespace tflite { const Model *GetModel(const void *) { return nullptr; } }\n"
+    )
+    hard = ["-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16", f"-I{HEADERS}"]
+    subprocess.run(["arm-none-eabi-g++", *hard, "-c", "hard.cc", "-o", "hard.o"], check=True, cwd=tmp_path)
+    subprocess.run(["arm-none-eabi-ar", "rcs", str(archive), str(tmp_path / "hard.o")], check=True)
+    with pytest.raises(BuildError, match="built for floats in hardware"):
+        build(
+            lively_bundle, BOARD, tmp_path / "b", tflm_engine(lively_bundle, arrays, find_library(str(archive), BOARD))
+        )
+
+
+def test_a_compiler_without_cxx_headers_is_named(
+    lively_bundle: Bundle, played: Path, arrays: Arrays, tmp_path: Path
+) -> None:
+    found = subprocess.run(
+        ["arm-none-eabi-g++", "-print-file-name=libstdc++.a"], capture_output=True, text=True, check=True
+    )
+    if Path(found.stdout.strip()).is_absolute():
+        pytest.skip("this cross compiler has C++'s library")
+    shutil.copytree(played, tmp_path / "tree")
+    header = tmp_path / "tree" / "tensorflow" / "lite" / "schema" / "schema_generated.h"
+    header.write_text("#include <cstdint>\n")
+    with pytest.raises(ToolMissingError, match=r"has no C\+\+ library; on Debian or Ubuntu: apt install libstdc"):
+        build(
+            lively_bundle, BOARD, tmp_path / "b",
+            tflm_engine(lively_bundle, arrays, find_library(str(tmp_path / "tree"), BOARD)),
+        )  # fmt: skip
+
+
+def test_a_real_tflm(lively_bundle: Bundle, tmp_path: Path) -> None:
+    place = os.environ.get("TRITGUARD_TFLM")
+    if not place:
+        pytest.skip("TRITGUARD_TFLM names no tflite-micro checkout with a library for cortex-m4")
+    verb(lively_bundle, tmp_path / "build", "--engine", "tflm", "--tflm", place)
+    x = inputs(lively_bundle, 20)
+    with open_device(lively_bundle, open_build(tmp_path / "build")) as device:
+        assert np.array_equal(device.predict(x).scores, predict_apart(lively_bundle.model_path.read_bytes(), x))
