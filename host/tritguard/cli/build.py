@@ -27,7 +27,7 @@ class EngineChoice(StrEnum):
     TFLM = "tflm"
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     bundle: Annotated[Path, typer.Argument(help="Folder written by 'tritguard convert'.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the firmware.")],
     board: Annotated[str, typer.Option("--board", "-b", help="A board's id, or its .toml file.")] = "mps2-an386",
