@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -25,7 +26,7 @@ from tritguard.emit.tflm import Arrays, compress, open_arrays, write_arrays
 from tritguard.emit.tflm import prepare as preparing
 from tritguard.emit.tflm.compat import for_old_tflm
 from tritguard.emit.tflm.container import pack, unpack
-from tritguard.emit.tflm.ops import _METHODS
+from tritguard.emit.tflm.ops import METHODS
 from tritguard.emit.tflm.strip import strip
 from tritguard.errors import BadInputError, BadModelError, MismatchError, ToolMissingError, UnsupportedOpError
 from tritguard.graph.flatbuffer import parse
@@ -241,6 +242,16 @@ def test_the_example_compiles(case: Case, compiler: str, tmp_path: Path) -> None
     compiled(compiler, case.arrays.path / "example.cc", tmp_path / "o.o", f"-isystem{HEADERS}", f"-I{case.arrays.path}")
 
 
+@pytest.mark.skipif("TRITGUARD_TFLM" not in os.environ, reason="set TRITGUARD_TFLM to a clone of tflite-micro, built")
+def test_the_example_compiles_with_tflm(tmp_path: Path) -> None:
+    tree = Path(os.environ["TRITGUARD_TFLM"])
+    downloads = tree / "tensorflow/lite/micro/tools/make/downloads"
+    folders = [tree, downloads / "flatbuffers/include", downloads / "gemmlowp"]
+    arrays = write_arrays(ternary_model(), tmp_path / "a", name="ops")
+    flags = ["-DTF_LITE_STATIC_MEMORY", *(f"-isystem{folder}" for folder in folders), f"-I{arrays.path}"]
+    compiled("g++", arrays.path / "example.cc", tmp_path / "o.o", *flags)
+
+
 def test_every_op_of_the_table_is_in_the_interpreter() -> None:
     """TFLM as the oracle's package has it exports a registration of each op under the name the headers use."""
     from tflite_micro.python.tflite_micro import _runtime  # noqa: PLC0415
@@ -248,7 +259,7 @@ def test_every_op_of_the_table_is_in_the_interpreter() -> None:
     with Path(_runtime.__file__).open("rb") as file:
         symbols = ELFFile(file).get_section_by_name(".dynsym").iter_symbols()
         defined = {symbol.name for symbol in symbols if symbol["st_shndx"] != "SHN_UNDEF"}
-    for op in _METHODS:
+    for op in METHODS:
         function = f"Register_{op.removeprefix('CUSTOM TFLM_')}"
         assert f"_ZN6tflite5micro{len(function)}{function}Ev" in defined
 
@@ -404,6 +415,9 @@ def test_the_verb(tmp_path: Path) -> None:
     assert (manifest.verified_against_oracle, manifest.real_inputs, manifest.compressed_tensors) == (64, 32, 1)
     assert "1 ternary layer compressed: " in done.stdout
     assert "same bytes as the golden model in TensorFlow Lite Micro on 32 random and 32 real inputs" in done.stdout
-    done = subprocess.run([*command, "--uncompressed"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr == "error: --uncompressed and --tflm-compat belong to --to tflm\n"
+    for options, message in (
+        (["--uncompressed"], "--uncompressed and --tflm-compat belong to --to tflm"),
+        (["--to", "tflm", "--classes", "a,b"], "--classes belongs to --to native: TFLM knows no names"),
+    ):
+        done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (2, f"error: {message}\n")

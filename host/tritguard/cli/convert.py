@@ -11,7 +11,7 @@ import typer
 from tritguard.boards import CoreClass, core_class, known_cores
 from tritguard.cli.progress import console
 from tritguard.cli.source import about, golden, title
-from tritguard.cli.tflm import convert_to_arrays, describe_arrays
+from tritguard.cli.tflm import convert_to_arrays
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
 from tritguard.twin import verify_against_oracle
@@ -48,11 +48,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
 ) -> None:
     """Turn a model into a bundle (int8 .tflite, C11 that gives the same bytes, manifest), or into TFLM arrays."""
     if to is Target.TFLM:
-        with console.status("Converting"):
-            arrays = convert_to_arrays(
-                model, out, calibration=calibration, name=name, uncompressed=uncompressed, compat=tflm_compat
-            )
-        describe_arrays(arrays)
+        if classes:
+            raise BadInputError("--classes belongs to --to native: TFLM knows no names")
+        convert_to_arrays(model, out, calibration=calibration, name=name, uncompressed=uncompressed, compat=tflm_compat)
         return
     if uncompressed or tflm_compat:
         raise BadInputError("--uncompressed and --tflm-compat belong to --to tflm")

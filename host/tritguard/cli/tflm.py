@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tritguard.cli.progress import console
+from tritguard.cli.progress import bar, console
 from tritguard.cli.source import about, golden, title
 from tritguard.data import read_samples, to_input_bytes
 from tritguard.emit.tflm import Arrays, ArraysManifest, input_edge, write_arrays
@@ -18,14 +18,18 @@ _REAL_INPUTS = 32
 
 def convert_to_arrays(
     model: Path, out: Path, *, calibration: Path | None, name: str | None, uncompressed: bool, compat: bool
-) -> Arrays:
-    """The verb with `--to tflm`, without its output; see `write_arrays` for what it raises."""
-    content = golden(model, calibration)
+) -> None:
+    """Convert, and say what came out; see `write_arrays` for what it raises."""
+    with console.status("Converting"):
+        content = golden(model, calibration)
     if calibration is None and (model / CALIBRATION).is_file():
         calibration = model / CALIBRATION
-    with about(model):
+    with about(model), bar("Trying in TensorFlow Lite Micro") as report:
         real = None if calibration is None else _real_inputs(content, calibration)
-        return write_arrays(content, out, name=title(model, name), real=real, uncompressed=uncompressed, compat=compat)
+        arrays = write_arrays(
+            content, out, name=title(model, name), real=real, uncompressed=uncompressed, compat=compat, report=report
+        )
+    _describe(arrays)
 
 
 def _real_inputs(content: bytes, samples: Path) -> Int8:
@@ -36,8 +40,7 @@ def _real_inputs(content: bytes, samples: Path) -> Int8:
     return to_input_bytes(chosen, source.scale, source.zero_point)
 
 
-def describe_arrays(arrays: Arrays) -> None:
-    """What the arrays take and what was compared, in a few lines."""
+def _describe(arrays: Arrays) -> None:
     manifest = arrays.manifest
     _say(f"{arrays.path}: {manifest.array_bytes:,} B, of a model of {manifest.model_bytes:,} B; ops {_ops(manifest)}")
     plain, alternate = manifest.uncompressed, manifest.alternate

@@ -6,7 +6,7 @@ from tritguard.errors import UnsupportedOpError
 from tritguard.graph.flatbuffer import RawModel
 
 # Op -> method of MicroMutableOpResolver, as its header declares them.
-_METHODS = {
+METHODS = {
     "ABS": "AddAbs", "ADD": "AddAdd", "AVERAGE_POOL_2D": "AddAveragePool2D", "BATCH_TO_SPACE_ND": "AddBatchToSpaceNd",
     "CONCATENATION": "AddConcatenation", "CONV_2D": "AddConv2D", "CUSTOM TFLM_DECODE": "AddDecode",
     "DEPTH_TO_SPACE": "AddDepthToSpace", "DEPTHWISE_CONV_2D": "AddDepthwiseConv2D", "EXPAND_DIMS": "AddExpandDims",
@@ -36,7 +36,7 @@ def ops_of(raw: RawModel) -> tuple[str, ...]:
         UnsupportedOpError: one that is not known to be in TFLM.
     """
     for op in raw.ops:
-        if op.name not in _METHODS:
+        if op.name not in METHODS:
             raise UnsupportedOpError("not known to be in TensorFlow Lite Micro", where=op.describe())
     return tuple(sorted({op.name for op in raw.ops}))
 
@@ -44,4 +44,4 @@ def ops_of(raw: RawModel) -> tuple[str, ...]:
 def registration(op: str, *, int8: bool) -> str:
     """The call that adds an op to a resolver, with its `_INT8` registration where that is wanted and there is one."""
     argument = f"tflite::Register_{op}_INT8()" if int8 and op in _INT8 else ""
-    return f"{_METHODS[op]}({argument})"
+    return f"{METHODS[op]}({argument})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from tritguard.errors import MismatchError, ToolMissingError
 from tritguard.oracle import measure_apart, oracle_available, predict_apart
 from tritguard.predictor import Int8
 
+Report = Callable[[int, int], None]
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -29,7 +32,7 @@ class Prepared:
     verified_against_oracle: int = 0
 
 
-def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool) -> Prepared:
+def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, report: Report | None = None) -> Prepared:
     """Make the smallest array that gives the golden model's bytes, each candidate held against it.
 
     Args:
@@ -37,6 +40,7 @@ def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool) -> Prep
         x: int8[n, *input_shape] to compare on.
         uncompressed: leave ternary weights as int8.
         compat: for TFLM builds that read per-channel dense layers wrongly and have no DECODE.
+        report: called with (runs in the interpreter done, total).
 
     Raises:
         MismatchError: a rewritten model gives other bytes.
@@ -45,10 +49,10 @@ def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool) -> Prep
     """
     if not oracle_available():
         return _untouched(golden, uncompressed=uncompressed, compat=compat)
-    proof = _Proof(golden, x)
     plain = strip(for_old_tflm(golden), keep_quantization=True) if compat else strip(golden)
-    arena = proof.arena(plain)
     compressed = None if compat or uncompressed else compress(plain)
+    proof = _Proof(golden, x, 2 if compressed is None else 4, report)
+    arena = proof.arena(plain)
     if compressed is None:
         return Prepared(plain, arena=arena, verified_against_oracle=len(x))
     content = strip(compressed.content)
@@ -66,9 +70,11 @@ def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool) -> Prep
 class _Proof:
     """Holds candidates against the golden model."""
 
-    def __init__(self, golden: bytes, x: Int8) -> None:
-        self._x = x
+    def __init__(self, golden: bytes, x: Int8, runs: int, report: Report | None) -> None:
+        self._x, self._runs, self._report = x, runs, report
+        self._done = 0
         self._expected = predict_apart(golden, x)
+        self._step()
 
     def arena(self, content: bytes, alternate_bytes: int = 0) -> Arena:
         """The arena a candidate needs, once it gave the golden bytes in one of just that size."""
@@ -80,7 +86,13 @@ class _Proof:
                 "Micro; nothing is written",
                 fix="this is a bug: please report it with the model",
             )
+        self._step()
         return Arena(measured=use.least, activations=use.activations, structures=use.structures)
+
+    def _step(self) -> None:
+        self._done += 1
+        if self._report is not None:
+            self._report(self._done, self._runs)
 
 
 def _untouched(golden: bytes, *, uncompressed: bool, compat: bool) -> Prepared:
