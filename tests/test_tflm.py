@@ -15,6 +15,7 @@ import pytest
 import tflite
 from elftools.elf.elffile import ELFFile
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.random_graphs import inputs, models, sample_inputs
 from tests.shared import shared_file
@@ -22,8 +23,9 @@ from tests.test_emit import ternary_model
 from tests.tflite_builder import ModelBuilder
 from tritguard.convert import keras_to_tflite
 from tritguard.data import load_dataset
-from tritguard.emit.tflm import Arrays, compress, open_arrays, write_arrays
+from tritguard.emit.tflm import Arrays, compress, input_edge, open_arrays, write_arrays
 from tritguard.emit.tflm import prepare as preparing
+from tritguard.emit.tflm.arrays import identifier
 from tritguard.emit.tflm.compat import for_old_tflm
 from tritguard.emit.tflm.container import pack, unpack
 from tritguard.emit.tflm.ops import METHODS
@@ -392,6 +394,27 @@ def test_a_float_model_is_refused(tmp_path: Path) -> None:
     builder.tensors[builder.input].type = "FLOAT32"
     with pytest.raises(BadModelError, match="the input is FLOAT32, not INT8"):
         write_arrays(builder.build(output), tmp_path / "a", name="x")
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [("DS-CNN v2", "ds_cnn_v2"), ("2.0/β", "model_2_0"), ("???", "model"), ("switch", "model_switch")],
+)
+def test_any_name_makes_an_identifier(name: str, made: str) -> None:
+    assert identifier(name) == made
+
+
+@settings(max_examples=200, deadline=None)
+@given(position=st.integers(0, 10**9), bit=st.integers(0, 7))
+def test_a_flipped_bit_is_refused_or_rewritten(position: int, bit: int) -> None:
+    content = bytearray(shared_file("models/dscnn_int8.tflite").read_bytes())
+    content[position % len(content)] ^= 1 << bit
+    try:
+        input_edge(bytes(content))
+        compress.compress(strip(bytes(content)))
+        for_old_tflm(bytes(content))
+    except BadModelError as error:
+        assert "\n" not in str(error)
 
 
 def test_only_arrays_are_replaced(tmp_path: Path) -> None:

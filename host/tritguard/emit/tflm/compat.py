@@ -21,7 +21,8 @@ def for_old_tflm(content: bytes) -> bytes:
     dense = schema().BuiltinOperator.FULLY_CONNECTED
     ops: list[Any] = []
     for op in graph.operators:
-        if op_number(model, op) != dense or len(scales(graph.tensors[op.inputs[1]])) < 2:
+        weights = graph.tensors[op.inputs[1]] if op_number(model, op) == dense else None
+        if weights is None or len(scales(weights)) < 2 or len(weights.shape) != 2:
             ops.append(op)
         elif _fits_one_scale(graph, op):
             _join_scales(graph, op)

@@ -8,7 +8,7 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
-from tritguard.graph.flatbuffer import IDENTIFIER
+from tritguard.graph.flatbuffer import IDENTIFIER, reading
 
 ALIGNMENT = 16  # of constants: the schema's force_align, which Python's flatbuffers leaves out
 
@@ -25,8 +25,12 @@ def unpack(content: bytes) -> Any:
 
     Old converters fill the 8-bit field alone, and tflite-micro's compression reads the other: to it, all ops of such
     a file are one.
+
+    Raises:
+        BadModelError: damaged in a part that `graph.flatbuffer.parse` does not read.
     """
-    model = schema().ModelT.InitFromPackedBuf(content, 0)
+    with reading():
+        model = schema().ModelT.InitFromPackedBuf(content, 0)
     for code in model.operatorCodes:
         code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
         code.deprecatedBuiltinCode = min(code.builtinCode, 127)
@@ -39,7 +43,8 @@ def pack(model: Any) -> bytes:
     for buffer in model.buffers:
         buffer.Pack = partial(_pack_buffer, buffer)
     builder = flatbuffers.Builder(1 << 16)
-    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
+    with reading():  # a damaged option can hold what its field cannot
+        builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
 
 
