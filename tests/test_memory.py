@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from itertools import permutations
 from pathlib import Path
@@ -166,3 +167,13 @@ def test_scratch_lies_apart_from_all_that_its_layer_touches() -> None:
     assert len(others) == 2
     for slot in others:
         assert slot.offset + slot.size <= scratch.offset or scratch.offset + scratch.size <= slot.offset
+
+
+def test_the_picture_shows_what_lies_where(tmp_path: Path) -> None:
+    bundle = write_bundle(limit_case("conv"), tmp_path / "b", name="picture")
+    source = (bundle.c_dir / "tg_model.c").read_text()
+    row = re.search(r"^ \*   1 \|(.+)\| CONV_2D$", source, re.MULTILINE)
+    assert row is not None
+    assert set(row[1]) == {"a", "b", "+", "~"} and row[1].count("+") > 15
+    overlap = next(over for slot in bundle.manifest.arena for over in slot.overlaps)
+    assert f"starts {overlap.distance} before a (kernel needs {overlap.lead})" in source

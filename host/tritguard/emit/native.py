@@ -30,6 +30,7 @@ from tritguard.emit.bundle import (
 )
 from tritguard.emit.code import LayerCode
 from tritguard.emit.lower import lower
+from tritguard.emit.picture import arena_picture
 from tritguard.emit.render import environment
 from tritguard.errors import BadInputError
 from tritguard.files import whole_folder
@@ -106,6 +107,8 @@ def _write_sources(
         "output_shape": " x ".join(map(str, sink.shape)),
         "logit_count": 0 if logits is None else sink.size,
         "arena_bytes": plan.arena_bytes,
+        "arena_bound": plan.lower_bound,
+        "arena_picture": arena_picture(graph, plan),
         "macs": graph.macs,
         "layers": layers,
         "headers": _headers(layers),
