@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.random_graphs import sample_inputs
+from tests.shared import shared_file
 from tests.test_emit import ternary_model
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BuildError, ToolMissingError
-from tritguard.twin import Twin
+from tritguard.oracle import oracle_available
+from tritguard.twin import Twin, measure_speed
 
 
 @pytest.fixture
@@ -65,3 +69,31 @@ def test_a_compiler_that_fails_is_quoted(bundle: Bundle, cache: Path, monkeypatc
     with pytest.raises(BuildError, match=r"the twin does not compile .*error"):
         Twin(bundle)
     assert not list(cache.glob("*")), "nothing half built stays"
+
+
+def test_processors_without_vectors_give_the_same_bytes(
+    bundle: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = sample_inputs(bundle.manifest.input.shape, 5, count=20)
+    native = Twin(bundle).run(x)
+    if platform.machine() == "x86_64":
+        monkeypatch.setenv("CC", "cc -mno-avx2")
+    plain = Twin(bundle).run(x)
+    assert len(list(cache.glob("*.so"))) == 2 or platform.machine() != "x86_64"
+    for ours, theirs in zip(native, plain, strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.skipif(not oracle_available(), reason="the oracle has no wheel for this platform")
+@pytest.mark.parametrize(("name", "floor"), [("resnet8_int8", 15), ("dscnn_int8", 3)])
+def test_the_twin_is_many_times_the_interpreter(
+    name: str, floor: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Below what is measured (`scripts/bench kernels`), as other work may run beside the tests."""
+    bundle = write_bundle(shared_file(f"models/{name}.tflite").read_bytes(), tmp_path / "b", name=name)
+    rng = np.random.default_rng(0)
+    x = rng.integers(-128, 128, (4, *bundle.manifest.input.shape), dtype=np.int8)
+    speed = measure_speed(bundle, x, rounds=3, repeat=8)
+    with capsys.disabled():
+        print(f"\n{name}: the twin is {speed.ratio:.1f} times the interpreter a core, {speed.oracle:.0f}/s")
+    assert speed.ratio > floor

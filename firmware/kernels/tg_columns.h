@@ -97,15 +97,19 @@ static inline void tg_columns_of_border(const tg_window_t *w, const int8_t *in, 
 static inline void tg_gather(const tg_window_t *w, const int8_t *in, int32_t top, int32_t left,
                              int8_t zero_point, int8_t *to)
 {
+    const bool whole_rows = (w->dilation_w == 1) && (left >= 0) && ((left + w->kernel_w) <= w->in_w);
+    const int32_t runs = whole_rows ? 1 : w->kernel_w; /* a row */
+    const int32_t run = (w->kernel_w / runs) * w->in_c;
     for (int32_t ky = 0; ky < w->kernel_h; ky++) {
         const int32_t y = top + (ky * w->dilation_h);
-        for (int32_t kx = 0; kx < w->kernel_w; kx++) {
+        for (int32_t kx = 0; kx < runs; kx++) {
             const int32_t x = left + (kx * w->dilation_w);
-            const bool inside = tg_inside(w, y, x);
-            const int8_t *pixel = tg_pixel(w, in, y, x);
-            for (int32_t c = 0; c < w->in_c; c++) {
-                *to++ = inside ? pixel[c] : zero_point;
+            if (tg_inside(w, y, x)) {
+                (void)memcpy(to, tg_pixel(w, in, y, x), (size_t)run);
+            } else {
+                (void)memset(to, zero_point, (size_t)run);
             }
+            to += run;
         }
     }
 }

@@ -28,12 +28,21 @@
 
 #include <stdint.h>
 
+#ifndef TG_TILE
 #define TG_TILE 4
+#endif
+
+/* Elements that element-wise kernels take at once. */
+#ifndef TG_LANES
+#define TG_LANES 1
+#endif
 
 /* The arena is declared as bytes. */
 typedef int16_t __attribute__((may_alias)) tg_lane_t;
 
-#if defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1)
+#if defined(TG_CORE_HEADER)
+#include TG_CORE_HEADER
+#elif defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1)
 #include "tg_core_m4.h"
 #else
 #include "tg_core_portable.h"

@@ -35,13 +35,20 @@ static inline int32_t tg_shift_left(int32_t a, int32_t bits)
     return (int32_t)((uint32_t)a << (uint32_t)bits);
 }
 
+/* The low 32 bits of round(product / 2^31), halves up. The shift is logical, as vector units have it: the
+ * bits it differs in from an arithmetic one are cut off. */
+static inline int32_t tg_high_word(int64_t product)
+{
+    return (int32_t)(uint32_t)((uint64_t)(product + (INT64_C(1) << 30)) >> 31);
+}
+
 /* round(a * b / 2^31), halves up; the one overflow, (-1) * (-1) in Q0.31, saturates. */
 static inline int32_t tg_high_mul(int32_t a, int32_t b)
 {
     if ((a == INT32_MIN) && (b == INT32_MIN)) {
         return INT32_MAX;
     }
-    return (int32_t)(((int64_t)a * b + (INT64_C(1) << 30)) >> 31);
+    return tg_high_word((int64_t)a * b);
 }
 
 /* round(a / 2^bits), halves away from zero; bits in [0, 31]. */
@@ -73,7 +80,7 @@ static inline int32_t tg_multiply(int32_t a, int32_t multiplier, int32_t shift)
  */
 static inline int32_t tg_scale_narrow(int32_t acc, int32_t multiplier, int32_t right, int32_t offset)
 {
-    const int32_t high = (int32_t)((((int64_t)acc * multiplier) + (INT64_C(1) << 30)) >> 31);
+    const int32_t high = tg_high_word((int64_t)acc * multiplier);
     return (high + offset + (acc >> 31)) >> right;
 }
 

@@ -28,20 +28,34 @@ static inline void tg_output(const tg_weighted_t *layer, const uint8_t *magnitud
     sink.out[element] = tg_clamp(tg_add_wrap(scaled, q->zero_point), q->act_min, q->act_max);
 }
 
+static inline int8_t tg_requantised(const tg_requant_t *q, int32_t acc, int32_t multiplier, int32_t shift)
+{
+    const int32_t value = (q->narrow != 0)
+                              ? tg_core_scale(acc, multiplier, -shift, tg_scale_offset(q->zero_point, -shift))
+                              : tg_add_wrap(tg_multiply(acc, multiplier, shift), q->zero_point);
+    return tg_clamp(value, q->act_min, q->act_max);
+}
+
 /* One channel of a tile: count accumulators, bias included, to outputs `stride` elements apart from sink on.
  */
 static inline void tg_output_tile(const tg_weighted_t *layer, int32_t channel, const int32_t *acc,
                                   int32_t count, tg_sink_t sink, int32_t stride)
 {
-    const tg_requant_t *q = &layer->requant;
-    const int32_t multiplier = q->multiplier[channel];
-    const int32_t shift = q->shift[channel];
-    const int32_t offset = tg_scale_offset(q->zero_point, -shift);
-    for (int32_t i = 0; i < count; i++) {
-        const int32_t value = (q->narrow != 0)
-                                  ? tg_core_scale(acc[i], multiplier, -shift, offset)
-                                  : tg_add_wrap(tg_multiply(acc[i], multiplier, shift), q->zero_point);
-        sink.out[i * stride] = tg_clamp(value, q->act_min, q->act_max);
+    const int32_t multiplier = layer->requant.multiplier[channel];
+    const int32_t shift = layer->requant.shift[channel];
+    if (TG_LANES == 1) {
+        for (int32_t i = 0; i < count; i++) {
+            sink.out[i * stride] = tg_requantised(&layer->requant, acc[i], multiplier, shift);
+        }
+    } else { /* the whole tile first, over copies that nothing else can write: a loop that fits vectors */
+        const tg_requant_t q = layer->requant;
+        int8_t values[TG_TILE];
+        for (int32_t i = 0; i < TG_TILE; i++) {
+            values[i] = tg_requantised(&q, acc[i], multiplier, shift);
+        }
+        for (int32_t i = 0; i < count; i++) {
+            sink.out[i * stride] = values[i];
+        }
     }
     if (sink.accumulators != NULL) {
         for (int32_t i = 0; i < count; i++) {

@@ -73,7 +73,9 @@ def _compile(purpose: str, command: list[str], sources: dict[str, bytes], folder
         (folder / name).write_bytes(content)
     built = folder / "built.so"
     units = [str(folder / name) for name in sorted(sources) if name.endswith(".c")]
-    done = subprocess.run([*command, *units, "-o", str(built)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, f"-I{folder}", *units, "-o", str(built)], capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])
         raise BuildError(f"{purpose} does not compile ({first.strip()})", fix="set CC to another compiler")

@@ -13,20 +13,9 @@ from tritguard.emit.bundle import Bundle
 from tritguard.errors import BadInputError
 from tritguard.host_compiler import build_library
 from tritguard.predictor import Int8, Outputs
+from tritguard.resources import firmware_dir
 
-_OPTIONS = ("-std=c11", "-O3", "-march=native", "-DTG_ARENA_STORAGE=_Thread_local")
-_BATCH = """
-#include "tg_model.h"
-#include <stddef.h>
-void twin_run(size_t count, const int8_t *input, int8_t *output, int32_t *logits);
-void twin_run(size_t count, const int8_t *input, int8_t *output, int32_t *logits)
-{
-    for (size_t i = 0; i < count; i++) {
-        tg_model_run(input + (i * TG_INPUT_BYTES), output + (i * TG_OUTPUT_BYTES),
-                     logits == NULL ? NULL : logits + (i * TG_LOGIT_COUNT));
-    }
-}
-"""
+_OPTIONS = ("-std=c11", "-O3", "-march=native", "-include", "twin.h")
 _CHUNK = 16
 
 
@@ -44,7 +33,7 @@ class Twin:
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         self.bundle = bundle
-        self._threads = threads or os.cpu_count() or 1
+        self.threads = threads or os.cpu_count() or 1
         self._library = ctypes.CDLL(str(_library(bundle)))
         self._library.twin_run.restype = None
         logits = bundle.manifest.logits
@@ -80,15 +69,15 @@ class Twin:
             )
 
         starts = range(0, len(x), _CHUNK)
-        if self._threads == 1 or len(starts) < 2:
+        if self.threads == 1 or len(starts) < 2:
             for start in starts:
                 chunk(start)
         else:
-            with ThreadPoolExecutor(self._threads) as pool:
+            with ThreadPoolExecutor(self.threads) as pool:
                 list(pool.map(chunk, starts))
         return scores, accumulators
 
 
 def _library(bundle: Bundle) -> Path:
-    sources = {file.name: file.read_bytes() for file in bundle.c_dir.iterdir()}
-    return build_library("the twin", _OPTIONS, {**sources, "twin.c": _BATCH.encode()}, cache="twin")
+    files = (*bundle.c_dir.iterdir(), *(firmware_dir() / "twin").iterdir())
+    return build_library("the twin", _OPTIONS, {file.name: file.read_bytes() for file in files}, cache="twin")

@@ -41,7 +41,7 @@ class Context:
     def scratch(self, position: int) -> str:
         """The C expression of the address of a layer's scratch."""
         slot = self.plan.scratch.get(position)
-        return "NULL" if slot is None else f"TG_SCRATCH({slot.offset})"
+        return "NULL" if slot is None else f"TG_SCRATCH({slot.offset}, {slot.size})"
 
     def base(self, position: int, op: Op) -> dict[str, Any]:
         """The fields of LayerCode that every op has."""

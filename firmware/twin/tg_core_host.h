@@ -1,0 +1,165 @@
+/* The twin's arithmetic: tg_core.h's interface on 256-bit vectors where there are some, plain C elsewhere.
+ *
+ * A vector is eight words of columns, eight pixels of two positions each: VPMADDWD multiplies and adds them
+ * as SMLAD does one. Written in GCC's and Clang's vector extensions, as <immintrin.h> takes longer to read
+ * than all of a model to compile.
+ */
+#ifndef TG_CORE_HOST_H
+#define TG_CORE_HOST_H
+
+#if defined(__AVX2__) && defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define TG_HOST_VECTORS
+#endif
+#endif
+
+#ifndef TG_HOST_VECTORS
+#include "tg_core_portable.h"
+#else
+
+#include "tg_fixed.h"
+
+#include <string.h>
+
+#define TG_VECTOR 8 /* words in a vector */
+#define TG_VECTORS (TG_TILE / TG_VECTOR)
+
+typedef int32_t tg_words_t __attribute__((vector_size(32)));
+typedef int32_t tg_half_t __attribute__((vector_size(16)));
+typedef int16_t tg_lanes_t __attribute__((vector_size(32)));
+
+static inline tg_words_t tg_host_load(const void *from)
+{
+    tg_words_t words;
+    (void)memcpy(&words, from, sizeof words);
+    return words;
+}
+
+static inline void tg_host_store(void *to, tg_words_t words)
+{
+    (void)memcpy(to, &words, sizeof words);
+}
+
+static inline tg_words_t tg_host_all(int32_t word)
+{
+    return (tg_words_t){word, word, word, word, word, word, word, word};
+}
+
+/* SXTB16: bytes 0 and 2 of every word as int16. */
+static inline tg_lanes_t tg_host_even(tg_words_t bytes)
+{
+    return ((tg_lanes_t)bytes << 8) >> 8;
+}
+
+/* SXTB16 of the word turned right by eight: bytes 1 and 3. */
+static inline tg_lanes_t tg_host_odd(tg_words_t bytes)
+{
+    return (tg_lanes_t)bytes >> 8;
+}
+
+/* SMLAD, word by word. */
+static inline tg_words_t tg_host_multiply_add(tg_words_t sums, tg_words_t x, tg_lanes_t weights)
+{
+    return sums + (tg_words_t)__builtin_ia32_pmaddwd256((tg_lanes_t)x, weights);
+}
+
+/* Eight words of bytes, a pixel each, to the two words of columns they make. */
+static inline void tg_host_spread(tg_words_t bytes, tg_lane_t *columns)
+{
+    tg_host_store(columns, (tg_words_t)tg_host_even(bytes));
+    tg_host_store(columns + (2 * TG_TILE), (tg_words_t)tg_host_odd(bytes));
+}
+
+static inline tg_words_t tg_host_rows(const int8_t *first, const int8_t *second)
+{
+    tg_half_t low;
+    tg_half_t high;
+    (void)memcpy(&low, first, sizeof low);
+    (void)memcpy(&high, second, sizeof high);
+    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7);
+}
+
+/* Four words of eight pixels: two 4 x 4 transpositions side by side. */
+static inline void tg_host_expand_four(const int8_t *const *source, int32_t at, tg_lane_t *columns)
+{
+    const tg_words_t row0 = tg_host_rows(source[0] + at, source[4] + at);
+    const tg_words_t row1 = tg_host_rows(source[1] + at, source[5] + at);
+    const tg_words_t row2 = tg_host_rows(source[2] + at, source[6] + at);
+    const tg_words_t row3 = tg_host_rows(source[3] + at, source[7] + at);
+    const tg_words_t low01 = __builtin_shufflevector(row0, row1, 0, 8, 1, 9, 4, 12, 5, 13);
+    const tg_words_t low23 = __builtin_shufflevector(row2, row3, 0, 8, 1, 9, 4, 12, 5, 13);
+    const tg_words_t high01 = __builtin_shufflevector(row0, row1, 2, 10, 3, 11, 6, 14, 7, 15);
+    const tg_words_t high23 = __builtin_shufflevector(row2, row3, 2, 10, 3, 11, 6, 14, 7, 15);
+    tg_host_spread(__builtin_shufflevector(low01, low23, 0, 1, 8, 9, 4, 5, 12, 13), columns);
+    columns += 4 * TG_TILE;
+    tg_host_spread(__builtin_shufflevector(low01, low23, 2, 3, 10, 11, 6, 7, 14, 15), columns);
+    columns += 4 * TG_TILE;
+    tg_host_spread(__builtin_shufflevector(high01, high23, 0, 1, 8, 9, 4, 5, 12, 13), columns);
+    columns += 4 * TG_TILE;
+    tg_host_spread(__builtin_shufflevector(high01, high23, 2, 3, 10, 11, 6, 7, 14, 15), columns);
+}
+
+static inline void tg_host_expand_one(const int8_t *const *source, int32_t at, tg_lane_t *columns)
+{
+    int32_t words[TG_VECTOR];
+    for (int32_t i = 0; i < TG_VECTOR; i++) {
+        (void)memcpy(&words[i], source[i] + at, sizeof words[i]);
+    }
+    tg_host_spread(tg_host_load(words), columns);
+}
+
+static inline tg_lane_t *tg_core_expand(const int8_t *const source[TG_TILE], int32_t words,
+                                        tg_lane_t *columns)
+{
+    int32_t word = 0;
+    for (; word + 4 <= words; word += 4) {
+        for (int32_t pixel = 0; pixel < TG_TILE; pixel += TG_VECTOR) {
+            tg_host_expand_four(source + pixel, 4 * word, columns + (2 * pixel));
+        }
+        columns += 16 * TG_TILE;
+    }
+    for (; word < words; word++) {
+        for (int32_t pixel = 0; pixel < TG_TILE; pixel += TG_VECTOR) {
+            tg_host_expand_one(source + pixel, 4 * word, columns + (2 * pixel));
+        }
+        columns += 4 * TG_TILE;
+    }
+    return columns;
+}
+
+static inline void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32_t groups,
+                                int32_t *sums)
+{
+    tg_words_t a[TG_VECTORS];
+    tg_words_t b[TG_VECTORS];
+    for (int32_t i = 0; i < TG_VECTORS; i++) {
+        a[i] = tg_host_load(sums + (TG_VECTOR * i));
+        b[i] = tg_host_load(sums + TG_TILE + (TG_VECTOR * i));
+    }
+    for (int32_t word = 0; word < 2 * groups; word++) {
+        int32_t both;
+        (void)memcpy(&both, weights, sizeof both);
+        const tg_lanes_t weights_a = tg_host_even(tg_host_all(both));
+        const tg_lanes_t weights_b = tg_host_odd(tg_host_all(both));
+        for (int32_t i = 0; i < TG_VECTORS; i++) {
+            const tg_words_t x = tg_host_load(columns + (2 * TG_VECTOR * i));
+            a[i] = tg_host_multiply_add(a[i], x, weights_a);
+            b[i] = tg_host_multiply_add(b[i], x, weights_b);
+        }
+        columns += 2 * TG_TILE;
+        weights += 4;
+    }
+    for (int32_t i = 0; i < TG_VECTORS; i++) {
+        tg_host_store(sums + (TG_VECTOR * i), a[i]);
+        tg_host_store(sums + TG_TILE + (TG_VECTOR * i), b[i]);
+    }
+}
+
+static inline int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, int32_t offset)
+{
+    return tg_scale_narrow(acc, multiplier, right, offset);
+}
+
+#endif
+
+#endif

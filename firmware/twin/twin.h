@@ -1,0 +1,22 @@
+/* What the model's C is given when it is compiled as the twin: included ahead of every file. */
+#ifndef TWIN_H
+#define TWIN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Every thread runs an inference of its own. */
+#define TG_ARENA_STORAGE _Thread_local
+
+/* Tiles as wide as vector registers like them, and arithmetic on vectors where the processor has them. */
+#define TG_TILE 32
+#define TG_LANES 32
+#define TG_CORE_HEADER "tg_core_host.h"
+
+/* The planned scratch is for a device's tiles; at most TG_TILE times as much is needed here. */
+void *twin_scratch(size_t bytes);
+#define TG_SCRATCH(offset, bytes) twin_scratch((size_t)(bytes)*TG_TILE)
+
+void twin_run(size_t count, const int8_t *input, int8_t *output, int32_t *logits);
+
+#endif

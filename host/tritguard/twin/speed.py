@@ -1,0 +1,72 @@
+"""How fast the twin is beside the oracle, on the same inputs and in turns, so that both meet the same machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tritguard.emit.bundle import Bundle
+from tritguard.errors import MismatchError
+from tritguard.oracle import Oracle
+from tritguard.predictor import Int8
+from tritguard.twin.library import Twin
+
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Inferences a second, the best of several rounds.
+
+    Attributes:
+        twin: on one core.
+        oracle: the `tflite-micro` interpreter, on one core.
+        threads: how many threads `threaded` used.
+        threaded: the twin on all of them.
+    """
+
+    twin: float
+    oracle: float
+    threads: int
+    threaded: float
+
+    @property
+    def ratio(self) -> float:
+        """How many inferences of the twin one of the interpreter takes, core against core."""
+        return self.twin / self.oracle
+
+
+def measure_speed(
+    bundle: Bundle, x: Int8, *, rounds: int = ROUNDS, repeat: int = 20, report: Callable[[int, int], None] | None = None
+) -> Speed:
+    """Time twin and interpreter on the same inputs, one round of each after the other.
+
+    Args:
+        bundle: the model.
+        x: int8[n, *input_shape]; what the interpreter gets a round.
+        rounds: the best of how many counts.
+        repeat: how often the twin gets x a round, as it is so much faster.
+        report: called with rounds done and in all.
+
+    Raises:
+        MismatchError: a byte differs.
+        ToolMissingError: no oracle is installed.
+    """
+    oracle, alone, threaded = Oracle(bundle.model_path.read_bytes()), Twin(bundle, threads=1), Twin(bundle)
+    many = np.concatenate([x] * repeat)
+    best = [0.0, 0.0, 0.0]
+    for done in range(rounds):
+        times, scores = [], []
+        for predict, inputs in ((alone.predict, many), (oracle.predict, x), (threaded.predict, many)):
+            start = time.perf_counter()
+            scores.append(predict(inputs).scores)
+            times.append(len(inputs) / (time.perf_counter() - start))
+        if any(not np.array_equal(given[: len(x)], scores[1]) for given in scores):
+            raise MismatchError("twin and interpreter differ", where=bundle.manifest.name)
+        best = [max(pair) for pair in zip(best, times, strict=True)]
+        if report is not None:
+            report(done + 1, rounds)
+    return Speed(twin=best[0], oracle=best[1], threads=threaded.threads, threaded=best[2])
