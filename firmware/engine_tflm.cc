@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tensorflow/lite/micro/micro_interpreter.h"
@@ -34,6 +35,31 @@ struct place_t {
 inline void *operator new(size_t, place_t place) noexcept
 {
     return place.memory;
+}
+
+/* What vtables and static objects refer to. The C++ library's would bring a heap and what prints uncaught
+ * exceptions, and part of it is in start-up files this firmware has no use for. Nothing here is ever on a
+ * heap, and nothing is ever destroyed. */
+void operator delete(void *) noexcept
+{
+}
+
+void operator delete(void *, size_t) noexcept
+{
+}
+
+extern "C" {
+__attribute__((weak)) void *__dso_handle = nullptr;
+
+__attribute__((weak)) int __aeabi_atexit(void *, void (*)(void *), void *)
+{
+    return 0;
+}
+
+[[noreturn]] void __cxa_pure_virtual(void)
+{
+    abort();
+}
 }
 
 /* The name by which the size report knows an arena. */

@@ -271,7 +271,10 @@ def test_of_several_libraries_the_boards_is_taken(tmp_path: Path) -> None:
     assert find_library(str(tmp_path / "tree"), BOARD).archives == (places["cortex-m4"],)
     assert find_library(str(places["cortex-m4+fp"]), BOARD).archives == (places["cortex-m4+fp"],)
     assert find_library(str(places["cortex-m4+fp"]), BOARD).includes == (tmp_path / "tree",)
-    places["cortex-m4"].unlink()
+    assert find_library(str(tmp_path / "tree"), BOARD).defines == ("TF_LITE_STATIC_MEMORY",)
+    places["cortex-m4"].parent.parent.rename(tmp_path / "tree/gen/cortex_m_generic_cortex-m4_default_cmsis_nn_gcc")
+    assert find_library(str(tmp_path / "tree"), BOARD).defines == ("TF_LITE_STATIC_MEMORY", "CMSIS_NN")
+    shutil.rmtree(tmp_path / "tree/gen/cortex_m_generic_cortex-m4_default_cmsis_nn_gcc")
     with pytest.raises(BadInputError, match=r"several libraries .*; give --tflm the one to link"):
         find_library(str(tmp_path / "tree"), BOARD)
 

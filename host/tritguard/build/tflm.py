@@ -81,7 +81,9 @@ def find_library(where: str, board: Board) -> Library:
     third_party = [root / folder / headers for folder in _THIRD_PARTY for headers in _HEADERS_OF]
     includes = [root, *(folder for folder in third_party if folder.is_dir())]
     archive = place if place.is_file() else _archive(place, board)
-    return Library(includes=tuple(includes), archives=(archive,), defines=_DEFINES)
+    # With it, TFLM's headers declare the registrations of int8 kernels alone that such a library has.
+    optimized = ("CMSIS_NN",) if "cmsis_nn" in archive.parent.parent.name else ()
+    return Library(includes=tuple(includes), archives=(archive,), defines=(*_DEFINES, *optimized))
 
 
 def how_to_get(board: Board) -> str:
