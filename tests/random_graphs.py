@@ -130,15 +130,15 @@ def _joined(draw: st.DrawFn, builder: ModelBuilder, made: list[int]) -> int:
     """The newest tensor and older ones, concatenated along an axis they allow."""
     newest = made[-1]
     axis = draw(st.integers(1, 3))
-    others = [
-        tensor
-        for tensor in made
-        if all(
-            a == b
-            for i, (a, b) in enumerate(zip(builder.shape(tensor), builder.shape(newest), strict=True), 1)
-            if i != axis
-        )
-    ]
+
+    def rest(tensor: int) -> tuple[int, ...]:
+        return (*builder.shape(tensor)[: axis - 1], *builder.shape(tensor)[axis:])
+
+    def rescales(tensor: int) -> bool:
+        """Whether TFLM takes the QUANTIZE that brings it to the newest's scale."""
+        return builder.quant(tensor)[0] / builder.quant(newest)[0] < 1e6
+
+    others = [tensor for tensor in made if rest(tensor) == rest(newest) and rescales(tensor)]
     chosen = draw(st.lists(st.sampled_from(others), min_size=1, max_size=3))
     out = builder.quant(newest)
     return builder.concatenation([_same_quant(builder, tensor, out) for tensor in (*chosen, newest)], axis)
