@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.random_moves import moved
+from tests.random_pairs import pair
 from tests.tflite_builder import ModelBuilder
 from tests.tflite_tables import Table
 
@@ -191,7 +192,21 @@ def _sliding(draw: st.DrawFn, builder: ModelBuilder, tensor: int, kind: str) -> 
     )  # fmt: skip
 
 
-_IMAGE_OPS = (_conv, _conv, _depthwise, _depthwise, _add, _pool, _pad, _quantize, _reshape, function, moved, moved)
+_IMAGE_OPS = (
+    _conv,
+    _conv,
+    _depthwise,
+    _depthwise,
+    _add,
+    _pool,
+    _pad,
+    _quantize,
+    _reshape,
+    function,
+    moved,
+    moved,
+    pair,
+)
 
 
 @st.composite

@@ -36,6 +36,12 @@ def ternary_model() -> bytes:
     tensor = builder.conv(tensor, rng.integers(-127, 128, (8, 1, 1, 16), dtype=np.int8), [0.01] * 8, None, (0.2, 3))
     tensor = builder.quantize(tensor, (0.3, 0))
     tensor = builder.unary("TANH", tensor, (1 / 128, 0))
+    channels = builder.constant(np.arange(8, dtype=np.int8), [0.01])
+    for name in ("ADD", "SUB", "MUL", "PRELU"):
+        tensor = builder.binary(name, tensor, channels, (0.05, 1))
+    for name in ("MAXIMUM", "MINIMUM"):
+        one = builder.constant(np.ones(8, dtype=np.int8), [0.05], zero_point=1)
+        tensor = builder.binary(name, tensor, one, (0.05, 1))
     tensor = builder.transpose(tensor, (0, 2, 1, 3))
     parts = builder.split(tensor, 3, [4, 4], explicit=False)
     tensor = builder.resize_nearest(builder.concatenation(parts[::-1], 3), (3, 3), False, False)

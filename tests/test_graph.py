@@ -53,11 +53,12 @@ def test_grouped_convolution_is_refused() -> None:
         read_graph(builder.build(output))
 
 
-def test_broadcasting_add_is_refused() -> None:
+def test_shapes_that_do_not_broadcast_are_refused() -> None:
     builder = small_model()
-    small = builder.mean(builder.input, (0.5, 0), keep_dims=True)
-    with pytest.raises(UnsupportedOpError, match=r"op 1 \(ADD\): shapes"):
-        read_graph(builder.build(builder.add(builder.input, small, (1.0, 0))))
+    other = builder.constant(np.ones((1, 2, 1, 1), np.int8), [0.5])
+    builder.op("ADD", [builder.input, other], output := builder.activation((4, 4, 3), 1.0, 0), Table("AddOptions"))
+    with pytest.raises(BadModelError, match=r"op 0 \(ADD\): shapes"):
+        read_graph(builder.build(output))
 
 
 def test_weights_with_a_zero_point_are_refused() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.random_graphs import FUNCTIONS, function, inputs, scales, zero_points
 from tests.random_moves import MOVES
+from tests.random_pairs import PAIRS, pair
 from tests.test_oracle_equality import differences
 from tests.tflite_builder import ModelBuilder
 from tritguard.errors import BadModelError, UnsupportedOpError
@@ -49,6 +50,26 @@ def test_moves_give_the_oracles_bytes(name: str, data: st.DataObject, seed: int)
     for _ in range(6):
         tensor = data.draw(st.composite(MOVES[name])(builder, tensor))
     assert differences(builder.build(tensor), seed) is None
+
+
+@needs_oracle
+@pytest.mark.parametrize("name", PAIRS)
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), seed=inputs, scale=st.floats(1e-3, 10), zero_point=zero_points)
+def test_pairs_give_the_oracles_bytes(name: str, data: st.DataObject, seed: int, scale: float, zero_point: int) -> None:
+    shape = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 9)))
+    builder = ModelBuilder(shape, float(np.float32(scale)), zero_point)
+    tensor = builder.input
+    for _ in range(3):
+        tensor = data.draw(st.composite(pair)(builder, tensor, name))
+    content = builder.build(tensor)
+    try:
+        read_graph(content)
+    except BadModelError:
+        with pytest.raises(BadModelError):
+            Oracle(content)
+        return
+    assert differences(content, seed) is None
 
 
 def test_relu_becomes_the_clamp_of_the_layer_before() -> None:

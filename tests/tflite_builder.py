@@ -57,9 +57,11 @@ class ModelBuilder(ModelTables):
         return self.binary("ADD", first, second, out, activation)
 
     def binary(self, name: str, first: int, second: int, out: Quant, activation: str = "NONE") -> int:
-        """ADD, SUB or MUL of two tensors whose shapes broadcast; either may be a constant."""
+        """ADD, SUB, MUL, PRELU, MAXIMUM or MINIMUM of two tensors whose shapes broadcast; either may be a constant."""
         shape = np.broadcast_shapes(tuple(self.tensors[first].shape), tuple(self.tensors[second].shape))
-        options = Table(f"{name.capitalize()}Options", FusedActivationFunction=ACTIVATIONS[activation])
+        options = None
+        if name in ("ADD", "SUB", "MUL"):
+            options = Table(f"{name.capitalize()}Options", FusedActivationFunction=ACTIVATIONS[activation])
         return self.op(name, [first, second], self.activation(shape[1:], *out), options)
 
     def unary(self, name: str, source: int, out: Quant, options: Table | None = None) -> int:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tritguard.graph.model import (
     Add,
+    Binary,
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
@@ -107,7 +108,7 @@ class GradientView:
 
 
 def _range(op: Op) -> tuple[int, int]:
-    if isinstance(op, Weighted | Add):
+    if isinstance(op, Weighted | Add | Binary):
         return op.requant.act_min, op.requant.act_max
     if isinstance(op, Pool2D):
         return op.act_min, op.act_max
@@ -184,6 +185,30 @@ def _reshape(tf: Any, graph: Graph, op: Reshape | Mean, inputs: list[Any]) -> An
     return tf.reshape(inputs[0], (-1, *graph.tensors[op.output].shape))
 
 
+def _binary(tf: Any, graph: Graph, op: Binary, inputs: list[Any]) -> Any:
+    """Operands laid along the op's joined axes; a step of 0 repeats one."""
+    activations = iter(inputs)
+    operands = []
+    for constant, steps, zero_point in zip(op.constants, op.steps, op.zero_points, strict=True):
+        if constant is None:
+            x = next(activations)
+        else:
+            x = tf.constant((constant.values.astype(np.float32) - zero_point)[None] * np.float32(constant.scale))
+        sides = [size if step else 1 for size, step in zip(op.sizes, steps, strict=True)]
+        operands.append(tf.reshape(x, (-1, *sides)))
+    return tf.reshape(_PAIRS[op.operator](tf, *operands), (-1, *graph.tensors[op.output].shape))
+
+
+_PAIRS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "ADD": lambda _tf, a, b: a + b,
+    "SUB": lambda _tf, a, b: a - b,
+    "MUL": lambda _tf, a, b: a * b,
+    "PRELU": lambda tf, a, b: tf.where(a < 0, a * b, a),
+    "MAXIMUM": lambda tf, a, b: tf.maximum(a, b),
+    "MINIMUM": lambda tf, a, b: tf.minimum(a, b),
+}
+
+
 def _view(tf: Any, graph: Graph, op: View, inputs: list[Any]) -> Any:
     source, sink = graph.tensors[op.inputs[0]], graph.tensors[op.output]
     places = np.array(op.offset)
@@ -224,6 +249,7 @@ _FORWARD: dict[type[Op], Callable[[Any, Graph, Any, list[Any]], Any]] = {
     Pool2D: _pool,
     Mean: _mean,
     Reshape: _reshape,
+    Binary: _binary,
     View: _view,
     Concatenation: _concatenation,
     ResizeNearest: _resize_nearest,

@@ -245,6 +245,47 @@ class Lookup(Op):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Constant:
+    """An int8 operand that the model holds, at its own shape's size."""
+
+    values: Int8
+    scale: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Binary(Op):
+    """A function of two elements, whose shapes may broadcast.
+
+    `inputs` are the operands that are activations, in order. The walk over the output has at most four axes, joined
+    from the tensors' own; a step of 0 repeats an operand.
+
+    Attributes:
+        operator: ADD, SUB, MUL, PRELU, MAXIMUM or MINIMUM.
+        constants: the operands that are constants, None where an activation stands.
+        sizes: of the output's axes, outermost first.
+        steps: the two operands' steps along them.
+        zero_points: of the two operands.
+        operand_requants: ADD and SUB: of the operands, to a common scale with 20 extra bits. PRELU: of the input, and
+            of its product with the slope below zero. Otherwise none.
+        requant: of the sum or product; PRELU, MAXIMUM and MINIMUM use its zero point and clamp alone.
+    """
+
+    operator: str
+    constants: tuple[Constant | None, Constant | None]
+    sizes: tuple[int, ...]
+    steps: tuple[tuple[int, ...], tuple[int, ...]]
+    zero_points: tuple[int, int]
+    operand_requants: tuple[Requant, Requant] | None
+    requant: Requant
+    left_shift: ClassVar[int] = 20
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        """The schema's name."""
+        return self.operator
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class View(Op):
     """Bytes in another order: out[i, j, ...] = in[offset + i * steps[0] + j * steps[1] + ...].
 

@@ -15,7 +15,7 @@ import numpy as np
 from tritguard.errors import BadModelError
 from tritguard.graph import gemmlowp
 from tritguard.graph.fixed_point import INT8_MAX, INT8_MIN, activation_range, quantize_multiplier
-from tritguard.graph.model import Int8, Tensor
+from tritguard.graph.model import Binary, Int8, Requant, Tensor
 
 _INPUT_INTEGER_BITS = 4  # logistic and tanh take Q4.27
 
@@ -119,3 +119,44 @@ def _multiplier16(real: float) -> tuple[int, int]:
     """`QuantizeMultiplier` and then `DownScaleInt32ToInt16Multiplier`."""
     multiplier, shift = quantize_multiplier(real)
     return min((multiplier + (1 << 15)) >> 16, (1 << 15) - 1), shift
+
+
+def with_constant(op: Binary) -> Int8:
+    """A `Binary` whose one operand is a single constant, as a function of the other."""
+    where = 0 if op.constants[0] is not None else 1
+    constant = op.constants[where]
+    assert constant is not None
+    value = int(constant.values[0])
+    function = _PAIRS[op.operator]
+
+    def result(q: int) -> int:
+        a, b = (value, q) if where == 0 else (q, value)
+        raw = function(op, a - op.zero_points[0], b - op.zero_points[1]) + op.requant.zero_point
+        return max(op.requant.act_min, min(op.requant.act_max, raw))
+
+    return tabulate(result)
+
+
+def _scaled(value: int, requant: Requant) -> int:
+    return gemmlowp.multiply(value, int(requant.multiplier[0]), int(requant.shift[0]))
+
+
+def _sum(op: Binary, a: int, b: int, sign: int) -> int:
+    assert op.operand_requants is not None
+    left, right = (_scaled(x << op.left_shift, r) for x, r in zip((a, b), op.operand_requants, strict=True))
+    return _scaled(gemmlowp.wrap(left + sign * right), op.requant)
+
+
+def _prelu(op: Binary, a: int, b: int) -> int:
+    assert op.operand_requants is not None
+    return _scaled(a, op.operand_requants[0]) if a >= 0 else _scaled(a * b, op.operand_requants[1])
+
+
+_PAIRS: dict[str, Callable[[Binary, int, int], int]] = {
+    "ADD": lambda op, a, b: _sum(op, a, b, 1),
+    "SUB": lambda op, a, b: _sum(op, a, b, -1),
+    "MUL": lambda op, a, b: _scaled(a * b, op.requant),
+    "PRELU": _prelu,
+    "MAXIMUM": lambda _op, a, b: max(a, b),
+    "MINIMUM": lambda _op, a, b: min(a, b),
+}

@@ -8,7 +8,7 @@ from typing import Any
 from tritguard.emit.code import LayerCode
 from tritguard.emit.lower.activation import lookup, softmax
 from tritguard.emit.lower.context import Context
-from tritguard.emit.lower.elementwise import add, quantize
+from tritguard.emit.lower.elementwise import add, binary, quantize
 from tritguard.emit.lower.pool import mean, pool
 from tritguard.emit.lower.shape import concatenation, pad, reshape, resize_nearest, view
 from tritguard.emit.lower.weighted import conv, depthwise, fully_connected
@@ -16,6 +16,7 @@ from tritguard.graph.kernels import Kernel
 from tritguard.graph.memory import MemoryPlan
 from tritguard.graph.model import (
     Add,
+    Binary,
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
@@ -40,6 +41,7 @@ _LOWERINGS: dict[type[Op], Callable[[Context, int, Any], LayerCode]] = {
     DepthwiseConv2D: depthwise,
     FullyConnected: fully_connected,
     Add: add,
+    Binary: binary,
     Pool2D: pool,
     Mean: mean,
     Softmax: softmax,

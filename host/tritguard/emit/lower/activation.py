@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from tritguard.emit.code import Array, Fields, LayerCode, Struct
-from tritguard.emit.lower.context import Context
+from tritguard.emit.code import Fields, LayerCode, Struct
+from tritguard.emit.lower.context import Context, table_lookup
 from tritguard.graph.model import Lookup, Softmax
 
 
@@ -22,8 +20,5 @@ def softmax(context: Context, position: int, op: Softmax) -> LayerCode:
 
 
 def lookup(context: Context, position: int, op: Lookup) -> LayerCode:
-    """A table, turned so that an int8's bits are its index."""
-    table = Array("table", np.roll(op.table, -op.table.size // 2))
-    fields: Fields = {"size": context.sink(op).size, "table": f"{op.symbol}_table"}
-    struct = Struct("tg_lookup_t", fields)
-    return context.simple(position, op, "tg_lookup", struct, "tg_lookup.c", (table,))
+    """Its table."""
+    return table_lookup(context, position, op, op.table)

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
 from tritguard.graph.kernels import Kernel
 from tritguard.graph.memory import MemoryPlan, Slot
-from tritguard.graph.model import Graph, Op, Requant, Tensor, Window
+from tritguard.graph.model import Graph, Int8, Op, Requant, Tensor, Window
 
 Image = tuple[int, int, int]
 
@@ -89,3 +91,15 @@ def window_fields(window: Window, source: Image, sink: Image) -> Fields:
 def scale_fields(requant: Requant) -> Fields:
     """A `tg_scale_t`."""
     return {"multiplier": int(requant.multiplier[0]), "shift": int(requant.shift[0])}
+
+
+def braces(values: tuple[int, ...], fill: int, count: int) -> str:
+    """An array of `count` in a struct; what is missing comes first."""
+    return f"{{{', '.join(map(str, (*(fill,) * (count - len(values)), *values)))}}}"
+
+
+def table_lookup(context: Context, position: int, op: Op, values: Int8) -> LayerCode:
+    """A function of one element as a table, turned so that an int8's bits are its index."""
+    table = Array("table", np.roll(values, -values.size // 2))
+    fields: Fields = {"size": context.sink(op).size, "table": f"{op.symbol}_table"}
+    return context.simple(position, op, "tg_lookup", Struct("tg_lookup_t", fields), "tg_lookup.c", (table,))

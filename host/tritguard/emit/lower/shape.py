@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
-from tritguard.emit.lower.context import Context
+from tritguard.emit.lower.context import Context, braces
 from tritguard.graph.model import Concatenation, Pad, Reshape, ResizeNearest, View
 
 
@@ -29,14 +29,10 @@ def reshape(context: Context, position: int, op: Reshape) -> LayerCode:
 _VIEW_AXES = 5
 
 
-def _braces(values: tuple[int, ...], fill: int) -> str:
-    """An array in a struct; unused axes come first."""
-    return f"{{{', '.join(map(str, (*(fill,) * (_VIEW_AXES - len(values)), *values)))}}}"
-
-
 def view(context: Context, position: int, op: View) -> LayerCode:
     """A walk over the output with a step through the input for each axis."""
-    fields: Fields = {"offset": op.offset, "sizes": _braces(op.sizes, 1), "steps": _braces(op.steps, 0)}
+    sizes, steps = braces(op.sizes, 1, _VIEW_AXES), braces(op.steps, 0, _VIEW_AXES)
+    fields: Fields = {"offset": op.offset, "sizes": sizes, "steps": steps}
     return context.simple(position, op, "tg_view", Struct("tg_view_t", fields), "tg_view.c")
 
 

@@ -8,6 +8,7 @@ from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.flatbuffer import RawModel, RawOp, parse, reading
 from tritguard.graph.model import Graph, Op
 from tritguard.graph.reading.activation import absolute, hard_swish, leaky_relu, logistic, relu, softmax, tanh
+from tritguard.graph.reading.binary import binary
 from tritguard.graph.reading.elementwise import add, quantize
 from tritguard.graph.reading.join import concatenation, pack
 from tritguard.graph.reading.pool import mean, pool
@@ -44,6 +45,11 @@ _OPS: dict[str, Callable[[Reader, RawOp], Op | tuple[Op, ...]]] = {
     "CONCATENATION": concatenation,
     "PACK": pack,
     "RESIZE_NEAREST_NEIGHBOR": resize_nearest,
+    "SUB": binary,
+    "MUL": binary,
+    "PRELU": binary,
+    "MAXIMUM": binary,
+    "MINIMUM": binary,
     "RELU": relu,
     "RELU6": relu,
     "LEAKY_RELU": leaky_relu,

@@ -5,22 +5,24 @@ from __future__ import annotations
 import numpy as np
 import tflite
 
-from tritguard.errors import BadModelError, UnsupportedOpError
+from tritguard.errors import BadModelError
 from tritguard.graph import fixed_point
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Add, Op, Quantize
+from tritguard.graph.reading.binary import binary
 from tritguard.graph.reading.checks import WHOLE, fused_clamp, options_of
 from tritguard.graph.reading.reader import Reader
 
 
 def add(reader: Reader, raw: RawOp) -> Op:
-    """ADD."""
+    """ADD of two activations of one shape; any other is a `Binary`."""
+    operands = [reader.tensor(raw, position) for position in range(2)]
+    if operands[0].shape != operands[1].shape or any(operand.data is not None for operand in operands):
+        return binary(reader, raw)
     first, output = reader.in_out(raw)
-    second = reader.activation(reader.tensor(raw, 1).index, raw.describe())
-    if not first.shape == second.shape == output.shape:
-        raise UnsupportedOpError(
-            f"shapes {list(first.shape)} and {list(second.shape)}, equal ones are supported", where=raw.describe()
-        )
+    second = reader.activation(operands[1].index, raw.describe())
+    if first.shape != output.shape:
+        raise BadModelError(f"{list(first.shape)} into {list(output.shape)}", where=raw.describe())
     twice_max = 2 * max(first.scale, second.scale)
     clamp = fused_clamp(raw, options_of(raw, tflite.AddOptions), output)
     factor = twice_max / ((1 << Add.left_shift) * output.scale)

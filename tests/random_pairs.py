@@ -1,0 +1,62 @@
+"""Hypothesis draws of functions of two elements, with broadcasting and constants."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from tests.tflite_builder import ModelBuilder
+
+PAIRS = ("ADD", "SUB", "MUL", "PRELU", "MAXIMUM", "MINIMUM")
+
+
+def pair(draw: st.DrawFn, builder: ModelBuilder, tensor: int, name: str | None = None) -> int:
+    """One of PAIRS of a tensor and of a second operand that broadcasts: a constant, a part of it or its own mean."""
+    name = name or draw(st.sampled_from(PAIRS))
+    other = _constant(draw, builder, tensor, name) if name == "PRELU" else _other(draw, builder, tensor, name)
+    scale_a, scale_b = builder.quant(tensor)[0], _scale(builder, other)
+    fitting = {"MUL": scale_a * scale_b * 60, "PRELU": scale_a * max(1.0, scale_b * 60)}.get(
+        name, max(scale_a, scale_b)
+    )
+    factor = draw(st.sampled_from([0.02, 0.5, 1.0, 2.0, 50.0]))
+    out = (float(np.float32(max(fitting * factor, 1e-12))), draw(st.integers(-128, 127)))
+    if name in ("MAXIMUM", "MINIMUM"):
+        out = builder.quant(tensor)
+    operands = (tensor, other) if name == "PRELU" or draw(st.booleans()) else (other, tensor)
+    activation = draw(st.sampled_from(["NONE", "RELU", "RELU6"]))
+    return builder.binary(name, *operands, out, activation)
+
+
+def _scale(builder: ModelBuilder, tensor: int) -> float:
+    scales = builder.tensors[tensor].scales
+    assert scales is not None
+    return float(np.float32(scales[0]))
+
+
+def _constant(draw: st.DrawFn, builder: ModelBuilder, tensor: int, name: str) -> int:
+    """One number, one a channel, one a row or one an element."""
+    height, width, depth = builder.shape(tensor)
+    shape = draw(st.sampled_from([(1,), (depth,), (1, 1, depth), (height, 1, 1), (1, height, width, depth)]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    scale, zero_point = float(np.float32(draw(st.floats(1e-3, 10)))), draw(st.integers(-128, 127))
+    if name in ("MAXIMUM", "MINIMUM"):
+        scale, zero_point = builder.quant(tensor)
+    elif name != "MUL":
+        scale = float(np.float32(builder.quant(tensor)[0] * draw(st.sampled_from([1e-2, 1.0, 30.0]))))
+    return builder.constant(rng.integers(-128, 128, shape, dtype=np.int8), [scale], zero_point=zero_point)
+
+
+def _other(draw: st.DrawFn, builder: ModelBuilder, tensor: int, name: str) -> int:
+    way = draw(st.sampled_from(["constant", "mean", "row", "same"]))
+    _, width, depth = builder.shape(tensor)
+    quant = builder.quant(tensor)
+    if name not in ("MAXIMUM", "MINIMUM"):
+        quant = (float(np.float32(quant[0] * draw(st.sampled_from([0.1, 1.0, 3.0])))), draw(st.integers(-128, 127)))
+    if way == "mean":
+        return builder.mean(tensor, quant, keep_dims=True)
+    if way == "row":
+        row = builder.slice(tensor, [0, 0, 0, 0], [1, 1, width, depth], (1, width, depth))
+        return row if name in ("MAXIMUM", "MINIMUM") else builder.quantize(row, quant)
+    if way == "same":
+        return tensor
+    return _constant(draw, builder, tensor, name)
