@@ -13,7 +13,7 @@ from tests.tflite_builder import ModelBuilder
 from tests.tflite_tables import Table
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph import read_graph
-from tritguard.graph.kernels import choose_kernels
+from tritguard.graph.choice import choose_kernels
 from tritguard.graph.memory import Slot, plan_memory
 from tritguard.graph.ternary import TRITS_PER_WORD, pack, ternary_weights
 
@@ -141,7 +141,7 @@ def test_options_of_another_op_are_refused() -> None:
 @given(content=models())
 def test_tensors_alive_at_the_same_time_never_overlap(content: bytes) -> None:
     graph = read_graph(content)
-    plan = plan_memory(graph, choose_kernels(graph, "m4"))
+    plan = plan_memory(graph, {at: choice.kernel for at, choice in choose_kernels(graph, "m4").items()})
     assert plan.arena_bytes >= plan.lower_bound
     for position, op in enumerate(graph.ops):
         places = [plan.place(tensor) for tensor in (*op.inputs, op.output)]
@@ -166,7 +166,7 @@ def test_a_residual_stays_alive_until_it_is_added() -> None:
     third = builder.conv(second, weights, [0.1], None, (1.0, 0))
     output = builder.quantize(builder.add(first, third, (2.0, 0)), (1.0, 0))
     graph = read_graph(builder.build(output))
-    kernels = choose_kernels(graph, "m4")
+    kernels = {at: choice.kernel for at, choice in choose_kernels(graph, "m4").items()}
     plan = plan_memory(graph, kernels)
     # Two images, and the second convolution's output over its input: a row of eight and a pixel ahead.
     assert plan.arena_bytes == plan.lower_bound == 2 * 8 * 8 * 4 + 9 * 4 + kernels[1].scratch_bytes
@@ -197,4 +197,4 @@ def test_ternary_weights_are_recognised_exactly(content: bytes) -> None:
         sides = [1] * op.weights.ndim
         sides[op.channel_axis] = -1
         assert np.array_equal(packed.trits * packed.magnitude.astype(int).reshape(sides), op.weights)
-        assert packed.flash_bytes < op.weights.nbytes
+        assert packed.nbytes < op.weights.nbytes

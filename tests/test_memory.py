@@ -18,7 +18,8 @@ from tests.tflite_builder import ModelBuilder
 from tritguard.emit import write_bundle
 from tritguard.graph import memory, optimised, read_graph
 from tritguard.graph.access import Trace, lead
-from tritguard.graph.kernels import Order, choose_kernels
+from tritguard.graph.choice import choose_kernels
+from tritguard.graph.kernels import Order
 from tritguard.graph.memory import MemoryPlan, plan_memory
 from tritguard.graph.model import Graph, Op, Pool2D
 from tritguard.graph.placement import Block, aligned, pack
@@ -102,7 +103,7 @@ def test_the_lead_is_the_least_that_is_safe(steps: list[tuple[int, int]], reads_
 
 def planned(content: bytes) -> MemoryPlan:
     graph = optimised(read_graph(content))
-    return plan_memory(graph, choose_kernels(graph, "m4"))
+    return plan_memory(graph, {at: choice.kernel for at, choice in choose_kernels(graph, "m4").items()})
 
 
 def mismatches(content: bytes, seed: int) -> int:

@@ -84,6 +84,31 @@ void tg_conv2d_int8(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t
                     void *scratch);
 void tg_conv2d_ternary(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
 
+/* The way of one output channel's sum of trits to int8; channel -1: a lane left over. */
+typedef struct {
+    int32_t bias; /* minus magnitude * input zero point * sum of trits */
+    int32_t multiplier;
+    int16_t channel;
+    uint8_t magnitude;
+    int8_t shift;
+} tg_trit_channel_t;
+
+/* Convolution with dual-channel words (tg_dual.h); dense: a window of 1x1 and, from each row, one pixel.
+ * lanes: [pairs][2], the low and the high channel. trits of tg_conv2d_dual: [pairs][words]; of tg_dense_dual:
+ * [pairs / 4][words][4]. scratch: tg_dual_sums.h. */
+typedef struct {
+    tg_window_t window;
+    const uint32_t *trits;
+    const tg_trit_channel_t *lanes;
+    int32_t pairs;
+    int32_t words, block_words, segment_words;
+    int32_t in_zero_point, out_zero_point, act_min, act_max;
+    int32_t narrow; /* see tg_requant_t */
+} tg_dual_t;
+
+void tg_conv2d_dual(const tg_dual_t *p, const int8_t *in, int8_t *out, int32_t *accumulators, void *scratch);
+void tg_dense_dual(const tg_dual_t *p, const int8_t *in, int8_t *out, int32_t *accumulators, void *scratch);
+
 /* Depthwise convolution: output channel c reads input channel c / depth_multiplier.
  * Weights: int8 [kernel_h][kernel_w][out_c], or trits of the same with each [out_c] row padded to whole
  * words. */

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
+from rich.table import Table
 
 from tritguard.boards import CoreClass, core_class, known_cores
 from tritguard.cli.progress import console
 from tritguard.cli.source import about, golden, title
 from tritguard.cli.tflm import convert_to_arrays
 from tritguard.emit import Bundle, write_bundle
+from tritguard.emit.bundle import Ternary
 from tritguard.errors import BadInputError
+from tritguard.graph.kernels import WeightFormat
 from tritguard.twin import verify_against_oracle
 
 
@@ -45,6 +49,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     tflm_compat: Annotated[
         bool, typer.Option("--tflm-compat", help="tflm: for builds without per-channel dense layers and DECODE.")
     ] = False,
+    weight_format: Annotated[
+        list[str] | None,
+        typer.Option("--format", metavar="LAYER=FORMAT", help="Another weight format for a layer than the cheapest."),
+    ] = None,
 ) -> None:
     """Turn a model into a bundle (int8 .tflite, C11 that gives the same bytes, manifest), or into TFLM arrays."""
     if to is Target.TFLM:
@@ -55,9 +63,26 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     if uncompressed or tflm_compat:
         raise BadInputError("--uncompressed and --tflm-compat belong to --to tflm")
     names = tuple(part.strip() for part in classes.split(",")) if classes else None
+    formats = parse_formats(weight_format or [])
     with console.status("Converting"):
-        bundle = convert(model, out, core=kernels_for(core), calibration=calibration, classes=names, name=name)
+        bundle = convert(
+            model, out, core=kernels_for(core), calibration=calibration, classes=names, name=name, formats=formats
+        )
     describe(bundle)
+    list_formats(bundle)
+
+
+def parse_formats(pairs: list[str]) -> dict[int, WeightFormat]:
+    """Layer numbers and formats of LAYER=FORMAT pairs; BadInputError for anything else."""
+    known: tuple[WeightFormat, ...] = get_args(WeightFormat)
+    formats: dict[int, WeightFormat] = {}
+    for pair in pairs:
+        layer, _, weight_format = pair.partition("=")
+        found = next((name for name in known if name == weight_format), None)
+        if not layer.isdecimal() or found is None:
+            raise BadInputError(f"--format {pair}", fix=f"give LAYER=FORMAT with one of {', '.join(known)}")
+        formats[int(layer)] = found
+    return formats
 
 
 def kernels_for(core: str) -> CoreClass:
@@ -76,12 +101,19 @@ def convert(
     calibration: Path | None = None,
     classes: tuple[str, ...] | None = None,
     name: str | None = None,
+    formats: Mapping[int, WeightFormat] | None = None,
 ) -> Bundle:
     """The verb without its output; see `write_bundle` for what it raises."""
     content = golden(model, calibration)
     with about(model):
         return write_bundle(
-            content, out, name=title(model, name), core=core, classes=classes, check=verify_against_oracle
+            content,
+            out,
+            name=title(model, name),
+            core=core,
+            classes=classes,
+            formats=formats,
+            check=verify_against_oracle,
         )
 
 
@@ -89,7 +121,7 @@ def describe(bundle: Bundle) -> None:
     """What the bundle holds, in a few lines."""
     manifest = bundle.manifest
     weighted = [layer for layer in manifest.layers if layer.weight_format != "none"]
-    ternary = sum(layer.weight_format == "ternary2" for layer in weighted)
+    ternary = sum(layer.ternary is not None for layer in weighted)
     weights = sum(layer.weight_bytes for layer in weighted)
     console.print(
         f"{bundle.path}: {len(manifest.layers)} layers, {manifest.macs:,} MAC, {ternary} of {len(weighted)} weight "
@@ -110,3 +142,30 @@ def describe(bundle: Bundle) -> None:
         console.print(f"same bytes as TensorFlow Lite Micro on {manifest.verified_against_oracle} random inputs")
     else:
         console.print("[yellow]not compared with TensorFlow Lite Micro: its package is not installed here")
+
+
+def list_formats(bundle: Bundle) -> None:
+    """A ternary layer a row: its zeros, its format, its bytes before and after, the estimated cycles of each format."""
+    layers = [(layer, layer.ternary) for layer in bundle.manifest.layers if layer.ternary is not None]
+    formats = [name for name in get_args(WeightFormat) if any(_cycles(ternary, name) for _, ternary in layers)]
+    if not layers:
+        return
+    table = Table(
+        title="Ternary layers, and what each format would take (million cycles, estimated)", title_justify="left"
+    )
+    for heading in ("layer", "op"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("zeros", "format", "int8 B", "now B", *formats):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for layer, ternary in layers:
+        costs = [_cycles(ternary, name) for name in formats]
+        table.add_row(
+            str(layer.index), layer.op.lower(), f"{ternary.zeros:.0%}", layer.weight_format,
+            f"{ternary.int8_bytes:,}", f"{layer.weight_bytes:,}",
+            *("" if cycles is None else f"{cycles / 1e6:.3f}" for cycles in costs),
+        )  # fmt: skip
+    console.print(table)
+
+
+def _cycles(ternary: Ternary, weight_format: str) -> int | None:
+    return next((offer.cycles for offer in ternary.offers if offer.weight_format == weight_format), None)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from tritguard.boards import CoreClass
 from tritguard.errors import BadInputError
+from tritguard.graph.kernels import WeightFormat
 from tritguard.records import Record, from_json
 
 MANIFEST = "manifest.json"
@@ -50,6 +51,24 @@ class Removed(Record):
     weight_bytes: int
 
 
+class Offer(Record):
+    """A format that a ternary layer can have, and what its kernel is expected to take (graph/cost.py)."""
+
+    weight_format: WeightFormat
+    weight_bytes: int
+    scratch_bytes: int
+    instructions: int
+    cycles: int
+
+
+class Ternary(Record):
+    """What is known of a ternary layer: its share of zero weights, its size in int8, its formats, the fastest first."""
+
+    zeros: float
+    int8_bytes: int
+    offers: tuple[Offer, ...]
+
+
 class Layer(Record):
     """One op of the graph as it was emitted. All its constants' C symbols start with `symbol` + '_'."""
 
@@ -59,8 +78,9 @@ class Layer(Record):
     symbol: str
     output_shape: tuple[int, ...]
     macs: int
-    weight_format: Literal["none", "int8", "ternary2"]
+    weight_format: WeightFormat | Literal["none"]
     weight_bytes: int
+    ternary: Ternary | None = None
     removed: Removed
 
 

@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from tritguard.graph.choice import Choice
+from tritguard.graph.kernels import WeightFormat
+
 Fields = Mapping[str, "int | str | Fields"]
 _C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "uint16": "uint16_t", "int32": "int32_t", "uint32": "uint32_t"}
 
@@ -17,12 +20,13 @@ class Array:
     """A constant C array."""
 
     name: str
-    values: NDArray[Any]  # one-dimensional
+    values: NDArray[Any]  # one-dimensional; records for an array of structs
+    struct: str | None = None  # the C type of a record
 
     @property
     def type(self) -> str:
         """The C type of an element."""
-        return _C_TYPES[self.values.dtype.name]
+        return self.struct or _C_TYPES[self.values.dtype.name]
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,9 @@ class LayerCode:
     name: str
     shape: tuple[int, ...]
     macs: int
-    weight_format: Literal["none", "int8", "ternary2"] = "none"
+    weight_format: WeightFormat | Literal["none"] = "none"
     weight_bytes: int = 0
+    choice: Choice | None = None  # of layers with weights
     arrays: tuple[Array, ...] = ()
     struct: Struct | None = None
     call: str | None = None

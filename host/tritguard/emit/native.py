@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,8 +23,10 @@ from tritguard.emit.bundle import (
     Layer,
     Logits,
     Manifest,
+    Offer,
     Overlap,
     Removed,
+    Ternary,
     hash_file,
     open_bundle,
 )
@@ -35,10 +37,11 @@ from tritguard.emit.render import environment
 from tritguard.errors import BadInputError
 from tritguard.files import whole_folder
 from tritguard.graph import Graph, optimised, read_graph
+from tritguard.graph.choice import choose_kernels
 from tritguard.graph.dead_channels import removed
-from tritguard.graph.kernels import choose_kernels
+from tritguard.graph.kernels import WeightFormat
 from tritguard.graph.memory import MemoryPlan, Slot, plan_memory
-from tritguard.graph.model import Tensor, Weighted
+from tritguard.graph.model import Op, Tensor, Weighted
 from tritguard.resources import firmware_dir
 
 _INCLUDE = re.compile(r'^#include "(tg_\w+\.h)"', re.MULTILINE)
@@ -48,7 +51,7 @@ Check = Callable[[Bundle], int]
 
 def write_bundle(
     content: bytes, out: Path, *, name: str, core: CoreClass = "m4", classes: tuple[str, ...] | None = None,
-    check: Check | None = None,
+    formats: Mapping[int, WeightFormat] | None = None, check: Check | None = None,
 ) -> Bundle:  # fmt: skip
     """Turn an int8 `.tflite` into a bundle folder.
 
@@ -58,18 +61,20 @@ def write_bundle(
         name: what reports call the model.
         core: the class of cores it is for.
         classes: names of the outputs, in order.
+        formats: weight formats by the layer's index, where the cost model's choice is not wanted.
         check: called on the finished draft before it takes its place; returns on how many inputs it was found equal
             to the oracle, or raises, and then nothing is written.
 
     Raises:
         BadModelError: see `read_graph`.
-        BadInputError: `out` exists and is no bundle, or `classes` does not fit the outputs.
+        BadInputError: `out` exists and is no bundle, `classes` does not fit the outputs, or a layer can't have the
+            format asked for.
     """
     golden = read_graph(content)
     graph = optimised(golden)
-    kernels = choose_kernels(graph, core)
-    plan = plan_memory(graph, kernels)
-    layers = lower(graph, plan, kernels)
+    choices = choose_kernels(graph, core, formats)
+    plan = plan_memory(graph, {position: choice.kernel for position, choice in choices.items()})
+    layers = lower(graph, plan, choices)
     outputs = graph.tensors[graph.output].size
     if classes is not None and len(classes) != outputs:
         raise BadInputError(f"{len(classes)} class names for a model with {outputs} outputs")
@@ -173,10 +178,28 @@ def _layers(golden: Graph, graph: Graph, layers: tuple[LayerCode, ...]) -> tuple
             macs=layer.macs,
             weight_format=layer.weight_format,
             weight_bytes=layer.weight_bytes,
+            ternary=_ternary(op, layer),
             removed=Removed(**asdict(removed(before[op.index], op))),
         )
         for op, layer in zip(graph.ops, layers, strict=True)
     )
+
+
+def _ternary(op: Op, layer: LayerCode) -> Ternary | None:
+    if layer.choice is None or layer.choice.zeros is None:
+        return None
+    assert isinstance(op, Weighted)
+    offers = tuple(
+        Offer(
+            weight_format=kernel.weight_format,
+            weight_bytes=kernel.weights.nbytes,
+            scratch_bytes=kernel.scratch_bytes,
+            instructions=kernel.cost.instructions,
+            cycles=kernel.cost.cycles,
+        )
+        for kernel in layer.choice.offers
+    )
+    return Ternary(zeros=layer.choice.zeros, int8_bytes=op.weights.nbytes, offers=offers)
 
 
 def _total(layers: tuple[Layer, ...]) -> Removed:

@@ -15,7 +15,9 @@ from tritguard.emit.code import Fields
 _INT32_MIN = -(1 << 31)
 
 
-def _literal(value: int, unsigned: bool) -> str:
+def _literal(value: int | tuple[int, ...], unsigned: bool) -> str:
+    if isinstance(value, tuple):
+        return f"{{{', '.join(_literal(part, unsigned) for part in value)}}}"
     if unsigned:
         return f"{value}u"
     # C has no literal for the least int32: its digits alone are too large for one.

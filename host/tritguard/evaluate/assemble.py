@@ -135,7 +135,7 @@ def assemble(
         ),
         classes=manifest.classes or dataset.classes,
         model_macs=manifest.macs,
-        ternary_layers=sum(layer.weight_format == "ternary2" for layer in weighted),
+        ternary_layers=sum(layer.ternary is not None for layer in weighted),
         weight_layers=len(weighted),
         clean=clean,
         clean_full=found.clean_full,

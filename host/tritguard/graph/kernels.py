@@ -10,11 +10,12 @@ from typing import Literal
 
 import numpy as np
 
-from tritguard.boards import CoreClass
+from tritguard.graph.cost import Cost
+from tritguard.graph.dual import DualWords
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, Graph, Int8, Int32, Weighted
-from tritguard.graph.ternary import TernaryWeights, ternary_weights
+from tritguard.graph.ternary import TernaryWeights
 
-WeightFormat = Literal["int8", "ternary2"]
+WeightFormat = Literal["int8", "ternary2", "dual2"]
 Order = Literal["any", "pixels", "tiles"]
 TILE = 4
 POSITIONS_A_GROUP = 4
@@ -30,52 +31,33 @@ class Kernel:
         function: C name.
         source: the file of firmware/kernels that holds it.
         weight_format: how its weights lie in flash.
-        weights: int8, flat, in the kernel's order; None for packed trits.
-        ternary: the packed trits.
+        weights: int8, flat, in the kernel's order; trits packed for it otherwise.
         bias: int32[channels], what the kernel adds to its sums.
         scratch_bytes: what it needs of the arena while it runs.
         order: how reading and writing follow one another, which says how far its output may lie over its input
             (`graph/access.py`). "pixels": output pixels in rows from the top, a pixel's input read until its last
             channel is written. "tiles": tiles of any number of such pixels, all input of a tile read before any of
             its output is written. "any": nothing is promised, the two never overlap.
+        cost: what one run is expected to take.
     """
 
     function: str
     source: str
     weight_format: WeightFormat
-    weights: Int8 | None
-    ternary: TernaryWeights | None
+    weights: Int8 | TernaryWeights | DualWords
     bias: Int32
-    scratch_bytes: int
+    cost: Cost
+    scratch_bytes: int = 0
     order: Order = "any"
 
-    @property
-    def weight_bytes(self) -> int:
-        """Flash of the weights, magnitudes included."""
-        if self.ternary is not None:
-            return self.ternary.flash_bytes
-        assert self.weights is not None
-        return self.weights.nbytes
 
-
-def choose_kernels(graph: Graph, core: CoreClass) -> dict[int, Kernel]:
-    """A kernel for each layer with weights, by its position."""
-    del core  # one layout serves all classes so far
-    return {position: _choose(graph, op) for position, op in enumerate(graph.ops) if isinstance(op, Weighted)}
-
-
-def _choose(graph: Graph, op: Weighted) -> Kernel:
-    packed = ternary_weights(op)
+def int8_kernel(graph: Graph, op: Weighted, cost: Cost) -> Kernel:
+    """Weights as they are, whatever they are."""
     if isinstance(op, DepthwiseConv2D):
-        function, source = "tg_depthwise", "tg_depthwise.c"
-        if packed is not None:
-            return Kernel(f"{function}_ternary", source, "ternary2", None, packed, op.bias, 0, "pixels")
-        return Kernel(f"{function}_int8", source, "int8", op.weights.ravel(), None, op.bias, 0, "pixels")
-    if packed is not None:
-        return Kernel("tg_conv2d_ternary", "tg_conv2d_ternary.c", "ternary2", None, packed, op.bias, 0, "pixels")
+        return Kernel("tg_depthwise_int8", "tg_depthwise.c", "int8", op.weights.ravel(), op.bias, cost, order="pixels")
     scratch = columns_bytes(graph, op)
     weights, bias = interleave(op.weights), folded_bias(op)
-    return Kernel("tg_conv2d_int8", "tg_conv2d.c", "int8", weights, None, bias, scratch, "tiles")
+    return Kernel("tg_conv2d_int8", "tg_conv2d.c", "int8", weights, bias, cost, scratch, "tiles")
 
 
 def interleave(weights: Int8) -> Int8:

@@ -31,7 +31,7 @@ class TernaryWeights:
     words: NDArray[np.uint32]
 
     @property
-    def flash_bytes(self) -> int:
+    def nbytes(self) -> int:
         """Bytes of words and magnitudes."""
         return int(self.words.nbytes + self.magnitude.nbytes)
 
@@ -46,7 +46,7 @@ def ternary_weights(op: Weighted) -> TernaryWeights | None:
     trits = np.sign(wide).astype(np.int8)
     words = _pack_rows(trits) if isinstance(op, DepthwiseConv2D) else _pack_run(trits)
     packed = TernaryWeights(trits, magnitude.ravel().astype(np.uint8), words)
-    return packed if packed.flash_bytes < op.weights.nbytes else None
+    return packed if packed.nbytes < op.weights.nbytes else None
 
 
 def pack(trits: Int8) -> NDArray[np.uint32]:

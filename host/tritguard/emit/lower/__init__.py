@@ -12,7 +12,7 @@ from tritguard.emit.lower.elementwise import add, binary, quantize
 from tritguard.emit.lower.pool import mean, pool
 from tritguard.emit.lower.shape import concatenation, pad, reshape, resize_nearest, view
 from tritguard.emit.lower.weighted import conv, depthwise, fully_connected
-from tritguard.graph.kernels import Kernel
+from tritguard.graph.choice import Choice
 from tritguard.graph.memory import MemoryPlan
 from tritguard.graph.model import (
     Add,
@@ -55,11 +55,11 @@ _LOWERINGS: dict[type[Op], Callable[[Context, int, Any], LayerCode]] = {
 }
 
 
-def lower(graph: Graph, plan: MemoryPlan, kernels: Mapping[int, Kernel]) -> tuple[LayerCode, ...]:
+def lower(graph: Graph, plan: MemoryPlan, choices: Mapping[int, Choice]) -> tuple[LayerCode, ...]:
     """Every op of a planned graph as C, in order of execution.
 
     Raises:
         UnsupportedOpError: a sum that could leave 32 bits on the device.
     """
-    context = Context(graph, plan, kernels, graph.logits_position())
+    context = Context(graph, plan, choices, graph.logits_position())
     return tuple(_LOWERINGS[type(op)](context, position, op) for position, op in enumerate(graph.ops))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
+from tritguard.graph.choice import Choice
 from tritguard.graph.kernels import Kernel
 from tritguard.graph.memory import MemoryPlan, Slot
 from tritguard.graph.model import Graph, Int8, Op, Requant, Tensor, Window
@@ -22,7 +23,7 @@ class Context:
 
     graph: Graph
     plan: MemoryPlan
-    kernels: Mapping[int, Kernel]  # of layers with weights, by position
+    choices: Mapping[int, Choice]  # of layers with weights, by position
     logits: int | None  # position of the layer that gives them
 
     def source(self, op: Op, which: int = 0) -> Tensor:
@@ -39,6 +40,10 @@ class Context:
         if isinstance(slot, Slot):
             return f"tg_arena + {slot.offset}" if slot.offset else "tg_arena"
         return slot
+
+    def kernel(self, position: int) -> Kernel:
+        """The kernel of a layer with weights."""
+        return self.choices[position].kernel
 
     def scratch(self, position: int) -> str:
         """The C expression of the address of a layer's scratch."""
@@ -69,6 +74,24 @@ class Context:
         """An op without weights: one struct and one call, and constant arrays that the struct points to."""
         call = self.call(op, kernel)
         return LayerCode(**self.base(position, op), arrays=arrays, struct=struct, call=call, sources=(source,))
+
+    def weighted(self, position: int, op: Op, arrays: tuple[Array, ...], struct: Struct) -> LayerCode:
+        """A layer with weights: besides its tensors, the kernel takes a place for the logits and one for scratch."""
+        choice = self.choices[position]
+        kernel = choice.kernel
+        extra = ["logits" if position == self.logits else "NULL"]
+        if kernel.scratch_bytes:
+            extra.append(self.scratch(position))
+        return LayerCode(
+            **self.base(position, op),
+            weight_format=kernel.weight_format,
+            weight_bytes=kernel.weights.nbytes,
+            choice=choice,
+            arrays=arrays,
+            struct=struct,
+            call=self.call(op, kernel.function, *extra),
+            sources=(kernel.source,),
+        )
 
 
 def image(tensor: Tensor) -> Image:

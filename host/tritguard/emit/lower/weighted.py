@@ -8,9 +8,12 @@ import numpy as np
 
 from tritguard.emit.code import Array, LayerCode, Struct
 from tritguard.emit.lower.context import Context, image, window_fields
+from tritguard.emit.lower.ternary import dual
 from tritguard.errors import UnsupportedOpError
+from tritguard.graph.dual import DualWords
 from tritguard.graph.kernels import is_narrow
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Weighted, Window
+from tritguard.graph.ternary import TernaryWeights
 
 
 def _check_sums(op: Weighted) -> None:
@@ -22,13 +25,14 @@ def _check_sums(op: Weighted) -> None:
 
 def _weighted(context: Context, position: int, op: Weighted, struct: str, geometry: dict[str, Any]) -> LayerCode:
     _check_sums(op)
-    kernel = context.kernels[position]
+    kernel = context.kernel(position)
     symbol = f"tg_l{op.index}"
-    if kernel.ternary is None:
-        assert kernel.weights is not None
-        arrays = [Array("weights", kernel.weights)]
+    if isinstance(kernel.weights, DualWords):
+        return dual(context, position, op, kernel.weights, geometry["window"])
+    if isinstance(kernel.weights, TernaryWeights):
+        arrays = [Array("trits", kernel.weights.words), Array("magnitude", kernel.weights.magnitude)]
     else:
-        arrays = [Array("trits", kernel.ternary.words), Array("magnitude", kernel.ternary.magnitude)]
+        arrays = [Array("weights", kernel.weights)]
     weights: dict[str, Any] = {array.name: f"{symbol}_{array.name}" for array in arrays}
     arrays += [
         Array("bias", kernel.bias),
@@ -51,18 +55,7 @@ def _weighted(context: Context, position: int, op: Weighted, struct: str, geomet
             },
         },
     }
-    extra = ["logits" if position == context.logits else "NULL"]
-    if kernel.scratch_bytes:
-        extra.append(context.scratch(position))
-    return LayerCode(
-        **context.base(position, op),
-        weight_format=kernel.weight_format,
-        weight_bytes=kernel.weight_bytes,
-        arrays=tuple(arrays),
-        struct=Struct(struct, fields),
-        call=context.call(op, kernel.function, *extra),
-        sources=(kernel.source,),
-    )
+    return context.weighted(position, op, tuple(arrays), Struct(struct, fields))
 
 
 def conv(context: Context, position: int, op: Conv2D) -> LayerCode:

@@ -1,0 +1,64 @@
+/* Ternary weights in dual-channel words: four multiply-accumulates an SMLAD.
+ *
+ * A 16-bit lane holds the trits of TWO output channels, a low and a high one, at one position of the window,
+ *
+ *     lane = (low + 1) + high * 2^14        bit  15 14 13 ... 2 1 0
+ *                                                high   0 ... 0 low+1
+ *
+ * so that one SMLAD, with the int16 activations of two positions, multiplies two positions by two channels.
+ * The mask of such a pair of lanes, 0xC003C003, turned by 0, 4, 8 and 12 bits tiles a word: a word holds
+ * eight positions k0-k7 of both channels, and what an SMLAD takes is one AND of the mask with the word turned
+ * right.
+ *
+ *     turned right by     0        4        8        12
+ *     low lane            k0       k1       k4       k5          (the order of the columns: tg_core.h)
+ *     high lane           k2       k3       k6       k7
+ *
+ * The accumulator of a pair of channels starts at minus the sum of the activations, which takes back the + 1:
+ *
+ *     acc = S0 + S1 * 2^14,    S0 = sum of low * x,    S1 = sum of high * x,    x in [-128, 127]
+ *
+ * Bounds. |S0| <= 128 * 63 = 8064 < 2^13 if at most 63 of the low channel's trits are not zero; then S0 is
+ * the signed value of acc's low 14 bits. |S1| <= 128 * 1023 if at most 1023 of the high channel's are not;
+ * then |acc| <= 8064 + 130944 * 2^14 = 2145394560 < 2^31, and (acc - S0) >> 14 is S1. With 64 or 1024
+ * nonzeros, all negative, and x = -128 throughout, neither holds. Sums in between may wrap: only their value
+ * modulo 2^32 counts.
+ *
+ * So a window is cut into blocks in which the first bound holds: after each, S0 is taken out of the
+ * accumulator and added up apart. Segments of blocks keep the second: after each, S1 is taken out too. The
+ * generator knows the weights: it seats the channels with the fewest nonzeros low and makes both as long as
+ * the bounds allow.
+ */
+#ifndef TG_DUAL_H
+#define TG_DUAL_H
+
+#include "tg_core.h"
+
+#define TG_DUAL_K 8 /* positions in a word */
+
+/* A stretch of blocks. */
+typedef struct {
+    int32_t words;       /* greater than zero */
+    int32_t block_words; /* the last block may be shorter */
+    const int32_t
+        *corrections; /* [blocks][TG_TILE]: minus the sum of the activations, a block and accumulator */
+} tg_dual_run_t;
+
+/* Each header implements, on accumulators acc[4] of
+ *   tg_dual_pair    one pair of channels at the TG_TILE pixels of columns; trits [words]
+ *   tg_dual_pairs   four pairs of channels at one pixel; x int16 [8 * words] in the columns' order, trits
+ * [words][4] from zero:  low[i] = S0, high[i] = S1 of acc[i] over the run. tg_dual_minus   sums[i] = minus
+ * the sum of a column, over words of eight positions
+ */
+typedef struct {
+    int32_t low[TG_TILE];
+    int32_t high[TG_TILE];
+} tg_dual_sums_t;
+
+#if defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1)
+#include "tg_dual_m4.h"
+#else
+#include "tg_dual_portable.h"
+#endif
+
+#endif

@@ -1,0 +1,56 @@
+"""Layers whose trits a kernel of their own reads."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.emit.code import Array, Fields, LayerCode, Struct
+from tritguard.emit.lower.context import Context
+from tritguard.graph.dual import NO_CHANNEL, DualWords
+from tritguard.graph.kernels import is_narrow
+from tritguard.graph.model import Weighted
+
+_CHANNEL = np.dtype([("bias", "i4"), ("multiplier", "i4"), ("channel", "i2"), ("magnitude", "u1"), ("shift", "i1")])
+
+
+def dual(context: Context, position: int, op: Weighted, packed: DualWords, window: Fields) -> LayerCode:
+    """Dual-channel words."""
+    symbol = f"tg_l{op.index}"
+    fields: Fields = {
+        "window": window,
+        "trits": f"{symbol}_trits",
+        "lanes": f"{symbol}_lanes",
+        "pairs": len(packed.channels),
+        "words": packed.pair_words,
+        "block_words": packed.block_words,
+        "segment_words": packed.segment_words,
+        **_output_fields(op),
+    }
+    lanes = _channels(op, context.kernel(position).bias, packed.channels.ravel())
+    arrays = (Array("trits", packed.words.ravel()), Array("lanes", lanes, "tg_trit_channel_t"))
+    return context.weighted(position, op, arrays, Struct("tg_dual_t", fields))
+
+
+def _output_fields(op: Weighted) -> dict[str, int]:
+    return {
+        "in_zero_point": op.input_zero_point,
+        "out_zero_point": op.requant.zero_point,
+        "act_min": op.requant.act_min,
+        "act_max": op.requant.act_max,
+        "narrow": int(is_narrow(op)),
+    }
+
+
+def _channels(op: Weighted, bias: NDArray[np.int32], order: NDArray[np.int32]) -> NDArray[np.void]:
+    """`tg_trit_channel_t` of channels in the order a kernel computes them."""
+    records = np.zeros(len(order), dtype=_CHANNEL)
+    records["channel"] = order
+    real = order != NO_CHANNEL
+    channels = order[real]
+    others = tuple(axis for axis in range(op.weights.ndim) if axis != op.channel_axis)
+    records["bias"][real] = bias[channels]
+    records["multiplier"][real] = op.requant.multiplier[channels]
+    records["shift"][real] = op.requant.shift[channels]
+    records["magnitude"][real] = np.abs(op.weights.astype(np.int16)).max(axis=others)[channels]
+    return records

@@ -1,0 +1,98 @@
+"""Which kernel runs each layer with weights: the cheapest by the cost model, or the one that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tritguard.boards import CoreClass
+from tritguard.errors import BadInputError
+from tritguard.graph import cost
+from tritguard.graph.dual import pack_dual
+from tritguard.graph.kernels import Kernel, WeightFormat, columns_bytes, folded_bias, int8_kernel
+from tritguard.graph.model import DepthwiseConv2D, FullyConnected, Graph, Weighted
+from tritguard.graph.ternary import TernaryWeights, ternary_weights
+
+_DSP: tuple[CoreClass, ...] = ("m4", "m55")
+_FEW_ROWS = cost.TILE  # below, a dense layer takes its rows one by one
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A layer's kernel and what else it could have been.
+
+    Attributes:
+        kernel: what runs.
+        offers: every format the layer can have, the cheapest first; one for layers that are not ternary.
+        zeros: share of zero weights; None for layers that are not ternary.
+    """
+
+    kernel: Kernel
+    offers: tuple[Kernel, ...]
+    zeros: float | None = None
+
+
+def choose_kernels(
+    graph: Graph, core: CoreClass, formats: Mapping[int, WeightFormat] | None = None
+) -> dict[int, Choice]:
+    """A kernel for each layer with weights, by its position.
+
+    Args:
+        graph: the model.
+        core: the class of cores it is for.
+        formats: formats asked for, by the layer's index.
+
+    Raises:
+        BadInputError: no layer with weights has that index, or it can't have that format.
+    """
+    asked = dict(formats or {})
+    choices = {
+        position: _choose(graph, op, core, asked.pop(op.index, None))
+        for position, op in enumerate(graph.ops)
+        if isinstance(op, Weighted)
+    }
+    if asked:
+        known = ", ".join(str(graph.ops[position].index) for position in choices)
+        raise BadInputError(f"no layer {min(asked)} with weights", fix=f"layers with weights are {known}")
+    return choices
+
+
+def _choose(graph: Graph, op: Weighted, core: CoreClass, asked: WeightFormat | None) -> Choice:
+    packed = ternary_weights(op)
+    offers = [int8_kernel(graph, op, cost.int8(op, cost.shape_of(op), core))]
+    if packed is not None:
+        offers += _ternary(graph, op, packed, core)
+    offers.sort(key=lambda kernel: kernel.cost.cycles)
+    # Ternary weights stay packed unless int8 is asked for: flash is what they are trained for.
+    chosen = next((kernel for kernel in offers if kernel.weight_format == asked), None)
+    if asked is not None and chosen is None:
+        possible = ", ".join(kernel.weight_format for kernel in offers)
+        raise BadInputError(f"no format {asked}", where=f"layer {op.index}", fix=f"it can have {possible}")
+    chosen = chosen or next(kernel for kernel in offers if packed is None or kernel.weight_format != "int8")
+    zeros = None if packed is None else float(np.mean(op.weights == 0))
+    return Choice(chosen, tuple(offers), zeros)
+
+
+def _ternary(graph: Graph, op: Weighted, packed: TernaryWeights, core: CoreClass) -> list[Kernel]:
+    depthwise = isinstance(op, DepthwiseConv2D)
+    name = "tg_depthwise" if depthwise else "tg_conv2d"
+    source = "tg_depthwise.c" if depthwise else "tg_conv2d_ternary.c"
+    plain = cost.two_bits(op, cost.shape_of(op), core)
+    offers = [Kernel(f"{name}_ternary", source, "ternary2", packed, op.bias, plain, order="pixels")]
+    if core in _DSP and not depthwise:
+        offers.append(_dual(graph, op, packed))
+    return offers
+
+
+def _dual(graph: Graph, op: Weighted, packed: TernaryWeights) -> Kernel:
+    shape = cost.shape_of(op)
+    dense = isinstance(op, FullyConnected) and op.rows < _FEW_ROWS
+    words = pack_dual(packed.trits.reshape(shape.channels, -1), together=cost.TILE if dense else 1)
+    expected = cost.dual(shape, words.pair_words, words.blocks, len(words.channels), dense)
+    corrections = words.blocks * cost.TILE * 4
+    name = "tg_dense_dual" if dense else "tg_conv2d_dual"
+    # The last word's columns may end half a word behind those of tg_columns.h.
+    activations = words.pair_words * 16 if dense else columns_bytes(graph, op) + 4 * cost.TILE * 2
+    return Kernel(name, f"{name}.c", "dual2", words, folded_bias(op), expected, corrections + activations, "tiles")

@@ -1,0 +1,99 @@
+"""What a kernel is expected to take: instructions and cycles of one run, from counts of the kernels' loops.
+
+The coefficients are read off the compiled kernels (GCC 12, -O2) and hold within the margin that
+tests/test_cost.py measures against exact counts in emulation. Cycles follow a static Cortex-M4 model without flash
+wait states: estimates, to choose by.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tritguard.boards import CoreClass
+from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Weighted
+
+TILE = 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one run of a layer."""
+
+    instructions: int
+    cycles: int
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.instructions + other.instructions, self.cycles + other.cycles)
+
+
+def _cost(*terms: tuple[float, float, float]) -> Cost:
+    """Sum of (count, instructions each, cycles each)."""
+    return Cost(round(sum(n * each for n, each, _ in terms)), round(sum(n * each for n, _, each in terms)))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A layer as a product of matrices: `pixels` x `positions` activations by `channels` x `positions` weights."""
+
+    pixels: int
+    positions: int
+    channels: int
+    in_channels: int
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of TILE pixels."""
+        return -(-self.pixels // TILE)
+
+
+def shape_of(op: Weighted) -> Shape:
+    """The product that a layer computes; of a depthwise one, one channel's."""
+    channels = len(op.bias)
+    positions = op.weights.size // channels
+    if isinstance(op, FullyConnected):
+        return Shape(op.rows, positions, channels, positions)
+    if isinstance(op, DepthwiseConv2D):
+        return Shape(math.prod(op.out_shape[:2]), positions, channels, 1)
+    assert isinstance(op, Conv2D)
+    return Shape(math.prod(op.out_shape[:2]), positions, channels, op.weights.shape[-1])
+
+
+def columns(shape: Shape) -> Cost:
+    """A layer's activations as columns (tg_columns.h): four bytes of each of a tile's pixels at a time."""
+    gathered = 0 if shape.in_channels % 4 == 0 else shape.positions * TILE
+    return _cost(
+        (shape.tiles * -(-shape.positions // 4), 22, 33), (shape.tiles, 160, 220), (shape.tiles * gathered, 11, 15)
+    )
+
+
+def dual(shape: Shape, words: int, blocks: int, pairs: int, dense: bool) -> Cost:
+    """Dual-channel words on a core with SMLAD."""
+    if dense:
+        groups = pairs // TILE
+        return _cost(
+            (shape.pixels * groups * words, 38, 55), (shape.pixels * groups * blocks, 34, 50),
+            (shape.pixels * groups, 60, 90), (shape.pixels * shape.channels, 28, 36),
+            (shape.pixels * shape.positions, 16, 22),
+        )  # fmt: skip
+    return columns(shape) + _cost(
+        (shape.tiles * pairs * words, 26, 44), (shape.tiles * pairs * blocks, 34, 50), (shape.tiles * pairs, 75, 110),
+        (shape.tiles * shape.channels, 52, 70), (shape.tiles * words, 21, 39),
+    )  # fmt: skip
+
+
+def two_bits(op: Weighted, shape: Shape, core: CoreClass) -> Cost:
+    """Plain two-bit trits, portable C."""
+    del core
+    macs = shape.pixels * shape.positions * shape.channels
+    if isinstance(op, DepthwiseConv2D):
+        return _cost((macs, 18.4, 28), (shape.pixels * shape.channels, 60, 80))
+    return _cost((macs, 11.3, 15), (shape.pixels * shape.channels, 60, 80))
+
+
+def int8(op: Weighted, shape: Shape, core: CoreClass) -> Cost:
+    """Weights as they are."""
+    macs = shape.pixels * shape.positions * shape.channels
+    if isinstance(op, DepthwiseConv2D) or core in ("m0", "m3"):
+        return _cost((macs, 10, 15), (shape.pixels * shape.channels, 60, 80))
+    return columns(shape) + _cost((macs, 0.85, 1.2), (shape.pixels * shape.channels, 25, 35))

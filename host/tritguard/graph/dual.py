@@ -1,0 +1,127 @@
+"""Dual-channel words: two ternary output channels in one 16-bit lane, four multiply-accumulates an SMLAD.
+
+A lane holds the trits of a low and of a high channel at one position of the window: (low + 1) + high * 2^14. Two
+lanes, two positions, are the operand of an SMLAD; four such pairs, turned by 0, 4, 8 and 12 bits, fill a 32-bit word
+with the 16 trits of eight positions. firmware/kernels/tg_dual.h draws the layout and proves the bounds kept here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.graph.model import Int8, Int32
+
+POSITIONS_PER_WORD = 8
+MAX_LOW, MAX_HIGH = 63, 1023  # nonzeros: in a block of the low channel, in a segment of the high one
+NO_CHANNEL = -1
+CHANNEL_BYTES = 3  # a magnitude and the channel's number, a lane
+
+# Which of a word's positions the two lanes of each step hold: SXTB16 takes the even bytes of four, then the odd.
+_STEPS = np.array([[0, 2], [1, 3], [4, 6], [5, 7]])
+_TURNS = np.arange(0, 16, 4, dtype=np.uint32)
+
+
+@dataclass(frozen=True, eq=False)
+class DualWords:
+    """Packed trits of a convolution or dense layer.
+
+    Attributes:
+        words: uint32[groups, n, together]: n words a pair of channels, `together` pairs side by side.
+        channels: int32[pairs, 2], the low and the high output channel of each pair; NO_CHANNEL where none is left.
+        block_words: words between two splits of the accumulator's low part.
+        segment_words: words between two splits of its high part.
+    """
+
+    words: NDArray[np.uint32]
+    channels: Int32
+    block_words: int
+    segment_words: int
+
+    @property
+    def nbytes(self) -> int:
+        """Flash of words, magnitudes and channel numbers."""
+        return int(self.words.nbytes) + CHANNEL_BYTES * self.channels.size
+
+    @property
+    def pair_words(self) -> int:
+        """Words a pair."""
+        return int(self.words.shape[1])
+
+    @property
+    def blocks(self) -> int:
+        """Blocks a pair."""
+        return -(-self.pair_words // self.block_words)
+
+
+def pack_dual(trits: Int8, together: int = 1) -> DualWords:
+    """Pack int8[channels, positions], in the longest blocks that the accumulator's bounds allow for these weights.
+
+    Args:
+        trits: in {-1, 0, 1}.
+        together: pairs of channels whose words lie side by side; empty pairs fill the last group.
+    """
+    count, positions = trits.shape
+    padded = np.pad(trits, ((0, 1), (0, -positions % POSITIONS_PER_WORD)))  # the last channel is NO_CHANNEL's
+    by_word = padded.reshape(count + 1, -1, POSITIONS_PER_WORD)
+    nonzeros = np.count_nonzero(by_word[:count], axis=2)
+    channels, block_words = _seat(nonzeros)
+    channels = np.pad(channels, ((0, -len(channels) % together), (0, 0)), constant_values=NO_CHANNEL)
+    lanes = (by_word[channels[:, 0]] + 1).astype(np.uint32) | (by_word[channels[:, 1]].astype(np.uint32) & 3) << 14
+    steps = lanes[..., _STEPS[:, 0]] | lanes[..., _STEPS[:, 1]] << 16
+    words = np.bitwise_or.reduce(_rotate_left(steps, _TURNS), axis=-1)
+    grouped = words.reshape(-1, together, words.shape[1]).transpose(0, 2, 1)
+    segment = _segment_words(nonzeros[channels[channels[:, 1] != NO_CHANNEL, 1]], block_words)
+    return DualWords(np.ascontiguousarray(grouped), channels, block_words, segment)
+
+
+def unpack_dual(packed: DualWords, channels: int, positions: int) -> Int8:
+    """int8[channels, positions]: the trits back."""
+    by_pair = packed.words.transpose(0, 2, 1).reshape(len(packed.channels), -1, 1)
+    steps = _rotate_left(by_pair, np.array([0, 28, 24, 20], dtype=np.uint32))
+    lanes = np.empty((*steps.shape[:2], POSITIONS_PER_WORD), dtype=np.uint32)
+    lanes[..., _STEPS[:, 0]], lanes[..., _STEPS[:, 1]] = steps & 0xC003, steps >> 16 & 0xC003
+    by_position = lanes.reshape(len(lanes), -1)[:, :positions].astype(np.int64)
+    trits = np.zeros((channels + 1, positions), dtype=np.int8)
+    trits[packed.channels[:, 0]] = (by_position & 3) - 1
+    trits[packed.channels[:, 1]] = np.array([0, 1, 0, -1])[by_position >> 14]
+    return trits[:channels]
+
+
+def _rotate_left(words: NDArray[np.integer[Any]], bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    turned = words.astype(np.uint64) << bits
+    return (turned | turned >> 32).astype(np.uint32)
+
+
+def _seat(nonzeros: NDArray[np.int64]) -> tuple[Int32, int]:
+    """Which channels share lanes, and the longest blocks in which both keep their bounds.
+
+    The half of the channels with the fewest nonzeros in their fullest block sits low, where only 63 fit.
+
+    Args:
+        nonzeros: int64[channels, words].
+    """
+    count, words = nonzeros.shape
+    lows = (count + 1) // 2
+    for blocks in range(1, words + 1):
+        block_words = -(-words // blocks)
+        fullest = np.add.reduceat(nonzeros, np.arange(0, words, block_words), axis=1).max(axis=1)
+        order = np.argsort(fullest, kind="stable")
+        if fullest[order[lows - 1]] <= MAX_LOW and fullest[order[-1]] <= MAX_HIGH:
+            break  # with blocks of one word, eight positions, at the latest
+    low, high = np.sort(order[:lows]), np.sort(order[lows:])
+    seats = np.stack([low, np.pad(high, (0, count % 2), constant_values=NO_CHANNEL)], axis=1)
+    return seats.astype(np.int32), block_words
+
+
+def _segment_words(high: NDArray[np.int64], block_words: int) -> int:
+    """As many blocks as keep the bound of all high channels: int64[channels, words] nonzeros."""
+    words = high.shape[1]
+    for blocks in range(-(-words // block_words), 1, -1):
+        starts = np.arange(0, words, blocks * block_words)
+        if np.add.reduceat(high, starts, axis=1).max(initial=0) <= MAX_HIGH:
+            return blocks * block_words
+    return block_words

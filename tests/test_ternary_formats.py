@@ -1,0 +1,147 @@
+"""Formats of ternary weights: what is packed comes back, the accumulator's bounds hold at their edges, the choice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tests import emulated
+from tests.tflite_builder import ModelBuilder
+from tritguard.boards import CoreClass, core_class
+from tritguard.emit import Bundle, write_bundle
+from tritguard.errors import BadInputError
+from tritguard.graph.dual import MAX_HIGH, MAX_LOW, pack_dual, unpack_dual
+from tritguard.graph.kernels import WeightFormat
+from tritguard.oracle import Oracle, oracle_available
+from tritguard.twin import Twin
+
+Int8 = NDArray[np.int8]
+SHAPE = (9, 7, 5)
+needs_oracle = pytest.mark.skipif(not oracle_available(), reason="no tflite-micro for this platform")
+
+
+@st.composite
+def trit_rows(draw: st.DrawFn) -> Int8:
+    """int8[channels, positions] with any share of zeros, not the same in all channels."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    channels, positions = draw(st.integers(1, 12)), draw(st.integers(1, 400))
+    zeros = rng.uniform(*sorted((draw(st.floats(0, 1)), draw(st.floats(0, 1)))), (channels, 1))
+    return np.where(rng.random((channels, positions)) < zeros, 0, rng.choice([-1, 1], (channels, positions))).astype(
+        np.int8
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(trits=trit_rows(), together=st.sampled_from([1, 4]))
+def test_dual_words_hold_the_trits_within_the_bounds(trits: Int8, together: int) -> None:
+    packed = pack_dual(trits, together)
+    assert np.array_equal(unpack_dual(packed, *trits.shape), trits)
+    assert sorted(packed.channels[packed.channels >= 0]) == list(range(len(trits)))
+    for length, column, most in ((packed.block_words, 0, MAX_LOW), (packed.segment_words, 1, MAX_HIGH)):
+        for channel in packed.channels[:, column][packed.channels[:, column] >= 0]:
+            for first in range(0, trits.shape[1], 8 * length):
+                assert np.count_nonzero(trits[channel, first : first + 8 * length]) <= most
+
+
+def test_a_window_is_cut_only_where_the_bounds_ask_for_it() -> None:
+    def blocks(low: int, high: int) -> tuple[int, int]:
+        trits = np.zeros((2, 2048), dtype=np.int8)
+        trits[0, :low], trits[1, :high] = -1, -1
+        packed = pack_dual(trits)
+        return packed.blocks, -(-packed.pair_words // packed.segment_words)
+
+    assert blocks(63, 1023) == (1, 1)
+    assert blocks(64, 1023)[0] > 1
+    assert blocks(63, 1024)[0] > 1
+    assert blocks(640, 1023)[1] == 1
+    assert blocks(640, 1024)[1] > 1
+
+
+def ones(counts: list[int], positions: int) -> Int8:
+    """A channel for each count, that many trits of -1: with inputs of -128 the greatest sums there are."""
+    return np.stack([np.where(np.arange(positions) < count, -1, 0) for count in counts]).astype(np.int8)
+
+
+def dense_bundle(trits: Int8, folder: Path) -> Bundle:
+    """A dense layer; its logits are the sums, times 127."""
+    builder = ModelBuilder((trits.shape[1],), 1.0, 0)
+    output = builder.dense(builder.input, trits * np.int8(127), [1.0], None, (1e5, 0))
+    return write_bundle(builder.build(output), folder, name="edges")
+
+
+@pytest.mark.parametrize("counts", [[63, 1023], [64, 1023], [63, 1024], [64, 1024], [1023, 1023], [1024] * 8, [0, 0]])
+def test_sums_are_exact_at_the_edges_of_the_bounds(counts: list[int], tmp_path: Path) -> None:
+    trits = ones(counts, 1280)
+    bundle = dense_bundle(trits, tmp_path / "b")
+    assert bundle.manifest.layers[0].weight_format == "dual2"
+    x = np.stack([np.full(1280, value, dtype=np.int8) for value in (-128, 127)])
+    _, accumulators = Twin(bundle, threads=1).run(x)
+    expected = x.astype(np.int64) @ (127 * trits.astype(np.int64)).T
+    assert np.array_equal(accumulators, expected)
+
+
+def ternary_model(zeros: float, seed: int = 0) -> bytes:
+    """A convolution, a 1x1 one, a depthwise one and a dense layer."""
+    rng = np.random.default_rng(seed)
+
+    def trits(*shape: int) -> Int8:
+        values = np.where(rng.random(shape) < zeros, 0, rng.choice([-1, 1], shape))
+        return (values * 127).astype(np.int8)
+
+    builder = ModelBuilder(SHAPE, 0.5, 3)
+    tensor = builder.conv(builder.input, trits(13, 3, 3, 5), [0.01], None, (12.0, -5), stride=(2, 1))
+    tensor = builder.conv(tensor, trits(16, 1, 1, 13), [0.02], None, (90.0, 4), activation="RELU")
+    tensor = builder.depthwise(tensor, trits(3, 3, 16), [0.01], None, (250.0, 0))
+    flat = builder.reshape(tensor, (5 * 7 * 16,))
+    return builder.build(builder.dense(flat, trits(11, 5 * 7 * 16), [0.01], None, (9000.0, 1)))
+
+
+def in_every_format(content: bytes, core: CoreClass, folder: Path) -> list[Bundle]:
+    """Bundles of a model that between them show every format of each of its layers."""
+    first = write_bundle(content, folder / "first", name="formats", core=core)
+    offers = {layer.index: layer.ternary.offers for layer in first.manifest.layers if layer.ternary}
+    bundles = []
+    for turn in range(max((len(each) for each in offers.values()), default=0)):
+        formats: dict[int, WeightFormat] = {
+            index: each[min(turn, len(each) - 1)].weight_format for index, each in offers.items()
+        }
+        bundles.append(write_bundle(content, folder / f"turn{turn}", name="formats", core=core, formats=formats))
+        assert {layer.index: layer.weight_format for layer in bundles[-1].manifest.layers if layer.ternary} == formats
+    return bundles
+
+
+@needs_oracle
+@pytest.mark.parametrize("core", [emulated.M0PLUS, emulated.M3, emulated.M4, emulated.M7, emulated.M55])
+def test_every_format_gives_the_oracles_bytes_on_every_core(core: emulated.Core, tmp_path: Path) -> None:
+    known = core_class(core.cpu)
+    assert known is not None
+    x = np.random.default_rng(1).integers(-128, 128, (6, *SHAPE), dtype=np.int8)
+    cases, expected = [], []
+    for zeros in (0.0, 0.2, 0.5, 0.8, 0.97, 1.0):
+        content = ternary_model(zeros)
+        bundles = in_every_format(content, known, tmp_path / str(zeros))
+        cases += [emulated.Case(bundle, x) for bundle in bundles]
+        expected += [Oracle(content).predict(x).scores] * len(bundles)
+    for case, (scores, _), right in zip(cases, emulated.run(core, cases, tmp_path), expected, strict=True):
+        assert np.array_equal(scores, right), case.bundle.path
+
+
+@needs_oracle
+@pytest.mark.parametrize("core", ["m0", "m4"])
+def test_every_format_gives_the_oracles_bytes_on_the_twin(core: CoreClass, tmp_path: Path) -> None:
+    content = ternary_model(0.5)
+    x = np.random.default_rng(2).integers(-128, 128, (20, *SHAPE), dtype=np.int8)
+    expected = Oracle(content).predict(x).scores
+    for bundle in in_every_format(content, core, tmp_path):
+        assert np.array_equal(Twin(bundle, threads=1).predict(x).scores, expected)
+
+
+@pytest.mark.parametrize(("layer", "weight_format"), [(1, "sparse"), (7, "int8"), (2, "dual2")])
+def test_a_format_that_cannot_be_is_refused(layer: int, weight_format: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"layer 7 with weights|no format"):
+        write_bundle(ternary_model(0.5), tmp_path / "b", name="no", formats={layer: weight_format})  # type: ignore[dict-item]
