@@ -34,7 +34,8 @@ def _weights(draw: st.DrawFn, shape: tuple[int, ...], channel_axis: int) -> NDAr
         return rng.choice(np.array([-128, 127], dtype=np.int8), shape)
     if style == "zero":
         return np.zeros(shape, dtype=np.int8)
-    trits = rng.integers(-1, 2, shape, dtype=np.int8)
+    zeros = draw(st.sampled_from([0.0, 0.3, 0.5, 0.7, 0.95]))
+    trits = np.where(rng.random(shape) < zeros, 0, rng.choice([-1, 1], shape)).astype(np.int8)
     sides = [1] * len(shape)
     sides[channel_axis] = shape[channel_axis]
     magnitude = np.full(sides, 127) if style == "ternary127" else rng.integers(1, 128, sides)

@@ -86,7 +86,7 @@ def test_sums_are_exact_at_the_edges_of_the_bounds(counts: list[int], tmp_path: 
 
 
 def ternary_model(zeros: float, seed: int = 0) -> bytes:
-    """A convolution, a 1x1 one, a depthwise one and a dense layer."""
+    """A convolution, a 1x1 one, depthwise ones and a dense layer."""
     rng = np.random.default_rng(seed)
 
     def trits(*shape: int) -> Int8:
@@ -97,8 +97,9 @@ def ternary_model(zeros: float, seed: int = 0) -> bytes:
     tensor = builder.conv(builder.input, trits(13, 3, 3, 5), [0.01], None, (12.0, -5), stride=(2, 1))
     tensor = builder.conv(tensor, trits(16, 1, 1, 13), [0.02], None, (90.0, 4), activation="RELU")
     tensor = builder.depthwise(tensor, trits(3, 3, 16), [0.01], None, (250.0, 0))
-    flat = builder.reshape(tensor, (5 * 7 * 16,))
-    return builder.build(builder.dense(flat, trits(11, 5 * 7 * 16), [0.01], None, (9000.0, 1)))
+    tensor = builder.depthwise(tensor, trits(2, 3, 32), [0.01], None, (250.0, 0), stride=(2, 3), activation="RELU6")
+    flat = builder.reshape(tensor, (3 * 3 * 32,))
+    return builder.build(builder.dense(flat, trits(11, 3 * 3 * 32), [0.01], None, (9000.0, 1)))
 
 
 def in_every_format(content: bytes, core: CoreClass, folder: Path) -> list[Bundle]:
@@ -141,7 +142,7 @@ def test_every_format_gives_the_oracles_bytes_on_the_twin(core: CoreClass, tmp_p
         assert np.array_equal(Twin(bundle, threads=1).predict(x).scores, expected)
 
 
-@pytest.mark.parametrize(("layer", "weight_format"), [(1, "sparse"), (7, "int8"), (2, "dual2")])
+@pytest.mark.parametrize(("layer", "weight_format"), [(1, "sparse"), (8, "int8"), (2, "dual2")])
 def test_a_format_that_cannot_be_is_refused(layer: int, weight_format: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match=r"layer 7 with weights|no format"):
+    with pytest.raises(BadInputError, match=r"layer 8 with weights|no format"):
         write_bundle(ternary_model(0.5), tmp_path / "b", name="no", formats={layer: weight_format})  # type: ignore[dict-item]

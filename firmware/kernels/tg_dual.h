@@ -47,12 +47,11 @@ typedef struct {
 /* Each header implements, on accumulators acc[4] of
  *   tg_dual_pair    one pair of channels at the TG_TILE pixels of columns; trits [words]
  *   tg_dual_pairs   four pairs of channels at one pixel; x int16 [8 * words] in the columns' order, trits
- * [words][4] from zero:  low[i] = S0, high[i] = S1 of acc[i] over the run. tg_dual_minus   sums[i] = minus
- * the sum of a column, over words of eight positions
+ * [words][4] from zero: of[0][i] = S0 and of[1][i] = S1 of acc[i] over the run. tg_dual_minus   sums[i] =
+ * minus the sum of a column, over words of eight positions
  */
 typedef struct {
-    int32_t low[TG_TILE];
-    int32_t high[TG_TILE];
+    int32_t of[2][TG_TILE]; /* low, high */
 } tg_dual_sums_t;
 
 #if defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1)

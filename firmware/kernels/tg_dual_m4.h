@@ -133,11 +133,24 @@ __attribute__((naked, noinline, unused)) static const tg_lane_t *tg_dual_minus(c
 
 #pragma GCC diagnostic pop
 
-static inline int8_t tg_dual_saturate(int32_t value)
+static inline int32_t tg_dual_minus_row(const tg_lane_t *x, int32_t words)
 {
-    int32_t saturated;
-    __asm("ssat %0, #8, %1" : "=r"(saturated) : "r"(value));
-    return (int8_t)saturated;
+    typedef uint32_t __attribute__((may_alias)) word_t;
+    const word_t *pair = (const word_t *)(const void *)x;
+    int32_t sum = 0;
+    for (int32_t n = 4 * words; n > 0; n--) {
+        __asm("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(*pair++), "r"(-1));
+    }
+    return sum;
+}
+
+static inline void tg_dual_expand(const int8_t *bytes, tg_lane_t *x)
+{
+    typedef uint32_t __attribute__((may_alias)) word_t;
+    const uint32_t word = tg_m4_load(bytes);
+    word_t *to = (word_t *)(void *)x;
+    to[0] = tg_m4_even(word);
+    to[1] = tg_m4_odd(word);
 }
 
 #endif

@@ -33,7 +33,7 @@ __attribute__((always_inline)) static inline void tg_dual_loop(const tg_lane_t *
 {
     int32_t acc[TG_TILE] = {0};
     const int32_t *correction = run->corrections;
-    *sums = (tg_dual_sums_t){{0}, {0}};
+    *sums = (tg_dual_sums_t){{{0}, {0}}};
     for (int32_t first = 0; first < run->words; first += run->block_words) {
         for (int32_t i = 0; i < TG_TILE; i++) {
             acc[i] = tg_add_wrap(acc[i], *correction++);
@@ -54,10 +54,10 @@ __attribute__((always_inline)) static inline void tg_dual_loop(const tg_lane_t *
                 x += 2 * pixels;
             }
         }
-        tg_dual_split(acc, sums->low);
+        tg_dual_split(acc, sums->of[0]);
     }
     for (int32_t i = 0; i < TG_TILE; i++) {
-        sums->high[i] = acc[i] >> 14;
+        sums->of[1][i] = acc[i] >> 14;
     }
 }
 
@@ -87,9 +87,21 @@ static inline const tg_lane_t *tg_dual_minus(const tg_lane_t *columns, int32_t w
     return columns;
 }
 
-static inline int8_t tg_dual_saturate(int32_t value)
+static inline int32_t tg_dual_minus_row(const tg_lane_t *x, int32_t words)
 {
-    return tg_clamp(value, INT8_MIN, INT8_MAX);
+    int32_t sum = 0;
+    for (int32_t k = 0; k < words * TG_DUAL_K; k++) {
+        sum -= x[k];
+    }
+    return sum;
+}
+
+static inline void tg_dual_expand(const int8_t *bytes, tg_lane_t *x)
+{
+    x[0] = bytes[0];
+    x[1] = bytes[2];
+    x[2] = bytes[1];
+    x[3] = bytes[3];
 }
 
 #endif

@@ -93,17 +93,22 @@ typedef struct {
     int8_t shift;
 } tg_trit_channel_t;
 
+/* What all channels of such a layer share. narrow: see tg_requant_t. */
+typedef struct {
+    int32_t zero_point, act_min, act_max, narrow;
+} tg_trit_scale_t;
+
 /* Convolution with dual-channel words (tg_dual.h); dense: a window of 1x1 and, from each row, one pixel.
- * lanes: [pairs][2], the low and the high channel. trits of tg_conv2d_dual: [pairs][words]; of tg_dense_dual:
- * [pairs / 4][words][4]. scratch: tg_dual_sums.h. */
+ * tg_conv2d_dual: lanes [pairs][2], the low and the high channel, trits [pairs][words]. tg_dense_dual, four
+ * pairs together: lanes [pairs / 4][2][4], trits [pairs / 4][words][4]. scratch: tg_dual_sums.h. */
 typedef struct {
     tg_window_t window;
     const uint32_t *trits;
     const tg_trit_channel_t *lanes;
     int32_t pairs;
     int32_t words, block_words, segment_words;
-    int32_t in_zero_point, out_zero_point, act_min, act_max;
-    int32_t narrow; /* see tg_requant_t */
+    int32_t in_zero_point;
+    tg_trit_scale_t scale;
 } tg_dual_t;
 
 void tg_conv2d_dual(const tg_dual_t *p, const int8_t *in, int8_t *out, int32_t *accumulators, void *scratch);
@@ -120,6 +125,23 @@ typedef struct {
 
 void tg_depthwise_int8(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
 void tg_depthwise_ternary(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
+
+/* Depthwise convolution with lists of taps over planes (tg_taps.h). trits: [out_c][ceil(taps / 4)]. scratch:
+ * tg_depthwise_taps.c. */
+typedef struct {
+    tg_window_t window;
+    const uint8_t *trits;
+    const tg_trit_channel_t *channels;
+    const uint16_t *offsets; /* [taps] */
+    int32_t taps, depth_multiplier;
+    int32_t pitch, phase_bytes, plane_bytes;
+    int32_t strip_rows, strip_positions;
+    int32_t in_zero_point;
+    tg_trit_scale_t scale;
+} tg_depthwise_taps_t;
+
+void tg_depthwise_taps(const tg_depthwise_taps_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                       void *scratch);
 
 /* a + b, both brought to a common scale with 20 bits of headroom. */
 typedef struct {

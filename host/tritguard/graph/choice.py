@@ -13,6 +13,7 @@ from tritguard.graph import cost
 from tritguard.graph.dual import pack_dual
 from tritguard.graph.kernels import Kernel, WeightFormat, columns_bytes, folded_bias, int8_kernel
 from tritguard.graph.model import DepthwiseConv2D, FullyConnected, Graph, Weighted
+from tritguard.graph.taps import pack_taps
 from tritguard.graph.ternary import TernaryWeights, ternary_weights
 
 _DSP: tuple[CoreClass, ...] = ("m4", "m55")
@@ -81,9 +82,21 @@ def _ternary(graph: Graph, op: Weighted, packed: TernaryWeights, core: CoreClass
     source = "tg_depthwise.c" if depthwise else "tg_conv2d_ternary.c"
     plain = cost.two_bits(op, cost.shape_of(op), core)
     offers = [Kernel(f"{name}_ternary", source, "ternary2", packed, op.bias, plain, order="pixels")]
-    if core in _DSP and not depthwise:
+    if isinstance(op, DepthwiseConv2D):
+        offers += _taps(graph, op, packed)
+    elif core in _DSP:
         offers.append(_dual(graph, op, packed))
     return offers
+
+
+def _taps(graph: Graph, op: DepthwiseConv2D, packed: TernaryWeights) -> list[Kernel]:
+    source = graph.tensors[op.inputs[0]].shape
+    lists = pack_taps(op, packed.trits, (source[0], source[1]))
+    if lists is None:
+        return []
+    expected = cost.taps(op, lists, int(np.count_nonzero(packed.trits)))
+    name = "tg_depthwise_taps"
+    return [Kernel(name, f"{name}.c", "taps2", lists, folded_bias(op), expected, lists.scratch_bytes)]
 
 
 def _dual(graph: Graph, op: Weighted, packed: TernaryWeights) -> Kernel:

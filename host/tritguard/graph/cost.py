@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from tritguard.boards import CoreClass
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Weighted
+from tritguard.graph.taps import TapLists
 
 TILE = 4
 
@@ -79,6 +80,18 @@ def dual(shape: Shape, words: int, blocks: int, pairs: int, dense: bool) -> Cost
     return columns(shape) + _cost(
         (shape.tiles * pairs * words, 26, 44), (shape.tiles * pairs * blocks, 34, 50), (shape.tiles * pairs, 75, 110),
         (shape.tiles * shape.channels, 52, 70), (shape.tiles * words, 21, 39),
+    )  # fmt: skip
+
+
+def taps(op: DepthwiseConv2D, lists: TapLists, nonzeros: int) -> Cost:
+    """Lists of taps over planes; nonzeros of all channels together."""
+    rows, width, channels = op.out_shape
+    strips = -(-rows // lists.strip_rows)
+    tiles = strips * lists.strip_positions // 16
+    inputs = lists.plane_bytes * channels // op.depth_multiplier
+    return _cost(
+        (inputs, 6, 9), (channels * len(lists.offsets), 16, 24), (nonzeros * tiles, 16, 18),
+        (channels * tiles, 60, 90), (channels * rows, 20, 30), (channels * rows * width, 11, 14),
     )  # fmt: skip
 
 

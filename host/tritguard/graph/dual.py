@@ -46,6 +46,11 @@ class DualWords:
         """Flash of words, magnitudes and channel numbers."""
         return int(self.words.nbytes) + CHANNEL_BYTES * self.channels.size
 
+    def lanes(self) -> Int32:
+        """int32[2 * pairs]: the channels in the order of their sums, first the low ones of a group, then the high."""
+        together = self.words.shape[2]
+        return self.channels.reshape(-1, together, 2).transpose(0, 2, 1).ravel()
+
     @property
     def pair_words(self) -> int:
         """Words a pair."""

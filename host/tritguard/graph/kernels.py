@@ -13,10 +13,11 @@ import numpy as np
 from tritguard.graph.cost import Cost
 from tritguard.graph.dual import DualWords
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, Graph, Int8, Int32, Weighted
+from tritguard.graph.taps import TapLists
 from tritguard.graph.ternary import TernaryWeights
 
-WeightFormat = Literal["int8", "ternary2", "dual2"]
-Order = Literal["any", "pixels", "tiles"]
+WeightFormat = Literal["int8", "ternary2", "dual2", "taps2"]
+Order = Literal["any", "pixels", "tiles", "channels"]
 TILE = 4
 POSITIONS_A_GROUP = 4
 _ORDER = (0, 2, 1, 3)
@@ -44,7 +45,7 @@ class Kernel:
     function: str
     source: str
     weight_format: WeightFormat
-    weights: Int8 | TernaryWeights | DualWords
+    weights: Int8 | TernaryWeights | DualWords | TapLists
     bias: Int32
     cost: Cost
     scratch_bytes: int = 0

@@ -9,7 +9,8 @@ from tritguard.emit.code import Array, Fields, LayerCode, Struct
 from tritguard.emit.lower.context import Context
 from tritguard.graph.dual import NO_CHANNEL, DualWords
 from tritguard.graph.kernels import is_narrow
-from tritguard.graph.model import Weighted
+from tritguard.graph.model import DepthwiseConv2D, Weighted
+from tritguard.graph.taps import TapLists
 
 _CHANNEL = np.dtype([("bias", "i4"), ("multiplier", "i4"), ("channel", "i2"), ("magnitude", "u1"), ("shift", "i1")])
 
@@ -25,17 +26,44 @@ def dual(context: Context, position: int, op: Weighted, packed: DualWords, windo
         "words": packed.pair_words,
         "block_words": packed.block_words,
         "segment_words": packed.segment_words,
-        **_output_fields(op),
+        "in_zero_point": op.input_zero_point,
+        "scale": _scale_fields(op),
     }
-    lanes = _channels(op, context.kernel(position).bias, packed.channels.ravel())
+    lanes = _channels(op, context.kernel(position).bias, packed.lanes())
     arrays = (Array("trits", packed.words.ravel()), Array("lanes", lanes, "tg_trit_channel_t"))
     return context.weighted(position, op, arrays, Struct("tg_dual_t", fields))
 
 
-def _output_fields(op: Weighted) -> dict[str, int]:
-    return {
+def taps(context: Context, position: int, op: DepthwiseConv2D, packed: TapLists, window: Fields) -> LayerCode:
+    """Lists of taps over planes."""
+    symbol = f"tg_l{op.index}"
+    fields: Fields = {
+        "window": window,
+        "trits": f"{symbol}_trits",
+        "channels": f"{symbol}_channels",
+        "offsets": f"{symbol}_offsets",
+        "taps": len(packed.offsets),
+        "depth_multiplier": op.depth_multiplier,
+        "pitch": packed.pitch,
+        "phase_bytes": packed.phase_bytes,
+        "plane_bytes": packed.plane_bytes,
+        "strip_rows": packed.strip_rows,
+        "strip_positions": packed.strip_positions,
         "in_zero_point": op.input_zero_point,
-        "out_zero_point": op.requant.zero_point,
+        "scale": _scale_fields(op),
+    }
+    channels = _channels(op, context.kernel(position).bias, np.arange(packed.channels, dtype=np.int32))
+    arrays = (
+        Array("trits", packed.trits),
+        Array("channels", channels, "tg_trit_channel_t"),
+        Array("offsets", packed.offsets),
+    )
+    return context.weighted(position, op, arrays, Struct("tg_depthwise_taps_t", fields))
+
+
+def _scale_fields(op: Weighted) -> dict[str, int]:
+    return {
+        "zero_point": op.requant.zero_point,
         "act_min": op.requant.act_min,
         "act_max": op.requant.act_max,
         "narrow": int(is_narrow(op)),

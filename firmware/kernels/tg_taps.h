@@ -1,0 +1,41 @@
+/* Sums over lists of taps: ternary weights as additions and subtractions, sixteen outputs at once.
+ *
+ * The input of a channel is laid out as a plane: rows behind each other, padding in place, so that the tap at
+ * (ky, kx) of the window reads, for all outputs, the plane moved by one constant offset:
+ *
+ *     plane        . . . . . .          pitch: the input's width and its padding, which the right end of a
+ * row . a b c d e          and the left end of the next share . f g h i j . . . . . . .        output (oy,
+ * ox) is position oy * pitch + ox
+ *
+ *     tap (ky, kx) of position p is plane[p + ky * pitch + kx]
+ *
+ * Positions between the end of one output row and the start of the next hold junk that no one reads. A stride
+ * of s splits the plane into s * s phases, one for each remainder of row and column; a tap lies in one of
+ * them.
+ *
+ * Sums have 16 bits: |sum| <= 128 * 255 < 2^15 for at most 255 taps that are not zero.
+ *
+ * Each header below implements
+ *   tg_taps_sum     sums[i] = sum of plane[i + offset] over the taps of +1 minus that over the taps of -1,
+ * for i below count rounded up to TG_TAPS_TILE; plane and sums are that long
+ */
+#ifndef TG_TAPS_H
+#define TG_TAPS_H
+
+#include <stdint.h>
+
+#define TG_TAPS_TILE 16
+
+/* The taps of one output channel that are not zero. */
+typedef struct {
+    const uint16_t *minus, *plus;
+    int32_t minus_count, plus_count;
+} tg_taps_t;
+
+#if defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1)
+#include "tg_taps_m4.h"
+#else
+#include "tg_taps_portable.h"
+#endif
+
+#endif
