@@ -1,5 +1,6 @@
 #include "tg_taps.h"
 #include "tg_trits.h"
+#include "tg_window.h"
 
 #include <string.h>
 
@@ -26,21 +27,14 @@ static void gather_phase(const tg_depthwise_taps_t *p, const int8_t *channel, in
     }
 }
 
-/* The first row or column of the input that lies in a phase. */
-static inline int32_t phase_start(int32_t phase, int32_t padding, int32_t stride)
-{
-    const int32_t start = (phase - padding) % stride;
-    return (start < 0) ? (start + stride) : start;
-}
-
 static void gather(const tg_depthwise_taps_t *p, const int8_t *channel, int8_t *plane)
 {
     const tg_window_t *w = &p->window;
     for (int32_t vertical = 0; vertical < w->stride_h; vertical++) {
-        const int32_t y = phase_start(vertical, w->pad_top, w->stride_h);
+        const int32_t y = tg_phase_start(vertical, w->pad_top, w->stride_h);
         const int32_t row = (y + w->pad_top) / w->stride_h;
         for (int32_t horizontal = 0; horizontal < w->stride_w; horizontal++) {
-            const int32_t x = phase_start(horizontal, w->pad_left, w->stride_w);
+            const int32_t x = tg_phase_start(horizontal, w->pad_left, w->stride_w);
             if (x < w->in_w) {
                 gather_phase(p, channel, y, x, plane + (row * p->pitch) + ((x + w->pad_left) / w->stride_w));
             }

@@ -126,6 +126,20 @@ typedef struct {
 void tg_depthwise_int8(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
 void tg_depthwise_ternary(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
 
+/* Convolution with sparse lists (tg_lists.h). scratch: tg_conv2d_lists.c. */
+typedef struct {
+    tg_window_t window;
+    const uint8_t *lists;
+    const tg_trit_channel_t *channels;
+    int32_t pitch, half, plane_words, unit_bytes;
+    int32_t band_rows, band_input_rows;
+    int32_t in_zero_point;
+    tg_trit_scale_t scale;
+} tg_conv2d_lists_t;
+
+void tg_conv2d_lists(const tg_conv2d_lists_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                     void *scratch);
+
 /* Depthwise convolution with lists of taps over planes (tg_taps.h). trits: [out_c][ceil(taps / 4)]. scratch:
  * tg_depthwise_taps.c. */
 typedef struct {

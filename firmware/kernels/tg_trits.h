@@ -38,8 +38,9 @@ static inline bool tg_trits_are_plain(const tg_trit_scale_t *scale, tg_sink_t to
            (to.accumulators == NULL);
 }
 
-/* What one channel of a narrow layer needs, in registers: on cores with SMMLAR twice the sum, which saves the
- * shift in tg_core_scale. |2 * acc| < 2^31 is what narrow means; products in between may wrap. */
+/* What one channel of a narrow layer needs, in registers. Where tg_core_scale would double the sum first, the
+ * magnitude and the bias are doubled instead; |2 * acc| < 2^31 is what narrow means, products in between may
+ * wrap. */
 typedef struct {
     uint32_t magnitude, bias;
     int32_t multiplier, right, offset;
@@ -47,6 +48,29 @@ typedef struct {
 
 #if defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1)
 #define TG_TRITS_TIMES 2u
+
+/* offset + round(a * b / 2^32), halves up */
+static inline int32_t tg_trits_scale(int32_t a, int32_t b, int32_t offset)
+{
+    __asm("smmlar %0, %1, %2, %0" : "+r"(offset) : "r"(a), "r"(b));
+    return offset;
+}
+#elif defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)
+#define TG_TRITS_TIMES 2u
+
+/* The same from products of halves, for cores without a long multiplication: b in [0, 2^31). No sum
+ * overflows: |a_high * b_low| + 2^16 <= 2^31 and a_low * b_high + 2^16 + 2^15 < 2^31 + 2^16, which is
+ * unsigned. */
+static inline int32_t tg_trits_scale(int32_t a, int32_t b, int32_t offset)
+{
+    const uint32_t a_low = (uint32_t)a & 0xFFFFu;
+    const uint32_t b_low = (uint32_t)b & 0xFFFFu;
+    const int32_t a_high = a >> 16;
+    const int32_t b_high = b >> 16;
+    const int32_t middle = (a_high * (int32_t)b_low) + (int32_t)((a_low * b_low) >> 16);
+    const uint32_t other = (a_low * (uint32_t)b_high) + ((uint32_t)middle & 0xFFFFu) + 0x8000u;
+    return offset + (a_high * b_high) + (middle >> 16) + (int32_t)(other >> 16);
+}
 #else
 #define TG_TRITS_TIMES 1u
 #endif
@@ -68,8 +92,7 @@ static inline int8_t tg_trits_plain(tg_trit_narrow_t channel, int32_t sum)
 {
     const int32_t acc = (int32_t)(((uint32_t)sum * channel.magnitude) + channel.bias);
 #if TG_TRITS_TIMES == 2u
-    int32_t value = channel.offset + (acc >> 31);
-    __asm("smmlar %0, %1, %2, %0" : "+r"(value) : "r"(acc), "r"(channel.multiplier));
+    const int32_t value = tg_trits_scale(acc, channel.multiplier, channel.offset + (acc >> 31));
     return tg_saturate(value >> channel.right);
 #else
     return tg_saturate(tg_core_scale(acc, channel.multiplier, channel.right, channel.offset));

@@ -20,4 +20,12 @@ static inline tg_span_t tg_span(int32_t out, int32_t stride, int32_t pad, int32_
     return span;
 }
 
+/* The first row or column of the input that lies in a phase: the padded ones whose
+ * number leaves that remainder by the stride. */
+static inline int32_t tg_phase_start(int32_t phase, int32_t padding, int32_t stride)
+{
+    const int32_t start = (phase - padding) % stride;
+    return (start < 0) ? (start + stride) : start;
+}
+
 #endif

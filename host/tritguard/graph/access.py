@@ -86,7 +86,7 @@ def _trace(op: Op, source: tuple[int, ...], sink: tuple[int, ...], order: Order)
             return _elementwise(math.prod(sink))
         case Pool2D():
             return _windowed(op.window, _image(source), op.out_shape, reads_first=False)
-        case Weighted() if order == "any":
+        case Weighted() if order in ("any", "channels"):  # what works channel by channel shares its input's slot
             return None
         case FullyConnected():
             units, depth = op.weights.shape

@@ -11,12 +11,15 @@ from tritguard.boards import CoreClass
 from tritguard.errors import BadInputError
 from tritguard.graph import cost
 from tritguard.graph.dual import pack_dual
-from tritguard.graph.kernels import Kernel, WeightFormat, columns_bytes, folded_bias, int8_kernel
-from tritguard.graph.model import DepthwiseConv2D, FullyConnected, Graph, Weighted
+from tritguard.graph.kernels import Kernel, Order, WeightFormat, columns_bytes, folded_bias, int8_kernel
+from tritguard.graph.lists import pack_lists
+from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Weighted
 from tritguard.graph.taps import pack_taps
 from tritguard.graph.ternary import TernaryWeights, ternary_weights
 
 _DSP: tuple[CoreClass, ...] = ("m4", "m55")
+_LIFT = 128  # what sparse lists add to activations
+_SMALL_DENSE = 1 << 14  # multiply-accumulates: some 10,000 cycles in vain against 1.5 KB of code
 _FEW_ROWS = cost.TILE  # below, a dense layer takes its rows one by one
 
 
@@ -86,7 +89,18 @@ def _ternary(graph: Graph, op: Weighted, packed: TernaryWeights, core: CoreClass
         offers += _taps(graph, op, packed)
     elif core in _DSP:
         offers.append(_dual(graph, op, packed))
+    elif isinstance(op, Conv2D):
+        offers.append(_lists(graph, op, packed))
     return offers
+
+
+def _lists(graph: Graph, op: Conv2D, packed: TernaryWeights) -> Kernel:
+    source = graph.tensors[op.inputs[0]].shape
+    lists = pack_lists(op, packed.trits, (source[0], source[1]))
+    bias = (folded_bias(op) - _LIFT * packed.magnitude.astype(np.int64) * lists.surplus).astype(np.int32)
+    expected = cost.lists(op, lists, source[0] * source[1])
+    name = "tg_conv2d_lists"
+    return Kernel(name, f"{name}.c", "sparse", lists, bias, expected, lists.scratch_bytes)
 
 
 def _taps(graph: Graph, op: DepthwiseConv2D, packed: TernaryWeights) -> list[Kernel]:
@@ -96,12 +110,13 @@ def _taps(graph: Graph, op: DepthwiseConv2D, packed: TernaryWeights) -> list[Ker
         return []
     expected = cost.taps(op, lists, int(np.count_nonzero(packed.trits)))
     name = "tg_depthwise_taps"
-    return [Kernel(name, f"{name}.c", "taps2", lists, folded_bias(op), expected, lists.scratch_bytes)]
+    order: Order = "channels" if op.depth_multiplier == 1 else "any"
+    return [Kernel(name, f"{name}.c", "taps2", lists, folded_bias(op), expected, lists.scratch_bytes, order)]
 
 
 def _dual(graph: Graph, op: Weighted, packed: TernaryWeights) -> Kernel:
     shape = cost.shape_of(op)
-    dense = isinstance(op, FullyConnected) and op.rows < _FEW_ROWS
+    dense = isinstance(op, FullyConnected) and op.rows < _FEW_ROWS and not _shares_convolution(graph, op)
     words = pack_dual(packed.trits.reshape(shape.channels, -1), together=cost.TILE if dense else 1)
     expected = cost.dual(shape, words.pair_words, words.blocks, len(words.channels), dense)
     corrections = words.blocks * cost.TILE * 4
@@ -109,3 +124,8 @@ def _dual(graph: Graph, op: Weighted, packed: TernaryWeights) -> Kernel:
     # The last word's columns may end half a word behind those of tg_columns.h.
     activations = words.pair_words * 16 if dense else columns_bytes(graph, op) + 4 * cost.TILE * 2
     return Kernel(name, f"{name}.c", "dual2", words, folded_bias(op), expected, corrections + activations, "tiles")
+
+
+def _shares_convolution(graph: Graph, op: Weighted) -> bool:
+    """A small dense layer runs in the kernel that convolutions need anyway: slower, but without code of its own."""
+    return op.macs < _SMALL_DENSE and any(isinstance(other, Conv2D) for other in graph.ops)

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from tritguard.boards import CoreClass
+from tritguard.graph.lists import SparseLists
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Weighted
 from tritguard.graph.taps import TapLists
 
@@ -92,6 +93,18 @@ def taps(op: DepthwiseConv2D, lists: TapLists, nonzeros: int) -> Cost:
     return _cost(
         (inputs, 6, 9), (channels * len(lists.offsets), 16, 24), (nonzeros * tiles, 16, 18),
         (channels * tiles, 60, 90), (channels * rows, 20, 30), (channels * rows * width, 11, 14),
+    )  # fmt: skip
+
+
+def lists(op: Conv2D, packed: SparseLists, source: int) -> Cost:
+    """Sparse lists on a core without SMLAD; source: pixels of the input."""
+    rows, width, channels = op.out_shape
+    bands = -(-rows // packed.band_rows)
+    tiles = bands * packed.half // 4
+    overlap = bands * packed.band_input_rows / (rows * op.window.stride[0])
+    return _cost(
+        (packed.steps * tiles, 13, 19), (packed.runs * tiles, 100, 140), (channels * rows * width, 70, 90),
+        (source * op.weights.shape[-1] * overlap, 20, 28), (bands * packed.scratch_bytes / 4, 5, 8),
     )  # fmt: skip
 
 

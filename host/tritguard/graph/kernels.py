@@ -12,11 +12,12 @@ import numpy as np
 
 from tritguard.graph.cost import Cost
 from tritguard.graph.dual import DualWords
+from tritguard.graph.lists import SparseLists
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, Graph, Int8, Int32, Weighted
 from tritguard.graph.taps import TapLists
 from tritguard.graph.ternary import TernaryWeights
 
-WeightFormat = Literal["int8", "ternary2", "dual2", "taps2"]
+WeightFormat = Literal["int8", "ternary2", "dual2", "taps2", "sparse"]
 Order = Literal["any", "pixels", "tiles", "channels"]
 TILE = 4
 POSITIONS_A_GROUP = 4
@@ -38,14 +39,15 @@ class Kernel:
         order: how reading and writing follow one another, which says how far its output may lie over its input
             (`graph/access.py`). "pixels": output pixels in rows from the top, a pixel's input read until its last
             channel is written. "tiles": tiles of any number of such pixels, all input of a tile read before any of
-            its output is written. "any": nothing is promised, the two never overlap.
+            its output is written. "channels": all input of a channel, then all output of the channel of that number,
+            each in the place of its input or elsewhere. "any": nothing is promised, the two never overlap.
         cost: what one run is expected to take.
     """
 
     function: str
     source: str
     weight_format: WeightFormat
-    weights: Int8 | TernaryWeights | DualWords | TapLists
+    weights: Int8 | TernaryWeights | DualWords | TapLists | SparseLists
     bias: Int32
     cost: Cost
     scratch_bytes: int = 0

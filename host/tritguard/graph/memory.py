@@ -71,7 +71,7 @@ def plan_memory(graph: Graph, kernels: Mapping[int, Kernel]) -> MemoryPlan:
     """
     place: dict[int, Slot | Literal["input", "output"]] = {}
     groups = []
-    for group in _shared_storage(graph):
+    for group in _shared_storage(graph, kernels):
         if graph.input in group:
             place |= dict.fromkeys(group, "input")
         elif graph.output in group:
@@ -88,14 +88,28 @@ def plan_memory(graph: Graph, kernels: Mapping[int, Kernel]) -> MemoryPlan:
     return MemoryPlan(tuple(slots), arena, bound, place, scratches)
 
 
-def _shared_storage(graph: Graph) -> list[tuple[int, ...]]:
-    """Tensors joined by reshapes. One from input to output has to copy, so it joins nothing."""
+def _shared_storage(graph: Graph, kernels: Mapping[int, Kernel]) -> list[tuple[int, ...]]:
+    """Tensors joined by reshapes, and by kernels that put a channel where it was.
+
+    A reshape from input to output has to copy, so it joins nothing; a kernel joins only what is not read again.
+    """
+    last_read = {tensor: position for position, op in enumerate(graph.ops) for tensor in op.inputs}
     root = {tensor: tensor for tensor in graph.tensors}
-    for op in graph.ops:
+    for position, op in enumerate(graph.ops):
+        source = root[op.inputs[0]]
         if isinstance(op, Reshape):
-            source = root[op.inputs[0]]
-            if not (source == root[graph.input] and op.output == graph.output):
-                root[op.output] = source
+            joined = not (source == root[graph.input] and op.output == graph.output)
+        else:
+            group = [tensor for tensor, first in root.items() if first == source]
+            joined = (
+                position in kernels
+                and kernels[position].order == "channels"
+                and graph.tensors[op.output].shape == graph.tensors[op.inputs[0]].shape
+                and all(last_read.get(tensor, -1) <= position for tensor in group)
+                and not {graph.input, graph.output} & {*group, op.output}
+            )
+        if joined:
+            root[op.output] = source
     groups: dict[int, tuple[int, ...]] = {}
     for tensor, first in root.items():
         groups[first] = (*groups.get(first, ()), tensor)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.graph.model import DepthwiseConv2D, Int8
+from tritguard.graph.planes import planes_of
 
 TILE = 16
 MAX_NONZEROS = 255  # 16-bit sums hold 255 * 128
@@ -66,27 +67,15 @@ def pack_taps(op: DepthwiseConv2D, trits: Int8, source: tuple[int, int]) -> TapL
     window, (height, width, channels) = op.window, op.out_shape
     if np.count_nonzero(trits, axis=(0, 1)).max() > MAX_NONZEROS:
         return None
-    padded = [
-        _padded(size, out, *sides)
-        for size, out, *sides in zip(
-            source, (height, width), window.kernel, window.stride, window.dilation, window.padding, strict=True
-        )
-    ]
-    vertical, horizontal = window.stride
-    # With a stride of one, the right padding of a row is the left padding of the next.
-    shared = min(window.padding[1], padded[1] - source[1] - window.padding[1]) if horizontal == 1 else 0
-    pitch = -(-(padded[1] - shared) // horizontal)
-    phase_bytes = -(-padded[0] // vertical) * pitch + shared
-    offsets = [
-        (y % vertical * horizontal + x % horizontal) * phase_bytes + y // vertical * pitch + x // horizontal
-        for y in range(0, window.kernel[0] * window.dilation[0], window.dilation[0])
-        for x in range(0, window.kernel[1] * window.dilation[1], window.dilation[1])
-    ]
+    planes = planes_of(window, (height, width), source)
+    phase_bytes = planes.rows * planes.pitch + planes.overhang
+    offsets = (planes.phase * phase_bytes + planes.offset).tolist()
+    pitch = planes.pitch
     strip_rows = _strip(height, width, pitch)
     strip_positions = _positions(strip_rows, width, pitch)
     last = height - 1 - (height - 1) % strip_rows
     read = max(first * pitch + _positions(min(strip_rows, height - first), width, pitch) for first in (0, last))
-    plane_bytes = max(vertical * horizontal * phase_bytes, read + max(offsets))
+    plane_bytes = max(planes.phases * phase_bytes, read + max(offsets))
     plane_bytes = -(-plane_bytes // 4) * 4
     if plane_bytes > _LARGEST_PLANE:
         return None
@@ -96,11 +85,6 @@ def pack_taps(op: DepthwiseConv2D, trits: Int8, source: tuple[int, int]) -> TapL
         packed.astype(np.uint8).ravel(), channels, np.array(offsets, dtype=np.uint16), pitch, phase_bytes, plane_bytes,
         strip_rows, strip_positions,
     )  # fmt: skip
-
-
-def _padded(size: int, out: int, kernel: int, stride: int, dilation: int, before: int) -> int:
-    """An axis with its padding on both sides."""
-    return max(before + size, (out - 1) * stride + (kernel - 1) * dilation + 1)
 
 
 def _positions(rows: int, width: int, pitch: int) -> int:

@@ -9,6 +9,7 @@ from tritguard.emit.code import Array, Fields, LayerCode, Struct
 from tritguard.emit.lower.context import Context
 from tritguard.graph.dual import NO_CHANNEL, DualWords
 from tritguard.graph.kernels import is_narrow
+from tritguard.graph.lists import SparseLists
 from tritguard.graph.model import DepthwiseConv2D, Weighted
 from tritguard.graph.taps import TapLists
 
@@ -59,6 +60,27 @@ def taps(context: Context, position: int, op: DepthwiseConv2D, packed: TapLists,
         Array("offsets", packed.offsets),
     )
     return context.weighted(position, op, arrays, Struct("tg_depthwise_taps_t", fields))
+
+
+def lists(context: Context, position: int, op: Weighted, packed: SparseLists, window: Fields) -> LayerCode:
+    """Sparse lists."""
+    symbol = f"tg_l{op.index}"
+    fields: Fields = {
+        "window": window,
+        "lists": f"{symbol}_lists",
+        "channels": f"{symbol}_channels",
+        "pitch": packed.pitch,
+        "half": packed.half,
+        "plane_words": packed.plane_words,
+        "unit_bytes": 4 * packed.unit_words,
+        "band_rows": packed.band_rows,
+        "band_input_rows": packed.band_input_rows,
+        "in_zero_point": op.input_zero_point,
+        "scale": _scale_fields(op),
+    }
+    channels = _channels(op, context.kernel(position).bias, np.arange(len(packed.surplus), dtype=np.int32))
+    arrays = (Array("lists", packed.lists), Array("channels", channels, "tg_trit_channel_t"))
+    return context.weighted(position, op, arrays, Struct("tg_conv2d_lists_t", fields))
 
 
 def _scale_fields(op: Weighted) -> dict[str, int]:

@@ -8,10 +8,11 @@ import numpy as np
 
 from tritguard.emit.code import Array, LayerCode, Struct
 from tritguard.emit.lower.context import Context, image, window_fields
-from tritguard.emit.lower.ternary import dual, taps
+from tritguard.emit.lower.ternary import dual, lists, taps
 from tritguard.errors import UnsupportedOpError
 from tritguard.graph.dual import DualWords
 from tritguard.graph.kernels import is_narrow
+from tritguard.graph.lists import SparseLists
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Weighted, Window
 from tritguard.graph.taps import TapLists
 from tritguard.graph.ternary import TernaryWeights
@@ -33,6 +34,8 @@ def _weighted(context: Context, position: int, op: Weighted, struct: str, geomet
     if isinstance(kernel.weights, TapLists):
         assert isinstance(op, DepthwiseConv2D)
         return taps(context, position, op, kernel.weights, geometry["window"])
+    if isinstance(kernel.weights, SparseLists):
+        return lists(context, position, op, kernel.weights, geometry["window"])
     if isinstance(kernel.weights, TernaryWeights):
         arrays = [Array("trits", kernel.weights.words), Array("magnitude", kernel.weights.magnitude)]
     else:

@@ -1,0 +1,129 @@
+"""Sparse lists: convolutions whose ternary weights become additions of two pixels at once, on cores without SMLAD.
+
+firmware/kernels/tg_lists.h draws the layout of lists and planes and proves the bounds kept here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.graph.model import Conv2D, Int8, Int32
+from tritguard.graph.planes import planes_of
+
+TILE = 4  # words
+MAX_STEPS = 128  # of one sign in a run
+MAX_GAP = 255  # units
+_MOST_SCRATCH = 12 * 1024
+
+
+@dataclass(frozen=True, eq=False)
+class SparseLists:
+    """A convolution's nonzero weights as lists of steps.
+
+    Attributes:
+        lists: uint8, channel behind channel.
+        surplus: int32[channels], steps of +1 less steps of -1.
+        steps: steps of all channels.
+        runs: runs of all channels.
+        pitch: positions from one output row to the next.
+        half: words of a band, each two positions.
+        plane_words: words of one phase of one channel.
+        unit_words: words that a step of one crosses.
+        band_rows: output rows of a band.
+        band_input_rows: input rows that a band reads.
+        scratch_bytes: planes and a band's sums.
+    """
+
+    lists: NDArray[np.uint8]
+    surplus: Int32
+    steps: int
+    runs: int
+    pitch: int
+    half: int
+    plane_words: int
+    unit_words: int
+    band_rows: int
+    band_input_rows: int
+    scratch_bytes: int
+
+    @property
+    def nbytes(self) -> int:
+        """Flash of lists and magnitudes."""
+        return int(self.lists.nbytes) + len(self.surplus)
+
+
+def pack_lists(op: Conv2D, trits: Int8, source: tuple[int, int]) -> SparseLists:
+    """Pack int8[channels, kernel_h, kernel_w, in] trits, for the tallest bands whose planes stay small.
+
+    Args:
+        op: the layer.
+        trits: in {-1, 0, 1}.
+        source: height and width of the input.
+    """
+    window, (height, width, channels) = op.window, op.out_shape
+    inputs = int(trits.shape[-1])
+    planes = planes_of(window, (height, width), source)
+
+    def half_of(rows: int) -> int:
+        return -(-((rows - 1) * planes.pitch + width) // (2 * TILE)) * TILE
+
+    def plane_of(rows: int) -> int:
+        return half_of(rows) + int(planes.offset.max())
+
+    def scratch_of(rows: int) -> int:
+        return 4 * (inputs * planes.phases * plane_of(rows) + 2 * half_of(rows))
+
+    band_rows = max((rows for rows in range(1, height + 1) if scratch_of(rows) <= _MOST_SCRATCH), default=1)
+    bands = -(-height // band_rows)
+    band_rows = -(-height // bands)
+    plane_words = plane_of(band_rows)
+    reads = (np.arange(inputs) * planes.phases + planes.phase[:, None]) * plane_words + planes.offset[:, None]
+    # Trits are [kernel_h, kernel_w, in], and so are the words that they read.
+    unit = int(np.gcd.reduce(reads, axis=None)) or 1
+    channel_runs = [_runs(reads.ravel() // unit, row) for row in trits.reshape(channels, -1)]
+    return SparseLists(
+        lists=np.frombuffer(b"".join(map(_encode, channel_runs)), dtype=np.uint8),
+        surplus=np.array([sum(len(p) - len(m) for m, p in each) for each in channel_runs], dtype=np.int32),
+        steps=sum(len(m) + len(p) for each in channel_runs for m, p in each),
+        runs=sum(map(len, channel_runs)),
+        pitch=planes.pitch,
+        half=half_of(band_rows),
+        plane_words=plane_words,
+        unit_words=unit,
+        band_rows=band_rows,
+        band_input_rows=(band_rows - 1) * window.stride[0] + (window.kernel[0] - 1) * window.dilation[0] + 1,
+        scratch_bytes=scratch_of(band_rows),
+    )
+
+
+def _runs(reads: NDArray[np.int64], trits: Int8) -> list[tuple[list[int], list[int]]]:
+    """A channel's words to take away and to add, sorted, in as few runs as the bound allows."""
+    minus, plus = (np.sort(reads[trits == sign]) for sign in (-1, 1))
+    for count in range(1, len(trits) + 2):
+        runs = [_bridged(minus[first::count].tolist(), plus[first::count].tolist()) for first in range(count)]
+        if all(max(map(len, run)) <= MAX_STEPS for run in runs):
+            break
+    return runs
+
+
+def _bridged(minus: list[int], plus: list[int]) -> tuple[list[int], list[int]]:
+    """Stops put into both lists, where they cancel, until no gap is wider than a byte."""
+    while True:
+        starts = [at for each in (minus, plus) for at, to in pairwise([0, *each]) if to - at > MAX_GAP]
+        if not starts:
+            return minus, plus
+        stop = min(starts) + MAX_GAP
+        minus, plus = sorted([*minus, stop]), sorted([*plus, stop])
+
+
+def _encode(runs: list[tuple[list[int], list[int]]]) -> bytes:
+    encoded = [len(runs)]
+    for run in runs:
+        encoded += map(len, run)
+        for each in run:
+            encoded += np.diff([0, *each]).tolist()
+    return bytes(encoded)

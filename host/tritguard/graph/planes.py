@@ -1,0 +1,52 @@
+"""Planes: a channel's input laid out so that a tap of the window reads, for all outputs, at one constant offset.
+
+Output (y, x) is position y * pitch + x. firmware/kernels/tg_taps.h draws a plane and the phases of a stride.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.graph.model import Window
+
+
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """The geometry of one channel's planes.
+
+    Attributes:
+        pitch: positions from one row to the next.
+        rows: rows of a phase.
+        overhang: elements that the last row's padding takes beyond them.
+        phases: planes a channel is split into, stride by stride.
+        phase: int64[taps], the phase that a tap reads, taps in the order of the weights.
+        offset: int64[taps], where in it the tap reads for position 0.
+    """
+
+    pitch: int
+    rows: int
+    overhang: int
+    phases: int
+    phase: NDArray[np.int64]
+    offset: NDArray[np.int64]
+
+
+def planes_of(window: Window, out: tuple[int, int], source: tuple[int, int]) -> Planes:
+    """The planes of a window; out and source are heights and widths of the output and the input."""
+    padded = [
+        max(before + size, (count - 1) * stride + (kernel - 1) * dilation + 1)
+        for size, count, kernel, stride, dilation, before in zip(
+            source, out, window.kernel, window.stride, window.dilation, window.padding, strict=True
+        )
+    ]
+    vertical, horizontal = window.stride
+    # With a stride of one, the right padding of a row is the left padding of the next.
+    overhang = min(window.padding[1], padded[1] - source[1] - window.padding[1]) if horizontal == 1 else 0
+    pitch = -(-(padded[1] - overhang) // horizontal)
+    y, x = (np.arange(size) * step for size, step in zip(window.kernel, window.dilation, strict=True))
+    phase = (y[:, None] % vertical) * horizontal + x % horizontal
+    offset = (y[:, None] // vertical) * pitch + x // horizontal
+    return Planes(pitch, -(-padded[0] // vertical), overhang, vertical * horizontal, phase.ravel(), offset.ravel())
