@@ -90,9 +90,10 @@ def test_names_cannot_leave_their_comment(name: str, tmp_path: Path) -> None:
 def test_ternary_layers_are_packed(tmp_path: Path) -> None:
     bundle = write_bundle(ternary_model(), tmp_path / "b", name="ops")
     formats = {layer.index: (layer.weight_format, layer.weight_bytes) for layer in bundle.manifest.layers if layer.macs}
-    # 8 pairs of channels by 27 positions in 4 words, magnitude and number a channel; 9 taps of a word, a magnitude
+    # 8 pairs of channels by 27 positions in 4 words, magnitude and number a channel
     assert formats[0] == ("dual2", 8 * 4 * 4 + 16 * 3)
-    assert formats[1] == ("ternary2", 9 * 4 + 16)
+    # 16 channels of 9 trits in 3 bytes, 9 offsets, magnitudes
+    assert formats[1] == ("taps2", 16 * 3 + 9 * 2 + 16)
     assert formats[6][0] == "int8"
     assert "int8_t tg_l0_weights" not in (bundle.c_dir / "tg_model.c").read_text()
 

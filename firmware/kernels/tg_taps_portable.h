@@ -3,7 +3,7 @@
 #define TG_TAPS_PORTABLE_H
 
 static inline void tg_taps_add(const int8_t *plane, const uint16_t *offsets, int32_t count, int16_t sign,
-                               int16_t *sums)
+                               int16_t *restrict sums)
 {
     for (int32_t n = 0; n < count; n++) {
         const int8_t *x = plane + offsets[n];
@@ -16,12 +16,11 @@ static inline void tg_taps_add(const int8_t *plane, const uint16_t *offsets, int
 static inline void tg_taps_sum(const int8_t *plane, tg_taps_t taps, int32_t count, int16_t *sums)
 {
     for (int32_t first = 0; first < count; first += TG_TAPS_TILE) {
-        int16_t tile[TG_TAPS_TILE] = {0};
-        tg_taps_add(plane + first, taps.minus, taps.minus_count, -1, tile);
-        tg_taps_add(plane + first, taps.plus, taps.plus_count, 1, tile);
         for (int32_t i = 0; i < TG_TAPS_TILE; i++) {
-            sums[first + i] = tile[i];
+            sums[first + i] = 0;
         }
+        tg_taps_add(plane + first, taps.minus, taps.minus_count, -1, sums + first);
+        tg_taps_add(plane + first, taps.plus, taps.plus_count, 1, sums + first);
     }
 }
 
