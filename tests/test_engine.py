@@ -141,7 +141,8 @@ def played(lively_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> P
     """A tree as TFLM's makefile leaves it."""
     if shutil.which("arm-none-eabi-g++") is None:
         pytest.skip("arm-none-eabi-g++ is not installed")
-    folder = tmp_path_factory.mktemp("tflm")
+    folder = tmp_path_factory.mktemp("tflm") / "with a blank"
+    folder.mkdir()
     shutil.copytree(HEADERS, folder / "tree")
     export(lively_bundle, "cmake", folder / "model", prefix="played")
     objects = folder / "objects"
@@ -221,14 +222,18 @@ def test_a_profile_is_the_native_engines(lively_bundle: Bundle, played_build: Bu
         profile(lively_bundle, played_build)
 
 
-def test_a_library_platformio_builds(lively_bundle: Bundle, played: Path, arrays: Arrays, tmp_path: Path) -> None:
+def test_a_library_platformio_builds(
+    lively_bundle: Bundle, arrays: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The user's `lib_deps`, here a library in a folder: PlatformIO compiles it and finds its headers."""
+    if shutil.which("arm-none-eabi-g++") is None:
+        pytest.skip("arm-none-eabi-g++ is not installed")
     library = tmp_path / "tflm"
     export(lively_bundle, "platformio-lib", library, prefix="played")
     shutil.copytree(HEADERS, library / "src", dirs_exist_ok=True)
     shutil.copyfile(ENGINE / "played.cc", library / "src" / "played.cc")
-    spec = f"symlink://{library}"
-    verb(lively_bundle, tmp_path / "build", "--engine", "tflm", "--tflm", spec, "--arrays", arrays.path)
+    monkeypatch.chdir(tmp_path)
+    verb(lively_bundle, tmp_path / "build", "--engine", "tflm", "--tflm", "symlink://tflm", "--arrays", arrays.path)
     made = open_build(tmp_path / "build")
     x = inputs(lively_bundle, 3)
     x[:, 0, 0, 0] = 0

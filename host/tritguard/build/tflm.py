@@ -73,7 +73,7 @@ def find_library(where: str, board: Board) -> Library:
     """
     place = Path(where).resolve()
     if not place.exists() and ("@" in where or "://" in where):
-        return Library(lib_deps=where, defines=_DEFINES)
+        return Library(lib_deps=_from_anywhere(where), defines=_DEFINES)
     roots = place.parents if place.is_file() else (place, place / "include")
     root = next((folder for folder in roots if (folder / _HEADER).is_file()), None)
     if root is None:
@@ -84,6 +84,12 @@ def find_library(where: str, board: Board) -> Library:
     # With it, TFLM's headers declare the registrations of int8 kernels alone that such a library has.
     optimized = ("CMSIS_NN",) if "cmsis_nn" in archive.parent.parent.name else ()
     return Library(includes=tuple(includes), archives=(archive,), defines=(*_DEFINES, *optimized))
+
+
+def _from_anywhere(spec: str) -> str:
+    """A folder named from here is named from elsewhere too: PlatformIO works in a project of its own."""
+    scheme, _, rest = spec.partition("://")
+    return f"{scheme}://{Path(rest).resolve()}" if scheme in ("symlink", "file") else spec
 
 
 def how_to_get(board: Board) -> str:
