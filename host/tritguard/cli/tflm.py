@@ -50,10 +50,10 @@ def _describe(arrays: Arrays) -> None:
             f"({manifest.scratch.helium:,} B with Helium)"
         )
     if manifest.arena is not None and plain is not None and alternate is not None:
-        layers = f"{manifest.compressed_tensors} ternary layer{'s' if manifest.compressed_tensors > 1 else ''}"
+        layers = "layer" if manifest.compressed_tensors == 1 else "layers"
         saved, arena = plain.array_bytes - manifest.array_bytes, plain.arena.measured
         _say(
-            f"{layers} compressed: {saved:,} B less flash for "
+            f"weights of {manifest.compressed_tensors} {layers} compressed: {saved:,} B less flash for "
             f"{manifest.arena.measured - arena:,} B more arena; or {alternate.arena.measured - arena:,} B more arena "
             f"and {alternate.bytes:,} B of alternate decompression memory"
         )
