@@ -371,7 +371,7 @@ def test_an_array_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(preparing, "strip", damaged)
     with pytest.raises(MismatchError, match="nothing is written"):
-        write_arrays(ternary_model(), tmp_path / "a", name="x")
+        write_arrays(big_ternary_model(), tmp_path / "a", name="x")
     assert list(tmp_path.iterdir()) == []
 
 
