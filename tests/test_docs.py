@@ -10,6 +10,7 @@ import pytest
 
 from tests.shared import ROOT
 from tritguard.boards import Board
+from tritguard.build import Budget
 from tritguard.cli import VERBS
 from tritguard.cli.run import RunConfig
 from tritguard.evaluate.plan import Plan
@@ -22,6 +23,7 @@ def test_the_documented_settings_are_the_real_ones_and_their_defaults() -> None:
     run, train = (tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", CONFIGURATION, re.DOTALL))
     assert Plan.model_validate(run["attack"]) == Plan(sanity_eps=64)
     assert set(run["attack"]) == set(Plan.model_fields)
+    assert set(run["build"]) == set(Budget.model_fields) and Budget.model_validate(run["build"])
     assert set(run) | set(train) == set(RunConfig.model_fields)
     assert TrainConfig.model_validate(train["train"]) == TrainConfig()
     assert set(train["train"]) == set(TrainConfig.model_fields)

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -20,7 +19,7 @@ from tritguard.device import EmulatedBoard, connect, open_device
 from tritguard.device.protocol import Request
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError, DeviceError, ToolMissingError
-from tritguard.profile import Profile, count, count_model, profile
+from tritguard.profile import Profile, count, count_model, estimate_cycles, profile
 from tritguard.profile.cycles import Cost, instruction_costs
 from tritguard.profile.plugin import plugin_library
 
@@ -196,9 +195,28 @@ def _without_emulator(built: Build) -> object:
     return built.record.board.model_copy(update={"emulator": None})
 
 
-def test_a_firmware_without_marks_is_refused(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
+def test_a_firmware_without_marks_is_counted_as_a_whole(
+    small_bundle: Bundle, small_build: Build, tmp_path: Path
+) -> None:
     shutil.copytree(small_build.path, tmp_path / "build")
     stripped = Build(tmp_path / "build", small_build.record)
     subprocess.run(["arm-none-eabi-objcopy", "-R", ".tritguard.layers", str(stripped.elf)], check=True)
-    with pytest.raises(BadInputError, match="without marks of its layers"):
-        count(small_bundle, stripped, np.zeros((1, *small_bundle.manifest.input.shape), np.int8))
+    x = inputs(small_bundle, 1)
+    whole, layered = count(small_bundle, stripped, x), count(small_bundle, small_build, x)
+    assert [layer.layer for layer in whole.layers] == [None]
+    assert whole.functions == layered.functions
+    subprocess.run(["arm-none-eabi-objcopy", "--strip-all", str(stripped.elf)], check=True)
+    with pytest.raises(BadInputError, match="no tritguard firmware"):
+        count(small_bundle, stripped, x)
+
+
+def test_an_estimate_is_of_this_very_firmware(
+    small_bundle: Bundle, small_build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = count(small_bundle, small_build, inputs(small_bundle, 1))
+    estimate = estimate_cycles(small_bundle, small_build)
+    assert estimate is not None and counted.cycles is not None
+    assert estimate.per_instruction == pytest.approx(counted.cycles / counted.instructions, rel=1e-3)
+    assert "a static cortex-m4 model over this firmware's exact counts" in estimate.method
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert estimate_cycles(small_bundle, small_build) is None

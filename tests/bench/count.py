@@ -1,4 +1,4 @@
-"""Exact instructions of a model on a core, by layer and function: scripts/bench count MODEL.tflite [--core CORE]."""
+"""Exact instructions of a model on a core, by layer and function: scripts/bench count MODEL [--core CORE]."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.bench.models import MODELS
 from tritguard.boards import load_board
 from tritguard.emit import write_bundle
 from tritguard.profile import FunctionCount, LayerCount, ModelCount, count_model
@@ -15,7 +16,7 @@ from tritguard.profile import FunctionCount, LayerCount, ModelCount, count_model
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", help=f"a .tflite file, or one of {', '.join(MODELS)}")
     parser.add_argument("--board", default="mps2-an386", help="an emulated board's id or file")
     parser.add_argument("--core", help="compile for this core instead of the board's, as -mcpu= has it")
     options = parser.parse_args()
@@ -23,8 +24,8 @@ def main() -> None:
     if options.core:
         board = board.model_copy(update={"core": options.core})
     with tempfile.TemporaryDirectory() as folder:
-        content, name = options.model.read_bytes(), options.model.stem
-        bundle = write_bundle(content, Path(folder) / "bundle", name=name, core=board.core_class)
+        content = MODELS[options.model]() if options.model in MODELS else Path(options.model).read_bytes()
+        bundle = write_bundle(content, Path(folder) / "bundle", name="model", core=board.core_class)
         x = np.random.default_rng(0).integers(-128, 128, (1, *bundle.manifest.input.shape), dtype=np.int8)
         counted = count_model(bundle, board, x)
     layers = {layer.index: layer for layer in bundle.manifest.layers}

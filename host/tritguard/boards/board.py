@@ -89,21 +89,11 @@ class Emulator(Record):
         machine: QEMU's name of it.
         serial_index: which of QEMU's serial lines is the board's UART.
         tick_hz: rate of the emulated SysTick.
-        cycles_per_instruction: an estimate, None where there is none; the emulator knows instructions only.
-        cycles_method: where the estimate is from.
     """
 
     machine: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     serial_index: Annotated[int, Field(ge=0, le=15)] = 0
     tick_hz: _Positive
-    cycles_per_instruction: Annotated[float, Field(gt=0)] | None = None
-    cycles_method: str | None = None
-
-    @model_validator(mode="after")
-    def _an_estimate_says_its_method(self) -> Self:
-        if (self.cycles_per_instruction is None) != (self.cycles_method is None):
-            raise ValueError("cycles_per_instruction and cycles_method come together")
-        return self
 
 
 class OpenocdUpload(Record):

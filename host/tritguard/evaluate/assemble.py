@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from tritguard import __version__
 from tritguard.attack import Target
-from tritguard.boards import Board
 from tritguard.build import Build
 from tritguard.data import Dataset
 from tritguard.device import Device, emulator_version
@@ -39,6 +38,7 @@ from tritguard.evaluate.result import (
     status_of,
 )
 from tritguard.predictor import Int8
+from tritguard.profile import estimate_cycles
 
 PICTURES = 5
 
@@ -143,7 +143,7 @@ def assemble(
         attacks=rows,
         confirmation=replay.confirmation,
         firmware=_firmware(subject, device),
-        latency=_latency(subject.build.record.board, device, replay.ticks),
+        latency=_latency(subject, device, replay.ticks),
         footprint=_footprint(subject, device),
         pictures=_pictures(plan, samples, runs, replay, right),
     )
@@ -256,12 +256,10 @@ def _firmware(subject: Subject, device: Device) -> Firmware:
     )
 
 
-def _latency(board: Board, device: Device, ticks: NDArray[np.int64]) -> Latency:
+def _latency(subject: Subject, device: Device, ticks: NDArray[np.int64]) -> Latency:
     median = int(np.median(ticks))
     instructions = device.instructions(median)
-    emulator = board.emulator
-    ratio = emulator.cycles_per_instruction if emulator else None
-    estimated = round(instructions * ratio) if instructions and ratio else None
+    estimate = None if instructions is None else estimate_cycles(subject.bundle, subject.build)
     return Latency(
         runs=len(ticks),
         ticks_median=median,
@@ -269,9 +267,9 @@ def _latency(board: Board, device: Device, ticks: NDArray[np.int64]) -> Latency:
         ticks_max=int(ticks.max()),
         tick_hz=device.tick_hz,
         instructions=instructions,
-        cycles_estimated=estimated,
-        cycles_method=emulator.cycles_method if estimated and emulator else None,
-        core_hz=board.clock.hz,
+        cycles_estimated=round(instructions * estimate.per_instruction) if instructions and estimate else None,
+        cycles_method=estimate.method if estimate else None,
+        core_hz=subject.build.record.board.clock.hz,
     )
 
 

@@ -1,10 +1,11 @@
 """Where the time goes: instructions and cycles of a firmware, layer by layer and function by function."""
 
 from tritguard.profile.counting import FunctionCount, LayerCount, ModelCount, count, count_model
-from tritguard.profile.measure import profile
+from tritguard.profile.measure import CycleEstimate, estimate_cycles, profile
 from tritguard.profile.record import FunctionWork, LayerWork, Profile, Work
 
 __all__ = [
+    "CycleEstimate",
     "FunctionCount",
     "FunctionWork",
     "LayerCount",
@@ -14,5 +15,6 @@ __all__ = [
     "Work",
     "count",
     "count_model",
+    "estimate_cycles",
     "profile",
 ]

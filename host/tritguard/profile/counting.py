@@ -38,7 +38,8 @@ class LayerCount:
     """What ran between one layer's first instruction and the next one's, most expensive function first.
 
     Attributes:
-        layer: its index in the bundle; None: the model's own code in front of the first.
+        layer: its index in the bundle; None: the model's own code in front of the first, or all of an engine that does
+            not tell its layers.
     """
 
     layer: int | None
@@ -109,7 +110,7 @@ def count(bundle: Bundle, built: Build, x: Int8) -> ModelCount:
         counts = Path(folder) / "counts"
         layout = Path(folder) / "layout"
         layers = _write_layout(layout, code)
-        plugin = f"{plugin_library()},layout={layout},out={counts}"
+        plugin = ",".join((_escaped(plugin_library()), f"layout={_escaped(layout)}", f"out={_escaped(counts)}"))
         with (
             EmulatedBoard(built.record.board, built.elf, plugin=plugin) as emulated,
             connect(emulated.url, bundle, built, emulated=True) as device,
@@ -119,6 +120,11 @@ def count(bundle: Bundle, built: Build, x: Int8) -> ModelCount:
             raise DeviceError("QEMU ran the model and counted nothing", where=built.record.board.id)
         pieces = list(_read_pieces(counts))
     return ModelCount(len(x), outputs, _layer_counts(pieces, layers, code, built))
+
+
+def _escaped(path: Path) -> str:
+    """As QEMU wants a path among its options."""
+    return str(path).replace(",", ",,")
 
 
 def _write_layout(path: Path, code: CodeMap) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from tritguard.emit.bundle import Bundle
 from tritguard.errors import BadInputError, ToolMissingError
 from tritguard.predictor import Int8
 from tritguard.profile.counting import FunctionCount, LayerCount, ModelCount, count
-from tritguard.profile.cycles import COMPILER_PREFIX
+from tritguard.profile.cycles import COMPILER_PREFIX, has_model
 from tritguard.profile.plugin import plugin_library
 from tritguard.profile.record import FunctionWork, LayerWork, Method, Profile, Work
 
@@ -43,7 +43,7 @@ def profile(bundle: Bundle, built: Build, port: str | None = None) -> Profile:
             where=str(built.path),
             fix="profile a build of the native engine",
         )
-    x = np.random.default_rng(0).integers(-128, 128, (1, *bundle.manifest.input.shape), dtype=np.int8)
+    x = _sample(bundle)
     if port is None and not built.record.times_layers and _can_count():
         return _profile(bundle, built, _counted(count(bundle, built, x)))
     with tempfile.TemporaryDirectory(prefix="tritguard-profile-") as folder:
@@ -51,6 +51,35 @@ def profile(bundle: Bundle, built: Build, port: str | None = None) -> Profile:
             built = build(bundle, built.record.board, Path(folder) / "build", native_engine(bundle, profile=True))
         with open_device(bundle, built, port) as device:
             return _profile(bundle, built, _timed(device, x[0]))
+
+
+@dataclass(frozen=True)
+class CycleEstimate:
+    """What an instruction of one firmware takes on average, by a static model of the core."""
+
+    per_instruction: float
+    method: str
+
+
+def estimate_cycles(bundle: Bundle, built: Build) -> CycleEstimate | None:
+    """Count one inference in the emulator; None for a core without a model, and where nothing can be counted.
+
+    Raises:
+        DeviceError: see `count`.
+    """
+    core = built.record.board.core
+    if not has_model(core) or not _can_count():
+        return None
+    counted = count(bundle, built, _sample(bundle))
+    assert counted.cycles is not None
+    ratio = counted.cycles / counted.instructions
+    method = f"{ratio:.2f} cycles an instruction: a static {core} model over this firmware's exact counts, "
+    return CycleEstimate(ratio, method + "without flash wait states")
+
+
+def _sample(bundle: Bundle) -> Int8:
+    """One random input, the same every time."""
+    return np.random.default_rng(0).integers(-128, 128, (1, *bundle.manifest.input.shape), dtype=np.int8)
 
 
 def _can_count() -> bool:

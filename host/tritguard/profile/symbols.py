@@ -12,7 +12,7 @@ from elftools.elf.elffile import ELFFile
 from tritguard.errors import BadInputError
 
 _LAYERS = ".tritguard.layers"  # written by firmware/layer_mark.h
-_RUN = "tg_model_run"
+_RUN = "tg_model_run", "engine_run"  # generated C; any engine
 _DONE = "port_ticks_stop"
 
 
@@ -21,9 +21,9 @@ class CodeMap:
     """Functions and layers of a firmware.
 
     Attributes:
-        run: address of the model's entry.
+        run: address of the model's entry, or of the engine's where the model is not generated C.
         done: address of what runs right behind the model.
-        layers: (address, layer) of every layer's first instruction.
+        layers: (address, layer) of every layer's first instruction; empty for engines that do not tell.
     """
 
     run: int
@@ -44,20 +44,22 @@ def read_code_map(elf: Path) -> CodeMap:
     """The code map of a firmware.
 
     Raises:
-        BadInputError: it was linked without a model or without marks.
+        BadInputError: it is no tritguard firmware.
     """
     with elf.open("rb") as file:
         image = ELFFile(file)
         marks = image.get_section_by_name(_LAYERS)
+        table = image.get_section_by_name(".symtab")
         functions = {
             symbol["st_value"] & ~1: (symbol["st_size"], symbol.name)
-            for symbol in image.get_section_by_name(".symtab").iter_symbols()
+            for symbol in (() if table is None else table.iter_symbols())
             if symbol["st_info"]["type"] == "STT_FUNC"
         }
         layers = () if marks is None else tuple(struct.iter_unpack("<II", marks.data()))
     entries = {name: address for address, (_, name) in functions.items()}
-    if _RUN not in entries or _DONE not in entries or not layers:
-        raise BadInputError("a firmware without marks of its layers", where=str(elf), fix="build again")
+    run = next((entries[name] for name in _RUN if name in entries), None)
+    if run is None or _DONE not in entries:
+        raise BadInputError("is no tritguard firmware", where=str(elf), fix="build again")
     starts = tuple(sorted(functions))
     ends = tuple((start + max(functions[start][0], 2), functions[start][1]) for start in starts)
-    return CodeMap(entries[_RUN], entries[_DONE], tuple((at & ~1, layer) for at, layer in layers), starts, ends)
+    return CodeMap(run, entries[_DONE], tuple((at & ~1, layer) for at, layer in layers), starts, ends)
