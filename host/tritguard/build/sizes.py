@@ -23,7 +23,7 @@ _GROUPS = {
     ".library": "C library",
 }
 _GAPS = "alignment"
-_LAYER_SYMBOL = re.compile(r"tg_l(\d+)_")
+_LAYER_SYMBOL = re.compile(r"tg_l(\d+)(?:p\d+)?_")
 
 
 def read_sizes(elf: Path) -> Sizes:

@@ -145,20 +145,21 @@ def _timed(device: Device, sample: Int8) -> _Measured:
 def _profile(bundle: Bundle, built: Build, measured: _Measured) -> Profile:
     manifest, record = bundle.manifest, built.record
     flash = {layer.layer: layer.bytes for layer in record.sizes.flash_layers}
+    # An op with several outputs is several layers of one index.
+    first = {layer.index: layer for layer in reversed(manifest.layers) if layer.index in measured.layers}
     layers = (
         LayerWork(
-            layer=layer.index,
+            layer=index,
             op=layer.op,
             name=layer.name,
             weight_format=layer.weight_format,
-            macs=layer.macs,
-            flash_bytes=flash.get(layer.index, 0),
-            arena_bytes=manifest.arena_in_use(layer.index),
-            work=measured.layers[layer.index],
-            functions=measured.functions.get(layer.index, ()),
+            macs=sum(part.macs for part in manifest.layers if part.index == index),
+            flash_bytes=flash.get(index, 0),
+            arena_bytes=manifest.arena_in_use(index),
+            work=measured.layers[index],
+            functions=measured.functions.get(index, ()),
         )
-        for layer in manifest.layers
-        if layer.index in measured.layers
+        for index, layer in reversed(first.items())
     )
     return Profile(
         tritguard=__version__,
