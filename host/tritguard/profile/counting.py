@@ -185,7 +185,7 @@ def _merged(functions: Iterable[FunctionCount]) -> tuple[FunctionCount, ...]:
         FunctionCount(name, sum(part.instructions for part in parts), _sum(part.cycles for part in parts))
         for name, parts in same.items()
     )
-    return tuple(sorted(merged, key=lambda function: -function.instructions))
+    return tuple(sorted(merged, key=lambda function: (-function.instructions, function.name)))
 
 
 def _sum(cycles: Iterable[int | None]) -> int | None:
