@@ -12,9 +12,10 @@ import pytest
 from tests.random_graphs import sample_inputs
 from tests.shared import shared_file
 from tests.test_emit import ternary_model
+from tests.tflite_builder import ModelBuilder
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BuildError, ToolMissingError
-from tritguard.oracle import oracle_available
+from tritguard.oracle import Oracle, oracle_available
 from tritguard.twin import Twin, measure_speed
 
 
@@ -97,3 +98,18 @@ def test_the_twin_is_many_times_the_interpreter(
     with capsys.disabled():
         print(f"\n{name}: the twin is {speed.ratio:.1f} times the interpreter a core, {speed.oracle:.0f}/s")
     assert speed.ratio > floor
+
+
+@pytest.mark.skipif(not oracle_available(), reason="the oracle has no wheel for this platform")
+@pytest.mark.parametrize(("depth", "units"), [(64, 12), (640, 128), (2001, 39)])
+def test_a_dense_layer_of_dual_channel_words(depth: int, units: int, tmp_path: Path) -> None:
+    """Large enough for its kernel, which takes channels, not pixels, side by side: no tile of the twin's."""
+    rng = np.random.default_rng(0)
+    builder = ModelBuilder((1, 1, depth), 1 / 255, -128)
+    weights = (rng.integers(-1, 2, (units, depth)) * 127).astype(np.int8)
+    flat = builder.reshape(builder.input, (depth,))
+    content = builder.build(builder.dense(flat, weights, [0.01], None, (1.0, 0)))
+    bundle = write_bundle(content, tmp_path / "b", name="dense")
+    assert bundle.manifest.layers[-1].weight_format == "dual2"
+    x = sample_inputs(bundle.manifest.input.shape, 1, count=20)
+    assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(content).predict(x).scores)

@@ -51,7 +51,7 @@ static void tile_outputs(const tg_dual_t *p, const tg_lane_t *columns, const int
     for (int32_t lane = 0; lane < 2 * p->pairs; lane += 2) {
         tg_dual_sums_t sums;
         tg_dual_pair(columns, trits, &first, &sums);
-        tg_dual_rest(p, columns, trits, corrections, &sums, tg_dual_pair, TG_DUAL_K * TG_TILE, 1);
+        tg_dual_rest(p, columns, trits, corrections, &sums, tg_dual_pair, TG_TILE, TG_DUAL_K * TG_TILE, 1);
         if (plain) {
             plain_outputs(p->lanes + lane, &sums, to.out, p->window.out_c, p->scale.zero_point);
         } else {

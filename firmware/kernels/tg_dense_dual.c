@@ -27,7 +27,7 @@ static void corrections_of(const tg_dual_t *p, const tg_lane_t *x, int32_t *corr
     for (int32_t left = p->words; left > 0; left -= p->block_words) {
         const int32_t words = tg_min(left, p->block_words);
         const int32_t sum = tg_dual_minus_row(x, words);
-        for (int32_t i = 0; i < TG_TILE; i++) {
+        for (int32_t i = 0; i < TG_DUAL_PAIRS; i++) {
             *corrections++ = sum;
         }
         x += words * TG_DUAL_K;
@@ -38,8 +38,8 @@ static void outputs(const tg_dual_t *p, const tg_trit_channel_t *lane, const tg_
                     tg_sink_t to)
 {
     const bool plain = tg_trits_are_plain(&p->scale, to);
-    for (int32_t i = 0; i < (2 * TG_TILE); i++) {
-        const int32_t sum = sums->of[i / TG_TILE][i % TG_TILE];
+    for (int32_t i = 0; i < (2 * TG_DUAL_PAIRS); i++) {
+        const int32_t sum = sums->of[i / TG_DUAL_PAIRS][i % TG_DUAL_PAIRS];
         if (lane->channel < 0) {
             /* no channel */
         } else if (plain) {
@@ -62,11 +62,12 @@ void tg_dense_dual(const tg_dual_t *p, const int8_t *in, int8_t *out, int32_t *a
         const uint32_t *trits = p->trits;
         expand(in + ((ptrdiff_t)row * depth), depth, p->words * TG_DUAL_K, x);
         corrections_of(p, x, corrections);
-        for (int32_t lane = 0; lane < 2 * p->pairs; lane += 2 * TG_TILE) {
+        for (int32_t lane = 0; lane < 2 * p->pairs; lane += 2 * TG_DUAL_PAIRS) {
             tg_dual_sums_t sums;
             tg_dual_pairs(x, trits, &first, &sums);
-            tg_dual_rest(p, x, trits, corrections, &sums, tg_dual_pairs, TG_DUAL_K, TG_TILE);
-            trits += (ptrdiff_t)p->words * TG_TILE;
+            tg_dual_rest(p, x, trits, corrections, &sums, tg_dual_pairs, TG_DUAL_PAIRS, TG_DUAL_K,
+                         TG_DUAL_PAIRS);
+            trits += (ptrdiff_t)p->words * TG_DUAL_PAIRS;
             outputs(p, p->lanes + lane, &sums, to);
         }
         to = tg_sink_at(to, p->window.out_c);

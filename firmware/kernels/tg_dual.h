@@ -34,21 +34,22 @@
 
 #include "tg_core.h"
 
-#define TG_DUAL_K 8 /* positions in a word */
+#define TG_DUAL_K 8     /* positions in a word */
+#define TG_DUAL_PAIRS 4 /* of channels side by side, where they share one pixel; at most TG_TILE */
 
 /* A stretch of blocks. */
 typedef struct {
-    int32_t words;       /* greater than zero */
-    int32_t block_words; /* the last block may be shorter */
-    const int32_t
-        *corrections; /* [blocks][TG_TILE]: minus the sum of the activations, a block and accumulator */
+    int32_t words;              /* greater than zero */
+    int32_t block_words;        /* the last block may be shorter */
+    const int32_t *corrections; /* [blocks][accumulators]: minus the sum of the activations */
 } tg_dual_run_t;
 
-/* Each header implements, on accumulators acc[4] of
+/* Each header implements, from zero, of[0][i] = S0 and of[1][i] = S1 of accumulator i over the run, for
  *   tg_dual_pair    one pair of channels at the TG_TILE pixels of columns; trits [words]
- *   tg_dual_pairs   four pairs of channels at one pixel; x int16 [8 * words] in the columns' order, trits
- * [words][4] from zero: of[0][i] = S0 and of[1][i] = S1 of acc[i] over the run. tg_dual_minus   sums[i] =
- * minus the sum of a column, over words of eight positions
+ *   tg_dual_pairs   TG_DUAL_PAIRS pairs of channels at one pixel; x int16 [8 * words] in the columns' order,
+ *                   trits [words][TG_DUAL_PAIRS]
+ * and
+ *   tg_dual_minus   sums[i] = minus the sum of column i, over words of eight positions
  */
 typedef struct {
     int32_t of[2][TG_TILE]; /* low, high */

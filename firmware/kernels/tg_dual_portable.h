@@ -17,46 +17,47 @@ static inline uint32_t tg_dual_turn(uint32_t word)
     return (word >> 4) | (word << 28);
 }
 
-static inline void tg_dual_split(int32_t *acc, int32_t *low)
+static inline void tg_dual_split(int32_t *acc, int32_t *low, int32_t count)
 {
-    for (int32_t i = 0; i < TG_TILE; i++) {
+    for (int32_t i = 0; i < count; i++) {
         const int32_t s0 = (int32_t)((uint32_t)acc[i] << 18) >> 18;
         acc[i] -= s0;
         low[i] += s0;
     }
 }
 
-/* pixels: TG_TILE accumulators share a word of trits; else each has one of its own and all share x. */
+/* pixels: accumulators that share a word of trits and have activations of their own; else one pixel's are
+ * shared and each has a word. */
 __attribute__((always_inline)) static inline void tg_dual_loop(const tg_lane_t *x, const uint32_t *trits,
                                                                const tg_dual_run_t *run, tg_dual_sums_t *sums,
                                                                int32_t pixels)
 {
+    const int32_t count = (pixels == 1) ? TG_DUAL_PAIRS : pixels;
     int32_t acc[TG_TILE] = {0};
     const int32_t *correction = run->corrections;
     *sums = (tg_dual_sums_t){{{0}, {0}}};
     for (int32_t first = 0; first < run->words; first += run->block_words) {
-        for (int32_t i = 0; i < TG_TILE; i++) {
+        for (int32_t i = 0; i < count; i++) {
             acc[i] = tg_add_wrap(acc[i], *correction++);
         }
         const int32_t end = tg_min(first + run->block_words, run->words);
         for (int32_t word = first; word < end; word++) {
             uint32_t turned[TG_TILE];
-            for (int32_t i = 0; i < TG_TILE; i++) {
-                turned[i] = (pixels == TG_TILE) ? *trits : trits[i];
+            for (int32_t i = 0; i < count; i++) {
+                turned[i] = (pixels == 1) ? trits[i] : *trits;
             }
-            trits += TG_TILE / pixels;
+            trits += count / pixels;
             for (int32_t step = 0; step < 4; step++) {
-                for (int32_t i = 0; i < TG_TILE; i++) {
-                    acc[i] = tg_dual_add(acc[i], turned[i] & TG_DUAL_MASK,
-                                         x + ((pixels == TG_TILE) ? (2 * i) : 0));
+                for (int32_t i = 0; i < count; i++) {
+                    acc[i] = tg_dual_add(acc[i], turned[i] & TG_DUAL_MASK, x + ((pixels == 1) ? 0 : (2 * i)));
                     turned[i] = tg_dual_turn(turned[i]);
                 }
                 x += 2 * pixels;
             }
         }
-        tg_dual_split(acc, sums->of[0]);
+        tg_dual_split(acc, sums->of[0], count);
     }
-    for (int32_t i = 0; i < TG_TILE; i++) {
+    for (int32_t i = 0; i < count; i++) {
         sums->of[1][i] = acc[i] >> 14;
     }
 }

@@ -1,6 +1,7 @@
 /* What the kernels over dual-channel words share: corrections and segments.
  *
- * Scratch: corrections, int32 [blocks][TG_TILE]; then the activations as int16.
+ * Scratch: corrections, int32 [blocks][TG_TILE], or [blocks][TG_DUAL_PAIRS] for one pixel; then the
+ * activations as int16.
  */
 #ifndef TG_DUAL_SUMS_H
 #define TG_DUAL_SUMS_H
@@ -27,19 +28,19 @@ static inline tg_dual_run_t tg_dual_first(const tg_dual_t *p, const int32_t *cor
     return (tg_dual_run_t){tg_min(p->words, p->segment_words), p->block_words, corrections};
 }
 
-/* The segments of a window behind the first, where there are more. A word is x_step int16 of activations and
- * trits_step words of trits. */
+/* The segments of a window behind the first, where there are more. A kernel has `accumulators` of them; a
+ * word is x_step int16 of activations and trits_step words of trits. */
 static inline void tg_dual_rest(const tg_dual_t *p, const tg_lane_t *x, const uint32_t *trits,
                                 const int32_t *corrections, tg_dual_sums_t *sums, tg_dual_kernel_t kernel,
-                                int32_t x_step, int32_t trits_step)
+                                int32_t accumulators, int32_t x_step, int32_t trits_step)
 {
     for (int32_t first = p->segment_words; first < p->words; first += p->segment_words) {
         const int32_t block = first / p->block_words;
         const tg_dual_run_t run = {tg_min(p->words - first, p->segment_words), p->block_words,
-                                   corrections + (block * TG_TILE)};
+                                   corrections + (block * accumulators)};
         tg_dual_sums_t segment;
         kernel(x + ((ptrdiff_t)first * x_step), trits + ((ptrdiff_t)first * trits_step), &run, &segment);
-        for (int32_t i = 0; i < TG_TILE; i++) {
+        for (int32_t i = 0; i < accumulators; i++) {
             sums->of[0][i] += segment.of[0][i];
             sums->of[1][i] += segment.of[1][i];
         }
