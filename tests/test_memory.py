@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.random_graphs import inputs, sample_inputs, sandwiches
 from tests.shared import shared_file
 from tests.tflite_builder import ModelBuilder
+from tritguard.boards import CoreClass
 from tritguard.emit import write_bundle
 from tritguard.graph import memory, optimised, read_graph
 from tritguard.graph.access import Trace, lead
@@ -101,14 +102,14 @@ def test_the_lead_is_the_least_that_is_safe(steps: list[tuple[int, int]], reads_
     assert found == 0 or not safe(found - 1)
 
 
-def planned(content: bytes) -> MemoryPlan:
+def planned(content: bytes, core: CoreClass = "m4") -> MemoryPlan:
     graph = optimised(read_graph(content))
-    return plan_memory(graph, {at: choice.kernel for at, choice in choose_kernels(graph, "m4").items()})
+    return plan_memory(graph, {at: choice.kernel for at, choice in choose_kernels(graph, core).items()})
 
 
-def mismatches(content: bytes, seed: int) -> int:
+def mismatches(content: bytes, seed: int, core: CoreClass = "m4") -> int:
     with tempfile.TemporaryDirectory() as folder:
-        bundle = write_bundle(content, Path(folder) / "bundle", name="overlap")
+        bundle = write_bundle(content, Path(folder) / "bundle", name="overlap", core=core)
         x = sample_inputs(bundle.manifest.input.shape, seed, count=3)
         return int((Twin(bundle, threads=1).predict(x).scores != Oracle(content).predict(x).scores).sum())
 
@@ -118,13 +119,16 @@ def mismatches(content: bytes, seed: int) -> int:
 @given(
     content=sandwiches(["conv", "conv", "depthwise", "depthwise", "pool", "add", "quantize", "mean", "function"]),
     seed=inputs,
+    core=st.sampled_from(["m0", "m4"]),
 )
-def test_kernels_give_the_oracles_bytes_with_outputs_over_their_inputs(content: bytes, seed: int) -> None:
-    plan = planned(content)
+def test_kernels_give_the_oracles_bytes_with_outputs_over_their_inputs(
+    content: bytes, seed: int, core: CoreClass
+) -> None:
+    plan = planned(content, core)
     overlaps = [overlap for slot in plan.slots for overlap in slot.overlaps]
     assume(overlaps)
     assert all(overlap.lead <= overlap.distance for overlap in overlaps)
-    assert mismatches(content, seed) == 0
+    assert mismatches(content, seed, core) == 0
 
 
 def limit_case(kind: str) -> bytes:

@@ -19,7 +19,7 @@
  *     rising order, an element is read before it is written;
  *   - windows by pixels (tg_conv2d_ternary, tg_depthwise, pools): output pixels in rows from the top; a
  *     pixel's input may be read until its last channel is written, then nothing before the next one's window;
- *   - windows by tiles (tg_conv2d_int8): tiles of such pixels, of any width; all input of a tile is read
+ *   - windows by tiles (other convolutions): tiles of such pixels, of any width; all input of a tile is read
  *     (into columns) before any of its output is written;
  *   - tg_pad writes before it reads: its output never overlaps.
  * Neither `restrict` nor memcpy from `in` to `out` is possible where they may overlap.

@@ -100,7 +100,7 @@ def _lists(graph: Graph, op: Conv2D, packed: TernaryWeights) -> Kernel:
     bias = (folded_bias(op) - _LIFT * packed.magnitude.astype(np.int64) * lists.surplus).astype(np.int32)
     expected = cost.lists(op, lists, source[0] * source[1])
     name = "tg_conv2d_lists"
-    return Kernel(name, f"{name}.c", "sparse", lists, bias, expected, lists.scratch_bytes)
+    return Kernel(name, f"{name}.c", "sparse", lists, bias, expected, lists.scratch_bytes, "tiles")
 
 
 def _taps(graph: Graph, op: DepthwiseConv2D, packed: TernaryWeights) -> list[Kernel]:
