@@ -21,6 +21,7 @@ from tests.random_graphs import inputs, models, sample_inputs
 from tests.shared import shared_file
 from tests.test_emit import ternary_model
 from tests.tflite_builder import ModelBuilder
+from tests.tflite_tables import Table
 from tritguard.convert import keras_to_tflite
 from tritguard.data import load_dataset
 from tritguard.emit.tflm import Arrays, compress, input_edge, open_arrays, write_arrays
@@ -405,6 +406,25 @@ def test_an_op_that_tflm_may_lack_is_refused(tmp_path: Path) -> None:
     builder.op("COS", [builder.input], builder.activation((4, 4, 2), 0.1, 0))
     with pytest.raises(UnsupportedOpError, match=r"op 0 \(COS\): not known to be in TensorFlow Lite Micro"):
         write_arrays(builder.build(1), tmp_path / "a", name="x")
+
+
+def test_a_model_without_ops_is_refused(tmp_path: Path) -> None:
+    builder = ModelBuilder((4, 4, 2), 0.5, 0)
+    with pytest.raises(BadModelError, match="the model has no ops"):
+        write_arrays(builder.build(builder.input), tmp_path / "a", name="x")
+
+
+@pytest.mark.parametrize("interpreter", [True, False])
+def test_an_op_without_its_weights_is_refused(
+    interpreter: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "oracle_available", lambda: interpreter)
+    builder = ModelBuilder((4, 4, 2), 0.5, 0)
+    options = Table("Conv2DOptions")
+    output = builder.op("CONV_2D", [builder.input], builder.activation((4, 4, 2), 0.1, 0), options)
+    with pytest.raises(BadModelError):
+        write_arrays(builder.build(output), tmp_path / "a", name="x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_float_model_is_refused(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from tritguard.graph.flatbuffer import RawModel, RawOp
+from tritguard.graph.flatbuffer import RawModel, RawOp, reading
 from tritguard.records import Record
 
 _HELIUM_BLOCK = 124  # CMSIS-NN's CH_IN_BLOCK_MVE
@@ -33,7 +33,8 @@ class Arena(Record):
 
 def cmsis_scratch(raw: RawModel) -> Scratch:
     """An upper bound of what CMSIS-NN's `*_get_buffer_size` functions return, with Helium and without."""
-    sizes = [_layer_scratch(raw, op) for op in raw.ops]
+    with reading():
+        sizes = [_layer_scratch(raw, op) for op in raw.ops]
     return Scratch(plain=max(_aligned(plain) for plain, _ in sizes), helium=max(_aligned(mve) for _, mve in sizes))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tritguard.graph.flatbuffer import RawTensor, parse
+from tritguard.graph.flatbuffer import RawTensor, parse, reading
 
 # Of (op, input 1): the axis of output channels, along which TFLM quantizes weights.
 _CHANNEL_AXIS = {"CONV_2D": 0, "FULLY_CONNECTED": 0, "DEPTHWISE_CONV_2D": 3}
@@ -70,8 +70,9 @@ def compress(content: bytes) -> Compressed | None:
 
 def _plans(content: bytes) -> list[_Plan]:
     raw = parse(content)
-    axes = {op.inputs[1]: _CHANNEL_AXIS[op.name] for op in raw.ops if op.name in _CHANNEL_AXIS}
-    found = (_plan(raw.tensors[index], axis) for index, axis in axes.items())
+    with reading():
+        axes = {op.inputs[1]: _CHANNEL_AXIS[op.name] for op in raw.ops if op.name in _CHANNEL_AXIS}
+        found = [_plan(raw.tensors[index], axis) for index, axis in axes.items()]
     return [plan for plan in found if plan is not None]
 
 

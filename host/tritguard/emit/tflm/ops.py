@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tritguard.errors import UnsupportedOpError
+from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.flatbuffer import RawModel
 
 # Op -> method of MicroMutableOpResolver, as its header declares them.
@@ -34,7 +34,10 @@ def ops_of(raw: RawModel) -> tuple[str, ...]:
 
     Raises:
         UnsupportedOpError: one that is not known to be in TFLM.
+        BadModelError: the model has none.
     """
+    if not raw.ops:
+        raise BadModelError("the model has no ops")
     for op in raw.ops:
         if op.name not in METHODS:
             raise UnsupportedOpError("not known to be in TensorFlow Lite Micro", where=op.describe())

@@ -49,9 +49,10 @@ def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, report:
     """
     if not oracle_available():
         return _untouched(golden, uncompressed=uncompressed, compat=compat)
+    expected = predict_apart(golden, x)  # first: TFLM refuses what is not sound before anything here takes it apart
     plain = strip(for_old_tflm(golden), keep_quantization=True) if compat else strip(golden)
     compressed = None if compat or uncompressed else compress(plain)
-    proof = _Proof(golden, x, 2 if compressed is None else 4, report)
+    proof = _Proof(expected, x, 2 if compressed is None else 4, report)
     arena = proof.arena(plain)
     if compressed is None:
         return Prepared(plain, arena=arena, verified_against_oracle=len(x))
@@ -68,12 +69,11 @@ def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, report:
 
 
 class _Proof:
-    """Holds candidates against the golden model."""
+    """Holds candidates against what the golden model gave, the first of the runs."""
 
-    def __init__(self, golden: bytes, x: Int8, runs: int, report: Report | None) -> None:
-        self._x, self._runs, self._report = x, runs, report
+    def __init__(self, expected: Int8, x: Int8, runs: int, report: Report | None) -> None:
+        self._expected, self._x, self._runs, self._report = expected, x, runs, report
         self._done = 0
-        self._expected = predict_apart(golden, x)
         self._step()
 
     def arena(self, content: bytes, alternate_bytes: int = 0) -> Arena:
