@@ -25,6 +25,7 @@ from tritguard.emit import Bundle, write_bundle
 from tritguard.emit.bundle import hash_file
 from tritguard.errors import BadInputError
 from tritguard.export import TARGETS, export
+from tritguard.export.amalgamate import amalgamate
 from tritguard.export.names import default_prefix
 from tritguard.oracle import oracle_available, predict_apart
 from tritguard.predictor import Int8
@@ -234,6 +235,63 @@ def test_the_headers_example_and_its_refusal_of_cxx(lively_bundle: Bundle, tmp_p
         check=False,
     )  # fmt: skip
     assert "LIVELY_IMPLEMENTATION is C11: define it in a .c file" in done.stderr
+
+
+UNIT = """
+#include "x_shared.h"
+#define STEP 2
+#define TWICE(a) ((a) * STEP)
+enum kind { FIRST, SECOND = 5, };
+struct pair { int left; int right; };
+typedef int (*visit_t)(const x_state_t *state, int by);
+static const char *const label = "convolve";
+static const int table[2] = {1, 2};
+static x_state_t state = {.convolve = 3};
+__attribute__((noinline)) static int
+convolve(const x_state_t *p, int by) /* convolve: STEP */
+{
+    const struct pair both = {.left = TWICE(by), .right = table[1]};
+    return p->convolve + both.left + both.right + (int)label[0] + SECOND - FIRST;
+}
+int NAME(void)
+{
+    const visit_t visit = convolve;
+    return visit(&state, 1) + SHARED;
+}
+"""
+
+
+SHARED_HEADER = """#ifndef X_SHARED_H
+#define X_SHARED_H
+#if 0
+#include "x_never.h"
+#else
+#include "x_more.h"
+#endif
+typedef struct { int convolve; } x_state_t;
+int x_one(void);
+int x_two(void);
+#endif
+"""
+
+
+def test_private_names_of_every_kind_may_repeat(tmp_path: Path) -> None:
+    sources = {f"x_{name}.c": UNIT.replace("NAME", f"x_{name}") for name in ("one", "two")}
+    sources["x_shared.h"] = SHARED_HEADER
+    sources["x_more.h"] = "#ifndef X_MORE_H\n#define X_MORE_H\n#define SHARED 7\n#endif\n"
+    sources["x_never.h"] = "#error\n"
+    sources["x_model.h"] = "int x_model(void);\n"
+    sources["x_model.c"] = (
+        '#include "x_model.h"\n#include "x_more.h"\nint x_model(void) { return x_one() - x_two(); }\n'
+    )
+    interface, implementation = amalgamate(sources, "x")
+    assert implementation.count("X_SHARED_H") == 2  # once
+    assert '"convolve"' in implementation
+    users = "static int table = 1, convolve = 2, STEP = 3, state = 4;\n"
+    main = "int main(void) { return x_model() + x_one() - 118 + table + convolve + STEP + state - 10; }\n"
+    (tmp_path / "all.c").write_text(users + interface + implementation + main)
+    run("gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", tmp_path / "all.c", "-o", tmp_path / "all")
+    run(tmp_path / "all")
 
 
 @pytest.mark.parametrize(

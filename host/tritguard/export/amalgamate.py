@@ -37,7 +37,10 @@ def amalgamate(sources: dict[str, str], prefix: str) -> tuple[str, str]:
 
 
 def _private(text: str, stem: str, prefix: str) -> str:
-    """A .c file with its own file-scope names made unique; members of structs keep theirs."""
+    """A .c file with its own file-scope names made unique.
+
+    Members of structs keep theirs; one declared in the same file must not be called like a file-scope name.
+    """
     own = _file_scope_names(text)
     return _PARTS.sub(lambda part: f"{stem}_{part[0].removeprefix(prefix)}" if part[0] in own else part[0], text)
 
