@@ -9,15 +9,30 @@
 
 #if defined(__AVX2__) && defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
-#define TG_HOST_VECTORS
+#define TG_CORE_VECTORS
 #endif
 #endif
 
-#ifndef TG_HOST_VECTORS
+#ifndef TG_CORE
+#define TG_CORE static inline
+#define TG_CORE_COLUMNS_ONLY
+#endif
+
+#ifdef TG_CORE_VECTORS /* these come on vectors below; the rest is the portable one's */
+#define tg_core_expand tg_plain_expand
+#define tg_core_pair tg_plain_pair
+#define tg_core_tile tg_plain_tile
+#define tg_core_quad tg_plain_quad
+#define tg_core_row tg_plain_row
+#endif
 #include "tg_core_portable.h"
-#else
 
-#include "tg_fixed.h"
+#ifdef TG_CORE_VECTORS
+#undef tg_core_expand
+#undef tg_core_pair
+#undef tg_core_tile
+#undef tg_core_quad
+#undef tg_core_row
 
 #include <string.h>
 
@@ -61,6 +76,19 @@ static inline tg_lanes_t tg_host_odd(tg_words_t bytes)
 static inline tg_words_t tg_host_multiply_add(tg_words_t sums, tg_words_t x, tg_lanes_t weights)
 {
     return sums + (tg_words_t)__builtin_ia32_pmaddwd256((tg_lanes_t)x, weights);
+}
+
+/* The first four lanes of either half of both vectors, one beside the other; then the last four. */
+static inline tg_words_t tg_host_low_lanes(tg_lanes_t a, tg_lanes_t b)
+{
+    return (tg_words_t)__builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 8, 24, 9, 25, 10, 26, 11,
+                                               27);
+}
+
+static inline tg_words_t tg_host_high_lanes(tg_lanes_t a, tg_lanes_t b)
+{
+    return (tg_words_t)__builtin_shufflevector(a, b, 4, 20, 5, 21, 6, 22, 7, 23, 12, 28, 13, 29, 14, 30, 15,
+                                               31);
 }
 
 /* Eight words of bytes, a pixel each, to the two words of columns they make. */
@@ -108,8 +136,7 @@ static inline void tg_host_expand_one(const int8_t *const *source, int32_t at, t
     tg_host_spread(tg_host_load(words), columns);
 }
 
-static inline tg_lane_t *tg_core_expand(const int8_t *const source[TG_TILE], int32_t words,
-                                        tg_lane_t *columns)
+TG_CORE tg_lane_t *tg_core_expand(const int8_t *const source[TG_TILE], int32_t words, tg_lane_t *columns)
 {
     int32_t word = 0;
     for (; word + 4 <= words; word += 4) {
@@ -127,8 +154,7 @@ static inline tg_lane_t *tg_core_expand(const int8_t *const source[TG_TILE], int
     return columns;
 }
 
-static inline void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32_t groups,
-                                int32_t *sums)
+TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32_t groups, int32_t *sums)
 {
     tg_words_t a[TG_VECTORS];
     tg_words_t b[TG_VECTORS];
@@ -155,10 +181,122 @@ static inline void tg_core_pair(const tg_lane_t *columns, const int8_t *weights,
     }
 }
 
-static inline int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, int32_t offset)
+#ifndef TG_CORE_COLUMNS_ONLY
+
+/* The narrow requantisation of a tile, in loops that GCC makes vectors of: no other memory is written. */
+static inline void tg_host_outputs(const tg_weighted_t *layer, int32_t channel, const int32_t *sums,
+                                   int8_t *values)
 {
-    return tg_scale_narrow(acc, multiplier, right, offset);
+    const int32_t multiplier = layer->requant.multiplier[channel];
+    const int32_t right = -layer->requant.shift[channel];
+    const int32_t offset = tg_scale_offset(layer->requant.zero_point, right);
+    const int32_t low = layer->requant.act_min;
+    const int32_t high = layer->requant.act_max;
+    int8_t tile[TG_TILE];
+    for (int32_t i = 0; i < TG_TILE; i++) {
+        tile[i] = tg_clamp(tg_scale_narrow(sums[i], multiplier, right, offset), low, high);
+    }
+    (void)memcpy(values, tile, sizeof tile);
 }
+
+/* Channels by fours, so that a pixel's are stored as one word. */
+TG_CORE int32_t tg_core_tile(const tg_weighted_t *layer, int32_t channels, const tg_lane_t *columns,
+                             int32_t groups, int32_t pixels, int8_t *out)
+{
+    if (layer->requant.narrow == 0) {
+        return 0;
+    }
+    int32_t channel = 0;
+    for (; channel + 4 <= channels; channel += 4) {
+        int32_t sums[4][TG_TILE];
+        uint8_t values[4][TG_TILE];
+        uint32_t words[TG_TILE];
+        for (int32_t c = 0; c < 4; c++) {
+            for (int32_t i = 0; i < TG_TILE; i++) {
+                sums[c][i] = layer->bias[channel + c];
+            }
+        }
+        for (int32_t c = 0; c < 4; c += 2) {
+            tg_core_pair(columns, layer->weights + ((ptrdiff_t)(channel + c) * groups * 4), groups, sums[c]);
+        }
+        for (int32_t c = 0; c < 4; c++) {
+            tg_host_outputs(layer, channel + c, sums[c], (int8_t *)values[c]);
+        }
+        for (int32_t i = 0; i < TG_TILE; i++) {
+            words[i] = values[0][i] | ((uint32_t)values[1][i] << 8) | ((uint32_t)values[2][i] << 16) |
+                       ((uint32_t)values[3][i] << 24);
+        }
+        for (int32_t i = 0; i < pixels; i++) {
+            (void)memcpy(out + ((ptrdiff_t)i * channels) + channel, &words[i], sizeof words[i]);
+        }
+    }
+    return channel;
+}
+
+static inline int32_t tg_host_total(tg_words_t words)
+{
+    int32_t total = 0;
+    for (int32_t i = 0; i < TG_VECTOR; i++) {
+        total = tg_add_wrap(total, words[i]);
+    }
+    return total;
+}
+
+TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const int8_t *const weights[2],
+                          int32_t *sums)
+{
+    const int32_t positions = (int32_t)(end - vector);
+    for (int32_t pair = 0; pair < 2; pair++) {
+        tg_words_t a = {0};
+        tg_words_t b = {0};
+        int32_t k = 0;
+        for (; k + (2 * TG_VECTOR) <= positions; k += 2 * TG_VECTOR) {
+            const tg_words_t x = tg_host_load(vector + k);
+            const tg_words_t both = tg_host_load(weights[pair] + (2 * k));
+            a = tg_host_multiply_add(a, x, tg_host_even(both));
+            b = tg_host_multiply_add(b, x, tg_host_odd(both));
+        }
+        sums[2 * pair] = tg_add_wrap(sums[2 * pair], tg_host_total(a));
+        sums[(2 * pair) + 1] = tg_add_wrap(sums[(2 * pair) + 1], tg_host_total(b));
+        for (; k < positions; k += 2) {
+            const int8_t *w = weights[pair] + (2 * k);
+            sums[2 * pair] += (w[0] * vector[k]) + (w[2] * vector[k + 1]);
+            sums[(2 * pair) + 1] += (w[1] * vector[k]) + (w[3] * vector[k + 1]);
+        }
+    }
+}
+
+/* Rows without stride: outputs side by side read activations side by side. */
+TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *sums)
+{
+    if (plane->stride != 1) {
+        tg_plain_row(plane, x, sums);
+        return;
+    }
+    for (int32_t first = 0; first < plane->count; first += TG_VECTOR) {
+        const int32_t count = tg_min(TG_VECTOR, plane->count - first);
+        const tg_lane_t *from = x + first;
+        const tg_lane_t *taps = plane->taps;
+        int32_t total[TG_VECTOR] = {0};
+        for (int32_t ky = 0; ky < plane->kernel; ky++) {
+            for (int32_t kx = 0; kx < plane->reach; kx++) {
+                int16_t lanes[TG_VECTOR] = {0};
+                (void)memcpy(lanes, from + kx,
+                             (count == TG_VECTOR) ? sizeof lanes : ((size_t)count * sizeof *lanes));
+                for (int32_t i = 0; i < TG_VECTOR; i++) {
+                    total[i] += taps[kx] * lanes[i];
+                }
+            }
+            from += plane->pitch * plane->dilation;
+            taps += 2 * plane->reach;
+        }
+        for (int32_t i = 0; i < count; i++) {
+            sums[first + i] = tg_add_wrap(sums[first + i], total[i]);
+        }
+    }
+}
+
+#endif
 
 #endif
 
