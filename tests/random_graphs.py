@@ -230,6 +230,26 @@ _SANDWICHED = {
 }  # fmt: skip
 
 
+def transpose_conv(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    """To an output of any size that the padding allows."""
+    height, width, depth = builder.shape(tensor)
+    same = draw(st.booleans())
+    kernel = (draw(st.integers(1, 4)), draw(st.integers(1, 4)))
+    stride = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    sides = tuple(
+        (side - 1) * s + draw(st.integers(1, s)) + (0 if same else k - 1)
+        for side, s, k in zip((height, width), stride, kernel, strict=True)
+    )
+    channels = draw(st.integers(1, 9))
+    weights = draw(_weights((channels, *kernel, depth), 0))
+    weight_scales = draw(_weight_scales(channels))
+    out = draw(_out(builder.quant(tensor)[0], weight_scales, weights.size // channels))
+    return builder.transpose_conv(
+        tensor, weights, weight_scales, draw(_bias(channels)), out, (sides[0], sides[1]),
+        stride=stride, same=same, activation=draw(activations),
+    )  # fmt: skip
+
+
 def _head(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
     if draw(st.booleans()):
         source_scale = builder.quant(tensor)[0]

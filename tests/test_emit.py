@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ STRICT = [
 
 
 def ternary_model() -> bytes:
-    """Every op of the engine, ternary and int8 layers, in one small model."""
+    """The ops that convolutional nets are made of, ternary and int8 layers, in one small model."""
     rng = np.random.default_rng(1)
     builder = ModelBuilder((8, 8, 3), 1 / 255, -128)
     weights = (rng.integers(-1, 2, (16, 3, 3, 3)) * 127).astype(np.int8)
@@ -35,37 +36,48 @@ def ternary_model() -> bytes:
     tensor = builder.pool(tensor, "AVERAGE", (2, 2), (1, 1), same=True, activation="NONE")
     tensor = builder.conv(tensor, rng.integers(-127, 128, (8, 1, 1, 16), dtype=np.int8), [0.01] * 8, None, (0.2, 3))
     tensor = builder.quantize(tensor, (0.3, 0))
-    tensor = builder.unary("TANH", tensor, (1 / 128, 0))
-    channels = builder.constant(np.arange(8, dtype=np.int8), [0.01])
-    for name in ("ADD", "SUB", "MUL", "PRELU"):
-        tensor = builder.binary(name, tensor, channels, (0.05, 1))
-    for name in ("MAXIMUM", "MINIMUM"):
-        one = builder.constant(np.ones(8, dtype=np.int8), [0.05], zero_point=1)
-        tensor = builder.binary(name, tensor, one, (0.05, 1))
-    tensor = builder.transpose(tensor, (0, 2, 1, 3))
-    parts = builder.split(tensor, 3, [4, 4], explicit=False)
-    tensor = builder.resize_nearest(builder.concatenation(parts[::-1], 3), (3, 3), False, False)
     tensor = builder.mean(tensor, (0.1, 2), keep_dims=False)
     tensor = builder.dense(tensor, rng.integers(-127, 128, (5, 8), dtype=np.int8), [0.02], None, (0.3, 0))
     return builder.build(builder.softmax(tensor))
 
 
+def other_ops_model() -> bytes:
+    """One op of every kernel that `ternary_model` lacks, scaled so that inputs still tell in the output."""
+    rng = np.random.default_rng(2)
+    builder = ModelBuilder((4, 4, 8), 0.05, 0)
+    tensor = builder.unary("TANH", builder.input, (1 / 128, 0))
+    channels = builder.constant(rng.integers(30, 100, 8, dtype=np.int8), [0.01])
+    for name in ("ADD", "SUB", "MUL", "PRELU"):
+        tensor = builder.binary(name, tensor, channels, (0.015, 0))
+    low = builder.constant(np.full(8, -100, dtype=np.int8), [0.015])
+    tensor = builder.binary("MAXIMUM", tensor, low, (0.015, 0))
+    tensor = builder.binary("MINIMUM", builder.constant(np.full(8, 100, np.int8), [0.015]), tensor, (0.015, 0))
+    wide = rng.integers(-127, 128, (8, 3, 3, 8), dtype=np.int8)
+    tensor = builder.transpose_conv(tensor, wide, [0.01] * 8, None, (0.1, 0), (8, 8), stride=(2, 2), same=True)
+    tensor = builder.transpose(tensor, (0, 2, 1, 3))
+    parts = builder.split(tensor, 3, [4, 4], explicit=False)
+    tensor = builder.resize_nearest(builder.concatenation(parts[::-1], 3), (3, 3), False, False)
+    return builder.build(builder.strided_slice(tensor, [0, 2, 0, 0], [1, 0, 3, 8], [1, -1, 2, 3], (2, 2, 3)))
+
+
 @pytest.mark.parametrize(
     "compiler", ["gcc", "arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb", "arm-none-eabi-gcc -mcpu=cortex-m0 -mthumb"]
 )
-def test_the_c_compiles_under_strict_warnings(compiler: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", [ternary_model, other_ops_model])
+def test_the_c_compiles_under_strict_warnings(compiler: str, model: Callable[[], bytes], tmp_path: Path) -> None:
     command = compiler.split()
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
-    bundle = write_bundle(ternary_model(), tmp_path / "b", name="all */ ops")
+    bundle = write_bundle(model(), tmp_path / "b", name="all */ ops")
     for source in bundle.c_dir.glob("*.c"):
         subprocess.run([*command, *STRICT, "-c", str(source), "-o", str(tmp_path / "o.o")], check=True)
 
 
-def test_no_float_and_no_heap_reach_the_device(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", [ternary_model, other_ops_model])
+def test_no_float_and_no_heap_reach_the_device(model: Callable[[], bytes], tmp_path: Path) -> None:
     if shutil.which("arm-none-eabi-gcc") is None:
         pytest.skip("arm-none-eabi-gcc is not installed")
-    bundle = write_bundle(ternary_model(), tmp_path / "b", name="ops")
+    bundle = write_bundle(model(), tmp_path / "b", name="ops")
     target = tmp_path / "all.o"
     sources = [str(path) for path in bundle.c_dir.glob("*.c")]
     flags = ["-mcpu=cortex-m0", "-mthumb", "-O2", "-nostdlib", "-r", "-o", str(target)]

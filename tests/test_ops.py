@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.random_graphs import FUNCTIONS, function, inputs, scales, zero_points
+from tests.random_graphs import FUNCTIONS, function, inputs, scales, transpose_conv, zero_points
 from tests.random_moves import MOVES
 from tests.random_pairs import PAIRS, pair
 from tests.test_oracle_equality import differences
 from tests.tflite_builder import ModelBuilder
+from tests.tflite_tables import Table
+from tritguard.emit import write_bundle
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph import optimised, read_graph
 from tritguard.graph.model import Lookup
 from tritguard.oracle import Oracle, oracle_available
+from tritguard.twin import Twin, verify_against_oracle
 
 needs_oracle = pytest.mark.skipif(
     not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform"
@@ -70,6 +75,51 @@ def test_pairs_give_the_oracles_bytes(name: str, data: st.DataObject, seed: int,
             Oracle(content)
         return
     assert differences(content, seed) is None
+
+
+@needs_oracle
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), seed=inputs, scale=st.floats(1e-3, 10), zero_point=zero_points)
+def test_transposed_convolutions_give_the_oracles_bytes(
+    data: st.DataObject, seed: int, scale: float, zero_point: int
+) -> None:
+    shape = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 9)))
+    builder = ModelBuilder(shape, float(np.float32(scale)), zero_point)
+    assert differences(builder.build(data.draw(st.composite(transpose_conv)(builder, builder.input))), seed) is None
+
+
+def edged(kind: str, quant: tuple[float, int] = (0.25, -3)) -> bytes:
+    """A model whose golden edges are of another type."""
+    outside = (quant[0], quant[1] + 128)
+    builder = ModelBuilder((4, 3), *quant)
+    inner = builder.input
+    builder.inputs = [builder.edge((4, 3), kind, outside)]
+    builder.op("QUANTIZE", builder.inputs, inner, Table("QuantizeOptions"))
+    tensor = builder.unary("TANH", inner, (1 / 128, 0))
+    name = "DEQUANTIZE" if kind == "FLOAT32" else "QUANTIZE"
+    return builder.build(builder.op(name, [tensor], builder.edge((4, 3), kind, (1 / 128, 128))))
+
+
+@needs_oracle
+@pytest.mark.parametrize("kind", ["FLOAT32", "UINT8"])
+def test_edges_of_other_types_are_converted_on_the_host(kind: str, tmp_path: Path) -> None:
+    content = edged(kind)
+    assert [op.kind for op in read_graph(content).ops] == ["TANH"]
+    bundle = write_bundle(content, tmp_path / "b", name="edges", check=verify_against_oracle)
+    assert bundle.manifest.verified_against_oracle > 0
+    assert bundle.manifest.input.golden_type == bundle.manifest.output.golden_type == kind.lower()
+    assert "float" not in (bundle.c_dir / "tg_model.c").read_text()
+    x = np.resize(EVERY_INT8, (22, 4, 3))
+    assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(content).predict(x).scores)
+
+
+def test_a_uint8_edge_that_rescales_is_refused() -> None:
+    builder = ModelBuilder((4,), 0.5, 0)
+    inner = builder.input
+    builder.inputs = [builder.edge((4,), "UINT8", (0.25, 128))]
+    builder.op("QUANTIZE", builder.inputs, inner, Table("QuantizeOptions"))
+    with pytest.raises(UnsupportedOpError, match=r"op 0 \(QUANTIZE\): a uint8 edge"):
+        read_graph(builder.build(builder.unary("TANH", inner, (1 / 128, 0))))
 
 
 def test_relu_becomes_the_clamp_of_the_layer_before() -> None:

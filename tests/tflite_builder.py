@@ -44,6 +44,22 @@ class ModelBuilder(ModelTables):
         shape = (*self._out_sides(source, weights.shape[:2], stride, dilation, same), weights.shape[2])
         return self._weighted("DEPTHWISE_CONV_2D", source, weights[None], weight_scales, 3, bias, shape, out, options)
 
+    def transpose_conv(
+        self, source: int, weights: Int8, weight_scales: list[float], bias: Bias, out: Quant,
+        sides: tuple[int, int], *, stride: tuple[int, int], same: bool, activation: str = "NONE",
+    ) -> int:  # fmt: skip
+        """Weights [out, h, w, in] to an image of `sides`."""
+        options = Table(
+            "TransposeConvOptions", StrideH=stride[0], StrideW=stride[1], Padding=self._padding(same),
+            FusedActivationFunction=ACTIVATIONS[activation],
+        )  # fmt: skip
+        shape = (*sides, weights.shape[0])
+        inputs = [self.ints([1, *shape]), self.constant(weights, weight_scales, 0), source]
+        if bias is not None:
+            scale = self.quant(source)[0]
+            inputs.append(self.constant(bias, [float(np.float32(scale * s)) for s in weight_scales]))
+        return self.op("TRANSPOSE_CONV", inputs, self.activation(shape, *out), options)
+
     def dense(
         self, source: int, weights: Int8, weight_scales: list[float], bias: Bias, out: Quant, activation: str = "NONE"
     ) -> int:

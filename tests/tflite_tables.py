@@ -118,6 +118,11 @@ class ModelTables:
             self.tensors[tensor].signature = [-1, *shape]
         return tensor
 
+    def edge(self, shape: tuple[int, ...], kind: str, quant: tuple[float, int]) -> int:
+        """An activation of another type; float32 has no steps."""
+        steps = ([quant[0]], [quant[1]]) if kind == "UINT8" else (None, None)
+        return self.tensor([1, *shape], kind, *steps)
+
     def constant(
         self, data: NDArray[Any], scales: list[float] | None = None, axis: int = 0, zero_point: int = 0
     ) -> int:

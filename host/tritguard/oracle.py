@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tflite
+from numpy.typing import NDArray
 
 from tritguard.errors import BadModelError, ToolMissingError
 from tritguard.predictor import Int8, Outputs
@@ -64,9 +66,10 @@ class Oracle:
                 "the oracle is not installed", fix="pip install 'tritguard[oracle]' (Linux on x86-64)"
             )
         self._interpreter = _interpreter(content, arena_bytes, alternate_bytes)
+        self._source, self._sink = _edges(content)
 
     def predict(self, x: Int8) -> Outputs:
-        """Run int8[n, *input_shape]; scores only."""
+        """Run int8[n, *input_shape]; scores only. Edges of other types are converted, exactly."""
         return Outputs(np.stack([self._run(sample) for sample in x]))
 
     def print_allocations(self) -> None:
@@ -74,9 +77,51 @@ class Oracle:
         self._interpreter.print_allocations()
 
     def _run(self, sample: Int8) -> Int8:
-        self._interpreter.set_input(sample[None], 0)
+        self._interpreter.set_input(self._source.from_int8(sample[None]), 0)
         self._interpreter.invoke()
-        return np.array(self._interpreter.get_output(0), dtype=np.int8).reshape(-1)
+        return self._sink.to_int8(np.array(self._interpreter.get_output(0))).reshape(-1)
+
+
+@dataclass(frozen=True)
+class _Edge:
+    """The golden model's input or output: its type, and the int8 steps inside that the device sees instead.
+
+    Both ways are exact: a float32 of a step is nearer to it than to any other, and uint8 is int8 moved by 128.
+    """
+
+    type: int
+    scale: float
+    zero_point: int
+
+    def from_int8(self, q: Int8) -> NDArray[Any]:
+        if self.type == tflite.TensorType.FLOAT32:
+            return np.asarray((q.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale))
+        return (q.astype(np.int16) + 128).astype(np.uint8) if self.type == tflite.TensorType.UINT8 else q
+
+    def to_int8(self, value: NDArray[Any]) -> Int8:
+        if self.type == tflite.TensorType.FLOAT32:
+            return np.asarray(np.round(value / np.float32(self.scale)) + self.zero_point, dtype=np.int8)
+        if self.type == tflite.TensorType.UINT8:
+            return (value.astype(np.int16) - 128).astype(np.int8)
+        return np.asarray(value, dtype=np.int8)
+
+
+def _edges(content: bytes) -> tuple[_Edge, _Edge]:
+    """The first input and output."""
+    graph = tflite.Model.GetRootAs(content).Subgraphs(0)
+    ops = [graph.Operators(i) for i in range(graph.OperatorsLength())]
+    source, sink = graph.Inputs(0), graph.Outputs(0)
+    after = next((op.Outputs(0) for op in ops if source in op.InputsAsNumpy()), source)
+    before = next((op.Inputs(0) for op in ops if sink in op.OutputsAsNumpy()), sink)
+    return _edge(graph, source, after), _edge(graph, sink, before)
+
+
+def _edge(graph: Any, outer: int, inner: int) -> _Edge:
+    kind = graph.Tensors(outer).Type()
+    if kind == tflite.TensorType.INT8:
+        return _Edge(kind, 1.0, 0)
+    quantization = graph.Tensors(inner).Quantization()
+    return _Edge(kind, float(quantization.Scale(0)), int(quantization.ZeroPoint(0)))
 
 
 def probes(shape: tuple[int, ...], count: int) -> Int8:

@@ -32,6 +32,7 @@ from tritguard.graph.model import (
     ResizeNearest,
     Softmax,
     Tensor,
+    TransposeConv,
     View,
     Weighted,
     Window,
@@ -108,20 +109,20 @@ class GradientView:
 
 
 def _range(op: Op) -> tuple[int, int]:
-    if isinstance(op, Weighted | Add | Binary):
+    if isinstance(op, Weighted | TransposeConv | Add | Binary):
         return op.requant.act_min, op.requant.act_max
     if isinstance(op, Pool2D):
         return op.act_min, op.act_max
     return -128, 127
 
 
-def _real_weights(op: Weighted) -> NDArray[np.float32]:
+def _real_weights(op: Weighted | TransposeConv) -> NDArray[np.float32]:
     sides = [1] * op.weights.ndim
-    sides[op.channel_axis] = -1
+    sides[op.channel_axis if isinstance(op, Weighted) else 0] = -1
     return (op.weights * op.weight_scale.reshape(sides)).astype(np.float32)
 
 
-def _real_bias(graph: Graph, op: Weighted) -> NDArray[np.float32]:
+def _real_bias(graph: Graph, op: Weighted | TransposeConv) -> NDArray[np.float32]:
     scale = graph.tensors[op.inputs[0]].scale
     return np.asarray(op.bias * (scale * op.weight_scale), dtype=np.float32)
 
@@ -183,6 +184,18 @@ def _pad(tf: Any, _graph: Graph, op: Pad, inputs: list[Any]) -> Any:
 
 def _reshape(tf: Any, graph: Graph, op: Reshape | Mean, inputs: list[Any]) -> Any:
     return tf.reshape(inputs[0], (-1, *graph.tensors[op.output].shape))
+
+
+def _transpose_conv(tf: Any, graph: Graph, op: TransposeConv, inputs: list[Any]) -> Any:
+    """The whole of what the input reaches, then the part that is the output."""
+    (height, width, channels), window = op.out_shape, op.window
+    reach = [(op.in_shape[axis] - 1) * window.stride[axis] + window.kernel[axis] for axis in range(2)]
+    kernel = _real_weights(op).transpose(1, 2, 0, 3)
+    shape = (tf.shape(inputs[0])[0], *reach, channels)
+    full = tf.nn.conv2d_transpose(inputs[0], kernel, shape, strides=window.stride, padding="VALID")
+    top, left = window.padding
+    full = tf.pad(full, [(0, 0), (0, max(0, top + height - reach[0])), (0, max(0, left + width - reach[1])), (0, 0)])
+    return full[:, top : top + height, left : left + width] + _real_bias(graph, op)
 
 
 def _binary(tf: Any, graph: Graph, op: Binary, inputs: list[Any]) -> Any:
@@ -250,6 +263,7 @@ _FORWARD: dict[type[Op], Callable[[Any, Graph, Any, list[Any]], Any]] = {
     Mean: _mean,
     Reshape: _reshape,
     Binary: _binary,
+    TransposeConv: _transpose_conv,
     View: _view,
     Concatenation: _concatenation,
     ResizeNearest: _resize_nearest,

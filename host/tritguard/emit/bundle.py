@@ -18,12 +18,16 @@ C_DIR = "c"
 
 
 class EdgeTensor(Record):
-    """The model's input or output. Real value = scale * (int8 - zero_point); shape without the batch."""
+    """The model's input or output. Real value = scale * (int8 - zero_point); shape without the batch.
+
+    `golden_type` is the golden model's own type there; where it is not int8, the host converts and the C takes int8.
+    """
 
     name: str
     shape: tuple[int, ...]
     scale: float
     zero_point: int
+    golden_type: Literal["int8", "uint8", "float32"] = "int8"
 
 
 class Logits(Record):

@@ -144,7 +144,15 @@ def _kernel_files(sources: set[str]) -> set[Path]:
 
 
 def _edge(tensor: Tensor) -> EdgeTensor:
-    return EdgeTensor(name=tensor.name, shape=tensor.shape, scale=tensor.scale, zero_point=tensor.zero_point)
+    return EdgeTensor.model_validate(
+        {
+            "name": tensor.name,
+            "shape": tensor.shape,
+            "scale": tensor.scale,
+            "zero_point": tensor.zero_point,
+            "golden_type": tensor.golden_type.lower(),
+        }
+    )
 
 
 def _logits(graph: Graph) -> Logits | None:

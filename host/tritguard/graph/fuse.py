@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from tritguard.graph.fixed_point import INT8_MIN
-from tritguard.graph.model import Add, Binary, Graph, Lookup, Op, Pool2D, Weighted
+from tritguard.graph.model import Add, Binary, Graph, Lookup, Op, Pool2D, TransposeConv, Weighted
 
 
 def fuse_clamps(graph: Graph) -> Graph:
@@ -36,7 +36,7 @@ def fuse_clamps(graph: Graph) -> Graph:
 
 def _clamped(producer: Op, lookup: Lookup) -> Op | None:
     """The producer with the lookup's output and clamp; None where the lookup is no clamp of what it gives."""
-    if isinstance(producer, Weighted | Add | Binary):
+    if isinstance(producer, Weighted | TransposeConv | Add | Binary):
         low, high = producer.requant.act_min, producer.requant.act_max
     elif isinstance(producer, Pool2D):
         low, high = producer.act_min, producer.act_max

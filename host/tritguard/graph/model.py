@@ -29,6 +29,7 @@ class Tensor:
     shape: tuple[int, ...]
     scale: float
     zero_point: int
+    golden_type: str = "INT8"  # of the golden model's input or output, where the host converts from or to it
 
     @property
     def size(self) -> int:
@@ -147,6 +148,29 @@ class FullyConnected(Weighted):
     def macs(self) -> int:
         """One a weight and row."""
         return self.weights.size * self.rows
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TransposeConv(Op):
+    """Transposed convolution, weights int8[out, kernel_h, kernel_w, in] and never ternary.
+
+    Input pixel y reaches output rows y * stride - padding + [0, kernel_h); fields as in `Weighted`.
+    """
+
+    kind: ClassVar[str] = "TRANSPOSE_CONV"
+    weights: Int8
+    weight_scale: Float64
+    bias: Int32
+    input_zero_point: int
+    requant: Requant
+    window: Window
+    in_shape: tuple[int, int, int]
+    out_shape: tuple[int, int, int]
+
+    @property
+    def macs(self) -> int:
+        """Every input element times every weight that reads it; what falls outside the output is counted."""
+        return self.weights.size * self.in_shape[0] * self.in_shape[1]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -11,7 +11,7 @@ from tritguard.emit.lower.context import Context
 from tritguard.emit.lower.elementwise import add, binary, quantize
 from tritguard.emit.lower.pool import mean, pool
 from tritguard.emit.lower.shape import concatenation, pad, reshape, resize_nearest, view
-from tritguard.emit.lower.weighted import conv, depthwise, fully_connected
+from tritguard.emit.lower.weighted import conv, depthwise, fully_connected, transpose_conv
 from tritguard.graph.choice import Choice
 from tritguard.graph.memory import MemoryPlan
 from tritguard.graph.model import (
@@ -31,6 +31,7 @@ from tritguard.graph.model import (
     Reshape,
     ResizeNearest,
     Softmax,
+    TransposeConv,
     View,
 )
 
@@ -40,6 +41,7 @@ _LOWERINGS: dict[type[Op], Callable[[Context, int, Any], LayerCode]] = {
     Conv2D: conv,
     DepthwiseConv2D: depthwise,
     FullyConnected: fully_connected,
+    TransposeConv: transpose_conv,
     Add: add,
     Binary: binary,
     Pool2D: pool,

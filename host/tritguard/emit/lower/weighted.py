@@ -6,21 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from tritguard.emit.code import Array, LayerCode, Struct
+from tritguard.emit.code import Array, Fields, LayerCode, Struct
 from tritguard.emit.lower.context import Context, image, window_fields
 from tritguard.emit.lower.ternary import dual, lists, taps
 from tritguard.errors import UnsupportedOpError
 from tritguard.graph.dual import DualWords
 from tritguard.graph.kernels import is_narrow
 from tritguard.graph.lists import SparseLists
-from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Weighted, Window
+from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv, Weighted, Window
 from tritguard.graph.taps import TapLists
 from tritguard.graph.ternary import TernaryWeights
 
 
-def _check_sums(op: Weighted) -> None:
+def _check_sums(op: Weighted | TransposeConv) -> None:
     """Products are at most 255 * |w|: their sum must stay in 32 bits whatever the input (bias may wrap, as in TFLM)."""
-    others = tuple(axis for axis in range(op.weights.ndim) if axis != op.channel_axis)
+    channel_axis = op.channel_axis if isinstance(op, Weighted) else 0
+    others = tuple(axis for axis in range(op.weights.ndim) if axis != channel_axis)
     if 255 * int(np.abs(op.weights.astype(np.int64)).sum(axis=others).max()) >= 1 << 31:
         raise UnsupportedOpError("so many weights a channel that 32-bit sums could overflow", where=f"op {op.index}")
 
@@ -86,3 +87,39 @@ def depthwise(context: Context, position: int, op: DepthwiseConv2D) -> LayerCode
         "depth_multiplier": op.depth_multiplier,
     }
     return _weighted(context, position, op, "tg_depthwise_t", geometry)
+
+
+def transpose_conv(context: Context, position: int, op: TransposeConv) -> LayerCode:
+    """Gathered output pixel by output pixel: no accumulators of the whole image, as scattering would need."""
+    _check_sums(op)
+    arrays = (
+        Array("weights", op.weights.ravel()),
+        Array("bias", op.bias),
+        Array("multiplier", op.requant.multiplier),
+        Array("shift", op.requant.shift.astype(np.int8)),
+    )
+    symbol = op.symbol
+    fields: Fields = {
+        "window": window_fields(op.window, op.in_shape, op.out_shape),
+        "layer": {
+            "weights": f"{symbol}_weights",
+            "bias": f"{symbol}_bias",
+            "in_zero_point": op.input_zero_point,
+            "requant": {
+                "multiplier": f"{symbol}_multiplier",
+                "shift": f"{symbol}_shift",
+                "zero_point": op.requant.zero_point,
+                "act_min": op.requant.act_min,
+                "act_max": op.requant.act_max,
+            },
+        },
+    }
+    return LayerCode(
+        **context.base(position, op),
+        weight_format="int8",
+        weight_bytes=op.weights.nbytes,
+        arrays=arrays,
+        struct=Struct("tg_transpose_conv_t", fields),
+        call=context.call(op, "tg_transpose_conv"),
+        sources=("tg_transpose_conv.c",),
+    )

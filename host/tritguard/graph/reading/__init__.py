@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.flatbuffer import RawModel, RawOp, parse, reading
 from tritguard.graph.model import Graph, Op
 from tritguard.graph.reading.activation import absolute, hard_swish, leaky_relu, logistic, relu, softmax, tanh
 from tritguard.graph.reading.binary import binary
+from tritguard.graph.reading.edges import without_edges
 from tritguard.graph.reading.elementwise import add, quantize
 from tritguard.graph.reading.join import concatenation, pack
 from tritguard.graph.reading.pool import mean, pool
@@ -16,7 +18,7 @@ from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.resize import resize_nearest
 from tritguard.graph.reading.shape import pad, reshape
 from tritguard.graph.reading.view import depth_to_space, slice_, space_to_depth, split, strided_slice, transpose, unpack
-from tritguard.graph.reading.weighted import conv, depthwise, fully_connected
+from tritguard.graph.reading.weighted import conv, depthwise, fully_connected, transpose_conv
 
 __all__ = ["SUPPORTED_OPS", "read_graph"]
 
@@ -24,6 +26,7 @@ _OPS: dict[str, Callable[[Reader, RawOp], Op | tuple[Op, ...]]] = {
     "CONV_2D": conv,
     "DEPTHWISE_CONV_2D": depthwise,
     "FULLY_CONNECTED": fully_connected,
+    "TRANSPOSE_CONV": transpose_conv,
     "ADD": add,
     "AVERAGE_POOL_2D": pool,
     "MAX_POOL_2D": pool,
@@ -68,12 +71,19 @@ def read_graph(content: bytes) -> Graph:
         content: the file's bytes.
 
     Raises:
-        BadModelError: not a sound, fully int8 model with one input and one output.
+        BadModelError: not a sound int8 model with one input and one output. Edges may be float32 or uint8, see
+            `without_edges`.
         UnsupportedOpError: an op, or an option of one, that the engine lacks; names it, its index and what there is.
     """
     raw = parse(content)
     with reading():
-        return _graph(raw)
+        inner, golden_types = without_edges(raw)
+        graph = _graph(inner)
+    tensors = {
+        index: replace(tensor, golden_type=golden_types.get(index, tensor.golden_type))
+        for index, tensor in graph.tensors.items()
+    }
+    return replace(graph, tensors=tensors)
 
 
 def _graph(raw: RawModel) -> Graph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,17 @@ import tflite
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph import fixed_point
 from tritguard.graph.flatbuffer import RawOp
-from tritguard.graph.model import Conv2D, DepthwiseConv2D, Float64, FullyConnected, Int8, Op, Tensor, Window
+from tritguard.graph.model import (
+    Conv2D,
+    DepthwiseConv2D,
+    Float64,
+    FullyConnected,
+    Int8,
+    Op,
+    Tensor,
+    TransposeConv,
+    Window,
+)
 from tritguard.graph.reading.checks import fused_clamp, image, options_of, window
 from tritguard.graph.reading.reader import Reader
 
@@ -106,3 +117,31 @@ def fully_connected(reader: Reader, raw: RawOp) -> Op:
         product = float(np.float32(source.scale) * np.float32(raw_weights.scales[0]))
         fields["requant"] = fixed_point.requant(np.full(units, product / output.scale), output.zero_point, clamp)
     return FullyConnected(**fields, rows=source.size // depth)
+
+
+def transpose_conv(reader: Reader, raw: RawOp) -> Op:
+    """TRANSPOSE_CONV; its inputs are the output's shape, the weights, the input and a bias."""
+    output, where = reader.output(raw), raw.describe()
+    if len(raw.inputs) < 3:
+        raise BadModelError("an input is missing", where=where)
+    options = options_of(raw, tflite.TransposeConvOptions)
+    source = reader.activation(raw.inputs[2], where)
+    usual = replace(raw, inputs=(raw.inputs[2], raw.inputs[1], *raw.inputs[3:4]))  # as the other convolutions have them
+    in_shape, out_shape = image(source, raw), image(output, raw)
+    weights, scales = reader.weights(usual, 0, out_shape[2])
+    if weights.ndim != 4 or (weights.shape[0], weights.shape[3]) != (out_shape[2], in_shape[2]):
+        raise BadModelError(f"weights {list(weights.shape)} for output {list(out_shape)}", where=where)
+    kernel, stride = (weights.shape[1], weights.shape[2]), (options.StrideH(), options.StrideW())
+    if min(*stride, *kernel) < 1:
+        raise BadModelError(f"stride {stride}, kernel {kernel}", where=where)
+    # TFLM pads as the convolution from output to input would be padded.
+    same = options.Padding() == tflite.Padding.SAME
+    padding = []
+    for axis in range(2):
+        reached = -(-(out_shape[axis] if same else out_shape[axis] - kernel[axis] + 1) // stride[axis])
+        if reached != in_shape[axis]:
+            raise BadModelError(f"input side {in_shape[axis]} where {reached} follows from the output", where=where)
+        padding.append(max(0, (reached - 1) * stride[axis] + kernel[axis] - out_shape[axis]) // 2)
+    fields = _weighted(reader, usual, weights, scales, fused_clamp(raw, options, output))
+    window = Window(kernel, stride, (1, 1), (padding[0], padding[1]))
+    return TransposeConv(**fields, window=window, in_shape=in_shape, out_shape=out_shape)

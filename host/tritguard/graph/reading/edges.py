@@ -1,0 +1,52 @@
+"""Edges that are not int8: the golden model quantizes its input first or dequantizes its output last.
+
+The host does that in the device's place, whose graph is what lies between: a float32 input read by one QUANTIZE, an
+output that a DEQUANTIZE gives, or uint8 ones which QUANTIZE moves by 128 steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tritguard.errors import UnsupportedOpError
+from tritguard.graph.flatbuffer import RawModel, RawOp
+
+_OUTSIDE = ("FLOAT32", "UINT8")
+
+
+def without_edges(model: RawModel) -> tuple[RawModel, dict[int, str]]:
+    """The model between its conversions, and the golden model's type for each edge that moved.
+
+    Raises:
+        UnsupportedOpError: a uint8 edge whose conversion is more than a move by 128 steps.
+    """
+    dropped: set[int] = set()
+    types: dict[int, str] = {}
+    inputs, outputs = list(model.inputs), list(model.outputs)
+    for place, tensor in enumerate(inputs):
+        readers = [op for op in model.ops if tensor in op.inputs]
+        if _outside(model, tensor) and [op.name for op in readers] == ["QUANTIZE"]:
+            inputs[place] = _moved(model, readers[0], tensor, readers[0].outputs[0], types)
+            dropped.add(readers[0].index)
+    for place, tensor in enumerate(outputs):
+        producer = next((op for op in model.ops if tensor in op.outputs), None)
+        if _outside(model, tensor) and producer is not None and producer.name in ("DEQUANTIZE", "QUANTIZE"):
+            outputs[place] = _moved(model, producer, tensor, producer.inputs[0], types)
+            dropped.add(producer.index)
+    ops = tuple(op for op in model.ops if op.index not in dropped)
+    return replace(model, ops=ops, inputs=tuple(inputs), outputs=tuple(outputs)), types
+
+
+def _outside(model: RawModel, tensor: int) -> bool:
+    return tensor >= 0 and model.tensors[tensor].type in _OUTSIDE
+
+
+def _moved(model: RawModel, op: RawOp, outer: int, inner: int, types: dict[int, str]) -> int:
+    """The edge's tensor inside the conversion."""
+    outside, inside = model.tensors[outer], model.tensors[inner]
+    if outside.type == "UINT8":
+        same_scale = len(inside.scales) == 1 and outside.scales == inside.scales
+        if not same_scale or [zero - 128 for zero in outside.zero_points] != list(inside.zero_points):
+            raise UnsupportedOpError("a uint8 edge with another scale than the int8 tensor's", where=op.describe())
+    types[inner] = outside.type
+    return inner
