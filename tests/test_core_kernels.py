@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests import emulated
 from tests.random_graphs import models, sample_inputs
+from tests.test_emit import other_ops_model, ternary_model
 from tritguard.boards import CoreClass, core_class
 from tritguard.emit import write_bundle
 from tritguard.oracle import Oracle, oracle_available
@@ -56,3 +57,8 @@ def differences(core: emulated.Core, contents: list[bytes], seed: int) -> list[s
 @given(contents=st.lists(models(), min_size=GRAPHS_A_BOOT, max_size=GRAPHS_A_BOOT), seed=st.integers(0, 2**31))
 def test_random_graphs_give_the_oracles_bytes(core: emulated.Core, contents: list[bytes], seed: int) -> None:
     assert differences(core, contents, seed) == []
+
+
+@pytest.mark.parametrize("core", CORES, ids=lambda core: core.cpu)
+def test_a_net_of_every_other_op_gives_the_oracles_bytes(core: emulated.Core) -> None:
+    assert differences(core, [other_ops_model(), ternary_model()], seed=4) == []

@@ -14,6 +14,7 @@ from tritguard.build import Budget
 from tritguard.cli import VERBS
 from tritguard.cli.run import RunConfig
 from tritguard.evaluate.plan import Plan
+from tritguard.graph import SUPPORTED_OPS
 from tritguard.train import TrainConfig
 
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
@@ -46,3 +47,21 @@ def test_the_readme_names_every_verb() -> None:
     readme = (ROOT / "README.md").read_text()
     for verb in VERBS:
         assert f"tritguard {verb}" in readme, verb
+
+
+def test_the_op_that_is_shown_is_the_real_one() -> None:
+    blocks = re.findall(r"```(?:python|c)\n(.*?)```", (ROOT / "docs" / "adding-an-op.md").read_text(), re.DOTALL)
+    folders = ("host/tritguard/graph", "host/tritguard/emit", "host/tritguard/attack", "firmware/kernels", "tests")
+    files = [
+        path for folder in folders for path in (ROOT / folder).rglob("*.[pch]*") if path.suffix in {".py", ".c", ".h"}
+    ]
+    code = [path.read_text() for path in files]
+    assert len(blocks) == 8
+    for block in blocks:
+        assert any(block.rstrip() in text for text in code), block
+
+
+def test_every_supported_op_is_documented() -> None:
+    text = (ROOT / "docs" / "ops.md").read_text()
+    for op in SUPPORTED_OPS:
+        assert op in text[: text.index("## What model zoos use")], op
