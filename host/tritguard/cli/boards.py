@@ -12,14 +12,14 @@ from tritguard.resources import boards_dir
 
 def command() -> None:
     """List the boards, and what no hardware has confirmed of them."""
-    table = Table("id", "board", "Cortex", "flash", "RAM", "runs by", "status", box=box.SIMPLE)
+    table = Table("id", "board", "Cortex", "flash", "RAM", "runs by", "status", box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.columns[0].no_wrap = table.columns[-1].no_wrap = True
     for board in available_boards():
-        flash, ram = (f"{region.bytes >> 10} K" for region in (board.memory.flash, board.memory.ram))
+        flash, ram = (_size(region.bytes) for region in (board.memory.flash, board.memory.ram))
         table.add_row(
             board.id,
             board.name,
-            board.core.removeprefix("cortex-").upper(),
+            board.core.removeprefix("cortex-").upper().replace("PLUS", "+"),
             flash,
             ram,
             "\n".join(ways(board)),
@@ -30,6 +30,10 @@ def command() -> None:
         for fact in board.unconfirmed:
             console.print(f"{board.id}: no hardware has confirmed {fact}", highlight=False, soft_wrap=True)
     console.print("--board takes a .toml file of your own, too; the shipped ones are in", boards_dir(), soft_wrap=True)
+
+
+def _size(count: int) -> str:
+    return f"{count >> 10} K" if count < 1 << 20 else f"{count >> 20} M"
 
 
 def ways(board: Board) -> list[str]:
