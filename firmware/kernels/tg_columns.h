@@ -47,69 +47,110 @@ static inline int32_t tg_positions(const tg_window_t *w)
     return ((w->kernel_h * w->kernel_w * w->in_c) + 3) & ~3;
 }
 
-/* The windows lie in one row each of the input's interior: a whole kernel row is one run of bytes. */
 static inline bool tg_tile_is_inner(const tg_window_t *w, const tg_tile_t *tile)
 {
-    return (w->dilation_w == 1) && (tile->y[0] == tile->y[TG_TILE - 1]) && (tile->x[0] >= 0) &&
-           (tile->x[TG_TILE - 1] + w->kernel_w <= w->in_w) && (tile->y[0] >= 0) &&
-           (tile->y[0] + ((w->kernel_h - 1) * w->dilation_h) < w->in_h);
-}
-
-static inline bool tg_inside(const tg_window_t *w, int32_t y, int32_t x)
-{
-    return ((uint32_t)y < (uint32_t)w->in_h) && ((uint32_t)x < (uint32_t)w->in_w);
-}
-
-static inline const int8_t *tg_pixel(const tg_window_t *w, const int8_t *in, int32_t y, int32_t x)
-{
-    return in + ((ptrdiff_t)((y * w->in_w) + x) * w->in_c);
-}
-
-static inline void tg_columns_of_inner(const tg_window_t *w, const int8_t *in, const tg_tile_t *tile,
-                                       tg_lane_t *columns)
-{
-    const int8_t *source[TG_TILE];
-    for (int32_t ky = 0; ky < w->kernel_h; ky++) {
-        for (int32_t i = 0; i < TG_TILE; i++) {
-            source[i] = tg_pixel(w, in, tile->y[i] + (ky * w->dilation_h), tile->x[i]);
-        }
-        columns = tg_core_expand(source, (w->kernel_w * w->in_c) / 4, columns);
+    const int32_t last_x = w->in_w - w->kernel_w;
+    const int32_t last_y = w->in_h - ((w->kernel_h - 1) * w->dilation_h) - 1;
+    bool inner = (w->dilation_w == 1);
+    for (int32_t i = 0; i < TG_TILE; i++) {
+        inner = inner && (tile->x[i] >= 0) && (tile->x[i] <= last_x) && (tile->y[i] >= 0) &&
+                (tile->y[i] <= last_y);
     }
+    return inner;
 }
 
-static inline void tg_columns_of_border(const tg_window_t *w, const int8_t *in, const tg_tile_t *tile,
-                                        const int8_t *padding, tg_lane_t *columns)
+/* Row y of the input, NULL where it is padding. */
+static inline const int8_t *tg_row(const tg_window_t *w, const int8_t *in, int32_t y)
 {
-    const int8_t *source[TG_TILE];
+    return ((uint32_t)y < (uint32_t)w->in_h) ? (in + ((ptrdiff_t)y * w->in_w * w->in_c)) : NULL;
+}
+
+/* Columns straight from the input, one tap after the other; in_c is a multiple of four. */
+static inline void tg_columns_of_taps(const tg_window_t *w, const int8_t *in, const tg_tile_t *tile,
+                                      const int8_t *padding, tg_lane_t *columns)
+{
     for (int32_t ky = 0; ky < w->kernel_h; ky++) {
+        const int8_t *row[TG_TILE];
+        for (int32_t i = 0; i < TG_TILE; i++) {
+            row[i] = tg_row(w, in, tile->y[i] + (ky * w->dilation_h));
+        }
         for (int32_t kx = 0; kx < w->kernel_w; kx++) {
+            const int8_t *source[TG_TILE];
             for (int32_t i = 0; i < TG_TILE; i++) {
-                const int32_t y = tile->y[i] + (ky * w->dilation_h);
                 const int32_t x = tile->x[i] + (kx * w->dilation_w);
-                source[i] = tg_inside(w, y, x) ? tg_pixel(w, in, y, x) : padding;
+                const bool inside = (row[i] != NULL) && ((uint32_t)x < (uint32_t)w->in_w);
+                source[i] = inside ? (row[i] + (x * w->in_c)) : padding;
             }
             columns = tg_core_expand(source, w->in_c / 4, columns);
         }
     }
 }
 
+static inline int8_t *tg_copy(int8_t *to, const int8_t *from, int32_t count)
+{
+    int32_t i = 0;
+#if !defined(__ARM_ARCH) || defined(__ARM_FEATURE_UNALIGNED) /* else these were calls */
+    for (; (i + 4) <= count; i += 4) {
+        (void)memcpy(to + i, from + i, 4);
+    }
+#endif
+    for (; i < count; i++) {
+        to[i] = from[i];
+    }
+    return to + count;
+}
+
+static inline int8_t *tg_repeat(int8_t *to, int8_t value, int32_t count)
+{
+    for (int32_t i = 0; i < count; i++) {
+        to[i] = value;
+    }
+    return to + count;
+}
+
 /* One window's bytes, in the order of the weights. */
 static inline void tg_gather(const tg_window_t *w, const int8_t *in, int32_t top, int32_t left,
                              int8_t zero_point, int8_t *to)
 {
-    const bool whole_rows = (w->dilation_w == 1) && (left >= 0) && ((left + w->kernel_w) <= w->in_w);
-    const int32_t runs = whole_rows ? 1 : w->kernel_w; /* a row */
-    const int32_t run = (w->kernel_w / runs) * w->in_c;
+    const int32_t taps = (w->dilation_w == 1) ? w->kernel_w : 1;
     for (int32_t ky = 0; ky < w->kernel_h; ky++) {
-        const int32_t y = top + (ky * w->dilation_h);
-        for (int32_t kx = 0; kx < runs; kx++) {
+        const int8_t *row = tg_row(w, in, top + (ky * w->dilation_h));
+        for (int32_t kx = 0; kx < w->kernel_w; kx += taps) {
             const int32_t x = left + (kx * w->dilation_w);
-            if (tg_inside(w, y, x)) {
-                (void)memcpy(to, tg_pixel(w, in, y, x), (size_t)run);
-            } else {
-                (void)memset(to, zero_point, (size_t)run);
+            const int32_t before = (row == NULL) ? taps : tg_min(tg_max(-x, 0), taps);
+            const int32_t inside = tg_max(tg_min(taps, w->in_w - x) - before, 0);
+            to = tg_repeat(to, zero_point, before * w->in_c);
+            if (inside > 0) {
+                to = tg_copy(to, row + ((x + before) * w->in_c), inside * w->in_c);
             }
-            to += run;
+            to = tg_repeat(to, zero_point, (taps - before - inside) * w->in_c);
+        }
+    }
+}
+
+/* Windows without padding: every kernel row is one run of bytes. Words of them go straight to the columns,
+ * others to windows first, which lie `positions` apart. */
+static inline void tg_columns_of_runs(const tg_window_t *w, const int8_t *in, const tg_tile_t *tile,
+                                      int8_t *windows, tg_lane_t *columns)
+{
+    const int32_t run = w->kernel_w * w->in_c;
+    const int32_t pitch = w->dilation_h * w->in_w * w->in_c;
+    const int32_t positions = tg_positions(w);
+    const int8_t *source[TG_TILE];
+    for (int32_t i = 0; i < TG_TILE; i++) {
+        source[i] = in + ((ptrdiff_t)((tile->y[i] * w->in_w) + tile->x[i]) * w->in_c);
+    }
+    for (int32_t ky = 0; ky < w->kernel_h; ky++) {
+        if ((w->in_c % 4) == 0) {
+            columns = tg_core_expand(source, run / 4, columns);
+        } else {
+            for (int32_t i = 0; i < TG_TILE; i++) {
+                (void)tg_copy(windows + (i * positions), source[i], run);
+            }
+            windows += run;
+        }
+        for (int32_t i = 0; i < TG_TILE; i++) {
+            source[i] += pitch;
         }
     }
 }
@@ -118,28 +159,34 @@ static inline void tg_gather(const tg_window_t *w, const int8_t *in, int32_t top
 static inline void tg_columns_begin(const tg_window_t *w, int8_t zero_point, void *scratch)
 {
     int8_t *behind = (int8_t *)scratch + ((size_t)tg_positions(w) * TG_TILE * sizeof(tg_lane_t));
-    const size_t bytes = (size_t)(((w->in_c % 4) == 0) ? w->in_c : (tg_positions(w) * TG_TILE));
-    (void)memset(behind, zero_point, bytes);
+    const int32_t bytes = ((w->in_c % 4) == 0) ? w->in_c : (tg_positions(w) * TG_TILE);
+    (void)tg_repeat(behind, zero_point, bytes);
 }
 
 static inline const tg_lane_t *tg_columns(const tg_window_t *w, int8_t zero_point, const int8_t *in,
                                           const tg_tile_t *tile, void *scratch)
 {
     const int32_t positions = tg_positions(w);
+    const bool words = ((w->in_c % 4) == 0);
+    const bool inner = tg_tile_is_inner(w, tile);
     tg_lane_t *columns = scratch;
     int8_t *behind = (int8_t *)scratch + ((size_t)positions * TG_TILE * sizeof(tg_lane_t));
-    if ((w->in_c % 4) != 0) {
-        const int8_t *source[TG_TILE];
-        for (int32_t i = 0; i < TG_TILE; i++) {
-            int8_t *window = behind + (i * positions);
-            tg_gather(w, in, tile->y[i], tile->x[i], zero_point, window);
-            source[i] = window;
+    const int8_t *windows[TG_TILE];
+    for (int32_t i = 0; i < TG_TILE; i++) {
+        windows[i] = behind + (i * positions);
+        if (!words && !inner) {
+            tg_gather(w, in, tile->y[i], tile->x[i], zero_point, behind + (i * positions));
         }
-        (void)tg_core_expand(source, positions / 4, columns);
-    } else if (tg_tile_is_inner(w, tile)) {
-        tg_columns_of_inner(w, in, tile, columns);
+    }
+    if (inner) {
+        tg_columns_of_runs(w, in, tile, behind, columns);
+    } else if (words) {
+        tg_columns_of_taps(w, in, tile, behind, columns);
     } else {
-        tg_columns_of_border(w, in, tile, behind, columns);
+        /* gathered */
+    }
+    if (!words) {
+        (void)tg_core_expand(windows, positions / 4, columns);
     }
     return columns;
 }

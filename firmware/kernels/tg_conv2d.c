@@ -1,17 +1,22 @@
 #include "tg_columns.h"
 #include "tg_output.h"
 
-/* The sums of channels a and a + 1 over a tile. An odd last channel has one of zero weights beside it. */
-static void pair_sums(const tg_conv2d_t *p, const tg_lane_t *columns, int32_t groups, int32_t channel,
-                      int32_t *sums)
+/* Channels a and a + 1 of a tile's first pixels. An odd last channel has one of zero weights beside it. */
+static void pair_outputs(const tg_conv2d_t *p, const tg_lane_t *columns, int32_t groups, int32_t channel,
+                         int32_t count, tg_sink_t tile)
 {
+    const int32_t channels = p->window.out_c;
     const int32_t *bias = p->layer.bias + channel;
-    const int32_t second = ((channel + 1) < p->window.out_c) ? bias[1] : 0;
+    const int32_t second = ((channel + 1) < channels) ? bias[1] : 0;
+    int32_t sums[2 * TG_TILE];
     for (int32_t i = 0; i < TG_TILE; i++) {
         sums[i] = bias[0];
         sums[TG_TILE + i] = second;
     }
     tg_core_pair(columns, p->layer.weights + ((ptrdiff_t)channel * groups * 4), groups, sums);
+    for (int32_t c = channel; c < tg_min(channel + 2, channels); c++) {
+        tg_output_tile(&p->layer, c, sums + ((c - channel) * TG_TILE), count, tg_sink_at(tile, c), channels);
+    }
 }
 
 void tg_conv2d_int8(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators, void *scratch)
@@ -24,18 +29,15 @@ void tg_conv2d_int8(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t
     tg_columns_begin(w, zero_point, scratch);
     for (int32_t pixel = 0; pixel < pixels; pixel += TG_TILE) {
         const int32_t count = tg_min(TG_TILE, pixels - pixel);
+        const tg_sink_t sink = tg_sink_at((tg_sink_t){out, accumulators}, pixel * w->out_c);
         tg_tile_next(w, &tile);
         const tg_lane_t *columns = tg_columns(w, zero_point, in, &tile, scratch);
-        for (int32_t channel = 0; channel < w->out_c; channel += 2) {
-            int32_t sums[2 * TG_TILE];
-            pair_sums(p, columns, groups, channel, sums);
-            const int32_t both = tg_min(2, w->out_c - channel);
-            for (int32_t i = 0; i < both; i++) {
-                const int32_t element = (pixel * w->out_c) + channel + i;
-                const tg_sink_t sink = {out + element,
-                                        (accumulators == NULL) ? NULL : (accumulators + element)};
-                tg_output_tile(&p->layer, channel + i, sums + (i * TG_TILE), count, sink, w->out_c);
-            }
+        int32_t channel = 0;
+        if (accumulators == NULL) {
+            channel = tg_core_tile(&p->layer, w->out_c, columns, groups, count, sink.out);
+        }
+        for (; channel < w->out_c; channel += 2) {
+            pair_outputs(p, columns, groups, channel, count, sink);
         }
     }
 }

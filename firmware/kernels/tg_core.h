@@ -15,17 +15,14 @@
  *     byte          0   1   2   3   4   5   6   7
  *     weight        a0  b0  a2  b2  a1  b1  a3  b3     and so on, zeros up to a multiple of four positions
  *
- * Each header below implements:
- *   tg_core_expand      tg_lane_t *(const int8_t *const source[TG_TILE], int32_t words, tg_lane_t *columns)
- *                       columns of 4 * words positions from one run of bytes a pixel; returns what lies
- * behind them tg_core_pair        void (const tg_lane_t *columns, const int8_t *weights, int32_t groups,
- * int32_t *sums) sums[channel * TG_TILE + pixel] += weights . columns, over groups of four positions
- *   tg_core_scale       int32_t (int32_t acc, int32_t multiplier, int32_t right, int32_t offset)
- *                       tg_scale_narrow of tg_fixed.h
+ * Depthwise convolutions run over planes, one channel at a time (tg_depthwise.c).
  */
 #ifndef TG_CORE_H
 #define TG_CORE_H
 
+#include "tg_kernels.h"
+
+#include <stdbool.h>
 #include <stdint.h>
 
 #ifndef TG_TILE
@@ -37,13 +34,63 @@
 #define TG_LANES 1
 #endif
 
+#define TG_CORE __attribute__((unused)) static
+
 /* The arena is declared as bytes. */
 typedef int16_t __attribute__((may_alias)) tg_lane_t;
+
+/* A depthwise convolution of one channel. Lengths in lanes; pitch and reach are even. */
+typedef struct {
+    const tg_lane_t *x;
+    const tg_lane_t *taps;
+    int32_t pitch;         /* of rows in x */
+    int32_t kernel, reach; /* rows of taps, and half of their pitch */
+    int32_t dilation;      /* of the kernel's rows */
+    int32_t stride, row_stride;
+    int32_t count, rows;    /* outputs a row, and rows of them */
+    int32_t step, row_step; /* of out */
+} tg_plane_t;
+
+/* Columns of 4 * words positions from one run of bytes a pixel; returns where the next ones go. words > 0. */
+TG_CORE tg_lane_t *tg_core_expand(const int8_t *const source[TG_TILE], int32_t words, tg_lane_t *columns);
+
+/* sums[channel * TG_TILE + pixel] += weights . columns for two channels, over groups of four positions. */
+TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32_t groups, int32_t *sums);
+
+/* The outputs of a tile's first pixels and channels in one go, where the core has a fast way that fits the
+ * layer; returns of how many channels, often 0. */
+TG_CORE int32_t tg_core_tile(const tg_weighted_t *layer, int32_t channels, const tg_lane_t *columns,
+                             int32_t groups, int32_t pixels, int8_t *out);
+
+/* One vector as int16, in the order of the weights' positions. */
+TG_CORE void tg_core_vector(const int8_t *from, int32_t words, tg_lane_t *to);
+
+/* sums[channel] += weights . vector, for the four channels of two pairs; end > vector. */
+TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const int8_t *const weights[2],
+                          int32_t *sums);
+
+/* to[c * plane + i] = from[i * step + c], for up to four channels. */
+TG_CORE void tg_core_split(const int8_t *from, int32_t step, int32_t count, int32_t channels, tg_lane_t *to,
+                           int32_t plane);
+
+/* Adds a row of a depthwise convolution, whose first output reads from x on, to sums[count]. */
+TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *sums);
+
+/* All rows from bias to int8, where the core has a fast way that fits; else false, and nothing is done. */
+TG_CORE bool tg_core_plane(const tg_plane_t *plane, const tg_weighted_t *layer, int32_t channel, int8_t *out);
+
+/* sums[c] += from[i * step + c] over count of them, for up to four channels; sums has four. */
+TG_CORE void tg_core_sum(const int8_t *from, int32_t step, int32_t count, int32_t channels, int32_t *sums);
+
+/* tg_scale_narrow of tg_fixed.h. */
+TG_CORE int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, int32_t offset);
 
 #if defined(TG_CORE_HEADER)
 #include TG_CORE_HEADER
 #elif defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1)
 #include "tg_core_m4.h"
+#elif defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)
+#include "tg_core_m0.h"
 #else
 #include "tg_core_portable.h"
 #endif

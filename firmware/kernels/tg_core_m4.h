@@ -2,6 +2,9 @@
 #ifndef TG_CORE_M4_H
 #define TG_CORE_M4_H
 
+#include "tg_fixed.h"
+
+#include <stddef.h>
 #include <string.h>
 
 static inline uint32_t tg_m4_even(uint32_t bytes)
@@ -18,7 +21,7 @@ static inline uint32_t tg_m4_odd(uint32_t bytes)
     return lanes;
 }
 
-/* One LDR: the core reads words at any address. */
+/* One LDR: the core reads a word at any address. */
 static inline uint32_t tg_m4_load(const int8_t *from)
 {
     uint32_t word;
@@ -26,87 +29,528 @@ static inline uint32_t tg_m4_load(const int8_t *from)
     return word;
 }
 
-static inline tg_lane_t *tg_core_expand(const int8_t *const source[TG_TILE], int32_t words,
-                                        tg_lane_t *columns)
+/* Fewer than four channels come byte by byte: the word might end behind the tensor. */
+static inline uint32_t tg_m4_load_channels(const int8_t *from, int32_t channels)
 {
-    typedef uint32_t __attribute__((may_alias)) word_t;
-    const int8_t *a = source[0];
-    const int8_t *b = source[1];
-    const int8_t *c = source[2];
-    const int8_t *d = source[3];
-    word_t *to = (word_t *)(void *)columns;
-    for (const int8_t *end = a + (4 * words); a != end; a += 4, b += 4, c += 4, d += 4) {
-        const uint32_t xa = tg_m4_load(a);
-        const uint32_t xb = tg_m4_load(b);
-        const uint32_t xc = tg_m4_load(c);
-        const uint32_t xd = tg_m4_load(d);
-        to[0] = tg_m4_even(xa);
-        to[1] = tg_m4_even(xb);
-        to[2] = tg_m4_even(xc);
-        to[3] = tg_m4_even(xd);
-        to[4] = tg_m4_odd(xa);
-        to[5] = tg_m4_odd(xb);
-        to[6] = tg_m4_odd(xc);
-        to[7] = tg_m4_odd(xd);
-        to += 8;
+    uint32_t word = 0;
+    if (channels == 4) {
+        return tg_m4_load(from);
     }
-    return (tg_lane_t *)(void *)to;
+    for (int32_t c = 0; c < channels; c++) {
+        word |= (uint32_t)(uint8_t)from[c] << (8 * c);
+    }
+    return word;
 }
 
-/* Two channels by four pixels: eight sums, and every other register a load or a pointer. A word of weights
- * holds two positions of both channels; SXTB16 takes out one channel, with ROR #8 the other. 26 instructions
- * and 36 cycles for 32 products.
+/* clang-format off */
+
+/* Four words of bytes, one a pixel, to eight words of columns: 16 instructions for 16 bytes.
  *
- *     r0 columns    r4-r7  sums of channel a, pixels 0-3     r12 weights, then those of channel b
- *     r1 weights    r8-r11 sums of channel b, pixels 0-3     r2  weights of channel a
- *     [sp] end of weights, [sp, #4] sums                     r3, lr columns of two pixels
+ *     r0 sources, then a column    r1 words left    r2 columns    r3-r6 sources    r7-r10 bytes    r11, r12,
+ * lr columns
  */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* read by name of register */
-__attribute__((naked, noinline, unused)) static void
-tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32_t groups, int32_t *sums)
+#pragma GCC diagnostic ignored "-Wreturn-type"
+__attribute__((naked, noinline)) TG_CORE tg_lane_t *tg_core_expand(const int8_t *const source[TG_TILE],
+                                                                   int32_t words, tg_lane_t *columns)
 {
-    __asm volatile(".macro tg_two_positions\n"
-                   "  ldr    r12, [r1], #4\n"
-                   "  ldrd   r3, lr, [r0], #8\n"
-                   "  sxtb16 r2, r12\n"
-                   "  sxtb16 r12, r12, ror #8\n"
-                   "  smlad  r4, r2, r3, r4\n"
-                   "  smlad  r8, r12, r3, r8\n"
-                   "  smlad  r5, r2, lr, r5\n"
-                   "  smlad  r9, r12, lr, r9\n"
-                   "  ldrd   r3, lr, [r0], #8\n"
-                   "  smlad  r6, r2, r3, r6\n"
-                   "  smlad  r10, r12, r3, r10\n"
-                   "  smlad  r7, r2, lr, r7\n"
-                   "  smlad  r11, r12, lr, r11\n"
-                   ".endm\n"
-                   "  push   {r4-r11, lr}\n"
-                   "  mov    r12, r2\n"
-                   "  add    r2, r1, r2, lsl #3\n" /* four positions of two channels are eight bytes */
-                   "  push   {r2, r3}\n"
-                   "  ldm    r3, {r4-r11}\n"
-                   "  tst    r12, #1\n"
-                   "  bne    2f\n" /* an odd number of groups starts in the middle */
-                   "1:\n"
-                   "  tg_two_positions\n"
-                   "  tg_two_positions\n"
-                   "2:\n"
-                   "  tg_two_positions\n"
-                   "  tg_two_positions\n"
-                   "  ldr    r2, [sp]\n"
-                   "  cmp    r1, r2\n"
-                   "  bne    1b\n"
-                   "  pop    {r2, r3}\n"
-                   "  stm    r3, {r4-r11}\n"
-                   "  pop    {r4-r11, pc}\n"
-                   ".purgem tg_two_positions\n");
+    __asm volatile(
+        "  push   {r4-r11, lr}\n"
+        "  ldm    r0, {r3-r6}\n"
+        "1:\n"
+        "  ldr    r7, [r3], #4\n"
+        "  ldr    r8, [r4], #4\n"
+        "  ldr    r9, [r5], #4\n"
+        "  ldr    r10, [r6], #4\n"
+        "  sxtb16 r0, r7\n"
+        "  sxtb16 r11, r8\n"
+        "  sxtb16 r12, r9\n"
+        "  sxtb16 lr, r10\n"
+        "  stm    r2!, {r0, r11, r12, lr}\n"
+        "  sxtb16 r7, r7, ror #8\n"
+        "  sxtb16 r8, r8, ror #8\n"
+        "  sxtb16 r9, r9, ror #8\n"
+        "  sxtb16 r10, r10, ror #8\n"
+        "  stm    r2!, {r7-r10}\n"
+        "  subs   r1, r1, #1\n"
+        "  bne    1b\n"
+        "  mov    r0, r2\n"
+        "  pop    {r4-r11, pc}\n");
 }
 #pragma GCC diagnostic pop
+/* clang-format on */
+
+static inline void tg_m4_store(tg_lane_t *to, uint32_t lanes)
+{
+    (void)memcpy(to, &lanes, sizeof lanes);
+}
+
+static inline uint32_t tg_m4_lanes(const tg_lane_t *from)
+{
+    uint32_t lanes;
+    (void)memcpy(&lanes, from, sizeof lanes);
+    return lanes;
+}
+
+static inline int32_t tg_m4_smlad(uint32_t a, uint32_t b, int32_t sum)
+{
+    __asm("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(a), "r"(b));
+    return sum;
+}
+
+/* For what tg_m4_pairs does not take: a pixel at a time. */
+TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32_t groups, int32_t *sums)
+{
+    for (int32_t pixel = 0; pixel < TG_TILE; pixel++) {
+        const tg_lane_t *x = columns + (2 * pixel);
+        const int8_t *w = weights;
+        int32_t a = sums[pixel];
+        int32_t b = sums[TG_TILE + pixel];
+        for (int32_t word = 0; word < 2 * groups; word++) {
+            const uint32_t bytes = tg_m4_load(w);
+            const uint32_t lanes = tg_m4_lanes(x);
+            a = tg_m4_smlad(tg_m4_even(bytes), lanes, a);
+            b = tg_m4_smlad(tg_m4_odd(bytes), lanes, b);
+            x += 2 * TG_TILE;
+            w += 4;
+        }
+        sums[pixel] = a;
+        sums[TG_TILE + pixel] = b;
+    }
+}
+
+TG_CORE void tg_core_vector(const int8_t *from, int32_t words, tg_lane_t *to)
+{
+    for (int32_t i = 0; i < words; i++) {
+        const uint32_t bytes = tg_m4_load(from + (4 * i));
+        tg_m4_store(to + (4 * i), tg_m4_even(bytes));
+        tg_m4_store(to + (4 * i) + 2, tg_m4_odd(bytes));
+    }
+}
+
+/* clang-format off */
+
+/* Two positions (one word of columns a pixel) of two channels by four pixels: 13 instructions, 18 cycles for 16
+ * products. A word of weights holds two positions of both channels; SXTB16 takes out one channel, with ROR #8 the
+ * other.
+ *
+ *     r0 columns    r4-r7  sums of channel a, pixels 0-3     r12 weights, then those of channel b
+ *     r1 weights    r8-r11 sums of channel b, pixels 0-3     r2  weights of channel a
+ *     r3, lr columns of two pixels
+ */
+#define TG_M4_TWO_POSITIONS \
+    "  ldr    r12, [r1], #4\n" \
+    "  ldrd   r3, lr, [r0], #8\n" \
+    "  sxtb16 r2, r12\n" \
+    "  sxtb16 r12, r12, ror #8\n" \
+    "  smlad  r4, r2, r3, r4\n" \
+    "  smlad  r8, r12, r3, r8\n" \
+    "  smlad  r5, r2, lr, r5\n" \
+    "  smlad  r9, r12, lr, r9\n" \
+    "  ldrd   r3, lr, [r0], #8\n" \
+    "  smlad  r6, r2, r3, r6\n" \
+    "  smlad  r10, r12, r3, r10\n" \
+    "  smlad  r7, r2, lr, r7\n" \
+    "  smlad  r11, r12, lr, r11\n"
+
+/* Four positions: 26 instructions of 4 bytes. */
+#define TG_M4_GROUP TG_M4_TWO_POSITIONS TG_M4_TWO_POSITIONS
+
+/* Four groups a round from label 1 on, till the columns end at `end`; the first round starts so late that it fits. */
+#define TG_M4_GROUPS(end) \
+    "1:\n" \
+    TG_M4_GROUP TG_M4_GROUP TG_M4_GROUP TG_M4_GROUP \
+    "  ldr    r2, " end "\n" \
+    "  cmp    r0, r2\n" \
+    "  bne    1b\n"
+
+/* The code that the first of r2 groups starts at, to r12; uses r3. */
+#define TG_M4_FIRST_GROUP \
+    "  rsb    r3, r2, #0\n" \
+    "  and    r3, r3, #3\n" \
+    "  mov    r12, #26 * 4\n" \
+    "  mul    r3, r3, r12\n" \
+    "  adr    r12, 1f\n" \
+    "  add    r12, r12, r3\n" \
+    "  orr    r12, r12, #1\n"
+
+/* A channel's sum to int8: tg_scale_narrow and the clamp. r12 shift to the right, lr its offset, r2 free. */
+#define TG_M4_SCALE(sum, multiplier) \
+    "  add    r2, lr, " sum ", asr #31\n" \
+    "  lsl    " sum ", " sum ", #1\n" \
+    "  smmlar " sum ", " sum ", " multiplier ", r2\n" \
+    "  asr    " sum ", " sum ", r12\n" \
+    "  ssat   " sum ", #8, " sum "\n"
+
+/* The next channel's shift to the right to r12, its offset to lr. */
+#define TG_M4_NEXT_SHIFT \
+    "  ldr    r2, [sp, #60]\n" \
+    "  ldr    lr, [sp, #72]\n" \
+    "  ldrsb  r12, [r2], #1\n" \
+    "  str    r2, [sp, #60]\n" \
+    "  rsb    r12, r12, #0\n" \
+    "  lsl    lr, lr, r12\n" \
+    "  asr    lr, lr, #1\n"
+
+/* Channel by channel of one pixel to out, r0, and one step, r2, back; 12 bytes of code. */
+#define TG_M4_STORE(a, b) \
+    "  strb.w " a ", [r0]\n" \
+    "  strb.w " b ", [r0, #1]\n" \
+    "  sub.w  r0, r0, r2\n"
+
+/* Pairs of channels of a tile's first pixels, from bias to int8. The arguments are one block on the stack:
+ *
+ *     36 columns   40 groups, then the columns' end   44 weights, then the first group's code   48 weights' end
+ *     52 bias      56 multiplier    60 shift          64 out, of the last pixel                 68 step from pixel to pixel
+ *     72 2 * zero point + 1         76 pixels, then the code that stores the last of them
+ */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* read by name of register */
+__attribute__((naked, noinline)) TG_CORE void
+tg_m4_pairs(const tg_lane_t *columns, int32_t groups, const int8_t *weights, const int8_t *weights_end,
+            const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int8_t *out, int32_t step,
+            int32_t offset, int32_t pixels)
+{
+    __asm volatile(
+        "  push   {r0-r3}\n"
+        "  push   {r4-r11, lr}\n"
+        "  ldr    r5, [sp, #76]\n"
+        "  adr    r6, 3f + 1\n"
+        "  rsb    r5, r5, #4\n"
+        "  add    r5, r5, r5, lsl #1\n"
+        "  add    r5, r6, r5, lsl #2\n"
+        "  str    r5, [sp, #76]\n"
+        "  mov    r4, r2\n"
+        "  mov    r2, r1\n"
+        "  mov    r1, r4\n"
+        TG_M4_FIRST_GROUP
+        "  add    r2, r0, r2, lsl #5\n" /* four positions of four pixels are 32 bytes */
+        "  strd   r2, r12, [sp, #40]\n"
+        "2:\n"
+        "  ldr    r2, [sp, #52]\n"
+        "  ldr    r0, [sp, #36]\n"
+        "  ldrd   r4, r8, [r2], #8\n"
+        "  str    r2, [sp, #52]\n"
+        "  mov    r5, r4\n"
+        "  mov    r6, r4\n"
+        "  mov    r7, r4\n"
+        "  mov    r9, r8\n"
+        "  mov    r10, r8\n"
+        "  mov    r11, r8\n"
+        "  ldr    pc, [sp, #44]\n"
+        "  .balign 4\n"
+        TG_M4_GROUPS("[sp, #40]")
+        "  ldr    r2, [sp, #56]\n"
+        "  ldrd   r0, r3, [r2], #8\n"
+        "  str    r2, [sp, #56]\n"
+        TG_M4_NEXT_SHIFT
+        TG_M4_SCALE("r4", "r0")
+        TG_M4_SCALE("r5", "r0")
+        TG_M4_SCALE("r6", "r0")
+        TG_M4_SCALE("r7", "r0")
+        TG_M4_NEXT_SHIFT
+        TG_M4_SCALE("r8", "r3")
+        TG_M4_SCALE("r9", "r3")
+        TG_M4_SCALE("r10", "r3")
+        TG_M4_SCALE("r11", "r3")
+        "  ldrd   r0, r2, [sp, #64]\n"
+        "  add    r3, r0, #2\n"
+        "  str    r3, [sp, #64]\n"
+        "  ldr    pc, [sp, #76]\n"
+        "  .balign 4\n"
+        "3:\n"
+        TG_M4_STORE("r7", "r11")
+        TG_M4_STORE("r6", "r10")
+        TG_M4_STORE("r5", "r9")
+        TG_M4_STORE("r4", "r8")
+        "  ldr    r2, [sp, #48]\n"
+        "  cmp    r1, r2\n"
+        "  bne    2b\n"
+        "  pop    {r4-r11, lr}\n"
+        "  add    sp, sp, #16\n"
+        "  bx     lr\n");
+}
+#pragma GCC diagnostic pop
+/* clang-format on */
+
+/* clang-format off */
+
+/* Four channels of one vector: 19 instructions, 25 cycles for 16 products.
+ *
+ *     r0 vector    r1, r2 weights of both pairs    r4-r7 sums    r8, r9 vector    r10, r11, r12, lr weights
+ *     r3 vector's end; weights of one channel
+ */
+#define TG_M4_QUAD(x, ab, cd) \
+    "  sxtb16 r3, " ab "\n" \
+    "  smlad  r4, r3, " x ", r4\n" \
+    "  sxtb16 r3, " ab ", ror #8\n" \
+    "  smlad  r5, r3, " x ", r5\n" \
+    "  sxtb16 r3, " cd "\n" \
+    "  smlad  r6, r3, " x ", r6\n" \
+    "  sxtb16 r3, " cd ", ror #8\n" \
+    "  smlad  r7, r3, " x ", r7\n"
+
+#define TG_M4_QUAD_GROUP \
+    "  ldrd   r8, r9, [r0], #8\n" \
+    "  ldrd   r10, r11, [r1], #8\n" \
+    "  ldrd   r12, lr, [r2], #8\n" \
+    TG_M4_QUAD("r8", "r10", "r12") \
+    TG_M4_QUAD("r9", "r11", "lr")
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* read by name of register */
+__attribute__((naked, noinline)) TG_CORE void
+tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const int8_t *const weights[2], int32_t *sums)
+{
+    __asm volatile(
+        "  push   {r1, r3-r11, lr}\n"
+        "  ldm    r3, {r4-r7}\n"
+        "  ldrd   r1, r2, [r2]\n"
+        "  ldr    r3, [sp]\n"
+        "  sub    r3, r3, r0\n"
+        "  tst    r3, #8\n"
+        "  bne    2f\n" /* an odd number of groups starts in the middle */
+        "1:\n"
+        TG_M4_QUAD_GROUP
+        "2:\n"
+        TG_M4_QUAD_GROUP
+        "  ldr    r3, [sp]\n"
+        "  cmp    r0, r3\n"
+        "  bne    1b\n"
+        "  ldr    r3, [sp, #4]\n"
+        "  stm    r3, {r4-r7}\n"
+        "  pop    {r1, r3-r11, pc}\n");
+}
+#pragma GCC diagnostic pop
+/* clang-format on */
+
+/* What the loops from bias to int8 take: sums proved narrow, no clamp but int8's own. */
+static inline bool tg_m4_is_plain(const tg_requant_t *q)
+{
+    return (q->narrow != 0) && (q->act_min == INT8_MIN) && (q->act_max == INT8_MAX);
+}
+
+TG_CORE int32_t tg_core_tile(const tg_weighted_t *layer, int32_t channels, const tg_lane_t *columns,
+                             int32_t groups, int32_t pixels, int8_t *out)
+{
+    const tg_requant_t *q = &layer->requant;
+    const int32_t paired = channels & ~1;
+    if ((paired == 0) || !tg_m4_is_plain(q)) {
+        return 0;
+    }
+    tg_m4_pairs(columns, groups, layer->weights, layer->weights + ((ptrdiff_t)paired * groups * 4),
+                layer->bias, q->multiplier, q->shift, out + ((pixels - 1) * channels), channels,
+                (2 * q->zero_point) + 1, pixels);
+    return paired;
+}
+
+/* The low or high halves of two words side by side. */
+static inline uint32_t tg_m4_low_halves(uint32_t a, uint32_t b)
+{
+    uint32_t lanes;
+    __asm("pkhbt %0, %1, %2, lsl #16" : "=r"(lanes) : "r"(a), "r"(b));
+    return lanes;
+}
+
+static inline uint32_t tg_m4_high_halves(uint32_t a, uint32_t b)
+{
+    uint32_t lanes;
+    __asm("pkhtb %0, %1, %2, asr #16" : "=r"(lanes) : "r"(b), "r"(a));
+    return lanes;
+}
+
+/* Two pixels of four channels at once, then what is left. */
+TG_CORE void tg_core_split(const int8_t *from, int32_t step, int32_t count, int32_t channels, tg_lane_t *to,
+                           int32_t plane)
+{
+    int32_t i = 0;
+    for (; (channels == 4) && ((i + 2) <= count); i += 2) {
+        const uint32_t a = tg_m4_load(from);
+        const uint32_t b = tg_m4_load(from + step);
+        tg_lane_t *lanes = to + i;
+        tg_m4_store(lanes, tg_m4_low_halves(tg_m4_even(a), tg_m4_even(b)));
+        lanes += plane;
+        tg_m4_store(lanes, tg_m4_low_halves(tg_m4_odd(a), tg_m4_odd(b)));
+        lanes += plane;
+        tg_m4_store(lanes, tg_m4_high_halves(tg_m4_even(a), tg_m4_even(b)));
+        lanes += plane;
+        tg_m4_store(lanes, tg_m4_high_halves(tg_m4_odd(a), tg_m4_odd(b)));
+        from += 2 * step;
+    }
+    for (; i < count; i++) {
+        for (int32_t c = 0; c < channels; c++) {
+            to[(c * plane) + i] = from[c];
+        }
+        from += step;
+    }
+}
+
+TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *sums)
+{
+    for (int32_t i = 0; i < plane->count; i++) {
+        const tg_lane_t *from = x + (i * plane->stride);
+        const tg_lane_t *taps = plane->taps;
+        int32_t sum = sums[i];
+        for (int32_t ky = 0; ky < plane->kernel; ky++) {
+            for (int32_t kx = 0; kx < plane->reach; kx += 2) {
+                sum = tg_m4_smlad(tg_m4_lanes(from + kx), tg_m4_lanes(taps + kx), sum);
+            }
+            from += plane->pitch * plane->dilation;
+            taps += 2 * plane->reach;
+        }
+        sums[i] = sum;
+    }
+}
+
+/* clang-format off */
+
+/* One kernel row of a 3x3 depthwise convolution into four neighbouring outputs:
+ *
+ *     r4, r6 += (x0 x1)(w0 w1) + (x2 x3)(w2 0)    r8, r9   taps as they are    r3, r12, lr six inputs
+ *     r5, r7 += (x0 x1)(0 w0) + (x2 x3)(w1 w2)    r10, r11 taps one later      r0, r1, r2 inputs, taps, pitch
+ */
+#define TG_M4_ROW_OF_THREE \
+    "  ldm    r1!, {r8-r11}\n" \
+    "  ldm    r0, {r3, r12, lr}\n" \
+    "  smlad  r4, r8, r3, r4\n" \
+    "  smlad  r5, r10, r3, r5\n" \
+    "  smlad  r6, r8, r12, r6\n" \
+    "  smlad  r7, r10, r12, r7\n" \
+    "  smlad  r4, r9, r12, r4\n" \
+    "  smlad  r5, r11, r12, r5\n" \
+    "  smlad  r6, r9, lr, r6\n" \
+    "  smlad  r7, r11, lr, r7\n" \
+    "  add    r0, r0, r2\n"
+
+#define TG_M4_SCALE_ONE(sum) \
+    "  add    r3, lr, " sum ", asr #31\n" \
+    "  lsl    " sum ", " sum ", #1\n" \
+    "  smmlar " sum ", " sum ", r11, r3\n" \
+    "  asr    " sum ", " sum ", r12\n" \
+    "  ssat   " sum ", #8, " sum "\n"
+
+/* All outputs of a plane of a 3x3 depthwise convolution of stride 1, in blocks of four, from bias to int8.
+ * The arguments are one block on the stack:
+ *
+ *     44 inputs of the row   48 pitch, bytes   52 taps          56 outputs a row   60 out, of the row   64
+ * step of out 68 bias                72 multiplier     76 shift right   80 its offset      84 rows left 88
+ * out's row step
+ *
+ * and below it outputs left in the row, [sp], and where the next one goes, [sp, #4].
+ */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* read by name of register */
+__attribute__((naked, noinline)) TG_CORE void
+tg_m4_plane_of_3x3(const tg_lane_t *x, int32_t pitch, const tg_lane_t *taps, int32_t count, int8_t *out,
+                   int32_t step, int32_t bias, int32_t multiplier, int32_t right, int32_t offset,
+                   int32_t rows, int32_t row_step)
+{
+    __asm volatile(
+        "  push   {r0-r3}\n"
+        "  push   {r4-r11, lr}\n"
+        "  sub    sp, sp, #8\n"
+        "  mov    r12, r1\n"
+        "  mov    r1, r2\n"
+        "  mov    r2, r12\n"
+        "1:\n" /* a row */
+        "  ldr    r3, [sp, #56]\n"
+        "  ldr    r4, [sp, #60]\n"
+        "  strd   r3, r4, [sp]\n"
+        "2:\n" /* a block */
+        "  ldr    r4, [sp, #68]\n"
+        "  mov    r5, r4\n"
+        "  mov    r6, r4\n"
+        "  mov    r7, r4\n"
+        TG_M4_ROW_OF_THREE
+        TG_M4_ROW_OF_THREE
+        TG_M4_ROW_OF_THREE
+        "  sub    r1, r1, #48\n"
+        "  sub    r0, r0, r2, lsl #1\n"
+        "  sub    r0, r0, r2\n"
+        "  add    r0, r0, #8\n"
+        "  add    r3, sp, #72\n"
+        "  ldm    r3, {r11, r12, lr}\n"
+        TG_M4_SCALE_ONE("r4")
+        TG_M4_SCALE_ONE("r5")
+        TG_M4_SCALE_ONE("r6")
+        TG_M4_SCALE_ONE("r7")
+        "  ldrd   r3, r8, [sp]\n"
+        "  ldr    r9, [sp, #64]\n"
+        "  strb   r4, [r8]\n"
+        "  subs   r3, r3, #4\n"
+        "  blt    3f\n"
+        "  strb   r5, [r8, r9]\n"
+        "  strb   r6, [r8, r9, lsl #1]\n"
+        "  add    r8, r8, r9, lsl #2\n"
+        "  sub    r9, r8, r9\n"
+        "  strb   r7, [r9]\n"
+        "  strd   r3, r8, [sp]\n"
+        "  bne    2b\n"
+        "  b      4f\n"
+        "3:\n" /* the last block has one to three outputs: r3 is -3 to -1 */
+        "  cmp    r3, #-2\n"
+        "  it     ge\n"
+        "  strbge r5, [r8, r9]\n"
+        "  it     gt\n"
+        "  strbgt r6, [r8, r9, lsl #1]\n"
+        "4:\n"
+        "  ldr    r0, [sp, #44]\n"
+        "  ldr    r4, [sp, #60]\n"
+        "  ldrd   r5, r6, [sp, #84]\n"
+        "  add    r0, r0, r2\n"
+        "  add    r4, r4, r6\n"
+        "  str    r0, [sp, #44]\n"
+        "  str    r4, [sp, #60]\n"
+        "  subs   r5, r5, #1\n"
+        "  str    r5, [sp, #84]\n"
+        "  bne    1b\n"
+        "  add    sp, sp, #8\n"
+        "  pop    {r4-r11, lr}\n"
+        "  add    sp, sp, #16\n"
+        "  bx     lr\n");
+}
+#pragma GCC diagnostic pop
+/* clang-format on */
+
+TG_CORE bool tg_core_plane(const tg_plane_t *plane, const tg_weighted_t *layer, int32_t channel, int8_t *out)
+{
+    const tg_requant_t *q = &layer->requant;
+    const bool is_3x3 = (plane->kernel == 3) && (plane->reach == 4) && (plane->dilation == 1);
+    if (!is_3x3 || (plane->stride != 1) || (plane->row_stride != 1) || !tg_m4_is_plain(q)) {
+        return false;
+    }
+    const int32_t right = -q->shift[channel];
+    tg_m4_plane_of_3x3(plane->x, plane->pitch * (int32_t)sizeof(tg_lane_t), plane->taps, plane->count, out,
+                       plane->step, layer->bias[channel], q->multiplier[channel], right,
+                       tg_scale_offset(q->zero_point, right), plane->rows, plane->row_step);
+    return true;
+}
+
+/* Two lanes of 16 bits a register: 255 bytes of either sign fit. */
+TG_CORE void tg_core_sum(const int8_t *from, int32_t step, int32_t count, int32_t channels, int32_t *sums)
+{
+    while (count > 0) {
+        const int32_t part = tg_min(count, 255);
+        uint32_t even = 0;
+        uint32_t odd = 0;
+        for (int32_t i = 0; i < part; i++) {
+            const uint32_t bytes = tg_m4_load_channels(from, channels);
+            __asm("sxtab16 %0, %0, %1" : "+r"(even) : "r"(bytes));
+            __asm("sxtab16 %0, %0, %1, ror #8" : "+r"(odd) : "r"(bytes));
+            from += step;
+        }
+        sums[0] += (int16_t)even;
+        sums[1] += (int16_t)odd;
+        sums[2] += (int32_t)even >> 16;
+        sums[3] += (int32_t)odd >> 16;
+        count -= part;
+    }
+}
 
 /* SMMLAR adds the high word of a product, rounded half up, to its last operand. That of 2 * acc * multiplier
  * is round(acc * multiplier / 2^31); the caller guarantees that 2 * acc has 32 bits. */
-static inline int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, int32_t offset)
+TG_CORE int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, int32_t offset)
 {
     int32_t sum = offset + (acc >> 31);
     __asm("smmlar %0, %1, %2, %0" : "+r"(sum) : "r"(acc << 1), "r"(multiplier));

@@ -1,11 +1,12 @@
-/* Plain C: what the others are measured against, and what the host's compiler makes vectors of. */
+/* Plain C: what the others are measured against, and what the host's compiler makes vectors of. A core that
+ * has its own way of a part (TG_CORE_HAS_) takes the rest from here. */
 #ifndef TG_CORE_PORTABLE_H
 #define TG_CORE_PORTABLE_H
 
 #include "tg_fixed.h"
 
-static inline tg_lane_t *tg_core_expand(const int8_t *const source[TG_TILE], int32_t words,
-                                        tg_lane_t *columns)
+#ifndef TG_CORE_HAS_EXPAND
+TG_CORE tg_lane_t *tg_core_expand(const int8_t *const source[TG_TILE], int32_t words, tg_lane_t *columns)
 {
     for (int32_t k = 0; k < 4 * words; k += 4) {
         for (int32_t pixel = 0; pixel < TG_TILE; pixel++) {
@@ -21,9 +22,10 @@ static inline tg_lane_t *tg_core_expand(const int8_t *const source[TG_TILE], int
     }
     return columns;
 }
+#endif
 
-static inline void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32_t groups,
-                                int32_t *sums)
+#ifndef TG_CORE_HAS_PAIR
+TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32_t groups, int32_t *sums)
 {
     int32_t products[2 * TG_TILE] = {0};
     for (int32_t word = 0; word < 2 * groups; word++) {
@@ -39,10 +41,86 @@ static inline void tg_core_pair(const tg_lane_t *columns, const int8_t *weights,
         sums[i] = tg_add_wrap(sums[i], products[i]);
     }
 }
+#endif
 
-static inline int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, int32_t offset)
+TG_CORE int32_t tg_core_tile(const tg_weighted_t *layer, int32_t channels, const tg_lane_t *columns,
+                             int32_t groups, int32_t pixels, int8_t *out)
+{
+    (void)layer, (void)channels, (void)columns, (void)groups, (void)pixels, (void)out;
+    return 0;
+}
+
+TG_CORE void tg_core_split(const int8_t *from, int32_t step, int32_t count, int32_t channels, tg_lane_t *to,
+                           int32_t plane)
+{
+    for (int32_t i = 0; i < count; i++) {
+        for (int32_t c = 0; c < channels; c++) {
+            to[(c * plane) + i] = from[(i * step) + c];
+        }
+    }
+}
+
+TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *sums)
+{
+    const tg_lane_t *taps = plane->taps;
+    for (int32_t ky = 0; ky < plane->kernel; ky++) {
+        for (int32_t kx = 0; kx < plane->reach; kx++) {
+            for (int32_t i = 0; i < plane->count; i++) {
+                sums[i] = tg_add_wrap(sums[i], taps[kx] * x[(i * plane->stride) + kx]);
+            }
+        }
+        x += plane->pitch * plane->dilation;
+        taps += 2 * plane->reach;
+    }
+}
+
+TG_CORE bool tg_core_plane(const tg_plane_t *plane, const tg_weighted_t *layer, int32_t channel, int8_t *out)
+{
+    (void)plane, (void)layer, (void)channel, (void)out;
+    return false;
+}
+
+TG_CORE void tg_core_vector(const int8_t *from, int32_t words, tg_lane_t *to)
+{
+    for (int32_t k = 0; k < 4 * words; k += 4) {
+        to[k] = from[k];
+        to[k + 1] = from[k + 2];
+        to[k + 2] = from[k + 1];
+        to[k + 3] = from[k + 3];
+    }
+}
+
+TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const int8_t *const weights[2],
+                          int32_t *sums)
+{
+    const int32_t positions = (int32_t)(end - vector);
+    for (int32_t pair = 0; pair < 2; pair++) {
+        const int8_t *w = weights[pair];
+        int32_t a = 0;
+        int32_t b = 0;
+        for (int32_t k = 0; k < positions; k += 2) {
+            a += (w[2 * k] * vector[k]) + (w[(2 * k) + 2] * vector[k + 1]);
+            b += (w[(2 * k) + 1] * vector[k]) + (w[(2 * k) + 3] * vector[k + 1]);
+        }
+        sums[2 * pair] = tg_add_wrap(sums[2 * pair], a);
+        sums[(2 * pair) + 1] = tg_add_wrap(sums[(2 * pair) + 1], b);
+    }
+}
+
+TG_CORE void tg_core_sum(const int8_t *from, int32_t step, int32_t count, int32_t channels, int32_t *sums)
+{
+    for (int32_t i = 0; i < count; i++) {
+        for (int32_t c = 0; c < channels; c++) {
+            sums[c] += from[(i * step) + c];
+        }
+    }
+}
+
+#ifndef TG_CORE_HAS_SCALE
+TG_CORE int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, int32_t offset)
 {
     return tg_scale_narrow(acc, multiplier, right, offset);
 }
+#endif
 
 #endif

@@ -1,84 +1,161 @@
-#include "tg_kernels.h"
+/* Depthwise convolution over planes: a few rows of four channels, each channel on its own as int16 with its
+ * padding, so that neighbours in a row share a word and the loops know no borders.
+ *
+ *     plane of one channel                     taps of one channel, kernel width 3
+ *     | z  x0 | x1  x2 | ... | xn  z |  row    | w0 w1 | w2 0 |  | 0 w0 | w1 w2 |
+ *     | z  x0 | x1  x2 | ... | xn  z |  row    |  as they are |  | one later    |
+ *
+ * Once a band of rows is done, the rows that the next one reads again move to the front. An input row is read
+ * before the output row of its own place is written: where both have the same shape, out may be in.
+ *
+ * Scratch: int16 planes [4][plane rows][pitch], int16 taps [kernel rows][2][taps' pitch], int32 sums [out
+ * columns]. */
+#include "tg_core.h"
 #include "tg_output.h"
-#include "tg_window.h"
 
-/* Channels are taken in blocks of sixteen, one word of trits: sums stay in a small array, inputs and weights
- * are read in the order they are stored. */
-#define BLOCK TG_TRITS_PER_WORD
+#define GROUP 4
 
-typedef void (*tg_tap_t)(const tg_depthwise_t *p, const int8_t *pixel, int32_t tap, int32_t channel,
-                         int32_t count, int32_t *sums);
+typedef struct {
+    tg_lane_t *planes; /* [GROUP][rows][pitch] */
+    tg_lane_t *taps;   /* [kernel][2][reach] */
+    int32_t *sums;
+    int32_t rows, pitch;
+    int32_t reach; /* kernel columns with the gaps of dilation, even */
+} work_t;
 
-static inline int32_t input_at(const tg_depthwise_t *p, const int8_t *pixel, int32_t channel)
+static int32_t even(int32_t value)
 {
-    const int32_t from = (p->depth_multiplier == 1) ? channel : (channel / p->depth_multiplier);
-    return pixel[from] - p->layer.in_zero_point;
+    return (value + 1) & ~1;
 }
 
-static inline void tap_int8(const tg_depthwise_t *p, const int8_t *pixel, int32_t tap, int32_t channel,
-                            int32_t count, int32_t *sums)
+static int32_t extent(const tg_axis_t *axis)
 {
-    const int8_t *w = p->layer.weights + ((ptrdiff_t)tap * p->window.out_c) + channel;
+    return ((axis->kernel - 1) * axis->dilation) + 1;
+}
+
+static work_t work_of(const tg_depthwise_t *p, void *scratch)
+{
+    work_t work;
+    work.reach = even(extent(&p->columns));
+    work.rows = ((p->band - 1) * p->rows.stride) + extent(&p->rows);
+    work.pitch = (((p->columns.out + 3) & ~3) * p->columns.stride) + work.reach;
+    work.pitch = even(work.pitch);
+    work.planes = scratch;
+    work.taps = work.planes + (GROUP * work.rows * work.pitch);
+    work.sums = (int32_t *)(void *)(work.taps + (2 * p->rows.kernel * work.reach));
+    return work;
+}
+
+static void fill(tg_lane_t *lanes, int32_t count, int32_t value)
+{
     for (int32_t i = 0; i < count; i++) {
-        sums[i] += input_at(p, pixel, channel + i) * w[i];
+        lanes[i] = (tg_lane_t)value;
     }
 }
 
-static inline void tap_ternary(const tg_depthwise_t *p, const int8_t *pixel, int32_t tap, int32_t channel,
-                               int32_t count, int32_t *sums)
+/* Row `y` of the input, which may lie outside, to row `to` of the planes of channels from `first` on. Left
+ * and right of the input they hold the zero point from the beginning. */
+static void fill_row(const tg_depthwise_t *p, const int8_t *in, int32_t first, int32_t y, int32_t to,
+                     const work_t *work)
 {
-    const int32_t words_per_tap = (p->window.out_c + BLOCK - 1) / BLOCK;
-    const uint32_t trits = p->layer.trits[(tap * words_per_tap) + (channel / BLOCK)];
-    for (int32_t i = 0; i < count; i++) {
-        sums[i] += ((int32_t)((trits >> (2 * i)) & 3u) - 1) * input_at(p, pixel, channel + i);
+    const int32_t channels = tg_min(GROUP, p->channels - first);
+    const int32_t plane = work->rows * work->pitch;
+    tg_lane_t *row = work->planes + (to * work->pitch);
+    if ((y >= 0) && (y < p->rows.in)) {
+        const int32_t count = tg_min(p->columns.in, work->pitch - p->columns.pad);
+        const int8_t *from = in + ((ptrdiff_t)y * p->rows.in_step) + first;
+        tg_core_split(from, p->columns.in_step, count, channels, row + p->columns.pad, plane);
+    } else if (p->band < p->rows.out) {
+        for (int32_t c = 0; c < channels; c++) {
+            fill(row + (c * plane), work->pitch, p->layer.in_zero_point);
+        }
+    } else {
+        /* never written: a single band has the same rows outside for all channels */
     }
 }
 
-static inline void block_sums(const tg_depthwise_t *p, const int8_t *in, int32_t channel, int32_t count,
-                              tg_span_t y, tg_span_t x, tg_tap_t tap, int32_t *sums)
+/* The planes' rows for outputs from row `first` of the band on; `kept` of them are there already. */
+static void fill_band(const tg_depthwise_t *p, const int8_t *in, int32_t channel, int32_t first,
+                      const work_t *work)
 {
-    const tg_window_t *w = &p->window;
-    for (int32_t i = 0; i < BLOCK; i++) {
-        sums[i] = 0;
-    }
-    for (int32_t ky = y.first; ky < y.end; ky++) {
-        const int32_t row = (y.origin + (ky * w->dilation_h)) * w->in_w;
-        for (int32_t kx = x.first; kx < x.end; kx++) {
-            const int32_t column = x.origin + (kx * w->dilation_w);
-            const int8_t *pixel = in + ((ptrdiff_t)(row + column) * w->in_c);
-            tap(p, pixel, (ky * w->kernel_w) + kx, channel, count, sums);
+    const int32_t kept = (first == 0) ? 0 : tg_max(0, extent(&p->rows) - p->rows.stride);
+    const int32_t gone = p->band * p->rows.stride * work->pitch;
+    for (int32_t c = 0; c < GROUP; c++) {
+        tg_lane_t *plane = work->planes + (c * work->rows * work->pitch);
+        for (int32_t i = 0; i < (kept * work->pitch); i++) {
+            plane[i] = plane[gone + i];
         }
     }
+    for (int32_t i = kept; i < work->rows; i++) {
+        fill_row(p, in, channel, (first * p->rows.stride) - p->rows.pad + i, i, work);
+    }
 }
 
-__attribute__((always_inline)) static inline void
-convolve(const tg_depthwise_t *p, const int8_t *in, tg_sink_t sink, tg_tap_t tap, const uint8_t *magnitude)
+static void read_taps(const tg_depthwise_t *p, int32_t channel, const work_t *work)
 {
-    const tg_window_t *w = &p->window;
-    int32_t sums[BLOCK];
-    int32_t element = 0;
-    for (int32_t oy = 0; oy < w->out_h; oy++) {
-        const tg_span_t y = tg_span(oy, w->stride_h, w->pad_top, w->kernel_h, w->dilation_h, w->in_h);
-        for (int32_t ox = 0; ox < w->out_w; ox++) {
-            const tg_span_t x = tg_span(ox, w->stride_w, w->pad_left, w->kernel_w, w->dilation_w, w->in_w);
-            for (int32_t block = 0; block < w->out_c; block += BLOCK) {
-                const int32_t count = tg_min(BLOCK, w->out_c - block);
-                block_sums(p, in, block, count, y, x, tap, sums);
-                for (int32_t i = 0; i < count; i++) {
-                    tg_output(&p->layer, magnitude, block + i, sums[i], sink, element);
-                    element++;
-                }
+    const int8_t *w = p->layer.weights + ((ptrdiff_t)channel * p->rows.kernel * p->columns.kernel);
+    tg_lane_t *taps = work->taps;
+    for (int32_t ky = 0; ky < p->rows.kernel; ky++) {
+        fill(taps, 2 * work->reach, 0);
+        for (int32_t kx = 0; kx < p->columns.kernel; kx++) {
+            const int32_t at = kx * p->columns.dilation;
+            taps[at] = w[kx];
+            if ((at + 1) < work->reach) {
+                taps[work->reach + at + 1] = w[kx];
+            }
+        }
+        w += p->columns.kernel;
+        taps += 2 * work->reach;
+    }
+}
+
+/* Output rows from `top` of the band on, of one channel. */
+static void output_rows(const tg_depthwise_t *p, int32_t channel, int32_t top, const work_t *work,
+                        tg_sink_t sink)
+{
+    const tg_lane_t *x =
+        work->planes + (((channel / p->depth_multiplier) % GROUP) * work->rows * work->pitch);
+    const tg_plane_t plane = {
+        .x = x,
+        .taps = work->taps,
+        .pitch = work->pitch,
+        .kernel = p->rows.kernel,
+        .reach = work->reach,
+        .dilation = p->rows.dilation,
+        .stride = p->columns.stride,
+        .row_stride = p->rows.stride,
+        .count = p->columns.out,
+        .rows = tg_min(p->band, p->rows.out - top),
+        .step = p->columns.out_step,
+        .row_step = p->rows.out_step,
+    };
+    read_taps(p, channel, work);
+    if ((sink.accumulators == NULL) && tg_core_plane(&plane, &p->layer, channel, sink.out)) {
+        return;
+    }
+    for (int32_t y = 0; y < plane.rows; y++) {
+        for (int32_t i = 0; i < plane.count; i++) {
+            work->sums[i] = p->layer.bias[channel];
+        }
+        tg_core_row(&plane, x + (y * plane.row_stride * plane.pitch), work->sums);
+        tg_output_run(&p->layer, channel, work->sums, plane.count, tg_sink_at(sink, y * plane.row_step),
+                      plane.step);
+    }
+}
+
+void tg_depthwise_int8(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                       void *scratch)
+{
+    const work_t work = work_of(p, scratch);
+    fill(work.planes, GROUP * work.rows * work.pitch, p->layer.in_zero_point);
+    for (int32_t first = 0; first < p->channels; first += GROUP) {
+        const int32_t end = tg_min(first + GROUP, p->channels) * p->depth_multiplier;
+        for (int32_t top = 0; top < p->rows.out; top += p->band) {
+            const tg_sink_t sink = tg_sink_at((tg_sink_t){out, accumulators}, top * p->rows.out_step);
+            fill_band(p, in, first, top, &work);
+            for (int32_t channel = first * p->depth_multiplier; channel < end; channel++) {
+                output_rows(p, channel, top, &work, tg_sink_at(sink, channel));
             }
         }
     }
-}
-
-void tg_depthwise_int8(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators)
-{
-    convolve(p, in, (tg_sink_t){out, accumulators}, tap_int8, NULL);
-}
-
-void tg_depthwise_ternary(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators)
-{
-    convolve(p, in, (tg_sink_t){out, accumulators}, tap_ternary, p->layer.magnitude);
 }

@@ -12,12 +12,16 @@ static inline int32_t scaled(int32_t value, tg_scale_t scale)
     return tg_multiply(value, scale.multiplier, scale.shift);
 }
 
-static inline int8_t added(const tg_add_t *p, int32_t a, int32_t b)
+/* The sum in the common scale: a's factor is exactly 1/2 of the headroom. */
+static inline int32_t common(const tg_add_t *p, int32_t a, int32_t b)
 {
-    const int32_t left = scaled(tg_shift_left(a - p->zero_point_a, ADD_HEADROOM), p->scale_a);
-    const int32_t right = scaled(tg_shift_left(b - p->zero_point_b, ADD_HEADROOM), p->scale_b);
-    const int32_t sum = scaled(tg_add_wrap(left, right), p->scale_out) + p->out_zero_point;
-    return tg_clamp(sum, p->act_min, p->act_max);
+    const int32_t term = scaled(tg_shift_left(b - p->zero_point_b, ADD_HEADROOM), p->scale_b);
+    return tg_shift_left(a - p->zero_point_a, ADD_HEADROOM - 1) + term;
+}
+
+static inline int8_t added(const tg_add_t *p, int32_t sum)
+{
+    return tg_clamp(scaled(sum, p->scale_out) + p->out_zero_point, p->act_min, p->act_max);
 }
 
 static inline int8_t requantized(const tg_requantize_t *p, int32_t value)
@@ -33,7 +37,7 @@ static void add_lanes(tg_add_t p, const int8_t *a, const int8_t *b, int8_t *out)
 {
     int8_t sums[TG_LANES];
     for (int32_t i = 0; i < TG_LANES; i++) {
-        sums[i] = added(&p, a[i], b[i]);
+        sums[i] = added(&p, common(&p, a[i], b[i]));
     }
     (void)memcpy(out, sums, sizeof sums);
 }
@@ -48,16 +52,44 @@ static void requantize_lanes(tg_requantize_t p, const int8_t *in, int8_t *out)
 }
 #endif
 
-void tg_add(const tg_add_t *p, const int8_t *a, const int8_t *b, int8_t *out)
+/* What each value of b adds to the sum, in the order of its bits as uint8; a's zero point included. */
+static void add_table(const tg_add_t *p, int32_t *table)
+{
+    for (int32_t value = INT8_MIN; value <= INT8_MAX; value++) {
+        table[(uint8_t)value] = common(p, 0, value);
+    }
+}
+
+static void add_narrow(const tg_add_t *p, const int8_t *a, const int8_t *b, int8_t *out, const int32_t *table)
+{
+    const int32_t shift = p->scale_out.shift;
+    const int32_t multiplier = p->scale_out.multiplier;
+    const int32_t offset = tg_scale_offset(p->out_zero_point, -shift);
+    for (const int8_t *end = out + p->size; out != end; out++) {
+        const int32_t sum = table[(uint8_t)*b] + tg_shift_left(*a, ADD_HEADROOM - 1);
+        *out = tg_clamp(tg_core_scale(sum, multiplier, -shift, offset), INT8_MIN, INT8_MAX);
+        a++;
+        b++;
+    }
+}
+
+void tg_add(const tg_add_t *p, const int8_t *a, const int8_t *b, int8_t *out, void *scratch)
 {
     int32_t i = 0;
 #if TG_LANES > 1
+    (void)scratch, (void)add_table, (void)add_narrow;
     for (; i + TG_LANES <= p->size; i += TG_LANES) {
         add_lanes(*p, a + i, b + i, out + i);
     }
+#else
+    if ((p->narrow != 0) && (p->act_min == INT8_MIN) && (p->act_max == INT8_MAX)) {
+        add_table(p, scratch);
+        add_narrow(p, a, b, out, scratch);
+        return;
+    }
 #endif
     for (; i < p->size; i++) {
-        out[i] = added(p, a[i], b[i]);
+        out[i] = added(p, common(p, a[i], b[i]));
     }
 }
 
@@ -76,12 +108,15 @@ void tg_requantize(const tg_requantize_t *p, const int8_t *in, int8_t *out)
 
 void tg_mean(const tg_mean_t *p, const int8_t *in, int8_t *out)
 {
-    for (int32_t c = 0; c < p->channels; c++) {
-        int32_t sum = -p->in_zero_point * p->positions;
-        for (int32_t i = 0; i < p->positions; i++) {
-            sum += in[(i * p->channels) + c];
+    const int32_t start = -p->in_zero_point * p->positions;
+    for (int32_t channel = 0; channel < p->channels; channel += 4) {
+        const int32_t channels = tg_min(4, p->channels - channel);
+        int32_t sums[4] = {start, start, start, start};
+        tg_core_sum(in + channel, p->channels, p->positions, channels, sums);
+        for (int32_t c = 0; c < channels; c++) {
+            const int32_t mean = tg_add_wrap(scaled(sums[c], p->scale), p->out_zero_point);
+            out[channel + c] = tg_clamp(mean, INT8_MIN, INT8_MAX);
         }
-        out[c] = tg_clamp(tg_add_wrap(scaled(sum, p->scale), p->out_zero_point), INT8_MIN, INT8_MAX);
     }
 }
 

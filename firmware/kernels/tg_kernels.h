@@ -114,17 +114,49 @@ typedef struct {
 void tg_conv2d_dual(const tg_dual_t *p, const int8_t *in, int8_t *out, int32_t *accumulators, void *scratch);
 void tg_dense_dual(const tg_dual_t *p, const int8_t *in, int8_t *out, int32_t *accumulators, void *scratch);
 
+/* Fully connected layer over one vector: units sums of depth products. Weights as a convolution's. scratch:
+ * int16[positions]. */
+typedef struct {
+    int32_t depth, units;
+    tg_weighted_t layer;
+} tg_dense_t;
+
+void tg_dense_int8(const tg_dense_t *p, const int8_t *in, int8_t *out, int32_t *accumulators, void *scratch);
+
+/* One axis of a sliding window. Steps are the elements between neighbours; either axis of the image may be
+ * the rows. */
+typedef struct {
+    int32_t in, out;
+    int32_t kernel, stride, dilation;
+    int32_t pad;
+    int32_t in_step, out_step;
+} tg_axis_t;
+
 /* Depthwise convolution: output channel c reads input channel c / depth_multiplier.
- * Weights: int8 [kernel_h][kernel_w][out_c], or trits of the same with each [out_c] row padded to whole
- * words. */
+ * Weights: int8 [channels * depth_multiplier][rows.kernel][columns.kernel]. band: output rows whose input is
+ * in the scratch at the same time (tg_depthwise.c). out may be in where shapes are equal and rows and columns
+ * keep theirs.
+ */
+typedef struct {
+    tg_axis_t rows, columns;
+    int32_t channels;
+    int32_t depth_multiplier;
+    int32_t band;
+    tg_weighted_t layer;
+} tg_depthwise_t;
+
+void tg_depthwise_int8(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                       void *scratch);
+
+/* The same with trits of [kernel_h][kernel_w][out_c], each [out_c] row padded to whole words. */
 typedef struct {
     tg_window_t window;
     int32_t depth_multiplier;
     tg_weighted_t layer;
-} tg_depthwise_t;
+} tg_depthwise_ternary_t;
 
-void tg_depthwise_int8(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
-void tg_depthwise_ternary(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
+void tg_depthwise_ternary(const tg_depthwise_ternary_t *p, const int8_t *in, int8_t *out,
+                          int32_t *accumulators);
 
 /* Convolution with sparse lists (tg_lists.h). scratch: tg_conv2d_lists.c. */
 typedef struct {
@@ -157,15 +189,18 @@ typedef struct {
 void tg_depthwise_taps(const tg_depthwise_taps_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                        void *scratch);
 
-/* a + b, both brought to a common scale with 20 bits of headroom. */
+/* a + b, both brought to a common scale with 20 bits of headroom. a is the operand of the greater scale,
+ * whose factor is exactly 1/2. narrow: tg_scale_narrow fits the sum's scale. scratch: int32[256]. out may be
+ * a or b. */
 typedef struct {
     int32_t size;
     int32_t zero_point_a, zero_point_b;
-    tg_scale_t scale_a, scale_b, scale_out;
+    tg_scale_t scale_b, scale_out;
     int32_t out_zero_point, act_min, act_max;
+    int32_t narrow;
 } tg_add_t;
 
-void tg_add(const tg_add_t *p, const int8_t *a, const int8_t *b, int8_t *out);
+void tg_add(const tg_add_t *p, const int8_t *a, const int8_t *b, int8_t *out, void *scratch);
 
 /* Pooling; padding takes no part in either. */
 typedef struct {

@@ -14,6 +14,13 @@ typedef struct {
     int32_t *accumulators;
 } tg_sink_t;
 
+static inline tg_sink_t tg_sink_at(tg_sink_t sink, int32_t element)
+{
+    sink.out += element;
+    sink.accumulators = (sink.accumulators == NULL) ? NULL : (sink.accumulators + element);
+    return sink;
+}
+
 /* magnitude: NULL for int8 weights, else one factor a channel, which the trits' sum still lacks. */
 static inline void tg_output(const tg_weighted_t *layer, const uint8_t *magnitude, int32_t channel,
                              int32_t sum, tg_sink_t sink, int32_t element)
@@ -36,18 +43,43 @@ static inline int8_t tg_requantised(const tg_requant_t *q, int32_t acc, int32_t 
     return tg_clamp(value, q->act_min, q->act_max);
 }
 
-/* One channel of a tile: count accumulators, bias included, to outputs `stride` elements apart from sink on.
+/* One channel: count accumulators, bias included, to outputs `stride` elements apart from sink on. */
+static inline void tg_output_run(const tg_weighted_t *layer, int32_t channel, const int32_t *acc,
+                                 int32_t count, tg_sink_t sink, int32_t stride)
+{
+    const tg_requant_t *q = &layer->requant;
+    const int32_t multiplier = q->multiplier[channel];
+    const int32_t shift = q->shift[channel];
+    if (q->narrow != 0) {
+        const int32_t offset = tg_scale_offset(q->zero_point, -shift);
+        int8_t *to = sink.out;
+        for (int32_t i = 0; i < count; i++) {
+            *to = tg_clamp(tg_core_scale(acc[i], multiplier, -shift, offset), q->act_min, q->act_max);
+            to += stride;
+        }
+    } else {
+        for (int32_t i = 0; i < count; i++) {
+            sink.out[i * stride] = tg_requantised(q, acc[i], multiplier, shift);
+        }
+    }
+    if (sink.accumulators != NULL) {
+        for (int32_t i = 0; i < count; i++) {
+            sink.accumulators[i * stride] = acc[i];
+        }
+    }
+}
+
+/* The same of a tile, where acc has all TG_TILE: count accumulators, bias included, to outputs `stride`
+ * elements apart from sink on.
  */
 static inline void tg_output_tile(const tg_weighted_t *layer, int32_t channel, const int32_t *acc,
                                   int32_t count, tg_sink_t sink, int32_t stride)
 {
-    const int32_t multiplier = layer->requant.multiplier[channel];
-    const int32_t shift = layer->requant.shift[channel];
     if (TG_LANES == 1) {
-        for (int32_t i = 0; i < count; i++) {
-            sink.out[i * stride] = tg_requantised(&layer->requant, acc[i], multiplier, shift);
-        }
+        tg_output_run(layer, channel, acc, count, sink, stride);
     } else { /* the whole tile first, over copies that nothing else can write: a loop that fits vectors */
+        const int32_t multiplier = layer->requant.multiplier[channel];
+        const int32_t shift = layer->requant.shift[channel];
         const tg_requant_t q = layer->requant;
         int8_t values[TG_TILE];
         for (int32_t i = 0; i < TG_TILE; i++) {
@@ -55,11 +87,9 @@ static inline void tg_output_tile(const tg_weighted_t *layer, int32_t channel, c
         }
         for (int32_t i = 0; i < count; i++) {
             sink.out[i * stride] = values[i];
-        }
-    }
-    if (sink.accumulators != NULL) {
-        for (int32_t i = 0; i < count; i++) {
-            sink.accumulators[i * stride] = acc[i];
+            if (sink.accumulators != NULL) {
+                sink.accumulators[i * stride] = acc[i];
+            }
         }
     }
 }

@@ -21,16 +21,6 @@ static inline int8_t tg_saturate(int32_t value)
 #endif
 }
 
-/* A pixel's place in the outputs. */
-static inline tg_sink_t tg_sink_at(tg_sink_t sink, int32_t elements)
-{
-    sink.out += elements;
-    if (sink.accumulators != NULL) {
-        sink.accumulators += elements;
-    }
-    return sink;
-}
-
 /* Most layers: narrow, clamped where int8 ends, and no logits. */
 static inline bool tg_trits_are_plain(const tg_trit_scale_t *scale, tg_sink_t to)
 {

@@ -22,6 +22,7 @@ class Array:
     name: str
     values: NDArray[Any]  # one-dimensional; records for an array of structs
     struct: str | None = None  # the C type of a record
+    aligned: bool = False  # read by words, whatever its type
 
     @property
     def type(self) -> str:

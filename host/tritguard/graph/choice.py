@@ -82,7 +82,7 @@ def _choose(graph: Graph, op: Weighted, core: CoreClass, asked: WeightFormat | N
 def _ternary(graph: Graph, op: Weighted, packed: TernaryWeights, core: CoreClass) -> list[Kernel]:
     depthwise = isinstance(op, DepthwiseConv2D)
     name = "tg_depthwise" if depthwise else "tg_conv2d"
-    source = "tg_depthwise.c" if depthwise else "tg_conv2d_ternary.c"
+    source = "tg_depthwise_ternary.c" if depthwise else "tg_conv2d_ternary.c"
     plain = cost.two_bits(op, cost.shape_of(op), core)
     offers = [Kernel(f"{name}_ternary", source, "ternary2", packed, op.bias, plain, order="pixels")]
     if isinstance(op, DepthwiseConv2D):

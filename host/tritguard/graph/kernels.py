@@ -5,6 +5,7 @@ The numbers of firmware/kernels/tg_core.h stand here a second time: a tile's pix
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +14,7 @@ import numpy as np
 from tritguard.graph.cost import Cost
 from tritguard.graph.dual import DualWords
 from tritguard.graph.lists import SparseLists
-from tritguard.graph.model import Conv2D, DepthwiseConv2D, Graph, Int8, Int32, Weighted
+from tritguard.graph.model import Add, Conv2D, DepthwiseConv2D, FullyConnected, Graph, Int8, Int32, Weighted
 from tritguard.graph.taps import TapLists
 from tritguard.graph.ternary import TernaryWeights
 
@@ -22,7 +23,10 @@ Order = Literal["any", "pixels", "tiles", "channels"]
 TILE = 4
 POSITIONS_A_GROUP = 4
 _ORDER = (0, 2, 1, 3)
-_LARGEST_RIGHT_SHIFT = 22
+_ADD_TABLE_BYTES = 256 * 4
+_BLOCK = 4
+_CHANNELS_A_GROUP = 4
+_PLANES_BYTES = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +60,22 @@ class Kernel:
 
 def int8_kernel(graph: Graph, op: Weighted, cost: Cost) -> Kernel:
     """Weights as they are, whatever they are."""
+    bias = folded_bias(op)
     if isinstance(op, DepthwiseConv2D):
-        return Kernel("tg_depthwise_int8", "tg_depthwise.c", "int8", op.weights.ravel(), op.bias, cost, order="pixels")
-    scratch = columns_bytes(graph, op)
-    weights, bias = interleave(op.weights), folded_bias(op)
-    return Kernel("tg_conv2d_int8", "tg_conv2d.c", "int8", weights, bias, cost, scratch, "tiles")
+        planes = plan_planes(op)
+        weights = np.ascontiguousarray(op.weights.transpose(2, *planes.axes)).ravel()
+        order: Order = "channels" if op.depth_multiplier == 1 else "any"
+        return Kernel("tg_depthwise_int8", "tg_depthwise.c", "int8", weights, bias, cost, planes.scratch_bytes, order)
+    weights = interleave(op.weights)
+    if isinstance(op, FullyConnected) and op.rows == 1:
+        return Kernel("tg_dense_int8", "tg_dense.c", "int8", weights, bias, cost, _positions(op) * 2, "tiles")
+    return Kernel("tg_conv2d_int8", "tg_conv2d.c", "int8", weights, bias, cost, columns_bytes(graph, op), "tiles")
+
+
+def scratch_sizes(graph: Graph, kernels: Mapping[int, Kernel]) -> dict[int, int]:
+    """Bytes of the arena that a layer's kernel works in while it runs, by the layer's position."""
+    sizes = {position: kernel.scratch_bytes for position, kernel in kernels.items()}
+    return sizes | {position: _ADD_TABLE_BYTES for position, op in enumerate(graph.ops) if isinstance(op, Add)}
 
 
 def interleave(weights: Int8) -> Int8:
@@ -84,18 +99,46 @@ def folded_bias(op: Weighted) -> Int32:
 def columns_bytes(graph: Graph, op: Weighted) -> int:
     """Scratch of tg_columns.h for one tile of a convolution or fully connected layer."""
     depth = graph.tensors[op.inputs[0]].shape[-1] if isinstance(op, Conv2D) else op.weights.shape[1]
-    positions = -(-(op.weights.size // len(op.bias)) // POSITIONS_A_GROUP) * POSITIONS_A_GROUP
+    positions = _positions(op)
     return positions * TILE * 2 + (depth if depth % POSITIONS_A_GROUP == 0 else positions * TILE)
 
 
-def is_narrow(op: Weighted) -> bool:
-    """Whether `tg_scale_narrow` gives `tg_multiply`'s bytes for every sum of every channel; its conditions there."""
-    others = tuple(axis for axis in range(op.weights.ndim) if axis != op.channel_axis)
-    wide = op.weights.astype(np.int64)
-    low, high = -128 - op.input_zero_point, 127 - op.input_zero_point
-    greatest = np.maximum(wide * low, wide * high).sum(axis=others) + op.bias
-    least = np.minimum(wide * low, wide * high).sum(axis=others) + op.bias
-    right = -op.requant.shift
-    first = 0 if op.requant.act_min >= op.requant.zero_point else 1
-    in_range = (right >= first) & (right <= _LARGEST_RIGHT_SHIFT)
-    return bool(np.all(in_range & (greatest < 1 << 30) & (least > -(1 << 30))))
+def _positions(op: Weighted) -> int:
+    """Weights of a channel, in whole groups."""
+    return -(-(op.weights.size // len(op.bias)) // POSITIONS_A_GROUP) * POSITIONS_A_GROUP
+
+
+@dataclass(frozen=True)
+class Planes:
+    """How a depthwise convolution walks over its image (firmware/kernels/tg_depthwise.c).
+
+    Attributes:
+        axes: which of height (0) and width (1) the rows and the columns run along.
+        band: output rows whose input is in the scratch at the same time.
+    """
+
+    axes: tuple[int, int]
+    band: int
+    scratch_bytes: int
+
+
+def plan_planes(op: DepthwiseConv2D) -> Planes:
+    """Columns along the axis that wastes fewer outputs of a block of four; as many rows as fit the scratch."""
+    padded = {axis: -(-op.out_shape[axis] // _BLOCK) * _BLOCK * op.out_shape[1 - axis] for axis in (0, 1)}
+    columns = 1 if padded[1] <= padded[0] else 0
+    rows = 1 - columns
+    window = op.window
+    reach = _even((window.kernel[columns] - 1) * window.dilation[columns] + 1)
+    extent = (window.kernel[rows] - 1) * window.dilation[rows] + 1
+    pitch = _even(-(-op.out_shape[columns] // _BLOCK) * _BLOCK * window.stride[columns] + reach)
+
+    def plane_bytes(band: int) -> int:
+        return _CHANNELS_A_GROUP * ((band - 1) * window.stride[rows] + extent) * pitch * 2
+
+    band = next((n for n in range(op.out_shape[rows], 1, -1) if plane_bytes(n) <= _PLANES_BYTES), 1)
+    scratch = plane_bytes(band) + window.kernel[rows] * 2 * reach * 2 + op.out_shape[columns] * 4
+    return Planes((rows, columns), band, scratch)
+
+
+def _even(value: int) -> int:
+    return value + value % 2

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tritguard.graph.access import lead
-from tritguard.graph.kernels import Kernel
+from tritguard.graph.kernels import Kernel, scratch_sizes
 from tritguard.graph.model import Graph, Reshape
 from tritguard.graph.placement import Block, aligned, pack
 
@@ -130,7 +130,7 @@ def _problem(graph: Graph, groups: list[tuple[int, ...]], kernels: Mapping[int, 
             known = [bytes_ for bytes_ in asked if bytes_ is not None]
             if len(known) == len(asked):
                 leads[source, sink] = max(known)
-    used = [(position, kernel.scratch_bytes) for position, kernel in kernels.items() if kernel.scratch_bytes]
+    used = [(position, size) for position, size in scratch_sizes(graph, kernels).items() if size]
     blocks += [Block(size, position, position) for position, size in used]
     return _Problem(blocks, [*groups, *[()] * len(used)], leads)
 

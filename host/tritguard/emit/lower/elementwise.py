@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
 from tritguard.emit.lower.context import Context, braces, scale_fields, table_lookup
 from tritguard.graph import tables
 from tritguard.graph.model import Add, Binary, Quantize
+from tritguard.graph.narrow import is_narrow_rescaling
 
 
 def add(context: Context, position: int, op: Add) -> LayerCode:
-    """Both inputs to a common scale, their sum to the output's."""
+    """Both inputs to a common scale, their sum to the output's. The one of the greater scale, halved, goes first."""
+    first = 0 if op.input_requants[0].shift[0] == 0 else 1
+    second = 1 - first
     fields: Fields = {
         "size": context.sink(op).size,
-        "zero_point_a": op.input_zero_points[0],
-        "zero_point_b": op.input_zero_points[1],
-        "scale_a": scale_fields(op.input_requants[0]),
-        "scale_b": scale_fields(op.input_requants[1]),
+        "zero_point_a": op.input_zero_points[first],
+        "zero_point_b": op.input_zero_points[second],
+        "scale_b": scale_fields(op.input_requants[second]),
         "scale_out": scale_fields(op.requant),
         "out_zero_point": op.requant.zero_point,
         "act_min": op.requant.act_min,
         "act_max": op.requant.act_max,
+        "narrow": int(is_narrow_rescaling(op.requant)),
     }
-    return context.simple(position, op, "tg_add", Struct("tg_add_t", fields), "tg_elementwise.c")
+    ordered = dataclasses.replace(op, inputs=(op.inputs[first], op.inputs[second]))
+    return LayerCode(
+        **context.base(position, op),
+        struct=Struct("tg_add_t", fields),
+        call=context.call(ordered, "tg_add", context.scratch(position)),
+        sources=("tg_elementwise.c",),
+    )
 
 
 def quantize(context: Context, position: int, op: Quantize) -> LayerCode:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
-from tritguard.emit.lower.context import Context, image, window_fields
+from tritguard.emit.lower.context import Context, Image, image, window_fields
 from tritguard.emit.lower.ternary import dual, lists, taps
 from tritguard.errors import UnsupportedOpError
 from tritguard.graph.dual import DualWords
-from tritguard.graph.kernels import is_narrow
+from tritguard.graph.kernels import plan_planes
 from tritguard.graph.lists import SparseLists
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv, Weighted, Window
+from tritguard.graph.narrow import is_narrow
 from tritguard.graph.taps import TapLists
 from tritguard.graph.ternary import TernaryWeights
 
@@ -40,7 +42,7 @@ def _weighted(context: Context, position: int, op: Weighted, struct: str, geomet
     if isinstance(kernel.weights, TernaryWeights):
         arrays = [Array("trits", kernel.weights.words), Array("magnitude", kernel.weights.magnitude)]
     else:
-        arrays = [Array("weights", kernel.weights)]
+        arrays = [Array("weights", kernel.weights, aligned=True)]
     weights: dict[str, Any] = {array.name: f"{symbol}_{array.name}" for array in arrays}
     arrays += [
         Array("bias", kernel.bias),
@@ -68,23 +70,43 @@ def _weighted(context: Context, position: int, op: Weighted, struct: str, geomet
 
 def conv(context: Context, position: int, op: Conv2D) -> LayerCode:
     """One kernel over all output pixels."""
-    geometry = {"window": window_fields(op.window, image(context.source(op)), op.out_shape)}
+    source, sink = image(context.source(op)), op.out_shape
+    as_columns = context.kernel(position).weight_format in ("int8", "dual2")
+    if as_columns and op.window.kernel == op.window.stride == (1, 1):
+        # Every pixel on its own: as one long row it has no ends in between.
+        source, sink = (1, source[0] * source[1], source[2]), (1, sink[0] * sink[1], sink[2])
+    geometry = {"window": window_fields(op.window, source, sink)}
     return _weighted(context, position, op, "tg_conv2d_t", geometry)
 
 
 def fully_connected(context: Context, position: int, op: FullyConnected) -> LayerCode:
-    """A 1x1 convolution over a 1 x rows image: the same sums in the same order."""
+    """One vector has a kernel of its own; several are a 1x1 convolution over a 1 x rows image."""
     units, depth = op.weights.shape
+    if context.kernel(position).function == "tg_dense_int8":
+        return _weighted(context, position, op, "tg_dense_t", {"depth": depth, "units": units})
     window = Window((1, 1), (1, 1), (1, 1), (0, 0))
     geometry = {"window": window_fields(window, (1, op.rows, depth), (1, op.rows, units))}
     return _weighted(context, position, op, "tg_conv2d_t", geometry)
 
 
 def depthwise(context: Context, position: int, op: DepthwiseConv2D) -> LayerCode:
-    """One kernel over all output pixels, a channel at a time."""
+    """A channel at a time, over planes; with trits over all output pixels."""
+    kernel = context.kernel(position)
+    if kernel.function != "tg_depthwise_int8":
+        geometry: dict[str, Any] = {
+            "window": window_fields(op.window, image(context.source(op)), op.out_shape),
+            "depth_multiplier": op.depth_multiplier,
+        }
+        return _weighted(context, position, op, "tg_depthwise_ternary_t", geometry)
+    planes = plan_planes(op)
+    source = image(context.source(op))
+    rows, columns = (_axis_fields(op, source, axis) for axis in planes.axes)
     geometry = {
-        "window": window_fields(op.window, image(context.source(op)), op.out_shape),
+        "rows": rows,
+        "columns": columns,
+        "channels": source[2],
         "depth_multiplier": op.depth_multiplier,
+        "band": planes.band,
     }
     return _weighted(context, position, op, "tg_depthwise_t", geometry)
 
@@ -123,3 +145,18 @@ def transpose_conv(context: Context, position: int, op: TransposeConv) -> LayerC
         call=context.call(op, "tg_transpose_conv"),
         sources=("tg_transpose_conv.c",),
     )
+
+
+def _axis_fields(op: DepthwiseConv2D, source: Image, axis: int) -> Fields:
+    """A `tg_axis_t`: height where axis is 0, width where it is 1."""
+    window = op.window
+    return {
+        "in": source[axis],
+        "out": op.out_shape[axis],
+        "kernel": window.kernel[axis],
+        "stride": window.stride[axis],
+        "dilation": window.dilation[axis],
+        "pad": window.padding[axis],
+        "in_step": math.prod(source[axis + 1 :]),
+        "out_step": math.prod(op.out_shape[axis + 1 :]),
+    }

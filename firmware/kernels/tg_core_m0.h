@@ -1,0 +1,124 @@
+/* Cortex-M0, M0+, M1 and M23: no long products, eight registers that can do all. The rest is portable. */
+#ifndef TG_CORE_M0_H
+#define TG_CORE_M0_H
+
+#define TG_CORE_HAS_PAIR
+#define TG_CORE_HAS_SCALE
+
+#include "tg_core_portable.h"
+
+/* clang-format off */
+
+/* One position of one channel at four pixels; `byte` is its weight's place in the group. 14 instructions for four
+ * products: MUL overwrites what it reads, ADD takes the high registers that it leaves free.
+ *
+ *     r0 columns    r1 weights    r2 weight    r3 input, then product    r4-r7 places of the pixels    r8-r11 sums
+ */
+#define TG_M0_POSITION(byte) \
+    "  ldrb   r2, [r1, #" #byte "]\n" \
+    "  sxtb   r2, r2\n" \
+    "  ldrsh  r3, [r0, r4]\n" \
+    "  muls   r3, r2, r3\n" \
+    "  add    r8, r3\n" \
+    "  ldrsh  r3, [r0, r5]\n" \
+    "  muls   r3, r2, r3\n" \
+    "  add    r9, r3\n" \
+    "  ldrsh  r3, [r0, r6]\n" \
+    "  muls   r3, r2, r3\n" \
+    "  add    r10, r3\n" \
+    "  ldrsh  r3, [r0, r7]\n" \
+    "  muls   r3, r2, r3\n" \
+    "  add    r11, r3\n"
+
+/* Four positions, in the columns' order. */
+#define TG_M0_GROUP(first, second, third, fourth) \
+    TG_M0_POSITION(first) \
+    "  adds   r0, #2\n" \
+    TG_M0_POSITION(second) \
+    "  adds   r0, #14\n" \
+    TG_M0_POSITION(third) \
+    "  adds   r0, #2\n" \
+    TG_M0_POSITION(fourth) \
+    "  adds   r0, #14\n"
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* read by name of register */
+/* One channel's sums at the four pixels; weights: the channel's first byte of a pair. */
+__attribute__((naked, noinline)) TG_CORE void
+tg_m0_channel(const tg_lane_t *columns, const int8_t *weights, int32_t groups, int32_t *sums)
+{
+    __asm volatile(
+        "  .syntax unified\n"
+        "  push   {r4-r7, lr}\n"
+        "  mov    r4, r8\n"
+        "  mov    r5, r9\n"
+        "  mov    r6, r10\n"
+        "  mov    r7, r11\n"
+        "  push   {r3-r7}\n"
+        "  lsls   r2, r2, #3\n" /* eight bytes of weights a group */
+        "  adds   r2, r2, r1\n"
+        "  mov    r12, r2\n"
+        "  ldm    r3!, {r4-r7}\n"
+        "  mov    r8, r4\n"
+        "  mov    r9, r5\n"
+        "  mov    r10, r6\n"
+        "  mov    r11, r7\n"
+        "  movs   r4, #0\n"
+        "  movs   r5, #4\n"
+        "  movs   r6, #8\n"
+        "  movs   r7, #12\n"
+        "  lsls   r2, r2, #28\n" /* the end's bit 3 against the beginning's: is the number of groups odd? */
+        "  lsls   r3, r1, #28\n"
+        "  eors   r2, r2, r3\n"
+        "  bpl    1f\n"
+        "  subs   r1, #8\n"
+        "  b      2f\n"
+        "1:\n"
+        TG_M0_GROUP(0, 2, 4, 6)
+        "2:\n"
+        TG_M0_GROUP(8, 10, 12, 14)
+        "  adds   r1, #16\n"
+        "  cmp    r1, r12\n"
+        "  bne    1b\n"
+        "  mov    r4, r8\n"
+        "  mov    r5, r9\n"
+        "  mov    r6, r10\n"
+        "  mov    r7, r11\n"
+        "  pop    {r3}\n"
+        "  stm    r3!, {r4-r7}\n"
+        "  pop    {r4-r7}\n"
+        "  mov    r8, r4\n"
+        "  mov    r9, r5\n"
+        "  mov    r10, r6\n"
+        "  mov    r11, r7\n"
+        "  pop    {r4-r7, pc}\n");
+}
+#pragma GCC diagnostic pop
+/* clang-format on */
+
+TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32_t groups, int32_t *sums)
+{
+    tg_m0_channel(columns, weights, groups, sums);
+    tg_m0_channel(columns, weights + 1, groups, sums + TG_TILE);
+}
+
+/* The high word of 2 * acc * multiplier, rounded half up, from products of halves:
+ *
+ *     a = ah 2^16 + al, m = mh 2^16 + ml (al, ml unsigned):  a m = ah mh 2^32 + (ah ml + al mh) 2^16 + al ml
+ *
+ * |ah| <= 2^15 and mh < 2^15, so that every product and both sums of the middle fit 32 bits.
+ */
+TG_CORE int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, int32_t offset)
+{
+    const int32_t a = tg_shift_left(acc, 1);
+    const int32_t ah = a >> 16;
+    const uint32_t al = (uint32_t)a & 0xFFFFu;
+    const int32_t mh = multiplier >> 16;
+    const uint32_t ml = (uint32_t)multiplier & 0xFFFFu;
+    const int32_t first = (ah * (int32_t)ml) + (int32_t)((al * ml) >> 16);
+    const uint32_t second = (al * (uint32_t)mh) + ((uint32_t)first & 0xFFFFu) + 0x8000u;
+    const int32_t high = (ah * mh) + (first >> 16) + (int32_t)(second >> 16);
+    return (high + offset + (acc >> 31)) >> right;
+}
+
+#endif
