@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.tflite_builder import ModelBuilder
+from tests.test_emit import ternary_model
 from tritguard.build import Build
 from tritguard.emit import Bundle
 from tritguard.predictor import Int8
@@ -40,19 +40,5 @@ def changed_bundle(bundle: Bundle, path: Path, **changes: str) -> Bundle:
 
 
 def lively_model() -> bytes:
-    """As `test_emit.ternary_model`, scaled so that random inputs give different outputs."""
-    rng = np.random.default_rng(1)
-    builder = ModelBuilder((8, 8, 3), 1 / 255, -128)
-    weights = (rng.integers(-1, 2, (16, 3, 3, 3)) * 127).astype(np.int8)
-    tensor = builder.conv(builder.input, weights, [0.01] * 16, None, (0.05, -128), activation="RELU")
-    depthwise = (rng.integers(-1, 2, (3, 3, 16)) * 127).astype(np.int8)
-    branch = builder.depthwise(tensor, depthwise, [0.01] * 16, None, (0.05, -128), activation="RELU6")
-    tensor = builder.add(tensor, branch, (0.1, -128))
-    tensor = builder.pad(tensor, [(1, 1), (0, 1), (0, 0)])
-    tensor = builder.pool(tensor, "MAX", (2, 2), (2, 2), same=False, activation="NONE")
-    tensor = builder.pool(tensor, "AVERAGE", (2, 2), (1, 1), same=True, activation="NONE")
-    tensor = builder.conv(tensor, rng.integers(-127, 128, (8, 1, 1, 16), dtype=np.int8), [0.01] * 8, None, (0.4, 3))
-    tensor = builder.quantize(tensor, (0.5, 0))
-    tensor = builder.mean(tensor, (0.2, 2), keep_dims=False)
-    tensor = builder.dense(tensor, rng.integers(-127, 128, (5, 8), dtype=np.int8), [0.002], None, (0.05, 0))
-    return builder.build(builder.softmax(tensor))
+    """`test_emit.ternary_model` with other weights."""
+    return ternary_model(seed=2)
