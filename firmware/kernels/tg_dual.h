@@ -55,7 +55,9 @@ typedef struct {
     int32_t of[2][TG_TILE]; /* low, high */
 } tg_dual_sums_t;
 
-#if defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1)
+#if defined(TG_DUAL_HEADER)
+#include TG_DUAL_HEADER
+#elif defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1)
 #include "tg_dual_m4.h"
 #else
 #include "tg_dual_portable.h"

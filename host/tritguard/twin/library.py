@@ -15,7 +15,7 @@ from tritguard.host_compiler import build_library
 from tritguard.predictor import Int8, Outputs
 from tritguard.resources import firmware_dir
 
-_OPTIONS = ("-std=c11", "-O3", "-march=native", "-include", "twin.h")
+_OPTIONS = ("-std=c11", "-O3", "-march=native", "-fwrapv", "-include", "twin.h")
 _CHUNK = 16
 
 
