@@ -11,7 +11,6 @@ from tests.bench.cmsis import cmsis_nn, count_cmsis
 from tests.bench.footprint import flash_bytes, ram_bytes
 from tests.bench.kernels import Figure, read_figures
 from tests.bench.models import MODELS, TERNARY, autoencoder, ternarised
-from tests.bench.speed import twin_and_oracle
 from tests.device_support import inputs
 from tests.test_emit import ternary_model
 from tritguard.boards import load_board
@@ -72,12 +71,6 @@ def test_the_least_program_is_smaller_than_the_firmware(
     assert sizes.flash_groups["weights and parameters"] < flash < sizes.flash_total
     ram = ram_bytes(small_bundle, small_build, inputs(small_bundle, 1))
     assert sizes.ram_arena + 192 + 5 < ram < sizes.ram_static + sizes.stack_reserved
-
-
-def test_twin_and_interpreter_are_timed(small_bundle: Bundle) -> None:
-    if not oracle_available():
-        pytest.skip("needs tflite-micro")
-    assert all(rate > 0 for rate in twin_and_oracle(small_bundle))
 
 
 def test_cmsis_nn_gives_the_oracles_bytes(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.bench.models import MODELS
 from tests.random_graphs import sample_inputs
-from tests.shared import shared_file
 from tests.test_emit import ternary_model
 from tests.tflite_builder import ModelBuilder
 from tritguard.emit import Bundle, write_bundle
@@ -86,12 +86,12 @@ def test_processors_without_vectors_give_the_same_bytes(
 
 
 @pytest.mark.skipif(not oracle_available(), reason="the oracle has no wheel for this platform")
-@pytest.mark.parametrize(("name", "floor"), [("resnet8_int8", 15), ("dscnn_int8", 3)])
+@pytest.mark.parametrize(("name", "floor"), [("resnet8", 15), ("resnet8-ternary", 15), ("kws", 3)])
 def test_the_twin_is_many_times_the_interpreter(
     name: str, floor: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Below what is measured (`scripts/bench kernels`), as other work may run beside the tests."""
-    bundle = write_bundle(shared_file(f"models/{name}.tflite").read_bytes(), tmp_path / "b", name=name)
+    bundle = write_bundle(MODELS[name](), tmp_path / "b", name=name)
     rng = np.random.default_rng(0)
     x = rng.integers(-128, 128, (4, *bundle.manifest.input.shape), dtype=np.int8)
     speed = measure_speed(bundle, x, rounds=3, repeat=8)

@@ -21,7 +21,7 @@ from rich.table import Table
 from tests.bench.cmsis import cmsis_nn, count_cmsis
 from tests.bench.footprint import flash_bytes, ram_bytes
 from tests.bench.models import MODELS
-from tests.bench.speed import twin_and_oracle
+from tests.device_support import inputs
 from tritguard.boards import Board, load_board
 from tritguard.build import Build, build
 from tritguard.cli.progress import bar
@@ -30,6 +30,7 @@ from tritguard.oracle import predict_apart
 from tritguard.predictor import Int8
 from tritguard.profile import ModelCount, count
 from tritguard.records import Record, from_table, read_toml
+from tritguard.twin import measure_speed
 
 GOALS = Path(__file__).with_suffix(".toml")
 TWIN = "twin"
@@ -105,8 +106,7 @@ def _cycles(case: Case) -> float:
 
 
 def _speed_up(case: Case) -> float:
-    twin, oracle = twin_and_oracle(case.bundle)
-    return twin / oracle
+    return measure_speed(case.bundle, inputs(case.bundle, 16)).ratio
 
 
 _MEASURES: dict[str, Callable[[Case], float]] = {
