@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from tests.bench.footprint import flash_bytes, ram_bytes
 from tests.bench.kernels import Figure, read_figures
 from tests.bench.models import MODELS, TERNARY, autoencoder, ternarised
 from tests.device_support import inputs
+from tests.shared import ROOT
 from tests.test_emit import ternary_model
 from tritguard.boards import load_board
 from tritguard.build import Build
@@ -40,6 +43,14 @@ def test_a_figure_reaches_its_goal_its_limit_or_nothing(measure: str, measured: 
     figure = Figure.model_validate({"case": "kws/twin", "measure": measure, "goal": 10, "limit": 12, "why": "physics"})
     assert figure.verdict(measured) == verdict
     assert figure.model_copy(update={"goal": None}).verdict(measured) == ""
+
+
+def test_the_bench_fails_where_a_figure_is_missed() -> None:
+    command = [sys.executable, "-m", "tests.bench.kernels", "--no-anchor", "--only"]
+    done = subprocess.run([*command, "ad-ternary/"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "ad-ternary/mps2-an386" in done.stdout, done.stderr
+    assert done.returncode == ("MISSED" in done.stdout)
+    assert subprocess.run([*command, "nothing"], cwd=ROOT, capture_output=True, check=False).returncode == 2
 
 
 def test_ternarised_models_are_ternary_and_keep_their_shape() -> None:

@@ -124,7 +124,9 @@ def main() -> int:
     parser.add_argument("--no-anchor", action="store_true", help="without CMSIS-NN on the same layers")
     options = parser.parse_args()
     figures = [figure for figure in read_figures() if figure.case.startswith(options.only)]
-    console = Console()
+    if not figures:
+        parser.error(f"no figure of {options.only}")
+    console = Console(width=None if sys.stdout.isatty() else 120)  # a log has no width of its own
     with tempfile.TemporaryDirectory(prefix="tritguard-bench-") as folder:
         cases: dict[str, Case] = {}
         measured = []
