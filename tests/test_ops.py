@@ -15,8 +15,10 @@ from tests.random_pairs import PAIRS, pair
 from tests.test_oracle_equality import differences
 from tests.tflite_builder import ModelBuilder
 from tests.tflite_tables import Table
+from tritguard.boards import load_board
+from tritguard.build import build
 from tritguard.emit import write_bundle
-from tritguard.errors import BadModelError, UnsupportedOpError
+from tritguard.errors import BadInputError, BadModelError, UnsupportedOpError
 from tritguard.graph import optimised, read_graph
 from tritguard.graph.model import Lookup
 from tritguard.oracle import Oracle, oracle_available
@@ -120,6 +122,27 @@ def test_a_uint8_edge_that_rescales_is_refused() -> None:
     builder.op("QUANTIZE", builder.inputs, inner, Table("QuantizeOptions"))
     with pytest.raises(UnsupportedOpError, match=r"op 0 \(QUANTIZE\): a uint8 edge"):
         read_graph(builder.build(builder.unary("TANH", inner, (1 / 128, 0))))
+
+
+@needs_oracle
+@pytest.mark.parametrize(("inputs_", "outputs"), [(2, 1), (1, 2), (3, 3)])
+def test_several_inputs_and_outputs(inputs_: int, outputs: int, tmp_path: Path) -> None:
+    builder = ModelBuilder((3, 4), 0.5, 3)
+    sources = [builder.input, *(builder.add_input((3, 4), 0.25, number) for number in range(inputs_ - 1))]
+    total = builder.unary("TANH", sources[0], (1 / 128, 0))
+    for source in sources[1:]:
+        total = builder.add(total, source, (0.5, 1))
+    ends = [total, builder.reshape(total, (12,)), builder.reshape(sources[0], (4, 3))][:outputs]
+    content = builder.build(*ends)
+    bundle = write_bundle(content, tmp_path / "b", name="several", check=verify_against_oracle)
+    assert bundle.manifest.verified_against_oracle > 0
+    assert len(read_graph(content).inputs) == inputs_
+    x = np.random.default_rng(0).integers(-128, 128, (9, *bundle.manifest.input_shape), dtype=np.int8)
+    scores = Twin(bundle).predict(x).scores
+    assert scores.shape == (9, 12 * outputs)
+    assert np.array_equal(scores, Oracle(content).predict(x).scores)
+    with pytest.raises(BadInputError, match="one of each is supported on a device"):
+        build(bundle, load_board("mps2-an386"), tmp_path / "build")
 
 
 def test_relu_becomes_the_clamp_of_the_layer_before() -> None:

@@ -29,12 +29,40 @@ void *twin_scratch(size_t bytes)
     return scratch;
 }
 
+#ifdef TG_INPUT_COUNT
+/* Several inputs or outputs lie one behind the other here. */
+static void run_one(const int8_t *input, int8_t *output, int32_t *logits)
+{
+    static const size_t in_sizes[] = TG_INPUT_SIZES;
+    static const size_t out_sizes[] = TG_OUTPUT_SIZES;
+    const int8_t *in[TG_INPUT_COUNT];
+    int8_t *out[TG_OUTPUT_COUNT];
+    for (size_t i = 0; i < TG_INPUT_COUNT; i++) {
+        in[i] = input;
+        input += in_sizes[i];
+    }
+    for (size_t i = 0; i < TG_OUTPUT_COUNT; i++) {
+        out[i] = output;
+        output += out_sizes[i];
+    }
+#if TG_INPUT_COUNT > 1 && TG_OUTPUT_COUNT > 1
+    tg_model_run(in, out, logits);
+#elif TG_INPUT_COUNT > 1
+    tg_model_run(in, out[0], logits);
+#else
+    tg_model_run(in[0], out, logits);
+#endif
+}
+#else
+#define run_one tg_model_run
+#endif
+
 /* count inferences, one after the other; logits may be NULL. */
 void twin_run(size_t count, const int8_t *input, int8_t *output, int32_t *logits)
 {
     for (size_t i = 0; i < count; i++) {
-        tg_model_run(input + (i * TG_INPUT_BYTES), output + (i * TG_OUTPUT_BYTES),
-                     (logits == NULL) ? NULL : (logits + (i * TG_LOGIT_COUNT)));
+        run_one(input + (i * TG_INPUT_BYTES), output + (i * TG_OUTPUT_BYTES),
+                (logits == NULL) ? NULL : (logits + (i * TG_LOGIT_COUNT)));
     }
     release();
 }

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,13 @@ class Oracle:
                 "the oracle is not installed", fix="pip install 'tritguard[oracle]' (Linux on x86-64)"
             )
         self._interpreter = _interpreter(content, arena_bytes, alternate_bytes)
-        self._source, self._sink = _edges(content)
+        self._sources, self._sinks = _edges(content)
 
     def predict(self, x: Int8) -> Outputs:
-        """Run int8[n, *input_shape]; scores only. Edges of other types are converted, exactly."""
+        """Run int8[n, *input_shape]; scores only. Edges of other types are converted, exactly.
+
+        A model with several inputs takes int8[n, their bytes in one row]; of several outputs the row holds all.
+        """
         return Outputs(np.stack([self._run(sample) for sample in x]))
 
     def print_allocations(self) -> None:
@@ -77,9 +81,15 @@ class Oracle:
         self._interpreter.print_allocations()
 
     def _run(self, sample: Int8) -> Int8:
-        self._interpreter.set_input(self._source.from_int8(sample[None]), 0)
+        rest = sample.reshape(-1)
+        for number, edge in enumerate(self._sources):
+            part, rest = rest[: prod(edge.shape)], rest[prod(edge.shape) :]
+            self._interpreter.set_input(edge.from_int8(part.reshape(edge.shape)), number)
         self._interpreter.invoke()
-        return self._sink.to_int8(np.array(self._interpreter.get_output(0))).reshape(-1)
+        outputs = [np.array(self._interpreter.get_output(number)) for number in range(len(self._sinks))]
+        return np.concatenate(
+            [edge.to_int8(output).reshape(-1) for edge, output in zip(self._sinks, outputs, strict=True)]
+        )
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,7 @@ class _Edge:
     Both ways are exact: a float32 of a step is nearer to it than to any other, and uint8 is int8 moved by 128.
     """
 
+    shape: tuple[int, ...]
     type: int
     scale: float
     zero_point: int
@@ -106,22 +117,29 @@ class _Edge:
         return np.asarray(value, dtype=np.int8)
 
 
-def _edges(content: bytes) -> tuple[_Edge, _Edge]:
-    """The first input and output."""
+def _edges(content: bytes) -> tuple[list[_Edge], list[_Edge]]:
+    """Inputs and outputs."""
     graph = tflite.Model.GetRootAs(content).Subgraphs(0)
     ops = [graph.Operators(i) for i in range(graph.OperatorsLength())]
-    source, sink = graph.Inputs(0), graph.Outputs(0)
-    after = next((op.Outputs(0) for op in ops if source in op.InputsAsNumpy()), source)
-    before = next((op.Inputs(0) for op in ops if sink in op.OutputsAsNumpy()), sink)
-    return _edge(graph, source, after), _edge(graph, sink, before)
+
+    def after(tensor: int) -> int:
+        return next((op.Outputs(0) for op in ops if tensor in op.InputsAsNumpy()), tensor)
+
+    def before(tensor: int) -> int:
+        return next((op.Inputs(0) for op in ops if tensor in op.OutputsAsNumpy()), tensor)
+
+    sources = [_edge(graph, tensor, after(tensor)) for tensor in graph.InputsAsNumpy().tolist()]
+    sinks = [_edge(graph, tensor, before(tensor)) for tensor in graph.OutputsAsNumpy().tolist()]
+    return sources, sinks
 
 
 def _edge(graph: Any, outer: int, inner: int) -> _Edge:
-    kind = graph.Tensors(outer).Type()
+    tensor = graph.Tensors(outer)
+    kind, shape = tensor.Type(), tuple(tensor.ShapeAsNumpy().tolist())
     if kind == tflite.TensorType.INT8:
-        return _Edge(kind, 1.0, 0)
+        return _Edge(shape, kind, 1.0, 0)
     quantization = graph.Tensors(inner).Quantization()
-    return _Edge(kind, float(quantization.Scale(0)), int(quantization.ZeroPoint(0)))
+    return _Edge(shape, kind, float(quantization.Scale(0)), int(quantization.ZeroPoint(0)))
 
 
 def probes(shape: tuple[int, ...], count: int) -> Int8:

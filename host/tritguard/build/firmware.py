@@ -34,6 +34,7 @@ def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None,
         OverBudgetError: it takes more than the budget.
         ToolMissingError: no cross compiler.
     """
+    bundle.manifest.check_single()
     if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise BadInputError("exists and is no build", where=str(out), fix="give another folder or remove it")
     if bundle.manifest.core != board.core_class:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Literal
 
@@ -121,6 +122,8 @@ class Manifest(Record):
     model_sha256: str
     input: EdgeTensor
     output: EdgeTensor
+    further_inputs: tuple[EdgeTensor, ...] = ()
+    further_outputs: tuple[EdgeTensor, ...] = ()
     logits: Logits | None
     classes: tuple[str, ...] | None
     layers: tuple[Layer, ...]
@@ -144,6 +147,28 @@ class Manifest(Record):
             used += max(0, end - max(start, reached))
             reached = max(reached, end)
         return used
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of what a Predictor takes: the input's, or all inputs' bytes in one row where there are several."""
+        if not self.further_inputs:
+            return self.input.shape
+        return (sum(prod(edge.shape) for edge in (self.input, *self.further_inputs)),)
+
+    @property
+    def output_bytes(self) -> int:
+        """Of all outputs, which a Predictor gives in one row."""
+        return sum(prod(edge.shape) for edge in (self.output, *self.further_outputs))
+
+    def check_single(self) -> None:
+        """Raise BadInputError unless the model has one input and one output, which firmware and attacks need."""
+        if self.further_inputs or self.further_outputs:
+            raise BadInputError(
+                f"{1 + len(self.further_inputs)} inputs and {1 + len(self.further_outputs)} outputs, one of each is "
+                "supported on a device",
+                where=self.name,
+                fix="use the bundle's C in a project of your own (tritguard export)",
+            )
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,6 @@ def _write_sources(
     c_dir = draft / C_DIR
     c_dir.mkdir(parents=True)
     (draft / MODEL).write_bytes(content)
-    source, sink = graph.tensors[graph.input], graph.tensors[graph.output]
     logits = graph.logits_position()
     digest = hashlib.sha256(content)
     context = {
@@ -104,13 +103,9 @@ def _write_sources(
         "version": __version__,
         "sha256": digest.hexdigest(),
         "sha256_bytes": np.frombuffer(digest.digest(), dtype=np.uint8),
-        "input": source,
-        "output": sink,
-        "input_bytes": source.size,
-        "output_bytes": sink.size,
-        "input_shape": " x ".join(map(str, source.shape)),
-        "output_shape": " x ".join(map(str, sink.shape)),
-        "logit_count": 0 if logits is None else sink.size,
+        "inputs": [graph.tensors[tensor] for tensor in graph.inputs],
+        "outputs": [graph.tensors[tensor] for tensor in graph.outputs],
+        "logit_count": 0 if logits is None else graph.tensors[graph.output].size,
         "arena_bytes": plan.arena_bytes,
         "arena_bound": plan.lower_bound,
         "arena_picture": arena_picture(graph, plan),
@@ -246,6 +241,8 @@ def _manifest(
         model_sha256=hashlib.sha256(content).hexdigest(),
         input=_edge(graph.tensors[graph.input]),
         output=_edge(graph.tensors[graph.output]),
+        further_inputs=tuple(_edge(graph.tensors[tensor]) for tensor in graph.further_inputs),
+        further_outputs=tuple(_edge(graph.tensors[tensor]) for tensor in graph.further_outputs),
         logits=_logits(graph),
         classes=classes,
         layers=layers,

@@ -75,7 +75,7 @@ def removed(before: Op, after: Op) -> Removed:
 
 def _kept_channels(graph: Graph, ranges: dict[int, Range]) -> Masks:
     kept = {index: np.zeros(tensor.shape[-1], dtype=bool) for index, tensor in graph.tensors.items()}
-    for edge in (graph.input, graph.output):
+    for edge in (*graph.inputs, *graph.outputs):
         kept[edge][:] = True
     _grow(graph, kept, ranges)
     # No kernel takes a tensor without channels: one stays where none is live.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from tritguard.graph.access import lead
 from tritguard.graph.kernels import Kernel, scratch_sizes
@@ -45,11 +44,11 @@ class MemoryPlan:
     slots: tuple[Slot, ...]
     arena_bytes: int
     lower_bound: int  # no plan with these kernels needs fewer: see `_lower_bound`
-    _place: dict[int, Slot | Literal["input", "output"]]
+    _place: dict[int, Slot | str]
     scratch: Mapping[int, Slot]  # by the layer's position
 
-    def place(self, tensor: int) -> Slot | Literal["input", "output"]:
-        """Where a tensor lives."""
+    def place(self, tensor: int) -> Slot | str:
+        """Where a tensor lives: in the arena, or in the caller's buffer of that name."""
         return self._place[tensor]
 
 
@@ -69,13 +68,12 @@ def plan_memory(graph: Graph, kernels: Mapping[int, Kernel]) -> MemoryPlan:
         graph: the ops in the order in which they run.
         kernels: of the layers with weights, by position: what scratch they need and in what order they work.
     """
-    place: dict[int, Slot | Literal["input", "output"]] = {}
+    place: dict[int, Slot | str] = {}
     groups = []
     for group in _shared_storage(graph, kernels):
-        if graph.input in group:
-            place |= dict.fromkeys(group, "input")
-        elif graph.output in group:
-            place |= dict.fromkeys(group, "output")
+        edge = _edge(graph, group)
+        if edge is not None:
+            place |= dict.fromkeys(group, edge)
         else:
             groups.append(group)
     problem = _problem(graph, groups, kernels)
@@ -88,6 +86,15 @@ def plan_memory(graph: Graph, kernels: Mapping[int, Kernel]) -> MemoryPlan:
     return MemoryPlan(tuple(slots), arena, bound, place, scratches)
 
 
+def _edge(graph: Graph, group: tuple[int, ...]) -> str | None:
+    """The caller's buffer that a group of tensors lives in, as C names it."""
+    for name, edges in (("input", graph.inputs), ("output", graph.outputs)):
+        for number, tensor in enumerate(edges):
+            if tensor in group:
+                return f"{name}[{number}]" if len(edges) > 1 else name
+    return None
+
+
 def _shared_storage(graph: Graph, kernels: Mapping[int, Kernel]) -> list[tuple[int, ...]]:
     """Tensors joined by reshapes, and by kernels that put a channel where it was.
 
@@ -98,7 +105,8 @@ def _shared_storage(graph: Graph, kernels: Mapping[int, Kernel]) -> list[tuple[i
     for position, op in enumerate(graph.ops):
         source = root[op.inputs[0]]
         if isinstance(op, Reshape):
-            joined = not (source == root[graph.input] and op.output == graph.output)
+            edges = {tensor for tensor, first in root.items() if first == source} & {*graph.inputs, *graph.outputs}
+            joined = not (op.output in graph.outputs and edges)
         else:
             group = [tensor for tensor, first in root.items() if first == source]
             joined = (
@@ -106,7 +114,7 @@ def _shared_storage(graph: Graph, kernels: Mapping[int, Kernel]) -> list[tuple[i
                 and kernels[position].order == "channels"
                 and graph.tensors[op.output].shape == graph.tensors[op.inputs[0]].shape
                 and all(last_read.get(tensor, -1) <= position for tensor in group)
-                and not {graph.input, graph.output} & {*group, op.output}
+                and not {*graph.inputs, *graph.outputs} & {*group, op.output}
             )
         if joined:
             root[op.output] = source

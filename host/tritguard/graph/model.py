@@ -363,16 +363,28 @@ class ResizeNearest(Op):
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A model: its activations, its ops in an order of execution, one input, one output."""
+    """A model: its activations, its ops in an order of execution, its inputs and outputs; most have one of each."""
 
     tensors: dict[int, Tensor]
     ops: tuple[Op, ...]
     input: int
     output: int
+    further_inputs: tuple[int, ...] = ()
+    further_outputs: tuple[int, ...] = ()
     producers: dict[int, int] = field(init=False)  # tensor -> position in ops
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "producers", {op.output: position for position, op in enumerate(self.ops)})
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """All inputs, in the file's order."""
+        return (self.input, *self.further_inputs)
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """All outputs, in the file's order."""
+        return (self.output, *self.further_outputs)
 
     @property
     def macs(self) -> int:
@@ -383,8 +395,10 @@ class Graph:
         """Position of the layer whose accumulators are the logits, or None.
 
         It is the last layer with weights, where only per-row heads (softmax, reshape, requantisation) follow and
-        it gives one accumulator an output.
+        it gives one accumulator an output. A model with several outputs has none.
         """
+        if self.further_outputs:
+            return None
         tensor = self.output
         while tensor in self.producers:
             op = self.ops[self.producers[tensor]]

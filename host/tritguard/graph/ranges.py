@@ -81,7 +81,7 @@ def _side(window: Window, axis: int, size: int, positions: int) -> Reach:
 
 def channel_ranges(graph: Graph) -> dict[int, Range]:
     """The range of every activation the graph computes; the input's is all of int8."""
-    ranges = {graph.input: _anything(graph.tensors[graph.input].shape[-1])}
+    ranges = {tensor: _anything(graph.tensors[tensor].shape[-1]) for tensor in graph.inputs}
     for op in graph.ops:
         rule = _RULES.get(type(op))
         channels = graph.tensors[op.output].shape[-1]

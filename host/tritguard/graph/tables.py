@@ -57,8 +57,8 @@ def _rescaling(real: float) -> Callable[[int], int]:
 
 
 def _ratio(source: Tensor, output: Tensor, factor: float = 1.0) -> float:
-    """source scale * factor / output scale in float32, from left to right, as TFLM's preparation computes it."""
-    return float(np.float32(source.scale) * np.float32(factor) / np.float32(output.scale))
+    """source scale * factor / output scale of float32 values in double, as TFLM's preparation computes it."""
+    return source.scale * factor / output.scale
 
 
 def relu(source: Tensor, output: Tensor) -> Int8:

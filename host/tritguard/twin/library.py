@@ -46,16 +46,19 @@ class Twin:
         return Outputs(scores, logits)
 
     def run(self, x: Int8) -> tuple[Int8, np.ndarray[tuple[int, ...], np.dtype[np.int32]] | None]:
-        """Run int8[n, *input_shape]; int8[n, k] scores and the raw int32[n, k] accumulators, if the model has them.
+        """Run int8[n, *input_shape], several inputs in one row as `Manifest.input_shape` has them.
+
+        Returns:
+            int8[n, k] scores and the raw int32[n, k] accumulators, if the model has them.
 
         Raises:
             BadInputError: x has another dtype or shape.
         """
         manifest = self.bundle.manifest
-        if x.dtype != np.int8 or x.shape[1:] != manifest.input.shape:
-            raise BadInputError(f"{x.dtype}{list(x.shape)} for a model that takes int8[n, {manifest.input.shape}]")
+        if x.dtype != np.int8 or x.shape[1:] != manifest.input_shape:
+            raise BadInputError(f"{x.dtype}{list(x.shape)} for a model that takes int8[n, {manifest.input_shape}]")
         x = np.ascontiguousarray(x)
-        outputs = int(np.prod(manifest.output.shape))
+        outputs = manifest.output_bytes
         scores = np.empty((len(x), outputs), dtype=np.int8)
         accumulators = None if manifest.logits is None else np.empty((len(x), outputs), dtype=np.int32)
 

@@ -22,7 +22,7 @@ def verify_against_oracle(bundle: Bundle, samples: int = SAMPLES) -> int:
     """
     if not oracle_available():
         return 0
-    x = probes(bundle.manifest.input.shape, samples)
+    x = probes(bundle.manifest.input_shape, samples)
     ours = Twin(bundle, threads=1).predict(x).scores
     theirs = predict_apart(bundle.model_path.read_bytes(), x)
     different = int((ours != theirs).any(axis=1).sum())

@@ -71,7 +71,7 @@ def read_graph(content: bytes) -> Graph:
         content: the file's bytes.
 
     Raises:
-        BadModelError: not a sound int8 model with one input and one output. Edges may be float32 or uint8, see
+        BadModelError: not a sound int8 model. Edges may be float32 or uint8, see
             `without_edges`.
         UnsupportedOpError: an op, or an option of one, that the engine lacks; names it, its index and what there is.
     """
@@ -88,12 +88,13 @@ def read_graph(content: bytes) -> Graph:
 
 def _graph(raw: RawModel) -> Graph:
     reader = Reader(raw)
-    source, sink = _edge(reader, raw.inputs, "input"), _edge(reader, raw.outputs, "output")
-    ops = tuple(op for raw_op in _needed(raw, sink) for op in _ops(reader, raw_op))
-    _check_order(Graph(reader.tensors, ops, source, sink))
-    read = {sink} | {tensor for op in ops for tensor in op.inputs}
+    sources, sinks = _edges(reader, raw.inputs, "input"), _edges(reader, raw.outputs, "output")
+    ops = tuple(op for raw_op in _needed(raw, sinks) for op in _ops(reader, raw_op))
+    _check_order(Graph(reader.tensors, ops, sources[0], sinks[0], sources[1:], sinks[1:]))
+    read = {*sinks} | {tensor for op in ops for tensor in op.inputs}
     ops = tuple(op for op in ops if op.output in read)  # parts of a split that nobody reads
-    return Graph({index: reader.tensors[index] for index in sorted(read | {source})}, ops, source, sink)
+    tensors = {index: reader.tensors[index] for index in sorted(read | {*sources})}
+    return Graph(tensors, ops, sources[0], sinks[0], sources[1:], sinks[1:])
 
 
 def _ops(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
@@ -104,18 +105,20 @@ def _ops(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
     return made if isinstance(made, tuple) else (made,)
 
 
-def _edge(reader: Reader, indices: tuple[int, ...], what: str) -> int:
-    if len(indices) != 1:
-        raise UnsupportedOpError(f"{len(indices)} {what}s, one is supported", where="the graph")
-    return reader.activation(indices[0], f"the graph's {what}").index
+def _edges(reader: Reader, indices: tuple[int, ...], what: str) -> tuple[int, ...]:
+    if not indices:
+        raise BadModelError(f"no {what}", where="the graph")
+    if len(set(indices)) != len(indices):
+        raise UnsupportedOpError(f"a tensor that is an {what} twice", where="the graph")
+    return tuple(reader.activation(index, f"the graph's {what}").index for index in indices)
 
 
-def _needed(raw: RawModel, sink: int) -> list[RawOp]:
-    """Ops the output depends on through data. What only computes a reshape's target is left out: the shape the
+def _needed(raw: RawModel, sinks: tuple[int, ...]) -> list[RawOp]:
+    """Ops the outputs depend on through data. What only computes a reshape's target is left out: the shape the
     converter stored is used, as TFLM does."""
     producers = {output: op for op in raw.ops for output in op.outputs}
     needed: set[int] = set()
-    stack = [sink]
+    stack = [*sinks]
     while stack:
         op = producers.get(stack.pop())
         if op is None or op.index in needed:
@@ -128,10 +131,10 @@ def _needed(raw: RawModel, sink: int) -> list[RawOp]:
 def _check_order(graph: Graph) -> None:
     if not graph.ops:
         raise BadModelError("the model has no ops")
-    known = {graph.input}
+    known = {*graph.inputs}
     for op in graph.ops:
         if any(tensor not in known for tensor in op.inputs) or op.output in known:
             raise BadModelError("damaged file (an op runs before its input exists)", where=f"op {op.index}")
         known.add(op.output)
-    if graph.output not in known:
+    if not known.issuperset(graph.outputs):
         raise BadModelError("damaged file (nothing computes the output)")
