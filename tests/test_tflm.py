@@ -143,7 +143,7 @@ def test_the_bytes_in_the_object_file_give_the_golden_outputs(case: Case, compil
     content = bytes_of(elf, f"g_{name}_model_data")
     assert len(content) == case.arrays.manifest.array_bytes
     assert len({*map(bytes, case.expected)}) > 1
-    arena = constant(compiler, case.arrays.path / f"{name}_arena.h", f"{name}::kArenaBytes", tmp_path)
+    arena = constant(compiler, case.arrays.path / f"{name}_arena.h", f"{name}_model::kArenaBytes", tmp_path)
     if compiler == COMPILERS[0]:  # the others' bytes are the same, and its interpreter is not theirs
         assert np.array_equal(predict_apart(content, case.x, arena_bytes=arena), case.expected)
     assert content == written(case.arrays)
@@ -161,7 +161,7 @@ def test_the_arena_is_enough_and_tight(case: Case, tmp_path: Path) -> None:
     header = case.arrays.path / f"{manifest.identifier}_arena.h"
     content, x = written(case.arrays), case.x[:4]
     whole, measured, margin = (
-        constant("g++", header, f"{manifest.identifier}::{name}", tmp_path)
+        constant("g++", header, f"{manifest.identifier}_model::{name}", tmp_path)
         for name in ("kArenaBytes", "kArenaMeasured", "kArenaMargin")
     )
     assert whole == measured + margin
@@ -170,8 +170,8 @@ def test_the_arena_is_enough_and_tight(case: Case, tmp_path: Path) -> None:
     with pytest.raises(BadModelError):
         predict_apart(content, x, arena_bytes=measured - 1024)
     if manifest.alternate is not None:
-        alternate = constant("g++", header, f"{manifest.identifier}::kDecodedBytes", tmp_path)
-        smaller = constant("g++", header, f"{manifest.identifier}::kArenaBytesWithoutDecoded", tmp_path) - margin
+        alternate = constant("g++", header, f"{manifest.identifier}_model::kDecodedBytes", tmp_path)
+        smaller = constant("g++", header, f"{manifest.identifier}_model::kArenaBytesWithoutDecoded", tmp_path) - margin
         assert smaller < measured
         scores = predict_apart(content, x, arena_bytes=smaller, alternate_bytes=alternate)
         assert np.array_equal(scores, case.expected[:4])
@@ -188,8 +188,8 @@ namespace tflite { namespace micro {
 #include "tensorflow/lite/micro/tflm_ops.inc"
 } }
 int main() {
-  NAME::OpResolver ops;
-  if (NAME::RegisterOps(ops) != kTfLiteOk || ops.count != NAME::kOpCount) return 1;
+  NAME_model::OpResolver ops;
+  if (NAME_model::RegisterOps(ops) != kTfLiteOk || ops.count != NAME_model::kOpCount) return 1;
   for (unsigned i = 0; i < ops.count; ++i) std::puts(ops.names[i]);
 }
 """
@@ -396,9 +396,9 @@ def test_without_the_interpreter_only_the_golden_model_is_written(
     assert written(arrays) == big_ternary_model()
     assert (arrays.manifest.verified_against_oracle, arrays.manifest.arena) == (0, None)
     header = arrays.path / "x_arena.h"
-    assert constant("g++", header, "x::kArenaMeasured", tmp_path, "-DX_ARENA_BYTES=4096") == 4096
+    assert constant("g++", header, "x_model::kArenaMeasured", tmp_path, "-DX_ARENA_BYTES=4096") == 4096
     with pytest.raises(subprocess.CalledProcessError):
-        constant("g++", header, "x::kArenaMeasured", tmp_path)
+        constant("g++", header, "x_model::kArenaMeasured", tmp_path)
 
 
 def test_an_op_that_tflm_may_lack_is_refused(tmp_path: Path) -> None:
@@ -437,10 +437,21 @@ def test_a_float_model_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "made"),
-    [("DS-CNN v2", "ds_cnn_v2"), ("2.0/β", "model_2_0"), ("???", "model"), ("switch", "model_switch")],
+    [("DS-CNN v2", "ds_cnn_v2"), ("2.0/β", "model_2_0"), ("???", "model"), ("switch", "switch")],
 )
 def test_any_name_makes_an_identifier(name: str, made: str) -> None:
     assert identifier(name) == made
+
+
+def test_names_that_c_has_compile(tmp_path: Path) -> None:
+    """Keywords, functions, macros, types, and what the example and the firmware's adapter call theirs."""
+    headers = [*("-include", "string.h"), *("-include", "stdint.h"), "-std=gnu++17", f"-isystem{HEADERS}"]
+    for name in ("switch", "index", "linux", "uint8_t", "arena", "tflm"):
+        arrays = write_arrays(big_ternary_model(), tmp_path / "a", name=name, uncompressed=True)
+        example = arrays.path / "example.cc"
+        example.write_text(f"{example.read_text()}\nnamespace tflm_model = {name}_model;  // the firmware does\n")
+        compiled("g++", example, tmp_path / "example.o", *headers)
+        shutil.rmtree(arrays.path)
 
 
 @settings(max_examples=100, deadline=None)

@@ -30,14 +30,6 @@ _FILES = {
     "arena.h.jinja": "{}_arena.h",
     "example.cc.jinja": "example.cc",
 }
-# What an identifier cannot be: C++'s keywords, and names the example uses.
-_TAKEN = """
-    alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl concept const consteval
-    constexpr constinit continue decltype default delete do double else enum explicit export extern false float for
-    friend goto if inline int long mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected
-    public register requires return short signed sizeof static struct switch template this throw true try typedef typeid
-    typename union unsigned using virtual void volatile while xor xor_eq arena main resolver std tflite
-"""
 
 
 def write_arrays(
@@ -114,9 +106,12 @@ def input_edge(content: bytes) -> EdgeTensor:
 
 
 def identifier(name: str) -> str:
-    """A C++ identifier: lower case, what cannot stand in one an underscore."""
+    """What C++ names start with: lower case, what cannot stand in them an underscore.
+
+    It may itself be a keyword or a function of C's: no name in the arrays is it alone.
+    """
     made = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    return made if made[:1].isalpha() and made not in _TAKEN.split() else f"model_{made}".rstrip("_")
+    return made if made[:1].isalpha() else f"model_{made}".rstrip("_")
 
 
 def _inputs(source: EdgeTensor, real: Int8 | None) -> Int8:

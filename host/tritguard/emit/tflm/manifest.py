@@ -30,7 +30,7 @@ class ArraysManifest(Record):
     """What the arrays are and what was measured. Sizes in bytes, shapes without the batch.
 
     Attributes:
-        identifier: the model's name as C++ has it: prefix of files and symbols, and the namespace.
+        identifier: the model's name as C++ has it: prefix of files and symbols, and with `_model` the namespace.
         model_sha256: of the golden `.tflite`, `model_bytes` long.
         array_sha256: of the array, `array_bytes` long.
         ops: the kinds of ops in the array, as the schema names them.
