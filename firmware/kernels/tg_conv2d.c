@@ -2,8 +2,9 @@
 #include "tg_output.h"
 
 /* Channels a and a + 1 of a tile's first pixels. An odd last channel has one of zero weights beside it. */
-static void pair_outputs(const tg_conv2d_t *p, const tg_lane_t *columns, int32_t groups, int32_t channel,
-                         int32_t count, tg_sink_t tile)
+__attribute__((noinline)) static void pair_outputs(const tg_conv2d_t *p, const tg_lane_t *columns,
+                                                   int32_t groups, int32_t channel, int32_t count,
+                                                   tg_sink_t tile)
 {
     const int32_t channels = p->window.out_c;
     const int32_t *bias = p->layer.bias + channel;

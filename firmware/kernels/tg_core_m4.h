@@ -308,12 +308,18 @@ tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const int8_t *const 
         "  ldm    r3, {r4-r7}\n"
         "  ldrd   r1, r2, [r2]\n"
         "  ldr    r3, [sp]\n"
-        "  sub    r3, r3, r0\n"
-        "  tst    r3, #8\n"
-        "  bne    2f\n" /* an odd number of groups starts in the middle */
+        "  sub    r3, r0, r3\n" /* minus eight bytes a group */
+        "  and    r3, r3, #24\n"
+        "  add    r12, r3, r3, lsl #3\n"
+        "  add    r3, r12, r3, lsr #1\n" /* 9 1/2 times that: 76 bytes of code a group */
+        "  adr    r12, 1f + 1\n"
+        "  add    r12, r12, r3\n"
+        "  bx     r12\n" /* the first round starts so late that the last one ends with the vector */
+        "  .balign 4\n"
         "1:\n"
         TG_M4_QUAD_GROUP
-        "2:\n"
+        TG_M4_QUAD_GROUP
+        TG_M4_QUAD_GROUP
         TG_M4_QUAD_GROUP
         "  ldr    r3, [sp]\n"
         "  cmp    r0, r3\n"

@@ -6,34 +6,36 @@
 
 #define QUAD 4
 
-/* The vector as int16, zeros up to a whole group of positions. */
-static const tg_lane_t *widen(const int8_t *in, int32_t depth, tg_lane_t *vector)
+/* The vector as int16, zeros up to a whole group of positions; the last ones go one by one to their places.
+ */
+__attribute__((noinline)) static const tg_lane_t *widen(const int8_t *in, int32_t depth, tg_lane_t *vector)
 {
     const int32_t whole = depth & ~3;
-    int8_t rest[4] = {0};
+    tg_lane_t *group = vector + whole;
     tg_core_vector(in, whole / 4, vector);
     if (whole == depth) {
-        return vector + whole;
+        return group;
     }
-    for (int32_t i = whole; i < depth; i++) {
-        rest[i - whole] = in[i];
+    for (int32_t i = 0; i < 4; i++) {
+        group[((i & 1) << 1) | (i >> 1)] = (tg_lane_t)(((whole + i) < depth) ? in[whole + i] : 0);
     }
-    tg_core_vector(rest, 1, vector + whole);
-    return vector + whole + 4;
+    return group + 4;
 }
 
-/* Sums to int8 where nothing but the scale of a channel is left to do: tg_scale_narrow, clamped where int8
- * ends. */
-static void scaled(const tg_requant_t *q, int32_t channel, int32_t count, const int32_t *sums, int8_t *out)
+/* Four sums to int8 where nothing but the scale of a channel is left to do: tg_scale_narrow, clamped where
+ * int8 ends. */
+static inline void scaled(const tg_requant_t *q, int32_t channel, const int32_t *sums, tg_sink_t sink)
 {
     const int32_t *multiplier = q->multiplier + channel;
     const int8_t *shift = q->shift + channel;
-    const int32_t zero_point = q->zero_point;
-    for (int32_t i = 0; i < count; i++) {
+    const int32_t rounding = (2 * q->zero_point) + 1;
+    for (int32_t i = 0; i < QUAD; i++) {
         const int32_t right = -shift[i];
-        const int32_t value =
-            tg_core_scale(sums[i], multiplier[i], right, tg_scale_offset(zero_point, right));
-        out[channel + i] = tg_clamp(value, INT8_MIN, INT8_MAX);
+        const int32_t offset = tg_shift_left(rounding, right) >> 1; /* tg_scale_offset */
+        sink.out[i] = tg_clamp(tg_core_scale(sums[i], multiplier[i], right, offset), INT8_MIN, INT8_MAX);
+    }
+    if (sink.accumulators != NULL) {
+        (void)memcpy(sink.accumulators, sums, QUAD * sizeof sums[0]);
     }
 }
 
@@ -41,31 +43,34 @@ void tg_dense_int8(const tg_dense_t *p, const int8_t *in, int8_t *out, int32_t *
 {
     const tg_requant_t *q = &p->layer.requant;
     const bool plain = (q->narrow != 0) && (q->act_min == INT8_MIN) && (q->act_max == INT8_MAX);
-    const tg_sink_t sink = {out, accumulators};
     tg_lane_t *vector = scratch;
     const tg_lane_t *end = widen(in, p->depth, vector);
     const ptrdiff_t pair = 2 * (end - vector); /* bytes of weights */
-    const int8_t *weights = p->layer.weights;
+    const int8_t *weights[2] = {p->layer.weights, p->layer.weights + pair};
+    const int32_t *bias = p->layer.bias;
     for (int32_t channel = 0; channel < p->units; channel += QUAD) {
         const int32_t count = tg_min(QUAD, p->units - channel);
-        const int8_t *const both[2] = {weights, (count > 2) ? (weights + pair) : weights};
-        const int32_t *bias = p->layer.bias + channel;
+        const tg_sink_t sink = tg_sink_at((tg_sink_t){out, accumulators}, channel);
         int32_t sums[QUAD] = {0};
         if (count == QUAD) {
-            (void)memcpy(sums, bias, sizeof sums);
+            (void)memcpy(sums, bias + channel, sizeof sums);
         } else {
             for (int32_t i = 0; i < count; i++) {
-                sums[i] = bias[i];
+                sums[i] = bias[channel + i];
+            }
+            if (count <= 2) { /* the last pair has none beside it */
+                weights[1] = weights[0];
             }
         }
-        tg_core_quad(vector, end, both, sums);
-        if (!plain || (accumulators != NULL)) {
-            for (int32_t i = 0; i < count; i++) {
-                tg_output_run(&p->layer, channel + i, sums + i, 1, tg_sink_at(sink, channel + i), 1);
-            }
+        tg_core_quad(vector, end, weights, sums);
+        if (plain && (count == QUAD)) {
+            scaled(q, channel, sums, sink);
         } else {
-            scaled(q, channel, count, sums, out);
+            for (int32_t i = 0; i < count; i++) {
+                tg_output_run(&p->layer, channel + i, sums + i, 1, tg_sink_at(sink, i), 1);
+            }
         }
-        weights += 2 * pair;
+        weights[0] += 2 * pair;
+        weights[1] += 2 * pair;
     }
 }

@@ -33,7 +33,8 @@ static int32_t extent(const tg_axis_t *axis)
     return ((axis->kernel - 1) * axis->dilation) + 1;
 }
 
-static work_t work_of(const tg_depthwise_t *p, void *scratch)
+/* Once a layer, and so for size. */
+__attribute__((cold)) static work_t work_of(const tg_depthwise_t *p, void *scratch)
 {
     work_t work;
     work.reach = even(extent(&p->columns));

@@ -36,10 +36,10 @@
 typedef struct {
     const int32_t *multiplier;
     const int8_t *shift;
-    int32_t zero_point;
-    int32_t act_min;
-    int32_t act_max;
-    int32_t narrow;
+    int8_t zero_point;
+    int8_t act_min;
+    int8_t act_max;
+    uint8_t narrow;
 } tg_requant_t;
 
 /* One int32 -> int32 rescaling. */
@@ -61,12 +61,13 @@ typedef struct {
 
 /* A window that slides over height and width. Padding counts rows above and columns left of the input. */
 typedef struct {
-    int32_t in_h, in_w, in_c;
-    int32_t out_h, out_w, out_c;
-    int32_t kernel_h, kernel_w;
-    int32_t stride_h, stride_w;
-    int32_t dilation_h, dilation_w;
-    int32_t pad_top, pad_left;
+    int32_t in_c, out_c;
+    int16_t in_h, in_w;
+    int16_t out_h, out_w;
+    int16_t kernel_h, kernel_w;
+    int16_t stride_h, stride_w;
+    int16_t dilation_h, dilation_w;
+    int16_t pad_top, pad_left;
 } tg_window_t;
 
 /* Convolution; a fully connected layer is one with a 1x1 kernel over a 1 x rows image.
@@ -126,10 +127,10 @@ void tg_dense_int8(const tg_dense_t *p, const int8_t *in, int8_t *out, int32_t *
 /* One axis of a sliding window. Steps are the elements between neighbours; either axis of the image may be
  * the rows. */
 typedef struct {
-    int32_t in, out;
-    int32_t kernel, stride, dilation;
-    int32_t pad;
     int32_t in_step, out_step;
+    int16_t in, out;
+    int16_t kernel, stride, dilation;
+    int16_t pad;
 } tg_axis_t;
 
 /* Depthwise convolution: output channel c reads input channel c / depth_multiplier.

@@ -44,30 +44,8 @@ static inline int8_t tg_requantised(const tg_requant_t *q, int32_t acc, int32_t 
 }
 
 /* One channel: count accumulators, bias included, to outputs `stride` elements apart from sink on. */
-static inline void tg_output_run(const tg_weighted_t *layer, int32_t channel, const int32_t *acc,
-                                 int32_t count, tg_sink_t sink, int32_t stride)
-{
-    const tg_requant_t *q = &layer->requant;
-    const int32_t multiplier = q->multiplier[channel];
-    const int32_t shift = q->shift[channel];
-    if (q->narrow != 0) {
-        const int32_t offset = tg_scale_offset(q->zero_point, -shift);
-        int8_t *to = sink.out;
-        for (int32_t i = 0; i < count; i++) {
-            *to = tg_clamp(tg_core_scale(acc[i], multiplier, -shift, offset), q->act_min, q->act_max);
-            to += stride;
-        }
-    } else {
-        for (int32_t i = 0; i < count; i++) {
-            sink.out[i * stride] = tg_requantised(q, acc[i], multiplier, shift);
-        }
-    }
-    if (sink.accumulators != NULL) {
-        for (int32_t i = 0; i < count; i++) {
-            sink.accumulators[i * stride] = acc[i];
-        }
-    }
-}
+void tg_output_run(const tg_weighted_t *layer, int32_t channel, const int32_t *acc, int32_t count,
+                   tg_sink_t sink, int32_t stride);
 
 /* The same of a tile, where acc has all TG_TILE: count accumulators, bias included, to outputs `stride`
  * elements apart from sink on.

@@ -55,12 +55,13 @@ __attribute__((always_inline)) static inline void pool(const tg_pool_t *p, const
     }
 }
 
-void tg_average_pool(const tg_pool_t *p, const int8_t *in, int8_t *out)
+/* The windows around tg_core_sum and `greatest` are for size. */
+__attribute__((cold)) void tg_average_pool(const tg_pool_t *p, const int8_t *in, int8_t *out)
 {
     pool(p, in, out, tg_core_sum, 0, true);
 }
 
-void tg_max_pool(const tg_pool_t *p, const int8_t *in, int8_t *out)
+__attribute__((cold)) void tg_max_pool(const tg_pool_t *p, const int8_t *in, int8_t *out)
 {
     pool(p, in, out, greatest, INT8_MIN, false);
 }

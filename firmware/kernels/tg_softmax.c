@@ -6,9 +6,10 @@
 #include "tg_kernels.h"
 
 #define SUM_INTEGER_BITS 12
+#define SMALL __attribute__((cold)) /* a few elements at the end of a model: size counts, not time */
 
 /* a * 2^bits, saturated. */
-static int32_t saturating_shift_left(int32_t a, int32_t bits)
+SMALL static int32_t saturating_shift_left(int32_t a, int32_t bits)
 {
     const int32_t limit = (int32_t)((UINT32_C(1) << (31u - (uint32_t)bits)) - 1u);
     if (a > limit) {
@@ -21,7 +22,7 @@ static int32_t saturating_shift_left(int32_t a, int32_t bits)
 }
 
 /* exp(a) for a in [-1/4, 0), Q0.31 -> Q0.31: Taylor's series of fourth order around -1/8. */
-static int32_t exp_of_last_quarter(int32_t a)
+SMALL static int32_t exp_of_last_quarter(int32_t a)
 {
     const int32_t exp_of_minus_eighth = 1895147668;
     const int32_t third = 715827883;
@@ -36,7 +37,7 @@ static int32_t exp_of_last_quarter(int32_t a)
 
 /* exp(a) for a <= 0, Q5.26 -> Q0.31: the last quarter by series, each further bit of a by a constant factor.
  */
-static int32_t exp_of_negative(int32_t a)
+SMALL static int32_t exp_of_negative(int32_t a)
 {
     /* exp(-2^i) in Q0.31 for i = -2 ... 4 */
     static const int32_t factors[7] = {1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242};
@@ -56,7 +57,7 @@ static int32_t exp_of_negative(int32_t a)
 }
 
 /* 1 / (1 + a) for a in [0, 1), Q0.31 -> Q0.31: three Newton-Raphson steps on half the denominator. */
-static int32_t reciprocal_of_one_plus(int32_t a)
+SMALL static int32_t reciprocal_of_one_plus(int32_t a)
 {
     const int32_t one_q2 = INT32_C(1) << 29;
     const int32_t half_denominator = (int32_t)(((int64_t)a + INT32_MAX + 1) / 2);
@@ -68,7 +69,7 @@ static int32_t reciprocal_of_one_plus(int32_t a)
     return saturating_shift_left(x, 1);
 }
 
-static int32_t leading_zeros(uint32_t value)
+SMALL static int32_t leading_zeros(uint32_t value)
 {
     int32_t count = 0;
     for (uint32_t bit = UINT32_C(1) << 31; (bit != 0u) && ((value & bit) == 0u); bit >>= 1) {
@@ -82,7 +83,7 @@ static int32_t exp_of_difference(const tg_softmax_t *p, int32_t difference)
     return exp_of_negative(tg_high_mul(tg_shift_left(difference, p->left_shift), p->multiplier));
 }
 
-static void softmax_row(const tg_softmax_t *p, const int8_t *in, int8_t *out)
+SMALL static void softmax_row(const tg_softmax_t *p, const int8_t *in, int8_t *out)
 {
     int32_t greatest = INT8_MIN;
     int32_t sum = 0; /* Q12.19 */

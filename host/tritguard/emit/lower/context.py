@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
+from tritguard.errors import UnsupportedOpError
 from tritguard.graph.choice import Choice
 from tritguard.graph.kernels import Kernel
 from tritguard.graph.memory import MemoryPlan, Slot
@@ -90,7 +91,7 @@ class Context:
             arrays=arrays,
             struct=struct,
             call=self.call(op, kernel.function, *extra),
-            sources=(kernel.source,),
+            sources=(kernel.source, *(("tg_output.c",) if kernel.weight_format == "int8" else ())),
         )
 
 
@@ -100,8 +101,17 @@ def image(tensor: Tensor) -> Image:
     return height, width, channels
 
 
+LONGEST_SIDE = 32767  # of a tg_window_t
+
+
 def window_fields(window: Window, source: Image, sink: Image) -> Fields:
-    """A `tg_window_t`."""
+    """A `tg_window_t`.
+
+    Raises:
+        UnsupportedOpError: a side that its 16 bits do not hold.
+    """
+    if max(*source[:2], *sink[:2]) > LONGEST_SIDE:
+        raise UnsupportedOpError(f"an image of {source[0]} x {source[1]}, sides up to {LONGEST_SIDE} are supported")
     values: dict[str, int] = {}
     for letter, inside, outside in zip("hwc", source, sink, strict=True):
         values |= {f"in_{letter}": inside, f"out_{letter}": outside}

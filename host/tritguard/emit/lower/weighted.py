@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
-from tritguard.emit.lower.context import Context, Image, image, window_fields
+from tritguard.emit.lower.context import LONGEST_SIDE, Context, Image, image, window_fields
 from tritguard.emit.lower.ternary import dual, lists, taps
 from tritguard.errors import UnsupportedOpError
 from tritguard.graph.dual import DualWords
@@ -72,9 +72,10 @@ def conv(context: Context, position: int, op: Conv2D) -> LayerCode:
     """One kernel over all output pixels."""
     source, sink = image(context.source(op)), op.out_shape
     as_columns = context.kernel(position).weight_format in ("int8", "dual2")
-    if as_columns and op.window.kernel == op.window.stride == (1, 1):
+    pixels = sink[0] * sink[1]
+    if as_columns and op.window.kernel == op.window.stride == (1, 1) and pixels <= LONGEST_SIDE:
         # Every pixel on its own: as one long row it has no ends in between.
-        source, sink = (1, source[0] * source[1], source[2]), (1, sink[0] * sink[1], sink[2])
+        source, sink = (1, pixels, source[2]), (1, pixels, sink[2])
     geometry = {"window": window_fields(op.window, source, sink)}
     return _weighted(context, position, op, "tg_conv2d_t", geometry)
 
