@@ -17,10 +17,12 @@
  * kernel at its limit):
  *   - element by element (tg_add, tg_requantize, tg_lookup, tg_softmax's last pass, tg_mean by channel): in
  *     rising order, an element is read before it is written;
- *   - windows by pixels (tg_conv2d_ternary, tg_depthwise, pools): output pixels in rows from the top; a
- *     pixel's input may be read until its last channel is written, then nothing before the next one's window;
+ *   - windows by pixels (tg_conv2d_ternary, tg_depthwise_ternary, pools): output pixels in rows from the top;
+ * a pixel's input may be read until its last channel is written, then nothing before the next one's window;
  *   - windows by tiles (other convolutions): tiles of such pixels, of any width; all input of a tile is read
  *     (into columns) before any of its output is written;
+ *   - by channels (tg_depthwise_int8 and _taps): out may be in, each output row after the input rows of its
+ *     place;
  *   - tg_pad writes before it reads: its output never overlaps.
  * Neither `restrict` nor memcpy from `in` to `out` is possible where they may overlap.
  */

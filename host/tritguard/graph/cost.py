@@ -120,6 +120,13 @@ def two_bits(op: Weighted, shape: Shape, core: CoreClass) -> Cost:
 def int8(op: Weighted, shape: Shape, core: CoreClass) -> Cost:
     """Weights as they are."""
     macs = shape.pixels * shape.positions * shape.channels
-    if isinstance(op, DepthwiseConv2D) or core in ("m0", "m3"):
-        return _cost((macs, 10, 15), (shape.pixels * shape.channels, 60, 80))
-    return columns(shape) + _cost((macs, 0.85, 1.2), (shape.pixels * shape.channels, 25, 35))
+    outputs = shape.pixels * shape.channels
+    if core in ("m0", "m3"):
+        each = 10 if isinstance(op, DepthwiseConv2D) else 4
+        return columns(shape) + _cost((macs, each, 1.4 * each), (outputs, 40, 60))
+    if isinstance(op, DepthwiseConv2D):
+        by_blocks = op.window.kernel == (3, 3) and op.window.stride == op.window.dilation == (1, 1)
+        return _cost((outputs, 30, 42)) if by_blocks else _cost((macs, 3, 5), (outputs, 35, 50))
+    if isinstance(op, FullyConnected) and op.rows == 1:
+        return _cost((macs, 1.25, 1.7), (outputs, 37, 50))
+    return columns(shape) + _cost((macs, 0.83, 1.15), (outputs, 9, 12))
