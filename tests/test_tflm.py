@@ -26,6 +26,7 @@ from tritguard.convert import keras_to_tflite
 from tritguard.data import load_dataset
 from tritguard.emit.tflm import Arrays, compress, input_edge, open_arrays, write_arrays
 from tritguard.emit.tflm import prepare as preparing
+from tritguard.emit.tflm.arena import cmsis_scratch
 from tritguard.emit.tflm.arrays import identifier
 from tritguard.emit.tflm.compat import for_old_tflm
 from tritguard.emit.tflm.container import pack, unpack
@@ -177,6 +178,37 @@ def test_the_arena_is_enough_and_tight(case: Case, tmp_path: Path) -> None:
         assert np.array_equal(scores, case.expected[:4])
         with pytest.raises(BadModelError):
             predict_apart(content, x, arena_bytes=smaller - 1024, alternate_bytes=alternate)
+
+
+def test_the_margin_is_what_cmsis_nn_asks_for() -> None:
+    """By the formulas of its arm_*_get_buffer_size functions."""
+
+    def ones(*shape: int) -> Int8:
+        return np.ones(shape, np.int8)
+
+    def scratch(tensor: int, builder: ModelBuilder) -> tuple[int, int]:
+        margin = cmsis_scratch(parse(builder.build(tensor)))
+        return margin.plain, margin.helium
+
+    net = ModelBuilder((8, 8, 5), 0.5, 0)
+    conv = net.conv(net.input, ones(6, 3, 3, 5), [0.1] * 6, None, (1.0, 0))
+    assert scratch(conv, net) == (192, 192)  # a column of 45: 2 x 48 x 2, 4 x 48
+    depthwise = net.depthwise(conv, ones(5, 5, 6), [0.1] * 6, None, (1.0, 0))
+    assert scratch(depthwise, net) == (304, 12400)  # 25 x 6 x 2, 4 x 124 x 25
+
+    net = ModelBuilder((40,), 0.5, 0)
+    first = net.dense(net.input, ones(10, 40), [0.1], None, (1.0, 0))
+    assert scratch(net.dense(first, ones(6, 10), [0.1], None, (1.0, 0)), net) == (0, 80)  # 4 x 10 and 4 x 6, kept
+
+    net = ModelBuilder((4, 4, 20), 0.5, 0)
+    stride, sides = (2, 2), (8, 8)
+    wide = net.transpose_conv(net.input, ones(3, 3, 3, 20), [0.1] * 3, None, (1.0, 0), sides, stride=stride, same=True)
+    assert scratch(wide, net) == (544 + 720, 544 + 4 * 192)  # the weights, and columns of 180
+    net = ModelBuilder((4, 4, 2), 0.5, 0)
+    shallow = net.transpose_conv(
+        net.input, ones(3, 3, 3, 2), [0.1] * 3, None, (1.0, 0), sides, stride=stride, same=True
+    )
+    assert scratch(shallow, net) == (336, 336)  # 3 rows of (3 x 2 + 3) x 3 sums
 
 
 PRINT_OPS = """

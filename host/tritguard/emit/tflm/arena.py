@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from math import prod
 
-from tritguard.graph.flatbuffer import RawModel, RawOp, reading
+import tflite
+
+from tritguard.graph.flatbuffer import RawModel, RawOp, RawTensor, reading
+from tritguard.graph.reading.checks import options_of
 from tritguard.records import Record
 
 _HELIUM_BLOCK = 124  # CMSIS-NN's CH_IN_BLOCK_MVE
 
 
 class Scratch(Record):
-    """The most scratch one layer takes with CMSIS-NN's kernels, in bytes; the measured ones take none."""
+    """What CMSIS-NN's kernels take beyond the measured ones, in bytes: the most scratch of one layer, and with Helium
+    what every dense layer keeps."""
 
     plain: int
     helium: int
@@ -32,27 +36,51 @@ class Arena(Record):
 
 
 def cmsis_scratch(raw: RawModel) -> Scratch:
-    """An upper bound of what CMSIS-NN's `*_get_buffer_size` functions return, with Helium and without."""
+    """An upper bound of what CMSIS-NN's `*_get_buffer_size` functions return, with Helium and without.
+
+    Layers take turns with their scratch. The sums of a dense layer's weights, which Helium's kernel wants, are made
+    once and stay.
+    """
     with reading():
-        sizes = [_layer_scratch(raw, op) for op in raw.ops]
-    return Scratch(plain=max(_aligned(plain) for plain, _ in sizes), helium=max(_aligned(mve) for _, mve in sizes))
+        plain, helium = zip(*(_layer_scratch(raw, op) for op in raw.ops), strict=True)
+        kept = sum(_aligned(4 * _weights(raw, op).shape[0]) for op in raw.ops if op.name == "FULLY_CONNECTED")
+    return Scratch(plain=_aligned(max(plain)), helium=_aligned(max(helium)) + kept)
 
 
 def _aligned(size: int) -> int:
     return -(-size // 16) * 16
 
 
+def _weights(raw: RawModel, op: RawOp) -> RawTensor:
+    return raw.tensors[op.inputs[1]]
+
+
 def _layer_scratch(raw: RawModel, op: RawOp) -> tuple[int, int]:
-    """(without Helium, with it): two im2col columns of int16, or four of int8 in whole vectors; rows of a depthwise
-    window; sums of an average; sums of a dense layer's weights."""
+    """(without Helium, with it), in bytes."""
     if op.name == "CONV_2D":
-        column = prod(raw.tensors[op.inputs[1]].shape[1:])
-        return 4 * (-(-column // 4) * 4), 4 * _aligned(column)
+        return _columns(prod(_weights(raw, op).shape[1:]))
+    if op.name == "TRANSPOSE_CONV":
+        return _transposed(raw, op)
     if op.name == "DEPTHWISE_CONV_2D":
-        window = prod(raw.tensors[op.inputs[1]].shape[1:3])
+        window = prod(_weights(raw, op).shape[1:3])  # rows of which are laid out anew
         return 2 * window * raw.tensors[op.inputs[0]].shape[-1], 4 * _HELIUM_BLOCK * window
     if op.name == "AVERAGE_POOL_2D":
-        return 4 * raw.tensors[op.inputs[0]].shape[-1], 0
-    if op.name == "FULLY_CONNECTED":
-        return 0, 4 * raw.tensors[op.inputs[1]].shape[0]
+        return 4 * raw.tensors[op.inputs[0]].shape[-1], 0  # its sums
     return 0, 0
+
+
+def _columns(column: int) -> tuple[int, int]:
+    """Of a convolution with that many weights an output: two of int16, or four of int8 in whole vectors."""
+    return 4 * (-(-column // 4) * 4), 4 * _aligned(column)
+
+
+def _transposed(raw: RawModel, op: RawOp) -> tuple[int, int]:
+    """The weights turned round and a convolution's columns, or the sums of as many rows as the window is high."""
+    options, weights = options_of(op, tflite.TransposeConvOptions), _weights(raw, op)
+    channels, height, width, _ = weights.shape
+    stride_h, stride_w = options.StrideH(), options.StrideW()
+    across = (raw.tensors[op.inputs[2]].shape[2] - 1) * stride_w + max(width, stride_h)
+    sums = 4 * across * channels * max(height, stride_h)
+    plain, helium = _columns(prod(weights.shape[1:]))
+    turned = _aligned(prod(weights.shape))
+    return max(turned + plain, sums), max(turned + helium, sums)
