@@ -86,7 +86,7 @@ def test_processors_without_vectors_give_the_same_bytes(
 
 
 @pytest.mark.skipif(not oracle_available(), reason="the oracle has no wheel for this platform")
-@pytest.mark.parametrize(("name", "floor"), [("resnet8", 15), ("resnet8-ternary", 15), ("kws", 3)])
+@pytest.mark.parametrize(("name", "floor"), [("resnet8", 15), ("resnet8-ternary", 15), ("kws", 6)])
 def test_the_twin_is_many_times_the_interpreter(
     name: str, floor: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,5 +111,35 @@ def test_a_dense_layer_of_dual_channel_words(depth: int, units: int, tmp_path: P
     content = builder.build(builder.dense(flat, weights, [0.01], None, (1.0, 0)))
     bundle = write_bundle(content, tmp_path / "b", name="dense")
     assert bundle.manifest.layers[-1].weight_format == "dual2"
+    x = sample_inputs(bundle.manifest.input.shape, 1, count=20)
+    assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(content).predict(x).scores)
+
+
+@pytest.mark.skipif(not oracle_available(), reason="the oracle has no wheel for this platform")
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "dilation", "same"),
+    [
+        (5, (3, 3), (1, 1), (1, 1), True),
+        (16, (2, 5), (2, 1), (1, 1), True),
+        (37, (3, 2), (1, 1), (2, 3), False),
+        (64, (1, 1), (3, 2), (1, 1), False),
+        (33, (9, 8), (1, 1), (1, 1), False),
+    ],
+)
+def test_depthwise_in_blocks_of_channels(
+    channels: int, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int], same: bool,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """Whole blocks and parts of one, an odd number of taps and an even one; in place where the plan has it so."""
+    rng = np.random.default_rng(0)
+    builder = ModelBuilder((9, 8, channels), 1 / 255, -7)
+    tensor = builder.quantize(builder.input, (1 / 200, 11))
+    weights = rng.integers(-127, 128, (*kernel, channels), dtype=np.int8)
+    bias = rng.integers(-5000, 5001, channels, dtype=np.int32)
+    tensor = builder.depthwise(
+        tensor, weights, [0.01] * channels, bias, (0.2, 4), stride=stride, dilation=dilation, same=same
+    )
+    content = builder.build(builder.quantize(tensor, (0.25, 0)))
+    bundle = write_bundle(content, tmp_path / "b", name="depthwise")
     x = sample_inputs(bundle.manifest.input.shape, 1, count=20)
     assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(content).predict(x).scores)

@@ -43,12 +43,14 @@ TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32
 }
 #endif
 
+#ifndef TG_CORE_HAS_TILE
 TG_CORE int32_t tg_core_tile(const tg_weighted_t *layer, int32_t channels, const tg_lane_t *columns,
                              int32_t groups, int32_t pixels, int8_t *out)
 {
     (void)layer, (void)channels, (void)columns, (void)groups, (void)pixels, (void)out;
     return 0;
 }
+#endif
 
 TG_CORE void tg_core_split(const int8_t *from, int32_t step, int32_t count, int32_t channels, tg_lane_t *to,
                            int32_t plane)
@@ -90,6 +92,7 @@ TG_CORE void tg_core_vector(const int8_t *from, int32_t words, tg_lane_t *to)
     }
 }
 
+#ifndef TG_CORE_HAS_QUAD
 TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const int8_t *const weights[2],
                           int32_t *sums)
 {
@@ -106,6 +109,7 @@ TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const i
         sums[(2 * pair) + 1] = tg_add_wrap(sums[(2 * pair) + 1], b);
     }
 }
+#endif
 
 TG_CORE void tg_core_sum(const int8_t *from, int32_t step, int32_t count, int32_t channels, int32_t *sums)
 {

@@ -17,6 +17,8 @@ static inline uint32_t tg_dual_turn(uint32_t word)
     return (word >> 4) | (word << 28);
 }
 
+#ifndef TG_DUAL_HAS_LOOPS
+
 static inline void tg_dual_split(int32_t *acc, int32_t *low, int32_t count)
 {
     for (int32_t i = 0; i < count; i++) {
@@ -87,6 +89,8 @@ static inline const tg_lane_t *tg_dual_minus(const tg_lane_t *columns, int32_t w
     }
     return columns;
 }
+
+#endif
 
 static inline int32_t tg_dual_minus_row(const tg_lane_t *x, int32_t words)
 {

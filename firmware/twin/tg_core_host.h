@@ -13,26 +13,16 @@
 #endif
 #endif
 
-#ifndef TG_CORE
-#define TG_CORE static inline
-#define TG_CORE_COLUMNS_ONLY
-#endif
-
-#ifdef TG_CORE_VECTORS /* these come on vectors below; the rest is the portable one's */
-#define tg_core_expand tg_plain_expand
-#define tg_core_pair tg_plain_pair
-#define tg_core_tile tg_plain_tile
-#define tg_core_quad tg_plain_quad
-#define tg_core_row tg_plain_row
+#ifdef TG_CORE_VECTORS
+#define TG_CORE_HAS_EXPAND
+#define TG_CORE_HAS_PAIR
+#define TG_CORE_HAS_TILE
+#define TG_CORE_HAS_QUAD
+#define TG_CORE_HAS_DEPTHWISE
 #endif
 #include "tg_core_portable.h"
 
 #ifdef TG_CORE_VECTORS
-#undef tg_core_expand
-#undef tg_core_pair
-#undef tg_core_tile
-#undef tg_core_quad
-#undef tg_core_row
 
 #include <string.h>
 
@@ -181,8 +171,6 @@ TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32
     }
 }
 
-#ifndef TG_CORE_COLUMNS_ONLY
-
 /* The narrow requantisation of a tile, in loops that GCC makes vectors of: no other memory is written. */
 static inline void tg_host_outputs(const tg_weighted_t *layer, int32_t channel, const int32_t *sums,
                                    int8_t *values)
@@ -266,37 +254,7 @@ TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const i
     }
 }
 
-/* Rows without stride: outputs side by side read activations side by side. */
-TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *sums)
-{
-    if (plane->stride != 1) {
-        tg_plain_row(plane, x, sums);
-        return;
-    }
-    for (int32_t first = 0; first < plane->count; first += TG_VECTOR) {
-        const int32_t count = tg_min(TG_VECTOR, plane->count - first);
-        const tg_lane_t *from = x + first;
-        const tg_lane_t *taps = plane->taps;
-        int32_t total[TG_VECTOR] = {0};
-        for (int32_t ky = 0; ky < plane->kernel; ky++) {
-            for (int32_t kx = 0; kx < plane->reach; kx++) {
-                int16_t lanes[TG_VECTOR] = {0};
-                (void)memcpy(lanes, from + kx,
-                             (count == TG_VECTOR) ? sizeof lanes : ((size_t)count * sizeof *lanes));
-                for (int32_t i = 0; i < TG_VECTOR; i++) {
-                    total[i] += taps[kx] * lanes[i];
-                }
-            }
-            from += plane->pitch * plane->dilation;
-            taps += 2 * plane->reach;
-        }
-        for (int32_t i = 0; i < count; i++) {
-            sums[first + i] = tg_add_wrap(sums[first + i], total[i]);
-        }
-    }
-}
-
-#endif
+#include "tg_host_depthwise.h"
 
 #endif
 

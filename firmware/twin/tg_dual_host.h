@@ -3,17 +3,12 @@
 #ifndef TG_DUAL_HOST_H
 #define TG_DUAL_HOST_H
 
-#ifndef TG_CORE_VECTORS
+#ifdef TG_CORE_VECTORS
+#define TG_DUAL_HAS_LOOPS
+#endif
 #include "tg_dual_portable.h"
-#else
 
-#define tg_dual_pair tg_plain_dual_pair
-#define tg_dual_pairs tg_plain_dual_pairs
-#define tg_dual_minus tg_plain_dual_minus
-#include "tg_dual_portable.h"
-#undef tg_dual_pair
-#undef tg_dual_pairs
-#undef tg_dual_minus
+#ifdef TG_CORE_VECTORS
 
 /* The signed value of the low 14 bits. */
 #define TG_DUAL_LOW(acc) (((acc) << 18) >> 18)
