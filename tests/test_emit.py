@@ -100,7 +100,7 @@ def test_names_cannot_leave_their_comment(name: str, tmp_path: Path) -> None:
 
 
 def test_ternary_layers_are_packed(tmp_path: Path) -> None:
-    bundle = write_bundle(ternary_model(), tmp_path / "b", name="ops")
+    bundle = write_bundle(ternary_model(), tmp_path / "b", name="ops", formats={0: "dual2", 1: "taps2"})
     formats = {layer.index: (layer.weight_format, layer.weight_bytes) for layer in bundle.manifest.layers if layer.macs}
     # 8 pairs of channels by 27 positions in 4 words, magnitude and number a channel
     assert formats[0] == ("dual2", 8 * 4 * 4 + 16 * 3)

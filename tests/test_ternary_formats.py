@@ -71,7 +71,7 @@ def dense_bundle(trits: Int8, folder: Path) -> Bundle:
     """A dense layer; its logits are the sums, times 127."""
     builder = ModelBuilder((trits.shape[1],), 1.0, 0)
     output = builder.dense(builder.input, trits * np.int8(127), [1.0], None, (1e5, 0))
-    return write_bundle(builder.build(output), folder, name="edges")
+    return write_bundle(builder.build(output), folder, name="edges", formats={0: "dual2"})
 
 
 @pytest.mark.parametrize("counts", [[63, 1023], [64, 1023], [63, 1024], [64, 1024], [1023, 1023], [1024] * 8, [0, 0]])
@@ -142,7 +142,7 @@ def test_every_format_gives_the_oracles_bytes_on_the_twin(core: CoreClass, tmp_p
         assert np.array_equal(Twin(bundle, threads=1).predict(x).scores, expected)
 
 
-@pytest.mark.parametrize(("layer", "weight_format"), [(1, "sparse"), (8, "int8"), (2, "dual2")])
+@pytest.mark.parametrize(("layer", "weight_format"), [(1, "taps2"), (8, "int8"), (2, "dual2")])
 def test_a_format_that_cannot_be_is_refused(layer: int, weight_format: str, tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"layer 8 with weights|no format"):
         write_bundle(ternary_model(0.5), tmp_path / "b", name="no", formats={layer: weight_format})  # type: ignore[dict-item]

@@ -34,18 +34,22 @@ static void corrections_of(const tg_dual_t *p, const tg_lane_t *x, int32_t *corr
     }
 }
 
-static void outputs(const tg_dual_t *p, const tg_trit_channel_t *lane, const tg_dual_sums_t *sums,
-                    tg_sink_t to)
+/* The low or the high channels of a group; behind the first that is none there are no more. */
+static void outputs(const tg_dual_t *p, const tg_trit_channel_t *lane, const int32_t *sums, tg_sink_t to)
 {
-    const bool plain = tg_trits_are_plain(&p->scale, to);
-    for (int32_t i = 0; i < (2 * TG_DUAL_PAIRS); i++) {
-        const int32_t sum = sums->of[i / TG_DUAL_PAIRS][i % TG_DUAL_PAIRS];
-        if (lane->channel < 0) {
-            /* no channel */
-        } else if (plain) {
-            to.out[lane->channel] = tg_trits_plain(tg_trits_narrow(lane, p->scale.zero_point), sum);
+    const bool plain = tg_trits_are_plain(&p->scale, (tg_sink_t){to.out, NULL});
+    const int32_t zero_point = p->scale.zero_point;
+    for (const int32_t *end = sums + TG_DUAL_PAIRS; (sums != end) && (lane->channel >= 0); sums++) {
+        if (plain) {
+            const int32_t right = -lane->shift;
+            const int32_t acc = (*sums * lane->magnitude) + lane->bias;
+            const int32_t offset = tg_scale_offset(zero_point, right);
+            to.out[lane->channel] = tg_saturate(tg_core_scale(acc, lane->multiplier, right, offset));
+            if (to.accumulators != NULL) {
+                to.accumulators[lane->channel] = acc;
+            }
         } else {
-            tg_trits_any(&p->scale, lane, sum, to);
+            tg_trits_any(&p->scale, lane, *sums, to);
         }
         lane++;
     }
@@ -68,7 +72,8 @@ void tg_dense_dual(const tg_dual_t *p, const int8_t *in, int8_t *out, int32_t *a
             tg_dual_rest(p, x, trits, corrections, &sums, tg_dual_pairs, TG_DUAL_PAIRS, TG_DUAL_K,
                          TG_DUAL_PAIRS);
             trits += (ptrdiff_t)p->words * TG_DUAL_PAIRS;
-            outputs(p, p->lanes + lane, &sums, to);
+            outputs(p, p->lanes + lane, sums.of[0], to);
+            outputs(p, p->lanes + lane + TG_DUAL_PAIRS, sums.of[1], to);
         }
         to = tg_sink_at(to, p->window.out_c);
     }

@@ -1,5 +1,5 @@
+#include "tg_sums.h"
 #include "tg_taps.h"
-#include "tg_trits.h"
 #include "tg_window.h"
 
 #include <string.h>
@@ -64,37 +64,6 @@ static tg_taps_t decode(const tg_depthwise_taps_t *p, const uint8_t *trits, uint
     return (tg_taps_t){offsets, plus, (int32_t)(minus - offsets), (int32_t)(offsets + p->taps - plus)};
 }
 
-/* One channel's outputs in a strip of rows. They are a pixel apart, from one row to the next too. */
-__attribute__((noinline)) static void plain_outputs(const tg_depthwise_taps_t *p,
-                                                    const tg_trit_channel_t *channel, const int16_t *sums,
-                                                    int32_t rows, int8_t *out)
-{
-    const tg_trit_narrow_t narrow = tg_trits_narrow(channel, p->scale.zero_point);
-    const int32_t width = p->window.out_w;
-    const int32_t step = p->window.out_c;
-    const int32_t behind = p->pitch - width;
-    out += channel->channel;
-    for (; rows > 0; rows--) {
-        for (const int16_t *end = sums + width; sums != end; sums++) {
-            *out = tg_trits_plain(narrow, *sums);
-            out += step;
-        }
-        sums += behind;
-    }
-}
-
-static void any_outputs(const tg_depthwise_taps_t *p, const tg_trit_channel_t *channel, const int16_t *sums,
-                        int32_t rows, tg_sink_t to)
-{
-    for (; rows > 0; rows--) {
-        for (int32_t x = 0; x < p->window.out_w; x++) {
-            tg_trits_any(&p->scale, channel, sums[x], to);
-            to = tg_sink_at(to, p->window.out_c);
-        }
-        sums += p->pitch;
-    }
-}
-
 void tg_depthwise_taps(const tg_depthwise_taps_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                        void *scratch)
 {
@@ -103,7 +72,6 @@ void tg_depthwise_taps(const tg_depthwise_taps_t *p, const int8_t *in, int8_t *o
     int8_t *plane = scratch;
     int16_t *sums = (int16_t *)(void *)(plane + p->plane_bytes);
     uint16_t *offsets = (uint16_t *)(void *)(sums + p->strip_positions);
-    const bool plain = tg_trits_are_plain(&p->scale, image);
     (void)memset(plane, p->in_zero_point, (size_t)p->plane_bytes);
     for (int32_t c = 0; c < w->out_c; c++) {
         if ((c % p->depth_multiplier) == 0) {
@@ -114,12 +82,9 @@ void tg_depthwise_taps(const tg_depthwise_taps_t *p, const int8_t *in, int8_t *o
             const int32_t rows = tg_min(p->strip_rows, w->out_h - row);
             const int32_t positions = ((rows - 1) * p->pitch) + w->out_w;
             tg_taps_sum(plane + (row * p->pitch), taps, positions, sums);
-            const tg_sink_t to = tg_sink_at(image, row * w->out_w * w->out_c);
-            if (plain) {
-                plain_outputs(p, p->channels + c, sums, rows, to.out);
-            } else {
-                any_outputs(p, p->channels + c, sums, rows, to);
-            }
+            const tg_sums_t strip = {sums, rows, w->out_w, p->pitch};
+            tg_sums_output(&p->scale, p->channels + c, &strip, tg_sink_at(image, row * w->out_w * w->out_c),
+                           w->out_c);
         }
     }
 }

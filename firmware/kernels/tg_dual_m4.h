@@ -4,77 +4,108 @@
 
 /* Both kernels are one loop over words inside one over blocks.
  *
- *     r0 activations   r4-r7   accumulators              r12 mask       [sp]      sums      [sp, #8]
- * block_words r1 trits         r8-r11  TILE activations or       lr  two lanes  [sp, #4]  words     [sp, #12]
- * corrections r2 trits or      words of four pairs of channels                            left activations r3
- * words left of the block, halved
+ *     r0 activations   r4-r7  accumulators           r12 mask       [sp]      sums
+ *     r1 trits         r8-r11 activations of four    lr  two lanes  [sp, #4]  words left
+ *     r2 trits or             pixels, or words of    r3  words left [sp, #8]  words of a block
+ *        activations          four pairs                 of a block [sp, #12] corrections of the next
  *
  * 25 instructions (41 cycles) for the 64 products of a word at four pixels, 37 (54) for those at one.
  */
-#define TG_DUAL_KERNEL(WORD)                                                                                 \
-    "push  {r4-r11, lr}\n"                                                                                   \
-    "ldm   r2, {r8-r10}\n"                                                                                   \
-    "push  {r3, r8-r10}\n"                                                                                   \
-    "movw  r12, #0xC003\n"                                                                                   \
-    "movt  r12, #0xC003\n"                                                                                   \
-    "movs  r4, #0\n"                                                                                         \
-    "movs  r5, #0\n"                                                                                         \
-    "movs  r6, #0\n"                                                                                         \
-    "movs  r7, #0\n"                                                                                         \
-    "stm   r3, {r4-r7}\n"                                                                                    \
-    "1:\n"                                                                                                   \
-    "ldr   r2, [sp, #12]\n"                                                                                  \
-    "ldm   r2!, {r8-r11}\n"                                                                                  \
-    "str   r2, [sp, #12]\n"                                                                                  \
-    "add   r4, r8\n"                                                                                         \
-    "add   r5, r9\n"                                                                                         \
-    "add   r6, r10\n"                                                                                        \
-    "add   r7, r11\n"                                                                                        \
-    "ldrd  r2, r3, [sp, #4]\n"                                                                               \
-    "cmp   r2, r3\n"                                                                                         \
-    "it    lt\n"                                                                                             \
-    "movlt r3, r2\n"                                                                                         \
-    "subs  r2, r3\n"                                                                                         \
-    "str   r2, [sp, #4]\n"                                                                                   \
-    "lsrs  r3, r3, #1\n" /* an odd word first, then two at a time */                                         \
-    "bcc   2f\n" WORD "2:\n"                                                                                 \
-    "beq   4f\n"                                                                                             \
-    "3:\n" WORD WORD "subs  r3, #1\n"                                                                        \
-    "bne   3b\n"                                                                                             \
-    "4:\n"                                                                                                   \
-    "ldr   r2, [sp]\n"                                                                                       \
-    "ldm   r2, {r8-r11}\n" TG_DUAL_SPLIT("r4", "r8") TG_DUAL_SPLIT("r5", "r9") TG_DUAL_SPLIT("r6", "r10")    \
-        TG_DUAL_SPLIT("r7", "r11") "stm   r2!, {r8-r11}\n"                                                   \
-                                   "ldr   r3, [sp, #4]\n"                                                    \
-                                   "cmp   r3, #0\n"                                                          \
-                                   "bne   1b\n"                                                              \
-                                   "asr   r4, r4, #14\n"                                                     \
-                                   "asr   r5, r5, #14\n"                                                     \
-                                   "asr   r6, r6, #14\n"                                                     \
-                                   "asr   r7, r7, #14\n"                                                     \
-                                   "stm   r2, {r4-r7}\n"                                                     \
-                                   "add   sp, #16\n"                                                         \
-                                   "pop   {r4-r11, pc}\n"
+/* clang-format off */
+#define TG_DUAL_KERNEL(WORD)                      \
+    "push  {r4-r11, lr}\n"                        \
+    "ldm   r2, {r8-r10}\n"                        \
+    "movs  r4, #0\n"                              \
+    "movs  r5, #0\n"                              \
+    "movs  r6, #0\n"                              \
+    "movs  r7, #0\n"                              \
+    "stm   r3, {r4-r7}\n"                         \
+    "ldm   r10!, {r4-r7}\n"                       \
+    "push  {r3, r8-r10}\n"                        \
+    "movw  r12, #0xC003\n"                        \
+    "movt  r12, #0xC003\n"                        \
+    "1:\n"                                        \
+    "ldrd  r2, r3, [sp, #4]\n"                    \
+    "cmp   r2, r3\n"                              \
+    "it    lt\n"                                  \
+    "movlt r3, r2\n"                              \
+    "subs  r2, r3\n"                              \
+    "str   r2, [sp, #4]\n"                        \
+    "lsrs  r3, r3, #1\n" /* an odd word first, then two at a time */ \
+    "bcc   2f\n"                                  \
+    WORD                                          \
+    "2:\n"                                        \
+    "beq   4f\n"                                  \
+    "3:\n"                                        \
+    WORD                                          \
+    WORD                                          \
+    "subs  r3, #1\n"                              \
+    "bne   3b\n"                                  \
+    "4:\n"                                        \
+    "ldr   r2, [sp]\n"                            \
+    "ldm   r2, {r8-r11}\n"                        \
+    TG_DUAL_SPLIT("r4", "r8")                     \
+    TG_DUAL_SPLIT("r5", "r9")                     \
+    TG_DUAL_SPLIT("r6", "r10")                    \
+    TG_DUAL_SPLIT("r7", "r11")                    \
+    "stm   r2!, {r8-r11}\n"                       \
+    "ldr   r3, [sp, #4]\n"                        \
+    "cmp   r3, #0\n"                              \
+    "beq   5f\n"                                  \
+    "ldr   r2, [sp, #12]\n"                       \
+    "ldm   r2!, {r8-r11}\n"                       \
+    "str   r2, [sp, #12]\n"                       \
+    "add   r4, r8\n"                              \
+    "add   r5, r9\n"                              \
+    "add   r6, r10\n"                             \
+    "add   r7, r11\n"                             \
+    "b     1b\n"                                  \
+    "5:\n"                                        \
+    "asrs  r4, r4, #14\n"                         \
+    "asrs  r5, r5, #14\n"                         \
+    "asrs  r6, r6, #14\n"                         \
+    "asrs  r7, r7, #14\n"                         \
+    "stm   r2, {r4-r7}\n"                         \
+    "add   sp, #16\n"                             \
+    "pop   {r4-r11, pc}\n"
 
 /* S0 out of an accumulator and into the sum of the low channel. */
-#define TG_DUAL_SPLIT(acc, low) "sbfx  lr, " acc ", #0, #14\n sub " acc ", lr\n add " low ", lr\n"
+#define TG_DUAL_SPLIT(acc, low)                   \
+    "sbfx  lr, " acc ", #0, #14\n"                \
+    "sub   " acc ", lr\n"                         \
+    "add   " low ", lr\n"
 
-#define TG_DUAL_TWO_POSITIONS(turn)                                                                          \
-    "ldm   r0!, {r8-r11}\n"                                                                                  \
-    "and   lr, r12, r2, ror #" turn "\n"                                                                     \
-    "smlad r4, lr, r8, r4\n"                                                                                 \
-    "smlad r5, lr, r9, r5\n"                                                                                 \
-    "smlad r6, lr, r10, r6\n"                                                                                \
+#define TG_DUAL_TWO_POSITIONS(turn)               \
+    "ldm   r0!, {r8-r11}\n"                       \
+    "and   lr, r12, r2" turn "\n"                 \
+    "smlad r4, lr, r8, r4\n"                      \
+    "smlad r5, lr, r9, r5\n"                      \
+    "smlad r6, lr, r10, r6\n"                     \
     "smlad r7, lr, r11, r7\n"
-#define TG_DUAL_WORD                                                                                         \
-    "ldr   r2, [r1], #4\n"                                                                                   \
-    "ldm   r0!, {r8-r11}\n"                                                                                  \
-    "and   lr, r12, r2\n"                                                                                    \
-    "smlad r4, lr, r8, r4\n"                                                                                 \
-    "smlad r5, lr, r9, r5\n"                                                                                 \
-    "smlad r6, lr, r10, r6\n"                                                                                \
-    "smlad r7, lr, r11, r7\n" TG_DUAL_TWO_POSITIONS("4") TG_DUAL_TWO_POSITIONS("8")                          \
-        TG_DUAL_TWO_POSITIONS("12")
+#define TG_DUAL_WORD                              \
+    "ldr   r2, [r1], #4\n"                        \
+    TG_DUAL_TWO_POSITIONS("")                     \
+    TG_DUAL_TWO_POSITIONS(", ror #4")             \
+    TG_DUAL_TWO_POSITIONS(", ror #8")             \
+    TG_DUAL_TWO_POSITIONS(", ror #12")
+
+#define TG_DUAL_FOUR_PAIRS(turn)                  \
+    "ldr   r2, [r0], #4\n"                        \
+    "and   lr, r12, r8" turn "\n"                 \
+    "smlad r4, lr, r2, r4\n"                      \
+    "and   lr, r12, r9" turn "\n"                 \
+    "smlad r5, lr, r2, r5\n"                      \
+    "and   lr, r12, r10" turn "\n"                \
+    "smlad r6, lr, r2, r6\n"                      \
+    "and   lr, r12, r11" turn "\n"                \
+    "smlad r7, lr, r2, r7\n"
+#define TG_DUAL_FOUR_WORDS                        \
+    "ldm   r1!, {r8-r11}\n"                       \
+    TG_DUAL_FOUR_PAIRS("")                        \
+    TG_DUAL_FOUR_PAIRS(", ror #4")                \
+    TG_DUAL_FOUR_PAIRS(", ror #8")                \
+    TG_DUAL_FOUR_PAIRS(", ror #12")
+/* clang-format on */
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* read by name of register */
@@ -83,20 +114,6 @@ tg_dual_pair(const tg_lane_t *columns, const uint32_t *trits, const tg_dual_run_
 {
     __asm volatile(TG_DUAL_KERNEL(TG_DUAL_WORD));
 }
-
-#define TG_DUAL_FOUR_PAIRS(turn)                                                                             \
-    "ldr   r2, [r0], #4\n"                                                                                   \
-    "and   lr, r12, r8" turn "\n"                                                                            \
-    "smlad r4, lr, r2, r4\n"                                                                                 \
-    "and   lr, r12, r9" turn "\n"                                                                            \
-    "smlad r5, lr, r2, r5\n"                                                                                 \
-    "and   lr, r12, r10" turn "\n"                                                                           \
-    "smlad r6, lr, r2, r6\n"                                                                                 \
-    "and   lr, r12, r11" turn "\n"                                                                           \
-    "smlad r7, lr, r2, r7\n"
-#define TG_DUAL_FOUR_WORDS                                                                                   \
-    "ldm   r1!, {r8-r11}\n" TG_DUAL_FOUR_PAIRS("") TG_DUAL_FOUR_PAIRS(", ror #4")                            \
-        TG_DUAL_FOUR_PAIRS(", ror #8") TG_DUAL_FOUR_PAIRS(", ror #12")
 
 __attribute__((naked, noinline, unused)) static void
 tg_dual_pairs(const tg_lane_t *x, const uint32_t *trits, const tg_dual_run_t *run, tg_dual_sums_t *sums)

@@ -19,8 +19,8 @@
  *     rising order, an element is read before it is written;
  *   - windows by pixels (tg_conv2d_ternary, tg_depthwise_ternary, pools): output pixels in rows from the top;
  * a pixel's input may be read until its last channel is written, then nothing before the next one's window;
- *   - windows by tiles (other convolutions): tiles of such pixels, of any width; all input of a tile is read
- *     (into columns) before any of its output is written;
+ *   - windows by tiles (other convolutions; bands of rows over planes are tiles too): tiles of such pixels,
+ * of any width; all input of a tile is read before any of its output is written;
  *   - by channels (tg_depthwise_int8 and _taps): out may be in, each output row after the input rows of its
  *     place;
  *   - tg_pad writes before it reads: its output never overlaps.
@@ -173,6 +173,21 @@ typedef struct {
 } tg_conv2d_lists_t;
 
 void tg_conv2d_lists(const tg_conv2d_lists_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                     void *scratch);
+
+/* Convolution with lists of steps over planes (tg_taps.h); a channel's list is minus, plus, steps. scratch:
+ * tg_conv2d_steps.c. */
+typedef struct {
+    tg_window_t window;
+    const uint8_t *lists;
+    const tg_trit_channel_t *channels;
+    int32_t pitch, plane_bytes, unit_bytes;
+    int32_t band_rows, band_input_rows;
+    int32_t in_zero_point;
+    tg_trit_scale_t scale;
+} tg_conv2d_steps_t;
+
+void tg_conv2d_steps(const tg_conv2d_steps_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                      void *scratch);
 
 /* Depthwise convolution with lists of taps over planes (tg_taps.h). trits: [out_c][ceil(taps / 4)]. scratch:

@@ -8,29 +8,39 @@
  *     r0 words     r2-r5 four words    r7 unit      lr  end of the list
  *     r1 steps     r6    a step        r8-r11 sums  r12 words at the start
  */
-#define TG_LISTS_STEP                                                                                        \
-    "ldrb  r6, [r1]\n"                                                                                       \
-    "adds  r1, #1\n"                                                                                         \
-    "muls  r6, r7\n"                                                                                         \
-    "adds  r0, r0, r6\n"                                                                                     \
-    "mov   r6, r0\n"                                                                                         \
-    "ldm   r6!, {r2-r5}\n"                                                                                   \
-    "add   r8, r2\n"                                                                                         \
-    "add   r9, r3\n"                                                                                         \
-    "add   r10, r4\n"                                                                                        \
+/* clang-format off */
+#define TG_LISTS_STEP                             \
+    "ldrb  r6, [r1]\n"                            \
+    "adds  r1, #1\n"                              \
+    "muls  r6, r7\n"                              \
+    "adds  r0, r0, r6\n"                          \
+    "mov   r6, r0\n"                              \
+    "ldm   r6!, {r2-r5}\n"                        \
+    "add   r8, r2\n"                              \
+    "add   r9, r3\n"                              \
+    "add   r10, r4\n"                             \
     "add   r11, r5\n"
 /* r2: steps. An odd one first, then two at a time. */
-#define TG_LISTS_LOOP                                                                                        \
-    "adds  r3, r1, r2\n"                                                                                     \
-    "mov   lr, r3\n"                                                                                         \
-    "lsrs  r2, r2, #1\n"                                                                                     \
-    "bcc   1f\n" TG_LISTS_STEP "1:\n"                                                                        \
-    "cmp   r1, lr\n"                                                                                         \
-    "beq   3f\n"                                                                                             \
-    "2:\n" TG_LISTS_STEP TG_LISTS_STEP "cmp   r1, lr\n"                                                      \
-    "bne   2b\n"                                                                                             \
+#define TG_LISTS_LOOP                             \
+    "adds  r3, r1, r2\n"                          \
+    "mov   lr, r3\n"                              \
+    "lsrs  r2, r2, #1\n"                          \
+    "bcc   1f\n"                                  \
+    TG_LISTS_STEP                                 \
+    "1:\n"                                        \
+    "cmp   r1, lr\n"                              \
+    "beq   3f\n"                                  \
+    "2:\n"                                        \
+    TG_LISTS_STEP                                 \
+    TG_LISTS_STEP                                 \
+    "cmp   r1, lr\n"                              \
+    "bne   2b\n"                                  \
     "3:\n"
-#define TG_LISTS_NEGATE(sum) "mov   r2, " sum "\n negs  r2, r2\n mov   " sum ", r2\n"
+#define TG_LISTS_NEGATE(sum)                      \
+    "mov   r2, " sum "\n"                         \
+    "negs  r2, r2\n"                              \
+    "mov   " sum ", r2\n"
+/* clang-format on */
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* read by name of register */

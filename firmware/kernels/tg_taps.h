@@ -32,6 +32,15 @@ typedef struct {
     int32_t minus_count, plus_count;
 } tg_taps_t;
 
+/* Taps as lists in flash: the steps from one tap's offset to the next, from the start of the planes for the
+ * first of -1 and the first of +1, in units of some bytes; those of +1 follow those of -1. tg_lists.h says
+ * more. */
+typedef struct {
+    const uint8_t *list;
+    int32_t minus, plus;
+    int32_t unit;
+} tg_steps_t;
+
 #if defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1)
 #include "tg_taps_m4.h"
 #else

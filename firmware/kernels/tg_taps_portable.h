@@ -24,4 +24,28 @@ static inline void tg_taps_sum(const int8_t *plane, tg_taps_t taps, int32_t coun
     }
 }
 
+static inline const uint8_t *tg_steps_add(const int8_t *plane, const uint8_t *list, int32_t count,
+                                          int32_t unit, int16_t sign, int16_t *restrict sums)
+{
+    for (const uint8_t *end = list + count; list != end; list++) {
+        plane += *list * unit;
+        for (int32_t i = 0; i < TG_TAPS_TILE; i++) {
+            sums[i] = (int16_t)(sums[i] + (sign * plane[i]));
+        }
+    }
+    return list;
+}
+
+static inline void tg_steps_sum(const int8_t *plane, tg_steps_t steps, int32_t count, int16_t *sums)
+{
+    for (int32_t first = 0; first < count; first += TG_TAPS_TILE) {
+        for (int32_t i = 0; i < TG_TAPS_TILE; i++) {
+            sums[first + i] = 0;
+        }
+        const uint8_t *plus =
+            tg_steps_add(plane + first, steps.list, steps.minus, steps.unit, -1, sums + first);
+        (void)tg_steps_add(plane + first, plus, steps.plus, steps.unit, 1, sums + first);
+    }
+}
+
 #endif

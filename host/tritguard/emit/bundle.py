@@ -67,7 +67,7 @@ class Offer(Record):
 
 
 class Ternary(Record):
-    """What is known of a ternary layer: its share of zero weights, its size in int8, its formats, the fastest first."""
+    """What is known of a ternary layer: its share of zero weights, its size in int8, its formats, the best first."""
 
     zeros: float
     int8_bytes: int

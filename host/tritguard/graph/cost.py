@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from tritguard.boards import CoreClass
-from tritguard.graph.lists import SparseLists
+from tritguard.graph.lists import SparseLists, StepLists
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Weighted
 from tritguard.graph.taps import TapLists
 
@@ -64,9 +64,8 @@ def shape_of(op: Weighted) -> Shape:
 def columns(shape: Shape) -> Cost:
     """A layer's activations as columns (tg_columns.h): four bytes of each of a tile's pixels at a time."""
     gathered = 0 if shape.in_channels % 4 == 0 else shape.positions * TILE
-    return _cost(
-        (shape.tiles * -(-shape.positions // 4), 22, 33), (shape.tiles, 160, 220), (shape.tiles * gathered, 11, 15)
-    )
+    groups = -(-shape.positions // 4)
+    return _cost((shape.tiles * groups, 22, 33), (shape.tiles, 110, 160), (shape.tiles * gathered, 15, 24))
 
 
 def dual(shape: Shape, words: int, blocks: int, pairs: int, dense: bool) -> Cost:
@@ -74,47 +73,71 @@ def dual(shape: Shape, words: int, blocks: int, pairs: int, dense: bool) -> Cost
     if dense:
         groups = pairs // TILE
         return _cost(
-            (shape.pixels * groups * words, 38, 55), (shape.pixels * groups * blocks, 34, 50),
-            (shape.pixels * groups, 60, 90), (shape.pixels * shape.channels, 28, 36),
-            (shape.pixels * shape.positions, 16, 22),
+            (shape.pixels * groups * words, 37.5, 46), (shape.pixels * groups * blocks, 34, 48),
+            (shape.pixels * groups, 60, 85), (shape.pixels * shape.channels, 30, 36),
+            (shape.pixels * shape.positions, 5, 7),
         )  # fmt: skip
     return columns(shape) + _cost(
-        (shape.tiles * pairs * words, 26, 44), (shape.tiles * pairs * blocks, 34, 50), (shape.tiles * pairs, 75, 110),
-        (shape.tiles * shape.channels, 52, 70), (shape.tiles * words, 21, 39),
+        (shape.tiles * pairs * words, 26, 44), (shape.tiles * pairs * blocks, 33, 48), (shape.tiles * pairs, 72, 105),
+        (shape.tiles * shape.channels, 47, 65), (shape.tiles * words, 21, 39),
     )  # fmt: skip
 
 
-def taps(op: DepthwiseConv2D, lists: TapLists, nonzeros: int) -> Cost:
+# What cores without the DSP extension take for a tap over a tile of 16 positions and for an output, in C.
+_PORTABLE: dict[CoreClass, tuple[tuple[float, float], tuple[float, float]]] = {
+    "m0": ((210, 270), (48, 60)),
+    "m3": ((100, 130), (18, 25)),
+}
+
+
+def taps(op: DepthwiseConv2D, lists: TapLists, nonzeros: int, core: CoreClass) -> Cost:
     """Lists of taps over planes; nonzeros of all channels together."""
+    tap, output = _PORTABLE.get(core, ((16, 18), (11, 14)))
     rows, width, channels = op.out_shape
     strips = -(-rows // lists.strip_rows)
     tiles = strips * lists.strip_positions // 16
     inputs = lists.plane_bytes * channels // op.depth_multiplier
     return _cost(
-        (inputs, 6, 9), (channels * len(lists.offsets), 16, 24), (nonzeros * tiles, 16, 18),
-        (channels * tiles, 60, 90), (channels * rows, 20, 30), (channels * rows * width, 11, 14),
+        (inputs, 6, 9), (channels * len(lists.offsets), 16, 22), (nonzeros * tiles, *tap),
+        (channels * tiles, 60, 80), (channels * rows, 16, 24), (channels * rows * width, *output),
     )  # fmt: skip
 
 
-def lists(op: Conv2D, packed: SparseLists, source: int) -> Cost:
+def lists(op: Conv2D, packed: SparseLists, source: int, core: CoreClass) -> Cost:
     """Sparse lists on a core without SMLAD; source: pixels of the input."""
+    _, output = _PORTABLE["m0" if core == "m0" else "m3"]
     rows, width, channels = op.out_shape
     bands = -(-rows // packed.band_rows)
     tiles = bands * packed.half // 4
     overlap = bands * packed.band_input_rows / (rows * op.window.stride[0])
     return _cost(
-        (packed.steps * tiles, 13, 19), (packed.runs * tiles, 100, 140), (channels * rows * width, 70, 90),
-        (source * op.weights.shape[-1] * overlap, 20, 28), (bands * packed.scratch_bytes / 4, 5, 8),
+        (packed.steps * tiles, 11.3, 17), (packed.runs * tiles, 110, 150), (channels * rows * width, *output),
+        (source * op.weights.shape[-1] * overlap, 14, 20), (bands * packed.scratch_bytes / 4, 5, 8),
+    )  # fmt: skip
+
+
+def steps(op: Conv2D, packed: StepLists, source: int) -> Cost:
+    """Sparse lists over planes of bytes; source: pixels of the input."""
+    rows, width, channels = op.out_shape
+    bands = -(-rows // packed.band_rows)
+    tiles = bands * packed.positions // 16
+    overlap = bands * packed.band_input_rows / (rows * op.window.stride[0])
+    return _cost(
+        (packed.steps * tiles, 16, 18), (channels * tiles, 65, 100), (channels * rows, 9, 14),
+        (channels * bands, 60, 90), (channels * rows * width, 11, 14),
+        (source * op.weights.shape[-1] * overlap, 5.5, 9), (bands * packed.scratch_bytes, 0.4, 0.5),
     )  # fmt: skip
 
 
 def two_bits(op: Weighted, shape: Shape, core: CoreClass) -> Cost:
     """Plain two-bit trits, portable C."""
-    del core
-    macs = shape.pixels * shape.positions * shape.channels
+    outputs = shape.pixels * shape.channels
+    slow = core == "m0"
     if isinstance(op, DepthwiseConv2D):
-        return _cost((macs, 18.4, 28), (shape.pixels * shape.channels, 60, 80))
-    return _cost((macs, 11.3, 15), (shape.pixels * shape.channels, 60, 80))
+        return _cost((outputs * shape.positions, *((66, 82) if slow else (12.5, 19))), (outputs, 60, 80))
+    runs = op.window.kernel[0] if isinstance(op, Conv2D) else 1
+    each, run = ((19, 23), (100, 125)) if slow else ((8.85, 11.7), (117, 155))
+    return _cost((outputs * shape.positions, *each), (outputs * runs, *run), (outputs, 60, 80))
 
 
 def int8(op: Weighted, shape: Shape, core: CoreClass) -> Cost:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tritguard.graph.cost import Cost
 from tritguard.graph.dual import DualWords
-from tritguard.graph.lists import SparseLists
+from tritguard.graph.lists import SparseLists, StepLists
 from tritguard.graph.model import Add, Conv2D, DepthwiseConv2D, FullyConnected, Graph, Int8, Int32, Weighted
 from tritguard.graph.taps import TapLists
 from tritguard.graph.ternary import TernaryWeights
@@ -51,7 +51,7 @@ class Kernel:
     function: str
     source: str
     weight_format: WeightFormat
-    weights: Int8 | TernaryWeights | DualWords | TapLists | SparseLists
+    weights: Int8 | TernaryWeights | DualWords | TapLists | SparseLists | StepLists
     bias: Int32
     cost: Cost
     scratch_bytes: int = 0

@@ -1,6 +1,7 @@
-"""Sparse lists: convolutions whose ternary weights become additions of two pixels at once, on cores without SMLAD.
+"""Sparse lists: convolutions whose ternary weights become additions, of two pixels at once, or of four in two.
 
-firmware/kernels/tg_lists.h draws the layout of lists and planes and proves the bounds kept here.
+firmware/kernels/tg_lists.h draws the layout of lists and of planes of words, for cores that only add, and proves the
+bounds kept here; tg_taps.h does so for planes of bytes, for cores with SXTAB16.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from tritguard.graph.planes import planes_of
 TILE = 4  # words
 MAX_STEPS = 128  # of one sign in a run
 MAX_GAP = 255  # units
+MAX_NONZEROS = 255  # of a channel over planes of bytes
+BYTES_TILE = 16  # positions
 _MOST_SCRATCH = 12 * 1024
+_MOST_BYTES_SCRATCH = 6 * 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +98,84 @@ def pack_lists(op: Conv2D, trits: Int8, source: tuple[int, int]) -> SparseLists:
         half=half_of(band_rows),
         plane_words=plane_words,
         unit_words=unit,
+        band_rows=band_rows,
+        band_input_rows=(band_rows - 1) * window.stride[0] + (window.kernel[0] - 1) * window.dilation[0] + 1,
+        scratch_bytes=scratch_of(band_rows),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class StepLists:
+    """A convolution's nonzero weights as lists of steps over planes of bytes.
+
+    Attributes:
+        lists: uint8, channel behind channel.
+        channels: output channels.
+        steps: steps of all channels.
+        pitch: positions from one output row to the next.
+        positions: of a band, in whole tiles.
+        plane_bytes: one phase of one channel.
+        unit_bytes: bytes that a step of one crosses.
+        band_rows: output rows of a band.
+        band_input_rows: input rows that a band reads.
+        scratch_bytes: planes and a band's sums.
+    """
+
+    lists: NDArray[np.uint8]
+    channels: int
+    steps: int
+    pitch: int
+    positions: int
+    plane_bytes: int
+    unit_bytes: int
+    band_rows: int
+    band_input_rows: int
+    scratch_bytes: int
+
+    @property
+    def nbytes(self) -> int:
+        """Flash of lists and magnitudes."""
+        return int(self.lists.nbytes) + self.channels
+
+
+def pack_steps(op: Conv2D, trits: Int8, source: tuple[int, int]) -> StepLists | None:
+    """Pack int8[channels, kernel_h, kernel_w, in] trits; None where a channel's sums or lists are too long.
+
+    Args:
+        op: the layer.
+        trits: in {-1, 0, 1}.
+        source: height and width of the input.
+    """
+    window, (height, width, channels) = op.window, op.out_shape
+    inputs = int(trits.shape[-1])
+    planes = planes_of(window, (height, width), source)
+
+    def positions_of(rows: int) -> int:
+        return -(-((rows - 1) * planes.pitch + width) // BYTES_TILE) * BYTES_TILE
+
+    def plane_of(rows: int) -> int:
+        return -(-(positions_of(rows) + int(planes.offset.max())) // 4) * 4
+
+    def scratch_of(rows: int) -> int:
+        return inputs * planes.phases * plane_of(rows) + 2 * positions_of(rows)
+
+    fitting = [rows for rows in range(1, height + 1) if scratch_of(rows) <= _MOST_BYTES_SCRATCH] or [1]
+    band_rows = min(fitting, key=lambda rows: (-(-height // rows) * positions_of(rows), -rows))
+    plane = plane_of(band_rows)
+    reads = (np.arange(inputs) * planes.phases + planes.phase[:, None]) * plane + planes.offset[:, None]
+    unit = int(np.gcd.reduce(reads, axis=None)) or 1
+    rows = trits.reshape(channels, -1)
+    lists = [_bridged(*(np.sort(reads.ravel()[row == sign] // unit).tolist() for sign in (-1, 1))) for row in rows]
+    if np.count_nonzero(rows, axis=1).max() > MAX_NONZEROS or max(len(each) for run in lists for each in run) > MAX_GAP:
+        return None
+    return StepLists(
+        lists=np.frombuffer(b"".join(_encode([run])[1:] for run in lists), dtype=np.uint8),
+        channels=channels,
+        steps=sum(len(each) for run in lists for each in run),
+        pitch=planes.pitch,
+        positions=positions_of(band_rows),
+        plane_bytes=plane,
+        unit_bytes=unit,
         band_rows=band_rows,
         band_input_rows=(band_rows - 1) * window.stride[0] + (window.kernel[0] - 1) * window.dilation[0] + 1,
         scratch_bytes=scratch_of(band_rows),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
 from tritguard.emit.lower.context import Context
 from tritguard.graph.dual import NO_CHANNEL, DualWords
-from tritguard.graph.lists import SparseLists
+from tritguard.graph.lists import SparseLists, StepLists
 from tritguard.graph.model import DepthwiseConv2D, Weighted
 from tritguard.graph.narrow import is_narrow
 from tritguard.graph.taps import TapLists
@@ -18,7 +18,7 @@ _CHANNEL = np.dtype([("bias", "i4"), ("multiplier", "i4"), ("channel", "i2"), ("
 
 def dual(context: Context, position: int, op: Weighted, packed: DualWords, window: Fields) -> LayerCode:
     """Dual-channel words."""
-    symbol = f"tg_l{op.index}"
+    symbol = op.symbol
     fields: Fields = {
         "window": window,
         "trits": f"{symbol}_trits",
@@ -37,7 +37,7 @@ def dual(context: Context, position: int, op: Weighted, packed: DualWords, windo
 
 def taps(context: Context, position: int, op: DepthwiseConv2D, packed: TapLists, window: Fields) -> LayerCode:
     """Lists of taps over planes."""
-    symbol = f"tg_l{op.index}"
+    symbol = op.symbol
     fields: Fields = {
         "window": window,
         "trits": f"{symbol}_trits",
@@ -62,9 +62,29 @@ def taps(context: Context, position: int, op: DepthwiseConv2D, packed: TapLists,
     return context.weighted(position, op, arrays, Struct("tg_depthwise_taps_t", fields))
 
 
+def steps(context: Context, position: int, op: Weighted, packed: StepLists, window: Fields) -> LayerCode:
+    """Sparse lists over planes of bytes."""
+    symbol = op.symbol
+    fields: Fields = {
+        "window": window,
+        "lists": f"{symbol}_lists",
+        "channels": f"{symbol}_channels",
+        "pitch": packed.pitch,
+        "plane_bytes": packed.plane_bytes,
+        "unit_bytes": packed.unit_bytes,
+        "band_rows": packed.band_rows,
+        "band_input_rows": packed.band_input_rows,
+        "in_zero_point": op.input_zero_point,
+        "scale": _scale_fields(op),
+    }
+    channels = _channels(op, context.kernel(position).bias, np.arange(packed.channels, dtype=np.int32))
+    arrays = (Array("lists", packed.lists), Array("channels", channels, "tg_trit_channel_t"))
+    return context.weighted(position, op, arrays, Struct("tg_conv2d_steps_t", fields))
+
+
 def lists(context: Context, position: int, op: Weighted, packed: SparseLists, window: Fields) -> LayerCode:
     """Sparse lists."""
-    symbol = f"tg_l{op.index}"
+    symbol = op.symbol
     fields: Fields = {
         "window": window,
         "lists": f"{symbol}_lists",

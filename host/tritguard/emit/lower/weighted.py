@@ -9,11 +9,11 @@ import numpy as np
 
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
 from tritguard.emit.lower.context import LONGEST_SIDE, Context, Image, image, window_fields
-from tritguard.emit.lower.ternary import dual, lists, taps
+from tritguard.emit.lower.ternary import dual, lists, steps, taps
 from tritguard.errors import UnsupportedOpError
 from tritguard.graph.dual import DualWords
 from tritguard.graph.kernels import plan_planes
-from tritguard.graph.lists import SparseLists
+from tritguard.graph.lists import SparseLists, StepLists
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv, Weighted, Window
 from tritguard.graph.narrow import is_narrow
 from tritguard.graph.taps import TapLists
@@ -37,6 +37,8 @@ def _weighted(context: Context, position: int, op: Weighted, struct: str, geomet
     if isinstance(kernel.weights, TapLists):
         assert isinstance(op, DepthwiseConv2D)
         return taps(context, position, op, kernel.weights, geometry["window"])
+    if isinstance(kernel.weights, StepLists):
+        return steps(context, position, op, kernel.weights, geometry["window"])
     if isinstance(kernel.weights, SparseLists):
         return lists(context, position, op, kernel.weights, geometry["window"])
     if isinstance(kernel.weights, TernaryWeights):

@@ -1,0 +1,59 @@
+"""The cost model of weight formats against exact counts of instructions in emulation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.test_ternary_formats import in_every_format
+from tests.tflite_builder import ModelBuilder
+from tritguard.boards import load_board
+from tritguard.predictor import Int8
+from tritguard.profile import count_model
+
+MARGIN = 0.25  # of what was counted
+SHAPE = (16, 16, 8)
+
+
+def model(zeros: float) -> bytes:
+    """Layers large enough that what is paid once does not matter."""
+    rng = np.random.default_rng(3)
+
+    def trits(*shape: int) -> Int8:
+        return (np.where(rng.random(shape) < zeros, 0, rng.choice([-1, 1], shape)) * 127).astype(np.int8)
+
+    builder = ModelBuilder(SHAPE, 0.5, 3)
+    tensor = builder.conv(builder.input, trits(16, 3, 3, 8), [0.01], None, (20.0, -128), activation="RELU")
+    tensor = builder.depthwise(tensor, trits(3, 3, 16), [0.01], None, (60.0, -128))
+    tensor = builder.conv(tensor, trits(32, 1, 1, 16), [0.01], None, (200.0, -128), stride=(2, 2))
+    flat = builder.reshape(tensor, (8 * 8 * 32,))
+    tensor = builder.dense(flat, trits(64, 8 * 8 * 32), [0.01], None, (9000.0, 1))
+    return builder.build(builder.dense(tensor, trits(12, 64), [0.01], None, (90000.0, 1)))
+
+
+@pytest.mark.parametrize("board_id", ["mps2-an386", "mps2-an385-m0plus"])
+@pytest.mark.parametrize("zeros", [0.5])
+def test_costs_are_predicted_within_the_margin(
+    board_id: str, zeros: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = load_board(board_id)
+    assert board.core_class is not None
+    x = np.random.default_rng(0).integers(-128, 128, (1, *SHAPE), dtype=np.int8)
+    ratios: dict[tuple[str, str], float] = {}
+    for bundle in in_every_format(model(zeros), board.core_class, tmp_path):
+        counted = {layer.layer: layer.instructions for layer in count_model(bundle, board, x).layers}
+        for layer in bundle.manifest.layers:
+            if layer.ternary is None or layer.weight_format == "int8" or layer.macs < 10_000:
+                continue
+            offers = [offer for offer in layer.ternary.offers if offer.weight_format == layer.weight_format]
+            found = counted[layer.index]
+            nearest = min(offers, key=lambda offer: abs(offer.instructions - found))
+            ratios[f"{layer.index} {layer.op}", layer.weight_format] = nearest.instructions / found
+    with capsys.disabled():
+        print(f"\npredicted / counted instructions on {board_id}:")
+        for (layer_name, weight_format), ratio in sorted(ratios.items()):
+            print(f"  {layer_name} {weight_format}: {ratio:.2f}")
+    assert {weight_format for _, weight_format in ratios} >= {"ternary2", "sparse", "taps2"}
+    assert all(abs(ratio - 1) <= MARGIN for ratio in ratios.values()), ratios
