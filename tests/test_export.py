@@ -125,9 +125,10 @@ target_link_libraries(user PRIVATE tritguard::lively)
 
 
 def test_cmake_alone_builds_its_example(lively_bundle: Bundle, tmp_path: Path) -> None:
-    export(lively_bundle, "cmake", tmp_path / "net")
+    """By a name that no target of CMake's may have."""
+    export(lively_bundle, "cmake", tmp_path / "net", prefix="install")
     cmake(tmp_path / "net", tmp_path / "build", f"-DCMAKE_C_FLAGS={' '.join(STRICT)}")
-    assert run(tmp_path / "build" / "lively_example").strip() == example_class(lively_bundle)
+    assert run(tmp_path / "build" / "install_example").strip() == example_class(lively_bundle)
 
 
 @pytest.mark.parametrize("cpu", ["cortex-m0", "cortex-m4", "cortex-m55"])
@@ -140,7 +141,9 @@ def test_cmake_with_a_cross_compiler(cpu: str, lively_bundle: Bundle, tmp_path: 
         f"-DCMAKE_C_FLAGS=-mcpu={cpu} -mthumb -mfloat-abi={'softfp' if cpu == 'cortex-m55' else 'soft'} "
         f"{' '.join(STRICT)}",
     )  # fmt: skip
-    symbols = run("arm-none-eabi-nm", "--defined-only", "--extern-only", tmp_path / "build" / "liblively.a").decode()
+    symbols = run(
+        "arm-none-eabi-nm", "--defined-only", "--extern-only", tmp_path / "build" / "liblively_model.a"
+    ).decode()
     names = [line.split()[2] for line in symbols.splitlines() if len(line.split()) == 3]
     assert "lively_model_run" in names
     assert all(name.startswith("lively_") for name in names)
@@ -345,7 +348,7 @@ set(CONFIG_LIVELY_MODEL y)
 add_subdirectory(net/zephyr)
 add_executable(app net/samples/classify/src/main.c)
 target_include_directories(app PRIVATE net/include)
-target_link_libraries(app PRIVATE lively)
+target_link_libraries(app PRIVATE lively_model)
 """
 
 

@@ -522,7 +522,7 @@ def test_the_verb(tmp_path: Path) -> None:
     assert "same bytes as the golden model in TensorFlow Lite Micro on 32 random and 32 real inputs" in done.stdout
     for options, message in (
         (["--uncompressed"], "--uncompressed and --tflm-compat belong to --to tflm"),
-        (["--to", "tflm", "--classes", "a,b"], "--classes belongs to --to native: TFLM knows no names"),
+        (["--to", "tflm", "--core", "cortex-m0"], "--classes, --core and --format belong to --to native"),
     ):
         done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (2, f"error: {message}\n")

@@ -20,6 +20,8 @@ from tritguard.errors import BadInputError
 from tritguard.graph.kernels import WeightFormat
 from tritguard.twin import verify_against_oracle
 
+_CORE = "cortex-m4"
+
 
 class Target(StrEnum):
     """What a model becomes."""
@@ -44,7 +46,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     ] = None,
     classes: Annotated[str | None, typer.Option(help="Names of the outputs, separated by commas.")] = None,
     name: Annotated[str | None, typer.Option(help="What reports call the model.")] = None,
-    core: Annotated[str, typer.Option(help="The core to choose kernels for, as compilers name it.")] = "cortex-m4",
+    core: Annotated[
+        str | None, typer.Option(help=f"The core to choose kernels for, as compilers name it; {_CORE} by default.")
+    ] = None,
     uncompressed: Annotated[bool, typer.Option("--uncompressed", help="tflm: leave ternary weights as int8.")] = False,
     tflm_compat: Annotated[
         bool, typer.Option("--tflm-compat", help="tflm: for builds without per-channel dense layers and DECODE.")
@@ -56,8 +60,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
 ) -> None:
     """Turn a model into a bundle (int8 .tflite, C11 that gives the same bytes, manifest), or into TFLM arrays."""
     if to is Target.TFLM:
-        if classes:
-            raise BadInputError("--classes belongs to --to native: TFLM knows no names")
+        if classes or core or weight_format:
+            raise BadInputError("--classes, --core and --format belong to --to native")
         convert_to_arrays(model, out, calibration=calibration, name=name, uncompressed=uncompressed, compat=tflm_compat)
         return
     if uncompressed or tflm_compat:
@@ -66,7 +70,13 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     formats = parse_formats(weight_format or [])
     with console.status("Converting"):
         bundle = convert(
-            model, out, core=kernels_for(core), calibration=calibration, classes=names, name=name, formats=formats
+            model,
+            out,
+            core=kernels_for(core or _CORE),
+            calibration=calibration,
+            classes=names,
+            name=name,
+            formats=formats,
         )
     describe(bundle)
     list_formats(bundle)
