@@ -98,7 +98,7 @@ typedef struct {
 
 /* What all channels of such a layer share. narrow: see tg_requant_t. */
 typedef struct {
-    int32_t zero_point, act_min, act_max, narrow;
+    int8_t zero_point, act_min, act_max, narrow;
 } tg_trit_scale_t;
 
 /* Convolution with dual-channel words (tg_dual.h); dense: a window of 1x1 and, from each row, one pixel.

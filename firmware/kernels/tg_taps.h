@@ -3,9 +3,10 @@
  * The input of a channel is laid out as a plane: rows behind each other, padding in place, so that the tap at
  * (ky, kx) of the window reads, for all outputs, the plane moved by one constant offset:
  *
- *     plane        . . . . . .          pitch: the input's width and its padding, which the right end of a
- * row . a b c d e          and the left end of the next share . f g h i j . . . . . . .        output (oy,
- * ox) is position oy * pitch + ox
+ *     plane        . . . . . .        pitch: the input's width and its padding,
+ *                  . a b c d e        which the right end of a row and the left
+ *                  . f g h i j        end of the next share
+ *                  . . . . . . .      output (oy, ox) is position oy * pitch + ox
  *
  *     tap (ky, kx) of position p is plane[p + ky * pitch + kx]
  *

@@ -3,7 +3,6 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 extern uint32_t ld_stack_end[];
 extern uint32_t ld_data_load[];
@@ -22,15 +21,16 @@ __attribute__((section(".vectors"), used)) static const struct {
     void (*reset)(void);
 } vectors = {ld_stack_end, reset_entry};
 
-static size_t bytes_between(const uint32_t *start, const uint32_t *end)
-{
-    return (size_t)((uintptr_t)end - (uintptr_t)start);
-}
-
 void reset_entry(void)
 {
-    (void)memcpy(ld_data_start, ld_data_load, bytes_between(ld_data_start, ld_data_end));
-    (void)memset(ld_bss_start, 0, bytes_between(ld_bss_start, ld_bss_end));
+    /* volatile: or the compiler makes calls of memcpy and memset of these loops. */
+    const uint32_t *from = ld_data_load;
+    for (volatile uint32_t *to = ld_data_start; to < ld_data_end; to++) {
+        *to = *from++;
+    }
+    for (volatile uint32_t *to = ld_bss_start; to < ld_bss_end; to++) {
+        *to = 0;
+    }
     for (;;) {
         tg_model_run(input, output, NULL);
     }

@@ -38,6 +38,7 @@ env.Append(
     LINKFLAGS=[
         *MACHINE,
         "-nostartfiles",
+        "--specs=nano.specs",
         "-Wl,--gc-sections,--fatal-warnings",
         *(f"-Wl,--defsym={name}={value}" for name, value in SYMBOLS.items()),
         "-Wl,-Map,$BUILD_DIR/firmware.map",
