@@ -37,7 +37,16 @@ def flash_bytes(bundle: Bundle, board: Board, folder: Path) -> int:
         "RAM_BYTES": board.memory.ram.bytes,
         "STACK_BYTES": _STACK_BYTES,
     }
-    link = ["arm-none-eabi-gcc", *machine, *objects, "-nostartfiles", "--specs=nano.specs", "-Wl,--gc-sections", "-o", "minimal.elf"]
+    link = [
+        "arm-none-eabi-gcc",
+        *machine,
+        *objects,
+        "-nostartfiles",
+        "--specs=nano.specs",
+        "-Wl,--gc-sections",
+        "-o",
+        "minimal.elf",
+    ]
     link += [f"-T{firmware_dir() / 'platform' / 'firmware.ld'}", *(f"-Wl,--defsym={k}={v}" for k, v in symbols.items())]
     subprocess.run(link, cwd=folder, check=True)
     subprocess.run(["arm-none-eabi-objcopy", "-O", "binary", "minimal.elf", "minimal.bin"], cwd=folder, check=True)
