@@ -106,6 +106,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     ternary = net == "demo" or net != request.param
     arrays = write_arrays(golden, folder / "arrays", name=request.param, real=real[:8])
     x = np.concatenate([real[: SAMPLES - 60], probes(real.shape[1:], 60)])
+    assert len(x) == SAMPLES
     return Case(golden, arrays, x, predict_apart(golden, x), ternary)
 
 
@@ -301,6 +302,13 @@ def tflm_symbols() -> set[str]:
 def test_every_op_of_the_table_is_in_tflm(op: str, tflm_symbols: set[str]) -> None:
     function = f"Register_{op.removeprefix('CUSTOM TFLM_')}"
     assert f"_ZN6tflite5micro{len(function)}{function}Ev" in tflm_symbols
+
+
+def test_methods_are_spelled_as_tflm_spells_them() -> None:
+    """Its header is in no package, but it has a rule, and one exception."""
+    for op, method in METHODS.items():
+        words = op.removeprefix("CUSTOM TFLM_").split("_")
+        assert method == "Add" + "".join(map(str.title, words)).replace("Padv2", "PadV2"), op
 
 
 @pytest.mark.parametrize(
