@@ -24,6 +24,7 @@ from tests.shared import ROOT
 from tritguard.boards import load_board
 from tritguard.build import Build, build, open_build
 from tritguard.build.engine import Library
+from tritguard.build.pio import _explain
 from tritguard.build.project import write_project
 from tritguard.build.tflm import find_library, tflm_engine
 from tritguard.cli import app
@@ -264,6 +265,15 @@ def test_without_a_tflm_the_verb_says_what_to_give(lively_bundle: Bundle, tmp_pa
         verb(lively_bundle, tmp_path / "b", "--engine", "tflm", "--tflm", HEADERS)
     with pytest.raises(BadInputError, match="--tflm: belongs to --engine tflm"):
         verb(lively_bundle, tmp_path / "b", "--tflm", tmp_path)
+
+
+def test_a_registry_out_of_reach_is_named(tmp_path: Path) -> None:
+    """What PlatformIO printed when it was, after a minute of trying."""
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("arm-none-eabi-gcc is not installed")
+    error = _explain("Library Manager: Installing user/tflm @ 1\nHTTPClientError: \n", BOARD, tmp_path / "log")
+    assert isinstance(error, ToolMissingError)
+    assert "cannot reach its registry" in str(error)
 
 
 def test_of_several_libraries_the_boards_is_taken(tmp_path: Path) -> None:

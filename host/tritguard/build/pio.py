@@ -36,6 +36,7 @@ _MISSING = (
     ),
 )
 _HARD_FLOAT = re.compile(r"error: (?P<file>\S+) uses VFP register arguments")
+_OFFLINE = re.compile(r"^(?:HTTPClientError|InternetConnectionError)\b", re.MULTILINE)
 _OVERFLOW = re.compile(r"region [`'](?P<region>\w+)' overflowed by (?P<bytes>\d+) byte")
 _MEMORIES = {"FLASH": "flash", "RAM": "RAM"}
 
@@ -100,13 +101,23 @@ def _explain(output: str, board: Board, log: Path) -> TritguardError:
         return BuildError(f"does not compile ({match['what']})", where=match["where"], fix=f"the whole log is in {log}")
     if failure := _link_failure(output, board, log):
         return failure
+    if missing := _not_fetched(output, log):
+        return missing
+    last = next((line for line in reversed(output.splitlines()) if line.strip()), "no output")
+    return BuildError(f"PlatformIO failed ({last.strip()})", fix=f"the whole log is in {log}")
+
+
+def _not_fetched(output: str, log: Path) -> ToolMissingError | None:
     if shutil.which(COMPILER) is None:
         return ToolMissingError(
             f"{COMPILER} is not on PATH, and PlatformIO could not fetch one",
             fix=f"on Debian or Ubuntu: apt install gcc-arm-none-eabi libnewlib-arm-none-eabi (log: {log})",
         )
-    last = next((line for line in reversed(output.splitlines()) if line.strip()), "no output")
-    return BuildError(f"PlatformIO failed ({last.strip()})", fix=f"the whole log is in {log}")
+    if _OFFLINE.search(output):
+        return ToolMissingError(
+            "PlatformIO cannot reach its registry", fix=f"name a folder here, by its path or symlink:// (log: {log})"
+        )
+    return None
 
 
 def _link_failure(output: str, board: Board, log: Path) -> BuildError | None:
