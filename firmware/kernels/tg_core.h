@@ -91,6 +91,8 @@ TG_CORE int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, in
 #include "tg_core_m4.h"
 #elif defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)
 #include "tg_core_m0.h"
+#elif defined(__ARM_ARCH_7M__)
+#include "tg_core_m3.h"
 #else
 #include "tg_core_portable.h"
 #endif

@@ -62,6 +62,7 @@ TG_CORE void tg_core_split(const int8_t *from, int32_t step, int32_t count, int3
     }
 }
 
+#ifndef TG_CORE_HAS_ROW
 TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *sums)
 {
     const tg_lane_t *taps = plane->taps;
@@ -75,6 +76,7 @@ TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *s
         taps += 2 * plane->reach;
     }
 }
+#endif
 
 TG_CORE bool tg_core_plane(const tg_plane_t *plane, const tg_weighted_t *layer, int32_t channel, int8_t *out)
 {

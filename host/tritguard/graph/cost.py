@@ -144,9 +144,13 @@ def int8(op: Weighted, shape: Shape, core: CoreClass) -> Cost:
     """Weights as they are."""
     macs = shape.pixels * shape.positions * shape.channels
     outputs = shape.pixels * shape.channels
-    if core in ("m0", "m3"):
+    if core == "m0":
         each = 10 if isinstance(op, DepthwiseConv2D) else 4
         return columns(shape) + _cost((macs, each, 1.4 * each), (outputs, 40, 60))
+    if core == "m3":
+        if isinstance(op, DepthwiseConv2D):
+            return _cost((macs, 4, 6), (outputs, 70, 100))
+        return columns(shape) + _cost((macs, 1.9, 3.1), (outputs, 30, 42))
     if isinstance(op, DepthwiseConv2D):
         by_blocks = op.window.kernel == (3, 3) and op.window.stride == op.window.dilation == (1, 1)
         return _cost((outputs, 30, 42)) if by_blocks else _cost((macs, 3, 5), (outputs, 35, 50))

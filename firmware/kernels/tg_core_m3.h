@@ -1,0 +1,150 @@
+/* Cortex-M3: long instructions and MLA, none that takes halves of a word. The rest is portable. */
+#ifndef TG_CORE_M3_H
+#define TG_CORE_M3_H
+
+#define TG_CORE_HAS_PAIR
+#define TG_CORE_HAS_QUAD
+#define TG_CORE_HAS_ROW
+#define TG_CORE_HAS_SCALE
+
+#include "tg_core_portable.h"
+
+/* clang-format off */
+
+/* One position of two channels at four pixels: 14 instructions for eight products; `next` leads from the last pixel
+ * to the position that follows.
+ *
+ *     r0 columns    r2 weight of channel a    r4-r7  sums of channel a, pixels 0-3    r12 input
+ *     r1 weights    r3 weight of channel b    r8-r11 sums of channel b, pixels 0-3    lr  columns' end
+ */
+#define TG_M3_POSITION(next) \
+    "  ldrsb  r2, [r1], #1\n" \
+    "  ldrsb  r3, [r1], #1\n" \
+    "  ldrsh  r12, [r0], #4\n" \
+    "  mla    r4, r2, r12, r4\n" \
+    "  mla    r8, r3, r12, r8\n" \
+    "  ldrsh  r12, [r0], #4\n" \
+    "  mla    r5, r2, r12, r5\n" \
+    "  mla    r9, r3, r12, r9\n" \
+    "  ldrsh  r12, [r0], #4\n" \
+    "  mla    r6, r2, r12, r6\n" \
+    "  mla    r10, r3, r12, r10\n" \
+    "  ldrsh  r12, [r0], #" next "\n" \
+    "  mla    r7, r2, r12, r7\n" \
+    "  mla    r11, r3, r12, r11\n"
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* read by name of register */
+__attribute__((naked, noinline)) TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights,
+                                                           int32_t groups, int32_t *sums)
+{
+    __asm volatile(
+        "  push   {r3-r11, lr}\n"
+        "  add    lr, r0, r2, lsl #5\n" /* four positions of four pixels are 32 bytes */
+        "  ldm    r3, {r4-r11}\n"
+        "1:\n"
+        TG_M3_POSITION("-10")
+        TG_M3_POSITION("2")
+        TG_M3_POSITION("-10")
+        TG_M3_POSITION("2")
+        "  cmp    r0, lr\n"
+        "  bne    1b\n"
+        "  pop    {r3}\n"
+        "  stm    r3, {r4-r11}\n"
+        "  pop    {r4-r11, pc}\n");
+}
+#pragma GCC diagnostic pop
+/* clang-format on */
+
+TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const int8_t *const weights[2],
+                          int32_t *sums)
+{
+    const int8_t *ab = weights[0];
+    const int8_t *cd = weights[1];
+    int32_t a = sums[0];
+    int32_t b = sums[1];
+    int32_t c = sums[2];
+    int32_t d = sums[3];
+    for (; vector < end; vector += 2) {
+        a = tg_add_wrap(a, (ab[0] * vector[0]) + (ab[2] * vector[1]));
+        b = tg_add_wrap(b, (ab[1] * vector[0]) + (ab[3] * vector[1]));
+        c = tg_add_wrap(c, (cd[0] * vector[0]) + (cd[2] * vector[1]));
+        d = tg_add_wrap(d, (cd[1] * vector[0]) + (cd[3] * vector[1]));
+        ab += 4;
+        cd += 4;
+    }
+    sums[0] = a;
+    sums[1] = b;
+    sums[2] = c;
+    sums[3] = d;
+}
+
+/* clang-format off */
+
+/* A tap into four neighbouring outputs: nine instructions for four products. */
+#define TG_M3_TAP \
+    "  ldrsh  %[tap], [%[taps]], #2\n" \
+    "  ldrsh  %[in], [%[x], %[stride], lsl #1]\n" \
+    "  mla    %[b], %[tap], %[in], %[b]\n" \
+    "  ldrsh  %[in], [%[x], %[stride], lsl #2]\n" \
+    "  mla    %[c], %[tap], %[in], %[c]\n" \
+    "  ldrsh  %[in], [%[x], %[stride3], lsl #1]\n" \
+    "  mla    %[d], %[tap], %[in], %[d]\n" \
+    "  ldrsh  %[in], [%[x]], #2\n" \
+    "  mla    %[a], %[tap], %[in], %[a]\n"
+
+/* Four neighbouring outputs at once, so that a tap is read for all of them and their sums stay in registers. A
+ * plane's rows hold whole blocks: what the last one has too many reads what is there and goes nowhere. */
+TG_CORE void tg_m3_block(const tg_plane_t *plane, const tg_lane_t *x, int32_t *sums)
+{
+    const int32_t pitch = plane->pitch * plane->dilation;
+    const tg_lane_t *taps = plane->taps;
+    int32_t a = 0;
+    int32_t b = 0;
+    int32_t c = 0;
+    int32_t d = 0;
+    for (int32_t ky = plane->kernel; ky > 0; ky--) {
+        const tg_lane_t *row = x;
+        int32_t tap;
+        int32_t in;
+        __asm volatile(
+            "1:\n"
+            TG_M3_TAP
+            TG_M3_TAP
+            "  cmp    %[taps], %[end]\n"
+            "  bne    1b\n"
+            : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [x] "+r"(row), [taps] "+r"(taps),
+              [tap] "=&r"(tap), [in] "=&r"(in)
+            : [stride] "r"(plane->stride), [stride3] "r"(3 * plane->stride), [end] "r"(taps + plane->reach)
+            : "cc", "memory");
+        x += pitch;
+        taps += plane->reach;
+    }
+    sums[0] = a;
+    sums[1] = b;
+    sums[2] = c;
+    sums[3] = d;
+}
+/* clang-format on */
+
+TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *sums)
+{
+    for (int32_t i = 0; i < plane->count; i += 4) {
+        int32_t block[4];
+        tg_m3_block(plane, x + (i * plane->stride), block);
+        for (int32_t k = 0; k < tg_min(4, plane->count - i); k++) {
+            sums[i + k] = tg_add_wrap(sums[i + k], block[k]);
+        }
+    }
+}
+
+/* The high word of 2 * acc * multiplier, rounded half up by the low word's highest bit. */
+TG_CORE int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, int32_t offset)
+{
+    const int64_t product = (int64_t)tg_shift_left(acc, 1) * multiplier;
+    const uint32_t low = (uint32_t)product;
+    const int32_t high = (int32_t)(product >> 32) + (int32_t)(low >> 31);
+    return (high + offset + (acc >> 31)) >> right;
+}
+
+#endif
