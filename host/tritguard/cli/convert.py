@@ -18,6 +18,7 @@ from tritguard.emit import Bundle, write_bundle
 from tritguard.emit.bundle import Ternary
 from tritguard.errors import BadInputError
 from tritguard.graph.kernels import WeightFormat
+from tritguard.report.wording import short_op
 from tritguard.twin import verify_against_oracle
 
 _CORE = "cortex-m4"
@@ -160,20 +161,19 @@ def list_formats(bundle: Bundle) -> None:
     formats = [name for name in get_args(WeightFormat) if any(_cycles(ternary, name) for _, ternary in layers)]
     if not layers:
         return
-    table = Table(
-        title="Ternary layers, and what each format would take (million cycles, estimated)", title_justify="left"
-    )
-    for heading in ("layer", "op"):
-        table.add_column(heading, overflow="fold")
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("op", overflow="fold")
     for heading in ("zeros", "format", "int8 B", "now B", *formats):
         table.add_column(heading, justify="right", no_wrap=True)
     for layer, ternary in layers:
         costs = [_cycles(ternary, name) for name in formats]
         table.add_row(
-            str(layer.index), layer.op.lower(), f"{ternary.zeros:.0%}", layer.weight_format,
+            str(layer.index), short_op(layer.op), f"{ternary.zeros:.0%}", layer.weight_format,
             f"{ternary.int8_bytes:,}", f"{layer.weight_bytes:,}",
             *("" if cycles is None else f"{cycles / 1e6:.3f}" for cycles in costs),
         )  # fmt: skip
+    console.print("[bold]ternary layers, and what each format would take (million cycles, estimated)")
     console.print(table)
 
 

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from tritguard.profile import LayerWork, Profile, Work
 from tritguard.report.chart import FILLS, WIDTH
-from tritguard.report.wording import count, megahertz, percent, printable
+from tritguard.report.wording import count, megahertz, percent, printable, short_op
 
 _METHODS = {
     "counted": "counted in the emulator, in the firmware that ships; exact",
@@ -44,38 +43,48 @@ def unit_of(profile: Profile) -> Unit:
 
 
 def table(profile: Profile) -> Group:
-    """The layers and their sum, for a terminal."""
+    """The layers, their sum, and the functions that each spends its time in, for a terminal of 80 columns."""
     unit = unit_of(profile)
     known = [unit for unit in _UNITS if unit.of(profile.total) is not None]
-    grid = Table(box=box.SIMPLE, show_footer=True)
-    for name, footer, left in (
-        ("layer", "", False),
-        ("op", "all", True),
-        ("weights", "", True),
-        *((column.name, _number(column.of(profile.total)), False) for column in known),
-        ("share", "", False),
-        ("MAC", count(profile.macs), False),
-        ("instr./MAC", _ratio(profile.total.instructions, profile.macs), False),
-        ("flash", count(_constants(profile)), False),
-        ("arena", count(profile.arena_bytes), False),
-        ("where", "", True),
+    grid = Table(box=None, show_footer=True, padding=(0, 1, 0, 0), pad_edge=False)
+    grid.add_column("", justify="right", no_wrap=True)
+    grid.add_column("op", "all", overflow="fold")
+    grid.add_column("weights", no_wrap=True)
+    for name, footer in (
+        *((column.name, _number(column.of(profile.total))) for column in known),
+        ("share", ""),
+        ("MAC", count(profile.macs)),
+        ("instr./MAC", _ratio(profile.total.instructions, profile.macs)),
+        ("flash", count(_constants(profile))),
+        ("arena", count(profile.arena_bytes)),
     ):
-        grid.add_column(name, footer, justify="left" if left else "right")
+        heading = Text(name.replace("instructions", "instr.").replace(" ", "\n").replace("/", "/\n"), justify="right")
+        grid.add_column(heading, footer, justify="right", no_wrap=True)
     for layer in profile.layers:
         grid.add_row(
             str(layer.layer),
-            _plain(layer.op),
+            _plain(short_op(layer.op)),
             _plain("" if layer.weight_format == "none" else layer.weight_format),
             *(_number(column.of(layer.work)) for column in known),
-            percent(_share(unit, layer.work, profile)),
+            percent(_share(unit, layer.work, profile)).replace(" ", ""),
             count(layer.macs) if layer.macs else "",
             _ratio(layer.work.instructions, layer.macs),
             count(layer.flash_bytes),
             count(layer.arena_bytes),
-            _plain(", ".join(_functions(unit, layer))),
         )
     outside = f"outside of the layers: {_number(unit.of(profile.outside))} {unit.name}"
-    return Group(Text(_heading(profile), style="bold"), grid, Text(outside, style="dim"))
+    return Group(Text(_heading(profile), style="bold"), grid, *_where(unit, profile), Text(outside, style="dim"))
+
+
+def _where(unit: Unit, profile: Profile) -> list[Table]:
+    """A line a layer with its functions; none where functions are not known."""
+    lines = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_header=False)
+    lines.add_column(justify="right", no_wrap=True)
+    lines.add_column(overflow="fold")
+    for layer in profile.layers:
+        if named := _functions(unit, layer):
+            lines.add_row(str(layer.layer), _plain(", ".join(named)))
+    return [lines] if lines.rows else []
 
 
 def page(profile: Profile) -> str:
@@ -129,7 +138,7 @@ def _bars(unit: Unit, profile: Profile) -> list[Bar]:
             x=_LABEL_WIDTH,
             y=index * _ROW_HEIGHT,
             width=amount * scale,
-            fill=FILLS[layer.weight_format.startswith("ternary")][0],
+            fill=FILLS[layer.weight_format not in ("int8", "none")][0],
         )
         for index, (layer, amount) in enumerate(zip(profile.layers, amounts, strict=True))
     ]

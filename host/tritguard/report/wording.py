@@ -74,6 +74,14 @@ def ranges(indices: Sequence[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
+_SHORT_OPS = {"CONV_2D": "conv", "DEPTHWISE_CONV_2D": "depthwise", "FULLY_CONNECTED": "dense"}
+
+
+def short_op(op: str) -> str:
+    """An op's name where a terminal's columns are few."""
+    return _SHORT_OPS.get(op, op.lower().removesuffix("_2d"))
+
+
 def printable(text: str) -> str:
     """The text with control and direction-changing characters spelled out.
 
