@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from tests.device_support import TIMER_INSTRUCTIONS, inputs
@@ -23,7 +25,10 @@ from tritguard.errors import BadInputError, DeviceError, ToolMissingError
 from tritguard.profile import Profile, count, count_model, estimate_cycles, profile
 from tritguard.profile.cycles import Cost, instruction_costs
 from tritguard.profile.plugin import plugin_library
+from tritguard.profile.record import FunctionWork, LayerWork, Work
 from tritguard.profile.symbols import read_code_map
+from tritguard.report.profile import table
+from tritguard.report.wording import short_op
 
 pytest_plugins = ("tests.device_fixtures",)
 
@@ -141,7 +146,7 @@ def test_the_verb_writes_numbers_and_a_page(small_bundle: Bundle, small_build: B
     found = Profile.model_validate_json((folder / "profile.json").read_text())
     page = (folder / "profile.html").read_text()
     for layer in found.layers:
-        assert layer.op in shown.stdout and f"{layer.work.instructions:,}" in shown.stdout
+        assert short_op(layer.op) in shown.stdout and f"{layer.work.instructions:,}" in shown.stdout
         assert f"{layer.work.instructions:,}" in page
     assert page.count("<rect") == len(found.layers)
     assert not re.search(r"(src|href)=|<script", page)
@@ -224,3 +229,23 @@ def test_an_estimate_is_of_this_very_firmware(
     assert "a static cortex-m4 model over this firmware's exact counts" in estimate.method
     monkeypatch.setenv("CC", "no-such-compiler")
     assert estimate_cycles(small_bundle, small_build) is None
+
+
+def test_the_table_of_a_large_net_fits_a_terminal() -> None:
+    work = Work(instructions=8_457_854, cycles=10_712_819)
+    layer = LayerWork(
+        layer=10, op="DEPTHWISE_CONV_2D", name="", weight_format="ternary2", macs=7_000_000, flash_bytes=99_999,
+        arena_bytes=99_999, work=work, functions=(FunctionWork(name="tg_depthwise_ternary", work=work),),
+    )  # fmt: skip
+    found = Profile(
+        tritguard="1", model="net", model_sha256="0", board="b", board_name="b", core="c", emulated=True, build_id="0",
+        elf_sha256="0", method="counted", tick_hz=None, macs=99_000_000, flash_total=1, arena_bytes=99_999,
+        layers=(layer,), outside=work, total=Work(instructions=84_457_854, cycles=99_712_819),
+    )  # fmt: skip
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(table(found))
+    rows = console.export_text().splitlines()
+    (row,) = (row for row in rows if "depthwise" in row and "ternary2" in row)
+    assert row.split()[3:] == ["10,712,819", "8,457,854", "11", "7,000,000", "1.21", "99,999", "99,999"]
+    assert any("all" in row and "99,712,819 84,457,854" in row for row in rows)
+    assert any("tg_depthwise_ternary 100 %" in row for row in rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from rich.console import Console
 
 from tests import emulated
 from tests.tflite_builder import ModelBuilder
 from tritguard.boards import CoreClass, core_class
+from tritguard.cli import convert
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
 from tritguard.graph.dual import MAX_HIGH, MAX_LOW, pack_dual, unpack_dual
@@ -146,3 +149,12 @@ def test_every_format_gives_the_oracles_bytes_on_the_twin(core: CoreClass, tmp_p
 def test_a_format_that_cannot_be_is_refused(layer: int, weight_format: str, tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"layer 8 with weights|no format"):
         write_bundle(ternary_model(0.5), tmp_path / "b", name="no", formats={layer: weight_format})  # type: ignore[dict-item]
+
+
+def test_the_table_of_formats_fits_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(width=80, file=io.StringIO(), record=True)
+    monkeypatch.setattr(convert, "console", console)
+    convert.list_formats(write_bundle(ternary_model(0.5), tmp_path / "b", name="m0", core="m0"))
+    rows = [row.split() for row in console.export_text().splitlines()]
+    assert ["op", "zeros", "format", "int8", "B", "now", "B", "int8", "ternary2", "taps2", "sparse"] in rows
+    assert [row[1] for row in rows[2:]] == ["conv", "conv", "depthwise", "depthwise", "dense"]

@@ -52,7 +52,7 @@ def table(profile: Profile) -> Group:
     grid.add_column("weights", no_wrap=True)
     for name, footer in (
         *((column.name, _number(column.of(profile.total))) for column in known),
-        ("share", ""),
+        ("%", ""),
         ("MAC", count(profile.macs)),
         ("instr./MAC", _ratio(profile.total.instructions, profile.macs)),
         ("flash", count(_constants(profile))),
@@ -66,7 +66,7 @@ def table(profile: Profile) -> Group:
             _plain(short_op(layer.op)),
             _plain("" if layer.weight_format == "none" else layer.weight_format),
             *(_number(column.of(layer.work)) for column in known),
-            percent(_share(unit, layer.work, profile)).replace(" ", ""),
+            f"{100 * _share(unit, layer.work, profile):.0f}",
             count(layer.macs) if layer.macs else "",
             _ratio(layer.work.instructions, layer.macs),
             count(layer.flash_bytes),
