@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
@@ -12,17 +14,21 @@ from tests.random_moves import moved
 from tests.random_pairs import pair
 from tests.tflite_builder import ModelBuilder
 from tests.tflite_tables import Table
+from tritguard.boards import CoreClass
+from tritguard.emit import Bundle, write_bundle
+from tritguard.graph.kernels import WeightFormat
 
-scales = st.floats(1e-6, 1e3).map(lambda value: float(np.float32(value)))
-zero_points = st.one_of(st.sampled_from([-128, 127, 0]), st.integers(-128, 127))
-activations = st.sampled_from(["NONE", "RELU", "RELU6"])
+# Mostly such that the ends of RELU6 are apart and not out of reach: more would make most graphs constants.
+scales = st.one_of(st.floats(-3, 0), st.floats(-3, 0), st.floats(-6, 3)).map(lambda value: float(np.float32(10**value)))
+zero_points = st.one_of(st.sampled_from([-128, -128, 0, 127]), st.integers(-128, 60), st.integers(-128, 127))
+activations = st.sampled_from(["NONE", "NONE", "RELU", "RELU6"])
 
 
 @st.composite
 def _weights(draw: st.DrawFn, shape: tuple[int, ...], channel_axis: int) -> NDArray[np.int8]:
     """Any int8, extreme int8, or ternary with a magnitude a channel."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    style = draw(st.sampled_from(["any", "some", "extreme", "ternary", "ternary127", "zero"]))
+    style = draw(st.sampled_from(["any", "some", "extreme", "ternary", "ternary", "ternary127", "ternary127", "zero"]))
     if style == "any":
         return rng.integers(-128, 128, shape, dtype=np.int8)
     if style == "some":  # inputs, taps and outputs without a weight
@@ -53,13 +59,13 @@ def _weight_scales(draw: st.DrawFn, channels: int) -> list[float]:
 
 @st.composite
 def _bias(draw: st.DrawFn, channels: int) -> NDArray[np.int32] | None:
-    spread = draw(st.sampled_from([None, 0, 100, 100_000, 2**26]))
+    spread = draw(st.sampled_from([None, 0, 100, 3000, 3000, 100_000, 2**26]))
     if spread is None:
         return None
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     bias = rng.integers(-spread, spread + 1, channels, dtype=np.int32)
     # Some channels saturate whatever the input, so that passes over the graph find constants.
-    saturated = rng.random(channels) < draw(st.sampled_from([0, 0, 0.3, 0.8, 1]))
+    saturated = rng.random(channels) < draw(st.sampled_from([0, 0, 0, 0, 0.3, 0.3, 0.8, 1]))
     bias[saturated] += rng.choice(np.array([-(2**25), 2**25], dtype=np.int32), int(saturated.sum()))
     return bias
 
@@ -68,7 +74,7 @@ def _bias(draw: st.DrawFn, channels: int) -> NDArray[np.int32] | None:
 def _out(draw: st.DrawFn, in_scale: float, weight_scales: list[float], depth: int) -> tuple[float, int]:
     """Mostly an output scale that fits the sums; sometimes far too small (saturates) or too large (all zero)."""
     fitting = in_scale * max(weight_scales) * math.sqrt(depth) * 60
-    factor = draw(st.sampled_from([1.0, 0.3, 3.0, 1e-3, 1e3]))
+    factor = draw(st.sampled_from([1.0, 1.0, 1.0, 0.3, 0.3, 3.0, 3.0, 1e-3, 1e3]))
     return float(np.float32(max(fitting * factor, 1e-8))), draw(zero_points)
 
 
@@ -266,6 +272,16 @@ def _head(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
     if builder.quant(tensor)[0] < 2**-24 or draw(st.booleans()):
         return tensor
     return builder.softmax(tensor, draw(st.sampled_from([0.5, 1.0, 2.0])))
+
+
+def bundle_of_any_formats(content: bytes, folder: Path, seed: int, core: CoreClass = "m4") -> Bundle:
+    """Ternary layers in any format they can have: the cost model picks some of them for larger layers only."""
+    first = write_bundle(content, folder / "first", name="random", core=core)
+    rng = random.Random(seed)
+    formats: dict[int, WeightFormat] = {
+        layer.index: rng.choice(layer.ternary.offers).weight_format for layer in first.manifest.layers if layer.ternary
+    }
+    return write_bundle(content, folder / "any", name="random", core=core, formats=formats) if formats else first
 
 
 inputs = st.integers(0, 2**32 - 1)

@@ -12,10 +12,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests import emulated
-from tests.random_graphs import models, sample_inputs
+from tests.random_graphs import bundle_of_any_formats, models, sample_inputs
 from tests.test_emit import other_ops_model, ternary_model
 from tritguard.boards import CoreClass, core_class
-from tritguard.emit import write_bundle
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.resources import firmware_dir
 from tritguard.twin import Twin
@@ -23,7 +22,7 @@ from tritguard.twin import Twin
 pytestmark = pytest.mark.skipif(not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform")
 
 GRAPHS_A_BOOT = 12
-CORES = [emulated.M0PLUS, emulated.M3, emulated.M4, emulated.M7]
+CORES = [emulated.M0PLUS, emulated.M3, emulated.M4, emulated.M7, emulated.M55]
 
 
 def class_of(core: emulated.Core) -> CoreClass:
@@ -38,7 +37,7 @@ def differences(core: emulated.Core, contents: list[bytes], seed: int) -> list[s
         folder = Path(name)
         cases = []
         for i, content in enumerate(contents):
-            bundle = write_bundle(content, folder / f"bundle_{i}", name="random", core=class_of(core))
+            bundle = bundle_of_any_formats(content, folder / f"bundle_{i}", seed + i, class_of(core))
             cases.append(emulated.Case(bundle, sample_inputs(bundle.manifest.input.shape, seed + i)))
         found = []
         for i, (case, (scores, logits)) in enumerate(zip(cases, emulated.run(core, cases, folder), strict=True)):

@@ -12,7 +12,7 @@ import tflite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.random_graphs import inputs, models, sample_inputs
+from tests.random_graphs import bundle_of_any_formats, inputs, models, sample_inputs
 from tests.shared import shared_file
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadModelError
@@ -45,8 +45,11 @@ def requantised(bundle: Bundle, accumulators: np.ndarray) -> np.ndarray:
 
 def differences(content: bytes, x_of_shape: int | Int8) -> str | None:
     with tempfile.TemporaryDirectory() as folder:
-        bundle = write_bundle(content, Path(folder) / "bundle", name="random")
-        x = sample_inputs(bundle.manifest.input.shape, x_of_shape) if isinstance(x_of_shape, int) else x_of_shape
+        if isinstance(x_of_shape, int):
+            bundle = bundle_of_any_formats(content, Path(folder), x_of_shape)
+            x = sample_inputs(bundle.manifest.input.shape, x_of_shape)
+        else:
+            bundle, x = write_bundle(content, Path(folder) / "bundle", name="known"), x_of_shape
         scores, accumulators = Twin(bundle, threads=1).run(x)
         expected = Oracle(content).predict(x).scores
         if not np.array_equal(scores, expected):
