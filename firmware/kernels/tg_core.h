@@ -87,6 +87,8 @@ TG_CORE int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, in
 
 #if defined(TG_CORE_HEADER)
 #include TG_CORE_HEADER
+#elif defined(__ARM_FEATURE_MVE) && ((__ARM_FEATURE_MVE & 1) != 0)
+#include "tg_core_m55.h"
 #elif defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1)
 #include "tg_core_m4.h"
 #elif defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)

@@ -99,6 +99,7 @@ static inline int32_t tg_m4_smlad(uint32_t a, uint32_t b, int32_t sum)
     return sum;
 }
 
+#ifndef TG_CORE_HAS_PAIR
 /* For what tg_m4_pairs does not take: a pixel at a time. */
 TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32_t groups, int32_t *sums)
 {
@@ -119,6 +120,7 @@ TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32
         sums[TG_TILE + pixel] = b;
     }
 }
+#endif
 
 TG_CORE void tg_core_vector(const int8_t *from, int32_t words, tg_lane_t *to)
 {
@@ -129,6 +131,7 @@ TG_CORE void tg_core_vector(const int8_t *from, int32_t words, tg_lane_t *to)
     }
 }
 
+#ifndef TG_CORE_HAS_TILE
 /* clang-format off */
 
 /* Two positions (one word of columns a pixel) of two channels by four pixels: 13 instructions, 18 cycles for 16
@@ -273,7 +276,9 @@ tg_m4_pairs(const tg_lane_t *columns, int32_t groups, const int8_t *weights, con
 }
 #pragma GCC diagnostic pop
 /* clang-format on */
+#endif
 
+#ifndef TG_CORE_HAS_QUAD
 /* clang-format off */
 
 /* Four channels of one vector: 19 instructions, 25 cycles for 16 products.
@@ -330,6 +335,7 @@ tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const int8_t *const 
 }
 #pragma GCC diagnostic pop
 /* clang-format on */
+#endif
 
 /* What the loops from bias to int8 take: sums proved narrow, no clamp but int8's own. */
 static inline bool tg_m4_is_plain(const tg_requant_t *q)
@@ -337,6 +343,7 @@ static inline bool tg_m4_is_plain(const tg_requant_t *q)
     return (q->narrow != 0) && (q->act_min == INT8_MIN) && (q->act_max == INT8_MAX);
 }
 
+#ifndef TG_CORE_HAS_TILE
 TG_CORE int32_t tg_core_tile(const tg_weighted_t *layer, int32_t channels, const tg_lane_t *columns,
                              int32_t groups, int32_t pixels, int8_t *out)
 {
@@ -350,6 +357,7 @@ TG_CORE int32_t tg_core_tile(const tg_weighted_t *layer, int32_t channels, const
                 (2 * q->zero_point) + 1, pixels);
     return paired;
 }
+#endif
 
 /* The low or high halves of two words side by side. */
 static inline uint32_t tg_m4_low_halves(uint32_t a, uint32_t b)

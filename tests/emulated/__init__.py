@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tritguard.boards.core import machine_flags
 from tritguard.emit import Bundle
 
 _HERE = Path(__file__).parent
-_FLAGS = ("-mthumb", "-mfloat-abi=soft", "-std=c11", "-O2", "-ffunction-sections", "-Wall", "-Wextra", "-Werror")
+_FLAGS = ("-std=c11", "-O2", "-ffunction-sections", "-Wall", "-Wextra", "-Werror")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def run(core: Core, cases: Sequence[Case], folder: Path) -> list[tuple[NDArray[n
 
 def _link(core: Core, cases: Sequence[Case], folder: Path) -> Path:
     """Kernels once, each model's own file under names of its own."""
-    flags = [f"-mcpu={core.cpu}", *_FLAGS]
+    flags = [*machine_flags(core.cpu), *_FLAGS]
     kernels: dict[str, Path] = {}
     objects = []
     for i, case in enumerate(cases):

@@ -1,0 +1,132 @@
+/* Cortex-M55 and M85: integer vectors (MVE) for convolutions and dense layers, the rest with the DSP
+ * extension.
+ *
+ * VMLADAVA multiplies two vectors and adds all their products to one sum. Sixteen bytes of weights are eight
+ * positions of two channels; widened, the even bytes are one channel, the odd ones the other, in the order of
+ * the columns:
+ *
+ *     bytes          a0 b0 a2 b2 a1 b1 a3 b3 | a4 b4 a6 b6 a5 b5 a7 b7
+ *     VMOVLB         a0    a2    a1    a3    | a4    a6    a5    a7
+ *     VMOVLT            b0    b2    b1    b3 |    b4    b6    b5    b7
+ */
+#ifndef TG_CORE_M55_H
+#define TG_CORE_M55_H
+
+#define TG_CORE_HAS_PAIR
+#define TG_CORE_HAS_TILE
+#define TG_CORE_HAS_QUAD
+
+#include "tg_core_m4.h"
+
+#include <arm_mve.h>
+
+/* The lanes that four positions fill, of a vector of eight: weights as bytes, inputs as words of two. */
+#define TG_M55_HALF_OF_BYTES vctp8q(8)
+#define TG_M55_HALF_OF_WORDS vctp32q(2)
+
+/* Eight positions of two channels at a tile's pixels: sums [channel][pixel]. */
+static inline __attribute__((always_inline)) void tg_m55_products(int8x16_t weights, const int32x4_t *x,
+                                                                  int32_t *sums)
+{
+    const int16x8_t a = vmovlbq_s8(weights);
+    const int16x8_t b = vmovltq_s8(weights);
+#pragma GCC unroll 4
+    for (int32_t pixel = 0; pixel < TG_TILE; pixel++) {
+        const int16x8_t lanes = vreinterpretq_s16_s32(x[pixel]);
+        sums[pixel] = vmladavaq_s16(sums[pixel], a, lanes);
+        sums[TG_TILE + pixel] = vmladavaq_s16(sums[TG_TILE + pixel], b, lanes);
+    }
+}
+
+/* VLD4 takes the words of a tile's four pixels apart. */
+TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32_t groups, int32_t *sums)
+{
+    int32_t own[2 * TG_TILE];
+    (void)memcpy(own, sums, sizeof own);
+    for (int32_t i = groups / 2; i > 0; i--) {
+        const int32x4x4_t x = vld4q_s32((const int32_t *)(const void *)columns);
+        tg_m55_products(vldrbq_s8(weights), x.val, own);
+        columns += 8 * TG_TILE;
+        weights += 16;
+    }
+    if ((groups % 2) != 0) {
+        const uint32x4_t words = vidupq_n_u32(0, TG_TILE); /* those of a pixel */
+        int32x4_t x[TG_TILE];
+#pragma GCC unroll 4
+        for (int32_t pixel = 0; pixel < TG_TILE; pixel++) {
+            const int32_t *from = (const int32_t *)(const void *)(columns + (2 * pixel));
+            x[pixel] = vldrwq_gather_shifted_offset_z_s32(from, words, TG_M55_HALF_OF_WORDS);
+        }
+        tg_m55_products(vldrbq_z_s8(weights, TG_M55_HALF_OF_BYTES), x, own);
+    }
+    (void)memcpy(sums, own, sizeof own);
+}
+
+/* tg_scale_narrow and the clamp, a pixel a lane. VQRDMULH is round(acc * multiplier / 2^31), halves up; VSHL
+ * shifts right by what is negative. */
+TG_CORE int32x4_t tg_m55_scale(int32x4_t acc, const tg_requant_t *q, int32_t channel)
+{
+    const int32_t shift = q->shift[channel];
+    const int32x4_t high = vqrdmulhq_n_s32(acc, q->multiplier[channel]);
+    const int32x4_t signs = vshrq_n_s32(acc, 31);
+    const int32x4_t sum = vaddq_n_s32(vaddq_s32(high, signs), tg_scale_offset(q->zero_point, -shift));
+    const int32x4_t value = vshlq_r_s32(sum, shift);
+    return vminq_s32(vmaxq_s32(value, vdupq_n_s32(q->act_min)), vdupq_n_s32(q->act_max));
+}
+
+TG_CORE int32_t tg_core_tile(const tg_weighted_t *layer, int32_t channels, const tg_lane_t *columns,
+                             int32_t groups, int32_t pixels, int8_t *out)
+{
+    const int32_t paired = channels & ~1;
+    const int8_t *weights = layer->weights;
+    const mve_pred16_t written = vctp32q((uint32_t)pixels);
+    const uint32x4_t places = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)channels);
+    if (layer->requant.narrow == 0) {
+        return 0;
+    }
+    for (int32_t channel = 0; channel < paired; channel += 2) {
+        int32_t sums[2 * TG_TILE];
+        vst1q_s32(sums, vdupq_n_s32(layer->bias[channel]));
+        vst1q_s32(sums + TG_TILE, vdupq_n_s32(layer->bias[channel + 1]));
+        tg_core_pair(columns, weights, groups, sums);
+        for (int32_t i = 0; i < 2; i++) {
+            const int32x4_t value =
+                tg_m55_scale(vld1q_s32(sums + (i * TG_TILE)), &layer->requant, channel + i);
+            vstrbq_scatter_offset_p_s32(out + channel + i, places, value, written);
+        }
+        weights += 8 * groups;
+    }
+    return paired;
+}
+
+/* Eight positions of two pairs of channels. */
+static inline __attribute__((always_inline)) void tg_m55_quad(int16x8_t x, int8x16_t ab, int8x16_t cd,
+                                                              int32_t *sums)
+{
+    sums[0] = vmladavaq_s16(sums[0], vmovlbq_s8(ab), x);
+    sums[1] = vmladavaq_s16(sums[1], vmovltq_s8(ab), x);
+    sums[2] = vmladavaq_s16(sums[2], vmovlbq_s8(cd), x);
+    sums[3] = vmladavaq_s16(sums[3], vmovltq_s8(cd), x);
+}
+
+TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const int8_t *const weights[2],
+                          int32_t *sums)
+{
+    const int8_t *ab = weights[0];
+    const int8_t *cd = weights[1];
+    int32_t own[4];
+    (void)memcpy(own, sums, sizeof own);
+    for (int32_t i = (int32_t)(end - vector) / 8; i > 0; i--) {
+        tg_m55_quad(vldrhq_s16(vector), vldrbq_s8(ab), vldrbq_s8(cd), own);
+        vector += 8;
+        ab += 16;
+        cd += 16;
+    }
+    if (vector != end) {
+        const mve_pred16_t half = TG_M55_HALF_OF_BYTES;
+        tg_m55_quad(vldrhq_z_s16(vector, half), vldrbq_z_s8(ab, half), vldrbq_z_s8(cd, half), own);
+    }
+    (void)memcpy(sums, own, sizeof own);
+}
+
+#endif
