@@ -58,6 +58,12 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         list[str] | None,
         typer.Option("--format", metavar="LAYER=FORMAT", help="Another weight format for a layer than the cheapest."),
     ] = None,
+    stripes: Annotated[
+        bool,
+        typer.Option(
+            "--stripes/--no-stripes", help="Run layers in stripes of rows where that lowers the memory they need."
+        ),
+    ] = True,
 ) -> None:
     """Turn a model into a bundle (int8 .tflite, C11 that gives the same bytes, manifest), or into TFLM arrays."""
     if to is Target.TFLM:
@@ -78,6 +84,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
             classes=names,
             name=name,
             formats=formats,
+            stripes=stripes,
         )
     describe(bundle)
     list_formats(bundle)
@@ -113,6 +120,7 @@ def convert(
     classes: tuple[str, ...] | None = None,
     name: str | None = None,
     formats: Mapping[int, WeightFormat] | None = None,
+    stripes: bool = True,
 ) -> Bundle:
     """The verb without its output; see `write_bundle` for what it raises."""
     content = golden(model, calibration)
@@ -124,6 +132,7 @@ def convert(
             core=core,
             classes=classes,
             formats=formats,
+            stripes=stripes,
             check=verify_against_oracle,
         )
 
@@ -142,6 +151,14 @@ def describe(bundle: Bundle) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for chain in manifest.stripes:
+        console.print(
+            f"layers {chain.first_layer} to {chain.last_layer} run in {chain.count} stripes"
+            + (f" ({chain.excess_macs:,} MAC more)" if chain.excess_macs else ""),
+            highlight=False,
+        )
+    if manifest.stripes:
+        console.print(f"without stripes the arena takes {manifest.arena_whole_layers:,} B", highlight=False)
     if (removed := manifest.removed).macs or removed.channels:
         console.print(
             f"left out, as no output depends on it: {removed.channels} channels, {removed.macs:,} MAC, "

@@ -112,6 +112,19 @@ class ArenaSlot(Record):
     overlaps: tuple[Overlap, ...]
 
 
+class Striped(Record):
+    """Layers that run in stripes: `rows` rows of the last one's output at a time, `count` times over.
+
+    `excess_macs` are spent on tiles of pixels that a stripe's end cuts short.
+    """
+
+    first_layer: int
+    last_layer: int
+    rows: int
+    count: int
+    excess_macs: int
+
+
 class Manifest(Record):
     """What a bundle holds. Sizes in bytes, shapes without the batch."""
 
@@ -130,7 +143,9 @@ class Manifest(Record):
     macs: int
     removed: Removed
     arena_bytes: int
-    arena_lower_bound: int  # the most that one layer needs at once: no plan with these kernels takes less
+    arena_lower_bound: int  # the most that one layer or chain needs at once: no plan with these kernels takes less
+    arena_whole_layers: int  # without stripes
+    stripes: tuple[Striped, ...]
     arena: tuple[ArenaSlot, ...]
     verified_against_oracle: int  # random inputs on which twin and oracle gave the same bytes; 0 where no oracle exists
     files: dict[str, str]  # path in the bundle -> SHA-256

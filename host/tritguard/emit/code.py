@@ -39,6 +39,16 @@ class Struct:
 
 
 @dataclass(frozen=True)
+class StripeCode:
+    """What stands before the call of a layer that is computed in stripes: `rows` is the stripe's entry of its table."""
+
+    count: int
+    table: Array
+    move: str | None  # rows that stay
+    settings: Mapping[str, str]  # fields of `params`, the stripe's copy of the layer's struct
+
+
+@dataclass(frozen=True)
 class LayerCode:
     """One op as C."""
 
@@ -55,4 +65,5 @@ class LayerCode:
     arrays: tuple[Array, ...] = ()
     struct: Struct | None = None
     call: str | None = None
+    stripes: StripeCode | None = None
     sources: tuple[str, ...] = ()  # kernel files that the call needs; their headers follow from them

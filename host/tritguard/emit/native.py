@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from tritguard.emit.bundle import (
     Offer,
     Overlap,
     Removed,
+    Striped,
     Ternary,
     hash_file,
     open_bundle,
@@ -39,9 +41,11 @@ from tritguard.files import whole_folder
 from tritguard.graph import Graph, optimised, read_graph
 from tritguard.graph.choice import choose_kernels
 from tritguard.graph.dead_channels import removed
+from tritguard.graph.fusion import plan_fused
 from tritguard.graph.kernels import WeightFormat
 from tritguard.graph.memory import MemoryPlan, Slot, plan_memory
 from tritguard.graph.model import Op, Tensor, Weighted
+from tritguard.graph.stripes import Chain
 from tritguard.resources import firmware_dir
 
 _INCLUDE = re.compile(r'^#include "(tg_\w+\.h)"', re.MULTILINE)
@@ -51,7 +55,7 @@ Check = Callable[[Bundle], int]
 
 def write_bundle(
     content: bytes, out: Path, *, name: str, core: CoreClass = "m4", classes: tuple[str, ...] | None = None,
-    formats: Mapping[int, WeightFormat] | None = None, check: Check | None = None,
+    formats: Mapping[int, WeightFormat] | None = None, stripes: bool = True, check: Check | None = None,
 ) -> Bundle:  # fmt: skip
     """Turn an int8 `.tflite` into a bundle folder.
 
@@ -62,6 +66,7 @@ def write_bundle(
         core: the class of cores it is for.
         classes: names of the outputs, in order.
         formats: weight formats by the layer's index, where the cost model's choice is not wanted.
+        stripes: compute layers in stripes of rows where that lowers the arena's peak enough (`plan_fused`).
         check: called on the finished draft before it takes its place; returns on how many inputs it was found equal
             to the oracle, or raises, and then nothing is written.
 
@@ -73,7 +78,8 @@ def write_bundle(
     golden = read_graph(content)
     graph = optimised(golden)
     choices = choose_kernels(graph, core, formats)
-    plan = plan_memory(graph, {position: choice.kernel for position, choice in choices.items()})
+    kernels = {position: choice.kernel for position, choice in choices.items()}
+    plan = (plan_fused if stripes else plan_memory)(graph, kernels)
     layers = lower(graph, plan, choices)
     outputs = graph.tensors[graph.output].size
     if classes is not None and len(classes) != outputs:
@@ -108,16 +114,25 @@ def _write_sources(
         "logit_count": 0 if logits is None else graph.tensors[graph.output].size,
         "arena_bytes": plan.arena_bytes,
         "arena_bound": plan.lower_bound,
+        "arena_whole": plan.whole_layers,
+        "striped": bool(plan.chains),
         "arena_picture": arena_picture(graph, plan),
         "macs": graph.macs,
         "layers": layers,
+        "runs": _runs(plan, layers),
         "headers": _headers(layers),
-        "copies": any("memcpy" in (layer.call or "") for layer in layers),
+        "copies": any("memcpy" in (layer.call or "") or (layer.stripes and layer.stripes.move) for layer in layers),
     }
     for file in ("tg_model.h", "tg_model.c"):
         (c_dir / file).write_text(environment().get_template(f"{file}.jinja").render(context))
     for kernel in _kernel_files({source for layer in layers for source in layer.sources}):
         shutil.copyfile(kernel, c_dir / kernel.name)
+
+
+def _runs(plan: MemoryPlan, layers: tuple[LayerCode, ...]) -> list[list[LayerCode]]:
+    """Layers with code, in order of execution; those of a chain together."""
+    runs = [list(run) for _, run in groupby(layers, lambda layer: plan.chain(layer.position) or layer.position)]
+    return [called for run in runs if (called := [layer for layer in run if layer.call])]
 
 
 def _headers(layers: tuple[LayerCode, ...]) -> list[str]:
@@ -223,6 +238,16 @@ def _arena_slot(graph: Graph, slot: Slot) -> ArenaSlot:
     )
 
 
+def _striped(graph: Graph, chain: Chain) -> Striped:
+    return Striped(
+        first_layer=graph.ops[chain.first].index,
+        last_layer=graph.ops[chain.last].index,
+        rows=chain.height,
+        count=chain.count,
+        excess_macs=chain.macs,
+    )
+
+
 def _manifest(
     draft: Path,
     content: bytes,
@@ -250,6 +275,8 @@ def _manifest(
         removed=_total(layers),
         arena_bytes=plan.arena_bytes,
         arena_lower_bound=plan.lower_bound,
+        arena_whole_layers=plan.whole_layers,
+        stripes=tuple(_striped(graph, chain) for chain in plan.chains),
         arena=tuple(_arena_slot(graph, slot) for slot in plan.slots),
         verified_against_oracle=0,
         files={path.relative_to(draft).as_posix(): hash_file(path) for path in files},

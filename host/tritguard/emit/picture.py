@@ -25,8 +25,17 @@ def arena_picture(graph: Graph, plan: MemoryPlan) -> list[str]:
             [slot for slot in alive if slot.offset < at + step and at < slot.offset + slot.size]
             for at in range(0, plan.arena_bytes, step)
         )
-        lines.append(f"{op.index:3} |{''.join(_cell(cell, marks) for cell in cells)}| {op.kind}")
+        lines.append(
+            f"{op.index:3} |{''.join(_cell(cell, marks) for cell in cells)}| {op.kind}{_stripes(plan, position)}"
+        )
     return [*lines, *(_legend(graph, slot, marks) for slot in tensors)]
+
+
+def _stripes(plan: MemoryPlan, position: int) -> str:
+    chain = plan.chain(position)
+    if chain is None:
+        return ""
+    return f", {chain.count} stripes" + (f" of {chain.height} rows" if position == chain.last else "")
 
 
 def _cell(slots: list[Slot], marks: dict[int, str]) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tritguard.emit.code import Fields
 
 _INT32_MIN = -(1 << 31)
+_NO_BREAK = "\0"
 
 
 def _literal(value: int | tuple[int, ...], unsigned: bool) -> str:
@@ -27,8 +28,9 @@ def _literal(value: int | tuple[int, ...], unsigned: bool) -> str:
 def c_list(values: NDArray[Any]) -> str:
     """A C initialiser's body, wrapped."""
     unsigned = values.dtype.kind == "u"
-    body = ", ".join(_literal(value, unsigned) for value in values.tolist())
-    return textwrap.fill(body, 110, initial_indent="    ", subsequent_indent="    ", break_long_words=False)
+    whole = (_literal(value, unsigned).replace(" ", _NO_BREAK) for value in values.tolist())
+    body = textwrap.fill(", ".join(whole), 110, initial_indent="    ", subsequent_indent="    ", break_long_words=False)
+    return body.replace(_NO_BREAK, " ")
 
 
 def c_bytes(data: bytes) -> str:

@@ -73,11 +73,15 @@ def lead(graph: Graph, op: Op, tensor: int, order: Order) -> int | None:
         tensor: one of its inputs.
         order: that of the kernel, if it is one of those of layers with weights.
     """
-    source, sink = graph.tensors[tensor], graph.tensors[op.output]
-    trace = _trace(op, source.shape, sink.shape, order)
-    if trace is None or trace.lead >= sink.size:
+    trace = trace_of(graph, op, tensor, order)
+    if trace is None or trace.lead >= graph.tensors[op.output].size:
         return None
     return trace.lead
+
+
+def trace_of(graph: Graph, op: Op, tensor: int, order: Order) -> Trace | None:
+    """How the op goes over its input `tensor` and its output; None where nothing is promised. Arguments as `lead`'s."""
+    return _trace(op, graph.tensors[tensor].shape, graph.tensors[op.output].shape, order)
 
 
 def _trace(op: Op, source: tuple[int, ...], sink: tuple[int, ...], order: Order) -> Trace | None:

@@ -3,17 +3,22 @@
 A slot is planned at compile time. Tensors that only differ in shape share one; a slot is free for others outside
 the span of layers from its first writer to its last reader. Inside one layer, an output may lie over an input that
 dies there, as far before it as the kernel's order of reading and writing asks for (`graph/access.py`).
+
+Time goes in steps: a layer, or a chain of layers computed in stripes of rows (`graph/stripes.py`), whose inner tensors
+have memory for a few rows and whose scratch is shared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tritguard.graph.access import lead
 from tritguard.graph.kernels import Kernel, scratch_sizes
 from tritguard.graph.model import Graph, Reshape
 from tritguard.graph.placement import Block, aligned, pack
+from tritguard.graph.stripes import Chain, chain_lead
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,15 @@ class MemoryPlan:
 
     slots: tuple[Slot, ...]
     arena_bytes: int
-    lower_bound: int  # no plan with these kernels needs fewer: see `_lower_bound`
+    lower_bound: int  # no plan with these kernels needs fewer: see `_needs`
     _place: dict[int, Slot | str]
     scratch: Mapping[int, Slot]  # by the layer's position
+    chains: tuple[Chain, ...]
+    whole_layers: int  # the arena's bytes where no layer is computed in stripes
+
+    def chain(self, position: int) -> Chain | None:
+        """The chain that a layer belongs to."""
+        return next((chain for chain in self.chains if chain.first <= position <= chain.last), None)
 
     def place(self, tensor: int) -> Slot | str:
         """Where a tensor lives: in the arena, or in the caller's buffer of that name."""
@@ -56,34 +67,36 @@ class MemoryPlan:
 class _Problem:
     """What is to be placed, and which pairs of blocks may overlap."""
 
+    steps: list[range]  # of positions; the blocks' time
     blocks: list[Block]
     groups: list[tuple[int, ...]]  # a block's tensors, none for scratch
     leads: dict[tuple[int, int], int]  # (input's block, output's block)
 
 
-def plan_memory(graph: Graph, kernels: Mapping[int, Kernel]) -> MemoryPlan:
+def plan_memory(graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain, ...] = ()) -> MemoryPlan:
     """Give every activation and every kernel's scratch its place.
 
     Args:
         graph: the ops in the order in which they run.
         kernels: of the layers with weights, by position: what scratch they need and in what order they work.
+        chains: layers computed in stripes; none shares a layer with another.
     """
-    place: dict[int, Slot | str] = {}
-    groups = []
-    for group in _shared_storage(graph, kernels):
-        edge = _edge(graph, group)
-        if edge is not None:
-            place |= dict.fromkeys(group, edge)
-        else:
-            groups.append(group)
-    problem = _problem(graph, groups, kernels)
-    bound = _lower_bound(problem, len(graph.ops))
+    problem, place = _problem(graph, kernels, chains)
+    bound = max(_needs(problem), default=0)
     offsets, arena = pack(problem.blocks, problem.leads, enough=bound)
     slots = [_slot(problem, offsets, i) for i in range(len(offsets))]
     place |= {tensor: slot for slot in slots for tensor in slot.tensors}
-    scratches = {slot.first: slot for slot in slots if not slot.tensors}
+    scratches = {
+        position: slot for slot in slots if not slot.tensors for position in range(slot.first, slot.last + 1)
+    }
     slots.sort(key=lambda slot: (slot.first, slot.offset))
-    return MemoryPlan(tuple(slots), arena, bound, place, scratches)
+    return MemoryPlan(tuple(slots), arena, bound, place, scratches, chains, arena)
+
+
+def memory_needs(graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain, ...]) -> dict[range, int]:
+    """The bytes that each step needs at once, by the positions of its layers; the largest bounds the arena."""
+    problem, _ = _problem(graph, kernels, chains)
+    return dict(zip(problem.steps, _needs(problem), strict=True))
 
 
 def _edge(graph: Graph, group: tuple[int, ...]) -> str | None:
@@ -124,34 +137,83 @@ def _shared_storage(graph: Graph, kernels: Mapping[int, Kernel]) -> list[tuple[i
     return list(groups.values())
 
 
-def _problem(graph: Graph, groups: list[tuple[int, ...]], kernels: Mapping[int, Kernel]) -> _Problem:
-    blocks = [Block(graph.tensors[group[0]].size, *_span(graph, group)) for group in groups]
+def _problem(
+    graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain, ...]
+) -> tuple[_Problem, dict[int, Slot | str]]:
+    """What is to be placed in the arena, and what has its place already."""
+    place: dict[int, Slot | str] = {}
+    groups = []
+    for group in _shared_storage(graph, kernels):
+        edge = _edge(graph, group)
+        if edge is not None:
+            place |= dict.fromkeys(group, edge)
+        else:
+            groups.append(group)
+    steps = _steps(len(graph.ops), chains)
+    buffers = {tensor: bytes_ for chain in chains for tensor, bytes_ in chain.buffers.items()}
+    blocks = [
+        Block(buffers.get(group[0], graph.tensors[group[0]].size), *_span(graph, steps, group)) for group in groups
+    ]
+    leads = _leads(graph, kernels, chains, steps, blocks, groups)
+    sizes = scratch_sizes(graph, kernels)
+    needs = [max(sizes.get(position, 0) for position in step) for step in steps]
+    scratch = [Block(size, number, number) for number, size in enumerate(needs) if size]
+    return _Problem(steps, [*blocks, *scratch], [*groups, *[()] * len(scratch)], leads), place
+
+
+def _steps(layers: int, chains: tuple[Chain, ...]) -> list[range]:
+    starts = set(range(layers)) - {at for chain in chains for at in range(chain.first + 1, chain.last + 1)}
+    bounds = [*sorted(starts), layers]
+    return [range(start, end) for start, end in pairwise(bounds)]
+
+
+def _leads(
+    graph: Graph,
+    kernels: Mapping[int, Kernel],
+    chains: tuple[Chain, ...],
+    steps: list[range],
+    blocks: list[Block],
+    groups: list[tuple[int, ...]],
+) -> dict[tuple[int, int], int]:
+    """Which steps' outputs may lie over an input that dies there, and how far before it they start."""
     block_of = {tensor: i for i, group in enumerate(groups) for tensor in group}
+    chain_at = {chain.first: chain for chain in chains}
     leads: dict[tuple[int, int], int] = {}
-    for position, op in enumerate(graph.ops):
-        sink = block_of.get(op.output)
-        for source in {block_of[tensor] for tensor in op.inputs if tensor in block_of}:
-            if sink is None or source == sink or blocks[source].last > position:
+
+    def asks(step: range, tensor: int) -> int | None:
+        if step.start in chain_at:
+            return chain_lead(graph, kernels, chain_at[step.start], tensor)
+        order = kernels[step.start].order if step.start in kernels else "any"
+        return lead(graph, graph.ops[step.start], tensor, order)
+
+    for number, step in enumerate(steps):
+        inputs = {tensor for position in step for tensor in graph.ops[position].inputs}
+        inputs -= {graph.ops[position].output for position in step}
+        sink = block_of.get(graph.ops[step[-1]].output)
+        for source in {block_of[tensor] for tensor in inputs if tensor in block_of}:
+            if sink is None or source == sink or blocks[source].last > number:
                 continue
-            order = kernels[position].order if position in kernels else "any"
-            asked = [lead(graph, op, tensor, order) for tensor in op.inputs if block_of.get(tensor) == source]
+            asked = [asks(step, tensor) for tensor in sorted(inputs) if block_of.get(tensor) == source]
             known = [bytes_ for bytes_ in asked if bytes_ is not None]
             if len(known) == len(asked):
                 leads[source, sink] = max(known)
-    used = [(position, size) for position, size in scratch_sizes(graph, kernels).items() if size]
-    blocks += [Block(size, position, position) for position, size in used]
-    return _Problem(blocks, [*groups, *[()] * len(used)], leads)
+    return leads
 
 
-def _span(graph: Graph, group: tuple[int, ...]) -> tuple[int, int]:
-    touched = [i for i, op in enumerate(graph.ops) if op.output in group or any(t in group for t in op.inputs)]
+def _span(graph: Graph, steps: list[range], group: tuple[int, ...]) -> tuple[int, int]:
+    touched = [
+        number
+        for number, step in enumerate(steps)
+        for op in (graph.ops[position] for position in step)
+        if op.output in group or any(tensor in group for tensor in op.inputs)
+    ]
     return min(touched, default=0), max(touched, default=0)
 
 
-def _lower_bound(problem: _Problem, layers: int) -> int:
-    """The most bytes that one layer needs at once.
+def _needs(problem: _Problem) -> list[int]:
+    """The bytes that each step needs at once.
 
-    All that is alive in a layer, scratch included, lies apart, but for an output over inputs that die there: those
+    All that is alive in a step, scratch included, lies apart, but for an output over inputs that die there: those
     together cover at least the larger of the two sides, and over a single input at least that input and the lead.
     """
 
@@ -160,17 +222,17 @@ def _lower_bound(problem: _Problem, layers: int) -> int:
         slack = aligned(problem.leads[inputs[0], output]) if len(inputs) == 1 else 0
         return max(aligned(problem.blocks[output].size), sum(sizes) + slack)
 
-    def needed(position: int) -> int:
-        alive = {i for i, block in enumerate(problem.blocks) if block.first <= position <= block.last}
+    def needed(step: int) -> int:
+        alive = {i for i, block in enumerate(problem.blocks) if block.first <= step <= block.last}
         total = 0
-        for output in [i for i in alive if problem.blocks[i].first == position]:
+        for output in [i for i in alive if problem.blocks[i].first == step]:
             inputs = [a for a, b in problem.leads if b == output and a in alive]
             if inputs:
                 total += together(output, inputs)
                 alive -= {output, *inputs}
         return total + sum(aligned(problem.blocks[i].size) for i in alive)
 
-    return max(map(needed, range(layers)), default=0)
+    return list(map(needed, range(len(problem.steps))))
 
 
 def _slot(problem: _Problem, offsets: tuple[int, ...], index: int) -> Slot:
@@ -182,4 +244,5 @@ def _slot(problem: _Problem, offsets: tuple[int, ...], index: int) -> Slot:
         and start < offsets[source] + problem.blocks[source].size
         and offsets[source] < start + block.size
     )
-    return Slot(problem.groups[index], start, block.size, block.first, block.last, overlaps)
+    first, last = problem.steps[block.first][0], problem.steps[block.last][-1]
+    return Slot(problem.groups[index], start, block.size, first, last, overlaps)

@@ -20,7 +20,7 @@ _TRIES = 20_000  # placements of one block in a local search; a second at most
 
 @dataclass(frozen=True)
 class Block:
-    """Bytes that are needed during layers first..last (positions, inclusive)."""
+    """Bytes that are needed during steps first..last (inclusive)."""
 
     size: int
     first: int

@@ -11,6 +11,7 @@ from tritguard.emit.lower.context import Context
 from tritguard.emit.lower.elementwise import add, binary, quantize
 from tritguard.emit.lower.pool import mean, pool
 from tritguard.emit.lower.shape import concatenation, pad, reshape, resize_nearest, view
+from tritguard.emit.lower.stripes import striped
 from tritguard.emit.lower.weighted import conv, depthwise, fully_connected, transpose_conv
 from tritguard.graph.choice import Choice
 from tritguard.graph.memory import MemoryPlan
@@ -64,4 +65,10 @@ def lower(graph: Graph, plan: MemoryPlan, choices: Mapping[int, Choice]) -> tupl
         UnsupportedOpError: a sum that could leave 32 bits on the device.
     """
     context = Context(graph, plan, choices, graph.logits_position())
-    return tuple(_LOWERINGS[type(op)](context, position, op) for position, op in enumerate(graph.ops))
+    return tuple(_layer(context, position, op) for position, op in enumerate(graph.ops))
+
+
+def _layer(context: Context, position: int, op: Op) -> LayerCode:
+    layer = _LOWERINGS[type(op)](context, position, op)
+    chain = context.plan.chain(position)
+    return layer if chain is None else striped(context, layer, op, chain)

@@ -14,6 +14,7 @@ from tritguard.graph.choice import Choice
 from tritguard.graph.kernels import Kernel
 from tritguard.graph.memory import MemoryPlan, Slot
 from tritguard.graph.model import Graph, Int8, Op, Requant, Tensor, Window
+from tritguard.graph.stripes import row_bytes
 
 Image = tuple[int, int, int]
 
@@ -66,8 +67,16 @@ class Context:
 
     def call(self, op: Op, kernel: str, *extra: str) -> str:
         """The call of a kernel: parameters, inputs, output, and what else it takes."""
-        places = [self.place(tensor) for tensor in (*op.inputs, op.output)]
-        return f"{kernel}({', '.join([f'&{op.symbol}_params', *places, *extra])})"
+        params, places = f"&{op.symbol}_params", [self.place(tensor) for tensor in (*op.inputs, op.output)]
+        position = self.graph.producers[op.output]
+        if self.plan.chain(position) is not None:  # the op itself may have its operands in another order
+            rows = dict(zip(self.graph.ops[position].inputs, ("from_a", "from_b"), strict=False)) | {op.output: "to"}
+            params, places = "&params", [self.row(tensor, rows[tensor]) for tensor in (*op.inputs, op.output)]
+        return f"{kernel}({', '.join([params, *places, *extra])})"
+
+    def row(self, tensor: int, rows: str) -> str:
+        """The C expression of the address of a row that a stripe's table gives."""
+        return f"{self.place(tensor)} + ({row_bytes(self.graph, tensor)} * rows->{rows})"
 
     def simple(
         self, position: int, op: Op, kernel: str, struct: Struct, source: str, arrays: tuple[Array, ...] = ()

@@ -1,0 +1,43 @@
+"""Layers of a chain: each runs once a stripe, with the rows that its table gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from tritguard.emit.code import Array, LayerCode, StripeCode
+from tritguard.emit.lower.context import Context
+from tritguard.graph.model import Op
+from tritguard.graph.stripes import Chain, Stripe, row_bytes
+
+_STRIPE = np.dtype(
+    [(name, "u1") for name in ("from_a", "from_b", "in_rows", "pad_top", "out_rows", "to", "kept", "dropped")]
+)
+_WINDOW = {"window.in_h": "rows->in_rows", "window.out_h": "rows->out_rows", "window.pad_top": "rows->pad_top"}
+
+
+def striped(context: Context, layer: LayerCode, op: Op, chain: Chain) -> LayerCode:
+    """A layer's code with what its stripes need."""
+    stripes = chain.stripes[layer.position]
+    assert layer.struct is not None
+    bytes_ = row_bytes(context.graph, op.output)
+    move = None
+    if any(stripe.kept for stripe in stripes):
+        to, source = context.place(op.output), context.row(op.output, "dropped")
+        move = f"(void)memmove({to}, {source}, (size_t){bytes_} * rows->kept)"
+    return replace(
+        layer,
+        stripes=StripeCode(
+            count=chain.count,
+            table=Array("rows", np.array([_entry(stripe) for stripe in stripes], dtype=_STRIPE), "tg_stripe_t"),
+            move=move,
+            settings=_WINDOW if "window" in layer.struct.fields else {"size": f"{bytes_} * rows->out_rows"},
+        ),
+    )
+
+
+def _entry(stripe: Stripe) -> tuple[int, ...]:
+    first, *second = stripe.read_from
+    rows = (first, *(second or [0]), stripe.in_rows, stripe.pad_top, stripe.out_rows, stripe.to)
+    return (*rows, stripe.kept, stripe.dropped)
