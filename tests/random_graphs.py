@@ -217,6 +217,26 @@ _IMAGE_OPS = (
 
 
 @st.composite
+def rowwise_models(draw: st.DrawFn) -> bytes:
+    """Tall images, and ops that work row by row; sums of tensors of one shape span others."""
+    shape = (draw(st.integers(5, 20)), draw(st.integers(1, 5)), draw(st.integers(1, 9)))
+    builder = ModelBuilder(shape, draw(scales), draw(zero_points))
+    made = [builder.input]
+    if draw(st.booleans()):
+        made.append(builder.quantize(builder.input, (builder.quant(builder.input)[0], draw(zero_points))))
+    for _ in range(draw(st.integers(2, 6))):
+        source = made[-1] if draw(st.integers(0, 3)) else draw(st.sampled_from(made[-3:]))
+        made.append(draw(st.sampled_from(_ROW_OPS))(draw, builder, source))
+        others = [tensor for tensor in made[:-1] if builder.shape(tensor) == builder.shape(made[-1])]
+        if others and draw(st.booleans()):
+            other = draw(st.sampled_from(others))
+            largest = max(builder.quant(tensor)[0] for tensor in (other, made[-1]))
+            out = (_factor(draw, largest, [0.5, 1.0, 2.0]), draw(zero_points))
+            made.append(builder.add(other, made[-1], out, draw(activations)))
+    return builder.build(made[-1])
+
+
+@st.composite
 def sandwiches(draw: st.DrawFn, kinds: list[str]) -> bytes:
     """One op between two requantisations: its input and its output both live in the arena."""
     shape = (draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(st.integers(1, 19)))
@@ -230,6 +250,7 @@ def _mean(_draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
     return builder.mean(tensor, builder.quant(tensor), keep_dims=True)
 
 
+_ROW_OPS = (_conv, _conv, _depthwise, _add, _pool, _quantize, function)
 _SANDWICHED = {
     "conv": _conv, "depthwise": _depthwise, "pool": _pool, "add": _add, "quantize": _quantize, "mean": _mean,
     "function": function,

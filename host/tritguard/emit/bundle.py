@@ -102,7 +102,10 @@ class Overlap(Record):
 
 
 class ArenaSlot(Record):
-    """Where a tensor, or a kernel's working memory ("scratch"), lives in the arena, and from which layer to which."""
+    """Where a tensor, or a kernel's working memory ("scratch"), lives in the arena, and from which layer to which.
+
+    Of a tensor inside striped layers it is a few rows.
+    """
 
     tensor: str
     offset: int
