@@ -2,8 +2,8 @@
 
 The arena is as large as the step that needs most, so a chain has to hold that step; what other steps need stays as it
 was. The chain that itself needs least is taken, then the search looks at the next peak, and in the end keeps the
-chains up to the last that was worth it. Then stripes grow as tall as the arena that was reached allows: fewer calls,
-smaller tables.
+chains up to the last that was worth it. Then stripes grow as tall as they can for an arena that is worth it no less:
+fewer calls, smaller tables.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ def plan_fused(graph: Graph, kernels: Mapping[int, Kernel]) -> MemoryPlan:
         if plan.arena_bytes - lower.arena_bytes >= max(LEAST_BYTES, LEAST_SAVED * plan.arena_bytes):
             plan = lower
         chains = _lowered(graph, kernels, chains)
+    most = plan.arena_bytes + int(LEAST_SAVED * whole.arena_bytes)
     for chain in plan.chains:
-        plan = _taller(graph, kernels, plan, chain)
+        plan = _taller(graph, kernels, plan, chain, most)
     return replace(plan, whole_layers=whole.arena_bytes)
 
 
@@ -76,16 +77,16 @@ def _lowest(graph: Graph, first: int, last: int, macs: float) -> Chain | None:
     return None
 
 
-def _taller(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan, chain: Chain) -> MemoryPlan:
-    """The plan with as few stripes in one of its chains as take no larger arena."""
+def _taller(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan, chain: Chain, most: int) -> MemoryPlan:
+    """The plan with as few stripes in one of its chains as leave an arena of `most` bytes."""
     rows = graph.tensors[graph.ops[chain.last].output].shape[0]
     for count in range(2, chain.count):
         other = chain_of(graph, chain.first, chain.last, -(-rows // count))
         if other is None or other.macs > chain.macs:
             continue
         chains = tuple(other if each is chain else each for each in plan.chains)
-        if max(memory_needs(graph, kernels, chains).values()) <= plan.arena_bytes:
+        if max(memory_needs(graph, kernels, chains).values()) <= most:
             taller = plan_memory(graph, kernels, chains)
-            if taller.arena_bytes <= plan.arena_bytes:
+            if taller.arena_bytes <= most:
                 return taller
     return plan

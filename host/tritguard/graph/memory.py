@@ -86,9 +86,7 @@ def plan_memory(graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain
     offsets, arena = pack(problem.blocks, problem.leads, enough=bound)
     slots = [_slot(problem, offsets, i) for i in range(len(offsets))]
     place |= {tensor: slot for slot in slots for tensor in slot.tensors}
-    scratches = {
-        position: slot for slot in slots if not slot.tensors for position in range(slot.first, slot.last + 1)
-    }
+    scratches = {position: slot for slot in slots if not slot.tensors for position in range(slot.first, slot.last + 1)}
     slots.sort(key=lambda slot: (slot.first, slot.offset))
     return MemoryPlan(tuple(slots), arena, bound, place, scratches, chains, arena)
 
