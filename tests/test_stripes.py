@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from tests import emulated
 from tests.random_graphs import inputs, rowwise_models, sample_inputs
 from tests.shared import shared_file
 from tests.test_core_kernels import differences
+from tests.test_emit import STRICT
 from tests.tflite_builder import ModelBuilder
 from tritguard.boards import CoreClass
 from tritguard.cli import app
@@ -217,6 +219,7 @@ def test_convert_tells_of_stripes_and_does_without(tmp_path: Path) -> None:
     assert without.stripes == () and "without stripes" not in untold.output
     assert with_stripes.arena_whole_layers == without.arena_whole_layers == without.arena_bytes
     assert with_stripes.arena_bytes <= (1 - LEAST_SAVED) * without.arena_bytes
+    subprocess.run(["cc", *STRICT, "-c", str(fused / "c" / "tg_model.c"), "-o", str(tmp_path / "o.o")], check=True)
     source = (fused / "c" / "tg_model.c").read_text()
     assert f"CONV_2D, {chain.count} stripes\n" in source
     assert f"for (int32_t stripe = 0; stripe < {chain.count}; stripe++)" in source
