@@ -33,9 +33,10 @@
 
 #define TG_TRITS_PER_WORD 16
 
-/* What one layer of a chain does in one stripe (tg_model.c; host/tritguard/graph/stripes.py makes the tables).
- * All are rows, from where a tensor's memory starts: `kept` rows that are still to be read move to its front over
- * `dropped` others, then out_rows are computed from `to` on, from in_rows of each input with pad_top above them. */
+/* What one layer of a chain does in one stripe (tg_model.c; host/tritguard/graph/stripes.py makes the
+ * tables). All are rows, from where a tensor's memory starts: `kept` rows that are still to be read move to
+ * its front over `dropped` others, then out_rows are computed from `to` on, from in_rows of each input with
+ * pad_top above them. */
 typedef struct {
     uint8_t from_a, from_b, in_rows, pad_top;
     uint8_t out_rows, to, kept, dropped;
