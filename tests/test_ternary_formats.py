@@ -77,7 +77,34 @@ def dense_bundle(trits: Int8, folder: Path) -> Bundle:
     return write_bundle(builder.build(output), folder, name="edges", formats={0: "dual2"})
 
 
-@pytest.mark.parametrize("counts", [[63, 1023], [64, 1023], [63, 1024], [64, 1024], [1023, 1023], [1024] * 8, [0, 0]])
+def pixels_bundle(trits: Int8, folder: Path) -> Bundle:
+    """The same sums at each of seven pixels: a tile and a part of one. Outputs are in steps of 200,000."""
+    builder = ModelBuilder((1, 7, trits.shape[1]), 1.0, 0)
+    weights = (trits * np.int8(127)).reshape(len(trits), 1, 1, -1)
+    output = builder.conv(builder.input, weights, [1.0], None, (2e5, 0))
+    return write_bundle(builder.build(output), folder, name="edges", formats={0: "dual2"})
+
+
+EDGES = [[63, 1023], [64, 1023], [63, 1024], [64, 1024], [1023, 1023], [1024] * 8, [0, 0]]
+
+
+@pytest.mark.parametrize("core", [emulated.M4, emulated.M55])
+def test_the_edges_of_the_bounds_on_the_cores(core: emulated.Core, tmp_path: Path) -> None:
+    cases, expected = [], []
+    for i, counts in enumerate(EDGES):
+        trits = ones(counts, 1280)
+        for make, shape in ((dense_bundle, (1280,)), (pixels_bundle, (1, 7, 1280))):
+            bundle = make(trits, tmp_path / f"{make.__name__}{i}")
+            assert bundle.manifest.layers[0].weight_format == "dual2"
+            x = np.stack([np.full(shape, value, dtype=np.int8) for value in (-128, 127)])
+            cases.append(emulated.Case(bundle, x))
+            expected.append((x.astype(np.int64) @ (127 * trits.astype(np.int64)).T).reshape(2, -1))
+    (tmp_path / "run").mkdir()
+    for sums, (scores, logits) in zip(expected, emulated.run(core, cases, tmp_path / "run"), strict=True):
+        assert np.array_equal(logits, sums) if logits.size else np.array_equal(scores, np.rint(sums / 2e5))
+
+
+@pytest.mark.parametrize("counts", EDGES)
 def test_sums_are_exact_at_the_edges_of_the_bounds(counts: list[int], tmp_path: Path) -> None:
     trits = ones(counts, 1280)
     bundle = dense_bundle(trits, tmp_path / "b")
