@@ -109,7 +109,7 @@ def test_a_dense_layer_of_dual_channel_words(depth: int, units: int, tmp_path: P
     weights = (rng.integers(-1, 2, (units, depth)) * 127).astype(np.int8)
     flat = builder.reshape(builder.input, (depth,))
     content = builder.build(builder.dense(flat, weights, [0.01], None, (1.0, 0)))
-    bundle = write_bundle(content, tmp_path / "b", name="dense")
+    bundle = write_bundle(content, tmp_path / "b", name="dense", formats={1: "dual2"})
     assert bundle.manifest.layers[-1].weight_format == "dual2"
     x = sample_inputs(bundle.manifest.input.shape, 1, count=20)
     assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(content).predict(x).scores)
