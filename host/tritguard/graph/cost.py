@@ -154,9 +154,7 @@ def int8(op: Weighted, shape: Shape, core: CoreClass) -> Cost:
     if isinstance(op, DepthwiseConv2D):
         by_blocks = op.window.kernel == (3, 3) and op.window.stride == op.window.dilation == (1, 1)
         return _cost((outputs, 30, 42)) if by_blocks else _cost((macs, 3, 5), (outputs, 35, 50))
-    vectors = core == "m55"
+    product, output = ((0.32, 0.6), (25, 40)) if core == "m55" else ((0.83, 1.15), (9, 12))
     if isinstance(op, FullyConnected) and op.rows == 1:
-        return _cost((macs, *((0.45, 0.8) if vectors else (1.25, 1.7))), (outputs, 37, 50))
-    return columns(shape) + _cost(
-        *([(macs, 0.32, 0.6), (outputs, 25, 40)] if vectors else [(macs, 0.83, 1.15), (outputs, 9, 12)])
-    )
+        return _cost((macs, *((0.45, 0.8) if core == "m55" else (1.25, 1.7))), (outputs, 37, 50))
+    return columns(shape) + _cost((macs, *product), (outputs, *output))
