@@ -69,7 +69,7 @@ def test_attack_on_the_keyword_spotter(keywords: Firmware, tmp_path: Path) -> No
     assert robust[-1] <= 1 / 12
     # exact: every inference of every run executes the same instructions for the same input
     assert result.latency.instructions is not None
-    assert 20e6 < result.latency.instructions < 30e6
+    assert 3e6 < result.latency.instructions < 4e6  # as scripts/bench kernels counts: 3.68 million
     assert (out / "report.html").stat().st_size > 10_000
 
     # A second run takes what the first found and comes to the same result.
