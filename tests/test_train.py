@@ -150,7 +150,10 @@ def test_a_layer_is_the_plain_layer_with_ternary_weights(ternary: Any, plain: An
     x = rng.normal(size=(3, *shape)).astype(np.float32)
     np.testing.assert_allclose(layer(x), same(x), atol=1e-5)
     np.testing.assert_array_equal(layer(x), layer(x))
-    assert np.abs(np.asarray(layer(x, training=True) - layer(x, training=True))).max() > 0
+    # Few weights may twice be drawn the same; eight times, with a fixed seed, they are not.
+    keras.utils.set_random_seed(0)
+    draws = np.stack([layer(x, training=True) for _ in range(8)])
+    assert np.ptp(draws, axis=0).max() > 0
 
 
 def small_net(seed: int = 0) -> Any:
@@ -279,7 +282,7 @@ def test_missing_tensorflow_says_what_to_install() -> None:
     code = "import sys; sys.modules['tensorflow'] = None; import tritguard.train.fit"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "ToolMissingError" in run.stderr
-    assert "pip install 'tritguard[train]'" in run.stderr
+    assert "pip install 'tritguard[attack]' ('tritguard[train]' to train only)" in run.stderr
 
 
 def test_verb(tmp_path: Path) -> None:
