@@ -7,9 +7,9 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent
 
 
-def _find(name: str) -> Path:
+def _find(name: str, checkout: Path = _PACKAGE.parents[1]) -> Path:
     installed = _PACKAGE / f"_{name}"
-    return installed if installed.exists() else _PACKAGE.parents[1] / name
+    return installed if installed.exists() else checkout / name
 
 
 def firmware_dir() -> Path:
@@ -24,7 +24,7 @@ def boards_dir() -> Path:
 
 def qemu_plugin_dir() -> Path:
     """The folder of QEMU's counting plugin, a work of its own under the GPL."""
-    return _find("qemu-plugin")
+    return _find("qemu-plugin", _PACKAGE.parent)
 
 
 def license_file() -> Path:
