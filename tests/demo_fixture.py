@@ -5,19 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tritguard.data import load_dataset
 from tritguard.data.fashion_mnist import DEBIAN_DIR
 from tritguard.train import TrainConfig, TrainRecord
+from tritguard.train.config import RECORD
 
 
 @pytest.fixture(scope="session")
-def trained_demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainRecord]:
-    """What `tritguard train` leaves, and its record."""
+def trained_demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Path, TrainRecord]:
+    """What `tritguard train` leaves, and its record; with several test processes, one trains and the others wait."""
     if not DEBIAN_DIR.is_dir():
         pytest.skip("needs Debian's package dataset-fashion-mnist")
     pytest.importorskip("tensorflow", reason="training needs the extra 'train'")
     from tritguard.train.fit import train  # noqa: PLC0415 - imports TensorFlow
 
-    out = tmp_path_factory.mktemp("trained")
-    return out, train(TrainConfig(), load_dataset("fashion-mnist"), out)
+    base = tmp_path_factory.getbasetemp()
+    out = (base if worker_id == "master" else base.parent) / "trained-demo"
+    with FileLock(f"{out}.lock"):
+        if not (out / RECORD).exists():
+            train(TrainConfig(), load_dataset("fashion-mnist"), out)
+    return out, TrainRecord.model_validate_json((out / RECORD).read_text())

@@ -62,7 +62,7 @@ def differences(content: bytes, x_of_shape: int | Int8) -> str | None:
         return None
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=models(), seed=inputs)
 def test_random_graphs_give_the_oracles_bytes(content: bytes, seed: int) -> None:
     assert differences(content, seed) is None
