@@ -12,10 +12,12 @@ from pydantic import ValidationError
 from tests.test_emit import ternary_model
 from tritguard.attack import Ball, Crafted, Noise, Target
 from tritguard.attack.base import Kind
+from tritguard.attack.catalog import make
 from tritguard.emit import write_bundle
 from tritguard.evaluate.checks import Evidence, check
 from tritguard.evaluate.crafting import craft_all
 from tritguard.evaluate.plan import Plan
+from tritguard.evaluate.presets import PRESETS, Preset
 from tritguard.evaluate.result import AttackRow, CurvePoint, Rate
 from tritguard.twin import Twin
 
@@ -40,16 +42,6 @@ class Counting:
         return Noise(2).craft(target, ball)
 
 
-class OneAttack(Plan):
-    """A plan with the attack a test hands it."""
-
-    def attacks(self) -> tuple[Counting, ...]:  # type: ignore[override]
-        return (ATTACK,)
-
-
-ATTACK = Counting()
-
-
 @pytest.fixture
 def target(tmp_path: Path) -> Target:
     bundle = write_bundle(ternary_model(), tmp_path / "bundle", name="ops")
@@ -62,46 +54,71 @@ def ignore(_done: int, _total: int) -> None:
     pass
 
 
-def test_an_interrupted_crafting_goes_on_where_it_stopped(
-    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = OneAttack(eps=(1, 2, 4), sanity_eps=64)
-    monkeypatch.setattr("tests.test_evaluate.ATTACK", Counting(fail_at=4))
+def test_an_interrupted_crafting_goes_on_where_it_stopped(target: Target, tmp_path: Path) -> None:
+    plan = Plan(eps=(1, 2, 4), sanity_eps=64)
     with pytest.raises(KeyboardInterrupt):
-        craft_all(target, plan, tmp_path / "crafted", "model and data", ignore)
+        craft_all(target, plan, (Counting(fail_at=4),), tmp_path / "crafted", "model and data", ignore)
     second = Counting()
-    monkeypatch.setattr("tests.test_evaluate.ATTACK", second)
-    resumed = craft_all(target, plan, tmp_path / "crafted", "model and data", ignore)
+    resumed = craft_all(target, plan, (second,), tmp_path / "crafted", "model and data", ignore)
     assert second.asked == [4, 64]
-    monkeypatch.setattr("tests.test_evaluate.ATTACK", Counting())
-    whole = craft_all(target, plan, tmp_path / "elsewhere", "model and data", ignore)
+    whole = craft_all(target, plan, (Counting(),), tmp_path / "elsewhere", "model and data", ignore)
     for a, b in zip(resumed, whole, strict=True):
         assert np.array_equal(a.x, b.x)
 
 
-def test_what_was_crafted_for_something_else_is_not_used(
-    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = OneAttack(eps=(1,), sanity_eps=64)
+def test_what_was_crafted_for_something_else_is_not_used(target: Target, tmp_path: Path) -> None:
+    plan = Plan(eps=(1,), sanity_eps=64)
     for identity, seed in (("a", 1), ("b", 1), ("a", 2)):
         counting = Counting()
-        monkeypatch.setattr("tests.test_evaluate.ATTACK", counting)
-        craft_all(replace(target, seed=seed), plan, tmp_path / "crafted", identity, ignore)
+        craft_all(replace(target, seed=seed), plan, (counting,), tmp_path / "crafted", identity, ignore)
         assert counting.asked == [1, 64]
 
 
-def test_a_damaged_store_is_crafted_anew(target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = OneAttack(eps=(1,), sanity_eps=64)
+def test_a_damaged_store_is_crafted_anew(target: Target, tmp_path: Path) -> None:
+    plan = Plan(eps=(1,), sanity_eps=64)
     folder = tmp_path / "crafted"
-    first = craft_all(target, plan, folder, "a", ignore)
+    first = craft_all(target, plan, (Counting(),), folder, "a", ignore)
     files = sorted(folder.iterdir())
     files[0].write_bytes(files[0].read_bytes()[:100])
     files[1].write_bytes(b"")
     counting = Counting()
-    monkeypatch.setattr("tests.test_evaluate.ATTACK", counting)
-    again = craft_all(target, plan, folder, "a", ignore)
+    again = craft_all(target, plan, (counting,), folder, "a", ignore)
     assert sorted(counting.asked) == [1, 64]
     assert all(np.array_equal(a.x, b.x) for a, b in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_name_real_attacks_and_settings(preset: Preset) -> None:
+    plan = Plan(preset=preset)
+    assert [type(attack) for attack in plan.suite(10)] == [type(make(name, {})) for name in PRESETS[preset]]
+    assert len(plan.suite(2)) <= len(plan.suite(10))
+    l2 = Plan(preset=preset, norm="L2", sanity_eps=500).suite(10)
+    assert "Square" not in {attack.name for attack in l2} and len(l2) >= 3
+
+
+def test_a_plan_names_its_attacks_and_their_settings() -> None:
+    plan = Plan(preset="quick", attacks=("square", "apgd-ce"), settings={"square": {"queries": 7}})
+    square, apgd = plan.suite(10)
+    assert (square.name, square.parameters["queries"]) == ("Square", 7)
+    assert apgd.name == "APGD-CE"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"attacks": ["nope"]}, "no attack 'nope'"),
+        ({"attacks": ["pgd", "pgd"]}, "twice"),
+        ({"attacks": ["pgd"], "settings": {"square": {"queries": 7}}}, "settings of square"),
+        ({"settings": {"pgd": {"queries": 7}}}, "pgd has no setting 'queries'"),
+        ({"settings": {"pgd": {"steps": 0}}}, "pgd.steps: 0 is out of range"),
+        ({"settings": {"pgd": {"steps": 2.5}}}, "pgd.steps: a whole number"),
+        ({"settings": {"cw": {"rate": -1.0}}}, "out of range"),
+        ({"attacks": ["square"], "norm": "L2", "sanity_eps": 500}, "square knows no L2 ball"),
+    ],
+)
+def test_a_plan_that_cannot_run_is_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Plan.model_validate(fields)
 
 
 @pytest.mark.parametrize("eps", [(), (0, 1), (2, 1), (1, 1)])

@@ -51,7 +51,7 @@ def keywords(tmp_path_factory: pytest.TempPathFactory) -> Firmware:
 
 def attack_command(firmware: Firmware, out: Path, *options: str) -> list[str]:
     paths = [str(firmware.bundle.path), str(firmware.build.path), "--data", str(firmware.data), "--out", str(out)]
-    return [*TRITGUARD, "attack", *paths, *options]
+    return [*TRITGUARD, "attack", *paths, "--preset", "quick", *options]
 
 
 def test_attack_on_the_keyword_spotter(keywords: Firmware, tmp_path: Path) -> None:
@@ -96,7 +96,8 @@ blocks = [{ channels = 16, stride = 2 }, { channels = 32, stride = 2 }]
 [attack]
 samples = 20
 eps = [4, 16]
-square_queries = 50
+preset = "quick"
+settings = { square = { queries = 50 } }
 """
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tritguard.attack.catalog import ATTACKS
 from tritguard.build import open_build
 from tritguard.cli.progress import bar, console, stages
 from tritguard.cli.report import REPORT, RESULT
@@ -17,18 +18,23 @@ from tritguard.errors import BadInputError
 from tritguard.evaluate.assemble import Subject
 from tritguard.evaluate.campaign import evaluate
 from tritguard.evaluate.plan import Plan
+from tritguard.evaluate.presets import Preset
 from tritguard.evaluate.result import Result
 from tritguard.files import write_whole
 from tritguard.records import from_table
 from tritguard.report import html, terminal
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     bundle: Annotated[Path, typer.Argument(help="Folder written by 'tritguard convert'.")],
     build: Annotated[Path, typer.Argument(help="Folder written by 'tritguard build'.")],
     data: Annotated[str, typer.Option("--data", "-d", help="A data set's name (fashion-mnist) or an .npz file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the result; kept inputs there are used again.")],
     samples: Annotated[int, typer.Option("--samples", "-n", help="Test samples to attack.")] = 100,
+    preset: Annotated[Preset, typer.Option(help="The attacks and their budgets.")] = "standard",
+    attacks: Annotated[
+        str, typer.Option(help=f"Instead of the preset's, separated by commas: {', '.join(ATTACKS)}.")
+    ] = "",
     eps: Annotated[str, typer.Option(help="L-infinity bounds in int8 steps, rising, separated by commas.")] = "1,2,4,8",
     port: Annotated[
         str | None, typer.Option(help="Serial port of the board; without it the emulated board is started.")
@@ -36,11 +42,11 @@ def command(
     seed: Annotated[int, typer.Option(help="Of the samples drawn and of all attacks.")] = 0,
 ) -> None:
     """Attack a model on its board: robust accuracy, latency, flash and RAM in one result."""
-    plan = make_plan(samples=samples, eps=eps, seed=seed)
+    plan = make_plan(samples=samples, preset=preset, attacks=attacks, eps=eps, seed=seed)
     finish(attack(bundle, build, data, plan, out, port), out)
 
 
-def make_plan(*, samples: int, eps: str, seed: int) -> Plan:
+def make_plan(*, samples: int, preset: str, attacks: str, eps: str, seed: int) -> Plan:
     """A plan of command-line values.
 
     Raises:
@@ -51,7 +57,9 @@ def make_plan(*, samples: int, eps: str, seed: int) -> Plan:
         bounds = [int(part) for part in eps.split(",")]
     except ValueError as error:
         raise BadInputError(f"--eps {eps}: whole numbers separated by commas are wanted") from error
-    return from_table(Plan, {"samples": samples, "eps": bounds, "seed": seed}, where="options")
+    names = [name.strip() for name in attacks.split(",") if name.strip()]
+    options = {"samples": samples, "preset": preset, "attacks": names, "eps": bounds, "seed": seed}
+    return from_table(Plan, options, where="options")
 
 
 def attack(bundle: Path, build: Path, data: str, plan: Plan, out: Path, port: str | None) -> Result:

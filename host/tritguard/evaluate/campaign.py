@@ -71,7 +71,8 @@ def craft(subject: Subject, dataset: Dataset, target: Target, plan: Plan, out: P
     """All attacks of the plan; what is found is kept in `out`/crafted."""
     model, data = subject.bundle.manifest.model_sha256, dataset.sha256
     identity = hashlib.sha256(f"{model} {data}".encode() + target.x.tobytes() + target.y.tobytes()).hexdigest()
-    return craft_all(target, plan, out / "crafted", identity, report)
+    suite = plan.suite(classes=int(np.prod(subject.bundle.manifest.output.shape)))
+    return craft_all(target, plan, suite, out / "crafted", identity, report)
 
 
 def in_chunks(predictor: Predictor, x: Int8, report: Report) -> Outputs:

@@ -39,15 +39,17 @@ class Run:
     seconds: float
 
 
-def craft_all(target: Target, plan: Plan, folder: Path, identity: str, report: Report) -> tuple[Run, ...]:
-    """Every attack at every bound, in order of eps.
+def craft_all(
+    target: Target, plan: Plan, attacks: tuple[Attack, ...], folder: Path, identity: str, report: Report
+) -> tuple[Run, ...]:
+    """Every attack at every bound of the plan, in order of eps.
 
     Args:
         folder: where candidates are kept, one `.npz` a run.
         identity: hash of model, data and samples; with the attack's parameters and the seed it names the file, so
             that only what would come out the same is taken from it.
     """
-    jobs = [(attack, Ball(plan.norm, eps)) for eps in plan.bounds for attack in plan.attacks()]
+    jobs = [(attack, Ball(plan.norm, eps)) for eps in plan.bounds for attack in attacks]
     runs = []
     for done, (attack, ball) in enumerate(jobs):
         report(done, len(jobs))

@@ -6,8 +6,10 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tritguard.attack import Attack, Fgsm, Noise, Pgd, Square
+from tritguard.attack import Attack
 from tritguard.attack.base import Access, Norm
+from tritguard.attack.catalog import ATTACKS, Setting, Settings, make
+from tritguard.evaluate.presets import PRESETS, Preset
 from tritguard.records import Record
 
 
@@ -21,6 +23,9 @@ class Plan(Record):
         eps: bounds of the threat model in steps of the int8 input grid, rising.
         sanity_eps: a bound so large that any model has to fall to chance, above every eps and not part of the threat
             model; without it, and for Linf alone, 64 or twice the largest eps where that is more.
+        preset: the attacks and their settings where the plan does not say.
+        attacks: names from `ATTACKS`, in the order they run, instead of the preset's.
+        settings: of single attacks, by name, over the preset's.
     """
 
     samples: int = Field(100, ge=1)
@@ -29,10 +34,9 @@ class Plan(Record):
     eps: tuple[int, ...] = (1, 2, 4, 8)
     sanity_eps: int | None = Field(None, ge=2)
     seed: int = Field(0, ge=0)
-    pgd_steps: int = Field(20, ge=1)
-    pgd_restarts: int = Field(1, ge=1)
-    square_queries: int = Field(300, ge=2)
-    noise_tries: int = Field(10, ge=1)
+    preset: Preset = "standard"
+    attacks: tuple[str, ...] = ()
+    settings: dict[str, dict[str, Setting]] = Field(default_factory=dict)
 
     @field_validator("eps")
     @classmethod
@@ -51,6 +55,18 @@ class Plan(Record):
             raise ValueError(f"sanity_eps must be above the largest eps, {self.eps[-1]}")
         return self
 
+    @model_validator(mode="after")
+    def _attacks_can_be_made(self) -> Self:
+        for name, settings in self.budgets.items():
+            make(name, settings)
+            if self.attacks and self.norm not in ATTACKS[name].norms:
+                raise ValueError(f"{name} knows no {self.norm} ball")
+        if len(set(self.attacks)) < len(self.attacks):
+            raise ValueError("attacks names one twice")
+        if unused := set(self.settings) - set(self.budgets):
+            raise ValueError(f"settings of {', '.join(sorted(unused))}, which this plan does not run")
+        return self
+
     @property
     def sanity(self) -> int:
         """The sanity bound in int8 steps."""
@@ -61,7 +77,16 @@ class Plan(Record):
         """All eps the attacks run at, rising; the sanity bound is the last."""
         return (*self.eps, self.sanity)
 
-    def attacks(self) -> tuple[Attack, ...]:
-        """The attacks with their budgets, weakest first."""
-        attacks: tuple[Attack, ...] = (Noise(self.noise_tries), Fgsm(), Pgd(self.pgd_steps, self.pgd_restarts))
-        return (*attacks, Square(self.square_queries)) if self.norm == "Linf" else attacks
+    @property
+    def budgets(self) -> dict[str, Settings]:
+        """The attacks the plan names and the settings it gives them; the rest is as their classes have it."""
+        preset = PRESETS[self.preset]
+        return {name: {**preset.get(name, {}), **self.settings.get(name, {})} for name in self.attacks or preset}
+
+    def suite(self, classes: int) -> tuple[Attack, ...]:
+        """The attacks on a model of so many classes, in order; of a preset's, those that fit norm and classes."""
+        return tuple(
+            make(name, settings)
+            for name, settings in self.budgets.items()
+            if self.attacks or ATTACKS[name].fits(self.norm, classes)
+        )

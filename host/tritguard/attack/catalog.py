@@ -1,0 +1,78 @@
+"""Attacks by what a plan calls them. A new attack is one line here; its constructor's arguments are its settings."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from tritguard.attack.apgd import Apgd, ApgdTargeted
+from tritguard.attack.base import Attack, Norm
+from tritguard.attack.carlini_wagner import CarliniWagner
+from tritguard.attack.fgsm import Fgsm
+from tritguard.attack.noise import Noise
+from tritguard.attack.pgd import Pgd
+from tritguard.attack.square import Square
+
+Setting = int | float | str
+Settings = Mapping[str, Setting]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An attack that plans can name.
+
+    Attributes:
+        make: its class; every argument has a default and is a setting of the plan.
+        norms: the balls it knows.
+        classes: the fewest classes a model needs for its loss.
+    """
+
+    make: Callable[..., Attack]
+    norms: tuple[Norm, ...] = ("Linf", "L2")
+    classes: int = 2
+
+    def fits(self, norm: Norm, classes: int) -> bool:
+        """Whether it can attack a model of so many classes in such a ball."""
+        return norm in self.norms and classes >= self.classes
+
+
+ATTACKS: dict[str, Entry] = {
+    "noise": Entry(Noise),
+    "fgsm": Entry(Fgsm),
+    "pgd": Entry(Pgd),
+    "apgd-ce": Entry(partial(Apgd, "ce")),
+    "apgd-dlr": Entry(partial(Apgd, "dlr"), classes=3),
+    "apgd-t": Entry(ApgdTargeted, classes=4),
+    "cw": Entry(CarliniWagner),
+    "square": Entry(Square, norms=("Linf",)),
+}
+
+
+def make(name: str, settings: Settings) -> Attack:
+    """The attack of that name; what `settings` does not say is as its class has it.
+
+    Raises:
+        ValueError: no such attack or setting, or a value out of range: counts start at 1, other numbers at 0.
+    """
+    if name not in ATTACKS:
+        raise ValueError(f"no attack {name!r}: {', '.join(ATTACKS)}")
+    factory = ATTACKS[name].make
+    known = inspect.signature(factory).parameters
+    for key, value in settings.items():
+        if key not in known:
+            raise ValueError(f"{name} has no setting {key!r}: {', '.join(known) or 'it has none'}")
+        _check(f"{name}.{key}", value, known[key].default)
+    return factory(**settings)
+
+
+def _check(where: str, value: Setting, default: Setting) -> None:
+    """A setting is of its default's type and in range."""
+    if isinstance(default, str):
+        if not isinstance(value, str):
+            raise ValueError(f"{where}: text is wanted")
+    elif isinstance(value, str | bool) or (isinstance(default, int) and not isinstance(value, int)):
+        raise ValueError(f"{where}: a {'whole ' if isinstance(default, int) else ''}number is wanted")
+    elif value < (1 if isinstance(default, int) else 0):
+        raise ValueError(f"{where}: {value} is out of range")

@@ -1,0 +1,39 @@
+"""The presets: which attacks a plan runs, and with what budget, where it does not say itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tritguard.attack.catalog import Settings
+
+Preset = Literal["quick", "standard", "full"]
+
+# Weakest first. quick: a minute for a small net, to see that nothing is wrong. standard: every night. full: the
+# strength of AutoAttack (Croce and Hein 2020, 2003.01690) and more, for a number that is published.
+PRESETS: dict[Preset, dict[str, Settings]] = {
+    "quick": {
+        "noise": {"tries": 10},
+        "fgsm": {},
+        "pgd": {"steps": 20, "restarts": 1},
+        "square": {"queries": 300},
+    },
+    "standard": {
+        "noise": {"tries": 50},
+        "fgsm": {},
+        "pgd": {"steps": 40, "restarts": 1},
+        "apgd-ce": {"steps": 50, "restarts": 1},
+        "apgd-t": {"steps": 50, "targets": 3},
+        "cw": {"steps": 50, "searches": 3},
+        "square": {"queries": 1000},
+    },
+    "full": {
+        "noise": {"tries": 100},
+        "fgsm": {},
+        "pgd": {"steps": 100, "restarts": 2},
+        "apgd-ce": {"steps": 100, "restarts": 2},
+        "apgd-dlr": {"steps": 100, "restarts": 2},
+        "apgd-t": {"steps": 100, "targets": 9},
+        "cw": {"steps": 100, "searches": 5},
+        "square": {"queries": 5000},
+    },
+}
