@@ -24,9 +24,10 @@ from tritguard.errors import BadInputError, BadModelError
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.train import TrainRecord
 from tritguard.train.backend import keras
-from tritguard.train.config import Block
+from tritguard.train.config import Block, QuantizeConfig
 from tritguard.train.layers import TernaryConv2D, TernaryDense, TernaryDepthwiseConv2D
-from tritguard.train.nets import ternary_dscnn
+from tritguard.train.nets.separable import separable
+from tritguard.train.quantize import quantize
 
 pytest_plugins = ("tests.demo_fixture",)
 
@@ -52,7 +53,8 @@ def randomise(model: Any, seed: int) -> Any:
 
 
 def dscnn() -> Any:
-    return ternary_dscnn(SHAPE, 4, stem=6, blocks=(Block(channels=8, stride=2), Block(channels=10)), temperature=8.0)
+    net = separable(SHAPE, 4, stem=6, blocks=(Block(channels=8, stride=2), Block(channels=10)))
+    return quantize(net, QuantizeConfig())
 
 
 def mixed() -> Any:

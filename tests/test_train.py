@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -18,14 +18,15 @@ from typer.testing import CliRunner
 from tests.shared import ROOT
 from tritguard.cli import app
 from tritguard.data import Dataset, write_dataset
-from tritguard.errors import BadInputError
+from tritguard.errors import BadInputError, BadModelError
 from tritguard.train import TrainConfig, TrainRecord, read_train_config
 from tritguard.train import quantizer as rule
 from tritguard.train.backend import keras, tf
-from tritguard.train.config import Block
+from tritguard.train.config import Block, QuantizeConfig
 from tritguard.train.fit import train
 from tritguard.train.layers import TernaryConv2D, TernaryDense, TernaryDepthwiseConv2D
-from tritguard.train.nets import ternary_dscnn
+from tritguard.train.nets import NETS, build_net
+from tritguard.train.quantize import quantize
 from tritguard.train.recalibrate import norm_layers, recalibrate
 
 # Made with QKeras 0.9.0 on TensorFlow 2.21: x; ternary(alpha="auto")(x); and the mean trit of 4,000 draws of
@@ -142,8 +143,8 @@ def test_a_layer_is_the_plain_layer_with_ternary_weights(ternary: Any, plain: An
     for variable, value in zip(layer.trainable_variables, weights, strict=True):
         variable.assign(value)
     config = layer.get_config()
-    assert config.pop("temperature") == 8.0
-    same = plain.from_config(config)
+    assert (config["stochastic"], config["temperature"]) == (True, 8.0)
+    same = plain.from_config(layer.plain_config())
     same.build((None, *shape))
     trits, scale = layer.deployed_kernel()
     same.set_weights([trits * scale, *weights[1:]])
@@ -158,7 +159,38 @@ def test_a_layer_is_the_plain_layer_with_ternary_weights(ternary: Any, plain: An
 
 def small_net(seed: int = 0) -> Any:
     keras.utils.set_random_seed(seed)
-    return ternary_dscnn((12, 12, 1), 3, stem=4, blocks=(Block(channels=6, stride=2),), temperature=12.0)
+    return quantize(build_net(TINY, (12, 12, 1), 3), QuantizeConfig(temperature=12.0))
+
+
+def test_the_registry_is_what_the_settings_take() -> None:
+    assert set(NETS) == set(get_args(TrainConfig.model_fields["net"].annotation))
+
+
+@pytest.mark.parametrize(
+    ("settings", "kinds"),
+    [
+        ({}, ("TernaryConv2D", "TernaryDepthwiseConv2D", "TernaryDense")),
+        ({"weights": "ternary", "first": "int8"}, ("Conv2D", "TernaryDepthwiseConv2D", "TernaryDense")),
+        ({"last": "int8"}, ("TernaryConv2D", "TernaryDepthwiseConv2D", "Dense")),
+        ({"weights": "none"}, ("Conv2D", "DepthwiseConv2D", "Dense")),
+    ],
+)
+def test_quantize_swaps_layers_and_keeps_weights(settings: dict[str, Any], kinds: tuple[str, ...]) -> None:
+    plain = build_net(TINY, (12, 12, 1), 3)
+    model = quantize(plain, QuantizeConfig(**settings))
+    got = [type(model.get_layer(name)).__name__ for name in ("stem", "block1_depthwise", "logits")]
+    assert tuple(got) == kinds
+    for one, other in zip(plain.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    stochastic = {layer.stochastic for layer in model.layers if type(layer).__name__.startswith("Ternary")}
+    assert stochastic <= {settings.get("weights", "stochastic") == "stochastic"}
+
+
+def test_a_layer_used_twice_is_refused() -> None:
+    inputs = keras.Input((5,))
+    twice = keras.layers.Dense(5, name="twice")
+    with pytest.raises(BadModelError, match="twice"):
+        quantize(keras.Model(inputs, twice(twice(inputs))), QuantizeConfig())
 
 
 def test_serialisation_round_trip(tmp_path: Path) -> None:

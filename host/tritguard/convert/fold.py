@@ -58,9 +58,8 @@ def fold(model: Any) -> Folded:
     def replace(layer: Any) -> Any:
         if not isinstance(layer, _WEIGHTED):
             return layer.__class__.from_config(layer.get_config())
-        config = {**layer.get_config(), "use_bias": True}
-        config.pop("temperature", None)
-        return _PLAIN.get(type(layer), type(layer)).from_config(config)
+        config = layer.plain_config() if isinstance(layer, TernaryWeights) else layer.get_config()
+        return _PLAIN.get(type(layer), type(layer)).from_config({**config, "use_bias": True})
 
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         return args[0] if layer.name in folded_norms else layer(*args, **kwargs)

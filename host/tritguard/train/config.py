@@ -24,15 +24,32 @@ class Block(Record):
     stride: Annotated[int, Field(ge=1, le=4)] = 1
 
 
+class QuantizeConfig(Record):
+    """The `[train.quantize]` table.
+
+    Attributes:
+        weights: what becomes of the weights. `ternary`: QKeras' `ternary` rule; `stochastic`: its
+            `stochastic_ternary`, drawn in training; `none`: they stay float, to become int8 at conversion.
+        first, last: where weights are ternary, whether those of the first and last layer are too, or become int8.
+        temperature: steepness of the stochastic draws. QKeras' default is 8; 16 is less noisy and trains narrow
+            nets faster (the demo's: 0.03 more test accuracy after 1,600 steps).
+    """
+
+    weights: Literal["none", "ternary", "stochastic"] = "stochastic"
+    first: Literal["ternary", "int8"] = "ternary"
+    last: Literal["ternary", "int8"] = "ternary"
+    temperature: Annotated[float, Field(gt=0, le=1000)] = 16.0
+
+
 class TrainConfig(Record):
     """The `[train]` table of a configuration file. The defaults are the demo's.
 
     Attributes:
         data: `fashion-mnist`, or the path of an `.npz` file with a training set.
-        stem: channels of the first convolution, 3x3 with stride 2.
-        blocks: the depthwise-separable blocks after it.
-        temperature: steepness of the stochastic ternary draws. QKeras' default is 8; 16 is less noisy and trains
-            these narrow nets faster (0.03 more test accuracy after 1,600 steps).
+        net: the network, by its name in `tritguard.train.nets`.
+        stem: of the net `separable`, channels of the first convolution, 3x3 with stride 2.
+        blocks: of the net `separable`, the depthwise-separable blocks after it.
+        quantize: what becomes of the weights.
         epochs: passes over the training samples.
         samples: how many training samples to use, drawn with `seed`; all where the set has fewer.
         batch_size: samples a step.
@@ -42,6 +59,7 @@ class TrainConfig(Record):
     """
 
     data: str = "fashion-mnist"
+    net: Literal["separable"] = "separable"
     stem: Annotated[int, Field(ge=1, le=1024)] = 16
     blocks: tuple[Block, ...] = (
         Block(channels=48, stride=2),
@@ -49,7 +67,7 @@ class TrainConfig(Record):
         Block(channels=96, stride=2),
         Block(channels=128),
     )
-    temperature: Annotated[float, Field(gt=0, le=1000)] = 16.0
+    quantize: QuantizeConfig = QuantizeConfig()
     epochs: Annotated[int, Field(ge=1)] = 5
     samples: Annotated[int, Field(ge=1)] = 40_000
     batch_size: Annotated[int, Field(ge=1)] = 128

@@ -19,8 +19,8 @@ from tritguard.errors import BadInputError
 from tritguard.files import write_whole
 from tritguard.train.backend import keras, tf
 from tritguard.train.config import CALIBRATION, MODEL, RECORD, TrainConfig, TrainRecord
-from tritguard.train.layers import TernaryWeights
-from tritguard.train.nets import ternary_dscnn
+from tritguard.train.nets import build_net
+from tritguard.train.quantize import dead_channels, quantize
 from tritguard.train.recalibrate import norm_layers, recalibrate
 
 Report = Callable[[int, int], None]
@@ -48,13 +48,7 @@ def train(config: TrainConfig, dataset: Dataset, out: Path, report: Report | Non
     x, y = _training_set(config, dataset)
     started = time.monotonic()
     keras.utils.set_random_seed(config.seed)
-    model = ternary_dscnn(
-        x.shape[1:],
-        len(dataset.classes),
-        stem=config.stem,
-        blocks=config.blocks,
-        temperature=config.temperature,
-    )
+    model = quantize(build_net(config, x.shape[1:], len(dataset.classes)), config.quantize)
     norms = norm_layers(model)
     steps = config.epochs * math.ceil(len(x) / config.batch_size)
     progress = _Progress(report, steps + len(norms))
@@ -75,7 +69,7 @@ def train(config: TrainConfig, dataset: Dataset, out: Path, report: Report | Non
         loss=loss,
         accuracy=_accuracy(model, dataset),
         parameters=model.count_params(),
-        dead_channels=_dead_channels(model),
+        dead_channels=dead_channels(model),
         versions={"tensorflow": tf.__version__, "keras": keras.__version__, "tritguard": version("tritguard")},
     )
     _write(out, model, x[: config.calibration], record)
@@ -145,14 +139,6 @@ def _fit(model: Any, config: TrainConfig, x: Float32, y: NDArray[np.int64], step
 def _accuracy(model: Any, dataset: Dataset) -> float:
     logits = model.predict(_input_units(dataset.x_test), batch_size=_EVALUATION_BATCH, verbose=0)
     return float((logits.argmax(axis=1) == dataset.y_test).mean())
-
-
-def _dead_channels(model: Any) -> dict[str, int]:
-    return {
-        layer.name: int((layer.deployed_kernel()[1] == 0).sum())
-        for layer in model.layers
-        if isinstance(layer, TernaryWeights)
-    }
 
 
 def _write(out: Path, model: Any, calibration: Samples, record: TrainRecord) -> None:

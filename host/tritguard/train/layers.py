@@ -21,7 +21,8 @@ class TernaryWeights:
     """What the ternary layers share; mixed in before the Keras layer it alters.
 
     Args:
-        temperature: steepness of the draws in training; the higher, the closer to the deterministic rule.
+        stochastic: whether the trits are drawn in training; at inference they never are.
+        temperature: steepness of the draws; the higher, the closer to the deterministic rule.
     """
 
     scale_axes: ClassVar[tuple[int, ...]]  # the kernel's axes that share one scale: all but the output channels'
@@ -31,20 +32,24 @@ class TernaryWeights:
     use_bias: bool
     activation: Any
 
-    def __init__(self, *args: Any, temperature: float = TEMPERATURE, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, stochastic: bool = True, temperature: float = TEMPERATURE, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.stochastic = stochastic
         self.temperature = temperature
         self.seed_generator = keras.random.SeedGenerator()  # follows keras.utils.set_random_seed
 
     def get_config(self) -> dict[str, Any]:
         """The layer's configuration, as Keras stores it."""
-        config: dict[str, Any] = super().get_config()  # type: ignore[misc]
-        return {**config, "temperature": self.temperature}
+        return {**self.plain_config(), "stochastic": self.stochastic, "temperature": self.temperature}
+
+    def plain_config(self) -> dict[str, Any]:
+        """The configuration of the standard layer that this one alters."""
+        return dict(super().get_config())  # type: ignore[misc]
 
     def quantized_kernel(self, training: bool) -> Any:
         """float32, the kernel's shape: scale * trits, with the straight-through gradient to the float kernel."""
         trits, scale = quantizer.ternarize(self.kernel, self.scale_axes)
-        if training:
+        if training and self.stochastic:
             trits = quantizer.draw_trits(self.kernel, scale, self.scale_axes, self.temperature, self.seed_generator)
         return quantizer.straight_through(self.kernel, scale * trits)
 
@@ -109,3 +114,9 @@ class TernaryDense(TernaryWeights, keras.layers.Dense):  # type: ignore[misc]
 
 
 LAYERS = (TernaryConv2D, TernaryDepthwiseConv2D, TernaryDense)
+# By the standard layer that each alters.
+TERNARY_OF: dict[type, Any] = {
+    keras.layers.Conv2D: TernaryConv2D,
+    keras.layers.DepthwiseConv2D: TernaryDepthwiseConv2D,
+    keras.layers.Dense: TernaryDense,
+}
