@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
-import http.server
+import io
 import pickle
-import threading
-from collections.abc import Iterator
+import tarfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from typer.testing import CliRunner
 
-from tritguard.data import Dataset, load_dataset, read_dataset, to_input_bytes, write_dataset
+from tritguard.cli import app
+from tritguard.data import Dataset, cifar10, load_dataset, read_dataset, to_input_bytes, write_dataset
 from tritguard.data.dataset import PIXEL_UNIT
-from tritguard.data.fashion_mnist import DEBIAN_DIR, load_fashion_mnist
+from tritguard.data.download import RemoteFile
+from tritguard.data.fashion_mnist import DEBIAN_DIR, SOURCES, load_fashion_mnist
 from tritguard.errors import BadInputError
+
+if TYPE_CHECKING:
+    from tests.broken_server import BrokenServer
+
+pytest_plugins = ("tests.broken_server",)
 
 
 def small(**changes: Any) -> dict[str, Any]:
@@ -163,11 +169,6 @@ def test_what_cannot_be_put_on_the_grid_is_refused(x: np.ndarray) -> None:
         to_input_bytes(x, 1.0, 0)
 
 
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
 def debian_files() -> Path:
     if not DEBIAN_DIR.is_dir():
@@ -175,16 +176,8 @@ def debian_files() -> Path:
     return DEBIAN_DIR
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder and the address of a web server that serves it."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    handler = functools.partial(QuietHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield folder, f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+def sources(server: BrokenServer) -> tuple[RemoteFile, ...]:
+    return tuple(server.source(source.name) for source in SOURCES)
 
 
 def test_fashion_mnist_from_debian(debian_files: Path) -> None:
@@ -197,38 +190,87 @@ def test_fashion_mnist_from_debian(debian_files: Path) -> None:
     assert len(dataset.classes) == 10
 
 
-def test_fashion_mnist_is_downloaded_once(tmp_path: Path, debian_files: Path, served: tuple[Path, str]) -> None:
-    folder, url = served
+def test_fashion_mnist_is_downloaded_once(tmp_path: Path, debian_files: Path, server: BrokenServer) -> None:
     for file in debian_files.glob("*.gz"):
-        (folder / file.name).symlink_to(file)
+        server.contents[file.name] = file.read_bytes()
     seen: list[tuple[int, int]] = []
-    where = {"debian_dir": tmp_path / "none", "cache_dir": tmp_path / "cache"}
-    first = load_fashion_mnist(lambda done, total: seen.append((done, total)), url=url, **where)
+    where = {"debian_dir": tmp_path / "none", "cache_dir": tmp_path / "cache", "sources": sources(server)}
+    first = load_fashion_mnist(lambda done, total: seen.append((done, total)), **where)
     assert seen == sorted(seen)
     assert all(0 < done <= total for done, total in seen)
-    again = load_fashion_mnist(url="http://127.0.0.1:9/", **where)
+    server.contents.clear()
+    again = load_fashion_mnist(**where)
     assert again.sha256 == first.sha256
 
 
-def test_wrong_content_is_a_checksum_failure(tmp_path: Path, debian_files: Path, served: tuple[Path, str]) -> None:
-    folder, url = served
+def test_wrong_content_is_a_checksum_failure(tmp_path: Path, debian_files: Path, server: BrokenServer) -> None:
+    """Of the content, whatever the framing: a cached file somebody changed."""
     name = "t10k-labels-idx1-ubyte.gz"
     content = bytearray(gzip.decompress((debian_files / name).read_bytes()))
     content[-1] ^= 1
     for file in debian_files.glob("*.gz"):
-        if file.name != name:
-            (folder / file.name).symlink_to(file)
-    (folder / name).write_bytes(gzip.compress(content))
+        server.contents[file.name] = file.read_bytes()
+    server.contents[name] = gzip.compress(content)
     cache = tmp_path / "cache"
     with pytest.raises(BadInputError, match="checksum failure"):
-        load_fashion_mnist(debian_dir=tmp_path / "none", cache_dir=cache, url=url)
-    assert not (cache / name).exists()
-
-    (folder / name).write_bytes((debian_files / name).read_bytes()[:-100])
+        load_fashion_mnist(debian_dir=tmp_path / "none", cache_dir=cache, sources=sources(server))
+    (cache / name).write_bytes((debian_files / name).read_bytes()[:-100])
     with pytest.raises(BadInputError, match="not a whole gzip file"):
-        load_fashion_mnist(debian_dir=tmp_path / "none", cache_dir=cache, url=url)
+        load_fashion_mnist(debian_dir=tmp_path / "none", cache_dir=cache, sources=sources(server))
 
 
-def test_no_network_says_what_to_install(tmp_path: Path) -> None:
+def test_no_network_says_what_to_install(tmp_path: Path, server: BrokenServer) -> None:
     with pytest.raises(BadInputError, match=r"cannot be downloaded.*dataset-fashion-mnist"):
-        load_fashion_mnist(debian_dir=tmp_path, cache_dir=tmp_path, url="http://127.0.0.1:9/")
+        load_fashion_mnist(
+            debian_dir=tmp_path,
+            cache_dir=tmp_path,
+            sources=tuple(replace(s, url=f"{server.url}{s.name}") for s in SOURCES),
+        )
+
+
+def cifar_archive(n: int = 20) -> tuple[bytes, np.ndarray, np.ndarray]:
+    """An archive laid out as the published one, with n pictures a batch; its test pictures and labels."""
+    rng = np.random.default_rng(0)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "readme.html", "test_batch.bin"):
+            pictures = rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
+            labels = rng.integers(0, 10, n, dtype=np.uint8)
+            content = np.hstack([labels[:, None], pictures.transpose(0, 3, 1, 2).reshape(n, -1)]).tobytes()
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return packed.getvalue(), pictures, labels
+
+
+def test_cifar10(tmp_path: Path, server: BrokenServer) -> None:
+    content, pictures, labels = cifar_archive()
+    server.contents[cifar10.ARCHIVE.name] = content
+    source = server.source(cifar10.ARCHIVE.name)
+    dataset = cifar10.load_cifar10(cache_dir=tmp_path / "cache", source=source)
+    assert dataset.x_train is not None and dataset.x_train.shape == (100, 32, 32, 3)
+    np.testing.assert_array_equal(dataset.x_test, pictures)
+    np.testing.assert_array_equal(dataset.y_test, labels)
+
+    own = tmp_path / cifar10.ARCHIVE.name
+    own.write_bytes(content)
+    assert cifar10.load_cifar10(archive=own, source=source).sha256 == dataset.sha256
+    with pytest.raises(BadInputError, match="checksum failure"):
+        load_dataset(str(own))  # not the published one
+
+
+def test_a_cached_archive_that_broke_is_one_error(tmp_path: Path) -> None:
+    content, _, _ = cifar_archive()
+    for broken in (content[:-200], b"no archive", gzip.compress(b"")):
+        (tmp_path / cifar10.ARCHIVE.name).write_bytes(broken)
+        with pytest.raises(BadInputError, match="delete the file and start again"):
+            cifar10.load_cifar10(cache_dir=tmp_path)
+
+
+def test_the_verb_makes_and_describes_a_set(tmp_path: Path) -> None:
+    written = Dataset("probe", np.zeros((5, 4, 4, 1), np.uint8), np.array([0, 1, 1, 0, 1]), ("no", "yes"), "-", "CC0")
+    write_dataset(tmp_path / "d.npz", written)
+    result = CliRunner().invoke(app, ["data", str(tmp_path / "d.npz"), "-o", str(tmp_path / "e.npz")])
+    assert result.exit_code == 0, result.output
+    assert "5 to test with, 4x4x1 uint8" in result.output and "no 2, yes 3" in result.output
+    assert read_dataset(tmp_path / "e.npz").sha256 == written.sha256

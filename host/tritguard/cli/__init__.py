@@ -13,7 +13,20 @@ from rich.console import Console
 from tritguard import __version__
 from tritguard.errors import BadInputError, TritguardError
 
-VERBS = ("run", "train", "convert", "export", "build", "flash", "profile", "attack", "report", "boards", "doctor")
+VERBS = (
+    "run",
+    "data",
+    "train",
+    "convert",
+    "export",
+    "build",
+    "flash",
+    "profile",
+    "attack",
+    "report",
+    "boards",
+    "doctor",
+)
 
 app = typer.Typer(
     help="Int8 and ternary networks on microcontrollers, attacked and measured on the chip itself.",

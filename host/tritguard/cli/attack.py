@@ -28,7 +28,7 @@ from tritguard.report import html, terminal
 def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     bundle: Annotated[Path, typer.Argument(help="Folder written by 'tritguard convert'.")],
     build: Annotated[Path, typer.Argument(help="Folder written by 'tritguard build'.")],
-    data: Annotated[str, typer.Option("--data", "-d", help="A data set's name (fashion-mnist) or an .npz file.")],
+    data: Annotated[str, typer.Option("--data", "-d", help="A data set: what 'tritguard data' takes.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the result; kept inputs there are used again.")],
     samples: Annotated[int, typer.Option("--samples", "-n", help="Test samples to attack.")] = 100,
     preset: Annotated[Preset, typer.Option(help="The attacks and their budgets.")] = "standard",
@@ -66,7 +66,7 @@ def attack(bundle: Path, build: Path, data: str, plan: Plan, out: Path, port: st
     """Evaluate and write `result.json`. An older result there goes first: a run that fails leaves none."""
 
     opened, built = open_bundle(bundle), open_build(build)
-    with bar("Downloading") as report:
+    with bar("Reading data") as report:
         dataset = load_dataset(data, report)
     clear_results(out)
     with open_device(opened, built, port) as device, stages() as progress:

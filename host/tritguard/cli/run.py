@@ -68,7 +68,7 @@ def command(
     clear_results(out)
     with console.status("Looking for compilers and packages"):
         require(board)
-    with bar("Downloading") as report:
+    with bar("Reading data") as report:
         dataset = load_dataset(data, report)
     if settings.train is not None:
         console.rule("train")

@@ -33,7 +33,7 @@ def command(
 def train(config: TrainConfig, out: Path) -> TrainRecord:
     """The verb without its closing line; see `tritguard.train.fit.train` for what it raises."""
     out.mkdir(parents=True, exist_ok=True)  # now, not after minutes of work
-    with bar("Downloading") as report:
+    with bar("Reading data") as report:
         dataset = load_dataset(config.data, report)
     with console.status("Starting TensorFlow"):
         from tritguard.train import fit  # noqa: PLC0415 - imports TensorFlow

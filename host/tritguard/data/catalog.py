@@ -5,26 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from tritguard.data import cifar10, fashion_mnist, speech_commands
 from tritguard.data.dataset import Dataset, read_dataset
-from tritguard.data.fashion_mnist import load_fashion_mnist
+from tritguard.data.keywords import read_keywords
 from tritguard.errors import BadInputError
 
-FASHION_MNIST = "fashion-mnist"
+KNOWN: dict[str, Callable[..., Dataset]] = {
+    fashion_mnist.NAME: fashion_mnist.load_fashion_mnist,
+    cifar10.NAME: cifar10.load_cifar10,
+    speech_commands.NAME: speech_commands.load_speech_commands,
+}
+_BY_ARCHIVE: dict[str, Callable[..., Dataset]] = {
+    cifar10.ARCHIVE.name: cifar10.load_cifar10,
+    speech_commands.ARCHIVE.name: speech_commands.load_speech_commands,
+}
 
 
 def load_dataset(name_or_path: str, report: Callable[[int, int], None] | None = None) -> Dataset:
-    """The data set `fashion-mnist`, or that of an `.npz` file.
+    """A data set by its name, or from files the user has.
 
     Args:
-        name_or_path: a known name or a path.
-        report: called with (bytes done, bytes in all) while a known set is downloaded.
+        name_or_path: `fashion-mnist`, `cifar-10` or `speech-commands`, which are downloaded once; or the path of an
+            `.npz` file, of an official archive of CIFAR-10 or Speech Commands, or of a folder of sound files.
+        report: called with (done, in all) while a set is downloaded or read.
 
     Raises:
-        BadInputError: neither, or the data cannot be had or read.
+        BadInputError: none of these, or the data cannot be had or read.
     """
-    if name_or_path == FASHION_MNIST:
-        return load_fashion_mnist(report)
+    if name_or_path in KNOWN:
+        return KNOWN[name_or_path](report)
     path = Path(name_or_path)
+    if path.is_dir():
+        return read_keywords(path, report)
     if not path.is_file():
-        raise BadInputError("no such data set", where=name_or_path, fix=f"give {FASHION_MNIST} or an .npz file's path")
+        names = ", ".join(KNOWN)
+        fix = f"give one of {names}, an .npz file's path, or a folder of sound files"
+        raise BadInputError("no such data set", where=name_or_path, fix=fix)
+    if path.name in _BY_ARCHIVE:
+        return _BY_ARCHIVE[path.name](report, archive=path)
     return read_dataset(path)

@@ -8,40 +8,32 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import http.client
 import io
-import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
 from tritguard.data.dataset import PIXEL_UNIT, Dataset
+from tritguard.data.download import RemoteFile, Report, cache_folder, fetch
 from tritguard.errors import BadInputError
-from tritguard.files import write_whole
 
-Report = Callable[[int, int], None]
-
+NAME = "fashion-mnist"
 URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 DEBIAN_DIR = Path("/usr/share/datasets/fashion-mnist")
 CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 _DEBIAN_FIX = "install Debian's package dataset-fashion-mnist, or check the network"
-_TIMEOUT_S = 30
-_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
 class _File:
-    """An IDX file: gzip framing differs between Debian and the authors, so the checksum is that of the content."""
+    """An IDX file: gzip framing differs between Debian and the authors, so this checksum is that of the content."""
 
     name: str
     shape: tuple[int, ...]
-    gz_bytes: int  # of the authors' file, for the progress bar and as the bound of a download
-    sha256: str  # of the unpacked content
+    sha256: str
 
     @property
     def header(self) -> bytes:
@@ -58,28 +50,38 @@ _FILES = {
     "x_train": _File(
         "train-images-idx3-ubyte.gz",
         (60000, 28, 28),
-        26421880,
         "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     ),
     "y_train": _File(
         "train-labels-idx1-ubyte.gz",
         (60000,),
-        29515,
         "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
     ),
     "x_test": _File(
         "t10k-images-idx3-ubyte.gz",
         (10000, 28, 28),
-        4422102,
         "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     ),
     "y_test": _File(
         "t10k-labels-idx1-ubyte.gz",
         (10000,),
-        5148,
         "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     ),
 }
+
+SOURCES = tuple(
+    RemoteFile(url=URL + name, bytes=size, sha256=sha256, advice=_DEBIAN_FIX)
+    for name, size, sha256 in (
+        (
+            "train-images-idx3-ubyte.gz",
+            26421880,
+            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        ),
+        ("train-labels-idx1-ubyte.gz", 29515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+        ("t10k-images-idx3-ubyte.gz", 4422102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+        ("t10k-labels-idx1-ubyte.gz", 5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+    )
+)
 
 
 def load_fashion_mnist(
@@ -87,7 +89,7 @@ def load_fashion_mnist(
     *,
     debian_dir: Path = DEBIAN_DIR,
     cache_dir: Path | None = None,
-    url: str = URL,
+    sources: tuple[RemoteFile, ...] = SOURCES,
 ) -> Dataset:
     """Fashion-MNIST: uint8[n, 28, 28, 1], 60,000 to train on and 10,000 to test with, 10 classes.
 
@@ -95,18 +97,18 @@ def load_fashion_mnist(
         report: called with (bytes done, bytes in all) while files are downloaded.
         debian_dir: where Debian's package puts the files.
         cache_dir: where downloads are kept; the user's cache folder by default.
-        url: where missing files are downloaded from, ending in a slash.
+        sources: the published files.
 
     Raises:
         BadInputError: a file cannot be had, or its content is not the published one.
     """
     folder = debian_dir
     if not all((debian_dir / file.name).is_file() for file in _FILES.values()):
-        folder = cache_dir or Path(platformdirs.user_cache_dir("tritguard")) / "fashion-mnist"
-        _download_missing(folder, url, report)
+        folder = cache_dir or cache_folder(NAME)
+        fetch(list(sources), folder, report)
     arrays = {key: _read(folder / file.name, file) for key, file in _FILES.items()}
     return Dataset(
-        name="fashion-mnist",
+        name=NAME,
         x_test=arrays["x_test"][..., None],
         y_test=arrays["y_test"].astype(np.int64),
         classes=CLASSES,
@@ -132,30 +134,3 @@ def _unpack(packed: bytes, file: _File, where: str, fix: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != file.sha256 or not content.startswith(file.header):
         raise BadInputError("checksum failure: the content is not the published one", where=where, fix=fix)
     return content
-
-
-def _download_missing(folder: Path, url: str, report: Report | None) -> None:
-    missing = [file for file in _FILES.values() if not (folder / file.name).is_file()]
-    total = sum(file.gz_bytes for file in missing)
-    done = 0
-    for file in missing:
-        packed = bytearray()
-        for chunk in _chunks(url + file.name, file.gz_bytes):
-            packed += chunk
-            if report:
-                report(done + len(packed), total)
-        done += file.gz_bytes
-        _unpack(bytes(packed), file, url + file.name, fix=_DEBIAN_FIX)
-        write_whole(folder / file.name, bytes(packed))
-
-
-def _chunks(url: str, limit: int) -> Iterator[bytes]:
-    """The body of an HTTP answer, cut off past `limit` bytes."""
-    left = limit
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
-            while left > 0 and (chunk := answer.read(min(_CHUNK, left))):
-                left -= len(chunk)
-                yield chunk
-    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
-        raise BadInputError(f"cannot be downloaded ({error})", where=url, fix=_DEBIAN_FIX) from error

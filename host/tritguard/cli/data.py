@@ -1,0 +1,46 @@
+"""tritguard data: fetch or make a data set, and say what it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from tritguard.cli.progress import bar, console
+from tritguard.data import Dataset, load_dataset, write_dataset
+
+
+def command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="fashion-mnist, cifar-10 or speech-commands, which are downloaded once; or an .npz, an official "
+            "archive of the latter two, or a folder of sound files."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write it as an .npz.")] = None,
+) -> None:
+    """Fetch a data set, or make one of your own sound files, and say what it holds."""
+    with bar("Reading") as report:
+        dataset = load_dataset(source, report)
+    describe(dataset)
+    if out is not None:
+        with console.status("Writing"):
+            write_dataset(out, dataset)
+        console.print(f"{out}: written", markup=False, highlight=False, soft_wrap=True)
+
+
+def describe(dataset: Dataset) -> None:
+    """What a data set holds, in a few lines."""
+    train = 0 if dataset.x_train is None else len(dataset.x_train)
+    shape = "x".join(map(str, dataset.x_test.shape[1:]))
+    per_class = np.bincount(dataset.y_test, minlength=len(dataset.classes))
+    for line in (
+        f"{dataset.name}: {train:,} samples to train on, {len(dataset.x_test):,} to test with, "
+        f"{shape} {dataset.x_test.dtype}, unit {dataset.input_unit}, licence: {dataset.licence}",
+        "test samples of each class: "
+        + ", ".join(f"{name} {count}" for name, count in zip(dataset.classes, per_class, strict=True)),
+    ):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

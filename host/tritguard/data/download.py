@@ -1,0 +1,154 @@
+"""Files of data sets from their official servers: checked, kept in the user's cache, resumed where a transfer broke."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+import platformdirs
+
+from tritguard.errors import BadInputError
+
+Report = Callable[[int, int], None]
+
+_TIMEOUT_S = 30
+_CHUNK = 1 << 18
+_ATTEMPTS = 5  # in a row that bring no new byte
+_PAUSE_S = 1.0  # before the second of them, twice as long before each after it
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A published file.
+
+    Attributes:
+        url: where it is.
+        bytes: its length; a server that sends more is cut off there.
+        sha256: of its content, in hexadecimal.
+        advice: what the user can do where it cannot be had.
+    """
+
+    url: str
+    bytes: int
+    sha256: str
+    advice: str
+
+    @property
+    def name(self) -> str:
+        """The last part of its address."""
+        return self.url.rpartition("/")[2]
+
+
+def cache_folder(name: str) -> Path:
+    """Where a data set's files are kept."""
+    return Path(platformdirs.user_cache_dir("tritguard")) / name
+
+
+def fetch(files: list[RemoteFile], folder: Path, report: Report | None = None, *, pause_s: float = _PAUSE_S) -> None:
+    """Download what is missing in a folder.
+
+    A file stands under its name only when it is whole and its checksum is right. What a broken transfer left stays
+    as `NAME.part`, and the next call continues it where the server allows.
+
+    Args:
+        files: what to have.
+        folder: where.
+        report: called with (bytes done, bytes in all) of the missing files.
+        pause_s: before the first repetition.
+
+    Raises:
+        BadInputError: no server answers, or the content is not the published one.
+    """
+    missing = [file for file in files if not (folder / file.name).is_file()]
+    total = sum(file.bytes for file in missing)
+    done = 0
+    for file in missing:
+        before = done
+
+        def within(count: int, before: int = before) -> None:
+            if report:
+                report(before + count, total)
+
+        _fetch(file, folder / file.name, within, pause_s)
+        done += file.bytes
+
+
+def check_file(path: Path, file: RemoteFile, *, fix: str) -> None:
+    """Check that a file on disk is the published one.
+
+    Raises:
+        BadInputError: it is not, or cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise BadInputError(f"cannot be read ({error.strerror})", where=str(path)) from error
+    if found != file.sha256:
+        what = f"checksum failure: SHA-256 {found[:12]}..., published {file.sha256[:12]}..."
+        raise BadInputError(what, where=str(path), fix=fix)
+
+
+def _fetch(file: RemoteFile, path: Path, report: Callable[[int], None], pause_s: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    failures = 0
+    while (before := _length(part)) < file.bytes:
+        try:
+            _continue(file, part, before, report)
+        except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, OSError) and not isinstance(error, urllib.error.URLError) and error.filename:
+                raise  # the disk, not the network
+            failures = failures + 1 if _length(part) <= before else 1
+            if failures == _ATTEMPTS or _is_final(error):
+                raise _not_had(file, error, _length(part)) from error
+            time.sleep(pause_s * 2 ** (failures - 1))
+    try:
+        check_file(part, file, fix=f"start again; {file.advice}")
+    except BadInputError as error:
+        part.unlink()
+        error.where = file.url
+        raise
+    part.replace(path)
+
+
+def _continue(file: RemoteFile, part: Path, start: int, report: Callable[[int], None]) -> None:
+    """Take the rest of a file, from `start`; from the beginning where the server sends all of it.
+
+    Raises:
+        OSError: also where the answer ends too early.
+    """
+    request = urllib.request.Request(file.url, headers={"Range": f"bytes={start}-"} if start else {})
+    with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+        resumed = answer.status == HTTPStatus.PARTIAL_CONTENT
+        if resumed and not (answer.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
+            raise ConnectionError("the server sent another range than it was asked for")
+        done = start if resumed else 0
+        with part.open("ab" if resumed else "wb") as stream:
+            while done < file.bytes and (chunk := answer.read(min(_CHUNK, file.bytes - done))):
+                stream.write(chunk)
+                done += len(chunk)
+                report(done)
+    if done < file.bytes:
+        raise ConnectionError(f"the transfer ended after {done:,} of {file.bytes:,} bytes")
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether asking again is no use: the server answered, and did not blame itself."""
+    return isinstance(error, urllib.error.HTTPError) and error.code < HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _not_had(file: RemoteFile, error: Exception, kept: int) -> BadInputError:
+    again = f"start again, it goes on after {kept:,} of {file.bytes:,} bytes; or " if kept else ""
+    return BadInputError(f"cannot be downloaded ({error})", where=file.url, fix=f"{again}{file.advice}")
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

@@ -1,0 +1,85 @@
+"""Keyword data from sound files the user has, with MLPerf Tiny's front end."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+
+from tritguard.data.dataset import Dataset
+from tritguard.data.download import Report
+from tritguard.data.mfcc import INPUT_UNIT, mfcc
+from tritguard.data.sound import SUFFIXES, read_clip
+from tritguard.errors import BadInputError
+
+_LAYOUT = "give CLASS/NAME.wav, or CLASS_SPEAKER_INDEX.wav as the Free Spoken Digit Dataset has it"
+_FLAT = re.compile(r"(?P<word>[^_]+)_(?P<speaker>.+)_(?P<index>\d+)")
+_FLAT_TEST_INDICES = 5  # recordings 0 to 4 of each word and speaker, the split FSDD's authors use
+_TEST_SHARE = 0.2
+_REPETITION = "_nohash_"  # Speech Commands: SPEAKER_nohash_REPETITION.wav; one speaker stays in one part
+
+
+def read_keywords(folder: Path, report: Report | None = None) -> Dataset:
+    """Keyword data of a folder of `.wav` files, or of headerless int16 at 16 kHz (`.pcm`, `.raw`).
+
+    Either one folder a class, a fifth of each class (by a hash of the file's name) being the test set; or all in one,
+    `CLASS_SPEAKER_INDEX.wav`, with the indices 0 to 4 as the test set. Classes are sorted by name.
+
+    Args:
+        folder: the files.
+        report: called with (files read, files in all).
+
+    Returns:
+        float32[n, 49, 10, 1] in MFCC.
+
+    Raises:
+        BadInputError: no sound files in one of these layouts, or one that cannot be read.
+    """
+    files = [(path, *_place(path, folder)) for path in _sounds(folder)]
+    if not files:
+        raise BadInputError("no sound files", where=str(folder), fix=_LAYOUT)
+    classes = tuple(sorted({word for _, word, _ in files}))
+    clips = np.empty((len(files), 16_000), np.float32)
+    for index, (path, _, _) in enumerate(files):
+        clips[index] = read_clip(path)
+        if report:
+            report(index + 1, len(files))
+    labels = np.array([classes.index(word) for _, word, _ in files], np.int64)
+    is_test = np.array([test for _, _, test in files])
+    for part, what in ((is_test, "test"), (~is_test, "training")):
+        if not part.any():
+            raise BadInputError(f"no file falls into the {what} set", where=str(folder), fix=_LAYOUT)
+    features = mfcc(clips)
+    return Dataset(
+        name=folder.resolve().name,
+        x_test=features[is_test],
+        y_test=labels[is_test],
+        classes=classes,
+        input_unit=INPUT_UNIT,
+        licence="unknown",
+        x_train=features[~is_test],
+        y_train=labels[~is_test],
+    )
+
+
+def _sounds(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for pattern in ("*", "*/*")
+        for path in folder.glob(pattern)
+        if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
+
+
+def _place(path: Path, folder: Path) -> tuple[str, bool]:
+    """A file's class and whether it belongs to the test set."""
+    if path.parent != folder:
+        speaker = path.stem.partition(_REPETITION)[0]
+        share = int.from_bytes(hashlib.sha256(speaker.encode()).digest()[:4]) / 2**32
+        return path.parent.name, share < _TEST_SHARE
+    match = _FLAT.fullmatch(path.stem)
+    if match is None:
+        raise BadInputError("its name says no class", where=str(path), fix=_LAYOUT)
+    return match["word"], int(match["index"]) < _FLAT_TEST_INDICES

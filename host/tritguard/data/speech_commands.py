@@ -1,0 +1,166 @@
+"""Google Speech Commands v0.02 (Warden 2018, arXiv 1804.03209), CC BY 4.0, as MLPerf Tiny's keyword spotting takes it.
+
+Ten words, silence and "unknown": the other 25. Test set: the authors' own archive of it. Training set: what is on
+neither of the archive's two lists, and the background noises cut into seconds, every half second, as silence; the
+noise `running_tap` belongs to the validation set, which is left out. Features: `tritguard.data.mfcc`.
+"""
+
+from __future__ import annotations
+
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.data.dataset import Dataset, read_dataset, write_dataset
+from tritguard.data.download import RemoteFile, Report, cache_folder, check_file, fetch
+from tritguard.data.mfcc import CLIP_SAMPLES, INPUT_UNIT, mfcc
+from tritguard.data.sound import clip_of, read_wav
+from tritguard.errors import BadInputError
+
+NAME = "speech-commands"
+CLASSES = ("Down", "Go", "Left", "No", "Off", "On", "Right", "Stop", "Up", "Yes", "Silence", "Unknown")
+_ADVICE = "download both archives by other means and give the path of the larger one as the data set"
+_SERVER = "https://storage.googleapis.com/download.tensorflow.org/data/"
+ARCHIVE = RemoteFile(
+    url=f"{_SERVER}speech_commands_v0.02.tar.gz",
+    bytes=2428923189,
+    sha256="af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
+    advice=_ADVICE,
+)
+TEST_ARCHIVE = RemoteFile(
+    url=f"{_SERVER}speech_commands_test_set_v0.02.tar.gz",
+    bytes=112563277,
+    sha256="cc2a00c1147c2254e9be3fa0f779d8c17421dc349b86366567a8edfa9acd51df",
+    advice=_ADVICE,
+)
+FEATURES = "features.npz"  # what the archives become, once
+
+_NOISE = "_background_noise_"
+_SILENCE = {_NOISE, "_silence_"}
+_VALIDATION_NOISE = f"{_NOISE}/running_tap.wav"
+_LISTS = ("validation_list.txt", "testing_list.txt")
+_BROKEN = "delete the file and start again"
+_BATCH = 256  # clips held as sound at a time
+
+
+@dataclass(frozen=True, eq=False)
+class _Features:
+    """Features of an archive: `names` of the files they come from, float32[n, 49, 10, 1], int64[n]."""
+
+    names: list[str]
+    x: NDArray[np.float32]
+    y: NDArray[np.int64]
+    listed: frozenset[str]  # names on the archive's lists
+
+
+def load_speech_commands(
+    report: Report | None = None,
+    *,
+    archive: Path | None = None,
+    cache_dir: Path | None = None,
+    sources: tuple[RemoteFile, RemoteFile] = (ARCHIVE, TEST_ARCHIVE),
+) -> Dataset:
+    """Speech Commands: float32[n, 49, 10, 1] in MFCC, 12 classes, in the order of MLPerf Tiny's model.
+
+    Reading the archives takes minutes; their features are kept beside them and read from there the next time.
+
+    Args:
+        report: called with (bytes done, bytes in all) of the download, then of the reading.
+        archive: a copy of the larger archive to take instead of downloading it, the test archive beside it.
+        cache_dir: where downloads and features are kept; the user's cache folder by default.
+        sources: the published files.
+
+    Raises:
+        BadInputError: an archive cannot be had, or is not the published one.
+    """
+    cache = cache_dir or cache_folder(NAME)
+    if (cache / FEATURES).is_file():
+        return read_dataset(cache / FEATURES)
+    folder = cache
+    if archive is None:
+        fetch(list(sources), cache, report)
+    else:
+        folder = archive.parent
+        for source in sources:
+            check_file(folder / source.name, source, fix=f"give the published {source.name}, unchanged")
+    total = sum(source.bytes for source in sources)
+    full = _read(folder / sources[0].name, report, 0, total)
+    test = _read(folder / sources[1].name, report, sources[0].bytes, total)
+    trained = np.array([name not in full.listed and name != _VALIDATION_NOISE for name in full.names], bool)
+    dataset = Dataset(
+        name=NAME,
+        x_test=test.x,
+        y_test=test.y,
+        classes=CLASSES,
+        input_unit=INPUT_UNIT,
+        licence="CC BY 4.0 (Warden 2018)",
+        x_train=full.x[trained],
+        y_train=full.y[trained],
+    )
+    write_dataset(cache / FEATURES, dataset)
+    return dataset
+
+
+def _read(archive: Path, report: Report | None, before: int, total: int) -> _Features:
+    """All of an archive, in one pass and without unpacking it to disk."""
+    names: list[str] = []
+    features: list[NDArray[np.float32]] = []
+    listed: set[str] = set()
+    clips: list[NDArray[np.float32]] = []
+
+    def flush() -> None:
+        if clips:
+            features.append(mfcc(np.stack(clips)))
+            clips.clear()
+
+    try:
+        with archive.open("rb") as stream, tarfile.open(fileobj=stream, mode="r|gz") as tar:
+            for name, content in _members(tar):
+                if name in _LISTS:
+                    listed.update(content.decode().split())
+                    continue
+                for clip in _clips(name, content):
+                    clips.append(clip)
+                    names.append(name)
+                if len(clips) >= _BATCH:
+                    flush()
+                    if report:
+                        report(before + stream.tell(), total)
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise BadInputError(f"not a whole archive ({error})", where=str(archive), fix=_BROKEN) from error
+    flush()
+    if not features:
+        raise BadInputError("holds no words", where=str(archive), fix=_BROKEN)
+    labels = np.array([_label(name.partition("/")[0]) for name in names], np.int64)
+    return _Features(names, np.concatenate(features), labels, frozenset(listed))
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+    """Lists and sounds: their names below the archive's root, and contents."""
+    for member in tar:
+        name = member.name.removeprefix("./")
+        is_sound = name.count("/") == 1 and name.endswith(".wav")
+        stream = tar.extractfile(member) if is_sound or name in _LISTS else None
+        if stream is not None:
+            yield name, stream.read()
+
+
+def _clips(name: str, content: bytes) -> Iterator[NDArray[np.float32]]:
+    if not name.startswith(f"{_NOISE}/"):
+        yield clip_of(content, name)
+        return
+    noise, _ = read_wav(content, name)
+    for start in range(0, len(noise) - CLIP_SAMPLES, CLIP_SAMPLES // 2):
+        yield noise[start : start + CLIP_SAMPLES]
+
+
+def _label(word: str) -> int:
+    if word in _SILENCE:
+        return CLASSES.index("Silence")
+    title = word.capitalize()
+    return CLASSES.index(title) if title in CLASSES[:10] else CLASSES.index("Unknown")
