@@ -86,7 +86,7 @@ def models(draw: st.DrawFn) -> bytes:
     made = [builder.input]
     for _ in range(draw(st.integers(1, 5))):
         source = made[-1] if draw(st.integers(0, 2)) else draw(st.sampled_from(made))
-        made.append(draw(st.sampled_from(_IMAGE_OPS))(draw, builder, source))
+        made.append(draw(st.sampled_from(IMAGE_OPS))(draw, builder, source))
         if draw(st.integers(0, 3)) == 0:
             made.append(_joined(draw, builder, made))
     tensor = made[-1]
@@ -199,7 +199,7 @@ def _sliding(draw: st.DrawFn, builder: ModelBuilder, tensor: int, kind: str) -> 
     )  # fmt: skip
 
 
-_IMAGE_OPS = (
+IMAGE_OPS = (
     _conv,
     _conv,
     _depthwise,

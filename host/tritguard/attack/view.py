@@ -224,10 +224,7 @@ _PAIRS: dict[str, Callable[[Any, Any, Any], Any]] = {
 
 def _view(tf: Any, graph: Graph, op: View, inputs: list[Any]) -> Any:
     source, sink = graph.tensors[op.inputs[0]], graph.tensors[op.output]
-    places = np.array(op.offset)
-    for size, step in zip(op.sizes, op.steps, strict=True):
-        places = np.add.outer(places, np.arange(size) * step)
-    flat = tf.gather(tf.reshape(inputs[0], (-1, source.size)), places.ravel(), axis=1)
+    flat = tf.gather(tf.reshape(inputs[0], (-1, source.size)), op.places.ravel(), axis=1)
     return tf.reshape(flat, (-1, *sink.shape))
 
 

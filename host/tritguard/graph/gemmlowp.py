@@ -8,6 +8,7 @@ from __future__ import annotations
 
 _INT32_MIN, _INT32_MAX = -(1 << 31), (1 << 31) - 1
 _ONE = _INT32_MAX  # Q0.31 has no 1: its greatest value stands for it
+_SUM_INTEGER_BITS = 12  # of a softmax's sum
 _EXP_FACTORS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)  # exp(-2^i), i = -2 ... 4
 
 
@@ -95,3 +96,20 @@ def tanh(a: int, integer_bits: int) -> int:
     exponential = exp_on_negative_values(-abs(a), integer_bits + 1)
     positive = saturate(wrap(_newton_reciprocal(_half_sum_with_one(exponential)) - (1 << 29)) << 2)
     return positive if a > 0 else -positive
+
+
+def softmax(row: list[int], multiplier: int, left_shift: int, diff_min: int) -> list[int]:
+    """Softmax of int8 in steps of 1/256 from -128, as TFLM's int8 kernel computes it from `softmax_parameters`."""
+    greatest = max(row)
+    exponentials = [
+        exp_on_negative_values(high_mul(wrap((q - greatest) << left_shift), multiplier), 5)
+        if q - greatest >= diff_min
+        else 0
+        for q in row
+    ]
+    total = wrap(sum(round_shift(term, _SUM_INTEGER_BITS) for term in exponentials))
+    headroom = 32 - total.bit_length()
+    reciprocal = _newton_reciprocal(_half_sum_with_one((total << headroom) - (1 << 31)))
+    scale = saturate(reciprocal << 1)
+    right = _SUM_INTEGER_BITS - headroom + 31 - 8
+    return [saturate(round_shift(high_mul(scale, term), right) - 128, 8) for term in exponentials]

@@ -327,6 +327,14 @@ class View(Op):
     steps: tuple[int, ...]
 
     @property
+    def places(self) -> Int64:
+        """int64[sizes]: where in the input each element of the output lies."""
+        places = np.array(self.offset, dtype=np.int64)
+        for size, step in zip(self.sizes, self.steps, strict=True):
+            places = np.add.outer(places, np.arange(size) * step)
+        return places
+
+    @property
     def kind(self) -> str:  # type: ignore[override]
         """The schema's name."""
         return self.operator

@@ -127,14 +127,13 @@ def with_constant(op: Binary) -> Int8:
     constant = op.constants[where]
     assert constant is not None
     value = int(constant.values[0])
-    function = _PAIRS[op.operator]
+    return tabulate(lambda q: pair(op, *((value, q) if where == 0 else (q, value))))
 
-    def result(q: int) -> int:
-        a, b = (value, q) if where == 0 else (q, value)
-        raw = function(op, a - op.zero_points[0], b - op.zero_points[1]) + op.requant.zero_point
-        return max(op.requant.act_min, min(op.requant.act_max, raw))
 
-    return tabulate(result)
+def pair(op: Binary, a: int, b: int) -> int:
+    """What a `Binary` gives for two elements."""
+    raw = _PAIRS[op.operator](op, a - op.zero_points[0], b - op.zero_points[1]) + op.requant.zero_point
+    return max(op.requant.act_min, min(op.requant.act_max, raw))
 
 
 def _scaled(value: int, requant: Requant) -> int:

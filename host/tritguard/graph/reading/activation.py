@@ -12,10 +12,12 @@ from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Lookup, Op, Softmax, Tensor
 from tritguard.graph.reading.checks import options_of, same_scale
 from tritguard.graph.reading.reader import Reader
+from tritguard.graph.reading.registry import reads
 
 _SOFTMAX_DEPTH = 4095  # the sum of exponentials has 12 integer bits
 
 
+@reads("SOFTMAX")
 def softmax(reader: Reader, raw: RawOp) -> Op:
     """SOFTMAX over the last axis."""
     source, output = reader.in_out(raw)
@@ -51,6 +53,7 @@ def _check_output(raw: RawOp, output: Tensor, scale: float, zero_point: int) -> 
         raise BadModelError(f"output scale is not {scale} with zero point {zero_point}", where=raw.describe())
 
 
+@reads("LOGISTIC")
 def logistic(reader: Reader, raw: RawOp) -> Op:
     """LOGISTIC."""
     source, output = reader.in_out(raw)
@@ -58,6 +61,7 @@ def logistic(reader: Reader, raw: RawOp) -> Op:
     return _lookup(raw, source, output, table=tables.logistic(source))
 
 
+@reads("TANH")
 def tanh(reader: Reader, raw: RawOp) -> Op:
     """TANH."""
     source, output = reader.in_out(raw)
@@ -65,6 +69,7 @@ def tanh(reader: Reader, raw: RawOp) -> Op:
     return _lookup(raw, source, output, table=tables.tanh(source))
 
 
+@reads("RELU", "RELU6")
 def relu(reader: Reader, raw: RawOp) -> Op:
     """RELU and RELU6; TFLM rescales in the first only."""
     source, output = reader.in_out(raw)
@@ -74,6 +79,7 @@ def relu(reader: Reader, raw: RawOp) -> Op:
     return _lookup(raw, source, output, table=tables.relu6(source))
 
 
+@reads("LEAKY_RELU")
 def leaky_relu(reader: Reader, raw: RawOp) -> Op:
     """LEAKY_RELU."""
     source, output = reader.in_out(raw)
@@ -81,12 +87,14 @@ def leaky_relu(reader: Reader, raw: RawOp) -> Op:
     return _lookup(raw, source, output, table=tables.leaky_relu(source, output, alpha), alpha=alpha)
 
 
+@reads("HARD_SWISH")
 def hard_swish(reader: Reader, raw: RawOp) -> Op:
     """HARD_SWISH."""
     source, output = reader.in_out(raw)
     return _lookup(raw, source, output, table=tables.hard_swish(source, output))
 
 
+@reads("ABS")
 def absolute(reader: Reader, raw: RawOp) -> Op:
     """ABS."""
     source, output = reader.in_out(raw)

@@ -13,6 +13,7 @@ from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Binary, Constant, Op, Requant, Tensor
 from tritguard.graph.reading.checks import NO_CLAMP, fused_clamp, options_of
 from tritguard.graph.reading.reader import Reader
+from tritguard.graph.reading.registry import reads
 
 _MOST_AXES = 4  # of the kernel
 _OPTIONS = {"ADD": tflite.AddOptions, "SUB": tflite.SubOptions, "MUL": tflite.MulOptions}
@@ -27,6 +28,7 @@ class _Operand:
     constant: Constant | None
 
 
+@reads("SUB", "MUL", "PRELU", "MAXIMUM", "MINIMUM")
 def binary(reader: Reader, raw: RawOp) -> Op:
     """ADD and SUB over a common scale, MUL, PRELU, MAXIMUM, MINIMUM."""
     output = reader.output(raw)

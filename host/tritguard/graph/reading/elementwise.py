@@ -12,8 +12,10 @@ from tritguard.graph.model import Add, Op, Quantize
 from tritguard.graph.reading.binary import binary
 from tritguard.graph.reading.checks import WHOLE, fused_clamp, options_of
 from tritguard.graph.reading.reader import Reader
+from tritguard.graph.reading.registry import reads
 
 
+@reads("ADD")
 def add(reader: Reader, raw: RawOp) -> Op:
     """ADD of two activations of one shape; any other is a `Binary`."""
     operands = [reader.tensor(raw, position) for position in range(2)]
@@ -43,6 +45,7 @@ def add(reader: Reader, raw: RawOp) -> Op:
     )
 
 
+@reads("QUANTIZE")
 def quantize(reader: Reader, raw: RawOp) -> Op:
     """QUANTIZE from int8 to int8."""
     source, output = reader.in_out(raw)

@@ -11,8 +11,10 @@ from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Concatenation, Op, Tensor
 from tritguard.graph.reading.checks import NO_CLAMP, axis_of, fused_clamp, options_of, same_scale
 from tritguard.graph.reading.reader import Reader
+from tritguard.graph.reading.registry import reads
 
 
+@reads("CONCATENATION")
 def concatenation(reader: Reader, raw: RawOp) -> Op:
     """CONCATENATION; TFLM moves bytes only, so all scales have to be one."""
     sources, output = _operands(reader, raw)
@@ -29,6 +31,7 @@ def concatenation(reader: Reader, raw: RawOp) -> Op:
     return _joined(raw, sources, output, axis)
 
 
+@reads("PACK")
 def pack(reader: Reader, raw: RawOp) -> Op:
     """PACK."""
     sources, output = _operands(reader, raw)

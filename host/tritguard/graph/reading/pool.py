@@ -11,8 +11,10 @@ from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Mean, Op, Pool2D, Requant
 from tritguard.graph.reading.checks import fused_clamp, image, options_of, same_scale, window
 from tritguard.graph.reading.reader import Reader
+from tritguard.graph.reading.registry import reads
 
 
+@reads("AVERAGE_POOL_2D", "MAX_POOL_2D")
 def pool(reader: Reader, raw: RawOp) -> Op:
     """AVERAGE_POOL_2D and MAX_POOL_2D."""
     source, output = reader.in_out(raw)
@@ -36,6 +38,7 @@ def pool(reader: Reader, raw: RawOp) -> Op:
     )
 
 
+@reads("MEAN")
 def mean(reader: Reader, raw: RawOp) -> Op:
     """MEAN over height and width."""
     source, output = reader.in_out(raw)

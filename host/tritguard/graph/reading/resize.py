@@ -10,8 +10,10 @@ from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Op, ResizeNearest
 from tritguard.graph.reading.checks import image, options_of, same_scale
 from tritguard.graph.reading.reader import Reader
+from tritguard.graph.reading.registry import reads
 
 
+@reads("RESIZE_NEAREST_NEIGHBOR")
 def resize_nearest(reader: Reader, raw: RawOp) -> Op:
     """RESIZE_NEAREST_NEIGHBOR."""
     source, output = reader.in_out(raw)

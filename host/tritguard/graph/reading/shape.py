@@ -7,8 +7,10 @@ from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Op, Pad, Reshape
 from tritguard.graph.reading.checks import image, same_scale
 from tritguard.graph.reading.reader import Reader
+from tritguard.graph.reading.registry import reads
 
 
+@reads("RESHAPE", "EXPAND_DIMS", "SQUEEZE")
 def reshape(reader: Reader, raw: RawOp) -> Op:
     """RESHAPE, EXPAND_DIMS and SQUEEZE; the stored shape counts, as in TFLM."""
     source, output = reader.in_out(raw)
@@ -18,6 +20,7 @@ def reshape(reader: Reader, raw: RawOp) -> Op:
     return Reshape(index=raw.index, inputs=(source.index,), output=output.index)
 
 
+@reads("PAD")
 def pad(reader: Reader, raw: RawOp) -> Op:
     """PAD of height, width and channels."""
     source, output = reader.in_out(raw)

@@ -15,6 +15,7 @@ from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Int8, Op, Tensor, View
 from tritguard.graph.reading.checks import axis_of, image, options_of, same_scale
 from tritguard.graph.reading.reader import Reader
+from tritguard.graph.reading.registry import reads
 
 _MOST_AXES = 5  # of the kernel
 
@@ -52,6 +53,7 @@ def _merged(seen: Int8) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(size for size, _ in axes), tuple(step for _, step in axes)
 
 
+@reads("TRANSPOSE")
 def transpose(reader: Reader, raw: RawOp) -> Op:
     """TRANSPOSE."""
     source, output = reader.in_out(raw)
@@ -62,6 +64,7 @@ def transpose(reader: Reader, raw: RawOp) -> Op:
     return _view(raw, source, output, canvas, canvas.transpose(order))
 
 
+@reads("SLICE")
 def slice_(reader: Reader, raw: RawOp) -> Op:
     """SLICE."""
     source, output = reader.in_out(raw)
@@ -75,6 +78,7 @@ def slice_(reader: Reader, raw: RawOp) -> Op:
     return _view(raw, source, output, canvas, canvas[tuple(slice(b, e) for b, e in zip(begin, ends, strict=True))])
 
 
+@reads("STRIDED_SLICE")
 def strided_slice(reader: Reader, raw: RawOp) -> Op:
     """STRIDED_SLICE, with masks for begin, end and axes that vanish."""
     source, output = reader.in_out(raw)
@@ -95,6 +99,7 @@ def strided_slice(reader: Reader, raw: RawOp) -> Op:
     return _view(raw, source, output, canvas, canvas[tuple(keys)])
 
 
+@reads("SPLIT", "SPLIT_V")
 def split(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
     """SPLIT into equal parts and SPLIT_V into parts of given sizes."""
     position, axis_position = (0, 2) if raw.name == "SPLIT_V" else (1, 0)
@@ -111,6 +116,7 @@ def split(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
     return _parts(reader, raw, source, canvas, pieces)
 
 
+@reads("UNPACK")
 def unpack(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
     """UNPACK along an axis."""
     source = reader.activation(reader.tensor(raw, 0).index, raw.describe())
@@ -129,6 +135,7 @@ def _parts(reader: Reader, raw: RawOp, source: Tensor, canvas: Int8, pieces: lis
     )
 
 
+@reads("DEPTH_TO_SPACE")
 def depth_to_space(reader: Reader, raw: RawOp) -> Op:
     """DEPTH_TO_SPACE."""
     source, output = reader.in_out(raw)
@@ -142,6 +149,7 @@ def depth_to_space(reader: Reader, raw: RawOp) -> Op:
     return _view(raw, source, output, canvas, blocks)
 
 
+@reads("SPACE_TO_DEPTH")
 def space_to_depth(reader: Reader, raw: RawOp) -> Op:
     """SPACE_TO_DEPTH."""
     source, output = reader.in_out(raw)

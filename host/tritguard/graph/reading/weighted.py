@@ -24,6 +24,7 @@ from tritguard.graph.model import (
 )
 from tritguard.graph.reading.checks import fused_clamp, image, options_of, window
 from tritguard.graph.reading.reader import Reader
+from tritguard.graph.reading.registry import reads
 
 
 def _convolution_window(
@@ -49,6 +50,7 @@ def _weighted(reader: Reader, raw: RawOp, weights: Int8, scales: Float64, clamp:
     }
 
 
+@reads("CONV_2D")
 def conv(reader: Reader, raw: RawOp) -> Op:
     """CONV_2D."""
     source, output = reader.in_out(raw)
@@ -69,6 +71,7 @@ def conv(reader: Reader, raw: RawOp) -> Op:
     )
 
 
+@reads("DEPTHWISE_CONV_2D")
 def depthwise(reader: Reader, raw: RawOp) -> Op:
     """DEPTHWISE_CONV_2D."""
     source, output = reader.in_out(raw)
@@ -91,6 +94,7 @@ def depthwise(reader: Reader, raw: RawOp) -> Op:
     )
 
 
+@reads("FULLY_CONNECTED")
 def fully_connected(reader: Reader, raw: RawOp) -> Op:
     """FULLY_CONNECTED."""
     source, output = reader.in_out(raw)
@@ -119,6 +123,7 @@ def fully_connected(reader: Reader, raw: RawOp) -> Op:
     return FullyConnected(**fields, rows=source.size // depth)
 
 
+@reads("TRANSPOSE_CONV")
 def transpose_conv(reader: Reader, raw: RawOp) -> Op:
     """TRANSPOSE_CONV; its inputs are the output's shape, the weights, the input and a bias."""
     output, where = reader.output(raw), raw.describe()

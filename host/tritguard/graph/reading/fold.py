@@ -1,0 +1,83 @@
+"""Ops that no input reaches are computed here once, and become constants of the file's own kind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.errors import UnsupportedOpError
+from tritguard.graph.evaluate import evaluate
+from tritguard.graph.fixed_point import INT8_MAX, INT8_MIN
+from tritguard.graph.flatbuffer import RawModel, RawOp, RawTensor
+from tritguard.graph.model import Int8
+from tritguard.graph.reading.reader import Reader
+from tritguard.graph.reading.registry import read_op
+
+_LAYERS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 0, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 2}  # and their activation
+_PAIRS = ("ADD", "SUB", "MUL", "PRELU", "MAXIMUM", "MINIMUM")
+
+
+def folded(model: RawModel) -> RawModel:
+    """The model without the ops whose inputs are constants and whose outputs are int8.
+
+    A float32 constant that a QUANTIZE reads is quantized. Ops that compute shapes, which are int32, stay: nothing
+    reads them but ops that take the shape the file stores.
+
+    Raises:
+        BadModelError, UnsupportedOpError: as `read_graph` for the ops that are computed.
+    """
+    tensors = list(model.tensors)
+    left = []
+    for op in model.ops:
+        if _is_constant(op, tensors):
+            for index, values in _outputs(model, op, tensors).items():
+                tensors[index] = replace(tensors[index], data=values)
+        else:
+            left.append(op)
+    return replace(model, tensors=tuple(tensors), ops=tuple(left))
+
+
+def _is_constant(op: RawOp, tensors: list[RawTensor]) -> bool:
+    inputs = [tensors[index] for index in op.inputs if index >= 0]
+    outputs = [tensors[index] for index in op.outputs if index >= 0]
+    known = all(tensor.data is not None for tensor in inputs) and all(tensor.type == "INT8" for tensor in outputs)
+    return bool(inputs) and bool(outputs) and known
+
+
+def _outputs(model: RawModel, op: RawOp, tensors: list[RawTensor]) -> dict[int, Int8]:
+    """int8 of each output, computed as if the constants it reads as activations had been given as such."""
+    first = tensors[op.inputs[0]]
+    if op.name == "QUANTIZE" and first.type == "FLOAT32":
+        assert first.data is not None
+        return {op.outputs[0]: _quantized(op, first.data, tensors[op.outputs[0]])}
+    operands = _activations(op, tensors)
+    shown = tuple(
+        replace(tensor, data=None) if tensor.index in operands and tensor.type == "INT8" else tensor
+        for tensor in tensors
+    )
+    reader = Reader(replace(model, tensors=shown))
+    values = {}
+    for part in read_op(reader, op):
+        inputs = [np.asarray(tensors[index].data) for index in part.inputs]
+        values[part.output] = evaluate(part, inputs, reader.tensors).reshape(tensors[part.output].shape)
+    return values
+
+
+def _activations(op: RawOp, tensors: list[RawTensor]) -> set[int]:
+    """The inputs that have to be activations: not weights, and of two elements that a function takes one."""
+    if op.name in _LAYERS:
+        return {op.inputs[_LAYERS[op.name]]}
+    if op.name in _PAIRS:  # constants broadcast in any shape, activations have a batch
+        return {max(op.inputs, key=lambda index: (tensors[index].shape[:1] == (1,), len(tensors[index].shape)))}
+    return {*op.inputs}
+
+
+def _quantized(op: RawOp, real: NDArray[np.float32], output: RawTensor) -> Int8:
+    """`AffineQuantize`: in float32, halves away from zero."""
+    if len(output.scales) != 1 or len(output.zero_points) != 1 or not output.scales[0]:
+        raise UnsupportedOpError("a constant quantized to more or less than one scale", where=op.describe())
+    steps = real / np.float32(output.scales[0])
+    rounded = np.trunc(steps + np.copysign(np.float32(0.5), steps)) + output.zero_points[0]
+    return np.asarray(np.clip(rounded, INT8_MIN, INT8_MAX), dtype=np.int8)
