@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,15 +11,19 @@ import pytest
 from pydantic import ValidationError
 
 from tests.test_emit import ternary_model
-from tritguard.attack import Ball, Crafted, Noise, Target
+from tritguard.attack import Apgd, Ball, Crafted, Noise, Target
 from tritguard.attack.base import Kind
 from tritguard.attack.catalog import make
+from tritguard.attack.view import GradientView
 from tritguard.emit import write_bundle
 from tritguard.evaluate.checks import Evidence, check
-from tritguard.evaluate.crafting import craft_all
+from tritguard.evaluate.crafting import CHUNK, craft_all
 from tritguard.evaluate.plan import Plan
 from tritguard.evaluate.presets import PRESETS, Preset
 from tritguard.evaluate.result import AttackRow, CurvePoint, Rate
+from tritguard.evaluate.store import Store
+from tritguard.evaluate.workers import Workers
+from tritguard.graph import read_graph
 from tritguard.twin import Twin
 
 
@@ -55,34 +60,63 @@ def ignore(_done: int, _total: int) -> None:
 
 
 def test_an_interrupted_crafting_goes_on_where_it_stopped(target: Target, tmp_path: Path) -> None:
-    plan = Plan(eps=(1, 2, 4), sanity_eps=64)
+    plan, store = Plan(eps=(1, 2, 4), sanity_eps=64), Store(tmp_path / "crafted", "model")
     with pytest.raises(KeyboardInterrupt):
-        craft_all(target, plan, (Counting(fail_at=4),), tmp_path / "crafted", "model and data", ignore)
+        craft_all(target, plan.balls, (Counting(fail_at=4),), store, ignore)
     second = Counting()
-    resumed = craft_all(target, plan, (second,), tmp_path / "crafted", "model and data", ignore)
+    resumed, throughput = craft_all(target, plan.balls, (second,), store, ignore)
     assert second.asked == [4, 64]
-    whole = craft_all(target, plan, (Counting(),), tmp_path / "elsewhere", "model and data", ignore)
+    assert (throughput.jobs, throughput.reused, throughput.queries) == (4, 2, 2 * 2 * len(target.x))
+    whole, _ = craft_all(target, plan.balls, (Counting(),), Store(tmp_path / "elsewhere", "model"), ignore)
     for a, b in zip(resumed, whole, strict=True):
         assert np.array_equal(a.x, b.x)
+
+
+def test_any_number_of_processes_finds_the_same(tmp_path: Path) -> None:
+    """Killed in the middle, and gone on with: chunks that were done are not done again."""
+    pytest.importorskip("art", reason="white-box attacks need the extra 'attack'")
+    content = ternary_model()
+    bundle = write_bundle(content, tmp_path / "bundle", name="ops")
+    x = np.random.default_rng(0).integers(-128, 128, (2 * CHUNK + 5, 8, 8, 3), dtype=np.int8)
+    target = Target(Twin(bundle), GradientView(read_graph(content)), x, Twin(bundle).predict(x).labels, seed=1)
+    attacks, balls = (Noise(3), Apgd("ce", 4)), [Ball("Linf", 2), Ball("Linf", 4)]
+
+    def stop(done: int, _total: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    store, workers = Store(tmp_path / "crafted", "model"), Workers(2, bundle.path, 1.0)
+    with pytest.raises(KeyboardInterrupt):
+        craft_all(target, balls, attacks, store, stop, workers)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "crafted").iterdir()}
+    assert len(kept) == 5
+    assert multiprocessing.active_children() == []
+    runs, throughput = craft_all(target, balls, attacks, store, ignore, workers)
+    assert (throughput.workers, throughput.jobs, throughput.reused) == (2, 12, 5)
+    assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
+    alone, _ = craft_all(target, balls, attacks, Store(tmp_path / "alone", "model"), ignore)
+    for ours, theirs in zip(runs, alone, strict=True):
+        assert (ours.attack.name, ours.eps, ours.queries) == (theirs.attack.name, theirs.eps, theirs.queries)
+        assert np.array_equal(ours.x, theirs.x)
 
 
 def test_what_was_crafted_for_something_else_is_not_used(target: Target, tmp_path: Path) -> None:
     plan = Plan(eps=(1,), sanity_eps=64)
     for identity, seed in (("a", 1), ("b", 1), ("a", 2)):
         counting = Counting()
-        craft_all(replace(target, seed=seed), plan, (counting,), tmp_path / "crafted", identity, ignore)
+        craft_all(replace(target, seed=seed), plan.balls, (counting,), Store(tmp_path / "crafted", identity), ignore)
         assert counting.asked == [1, 64]
 
 
 def test_a_damaged_store_is_crafted_anew(target: Target, tmp_path: Path) -> None:
     plan = Plan(eps=(1,), sanity_eps=64)
     folder = tmp_path / "crafted"
-    first = craft_all(target, plan, (Counting(),), folder, "a", ignore)
+    first, _ = craft_all(target, plan.balls, (Counting(),), Store(folder, "a"), ignore)
     files = sorted(folder.iterdir())
     files[0].write_bytes(files[0].read_bytes()[:100])
     files[1].write_bytes(b"")
     counting = Counting()
-    again = craft_all(target, plan, (counting,), folder, "a", ignore)
+    again, _ = craft_all(target, plan.balls, (counting,), Store(folder, "a"), ignore)
     assert sorted(counting.asked) == [1, 64]
     assert all(np.array_equal(a.x, b.x) for a, b in zip(first, again, strict=True))
 

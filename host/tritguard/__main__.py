@@ -2,4 +2,5 @@
 
 from tritguard.cli import main
 
-main()
+if __name__ == "__main__":  # a process that crafts attacks loads this module again, to find what it is to run
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -40,10 +41,11 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         str | None, typer.Option(help="Serial port of the board; without it the emulated board is started.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the samples drawn and of all attacks.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that craft; one a core by default.")] = None,
 ) -> None:
     """Attack a model on its board: robust accuracy, latency, flash and RAM in one result."""
     plan = make_plan(samples=samples, preset=preset, attacks=attacks, eps=eps, seed=seed)
-    finish(attack(bundle, build, data, plan, out, port), out)
+    finish(attack(bundle, build, data, plan, out, port, workers), out)
 
 
 def make_plan(*, samples: int, preset: str, attacks: str, eps: str, seed: int) -> Plan:
@@ -62,7 +64,9 @@ def make_plan(*, samples: int, preset: str, attacks: str, eps: str, seed: int) -
     return from_table(Plan, options, where="options")
 
 
-def attack(bundle: Path, build: Path, data: str, plan: Plan, out: Path, port: str | None) -> Result:
+def attack(
+    bundle: Path, build: Path, data: str, plan: Plan, out: Path, port: str | None = None, workers: int | None = None
+) -> Result:
     """Evaluate and write `result.json`. An older result there goes first: a run that fails leaves none."""
 
     opened, built = open_bundle(bundle), open_build(build)
@@ -70,9 +74,14 @@ def attack(bundle: Path, build: Path, data: str, plan: Plan, out: Path, port: st
         dataset = load_dataset(data, report)
     clear_results(out)
     with open_device(opened, built, port) as device, stages() as progress:
-        result = evaluate(Subject(opened, built), dataset, plan, device, out, progress)
+        result = evaluate(Subject(opened, built), dataset, plan, device, out, progress, workers or cores())
     write_whole(out / RESULT, result.model_dump_json(indent=2) + "\n")
     return result
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def clear_results(out: Path) -> None:

@@ -91,7 +91,7 @@ def command(
         soft_wrap=True,
     )
     console.rule("attack")
-    finish(attack(bundle.path, built.path, data, settings.attack, out, None), out)
+    finish(attack(bundle.path, built.path, data, settings.attack, out), out)
 
 
 def _trained(config: TrainConfig, folder: Path) -> TrainRecord:

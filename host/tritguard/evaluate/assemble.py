@@ -20,7 +20,7 @@ from tritguard.device import Device, emulator_version
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import Manifest
 from tritguard.evaluate.checks import Evidence, check
-from tritguard.evaluate.crafting import Run, versions
+from tritguard.evaluate.crafting import Run
 from tritguard.evaluate.plan import Plan
 from tritguard.evaluate.result import (
     AttackRow,
@@ -35,8 +35,10 @@ from tritguard.evaluate.result import (
     Rate,
     Result,
     ThreatModel,
+    Throughput,
     status_of,
 )
+from tritguard.evaluate.store import versions
 from tritguard.predictor import Int8
 from tritguard.profile import estimate_cycles
 
@@ -91,6 +93,7 @@ class Findings:
     """
 
     runs: tuple[Run, ...]
+    throughput: Throughput
     replay: Replay
     clean_full: Rate
 
@@ -141,6 +144,7 @@ def assemble(
         clean_full=found.clean_full,
         curve=curve,
         attacks=rows,
+        throughput=found.throughput,
         confirmation=replay.confirmation,
         firmware=_firmware(subject, device),
         latency=_latency(subject, device, replay.ticks),

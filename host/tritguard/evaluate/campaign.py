@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,9 @@ from tritguard.errors import BadInputError, DeviceError
 from tritguard.evaluate.assemble import Findings, Replay, Samples, Subject, assemble
 from tritguard.evaluate.crafting import Report, Run, craft_all
 from tritguard.evaluate.plan import Plan
-from tritguard.evaluate.result import Confirmation, Rate, Result
+from tritguard.evaluate.result import Confirmation, Rate, Result, Throughput
+from tritguard.evaluate.store import Store
+from tritguard.evaluate.workers import Workers
 from tritguard.graph import read_graph
 from tritguard.predictor import Int8, Outputs, Predictor
 from tritguard.twin import Twin
@@ -67,12 +68,20 @@ def prepare(bundle: Bundle, samples: Samples, plan: Plan) -> Target:
     return Target(twin, GradientView(graph, temperature), samples.x, samples.y, plan.seed, access=plan.access)
 
 
-def craft(subject: Subject, dataset: Dataset, target: Target, plan: Plan, out: Path, report: Report) -> tuple[Run, ...]:
+def craft(
+    subject: Subject, target: Target, plan: Plan, out: Path, workers: int, report: Report
+) -> tuple[tuple[Run, ...], Throughput]:
     """All attacks of the plan; what is found is kept in `out`/crafted."""
-    model, data = subject.bundle.manifest.model_sha256, dataset.sha256
-    identity = hashlib.sha256(f"{model} {data}".encode() + target.x.tobytes() + target.y.tobytes()).hexdigest()
-    suite = plan.suite(classes=int(np.prod(subject.bundle.manifest.output.shape)))
-    return craft_all(target, plan, suite, out / "crafted", identity, report)
+    manifest = subject.bundle.manifest
+    assert target.view is not None
+    return craft_all(
+        target,
+        plan.balls,
+        plan.suite(classes=int(np.prod(manifest.output.shape))),
+        Store(out / "crafted", manifest.model_sha256),
+        report,
+        Workers(workers, subject.bundle.path, target.view.temperature),
+    )
 
 
 def in_chunks(predictor: Predictor, x: Int8, report: Report) -> Outputs:
@@ -119,7 +128,13 @@ def _mismatches(ours: Outputs, theirs: Outputs) -> int:
 
 
 def evaluate(
-    subject: Subject, dataset: Dataset, plan: Plan, device: Device, out: Path, progress: Callable[[str], Report]
+    subject: Subject,
+    dataset: Dataset,
+    plan: Plan,
+    device: Device,
+    out: Path,
+    progress: Callable[[str], Report],
+    workers: int = 1,
 ) -> Result:
     """Attack the deployed model and measure it.
 
@@ -128,16 +143,17 @@ def evaluate(
         device: what runs the build.
         out: folder for what a resumed run can use again.
         progress: gives the callback that shows a stage's progress.
+        workers: processes that craft at the same time.
     """
     samples = draw_samples(subject.bundle, dataset, plan)
     preparing = progress("Preparing the attacks")
     preparing(0, 1)
     target = prepare(subject.bundle, samples, plan)
     preparing(1, 1)
-    runs = craft(subject, dataset, target, plan, out, progress("Crafting on the twin"))
+    runs, throughput = craft(subject, target, plan, out, workers, progress("Crafting on the twin"))
     replay = confirm(device, target, runs, progress("Confirming on the device"), progress("Comparing with the twin"))
     manifest = subject.bundle.manifest
     x_test = to_input_bytes(dataset.x_test, manifest.input.scale, manifest.input.zero_point)
     whole = in_chunks(target.predictor, x_test, progress("The whole test set, on the twin"))
     clean_full = Rate.of(int((whole.labels == dataset.y_test).sum()), len(whole.labels))
-    return assemble(subject, dataset, plan, samples, target, Findings(runs, replay, clean_full), device)
+    return assemble(subject, dataset, plan, samples, target, Findings(runs, throughput, replay, clean_full), device)

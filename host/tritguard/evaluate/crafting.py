@@ -1,34 +1,31 @@
-"""Runs the attacks of a plan on the twin and keeps what they found, so that an interrupted run goes on."""
+"""Runs attacks on the twin, chunk by chunk of the samples, on as many cores as there are."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import io
-import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tritguard import __version__
-from tritguard.attack import Attack, Ball, Crafted, Target
-from tritguard.evaluate.plan import Plan
-from tritguard.files import write_whole
+from tritguard.attack import Attack, Ball, Target
+from tritguard.evaluate.job import Done, Job, craft
+from tritguard.evaluate.result import Throughput
+from tritguard.evaluate.store import Store
+from tritguard.evaluate.workers import Workers
 from tritguard.predictor import Int8
 
 Report = Callable[[int, int], None]
-_PACKAGES = ("numpy", "tensorflow-cpu", "tensorflow", "adversarial-robustness-toolbox", "tflite-micro", "platformio")
+CHUNK = 50  # samples a job: the same on every machine, for a chunk's place decides its seed
 
 
 @dataclass(frozen=True)
 class Run:
-    """One attack at one eps.
+    """One attack in one ball.
 
     Attributes:
         x: int8[n, *input_shape], the candidates.
+        seconds: of all its jobs together, each on one core where there are workers.
     """
 
     attack: Attack
@@ -40,75 +37,86 @@ class Run:
 
 
 def craft_all(
-    target: Target, plan: Plan, attacks: tuple[Attack, ...], folder: Path, identity: str, report: Report
-) -> tuple[Run, ...]:
-    """Every attack at every bound of the plan, in order of eps.
+    target: Target,
+    balls: Sequence[Ball],
+    attacks: Sequence[Attack],
+    store: Store,
+    report: Report,
+    workers: Workers | None = None,
+) -> tuple[tuple[Run, ...], Throughput]:
+    """Every attack in every ball, ball by ball.
 
     Args:
-        folder: where candidates are kept, one `.npz` a run.
-        identity: hash of model, data and samples; with the attack's parameters and the seed it names the file, so
-            that only what would come out the same is taken from it.
+        store: what it holds already is taken from it; each job is kept there when it is done.
+        report: called with (jobs done, jobs).
+        workers: without, the jobs run one after the other on the target itself.
+
+    Raises:
+        TritguardError: what an attack raised.
     """
-    jobs = [(attack, Ball(plan.norm, eps)) for eps in plan.bounds for attack in attacks]
+    jobs = [job for ball in balls for attack in attacks for job in _chunks(target, attack, ball)]
+    start = time.perf_counter()
+    done = {place: found for place, job in enumerate(jobs) if (found := store.load(job))}
+    missing = [place for place in range(len(jobs)) if place not in done]
+    reused = len(done)
+    report(len(done), len(jobs))
+    for place, outcome in _outcomes([jobs[place] for place in missing], workers):
+        store.save(jobs[missing[place]], outcome)
+        done[missing[place]] = outcome
+        report(len(done), len(jobs))
+    made = [done[place].crafted for place in missing]
+    throughput = Throughput(
+        workers=workers.count if workers else 1,
+        jobs=len(jobs),
+        reused=reused,
+        seconds=time.perf_counter() - start,
+        queries=sum(crafted.queries for crafted in made),
+        gradients=sum(crafted.gradients for crafted in made),
+    )
+    return _runs(jobs, [done[place] for place in range(len(jobs))], len(target.x)), throughput
+
+
+def _chunks(target: Target, attack: Attack, ball: Ball) -> Iterator[Job]:
+    for first in range(0, len(target.x), CHUNK):
+        rows = slice(first, first + CHUNK)
+        part = replace(
+            target,
+            x=target.x[rows],
+            y=target.y[rows],
+            aim=None if target.aim is None else target.aim[rows],
+            seed=int(np.random.SeedSequence((target.seed, first)).generate_state(1)[0]),
+        )
+        yield Job(attack, ball, part, first)
+
+
+def _outcomes(jobs: Sequence[Job], workers: Workers | None) -> Iterator[tuple[int, Done]]:
+    """Places in `jobs` with what came out, in any order."""
+    if workers is not None and workers.count > 1 and jobs:
+        return workers.run(jobs)
+    return ((place, craft(job)) for place, job in enumerate(jobs))
+
+
+def _runs(jobs: Sequence[Job], done: Sequence[Done], samples: int) -> tuple[Run, ...]:
+    """The chunks of each attack and ball put together."""
+    per_run = -(-samples // CHUNK)
     runs = []
-    for done, (attack, ball) in enumerate(jobs):
-        report(done, len(jobs))
-        runs.append(_run(target, attack, ball, folder, identity))
-    report(len(jobs), len(jobs))
+    for start in range(0, len(jobs), per_run):
+        job, parts = jobs[start], done[start : start + per_run]
+        run = Run(
+            attack=job.attack,
+            eps=job.ball.eps,
+            x=np.concatenate([part.crafted.x for part in parts]),
+            queries=sum(part.crafted.queries for part in parts),
+            gradients=sum(part.crafted.gradients for part in parts),
+            seconds=sum(part.seconds for part in parts),
+        )
+        clean = np.concatenate([chunk.target.x for chunk in jobs[start : start + per_run]])
+        _check_ball(run.x, clean, job.ball)
+        runs.append(run)
     return tuple(runs)
-
-
-def _run(target: Target, attack: Attack, ball: Ball, folder: Path, identity: str) -> Run:
-    temperature = target.view.temperature if target.view is not None else 0.0
-    # Versions too: what an older attack missed must not be taken for what this one found.
-    key = json.dumps(
-        [identity, attack.name, attack.parameters, asdict(ball), target.access, target.seed, temperature, versions()],
-        sort_keys=True,
-    )
-    path = (
-        folder
-        / f"{attack.name.lower()}-{ball.norm.lower()}-{ball.eps}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
-    )
-    crafted, seconds = _load(path, target.x.shape) or (None, 0.0)
-    if crafted is None:
-        start = time.perf_counter()
-        crafted = attack.craft(target, ball)
-        seconds = time.perf_counter() - start
-        _save(path, crafted, seconds)
-    _check_ball(crafted.x, target.x, ball)
-    return Run(attack, ball.eps, crafted.x, crafted.queries, crafted.gradients, seconds)
-
-
-def versions() -> dict[str, str]:
-    """Installed versions of what decides the numbers."""
-    found = {"tritguard": __version__}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _check_ball(x: Int8, clean: Int8, ball: Ball) -> None:
     distance = ball.distances(x, clean).max()
     if distance > ball.eps:
         raise AssertionError(f"an attack left its {ball.norm} ball: {distance:g} steps instead of {ball.eps}")
-
-
-def _save(path: Path, crafted: Crafted, seconds: float) -> None:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, x=crafted.x, counts=[crafted.queries, crafted.gradients], seconds=seconds)
-    write_whole(path, buffer.getvalue())
-
-
-def _load(path: Path, shape: tuple[int, ...]) -> tuple[Crafted, float] | None:
-    """What an earlier run left; a file that is damaged or does not fit is crafted anew."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            x, counts, seconds = stored["x"], stored["counts"], float(stored["seconds"])
-    except Exception:  # NumPy, zipfile and zlib raise many kinds on a damaged file
-        return None
-    if x.dtype != np.int8 or x.shape != shape:
-        return None
-    return Crafted(x, int(counts[0]), int(counts[1])), seconds

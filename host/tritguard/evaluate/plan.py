@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tritguard.attack import Attack
+from tritguard.attack import Attack, Ball
 from tritguard.attack.base import Access, Norm
 from tritguard.attack.catalog import ATTACKS, Setting, Settings, make
 from tritguard.evaluate.presets import PRESETS, Preset
@@ -82,6 +82,11 @@ class Plan(Record):
         """The attacks the plan names and the settings it gives them; the rest is as their classes have it."""
         preset = PRESETS[self.preset]
         return {name: {**preset.get(name, {}), **self.settings.get(name, {})} for name in self.attacks or preset}
+
+    @property
+    def balls(self) -> tuple[Ball, ...]:
+        """The balls of all bounds."""
+        return tuple(Ball(self.norm, eps) for eps in self.bounds)
 
     def suite(self, classes: int) -> tuple[Attack, ...]:
         """The attacks on a model of so many classes, in order; of a preset's, those that fit norm and classes."""

@@ -73,6 +73,23 @@ class AttackRow(Record):
     seconds: float
 
 
+class Throughput(Record):
+    """How fast this run crafted; what it took from an earlier one is not in the counts.
+
+    Attributes:
+        jobs: chunks of samples by attack and ball.
+        reused: of them, those an earlier run had done.
+        seconds: by the clock.
+    """
+
+    workers: PositiveInt
+    jobs: int
+    reused: int
+    seconds: float
+    queries: int
+    gradients: int
+
+
 class CurvePoint(Record):
     """Per-sample worst case over all attacks with an eps up to this one, and over the clean input."""
 
@@ -201,6 +218,7 @@ class Result(Record):
     clean_full: Rate | None = None  # over the whole data set, on the twin
     curve: tuple[CurvePoint, ...]
     attacks: tuple[AttackRow, ...]
+    throughput: Throughput | None = None  # None in results of before it was measured
     confirmation: Confirmation
     firmware: Firmware
     latency: Latency

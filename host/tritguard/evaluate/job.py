@@ -1,0 +1,38 @@
+"""The unit of crafting: what is stored, resumed and given to one core."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from tritguard.attack import Attack, Ball, Crafted, Target
+
+
+@dataclass(frozen=True)
+class Job:
+    """One attack in one ball on some of the samples.
+
+    Attributes:
+        target: these samples alone.
+        first: the place of the first of them among all.
+    """
+
+    attack: Attack
+    ball: Ball
+    target: Target
+    first: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came out of a job, and the seconds it took."""
+
+    crafted: Crafted
+    seconds: float
+
+
+def craft(job: Job) -> Done:
+    """Do it, here and now."""
+    start = time.perf_counter()
+    crafted = job.attack.craft(job.target, job.ball)
+    return Done(crafted, time.perf_counter() - start)
