@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Best, Crafted, Kind, Queries, Samples, Target
-from tritguard.errors import BadInputError
+from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Best, Crafted, Kind, Norm, Queries, Samples, Target
+from tritguard.attack.square_l2 import L2Windows
+from tritguard.attack.windows import as_image, draw, sides
 from tritguard.predictor import Int8
+
+_HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries
 
 
 class Square:
-    """Random search with windows of +-eps (Andriushchenko et al. 2020, 1912.00049, section 3.2, L-infinity).
+    """Random search with windows of changed pixels (Andriushchenko et al. 2020, 1912.00049).
 
-    Our own, since ART's implementation takes square inputs only and feature maps such as 49 x 10 x 1 are not; windows
-    here are cut to the input's sides. It sees the deployed model's logits and no gradient.
+    A query changes one window of the best input so far, and is kept where it brings the attacker nearer to its goal;
+    windows shrink as queries go by. Linf: every pixel of a window moves by eps, up or down by channel (section 3.2).
+    L2: a window's change is made anew from two bumps and takes over the change of a second one (section 3.3).
+    Targeted, the margin to the wanted class stands in for the paper's cross-entropy, which needs all logits at once.
+
+    Threat model: black box, score based; it sees of the outputs what `Target.access` says. Labels alone say nothing
+    until one changes: there it is no better than noise, and Boundary or HopSkipJump are the attacks to use.
+
+    Own code: ART's draws one window for all samples, asks of every sample three times a step, and takes square inputs
+    only, which feature maps such as 49 x 10 x 1 are not. Windows here are cut to the input's sides.
 
     Args:
-        queries: the most forward passes a sample.
+        queries: the most forward passes a sample; one that is broken is asked no more.
         p_init: share of the input that the first windows cover.
     """
 
@@ -36,52 +48,74 @@ class Square:
         return {"queries": self.queries, "p_init": self.p_init, "implementation": "tritguard"}
 
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack.
-
-        Raises:
-            BadInputError: the ball is no Linf ball.
-        """
-        if ball.norm != "Linf":
-            raise BadInputError("Square is the Linf version", where=f"norm {ball.norm}")
-        eps = ball.eps
-        rng = np.random.default_rng((target.seed, eps))
-        height, width, channels = _as_image(target.x.shape[1:])
-        images = target.x.astype(np.int16).reshape(-1, height, width, channels)
-        low, high = np.maximum(images - eps, INT8_MIN), np.minimum(images + eps, INT8_MAX)
+        """See Attack."""
+        shape = as_image(target.x.shape[1:])
+        images = target.x.reshape(-1, *shape)
+        moves = _MOVES[ball.norm](images, ball, np.random.default_rng((target.seed, ball.eps)))
         queries, best = Queries(target), Best(target)
-
-        def take(tried: NDArray[np.int16], samples: Samples) -> None:
-            x: Int8 = tried.astype(np.int8).reshape(-1, *target.x.shape[1:])
-            best.take(x, queries.margins(x, samples), samples)
-
-        stripes = rng.choice([-eps, eps], (len(images), 1, width, channels))
-        take(np.clip(images + stripes, low, high), np.arange(len(images)))
+        best.take(target.x, queries.margins(target.x))
         for query in range(1, self.queries):
             active = np.flatnonzero(best.margins > 0)
             if active.size == 0:
                 break
-            share = self.p_init * _share(query, self.queries)
-            side = max(1, round(math.sqrt(share * height * width)))
-            tried = best.x[active].astype(np.int16).reshape(-1, height, width, channels)
-            for row, sample in enumerate(active):
-                rows, columns = min(side, height), min(side, width)
-                top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
-                window = np.s_[top : top + rows, left : left + columns]
-                shifted = images[sample][window] + rng.choice([-eps, eps], channels)
-                tried[row][window] = np.clip(shifted, low[sample][window], high[sample][window])
-            take(tried, active)
+            if query == 1:
+                tried = moves.start(active)
+            else:
+                share = self.p_init * _share(query - 1, self.queries)
+                tried = moves.change(best.x[active].reshape(-1, *shape), active, share)
+            x = tried.reshape(-1, *target.x.shape[1:])
+            best.take(x, queries.margins(x, active), active)
         return Crafted(best.x, queries.made, gradients=0)
-
-
-def _as_image(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Vectors are images of one row, matrices of one channel: a window is a run or a block of neighbours."""
-    if len(shape) == 3:
-        return shape[0], shape[1], shape[2]
-    return (shape[0], shape[1], 1) if len(shape) == 2 else (1, math.prod(shape), 1)
 
 
 def _share(query: int, budget: int) -> float:
     """The paper's schedule (its supplement B.2) stretched to the budget: windows shrink by halves."""
     reached = 10_000 * query / budget
-    halvings = sum(reached > bound for bound in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000))
-    return float(0.5**halvings)
+    return float(0.5 ** sum(reached > bound for bound in _HALVED_AFTER))
+
+
+class _Moves(Protocol):
+    """Where to look next: inputs int8[n, height, width, channels], in the ball, for these samples."""
+
+    def start(self, samples: Samples) -> Int8: ...
+
+    def change(self, best: Int8, samples: Samples, share: float) -> Int8:
+        """The best inputs so far with one window each changed, which covers this share of it."""
+        ...
+
+
+class _LinfWindows:
+    """Windows moved to the ball's corners (algorithm 2); one that would change nothing is drawn again.
+
+    Args:
+        images: int8[n, height, width, channels], the clean inputs.
+    """
+
+    def __init__(self, images: Int8, ball: Ball, rng: np.random.Generator) -> None:
+        wide = images.astype(np.int16)
+        self._low = np.maximum(wide - ball.eps, INT8_MIN).astype(np.int8)
+        self._high = np.minimum(wide + ball.eps, INT8_MAX).astype(np.int8)
+        self._rng = rng
+
+    def start(self, samples: Samples) -> Int8:
+        """Stripes one pixel wide, from top to bottom."""
+        _, _, width, channels = self._low.shape
+        return np.where(self._up((len(samples), 1, width, channels)), self._high[samples], self._low[samples])
+
+    def change(self, best: Int8, samples: Samples, share: float) -> Int8:
+        """See `_Moves`."""
+        height, width, channels = best.shape[1:]
+        window = draw(self._rng, best.shape, sides(height, width, share))
+        clean = (samples[:, None, None], *window[1:])
+        old, low, high = best[window], self._low[clean], self._high[clean]
+        new = np.where(self._up((len(best), 1, 1, channels)), high, low)
+        while (same := (new == old).all(axis=(1, 2, 3))).any():
+            new[same] = np.where(self._up((int(same.sum()), 1, 1, channels)), high[same], low[same])
+        best[window] = new
+        return best
+
+    def _up(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        return self._rng.integers(0, 2, shape, dtype=np.int8).astype(bool)
+
+
+_MOVES: dict[Norm, Callable[[Int8, Ball, np.random.Generator], _Moves]] = {"Linf": _LinfWindows, "L2": L2Windows}
