@@ -11,9 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from tests.test_emit import ternary_model
-from tritguard.attack import Apgd, Ball, Crafted, Noise, Target
+from tritguard.attack import Apgd, Ball, Crafted, Noise, Square, Target
 from tritguard.attack.base import Kind
-from tritguard.attack.catalog import make
+from tritguard.attack.catalog import ATTACKS, Entry, make
 from tritguard.attack.view import GradientView
 from tritguard.emit import write_bundle
 from tritguard.evaluate.checks import Evidence, check
@@ -126,8 +126,14 @@ def test_presets_name_real_attacks_and_settings(preset: Preset) -> None:
     plan = Plan(preset=preset)
     assert [type(attack) for attack in plan.suite(10)] == [type(make(name, {})) for name in PRESETS[preset]]
     assert len(plan.suite(2)) <= len(plan.suite(10))
-    l2 = Plan(preset=preset, norm="L2", sanity_eps=500).suite(10)
-    assert "Square" not in {attack.name for attack in l2} and len(l2) >= 3
+
+
+def test_attacks_that_do_not_know_the_norm_are_left_out_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ATTACKS, "square", Entry(Square, norms=("Linf",)))
+    l2 = Plan(preset="quick", norm="L2", sanity_eps=500).suite(10)
+    assert [attack.name for attack in l2] == ["Noise", "FGSM", "PGD"]
+    with pytest.raises(ValidationError, match="square knows no L2 ball"):
+        Plan(attacks=("square",), norm="L2", sanity_eps=500)
 
 
 def test_a_plan_names_its_attacks_and_their_settings() -> None:
@@ -147,7 +153,6 @@ def test_a_plan_names_its_attacks_and_their_settings() -> None:
         ({"settings": {"pgd": {"steps": 0}}}, "pgd.steps: 0 is out of range"),
         ({"settings": {"pgd": {"steps": 2.5}}}, "pgd.steps: a whole number"),
         ({"settings": {"cw": {"rate": -1.0}}}, "out of range"),
-        ({"attacks": ["square"], "norm": "L2", "sanity_eps": 500}, "square knows no L2 ball"),
     ],
 )
 def test_a_plan_that_cannot_run_is_refused(fields: dict[str, object], message: str) -> None:

@@ -46,7 +46,7 @@ ATTACKS: dict[str, Entry] = {
     "apgd-dlr": Entry(partial(Apgd, "dlr"), classes=3),
     "apgd-t": Entry(ApgdTargeted, classes=4),
     "cw": Entry(CarliniWagner),
-    "square": Entry(Square, norms=("Linf",)),
+    "square": Entry(Square),
 }
 
 

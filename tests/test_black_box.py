@@ -1,0 +1,81 @@
+"""Black-box attacks: in the ball, better than noise at what they are for, and as strong as ART's on a float network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests import float_net
+from tests.shared import shared_file
+from tritguard.attack import Attack, Ball, Noise, Square, Target
+from tritguard.attack.windows import as_image, sides
+from tritguard.emit import write_bundle
+from tritguard.twin import Twin
+
+
+@pytest.fixture(scope="module")
+def keywords(tmp_path_factory: pytest.TempPathFactory) -> Target:
+    """MLPerf Tiny's keyword spotter (49 x 10 x 1 inputs) with 24 samples it has right."""
+    data = np.load(shared_file("data/gsc_kws01.npz"))
+    content = shared_file("models/dscnn_int8.tflite").read_bytes()
+    twin = Twin(write_bundle(content, tmp_path_factory.mktemp("kws") / "b", name="kws"))
+    x, y = data["mfcc_int8"][:40], data["labels"][:40].astype(np.int64)
+    right = np.flatnonzero(twin.predict(x).labels == y)[:24]
+    return Target(twin, None, x[right], y[right], seed=7)
+
+
+def left(attack: Attack, target: Target, ball: Ball) -> float:
+    """The share that holds. What every attack promises is checked along."""
+    crafted = attack.craft(target, ball)
+    assert crafted.x.dtype == np.int8
+    assert (ball.distances(crafted.x, target.x) <= ball.eps).all()
+    assert crafted.gradients == 0
+    assert crafted.queries <= attack.parameters.get("queries", np.inf) * len(target.x)  # type: ignore[operator]
+    return 1 - float(target.broken(target.predictor.predict(crafted.x).labels).mean())
+
+
+def test_windows_cover_their_share_of_any_input() -> None:
+    for shape in ((32, 32, 3), (49, 10, 1), (10, 49), (640,)):
+        height, width, _ = as_image(shape)
+        for share in (0.8, 0.2, 0.05):
+            rows, columns = sides(height, width, share)
+            assert rows <= height and columns <= width
+            assert abs(rows * columns / (height * width) - share) < 0.08
+    assert sides(49, 10, 0.0001) == (1, 1)
+    assert sides(49, 2, 0.0001, least=3) == (3, 2)
+
+
+@pytest.mark.parametrize("shape", [(768,), (48, 16), (1, 1, 768), (128, 2, 3)], ids=str)
+def test_square_takes_inputs_of_any_shape(shape: tuple[int, ...]) -> None:
+    target = float_net.target(6)
+    reshaped = replace(target, x=target.x.reshape(-1, *shape))
+    for ball in (Ball("Linf", 60), Ball("L2", 1500)):
+        assert left(Square(40), reshaped, ball) < 1
+
+
+@pytest.mark.parametrize("ball", [Ball("Linf", 1), Ball("L2", 25)], ids=str)
+def test_square_beats_noise(ball: Ball, keywords: Target) -> None:
+    """Measured on 200 samples: noise leaves 82 % and 84 %, Square (300 queries) 24 % and 14 %."""
+    assert left(Square(200), keywords, ball) < left(Noise(20), keywords, ball) - 0.25
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # ART divides by zero, and loses those queries
+@pytest.mark.parametrize("ball", [Ball("Linf", 24), Ball("L2", 500)], ids=str)
+def test_square_is_as_strong_as_arts(ball: Ball) -> None:
+    """Linf: within noise. Measured with 200 queries, 67 % left and ART's 72 %, whose windows miss the last row.
+
+    L2: stronger. ART divides by the length a window may have where algorithm 3 multiplies, and leaves 93 % of our 74 %.
+    """
+    evasion = pytest.importorskip("art.attacks.evasion")
+    target, queries = float_net.target(100), 150
+    norm = np.inf if ball.norm == "Linf" else 2
+    classifier = float_net.art_classifier(float_net.float_net()[0])
+    np.random.seed(0)  # noqa: NPY002 - the generator ART draws from
+    art = evasion.SquareAttack(classifier, norm=norm, eps=float(ball.eps), max_iter=queries, p_init=0.8, verbose=False)
+    theirs = art.generate(target.x.astype(np.float32), y=np.eye(10, dtype=np.float32)[target.y])
+    held = float((classifier.predict(theirs).argmax(axis=1) == target.y).mean())
+    ours = left(Square(queries), target, ball)
+    assert ours < held + 0.06
+    assert ours > held - 0.13 or ball.norm == "L2"
