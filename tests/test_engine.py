@@ -123,6 +123,42 @@ def test_the_adapter_gives_tflms_bytes_in_tflm(lively_bundle: Bundle, arrays: Ar
     assert ran["arena"] == arrays.manifest.arena.measured + arrays.manifest.scratch.plain
 
 
+_CALL_MAIN = """
+import ctypes, sys
+from pathlib import Path
+import tflite_micro
+(package,) = Path(tflite_micro.__file__).parent.rglob("_runtime*.so")
+real = ctypes.CDLL(str(package), ctypes.RTLD_GLOBAL)
+if not hasattr(real, "_ZN6tflite17PythonOpsResolverC1Ev"):
+    sys.exit(77)
+sys.exit(ctypes.CDLL(sys.argv[1]).main())
+"""
+
+
+def run_example(folder: Path) -> int:
+    """The exit status of example.cc in a folder of arrays, linked with the interpreter of the tflite-micro package."""
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed")
+    program = folder.parent / f"{folder.name}.so"
+    sources = [*folder.glob("*.cc"), ENGINE / "real.cc"]
+    flags = ["-shared", "-fPIC", "-DTF_LITE_STATIC_MEMORY", "-isystem", HEADERS, f"-I{folder}"]
+    subprocess.run([*map(str, ["g++", *CXX, *flags, *sources, "-o", program])], check=True)
+    status = subprocess.run([sys.executable, "-c", _CALL_MAIN, str(program)], check=False).returncode
+    if status == 77:
+        pytest.skip("this tflite-micro package does not show its interpreter to others")
+    return status
+
+
+def test_the_example_runs_in_tflm_and_tells_a_wrong_score(arrays: Arrays, tmp_path: Path) -> None:
+    right, wrong = (Path(shutil.copytree(arrays.path, tmp_path / name)) for name in ("right", "wrong"))
+    assert run_example(right) == 0
+    header = wrong / "lively_golden.h"
+    text, count = re.subn(r"(kGoldenOutput\[5\] = \{\s*)-?\d+", r"\g<1>99", header.read_text())
+    assert count == 1
+    header.write_text(text)
+    assert run_example(wrong) == 2
+
+
 def test_the_adapter_says_why_tflm_does_not_run(lively_bundle: Bundle, arrays: Arrays, tmp_path: Path) -> None:
     x = inputs(lively_bundle, 2)
     small = Arrays(tmp_path / "small", arrays.manifest)

@@ -23,11 +23,13 @@ from tritguard.oracle import oracle_available, probes
 from tritguard.predictor import Int8
 
 _RANDOM_INPUTS = 32
+_GOLDEN = "golden.h.jinja"
 _FILES = {
     "model_data.h.jinja": "{}_model_data.h",
     "model_data.cc.jinja": "{}_model_data.cc",
     "op_resolver.h.jinja": "{}_op_resolver.h",
     "arena.h.jinja": "{}_arena.h",
+    _GOLDEN: "{}_golden.h",
     "example.cc.jinja": "example.cc",
 }
 
@@ -143,10 +145,13 @@ def _render(draft: Path, prepared: Prepared, manifest: ArraysManifest) -> None:
         "id": manifest.identifier,
         "guard": manifest.identifier.upper(),
         "data": prepared.content,
+        "sample": prepared.sample,
         "adds": [registration(op, int8=not manifest.compat) for op in manifest.ops],
         "input_size": int(np.prod(manifest.input.shape)),
         "output_size": int(np.prod(manifest.output.shape)),
     }
     for template, file in _FILES.items():
+        if template == _GOLDEN and prepared.sample is None:
+            continue
         text = environment().get_template(f"tflm/{template}").render(context)
         (draft / file.format(manifest.identifier)).write_text(text)

@@ -21,10 +21,19 @@ Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
+class Sample:
+    """One input and what the golden model makes of it, for the user's TFLM to be held against."""
+
+    x: Int8
+    scores: Int8
+
+
+@dataclass(frozen=True)
 class Prepared:
-    """The array's bytes and what was measured on them; the fields are `ArraysManifest`'s."""
+    """The array's bytes and what was measured on them; the fields are `ArraysManifest`'s, but for the sample."""
 
     content: bytes
+    sample: Sample | None = None
     compressed_tensors: int = 0
     arena: Arena | None = None
     alternate: Alternate | None = None
@@ -54,18 +63,26 @@ def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, report:
     compressed = None if compat or uncompressed else compress(plain)
     proof = _Proof(expected, x, 2 if compressed is None else 4, report)
     arena = proof.arena(plain)
+    sample = _telling(x, expected)
     if compressed is None:
-        return Prepared(plain, arena=arena, verified_against_oracle=len(x))
+        return Prepared(plain, sample, arena=arena, verified_against_oracle=len(x))
     content = strip(compressed.content)
     alternate_bytes = -(-compressed.decoded_bytes // ALIGNMENT) * ALIGNMENT
     return Prepared(
         content,
+        sample,
         compressed_tensors=compressed.tensors,
         arena=proof.arena(content),
         alternate=Alternate(arena=proof.arena(content, alternate_bytes), bytes=alternate_bytes),
         uncompressed=Uncompressed(array_bytes=len(plain), arena=arena),
         verified_against_oracle=len(x),
     )
+
+
+def _telling(x: Int8, scores: Int8) -> Sample:
+    """The input with the most different scores: wrong arithmetic can hide behind saturated ones."""
+    best = max(range(len(x)), key=lambda i: np.unique(scores[i]).size)
+    return Sample(x[best], scores[best])
 
 
 class _Proof:
