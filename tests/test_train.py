@@ -253,6 +253,8 @@ def test_train_learns_and_repeats(tmp_path: Path) -> None:
     assert record.accuracy > 0.9
     assert record.steps == 8 * 30
     total = 240 + 3
+    assert len(record.history) == 8
+    assert record.loss == record.history[-1]["loss"] < record.history[0]["loss"]
     assert seen == [(done, total) for done in range(total + 1)]
     assert TrainRecord.model_validate_json((tmp_path / "a" / "train.json").read_bytes()) == record
     assert set(record.dead_channels) == {"stem", "block1_depthwise", "block1_pointwise", "logits"}
@@ -295,6 +297,7 @@ def test_config_file(tmp_path: Path) -> None:
     [
         ("[train]\nwidth = 3\n", "train: width"),
         ("[train]\nepochs = 0\n", "train: epochs"),
+        ("[train.adversarial]\nramp = [0.5, 0.2]\n", "train: adversarial.ramp: the end lies before the start"),
         ("[attack]\n", r"no \[train\] table"),
         ("[train\n", "not TOML"),
     ],

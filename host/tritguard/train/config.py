@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tritguard.errors import BadInputError
 from tritguard.records import Record, from_table, read_toml
@@ -15,6 +15,13 @@ TABLE = "train"
 MODEL = "model.keras"
 CALIBRATION = "calibration.npz"
 RECORD = "train.json"
+CHECKPOINT = "checkpoint.npz"  # while it runs
+
+
+def _rising(ramp: tuple[float, float]) -> tuple[float, float]:
+    if ramp[0] > ramp[1]:
+        raise ValueError("the end lies before the start")
+    return ramp
 
 
 class Block(Record):
@@ -41,6 +48,60 @@ class QuantizeConfig(Record):
     temperature: Annotated[float, Field(gt=0, le=1000)] = 16.0
 
 
+# Shares of the training at which a term sets in and at which it has its full strength, rising along a straight line.
+Ramp = tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
+
+
+class AdversarialConfig(Record):
+    """The `[train.adversarial]` table: training on adversarial samples, L-infinity.
+
+    Attributes:
+        attack: `fgsm`: one step from a random start (Wong et al. 2020); `pgd`: `steps` of them (Madry et al. 2018).
+        eps: the ball's radius, in steps of the int8 input grid; of pixels, 8 is the usual 8/255.
+        steps: of `pgd`.
+        step_size: in steps of the int8 input grid; by default 1.25 eps for `fgsm`, 2.5 eps / steps for `pgd`.
+        weight: share of the cross-entropy that is taken on adversarial samples, the rest on clean ones.
+        ramp: over which part of the training eps rises.
+    """
+
+    attack: Literal["none", "fgsm", "pgd"] = "none"
+    eps: Annotated[float, Field(gt=0, le=255)] = 8.0
+    steps: Annotated[int, Field(ge=1, le=1000)] = 7
+    step_size: Annotated[float, Field(gt=0, le=255)] | None = None
+    weight: Annotated[float, Field(gt=0, le=1)] = 1.0
+    ramp: Ramp = (0.0, 0.0)
+
+    _rising = field_validator("ramp")(_rising)
+
+    @property
+    def steps_in_effect(self) -> int:
+        """Gradients taken a sample."""
+        return self.steps if self.attack == "pgd" else 1
+
+    @property
+    def step_size_in_effect(self) -> float:
+        """In steps of the int8 input grid."""
+        return self.step_size or self.eps * (2.5 / self.steps if self.attack == "pgd" else 1.25)
+
+
+class JacobianConfig(Record):
+    """The `[train.jacobian]` table: Jacobian regularization (Hoffman et al. 2019).
+
+    Attributes:
+        output: weight of half the squared Frobenius norm of the logits' Jacobian with respect to the input.
+        layers: weight of half the mean of those with respect to the input of each further layer with weights.
+        projections: random directions a sample and step.
+        ramp: over which part of the training both weights rise.
+    """
+
+    output: Annotated[float, Field(ge=0)] = 0.0
+    layers: Annotated[float, Field(ge=0)] = 0.0
+    projections: Annotated[int, Field(ge=1, le=1000)] = 1
+    ramp: Ramp = (0.0, 0.0)
+
+    _rising = field_validator("ramp")(_rising)
+
+
 class TrainConfig(Record):
     """The `[train]` table of a configuration file. The defaults are the demo's.
 
@@ -50,6 +111,9 @@ class TrainConfig(Record):
         stem: of the net `separable`, channels of the first convolution, 3x3 with stride 2.
         blocks: of the net `separable`, the depthwise-separable blocks after it.
         quantize: what becomes of the weights.
+        adversarial: the attack trained against; none by default.
+        jacobian: the penalty on the logits' Jacobian; none by default.
+        augment: `shift`: pictures are moved by up to 4 pixels at random; `shift-flip`: mirrored too.
         epochs: passes over the training samples.
         samples: how many training samples to use, drawn with `seed`; all where the set has fewer.
         batch_size: samples a step.
@@ -68,6 +132,9 @@ class TrainConfig(Record):
         Block(channels=128),
     )
     quantize: QuantizeConfig = QuantizeConfig()
+    adversarial: AdversarialConfig = AdversarialConfig()
+    jacobian: JacobianConfig = JacobianConfig()
+    augment: Literal["none", "shift", "shift-flip"] = "none"
     epochs: Annotated[int, Field(ge=1)] = 5
     samples: Annotated[int, Field(ge=1)] = 40_000
     batch_size: Annotated[int, Field(ge=1)] = 128
@@ -81,13 +148,14 @@ class TrainRecord(Record):
 
     Attributes:
         accuracy: share of the test set the float model gets right with its deterministic ternary weights.
+        history: of each epoch, the means of the loss and its parts; see `tritguard.train.objective`.
         dead_channels: for each ternary layer, the output channels whose weights are all zero.
         parameters: weights and biases, batch-norm statistics included.
         seconds: of the fit and the recalibration.
         versions: of the packages that decide the numbers.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     config: TrainConfig
     data_name: str
     data_sha256: str
@@ -96,6 +164,7 @@ class TrainRecord(Record):
     steps: int
     seconds: float
     loss: float
+    history: tuple[dict[str, float], ...]
     accuracy: float
     parameters: int
     dead_channels: dict[str, int]

@@ -1,0 +1,119 @@
+"""The samples of a training: which, in which unit, in which order, altered how."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.data import Dataset, Samples
+from tritguard.errors import BadInputError
+from tritguard.train.config import TrainConfig
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+
+_SHIFT = 4  # pixels a picture is moved by at most; usual for CIFAR-10
+
+
+@dataclass(frozen=True)
+class InputGrid:
+    """The float values an input may have.
+
+    Attributes:
+        low, high: bounds of every input value, in input units.
+        step: one step of the int8 input grid the model will have: 1/255 for pixels.
+    """
+
+    low: float
+    high: float
+    step: float
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Samples drawn from a data set's training part.
+
+    Attributes:
+        x: uint8 pixels or float32[n, height, width, channels].
+        y: int64[n].
+        grid: of the values the float model is given.
+    """
+
+    x: Samples
+    y: Int64
+    grid: InputGrid
+
+    def batches(self, config: TrainConfig, epoch: int, first: int = 0) -> Iterator[tuple[Float32, Int64]]:
+        """Samples and labels of one epoch from its batch number `first` on.
+
+        Order and alterations follow from the seed and the epoch alone, so that a resumed training meets the same.
+        """
+        order = np.random.default_rng([config.seed, epoch]).permutation(len(self.x))
+        for number in range(first, math.ceil(len(order) / config.batch_size)):
+            chosen = order[number * config.batch_size : (number + 1) * config.batch_size]
+            x = input_units(self.x[chosen])
+            if config.augment != "none":
+                rng = np.random.default_rng([config.seed, epoch, number])
+                x = augmented(x, flip=config.augment == "shift-flip", rng=rng)
+            yield x, self.y[chosen]
+
+
+def training_set(config: TrainConfig, dataset: Dataset) -> TrainingSet:
+    """Draw `config.samples` of a data set's training samples.
+
+    Raises:
+        BadInputError: the data set has none, or none that a new network can be trained on.
+    """
+    if dataset.x_train is None or dataset.y_train is None:
+        raise BadInputError("no training set", where=dataset.name, fix="give a data set with x_train and y_train")
+    if dataset.x_train.dtype == np.int8:
+        raise BadInputError(
+            "int8 samples are some model's input bytes; a new model has none yet",
+            where=dataset.name,
+            fix="give uint8 pixels or float32 samples",
+        )
+    if dataset.x_train.ndim != 4:
+        raise BadInputError(
+            f"samples have shape {dataset.x_train.shape[1:]}",
+            where=dataset.name,
+            fix="give samples of shape (height, width, channels)",
+        )
+    chosen = np.random.default_rng(config.seed).permutation(len(dataset.x_train))[: config.samples]
+    x = dataset.x_train[chosen]
+    return TrainingSet(x, dataset.y_train[chosen], input_grid(x))
+
+
+def input_grid(x: Samples) -> InputGrid:
+    """The grid of these samples; TFLite's ranges, and hence its steps, always include zero."""
+    if x.dtype == np.uint8:
+        return InputGrid(0.0, 1.0, 1 / 255)
+    low, high = min(0.0, float(x.min())), max(0.0, float(x.max()))
+    return InputGrid(low, high, (high - low) / 255)
+
+
+def input_units(x: Samples) -> Float32:
+    """Samples as the float model takes them: pixels over 255."""
+    return np.asarray(x / np.float32(255) if x.dtype == np.uint8 else x, np.float32)
+
+
+def augmented(x: Float32, *, flip: bool, rng: np.random.Generator) -> Float32:
+    """Each picture moved by up to 4 pixels, zeros following, and mirrored by chance if `flip`.
+
+    Args:
+        x: float32[n, height, width, channels].
+        flip: whether left and right may be exchanged.
+        rng: what decides.
+    """
+    n, height, width, _ = x.shape
+    padded = np.pad(x, ((0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT), (0, 0)))
+    rows, columns = rng.integers(0, 2 * _SHIFT + 1, (2, n))
+    mirrored = np.asarray(rng.random(n) < (0.5 if flip else 0.0))
+    moved = np.empty_like(x)
+    for index, (row, column) in enumerate(zip(rows, columns, strict=True)):
+        picture = padded[index, row : row + height, column : column + width]
+        moved[index] = picture[:, ::-1] if mirrored[index] else picture
+    return moved

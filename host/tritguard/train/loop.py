@@ -1,0 +1,102 @@
+"""The loop over epochs and steps, with checkpoints between."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tritguard.errors import BadInputError
+from tritguard.train import checkpoint
+from tritguard.train.backend import keras, tf
+from tritguard.train.config import TrainConfig
+from tritguard.train.inputs import TrainingSet
+from tritguard.train.objective import Objective
+
+CHECKPOINT_SECONDS = 60.0
+
+
+class Loop:
+    """Minimises the joint loss over the epochs of a configuration.
+
+    Args:
+        model: the quantized network.
+        config: the settings.
+        samples: what it is trained on.
+        identity: of this training, for its checkpoints; see `checkpoint.save`.
+        path: of the checkpoint.
+    """
+
+    def __init__(
+        self, model: Any, config: TrainConfig, samples: TrainingSet, identity: dict[str, Any], path: Path
+    ) -> None:
+        self._model = model
+        self._config = config
+        self._samples = samples
+        self._identity = identity
+        self._path = path
+        self._epoch_steps = math.ceil(len(samples.x) / config.batch_size)
+        self.steps = config.epochs * self._epoch_steps
+        self._objective = Objective(model, config, samples.grid, self.steps)
+        self._optimizer = keras.optimizers.Adam(
+            keras.optimizers.schedules.CosineDecay(config.learning_rate, self.steps)
+        )
+        self._optimizer.build(model.trainable_variables)
+
+    def run(self, report: Callable[[int], None], checkpoint_seconds: float = CHECKPOINT_SECONDS) -> checkpoint.State:
+        """Train from the last checkpoint, or the start, to the end.
+
+        Args:
+            report: called with the number of steps done, at the start and after each.
+            checkpoint_seconds: a checkpoint is written after so many, and after each epoch.
+
+        Raises:
+            BadInputError: a checkpoint that is not this training's, or the loss did not stay finite.
+        """
+        variables = [*self._model.variables, *self._optimizer.variables]
+        state = checkpoint.restore(self._path, self._identity, variables)
+        step_function = self._compiled_step()
+        report(state.step)  # the first step takes seconds, TensorFlow compiles: show the bar before it
+        saved = started = time.monotonic() - state.seconds
+        while state.step < self.steps:
+            epoch, first = divmod(state.step, self._epoch_steps)
+            for x, y in self._samples.batches(self._config, epoch, first):
+                terms = step_function(x, y, state.step)
+                for name, value in terms.items():
+                    state.sums[name] = state.sums.get(name, 0.0) + float(value) * len(x)
+                state.step += 1
+                if state.step % self._epoch_steps == 0:
+                    self._close_epoch(state)
+                now = time.monotonic()
+                if now - saved >= checkpoint_seconds or state.step % self._epoch_steps == 0:
+                    state.seconds, saved = now - started, now
+                    checkpoint.save(self._path, self._identity, state, variables)
+                report(state.step)
+        return state
+
+    def _close_epoch(self, state: checkpoint.State) -> None:
+        state.history.append({name: total / len(self._samples.x) for name, total in state.sums.items()})
+        state.sums = {}
+        loss = state.history[-1]["loss"]
+        if not math.isfinite(loss):
+            raise BadInputError(f"the loss became {loss}", where="train", fix="lower learning_rate")
+
+    def _compiled_step(self) -> Any:
+        variables = self._model.trainable_variables
+        signature = [
+            tf.TensorSpec((None, *self._model.input.shape[1:]), tf.float32),
+            tf.TensorSpec((None,), tf.int64),
+            tf.TensorSpec((), tf.int32),
+        ]
+
+        def step(x: Any, y: Any, number: Any) -> dict[str, Any]:
+            adversarial = self._objective.samples(x, y, number)
+            with tf.GradientTape() as tape:
+                terms = self._objective.terms(x, adversarial, y, number)
+            gradients = tape.gradient(terms["loss"], [variable.value for variable in variables])
+            self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            return terms
+
+        return tf.function(step, input_signature=signature, jit_compile=False)  # XLA is several times slower here

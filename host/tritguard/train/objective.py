@@ -1,0 +1,110 @@
+"""The joint loss: cross-entropy on clean and adversarial samples, and the Jacobian penalty, each with its weight.
+
+    (1 - a) CE(x) + a CE(x') + lambda_output / 2 ||dz/dx||_F^2 + lambda_layers / 2 mean_l ||dz/dh_l||_F^2
+
+with x' the adversarial samples, z the logits and h_l the inputs of the layers with weights. The Jacobians are taken
+at x' where there is an attack, at x otherwise: where the network is trained, and in the same forward pass.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from tritguard.train.adversarial import cross_entropy, perturbed
+from tritguard.train.backend import tf
+from tritguard.train.config import TrainConfig
+from tritguard.train.inputs import InputGrid
+from tritguard.train.jacobian import probe, squared_norms
+
+Tensor = Any
+
+_START, _PROJECTION = range(2)  # what random numbers are for: no two uses share a seed
+
+
+class Objective:
+    """What a training step minimises.
+
+    Args:
+        model: keras.Model with logits; it is run in training mode throughout, attacks included, for at inference its
+            batch-norm statistics do not fit weights that are drawn.
+        config: weights and schedules of the terms.
+        grid: of the model's input.
+        steps: training steps in all; ramps are shares of them.
+    """
+
+    def __init__(self, model: Any, config: TrainConfig, grid: InputGrid, steps: int) -> None:
+        self._model = model
+        self._config = config
+        self._grid = grid
+        self._steps = steps
+        self._probe = probe(model) if config.jacobian.layers else None
+
+    def samples(self, x: Tensor, y: Tensor, step: Tensor) -> Tensor:
+        """What the network is trained on in place of x: adversarial samples, or x itself.
+
+        Args:
+            x: float32[n, ...] in input units.
+            y: int64[n].
+            step: int32 scalar, the training step's number from 0.
+        """
+        attack = self._config.adversarial
+        if attack.attack == "none":
+            return x
+        share = self._ramp(attack.ramp, step) * self._grid.step
+        return perturbed(
+            functools.partial(self._model, training=True),
+            x,
+            y,
+            self._grid,
+            eps=attack.eps * share,
+            step_size=attack.step_size_in_effect * share,
+            steps=attack.steps_in_effect,
+            seed=self._seed(_START, step),
+        )
+
+    def terms(self, x: Tensor, adversarial: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
+        """The loss under `loss`, and its parts, as float32 scalars; see the module for the formula.
+
+        Parts are given without their weights; `accuracy` is that on the samples trained on.
+        """
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(adversarial)
+            logits, *hidden = self._forward(adversarial)
+        right = tf.equal(tf.argmax(logits, axis=-1), y)
+        parts = {"accuracy": tf.reduce_mean(tf.cast(right, tf.float32)), "cross_entropy": cross_entropy(y, logits)}
+        loss = parts["cross_entropy"]
+        attack = self._config.adversarial
+        if attack.attack != "none" and attack.weight < 1:
+            parts["clean_cross_entropy"] = cross_entropy(y, self._model(x, training=True))
+            loss = attack.weight * loss + (1 - attack.weight) * parts["clean_cross_entropy"]
+        jacobian = self._config.jacobian
+        if jacobian.output or jacobian.layers:
+            seed = self._seed(_PROJECTION, step)
+            points = [adversarial, *hidden]
+            output, *layers = squared_norms(tape, logits, points, projections=jacobian.projections, seed=seed)
+            penalty = jacobian.output * output
+            parts["jacobian_output"] = output
+            if layers:
+                parts["jacobian_layers"] = tf.add_n(layers) / len(layers)
+                penalty += jacobian.layers * parts["jacobian_layers"]
+            loss += self._ramp(jacobian.ramp, step) / 2 * penalty
+        return {"loss": loss, **parts}
+
+    def _forward(self, x: Tensor) -> list[Tensor]:
+        """Logits, and the activations of the per-layer terms if there are such terms."""
+        if self._probe is None:
+            return [self._model(x, training=True)]
+        outputs: list[Tensor] = self._probe(x, training=True)
+        return outputs
+
+    def _ramp(self, ramp: tuple[float, float], step: Tensor) -> Tensor:
+        """0 before the ramp's start, 1 from its end on, a straight line between."""
+        start, end = ramp
+        progress = tf.cast(step, tf.float32) / self._steps
+        if start == end:
+            return tf.cast(progress >= start, tf.float32)
+        return tf.clip_by_value((progress - start) / (end - start), 0.0, 1.0)
+
+    def _seed(self, use: int, step: Tensor) -> Tensor:
+        return tf.stack([tf.constant(self._config.seed % 2**31, tf.int32), 2 * tf.cast(step, tf.int32) + use])
