@@ -79,11 +79,18 @@ def _out(draw: st.DrawFn, in_scale: float, weight_scales: list[float], depth: in
 
 
 @st.composite
-def models(draw: st.DrawFn) -> bytes:
-    """An int8 model with everything random but its soundness: a DAG, whose tensors may have several readers."""
+def models(draw: st.DrawFn, several: bool = False) -> bytes:
+    """An int8 model with everything random but its soundness: a DAG, whose tensors may have several readers.
+
+    With `several`, half of the models have more inputs or outputs than one.
+    """
     shape = (draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(st.integers(1, 19)))
     builder = ModelBuilder(shape, draw(scales), draw(zero_points))
     made = [builder.input]
+    further = draw(st.sampled_from([(0, 0), (0, 0), (0, 2), (1, 0), (2, 1)])) if several else (0, 0)
+    for _ in range(further[0]):
+        sides = draw(st.sampled_from([shape, (shape[0], shape[1], draw(st.integers(1, 5)))]))
+        made.append(builder.add_input(sides, *draw(st.sampled_from([builder.quant(builder.input), (0.5, 3)]))))
     for _ in range(draw(st.integers(1, 5))):
         source = made[-1] if draw(st.integers(0, 2)) else draw(st.sampled_from(made))
         made.append(draw(st.sampled_from(IMAGE_OPS))(draw, builder, source))
@@ -92,7 +99,8 @@ def models(draw: st.DrawFn) -> bytes:
     tensor = made[-1]
     if draw(st.booleans()):
         tensor = _head(draw, builder, tensor)
-    return builder.build(tensor)
+    others = [other for other in made if other not in (*builder.inputs, tensor)]
+    return builder.build(tensor, *draw(st.permutations(others))[: further[1]])
 
 
 def _factor(draw: st.DrawFn, scale: float, factors: list[float]) -> float:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from tests import emulated
 from tests.random_graphs import bundle_of_any_formats, models, sample_inputs
 from tests.test_emit import other_ops_model, ternary_model
-from tritguard.boards import CoreClass, core_class
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.resources import firmware_dir
 from tritguard.twin import Twin
@@ -22,13 +21,6 @@ from tritguard.twin import Twin
 pytestmark = pytest.mark.skipif(not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform")
 
 GRAPHS_A_BOOT = 12
-CORES = [emulated.M0PLUS, emulated.M3, emulated.M4, emulated.M7, emulated.M55]
-
-
-def class_of(core: emulated.Core) -> CoreClass:
-    known = core_class(core.cpu)
-    assert known is not None
-    return known
 
 
 def differences(core: emulated.Core, contents: list[bytes], seed: int) -> list[str]:
@@ -37,8 +29,8 @@ def differences(core: emulated.Core, contents: list[bytes], seed: int) -> list[s
         folder = Path(name)
         cases = []
         for i, content in enumerate(contents):
-            bundle = bundle_of_any_formats(content, folder / f"bundle_{i}", seed + i, class_of(core))
-            cases.append(emulated.Case(bundle, sample_inputs(bundle.manifest.input.shape, seed + i)))
+            bundle = bundle_of_any_formats(content, folder / f"bundle_{i}", seed + i, core.core_class)
+            cases.append(emulated.Case(bundle, sample_inputs(bundle.manifest.input_shape, seed + i)))
         found = []
         for i, (case, (scores, logits)) in enumerate(zip(cases, emulated.run(core, cases, folder), strict=True)):
             expected = Oracle(contents[i]).predict(case.x).scores.reshape(scores.shape)
@@ -53,16 +45,18 @@ def differences(core: emulated.Core, contents: list[bytes], seed: int) -> list[s
         return found
 
 
-@pytest.mark.parametrize("core", CORES, ids=lambda core: core.cpu)
+@pytest.mark.parametrize("core", emulated.EVERY, ids=lambda core: core.core)
 @settings(
     max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
 )
-@given(contents=st.lists(models(), min_size=GRAPHS_A_BOOT, max_size=GRAPHS_A_BOOT), seed=st.integers(0, 2**31))
+@given(
+    contents=st.lists(models(several=True), min_size=GRAPHS_A_BOOT, max_size=GRAPHS_A_BOOT), seed=st.integers(0, 2**31)
+)
 def test_random_graphs_give_the_oracles_bytes(core: emulated.Core, contents: list[bytes], seed: int) -> None:
     assert differences(core, contents, seed) == []
 
 
-@pytest.mark.parametrize("core", CORES, ids=lambda core: core.cpu)
+@pytest.mark.parametrize("core", emulated.EVERY, ids=lambda core: core.core)
 def test_a_net_of_every_other_op_gives_the_oracles_bytes(core: emulated.Core) -> None:
     assert differences(core, [other_ops_model(), ternary_model()], seed=4) == []
 

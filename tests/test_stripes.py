@@ -131,7 +131,7 @@ def test_stripes_give_the_oracles_bytes(content: bytes, seed: int, core: CoreCla
 
 
 @needs_oracle
-@pytest.mark.parametrize("core", [emulated.M0PLUS, emulated.M4], ids=lambda core: core.cpu)
+@pytest.mark.parametrize("core", [emulated.M0PLUS, emulated.M4], ids=lambda core: core.core)
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(contents=st.lists(rowwise_models(), min_size=8, max_size=8), seed=st.integers(0, 999))
 def test_stripes_give_the_oracles_bytes_on_cores(core: emulated.Core, contents: list[bytes], seed: int) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tests import emulated
 from tests.tflite_builder import ModelBuilder
-from tritguard.boards import CoreClass, core_class
+from tritguard.boards import CoreClass
 from tritguard.cli import convert
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
@@ -88,7 +88,7 @@ def pixels_bundle(trits: Int8, folder: Path) -> Bundle:
 EDGES = [[63, 1023], [64, 1023], [63, 1024], [64, 1024], [1023, 1023], [1024] * 8, [0, 0]]
 
 
-@pytest.mark.parametrize("core", [emulated.M4, emulated.M55])
+@pytest.mark.parametrize("core", [emulated.M4, emulated.M55], ids=lambda core: core.core)
 def test_the_edges_of_the_bounds_on_the_cores(core: emulated.Core, tmp_path: Path) -> None:
     cases, expected = [], []
     for i, counts in enumerate(EDGES):
@@ -149,10 +149,9 @@ def in_every_format(content: bytes, core: CoreClass, folder: Path) -> list[Bundl
 
 
 @needs_oracle
-@pytest.mark.parametrize("core", [emulated.M0PLUS, emulated.M3, emulated.M4, emulated.M7, emulated.M55])
+@pytest.mark.parametrize("core", emulated.EVERY, ids=lambda core: core.core)
 def test_every_format_gives_the_oracles_bytes_on_every_core(core: emulated.Core, tmp_path: Path) -> None:
-    known = core_class(core.cpu)
-    assert known is not None
+    known = core.core_class
     x = np.random.default_rng(1).integers(-128, 128, (6, *SHAPE), dtype=np.int8)
     cases, expected = [], []
     for zeros in (0.0, 0.2, 0.5, 0.8, 0.9, 1.0):

@@ -6,34 +6,30 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tritguard.boards import Board, load_board
 from tritguard.boards.core import machine_flags
 from tritguard.emit import Bundle
+from tritguard.emit.bundle import EdgeTensor, Manifest
 
 _HERE = Path(__file__).parent
 _FLAGS = ("-std=c11", "-O2", "-ffunction-sections", "-Wall", "-Wextra", "-Werror")
 
 
-@dataclass(frozen=True)
-class Core:
-    """A core to compile for and the machine whose processor runs its code; memory at 0 and 0x20000000, in KB."""
-
-    cpu: str
-    machine: str
-    code_kb: int
-    ram_kb: int
-
-
-M0PLUS = Core("cortex-m0plus", "mps2-an385", 4096, 4096)
-M3 = Core("cortex-m3", "mps2-an385", 4096, 4096)
-M4 = Core("cortex-m4", "mps2-an386", 4096, 4096)
-M7 = Core("cortex-m7", "mps2-an500", 4096, 4096)
-M55 = Core("cortex-m55", "mps3-an547", 512, 512)
+Core = Board
+M0PLUS = load_board("mps2-an385-m0plus")  # a Cortex-M3 runs its code
+M3 = load_board("mps2-an385")
+M4 = load_board("mps2-an386")
+M7 = load_board("mps2-an500")
+M33 = load_board("mps2-an505")
+M55 = load_board("mps3-an547")
+EVERY = (M0PLUS, M3, M4, M7, M33, M55)
 
 
 @dataclass(frozen=True)
@@ -49,16 +45,17 @@ def run(core: Core, cases: Sequence[Case], folder: Path) -> list[tuple[NDArray[n
     for tool in ("arm-none-eabi-gcc", "qemu-system-arm"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
+    assert core.emulator is not None
     elf = _link(core, cases, folder)
     subprocess.run(
-        ["qemu-system-arm", "-M", core.machine, "-nographic", "-monitor", "none", "-serial", "none",
+        ["qemu-system-arm", "-M", core.emulator.machine, "-nographic", "-monitor", "none", "-serial", "none",
          "-semihosting-config", "enable=on,target=native", "-kernel", str(elf)],
         cwd=folder, check=True, timeout=300,
     )  # fmt: skip
     content = (folder / "outputs.bin").read_bytes()
     results, at = [], 0
     for case in cases:
-        size = int(np.prod(case.bundle.manifest.output.shape))
+        size = case.bundle.manifest.output_bytes
         logits = size if case.bundle.manifest.logits is not None else 0
         count = len(case.x) * (size + 4 * logits)
         rows = np.frombuffer(content, dtype=np.uint8, count=count, offset=at).reshape(len(case.x), -1)
@@ -70,7 +67,7 @@ def run(core: Core, cases: Sequence[Case], folder: Path) -> list[tuple[NDArray[n
 
 def _link(core: Core, cases: Sequence[Case], folder: Path) -> Path:
     """Kernels once, each model's own file under names of its own."""
-    flags = [*machine_flags(core.cpu), *_FLAGS]
+    flags = [*machine_flags(core.core), *_FLAGS]
     kernels: dict[str, Path] = {}
     objects = []
     for i, case in enumerate(cases):
@@ -83,7 +80,11 @@ def _link(core: Core, cases: Sequence[Case], folder: Path) -> Path:
     (folder / "models.h").write_text(_table(cases))
     (folder / "inputs.bin").write_bytes(b"".join(case.x.tobytes() for case in cases))
     elf = folder / "runner.elf"
-    memory = [f"-Wl,--defsym=CODE_BYTES={core.code_kb * 1024}", f"-Wl,--defsym=RAM_BYTES={core.ram_kb * 1024}"]
+    memory = [
+        f"-Wl,--defsym={name}_{fact}={getattr(region, fact.lower())}"
+        for name, region in (("CODE", core.memory.flash), ("RAM", core.memory.ram))
+        for fact in ("ORIGIN", "BYTES")
+    ]
     subprocess.run(
         ["arm-none-eabi-gcc", *flags, "-nostartfiles", f"-T{_HERE / 'runner.ld'}", "-Wl,--gc-sections", *memory,
          f"-I{folder}", str(_HERE / "runner.c"), *map(str, objects), "-o", str(elf)],
@@ -100,7 +101,7 @@ def _compile(flags: list[str], source: Path, target: Path) -> Path:
 
 def _table(cases: Sequence[Case]) -> str:
     lines = ["#include <stdint.h>", f"#define MODEL_COUNT {len(cases)}u", f"#define INPUTS {len(cases[0].x)}u"]
-    largest = max(int(np.prod(case.bundle.manifest.output.shape)) for case in cases)
+    largest = max(case.bundle.manifest.output_bytes for case in cases)
     lines.append(f"#define LARGEST_OUTPUT {largest}u")
     lines += [
         "typedef struct {",
@@ -114,9 +115,27 @@ def _table(cases: Sequence[Case]) -> str:
     entries, at = [], 0
     for i, case in enumerate(cases):
         manifest = case.bundle.manifest
-        size = int(np.prod(manifest.output.shape))
-        lines.append(f"void run_{i}(const int8_t *input, int8_t *output, int32_t *logits);")
-        logits = 0 if manifest.logits is None else size
-        entries.append(f"    {{run_{i}, inputs + {at}, {case.x[0].size}, {size}, {logits}}},")
+        lines += _call(i, manifest)
+        logits = 0 if manifest.logits is None else manifest.output_bytes
+        entries.append(f"    {{call_{i}, inputs + {at}, {case.x[0].size}, {manifest.output_bytes}, {logits}}},")
         at += case.x.size
     return "\n".join([*lines, "static const model_t models[] = {", *entries, "};", ""])
+
+
+def _call(i: int, manifest: Manifest) -> list[str]:
+    """A model's entry, and a function that lays several inputs and outputs one behind the other."""
+    sources, source = _edges("const int8_t", "input", (manifest.input, *manifest.further_inputs))
+    sinks, sink = _edges("int8_t", "output", (manifest.output, *manifest.further_outputs))
+    return [
+        f"void run_{i}({source}, {sink}, int32_t *logits);",
+        f"static void call_{i}(const int8_t *input, int8_t *output, int32_t *logits)",
+        f"{{ run_{i}({sources}, {sinks}, logits); }}",
+    ]
+
+
+def _edges(kind: str, name: str, edges: tuple[EdgeTensor, ...]) -> tuple[str, str]:
+    """The argument and the parameter: a pointer, or where there are several an array of them."""
+    if len(edges) == 1:
+        return name, f"{kind} *{name}"
+    starts = [sum(prod(edge.shape) for edge in edges[:place]) for place in range(len(edges))]
+    return f"({kind} *const[]){{{', '.join(f'{name} + {start}' for start in starts)}}}", f"{kind} *const {name}[]"
