@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from tests.device_support import changed_bundle, inputs, lively_model
 from tests.shared import ROOT, shared_file
 from tests.test_emit import STRICT
+from tests.test_ops import several
 from tritguard.boards import CoreClass, load_board
 from tritguard.build.engine import native_engine
 from tritguard.build.pio import run_platformio
@@ -238,6 +239,27 @@ def test_the_headers_example_and_its_refusal_of_cxx(lively_bundle: Bundle, tmp_p
         check=False,
     )  # fmt: skip
     assert "LIVELY_IMPLEMENTATION is C11: define it in a .c file" in done.stderr
+
+
+@pytest.mark.parametrize("target", ["single-header", "arduino"])
+@pytest.mark.parametrize(("count", "outputs"), [(2, 1), (1, 2), (3, 3)])
+def test_examples_of_models_with_several_inputs_and_outputs(
+    count: int, outputs: int, target: str, tmp_path: Path
+) -> None:
+    bundle = write_bundle(several(count, outputs), tmp_path / "b", name="lively")
+    net = tmp_path / "net"
+    export(bundle, target, net)
+    if target == "arduino":
+        run("gcc", *STRICT, "-c", *net.glob("src/*.c"), cwd=tmp_path)
+        sketch = ["-include", SUPPORT / "Arduino.h", "-x", "c++", net / "examples" / "Classify" / "Classify.ino"]
+        program = [*STRICT_CXX, f"-I{net / 'src'}", *sketch, "-x", "none", *tmp_path.glob("*.o")]
+        run("g++", *program, "-o", tmp_path / "example")
+    else:
+        run("gcc", *STRICT, net / "example.c", "-o", tmp_path / "example")
+    edges = (bundle.manifest.input, *bundle.manifest.further_inputs)
+    x = np.concatenate([np.full(edge.bytes, edge.zero_point, np.int8) for edge in edges])[None]
+    first = expected(bundle, x.reshape(1, *bundle.manifest.input_shape))[0, : bundle.manifest.output.bytes]
+    assert run(tmp_path / "example").strip() == f"class {int(first.argmax())}".encode()
 
 
 UNIT = """

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from tests.random_graphs import FUNCTIONS, function, inputs, scales, transpose_conv, zero_points
 from tests.random_moves import MOVES
@@ -15,10 +16,10 @@ from tests.random_pairs import PAIRS, pair
 from tests.test_oracle_equality import differences
 from tests.tflite_builder import ModelBuilder
 from tests.tflite_tables import Table
-from tritguard.boards import load_board
-from tritguard.build import build
+from tritguard.attack.view import GradientView
+from tritguard.cli import app
 from tritguard.emit import write_bundle
-from tritguard.errors import BadInputError, BadModelError, UnsupportedOpError
+from tritguard.errors import BadInputError, BadModelError, TritguardError, UnsupportedOpError
 from tritguard.graph import optimised, read_graph
 from tritguard.graph.model import Lookup
 from tritguard.oracle import Oracle, oracle_available
@@ -124,16 +125,22 @@ def test_a_uint8_edge_that_rescales_is_refused() -> None:
         read_graph(builder.build(builder.unary("TANH", inner, (1 / 128, 0))))
 
 
-@needs_oracle
-@pytest.mark.parametrize(("inputs_", "outputs"), [(2, 1), (1, 2), (3, 3)])
-def test_several_inputs_and_outputs(inputs_: int, outputs: int, tmp_path: Path) -> None:
+def several(inputs_: int, outputs: int) -> bytes:
+    """A sum of tanh of the first input, of the others and of a constant."""
     builder = ModelBuilder((3, 4), 0.5, 3)
+    ramp = np.roll(np.arange(12, dtype=np.int8), 5).reshape(1, 3, 4)
     sources = [builder.input, *(builder.add_input((3, 4), 0.25, number) for number in range(inputs_ - 1))]
     total = builder.unary("TANH", sources[0], (1 / 128, 0))
     for source in sources[1:]:
         total = builder.add(total, source, (0.5, 1))
-    ends = [total, builder.reshape(total, (12,)), builder.reshape(sources[0], (4, 3))][:outputs]
-    content = builder.build(*ends)
+    total = builder.add(total, builder.constant(ramp, [1.0]), (0.5, 1))
+    return builder.build(*[total, builder.reshape(total, (12,)), builder.reshape(sources[0], (4, 3))][:outputs])
+
+
+@needs_oracle
+@pytest.mark.parametrize(("inputs_", "outputs"), [(2, 1), (1, 2), (3, 3)])
+def test_several_inputs_and_outputs(inputs_: int, outputs: int, tmp_path: Path) -> None:
+    content = several(inputs_, outputs)
     bundle = write_bundle(content, tmp_path / "b", name="several", check=verify_against_oracle)
     assert bundle.manifest.verified_against_oracle > 0
     assert len(read_graph(content).inputs) == inputs_
@@ -141,8 +148,26 @@ def test_several_inputs_and_outputs(inputs_: int, outputs: int, tmp_path: Path) 
     scores = Twin(bundle).predict(x).scores
     assert scores.shape == (9, 12 * outputs)
     assert np.array_equal(scores, Oracle(content).predict(x).scores)
-    with pytest.raises(BadInputError, match="one of each is supported on a device"):
-        build(bundle, load_board("mps2-an386"), tmp_path / "build")
+    with pytest.raises(BadInputError, match=f"gradients of {inputs_} inputs and {outputs} outputs"):
+        GradientView(read_graph(content))
+
+
+def test_verbs_that_take_one_input_and_output_say_so(tmp_path: Path) -> None:
+    model = tmp_path / "several.tflite"
+    model.write_bytes(several(2, 1))
+
+    def refusal(*command: str | Path) -> str:
+        done = CliRunner().invoke(app, [str(word) for word in command])
+        assert isinstance(done.exception, TritguardError)
+        assert not (tmp_path / "out").exists()
+        return str(done.exception)
+
+    bundle = write_bundle(model.read_bytes(), tmp_path / "b", name="several").path
+    one = "2 inputs and 1 outputs, one of each is supported on a device"
+    assert one in refusal("build", bundle, "-o", tmp_path / "out")
+    assert one in refusal("profile", bundle, tmp_path / "build", "-o", tmp_path / "out")
+    assert one in refusal("attack", bundle, tmp_path / "build", "--data", "none", "-o", tmp_path / "out")
+    assert "2 inputs, one is supported" in refusal("convert", model, "--to", "tflm", "-o", tmp_path / "out")
 
 
 def test_relu_becomes_the_clamp_of_the_layer_before() -> None:

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -137,5 +136,5 @@ def _edges(kind: str, name: str, edges: tuple[EdgeTensor, ...]) -> tuple[str, st
     """The argument and the parameter: a pointer, or where there are several an array of them."""
     if len(edges) == 1:
         return name, f"{kind} *{name}"
-    starts = [sum(prod(edge.shape) for edge in edges[:place]) for place in range(len(edges))]
+    starts = [sum(edge.bytes for edge in edges[:place]) for place in range(len(edges))]
     return f"({kind} *const[]){{{', '.join(f'{name} + {start}' for start in starts)}}}", f"{kind} *const {name}[]"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tritguard.errors import BadInputError
 from tritguard.graph.model import (
     Add,
     Binary,
@@ -48,9 +49,16 @@ class GradientView:
     Args:
         graph: the deployed model.
         temperature: logits are divided by it, which keeps a cross-entropy loss from saturating.
+
+    Raises:
+        BadInputError: the model has several inputs or outputs.
     """
 
     def __init__(self, graph: Graph, temperature: float = 1.0) -> None:
+        if graph.further_inputs or graph.further_outputs:
+            raise BadInputError(
+                f"gradients of {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, one of each is supported"
+            )
         from tritguard.train.backend import tf  # noqa: PLC0415 - takes seconds to import
 
         self._tf = tf

@@ -69,7 +69,9 @@ def attack(
 ) -> Result:
     """Evaluate and write `result.json`. An older result there goes first: a run that fails leaves none."""
 
-    opened, built = open_bundle(bundle), open_build(build)
+    opened = open_bundle(bundle)
+    opened.manifest.check_single()
+    built = open_build(build)
     with bar("Reading data") as report:
         dataset = load_dataset(data, report)
     clear_results(out)

@@ -31,7 +31,9 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and no table.")] = False,
 ) -> None:
     """Say how long each layer takes on the device: exact instructions on an emulated board, ticks on a real one."""
-    opened, built = open_bundle(bundle), open_build(build)
+    opened = open_bundle(bundle)
+    opened.manifest.check_single()
+    built = open_build(build)
     with console.status("Profiling"):
         found = profile(opened, built, port)
     content = found.model_dump_json(indent=2)

@@ -30,6 +30,11 @@ class EdgeTensor(Record):
     zero_point: int
     golden_type: Literal["int8", "uint8", "float32"] = "int8"
 
+    @property
+    def bytes(self) -> int:
+        """Of the int8 tensor."""
+        return prod(self.shape)
+
 
 class Logits(Record):
     """The last layer's int32 accumulators.
@@ -171,12 +176,12 @@ class Manifest(Record):
         """Of what a Predictor takes: the input's, or all inputs' bytes in one row where there are several."""
         if not self.further_inputs:
             return self.input.shape
-        return (sum(prod(edge.shape) for edge in (self.input, *self.further_inputs)),)
+        return (sum(edge.bytes for edge in (self.input, *self.further_inputs)),)
 
     @property
     def output_bytes(self) -> int:
         """Of all outputs, which a Predictor gives in one row."""
-        return sum(prod(edge.shape) for edge in (self.output, *self.further_outputs))
+        return sum(edge.bytes for edge in (self.output, *self.further_outputs))
 
     def check_single(self) -> None:
         """Raise BadInputError unless the model has one input and one output, which firmware and attacks need."""

@@ -37,6 +37,8 @@ class ExportManifest(Record):
     bundle_sha256: str
     input: EdgeTensor
     output: EdgeTensor
+    further_inputs: tuple[EdgeTensor, ...] = ()
+    further_outputs: tuple[EdgeTensor, ...] = ()
     logits: Logits | None
     classes: tuple[str, ...] | None
     verified_against_oracle: int  # the bundle's
@@ -104,8 +106,19 @@ def _context(bundle: Bundle, prefix: str) -> dict[str, object]:
         "version": __version__,
         "prefix": prefix,
         "PREFIX": prefix.upper(),
+        "inputs": _edges("input", manifest.input, *manifest.further_inputs),
+        "outputs": _edges("output", manifest.output, *manifest.further_outputs),
         "sources": sorted(name for name in renamed_sources(bundle.c_dir, prefix) if name.endswith(".c")),
     }
+
+
+def _edges(buffer: str, *edges: EdgeTensor) -> list[dict[str, object]]:
+    """Edges one behind the other in a buffer: what each is, its bytes and the C expression of where it starts."""
+    places, at = [], 0
+    for edge in edges:
+        places.append(dict(edge) | {"bytes": edge.bytes, "start": f"{buffer} + {at}" if at else buffer})
+        at += edge.bytes
+    return places
 
 
 def _manifest(draft: Path, bundle: Bundle, target: str, prefix: str) -> ExportManifest:
@@ -120,6 +133,8 @@ def _manifest(draft: Path, bundle: Bundle, target: str, prefix: str) -> ExportMa
         bundle_sha256=bundle.sha256,
         input=model.input,
         output=model.output,
+        further_inputs=model.further_inputs,
+        further_outputs=model.further_outputs,
         logits=model.logits,
         classes=model.classes,
         verified_against_oracle=model.verified_against_oracle,
