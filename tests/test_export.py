@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from tests.device_support import changed_bundle, inputs, lively_model
 from tests.shared import ROOT, shared_file
-from tests.test_emit import STRICT
+from tests.test_emit import STRICT, other_ops_model
 from tests.test_ops import several
 from tritguard.boards import CoreClass, load_board
 from tritguard.build.engine import native_engine
@@ -339,6 +339,11 @@ def test_one_header_for_every_core_class(core: CoreClass, machine: str, tmp_path
     run("gcc", *STRICT, f"-I{tmp_path / 'net'}", tmp_path / "main.c", "-o", tmp_path / "program")
     x = inputs(bundle, 20, seed=6)
     assert np.array_equal(scores(bundle, run(tmp_path / "program", stdin=x.tobytes())), expected(bundle, x))
+
+
+def test_every_other_op_in_one_header(tmp_path: Path) -> None:
+    export(write_bundle(other_ops_model(), tmp_path / "b", name="ops"), "single-header", tmp_path / "net")
+    run("gcc", *STRICT, "-c", tmp_path / "net" / "example.c", "-o", tmp_path / "o.o")
 
 
 @pytest.mark.parametrize("model", ["dscnn_int8", "resnet8_int8"])

@@ -17,8 +17,8 @@ _ATTRIBUTE = re.compile(r"__attribute__\s*\(\(.*?\)\)|_Alignas\s*\([^)]*\)", re.
 def amalgamate(sources: dict[str, str], prefix: str) -> tuple[str, str]:
     """The text of the interface and of the implementation.
 
-    Names that are private to a .c file get the file's name put before them: one translation unit holds them all now,
-    next to whatever the user's own file defines.
+    Names that are private to a .c file get the file's name and `own` put before them: one translation unit holds them
+    all now, next to the files' public names and whatever the user's own file defines.
 
     Args:
         sources: C files by name, from `renamed_sources`.
@@ -42,7 +42,7 @@ def _private(text: str, stem: str, prefix: str) -> str:
     Members of structs keep theirs; one declared in the same file must not be called like a file-scope name.
     """
     own = _file_scope_names(text)
-    return _PARTS.sub(lambda part: f"{stem}_{part[0].removeprefix(prefix)}" if part[0] in own else part[0], text)
+    return _PARTS.sub(lambda part: f"{stem}_own_{part[0].removeprefix(prefix)}" if part[0] in own else part[0], text)
 
 
 def _file_scope_names(text: str) -> set[str]:
