@@ -80,8 +80,8 @@ def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, report:
 
 
 def _telling(x: Int8, scores: Int8) -> Sample:
-    """The input with the most different scores: wrong arithmetic can hide behind saturated ones."""
-    best = max(range(len(x)), key=lambda i: np.unique(scores[i]).size)
+    """The input with the most different scores, the widest apart: wrong arithmetic can hide behind level ones."""
+    best = max(range(len(x)), key=lambda i: (np.unique(scores[i]).size, scores[i].std()))
     return Sample(x[best], scores[best])
 
 
