@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tritguard.attack import Target
+from tritguard.attack.view import GradientView
 from tritguard.predictor import Int8, Outputs
 
 
@@ -19,13 +21,13 @@ class FloatNet:
     It sees means of 2 x 2 pixels and three channels."""
 
     def __init__(self, first: NDArray[Any], bias: NDArray[Any], second: NDArray[Any]) -> None:
-        self._first, self._bias, self._second = first, bias, second
+        self.first, self.bias, self.second = first, bias, second
 
     def logits(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """float32[n, 10] of inputs in int8 steps, whole ones or not."""
         means = x.reshape(len(x), 8, 2, 8, 2, 3).astype(np.float64).mean(axis=(2, 4, 5))
         pixels = (means.reshape(len(x), 64) + 128) / 255
-        return np.asarray(np.maximum(pixels @ self._first + self._bias, 0) @ self._second, np.float32)
+        return np.asarray(np.maximum(pixels @ self.first + self.bias, 0) @ self.second, np.float32)
 
     def predict(self, x: Int8) -> Outputs:
         """Scores say the label alone: rounding them would hide what float logits show."""
@@ -33,6 +35,26 @@ class FloatNet:
         scores = np.zeros(logits.shape, np.int8)
         scores[np.arange(len(logits)), logits.argmax(axis=1)] = 1
         return Outputs(scores, logits)
+
+
+class FloatView(GradientView):
+    """The network with gradients: inputs in int8 steps, nothing rounded."""
+
+    def __init__(self, net: FloatNet) -> None:
+        from tritguard.train.backend import tf  # noqa: PLC0415 - takes seconds to import
+
+        def logits(x: Any) -> Any:
+            pixels = (
+                tf.reshape(tf.nn.avg_pool2d(tf.reduce_mean(x, axis=3, keepdims=True), 2, 2, "VALID"), (-1, 64)) + 128
+            ) / 255
+            hidden = tf.nn.relu(pixels @ tf.constant(net.first, tf.float32) + tf.constant(net.bias, tf.float32))
+            return hidden @ tf.constant(net.second, tf.float32)
+
+        self._tf = tf
+        self.temperature = 1.0
+        self.input_shape = (16, 16, 3)
+        self.classes = 10
+        self._call = tf.function(logits, input_signature=[tf.TensorSpec((None, 16, 16, 3), tf.float32)])
 
 
 @lru_cache(maxsize=1)
@@ -55,6 +77,12 @@ def target(count: int, seed: int = 0) -> Target:
     net, x, y = float_net()
     right = np.flatnonzero(net.predict(x).labels == y)[:count]
     return Target(net, None, x[right], y[right], seed)
+
+
+def white_box(count: int) -> Target:
+    """The same with gradients."""
+    black = target(count)
+    return replace(black, view=FloatView(float_net()[0]))
 
 
 def art_classifier(net: FloatNet) -> Any:

@@ -22,14 +22,14 @@ class Apgd:
     int8 grid; equal to ART's on a float network within noise.
 
     Args:
-        loss: `ce` or `dlr`.
+        loss: `ce`, `dlr`, or `margin`, which has no scale to vanish with: see `Gradients`.
         steps: gradients a sample and restart.
         restarts: random starts.
     """
 
     kind: Kind = "white box"
 
-    def __init__(self, loss: Literal["ce", "dlr"] = "ce", steps: int = 100, restarts: int = 1) -> None:
+    def __init__(self, loss: Literal["ce", "dlr", "margin"] = "ce", steps: int = 100, restarts: int = 1) -> None:
         self.name = f"APGD-{loss.upper()}"
         self.loss: Loss = loss
         self.steps = steps

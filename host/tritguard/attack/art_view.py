@@ -6,7 +6,7 @@ import logging
 import warnings
 from functools import lru_cache
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from tritguard.errors import ToolMissingError
 
 # Gradients for all samples of a call at once, up to a bound on memory: TensorFlow compiles once for each batch size.
 MAX_BATCH = 256
+Loss = Literal["ce", "margin"]
 NORMS: dict[Norm, float] = {"Linf": np.inf, "L2": 2}  # as ART has them
 
 
@@ -25,15 +26,15 @@ def batch_size(target: Target) -> int:
     return min(len(target.x), MAX_BATCH)
 
 
-def estimator(target: Target) -> Any:
-    """ART's classifier of the target's view, in int8 steps; one a view, since each compiles its own functions.
+def estimator(target: Target, loss: Loss = "ce") -> Any:
+    """ART's classifier of the target's view, in int8 steps; one a view and loss: each compiles its own functions.
 
     Raises:
         ToolMissingError: ART is not installed, or the target has no view.
     """
     if target.view is None:
         raise ToolMissingError("a white-box attack needs the model's gradient view")
-    return _estimator(target.view)
+    return _estimator(target.view, loss)
 
 
 def evasion() -> Any:
@@ -54,17 +55,20 @@ def evasion() -> Any:
 
 
 @lru_cache(maxsize=4)
-def _estimator(view: GradientView) -> Any:
+def _estimator(view: GradientView, loss: Loss) -> Any:
     evasion()
     from art.estimators.classification import TensorFlowV2Classifier  # noqa: PLC0415
 
-    from tritguard.train.backend import keras  # noqa: PLC0415
+    from tritguard.train.backend import keras, tf  # noqa: PLC0415
+
+    def margin(one_hot: Any, logits: Any) -> Any:
+        return tf.reduce_max(logits - 1e9 * one_hot, axis=1) - tf.reduce_sum(logits * one_hot, axis=1)
 
     return TensorFlowV2Classifier(
         model=view,
         nb_classes=view.classes,
         input_shape=view.input_shape,
-        loss_object=keras.losses.CategoricalCrossentropy(from_logits=True),
+        loss_object=margin if loss == "margin" else keras.losses.CategoricalCrossentropy(from_logits=True),
         clip_values=(float(INT8_MIN), float(INT8_MAX)),
     )
 

@@ -44,6 +44,7 @@ ATTACKS: dict[str, Entry] = {
     "pgd": Entry(Pgd),
     "apgd-ce": Entry(partial(Apgd, "ce")),
     "apgd-dlr": Entry(partial(Apgd, "dlr"), classes=3),
+    "apgd-margin": Entry(partial(Apgd, "margin")),
     "apgd-t": Entry(ApgdTargeted, classes=4),
     "cw": Entry(CarliniWagner),
     "square": Entry(Square),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Samples, Target
+from tritguard.attack.temperature import logit_scales
 from tritguard.attack.view import GradientView
 from tritguard.errors import BadInputError, ToolMissingError
 
@@ -23,9 +24,10 @@ class Gradients:
 
     Args:
         target: needs a view.
-        loss: `ce`, the cross-entropy of the true class; `margin`, the best other logit minus the true one; `dlr`, the
-            difference of logits ratio and `dlr targeted`, its targeted form (Croce and Hein 2020, 2003.01690,
-            equations 6 and 7). A targeted attack with `ce` or `margin` lowers the distance to the label it aims at.
+        loss: `ce`, the cross-entropy of the true class, with the logits of each sample scaled against vanishing
+            gradients (see `logit_scales`); `margin`, the best other logit minus the true one; `dlr`, the difference
+            of logits ratio and `dlr targeted`, its targeted form (Croce and Hein 2020, 2003.01690, equations 6 and
+            7). A targeted attack with `ce` or `margin` lowers the distance to the label it aims at.
 
     Raises:
         ToolMissingError: the target has no view, or TensorFlow is not installed.
@@ -40,6 +42,9 @@ class Gradients:
             raise BadInputError(f"the loss {loss!r} needs {needed} classes, the model has {target.view.classes}")
         self._target = target
         self._call = _compiled(target.view, loss, loss == "dlr targeted" or target.aim is not None)
+        self._scales = np.ones(len(target.x), np.float32)
+        if loss == "ce":
+            self._scales = logit_scales(target.view.logits(target.x.astype(np.float32)))
         self.taken = 0
 
     def __call__(self, x: Float32, samples: Samples, aim: Samples | None = None) -> tuple[Float32, Float32]:
@@ -54,10 +59,8 @@ class Gradients:
             aim = self._target.y[samples] if self._target.aim is None else self._target.aim[samples]
         y = self._target.y[samples]
         self.taken += len(x)
-        parts = [
-            self._call(x[start : start + _BATCH], y[start : start + _BATCH], aim[start : start + _BATCH])
-            for start in range(0, len(x), _BATCH)
-        ]
+        arrays = (x, y, aim, self._scales[samples])
+        parts = [self._call(*(array[start : start + _BATCH] for array in arrays)) for start in range(0, len(x), _BATCH)]
         losses, gradients = zip(*parts, strict=True)
         return np.concatenate([part.numpy() for part in losses]), np.concatenate([part.numpy() for part in gradients])
 
@@ -112,15 +115,16 @@ def _compiled(view: GradientView, loss: Loss, targeted: bool) -> Callable[..., A
 
     measure = _LOSSES[loss]
 
-    def run(x: Any, y: Any, aim: Any) -> Any:
+    def run(x: Any, y: Any, aim: Any, scales: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(x)
-            losses = measure(tf, view(x), y, aim, targeted)
+            losses = measure(tf, view(x) * scales[:, None], y, aim, targeted)
         return losses, tape.gradient(losses, x)
 
     shape = tf.TensorSpec((None, *view.input_shape), tf.float32)
     labels = tf.TensorSpec((None,), tf.int64)
-    compiled: Callable[..., Any] = tf.function(run, input_signature=[shape, labels, labels])
+    scales = tf.TensorSpec((None,), tf.float32)
+    compiled: Callable[..., Any] = tf.function(run, input_signature=[shape, labels, labels, scales])
     return compiled
 
 

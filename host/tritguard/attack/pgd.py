@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritguard.attack.art_view import NORMS, batch_size, estimator, evasion, one_hot
+from tritguard.attack.art_view import NORMS, Loss, batch_size, estimator, evasion, one_hot
 from tritguard.attack.base import Ball, Best, Crafted, Kind, Queries, Target
 
 
@@ -14,14 +14,16 @@ class Pgd:
     Args:
         steps: of each descent; a step is 2.5 * eps / steps long.
         restarts: descents a sample; the one that gets the deployed model furthest is kept.
+        loss: `ce`, the cross-entropy, or `margin`, the best other logit minus the true one, which never saturates.
     """
 
     name = "PGD"
     kind: Kind = "white box"
 
-    def __init__(self, steps: int = 20, restarts: int = 1) -> None:
+    def __init__(self, steps: int = 20, restarts: int = 1, loss: Loss = "ce") -> None:
         self.steps = steps
         self.restarts = restarts
+        self.loss: Loss = loss
 
     @property
     def parameters(self) -> dict[str, float | int | str]:
@@ -29,6 +31,7 @@ class Pgd:
         return {
             "steps": self.steps,
             "restarts": self.restarts,
+            "loss": self.loss,
             "step": "2.5 * eps / steps",
             "implementation": "ART ProjectedGradientDescent",
         }
@@ -36,7 +39,7 @@ class Pgd:
     def craft(self, target: Target, ball: Ball) -> Crafted:
         """See Attack."""
         attack = evasion().ProjectedGradientDescent(
-            estimator(target),
+            estimator(target, self.loss),
             norm=NORMS[ball.norm],
             eps=float(ball.eps),
             eps_step=2.5 * ball.eps / self.steps,

@@ -1,0 +1,33 @@
+"""How far logits have to be scaled for a cross-entropy to have gradients at all."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SHARPER = 4  # than the paper's: as strong as an unscaled loss where nothing vanishes, which 1 is not
+_TRIED = np.geomspace(0.1, 1000, 81)
+
+
+def logit_scales(logits: NDArray[np.floating]) -> NDArray[np.float32]:
+    """For each sample the factor on its logits at which the cross-entropy is curved most: float32[n].
+
+    A network with large logits has a softmax that is 0 and 1 to the last bit of float32: its cross-entropy has no
+    gradient, and attacks that follow it report a robustness that is not there. Gupta and Ajanthan (2020, 2003.13511,
+    Hessian norm scaling) scale the logits by the b that maximises the Frobenius norm of the loss' Hessian; with
+    p = softmax(b * logits) that is b^2 * |diag(p) - p p^T|. For two classes b is 2.4 over their difference.
+
+    Four times that factor is returned. APGD-CE with 20 steps, DS-CNN at one step and a float net at 16: 0.0 % and 51 %
+    left without scaling, 1.7 % and 55 % with b, 0.3 % and 50 % with 4 b.
+
+    Args:
+        logits: [n, classes], of the clean inputs.
+    """
+    below = (logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
+    spread = np.maximum(-below.min(axis=1), 1e-6)
+    candidates = _TRIED[:, None] / spread
+    p = np.exp(candidates[:, :, None] * below)
+    p /= p.sum(axis=2, keepdims=True)
+    squares = (p**2).sum(axis=2)
+    norms = candidates**2 * np.sqrt(np.maximum(squares - 2 * (p**3).sum(axis=2) + squares**2, 0))
+    return np.asarray(_SHARPER * candidates[norms.argmax(axis=0), np.arange(len(logits))], np.float32)
