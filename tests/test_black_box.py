@@ -9,7 +9,7 @@ import pytest
 
 from tests import float_net
 from tests.shared import shared_file
-from tritguard.attack import Attack, Ball, Noise, Square, Target
+from tritguard.attack import Attack, Ball, Boundary, HopSkipJump, Noise, Square, Target, Zoo
 from tritguard.attack.windows import as_image, sides
 from tritguard.emit import write_bundle
 from tritguard.twin import Twin
@@ -17,12 +17,12 @@ from tritguard.twin import Twin
 
 @pytest.fixture(scope="module")
 def keywords(tmp_path_factory: pytest.TempPathFactory) -> Target:
-    """MLPerf Tiny's keyword spotter (49 x 10 x 1 inputs) with 24 samples it has right."""
+    """MLPerf Tiny's keyword spotter (49 x 10 x 1 inputs) with 16 samples it has right."""
     data = np.load(shared_file("data/gsc_kws01.npz"))
     content = shared_file("models/dscnn_int8.tflite").read_bytes()
     twin = Twin(write_bundle(content, tmp_path_factory.mktemp("kws") / "b", name="kws"))
-    x, y = data["mfcc_int8"][:40], data["labels"][:40].astype(np.int64)
-    right = np.flatnonzero(twin.predict(x).labels == y)[:24]
+    x, y = data["mfcc_int8"][:30], data["labels"][:30].astype(np.int64)
+    right = np.flatnonzero(twin.predict(x).labels == y)[:16]
     return Target(twin, None, x[right], y[right], seed=7)
 
 
@@ -79,3 +79,68 @@ def test_square_is_as_strong_as_arts(ball: Ball) -> None:
     ours = left(Square(queries), target, ball)
     assert ours < held + 0.06
     assert ours > held - 0.13 or ball.norm == "L2"
+
+
+def test_zoo_is_as_strong_as_arts() -> None:
+    """Measured: 20 % left and ART's 25 %, once it adds its change to the clean input and not to the changed one."""
+    evasion = pytest.importorskip("art.attacks.evasion")
+
+    class MendedZoo(evasion.ZooAttack):  # type: ignore[misc, name-defined]
+        def _optimizer(self, x, targets, c_batch):  # type: ignore[no-untyped-def]
+            return super()._optimizer(x - self._current_noise, targets, c_batch)
+
+    target, ball, iterations = float_net.target(20), Ball("L2", 1000), 6
+    ours = Zoo(1 + iterations * 257, coordinates=128, rate=20.0, c=1e5)
+    np.random.seed(0)  # noqa: NPY002 - the generator ART draws from
+    art = MendedZoo(
+        float_net.art_classifier(float_net.float_net()[0]), learning_rate=20.0, max_iter=iterations,
+        binary_search_steps=1, initial_const=1e5, abort_early=False, use_resize=False, use_importance=False,
+        nb_parallel=128, variable_h=1.0, verbose=False,
+    )  # fmt: skip
+    found = art.generate(target.x.astype(np.float32), y=np.eye(10, dtype=np.float32)[target.y])
+    theirs = ball.to_grid(found, target.x)
+    held = float((target.predictor.predict(theirs).labels == target.y).mean())
+    assert abs(left(ours, target, ball) - held) < 0.2
+    assert held < 0.5
+
+
+@pytest.mark.parametrize(
+    ("attack", "ball"),
+    [
+        (Zoo(800), Ball("Linf", 2)),
+        (Zoo(1100), Ball("L2", 25)),
+        (Boundary(600), Ball("L2", 60)),
+        (HopSkipJump(500), Ball("Linf", 3)),
+        (HopSkipJump(500), Ball("L2", 22)),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_searches_for_the_closest_beat_noise(attack: Attack, ball: Ball, keywords: Target) -> None:
+    ours, noise = left(attack, keywords, ball), left(Noise(20), keywords, ball)
+    print(attack.name, ball, ours, noise)
+    assert ours < noise - 0.25
+
+
+@pytest.mark.parametrize("attack", [Boundary(60), HopSkipJump(200)], ids=lambda attack: attack.name)
+def test_decisions_need_labels_alone_and_repeat(attack: Attack, keywords: Target) -> None:
+    few = replace(keywords, x=keywords.x[:6], y=keywords.y[:6])
+    ball = Ball("L2", 20)
+    first, second = attack.craft(few, ball), attack.craft(replace(few, access="labels"), ball)
+    assert np.array_equal(first.x, second.x)
+    assert first.queries == second.queries > 6
+
+
+@pytest.mark.parametrize(
+    "attack", [Square(400), Zoo(800), Boundary(500), HopSkipJump(500)], ids=lambda attack: attack.name
+)
+def test_targeted_black_boxes_reach_their_label(attack: Attack, keywords: Target) -> None:
+    aimed = replace(keywords, aim=(keywords.y + 1) % 12)
+    ball = Ball("Linf", 12) if attack.name in ("Square", "ZOO") else Ball("L2", 120)
+    ours, noise = left(attack, aimed, ball), left(Noise(10), aimed, ball)
+    print(attack.name, ball, ours, noise)
+    assert ours < noise - 0.25
+
+
+@pytest.mark.parametrize("attack", [Boundary(30), HopSkipJump(30), Zoo(30), Square(30)], ids=lambda attack: attack.name)
+def test_one_sample_alone_and_a_small_budget_will_do(attack: Attack) -> None:
+    left(attack, float_net.target(1), Ball("Linf", 20))

@@ -2,22 +2,28 @@
 
 from tritguard.attack.apgd import Apgd, ApgdTargeted
 from tritguard.attack.base import Attack, Ball, Crafted, Target
+from tritguard.attack.boundary import Boundary
 from tritguard.attack.carlini_wagner import CarliniWagner
 from tritguard.attack.fgsm import Fgsm
+from tritguard.attack.hop_skip_jump import HopSkipJump
 from tritguard.attack.noise import Noise
 from tritguard.attack.pgd import Pgd
 from tritguard.attack.square import Square
+from tritguard.attack.zoo import Zoo
 
 __all__ = [
     "Apgd",
     "ApgdTargeted",
     "Attack",
     "Ball",
+    "Boundary",
     "CarliniWagner",
     "Crafted",
     "Fgsm",
+    "HopSkipJump",
     "Noise",
     "Pgd",
     "Square",
     "Target",
+    "Zoo",
 ]

@@ -9,11 +9,14 @@ from functools import partial
 
 from tritguard.attack.apgd import Apgd, ApgdTargeted
 from tritguard.attack.base import Attack, Norm
+from tritguard.attack.boundary import Boundary
 from tritguard.attack.carlini_wagner import CarliniWagner
 from tritguard.attack.fgsm import Fgsm
+from tritguard.attack.hop_skip_jump import HopSkipJump
 from tritguard.attack.noise import Noise
 from tritguard.attack.pgd import Pgd
 from tritguard.attack.square import Square
+from tritguard.attack.zoo import Zoo
 
 Setting = int | float | str
 Settings = Mapping[str, Setting]
@@ -48,6 +51,9 @@ ATTACKS: dict[str, Entry] = {
     "apgd-t": Entry(ApgdTargeted, classes=4),
     "cw": Entry(CarliniWagner),
     "square": Entry(Square),
+    "zoo": Entry(Zoo),
+    "boundary": Entry(Boundary),
+    "hopskipjump": Entry(HopSkipJump),
 }
 
 

@@ -1,0 +1,86 @@
+"""The Boundary attack: a random walk along the decision boundary, from labels alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.attack.base import Ball, Crafted, Kind, Samples, Target
+from tritguard.attack.decision import Float32, Frontier, column
+
+_WINDOW = 10  # steps after which step sizes are judged by the share of them that fooled
+_GROW, _SHRINK = 1.5, 2 / 3
+
+
+class Boundary:
+    """The Boundary attack (Brendel et al. 2018, 1712.04248, algorithm 1), untargeted and targeted.
+
+    Each step moves at random on the sphere around the clean input and then a little towards it; what still fools is
+    kept. Both step sizes follow how often that works, so that about half of the moves on the sphere fool.
+
+    Threat model: black box, decision based: labels alone, however the scores are rounded. The attacker holds inputs of
+    its own to start from. The walk is the paper's, in L2; in an Linf ball what it found is judged by Linf, for which
+    HopSkipJump is the better choice. Distances are in int8 steps; a move is never so small that nothing would round.
+
+    Own code: ART's walks sample by sample, with calls of a few inputs each.
+
+    Args:
+        queries: the most forward passes a sample; one that is fooled within the ball is asked no more.
+        sphere: first step on the sphere, as a share of the distance to the clean input.
+        source: first step towards the clean input, as a share of that distance.
+    """
+
+    name = "Boundary"
+    kind: Kind = "black box"
+
+    def __init__(self, queries: int = 1000, sphere: float = 0.1, source: float = 0.1) -> None:
+        self.queries = queries
+        self.sphere = sphere
+        self.source = source
+
+    @property
+    def parameters(self) -> dict[str, float | int | str]:
+        """See Attack."""
+        return {**vars(self), "implementation": "tritguard"}
+
+    def craft(self, target: Target, ball: Ball) -> Crafted:
+        """See Attack."""
+        rng = np.random.default_rng((target.seed, ball.eps))
+        frontier = Frontier(target, ball, self.queries, rng)
+        frontier.start()
+        sphere, source = (np.full(len(target.x), size) for size in (self.sphere, self.source))
+        on_sphere, nearer = np.zeros(len(target.x)), np.zeros(len(target.x))
+        for step in range(1, self.queries + 1):
+            active = frontier.active(2)
+            if active.size == 0:
+                break
+            around = _around(frontier, active, sphere[active], rng)
+            fools = frontier.ask(around, active)
+            on_sphere[active] += fools
+            near = active[fools]
+            towards = around[fools] + column(source[near], around) * (frontier.clean[near] - around[fools])
+            fools_near = frontier.ask(towards, near)
+            nearer[near] += fools_near
+            frontier.points[near] = np.where(column(fools_near, towards), towards, around[fools])
+            if step % _WINDOW == 0:
+                source *= np.where(nearer < 0.25 * on_sphere, _SHRINK, np.where(nearer > 0.5 * on_sphere, _GROW, 1))
+                sphere *= np.where(on_sphere < 0.3 * _WINDOW, _SHRINK, np.where(on_sphere > 0.7 * _WINDOW, _GROW, 1))
+                on_sphere[:], nearer[:] = 0, 0
+        return frontier.crafted()
+
+
+def _around(frontier: Frontier, samples: Samples, share: NDArray[np.float64], rng: np.random.Generator) -> Float32:
+    """Each point moved at random on the sphere around its clean input, by a share of the distance."""
+    away = frontier.points[samples] - frontier.clean[samples]
+    radius = _lengths(away)
+    move = rng.standard_normal(away.shape, np.float32)
+    move -= column((move * away).reshape(len(away), -1).sum(axis=1) / np.maximum(radius, 1e-9) ** 2, away) * away
+    move *= column(np.maximum(share * radius, 1) / np.maximum(_lengths(move), 1e-9), away)
+    moved = away + move
+    return np.asarray(
+        frontier.clean[samples] + moved * column(radius / np.maximum(_lengths(moved), 1e-9), away), np.float32
+    )
+
+
+def _lengths(moved: Float32) -> NDArray[np.floating]:
+    return np.asarray(np.sqrt((moved.reshape(len(moved), -1) ** 2).sum(axis=1)))

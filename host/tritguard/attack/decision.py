@@ -1,0 +1,121 @@
+"""What decision-based attacks share: they learn one bit a query, whether an input fools the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Crafted, Queries, Samples, Target
+
+Float32 = NDArray[np.float32]
+_START_TRIES = 20  # other samples, then random inputs
+_BISECTIONS = 10  # of a distance of at most a few thousand steps: to a few steps
+
+
+class Frontier:
+    """For each sample, the closest input known to fool the model, and what it took to find it.
+
+    A sample is done when that input lies in the ball, or when its queries are spent. Points are kept as float32, off
+    the grid, so that moves of less than a step add up; asked is always the nearest input on the grid.
+
+    Args:
+        target: the attacked model; only whether its goal is reached is used, whatever `access` shows.
+        ball: what counts as close, and as close enough.
+        limit: queries a sample.
+        rng: of random starts.
+
+    Attributes:
+        clean: float32[n, *input_shape].
+        points: float32[n, *input_shape], where each search stands: an input that fools, off the grid.
+        distances: float64[n], of the closest input found, in steps; infinite where none is.
+    """
+
+    def __init__(self, target: Target, ball: Ball, limit: int, rng: np.random.Generator) -> None:
+        self.clean = target.x.astype(np.float32)
+        self.points = self.clean.copy()
+        self.distances = np.full(len(target.x), np.inf)
+        self._target, self._ball, self._limit, self._rng = target, ball, limit, rng
+        self._queries = Queries(target)
+        self._spent = np.zeros(len(target.x), np.int64)
+        self._closest = target.x.copy()
+
+    def active(self, needed: int = 1) -> Samples:
+        """The samples that are not done, have a point, and have so many queries left."""
+        return np.flatnonzero(
+            (self.distances > self._ball.eps) & np.isfinite(self.distances) & (self._spent + needed <= self._limit)
+        )
+
+    def ask(self, x: NDArray[np.floating], samples: Samples) -> NDArray[np.bool_]:
+        """bool[m]: which of [m, *input_shape], candidates for these samples, fool the model."""
+        if samples.size == 0:
+            return np.zeros(0, bool)
+        on_grid = np.asarray(np.clip(np.rint(x), INT8_MIN, INT8_MAX), np.int8)
+        fools = self._queries.margins(on_grid, samples) <= 0
+        np.add.at(self._spent, samples, 1)
+        distances = self._ball.distances(on_grid, self._target.x[samples])
+        # Of several candidates for one sample the closest counts: the last one written.
+        for row in sorted(
+            np.flatnonzero(fools & (distances < self.distances[samples])), key=lambda row: -distances[row]
+        ):
+            self.distances[samples[row]], self._closest[samples[row]] = distances[row], on_grid[row]
+        return np.asarray(fools)
+
+    def start(self) -> None:
+        """Find a first point for each sample, far away as it may be, and walk from it to the edge.
+
+        The attacker is taken to hold inputs of its own, here the other samples: the nearest that fool serve, then
+        random inputs.
+        """
+        everyone = np.arange(len(self.clean))
+        self.ask(self.clean, everyone)
+        flat = self.clean.reshape(len(self.clean), -1)
+        squares = (flat**2).sum(axis=1)
+        nearest = np.argsort(squares + squares[:, None] - 2 * flat @ flat.T, axis=1)[:, 1:]
+        for attempt in range(_START_TRIES):
+            lost = np.flatnonzero(np.isinf(self.distances) & (self._spent < self._limit))
+            if lost.size == 0:
+                break
+            others = attempt < min(_START_TRIES // 2, nearest.shape[1])
+            shape = (len(lost), *self.clean.shape[1:])
+            x = self.clean[nearest[lost, attempt]] if others else self._rng.uniform(INT8_MIN, INT8_MAX, shape)
+            fools = self.ask(x, lost)
+            self.points[lost[fools]] = x[fools]
+        self.to_edge(self.active())
+
+    def to_edge(self, samples: Samples) -> None:
+        """Bisect between each sample's clean input and its point; the point becomes the closest that still fools.
+
+        L2: along the line between them. Linf: by cutting the point to a box around the clean input.
+        """
+        low, high = np.zeros(len(samples)), np.ones(len(samples))
+        start = self.points[samples]
+        for _ in range(_BISECTIONS):
+            going = np.flatnonzero(self._spent[samples] < self._limit)
+            middle = (low + high) / 2
+            fools = self.ask(self._between(start, samples, middle)[going], samples[going])
+            high[going[fools]], low[going[~fools]] = middle[going[fools]], middle[going[~fools]]
+        self.points[samples] = self._between(start, samples, high)
+
+    def lengths(self, samples: Samples) -> NDArray[np.float64]:
+        """float64[m]: how far the points are from the clean inputs, in the ball's norm."""
+        moved = np.abs(self.points[samples] - self.clean[samples]).reshape(len(samples), -1).astype(np.float64)
+        return np.asarray(moved.max(axis=1) if self._ball.norm == "Linf" else np.sqrt((moved**2).sum(axis=1)))
+
+    def crafted(self) -> Crafted:
+        """The closest inputs found, those outside the ball projected into it."""
+        x = self._ball.to_grid(self._closest.astype(np.float32), self._target.x)
+        return Crafted(x, self._queries.made, gradients=0)
+
+    def _between(self, point: Float32, samples: Samples, share: NDArray[np.float64]) -> Float32:
+        moved, shares = point - self.clean[samples], column(share, point)
+        if self._ball.norm == "L2":
+            return np.asarray(self.clean[samples] + shares * moved, np.float32)
+        reach = shares * column(np.abs(moved).reshape(len(moved), -1).max(axis=1, initial=0), point)
+        return np.asarray(self.clean[samples] + np.clip(moved, -reach, reach), np.float32)
+
+
+def column(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+    """One value a sample, shaped to multiply the samples."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))

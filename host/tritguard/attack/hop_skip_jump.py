@@ -1,0 +1,85 @@
+"""HopSkipJump: a walk along the decision boundary, from labels alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.attack.base import Ball, Crafted, Kind, Samples, Target
+from tritguard.attack.decision import Float32, Frontier, column
+
+_SHRINKS = 8  # times a jump is halved until it lands on an input that fools
+_SLACK = 20  # queries a round takes besides its probes: jumps and bisection
+
+
+class HopSkipJump:
+    """HopSkipJump (Chen et al. 2020, 1904.02144, algorithm 2), in both norms, untargeted and targeted.
+
+    Each round stands at the boundary, guesses its normal from random probes of which some fool and some do not, jumps
+    along it, the less far the more rounds have gone by, and bisects back to the boundary, nearer to the clean input.
+
+    Threat model: black box, decision based: labels alone, however the scores are rounded. The attacker holds inputs of
+    its own to start from. Distances and probes are in int8 steps.
+
+    Own code: the paper's probes shrink to a hundredth of an int8 step on images, where all of them round to the same
+    input; here a probe moves each element by one step, up or down. A round's probes go to the model in one call.
+
+    Args:
+        queries: the most forward passes a sample; one that is fooled within the ball is asked no more.
+        probes: of the first round; round t has sqrt(t) times as many.
+    """
+
+    name = "HopSkipJump"
+    kind: Kind = "black box"
+
+    def __init__(self, queries: int = 1000, probes: int = 100) -> None:
+        self.queries = queries
+        self.probes = probes
+
+    @property
+    def parameters(self) -> dict[str, float | int | str]:
+        """See Attack."""
+        return {**vars(self), "implementation": "tritguard"}
+
+    def craft(self, target: Target, ball: Ball) -> Crafted:
+        """See Attack."""
+        rng = np.random.default_rng((target.seed, ball.eps))
+        frontier = Frontier(target, ball, self.queries, rng)
+        frontier.start()
+        for round_ in range(1, self.queries + 1):
+            count = min(int(self.probes * np.sqrt(round_)), self.queries)
+            active = frontier.active(count + _SLACK)
+            if active.size == 0:
+                break
+            normal = _normal(frontier, active, count, rng)
+            _jump(frontier, active, np.sign(normal) if ball.norm == "Linf" else normal, round_)
+            frontier.to_edge(active)
+        return frontier.crafted()
+
+
+def _normal(frontier: Frontier, samples: Samples, count: int, rng: np.random.Generator) -> Float32:
+    """Towards inputs that fool, of length one a sample: the mean probe, weighed by its answer (equation 16)."""
+    shape = frontier.clean.shape[1:]
+    normal = np.empty((len(samples), *shape), np.float32)
+    for place, sample in enumerate(samples):
+        probes = 2 * rng.integers(0, 2, (count, *shape), np.int8) - 1
+        fools = frontier.ask(frontier.points[sample] + probes, np.full(count, sample))
+        weights = np.where(fools, 1.0, -1.0)
+        weights -= weights.mean() if 0 < fools.sum() < count else 0
+        normal[place] = np.tensordot(weights, probes, axes=1)
+    lengths = np.sqrt((normal.reshape(len(samples), -1) ** 2).sum(axis=1))
+    return np.asarray(normal / column(np.maximum(lengths, 1e-9), normal), np.float32)
+
+
+def _jump(frontier: Frontier, samples: Samples, direction: NDArray[np.floating], round_: int) -> None:
+    """Move each point along its direction, by its distance over sqrt(round), halved until it fools."""
+    reach = frontier.lengths(samples) / np.sqrt(round_)
+    pending = np.arange(len(samples))
+    for _ in range(_SHRINKS):
+        x = frontier.points[samples[pending]] + column(reach[pending], direction) * direction[pending]
+        fools = frontier.ask(x, samples[pending])
+        frontier.points[samples[pending[fools]]] = x[fools]
+        pending = pending[~fools]
+        reach /= 2
+        if pending.size == 0:
+            break
