@@ -110,14 +110,13 @@ def test_zoo_is_as_strong_as_arts() -> None:
         (Zoo(800), Ball("Linf", 2)),
         (Zoo(1100), Ball("L2", 25)),
         (Boundary(600), Ball("L2", 60)),
-        (HopSkipJump(500), Ball("Linf", 3)),
+        (HopSkipJump(500), Ball("Linf", 2)),
         (HopSkipJump(500), Ball("L2", 22)),
     ],
     ids=lambda value: getattr(value, "name", str(value)),
 )
 def test_searches_for_the_closest_beat_noise(attack: Attack, ball: Ball, keywords: Target) -> None:
     ours, noise = left(attack, keywords, ball), left(Noise(20), keywords, ball)
-    print(attack.name, ball, ours, noise)
     assert ours < noise - 0.25
 
 
@@ -131,13 +130,12 @@ def test_decisions_need_labels_alone_and_repeat(attack: Attack, keywords: Target
 
 
 @pytest.mark.parametrize(
-    "attack", [Square(400), Zoo(800), Boundary(500), HopSkipJump(500)], ids=lambda attack: attack.name
+    "attack", [Square(400), Zoo(1300, coordinates=64), Boundary(500), HopSkipJump(500)], ids=lambda attack: attack.name
 )
 def test_targeted_black_boxes_reach_their_label(attack: Attack, keywords: Target) -> None:
     aimed = replace(keywords, aim=(keywords.y + 1) % 12)
     ball = Ball("Linf", 12) if attack.name in ("Square", "ZOO") else Ball("L2", 120)
     ours, noise = left(attack, aimed, ball), left(Noise(10), aimed, ball)
-    print(attack.name, ball, ours, noise)
     assert ours < noise - 0.25
 
 

@@ -28,7 +28,7 @@ class Zoo:
     Args:
         queries: the most forward passes a sample; one that is fooled within the ball is asked no more.
         coordinates: whose slopes are measured in an iteration, two queries each.
-        rate: Adam's step size; in an Linf ball as a share of eps.
+        rate: Adam's step size; in an Linf ball at least a quarter of eps, since each coordinate's turn comes but rarely.
         step: how far the two queries are from the iterate; at least one, or both would be the same input.
         c: what a unit of margin counts beside a squared step of distance.
     """
@@ -58,7 +58,7 @@ class Zoo:
         clean = target.x.reshape(len(target.x), -1).astype(np.float64)
         reach = ball.eps if ball.norm == "Linf" else INT8_MAX - INT8_MIN
         low, high = np.maximum(clean - reach, INT8_MIN), np.minimum(clean + reach, INT8_MAX)
-        x, adam = clean.copy(), _Adam(clean.shape, self.rate * (ball.eps if ball.norm == "Linf" else 1))
+        x, adam = clean.copy(), _Adam(clean.shape, max(self.rate, ball.eps / 4) if ball.norm == "Linf" else self.rate)
         coordinates = min(self.coordinates, clean.shape[1])
         for _ in range((self.queries - 1) // (2 * coordinates + 1)):
             active = np.flatnonzero(best.margins > 0)
