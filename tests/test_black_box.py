@@ -108,7 +108,7 @@ def test_zoo_is_as_strong_as_arts() -> None:
     ("attack", "ball"),
     [
         (Zoo(800), Ball("Linf", 2)),
-        (Zoo(1100), Ball("L2", 25)),
+        (Zoo(1100), Ball("L2", 40)),
         (Boundary(600), Ball("L2", 60)),
         (HopSkipJump(500), Ball("Linf", 2)),
         (HopSkipJump(500), Ball("L2", 22)),

@@ -28,7 +28,7 @@ class Zoo:
     Args:
         queries: the most forward passes a sample; one that is fooled within the ball is asked no more.
         coordinates: whose slopes are measured in an iteration, two queries each.
-        rate: Adam's step size; in an Linf ball at least a quarter of eps, since each coordinate's turn comes but rarely.
+        rate: Adam's step size; in an Linf ball at least a quarter of eps, since a coordinate's turn is rare.
         step: how far the two queries are from the iterate; at least one, or both would be the same input.
         c: what a unit of margin counts beside a squared step of distance.
     """
@@ -37,7 +37,7 @@ class Zoo:
     kind: Kind = "black box"
 
     def __init__(
-        self, queries: int = 1000, coordinates: int = 128, rate: float = 1.0, step: int = 1, c: float = 10.0
+        self, queries: int = 1000, coordinates: int = 128, rate: float = 2.0, step: int = 1, c: float = 10.0
     ) -> None:
         self.queries = queries
         self.coordinates = coordinates
