@@ -10,9 +10,6 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from typer.testing import CliRunner
 
 from tests.shared import ROOT
@@ -20,141 +17,14 @@ from tritguard.cli import app
 from tritguard.data import Dataset, write_dataset
 from tritguard.errors import BadInputError, BadModelError
 from tritguard.train import TrainConfig, TrainRecord, read_train_config
-from tritguard.train import quantizer as rule
-from tritguard.train.backend import keras, tf
+from tritguard.train.backend import keras
 from tritguard.train.config import Block, QuantizeConfig
 from tritguard.train.fit import train
-from tritguard.train.layers import TernaryConv2D, TernaryDense, TernaryDepthwiseConv2D
 from tritguard.train.nets import NETS, build_net
 from tritguard.train.quantize import quantize
 from tritguard.train.recalibrate import norm_layers, recalibrate
 
-# Made with QKeras 0.9.0 on TensorFlow 2.21: x; ternary(alpha="auto")(x); and the mean trit of 4,000 draws of
-# stochastic_ternary(alpha="auto") with the learning phase 1. One channel is tiny, one all zero.
-QKERAS = np.load(Path(__file__).parent / "golden" / "qkeras_ternary.npz")
 TINY = TrainConfig(stem=4, blocks=(Block(channels=6, stride=2),), epochs=2, batch_size=16, learning_rate=0.02, seed=3)
-
-kernels = hnp.arrays(
-    np.float32,
-    st.tuples(st.integers(1, 12), st.integers(1, 5)),
-    elements=st.floats(-4, 4, width=32).filter(lambda value: value == 0 or abs(value) > 1e-3),
-)
-
-
-def ternarize(x: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    trits, scale = rule.ternarize(tf.constant(x), axes)
-    return np.asarray(trits), np.asarray(scale)
-
-
-@pytest.mark.parametrize("index", range(3))
-def test_deployed_weights_are_those_of_qkeras(index: int) -> None:
-    x = QKERAS[f"x{index}"]
-    trits, scale = ternarize(x, tuple(range(x.ndim - 1)))
-    np.testing.assert_array_equal(trits * scale, QKERAS[f"ternary{index}"])
-
-
-@pytest.mark.parametrize("index", range(3))
-def test_draws_have_the_mean_that_qkeras_draws_have(index: int) -> None:
-    x = QKERAS[f"x{index}"]
-    axes = tuple(range(x.ndim - 1))
-    _, scale = ternarize(x, axes)
-    upper, lower = rule.draw_probabilities(tf.constant(x), tf.constant(scale), axes, temperature=8.0)
-    mean = np.asarray(upper + lower - 1)
-    # A trit's variance is at most 1: 5 standard errors of 4,000 draws. QKeras' trits of a dead channel are undefined.
-    alive = np.broadcast_to(scale > 0, x.shape)
-    assert np.abs(mean - QKERAS[f"mean{index}"])[alive].max() < 5 / np.sqrt(4000)
-
-
-@given(kernels)
-@settings(deadline=None)
-def test_scale_is_least_squares_and_a_threshold_divides(x: np.ndarray) -> None:
-    trits, scale = ternarize(x, (0,))
-    assert set(np.unique(trits)) <= {-1, 0, 1}
-    for weights, channel, s in zip(x.T, trits.T, scale[0], strict=True):
-        assert (channel * weights >= 0).all()
-        if not channel.any():
-            assert s == 0
-            continue
-        assert s == pytest.approx((weights @ channel) / (channel @ channel), rel=1e-4)
-        magnitude = np.abs(weights)
-        assert magnitude[channel == 0].max(initial=0) < magnitude[channel != 0].min()
-
-
-@given(kernels)
-@settings(deadline=None)
-def test_a_channel_dies_only_where_all_is_zero(x: np.ndarray) -> None:
-    trits, _ = ternarize(x, (0,))
-    np.testing.assert_array_equal(trits.any(axis=0), x.any(axis=0))
-
-
-@given(st.integers(0, 2**31), st.floats(1, 40))
-@settings(deadline=None, max_examples=20)
-def test_draws_follow_their_probabilities(seed: int, temperature: float) -> None:
-    n = 2000
-    x = np.random.default_rng(seed).normal(size=(30, 1)).astype(np.float32)
-    _, scale = rule.ternarize(tf.constant(x), (0,))
-    upper, lower = (np.asarray(p)[:, 0] for p in rule.draw_probabilities(tf.constant(x), scale, (0,), temperature))
-    draws = np.asarray(rule.draw_trits(tf.constant(np.tile(x, n)), scale, (0,), temperature, seed))
-    assert set(np.unique(draws)) <= {-1, 0, 1}
-    error = 6 * np.sqrt(0.25 / n)  # 6 standard errors of a frequency
-    for value, probability in ((1, upper * lower), (-1, (1 - upper) * (1 - lower))):
-        assert np.abs((draws == value).mean(axis=1) - probability).max() < error
-
-
-def test_gradient_goes_straight_through() -> None:
-    layer = TernaryDense(3)
-    layer.build((None, 5))
-    x = tf.constant(np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32))
-    for training in (False, True):
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(layer(x, training=training))
-        gradient = tape.gradient(loss, layer.trainable_variables[0])
-        np.testing.assert_allclose(gradient, np.tile(np.asarray(x).sum(0)[:, None], (1, 3)), rtol=1e-5)
-
-
-def test_depthwise_channels_have_scales_of_their_own() -> None:
-    """One scale for the whole kernel, as QKeras has it, would leave the small channels nothing but zeros."""
-    layer = TernaryDepthwiseConv2D(3)
-    layer.build((None, 8, 8, 16))
-    spread = np.logspace(-3, 0, 16).astype(np.float32)[:, None]
-    kernel = np.random.default_rng(0).normal(size=(3, 3, 16, 1)).astype(np.float32) * spread
-    layer.kernel.assign(kernel)
-    trits, scale = layer.deployed_kernel()
-    assert trits.any(axis=(0, 1)).all()
-    assert scale.shape == (1, 1, 16, 1)
-    one_for_all, _ = ternarize(kernel, (0, 1, 2))
-    assert not one_for_all.any(axis=(0, 1)).all()
-
-
-@pytest.mark.parametrize(
-    ("ternary", "plain", "shape"),
-    [
-        (lambda: TernaryConv2D(5, 3, strides=2, padding="same", activation="relu"), keras.layers.Conv2D, (9, 8, 4)),
-        (lambda: TernaryConv2D(6, 1, use_bias=False), keras.layers.Conv2D, (4, 4, 3)),
-        (lambda: TernaryDepthwiseConv2D(3, strides=2, depth_multiplier=2), keras.layers.DepthwiseConv2D, (9, 9, 3)),
-        (lambda: TernaryDense(4, activation="relu"), keras.layers.Dense, (11,)),
-    ],
-)
-def test_a_layer_is_the_plain_layer_with_ternary_weights(ternary: Any, plain: Any, shape: tuple[int, ...]) -> None:
-    rng = np.random.default_rng(1)
-    layer = ternary()
-    layer.build((None, *shape))
-    weights = [rng.normal(size=w.shape).astype(np.float32) for w in layer.trainable_variables]
-    for variable, value in zip(layer.trainable_variables, weights, strict=True):
-        variable.assign(value)
-    config = layer.get_config()
-    assert (config["stochastic"], config["temperature"]) == (True, 8.0)
-    same = plain.from_config(layer.plain_config())
-    same.build((None, *shape))
-    trits, scale = layer.deployed_kernel()
-    same.set_weights([trits * scale, *weights[1:]])
-    x = rng.normal(size=(3, *shape)).astype(np.float32)
-    np.testing.assert_allclose(layer(x), same(x), atol=1e-5)
-    np.testing.assert_array_equal(layer(x), layer(x))
-    # Few weights may twice be drawn the same; eight times, with a fixed seed, they are not.
-    keras.utils.set_random_seed(0)
-    draws = np.stack([layer(x, training=True) for _ in range(8)])
-    assert np.ptp(draws, axis=0).max() > 0
 
 
 def small_net(seed: int = 0) -> Any:
@@ -182,8 +52,8 @@ def test_quantize_swaps_layers_and_keeps_weights(settings: dict[str, Any], kinds
     assert tuple(got) == kinds
     for one, other in zip(plain.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-    stochastic = {layer.stochastic for layer in model.layers if type(layer).__name__.startswith("Ternary")}
-    assert stochastic <= {settings.get("weights", "stochastic") == "stochastic"}
+    rules = {layer.rule for layer in model.layers if type(layer).__name__.startswith("Ternary")}
+    assert rules <= {settings.get("weights", "stochastic")}
 
 
 def test_a_layer_used_twice_is_refused() -> None:

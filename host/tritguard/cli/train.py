@@ -51,3 +51,5 @@ def describe(record: TrainRecord, out: Path) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for finding in record.findings:
+        console.print(f"  {finding}", markup=False, highlight=False, soft_wrap=True)

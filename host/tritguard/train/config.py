@@ -35,17 +35,38 @@ class QuantizeConfig(Record):
     """The `[train.quantize]` table.
 
     Attributes:
-        weights: what becomes of the weights. `ternary`: QKeras' `ternary` rule; `stochastic`: its
-            `stochastic_ternary`, drawn in training; `none`: they stay float, to become int8 at conversion.
+        weights: what becomes of the weights. `ternary`: QKeras' `ternary` rule. `stochastic`: its
+            `stochastic_ternary`, drawn in training. `incremental`: stochastic quantization (Dong et al. 2017): a
+            growing share of each layer's channels is ternary, drawn each step with probability inverse to the
+            quantization error, the rest stays float. `none`: all become int8.
         first, last: where weights are ternary, whether those of the first and last layer are too, or become int8.
+        activations: `int8`: rounded in training as on the device; `float`: only at conversion.
         temperature: steepness of the stochastic draws. QKeras' default is 8; 16 is less noisy and trains narrow
             nets faster (the demo's: 0.03 more test accuracy after 1,600 steps).
+        alpha: how a scale is found: `auto` by least squares, `auto_po2` rounded to a power of two.
+        one_scale: take one scale for a whole depthwise kernel, as QKeras does; small channels die.
+        shares: of `incremental`, the share of channels quantized, each for an equal part of the training.
     """
 
-    weights: Literal["none", "ternary", "stochastic"] = "stochastic"
+    weights: Literal["none", "ternary", "stochastic", "incremental"] = "stochastic"
     first: Literal["ternary", "int8"] = "ternary"
     last: Literal["ternary", "int8"] = "ternary"
+    activations: Literal["float", "int8"] = "float"
     temperature: Annotated[float, Field(gt=0, le=1000)] = 16.0
+    alpha: Literal["auto", "auto_po2"] = "auto"
+    one_scale: bool = False
+    shares: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (0.5, 0.75, 0.875, 1.0)
+
+    @field_validator("shares")
+    @classmethod
+    def _ends_whole(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if list(shares) != sorted(shares) or shares[-1] != 1:
+            raise ValueError("must rise to 1")
+        return shares
+
+    def share_at(self, progress: float) -> float:
+        """The share of channels that is quantized after this share of the training, 0 to 1."""
+        return self.shares[min(int(progress * len(self.shares)), len(self.shares) - 1)]
 
 
 # Shares of the training at which a term sets in and at which it has its full strength, rising along a straight line.
@@ -150,6 +171,7 @@ class TrainRecord(Record):
         accuracy: share of the test set the float model gets right with its deterministic ternary weights.
         history: of each epoch, the means of the loss and its parts; see `tritguard.train.objective`.
         dead_channels: for each ternary layer, the output channels whose weights are all zero.
+        findings: what the user should know of the weights.
         parameters: weights and biases, batch-norm statistics included.
         seconds: of the fit and the recalibration.
         versions: of the packages that decide the numbers.
@@ -168,6 +190,7 @@ class TrainRecord(Record):
     accuracy: float
     parameters: int
     dead_channels: dict[str, int]
+    findings: tuple[str, ...]
     versions: dict[str, str]
 
 

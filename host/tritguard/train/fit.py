@@ -18,7 +18,7 @@ from tritguard.train.config import CALIBRATION, CHECKPOINT, MODEL, RECORD, Train
 from tritguard.train.inputs import input_units, training_set
 from tritguard.train.loop import CHECKPOINT_SECONDS, Loop
 from tritguard.train.nets import build_net
-from tritguard.train.quantize import dead_channels, quantize
+from tritguard.train.quantize import dead_channels, findings, quantize, stored
 from tritguard.train.recalibrate import norm_layers, recalibrate
 
 Report = Callable[[int, int], None]
@@ -55,7 +55,8 @@ def train(
     """
     samples = training_set(config, dataset)
     keras.utils.set_random_seed(config.seed)
-    model = quantize(build_net(config, samples.x.shape[1:], len(dataset.classes)), config.quantize)
+    net = build_net(config, samples.x.shape[1:], len(dataset.classes))
+    model = quantize(net, config.quantize, (samples.grid.low, samples.grid.high))
     norms = norm_layers(model)
     versions = {"tensorflow": tf.__version__, "keras": keras.__version__, "tritguard": version("tritguard")}
     identity = {"config": config.model_dump(mode="json"), "data": dataset.sha256, "versions": versions}
@@ -66,7 +67,8 @@ def train(
             report(done, loop.steps + len(norms))
 
     state = loop.run(show, checkpoint_seconds)
-    for done, norm in enumerate(norms, start=loop.steps + 1):
+    model = stored(model)
+    for done, norm in enumerate(norm_layers(model), start=loop.steps + 1):
         recalibrate(model, norm, input_units(samples.x[:_RECALIBRATION_SAMPLES]))
         show(done)
     record = TrainRecord(
@@ -82,6 +84,7 @@ def train(
         accuracy=_accuracy(model, dataset),
         parameters=model.count_params(),
         dead_channels=dead_channels(model),
+        findings=findings(model),
         versions=versions,
     )
     _write(out, model, samples.x[: config.calibration], record)

@@ -16,15 +16,14 @@ _WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Den
 
 
 def probe(model: Any) -> Any:
-    """The model with a second output: the inputs of its layers with weights, the first one's left out.
+    """The model with further outputs: the inputs of its layers with weights, the first of these left out.
 
     Returns:
         keras.Model: x -> [logits, *activations].
     """
     points: list[Tensor] = []
-    for layer in model.layers:
-        if isinstance(layer, _WEIGHTED) and layer.input is not model.input:
-            points += [layer.input] * all(layer.input is not point for point in points)
+    for layer in [layer for layer in model.layers if isinstance(layer, _WEIGHTED)][1:]:
+        points += [layer.input] * all(layer.input is not point for point in points)
     return keras.Model(model.input, [model.output, *points])
 
 

@@ -44,6 +44,7 @@ class Loop:
             keras.optimizers.schedules.CosineDecay(config.learning_rate, self.steps)
         )
         self._optimizer.build(model.trainable_variables)
+        self._incremental = [layer for layer in model.layers if getattr(layer, "share", None) is not None]
 
     def run(self, report: Callable[[int], None], checkpoint_seconds: float = CHECKPOINT_SECONDS) -> checkpoint.State:
         """Train from the last checkpoint, or the start, to the end.
@@ -63,6 +64,7 @@ class Loop:
         while state.step < self.steps:
             epoch, first = divmod(state.step, self._epoch_steps)
             for x, y in self._samples.batches(self._config, epoch, first):
+                self._set_share(state.step)
                 terms = step_function(x, y, state.step)
                 for name, value in terms.items():
                     state.sums[name] = state.sums.get(name, 0.0) + float(value) * len(x)
@@ -75,6 +77,10 @@ class Loop:
                     checkpoint.save(self._path, self._identity, state, variables)
                 report(state.step)
         return state
+
+    def _set_share(self, step: int) -> None:
+        for layer in self._incremental:
+            layer.share.assign(self._config.quantize.share_at(step / self.steps))
 
     def _close_epoch(self, state: checkpoint.State) -> None:
         state.history.append({name: total / len(self._samples.x) for name, total in state.sums.items()})

@@ -1,21 +1,35 @@
-"""From a plain Keras model to one that trains with quantized weights, and from there to what is stored."""
+"""From a plain Keras model to one that trains with quantized weights and activations, and back to what is stored."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tritguard.errors import BadModelError
 from tritguard.train.backend import keras
 from tritguard.train.config import QuantizeConfig
-from tritguard.train.layers import TERNARY_OF, TernaryWeights
+from tritguard.train.layers import INT8_OF, TERNARY_OF, Int8Activations, TernaryWeights
+
+_WEIGHTED = tuple(TERNARY_OF)
+# What these put out has the grid of what they take in.
+_GRID_KEEPING = (keras.layers.MaxPooling2D, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout)
+_ACTIVATIONS_SUFFIX = "_int8"
 
 
-def quantize(model: Any, config: QuantizeConfig) -> Any:
-    """Swap quantized layers in for the layers with weights.
+def quantize(model: Any, config: QuantizeConfig, input_range: tuple[float, float] | None = None) -> Any:
+    """Swap quantized layers in for the layers with weights, and round activations where TFLite does.
+
+    The logits are not rounded: the device gives their int32 accumulators away.
 
     Args:
         model: functional keras.Model of plain layers, each used once; it stays as it is.
-        config: what becomes of the weights.
+        config: what becomes of weights and activations.
+        input_range: lowest and highest value of the input, where known; else it is observed in training.
 
     Returns:
         keras.Model: the same graph with layers of the same names and, in front of the quantizers, the same weights.
@@ -23,44 +37,155 @@ def quantize(model: Any, config: QuantizeConfig) -> Any:
     Raises:
         BadModelError: a layer is used more than once.
     """
-    weighted = [layer for layer in model.layers if type(layer) in TERNARY_OF]
-    plain = _kept_plain(weighted, config)
+    weighted = [layer.name for layer in model.layers if type(layer) in TERNARY_OF]
+    int8 = _int8_layers(weighted, config)
+    rounded = _rounded(model) if config.activations == "int8" else set()
+    input_readers = _input_readers(model) if config.activations == "int8" else set()
 
     def replace(layer: Any) -> Any:
-        if type(layer) not in TERNARY_OF or layer.name in plain:
+        if layer.name not in weighted:
             return layer.__class__.from_config(layer.get_config())
+        if layer.name in int8:
+            kinds = INT8_OF if config.activations == "int8" else {type(layer): type(layer)}
+            return kinds[type(layer)](**layer.get_config())
         return TERNARY_OF[type(layer)](
             **layer.get_config(),
-            stochastic=config.weights == "stochastic",
+            rule=config.weights,
             temperature=config.temperature,
+            alpha=config.alpha,
+            one_scale=config.one_scale,
         )
 
-    return _cloned(model, replace)
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if layer.name in input_readers:
+            args = (_rounding("input", args[0], fixed=input_range), *args[1:])
+        outputs = layer(*args, **kwargs)
+        return _rounding(layer.name, outputs) if layer.name in rounded else outputs
+
+    return _cloned(model, replace, call)
 
 
-def _kept_plain(weighted: list[Any], config: QuantizeConfig) -> set[str]:
-    """Names of the layers whose weights stay float in training and become int8 at conversion."""
+def _int8_layers(weighted: list[str], config: QuantizeConfig) -> set[str]:
+    """Names of the layers whose weights become int8."""
     if config.weights == "none":
-        return {layer.name for layer in weighted}
-    edges = {weighted[0].name: config.first, weighted[-1].name: config.last} if weighted else {}
+        return set(weighted)
+    edges = {weighted[0]: config.first, weighted[-1]: config.last} if weighted else {}
     return {name for name, choice in edges.items() if choice == "int8"}
 
 
-def _cloned(model: Any, replace: Any) -> Any:
-    """The model with other layers of the same names, weights copied."""
-    for entry in model.get_config()["layers"]:
-        if len(entry["inbound_nodes"]) > 1:
-            raise BadModelError("is used more than once", where=entry["name"], fix="give each use a layer of its own")
-    clone = keras.models.clone_model(model, clone_function=replace)
-    for layer in model.layers:
-        clone.get_layer(layer.name).set_weights(layer.get_weights())
-    return clone
+def stored(model: Any) -> Any:
+    """The trained model without what only training needs: plain and ternary layers, as `tritguard.convert` takes it."""
+
+    plain: dict[type, Any] = {kind: standard for standard, kind in INT8_OF.items()}
+
+    def replace(layer: Any) -> Any:
+        return plain.get(type(layer), type(layer)).from_config(layer.get_config())
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        return args[0] if isinstance(layer, Int8Activations) else layer(*args, **kwargs)
+
+    return _cloned(model, replace, call)
+
+
+def observe_ranges(model: Any, x: NDArray[np.float32]) -> None:
+    """Set the ranges of the model's activations to their extremes over x, as TFLite's converter does.
+
+    Args:
+        model: what `quantize` gave.
+        x: float32[n, ...] calibration inputs; they run through in one batch.
+    """
+    with unrounded(model):
+        model(x, training=False)
+
+
+@contextmanager
+def unrounded(model: Any) -> Iterator[None]:
+    """Meanwhile activations are passed on as they are, and their extremes become the ranges."""
+    layers = [layer for layer in model.layers if isinstance(layer, Int8Activations)]
+    for layer in layers:
+        layer.observing = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.observing = False
 
 
 def dead_channels(model: Any) -> dict[str, int]:
     """For each ternary layer the output channels whose weights are all zero."""
     return {
-        layer.name: int((layer.deployed_kernel()[1] == 0).sum())
+        layer.name: int((~layer.deployed_kernel()[0].any(axis=layer.channel_axes)).sum())
         for layer in model.layers
         if isinstance(layer, TernaryWeights)
     }
+
+
+def findings(model: Any) -> tuple[str, ...]:
+    """What a user should know of a model's ternary weights: dead channels, depthwise kernels of one scale."""
+    said = []
+    for name, dead in dead_channels(model).items():
+        layer = model.get_layer(name)
+        total = layer.output.shape[-1]
+        one_scale = isinstance(layer, keras.layers.DepthwiseConv2D) and layer.one_scale
+        if one_scale:
+            said.append(f"{name}: one scale for {total} channels, as QKeras has it; small ones die: one_scale = false")
+        if dead:
+            said.append(f"{name}: {dead} of {total} channels are dead, all their weights zero")
+    return tuple(said)
+
+
+def _rounding(name: str, x: Any, fixed: tuple[float, float] | None = None) -> Any:
+    return Int8Activations(name=name + _ACTIVATIONS_SUFFIX, fixed=fixed)(x)
+
+
+def _input_readers(model: Any) -> set[str]:
+    readers = {layer.name for layer in model.layers if any(tensor is model.input for tensor in _inputs(layer))}
+    if len(readers) != 1:
+        raise BadModelError(f"the input is read by {len(readers)} layers", fix="put a layer in front of them")
+    return readers
+
+
+def _rounded(model: Any) -> set[str]:
+    """Names of the layers whose outputs exist as int8 tensors on the device: fused ones' do not, nor the logits'."""
+    readers: dict[int, list[Any]] = defaultdict(list)
+    for layer in model.layers:
+        for tensor in _inputs(layer):
+            readers[id(tensor)].append(layer)
+    return {
+        layer.name
+        for layer in model.layers
+        if not isinstance(layer, (keras.layers.InputLayer, *_GRID_KEEPING))
+        and readers[id(layer.output)]
+        and not _is_fused(layer, readers[id(layer.output)])
+    }
+
+
+def _is_fused(layer: Any, readers: list[Any]) -> bool:
+    """Whether the only reader is a batch-norm or ReLU that TFLite makes part of the layer."""
+    if len(readers) != 1 or getattr(layer, "activation", None) not in (None, keras.activations.linear):
+        return False
+    if isinstance(readers[0], keras.layers.BatchNormalization):
+        return isinstance(layer, _WEIGHTED)
+    is_relu = (
+        isinstance(readers[0], keras.layers.ReLU) or getattr(readers[0], "activation", None) is keras.activations.relu
+    )
+    return is_relu and not isinstance(readers[0], _WEIGHTED)
+
+
+def _inputs(layer: Any) -> list[Any]:
+    if isinstance(layer, keras.layers.InputLayer):
+        return []
+    return layer.input if isinstance(layer.input, list) else [layer.input]
+
+
+def _cloned(model: Any, replace: Callable[[Any], Any], call: Callable[..., Any]) -> Any:
+    """The model with other layers of the same names, weights copied."""
+    for entry in model.get_config()["layers"]:
+        if len(entry["inbound_nodes"]) > 1:
+            raise BadModelError("is used more than once", where=entry["name"], fix="give each use a layer of its own")
+    clone = keras.models.clone_model(model, clone_function=replace, call_function=call)
+    kept = {layer.name for layer in clone.layers}
+    for layer in model.layers:
+        if layer.name in kept and not isinstance(layer, Int8Activations):
+            clone.get_layer(layer.name).set_weights(layer.get_weights())
+    return clone

@@ -1,68 +1,154 @@
-"""The ternary rule of QKeras' `ternary` and `stochastic_ternary` with alpha="auto" (QKeras 0.9.0, quantizers.py).
+"""What weights and activations are rounded to in training.
 
-Weights become scale * {-1, 0, 1}. The scale starts at 2/3 of the largest magnitude and is refitted by least squares
-(Li et al. 2016, arXiv 1605.04711), the threshold being half of the round before's scale. In training the trit is
-drawn: two Bernoulli draws per weight, the likelier to agree the farther the weight lies beyond the threshold.
+Ternary weights follow QKeras 0.9.0's `ternary` and `stochastic_ternary` (quantizers.py), operation for operation:
+scale * {-1, 0, 1}. With alpha "auto" the scale starts at 2/3 of the largest magnitude and is refitted by least squares
+(Li et al. 2016, arXiv 1605.04711), the threshold being half of the round before's scale; "auto_po2" rounds it to powers
+of two. A number as alpha is the scale, with a fixed threshold; no alpha is a scale of 1 whose gradient is tanh's.
+QKeras' stochastic rounding and piecewise sigmoid are left out.
 
-One difference, on purpose: QKeras takes one scale over everything but the last axis, which for a depthwise kernel
-(h, w, channels, multiplier) is one scale for the whole tensor, and channels with small weights die. Here the caller
-names the axes a scale is taken over, and depthwise layers take one for each channel.
+One addition: QKeras takes one scale over everything but the last axis, which for a depthwise kernel (h, w, channels,
+multiplier) is one scale for the whole tensor, and channels with small weights die. Here the caller names the axes a
+scale is taken over.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Literal
 
 from tritguard.train.backend import keras
 
 ops = keras.ops
 Tensor = Any  # keras.KerasTensor or the backend's tensor: float32 here
+Alpha = Literal["auto", "auto_po2"] | float | None
+Axes = tuple[int, ...]
 
 ROUNDS = 5
 EPSILON = 1e-7  # QKeras' K.epsilon(): keeps the scale of an all-zero channel at zero
+THRESHOLD = 0.33  # where alpha is no string
 
 
-def ternarize(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def ternarize(x: Tensor, axes: Axes, alpha: Alpha = "auto", threshold: float | None = None) -> tuple[Tensor, Tensor]:
     """Trits and scale of weights, as they are deployed: QKeras' `ternary`.
 
     Args:
         x: float32 weights.
         axes: the axes that share one scale.
+        alpha: how the scale is found; see the module.
+        threshold: the least magnitude that is not zero, where alpha is no string; 0.33 by default.
 
     Returns:
         trits: float32 of x's shape, in {-1, 0, 1}.
-        scale: float32, x's shape with `axes` of length 1; the least-squares scale of these trits, 0 where all are 0.
+        scale: float32, x's shape with `axes` of length 1; 0 where all trits are, or 2^-23 with "auto_po2".
     """
-    scale = ops.max(ops.abs(x), axis=axes, keepdims=True) * (2.0 / 3.0)
+    if not isinstance(alpha, str):
+        trits = ops.where(ops.abs(x) >= (THRESHOLD if threshold is None else threshold), ops.sign(x), 0.0)
+        return trits, ops.full_like(ops.max(x, axis=axes, keepdims=True), 1.0 if alpha is None else alpha)
+    scale = _first_scale(x, axes, alpha)
     trits = ops.zeros_like(x)
     for _ in range(ROUNDS):
-        trits = ops.where(ops.abs(x) > scale / 2.0, ops.sign(x), 0.0)
-        scale = ops.mean(x * trits, axis=axes, keepdims=True) / (
-            ops.mean(ops.abs(trits), axis=axes, keepdims=True) + EPSILON
-        )
+        # Not |x| > scale / 2: the quotient's rounding decides where they are nearly equal. NaN where the scale is 0.
+        trits = ops.where(ops.abs(ops.round(x / scale)) >= 1.0, ops.sign(x), 0.0)
+        scale = _fitted_scale(x, trits, axes, alpha)
     return trits, scale
 
 
-def draw_probabilities(x: Tensor, scale: Tensor, axes: tuple[int, ...], temperature: float) -> tuple[Tensor, Tensor]:
-    """Probabilities of the two Bernoulli draws of QKeras' `stochastic_ternary`.
+def draw_probabilities(
+    x: Tensor, axes: Axes, temperature: float, alpha: Alpha = "auto"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities of the two Bernoulli draws of QKeras' `stochastic_ternary`, and its scale.
 
     Both draws 1 make the trit +1, both 0 make it -1, and 0 otherwise, so its mean is p_upper + p_lower - 1.
 
     Returns:
         p_upper, p_lower: float32 of x's shape, sigmoid(temperature * (x -+ scale / 2) / std(x)).
+        scale: as `ternarize` has it, but for weights exactly on the threshold, which count as beyond it here.
+
+    Raises:
+        ValueError: alpha is no string; QKeras draws for the others no trits either.
     """
+    if not isinstance(alpha, str):
+        raise ValueError(f"stochastic_ternary takes alpha 'auto' or 'auto_po2', not {alpha}")
+    scale = _first_scale(x, axes, alpha)
+    for _ in range(ROUNDS):
+        trits = ops.where(ops.abs(x) >= scale / 2.0, ops.sign(x), 0.0)
+        scale = _fitted_scale(x, trits, axes, alpha)
     std = ops.std(x, axis=axes, keepdims=True) + EPSILON
-    steepness = temperature / std
-    return ops.sigmoid(steepness * (x - scale / 2.0)), ops.sigmoid(steepness * (x + scale / 2.0))
+    normal, threshold = x / std, scale / (2.0 * std)
+    return ops.sigmoid(temperature * (normal - threshold)), ops.sigmoid(temperature * (normal + threshold)), scale
 
 
-def draw_trits(x: Tensor, scale: Tensor, axes: tuple[int, ...], temperature: float, seed: Any) -> Tensor:
-    """Trits drawn at random, float32 of x's shape in {-1, 0, 1}; `seed` as `keras.random` takes it."""
-    p_upper, p_lower = draw_probabilities(x, scale, axes, temperature)
-    uniform = keras.random.uniform((2, *x.shape), seed=seed)  # in one call: two with one seed would be the same
-    return ops.cast(uniform[0] < p_upper, x.dtype) + ops.cast(uniform[1] < p_lower, x.dtype) - 1.0
+def drawn_trits(p_upper: Tensor, p_lower: Tensor, uniform: Tensor) -> Tensor:
+    """float32 trits in {-1, 0, 1} of the probabilities' shape; `uniform`: [2, *shape], draws from [0, 1)."""
+    return ops.cast(uniform[0] <= p_upper, p_upper.dtype) + ops.cast(uniform[1] <= p_lower, p_lower.dtype) - 1.0
 
 
-def straight_through(x: Tensor, quantized: Tensor) -> Tensor:
-    """`quantized` in the forward pass, the identity of x in the backward pass."""
-    return x + ops.stop_gradient(quantized - x)
+def straight_through(x: Tensor, quantized: Tensor, alpha: Alpha = "auto") -> Tensor:
+    """`quantized` in the forward pass; in the backward pass the identity of x, or tanh without an alpha."""
+    passed = ops.tanh(x) if alpha is None else x
+    return passed + ops.stop_gradient(quantized - passed)
+
+
+def draw_channels(x: Tensor, quantized: Tensor, axes: Axes, share: Tensor, seed: Any) -> Tensor:
+    """Choose the channels that stochastic quantization quantizes in this step (Dong et al. 2017, arXiv 1708.01001).
+
+    A share of the channels is drawn without replacement, by their roulette with p proportional to the inverse of the
+    relative error ||W - Q||_1 / ||W||_1. Taking the largest log p + Gumbel noise is the same distribution.
+
+    Args:
+        x: float32 weights.
+        quantized: what they would become.
+        axes: all axes but the channels'.
+        share: float32 scalar, 0 to 1; of C channels round(share * C) are drawn.
+        seed: as `keras.random` takes it.
+
+    Returns:
+        bool, x's shape with `axes` of length 1: the channels drawn.
+    """
+    total = ops.sum(ops.abs(x), axis=axes, keepdims=True)
+    error = ops.sum(ops.abs(x - quantized), axis=axes, keepdims=True) / ops.maximum(total, EPSILON)
+    uniform = keras.random.uniform(error.shape, minval=EPSILON, maxval=1.0, seed=seed)
+    keys = ops.reshape(-ops.log(error + EPSILON) - ops.log(-ops.log(uniform)), (-1,))
+    ranks = ops.argsort(ops.argsort(-keys))
+    chosen = ops.cast(ranks, x.dtype) < ops.round(share * math.prod(error.shape))
+    return ops.reshape(chosen, error.shape)
+
+
+def int8_weights(x: Tensor, axes: Axes) -> Tensor:
+    """Weights on TFLite's int8 grid: symmetric, the largest magnitude of those that share a scale is 127 steps."""
+    scale = ops.maximum(ops.max(ops.abs(x), axis=axes, keepdims=True) / 127.0, EPSILON)
+    return ops.round(x / scale) * scale
+
+
+def int8_activations(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Activations on TFLite's int8 grid: 256 levels from low to high, moved so that one of them is 0.
+
+    The gradient is 1 between low and high, 0 outside (Jacob et al. 2018, arXiv 1712.05877), and can be differentiated
+    again, which TensorFlow's own fake quantization cannot.
+
+    Args:
+        x: float32.
+        low, high: float32 scalars, low <= 0 <= high; nothing happens where both are 0.
+    """
+    step = ops.maximum((high - low) / 255.0, EPSILON)
+    zero = ops.round(-low / step)
+    bottom, top = -zero * step, (255.0 - zero) * step
+    inside = ops.where(high > low, ops.clip(x, bottom, top), x)
+    rounded = ops.where(high > low, ops.round(inside / step) * step, x)
+    return straight_through(inside, rounded)
+
+
+def _first_scale(x: Tensor, axes: Axes, alpha: Alpha) -> Tensor:
+    scale = 2.0 * ops.max(ops.abs(x), axis=axes, keepdims=True) / 3.0
+    return _power_of_two(scale) if alpha == "auto_po2" else scale
+
+
+def _fitted_scale(x: Tensor, trits: Tensor, axes: Axes, alpha: Alpha) -> Tensor:
+    """The least-squares scale of these trits."""
+    square = ops.mean(trits * trits, axis=axes, keepdims=True)
+    scale = ops.mean(x * trits, axis=axes, keepdims=True) / (square + EPSILON)
+    return _power_of_two(scale) if alpha == "auto_po2" else scale
+
+
+def _power_of_two(scale: Tensor) -> Tensor:
+    return ops.power(2.0, ops.round(ops.log(scale + EPSILON) / math.log(2.0)))
