@@ -21,7 +21,7 @@ from tritguard.graph.kernels import WeightFormat
 # Mostly such that the ends of RELU6 are apart and not out of reach: more would make most graphs constants.
 scales = st.one_of(st.floats(-3, 0), st.floats(-3, 0), st.floats(-3, 3)).map(lambda value: float(np.float32(10**value)))
 zero_points = st.one_of(st.sampled_from([-128, -128, 0, 127]), st.integers(-128, 60), st.integers(-128, 127))
-activations = st.sampled_from(["NONE", "NONE", "RELU", "RELU6"])
+activations = st.sampled_from(["NONE", "NONE", "NONE", "RELU", "RELU", "RELU6", "RELU6", "RELU_N1_TO_1"])
 
 
 @st.composite
@@ -261,7 +261,7 @@ def _mean(_draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
 _ROW_OPS = (_conv, _conv, _depthwise, _add, _pool, _quantize, function)
 _SANDWICHED = {
     "conv": _conv, "depthwise": _depthwise, "pool": _pool, "add": _add, "quantize": _quantize, "mean": _mean,
-    "function": function,
+    "function": function, "pair": pair,
 }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ def pair(draw: st.DrawFn, builder: ModelBuilder, tensor: int, name: str | None =
     if name in ("MAXIMUM", "MINIMUM"):
         out = builder.quant(tensor)
     operands = (tensor, other) if name == "PRELU" or draw(st.booleans()) else (other, tensor)
-    activation = draw(st.sampled_from(["NONE", "RELU", "RELU6"]))
+    activation = draw(st.sampled_from(["NONE", "RELU", "RELU6", "RELU_N1_TO_1"]))
     return builder.binary(name, *operands, out, activation)
 
 

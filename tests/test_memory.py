@@ -117,7 +117,9 @@ def mismatches(content: bytes, seed: int, core: CoreClass = "m4") -> int:
 @needs_oracle
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    content=sandwiches(["conv", "conv", "depthwise", "depthwise", "pool", "add", "quantize", "mean", "function"]),
+    content=sandwiches(
+        ["conv", "conv", "depthwise", "depthwise", "pool", "add", "quantize", "mean", "function", "pair"]
+    ),
     seed=inputs,
     core=st.sampled_from(["m0", "m4"]),
 )

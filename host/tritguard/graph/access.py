@@ -25,6 +25,7 @@ import numpy as np
 from tritguard.graph.kernels import Order
 from tritguard.graph.model import (
     Add,
+    Binary,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
@@ -81,12 +82,22 @@ def lead(graph: Graph, op: Op, tensor: int, order: Order) -> int | None:
 
 def trace_of(graph: Graph, op: Op, tensor: int, order: Order) -> Trace | None:
     """How the op goes over its input `tensor` and its output; None where nothing is promised. Arguments as `lead`'s."""
+    if isinstance(op, Binary) and not _walks_with_the_output(op, tensor):
+        return None
     return _trace(op, graph.tensors[tensor].shape, graph.tensors[op.output].shape, order)
+
+
+def _walks_with_the_output(op: Binary, tensor: int) -> bool:
+    """Whether no element of the operand is repeated, which its steps tell."""
+    activations = iter(op.inputs)
+    steps = tuple(math.prod(op.sizes[axis + 1 :]) for axis in range(len(op.sizes)))
+    operands = [None if constant is not None else next(activations) for constant in op.constants]
+    return all(walk == steps for operand, walk in zip(operands, op.steps, strict=True) if operand == tensor)
 
 
 def _trace(op: Op, source: tuple[int, ...], sink: tuple[int, ...], order: Order) -> Trace | None:
     match op:
-        case Add() | Quantize() | Lookup() | Softmax() | Mean():
+        case Add() | Binary() | Quantize() | Lookup() | Softmax() | Mean():
             return _elementwise(math.prod(sink))
         case Pool2D():
             return _windowed(op.window, _image(source), op.out_shape, reads_first=False)

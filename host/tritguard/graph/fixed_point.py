@@ -66,7 +66,9 @@ def multiply(acc: Int64, multiplier: Int32, shift: Int32) -> Int64:
 
 
 def activation_range(activation: str, scale: float, zero_point: int) -> tuple[int, int]:
-    """Clamp of a fused activation in int8. TFLM's `CalculateActivationRangeQuantized`, in float32.
+    """Clamp in int8 of a fused activation: NONE, RELU, RELU_N1_TO_1, RELU6.
+
+    TFLM's `CalculateActivationRangeQuantized`, in float32.
 
     Raises:
         BadModelError: the scale is so small that the bound leaves 32 bits, where TFLM refuses too.
@@ -80,9 +82,8 @@ def activation_range(activation: str, scale: float, zero_point: int) -> tuple[in
             raise BadModelError(f"output scale {scale:.3g} is too small for {activation}")
         return zero_point + int(math.copysign(math.floor(abs(ratio) + 0.5), ratio))
 
-    low = max(INT8_MIN, quantized(0.0))
-    high = min(INT8_MAX, quantized(6.0)) if activation == "RELU6" else INT8_MAX
-    return low, high
+    low, high = {"RELU": (0.0, math.inf), "RELU_N1_TO_1": (-1.0, 1.0), "RELU6": (0.0, 6.0)}[activation]
+    return max(INT8_MIN, quantized(low)), INT8_MAX if high == math.inf else min(INT8_MAX, quantized(high))
 
 
 def mean_multiplier(real: float, positions: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Tensor, Window
 
 NO_CLAMP = WHOLE = (fixed_point.INT8_MIN, fixed_point.INT8_MAX)
-_ACTIVATIONS = {0: "NONE", 1: "RELU", 3: "RELU6"}
+FUSED_ACTIVATIONS = {0: "NONE", 1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6"}
 _SHORTEST_SIDE, _LONGEST_SIDE = 1, 32767
 
 
@@ -39,11 +39,11 @@ def options_of(raw: RawOp, kind: Any) -> Any:
 def fused_clamp(raw: RawOp, options: Any, output: Tensor) -> tuple[int, int]:
     """The int8 range that the op's fused activation leaves."""
     number = options.FusedActivationFunction()
-    if number not in _ACTIVATIONS:
+    if number not in FUSED_ACTIVATIONS:
         raise UnsupportedOpError(
-            f"fused activation {number}, supported are {', '.join(_ACTIVATIONS.values())}", where=raw.describe()
+            f"fused activation {number}, supported are {', '.join(FUSED_ACTIVATIONS.values())}", where=raw.describe()
         )
-    return fixed_point.activation_range(_ACTIVATIONS[number], output.scale, output.zero_point)
+    return fixed_point.activation_range(FUSED_ACTIVATIONS[number], output.scale, output.zero_point)
 
 
 def window(
