@@ -27,7 +27,7 @@ from tritguard.emit import native, open_bundle, write_bundle
 from tritguard.graph import fusion, memory, optimised, read_graph
 from tritguard.graph.choice import choose_kernels
 from tritguard.graph.fusion import LEAST_SAVED, plan_fused
-from tritguard.graph.kernels import Kernel
+from tritguard.graph.kernels import Kernel, WeightFormat
 from tritguard.graph.memory import MemoryPlan, plan_memory
 from tritguard.graph.model import Graph
 from tritguard.graph.stripes import Chain, chain_lead, chain_of, may_stripe
@@ -137,6 +137,26 @@ def test_stripes_give_the_oracles_bytes(content: bytes, seed: int, core: CoreCla
 def test_stripes_give_the_oracles_bytes_on_cores(core: emulated.Core, contents: list[bytes], seed: int) -> None:
     with forced(seed):
         assert differences(core, contents, seed) == []
+
+
+@needs_oracle
+@pytest.mark.parametrize("weight_format", ["int8", "ternary2", "dual2", "base3"])
+def test_convolutions_of_single_pixels_keep_their_rows_in_stripes(weight_format: WeightFormat, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    builder = ModelBuilder((24, 12, 8), 0.05, 3)
+    tensor = builder.quantize(builder.input, (0.05, 0))
+    layers = (1, 2, 3)
+    for side in (3, 1, 3):
+        trits = rng.integers(-1, 2, (16, side, side, builder.shape(tensor)[2]), dtype=np.int8)
+        tensor = builder.conv(tensor, trits * 127, [0.01], None, (0.5 * side, 0))
+    content = builder.build(builder.pool(tensor, "MAX", (3, 3), (3, 3), same=False, activation="NONE"))
+    formats = dict.fromkeys(layers, weight_format)
+    bundle = write_bundle(content, tmp_path / "b", name="pixels", formats=formats)
+    assert any(chain.first_layer <= 2 <= chain.last_layer for chain in bundle.manifest.stripes)
+    x = sample_inputs(bundle.manifest.input.shape, 1, count=3)
+    scores = Twin(bundle, threads=1).predict(x).scores
+    assert len(np.unique(scores)) > 30
+    assert np.array_equal(scores, Oracle(content).predict(x).scores)
 
 
 def residual(height: int = 24) -> bytes:

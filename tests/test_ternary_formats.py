@@ -18,6 +18,8 @@ from tritguard.boards import CoreClass
 from tritguard.cli import convert
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
+from tritguard.graph import base3
+from tritguard.graph.base3 import to_base3
 from tritguard.graph.dual import MAX_HIGH, MAX_LOW, pack_dual, unpack_dual
 from tritguard.graph.kernels import WeightFormat
 from tritguard.oracle import Oracle, oracle_available
@@ -49,6 +51,29 @@ def test_dual_words_hold_the_trits_within_the_bounds(trits: Int8, together: int)
         for channel in packed.channels[:, column][packed.channels[:, column] >= 0]:
             for first in range(0, trits.shape[1], 8 * length):
                 assert np.count_nonzero(trits[channel, first : first + 8 * length]) <= most
+
+
+def from_base3(packed: NDArray[np.uint32]) -> Int8:
+    """int8[n, 20]: the digits of each word, by multiplications with 3."""
+    fraction, digits = packed.astype(np.uint64), []
+    for _ in range(20):
+        fraction *= 3
+        digits.append(fraction >> 32)
+        fraction &= 0xFFFFFFFF
+    return np.stack(digits, axis=1).astype(np.int8)
+
+
+@settings(max_examples=100, deadline=None)
+@given(digits=st.lists(st.integers(0, 2), min_size=1, max_size=200), seed=st.integers(0, 999))
+def test_base_3_holds_twenty_trits_a_word(digits: list[int], seed: int) -> None:
+    fields = np.pad(np.array(digits, dtype=np.uint32), (0, -len(digits) % 16)).reshape(-1, 16)
+    coded = np.where((fields == 2) & (np.random.default_rng(seed).random(fields.shape) < 0.5), 3, fields)
+    words = np.bitwise_or.reduce(coded << np.arange(0, 32, 2), axis=1).astype(np.uint32)
+    packed = to_base3(words)
+    assert len(packed) == -(-fields.size // 20)
+    # A byte's four fields are the digits of a number, the last field first.
+    decoded = from_base3(packed).reshape(-1, 4)[:, ::-1].ravel()
+    assert np.array_equal(decoded[: fields.size], fields.ravel()) and not decoded[fields.size :].any()
 
 
 def test_a_window_is_cut_only_where_the_bounds_ask_for_it() -> None:
@@ -150,7 +175,9 @@ def in_every_format(content: bytes, core: CoreClass, folder: Path) -> list[Bundl
 
 @needs_oracle
 @pytest.mark.parametrize("core", emulated.EVERY, ids=lambda core: core.core)
-def test_every_format_gives_the_oracles_bytes_on_every_core(core: emulated.Core, tmp_path: Path) -> None:
+def test_every_format_gives_the_oracles_bytes_on_every_core(
+    core: emulated.Core, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known = core.core_class
     x = np.random.default_rng(1).integers(-128, 128, (6, *SHAPE), dtype=np.int8)
     cases, expected = [], []
@@ -158,11 +185,15 @@ def test_every_format_gives_the_oracles_bytes_on_every_core(core: emulated.Core,
         content = ternary_model(zeros)
         right = Oracle(content).predict(x).scores
         assert zeros == 1 or len(np.unique(right, axis=0)) > 1
-        bundles = in_every_format(content, known, tmp_path / str(zeros))
+        with monkeypatch.context() as patch:
+            if zeros == 0.2:
+                patch.setattr(base3, "_MOST_DECODED", 100)  # channels in several groups
+            bundles = in_every_format(content, known, tmp_path / str(zeros))
         cases += [emulated.Case(bundle, x) for bundle in bundles]
         expected += [right] * len(bundles)
     ran = {layer.weight_format for case in cases for layer in case.bundle.manifest.layers} - {"none"}
-    assert ran == {"int8", "ternary2", "taps2", "sparse"} | ({"dual2"} if known in ("m4", "m55") else set())
+    dual = {"dual2", "quad2"} if known in ("m4", "m55") else set()
+    assert ran == {"int8", "ternary2", "taps2", "sparse", "base3"} | dual
     for case, (scores, _), right in zip(cases, emulated.run(core, cases, tmp_path), expected, strict=True):
         assert np.array_equal(scores, right), case.bundle.path
 
@@ -178,16 +209,63 @@ def test_every_format_gives_the_oracles_bytes_on_the_twin(core: CoreClass, tmp_p
         assert np.array_equal(Twin(bundle, threads=1).predict(x).scores, expected)
 
 
-@pytest.mark.parametrize(("layer", "weight_format"), [(1, "taps2"), (8, "int8"), (2, "dual2")])
-def test_a_format_that_cannot_be_is_refused(layer: int, weight_format: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match=r"layer 8 with weights|no format"):
-        write_bundle(ternary_model(0.5), tmp_path / "b", name="no", formats={layer: weight_format})  # type: ignore[dict-item]
+@pytest.mark.parametrize(
+    ("layer", "weight_format", "message"),
+    [
+        (1, "taps2", "layer 1: no format taps2; it can have base3, dual2, int8, sparse, ternary2"),
+        (2, "dual2", "layer 2: no format dual2; it can have int8, taps2, ternary2"),
+        (5, "sparse", "layer 5: no format sparse; it can have base3, dual2, int8, quad2, ternary2"),
+        (8, "int8", "no layer 8 with weights; layers with weights are 0, 1, 2, 3, 5"),
+    ],
+)
+def test_a_format_that_cannot_be_is_refused(
+    layer: int, weight_format: WeightFormat, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInputError) as refused:
+        write_bundle(ternary_model(0.5), tmp_path / "b", name="no", formats={layer: weight_format})
+    assert str(refused.value) == message
 
 
-def test_the_table_of_formats_fits_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_format_has_one_kernel(tmp_path: Path) -> None:
+    """Or a layer's could not be asked for."""
+    for core in ("m0", "m4"):
+        bundle = write_bundle(ternary_model(0.5), tmp_path / core, name="names", core=core)
+        for layer in bundle.manifest.layers:
+            names = [offer.weight_format for offer in layer.ternary.offers] if layer.ternary else []
+            assert len(names) == len(set(names))
+
+
+def test_base_3_is_chosen_where_decoding_is_a_small_share(tmp_path: Path) -> None:
+    """A layer of many pixels and weights; in a net of dense layers decoding would take as long as computing."""
+    rng = np.random.default_rng(0)
+
+    def formats(builder: ModelBuilder, output: int) -> list[str]:
+        manifest = write_bundle(builder.build(output), tmp_path / "b", name="share").manifest
+        return [layer.weight_format for layer in manifest.layers if layer.ternary]
+
+    image = ModelBuilder((16, 16, 64), 0.5, 3)
+    weights = (rng.integers(-1, 2, (64, 3, 3, 64)) * 127).astype(np.int8)
+    assert formats(image, image.conv(image.input, weights, [0.01], None, (20.0, 0))) == ["base3"]
+    vector = ModelBuilder((640,), 0.5, 3)
+    weights = (rng.integers(-1, 2, (128, 640)) * 127).astype(np.int8)
+    assert formats(vector, vector.dense(vector.input, weights, [0.01], None, (20.0, 0))) == ["quad2"]
+
+
+@pytest.mark.parametrize(
+    ("core", "formats"),
+    [
+        ("m0", ["int8", "ternary2", "taps2", "sparse", "base3"]),
+        ("m4", ["int8", "ternary2", "dual2", "quad2", "taps2", "sparse", "base3"]),
+    ],
+)
+def test_the_table_of_formats_fits_a_terminal(
+    core: CoreClass, formats: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     console = Console(width=80, file=io.StringIO(), record=True)
     monkeypatch.setattr(convert, "console", console)
-    convert.list_formats(write_bundle(ternary_model(0.5), tmp_path / "b", name="m0", core="m0"))
+    convert.list_formats(write_bundle(ternary_model(0.5), tmp_path / "b", name=core, core=core))
     rows = [row.split() for row in console.export_text().splitlines()]
-    assert ["op", "zeros", "format", "int8", "B", "now", "B", "int8", "ternary2", "taps2", "sparse"] in rows
-    assert [row[1] for row in rows[2:]] == ["conv", "conv", "depthwise", "depthwise", "dense"]
+    assert ["op", "zeros", "int8", "B", "now", "B", *formats] in rows
+    assert [row[1][:6] for row in rows[2:]] == ["conv", "conv", "depthw", "depthw", "dense"]
+    assert [sum(cell.startswith("*") for cell in row) for row in rows[2:]] == [1] * 5
+    assert not any("\N{HORIZONTAL ELLIPSIS}" in cell for row in rows for cell in row[2:])

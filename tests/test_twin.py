@@ -15,6 +15,7 @@ from tests.test_emit import ternary_model
 from tests.tflite_builder import ModelBuilder
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BuildError, ToolMissingError
+from tritguard.graph.kernels import WeightFormat
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.twin import Twin, measure_speed
 
@@ -101,16 +102,19 @@ def test_the_twin_is_many_times_the_interpreter(
 
 
 @pytest.mark.skipif(not oracle_available(), reason="the oracle has no wheel for this platform")
+@pytest.mark.parametrize("weight_format", ["quad2", "base3"])
 @pytest.mark.parametrize(("depth", "units"), [(64, 12), (640, 128), (2001, 39)])
-def test_a_dense_layer_of_dual_channel_words(depth: int, units: int, tmp_path: Path) -> None:
+def test_a_dense_layer_of_dual_channel_words(
+    depth: int, units: int, weight_format: WeightFormat, tmp_path: Path
+) -> None:
     """Large enough for its kernel, which takes channels, not pixels, side by side: no tile of the twin's."""
     rng = np.random.default_rng(0)
     builder = ModelBuilder((1, 1, depth), 1 / 255, -128)
     weights = (rng.integers(-1, 2, (units, depth)) * 127).astype(np.int8)
     flat = builder.reshape(builder.input, (depth,))
     content = builder.build(builder.dense(flat, weights, [0.01], None, (1.0, 0)))
-    bundle = write_bundle(content, tmp_path / "b", name="dense", formats={1: "dual2"})
-    assert bundle.manifest.layers[-1].weight_format == "dual2"
+    bundle = write_bundle(content, tmp_path / "b", name="dense", formats={1: weight_format})
+    assert bundle.manifest.layers[-1].weight_format == weight_format
     x = sample_inputs(bundle.manifest.input.shape, 1, count=20)
     assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(content).predict(x).scores)
 

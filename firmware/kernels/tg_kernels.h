@@ -20,7 +20,8 @@
  *   - windows by pixels (tg_conv2d_ternary, tg_depthwise_ternary, pools): output pixels in rows from the top;
  * a pixel's input may be read until its last channel is written, then nothing before the next one's window;
  *   - windows by tiles (other convolutions; bands of rows over planes are tiles too): tiles of such pixels,
- * of any width; all input of a tile is read before any of its output is written;
+ * of any width; all input of a tile is read before any of its output is written; with weights in base 3 only
+ * if all channels are one group, else nothing is promised;
  *   - by channels (tg_depthwise_int8 and _taps): out may be in, each output row after the input rows of its
  *     place;
  *   - tg_pad writes before it reads: its output never overlaps.
@@ -125,6 +126,32 @@ typedef struct {
 
 void tg_conv2d_dual(const tg_dual_t *p, const int8_t *in, int8_t *out, int32_t *accumulators, void *scratch);
 void tg_dense_dual(const tg_dual_t *p, const int8_t *in, int8_t *out, int32_t *accumulators, void *scratch);
+
+/* The same with trits in base 3 (tg_base3.h), of `group` pairs at a time; each group starts with a word of
+ * its own. dual.trits is not used. scratch: the group's words, decoded_bytes, and what the kernel itself
+ * takes. */
+typedef struct {
+    tg_dual_t dual;
+    const uint32_t *packed;
+    int32_t group;
+    int32_t decoded_bytes;
+} tg_dual_base3_t;
+
+void tg_conv2d_base3(const tg_dual_base3_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                     void *scratch);
+void tg_dense_base3(const tg_dual_base3_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                    void *scratch);
+
+/* tg_conv2d_ternary for one pixel, a dense layer's, with trits in base 3 of `group` channels at a time, each
+ * group with a guard word. ternary.layer.trits is not used. scratch: the group's words. */
+typedef struct {
+    tg_conv2d_t ternary;
+    const uint32_t *packed;
+    int32_t group;
+} tg_ternary_base3_t;
+
+void tg_ternary_base3(const tg_ternary_base3_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                      void *scratch);
 
 /* Fully connected layer over one vector: units sums of depth products. Weights as a convolution's. scratch:
  * int16[positions]. */

@@ -15,7 +15,6 @@ from tritguard.cli.progress import console
 from tritguard.cli.source import about, golden, title
 from tritguard.cli.tflm import convert_to_arrays
 from tritguard.emit import Bundle, write_bundle
-from tritguard.emit.bundle import Ternary
 from tritguard.errors import BadInputError
 from tritguard.graph.kernels import WeightFormat
 from tritguard.report.wording import short_op
@@ -173,26 +172,23 @@ def describe(bundle: Bundle) -> None:
 
 
 def list_formats(bundle: Bundle) -> None:
-    """A ternary layer a row: its zeros, its format, its bytes before and after, the estimated cycles of each format."""
+    """A ternary layer a row: its zeros, its bytes before and after, the estimated cycles of each format."""
     layers = [(layer, layer.ternary) for layer in bundle.manifest.layers if layer.ternary is not None]
-    formats = [name for name in get_args(WeightFormat) if any(_cycles(ternary, name) for _, ternary in layers)]
+    offered = {offer.weight_format for _, ternary in layers for offer in ternary.offers}
+    formats = [name for name in get_args(WeightFormat) if name in offered]
     if not layers:
         return
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", justify="right", no_wrap=True)
-    table.add_column("op", overflow="fold")
-    for heading in ("zeros", "format", "int8 B", "now B", *formats):
+    table.add_column("op", overflow="ellipsis", no_wrap=True)
+    for heading in ("zeros", "int8 B", "now B", *formats):
         table.add_column(heading, justify="right", no_wrap=True)
     for layer, ternary in layers:
-        costs = [_cycles(ternary, name) for name in formats]
+        cycles: dict[str, str] = {offer.weight_format: f"{offer.cycles / 1e6:.3f}" for offer in ternary.offers}
+        cycles[layer.weight_format] = f"[bold]*{cycles[layer.weight_format]}"
         table.add_row(
-            str(layer.index), short_op(layer.op), f"{ternary.zeros:.0%}", layer.weight_format,
-            f"{ternary.int8_bytes:,}", f"{layer.weight_bytes:,}",
-            *("" if cycles is None else f"{cycles / 1e6:.3f}" for cycles in costs),
+            str(layer.index), short_op(layer.op), f"{ternary.zeros:.0%}", f"{ternary.int8_bytes:,}",
+            f"{layer.weight_bytes:,}", *(cycles.get(name, "") for name in formats),
         )  # fmt: skip
-    console.print("[bold]ternary layers, and what each format would take (million cycles, estimated)")
+    console.print("[bold]ternary layers, and the estimated million cycles of each format (* is taken)")
     console.print(table)
-
-
-def _cycles(ternary: Ternary, weight_format: str) -> int | None:
-    return next((offer.cycles for offer in ternary.offers if offer.weight_format == weight_format), None)

@@ -28,6 +28,10 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         return Cost(self.instructions + other.instructions, self.cycles + other.cycles)
 
+    def times(self, count: int) -> Cost:
+        """As much, so many times over."""
+        return Cost(self.instructions * count, self.cycles * count)
+
 
 def _cost(*terms: tuple[float, float, float]) -> Cost:
     """Sum of (count, instructions each, cycles each)."""
@@ -68,19 +72,36 @@ def columns(shape: Shape) -> Cost:
     return _cost((shape.tiles * groups, 22, 33), (shape.tiles, 110, 160), (shape.tiles * gathered, 15, 24))
 
 
-def dual(shape: Shape, words: int, blocks: int, pairs: int, dense: bool) -> Cost:
-    """Dual-channel words on a core with SMLAD."""
-    if dense:
-        groups = pairs // TILE
-        return _cost(
-            (shape.pixels * groups * words, 37.5, 46), (shape.pixels * groups * blocks, 34, 48),
-            (shape.pixels * groups, 60, 85), (shape.pixels * shape.channels, 30, 36),
-            (shape.pixels * shape.positions, 5, 7),
-        )  # fmt: skip
-    return columns(shape) + _cost(
+def dual_tiles(shape: Shape, words: int, blocks: int, pairs: int) -> Cost:
+    """Dual-channel words over tiles of pixels, on a core with SMLAD."""
+    return dual_columns(shape, words) + _cost(
         (shape.tiles * pairs * words, 26, 44), (shape.tiles * pairs * blocks, 33, 48), (shape.tiles * pairs, 72, 105),
-        (shape.tiles * shape.channels, 47, 65), (shape.tiles * words, 21, 39),
+        (shape.tiles * shape.channels, 47, 65),
     )  # fmt: skip
+
+
+def dual_columns(shape: Shape, words: int) -> Cost:
+    """Of it, the activations: columns, and their sums."""
+    return columns(shape) + _cost((shape.tiles * words, 21, 39))
+
+
+def dual_rows(shape: Shape, words: int, blocks: int, pairs: int) -> Cost:
+    """Dual-channel words of four pairs over one pixel at a time."""
+    groups = pairs // TILE
+    return dual_row(shape) + _cost(
+        (shape.pixels * groups * words, 37.5, 46), (shape.pixels * groups * blocks, 34, 48),
+        (shape.pixels * groups, 60, 85), (shape.pixels * shape.channels, 30, 36),
+    )  # fmt: skip
+
+
+def dual_row(shape: Shape) -> Cost:
+    """Of it, the activations."""
+    return _cost((shape.pixels * shape.positions, 5, 7))
+
+
+def decoding(words: int, core: CoreClass) -> Cost:
+    """Words in base 3, twenty trits each."""
+    return _cost((words, 60, 75) if core == "m0" else (words, 19, 28))
 
 
 # What cores without the DSP extension take for a tap over a tile of 16 positions and for an output, in C.

@@ -47,7 +47,8 @@ def _lowered(graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain, .
         kept = tuple(chain for chain in chains if chain.last < first or last < chain.first)
         if any(chain.first < first or last < chain.last for chain in chains if chain not in kept):
             continue
-        chain = _lowest(graph, first, last, graph.macs * MOST_MACS - sum(chain.macs for chain in kept))
+        rest = graph.macs * MOST_MACS - sum(_excess(kernels, chain) for chain in kept)
+        chain = _lowest(graph, kernels, first, last, rest)
         if chain is None:
             continue
         tried = tuple(sorted((*kept, chain), key=lambda each: each.first))
@@ -67,12 +68,18 @@ def _around(graph: Graph, kernels: Mapping[int, Kernel], peak: range) -> Iterato
                 yield first, last
 
 
-def _lowest(graph: Graph, first: int, last: int, macs: float) -> Chain | None:
+def _excess(kernels: Mapping[int, Kernel], chain: Chain) -> int:
+    """Multiply-accumulates in excess, and the cycles in which stripes after the first decode the same weights again."""
+    decoding = sum(kernels[at].decoding for at in range(chain.first, chain.last + 1) if at in kernels)
+    return chain.macs + (chain.count - 1) * decoding
+
+
+def _lowest(graph: Graph, kernels: Mapping[int, Kernel], first: int, last: int, macs: float) -> Chain | None:
     """The chain with the lowest stripes that cost no more than so many multiply-accumulates."""
     rows = graph.tensors[graph.ops[last].output].shape[0]
     for height in range(1, rows // 2 + 1):
         chain = chain_of(graph, first, last, height)
-        if chain is None or chain.macs <= macs:
+        if chain is None or _excess(kernels, chain) <= macs:
             return chain
     return None
 
@@ -82,7 +89,7 @@ def _taller(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan, chain
     rows = graph.tensors[graph.ops[chain.last].output].shape[0]
     for count in range(2, chain.count):
         other = chain_of(graph, chain.first, chain.last, -(-rows // count))
-        if other is None or other.macs > chain.macs:
+        if other is None or _excess(kernels, other) > _excess(kernels, chain):
             continue
         chains = tuple(other if each is chain else each for each in plan.chains)
         if max(memory_needs(graph, kernels, chains).values()) <= most:

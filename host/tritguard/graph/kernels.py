@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from tritguard.graph.base3 import Base3Dual, Base3Rows
 from tritguard.graph.cost import Cost
 from tritguard.graph.dual import DualWords
 from tritguard.graph.lists import SparseLists, StepLists
@@ -18,7 +19,7 @@ from tritguard.graph.model import Add, Conv2D, DepthwiseConv2D, FullyConnected, 
 from tritguard.graph.taps import TapLists
 from tritguard.graph.ternary import TernaryWeights
 
-WeightFormat = Literal["int8", "ternary2", "dual2", "taps2", "sparse"]
+WeightFormat = Literal["int8", "ternary2", "dual2", "quad2", "taps2", "sparse", "base3"]
 Order = Literal["any", "pixels", "tiles", "channels"]
 TILE = 4
 POSITIONS_A_GROUP = 4
@@ -27,6 +28,7 @@ _ADD_TABLE_BYTES = 256 * 4
 _BLOCK = 4
 _CHANNELS_A_GROUP = 4
 _PLANES_BYTES = 4096
+_OUTPUT = "tg_output.c"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,7 @@ class Kernel:
 
     Attributes:
         function: C name.
-        source: the file of firmware/kernels that holds it.
+        sources: the files of firmware/kernels that it takes.
         weight_format: how its weights lie in flash.
         weights: int8, flat, in the kernel's order; trits packed for it otherwise.
         bias: int32[channels], what the kernel adds to its sums.
@@ -46,16 +48,18 @@ class Kernel:
             its output is written. "channels": all input of a channel, then all output of the channel of that number,
             each in the place of its input or elsewhere. "any": nothing is promised, the two never overlap.
         cost: what one run is expected to take.
+        decoding: cycles of it that turn stored weights into what is computed with.
     """
 
     function: str
-    source: str
+    sources: tuple[str, ...]
     weight_format: WeightFormat
-    weights: Int8 | TernaryWeights | DualWords | TapLists | SparseLists | StepLists
+    weights: Int8 | TernaryWeights | DualWords | TapLists | SparseLists | StepLists | Base3Dual | Base3Rows
     bias: Int32
     cost: Cost
     scratch_bytes: int = 0
     order: Order = "any"
+    decoding: int = 0
 
 
 def int8_kernel(graph: Graph, op: Weighted, cost: Cost) -> Kernel:
@@ -65,11 +69,14 @@ def int8_kernel(graph: Graph, op: Weighted, cost: Cost) -> Kernel:
         planes = plan_planes(op)
         weights = np.ascontiguousarray(op.weights.transpose(2, *planes.axes)).ravel()
         order: Order = "channels" if op.depth_multiplier == 1 else "any"
-        return Kernel("tg_depthwise_int8", "tg_depthwise.c", "int8", weights, bias, cost, planes.scratch_bytes, order)
+        sources = ("tg_depthwise.c", _OUTPUT)
+        return Kernel("tg_depthwise_int8", sources, "int8", weights, bias, cost, planes.scratch_bytes, order)
     weights = interleave(op.weights)
     if isinstance(op, FullyConnected) and op.rows == 1:
-        return Kernel("tg_dense_int8", "tg_dense.c", "int8", weights, bias, cost, _positions(op) * 2, "tiles")
-    return Kernel("tg_conv2d_int8", "tg_conv2d.c", "int8", weights, bias, cost, columns_bytes(graph, op), "tiles")
+        sources = ("tg_dense.c", _OUTPUT)
+        return Kernel("tg_dense_int8", sources, "int8", weights, bias, cost, _positions(op) * 2, "tiles")
+    sources = ("tg_conv2d.c", _OUTPUT)
+    return Kernel("tg_conv2d_int8", sources, "int8", weights, bias, cost, columns_bytes(graph, op), "tiles")
 
 
 def scratch_sizes(graph: Graph, kernels: Mapping[int, Kernel]) -> dict[int, int]:

@@ -20,7 +20,7 @@ from tritguard.graph.kernels import TILE, Kernel
 from tritguard.graph.model import Add, Conv2D, DepthwiseConv2D, Graph, Lookup, Op, Pool2D, Quantize, Weighted, Window
 
 # Layouts of the other formats depend on the height of the image, as does int8 depthwise by channels.
-_FORMATS = ("int8", "ternary2", "dual2")
+_FORMATS = ("int8", "ternary2", "dual2", "base3")
 _ROWS = 255  # what a table's entry holds
 
 

@@ -44,7 +44,7 @@ def ternary_weights(op: Weighted) -> TernaryWeights | None:
     if not np.all((wide == 0) | (np.abs(wide) == magnitude)):
         return None
     trits = np.sign(wide).astype(np.int8)
-    words = _pack_rows(trits) if isinstance(op, DepthwiseConv2D) else _pack_run(trits)
+    words = _pack_rows(trits) if isinstance(op, DepthwiseConv2D) else pack_run(trits)
     packed = TernaryWeights(trits, magnitude.ravel().astype(np.uint8), words)
     return packed if packed.nbytes < op.weights.nbytes else None
 
@@ -56,7 +56,7 @@ def pack(trits: Int8) -> NDArray[np.uint32]:
     return np.asarray(np.bitwise_or.reduce(codes << shifts, axis=1), dtype=np.uint32)
 
 
-def _pack_run(trits: Int8) -> NDArray[np.uint32]:
+def pack_run(trits: Int8) -> NDArray[np.uint32]:
     """All trits in one run, and the guard word that lets the kernel read one word ahead."""
     padding = -trits.size % TRITS_PER_WORD
     words = pack(np.concatenate([trits.ravel(), np.zeros(padding, dtype=np.int8)]))

@@ -100,7 +100,7 @@ class Context:
             arrays=arrays,
             struct=struct,
             call=self.call(op, kernel.function, *extra),
-            sources=(kernel.source, *(("tg_output.c",) if kernel.weight_format == "int8" else ())),
+            sources=kernel.sources,
         )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from tritguard.emit.code import Array, LayerCode, StripeCode
+from tritguard.emit.code import Array, Fields, LayerCode, StripeCode
 from tritguard.emit.lower.context import Context
 from tritguard.graph.model import Op
 from tritguard.graph.stripes import Chain, Stripe, row_bytes
@@ -14,7 +15,7 @@ from tritguard.graph.stripes import Chain, Stripe, row_bytes
 _STRIPE = np.dtype(
     [(name, "u1") for name in ("from_a", "from_b", "in_rows", "pad_top", "out_rows", "to", "kept", "dropped")]
 )
-_WINDOW = {"window.in_h": "rows->in_rows", "window.out_h": "rows->out_rows", "window.pad_top": "rows->pad_top"}
+_WINDOW = {"in_h": "rows->in_rows", "out_h": "rows->out_rows", "pad_top": "rows->pad_top"}
 
 
 def striped(context: Context, layer: LayerCode, op: Op, chain: Chain) -> LayerCode:
@@ -32,9 +33,16 @@ def striped(context: Context, layer: LayerCode, op: Op, chain: Chain) -> LayerCo
             count=chain.count,
             table=Array("rows", np.array([_entry(stripe) for stripe in stripes], dtype=_STRIPE), "tg_stripe_t"),
             move=move,
-            settings=_WINDOW if "window" in layer.struct.fields else {"size": f"{bytes_} * rows->out_rows"},
+            settings=_settings(layer.struct.fields, f"{bytes_} * rows->out_rows"),
         ),
     )
+
+
+def _settings(fields: Fields, size: str) -> dict[str, str]:
+    """The window's rows, wherever in the struct it is; without a window the size."""
+    holders = {"": fields} | {f"{name}.": inner for name, inner in fields.items() if isinstance(inner, Mapping)}
+    path = next((f"{name}window." for name, inner in holders.items() if "window" in inner), None)
+    return {"size": size} if path is None else {path + name: rows for name, rows in _WINDOW.items()}
 
 
 def _entry(stripe: Stripe) -> tuple[int, ...]:

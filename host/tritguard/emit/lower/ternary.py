@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
 from tritguard.emit.lower.context import Context
+from tritguard.graph.base3 import Base3Dual
 from tritguard.graph.dual import NO_CHANNEL, DualWords
 from tritguard.graph.lists import SparseLists, StepLists
 from tritguard.graph.model import DepthwiseConv2D, Weighted
@@ -18,11 +19,30 @@ _CHANNEL = np.dtype([("bias", "i4"), ("multiplier", "i4"), ("channel", "i2"), ("
 
 def dual(context: Context, position: int, op: Weighted, packed: DualWords, window: Fields) -> LayerCode:
     """Dual-channel words."""
-    symbol = op.symbol
+    trits = Array("trits", packed.words.ravel())
+    lanes = _lanes(context, position, op, packed)
+    fields = _dual_fields(op, packed, window, f"{op.symbol}_{trits.name}")
+    return context.weighted(position, op, (trits, lanes), Struct("tg_dual_t", fields))
+
+
+def base3_dual(context: Context, position: int, op: Weighted, packed: Base3Dual, window: Fields) -> LayerCode:
+    """Dual-channel words in base 3."""
+    words = Array("packed", packed.packed)
     fields: Fields = {
+        "dual": _dual_fields(op, packed.dual, window, "NULL"),
+        "packed": f"{op.symbol}_{words.name}",
+        "group": packed.group,
+        "decoded_bytes": packed.decoded_bytes,
+    }
+    lanes = _lanes(context, position, op, packed.dual)
+    return context.weighted(position, op, (words, lanes), Struct("tg_dual_base3_t", fields))
+
+
+def _dual_fields(op: Weighted, packed: DualWords, window: Fields, trits: str) -> Fields:
+    return {
         "window": window,
-        "trits": f"{symbol}_trits",
-        "lanes": f"{symbol}_lanes",
+        "trits": trits,
+        "lanes": f"{op.symbol}_lanes",
         "pairs": len(packed.channels),
         "words": packed.pair_words,
         "block_words": packed.block_words,
@@ -30,9 +50,10 @@ def dual(context: Context, position: int, op: Weighted, packed: DualWords, windo
         "in_zero_point": op.input_zero_point,
         "scale": _scale_fields(op),
     }
-    lanes = _channels(op, context.kernel(position).bias, packed.lanes())
-    arrays = (Array("trits", packed.words.ravel()), Array("lanes", lanes, "tg_trit_channel_t"))
-    return context.weighted(position, op, arrays, Struct("tg_dual_t", fields))
+
+
+def _lanes(context: Context, position: int, op: Weighted, packed: DualWords) -> Array:
+    return Array("lanes", _channels(op, context.kernel(position).bias, packed.lanes()), "tg_trit_channel_t")
 
 
 def taps(context: Context, position: int, op: DepthwiseConv2D, packed: TapLists, window: Fields) -> LayerCode:

@@ -9,8 +9,9 @@ import numpy as np
 
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
 from tritguard.emit.lower.context import LONGEST_SIDE, Context, Image, image, window_fields
-from tritguard.emit.lower.ternary import dual, lists, steps, taps
+from tritguard.emit.lower.ternary import base3_dual, dual, lists, steps, taps
 from tritguard.errors import UnsupportedOpError
+from tritguard.graph.base3 import Base3Dual, Base3Rows
 from tritguard.graph.dual import DualWords
 from tritguard.graph.kernels import plan_planes
 from tritguard.graph.lists import SparseLists, StepLists
@@ -34,6 +35,8 @@ def _weighted(context: Context, position: int, op: Weighted, struct: str, geomet
     symbol = f"tg_l{op.index}"
     if isinstance(kernel.weights, DualWords):
         return dual(context, position, op, kernel.weights, geometry["window"])
+    if isinstance(kernel.weights, Base3Dual):
+        return base3_dual(context, position, op, kernel.weights, geometry["window"])
     if isinstance(kernel.weights, TapLists):
         assert isinstance(op, DepthwiseConv2D)
         return taps(context, position, op, kernel.weights, geometry["window"])
@@ -43,6 +46,8 @@ def _weighted(context: Context, position: int, op: Weighted, struct: str, geomet
         return lists(context, position, op, kernel.weights, geometry["window"])
     if isinstance(kernel.weights, TernaryWeights):
         arrays = [Array("trits", kernel.weights.words), Array("magnitude", kernel.weights.magnitude)]
+    elif isinstance(kernel.weights, Base3Rows):
+        arrays = [Array("magnitude", kernel.weights.magnitude)]
     else:
         arrays = [Array("weights", kernel.weights, aligned=True)]
     weights: dict[str, Any] = {array.name: f"{symbol}_{array.name}" for array in arrays}
@@ -51,7 +56,7 @@ def _weighted(context: Context, position: int, op: Weighted, struct: str, geomet
         Array("multiplier", op.requant.multiplier),
         Array("shift", op.requant.shift.astype(np.int8)),
     ]
-    fields = {
+    fields: dict[str, Any] = {
         **geometry,
         "layer": {
             **weights,
@@ -67,16 +72,21 @@ def _weighted(context: Context, position: int, op: Weighted, struct: str, geomet
             },
         },
     }
+    if isinstance(kernel.weights, Base3Rows):
+        arrays.append(Array("packed", kernel.weights.packed))
+        struct = "tg_ternary_base3_t"
+        fields = {"ternary": fields, "packed": f"{symbol}_packed", "group": kernel.weights.group}
     return context.weighted(position, op, tuple(arrays), Struct(struct, fields))
 
 
 def conv(context: Context, position: int, op: Conv2D) -> LayerCode:
     """One kernel over all output pixels."""
     source, sink = image(context.source(op)), op.out_shape
-    as_columns = context.kernel(position).weight_format in ("int8", "dual2")
+    as_columns = context.kernel(position).weight_format in ("int8", "dual2", "base3")
     pixels = sink[0] * sink[1]
-    if as_columns and op.window.kernel == op.window.stride == (1, 1) and pixels <= LONGEST_SIDE:
-        # Every pixel on its own: as one long row it has no ends in between.
+    by_pixel = op.window.kernel == op.window.stride == (1, 1) and pixels <= LONGEST_SIDE
+    if as_columns and by_pixel and context.plan.chain(position) is None:  # a stripe's rows are the image's
+        # As one long row it has no ends in between.
         source, sink = (1, pixels, source[2]), (1, pixels, sink[2])
     geometry = {"window": window_fields(op.window, source, sink)}
     return _weighted(context, position, op, "tg_conv2d_t", geometry)
