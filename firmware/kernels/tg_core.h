@@ -85,6 +85,9 @@ TG_CORE void tg_core_sum(const int8_t *from, int32_t step, int32_t count, int32_
 /* tg_scale_narrow of tg_fixed.h. */
 TG_CORE int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, int32_t offset);
 
+/* The same of half of `twice`: what a core multiplies. */
+TG_CORE int32_t tg_core_scale_twice(int32_t twice, int32_t multiplier, int32_t right, int32_t offset);
+
 #if defined(TG_CORE_HEADER)
 #include TG_CORE_HEADER
 #elif defined(__ARM_FEATURE_MVE) && ((__ARM_FEATURE_MVE & 1) != 0)

@@ -108,23 +108,27 @@ TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32
     tg_m0_channel(columns, weights + 1, groups, sums + TG_TILE);
 }
 
-/* The high word of 2 * acc * multiplier, rounded half up, from products of halves:
+/* The high word of a * multiplier, rounded half up, from products of halves:
  *
  *     a = ah 2^16 + al, m = mh 2^16 + ml (al, ml unsigned):  a m = ah mh 2^32 + (ah ml + al mh) 2^16 + al ml
  *
  * |ah| <= 2^15 and mh < 2^15, so that every product and both sums of the middle fit 32 bits.
  */
-TG_CORE int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, int32_t offset)
+TG_CORE int32_t tg_core_scale_twice(int32_t a, int32_t multiplier, int32_t right, int32_t offset)
 {
-    const int32_t a = tg_shift_left(acc, 1);
-    const int32_t ah = a >> 16;
     const uint32_t al = (uint32_t)a & 0xFFFFu;
-    const int32_t mh = multiplier >> 16;
     const uint32_t ml = (uint32_t)multiplier & 0xFFFFu;
+    const int32_t ah = a >> 16;
+    const int32_t mh = multiplier >> 16;
     const int32_t first = (ah * (int32_t)ml) + (int32_t)((al * ml) >> 16);
     const uint32_t second = (al * (uint32_t)mh) + ((uint32_t)first & 0xFFFFu) + 0x8000u;
-    const int32_t high = (ah * mh) + (first >> 16) + (int32_t)(second >> 16);
-    return (high + offset + (acc >> 31)) >> right;
+    const int32_t start = offset + (a >> 31);
+    return (start + (ah * mh) + (first >> 16) + (int32_t)(second >> 16)) >> right;
+}
+
+TG_CORE int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, int32_t offset)
+{
+    return tg_core_scale_twice(tg_shift_left(acc, 1), multiplier, right, offset);
 }
 
 #endif

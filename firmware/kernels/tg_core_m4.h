@@ -564,11 +564,16 @@ TG_CORE void tg_core_sum(const int8_t *from, int32_t step, int32_t count, int32_
 
 /* SMMLAR adds the high word of a product, rounded half up, to its last operand. That of 2 * acc * multiplier
  * is round(acc * multiplier / 2^31); the caller guarantees that 2 * acc has 32 bits. */
+TG_CORE int32_t tg_core_scale_twice(int32_t twice, int32_t multiplier, int32_t right, int32_t offset)
+{
+    int32_t sum = offset + (twice >> 31);
+    __asm("smmlar %0, %1, %2, %0" : "+r"(sum) : "r"(twice), "r"(multiplier));
+    return sum >> right;
+}
+
 TG_CORE int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, int32_t offset)
 {
-    int32_t sum = offset + (acc >> 31);
-    __asm("smmlar %0, %1, %2, %0" : "+r"(sum) : "r"(acc << 1), "r"(multiplier));
-    return sum >> right;
+    return tg_core_scale_twice(tg_shift_left(acc, 1), multiplier, right, offset);
 }
 
 #endif

@@ -127,6 +127,12 @@ TG_CORE int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, in
 {
     return tg_scale_narrow(acc, multiplier, right, offset);
 }
+
+TG_CORE int32_t tg_core_scale_twice(int32_t twice, int32_t multiplier, int32_t right, int32_t offset)
+{
+    const int64_t product = ((int64_t)twice * multiplier) + (INT64_C(1) << 31);
+    return ((int32_t)(product >> 32) + offset + (twice >> 31)) >> right;
+}
 #endif
 
 #endif

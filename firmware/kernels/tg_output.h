@@ -21,6 +21,18 @@ static inline tg_sink_t tg_sink_at(tg_sink_t sink, int32_t element)
     return sink;
 }
 
+/* Clamped where int8 ends. */
+static inline int8_t tg_saturate(int32_t value)
+{
+#if defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1)
+    int32_t saturated;
+    __asm("ssat %0, #8, %1" : "=r"(saturated) : "r"(value));
+    return (int8_t)saturated;
+#else
+    return tg_clamp(value, INT8_MIN, INT8_MAX);
+#endif
+}
+
 /* magnitude: NULL for int8 weights, else one factor a channel, which the trits' sum still lacks. */
 static inline void tg_output(const tg_weighted_t *layer, const uint8_t *magnitude, int32_t channel,
                              int32_t sum, tg_sink_t sink, int32_t element)

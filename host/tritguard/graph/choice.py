@@ -14,7 +14,7 @@ from tritguard.graph.model import Graph, Weighted
 from tritguard.graph.offers import kernels_of
 from tritguard.graph.ternary import ternary_weights
 
-_CYCLES_PER_BYTE = 250  # what a byte of flash has to save to be worth it
+_CYCLES_PER_BYTE = 150  # what a byte of flash has to save to be worth it
 _MOST_DECODING = 0.01  # of the cycles of all layers with weights
 _CODE_BYTES = {  # of kernels, GCC 12 -O2 for the cores they are offered on
     "tg_conv2d.c": 2700,
