@@ -226,6 +226,24 @@ def test_a_format_that_cannot_be_is_refused(
     assert str(refused.value) == message
 
 
+@needs_oracle
+@pytest.mark.parametrize(("inputs", "offered"), [(255 * 128, True), (255 * 128 + 1, False)])
+def test_sparse_lists_have_as_many_runs_as_a_byte_counts(inputs: int, offered: bool, tmp_path: Path) -> None:
+    """A run has at most 128 steps of +1."""
+    builder = ModelBuilder((1, 1, inputs), 1.0, 0)
+    weights = np.full((1, 1, 1, inputs), 127, dtype=np.int8)
+    content = builder.build(builder.conv(builder.input, weights, [0.01], None, (2e4, 0)))
+    first = write_bundle(content, tmp_path / "b", name="runs", core="m0").manifest.layers[0].ternary
+    assert first is not None
+    assert ("sparse" in [offer.weight_format for offer in first.offers]) == offered
+    if offered:
+        bundle = write_bundle(content, tmp_path / "b", name="runs", core="m0", formats={0: "sparse"})
+        x = np.stack([np.full((1, 1, inputs), value, dtype=np.int8) for value in (-128, 127, 3)])
+        assert np.array_equal(
+            Twin(bundle, threads=1).predict(x).scores, Oracle(content).predict(x).scores.reshape(3, 1)
+        )
+
+
 def test_a_format_has_one_kernel(tmp_path: Path) -> None:
     """Or a layer's could not be asked for."""
     for core in ("m0", "m4"):

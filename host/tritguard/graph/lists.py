@@ -17,6 +17,7 @@ from tritguard.graph.planes import planes_of
 
 TILE = 4  # words
 MAX_STEPS = 128  # of one sign in a run
+MAX_RUNS = 255  # of a channel
 MAX_GAP = 255  # units
 MAX_NONZEROS = 255  # of a channel over planes of bytes
 BYTES_TILE = 16  # positions
@@ -60,8 +61,10 @@ class SparseLists:
         return int(self.lists.nbytes) + len(self.surplus)
 
 
-def pack_lists(op: Conv2D, trits: Int8, source: tuple[int, int]) -> SparseLists:
+def pack_lists(op: Conv2D, trits: Int8, source: tuple[int, int]) -> SparseLists | None:
     """Pack int8[channels, kernel_h, kernel_w, in] trits, for the tallest bands whose planes stay small.
+
+    None where a channel has more runs than a byte counts.
 
     Args:
         op: the layer.
@@ -88,7 +91,12 @@ def pack_lists(op: Conv2D, trits: Int8, source: tuple[int, int]) -> SparseLists:
     reads = (np.arange(inputs) * planes.phases + planes.phase[:, None]) * plane_words + planes.offset[:, None]
     # Trits are [kernel_h, kernel_w, in], and so are the words that they read.
     unit = int(np.gcd.reduce(reads, axis=None)) or 1
-    channel_runs = [_runs(reads.ravel() // unit, row) for row in trits.reshape(channels, -1)]
+    channel_runs = []
+    for row in trits.reshape(channels, -1):
+        runs = _runs(reads.ravel() // unit, row)
+        if runs is None:
+            return None
+        channel_runs.append(runs)
     return SparseLists(
         lists=np.frombuffer(b"".join(map(_encode, channel_runs)), dtype=np.uint8),
         surplus=np.array([sum(len(p) - len(m) for m, p in each) for each in channel_runs], dtype=np.int32),
@@ -182,14 +190,15 @@ def pack_steps(op: Conv2D, trits: Int8, source: tuple[int, int]) -> StepLists | 
     )
 
 
-def _runs(reads: NDArray[np.int64], trits: Int8) -> list[tuple[list[int], list[int]]]:
-    """A channel's words to take away and to add, sorted, in as few runs as the bound allows."""
+def _runs(reads: NDArray[np.int64], trits: Int8) -> list[tuple[list[int], list[int]]] | None:
+    """A channel's words to take away and to add, sorted, in as few runs as the bound allows; None: more than fit."""
     minus, plus = (np.sort(reads[trits == sign]) for sign in (-1, 1))
-    for count in range(1, len(trits) + 2):
+    fewest = max(1, -(-max(len(minus), len(plus)) // MAX_STEPS))
+    for count in range(fewest, MAX_RUNS + 1):
         runs = [_bridged(minus[first::count].tolist(), plus[first::count].tolist()) for first in range(count)]
         if all(max(map(len, run)) <= MAX_STEPS for run in runs):
-            break
-    return runs
+            return runs
+    return None
 
 
 def _bridged(minus: list[int], plus: list[int]) -> tuple[list[int], list[int]]:

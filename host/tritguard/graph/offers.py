@@ -38,7 +38,7 @@ def _ternary(graph: Graph, op: Weighted, packed: TernaryWeights, core: CoreClass
         sparse = _steps(graph, op, packed) if isinstance(op, Conv2D) else []
         return [plain, *_dual(graph, op, packed, core), *sparse]
     if isinstance(op, Conv2D):
-        return [plain, _lists(graph, op, packed, core)]
+        return [plain, *_lists(graph, op, packed, core)]
     one_row = isinstance(op, FullyConnected) and op.rows == 1
     return [plain, _base3_rows(plain, packed, core)] if one_row else [plain]
 
@@ -53,13 +53,15 @@ def _steps(graph: Graph, op: Conv2D, packed: TernaryWeights) -> list[Kernel]:
     return [Kernel(name, (f"{name}.c",), "sparse", steps, folded_bias(op), expected, steps.scratch_bytes, "tiles")]
 
 
-def _lists(graph: Graph, op: Conv2D, packed: TernaryWeights, core: CoreClass) -> Kernel:
+def _lists(graph: Graph, op: Conv2D, packed: TernaryWeights, core: CoreClass) -> list[Kernel]:
     source = graph.tensors[op.inputs[0]].shape
     lists = pack_lists(op, packed.trits, (source[0], source[1]))
+    if lists is None:
+        return []
     bias = (folded_bias(op) - _LIFT * packed.magnitude.astype(np.int64) * lists.surplus).astype(np.int32)
     expected = cost.lists(op, lists, source[0] * source[1], core)
     name = "tg_conv2d_lists"
-    return Kernel(name, (f"{name}.c",), "sparse", lists, bias, expected, lists.scratch_bytes, "tiles")
+    return [Kernel(name, (f"{name}.c",), "sparse", lists, bias, expected, lists.scratch_bytes, "tiles")]
 
 
 def _taps(graph: Graph, op: DepthwiseConv2D, packed: TernaryWeights, core: CoreClass) -> list[Kernel]:
