@@ -99,11 +99,16 @@ class GradientView:
         values = {graph.input: (steps - source.zero_point) * np.float32(source.scale)}
         last = graph.logits_position()
         for position, op in enumerate(graph.ops):
-            real = _FORWARD[type(op)](tf, graph, op, [values[tensor] for tensor in op.inputs])
+            real = self._real(position, [values[tensor] for tensor in op.inputs])
             if position == last:
                 return tf.reshape(real, (-1, self.classes)) / self.temperature
             values[op.output] = self._on_grid(real, graph.tensors[op.output], op)
         return tf.reshape(values[graph.output], (-1, self.classes)) / self.temperature
+
+    def _real(self, position: int, inputs: list[Any]) -> Any:
+        """What the op at a position gives, before it is put on its grid."""
+        op = self.graph.ops[position]
+        return _FORWARD[type(op)](self._tf, self.graph, op, inputs)
 
     def _on_grid(self, real: Any, tensor: Tensor, op: Op) -> Any:
         """Clamp to the activation's range, then round to its steps with gradients straight through."""
@@ -135,12 +140,42 @@ def _real_bias(graph: Graph, op: Weighted | TransposeConv) -> NDArray[np.float32
     return np.asarray(op.bias * (scale * op.weight_scale), dtype=np.float32)
 
 
-def _dilated(kernel: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
+def weighted_sums(tf: Any, op: Weighted, x: Any, weights: Any, lift: float = 0.0) -> Any:
+    """What a layer with weights sums up, before its bias: linear in the weights.
+
+    Args:
+        op: a Conv2D, DepthwiseConv2D or FullyConnected.
+        x: float32[n, *input shape], real values.
+        weights: float32, real values in the shape of `op.weights`.
+        lift: added to every value that a weight meets, padding included.
+    """
+    if isinstance(op, FullyConnected):
+        return tf.matmul(tf.reshape(x, (-1, op.weights.shape[1])) + lift, weights, transpose_b=True)
+    assert isinstance(op, Conv2D | DepthwiseConv2D)
+    x = _padded(tf, x, op.window, op.out_shape) + lift
+    if isinstance(op, Conv2D):
+        kernel = _dilated(tf, tf.transpose(weights, (1, 2, 3, 0)), op.window)
+        full = tf.nn.conv2d(x, kernel, strides=(1, *op.window.stride, 1), padding="VALID")
+        return full[:, : op.out_shape[0], : op.out_shape[1]]
+    kernel = tf.reshape(weights, (*op.window.kernel, -1, op.depth_multiplier))
+    kernel = _dilated(tf, kernel, op.window)
+    down, right = op.window.stride
+    if down == right:
+        full = tf.nn.depthwise_conv2d(x, kernel, strides=(1, down, right, 1), padding="VALID")
+    else:  # TensorFlow wants equal strides
+        full = tf.nn.depthwise_conv2d(x, kernel, strides=(1, 1, 1, 1), padding="VALID")[:, ::down, ::right]
+    return full[:, : op.out_shape[0], : op.out_shape[1]]
+
+
+def _dilated(tf: Any, kernel: Any, window: Window) -> Any:
     """[h, w, ...] with zeros between its elements: TensorFlow has no dilated gradients on a CPU."""
     (height, width), (down, right) = window.kernel, window.dilation
-    wide = np.zeros(((height - 1) * down + 1, (width - 1) * right + 1, *kernel.shape[2:]), dtype=np.float32)
-    wide[::down, ::right] = kernel
-    return wide
+    if (down, right) == (1, 1):
+        return kernel
+    spread = tf.reshape(kernel, (height, 1, width, 1, *kernel.shape[2:]))
+    spread = tf.pad(spread, [(0, 0), (0, down - 1), (0, 0), (0, right - 1), (0, 0), (0, 0)])
+    wide = tf.reshape(spread, (height * down, width * right, *kernel.shape[2:]))
+    return wide[: (height - 1) * down + 1, : (width - 1) * right + 1]
 
 
 def _padded(tf: Any, x: Any, window: Window, out: tuple[int, int, int]) -> Any:
@@ -154,29 +189,9 @@ def _padded(tf: Any, x: Any, window: Window, out: tuple[int, int, int]) -> Any:
     return tf.pad(x, [(0, 0), *pads, (0, 0)])
 
 
-def _conv(tf: Any, graph: Graph, op: Conv2D, inputs: list[Any]) -> Any:
-    kernel = _dilated(_real_weights(op).transpose(1, 2, 3, 0), op.window)
-    x = _padded(tf, inputs[0], op.window, op.out_shape)
-    full = tf.nn.conv2d(x, kernel, strides=(1, *op.window.stride, 1), padding="VALID")
-    return full[:, : op.out_shape[0], : op.out_shape[1]] + _real_bias(graph, op)
-
-
-def _depthwise(tf: Any, graph: Graph, op: DepthwiseConv2D, inputs: list[Any]) -> Any:
-    weights = _real_weights(op)
-    kernel = _dilated(weights.reshape(*weights.shape[:2], -1, op.depth_multiplier), op.window)
-    x = _padded(tf, inputs[0], op.window, op.out_shape)
-    down, right = op.window.stride
-    if down == right:
-        full = tf.nn.depthwise_conv2d(x, kernel, strides=(1, down, right, 1), padding="VALID")
-    else:  # TensorFlow wants equal strides
-        full = tf.nn.depthwise_conv2d(x, kernel, strides=(1, 1, 1, 1), padding="VALID")[:, ::down, ::right]
-    return full[:, : op.out_shape[0], : op.out_shape[1]] + _real_bias(graph, op)
-
-
-def _fully_connected(tf: Any, graph: Graph, op: FullyConnected, inputs: list[Any]) -> Any:
-    rows = tf.reshape(inputs[0], (-1, op.weights.shape[1]))
-    sums = tf.matmul(rows, _real_weights(op), transpose_b=True) + _real_bias(graph, op)
-    return tf.reshape(sums, (-1, *graph.tensors[op.output].shape))
+def _weighted(tf: Any, graph: Graph, op: Weighted, inputs: list[Any]) -> Any:
+    real = weighted_sums(tf, op, inputs[0], _real_weights(op)) + _real_bias(graph, op)
+    return tf.reshape(real, (-1, *graph.tensors[op.output].shape))
 
 
 def _pool(tf: Any, _graph: Graph, op: Pool2D, inputs: list[Any]) -> Any:
@@ -260,9 +275,9 @@ _FUNCTIONS: dict[str, Callable[[Any, Lookup, Any], Any]] = {
 }
 
 _FORWARD: dict[type[Op], Callable[[Any, Graph, Any, list[Any]], Any]] = {
-    Conv2D: _conv,
-    DepthwiseConv2D: _depthwise,
-    FullyConnected: _fully_connected,
+    Conv2D: _weighted,
+    DepthwiseConv2D: _weighted,
+    FullyConnected: _weighted,
     Add: lambda _tf, _graph, _op, inputs: inputs[0] + inputs[1],
     Pool2D: _pool,
     Mean: _mean,

@@ -23,6 +23,7 @@ VERBS = (
     "flash",
     "profile",
     "attack",
+    "faults",
     "report",
     "boards",
     "doctor",

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tritguard.cli.progress import console
+from tritguard.cli.study import read_study, rendered
 from tritguard.errors import BadInputError
 from tritguard.evaluate.result import read_result
 from tritguard.files import write_whole
@@ -31,17 +32,22 @@ def command(
         raise BadInputError(
             "is a report, made from a result", where=str(path), fix=f"give its folder, or the {RESULT} beside it"
         )
-    target = output or path.with_name(REPORT)
+    study = read_study(path)
+    target = output or (path.with_name(REPORT) if study is None else path.with_suffix(".html"))
     if target.resolve() == path.resolve():
         raise BadInputError("is the result itself", where=str(target), fix="name another file for the report")
-    result = read_result(path)
-    page = html.render(result)
+    if study is None:
+        result = read_result(path)
+        page, shown, content = html.render(result), terminal.render(result), result.model_dump_json(indent=2)
+    else:
+        page, shown = rendered(study)
+        content = study.model_dump_json(indent=2)
     try:
         write_whole(target, page)
     except OSError as error:
         raise BadInputError(f"cannot be written ({error.strerror})", where=str(target)) from error
     if as_json:
-        typer.echo(result.model_dump_json(indent=2))
+        typer.echo(content)
         return
-    console.print(terminal.render(result))
+    console.print(shown)
     console.print(f"\nreport: {target}", markup=False, highlight=False, soft_wrap=True)

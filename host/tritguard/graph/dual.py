@@ -96,6 +96,17 @@ def unpack_dual(packed: DualWords, channels: int, positions: int) -> Int8:
     return trits[:channels]
 
 
+def bit_places() -> NDArray[np.int64]:
+    """int64[32, 3]: of each bit of a word its position, whether it is the high channel's, and which bit of the trit."""
+    places = np.empty((32, 3), dtype=np.int64)
+    for turn, positions in zip(_TURNS.tolist(), _STEPS.tolist(), strict=True):
+        for lane, position in enumerate(positions):
+            for high in (0, 1):
+                for bit in (0, 1):
+                    places[(turn + 16 * lane + 14 * high + bit) % 32] = position, high, bit
+    return places
+
+
 def _rotate_left(words: NDArray[np.integer[Any]], bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
     turned = words.astype(np.uint64) << bits
     return (turned | turned >> 32).astype(np.uint32)

@@ -34,10 +34,11 @@ def render(result: Result) -> str:
         "geometry": chart,
         "say": wording,
     }
-    return _environment().get_template("report.html.jinja").render(context)
+    return environment().get_template("report.html.jinja").render(context)
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Templates of this package; whatever a result says is escaped and made printable."""
     return Environment(
         loader=PackageLoader("tritguard.report"),
         autoescape=True,

@@ -34,10 +34,13 @@ class Twin:
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         self.bundle = bundle
         self.threads = threads or os.cpu_count() or 1
-        self._library = ctypes.CDLL(str(_library(bundle)))
+        self._library = self._load(_library(bundle))
         self._library.twin_run.restype = None
         logits = bundle.manifest.logits
         self._scale = None if logits is None else np.array(logits.scale)
+
+    def _load(self, library: Path) -> ctypes.CDLL:
+        return ctypes.CDLL(str(library))
 
     def predict(self, x: Int8) -> Outputs:
         """Run int8[n, *input_shape]."""

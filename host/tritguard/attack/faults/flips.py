@@ -1,0 +1,62 @@
+"""Single-bit faults in the weights' flash, by symbol: the same flip means the same bit in a firmware and in a twin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.emit.weights import WeightArray
+
+
+@dataclass(frozen=True, order=True)
+class Flip:
+    """One bit of a weight array.
+
+    Attributes:
+        symbol: the array's C symbol.
+        byte: within the array.
+        bit: 0 to 7, 0 the least significant.
+    """
+
+    symbol: str
+    byte: int
+    bit: int
+
+
+def flip(memory: Mapping[str, NDArray[np.uint8]], flips: Iterable[Flip]) -> None:
+    """Turn these bits over in place; the same call takes it back."""
+    for each in flips:
+        memory[each.symbol][each.byte] ^= np.uint8(1 << each.bit)
+
+
+def flipped_image(image: bytes, arrays: Sequence[WeightArray], flips: Iterable[Flip]) -> bytes:
+    """A firmware's ELF with these bits of its weights turned over, and nothing else changed."""
+    changed = bytearray(image)
+    offsets = {array.symbol: array.offset for array in arrays}
+    for each in flips:
+        changed[offsets[each.symbol] + each.byte] ^= 1 << each.bit
+    return bytes(changed)
+
+
+def every_bit(memory: Mapping[str, NDArray[np.uint8]]) -> int:
+    """How many bits the weights have."""
+    return 8 * sum(len(array) for array in memory.values())
+
+
+def draw_flips(memory: Mapping[str, NDArray[np.uint8]], count: int, seed: int) -> tuple[Flip, ...]:
+    """`count` distinct bits, uniform over all weights; of one seed, a smaller draw is the start of a larger one.
+
+    Threat model: radiation, worn-out flash, or an attacker with a fault injector who cannot aim (Rowhammer, glitches).
+    """
+    symbols, ends = list(memory), np.cumsum([8 * len(array) for array in memory.values()])
+    rng = np.random.default_rng(seed)
+    chosen: dict[int, None] = {}  # ordered, unlike a set
+    while len(chosen) < min(count, int(ends[-1])):
+        chosen.setdefault(int(rng.integers(ends[-1])))
+    places = np.array(list(chosen), dtype=np.int64)
+    owner = np.searchsorted(ends, places, side="right")
+    within = places - np.concatenate([[0], ends[:-1]])[owner]
+    return tuple(Flip(symbols[o], int(w) // 8, int(w) % 8) for o, w in zip(owner, within, strict=True))

@@ -1,0 +1,82 @@
+"""The gradient view with weights that can be changed as faults in flash change them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.attack.view import GradientView, weighted_sums
+from tritguard.graph.kernels import Kernel
+from tritguard.graph.model import Graph, Weighted
+
+Float32 = NDArray[np.float32]
+
+
+class FaultView(GradientView):
+    """A GradientView of the emitted graph, differentiable by its weights too.
+
+    Most kernels take the input's zero point from the bias, where it was put for the weights as they were. A faulty
+    weight therefore meets x, not x - zero point, and that is what the view computes and derives.
+
+    Args:
+        graph: as it was emitted.
+        kernels: of its layers with weights, by position.
+        temperature: see GradientView.
+    """
+
+    def __init__(self, graph: Graph, kernels: Mapping[int, Kernel], temperature: float = 1.0) -> None:
+        super().__init__(graph, temperature)
+        tf = self._tf
+        self._lifts = {position: _lift(graph, position, kernel) for position, kernel in kernels.items()}
+        self._changes = {position: tf.Variable(tf.zeros(_op(graph, position).weights.shape)) for position in kernels}
+        shape = tf.TensorSpec((None, *self.input_shape), tf.float32)
+        self._slopes = tf.function(self._slope, input_signature=[shape, tf.TensorSpec((None,), tf.int64)])
+
+    def slopes(self, x: Float32, y: NDArray[np.int64]) -> tuple[float, dict[int, Float32]]:
+        """The mean cross-entropy of x and its gradient by each layer's int8 weights, flat, by the layer's position.
+
+        Args:
+            x: float32[n, *input_shape], in int8 steps.
+            y: int64[n], true labels.
+        """
+        loss, gradients = self._slopes(x, y)
+        by_layer = zip(self._changes, gradients, strict=True)
+        return float(loss), {position: gradient.numpy().ravel() for position, gradient in by_layer}
+
+    def change(self, position: int, weight: int, steps: int) -> None:
+        """Add so many int8 steps to one weight of a layer."""
+        values = self._changes[position].numpy()
+        values.ravel()[weight] += steps
+        self._changes[position].assign(values)
+
+    def _real(self, position: int, inputs: list[Any]) -> Any:
+        real = super()._real(position, inputs)
+        if position not in self._changes:
+            return real
+        tf, op = self._tf, _op(self.graph, position)
+        sides = [-1 if axis == op.channel_axis else 1 for axis in range(op.weights.ndim)]
+        step = op.weight_scale.reshape(sides).astype(np.float32)
+        added = weighted_sums(tf, op, inputs[0], self._changes[position] * step, self._lifts[position])
+        return real + tf.reshape(added, tf.shape(real))
+
+    def _slope(self, x: Any, y: Any) -> Any:
+        tf = self._tf
+        with tf.GradientTape() as tape:
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, self._forward(x))
+            loss = tf.reduce_mean(losses)
+        return loss, tape.gradient(loss, list(self._changes.values()), unconnected_gradients="zero")
+
+
+def _op(graph: Graph, position: int) -> Weighted:
+    op = graph.ops[position]
+    assert isinstance(op, Weighted)
+    return op
+
+
+def _lift(graph: Graph, position: int, kernel: Kernel) -> float:
+    """What x - zero point lacks of x, in real values."""
+    op = _op(graph, position)
+    return 0.0 if kernel.weight_format == "ternary2" else op.input_zero_point * graph.tensors[op.inputs[0]].scale

@@ -1,0 +1,52 @@
+"""tritguard faults: what bit flips in flash do to deployed models."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tritguard.build import open_build
+from tritguard.cli.progress import bar, stages
+from tritguard.cli.study import conclude, numbers, settings
+from tritguard.data import load_dataset
+from tritguard.emit import open_bundle
+from tritguard.errors import BadInputError
+from tritguard.evaluate.fault_result import FaultPlan
+
+RESULT = "faults.json"
+TABLE = "faults"
+
+
+def command(
+    bundles: Annotated[list[Path], typer.Argument(help="Folders written by 'tritguard convert', one or several.")],
+    data: Annotated[str, typer.Option("--data", "-d", help="A data set's name (fashion-mnist) or an .npz file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help=f"Folder of {RESULT} and its report.")],
+    build: Annotated[
+        list[Path] | None,
+        typer.Option("--build", "-b", help="Each bundle's build for an emulated board, in order; else the twin alone."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="A TOML file with a \\[faults] table; options go first.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option("--samples", "-n", help="Test samples to measure with.")] = None,
+    flips: Annotated[str | None, typer.Option(help="Numbers of flipped bits, rising, separated by commas.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of samples and draws.")] = None,
+) -> None:
+    """Flip bits of the weights in flash, before boot, and say how accuracy falls: at random, and where it hurts."""
+    given = {"samples": samples, "flips": flips and numbers("--flips", flips), "seed": seed}
+    plan = settings(FaultPlan, TABLE, config, given)
+    if len(build or ()) > len(bundles):
+        raise BadInputError(f"{len(build or ())} builds for {len(bundles)} bundles", fix="give one --build a bundle")
+    opened = [open_bundle(path) for path in bundles]
+    built = [open_build(path) for path in build or ()]
+    with bar("Downloading") as report:
+        dataset = load_dataset(data, report)
+    out.mkdir(parents=True, exist_ok=True)
+    from tritguard.evaluate.faults import study_faults  # noqa: PLC0415
+
+    with stages() as progress:
+        result = study_faults(list(zip_longest(opened, built)), dataset, plan, progress)
+    conclude(result, out / RESULT)

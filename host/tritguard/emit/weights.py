@@ -1,0 +1,93 @@
+"""Where a bundle's weights lie in an ELF made from its C, be it a firmware or the twin's library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import Section
+
+from tritguard.emit.bundle import Bundle, Layer, Manifest
+from tritguard.errors import BadInputError
+from tritguard.graph import Graph, optimised, read_graph
+from tritguard.graph.choice import choose_kernels
+from tritguard.graph.kernels import Kernel, WeightFormat
+from tritguard.graph.model import Weighted
+
+_ARRAYS = ("weights", "trits", "lists")  # what the lowerings call them; biases, scales and tables are others
+
+
+@dataclass(frozen=True)
+class WeightArray:
+    """A layer's weights as they lie in memory.
+
+    Attributes:
+        symbol: the C array's.
+        layer: the layer's index.
+        weight_format: how to read the bytes.
+        offset: of the first byte in the ELF file.
+        address: of the first byte where the ELF is loaded; relative to its base for a library.
+        size: in bytes, what is padded included.
+    """
+
+    symbol: str
+    layer: int
+    weight_format: WeightFormat
+    offset: int
+    address: int
+    size: int
+
+    def read(self, image: bytes) -> bytes:
+        """Its bytes in the ELF file's content."""
+        return image[self.offset : self.offset + self.size]
+
+
+def find_weights(elf: Path, manifest: Manifest) -> tuple[WeightArray, ...]:
+    """The weights of every layer that has some, in the layers' order.
+
+    Raises:
+        BadInputError: no ELF with symbols, or a layer's weights are not in it: another engine's or model's firmware.
+    """
+    try:
+        with elf.open("rb") as file:
+            symbols, sections = _objects(ELFFile(file))
+    except (OSError, ELFError) as error:
+        raise BadInputError(f"is no ELF ({error})", where=str(elf)) from error
+    return tuple(_find(layer, symbols, sections, elf) for layer in manifest.layers if layer.weight_format != "none")
+
+
+def emitted(bundle: Bundle) -> tuple[Graph, dict[int, Kernel]]:
+    """The graph that a bundle's C computes, and the kernels of its layers with weights, by their position."""
+    graph, manifest = optimised(read_graph(bundle.model_path.read_bytes())), bundle.manifest
+    weighted = {op.index for op in graph.ops if isinstance(op, Weighted)}
+    formats = {
+        layer.index: layer.weight_format
+        for layer in manifest.layers
+        if layer.weight_format != "none" and layer.index in weighted
+    }
+    return graph, {at: choice.kernel for at, choice in choose_kernels(graph, manifest.core, formats).items()}
+
+
+def _objects(image: ELFFile) -> tuple[dict[str, tuple[int, int, int]], list[Section]]:
+    """Address, size and section of each symbol, and the sections."""
+    table = image.get_section_by_name(".symtab")
+    symbols = {} if table is None else {
+        symbol.name: (int(symbol["st_value"]), int(symbol["st_size"]), symbol["st_shndx"])
+        for symbol in table.iter_symbols()
+        if isinstance(symbol["st_shndx"], int)
+    }  # fmt: skip
+    return symbols, list(image.iter_sections())
+
+
+def _find(layer: Layer, symbols: dict[str, tuple[int, int, int]], sections: list[Section], elf: Path) -> WeightArray:
+    for name in (f"{layer.symbol}_{array}" for array in _ARRAYS):
+        if name in symbols:
+            address, size, index = symbols[name]
+            offset = address - int(sections[index]["sh_addr"]) + int(sections[index]["sh_offset"])
+            assert layer.weight_format != "none"
+            return WeightArray(name, layer.index, layer.weight_format, offset, address, size)
+    raise BadInputError(
+        f"holds no weights of layer {layer.index}", where=str(elf), fix="give the native engine's build of this bundle"
+    )

@@ -1,0 +1,68 @@
+"""Firmware images with bits of their weights turned over, booted on the emulated board.
+
+The image is changed on the host before it boots: the firmware has no command that writes, and needs none here.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.attack.faults import Flip, flipped_image
+from tritguard.build import Build
+from tritguard.device import EmulatedBoard, connect
+from tritguard.emit import Bundle
+from tritguard.emit.weights import find_weights
+from tritguard.errors import BadInputError, DeviceError, MismatchError
+from tritguard.predictor import Int8, Outputs
+
+
+class FaultyFirmware:
+    """A build's firmware as a source of faulty images.
+
+    Raises:
+        BadInputError: the board has no emulator, the build is of another bundle, or its engine is not the native one.
+    """
+
+    def __init__(self, bundle: Bundle, build: Build) -> None:
+        if build.record.board.emulator is None:
+            what = "faults are put into the image before it boots, which takes an emulated board"
+            raise BadInputError(what, where=str(build.path), fix="build for a board with an emulator")
+        if build.record.bundle_sha256 != bundle.sha256:
+            raise BadInputError("was built from another bundle", where=str(build.path), fix="build again")
+        self.bundle, self.build = bundle, build
+        self._arrays = find_weights(build.elf, bundle.manifest)
+        self._content = build.elf.read_bytes()
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights in flash."""
+        return sum(array.size for array in self._arrays)
+
+    def image(self, flips: Sequence[Flip], weights: Mapping[str, NDArray[np.uint8]]) -> bytes:
+        """The ELF with these flips, its weights compared with a twin's that has them too.
+
+        Raises:
+            MismatchError: a byte of the weights differs.
+        """
+        content = flipped_image(self._content, self._arrays, flips)
+        for array in self._arrays:
+            if array.read(content) != weights[array.symbol].tobytes():
+                raise MismatchError(f"firmware and twin hold other bytes in {array.symbol}", where=str(self.build.elf))
+        return content
+
+    def answers(self, image: bytes, x: Int8) -> Outputs | None:
+        """What the firmware in an image answers to int8[n, *input_shape]; None where it crashes or falls silent."""
+        with tempfile.TemporaryDirectory() as folder:
+            elf = Path(folder) / "faulty.elf"
+            elf.write_bytes(image)
+            with EmulatedBoard(self.build.record.board, elf) as board:
+                try:
+                    with connect(board.url, self.bundle, self.build, emulated=True) as device:
+                        return device.predict(x)
+                except DeviceError:
+                    return None

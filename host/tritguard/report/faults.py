@@ -1,0 +1,101 @@
+"""A study of bit flips as a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tritguard.evaluate.fault_result import FaultedModel, FaultPoint, FaultResult, Search
+from tritguard.evaluate.result import Rate
+from tritguard.report.lines import Axis, Chart, Point, chart
+from tritguard.report.study import Grid, Page, Section
+from tritguard.report.wording import count, percent
+
+_NAMES: dict[Search, str] = {"random": "random", "greedy": "chosen"}
+
+
+def content(result: FaultResult) -> Page:
+    """What the report shows."""
+    names = ", ".join(model.model.name for model in result.models)
+    lead = (
+        f"{result.plan.samples} samples of {result.provenance.data_name}. Bits of the weights were turned over where "
+        "they lie in flash, packed as they are there, before the firmware boots; nothing was written over the wire."
+    )
+    how = (
+        "Random: every bit of the weights is as likely; bands are 95 % intervals over the draws. Chosen: progressive "
+        "bit search (Rakin et al. 2019), one bit a round by the gradient of the loss; bands are Wilson intervals."
+    )
+    sections = [Section("Accuracy against flipped bits", how, _chart(result), _grid(result.models))]
+    sections += [_weights(model) for model in result.models]
+    return Page(f"Bit flips in {names}", lead, sections)
+
+
+def _chart(result: FaultResult) -> Chart:
+    last = max(point.flips for model in result.models for point in model.points)
+    ticks = tuple(float(1 << power) for power in range(last.bit_length()))
+    series = [
+        (f"{model.model.name}, {_NAMES[search]}", [_point(point) for point in points])
+        for model in result.models
+        for search in _NAMES
+        if (points := [point for point in model.points if point.search == search])
+    ]
+    chance = 1 / result.classes
+    return chart(
+        "Accuracy against the number of flipped bits",
+        series,
+        Axis("flipped bits", 1, max(2, last), ticks, logarithmic=True),
+        Axis("accuracy, %", 0, 1, (0, 0.25, 0.5, 0.75, 1), percent=True),
+        guide=("guessing", ((1, chance), (max(2, last), chance))),
+    )
+
+
+def _point(point: FaultPoint) -> Point:
+    return Point(point.flips, point.mean, point.low, point.high)
+
+
+def _grid(models: Sequence[FaultedModel]) -> Grid:
+    rows = []
+    for model in models:
+        name = model.model.name
+        rows.append((name, "none", "0", "0", percent(model.clean.value), _range(model.clean), "", ""))
+        for point in model.points:
+            values = [draw.accuracy.value for draw in point.draws]
+            crashed = sum(draw.crashed for draw in point.draws)
+            rows.append(
+                (
+                    name,
+                    _NAMES[point.search],
+                    count(point.flips),
+                    f"{1e6 * point.flips / model.weight_bits:,.1f}",
+                    percent(point.mean),
+                    _range(point),
+                    percent(min(values)) if len(values) > 1 else "",
+                    count(crashed) if crashed else "",
+                )
+            )
+    columns = ("model", "flips", "bits", "ppm", "accuracy", "95 % interval", "worst draw", "crashed")
+    return Grid(columns, tuple(rows), left=2)
+
+
+def _range(of: Rate | FaultPoint) -> str:
+    return f"{100 * of.low:.1f} - {100 * of.high:.1f}"
+
+
+def _weights(model: FaultedModel) -> Section:
+    identity, replay = model.model, model.replay
+    formats = ", ".join(f"{count(size)} B {name}" for name, size in model.formats.items())
+    text = f"{count(model.weight_bits)} bits of weights: {formats}."
+    if replay is not None:
+        text += (
+            f" {replay.images} images of firmware {replay.build_id[:12]} booted on {replay.board}, their "
+            f"{count(replay.weight_bytes)} bytes of weights equal to the twin's; {count(replay.inputs)} answers, "
+            f"{count(replay.bytes_compared)} bytes, {count(replay.mismatched_inputs)} answers differ."
+        )
+    astray = sum(draw.ran_on == "device" for point in model.points for draw in point.draws)
+    if astray:
+        text += f" {astray} draws led a sparse list outside of its planes: their accuracy is the device's own."
+    rows = tuple(
+        (str(place), str(each.layer), each.symbol, f"0x{each.byte:x}", str(each.bit))
+        for place, each in enumerate(model.chosen, start=1)
+    )
+    chosen = Grid(("round", "layer", "array", "byte", "bit"), rows, left=3) if rows else None
+    return Section(f"{identity.name}: what was flipped", text, grid=chosen, note=text)

@@ -1,0 +1,119 @@
+"""Geometry of line charts with several series, in the units of their SVG view box; lines.svg.jinja draws it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tritguard.report.wording import real
+
+WIDTH = 560
+HEIGHT = 340
+LEFT, RIGHT, TOP, BOTTOM = 56, 24, 18, 58
+_PALETTE = ("#1b3a5c", "#b3541e", "#3f6f4f", "#6b4a7a", "#9a7b1f", "#4b5a68")
+_DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 4", "1 4")  # colour is never alone
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value and its interval, at x."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A scale from `first` to `last`, logarithmic or not, with the values marked on it."""
+
+    label: str
+    first: float
+    last: float
+    ticks: tuple[float, ...]
+    logarithmic: bool = False
+    percent: bool = False
+
+    def share(self, value: float) -> float:
+        """Where a value lies, 0 at `first` and 1 at `last`; values beyond are at the ends."""
+        turn: Callable[[float], float] = math.log if self.logarithmic else float
+        value = min(max(value, self.first), self.last)
+        return (turn(value) - turn(self.first)) / (turn(self.last) - turn(self.first))
+
+    def text(self, value: float) -> str:
+        """A tick's label."""
+        return f"{100 * value:g}" if self.percent else real(value)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One drawn series."""
+
+    name: str
+    colour: str
+    dashes: str
+    path: str
+    band: str
+    marks: tuple[tuple[float, float], ...]
+    legend_y: float
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A laid-out chart."""
+
+    title: str
+    x: Axis
+    y: Axis
+    x_ticks: tuple[tuple[float, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+    lines: tuple[Line, ...]
+    guide: str  # a dashed line to compare with; empty for none
+    guide_name: str
+    height: float
+
+
+def chart(
+    title: str, series: Sequence[tuple[str, Sequence[Point]]], x: Axis, y: Axis, *, marked: bool = True,
+    guide: tuple[str, Sequence[tuple[float, float]]] = ("", ()),
+) -> Chart:  # fmt: skip
+    """Lay out series by name; each point's interval becomes a band.
+
+    Args:
+        marked: draw a dot a point.
+        guide: name and points of a line to compare with.
+    """
+
+    def place(at: tuple[float, float]) -> tuple[float, float]:
+        base = HEIGHT - BOTTOM
+        return LEFT + (WIDTH - LEFT - RIGHT) * x.share(at[0]), base - (base - TOP) * y.share(at[1])
+
+    drawn = []
+    for index, (name, points) in enumerate(series):
+        upper = [place((point.x, point.high)) for point in points]
+        lower = [place((point.x, point.low)) for point in reversed(points)]
+        middle = [place((point.x, point.y)) for point in points]
+        style = index % len(_PALETTE)
+        drawn.append(
+            Line(
+                name, _PALETTE[style], _DASHES[style], _path(middle), _path(upper + lower),
+                tuple(middle) if marked else (), HEIGHT + 6 + 18 * index,
+            )
+        )  # fmt: skip
+    return Chart(
+        title=title,
+        x=x,
+        y=y,
+        x_ticks=tuple((place((tick, y.first))[0], x.text(tick)) for tick in x.ticks),
+        y_ticks=tuple((place((x.first, tick))[1], y.text(tick)) for tick in y.ticks),
+        lines=tuple(drawn),
+        guide=_path([place(at) for at in guide[1]]),
+        guide_name=guide[0],
+        height=HEIGHT + 18 * len(series),
+    )
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)

@@ -1,0 +1,90 @@
+"""Studies (faults, transfer, privacy) in the terminal and as HTML: both show the same sections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from tritguard.evaluate.result import Status
+from tritguard.evaluate.study import Study
+from tritguard.report import lines, wording
+from tritguard.report.html import environment
+from tritguard.report.lines import Chart
+from tritguard.report.wording import STATUS_MEANING, printable
+
+_COLOUR: dict[Status, str] = {"valid": "green", "degraded": "yellow", "invalid": "red"}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: cells as they are shown; all but the first `left` columns are aligned right.
+
+    Attributes:
+        heat: for each row, how strongly each of its cells is tinted, from 0 to 1; empty for no tint.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: int = 1
+    heat: tuple[tuple[float, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it."""
+
+    heading: str
+    text: str = ""
+    chart: Chart | None = None
+    grid: Grid | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """All of a study's report but its status and provenance."""
+
+    title: str
+    lead: str
+    sections: Sequence[Section] = field(default_factory=tuple)
+
+
+def page(result: Study, content: Page) -> str:
+    """The report as one HTML file that loads nothing."""
+    return (
+        environment()
+        .get_template("study.html.jinja")
+        .render(result=result, page=content, geometry=lines, say=wording, quotable=result.status != "invalid")
+    )
+
+
+def table(result: Study, content: Page) -> Group:
+    """The report for a terminal; an invalid result shows its reasons and no figures."""
+    parts: list[RenderableType] = [_head(result, content)]
+    if result.status != "invalid":
+        parts += [part for section in content.sections if section.grid for part in _section(section, section.grid)]
+    return Group(*parts)
+
+
+def _head(result: Study, content: Page) -> Panel:
+    colour = _COLOUR[result.status]
+    found = [Text.assemble((printable(issue.code), colour), "  ", printable(issue.message)) for issue in result.issues]
+    status = Text.assemble(
+        (f" {result.status.upper()} ", f"bold reverse {colour}"), f" {STATUS_MEANING[result.status]}"
+    )
+    lead = Text(printable(content.title), style="bold")
+    return Panel(Group(lead, status, *found), border_style=colour, title="tritguard report", title_align="left")
+
+
+def _section(section: Section, grid: Grid) -> list[RenderableType]:
+    shown = Table(title=f"\n{printable(section.heading)}", title_justify="left", title_style="bold", box=None)
+    for index, column in enumerate(grid.columns):
+        shown.add_column(printable(column), justify="left" if index < grid.left else "right", header_style="bold")
+    for row in grid.rows:
+        shown.add_row(*(Text(printable(cell)) for cell in row))
+    return [shown, *([Text(f" {printable(section.note)}", style="dim")] if section.note else [])]

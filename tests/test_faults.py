@@ -1,0 +1,186 @@
+"""Bit flips: the same bit in flash and in the twin, what it changes, and what is made of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tests.device_support import inputs
+from tests.test_emit import ternary_model
+from tritguard.attack.faults import (
+    Flip,
+    ProgressiveSearch,
+    draw_flips,
+    every_bit,
+    flip,
+    flipped_image,
+    is_defined,
+)
+from tritguard.attack.faults.bits import PADDING, map_bits
+from tritguard.attack.faults.greedy import mean_loss
+from tritguard.attack.faults.view import FaultView
+from tritguard.build import Build
+from tritguard.cli import app
+from tritguard.data import Dataset
+from tritguard.data.dataset import write_dataset
+from tritguard.emit import Bundle, write_bundle
+from tritguard.emit.weights import emitted, find_weights
+from tritguard.evaluate.fault_result import FaultPlan, FaultResult
+from tritguard.evaluate.faults import study_faults
+from tritguard.graph.kernels import WeightFormat
+from tritguard.graph.model import Weighted
+from tritguard.twin import OpenTwin, Twin
+
+pytest_plugins = ["tests.device_fixtures"]
+pytest.importorskip("tensorflow", reason="gradients need the extra 'attack'")
+
+SEVERAL_FORMATS: dict[int, WeightFormat] = {0: "dual2", 1: "taps2"}
+OTHER_FORMATS: dict[int, WeightFormat] = {0: "ternary2", 1: "ternary2"}
+INT8: dict[int, WeightFormat] = {0: "int8", 1: "int8"}
+LISTS: dict[int, WeightFormat] = {0: "sparse"}
+
+
+def bundle_of(folder: Path, formats: dict[int, WeightFormat]) -> Bundle:
+    return write_bundle(ternary_model(), folder / "bundle", name="small", formats=formats)
+
+
+def labelled(bundle: Bundle, count: int) -> Dataset:
+    """Inputs labelled as the bundle without faults labels them."""
+    x = inputs(bundle, count)
+    y = Twin(bundle).predict(x).labels
+    return Dataset("noise", x, y, tuple("abcde"), "steps", "none")
+
+
+@pytest.mark.parametrize("formats", [SEVERAL_FORMATS, OTHER_FORMATS, INT8], ids=["packed", "two bits", "int8"])
+def test_every_bit_changes_the_weight_it_stands_for(tmp_path: Path, formats: dict[int, WeightFormat]) -> None:
+    bundle = bundle_of(tmp_path, formats)
+    twin, rng = OpenTwin(bundle), np.random.default_rng(0)
+    graph, kernels = emitted(bundle)
+    view, x = FaultView(graph, kernels), inputs(bundle, 32)
+    clean = twin.predict(x).logits
+    assert clean is not None
+    rounding = np.abs(view.logits(x.astype(np.float32)) - clean).mean()
+    for position, kernel in kernels.items():
+        op = graph.ops[position]
+        assert isinstance(op, Weighted)
+        memory, bits = twin.weights[twin.symbol(op.index)], map_bits(op, kernel)
+        assert bits is not None
+        assert set(bits.weight.ravel()) - {PADDING} == set(range(op.weights.size))
+        changes, chosen = bits.changes(memory), {}
+        for byte, bit in zip(rng.integers(len(memory), size=40), rng.integers(8, size=40), strict=True):
+            if bits.weight[byte, bit] != PADDING:
+                chosen[int(bits.weight[byte, bit])] = (int(byte), int(bit))
+        flips = [Flip(twin.symbol(op.index), *place) for place in chosen.values()]
+        flip(twin.weights, flips)
+        faulty = twin.predict(x).logits
+        flip(twin.weights, flips)
+        for weight, place in chosen.items():
+            view.change(position, weight, int(changes[place]))
+        error = np.abs(view.logits(x.astype(np.float32)) - faulty).mean()
+        for weight, place in chosen.items():
+            view.change(position, weight, -int(changes[place]))
+        assert faulty is not None
+        assert error < 2 * rounding + 0.05 * np.abs(faulty - clean).mean()
+    again = twin.predict(x).logits
+    assert again is not None
+    assert (again == clean).all()
+
+
+def test_flips_are_of_one_twin_alone_and_taken_back(small_bundle: Bundle) -> None:
+    open_twin, other, x = OpenTwin(small_bundle), Twin(small_bundle), inputs(small_bundle, 16)
+    before = other.predict(x).scores
+    flips = draw_flips(open_twin.weights, 200, seed=1)
+    assert len(set(flips)) == 200 <= every_bit(open_twin.weights)
+    assert draw_flips(open_twin.weights, 20, seed=1) == flips[:20]
+    flip(open_twin.weights, flips)
+    assert (open_twin.predict(x).scores != before).any()
+    assert (other.predict(x).scores == before).all()
+    flip(open_twin.weights, flips)
+    assert (open_twin.predict(x).scores == before).all()
+
+
+def test_an_image_differs_in_the_flipped_bits_alone(small_bundle: Bundle, small_build: Build) -> None:
+    twin, content = OpenTwin(small_bundle), small_build.elf.read_bytes()
+    arrays = find_weights(small_build.elf, small_bundle.manifest)
+    flips = draw_flips(twin.weights, 9, seed=3)
+    image = flipped_image(content, arrays, flips)
+    changed = np.frombuffer(content, np.uint8) ^ np.frombuffer(image, np.uint8)
+    assert np.unpackbits(changed).sum() == 9
+    flip(twin.weights, flips)
+    for array in arrays:
+        assert array.read(image) == twin.weights[array.symbol].tobytes()
+
+
+def test_a_sparse_list_led_astray_is_not_run_on_the_host(tmp_path: Path) -> None:
+    bundle = bundle_of(tmp_path, LISTS)
+    _, kernels = emitted(bundle)
+    kernel = next(kernel for kernel in kernels.values() if kernel.weight_format == "sparse")
+    lists = OpenTwin(bundle).weights["tg_l0_lists"]
+    assert is_defined(kernel, lists)
+    far, long, backwards = lists.copy(), lists.copy(), lists.copy()
+    far[2] = 255
+    long[0] ^= 128
+    at = 2 + int(np.argmax(lists[2 : 2 + int(lists[0])]))
+    backwards[at] -= 1
+    assert not is_defined(kernel, far)
+    assert not is_defined(kernel, long)
+    assert is_defined(kernel, backwards)
+
+
+def test_chosen_flips_hurt_more_than_random_ones(small_bundle: Bundle) -> None:
+    twin, data = OpenTwin(small_bundle), labelled(small_bundle, 64)
+    graph, kernels = emitted(small_bundle)
+    chosen = ProgressiveSearch().search(twin, graph, kernels, data.x_test, data.y_test, 5, lambda _done, _total: None)
+    assert len(set(chosen)) == 5
+
+    def loss(flips: tuple[Flip, ...]) -> float:
+        flip(twin.weights, flips)
+        found = mean_loss(twin.predict(data.x_test), data.y_test, 1)
+        flip(twin.weights, flips)
+        return found
+
+    assert loss(chosen) > max(loss(draw_flips(twin.weights, 5, seed)) for seed in range(20))
+    assert loss(()) == mean_loss(Twin(small_bundle).predict(data.x_test), data.y_test, 1)
+
+
+def test_the_verb_boots_faulty_firmware(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data.npz", labelled(small_bundle, 150))
+    (tmp_path / "plan.toml").write_text("[faults]\ndraws = 5\ngreedy = 2\nattacker_samples = 32\ndevice_samples = 8\n")
+    command = ["faults", small_bundle.path, "--build", small_build.path, "--data", tmp_path / "data.npz"]
+    command += ["--out", tmp_path / "out", "--config", tmp_path / "plan.toml", "--samples", 100, "--flips", "1,8,64"]
+    done = CliRunner().invoke(app, list(map(str, command)))
+    assert done.exit_code == 0, done.output
+    result = FaultResult.model_validate_json((tmp_path / "out" / "faults.json").read_bytes())
+    assert result.status == "valid"
+    (model,) = result.models
+    assert model.clean.value == 1
+    assert [(point.search, point.flips) for point in model.points] == [
+        ("random", 1), ("random", 8), ("random", 64), ("greedy", 1), ("greedy", 2),
+    ]  # fmt: skip
+    assert model.points[2].mean < model.points[0].mean
+    assert model.replay is not None
+    assert model.replay.images >= 4  # without faults, each chosen set, and drawn ones that the twin can follow
+    assert (model.replay.inputs, model.replay.mismatched_inputs) == (8 * model.replay.images, 0)
+    page = (tmp_path / "out" / "faults.html").read_text()
+    assert "<polyline" in page
+    assert model.chosen[0].symbol in page
+    shown = CliRunner().invoke(app, ["report", str(tmp_path / "out" / "faults.json"), "--json"])
+    assert json.loads(shown.output)["kind"] == "faults"
+
+
+def test_lists_led_astray_are_measured_on_the_device_or_left_out(tmp_path: Path, firmware: object) -> None:
+    bundle = bundle_of(tmp_path, LISTS)
+    plan = FaultPlan(samples=20, flips=(64,), draws=2, greedy=0, attacker_samples=1, device_samples=4)
+    data = labelled(bundle, 40)
+    alone = study_faults([(bundle, None)], data, plan, lambda _what: lambda _done, _total: None)
+    assert {"UNDEFINED_FAULTS", "NO_DEVICE"} <= {issue.code for issue in alone.issues}
+    assert alone.models[0].undefined == 2
+    build = firmware(bundle, "mps2-an386")  # type: ignore[operator]
+    booted = study_faults([(bundle, build)], data, plan, lambda _what: lambda _done, _total: None)
+    (point,) = booted.models[0].points
+    assert [draw.ran_on for draw in point.draws] == ["device", "device"]
+    assert booted.models[0].undefined == 0
