@@ -24,6 +24,7 @@ VERBS = (
     "profile",
     "attack",
     "faults",
+    "privacy",
     "report",
     "boards",
     "doctor",

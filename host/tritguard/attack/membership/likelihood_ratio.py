@@ -1,0 +1,45 @@
+"""Members are answered with more confidence than models that never saw them answer with."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+
+
+def scaled_confidence(logits: Float64, y: NDArray[np.int64]) -> Float64:
+    """float64[n]: log(p / (1 - p)) of the true class; nearly normal over models, which p is not."""
+    rows = np.arange(len(y))
+    others = logits.copy()
+    others[rows, y] = -np.inf
+    highest = others.max(axis=1)
+    return np.asarray(logits[rows, y] - highest - np.log(np.exp(others - highest[:, None]).sum(axis=1)))
+
+
+def likelihood_ratio(target: Float64, shadows: Float64, seen: NDArray[np.bool_]) -> Float64:
+    """Offline LiRA (Carlini et al. 2022, 2112.03570, algorithm 1 without its IN models).
+
+    Of each sample's confidence over the shadow models that were not trained on it, the mean is taken sample by sample,
+    the variance over all samples: with less than some 64 shadows a sample that is the better estimate (section VI-C).
+    The score grows with the probability that a model which never saw the sample is less confident than the target.
+
+    Threat model: the attacker has the sample, its label, the model's outputs, data like the training data, and trains
+    models the same way; one query a sample.
+
+    Args:
+        target: float64[n], `scaled_confidence` of the attacked model.
+        shadows: float64[models, n], those of the shadow models.
+        seen: bool[models, n], whether a shadow model was trained on a sample.
+
+    Returns:
+        float64[n]; the higher, the likelier a member. NaN for a sample that every shadow model has seen.
+    """
+    unseen = ~seen
+    count = unseen.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(unseen, shadows, 0).sum(axis=0) / count
+    spread = np.where(unseen, shadows - mean, 0)
+    freedom = max(1, int((count - 1)[count > 0].sum()))
+    deviation = np.sqrt((spread[:, count > 0] ** 2).sum() / freedom)
+    return np.asarray((target - mean) / max(float(deviation), 1e-12))

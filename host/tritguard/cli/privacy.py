@@ -1,0 +1,50 @@
+"""tritguard privacy: what trained and deployed models tell of their training samples."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tritguard.boards import load_board
+from tritguard.cli.progress import bar, console, stages
+from tritguard.cli.study import conclude, settings
+from tritguard.data import Dataset, load_dataset
+from tritguard.evaluate.privacy import open_training, study_privacy
+from tritguard.evaluate.privacy_result import PrivacyPlan
+
+RESULT = "privacy.json"
+TABLE = "privacy"
+
+
+def command(
+    trainings: Annotated[list[Path], typer.Argument(help="Folders written by 'tritguard train', one or several.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help=f"Folder of {RESULT}, its report and the shadow models.")],
+    board: Annotated[
+        str | None, typer.Option("--board", "-b", help="Confirm outputs on this emulated board; else the twin alone.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="A TOML file with a \\[privacy] table; options go first.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option("--samples", "-n", help="Members, and as many others.")] = None,
+    shadows: Annotated[int | None, typer.Option(help="Models to train like the attacked one; 0: none.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of samples, shadow models' data and noise.")] = None,
+) -> None:
+    """Say whether a model's outputs tell which samples it was trained on: in float, and deployed as int8 or ternary."""
+    plan = settings(PrivacyPlan, TABLE, config, {"samples": samples, "shadows": shadows, "seed": seed})
+    chip = None if board is None else load_board(board)
+
+    @cache
+    def load(name: str) -> Dataset:
+        with bar("Downloading") as report:
+            return load_dataset(name, report)
+
+    opened = [open_training(folder, load) for folder in trainings]
+    out.mkdir(parents=True, exist_ok=True)
+    with console.status("Starting TensorFlow"):
+        import tritguard.train.backend  # noqa: F401, PLC0415
+    with stages() as progress:
+        result = study_privacy(opened, chip, plan, out, progress)
+    conclude(result, out / RESULT)

@@ -1,0 +1,122 @@
+"""A study of membership inference as a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tritguard.evaluate.privacy_result import FALSE_RATES, Leak, LeakingModel, PrivacyResult
+from tritguard.evaluate.result import Rate
+from tritguard.evaluate.roc import Estimate
+from tritguard.report.lines import Axis, Chart, Point, chart
+from tritguard.report.study import Grid, Page, Section
+from tritguard.report.wording import count, percent
+
+_LEAST = 0.001
+
+
+def content(result: PrivacyResult) -> Page:
+    """What the report shows."""
+    lead = (
+        f"{count(result.members)} training samples and {count(result.others)} others of {result.provenance.data_name}: "
+        "can an attacker tell them apart by what the model answers?"
+    )
+    how = (
+        "Area (AUC) 0.5 and advantage 0 are guessing. An attack that finds few members but no others is a leak too: "
+        "members found at false positive rates of at most 0.1 % and 1 %."
+    )
+    note = (
+        "95 % intervals: DeLong for areas, Wilson for members found, normal for advantages, whose thresholds are "
+        "chosen on other samples than they are measured with. Float of a ternary training has its ternary weights."
+    )
+    return Page(
+        "Membership inference",
+        lead,
+        (
+            Section("Leaks", how, _chart(result)),
+            *(Section(_title(model), "", None, _leaks(model), note) for model in result.models),
+            Section("What there is to leak", "Accuracy on members and others.", None, _fits(result.models)),
+            Section("Controls", "", None, _controls(result.models)),
+        ),
+    )
+
+
+def _chart(result: PrivacyResult) -> Chart:
+    series = [
+        (
+            f"{model.model.name}, {leak.precision}: {leak.attack} on {leak.shown}, AUC {leak.auc.value:.3f}",
+            _points(leak),
+        )
+        for model in result.models
+        for leak in _strongest(model)
+    ]
+    rates = Axis("false positive rate", _LEAST, 1, (0.001, 0.01, 0.1, 1), logarithmic=True)
+    hits = Axis("members found", _LEAST, 1, (0.001, 0.01, 0.1, 1), logarithmic=True)
+    guide = ("guessing", ((_LEAST, _LEAST), (1.0, 1.0)))
+    return chart("ROC curves of the strongest attack on each precision", series, rates, hits, guide=guide)
+
+
+def _strongest(model: LeakingModel) -> list[Leak]:
+    """Of each precision the attack with the largest area."""
+    best: dict[str, Leak] = {}
+    for leak in model.leaks:
+        if leak.precision not in best or leak.auc.value > best[leak.precision].auc.value:
+            best[leak.precision] = leak
+    return list(best.values())
+
+
+def _points(leak: Leak) -> list[Point]:
+    return [Point(rate, hit, hit, hit) for rate, hit in zip(FALSE_RATES, leak.curve, strict=True)]
+
+
+def _title(model: LeakingModel) -> str:
+    return f"{model.model.name}: trained on {count(model.train_samples)} samples"
+
+
+def _leaks(model: LeakingModel) -> Grid:
+    rows = [
+        (
+            leak.precision,
+            leak.attack,
+            leak.shown,
+            _estimate(leak.auc),
+            _estimate(leak.advantage),
+            _rate(leak.at_one_permille),
+            _rate(leak.at_one_percent),
+        )
+        for leak in model.leaks
+    ]
+    columns = ("as", "attack", "sees", "AUC", "advantage", "found, % at 0.1 % FPR", "found, % at 1 % FPR")
+    return Grid(columns, tuple(rows), left=3)
+
+
+def _fits(models: Sequence[LeakingModel]) -> Grid:
+    rows = [
+        (model.model.name, fit.precision, percent(fit.members.value), percent(fit.others.value))
+        for model in models
+        for fit in model.fits
+    ]
+    return Grid(("model", "as", "members", "others"), tuple(rows), left=2)
+
+
+def _controls(models: Sequence[LeakingModel]) -> Grid:
+    rows = [
+        (
+            model.model.name,
+            "not run" if model.control is None else _estimate(model.control),
+            "" if model.shadow_accuracy is None else percent(model.shadow_accuracy),
+            "not run"
+            if model.confirmation is None
+            else f"{count(model.confirmation.mismatched_inputs)} of {count(model.confirmation.inputs)}",
+        )
+        for model in models
+    ]
+    columns = ("model", "AUC of models that saw neither", "shadows' accuracy", "device differs from twin")
+    return Grid(columns, tuple(rows))
+
+
+def _estimate(found: Estimate) -> str:
+    return f"{found.value:.3f} ±{max(found.high - found.value, found.value - found.low):.3f}"
+
+
+def _rate(rate: Rate) -> str:
+    return f"{100 * rate.value:.1f} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
