@@ -30,7 +30,6 @@ from tritguard.graph.model import (
     Pool2D,
     Quantize,
     Reshape,
-    ResizeNearest,
     Softmax,
     Tensor,
     TransposeConv,
@@ -38,6 +37,7 @@ from tritguard.graph.model import (
     Weighted,
     Window,
 )
+from tritguard.graph.reading.resize import ResizeNearest
 
 
 class GradientView:

@@ -29,13 +29,13 @@ from tritguard.graph.model import (
     Quantize,
     Requant,
     Reshape,
-    ResizeNearest,
     Softmax,
     Tensor,
     TransposeConv,
     View,
     Window,
 )
+from tritguard.graph.reading.resize import ResizeNearest
 
 
 def evaluate(op: Op, inputs: list[Int8], tensors: Mapping[int, Tensor]) -> Int8:

@@ -1,4 +1,4 @@
-"""Lowering: from ops to C, one file a family of ops."""
+"""Lowering: from ops to C. Ops that are one plain call say so where they are read; the others are here, by family."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tritguard.emit.code import LayerCode
-from tritguard.emit.lower.activation import lookup, softmax
-from tritguard.emit.lower.context import Context
-from tritguard.emit.lower.elementwise import add, binary, quantize
-from tritguard.emit.lower.pool import mean, pool
-from tritguard.emit.lower.shape import concatenation, pad, reshape, resize_nearest, view
+from tritguard.emit.lower.context import Context, plain_call
+from tritguard.emit.lower.elementwise import add, binary
+from tritguard.emit.lower.shape import concatenation, reshape
 from tritguard.emit.lower.stripes import striped
 from tritguard.emit.lower.weighted import conv, depthwise, fully_connected, transpose_conv
+from tritguard.graph.call import call_of
 from tritguard.graph.choice import Choice
 from tritguard.graph.memory import MemoryPlan
 from tritguard.graph.model import (
@@ -23,17 +22,9 @@ from tritguard.graph.model import (
     DepthwiseConv2D,
     FullyConnected,
     Graph,
-    Lookup,
-    Mean,
     Op,
-    Pad,
-    Pool2D,
-    Quantize,
     Reshape,
-    ResizeNearest,
-    Softmax,
     TransposeConv,
-    View,
 )
 
 __all__ = ["lower"]
@@ -45,16 +36,8 @@ _LOWERINGS: dict[type[Op], Callable[[Context, int, Any], LayerCode]] = {
     TransposeConv: transpose_conv,
     Add: add,
     Binary: binary,
-    Pool2D: pool,
-    Mean: mean,
-    Softmax: softmax,
-    Pad: pad,
-    Quantize: quantize,
     Reshape: reshape,
-    Lookup: lookup,
-    View: view,
     Concatenation: concatenation,
-    ResizeNearest: resize_nearest,
 }
 
 
@@ -69,6 +52,11 @@ def lower(graph: Graph, plan: MemoryPlan, choices: Mapping[int, Choice]) -> tupl
 
 
 def _layer(context: Context, position: int, op: Op) -> LayerCode:
-    layer = _LOWERINGS[type(op)](context, position, op)
+    lowering = _LOWERINGS.get(type(op), _called)
+    layer = lowering(context, position, op)
     chain = context.plan.chain(position)
     return layer if chain is None else striped(context, layer, op, chain)
+
+
+def _called(context: Context, position: int, op: Op) -> LayerCode:
+    return plain_call(context, position, op, call_of(op, context.source(op), context.sink(op)))

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
-from tritguard.errors import UnsupportedOpError
+from tritguard.graph.call import KernelCall, Parameters
 from tritguard.graph.choice import Choice
 from tritguard.graph.kernels import Kernel
 from tritguard.graph.memory import MemoryPlan, Slot
-from tritguard.graph.model import Graph, Int8, Op, Requant, Tensor, Window
+from tritguard.graph.model import Graph, Op, Tensor
 from tritguard.graph.stripes import row_bytes
 
 Image = tuple[int, int, int]
@@ -78,13 +78,6 @@ class Context:
         """The C expression of the address of a row that a stripe's table gives."""
         return f"{self.place(tensor)} + ({row_bytes(self.graph, tensor)} * rows->{rows})"
 
-    def simple(
-        self, position: int, op: Op, kernel: str, struct: Struct, source: str, arrays: tuple[Array, ...] = ()
-    ) -> LayerCode:
-        """An op without weights: one struct and one call, and constant arrays that the struct points to."""
-        call = self.call(op, kernel)
-        return LayerCode(**self.base(position, op), arrays=arrays, struct=struct, call=call, sources=(source,))
-
     def weighted(self, position: int, op: Op, arrays: tuple[Array, ...], struct: Struct) -> LayerCode:
         """A layer with weights: besides its tensors, the kernel takes a place for the logits and one for scratch."""
         choice = self.choices[position]
@@ -110,38 +103,31 @@ def image(tensor: Tensor) -> Image:
     return height, width, channels
 
 
-LONGEST_SIDE = 32767  # of a tg_window_t
+def struct_of(op: Op, type_: str, parameters: Parameters) -> tuple[Struct, tuple[Array, ...]]:
+    """A kernel's parameters as C: its struct, and the constant arrays that the struct points to."""
+    arrays = tuple(Array(name, value) for name, value in parameters.items() if isinstance(value, np.ndarray))
+    return Struct(type_, _fields(op, parameters)), arrays
 
 
-def window_fields(window: Window, source: Image, sink: Image) -> Fields:
-    """A `tg_window_t`.
-
-    Raises:
-        UnsupportedOpError: a side that its 16 bits do not hold.
-    """
-    if max(*source[:2], *sink[:2]) > LONGEST_SIDE:
-        raise UnsupportedOpError(f"an image of {source[0]} x {source[1]}, sides up to {LONGEST_SIDE} are supported")
-    values: dict[str, int] = {}
-    for letter, inside, outside in zip("hwc", source, sink, strict=True):
-        values |= {f"in_{letter}": inside, f"out_{letter}": outside}
-    pairs = {"kernel": window.kernel, "stride": window.stride, "dilation": window.dilation}
-    for name, (vertical, horizontal) in pairs.items():
-        values |= {f"{name}_h": vertical, f"{name}_w": horizontal}
-    return values | {"pad_top": window.padding[0], "pad_left": window.padding[1]}
+def _fields(op: Op, parameters: Parameters) -> Fields:
+    fields: dict[str, int | str | Fields] = {}
+    for name, value in parameters.items():
+        if isinstance(value, np.ndarray):
+            fields[name] = f"{op.symbol}_{name}"
+        elif isinstance(value, tuple):
+            fields[name] = f"{{{', '.join(map(str, value))}}}"
+        else:
+            fields[name] = value if isinstance(value, int) else _fields(op, value)
+    return fields
 
 
-def scale_fields(requant: Requant) -> Fields:
-    """A `tg_scale_t`."""
-    return {"multiplier": int(requant.multiplier[0]), "shift": int(requant.shift[0])}
-
-
-def braces(values: tuple[int, ...], fill: int, count: int) -> str:
-    """An array of `count` in a struct; what is missing comes first."""
-    return f"{{{', '.join(map(str, (*(fill,) * (count - len(values)), *values)))}}}"
-
-
-def table_lookup(context: Context, position: int, op: Op, values: Int8) -> LayerCode:
-    """A function of one element as a table, turned so that an int8's bits are its index."""
-    table = Array("table", np.roll(values, -values.size // 2))
-    fields: Fields = {"size": context.sink(op).size, "table": f"{op.symbol}_table"}
-    return context.simple(position, op, "tg_lookup", Struct("tg_lookup_t", fields), "tg_lookup.c", (table,))
+def plain_call(context: Context, position: int, op: Op, call: KernelCall) -> LayerCode:
+    """An op that is one call: its struct, its inputs, its output."""
+    struct, arrays = struct_of(op, call.type, call.parameters)
+    return LayerCode(
+        **context.base(position, op),
+        arrays=arrays,
+        struct=struct,
+        call=context.call(op, call.function),
+        sources=(call.source,),
+    )

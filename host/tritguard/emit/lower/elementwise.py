@@ -1,13 +1,14 @@
-"""Element by element: sums and rescalings."""
+"""Functions of two elements."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from tritguard.emit.code import Array, Fields, LayerCode, Struct
-from tritguard.emit.lower.context import Context, braces, scale_fields, table_lookup
+from tritguard.emit.code import Array, LayerCode
+from tritguard.emit.lower.context import Context, plain_call, struct_of
 from tritguard.graph import tables
-from tritguard.graph.model import Add, Binary, Quantize
+from tritguard.graph.call import Parameters, filled, scale_fields, table_call
+from tritguard.graph.model import Add, Binary
 from tritguard.graph.narrow import is_narrow_rescaling
 
 
@@ -15,7 +16,7 @@ def add(context: Context, position: int, op: Add) -> LayerCode:
     """Both inputs to a common scale, their sum to the output's. The one of the greater scale, halved, goes first."""
     first = 0 if op.input_requants[0].shift[0] == 0 else 1
     second = 1 - first
-    fields: Fields = {
+    parameters: Parameters = {
         "size": context.sink(op).size,
         "zero_point_a": op.input_zero_points[first],
         "zero_point_b": op.input_zero_points[second],
@@ -29,21 +30,10 @@ def add(context: Context, position: int, op: Add) -> LayerCode:
     ordered = dataclasses.replace(op, inputs=(op.inputs[first], op.inputs[second]))
     return LayerCode(
         **context.base(position, op),
-        struct=Struct("tg_add_t", fields),
+        struct=struct_of(op, "tg_add_t", parameters)[0],
         call=context.call(ordered, "tg_add", context.scratch(position)),
         sources=("tg_elementwise.c",),
     )
-
-
-def quantize(context: Context, position: int, op: Quantize) -> LayerCode:
-    """From one int8 scale to another."""
-    fields: Fields = {
-        "size": context.sink(op).size,
-        "in_zero_point": op.input_zero_point,
-        "scale": scale_fields(op.requant),
-        "out_zero_point": op.requant.zero_point,
-    }
-    return context.simple(position, op, "tg_requantize", Struct("tg_requantize_t", fields), "tg_elementwise.c")
 
 
 _AXES = 4
@@ -52,16 +42,16 @@ _AXES = 4
 def binary(context: Context, position: int, op: Binary) -> LayerCode:
     """A walk over two operands; with a single constant it is a function of one element, and so a table."""
     if any(constant is not None and constant.values.size == 1 for constant in op.constants):
-        return table_lookup(context, position, op, tables.with_constant(op))
-    arrays = [Array("constant", constant.values) for constant in op.constants if constant is not None]
+        return plain_call(context, position, op, table_call(tables.with_constant(op), context.sink(op).size))
+    constants = tuple(Array("constant", constant.values) for constant in op.constants if constant is not None)
     activations = iter(op.inputs)
     places = [
         context.place(next(activations)) if constant is None else f"{op.symbol}_constant" for constant in op.constants
     ]
-    fields: Fields = {
-        "sizes": braces(op.sizes, 1, _AXES),
-        "steps_a": braces(op.steps[0], 0, _AXES),
-        "steps_b": braces(op.steps[1], 0, _AXES),
+    parameters: Parameters = {
+        "sizes": filled(op.sizes, 1, _AXES),
+        "steps_a": filled(op.steps[0], 0, _AXES),
+        "steps_b": filled(op.steps[1], 0, _AXES),
         "zero_point_a": op.zero_points[0],
         "zero_point_b": op.zero_points[1],
         **_scales(op),
@@ -69,16 +59,11 @@ def binary(context: Context, position: int, op: Binary) -> LayerCode:
         "act_min": op.requant.act_min,
         "act_max": op.requant.act_max,
     }
+    struct, _ = struct_of(op, "tg_binary_t", parameters)
     call = f"tg_binary_{op.operator.lower()}(&{op.symbol}_params, {', '.join(places)}, {context.place(op.output)})"
-    return LayerCode(
-        **context.base(position, op),
-        arrays=tuple(arrays),
-        struct=Struct("tg_binary_t", fields),
-        call=call,
-        sources=("tg_binary.c",),
-    )
+    return LayerCode(**context.base(position, op), arrays=constants, struct=struct, call=call, sources=("tg_binary.c",))
 
 
-def _scales(op: Binary) -> dict[str, Fields]:
+def _scales(op: Binary) -> dict[str, Parameters]:
     scales = {} if op.operand_requants is None else dict(zip("ab", op.operand_requants, strict=True))
     return {f"scale_{name}": scale_fields(requant) for name, requant in {**scales, "out": op.requant}.items()}

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
-from tritguard.emit.lower.context import LONGEST_SIDE, Context, Image, image, window_fields
+from tritguard.emit.lower.context import Context, Image, image
 from tritguard.emit.lower.ternary import base3_dual, dual, lists, steps, taps
 from tritguard.errors import UnsupportedOpError
 from tritguard.graph.base3 import Base3Dual, Base3Rows
+from tritguard.graph.call import LONGEST_SIDE, window_fields
 from tritguard.graph.dual import DualWords
 from tritguard.graph.kernels import plan_planes
 from tritguard.graph.lists import SparseLists, StepLists

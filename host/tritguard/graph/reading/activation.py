@@ -8,6 +8,7 @@ import tflite
 
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph import fixed_point, tables
+from tritguard.graph.call import KernelCall, calls, table_call
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Lookup, Op, Softmax, Tensor
 from tritguard.graph.reading.checks import options_of, same_scale
@@ -99,3 +100,20 @@ def absolute(reader: Reader, raw: RawOp) -> Op:
     """ABS."""
     source, output = reader.in_out(raw)
     return _lookup(raw, source, output, table=tables.absolute(source, output))
+
+
+@calls(Softmax)
+def _softmax_call(op: Softmax, _source: Tensor, sink: Tensor) -> KernelCall:
+    parameters = {
+        "rows": op.rows,
+        "depth": sink.size // op.rows,
+        "multiplier": op.multiplier,
+        "left_shift": op.left_shift,
+        "diff_min": op.diff_min,
+    }
+    return KernelCall("tg_softmax", "tg_softmax.c", parameters)
+
+
+@calls(Lookup)
+def _lookup_call(op: Lookup, _source: Tensor, sink: Tensor) -> KernelCall:
+    return table_call(op.table, sink.size)

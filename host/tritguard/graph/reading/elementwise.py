@@ -7,8 +7,9 @@ import tflite
 
 from tritguard.errors import BadModelError
 from tritguard.graph import fixed_point
+from tritguard.graph.call import KernelCall, Parameters, calls, scale_fields
 from tritguard.graph.flatbuffer import RawOp
-from tritguard.graph.model import Add, Op, Quantize
+from tritguard.graph.model import Add, Op, Quantize, Tensor
 from tritguard.graph.reading.binary import binary
 from tritguard.graph.reading.checks import WHOLE, fused_clamp, options_of
 from tritguard.graph.reading.reader import Reader
@@ -58,3 +59,14 @@ def quantize(reader: Reader, raw: RawOp) -> Op:
         input_zero_point=source.zero_point,
         requant=fixed_point.requant(np.array([source.scale / output.scale]), output.zero_point, WHOLE),
     )
+
+
+@calls(Quantize)
+def _quantize_call(op: Quantize, _source: Tensor, sink: Tensor) -> KernelCall:
+    parameters: Parameters = {
+        "size": sink.size,
+        "in_zero_point": op.input_zero_point,
+        "scale": scale_fields(op.requant),
+        "out_zero_point": op.requant.zero_point,
+    }
+    return KernelCall("tg_requantize", "tg_elementwise.c", parameters)

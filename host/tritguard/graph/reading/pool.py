@@ -7,8 +7,9 @@ import tflite
 
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph import fixed_point
+from tritguard.graph.call import KernelCall, Parameters, calls, scale_fields, window_fields
 from tritguard.graph.flatbuffer import RawOp
-from tritguard.graph.model import Mean, Op, Pool2D, Requant
+from tritguard.graph.model import Mean, Op, Pool2D, Requant, Tensor
 from tritguard.graph.reading.checks import fused_clamp, image, options_of, same_scale, window
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
@@ -64,3 +65,26 @@ def mean(reader: Reader, raw: RawOp) -> Op:
             fixed_point.INT8_MAX,
         ),
     )
+
+
+@calls(Pool2D)
+def _pool_call(op: Pool2D, source: Tensor, _sink: Tensor) -> KernelCall:
+    height, width, channels = source.shape
+    parameters: Parameters = {
+        "window": window_fields(op.window, (height, width, channels), op.out_shape),
+        "act_min": op.act_min,
+        "act_max": op.act_max,
+    }
+    return KernelCall(f"tg_{op.mode}_pool", "tg_pool.c", parameters, struct="tg_pool_t")
+
+
+@calls(Mean)
+def _mean_call(op: Mean, _source: Tensor, sink: Tensor) -> KernelCall:
+    parameters: Parameters = {
+        "positions": op.positions,
+        "channels": sink.size,
+        "in_zero_point": op.input_zero_point,
+        "scale": scale_fields(op.requant),
+        "out_zero_point": op.requant.zero_point,
+    }
+    return KernelCall("tg_mean", "tg_elementwise.c", parameters)

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import tflite
 
 from tritguard.errors import BadModelError
+from tritguard.graph.call import KernelCall, Parameters, calls
 from tritguard.graph.flatbuffer import RawOp
-from tritguard.graph.model import Op, ResizeNearest
+from tritguard.graph.model import Op, Tensor
 from tritguard.graph.reading.checks import image, options_of, same_scale
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ResizeNearest(Op):
+    """Each output pixel is the input pixel at (rows[y], columns[x])."""
+
+    kind: ClassVar[str] = "RESIZE_NEAREST_NEIGHBOR"
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
 
 
 @reads("RESIZE_NEAREST_NEIGHBOR")
@@ -40,3 +53,17 @@ def _nearest(size: int, out: int, align_corners: bool, half_pixel_centers: bool)
     at = (np.arange(out, dtype=np.float32) + np.float32(0.5 if half_pixel_centers else 0)) * scale
     nearest = np.floor(at + np.float32(0.5)) if align_corners else np.floor(at)
     return tuple(int(i) for i in np.clip(nearest, 0, size - 1))
+
+
+@calls(ResizeNearest)
+def _call(op: ResizeNearest, source: Tensor, _sink: Tensor) -> KernelCall:
+    _, in_w, channels = source.shape
+    parameters: Parameters = {
+        "in_w": in_w,
+        "out_h": len(op.rows),
+        "out_w": len(op.columns),
+        "channels": channels,
+        "rows": np.array(op.rows, dtype=np.uint16),
+        "columns": np.array(op.columns, dtype=np.uint16),
+    }
+    return KernelCall("tg_resize_nearest", "tg_resize.c", parameters)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tritguard.errors import BadModelError, UnsupportedOpError
+from tritguard.graph.call import KernelCall, calls
 from tritguard.graph.flatbuffer import RawOp
-from tritguard.graph.model import Op, Pad, Reshape
+from tritguard.graph.model import Op, Pad, Reshape, Tensor
 from tritguard.graph.reading.checks import image, same_scale
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
@@ -45,3 +46,11 @@ def pad(reader: Reader, raw: RawOp) -> Op:
         after=(after[0], after[1], after[2]),
         value=output.zero_point,
     )
+
+
+@calls(Pad)
+def _pad_call(op: Pad, source: Tensor, sink: Tensor) -> KernelCall:
+    parameters = {"value": op.value}
+    for letter, inside, outside, before in zip("hwc", source.shape, sink.shape, op.before, strict=True):
+        parameters |= {f"in_{letter}": inside, f"out_{letter}": outside, f"before_{letter}": before}
+    return KernelCall("tg_pad", "tg_elementwise.c", parameters)

@@ -11,6 +11,7 @@ import numpy as np
 import tflite
 
 from tritguard.errors import BadModelError, UnsupportedOpError
+from tritguard.graph.call import KernelCall, calls, filled
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Int8, Op, Tensor, View
 from tritguard.graph.reading.checks import axis_of, image, options_of, same_scale
@@ -166,3 +167,9 @@ def space_to_depth(reader: Reader, raw: RawOp) -> Op:
 def _check_shape(raw: RawOp, output: Tensor, expected: tuple[int, ...]) -> None:
     if output.shape != expected:
         raise BadModelError(f"output {list(output.shape)} where {list(expected)} follows", where=raw.describe())
+
+
+@calls(View)
+def _call(op: View, _source: Tensor, _sink: Tensor) -> KernelCall:
+    sizes, steps = filled(op.sizes, 1, _MOST_AXES), filled(op.steps, 0, _MOST_AXES)
+    return KernelCall("tg_view", "tg_view.c", {"offset": op.offset, "sizes": sizes, "steps": steps})
