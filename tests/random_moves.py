@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from tests.tflite_builder import ModelBuilder
+from tests.tflite_tables import Table
 
 
 def moved(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
@@ -79,10 +80,18 @@ def _blocks(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
     return builder.blocks(tensor, "SPACE_TO_DEPTH", 1)
 
 
+def resize_nearest(
+    builder: ModelBuilder, source: int, size: tuple[int, int], align_corners: bool, half_pixels: bool
+) -> int:
+    options = Table("ResizeNearestNeighborOptions", AlignCorners=align_corners, HalfPixelCenters=half_pixels)
+    output = builder.activation((*size, builder.shape(source)[2]), *builder.quant(source))
+    return builder.op("RESIZE_NEAREST_NEIGHBOR", [source, builder.ints(size)], output, options)
+
+
 def _resized(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
     size = (draw(st.integers(1, 12)), draw(st.integers(1, 12)))
     align, half = draw(st.sampled_from([(False, False), (True, False), (False, True)]))
-    return builder.resize_nearest(tensor, size, align, half)
+    return resize_nearest(builder, tensor, size, align, half)
 
 
 MOVES = {

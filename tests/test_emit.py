@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.random_moves import resize_nearest
 from tests.shared import shared_file
 from tests.tflite_builder import ModelBuilder
 from tritguard.emit import open_bundle, write_bundle
 from tritguard.errors import BadInputError, BadModelError, MismatchError, UnsupportedOpError
+from tritguard.resources import firmware_dir
 
 STRICT = [
     "-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Wcast-qual",
@@ -56,7 +58,7 @@ def other_ops_model() -> bytes:
     tensor = builder.transpose_conv(tensor, wide, [0.01] * 8, None, (0.1, 0), (8, 8), stride=(2, 2), same=True)
     tensor = builder.transpose(tensor, (0, 2, 1, 3))
     parts = builder.split(tensor, 3, [4, 4], explicit=False)
-    tensor = builder.resize_nearest(builder.concatenation(parts[::-1], 3), (3, 3), False, False)
+    tensor = resize_nearest(builder, builder.concatenation(parts[::-1], 3), (3, 3), False, False)
     return builder.build(builder.strided_slice(tensor, [0, 2, 0, 0], [1, 0, 3, 8], [1, -1, 2, 3], (2, 2, 3)))
 
 
@@ -73,6 +75,26 @@ def test_the_c_compiles_under_strict_warnings(compiler: str, model: Callable[[],
         subprocess.run([*command, *STRICT, "-c", str(source), "-o", str(tmp_path / "o.o")], check=True)
 
 
+def test_every_kernel_compiles_strictly_without_float_or_heap(tmp_path: Path) -> None:
+    """Also those that no model here uses."""
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("arm-none-eabi-gcc is not installed")
+    kernels = [str(path) for path in sorted((firmware_dir() / "kernels").glob("*.c"))]
+    subprocess.run(
+        [*["arm-none-eabi-gcc", "-mcpu=cortex-m0", "-mthumb", "-c"], *STRICT, *kernels], cwd=tmp_path, check=True
+    )
+    assert_needs_nothing_forbidden([str(path) for path in tmp_path.glob("*.o")])
+
+
+def assert_needs_nothing_forbidden(objects: list[str]) -> None:
+    together = subprocess.run(["arm-none-eabi-nm", *objects], check=True, capture_output=True, text=True).stdout
+    symbols = [line.split() for line in together.splitlines() if line.strip() and not line.endswith(":")]
+    undefined = {words[-1] for words in symbols if words[-2] == "U"}
+    defined = {words[-1] for words in symbols if words[-2] != "U"}
+    allowed = {"memcpy", "memset", "__aeabi_idiv", "__aeabi_lmul", "__aeabi_idivmod", "__aeabi_uidiv", "__aeabi_lasr"}
+    assert undefined - defined <= allowed, f"the code needs {undefined - defined - allowed}"
+
+
 @pytest.mark.parametrize("model", [ternary_model, other_ops_model])
 def test_no_float_and_no_heap_reach_the_device(model: Callable[[], bytes], tmp_path: Path) -> None:
     if shutil.which("arm-none-eabi-gcc") is None:
@@ -82,10 +104,7 @@ def test_no_float_and_no_heap_reach_the_device(model: Callable[[], bytes], tmp_p
     sources = [str(path) for path in bundle.c_dir.glob("*.c")]
     flags = ["-mcpu=cortex-m0", "-mthumb", "-O2", "-nostdlib", "-r", "-o", str(target)]
     subprocess.run(["arm-none-eabi-gcc", *flags, *sources], check=True)
-    symbols = subprocess.run(["arm-none-eabi-nm", "-u", str(target)], check=True, capture_output=True, text=True).stdout
-    undefined = {line.split()[-1] for line in symbols.splitlines()}
-    allowed = {"memcpy", "memset", "__aeabi_idiv", "__aeabi_lmul", "__aeabi_idivmod", "__aeabi_uidiv", "__aeabi_lasr"}
-    assert undefined <= allowed, f"the model's code needs {undefined - allowed}"
+    assert_needs_nothing_forbidden([str(target)])
 
 
 @pytest.mark.parametrize("name", ["*/ int x; /*", "*\\/ int x;", "a\nint x;", "*\\\n/", "*?\\?/\n/"])

@@ -184,11 +184,6 @@ class ModelBuilder(ModelTables):
             options = Table("SpaceToDepthOptions", BlockSize=block)
         return self.op(name, [source], self.activation(shape, *self.quant(source)), options)
 
-    def resize_nearest(self, source: int, size: tuple[int, int], align_corners: bool, half_pixels: bool) -> int:
-        options = Table("ResizeNearestNeighborOptions", AlignCorners=align_corners, HalfPixelCenters=half_pixels)
-        output = self.activation((*size, self.shape(source)[2]), *self.quant(source))
-        return self.op("RESIZE_NEAREST_NEIGHBOR", [source, self.ints(size)], output, options)
-
     # --- helpers --------------------------------------------------------------------------------------------------
 
     def ints(self, values: Sequence[int]) -> int:

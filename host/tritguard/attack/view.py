@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.errors import BadInputError
+from tritguard.errors import BadInputError, UnsupportedOpError
 from tritguard.graph.model import (
     Add,
     Binary,
@@ -52,6 +52,7 @@ class GradientView:
 
     Raises:
         BadInputError: the model has several inputs or outputs.
+        UnsupportedOpError: an op that has no gradient here.
     """
 
     def __init__(self, graph: Graph, temperature: float = 1.0) -> None:
@@ -59,6 +60,10 @@ class GradientView:
             raise BadInputError(
                 f"gradients of {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, one of each is supported"
             )
+        for op in graph.ops:
+            if type(op) not in WITH_GRADIENTS:
+                where = f"op {op.index} ({op.kind})"
+                raise UnsupportedOpError("no gradient, which white-box attacks need", where=where)
         from tritguard.train.backend import tf  # noqa: PLC0415 - takes seconds to import
 
         self._tf = tf
@@ -292,3 +297,4 @@ _FORWARD: dict[type[Op], Callable[[Any, Graph, Any, list[Any]], Any]] = {
     Lookup: lambda tf, _graph, op, inputs: _FUNCTIONS[op.function](tf, op, inputs[0]),
     Quantize: lambda _tf, _graph, _op, inputs: inputs[0],
 }
+WITH_GRADIENTS = frozenset(_FORWARD)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tritguard.errors import UnsupportedOpError
 from tritguard.graph import gemmlowp, tables
 from tritguard.graph.fixed_point import INT8_MIN, multiply
 from tritguard.graph.model import (
@@ -48,9 +49,16 @@ def evaluate(op: Op, inputs: list[Int8], tensors: Mapping[int, Tensor]) -> Int8:
 
     Returns:
         int8 of the output's shape.
+
+    Raises:
+        UnsupportedOpError: an op without a rule here.
     """
+    rule = _RULES.get(type(op))
+    if rule is None:
+        where = f"op {op.index} ({op.kind})"
+        raise UnsupportedOpError("it has constant inputs only, and no rule to compute it ahead", where=where)
     shaped = [np.asarray(x).reshape(tensors[index].shape) for x, index in zip(inputs, op.inputs, strict=True)]
-    output: Int8 = _RULES[type(op)](op, *shaped).astype(np.int8)
+    output: Int8 = rule(op, *shaped).astype(np.int8)
     return output.reshape(tensors[op.output].shape)
 
 
