@@ -239,7 +239,7 @@ def test_an_emulator_that_is_killed_is_reported_at_once(small_bundle: Bundle, sm
         start = time.monotonic()
         with pytest.raises(DeviceError, match="connection broke"):
             device.predict(x)
-        assert time.monotonic() - start < after + 2
+        assert time.monotonic() - start < after + 5
 
 
 def test_a_board_that_stops_answering_is_reported(small_bundle: Bundle, small_build: Build) -> None:
@@ -296,7 +296,7 @@ def test_a_crash_is_reported_and_the_board_comes_back(
                 start = time.monotonic()
                 with pytest.raises(DeviceError, match=f"crashed and the board reset itself: {words}"):
                     device.predict(x[crash : crash + 1])
-                assert time.monotonic() - start < 5
+                assert time.monotonic() - start < 15
             with connect(emulated.url, bundle, build) as device:
                 assert device.hello.fault.count == crash
                 assert words in str(device.hello.fault)

@@ -162,7 +162,9 @@ def test_unplugging_in_the_middle(keywords: Firmware, tmp_path: Path) -> None:
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         time.sleep(0.1)
     time.sleep(3)
-    emulators = emulators_of(process.pid)
+    while len(emulators := emulators_of(process.pid)) != 1 and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.1)
     assert len(emulators) == 1
     os.kill(emulators[0], signal.SIGKILL)
     _, errors = process.communicate(timeout=60)

@@ -59,6 +59,7 @@ class Workers:
         pool = ProcessPoolExecutor(count, context, _start, (self.bundle, self.temperature, alive))
         try:
             yield pool
+            pool.shutdown(wait=True)  # first: a worker that ends by itself leaves no semaphore of a library's behind
         finally:
             ours.close()  # now, and if this process is killed: no worker outlives it
             pool.shutdown(wait=True, cancel_futures=True)
