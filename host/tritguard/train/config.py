@@ -144,7 +144,7 @@ class TrainConfig(Record):
     """
 
     data: str = "fashion-mnist"
-    net: Literal["separable"] = "separable"
+    net: Literal["separable", "ds-cnn", "resnet8", "stq-image", "stq-keywords"] = "separable"
     stem: Annotated[int, Field(ge=1, le=1024)] = 16
     blocks: tuple[Block, ...] = (
         Block(channels=48, stride=2),

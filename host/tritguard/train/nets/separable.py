@@ -7,10 +7,7 @@ from typing import Any
 
 from tritguard.train.backend import keras
 from tritguard.train.config import Block
-
-layers = keras.layers
-
-NORM_MOMENTUM = 0.9  # quantized weights change fast; the statistics are recalibrated after training anyway
+from tritguard.train.nets.blocks import classified, conv, depthwise, normalised
 
 
 def separable(input_shape: tuple[int, ...], classes: int, *, stem: int, blocks: Sequence[Block]) -> Any:
@@ -29,17 +26,8 @@ def separable(input_shape: tuple[int, ...], classes: int, *, stem: int, blocks: 
         keras.Model: float32[n, height, width, channels] -> float32[n, classes], logits without softmax.
     """
     inputs = keras.Input(input_shape, name="input")
-    x = _normalised(layers.Conv2D(stem, 3, strides=2, padding="same", use_bias=False, name="stem"), inputs)
+    x = normalised(conv("stem", stem, 3, 2), inputs)
     for index, block in enumerate(blocks, start=1):
-        depthwise = layers.DepthwiseConv2D(
-            3, strides=block.stride, padding="same", use_bias=False, name=f"block{index}_depthwise"
-        )
-        pointwise = layers.Conv2D(block.channels, 1, use_bias=False, name=f"block{index}_pointwise")
-        x = _normalised(pointwise, _normalised(depthwise, x))
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="separable")
-
-
-def _normalised(layer: Any, x: Any) -> Any:
-    x = layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"{layer.name}_norm")(layer(x))
-    return layers.ReLU(name=f"{layer.name}_relu")(x)
+        x = normalised(depthwise(f"block{index}_depthwise", block.stride), x)
+        x = normalised(conv(f"block{index}_pointwise", block.channels, 1), x)
+    return classified(inputs, x, classes, "separable")
