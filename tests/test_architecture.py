@@ -15,7 +15,7 @@ PACKAGE = ROOT / "host" / "tritguard"
 FOUNDATION = {"errors", "host_compiler", "predictor", "oracle", "files", "records", "resources"}
 # Left of a name: what it may import. Same rank: not from each other.
 RANKS = [
-    {"data", "boards"},
+    {"data", "boards", "foreign"},
     {"train"},
     {"convert"},
     {"graph"},

@@ -11,9 +11,10 @@ import typer
 from rich.table import Table
 
 from tritguard.boards import CoreClass, core_class, known_cores
-from tritguard.cli.progress import console
+from tritguard.cli.progress import bar, console
 from tritguard.cli.source import about, golden, title
 from tritguard.cli.tflm import convert_to_arrays
+from tritguard.data import Dataset, load_dataset
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
 from tritguard.graph.kernels import WeightFormat
@@ -32,7 +33,7 @@ class Target(StrEnum):
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     model: Annotated[
-        Path, typer.Argument(help="An int8 .tflite, a .keras model, or a folder left by 'tritguard train'.")
+        Path, typer.Argument(help="An int8 .tflite, a Keras or QKeras model, or a folder left by 'tritguard train'.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
     to: Annotated[
@@ -43,6 +44,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         typer.Option(
             help=".npz with real inputs. A Keras model takes its int8 ranges from them; arrays are tried on them."
         ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", "-d", help="A Keras model's accuracy before and after is told on this data set."),
     ] = None,
     classes: Annotated[str | None, typer.Option(help="Names of the outputs, separated by commas.")] = None,
     name: Annotated[str | None, typer.Option(help="What reports call the model.")] = None,
@@ -72,6 +77,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         return
     if uncompressed or tflm_compat:
         raise BadInputError("--uncompressed and --tflm-compat belong to --to tflm")
+    dataset = None
+    if data is not None:
+        with bar("Reading data") as report:
+            dataset = load_dataset(data, report)
     names = tuple(part.strip() for part in classes.split(",")) if classes else None
     formats = parse_formats(weight_format or [])
     with console.status("Converting"):
@@ -84,6 +93,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
             name=name,
             formats=formats,
             stripes=stripes,
+            judge=dataset,
         )
     describe(bundle)
     list_formats(bundle)
@@ -110,7 +120,7 @@ def kernels_for(core: str) -> CoreClass:
     return found
 
 
-def convert(
+def convert(  # noqa: PLR0913 - what a bundle depends on
     model: Path,
     out: Path,
     *,
@@ -120,9 +130,10 @@ def convert(
     name: str | None = None,
     formats: Mapping[int, WeightFormat] | None = None,
     stripes: bool = True,
+    judge: Dataset | None = None,
 ) -> Bundle:
     """The verb without its output; see `write_bundle` for what it raises."""
-    content = golden(model, calibration)
+    content = golden(model, calibration, _note, judge)
     with about(model):
         return write_bundle(
             content,
@@ -134,6 +145,10 @@ def convert(
             stripes=stripes,
             check=verify_against_oracle,
         )
+
+
+def _note(line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def describe(bundle: Bundle) -> None:

@@ -78,7 +78,9 @@ def command(
         source = Path(settings.model or "")
     console.rule("convert")
     with console.status("Converting"):
-        bundle = convert(source, out / "bundle", core=board.core_class, classes=dataset.classes, name=settings.name)
+        bundle = convert(
+            source, out / "bundle", core=board.core_class, classes=dataset.classes, name=settings.name, judge=dataset
+        )
     describe(bundle)
     console.rule("build")
     with console.status(f"Building for {board.name}"):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tritguard.data import Dataset
 from tritguard.emit.bundle import MANIFEST
 from tritguard.errors import BadInputError, BadModelError
 from tritguard.train.config import CALIBRATION
 from tritguard.train.config import MODEL as KERAS_MODEL
 
 _KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
+_SAVED_MODEL = "saved_model.pb"
 
 
 def title(model: Path, name: str | None) -> str:
@@ -29,8 +31,12 @@ def about(model: Path) -> Iterator[None]:
         raise
 
 
-def golden(model: Path, calibration: Path | None) -> bytes:
+def golden(
+    model: Path, calibration: Path | None, note: Callable[[str], None] | None = None, judge: Dataset | None = None
+) -> bytes:
     """The golden int8 `.tflite`: the file's bytes, or what a Keras model or a training's folder is converted to.
+
+    See `keras_to_tflite` for `note` and `judge`.
 
     Raises:
         BadInputError: the file cannot be read, or is a Keras model without calibration inputs.
@@ -38,10 +44,13 @@ def golden(model: Path, calibration: Path | None) -> bytes:
     """
     if (model / KERAS_MODEL).is_file():
         model, calibration = model / KERAS_MODEL, calibration or model / CALIBRATION
-    if model.is_dir():
+    is_saved_model = (model / _SAVED_MODEL).is_file()
+    if model.is_dir() and not is_saved_model:
         what = "a bundle is converted already" if (model / MANIFEST).is_file() else f"a folder without {KERAS_MODEL}"
-        raise BadInputError(what, where=str(model), fix="give a .tflite, a .keras, or what 'tritguard train' wrote")
-    if model.suffix not in _KERAS_SUFFIXES:
+        raise BadInputError(
+            what, where=str(model), fix="give a .tflite, a Keras model, or what 'tritguard train' wrote"
+        )
+    if model.suffix not in _KERAS_SUFFIXES and not is_saved_model:
         try:
             return model.read_bytes()
         except OSError as error:
@@ -52,4 +61,4 @@ def golden(model: Path, calibration: Path | None) -> bytes:
         )
     from tritguard.convert import keras_to_tflite  # noqa: PLC0415 - imports TensorFlow
 
-    return keras_to_tflite(model, calibration)
+    return keras_to_tflite(model, calibration, note, judge)

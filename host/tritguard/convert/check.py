@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import tflite
 from numpy.typing import NDArray
@@ -45,22 +47,47 @@ def check_pixel_input(content: bytes) -> None:
     Raises:
         BadModelError: they are not.
     """
-    graph = tflite.Model.GetRootAs(content).Subgraphs(0)
-    quantization = graph.Tensors(graph.Inputs(0)).Quantization()
-    scale, zero_point = float(quantization.Scale(0)), int(quantization.ZeroPoint(0))
+    scale, zero_point = input_quantization(content)
     if (scale, zero_point) != (PIXEL_SCALE, PIXEL_ZERO_POINT):
         what = f"the input has scale {scale:.9g} and zero point {zero_point}, not 1/255 and {PIXEL_ZERO_POINT}"
         raise BadModelError(what, fix="give float32 calibration samples where the model does not take pixels over 255")
+
+
+def check_biases(content: bytes) -> None:
+    """Check that every bias of a convolution or dense op is int32, as the accumulators it is added to.
+
+    Raises:
+        BadModelError: one is not.
+    """
+    model = tflite.Model.GetRootAs(content)
+    graph = model.Subgraphs(0)
+    for op in _weighted_ops(model):
+        index = op.Inputs(2) if op.InputsLength() > 2 else -1
+        if index >= 0 and graph.Tensors(index).Type() != tflite.TensorType.INT32:
+            raise BadModelError("its bias is not int32", where=f"tensor {graph.Tensors(index).Name().decode()}")
+
+
+def input_quantization(content: bytes) -> tuple[float, int]:
+    """Scale and zero point of the model's input."""
+    graph = tflite.Model.GetRootAs(content).Subgraphs(0)
+    quantization = graph.Tensors(graph.Inputs(0)).Quantization()
+    return float(quantization.Scale(0)), int(quantization.ZeroPoint(0))
+
+
+def _weighted_ops(model: tflite.Model) -> Iterator[tflite.Operator]:
+    graph = model.Subgraphs(0)
+    for index in range(graph.OperatorsLength()):
+        op = graph.Operators(index)
+        if model.OperatorCodes(op.OpcodeIndex()).BuiltinCode() in _WEIGHTED_OPS:
+            yield op
 
 
 def _int8_weights(model: tflite.Model) -> list[bytes]:
     """The weights of every convolution and dense op, as they lie in the file."""
     graph = model.Subgraphs(0)
     weights = []
-    for index in range(graph.OperatorsLength()):
-        op = graph.Operators(index)
-        if model.OperatorCodes(op.OpcodeIndex()).BuiltinCode() in _WEIGHTED_OPS:
-            tensor = graph.Tensors(op.Inputs(1))
-            if tensor.Type() == tflite.TensorType.INT8:
-                weights.append(model.Buffers(tensor.Buffer()).DataAsNumpy().tobytes())
+    for op in _weighted_ops(model):
+        tensor = graph.Tensors(op.Inputs(1))
+        if tensor.Type() == tflite.TensorType.INT8:
+            weights.append(model.Buffers(tensor.Buffer()).DataAsNumpy().tobytes())
     return weights

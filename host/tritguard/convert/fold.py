@@ -126,11 +126,21 @@ def _folded_weights(layer: Any, norm: Any) -> tuple[Float32, Float32, Trits | No
         gain = _numpy(norm.gamma if norm.scale else 1.0) / np.sqrt(_numpy(norm.moving_variance) + norm.epsilon)
         bias = _numpy(norm.beta if norm.center else 0.0) + (bias - _numpy(norm.moving_mean)) * gain
     gain = gain.reshape(channel_shape)
-    if not isinstance(layer, TernaryWeights):
+    ternary = layer.deployed_kernel() if isinstance(layer, TernaryWeights) else _as_ternary(_numpy(layer.kernel), layer)
+    if ternary is None:
         return _float32(_numpy(layer.kernel) * gain), _float32(bias), None
-    trits, scale = layer.deployed_kernel()
+    trits, scale = ternary
     trits = trits * np.sign(gain).astype(np.int8)
     return _float32(np.abs(scale * gain) * trits), _float32(bias), trits
+
+
+def _as_ternary(kernel: NDArray[np.float64], layer: Any) -> tuple[Trits, NDArray[np.float64]] | None:
+    """Trits and scale of a kernel that happens to hold {-a, 0, a} in each channel: one that QKeras made, say."""
+    axes = (0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else tuple(range(kernel.ndim - 1))
+    scale = np.abs(kernel).max(axis=axes, keepdims=True)
+    if not np.isin(np.abs(kernel) / np.where(scale > 0, scale, 1.0), (0.0, 1.0)).all():
+        return None
+    return np.sign(kernel).astype(np.int8), scale
 
 
 def _numpy(tensor: Any) -> NDArray[np.float64]:

@@ -1,0 +1,61 @@
+"""What a conversion changed: the answers of the float model and of its int8 form, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.convert.check import input_quantization
+from tritguard.data import to_input_bytes
+from tritguard.oracle import Oracle, oracle_available
+
+SAMPLES = 256  # a TFLM inference takes some 10 ms
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """On how many samples the two give the same class, and, where labels are known, the right one."""
+
+    samples: int
+    same: int
+    float_right: int | None
+    int8_right: int | None
+
+    def __str__(self) -> str:
+        """One line."""
+        text = f"int8 answers as the float model on {self.same} of {self.samples} inputs"
+        if self.float_right is None or self.int8_right is None:
+            return text
+        before, after = self.float_right / self.samples, self.int8_right / self.samples
+        return f"accuracy {before:.1%} as float, {after:.1%} as int8; {text}"
+
+
+def compare(
+    model: Any, content: bytes, x: NDArray[np.float32], y: NDArray[np.int64] | None = None
+) -> Comparison | None:
+    """Compare a float model with the `.tflite` it became.
+
+    Args:
+        model: keras.Model that gives float32[n, classes].
+        content: the `.tflite` file.
+        x: float32[n, *input_shape] in the model's input unit; SAMPLES of them, evenly spaced, are taken.
+        y: their labels, or None.
+
+    Returns:
+        None where TensorFlow Lite Micro's interpreter is not installed, or the output is no vector of classes.
+    """
+    if not oracle_available() or len(model.output.shape) != 2:
+        return None
+    chosen = np.linspace(0, len(x) - 1, min(SAMPLES, len(x))).astype(int)
+    x = x[chosen]
+    wanted = np.asarray(model(x, training=False)).argmax(axis=1)
+    got = Oracle(content).predict(to_input_bytes(x, *input_quantization(content))).labels
+    return Comparison(
+        samples=len(x),
+        same=int((wanted == got).sum()),
+        float_right=None if y is None else int((wanted == y[chosen]).sum()),
+        int8_right=None if y is None else int((got == y[chosen]).sum()),
+    )

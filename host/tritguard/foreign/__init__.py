@@ -1,0 +1,9 @@
+"""Models of other origin: QKeras models, Keras models of before Keras 3, and Keras' own TernaryDense.
+
+Nothing in such a file is ever deserialised by Keras. Its configuration is read as JSON and its weights as arrays, in a
+process of its own that may not start programs, open connections or unpickle; what comes back is plain data, and the
+network is built anew from it (`tritguard.convert.foreign`) out of an allow-list of layers.
+
+A room of its own because QKeras needs Keras 2, which is chosen before TensorFlow is first imported: nothing here may
+import `train` or `convert`.
+"""

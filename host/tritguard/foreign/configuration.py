@@ -1,0 +1,280 @@
+"""From a model's configuration (JSON) and its weights to a `Description`. Runs in the reading process alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tritguard.errors import BadModelError
+from tritguard.foreign import expressions, quantizers
+from tritguard.foreign.description import Description, Kind, Layer, Option
+from tritguard.foreign.expressions import Call
+from tritguard.foreign.stores import Arrays, LayerKey, Store, weights_of
+
+Config = dict[str, Any]
+
+_WINDOW = ("strides", "padding")
+_CONV = ("kernel_size", *_WINDOW, "dilation_rate", "use_bias")
+# For each class what it becomes, and the options that are kept. What is not here is not taken: Lambda among it.
+_CLASSES: dict[str, tuple[Kind, tuple[str, ...]]] = {
+    "Conv2D": ("Conv2D", ("filters", *_CONV)),
+    "QConv2D": ("Conv2D", ("filters", *_CONV)),
+    "DepthwiseConv2D": ("DepthwiseConv2D", ("depth_multiplier", *_CONV)),
+    "QDepthwiseConv2D": ("DepthwiseConv2D", ("depth_multiplier", *_CONV)),
+    "Dense": ("Dense", ("units", "use_bias")),
+    "QDense": ("Dense", ("units", "use_bias")),
+    "TernaryDense": ("Dense", ("units", "use_bias")),
+    "BatchNormalization": ("BatchNormalization", ("epsilon", "center", "scale")),
+    "QBatchNormalization": ("BatchNormalization", ("epsilon", "center", "scale")),
+    "Activation": ("Activation", ()),
+    "QActivation": ("Activation", ()),
+    "ReLU": ("ReLU", ("max_value",)),
+    "Softmax": ("Softmax", ()),
+    "Add": ("Add", ()),
+    "MaxPooling2D": ("MaxPooling2D", ("pool_size", *_WINDOW)),
+    "AveragePooling2D": ("AveragePooling2D", ("pool_size", *_WINDOW)),
+    "GlobalAveragePooling2D": ("GlobalAveragePooling2D", ("keepdims",)),
+    "Flatten": ("Flatten", ()),
+    "Reshape": ("Reshape", ("target_shape",)),
+    "ZeroPadding2D": ("ZeroPadding2D", ("padding",)),
+    "Dropout": ("Dropout", ("rate",)),
+}
+_WEIGHTED = {"Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization"}
+# Options that must have these values where they are given.
+_FIXED: dict[str, tuple[object, ...]] = {
+    "groups": (1,),
+    "data_format": ("channels_last", None),
+    "negative_slope": (0, 0.0),
+    "threshold": (0, 0.0, None),
+}
+_ACTIVATIONS = {"linear", "relu", "relu6", "sigmoid", "tanh", "softmax"}
+_QUANTIZER_KEYS = {  # of each weight: QKeras' names
+    "kernel": "kernel_quantizer",
+    "depthwise_kernel": "depthwise_quantizer",
+    "bias": "bias_quantizer",
+    "gamma": "gamma_quantizer",
+    "beta": "beta_quantizer",
+    "moving_mean": "mean_quantizer",
+    "moving_variance": "variance_quantizer",
+}
+_ADVICE = f"layers taken: {', '.join(sorted(_CLASSES))}"
+_MAX_LAYERS = 1000
+
+
+def describe(model: Config, store: Store) -> tuple[Description, dict[str, Arrays]]:
+    """A network as plain data, and the weights of each layer as they are at inference.
+
+    Args:
+        model: `class_name` and `config` of a functional or sequential model.
+        store: its weights.
+
+    Raises:
+        BadModelError: the configuration holds anything but the layers and options above, or does not hang together.
+    """
+    reader = _Reader(store)
+    config = model.get("config")
+    if model.get("class_name") in ("Functional", "Model") and isinstance(config, dict):
+        output = reader.functional(config)
+    elif model.get("class_name") == "Sequential":
+        output = reader.sequential(config if isinstance(config, dict) else {"layers": config})
+    else:
+        what = f"a {str(model.get('class_name'))[:60]} model"
+        raise BadModelError(what, fix="only functional and sequential ones are taken")
+    return Description(layers=tuple(reader.layers), output=output, notes=tuple(reader.notes)), reader.weights
+
+
+def needs_qkeras(model: Config) -> bool:
+    """Whether a layer of the model is one of QKeras'."""
+    config = model.get("config")
+    layers = config.get("layers") if isinstance(config, dict) else config
+    return isinstance(layers, list) and any(
+        isinstance(entry, dict) and str(entry.get("class_name")).startswith("Q") for entry in layers
+    )
+
+
+class _Reader:
+    def __init__(self, store: Store) -> None:
+        self.layers: list[Layer] = []
+        self.weights: dict[str, Arrays] = {}
+        self.notes: list[str] = []
+        self._store = store
+        self._given_by: dict[str, str] = {}  # the layer that gives what one of the file gives: itself, its activation
+        self._weighted = 0
+
+    def functional(self, config: Config) -> str:
+        entries = _list_of_layers(config)
+        for entry in entries:
+            name = str(entry.get("name") or _config_of(entry).get("name"))
+            nodes = entry.get("inbound_nodes") or []
+            if len(nodes) > 1:
+                raise BadModelError("is used more than once", where=f"layer {name}", fix="give each use its own layer")
+            self._take(entry, name, tuple(_sources(nodes, name)))
+        outputs = list(_ends(config.get("output_layers")))
+        if len(outputs) != 1 or len(list(_ends(config.get("input_layers")))) != 1:
+            raise BadModelError("not one input and one output")
+        return self._source(outputs[0], "the output")
+
+    def sequential(self, config: Config) -> str:
+        entries = _list_of_layers(config)
+        previous: tuple[str, ...] = ()
+        for entry in entries:
+            own = _config_of(entry)
+            name = str(own.get("name"))
+            if not previous and entry.get("class_name") != "InputLayer":
+                self._take({"class_name": "InputLayer", "config": own}, f"{name}_input", ())
+                previous = (f"{name}_input",)
+            self._take(entry, name, previous)
+            previous = (name,)
+        return self._source(previous[0], "the output")
+
+    def _take(self, entry: Config, name: str, sources: tuple[str, ...]) -> None:
+        where = f"layer {name}"
+        class_name, config = str(entry.get("class_name")), _config_of(entry)
+        if name in self._given_by:
+            raise BadModelError("two layers of this name", where=where)
+        inputs = tuple(self._source(source, where) for source in sources)
+        if class_name == "InputLayer":
+            shape = config.get("batch_shape") or config.get("batch_input_shape")
+            self._add(Layer(name=name, kind="InputLayer", options={"shape": _shape(shape, where)}, inputs=()))
+            return
+        if class_name not in _CLASSES:
+            raise BadModelError(f"a {class_name[:60]}, which is not taken", where=where, fix=_ADVICE)
+        kind, wanted = _CLASSES[class_name]
+        _check_fixed(config, kind, where)
+        options = {key: _option(config[key], f"{where}: {key}") for key in wanted if key in config}
+        weights: Arrays = {}
+        if kind in _WEIGHTED:
+            weights = self._weights(class_name, kind, name, config)
+        call = expressions.parse(config.get("activation"), f"{where}: activation")
+        if kind == "Activation":
+            self._activate(call or Call("linear"), name, inputs)
+            return
+        self._add(Layer(name=name, kind=kind, options=options, inputs=inputs, weights=tuple(weights)))
+        self.weights[name] = weights
+        if call is not None and call.name != "linear":
+            self._activate(call, f"{name}_activation", (name,))
+            self._given_by[name] = f"{name}_activation"
+
+    def _activate(self, call: Call, name: str, inputs: tuple[str, ...]) -> None:
+        kind: Kind = "Activation"
+        options: dict[str, Option] = {"activation": call.name}
+        if call.name not in _ACTIVATIONS or call.args or call.kwargs:
+            upper, rectified, note = quantizers.activation(call, f"layer {name}")
+            kind = "ReLU" if rectified else "Activation"
+            options = {"max_value": upper} if rectified else {"activation": "linear"}
+            self.notes += [note] if note else []
+        self._add(Layer(name=name, kind=kind, options=options, inputs=inputs))
+
+    def _add(self, layer: Layer) -> None:
+        self.layers.append(layer)
+        self._given_by[layer.name] = layer.name
+
+    def _source(self, name: str, where: str) -> str:
+        if name not in self._given_by:
+            raise BadModelError(f"reads {name[:60]!r}, which does not come before it", where=where)
+        return self._given_by[name]
+
+    def _weights(self, class_name: str, kind: str, name: str, config: Config) -> Arrays:
+        absent = {
+            weight
+            for weight, key in (("bias", "use_bias"), ("gamma", "scale"), ("beta", "center"))
+            if config.get(key, True) is False
+        }
+        found = self._store.weights(LayerKey(name, class_name, self._weighted, weights_of(kind, absent)))
+        self._weighted += 1
+        if class_name == "TernaryDense":
+            return found | {"kernel": _bitnet(found["kernel"], config.get("threshold"), f"layer {name}")}
+        if not class_name.startswith("Q"):
+            return found
+        return {
+            weight: self._quantized(weight, values, config.get(_QUANTIZER_KEYS[weight]), f"layer {name}")
+            for weight, values in found.items()
+        }
+
+    def _quantized(self, weight: str, values: Any, quantizer: object, where: str) -> Any:
+        call = expressions.parse(quantizer, f"{where}: {_QUANTIZER_KEYS[weight]}")
+        return values if call is None else quantizers.quantized(call, values, f"{where}: {weight}")
+
+
+def _bitnet(kernel: Any, threshold: object, where: str) -> Any:
+    """The kernel of Keras' `TernaryDense`: BitNet b1.58 (arXiv 2402.17764, section 3.1), or a threshold of its own."""
+    if threshold is not None and not isinstance(threshold, int | float):
+        raise BadModelError(f"its threshold is a {type(threshold).__name__}", where=where)
+    mean = np.mean(np.abs(kernel))
+    bound, scale = (0.5 * mean, mean) if threshold is None else (float(threshold), 1.0)
+    return np.asarray(np.sign(kernel) * (np.abs(kernel) > bound) * scale, np.float32)
+
+
+def _list_of_layers(config: Config) -> list[Config]:
+    layers = config.get("layers")
+    if not isinstance(layers, list) or not all(isinstance(entry, dict) for entry in layers):
+        raise BadModelError("its configuration lists no layers")
+    if not 0 < len(layers) <= _MAX_LAYERS:
+        raise BadModelError(f"{len(layers)} layers")
+    return layers
+
+
+def _config_of(entry: Config) -> Config:
+    config = entry.get("config")
+    if not isinstance(config, dict):
+        raise BadModelError("a layer without a configuration")
+    return config
+
+
+def _sources(nodes: object, name: str) -> Iterator[str]:
+    """Names of the layers that a layer's one call reads, in Keras' old form (lists) or that of Keras 3 (tensors)."""
+    if isinstance(nodes, dict):
+        if nodes.get("class_name") == "__keras_tensor__":
+            history = _config_of(nodes).get("keras_history")
+            if not isinstance(history, list) or not history or not isinstance(history[0], str):
+                raise BadModelError("an input without a source", where=f"layer {name}")
+            yield history[0]
+        else:
+            yield from _sources(list(nodes.values()), name)
+    elif isinstance(nodes, list):
+        if len(nodes) >= 3 and isinstance(nodes[0], str) and isinstance(nodes[1], int):
+            yield nodes[0]
+        else:
+            for node in nodes:
+                yield from _sources(node, name)
+
+
+def _ends(value: object) -> Iterator[str]:
+    """Names of a model's input or output layers: [name, 0, 0], or a list of such."""
+    if isinstance(value, list):
+        if value and isinstance(value[0], str):
+            yield value[0]
+        else:
+            for part in value:
+                yield from _ends(part)
+
+
+def _check_fixed(config: Config, kind: str, where: str) -> None:
+    for key, allowed in _FIXED.items():
+        if key in config and config[key] not in allowed:
+            raise BadModelError(f"{key} is {config[key]!r}", where=where, fix=f"only {allowed[0]!r} is taken")
+    if kind == "BatchNormalization":
+        axis = _option(config.get("axis", -1), where)
+        last = axis[0] if isinstance(axis, tuple) and len(axis) == 1 else axis
+        if last not in (-1, 1, 3):
+            raise BadModelError(f"normalises axis {axis!r}", where=where, fix="only the channels, last, are taken")
+
+
+def _shape(value: object, where: str) -> Option:
+    sizes = _option(value, where)
+    if not isinstance(sizes, tuple) or len(sizes) < 2 or not all(isinstance(s, int) and s > 0 for s in sizes[1:]):
+        raise BadModelError(f"its input shape is {value!r}", where=where, fix="give the model a fixed input shape")
+    return sizes[1:]
+
+
+def _option(value: object, where: str) -> Option:
+    """A plain value; lists and Keras' tuples as tuples."""
+    if isinstance(value, dict) and value.get("class_name") == "__tuple__":
+        value = value.get("items", value.get("config"))
+    if isinstance(value, list | tuple):
+        return tuple(_option(item, where) for item in value)  # type: ignore[misc] # deeper ones fail in the record
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise BadModelError(f"a {type(value).__name__} where a number belongs", where=where)

@@ -1,0 +1,181 @@
+"""Weights of foreign models, read as arrays: HDF5, the zip of a `.keras` file, a SavedModel's checkpoint.
+
+Runs in the reading process alone.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.errors import BadModelError
+
+Arrays = dict[str, NDArray[np.float32]]
+
+MAX_VALUES = 1 << 26  # weights in a model: 256 MB, a thousand times what a microcontroller holds
+_ORDER = {  # in which Keras numbers a layer's weights
+    "Conv2D": ("kernel", "bias"),
+    "Dense": ("kernel", "bias"),
+    "DepthwiseConv2D": ("depthwise_kernel", "bias"),
+    "BatchNormalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+}
+
+
+@dataclass(frozen=True)
+class LayerKey:
+    """What the stores find a layer by.
+
+    Attributes:
+        name: the layer's.
+        class_name: its class in the file.
+        weighted_index: how many layers with weights come before it.
+        present: names of the weights it has, in Keras' order.
+    """
+
+    name: str
+    class_name: str
+    weighted_index: int
+    present: tuple[str, ...]
+
+
+def weights_of(kind: str, absent: set[str]) -> tuple[str, ...]:
+    """Names of the weights of a layer of this kind, in Keras' order, without those it was told not to have."""
+    return tuple(weight for weight in _ORDER[kind] if weight not in absent)
+
+
+class Store(Protocol):
+    """Where a model's weights are."""
+
+    def weights(self, layer: LayerKey) -> Arrays:
+        """A layer's weights by name.
+
+        Raises:
+            BadModelError: they are not there, or not plain numbers.
+        """
+        ...
+
+
+class Hdf5Store:
+    """A legacy `.h5` file: `model_weights/LAYER`, whose attribute `weight_names` lists data sets below it."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._root = _group(file, "model_weights") if "model_weights" in file else file
+
+    def weights(self, layer: LayerKey) -> Arrays:
+        """See `Store`."""
+        group = _group(self._root, layer.name)
+        found = {}
+        for raw in group.attrs.get("weight_names", ()):
+            path = raw.decode() if isinstance(raw, bytes) else str(raw)
+            found[path.rpartition("/")[2].partition(":")[0]] = _dataset(group, path)
+        return _complete(found, layer)
+
+
+class KerasZipStore:
+    """The `model.weights.h5` of a `.keras` file: `layers/CLASS_N/vars/I`, N counting the layers of a class."""
+
+    def __init__(self, path: Path) -> None:
+        with zipfile.ZipFile(path) as archive:
+            info = archive.getinfo("model.weights.h5")
+            if info.file_size > 8 * MAX_VALUES:
+                raise BadModelError("weights of more than half a gigabyte")
+            self._file = h5py.File(io.BytesIO(archive.read(info)), "r")
+        self._layers = _group(self._file, "layers" if "layers" in self._file else "_layer_checkpoint_dependencies")
+        self._seen: dict[str, int] = {}
+
+    def weights(self, layer: LayerKey) -> Arrays:
+        """See `Store`; to be asked layer by layer, in the file's order."""
+        variables = _group(_group(self._layers, self._key(layer)), "vars")
+        found = {name: _dataset(variables, str(i)) for i, name in enumerate(layer.present) if str(i) in variables}
+        return _complete(found, layer)
+
+    def _key(self, layer: LayerKey) -> str:
+        base = _snake_case(layer.class_name)
+        count = self._seen.get(base, 0)
+        self._seen[base] = count + 1
+        return f"{base}_{count}" if count else base
+
+
+class CheckpointStore:
+    """A SavedModel's variables: `layer_with_weights-N/NAME` of its checkpoint. The graph is not touched."""
+
+    def __init__(self, folder: Path) -> None:
+        import tensorflow as tf  # noqa: PLC0415 - the other stores do without
+
+        self._reader: Any = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+        self._shapes: dict[str, list[int]] = self._reader.get_variable_to_shape_map()
+
+    def weights(self, layer: LayerKey) -> Arrays:
+        """See `Store`."""
+        found = {}
+        for name in layer.present:
+            key = f"layer_with_weights-{layer.weighted_index}/{name}/.ATTRIBUTES/VARIABLE_VALUE"
+            if key in self._shapes:
+                _check_size(int(np.prod(self._shapes[key])), layer.name)
+                found[name] = _float32(np.asarray(self._reader.get_tensor(key)), layer.name)
+        return _complete(found, layer)
+
+
+def _complete(found: Arrays, layer: LayerKey) -> Arrays:
+    missing = [name for name in layer.present if name not in found]
+    if missing:
+        raise BadModelError(f"its {missing[0]} is not in the file", where=f"layer {layer.name}")
+    return {name: found[name] for name in layer.present}
+
+
+def _group(parent: Any, name: str) -> Any:
+    found = _linked(parent, name)
+    if not isinstance(found, h5py.Group):
+        raise BadModelError(f"no group {name[:80]!r} in its weights")
+    return found
+
+
+def _dataset(parent: Any, path: str) -> NDArray[np.float32]:
+    node = parent
+    for part in path.split("/"):
+        node = _linked(node, part)
+    if not isinstance(node, h5py.Dataset):
+        raise BadModelError(f"no array {path[:80]!r} in its weights")
+    if node.is_virtual or node.external:
+        raise BadModelError(f"the array {path[:80]!r} lies in another file", fix="save the model in one file")
+    _check_size(node.size or 0, path)
+    return _float32(np.asarray(node[()]), path)
+
+
+def _linked(parent: Any, name: str) -> Any:
+    """A member that is in the file itself: links to other files could bring in anything on this machine."""
+    link = parent.get(name, getlink=True) if isinstance(parent, h5py.Group) and name in parent else None
+    if link is None:
+        raise BadModelError(f"no {name[:80]!r} in its weights")
+    if not isinstance(link, h5py.HardLink):
+        raise BadModelError(f"{name[:80]!r} is a link", fix="save the model in one file")
+    return parent[name]
+
+
+def _check_size(values: int, where: str) -> None:
+    if values > MAX_VALUES:
+        raise BadModelError(f"{values:,} values in one array", where=where[:80])
+
+
+def _float32(values: NDArray[Any], where: str) -> NDArray[np.float32]:
+    if values.dtype.kind != "f":
+        raise BadModelError(f"weights of type {values.dtype}, not float", where=where[:80])
+    result = values.astype(np.float32)
+    if not np.isfinite(result).all():
+        raise BadModelError("weights hold NaN or infinity", where=where[:80])
+    return result
+
+
+def _snake_case(name: str) -> str:
+    """Keras' own: QConv2D is q_conv2d."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

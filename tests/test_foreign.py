@@ -1,0 +1,344 @@
+"""Models of QKeras and Keras 2: what is taken computes the same, what is hostile or strange is refused unopened."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import tflite
+
+from tests.shared import ROOT, shared_file
+from tritguard.convert import keras_to_tflite
+from tritguard.convert.bounds import bounds_to_relu6
+from tritguard.convert.check import input_quantization
+from tritguard.convert.fold import fold
+from tritguard.convert.foreign import is_foreign, take
+from tritguard.data import load_dataset, to_input_bytes
+from tritguard.data.fashion_mnist import DEBIAN_DIR
+from tritguard.errors import BadModelError
+from tritguard.foreign.configuration import describe
+from tritguard.foreign.expressions import Call, parse
+from tritguard.foreign.stores import Arrays, LayerKey
+from tritguard.foreign.worker import FORBIDDEN
+from tritguard.oracle import Oracle, oracle_available
+from tritguard.train.backend import keras
+
+needs_qkeras = pytest.mark.skipif(
+    not (find_spec("qkeras") and find_spec("tf_keras")), reason="needs qkeras and tf-keras: docs/configuration.md"
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray, np.ndarray]:
+    """A folder with a model QKeras trained, test inputs in [0, 1], and QKeras' own answers on them."""
+    if not DEBIAN_DIR.is_dir():
+        pytest.skip("needs Debian's package dataset-fashion-mnist")
+    folder = tmp_path_factory.mktemp("qkeras")
+    data = load_dataset("fashion-mnist")
+    assert data.x_train is not None and data.y_train is not None
+    x = (data.x_test[:1000] / np.float32(255)).astype(np.float32)
+    arrays = {"x_train": data.x_train[:8000] / np.float32(255), "y_train": data.y_train[:8000], "x_test": x}
+    np.savez(folder / "data.npz", **arrays)
+    environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, ROOT / "tests" / "qkeras_model.py", folder / "data.npz", folder]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    answers = np.load(folder / "answers.npy")
+    assert (answers.argmax(axis=1) == data.y_test[:1000]).mean() > 0.6  # it learned something
+    return folder, x, answers
+
+
+@needs_qkeras
+@pytest.mark.skipif(not oracle_available(), reason="needs tflite-micro")
+def test_a_model_trained_by_qkeras_answers_the_same_as_int8(trained: tuple[Path, np.ndarray, np.ndarray]) -> None:
+    folder, x, answers = trained
+    notes: list[str] = []
+    content = keras_to_tflite(folder / "model.h5", x[:256], notes.append)
+    got = Oracle(content).predict(to_input_bytes(x, *input_quantization(content))).labels
+    agreement = (got == answers.argmax(axis=1)).mean()
+    print(f"QKeras and int8 agree on {agreement:.1%}", notes)
+    assert agreement >= 0.99
+    assert any(note.startswith("weights exactly -127, 0 and 127 in q_conv2d, q_conv2d_1, logits") for note in notes)
+    assert tflite.BuiltinOperator.MINIMUM not in opcodes(content)  # bounds are part of the convolutions
+
+
+def opcodes(content: bytes) -> list[int]:
+    model = tflite.Model.GetRootAs(content)
+    graph = model.Subgraphs(0)
+    return [model.OperatorCodes(graph.Operators(i).OpcodeIndex()).BuiltinCode() for i in range(graph.OperatorsLength())]
+
+
+def test_bounds_become_relu6_and_nothing_else_changes() -> None:
+    layers = keras.layers
+    x = inputs = keras.Input((8, 8, 2))
+    x = layers.ReLU(3.5)(layers.BatchNormalization()(layers.Conv2D(4, 3)(x)))
+    x = layers.ReLU(0.75)(layers.DepthwiseConv2D(3)(layers.MaxPooling2D()(x)))
+    y = layers.ReLU(2.0, name="kept")(layers.Conv2D(4, 1)(x))  # read by a sum: cannot be scaled
+    x = layers.Add()([y, x])
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+    model.set_weights([np.random.default_rng(0).uniform(0.1, 2, w.shape) for w in model.get_weights()])
+    changed = bounds_to_relu6(model)
+    assert {layer.name for layer in changed.layers if getattr(layer, "max_value", None) not in (None, 6.0)} == {
+        "kept",
+        model.layers[6].name,
+    }
+    inputs = np.random.default_rng(1).normal(size=(20, 8, 8, 2)).astype(np.float32)
+    np.testing.assert_allclose(np.asarray(changed(inputs)), np.asarray(model(inputs)), rtol=1e-4, atol=1e-4)
+
+
+@needs_qkeras
+@pytest.mark.parametrize("name", ["model.keras", "saved"])
+def test_every_form_holds_the_same_network(trained: tuple[Path, np.ndarray, np.ndarray], name: str) -> None:
+    folder, x, answers = trained
+    model = take(folder / name)
+    logits = np.asarray(model(x[:200]))
+    # QKeras rounds activations to 1/64 here, the float network does not.
+    assert np.abs(logits - answers[:200]).max() < 0.1 * np.abs(answers).max()
+    assert (logits.argmax(axis=1) == answers[:200].argmax(axis=1)).mean() >= 0.98
+    assert set(fold(model).trits) == {"q_conv2d", "q_conv2d_1", "logits"}
+
+
+def test_mlperf_tinys_legacy_h5_gives_the_answers_of_its_int8_form() -> None:
+    pictures = np.load(shared_file("data/cifar10_lossless_subset.npz"))["test_images"][:60]
+    model = take(shared_file("models/resnet8_float.h5"))
+    int8 = Oracle(shared_file("models/resnet8_int8.tflite").read_bytes()).predict(to_input_bytes(pictures, 1.0, -128))
+    assert (np.asarray(model(pictures.astype(np.float32))).argmax(axis=1) == int8.labels).mean() >= 0.95
+
+
+def test_mlperf_tinys_saved_model_is_read_without_its_graph() -> None:
+    model = take(shared_file("models/dscnn_saved_model"))
+    samples = dict(np.load(shared_file("data/gsc_kws01.npz")))
+    x = (samples["mfcc_int8"][:200].astype(np.float32) - 83) * np.float32(0.5847029)
+    assert (np.asarray(model(x)).argmax(axis=1) == samples["labels"][:200]).mean() > 0.88
+
+
+def test_kerass_own_ternary_dense(tmp_path: Path) -> None:
+    """Keras 3.16 has it; here a Dense layer's file is given its name."""
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, keras.layers.Dense(4, name="head")(inputs))
+    model.save(tmp_path / "dense.keras")
+    path = tmp_path / "ternary.keras"
+    with zipfile.ZipFile(tmp_path / "dense.keras") as source, zipfile.ZipFile(path, "w") as copy:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "config.json":
+                content = content.replace(b'"class_name": "Dense"', b'"class_name": "TernaryDense"')
+            if name == "model.weights.h5":
+                content = renamed(content, "layers/dense", "layers/ternary_dense")
+            copy.writestr(name, content)
+    assert is_foreign(path) and not is_foreign(tmp_path / "dense.keras")
+    kernel = np.asarray(model.get_layer("head").kernel)
+    mean = np.abs(kernel).mean()
+    wanted = np.sign(kernel) * (np.abs(kernel) > mean / 2) * mean
+    taken = take(path)
+    np.testing.assert_allclose(np.asarray(taken.get_layer("head").kernel), wanted, rtol=1e-6)
+    assert set(fold(taken).trits) == {"head"}
+
+
+def renamed(content: bytes, old: str, new: str) -> bytes:
+    packed = io.BytesIO(content)
+    with h5py.File(packed, "r+") as file:
+        file.move(old, new)
+    return packed.getvalue()
+
+
+# Files of unknown origin.
+
+
+class FakeStore:
+    """Zeros for every weight: configurations are refused before weights matter."""
+
+    def weights(self, layer: LayerKey) -> Arrays:
+        return {name: np.zeros((1,), np.float32) for name in layer.present}
+
+
+def network(*layers: dict[str, Any]) -> dict[str, Any]:
+    first = {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 4, 4, 1], "name": "a"}}
+    return {"class_name": "Sequential", "config": {"layers": [first, *layers]}}
+
+
+def layer(class_name: str, **config: Any) -> dict[str, Any]:
+    return {"class_name": class_name, "config": {"name": "b", **config}}
+
+
+CODE = "__import__('os').system('touch /tmp/owned')"
+HOSTILE = {
+    "Lambda": layer("Lambda", function=["4wEAAAA=", None, None], function_type="lambda"),
+    "a TFOpLambda": layer("TFOpLambda", function="io.read_file"),
+    "which is not taken": {
+        "module": "os",
+        "class_name": "system",
+        "config": {"name": "b"},
+        "registered_name": "system",
+    },
+    "is not a quantizer": layer("QActivation", activation=CODE),
+    "is not a quantizer with literal": layer("QActivation", activation="quantized_relu(bits=open('/etc/passwd'))"),
+    "the quantizer 'system' is not": layer(
+        "QActivation", activation={"class_name": "system", "config": {"command": "id"}}
+    ),
+    "the quantizer 'eval' is not": layer("Activation", activation="eval"),
+    "where a quantizer or activation": layer("Activation", activation=["relu"]),
+    "where a number belongs": layer("MaxPooling2D", pool_size={"class_name": "function", "config": "exec"}),
+    "groups is 2": layer("Conv2D", filters=2, kernel_size=[1, 1], groups=2),
+    "data_format": layer("Conv2D", filters=2, kernel_size=[1, 1], data_format="channels_first"),
+    "normalises axis": layer("BatchNormalization", axis=[2]),
+    "a layer without": {"class_name": "Dense", "config": None},
+}
+
+
+@pytest.mark.parametrize("message", HOSTILE)
+def test_hostile_configurations_are_refused(message: str) -> None:
+    with pytest.raises(BadModelError, match=message):
+        describe(network(HOSTILE[message]), FakeStore())
+    assert not Path("/tmp/owned").exists()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {},
+        {"class_name": "Functional"},
+        {"class_name": "Functional", "config": {"layers": "all"}},
+        {"class_name": "Functional", "config": {"layers": []}},
+        {"class_name": "Functional", "config": {"layers": [{"class_name": "Dense"}]}},
+        {"class_name": "Subclassed", "config": {"layers": []}},
+        network(layer("Flatten"), layer("Flatten")),
+    ],
+)
+def test_what_does_not_hang_together_is_refused(model: dict[str, Any]) -> None:
+    with pytest.raises(BadModelError):
+        describe(model, FakeStore())
+
+
+@pytest.mark.parametrize(
+    ("value", "call"),
+    [
+        (None, None),
+        ("relu", Call("relu")),
+        ("quantized_relu(8, 3)", Call("quantized_relu", (8, 3))),
+        ("ternary(alpha='auto', threshold=None)", Call("ternary", (), {"alpha": "auto", "threshold": None})),
+        ("quantized_bits(8, 0, alpha=-1.5)", Call("quantized_bits", (8, 0), {"alpha": -1.5})),
+        ({"class_name": "ternary", "config": {"alpha": 1}}, Call("ternary", (), {"alpha": 1})),
+        ({"module": "builtins", "class_name": "function", "config": "relu"}, Call("relu")),
+    ],
+)
+def test_quantizers_are_parsed(value: object, call: Call | None) -> None:
+    assert parse(value, "here") == call
+
+
+def legacy(tmp_path: Path, name: str = "model.h5") -> Path:
+    """A legacy file of one dense layer, as Keras 2 writes it."""
+    dense = {"class_name": "Dense", "config": {"name": "d", "units": 2, "use_bias": False, "activation": "linear"}}
+    config = {
+        "class_name": "Sequential",
+        "config": {
+            "name": "s",
+            "layers": [{"class_name": "InputLayer", "config": {"batch_input_shape": [None, 3], "name": "i"}}, dense],
+        },
+    }
+    path = tmp_path / name
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps(config)
+        group = file.create_group("model_weights/d")
+        group.attrs["weight_names"] = [b"d/kernel:0"]
+        group["d/kernel:0"] = np.arange(6, dtype=np.float32).reshape(3, 2)
+    return path
+
+
+def test_a_sound_legacy_file(tmp_path: Path) -> None:
+    model = take(legacy(tmp_path))
+    np.testing.assert_array_equal(np.asarray(model.get_layer("d").kernel), np.arange(6).reshape(3, 2))
+
+
+def relink(path: Path, target: Any) -> None:
+    with h5py.File(path, "a") as file:
+        del file["model_weights/d/d/kernel:0"]
+        file["model_weights/d/d/kernel:0"] = target
+
+
+def test_weights_elsewhere_are_refused(tmp_path: Path) -> None:
+    """Links and external storage would bring in any file of this machine."""
+    other = legacy(tmp_path, "other.h5")
+    for target in (h5py.ExternalLink(str(other), "model_weights/d/d/kernel:0"), h5py.SoftLink("/model_weights")):
+        path = legacy(tmp_path)
+        relink(path, target)
+        with pytest.raises(BadModelError, match="is a link"):
+            take(path)
+    path = legacy(tmp_path)
+    with h5py.File(path, "a") as file:
+        del file["model_weights/d/d/kernel:0"]
+        file["model_weights/d/d"].create_dataset("kernel:0", (3, 2), "f4", external=[("/etc/hostname", 0, 24)])
+    with pytest.raises(BadModelError, match="lies in another file"):
+        take(path)
+
+
+def test_strange_weights_are_refused(tmp_path: Path) -> None:
+    for values, message in (
+        (np.full((3, 2), np.nan, np.float32), "NaN"),
+        (np.array([b"text"]), "not float"),
+        (np.zeros((2, 5), np.float32), "Keras cannot build it"),
+    ):
+        path = legacy(tmp_path)
+        relink(path, values)
+        with pytest.raises(BadModelError, match=message):
+            take(path)
+
+
+def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.system, ("touch /tmp/owned",)
+
+    whole = legacy(tmp_path).read_bytes()
+    exported = tmp_path / "exported"
+    inputs = keras.Input((3,))
+    keras.Model(inputs, keras.layers.Dense(2)(inputs)).export(exported, verbose=False)
+    (tmp_path / "pickle.h5").write_bytes(pickle.dumps(Bomb()))
+    (tmp_path / "half.h5").write_bytes(whole[: len(whole) // 2])
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        file["kernel"] = np.zeros(3)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "saved_model.pb").write_bytes(b"\xff" * 40)
+    for name, message in (
+        ("pickle.h5", "pickles are refused"),
+        ("half.h5", r"half\.h5"),
+        ("weights.h5", "save the whole model"),
+        ("empty", "without saved_model.pb"),
+        ("broken", "cannot be read"),
+        ("exported", "a graph alone; convert it with TensorFlow Lite"),
+    ):
+        with pytest.raises(BadModelError, match=message):
+            take(tmp_path / name)
+    assert not Path("/tmp/owned").exists()
+
+
+def test_the_reading_process_may_not_do_what_no_model_needs(tmp_path: Path) -> None:
+    code = (
+        "import os, pickle, socket, subprocess, sys\n"
+        "from tritguard.foreign import worker\n"
+        "sys.addaudithook(worker._refuse)\n"
+        "eval(sys.argv[1])\n"
+    )
+    for attempt in ("os.system('true')", "subprocess.run(['true'])", "pickle.loads(b'cos\\nsystem\\n.')", "os.fork()"):
+        run = subprocess.run([sys.executable, "-c", code, attempt], capture_output=True, check=False, cwd=tmp_path)
+        assert (run.returncode, run.stderr[:8]) == (70, b"refused:"), attempt
+    assert {"os.system", "subprocess.Popen", "socket.connect", "pickle.find_class"} <= FORBIDDEN
+
+
+def test_modules_beside_the_model_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("h5py", "qkeras", "json"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported')\n")
+    path = legacy(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert take(path).output.shape == (None, 2)
