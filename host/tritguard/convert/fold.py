@@ -138,7 +138,7 @@ def _as_ternary(kernel: NDArray[np.float64], layer: Any) -> tuple[Trits, NDArray
     """Trits and scale of a kernel that happens to hold {-a, 0, a} in each channel: one that QKeras made, say."""
     axes = (0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else tuple(range(kernel.ndim - 1))
     scale = np.abs(kernel).max(axis=axes, keepdims=True)
-    if not np.isin(np.abs(kernel) / np.where(scale > 0, scale, 1.0), (0.0, 1.0)).all():
+    if not scale.any() or not np.isin(np.abs(kernel) / np.where(scale > 0, scale, 1.0), (0.0, 1.0)).all():
         return None
     return np.sign(kernel).astype(np.int8), scale
 

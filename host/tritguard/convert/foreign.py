@@ -22,6 +22,7 @@ from tritguard.records import from_json
 from tritguard.train.backend import keras
 
 _TIMEOUT_S = 600
+_NATIVE_TERNARY = ("keras.layers", "TernaryDense")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP")  # of the environment: what Python itself may need
 
@@ -39,11 +40,17 @@ def is_foreign(path: Path) -> bool:
                 return True
         with zipfile.ZipFile(path) as archive:
             metadata = json.loads(archive.read("metadata.json"))
-            config = archive.read("config.json")
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+            config = json.loads(archive.read("config.json"))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, RecursionError):
         return False
-    is_keras_2 = isinstance(metadata, dict) and str(metadata.get("keras_version", "")).startswith("2.")
-    return is_keras_2 or (b'"registered_name": null' in config and b'"class_name": "TernaryDense"' in config)
+    if not isinstance(metadata, dict) or not isinstance(config, dict):
+        return False
+    model = config.get("config")
+    layers = model.get("layers") if isinstance(model, dict) else None
+    return str(metadata.get("keras_version", "")).startswith("2.") or any(
+        isinstance(layer, dict) and (layer.get("module"), layer.get("class_name")) == _NATIVE_TERNARY
+        for layer in (layers if isinstance(layers, list) else ())
+    )
 
 
 def take(path: Path, note: Callable[[str], None] | None = None) -> Any:
