@@ -1,0 +1,126 @@
+"""How long Square takes on an MLPerf-size net, and whether the chip agrees: scripts/bench square [--model NET.tflite].
+
+Square with 5,000 queries on 1,000 CIFAR-10 images (the lossless subset), Linf, on all cores; then every final input on
+emulated boards, byte for byte against the twin. Chunks that are done are kept in --out: a run that is killed goes on.
+The defended case is any net given by --model; with a small --eps few samples fall too, and it takes as long. Goal: 30
+minutes on two cores, all in all. Exit status 1 where a byte differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.models import resnet8
+from tests.shared import ROOT, shared_file
+from tritguard.attack import Ball, Square, Target
+from tritguard.boards import load_board
+from tritguard.build import Build, build
+from tritguard.cli.attack import cores
+from tritguard.cli.progress import bar
+from tritguard.data import to_input_bytes
+from tritguard.device import open_device
+from tritguard.emit import Bundle, write_bundle
+from tritguard.evaluate.crafting import craft_all
+from tritguard.evaluate.store import Store
+from tritguard.evaluate.workers import Workers
+from tritguard.predictor import Int8, Outputs
+from tritguard.twin import Twin
+
+GOAL_MINUTES = 30
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="an int8 .tflite for CIFAR-10; by default MLPerf Tiny's ResNet8")
+    parser.add_argument("--eps", type=int, default=8, help="in int8 steps")
+    parser.add_argument("--samples", type=int, default=1000)
+    parser.add_argument("--queries", type=int, default=5000, help="a sample, at most")
+    parser.add_argument("--board", default="mps2-an386", help="an emulated one")
+    parser.add_argument("--workers", type=int, default=cores(), help="processes that craft, and emulated boards")
+    parser.add_argument("--out", type=Path, default=ROOT / ".bench" / "square", help="folder for what is found")
+    options = parser.parse_args()
+    name = options.model.stem if options.model else "resnet8_int8"
+    content = options.model.read_bytes() if options.model else resnet8()
+    board = load_board(options.board)
+    folder = options.out / name
+    bundle = write_bundle(content, folder / "bundle", name=name, core=board.core_class)
+    firmware = build(bundle, board, folder / "build")
+    data = np.load(shared_file("data/cifar10_lossless_subset.npz"))
+    source = bundle.manifest.input
+    x = to_input_bytes(data["test_images"][: options.samples], source.scale, source.zero_point)
+    target = Target(Twin(bundle), None, x, data["test_labels"][: options.samples].astype(np.int64), seed=0)
+
+    attack, ball = Square(options.queries), Ball("Linf", options.eps)
+    store = Store(folder / "crafted", bundle.manifest.model_sha256)
+    before = _processor_seconds()
+    with bar("Square") as report:
+        (run,), throughput = craft_all(
+            target, [ball], [attack], store, report, Workers(options.workers, bundle.path, temperature=1.0)
+        )
+    crafting = _processor_seconds() - before
+    start = time.perf_counter()
+    theirs = on_boards(bundle, firmware, run.x, options.workers)
+    confirming = time.perf_counter() - start
+    ours = target.predictor.predict(run.x)
+    differing = int(((ours.scores != theirs.scores).any(axis=1) | (ours.logits != theirs.logits).any(axis=1)).sum())
+
+    most = len(x) * options.queries
+    each = run.seconds / run.queries
+    clean = target.predictor.predict(x).labels == target.y
+    table = Table.grid(padding=(0, 2))
+    table.title = (
+        f"{name}: Square, {len(x)} samples, Linf, eps {ball.eps}, {throughput.workers} workers, {cores()} cores"
+    )
+    table.title_justify = "left"
+    for row in (
+        ("clean accuracy", f"{clean.mean():.1%}"),
+        ("robust accuracy", f"{(clean & (theirs.labels == target.y)).mean():.1%} on the device"),
+        ("queries made", f"{run.queries:,} of at most {most:,}: {run.queries / len(x):,.0f} a sample"),
+        ("crafting", f"{throughput.seconds:,.0f} s by the clock, {crafting:,.0f} s of processor time"),
+        ("jobs taken from before", f"{throughput.reused} of {throughput.jobs}"),
+        (
+            "if no sample fell",
+            f"{most * each / options.workers / 60:,.1f} min, at {1e3 * each:.2f} ms a query and core",
+        ),
+        ("confirmed on the device", f"{len(run.x):,} inputs in {confirming:,.0f} s, {differing} differ"),
+        ("in all", f"{(throughput.seconds + confirming) / 60:,.1f} min (goal: {GOAL_MINUTES} on two idle cores)"),
+    ):
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    return 1 if differing else 0
+
+
+def on_boards(bundle: Bundle, firmware: Build, x: Int8, boards: int) -> Outputs:
+    """The outputs of x, shared out among so many emulated boards."""
+    done = [0] * boards
+    with bar("Confirming on emulated boards") as report, ThreadPoolExecutor(boards) as pool:
+
+        def run(place: int, part: Int8) -> Outputs:
+            def told(count: int, _all: int) -> None:
+                done[place] = count
+                report(sum(done), len(x))
+
+            with open_device(bundle, firmware) as device:
+                return device.predict(part, told)
+
+        outputs = list(pool.map(run, range(boards), np.array_split(x, boards)))
+    logits = [part.logits for part in outputs if part.logits is not None]
+    return Outputs(np.concatenate([part.scores for part in outputs]), np.concatenate(logits) if logits else None)
+
+
+def _processor_seconds() -> float:
+    """Of this process and of those it has waited for."""
+    return sum(os.times()[:4])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
