@@ -25,6 +25,7 @@ PRESETS: dict[Preset, dict[str, Settings]] = {
         "apgd-t": {"steps": 50, "targets": 3},
         "cw": {"steps": 50, "searches": 3},
         "square": {"queries": 1000},
+        "hopskipjump": {"queries": 1000},
     },
     "full": {
         "noise": {"tries": 100},
@@ -35,5 +36,8 @@ PRESETS: dict[Preset, dict[str, Settings]] = {
         "apgd-t": {"steps": 100, "targets": 9},
         "cw": {"steps": 100, "searches": 5},
         "square": {"queries": 5000},
+        "zoo": {"queries": 5000},
+        "boundary": {"queries": 5000},
+        "hopskipjump": {"queries": 5000},
     },
 }
