@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.attack.base import INT8_MAX, INT8_MIN, Norm, Target
-from tritguard.attack.view import GradientView
+from tritguard.attack.view import DifferentiableView
 from tritguard.errors import ToolMissingError
 
 # Gradients for all samples of a call at once, up to a bound on memory: TensorFlow compiles once for each batch size.
@@ -55,7 +55,7 @@ def evasion() -> Any:
 
 
 @lru_cache(maxsize=4)
-def _estimator(view: GradientView, loss: Loss) -> Any:
+def _estimator(view: DifferentiableView, loss: Loss) -> Any:
     evasion()
     from art.estimators.classification import TensorFlowV2Classifier  # noqa: PLC0415
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tritguard.predictor import Int8, Outputs, Predictor
 
 if TYPE_CHECKING:
-    from tritguard.attack.view import GradientView
+    from tritguard.attack.view import DifferentiableView
 
 Kind = Literal["white box", "black box", "baseline"]
 Norm = Literal["Linf", "L2"]
@@ -70,7 +70,7 @@ class Target:
     """
 
     predictor: Predictor
-    view: GradientView | None
+    view: DifferentiableView | None
     x: Int8
     y: Samples
     seed: int

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tritguard.attack.view import DifferentiableView
 from tritguard.emit.bundle import EdgeTensor
+from tritguard.errors import BadModelError
 from tritguard.predictor import Int8, Outputs
 
 _BATCH = 1000
 
 
-class FloatModel:
+class FloatModel(DifferentiableView):
     """A Keras model as a Predictor of int8 inputs, and as a view that attacks take gradients from.
 
     Its scores tell the label and nothing else: 1 for the class of the highest logit, 0 for the others.
@@ -24,9 +26,6 @@ class FloatModel:
         path: a `.keras` file. A softmax at its end is taken off.
         grid: the deployed model's input; the float model takes its real values.
         temperature: logits are divided by it where gradients are taken.
-
-    Attributes:
-        input_shape, classes, temperature: see `tritguard.attack.view.GradientView`.
 
     Raises:
         BadInputError, BadModelError: see `tritguard.convert.archive.load_model`.
@@ -38,31 +37,77 @@ class FloatModel:
 
         self._tf = tf
         self._model = _without_softmax(load_model(path))
-        self.input_shape: tuple[int, ...] = tuple(self._model.input.shape[1:])
+        self.input_shape = tuple(self._model.input.shape[1:])
         self.classes = int(self._model.output.shape[-1])
         self.temperature = temperature
         self._grid = grid
         shape = tf.TensorSpec((None, *self.input_shape), tf.float32)
-        self._call: Callable[[Any], Any] = tf.function(self._forward, input_signature=[shape])
+        self._call = tf.function(self._forward, input_signature=[shape])
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         """Logits over the temperature of float32[n, *input_shape] in int8 steps, as a TensorFlow tensor."""
         return self._call(x) / self.temperature
 
-    def logits(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits over the temperature, as an array."""
-        return np.asarray(self(x), dtype=np.float32)
-
     def predict(self, x: Int8) -> Outputs:
         """Run int8[n, *input_shape]."""
         parts = [self._call(x[at : at + _BATCH].astype(np.float32)).numpy() for at in range(0, len(x), _BATCH)]
-        logits = np.concatenate(parts).astype(np.float64)
-        scores = (np.arange(self.classes) == logits.argmax(axis=1)[:, None]).astype(np.int8)
-        return Outputs(scores, logits)
+        return _outputs(np.concatenate(parts))
 
     def _forward(self, x: Any) -> Any:
         real = (x - self._grid.zero_point) * np.float32(self._grid.scale)
         return self._model(real, training=False)
+
+
+class FloatTflite:
+    """A float `.tflite`, run by TensorFlow Lite, as a Predictor of int8 inputs; it has no gradients.
+
+    Args:
+        path: one input and one output, float32.
+        grid: the deployed model's input; the float model takes its real values.
+
+    Raises:
+        BadModelError: TensorFlow Lite cannot run it, or it is no such model.
+    """
+
+    def __init__(self, path: Path, grid: EdgeTensor) -> None:
+        from tritguard.train.backend import tf  # noqa: PLC0415
+
+        fix = "give a float32 model with one input and one output"
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that this interpreter will move to another package
+                self._interpreter = tf.lite.Interpreter(str(path))
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise BadModelError(f"TensorFlow Lite cannot run it ({error})", where=str(path), fix=fix) from error
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1 or {inputs[0]["dtype"], outputs[0]["dtype"]} != {np.float32}:
+            raise BadModelError("no float32 model with one input and one output", where=str(path), fix=fix)
+        if tuple(inputs[0]["shape"]) != (1, *grid.shape):
+            raise BadModelError(f"takes {inputs[0]['shape']}, the deployed model {(1, *grid.shape)}", where=str(path))
+        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+        self._grid = grid
+
+    def predict(self, x: Int8) -> Outputs:
+        """Run int8[n, *input_shape]."""
+        real = (x.astype(np.float32) - self._grid.zero_point) * np.float32(self._grid.scale)
+        answers = []
+        for sample in real:
+            self._interpreter.set_tensor(self._input, sample[None])
+            self._interpreter.invoke()
+            answers.append(self._interpreter.get_tensor(self._output).reshape(-1).copy())
+        return _outputs(np.array(answers))
+
+
+def open_float(path: Path, grid: EdgeTensor) -> FloatModel | FloatTflite:
+    """A float model by its file: a Keras model or a `.tflite`; see the classes for what is raised."""
+    return FloatTflite(path, grid) if path.suffix == ".tflite" else FloatModel(path, grid)
+
+
+def _outputs(logits: NDArray[np.float32]) -> Outputs:
+    """The label as scores: rounding logits to int8 would hide what they show."""
+    scores = (np.arange(logits.shape[1]) == logits.argmax(axis=1)[:, None]).astype(np.int8)
+    return Outputs(scores, logits.astype(np.float64))
 
 
 def _without_softmax(model: Any) -> Any:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Samples, Target
 from tritguard.attack.temperature import logit_scales
-from tritguard.attack.view import GradientView
+from tritguard.attack.view import DifferentiableView
 from tritguard.errors import BadInputError, ToolMissingError
 
 Loss = Literal["ce", "dlr", "margin", "dlr targeted"]
@@ -110,7 +110,7 @@ def _lengths(x: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 @lru_cache(maxsize=8)
-def _compiled(view: GradientView, loss: Loss, targeted: bool) -> Callable[..., Any]:
+def _compiled(view: DifferentiableView, loss: Loss, targeted: bool) -> Callable[..., Any]:
     from tritguard.train.backend import tf  # noqa: PLC0415 - takes seconds to import
 
     measure = _LOSSES[loss]

@@ -40,7 +40,44 @@ from tritguard.graph.model import (
 from tritguard.graph.reading.resize import ResizeNearest
 
 
-class GradientView:
+class DifferentiableView:
+    """Logits of inputs in int8 steps as TensorFlow computes them, with gradients: what white-box attacks need.
+
+    Attributes:
+        input_shape: of one input.
+        classes: how many logits there are.
+        temperature: logits are divided by it, which keeps a cross-entropy loss from saturating.
+    """
+
+    input_shape: tuple[int, ...]
+    classes: int
+    temperature: float
+    _tf: Any
+    _call: Callable[[Any], Any]
+
+    def __call__(self, x: Any, training: bool = False) -> Any:
+        """Logits of x as a TensorFlow tensor; attack libraries pass `training`, which changes nothing here."""
+        return self._call(x)
+
+    def logits(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits of x as an array."""
+        return np.asarray(self(x), dtype=np.float32)
+
+    def zero_gradient_share(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> float:
+        """Share of samples whose cross-entropy has no gradient at all: what an attack cannot follow is masked."""
+        tf = self._tf
+        blocked = 0
+        for start in range(0, len(x), 64):
+            batch = tf.constant(x[start : start + 64])
+            with tf.GradientTape() as tape:
+                tape.watch(batch)
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y[start : start + 64], self(batch))
+            gradient = tape.gradient(losses, batch).numpy()
+            blocked += int((np.abs(gradient).reshape(len(batch), -1).max(axis=1) == 0).sum())
+        return blocked / len(x)
+
+
+class GradientView(DifferentiableView):
     """Maps inputs in int8 steps, float32[n, *input_shape], to real-valued logits, float32[n, classes].
 
     The logits are the accumulators of the last layer with weights, as the twin and the device report them; where the
@@ -75,27 +112,6 @@ class GradientView:
         self._call: Callable[[Any], Any] = tf.function(
             self._forward, input_signature=[tf.TensorSpec((None, *source.shape), tf.float32)]
         )
-
-    def __call__(self, x: Any, training: bool = False) -> Any:
-        """Logits of x as a TensorFlow tensor; attack libraries pass `training`, which changes nothing here."""
-        return self._call(x)
-
-    def logits(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits of x as an array."""
-        return np.asarray(self._call(x), dtype=np.float32)
-
-    def zero_gradient_share(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> float:
-        """Share of samples whose cross-entropy has no gradient at all: what an attack cannot follow is masked."""
-        tf = self._tf
-        blocked = 0
-        for start in range(0, len(x), 64):
-            batch = tf.constant(x[start : start + 64])
-            with tf.GradientTape() as tape:
-                tape.watch(batch)
-                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y[start : start + 64], self._call(batch))
-            gradient = tape.gradient(losses, batch).numpy()
-            blocked += int((np.abs(gradient).reshape(len(batch), -1).max(axis=1) == 0).sum())
-        return blocked / len(x)
 
     def _forward(self, x: Any) -> Any:
         tf, graph = self._tf, self.graph

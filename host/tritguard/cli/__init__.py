@@ -23,6 +23,7 @@ VERBS = (
     "flash",
     "profile",
     "attack",
+    "transfer",
     "faults",
     "privacy",
     "report",

@@ -15,14 +15,16 @@ from tritguard.errors import BadInputError
 from tritguard.evaluate.fault_result import FaultResult
 from tritguard.evaluate.privacy_result import PrivacyResult
 from tritguard.evaluate.study import Study
+from tritguard.evaluate.transfer_result import TransferResult
 from tritguard.files import write_whole
 from tritguard.records import Record, from_json, from_table, read_toml
-from tritguard.report import faults, privacy
+from tritguard.report import faults, privacy, transfer
 from tritguard.report.study import Page, page, table
 
 _KINDS: dict[str, tuple[type[Study], Callable[[Any], Page]]] = {
     "faults": (FaultResult, faults.content),
     "privacy": (PrivacyResult, privacy.content),
+    "transfer": (TransferResult, transfer.content),
 }
 
 R = TypeVar("R", bound=Record)

@@ -1,4 +1,6 @@
-"""Membership inference: finds a leak that was planted, and none where there is none."""
+"""Float models and what was deployed of them: attacks that carry over or must not, and members that are found.
+
+One overfitted net serves both: it knows its training samples by heart, and whoever asks can tell."""
 
 from __future__ import annotations
 
@@ -8,16 +10,25 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from tritguard.attack import Ball, Target
+from tritguard.attack.diva import Diva
+from tritguard.attack.float_model import FloatModel, open_float
 from tritguard.attack.membership import likelihood_ratio, loss_score, scaled_confidence
+from tritguard.attack.view import GradientView
 from tritguard.cli import app
-from tritguard.data import Dataset
+from tritguard.data import Dataset, to_input_bytes
 from tritguard.data.dataset import read_dataset, write_dataset
+from tritguard.emit import open_bundle
+from tritguard.errors import BadModelError
 from tritguard.evaluate.privacy_result import Leak, PrivacyResult
 from tritguard.evaluate.roc import advantage, auc, hits_at
+from tritguard.evaluate.transfer_result import TransferResult
+from tritguard.graph import read_graph
 from tritguard.train import TrainConfig
 from tritguard.train.config import Block, QuantizeConfig
+from tritguard.twin import Twin
 
-pytest.importorskip("tensorflow", reason="training needs the extra 'train'")
+pytest.importorskip("art", reason="training and attacks need the extra 'attack'")
 
 MEMBERS = 120
 
@@ -59,8 +70,15 @@ def by_name(result: PrivacyResult) -> dict[tuple[str, str, str], Leak]:
     return {(leak.precision, leak.attack, leak.shown): leak for leak in result.models[0].leaks}
 
 
-def test_an_overfitted_net_leaks(noise: Path, tmp_path: Path) -> None:
-    result = studied(tmp_path, config(noise, epochs=40, learning_rate=0.01), "--shadows", "2")
+@pytest.fixture(scope="module")
+def overfitted(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PrivacyResult]:
+    """A training's folder, its bundle in `out/net/bundle` beside it, and the study that made the bundle."""
+    folder = tmp_path_factory.mktemp("overfitted")
+    return folder / "net", studied(folder, config(noise, epochs=40, learning_rate=0.01), "--shadows", "2")
+
+
+def test_an_overfitted_net_leaks(overfitted: tuple[Path, PrivacyResult]) -> None:
+    result = overfitted[1]
     leaks = by_name(result)
     assert set(leaks) == {
         ("float", "loss threshold", "logits"), ("float", "offline LiRA", "logits"),
@@ -121,3 +139,74 @@ def test_confidence_does_not_saturate() -> None:
     logits, y = np.array([[900.0, 0, 0], [0, 900, 0], [1, 1, 1]]), np.array([0, 0, 2])
     assert scaled_confidence(logits, y) == pytest.approx([900 - np.log(2), -900, -np.log(2)])
     assert loss_score(logits, y) == pytest.approx([0, -900, -np.log(3)])
+
+
+@pytest.fixture(scope="module")
+def known(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The samples the overfitted net gets right, as a test set."""
+    data = read_dataset(noise)
+    assert data.x_train is not None and data.y_train is not None
+    path = tmp_path_factory.mktemp("known") / "known.npz"
+    write_dataset(path, Dataset("known", data.x_train, data.y_train, data.classes, data.input_unit, data.licence))
+    return path
+
+
+def test_the_matrix_and_inputs_that_fool_the_deployed_model_alone(
+    overfitted: tuple[Path, PrivacyResult], known: Path, tmp_path: Path
+) -> None:
+    net = overfitted[0]
+    command = ["transfer", net.parent / "out" / "net" / "bundle", "--float", net / "model.keras", "--data", known]
+    command += ["--out", tmp_path, "--samples", 100, "--eps", "1,16"]
+    done = CliRunner().invoke(app, list(map(str, command)))
+    assert done.exit_code == 0, done.output
+    result = TransferResult.model_validate_json((tmp_path / "transfer.json").read_bytes())
+    assert result.status == "valid", result.issues
+    assert [party.form for party in result.parties] == ["float", "int8"]
+    left = {(cell.eps_steps, cell.source, cell.target): cell.accuracy.value for cell in result.cells}
+    assert len(left) == 8
+    for source in (0, 1):
+        for target in (0, 1):
+            assert left[16, source, target] < 0.5 < left[1, source, target]
+    small, large = result.apart
+    assert small.fooled.value <= large.fooled.value
+    assert large.fooled.value > large.crafted_alone.value
+    assert "<polyline" in (tmp_path / "transfer.html").read_text()
+
+
+def test_what_fools_the_deployed_model_alone_is_in_the_ball(
+    overfitted: tuple[Path, PrivacyResult], known: Path
+) -> None:
+    net, data = overfitted[0], read_dataset(known)
+    bundle = open_bundle(net.parent / "out" / "net" / "bundle")
+    edge = bundle.manifest.input
+    x = to_input_bytes(data.x_test, edge.scale, edge.zero_point)
+    keeper, twin = FloatModel(net / "model.keras", edge), Twin(bundle)
+    both = (keeper.predict(x).labels == data.y_test) & (twin.predict(x).labels == data.y_test)
+    view = GradientView(read_graph(bundle.model_path.read_bytes()))
+    target, ball = Target(twin, view, x[both], data.y_test[both], seed=0), Ball("Linf", 12)
+    crafted = Diva(keeper, steps=20).craft(target, ball)
+    assert ball.distances(crafted.x, target.x).max() <= 12
+    assert crafted.queries > 0 < crafted.gradients
+    alone = (twin.predict(crafted.x).labels != target.y) & (keeper.predict(crafted.x).labels == target.y)
+    assert alone.any()
+
+
+def test_a_float_tflite_answers_as_its_keras_model(
+    overfitted: tuple[Path, PrivacyResult], known: Path, tmp_path: Path
+) -> None:
+    from tritguard.train.backend import keras, tf  # noqa: PLC0415
+
+    net = overfitted[0]
+    edge = open_bundle(net.parent / "out" / "net" / "bundle").manifest.input
+    (tmp_path / "model.tflite").write_bytes(
+        tf.lite.TFLiteConverter.from_keras_model(keras.models.load_model(net / "model.keras")).convert()
+    )
+    x = to_input_bytes(read_dataset(known).x_test[:20], edge.scale, edge.zero_point)
+    ours, theirs = (open_float(path, edge).predict(x) for path in (tmp_path / "model.tflite", net / "model.keras"))
+    assert ours.logits is not None
+    assert theirs.logits is not None
+    assert np.abs(ours.logits - theirs.logits).max() < 1e-3
+    assert (ours.labels == theirs.labels).all()
+    (tmp_path / "broken.tflite").write_bytes(b"nothing")
+    with pytest.raises(BadModelError):
+        open_float(tmp_path / "broken.tflite", edge)

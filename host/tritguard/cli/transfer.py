@@ -1,0 +1,47 @@
+"""tritguard transfer: how attacks carry over between float, int8 and ternary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tritguard.cli.progress import bar, console, stages
+from tritguard.cli.study import conclude, numbers, settings
+from tritguard.data import load_dataset
+from tritguard.emit import open_bundle
+from tritguard.evaluate.transfer import study_transfer
+from tritguard.evaluate.transfer_result import TransferPlan
+
+RESULT = "transfer.json"
+TABLE = "transfer"
+
+
+def command(
+    bundles: Annotated[list[Path], typer.Argument(help="Folders written by 'tritguard convert', one or several.")],
+    data: Annotated[str, typer.Option("--data", "-d", help="A data set's name (fashion-mnist) or an .npz file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help=f"Folder of {RESULT} and its report.")],
+    floats: Annotated[
+        list[Path] | None, typer.Option("--float", "-f", help="A .keras model or float .tflite; may be repeated.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="A TOML file with a \\[transfer] table; options go first.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option("--samples", "-n", help="Test samples.")] = None,
+    eps: Annotated[str | None, typer.Option(help="L-infinity bounds in int8 steps, rising, by commas.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of samples and attacks.")] = None,
+) -> None:
+    """Craft on each model, ask all of them; and look for inputs that fool a deployed model, its float model not."""
+    plan = settings(
+        TransferPlan, TABLE, config, {"samples": samples, "eps": eps and numbers("--eps", eps), "seed": seed}
+    )
+    opened = [open_bundle(path) for path in bundles]
+    with bar("Downloading") as report:
+        dataset = load_dataset(data, report)
+    out.mkdir(parents=True, exist_ok=True)
+    with console.status("Starting TensorFlow"):
+        import tritguard.train.backend  # noqa: F401, PLC0415
+    with stages() as progress:
+        result = study_transfer(opened, floats or [], dataset, plan, progress)
+    conclude(result, out / RESULT)

@@ -1,0 +1,95 @@
+"""A study of transfer as a report."""
+
+from __future__ import annotations
+
+from tritguard.evaluate.transfer_result import Party, TransferResult
+from tritguard.report.lines import Axis, Chart, Point, chart
+from tritguard.report.study import Grid, Page, Section
+from tritguard.report.wording import interval, of, percent, real, steps
+
+
+def content(result: TransferResult) -> Page:
+    """What the report shows."""
+    lead = (
+        f"{result.plan.samples} samples of {result.provenance.data_name}, L-infinity. Inputs were crafted on each "
+        "model with its own gradients and given to all; float models were asked in TensorFlow, deployed ones as twins."
+    )
+    clean = Grid(
+        ("model", "form", "clean accuracy", "95 %"),
+        tuple((party.name, party.form, percent(party.clean.value), interval(party.clean)) for party in result.parties),
+        left=2,
+    )
+    sections = [Section("Models", grid=clean)]
+    sections += [_matrix(result, eps, unit) for eps, unit in zip(result.plan.eps, result.eps_input, strict=True)]
+    if result.apart:
+        sections.append(_apart(result))
+    return Page("Transfer between " + ", ".join(map(_name, result.parties)), lead, sections)
+
+
+def _name(party: Party) -> str:
+    return f"{party.name} ({party.form})"
+
+
+def _matrix(result: TransferResult, eps: int, unit: float) -> Section:
+    cells = {(cell.source, cell.target): cell for cell in result.cells if cell.eps_steps == eps}
+    sources = sorted({source for source, _ in cells})
+    everyone = range(len(result.parties))
+    rows = []
+    for source in sources:
+        row = [_name(result.parties[source])]
+        for target in everyone:
+            cell = cells[source, target]
+            row.append(f"{percent(cell.accuracy.value)}, {'-' if cell.transferred is None else of(cell.transferred)}")
+        rows.append(tuple(row))
+    heat = tuple((0.0, *(1 - cells[source, target].accuracy.value for target in everyone)) for source in sources)
+    return Section(
+        f"eps {steps(eps)}, {real(unit)} {result.input_unit}",
+        "Rows: crafted on; columns: asked. Accuracy left, and of the inputs that broke the source (both models being "
+        "right before) how many break the target too. The darker, the more is lost.",
+        grid=Grid(("crafted on", *map(_name, result.parties)), tuple(rows), heat=heat),
+    )
+
+
+def _apart(result: TransferResult) -> Section:
+    rows = tuple(
+        (
+            _name(result.parties[found.deployed]),
+            _name(result.parties[found.keeper]),
+            str(found.eps_steps),
+            percent(found.fooled.value),
+            interval(found.fooled),
+            percent(found.crafted_alone.value),
+        )
+        for found in result.apart
+    )
+    columns = ("wrong", "right", "eps", "share", "95 %", "without trying")
+    return Section(
+        "The deployed model wrong, the float model right",
+        "DIVA's idea (Hao et al. 2022): of the inputs both models get right, the share on which the deployed model is "
+        "led astray while the float model, asked to confirm, notices nothing. Without trying: the same of inputs "
+        "crafted on the deployed model alone.",
+        _chart(result),
+        Grid(columns, rows, left=2),
+    )
+
+
+def _chart(result: TransferResult) -> Chart:
+    pairs = dict.fromkeys((found.deployed, found.keeper) for found in result.apart)
+    series = [
+        (
+            f"{_name(result.parties[deployed])} wrong, {_name(result.parties[keeper])} right",
+            [
+                Point(found.eps_steps, found.fooled.value, found.fooled.low, found.fooled.high)
+                for found in result.apart
+                if (found.deployed, found.keeper) == (deployed, keeper)
+            ],
+        )
+        for deployed, keeper in pairs
+    ]
+    last = max(2, result.plan.eps[-1])
+    return chart(
+        "Share of inputs that fool the deployed model alone",
+        series,
+        Axis("eps, int8 steps", 1, last, tuple(map(float, result.plan.eps)), logarithmic=True),
+        Axis("fooled alone, %", 0, 1, (0, 0.25, 0.5, 0.75, 1), percent=True),
+    )
