@@ -55,6 +55,17 @@ def labelled(bundle: Bundle, count: int) -> Dataset:
     return Dataset("noise", x, y, tuple("abcde"), "steps", "none")
 
 
+def test_flips_in_base_3_are_other_trits(tmp_path: Path) -> None:
+    bundle = bundle_of(tmp_path, {0: "base3"})
+    twin, x = OpenTwin(bundle), inputs(bundle, 16)
+    before = twin.predict(x).scores
+    flips = [Flip("tg_l0_packed", byte, 6) for byte in range(0, len(twin.weights["tg_l0_packed"]), 3)]
+    flip(twin.weights, flips)
+    assert (twin.predict(x).scores != before).any()
+    flip(twin.weights, flips)
+    assert (twin.predict(x).scores == before).all()
+
+
 @pytest.mark.parametrize("formats", [SEVERAL_FORMATS, OTHER_FORMATS, INT8], ids=["packed", "two bits", "int8"])
 def test_every_bit_changes_the_weight_it_stands_for(tmp_path: Path, formats: dict[int, WeightFormat]) -> None:
     bundle = bundle_of(tmp_path, formats)

@@ -16,7 +16,7 @@ from tritguard.graph.choice import choose_kernels
 from tritguard.graph.kernels import Kernel, WeightFormat
 from tritguard.graph.model import Weighted
 
-_ARRAYS = ("weights", "trits", "lists")  # what the lowerings call them; biases, scales and tables are others
+_ARRAYS = ("weights", "trits", "lists", "packed")  # what the lowerings call them; biases, scales and tables are others
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,10 @@ class BitMap:
 
 
 def map_bits(op: Weighted, kernel: Kernel) -> BitMap | None:
-    """The bits of a layer's weights in the kernel's format; None for sparse lists, whose bits are addresses."""
+    """The bits of a layer's weights in the kernel's format.
+
+    None where a bit is no weight's: sparse lists are addresses, and in base 3 twenty trits share a word.
+    """
     weights = kernel.weights
     if isinstance(weights, DualWords):
         return _dual(op, weights)

@@ -29,7 +29,7 @@ class ProgressiveSearch:
     included), and several of a layer are tried.
 
     Threat model: white box, a precise injector (Rowhammer, laser, a debugger left open); every bit of the weights can
-    be turned over before boot, bits of sparse lists aside, which have no gradient.
+    be turned over before boot, those of sparse lists and base 3 aside, which have no gradient.
 
     Attributes:
         tries: bits of each layer that are tried on the twin in a round.
