@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import tflite
 from hypothesis import strategies as st
 
 from tests.tflite_builder import ModelBuilder
@@ -94,6 +96,20 @@ def _resized(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
     return resize_nearest(builder, tensor, size, align, half)
 
 
+def mirror_pad(builder: ModelBuilder, source: int, pads: list[tuple[int, int]], mode: str) -> int:
+    """REFLECT or SYMMETRIC."""
+    amounts = builder.constant(np.array([(0, 0), *pads], dtype=np.int32))
+    sides = tuple(side + sum(pad) for side, pad in zip(builder.shape(source), pads, strict=True))
+    options = Table("MirrorPadOptions", Mode=getattr(tflite.MirrorPadMode, mode))
+    return builder.op("MIRROR_PAD", [source, amounts], builder.activation(sides, *builder.quant(source)), options)
+
+
+def _mirrored(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    mode = draw(st.sampled_from(["REFLECT", "SYMMETRIC"]))
+    most = [min(3, side - (mode == "REFLECT")) for side in builder.shape(tensor)]
+    return mirror_pad(builder, tensor, [(draw(st.integers(0, m)), draw(st.integers(0, m))) for m in most], mode)
+
+
 MOVES = {
     "TRANSPOSE": _transposed,
     "SLICE": _sliced,
@@ -102,4 +118,5 @@ MOVES = {
     "PACK": _repacked,
     "DEPTH_TO_SPACE": _blocks,
     "RESIZE_NEAREST_NEIGHBOR": _resized,
+    "MIRROR_PAD": _mirrored,
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.random_moves import resize_nearest
+from tests.random_moves import mirror_pad, resize_nearest
 from tests.tflite_builder import ModelBuilder
 from tests.tflite_tables import Table
 from tritguard.attack.view import WITH_GRADIENTS, GradientView
@@ -86,6 +86,7 @@ def moved_about(builder: ModelBuilder, x: int) -> int:
     x = builder.transpose(builder.pad(x, [(1, 0), (0, 2), (0, 0)]), (0, 2, 1, 3))
     x = builder.slice(x, [0, 1, 0, 2], [1, 4, -1, 4], (4, 5, 4))
     x = builder.strided_slice(x, [0, 3, 0, 0], [1, 0, 4, 4], [1, -1, 1, 1], (3, 4, 4))
+    x = mirror_pad(builder, x, [(1, 2), (0, 1), (0, 0)], "REFLECT")
     for explicit in (False, True):
         x = builder.concatenation(builder.split(x, 3, [2, 2], explicit)[::-1], 3)
     x = builder.pack(builder.unpack(x, 2)[::-1], 1)

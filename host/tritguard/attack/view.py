@@ -37,6 +37,7 @@ from tritguard.graph.model import (
     Weighted,
     Window,
 )
+from tritguard.graph.reading.mirror_pad import MirrorPad
 from tritguard.graph.reading.resize import ResizeNearest
 
 
@@ -134,7 +135,7 @@ class GradientView(DifferentiableView):
     def _on_grid(self, real: Any, tensor: Tensor, op: Op) -> Any:
         """Clamp to the activation's range, then round to its steps with gradients straight through."""
         tf = self._tf
-        if isinstance(op, Reshape | Pad | View | Concatenation | ResizeNearest):
+        if isinstance(op, Reshape | Pad | View | Concatenation | ResizeNearest | MirrorPad):
             return real
         low, high = _range(op)
         steps = tf.clip_by_value(real / tensor.scale + tensor.zero_point, float(low), float(high))
@@ -281,6 +282,11 @@ def _resize_nearest(tf: Any, _graph: Graph, op: ResizeNearest, inputs: list[Any]
     return tf.gather(tf.gather(inputs[0], op.rows, axis=1), op.columns, axis=2)
 
 
+def _mirror_pad(tf: Any, _graph: Graph, op: MirrorPad, inputs: list[Any]) -> Any:
+    rows = tf.gather(inputs[0], op.rows, axis=1)
+    return tf.gather(tf.gather(rows, op.columns, axis=2), op.depths, axis=3)
+
+
 def _mean(tf: Any, graph: Graph, op: Mean, inputs: list[Any]) -> Any:
     return _reshape(tf, graph, op, [tf.reduce_mean(inputs[0], axis=(1, 2))])
 
@@ -308,6 +314,7 @@ _FORWARD: dict[type[Op], Callable[[Any, Graph, Any, list[Any]], Any]] = {
     View: _view,
     Concatenation: _concatenation,
     ResizeNearest: _resize_nearest,
+    MirrorPad: _mirror_pad,
     Softmax: lambda tf, _graph, op, inputs: tf.nn.softmax(op.beta * inputs[0]),
     Pad: _pad,
     Lookup: lambda tf, _graph, op, inputs: _FUNCTIONS[op.function](tf, op, inputs[0]),

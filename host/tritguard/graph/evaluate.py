@@ -36,6 +36,7 @@ from tritguard.graph.model import (
     View,
     Window,
 )
+from tritguard.graph.reading.mirror_pad import MirrorPad
 from tritguard.graph.reading.resize import ResizeNearest
 
 
@@ -187,6 +188,7 @@ _RULES: dict[type[Op], Callable[..., Any]] = {
     View: lambda op, x: x.ravel()[op.places],
     Concatenation: _concatenation,
     Reshape: lambda _op, x: x,
+    MirrorPad: lambda op, x: x[np.ix_(op.rows, op.columns, op.depths)],
     ResizeNearest: lambda op, x: x[np.ix_(op.rows, op.columns)],
     Quantize: lambda op, x: _requantised(_less(x, op.input_zero_point), op.requant),
     Lookup: lambda op, x: op.table[_less(x, INT8_MIN)],
