@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tritguard.train import TrainConfig
+from tritguard.data import load_dataset
+from tritguard.data.fashion_mnist import DEBIAN_DIR
+from tritguard.train import TrainConfig, TrainRecord
 from tritguard.train.adversarial import cross_entropy, perturbed
 from tritguard.train.backend import keras, tf
 from tritguard.train.config import AdversarialConfig, JacobianConfig, QuantizeConfig
+from tritguard.train.fit import train
 from tritguard.train.inputs import InputGrid, TrainingSet, augmented, input_grid
 from tritguard.train.jacobian import probe, squared_norms
 from tritguard.train.nets.separable import separable
@@ -127,3 +130,39 @@ def test_an_epochs_batches_cover_it_and_go_on_in_the_middle() -> None:
         np.testing.assert_array_equal(x_a, x_b)
         np.testing.assert_array_equal(y_a, y_b)
     assert [y.tolist() for _, y in samples.batches(config, epoch=4)] != [y.tolist() for _, y in whole]
+
+
+@pytest.fixture(scope="module")
+def duel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, TrainRecord]]:
+    """The demo's data, a smaller net: trained with cross-entropy alone, and with the joint loss. Models and records."""
+    if not DEBIAN_DIR.is_dir():
+        pytest.skip("needs Debian's package dataset-fashion-mnist")
+    base = TrainConfig(stem=8, blocks=TrainConfig().blocks[:2], samples=4000, epochs=3, batch_size=64)
+    joint = base.model_copy(
+        update={
+            "adversarial": AdversarialConfig(attack="fgsm", eps=16, ramp=(0, 0.3)),
+            "jacobian": JacobianConfig(output=0.01, layers=0.001),
+        }
+    )
+    control = base.model_copy(update={"adversarial": AdversarialConfig(eps=16)})  # no attack: the quick PGD's eps
+    data, trained = load_dataset("fashion-mnist"), {}
+    for name, config in (("control", control), ("joint", joint)):
+        out = tmp_path_factory.mktemp(name)
+        record = train(config, data, out)
+        trained[name] = keras.saving.load_model(out / "model.keras"), record
+    return trained
+
+
+def test_the_joint_loss_lowers_the_norm_and_raises_accuracy_under_pgd(duel: Any) -> None:
+    x = tf.constant(load_dataset("fashion-mnist").x_test[:500] / np.float32(255))
+    norms = {}
+    for name, (model, _) in duel.items():
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            logits = model(x, training=False)
+        (norm,) = squared_norms(tape, logits, [x], projections=20, seed=tf.constant([0, 0]))
+        norms[name] = float(norm)
+    (_, control), (_, joint) = duel["control"], duel["joint"]
+    assert norms["joint"] < norms["control"] / 2
+    assert joint.evaluation["ternary"].pgd > control.evaluation["ternary"].pgd + 0.2
+    assert joint.accuracy > 0.6

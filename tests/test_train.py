@@ -122,7 +122,9 @@ def test_train_learns_and_repeats(tmp_path: Path) -> None:
     record = train(config, striped(), tmp_path / "a", lambda done, total: seen.append((done, total)))
     assert record.accuracy > 0.9
     assert record.steps == 8 * 30
-    total = 240 + 3
+    total = 240 + 3 + 3
+    assert set(record.evaluation) == {"float", "int8", "ternary"}
+    assert record.evaluation["ternary"].clean == record.accuracy
     assert len(record.history) == 8
     assert record.loss == record.history[-1]["loss"] < record.history[0]["loss"]
     assert seen == [(done, total) for done in range(total + 1)]
@@ -201,4 +203,5 @@ def test_verb(tmp_path: Path) -> None:
     assert "of 90 test samples right" in result.output
     record = json.loads((out / "train.json").read_text())
     assert (record["config"]["seed"], record["steps"], record["train_samples"]) == (5, 2, 64)
-    assert sorted(path.name for path in out.iterdir()) == ["calibration.npz", "model.keras", "train.json"]
+    left = ["calibration.npz", "card.md", "curve.svg", "logs", "model.keras", "train.json"]
+    assert sorted(path.name for path in out.iterdir()) == left

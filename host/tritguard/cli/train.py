@@ -43,7 +43,10 @@ def train(config: TrainConfig, out: Path) -> TrainRecord:
 
 def describe(record: TrainRecord, out: Path) -> None:
     """What came out, in one line."""
-    right = f"{record.accuracy:.2%} of {record.test_samples:,} test samples right"
+    robust = list(record.evaluation.values())[-1].pgd
+    right = (
+        f"{record.accuracy:.2%} of {record.test_samples:,} test samples right, {robust:.2%} of some after a quick PGD"
+    )
     dead = sum(record.dead_channels.values())
     console.print(
         f"{out}: {right}, {record.parameters:,} parameters, {dead} dead channels, {record.seconds:.0f} s",

@@ -15,6 +15,9 @@ TABLE = "train"
 MODEL = "model.keras"
 CALIBRATION = "calibration.npz"
 RECORD = "train.json"
+CARD = "card.md"
+CURVES = "curve.svg"
+LOGS = "logs"
 CHECKPOINT = "checkpoint.npz"  # while it runs
 
 
@@ -164,16 +167,25 @@ class TrainConfig(Record):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
+class Accuracy(Record):
+    """Shares of samples that are right: of the test set clean, and of some of it after a quick PGD."""
+
+    clean: float
+    pgd: float
+
+
 class TrainRecord(Record):
     """What a training run did: `train.json`.
 
     Attributes:
-        accuracy: share of the test set the float model gets right with its deterministic ternary weights.
+        accuracy: share of the test set that is right in the form that ships.
+        evaluation: of the forms `float`, `int8` and, where weights are ternary, `ternary`; the last one ships.
         history: of each epoch, the means of the loss and its parts; see `tritguard.train.objective`.
         dead_channels: for each ternary layer, the output channels whose weights are all zero.
         findings: what the user should know of the weights.
         parameters: weights and biases, batch-norm statistics included.
-        seconds: of the fit and the recalibration.
+        seconds: of the fit.
+        hardware: it ran on.
         versions: of the packages that decide the numbers.
     """
 
@@ -185,9 +197,11 @@ class TrainRecord(Record):
     test_samples: int
     steps: int
     seconds: float
+    hardware: str
     loss: float
     history: tuple[dict[str, float], ...]
     accuracy: float
+    evaluation: dict[str, Accuracy]
     parameters: int
     dead_channels: dict[str, int]
     findings: tuple[str, ...]

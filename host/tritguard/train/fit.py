@@ -1,8 +1,10 @@
-"""Training: a quantized network from a data set to `model.keras`, `calibration.npz` and `train.json`."""
+"""Training: a quantized network from a data set to a folder with the model, its record and its card."""
 
 from __future__ import annotations
 
 import io
+import os
+import platform
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
@@ -14,17 +16,27 @@ import numpy as np
 from tritguard.data import Dataset, Samples
 from tritguard.files import write_whole
 from tritguard.train.backend import keras, tf
-from tritguard.train.config import CALIBRATION, CHECKPOINT, MODEL, RECORD, TrainConfig, TrainRecord
+from tritguard.train.card import model_card
+from tritguard.train.config import (
+    CALIBRATION,
+    CARD,
+    CHECKPOINT,
+    CURVES,
+    LOGS,
+    MODEL,
+    RECORD,
+    TrainConfig,
+    TrainRecord,
+)
+from tritguard.train.evaluation import PGD_SAMPLES, PGD_STEPS, evaluate, forms
 from tritguard.train.inputs import input_units, training_set
+from tritguard.train.journal import EventLog, draw_curves
 from tritguard.train.loop import CHECKPOINT_SECONDS, Loop
 from tritguard.train.nets import build_net
 from tritguard.train.quantize import dead_channels, findings, quantize, stored
-from tritguard.train.recalibrate import norm_layers, recalibrate
+from tritguard.train.recalibrate import RECALIBRATION_SAMPLES, norm_layers, recalibrate
 
 Report = Callable[[int, int], None]
-
-_RECALIBRATION_SAMPLES = 2000
-_EVALUATION_BATCH = 1000
 
 
 def train(
@@ -44,8 +56,8 @@ def train(
     Args:
         config: the settings; `config.data` is not looked at, `dataset` is what it names.
         dataset: samples [n, height, width, channels], uint8 pixels or float32, with a training set.
-        out: folder for `model.keras`, `calibration.npz` and `train.json`; written at the end, the record last. In
-            between, `checkpoint.npz` keeps the state.
+        out: folder for `model.keras`, `calibration.npz`, `card.md` and `train.json`; written at the end, the record
+            last. While it runs, `checkpoint.npz` keeps the state, `logs/` and `curve.svg` show it.
         report: called with (steps done, steps in all).
         checkpoint_seconds: longest work a kill can cost.
 
@@ -57,20 +69,18 @@ def train(
     keras.utils.set_random_seed(config.seed)
     net = build_net(config, samples.x.shape[1:], len(dataset.classes))
     model = quantize(net, config.quantize, (samples.grid.low, samples.grid.high))
-    norms = norm_layers(model)
     versions = {"tensorflow": tf.__version__, "keras": keras.__version__, "tritguard": version("tritguard")}
     identity = {"config": config.model_dump(mode="json"), "data": dataset.sha256, "versions": versions}
     loop = Loop(model, config, samples, identity, out / CHECKPOINT)
+    norms = norm_layers(model)
+    progress = _Progress(report, loop.steps + len(norms) + len(forms(config.quantize)))
+    state = loop.run(progress.set, _journal(out), checkpoint_seconds)
 
-    def show(done: int) -> None:
-        if report:
-            report(done, loop.steps + len(norms))
-
-    state = loop.run(show, checkpoint_seconds)
     model = stored(model)
-    for done, norm in enumerate(norm_layers(model), start=loop.steps + 1):
-        recalibrate(model, norm, input_units(samples.x[:_RECALIBRATION_SAMPLES]))
-        show(done)
+    for norm in norm_layers(model):
+        recalibrate(model, norm, input_units(samples.x[:RECALIBRATION_SAMPLES]))
+        progress.advance()
+    evaluation = evaluate(model, config, samples, dataset, progress.advance)
     record = TrainRecord(
         config=config,
         data_name=dataset.name,
@@ -79,24 +89,48 @@ def train(
         test_samples=len(dataset.x_test),
         steps=loop.steps,
         seconds=round(state.seconds, 2),
+        hardware=f"{os.cpu_count()} {platform.machine()} CPU cores"
+        if not tf.config.list_physical_devices("GPU")
+        else "GPU",
         loss=state.history[-1]["loss"],
         history=tuple(state.history),
-        accuracy=_accuracy(model, dataset),
+        accuracy=list(evaluation.values())[-1].clean,
+        evaluation=evaluation,
         parameters=model.count_params(),
         dead_channels=dead_channels(model),
         findings=findings(model),
         versions=versions,
     )
-    _write(out, model, samples.x[: config.calibration], record)
+    _write(out, model, samples.x[: config.calibration], record, dataset)
     return record
 
 
-def _accuracy(model: Any, dataset: Dataset) -> float:
-    logits = model.predict(input_units(dataset.x_test), batch_size=_EVALUATION_BATCH, verbose=0)
-    return float((logits.argmax(axis=1) == dataset.y_test).mean())
+class _Progress:
+    def __init__(self, report: Report | None, total: int) -> None:
+        self._report = report
+        self._total = total
+        self._done = 0
+
+    def set(self, done: int) -> None:
+        self._done = done
+        if self._report:
+            self._report(done, self._total)
+
+    def advance(self) -> None:
+        self.set(self._done + 1)
 
 
-def _write(out: Path, model: Any, calibration: Samples, record: TrainRecord) -> None:
+def _journal(out: Path) -> Callable[[list[dict[str, float]]], None]:
+    log = EventLog(out / LOGS)
+
+    def write(history: list[dict[str, float]]) -> None:
+        log.write(len(history), history[-1])
+        draw_curves(out / CURVES, history)
+
+    return write
+
+
+def _write(out: Path, model: Any, calibration: Samples, record: TrainRecord, dataset: Dataset) -> None:
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / MODEL
         model.save(saved)
@@ -105,5 +139,6 @@ def _write(out: Path, model: Any, calibration: Samples, record: TrainRecord) -> 
     np.savez_compressed(packed, x=calibration)
     write_whole(out / MODEL, content)
     write_whole(out / CALIBRATION, packed.getvalue())
+    write_whole(out / CARD, model_card(record, dataset, f"{PGD_SAMPLES} samples, {PGD_STEPS} steps"))
     write_whole(out / RECORD, record.model_dump_json(indent=2) + "\n")
     (out / CHECKPOINT).unlink(missing_ok=True)

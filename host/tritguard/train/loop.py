@@ -46,11 +46,17 @@ class Loop:
         self._optimizer.build(model.trainable_variables)
         self._incremental = [layer for layer in model.layers if getattr(layer, "share", None) is not None]
 
-    def run(self, report: Callable[[int], None], checkpoint_seconds: float = CHECKPOINT_SECONDS) -> checkpoint.State:
+    def run(
+        self,
+        report: Callable[[int], None],
+        epoch_done: Callable[[list[dict[str, float]]], None],
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    ) -> checkpoint.State:
         """Train from the last checkpoint, or the start, to the end.
 
         Args:
             report: called with the number of steps done, at the start and after each.
+            epoch_done: called after each epoch with the history so far: of each epoch the means of the loss's parts.
             checkpoint_seconds: a checkpoint is written after so many, and after each epoch.
 
         Raises:
@@ -69,10 +75,12 @@ class Loop:
                 for name, value in terms.items():
                     state.sums[name] = state.sums.get(name, 0.0) + float(value) * len(x)
                 state.step += 1
-                if state.step % self._epoch_steps == 0:
+                is_epochs_end = state.step % self._epoch_steps == 0
+                if is_epochs_end:
                     self._close_epoch(state)
+                    epoch_done(state.history)
                 now = time.monotonic()
-                if now - saved >= checkpoint_seconds or state.step % self._epoch_steps == 0:
+                if now - saved >= checkpoint_seconds or is_epochs_end:
                     state.seconds, saved = now - started, now
                     checkpoint.save(self._path, self._identity, state, variables)
                 report(state.step)

@@ -75,16 +75,28 @@ def _int8_layers(weighted: list[str], config: QuantizeConfig) -> set[str]:
 
 def stored(model: Any) -> Any:
     """The trained model without what only training needs: plain and ternary layers, as `tritguard.convert` takes it."""
+    standard: dict[type, Any] = {kind: plain_kind for plain_kind, kind in INT8_OF.items()}
+    return _cloned(
+        model, lambda layer: standard.get(type(layer), type(layer)).from_config(layer.get_config()), _skipping
+    )
 
-    plain: dict[type, Any] = {kind: standard for standard, kind in INT8_OF.items()}
+
+def plain(model: Any) -> Any:
+    """The net that `quantize` was given, with the float weights the training left behind the quantizers."""
+    standard: dict[type, Any] = {
+        kind: plain_kind for kinds in (INT8_OF, TERNARY_OF) for plain_kind, kind in kinds.items()
+    }
 
     def replace(layer: Any) -> Any:
-        return plain.get(type(layer), type(layer)).from_config(layer.get_config())
+        config = layer.plain_config() if isinstance(layer, TernaryWeights) else layer.get_config()
+        return standard.get(type(layer), type(layer)).from_config(config)
 
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        return args[0] if isinstance(layer, Int8Activations) else layer(*args, **kwargs)
+    return _cloned(model, replace, _skipping)
 
-    return _cloned(model, replace, call)
+
+def _skipping(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a layer, unless it only rounds activations."""
+    return args[0] if isinstance(layer, Int8Activations) else layer(*args, **kwargs)
 
 
 def observe_ranges(model: Any, x: NDArray[np.float32]) -> None:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from tritguard.train.backend import keras, tf
 
+RECALIBRATION_SAMPLES = 2000
+
 
 def norm_layers(model: Any) -> list[Any]:
     """The batch-norm layers of a functional model, inputs first."""

@@ -1,0 +1,82 @@
+"""What a trained network is worth as float, int8 and ternary model: clean accuracy, and a quick PGD's.
+
+The int8 forms round weights and activations as TFLite does, in float arithmetic; `tritguard attack` judges the device.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.data import Dataset
+from tritguard.train.adversarial import perturbed
+from tritguard.train.backend import tf
+from tritguard.train.config import Accuracy, QuantizeConfig, TrainConfig
+from tritguard.train.inputs import InputGrid, TrainingSet, input_units
+from tritguard.train.quantize import observe_ranges, plain, quantize, unrounded
+from tritguard.train.recalibrate import RECALIBRATION_SAMPLES, norm_layers, recalibrate
+
+PGD_STEPS = 10
+PGD_SAMPLES = 256
+_BATCH = 1000
+
+
+def forms(config: QuantizeConfig) -> dict[str, QuantizeConfig]:
+    """The forms a trained network is evaluated in; the last one is what ships."""
+    float_form = QuantizeConfig(weights="none", activations="float")
+    int8_form = QuantizeConfig(weights="none", activations="int8")
+    ternary_form = config.model_copy(update={"activations": "int8"})
+    return {"float": float_form, "int8": int8_form} | ({"ternary": ternary_form} if config.weights != "none" else {})
+
+
+def evaluate(
+    model: Any, config: TrainConfig, samples: TrainingSet, dataset: Dataset, done: Callable[[], None]
+) -> dict[str, Accuracy]:
+    """Accuracies of each form of a network, its batch-norm statistics and ranges taken anew.
+
+    Args:
+        model: the trained network as it is stored.
+        config: of its training. PGD's ball is that of the training, 8 steps of the int8 grid where there is none.
+        samples: what it was trained on: statistics are of its first 2,000, ranges of the calibration samples.
+        dataset: with the test set. All of it is used clean, 256 samples drawn with the seed by PGD.
+        done: called after each form.
+    """
+    net = plain(model)
+    accuracies = {}
+    for name, form in forms(config.quantize).items():
+        deployed = quantize(net, form, (samples.grid.low, samples.grid.high))
+        with unrounded(deployed):
+            for norm in norm_layers(deployed):
+                recalibrate(deployed, norm, input_units(samples.x[:RECALIBRATION_SAMPLES]))
+        observe_ranges(deployed, input_units(samples.x[: config.calibration]))
+        accuracies[name] = _accuracy(deployed, config, samples.grid, dataset)
+        done()
+    return accuracies
+
+
+def _accuracy(model: Any, config: TrainConfig, grid: InputGrid, dataset: Dataset) -> Accuracy:
+    logits = tf.function(functools.partial(model, training=False))
+    chosen = np.random.default_rng(config.seed).permutation(len(dataset.x_test))[:PGD_SAMPLES]
+    eps = config.adversarial.eps * grid.step
+
+    @tf.function(jit_compile=False)  # type: ignore[untyped-decorator]
+    def attack(x: Any, y: Any) -> Any:
+        step_size = 2.5 * eps / PGD_STEPS
+        seed = tf.constant([config.seed % 2**31, 0])
+        return perturbed(logits, x, y, grid, eps=eps, step_size=step_size, steps=PGD_STEPS, seed=seed)
+
+    x, y = tf.constant(input_units(dataset.x_test[chosen])), dataset.y_test[chosen]
+    return Accuracy(
+        clean=_share_right(logits, input_units(dataset.x_test), dataset.y_test),
+        pgd=_share_right(logits, np.asarray(attack(x, y)), y),
+    )
+
+
+def _share_right(logits: Any, x: NDArray[np.float32], y: NDArray[np.int64]) -> float:
+    starts = range(0, len(x), _BATCH)
+    right = [np.asarray(logits(x[i : i + _BATCH])).argmax(axis=1) == y[i : i + _BATCH] for i in starts]
+    return float(np.concatenate(right).mean())
