@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,13 @@ import pytest
 
 from tests import float_net
 from tests.shared import shared_file
-from tritguard.attack import Apgd, ApgdTargeted, Attack, Ball, CarliniWagner, Fgsm, Pgd, Target
+from tritguard.attack import Apgd, ApgdTargeted, Attack, Ball, CarliniWagner, Fgsm, Pgd, Target, TwoStep
+from tritguard.attack.substitute import substitute
 from tritguard.attack.temperature import logit_scales
 from tritguard.attack.view import GradientView
 from tritguard.emit import write_bundle
 from tritguard.graph import read_graph
+from tritguard.graph.model import Conv2D
 from tritguard.twin import Twin
 
 pytest.importorskip("art", reason="white-box attacks need the extra 'attack'")
@@ -144,12 +145,42 @@ def test_the_scale_curves_the_loss_most() -> None:
     assert np.isfinite(logit_scales(np.zeros((1, 4)))).all()
 
 
-def test_one_step_of_the_grid_breaks_the_keyword_spotter(tmp_path: Path) -> None:
-    """PGD on the float model, replayed, leaves a third; gradients through the deployed graph leave next to nothing."""
+@pytest.fixture(scope="module")
+def spotter(tmp_path_factory: pytest.TempPathFactory) -> Target:
     data = np.load(shared_file("data/gsc_kws01.npz"))
     content = shared_file("models/dscnn_int8.tflite").read_bytes()
-    twin, view = Twin(write_bundle(content, tmp_path / "b", name="kws")), GradientView(read_graph(content))
-    target = Target(twin, view, data["mfcc_int8"][:300], data["labels"][:300].astype(np.int64), seed=0)
-    crafted = Apgd("margin", 20).craft(target, Ball("Linf", 1))
-    assert float((twin.predict(target.x).labels == target.y).mean()) == 0.92
-    assert float((twin.predict(crafted.x).labels == target.y).mean()) <= 0.01
+    twin = Twin(write_bundle(content, tmp_path_factory.mktemp("kws") / "b", name="kws"))
+    labels = data["labels"][:300].astype(np.int64)
+    return Target(twin, GradientView(read_graph(content)), data["mfcc_int8"][:300], labels, seed=0)
+
+
+def test_one_step_of_the_grid_breaks_the_keyword_spotter(spotter: Target) -> None:
+    """PGD on the float model, replayed, leaves a third; gradients through the deployed graph leave next to nothing."""
+    crafted = Apgd("margin", 20).craft(spotter, Ball("Linf", 1))
+    assert float((spotter.predictor.predict(spotter.x).labels == spotter.y).mean()) == 0.92
+    assert float((spotter.predictor.predict(crafted.x).labels == spotter.y).mean()) <= 0.01
+
+
+def test_the_substitute_has_the_fewest_bits_that_do(spotter: Target) -> None:
+    labels = spotter.predictor.predict(spotter.x).labels
+    found = substitute(spotter, labels)
+    assert 2 <= found.bits <= 5
+    assert (found.logits(spotter.x.astype(np.float32)).argmax(axis=1) == labels).mean() > 0.6
+    weights = [op.weights for op in found.graph.ops if isinstance(op, Conv2D)]
+    assert max(len(np.unique(np.abs(channel))) for kernel in weights for channel in kernel) <= 2 ** (found.bits - 1)
+
+
+@pytest.mark.parametrize("ball", [Ball("Linf", 1), Ball("L2", 12)], ids=lambda ball: ball.norm)
+def test_two_steps_push_over_and_take_back(ball: Ball, spotter: Target) -> None:
+    """Within its budget; what is over changes far fewer elements than the gradients alone."""
+    right = np.flatnonzero(spotter.predictor.predict(spotter.x[:40]).labels == spotter.y[:40])[:24]
+    few = replace(spotter, x=spotter.x[right], y=spotter.y[right])
+    crafted, alone = TwoStep(20, 120).craft(few, ball), Apgd("ce", 16).craft(few, ball)
+    assert crafted.gradients <= 20 * len(few.x) and crafted.queries <= 120 * len(few.x)
+    assert (ball.distances(crafted.x, few.x) <= ball.eps).all()
+    over = [few.predictor.predict(found.x).labels != few.y for found in (crafted, alone)]
+    assert over[0].sum() >= over[1].sum()
+    both = over[0] & over[1]
+    changed = [(found.x[both] != few.x[both]).sum() for found in (crafted, alone)]
+    assert changed[0] < 0.7 * changed[1]
+    assert np.array_equal(TwoStep(20, 120).craft(few, ball).x, crafted.x)

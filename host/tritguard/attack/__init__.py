@@ -9,6 +9,7 @@ from tritguard.attack.hop_skip_jump import HopSkipJump
 from tritguard.attack.noise import Noise
 from tritguard.attack.pgd import Pgd
 from tritguard.attack.square import Square
+from tritguard.attack.two_step import TwoStep
 from tritguard.attack.zoo import Zoo
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "Pgd",
     "Square",
     "Target",
+    "TwoStep",
     "Zoo",
 ]

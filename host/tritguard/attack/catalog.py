@@ -16,6 +16,7 @@ from tritguard.attack.hop_skip_jump import HopSkipJump
 from tritguard.attack.noise import Noise
 from tritguard.attack.pgd import Pgd
 from tritguard.attack.square import Square
+from tritguard.attack.two_step import TwoStep
 from tritguard.attack.zoo import Zoo
 
 Setting = int | float | str
@@ -50,6 +51,7 @@ ATTACKS: dict[str, Entry] = {
     "apgd-margin": Entry(partial(Apgd, "margin")),
     "apgd-t": Entry(ApgdTargeted, classes=4),
     "cw": Entry(CarliniWagner),
+    "two-step": Entry(TwoStep),
     "square": Entry(Square),
     "zoo": Entry(Zoo),
     "boundary": Entry(Boundary),

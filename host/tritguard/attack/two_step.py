@@ -1,0 +1,203 @@
+"""The two-step attack: gradients to the edge of the decision, then a walk over the int8 grid across it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.attack.apgd import ascend
+from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Best, Crafted, Kind, Queries, Samples, Target
+from tritguard.attack.gradient import Gradients
+from tritguard.attack.substitute import substitute
+from tritguard.attack.windows import as_image, draw, sides
+
+Rows = NDArray[np.floating]  # one row a sample, one column an input element
+
+# Shares of the gradients; the walk has the rest. The substitute has little: where the view's gradients are good, as on
+# all nets measured, it finds nothing more. It is for networks on which they are not.
+_ON_VIEW, _ON_SUBSTITUTE = 0.8, 0.05
+_LARGEST_MOVE = 0.05  # share of the elements that the walk's first proposals change
+_HALVINGS = 6  # of that share, over the walk
+_MEMORY = 0.8  # of earlier gradients, where a sample stood before
+_FLIPS = 0.3  # how eagerly an element at its better bound is tried at the other, beside the best move of all
+
+
+class TwoStep:
+    """Two steps made for quantized networks; our own construction.
+
+    "Breaking TinyML" (IEEE Micro 2026) reports that attacks in two steps made for quantized networks beat the usual
+    ones; its method is not public, and this is not a copy of it.
+
+    Step 1 crafts with APGD: on the straight-through view of the deployed integers, and, for the samples that still
+    hold, on a very low-bit substitute (see `LowBitView`). Step 2 walks over the int8 grid from the best
+    input found, and asks the deployed model about every move, since rounding makes gradients wrong in the last step.
+    A sample that holds is pushed: single elements go to the bound of the ball that the gradient points to, or, where
+    it says least, to the other; in turn with these, windows go to one bound as a whole. A sample that is over takes
+    back elements for as long as it stays over: fewer are changed and, in an L2 ball, the distance is shorter.
+
+    Threat model: white box, with queries of the deployed model.
+
+    Args:
+        gradients: a sample at most, of view and substitute together.
+        queries: a sample at most; at least twice as many, as APGD asks after each of its steps too.
+
+    Raises:
+        ValueError: too few of either.
+    """
+
+    name = "Two-step"
+    kind: Kind = "white box"
+
+    def __init__(self, gradients: int = 40, queries: int = 200) -> None:
+        if gradients < 10 or queries < 2 * gradients:
+            raise ValueError(
+                f"{gradients} gradients and {queries} queries: at least 10 gradients and twice as many queries"
+            )
+        self.gradients = gradients
+        self.queries = queries
+
+    @property
+    def parameters(self) -> dict[str, float | int | str]:
+        """See Attack."""
+        return {
+            **vars(self),
+            "gradients on the view": round(_ON_VIEW * self.gradients),
+            "gradients on the substitute": round(_ON_SUBSTITUTE * self.gradients),
+            "largest move": _LARGEST_MOVE,
+            "implementation": "tritguard",
+        }
+
+    def craft(self, target: Target, ball: Ball) -> Crafted:
+        """See Attack."""
+        rng = np.random.default_rng((target.seed, ball.eps))
+        view, queries, best = Gradients(target, "ce"), Queries(target), Best(target)
+        clean = target.predictor.predict(target.x)
+        queries.made += len(target.x)
+        best.take(target.x, target.margins(clean))
+        first, second = round(_ON_VIEW * self.gradients), round(_ON_SUBSTITUTE * self.gradients)
+        ascend(target, ball, view, queries, best, steps=first, rng=rng)
+        low_bit = Gradients(replace(target, view=substitute(target, clean.labels)), "margin")
+        ascend(target, ball, low_bit, queries, best, steps=second, rng=rng)
+        walk = _Walk(target, ball, queries, best, rng)
+        walk.run(self.queries - 1 - first - second, self.gradients - first - second)
+        return Crafted(best.x, queries.made, view.taken + low_bit.taken + walk.view.taken)
+
+
+class _Walk:
+    """Step 2, for all samples at the same time.
+
+    Attributes:
+        view: counts the gradients taken.
+    """
+
+    def __init__(self, target: Target, ball: Ball, queries: Queries, best: Best, rng: np.random.Generator) -> None:
+        self.view = Gradients(target, "margin")
+        self._target, self._ball, self._queries, self._best = target, ball, queries, best
+        self._rng = rng
+        self._clean = target.x.reshape(len(target.x), -1).astype(np.int16)
+        self._gradient = np.zeros(self._clean.shape, np.float32)
+        self._fresh = np.zeros(len(target.x), bool)  # samples whose last gradient was taken where they are over
+        self._taken_back = np.full(len(target.x), 0.5)  # share of its changed elements that a sample tries to take back
+
+    def run(self, steps: int, gradients: int) -> None:
+        """Make one query a sample and step, and take a gradient at regular intervals."""
+        every = -(-steps // gradients)
+        for step in range(steps):
+            windows = step % 2 == 0 and self._ball.norm == "Linf"
+            share = _LARGEST_MOVE * 0.5 ** (_HALVINGS * step / steps)
+            holds = self._best.margins > 0
+            if step % every == 0:
+                self._look(holds)
+            if holds.any():
+                self._push(np.flatnonzero(holds), share, windows)
+            if (over := np.flatnonzero(~holds & self._changed())).size:
+                self._take_back(over)
+
+    def _changed(self) -> NDArray[np.bool_]:
+        """bool[n]: samples that are not the clean ones."""
+        return np.asarray((self._best.x.reshape(self._clean.shape) != self._clean).any(axis=1))
+
+    def _look(self, holds: NDArray[np.bool_]) -> None:
+        """Gradients where the samples are; one that is over needs no second."""
+        rows = np.flatnonzero(holds | ~self._fresh & self._changed())
+        self._fresh |= ~holds
+        if rows.size:
+            found = self.view(self._best.x[rows].astype(np.float32), rows)[1]
+            flat = found.reshape(len(rows), -1)
+            self._gradient[rows] = _MEMORY * self._gradient[rows] + flat / np.maximum(_largest(np.abs(flat)), 1e-12)
+
+    def _push(self, rows: Samples, share: float, windows: bool) -> None:
+        x = self._best.x[rows].reshape(len(rows), -1).astype(np.int16)
+        count = max(1, round(share * x.shape[1]))
+        if windows:
+            moved = self._windows(x, rows, share)
+        elif self._ball.norm == "Linf":
+            moved = self._to_bounds(x, rows, count)
+        else:
+            moved = self._along_gradient(x, rows, count)
+        tried = self._ball.to_grid(self._shaped(moved), self._target.x[rows])
+        self._best.take(tried, self._queries.margins(tried, rows), rows)
+
+    def _bounds(self, rows: Samples) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+        """Lowest and highest values in the Linf ball."""
+        low = np.maximum(self._clean[rows] - self._ball.eps, INT8_MIN)
+        return low, np.minimum(self._clean[rows] + self._ball.eps, INT8_MAX)
+
+    def _windows(self, x: NDArray[np.int16], rows: Samples, share: float) -> NDArray[np.int16]:
+        """One window a sample to a bound, all channels alike."""
+        images = (len(x), *as_image(self._target.x.shape[1:]))
+        inside = np.zeros(images, bool)
+        inside[draw(self._rng, images, sides(*images[1:3], share))] = True
+        low, high = self._bounds(rows)
+        up = self._rng.random((len(x), 1)) < 0.5
+        return np.where(inside.reshape(x.shape), np.where(up, high, low), x)
+
+    def _to_bounds(self, x: NDArray[np.int16], rows: Samples, count: int) -> NDArray[np.int16]:
+        """Some elements to a bound of the Linf ball, the more the gradient promises the likelier."""
+        gradient, clean = self._gradient[rows], self._clean[rows]
+        low, high = self._bounds(rows)
+        better = np.where(gradient > 0, high, low)
+        gain = np.abs(gradient) * np.abs(better - x)
+        harmless = 1 / (np.abs(gradient) + 1e-9)
+        score = np.where(gain > 0, _relative(gain), _FLIPS * _relative(harmless))
+        other = np.where(x > clean, low, high)
+        return np.where(self._drawn(score, count), np.where(gain > 0, better, other), x)
+
+    def _along_gradient(self, x: NDArray[np.int16], rows: Samples, count: int) -> NDArray[np.int16]:
+        """Some elements up or down as the gradient says, together a fifth of the L2 ball's radius."""
+        gradient = self._gradient[rows]
+        reach = max(1, round(self._ball.eps / (5 * np.sqrt(count))))
+        moved = x + reach * np.sign(gradient).astype(np.int16)
+        return np.where(self._drawn(np.abs(gradient), count), moved, x)
+
+    def _take_back(self, rows: Samples) -> None:
+        """Some changed elements back to the clean input, the less the gradient made of them the likelier."""
+        x, clean = self._best.x[rows].reshape(len(rows), -1).astype(np.int16), self._clean[rows]
+        worth = _relative(np.abs(self._gradient[rows] * (x - clean))) + 0.1
+        changed = x != clean
+        counts = np.maximum(1, self._taken_back[rows] * changed.sum(axis=1)).astype(np.int64)
+        tried = self._shaped(np.where(self._drawn(changed / worth, counts) & changed, clean, x)).astype(np.int8)
+        margins = self._queries.margins(tried, rows)
+        stays = margins <= 0
+        self._best.x[rows[stays]], self._best.margins[rows[stays]] = tried[stays], margins[stays]
+        self._taken_back[rows] = np.where(stays, self._taken_back[rows], self._taken_back[rows] / 2)
+
+    def _drawn(self, score: Rows, count: int | NDArray[np.int64]) -> NDArray[np.bool_]:
+        """bool[n, elements]: so many of each row, drawn without replacement with odds near the scores."""
+        noisy = score * self._rng.exponential(size=score.shape)
+        last = np.sort(noisy, axis=1)[np.arange(len(noisy)), -np.broadcast_to(count, len(noisy))]
+        return np.asarray((noisy >= last[:, None]) & (noisy > 0))
+
+    def _shaped(self, rows: NDArray[np.int16]) -> NDArray[np.float64]:
+        return rows.reshape(-1, *self._target.x.shape[1:]).astype(np.float64)
+
+
+def _largest(values: Rows) -> Rows:
+    return np.asarray(values.max(axis=1, keepdims=True))
+
+
+def _relative(values: Rows) -> Rows:
+    """To the largest of its row."""
+    return np.asarray(values / np.maximum(_largest(values), 1e-12))
