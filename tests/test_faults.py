@@ -126,20 +126,33 @@ def test_an_image_differs_in_the_flipped_bits_alone(small_bundle: Bundle, small_
         assert array.read(image) == twin.weights[array.symbol].tobytes()
 
 
-def test_a_sparse_list_led_astray_is_not_run_on_the_host(tmp_path: Path) -> None:
+def test_faults_that_lead_elsewhere_are_not_run_on_the_host(tmp_path: Path) -> None:
     bundle = bundle_of(tmp_path, LISTS)
-    _, kernels = emitted(bundle)
-    kernel = next(kernel for kernel in kernels.values() if kernel.weight_format == "sparse")
-    lists = OpenTwin(bundle).weights["tg_l0_lists"]
-    assert is_defined(kernel, lists)
+    graph, kernels = emitted(bundle)
+    op, kernel, lists = graph.ops[0], kernels[0], OpenTwin(bundle).weights["tg_l0_lists"]
+    assert isinstance(op, Weighted)
     far, long, backwards = lists.copy(), lists.copy(), lists.copy()
     far[2] = 255
     long[0] ^= 128
     at = 2 + int(np.argmax(lists[2 : 2 + int(lists[0])]))
     backwards[at] -= 1
-    assert not is_defined(kernel, far)
-    assert not is_defined(kernel, long)
-    assert is_defined(kernel, backwards)
+    assert [is_defined(op, kernel, each, lists) for each in (lists, far, long, backwards)] == [True, False, False, True]
+
+
+@pytest.mark.parametrize("formats", [SEVERAL_FORMATS, INT8], ids=["packed", "int8"])
+def test_faults_in_padding_are_not_run_on_the_host(tmp_path: Path, formats: dict[int, WeightFormat]) -> None:
+    """27 weights a channel are padded to 32, or to 28: what they meet there differs between device and host."""
+    bundle = bundle_of(tmp_path, formats)
+    graph, kernels = emitted(bundle)
+    op, kernel, twin = graph.ops[0], kernels[0], OpenTwin(bundle)
+    assert isinstance(op, Weighted)
+    clean, bits = twin.weights[twin.symbol(0)], map_bits(op, kernel)
+    assert bits is not None
+    for wanted, places in ((False, bits.weight == PADDING), (True, bits.weight != PADDING)):
+        byte, bit = np.argwhere(places)[7]
+        faulty = clean.copy()
+        faulty[byte] ^= 1 << bit
+        assert is_defined(op, kernel, faulty, clean) is wanted
 
 
 def test_chosen_flips_hurt_more_than_random_ones(small_bundle: Bundle) -> None:

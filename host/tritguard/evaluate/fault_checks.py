@@ -36,7 +36,7 @@ def _model(model: FaultedModel, classes: int) -> Iterator[Issue]:
             f"{name}: {seen.mismatched_inputs} of {seen.inputs} answers of faulty images differ from the faulty twin's",
         )
     if model.undefined:
-        what = f"{name}: {model.undefined} draws lead a sparse list astray and were left out: give the build"
+        what = f"{name}: {model.undefined} draws depend on the device's memory and were left out: give the build"
         yield _warn("UNDEFINED_FAULTS", what)
     points = {(point.search, point.flips): point for point in model.points}
     yield from _weak_search(name, points)

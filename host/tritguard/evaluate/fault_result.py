@@ -50,7 +50,7 @@ class FaultDraw(Record):
     Attributes:
         seed: of the draw; None where the bits were chosen.
         accuracy: with these flips. A device that crashes has nothing right.
-        ran_on: the device where a fault leads a sparse list outside of its planes, which the twin cannot follow.
+        ran_on: the device where the twin cannot follow, see `tritguard.attack.faults.defined`.
         crashed: whether the firmware stopped answering or reset itself.
     """
 

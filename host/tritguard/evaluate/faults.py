@@ -33,6 +33,7 @@ from tritguard.evaluate.result import Rate, status_of
 from tritguard.evaluate.study import ModelIdentity, StudyProvenance
 from tritguard.graph import Graph
 from tritguard.graph.kernels import Kernel
+from tritguard.graph.model import Weighted
 from tritguard.predictor import Outputs
 from tritguard.twin import OpenTwin
 
@@ -63,10 +64,12 @@ class _Case:
 
     def is_defined(self, flips: Sequence[Flip]) -> bool:
         """Whether the twin can follow these flips."""
+        clean = {each.symbol: self.twin.weights[each.symbol].copy() for each in flips}
         with self.faulty(flips) as twin:
             return all(
-                is_defined(kernel, twin.weights[twin.symbol(self.graph.ops[at].index)])
-                for at, kernel in self.kernels.items()
+                is_defined(op, self.kernels[at], twin.weights[symbol], clean[symbol])
+                for at, op in enumerate(self.graph.ops)
+                if isinstance(op, Weighted) and (symbol := twin.symbol(op.index)) in clean
             )
 
 

@@ -92,7 +92,7 @@ def _weights(model: FaultedModel) -> Section:
         )
     astray = sum(draw.ran_on == "device" for point in model.points for draw in point.draws)
     if astray:
-        text += f" {astray} draws led a sparse list outside of its planes: their accuracy is the device's own."
+        text += f" {astray} draws depend on the device's memory (docs/faults.md): their accuracy is the device's own."
     rows = tuple(
         (str(place), str(each.layer), each.symbol, f"0x{each.byte:x}", str(each.bit))
         for place, each in enumerate(model.chosen, start=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -46,6 +47,7 @@ class BitMap:
         return (turned - np.take_along_axis(self.trits, codes, axis=2)).reshape(-1, 8)
 
 
+@lru_cache(maxsize=64)
 def map_bits(op: Weighted, kernel: Kernel) -> BitMap | None:
     """The bits of a layer's weights in the kernel's format.
 
