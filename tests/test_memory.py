@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tests.bench.models import MODELS
 from tests.random_graphs import inputs, sample_inputs, sandwiches
 from tests.shared import shared_file
 from tests.tflite_builder import ModelBuilder
@@ -161,6 +162,24 @@ def test_mlperf_models_take_no_more_than_was_reached(name: str, tensors: int) ->
     plan = planned(shared_file(f"models/{name}.tflite").read_bytes())
     scratch = max(slot.size for slot in plan.scratch.values())
     assert plan.lower_bound <= plan.arena_bytes <= tensors + scratch
+
+
+@pytest.mark.parametrize(
+    ("name", "core", "arena", "filled"),
+    [
+        ("kws-ternary", "m0", 11_168, 3_000),
+        ("resnet8-ternary", "m0", 38_800, 11_000),
+        ("resnet8-ternary", "m4", 34_960, 14_000),
+    ],
+)
+def test_scratch_that_is_not_needed_fills_the_arena_and_does_not_enlarge_it(
+    name: str, core: CoreClass, arena: int, filled: int
+) -> None:
+    graph = optimised(read_graph(MODELS[name]()))
+    kernels = {at: choice.kernel for at, choice in choose_kernels(graph, core).items()}
+    plan = plan_memory(graph, kernels)
+    assert plan.lower_bound <= plan.arena_bytes <= arena
+    assert max(kernel.scratch_bytes for kernel in kernels.values()) > filled  # where activations are small
 
 
 def test_scratch_lies_apart_from_all_that_its_layer_touches() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +21,8 @@ from tritguard.boards import CoreClass
 from tritguard.cli import convert
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
-from tritguard.graph import base3
-from tritguard.graph.base3 import to_base3
+from tritguard.graph import offers
+from tritguard.graph.base3 import Base3Dual, Base3Rows, store_dual, store_rows, to_base3
 from tritguard.graph.dual import MAX_HIGH, MAX_LOW, pack_dual, unpack_dual
 from tritguard.graph.kernels import WeightFormat
 from tritguard.oracle import Oracle, oracle_available
@@ -159,6 +162,13 @@ def ternary_model(zeros: float, seed: int = 0) -> bytes:
     return builder.build(builder.dense(flat, trits(11, 3 * 3 * 32), [0.01], None, (9000 * live**5, 1)))
 
 
+def _with_little_room(store: Callable[..., Base3Dual | Base3Rows], *args: Any) -> Base3Dual | Base3Rows:
+    stored = store(*args[:-1], 100)
+    channels = 2 * len(stored.dual.channels) if isinstance(stored, Base3Dual) else len(stored.magnitude)
+    assert stored.group < channels
+    return stored
+
+
 def in_every_format(content: bytes, core: CoreClass, folder: Path) -> list[Bundle]:
     """Bundles of a model that between them show every format of each of its layers."""
     first = write_bundle(content, folder / "first", name="formats", core=core)
@@ -187,7 +197,8 @@ def test_every_format_gives_the_oracles_bytes_on_every_core(
         assert zeros == 1 or len(np.unique(right, axis=0)) > 1
         with monkeypatch.context() as patch:
             if zeros == 0.2:
-                patch.setattr(base3, "_MOST_DECODED", 100)  # channels in several groups
+                for store in (store_dual, store_rows):  # channels in several groups
+                    patch.setattr(offers, store.__name__, partial(_with_little_room, store))
             bundles = in_every_format(content, known, tmp_path / str(zeros))
         cases += [emulated.Case(bundle, x) for bundle in bundles]
         expected += [right] * len(bundles)
@@ -258,12 +269,15 @@ def test_base_3_is_chosen_where_decoding_is_a_small_share(tmp_path: Path) -> Non
     rng = np.random.default_rng(0)
 
     def formats(builder: ModelBuilder, output: int) -> list[str]:
-        manifest = write_bundle(builder.build(output), tmp_path / "b", name="share").manifest
+        manifest = write_bundle(builder.build(output), tmp_path / "b", name="share", stripes=False).manifest
         return [layer.weight_format for layer in manifest.layers if layer.ternary]
 
-    image = ModelBuilder((16, 16, 64), 0.5, 3)
+    image = ModelBuilder((32, 32, 64), 0.5, 3)
+    tensor = image.quantize(image.input, (0.5, 0))  # more memory than any group of the convolution's trits
+    tensor = image.pool(tensor, "MAX", (2, 2), (2, 2), same=False, activation="NONE")
     weights = (rng.integers(-1, 2, (64, 3, 3, 64)) * 127).astype(np.int8)
-    assert formats(image, image.conv(image.input, weights, [0.01], None, (20.0, 0))) == ["base3"]
+    tensor = image.conv(tensor, weights, [0.01], None, (20.0, 0))
+    assert formats(image, image.quantize(tensor, (20.0, 1))) == ["base3"]
     vector = ModelBuilder((640,), 0.5, 3)
     weights = (rng.integers(-1, 2, (128, 640)) * 127).astype(np.int8)
     assert formats(vector, vector.dense(vector.input, weights, [0.01], None, (20.0, 0))) == ["quad2"]

@@ -57,6 +57,8 @@ typedef struct {
 
 #if defined(TG_DUAL_HEADER)
 #include TG_DUAL_HEADER
+#elif defined(__ARM_FEATURE_MVE) && ((__ARM_FEATURE_MVE & 1) != 0)
+#include "tg_dual_m55.h"
 #elif defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1)
 #include "tg_dual_m4.h"
 #else

@@ -2,6 +2,8 @@
 #ifndef TG_DUAL_M4_H
 #define TG_DUAL_M4_H
 
+#ifndef TG_DUAL_HAS_LOOPS
+
 /* Both kernels are one loop over words inside one over blocks.
  *
  *     r0 activations   r4-r7  accumulators           r12 mask       [sp]      sums
@@ -149,6 +151,8 @@ __attribute__((naked, noinline, unused)) static const tg_lane_t *tg_dual_minus(c
 }
 
 #pragma GCC diagnostic pop
+
+#endif
 
 static inline int32_t tg_dual_minus_row(const tg_lane_t *x, int32_t words)
 {

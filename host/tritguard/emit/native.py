@@ -77,9 +77,9 @@ def write_bundle(
     """
     golden = read_graph(content)
     graph = optimised(golden)
-    choices = choose_kernels(graph, core, formats)
-    kernels = {position: choice.kernel for position, choice in choices.items()}
-    plan = (plan_fused if stripes else plan_memory)(graph, kernels)
+    planner = plan_fused if stripes else plan_memory
+    choices = choose_kernels(graph, core, formats, planner)
+    plan = planner(graph, {position: choice.kernel for position, choice in choices.items()})
     layers = lower(graph, plan, choices)
     outputs = graph.tensors[graph.output].size
     if classes is not None and len(classes) != outputs:

@@ -18,7 +18,6 @@ from tritguard.graph.ternary import pack_run
 DIGITS = 20  # a word
 _FIELDS = 4  # two-bit trits in a byte
 _BYTES = DIGITS // _FIELDS  # decoded from a word
-_MOST_DECODED = 12 * 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,20 +72,20 @@ class Base3Rows:
         return int(self.packed.nbytes + self.magnitude.nbytes)
 
 
-def store_dual(dual: DualWords) -> Base3Dual:
-    """Dual-channel words in base 3, in as few groups of one size as keep the scratch small."""
+def store_dual(dual: DualWords, room: int) -> Base3Dual:
+    """Dual-channel words in base 3, in as few groups of one size as are decoded to no more than `room` bytes."""
     together = dual.words.shape[2]
     rows = len(dual.words)
-    most = max(1, _MOST_DECODED // (4 * dual.pair_words * together))
+    most = max(1, room // (4 * dual.pair_words * together))
     group = -(-rows // -(-rows // most))
     packed = [to_base3(dual.words[first : first + group].ravel()) for first in range(0, rows, group)]
     return Base3Dual(np.concatenate(packed), dual, group * together)
 
 
-def store_rows(trits: Int8, magnitude: NDArray[np.uint8]) -> Base3Rows:
-    """int8[channels, positions] trits of a dense layer in base 3; a group is decoded with its guard word."""
+def store_rows(trits: Int8, magnitude: NDArray[np.uint8], room: int) -> Base3Rows:
+    """int8[channels, positions] trits of a dense layer in base 3, in groups of `room` bytes of trits."""
     channels, positions = trits.shape
-    most = max(1, 4 * _MOST_DECODED // positions)
+    most = max(1, 4 * room // positions)
     group = -(-channels // -(-channels // most))
     words = [pack_run(trits[first : first + group]) for first in range(0, channels, group)]
     packed = np.concatenate(list(map(to_base3, words)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,13 @@ import numpy as np
 from tritguard.boards import CoreClass
 from tritguard.errors import BadInputError
 from tritguard.graph.kernels import Kernel, WeightFormat
+from tritguard.graph.memory import MemoryPlan, memory_needs, plan_memory
 from tritguard.graph.model import Graph, Weighted
 from tritguard.graph.offers import kernels_of
 from tritguard.graph.ternary import ternary_weights
 
 _CYCLES_PER_BYTE = 150  # what a byte of flash has to save to be worth it
+_LEAST_ROOM = 4096  # bytes of scratch, whatever else is in the arena
 _MOST_DECODING = 0.01  # of the cycles of all layers with weights
 _CODE_BYTES = {  # of kernels, GCC 12 -O2 for the cores they are offered on
     "tg_conv2d.c": 2700,
@@ -33,6 +35,8 @@ _CODE_BYTES = {  # of kernels, GCC 12 -O2 for the cores they are offered on
     "tg_ternary_base3.c": 400,
 }
 
+Planner = Callable[[Graph, Mapping[int, Kernel]], MemoryPlan]
+
 
 @dataclass(frozen=True, eq=False)
 class Choice:
@@ -50,38 +54,61 @@ class Choice:
 
 
 def choose_kernels(
-    graph: Graph, core: CoreClass, formats: Mapping[int, WeightFormat] | None = None
+    graph: Graph, core: CoreClass, formats: Mapping[int, WeightFormat] | None = None, plan: Planner = plan_memory
 ) -> dict[int, Choice]:
     """A kernel for each layer with weights, by its position.
+
+    Kernels that are faster with more scratch get what the arena has free while they run.
 
     Args:
         graph: the model.
         core: the class of cores it is for.
         formats: formats asked for, by the layer's index.
+        plan: what plans the arena.
 
     Raises:
         BadInputError: no layer with weights has that index, or it can't have that format.
     """
-    asked = dict(formats or {})
     layers = {position: op for position, op in enumerate(graph.ops) if isinstance(op, Weighted)}
-    trits = {position: ternary_weights(op) for position, op in layers.items()}
-    offers = {
-        position: tuple(sorted(kernels_of(graph, op, core, trits[position]), key=_price))
-        for position, op in layers.items()
-    }
-    decoded = _worth_decoding(offers)
-    eligible = {
-        position: _eligible(op, offers[position], asked.pop(op.index, None), position in decoded)
-        for position, op in layers.items()
-    }
-    if asked:
+    asked = formats or {}
+    if unknown := set(asked) - {op.index for op in layers.values()}:
         known = ", ".join(str(op.index) for op in layers.values())
-        raise BadInputError(f"no layer {min(asked)} with weights", fix=f"layers with weights are {known}")
+        raise BadInputError(f"no layer {min(unknown)} with weights", fix=f"layers with weights are {known}")
+    trits = {position: ternary_weights(op) for position, op in layers.items()}
+
+    def chosen(rooms: Mapping[int, int]) -> dict[int, Choice]:
+        offers = {
+            position: tuple(sorted(kernels_of(graph, op, core, trits[position], rooms[position]), key=_price))
+            for position, op in layers.items()
+        }
+        decoded = _worth_decoding(offers)
+        eligible = {
+            position: _eligible(op, offers[position], asked.get(op.index), position in decoded)
+            for position, op in layers.items()
+        }
+        return {
+            position: Choice(
+                kernel,
+                offers[position],
+                None if trits[position] is None else float(np.mean(layers[position].weights == 0)),
+            )
+            for position, kernel in _cheapest(eligible).items()
+        }
+
+    first = chosen(dict.fromkeys(layers, _LEAST_ROOM))
+    if all(packed is None for packed in trits.values()):
+        return first
+    kernels = {position: choice.kernel for position, choice in first.items()}
+    return chosen(_rooms(graph, kernels, plan(graph, kernels)))
+
+
+def _rooms(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan) -> dict[int, int]:
+    """The scratch that each layer may have in an arena of the plan's size; layers of a chain share theirs."""
+    needs = memory_needs(graph, kernels, plan.chains)
+    alone = {step.start: plan.arena_bytes - need for step, need in needs.items() if len(step) == 1}
     return {
-        position: Choice(
-            kernel, offers[position], None if trits[position] is None else float(np.mean(layers[position].weights == 0))
-        )
-        for position, kernel in _cheapest(eligible).items()
+        position: max(_LEAST_ROOM, alone[position] + kernel.scratch_bytes) if position in alone else _LEAST_ROOM
+        for position, kernel in kernels.items()
     }
 
 

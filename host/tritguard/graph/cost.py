@@ -72,24 +72,26 @@ def columns(shape: Shape) -> Cost:
     return _cost((shape.tiles * groups, 22, 33), (shape.tiles, 110, 160), (shape.tiles * gathered, 15, 24))
 
 
-def dual_tiles(shape: Shape, words: int, blocks: int, pairs: int) -> Cost:
-    """Dual-channel words over tiles of pixels, on a core with SMLAD."""
-    return dual_columns(shape, words) + _cost(
-        (shape.tiles * pairs * words, 26, 44), (shape.tiles * pairs * blocks, 33, 48), (shape.tiles * pairs, 72, 105),
+def dual_tiles(shape: Shape, words: int, blocks: int, pairs: int, core: CoreClass) -> Cost:
+    """Dual-channel words over tiles of pixels, on a core with SMLAD or vectors."""
+    word, pair = ((16, 26), (138, 180)) if core == "m55" else ((26, 44), (72, 105))
+    return dual_columns(shape, words, core) + _cost(
+        (shape.tiles * pairs * words, *word), (shape.tiles * pairs * blocks, 33, 48), (shape.tiles * pairs, *pair),
         (shape.tiles * shape.channels, 47, 65),
     )  # fmt: skip
 
 
-def dual_columns(shape: Shape, words: int) -> Cost:
+def dual_columns(shape: Shape, words: int, core: CoreClass) -> Cost:
     """Of it, the activations: columns, and their sums."""
-    return columns(shape) + _cost((shape.tiles * words, 21, 39))
+    return columns(shape) + _cost((shape.tiles * words, *((11, 20) if core == "m55" else (21, 39))))
 
 
-def dual_rows(shape: Shape, words: int, blocks: int, pairs: int) -> Cost:
+def dual_rows(shape: Shape, words: int, blocks: int, pairs: int, core: CoreClass) -> Cost:
     """Dual-channel words of four pairs over one pixel at a time."""
     groups = pairs // TILE
     return dual_row(shape) + _cost(
-        (shape.pixels * groups * words, 37.5, 46), (shape.pixels * groups * blocks, 34, 48),
+        (shape.pixels * groups * words, *((33, 44) if core == "m55" else (37.5, 46))),
+        (shape.pixels * groups * blocks, 34, 48),
         (shape.pixels * groups, 60, 85), (shape.pixels * shape.channels, 30, 36),
     )  # fmt: skip
 
@@ -104,16 +106,17 @@ def decoding(words: int, core: CoreClass) -> Cost:
     return _cost((words, 60, 75) if core == "m0" else (words, 19, 28))
 
 
-# What cores without the DSP extension take for a tap over a tile of 16 positions and for an output, in C.
-_PORTABLE: dict[CoreClass, tuple[tuple[float, float], tuple[float, float]]] = {
+# What a tap over a tile of 16 positions takes, and an output: in C, or with vectors.
+_TAPS: dict[CoreClass, tuple[tuple[float, float], tuple[float, float]]] = {
     "m0": ((210, 270), (48, 60)),
     "m3": ((100, 130), (18, 25)),
+    "m55": ((6, 9), (11, 14)),
 }
 
 
 def taps(op: DepthwiseConv2D, lists: TapLists, nonzeros: int, core: CoreClass) -> Cost:
     """Lists of taps over planes; nonzeros of all channels together."""
-    tap, output = _PORTABLE.get(core, ((16, 18), (11, 14)))
+    tap, output = _TAPS.get(core, ((16, 18), (11, 14)))
     rows, width, channels = op.out_shape
     strips = -(-rows // lists.strip_rows)
     tiles = strips * lists.strip_positions // 16
@@ -126,7 +129,7 @@ def taps(op: DepthwiseConv2D, lists: TapLists, nonzeros: int, core: CoreClass) -
 
 def lists(op: Conv2D, packed: SparseLists, source: int, core: CoreClass) -> Cost:
     """Sparse lists on a core without SMLAD; source: pixels of the input."""
-    _, output = _PORTABLE["m0" if core == "m0" else "m3"]
+    _, output = _TAPS["m0" if core == "m0" else "m3"]
     rows, width, channels = op.out_shape
     bands = -(-rows // packed.band_rows)
     tiles = bands * packed.half // 4
@@ -137,14 +140,15 @@ def lists(op: Conv2D, packed: SparseLists, source: int, core: CoreClass) -> Cost
     )  # fmt: skip
 
 
-def steps(op: Conv2D, packed: StepLists, source: int) -> Cost:
+def steps(op: Conv2D, packed: StepLists, source: int, core: CoreClass) -> Cost:
     """Sparse lists over planes of bytes; source: pixels of the input."""
     rows, width, channels = op.out_shape
     bands = -(-rows // packed.band_rows)
     tiles = bands * packed.positions // 16
     overlap = bands * packed.band_input_rows / (rows * op.window.stride[0])
     return _cost(
-        (packed.steps * tiles, 16, 18), (channels * tiles, 65, 100), (channels * rows, 9, 14),
+        (packed.steps * tiles, *((6, 9) if core == "m55" else (16, 18))), (channels * tiles, 65, 100),
+        (channels * rows, 9, 14),
         (channels * bands, 60, 90), (channels * rows * width, 11, 14),
         (source * op.weights.shape[-1] * overlap, 5.5, 9), (bands * packed.scratch_bytes, 0.4, 0.5),
     )  # fmt: skip

@@ -21,7 +21,7 @@ MAX_RUNS = 255  # of a channel
 MAX_GAP = 255  # units
 MAX_NONZEROS = 255  # of a channel over planes of bytes
 BYTES_TILE = 16  # positions
-_MOST_SCRATCH = 12 * 1024
+_MOST_WORDS_SCRATCH = 12 * 1024
 _MOST_BYTES_SCRATCH = 6 * 1024
 
 
@@ -61,7 +61,7 @@ class SparseLists:
         return int(self.lists.nbytes) + len(self.surplus)
 
 
-def pack_lists(op: Conv2D, trits: Int8, source: tuple[int, int]) -> SparseLists | None:
+def pack_lists(op: Conv2D, trits: Int8, source: tuple[int, int], room: int) -> SparseLists | None:
     """Pack int8[channels, kernel_h, kernel_w, in] trits, for the tallest bands whose planes stay small.
 
     None where a channel has more runs than a byte counts.
@@ -70,6 +70,7 @@ def pack_lists(op: Conv2D, trits: Int8, source: tuple[int, int]) -> SparseLists 
         op: the layer.
         trits: in {-1, 0, 1}.
         source: height and width of the input.
+        room: bytes that the scratch may take; a band of one row may take more.
     """
     window, (height, width, channels) = op.window, op.out_shape
     inputs = int(trits.shape[-1])
@@ -84,7 +85,8 @@ def pack_lists(op: Conv2D, trits: Int8, source: tuple[int, int]) -> SparseLists 
     def scratch_of(rows: int) -> int:
         return 4 * (inputs * planes.phases * plane_of(rows) + 2 * half_of(rows))
 
-    band_rows = max((rows for rows in range(1, height + 1) if scratch_of(rows) <= _MOST_SCRATCH), default=1)
+    most = min(room, _MOST_WORDS_SCRATCH)
+    band_rows = max((rows for rows in range(1, height + 1) if scratch_of(rows) <= most), default=1)
     bands = -(-height // band_rows)
     band_rows = -(-height // bands)
     plane_words = plane_of(band_rows)
@@ -146,13 +148,14 @@ class StepLists:
         return int(self.lists.nbytes) + self.channels
 
 
-def pack_steps(op: Conv2D, trits: Int8, source: tuple[int, int]) -> StepLists | None:
+def pack_steps(op: Conv2D, trits: Int8, source: tuple[int, int], room: int) -> StepLists | None:
     """Pack int8[channels, kernel_h, kernel_w, in] trits; None where a channel's sums or lists are too long.
 
     Args:
         op: the layer.
         trits: in {-1, 0, 1}.
         source: height and width of the input.
+        room: bytes that the scratch may take; a band of one row may take more.
     """
     window, (height, width, channels) = op.window, op.out_shape
     inputs = int(trits.shape[-1])
@@ -167,7 +170,8 @@ def pack_steps(op: Conv2D, trits: Int8, source: tuple[int, int]) -> StepLists | 
     def scratch_of(rows: int) -> int:
         return inputs * planes.phases * plane_of(rows) + 2 * positions_of(rows)
 
-    fitting = [rows for rows in range(1, height + 1) if scratch_of(rows) <= _MOST_BYTES_SCRATCH] or [1]
+    most = min(room, _MOST_BYTES_SCRATCH)
+    fitting = [rows for rows in range(1, height + 1) if scratch_of(rows) <= most] or [1]
     band_rows = min(fitting, key=lambda rows: (-(-height // rows) * positions_of(rows), -rows))
     plane = plane_of(band_rows)
     reads = (np.arange(inputs) * planes.phases + planes.phase[:, None]) * plane + planes.offset[:, None]
