@@ -6,17 +6,23 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.shared import ROOT
+from tests.test_emit import ternary_model
+from tritguard.attack import Ball, Target
+from tritguard.attack.catalog import ATTACKS, Entry
 from tritguard.boards import Board
 from tritguard.build import Budget
 from tritguard.cli import VERBS
 from tritguard.cli.run import RunConfig
+from tritguard.emit import write_bundle
 from tritguard.evaluate.plan import Plan
 from tritguard.graph import SUPPORTED_OPS
 from tritguard.graph.reading.checks import FUSED_ACTIVATIONS
 from tritguard.train import TrainConfig
+from tritguard.twin import Twin
 
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 
@@ -60,6 +66,28 @@ def test_the_op_that_is_shown_is_the_real_one() -> None:
     assert len(blocks) == 8
     for block in blocks:
         assert any(block.rstrip() in text for text in code), block
+
+
+def test_the_attack_that_is_shown_works_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file and the line of docs/adding-an-attack.md, and nothing else, make an attack that a plan can name."""
+    text = (ROOT / "docs" / "adding-an-attack.md").read_text()
+    file, line = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(file.splitlines()) + len(line.splitlines()) < 60
+    shown: dict[str, object] = {"__name__": "tritguard.attack.salt"}
+    exec(compile(file, "salt.py", "exec"), shown)
+    name, entry = next(iter(eval("{" + line + "}", {**shown, "Entry": Entry}).items()))
+    monkeypatch.setitem(ATTACKS, name, entry)
+    bundle = write_bundle(ternary_model(), tmp_path / "bundle", name="ops")
+    x = np.random.default_rng(0).integers(-128, 128, (40, 8, 8, 3), dtype=np.int8)
+    target = Target(Twin(bundle), None, x, Twin(bundle).predict(x).labels, seed=1)
+    plan = tomllib.loads(next(iter(re.findall(r"```toml\n(.*?)```", text, re.DOTALL))))["attack"]
+    noise, salt, _ = Plan.model_validate(plan).suite(classes=10)
+    for ball in (Ball("Linf", 40), Ball("L2", 300)):
+        found, again, weak = salt.craft(target, ball), salt.craft(target, ball), noise.craft(target, ball)
+        assert (ball.distances(found.x, x) <= ball.eps).all()
+        assert np.array_equal(found.x, again.x) and found.queries == again.queries <= 500 * len(x)
+        left, by_noise = ((target.predictor.predict(one.x).labels == target.y).mean() for one in (found, weak))
+        assert left <= by_noise and left < 1
 
 
 def test_the_documented_ops_are_the_supported_ones() -> None:

@@ -11,19 +11,20 @@ import pytest
 from pydantic import ValidationError
 
 from tests.test_emit import ternary_model
-from tritguard.attack import Apgd, Ball, Crafted, Noise, Square, Target
+from tritguard.attack import Ball, Crafted, Noise, Square, Target
 from tritguard.attack.base import Kind
 from tritguard.attack.catalog import ATTACKS, Entry, make
 from tritguard.attack.view import GradientView
 from tritguard.emit import write_bundle
-from tritguard.evaluate.checks import Evidence, check
+from tritguard.evaluate.checks import CHECKS, Evidence, check
 from tritguard.evaluate.crafting import CHUNK, craft_all
 from tritguard.evaluate.plan import Plan
 from tritguard.evaluate.presets import PRESETS, Preset
-from tritguard.evaluate.result import AttackRow, CurvePoint, Rate
+from tritguard.evaluate.result import AttackRow, Control, CurvePoint, Rate
 from tritguard.evaluate.store import Store
 from tritguard.evaluate.workers import Workers
 from tritguard.graph import read_graph
+from tritguard.train import TrainConfig
 from tritguard.twin import Twin
 
 
@@ -74,12 +75,11 @@ def test_an_interrupted_crafting_goes_on_where_it_stopped(target: Target, tmp_pa
 
 def test_any_number_of_processes_finds_the_same(tmp_path: Path) -> None:
     """Killed in the middle, and gone on with: chunks that were done are not done again."""
-    pytest.importorskip("art", reason="white-box attacks need the extra 'attack'")
     content = ternary_model()
     bundle = write_bundle(content, tmp_path / "bundle", name="ops")
     x = np.random.default_rng(0).integers(-128, 128, (2 * CHUNK + 5, 8, 8, 3), dtype=np.int8)
     target = Target(Twin(bundle), GradientView(read_graph(content)), x, Twin(bundle).predict(x).labels, seed=1)
-    attacks, balls = (Noise(3), Apgd("ce", 4)), [Ball("Linf", 2), Ball("Linf", 4)]
+    attacks, balls = (Noise(3), Square(9)), [Ball("Linf", 2), Ball("Linf", 4)]
 
     def stop(done: int, _total: int) -> None:
         if done == 5:
@@ -200,11 +200,27 @@ def evidence() -> Evidence:
             strict=True,
         )
     )
-    return Evidence(Rate.of(180, 200), curve, curve[1], rows, 10, 0, 0.0, has_logits=True)
+    held = Rate.of(5, 200)
+    return Evidence(
+        clean=Rate.of(180, 200),
+        curve=curve,
+        headline=curve[1],
+        rows=rows,
+        classes=10,
+        shown="logits",
+        softmax_head=True,
+        mismatched_inputs=0,
+        unsteady_inputs=0,
+        zero_gradients=0.0,
+        saturated=0.0,
+        plateaus=0.0,
+        doubled=0.0,
+        control=Control(name="control", model_sha256="a", eps_steps=8, clean=Rate.of(181, 200), robust=held),
+    )
 
 
 def codes(evidence: Evidence) -> dict[str, str]:
-    return {issue.code: issue.severity for issue in check(evidence)}
+    return {issue.code: issue.severity for issue in check(evidence)[0]}
 
 
 def with_rows(*changed: AttackRow) -> Evidence:
@@ -231,21 +247,54 @@ def test_surviving_a_huge_eps_invalidates() -> None:
     assert codes(replace(old, curve=curve)) == {"LARGE_EPS_ABOVE_CHANCE": "invalid"}
 
 
-def test_a_robust_model_needs_a_control() -> None:
+def test_every_check_passes_fails_or_was_not_made() -> None:
+    issues, passed = check(evidence())
+    assert not issues
+    # No transfer was run: the one check that could not be made.
+    assert {one.code for one in CHECKS} - set(passed) == {"TRANSFER_BEATS_WHITE_BOX"}
+    labels = replace(evidence(), shown="labels", plateaus=None, doubled=None, rows=())
+    assert not {"SCORE_PLATEAUS", "TOO_FEW_STEPS", "NO_LOGITS", "SOFTMAX_HEAD", "EPS_NOT_MONOTONE"} & {
+        *check(labels)[1]
+    }
+
+
+def test_the_undefended_control_has_to_be_there_to_work_and_to_break() -> None:
     old = evidence()
-    headline = CurvePoint(eps_steps=8, eps_input=8 / 255, robust=Rate.of(60, 200))
-    assert codes(replace(old, headline=headline)) == {"NO_CONTROL": "warn"}
+    assert codes(replace(old, control=None)) == {"NO_CONTROL": "warn"}
+    assert old.control is not None
+    guessing = old.control.model_copy(update={"clean": Rate.of(20, 200)})
+    assert codes(replace(old, control=guessing)) == {"NO_CONTROL": "warn"}
+    holding = old.control.model_copy(update={"robust": Rate.of(60, 200)})
+    assert codes(replace(old, control=holding)) == {"CONTROL_NOT_BROKEN": "invalid"}
+
+
+def test_the_control_trained_along_has_no_defence() -> None:
+    table = {"epochs": 2, "adversarial": {"attack": "pgd"}, "jacobian": {"output": 0.1}}
+    undefended = TrainConfig.model_validate({"epochs": 2, "quantize": {"weights": "none"}})
+    assert TrainConfig.model_validate(table).undefended == undefended
+
+
+def test_gradients_that_noise_beats_invalidate() -> None:
+    assert codes(with_rows(row("Noise", "baseline", 1, 20))) == {"NOISE_BEATS_GRADIENTS": "invalid"}
+
+
+def test_another_answer_to_the_same_question_invalidates() -> None:
+    assert codes(replace(evidence(), unsteady_inputs=1)) == {"NONDETERMINISTIC": "invalid"}
 
 
 @pytest.mark.parametrize(
     ("doubted", "code"),
     [
-        (with_rows(row("Noise", "baseline", 1, 20)), "NOISE_BEATS_GRADIENTS"),
         (with_rows(row("Square", "black box", 1, 20)), "BLACK_BOX_BEATS_WHITE_BOX"),
         (with_rows(row("FGSM", "white box", 1, 20)), "ONE_STEP_BEATS_ITERATED"),
         (with_rows(row("PGD", "white box", 8, 110), row("FGSM", "white box", 8, 100)), "EPS_NOT_MONOTONE"),
-        (replace(evidence(), zero_gradient_share=0.2), "ZERO_GRADIENTS"),
-        (replace(evidence(), has_logits=False), "NO_LOGITS"),
+        (with_rows(row("FGSM", "transfer", 8, 0), row("PGD", "white box", 8, 30)), "TRANSFER_BEATS_WHITE_BOX"),
+        (replace(evidence(), zero_gradients=0.2), "ZERO_GRADIENTS"),
+        (replace(evidence(), saturated=0.2), "SATURATED_LOGITS"),
+        (replace(evidence(), plateaus=0.2), "SCORE_PLATEAUS"),
+        (replace(evidence(), doubled=0.03), "TOO_FEW_STEPS"),
+        (replace(evidence(), shown="scores"), "NO_LOGITS"),
+        (replace(evidence(), shown="scores"), "SOFTMAX_HEAD"),
         (replace(evidence(), clean=Rate.of(45, 50)), "FEW_SAMPLES"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -56,9 +56,9 @@ def attack_command(firmware: Firmware, out: Path, *options: str) -> list[str]:
 
 def test_attack_on_the_keyword_spotter(keywords: Firmware, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    done = subprocess.run(
-        attack_command(keywords, out, "-n", "24", "--eps", "1,4"), capture_output=True, text=True, check=False
-    )
+    undefended = str(shared_file("models/dscnn_int8.tflite"))  # no defence here: the model is its own control
+    command = attack_command(keywords, out, "-n", "24", "--eps", "1,4", "--control", undefended)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     result = read_result(out / "result.json")
@@ -67,15 +67,18 @@ def test_attack_on_the_keyword_spotter(keywords: Firmware, tmp_path: Path) -> No
     robust = [result.clean.value, *(point.robust.value for point in result.curve)]
     assert robust == sorted(robust, reverse=True)
     assert robust[-1] <= 1 / 12
+    assert {issue.code for issue in result.issues} == {"FEW_SAMPLES"}
+    assert {"SCORE_PLATEAUS", "ZERO_GRADIENTS", "SOFTMAX_HEAD", "TOO_FEW_STEPS"} <= set(result.passed)
+    assert result.control is not None and result.control.robust.value <= 1 / 12
+    assert [row.eps_steps for row in result.attacks if row.attack == "Transfer"] == [4]
+    assert result.preset == "quick" and set(result.budgets) == {"noise", "fgsm", "pgd", "square"}
     # exact: every inference of every run executes the same instructions for the same input
     assert result.latency.instructions is not None
     assert 3e6 < result.latency.instructions < 4e6  # as scripts/bench kernels counts: 3.68 million
     assert (out / "report.html").stat().st_size > 10_000
 
     # A second run takes what the first found and comes to the same result.
-    again = subprocess.run(
-        attack_command(keywords, out, "-n", "24", "--eps", "1,4"), capture_output=True, text=True, check=False
-    )
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     repeated = read_result(out / "result.json")
     assert repeated.curve == result.curve
@@ -112,6 +115,9 @@ def test_the_whole_road_from_a_configuration(tmp_path: Path) -> None:
     result = read_result(tmp_path / "out" / "result.json")
     assert result.status == "degraded"
     assert [issue.code for issue in result.issues] == ["FEW_SAMPLES"]
+    # The same net without ternary weights, trained along, falls to the same attacks.
+    assert result.control is not None and result.control.model_sha256 != result.provenance.model_sha256
+    assert result.control.clean.value > 0.5 and result.control.robust.value <= 1 / 10
     assert result.confirmation.mismatched_inputs == 0
     assert result.ternary_layers == result.weight_layers == 6
     assert result.clean_full is not None

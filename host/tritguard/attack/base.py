@@ -13,7 +13,7 @@ from tritguard.predictor import Int8, Outputs, Predictor
 if TYPE_CHECKING:
     from tritguard.attack.view import DifferentiableView
 
-Kind = Literal["white box", "black box", "baseline"]
+Kind = Literal["white box", "black box", "transfer", "baseline"]
 Norm = Literal["Linf", "L2"]
 Access = Literal["logits", "scores", "labels"]  # what of its outputs the device reveals
 Samples = NDArray[np.int64]

@@ -9,6 +9,7 @@ one step; whether an input fools the deployed model is always asked of the deplo
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -64,15 +65,22 @@ class DifferentiableView:
         """Logits of x as an array."""
         return np.asarray(self(x), dtype=np.float32)
 
-    def zero_gradient_share(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> float:
-        """Share of samples whose cross-entropy has no gradient at all: what an attack cannot follow is masked."""
+    def zero_gradient_share(self, x: NDArray[np.float32], y: NDArray[np.int64], temperature: float = 1.0) -> float:
+        """Share of samples whose cross-entropy has no gradient at all: what an attack cannot follow is masked.
+
+        Args:
+            x: float32[n, *input_shape], in int8 steps.
+            y: int64[n], true labels.
+            temperature: on top of the view's own.
+        """
         tf = self._tf
         blocked = 0
         for start in range(0, len(x), 64):
             batch = tf.constant(x[start : start + 64])
             with tf.GradientTape() as tape:
                 tape.watch(batch)
-                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y[start : start + 64], self(batch))
+                logits = self(batch) / temperature
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y[start : start + 64], logits)
             gradient = tape.gradient(losses, batch).numpy()
             blocked += int((np.abs(gradient).reshape(len(batch), -1).max(axis=1) == 0).sum())
         return blocked / len(x)
@@ -102,17 +110,26 @@ class GradientView(DifferentiableView):
             if type(op) not in WITH_GRADIENTS:
                 where = f"op {op.index} ({op.kind})"
                 raise UnsupportedOpError("no gradient, which white-box attacks need", where=where)
-        from tritguard.train.backend import tf  # noqa: PLC0415 - takes seconds to import
-
-        self._tf = tf
         self.graph = graph
         self.temperature = temperature
         source = graph.tensors[graph.input]
         self.input_shape = source.shape
         self.classes = graph.tensors[graph.output].size
-        self._call: Callable[[Any], Any] = tf.function(
-            self._forward, input_signature=[tf.TensorSpec((None, *source.shape), tf.float32)]
+
+    @cached_property
+    def _tf(self) -> Any:
+        """TensorFlow, imported when the first gradient is asked for: black-box attacks do without."""
+        from tritguard.train.backend import tf  # noqa: PLC0415
+
+        return tf
+
+    @cached_property
+    def _call(self) -> Callable[[Any], Any]:
+        tf = self._tf
+        compiled: Callable[[Any], Any] = tf.function(
+            self._forward, input_signature=[tf.TensorSpec((None, *self.input_shape), tf.float32)]
         )
+        return compiled
 
     def _forward(self, x: Any) -> Any:
         tf, graph = self._tf, self.graph

@@ -9,12 +9,15 @@ from typing import Annotated
 import typer
 
 from tritguard.attack.catalog import ATTACKS
+from tritguard.boards import CoreClass
 from tritguard.build import open_build
+from tritguard.cli.convert import convert
 from tritguard.cli.progress import bar, console, stages
 from tritguard.cli.report import REPORT, RESULT
 from tritguard.data import load_dataset
 from tritguard.device import open_device
-from tritguard.emit import open_bundle
+from tritguard.emit import Bundle, open_bundle
+from tritguard.emit.bundle import MANIFEST
 from tritguard.errors import BadInputError
 from tritguard.evaluate.assemble import Subject
 from tritguard.evaluate.campaign import evaluate
@@ -40,12 +43,16 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     port: Annotated[
         str | None, typer.Option(help="Serial port of the board; without it the emulated board is started.")
     ] = None,
+    control: Annotated[
+        Path | None,
+        typer.Option(help="An undefended model of the same task, a bundle or a .tflite: the attacks have to break it."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the samples drawn and of all attacks.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that craft; one a core by default.")] = None,
 ) -> None:
     """Attack a model on its board: robust accuracy, latency, flash and RAM in one result."""
     plan = make_plan(samples=samples, preset=preset, attacks=attacks, eps=eps, seed=seed)
-    finish(attack(bundle, build, data, plan, out, port, workers), out)
+    finish(attack(bundle, build, data, plan, out, port=port, control=control, workers=workers), out)
 
 
 def make_plan(*, samples: int, preset: str, attacks: str, eps: str, seed: int) -> Plan:
@@ -65,7 +72,15 @@ def make_plan(*, samples: int, preset: str, attacks: str, eps: str, seed: int) -
 
 
 def attack(
-    bundle: Path, build: Path, data: str, plan: Plan, out: Path, port: str | None = None, workers: int | None = None
+    bundle: Path,
+    build: Path,
+    data: str,
+    plan: Plan,
+    out: Path,
+    *,
+    port: str | None = None,
+    control: Path | None = None,
+    workers: int | None = None,
 ) -> Result:
     """Evaluate and write `result.json`. An older result there goes first: a run that fails leaves none."""
 
@@ -75,10 +90,28 @@ def attack(
     with bar("Reading data") as report:
         dataset = load_dataset(data, report)
     clear_results(out)
+    undefended = None if control is None else open_control(control, out, opened.manifest.core)
     with open_device(opened, built, port) as device, stages() as progress:
-        result = evaluate(Subject(opened, built), dataset, plan, device, out, progress, workers or cores())
+        result = evaluate(
+            Subject(opened, built),
+            dataset,
+            plan,
+            device,
+            out,
+            progress,
+            control=undefended,
+            workers=workers or cores(),
+        )
     write_whole(out / RESULT, result.model_dump_json(indent=2) + "\n")
     return result
+
+
+def open_control(control: Path, out: Path, core: CoreClass) -> Bundle:
+    """The control's bundle; one made in `out` where it is no bundle yet."""
+    if (control / MANIFEST).is_file():
+        return open_bundle(control)
+    with console.status("Converting the control"):
+        return convert(control, out / "control" / "bundle", core=core, name=f"{control.stem} (control)")
 
 
 def cores() -> int:

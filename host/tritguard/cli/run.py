@@ -33,6 +33,8 @@ class RunConfig(Record):
         board: a board's id or file.
         model: the model to take, where none is trained; relative paths start at the working directory.
         data: what it is attacked with; by default what it was trained on.
+        control: an undefended model that the attacks have to break; where a model is trained, another one is trained
+            without any defence.
         train: how to train a model, where none is taken.
         build: flash and RAM the firmware may take.
         attack: the evaluation.
@@ -42,6 +44,7 @@ class RunConfig(Record):
     board: str = "mps2-an386"
     model: str | None = None
     data: str | None = None
+    control: str | None = None
     train: TrainConfig | None = None
     build: Budget = Budget()
     attack: Plan = Plan()
@@ -63,8 +66,9 @@ def command(
     settings = from_table(RunConfig, read_toml(config), where=str(config))
     board = load_board(settings.board)
     data = settings.data or (settings.train.data if settings.train else "")
-    if settings.model is not None and not Path(settings.model).exists():
-        raise BadInputError("no such model", where=settings.model, fix="paths start at the working directory")
+    for what, path in (("model", settings.model), ("control", settings.control)):
+        if path is not None and not Path(path).exists():
+            raise BadInputError(f"no such {what}", where=path, fix="paths start at the working directory")
     clear_results(out)
     with console.status("Looking for compilers and packages"):
         require(board)
@@ -92,8 +96,13 @@ def command(
         highlight=False,
         soft_wrap=True,
     )
+    control = None if settings.control is None else Path(settings.control)
+    if control is None and settings.train is not None:
+        console.rule("train the undefended control")
+        control = out / "control" / "train"
+        describe_training(_trained(settings.train.undefended, control), control)
     console.rule("attack")
-    finish(attack(bundle.path, built.path, data, settings.attack, out), out)
+    finish(attack(bundle.path, built.path, data, settings.attack, out, control=control), out)
 
 
 def _trained(config: TrainConfig, folder: Path) -> TrainRecord:

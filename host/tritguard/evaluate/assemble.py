@@ -19,13 +19,11 @@ from tritguard.data import Dataset
 from tritguard.device import Device, emulator_version
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import Manifest
-from tritguard.evaluate.checks import Evidence, check
 from tritguard.evaluate.crafting import Run
+from tritguard.evaluate.judgement import Answers, judge
 from tritguard.evaluate.plan import Plan
 from tritguard.evaluate.result import (
-    AttackRow,
     Confirmation,
-    CurvePoint,
     Firmware,
     FlashLayer,
     Footprint,
@@ -35,9 +33,8 @@ from tritguard.evaluate.result import (
     Rate,
     Result,
     ThreatModel,
-    Throughput,
-    status_of,
 )
+from tritguard.evaluate.search import Found
 from tritguard.evaluate.store import versions
 from tritguard.predictor import Int8
 from tritguard.profile import estimate_cycles
@@ -74,14 +71,11 @@ class Replay:
 
     Attributes:
         ticks: int64[inputs].
-        clean_labels: int64[n], the device's labels of the clean inputs.
-        run_labels: per run, int64[n], the device's labels of its candidates.
     """
 
     confirmation: Confirmation
     ticks: NDArray[np.int64]
-    clean_labels: NDArray[np.int64]
-    run_labels: tuple[NDArray[np.int64], ...]
+    answers: Answers
 
 
 @dataclass(frozen=True)
@@ -92,8 +86,7 @@ class Findings:
         clean_full: accuracy on the whole test set, on the twin.
     """
 
-    runs: tuple[Run, ...]
-    throughput: Throughput
+    search: Found
     replay: Replay
     clean_full: Rate
 
@@ -101,33 +94,14 @@ class Findings:
 def assemble(
     subject: Subject, dataset: Dataset, plan: Plan, samples: Samples, target: Target, found: Findings, device: Device
 ) -> Result:
-    """One Result of all stages' outcomes. Robust accuracy is what the device said; the twin only led the search."""
-    runs, replay = found.runs, found.replay
+    """One Result of all stages' outcomes."""
     manifest = subject.bundle.manifest
-    right = replay.clean_labels == samples.y
-    fooled = [labels != samples.y for labels in replay.run_labels]
-    curve = _curve(plan, runs, fooled, right, manifest.input.scale)
-    rows = tuple(_row(run, wrong, right, target) for run, wrong in zip(runs, fooled, strict=True))
-    clean = Rate.of(int(right.sum()), len(right))
-    view = target.view
-    issues = check(
-        Evidence(
-            clean=clean,
-            curve=curve,
-            headline=next(point for point in curve if point.eps_steps == plan.eps[-1]),
-            rows=rows,
-            classes=int(np.prod(manifest.output.shape)),
-            mismatched_inputs=replay.confirmation.mismatched_inputs,
-            zero_gradient_share=0.0
-            if view is None
-            else view.zero_gradient_share(samples.x.astype(np.float32), samples.y),
-            has_logits=manifest.logits is not None,
-        )
-    )
+    judged = judge(plan, target, found.search, found.replay.answers)
     weighted = [layer for layer in manifest.layers if layer.weight_format != "none"]
     return Result(
-        status=status_of(issues),
-        issues=issues,
+        status=judged.status,
+        issues=judged.issues,
+        passed=judged.passed,
         provenance=_provenance(subject, dataset, plan, samples, device),
         threat_model=ThreatModel(
             norm=plan.norm,
@@ -140,16 +114,20 @@ def assemble(
         model_macs=manifest.macs,
         ternary_layers=sum(layer.ternary is not None for layer in weighted),
         weight_layers=len(weighted),
-        clean=clean,
+        clean=judged.clean,
         clean_full=found.clean_full,
-        curve=curve,
-        attacks=rows,
-        throughput=found.throughput,
-        confirmation=replay.confirmation,
+        curve=judged.curve,
+        attacks=judged.rows,
+        preset="" if plan.attacks else plan.preset,
+        budgets={name: dict(settings) for name, settings in plan.budgets.items()},
+        control=found.search.control,
+        doubling=found.search.doubling,
+        throughput=found.search.throughput,
+        confirmation=found.replay.confirmation,
         firmware=_firmware(subject, device),
-        latency=_latency(subject, device, replay.ticks),
+        latency=_latency(subject, device, found.replay.ticks),
         footprint=_footprint(subject, device),
-        pictures=_pictures(plan, samples, runs, replay, right),
+        pictures=_pictures(plan, samples, found.search.runs, found.replay.answers),
     )
 
 
@@ -160,66 +138,43 @@ def _shown(plan: Plan, manifest: Manifest) -> str:
     return "labels alone" if plan.access == "labels" else "int8 scores"
 
 
-def _curve(
-    plan: Plan, runs: tuple[Run, ...], fooled: list[NDArray[np.bool_]], right: NDArray[np.bool_], scale: float
-) -> tuple[CurvePoint, ...]:
-    """What broke a sample within a smaller ball lies in the larger one too."""
-    holds = right.copy()
-    points = []
-    for eps in plan.bounds:
-        for run, wrong in zip(runs, fooled, strict=True):
-            if run.eps == eps:
-                holds &= ~wrong
-        points.append(CurvePoint(eps_steps=eps, eps_input=eps * scale, robust=Rate.of(int(holds.sum()), len(holds))))
-    return tuple(points)
+def _pictures(plan: Plan, samples: Samples, runs: tuple[Run, ...], answers: Answers) -> tuple[Picture, ...]:
+    """Broken samples of different attacks and classes where it can be, at the smallest eps of the threat model."""
+    broken = [
+        (run, int(sample), labels)
+        for run, labels in zip(runs, answers.runs, strict=True)
+        if run.attack.kind != "baseline" and run.eps in plan.eps
+        for sample in np.flatnonzero((answers.clean == samples.y) & (labels != samples.y))
+    ]
+    shown: set[object] = set()
+
+    def known(candidate: tuple[Run, int, NDArray[np.int64]]) -> int:
+        run, sample, _ = candidate
+        return (run.attack.name in shown) + (int(samples.y[sample]) in shown)
+
+    pictures: list[Picture] = []
+    while broken and len(pictures) < PICTURES:
+        run, sample, labels = min(broken, key=known)
+        shown |= {run.attack.name, int(samples.y[sample])}
+        pictures.append(_picture(run, samples, sample, answers.clean, labels))
+        broken = [candidate for candidate in broken if candidate[1] != sample]
+    return tuple(pictures)
 
 
-def _row(run: Run, wrong: NDArray[np.bool_], right: NDArray[np.bool_], target: Target) -> AttackRow:
-    n = len(right)
-    parameters = dict(run.attack.parameters)
-    if run.attack.kind == "white box" and target.view is not None:
-        parameters["temperature"] = round(target.view.temperature, 3)
-    return AttackRow(
+def _picture(
+    run: Run, samples: Samples, sample: int, clean_labels: NDArray[np.int64], labels: NDArray[np.int64]
+) -> Picture:
+    return Picture(
+        sample=int(samples.indices[sample]),
+        label=int(samples.y[sample]),
+        clean_prediction=int(clean_labels[sample]),
+        adversarial_prediction=int(labels[sample]),
         attack=run.attack.name,
-        kind=run.attack.kind,
         eps_steps=run.eps,
-        robust=Rate.of(int((right & ~wrong).sum()), n),
-        parameters=parameters,
-        queries_per_sample=run.queries / n,
-        gradients_per_sample=run.gradients / n,
-        seconds=run.seconds,
+        shape=samples.x.shape[1:],
+        clean_base64=base64.b64encode(samples.x[sample].tobytes()).decode(),
+        adversarial_base64=base64.b64encode(run.x[sample].tobytes()).decode(),
     )
-
-
-def _pictures(
-    plan: Plan, samples: Samples, runs: tuple[Run, ...], replay: Replay, right: NDArray[np.bool_]
-) -> tuple[Picture, ...]:
-    """For different classes where possible: samples with the smallest eps of the threat model that broke them."""
-    found: dict[int, Picture] = {}
-    labels_seen: set[int] = set()
-    for distinct in (True, False):
-        for run, labels in zip(runs, replay.run_labels, strict=True):
-            if run.attack.kind == "baseline" or run.eps not in plan.eps:
-                continue
-            for sample in np.flatnonzero(right & (labels != samples.y)):
-                label = int(samples.y[sample])
-                if len(found) == PICTURES:
-                    return tuple(found.values())
-                if int(sample) in found or (distinct and label in labels_seen):
-                    continue
-                labels_seen.add(label)
-                found[int(sample)] = Picture(
-                    sample=int(samples.indices[sample]),
-                    label=label,
-                    clean_prediction=int(replay.clean_labels[sample]),
-                    adversarial_prediction=int(labels[sample]),
-                    attack=run.attack.name,
-                    eps_steps=run.eps,
-                    shape=samples.x.shape[1:],
-                    clean_base64=base64.b64encode(samples.x[sample].tobytes()).decode(),
-                    adversarial_base64=base64.b64encode(run.x[sample].tobytes()).decode(),
-                )
-    return tuple(found.values())
 
 
 def _provenance(subject: Subject, dataset: Dataset, plan: Plan, samples: Samples, device: Device) -> Provenance:

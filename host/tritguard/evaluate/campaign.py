@@ -14,10 +14,13 @@ from tritguard.data import Dataset, to_input_bytes
 from tritguard.device import Device
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError, DeviceError
+from tritguard.evaluate import symptoms
 from tritguard.evaluate.assemble import Findings, Replay, Samples, Subject, assemble
-from tritguard.evaluate.crafting import Report, Run, craft_all
+from tritguard.evaluate.crafting import Report
+from tritguard.evaluate.judgement import Answers
 from tritguard.evaluate.plan import Plan
-from tritguard.evaluate.result import Confirmation, Rate, Result, Throughput
+from tritguard.evaluate.result import Confirmation, Rate, Result
+from tritguard.evaluate.search import Found, Victim, search
 from tritguard.evaluate.store import Store
 from tritguard.evaluate.workers import Workers
 from tritguard.graph import read_graph
@@ -25,6 +28,7 @@ from tritguard.predictor import Int8, Outputs, Predictor
 from tritguard.twin import Twin
 
 _CHUNK = 256  # predictions between two steps of a progress bar
+_ASKED_AGAIN = 16  # inputs the device is asked twice
 
 
 def draw_samples(bundle: Bundle, dataset: Dataset, plan: Plan) -> Samples:
@@ -68,19 +72,16 @@ def prepare(bundle: Bundle, samples: Samples, plan: Plan) -> Target:
     return Target(twin, GradientView(graph, temperature), samples.x, samples.y, plan.seed, access=plan.access)
 
 
-def craft(
-    subject: Subject, target: Target, plan: Plan, out: Path, workers: int, report: Report
-) -> tuple[tuple[Run, ...], Throughput]:
-    """All attacks of the plan; what is found is kept in `out`/crafted."""
-    manifest = subject.bundle.manifest
+def victim(bundle: Bundle, samples: Samples, plan: Plan, out: Path, workers: int) -> Victim:
+    """A model under attack; what is found is kept in `out`/crafted."""
+    manifest, target = bundle.manifest, prepare(bundle, samples, plan)
     assert target.view is not None
-    return craft_all(
-        target,
-        plan.balls,
-        plan.suite(classes=int(np.prod(manifest.output.shape))),
-        Store(out / "crafted", manifest.model_sha256),
-        report,
-        Workers(workers, subject.bundle.path, target.view.temperature),
+    return Victim(
+        name=manifest.name,
+        sha256=manifest.model_sha256,
+        target=target,
+        store=Store(out / "crafted", manifest.model_sha256),
+        workers=Workers(workers, bundle.path, target.view.temperature),
     )
 
 
@@ -95,9 +96,9 @@ def in_chunks(predictor: Predictor, x: Int8, report: Report) -> Outputs:
     return Outputs(np.concatenate([part.scores for part in parts]), np.concatenate(logits) if logits else None)
 
 
-def confirm(device: Device, target: Target, runs: tuple[Run, ...], report: Report, comparing: Report) -> Replay:
-    """Replay every clean and crafted input on the device and compare its bytes with the twin's."""
-    groups = [target.x, *(run.x for run in runs)]
+def confirm(device: Device, target: Target, found: Found, report: Report, comparing: Report) -> Replay:
+    """Replay every clean and crafted input on the device, compare its bytes with the twin's, and ask some again."""
+    groups = [target.x, *(run.x for run in found.runs), *([] if found.again is None else [found.again.x])]
     flat = np.concatenate(groups).reshape(sum(map(len, groups)), -1)
     distinct, where = np.unique(flat, axis=0, return_inverse=True)
     x = distinct.reshape(-1, *target.x.shape[1:])
@@ -109,22 +110,27 @@ def confirm(device: Device, target: Target, runs: tuple[Run, ...], report: Repor
         raise DeviceError("the device reports no times")
     labels = np.split(theirs.labels[where.ravel()], np.cumsum([len(group) for group in groups])[:-1])
     per_input = theirs.scores[0].nbytes + (0 if theirs.logits is None else 4 * theirs.logits.shape[1])
+    mismatched = symptoms.differing(ours, theirs)
     confirmation = Confirmation(
         inputs=len(x),
         bytes_compared=len(x) * per_input,
-        mismatched_inputs=_mismatches(ours, theirs),
+        mismatched_inputs=mismatched,
         resent_frames=device.resent_frames,
         seconds=seconds,
     )
-    return Replay(confirmation, theirs.ticks, labels[0], tuple(labels[1:]))
+    runs = len(found.runs)
+    answers = Answers(
+        clean=labels[0],
+        runs=tuple(labels[1 : 1 + runs]),
+        again=None if found.again is None else labels[1 + runs],
+        mismatched=mismatched,
+        unsteady=symptoms.unsteady(device, x[:_ASKED_AGAIN], _first(theirs, _ASKED_AGAIN)),
+    )
+    return Replay(confirmation, theirs.ticks, answers)
 
 
-def _mismatches(ours: Outputs, theirs: Outputs) -> int:
-    """Inputs on which a byte differs. Logits are accumulators times one scale on both sides: equal or not."""
-    different = (ours.scores != theirs.scores).any(axis=1)
-    if ours.logits is not None and theirs.logits is not None:
-        different |= (ours.logits != theirs.logits).any(axis=1)
-    return int(different.sum())
+def _first(outputs: Outputs, count: int) -> Outputs:
+    return Outputs(outputs.scores[:count], None if outputs.logits is None else outputs.logits[:count])
 
 
 def evaluate(
@@ -134,6 +140,8 @@ def evaluate(
     device: Device,
     out: Path,
     progress: Callable[[str], Report],
+    *,
+    control: Bundle | None = None,
     workers: int = 1,
 ) -> Result:
     """Attack the deployed model and measure it.
@@ -143,17 +151,20 @@ def evaluate(
         device: what runs the build.
         out: folder for what a resumed run can use again.
         progress: gives the callback that shows a stage's progress.
+        control: an undefended model of the same task, for the same attacks.
         workers: processes that craft at the same time.
     """
     samples = draw_samples(subject.bundle, dataset, plan)
     preparing = progress("Preparing the attacks")
     preparing(0, 1)
-    target = prepare(subject.bundle, samples, plan)
+    model = victim(subject.bundle, samples, plan, out, workers)
+    undefended = None if control is None else victim(control, draw_samples(control, dataset, plan), plan, out, workers)
     preparing(1, 1)
-    runs, throughput = craft(subject, target, plan, out, workers, progress("Crafting on the twin"))
-    replay = confirm(device, target, runs, progress("Confirming on the device"), progress("Comparing with the twin"))
+    found = search(model, plan, undefended, progress)
+    target = model.target
+    replay = confirm(device, target, found, progress("Confirming on the device"), progress("Comparing with the twin"))
     manifest = subject.bundle.manifest
     x_test = to_input_bytes(dataset.x_test, manifest.input.scale, manifest.input.zero_point)
     whole = in_chunks(target.predictor, x_test, progress("The whole test set, on the twin"))
     clean_full = Rate.of(int((whole.labels == dataset.y_test).sum()), len(whole.labels))
-    return assemble(subject, dataset, plan, samples, target, Findings(runs, throughput, replay, clean_full), device)
+    return assemble(subject, dataset, plan, samples, target, Findings(found, replay, clean_full), device)

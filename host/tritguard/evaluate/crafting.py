@@ -91,7 +91,7 @@ def _chunks(target: Target, attack: Attack, ball: Ball) -> Iterator[Job]:
 
 def _outcomes(jobs: Sequence[Job], workers: Workers | None) -> Iterator[tuple[int, Done]]:
     """Places in `jobs` with what came out, in any order."""
-    if workers is not None and workers.count > 1 and jobs:
+    if workers is not None and workers.count > 1 and len(jobs) > 1:
         return workers.run(jobs)
     return ((place, craft(job)) for place, job in enumerate(jobs))
 

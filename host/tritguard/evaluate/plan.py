@@ -12,6 +12,8 @@ from tritguard.attack.catalog import ATTACKS, Setting, Settings, make
 from tritguard.evaluate.presets import PRESETS, Preset
 from tritguard.records import Record
 
+_ITERATED = ("apgd-ce", "pgd")
+
 
 class Plan(Record):
     """Settings of an evaluation; the `[attack]` table of a run's configuration.
@@ -87,6 +89,14 @@ class Plan(Record):
     def balls(self) -> tuple[Ball, ...]:
         """The balls of all bounds."""
         return tuple(Ball(self.norm, eps) for eps in self.bounds)
+
+    def doubled(self) -> Attack | None:
+        """The plan's iterated gradient attack with twice its steps, to see whether they were enough."""
+        for name in _ITERATED:
+            if name in self.budgets:
+                steps = make(name, self.budgets[name]).parameters["steps"]
+                return make(name, {**self.budgets[name], "steps": 2 * int(steps)})
+        return None
 
     def suite(self, classes: int) -> tuple[Attack, ...]:
         """The attacks on a model of so many classes, in order; of a preset's, those that fit norm and classes."""

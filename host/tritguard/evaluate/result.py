@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from tritguard.records import Record, from_json
 
@@ -64,7 +64,7 @@ class AttackRow(Record):
     """One attack at one eps: robust accuracy against it alone."""
 
     attack: str
-    kind: Literal["white box", "black box", "baseline"]
+    kind: Literal["white box", "black box", "transfer", "baseline"]
     eps_steps: int
     robust: Rate
     parameters: dict[str, float | int | str]
@@ -88,6 +88,35 @@ class Throughput(Record):
     seconds: float
     queries: int
     gradients: int
+
+
+class Control(Record):
+    """An undefended model under the same attacks at the largest eps of the threat model, on its twin.
+
+    Attributes:
+        eps_steps: the same distance in steps of the control's own input grid.
+        robust: worst case over all attacks.
+    """
+
+    name: str
+    model_sha256: str
+    eps_steps: int
+    clean: Rate
+    robust: Rate
+
+
+class Doubling(Record):
+    """The inputs that held at the largest eps of the threat model, attacked again with twice the steps.
+
+    Attributes:
+        tried: inputs.
+        broken: of them, now; they count in the worst case.
+    """
+
+    attack: str
+    steps: int
+    tried: int
+    broken: int
 
 
 class CurvePoint(Record):
@@ -218,6 +247,11 @@ class Result(Record):
     clean_full: Rate | None = None  # over the whole data set, on the twin
     curve: tuple[CurvePoint, ...]
     attacks: tuple[AttackRow, ...]
+    passed: tuple[str, ...] = ()  # codes of the checks that found nothing
+    preset: str = ""
+    budgets: dict[str, dict[str, float | int | str]] = Field(default_factory=dict)  # attacks as the plan named them
+    control: Control | None = None
+    doubling: Doubling | None = None
     throughput: Throughput | None = None  # None in results of before it was measured
     confirmation: Confirmation
     firmware: Firmware

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -61,8 +62,8 @@ class Workers:
             yield pool
             pool.shutdown(wait=True)  # first: a worker that ends by itself leaves no semaphore of a library's behind
         finally:
-            ours.close()  # now, and if this process is killed: no worker outlives it
-            pool.shutdown(wait=True, cancel_futures=True)
+            ours.close()  # when something failed, and if this process is killed: no worker outlives it
+            pool.shutdown(cancel_futures=True)
             alive.close()
 
 
@@ -76,6 +77,8 @@ def _start(bundle: Path, temperature: float, alive: Connection) -> None:
         os.environ[name] = "1"
     opened = open_bundle(bundle)
     view = GradientView(read_graph(opened.model_path.read_bytes()), temperature)
+    with suppress(ImportError):  # ART's progress bars would make a semaphore that a worker ended early leaves behind
+        import_module("tqdm").tqdm.set_lock(threading.RLock())
     _MODEL.append((Twin(opened, threads=1), view))
 
 

@@ -23,6 +23,7 @@ from tritguard.report.wording import (
     real,
     size,
     steps,
+    throughput,
 )
 
 _COLOUR: dict[Status, str] = {"valid": "green", "degraded": "yellow", "invalid": "red"}
@@ -32,7 +33,7 @@ _BAR_WIDTH = 20
 def render(result: Result) -> Group:
     """The summary as one rich renderable; an invalid result shows its reasons and no accuracy."""
     quotable = result.status != "invalid"
-    accuracy: list[RenderableType] = [_accuracy(result), _attacks(result)] if quotable else []
+    accuracy: list[RenderableType] = [_accuracy(result), _attacks(result), *_effort(result)] if quotable else []
     return Group(_head(result), *accuracy, _device(result), _latency(result), _flash(result), _ram(result))
 
 
@@ -123,6 +124,23 @@ def _attacks(result: Result) -> Table:
             )
         table.add_section()
     return table
+
+
+def _effort(result: Result) -> list[Text]:
+    """What was run, how fast, and what speaks for it."""
+    lines = []
+    if result.preset:
+        lines.append(f"preset {result.preset}")
+    if effort := result.throughput:
+        lines.append(f"{effort.workers} processes, {effort.seconds:.0f} s by the clock: {throughput(effort)}")
+    if control := result.control:
+        robust = f"{percent(control.robust.value)} at eps {steps(control.eps_steps)}"
+        lines.append(f"undefended control {control.name}: clean {percent(control.clean.value)}, robust {robust}")
+    if doubling := result.doubling:
+        lines.append(
+            f"{doubling.attack} with {doubling.steps} steps breaks {doubling.broken} of the {doubling.tried} that held"
+        )
+    return [_plain(f" {line}", "dim") for line in lines]
 
 
 def _device(result: Result) -> Group:

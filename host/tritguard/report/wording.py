@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tritguard.evaluate.result import Rate, Status
+from tritguard.evaluate.result import Rate, Status, Throughput
 
 STATUS_MEANING: dict[Status, str] = {
     "valid": "Every check of this run passed. The figures may be quoted together with the threat model.",
     "degraded": "The figures stand, with reservations. Quote them only together with the codes below.",
     "invalid": "This run failed its own checks. It has no accuracy that may be quoted.",
+}
+
+NORM_MEANING = {
+    "Linf": "largest change of any input value",
+    "L2": "root of the summed squares of all changes",
 }
 
 
@@ -38,6 +43,11 @@ def real(number: float) -> str:
     return f"{number:.4g}"
 
 
+def rough(number: float) -> str:
+    """A physical quantity where room is short, to two significant digits."""
+    return f"{number:.2g}" if number < 100 else f"{number:.0f}"
+
+
 def steps(number: int) -> str:
     """An eps in steps of the int8 input grid."""
     return f"{number:,} step" if number == 1 else f"{number:,} steps"
@@ -56,6 +66,12 @@ def megahertz(hertz: int) -> str:
 def parameter(value: float | int | str) -> str:
     """A hyper-parameter; floats to six significant digits, all an attack's setting ever has."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def throughput(effort: Throughput) -> str:
+    """How fast the attacks were, all processes together."""
+    seconds = max(effort.seconds, 1e-9)
+    return f"{effort.queries / seconds:,.0f} queries and {effort.gradients / seconds:,.0f} gradients a second"
 
 
 def class_name(classes: Sequence[str], label: int) -> str:

@@ -166,6 +166,14 @@ class TrainConfig(Record):
     calibration: Annotated[int, Field(ge=1)] = 256
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
+    @property
+    def undefended(self) -> TrainConfig:
+        """The control: the same net on the same data, with nothing that may defend it, ternary weights included."""
+        plain = QuantizeConfig(weights="none")
+        return self.model_copy(
+            update={"quantize": plain, "adversarial": AdversarialConfig(), "jacobian": JacobianConfig()}
+        )
+
 
 class Accuracy(Record):
     """Shares of samples that are right: of the test set clean, and of some of it after a quick PGD."""

@@ -1,0 +1,115 @@
+"""A small classifier, and the same one masked: made to look robust, or hard to attack, without being so.
+
+The task is drawn: ten prototypes of 64 values, and noise. The net is 64-32-10 with ReLU, trained here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.tflite_builder import ModelBuilder
+from tritguard.predictor import Int8, Outputs, Predictor
+
+VALUES, HIDDEN, CLASSES = 64, 32, 10
+INPUT_SCALE = 1 / 64
+Float = NDArray[np.float64]
+
+
+@lru_cache(maxsize=1)
+def task() -> tuple[Int8, NDArray[np.int64], Int8, NDArray[np.int64]]:
+    """x and y to train on, x and y to attack."""
+    rng = np.random.default_rng(5)
+    prototypes = rng.choice([-20, 20], (CLASSES, VALUES))
+    y = rng.integers(0, CLASSES, 2100)
+    x = np.clip(prototypes[y] + rng.normal(0, 24, (len(y), VALUES)), -128, 127).astype(np.int8)
+    return x[:2000], y[:2000], x[2000:], y[2000:]
+
+
+@lru_cache(maxsize=1)
+def trained() -> tuple[Float, Float]:
+    """Float weights [32, 64] and [10, 32]: plain gradient descent on the cross-entropy."""
+    x, y = task()[0] * INPUT_SCALE, task()[1]
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(0, 0.15, (HIDDEN, VALUES)), rng.normal(0, 0.2, (CLASSES, HIDDEN))
+    for step in range(600):
+        rows = rng.integers(0, len(x), 128)
+        hidden = np.maximum(x[rows] @ first.T, 0)
+        logits = hidden @ second.T
+        share = np.exp(logits - logits.max(axis=1, keepdims=True))
+        share /= share.sum(axis=1, keepdims=True)
+        share[np.arange(128), y[rows]] -= 1
+        rate = 0.5 * (1 - step / 600) / 128
+        back = (share @ second) * (hidden > 0)
+        second -= rate * share.T @ hidden
+        first -= rate * back.T @ x[rows]
+    return first, second
+
+
+@dataclass(frozen=True)
+class Mask:
+    """How the honest net is changed.
+
+    Attributes:
+        hidden: the hidden activations' scale is multiplied by it: far above 1 they become stairs, far below they clamp.
+        logits: the logits are multiplied by it; the int8 outputs stay the same.
+        output: the int8 output's scale is multiplied by it: far below 1 every score clamps.
+        softmax: an int8 softmax comes last.
+        lowered: taken off every logit, which changes no label.
+    """
+
+    hidden: float = 1.0
+    logits: float = 1.0
+    output: float = 1.0
+    softmax: bool = False
+    lowered: float = 0.0
+
+    def build(self) -> bytes:
+        """The int8 `.tflite`."""
+        first, second = trained()
+        x = task()[0] * INPUT_SCALE
+        hidden = np.maximum(x @ first.T, 0)
+        hidden_scale = self.hidden * float(hidden.max()) / 255
+        logits_scale = self.logits * self.output * float(np.abs(hidden @ second.T).max()) / 127
+        builder = ModelBuilder((VALUES,), INPUT_SCALE, 0)
+        weights, scales = _quantized(first)
+        tensor = builder.dense(builder.input, weights, scales, None, (hidden_scale, -128), "RELU")
+        weights, scales = _quantized(second)
+        scales = [scale * self.logits for scale in scales]
+        bias = np.array([-self.lowered * self.logits / (hidden_scale * scale) for scale in scales]).round()
+        tensor = builder.dense(tensor, weights, scales, bias.astype(np.int32), (logits_scale, 0))
+        return builder.build(builder.softmax(tensor) if self.softmax else tensor)
+
+
+def _quantized(weights: Float) -> tuple[Int8, list[float]]:
+    scales = np.abs(weights).max(axis=1) / 127
+    return np.rint(weights / scales[:, None]).astype(np.int8), [float(np.float32(scale)) for scale in scales]
+
+
+HONEST = {"plain": Mask(), "with a softmax": Mask(softmax=True)}
+
+MASKED = {
+    "saturated logits": Mask(logits=1e4),
+    "softmax head": Mask(softmax=True, logits=4.0),
+    "tiny output scale": Mask(output=1e-3, lowered=3.0),
+    "staircase activations": Mask(hidden=60.0),
+    "robust in looks by scaling": Mask(hidden=0.02),
+}
+
+
+class RandomRounding:
+    """A model whose last rounding is random: no two answers are the same."""
+
+    def __init__(self, model: Predictor) -> None:
+        self._model = model
+        self._rng = np.random.default_rng(0)
+
+    def predict(self, x: Int8) -> Outputs:
+        outputs = self._model.predict(x)
+        assert outputs.logits is not None
+        rounded = outputs.scores.astype(np.int16) + self._rng.integers(-1, 2, outputs.scores.shape)
+        logits = outputs.logits * (1 + 0.01 * self._rng.normal(size=outputs.logits.shape))
+        return replace(outputs, scores=np.clip(rounded, -128, 127).astype(np.int8), logits=logits)
