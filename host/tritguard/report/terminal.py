@@ -107,9 +107,7 @@ def _rate_row(table: Table, eps: str, unit: str, rate: Rate) -> None:
 
 
 def _attacks(result: Result) -> Table:
-    table = _table(
-        "\nEach attack alone", "attack", "<kind", "eps", "accuracy", "95 %", "queries", "gradients", "seconds"
-    )
+    table = _table("\nEach attack alone", "attack", "<kind", "eps", "accuracy", "95 %", "queries", "grad.", "s")
     for group in summary.attack_groups(result):
         for row, _ in group.rows:
             table.add_row(
