@@ -54,8 +54,14 @@ class DifferentiableView:
     input_shape: tuple[int, ...]
     classes: int
     temperature: float
-    _tf: Any
     _call: Callable[[Any], Any]
+
+    @cached_property
+    def _tf(self) -> Any:
+        """TensorFlow, imported when the first gradient is asked for: black-box attacks do without."""
+        from tritguard.train.backend import tf  # noqa: PLC0415
+
+        return tf
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         """Logits of x as a TensorFlow tensor; attack libraries pass `training`, which changes nothing here."""
@@ -115,21 +121,12 @@ class GradientView(DifferentiableView):
         source = graph.tensors[graph.input]
         self.input_shape = source.shape
         self.classes = graph.tensors[graph.output].size
+        self._call = self._compile  # at the first call, for the same reason
 
-    @cached_property
-    def _tf(self) -> Any:
-        """TensorFlow, imported when the first gradient is asked for: black-box attacks do without."""
-        from tritguard.train.backend import tf  # noqa: PLC0415
-
-        return tf
-
-    @cached_property
-    def _call(self) -> Callable[[Any], Any]:
-        tf = self._tf
-        compiled: Callable[[Any], Any] = tf.function(
-            self._forward, input_signature=[tf.TensorSpec((None, *self.input_shape), tf.float32)]
-        )
-        return compiled
+    def _compile(self, x: Any) -> Any:
+        signature = [self._tf.TensorSpec((None, *self.input_shape), self._tf.float32)]
+        self._call = self._tf.function(self._forward, input_signature=signature)
+        return self._call(x)
 
     def _forward(self, x: Any) -> Any:
         tf, graph = self._tf, self.graph

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.attack import Target
+from tritguard.attack.view import GradientView
 from tritguard.evaluate import symptoms
 from tritguard.evaluate.checks import Evidence, check
 from tritguard.evaluate.crafting import Run
@@ -63,7 +64,7 @@ class Judgement:
 def judge(plan: Plan, target: Target, found: Found, answers: Answers) -> Judgement:
     """Robust accuracy is what the device said; the twin only led the search."""
     view = target.view
-    assert view is not None
+    assert isinstance(view, GradientView)
     right = answers.clean == target.y
     wrong = [labels != target.y for labels in answers.runs]
     runs = list(zip(found.runs, wrong, strict=True))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tritguard.attack import Attack, Ball, Crafted, Target
 from tritguard.attack.base import Best, Kind, Queries
+from tritguard.attack.view import GradientView
 from tritguard.evaluate.crafting import Report, Run, craft_all
 from tritguard.evaluate.plan import Plan
 from tritguard.evaluate.result import Control, Doubling, Rate, Throughput
@@ -146,6 +147,6 @@ def _transfer(control: Victim, target: Target, ball: Ball, runs: Sequence[Run]) 
 
 def _grid(target: Target) -> tuple[float, int]:
     """Scale and zero point of the input."""
-    assert target.view is not None
+    assert isinstance(target.view, GradientView)
     source = target.view.graph.tensors[target.view.graph.input]
     return source.scale, source.zero_point

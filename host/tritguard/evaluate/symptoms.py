@@ -6,6 +6,7 @@ import numpy as np
 
 from tritguard.attack import Ball, Target
 from tritguard.attack.base import Access
+from tritguard.attack.view import GradientView
 from tritguard.graph.model import Softmax
 from tritguard.predictor import Int8, Outputs, Predictor
 
@@ -21,7 +22,7 @@ def shown(target: Target) -> Access:
 
 def softmax_head(target: Target) -> bool:
     """Whether the int8 scores come out of a softmax."""
-    return target.view is not None and isinstance(target.view.graph.ops[-1], Softmax)
+    return isinstance(target.view, GradientView) and isinstance(target.view.graph.ops[-1], Softmax)
 
 
 def plateaus(target: Target, eps: int) -> float | None:
