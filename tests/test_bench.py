@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.bench import robustness
 from tests.bench.cmsis import cmsis_nn, count_cmsis
 from tests.bench.footprint import flash_bytes, ram_bytes
 from tests.bench.kernels import Figure, read_figures
@@ -22,6 +24,7 @@ from tritguard.emit import Bundle
 from tritguard.graph import read_graph
 from tritguard.graph.model import Weighted
 from tritguard.oracle import Oracle, oracle_available
+from tritguard.records import read_toml
 
 pytest_plugins = ("tests.device_fixtures",)
 
@@ -91,3 +94,29 @@ def test_cmsis_nn_gives_the_oracles_bytes(small_bundle: Bundle, small_build: Bui
     kinds = {op.index: op.kind for op in read_graph(ternary_model()).ops}
     found = {kinds[layer.layer] for layer in counted.layers if layer.layer is not None}
     assert {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D", "MAX_POOL_2D"} <= found
+
+
+def test_every_training_of_the_robustness_tables_has_valid_settings() -> None:
+    settings = read_toml(robustness.SETTINGS)
+    options = argparse.Namespace(epochs=None, samples=None, seeds=[0, 1], only="")
+    for name, table in settings["tables"].items():
+        cases = list(robustness._cases(table["nets"], settings, options))
+        assert len(cases) == len({case.name for case in cases}) == 2 * len(table["nets"]) * 4 * 2
+        for case in cases:
+            config = robustness._config(case, table, settings, options)
+            assert (config.adversarial.attack == "none") == ("at" not in case.defence), name
+            assert (config.jacobian.output > 0) == ("jr" in case.defence)
+
+
+def test_the_robustness_table_takes_the_mean_over_seeds() -> None:
+    common = {"net": "n", "defence": "jr", "deployed": "int8", "epochs": 3, "train_samples": 9, "attacked_samples": 5}
+    rows = [
+        robustness.Row.model_validate(
+            common
+            | {"seed": seed, "clean": clean, "robust": {"PGD 8": 0.25}, "weights_bytes": 1500, "flash_bytes": 9000}
+            | {"train_seconds": 1800, "machine": "m"}
+        )
+        for seed, clean in ((0, 0.5), (1, 0.7))
+    ]
+    table = robustness.as_markdown(rows)
+    assert "| n | jr | int8 | 60.0 ± 14.1 | 25.0 ± 0.0 | 1.5 | 9.0 | 0.50 | 2 |" in table

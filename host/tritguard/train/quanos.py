@@ -1,0 +1,82 @@
+"""QUANOS (Panda 2020, arXiv 2004.11233) as a baseline: weights of 2, 4 or 8 bits by adversarial noise sensitivity.
+
+A layer's sensitivity is how much of its activation an attack changes, |a(x_adv) - a(x)| / |a(x)|; the more a layer
+contributes to the perturbation, the fewer bits it gets. The paper scales widths layer by layer during training; here
+the rule is applied to a trained network, and the three widths go to equal thirds of its layers. 2 bits are ternary.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.train.backend import keras
+from tritguard.train.recalibrate import norm_layers, recalibrate
+
+Float32 = NDArray[np.float32]
+Width = Literal[2, 4, 8]
+
+_LAYERS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+_WIDTHS: tuple[Width, ...] = (2, 4, 8)  # from the most to the least sensitive third
+_SCALES = np.linspace(0.3, 1.0, 36)  # tried, as shares of the scale at which nothing saturates
+
+
+def noise_sensitivity(model: Any, clean: Float32, adversarial: Float32) -> dict[str, float]:
+    """Adversarial noise sensitivity of each layer with weights, by name: the mean over the samples.
+
+    Args:
+        model: functional keras.Model of plain layers.
+        clean: float32[n, *input_shape].
+        adversarial: the same samples, attacked, for example by FGSM as in the paper.
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, _LAYERS)]
+    outputs = keras.Model(model.input, [layer.output for layer in layers])
+    before, after = outputs(clean, training=False), outputs(adversarial, training=False)
+    return {layer.name: _relative_change(a, b) for layer, a, b in zip(layers, before, after, strict=True)}
+
+
+def bit_widths(sensitivity: dict[str, float]) -> dict[str, Width]:
+    """2 bits for the most sensitive third of the layers, 4 for the middle one, 8 for the rest."""
+    ranked = sorted(sensitivity, key=lambda name: -sensitivity[name])
+    return {name: _WIDTHS[3 * rank // len(ranked)] for rank, name in enumerate(ranked)}
+
+
+def with_widths(model: Any, widths: dict[str, Width], x: Float32) -> Any:
+    """A copy of the network whose weights have so many bits, batch-norm statistics taken anew.
+
+    Args:
+        model: functional keras.Model of plain layers; it stays as it is.
+        widths: by layer.
+        x: float32[n, *input_shape], real inputs for the statistics.
+    """
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    for name, width in widths.items():
+        layer = copy.get_layer(name)
+        kernel, *rest = layer.get_weights()
+        axes = (0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else tuple(range(kernel.ndim - 1))
+        layer.set_weights([on_grid(kernel, width, axes), *rest])
+    for norm in norm_layers(copy):
+        recalibrate(copy, norm, x)
+    return copy
+
+
+def on_grid(kernel: Float32, width: Width, axes: tuple[int, ...]) -> Float32:
+    """Weights on a symmetric grid of 2^width - 1 levels, the scale over `axes` being the one of least squared error."""
+    levels = 2 ** (width - 1) - 1
+    peak = np.abs(kernel).max(axis=axes, keepdims=True)
+    best, least = np.zeros_like(kernel), np.full_like(peak, np.inf)
+    for share in _SCALES:
+        scale = np.where(peak > 0, peak * np.float32(share / levels), 1).astype(np.float32)
+        rounded = (np.clip(np.rint(kernel / scale), -levels, levels) * scale).astype(np.float32)
+        error = ((kernel - rounded) ** 2).sum(axis=axes, keepdims=True)
+        best, least = np.where(error < least, rounded, best), np.minimum(error, least)
+    return best
+
+
+def _relative_change(before: Any, after: Any) -> float:
+    clean = np.asarray(before).reshape(len(before), -1)
+    change = np.asarray(after).reshape(len(after), -1) - clean
+    return float(np.mean(np.linalg.norm(change, axis=1) / (np.linalg.norm(clean, axis=1) + 1e-12)))

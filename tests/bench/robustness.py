@@ -1,0 +1,284 @@
+"""Clean and robust accuracy of float, int8 and ternary networks, with and without Jacobian regularization (JR) and
+adversarial training (AT): scripts/bench robustness digits --out DIR [--epochs 5] [--seeds 0 1 2] [--only NAME].
+
+Every row that is done stays in DIR, and a training that was killed goes on: start the same command again. The table is
+printed, and kept as DIR/TABLE.md. Attacks are the product's, on the twin (the bytes of the device) with gradients
+through the deployed integers, and for `float` on the Keras model, on the same inputs and grid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from tests.bench.robustness_data import TABLES
+from tritguard.attack import Attack, Ball, Fgsm, Pgd, Square, Target
+from tritguard.attack.float_model import FloatModel
+from tritguard.boards import load_board
+from tritguard.build import Budget, build
+from tritguard.cli.progress import bar
+from tritguard.convert import keras_to_tflite
+from tritguard.convert.archive import load_model
+from tritguard.data import Dataset
+from tritguard.emit import Bundle, write_bundle
+from tritguard.evaluate.campaign import draw_samples, prepare
+from tritguard.evaluate.plan import Plan
+from tritguard.files import write_whole
+from tritguard.records import Record, from_json, from_table, read_toml
+from tritguard.train import TrainConfig
+from tritguard.train.adversarial import perturbed
+from tritguard.train.config import CALIBRATION, MODEL
+from tritguard.train.fit import train
+from tritguard.train.inputs import input_grid, input_units
+from tritguard.train.quanos import bit_widths, noise_sensitivity, with_widths
+from tritguard.twin import verify_against_oracle
+
+SETTINGS = Path(__file__).with_suffix(".toml")
+_QUANOS_SAMPLES = 1000
+BOARD = "netduinoplus2"  # any with a megabyte of flash: sizes are what is looked at
+ATTACKS: tuple[Attack, ...] = (Fgsm(), Pgd(steps=20), Square(queries=300))
+
+
+class Row(Record):
+    """One network, deployed one way, under attack.
+
+    Attributes:
+        deployed: `float`, `int8`, `ternary`, or `QUANOS`: the int8 training's weights on 2, 4 or 8 bits.
+        clean: share of the samples it gets right.
+        robust: for each attack and eps, "PGD 8": share right on the clean input and on the attacked one.
+        weights_bytes, flash_bytes: of the deployed model and of the whole firmware; None for float.
+        train_seconds: of the training and of nothing else.
+    """
+
+    net: str
+    defence: str
+    deployed: str
+    seed: int
+    epochs: int
+    train_samples: int
+    attacked_samples: int
+    clean: float
+    robust: dict[str, float]
+    weights_bytes: int | None
+    flash_bytes: int | None
+    train_seconds: float
+    machine: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training: network, weights, defence, seed."""
+
+    net: str
+    weights: str
+    defence: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.net}-{self.weights}-{self.defence}-{self.seed}"
+
+
+def main() -> None:
+    options = _options()
+    settings = read_toml(SETTINGS)
+    table = settings["tables"][options.table]
+    console = Console()
+    with console.status("Reading data"):
+        dataset = TABLES[options.table]()
+    rows = []
+    for case in _cases(table["nets"], settings, options):
+        console.rule(case.name)
+        kept = sorted((options.out / "rows").glob(f"{case.name}-*.json"))
+        if not kept:
+            kept = _measure(case, _config(case, table, settings, options), dataset, table["eps"], options)
+        rows += [from_json(Row, path) for path in kept]
+        write_whole(options.out / f"{options.table}.md", as_markdown(rows))
+    console.print((options.out / f"{options.table}.md").read_text(), markup=False, soft_wrap=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("--out", type=Path, required=True, help="folder of trainings, rows and the table")
+    parser.add_argument("--epochs", type=int, help="of each training, instead of the file's")
+    parser.add_argument("--samples", type=int, help="to train on at most")
+    parser.add_argument("--attacked", type=int, default=200, help="test samples to attack")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", default="", help="trainings whose name (net-weights-defence-seed) holds this")
+    return parser.parse_args()
+
+
+def _cases(nets: list[str], settings: dict[str, Any], options: argparse.Namespace) -> Iterator[Case]:
+    for seed in options.seeds:
+        for net in nets:
+            for defence in settings["defences"]:
+                for weights in settings["weights"]:
+                    case = Case(net, weights, defence, seed)
+                    if options.only in case.name:
+                        yield case
+
+
+def _config(case: Case, table: dict[str, Any], settings: dict[str, Any], options: argparse.Namespace) -> TrainConfig:
+    """The training's settings; it is trained against the largest eps it is attacked with."""
+    defence = {key: dict(value) for key, value in settings["defences"][case.defence].items()}
+    if "adversarial" in defence:
+        defence["adversarial"]["eps"] = max(table["eps"])
+    given = {"epochs": options.epochs, "samples": options.samples}
+    content = {"net": case.net, "seed": case.seed, "quantize": settings["weights"][case.weights]}
+    content |= table["train"] | defence | {key: value for key, value in given.items() if value}
+    return from_table(TrainConfig, content, where=str(SETTINGS))
+
+
+def _measure(
+    case: Case, config: TrainConfig, dataset: Dataset, eps: list[int], options: argparse.Namespace
+) -> list[Path]:
+    folder = options.out / case.name
+    folder.mkdir(parents=True, exist_ok=True)
+    with bar("Training") as report:
+        record = train(config, dataset, folder, report)
+    bundle = _bundle(folder, case.net)
+    plan = Plan(samples=min(options.attacked, len(dataset.x_test)), eps=tuple(eps), seed=case.seed)
+    samples = draw_samples(bundle, dataset, plan)
+    deployed = prepare(bundle, samples, plan)
+    targets: dict[str, tuple[Target, Bundle | None]] = {case.weights: (deployed, bundle)}
+    if case.weights == "int8":
+        targets["float"] = _of_float(folder / MODEL, bundle, deployed), None
+        baseline = _quanos(folder, case.net, dataset, max(eps))
+        targets["QUANOS"] = prepare(baseline, samples, plan), baseline
+    rows = []
+    for name, (target, made) in targets.items():
+        clean, robust = _attacked(target, eps, f"{case.name} {name}")
+        row = Row(
+            net=case.net,
+            defence=case.defence,
+            deployed=name,
+            seed=case.seed,
+            epochs=config.epochs,
+            train_samples=record.train_samples,
+            attacked_samples=len(samples.x),
+            clean=clean,
+            robust=robust,
+            weights_bytes=None if made is None else sum(layer.weight_bytes for layer in made.manifest.layers),
+            flash_bytes=None if made is None else _flash(made),
+            train_seconds=record.seconds,
+            machine=f"{_processor()}, {os.cpu_count()} cores",
+        )
+        rows.append(row)
+    paths = [options.out / "rows" / f"{case.name}-{row.deployed}.json" for row in rows]
+    for path, row in zip(paths, rows, strict=True):  # all at the end: a training has all its rows, or none
+        write_whole(path, row.model_dump_json(indent=2) + "\n")
+    return paths
+
+
+def _flash(bundle: Bundle) -> int:
+    """Bytes of the whole firmware."""
+    built = build(bundle, load_board(BOARD), bundle.path.with_name("build"), budget=Budget())
+    return built.record.sizes.flash_total
+
+
+def _quanos(folder: Path, name: str, dataset: Dataset, eps: int) -> Bundle:
+    """The trained network with widths by QUANOS' rule, from its sensitivity to FGSM on training samples."""
+    assert dataset.x_train is not None and dataset.y_train is not None
+    model, grid = load_model(folder / MODEL), input_grid(dataset.x_train)
+    x, y = input_units(dataset.x_train[:_QUANOS_SAMPLES]), dataset.y_train[:_QUANOS_SAMPLES]
+    step = eps * grid.step
+    adversarial = perturbed(model, x, y, grid, eps=step, step_size=step, steps=1, seed=(0, 0))
+    widths = bit_widths(noise_sensitivity(model, x, adversarial))
+    (folder / "quanos").mkdir(exist_ok=True)
+    with_widths(model, widths, x).save(folder / "quanos" / MODEL)
+    shutil.copy(folder / CALIBRATION, folder / "quanos" / CALIBRATION)
+    return _bundle(folder / "quanos", name)
+
+
+def _bundle(folder: Path, name: str) -> Bundle:
+    content = keras_to_tflite(folder / MODEL, folder / CALIBRATION)
+    return write_bundle(
+        content, folder / "bundle", name=name, core=load_board(BOARD).core_class, check=verify_against_oracle
+    )
+
+
+def _of_float(path: Path, bundle: Bundle, deployed: Target) -> Target:
+    """The float model on the same inputs; its loss is kept from saturating as `prepare` does it."""
+    plain = FloatModel(path, bundle.manifest.input)
+    logits = plain.predict(deployed.x).logits
+    assert logits is not None
+    top = np.sort(logits, axis=1)[:, -2:]
+    view = FloatModel(path, bundle.manifest.input, max(1.0, float(np.median(top[:, 1] - top[:, 0])) / 4))
+    return replace(deployed, predictor=plain, view=view)  # type: ignore[arg-type] # a view by its methods
+
+
+def _attacked(target: Target, eps: list[int], what: str) -> tuple[float, dict[str, float]]:
+    """Clean accuracy, and what is left of it after each attack at each eps."""
+    right = target.predictor.predict(target.x).labels == target.y
+    robust = {}
+    with bar(what) as report:
+        total = len(ATTACKS) * len(eps)
+        for done, (attack, bound) in enumerate((a, e) for e in eps for a in ATTACKS):
+            report(done, total)
+            crafted = attack.craft(target, Ball("Linf", bound))
+            still = target.predictor.predict(crafted.x).labels == target.y
+            robust[f"{attack.name} {bound}"] = float((right & still).mean())
+        report(total, total)
+    return float(right.mean()), robust
+
+
+def as_markdown(rows: list[Row]) -> str:
+    """The table: a row for each network, defence and deployed form, the mean over its seeds and, of several, +- std."""
+    columns = list(dict.fromkeys(name for row in rows for name in row.robust))
+    headings = [
+        "net",
+        "defence",
+        "deployed",
+        "clean %",
+        *(f"{c} %" for c in columns),
+        "weights kB",
+        "flash kB",
+        "training h",
+        "seeds",
+    ]
+    lines = ["| " + " | ".join(headings) + " |", "|---" * 3 + "|---:" * (len(headings) - 3) + "|"]
+    for key in dict.fromkeys((row.net, row.defence, row.deployed) for row in rows):
+        same = [row for row in rows if (row.net, row.defence, row.deployed) == key]
+        cells = [*key, _share([row.clean for row in same])]
+        cells += [_share([row.robust[column] for row in same if column in row.robust]) for column in columns]
+        cells += [_kilobytes(same[0].weights_bytes), _kilobytes(same[0].flash_bytes)]
+        cells += [f"{np.mean([row.train_seconds for row in same]) / 3600:.2f}", str(len(same))]
+        lines.append("| " + " | ".join(cells) + " |")
+    first = rows[0]
+    lines += ["", f"{first.epochs} epochs of {first.train_samples:,} samples, {first.attacked_samples} attacked, on "
+              f"{first.machine}; {time.strftime('%Y-%m-%d', time.gmtime())}."]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _share(values: list[float]) -> str:
+    mean = f"{100 * np.mean(values):.1f}"
+    return mean if len(values) < 2 else f"{mean} ± {100 * np.std(values, ddof=1):.1f}"
+
+
+def _kilobytes(size: int | None) -> str:
+    return "" if size is None else f"{size / 1000:.1f}"
+
+
+def _processor() -> str:
+    """The processor's name, where Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+if __name__ == "__main__":
+    main()

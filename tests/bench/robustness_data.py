@@ -1,0 +1,72 @@
+"""Data of the robustness tables, out of TRITGUARD_SHARED where it is, else the product's own."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests.shared import ROOT
+from tritguard.data import Dataset, load_dataset
+from tritguard.data.cifar10 import CLASSES
+from tritguard.data.dataset import PIXEL_UNIT
+from tritguard.data.mfcc import INPUT_UNIT, fit_clip, mfcc, resample
+
+_FSDD_RATE = 8000
+_FSDD_TEST_INDICES = 5  # by FSDD's convention
+
+
+def _shared(name: str) -> Path:
+    return Path(os.environ.get("TRITGUARD_SHARED", ROOT.parent / "shared")) / "data" / name
+
+
+def digits() -> Dataset:
+    """Spoken digits as keywords: float32[n, 49, 10, 1], 2,700 to train on, 300 to test with."""
+    arrays = dict(np.load(_shared("fsdd.npz")))
+    audio, bounds = arrays["audio"] / np.float32(32768), pairwise(arrays["offsets"])
+    x = mfcc(np.stack([fit_clip(resample(audio[a:b], _FSDD_RATE)) for a, b in bounds]))
+    y = arrays["labels"].astype(np.int64)
+    test = arrays["index"] < _FSDD_TEST_INDICES
+    return Dataset(
+        name="spoken digits (FSDD)",
+        x_test=x[test],
+        y_test=y[test],
+        classes=tuple(map(str, range(10))),
+        input_unit=INPUT_UNIT,
+        licence="CC BY-SA 4.0, Free Spoken Digit Dataset (Jackson et al.)",
+        x_train=x[~test],
+        y_train=y[~test],
+    )
+
+
+def cifar10() -> Dataset:
+    """CIFAR-10: the JPEGs where they are, named so; else the original."""
+    path = _shared("cifar10_jpeg.npz")
+    if not path.is_file():
+        return load_dataset("cifar-10")
+    arrays = dict(np.load(path))
+    x_train, x_test = (_pictures(arrays[f"{part}_jpeg"], arrays[f"{part}_offsets"]) for part in ("train", "test"))
+    return Dataset(
+        name="CIFAR-10 (JPEG)",
+        x_test=x_test,
+        y_test=arrays["test_labels"].astype(np.int64),
+        classes=CLASSES,
+        input_unit=PIXEL_UNIT,
+        licence="no formal licence (Krizhevsky 2009), for research",
+        x_train=x_train,
+        y_train=arrays["train_labels"].astype(np.int64),
+    )
+
+
+def _pictures(packed: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
+    files = (packed[a:b].tobytes() for a, b in pairwise(offsets))
+    return np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])
+
+
+TABLES: dict[str, Callable[[], Dataset]] = {"digits": digits, "cifar10": cifar10}
