@@ -15,11 +15,17 @@ import numpy as np
 import pytest
 
 from tests.shared import shared_file
+from tritguard.attack import Target
 from tritguard.boards import load_board
 from tritguard.build import Build, build
+from tritguard.data import load_dataset
 from tritguard.emit import Bundle, write_bundle
+from tritguard.evaluate.campaign import draw_samples
+from tritguard.evaluate.crafting import craft_all
+from tritguard.evaluate.plan import Plan
 from tritguard.evaluate.result import read_result
-from tritguard.twin import verify_against_oracle
+from tritguard.evaluate.store import Store
+from tritguard.twin import Twin, verify_against_oracle
 
 pytestmark = [
     pytest.mark.slow,
@@ -84,6 +90,41 @@ def test_attack_on_the_keyword_spotter(keywords: Firmware, tmp_path: Path) -> No
     assert repeated.curve == result.curve
     assert repeated.latency == result.latency
     assert repeated.attacks == result.attacks
+
+
+def test_a_live_attack_asks_the_device_and_finds_what_the_twin_does(keywords: Firmware, tmp_path: Path) -> None:
+    command = attack_command(keywords, tmp_path, "-n", "4", "--eps", "8", "--attacks", "noise,square", "--live")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"})
+    assert done.returncode == 0, done.stderr
+    # 10 and 300 queries for each of four samples in two balls: said before the first is made.
+    assert "live: Noise, Square; at most 2,480 queries of " in done.stdout
+    assert "LIVE" in done.stdout and "Live:" in (tmp_path / "report.html").read_text()
+    live = read_result(tmp_path / "result.json")
+    assert live.live and "no gradients" in live.threat_model.knowledge
+    assert "NO_GRADIENTS" in {issue.code for issue in live.issues}
+    # What is kept is apart from what attacks on the twin keep.
+    assert list((tmp_path / "live").glob("square-*.npz")) and not (tmp_path / "crafted").exists()
+
+    plan = Plan(samples=4, eps=(8,), preset="quick", attacks=("noise", "square"))
+    samples = draw_samples(keywords.bundle, load_dataset(str(keywords.data)), plan)
+    target = Target(Twin(keywords.bundle), None, samples.x, samples.y, plan.seed)
+    runs, throughput = craft_all(target, plan.balls, plan.suite(12), Store(tmp_path / "twin", ""), lambda *_: None)
+    assert live.throughput is not None and live.throughput.queries == throughput.queries > 80
+    for row, run in zip(live.attacks, runs, strict=True):
+        held = int((target.predictor.predict(run.x).labels == target.y).sum())
+        assert (row.attack, 4 * row.queries_per_sample, row.robust.k) == (run.attack.name, run.queries, held)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--attacks", "pgd"], "no attack of the plan runs on a device: PGD"), (["--control", "x"], "--control")],
+)
+def test_live_refuses_what_it_cannot_do(options: list[str], message: str, keywords: Firmware, tmp_path: Path) -> None:
+    command = attack_command(keywords, tmp_path, "--live", "-n", "2", "--eps", "8", *options)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "result.json").exists()
 
 
 CONFIG = """

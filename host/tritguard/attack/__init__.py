@@ -1,7 +1,7 @@
 """Attacks on the deployed model, one a file; each crafts on the int8 input grid."""
 
 from tritguard.attack.apgd import Apgd, ApgdTargeted
-from tritguard.attack.base import Attack, Ball, Crafted, Target
+from tritguard.attack.base import Asking, Attack, Ball, Crafted, Target
 from tritguard.attack.boundary import Boundary
 from tritguard.attack.carlini_wagner import CarliniWagner
 from tritguard.attack.fgsm import Fgsm
@@ -15,6 +15,7 @@ from tritguard.attack.zoo import Zoo
 __all__ = [
     "Apgd",
     "ApgdTargeted",
+    "Asking",
     "Attack",
     "Ball",
     "Boundary",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,6 +142,17 @@ class Attack(Protocol):
     def craft(self, target: Target, ball: Ball) -> Crafted:
         """Craft one candidate a sample."""
         ...
+
+
+@runtime_checkable
+class Asking(Attack, Protocol):
+    """An attack that needs nothing but answers: it can run on a device.
+
+    Attributes:
+        queries: the most forward passes a sample.
+    """
+
+    queries: int
 
 
 class Best:

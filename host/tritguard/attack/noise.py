@@ -19,6 +19,7 @@ class Noise:
 
     def __init__(self, tries: int = 10) -> None:
         self.tries = tries
+        self.queries = tries
 
     @property
     def parameters(self) -> dict[str, float | int | str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tritguard.attack.base import Access
 from tritguard.attack.catalog import ATTACKS
 from tritguard.boards import CoreClass
 from tritguard.build import open_build
@@ -21,6 +23,7 @@ from tritguard.emit.bundle import MANIFEST
 from tritguard.errors import BadInputError
 from tritguard.evaluate.assemble import Subject
 from tritguard.evaluate.campaign import evaluate
+from tritguard.evaluate.live import Budget
 from tritguard.evaluate.plan import Plan
 from tritguard.evaluate.presets import Preset
 from tritguard.evaluate.result import Result
@@ -47,15 +50,21 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         Path | None,
         typer.Option(help="An undefended model of the same task, a bundle or a .tflite: the attacks have to break it."),
     ] = None,
+    access: Annotated[Access, typer.Option(help="What black-box attacks see of the outputs.")] = "logits",
+    live: Annotated[
+        bool, typer.Option("--live", help="Attack the device itself: the plan's black boxes, every query sent there.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the samples drawn and of all attacks.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that craft; one a core by default.")] = None,
 ) -> None:
     """Attack a model on its board: robust accuracy, latency, flash and RAM in one result."""
-    plan = make_plan(samples=samples, preset=preset, attacks=attacks, eps=eps, seed=seed)
-    finish(attack(bundle, build, data, plan, out, port=port, control=control, workers=workers), out)
+    if live and control is not None:
+        raise BadInputError("--control is for attacks on the twin", where="--live", fix="leave one of them out")
+    plan = make_plan(samples=samples, preset=preset, attacks=attacks, eps=eps, seed=seed, access=access)
+    finish(attack(bundle, build, data, plan, out, port=port, control=control, workers=workers, live=live), out)
 
 
-def make_plan(*, samples: int, preset: str, attacks: str, eps: str, seed: int) -> Plan:
+def make_plan(*, samples: int, preset: str, attacks: str, eps: str, seed: int, access: Access) -> Plan:
     """A plan of command-line values.
 
     Raises:
@@ -67,11 +76,11 @@ def make_plan(*, samples: int, preset: str, attacks: str, eps: str, seed: int) -
     except ValueError as error:
         raise BadInputError(f"--eps {eps}: whole numbers separated by commas are wanted") from error
     names = [name.strip() for name in attacks.split(",") if name.strip()]
-    options = {"samples": samples, "preset": preset, "attacks": names, "eps": bounds, "seed": seed}
+    options = {"samples": samples, "preset": preset, "attacks": names, "eps": bounds, "seed": seed, "access": access}
     return from_table(Plan, options, where="options")
 
 
-def attack(
+def attack(  # noqa: PLR0913 - one argument an option
     bundle: Path,
     build: Path,
     data: str,
@@ -81,6 +90,7 @@ def attack(
     port: str | None = None,
     control: Path | None = None,
     workers: int | None = None,
+    live: bool = False,
 ) -> Result:
     """Evaluate and write `result.json`. An older result there goes first: a run that fails leaves none."""
 
@@ -101,9 +111,21 @@ def attack(
             progress,
             control=undefended,
             workers=workers or cores(),
+            live=announce if live else None,
         )
     write_whole(out / RESULT, result.model_dump_json(indent=2) + "\n")
     return result
+
+
+def announce(budget: Budget) -> None:
+    """Say what a live attack may take, before it starts."""
+    names = ", ".join(attack.name for attack in budget.attacks)
+    console.print(
+        f"live: {names}; at most {budget.queries:,} queries of {1e3 * budget.seconds_each:.1f} ms, "
+        f"{timedelta(seconds=round(budget.seconds))} in all",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def open_control(control: Path, out: Path, core: CoreClass) -> Bundle:

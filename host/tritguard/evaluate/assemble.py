@@ -108,7 +108,7 @@ def assemble(
             eps_steps=plan.eps,
             eps_input=tuple(eps * manifest.input.scale for eps in plan.eps),
             input_unit=dataset.unit_at(manifest.input.scale),
-            knowledge=f"white box: model file and gradients of its integer graph; black box: {_shown(plan, manifest)}",
+            knowledge=f"{_gradients(found.search)}; black box: {_shown(plan, manifest)}",
         ),
         classes=manifest.classes or dataset.classes,
         model_macs=manifest.macs,
@@ -120,6 +120,7 @@ def assemble(
         attacks=judged.rows,
         preset="" if plan.attacks else plan.preset,
         budgets={name: dict(settings) for name, settings in plan.budgets.items()},
+        live=found.search.live,
         control=found.search.control,
         doubling=found.search.doubling,
         throughput=found.search.throughput,
@@ -129,6 +130,12 @@ def assemble(
         footprint=_footprint(subject, device),
         pictures=_pictures(plan, samples, found.search.runs, found.replay.answers),
     )
+
+
+def _gradients(found: Found) -> str:
+    if found.live:
+        return "no gradients: every query was an inference on the device"
+    return "white box: model file and gradients of its integer graph"
 
 
 def _shown(plan: Plan, manifest: Manifest) -> str:

@@ -18,9 +18,10 @@ from tritguard.evaluate import symptoms
 from tritguard.evaluate.assemble import Findings, Replay, Samples, Subject, assemble
 from tritguard.evaluate.crafting import Report
 from tritguard.evaluate.judgement import Answers
+from tritguard.evaluate.live import Budget, plan_live, search_live
 from tritguard.evaluate.plan import Plan
 from tritguard.evaluate.result import Confirmation, Rate, Result
-from tritguard.evaluate.search import Found, Victim, search
+from tritguard.evaluate.search import Found, Victim, classes, search
 from tritguard.evaluate.store import Store
 from tritguard.evaluate.workers import Workers
 from tritguard.graph import read_graph
@@ -133,7 +134,7 @@ def _first(outputs: Outputs, count: int) -> Outputs:
     return Outputs(outputs.scores[:count], None if outputs.logits is None else outputs.logits[:count])
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - all that an evaluation depends on
     subject: Subject,
     dataset: Dataset,
     plan: Plan,
@@ -143,6 +144,7 @@ def evaluate(
     *,
     control: Bundle | None = None,
     workers: int = 1,
+    live: Callable[[Budget], None] | None = None,
 ) -> Result:
     """Attack the deployed model and measure it.
 
@@ -153,6 +155,7 @@ def evaluate(
         progress: gives the callback that shows a stage's progress.
         control: an undefended model of the same task, for the same attacks.
         workers: processes that craft at the same time.
+        live: attack the device itself, with what needs no gradients; told beforehand what it may take.
     """
     samples = draw_samples(subject.bundle, dataset, plan)
     preparing = progress("Preparing the attacks")
@@ -160,8 +163,13 @@ def evaluate(
     model = victim(subject.bundle, samples, plan, out, workers)
     undefended = None if control is None else victim(control, draw_samples(control, dataset, plan), plan, out, workers)
     preparing(1, 1)
-    found = search(model, plan, undefended, progress)
     target = model.target
+    if live is None:
+        found = search(model, plan, undefended, progress)
+    else:
+        budget = plan_live(device, target.x, plan.balls, plan.suite(classes(target)))
+        live(budget)
+        found = search_live(device, target, plan.balls, budget, out / "live", progress("Attacking the device"))
     replay = confirm(device, target, found, progress("Confirming on the device"), progress("Comparing with the twin"))
     manifest = subject.bundle.manifest
     x_test = to_input_bytes(dataset.x_test, manifest.input.scale, manifest.input.zero_point)

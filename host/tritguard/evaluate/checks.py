@@ -141,6 +141,11 @@ def _few_samples(e: Evidence) -> Finding:
     return [f"{e.clean.n} samples: the intervals are wide"] if e.clean.n < FEW_SAMPLES else []
 
 
+def _no_gradients(e: Evidence) -> Finding:
+    what = "no attack took gradients: what holds here may fall to one that does"
+    return [] if any(map(_by_gradients, e.rows)) else [what]
+
+
 def _zero_gradients(e: Evidence) -> Finding:
     what = f"no gradient on {e.zero_gradients:.0%} of the samples: masking"
     return [what] if e.zero_gradients > MASKED_SHARE else []
@@ -223,6 +228,7 @@ CHECKS = (
     Check("NO_LOGITS", "warn", _no_logits),
     Check("SOFTMAX_HEAD", "warn", _softmax_head),
     Check("FEW_SAMPLES", "warn", _few_samples),
+    Check("NO_GRADIENTS", "warn", _no_gradients),
     Check("ZERO_GRADIENTS", "warn", _zero_gradients),
     Check("SATURATED_LOGITS", "warn", _saturated),
     Check("SCORE_PLATEAUS", "warn", _plateaus),

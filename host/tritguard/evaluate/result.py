@@ -250,6 +250,7 @@ class Result(Record):
     passed: tuple[str, ...] = ()  # codes of the checks that found nothing
     preset: str = ""
     budgets: dict[str, dict[str, float | int | str]] = Field(default_factory=dict)  # attacks as the plan named them
+    live: bool = False  # the attacks asked the device itself
     control: Control | None = None
     doubling: Doubling | None = None
     throughput: Throughput | None = None  # None in results of before it was measured

@@ -43,6 +43,7 @@ class Found:
     Attributes:
         runs: every attack at every bound, and what the control lent.
         again: the doubled attack's candidates; the clean input where it was not asked.
+        live: every query was an inference on the device.
     """
 
     runs: tuple[Run, ...]
@@ -50,6 +51,7 @@ class Found:
     doubling: Doubling | None
     control: Control | None
     throughput: Throughput
+    live: bool = False
 
 
 def search(model: Victim, plan: Plan, control: Victim | None, progress: Callable[[str], Report]) -> Found:

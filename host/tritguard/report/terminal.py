@@ -13,6 +13,7 @@ from rich.text import Text
 from tritguard.evaluate.result import Rate, Result, Status
 from tritguard.report import summary
 from tritguard.report.wording import (
+    LIVE_MEANING,
     STATUS_MEANING,
     count,
     interval,
@@ -66,6 +67,8 @@ def _head(result: Result) -> Panel:
         _plain(f"{result.provenance.model_name} on {board}, data {result.provenance.data_name}", "bold"),
         Text.assemble((f" {result.status.upper()} ", f"bold reverse {colour}"), f" {STATUS_MEANING[result.status]}"),
     ]
+    if result.live:
+        lines.append(Text.assemble((" LIVE ", "bold reverse"), f" {LIVE_MEANING}"))
     lines += [Text.assemble((printable(issue.code), colour), "  ", _plain(issue.message)) for issue in result.issues]
     if result.status == "invalid":
         lines.append(Text("Its raw figures are in result.json, for finding the fault only.", "dim"))

@@ -12,6 +12,8 @@ STATUS_MEANING: dict[Status, str] = {
     "invalid": "This run failed its own checks. It has no accuracy that may be quoted.",
 }
 
+LIVE_MEANING = "every query of the attacks was an inference on the device; the twin only confirmed its bytes"
+
 NORM_MEANING = {
     "Linf": "largest change of any input value",
     "L2": "root of the summed squares of all changes",
