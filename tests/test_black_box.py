@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from tests.shared import shared_file
 from tritguard.attack import Attack, Ball, Boundary, HopSkipJump, Noise, Square, Target, Zoo
 from tritguard.attack.windows import as_image, sides
 from tritguard.emit import write_bundle
+from tritguard.evaluate.crafting import craft_all
+from tritguard.evaluate.search import holding
+from tritguard.evaluate.store import Store
 from tritguard.twin import Twin
 
 
@@ -142,3 +146,13 @@ def test_targeted_black_boxes_reach_their_label(attack: Attack, keywords: Target
 @pytest.mark.parametrize("attack", [Boundary(30), HopSkipJump(30), Zoo(30), Square(30)], ids=lambda attack: attack.name)
 def test_one_sample_alone_and_a_small_budget_will_do(attack: Attack) -> None:
     left(attack, float_net.target(1), Ball("Linf", 20))
+
+
+def test_targets_go_with_their_samples(tmp_path: Path) -> None:
+    """More samples than a chunk holds: each is brought to its own class, and judged by it."""
+    plain = float_net.target(60)
+    aimed = replace(plain, aim=(plain.y + np.arange(60) % 9 + 1) % 10)
+    (run,), _ = craft_all(aimed, [Ball("Linf", 120)], [Square(60)], Store(tmp_path, ""), lambda *_: None)
+    reached = aimed.predictor.predict(run.x).labels == aimed.aim
+    assert reached[:50].mean() > 0.3 and reached[50:].mean() > 0.3
+    assert np.array_equal(holding(aimed, [run]), ~reached)

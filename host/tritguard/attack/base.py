@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["white box", "black box", "transfer", "baseline"]
 Norm = Literal["Linf", "L2"]
+Goal = Literal["untargeted", "targeted"]
 Access = Literal["logits", "scores", "labels"]  # what of its outputs the device reveals
 Samples = NDArray[np.int64]
 INT8_MIN, INT8_MAX = -128, 127
@@ -80,6 +81,11 @@ class Target:
     def broken(self, labels: Samples) -> NDArray[np.bool_]:
         """bool[n]: where the attacker has what it wants."""
         return np.asarray(labels != self.y if self.aim is None else labels == self.aim)
+
+    def part(self, samples: Samples) -> Target:
+        """The same model and these samples alone, int64[m] of their places."""
+        aim = None if self.aim is None else self.aim[samples]
+        return replace(self, x=self.x[samples], y=self.y[samples], aim=aim)
 
     def margins(self, outputs: Outputs, samples: Samples | None = None) -> NDArray[np.float64]:
         """float64[n]: how far the attacker is from its goal, positive exactly where it is not reached.

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tritguard.attack.base import Access
+from tritguard.attack.base import Access, Goal
 from tritguard.attack.catalog import ATTACKS
 from tritguard.boards import CoreClass
 from tritguard.build import open_build
@@ -50,6 +50,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         Path | None,
         typer.Option(help="An undefended model of the same task, a bundle or a .tflite: the attacks have to break it."),
     ] = None,
+    goal: Annotated[Goal, typer.Option(help="Any wrong class, or one drawn for each sample.")] = "untargeted",
     access: Annotated[Access, typer.Option(help="What black-box attacks see of the outputs.")] = "logits",
     live: Annotated[
         bool, typer.Option("--live", help="Attack the device itself: the plan's black boxes, every query sent there.")
@@ -60,11 +61,11 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     """Attack a model on its board: robust accuracy, latency, flash and RAM in one result."""
     if live and control is not None:
         raise BadInputError("--control is for attacks on the twin", where="--live", fix="leave one of them out")
-    plan = make_plan(samples=samples, preset=preset, attacks=attacks, eps=eps, seed=seed, access=access)
+    plan = make_plan(samples=samples, preset=preset, attacks=attacks, eps=eps, seed=seed, goal=goal, access=access)
     finish(attack(bundle, build, data, plan, out, port=port, control=control, workers=workers, live=live), out)
 
 
-def make_plan(*, samples: int, preset: str, attacks: str, eps: str, seed: int, access: Access) -> Plan:
+def make_plan(*, samples: int, preset: str, attacks: str, eps: str, seed: int, goal: Goal, access: Access) -> Plan:
     """A plan of command-line values.
 
     Raises:
@@ -76,8 +77,8 @@ def make_plan(*, samples: int, preset: str, attacks: str, eps: str, seed: int, a
     except ValueError as error:
         raise BadInputError(f"--eps {eps}: whole numbers separated by commas are wanted") from error
     names = [name.strip() for name in attacks.split(",") if name.strip()]
-    options = {"samples": samples, "preset": preset, "attacks": names, "eps": bounds, "seed": seed, "access": access}
-    return from_table(Plan, options, where="options")
+    options = {"samples": samples, "preset": preset, "attacks": names, "eps": bounds, "seed": seed}
+    return from_table(Plan, {**options, "goal": goal, "access": access}, where="options")
 
 
 def attack(  # noqa: PLR0913 - one argument an option

@@ -104,6 +104,7 @@ def assemble(
         passed=judged.passed,
         provenance=_provenance(subject, dataset, plan, samples, device),
         threat_model=ThreatModel(
+            goal=plan.goal,
             norm=plan.norm,
             eps_steps=plan.eps,
             eps_input=tuple(eps * manifest.input.scale for eps in plan.eps),
@@ -128,7 +129,7 @@ def assemble(
         firmware=_firmware(subject, device),
         latency=_latency(subject, device, found.replay.ticks),
         footprint=_footprint(subject, device),
-        pictures=_pictures(plan, samples, found.search.runs, found.replay.answers),
+        pictures=_pictures(plan, samples, target, found.search.runs, found.replay.answers),
     )
 
 
@@ -145,13 +146,15 @@ def _shown(plan: Plan, manifest: Manifest) -> str:
     return "labels alone" if plan.access == "labels" else "int8 scores"
 
 
-def _pictures(plan: Plan, samples: Samples, runs: tuple[Run, ...], answers: Answers) -> tuple[Picture, ...]:
+def _pictures(
+    plan: Plan, samples: Samples, target: Target, runs: tuple[Run, ...], answers: Answers
+) -> tuple[Picture, ...]:
     """Broken samples of different attacks and classes where it can be, at the smallest eps of the threat model."""
     broken = [
         (run, int(sample), labels)
         for run, labels in zip(runs, answers.runs, strict=True)
         if run.attack.kind != "baseline" and run.eps in plan.eps
-        for sample in np.flatnonzero((answers.clean == samples.y) & (labels != samples.y))
+        for sample in np.flatnonzero((answers.clean == samples.y) & target.broken(labels))
     ]
     shown: set[object] = set()
 

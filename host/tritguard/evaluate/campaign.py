@@ -70,7 +70,11 @@ def prepare(bundle: Bundle, samples: Samples, plan: Plan) -> Target:
     values = outputs.scores * scale if outputs.logits is None else outputs.logits
     top = np.sort(values, axis=1)[:, -2:]
     temperature = max(1.0, float(np.median(top[:, 1] - top[:, 0])) / 4)
-    return Target(twin, GradientView(graph, temperature), samples.x, samples.y, plan.seed, access=plan.access)
+    view, aim = GradientView(graph, temperature), None
+    if plan.goal == "targeted":
+        away = np.random.default_rng(plan.seed).integers(1, values.shape[1], len(samples.y))
+        aim = (samples.y + away) % values.shape[1]
+    return Target(twin, view, samples.x, samples.y, plan.seed, aim, plan.access)
 
 
 def victim(bundle: Bundle, samples: Samples, plan: Plan, out: Path, workers: int) -> Victim:

@@ -78,14 +78,9 @@ def craft_all(
 
 def _chunks(target: Target, attack: Attack, ball: Ball) -> Iterator[Job]:
     for first in range(0, len(target.x), CHUNK):
-        rows = slice(first, first + CHUNK)
-        part = replace(
-            target,
-            x=target.x[rows],
-            y=target.y[rows],
-            aim=None if target.aim is None else target.aim[rows],
-            seed=int(np.random.SeedSequence((target.seed, first)).generate_state(1)[0]),
-        )
+        rows = np.arange(first, min(first + CHUNK, len(target.x)))
+        seed = int(np.random.SeedSequence((target.seed, first)).generate_state(1)[0])
+        part = replace(target.part(rows), seed=seed)
         yield Job(attack, ball, part, first)
 
 

@@ -66,9 +66,9 @@ def judge(plan: Plan, target: Target, found: Found, answers: Answers) -> Judgeme
     view = target.view
     assert isinstance(view, GradientView)
     right = answers.clean == target.y
-    wrong = [labels != target.y for labels in answers.runs]
+    wrong = [target.broken(labels) for labels in answers.runs]
     runs = list(zip(found.runs, wrong, strict=True))
-    extra = [] if found.again is None or answers.again is None else [(found.again, answers.again != target.y)]
+    extra = [] if found.again is None or answers.again is None else [(found.again, target.broken(answers.again))]
     curve = _curve(plan, [*runs, *extra], right, view.graph.tensors[view.graph.input].scale)
     rows = tuple(_row(run, fooled, right, target) for run, fooled in runs)
     clean = Rate.of(int(right.sum()), len(right))

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from tritguard.attack import Attack, Ball
-from tritguard.attack.base import Access, Norm
+from tritguard.attack.base import Access, Goal, Norm
 from tritguard.attack.catalog import ATTACKS, Setting, Settings, make
 from tritguard.evaluate.presets import PRESETS, Preset
 from tritguard.records import Record
@@ -21,6 +21,7 @@ class Plan(Record):
     Attributes:
         samples: drawn from the test set with the seed.
         norm: how the distance to the clean input is measured, `Linf` or `L2`.
+        goal: any wrong class, or for each sample a certain one, drawn with the seed.
         access: what black-box attacks see: int32 `logits`, int8 `scores`, or `labels` alone.
         eps: bounds of the threat model in steps of the int8 input grid, rising.
         sanity_eps: a bound so large that any model has to fall to chance, above every eps and not part of the threat
@@ -32,6 +33,7 @@ class Plan(Record):
 
     samples: int = Field(100, ge=1)
     norm: Norm = "Linf"
+    goal: Goal = "untargeted"
     access: Access = "logits"
     eps: tuple[int, ...] = (1, 2, 4, 8)
     sanity_eps: int | None = Field(None, ge=2)

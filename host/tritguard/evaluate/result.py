@@ -52,7 +52,7 @@ class Issue(Record):
 class ThreatModel(Record):
     """Who attacks, knowing what, within which bound."""
 
-    goal: Literal["untargeted"] = "untargeted"
+    goal: Literal["untargeted", "targeted"] = "untargeted"
     norm: Literal["Linf", "L2"] = "Linf"
     eps_steps: tuple[int, ...]  # in steps of the int8 input grid
     eps_input: tuple[float, ...]  # the same in input units

@@ -81,7 +81,7 @@ def holding(target: Target, runs: Sequence[Run]) -> NDArray[np.bool_]:
     """bool[n]: right on the clean input and after these runs, on the twin."""
     holds = target.predictor.predict(target.x).labels == target.y
     for run in runs:
-        holds &= target.predictor.predict(run.x).labels == target.y
+        holds &= ~target.broken(target.predictor.predict(run.x).labels)
     return np.asarray(holds)
 
 
@@ -93,9 +93,9 @@ def _attack_again(model: Victim, plan: Plan, runs: Sequence[Run], report: Report
     chosen = np.flatnonzero(holding(target, [run for run in runs if run.eps <= ball.eps]))
     if len(chosen) == 0:
         return None, Doubling(attack=attack.name, steps=steps, tried=0, broken=0)
-    part = replace(target, x=target.x[chosen], y=target.y[chosen])
+    part = target.part(chosen)
     (found,), _ = craft_all(part, [ball], [attack], model.store, report, model.workers)
-    broken = int((target.predictor.predict(found.x).labels != part.y).sum())
+    broken = int(part.broken(target.predictor.predict(found.x).labels).sum())
     x = target.x.copy()
     x[chosen] = found.x
     return replace(found, x=x), Doubling(attack=attack.name, steps=steps, tried=len(chosen), broken=broken)

@@ -13,6 +13,7 @@ from rich.text import Text
 from tritguard.evaluate.result import Rate, Result, Status
 from tritguard.report import summary
 from tritguard.report.wording import (
+    GOAL_MEANING,
     LIVE_MEANING,
     STATUS_MEANING,
     count,
@@ -67,6 +68,8 @@ def _head(result: Result) -> Panel:
         _plain(f"{result.provenance.model_name} on {board}, data {result.provenance.data_name}", "bold"),
         Text.assemble((f" {result.status.upper()} ", f"bold reverse {colour}"), f" {STATUS_MEANING[result.status]}"),
     ]
+    if result.threat_model.goal == "targeted":
+        lines.append(Text.assemble((" TARGETED ", "bold reverse"), f" {GOAL_MEANING['targeted']}"))
     if result.live:
         lines.append(Text.assemble((" LIVE ", "bold reverse"), f" {LIVE_MEANING}"))
     lines += [Text.assemble((printable(issue.code), colour), "  ", _plain(issue.message)) for issue in result.issues]

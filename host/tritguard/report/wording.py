@@ -12,6 +12,11 @@ STATUS_MEANING: dict[Status, str] = {
     "invalid": "This run failed its own checks. It has no accuracy that may be quoted.",
 }
 
+GOAL_MEANING = {
+    "untargeted": "any wrong class counts",
+    "targeted": "one class drawn for each sample counts, no other wrong one",
+}
+
 LIVE_MEANING = "every query of the attacks was an inference on the device; the twin only confirmed its bytes"
 
 NORM_MEANING = {
