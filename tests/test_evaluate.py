@@ -293,6 +293,7 @@ def test_another_answer_to_the_same_question_invalidates() -> None:
         (replace(evidence(), saturated=0.2), "SATURATED_LOGITS"),
         (replace(evidence(), plateaus=0.2), "SCORE_PLATEAUS"),
         (replace(evidence(), doubled=0.03), "TOO_FEW_STEPS"),
+        (replace(evidence(), rows=tuple(row for row in evidence().rows if row.kind != "white box")), "NO_GRADIENTS"),
         (replace(evidence(), shown="scores"), "NO_LOGITS"),
         (replace(evidence(), shown="scores"), "SOFTMAX_HEAD"),
         (replace(evidence(), clean=Rate.of(45, 50)), "FEW_SAMPLES"),

@@ -339,6 +339,15 @@ def test_emulated_board_without_estimate_shows_no_time() -> None:
         assert "ticks are not time" in text and " ms" not in text
 
 
+def test_who_was_asked_and_for_what_is_said_at_the_top() -> None:
+    threat = make_result().threat_model.model_copy(update={"goal": "targeted"})
+    result = make_result(live=True, threat_model=threat.model_dump())
+    text, page = shown(result, 200), html.render(result)
+    assert " LIVE " in text and " TARGETED " in text
+    assert "<strong>Live:</strong>" in page and "one class drawn for each sample" in page
+    assert " LIVE " not in shown(make_result(), 200) and "<strong>Live:</strong>" not in html.render(make_result())
+
+
 def test_mismatch_is_said_loudly() -> None:
     seen = make_result().confirmation.model_dump() | {"mismatched_inputs": 4}
     result = make_result(confirmation=seen, status="invalid", issues=[FATAL])
