@@ -42,7 +42,9 @@ typedef struct {
     int32_t unit;
 } tg_steps_t;
 
-#if defined(__ARM_FEATURE_MVE) && ((__ARM_FEATURE_MVE & 1) != 0)
+#if defined(TG_TAPS_HEADER)
+#include TG_TAPS_HEADER
+#elif defined(__ARM_FEATURE_MVE) && ((__ARM_FEATURE_MVE & 1) != 0)
 #include "tg_taps_m55.h"
 #elif defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1)
 #include "tg_taps_m4.h"

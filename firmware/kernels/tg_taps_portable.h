@@ -1,6 +1,8 @@
-/* Lists of taps in plain C. */
+/* Lists of taps in plain C; a header with its own way (TG_TAPS_HAS_SUMS) takes nothing from here. */
 #ifndef TG_TAPS_PORTABLE_H
 #define TG_TAPS_PORTABLE_H
+
+#ifndef TG_TAPS_HAS_SUMS
 
 static inline void tg_taps_add(const int8_t *plane, const uint16_t *offsets, int32_t count, int16_t sign,
                                int16_t *restrict sums)
@@ -47,5 +49,7 @@ static inline void tg_steps_sum(const int8_t *plane, tg_steps_t steps, int32_t c
         (void)tg_steps_add(plane + first, plus, steps.plus, steps.unit, 1, sums + first);
     }
 }
+
+#endif
 
 #endif

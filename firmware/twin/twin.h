@@ -13,6 +13,7 @@
 #define TG_LANES 32
 #define TG_CORE_HEADER "tg_core_host.h"
 #define TG_DUAL_HEADER "tg_dual_host.h"
+#define TG_TAPS_HEADER "tg_taps_host.h"
 
 /* The planned scratch is for a device's tiles; at most TG_TILE times as much is needed here. */
 void *twin_scratch(size_t bytes);
