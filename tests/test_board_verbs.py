@@ -20,6 +20,8 @@ from tritguard.errors import DeviceError
 pytest_plugins = ("tests.device_fixtures",)
 
 TRITGUARD = (sys.executable, "-c", "from tritguard.cli import main; main()")
+# A suite that runs in the background of a shell has SIGINT ignored, and what it starts would, too.
+INTERRUPTIBLE = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {TRITGUARD[-1]}"
 
 
 def run(*arguments: str | Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -135,7 +137,9 @@ def test_an_emulated_board_can_stay(
     log = tmp_path / "log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*TRITGUARD, "flash", str(small_build.path), "--stay"], stdout=output, stderr=subprocess.STDOUT
+            [sys.executable, "-c", INTERRUPTIBLE, "flash", str(small_build.path), "--stay"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
     try:
         deadline = time.monotonic() + 120

@@ -32,7 +32,7 @@ from tritguard.device import Device, open_device
 from tritguard.emit import Bundle
 from tritguard.emit.tflm import Arrays, write_arrays
 from tritguard.errors import BadInputError, BuildError, DeviceError, ToolMissingError
-from tritguard.evaluate.campaign import _mismatches
+from tritguard.evaluate.symptoms import differing
 from tritguard.export import export
 from tritguard.oracle import oracle_available, predict_apart
 from tritguard.predictor import Int8
@@ -242,7 +242,7 @@ def test_an_engine_without_logits_is_compared_by_its_scores(lively_bundle: Bundl
     assert played_device.hello.logits == 0
     assert theirs.logits is None
     assert ours.logits is not None
-    assert _mismatches(ours, theirs) == 0
+    assert differing(ours, theirs) == 0
 
 
 def test_a_failing_engine_is_one_error(lively_bundle: Bundle, played_device: Device) -> None:
