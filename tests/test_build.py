@@ -118,7 +118,7 @@ def _shrunk(memory: str, size: int) -> Board:
 def test_a_model_too_large_is_refused_by_how_much(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
     sizes = small_build.record.sizes
     # The linker pads the end to eight bytes; whether that shows depends on where the last section ends.
-    with pytest.raises(BuildError, match="the firmware is 10[0-7] bytes too large for its flash"):
+    with pytest.raises(BuildError, match=r"the firmware is 10[0-7] bytes too large for its flash"):
         build(small_bundle, _shrunk("flash", sizes.flash_total - 100), tmp_path / "build")
     ram = sizes.ram_static + sizes.stack_reserved
     with pytest.raises(BuildError, match="the firmware is 8 bytes too large for its RAM"):
