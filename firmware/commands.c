@@ -1,5 +1,6 @@
 #include "commands.h"
 
+#include "build_id.h"
 #include "config.h"
 #include "engine.h"
 #include "port/port.h"
@@ -10,8 +11,6 @@ enum { HELLO = 0x01, INFER = 0x02, MEMORY = 0x03, ECHO = 0x04, PROFILE = 0x05, A
 enum { BROKEN_FRAME = 1, BAD_VERSION = 2, UNKNOWN_TYPE = 3, BAD_LENGTH = 4, ENGINE_FAILED = 5 };
 
 #define NAME_BYTES_MAX 31u
-
-static const uint8_t build_id[CONFIG_BUILD_ID_BYTES] = CONFIG_BUILD_ID;
 
 static answer_t answer(const frame_t *request, size_t payload_bytes)
 {
