@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,33 @@ def test_objective_is_the_sum_of_its_parts_and_ramps_them() -> None:
         penalty = 0.5 * terms["jacobian_output"] + 0.25 * terms["jacobian_layers"]
         assert terms["jacobian_output"] > 0 and terms["jacobian_layers"] > 0
         assert terms["loss"] == pytest.approx(cross_entropies + strength / 2 * penalty, rel=1e-5)
+
+
+def test_a_lazy_penalty_has_the_same_mean_gradient() -> None:
+    """k-fold at each k-th step, and at the others neither penalty nor gradient."""
+    model, (x, y) = small_net(), batch(4)
+    weights = [variable.value for variable in model.trainable_variables]
+
+    def penalty_gradient(every: int) -> Callable[[int], list[Any]]:
+        jacobian = JacobianConfig(output=0.5, layers=0.25, every=every)
+        objective = Objective(model, TrainConfig(jacobian=jacobian), PIXELS, steps=8)
+
+        @tf.function(input_signature=[tf.TensorSpec((), tf.int32)], jit_compile=False)
+        def compiled(step: Any) -> list[Any]:
+            with tf.GradientTape() as tape:
+                terms = objective.terms(x, x, y, step)
+                penalty = terms["loss"] - terms["cross_entropy"]
+            return [penalty, *tape.gradient(penalty, weights, unconnected_gradients="zero")]
+
+        return lambda step: [np.asarray(value) for value in compiled(tf.constant(step))]
+
+    lazy, always = penalty_gradient(4), penalty_gradient(1)
+    for step in (0, 4):
+        for a, b in zip(lazy(step), always(step), strict=True):
+            np.testing.assert_allclose(a, 4 * b, rtol=1e-3, atol=1e-4)
+    for step in (1, 2, 3):
+        assert not any(value.any() for value in lazy(step))
+        assert np.abs(always(step)[1]).max() > 0
 
 
 def test_fgsms_step_is_wongs() -> None:

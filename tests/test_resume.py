@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from tritguard.data import Dataset, load_dataset, write_dataset
 from tritguard.errors import BadInputError
 from tritguard.train import TrainConfig, TrainRecord, read_train_config
 from tritguard.train.backend import keras, tf
+from tritguard.train.config import QuantizeConfig
 from tritguard.train.fit import train
 
 CONFIG = """[train]
@@ -71,6 +75,14 @@ def killed_in_the_middle(config: Path, out: Path) -> int:
     return step_in(checkpoint)
 
 
+def stop_at(step: int) -> Callable[[int, int], None]:
+    def report(done: int, total: int) -> None:
+        if done == step:
+            raise KeyboardInterrupt
+
+    return report
+
+
 def weights_of(folder: Path) -> list[Any]:
     return keras.saving.load_model(folder / "model.keras").get_weights()
 
@@ -104,12 +116,8 @@ def test_a_killed_training_ends_in_the_same_weights(uninterrupted: Any, tmp_path
 def test_going_on_inside_an_epoch_and_not_from_anothers_checkpoint(uninterrupted: Any, tmp_path: Path) -> None:
     folder, config, data, whole = uninterrupted
 
-    def stop_at_20(done: int, total: int) -> None:
-        if done == 20:  # of 13 an epoch
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        train(config, data, tmp_path, stop_at_20, checkpoint_seconds=0)
+        train(config, data, tmp_path, stop_at(20), checkpoint_seconds=0)  # of 13 an epoch
     assert step_in(tmp_path / "checkpoint.npz") == 20
     with pytest.raises(BadInputError, match="another training"):
         train(config.model_copy(update={"seed": 4}), data, tmp_path)
@@ -140,3 +148,36 @@ def shown_in(out: Path, epochs: int) -> None:
         assert f"| {accuracy['clean']:.2%} | {accuracy['pgd']:.2%} |" in card
     for said in ("noise", "CC0", record["data_sha256"], "cross-entropy on PGD samples", "`learning_rate` | 0.02"):
         assert said in card
+
+
+def test_a_stage_starts_from_an_earlier_ones_weights(tmp_path: Path) -> None:
+    """From float weights to ternary ones, from a training's folder or its file; what does not fit is refused."""
+    write_inputs(tmp_path)
+    data, first = load_dataset(str(tmp_path / "noise.npz")), tmp_path / "first"
+    plain = TrainConfig(stem=4, blocks=TrainConfig().blocks[:1], epochs=1, quantize=QuantizeConfig(weights="none"))
+    train(plain, data, first)
+    second = plain.model_copy(update={"start": str(first), "quantize": QuantizeConfig(), "learning_rate": 1e-9})
+    record = train(second, data, tmp_path / "second")
+    digest = hashlib.sha256((first / "model.keras").read_bytes()).hexdigest()
+    assert record.start_sha256 == digest
+    assert digest in (tmp_path / "second" / "card.md").read_text()
+    for layer in keras.saving.load_model(tmp_path / "second" / "model.keras").layers:
+        earlier = keras.saving.load_model(first / "model.keras").get_layer(layer.name)
+        if "norm" not in layer.name:  # their statistics are taken anew
+            for a, b in zip(layer.get_weights(), earlier.get_weights(), strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-6)
+    by_file = second.model_copy(update={"start": str(first / "model.keras"), "epochs": 2})
+    with pytest.raises(KeyboardInterrupt):
+        train(by_file, data, tmp_path / "third", stop_at(1), checkpoint_seconds=0)
+    shutil.copy(tmp_path / "second" / "model.keras", first / "model.keras")  # other weights in its place
+    with pytest.raises(BadInputError, match="another training"):
+        train(by_file, data, tmp_path / "third")
+    for changes, message in (
+        ({"stem": 8}, "has weights .* for separable's layer stem"),
+        ({"blocks": TrainConfig().blocks[:2]}, "no weights for separable's layer block2_depthwise"),
+        ({"blocks": TrainConfig().blocks[:1], "net": "stq-image"}, "no weights for stq_image's layer conv1"),
+        ({"start": str(tmp_path / "none.keras")}, "none.keras: cannot be read"),
+        ({"start": str(tmp_path / "noise.npz")}, "no weights of a .keras file"),
+    ):
+        with pytest.raises(BadInputError, match=message):
+            train(second.model_copy(update=changes), data, tmp_path / "refused")

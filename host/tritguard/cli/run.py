@@ -110,7 +110,10 @@ def _trained(config: TrainConfig, folder: Path) -> TrainRecord:
     record = folder / RECORD
     if record.is_file():
         earlier = from_json(TrainRecord, record, fix="remove the folder to train anew")
-        if earlier.config == config and earlier.versions["tritguard"] == __version__ and (folder / MODEL).is_file():
+        from tritguard.train.start import start_digest  # noqa: PLC0415 - h5py comes with TensorFlow
+
+        same = earlier.config == config and earlier.start_sha256 == start_digest(config.start)
+        if same and earlier.versions["tritguard"] == __version__ and (folder / MODEL).is_file():
             console.print(f"trained before, with the same settings: remove {folder} to train anew", soft_wrap=True)
             return earlier
     return train(config, folder)

@@ -33,6 +33,7 @@ def model_card(record: TrainRecord, dataset: Dataset, pgd: str) -> str:
         "",
         f"{record.parameters:,} parameters, {config.epochs} epochs ({record.steps:,} steps) in "
         f"{record.seconds / 3600:.2f} hours on {record.hardware}.",
+        *_start(record),
         "",
         "## Accuracy",
         "| form | clean | quick PGD |",
@@ -63,6 +64,12 @@ def model_card(record: TrainRecord, dataset: Dataset, pgd: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _start(record: TrainRecord) -> list[str]:
+    """Where a stage began; what the stages before it took is on their own cards."""
+    start = record.config.start
+    return [f"It started from the weights of `{start}` (SHA-256 `{record.start_sha256}`)."] if start else []
 
 
 def _loss(record: TrainRecord) -> str:

@@ -115,12 +115,15 @@ class JacobianConfig(Record):
         output: weight of half the squared Frobenius norm of the logits' Jacobian with respect to the input.
         layers: weight of half the mean of those with respect to the input of each further layer with weights.
         projections: random directions a sample and step.
+        every: the penalty is taken each so many steps, with so many times its weight, as StyleGAN2 does (Karras et
+            al. 2020, arXiv 1912.04958, appendix B): the same mean gradient, for less time.
         ramp: over which part of the training both weights rise.
     """
 
     output: Annotated[float, Field(ge=0)] = 0.0
     layers: Annotated[float, Field(ge=0)] = 0.0
     projections: Annotated[int, Field(ge=1, le=1000)] = 1
+    every: Annotated[int, Field(ge=1, le=1000)] = 1
     ramp: Ramp = (0.0, 0.0)
 
     _rising = field_validator("ramp")(_rising)
@@ -134,6 +137,8 @@ class TrainConfig(Record):
         net: the network, by its name in `tritguard.train.nets`.
         stem: of the net `separable`, channels of the first convolution, 3x3 with stride 2.
         blocks: of the net `separable`, the depthwise-separable blocks after it.
+        start: a `.keras` file of the same net, or the folder of a training that left one: its float weights, whatever
+            quantizer was in front of them, are those this training starts from.
         quantize: what becomes of the weights.
         adversarial: the attack trained against; none by default.
         jacobian: the penalty on the logits' Jacobian; none by default.
@@ -155,6 +160,7 @@ class TrainConfig(Record):
         Block(channels=96, stride=2),
         Block(channels=128),
     )
+    start: str | None = None
     quantize: QuantizeConfig = QuantizeConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
     jacobian: JacobianConfig = JacobianConfig()
@@ -168,10 +174,15 @@ class TrainConfig(Record):
 
     @property
     def undefended(self) -> TrainConfig:
-        """The control: the same net on the same data, with nothing that may defend it, ternary weights included."""
+        """The control: the same net on the same data from fresh int8 weights, with nothing that may defend it."""
         plain = QuantizeConfig(weights="none")
         return self.model_copy(
-            update={"quantize": plain, "adversarial": AdversarialConfig(), "jacobian": JacobianConfig()}
+            update={
+                "start": None,
+                "quantize": plain,
+                "adversarial": AdversarialConfig(),
+                "jacobian": JacobianConfig(),
+            }
         )
 
 
@@ -186,6 +197,7 @@ class TrainRecord(Record):
     """What a training run did: `train.json`.
 
     Attributes:
+        start_sha256: of the file that `config.start` names.
         accuracy: share of the test set that is right in the form that ships.
         evaluation: of the forms `float`, `int8` and, where weights are ternary, `ternary`; the last one ships.
         history: of each epoch, the means of the loss and its parts; see `tritguard.train.objective`.
@@ -199,6 +211,7 @@ class TrainRecord(Record):
 
     schema_version: Literal[2] = 2
     config: TrainConfig
+    start_sha256: str | None = None
     data_name: str
     data_sha256: str
     train_samples: int

@@ -35,6 +35,7 @@ from tritguard.train.loop import CHECKPOINT_SECONDS, Loop
 from tritguard.train.nets import build_net
 from tritguard.train.quantize import dead_channels, findings, quantize, stored
 from tritguard.train.recalibrate import RECALIBRATION_SAMPLES, norm_layers, recalibrate
+from tritguard.train.start import set_start_weights
 
 Report = Callable[[int, int], None]
 
@@ -62,15 +63,21 @@ def train(
         checkpoint_seconds: longest work a kill can cost.
 
     Raises:
-        BadInputError: the data set does not fit, the folder holds a checkpoint of another training, or the loss did
-            not stay finite.
+        BadInputError: the data set or the weights to start from do not fit, the folder holds a checkpoint of another
+            training, or the loss did not stay finite.
     """
     samples = training_set(config, dataset)
     keras.utils.set_random_seed(config.seed)
     net = build_net(config, samples.x.shape[1:], len(dataset.classes))
+    start_sha256 = set_start_weights(net, config.start) if config.start else None
     model = quantize(net, config.quantize, (samples.grid.low, samples.grid.high))
     versions = {"tensorflow": tf.__version__, "keras": keras.__version__, "tritguard": version("tritguard")}
-    identity = {"config": config.model_dump(mode="json"), "data": dataset.sha256, "versions": versions}
+    identity = {
+        "config": config.model_dump(mode="json", exclude={"start"}),  # where the file lies does not matter
+        "start": start_sha256,
+        "data": dataset.sha256,
+        "versions": versions,
+    }
     loop = Loop(model, config, samples, identity, out / CHECKPOINT)
     norms = norm_layers(model)
     progress = _Progress(report, loop.steps + len(norms) + len(forms(config.quantize)))
@@ -83,6 +90,7 @@ def train(
     evaluation = evaluate(model, config, samples, dataset, progress.advance)
     record = TrainRecord(
         config=config,
+        start_sha256=start_sha256,
         data_name=dataset.name,
         data_sha256=dataset.sha256,
         train_samples=len(samples.x),

@@ -3,7 +3,8 @@
     (1 - a) CE(x) + a CE(x') + lambda_output / 2 ||dz/dx||_F^2 + lambda_layers / 2 mean_l ||dz/dh_l||_F^2
 
 with x' the adversarial samples, z the logits and h_l the inputs of the layers with weights. The Jacobians are taken
-at x' where there is an attack, at x otherwise: where the network is trained, and in the same forward pass.
+at x' where there is an attack, at x otherwise: where the network is trained, and in the same forward pass. With
+`every` = k they are taken at each k-th step, k-fold, and are 0 at the others.
 """
 
 from __future__ import annotations
@@ -80,16 +81,27 @@ class Objective:
             loss = attack.weight * loss + (1 - attack.weight) * parts["clean_cross_entropy"]
         jacobian = self._config.jacobian
         if jacobian.output or jacobian.layers:
-            seed = self._seed(_PROJECTION, step)
-            points = [adversarial, *hidden]
-            output, *layers = squared_norms(tape, logits, points, projections=jacobian.projections, seed=seed)
-            penalty = jacobian.output * output
-            parts["jacobian_output"] = output
-            if layers:
-                parts["jacobian_layers"] = tf.add_n(layers) / len(layers)
-                penalty += jacobian.layers * parts["jacobian_layers"]
-            loss += self._ramp(jacobian.ramp, step) / 2 * penalty
+            norms = self._norms(tape, logits, [adversarial, *hidden], step)
+            strength = self._ramp(jacobian.ramp, step) / 2
+            loss += strength * tf.add_n([getattr(jacobian, name) * norm for name, norm in norms.items()])
+            parts |= {f"jacobian_{name}": norm for name, norm in norms.items()}
         return {"loss": loss, **parts}
+
+    def _norms(self, tape: Any, logits: Tensor, points: list[Tensor], step: Tensor) -> dict[str, Tensor]:
+        """Squared norms by the name of their weight, `every`-fold where this step takes them and 0 where not."""
+        jacobian = self._config.jacobian
+
+        def taken() -> list[Tensor]:
+            seed = self._seed(_PROJECTION, step)
+            norms = squared_norms(tape, logits, points, projections=jacobian.projections, seed=seed)
+            output, *layers = [jacobian.every * norm for norm in norms]
+            return [output, tf.add_n(layers) / len(layers)] if layers else [output]
+
+        names = ["output", "layers"][: 1 + bool(points[1:])]
+        if jacobian.every == 1:
+            return dict(zip(names, taken(), strict=True))
+        norms = tf.cond(step % jacobian.every == 0, taken, lambda: [tf.constant(0.0) for _ in names])
+        return dict(zip(names, norms, strict=True))
 
     def _forward(self, x: Tensor) -> list[Tensor]:
         """Logits, and the activations of the per-layer terms if there are such terms."""
