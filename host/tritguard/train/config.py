@@ -138,7 +138,7 @@ class TrainConfig(Record):
         stem: of the net `separable`, channels of the first convolution, 3x3 with stride 2.
         blocks: of the net `separable`, the depthwise-separable blocks after it.
         start: a `.keras` file of the same net, or the folder of a training that left one: its float weights, whatever
-            quantizer was in front of them, are those this training starts from.
+            quantizer was in front of them, are those this training starts from. Without one they are drawn.
         quantize: what becomes of the weights.
         adversarial: the attack trained against; none by default.
         jacobian: the penalty on the logits' Jacobian; none by default.
@@ -160,7 +160,7 @@ class TrainConfig(Record):
         Block(channels=96, stride=2),
         Block(channels=128),
     )
-    start: str | None = None
+    start: str = ""
     quantize: QuantizeConfig = QuantizeConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
     jacobian: JacobianConfig = JacobianConfig()
@@ -178,7 +178,7 @@ class TrainConfig(Record):
         plain = QuantizeConfig(weights="none")
         return self.model_copy(
             update={
-                "start": None,
+                "start": "",
                 "quantize": plain,
                 "adversarial": AdversarialConfig(),
                 "jacobian": JacobianConfig(),

@@ -28,13 +28,13 @@ def start_file(start: str) -> Path:
     return path / MODEL if path.is_dir() else path
 
 
-def start_digest(start: str | None) -> str | None:
+def start_digest(start: str) -> str | None:
     """SHA-256 of the file a training starts from; None where there is none.
 
     Raises:
         BadInputError: it cannot be read.
     """
-    return None if start is None else hashlib.sha256(_read(start_file(start))).hexdigest()
+    return hashlib.sha256(_read(start_file(start))).hexdigest() if start else None
 
 
 def set_start_weights(net: Any, start: str) -> str:
