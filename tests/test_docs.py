@@ -18,9 +18,13 @@ from tritguard.build import Budget
 from tritguard.cli import VERBS
 from tritguard.cli.run import RunConfig
 from tritguard.emit import write_bundle
+from tritguard.evaluate.fault_result import FaultPlan
 from tritguard.evaluate.plan import Plan
+from tritguard.evaluate.privacy_result import PrivacyPlan
+from tritguard.evaluate.transfer_result import TransferPlan
 from tritguard.graph import SUPPORTED_OPS
 from tritguard.graph.reading.checks import FUSED_ACTIVATIONS
+from tritguard.records import Record
 from tritguard.train import TrainConfig
 from tritguard.twin import Twin
 
@@ -35,6 +39,16 @@ def test_the_documented_settings_are_the_real_ones_and_their_defaults() -> None:
     assert set(run) | set(train) == set(RunConfig.model_fields)
     assert TrainConfig.model_validate(train["train"]) == TrainConfig()
     assert set(train["train"]) == set(TrainConfig.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "plan"), [("faults", FaultPlan), ("transfer", TransferPlan), ("privacy", PrivacyPlan)]
+)
+def test_the_documented_settings_of_studies_are_the_defaults(name: str, plan: type[Record]) -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / f"{name}.md").read_text(), re.DOTALL)
+    table = tomllib.loads(block)[name]
+    assert set(table) == set(plan.model_fields)
+    assert plan.model_validate(table) == plan()
 
 
 def test_every_key_of_a_board_is_documented() -> None:

@@ -22,9 +22,12 @@ from tritguard.data import load_dataset
 from tritguard.emit import Bundle, write_bundle
 from tritguard.evaluate.campaign import draw_samples
 from tritguard.evaluate.crafting import craft_all
+from tritguard.evaluate.fault_result import FaultResult
 from tritguard.evaluate.plan import Plan
+from tritguard.evaluate.privacy_result import PrivacyResult
 from tritguard.evaluate.result import read_result
 from tritguard.evaluate.store import Store
+from tritguard.evaluate.transfer_result import TransferResult
 from tritguard.twin import Twin, verify_against_oracle
 
 pytestmark = [
@@ -145,6 +148,28 @@ settings = { square = { queries = 50 } }
 """
 
 
+STUDIES = """
+[faults]
+samples = 50
+flips = [1, 8]
+draws = 2
+greedy = 1
+attacker_samples = 16
+device_samples = 2
+
+[transfer]
+samples = 20
+eps = [16]
+steps = 5
+
+[privacy]
+samples = 100
+shadows = 0
+label_tries = 1
+device_samples = 2
+"""
+
+
 def test_the_whole_road_from_a_configuration(tmp_path: Path) -> None:
     """Train a tiny ternary network, convert, build for the other board, attack it there, report."""
     pytest.importorskip("tensorflow", reason="training needs the extra 'train'")
@@ -168,10 +193,47 @@ def test_the_whole_road_from_a_configuration(tmp_path: Path) -> None:
     assert robust[-1] <= 1 / 10
     # QEMU gives this chip no clock control: the firmware says that it fell back to the reset clock.
     assert (result.firmware.board, result.firmware.clock_hz) == ("netduinoplus2", 16_000_000)
+    # Again, and with all that a run can study: what is there is taken.
+    (tmp_path / "run.toml").write_text(CONFIG + STUDIES)
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert "trained before, with the same settings" in again.stdout
     assert read_result(tmp_path / "out" / "result.json").curve == result.curve
+    studied(tmp_path / "out")
+
+
+def studied(out: Path) -> None:
+    """The studies of a run: of its own model, their results beside its own, their figures in its report."""
+    model = read_result(out / "result.json").provenance.model_sha256
+    faults = FaultResult.model_validate_json((out / "faults.json").read_bytes())
+    transfer = TransferResult.model_validate_json((out / "transfer.json").read_bytes())
+    privacy = PrivacyResult.model_validate_json((out / "privacy.json").read_bytes())
+    assert [each.model.model_sha256 for each in (*faults.models, *privacy.models)] == [model, model]
+    assert faults.models[0].replay is not None and faults.models[0].replay.mismatched_inputs == 0
+    names = [(party.name, party.form) for party in transfer.parties]
+    assert names == [("tiny", "float"), ("train (control)", "float"), ("tiny", "ternary"), ("train (control)", "int8")]
+    assert (privacy.models[0].model.name, privacy.members, privacy.others) == ("tiny", 100, 100)
+    shown = (out / "report.html").read_text()
+    assert all(f"<h2>{title}</h2>" in shown for title in ("Bit flips in tiny", "Membership inference"))
+    assert "<h2>Transfer between tiny (float), train (control) (float), " in shown
+    done = subprocess.run([*TRITGUARD, "report", str(out)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and (out / "report.html").read_text() == shown
+    (out / "faults.json").write_text((out / "faults.json").read_text().replace(model, "0" * 64))
+    subprocess.run([*TRITGUARD, "report", str(out)], capture_output=True, check=True)
+    assert "Bit flips" not in (out / "report.html").read_text()  # of another model, left here by an earlier run
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [("[privacy]\n", "[privacy] needs a [train] table"), ("[transfer]\n", "[transfer] needs a float_model")],
+)
+def test_a_study_without_its_model_stops_at_once(tables: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(f'name = "x"\nmodel = "m.tflite"\ndata = "fashion-mnist"\n{tables}')
+    command = [*TRITGUARD, "run", str(tmp_path / "run.toml"), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_without_its_model_stops_at_once(tmp_path: Path) -> None:

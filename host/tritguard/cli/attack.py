@@ -16,6 +16,7 @@ from tritguard.build import open_build
 from tritguard.cli.convert import convert
 from tritguard.cli.progress import bar, console, stages
 from tritguard.cli.report import REPORT, RESULT
+from tritguard.cli.study import leave
 from tritguard.data import load_dataset
 from tritguard.device import open_device
 from tritguard.emit import Bundle, open_bundle
@@ -62,7 +63,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     if live and control is not None:
         raise BadInputError("--control is for attacks on the twin", where="--live", fix="leave one of them out")
     plan = make_plan(samples=samples, preset=preset, attacks=attacks, eps=eps, seed=seed, goal=goal, access=access)
-    finish(attack(bundle, build, data, plan, out, port=port, control=control, workers=workers, live=live), out)
+    result = attack(bundle, build, data, plan, out, port=port, control=control, workers=workers, live=live)
+    show(result, out)
+    leave(result)
 
 
 def make_plan(*, samples: int, preset: str, attacks: str, eps: str, seed: int, goal: Goal, access: Access) -> Plan:
@@ -149,13 +152,8 @@ def clear_results(out: Path) -> None:
         (out / name).unlink(missing_ok=True)
 
 
-def finish(result: Result, out: Path) -> None:
-    """Print and write the report; exit code 5 where device and twin differ, 1 where the result is invalid otherwise."""
-
+def show(result: Result, out: Path) -> None:
+    """Print and write the report."""
     write_whole(out / REPORT, html.render(result))
     console.print(terminal.render(result))
     console.print(f"\nresult: {out / RESULT}\nreport: {out / REPORT}", markup=False, highlight=False, soft_wrap=True)
-    if result.confirmation.mismatched_inputs:
-        raise typer.Exit(5)
-    if result.status == "invalid":
-        raise typer.Exit(1)

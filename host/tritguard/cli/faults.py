@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from tritguard.build import open_build
-from tritguard.cli.progress import bar, stages
-from tritguard.cli.study import conclude, numbers, settings
+from tritguard.cli.progress import bar
+from tritguard.cli.study import leave, numbers, settings, study
 from tritguard.data import load_dataset
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.fault_result import FaultPlan
+from tritguard.evaluate.faults import study_faults
 
 RESULT = "faults.json"
 TABLE = "faults"
@@ -42,11 +43,7 @@ def command(
         raise BadInputError(f"{len(build or ())} builds for {len(bundles)} bundles", fix="give one --build a bundle")
     opened = [open_bundle(path) for path in bundles]
     built = [open_build(path) for path in build or ()]
-    with bar("Downloading") as report:
+    with bar("Reading data") as report:
         dataset = load_dataset(data, report)
-    out.mkdir(parents=True, exist_ok=True)
-    from tritguard.evaluate.faults import study_faults  # noqa: PLC0415
-
-    with stages() as progress:
-        result = study_faults(list(zip_longest(opened, built)), dataset, plan, progress)
-    conclude(result, out / RESULT)
+    subjects = list(zip_longest(opened, built))
+    leave(study(lambda progress: study_faults(subjects, dataset, plan, progress), out / RESULT))

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from tritguard.boards import load_board
-from tritguard.cli.progress import bar, console, stages
-from tritguard.cli.study import conclude, settings
+from tritguard.cli.progress import bar
+from tritguard.cli.study import leave, settings, study
 from tritguard.data import Dataset, load_dataset
 from tritguard.evaluate.privacy import open_training, study_privacy
 from tritguard.evaluate.privacy_result import PrivacyPlan
@@ -38,13 +38,8 @@ def command(
 
     @cache
     def load(name: str) -> Dataset:
-        with bar("Downloading") as report:
+        with bar("Reading data") as report:
             return load_dataset(name, report)
 
     opened = [open_training(folder, load) for folder in trainings]
-    out.mkdir(parents=True, exist_ok=True)
-    with console.status("Starting TensorFlow"):
-        import tritguard.train.backend  # noqa: F401, PLC0415
-    with stages() as progress:
-        result = study_privacy(opened, chip, plan, out, progress)
-    conclude(result, out / RESULT)
+    leave(study(lambda progress: study_privacy(opened, chip, plan, out, progress), out / RESULT))

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Group, RenderableType
 
 from tritguard.cli.progress import console
-from tritguard.cli.study import read_study, rendered
+from tritguard.cli.study import content, read_study, studies_beside
 from tritguard.errors import BadInputError
-from tritguard.evaluate.result import read_result
+from tritguard.evaluate.result import Result, read_result
+from tritguard.evaluate.study import Study
 from tritguard.files import write_whole
 from tritguard.report import html, terminal
+from tritguard.report.study import page, table
 
 RESULT = "result.json"
 REPORT = "report.html"
@@ -36,18 +39,25 @@ def command(
     target = output or (path.with_name(REPORT) if study is None else path.with_suffix(".html"))
     if target.resolve() == path.resolve():
         raise BadInputError("is the result itself", where=str(target), fix="name another file for the report")
-    if study is None:
-        result = read_result(path)
-        page, shown, content = html.render(result), terminal.render(result), result.model_dump_json(indent=2)
-    else:
-        page, shown = rendered(study)
-        content = study.model_dump_json(indent=2)
+    result, written, shown = _of_run(path) if study is None else _of_study(study)
     try:
-        write_whole(target, page)
+        write_whole(target, written)
     except OSError as error:
         raise BadInputError(f"cannot be written ({error.strerror})", where=str(target)) from error
     if as_json:
-        typer.echo(content)
+        typer.echo(result.model_dump_json(indent=2))
         return
-    console.print(shown)
+    console.print(Group(*shown))
     console.print(f"\nreport: {target}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _of_run(path: Path) -> tuple[Result, str, list[RenderableType]]:
+    """An evaluation, its report as HTML and for the terminal; studies of the same model beside it are part of it."""
+    result = read_result(path)
+    studies = [(study, content(study)) for study in studies_beside(path, result)]
+    return result, html.render(result, studies), [terminal.render(result), *(table(*each) for each in studies)]
+
+
+def _of_study(study: Study) -> tuple[Study, str, list[RenderableType]]:
+    shown = content(study)
+    return study, page(study, shown), [table(study, shown)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -10,17 +11,33 @@ from pydantic import model_validator
 
 from tritguard import __version__
 from tritguard.boards import load_board
-from tritguard.build import Budget, build
-from tritguard.cli.attack import attack, clear_results, finish
+from tritguard.build import Budget, Build, build
+from tritguard.cli.attack import attack, clear_results, show
 from tritguard.cli.convert import convert, describe
+from tritguard.cli.faults import RESULT as FAULTS
 from tritguard.cli.machine import require
+from tritguard.cli.privacy import RESULT as PRIVACY
 from tritguard.cli.progress import bar, console
+from tritguard.cli.report import REPORT
+from tritguard.cli.study import content, leave, study
 from tritguard.cli.train import describe as describe_training
 from tritguard.cli.train import train
-from tritguard.data import load_dataset
+from tritguard.cli.transfer import RESULT as TRANSFER
+from tritguard.data import Dataset, load_dataset
+from tritguard.emit import Bundle, open_bundle
 from tritguard.errors import BadInputError
+from tritguard.evaluate.fault_result import FaultPlan
+from tritguard.evaluate.faults import study_faults
 from tritguard.evaluate.plan import Plan
+from tritguard.evaluate.privacy import open_training, study_privacy
+from tritguard.evaluate.privacy_result import PrivacyPlan
+from tritguard.evaluate.study import Study
+from tritguard.evaluate.transfer import study_transfer
+from tritguard.evaluate.transfer_result import TransferPlan
+from tritguard.files import write_whole
 from tritguard.records import Record, from_json, from_table, read_toml
+from tritguard.report import html
+from tritguard.report.study import Page
 from tritguard.train import TrainConfig, TrainRecord
 from tritguard.train.config import MODEL, RECORD
 
@@ -38,6 +55,10 @@ class RunConfig(Record):
         train: how to train a model, where none is taken.
         build: flash and RAM the firmware may take.
         attack: the evaluation.
+        float_model: the float model that a model was made of, for `transfer`; where one is trained, it is known.
+        faults: bit flips in flash; without the table they are not studied.
+        transfer: how attacks carry over, to the float model and to the control trained along; likewise.
+        privacy: membership inference on what was trained; likewise.
     """
 
     name: str
@@ -48,6 +69,10 @@ class RunConfig(Record):
     train: TrainConfig | None = None
     build: Budget = Budget()
     attack: Plan = Plan()
+    float_model: str | None = None
+    faults: FaultPlan | None = None
+    transfer: TransferPlan | None = None
+    privacy: PrivacyPlan | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -55,6 +80,16 @@ class RunConfig(Record):
             raise ValueError("give either a model or a [train] table")
         if self.train is None and self.data is None:
             raise ValueError("a model that is taken needs data")
+        return self
+
+    @model_validator(mode="after")
+    def _studies_have_their_models(self) -> Self:
+        if self.train is not None and self.float_model is not None:
+            raise ValueError("float_model is for a model that is taken; the float model of a training is known")
+        if self.train is None and self.privacy is not None:
+            raise ValueError("[privacy] needs a [train] table: who was a member has to be known")
+        if self.train is None and self.transfer is not None and self.float_model is None:
+            raise ValueError("[transfer] needs a float_model where no model is trained")
         return self
 
 
@@ -66,14 +101,17 @@ def command(
     settings = from_table(RunConfig, read_toml(config), where=str(config))
     board = load_board(settings.board)
     data = settings.data or (settings.train.data if settings.train else "")
-    for what, path in (("model", settings.model), ("control", settings.control)):
+    for what, path in (
+        ("model", settings.model),
+        ("float model", settings.float_model),
+        ("control", settings.control),
+    ):
         if path is not None and not Path(path).exists():
             raise BadInputError(f"no such {what}", where=path, fix="paths start at the working directory")
     clear_results(out)
     with console.status("Looking for compilers and packages"):
         require(board)
-    with bar("Reading data") as report:
-        dataset = load_dataset(data, report)
+    dataset = _read(data)
     if settings.train is not None:
         console.rule("train")
         source = out / "train"
@@ -102,7 +140,41 @@ def command(
         control = out / "control" / "train"
         describe_training(_trained(settings.train.undefended, control), control)
     console.rule("attack")
-    finish(attack(bundle.path, built.path, data, settings.attack, out, control=control), out)
+    result = attack(bundle.path, built.path, data, settings.attack, out, control=control)
+    show(result, out)
+    studies: list[tuple[Study, Page]] = []
+    for one in _studies(settings, out, bundle, built, dataset):
+        studies.append((one, content(one)))
+        write_whole(out / REPORT, html.render(result, studies))
+    leave(result, *(one for one, _ in studies))
+
+
+def _studies(settings: RunConfig, out: Path, bundle: Bundle, built: Build, dataset: Dataset) -> Iterator[Study]:
+    """What the verbs of these names do, on what this run has made."""
+    trained = settings.train
+    if (faults := settings.faults) is not None:
+        console.rule("faults")
+        yield study(lambda progress: study_faults([(bundle, built)], dataset, faults, progress), out / FAULTS)
+    if (transfer := settings.transfer) is not None:
+        console.rule("transfer")
+        bundles, floats = [bundle], [(bundle.manifest.name, Path(settings.float_model or out / "train" / MODEL))]
+        if trained is not None and settings.control is None:
+            bundles.append(open_bundle(out / "control" / "bundle"))
+            floats.append((bundles[1].manifest.name, out / "control" / "train" / MODEL))
+        yield study(lambda progress: study_transfer(bundles, floats, dataset, transfer, progress), out / TRANSFER)
+    if (privacy := settings.privacy) is not None and trained is not None:
+        console.rule("privacy")
+        learned = dataset if settings.data in {None, trained.data} else _read(trained.data)
+        training = open_training(out / "train", lambda _: learned, settings.name)
+        board = load_board(settings.board)
+        yield study(
+            lambda progress: study_privacy([training], board, privacy, out / "privacy", progress), out / PRIVACY
+        )
+
+
+def _read(data: str) -> Dataset:
+    with bar("Reading data") as report:
+        return load_dataset(data, report)
 
 
 def _trained(config: TrainConfig, folder: Path) -> TrainRecord:

@@ -1,4 +1,4 @@
-"""What the verbs of studies share: options with lists, and how a study ends."""
+"""What the verbs of studies share: options with lists, how a study runs and how it ends."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
-from rich.console import Group
 
-from tritguard.cli.progress import console
+from tritguard.cli.progress import Report, console, stages
 from tritguard.errors import BadInputError
 from tritguard.evaluate.fault_result import FaultResult
 from tritguard.evaluate.privacy_result import PrivacyResult
+from tritguard.evaluate.result import Result
 from tritguard.evaluate.study import Study
 from tritguard.evaluate.transfer_result import TransferResult
 from tritguard.files import write_whole
@@ -23,11 +23,12 @@ from tritguard.report.study import Page, page, table
 
 _KINDS: dict[str, tuple[type[Study], Callable[[Any], Page]]] = {
     "faults": (FaultResult, faults.content),
-    "privacy": (PrivacyResult, privacy.content),
     "transfer": (TransferResult, transfer.content),
+    "privacy": (PrivacyResult, privacy.content),
 }
 
 R = TypeVar("R", bound=Record)
+S = TypeVar("S", bound=Study)
 
 
 def numbers(option: str, text: str) -> list[int]:
@@ -72,21 +73,48 @@ def read_study(path: Path) -> Study | None:
     return from_json(_KINDS[kind][0], path, fix=f"give a {kind}.json of schema version 1")
 
 
-def rendered(result: Study) -> tuple[str, Group]:
-    """The report as HTML and for the terminal."""
-    content = _KINDS[result.kind][1](result)
-    return page(result, content), table(result, content)
+def studies_beside(path: Path, result: Result) -> list[Study]:
+    """The studies that lie beside a result and are of the same model.
+
+    Raises:
+        BadInputError: one of them is damaged.
+    """
+    model = {result.provenance.bundle_sha256, result.provenance.model_sha256}
+    found = (read_study(path.with_name(f"{kind}.json")) for kind in _KINDS)
+    return [study for study in found if study is not None and model & study.models_sha256]
 
 
-def conclude(result: Study, path: Path) -> None:
-    """Write result and report, print; exit code 5 where device and twin differ, 1 where invalid otherwise."""
-    write_whole(path, result.model_dump_json(indent=2) + "\n")
+def content(result: Study) -> Page:
+    """What a report shows of a study."""
+    return _KINDS[result.kind][1](result)
+
+
+def study(run: Callable[[Callable[[str], Report]], S], path: Path) -> S:
+    """Run a study with its progress shown, write result and report, print. An older result goes first.
+
+    Args:
+        run: given what names a stage and gives the callback that shows its progress.
+        path: of the JSON file; the report is the HTML file beside it.
+    """
     report = path.with_suffix(".html")
-    written, shown = rendered(result)
-    write_whole(report, written)
-    console.print(shown)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for older in (path, report):
+        older.unlink(missing_ok=True)
+    with console.status("Starting TensorFlow"):
+        import tritguard.train.backend  # noqa: F401, PLC0415
+    with stages() as progress:
+        result = run(progress)
+    write_whole(path, result.model_dump_json(indent=2) + "\n")
+    shown = content(result)
+    write_whole(report, page(result, shown))
+    console.print(table(result, shown))
     console.print(f"\nresult: {path}\nreport: {report}", markup=False, highlight=False, soft_wrap=True)
-    if any(issue.code == "DEVICE_TWIN_MISMATCH" for issue in result.issues):
+    return result
+
+
+def leave(*results: Result | Study) -> None:
+    """End the verb as the worst result has it: exit code 5 where device and twin differ, 1 where one is invalid."""
+    if any(issue.code == "DEVICE_TWIN_MISMATCH" for result in results for issue in result.issues):
         raise typer.Exit(5)
-    if result.status == "invalid":
+    if any(result.status == "invalid" for result in results):
         raise typer.Exit(1)

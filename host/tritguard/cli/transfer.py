@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tritguard.cli.progress import bar, console, stages
-from tritguard.cli.study import conclude, numbers, settings
+from tritguard.cli.progress import bar
+from tritguard.cli.study import leave, numbers, settings, study
 from tritguard.data import load_dataset
 from tritguard.emit import open_bundle
 from tritguard.evaluate.transfer import study_transfer
@@ -37,11 +37,12 @@ def command(
         TransferPlan, TABLE, config, {"samples": samples, "eps": eps and numbers("--eps", eps), "seed": seed}
     )
     opened = [open_bundle(path) for path in bundles]
-    with bar("Downloading") as report:
+    with bar("Reading data") as report:
         dataset = load_dataset(data, report)
-    out.mkdir(parents=True, exist_ok=True)
-    with console.status("Starting TensorFlow"):
-        import tritguard.train.backend  # noqa: F401, PLC0415
-    with stages() as progress:
-        result = study_transfer(opened, floats or [], dataset, plan, progress)
-    conclude(result, out / RESULT)
+    models = [(float_name(path), path) for path in floats or []]
+    leave(study(lambda progress: study_transfer(opened, models, dataset, plan, progress), out / RESULT))
+
+
+def float_name(path: Path) -> str:
+    """What reports call a float model: a training's by its folder."""
+    return path.resolve().parent.name if path.suffix == ".keras" else path.stem

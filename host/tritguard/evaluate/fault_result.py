@@ -137,3 +137,8 @@ class FaultResult(Study):
     plan: FaultPlan
     classes: int
     models: tuple[FaultedModel, ...]
+
+    @property
+    def models_sha256(self) -> set[str]:
+        """See `Study`."""
+        return {model.model.model_sha256 for model in self.models}

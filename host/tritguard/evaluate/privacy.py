@@ -46,23 +46,20 @@ Label = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Training:
-    """A training run: the folder it left, its record, and the data it used."""
+    """A training run: what reports call it, the folder it left, its record, and the data it used."""
 
+    name: str
     folder: Path
     record: TrainRecord
     dataset: Dataset
 
-    @property
-    def name(self) -> str:
-        """What reports call it."""
-        return self.folder.resolve().name
 
-
-def open_training(folder: Path, load: Callable[[str], Dataset]) -> Training:
+def open_training(folder: Path, load: Callable[[str], Dataset], name: str | None = None) -> Training:
     """What `tritguard train` left in a folder.
 
     Args:
         load: gives the data set of a name.
+        name: what reports call it; the folder's name without.
 
     Raises:
         BadInputError: no training here, or the data is not what it was trained on.
@@ -73,7 +70,7 @@ def open_training(folder: Path, load: Callable[[str], Dataset]) -> Training:
     dataset = load(record.config.data)
     if dataset.sha256 != record.data_sha256:
         raise BadInputError(f"{record.config.data} is not the data it was trained on", where=str(folder))
-    return Training(folder, record, dataset)
+    return Training(name or folder.resolve().name, folder, record, dataset)
 
 
 def study_privacy(

@@ -95,3 +95,8 @@ class PrivacyResult(Study):
     members: int
     others: int
     models: tuple[LeakingModel, ...]
+
+    @property
+    def models_sha256(self) -> set[str]:
+        """See `Study`."""
+        return {model.model.model_sha256 for model in self.models}

@@ -84,6 +84,11 @@ class Study(Record):
     issues: tuple[Issue, ...]
     provenance: StudyProvenance
 
+    @property
+    def models_sha256(self) -> set[str]:
+        """Hashes of the models it is of, of their bundles or of the golden models in them."""
+        raise NotImplementedError
+
     @model_validator(mode="after")
     def _status_follows_issues(self) -> Self:
         if self.status != status_of(self.issues):

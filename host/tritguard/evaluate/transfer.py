@@ -46,23 +46,23 @@ class _Model:
 
 
 def study_transfer(
-    bundles: Sequence[Bundle], floats: Sequence[Path], dataset: Dataset, plan: TransferPlan,
+    bundles: Sequence[Bundle], floats: Sequence[tuple[str, Path]], dataset: Dataset, plan: TransferPlan,
     progress: Callable[[str], Report],
 ) -> TransferResult:  # fmt: skip
     """Craft on each model, ask all of them; then look for inputs that fool a deployed model alone.
 
     Args:
         bundles: deployed models that take the same inputs, byte for byte; at least one.
-        floats: Keras models or float `.tflite` files, fed with the bytes' real values.
+        floats: names and files of Keras models or float `.tflite` files, fed with the bytes' real values.
         progress: gives the callback that shows a stage's progress.
 
     Raises:
         BadInputError: the models do not take the same inputs, or a file is no such model.
     """
     grid = bundles[0].manifest.input
-    models = [open_float(path, grid) for path in floats]
+    models = [(name, path, open_float(path, grid)) for name, path in floats]
     samples = draw_samples(bundles[0], dataset, Plan(samples=plan.samples, seed=plan.seed))
-    parties = [_float(path, model, samples.x) for path, model in zip(floats, models, strict=True)]
+    parties = [_float(name, path, model, samples.x) for name, path, model in models]
     parties += [_deployed(bundle, grid, samples.x) for bundle in bundles]
     right = [party.predictor.predict(samples.x).labels == samples.y for party in parties]
     crafted = _craft(parties, samples, plan, progress("Crafting on each model"))
@@ -90,10 +90,9 @@ def study_transfer(
     )
 
 
-def _float(path: Path, model: FloatModel | FloatTflite, x: Int8) -> _Model:
+def _float(name: str, path: Path, model: FloatModel | FloatTflite, x: Int8) -> _Model:
     if isinstance(model, FloatModel):
         model.temperature = _temperature(model.predict(x))
-    name = path.resolve().parent.name if path.suffix == ".keras" else path.stem
     view = model if isinstance(model, FloatModel) else None
     return _Model(name, "float", hash_file(path), model, view)
 

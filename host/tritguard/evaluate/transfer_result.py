@@ -85,3 +85,8 @@ class TransferResult(Study):
     parties: tuple[Party, ...]
     cells: tuple[Cell, ...]
     apart: tuple[Apart, ...]
+
+    @property
+    def models_sha256(self) -> set[str]:
+        """See `Study`."""
+        return {party.sha256 for party in self.parties}

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from tritguard.evaluate.result import Result
-from tritguard.report import chart, pictures, summary, wording
+from tritguard.evaluate.study import Study
+from tritguard.report import chart, lines, pictures, summary, wording
+from tritguard.report.study import Page
+from tritguard.report.templating import environment
 
 
-def render(result: Result) -> str:
+def render(result: Result, studies: Sequence[tuple[Study, Page]] = ()) -> str:
     """The whole report as HTML.
+
+    Args:
+        result: of the evaluation.
+        studies: of the same model, each with what is shown of it.
 
     Raises:
         BadInputError: a picture's bytes do not fill its shape.
@@ -32,22 +37,8 @@ def render(result: Result) -> str:
             (picture, pictures.draw(picture, f"pictures[{index}]")) for index, picture in enumerate(result.pictures)
         ],
         "geometry": chart,
+        "studies": studies,
+        "lines": lines,
         "say": wording,
     }
     return environment().get_template("report.html.jinja").render(context)
-
-
-def environment() -> Environment:
-    """Templates of this package; whatever a result says is escaped and made printable."""
-    return Environment(
-        loader=PackageLoader("tritguard.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_harmless,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _harmless(value: object) -> object:
-    return wording.printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from tritguard.profile import LayerWork, Profile, Work
 from tritguard.report.chart import FILLS, WIDTH
+from tritguard.report.templating import environment
 from tritguard.report.wording import count, megahertz, percent, printable, short_op
 
 _METHODS = {
@@ -90,29 +90,25 @@ def _where(unit: Unit, profile: Profile) -> list[Table]:
 def page(profile: Profile) -> str:
     """The profile as HTML that loads nothing from elsewhere."""
     unit = unit_of(profile)
-    environment = Environment(
-        loader=PackageLoader("tritguard.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("profile.html.jinja").render(
-        profile=profile,
-        heading=_heading(profile),
-        unit=unit,
-        units=[unit for unit in _UNITS if unit.of(profile.total) is not None],
-        bars=_bars(unit, profile),
-        functions=lambda layer: _functions(unit, layer),
-        ratio=_ratio,
-        number=_number,
-        share=lambda work: percent(_share(unit, work, profile)),
-        width=WIDTH,
-        row_height=_ROW_HEIGHT,
-        constants=_constants(profile),
-        count=count,
-        megahertz=megahertz,
+    return (
+        environment()
+        .get_template("profile.html.jinja")
+        .render(
+            profile=profile,
+            heading=_heading(profile),
+            unit=unit,
+            units=[unit for unit in _UNITS if unit.of(profile.total) is not None],
+            bars=_bars(unit, profile),
+            functions=lambda layer: _functions(unit, layer),
+            ratio=_ratio,
+            number=_number,
+            share=lambda work: percent(_share(unit, work, profile)),
+            width=WIDTH,
+            row_height=_ROW_HEIGHT,
+            constants=_constants(profile),
+            count=count,
+            megahertz=megahertz,
+        )
     )
 
 

@@ -13,8 +13,8 @@ from rich.text import Text
 from tritguard.evaluate.result import Status
 from tritguard.evaluate.study import Study
 from tritguard.report import lines, wording
-from tritguard.report.html import environment
 from tritguard.report.lines import Chart
+from tritguard.report.templating import environment
 from tritguard.report.wording import STATUS_MEANING, printable
 
 _COLOUR: dict[Status, str] = {"valid": "green", "degraded": "yellow", "invalid": "red"}
@@ -56,11 +56,7 @@ class Page:
 
 def page(result: Study, content: Page) -> str:
     """The report as one HTML file that loads nothing."""
-    return (
-        environment()
-        .get_template("study.html.jinja")
-        .render(result=result, page=content, geometry=lines, say=wording, quotable=result.status != "invalid")
-    )
+    return environment().get_template("study.html.jinja").render(result=result, page=content, lines=lines, say=wording)
 
 
 def table(result: Study, content: Page) -> Group:

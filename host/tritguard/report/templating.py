@@ -1,0 +1,24 @@
+"""The templates of reports."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from tritguard.report.wording import printable
+
+
+def environment() -> Environment:
+    """Templates of this package; whatever they are given is escaped and made printable."""
+    return Environment(
+        loader=PackageLoader("tritguard.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_harmless,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _harmless(value: object) -> object:
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
