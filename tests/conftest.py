@@ -8,9 +8,17 @@ from pathlib import Path
 import pytest
 
 
+@pytest.fixture(scope="session")
+def common_temp(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder of this run's, one for all its processes."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
 @pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Twins compiled by tests do not fill the user's cache."""
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+def _own_cache(common_temp: Path) -> None:
+    """What tests compile does not fill the user's cache."""
+    cache = common_temp / "cache"
+    cache.mkdir(exist_ok=True)
+    os.environ["XDG_CACHE_HOME"] = str(cache)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    Path(os.environ["XDG_CACHE_HOME"]).mkdir(exist_ok=True)

@@ -14,15 +14,14 @@ from tritguard.train.config import RECORD
 
 
 @pytest.fixture(scope="session")
-def trained_demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Path, TrainRecord]:
+def trained_demo(common_temp: Path) -> tuple[Path, TrainRecord]:
     """What `tritguard train` leaves, and its record; with several test processes, one trains and the others wait."""
     if not DEBIAN_DIR.is_dir():
         pytest.skip("needs Debian's package dataset-fashion-mnist")
     pytest.importorskip("tensorflow", reason="training needs the extra 'train'")
     from tritguard.train.fit import train  # noqa: PLC0415 - imports TensorFlow
 
-    base = tmp_path_factory.getbasetemp()
-    out = (base if worker_id == "master" else base.parent) / "trained-demo"
+    out = common_temp / "trained-demo"
     with FileLock(f"{out}.lock"):
         if not (out / RECORD).exists():
             train(TrainConfig(), load_dataset("fashion-mnist"), out)

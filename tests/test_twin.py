@@ -60,6 +60,37 @@ def test_a_library_cut_short_is_compiled_again(bundle: Bundle, cache: Path) -> N
         assert library.stat().st_size == len(whole)
 
 
+def test_kernels_are_compiled_once_for_all_models(bundle: Bundle, cache: Path, tmp_path: Path) -> None:
+    objects = cache.parent / "objects"
+    x = np.zeros((3, *bundle.manifest.input.shape), dtype=np.int8)
+    Twin(bundle)
+    made = {file: file.stat().st_mtime_ns for file in objects.iterdir()}
+    assert len(made) == sum(1 for file in bundle.c_dir.glob("*.c") if file.name != "tg_model.c")
+    other = write_bundle(ternary_model(seed=2), tmp_path / "other", name="other")
+    expected = Twin(other).predict(x).scores
+    assert {file: file.stat().st_mtime_ns for file in objects.iterdir()} == made
+    cut = min(made)
+    cut.write_bytes(cut.read_bytes()[:100])
+    shutil.rmtree(cache)
+    assert np.array_equal(Twin(other).predict(x).scores, expected)
+    assert made.keys() == set(objects.iterdir()) and cut.stat().st_size > 100
+
+
+def test_a_changed_header_is_another_kernel(bundle: Bundle, cache: Path) -> None:
+    objects = cache.parent / "objects"
+    Twin(bundle)
+    before = set(objects.iterdir())
+    header = bundle.c_dir / "tg_fixed.h"  # reached through others
+    header.write_text(header.read_text() + "/* changed */\n")
+    Twin(bundle)
+    assert before < set(objects.iterdir())
+    kept = set(objects.iterdir())
+    model = bundle.c_dir / "tg_model.h"  # no kernel knows of the model
+    model.write_text(model.read_text() + "/* changed */\n")
+    Twin(bundle)
+    assert set(objects.iterdir()) == kept
+
+
 def test_without_a_compiler(bundle: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "no-such-compiler -O2")
     with pytest.raises(ToolMissingError, match="no C compiler for the twin"):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
@@ -16,6 +21,7 @@ from tritguard.errors import BuildError, ToolMissingError
 
 _NAMES = ("cc", "gcc", "clang")
 _DIGITS = 32
+_QUOTED = re.compile(rb'"([^"\n]+)"')
 
 
 def host_compiler() -> list[str] | None:
@@ -24,7 +30,14 @@ def host_compiler() -> list[str] | None:
     return command if command and shutil.which(command[0]) else None
 
 
-def build_library(purpose: str, options: tuple[str, ...], sources: dict[str, bytes], *, cache: str) -> Path:
+def build_library(
+    purpose: str,
+    options: tuple[str, ...],
+    sources: dict[str, bytes],
+    *,
+    cache: str,
+    common: Collection[str] = (),
+) -> Path:
     """Compile a shared library, or take it from the cache.
 
     A library is named by the hash of all that goes into it (compiler and processor included) and the hash of its own
@@ -35,6 +48,7 @@ def build_library(purpose: str, options: tuple[str, ...], sources: dict[str, byt
         options: for the compiler; `-march=native` is left out where the compiler does not take it.
         sources: contents by file name, written to a folder of their own; the `.c` ones are compiled.
         cache: the folder's name below tritguard's in the user's cache.
+        common: sources that other libraries have as well; their objects are kept, too.
 
     Raises:
         ToolMissingError: no C compiler.
@@ -43,53 +57,110 @@ def build_library(purpose: str, options: tuple[str, ...], sources: dict[str, byt
     compiler = host_compiler()
     if compiler is None:
         raise ToolMissingError(f"no C compiler for {purpose}", fix="install gcc or clang, or set CC")
-    command = [*compiler, *_known(compiler, options), "-fPIC", "-shared"]
+    command = (*compiler, *_known(tuple(compiler), options), "-fPIC")
+    root = Path(platformdirs.user_cache_dir("tritguard"))
+    libraries = _Cache(root / cache, ".so")
+    key = _key(command, sources)
+    if kept := libraries.find(key):
+        return kept
+    try:
+        with tempfile.TemporaryDirectory(dir=libraries.make()) as scratch:
+            objects = _Objects(purpose, command, sources, Path(scratch), _Cache(root / "objects", ".o"))
+            return libraries.keep(key, objects.link(common))
+    except OSError as error:
+        raise BuildError(f"{purpose} cannot be stored ({error.strerror})", where=str(libraries.folder)) from error
+
+
+@dataclass(frozen=True)
+class _Cache:
+    """Files by the hash of what they were made from; the name holds their own content's hash as well."""
+
+    folder: Path
+    suffix: str
+
+    def make(self) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder
+
+    def find(self, key: str) -> Path | None:
+        """The file; a damaged one is removed."""
+        for file in self.folder.glob(f"{key}-*{self.suffix}"):
+            if file.name == self._name(key, file):
+                return file
+            file.unlink(missing_ok=True)
+        return None
+
+    def keep(self, key: str, built: Path) -> Path:
+        """Move it here."""
+        return built.replace(self.make() / self._name(key, built))
+
+    def _name(self, key: str, file: Path) -> str:
+        return f"{key}-{hashlib.sha256(file.read_bytes()).hexdigest()[:_DIGITS]}{self.suffix}"
+
+
+@dataclass(frozen=True)
+class _Objects:
+    """Compiles one library's units in a scratch folder on the cache's disk."""
+
+    purpose: str
+    command: tuple[str, ...]
+    sources: dict[str, bytes]
+    scratch: Path
+    kept: _Cache
+
+    def link(self, common: Collection[str]) -> Path:
+        for name, content in self.sources.items():
+            (self.scratch / name).write_bytes(content)
+        units = sorted(name for name in self.sources if name.endswith(".c"))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(lambda unit: self._shared(unit) if unit in common else self._compile(unit), units))
+        built = self.scratch / "built.so"
+        self._run("-shared", *map(str, objects), "-o", str(built))
+        return built
+
+    def _shared(self, unit: str) -> Path:
+        key = _key(self.command, {name: self.sources[name] for name in self._read_by(unit)})
+        return self.kept.find(key) or self.kept.keep(key, self._compile(unit))
+
+    def _compile(self, unit: str) -> Path:
+        built = (self.scratch / unit).with_suffix(".o")
+        self._run("-c", f"-I{self.scratch}", str(self.scratch / unit), "-o", str(built))
+        return built
+
+    def _read_by(self, unit: str) -> set[str]:
+        """The unit and the headers it can reach: each name in quotes counts, as a macro may hold an include's."""
+        found: set[str] = set()
+        ahead = {unit, *self.command} & self.sources.keys()
+        while ahead:
+            found |= ahead
+            quoted = {match[1].decode() for name in ahead for match in _QUOTED.finditer(self.sources[name])}
+            ahead = (quoted & self.sources.keys()) - found
+        return found
+
+    def _run(self, *arguments: str) -> None:
+        done = subprocess.run([*self.command, *arguments], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])
+            raise BuildError(f"{self.purpose} does not compile ({first.strip()})", fix="set CC to another compiler")
+
+
+def _key(command: tuple[str, ...], sources: dict[str, bytes]) -> str:
     identity = hashlib.sha256(repr((command, _target(command))).encode())
     for name, content in sorted(sources.items()):
         identity.update(repr((name, len(content))).encode() + content)
-    folder = Path(platformdirs.user_cache_dir("tritguard")) / cache
-    key = identity.hexdigest()[:_DIGITS]
-    for library in folder.glob(f"{key}-*.so"):
-        if library.name == _name(key, library):
-            return library
-        library.unlink(missing_ok=True)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            built = _compile(purpose, command, sources, Path(scratch))
-            library = folder / _name(key, built)
-            built.replace(library)
-    except OSError as error:
-        raise BuildError(f"{purpose} cannot be stored ({error.strerror})", where=str(folder)) from error
-    return library
+    return identity.hexdigest()[:_DIGITS]
 
 
-def _name(key: str, library: Path) -> str:
-    return f"{key}-{hashlib.sha256(library.read_bytes()).hexdigest()[:_DIGITS]}.so"
-
-
-def _compile(purpose: str, command: list[str], sources: dict[str, bytes], folder: Path) -> Path:
-    for name, content in sources.items():
-        (folder / name).write_bytes(content)
-    built = folder / "built.so"
-    units = [str(folder / name) for name in sorted(sources) if name.endswith(".c")]
-    done = subprocess.run(
-        [*command, f"-I{folder}", *units, "-o", str(built)], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])
-        raise BuildError(f"{purpose} does not compile ({first.strip()})", fix="set CC to another compiler")
-    return built
-
-
-def _known(compiler: list[str], options: tuple[str, ...]) -> list[str]:
+@functools.cache
+def _known(compiler: tuple[str, ...], options: tuple[str, ...]) -> tuple[str, ...]:
     """Without `-march=native` for compilers that do not know it for their processor."""
     probe = [*compiler, "-march=native", "-E", "-x", "c", os.devnull]
     native = subprocess.run(probe, capture_output=True, check=False).returncode == 0
-    return [option for option in options if native or option != "-march=native"]
+    return tuple(option for option in options if native or option != "-march=native")
 
 
-def _target(command: list[str]) -> str:
+@functools.cache
+def _target(command: tuple[str, ...]) -> str:
     """The compiler's version and the processor it tunes for: a cache shared between machines must tell them apart."""
     probe = [*command, "-E", "-v", "-x", "c", os.devnull]
     done = subprocess.run(probe, capture_output=True, text=True, check=False)

@@ -86,4 +86,6 @@ class Twin:
 
 def _library(bundle: Bundle) -> Path:
     files = (*bundle.c_dir.iterdir(), *(firmware_dir() / "twin").iterdir())
-    return build_library("the twin", _OPTIONS, {file.name: file.read_bytes() for file in files}, cache="twin")
+    sources = {file.name: file.read_bytes() for file in files}
+    kernels = {file.name for file in (firmware_dir() / "kernels").glob("*.c")}
+    return build_library("the twin", _OPTIONS, sources, cache="twin", common=kernels)
