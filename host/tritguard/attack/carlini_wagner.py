@@ -7,21 +7,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Best, Crafted, Kind, Queries, Target
+from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Best, Crafted, Kind, Queries, Samples, Target
 from tritguard.attack.gradient import Float32, Gradients
 
 _BETAS = (0.9, 0.999)
 _HALF = (INT8_MAX - INT8_MIN) / 2
 _MIDDLE = (INT8_MAX + INT8_MIN) / 2
+_TIGHTER = 0.9  # the next tau, of the one that was reached
 
 
 class CarliniWagner:
     """C&W (Carlini and Wagner 2017, 1608.04644, sections VI.A and VI.C), on the straight-through view.
 
     L2: Adam on ||delta||^2 + c * f in the tanh variable that keeps inputs in range; a search over c by bisection.
-    Linf: Adam on sum(max(|delta_i| - tau, 0)) + c * f, where tau shrinks while the attack succeeds. In both, f is how
-    far the margin of the logits is from -kappa. Every iterate is put on the int8 grid and asked of the deployed model:
-    what fools only the view counts for nothing.
+    Linf: Adam on sum(max(|delta_i| - tau, 0)) + c * f, where tau shrinks while the attack succeeds; a sample that is
+    fooled within tau goes on to the next tau at once, and is done where none is left on the grid. In both, f is how far
+    the margin of the logits is from -kappa. Every iterate is put on the int8 grid and asked of the deployed model: what
+    fools only the view counts for nothing.
 
     Own code: ART's finds changes as small on a float network, in a NumPy loop that takes ten times as long and
     never asks the deployed model.
@@ -64,15 +66,16 @@ class CarliniWagner:
         n = len(search.clean)
         low, high, c = np.zeros(n), np.full(n, np.inf), np.full(n, self.c)
         start = np.arctanh(np.clip((search.clean - _MIDDLE) / _HALF, -1 + 1e-6, 1 - 1e-6))
+        everyone = np.arange(n)
         for _ in range(self.searches):
             w, adam = start.copy(), _Adam(start.shape, self.rate)
             reached = np.zeros(n, bool)
             for _ in range(self.steps):
                 inside = np.tanh(w)
                 x = (_MIDDLE + _HALF * inside).astype(np.float32)
-                reached |= search.ask(x)
-                push = 2 * (x - search.clean) - _column(c, x) * search.gradient(x)
-                w -= adam.step(push * _HALF * (1 - inside**2))
+                reached |= search.ask(x, everyone)
+                push = 2 * (x - search.clean) - _column(c, x) * search.gradient(x, everyone)
+                w -= adam.step(push * _HALF * (1 - inside**2), everyone)
             high = np.where(reached, np.minimum(high, c), high)
             low = np.where(reached, low, np.maximum(low, c))
             c = np.where(np.isinf(high), 10 * c, (low + high) / 2)
@@ -82,17 +85,28 @@ class CarliniWagner:
         x = search.clean.copy()
         for _ in range(self.searches):
             adam = _Adam(x.shape, self.rate * search.ball.eps)
-            reached = np.zeros(len(x), bool)
+            active = np.flatnonzero(tau >= 1)
+            if active.size == 0:
+                break
             for _ in range(self.steps):
-                reached |= search.ask(x)
-                beyond = np.sign(x - search.clean) * (np.abs(x - search.clean) > _column(tau, x))
-                x = x - adam.step(beyond - self.c * search.gradient(x)).astype(np.float32)
-                x = np.clip(x, INT8_MIN, INT8_MAX)
-            tau = np.where(reached, np.minimum(0.9 * tau, search.closest()), tau)
+                search.ask(x[active], active)
+                active = active[search.closest[active] > tau[active]]
+                if active.size == 0:
+                    break
+                here = x[active]
+                moved = here - search.clean[active]
+                beyond = np.sign(moved) * (np.abs(moved) > _column(tau[active], here))
+                here = here - adam.step(beyond - self.c * search.gradient(here, active), active).astype(np.float32)
+                x[active] = np.clip(here, INT8_MIN, INT8_MAX)
+            tau = np.where(search.closest <= tau, _TIGHTER * np.minimum(tau, search.closest), tau)
 
 
 class _Search:
-    """What both searches share: the loss, the deployed model, and the closest success so far."""
+    """What both searches share: the loss, the deployed model, and the closest success so far.
+
+    Attributes:
+        closest: float64[n], the distance of the closest success, in steps; infinite where there is none.
+    """
 
     def __init__(self, target: Target, ball: Ball, kappa: float) -> None:
         self.ball = ball
@@ -101,31 +115,28 @@ class _Search:
         self.gradients = Gradients(target, "margin")
         self._kappa = kappa
         self._target = target
-        self._all = np.arange(len(target.x))
-        self._distance = np.full(len(target.x), np.inf)
+        self.closest = np.full(len(target.x), np.inf)
 
-    def gradient(self, x: Float32) -> Float32:
+    def gradient(self, x: Float32, samples: Samples) -> Float32:
         """Of -f: zero where the margin is beyond kappa already, scaled to length one a sample elsewhere."""
-        losses, gradients = self.gradients(x, self._all)
+        losses, gradients = self.gradients(x, samples)
         lengths = np.sqrt((gradients.reshape(len(x), -1) ** 2).sum(axis=1))
         return np.asarray(gradients * _column((losses < self._kappa) / np.maximum(lengths, 1e-12), x), np.float32)
 
-    def ask(self, x: Float32) -> NDArray[np.bool_]:
-        """bool[n]: where the deployed model is fooled within the ball; of those the closest are kept."""
-        on_grid = self.ball.to_grid(x, self._target.x)
-        margins = self.queries.margins(on_grid)
-        distance = self.ball.distances(on_grid, self._target.x)
+    def ask(self, x: Float32, samples: Samples) -> NDArray[np.bool_]:
+        """bool[m]: where the deployed model is fooled within the ball; of those the closest are kept."""
+        clean = self._target.x[samples]
+        on_grid = self.ball.to_grid(x, clean)
+        margins = self.queries.margins(on_grid, samples)
+        distance = self.ball.distances(on_grid, clean)
         fooled = margins <= 0
-        closer = fooled & (distance < self._distance)
-        self._distance = np.where(closer, distance, self._distance)
-        self.best.x[closer], self.best.margins[closer] = on_grid[closer], margins[closer]
-        failing = np.flatnonzero(np.isinf(self._distance))
-        self.best.take(on_grid[failing], margins[failing], failing)
+        closer = fooled & (distance < self.closest[samples])
+        kept = samples[closer]
+        self.closest[kept] = distance[closer]
+        self.best.x[kept], self.best.margins[kept] = on_grid[closer], margins[closer]
+        failing = np.isinf(self.closest[samples])
+        self.best.take(on_grid[failing], margins[failing], samples[failing])
         return np.asarray(fooled)
-
-    def closest(self) -> NDArray[np.float64]:
-        """float64[n]: the distance of the closest success, in steps; infinite where there is none."""
-        return self._distance
 
 
 class _Adam:
@@ -136,12 +147,13 @@ class _Adam:
         self._first, self._second = np.zeros(shape), np.zeros(shape)
         self._count = 0
 
-    def step(self, gradient: NDArray[np.floating]) -> NDArray[np.float64]:
+    def step(self, gradient: NDArray[np.floating], rows: Samples) -> NDArray[np.float64]:
+        """Of these rows, which have taken part in every step before."""
         self._count += 1
-        self._first = _BETAS[0] * self._first + (1 - _BETAS[0]) * gradient
-        self._second = _BETAS[1] * self._second + (1 - _BETAS[1]) * gradient**2
-        first = self._first / (1 - _BETAS[0] ** self._count)
-        second = self._second / (1 - _BETAS[1] ** self._count)
+        self._first[rows] = _BETAS[0] * self._first[rows] + (1 - _BETAS[0]) * gradient
+        self._second[rows] = _BETAS[1] * self._second[rows] + (1 - _BETAS[1]) * gradient**2
+        first = self._first[rows] / (1 - _BETAS[0] ** self._count)
+        second = self._second[rows] / (1 - _BETAS[1] ** self._count)
         return np.asarray(self._rate * first / (np.sqrt(second) + 1e-8))
 
 

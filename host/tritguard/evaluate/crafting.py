@@ -25,7 +25,8 @@ class Run:
 
     Attributes:
         x: int8[n, *input_shape], the candidates.
-        seconds: of all its jobs together, each on one core where there are workers.
+        seconds: of all its jobs together by the clock, each on one core where there are workers.
+        processor_seconds: of all its jobs together.
     """
 
     attack: Attack
@@ -34,6 +35,7 @@ class Run:
     queries: int
     gradients: int
     seconds: float
+    processor_seconds: float
 
 
 def craft_all(
@@ -104,6 +106,7 @@ def _runs(jobs: Sequence[Job], done: Sequence[Done], samples: int) -> tuple[Run,
             queries=sum(part.crafted.queries for part in parts),
             gradients=sum(part.crafted.gradients for part in parts),
             seconds=sum(part.seconds for part in parts),
+            processor_seconds=sum(part.processor_seconds for part in parts),
         )
         clean = np.concatenate([chunk.target.x for chunk in jobs[start : start + per_run]])
         _check_ball(run.x, clean, job.ball)

@@ -144,7 +144,7 @@ def _transfer(control: Victim, target: Target, ball: Ball, runs: Sequence[Run]) 
         x = ball.to_grid(real / own_scale + own_zero_point, target.x)
         best.take(x, queries.margins(x))
     attack = Transferred(control.name, control.sha256)
-    return Run(attack, ball.eps, best.x, queries.made, gradients=0, seconds=0.0)
+    return Run(attack, ball.eps, best.x, queries.made, gradients=0, seconds=0.0, processor_seconds=0.0)
 
 
 def _grid(target: Target) -> tuple[float, int]:

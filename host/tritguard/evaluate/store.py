@@ -35,18 +35,20 @@ class Store:
         """What an earlier run left; None where there is nothing, or it is damaged or does not fit."""
         try:
             with np.load(self._path(job), allow_pickle=False) as stored:
-                x, counts, seconds = stored["x"], stored["counts"], float(stored["seconds"])
+                x, counts = stored["x"], stored["counts"]
+                seconds, processor_seconds = stored["seconds"].tolist()
         except Exception:  # NumPy, zipfile and zlib raise many kinds on a damaged file
             return None
         if x.dtype != np.int8 or x.shape != job.target.x.shape:
             return None
-        return Done(Crafted(x, int(counts[0]), int(counts[1])), seconds)
+        return Done(Crafted(x, int(counts[0]), int(counts[1])), seconds, processor_seconds)
 
     def save(self, job: Job, done: Done) -> None:
         """Keep what came out; whole or not at all."""
         buffer, crafted = io.BytesIO(), done.crafted
         counts = [crafted.queries, crafted.gradients]
-        np.savez_compressed(buffer, x=crafted.x, counts=counts, seconds=done.seconds)
+        seconds = [done.seconds, done.processor_seconds]
+        np.savez_compressed(buffer, x=crafted.x, counts=counts, seconds=seconds)
         write_whole(self._path(job), buffer.getvalue())
 
     def _path(self, job: Job) -> Path:
