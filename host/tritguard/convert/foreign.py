@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -15,16 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import tritguard
-from tritguard.errors import BadInputError, BadModelError, ToolMissingError
-from tritguard.foreign.description import DESCRIPTION, FAILURE, WEIGHTS, Description, Layer
+from tritguard.convert.apart import run_apart
+from tritguard.errors import BadInputError, BadModelError
+from tritguard.foreign.description import DESCRIPTION, WEIGHTS, Description, Layer
 from tritguard.records import from_json
 from tritguard.train.backend import keras
 
-_TIMEOUT_S = 600
 _NATIVE_TERNARY = ("keras.layers", "TernaryDense")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP")  # of the environment: what Python itself may need
 
 
 def is_foreign(path: Path) -> bool:
@@ -69,7 +64,7 @@ def take(path: Path, note: Callable[[str], None] | None = None) -> Any:
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        _read_apart(path.resolve(), folder)
+        run_apart("tritguard.foreign.worker", path, folder)
         description = from_json(Description, folder / DESCRIPTION)
         with np.load(folder / WEIGHTS, allow_pickle=False) as file:
             weights = dict(file)
@@ -81,30 +76,6 @@ def take(path: Path, note: Callable[[str], None] | None = None) -> Any:
     except Exception as error:  # Keras raises many kinds on options that do not fit
         first_line = str(error).strip().partition("\n")[0]
         raise BadModelError(f"Keras cannot build it ({first_line})", where=str(path)) from error
-
-
-def _read_apart(path: Path, folder: Path) -> None:
-    """Run the worker on a model: without the user's environment, in an empty folder, and not for ever."""
-    package = Path(tritguard.__file__).parents[1]
-    environment = {key: os.environ[key] for key in _KEPT if key in os.environ}
-    environment |= {"PYTHONPATH": str(package), "HOME": str(folder), "PYTHONSAFEPATH": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "tritguard.foreign.worker", str(path), str(folder)]
-    try:
-        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise BadModelError(f"not read within {_TIMEOUT_S} s", where=str(path)) from error
-    if (folder / FAILURE).is_file():
-        raise _failure(json.loads((folder / FAILURE).read_text()), path)
-    if run.returncode != 0 or not (folder / DESCRIPTION).is_file():
-        last = run.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        what = f"the process that reads it ended with {run.returncode} ({' '.join(last)[:200]})"
-        raise BadModelError(what, where=str(path))
-
-
-def _failure(content: dict[str, Any], path: Path) -> Exception:
-    where = f"{path}: {content['where']}" if content.get("where") else str(path)
-    kind = ToolMissingError if content["kind"] == "missing" else BadModelError
-    return kind(content["what"], where=where, fix=content.get("fix"))
 
 
 def _build(description: Description, weights: dict[str, NDArray[np.float32]]) -> Any:

@@ -1,8 +1,9 @@
-"""From a trained Keras model to the golden int8 `.tflite`."""
+"""From a trained Keras model, or a SavedModel, to the golden int8 `.tflite`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ from tritguard.convert.archive import load_model
 from tritguard.convert.bounds import bounds_to_relu6
 from tritguard.convert.check import check_biases, check_pixel_input, check_ternary
 from tritguard.convert.compare import compare
-from tritguard.convert.fold import Folded, fold
+from tritguard.convert.fold import fold
 from tritguard.convert.foreign import is_foreign, take
 from tritguard.convert.quantize import quantize
+from tritguard.convert.samples import calibration_samples, judged_samples
+from tritguard.convert.saved_graph import convert_graph, is_graph_alone
 from tritguard.data import Dataset, Samples, read_samples
-from tritguard.errors import BadInputError, BadModelError
-
-CALIBRATION_SAMPLES = 256
+from tritguard.errors import BadModelError
 
 
 def keras_to_tflite(
@@ -34,7 +35,8 @@ def keras_to_tflite(
     result are exactly {-127, 0, 127}.
 
     Args:
-        model_path: a `.keras` file of standard and tritguard's ternary layers; or what `foreign.take` reads.
+        model_path: a `.keras` file of standard and tritguard's ternary layers; what `foreign.take` reads; or a
+            SavedModel that is a graph alone.
         calibration: real inputs, [n, *input_shape], or an `.npz` file that holds them as `x`, `x_train` or `x_test`;
             256 of them, evenly spaced, decide the int8 ranges. uint8 are pixels of a model that takes them over 255:
             its input gets scale 1/255 and zero point -128, so that pixels and int8 steps are the same. float32 are
@@ -54,59 +56,45 @@ def keras_to_tflite(
     """
     where = str(calibration) if isinstance(calibration, Path) else "calibration"
     inputs = read_samples(calibration) if isinstance(calibration, Path) else calibration
-    model = take(model_path, note) if is_foreign(model_path) else load_model(model_path)
-    samples = _calibration_samples(inputs, tuple(model.input.shape[1:]), where)
-    try:
-        folded = fold(bounds_to_relu6(model))
-        content = quantize(folded.model, samples)
-        check_ternary(content, folded.trits)
+    tell = note or _nothing
+    if is_graph_alone(model_path):
+        samples = calibration_samples(inputs, inputs.shape[1:], where)
+        x, y = judged_samples(samples, judge, tell)
+        content, answers = convert_graph(model_path, samples, x)
+    else:
+        model = take(model_path, note) if is_foreign(model_path) else load_model(model_path)
+        samples = calibration_samples(inputs, tuple(model.input.shape[1:]), where)
+        x, y = judged_samples(samples, judge, tell)
+        with _about(model_path):
+            content = _convert(model, samples, tell)
+        answers = np.asarray(model(x, training=False))
+    with _about(model_path):
         check_biases(content)
         if inputs.dtype == np.uint8:
             check_pixel_input(content)
-    except BadModelError as error:
-        error.where = f"{model_path}: {error.where}" if error.where else str(model_path)
-        raise
-    if note:
-        _describe(note, model, folded, content, samples if judge is None else judge)
+    if note and (comparison := compare(answers, content, x, y)):
+        note(str(comparison))
     return content
 
 
-def _describe(
-    note: Callable[[str], None], model: Any, folded: Folded, content: bytes, on: NDArray[np.float32] | Dataset
-) -> None:
+def _convert(model: Any, samples: NDArray[np.float32], note: Callable[[str], None]) -> bytes:
+    folded = fold(bounds_to_relu6(model))
+    content = quantize(folded.model, samples)
+    check_ternary(content, folded.trits)
     if folded.trits:
         note(f"weights exactly -127, 0 and 127 in {', '.join(folded.trits)}")
-    if isinstance(on, Dataset):
-        if on.x_test.dtype == np.int8 or on.x_test.shape[1:] != tuple(model.input.shape[1:]):
-            note(f"{on.name}: not compared on it, its samples are not what the float model takes")
-            return
-        x = on.x_test / np.float32(255) if on.x_test.dtype == np.uint8 else on.x_test
-        comparison = compare(model, content, np.asarray(x, np.float32), on.y_test)
-    else:
-        comparison = compare(model, content, on)
-    if comparison:
-        note(str(comparison))
+    return content
 
 
-def _calibration_samples(inputs: Samples, shape: tuple[Any, ...], where: str) -> NDArray[np.float32]:
-    """float32[n, *shape] in the model's input unit; of pixels, all together cover 0 and 1."""
-    if inputs.dtype not in (np.uint8, np.float32):
-        raise BadInputError(f"calibration inputs are {inputs.dtype}", where=where, fix="give uint8 pixels or float32")
-    if inputs.shape[1:] != shape:
-        what = f"calibration inputs have shape {inputs.shape[1:]}, the model takes {shape}"
-        raise BadInputError(what, where=where)
-    chosen = inputs[np.linspace(0, len(inputs) - 1, min(CALIBRATION_SAMPLES, len(inputs))).astype(int)]
-    if chosen.dtype == np.float32:
-        return np.asarray(chosen, np.float32)
-    return np.asarray(_covering_all_pixels(chosen) / np.float32(255), np.float32)
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Name the file in what is wrong with the model."""
+    try:
+        yield
+    except BadModelError as error:
+        error.where = f"{path}: {error.where}" if error.where else str(path)
+        raise
 
 
-def _covering_all_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The same with 0 and 255 in the last sample, where they are nowhere: two pixels hardly move the inner ranges."""
-    covering = pixels.copy()
-    corners = covering[-1].reshape(-1)
-    if covering.min() > 0:
-        corners[0] = 0
-    if covering.max() < 255:
-        corners[-1] = 255
-    return covering
+def _nothing(_: str) -> None:
+    pass

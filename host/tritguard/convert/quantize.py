@@ -19,29 +19,47 @@ Float32 = NDArray[np.float32]
 
 
 def quantize(model: Any, samples: Float32) -> bytes:
-    """Convert a float model to an int8 `.tflite` with a batch of 1.
+    """Convert a float model to an int8 `.tflite` with a batch of 1; see `to_int8`.
+
+    Args:
+        model: keras.Model with one input, without ternary layers.
+        samples: float32[n, *input_shape], real inputs.
+    """
+    signature = [tf.TensorSpec((1, *model.input.shape[1:]), tf.float32, name="input")]
+    with tempfile.TemporaryDirectory() as folder, _one_error():
+        model.export(folder, format="tf_saved_model", input_signature=signature, verbose=False)
+        return to_int8(tf.lite.TFLiteConverter.from_saved_model(folder), samples)
+
+
+def to_int8(converter: Any, samples: Float32) -> bytes:
+    """Run TensorFlow Lite's converter, full int8.
 
     Weights are symmetric with a scale for each output channel (its largest magnitude is 127), activations have the
     ranges seen on `samples`.
 
     Args:
-        model: keras.Model with one input, without ternary layers.
+        converter: tf.lite.TFLiteConverter of a model with one input and a batch of 1.
         samples: float32[n, *input_shape], real inputs.
 
     Raises:
         BadModelError: the converter refuses the model; what it wrote last is quoted.
     """
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    with _one_error():
+        return bytes(converter.convert())
 
-    signature = [tf.TensorSpec((1, *model.input.shape[1:]), tf.float32, name="input")]
-    with tempfile.TemporaryDirectory() as folder, _captured_stderr() as chatter:
+
+@contextmanager
+def _one_error() -> Iterator[None]:
+    """Whatever TensorFlow raises as one kind of error, without what it writes meanwhile."""
+    with _captured_stderr() as chatter:
         try:
-            model.export(folder, format="tf_saved_model", input_signature=signature, verbose=False)
-            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.inference_input_type = converter.inference_output_type = tf.int8
-            return bytes(converter.convert())
+            yield
+        except BadModelError:
+            raise
         except Exception as error:  # the converter raises many kinds
             last = (str(error).strip() or chatter()).splitlines()[-1:]
             raise BadModelError(f"TensorFlow Lite cannot convert it ({' '.join(last)})") from error

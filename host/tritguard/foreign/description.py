@@ -66,8 +66,9 @@ class Description(Record):
 
 
 class Failure(Record):
-    """Why a file cannot be taken: the fields of a BadModelError."""
+    """Why a file cannot be taken: the fields of a BadModelError, a BadInputError or a ToolMissingError."""
 
+    kind: Literal["model", "input", "missing"]
     what: str
     where: str | None = None
     fix: str | None = None

@@ -6,6 +6,7 @@ Runs in the reading process alone.
 from __future__ import annotations
 
 import io
+import math
 import re
 import zipfile
 from dataclasses import dataclass
@@ -119,9 +120,19 @@ class CheckpointStore:
         for name in layer.present:
             key = f"layer_with_weights-{layer.weighted_index}/{name}/.ATTRIBUTES/VARIABLE_VALUE"
             if key in self._shapes:
-                _check_size(int(np.prod(self._shapes[key])), layer.name)
-                found[name] = _float32(np.asarray(self._reader.get_tensor(key)), layer.name)
+                found[name] = self.array(key)
         return _complete(found, layer)
+
+    def array(self, key: str) -> NDArray[np.float32]:
+        """A variable's values, by its key in the checkpoint.
+
+        Raises:
+            BadModelError: it is not there, or not plain numbers.
+        """
+        if key not in self._shapes:
+            raise BadModelError(f"no {key[:80]!r} in its checkpoint")
+        _check_size(math.prod(self._shapes[key]), key)
+        return _float32(np.asarray(self._reader.get_tensor(key)), key)
 
 
 def _complete(found: Arrays, layer: LayerKey) -> Arrays:

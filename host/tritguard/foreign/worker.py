@@ -5,7 +5,6 @@ Called as `python -m tritguard.foreign.worker MODEL FOLDER`, and by nothing else
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
@@ -20,73 +19,36 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import h5py
 import numpy as np
 
-from tritguard.errors import BadModelError, TritguardError
+from tritguard.errors import BadModelError
 from tritguard.foreign.configuration import Config, describe, needs_qkeras
-from tritguard.foreign.description import DESCRIPTION, FAILURE, WEIGHTS, Failure
+from tritguard.foreign.description import DESCRIPTION, WEIGHTS
+from tritguard.foreign.guard import bounded, failures_in, forbid, limit
 from tritguard.foreign.quantizers import import_qkeras
 from tritguard.foreign.stores import CheckpointStore, Hdf5Store, KerasZipStore, Store
 
-# Nothing that reads a model needs these; whatever gets as far as to try ends the process.
-FORBIDDEN = {
-    "ctypes.call_function",
-    "ftplib.connect",
-    "http.client.connect",
-    "marshal.load",
-    "os.exec",
-    "os.fork",
-    "os.forkpty",
-    "os.posix_spawn",
-    "os.spawn",
-    "os.system",
-    "pickle.find_class",
-    "shutil.rmtree",
-    "socket.bind",
-    "socket.connect",
-    "socket.getaddrinfo",
-    "subprocess.Popen",
-    "urllib.Request",
-}
 _MAX_CONFIG_BYTES = 16 << 20
-_MAX_FILE_BYTES = 1 << 30
-_CPU_SECONDS = 300
 _NO_CONFIGURATION = "save the whole model, not its weights alone"
 
 
 def main(model: Path, folder: Path) -> None:
-    """Read a model and write what it is, or why it cannot be taken, into a folder."""
-    _limit()
-    try:
-        config, store = _open(model)
-        if needs_qkeras(config):  # now: its imports do things that are refused from here on
-            import_qkeras()
-        sys.addaudithook(_refuse)
-        description, weights = describe(config, store)
-        arrays = {
-            f"{index}_{name}": values
-            for index, layer in enumerate(description.layers)
-            for name, values in weights.get(layer.name, {}).items()
-        }
-        np.savez(folder / WEIGHTS, **arrays)  # type: ignore[arg-type] # its parameter allow_pickle is no array
-        (folder / DESCRIPTION).write_text(description.model_dump_json())
-    except TritguardError as error:
-        kind = "missing" if error.exit_code == 3 else "model"
-        failure = Failure(what=error.what, where=error.where, fix=error.fix)
-        (folder / FAILURE).write_text(json.dumps({"kind": kind, **failure.model_dump()}))
+    """Read a model and write what it is into a folder.
 
-
-def _limit() -> None:
-    with contextlib.suppress(ImportError, ValueError, OSError):  # not on Windows; or lower limits are set already
-        import resource  # noqa: PLC0415 - POSIX only
-
-        resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_FILE_BYTES, _MAX_FILE_BYTES))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _refuse(event: str, _: tuple[object, ...]) -> None:
-    if event in FORBIDDEN:
-        os.write(2, f"refused: {event}\n".encode())
-        os._exit(70)
+    Raises:
+        TritguardError: it cannot be taken.
+    """
+    limit()
+    config, store = _open(model)
+    if needs_qkeras(config):  # now: its imports do things that are refused from here on
+        import_qkeras()
+    forbid(folder)
+    description, weights = describe(config, store)
+    arrays = {
+        f"{index}_{name}": values
+        for index, layer in enumerate(description.layers)
+        for name, values in weights.get(layer.name, {}).items()
+    }
+    np.savez(folder / WEIGHTS, **arrays)  # type: ignore[arg-type] # its parameter allow_pickle is no array
+    (folder / DESCRIPTION).write_text(description.model_dump_json())
 
 
 def _open(path: Path) -> tuple[Config, Store]:
@@ -133,33 +95,20 @@ def _saved_model(folder: Path) -> Config:
     if (folder / "keras_metadata.pb").is_file():
         from tensorflow.python.keras.protobuf import saved_metadata_pb2  # noqa: PLC0415 - see CheckpointStore
 
-        metadata = saved_metadata_pb2.SavedMetadata.FromString(_bounded(folder / "keras_metadata.pb"))
+        metadata = saved_metadata_pb2.SavedMetadata.FromString(bounded(folder / "keras_metadata.pb"))
         nodes = [(node.identifier, node.metadata) for node in metadata.nodes]
     else:
         from tensorflow.core.protobuf import saved_model_pb2  # noqa: PLC0415
 
-        saved = saved_model_pb2.SavedModel.FromString(_bounded(folder / "saved_model.pb"))
+        saved = saved_model_pb2.SavedModel.FromString(bounded(folder / "saved_model.pb"))
         objects = [graph.object_graph_def.nodes for graph in saved.meta_graphs]
         nodes = [(node.user_object.identifier, node.user_object.metadata) for group in objects for node in group]
     for identifier, text in nodes:
-        if identifier in ("_tf_keras_network", "_tf_keras_sequential", "_tf_keras_model") and text:
+        if identifier in ("_tf_keras_network", "_tf_keras_sequential") and text:
             return _json(text)
-    raise BadModelError(
-        "a SavedModel without a Keras configuration: a graph alone",
-        fix="convert it with TensorFlow Lite's full-integer quantization and give the .tflite, or save the Keras model",
-    )
-
-
-def _bounded(path: Path) -> bytes:
-    if path.stat().st_size > _MAX_FILE_BYTES:
-        raise BadModelError(f"{path.name} is larger than a gigabyte")
-    return path.read_bytes()
+    raise BadModelError("a SavedModel without the configuration of a functional or sequential Keras model")
 
 
 if __name__ == "__main__":
-    try:
+    with failures_in(Path(sys.argv[2])):
         main(Path(sys.argv[1]), Path(sys.argv[2]))
-    except Exception as error:  # a broken file meets h5py, zipfile or protobuf with errors of many kinds
-        reason = str(error).strip().partition("\n")[0][:200]
-        content = {"kind": "model", "what": f"cannot be read ({type(error).__name__}: {reason})"}
-        (Path(sys.argv[2]) / FAILURE).write_text(json.dumps(content))

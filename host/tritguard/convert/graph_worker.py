@@ -1,0 +1,61 @@
+"""The process that turns a SavedModel's graph into a full-int8 `.tflite`; see `tritguard.convert.saved_graph`.
+
+Called as `python -m tritguard.convert.graph_worker MODEL FOLDER`, and by nothing else.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.convert.quantize import to_int8
+from tritguard.convert.saved_graph import ANSWERS, INPUTS, MODEL
+from tritguard.errors import BadInputError, BadModelError
+from tritguard.foreign.graph import InferenceGraph, inference_graph
+from tritguard.foreign.guard import bounded, failures_in, forbid, limit
+from tritguard.foreign.stores import CheckpointStore
+from tritguard.train.backend import tf
+
+
+def main(model: Path, folder: Path) -> None:
+    """Convert a SavedModel with the folder's samples, and answer the folder's questions with the float graph.
+
+    Raises:
+        BadModelError: an op, a signature or a variable that is not taken, or what the converter refuses.
+        BadInputError: samples of another shape.
+    """
+    limit()
+    part = inference_graph(bounded(model / "saved_model.pb"))
+    with np.load(folder / INPUTS, allow_pickle=False) as file:
+        samples, asked = file["samples"], file["asked"]
+    for x in (samples, asked):
+        if x.shape[1:] != part.shape:
+            raise BadInputError(f"calibration inputs have shape {x.shape[1:]}, the model takes {part.shape}")
+    store = CheckpointStore(model)
+    values = {tensor: store.array(key) for tensor, key in part.variables.items()}
+    forbid(folder)
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x, y = _built(part, values)
+        converter = tf.compat.v1.lite.TFLiteConverter.from_session(session, [x], [y])
+        (folder / MODEL).write_bytes(to_int8(converter, samples))
+        np.save(folder / ANSWERS, np.concatenate([session.run(y, {x: sample[None]}) for sample in asked]))
+
+
+def _built(part: InferenceGraph, values: dict[str, NDArray[np.float32]]) -> tuple[Any, Any]:
+    """The input's and the output's tensor of the graph for one sample, in TensorFlow's default graph."""
+    x = tf.compat.v1.placeholder(tf.float32, (1, *part.shape), name="input")
+    given = {part.input: x} | {tensor: tf.constant(array) for tensor, array in values.items()}
+    try:
+        return x, tf.graph_util.import_graph_def(part.graph, given, [part.output])[0]
+    except Exception as error:  # TensorFlow raises many kinds on graphs that do not hang together
+        first_line = str(error).strip().partition("\n")[0][:200]
+        raise BadModelError(f"TensorFlow cannot build its graph ({first_line})") from error
+
+
+if __name__ == "__main__":
+    with failures_in(Path(sys.argv[2])):
+        main(Path(sys.argv[1]), Path(sys.argv[2]))

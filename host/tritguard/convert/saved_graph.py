@@ -1,0 +1,56 @@
+"""SavedModels that are a graph alone: held against an allow-list and converted in a process of its own."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.convert.apart import run_apart
+
+Float32 = NDArray[np.float32]
+
+# What lies in the worker's folder: the arrays `samples` and `asked` before, model and answers after.
+INPUTS, MODEL, ANSWERS = "inputs.npz", "model.tflite", "answers.npy"
+
+_GRAPH = "saved_model.pb"
+_KERAS_METADATA = "keras_metadata.pb"
+_KERAS_MARKS = (b"_tf_keras_network", b"_tf_keras_sequential")  # of models whose configuration lists their layers
+
+
+def is_graph_alone(path: Path) -> bool:
+    """Whether a model is a SavedModel without the configuration of a functional or sequential Keras model.
+
+    The file is searched, not parsed: it only decides which of the reading processes is asked.
+    """
+    try:
+        content = (path / _GRAPH).read_bytes()
+        if (path / _KERAS_METADATA).is_file():
+            content = (path / _KERAS_METADATA).read_bytes()
+    except OSError:
+        return False
+    return not any(mark in content for mark in _KERAS_MARKS)
+
+
+def convert_graph(path: Path, samples: Float32, asked: Float32) -> tuple[bytes, Float32]:
+    """Convert a SavedModel's serving signature to a full-int8 `.tflite` with a batch of 1.
+
+    Args:
+        path: the SavedModel's folder.
+        samples: float32[n, *input_shape], real inputs, for the int8 ranges.
+        asked: float32[m, *input_shape].
+
+    Returns:
+        The content of the `.tflite`, and the float graph's answers to what was asked, [m, *output_shape].
+
+    Raises:
+        BadModelError: it holds an op that is not on the lists of `tritguard.foreign.graph`, or cannot be converted.
+        BadInputError: the inputs have another shape than the model takes.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        np.savez(folder / INPUTS, samples=samples, asked=asked)
+        run_apart("tritguard.convert.graph_worker", path, folder)
+        return (folder / MODEL).read_bytes(), np.load(folder / ANSWERS, allow_pickle=False)

@@ -1,0 +1,273 @@
+"""The graph of a SavedModel, read as data: what ops it may hold, and the part of it that inference runs.
+
+A SavedModel is a program. It is never loaded: loading would run its functions, those that restore and initialise among
+them. All of it is held against an allow-list, and of the signature's part a graph without any state is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import saved_model_pb2
+
+from tritguard.errors import BadModelError
+from tritguard.foreign.stores import MAX_VALUES
+
+
+def _ops(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+# Functions of their inputs alone: what networks for int8 consist of, and the arithmetic of shapes around it.
+COMPUTING = (
+    _ops("Conv2D Conv2DBackpropInput DepthwiseConv2dNative MatMul BatchMatMul BatchMatMulV2 BiasAdd")
+    | _ops("FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 AvgPool MaxPool Mean Max Min Sum Prod")
+    | _ops("Elu LeakyRelu Relu Relu6 Sigmoid Softmax Tanh")
+    | _ops("Abs Add AddN AddV2 Floor Maximum Minimum Mul Neg Pow RealDiv Reciprocal Round Rsqrt Sign Sqrt Square")
+    | _ops("SquaredDifference Sub Equal Greater GreaterEqual Less LessEqual LogicalAnd LogicalNot LogicalOr SelectV2")
+    | _ops("FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel")
+    | _ops("BatchToSpaceND BroadcastTo ConcatV2 DepthToSpace ExpandDims GatherV2 MirrorPad Pack Pad PadV2 Reshape")
+    | _ops("ResizeNearestNeighbor Slice SpaceToBatchND SpaceToDepth Split SplitV Squeeze StridedSlice Tile Transpose")
+    | _ops("Unpack Cast Const EnsureShape Fill Identity IdentityN NoOp OnesLike Placeholder Range Rank Shape")
+    | _ops("StopGradient ZerosLike")
+)
+CALLS = _ops("PartitionedCall StatefulPartitionedCall")
+# What Keras and TensorFlow leave beside: variables, their saver, training. Not in the signature's part, where only
+# reading variables is taken, and so never run.
+BESIDE = (
+    _ops("AssignAddVariableOp AssignSubVariableOp AssignVariableOp DisableCopyOnRead VarIsInitializedOp")
+    | _ops("MergeV2Checkpoints RestoreV2 SaveV2 Select ShardedFilename StaticRegexFullMatch StringJoin")
+    | _ops("RandomUniform StatelessRandomGetKeyCounter StatelessRandomUniformV2")
+)
+_VARIABLE, _READ = "VarHandleOp", "ReadVariableOp"
+_KNOWN = COMPUTING | CALLS | BESIDE | {_VARIABLE, _READ}
+_RUN = COMPUTING | CALLS | {_READ}
+
+_SERVING = "serving_default"
+_INITIALISER = "__saved_model_init_op"
+_MAX_NODES = 100_000  # with every call in place of its function
+_MAX_DEPTH = 100
+_NAMED = 3  # ops that a message names
+_OTHERWISE = "convert it with TensorFlow Lite's full-integer quantization and give the .tflite"
+_EXPORT = "save it with Keras' model.export(folder) or tf.saved_model.save"
+
+
+@dataclass(frozen=True)
+class InferenceGraph:
+    """What a signature runs.
+
+    Attributes:
+        graph: a GraphDef of nothing but `COMPUTING`, `CALLS` and, at its top, the variables: float32 values where the
+            file has handles that values are read from.
+        input: name of the input's tensor, float32.
+        shape: the input's, without the batch.
+        output: name of the output's tensor.
+        variables: the checkpoint's key of each variable, by the name of its tensor.
+    """
+
+    graph: Any
+    input: str
+    shape: tuple[int, ...]
+    output: str
+    variables: dict[str, str]
+
+
+def inference_graph(content: bytes) -> InferenceGraph:
+    """The part that its signature runs of a `saved_model.pb`.
+
+    Raises:
+        BadModelError: an op that is on no list, anywhere in the file; or no signature of one float32 input and one
+            output that can be followed without running anything.
+    """
+    metas = saved_model_pb2.SavedModel.FromString(content).meta_graphs
+    for meta in metas:
+        _check_ops(_every_node(meta.graph_def), _KNOWN, "holds")
+    serving = [meta for meta in metas if "serve" in meta.meta_info_def.tags]
+    if len(serving) != 1:
+        raise BadModelError(f"{len(serving)} graphs tagged 'serve'", fix=_EXPORT)
+    return _part(serving[0])
+
+
+def _part(meta: Any) -> InferenceGraph:
+    source, result = _signature(meta.signature_def)
+    functions = {function.signature.name: function for function in meta.graph_def.library.function}
+    top = {node.name: node for node in meta.graph_def.node}
+    reached = list(_leading_to(result.name, top))
+    called = _called(reached, functions)
+    _check_ops(((node, "") for node in reached), _RUN | {_VARIABLE}, "its signature runs")
+    inside = ((node, name) for name in called for node in functions[name].node_def)
+    _check_ops(inside, _RUN, "its signature runs")
+    graph = type(meta.graph_def)(versions=meta.graph_def.versions)
+    graph.node.extend(reached)
+    graph.library.function.extend(functions[name] for name in called)
+    _make_stateless(graph)
+    handles = [node.name for node in reached if node.op == _VARIABLE]
+    keys = _keys(handles, meta.saver_def.restore_op_name, top, functions)
+    return InferenceGraph(
+        graph=graph,
+        input=source.name,
+        shape=tuple(dim.size for dim in source.tensor_shape.dim)[1:],
+        output=result.name,
+        variables={f"{name}:0": key for name, key in keys.items()},
+    )
+
+
+def _make_stateless(graph: Any) -> None:
+    """Let the graph pass the variables' values on, instead of their handles and what reads from them."""
+    for function in graph.library.function:
+        reads = {f"{node.name}:value:0": f"{node.name}:output:0" for node in function.node_def if node.op == _READ}
+        for node in function.node_def:
+            node.input[:] = [reads.get(tensor, tensor) for tensor in node.input]
+        for name, tensor in function.ret.items():
+            function.ret[name] = reads.get(tensor, tensor)
+        for arg in function.signature.input_arg:
+            arg.type = _value_type(arg.type)
+            arg.ClearField("handle_data")
+    for node, _ in _every_node(graph):
+        if node.op == _READ:
+            node.op = "Identity"
+            node.attr["T"].CopyFrom(node.attr.pop("dtype"))
+        for value in node.attr.values():
+            if value.HasField("type"):
+                value.type = _value_type(value.type)
+            elif value.HasField("list"):
+                value.list.type[:] = map(_value_type, value.list.type)
+
+
+def _value_type(kind: int) -> int:
+    return types_pb2.DT_FLOAT if kind == types_pb2.DT_RESOURCE else kind
+
+
+def _every_node(graph: Any) -> Iterator[tuple[Any, str]]:
+    """Each node, and the function it is in."""
+    yield from ((node, "") for node in graph.node)
+    for function in graph.library.function:
+        yield from ((node, function.signature.name) for node in function.node_def)
+
+
+def _check_ops(nodes: Iterable[tuple[Any, str]], allowed: frozenset[str], does: str) -> None:
+    strange: dict[str, str] = {}
+    for node, function in nodes:
+        if node.op not in allowed:
+            strange.setdefault(node.op[:60], f"node {node.name[:80]}" + (f" of {function[:80]}" if function else ""))
+        elif node.op == "Const" and _values(node.attr["value"].tensor.tensor_shape) > MAX_VALUES:
+            raise BadModelError("a constant of more values than any model has weights", where=f"node {node.name[:80]}")
+    if strange:
+        named = ", ".join(f"{op} ({where})" for op, where in list(strange.items())[:_NAMED])
+        more = f" and {len(strange) - _NAMED} more" if len(strange) > _NAMED else ""
+        raise BadModelError(f"{does} {named}{more}: no op of a network for int8", fix=_OTHERWISE)
+
+
+def _values(shape: Any) -> int:
+    count = 1
+    for dim in shape.dim:
+        count *= dim.size
+    return count
+
+
+def _signature(signatures: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The TensorInfo of the one input and of the one output."""
+    names = sorted(name for name in signatures if name != _INITIALISER)
+    if _SERVING not in names and len(names) != 1:
+        found = ", ".join(names)[:80] or "none"
+        raise BadModelError(f"which signature to run? it has {found}", fix=f"save it with one named {_SERVING}")
+    chosen = signatures[_SERVING if _SERVING in names else names[0]]
+    if len(chosen.inputs) != 1 or len(chosen.outputs) != 1:
+        raise BadModelError(f"{len(chosen.inputs)} inputs and {len(chosen.outputs)} outputs, not one and one")
+    (source,), (result,) = chosen.inputs.values(), chosen.outputs.values()
+    if source.dtype != types_pb2.DT_FLOAT:
+        raise BadModelError("its input is not float32")
+    sizes = [dim.size for dim in source.tensor_shape.dim]
+    if len(sizes) < 2 or min(sizes[1:]) < 1:
+        raise BadModelError(
+            f"its input has shape {sizes}", fix="give the model a fixed input shape; the batch may vary"
+        )
+    return source, result
+
+
+def _leading_to(tensor: str, nodes: Mapping[str, Any]) -> Iterator[Any]:
+    """The nodes that a tensor depends on, each once."""
+    seen: set[str] = set()
+    open_names = [_node_of(tensor)]
+    while open_names:
+        name = open_names.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name not in nodes:
+            raise BadModelError(f"no node {name[:80]!r} in its graph")
+        yield nodes[name]
+        open_names += [_node_of(source) for source in nodes[name].input]
+
+
+def _node_of(tensor: str) -> str:
+    return tensor.removeprefix("^").partition(":")[0]
+
+
+def _called(nodes: Iterable[Any], functions: Mapping[str, Any]) -> list[str]:
+    """Names of all functions that nodes call, directly or not.
+
+    Raises:
+        BadModelError: one is missing, calls itself, or the calls multiply beyond any network's size.
+    """
+    sizes: dict[str, int] = {}  # in nodes, with what is called in place of the calls
+
+    def size(name: str, above: tuple[str, ...]) -> int:
+        if name not in functions or name in above or len(above) > _MAX_DEPTH:
+            what = "calls itself" if name in above else "is missing or called too deep"
+            raise BadModelError(f"the function {name[:80]!r} {what}")
+        if name not in sizes:
+            sizes[name] = total(functions[name].node_def, (*above, name))
+        return sizes[name]
+
+    def total(body: Iterable[Any], above: tuple[str, ...]) -> int:
+        count = sum(1 + sum(size(name, above) for name in _functions_of(node)) for node in body)
+        if count > _MAX_NODES:
+            raise BadModelError(f"more than {_MAX_NODES:,} nodes")
+        return count
+
+    total(nodes, ())
+    return list(sizes)
+
+
+def _functions_of(node: Any) -> Iterator[str]:
+    for value in node.attr.values():
+        if value.HasField("func"):
+            yield value.func.name
+        yield from (function.name for function in value.list.func)
+
+
+def _keys(handles: list[str], restore: str, top: Mapping[str, Any], functions: Mapping[str, Any]) -> dict[str, str]:
+    """The checkpoint's key of each variable, read off the function that would restore them all."""
+    if not handles:
+        return {}
+    call = top.get(_node_of(restore))
+    function = functions.get(call.attr["f"].func.name) if call is not None and call.op in CALLS else None
+    if call is None or function is None:
+        raise BadModelError("its variables are not restored by a function, as TensorFlow 2 writes it", fix=_EXPORT)
+    given = dict(zip((arg.name for arg in function.signature.input_arg), map(_node_of, call.input), strict=False))
+    nodes = {node.name: node for node in function.node_def}
+    keys = {}
+    for node in function.node_def:
+        if node.op == "AssignVariableOp":
+            keys[given.get(node.input[0], "")] = _restored_key(node.input[1], nodes)
+    if missing := [name for name in handles if not keys.get(name)]:
+        raise BadModelError(f"its checkpoint does not say which values {missing[0][:80]!r} has", fix=_EXPORT)
+    return {name: keys[name] for name in handles}
+
+
+def _restored_key(tensor: str, nodes: Mapping[str, Any]) -> str:
+    """The key of what an `Identity` passes on from output `RestoreV2:tensors:INDEX`; empty for anything else."""
+    for _ in nodes:
+        node = nodes.get(_node_of(tensor))
+        if node is None or not node.input:
+            return ""
+        if node.op == "RestoreV2":
+            names, index = nodes.get(_node_of(node.input[1])), tensor.rpartition(":")[2]
+            keys = names.attr["value"].tensor.string_val if names is not None else ()
+            return keys[int(index)].decode() if index.isdecimal() and int(index) < len(keys) else ""
+        tensor = node.input[0]
+    return ""
