@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,22 +15,32 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from tests.device_support import inputs
 from tests.test_emit import ternary_model
-from tritguard.attack import Ball, Crafted, Noise, Square, Target
+from tritguard.attack import Ball, Boundary, Crafted, Noise, Square, Target
 from tritguard.attack.base import Kind
 from tritguard.attack.catalog import ATTACKS, Entry, make
 from tritguard.attack.view import GradientView
-from tritguard.emit import write_bundle
+from tritguard.build import Build
+from tritguard.cli.attack import make_plan
+from tritguard.data import Dataset, write_dataset
+from tritguard.device import open_device
+from tritguard.emit import Bundle, write_bundle
+from tritguard.errors import BadInputError
 from tritguard.evaluate.checks import CHECKS, Evidence, check
 from tritguard.evaluate.crafting import CHUNK, craft_all
+from tritguard.evaluate.live import plan_live, search_live
 from tritguard.evaluate.plan import Plan
 from tritguard.evaluate.presets import PRESETS, Preset
-from tritguard.evaluate.result import AttackRow, Control, CurvePoint, Rate
+from tritguard.evaluate.result import AttackRow, Control, CurvePoint, Rate, read_result
 from tritguard.evaluate.store import Store
 from tritguard.evaluate.workers import Workers
 from tritguard.graph import read_graph
+from tritguard.predictor import Int8, Outputs
 from tritguard.train import TrainConfig
 from tritguard.twin import Twin
+
+pytest_plugins = ["tests.device_fixtures"]
 
 
 @dataclass
@@ -100,6 +115,92 @@ def test_any_number_of_processes_finds_the_same(tmp_path: Path) -> None:
         assert np.array_equal(ours.x, theirs.x)
 
 
+def test_a_killed_attack_leaves_no_process_and_loses_no_job(
+    small_bundle: Bundle, small_build: Build, tmp_path: Path
+) -> None:
+    """SIGKILL, which nothing can handle: workers and emulator end, and the next start does what is missing alone."""
+    x = inputs(small_bundle, 2 * CHUNK + 10)
+    data = Dataset("noise", x, Twin(small_bundle).predict(x).labels, tuple("abcde"), "steps", "none")
+    write_dataset(tmp_path / "data.npz", data)
+    command = [sys.executable, "-m", "tritguard", "attack", str(small_bundle.path), str(small_build.path)]
+    command += ["--data", str(tmp_path / "data.npz"), "--out", str(tmp_path), "-n", str(len(x)), "--eps", "1"]
+    command += ["--attacks", "noise,square", "--set", "square.queries=400", "--workers", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("crafted/*.npz"))) < 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    started = descendants(process.pid)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    names = [name for name, _ in started.values()]
+    assert any("qemu" in name for name in names) and sum("python" in name for name in names) >= 2
+    while left := {pid for pid, known in started.items() if descendants(1, everyone=True).get(pid) == known}:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("crafted/*.npz")}
+    assert 2 <= len(kept) < 12
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode in {0, 1}, done.stderr  # 1: nothing can be said of a net of random weights
+    result = read_result(tmp_path / "result.json")
+    assert result.throughput is not None
+    assert (result.throughput.jobs, result.throughput.reused) == (12, len(kept))
+    assert len(list(tmp_path.glob("crafted/*.npz"))) == 12
+    assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
+
+
+def descendants(ancestor: int, *, everyone: bool = False) -> dict[int, tuple[str, str]]:
+    """Name and start of each living process that one started, and that those started; of all processes if asked."""
+    found, parents = {}, {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, fields = status.read_text().split("(", 1)[1].rsplit(")", 1)
+        except OSError:
+            continue
+        state, parent, *rest = fields.split()
+        if state != "Z":
+            pid = int(status.parent.name)
+            found[pid], parents[pid] = (name, rest[17]), int(parent)
+
+    def below(pid: int) -> bool:
+        return pid in parents and (parents[pid] == ancestor or below(parents[pid]))
+
+    return {pid: known for pid, known in found.items() if everyone or below(pid)}
+
+
+def test_an_interrupted_live_attack_asks_the_device_nothing_twice(
+    small_bundle: Bundle, small_build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = inputs(small_bundle, 8)
+    target = Target(Twin(small_bundle), None, x, Twin(small_bundle).predict(x).labels, seed=1)
+    balls, attacks = [Ball("Linf", 1), Ball("Linf", 2)], (Square(12), Boundary(12))
+    asked, stop_at = 0, 0
+    with open_device(small_bundle, small_build) as device:
+        budget, answer = plan_live(device, x, balls, attacks), device.predict
+
+        def count(x: Int8, report: Callable[[int, int], None] = ignore) -> Outputs:
+            nonlocal asked
+            if asked >= stop_at:
+                raise KeyboardInterrupt
+            asked += len(x)
+            return answer(x, report)
+
+        monkeypatch.setattr(device, "predict", count)
+        for stop_at in (20, 60, 150):  # noqa: B007 - `count` looks at it
+            with pytest.raises(KeyboardInterrupt):
+                search_live(device, target, balls, budget, tmp_path / "live", ignore)
+            with next((tmp_path / "live").glob("*.answers")).open("ab") as log:
+                log.write(b"\x93NUMPY half a rec")  # as a kill in the middle of writing leaves it
+        stop_at = 1 << 30
+        found = search_live(device, target, balls, budget, tmp_path / "live", ignore)
+    runs, throughput = craft_all(target, balls, attacks, Store(tmp_path / "twin", ""), ignore)
+    assert asked == throughput.queries > 150
+    for ours, theirs in zip(found.runs, runs, strict=True):
+        assert (ours.queries, ours.attack.name) == (theirs.queries, theirs.attack.name)
+        assert np.array_equal(ours.x, theirs.x)
+    assert not list((tmp_path / "live").glob("*.answers"))
+
+
 def test_what_was_crafted_for_something_else_is_not_used(target: Target, tmp_path: Path) -> None:
     plan = Plan(eps=(1,), sanity_eps=64)
     for identity, seed in (("a", 1), ("b", 1), ("a", 2)):
@@ -141,6 +242,20 @@ def test_a_plan_names_its_attacks_and_their_settings() -> None:
     square, apgd = plan.suite(10)
     assert (square.name, square.parameters["queries"]) == ("Square", 7)
     assert apgd.name == "APGD-CE"
+
+
+def test_settings_of_attacks_can_be_given_on_the_command_line() -> None:
+    plan = make_plan(
+        samples=9, preset="quick", attacks="square,noise", eps="1,2", seed=0, goal="untargeted", access="logits",
+        budgets=["square.queries=7", "square.p_init=0.5"],
+    )  # fmt: skip
+    assert plan.suite(10)[0].parameters == {**Square(7, 0.5).parameters}
+    for budget, message in (("square=7", "ATTACK.SETTING=VALUE"), ("pgd.steps=7", "does not run")):
+        with pytest.raises(BadInputError, match=message):
+            make_plan(
+                samples=9, preset="quick", attacks="square", eps="1", seed=0, goal="untargeted", access="logits",
+                budgets=[budget],
+            )  # fmt: skip
 
 
 @pytest.mark.parametrize(

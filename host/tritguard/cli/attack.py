@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +13,13 @@ from typing import Annotated
 import typer
 
 from tritguard.attack.base import Access, Goal
-from tritguard.attack.catalog import ATTACKS
+from tritguard.attack.catalog import ATTACKS, Setting
 from tritguard.boards import CoreClass
 from tritguard.build import open_build
 from tritguard.cli.convert import convert
 from tritguard.cli.progress import bar, console, stages
 from tritguard.cli.report import REPORT, RESULT
-from tritguard.cli.study import leave
+from tritguard.cli.study import leave, numbers
 from tritguard.data import load_dataset
 from tritguard.device import open_device
 from tritguard.emit import Bundle, open_bundle
@@ -43,6 +46,12 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     attacks: Annotated[
         str, typer.Option(help=f"Instead of the preset's, separated by commas: {', '.join(ATTACKS)}.")
     ] = "",
+    budgets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="ATTACK.SETTING=VALUE", help="Over the preset's: square.queries=500; repeatable."
+        ),
+    ] = None,
     eps: Annotated[str, typer.Option(help="L-infinity bounds in int8 steps, rising, separated by commas.")] = "1,2,4,8",
     port: Annotated[
         str | None, typer.Option(help="Serial port of the board; without it the emulated board is started.")
@@ -62,26 +71,46 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     """Attack a model on its board: robust accuracy, latency, flash and RAM in one result."""
     if live and control is not None:
         raise BadInputError("--control is for attacks on the twin", where="--live", fix="leave one of them out")
-    plan = make_plan(samples=samples, preset=preset, attacks=attacks, eps=eps, seed=seed, goal=goal, access=access)
+    plan = make_plan(
+        samples=samples, preset=preset, attacks=attacks, eps=eps, seed=seed, goal=goal, access=access,
+        budgets=budgets or [],
+    )  # fmt: skip
     result = attack(bundle, build, data, plan, out, port=port, control=control, workers=workers, live=live)
     show(result, out)
     leave(result)
 
 
-def make_plan(*, samples: int, preset: str, attacks: str, eps: str, seed: int, goal: Goal, access: Access) -> Plan:
+def make_plan(
+    *, samples: int, preset: str, attacks: str, eps: str, seed: int, goal: Goal, access: Access, budgets: Sequence[str]
+) -> Plan:
     """A plan of command-line values.
 
     Raises:
         BadInputError: one of them is out of range.
     """
-
-    try:
-        bounds = [int(part) for part in eps.split(",")]
-    except ValueError as error:
-        raise BadInputError(f"--eps {eps}: whole numbers separated by commas are wanted") from error
     names = [name.strip() for name in attacks.split(",") if name.strip()]
+    bounds = numbers("--eps", eps)
     options = {"samples": samples, "preset": preset, "attacks": names, "eps": bounds, "seed": seed}
-    return from_table(Plan, {**options, "goal": goal, "access": access}, where="options")
+    changed = {"goal": goal, "access": access, "settings": _settings(budgets)}
+    return from_table(Plan, {**options, **changed}, where="options")
+
+
+def _settings(budgets: Sequence[str]) -> dict[str, dict[str, Setting]]:
+    """Settings by attack, of ATTACK.SETTING=VALUE each."""
+    settings: dict[str, dict[str, Setting]] = {}
+    for text in budgets:
+        found = re.fullmatch(r"([\w-]+)\.(\w+)=(.+)", text)
+        if found is None:
+            raise BadInputError(f"--set {text}: ATTACK.SETTING=VALUE is wanted", fix="as --set square.queries=500")
+        settings.setdefault(found[1], {})[found[2]] = _number(found[3])
+    return settings
+
+
+def _number(text: str) -> Setting:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def attack(  # noqa: PLR0913 - one argument an option

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
+import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Self
 
@@ -18,6 +23,7 @@ QEMU = "qemu-system-arm"
 NANOSECONDS_PER_INSTRUCTION = 64
 _ICOUNT = "shift=6,sleep=off"  # 2**6 ns of the guest's time an instruction; the host's time does not count
 _START_SECONDS = 20.0
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 _LISTENING = re.compile(r"waiting for connection on: \S*:(\d+)")
 
 
@@ -54,7 +60,11 @@ class EmulatedBoard:
             command += ["-plugin", plugin]
         self._messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as QEMU writes to it
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._messages
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._messages,
+            preexec_fn=_die_with_parent() if sys.platform == "linux" else None,  # noqa: PLW1509 - takes no lock
         )
         atexit.register(self.close)
         try:
@@ -101,6 +111,21 @@ class EmulatedBoard:
     def _read_messages(self) -> str:
         self._messages.seek(0)
         return self._messages.read().decode(errors="replace")
+
+
+def _die_with_parent() -> Callable[[], None]:
+    """What the forked process calls before it becomes QEMU: the kernel then ends it when its parent is killed.
+
+    Everything else that ends this process closes the emulator; SIGKILL leaves no chance to, and QEMU would run on.
+    """
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask_kernel() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # killed in between
+            os._exit(1)
+
+    return ask_kernel
 
 
 def emulator_version() -> str | None:

@@ -10,7 +10,9 @@ from pathlib import Path
 from tritguard.attack import Asking, Attack, Ball, Target
 from tritguard.device import Device
 from tritguard.errors import BadInputError
+from tritguard.evaluate.answer_log import AnswerLog
 from tritguard.evaluate.crafting import Report, craft_all
+from tritguard.evaluate.job import Done, Job
 from tritguard.evaluate.search import Found
 from tritguard.evaluate.store import Store
 from tritguard.predictor import Int8, Outputs
@@ -63,25 +65,42 @@ def search_live(
     """The budget's attacks, asking the device instead of the target's predictor.
 
     Args:
-        folder: for what is found, apart from what was found on the twin; an interrupted run goes on from there.
+        folder: for what is found, apart from what was found on the twin, and for the device's answers to the chunk at
+            hand; an interrupted run goes on from there, and asks nothing twice.
         report: called with (queries made, queries at most) after each inference.
     """
-    asked = _Asked(device, budget.queries, report)
-    store = Store(folder, f"{device.bundle.manifest.model_sha256} on {device.hello.build_id}")
+    log = AnswerLog(folder / f"{device.hello.build_id[:12]}.answers")
+    asked = _Asked(device, budget.queries, report, log)
+    store = _Kept(log, folder, f"{device.bundle.manifest.model_sha256} on {device.hello.build_id}")
     target = replace(target, predictor=asked, view=None)
     runs, throughput = craft_all(target, balls, budget.attacks, store, lambda _done, _jobs: None)
     report(budget.queries, budget.queries)
     return Found(runs, None, None, None, throughput, live=True)
 
 
-class _Asked:
-    """The device as a Predictor that tells how much of the budget is spent."""
+class _Kept(Store):
+    """Chunks that are done; the answers each was made of are forgotten."""
 
-    def __init__(self, device: Device, limit: int, report: Report) -> None:
-        self._device, self._limit, self._report = device, limit, report
+    def __init__(self, log: AnswerLog, folder: Path, identity: str) -> None:
+        super().__init__(folder, identity)
+        self._log = log
+
+    def save(self, job: Job, done: Done) -> None:
+        super().save(job, done)
+        self._log.clear()
+
+
+class _Asked:
+    """The device as a Predictor that tells how much of the budget is spent, and remembers what it answered."""
+
+    def __init__(self, device: Device, limit: int, report: Report, log: AnswerLog) -> None:
+        self._device, self._limit, self._report, self._log = device, limit, report, log
         self._made = 0
 
     def predict(self, x: Int8) -> Outputs:
-        outputs = self._device.predict(x, lambda done, _: self._report(self._made + done, self._limit))
+        outputs = self._log.recall(x)
+        if outputs is None:
+            outputs = self._device.predict(x, lambda done, _: self._report(self._made + done, self._limit))
+            self._log.keep(x, outputs)
         self._made += len(x)
         return outputs
