@@ -98,12 +98,15 @@ def test_cmsis_nn_gives_the_oracles_bytes(small_bundle: Bundle, small_build: Bui
 
 def test_every_training_of_the_robustness_tables_has_valid_settings() -> None:
     settings = read_toml(robustness.SETTINGS)
-    options = argparse.Namespace(epochs=None, samples=None, seeds=[0, 1], only="")
+    options = argparse.Namespace(epochs=None, samples=None, seeds=[0, 1], only="", out=Path("out"))
     for name, table in settings["tables"].items():
-        cases = list(robustness._cases(table["nets"], settings, options))
-        assert len(cases) == len({case.name for case in cases}) == 2 * len(table["nets"]) * 4 * 2
+        cases = list(robustness._cases(table, options))
+        assert len(cases) == len({case.name for case in cases}) == 2 * len(table["nets"]) * len(table["trainings"])
         for case in cases:
             config = robustness._config(case, table, settings, options)
+            start = robustness._start(case, table)
+            assert start is None or cases.index(start) < cases.index(case), name
+            assert config.start == ("" if start is None else str(options.out / start.name))
             assert (config.adversarial.attack == "none") == ("at" not in case.defence), name
             assert (config.jacobian.output > 0) == ("jr" in case.defence)
 
@@ -119,4 +122,4 @@ def test_the_robustness_table_takes_the_mean_over_seeds() -> None:
         for seed, clean in ((0, 0.5), (1, 0.7))
     ]
     table = robustness.as_markdown(rows)
-    assert "| n | jr | int8 | 60.0 ± 14.1 | 25.0 ± 0.0 | 1.5 | 9.0 | 0.50 | 2 |" in table
+    assert "| n | jr | int8 | 60.0 ± 14.1 | 25.0 ± 0.0 | 1.5 | 9.0 | 3 | 0.50 | 2 |" in table

@@ -108,8 +108,11 @@ def test_a_killed_training_ends_in_the_same_weights(uninterrupted: Any, tmp_path
     kept = killed_in_the_middle(folder / "run.toml", tmp_path)
     assert 2 * 13 <= kept < config.epochs * 13
     seen: list[int] = []
-    resumed = train(config, data, tmp_path, lambda done, total: seen.append(done))
+    losses: list[float] = []
+    resumed = train(config, data, tmp_path, lambda done, total: seen.append(done), show_loss=losses.append)
     assert seen[0] == kept
+    assert len(losses) == resumed.steps - kept
+    assert losses[-1] == pytest.approx(resumed.loss)  # of the whole epoch, by its end
     assert_same(whole, folder, resumed, tmp_path)
 
 

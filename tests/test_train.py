@@ -14,14 +14,18 @@ from typer.testing import CliRunner
 
 from tests.shared import ROOT
 from tritguard.cli import app
-from tritguard.data import Dataset, write_dataset
+from tritguard.convert import keras_to_tflite
+from tritguard.data import Dataset, to_input_bytes, write_dataset
 from tritguard.errors import BadInputError, BadModelError
+from tritguard.graph import read_graph
+from tritguard.oracle import Oracle
 from tritguard.train import TrainConfig, TrainRecord, read_train_config
 from tritguard.train.backend import keras
-from tritguard.train.config import Block, QuantizeConfig
+from tritguard.train.config import CALIBRATION, MODEL, Block, QuantizeConfig
 from tritguard.train.fit import train
+from tritguard.train.layers import Int8Activations
 from tritguard.train.nets import NETS, build_net
-from tritguard.train.quantize import quantize
+from tritguard.train.quantize import observe_ranges, plain, quantize
 from tritguard.train.recalibrate import norm_layers, recalibrate
 
 TINY = TrainConfig(stem=4, blocks=(Block(channels=6, stride=2),), epochs=2, batch_size=16, learning_rate=0.02, seed=3)
@@ -137,6 +141,25 @@ def test_train_learns_and_repeats(tmp_path: Path) -> None:
     assert again.model_copy(update={"seconds": record.seconds}) == record
     for one, other in zip(weights_of(tmp_path / "a"), weights_of(tmp_path / "b"), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_activations_rounded_in_training_are_those_of_the_oracle(tmp_path: Path) -> None:
+    """Ranges, and the class of every sample, of the net as trained against the converted one on the interpreter."""
+    settings = QuantizeConfig(activations="int8", first="int8")
+    config = TINY.model_copy(update={"epochs": 6, "calibration": 240, "quantize": settings})
+    train(config, striped(), tmp_path)
+    content = keras_to_tflite(tmp_path / MODEL, tmp_path / CALIBRATION)
+    graph = read_graph(content)
+    calibration = np.load(tmp_path / CALIBRATION)["x"] / np.float32(255)
+    rounded = quantize(plain(keras.saving.load_model(tmp_path / MODEL)), settings, (0.0, 1.0))
+    observe_ranges(rounded, calibration)
+    scales = [float(layer.high - layer.low) / 255 for layer in rounded.layers if isinstance(layer, Int8Activations)]
+    tensors = [graph.tensors[index] for index in (graph.input, *(op.output for op in graph.ops[:-1]))]
+    np.testing.assert_allclose(scales, [tensor.scale for tensor in tensors], rtol=0.01)
+    x, _ = stripes(300)
+    scores = Oracle(content).predict(to_input_bytes(x, tensors[0].scale, tensors[0].zero_point)).scores
+    same = scores.argmax(axis=1) == np.asarray(rounded(x / np.float32(255), training=False)).argmax(axis=1)
+    assert same.mean() >= 0.99
 
 
 @pytest.mark.parametrize(

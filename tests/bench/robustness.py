@@ -1,9 +1,10 @@
 """Clean and robust accuracy of float, int8 and ternary networks, with and without Jacobian regularization (JR) and
 adversarial training (AT): scripts/bench robustness digits --out DIR [--epochs 5] [--seeds 0 1 2] [--only NAME].
 
-Every row that is done stays in DIR, and a training that was killed goes on: start the same command again. The table is
-printed, and kept as DIR/TABLE.md. Attacks are the product's, on the twin (the bytes of the device) with gradients
-through the deployed integers, and for `float` on the Keras model, on the same inputs and grid.
+Every training and every row that is done stays in DIR and is taken as it is while its settings are these, and a
+training that was killed goes on: start the same command again. The table is printed, and kept as DIR/TABLE.md. Attacks
+are the product's, on the twin (the bytes of the device) with gradients through the deployed integers, and for `float`
+on the Keras model, on the same inputs and grid.
 """
 
 from __future__ import annotations
@@ -35,18 +36,20 @@ from tritguard.evaluate.campaign import draw_samples, prepare
 from tritguard.evaluate.plan import Plan
 from tritguard.files import write_whole
 from tritguard.records import Record, from_json, from_table, read_toml
-from tritguard.train import TrainConfig
+from tritguard.train import TrainConfig, TrainRecord
 from tritguard.train.adversarial import perturbed
-from tritguard.train.config import CALIBRATION, MODEL
+from tritguard.train.config import CALIBRATION, MODEL, RECORD
 from tritguard.train.fit import train
 from tritguard.train.inputs import input_grid, input_units
 from tritguard.train.quanos import bit_widths, noise_sensitivity, with_widths
+from tritguard.train.start import start_digest
 from tritguard.twin import verify_against_oracle
 
 SETTINGS = Path(__file__).with_suffix(".toml")
 _QUANOS_SAMPLES = 1000
 BOARD = "netduinoplus2"  # any with a megabyte of flash: sizes are what is looked at
-ATTACKS: tuple[Attack, ...] = (Fgsm(), Pgd(steps=20), Square(queries=300))
+WHITE_BOX: tuple[Attack, ...] = (Fgsm(), Pgd(steps=20))
+ATTACKS: tuple[Attack, ...] = (*WHITE_BOX, Square(queries=300))
 
 
 class Row(Record):
@@ -97,11 +100,12 @@ def main() -> None:
     with console.status("Reading data"):
         dataset = TABLES[options.table]()
     rows = []
-    for case in _cases(table["nets"], settings, options):
+    for case in _cases(table, options):
         console.rule(case.name)
         kept = sorted((options.out / "rows").glob(f"{case.name}-*.json"))
         if not kept:
-            kept = _measure(case, _config(case, table, settings, options), dataset, table["eps"], options)
+            record = _trained(case, table, settings, options, dataset)
+            kept = _measure(case, record, dataset, table, options)
         rows += [from_json(Row, path) for path in kept]
         write_whole(options.out / f"{options.table}.md", as_markdown(rows))
     console.print((options.out / f"{options.table}.md").read_text(), markup=False, soft_wrap=True)
@@ -119,34 +123,62 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _cases(nets: list[str], settings: dict[str, Any], options: argparse.Namespace) -> Iterator[Case]:
+def _cases(table: dict[str, Any], options: argparse.Namespace) -> Iterator[Case]:
     for seed in options.seeds:
-        for net in nets:
-            for defence in settings["defences"]:
-                for weights in settings["weights"]:
-                    case = Case(net, weights, defence, seed)
-                    if options.only in case.name:
-                        yield case
+        for net in table["nets"]:
+            for training in table["trainings"]:
+                weights, _, defence = training.partition("-")
+                case = Case(net, weights, defence, seed)
+                if options.only in case.name:
+                    yield case
+
+
+def _start(case: Case, table: dict[str, Any]) -> Case | None:
+    """The training whose weights this one begins with."""
+    start = table["trainings"][f"{case.weights}-{case.defence}"].get("start")
+    if start is None:
+        return None
+    weights, _, defence = start.partition("-")
+    return replace(case, weights=weights, defence=defence)
 
 
 def _config(case: Case, table: dict[str, Any], settings: dict[str, Any], options: argparse.Namespace) -> TrainConfig:
-    """The training's settings; it is trained against the largest eps it is attacked with."""
-    defence = {key: dict(value) for key, value in settings["defences"][case.defence].items()}
-    if "adversarial" in defence:
-        defence["adversarial"]["eps"] = max(table["eps"])
-    given = {"epochs": options.epochs, "samples": options.samples}
-    content = {"net": case.net, "seed": case.seed, "quantize": settings["weights"][case.weights]}
-    content |= table["train"] | defence | {key: value for key, value in given.items() if value}
+    """The training's settings; where nothing else is said, it is against the largest eps of the table."""
+    content = {"net": case.net, "seed": case.seed, "quantize": settings["weights"][case.weights], **table["train"]}
+    own = dict(table["trainings"][f"{case.weights}-{case.defence}"])
+    for layer in (settings["defences"][case.defence], own):
+        for key, value in layer.items():
+            content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
+    if "adversarial" in content:
+        content["adversarial"] = {"eps": max(table["eps"]), **content["adversarial"]}
+    start = _start(case, table)
+    content |= {"start": str(options.out / start.name)} if start else {}
+    content |= {key: value for key in ("epochs", "samples") if (value := getattr(options, key))}
     return from_table(TrainConfig, content, where=str(SETTINGS))
 
 
-def _measure(
-    case: Case, config: TrainConfig, dataset: Dataset, eps: list[int], options: argparse.Namespace
-) -> list[Path]:
-    folder = options.out / case.name
+def _trained(
+    case: Case, table: dict[str, Any], settings: dict[str, Any], options: argparse.Namespace, dataset: Dataset
+) -> TrainRecord:
+    """The training, after the one it begins with; those that are in the folder with these settings are not repeated."""
+    start = _start(case, table)
+    if start:
+        _trained(start, table, settings, options, dataset)
+    config, folder = _config(case, table, settings, options), options.out / case.name
+    if (folder / RECORD).is_file():
+        earlier = from_json(TrainRecord, folder / RECORD)
+        same = earlier.config.model_copy(update={"start": config.start}) == config
+        if same and earlier.start_sha256 == start_digest(config.start):
+            return earlier
     folder.mkdir(parents=True, exist_ok=True)
-    with bar("Training") as report:
-        record = train(config, dataset, folder, report)
+    with bar(f"Training {case.name}") as report:
+        return train(config, dataset, folder, report)
+
+
+def _measure(
+    case: Case, record: TrainRecord, dataset: Dataset, table: dict[str, Any], options: argparse.Namespace
+) -> list[Path]:
+    folder, eps = options.out / case.name, table["eps"]
     bundle = _bundle(folder, case.net)
     plan = Plan(samples=min(options.attacked, len(dataset.x_test)), eps=tuple(eps), seed=case.seed)
     samples = draw_samples(bundle, dataset, plan)
@@ -158,13 +190,13 @@ def _measure(
         targets["QUANOS"] = prepare(baseline, samples, plan), baseline
     rows = []
     for name, (target, made) in targets.items():
-        clean, robust = _attacked(target, eps, f"{case.name} {name}")
+        clean, robust = _attacked(target, eps, f"{case.name} {name}", (*WHITE_BOX, Square(queries=table["queries"])))
         row = Row(
             net=case.net,
             defence=case.defence,
             deployed=name,
             seed=case.seed,
-            epochs=config.epochs,
+            epochs=record.config.epochs,
             train_samples=record.train_samples,
             attacked_samples=len(samples.x),
             clean=clean,
@@ -218,13 +250,15 @@ def _of_float(path: Path, bundle: Bundle, deployed: Target) -> Target:
     return replace(deployed, predictor=plain, view=view)  # type: ignore[arg-type] # a view by its methods
 
 
-def _attacked(target: Target, eps: list[int], what: str) -> tuple[float, dict[str, float]]:
+def _attacked(
+    target: Target, eps: list[int], what: str, attacks: tuple[Attack, ...] = ATTACKS
+) -> tuple[float, dict[str, float]]:
     """Clean accuracy, and what is left of it after each attack at each eps."""
     right = target.predictor.predict(target.x).labels == target.y
     robust = {}
     with bar(what) as report:
-        total = len(ATTACKS) * len(eps)
-        for done, (attack, bound) in enumerate((a, e) for e in eps for a in ATTACKS):
+        total = len(attacks) * len(eps)
+        for done, (attack, bound) in enumerate((a, e) for e in eps for a in attacks):
             report(done, total)
             crafted = attack.craft(target, Ball("Linf", bound))
             still = target.predictor.predict(crafted.x).labels == target.y
@@ -244,6 +278,7 @@ def as_markdown(rows: list[Row]) -> str:
         *(f"{c} %" for c in columns),
         "weights kB",
         "flash kB",
+        "epochs",
         "training h",
         "seeds",
     ]
@@ -253,10 +288,10 @@ def as_markdown(rows: list[Row]) -> str:
         cells = [*key, _share([row.clean for row in same])]
         cells += [_share([row.robust[column] for row in same if column in row.robust]) for column in columns]
         cells += [_kilobytes(same[0].weights_bytes), _kilobytes(same[0].flash_bytes)]
-        cells += [f"{np.mean([row.train_seconds for row in same]) / 3600:.2f}", str(len(same))]
+        cells += [f"{same[0].epochs}", f"{np.mean([row.train_seconds for row in same]) / 3600:.2f}", str(len(same))]
         lines.append("| " + " | ".join(cells) + " |")
     first = rows[0]
-    lines += ["", f"{first.epochs} epochs of {first.train_samples:,} samples, {first.attacked_samples} attacked, on "
+    lines += ["", f"{first.train_samples:,} training samples, {first.attacked_samples} attacked, on "
               f"{first.machine}; {time.strftime('%Y-%m-%d', time.gmtime())}."]  # fmt: skip
     return "\n".join(lines) + "\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -18,11 +19,30 @@ from rich.progress import (
 
 console = Console()
 
-Report = Callable[[int, int], None]
+
+class Stage:
+    """One bar: called as the `report(done, total)` of the room that works; it appears with the first call."""
+
+    def __init__(self, progress: Progress, what: str) -> None:
+        self._progress = progress
+        self._what = what
+        self._task: TaskID | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Move the bar."""
+        if self._task is None:
+            self._progress.start()
+            self._task = self._progress.add_task(self._what)
+        self._progress.update(self._task, completed=done, total=total)
+
+    def note(self, text: str) -> None:
+        """Show a few words behind the stage's name, once there is a bar."""
+        if self._task is not None:
+            self._progress.update(self._task, description=f"{self._what}, {text}")
 
 
 @contextmanager
-def stages() -> Iterator[Callable[[str], Report]]:
+def stages() -> Iterator[Callable[[str], Stage]]:
     """Show one bar a stage: `progress("what")` names a stage and gives the `report(done, total)` its room calls.
 
     The bar appears with the first call: a stage with nothing to do, such as a download already made, shows none.
@@ -35,27 +55,15 @@ def stages() -> Iterator[Callable[[str], Report]]:
         TimeRemainingColumn(),
     )
     progress = Progress(*columns, console=console)
-
-    def stage(what: str) -> Report:
-        task: list[TaskID] = []
-
-        def report(done: int, total: int) -> None:
-            if not task:
-                progress.start()
-                task.append(progress.add_task(what))
-            progress.update(task[0], completed=done, total=total)
-
-        return report
-
     try:
-        yield stage
+        yield functools.partial(Stage, progress)
     finally:
         if progress.tasks:
             progress.stop()
 
 
 @contextmanager
-def bar(what: str) -> Iterator[Report]:
+def bar(what: str) -> Iterator[Stage]:
     """One stage alone."""
     with stages() as progress:
         yield progress(what)

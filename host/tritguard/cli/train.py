@@ -38,7 +38,7 @@ def train(config: TrainConfig, out: Path) -> TrainRecord:
     with console.status("Starting TensorFlow"):
         from tritguard.train import fit  # noqa: PLC0415 - imports TensorFlow
     with bar("Training") as report:
-        return fit.train(config, dataset, out, report)
+        return fit.train(config, dataset, out, report, show_loss=lambda loss: report.note(f"loss {loss:.3f}"))
 
 
 def describe(record: TrainRecord, out: Path) -> None:

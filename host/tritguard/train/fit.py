@@ -46,6 +46,7 @@ def train(
     out: Path,
     report: Report | None = None,
     *,
+    show_loss: Callable[[float], None] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> TrainRecord:
     """Train a network and write it to a folder; a training that was interrupted there goes on.
@@ -60,6 +61,7 @@ def train(
         out: folder for `model.keras`, `calibration.npz`, `card.md` and `train.json`; written at the end, the record
             last. While it runs, `checkpoint.npz` keeps the state, `logs/` and `curve.svg` show it.
         report: called with (steps done, steps in all).
+        show_loss: called after each step with the loss's mean over the epoch so far.
         checkpoint_seconds: longest work a kill can cost.
 
     Raises:
@@ -81,7 +83,7 @@ def train(
     loop = Loop(model, config, samples, identity, out / CHECKPOINT)
     norms = norm_layers(model)
     progress = _Progress(report, loop.steps + len(norms) + len(forms(config.quantize)))
-    state = loop.run(progress.set, _journal(out), checkpoint_seconds)
+    state = loop.run(progress.set, _journal(out), checkpoint_seconds, show_loss or (lambda loss: None))
 
     model = stored(model)
     for norm in norm_layers(model):

@@ -50,7 +50,8 @@ class Loop:
         self,
         report: Callable[[int], None],
         epoch_done: Callable[[list[dict[str, float]]], None],
-        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        checkpoint_seconds: float,
+        show_loss: Callable[[float], None],
     ) -> checkpoint.State:
         """Train from the last checkpoint, or the start, to the end.
 
@@ -58,6 +59,7 @@ class Loop:
             report: called with the number of steps done, at the start and after each.
             epoch_done: called after each epoch with the history so far: of each epoch the means of the loss's parts.
             checkpoint_seconds: a checkpoint is written after so many, and after each epoch.
+            show_loss: called after each step with the loss's mean over the epoch so far.
 
         Raises:
             BadInputError: a checkpoint that is not this training's, or the loss did not stay finite.
@@ -75,6 +77,7 @@ class Loop:
                 for name, value in terms.items():
                     state.sums[name] = state.sums.get(name, 0.0) + float(value) * len(x)
                 state.step += 1
+                show_loss(self._mean_loss(state))
                 is_epochs_end = state.step % self._epoch_steps == 0
                 if is_epochs_end:
                     self._close_epoch(state)
@@ -89,6 +92,11 @@ class Loop:
     def _set_share(self, step: int) -> None:
         for layer in self._incremental:
             layer.share.assign(self._config.quantize.share_at(step / self.steps))
+
+    def _mean_loss(self, state: checkpoint.State) -> float:
+        """Over the samples of this epoch so far."""
+        seen = ((state.step - 1) % self._epoch_steps + 1) * self._config.batch_size
+        return state.sums["loss"] / min(seen, len(self._samples.x))
 
     def _close_epoch(self, state: checkpoint.State) -> None:
         state.history.append({name: total / len(self._samples.x) for name, total in state.sums.items()})
