@@ -19,6 +19,8 @@ from rich.progress import (
 
 console = Console()
 
+Report = Callable[[int, int], None]
+
 
 class Stage:
     """One bar: called as the `report(done, total)` of the room that works; it appears with the first call."""
