@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -327,6 +329,40 @@ def test_an_emulator_ends_with_its_block(small_build: Build) -> None:
         os.kill(emulated.process_id, 0)
     with pytest.raises(ProcessLookupError):
         os.kill(emulated.process_id, 0)
+
+
+STARTS_ONE = """
+import sys, threading, time
+from pathlib import Path
+from tritguard.build import open_build
+from tritguard.device.emulator import EmulatedBoard
+
+build, boards = open_build(Path(sys.argv[1])), []
+thread = threading.Thread(target=lambda: boards.append(EmulatedBoard(build.record.board, build.elf)))
+thread.start()
+thread.join()
+print(boards[0].process_id, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone kills it")
+def test_an_emulator_ends_with_a_process_that_is_killed(small_build: Build) -> None:
+    process = subprocess.Popen([sys.executable, "-c", STARTS_ONE, str(small_build.path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    emulator = Path("/proc") / process.stdout.readline().decode().strip()
+
+    def runs() -> bool:  # what is dead may wait for its new parent to look at it
+        return (emulator / "stat").exists() and (emulator / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+    time.sleep(0.5)
+    assert runs(), "the thread that started it has ended"
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 20
+    while runs():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_the_link_counts_what_it_sent_again(small_build: Build) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import ctypes
 import os
 import re
 import shutil
@@ -12,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Self
 
@@ -23,12 +21,13 @@ QEMU = "qemu-system-arm"
 NANOSECONDS_PER_INSTRUCTION = 64
 _ICOUNT = "shift=6,sleep=off"  # 2**6 ns of the guest's time an instruction; the host's time does not count
 _START_SECONDS = 20.0
-_PR_SET_PDEATHSIG = 1  # of prctl(2)
 _LISTENING = re.compile(r"waiting for connection on: \S*:(\d+)")
 
 
 class EmulatedBoard:
     """A board in QEMU, running from the moment its `url` is opened until `close`; a context manager.
+
+    It ends with this process, on Linux even when that one is killed.
 
     Args:
         board: a board with an `[emulator]`.
@@ -59,13 +58,12 @@ class EmulatedBoard:
         if plugin is not None:
             command += ["-plugin", plugin]
         self._messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as QEMU writes to it
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._messages,
-            preexec_fn=_die_with_parent() if sys.platform == "linux" else None,  # noqa: PLW1509 - takes no lock
-        )
+        leash, self._leash = os.pipe()
+        try:
+            self._process = subprocess.Popen(command, stdin=leash, stdout=subprocess.DEVNULL, stderr=self._messages)
+            _kill_when_let_go(leash, self._process.pid)
+        finally:
+            os.close(leash)
         atexit.register(self.close)
         try:
             self.url = f"socket://127.0.0.1:{self._wait_for_port()}"
@@ -87,7 +85,9 @@ class EmulatedBoard:
         atexit.unregister(self.close)
         self._process.kill()
         self._process.wait()
-        self._messages.close()
+        if not self._messages.closed:
+            self._messages.close()
+            os.close(self._leash)
 
     def __enter__(self) -> Self:
         return self
@@ -113,19 +113,21 @@ class EmulatedBoard:
         return self._messages.read().decode(errors="replace")
 
 
-def _die_with_parent() -> Callable[[], None]:
-    """What the forked process calls before it becomes QEMU: the kernel then ends it when its parent is killed.
+def _kill_when_let_go(leash: int, process_id: int) -> None:
+    """Have the kernel kill a process when no other one holds a pipe's writing end any more.
 
-    Everything else that ends this process closes the emulator; SIGKILL leaves no chance to, and QEMU would run on.
+    PR_SET_PDEATHSIG would do it when the thread that started the process ends.
+
+    Args:
+        leash: the reading end, which the process holds too.
+        process_id: the process.
     """
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+    if sys.platform == "linux":
+        from fcntl import F_GETFL, F_SETFL, F_SETOWN, F_SETSIG, fcntl  # noqa: PLC0415 - not on every system
 
-    def ask_kernel() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # killed in between
-            os._exit(1)
-
-    return ask_kernel
+        fcntl(leash, F_SETSIG, signal.SIGKILL)
+        fcntl(leash, F_SETOWN, process_id)
+        fcntl(leash, F_SETFL, fcntl(leash, F_GETFL) | os.O_ASYNC)
 
 
 def emulator_version() -> str | None:
