@@ -340,11 +340,15 @@ def test_emulated_board_without_estimate_shows_no_time() -> None:
 
 
 def test_who_was_asked_and_for_what_is_said_at_the_top() -> None:
-    threat = make_result().threat_model.model_copy(update={"goal": "targeted"})
+    threat = make_result().threat_model.model_copy(update={"goal": "targeted", "space": "features"})
     result = make_result(live=True, threat_model=threat.model_dump())
     text, page = shown(result, 200), html.render(result)
-    assert " LIVE " in text and " TARGETED " in text
-    assert "<strong>Live:</strong>" in page and "one class drawn for each sample" in page
+    assert " LIVE " in text and " TARGETED " in text and " FEATURES " in text
+    assert (
+        "<strong>Live:</strong>" in page
+        and "<strong>Feature space:</strong>" in page
+        and "one class drawn for each sample" in page
+    )
     assert " LIVE " not in shown(make_result(), 200) and "<strong>Live:</strong>" not in html.render(make_result())
 
 
@@ -366,7 +370,7 @@ def test_hostile_strings_stay_text() -> None:
             return {(HOSTILE if name in {"packages", "tools"} else k): poison(v, k) for k, v in value.items()}
         if isinstance(value, list | tuple):
             return [poison(v, name) for v in value]
-        literal = {"status", "severity", "goal", "norm", "kind", "clean_base64", "adversarial_base64"}
+        literal = {"status", "severity", "goal", "norm", "space", "kind", "clean_base64", "adversarial_base64"}
         return HOSTILE if isinstance(value, str) and name not in literal else value
 
     result = Result.model_validate(poison(base))

@@ -89,6 +89,8 @@ def test_an_overfitted_net_leaks(overfitted: tuple[Path, PrivacyResult]) -> None
     for leak in leaks.values():
         assert leak.auc.low > 0.6, leak
         assert leak.advantage.low > 0.2, leak
+        assert leak.at_one_permille is None  # of 120 others
+        assert leak.at_one_percent is not None
     assert leaks["int8", "loss threshold", "logits"].auc.value > 0.85
     (model,) = result.models
     assert model.fits[1].members.value > 0.9

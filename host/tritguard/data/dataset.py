@@ -35,7 +35,7 @@ class Dataset:
             float32 (input units).
         y_test: int64[n], indices into `classes`.
         classes: the names of the classes.
-        input_unit: what a float32 sample of 1.0 is; "pixel/255" where a pixel of 255 is 1.0.
+        input_unit: what a float32 sample of 1.0 is; "pixel/255" where a pixel of 255 is 1.0, "MFCC" for features.
         licence: the licence of the samples, or "unknown".
         x_train: samples to train on, dtype and shape as `x_test`, or None.
         y_train: their labels, or None.
@@ -60,6 +60,11 @@ class Dataset:
                 digest.update(np.ascontiguousarray(array).data)
         digest.update("\0".join(self.classes).encode())
         return digest.hexdigest()
+
+    @property
+    def holds_features(self) -> bool:
+        """Whether samples are what a front end computes of a recording: a change of one need not be a sound."""
+        return "MFCC" in self.input_unit.upper()
 
     def unit_at(self, scale: float) -> str:
         """The unit of a model's input with this scale: pixels go to models fed with x/255 and to models fed with x."""

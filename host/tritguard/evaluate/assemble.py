@@ -109,6 +109,7 @@ def assemble(
             eps_steps=plan.eps,
             eps_input=tuple(eps * manifest.input.scale for eps in plan.eps),
             input_unit=dataset.unit_at(manifest.input.scale),
+            space="features" if dataset.holds_features else "input",
             knowledge=f"{_gradients(found.search)}; black box: {_shown(plan, manifest)}",
         ),
         classes=manifest.classes or dataset.classes,

@@ -195,14 +195,18 @@ def _by_confidence(answers: Answers, shadows: Sequence[Shadow], deployed: Precis
 
 def _leak(precision: Precision, attack: LeakAttack, shown: Shown, score: Float64, drawn: _Drawn) -> Leak:
     members, others = _split(score, drawn.members)
+
+    def found(false_rate: float) -> Rate | None:
+        return hits_at(members, others, false_rate) if false_rate * drawn.others >= 1 else None
+
     return Leak(
         precision=precision,
         attack=attack,
         shown=shown,
         auc=auc(members, others),
         advantage=advantage(members, others),
-        at_one_permille=hits_at(members, others, 0.001),
-        at_one_percent=hits_at(members, others, 0.01),
+        at_one_permille=found(0.001),
+        at_one_percent=found(0.01),
         curve=curve(members, others, FALSE_RATES),
     )
 

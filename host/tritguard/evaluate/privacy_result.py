@@ -46,7 +46,8 @@ class Leak(Record):
         shown: what it saw of the outputs: int32 logits (or a float model's), int8 scores, labels.
         auc: area under the ROC curve; 0.5 is guessing.
         advantage: true less false positives.
-        at_one_permille, at_one_percent: members found at a false positive rate of at most 0.1 % and 1 %.
+        at_one_permille, at_one_percent: members found at a false positive rate of at most 0.1 % and 1 %; None where
+            there are too few others for one of them to be that share: it cannot be told.
         curve: true positive rates at FALSE_RATES.
     """
 
@@ -55,8 +56,8 @@ class Leak(Record):
     shown: Shown
     auc: Estimate
     advantage: Estimate
-    at_one_permille: Rate
-    at_one_percent: Rate
+    at_one_permille: Rate | None
+    at_one_percent: Rate | None
     curve: tuple[float, ...]
 
 

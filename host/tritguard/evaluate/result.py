@@ -58,6 +58,7 @@ class ThreatModel(Record):
     eps_input: tuple[float, ...]  # the same in input units
     input_unit: str
     knowledge: str
+    space: Literal["input", "features"] = "input"  # what is changed: what a sensor gives, or what is computed of it
 
 
 class AttackRow(Record):

@@ -24,12 +24,7 @@ class Estimate(Record):
 
 def auc(members: Float64, others: Float64) -> Estimate:
     """Area under the ROC curve, its interval by DeLong et al. 1988: float64[n], float64[m], ties count half."""
-    ordered = np.sort(others)
-    below = (np.searchsorted(ordered, members, "left") + np.searchsorted(ordered, members, "right")) / 2 / len(others)
-    ordered = np.sort(members)
-    above = 1 - (np.searchsorted(ordered, others, "left") + np.searchsorted(ordered, others, "right")) / 2 / len(
-        members
-    )
+    below, above = _share_below(members, others), 1 - _share_below(others, members)
     value = float(below.mean())
     half = _Z * math.sqrt(_variance_of_mean(below) + _variance_of_mean(above))
     return Estimate(value=value, low=max(0.0, value - half), high=min(1.0, value + half))

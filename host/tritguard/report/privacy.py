@@ -118,5 +118,5 @@ def _estimate(found: Estimate) -> str:
     return f"{found.value:.3f} ±{max(found.high - found.value, found.value - found.low):.3f}"
 
 
-def _rate(rate: Rate) -> str:
-    return f"{100 * rate.value:.1f} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
+def _rate(rate: Rate | None) -> str:
+    return "cannot be told" if rate is None else f"{100 * rate.value:.1f} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"

@@ -13,6 +13,7 @@ from rich.text import Text
 from tritguard.evaluate.result import Rate, Result, Status
 from tritguard.report import summary
 from tritguard.report.wording import (
+    FEATURE_MEANING,
     GOAL_MEANING,
     LIVE_MEANING,
     STATUS_MEANING,
@@ -70,6 +71,8 @@ def _head(result: Result) -> Panel:
     ]
     if result.threat_model.goal == "targeted":
         lines.append(Text.assemble((" TARGETED ", "bold reverse"), f" {GOAL_MEANING['targeted']}"))
+    if result.threat_model.space == "features":
+        lines.append(Text.assemble((" FEATURES ", "bold reverse"), f" {FEATURE_MEANING}"))
     if result.live:
         lines.append(Text.assemble((" LIVE ", "bold reverse"), f" {LIVE_MEANING}"))
     lines += [Text.assemble((printable(issue.code), colour), "  ", _plain(issue.message)) for issue in result.issues]

@@ -19,6 +19,8 @@ GOAL_MEANING = {
 
 LIVE_MEANING = "every query of the attacks was an inference on the device; the twin only confirmed its bytes"
 
+FEATURE_MEANING = "the attacks change features, not recordings: that a sound gives such features is not shown"
+
 NORM_MEANING = {
     "Linf": "largest change of any input value",
     "L2": "root of the summed squares of all changes",
