@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import subprocess
 import sys
 import zipfile
@@ -15,12 +14,14 @@ import numpy as np
 import pytest
 import tflite
 
+from tests.test_foreign import FakeStore
 from tritguard.convert import keras_to_tflite
 from tritguard.convert.archive import load_model
 from tritguard.convert.check import check_ternary
 from tritguard.convert.fold import fold
 from tritguard.data import load_dataset, to_input_bytes
 from tritguard.errors import BadInputError, BadModelError
+from tritguard.foreign.configuration import describe
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.train import TrainRecord
 from tritguard.train.backend import keras
@@ -203,59 +204,57 @@ def test_what_the_converter_refuses_is_one_error(tmp_path: Path) -> None:
 # Files of unknown origin.
 
 
-def test_other_formats_are_refused(tmp_path: Path) -> None:
-    model = sequential()
-    model.save(tmp_path / "old.h5")
-    model.export(tmp_path / "exported", verbose=False)
-    (tmp_path / "pickle.keras").write_bytes(pickle.dumps({"class_name": "Sequential"}))
-    (tmp_path / "h5.keras").write_bytes((tmp_path / "old.h5").read_bytes())
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "zip.keras", "w") as archive:
         archive.writestr("readme.txt", "no model")
     with zipfile.ZipFile(tmp_path / "list.keras", "w") as archive:
         archive.writestr("config.json", "[1]")
-    for name in ("old.h5", "exported", "pickle.keras", "h5.keras", "zip.keras", "list.keras"):
-        with pytest.raises(BadModelError, match=rf"{name}: .*save it with Keras 3"):
+    for name, message in (("zip.keras", "no configuration of a model"), ("list.keras", "not that of a model")):
+        with pytest.raises(BadModelError, match=rf"{name}: .*{message}"):
             load_model(tmp_path / name)
     with pytest.raises(BadInputError, match="No such file"):
         load_model(tmp_path / "absent.keras")
 
 
-def edited(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """A copy of a `.keras` file with another configuration."""
-    target = path.with_name("edited.keras")
-    with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as copy:
-        for name in source.namelist():
-            content = source.read(name)
-            if name == "config.json":
-                config = json.loads(content)
-                change(config)
-                content = json.dumps(config).encode()
-            copy.writestr(name, content)
-    return target
+def config_of(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        config: dict[str, Any] = json.loads(archive.read("config.json"))
+    return config
 
 
-def test_code_in_a_model_is_refused_before_it_is_looked_up(tmp_path: Path) -> None:
-    path = saved(sequential(), tmp_path)
-    trap = tmp_path / "trap.py"
-    trap.write_text("raise SystemExit('imported')\n")
+def test_code_in_a_model_is_never_looked_up(tmp_path: Path) -> None:
+    config = config_of(saved(sequential(), tmp_path))
     shell = {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"}
     own = {"module": "trap", "class_name": "Trap", "config": {}, "registered_name": "trap>Trap"}
     lambda_layer = {"module": "keras.layers", "class_name": "Lambda", "config": {}, "registered_name": None}
     hidden = {"module": "builtins", "class_name": "__lambda__", "config": {"value": "AAAA"}, "registered_name": None}
     posing = {"module": "os", "class_name": "system", "config": {}, "registered_name": "tritguard>TernaryDense"}
     for value in (shell, own, lambda_layer, hidden, posing):
+        activated, replaced = json.loads(json.dumps(config)), json.loads(json.dumps(config))
+        activated["config"]["layers"][-1]["config"]["activation"] = value
+        replaced["config"]["layers"][2] |= value | {"config": {"name": "b"}}
+        for model in (activated, replaced):
+            with pytest.raises(BadModelError, match="is not taken"):
+                describe(model, FakeStore())
 
-        def put(config: dict[str, Any], value: dict[str, Any] = value) -> None:
-            config["config"]["layers"][-1]["config"]["activation"] = value
 
-        with pytest.raises(BadModelError, match="which is not taken"):
-            load_model(edited(path, put))
+@keras.saving.register_keras_serializable("mine")
+class Dense(layers.Dense):  # type: ignore[misc]
+    """Another layer of a known name."""
 
-        def replace(config: dict[str, Any], value: dict[str, Any] = value) -> None:
-            config["config"]["layers"][2] |= value
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        return super().call(inputs) ** 2
 
-        with pytest.raises(BadModelError, match="which is not taken"):
-            load_model(edited(path, replace))
+
+def test_layers_of_ones_own_are_refused_whatever_their_name(tmp_path: Path) -> None:
+    inputs = keras.Input(SHAPE)
+    x = layers.Flatten()(inputs)
+    own = keras.Model(inputs, Dense(4, name="head")(x))
+    with pytest.raises(BadModelError, match=r"layer head: mine>Dense of tests.test_convert is not taken; export"):
+        describe(config_of(saved(own, tmp_path)), FakeStore())
+    operation = keras.Model(inputs, layers.Dense(4)(x) + 1.0)
+    with pytest.raises(BadModelError, match=r"Add of keras.src.ops.numpy is not taken"):
+        describe(config_of(saved(operation, tmp_path)), FakeStore())
 
 
 def test_models_within_models_are_refused(tmp_path: Path) -> None:
@@ -265,10 +264,32 @@ def test_models_within_models_are_refused(tmp_path: Path) -> None:
 
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
-    path = saved(sequential(), tmp_path)
-    other = edited(path, lambda config: config.update(module="trap", class_name="Net"))
+    config = config_of(saved(sequential(), tmp_path)) | {"module": "trap", "class_name": "Net"}
     with pytest.raises(BadModelError, match="a Net model"):
-        load_model(other)
+        describe(config, FakeStore())
+
+
+def test_what_is_loaded_answers_as_what_was_saved(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(6, *SHAPE)).astype(np.float32)
+    for make in (every_layer, mixed):
+        model = randomise(make(), 1)
+        wanted = np.asarray(model(x, training=False))
+        got = np.asarray(load_model(saved(model, tmp_path))(x, training=False))
+        np.testing.assert_allclose(got, wanted, atol=1e-5 * np.abs(wanted).max(), err_msg=make.__name__)
+
+
+def every_layer() -> Any:
+    """Each standard layer that `mixed` has not, and options beside the defaults."""
+    x = inputs = keras.Input(SHAPE)
+    x = layers.ZeroPadding2D(((1, 0), (2, 1)))(x)
+    x = layers.Conv2D(6, (3, 2), dilation_rate=2, activation="hard_silu")(x)
+    x = layers.ReLU(max_value=4.0, negative_slope=0.1, threshold=0.2)(x)
+    x = layers.BatchNormalization(axis=1)(x)
+    x = layers.AveragePooling2D(2, strides=1, padding="same")(x)
+    x = layers.Activation("leaky_relu")(layers.BatchNormalization(epsilon=0.1)(x))
+    x = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    x = layers.Reshape((3, 2))(x)
+    return keras.Model(inputs, layers.Softmax(axis=1)(layers.Dense(5, activation=keras.activations.tanh)(x)))
 
 
 def test_damaged_weights_are_one_error(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class FloatModel(DifferentiableView):
     Its scores tell the label and nothing else: 1 for the class of the highest logit, 0 for the others.
 
     Args:
-        path: a `.keras` file. A softmax at its end is taken off.
+        path: a `.keras` or `.h5` file or a Keras SavedModel. A softmax at its end is taken off.
         grid: the deployed model's input; the float model takes its real values.
         temperature: logits are divided by it where gradients are taken.
 

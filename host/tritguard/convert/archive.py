@@ -1,129 +1,81 @@
-"""Loading `.keras` files of unknown origin.
+"""Keras models of unknown origin: read in a process of their own, built anew here.
 
-Keras rebuilds the classes and functions a file names. Its safe mode refuses lambdas, but has been got around more
-than once (CVE-2025-1550 and its successors), so the configuration is checked first against what may be in it.
+Keras rebuilds the classes and functions a file names. Its safe mode refuses lambdas, but has been got around more than
+once (CVE-2025-1550 and its successors), and legacy files have none: nothing in a file is ever deserialised by Keras.
 """
 
 from __future__ import annotations
 
-import json
-import zipfile
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.convert.apart import run_apart
 from tritguard.errors import BadInputError, BadModelError
+from tritguard.foreign.description import DESCRIPTION, WEIGHTS, Description, Layer
+from tritguard.records import from_json
 from tritguard.train import layers as ternary
 from tritguard.train.backend import keras
 
-_CONFIG = "config.json"
-_MAX_CONFIG_BYTES = 16 << 20
-_SAVE_FIX = "save it with Keras 3's model.save('model.keras')"
-
-MODEL_CLASSES = {"Functional", "Sequential"}
-_MODEL_MODULES = {"keras", "keras.models", "keras.src.models.functional", "keras.src.models.sequential"}
-TERNARY_LAYERS = {f"tritguard>{cls.__name__}" for cls in ternary.LAYERS}
-# Layers that become ops the engine may have; which of them it has is the graph reader's to say.
-PLAIN_LAYERS = {
-    "Activation",
-    "Add",
-    "AveragePooling2D",
-    "BatchNormalization",
-    "Conv2D",
-    "Dense",
-    "DepthwiseConv2D",
-    "Dropout",
-    "Flatten",
-    "GlobalAveragePooling2D",
-    "InputLayer",
-    "MaxPooling2D",
-    "ReLU",
-    "Reshape",
-    "Softmax",
-    "ZeroPadding2D",
-}
-# What is not a layer but may stand in a layer's configuration.
-_VALUE_MODULES = {"keras.initializers", "keras.regularizers", "keras.constraints"}
-_VALUE_MARKS = {"__keras_tensor__", "__tuple__"}
+_TERNARY: dict[str, Any] = {f"tritguard>{cls.__name__}": cls for cls in ternary.LAYERS}
 
 
-def load_model(path: Path) -> Any:
-    """Load a `.keras` file of standard and tritguard's ternary layers, in inference form.
+def load_model(path: Path, note: Callable[[str], None] | None = None) -> Any:
+    """Load a model of Keras or QKeras, in inference form.
+
+    Args:
+        path: an `.h5` or `.keras` file, or a SavedModel's folder.
+        note: called with each thing the deployed network will do otherwise than the file says.
 
     Returns:
-        keras.Model: functional, one input and one output, not compiled.
+        keras.Model: functional, one input and one output, not compiled, of plain layers and tritguard's ternary ones;
+            weights quantized by QKeras have the values QKeras computes with.
 
     Raises:
-        BadInputError: missing or unreadable.
-        BadModelError: no `.keras` file, or one that holds anything but the layers above.
+        BadInputError: there is no such file.
+        BadModelError: the file holds anything that is not on `configuration`'s or `quantizers`' lists.
+        ToolMissingError: it needs QKeras, which is not installed.
     """
-    _check_layers(_read_config(path), path)
+    if not path.exists():
+        raise BadInputError("cannot be read (No such file or directory)", where=str(path))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        run_apart("tritguard.foreign.worker", path, folder)
+        description = from_json(Description, folder / DESCRIPTION)
+        with np.load(folder / WEIGHTS, allow_pickle=False) as file:
+            weights = dict(file)
+    for line in description.notes:
+        if note:
+            note(line)
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-        inputs, outputs = model.inputs, model.outputs
-    except Exception as error:  # Keras raises many kinds on weights or options that do not fit
+        return _build(description, weights)
+    except Exception as error:  # Keras raises many kinds on options that do not fit
         first_line = str(error).strip().partition("\n")[0]
-        raise BadModelError(f"Keras cannot load it ({first_line})", where=str(path), fix=_SAVE_FIX) from error
-    if len(inputs or ()) != 1 or len(outputs or ()) != 1:
-        raise BadModelError("not one input and one output", where=str(path))
-    return keras.Model(inputs[0], outputs[0], name=model.name)
+        raise BadModelError(f"Keras cannot build it ({first_line})", where=str(path)) from error
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        raise BadModelError("a SavedModel or other folder, not a .keras file", where=str(path), fix=_SAVE_FIX)
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(_CONFIG) as file:
-            text = file.read(_MAX_CONFIG_BYTES + 1)
-        config = json.loads(text) if len(text) <= _MAX_CONFIG_BYTES else None
-    except OSError as error:
-        raise BadInputError(f"cannot be read ({error.strerror or error})", where=str(path)) from error
-    except Exception as error:  # HDF5, a pickle, a broken zip, no JSON
-        raise BadModelError(
-            "not a .keras file (HDF5 and pickles are refused)", where=str(path), fix=_SAVE_FIX
-        ) from error
-    if not isinstance(config, dict):
-        raise BadModelError("not a .keras file: no configuration of a model in it", where=str(path), fix=_SAVE_FIX)
-    return config
+def _build(description: Description, weights: dict[str, NDArray[np.float32]]) -> Any:
+    tensors: dict[str, Any] = {}
+    inputs = None
+    for index, layer in enumerate(description.layers):
+        if layer.kind == "InputLayer":
+            tensors[layer.name] = inputs = keras.Input(layer.options["shape"], name=f"input_{index}")
+            continue
+        kind = _TERNARY.get(layer.kind) or getattr(keras.layers, layer.kind)
+        built = kind(name=_keras_name(layer, index), **layer.options)
+        sources = [tensors[name] for name in layer.inputs]
+        tensors[layer.name] = built(sources if layer.kind == "Add" else sources[0])
+        if layer.weights:
+            built.set_weights([weights[f"{index}_{name}"] for name in layer.weights])
+    if inputs is None:
+        raise BadInputError("no input")
+    return keras.Model(inputs, tensors[description.output], name="model")
 
 
-def _check_layers(config: dict[str, Any], path: Path) -> None:
-    if config.get("class_name") not in MODEL_CLASSES or config.get("module") not in _MODEL_MODULES:
-        raise BadModelError(
-            f"a {config.get('class_name')} model", where=str(path), fix="only functional and sequential ones are taken"
-        )
-    for entry in _named_objects(config.get("config")):
-        if not _is_allowed(entry):
-            named = entry.get("registered_name") or entry.get("class_name")
-            raise BadModelError(
-                f"holds a {named}, which is not taken",
-                where=str(path),
-                fix=f"use {', '.join(sorted(PLAIN_LAYERS))} or tritguard's ternary layers",
-            )
-
-
-def _named_objects(value: Any) -> Iterator[dict[str, Any]]:
-    """Every object at any depth that Keras would look up by name."""
-    if isinstance(value, dict):
-        if "class_name" in value or "registered_name" in value:
-            yield value
-        for part in value.values():
-            yield from _named_objects(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _named_objects(part)
-
-
-def _is_allowed(entry: dict[str, Any]) -> bool:
-    name, module, registered = entry.get("class_name"), entry.get("module"), entry.get("registered_name")
-    if registered in TERNARY_LAYERS:
-        return name == str(registered).partition(">")[2] and str(module).startswith("tritguard.train")
-    if name in _VALUE_MARKS:
-        return module is None
-    if registered not in (None, name):
-        return False
-    if module == "keras.layers":
-        return name in PLAIN_LAYERS
-    if module == "keras":
-        return name == "DTypePolicy"
-    return module in _VALUE_MODULES and name != "function"
+def _keras_name(layer: Layer, index: int) -> str:
+    """The layer's own name where Keras takes it."""
+    return layer.name if layer.name.replace("_", "").isalnum() else f"layer_{index}"

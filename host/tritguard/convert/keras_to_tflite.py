@@ -15,7 +15,6 @@ from tritguard.convert.bounds import bounds_to_relu6
 from tritguard.convert.check import check_biases, check_pixel_input, check_ternary
 from tritguard.convert.compare import compare
 from tritguard.convert.fold import fold
-from tritguard.convert.foreign import is_foreign, take
 from tritguard.convert.quantize import quantize
 from tritguard.convert.samples import calibration_samples, judged_samples
 from tritguard.convert.saved_graph import convert_graph, is_graph_alone
@@ -35,8 +34,8 @@ def keras_to_tflite(
     result are exactly {-127, 0, 127}.
 
     Args:
-        model_path: a `.keras` file of standard and tritguard's ternary layers; what `foreign.take` reads; or a
-            SavedModel that is a graph alone.
+        model_path: a `.keras` or `.h5` file or a SavedModel's folder; see `load_model`, and `convert_graph` for
+            SavedModels that are a graph alone.
         calibration: real inputs, [n, *input_shape], or an `.npz` file that holds them as `x`, `x_train` or `x_test`;
             256 of them, evenly spaced, decide the int8 ranges. uint8 are pixels of a model that takes them over 255:
             its input gets scale 1/255 and zero point -128, so that pixels and int8 steps are the same. float32 are
@@ -62,7 +61,7 @@ def keras_to_tflite(
         x, y = judged_samples(samples, judge, tell)
         content, answers = convert_graph(model_path, samples, x)
     else:
-        model = take(model_path, note) if is_foreign(model_path) else load_model(model_path)
+        model = load_model(model_path, note)
         samples = calibration_samples(inputs, tuple(model.input.shape[1:]), where)
         x, y = judged_samples(samples, judge, tell)
         with _about(model_path):

@@ -17,6 +17,7 @@ Config = dict[str, Any]
 
 _WINDOW = ("strides", "padding")
 _CONV = ("kernel_size", *_WINDOW, "dilation_rate", "use_bias")
+_TERNARY = ("rule", "temperature", "alpha", "one_scale")
 # For each class what it becomes, and the options that are kept. What is not here is not taken: Lambda among it.
 _CLASSES: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "Conv2D": ("Conv2D", ("filters", *_CONV)),
@@ -26,12 +27,15 @@ _CLASSES: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "Dense": ("Dense", ("units", "use_bias")),
     "QDense": ("Dense", ("units", "use_bias")),
     "TernaryDense": ("Dense", ("units", "use_bias")),
+    "tritguard>TernaryConv2D": ("tritguard>TernaryConv2D", ("filters", *_CONV, *_TERNARY)),
+    "tritguard>TernaryDepthwiseConv2D": ("tritguard>TernaryDepthwiseConv2D", ("depth_multiplier", *_CONV, *_TERNARY)),
+    "tritguard>TernaryDense": ("tritguard>TernaryDense", ("units", "use_bias", *_TERNARY)),
     "BatchNormalization": ("BatchNormalization", ("epsilon", "center", "scale")),
     "QBatchNormalization": ("BatchNormalization", ("epsilon", "center", "scale")),
     "Activation": ("Activation", ()),
     "QActivation": ("Activation", ()),
-    "ReLU": ("ReLU", ("max_value",)),
-    "Softmax": ("Softmax", ()),
+    "ReLU": ("ReLU", ("max_value", "negative_slope", "threshold")),
+    "Softmax": ("Softmax", ("axis",)),
     "Add": ("Add", ()),
     "MaxPooling2D": ("MaxPooling2D", ("pool_size", *_WINDOW)),
     "AveragePooling2D": ("AveragePooling2D", ("pool_size", *_WINDOW)),
@@ -41,15 +45,16 @@ _CLASSES: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "ZeroPadding2D": ("ZeroPadding2D", ("padding",)),
     "Dropout": ("Dropout", ("rate",)),
 }
-_WEIGHTED = {"Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization"}
+_WEIGHTS = ("Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization")  # the end of what has weights
 # Options that must have these values where they are given.
 _FIXED: dict[str, tuple[object, ...]] = {
     "groups": (1,),
     "data_format": ("channels_last", None),
-    "negative_slope": (0, 0.0),
-    "threshold": (0, 0.0, None),
 }
-_ACTIVATIONS = {"linear", "relu", "relu6", "sigmoid", "tanh", "softmax"}
+_ACTIVATIONS = {
+    *("elu", "exponential", "gelu", "hard_sigmoid", "hard_silu", "hard_swish", "leaky_relu", "linear", "mish", "relu"),
+    *("relu6", "selu", "sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh"),
+}
 _QUANTIZER_KEYS = {  # of each weight: QKeras' names
     "kernel": "kernel_quantizer",
     "depthwise_kernel": "depthwise_quantizer",
@@ -59,6 +64,7 @@ _QUANTIZER_KEYS = {  # of each weight: QKeras' names
     "moving_mean": "mean_quantizer",
     "moving_variance": "variance_quantizer",
 }
+_ORIGINS = {"keras", "tf_keras", "tensorflow", "qkeras"}
 _ADVICE = f"layers taken: {', '.join(sorted(_CLASSES))}"
 _MAX_LAYERS = 1000
 
@@ -131,7 +137,7 @@ class _Reader:
 
     def _take(self, entry: Config, name: str, sources: tuple[str, ...]) -> None:
         where = f"layer {name}"
-        class_name, config = str(entry.get("class_name")), _config_of(entry)
+        class_name, config = self._class_of(entry, where), _config_of(entry)
         if name in self._given_by:
             raise BadModelError("two layers of this name", where=where)
         inputs = tuple(self._source(source, where) for source in sources)
@@ -142,10 +148,12 @@ class _Reader:
         if class_name not in _CLASSES:
             raise BadModelError(f"a {class_name[:60]}, which is not taken", where=where, fix=_ADVICE)
         kind, wanted = _CLASSES[class_name]
-        _check_fixed(config, kind, where)
+        _check_fixed(config, where)
         options = {key: _option(config[key], f"{where}: {key}") for key in wanted if key in config}
+        if kind == "BatchNormalization":
+            options["axis"] = _norm_axis(config, where)
         weights: Arrays = {}
-        if kind in _WEIGHTED:
+        if kind.endswith(_WEIGHTS):
             weights = self._weights(class_name, kind, name, config)
         call = expressions.parse(config.get("activation"), f"{where}: activation")
         if kind == "Activation":
@@ -156,6 +164,21 @@ class _Reader:
         if call is not None and call.name != "linear":
             self._activate(call, f"{name}_activation", (name,))
             self._given_by[name] = f"{name}_activation"
+
+    def _class_of(self, entry: Config, where: str) -> str:
+        """The layer's class as `_CLASSES` names it; classes that the file's author wrote are told by their module."""
+        name, registered = str(entry.get("class_name"))[:60], str(entry.get("registered_name"))[:60]
+        if registered in _CLASSES and registered == f"tritguard>{name}":
+            return registered
+        root, *parts = str(entry.get("module")).split(".")
+        if "module" not in entry or (root in _ORIGINS and "ops" not in parts):  # legacy files name no modules
+            return name
+        if name == "TernaryDense" and "threshold" in _config_of(entry):
+            self.notes.append(f"{where}: a {registered}, read as what Keras calls TernaryDense")
+            return name
+        module, own = str(entry.get("module"))[:60], name if registered in ("None", name) else registered
+        fix = "export the model, model.export(folder), and give that: a graph tells what the layer computes"
+        raise BadModelError(f"{own} of {module} is not taken", where=where, fix=fix)
 
     def _activate(self, call: Call, name: str, inputs: tuple[str, ...]) -> None:
         kind: Kind = "Activation"
@@ -182,7 +205,8 @@ class _Reader:
             for weight, key in (("bias", "use_bias"), ("gamma", "scale"), ("beta", "center"))
             if config.get(key, True) is False
         }
-        found = self._store.weights(LayerKey(name, class_name, self._weighted, weights_of(kind, absent)))
+        bare = class_name.rpartition(">")[2]
+        found = self._store.weights(LayerKey(name, bare, self._weighted, weights_of(kind, absent)))
         self._weighted += 1
         if class_name == "TernaryDense":
             return found | {"kernel": _bitnet(found["kernel"], config.get("threshold"), f"layer {name}")}
@@ -251,15 +275,18 @@ def _ends(value: object) -> Iterator[str]:
                 yield from _ends(part)
 
 
-def _check_fixed(config: Config, kind: str, where: str) -> None:
+def _check_fixed(config: Config, where: str) -> None:
     for key, allowed in _FIXED.items():
         if key in config and config[key] not in allowed:
             raise BadModelError(f"{key} is {config[key]!r}", where=where, fix=f"only {allowed[0]!r} is taken")
-    if kind == "BatchNormalization":
-        axis = _option(config.get("axis", -1), where)
-        last = axis[0] if isinstance(axis, tuple) and len(axis) == 1 else axis
-        if last not in (-1, 1, 3):
-            raise BadModelError(f"normalises axis {axis!r}", where=where, fix="only the channels, last, are taken")
+
+
+def _norm_axis(config: Config, where: str) -> Option:
+    axis = _option(config.get("axis", -1), where)
+    last = axis[0] if isinstance(axis, tuple) and len(axis) == 1 else axis
+    if last not in (-1, 1, 3):
+        raise BadModelError(f"normalises axis {axis!r}", where=where, fix="only the channels, last, are taken")
+    return last
 
 
 def _shape(value: object, where: str) -> Option:

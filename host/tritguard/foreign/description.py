@@ -28,13 +28,16 @@ Kind = Literal[
     "Reshape",
     "ZeroPadding2D",
     "Dropout",
+    "tritguard>TernaryConv2D",
+    "tritguard>TernaryDepthwiseConv2D",
+    "tritguard>TernaryDense",
 ]
 Scalar = bool | int | float | str | None
 Option = Scalar | tuple[Scalar | tuple[Scalar, ...], ...]  # the deepest are paddings: ((top, bottom), (left, right))
 
 
 class Layer(Record):
-    """A layer of Keras 3.
+    """A layer of Keras 3, or of tritguard's.
 
     Attributes:
         name: unique in the network.

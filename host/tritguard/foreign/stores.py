@@ -49,7 +49,8 @@ class LayerKey:
 
 def weights_of(kind: str, absent: set[str]) -> tuple[str, ...]:
     """Names of the weights of a layer of this kind, in Keras' order, without those it was told not to have."""
-    return tuple(weight for weight in _ORDER[kind] if weight not in absent)
+    plain = kind.removeprefix("tritguard>Ternary")
+    return tuple(weight for weight in _ORDER[plain] if weight not in absent)
 
 
 class Store(Protocol):
