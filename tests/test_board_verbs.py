@@ -115,6 +115,37 @@ def test_mistakes_are_one_line(
     assert not places["out"].exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "-o", "{out}"], "start the same command again to go on"),
+        (["build", "{bundle}", "-o", "{out}"], "nothing was written"),
+    ],
+)
+def test_an_interrupted_verb_says_what_it_leaves(
+    arguments: list[str], words: str, small_bundle: Bundle, tmp_path: Path
+) -> None:
+    places = {"bundle": small_bundle.path, "out": tmp_path / "out"}
+    command = [sys.executable, "-c", INTERRUPTIBLE, *(argument.format_map(places) for argument in arguments)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    while not any(tmp_path.iterdir()):  # it has begun
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, f"interrupted; {words}\n")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_the_trace_of_an_error_is_asked_for_anywhere(place: int, tmp_path: Path) -> None:
+    arguments = ["build", str(tmp_path), "-o", str(tmp_path / "out")]
+    assert "Traceback" not in run(*arguments).stderr
+    asked = run(*arguments[:place], "-v", *arguments[place:])
+    assert asked.returncode == 2
+    assert "Traceback" in asked.stderr and "no manifest.json here" in asked.stderr
+
+
 @pytest.mark.parametrize(("method", "tool"), [("openocd", "openocd"), ("dfu", "dfu-util")])
 def test_flashing_a_board_that_is_not_there(
     method: str, tool: str, small_bundle: Bundle, tmp_path: Path, programs: Path

@@ -31,6 +31,13 @@ VERBS = (
     "doctor",
 )
 
+# What Ctrl-C leaves, where it is not nothing.
+_LEAVES = dict.fromkeys(("run", "data", "train", "attack", "privacy"), "start the same command again to go on") | {
+    "flash": "the board may hold half a firmware, flash it again"
+}
+_INTERRUPTED = 128 + signal.SIGINT
+_VERBOSE = ("--verbose", "-v")
+
 app = typer.Typer(
     help="Int8 and ternary networks on microcontrollers, attacked and measured on the chip itself.",
     no_args_is_help=True,
@@ -50,7 +57,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the whole trace of an error.")] = False,
+    verbose: Annotated[bool, typer.Option(*_VERBOSE, help="Show the whole trace of an error.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
@@ -68,7 +75,12 @@ def main() -> None:
     # As Ctrl-C does: through the blocks that end an emulator and remove half-written folders.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        app()
+        app(sorted(sys.argv[1:], key=lambda argument: argument not in _VERBOSE))  # it may stand behind the verb
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            verb = next((argument for argument in sys.argv[1:] if argument in VERBS), "")
+            _errors.print(f"interrupted; {_LEAVES.get(verb, 'nothing was written')}")
+        raise
     except TritguardError as error:
         if _verbose:
             _errors.print_exception()
