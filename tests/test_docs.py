@@ -18,6 +18,7 @@ from tritguard.build import Budget
 from tritguard.cli import VERBS
 from tritguard.cli.run import RunConfig
 from tritguard.emit import write_bundle
+from tritguard.evaluate.checks import CHECKS
 from tritguard.evaluate.fault_result import FaultPlan
 from tritguard.evaluate.plan import Plan
 from tritguard.evaluate.privacy_result import PrivacyPlan
@@ -49,6 +50,11 @@ def test_the_documented_settings_of_studies_are_the_defaults(name: str, plan: ty
     table = tomllib.loads(block)[name]
     assert set(table) == set(plan.model_fields)
     assert plan.model_validate(table) == plan()
+
+
+def test_every_check_of_an_evaluation_is_documented() -> None:
+    documented = re.findall(r"^\| `(\w+)` \| (\w+) \|", (ROOT / "docs" / "results.md").read_text(), re.MULTILINE)
+    assert dict(documented) == {one.code: one.severity for one in CHECKS}
 
 
 def test_every_key_of_a_board_is_documented() -> None:

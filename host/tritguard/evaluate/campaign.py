@@ -114,11 +114,10 @@ def confirm(device: Device, target: Target, found: Found, report: Report, compar
     if theirs.ticks is None:
         raise DeviceError("the device reports no times")
     labels = np.split(theirs.labels[where.ravel()], np.cumsum([len(group) for group in groups])[:-1])
-    per_input = theirs.scores[0].nbytes + (0 if theirs.logits is None else 4 * theirs.logits.shape[1])
     mismatched = symptoms.differing(ours, theirs)
     confirmation = Confirmation(
         inputs=len(x),
-        bytes_compared=len(x) * per_input,
+        bytes_compared=symptoms.compared(theirs),
         mismatched_inputs=mismatched,
         resent_frames=device.resent_frames,
         seconds=seconds,

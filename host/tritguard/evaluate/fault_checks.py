@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tritguard.evaluate.fault_result import FaultedModel, FaultPlan, FaultPoint, Search
-from tritguard.evaluate.result import Issue
+from tritguard.evaluate.result import Issue, invalid, warn
 
 _FEW_SAMPLES = 100
 _FEW_DRAWS = 5
@@ -18,26 +18,26 @@ def check(models: Sequence[FaultedModel], plan: FaultPlan, classes: int) -> tupl
 
 def _settings(plan: FaultPlan) -> Iterator[Issue]:
     if plan.samples < _FEW_SAMPLES:
-        yield _warn("FEW_SAMPLES", f"{plan.samples} samples: accuracies are rough")
+        yield warn("FEW_SAMPLES", f"{plan.samples} samples: accuracies are rough")
     if plan.draws < _FEW_DRAWS:
-        yield _warn("FEW_DRAWS", f"{plan.draws} random draws say little about the spread between bits")
+        yield warn("FEW_DRAWS", f"{plan.draws} random draws say little about the spread between bits")
 
 
 def _model(model: FaultedModel, classes: int) -> Iterator[Issue]:
     name = model.model.name
     if model.clean.low <= 1 / classes:
-        yield _invalid("CLEAN_AT_CHANCE", f"{name} without faults cannot be told from guessing")
+        yield invalid("CLEAN_AT_CHANCE", f"{name} without faults cannot be told from guessing")
     if model.replay is None:
-        yield _warn("NO_DEVICE", f"{name}: no build was given, no faulty image was booted")
+        yield warn("NO_DEVICE", f"{name}: no build was given, no faulty image was booted")
     elif model.replay.mismatched_inputs:
         seen = model.replay
-        yield _invalid(
+        yield invalid(
             "DEVICE_TWIN_MISMATCH",
             f"{name}: {seen.mismatched_inputs} of {seen.inputs} answers of faulty images differ from the faulty twin's",
         )
     if model.undefined:
         what = f"{name}: {model.undefined} draws depend on the device's memory and were left out: give the build"
-        yield _warn("UNDEFINED_FAULTS", what)
+        yield warn("UNDEFINED_FAULTS", what)
     points = {(point.search, point.flips): point for point in model.points}
     yield from _weak_search(name, points)
 
@@ -46,15 +46,7 @@ def _weak_search(name: str, points: dict[tuple[Search, int], FaultPoint]) -> Ite
     for (search, flips), chosen in points.items():
         drawn = points.get(("random", flips))
         if search == "greedy" and drawn is not None and chosen.low > drawn.high:
-            yield _warn(
+            yield warn(
                 "RANDOM_BEATS_SEARCH",
                 f"{name}: {flips} random flips leave {drawn.mean:.1%}, chosen ones {chosen.mean:.1%}",
             )
-
-
-def _warn(code: str, message: str) -> Issue:
-    return Issue(code=code, severity="warn", message=message)
-
-
-def _invalid(code: str, message: str) -> Issue:
-    return Issue(code=code, severity="invalid", message=message)

@@ -15,6 +15,7 @@ from tritguard.data import Dataset
 from tritguard.device import emulator_version
 from tritguard.emit import Bundle
 from tritguard.emit.weights import emitted
+from tritguard.evaluate import symptoms
 from tritguard.evaluate.assemble import Samples
 from tritguard.evaluate.campaign import draw_samples
 from tritguard.evaluate.fault_checks import check
@@ -207,12 +208,8 @@ def _replay(case: _Case, firmware: FaultyFirmware, flip_sets: Sequence[Sequence[
         if theirs is None:
             mismatched += len(x)
             continue
-        different = (ours.scores != theirs.scores).any(axis=1)
-        bytes_compared += theirs.scores.nbytes
-        if ours.logits is not None and theirs.logits is not None:
-            different |= (ours.logits != theirs.logits).any(axis=1)
-            bytes_compared += 4 * theirs.logits.size  # accumulators
-        mismatched += int(different.sum())
+        bytes_compared += symptoms.compared(theirs)
+        mismatched += symptoms.differing(ours, theirs)
     report(len(sets), len(sets))
     return FaultReplay(
         board=firmware.build.record.board.id,

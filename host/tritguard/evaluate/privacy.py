@@ -18,6 +18,7 @@ from tritguard.data import Dataset, Samples, to_input_bytes
 from tritguard.device import emulator_version, open_device
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
+from tritguard.evaluate import symptoms
 from tritguard.evaluate.privacy_checks import check
 from tritguard.evaluate.privacy_result import (
     FALSE_RATES,
@@ -247,15 +248,10 @@ def _confirm(
     with open_device(bundle, build(bundle, board, out / "build")) as device:
         theirs = device.predict(x, showing)
         resent = device.resent_frames
-    different = (ours.scores != theirs.scores).any(axis=1)
-    compared = theirs.scores.nbytes
-    if ours.logits is not None and theirs.logits is not None:
-        different |= (ours.logits != theirs.logits).any(axis=1)
-        compared += 4 * theirs.logits.size
     return Confirmation(
         inputs=len(x),
-        bytes_compared=compared,
-        mismatched_inputs=int(different.sum()),
+        bytes_compared=symptoms.compared(theirs),
+        mismatched_inputs=symptoms.differing(ours, theirs),
         resent_frames=resent,
         seconds=time.perf_counter() - start,
     )

@@ -49,6 +49,16 @@ class Issue(Record):
     message: str
 
 
+def warn(code: str, message: str) -> Issue:
+    """A reservation: the result stands with it."""
+    return Issue(code=code, severity="warn", message=message)
+
+
+def invalid(code: str, message: str) -> Issue:
+    """A reason not to quote the result."""
+    return Issue(code=code, severity="invalid", message=message)
+
+
 class ThreatModel(Record):
     """Who attacks, knowing what, within which bound."""
 

@@ -49,3 +49,8 @@ def differing(ours: Outputs, theirs: Outputs) -> int:
     if ours.logits is not None and theirs.logits is not None:
         different |= (ours.logits != theirs.logits).any(axis=1)
     return int(different.sum())
+
+
+def compared(outputs: Outputs) -> int:
+    """Bytes of a device's answers: int8 scores, and the int32 accumulators where it tells them."""
+    return outputs.scores.nbytes + (0 if outputs.logits is None else 4 * outputs.logits.size)

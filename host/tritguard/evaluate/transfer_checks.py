@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tritguard.evaluate.result import Issue
+from tritguard.evaluate.result import Issue, invalid, warn
 from tritguard.evaluate.transfer_result import Cell, Party, TransferPlan
 
 _FEW_SAMPLES = 100
@@ -17,13 +17,13 @@ def check(parties: Sequence[Party], cells: Sequence[Cell], plan: TransferPlan, c
 
 def _settings(parties: Sequence[Party], plan: TransferPlan, classes: int) -> Iterator[Issue]:
     if plan.samples < _FEW_SAMPLES:
-        yield _issue("warn", "FEW_SAMPLES", f"{plan.samples} samples: accuracies are rough")
+        yield warn("FEW_SAMPLES", f"{plan.samples} samples: accuracies are rough")
     if all(party.form != "float" for party in parties):
-        yield _issue("warn", "NO_FLOAT", "no float model was given: nothing says what deployment changed")
+        yield warn("NO_FLOAT", "no float model was given: nothing says what deployment changed")
     for party in parties:
         if party.clean.low <= 1 / classes:
             what = f"{party.name} ({party.form}) cannot be told from guessing: wrong data, or data in another unit"
-            yield _issue("invalid", "CLEAN_AT_CHANCE", what)
+            yield invalid("CLEAN_AT_CHANCE", what)
 
 
 def _stronger_from_elsewhere(parties: Sequence[Party], cells: Sequence[Cell]) -> Iterator[Issue]:
@@ -33,13 +33,8 @@ def _stronger_from_elsewhere(parties: Sequence[Party], cells: Sequence[Cell]) ->
         white = own.get((cell.eps_steps, cell.target))
         if white is not None and cell.accuracy.high < white.low:
             source, target = parties[cell.source], parties[cell.target]
-            yield _issue(
-                "warn",
+            yield warn(
                 "TRANSFER_BEATS_WHITE_BOX",
                 f"at eps {cell.eps_steps} inputs crafted on {source.name} ({source.form}) leave {target.name} "
                 f"({target.form}) {cell.accuracy.value:.1%}, its own gradients {white.value:.1%}",
             )
-
-
-def _issue(severity: str, code: str, message: str) -> Issue:
-    return Issue.model_validate({"code": code, "severity": severity, "message": message})
