@@ -23,6 +23,7 @@ class BrokenServer:
         url: its address, ending in a slash.
         contents: files by name.
         cut_after: bytes of body after which the connection is dropped, one entry an answer; then whole answers.
+        shift: how many bytes further than it was asked it continues a file.
         ranges: whether it continues a file, and the status it gives otherwise.
         statuses: errors to answer first, one entry a request.
         asked: the Range header of each request.
@@ -31,6 +32,7 @@ class BrokenServer:
     url: str = ""
     contents: dict[str, bytes] = field(default_factory=dict)
     cut_after: list[int] = field(default_factory=list)
+    shift: int = 0
     ranges: bool = True
     statuses: list[int] = field(default_factory=list)
     asked: list[str | None] = field(default_factory=list)
@@ -54,6 +56,7 @@ def server() -> Iterator[BrokenServer]:
                 self.send_error(status)
                 return
             start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and behaviour.ranges else 0
+            start += behaviour.shift if start else 0
             self.send_response(206 if start else 200)
             if start:
                 self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")

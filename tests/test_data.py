@@ -267,6 +267,30 @@ def test_a_cached_archive_that_broke_is_one_error(tmp_path: Path) -> None:
             cifar10.load_cifar10(cache_dir=tmp_path)
 
 
+def test_an_archive_writes_nothing(tmp_path: Path) -> None:
+    """Members are read where they lie: names and links that lead elsewhere lead nowhere."""
+    content, pictures, _ = cifar_archive()
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as hostile, tarfile.open(fileobj=io.BytesIO(content)) as sound:
+        for name in ("../../evil.bin", f"{tmp_path}/evil.bin", "cifar-10-batches-bin/../../../evil.bin"):
+            member = tarfile.TarInfo(name)
+            member.size = 4
+            hostile.addfile(member, io.BytesIO(b"evil"))
+        for member in sound:
+            hostile.addfile(member, sound.extractfile(member))
+    cache = tmp_path / "a" / "b"
+    cache.mkdir(parents=True)
+    (cache / cifar10.ARCHIVE.name).write_bytes(packed.getvalue())
+    np.testing.assert_array_equal(cifar10.load_cifar10(cache_dir=cache).x_test, pictures)
+    with tarfile.open(cache / cifar10.ARCHIVE.name, "w:gz") as linked:
+        member = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        linked.addfile(member)
+    with pytest.raises(BadInputError, match="delete the file and start again"):
+        cifar10.load_cifar10(cache_dir=cache)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [cifar10.ARCHIVE.name]
+
+
 def test_the_verb_makes_and_describes_a_set(tmp_path: Path) -> None:
     written = Dataset("probe", np.zeros((5, 4, 4, 1), np.uint8), np.array([0, 1, 1, 0, 1]), ("no", "yes"), "-", "CC0")
     write_dataset(tmp_path / "d.npz", written)

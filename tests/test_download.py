@@ -115,3 +115,34 @@ def test_only_what_is_missing_is_fetched(tmp_path: Path, big: BrokenServer) -> N
     (tmp_path / "small.bin").write_bytes(b"small")
     fetch([big.source("small.bin"), big.source("big.bin")], tmp_path)
     assert len(big.asked) == 1
+
+
+def test_a_damaged_beginning_is_thrown_away(tmp_path: Path, big: BrokenServer) -> None:
+    source = big.source("big.bin")
+    (tmp_path / "big.bin.part").write_bytes(b"?" + CONTENT[1:1000])
+    with pytest.raises(BadInputError, match=r"checksum failure.*start again"):
+        fetch([source], tmp_path)
+    assert big.asked == ["bytes=1000-"] and not list(tmp_path.iterdir())
+    (tmp_path / "big.bin.part").write_bytes(CONTENT + b"more than there is")
+    with pytest.raises(BadInputError, match="checksum failure"):
+        fetch([source], tmp_path)
+    fetch([source], tmp_path)
+    assert (tmp_path / "big.bin").read_bytes() == CONTENT
+
+
+def test_a_beginning_the_server_cannot_continue_is_thrown_away(tmp_path: Path, big: BrokenServer) -> None:
+    (tmp_path / "big.bin.part").write_bytes(CONTENT[:1000])
+    big.statuses = [416]
+    with pytest.raises(BadInputError, match="416"):
+        fetch([big.source("big.bin")], tmp_path)
+    assert not list(tmp_path.iterdir())
+    fetch([big.source("big.bin")], tmp_path)
+    assert (tmp_path / "big.bin").read_bytes() == CONTENT
+
+
+def test_another_range_than_was_asked_for_is_not_taken(tmp_path: Path, big: BrokenServer) -> None:
+    (tmp_path / "big.bin.part").write_bytes(CONTENT[:1000])
+    big.shift = 7
+    with pytest.raises(BadInputError, match="another range"):
+        fetch([big.source("big.bin")], tmp_path, pause_s=0.001)
+    assert (tmp_path / "big.bin.part").read_bytes() == CONTENT[:1000]

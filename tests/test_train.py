@@ -24,6 +24,7 @@ from tritguard.train.backend import keras
 from tritguard.train.config import CALIBRATION, MODEL, Block, QuantizeConfig
 from tritguard.train.fit import train
 from tritguard.train.layers import Int8Activations
+from tritguard.train.loop import make_optimizer
 from tritguard.train.nets import NETS, build_net
 from tritguard.train.quantize import observe_ranges, plain, quantize
 from tritguard.train.recalibrate import norm_layers, recalibrate
@@ -34,6 +35,18 @@ TINY = TrainConfig(stem=4, blocks=(Block(channels=6, stride=2),), epochs=2, batc
 def small_net(seed: int = 0) -> Any:
     keras.utils.set_random_seed(seed)
     return quantize(build_net(TINY, (12, 12, 1), 3), QuantizeConfig(temperature=12.0))
+
+
+def test_weight_decay_is_adamws_and_leaves_biases_and_norms_alone() -> None:
+    config = TINY.model_copy(update={"weight_decay": 0.1})
+    model = build_net(TINY, (12, 12, 1), 3)
+    before = [variable.numpy() for variable in model.trainable_variables]
+    optimizer = make_optimizer(config, 10, model.trainable_variables)
+    optimizer.apply([np.zeros_like(values) for values in before], model.trainable_variables)
+    for variable, values in zip(model.trainable_variables, before, strict=True):
+        left = 1 - config.learning_rate * 0.1 if values.ndim > 1 else 1  # without a gradient Adam itself does nothing
+        np.testing.assert_allclose(variable.numpy(), left * values, rtol=1e-5)
+    assert make_optimizer(TINY, 10, model.trainable_variables).weight_decay is None
 
 
 def test_the_registry_is_what_the_settings_take() -> None:

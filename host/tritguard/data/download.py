@@ -106,6 +106,8 @@ def _fetch(file: RemoteFile, path: Path, report: Callable[[int], None], pause_s:
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and not isinstance(error, urllib.error.URLError) and error.filename:
                 raise  # the disk, not the network
+            if isinstance(error, urllib.error.HTTPError) and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                part.unlink()  # what is there is no beginning of what the server has
             failures = failures + 1 if _length(part) <= before else 1
             if failures == _ATTEMPTS or _is_final(error):
                 raise _not_had(file, error, _length(part)) from error

@@ -147,6 +147,8 @@ class TrainConfig(Record):
         samples: how many training samples to use, drawn with `seed`; all where the set has fewer.
         batch_size: samples a step.
         learning_rate: Adam's, at the start; it falls to zero along a half cosine.
+        weight_decay: share of each kernel, times the learning rate, taken off at every step, apart from Adam's moments
+            (Loshchilov and Hutter 2019, arXiv 1711.05101); biases and batch-norm are left alone.
         calibration: inputs kept in calibration.npz, from which the int8 ranges are taken.
         seed: of the draw of samples, the initial weights, the order and the ternary draws.
     """
@@ -169,6 +171,7 @@ class TrainConfig(Record):
     samples: Annotated[int, Field(ge=1)] = 40_000
     batch_size: Annotated[int, Field(ge=1)] = 128
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.02
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     calibration: Annotated[int, Field(ge=1)] = 256
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 

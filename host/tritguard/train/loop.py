@@ -40,10 +40,7 @@ class Loop:
         self._epoch_steps = math.ceil(len(samples.x) / config.batch_size)
         self.steps = config.epochs * self._epoch_steps
         self._objective = Objective(model, config, samples.grid, self.steps)
-        self._optimizer = keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(config.learning_rate, self.steps)
-        )
-        self._optimizer.build(model.trainable_variables)
+        self._optimizer = make_optimizer(config, self.steps, model.trainable_variables)
         self._incremental = [layer for layer in model.layers if getattr(layer, "share", None) is not None]
 
     def run(
@@ -122,3 +119,21 @@ class Loop:
             return terms
 
         return tf.function(step, input_signature=signature, jit_compile=False)  # XLA is several times slower here
+
+
+def make_optimizer(config: TrainConfig, steps: int, variables: list[Any]) -> Any:
+    """Adam, its learning rate falling to zero along a half cosine, and AdamW where there is a weight decay.
+
+    Args:
+        config: the settings.
+        steps: of the training.
+        variables: what is trained; those of one axis, biases and batch-norm's, do not decay.
+
+    Returns:
+        keras.optimizers.Adam, built.
+    """
+    rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
+    optimizer = keras.optimizers.Adam(rate, weight_decay=config.weight_decay or None)
+    optimizer.exclude_from_weight_decay([variable for variable in variables if len(variable.shape) < 2])
+    optimizer.build(variables)
+    return optimizer
