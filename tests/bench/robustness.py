@@ -143,14 +143,13 @@ def _start(case: Case, table: dict[str, Any]) -> Case | None:
 
 
 def _config(case: Case, table: dict[str, Any], settings: dict[str, Any], options: argparse.Namespace) -> TrainConfig:
-    """The training's settings; where nothing else is said, it is against the largest eps of the table."""
+    """The training's settings; an attack, its card's quick PGD too, has the largest eps of the table."""
     content = {"net": case.net, "seed": case.seed, "quantize": settings["weights"][case.weights], **table["train"]}
     own = dict(table["trainings"][f"{case.weights}-{case.defence}"])
     for layer in (settings["defences"][case.defence], own):
         for key, value in layer.items():
             content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
-    if "adversarial" in content:
-        content["adversarial"] = {"eps": max(table["eps"]), **content["adversarial"]}
+    content["adversarial"] = {"eps": max(table["eps"]), **content.get("adversarial", {})}
     start = _start(case, table)
     content |= {"start": str(options.out / start.name)} if start else {}
     content |= {key: value for key in ("epochs", "samples") if (value := getattr(options, key))}

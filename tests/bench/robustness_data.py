@@ -26,22 +26,25 @@ def _shared(name: str) -> Path:
     return Path(os.environ.get("TRITGUARD_SHARED", ROOT.parent / "shared")) / "data" / name
 
 
-def digits() -> Dataset:
-    """Spoken digits as keywords: float32[n, 49, 10, 1], 2,700 to train on, 300 to test with."""
+def digits(*, training: bool = True) -> Dataset:
+    """Spoken digits as keywords: float32[n, 49, 10, 1], 300 to test with and, if `training`, 2,700 to train on."""
     arrays = dict(np.load(_shared("fsdd.npz")))
-    audio, bounds = arrays["audio"] / np.float32(32768), pairwise(arrays["offsets"])
-    x = mfcc(np.stack([fit_clip(resample(audio[a:b], _FSDD_RATE)) for a, b in bounds]))
-    y = arrays["labels"].astype(np.int64)
-    test = arrays["index"] < _FSDD_TEST_INDICES
+    audio, bounds = arrays["audio"] / np.float32(32768), list(pairwise(arrays["offsets"]))
+    y, test = arrays["labels"].astype(np.int64), arrays["index"] < _FSDD_TEST_INDICES
+
+    def features(chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
+        clips = (audio[slice(*bounds[index])] for index in np.flatnonzero(chosen))
+        return mfcc(np.stack([fit_clip(resample(clip, _FSDD_RATE)) for clip in clips]))
+
     return Dataset(
         name="spoken digits (FSDD)",
-        x_test=x[test],
+        x_test=features(test),
         y_test=y[test],
         classes=tuple(map(str, range(10))),
         input_unit=INPUT_UNIT,
         licence="CC BY-SA 4.0, Free Spoken Digit Dataset (Jackson et al.)",
-        x_train=x[~test],
-        y_train=y[~test],
+        x_train=features(~test) if training else None,
+        y_train=y[~test] if training else None,
     )
 
 

@@ -26,7 +26,7 @@ def model_card(record: TrainRecord, dataset: Dataset, pgd: str) -> str:
         f"| {_FORMS[name]} | {accuracy.clean:.2%} | {accuracy.pgd:.2%} |"
         for name, accuracy in record.evaluation.items()
     ]
-    settings = [f"| `{key}` | {value} |" for key, value in _flat(config.model_dump(mode="json"))]
+    settings = [f"| `{key}` | {value} |" for key, value in _flat(config.model_dump(mode="json", exclude={"data"}))]
     findings = [f"- {finding}" for finding in record.findings] or ["- none"]
     lines = [
         f"# {config.net} on {record.data_name}",

@@ -1,0 +1,69 @@
+"""The trained models in examples/: they convert, and are what examples/README.md says they are."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tests.bench.robustness_data import digits
+from tests.shared import ROOT, shared_file
+from tritguard.cli import app
+from tritguard.data import Samples, to_input_bytes
+from tritguard.emit import open_bundle
+from tritguard.train import TrainRecord
+from tritguard.twin import Twin
+
+EXAMPLES = ROOT / "examples"
+# | [name](name/card.md) | ... | right of samples | SHA-256 |
+ROWS = re.findall(
+    r"^\| \[([\w-]+)\].* \| ([\d,]+) of ([\d,]+) \| `(\w{64})` \|$", (EXAMPLES / "README.md").read_text(), re.M
+)
+
+
+def samples(name: str) -> tuple[Samples, np.ndarray]:
+    """What the README's count of right answers is about."""
+    if name.startswith("cifar10"):
+        subset = np.load(shared_file("data/cifar10_lossless_subset.npz"))
+        return subset["test_images"], subset["test_labels"].astype(np.int64)
+    shared_file("data/fsdd.npz")
+    data = digits(training=False)
+    return data.x_test, data.y_test
+
+
+def converted(model: Path, out: Path, *options: str) -> tuple[Twin, float, int]:
+    done = CliRunner().invoke(app, ["convert", str(model), "-o", str(out), *options])
+    assert done.exit_code == 0, done.output
+    bundle = open_bundle(out)
+    return Twin(bundle), bundle.manifest.input.scale, bundle.manifest.input.zero_point
+
+
+def right(deployed: tuple[Twin, float, int], x: Samples, y: np.ndarray) -> int:
+    twin, scale, zero_point = deployed
+    return int((twin.predict(to_input_bytes(x, scale, zero_point)).labels == y).sum())
+
+
+def test_the_readme_has_a_row_for_each_folder() -> None:
+    assert sorted(name for name, *_ in ROWS) == sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize(("name", "count", "total", "digest"), ROWS, ids=[row[0] for row in ROWS])
+def test_an_example_is_what_the_readme_says(name: str, count: str, total: str, digest: str, tmp_path: Path) -> None:
+    folder = EXAMPLES / name
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 2_000_000
+    content = (folder / "model.tflite").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == digest
+    record = TrainRecord.model_validate_json((folder / "train.json").read_bytes())
+    assert record.data_sha256 in (folder / "card.md").read_text()
+    x, y = samples(name)
+    assert len(x) == int(total.replace(",", ""))
+    kept = int(count.replace(",", ""))
+    assert right(converted(folder / "model.tflite", tmp_path / "golden"), x, y) == kept
+
+    np.savez(tmp_path / "some.npz", x=x[::2])  # other inputs than its .tflite was made with: nearly the same answers
+    again = converted(folder / "model.keras", tmp_path / "again", "--calibration", str(tmp_path / "some.npz"))
+    assert abs(right(again, x, y) - kept) <= 0.02 * len(x)
