@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.convert.apart import run_apart
+from tritguard.foreign.guard import MAX_FILE_BYTES
 
 Float32 = NDArray[np.float32]
 
@@ -25,12 +26,11 @@ def is_graph_alone(path: Path) -> bool:
 
     The file is searched, not parsed: it only decides which of the reading processes is asked.
     """
-    try:
-        content = (path / _GRAPH).read_bytes()
-        if (path / _KERAS_METADATA).is_file():
-            content = (path / _KERAS_METADATA).read_bytes()
-    except OSError:
+    if not (path / _GRAPH).is_file():
         return False
+    told_in = next(file for file in (path / _KERAS_METADATA, path / _GRAPH) if file.is_file())
+    with told_in.open("rb") as stream:
+        content = stream.read(MAX_FILE_BYTES)
     return not any(mark in content for mark in _KERAS_MARKS)
 
 

@@ -6,6 +6,7 @@ them. All of it is held against an allow-list, and of the signature's part a gra
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -162,10 +163,7 @@ def _check_ops(nodes: Iterable[tuple[Any, str]], allowed: frozenset[str], does: 
 
 
 def _values(shape: Any) -> int:
-    count = 1
-    for dim in shape.dim:
-        count *= dim.size
-    return count
+    return math.prod(dim.size for dim in shape.dim)
 
 
 def _signature(signatures: Mapping[str, Any]) -> tuple[Any, Any]:
