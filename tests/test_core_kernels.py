@@ -45,6 +45,7 @@ def differences(core: emulated.Core, contents: list[bytes], seed: int) -> list[s
         return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("core", emulated.EVERY, ids=lambda core: core.core)
 @settings(
     max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]

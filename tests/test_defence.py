@@ -181,6 +181,7 @@ def duel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Train
     return trained
 
 
+@pytest.mark.slow
 def test_the_joint_loss_lowers_the_norm_and_raises_accuracy_under_pgd(duel: Any) -> None:
     x = tf.constant(load_dataset("fashion-mnist").x_test[:500] / np.float32(255))
     norms = {}

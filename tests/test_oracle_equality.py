@@ -62,6 +62,7 @@ def differences(content: bytes, x_of_shape: int | Int8) -> str | None:
         return None
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=models(several=True), seed=inputs)
 def test_random_graphs_give_the_oracles_bytes(content: bytes, seed: int) -> None:

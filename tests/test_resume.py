@@ -103,6 +103,7 @@ def assert_same(whole: TrainRecord, one: Path, resumed: TrainRecord, other: Path
     assert not (other / "checkpoint.npz").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_in_the_same_weights(uninterrupted: Any, tmp_path: Path) -> None:
     folder, config, data, whole = uninterrupted
     kept = killed_in_the_middle(folder / "run.toml", tmp_path)

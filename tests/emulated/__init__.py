@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +19,11 @@ from tritguard.boards import Board, load_board
 from tritguard.boards.core import machine_flags
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import EdgeTensor, Manifest
+from tritguard.resources import firmware_dir
 
 _HERE = Path(__file__).parent
+_KERNELS = firmware_dir() / "kernels"
+_OBJECTS = tempfile.TemporaryDirectory(prefix="tritguard-")
 _FLAGS = ("-std=c11", "-O2", "-ffunction-sections", "-Wall", "-Wextra", "-Werror")
 
 
@@ -67,15 +73,14 @@ def run(core: Core, cases: Sequence[Case], folder: Path) -> list[tuple[NDArray[n
 def _link(core: Core, cases: Sequence[Case], folder: Path) -> Path:
     """Kernels once, each model's own file under names of its own."""
     flags = [*machine_flags(core.core), *_FLAGS]
-    kernels: dict[str, Path] = {}
+    kernels = set()
     objects = []
     for i, case in enumerate(cases):
-        for file in case.bundle.c_dir.glob("*.c"):
-            if file.name != "tg_model.c":
-                kernels.setdefault(file.name, file)
+        kernels |= {file.name for file in case.bundle.c_dir.glob("*.c") if file.name != "tg_model.c"}
+        _assert_shipped_as_they_are(case.bundle)
         names = [f"-Dtg_model_run=run_{i}", f"-Dtg_model_sha256=sha256_{i}"]
         objects.append(_compile(flags + names, case.bundle.c_dir / "tg_model.c", folder / f"model_{i}.o"))
-    objects += [_compile(flags, file, folder / f"{name}.o") for name, file in kernels.items()]
+    objects += [_kernel(tuple(flags), name) for name in sorted(kernels)]
     (folder / "models.h").write_text(_table(cases))
     (folder / "inputs.bin").write_bytes(b"".join(case.x.tobytes() for case in cases))
     elf = folder / "runner.elf"
@@ -90,6 +95,20 @@ def _link(core: Core, cases: Sequence[Case], folder: Path) -> Path:
         cwd=folder, check=True,
     )  # fmt: skip
     return elf
+
+
+def _assert_shipped_as_they_are(bundle: Bundle) -> None:
+    for file in bundle.c_dir.iterdir():
+        if file.stem != "tg_model":
+            assert file.read_bytes() == (_KERNELS / file.name).read_bytes()
+
+
+@functools.cache
+def _kernel(flags: tuple[str, ...], name: str) -> Path:
+    """A kernel's object, compiled once for all runs on a core."""
+    folder = Path(_OBJECTS.name) / hashlib.sha256(repr(flags).encode()).hexdigest()
+    folder.mkdir(exist_ok=True)
+    return _compile(list(flags), _KERNELS / name, folder / f"{name}.o")
 
 
 def _compile(flags: list[str], source: Path, target: Path) -> Path:
