@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,21 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from tests.device_support import changed_bundle, inputs, lively_model
-from tests.shared import ROOT, shared_file
-from tests.test_emit import STRICT, other_ops_model
+from tests.device_support import changed_bundle
+from tests.export_support import (
+    STRICT_CXX,
+    SUPPORT,
+    cmake,
+    example_class,
+    expected,
+    needs,
+    program,
+    run,
+    scores,
+)
+from tests.test_emit import STRICT
 from tests.test_ops import several
-from tritguard.boards import CoreClass, load_board
+from tritguard.boards import load_board
 from tritguard.build.engine import native_engine
 from tritguard.build.pio import run_platformio
 from tritguard.build.project import write_project
@@ -26,65 +35,10 @@ from tritguard.emit import Bundle, write_bundle
 from tritguard.emit.bundle import hash_file
 from tritguard.errors import BadInputError
 from tritguard.export import TARGETS, export
-from tritguard.export.amalgamate import amalgamate
 from tritguard.export.names import default_prefix
-from tritguard.oracle import oracle_available, predict_apart
 from tritguard.predictor import Int8
-from tritguard.twin import Twin
 
-pytest_plugins = ("tests.device_fixtures",)
-
-SUPPORT = ROOT / "tests" / "export"
-STRICT_CXX = ["-std=c++17", *(flag for flag in STRICT if flag not in ("-std=c11", "-Wmissing-prototypes",
-              "-Wstrict-prototypes"))]  # fmt: skip
-
-
-def needs(*programs: str) -> None:
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
-
-
-def run(*command: str | Path, cwd: Path | None = None, stdin: bytes = b"") -> bytes:
-    done = subprocess.run([*map(str, command)], cwd=cwd, input=stdin, capture_output=True, timeout=120, check=False)
-    assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")
-    return done.stdout
-
-
-def expected(bundle: Bundle, x: Int8) -> Int8:
-    """The oracle's bytes; where it is not installed, the twin's, which is held against it elsewhere."""
-    if oracle_available():
-        return predict_apart(bundle.model_path.read_bytes(), x)
-    return Twin(bundle).predict(x).scores
-
-
-def scores(bundle: Bundle, stdout: bytes) -> Int8:
-    return np.frombuffer(stdout, np.int8).reshape(-1, int(np.prod(bundle.manifest.output.shape)))
-
-
-def program(name: str, prefix: str) -> str:
-    """A file of tests/export, told which model it runs."""
-    return (
-        f'#define PROGRAM_HEADER "{prefix}_model.h"\n'
-        f"#define RUN {prefix}_model_run\n"
-        f"#define INPUT_BYTES {prefix.upper()}_INPUT_BYTES\n"
-        f"#define OUTPUT_BYTES {prefix.upper()}_OUTPUT_BYTES\n"
-        f"{(SUPPORT / name).read_text()}"
-    )
-
-
-def example_class(bundle: Bundle) -> bytes:
-    """What every example prints: the class of real zeros."""
-    x = np.full((1, *bundle.manifest.input.shape), bundle.manifest.input.zero_point, np.int8)
-    return f"class {int(expected(bundle, x)[0].argmax())}".encode()
-
-
-@pytest.fixture(scope="session")
-def answers_of_lively(lively_bundle: Bundle) -> tuple[Int8, Int8]:
-    x = inputs(lively_bundle, 50, seed=5)
-    answers = expected(lively_bundle, x)
-    assert len(np.unique(answers, axis=0)) > 40  # equal to them by chance is nobody
-    return x, answers
+pytest_plugins = ("tests.device_fixtures", "tests.export_fixtures")
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -100,12 +54,6 @@ def test_everything_carries_the_models_name_and_is_in_the_manifest(
         assert hash_file(tmp_path / "out" / name) == digest
         assert not re.search(r"\btg_", name + (tmp_path / "out" / name).read_text(), re.IGNORECASE), name
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["bundle_sha256"] == lively_bundle.sha256
-
-
-def cmake(source: Path, build: Path, *options: str) -> None:
-    needs("cmake", "ninja")
-    run("cmake", "-G", "Ninja", "-S", source, "-B", build, *options)
-    run("cmake", "--build", build)
 
 
 def test_cmake_in_a_users_project(lively_bundle: Bundle, answers_of_lively: tuple[Int8, Int8], tmp_path: Path) -> None:
@@ -211,36 +159,6 @@ def append_options(project: Path, *options: str) -> None:
     (project / "platformio.ini").write_text("\n".join([*kept, *options]) + "\n")
 
 
-@pytest.mark.parametrize("language", ["c", "c++"])
-def test_single_header_in_two_translation_units(
-    language: str, lively_bundle: Bundle, answers_of_lively: tuple[Int8, Int8], tmp_path: Path
-) -> None:
-    export(lively_bundle, "single-header", tmp_path / "net")
-    (tmp_path / "implementation.c").write_text(
-        "#define BLOCK 1\nstatic int convolve;\nint user(void);\nint user(void) { return convolve + BLOCK; }\n"
-        '#define LIVELY_IMPLEMENTATION\n#include "lively_model.h"\n#include "lively_model.h"\n'
-    )
-    net = f"-I{tmp_path / 'net'}"
-    run("gcc", *STRICT, "-Wno-unused-macros", net, "-c", tmp_path / "implementation.c", "-o", tmp_path / "model.o")
-    compiler = ["gcc", *STRICT] if language == "c" else ["g++", *STRICT_CXX, "-x", "c++"]
-    (tmp_path / "main.c").write_text(program("host.c", "lively"))
-    run(*compiler, net, "-c", tmp_path / "main.c", "-o", tmp_path / "main.o")
-    run("g++", tmp_path / "main.o", tmp_path / "model.o", "-o", tmp_path / "program")
-    x, answers = answers_of_lively
-    assert np.array_equal(scores(lively_bundle, run(tmp_path / "program", stdin=x.tobytes())), answers)
-
-
-def test_the_headers_example_and_its_refusal_of_cxx(lively_bundle: Bundle, tmp_path: Path) -> None:
-    export(lively_bundle, "single-header", tmp_path / "net")
-    run("gcc", *STRICT, "example.c", "-o", "example", cwd=tmp_path / "net")
-    assert run(tmp_path / "net" / "example").strip() == example_class(lively_bundle)
-    done = subprocess.run(
-        ["g++", "-x", "c++", "-fsyntax-only", "example.c"], cwd=tmp_path / "net", capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert "LIVELY_IMPLEMENTATION is C11: define it in a .c file" in done.stderr
-
-
 @pytest.mark.parametrize("target", ["single-header", "arduino"])
 @pytest.mark.parametrize(("count", "outputs"), [(2, 1), (1, 2), (3, 3)])
 def test_examples_of_models_with_several_inputs_and_outputs(
@@ -260,99 +178,6 @@ def test_examples_of_models_with_several_inputs_and_outputs(
     x = np.concatenate([np.full(edge.bytes, edge.zero_point, np.int8) for edge in edges])[None]
     first = expected(bundle, x.reshape(1, *bundle.manifest.input_shape))[0, : bundle.manifest.output.bytes]
     assert run(tmp_path / "example").strip() == f"class {int(first.argmax())}".encode()
-
-
-UNIT = """
-#include "x_shared.h"
-#define STEP 2
-#define TWICE(a) ((a) * STEP)
-enum kind { FIRST, SECOND = 5, };
-struct pair { int left; int right; };
-typedef int (*visit_t)(const x_state_t *state, int by);
-static const char *const label = "convolve";
-static const int table[2] = {1, 2};
-static x_state_t state = {.convolve = 3};
-__attribute__((noinline)) static int
-convolve(const x_state_t *p, int by) /* convolve: STEP */
-{
-    const struct pair both = {.left = TWICE(by), .right = table[1]};
-    return p->convolve + both.left + both.right + (int)label[0] + SECOND - FIRST;
-}
-int NAME(void)
-{
-    const visit_t visit = convolve;
-    return visit(&state, 1) + SHARED;
-}
-"""
-
-
-SHARED_HEADER = """#ifndef X_SHARED_H
-#define X_SHARED_H
-#if 0
-#include "x_never.h"
-#else
-#include "x_more.h"
-#endif
-typedef struct { int convolve; } x_state_t;
-int x_one(void);
-int x_two(void);
-#endif
-"""
-
-
-def test_private_names_of_every_kind_may_repeat(tmp_path: Path) -> None:
-    sources = {f"x_{name}.c": UNIT.replace("NAME", f"x_{name}") for name in ("one", "two")}
-    sources["x_shared.h"] = SHARED_HEADER
-    sources["x_more.h"] = "#ifndef X_MORE_H\n#define X_MORE_H\n#define SHARED 7\n#endif\n"
-    sources["x_never.h"] = "#error\n"
-    sources["x_model.h"] = "int x_model(void);\n"
-    sources["x_model.c"] = (
-        '#include "x_model.h"\n#include "x_more.h"\nint x_model(void) { return x_one() - x_two(); }\n'
-    )
-    interface, implementation = amalgamate(sources, "x")
-    assert implementation.count("X_SHARED_H") == 2  # once
-    assert '"convolve"' in implementation
-    users = "static int table = 1, convolve = 2, STEP = 3, state = 4;\n"
-    main = "int main(void) { return x_model() + x_one() - 118 + table + convolve + STEP + state - 10; }\n"
-    (tmp_path / "all.c").write_text(users + interface + implementation + main)
-    run("gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", tmp_path / "all.c", "-o", tmp_path / "all")
-    run(tmp_path / "all")
-
-
-@pytest.mark.parametrize(
-    ("core", "machine"),
-    [
-        ("m0", "-mcpu=cortex-m0"),
-        ("m3", "-mcpu=cortex-m3"),
-        ("m4", "-mcpu=cortex-m4"),
-        ("m55", "-mcpu=cortex-m55+nofp -mfloat-abi=softfp"),
-    ],
-)
-def test_one_header_for_every_core_class(core: CoreClass, machine: str, tmp_path: Path) -> None:
-    needs("arm-none-eabi-gcc")
-    bundle = write_bundle(lively_model(), tmp_path / "b", name="lively", core=core)
-    export(bundle, "single-header", tmp_path / "net")
-    example = tmp_path / "net" / "example.c"
-    run("arm-none-eabi-gcc", *machine.split(), "-mthumb", *STRICT, "-c", example, "-o", tmp_path / "o.o")
-    implementation = '#define LIVELY_IMPLEMENTATION\n#include "lively_model.h"\n'
-    (tmp_path / "main.c").write_text(implementation + program("host.c", "lively"))
-    run("gcc", *STRICT, f"-I{tmp_path / 'net'}", tmp_path / "main.c", "-o", tmp_path / "program")
-    x = inputs(bundle, 20, seed=6)
-    assert np.array_equal(scores(bundle, run(tmp_path / "program", stdin=x.tobytes())), expected(bundle, x))
-
-
-def test_every_other_op_in_one_header(tmp_path: Path) -> None:
-    export(write_bundle(other_ops_model(), tmp_path / "b", name="ops"), "single-header", tmp_path / "net")
-    run("gcc", *STRICT, "-c", tmp_path / "net" / "example.c", "-o", tmp_path / "o.o")
-
-
-@pytest.mark.parametrize("model", ["dscnn_int8", "resnet8_int8"])
-@pytest.mark.parametrize("compiler", ["gcc", "arm-none-eabi-gcc -mcpu=cortex-m0 -mthumb"])
-def test_reference_models_in_one_header(model: str, compiler: str, tmp_path: Path) -> None:
-    needs(compiler.split(maxsplit=1)[0])
-    bundle = write_bundle(shared_file(f"models/{model}.tflite").read_bytes(), tmp_path / "b", name=model)
-    export(bundle, "single-header", tmp_path / "net")
-    run(*compiler.split(), *STRICT, "-c", tmp_path / "net" / "example.c", "-o", tmp_path / "o.o")
 
 
 ZEPHYR = """cmake_minimum_required(VERSION 3.21)

@@ -1,0 +1,19 @@
+"""What exports of the lively model have to answer. A plugin: test modules name it in `pytest_plugins`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.device_support import inputs
+from tests.export_support import expected
+from tritguard.emit import Bundle
+from tritguard.predictor import Int8
+
+
+@pytest.fixture(scope="session")
+def answers_of_lively(lively_bundle: Bundle) -> tuple[Int8, Int8]:
+    x = inputs(lively_bundle, 50, seed=5)
+    answers = expected(lively_bundle, x)
+    assert len(np.unique(answers, axis=0)) > 40  # equal to them by chance is nobody
+    return x, answers
