@@ -33,7 +33,8 @@ class Target(StrEnum):
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     model: Annotated[
-        Path, typer.Argument(help="An int8 .tflite, a Keras or QKeras model, or a folder left by 'tritguard train'.")
+        Path,
+        typer.Argument(help="An int8 .tflite, a Keras or QKeras model, a SavedModel, or what 'tritguard train' left."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
     to: Annotated[

@@ -1,4 +1,4 @@
-"""The model a verb is given: an int8 `.tflite`, a Keras model, or a folder left by `tritguard train`."""
+"""The model a verb is given: an int8 `.tflite`, a Keras model or SavedModel, or a folder left by `tritguard train`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def golden(
     See `keras_to_tflite` for `note` and `judge`.
 
     Raises:
-        BadInputError: the file cannot be read, or is a Keras model without calibration inputs.
+        BadInputError: the file cannot be read, or is a float model without calibration inputs.
         BadModelError: see `keras_to_tflite`.
     """
     if (model / KERAS_MODEL).is_file():
@@ -57,7 +57,7 @@ def golden(
             raise BadInputError(f"cannot be read ({error.strerror})", where=str(model)) from error
     if calibration is None:
         raise BadInputError(
-            "a Keras model needs real inputs to choose int8 ranges", where=str(model), fix="give --calibration FILE.npz"
+            "a float model needs real inputs to choose int8 ranges", where=str(model), fix="give --calibration FILE.npz"
         )
     from tritguard.convert import keras_to_tflite  # noqa: PLC0415 - imports TensorFlow
 
