@@ -21,10 +21,10 @@ from tests.tflite_builder import ModelBuilder
 from tests.tflite_tables import Table
 from tritguard.convert import keras_to_tflite
 from tritguard.data import load_dataset
+from tritguard.emit.render import identifier
 from tritguard.emit.tflm import Arrays, compress, open_arrays, write_arrays
 from tritguard.emit.tflm import prepare as preparing
 from tritguard.emit.tflm.arena import cmsis_scratch
-from tritguard.emit.tflm.arrays import identifier
 from tritguard.emit.tflm.container import pack, unpack
 from tritguard.emit.tflm.ops import METHODS
 from tritguard.emit.tflm.strip import strip

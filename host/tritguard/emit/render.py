@@ -1,4 +1,4 @@
-"""The Jinja environment of the C templates."""
+"""The Jinja environment of the C templates, and what they spell C with."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ def _literal(value: int | tuple[int, ...], unsigned: bool) -> str:
         return f"{value}u"
     # C has no literal for the least int32: its digits alone are too large for one.
     return "INT32_MIN" if value == _INT32_MIN else str(value)
+
+
+def identifier(name: str) -> str:
+    """What the names of a model in C start with: its own in lower case, single underscores for what cannot stand there.
+
+    It may itself be a keyword or a function of C's: no name is it alone.
+    """
+    made = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    return made if made[:1].isalpha() else f"model_{made}".rstrip("_")
 
 
 def c_list(values: NDArray[Any]) -> str:

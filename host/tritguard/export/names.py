@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tritguard.emit.render import identifier
 from tritguard.errors import BadInputError
 
 _OWN = re.compile(r"\b(?:tg|TG)_(?=\w)")
@@ -17,12 +18,8 @@ _LONGEST = 40  # Arduino allows 63 characters in a library's name, and linkers' 
 
 
 def default_prefix(name: str) -> str:
-    """A prefix made of a model's name: lower case letters, digits and single underscores, a letter first."""
-    words = re.findall(r"[a-z0-9]+", name.lower())
-    prefix = "_".join(words)[:_LONGEST].rstrip("_")
-    if not prefix:
-        return "model"
-    return prefix if prefix[0].isalpha() else f"model_{prefix}"[:_LONGEST].rstrip("_")
+    """A prefix made of a model's name."""
+    return identifier(name)[:_LONGEST].rstrip("_")
 
 
 def check_prefix(prefix: str) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import re
 from pathlib import Path
 
 import numpy as np
 
 from tritguard import __version__
 from tritguard.emit.bundle import MANIFEST, MODEL, EdgeTensor, hash_file
-from tritguard.emit.render import environment
+from tritguard.emit.render import environment, identifier
 from tritguard.emit.tflm.arena import cmsis_scratch
 from tritguard.emit.tflm.manifest import Arrays, ArraysManifest, open_arrays
 from tritguard.emit.tflm.ops import ops_of, registration
@@ -105,15 +104,6 @@ def input_edge(content: bytes) -> EdgeTensor:
     """The model's input; see `write_arrays` for what it raises."""
     raw = parse(content)
     return _edge(raw, raw.inputs, "input")
-
-
-def identifier(name: str) -> str:
-    """What C++ names start with: lower case, what cannot stand in them an underscore.
-
-    It may itself be a keyword or a function of C's: no name in the arrays is it alone.
-    """
-    made = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    return made if made[:1].isalpha() else f"model_{made}".rstrip("_")
 
 
 def _inputs(source: EdgeTensor, real: Int8 | None) -> Int8:
