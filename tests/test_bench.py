@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.bench import robustness
+from tests.bench import attacks, robustness, two_step
 from tests.bench.cmsis import cmsis_nn, count_cmsis
 from tests.bench.footprint import flash_bytes, ram_bytes
 from tests.bench.kernels import Figure, read_figures
@@ -18,9 +18,12 @@ from tests.bench.models import MODELS, TERNARY, autoencoder, ternarised
 from tests.device_support import inputs
 from tests.shared import ROOT
 from tests.test_emit import ternary_model
+from tritguard.attack import Noise, Square, TwoStep
 from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.emit import Bundle
+from tritguard.evaluate.crafting import Run
+from tritguard.evaluate.result import Throughput
 from tritguard.graph import read_graph
 from tritguard.graph.model import Weighted
 from tritguard.oracle import Oracle, oracle_available
@@ -54,6 +57,29 @@ def test_the_bench_fails_where_a_figure_is_missed() -> None:
     assert "ad-ternary/mps2-an386" in done.stdout, done.stderr
     assert done.returncode == ("MISSED" in done.stdout)
     assert subprocess.run([*command, "nothing"], cwd=ROOT, capture_output=True, check=False).returncode == 2
+
+
+def test_the_table_of_attacks_names_the_goals_it_misses() -> None:
+    x, right = np.zeros((4, 2), np.int8), np.ones(4, bool)
+    case = attacks.Case(b"", lambda _scale, _zero_point: x, np.zeros(4, np.int64), (1, 2), {1: 0.5, 2: 0.0})
+    suite, left = (Noise(3), Square(5), TwoStep(10, 20)), {1: (4, 3, 2), 2: (4, 1, 2)}
+    runs = tuple(Run(attack, eps, x, 8, 0, 1.0, 0.5) for eps in left for attack in suite)
+    holds = [np.arange(4) < count for counts in left.values() for count in counts]
+    throughput = Throughput(workers=1, jobs=6, reused=2, seconds=3.0, queries=48, gradients=0)
+    outcome = attacks.Outcome("net", case, right, runs, holds, throughput)
+    assert outcome.worst == {1: 0.5, 2: 0.25}
+    assert list(outcome.missed()) == [
+        "the worst case at eps 2 is 25.0%, goal 0%",
+        "Square leaves less than the two-step attack at eps 2",
+    ]
+    assert [column.header for column in outcome.table().columns][:3] == ["attack", "eps 1", "eps 2"]
+    rising = attacks.Outcome("net", case, right, runs, [*holds[3:], *holds[:3]], throughput)
+    assert next(rising.missed()) == "the worst case rises with eps"
+
+
+def test_pairs_that_differ_by_chance_do_not_count() -> None:
+    assert two_step._sign_test(3, 3) == two_step._sign_test(0, 0) == 1.0
+    assert two_step._sign_test(9, 1) == two_step._sign_test(1, 9) == pytest.approx(22 / 1024)
 
 
 def test_ternarised_models_are_ternary_and_keep_their_shape() -> None:
