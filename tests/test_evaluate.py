@@ -229,6 +229,14 @@ def test_presets_name_real_attacks_and_settings(preset: Preset) -> None:
     assert len(plan.suite(2)) <= len(plan.suite(10))
 
 
+def test_the_full_preset_is_as_strong_as_autoattack() -> None:
+    """AutoAttack's standard version: 100 steps of APGD-CE and, to 9 classes, APGD-T; 5,000 queries of Square."""
+    suite = {attack.name: attack.parameters for attack in Plan(preset="full").suite(10)}
+    assert int(suite["APGD-CE"]["steps"]) >= 100
+    assert int(suite["APGD-T"]["steps"]) >= 100 and int(suite["APGD-T"]["targets"]) >= 9
+    assert int(suite["Square"]["queries"]) >= 5000
+
+
 def test_attacks_that_do_not_know_the_norm_are_left_out_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ATTACKS, "square", Entry(Square, norms=("Linf",)))
     l2 = Plan(preset="quick", norm="L2", sanity_eps=500).suite(10)
