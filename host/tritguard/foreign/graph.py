@@ -52,7 +52,7 @@ _INITIALISER = "__saved_model_init_op"
 _MAX_NODES = 100_000  # with every call in place of its function
 _MAX_DEPTH = 100
 _NAMED = 3  # ops that a message names
-_OTHERWISE = "convert it with TensorFlow Lite's full-integer quantization and give the .tflite"
+_OTHERWISE = "save the network without it"
 _EXPORT = "save it with Keras' model.export(folder) or tf.saved_model.save"
 
 
