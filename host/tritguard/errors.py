@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class TritguardError(Exception):
     """Base of all expected failures; the command line prints it as one line and exits with `exit_code`.
@@ -72,3 +76,13 @@ class MismatchError(TritguardError):
     """Two implementations that must give the same bytes did not."""
 
     exit_code = 5
+
+
+@contextmanager
+def about(model: Path) -> Iterator[None]:
+    """Name a model's file in what is wrong with the model."""
+    try:
+        yield
+    except BadModelError as error:
+        error.where = f"{model}: {error.where}" if error.where else str(model)
+        raise

@@ -12,11 +12,11 @@ from rich.table import Table
 
 from tritguard.boards import CoreClass, core_class, known_cores
 from tritguard.cli.progress import bar, console
-from tritguard.cli.source import about, golden, title
+from tritguard.cli.source import golden, title
 from tritguard.cli.tflm import convert_to_arrays
 from tritguard.data import Dataset, load_dataset
 from tritguard.emit import Bundle, write_bundle
-from tritguard.errors import BadInputError
+from tritguard.errors import BadInputError, about
 from tritguard.graph.kernels import WeightFormat
 from tritguard.report.wording import short_op
 from tritguard.twin import verify_against_oracle

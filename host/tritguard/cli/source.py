@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from tritguard.data import Dataset
 from tritguard.emit.bundle import MANIFEST
-from tritguard.errors import BadInputError, BadModelError
+from tritguard.errors import BadInputError
 from tritguard.train.config import CALIBRATION
 from tritguard.train.config import MODEL as KERAS_MODEL
 
@@ -19,16 +18,6 @@ _SAVED_MODEL = "saved_model.pb"
 def title(model: Path, name: str | None) -> str:
     """What the model is called: as the user says, else after its file."""
     return name or (model.resolve().name if model.is_dir() else model.stem)
-
-
-@contextmanager
-def about(model: Path) -> Iterator[None]:
-    """Name the file in what is wrong with the model."""
-    try:
-        yield
-    except BadModelError as error:
-        error.where = f"{model}: {error.where}" if error.where else str(model)
-        raise
 
 
 def golden(

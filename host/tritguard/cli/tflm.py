@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from tritguard.cli.progress import bar, console
-from tritguard.cli.source import about, golden, title
+from tritguard.cli.source import golden, title
 from tritguard.data import read_samples, to_input_bytes
 from tritguard.emit.tflm import Arrays, ArraysManifest, input_edge, write_arrays
+from tritguard.errors import about
 from tritguard.predictor import Int8
 from tritguard.train.config import CALIBRATION
 

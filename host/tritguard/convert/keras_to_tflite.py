@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from tritguard.convert.quantize import quantize
 from tritguard.convert.samples import calibration_samples, judged_samples
 from tritguard.convert.saved_graph import convert_graph, is_graph_alone
 from tritguard.data import Dataset, Samples, read_samples
-from tritguard.errors import BadModelError
+from tritguard.errors import about
 
 
 def keras_to_tflite(
@@ -64,10 +63,10 @@ def keras_to_tflite(
         model = load_model(model_path, note)
         samples = calibration_samples(inputs, tuple(model.input.shape[1:]), where)
         x, y = judged_samples(samples, judge, tell)
-        with _about(model_path):
+        with about(model_path):
             content = _convert(model, samples, tell)
         answers = np.asarray(model(x, training=False))
-    with _about(model_path):
+    with about(model_path):
         check_biases(content)
         if inputs.dtype == np.uint8:
             check_pixel_input(content)
@@ -83,16 +82,6 @@ def _convert(model: Any, samples: NDArray[np.float32], note: Callable[[str], Non
     if folded.trits:
         note(f"weights exactly -127, 0 and 127 in {', '.join(folded.trits)}")
     return content
-
-
-@contextmanager
-def _about(path: Path) -> Iterator[None]:
-    """Name the file in what is wrong with the model."""
-    try:
-        yield
-    except BadModelError as error:
-        error.where = f"{path}: {error.where}" if error.where else str(path)
-        raise
 
 
 def _nothing(_: str) -> None:
