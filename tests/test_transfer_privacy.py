@@ -20,6 +20,7 @@ from tritguard.data import Dataset, to_input_bytes
 from tritguard.data.dataset import read_dataset, write_dataset
 from tritguard.emit import open_bundle
 from tritguard.errors import BadModelError
+from tritguard.evaluate.indicator import security_rate
 from tritguard.evaluate.privacy_result import Leak, PrivacyResult
 from tritguard.evaluate.roc import advantage, auc, hits_at
 from tritguard.evaluate.transfer_result import TransferResult
@@ -101,11 +102,13 @@ def test_an_overfitted_net_leaks(overfitted: tuple[Path, PrivacyResult]) -> None
 
 
 def test_a_net_that_learned_nothing_does_not(noise: Path, tmp_path: Path) -> None:
-    result = studied(tmp_path, config(noise, epochs=1, learning_rate=1e-6), "--shadows", "0")
+    result = studied(tmp_path, config(noise, epochs=1, learning_rate=1e-6), "--shadows", "0", "--indicator", "3")
     for leak in result.models[0].leaks:
         assert leak.auc.low <= 0.5 <= leak.auc.high, leak
         assert leak.advantage.low <= 0 <= leak.advantage.high, leak
     assert "NO_SHADOWS" in {issue.code for issue in result.issues}
+    assert [entry.bits for entry in result.models[0].quantizers] == [8, 4, 2]
+    assert "post-training quantizers (experimental)" in (tmp_path / "out" / "privacy.html").read_text()
 
 
 def test_measures_of_separation() -> None:
@@ -141,6 +144,49 @@ def test_confidence_does_not_saturate() -> None:
     logits, y = np.array([[900.0, 0, 0], [0, 900, 0], [1, 1, 1]]), np.array([0, 0, 2])
     assert scaled_confidence(logits, y) == pytest.approx([900 - np.log(2), -900, -np.log(2)])
     assert loss_score(logits, y) == pytest.approx([0, -900, -np.log(3)])
+
+
+def test_the_indicator_is_the_rate_at_which_the_next_best_network_is_ruled_out() -> None:
+    rng, n = np.random.default_rng(3), 20_000
+    best = rng.exponential(size=n)
+    near, far = best + rng.normal(0.3, 1, n), best + rng.normal(1, 1, n)
+    found = security_rate(np.array([far, best, near]), seed=0)
+    assert found is not None
+    assert found.low < 0.3**2 / 2 < found.high
+    assert found.value == pytest.approx(0.3**2 / 2, rel=0.1)
+    apart = security_rate(np.array([best, far]), seed=0)
+    assert apart is not None
+    assert apart.low > found.high
+    same = security_rate(np.array([best, best, far]), seed=0)
+    assert same is not None
+    assert same.value == 0  # either may be chosen, by a single sample
+    assert security_rate(best[None], seed=0) is None
+
+
+def test_candidates_are_the_trained_network_and_what_further_steps_make_of_it(
+    overfitted: tuple[Path, PrivacyResult], noise: Path
+) -> None:
+    from tritguard.train.backend import keras, tf  # noqa: PLC0415
+    from tritguard.train.candidates import candidate_losses  # noqa: PLC0415
+    from tritguard.train.quanos import kernel_axes, on_grid, weighted_layers  # noqa: PLC0415
+
+    data = read_dataset(noise)
+    x, y = data.x_test.astype(np.float32) / 255, data.y_test.astype(np.int64)
+    model, rounded = (keras.models.load_model(overfitted[0] / "model.keras") for _ in range(2))
+    kernels = [layer.kernel.numpy() for layer in weighted_layers(model)]
+    settings = config(noise, epochs=1, learning_rate=0.01)
+    losses = candidate_losses(
+        model, (x, y), (x, y), settings, widths=(8, 4, 2), count=3, seed=0, report=lambda done, count: None
+    )
+    for bits, rows in losses.items():
+        assert rows.shape == (3, len(x))
+        for layer, kernel in zip(weighted_layers(rounded), kernels, strict=True):
+            layer.kernel.assign(on_grid(kernel, bits, kernel_axes(layer)))
+        expected = tf.nn.sparse_softmax_cross_entropy_with_logits(y, rounded(x, training=False))
+        assert rows[0] == pytest.approx(np.asarray(expected), abs=1e-4)
+    assert losses[8][2].mean() < losses[8][0].mean()  # it was trained on these
+    one = candidate_losses(model, (x, y), (x, y), settings, widths=(2,), count=1, seed=0, report=lambda *_: None)
+    assert one[2].shape == (1, len(x))
 
 
 @pytest.fixture(scope="module")

@@ -30,10 +30,14 @@ def command(
     ] = None,
     samples: Annotated[int | None, typer.Option("--samples", "-n", help="Members, and as many others.")] = None,
     shadows: Annotated[int | None, typer.Option(help="Models to train like the attacked one; 0: none.")] = None,
+    indicator: Annotated[
+        int | None, typer.Option(help="Experimental: networks compared to rank post-training quantizers; 0: none.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of samples, shadow models' data and noise.")] = None,
 ) -> None:
     """Say whether a model's outputs tell which samples it was trained on: in float, and deployed as int8 or ternary."""
-    plan = settings(PrivacyPlan, TABLE, config, {"samples": samples, "shadows": shadows, "seed": seed})
+    given = {"samples": samples, "shadows": shadows, "indicator": indicator, "seed": seed}
+    plan = settings(PrivacyPlan, TABLE, config, given)
     chip = None if board is None else load_board(board)
 
     @cache

@@ -19,6 +19,7 @@ from tritguard.device import emulator_version, open_device
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate import symptoms
+from tritguard.evaluate.indicator import quantizer_security
 from tritguard.evaluate.privacy_checks import check
 from tritguard.evaluate.privacy_result import (
     FALSE_RATES,
@@ -116,6 +117,9 @@ class _Drawn:
     def others(self) -> int:
         return len(self.pool.asked) - self.members
 
+    def part(self, places: slice) -> tuple[Samples, Label]:
+        return self.x[places], self.y[places]
+
     @property
     def x(self) -> Samples:
         return self.pool.x[self.pool.asked]
@@ -176,7 +180,11 @@ def _study(
         control=_control(shadows, drawn) if shadows else None,
         shadow_accuracy=float(np.mean([shadow.accuracy for shadow in shadows])) if shadows else None,
         confirmation=None if board is None else _confirm(bundle, board, steps, plan, out, progress),
-    )
+        quantizers=quantizer_security(
+            training.folder, training.record.config, drawn.part(slice(None, drawn.members)),
+            drawn.part(slice(drawn.members, None)), plan.indicator, plan.seed, progress(f"{training.name}: quantizers"),
+        ) if plan.indicator and deployed == "int8" else (),
+    )  # fmt: skip
 
 
 def _by_confidence(answers: Answers, shadows: Sequence[Shadow], deployed: Precision, drawn: _Drawn) -> Iterator[Leak]:

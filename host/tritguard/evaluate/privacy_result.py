@@ -26,6 +26,8 @@ class PrivacyPlan(Record):
         shadows: models trained like the attacked one, for the likelihood ratio; 0: without it.
         label_tries: noisy copies a sample, of the attack that sees labels alone.
         label_noise: its widest noise, standard deviation in int8 steps.
+        indicator: networks of each bit width to compare for the experimental indicator of post-training quantizers, of
+            trainings in float; 0: without it.
         device_samples: inputs replayed on the device.
         seed: of the samples, the shadow models' data and the noise.
     """
@@ -34,6 +36,7 @@ class PrivacyPlan(Record):
     shadows: int = Field(8, ge=0)
     label_tries: int = Field(8, ge=1)
     label_noise: int = Field(32, ge=1)
+    indicator: int = Field(0, ge=0)
     device_samples: int = Field(50, ge=1)
     seed: int = Field(0, ge=0)
 
@@ -69,6 +72,20 @@ class Fit(Record):
     others: Rate
 
 
+class QuantizerSecurity(Record):
+    """Experimental: see `tritguard.evaluate.indicator.security_rate`.
+
+    Attributes:
+        bits: of a weight; 2 are ternary.
+        candidates: different networks that were compared.
+        rate: None where there was but one.
+    """
+
+    bits: int
+    candidates: int
+    rate: Estimate | None
+
+
 class LeakingModel(Record):
     """One training run.
 
@@ -77,6 +94,8 @@ class LeakingModel(Record):
             members and others differ in more than membership. None without shadow models.
         shadow_accuracy: mean test accuracy of the shadow models, in float.
         confirmation: replay on the device; None where no board was named.
+        quantizers: the experimental indicator of its float weights; empty where it was not asked for, or the weights
+            were trained quantized.
     """
 
     model: ModelIdentity
@@ -86,6 +105,7 @@ class LeakingModel(Record):
     control: Estimate | None
     shadow_accuracy: float | None
     confirmation: Confirmation | None
+    quantizers: tuple[QuantizerSecurity, ...] = ()
 
 
 class PrivacyResult(Study):

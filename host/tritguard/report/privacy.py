@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tritguard.evaluate.privacy_result import FALSE_RATES, Leak, LeakingModel, PrivacyResult
+from tritguard.evaluate.privacy_result import FALSE_RATES, Leak, LeakingModel, PrivacyResult, QuantizerSecurity
 from tritguard.evaluate.result import Rate
 from tritguard.evaluate.roc import Estimate
 from tritguard.report.lines import Axis, Chart, Point, chart
@@ -12,6 +12,11 @@ from tritguard.report.study import Grid, Page, Section
 from tritguard.report.wording import count, percent
 
 _LEAST = 0.001
+_EXPERIMENTAL = (
+    "After the indicator of Aubinais et al. (2502.06567), in our reading of what could be had of it: docs/privacy.md. "
+    "The larger the rate, the less the choice among rounded networks says of the training samples. It ranks quantizers "
+    "of one network; it is no attack and no bound."
+)
 
 
 def content(result: PrivacyResult) -> Page:
@@ -36,8 +41,14 @@ def content(result: PrivacyResult) -> Page:
             *(Section(_title(model), "", None, _leaks(model), note) for model in result.models),
             Section("What there is to leak", "Accuracy on members and others.", None, _fits(result.models)),
             Section("Controls", "", None, _controls(result.models)),
+            *(
+                Section(f"{model.model.name}: post-training quantizers (experimental)", _EXPERIMENTAL, None,
+                        _quantizers(model.quantizers))
+                for model in result.models
+                if model.quantizers
+            ),
         ),
-    )
+    )  # fmt: skip
 
 
 def _chart(result: PrivacyResult) -> Chart:
@@ -112,6 +123,18 @@ def _controls(models: Sequence[LeakingModel]) -> Grid:
     ]
     columns = ("model", "AUC of models that saw neither", "shadows' accuracy", "device differs from twin")
     return Grid(columns, tuple(rows))
+
+
+def _quantizers(found: Sequence[QuantizerSecurity]) -> Grid:
+    rows = [
+        ("ternary" if entry.bits == 2 else f"{entry.bits} bits", count(entry.candidates), *_rate_cells(entry.rate))
+        for entry in found
+    ]
+    return Grid(("weights", "networks compared", "rate", "95 %"), tuple(rows))
+
+
+def _rate_cells(rate: Estimate | None) -> tuple[str, str]:
+    return ("cannot be told", "") if rate is None else (f"{rate.value:.2g}", f"{rate.low:.2g} to {rate.high:.2g}")
 
 
 def _estimate(found: Estimate) -> str:

@@ -31,7 +31,7 @@ def noise_sensitivity(model: Any, clean: Float32, adversarial: Float32) -> dict[
         clean: float32[n, *input_shape].
         adversarial: the same samples, attacked, for example by FGSM as in the paper.
     """
-    layers = [layer for layer in model.layers if isinstance(layer, _LAYERS)]
+    layers = weighted_layers(model)
     outputs = keras.Model(model.input, [layer.output for layer in layers])
     before, after = outputs(clean, training=False), outputs(adversarial, training=False)
     return {layer.name: _relative_change(a, b) for layer, a, b in zip(layers, before, after, strict=True)}
@@ -56,8 +56,7 @@ def with_widths(model: Any, widths: dict[str, Width], x: Float32) -> Any:
     for name, width in widths.items():
         layer = copy.get_layer(name)
         kernel, *rest = layer.get_weights()
-        axes = (0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else tuple(range(kernel.ndim - 1))
-        layer.set_weights([on_grid(kernel, width, axes), *rest])
+        layer.set_weights([on_grid(kernel, width, kernel_axes(layer)), *rest])
     for norm in norm_layers(copy):
         recalibrate(copy, norm, x)
     return copy
@@ -65,15 +64,36 @@ def with_widths(model: Any, widths: dict[str, Width], x: Float32) -> Any:
 
 def on_grid(kernel: Float32, width: Width, axes: tuple[int, ...]) -> Float32:
     """Weights on a symmetric grid of 2^width - 1 levels, the scale over `axes` being the one of least squared error."""
+    return rounded(kernel, best_scale(kernel, width, axes), width)
+
+
+def best_scale(kernel: Float32, width: Width, axes: tuple[int, ...]) -> Float32:
+    """The grid's step, one where a channel is all zero; `axes` have length 1."""
     levels = 2 ** (width - 1) - 1
     peak = np.abs(kernel).max(axis=axes, keepdims=True)
-    best, least = np.zeros_like(kernel), np.full_like(peak, np.inf)
+    best: Float32 = np.ones_like(peak)
+    least = np.full_like(peak, np.inf)
     for share in _SCALES:
         scale = np.where(peak > 0, peak * np.float32(share / levels), 1).astype(np.float32)
-        rounded = (np.clip(np.rint(kernel / scale), -levels, levels) * scale).astype(np.float32)
-        error = ((kernel - rounded) ** 2).sum(axis=axes, keepdims=True)
-        best, least = np.where(error < least, rounded, best), np.minimum(error, least)
+        error = ((kernel - rounded(kernel, scale, width)) ** 2).sum(axis=axes, keepdims=True)
+        best, least = np.where(error < least, scale, best), np.minimum(error, least)
     return best
+
+
+def rounded(kernel: Float32, scale: Float32, width: Width) -> Float32:
+    """Each weight to the nearest of the grid's 2^width - 1 levels."""
+    levels = 2 ** (width - 1) - 1
+    return np.asarray(np.clip(np.rint(kernel / scale), -levels, levels) * scale, np.float32)
+
+
+def kernel_axes(layer: Any) -> tuple[int, ...]:
+    """The axes of a layer's kernel that share one scale: all but the channels'."""
+    return (0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else tuple(range(len(layer.kernel.shape) - 1))
+
+
+def weighted_layers(model: Any) -> list[Any]:
+    """The layers whose kernels are quantized."""
+    return [layer for layer in model.layers if isinstance(layer, _LAYERS)]
 
 
 def _relative_change(before: Any, after: Any) -> float:

@@ -1,0 +1,107 @@
+"""Networks that a post-training quantizer could have made instead of the one it made, and what each loses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.train.backend import keras, tf
+from tritguard.train.config import TrainConfig
+from tritguard.train.quanos import Width, best_scale, kernel_axes, rounded, weighted_layers
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+Kernels = list[Float32]
+
+_STEPS_BETWEEN = 5  # of training, from one candidate to the next
+_RATE = 0.1  # of the training's: candidates are the trained network's neighbours
+_BATCH = 500
+
+
+def candidate_losses(
+    model: Any,
+    train: tuple[Float32, Int64],
+    asked: tuple[Float32, Int64],
+    config: TrainConfig,
+    *,
+    widths: tuple[Width, ...],
+    count: int,
+    seed: int,
+    report: Callable[[int, int], None],
+) -> dict[Width, Float64]:
+    """Losses of the trained network and of those it becomes while its kernels are trained on, each of them quantized.
+
+    Every candidate is rounded to the grid that the trained network's weights have: a finite set of networks for each
+    width. Biases and batch norm stay as they are, so kernels alone tell candidates apart.
+
+    Args:
+        model: trained keras.Model that gives logits; its kernels are changed.
+        train: float32[m, *input_shape] and labels to train on.
+        asked: float32[n, *input_shape] and labels whose losses are wanted.
+        config: of its training; steps are Adam's on the cross-entropy, with its batch size and a tenth of its rate.
+        widths: bits of a weight; 2 are ternary.
+        count: candidates of each width, the trained network first.
+        seed: of the batches.
+        report: called with (candidates done, count).
+
+    Returns:
+        Cross-entropies, float64[distinct candidates, n], by width.
+    """
+    layers = weighted_layers(model)
+    scales = {width: [best_scale(layer.kernel.numpy(), width, kernel_axes(layer)) for layer in layers]
+              for width in widths}  # fmt: skip
+    losses: dict[Width, list[Float64]] = {width: [] for width in widths}
+    known: set[tuple[Width, bytes]] = set()
+    for done, kernels in enumerate(_iterates(model, layers, train, config, count, seed)):
+        report(done, count)
+        for width in widths:
+            quantized = [rounded(kernel, scale, width) for kernel, scale in zip(kernels, scales[width], strict=True)]
+            identity = width, b"".join(kernel.tobytes() for kernel in quantized)
+            if identity not in known:
+                known.add(identity)
+                _set(layers, quantized)
+                losses[width].append(_cross_entropies(model, *asked))
+        _set(layers, kernels)
+    report(count, count)
+    return {width: np.array(rows) for width, rows in losses.items()}
+
+
+def _iterates(
+    model: Any, layers: list[Any], train: tuple[Float32, Int64], config: TrainConfig, count: int, seed: int
+) -> Iterator[Kernels]:
+    """The kernels as they are, then after every few steps of training."""
+    variables = [layer.kernel for layer in layers]
+    optimizer = keras.optimizers.Adam(config.learning_rate * _RATE)
+    optimizer.build(variables)
+
+    def step(x: Any, y: Any) -> None:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(_losses(model, x, y))
+        gradients = tape.gradient(loss, [variable.value for variable in variables])
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    compiled, rng, (x, y) = tf.function(step, jit_compile=False), np.random.default_rng(seed), train
+    for number in range(count):
+        if number:
+            for _ in range(_STEPS_BETWEEN):
+                rows = rng.choice(len(x), min(config.batch_size, len(x)), replace=False)
+                compiled(tf.constant(x[rows]), tf.constant(y[rows]))
+        yield [variable.numpy() for variable in variables]
+
+
+def _set(layers: list[Any], kernels: Kernels) -> None:
+    for layer, kernel in zip(layers, kernels, strict=True):
+        layer.kernel.assign(kernel)
+
+
+def _cross_entropies(model: Any, x: Float32, y: Int64) -> Float64:
+    parts = [_losses(model, x[at : at + _BATCH], y[at : at + _BATCH]) for at in range(0, len(x), _BATCH)]
+    return np.concatenate([np.asarray(part) for part in parts]).astype(np.float64)
+
+
+def _losses(model: Any, x: Any, y: Any) -> Any:
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(y, model(x, training=False))
