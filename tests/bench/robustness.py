@@ -185,6 +185,7 @@ def _measure(
     targets: dict[str, tuple[Target, Bundle | None]] = {case.weights: (deployed, bundle)}
     if case.weights == "int8":
         targets["float"] = _of_float(folder / MODEL, bundle, deployed), None
+    if case.weights == "int8" and case.defence == "none":
         baseline = _quanos(folder, case.net, dataset, max(eps))
         targets["QUANOS"] = prepare(baseline, samples, plan), baseline
     rows = []
