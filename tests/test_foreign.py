@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,13 @@ from tritguard.foreign.configuration import describe
 from tritguard.foreign.expressions import Call, parse
 from tritguard.foreign.guard import FORBIDDEN
 from tritguard.foreign.stores import Arrays, LayerKey
+from tritguard.graph import read_graph
 from tritguard.oracle import Oracle, oracle_available
+from tritguard.train import layers as ternary
 from tritguard.train.backend import keras
+from tritguard.train.config import Block, QuantizeConfig
+from tritguard.train.nets.separable import separable
+from tritguard.train.quantize import quantize
 
 needs_qkeras = pytest.mark.skipif(
     not (find_spec("qkeras") and find_spec("tf_keras")), reason="needs qkeras and tf-keras: docs/configuration.md"
@@ -94,6 +100,33 @@ def test_bounds_become_relu6_and_nothing_else_changes() -> None:
     np.testing.assert_allclose(np.asarray(changed(inputs)), np.asarray(model(inputs)), rtol=1e-4, atol=1e-4)
 
 
+def random_dense(*between: Any) -> Any:
+    """Two dense layers of random weights with others between."""
+    x = inputs = keras.Input((6,))
+    for layer in (keras.layers.Dense(8), *between, keras.layers.Dense(4)):
+        x = layer(x)
+    model = keras.Model(inputs, x)
+    model.set_weights([np.random.default_rng(0).normal(size=w.shape) for w in model.get_weights()])
+    return model
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda: [keras.layers.ReLU(3.5, threshold=1.0)],
+        lambda: [keras.layers.ReLU(0.0)],
+        lambda: [ternary.TernaryDense(8, alpha="auto_po2"), keras.layers.ReLU(2.5)],
+        lambda: [keras.layers.ReLU(1.5), ternary.TernaryDense(8, alpha=0.7)],
+        lambda: [keras.layers.ReLU(1.5), ternary.TernaryDense(8, alpha=None)],
+        lambda: [keras.layers.ReLU(1.5), ternary.TernaryDense(8), keras.layers.ReLU(2.5)],
+    ],
+)
+def test_what_does_not_scale_is_left_as_it_is(between: Callable[[], list[Any]]) -> None:
+    model = random_dense(*between())
+    x = np.random.default_rng(1).normal(size=(50, 6)).astype(np.float32)
+    np.testing.assert_allclose(np.asarray(bounds_to_relu6(model)(x)), np.asarray(model(x)), rtol=1e-4, atol=1e-4)
+
+
 @needs_qkeras
 @pytest.mark.parametrize("name", ["model.keras", "saved"])
 def test_every_form_holds_the_same_network(trained: tuple[Path, np.ndarray, np.ndarray], name: str) -> None:
@@ -104,6 +137,30 @@ def test_every_form_holds_the_same_network(trained: tuple[Path, np.ndarray, np.n
     assert np.abs(logits - answers[:200]).max() < 0.1 * np.abs(answers).max()
     assert (logits.argmax(axis=1) == answers[:200].argmax(axis=1)).mean() >= 0.98
     assert set(fold(model).trits) == {"q_conv2d", "q_conv2d_1", "logits"}
+
+
+@needs_qkeras
+def test_activations_saturate_where_qkeras_does(tmp_path: Path) -> None:
+    environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, ROOT / "tests" / "qkeras_activations.py", tmp_path]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    distances = json.loads((tmp_path / "ranges.json").read_text())
+    assert len(distances) == 10 and max(distances.values()) <= 0.51, distances  # rounding alone
+
+    x, answers = np.load(tmp_path / "x.npy"), np.load(tmp_path / "answers.npy")
+    notes: list[str] = []
+    model = load_model(tmp_path / "model.h5", notes.append)
+    assert np.abs(np.asarray(model(x)) - answers).max() < 0.03 * np.abs(answers).max()
+    assert notes == ["layer q_activation: clipped to -0.992188 to 0.992188 on the int8 grid of what it reads"]
+    if oracle_available():
+        content = keras_to_tflite(tmp_path / "model.h5", x)
+        scale, zero_point = input_quantization(content)
+        steps = np.clip(np.round(x / scale) + zero_point, -128, 127).astype(np.int8)
+        agreement = (Oracle(content).predict(steps).labels == answers.argmax(axis=1)).mean()
+        print(f"QKeras and int8 agree on {agreement:.1%}")
+        assert agreement >= 0.95
+        assert [type(op).__name__ for op in read_graph(content).ops].count("Binary") == 2  # the clip
 
 
 def test_mlperf_tinys_legacy_h5_gives_the_answers_of_its_int8_form() -> None:
@@ -153,6 +210,22 @@ def test_a_ternary_dense_of_the_users_own(tmp_path: Path) -> None:
     assert notes[0] == "layer bitnet: a bitnet>TernaryDense, read as what Keras calls TernaryDense"
 
 
+def test_a_ternary_dense_of_a_legacy_file_needs_its_threshold() -> None:
+    with pytest.raises(BadModelError, match="layer b: TernaryDense is not taken; export"):
+        describe(network(layer("TernaryDense", units=2)), FakeStore())
+    description, _ = describe(network(layer("TernaryDense", units=2, threshold=None)), FakeStore())
+    assert description.notes == ("layer b: a TernaryDense, read as what Keras calls TernaryDense",)
+
+
+@pytest.mark.parametrize("weights", ["stochastic", "none"])
+def test_an_h5_of_keras_3(weights: str, tmp_path: Path) -> None:
+    net = separable((12, 12, 1), 4, stem=6, blocks=(Block(channels=8, stride=2),))
+    model = quantize(net, QuantizeConfig(weights=weights))
+    model.save(tmp_path / "model.h5")
+    x = np.random.default_rng(0).random((8, 12, 12, 1), dtype=np.float32)
+    np.testing.assert_array_equal(load_model(tmp_path / "model.h5")(x), model(x))
+
+
 # Files of unknown origin.
 
 
@@ -190,6 +263,7 @@ HOSTILE = {
     "the quantizer 'eval' is not": layer("Activation", activation="eval"),
     "where a quantizer or activation": layer("Activation", activation=["relu"]),
     "where a number belongs": layer("MaxPooling2D", pool_size={"class_name": "function", "config": "exec"}),
+    "Keras 2, Keras 3 and QKeras": layer("Activation", activation="hard_sigmoid"),
     "groups is 2": layer("Conv2D", filters=2, kernel_size=[1, 1], groups=2),
     "data_format": layer("Conv2D", filters=2, kernel_size=[1, 1], data_format="channels_first"),
     "normalises axis": layer("BatchNormalization", axis=[2]),
@@ -287,12 +361,37 @@ def test_strange_weights_are_refused(tmp_path: Path) -> None:
     for values, message in (
         (np.full((3, 2), np.nan, np.float32), "NaN"),
         (np.array([b"text"]), "not float"),
-        (np.zeros((2, 5), np.float32), "Keras cannot build it"),
+        (np.zeros((2, 5), np.float32), r"its kernel is \(2, 5\) in the file, by its options \(3, 2\)"),
     ):
         path = legacy(tmp_path)
         relink(path, values)
         with pytest.raises(BadModelError, match=message):
             load_model(path)
+
+
+def reconfigure(path: Path, class_name: str, **options: Any) -> None:
+    """Change the second layer of a file's configuration."""
+    with h5py.File(path, "a") as file:
+        config = json.loads(file.attrs["model_config"])
+        last = config["config"]["layers"][1]
+        last["class_name"] = class_name
+        last["config"] |= options
+        file.attrs["model_config"] = json.dumps(config)
+
+
+def test_options_alone_take_no_memory(tmp_path: Path) -> None:
+    path = legacy(tmp_path)
+    reconfigure(path, "Dense", units=1_000_000_000)
+    with pytest.raises(BadModelError, match=r"model.h5: layer d: its kernel is \(3, 2\) in the file"):
+        load_model(path)
+    reconfigure(path, "Reshape", target_shape=[3, 1, 1])
+    with h5py.File(path, "a") as file:
+        config = json.loads(file.attrs["model_config"])
+        padding = {"class_name": "ZeroPadding2D", "config": {"name": "p", "padding": 1_000_000}}
+        config["config"]["layers"].append(padding)
+        file.attrs["model_config"] = json.dumps(config)
+    with pytest.raises(BadModelError, match="layer p: gives"):
+        load_model(path)
 
 
 def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ once (CVE-2025-1550 and its successors), and legacy files have none: nothing in 
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +16,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.convert.apart import run_apart
-from tritguard.errors import BadInputError, BadModelError
+from tritguard.errors import BadInputError, BadModelError, about
 from tritguard.foreign.description import DESCRIPTION, WEIGHTS, Description, Layer
+from tritguard.foreign.stores import MAX_VALUES
 from tritguard.records import from_json
 from tritguard.train import layers as ternary
 from tritguard.train.backend import keras
 
-_TERNARY: dict[str, Any] = {f"tritguard>{cls.__name__}": cls for cls in ternary.LAYERS}
+
+class Clip(keras.layers.Layer):  # type: ignore[misc]
+    """max(low, min(high, x)): QKeras' signed activations without their rounding."""
+
+    def __init__(self, low: float, high: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.low, self.high = low, high
+
+    def call(self, inputs: Any) -> Any:
+        """float32 -> float32 of the same shape."""
+        return keras.ops.clip(inputs, self.low, self.high)
+
+    def get_config(self) -> dict[str, Any]:
+        """The layer's configuration, as Keras stores it."""
+        return {**super().get_config(), "low": self.low, "high": self.high}
+
+
+_OWN: dict[str, Any] = {"Clip": Clip} | {f"tritguard>{cls.__name__}": cls for cls in ternary.LAYERS}
 
 
 def load_model(path: Path, note: Callable[[str], None] | None = None) -> Any:
@@ -52,7 +71,10 @@ def load_model(path: Path, note: Callable[[str], None] | None = None) -> Any:
         if note:
             note(line)
     try:
-        return _build(description, weights)
+        with about(path):
+            return _build(description, weights)
+    except BadModelError:
+        raise
     except Exception as error:  # Keras raises many kinds on options that do not fit
         first_line = str(error).strip().partition("\n")[0]
         raise BadModelError(f"Keras cannot build it ({first_line})", where=str(path)) from error
@@ -65,15 +87,44 @@ def _build(description: Description, weights: dict[str, NDArray[np.float32]]) ->
         if layer.kind == "InputLayer":
             tensors[layer.name] = inputs = keras.Input(layer.options["shape"], name=f"input_{index}")
             continue
-        kind = _TERNARY.get(layer.kind) or getattr(keras.layers, layer.kind)
+        kind = _OWN.get(layer.kind) or getattr(keras.layers, layer.kind)
         built = kind(name=_keras_name(layer, index), **layer.options)
         sources = [tensors[name] for name in layer.inputs]
+        values = [weights[f"{index}_{name}"] for name in layer.weights]
+        if values:
+            _check_shape(layer, built, sources[0].shape, values[0].shape)
         tensors[layer.name] = built(sources if layer.kind == "Add" else sources[0])
-        if layer.weights:
-            built.set_weights([weights[f"{index}_{name}"] for name in layer.weights])
+        if math.prod(tensors[layer.name].shape[1:]) > MAX_VALUES:
+            raise BadModelError(f"gives {tensors[layer.name].shape[1:]}", where=f"layer {layer.name}")
+        if values:
+            built.set_weights(values)
     if inputs is None:
-        raise BadInputError("no input")
+        raise BadModelError("no input")
     return keras.Model(inputs, tensors[description.output], name="model")
+
+
+def _check_shape(layer: Layer, built: Any, inputs: tuple[Any, ...], found: tuple[int, ...]) -> None:
+    """Hold a layer's first weights against its options, which Keras would take memory for.
+
+    Args:
+        layer: with weights.
+        built: its Keras layer, not built yet.
+        inputs: shape of what it reads, with the batch.
+        found: shape of its first weights in the file.
+
+    Raises:
+        BadModelError: they do not fit.
+    """
+    if isinstance(built, keras.layers.BatchNormalization):
+        wanted: tuple[Any, ...] = (inputs[built.axis],)
+    elif isinstance(built, keras.layers.Dense):
+        wanted = (inputs[-1], built.units)
+    else:
+        outputs = built.depth_multiplier if isinstance(built, keras.layers.DepthwiseConv2D) else built.filters
+        wanted = (*built.kernel_size, inputs[-1], outputs)
+    if found != wanted:
+        what = f"its {layer.weights[0]} is {found} in the file, by its options {wanted}"
+        raise BadModelError(what, where=f"layer {layer.name}")
 
 
 def _keras_name(layer: Layer, index: int) -> str:

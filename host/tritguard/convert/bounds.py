@@ -42,7 +42,7 @@ def bounds_to_relu6(model: Any) -> Any:
     unscaled: dict[str, float] = defaultdict(lambda: 1.0)  # what it takes
     replaced = set()
     for relu in model.layers:
-        if not isinstance(relu, layers.ReLU) or relu.max_value in (None, _SIX) or relu.negative_slope:
+        if not isinstance(relu, layers.ReLU) or not _is_scalable_bound(relu):
             continue
         source = next((layer for layer in model.layers if layer.output is relu.input), None)
         sinks = _sinks(relu, readers, output)
@@ -75,10 +75,20 @@ def _rescaled(model: Any, replaced: set[str], scaled: dict[str, float], unscaled
     return clone
 
 
+def _is_scalable_bound(relu: Any) -> bool:
+    """Whether a ReLU is min(max_value, max(0, x)) with a bound that can be made 6."""
+    return relu.max_value not in (None, 0, _SIX) and not relu.negative_slope and not relu.threshold
+
+
 def _can_scale(layer: Any) -> bool:
     if isinstance(layer, layers.BatchNormalization):
         return bool(layer.scale)
-    return isinstance(layer, _WEIGHTED) and layer.activation is keras.activations.linear
+    return _scales_with_its_weights(layer) and layer.activation is keras.activations.linear
+
+
+def _scales_with_its_weights(layer: Any) -> bool:
+    """Whether c times the weights give c times the outputs: with a fixed or rounded scale ternary ones do not."""
+    return isinstance(layer, _WEIGHTED) and getattr(layer, "alpha", "auto") == "auto"
 
 
 def _sinks(layer: Any, readers: dict[int, list[Any]], output: set[int]) -> list[Any] | None:
@@ -87,7 +97,7 @@ def _sinks(layer: Any, readers: dict[int, list[Any]], output: set[int]) -> list[
         return None
     found: list[Any] = []
     for reader in readers[id(layer.output)]:
-        if isinstance(reader, _WEIGHTED):
+        if _scales_with_its_weights(reader):
             found.append(reader)
             continue
         further = _sinks(reader, readers, output) if isinstance(reader, _SCALED_THROUGH) else None

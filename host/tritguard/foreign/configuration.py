@@ -52,7 +52,7 @@ _FIXED: dict[str, tuple[object, ...]] = {
     "data_format": ("channels_last", None),
 }
 _ACTIVATIONS = {
-    *("elu", "exponential", "gelu", "hard_sigmoid", "hard_silu", "hard_swish", "leaky_relu", "linear", "mish", "relu"),
+    *("elu", "exponential", "gelu", "hard_silu", "hard_swish", "leaky_relu", "linear", "mish", "relu"),
     *("relu6", "selu", "sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh"),
 }
 _QUANTIZER_KEYS = {  # of each weight: QKeras' names
@@ -66,6 +66,7 @@ _QUANTIZER_KEYS = {  # of each weight: QKeras' names
 }
 _ORIGINS = {"keras", "tf_keras", "tensorflow", "qkeras"}
 _ADVICE = f"layers taken: {', '.join(sorted(_CLASSES))}"
+_EXPORT = "export the model, model.export(folder), and give that: a graph tells what the layer computes"
 _MAX_LAYERS = 1000
 
 
@@ -171,23 +172,28 @@ class _Reader:
         if registered in _CLASSES and registered == f"tritguard>{name}":
             return registered
         root, *parts = str(entry.get("module")).split(".")
-        if "module" not in entry or (root in _ORIGINS and "ops" not in parts):  # legacy files name no modules
-            return name
+        own = name if registered in ("None", name) else registered
         if name == "TernaryDense" and "threshold" in _config_of(entry):
-            self.notes.append(f"{where}: a {registered}, read as what Keras calls TernaryDense")
+            self.notes.append(f"{where}: a {own}, read as what Keras calls TernaryDense")
             return name
-        module, own = str(entry.get("module"))[:60], name if registered in ("None", name) else registered
-        fix = "export the model, model.export(folder), and give that: a graph tells what the layer computes"
-        raise BadModelError(f"{own} of {module} is not taken", where=where, fix=fix)
+        is_legacy = "module" not in entry
+        if name != "TernaryDense" and (is_legacy or (root in _ORIGINS and "ops" not in parts)):
+            return name
+        origin = "" if is_legacy else f" of {str(entry.get('module'))[:60]}"
+        raise BadModelError(f"{own}{origin} is not taken", where=where, fix=_EXPORT)
 
     def _activate(self, call: Call, name: str, inputs: tuple[str, ...]) -> None:
+        if call.name == "hard_sigmoid":
+            what = "hard_sigmoid, which Keras 2, Keras 3 and QKeras compute each in its own way"
+            raise BadModelError(what, where=f"layer {name}", fix=_EXPORT)
         kind: Kind = "Activation"
         options: dict[str, Option] = {"activation": call.name}
         if call.name not in _ACTIVATIONS or call.args or call.kwargs:
-            upper, rectified, note = quantizers.activation(call, f"layer {name}")
-            kind = "ReLU" if rectified else "Activation"
-            options = {"max_value": upper} if rectified else {"activation": "linear"}
-            self.notes += [note] if note else []
+            saturation = quantizers.activation(call, f"layer {name}")
+            kind, options = "ReLU", {"max_value": saturation.high}
+            if saturation.low:
+                kind, options = "Clip", {"low": saturation.low, "high": saturation.high}
+            self.notes += saturation.notes
         self._add(Layer(name=name, kind=kind, options=options, inputs=inputs))
 
     def _add(self, layer: Layer) -> None:

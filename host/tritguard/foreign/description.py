@@ -18,6 +18,7 @@ Kind = Literal[
     "Dense",
     "BatchNormalization",
     "ReLU",
+    "Clip",
     "Activation",
     "Softmax",
     "Add",
@@ -37,7 +38,7 @@ Option = Scalar | tuple[Scalar | tuple[Scalar, ...], ...]  # the deepest are pad
 
 
 class Layer(Record):
-    """A layer of Keras 3, or of tritguard's.
+    """A layer of Keras 3, or of tritguard's; a Clip is max(low, min(high, x)).
 
     Attributes:
         name: unique in the network.

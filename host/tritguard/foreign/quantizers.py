@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,13 @@ _OF_WEIGHTS = {
     "quantized_po2",
     "quantized_relu_po2",
 }
-_OF_ACTIVATIONS = {"quantized_relu", "quantized_bits", "quantized_linear"}
+_OF_ACTIVATIONS = {"quantized_relu", "quantized_bits"}
+
+# With its dependencies tf-keras would install a second TensorFlow over tensorflow-cpu.
+INSTALL_QKERAS = (
+    "pip install --no-deps qkeras==0.9.0 tf-keras==2.21.0 tensorflow-model-optimization==0.8.1 keras-tuner==1.4.8 "
+    "kt-legacy==1.0.5, and pip install pyparsing networkx dm-tree"
+)
 
 
 def quantized(call: Call, weights: NDArray[np.float32], where: str) -> NDArray[np.float32]:
@@ -37,28 +44,66 @@ def quantized(call: Call, weights: NDArray[np.float32], where: str) -> NDArray[n
         raise BadModelError(f"QKeras' {call.name} fails on its weights ({_first_line(error)})", where=where) from error
 
 
-def activation(call: Call, where: str) -> tuple[float | None, bool, str | None]:
-    """What a quantized activation does.
+@dataclass(frozen=True)
+class Saturation:
+    """A quantized activation without its rounding: max(low, min(high, x)).
 
-    Returns:
-        upper: where it saturates, or None.
-        rectified: whether it is a ReLU.
-        note: how int8 will differ, or None.
+    Attributes:
+        low: 0 where it is a ReLU, else negative.
+        high: the greatest value it gives.
+        notes: how the deployed network will differ.
+    """
+
+    low: float
+    high: float
+    notes: tuple[str, ...]
+
+
+def activation(call: Call, where: str) -> Saturation:
+    """What a quantized activation does, from QKeras' forward pass.
 
     Raises:
         BadModelError: one that int8 activations cannot follow.
     """
     quantizer = _make(call, _OF_ACTIVATIONS, where)
+    if quantizer.qnoise_factor != 1:
+        raise BadModelError(f"{call.name} with a qnoise_factor", where=where, fix="save it with qnoise_factor=1")
     bits = int(quantizer.bits)
-    coarse = f"{where}: activations of {bits} bits become int8, finer than in the file" if bits < 8 else None
-    if call.name != "quantized_relu":
-        return None, False, coarse or f"{where}: {call.name} becomes the int8 range seen in calibration"
+    coarse = (f"{where}: activations of {bits} bits become int8, finer than in the file",) if bits < 8 else ()
+    if call.name == "quantized_relu":
+        high, ignored = _relu_bound(quantizer, where)
+        return Saturation(0.0, high, coarse + ignored)
+    low, high = _fixed_point_range(quantizer, where)
+    clipped = (f"{where}: clipped to {low:g} to {high:g} on the int8 grid of what it reads",) if low else ()
+    return Saturation(low, high, coarse + clipped)
+
+
+def _relu_bound(quantizer: Any, where: str) -> tuple[float, tuple[str, ...]]:
+    """Where a quantized_relu saturates, and what is to be said of it."""
     if quantizer.use_sigmoid or quantizer.negative_slope:
         raise BadModelError("quantized_relu with a sigmoid or a slope", where=where, fix="use the plain one")
-    if quantizer.is_quantized_clip:
-        return float(2.0**quantizer.integer * (1 - 2.0**-bits)), True, coarse
+    greatest = float(2.0**quantizer.integer * (1 - 2.0 ** -int(quantizer.bits)))
     bound = quantizer.relu_upper_bound
-    return (None if bound is None else float(bound)), True, coarse
+    if not bound or bound >= greatest:
+        return greatest, ()
+    if not quantizer.is_quantized_clip:
+        return float(bound), ()
+    what = f"saturates at {greatest:g}: QKeras heeds relu_upper_bound={bound:g} with is_quantized_clip=False alone"
+    return greatest, (f"{where}: {what}, which only 'quantized_relu(...)' as text keeps",)
+
+
+def _fixed_point_range(quantizer: Any, where: str) -> tuple[float, float]:
+    """The least and the greatest value that a quantized_bits gives."""
+    if quantizer.alpha not in (None, 1):
+        fix = "use alpha=1"
+        raise BadModelError(f"quantized_bits of activations with alpha={quantizer.alpha!r}", where=where, fix=fix)
+    magnitude_bits = int(quantizer.bits) - bool(quantizer.keep_negative)
+    if magnitude_bits < 1:
+        raise BadModelError("quantized_bits of one bit, a sign, of activations", where=where, fix="use two bits")
+    end = float(2.0**quantizer.integer)
+    step = end / 2.0**magnitude_bits
+    low = (-end + step if quantizer.symmetric else -end) if quantizer.keep_negative else 0.0
+    return low, end - step
 
 
 def import_qkeras() -> Any:
@@ -72,7 +117,7 @@ def import_qkeras() -> Any:
     except ImportError as error:
         raise ToolMissingError(
             f"QKeras cannot be imported ({error})",
-            fix="pip install qkeras==0.9.0 pyparsing, then pip install --no-deps tf-keras==2.21.0",
+            fix=INSTALL_QKERAS,
         ) from error
     return quantizers
 

@@ -74,11 +74,13 @@ class Hdf5Store:
     def weights(self, layer: LayerKey) -> Arrays:
         """See `Store`."""
         group = _group(self._root, layer.name)
-        found = {}
+        paths = {}
         for raw in group.attrs.get("weight_names", ()):
             path = raw.decode() if isinstance(raw, bytes) else str(raw)
-            found[path.rpartition("/")[2].partition(":")[0]] = _dataset(group, path)
-        return _complete(found, layer)
+            paths[path.rpartition("/")[2].partition(":")[0]] = path
+        if "depthwise_kernel" not in paths and "kernel" in paths:  # Keras 3 calls it so
+            paths["depthwise_kernel"] = paths["kernel"]
+        return _complete({name: _dataset(group, paths[name]) for name in layer.present if name in paths}, layer)
 
 
 class KerasZipStore:

@@ -1,0 +1,65 @@
+"""Run in a process of its own, with TF_USE_LEGACY_KERAS=1: what QKeras' activations give, and what is read of them.
+
+python qkeras_activations.py FOLDER writes ranges.json: of each of ACTIVATIONS how far QKeras is from the saturation
+read, in steps of its grid; model.h5, a net whose activations saturate; x.npy and answers.npy, its inputs and outputs.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import tf_keras as keras
+from qkeras import QActivation, quantizers
+
+from tritguard.errors import BadModelError
+from tritguard.foreign.expressions import parse
+from tritguard.foreign.quantizers import activation
+
+ACTIVATIONS = {  # and their steps
+    "quantized_relu(4,2)": 1 / 4,
+    "quantized_relu(4,2,is_quantized_clip=False)": 1 / 4,
+    "quantized_relu(4,2,relu_upper_bound=1.5,is_quantized_clip=False)": 1 / 4,
+    "quantized_relu(4,2,relu_upper_bound=1.5)": 1 / 4,
+    "quantized_relu(4,1,relu_upper_bound=9,is_quantized_clip=False)": 1 / 8,
+    "quantized_bits(4,0,1)": 1 / 8,
+    "quantized_bits(4,0)": 1 / 8,
+    "quantized_bits(4,1,keep_negative=False)": 1 / 8,
+    "quantized_bits(1,1,keep_negative=False)": 1.0,
+    "quantized_bits(8,2,alpha=1)": 1 / 32,
+}
+REFUSED = ("quantized_bits(1,0,1)", "quantized_bits(4,0,1,alpha='auto')", "quantized_relu(8,2,qnoise_factor=0.5)")
+folder = Path(sys.argv[1])
+ramp = np.linspace(-6, 6, 2401, dtype=np.float32)
+distances = {}
+for text, step in ACTIVATIONS.items():
+    call = parse(text, "here")
+    assert call is not None
+    read = activation(call, "here")
+    given = np.asarray(quantizers.get_quantizer(text)(ramp))
+    distances[text] = float(np.abs(given - np.clip(ramp, read.low, read.high)).max() / step)
+(folder / "ranges.json").write_text(json.dumps(distances))
+for text in REFUSED:
+    call = parse(text, "here")
+    assert call is not None
+    try:
+        activation(call, "here")
+    except BadModelError:
+        continue
+    sys.exit(f"{text} is taken")
+
+keras.utils.set_random_seed(0)
+x = inputs = keras.Input((6,))
+for text in (
+    "quantized_bits(8,0,1)",
+    "quantized_relu(8,1,is_quantized_clip=False)",
+    "quantized_bits(8,1,keep_negative=False)",
+    "quantized_relu(8,2,relu_upper_bound=1.5,is_quantized_clip=False)",
+):
+    x = keras.layers.Dense(16, kernel_initializer=keras.initializers.RandomNormal(stddev=0.7))(x)
+    x = QActivation(text)(x)
+model = keras.Model(inputs, keras.layers.Dense(4)(x))
+samples = np.random.default_rng(0).normal(size=(400, 6)).astype(np.float32)
+np.save(folder / "x.npy", samples)
+np.save(folder / "answers.npy", model.predict(samples, verbose=0))
+model.save(folder / "model.h5")
