@@ -27,6 +27,7 @@ from tritguard.data import Dataset, write_dataset
 from tritguard.device import open_device
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
+from tritguard.evaluate import store
 from tritguard.evaluate.checks import CHECKS, Evidence, check
 from tritguard.evaluate.crafting import CHUNK, craft_all
 from tritguard.evaluate.live import plan_live, search_live
@@ -76,11 +77,11 @@ def ignore(_done: int, _total: int) -> None:
 
 
 def test_an_interrupted_crafting_goes_on_where_it_stopped(target: Target, tmp_path: Path) -> None:
-    plan, store = Plan(eps=(1, 2, 4), sanity_eps=64), Store(tmp_path / "crafted", "model")
+    plan, kept = Plan(eps=(1, 2, 4), sanity_eps=64), Store(tmp_path / "crafted", "model")
     with pytest.raises(KeyboardInterrupt):
-        craft_all(target, plan.balls, (Counting(fail_at=4),), store, ignore)
+        craft_all(target, plan.balls, (Counting(fail_at=4),), kept, ignore)
     second = Counting()
-    resumed, throughput = craft_all(target, plan.balls, (second,), store, ignore)
+    resumed, throughput = craft_all(target, plan.balls, (second,), kept, ignore)
     assert second.asked == [4, 64]
     assert (throughput.jobs, throughput.reused, throughput.queries) == (4, 2, 2 * 2 * len(target.x))
     whole, _ = craft_all(target, plan.balls, (Counting(),), Store(tmp_path / "elsewhere", "model"), ignore)
@@ -176,6 +177,8 @@ def test_an_interrupted_live_attack_asks_the_device_nothing_twice(
     balls, attacks = [Ball("Linf", 1), Ball("Linf", 2)], (Square(12), Boundary(12))
     asked, stop_at = 0, 0
     with open_device(small_bundle, small_build) as device:
+        blind = plan_live(device, x, balls, Plan(preset="full").suite(10)).attacks
+        assert [attack.name for attack in blind] == ["Noise", "Square", "ZOO", "Boundary", "HopSkipJump"]
         budget, answer = plan_live(device, x, balls, attacks), device.predict
 
         def count(x: Int8, report: Callable[[int, int], None] = ignore) -> Outputs:
@@ -209,6 +212,16 @@ def test_what_was_crafted_for_something_else_is_not_used(target: Target, tmp_pat
         assert counting.asked == [1, 64]
 
 
+def test_what_other_code_crafted_is_not_used(target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, asked = Plan(eps=(1,), sanity_eps=64), []
+    for code in (store.sources(), store.sources(), "other"):
+        monkeypatch.setattr(store, "sources", lambda code=code: code)
+        counting = Counting()
+        craft_all(target, plan.balls, (counting,), Store(tmp_path / "crafted", ""), ignore)
+        asked.append(counting.asked)
+    assert asked == [[1, 64], [], [1, 64]]
+
+
 def test_a_damaged_store_is_crafted_anew(target: Target, tmp_path: Path) -> None:
     plan = Plan(eps=(1,), sanity_eps=64)
     folder = tmp_path / "crafted"
@@ -227,6 +240,7 @@ def test_presets_name_real_attacks_and_settings(preset: Preset) -> None:
     plan = Plan(preset=preset)
     assert [type(attack) for attack in plan.suite(10)] == [type(make(name, {})) for name in PRESETS[preset]]
     assert len(plan.suite(2)) <= len(plan.suite(10))
+    assert len(plan.budgets_for(2)) == len(plan.suite(2))  # what a report lists is what ran
 
 
 def test_the_full_preset_is_as_strong_as_autoattack() -> None:

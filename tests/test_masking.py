@@ -25,8 +25,13 @@ pytest.importorskip("art", reason="white-box attacks need the extra 'attack'")
 PLAN = Plan(
     samples=100,
     eps=(1, 8, 24),
-    attacks=("noise", "apgd-ce", "apgd-dlr", "square"),
-    settings={"apgd-ce": {"steps": 15}, "apgd-dlr": {"steps": 30, "restarts": 2}, "square": {"queries": 80}},
+    attacks=("noise", "apgd-ce", "apgd-dlr", "two-step", "square"),
+    settings={
+        "apgd-ce": {"steps": 15},
+        "apgd-dlr": {"steps": 30, "restarts": 2},
+        "two-step": {"gradients": 15, "queries": 80},
+        "square": {"queries": 80},
+    },
 )
 
 

@@ -120,7 +120,10 @@ def test_a_live_attack_asks_the_device_and_finds_what_the_twin_does(keywords: Fi
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--attacks", "pgd"], "no attack of the plan runs on a device: PGD"), (["--control", "x"], "--control")],
+    [
+        (["--attacks", "pgd,two-step"], "no attack of the plan runs on a device: PGD, Two-step"),
+        (["--control", "x"], "--control"),
+    ],
 )
 def test_live_refuses_what_it_cannot_do(options: list[str], message: str, keywords: Firmware, tmp_path: Path) -> None:
     command = attack_command(keywords, tmp_path, "--live", "-n", "2", "--eps", "8", *options)

@@ -21,8 +21,10 @@ from tritguard.data.dataset import read_dataset, write_dataset
 from tritguard.emit import open_bundle
 from tritguard.errors import BadModelError
 from tritguard.evaluate.indicator import security_rate
+from tritguard.evaluate.privacy import _Drawn, _in_float, _leak
 from tritguard.evaluate.privacy_result import Leak, PrivacyResult
 from tritguard.evaluate.roc import advantage, auc, hits_at
+from tritguard.evaluate.shadows import Pool
 from tritguard.evaluate.transfer_result import TransferResult
 from tritguard.graph import read_graph
 from tritguard.train import TrainConfig
@@ -140,6 +142,15 @@ def test_the_likelihood_ratio_knows_what_is_hard() -> None:
     assert auc(target[member], target[~member]).value < 0.65
 
 
+def test_a_sample_without_a_score_is_not_taken_for_a_member() -> None:
+    """And does not make the others fewer, of which so many may be mistaken."""
+    score = np.r_[np.full(500, np.nan), np.linspace(1, 2, 500), np.full(3, np.nan), 3.0, np.linspace(-1, 0, 996)]
+    drawn = _Drawn(Pool(np.zeros(0), np.zeros(0, np.int64), np.zeros(2000, np.int64)), 1000)
+    leak = _leak("float", "offline LiRA", "logits", score, drawn)
+    assert leak.at_one_permille is not None
+    assert (leak.at_one_permille.k, leak.at_one_permille.n) == (500, 1000)  # one of 1,000 others is above them all
+
+
 def test_confidence_does_not_saturate() -> None:
     logits, y = np.array([[900.0, 0, 0], [0, 900, 0], [1, 1, 1]]), np.array([0, 0, 2])
     assert scaled_confidence(logits, y) == pytest.approx([900 - np.log(2), -900, -np.log(2)])
@@ -161,6 +172,16 @@ def test_the_indicator_is_the_rate_at_which_the_next_best_network_is_ruled_out()
     assert same is not None
     assert same.value == 0  # either may be chosen, by a single sample
     assert security_rate(best[None], seed=0) is None
+    assert _in_float(QuantizeConfig(weights="none"))
+    assert not _in_float(QuantizeConfig(weights="none", activations="int8"))
+
+
+def test_zeros_of_either_sign_are_one_weight() -> None:
+    from tritguard.train.quanos import rounded  # noqa: PLC0415 - imports TensorFlow
+
+    scale = np.full((1, 1), 0.2, np.float32)
+    assert rounded(np.array([[0.01]], np.float32), scale, 2).tobytes() == np.zeros((1, 1), np.float32).tobytes()
+    assert rounded(np.array([[-0.01]], np.float32), scale, 2).tobytes() == np.zeros((1, 1), np.float32).tobytes()
 
 
 def test_candidates_are_the_trained_network_and_what_further_steps_make_of_it(
@@ -172,7 +193,7 @@ def test_candidates_are_the_trained_network_and_what_further_steps_make_of_it(
 
     data = read_dataset(noise)
     x, y = data.x_test.astype(np.float32) / 255, data.y_test.astype(np.int64)
-    model, rounded = (keras.models.load_model(overfitted[0] / "model.keras") for _ in range(2))
+    model, quantized = (keras.models.load_model(overfitted[0] / "model.keras") for _ in range(2))
     kernels = [layer.kernel.numpy() for layer in weighted_layers(model)]
     settings = config(noise, epochs=1, learning_rate=0.01)
     losses = candidate_losses(
@@ -180,9 +201,9 @@ def test_candidates_are_the_trained_network_and_what_further_steps_make_of_it(
     )
     for bits, rows in losses.items():
         assert rows.shape == (3, len(x))
-        for layer, kernel in zip(weighted_layers(rounded), kernels, strict=True):
+        for layer, kernel in zip(weighted_layers(quantized), kernels, strict=True):
             layer.kernel.assign(on_grid(kernel, bits, kernel_axes(layer)))
-        expected = tf.nn.sparse_softmax_cross_entropy_with_logits(y, rounded(x, training=False))
+        expected = tf.nn.sparse_softmax_cross_entropy_with_logits(y, quantized(x, training=False))
         assert rows[0] == pytest.approx(np.asarray(expected), abs=1e-4)
     assert losses[8][2].mean() < losses[8][0].mean()  # it was trained on these
     one = candidate_losses(model, (x, y), (x, y), settings, widths=(2,), count=1, seed=0, report=lambda *_: None)

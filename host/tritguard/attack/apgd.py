@@ -21,6 +21,8 @@ class Apgd:
     Own code, since it asks the deployed model after each step, drops the samples that are broken and rounds to the
     int8 grid; equal to ART's on a float network within noise.
 
+    Threat model: white box, with one query of the deployed model a gradient.
+
     Args:
         loss: `ce`, `dlr`, or `margin`, which has no scale to vanish with: see `Gradients`.
         steps: gradients a sample and restart.
@@ -58,6 +60,8 @@ class Apgd:
 
 class ApgdTargeted:
     """APGD-T: APGD on the targeted DLR loss, towards the likeliest wrong classes in turn (2003.01690, section 4).
+
+    Threat model: white box, with one query of the deployed model a gradient.
 
     Args:
         steps: gradients a sample and class aimed at.

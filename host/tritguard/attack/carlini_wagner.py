@@ -28,6 +28,8 @@ class CarliniWagner:
     Own code: ART's finds changes as small on a float network, in a NumPy loop that takes ten times as long and
     never asks the deployed model.
 
+    Threat model: white box, with one query of the deployed model a gradient; at most steps * searches of each.
+
     Args:
         steps: of Adam, for each c (L2) or tau (Linf).
         searches: how many values of c, or of tau, are tried.

@@ -11,7 +11,10 @@ from tritguard.attack.base import Ball, Crafted, Kind, Target
 
 
 class Fgsm:
-    """One step along the gradient's sign (Goodfellow et al. 2015, 1412.6572), through ART."""
+    """One step along the gradient's sign (Goodfellow et al. 2015, 1412.6572), through ART.
+
+    Threat model: white box; one gradient a sample and no query. The step is the ball's radius, in int8 steps.
+    """
 
     name = "FGSM"
     kind: Kind = "white box"

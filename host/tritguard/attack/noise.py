@@ -10,6 +10,8 @@ from tritguard.attack.base import Ball, Best, Crafted, Kind, Queries, Target
 class Noise:
     """Uniform choices of +-eps a pixel; the try that gets the deployed model furthest is kept.
 
+    Threat model: the device's outputs; knows nothing of the model. The baseline of every other attack.
+
     Args:
         tries: forward passes a sample.
     """

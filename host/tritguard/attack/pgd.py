@@ -11,6 +11,8 @@ from tritguard.attack.base import Ball, Best, Crafted, Kind, Queries, Target
 class Pgd:
     """Repeated small steps from random starts, projected into the ball (Madry et al. 2018, 1706.06083), through ART.
 
+    Threat model: white box, with one query of the deployed model a restart. Lengths are in int8 steps.
+
     Args:
         steps: of each descent; a step is 2.5 * eps / steps long.
         restarts: descents a sample; the one that gets the deployed model furthest is kept.

@@ -115,7 +115,8 @@ def command(
     if settings.train is not None:
         console.rule("train")
         source = out / "train"
-        describe_training(_trained(settings.train, source), source)
+        learned = dataset if data == settings.train.data else _read(settings.train.data)
+        describe_training(_trained(settings.train, source, learned.sha256), source)
     else:
         source = Path(settings.model or "")
     console.rule("convert")
@@ -138,7 +139,7 @@ def command(
     if control is None and settings.train is not None:
         console.rule("train the undefended control")
         control = out / "control" / "train"
-        describe_training(_trained(settings.train.undefended, control), control)
+        describe_training(_trained(settings.train.undefended, control, learned.sha256), control)
     console.rule("attack")
     result = attack(bundle.path, built.path, data, settings.attack, out, control=control)
     show(result, out)
@@ -177,14 +178,15 @@ def _read(data: str) -> Dataset:
         return load_dataset(data, report)
 
 
-def _trained(config: TrainConfig, folder: Path) -> TrainRecord:
-    """Train, unless the same training has left its model here already."""
+def _trained(config: TrainConfig, folder: Path, data_sha256: str) -> TrainRecord:
+    """Train, unless the same training on the same data has left its model here already."""
     record = folder / RECORD
     if record.is_file():
         earlier = from_json(TrainRecord, record, fix="remove the folder to train anew")
         from tritguard.train.start import start_digest  # noqa: PLC0415 - h5py comes with TensorFlow
 
         same = earlier.config == config and earlier.start_sha256 == start_digest(config.start)
+        same &= earlier.data_sha256 == data_sha256
         if same and earlier.versions["tritguard"] == __version__ and (folder / MODEL).is_file():
             console.print(f"trained before, with the same settings: remove {folder} to train anew", soft_wrap=True)
             return earlier

@@ -23,6 +23,7 @@ from tritguard.evaluate.crafting import Run
 from tritguard.evaluate.judgement import Answers, judge
 from tritguard.evaluate.plan import Plan
 from tritguard.evaluate.result import (
+    AttackRow,
     Confirmation,
     Firmware,
     FlashLayer,
@@ -110,7 +111,7 @@ def assemble(
             eps_input=tuple(eps * manifest.input.scale for eps in plan.eps),
             input_unit=dataset.unit_at(manifest.input.scale),
             space="features" if dataset.holds_features else "input",
-            knowledge=f"{_gradients(found.search)}; black box: {_shown(plan, manifest)}",
+            knowledge=f"{_gradients(found.search, judged.rows)}; black box: {_shown(plan, manifest)}",
         ),
         classes=manifest.classes or dataset.classes,
         model_macs=manifest.macs,
@@ -121,7 +122,7 @@ def assemble(
         curve=judged.curve,
         attacks=judged.rows,
         preset="" if plan.attacks else plan.preset,
-        budgets={name: dict(settings) for name, settings in plan.budgets.items()},
+        budgets={name: dict(settings) for name, settings in plan.budgets_for(_outputs(manifest)).items()},
         live=found.search.live,
         control=found.search.control,
         doubling=found.search.doubling,
@@ -134,9 +135,15 @@ def assemble(
     )
 
 
-def _gradients(found: Found) -> str:
+def _outputs(manifest: Manifest) -> int:
+    return int(np.prod(manifest.output.shape))
+
+
+def _gradients(found: Found, rows: tuple[AttackRow, ...]) -> str:
     if found.live:
         return "no gradients: every query was an inference on the device"
+    if not any(row.kind == "white box" for row in rows):
+        return "no gradients"
     return "white box: model file and gradients of its integer graph"
 
 

@@ -47,7 +47,7 @@ def plan_live(device: Device, x: Int8, balls: Sequence[Ball], attacks: Sequence[
         BadInputError: none of them can.
         DeviceError: see `Device.predict`.
     """
-    asking = tuple(attack for attack in attacks if isinstance(attack, Asking))
+    asking = tuple(attack for attack in attacks if isinstance(attack, Asking) and attack.kind != "white box")
     if not asking:
         names = ", ".join(attack.name for attack in attacks)
         raise BadInputError(f"no attack of the plan runs on a device: {names}", fix="name one, as --attacks square")

@@ -100,10 +100,14 @@ class Plan(Record):
                 return make(name, {**self.budgets[name], "steps": 2 * int(steps)})
         return None
 
-    def suite(self, classes: int) -> tuple[Attack, ...]:
-        """The attacks on a model of so many classes, in order; of a preset's, those that fit norm and classes."""
-        return tuple(
-            make(name, settings)
+    def budgets_for(self, classes: int) -> dict[str, Settings]:
+        """`budgets` on a model of so many classes: of a preset's attacks, those that fit norm and classes."""
+        return {
+            name: settings
             for name, settings in self.budgets.items()
             if self.attacks or ATTACKS[name].fits(self.norm, classes)
-        )
+        }
+
+    def suite(self, classes: int) -> tuple[Attack, ...]:
+        """The attacks on a model of so many classes, in order."""
+        return tuple(make(name, settings) for name, settings in self.budgets_for(classes).items())

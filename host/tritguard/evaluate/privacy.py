@@ -38,7 +38,7 @@ from tritguard.evaluate.shadows import Answers, Pool, Shadow, ask, deploy, train
 from tritguard.evaluate.study import ModelIdentity, StudyProvenance
 from tritguard.predictor import Int8, Predictor
 from tritguard.records import from_json
-from tritguard.train.config import MODEL, RECORD, TrainRecord
+from tritguard.train.config import MODEL, RECORD, QuantizeConfig, TrainRecord
 from tritguard.twin import Twin
 
 Report = Callable[[int, int], None]
@@ -183,8 +183,13 @@ def _study(
         quantizers=quantizer_security(
             training.folder, training.record.config, drawn.part(slice(None, drawn.members)),
             drawn.part(slice(drawn.members, None)), plan.indicator, plan.seed, progress(f"{training.name}: quantizers"),
-        ) if plan.indicator and deployed == "int8" else (),
+        ) if plan.indicator and _in_float(training.record.config.quantize) else (),
     )  # fmt: skip
+
+
+def _in_float(trained: QuantizeConfig) -> bool:
+    """Whether nothing was rounded in training, so that quantizing came after it."""
+    return trained.weights == "none" and trained.activations == "float"
 
 
 def _by_confidence(answers: Answers, shadows: Sequence[Shadow], deployed: Precision, drawn: _Drawn) -> Iterator[Leak]:
@@ -204,9 +209,11 @@ def _by_confidence(answers: Answers, shadows: Sequence[Shadow], deployed: Precis
 
 def _leak(precision: Precision, attack: LeakAttack, shown: Shown, score: Float64, drawn: _Drawn) -> Leak:
     members, others = _split(score, drawn.members)
+    guessed = np.where(np.isnan(score), -np.inf, score)  # a sample without a score is not taken for a member
+    each = guessed[: drawn.members], guessed[drawn.members :]
 
     def found(false_rate: float) -> Rate | None:
-        return hits_at(members, others, false_rate) if false_rate * drawn.others >= 1 else None
+        return hits_at(*each, false_rate) if false_rate * drawn.others >= 1 else None
 
     return Leak(
         precision=precision,
@@ -216,7 +223,7 @@ def _leak(precision: Precision, attack: LeakAttack, shown: Shown, score: Float64
         advantage=advantage(members, others),
         at_one_permille=found(0.001),
         at_one_percent=found(0.01),
-        curve=curve(members, others, FALSE_RATES),
+        curve=curve(*each, FALSE_RATES),
     )
 
 

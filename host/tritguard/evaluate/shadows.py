@@ -16,6 +16,7 @@ from tritguard.attack.float_model import FloatModel
 from tritguard.boards import CoreClass
 from tritguard.data import Dataset, Samples, to_input_bytes
 from tritguard.emit import Bundle, write_bundle
+from tritguard.evaluate.store import versions
 from tritguard.files import write_whole
 from tritguard.train.config import CALIBRATION, MODEL, TrainConfig
 from tritguard.twin import Twin
@@ -114,7 +115,7 @@ def _shadow(
         pool.y[chosen],
     )  # fmt: skip
     own = config.model_copy(update={"samples": len(chosen), "seed": seed})
-    identity = json.dumps([own.model_dump(mode="json"), data.sha256, pool.asked.tolist()])
+    identity = json.dumps([own.model_dump(mode="json"), data.sha256, pool.asked.tolist(), versions()])
     folder = out / hashlib.sha256(identity.encode()).hexdigest()[:16]
     kept = folder / "answers.npz"
     if (found := _load(kept)) is None:

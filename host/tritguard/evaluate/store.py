@@ -7,11 +7,12 @@ import importlib.metadata
 import io
 import json
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from tritguard import __version__
+from tritguard import __version__, attack
 from tritguard.attack import Crafted
 from tritguard.evaluate.job import Done, Job
 from tritguard.files import write_whole
@@ -52,23 +53,33 @@ class Store:
         write_whole(self._path(job), buffer.getvalue())
 
     def _path(self, job: Job) -> Path:
-        target, attack = job.target, job.attack
+        target, used = job.target, job.attack
         samples = hashlib.sha256(target.x.tobytes() + target.y.tobytes())
         samples.update(b"" if target.aim is None else target.aim.tobytes())
         key = [
             self._identity,
             samples.hexdigest(),
-            attack.name,
-            attack.parameters,
+            used.name,
+            used.parameters,
             asdict(job.ball),
             target.access,
             target.seed,
             0.0 if target.view is None else target.view.temperature,
-            versions(),  # what an older attack missed must not be taken for what this one found
+            versions(),
+            sources(),  # what an older attack missed must not be taken for what this one found
         ]
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
-        name = attack.name.lower().replace(" ", "-")
+        name = used.name.lower().replace(" ", "-")
         return self._folder / f"{name}-{job.ball.norm.lower()}-{job.ball.eps}-{job.first}-{digest}.npz"
+
+
+@cache
+def sources() -> str:
+    """Hash of the code of all attacks: a release's number does not change with each of its commits."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(attack.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:

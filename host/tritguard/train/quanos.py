@@ -81,9 +81,9 @@ def best_scale(kernel: Float32, width: Width, axes: tuple[int, ...]) -> Float32:
 
 
 def rounded(kernel: Float32, scale: Float32, width: Width) -> Float32:
-    """Each weight to the nearest of the grid's 2^width - 1 levels."""
+    """Each weight to the nearest of the grid's 2^width - 1 levels; no zero has a sign."""
     levels = 2 ** (width - 1) - 1
-    return np.asarray(np.clip(np.rint(kernel / scale), -levels, levels) * scale, np.float32)
+    return np.asarray(np.clip(np.rint(kernel / scale), -levels, levels) * scale + 0.0, np.float32)
 
 
 def kernel_axes(layer: Any) -> tuple[int, ...]:
