@@ -190,7 +190,8 @@ def _measure(
         targets["QUANOS"] = prepare(baseline, samples, plan), baseline
     rows = []
     for name, (target, made) in targets.items():
-        clean, robust = _attacked(target, eps, f"{case.name} {name}", (*WHITE_BOX, Square(queries=table["queries"])))
+        black_box = () if made is None else (Square(queries=table["queries"]),)  # a float model is no device to ask
+        clean, robust = _attacked(target, eps, f"{case.name} {name}", (*WHITE_BOX, *black_box))
         row = Row(
             net=case.net,
             defence=case.defence,
@@ -297,7 +298,7 @@ def as_markdown(rows: list[Row]) -> str:
 
 
 def _share(values: list[float]) -> str:
-    mean = f"{100 * np.mean(values):.1f}"
+    mean = f"{100 * np.mean(values):.1f}" if values else ""
     return mean if len(values) < 2 else f"{mean} ± {100 * np.std(values, ddof=1):.1f}"
 
 
