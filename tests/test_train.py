@@ -190,6 +190,15 @@ def test_sets_that_cannot_be_trained_on_leave_nothing(tmp_path: Path, changes: d
     assert not (tmp_path / "out").exists()
 
 
+def test_a_training_that_diverges_ends_at_once_and_leaves_no_checkpoint(tmp_path: Path) -> None:
+    seen: list[int] = []
+    config = TINY.model_copy(update={"learning_rate": 1e38})
+    with pytest.raises(BadInputError, match="became NaN or infinite; lower learning_rate"):
+        train(config, striped(), tmp_path, lambda done, total: seen.append(done), checkpoint_seconds=0)
+    assert 0 < seen[-1] < 30  # checkpoints were written, and the epoch has 30 steps
+    assert not (tmp_path / "checkpoint.npz").exists()
+
+
 def test_config_file(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text(
@@ -233,11 +242,13 @@ def test_verb(tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
     config.write_text(f'[train]\ndata = "{tmp_path / "stripes.npz"}"\nstem = 4\nblocks = []\nbatch_size = 32\n')
     out = tmp_path / "out"
-    arguments = ["train", str(config), "-o", str(out), "--epochs", "1", "--samples", "64", "--seed", "5"]
+    arguments = ["train", "--config", str(config), "-o", str(out), "--epochs", "1", "--samples", "64", "--seed", "5"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "of 90 test samples right" in result.output
     record = json.loads((out / "train.json").read_text())
     assert (record["config"]["seed"], record["steps"], record["train_samples"]) == (5, 2, 64)
+    both = CliRunner().invoke(app, ["train", str(config), "-c", str(tmp_path / "none.toml"), "-o", str(out)])
+    assert "two files of settings" in str(both.exception)
     left = ["calibration.npz", "card.md", "curve.svg", "logs", "model.keras", "train.json"]
     assert sorted(path.name for path in out.iterdir()) == left

@@ -9,6 +9,7 @@ import typer
 
 from tritguard.cli.progress import bar, console
 from tritguard.data import load_dataset
+from tritguard.errors import BadInputError
 from tritguard.records import from_table
 from tritguard.train import TrainConfig, TrainRecord, read_train_config
 
@@ -18,12 +19,18 @@ def command(
     config: Annotated[
         Path | None, typer.Argument(help="A TOML file with a \\[train] table; the demo's settings without.")
     ] = None,
+    config_option: Annotated[
+        Path | None, typer.Option("--config", "-c", metavar="CONFIG", help="The same, as other verbs take it.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Overrides the file's.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Overrides the file's.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Training samples at most; overrides the file's.")] = None,
 ) -> None:
     """Train a small ternary network, Fashion-MNIST by default."""
-    settings = read_train_config(config) if config else TrainConfig()
+    if config and config_option and config != config_option:
+        raise BadInputError(f"two files of settings, {config} and {config_option}", where="--config", fix="give one")
+    path = config or config_option
+    settings = read_train_config(path) if path else TrainConfig()
     given = {"seed": seed, "epochs": epochs, "samples": samples}
     overridden = {key: value for key, value in given.items() if value is not None}
     settings = from_table(TrainConfig, {**settings.model_dump(), **overridden}, where="options")

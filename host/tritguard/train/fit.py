@@ -66,7 +66,7 @@ def train(
 
     Raises:
         BadInputError: the data set or the weights to start from do not fit, the folder holds a checkpoint of another
-            training, or the loss did not stay finite.
+            training, or loss or weights did not stay finite.
     """
     samples = training_set(config, dataset)
     keras.utils.set_random_seed(config.seed)

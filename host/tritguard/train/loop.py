@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tritguard.errors import BadInputError
 from tritguard.train import checkpoint
 from tritguard.train.backend import keras, tf
@@ -59,7 +61,8 @@ class Loop:
             show_loss: called after each step with the loss's mean over the epoch so far.
 
         Raises:
-            BadInputError: a checkpoint that is not this training's, or the loss did not stay finite.
+            BadInputError: a checkpoint that is not this training's, or loss or weights did not stay finite, and no
+                checkpoint is left.
         """
         variables = [*self._model.variables, *self._optimizer.variables]
         state = checkpoint.restore(self._path, self._identity, variables)
@@ -74,6 +77,8 @@ class Loop:
                 for name, value in terms.items():
                     state.sums[name] = state.sums.get(name, 0.0) + float(value) * len(x)
                 state.step += 1
+                if not math.isfinite(state.sums["loss"]):
+                    raise self._diverged("the loss")
                 show_loss(self._mean_loss(state))
                 is_epochs_end = state.step % self._epoch_steps == 0
                 if is_epochs_end:
@@ -82,6 +87,8 @@ class Loop:
                 now = time.monotonic()
                 if now - saved >= checkpoint_seconds or is_epochs_end:
                     state.seconds, saved = now - started, now
+                    if not all(np.isfinite(variable.numpy()).all() for variable in self._model.variables):
+                        raise self._diverged("a weight")  # the last step's loss came before its weights
                     checkpoint.save(self._path, self._identity, state, variables)
                 report(state.step)
         return state
@@ -98,9 +105,11 @@ class Loop:
     def _close_epoch(self, state: checkpoint.State) -> None:
         state.history.append({name: total / len(self._samples.x) for name, total in state.sums.items()})
         state.sums = {}
-        loss = state.history[-1]["loss"]
-        if not math.isfinite(loss):
-            raise BadInputError(f"the loss became {loss}", where="train", fix="lower learning_rate")
+
+    def _diverged(self, what: str) -> BadInputError:
+        """The error. The checkpoint goes: its settings would end here again, and others could not start beside it."""
+        self._path.unlink(missing_ok=True)
+        return BadInputError(f"{what} became NaN or infinite", where="train", fix="lower learning_rate")
 
     def _compiled_step(self) -> Any:
         variables = self._model.trainable_variables
