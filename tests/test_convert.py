@@ -142,6 +142,22 @@ def test_ternary_weights_are_exact(make: Callable[[], Any], seed: int, tmp_path:
             check_ternary(content, expected | {name: flipped})
 
 
+def test_what_a_ternary_depthwise_kernel_suffers_from_is_said_whoever_made_it(tmp_path: Path) -> None:
+    inputs = keras.Input(SHAPE)
+    x = layers.DepthwiseConv2D(3, name="depthwise")(layers.Conv2D(4, 1)(inputs))
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+    trits = np.ones((3, 3, 4, 1)) * np.resize([1.0, -1.0, 0.0], (3, 3, 1, 1))
+    trits[:, :, 2] = 0
+    model.get_layer("depthwise").set_weights([trits * np.array([0.1, 0.2, 0.3, 0.4])[:, None], np.zeros(4)])
+    notes: list[str] = []
+    keras_to_tflite(saved(model, tmp_path), pixels(), notes.append)
+    assert "depthwise: 1 of 4 channels are dead, all their weights zero" in notes
+    assert not any("one scale" in note for note in notes)
+    model.get_layer("depthwise").set_weights([trits * 0.3, np.zeros(4)])
+    keras_to_tflite(saved(model, tmp_path), pixels(), notes.append)
+    assert "depthwise: one scale for 4 channels, as QKeras has it; small ones die: one_scale = false" in notes
+
+
 def input_quantization(content: bytes) -> tuple[float, int]:
     graph = tflite.Model.GetRootAs(content).Subgraphs(0)
     quantization = graph.Tensors(graph.Inputs(0)).Quantization()

@@ -19,6 +19,9 @@ from tritguard.convert.samples import calibration_samples, judged_samples
 from tritguard.convert.saved_graph import convert_graph, is_graph_alone
 from tritguard.data import Dataset, Samples, read_samples
 from tritguard.errors import about
+from tritguard.train.backend import keras
+from tritguard.train.layers import TernaryWeights
+from tritguard.train.quantize import channel_findings
 
 
 def keras_to_tflite(
@@ -81,7 +84,23 @@ def _convert(model: Any, samples: NDArray[np.float32], note: Callable[[str], Non
     check_ternary(content, folded.trits)
     if folded.trits:
         note(f"weights exactly -127, 0 and 127 in {', '.join(folded.trits)}")
+    for name in folded.trits:
+        for line in _findings(model.get_layer(name)):
+            note(line)
     return content
+
+
+def _findings(layer: Any) -> list[str]:
+    """Dead channels of a ternary layer, and whether it is depthwise with one scale for all; whoever trained it."""
+    ternary = isinstance(layer, TernaryWeights)
+    kernel = np.abs(np.asarray(layer.quantized_kernel(training=False) if ternary else layer.kernel))
+    if not isinstance(layer, keras.layers.DepthwiseConv2D):
+        scales = kernel.max(axis=tuple(range(kernel.ndim - 1)))
+        return channel_findings(layer.name, scales.size, int((scales == 0).sum()), one_scale=False)
+    scales = kernel.max(axis=(0, 1))
+    by_multiplier = [column[column > 0] for column in scales.T]
+    one_scale = all(len(alive) > 1 and (alive == alive[0]).all() for alive in by_multiplier)
+    return channel_findings(layer.name, scales.size, int((scales == 0).sum()), one_scale)
 
 
 def _nothing(_: str) -> None:

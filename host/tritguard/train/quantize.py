@@ -137,13 +137,19 @@ def findings(model: Any) -> tuple[str, ...]:
     said = []
     for name, dead in dead_channels(model).items():
         layer = model.get_layer(name)
-        total = layer.output.shape[-1]
         one_scale = isinstance(layer, keras.layers.DepthwiseConv2D) and layer.one_scale
-        if one_scale:
-            said.append(f"{name}: one scale for {total} channels, as QKeras has it; small ones die: one_scale = false")
-        if dead:
-            said.append(f"{name}: {dead} of {total} channels are dead, all their weights zero")
+        said += channel_findings(name, layer.output.shape[-1], dead, one_scale)
     return tuple(said)
+
+
+def channel_findings(name: str, channels: int, dead: int, one_scale: bool) -> list[str]:
+    """The same of one layer: how many of its channels have no weight but zero, whether a scale is shared by all."""
+    said = []
+    if one_scale:
+        said.append(f"{name}: one scale for {channels} channels, as QKeras has it; small ones die: one_scale = false")
+    if dead:
+        said.append(f"{name}: {dead} of {channels} channels are dead, all their weights zero")
+    return said
 
 
 def _rounding(name: str, x: Any, fixed: tuple[float, float] | None = None) -> Any:
