@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tests import float_net
 from tests.shared import shared_file
 from tests.test_emit import ternary_model
 from tritguard.attack import Apgd, ApgdTargeted, Attack, Ball, CarliniWagner, Fgsm, Noise, Pgd, Square, Target
@@ -60,6 +61,64 @@ def test_l2_candidates_are_projected_on_the_grid(eps: int, candidates: np.ndarra
     wanted = np.clip(candidates, -128, 127)
     inside = np.sqrt(((wanted - clean) ** 2).sum(axis=1)) <= eps
     assert (np.abs(projected - wanted)[inside] <= 1).all()
+
+
+@given(
+    st.integers(1, 60),
+    hnp.arrays(np.float64, (3, 40), elements=st.floats(-150, 150)),
+    hnp.arrays(np.int8, (3, 40)),
+)
+def test_l2_candidates_keep_their_length(eps: int, moved: np.ndarray, clean: np.ndarray) -> None:
+    """Up to the ball's, and to what lengthening one more element would cost."""
+    ball = Ball("L2", eps)
+    used = ball.distances(ball.to_grid(clean + moved, clean), clean) ** 2
+    moved = np.clip(clean + moved, -128, 127) - clean
+    energy = (moved**2).sum(axis=1)
+    largest = np.abs(moved * np.minimum(1, eps / np.sqrt(np.maximum(energy, 1e-9)))[:, None]).max(axis=1)
+    assert (used > np.minimum(np.rint(energy), eps**2) - (2 * largest + 1) - 1e-6).all()
+    assert (used <= eps**2).all()
+
+
+@pytest.mark.parametrize("tails", [None, 1.5], ids=["gaussian", "heavy tails"])
+@pytest.mark.parametrize(("elements", "eps"), [(490, 4), (490, 12), (490, 20), (3072, 8), (3072, 32), (3072, 128)])
+def test_l2_candidates_use_their_radius(elements: int, eps: int, tails: float | None) -> None:
+    """Rounded to the nearest, or cut where that leaves the ball, they use 14 to 84 % of it along Gaussian moves."""
+    rng, ball = np.random.default_rng(0), Ball("L2", eps)
+    clean = rng.integers(-128, 128, (20, elements), dtype=np.int8)
+    moved = rng.standard_normal(clean.shape) if tails is None else rng.standard_t(tails, clean.shape)
+    moved *= eps / np.linalg.norm(moved, axis=1, keepdims=True)
+    moved = np.clip(clean + moved, -128, 127) - clean
+    lengths = np.linalg.norm(moved, axis=1)
+    found = ball.to_grid(clean + moved, clean)
+    used = ball.distances(found, clean)
+    assert (used >= 0.95 * lengths).all() and (used <= eps).all()
+    along = ((found.astype(float) - clean) * moved).sum(axis=1) / (used * lengths)
+    assert along.min() > (0.3 if eps**2 < 0.1 * elements else 0.7)  # the direction is the candidate's
+
+
+def test_l2_candidates_go_to_the_nearest_that_is_inside_and_as_long() -> None:
+    rng, ball = np.random.default_rng(0), Ball("L2", 40)
+    clean = rng.integers(-100, 100, (200, 490), dtype=np.int8)
+    moved = rng.standard_normal(clean.shape)
+    moved *= rng.uniform(1, 39, (200, 1)) / np.linalg.norm(moved, axis=1, keepdims=True)
+    nearest = np.rint(moved)
+    fits = ((nearest**2).sum(axis=1) >= (moved**2).sum(axis=1)) & ((nearest**2).sum(axis=1) <= 40**2)
+    assert fits.sum() > 30
+    assert np.array_equal(ball.to_grid(clean + moved, clean)[fits], (clean + nearest)[fits])
+    assert np.array_equal(ball.to_grid(clean.astype(np.float64), clean), clean)
+
+
+@pytest.mark.parametrize("value", [0, -128, 127], ids=str)
+@pytest.mark.parametrize("eps", [3, 12, 60])
+def test_l2_noise_fills_its_ball_all_over_the_input(eps: int, value: int) -> None:
+    target = float_net.target(8)
+    target = replace(target, x=np.full_like(target.x, value))
+    x = Noise(1).craft(target, Ball("L2", eps)).x
+    assert (Ball("L2", eps).distances(x, target.x) >= 0.95 * eps).all()
+    moves = x.astype(float) - target.x
+    assert (value == -128 or moves.min() < 0) and (value == 127 or moves.max() > 0)
+    halves = (moves**2).reshape(8, 2, -1).sum(axis=(0, 2))
+    assert 0.5 < halves[0] / halves[1] < 2
 
 
 def test_margins_follow_the_deployed_label() -> None:

@@ -61,7 +61,7 @@ def test_square_takes_inputs_of_any_shape(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("ball", [Ball("Linf", 1), Ball("L2", 25)], ids=str)
 def test_square_beats_noise(ball: Ball, keywords: Target) -> None:
-    """Measured on 200 samples: noise leaves 82 % and 84 %, Square (300 queries) 24 % and 14 %."""
+    """Measured on 200 samples: noise leaves 82 % and 86 %, Square (300 queries) 24 % and 10 %."""
     assert left(Square(200), keywords, ball) < left(Noise(20), keywords, ball) - 0.25
 
 
@@ -113,7 +113,7 @@ def test_zoo_is_as_strong_as_arts() -> None:
     [
         (Zoo(800), Ball("Linf", 2)),
         (Zoo(1100), Ball("L2", 40)),
-        (Boundary(600), Ball("L2", 60)),
+        (Boundary(600), Ball("L2", 45)),  # a wider ball is soon filled with noise that does
         (HopSkipJump(500), Ball("Linf", 2)),
         (HopSkipJump(500), Ball("L2", 22)),
     ],

@@ -19,6 +19,8 @@ Goal = Literal["untargeted", "targeted"]
 Access = Literal["logits", "scores", "labels"]  # what of its outputs the device reveals
 Samples = NDArray[np.int64]
 INT8_MIN, INT8_MAX = -128, 127
+_GOLDEN = (5**0.5 - 1) / 2  # its multiples, modulo one, are spread evenly
+_TIES = 1e-3  # of a step: losses that close count as equal
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,11 @@ class Ball:
         return np.asarray(np.abs(moved).max(axis=1) if self.norm == "Linf" else np.sqrt((moved**2).sum(axis=1)))
 
     def to_grid(self, candidates: NDArray[np.floating], clean: Int8) -> Int8:
-        """Float candidates [n, *input_shape], in steps, to the nearest inputs that are on the grid and in the ball.
+        """Float candidates [n, *input_shape], in steps, to inputs on the grid and in the ball.
 
-        For L2, where rounding can leave the ball, changes are rounded towards the clean input instead.
+        Linf: to the nearest. L2: too, unless that lies outside of the ball or closer to the clean input than the
+        candidate; then to one that is as far from it as the candidate, or as the ball is wide. Most elements of a
+        spread-out move are less than half a step: nearest to them is the clean input.
         """
         wide = clean.astype(np.float64)
         if self.norm == "Linf":
@@ -50,10 +54,8 @@ class Ball:
         moved = np.clip(candidates, INT8_MIN, INT8_MAX) - wide
         length = np.sqrt((moved.reshape(len(moved), -1) ** 2).sum(axis=1)).reshape(-1, *[1] * (moved.ndim - 1))
         moved *= np.minimum(1, self.eps / np.maximum(length, 1e-9))
-        nearest = np.asarray(clean + np.rint(moved), np.int8)
-        outside = self.distances(nearest, clean) > self.eps
-        nearest[outside] = (wide + np.trunc(moved))[outside].astype(np.int8)
-        return nearest
+        steps = _whole_steps(moved.reshape(len(moved), -1), self.eps)
+        return np.asarray(wide + steps.reshape(wide.shape), np.int8)
 
 
 @dataclass(frozen=True)
@@ -197,3 +199,35 @@ def margins(outputs: Outputs, y: Samples, access: Access = "logits") -> NDArray[
     others[rows, y] = -np.inf
     margin = np.abs(values[rows, y] - others.max(axis=1))
     return np.asarray(np.where(holds, np.maximum(margin, np.finfo(float).tiny), -margin), dtype=np.float64)
+
+
+def _whole_steps(moved: NDArray[np.float64], eps: int) -> NDArray[np.float64]:
+    """Moves float64[n, elements] of an L2 length of at most eps, in whole steps: see `Ball.to_grid`."""
+    steps = np.rint(moved)
+    energy, wanted = (steps**2).sum(axis=1), np.rint((moved**2).sum(axis=1))  # whole numbers, as all on the grid
+    budget = np.minimum(eps**2, np.maximum(energy, wanted))
+    for row in np.flatnonzero(energy != budget):
+        steps[row] = _filled(moved[row], budget[row])
+    return steps
+
+
+def _filled(moved: NDArray[np.float64], budget: float) -> NDArray[np.float64]:
+    """One sample's moves, rounded so that the sum of their squares fills a budget as far as whole steps do.
+
+    All are cut to whole steps; then those that lost most are lengthened by one, which costs 2 m + 1 from m on, as long
+    as the budget lasts.
+    """
+    size = np.abs(moved)
+    steps = np.floor(size)
+    lost = size - steps
+    # Equal losses, as patterns of equal values have them, are met all over the input and not from its start on.
+    order = np.argsort(-lost - _TIES * (np.arange(len(moved)) * _GOLDEN % 1))
+    order = order[lost[order] > 0]
+    cost, left = 2 * steps[order] + 1, budget - (steps**2).sum()
+    while (fits := np.flatnonzero(cost <= left)).size:  # what is too costly is passed over
+        order, cost = order[fits], cost[fits]
+        paid = int(np.searchsorted(cost.cumsum(), left, side="right"))
+        steps[order[:paid]] += 1
+        left -= cost[:paid].sum()
+        order, cost = order[paid:], cost[paid:]
+    return np.asarray(np.copysign(steps, moved))
