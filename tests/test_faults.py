@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,12 @@ from tritguard.data import Dataset
 from tritguard.data.dataset import write_dataset
 from tritguard.emit import Bundle, write_bundle
 from tritguard.emit.weights import emitted, find_weights
-from tritguard.evaluate.fault_result import FaultPlan, FaultResult
-from tritguard.evaluate.faults import study_faults
+from tritguard.evaluate.fault_result import FaultDraw, FaultPlan, FaultPoint, FaultResult, from_few
+from tritguard.evaluate.faults import _accuracy, _case, _on_device, study_faults
+from tritguard.evaluate.result import Rate
 from tritguard.graph.kernels import WeightFormat
 from tritguard.graph.model import Weighted
+from tritguard.report.faults import content
 from tritguard.twin import OpenTwin, Twin
 
 pytest_plugins = ["tests.device_fixtures"]
@@ -207,4 +210,41 @@ def test_lists_led_astray_are_measured_on_the_device_or_left_out(tmp_path: Path,
     booted = study_faults([(bundle, build)], data, plan, lambda _what: lambda _done, _total: None)
     (point,) = booted.models[0].points
     assert [draw.ran_on for draw in point.draws] == ["device", "device"]
+    assert [draw.accuracy.n for draw in point.draws] == [4, 4]
     assert booted.models[0].undefined == 0
+    assert "2 of 2 draws depend on the device's memory" in str(content(booted).sections)
+
+    # The model is right on the first samples alone: what the few are does not tell in a draw that changes nothing.
+    half = replace(data, y_test=np.where(np.arange(40) < 20, data.y_test, (data.y_test + 1) % 5))
+    case = _case(bundle, build, half, plan)
+    clean = _accuracy(case.twin.predict(case.measured.x), case.measured).value
+    assert 0.25 < clean < 0.75
+    draw = _on_device(case, case.firmware, (), seed=0)  # type: ignore[arg-type]
+    assert draw.accuracy.value == 1
+    assert draw.value == pytest.approx(clean)
+
+
+def test_a_few_samples_stand_for_all() -> None:
+    """A network that has 86.5 % right, and 19 of a few 20."""
+    before = np.arange(20) < 19
+    assert from_few(0.865, before, before) == pytest.approx(0.865)
+    assert from_few(0.865, before, np.zeros(20, bool)) == 0
+    assert from_few(0.865, before, np.ones(20, bool)) == 1
+    assert from_few(0.865, before, np.arange(20) < 9) == pytest.approx(0.865 * 9 / 19)
+    assert from_few(0.865, np.ones(20, bool), np.ones(20, bool)) == pytest.approx(0.865)
+    seen, few = FaultDraw(seed=0, accuracy=Rate.of(173, 200)), Rate.of(19, 20)
+    alone = FaultDraw(seed=1, accuracy=few, ran_on="device", estimate=from_few(0.865, before, before))
+    point = FaultPoint.of("random", 1, (seen, alone, seen, alone))
+    assert (point.mean, point.low, point.high) == pytest.approx((0.865,) * 3)
+
+
+def test_estimates_from_few_samples_are_right_in_the_mean() -> None:
+    """A thousand choices of 20 of 200 samples; each says more than the plain share right among them."""
+    rng = np.random.default_rng(0)
+    before = rng.random(200) < 0.8
+    after = np.where(before, rng.random(200) < 0.6, rng.random(200) < 0.2)
+    fews = [rng.permutation(200)[:20] for _ in range(1000)]
+    found = np.array([from_few(float(before.mean()), before[few], after[few]) for few in fews])
+    plain = np.array([after[few].mean() for few in fews])
+    assert abs(found.mean() - after.mean()) < 0.01
+    assert found.std() < plain.std()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from tritguard.evaluate.result import Rate
@@ -49,15 +50,40 @@ class FaultDraw(Record):
 
     Attributes:
         seed: of the draw; None where the bits were chosen.
-        accuracy: with these flips. A device that crashes has nothing right.
+        accuracy: with these flips, on the samples that were run. A device that crashes has nothing right.
         ran_on: the device where the twin cannot follow, see `tritguard.attack.faults.defined`.
         crashed: whether the firmware stopped answering or reset itself.
+        estimate: the accuracy on all samples, see `from_few`, where the device ran only the first; None elsewhere.
     """
 
     seed: int | None
     accuracy: Rate
     ran_on: Literal["twin", "device"] = "twin"
     crashed: bool = False
+    estimate: float | None = None
+
+    @property
+    def value(self) -> float:
+        """The accuracy on all samples, measured or estimated: what draws are compared and averaged by."""
+        return self.accuracy.value if self.estimate is None else self.estimate
+
+
+def from_few(clean: float, before: NDArray[np.bool_], after: NDArray[np.bool_]) -> float:
+    """The accuracy on all samples with flips, from a few (post-stratification by what was right without flips).
+
+    A small set of samples is easier or harder than all of them. So what the flips make of those right before and of
+    those wrong before is counted apart, and weighed by how many of all samples are right and wrong before.
+
+    Args:
+        clean: accuracy on all samples without flips.
+        before: bool[n], which of the few are right without flips.
+        after: bool[n], which with them.
+
+    Returns:
+        `clean` where the flips change nothing; with none wrong before among the few, none of those counts as mended.
+    """
+    kept, mended = (float(after[group].mean()) if group.any() else 0.0 for group in (before, ~before))
+    return clean * kept + (1 - clean) * mended
 
 
 class FaultPoint(Record):
@@ -77,7 +103,7 @@ class FaultPoint(Record):
     @classmethod
     def of(cls, search: Search, flips: int, draws: tuple[FaultDraw, ...]) -> FaultPoint:
         """Mean and interval of draws; there must be one."""
-        values = np.array([draw.accuracy.value for draw in draws])
+        values = np.array([draw.value for draw in draws])
         low, high = draws[0].accuracy.low, draws[0].accuracy.high
         if search == "random":
             again = np.random.default_rng(0).choice(values, (_RESAMPLES, len(values))).mean(axis=1)

@@ -27,6 +27,7 @@ from tritguard.evaluate.fault_result import (
     FaultPoint,
     FaultReplay,
     FaultResult,
+    from_few,
 )
 from tritguard.evaluate.faulty_firmware import FaultyFirmware
 from tritguard.evaluate.plan import Plan
@@ -179,11 +180,18 @@ def _on_twin(case: _Case, flips: Sequence[Flip], seed: int | None) -> FaultDraw:
 def _on_device(case: _Case, firmware: FaultyFirmware, flips: Sequence[Flip], seed: int) -> FaultDraw:
     count = min(case.plan.device_samples, len(case.measured.y))
     few = Samples(case.measured.x[:count], case.measured.y[:count], case.measured.indices[:count])
+    right = case.twin.predict(case.measured.x).labels == case.measured.y
     with case.faulty(flips) as twin:
         image = firmware.image(flips, twin.weights)
     outputs = firmware.answers(image, few.x)
-    accuracy = Rate.of(0, count) if outputs is None else _accuracy(outputs, few)
-    return FaultDraw(seed=seed, accuracy=accuracy, ran_on="device", crashed=outputs is None)
+    still = np.zeros(count, bool) if outputs is None else outputs.labels == few.y
+    return FaultDraw(
+        seed=seed,
+        accuracy=Rate.of(int(still.sum()), count),
+        ran_on="device",
+        crashed=outputs is None,
+        estimate=from_few(float(right.mean()), right[:count], still) if count < len(right) else None,
+    )
 
 
 def _to_boot(case: _Case) -> Iterator[tuple[Flip, ...]]:

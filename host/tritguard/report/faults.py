@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tritguard.evaluate.fault_result import FaultedModel, FaultPoint, FaultResult, Search
+from tritguard.evaluate.fault_result import FaultDraw, FaultedModel, FaultPoint, FaultResult, Search
 from tritguard.evaluate.result import Rate
 from tritguard.report.lines import Axis, Chart, Point, chart
 from tritguard.report.study import Grid, Page, Section
@@ -58,7 +58,7 @@ def _grid(models: Sequence[FaultedModel]) -> Grid:
         name = model.model.name
         rows.append((name, "none", "0", "0", percent(model.clean.value), _range(model.clean), "", ""))
         for point in model.points:
-            values = [draw.accuracy.value for draw in point.draws]
+            values = [draw.value for draw in point.draws]
             crashed = sum(draw.crashed for draw in point.draws)
             rows.append(
                 (
@@ -90,12 +90,25 @@ def _weights(model: FaultedModel) -> Section:
             f"{count(replay.weight_bytes)} bytes of weights equal to the twin's; {count(replay.inputs)} answers, "
             f"{count(replay.bytes_compared)} bytes, {count(replay.mismatched_inputs)} answers differ."
         )
-    astray = sum(draw.ran_on == "device" for point in model.points for draw in point.draws)
-    if astray:
-        text += f" {astray} draws depend on the device's memory (docs/faults.md): their accuracy is the device's own."
+    text += _astray([draw for point in model.points for draw in point.draws])
     rows = tuple(
         (str(place), str(each.layer), each.symbol, f"0x{each.byte:x}", str(each.bit))
         for place, each in enumerate(model.chosen, start=1)
     )
     chosen = Grid(("round", "layer", "array", "byte", "bit"), rows, left=3) if rows else None
     return Section(f"{identity.name}: what was flipped", text, grid=chosen, note=text)
+
+
+def _astray(draws: Sequence[FaultDraw]) -> str:
+    """What to know of draws that the device alone has run."""
+    astray = [draw for draw in draws if draw.ran_on == "device"]
+    if not astray:
+        return ""
+    text = f" {len(astray)} of {len(draws)} draws depend on the device's memory (docs/faults.md) and were run there"
+    few = [draw.accuracy.n for draw in astray if draw.estimate is not None]
+    if not few:
+        return f"{text} alone."
+    return (
+        f"{text} alone, on {max(few)} samples each: of those right without flips and of those wrong, the share right "
+        "with flips was weighed by the shares of both among all samples."
+    )
