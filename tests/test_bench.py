@@ -27,7 +27,8 @@ from tritguard.evaluate.result import Throughput
 from tritguard.graph import read_graph
 from tritguard.graph.model import Weighted
 from tritguard.oracle import Oracle, oracle_available
-from tritguard.records import read_toml
+from tritguard.records import from_json, read_toml
+from tritguard.train import TrainRecord
 
 pytest_plugins = ("tests.device_fixtures",)
 
@@ -137,13 +138,28 @@ def test_every_training_of_the_robustness_tables_has_valid_settings() -> None:
             assert (config.jacobian.output > 0) == ("jr" in case.defence)
 
 
+def test_rows_of_other_settings_are_measured_anew() -> None:
+    record = from_json(TrainRecord, ROOT / "examples" / "cifar10-stq-image" / "train.json")
+    table = read_toml(robustness.SETTINGS)["tables"]["cifar10"]
+    other = record.model_copy(update={"config": record.config.model_copy(update={"epochs": 1})})
+    elsewhere = record.model_copy(update={"config": record.config.model_copy(update={"start": "elsewhere"})})
+    digests = [
+        robustness._digest(each, table | change, argparse.Namespace(attacked=attacked))
+        for each, change, attacked in (
+            (record, {}, 200), (other, {}, 200), (record, {"queries": 1}, 200), (record, {}, 20), (elsewhere, {}, 200),
+        )
+    ]  # fmt: skip
+    assert len(set(digests)) == 4
+    assert digests[0] == digests[4]  # where the first stage lies does not matter
+
+
 def test_the_robustness_table_takes_the_mean_over_seeds() -> None:
     common = {"net": "n", "defence": "jr", "deployed": "int8", "epochs": 3, "train_samples": 9, "attacked_samples": 5}
     rows = [
         robustness.Row.model_validate(
             common
             | {"seed": seed, "clean": clean, "robust": {"PGD 8": 0.25}, "weights_bytes": 1500, "flash_bytes": 9000}
-            | {"train_seconds": 1800, "machine": "m"}
+            | {"train_seconds": 1800, "machine": "m", "settings": ""}
         )
         for seed, clean in ((0, 0.5), (1, 0.7))
     ]

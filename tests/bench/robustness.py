@@ -10,6 +10,8 @@ on the Keras model, on the same inputs and grid.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import platform
 import shutil
@@ -61,6 +63,7 @@ class Row(Record):
         robust: for each attack and eps, "PGD 8": share right on the clean input and on the attacked one.
         weights_bytes, flash_bytes: of the deployed model and of the whole firmware; None for float.
         train_seconds: of the training and of nothing else.
+        settings: digest of what was trained on what, and of how it was attacked.
     """
 
     net: str
@@ -76,6 +79,7 @@ class Row(Record):
     flash_bytes: int | None
     train_seconds: float
     machine: str
+    settings: str
 
 
 @dataclass(frozen=True)
@@ -102,11 +106,12 @@ def main() -> None:
     rows = []
     for case in _cases(table, options):
         console.rule(case.name)
-        kept = sorted((options.out / "rows").glob(f"{case.name}-*.json"))
-        if not kept:
-            record = _trained(case, table, settings, options, dataset)
-            kept = _measure(case, record, dataset, table, options)
-        rows += [from_json(Row, path) for path in kept]
+        record = _trained(case, table, settings, options, dataset)
+        digest = _digest(record, table, options)
+        kept = [from_json(Row, path) for path in sorted((options.out / "rows").glob(f"{case.name}-*.json"))]
+        if not kept or any(row.settings != digest for row in kept):
+            kept = _measure(case, record, dataset, table, options, digest)
+        rows += kept
         write_whole(options.out / f"{options.table}.md", as_markdown(rows))
     console.print((options.out / f"{options.table}.md").read_text(), markup=False, soft_wrap=True)
 
@@ -145,6 +150,7 @@ def _start(case: Case, table: dict[str, Any]) -> Case | None:
 def _config(case: Case, table: dict[str, Any], settings: dict[str, Any], options: argparse.Namespace) -> TrainConfig:
     """The training's settings; an attack, its card's quick PGD too, has the largest eps of the table."""
     content = {"net": case.net, "seed": case.seed, "quantize": settings["weights"][case.weights], **table["train"]}
+    content["data"] = table["data"]
     own = dict(table["trainings"][f"{case.weights}-{case.defence}"])
     for layer in (settings["defences"][case.defence], own):
         for key, value in layer.items():
@@ -166,7 +172,8 @@ def _trained(
     config, folder = _config(case, table, settings, options), options.out / case.name
     if (folder / RECORD).is_file():
         earlier = from_json(TrainRecord, folder / RECORD)
-        same = earlier.config.model_copy(update={"start": config.start}) == config
+        same = earlier.config.model_copy(update={"start": config.start, "data": config.data}) == config
+        same &= earlier.data_sha256 == dataset.sha256
         if same and earlier.start_sha256 == start_digest(config.start):
             return earlier
     folder.mkdir(parents=True, exist_ok=True)
@@ -174,9 +181,15 @@ def _trained(
         return train(config, dataset, folder, report)
 
 
+def _digest(record: TrainRecord, table: dict[str, Any], options: argparse.Namespace) -> str:
+    trained = record.config.model_dump(mode="json", exclude={"start", "data"})
+    attacked = [table["eps"], table["queries"], options.attacked]
+    return hashlib.sha256(json.dumps([trained, record.start_sha256, record.data_sha256, attacked]).encode()).hexdigest()
+
+
 def _measure(
-    case: Case, record: TrainRecord, dataset: Dataset, table: dict[str, Any], options: argparse.Namespace
-) -> list[Path]:
+    case: Case, record: TrainRecord, dataset: Dataset, table: dict[str, Any], options: argparse.Namespace, digest: str
+) -> list[Row]:
     folder, eps = options.out / case.name, table["eps"]
     bundle = _bundle(folder, case.net)
     plan = Plan(samples=min(options.attacked, len(dataset.x_test)), eps=tuple(eps), seed=case.seed)
@@ -206,12 +219,13 @@ def _measure(
             flash_bytes=None if made is None else _flash(made),
             train_seconds=record.seconds,
             machine=f"{_processor()}, {os.cpu_count()} cores",
+            settings=digest,
         )
         rows.append(row)
     paths = [options.out / "rows" / f"{case.name}-{row.deployed}.json" for row in rows]
     for path, row in zip(paths, rows, strict=True):  # all at the end: a training has all its rows, or none
         write_whole(path, row.model_dump_json(indent=2) + "\n")
-    return paths
+    return rows
 
 
 def _flash(bundle: Bundle) -> int:

@@ -17,6 +17,7 @@ from tritguard.data import Dataset, load_dataset
 from tritguard.data.cifar10 import CLASSES
 from tritguard.data.dataset import PIXEL_UNIT
 from tritguard.data.mfcc import INPUT_UNIT, fit_clip, mfcc, resample
+from tritguard.errors import BadInputError
 
 _FSDD_RATE = 8000
 _FSDD_TEST_INDICES = 5  # by FSDD's convention
@@ -28,7 +29,10 @@ def _shared(name: str) -> Path:
 
 def digits(*, training: bool = True) -> Dataset:
     """Spoken digits as keywords: float32[n, 49, 10, 1], 300 to test with and, if `training`, 2,700 to train on."""
-    arrays = dict(np.load(_shared("fsdd.npz")))
+    path = _shared("fsdd.npz")
+    if not path.is_file():
+        raise BadInputError("no spoken digits here", where=str(path), fix="set TRITGUARD_SHARED: docs/robustness.md")
+    arrays = dict(np.load(path))
     audio, bounds = arrays["audio"] / np.float32(32768), list(pairwise(arrays["offsets"]))
     y, test = arrays["labels"].astype(np.int64), arrays["index"] < _FSDD_TEST_INDICES
 

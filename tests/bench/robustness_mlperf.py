@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of what is found and the table")
     parser.add_argument("--attacked", type=int, default=500, help="test samples to attack")
     parser.add_argument("--eps", type=int, nargs="+", default=list(EPS), help="in steps of the int8 input grid")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()  # NETs may stand last
     console = Console()
     name, path, read = TABLES[options.table]
     dataset = read()
