@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests import float_net
-from tests.shared import shared_file
+from tests.shared import ROOT, shared_file
 from tests.test_emit import ternary_model
 from tritguard.attack import Apgd, ApgdTargeted, Attack, Ball, CarliniWagner, Fgsm, Noise, Pgd, Square, Target
 from tritguard.attack.base import margins
 from tritguard.attack.square import _share
-from tritguard.attack.view import GradientView
+from tritguard.attack.view import DifferentiableView, GradientView
 from tritguard.emit import write_bundle
 from tritguard.graph import read_graph
-from tritguard.predictor import Outputs
+from tritguard.predictor import Outputs, Predictor
 from tritguard.twin import Twin
 
 pytest.importorskip("art", reason="white-box attacks need the extra 'attack'")
@@ -129,23 +129,32 @@ def test_margins_follow_the_deployed_label() -> None:
     assert margins(Outputs(scores), np.array([2, 2, 2])).tolist()[:2] == [-4.0, -4.0]
 
 
+def assert_exact(predictor: Predictor, view: DifferentiableView, x: np.ndarray) -> None:
+    """The view's logits are the deployed model's accumulators: the same after the same one multiplication."""
+    theirs = predictor.predict(x).logits
+    assert theirs is not None
+    assert len(np.unique(theirs)) > 2
+    assert np.array_equal(view.logits(x.astype(np.float32)), theirs.astype(np.float32))
+
+
 def test_the_view_computes_what_the_device_computes(keywords: Target) -> None:
     assert keywords.view is not None
-    ours = keywords.view.logits(keywords.x.astype(np.float32))
-    theirs = keywords.predictor.predict(keywords.x)
-    assert theirs.logits is not None
-    assert (ours.argmax(axis=1) == theirs.logits.argmax(axis=1)).mean() >= 0.95
-    assert np.abs(ours - theirs.logits).max() < 0.1 * np.abs(theirs.logits).max()
+    assert_exact(keywords.predictor, keywords.view, keywords.x)
+
+
+@pytest.mark.parametrize("name", ["models/resnet8_int8.tflite", "cifar10-stq-image", "digits-stq-keywords"])
+def test_the_view_is_exact_on_whole_networks(name: str, tmp_path: Path) -> None:
+    path = shared_file(name) if name.startswith("models") else ROOT / "examples" / name / "model.tflite"
+    content = path.read_bytes()
+    view = GradientView(read_graph(content))
+    x = np.random.default_rng(0).integers(-128, 128, (16, *view.input_shape), dtype=np.int8)
+    assert_exact(Twin(write_bundle(content, tmp_path / "b", name="net")), view, x)
 
 
 def test_the_view_covers_every_op(tmp_path: Path) -> None:
     content = ternary_model()
-    bundle = write_bundle(content, tmp_path / "b", name="ops")
     x = np.random.default_rng(0).integers(-128, 128, (50, 8, 8, 3), dtype=np.int8)
-    theirs = Twin(bundle).predict(x).logits
-    ours = GradientView(read_graph(content)).logits(x.astype(np.float32))
-    assert theirs is not None
-    assert np.abs(ours - theirs).max() < 0.05 * np.abs(theirs).max()
+    assert_exact(Twin(write_bundle(content, tmp_path / "b", name="ops")), GradientView(read_graph(content)), x)
 
 
 def test_the_views_gradient_points_downhill(keywords: Target) -> None:

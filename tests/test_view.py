@@ -1,19 +1,26 @@
-"""Gradients of every op: they foretell how the deployed model's output moves."""
+"""The view of every op: its values are the deployed model's, its gradients foretell how those move."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from tests.random_graphs import inputs, models, sample_inputs
 from tests.random_moves import mirror_pad, resize_nearest
 from tests.tflite_builder import ModelBuilder
 from tests.tflite_tables import Table
+from tritguard.attack import integer_ops
 from tritguard.attack.view import WITH_GRADIENTS, GradientView
 from tritguard.emit import write_bundle
 from tritguard.graph import read_graph
+from tritguard.graph.fixed_point import requant, requantise
+from tritguard.graph.model import Requant, Softmax
 from tritguard.twin import Twin
 
 tf = pytest.importorskip("tensorflow", reason="the view needs TensorFlow")
@@ -66,6 +73,7 @@ MAKERS: dict[str, Make] = {
     "MEAN": lambda builder, x: builder.mean(x, (0.02, 0), keep_dims=True),
     "AVERAGE_POOL_2D": lambda builder, x: builder.pool(x, "AVERAGE", (3, 2), (2, 1), same=True, activation="NONE"),
     "MAX_POOL_2D": lambda builder, x: builder.pool(x, "MAX", (2, 2), (2, 2), same=False, activation="NONE"),
+    "clamped MAX_POOL_2D": lambda builder, x: builder.pool(x, "MAX", (2, 2), (2, 2), same=False, activation="RELU6"),
     "CONV_2D": lambda builder, x: builder.conv(
         x, weights(5, 3, 2, 8), [0.002], None, (0.1, 0), stride=(2, 1), dilation=(1, 2)
     ),
@@ -106,27 +114,108 @@ def test_every_gradient_has_a_case() -> None:
     assert {type(op) for name in MAKERS for op in read_graph(model(name)).ops} == WITH_GRADIENTS
 
 
-@pytest.mark.parametrize("name", MAKERS)
-def test_gradients_foretell_the_deployed_models_output(name: str, tmp_path: Path) -> None:
+class Deployed:
+    """A model on the twin and its view."""
+
+    def __init__(self, content: bytes, folder: Path) -> None:
+        self.bundle = write_bundle(content, folder, name="op")
+        self.twin, self.view = Twin(self.bundle, threads=1), GradientView(read_graph(content))
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """float64: the model's logits, or its outputs as real numbers where it has none."""
+        outputs = self.twin.predict(x.astype(np.int8))
+        if outputs.logits is not None:
+            return outputs.logits
+        output = self.bundle.manifest.output
+        return (outputs.scores.astype(np.int64) - output.zero_point) * output.scale
+
+    def assert_exact(self, x: np.ndarray) -> None:
+        assert np.array_equal(self.view.logits(x.astype(np.float32)), self.logits(x).astype(np.float32))
+
+
+@pytest.fixture(scope="module", params=MAKERS)
+def deployed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+    return Deployed(model(request.param), tmp_path_factory.mktemp("op") / "b")
+
+
+def test_values_are_the_deployed_models(deployed: Deployed) -> None:
+    x = sample_inputs((4, 4, 8), 2, count=60)
+    if isinstance(deployed.view.graph.ops[-1], Softmax):  # the one op that is rounded from real numbers
+        away = np.abs(deployed.view.logits(x.astype(np.float32)) - deployed.logits(x))
+        assert away.max() < 1.01 * deployed.bundle.manifest.output.scale
+    else:
+        deployed.assert_exact(x)
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@given(content=models(), seed=inputs)
+def test_values_of_random_graphs_are_the_deployed_models(content: bytes, seed: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        deployed = Deployed(content, Path(folder) / "b")
+        deployed.assert_exact(sample_inputs(deployed.view.input_shape, seed))
+
+
+def test_sums_that_leave_float32_are_exact(tmp_path: Path) -> None:
+    """Sums of up to 3e7 and 6e7, where float32 holds even numbers or multiples of four alone."""
+    large = np.random.default_rng(5).integers(110, 128, (4, 5, 5, 32), dtype=np.int8)
+    builder = ModelBuilder((8, 8, 32), SCALE, -128)
+    tensor = builder.conv(builder.input, large, [1e-5], None, (0.1, -100))
+    tensor = builder.reshape(builder.pad(tensor, [(0, 0), (0, 0), (0, 28)]), (2048,))
+    head = np.random.default_rng(6).integers(110, 128, (3, 2048), dtype=np.int8)
+    deployed = Deployed(builder.build(builder.dense(tensor, head, [1e-5], None, (0.1, 0))), tmp_path / "b")
+    deployed.assert_exact(sample_inputs((8, 8, 32), 7))
+
+
+@st.composite
+def requants(draw: st.DrawFn) -> Requant:
+    """Of three channels; some multiply by zero, and some would wrap."""
+    multipliers = st.one_of(st.integers(1 << 30, (1 << 31) - 1), st.sampled_from([0, 1 << 30, (1 << 31) - 1]))
+    low, high = sorted(draw(st.lists(st.integers(-128, 127), min_size=2, max_size=2)))
+    return Requant(
+        multiplier=np.array(draw(st.lists(multipliers, min_size=3, max_size=3)), dtype=np.int32),
+        shift=np.array(draw(st.lists(st.integers(-31, 12), min_size=3, max_size=3)), dtype=np.int32),
+        zero_point=draw(st.integers(-128, 127)),
+        act_min=low,
+        act_max=high,
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(requants(), st.lists(st.integers(-(1 << 22), 1 << 22), min_size=3, max_size=3), st.sampled_from([1, 127]))
+def test_requantisation_rounds_as_the_kernels(how: Requant, bias: list[int], unit: int) -> None:
+    """At random sums and at those where the output changes, in the quick way and in the one that is always right."""
+    offset, largest = np.array(bias, dtype=np.int64), (1 << 24) - 1
+    real = np.maximum(np.ldexp(how.multiplier.astype(np.float64), how.shift - 31), 1e-9)
+    levels = np.arange(-128, 128)[:, None] - 0.5 - how.zero_point
+    changes = np.rint(np.clip((levels / real - offset) / unit, -largest // unit, largest // unit))
+    sums = np.concatenate([changes + step for step in range(-2, 3)]).clip(-largest // unit + 1, largest // unit)
+    wanted = requantise(sums.astype(np.int64) * unit + offset, how)
+    given_ = tf.constant(sums.astype(np.float32))
+    quick = integer_ops.requantised(tf, given_, how, largest, offset, unit)
+    always = integer_ops._in_int64(tf, given_, how, offset, unit).numpy().clip(how.act_min, how.act_max)
+    assert np.array_equal(quick, wanted)
+    assert np.array_equal(always, wanted)
+
+
+def test_usual_requantisations_take_the_quick_way() -> None:
+    multipliers = np.geomspace(1e-4, 0.5, 64)
+    for act_min, zero_point in [(-128, 3), (-128, -128), (-20, -20)]:
+        usual = requant(multipliers, zero_point, (act_min, 127))
+        assert integer_ops._affine(usual, 1 << 24, np.arange(64) * 1000, 1) is not None
+
+
+def test_gradients_foretell_the_deployed_models_output(deployed: Deployed) -> None:
     """Central differences of a random sum of the outputs, over steps large enough to outweigh rounding."""
     rng = np.random.default_rng(1)
-    content = model(name)
-    bundle = write_bundle(content, tmp_path / "b", name="op")
-    twin, view = Twin(bundle, threads=1), GradientView(read_graph(content))
+    view = deployed.view
     x = rng.integers(-70, 70, (120, 4, 4, 8))
     moved = rng.integers(-4, 5, x.shape)
     weighing = rng.normal(size=view.classes)
-
-    def deployed(at: np.ndarray) -> np.ndarray:
-        outputs = twin.predict(at.astype(np.int8))
-        real = outputs.scores * bundle.manifest.output.scale if outputs.logits is None else outputs.logits
-        return real @ weighing
-
     at = tf.constant(x.astype(np.float32))
     with tf.GradientTape() as tape:
         tape.watch(at)
         total = tf.linalg.matvec(view(at), weighing.astype(np.float32))
     foretold = (tape.gradient(total, at).numpy() * 2 * moved).sum(axis=(1, 2, 3))
-    happened = deployed(x + moved) - deployed(x - moved)
+    happened = (deployed.logits(x + moved) - deployed.logits(x - moved)) @ weighing
     assert np.corrcoef(foretold, happened)[0, 1] > 0.95
     assert np.polyfit(foretold, happened, 1)[0] == pytest.approx(1, abs=0.06)

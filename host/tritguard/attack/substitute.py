@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.attack.base import INT8_MAX, Target
+from tritguard.attack.integer_ops import straight_through
 from tritguard.attack.view import GradientView
-from tritguard.graph.model import Graph, Op, Tensor, TransposeConv, Weighted
+from tritguard.graph.model import Graph, Op, TransposeConv, Weighted
 from tritguard.predictor import Int8
 
 _FITTED_TO = 64  # samples
@@ -48,17 +50,17 @@ class LowBitView(GradientView):
         self._forward(batch)  # layer by layer, each fitted behind what comes before it
         self._wanted = {}
 
-    def _on_grid(self, real: Any, tensor: Tensor, op: Op) -> Any:
+    def _on_grid(self, smooth: Any, _exact: Callable[[], Any] | None, op: Op) -> Any:
         """Shifted, put on the int8 grid as the deployed network does, then on the coarse one."""
-        if tensor.index in self._wanted:
-            wanted, ours = self._wanted[tensor.index], real.numpy()
-            self._shifts[tensor.index] = (wanted - ours).mean(axis=tuple(range(ours.ndim - 1)))
-        fine = super()._on_grid(real + self._shifts[tensor.index], tensor, op)
-        if tensor.index in self._wanted:
-            self._steps[tensor.index] = _best_step(fine.numpy(), self.bits)
-        step = self._steps[tensor.index]
-        coarse = _on_levels(self._tf, fine, step, self.bits)
-        return fine + self._tf.stop_gradient(coarse - fine)
+        if op.output in self._wanted:
+            wanted, ours = self._wanted[op.output], smooth.numpy()
+            self._shifts[op.output] = (wanted - ours).mean(axis=tuple(range(ours.ndim - 1)))
+        fine = super()._on_grid(smooth + self._shifts[op.output], None, op)
+        zero_point = self.graph.tensors[op.output].zero_point
+        if op.output in self._wanted:
+            self._steps[op.output] = _best_step(fine.numpy() - zero_point, self.bits)
+        coarse = _on_levels(self._tf, fine - zero_point, self._steps[op.output], self.bits) + zero_point
+        return straight_through(self._tf, coarse, fine)
 
 
 class _Recorder(GradientView):
@@ -71,9 +73,9 @@ class _Recorder(GradientView):
         self._forward(batch)
         return batch
 
-    def _on_grid(self, real: Any, tensor: Tensor, op: Op) -> Any:
-        self.seen[tensor.index] = real.numpy()
-        return super()._on_grid(real, tensor, op)
+    def _on_grid(self, smooth: Any, exact: Callable[[], Any] | None, op: Op) -> Any:
+        self.seen[op.output] = smooth.numpy()
+        return super()._on_grid(smooth, exact, op)
 
 
 def substitute(target: Target, labels: NDArray[np.int64]) -> LowBitView:

@@ -1,27 +1,31 @@
-"""A differentiable float view of the deployed network, rebuilt from its graph alone.
+"""A differentiable view of the deployed network, rebuilt from its graph alone.
 
-Forward, it computes in float32 what the device computes in integers: every activation is rounded to its int8 grid
-and clamped. Backward, rounding passes gradients straight through and clamping stops them (the straight-through
-estimator, Bengio et al. 2013, 1308.3432). Sums are not rounded twice as TFLM does, so an activation may be off by
-one step; whether an input fools the deployed model is always asked of the deployed model.
+Forward, it gives every int8 activation and every logit exactly as the device does (`integer_ops`), but for a softmax
+that is not the head: that one is rounded from float32. Backward, it derives the same layers in real numbers: rounding
+passes gradients straight through and clamping stops them (the straight-through estimator, Bengio et al. 2013,
+1308.3432). A layer's one convolution serves both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tritguard.attack import integer_ops
+from tritguard.attack.linear import common_factor, largest_sum, summing_dtype, weighted_sums
 from tritguard.errors import BadInputError, UnsupportedOpError
+from tritguard.graph.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.graph.model import (
     Add,
     Binary,
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
+    Float64,
     FullyConnected,
     Graph,
     Lookup,
@@ -36,7 +40,6 @@ from tritguard.graph.model import (
     TransposeConv,
     View,
     Weighted,
-    Window,
 )
 from tritguard.graph.reading.mirror_pad import MirrorPad
 from tritguard.graph.reading.resize import ResizeNearest
@@ -130,31 +133,75 @@ class GradientView(DifferentiableView):
 
     def _forward(self, x: Any) -> Any:
         tf, graph = self._tf, self.graph
-        source = graph.tensors[graph.input]
-        steps = x + tf.stop_gradient(tf.round(x) - x)
-        values = {graph.input: (steps - source.zero_point) * np.float32(source.scale)}
-        last = graph.logits_position()
+        steps = {graph.input: integer_ops.straight_through(tf, tf.clip_by_value(tf.round(x), INT8_MIN, INT8_MAX), x)}
         for position, op in enumerate(graph.ops):
-            real = self._real(position, [values[tensor] for tensor in op.inputs])
-            if position == last:
-                return tf.reshape(real, (-1, self.classes)) / self.temperature
-            values[op.output] = self._on_grid(real, graph.tensors[op.output], op)
-        return tf.reshape(values[graph.output], (-1, self.classes)) / self.temperature
+            inputs = [steps[tensor] for tensor in op.inputs]
+            if position == graph.logits_position():
+                return self._logits(position, inputs[0])
+            steps[op.output] = self._on_grid(*self._computed(position, inputs), op)
+        logits = _real(graph.tensors[graph.output], steps[graph.output])
+        return tf.reshape(logits, (-1, self.classes)) / self.temperature
 
-    def _real(self, position: int, inputs: list[Any]) -> Any:
-        """What the op at a position gives, before it is put on its grid."""
-        op = self.graph.ops[position]
-        return _FORWARD[type(op)](self._tf, self.graph, op, inputs)
+    def _computed(self, position: int, inputs: list[Any]) -> tuple[Any, Callable[[], Any] | None]:
+        """What the op at a position gives of int8 steps: in real numbers of steps, with gradient, and exactly."""
+        tf, graph, op = self._tf, self.graph, self.graph.ops[position]
+        if isinstance(op, Weighted | TransposeConv):
+            return self._weighted(position, inputs[0])
+        if type(op) in _MOVES:
+            return _MOVES[type(op)](tf, graph, op, inputs), None
+        if isinstance(op, Pool2D):
+            smooth = _pool(tf, op, inputs[0])
+        else:
+            sink = graph.tensors[op.output]
+            reals = [_real(graph.tensors[tensor], x) for tensor, x in zip(op.inputs, inputs, strict=True)]
+            smooth = _REAL[type(op)](tf, graph, op, reals) / sink.scale + sink.zero_point
+        exact = integer_ops.EXACT.get(type(op))
+        return smooth, None if exact is None else partial(exact, tf, op, inputs, smooth)
 
-    def _on_grid(self, real: Any, tensor: Tensor, op: Op) -> Any:
-        """Clamp to the activation's range, then round to its steps with gradients straight through."""
+    def _on_grid(self, smooth: Any, exact: Callable[[], Any] | None, op: Op) -> Any:
+        """The exact steps, or else the nearest, with the gradient of clamped real ones straight through."""
+        if type(op) in _MOVES:
+            return smooth
         tf = self._tf
-        if isinstance(op, Reshape | Pad | View | Concatenation | ResizeNearest | MirrorPad):
-            return real
         low, high = _range(op)
-        steps = tf.clip_by_value(real / tensor.scale + tensor.zero_point, float(low), float(high))
-        rounded = steps + tf.stop_gradient(tf.round(steps) - steps)
-        return (rounded - tensor.zero_point) * np.float32(tensor.scale)
+        clamped = tf.clip_by_value(smooth, float(low), float(high))
+        return integer_ops.straight_through(tf, tf.round(clamped) if exact is None else exact(), clamped)
+
+    def _unit(self, op: Weighted | TransposeConv) -> int:
+        """Weight steps that the sums of a layer are counted in."""
+        return common_factor(op)
+
+    def _sums(self, position: int, x: Any) -> Any:
+        """What a layer with weights sums up of int8 steps before its bias: whole units, float32 or float64."""
+        op = self.graph.ops[position]
+        assert isinstance(op, Weighted | TransposeConv)
+        unit = self._unit(op)
+        dtype = summing_dtype(largest_sum(op) // unit)
+        centred = self._tf.cast(x - op.input_zero_point, dtype)
+        return weighted_sums(self._tf, op, centred, (op.weights // unit).astype(dtype))
+
+    def _weighted(self, position: int, x: Any) -> tuple[Any, Callable[[], Any]]:
+        tf, op = self._tf, self.graph.ops[position]
+        assert isinstance(op, Weighted | TransposeConv)
+        sink, unit, sums = self.graph.tensors[op.output], self._unit(op), self._sums(position, x)
+        step = _sum_scale(self.graph, op) / sink.scale
+        offset = (op.bias * step + sink.zero_point).astype(np.float32)
+        shape = (-1, *sink.shape)
+        smooth = tf.reshape(tf.cast(sums, tf.float32) * (unit * step).astype(np.float32) + offset, shape)
+        largest, bias = largest_sum(op), op.bias.astype(np.int64)
+        return smooth, lambda: tf.reshape(integer_ops.requantised(tf, sums, op.requant, largest, bias, unit), shape)
+
+    def _logits(self, position: int, x: Any) -> Any:
+        tf, op = self._tf, self.graph.ops[position]
+        assert isinstance(op, Weighted)
+        accumulators = tf.cast(self._sums(position, x), tf.float64) * self._unit(op) + op.bias.astype(np.float64)
+        whole = integer_ops.straight_through(tf, tf.round(accumulators), accumulators)
+        logits = tf.cast(whole * _sum_scale(self.graph, op), tf.float32)
+        return tf.reshape(logits, (-1, self.classes)) / self.temperature
+
+
+def _real(tensor: Tensor, steps: Any) -> Any:
+    return (steps - tensor.zero_point) * np.float32(tensor.scale)
 
 
 def _range(op: Op) -> tuple[int, int]:
@@ -165,109 +212,32 @@ def _range(op: Op) -> tuple[int, int]:
     return -128, 127
 
 
-def _real_weights(op: Weighted | TransposeConv) -> NDArray[np.float32]:
-    sides = [1] * op.weights.ndim
-    sides[op.channel_axis if isinstance(op, Weighted) else 0] = -1
-    return (op.weights * op.weight_scale.reshape(sides)).astype(np.float32)
+def _sum_scale(graph: Graph, op: Weighted | TransposeConv) -> Float64:
+    """float64[channels]: the real value of one step of an accumulator."""
+    return graph.tensors[op.inputs[0]].scale * op.weight_scale
 
 
-def _real_bias(graph: Graph, op: Weighted | TransposeConv) -> NDArray[np.float32]:
-    scale = graph.tensors[op.inputs[0]].scale
-    return np.asarray(op.bias * (scale * op.weight_scale), dtype=np.float32)
-
-
-def weighted_sums(tf: Any, op: Weighted, x: Any, weights: Any, lift: float = 0.0) -> Any:
-    """What a layer with weights sums up, before its bias: linear in the weights.
-
-    Args:
-        op: a Conv2D, DepthwiseConv2D or FullyConnected.
-        x: float32[n, *input shape], real values.
-        weights: float32, real values in the shape of `op.weights`.
-        lift: added to every value that a weight meets, padding included.
-    """
-    if isinstance(op, FullyConnected):
-        return tf.matmul(tf.reshape(x, (-1, op.weights.shape[1])) + lift, weights, transpose_b=True)
-    assert isinstance(op, Conv2D | DepthwiseConv2D)
-    x = _padded(tf, x, op.window, op.out_shape) + lift
-    if isinstance(op, Conv2D):
-        kernel = _dilated(tf, tf.transpose(weights, (1, 2, 3, 0)), op.window)
-        full = tf.nn.conv2d(x, kernel, strides=(1, *op.window.stride, 1), padding="VALID")
-        return full[:, : op.out_shape[0], : op.out_shape[1]]
-    kernel = tf.reshape(weights, (*op.window.kernel, -1, op.depth_multiplier))
-    kernel = _dilated(tf, kernel, op.window)
-    down, right = op.window.stride
-    if down == right:
-        full = tf.nn.depthwise_conv2d(x, kernel, strides=(1, down, right, 1), padding="VALID")
-    else:  # TensorFlow wants equal strides
-        full = tf.nn.depthwise_conv2d(x, kernel, strides=(1, 1, 1, 1), padding="VALID")[:, ::down, ::right]
-    return full[:, : op.out_shape[0], : op.out_shape[1]]
-
-
-def _dilated(tf: Any, kernel: Any, window: Window) -> Any:
-    """[h, w, ...] with zeros between its elements: TensorFlow has no dilated gradients on a CPU."""
-    (height, width), (down, right) = window.kernel, window.dilation
-    if (down, right) == (1, 1):
-        return kernel
-    spread = tf.reshape(kernel, (height, 1, width, 1, *kernel.shape[2:]))
-    spread = tf.pad(spread, [(0, 0), (0, down - 1), (0, 0), (0, right - 1), (0, 0), (0, 0)])
-    wide = tf.reshape(spread, (height * down, width * right, *kernel.shape[2:]))
-    return wide[: (height - 1) * down + 1, : (width - 1) * right + 1]
-
-
-def _padded(tf: Any, x: Any, window: Window, out: tuple[int, int, int]) -> Any:
-    """Zeros around x so that an unpadded window gives exactly the output's sides; surplus rows are cut."""
-    pads = []
-    for axis in range(2):
-        reach = (window.kernel[axis] - 1) * window.dilation[axis] + 1
-        needed = (out[axis] - 1) * window.stride[axis] + reach
-        before = window.padding[axis]
-        pads.append((before, max(0, needed - before - x.shape[axis + 1])))
-    return tf.pad(x, [(0, 0), *pads, (0, 0)])
-
-
-def _weighted(tf: Any, graph: Graph, op: Weighted, inputs: list[Any]) -> Any:
-    real = weighted_sums(tf, op, inputs[0], _real_weights(op)) + _real_bias(graph, op)
-    return tf.reshape(real, (-1, *graph.tensors[op.output].shape))
-
-
-def _pool(tf: Any, _graph: Graph, op: Pool2D, inputs: list[Any]) -> Any:
-    sides = inputs[0].shape[1:3]
+def _pool(tf: Any, op: Pool2D, x: Any) -> Any:
+    sides = x.shape[1:3]
     same = all(-(-sides[axis] // op.window.stride[axis]) == op.out_shape[axis] for axis in range(2))
     function = tf.nn.avg_pool2d if op.mode == "average" else tf.nn.max_pool2d
-    return function(inputs[0], op.window.kernel, op.window.stride, "SAME" if same else "VALID")
+    return function(x, op.window.kernel, op.window.stride, "SAME" if same else "VALID")
 
 
 def _pad(tf: Any, _graph: Graph, op: Pad, inputs: list[Any]) -> Any:
-    return tf.pad(inputs[0], [(0, 0), *zip(op.before, op.after, strict=True)])
+    return tf.pad(inputs[0], [(0, 0), *zip(op.before, op.after, strict=True)], constant_values=op.value)
 
 
 def _reshape(tf: Any, graph: Graph, op: Reshape | Mean, inputs: list[Any]) -> Any:
     return tf.reshape(inputs[0], (-1, *graph.tensors[op.output].shape))
 
 
-def _transpose_conv(tf: Any, graph: Graph, op: TransposeConv, inputs: list[Any]) -> Any:
-    """The whole of what the input reaches, then the part that is the output."""
-    (height, width, channels), window = op.out_shape, op.window
-    reach = [(op.in_shape[axis] - 1) * window.stride[axis] + window.kernel[axis] for axis in range(2)]
-    kernel = _real_weights(op).transpose(1, 2, 0, 3)
-    shape = (tf.shape(inputs[0])[0], *reach, channels)
-    full = tf.nn.conv2d_transpose(inputs[0], kernel, shape, strides=window.stride, padding="VALID")
-    top, left = window.padding
-    full = tf.pad(full, [(0, 0), (0, max(0, top + height - reach[0])), (0, max(0, left + width - reach[1])), (0, 0)])
-    return full[:, top : top + height, left : left + width] + _real_bias(graph, op)
-
-
 def _binary(tf: Any, graph: Graph, op: Binary, inputs: list[Any]) -> Any:
-    """Operands laid along the op's joined axes; a step of 0 repeats one."""
-    activations = iter(inputs)
-    operands = []
-    for constant, steps, zero_point in zip(op.constants, op.steps, op.zero_points, strict=True):
-        if constant is None:
-            x = next(activations)
-        else:
-            x = tf.constant((constant.values.astype(np.float32) - zero_point)[None] * np.float32(constant.scale))
-        sides = [size if step else 1 for size, step in zip(op.sizes, steps, strict=True)]
-        operands.append(tf.reshape(x, (-1, *sides)))
+    constants = [
+        None if each is None else (each.values.astype(np.float32) - zero_point) * np.float32(each.scale)
+        for each, zero_point in zip(op.constants, op.zero_points, strict=True)
+    ]
+    operands = integer_ops.laid(tf, op, inputs, constants)
     return tf.reshape(_PAIRS[op.operator](tf, *operands), (-1, *graph.tensors[op.output].shape))
 
 
@@ -315,23 +285,21 @@ _FUNCTIONS: dict[str, Callable[[Any, Lookup, Any], Any]] = {
     "TANH": lambda tf, _op, x: tf.tanh(x),
 }
 
-_FORWARD: dict[type[Op], Callable[[Any, Graph, Any, list[Any]], Any]] = {
-    Conv2D: _weighted,
-    DepthwiseConv2D: _weighted,
-    FullyConnected: _weighted,
-    Add: lambda _tf, _graph, _op, inputs: inputs[0] + inputs[1],
-    Pool2D: _pool,
-    Mean: _mean,
+# Of int8 steps: the same steps elsewhere. Of real numbers: real numbers.
+_MOVES: dict[type[Op], Callable[[Any, Graph, Any, list[Any]], Any]] = {
     Reshape: _reshape,
-    Binary: _binary,
-    TransposeConv: _transpose_conv,
+    Pad: _pad,
     View: _view,
     Concatenation: _concatenation,
     ResizeNearest: _resize_nearest,
     MirrorPad: _mirror_pad,
+}
+_REAL: dict[type[Op], Callable[[Any, Graph, Any, list[Any]], Any]] = {
+    Add: lambda _tf, _graph, _op, inputs: inputs[0] + inputs[1],
+    Mean: _mean,
+    Binary: _binary,
     Softmax: lambda tf, _graph, op, inputs: tf.nn.softmax(op.beta * inputs[0]),
-    Pad: _pad,
     Lookup: lambda tf, _graph, op, inputs: _FUNCTIONS[op.function](tf, op, inputs[0]),
     Quantize: lambda _tf, _graph, _op, inputs: inputs[0],
 }
-WITH_GRADIENTS = frozenset(_FORWARD)
+WITH_GRADIENTS = frozenset((*_MOVES, *_REAL, Pool2D, Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv))

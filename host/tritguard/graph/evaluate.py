@@ -6,13 +6,14 @@ An implementation of its own, written for clearness; sums wrap at 32 bits where 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from tritguard.errors import UnsupportedOpError
 from tritguard.graph import gemmlowp, tables
-from tritguard.graph.fixed_point import INT8_MIN, multiply
+from tritguard.graph.fixed_point import INT8_MAX, INT8_MIN, multiply, requantise
 from tritguard.graph.model import (
     Add,
     Binary,
@@ -28,7 +29,6 @@ from tritguard.graph.model import (
     Pad,
     Pool2D,
     Quantize,
-    Requant,
     Reshape,
     Softmax,
     Tensor,
@@ -38,6 +38,8 @@ from tritguard.graph.model import (
 )
 from tritguard.graph.reading.mirror_pad import MirrorPad
 from tritguard.graph.reading.resize import ResizeNearest
+
+_EVERY = np.arange(INT8_MIN, INT8_MAX + 1, dtype=np.int8)
 
 
 def evaluate(op: Op, inputs: list[Int8], tensors: Mapping[int, Tensor]) -> Int8:
@@ -63,15 +65,19 @@ def evaluate(op: Op, inputs: list[Int8], tensors: Mapping[int, Tensor]) -> Int8:
     return output.reshape(tensors[op.output].shape)
 
 
-def _wrap(values: Int64) -> Int64:
-    return values.astype(np.int32).astype(np.int64)
+def elementwise(op: Quantize | Lookup) -> Int8:
+    """int8[256]: what the op gives for -128 to 127."""
+    table: Int8 = _RULES[type(op)](op, _EVERY).astype(np.int8)
+    return table
 
 
-def _requantised(sums: Int64, requant: Requant) -> Int64:
-    """From accumulators, whose last axis is the channels' where the requantisation has one entry a channel."""
-    shifted = _wrap(_wrap(sums) << np.maximum(requant.shift, 0))
-    scaled = multiply(shifted, requant.multiplier, np.minimum(requant.shift, 0))
-    return np.clip(_wrap(scaled + requant.zero_point), requant.act_min, requant.act_max)
+@lru_cache(maxsize=64)
+def pairwise(op: Add | Binary) -> Int8:
+    """int8[256, 256]: what the op gives for two elements of -128 to 127, the first operand's along the first axis."""
+    if isinstance(op, Add):
+        return _add(op, _EVERY[:, None], _EVERY).astype(np.int8)
+    values = [[tables.pair(op, int(a), int(b)) for b in _EVERY] for a in _EVERY]
+    return np.array(values, dtype=np.int8)
 
 
 def _less(x: Int8, zero_point: int) -> Int64:
@@ -99,18 +105,18 @@ def _windows(x: Int64, window: Window, out: tuple[int, int, int], outside: int) 
 def _conv(op: Conv2D, x: Int8) -> Int64:
     seen = _windows(_less(x, op.input_zero_point), op.window, op.out_shape, 0)
     weights = op.weights.reshape(len(op.bias), -1).astype(np.int64)
-    return _requantised(seen.reshape(*op.out_shape[:2], -1) @ weights.T + op.bias, op.requant)
+    return requantise(seen.reshape(*op.out_shape[:2], -1) @ weights.T + op.bias, op.requant)
 
 
 def _depthwise(op: DepthwiseConv2D, x: Int8) -> Int64:
     seen = _windows(_less(x, op.input_zero_point), op.window, op.out_shape, 0)
     seen = np.repeat(seen, op.depth_multiplier, axis=3)
-    return _requantised((seen * op.weights.reshape(-1, len(op.bias))).sum(axis=2) + op.bias, op.requant)
+    return requantise((seen * op.weights.reshape(-1, len(op.bias))).sum(axis=2) + op.bias, op.requant)
 
 
 def _fully_connected(op: FullyConnected, x: Int8) -> Int64:
     rows = _less(x, op.input_zero_point).reshape(op.rows, -1)
-    return _requantised(rows @ op.weights.T.astype(np.int64) + op.bias, op.requant)
+    return requantise(rows @ op.weights.T.astype(np.int64) + op.bias, op.requant)
 
 
 def _transpose_conv(op: TransposeConv, x: Int8) -> Int64:
@@ -126,7 +132,7 @@ def _transpose_conv(op: TransposeConv, x: Int8) -> Int64:
     terms = np.einsum("yxi,ohwi->yxhwo", _less(x, op.input_zero_point), op.weights.astype(np.int64))
     for y, x_ in np.ndindex(*op.in_shape[:2]):
         sums[y * down : y * down + height, x_ * right : x_ * right + width] += terms[y, x_]
-    return _requantised(sums[top : top + out_h, left : left + out_w] + op.bias, op.requant)
+    return requantise(sums[top : top + out_h, left : left + out_w] + op.bias, op.requant)
 
 
 def _add(op: Add, *operands: Int8) -> Int64:
@@ -134,7 +140,7 @@ def _add(op: Add, *operands: Int8) -> Int64:
         multiply(_less(x, zero_point) << op.left_shift, requant.multiplier, requant.shift)
         for x, zero_point, requant in zip(operands, op.input_zero_points, op.input_requants, strict=True)
     ]
-    return _requantised(scaled[0] + scaled[1], op.requant)
+    return requantise(scaled[0] + scaled[1], op.requant)
 
 
 def _binary(op: Binary, *activations: Int8) -> Int64:
@@ -148,7 +154,7 @@ def _binary(op: Binary, *activations: Int8) -> Int64:
 
 
 def _mean(op: Mean, x: Int8) -> Int64:
-    return _requantised(_less(x, op.input_zero_point).reshape(op.positions, -1).sum(axis=0), op.requant)
+    return requantise(_less(x, op.input_zero_point).reshape(op.positions, -1).sum(axis=0), op.requant)
 
 
 def _pool(op: Pool2D, x: Int8) -> Int64:
@@ -190,6 +196,6 @@ _RULES: dict[type[Op], Callable[..., Any]] = {
     Reshape: lambda _op, x: x,
     MirrorPad: lambda op, x: x[np.ix_(op.rows, op.columns, op.depths)],
     ResizeNearest: lambda op, x: x[np.ix_(op.rows, op.columns)],
-    Quantize: lambda op, x: _requantised(_less(x, op.input_zero_point), op.requant),
+    Quantize: lambda op, x: requantise(_less(x, op.input_zero_point), op.requant),
     Lookup: lambda op, x: op.table[_less(x, INT8_MIN)],
 }

@@ -65,6 +65,22 @@ def multiply(acc: Int64, multiplier: Int32, shift: Int32) -> Int64:
     return np.asarray((high >> right) + ((high & mask) > threshold), dtype=np.int64)
 
 
+def requantise(sums: Int64, requant: Requant) -> Int64:
+    """int8 steps of accumulators, which wrap at 32 bits where those of the device do.
+
+    Args:
+        sums: int64[..., n]; n is the channels where the requantisation has one entry a channel.
+        requant: how.
+    """
+    shifted = _wrap(_wrap(sums) << np.maximum(requant.shift, 0))
+    scaled = multiply(shifted, requant.multiplier, np.minimum(requant.shift, 0))
+    return np.clip(_wrap(scaled + requant.zero_point), requant.act_min, requant.act_max)
+
+
+def _wrap(values: Int64) -> Int64:
+    return values.astype(np.int32).astype(np.int64)
+
+
 def activation_range(activation: str, scale: float, zero_point: int) -> tuple[int, int]:
     """Clamp in int8 of a fused activation: NONE, RELU, RELU_N1_TO_1, RELU6.
 

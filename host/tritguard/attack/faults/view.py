@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.view import GradientView, weighted_sums
+from tritguard.attack.linear import weighted_sums
+from tritguard.attack.view import GradientView
 from tritguard.graph.kernels import Kernel
-from tritguard.graph.model import Graph, Weighted
+from tritguard.graph.model import Graph, TransposeConv, Weighted
 
 Float32 = NDArray[np.float32]
 
@@ -19,7 +20,7 @@ class FaultView(GradientView):
     """A GradientView of the emitted graph, differentiable by its weights too.
 
     Most kernels take the input's zero point from the bias, where it was put for the weights as they were. A faulty
-    weight therefore meets x, not x - zero point, and that is what the view computes and derives.
+    weight therefore meets x, not x - zero point, and that is what the view computes, exactly, and derives.
 
     Args:
         graph: as it was emitted.
@@ -52,15 +53,19 @@ class FaultView(GradientView):
         values.ravel()[weight] += steps
         self._changes[position].assign(values)
 
-    def _real(self, position: int, inputs: list[Any]) -> Any:
-        real = super()._real(position, inputs)
+    def _unit(self, op: Weighted | TransposeConv) -> int:
+        """Faults change weights by single steps."""
+        return 1
+
+    def _sums(self, position: int, x: Any) -> Any:
+        sums = super()._sums(position, x)
         if position not in self._changes:
-            return real
+            return sums
         tf, op = self._tf, _op(self.graph, position)
-        sides = [-1 if axis == op.channel_axis else 1 for axis in range(op.weights.ndim)]
-        step = op.weight_scale.reshape(sides).astype(np.float32)
-        added = weighted_sums(tf, op, inputs[0], self._changes[position] * step, self._lifts[position])
-        return real + tf.reshape(added, tf.shape(real))
+        centred, changes = (
+            tf.cast(values, sums.dtype) for values in (x - op.input_zero_point, self._changes[position])
+        )
+        return sums + weighted_sums(tf, op, centred, changes, self._lifts[position])
 
     def _slope(self, x: Any, y: Any) -> Any:
         tf = self._tf
@@ -77,6 +82,5 @@ def _op(graph: Graph, position: int) -> Weighted:
 
 
 def _lift(graph: Graph, position: int, kernel: Kernel) -> float:
-    """What x - zero point lacks of x, in real values."""
-    op = _op(graph, position)
-    return 0.0 if kernel.weight_format == "ternary2" else op.input_zero_point * graph.tensors[op.inputs[0]].scale
+    """What x - zero point lacks of x, in steps."""
+    return 0.0 if kernel.weight_format == "ternary2" else float(_op(graph, position).input_zero_point)
