@@ -94,9 +94,9 @@ def ternary_defended(folder: Path) -> Case:
 
 def _fashion(config: TrainConfig, folder: Path) -> Case:
     """Trained in `folder` unless it is there."""
+    dataset = load_dataset(config.data)
     if not (folder / MODEL).is_file():
-        train(config, folder)
-    dataset = load_dataset("fashion-mnist")
+        train(config, dataset, folder)
     content = keras_to_tflite(folder / MODEL, folder / CALIBRATION)
     pixels, y = dataset.x_test[:300], dataset.y_test[:300].astype(np.int64)
     return Case(content, lambda scale, zero_point: to_input_bytes(pixels, scale, zero_point), y, (2, 4, 8, 16))

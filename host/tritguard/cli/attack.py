@@ -17,10 +17,11 @@ from tritguard.attack.catalog import ATTACKS, Setting
 from tritguard.boards import CoreClass
 from tritguard.build import open_build
 from tritguard.cli.convert import convert
-from tritguard.cli.progress import bar, console, stages
+from tritguard.cli.data import read_dataset
+from tritguard.cli.progress import console, stages
 from tritguard.cli.report import REPORT, RESULT
 from tritguard.cli.study import leave, numbers
-from tritguard.data import load_dataset
+from tritguard.data import Dataset
 from tritguard.device import open_device
 from tritguard.emit import Bundle, open_bundle
 from tritguard.emit.bundle import MANIFEST
@@ -75,7 +76,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         samples=samples, preset=preset, attacks=attacks, eps=eps, seed=seed, goal=goal, access=access,
         budgets=budgets or [],
     )  # fmt: skip
-    result = attack(bundle, build, data, plan, out, port=port, control=control, workers=workers, live=live)
+    opened = open_bundle(bundle)
+    opened.manifest.check_single()
+    subject = Subject(opened, open_build(build))
+    result = attack(subject, read_dataset(data), plan, out, port=port, control=control, workers=workers, live=live)
     show(result, out)
     leave(result)
 
@@ -113,10 +117,9 @@ def _number(text: str) -> Setting:
     return text
 
 
-def attack(  # noqa: PLR0913 - one argument an option
-    bundle: Path,
-    build: Path,
-    data: str,
+def attack(
+    subject: Subject,
+    dataset: Dataset,
     plan: Plan,
     out: Path,
     *,
@@ -126,17 +129,11 @@ def attack(  # noqa: PLR0913 - one argument an option
     live: bool = False,
 ) -> Result:
     """Evaluate and write `result.json`. An older result there goes first: a run that fails leaves none."""
-
-    opened = open_bundle(bundle)
-    opened.manifest.check_single()
-    built = open_build(build)
-    with bar("Reading data") as report:
-        dataset = load_dataset(data, report)
     clear_results(out)
-    undefended = None if control is None else open_control(control, out, opened.manifest.core)
-    with open_device(opened, built, port) as device, stages() as progress:
+    undefended = None if control is None else open_control(control, out, subject.bundle.manifest.core)
+    with open_device(subject.bundle, subject.build, port) as device, stages() as progress:
         result = evaluate(
-            Subject(opened, built),
+            subject,
             dataset,
             plan,
             device,

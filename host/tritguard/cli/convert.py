@@ -11,10 +11,11 @@ import typer
 from rich.table import Table
 
 from tritguard.boards import CoreClass, core_class, known_cores
-from tritguard.cli.progress import bar, console
+from tritguard.cli.data import read_dataset
+from tritguard.cli.progress import console
 from tritguard.cli.source import golden, title
 from tritguard.cli.tflm import convert_to_arrays
-from tritguard.data import Dataset, load_dataset
+from tritguard.data import Dataset
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError, about
 from tritguard.graph.kernels import WeightFormat
@@ -80,8 +81,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         raise BadInputError("--uncompressed and --tflm-compat belong to --to tflm")
     dataset = None
     if data is not None:
-        with bar("Reading data") as report:
-            dataset = load_dataset(data, report)
+        dataset = read_dataset(data)
     names = tuple(part.strip() for part in classes.split(",")) if classes else None
     formats = parse_formats(weight_format or [])
     with console.status("Converting"):

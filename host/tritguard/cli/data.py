@@ -23,13 +23,18 @@ def command(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write it as an .npz.")] = None,
 ) -> None:
     """Fetch a data set, or make one of your own sound files, and say what it holds."""
-    with bar("Reading") as report:
-        dataset = load_dataset(source, report)
+    dataset = read_dataset(source)
     describe(dataset)
     if out is not None:
         with console.status("Writing"):
             write_dataset(out, dataset)
         console.print(f"{out}: written", markup=False, highlight=False, soft_wrap=True)
+
+
+def read_dataset(name: str) -> Dataset:
+    """The data set of a name or file, with a bar; see `tritguard.data.load_dataset` for what it raises."""
+    with bar("Reading data") as report:
+        return load_dataset(name, report)
 
 
 def describe(dataset: Dataset) -> None:

@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from tritguard.build import open_build
-from tritguard.cli.progress import bar
+from tritguard.cli.data import read_dataset
 from tritguard.cli.study import leave, numbers, settings, study
-from tritguard.data import load_dataset
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.fault_result import FaultPlan
@@ -43,7 +42,6 @@ def command(
         raise BadInputError(f"{len(build or ())} builds for {len(bundles)} bundles", fix="give one --build a bundle")
     opened = [open_bundle(path) for path in bundles]
     built = [open_build(path) for path in build or ()]
-    with bar("Reading data") as report:
-        dataset = load_dataset(data, report)
+    dataset = read_dataset(data)
     subjects = list(zip_longest(opened, built))
     leave(study(lambda progress: study_faults(subjects, dataset, plan, progress), out / RESULT))

@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from tritguard.boards import load_board
-from tritguard.cli.progress import bar
+from tritguard.cli.data import read_dataset
 from tritguard.cli.study import leave, settings, study
-from tritguard.data import Dataset, load_dataset
 from tritguard.evaluate.privacy import open_training, study_privacy
 from tritguard.evaluate.privacy_result import PrivacyPlan
 
@@ -39,11 +38,6 @@ def command(
     given = {"samples": samples, "shadows": shadows, "indicator": indicator, "seed": seed}
     plan = settings(PrivacyPlan, TABLE, config, given)
     chip = None if board is None else load_board(board)
-
-    @cache
-    def load(name: str) -> Dataset:
-        with bar("Reading data") as report:
-            return load_dataset(name, report)
-
+    load = cache(read_dataset)
     opened = [open_training(folder, load) for folder in trainings]
     leave(study(lambda progress: study_privacy(opened, chip, plan, out, progress), out / RESULT))

@@ -11,21 +11,23 @@ from pydantic import model_validator
 
 from tritguard import __version__
 from tritguard.boards import load_board
-from tritguard.build import Budget, Build, build
+from tritguard.build import Budget, build
 from tritguard.cli.attack import attack, clear_results, show
 from tritguard.cli.convert import convert, describe
+from tritguard.cli.data import read_dataset
 from tritguard.cli.faults import RESULT as FAULTS
 from tritguard.cli.machine import require
 from tritguard.cli.privacy import RESULT as PRIVACY
-from tritguard.cli.progress import bar, console
+from tritguard.cli.progress import console
 from tritguard.cli.report import REPORT
 from tritguard.cli.study import content, leave, study
 from tritguard.cli.train import describe as describe_training
 from tritguard.cli.train import train
 from tritguard.cli.transfer import RESULT as TRANSFER
-from tritguard.data import Dataset, load_dataset
-from tritguard.emit import Bundle, open_bundle
+from tritguard.data import Dataset
+from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
+from tritguard.evaluate.assemble import Subject
 from tritguard.evaluate.fault_result import FaultPlan
 from tritguard.evaluate.faults import study_faults
 from tritguard.evaluate.plan import Plan
@@ -111,12 +113,13 @@ def command(
     clear_results(out)
     with console.status("Looking for compilers and packages"):
         require(board)
-    dataset = _read(data)
+    dataset = learned = read_dataset(data)
     if settings.train is not None:
         console.rule("train")
         source = out / "train"
-        learned = dataset if data == settings.train.data else _read(settings.train.data)
-        describe_training(_trained(settings.train, source, learned.sha256), source)
+        if settings.train.data != data:
+            learned = read_dataset(settings.train.data)
+        describe_training(_trained(settings.train, learned, source), source)
     else:
         source = Path(settings.model or "")
     console.rule("convert")
@@ -139,23 +142,23 @@ def command(
     if control is None and settings.train is not None:
         console.rule("train the undefended control")
         control = out / "control" / "train"
-        describe_training(_trained(settings.train.undefended, control, learned.sha256), control)
+        describe_training(_trained(settings.train.undefended, learned, control), control)
     console.rule("attack")
-    result = attack(bundle.path, built.path, data, settings.attack, out, control=control)
+    result = attack(Subject(bundle, built), dataset, settings.attack, out, control=control)
     show(result, out)
     studies: list[tuple[Study, Page]] = []
-    for one in _studies(settings, out, bundle, built, dataset):
+    for one in _studies(settings, out, Subject(bundle, built), dataset, learned):
         studies.append((one, content(one)))
         write_whole(out / REPORT, html.render(result, studies))
     leave(result, *(one for one, _ in studies))
 
 
-def _studies(settings: RunConfig, out: Path, bundle: Bundle, built: Build, dataset: Dataset) -> Iterator[Study]:
+def _studies(settings: RunConfig, out: Path, subject: Subject, dataset: Dataset, learned: Dataset) -> Iterator[Study]:
     """What the verbs of these names do, on what this run has made."""
-    trained = settings.train
+    trained, bundle = settings.train, subject.bundle
     if (faults := settings.faults) is not None:
         console.rule("faults")
-        yield study(lambda progress: study_faults([(bundle, built)], dataset, faults, progress), out / FAULTS)
+        yield study(lambda progress: study_faults([(bundle, subject.build)], dataset, faults, progress), out / FAULTS)
     if (transfer := settings.transfer) is not None:
         console.rule("transfer")
         bundles, floats = [bundle], [(bundle.manifest.name, Path(settings.float_model or out / "train" / MODEL))]
@@ -165,7 +168,6 @@ def _studies(settings: RunConfig, out: Path, bundle: Bundle, built: Build, datas
         yield study(lambda progress: study_transfer(bundles, floats, dataset, transfer, progress), out / TRANSFER)
     if (privacy := settings.privacy) is not None and trained is not None:
         console.rule("privacy")
-        learned = dataset if settings.data in {None, trained.data} else _read(trained.data)
         training = open_training(out / "train", lambda _: learned, settings.name)
         board = load_board(settings.board)
         yield study(
@@ -173,12 +175,7 @@ def _studies(settings: RunConfig, out: Path, bundle: Bundle, built: Build, datas
         )
 
 
-def _read(data: str) -> Dataset:
-    with bar("Reading data") as report:
-        return load_dataset(data, report)
-
-
-def _trained(config: TrainConfig, folder: Path, data_sha256: str) -> TrainRecord:
+def _trained(config: TrainConfig, dataset: Dataset, folder: Path) -> TrainRecord:
     """Train, unless the same training on the same data has left its model here already."""
     record = folder / RECORD
     if record.is_file():
@@ -186,8 +183,8 @@ def _trained(config: TrainConfig, folder: Path, data_sha256: str) -> TrainRecord
         from tritguard.train.start import start_digest  # noqa: PLC0415 - h5py comes with TensorFlow
 
         same = earlier.config == config and earlier.start_sha256 == start_digest(config.start)
-        same &= earlier.data_sha256 == data_sha256
+        same &= earlier.data_sha256 == dataset.sha256
         if same and earlier.versions["tritguard"] == __version__ and (folder / MODEL).is_file():
             console.print(f"trained before, with the same settings: remove {folder} to train anew", soft_wrap=True)
             return earlier
-    return train(config, folder)
+    return train(config, dataset, folder)

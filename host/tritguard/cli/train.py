@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from tritguard.cli.data import read_dataset
 from tritguard.cli.progress import bar, console
-from tritguard.data import load_dataset
+from tritguard.data import Dataset
 from tritguard.errors import BadInputError
 from tritguard.records import from_table
 from tritguard.train import TrainConfig, TrainRecord, read_train_config
@@ -34,14 +35,13 @@ def command(
     given = {"seed": seed, "epochs": epochs, "samples": samples}
     overridden = {key: value for key, value in given.items() if value is not None}
     settings = from_table(TrainConfig, {**settings.model_dump(), **overridden}, where="options")
-    describe(train(settings, out), out)
-
-
-def train(config: TrainConfig, out: Path) -> TrainRecord:
-    """The verb without its closing line; see `tritguard.train.fit.train` for what it raises."""
     out.mkdir(parents=True, exist_ok=True)  # now, not after minutes of work
-    with bar("Reading data") as report:
-        dataset = load_dataset(config.data, report)
+    describe(train(settings, read_dataset(settings.data), out), out)
+
+
+def train(config: TrainConfig, dataset: Dataset, out: Path) -> TrainRecord:
+    """The verb without its closing line; see `tritguard.train.fit.train` for what it raises."""
+    out.mkdir(parents=True, exist_ok=True)
     with console.status("Starting TensorFlow"):
         from tritguard.train import fit  # noqa: PLC0415 - imports TensorFlow
     with bar("Training") as report:

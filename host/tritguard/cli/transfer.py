@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tritguard.cli.progress import bar
+from tritguard.cli.data import read_dataset
 from tritguard.cli.study import leave, numbers, settings, study
-from tritguard.data import load_dataset
 from tritguard.emit import open_bundle
 from tritguard.evaluate.transfer import study_transfer
 from tritguard.evaluate.transfer_result import TransferPlan
@@ -37,8 +36,7 @@ def command(
         TransferPlan, TABLE, config, {"samples": samples, "eps": eps and numbers("--eps", eps), "seed": seed}
     )
     opened = [open_bundle(path) for path in bundles]
-    with bar("Reading data") as report:
-        dataset = load_dataset(data, report)
+    dataset = read_dataset(data)
     models = [(float_name(path), path) for path in floats or []]
     leave(study(lambda progress: study_transfer(opened, models, dataset, plan, progress), out / RESULT))
 
