@@ -76,6 +76,8 @@ def test_the_table_of_attacks_names_the_goals_it_misses() -> None:
     assert [column.header for column in outcome.table().columns][:3] == ["attack", "eps 1", "eps 2"]
     rising = attacks.Outcome("net", case, right, runs, [*holds[3:], *holds[:3]], throughput)
     assert next(rising.missed()) == "the worst case rises with eps"
+    nothing = attacks.Outcome("net", case, right, runs, [*holds[:4], np.zeros(4, bool), holds[5]], throughput)
+    assert list(nothing.missed()) == []  # two samples left where a single attack leaves none: not judged
 
 
 def test_pairs_that_differ_by_chance_do_not_count() -> None:
