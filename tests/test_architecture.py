@@ -28,28 +28,30 @@ RANKS = [
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
+# The same inside the packages that hold rooms of their own; a package's face (`__init__.py`) may import any of them.
+INNER = {
+    "graph": [{"model", "flatbuffer"}, {"arithmetic", "call", "formats"}, {"arena", "passes", "reading"}, {"emission"}],
+    "evaluate": [{"samples", "study"}, {"faults", "privacy", "robustness", "transfer"}],
+}
 
 
 def room(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """Rooms a file imports from, at any depth of its code."""
-    rooms = set()
+def imported_modules(path: Path) -> set[str]:
+    """Modules of tritguard that a file imports, or imports something from, at any depth of its code."""
+    modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            names = (
-                [f"{node.module}.{alias.name}" for alias in node.names]
-                if node.module == "tritguard"
-                else [node.module or ""]
-            )
-        rooms |= {name.split(".")[1] for name in names if name.startswith("tritguard.")}
-    return rooms
+            inside = node.module == "tritguard" or (PACKAGE.parent / (node.module or "").replace(".", "/")).is_dir()
+            names = [f"{node.module}.{alias.name}" for alias in node.names] if inside else [node.module or ""]
+        modules |= {name for name in names if name.startswith("tritguard.")}
+    return modules
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -62,11 +64,25 @@ def test_every_room_has_a_rank() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_one_way(path: Path) -> None:
     here = "cli" if room(path) == "__main__" else room(path)
-    for there in imported_rooms(path) - {here, "__version__"}:
+    for there in {name.split(".")[1] for name in imported_modules(path)} - {here, "__version__"}:
         if there in FOUNDATION:
             continue
         assert here not in FOUNDATION, f"the foundation imports {there}"
         assert RANK[there] < RANK[here], f"{here} imports {there}"
+
+
+@pytest.mark.parametrize("package", INNER)
+def test_imports_point_one_way_inside_a_package_too(package: str) -> None:
+    rank = {name: place for place, names in enumerate(INNER[package]) for name in names}
+    folder = PACKAGE / package
+    files = {path: path.relative_to(folder).parts[0].removesuffix(".py") for path in folder.rglob("*.py")}
+    assert set(files.values()) - {"__init__"} == set(rank)
+    for path, here in files.items():
+        if here == "__init__":
+            continue
+        inside = {name.split(".")[2] for name in imported_modules(path) if name.startswith(f"tritguard.{package}.")}
+        for there in (inside & set(rank)) - {here}:
+            assert rank[there] < rank[here], f"{path.relative_to(PACKAGE)} imports {package}/{there}"
 
 
 def test_help_is_quick_and_does_not_import_tensorflow() -> None:

@@ -22,8 +22,8 @@ from tritguard.attack import Noise, Square, TwoStep
 from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.emit import Bundle
-from tritguard.evaluate.crafting import Run
-from tritguard.evaluate.result import Throughput
+from tritguard.evaluate.robustness.crafting import Run
+from tritguard.evaluate.robustness.result import Throughput
 from tritguard.graph import read_graph
 from tritguard.graph.model import Weighted
 from tritguard.oracle import Oracle, oracle_available

@@ -13,9 +13,9 @@ from tests.shared import shared_file
 from tritguard.attack import Attack, Ball, Boundary, HopSkipJump, Noise, Square, Target, Zoo
 from tritguard.attack.windows import as_image, sides
 from tritguard.emit import write_bundle
-from tritguard.evaluate.crafting import craft_all
-from tritguard.evaluate.search import holding
-from tritguard.evaluate.store import Store
+from tritguard.evaluate.robustness.crafting import craft_all
+from tritguard.evaluate.robustness.search import holding
+from tritguard.evaluate.robustness.store import Store
 from tritguard.twin import Twin
 
 

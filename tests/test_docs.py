@@ -18,11 +18,11 @@ from tritguard.build import Budget
 from tritguard.cli import VERBS
 from tritguard.cli.run import RunConfig
 from tritguard.emit import write_bundle
-from tritguard.evaluate.checks import CHECKS
-from tritguard.evaluate.fault_result import FaultPlan
-from tritguard.evaluate.plan import Plan
-from tritguard.evaluate.privacy_result import PrivacyPlan
-from tritguard.evaluate.transfer_result import TransferPlan
+from tritguard.evaluate.faults.result import FaultPlan
+from tritguard.evaluate.privacy.result import PrivacyPlan
+from tritguard.evaluate.robustness.checks import CHECKS
+from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.transfer.result import TransferPlan
 from tritguard.graph import SUPPORTED_OPS
 from tritguard.graph.reading.checks import FUSED_ACTIVATIONS
 from tritguard.records import Record

@@ -32,7 +32,7 @@ from tritguard.device import Device, open_device
 from tritguard.emit import Bundle
 from tritguard.emit.tflm import Arrays, write_arrays
 from tritguard.errors import BadInputError, BuildError, DeviceError, ToolMissingError
-from tritguard.evaluate.symptoms import differing
+from tritguard.evaluate.robustness.symptoms import differing
 from tritguard.export import export
 from tritguard.oracle import oracle_available, predict_apart
 from tritguard.predictor import Int8

@@ -27,15 +27,16 @@ from tritguard.data import Dataset, write_dataset
 from tritguard.device import open_device
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
-from tritguard.evaluate import store
-from tritguard.evaluate.checks import CHECKS, Evidence, check
-from tritguard.evaluate.crafting import CHUNK, craft_all
-from tritguard.evaluate.live import plan_live, search_live
-from tritguard.evaluate.plan import Plan
-from tritguard.evaluate.presets import PRESETS, Preset
-from tritguard.evaluate.result import AttackRow, Control, CurvePoint, Rate, read_result
-from tritguard.evaluate.store import Store
-from tritguard.evaluate.workers import Workers
+from tritguard.evaluate.robustness import store
+from tritguard.evaluate.robustness.checks import CHECKS, Evidence, check
+from tritguard.evaluate.robustness.crafting import CHUNK, craft_all
+from tritguard.evaluate.robustness.live import plan_live, search_live
+from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.presets import PRESETS, Preset
+from tritguard.evaluate.robustness.result import AttackRow, Control, CurvePoint, read_result
+from tritguard.evaluate.robustness.store import Store
+from tritguard.evaluate.robustness.workers import Workers
+from tritguard.evaluate.study import Rate
 from tritguard.graph import read_graph
 from tritguard.predictor import Int8, Outputs
 from tritguard.train import TrainConfig

@@ -30,10 +30,10 @@ from tritguard.data import Dataset
 from tritguard.data.dataset import write_dataset
 from tritguard.emit import Bundle, write_bundle
 from tritguard.emit.weights import emitted, find_weights
-from tritguard.evaluate.fault_result import FaultDraw, FaultPlan, FaultPoint, FaultResult, from_few
-from tritguard.evaluate.faults import _accuracy, _case, _on_device, study_faults
-from tritguard.evaluate.result import Rate
-from tritguard.graph.kernels import WeightFormat
+from tritguard.evaluate.faults.result import FaultDraw, FaultPlan, FaultPoint, FaultResult, from_few
+from tritguard.evaluate.faults.study import _accuracy, _case, _on_device, study_faults
+from tritguard.evaluate.study import Rate
+from tritguard.graph.formats.kernel import WeightFormat
 from tritguard.graph.model import Weighted
 from tritguard.report.faults import content
 from tritguard.twin import OpenTwin, Twin

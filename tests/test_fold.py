@@ -18,7 +18,7 @@ from tests.tflite_builder import ModelBuilder
 from tests.tflite_tables import Table
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph import read_graph
-from tritguard.graph.fixed_point import INT8_MIN
+from tritguard.graph.arithmetic.fixed_point import INT8_MIN
 from tritguard.graph.model import Binary, Conv2D
 from tritguard.oracle import Oracle, oracle_available
 

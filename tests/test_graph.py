@@ -13,10 +13,10 @@ from tests.tflite_builder import ModelBuilder
 from tests.tflite_tables import Table
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph import read_graph
-from tritguard.graph.choice import choose_kernels
-from tritguard.graph.kernels import scratch_sizes
-from tritguard.graph.memory import Slot, plan_memory
-from tritguard.graph.ternary import TRITS_PER_WORD, pack, ternary_weights
+from tritguard.graph.arena.memory import Slot, plan_memory
+from tritguard.graph.emission import choose_kernels
+from tritguard.graph.formats.kernel import scratch_sizes
+from tritguard.graph.formats.ternary import TRITS_PER_WORD, pack, ternary_weights
 
 
 def small_model() -> ModelBuilder:

@@ -12,13 +12,13 @@ from tests.masked_models import HONEST, MASKED, Mask, RandomRounding, task
 from tests.shared import shared_file
 from tritguard.attack import Apgd, Ball, Square, Target
 from tritguard.emit import write_bundle
-from tritguard.evaluate.assemble import Samples
-from tritguard.evaluate.campaign import prepare
-from tritguard.evaluate.judgement import Answers, Judgement, judge
-from tritguard.evaluate.plan import Plan
-from tritguard.evaluate.search import Found, Victim, holding, search
-from tritguard.evaluate.store import Store
-from tritguard.evaluate.symptoms import unsteady
+from tritguard.evaluate.robustness.judgement import Answers, Judgement, judge
+from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.search import Found, Victim, holding, search
+from tritguard.evaluate.robustness.store import Store
+from tritguard.evaluate.robustness.study import prepare
+from tritguard.evaluate.robustness.symptoms import unsteady
+from tritguard.evaluate.samples import Samples
 
 pytest.importorskip("art", reason="white-box attacks need the extra 'attack'")
 

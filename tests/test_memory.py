@@ -18,13 +18,14 @@ from tests.shared import shared_file
 from tests.tflite_builder import ModelBuilder
 from tritguard.boards import CoreClass
 from tritguard.emit import write_bundle
-from tritguard.graph import memory, optimised, read_graph
-from tritguard.graph.access import Trace, lead
-from tritguard.graph.choice import choose_kernels
-from tritguard.graph.kernels import Order
-from tritguard.graph.memory import MemoryPlan, plan_memory
+from tritguard.graph import optimised, read_graph
+from tritguard.graph.arena import memory
+from tritguard.graph.arena.access import Trace, lead
+from tritguard.graph.arena.memory import MemoryPlan, plan_memory
+from tritguard.graph.arena.placement import Block, aligned, pack
+from tritguard.graph.emission import choose_kernels
+from tritguard.graph.formats.kernel import Order
 from tritguard.graph.model import Graph, Op, Pool2D
-from tritguard.graph.placement import Block, aligned, pack
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.twin import Twin
 

@@ -17,7 +17,7 @@ from tritguard.cli import app
 from tritguard.emit import open_bundle, write_bundle
 from tritguard.graph import optimised, read_graph
 from tritguard.graph.model import Conv2D, FullyConnected
-from tritguard.graph.ranges import channel_ranges
+from tritguard.graph.passes.ranges import channel_ranges
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.twin import Twin
 

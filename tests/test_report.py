@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 
 from tritguard.cli import app, main
 from tritguard.errors import BadInputError
-from tritguard.evaluate.result import Issue, Picture, Rate, Result, read_result
+from tritguard.evaluate.robustness.result import Picture, Result, read_result
+from tritguard.evaluate.study import Issue, Rate
 from tritguard.report import chart, html, pictures, summary, terminal, wording
 
 N = 300

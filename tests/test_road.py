@@ -20,14 +20,14 @@ from tritguard.boards import load_board
 from tritguard.build import Build, build
 from tritguard.data import load_dataset
 from tritguard.emit import Bundle, write_bundle
-from tritguard.evaluate.campaign import draw_samples
-from tritguard.evaluate.crafting import craft_all
-from tritguard.evaluate.fault_result import FaultResult
-from tritguard.evaluate.plan import Plan
-from tritguard.evaluate.privacy_result import PrivacyResult
-from tritguard.evaluate.result import read_result
-from tritguard.evaluate.store import Store
-from tritguard.evaluate.transfer_result import TransferResult
+from tritguard.evaluate.faults.result import FaultResult
+from tritguard.evaluate.privacy.result import PrivacyResult
+from tritguard.evaluate.robustness.crafting import craft_all
+from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.result import read_result
+from tritguard.evaluate.robustness.store import Store
+from tritguard.evaluate.samples import draw_samples
+from tritguard.evaluate.transfer.result import TransferResult
 from tritguard.twin import Twin, verify_against_oracle
 
 pytestmark = [
@@ -109,7 +109,7 @@ def test_a_live_attack_asks_the_device_and_finds_what_the_twin_does(keywords: Fi
     assert list((tmp_path / "live").glob("square-*.npz")) and not (tmp_path / "crafted").exists()
 
     plan = Plan(samples=4, eps=(8,), preset="quick", attacks=("noise", "square"))
-    samples = draw_samples(keywords.bundle, load_dataset(str(keywords.data)), plan)
+    samples = draw_samples(keywords.bundle, load_dataset(str(keywords.data)), plan.samples, plan.seed)
     target = Target(Twin(keywords.bundle), None, samples.x, samples.y, plan.seed)
     runs, throughput = craft_all(target, plan.balls, plan.suite(12), Store(tmp_path / "twin", ""), lambda *_: None)
     assert live.throughput is not None and live.throughput.queries == throughput.queries > 80

@@ -24,13 +24,14 @@ from tests.tflite_builder import ModelBuilder
 from tritguard.boards import CoreClass
 from tritguard.cli import app
 from tritguard.emit import native, open_bundle, write_bundle
-from tritguard.graph import fusion, memory, optimised, read_graph
-from tritguard.graph.choice import choose_kernels
-from tritguard.graph.fusion import LEAST_SAVED, plan_fused
-from tritguard.graph.kernels import Kernel, WeightFormat
-from tritguard.graph.memory import MemoryPlan, plan_memory
+from tritguard.graph import optimised, read_graph
+from tritguard.graph.arena import chains, memory
+from tritguard.graph.arena.chains import LEAST_SAVED, plan_fused
+from tritguard.graph.arena.memory import MemoryPlan, plan_memory
+from tritguard.graph.arena.stripes import Chain, chain_lead, chain_of, may_stripe
+from tritguard.graph.emission import choose_kernels
+from tritguard.graph.formats.kernel import Kernel, WeightFormat
 from tritguard.graph.model import Graph
-from tritguard.graph.stripes import Chain, chain_lead, chain_of, may_stripe
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.twin import Twin
 
@@ -209,7 +210,7 @@ def test_what_saves_little_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     graph, _ = chains_in(residual(height=6), 0)
     kernels = {at: choice.kernel for at, choice in choose_kernels(graph, "m4").items()}
     assert plan_fused(graph, kernels).chains == ()
-    monkeypatch.setattr(fusion, "LEAST_BYTES", 1)
+    monkeypatch.setattr(chains, "LEAST_BYTES", 1)
     plan = plan_fused(graph, kernels)
     assert 0.6 * plan.whole_layers < plan.arena_bytes <= (1 - LEAST_SAVED) * plan.whole_layers
 

@@ -21,10 +21,10 @@ from tritguard.boards import CoreClass
 from tritguard.cli import convert
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
-from tritguard.graph import offers
-from tritguard.graph.base3 import Base3Dual, Base3Rows, store_dual, store_rows, to_base3
-from tritguard.graph.dual import MAX_HIGH, MAX_LOW, pack_dual, unpack_dual
-from tritguard.graph.kernels import WeightFormat
+from tritguard.graph.formats import offers
+from tritguard.graph.formats.base3 import Base3Dual, Base3Rows, store_dual, store_rows, to_base3
+from tritguard.graph.formats.dual import MAX_HIGH, MAX_LOW, pack_dual, unpack_dual
+from tritguard.graph.formats.kernel import WeightFormat
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.twin import Twin
 

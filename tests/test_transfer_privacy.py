@@ -20,12 +20,12 @@ from tritguard.data import Dataset, to_input_bytes
 from tritguard.data.dataset import read_dataset, write_dataset
 from tritguard.emit import open_bundle
 from tritguard.errors import BadModelError
-from tritguard.evaluate.indicator import security_rate
-from tritguard.evaluate.privacy import _Drawn, _in_float, _leak
-from tritguard.evaluate.privacy_result import Leak, PrivacyResult
-from tritguard.evaluate.roc import advantage, auc, hits_at
-from tritguard.evaluate.shadows import Pool
-from tritguard.evaluate.transfer_result import TransferResult
+from tritguard.evaluate.privacy.indicator import security_rate
+from tritguard.evaluate.privacy.result import Leak, PrivacyResult
+from tritguard.evaluate.privacy.roc import advantage, auc, hits_at
+from tritguard.evaluate.privacy.shadows import Pool
+from tritguard.evaluate.privacy.study import _Drawn, _in_float, _leak
+from tritguard.evaluate.transfer.result import TransferResult
 from tritguard.graph import read_graph
 from tritguard.train import TrainConfig
 from tritguard.train.config import Block, QuantizeConfig

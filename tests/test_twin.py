@@ -15,7 +15,7 @@ from tests.test_emit import ternary_model
 from tests.tflite_builder import ModelBuilder
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BuildError, ToolMissingError
-from tritguard.graph.kernels import WeightFormat
+from tritguard.graph.formats.kernel import WeightFormat
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.twin import Twin, measure_speed
 

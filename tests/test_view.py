@@ -19,7 +19,7 @@ from tritguard.attack import integer_ops
 from tritguard.attack.view import WITH_GRADIENTS, GradientView
 from tritguard.emit import write_bundle
 from tritguard.graph import read_graph
-from tritguard.graph.fixed_point import requant, requantise
+from tritguard.graph.arithmetic.fixed_point import requant, requantise
 from tritguard.graph.model import Requant, Softmax
 from tritguard.twin import Twin
 

@@ -13,7 +13,7 @@
  *
  * Overlap: the generator lays an output over an input that dies in the call, the output starting some bytes
  * before the input. How many is derived from the order in which a kernel reads and writes, which is therefore
- * part of its interface (host/tritguard/graph/access.py holds it as data, tests/test_memory.py runs each
+ * part of its interface (host/tritguard/graph/arena/access.py holds it as data, tests/test_memory.py runs each
  * kernel at its limit):
  *   - element by element (tg_add, tg_requantize, tg_lookup, tg_softmax's last pass, tg_mean by channel): in
  *     rising order, an element is read before it is written;
@@ -34,7 +34,7 @@
 
 #define TG_TRITS_PER_WORD 16
 
-/* What one layer of a chain does in one stripe (tg_model.c; host/tritguard/graph/stripes.py makes the
+/* What one layer of a chain does in one stripe (tg_model.c; host/tritguard/graph/arena/stripes.py makes the
  * tables). All are rows, from where a tensor's memory starts: `kept` rows that are still to be read move to
  * its front over `dropped` others, then out_rows are computed from `to` on, from in_rows of each input with
  * pad_top above them. */

@@ -27,13 +27,13 @@ from tritguard.cli.train import train
 from tritguard.convert import keras_to_tflite
 from tritguard.data import load_dataset, to_input_bytes
 from tritguard.emit import write_bundle
-from tritguard.evaluate.assemble import Samples
-from tritguard.evaluate.campaign import prepare
-from tritguard.evaluate.crafting import Run, craft_all
-from tritguard.evaluate.plan import Plan
-from tritguard.evaluate.result import Throughput
-from tritguard.evaluate.store import Store
-from tritguard.evaluate.workers import Workers
+from tritguard.evaluate.robustness.crafting import Run, craft_all
+from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.result import Throughput
+from tritguard.evaluate.robustness.store import Store
+from tritguard.evaluate.robustness.study import prepare
+from tritguard.evaluate.robustness.workers import Workers
+from tritguard.evaluate.samples import Samples
 from tritguard.predictor import Int8
 from tritguard.train import TrainConfig
 from tritguard.train.config import CALIBRATION, MODEL, AdversarialConfig

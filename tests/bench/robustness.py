@@ -34,8 +34,9 @@ from tritguard.convert import keras_to_tflite
 from tritguard.convert.archive import load_model
 from tritguard.data import Dataset
 from tritguard.emit import Bundle, write_bundle
-from tritguard.evaluate.campaign import draw_samples, prepare
-from tritguard.evaluate.plan import Plan
+from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.study import prepare
+from tritguard.evaluate.samples import draw_samples
 from tritguard.files import write_whole
 from tritguard.records import Record, from_json, from_table, read_toml
 from tritguard.train import TrainConfig, TrainRecord
@@ -193,7 +194,7 @@ def _measure(
     folder, eps = options.out / case.name, table["eps"]
     bundle = _bundle(folder, case.net)
     plan = Plan(samples=min(options.attacked, len(dataset.x_test)), eps=tuple(eps), seed=case.seed)
-    samples = draw_samples(bundle, dataset, plan)
+    samples = draw_samples(bundle, dataset, plan.samples, plan.seed)
     deployed = prepare(bundle, samples, plan)
     targets: dict[str, tuple[Target, Bundle | None]] = {case.weights: (deployed, bundle)}
     if case.weights == "int8":

@@ -27,8 +27,9 @@ from tritguard.data.cifar10 import CLASSES
 from tritguard.data.dataset import PIXEL_UNIT
 from tritguard.data.mfcc import INPUT_UNIT
 from tritguard.emit import Bundle, write_bundle
-from tritguard.evaluate.campaign import draw_samples, prepare
-from tritguard.evaluate.plan import Plan
+from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.study import prepare
+from tritguard.evaluate.samples import draw_samples
 from tritguard.files import write_whole
 from tritguard.records import Record, from_json
 from tritguard.twin import verify_against_oracle
@@ -113,7 +114,7 @@ def measure(name: str, content: bytes, dataset: Dataset, plan: Plan, out: Path) 
         return from_json(Contender, kept).model_copy(update={"name": name})
     core = load_board(robustness.BOARD).core_class
     bundle = write_bundle(content, folder / "bundle", name=name, core=core, check=verify_against_oracle)
-    samples = draw_samples(bundle, dataset, plan)
+    samples = draw_samples(bundle, dataset, plan.samples, plan.seed)
     start = time.monotonic()
     clean, robust = robustness._attacked(prepare(bundle, samples, plan), list(plan.eps), name)
     seconds = time.monotonic() - start

@@ -30,9 +30,9 @@ from tritguard.cli.progress import bar
 from tritguard.data import to_input_bytes
 from tritguard.device import open_device
 from tritguard.emit import Bundle, write_bundle
-from tritguard.evaluate.crafting import craft_all
-from tritguard.evaluate.store import Store
-from tritguard.evaluate.workers import Workers
+from tritguard.evaluate.robustness.crafting import craft_all
+from tritguard.evaluate.robustness.store import Store
+from tritguard.evaluate.robustness.workers import Workers
 from tritguard.predictor import Int8, Outputs
 from tritguard.twin import Twin
 

@@ -24,11 +24,12 @@ from tritguard.cli.attack import cores
 from tritguard.cli.progress import bar
 from tritguard.data import load_dataset
 from tritguard.emit import open_bundle
-from tritguard.evaluate.campaign import draw_samples, prepare
-from tritguard.evaluate.crafting import Run, craft_all
-from tritguard.evaluate.plan import Plan
-from tritguard.evaluate.store import Store
-from tritguard.evaluate.workers import Workers
+from tritguard.evaluate.robustness.crafting import Run, craft_all
+from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.store import Store
+from tritguard.evaluate.robustness.study import prepare
+from tritguard.evaluate.robustness.workers import Workers
+from tritguard.evaluate.samples import draw_samples
 
 _TUNED_ON = {"fashion-mnist": range(5000, 6200)}  # test images that the two-step attack's shares were chosen on
 _COLUMNS = {"left": 7, "wins": 5, "losses": 7, "p": 6, "changed": 8, "gradients": 10, "queries": 8, "seconds": 8}
@@ -53,7 +54,7 @@ def main() -> int:
     fresh = np.setdiff1d(np.arange(len(dataset.y_test)), _TUNED_ON.get(options.data, ()))
     dataset = replace(dataset, x_test=dataset.x_test[fresh], y_test=dataset.y_test[fresh])
     plan = Plan(samples=options.samples, seed=options.seed, eps=options.eps)
-    target = prepare(bundle, draw_samples(bundle, dataset, plan), plan)
+    target = prepare(bundle, draw_samples(bundle, dataset, plan.samples, plan.seed), plan)
     assert target.view is not None
     equal, traded = _attacks(options.gradients, options.queries, options.quick)
     store = Store(options.out / options.bundle.name, bundle.manifest.model_sha256)

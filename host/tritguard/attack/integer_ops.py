@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from tritguard.attack.linear import summing_dtype
-from tritguard.graph.evaluate import elementwise, pairwise
-from tritguard.graph.fixed_point import INT8_MAX, INT8_MIN, requantise
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN, requantise
+from tritguard.graph.arithmetic.reference import elementwise, pairwise
 from tritguard.graph.model import (
     Add,
     Binary,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tritguard.graph.fixed_point import INT8_MAX, INT8_MIN
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv, Weighted, Window
 
 _FLOAT32_WHOLE = 1 << 24  # below, float32 holds every whole number

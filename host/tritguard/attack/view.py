@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tritguard.attack import integer_ops
 from tritguard.attack.linear import common_factor, largest_sum, summing_dtype, weighted_sums
 from tritguard.errors import BadInputError, UnsupportedOpError
-from tritguard.graph.fixed_point import INT8_MAX, INT8_MIN
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.graph.model import (
     Add,
     Binary,
@@ -30,19 +30,19 @@ from tritguard.graph.model import (
     Graph,
     Lookup,
     Mean,
+    MirrorPad,
     Op,
     Pad,
     Pool2D,
     Quantize,
     Reshape,
+    ResizeNearest,
     Softmax,
     Tensor,
     TransposeConv,
     View,
     Weighted,
 )
-from tritguard.graph.reading.mirror_pad import MirrorPad
-from tritguard.graph.reading.resize import ResizeNearest
 
 
 class DifferentiableView:

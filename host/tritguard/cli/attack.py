@@ -26,12 +26,12 @@ from tritguard.device import open_device
 from tritguard.emit import Bundle, open_bundle
 from tritguard.emit.bundle import MANIFEST
 from tritguard.errors import BadInputError
-from tritguard.evaluate.assemble import Subject
-from tritguard.evaluate.campaign import evaluate
-from tritguard.evaluate.live import Budget
-from tritguard.evaluate.plan import Plan
-from tritguard.evaluate.presets import Preset
-from tritguard.evaluate.result import Result
+from tritguard.evaluate.robustness.assemble import Subject
+from tritguard.evaluate.robustness.live import Budget
+from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.presets import Preset
+from tritguard.evaluate.robustness.result import Result
+from tritguard.evaluate.robustness.study import evaluate
 from tritguard.files import write_whole
 from tritguard.records import from_table
 from tritguard.report import html, terminal

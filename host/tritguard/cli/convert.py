@@ -18,7 +18,7 @@ from tritguard.cli.tflm import convert_to_arrays
 from tritguard.data import Dataset
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError, about
-from tritguard.graph.kernels import WeightFormat
+from tritguard.graph.formats.kernel import WeightFormat
 from tritguard.report.wording import short_op
 from tritguard.twin import verify_against_oracle
 

@@ -13,8 +13,8 @@ from tritguard.cli.data import read_dataset
 from tritguard.cli.study import leave, numbers, settings, study
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
-from tritguard.evaluate.fault_result import FaultPlan
-from tritguard.evaluate.faults import study_faults
+from tritguard.evaluate.faults.result import FaultPlan
+from tritguard.evaluate.faults.study import study_faults
 
 RESULT = "faults.json"
 TABLE = "faults"

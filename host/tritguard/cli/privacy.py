@@ -11,8 +11,8 @@ import typer
 from tritguard.boards import load_board
 from tritguard.cli.data import read_dataset
 from tritguard.cli.study import leave, settings, study
-from tritguard.evaluate.privacy import open_training, study_privacy
-from tritguard.evaluate.privacy_result import PrivacyPlan
+from tritguard.evaluate.privacy.result import PrivacyPlan
+from tritguard.evaluate.privacy.study import open_training, study_privacy
 
 RESULT = "privacy.json"
 TABLE = "privacy"

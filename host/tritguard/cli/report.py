@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from tritguard.cli.progress import console
 from tritguard.cli.study import content, read_study, studies_beside
 from tritguard.errors import BadInputError
-from tritguard.evaluate.result import Result, read_result
+from tritguard.evaluate.robustness.result import Result, read_result
 from tritguard.evaluate.study import Study
 from tritguard.files import write_whole
 from tritguard.report import html, terminal

@@ -27,15 +27,15 @@ from tritguard.cli.transfer import RESULT as TRANSFER
 from tritguard.data import Dataset
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
-from tritguard.evaluate.assemble import Subject
-from tritguard.evaluate.fault_result import FaultPlan
-from tritguard.evaluate.faults import study_faults
-from tritguard.evaluate.plan import Plan
-from tritguard.evaluate.privacy import open_training, study_privacy
-from tritguard.evaluate.privacy_result import PrivacyPlan
+from tritguard.evaluate.faults.result import FaultPlan
+from tritguard.evaluate.faults.study import study_faults
+from tritguard.evaluate.privacy.result import PrivacyPlan
+from tritguard.evaluate.privacy.study import open_training, study_privacy
+from tritguard.evaluate.robustness.assemble import Subject
+from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.study import Study
-from tritguard.evaluate.transfer import study_transfer
-from tritguard.evaluate.transfer_result import TransferPlan
+from tritguard.evaluate.transfer.result import TransferPlan
+from tritguard.evaluate.transfer.study import study_transfer
 from tritguard.files import write_whole
 from tritguard.records import Record, from_json, from_table, read_toml
 from tritguard.report import html

@@ -11,11 +11,11 @@ import typer
 
 from tritguard.cli.progress import Report, console, stages
 from tritguard.errors import BadInputError
-from tritguard.evaluate.fault_result import FaultResult
-from tritguard.evaluate.privacy_result import PrivacyResult
-from tritguard.evaluate.result import Result
+from tritguard.evaluate.faults.result import FaultResult
+from tritguard.evaluate.privacy.result import PrivacyResult
+from tritguard.evaluate.robustness.result import Result
 from tritguard.evaluate.study import Study
-from tritguard.evaluate.transfer_result import TransferResult
+from tritguard.evaluate.transfer.result import TransferResult
 from tritguard.files import write_whole
 from tritguard.records import Record, from_json, from_table, read_toml
 from tritguard.report import faults, privacy, transfer

@@ -10,8 +10,8 @@ import typer
 from tritguard.cli.data import read_dataset
 from tritguard.cli.study import leave, numbers, settings, study
 from tritguard.emit import open_bundle
-from tritguard.evaluate.transfer import study_transfer
-from tritguard.evaluate.transfer_result import TransferPlan
+from tritguard.evaluate.transfer.result import TransferPlan
+from tritguard.evaluate.transfer.study import study_transfer
 
 RESULT = "transfer.json"
 TABLE = "transfer"

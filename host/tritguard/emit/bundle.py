@@ -10,7 +10,7 @@ from typing import Literal
 
 from tritguard.boards import CoreClass
 from tritguard.errors import BadInputError
-from tritguard.graph.kernels import WeightFormat
+from tritguard.graph.formats.kernel import WeightFormat
 from tritguard.records import Record, from_json
 
 MANIFEST = "manifest.json"
@@ -62,7 +62,7 @@ class Removed(Record):
 
 
 class Offer(Record):
-    """A format that a ternary layer can have, and what its kernel is expected to take (graph/cost.py)."""
+    """A format that a ternary layer can have, and what its kernel is expected to take (graph/formats/cost.py)."""
 
     weight_format: WeightFormat
     weight_bytes: int

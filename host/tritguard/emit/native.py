@@ -39,13 +39,13 @@ from tritguard.emit.render import environment
 from tritguard.errors import BadInputError
 from tritguard.files import whole_folder
 from tritguard.graph import Graph, optimised, read_graph
-from tritguard.graph.choice import choose_kernels
-from tritguard.graph.dead_channels import removed
-from tritguard.graph.fusion import plan_fused
-from tritguard.graph.kernels import WeightFormat
-from tritguard.graph.memory import MemoryPlan, Slot, plan_memory
+from tritguard.graph.arena.chains import plan_fused
+from tritguard.graph.arena.memory import MemoryPlan, Slot, plan_memory
+from tritguard.graph.arena.stripes import Chain
+from tritguard.graph.emission import choose_kernels
+from tritguard.graph.formats.kernel import WeightFormat
 from tritguard.graph.model import Op, Tensor, Weighted
-from tritguard.graph.stripes import Chain
+from tritguard.graph.passes.dead_channels import removed
 from tritguard.resources import firmware_dir
 
 _INCLUDE = re.compile(r'^#include "(tg_\w+\.h)"', re.MULTILINE)

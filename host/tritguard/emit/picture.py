@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 
-from tritguard.graph.memory import MemoryPlan, Slot
+from tritguard.graph.arena.memory import MemoryPlan, Slot
 from tritguard.graph.model import Graph
 
 _COLUMNS = 64

@@ -12,8 +12,8 @@ from elftools.elf.sections import Section
 from tritguard.emit.bundle import Bundle, Layer, Manifest
 from tritguard.errors import BadInputError
 from tritguard.graph import Graph, optimised, read_graph
-from tritguard.graph.choice import choose_kernels
-from tritguard.graph.kernels import Kernel, WeightFormat
+from tritguard.graph.emission import choose_kernels
+from tritguard.graph.formats.kernel import Kernel, WeightFormat
 from tritguard.graph.model import Weighted
 
 _ARRAYS = ("weights", "trits", "lists", "packed")  # what the lowerings call them; biases, scales and tables are others

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import math
 import platform
 import shlex
 import sys
@@ -9,14 +11,92 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from tritguard import __version__
 from tritguard.data import Dataset
 from tritguard.emit import Bundle
-from tritguard.evaluate.result import Issue, Status, status_of
-from tritguard.evaluate.store import versions
 from tritguard.records import Record
+
+_PACKAGES = ("numpy", "tensorflow-cpu", "tensorflow", "adversarial-robustness-toolbox", "tflite-micro", "platformio")
+
+
+Status = Literal["valid", "degraded", "invalid"]
+
+
+class Rate(Record):
+    """k of n, with its 95 % Wilson score interval (Wilson 1927)."""
+
+    k: NonNegativeInt
+    n: PositiveInt
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _at_most_all(self) -> Self:
+        if self.k > self.n:
+            raise ValueError(f"{self.k} of {self.n}")
+        return self
+
+    @property
+    def value(self) -> float:
+        """k / n."""
+        return self.k / self.n
+
+    @classmethod
+    def of(cls, k: int, n: int) -> Rate:
+        """The rate k of n. n must be positive."""
+        z = 1.959963984540054  # 97.5 % quantile of the normal distribution
+        centre = (k + z * z / 2) / (n + z * z)
+        half = z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
+        return cls(k=k, n=n, low=max(0.0, centre - half), high=min(1.0, centre + half))
+
+
+class Issue(Record):
+    """A check that did not pass: a stable code, and what was seen."""
+
+    code: str
+    severity: Literal["warn", "invalid"]
+    message: str
+
+
+def warn(code: str, message: str) -> Issue:
+    """A reservation: the result stands with it."""
+    return Issue(code=code, severity="warn", message=message)
+
+
+def invalid(code: str, message: str) -> Issue:
+    """A reason not to quote the result."""
+    return Issue(code=code, severity="invalid", message=message)
+
+
+class Confirmation(Record):
+    """The replay on the device: every input, clean and adversarial, byte for byte against the twin."""
+
+    inputs: int
+    bytes_compared: int
+    mismatched_inputs: int
+    resent_frames: int
+    seconds: float
+
+
+def status_of(issues: tuple[Issue, ...]) -> Status:
+    """`invalid` beats `degraded` (a warning) beats `valid`."""
+    severities = {issue.severity for issue in issues}
+    if "invalid" in severities:
+        return "invalid"
+    return "degraded" if severities else "valid"
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what decides the numbers."""
+    found = {"tritguard": __version__}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 class ModelIdentity(Record):

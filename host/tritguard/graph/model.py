@@ -360,6 +360,25 @@ class Concatenation(Op):
         return self.operator
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MirrorPad(Op):
+    """Each output element is the input element at (rows[y], columns[x], depths[c])."""
+
+    kind: ClassVar[str] = "MIRROR_PAD"
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    depths: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ResizeNearest(Op):
+    """Each output pixel is the input pixel at (rows[y], columns[x])."""
+
+    kind: ClassVar[str] = "RESIZE_NEAREST_NEIGHBOR"
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """A model: its activations, its ops in an order of execution, its inputs and outputs; most have one of each."""

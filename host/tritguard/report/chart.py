@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tritguard.evaluate.result import CurvePoint, Rate
+from tritguard.evaluate.robustness.result import CurvePoint
+from tritguard.evaluate.study import Rate
 
 WIDTH = 560
 HEIGHT = 330

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tritguard.evaluate.fault_result import FaultDraw, FaultedModel, FaultPoint, FaultResult, Search
-from tritguard.evaluate.result import Rate
+from tritguard.evaluate.faults.result import FaultDraw, FaultedModel, FaultPoint, FaultResult, Search
+from tritguard.evaluate.study import Rate
 from tritguard.report.lines import Axis, Chart, Point, chart
 from tritguard.report.study import Grid, Page, Section
 from tritguard.report.wording import count, percent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tritguard.evaluate.result import Result
+from tritguard.evaluate.robustness.result import Result
 from tritguard.evaluate.study import Study
 from tritguard.report import chart, lines, pictures, summary, wording
 from tritguard.report.study import Page

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tritguard.errors import BadInputError
-from tritguard.evaluate.result import Picture
+from tritguard.evaluate.robustness.result import Picture
 
 SQUARE_SIDE = 168  # enlarged by whole factors up to this many pixels
 WIDE_SIDE = 490

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tritguard.evaluate.privacy_result import FALSE_RATES, Leak, LeakingModel, PrivacyResult, QuantizerSecurity
-from tritguard.evaluate.result import Rate
-from tritguard.evaluate.roc import Estimate
+from tritguard.evaluate.privacy.result import FALSE_RATES, Leak, LeakingModel, PrivacyResult, QuantizerSecurity
+from tritguard.evaluate.privacy.roc import Estimate
+from tritguard.evaluate.study import Rate
 from tritguard.report.lines import Axis, Chart, Point, chart
 from tritguard.report.study import Grid, Page, Section
 from tritguard.report.wording import count, percent

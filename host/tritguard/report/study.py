@@ -10,8 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tritguard.evaluate.result import Status
-from tritguard.evaluate.study import Study
+from tritguard.evaluate.study import Status, Study
 from tritguard.report import lines, wording
 from tritguard.report.lines import Chart
 from tritguard.report.templating import environment

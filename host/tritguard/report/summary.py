@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tritguard.evaluate.result import AttackRow, CurvePoint, Footprint, Result
+from tritguard.evaluate.robustness.result import AttackRow, CurvePoint, Footprint, Result
 
 Parameters = dict[str, float | int | str]
 

@@ -10,7 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tritguard.evaluate.result import Rate, Result, Status
+from tritguard.evaluate.robustness.result import Result
+from tritguard.evaluate.study import Rate, Status
 from tritguard.report import summary
 from tritguard.report.wording import (
     FEATURE_MEANING,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tritguard.evaluate.transfer_result import Party, TransferResult
+from tritguard.evaluate.transfer.result import Party, TransferResult
 from tritguard.report.lines import Axis, Chart, Point, chart
 from tritguard.report.study import Grid, Page, Section
 from tritguard.report.wording import interval, of, percent, real, steps

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tritguard.evaluate.result import Rate, Status, Throughput
+from tritguard.evaluate.robustness.result import Throughput
+from tritguard.evaluate.study import Rate, Status
 
 STATUS_MEANING: dict[Status, str] = {
     "valid": "Every check of this run passed. The figures may be quoted together with the threat model.",

@@ -9,11 +9,11 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.graph.dual import DualWords, bit_places
-from tritguard.graph.kernels import Kernel, interleave, plan_planes
+from tritguard.graph.formats.dual import DualWords, bit_places
+from tritguard.graph.formats.kernel import Kernel, interleave, plan_planes
+from tritguard.graph.formats.taps import TapLists
+from tritguard.graph.formats.ternary import TRITS_PER_WORD, TernaryWeights
 from tritguard.graph.model import DepthwiseConv2D, Int8, Weighted
-from tritguard.graph.taps import TapLists
-from tritguard.graph.ternary import TRITS_PER_WORD, TernaryWeights
 
 PADDING = -1
 _BITS = np.arange(8)

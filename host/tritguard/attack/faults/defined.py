@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.attack.faults.bits import PADDING, map_bits
-from tritguard.graph.base3 import Base3Dual
-from tritguard.graph.dual import DualWords
-from tritguard.graph.kernels import Kernel
-from tritguard.graph.lists import SparseLists, StepLists
+from tritguard.graph.formats.base3 import Base3Dual
+from tritguard.graph.formats.dual import DualWords
+from tritguard.graph.formats.kernel import Kernel
+from tritguard.graph.formats.lists import SparseLists, StepLists
 from tritguard.graph.model import Weighted
 
 Bytes = NDArray[np.uint8]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tritguard.attack.faults.bits import PADDING, BitMap, map_bits
 from tritguard.attack.faults.flips import Flip, flip
 from tritguard.attack.faults.view import FaultView
-from tritguard.graph.kernels import Kernel
+from tritguard.graph.formats.kernel import Kernel
 from tritguard.graph.model import Graph, Weighted
 from tritguard.predictor import Int8, Outputs
 from tritguard.twin import OpenTwin

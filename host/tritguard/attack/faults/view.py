@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tritguard.attack.linear import weighted_sums
 from tritguard.attack.view import GradientView
-from tritguard.graph.kernels import Kernel
+from tritguard.graph.formats.kernel import Kernel
 from tritguard.graph.model import Graph, TransposeConv, Weighted
 
 Float32 = NDArray[np.float32]

@@ -11,9 +11,9 @@ from tritguard.emit.lower.elementwise import add, binary
 from tritguard.emit.lower.shape import concatenation, reshape
 from tritguard.emit.lower.stripes import striped
 from tritguard.emit.lower.weighted import conv, depthwise, fully_connected, transpose_conv
+from tritguard.graph.arena.memory import MemoryPlan
 from tritguard.graph.call import call_of
-from tritguard.graph.choice import Choice
-from tritguard.graph.memory import MemoryPlan
+from tritguard.graph.emission import Choice
 from tritguard.graph.model import (
     Add,
     Binary,

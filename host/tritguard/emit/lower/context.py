@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
+from tritguard.graph.arena.memory import MemoryPlan, Slot
+from tritguard.graph.arena.stripes import row_bytes
 from tritguard.graph.call import KernelCall, Parameters
-from tritguard.graph.choice import Choice
-from tritguard.graph.kernels import Kernel
-from tritguard.graph.memory import MemoryPlan, Slot
+from tritguard.graph.emission import Choice
+from tritguard.graph.formats.kernel import Kernel
 from tritguard.graph.model import Graph, Op, Tensor
-from tritguard.graph.stripes import row_bytes
 
 Image = tuple[int, int, int]
 

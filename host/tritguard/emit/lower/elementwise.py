@@ -6,10 +6,10 @@ import dataclasses
 
 from tritguard.emit.code import Array, LayerCode
 from tritguard.emit.lower.context import Context, plain_call, struct_of
-from tritguard.graph import tables
+from tritguard.graph.arithmetic import tables
 from tritguard.graph.call import Parameters, filled, scale_fields, table_call
+from tritguard.graph.formats.narrow import is_narrow_rescaling
 from tritguard.graph.model import Add, Binary
-from tritguard.graph.narrow import is_narrow_rescaling
 
 
 def add(context: Context, position: int, op: Add) -> LayerCode:

@@ -9,8 +9,8 @@ import numpy as np
 
 from tritguard.emit.code import Array, Fields, LayerCode, StripeCode
 from tritguard.emit.lower.context import Context
+from tritguard.graph.arena.stripes import Chain, Stripe, row_bytes
 from tritguard.graph.model import Op
-from tritguard.graph.stripes import Chain, Stripe, row_bytes
 
 _STRIPE = np.dtype(
     [(name, "u1") for name in ("from_a", "from_b", "in_rows", "pad_top", "out_rows", "to", "kept", "dropped")]

@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
 from tritguard.emit.lower.context import Context
-from tritguard.graph.base3 import Base3Dual
-from tritguard.graph.dual import NO_CHANNEL, DualWords
-from tritguard.graph.lists import SparseLists, StepLists
+from tritguard.graph.formats.base3 import Base3Dual
+from tritguard.graph.formats.dual import NO_CHANNEL, DualWords
+from tritguard.graph.formats.lists import SparseLists, StepLists
+from tritguard.graph.formats.narrow import is_narrow
+from tritguard.graph.formats.taps import TapLists
 from tritguard.graph.model import DepthwiseConv2D, Weighted
-from tritguard.graph.narrow import is_narrow
-from tritguard.graph.taps import TapLists
 
 _CHANNEL = np.dtype([("bias", "i4"), ("multiplier", "i4"), ("channel", "i2"), ("magnitude", "u1"), ("shift", "i1")])
 

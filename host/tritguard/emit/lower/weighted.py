@@ -11,15 +11,15 @@ from tritguard.emit.code import Array, Fields, LayerCode, Struct
 from tritguard.emit.lower.context import Context, Image, image
 from tritguard.emit.lower.ternary import base3_dual, dual, lists, steps, taps
 from tritguard.errors import UnsupportedOpError
-from tritguard.graph.base3 import Base3Dual, Base3Rows
 from tritguard.graph.call import LONGEST_SIDE, window_fields
-from tritguard.graph.dual import DualWords
-from tritguard.graph.kernels import plan_planes
-from tritguard.graph.lists import SparseLists, StepLists
+from tritguard.graph.formats.base3 import Base3Dual, Base3Rows
+from tritguard.graph.formats.dual import DualWords
+from tritguard.graph.formats.kernel import plan_planes
+from tritguard.graph.formats.lists import SparseLists, StepLists
+from tritguard.graph.formats.narrow import is_narrow
+from tritguard.graph.formats.taps import TapLists
+from tritguard.graph.formats.ternary import TernaryWeights
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv, Weighted, Window
-from tritguard.graph.narrow import is_narrow
-from tritguard.graph.taps import TapLists
-from tritguard.graph.ternary import TernaryWeights
 
 
 def _check_sums(op: Weighted | TransposeConv) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tritguard.emit.tflm.container import op_code, op_number, pack, scales, schema, unpack
-from tritguard.graph.fixed_point import quantize_multiplier
+from tritguard.graph.arithmetic.fixed_point import quantize_multiplier
 
 
 def for_old_tflm(content: bytes) -> bytes:

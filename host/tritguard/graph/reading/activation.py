@@ -7,7 +7,7 @@ from typing import Any
 import tflite
 
 from tritguard.errors import BadModelError, UnsupportedOpError
-from tritguard.graph import fixed_point, tables
+from tritguard.graph.arithmetic import fixed_point, tables
 from tritguard.graph.call import KernelCall, calls, table_call
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Lookup, Op, Softmax, Tensor

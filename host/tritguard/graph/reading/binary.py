@@ -8,7 +8,7 @@ import numpy as np
 import tflite
 
 from tritguard.errors import BadModelError, UnsupportedOpError
-from tritguard.graph import fixed_point
+from tritguard.graph.arithmetic import fixed_point
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Binary, Constant, Op, Requant, Tensor
 from tritguard.graph.reading.checks import NO_CLAMP, fused_clamp, options_of

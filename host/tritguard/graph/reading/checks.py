@@ -7,7 +7,7 @@ from typing import Any
 import tflite
 
 from tritguard.errors import BadModelError, UnsupportedOpError
-from tritguard.graph import fixed_point
+from tritguard.graph.arithmetic import fixed_point
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Tensor, Window
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.errors import UnsupportedOpError
-from tritguard.graph.evaluate import evaluate
-from tritguard.graph.fixed_point import INT8_MAX, INT8_MIN
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
+from tritguard.graph.arithmetic.reference import evaluate
 from tritguard.graph.flatbuffer import RawModel, RawOp, RawTensor
 from tritguard.graph.model import Int8
 from tritguard.graph.reading.reader import Reader

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import tflite
@@ -11,7 +10,7 @@ import tflite
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.call import KernelCall, Parameters, calls
 from tritguard.graph.flatbuffer import RawOp
-from tritguard.graph.model import Op, Tensor
+from tritguard.graph.model import MirrorPad, Op, Tensor
 from tritguard.graph.reading.checks import image, options_of, same_scale
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
@@ -20,16 +19,6 @@ _MODES: dict[int, Literal["reflect", "symmetric"]] = {  # NumPy's names
     tflite.MirrorPadMode.REFLECT: "reflect",
     tflite.MirrorPadMode.SYMMETRIC: "symmetric",
 }
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class MirrorPad(Op):
-    """Each output element is the input element at (rows[y], columns[x], depths[c])."""
-
-    kind: ClassVar[str] = "MIRROR_PAD"
-    rows: tuple[int, ...]
-    columns: tuple[int, ...]
-    depths: tuple[int, ...]
 
 
 @reads("MIRROR_PAD")

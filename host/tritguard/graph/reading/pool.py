@@ -6,7 +6,7 @@ import numpy as np
 import tflite
 
 from tritguard.errors import BadModelError, UnsupportedOpError
-from tritguard.graph import fixed_point
+from tritguard.graph.arithmetic import fixed_point
 from tritguard.graph.call import KernelCall, Parameters, calls, scale_fields, window_fields
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Mean, Op, Pool2D, Requant, Tensor

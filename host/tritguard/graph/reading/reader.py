@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tritguard.errors import BadModelError, UnsupportedOpError
-from tritguard.graph import fixed_point
+from tritguard.graph.arithmetic import fixed_point
 from tritguard.graph.flatbuffer import RawModel, RawOp, RawTensor
 from tritguard.graph.model import Float64, Int8, Int32, Tensor
 

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import numpy as np
 import tflite
 
 from tritguard.errors import BadModelError
 from tritguard.graph.call import KernelCall, Parameters, calls
 from tritguard.graph.flatbuffer import RawOp
-from tritguard.graph.model import Op, Tensor
+from tritguard.graph.model import Op, ResizeNearest, Tensor
 from tritguard.graph.reading.checks import image, options_of, same_scale
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ResizeNearest(Op):
-    """Each output pixel is the input pixel at (rows[y], columns[x])."""
-
-    kind: ClassVar[str] = "RESIZE_NEAREST_NEIGHBOR"
-    rows: tuple[int, ...]
-    columns: tuple[int, ...]
 
 
 @reads("RESIZE_NEAREST_NEIGHBOR")

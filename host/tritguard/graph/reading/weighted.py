@@ -9,7 +9,7 @@ import numpy as np
 import tflite
 
 from tritguard.errors import BadModelError, UnsupportedOpError
-from tritguard.graph import fixed_point
+from tritguard.graph.arithmetic import fixed_point
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import (
     Conv2D,

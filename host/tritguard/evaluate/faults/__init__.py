@@ -1,0 +1,1 @@
+"""Accuracy against bits of the weights turned over in flash."""

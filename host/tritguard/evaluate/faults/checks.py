@@ -1,0 +1,52 @@
+"""What would make a study of bit flips misleading; each finding has a stable code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tritguard.evaluate.faults.result import FaultedModel, FaultPlan, FaultPoint, Search
+from tritguard.evaluate.study import Issue, invalid, warn
+
+_FEW_SAMPLES = 100
+_FEW_DRAWS = 5
+
+
+def check(models: Sequence[FaultedModel], plan: FaultPlan, classes: int) -> tuple[Issue, ...]:
+    """Every finding; none is the good case."""
+    return (*_settings(plan), *(issue for model in models for issue in _model(model, classes)))
+
+
+def _settings(plan: FaultPlan) -> Iterator[Issue]:
+    if plan.samples < _FEW_SAMPLES:
+        yield warn("FEW_SAMPLES", f"{plan.samples} samples: accuracies are rough")
+    if plan.draws < _FEW_DRAWS:
+        yield warn("FEW_DRAWS", f"{plan.draws} random draws say little about the spread between bits")
+
+
+def _model(model: FaultedModel, classes: int) -> Iterator[Issue]:
+    name = model.model.name
+    if model.clean.low <= 1 / classes:
+        yield invalid("CLEAN_AT_CHANCE", f"{name} without faults cannot be told from guessing")
+    if model.replay is None:
+        yield warn("NO_DEVICE", f"{name}: no build was given, no faulty image was booted")
+    elif model.replay.mismatched_inputs:
+        seen = model.replay
+        yield invalid(
+            "DEVICE_TWIN_MISMATCH",
+            f"{name}: {seen.mismatched_inputs} of {seen.inputs} answers of faulty images differ from the faulty twin's",
+        )
+    if model.undefined:
+        what = f"{name}: {model.undefined} draws depend on the device's memory and were left out: give the build"
+        yield warn("UNDEFINED_FAULTS", what)
+    points = {(point.search, point.flips): point for point in model.points}
+    yield from _weak_search(name, points)
+
+
+def _weak_search(name: str, points: dict[tuple[Search, int], FaultPoint]) -> Iterator[Issue]:
+    for (search, flips), chosen in points.items():
+        drawn = points.get(("random", flips))
+        if search == "greedy" and drawn is not None and chosen.low > drawn.high:
+            yield warn(
+                "RANDOM_BEATS_SEARCH",
+                f"{name}: {flips} random flips leave {drawn.mean:.1%}, chosen ones {chosen.mean:.1%}",
+            )

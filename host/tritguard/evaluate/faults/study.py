@@ -1,0 +1,237 @@
+"""Accuracy against bit flips in flash: on the twin, and confirmed by firmware that boots with the same flips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.attack.faults import Flip, ProgressiveSearch, draw_flips, every_bit, flip, is_defined
+from tritguard.build import Build
+from tritguard.data import Dataset
+from tritguard.device import emulator_version
+from tritguard.emit import Bundle
+from tritguard.emit.weights import emitted
+from tritguard.evaluate.faults.checks import check
+from tritguard.evaluate.faults.firmware import FaultyFirmware
+from tritguard.evaluate.faults.result import (
+    ChosenFlip,
+    FaultDraw,
+    FaultedModel,
+    FaultPlan,
+    FaultPoint,
+    FaultReplay,
+    FaultResult,
+    from_few,
+)
+from tritguard.evaluate.samples import Samples, compared, differing, draw_samples
+from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
+from tritguard.graph import Graph
+from tritguard.graph.formats.kernel import Kernel
+from tritguard.graph.model import Weighted
+from tritguard.predictor import Outputs
+from tritguard.twin import OpenTwin
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One model, and what it is studied with."""
+
+    bundle: Bundle
+    twin: OpenTwin
+    graph: Graph
+    kernels: dict[int, Kernel]
+    firmware: FaultyFirmware | None
+    measured: Samples
+    known: Samples  # to the attacker
+    plan: FaultPlan
+
+    @contextmanager
+    def faulty(self, flips: Sequence[Flip]) -> Iterator[OpenTwin]:
+        """The twin, with flips for as long as the block lasts."""
+        flip(self.twin.weights, flips)
+        try:
+            yield self.twin
+        finally:
+            flip(self.twin.weights, flips)
+
+    def is_defined(self, flips: Sequence[Flip]) -> bool:
+        """Whether the twin can follow these flips."""
+        clean = {each.symbol: self.twin.weights[each.symbol].copy() for each in flips}
+        with self.faulty(flips) as twin:
+            return all(
+                is_defined(op, self.kernels[at], twin.weights[symbol], clean[symbol])
+                for at, op in enumerate(self.graph.ops)
+                if isinstance(op, Weighted) and (symbol := twin.symbol(op.index)) in clean
+            )
+
+
+def study_faults(
+    subjects: Sequence[tuple[Bundle, Build | None]],
+    dataset: Dataset,
+    plan: FaultPlan,
+    progress: Callable[[str], Report],
+) -> FaultResult:
+    """Measure each model's accuracy with bits of its weights turned over.
+
+    Args:
+        subjects: bundles, each with its build for an emulated board, or None for the twin alone.
+        dataset: enough test samples for the measurement and the attacker.
+        progress: gives the callback that shows a stage's progress.
+
+    Raises:
+        BadInputError: too few samples, or a build that does not fit; see `FaultyFirmware`.
+        MismatchError: firmware and twin do not hold the same weights.
+    """
+    cases = [_case(bundle, build, dataset, plan) for bundle, build in subjects]
+    models = tuple(_study(case, progress) for case in cases)
+    classes = int(np.prod(cases[0].bundle.manifest.output.shape))
+    issues = check(models, plan, classes)
+    tools = {"emulator": emulator_version() or "unknown version"} if any(case.firmware for case in cases) else {}
+    return FaultResult(
+        status=status_of(issues),
+        issues=issues,
+        provenance=StudyProvenance.now(dataset, plan.seed, cases[0].measured.indices.tolist(), tools),
+        plan=plan,
+        classes=classes,
+        models=models,
+    )
+
+
+def _case(bundle: Bundle, build: Build | None, dataset: Dataset, plan: FaultPlan) -> _Case:
+    drawn = draw_samples(bundle, dataset, plan.samples + plan.attacker_samples, plan.seed)
+    order = np.random.default_rng(plan.seed).permutation(len(drawn.y))
+
+    def part(chosen: NDArray[np.int64]) -> Samples:
+        return Samples(drawn.x[chosen], drawn.y[chosen], drawn.indices[chosen])
+
+    firmware = None if build is None else FaultyFirmware(bundle, build)
+    measured, known = part(np.sort(order[: plan.samples])), part(np.sort(order[plan.samples :]))
+    return _Case(bundle, OpenTwin(bundle), *emitted(bundle), firmware, measured, known, plan)
+
+
+def _study(case: _Case, progress: Callable[[str], Report]) -> FaultedModel:
+    name, plan = case.bundle.manifest.name, case.plan
+    clean = _accuracy(case.twin.predict(case.measured.x), case.measured)
+    random, undefined = _random_points(case, progress(f"{name}: random flips"))
+    chosen = _chosen(case, progress(f"{name}: searching for flips")) if plan.greedy else ()
+    counts = sorted(count for count in {*plan.flips, len(chosen)} if 0 < count <= len(chosen))
+    greedy = tuple(FaultPoint.of("greedy", count, (_on_twin(case, chosen[:count], None),)) for count in counts)
+    confirmed = [*_to_boot(case), *(chosen[:count] for count in counts)]
+    return FaultedModel(
+        model=ModelIdentity.of(case.bundle),
+        weight_bits=every_bit(case.twin.weights),
+        formats=_formats(case.twin),
+        clean=clean,
+        points=(*random, *greedy),
+        chosen=tuple(
+            ChosenFlip(symbol=each.symbol, layer=case.twin.layer(each.symbol), byte=each.byte, bit=each.bit)
+            for each in chosen
+        ),
+        undefined=undefined,
+        replay=_replay(case, case.firmware, confirmed, progress(f"{name}: booting faulty images"))
+        if case.firmware
+        else None,
+    )
+
+
+def _random_points(case: _Case, report: Report) -> tuple[tuple[FaultPoint, ...], int]:
+    """A point a count of flips, and how many draws had to be left out."""
+    plan = case.plan
+    draws: dict[int, list[FaultDraw]] = {count: [] for count in plan.flips}
+    total = plan.draws * len(plan.flips)
+    for done in range(total):
+        report(done, total)
+        seed, count = plan.seed + done // len(plan.flips), plan.flips[done % len(plan.flips)]
+        flips = draw_flips(case.twin.weights, count, seed)
+        if case.is_defined(flips):
+            draws[count].append(_on_twin(case, flips, seed))
+        elif case.firmware is not None:
+            draws[count].append(_on_device(case, case.firmware, flips, seed))
+    report(total, total)
+    points = tuple(FaultPoint.of("random", count, tuple(each)) for count, each in draws.items() if each)
+    return points, total - sum(map(len, draws.values()))
+
+
+def _chosen(case: _Case, report: Report) -> tuple[Flip, ...]:
+    """The greedy search's flips; its loss is kept from saturating as the gradient attacks' is."""
+    known = case.known
+    outputs = case.twin.predict(known.x)
+    values = outputs.scores.astype(np.float64) if outputs.logits is None else outputs.logits
+    top = np.sort(values, axis=1)[:, -2:]
+    search = ProgressiveSearch(temperature=max(1.0, float(np.median(top[:, 1] - top[:, 0])) / 4))
+    return search.search(case.twin, case.graph, case.kernels, known.x, known.y, case.plan.greedy, report)
+
+
+def _on_twin(case: _Case, flips: Sequence[Flip], seed: int | None) -> FaultDraw:
+    with case.faulty(flips) as twin:
+        return FaultDraw(seed=seed, accuracy=_accuracy(twin.predict(case.measured.x), case.measured))
+
+
+def _on_device(case: _Case, firmware: FaultyFirmware, flips: Sequence[Flip], seed: int) -> FaultDraw:
+    count = min(case.plan.device_samples, len(case.measured.y))
+    few = Samples(case.measured.x[:count], case.measured.y[:count], case.measured.indices[:count])
+    right = case.twin.predict(case.measured.x).labels == case.measured.y
+    with case.faulty(flips) as twin:
+        image = firmware.image(flips, twin.weights)
+    outputs = firmware.answers(image, few.x)
+    still = np.zeros(count, bool) if outputs is None else outputs.labels == few.y
+    return FaultDraw(
+        seed=seed,
+        accuracy=Rate.of(int(still.sum()), count),
+        ran_on="device",
+        crashed=outputs is None,
+        estimate=from_few(float(right.mean()), right[:count], still) if count < len(right) else None,
+    )
+
+
+def _to_boot(case: _Case) -> Iterator[tuple[Flip, ...]]:
+    """For each number of flips the first draw that the twin can follow."""
+    plan = case.plan
+    for count in plan.flips:
+        draws = (draw_flips(case.twin.weights, count, plan.seed + draw) for draw in range(plan.draws))
+        if (defined := next(filter(case.is_defined, draws), None)) is not None:
+            yield defined
+
+
+def _replay(case: _Case, firmware: FaultyFirmware, flip_sets: Sequence[Sequence[Flip]], report: Report) -> FaultReplay:
+    """Boot an image for each set of flips that the twin can follow, and compare every byte it answers."""
+    x = case.measured.x[: case.plan.device_samples]
+    sets = [(), *flip_sets]
+    bytes_compared = mismatched = 0
+    for done, flips in enumerate(sets):
+        report(done, len(sets))
+        with case.faulty(flips) as twin:
+            image, ours = firmware.image(flips, twin.weights), twin.predict(x)
+        theirs = firmware.answers(image, x)
+        if theirs is None:
+            mismatched += len(x)
+            continue
+        bytes_compared += compared(theirs)
+        mismatched += differing(ours, theirs)
+    report(len(sets), len(sets))
+    return FaultReplay(
+        board=firmware.build.record.board.id,
+        build_id=firmware.build.record.build_id,
+        weight_bytes=firmware.weight_bytes,
+        images=len(sets),
+        inputs=len(sets) * len(x),
+        bytes_compared=bytes_compared,
+        mismatched_inputs=mismatched,
+    )
+
+
+def _accuracy(outputs: Outputs, samples: Samples) -> Rate:
+    return Rate.of(int((outputs.labels == samples.y).sum()), len(samples.y))
+
+
+def _formats(twin: OpenTwin) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for array in twin.arrays:
+        sizes[array.weight_format] = sizes.get(array.weight_format, 0) + array.size
+    return sizes

@@ -1,0 +1,91 @@
+"""How well a post-training quantizer hides its training samples: an experimental indicator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.data import Samples
+from tritguard.evaluate.privacy.result import QuantizerSecurity
+from tritguard.evaluate.privacy.roc import Estimate
+from tritguard.train.config import MODEL, TrainConfig
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+_DRAWS = 200  # bootstrap samples
+
+
+def quantizer_security(
+    training: Path, config: TrainConfig, members: tuple[Samples, Int64], others: tuple[Samples, Int64], count: int,
+    seed: int, report: Callable[[int, int], None],
+) -> tuple[QuantizerSecurity, ...]:  # fmt: skip
+    """Rank rounding to 8 and 4 bits and to ternary weights by `security_rate`, for a training in float.
+
+    Candidates are the trained network and what it becomes in a few more steps on its members, all rounded to the grid
+    of the first (see `tritguard.train.candidates`): which networks the paper compares is not known here.
+
+    Args:
+        training: the folder it left.
+        config: its settings.
+        members, others: samples and labels; the others' losses are looked at.
+        count: candidates of each width.
+        seed: of the steps' batches and of the intervals.
+        report: called with (candidates done, count).
+    """
+    from tritguard.convert.archive import load_model  # noqa: PLC0415 - imports TensorFlow
+    from tritguard.train.candidates import candidate_losses  # noqa: PLC0415
+    from tritguard.train.inputs import input_units  # noqa: PLC0415
+
+    losses = candidate_losses(
+        load_model(training / MODEL),
+        (input_units(members[0]), members[1]),
+        (input_units(others[0]), others[1]),
+        config,
+        widths=(8, 4, 2),
+        count=count,
+        seed=seed,
+        report=report,
+    )
+    return tuple(
+        QuantizerSecurity(bits=bits, candidates=len(rows), rate=security_rate(rows, seed))
+        for bits, rows in losses.items()
+    )
+
+
+def security_rate(losses: Float64, seed: int) -> Estimate | None:
+    """After the indicator of Aubinais et al. (AISTATS 2026, 2502.06567), as far as its text could be had.
+
+    A quantizer leaves finitely many networks, and which of them a training ends in is all that its samples can have
+    decided. From the paper's abstract and others' accounts of it: the Membership Inference Security of n training
+    samples is bounded by 1 - exp(-n r (1 + o(1))), where r follows from the gaps between the candidates' expected
+    losses and from the variances of those losses, and is estimated along a training, to rank quantizers. Our reading of
+    r, which may differ from theirs: the smallest delta^2 / (2 sigma^2) of all candidates but the best, delta being the
+    mean and sigma^2 the variance of the samples' loss differences from the best; by the normal approximation that is
+    the rate at which n samples get less likely to prefer the other. The larger, the more private.
+
+    Args:
+        losses: float64[candidates, samples], of samples no candidate was trained on.
+        seed: of the bootstrap over samples that the interval is from.
+
+    Returns:
+        r and its 95 % interval; None of a single candidate: no sample decides anything.
+    """
+    if len(losses) < 2:
+        return None
+    rng, samples = np.random.default_rng(seed), losses.shape[1]
+    drawn = [_rate(losses[:, rng.integers(0, samples, samples)]) for _ in range(_DRAWS)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    value = _rate(losses)
+    return Estimate(value=value, low=min(float(low), value), high=max(float(high), value))
+
+
+def _rate(losses: Float64) -> float:
+    best = int(losses.mean(axis=1).argmin())
+    apart = np.delete(losses, best, axis=0) - losses[best]
+    variance = apart.var(axis=1)
+    rates = np.divide(apart.mean(axis=1) ** 2, 2 * variance, out=np.full(len(apart), np.inf), where=variance > 0)
+    rates[(variance == 0) & (apart == 0).all(axis=1)] = 0.0  # no sample tells the two apart: either may be chosen
+    return float(rates.min())

@@ -1,0 +1,142 @@
+"""Models trained like the attacked one, and what all of them answer to the samples in question."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.attack.float_model import FloatModel
+from tritguard.boards import CoreClass
+from tritguard.data import Dataset, Samples, to_input_bytes
+from tritguard.emit import Bundle, write_bundle
+from tritguard.evaluate.study import versions
+from tritguard.files import write_whole
+from tritguard.train.config import CALIBRATION, MODEL, TrainConfig
+from tritguard.twin import Twin
+
+Report = Callable[[int, int], None]
+Float64 = NDArray[np.float64]
+_FEW_TESTED = 500
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one trained model answers to n samples, each float64[n, classes].
+
+    Attributes:
+        float_logits: of the float model.
+        logits: of the deployed one, from its int32 accumulators; its scores where it has none.
+        scores: of the deployed one, its int8 outputs in real values.
+    """
+
+    float_logits: Float64
+    logits: Float64
+    scores: Float64
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """One shadow model: its answers, which of the samples it was trained on, its accuracy on some others."""
+
+    answers: Answers
+    seen: NDArray[np.bool_]
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The samples shadow models are trained on, drawn anew for each.
+
+    Attributes:
+        x, y: members and others of the attacked model.
+        asked: int64[n], the places of the samples in question.
+    """
+
+    x: Samples
+    y: NDArray[np.int64]
+    asked: NDArray[np.int64]
+
+
+def deploy(training: Path, out: Path, name: str, core: CoreClass = "m4") -> Bundle:
+    """A training's model as a bundle."""
+    from tritguard.convert import keras_to_tflite  # noqa: PLC0415 - imports TensorFlow
+
+    return write_bundle(keras_to_tflite(training / MODEL, training / CALIBRATION), out, name=name, core=core)
+
+
+def ask(training: Path, bundle: Bundle, x: Samples) -> Answers:
+    """What a training's model says to samples, in float and deployed (on the twin)."""
+    edge, output = bundle.manifest.input, bundle.manifest.output
+    steps = to_input_bytes(x, edge.scale, edge.zero_point)
+    shown = FloatModel(training / MODEL, edge).predict(steps)
+    deployed = Twin(bundle).predict(steps)
+    scores = (deployed.scores.astype(np.float64) - output.zero_point) * output.scale
+    assert shown.logits is not None
+    return Answers(shown.logits, scores if deployed.logits is None else deployed.logits, scores)
+
+
+def train_shadows(
+    config: TrainConfig, pool: Pool, classes: tuple[str, ...], out: Path, count: int, seed: int, report: Report
+) -> list[Shadow]:
+    """Train shadow models with other seeds, each on its own random part of the pool, at most half of it.
+
+    Args:
+        config: the attacked model's.
+        out: keeps each model's folder and answers; what an earlier run has finished is taken from there.
+        report: called with (models done, count).
+    """
+    size = min(config.samples, len(pool.x) // 2)
+    shadows = []
+    for number in range(count):
+        report(number, count)
+        chosen = np.random.default_rng([seed, number]).permutation(len(pool.x))[:size]
+        seen = np.isin(pool.asked, chosen)
+        shadows.append(_shadow(config, pool, classes, out, chosen, seen, seed + number + 1))
+    report(count, count)
+    return shadows
+
+
+def _shadow(
+    config: TrainConfig, pool: Pool, classes: tuple[str, ...], out: Path, chosen: NDArray[np.int64],
+    seen: NDArray[np.bool_], seed: int,
+) -> Shadow:  # fmt: skip
+    from tritguard.train.fit import train  # noqa: PLC0415 - imports TensorFlow
+
+    rest = np.setdiff1d(np.arange(len(pool.x)), chosen)[:_FEW_TESTED]
+    data = Dataset(
+        "shadow", pool.x[rest], pool.y[rest], classes, "as the model's", "as the data set's", pool.x[chosen],
+        pool.y[chosen],
+    )  # fmt: skip
+    own = config.model_copy(update={"samples": len(chosen), "seed": seed})
+    identity = json.dumps([own.model_dump(mode="json"), data.sha256, pool.asked.tolist(), versions()])
+    folder = out / hashlib.sha256(identity.encode()).hexdigest()[:16]
+    kept = folder / "answers.npz"
+    if (found := _load(kept)) is None:
+        accuracy = train(own, data, folder).accuracy
+        bundle = deploy(folder, folder / "bundle", "shadow")
+        found = (ask(folder, bundle, pool.x[pool.asked]), accuracy)
+        _save(kept, *found)
+    return Shadow(found[0], seen, found[1])
+
+
+def _save(path: Path, answers: Answers, accuracy: float) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, accuracy=accuracy, **vars(answers))
+    write_whole(path, buffer.getvalue())
+
+
+def _load(path: Path) -> tuple[Answers, float] | None:
+    """What an earlier run left; None where it is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            answers = Answers(stored["float_logits"], stored["logits"], stored["scores"])
+            return answers, float(stored["accuracy"])
+    except Exception:  # NumPy, zipfile and zlib raise many kinds on a damaged file
+        return None

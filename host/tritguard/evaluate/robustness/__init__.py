@@ -1,0 +1,1 @@
+"""What attacks leave of a deployed model's accuracy, and whether that number can be believed."""

@@ -1,0 +1,251 @@
+"""Puts what an evaluation found into a Result."""
+
+from __future__ import annotations
+
+import base64
+import platform
+import shlex
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard import __version__
+from tritguard.attack import Target
+from tritguard.build import Build
+from tritguard.data import Dataset
+from tritguard.device import Device, emulator_version
+from tritguard.emit import Bundle
+from tritguard.emit.bundle import Manifest
+from tritguard.evaluate.robustness.crafting import Run
+from tritguard.evaluate.robustness.judgement import Answers, judge
+from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.result import (
+    AttackRow,
+    Firmware,
+    FlashLayer,
+    Footprint,
+    Latency,
+    Picture,
+    Provenance,
+    Result,
+    ThreatModel,
+)
+from tritguard.evaluate.robustness.search import Found
+from tritguard.evaluate.samples import Samples
+from tritguard.evaluate.study import Confirmation, Rate, versions
+from tritguard.profile import estimate_cycles
+
+PICTURES = 5
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated: a bundle and the firmware built from it."""
+
+    bundle: Bundle
+    build: Build
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What the device answered to every distinct input.
+
+    Attributes:
+        ticks: int64[inputs].
+    """
+
+    confirmation: Confirmation
+    ticks: NDArray[np.int64]
+    answers: Answers
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the stages of an evaluation found.
+
+    Attributes:
+        clean_full: accuracy on the whole test set, on the twin.
+    """
+
+    search: Found
+    replay: Replay
+    clean_full: Rate
+
+
+def assemble(
+    subject: Subject, dataset: Dataset, plan: Plan, samples: Samples, target: Target, found: Findings, device: Device
+) -> Result:
+    """One Result of all stages' outcomes."""
+    manifest = subject.bundle.manifest
+    judged = judge(plan, target, found.search, found.replay.answers)
+    weighted = [layer for layer in manifest.layers if layer.weight_format != "none"]
+    return Result(
+        status=judged.status,
+        issues=judged.issues,
+        passed=judged.passed,
+        provenance=_provenance(subject, dataset, plan, samples, device),
+        threat_model=ThreatModel(
+            goal=plan.goal,
+            norm=plan.norm,
+            eps_steps=plan.eps,
+            eps_input=tuple(eps * manifest.input.scale for eps in plan.eps),
+            input_unit=dataset.unit_at(manifest.input.scale),
+            space="features" if dataset.holds_features else "input",
+            knowledge=f"{_gradients(found.search, judged.rows)}; black box: {_shown(plan, manifest)}",
+        ),
+        classes=manifest.classes or dataset.classes,
+        model_macs=manifest.macs,
+        ternary_layers=sum(layer.ternary is not None for layer in weighted),
+        weight_layers=len(weighted),
+        clean=judged.clean,
+        clean_full=found.clean_full,
+        curve=judged.curve,
+        attacks=judged.rows,
+        preset="" if plan.attacks else plan.preset,
+        budgets={name: dict(settings) for name, settings in plan.budgets_for(_outputs(manifest)).items()},
+        live=found.search.live,
+        control=found.search.control,
+        doubling=found.search.doubling,
+        throughput=found.search.throughput,
+        confirmation=found.replay.confirmation,
+        firmware=_firmware(subject, device),
+        latency=_latency(subject, device, found.replay.ticks),
+        footprint=_footprint(subject, device),
+        pictures=_pictures(plan, samples, target, found.search.runs, found.replay.answers),
+    )
+
+
+def _outputs(manifest: Manifest) -> int:
+    return int(np.prod(manifest.output.shape))
+
+
+def _gradients(found: Found, rows: tuple[AttackRow, ...]) -> str:
+    if found.live:
+        return "no gradients: every query was an inference on the device"
+    if not any(row.kind == "white box" for row in rows):
+        return "no gradients"
+    return "white box: model file and gradients of its integer graph"
+
+
+def _shown(plan: Plan, manifest: Manifest) -> str:
+    """What black-box attacks see of the outputs."""
+    if plan.access == "logits" and manifest.logits is not None:
+        return "int32 logits"
+    return "labels alone" if plan.access == "labels" else "int8 scores"
+
+
+def _pictures(
+    plan: Plan, samples: Samples, target: Target, runs: tuple[Run, ...], answers: Answers
+) -> tuple[Picture, ...]:
+    """Broken samples of different attacks and classes where it can be, at the smallest eps of the threat model."""
+    broken = [
+        (run, int(sample), labels)
+        for run, labels in zip(runs, answers.runs, strict=True)
+        if run.attack.kind != "baseline" and run.eps in plan.eps
+        for sample in np.flatnonzero((answers.clean == samples.y) & target.broken(labels))
+    ]
+    shown: set[object] = set()
+
+    def known(candidate: tuple[Run, int, NDArray[np.int64]]) -> int:
+        run, sample, _ = candidate
+        return (run.attack.name in shown) + (int(samples.y[sample]) in shown)
+
+    pictures: list[Picture] = []
+    while broken and len(pictures) < PICTURES:
+        run, sample, labels = min(broken, key=known)
+        shown |= {run.attack.name, int(samples.y[sample])}
+        pictures.append(_picture(run, samples, sample, answers.clean, labels))
+        broken = [candidate for candidate in broken if candidate[1] != sample]
+    return tuple(pictures)
+
+
+def _picture(
+    run: Run, samples: Samples, sample: int, clean_labels: NDArray[np.int64], labels: NDArray[np.int64]
+) -> Picture:
+    return Picture(
+        sample=int(samples.indices[sample]),
+        label=int(samples.y[sample]),
+        clean_prediction=int(clean_labels[sample]),
+        adversarial_prediction=int(labels[sample]),
+        attack=run.attack.name,
+        eps_steps=run.eps,
+        shape=samples.x.shape[1:],
+        clean_base64=base64.b64encode(samples.x[sample].tobytes()).decode(),
+        adversarial_base64=base64.b64encode(run.x[sample].tobytes()).decode(),
+    )
+
+
+def _provenance(subject: Subject, dataset: Dataset, plan: Plan, samples: Samples, device: Device) -> Provenance:
+    manifest = subject.bundle.manifest
+    tools = {"compiler": subject.build.record.compiler}
+    if device.emulated:
+        tools["emulator"] = emulator_version() or "unknown version"
+    return Provenance(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=shlex.join(["tritguard", *sys.argv[1:]]),
+        tritguard=__version__,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        packages=versions(),
+        tools=tools,
+        seed=plan.seed,
+        bundle_sha256=subject.bundle.sha256,
+        model_name=manifest.name,
+        model_sha256=manifest.model_sha256,
+        data_name=dataset.name,
+        data_sha256=dataset.sha256,
+        sample_indices=tuple(samples.indices.tolist()),
+    )
+
+
+def _firmware(subject: Subject, device: Device) -> Firmware:
+    record = subject.build.record
+    return Firmware(
+        board=record.board.id,
+        board_name=record.board.name,
+        core=record.board.core,
+        engine=device.hello.engine,
+        emulated=device.emulated,
+        build_id=device.hello.build_id,
+        model_sha256=device.hello.model_sha256,
+        elf_sha256=record.elf_sha256,
+        clock_hz=device.hello.clock_hz,
+    )
+
+
+def _latency(subject: Subject, device: Device, ticks: NDArray[np.int64]) -> Latency:
+    median = int(np.median(ticks))
+    instructions = device.instructions(median)
+    estimate = None if instructions is None else estimate_cycles(subject.bundle, subject.build)
+    return Latency(
+        runs=len(ticks),
+        ticks_median=median,
+        ticks_min=int(ticks.min()),
+        ticks_max=int(ticks.max()),
+        tick_hz=device.tick_hz,
+        instructions=instructions,
+        cycles_estimated=round(instructions * estimate.per_instruction) if instructions and estimate else None,
+        cycles_method=estimate.method if estimate else None,
+        core_hz=subject.build.record.board.clock.hz,
+    )
+
+
+def _footprint(subject: Subject, device: Device) -> Footprint:
+    sizes, memory = subject.build.record.sizes, device.memory()
+    layers = {layer.index: layer for layer in subject.bundle.manifest.layers}
+    return Footprint(
+        flash_total=sizes.flash_total,
+        flash_sections=sizes.flash_sections,
+        flash_groups=sizes.flash_groups,
+        flash_layers=tuple(
+            FlashLayer(layer=item.layer, op=layers[item.layer].op, name=layers[item.layer].name, bytes=item.bytes)
+            for item in sizes.flash_layers
+        ),
+        ram_static=sizes.ram_static,
+        ram_arena=sizes.ram_arena,
+        stack_peak=memory.stack_peak,
+        stack_reserved=sizes.stack_reserved,
+    )

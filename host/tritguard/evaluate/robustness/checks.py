@@ -1,0 +1,248 @@
+"""Whether the numbers can be believed: each doubt has a stable code, and a severity.
+
+After the checklist of Carlini et al. 2019 (1902.06705) and AutoAttack's flags (Croce and Hein 2020, 2003.01690).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from tritguard.attack.base import Access
+from tritguard.evaluate.robustness.result import AttackRow, Control, CurvePoint
+from tritguard.evaluate.study import Issue, Rate
+
+FEW_SAMPLES = 100
+MASKED_SHARE = 0.1  # of the samples without gradient, or on a plateau
+DOUBLING_GAIN = 0.02  # of the samples that twice the steps may break in addition
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the checks look at.
+
+    Attributes:
+        curve: the last point is the sanity bound.
+        headline: the largest eps of the threat model.
+        shown: what black-box attacks saw; `scores` too where the model has no logits.
+        softmax_head: the int8 scores come out of a softmax.
+        unsteady_inputs: those whose outputs were others when asked again.
+        zero_gradients: share of the samples whose loss, as the attacks scale it, has no gradient.
+        saturated: the same for the plain cross-entropy of the model's own logits.
+        plateaus: share of the samples whose margin no small change moved; None where only labels are shown.
+        doubled: share of the samples that the iterated attack breaks with twice its steps only; None if it was not run.
+        control: an undefended model under the same attacks.
+    """
+
+    clean: Rate
+    curve: tuple[CurvePoint, ...]
+    headline: CurvePoint
+    rows: tuple[AttackRow, ...]
+    classes: int
+    shown: Access
+    softmax_head: bool
+    mismatched_inputs: int
+    unsteady_inputs: int
+    zero_gradients: float
+    saturated: float
+    plateaus: float | None
+    doubled: float | None
+    control: Control | None
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing."""
+        return 1 / self.classes
+
+    def at(self, eps: int) -> list[AttackRow]:
+        """The rows of one bound."""
+        return [row for row in self.rows if row.eps_steps == eps]
+
+    @property
+    def bounds(self) -> list[int]:
+        """The bounds of the rows, rising."""
+        return sorted({row.eps_steps for row in self.rows})
+
+
+Finding = list[str] | None  # what was seen; nothing: the check passed; None: it could not be made
+
+
+@dataclass(frozen=True)
+class Check:
+    """One doubt."""
+
+    code: str
+    severity: Literal["warn", "invalid"]
+    find: Callable[[Evidence], Finding]
+
+
+def check(evidence: Evidence) -> tuple[tuple[Issue, ...], tuple[str, ...]]:
+    """All doubts about a result, the grave ones first, and the codes of the checks that it passed."""
+    issues, passed = [], []
+    for one in CHECKS:
+        found = one.find(evidence)
+        if found == []:
+            passed.append(one.code)
+        issues += [Issue(code=one.code, severity=one.severity, message=message) for message in found or []]
+    return tuple(issues), tuple(passed)
+
+
+def _mismatch(e: Evidence) -> Finding:
+    return [f"device and twin differ on {e.mismatched_inputs} inputs"] if e.mismatched_inputs else []
+
+
+def _unsteady(e: Evidence) -> Finding:
+    return [f"{e.unsteady_inputs} inputs gave other outputs when asked again"] if e.unsteady_inputs else []
+
+
+def _clean_at_chance(e: Evidence) -> Finding:
+    what = f"clean accuracy {e.clean.value:.1%} cannot be told from guessing: wrong data or unit?"
+    return [what] if e.clean.low <= e.chance else []
+
+
+def _large_eps(e: Evidence) -> Finding:
+    last = e.curve[-1]
+    what = (
+        f"at eps {last.eps_steps} robust accuracy is {last.robust.value:.1%}, above chance ({e.chance:.1%}): "
+        "the attacks do not work on this model"
+    )
+    return [what] if last.robust.value > e.chance else []
+
+
+def _control_holds(e: Evidence) -> Finding:
+    if e.control is None or e.control.clean.low <= e.chance:
+        return None
+    what = (
+        f"the undefended control {e.control.name} keeps {e.control.robust.value:.1%} at eps {e.headline.eps_steps}: "
+        "the attacks, or the threat model, are too weak to show a defence; take a stronger preset or a larger eps"
+    )
+    return [what] if e.control.robust.low > e.chance else []
+
+
+def _no_control(e: Evidence) -> Finding:
+    if e.control is None:
+        return ["no undefended control shows that these attacks break what has no defence (--control)"]
+    what = f"the control {e.control.name} guesses on clean inputs ({e.control.clean.value:.1%}): it shows nothing"
+    return [what] if e.control.clean.low <= e.chance else []
+
+
+def _no_logits(e: Evidence) -> Finding:
+    what = "black-box attacks see coarse int8 scores only: no int32 logits"
+    return None if e.shown == "labels" else [what] if e.shown == "scores" else []
+
+
+def _softmax_head(e: Evidence) -> Finding:
+    what = "the scores that black-box attacks see come out of an int8 softmax, which hides nearly all of them"
+    return None if e.shown == "labels" else [what] if e.softmax_head and e.shown == "scores" else []
+
+
+def _few_samples(e: Evidence) -> Finding:
+    return [f"{e.clean.n} samples: the intervals are wide"] if e.clean.n < FEW_SAMPLES else []
+
+
+def _no_gradients(e: Evidence) -> Finding:
+    what = "no attack took gradients: what holds here may fall to one that does"
+    return [] if any(map(_takes_gradients, e.rows)) else [what]
+
+
+def _zero_gradients(e: Evidence) -> Finding:
+    what = f"no gradient on {e.zero_gradients:.0%} of the samples: masking"
+    return [what] if e.zero_gradients > MASKED_SHARE else []
+
+
+def _saturated(e: Evidence) -> Finding:
+    what = f"the logits are so large that the cross-entropy of {e.saturated:.0%} of the samples has no gradient"
+    return [what] if e.saturated > MASKED_SHARE else []
+
+
+def _plateaus(e: Evidence) -> Finding:
+    if e.plateaus is None:
+        return None
+    what = f"no small change moves what black-box attacks see of {e.plateaus:.0%} of the samples"
+    return [what] if e.plateaus > MASKED_SHARE else []
+
+
+def _few_steps(e: Evidence) -> Finding:
+    if e.doubled is None:
+        return None
+    what = f"twice the steps break {e.doubled:.1%} of the samples more: give the gradient attacks more steps"
+    return [what] if e.doubled > DOUBLING_GAIN else []
+
+
+def _best(rows: list[AttackRow]) -> Rate | None:
+    return min((row.robust for row in rows), key=lambda rate: rate.value, default=None)
+
+
+def _weaker(
+    name: str, chosen: Callable[[AttackRow], bool], than: Callable[[AttackRow], bool]
+) -> Callable[..., Finding]:
+    """A check that no chosen attack leaves less than the best of the others, beyond what chance explains."""
+
+    def find(e: Evidence) -> Finding:
+        pairs = [(eps, _best([*filter(chosen, e.at(eps))]), _best([*filter(than, e.at(eps))])) for eps in e.bounds]
+        known = [(eps, weak, strong) for eps, weak, strong in pairs if weak and strong]
+        return (
+            [
+                f"at eps {eps} {name} leaves {weak.value:.1%}, gradients {strong.value:.1%}"
+                for eps, weak, strong in known
+                if weak.high < strong.low
+            ]
+            if known
+            else None
+        )
+
+    return find
+
+
+def _takes_gradients(row: AttackRow) -> bool:
+    return row.kind == "white box"
+
+
+def _by_gradients(row: AttackRow) -> bool:
+    """Led by gradients alone: the two-step attack's walk needs none, and would hide that they lead nowhere."""
+    return _takes_gradients(row) and row.attack != "Two-step"
+
+
+def _iterated(row: AttackRow) -> bool:
+    return _by_gradients(row) and row.attack != "FGSM"
+
+
+def _not_monotone(e: Evidence) -> Finding:
+    names = dict.fromkeys(row.attack for row in e.rows if _iterated(row))
+    return [what for name in names for what in _falls([row for row in e.rows if row.attack == name])] if names else None
+
+
+def _falls(rows: list[AttackRow]) -> Iterator[str]:
+    for before, after in pairwise(sorted(rows, key=lambda row: row.eps_steps)):
+        if after.robust.low > before.robust.high:
+            yield (
+                f"{after.attack} alone leaves {before.robust.value:.1%} at eps {before.eps_steps} "
+                f"but {after.robust.value:.1%} at {after.eps_steps}"
+            )
+
+
+CHECKS = (
+    Check("DEVICE_TWIN_MISMATCH", "invalid", _mismatch),
+    Check("NONDETERMINISTIC", "invalid", _unsteady),
+    Check("CLEAN_AT_CHANCE", "invalid", _clean_at_chance),
+    Check("LARGE_EPS_ABOVE_CHANCE", "invalid", _large_eps),
+    Check("CONTROL_NOT_BROKEN", "invalid", _control_holds),
+    Check("NOISE_BEATS_GRADIENTS", "invalid", _weaker("noise", lambda row: row.kind == "baseline", _by_gradients)),
+    Check("NO_CONTROL", "warn", _no_control),
+    Check("NO_LOGITS", "warn", _no_logits),
+    Check("SOFTMAX_HEAD", "warn", _softmax_head),
+    Check("FEW_SAMPLES", "warn", _few_samples),
+    Check("NO_GRADIENTS", "warn", _no_gradients),
+    Check("ZERO_GRADIENTS", "warn", _zero_gradients),
+    Check("SATURATED_LOGITS", "warn", _saturated),
+    Check("SCORE_PLATEAUS", "warn", _plateaus),
+    Check("TOO_FEW_STEPS", "warn", _few_steps),
+    Check(
+        "BLACK_BOX_BEATS_WHITE_BOX", "warn", _weaker("black box", lambda row: row.kind == "black box", _by_gradients)
+    ),
+    Check("TRANSFER_BEATS_WHITE_BOX", "warn", _weaker("transfer", lambda row: row.kind == "transfer", _by_gradients)),
+    Check("ONE_STEP_BEATS_ITERATED", "warn", _weaker("FGSM", lambda row: row.attack == "FGSM", _iterated)),
+    Check("EPS_NOT_MONOTONE", "warn", _not_monotone),
+)

@@ -1,0 +1,120 @@
+"""Runs attacks on the twin, chunk by chunk of the samples, on as many cores as there are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tritguard.attack import Attack, Ball, Target
+from tritguard.evaluate.robustness.job import Done, Job, craft
+from tritguard.evaluate.robustness.result import Throughput
+from tritguard.evaluate.robustness.store import Store
+from tritguard.evaluate.robustness.workers import Workers
+from tritguard.predictor import Int8
+
+Report = Callable[[int, int], None]
+CHUNK = 50  # samples a job: the same on every machine, for a chunk's place decides its seed
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attack in one ball.
+
+    Attributes:
+        x: int8[n, *input_shape], the candidates.
+        seconds: of all its jobs together by the clock, each on one core where there are workers.
+        processor_seconds: of all its jobs together.
+    """
+
+    attack: Attack
+    eps: int
+    x: Int8
+    queries: int
+    gradients: int
+    seconds: float
+    processor_seconds: float
+
+
+def craft_all(
+    target: Target,
+    balls: Sequence[Ball],
+    attacks: Sequence[Attack],
+    store: Store,
+    report: Report,
+    workers: Workers | None = None,
+) -> tuple[tuple[Run, ...], Throughput]:
+    """Every attack in every ball, ball by ball.
+
+    Args:
+        store: what it holds already is taken from it; each job is kept there when it is done.
+        report: called with (jobs done, jobs).
+        workers: without, the jobs run one after the other on the target itself.
+
+    Raises:
+        TritguardError: what an attack raised.
+    """
+    jobs = [job for ball in balls for attack in attacks for job in _chunks(target, attack, ball)]
+    start = time.perf_counter()
+    done = {place: found for place, job in enumerate(jobs) if (found := store.load(job))}
+    missing = [place for place in range(len(jobs)) if place not in done]
+    reused = len(done)
+    report(len(done), len(jobs))
+    for place, outcome in _outcomes([jobs[place] for place in missing], workers):
+        store.save(jobs[missing[place]], outcome)
+        done[missing[place]] = outcome
+        report(len(done), len(jobs))
+    made = [done[place].crafted for place in missing]
+    throughput = Throughput(
+        workers=workers.count if workers else 1,
+        jobs=len(jobs),
+        reused=reused,
+        seconds=time.perf_counter() - start,
+        queries=sum(crafted.queries for crafted in made),
+        gradients=sum(crafted.gradients for crafted in made),
+    )
+    return _runs(jobs, [done[place] for place in range(len(jobs))], len(target.x)), throughput
+
+
+def _chunks(target: Target, attack: Attack, ball: Ball) -> Iterator[Job]:
+    for first in range(0, len(target.x), CHUNK):
+        rows = np.arange(first, min(first + CHUNK, len(target.x)))
+        seed = int(np.random.SeedSequence((target.seed, first)).generate_state(1)[0])
+        part = replace(target.part(rows), seed=seed)
+        yield Job(attack, ball, part, first)
+
+
+def _outcomes(jobs: Sequence[Job], workers: Workers | None) -> Iterator[tuple[int, Done]]:
+    """Places in `jobs` with what came out, in any order."""
+    if workers is not None and workers.count > 1 and len(jobs) > 1:
+        return workers.run(jobs)
+    return ((place, craft(job)) for place, job in enumerate(jobs))
+
+
+def _runs(jobs: Sequence[Job], done: Sequence[Done], samples: int) -> tuple[Run, ...]:
+    """The chunks of each attack and ball put together."""
+    per_run = -(-samples // CHUNK)
+    runs = []
+    for start in range(0, len(jobs), per_run):
+        job, parts = jobs[start], done[start : start + per_run]
+        run = Run(
+            attack=job.attack,
+            eps=job.ball.eps,
+            x=np.concatenate([part.crafted.x for part in parts]),
+            queries=sum(part.crafted.queries for part in parts),
+            gradients=sum(part.crafted.gradients for part in parts),
+            seconds=sum(part.seconds for part in parts),
+            processor_seconds=sum(part.processor_seconds for part in parts),
+        )
+        clean = np.concatenate([chunk.target.x for chunk in jobs[start : start + per_run]])
+        _check_ball(run.x, clean, job.ball)
+        runs.append(run)
+    return tuple(runs)
+
+
+def _check_ball(x: Int8, clean: Int8, ball: Ball) -> None:
+    distance = ball.distances(x, clean).max()
+    if distance > ball.eps:
+        raise AssertionError(f"an attack left its {ball.norm} ball: {distance:g} steps instead of {ball.eps}")

@@ -1,0 +1,122 @@
+"""From what the search found, and what the device said of it, to accuracies and to doubts about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.attack import Target
+from tritguard.attack.view import GradientView
+from tritguard.evaluate.robustness import symptoms
+from tritguard.evaluate.robustness.checks import Evidence, check
+from tritguard.evaluate.robustness.crafting import Run
+from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.result import AttackRow, CurvePoint
+from tritguard.evaluate.robustness.search import Found, classes
+from tritguard.evaluate.study import Issue, Rate, Status, status_of
+
+Labels = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the model that counts, the device, says.
+
+    Attributes:
+        clean: int64[n], its labels of the clean inputs.
+        runs: per run, int64[n], its labels of the candidates.
+        again: the same for `Found.again`, if there is one.
+        mismatched: inputs on which its bytes are not the twin's.
+        unsteady: inputs to which it gave another answer the second time.
+    """
+
+    clean: Labels
+    runs: tuple[Labels, ...]
+    again: Labels | None
+    mismatched: int
+    unsteady: int
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Accuracies, and how far they can be believed.
+
+    Attributes:
+        right: bool[n], on the clean inputs.
+        passed: codes of the checks that found nothing.
+    """
+
+    right: Flags
+    clean: Rate
+    curve: tuple[CurvePoint, ...]
+    rows: tuple[AttackRow, ...]
+    issues: tuple[Issue, ...]
+    passed: tuple[str, ...]
+
+    @property
+    def status(self) -> Status:
+        """Of the result."""
+        return status_of(self.issues)
+
+
+def judge(plan: Plan, target: Target, found: Found, answers: Answers) -> Judgement:
+    """Robust accuracy is what the device said; the twin only led the search."""
+    view = target.view
+    assert isinstance(view, GradientView)
+    right = answers.clean == target.y
+    wrong = [target.broken(labels) for labels in answers.runs]
+    runs = list(zip(found.runs, wrong, strict=True))
+    extra = [] if found.again is None or answers.again is None else [(found.again, target.broken(answers.again))]
+    curve = _curve(plan, [*runs, *extra], right, view.graph.tensors[view.graph.input].scale)
+    rows = tuple(_row(run, fooled, right, target) for run, fooled in runs)
+    clean = Rate.of(int(right.sum()), len(right))
+    x = target.x.astype(np.float32)
+    issues, passed = check(
+        Evidence(
+            clean=clean,
+            curve=curve,
+            headline=next(point for point in curve if point.eps_steps == plan.eps[-1]),
+            rows=rows,
+            classes=classes(target),
+            shown=symptoms.shown(target),
+            softmax_head=symptoms.softmax_head(target),
+            mismatched_inputs=answers.mismatched,
+            unsteady_inputs=answers.unsteady,
+            zero_gradients=view.zero_gradient_share(x, target.y),
+            saturated=view.zero_gradient_share(x, target.y, 1 / view.temperature),
+            plateaus=symptoms.plateaus(target, plan.eps[0] if plan.norm == "Linf" else 1),
+            doubled=None if found.doubling is None else found.doubling.broken / len(target.x),
+            control=found.control,
+        )
+    )
+    return Judgement(right, clean, curve, rows, issues, passed)
+
+
+def _curve(plan: Plan, runs: list[tuple[Run, Flags]], right: Flags, scale: float) -> tuple[CurvePoint, ...]:
+    """What broke a sample within a smaller ball lies in the larger one too."""
+    holds, points = right.copy(), []
+    for eps in plan.bounds:
+        for _, wrong in (pair for pair in runs if pair[0].eps == eps):
+            holds &= ~wrong
+        points.append(CurvePoint(eps_steps=eps, eps_input=eps * scale, robust=Rate.of(int(holds.sum()), len(holds))))
+    return tuple(points)
+
+
+def _row(run: Run, wrong: Flags, right: Flags, target: Target) -> AttackRow:
+    n = len(right)
+    parameters = dict(run.attack.parameters)
+    if run.attack.kind == "white box" and target.view is not None:
+        parameters["temperature"] = round(target.view.temperature, 3)
+    return AttackRow(
+        attack=run.attack.name,
+        kind=run.attack.kind,
+        eps_steps=run.eps,
+        robust=Rate.of(int((right & ~wrong).sum()), n),
+        parameters=parameters,
+        queries_per_sample=run.queries / n,
+        gradients_per_sample=run.gradients / n,
+        seconds=run.seconds,
+    )

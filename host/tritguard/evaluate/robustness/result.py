@@ -1,0 +1,229 @@
+"""The one representation of a result: what reports read, and all they read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from tritguard.evaluate.study import Confirmation, Issue, Rate, Status, status_of
+from tritguard.records import Record, from_json
+
+
+class ThreatModel(Record):
+    """Who attacks, knowing what, within which bound."""
+
+    goal: Literal["untargeted", "targeted"] = "untargeted"
+    norm: Literal["Linf", "L2"] = "Linf"
+    eps_steps: tuple[int, ...]  # in steps of the int8 input grid
+    eps_input: tuple[float, ...]  # the same in input units
+    input_unit: str
+    knowledge: str
+    space: Literal["input", "features"] = "input"  # what is changed: what a sensor gives, or what is computed of it
+
+
+class AttackRow(Record):
+    """One attack at one eps: robust accuracy against it alone."""
+
+    attack: str
+    kind: Literal["white box", "black box", "transfer", "baseline"]
+    eps_steps: int
+    robust: Rate
+    parameters: dict[str, float | int | str]
+    queries_per_sample: float  # forward passes asked of the attacked model
+    gradients_per_sample: float
+    seconds: float
+
+
+class Throughput(Record):
+    """How fast this run crafted; what it took from an earlier one is not in the counts.
+
+    Attributes:
+        jobs: chunks of samples by attack and ball.
+        reused: of them, those an earlier run had done.
+        seconds: by the clock.
+    """
+
+    workers: PositiveInt
+    jobs: int
+    reused: int
+    seconds: float
+    queries: int
+    gradients: int
+
+
+class Control(Record):
+    """An undefended model under the same attacks at the largest eps of the threat model, on its twin.
+
+    Attributes:
+        eps_steps: the same distance in steps of the control's own input grid.
+        robust: worst case over all attacks.
+    """
+
+    name: str
+    model_sha256: str
+    eps_steps: int
+    clean: Rate
+    robust: Rate
+
+
+class Doubling(Record):
+    """The inputs that held at the largest eps of the threat model, attacked again with twice the steps.
+
+    Attributes:
+        tried: inputs.
+        broken: of them, now; they count in the worst case.
+    """
+
+    attack: str
+    steps: int
+    tried: int
+    broken: int
+
+
+class CurvePoint(Record):
+    """Per-sample worst case over all attacks with an eps up to this one, and over the clean input."""
+
+    eps_steps: int
+    eps_input: float
+    robust: Rate
+
+
+class Firmware(Record):
+    """What answered on the serial port."""
+
+    board: str
+    board_name: str
+    core: str
+    engine: str = "native"
+    emulated: bool
+    build_id: str
+    model_sha256: str
+    elf_sha256: str
+    clock_hz: int
+
+
+class Latency(Record):
+    """Time of one inference over the replayed inputs.
+
+    On an emulated board `instructions` is exact and `cycles_estimated` an estimate by `cycles_method`, None for a core
+    that has none; on a real one both are None and ticks over tick_hz is the measured time.
+    """
+
+    runs: int
+    ticks_median: int
+    ticks_min: int
+    ticks_max: int
+    tick_hz: PositiveInt
+    instructions: int | None
+    cycles_estimated: int | None
+    cycles_method: str | None
+    core_hz: PositiveInt
+
+    @property
+    def milliseconds(self) -> float:
+        """Median time: measured on a real board, estimated cycles over the core's clock on an emulated one."""
+        if self.cycles_estimated is not None:
+            return 1e3 * self.cycles_estimated / self.core_hz
+        return 1e3 * self.ticks_median / self.tick_hz
+
+
+class FlashLayer(Record):
+    """Bytes of constants a layer keeps in flash, read from the ELF."""
+
+    layer: int
+    op: str
+    name: str
+    bytes: int
+
+
+class Footprint(Record):
+    """Bytes in flash and RAM, from the ELF; the stack's peak from the painted watermark on the device."""
+
+    flash_total: PositiveInt
+    flash_sections: dict[str, int]
+    flash_groups: dict[str, int]  # weights and parameters, kernels, protocol and port, C library
+    flash_layers: tuple[FlashLayer, ...]
+    ram_static: int  # .data and .bss, the arena included, the stack not
+    ram_arena: int
+    stack_peak: int
+    stack_reserved: int
+
+
+class Picture(Record):
+    """One clean input and its adversarial one, int8, with what the device said of both."""
+
+    sample: int
+    label: int
+    clean_prediction: int
+    adversarial_prediction: int
+    attack: str
+    eps_steps: int
+    shape: tuple[int, ...]
+    clean_base64: str  # int8 bytes
+    adversarial_base64: str
+
+
+class Provenance(Record):
+    """All that is needed to repeat the run."""
+
+    created: str  # ISO 8601, UTC
+    command: str
+    tritguard: str
+    python: str
+    platform: str
+    packages: dict[str, str]
+    tools: dict[str, str]  # compiler, emulator
+    seed: int
+    bundle_sha256: str
+    model_name: str
+    model_sha256: str
+    data_name: str
+    data_sha256: str
+    sample_indices: tuple[int, ...]
+
+
+class Result(Record):
+    """A whole evaluation. No `curve` is to be quoted from an `invalid` one."""
+
+    schema_version: Literal[1] = 1
+    status: Status
+    issues: tuple[Issue, ...]
+    provenance: Provenance
+    threat_model: ThreatModel
+    classes: tuple[str, ...]
+    model_macs: int
+    ternary_layers: int
+    weight_layers: int
+    clean: Rate
+    clean_full: Rate | None = None  # over the whole data set, on the twin
+    curve: tuple[CurvePoint, ...]
+    attacks: tuple[AttackRow, ...]
+    passed: tuple[str, ...] = ()  # codes of the checks that found nothing
+    preset: str = ""
+    budgets: dict[str, dict[str, float | int | str]] = Field(default_factory=dict)  # attacks as the plan named them
+    live: bool = False  # the attacks asked the device itself
+    control: Control | None = None
+    doubling: Doubling | None = None
+    throughput: Throughput | None = None  # None in results of before it was measured
+    confirmation: Confirmation
+    firmware: Firmware
+    latency: Latency
+    footprint: Footprint
+    pictures: tuple[Picture, ...]
+
+    @model_validator(mode="after")
+    def _status_follows_issues(self) -> Self:
+        if self.status != status_of(self.issues):
+            raise ValueError(f"status is {self.status}, its issues make it {status_of(self.issues)}")
+        return self
+
+
+def read_result(path: Path) -> Result:
+    """Read a `result.json`.
+
+    Raises:
+        BadInputError: missing, or no result of this schema version.
+    """
+    return from_json(Result, path, fix="give a result.json of schema version 1")

@@ -1,0 +1,155 @@
+"""The search for adversarial inputs: the plan's attacks, twice the steps on what held, an undefended control."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.attack import Attack, Ball, Crafted, Target
+from tritguard.attack.base import Best, Kind, Queries
+from tritguard.attack.view import GradientView
+from tritguard.evaluate.robustness.crafting import Report, Run, craft_all
+from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.result import Control, Doubling, Throughput
+from tritguard.evaluate.robustness.store import Store
+from tritguard.evaluate.robustness.workers import Workers
+from tritguard.evaluate.study import Rate
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A model under attack.
+
+    Attributes:
+        name: what reports call it.
+        target: its twin, its view and its samples.
+        store: where what is found is kept.
+        workers: processes that craft; without, they are not used.
+    """
+
+    name: str
+    sha256: str
+    target: Target
+    store: Store
+    workers: Workers | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the search found.
+
+    Attributes:
+        runs: every attack at every bound, and what the control lent.
+        again: the doubled attack's candidates; the clean input where it was not asked.
+        live: every query was an inference on the device.
+    """
+
+    runs: tuple[Run, ...]
+    again: Run | None
+    doubling: Doubling | None
+    control: Control | None
+    throughput: Throughput
+    live: bool = False
+
+
+def search(model: Victim, plan: Plan, control: Victim | None, progress: Callable[[str], Report]) -> Found:
+    """Attack the model, and an undefended one of the same task if there is one.
+
+    Args:
+        control: its samples are the model's, on its own input grid.
+    """
+    suite = plan.suite(classes(model.target))
+    runs, throughput = craft_all(
+        model.target, plan.balls, suite, model.store, progress("Crafting on the twin"), model.workers
+    )
+    checked = None
+    if control is not None:
+        checked, lent = _attack_control(control, model, plan, suite, progress("Attacking the control"))
+        runs = (*runs, lent)
+    again, doubling = _attack_again(model, plan, runs, progress("Twice the steps"))
+    return Found(runs, again, doubling, checked, throughput)
+
+
+def classes(target: Target) -> int:
+    """Of the model's outputs."""
+    return int(target.predictor.predict(target.x[:1]).scores.shape[1])
+
+
+def holding(target: Target, runs: Sequence[Run]) -> NDArray[np.bool_]:
+    """bool[n]: right on the clean input and after these runs, on the twin."""
+    holds = target.predictor.predict(target.x).labels == target.y
+    for run in runs:
+        holds &= ~target.broken(target.predictor.predict(run.x).labels)
+    return np.asarray(holds)
+
+
+def _attack_again(model: Victim, plan: Plan, runs: Sequence[Run], report: Report) -> tuple[Run | None, Doubling | None]:
+    attack, target, ball = plan.doubled(), model.target, Ball(plan.norm, plan.eps[-1])
+    if attack is None:
+        return None, None
+    steps = int(attack.parameters["steps"])
+    chosen = np.flatnonzero(holding(target, [run for run in runs if run.eps <= ball.eps]))
+    if len(chosen) == 0:
+        return None, Doubling(attack=attack.name, steps=steps, tried=0, broken=0)
+    part = target.part(chosen)
+    (found,), _ = craft_all(part, [ball], [attack], model.store, report, model.workers)
+    broken = int(part.broken(target.predictor.predict(found.x).labels).sum())
+    x = target.x.copy()
+    x[chosen] = found.x
+    return replace(found, x=x), Doubling(attack=attack.name, steps=steps, tried=len(chosen), broken=broken)
+
+
+def _attack_control(
+    control: Victim, model: Victim, plan: Plan, suite: Sequence[Attack], report: Report
+) -> tuple[Control, Run]:
+    """The same attacks at the largest eps, and the control's adversarial inputs tried on the model."""
+    theirs, ours = _grid(control.target), _grid(model.target)
+    eps = max(1, round(plan.eps[-1] * ours[0] / theirs[0]))
+    target = control.target
+    runs, _ = craft_all(target, [Ball(plan.norm, eps)], suite, control.store, report, control.workers)
+    holds = holding(target, runs)
+    right = target.predictor.predict(target.x).labels == target.y
+    record = Control(
+        name=control.name,
+        model_sha256=control.sha256,
+        eps_steps=eps,
+        clean=Rate.of(int(right.sum()), len(right)),
+        robust=Rate.of(int(holds.sum()), len(holds)),
+    )
+    return record, _transfer(control, model.target, Ball(plan.norm, plan.eps[-1]), runs)
+
+
+class Transferred:
+    """Inputs crafted on another model: the oldest black box (Papernot et al. 2016, 1605.07277)."""
+
+    name = "Transfer"
+    kind: Kind = "transfer"
+
+    def __init__(self, source: str, sha256: str) -> None:
+        self.parameters: dict[str, float | int | str] = {"from": source, "model_sha256": sha256}
+
+    def craft(self, target: Target, ball: Ball) -> Crafted:
+        """Nothing: its candidates come from elsewhere."""
+        return Crafted(target.x, queries=0, gradients=0)
+
+
+def _transfer(control: Victim, target: Target, ball: Ball, runs: Sequence[Run]) -> Run:
+    """Of all that was crafted on the control, put on the target's grid, what gets the target furthest."""
+    (scale, zero_point), (own_scale, own_zero_point) = _grid(control.target), _grid(target)
+    queries, best = Queries(target), Best(target)
+    for run in runs:
+        real = (run.x.astype(np.float64) - zero_point) * scale
+        x = ball.to_grid(real / own_scale + own_zero_point, target.x)
+        best.take(x, queries.margins(x))
+    attack = Transferred(control.name, control.sha256)
+    return Run(attack, ball.eps, best.x, queries.made, gradients=0, seconds=0.0, processor_seconds=0.0)
+
+
+def _grid(target: Target) -> tuple[float, int]:
+    """Scale and zero point of the input."""
+    assert isinstance(target.view, GradientView)
+    source = target.view.graph.tensors[target.view.graph.input]
+    return source.scale, source.zero_point

@@ -1,0 +1,67 @@
+"""Samples drawn from a test set, and the bytes that two predictors answer them with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.data import Dataset, to_input_bytes
+from tritguard.emit import Bundle
+from tritguard.errors import BadInputError
+from tritguard.predictor import Int8, Outputs
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The part of a data set an evaluation uses.
+
+    Attributes:
+        x: int8[n, *input_shape], clean inputs.
+        y: int64[n], labels.
+        indices: int64[n], their places in the test set, rising.
+    """
+
+    x: Int8
+    y: NDArray[np.int64]
+    indices: NDArray[np.int64]
+
+
+def draw_samples(bundle: Bundle, dataset: Dataset, count: int, seed: int) -> Samples:
+    """Draw `count` samples from the test set with this seed.
+
+    Raises:
+        BadInputError: the data does not fit the model, or holds too few samples.
+    """
+    manifest = bundle.manifest
+    outputs = int(np.prod(manifest.output.shape))
+    if tuple(dataset.x_test.shape[1:]) != manifest.input.shape:
+        raise BadInputError(
+            f"samples are {list(dataset.x_test.shape[1:])}, the model takes {list(manifest.input.shape)}",
+            where=dataset.name,
+        )
+    if dataset.y_test.max() >= outputs:
+        raise BadInputError(f"label {dataset.y_test.max()} for a model with {outputs} outputs", where=dataset.name)
+    if count > len(dataset.x_test):
+        raise BadInputError(
+            f"{count} samples wanted, the test set has {len(dataset.x_test)}",
+            where=dataset.name,
+            fix="ask for fewer",
+        )
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(dataset.x_test))[:count])
+    x = to_input_bytes(dataset.x_test[chosen], manifest.input.scale, manifest.input.zero_point)
+    return Samples(x, dataset.y_test[chosen].astype(np.int64), chosen)
+
+
+def differing(ours: Outputs, theirs: Outputs) -> int:
+    """Inputs on which a byte differs. Logits are accumulators times one scale on both sides: equal or not."""
+    different = (ours.scores != theirs.scores).any(axis=1)
+    if ours.logits is not None and theirs.logits is not None:
+        different |= (ours.logits != theirs.logits).any(axis=1)
+    return int(different.sum())
+
+
+def compared(outputs: Outputs) -> int:
+    """Bytes of a device's answers: int8 scores, and the int32 accumulators where it tells them."""
+    return outputs.scores.nbytes + (0 if outputs.logits is None else 4 * outputs.logits.size)

@@ -1,0 +1,1 @@
+"""How attacks carry over between float, int8 and ternary models."""

@@ -1,0 +1,144 @@
+"""In what order kernels read and write: how far an output may lie over an input that is read for the last time.
+
+A kernel's promise is data here, as a `Trace`, and words beside its declaration in `firmware/kernels/tg_kernels.h`; the
+tests hold both together, running every kernel with its output laid over its input as closely as the promise allows.
+
+An output that starts `lead` bytes before its input is safe if no step's write reaches a byte that is read later:
+
+    input          |x x x x x x x x x x x x|        step t reads from reads[t] on,
+    output  |y y y y y y y y y y|                   writes up to before ends[t]
+            <-lead->
+
+    for all t:  ends[t] - lead <= reads[s]  for every later step s.
+
+A kernel that reads all of a step's input before it writes any of the step's output stays safe when its steps are
+joined to longer ones, so the width of a pixel tile does not matter: one pixel a step is the strictest case.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from tritguard.graph.formats.kernel import Order
+from tritguard.graph.model import (
+    Add,
+    Binary,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    Graph,
+    Int64,
+    Lookup,
+    Mean,
+    Op,
+    Pool2D,
+    Quantize,
+    Softmax,
+    Weighted,
+    Window,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What a kernel touches, step by step, in bytes from the start of its input and of its output.
+
+    Attributes:
+        reads: int64[steps], the lowest byte a step reads.
+        ends: int64[steps], one past the highest byte that has been written when the step ends.
+        reads_first: a step reads all it needs before it writes.
+    """
+
+    reads: Int64
+    ends: Int64
+    reads_first: bool
+
+    @property
+    def lead(self) -> int:
+        """How many bytes before the input the output has to start, at least."""
+        later = np.minimum.accumulate(self.reads[::-1])[::-1]
+        if self.reads_first:
+            return max(0, int((self.ends[:-1] - later[1:]).max(initial=0)))
+        return max(0, int((self.ends - later).max(initial=0)))
+
+
+def lead(graph: Graph, op: Op, tensor: int, order: Order) -> int | None:
+    """How many bytes before its input `tensor` the op's output has to start; None: the two must not overlap.
+
+    Args:
+        graph: where the op is from.
+        op: what runs.
+        tensor: one of its inputs.
+        order: that of the kernel, if it is one of those of layers with weights.
+    """
+    trace = trace_of(graph, op, tensor, order)
+    if trace is None or trace.lead >= graph.tensors[op.output].size:
+        return None
+    return trace.lead
+
+
+def trace_of(graph: Graph, op: Op, tensor: int, order: Order) -> Trace | None:
+    """How the op goes over its input `tensor` and its output; None where nothing is promised. Arguments as `lead`'s."""
+    if isinstance(op, Binary) and not _walks_with_the_output(op, tensor):
+        return None
+    return _trace(op, graph.tensors[tensor].shape, graph.tensors[op.output].shape, order)
+
+
+def _walks_with_the_output(op: Binary, tensor: int) -> bool:
+    """Whether no element of the operand is repeated, which its steps tell."""
+    activations = iter(op.inputs)
+    steps = tuple(math.prod(op.sizes[axis + 1 :]) for axis in range(len(op.sizes)))
+    operands = [None if constant is not None else next(activations) for constant in op.constants]
+    return all(walk == steps for operand, walk in zip(operands, op.steps, strict=True) if operand == tensor)
+
+
+def _trace(op: Op, source: tuple[int, ...], sink: tuple[int, ...], order: Order) -> Trace | None:
+    match op:
+        case Add() | Binary() | Quantize() | Lookup() | Softmax() | Mean():
+            return _elementwise(math.prod(sink))
+        case Pool2D():
+            return _windowed(op.window, _image(source), op.out_shape, reads_first=False)
+        case Weighted() if order in ("any", "channels"):  # what works channel by channel shares its input's slot
+            return None
+        case FullyConnected():
+            units, depth = op.weights.shape
+            window = Window((1, 1), (1, 1), (1, 1), (0, 0))
+            return _windowed(window, (1, op.rows, depth), (1, op.rows, units), reads_first=order == "tiles")
+        case Conv2D() | DepthwiseConv2D():
+            return _windowed(op.window, _image(source), op.out_shape, reads_first=order == "tiles")
+        case _:
+            return None
+
+
+def _image(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    height, width, channels = shape
+    return height, width, channels
+
+
+def _elementwise(size: int) -> Trace:
+    """Element i is read, then written. So it is with a softmax's last pass, and with the channels of a mean."""
+    index = np.arange(size)
+    return Trace(index, index + 1, reads_first=True)
+
+
+def _windowed(window: Window, source: tuple[int, int, int], sink: tuple[int, int, int], *, reads_first: bool) -> Trace:
+    """Output pixels in rows from the top, one a step."""
+    height, width, channels = source
+    out_h, out_w, out_c = sink
+    top = _first_inside(np.arange(out_h), window, 0, height)
+    left = _first_inside(np.arange(out_w), window, 1, width)
+    reads = ((top[:, None] * width + left[None, :]) * channels).ravel()
+    ends = (np.arange(out_h * out_w) + 1) * out_c
+    return Trace(reads, ends, reads_first)
+
+
+def _first_inside(out: Int64, window: Window, axis: int, size: int) -> Int64:
+    """The first input coordinate inside the input that each output coordinate's window covers."""
+    origin = out * window.stride[axis] - window.padding[axis]
+    dilation = window.dilation[axis]
+    skipped = np.maximum(0, -(origin // dilation))  # ceil(-origin / dilation) taps lie before the input
+    first: Int64 = np.minimum(origin + skipped * dilation, size)
+    return first

@@ -1,0 +1,246 @@
+"""Where every activation lives: the caller's input and output buffers, or a slot of the static arena.
+
+A slot is planned at compile time. Tensors that only differ in shape share one; a slot is free for others outside
+the span of layers from its first writer to its last reader. Inside one layer, an output may lie over an input that
+dies there, as far before it as the kernel's order of reading and writing asks for (`graph/arena/access.py`).
+
+Time goes in steps: a layer, or a chain of layers computed in stripes of rows (`graph/arena/stripes.py`), whose inner
+tensors have memory for a few rows and whose scratch is shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tritguard.graph.arena.access import lead
+from tritguard.graph.arena.placement import Block, aligned, pack
+from tritguard.graph.arena.stripes import Chain, chain_lead
+from tritguard.graph.formats.kernel import Kernel, scratch_sizes
+from tritguard.graph.model import Graph, Reshape
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """An output's slot over the slot of an input that dies there: safe, as `distance` >= `lead`."""
+
+    input: int  # tensor
+    lead: int  # bytes by which the kernel needs its output to start before this input
+    distance: int  # bytes by which it does
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Bytes [offset, offset + size) of the arena during layers first..last (positions, inclusive)."""
+
+    tensors: tuple[int, ...]  # none: a kernel's scratch
+    offset: int
+    size: int
+    first: int
+    last: int
+    overlaps: tuple[Overlap, ...] = ()
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """The arena and the place of each tensor, and of each kernel's scratch, in it."""
+
+    slots: tuple[Slot, ...]
+    arena_bytes: int
+    lower_bound: int  # no plan with these kernels needs fewer: see `_needs`
+    _place: dict[int, Slot | str]
+    scratch: Mapping[int, Slot]  # by the layer's position
+    chains: tuple[Chain, ...]
+    whole_layers: int  # the arena's bytes where no layer is computed in stripes
+
+    def chain(self, position: int) -> Chain | None:
+        """The chain that a layer belongs to."""
+        return next((chain for chain in self.chains if chain.first <= position <= chain.last), None)
+
+    def place(self, tensor: int) -> Slot | str:
+        """Where a tensor lives: in the arena, or in the caller's buffer of that name."""
+        return self._place[tensor]
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What is to be placed, and which pairs of blocks may overlap."""
+
+    steps: list[range]  # of positions; the blocks' time
+    blocks: list[Block]
+    groups: list[tuple[int, ...]]  # a block's tensors, none for scratch
+    leads: dict[tuple[int, int], int]  # (input's block, output's block)
+
+
+def plan_memory(graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain, ...] = ()) -> MemoryPlan:
+    """Give every activation and every kernel's scratch its place.
+
+    Args:
+        graph: the ops in the order in which they run.
+        kernels: of the layers with weights, by position: what scratch they need and in what order they work.
+        chains: layers computed in stripes; none shares a layer with another.
+    """
+    problem, place = _problem(graph, kernels, chains)
+    bound = max(_needs(problem), default=0)
+    offsets, arena = pack(problem.blocks, problem.leads, enough=bound)
+    slots = [_slot(problem, offsets, i) for i in range(len(offsets))]
+    place |= {tensor: slot for slot in slots for tensor in slot.tensors}
+    scratches = {position: slot for slot in slots if not slot.tensors for position in range(slot.first, slot.last + 1)}
+    slots.sort(key=lambda slot: (slot.first, slot.offset))
+    return MemoryPlan(tuple(slots), arena, bound, place, scratches, chains, arena)
+
+
+def memory_needs(graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain, ...]) -> dict[range, int]:
+    """The bytes that each step needs at once, by the positions of its layers; the largest bounds the arena."""
+    problem, _ = _problem(graph, kernels, chains)
+    return dict(zip(problem.steps, _needs(problem), strict=True))
+
+
+def _edge(graph: Graph, group: tuple[int, ...]) -> str | None:
+    """The caller's buffer that a group of tensors lives in, as C names it."""
+    for name, edges in (("input", graph.inputs), ("output", graph.outputs)):
+        for number, tensor in enumerate(edges):
+            if tensor in group:
+                return f"{name}[{number}]" if len(edges) > 1 else name
+    return None
+
+
+def _shared_storage(graph: Graph, kernels: Mapping[int, Kernel]) -> list[tuple[int, ...]]:
+    """Tensors joined by reshapes, and by kernels that put a channel where it was.
+
+    A reshape from input to output has to copy, so it joins nothing; a kernel joins only what is not read again.
+    """
+    last_read = {tensor: position for position, op in enumerate(graph.ops) for tensor in op.inputs}
+    root = {tensor: tensor for tensor in graph.tensors}
+    for position, op in enumerate(graph.ops):
+        source = root[op.inputs[0]]
+        if isinstance(op, Reshape):
+            edges = {tensor for tensor, first in root.items() if first == source} & {*graph.inputs, *graph.outputs}
+            joined = not (op.output in graph.outputs and edges)
+        else:
+            group = [tensor for tensor, first in root.items() if first == source]
+            joined = (
+                position in kernels
+                and kernels[position].order == "channels"
+                and graph.tensors[op.output].shape == graph.tensors[op.inputs[0]].shape
+                and all(last_read.get(tensor, -1) <= position for tensor in group)
+                and not {*graph.inputs, *graph.outputs} & {*group, op.output}
+            )
+        if joined:
+            root[op.output] = source
+    groups: dict[int, tuple[int, ...]] = {}
+    for tensor, first in root.items():
+        groups[first] = (*groups.get(first, ()), tensor)
+    return list(groups.values())
+
+
+def _problem(
+    graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain, ...]
+) -> tuple[_Problem, dict[int, Slot | str]]:
+    """What is to be placed in the arena, and what has its place already."""
+    place: dict[int, Slot | str] = {}
+    groups = []
+    for group in _shared_storage(graph, kernels):
+        edge = _edge(graph, group)
+        if edge is not None:
+            place |= dict.fromkeys(group, edge)
+        else:
+            groups.append(group)
+    steps = _steps(len(graph.ops), chains)
+    buffers = {tensor: bytes_ for chain in chains for tensor, bytes_ in chain.buffers.items()}
+    blocks = [
+        Block(buffers.get(group[0], graph.tensors[group[0]].size), *_span(graph, steps, group)) for group in groups
+    ]
+    leads = _leads(graph, kernels, chains, steps, blocks, groups)
+    sizes = scratch_sizes(graph, kernels)
+    needs = [max(sizes.get(position, 0) for position in step) for step in steps]
+    scratch = [Block(size, number, number) for number, size in enumerate(needs) if size]
+    return _Problem(steps, [*blocks, *scratch], [*groups, *[()] * len(scratch)], leads), place
+
+
+def _steps(layers: int, chains: tuple[Chain, ...]) -> list[range]:
+    starts = set(range(layers)) - {at for chain in chains for at in range(chain.first + 1, chain.last + 1)}
+    bounds = [*sorted(starts), layers]
+    return [range(start, end) for start, end in pairwise(bounds)]
+
+
+def _leads(
+    graph: Graph,
+    kernels: Mapping[int, Kernel],
+    chains: tuple[Chain, ...],
+    steps: list[range],
+    blocks: list[Block],
+    groups: list[tuple[int, ...]],
+) -> dict[tuple[int, int], int]:
+    """Which steps' outputs may lie over an input that dies there, and how far before it they start."""
+    block_of = {tensor: i for i, group in enumerate(groups) for tensor in group}
+    chain_at = {chain.first: chain for chain in chains}
+    leads: dict[tuple[int, int], int] = {}
+
+    def asks(step: range, tensor: int) -> int | None:
+        if step.start in chain_at:
+            return chain_lead(graph, kernels, chain_at[step.start], tensor)
+        order = kernels[step.start].order if step.start in kernels else "any"
+        return lead(graph, graph.ops[step.start], tensor, order)
+
+    for number, step in enumerate(steps):
+        inputs = {tensor for position in step for tensor in graph.ops[position].inputs}
+        inputs -= {graph.ops[position].output for position in step}
+        sink = block_of.get(graph.ops[step[-1]].output)
+        for source in {block_of[tensor] for tensor in inputs if tensor in block_of}:
+            if sink is None or source == sink or blocks[source].last > number:
+                continue
+            asked = [asks(step, tensor) for tensor in sorted(inputs) if block_of.get(tensor) == source]
+            known = [bytes_ for bytes_ in asked if bytes_ is not None]
+            if len(known) == len(asked):
+                leads[source, sink] = max(known)
+    return leads
+
+
+def _span(graph: Graph, steps: list[range], group: tuple[int, ...]) -> tuple[int, int]:
+    touched = [
+        number
+        for number, step in enumerate(steps)
+        for op in (graph.ops[position] for position in step)
+        if op.output in group or any(tensor in group for tensor in op.inputs)
+    ]
+    return min(touched, default=0), max(touched, default=0)
+
+
+def _needs(problem: _Problem) -> list[int]:
+    """The bytes that each step needs at once.
+
+    All that is alive in a step, scratch included, lies apart, but for an output over inputs that die there: those
+    together cover at least the larger of the two sides, and over a single input at least that input and the lead.
+    """
+
+    def together(output: int, inputs: list[int]) -> int:
+        sizes = [aligned(problem.blocks[i].size) for i in inputs]
+        slack = aligned(problem.leads[inputs[0], output]) if len(inputs) == 1 else 0
+        return max(aligned(problem.blocks[output].size), sum(sizes) + slack)
+
+    def needed(step: int) -> int:
+        alive = {i for i, block in enumerate(problem.blocks) if block.first <= step <= block.last}
+        total = 0
+        for output in [i for i in alive if problem.blocks[i].first == step]:
+            inputs = [a for a, b in problem.leads if b == output and a in alive]
+            if inputs:
+                total += together(output, inputs)
+                alive -= {output, *inputs}
+        return total + sum(aligned(problem.blocks[i].size) for i in alive)
+
+    return list(map(needed, range(len(problem.steps))))
+
+
+def _slot(problem: _Problem, offsets: tuple[int, ...], index: int) -> Slot:
+    block, start = problem.blocks[index], offsets[index]
+    overlaps = tuple(
+        Overlap(problem.groups[source][-1], bytes_, offsets[source] - start)
+        for (source, sink), bytes_ in problem.leads.items()
+        if sink == index
+        and start < offsets[source] + problem.blocks[source].size
+        and offsets[source] < start + block.size
+    )
+    first, last = problem.steps[block.first][0], problem.steps[block.last][-1]
+    return Slot(problem.groups[index], start, block.size, first, last, overlaps)

@@ -1,0 +1,220 @@
+"""Row-wise fusion: a chain of layers computed in stripes of rows, its inner tensors never whole.
+
+In each stripe every layer of the chain computes the rows that the next ones need and that are not there yet. No row is
+computed twice: rows that later stripes read again stay, and move to the front of their tensor's memory.
+
+    stripe 1 of two 3x3 convolutions, two rows each of the last:    x x x x . . . .   input, whole
+                                                                    [k k n n]         k: kept, n: new
+                                                                        [n n]         output, whole or not
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tritguard.graph.arena.access import Trace, trace_of
+from tritguard.graph.formats.kernel import TILE, Kernel
+from tritguard.graph.model import Add, Conv2D, DepthwiseConv2D, Graph, Lookup, Op, Pool2D, Quantize, Weighted, Window
+
+# Layouts of the other formats depend on the height of the image, as does int8 depthwise by channels.
+_FORMATS = ("int8", "ternary2", "dual2", "base3")
+_ROWS = 255  # what a table's entry holds
+
+
+@dataclass(frozen=True)
+class Stripe:
+    """What one layer does in one stripe. Rows count from where a tensor's memory starts, except for `top`.
+
+    Attributes:
+        top: the first row computed, in the whole output.
+        read_from: the first row read of each input.
+        in_rows: how many are read.
+        pad_top: rows of padding above them.
+        out_rows: how many are computed.
+        to: the first of them.
+        kept: before that, so many rows of the output's memory move to its front,
+        dropped: over so many others.
+    """
+
+    top: int
+    read_from: tuple[int, ...]
+    in_rows: int
+    pad_top: int
+    out_rows: int
+    to: int
+    kept: int
+    dropped: int
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """Layers at positions first..last, computed in stripes of `height` rows of the last one's output.
+
+    Attributes:
+        stripes: of each layer, by its position; all have as many.
+        buffers: bytes of memory of the inner tensors.
+        macs: multiply-accumulates in excess of those of whole layers: tiles of pixels that a stripe's end cuts short.
+    """
+
+    first: int
+    last: int
+    height: int
+    stripes: Mapping[int, tuple[Stripe, ...]]
+    buffers: Mapping[int, int]
+    macs: int
+
+    @property
+    def count(self) -> int:
+        """Number of stripes."""
+        return len(self.stripes[self.last])
+
+
+def may_stripe(graph: Graph, kernels: Mapping[int, Kernel], first: int, last: int) -> bool:
+    """Whether layers first..last can be a chain: all work row by row, and only the last one's output leaves it."""
+    positions = range(first, last + 1)
+    inner = {graph.ops[position].output for position in positions[:-1]}
+    leaving = {*graph.outputs} | {
+        tensor for at, op in enumerate(graph.ops) if at not in positions for tensor in op.inputs
+    }
+    return graph.logits_position() not in positions and not inner & leaving and all(
+        _works_by_rows(graph, kernels, position) for position in positions
+    )  # fmt: skip
+
+
+def _works_by_rows(graph: Graph, kernels: Mapping[int, Kernel], position: int) -> bool:
+    op = graph.ops[position]
+    shapes = [graph.tensors[tensor].shape for tensor in (*op.inputs, op.output)]
+    if any(len(shape) != 3 or shape[0] > _ROWS for shape in shapes):
+        return False
+    if isinstance(op, Conv2D | DepthwiseConv2D):
+        kernel = kernels[position]
+        return kernel.weight_format in _FORMATS and kernel.order in ("pixels", "tiles")
+    return isinstance(op, Add | Pool2D | Quantize | Lookup)
+
+
+def chain_of(graph: Graph, first: int, last: int, height: int) -> Chain | None:
+    """The chain's stripes; None where one would read padding alone.
+
+    Args:
+        graph: where the layers are from; see `may_stripe`.
+        first, last: positions of the layers.
+        height: rows of the last one's output a stripe.
+    """
+    ops = graph.ops[first : last + 1]
+    have = {op.output: 0 for op in ops}  # rows computed so far
+    base = dict(have)  # the row with which a tensor's memory starts
+    rows = {op.output: 0 for op in ops}
+    stripes: dict[int, list[Stripe]] = {position: [] for position in range(first, last + 1)}
+    out_height = _height(graph, ops[-1].output)
+    for top in range(0, out_height, height):
+        needed = have | {ops[-1].output: min(out_height, top + height)}
+        lowest: dict[int, int] = {}
+        for op in reversed(ops):
+            start, end = have[op.output], needed[op.output]
+            if start < _height(graph, op.output):
+                for tensor in op.inputs:
+                    low, high = _rows_read(graph, op, start, max(end, start + 1))
+                    if low >= high:
+                        return None
+                    lowest[tensor] = min(low, lowest.get(tensor, low))
+                    if start < end:
+                        needed[tensor] = max(high, needed.get(tensor, 0))
+        for position, op in enumerate(ops, first):
+            whole = op is ops[-1]
+            moved = 0 if whole else min(lowest.get(op.output, have[op.output]), have[op.output])
+            stripes[position].append(_stripe(graph, op, (have[op.output], needed[op.output]), base, moved))
+            base[op.output] = moved
+            have[op.output] = needed[op.output]
+            rows[op.output] = max(rows[op.output], have[op.output] - moved)
+    buffers = {op.output: rows[op.output] * row_bytes(graph, op.output) for op in ops[:-1]}
+    finished = {position: tuple(done) for position, done in stripes.items()}
+    return Chain(first, last, height, finished, buffers, sum(_excess(graph.ops[at], finished[at]) for at in finished))
+
+
+def _stripe(graph: Graph, op: Op, computed: tuple[int, int], base: Mapping[int, int], moved: int) -> Stripe:
+    """Inputs are where `base` says; the output's memory will start with the row `moved`."""
+    start, end = computed
+    low, high, pad_top = 0, 0, 0
+    if start < end:
+        low, high = _rows_read(graph, op, start, end)
+        window = _window(op)
+        pad_top = 0 if window is None else low - (start * window.stride[0] - window.padding[0])
+    return Stripe(
+        top=start,
+        read_from=tuple(low - base.get(tensor, 0) if start < end else 0 for tensor in op.inputs),
+        in_rows=high - low,
+        pad_top=pad_top,
+        out_rows=end - start,
+        to=start - moved,
+        kept=start - moved if moved > base[op.output] else 0,
+        dropped=moved - base[op.output],
+    )
+
+
+def chain_lead(graph: Graph, kernels: Mapping[int, Kernel], chain: Chain, tensor: int) -> int | None:
+    """How many bytes before a tensor the chain's output has to start; None: the two must not overlap.
+
+    Of `access.lead`'s inequality: what has been written before a read lies below it.
+    """
+    last = graph.ops[chain.last]
+    order = kernels[chain.last].order if chain.last in kernels else "any"
+    trace = trace_of(graph, last, tensor, order) if tensor in last.inputs else None
+    if tensor in last.inputs and trace is None:
+        return None
+    needed = max((written - read for read, written in _reads(graph, chain, tensor, trace)), default=0)
+    return needed if (needed := max(0, needed)) < graph.tensors[last.output].size else None
+
+
+def _reads(graph: Graph, chain: Chain, tensor: int, trace: Trace | None) -> Iterator[tuple[int, int]]:
+    """(lowest byte read of a whole tensor, bytes of the chain's output written before), in order of execution.
+
+    trace: of the last layer, where it reads the tensor.
+    """
+    out_row = row_bytes(graph, graph.ops[chain.last].output)
+    for number, final in enumerate(chain.stripes[chain.last]):
+        for position in range(chain.first, chain.last):
+            op, stripe = graph.ops[position], chain.stripes[position][number]
+            if tensor in op.inputs and stripe.out_rows:
+                read = stripe.read_from[op.inputs.index(tensor)] * row_bytes(graph, tensor)
+                yield read, final.top * out_row
+        if trace is not None:
+            a_row = len(trace.reads) // _height(graph, graph.ops[chain.last].output)
+            steps = slice(final.top * a_row, (final.top + final.out_rows) * a_row)
+            before = np.concatenate(([0], trace.ends[:-1])) if trace.reads_first else trace.ends
+            later = int((before[steps] - trace.reads[steps]).argmax())
+            yield int(trace.reads[steps][later]), int(before[steps][later])
+
+
+def _rows_read(graph: Graph, op: Op, start: int, end: int) -> tuple[int, int]:
+    """The input's rows that rows start..end of the output depend on."""
+    window = _window(op)
+    if window is None:
+        return start, end
+    height = _height(graph, op.inputs[0])
+    low = start * window.stride[0] - window.padding[0]
+    high = (end - 1) * window.stride[0] - window.padding[0] + (window.kernel[0] - 1) * window.dilation[0] + 1
+    return max(0, low), min(height, high)
+
+
+def _window(op: Op) -> Window | None:
+    return op.window if isinstance(op, Conv2D | DepthwiseConv2D | Pool2D) else None
+
+
+def _height(graph: Graph, tensor: int) -> int:
+    return graph.tensors[tensor].shape[0]
+
+
+def row_bytes(graph: Graph, tensor: int) -> int:
+    """Bytes of one row of an image."""
+    return graph.tensors[tensor].size // _height(graph, tensor)
+
+
+def _excess(op: Op, stripes: tuple[Stripe, ...]) -> int:
+    if not isinstance(op, Conv2D | DepthwiseConv2D) or not isinstance(op, Weighted):
+        return 0
+    height, width, _ = op.out_shape
+    tiles = [-(-rows * width // TILE) for rows in (height, *(stripe.out_rows for stripe in stripes))]
+    return max(0, sum(tiles[1:]) - tiles[0]) * TILE * (op.macs // (height * width))

@@ -1,0 +1,171 @@
+"""Which kernel runs each layer with weights: the best in cycles and flash by the cost model, or the one asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tritguard.boards import CoreClass
+from tritguard.errors import BadInputError
+from tritguard.graph.arena.memory import MemoryPlan, memory_needs, plan_memory
+from tritguard.graph.formats.kernel import Kernel, WeightFormat
+from tritguard.graph.formats.offers import kernels_of
+from tritguard.graph.formats.ternary import ternary_weights
+from tritguard.graph.model import Graph, Weighted
+
+_CYCLES_PER_BYTE = 150  # what a byte of flash has to save to be worth it
+_LEAST_ROOM = 4096  # bytes of scratch, whatever else is in the arena
+_MOST_DECODING = 0.01  # of the cycles of all layers with weights
+_CODE_BYTES = {  # of kernels, GCC 12 -O2 for the cores they are offered on
+    "tg_conv2d.c": 2700,
+    "tg_conv2d_base3.c": 300,
+    "tg_conv2d_dual.c": 2900,
+    "tg_conv2d_lists.c": 1800,
+    "tg_conv2d_steps.c": 1500,
+    "tg_conv2d_ternary.c": 900,
+    "tg_dense.c": 900,
+    "tg_dense_base3.c": 300,
+    "tg_dense_dual.c": 1500,
+    "tg_depthwise.c": 1800,
+    "tg_depthwise_taps.c": 1600,
+    "tg_depthwise_ternary.c": 800,
+    "tg_output.c": 400,
+    "tg_ternary_base3.c": 400,
+}
+
+Planner = Callable[[Graph, Mapping[int, Kernel]], MemoryPlan]
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A layer's kernel and what else it could have been.
+
+    Attributes:
+        kernel: what runs.
+        offers: every format the layer can have, the best first; one for layers that are not ternary.
+        zeros: share of zero weights; None for layers that are not ternary.
+    """
+
+    kernel: Kernel
+    offers: tuple[Kernel, ...]
+    zeros: float | None = None
+
+
+def choose_kernels(
+    graph: Graph, core: CoreClass, formats: Mapping[int, WeightFormat] | None = None, plan: Planner = plan_memory
+) -> dict[int, Choice]:
+    """A kernel for each layer with weights, by its position.
+
+    Kernels that are faster with more scratch get what the arena has free while they run.
+
+    Args:
+        graph: the model.
+        core: the class of cores it is for.
+        formats: formats asked for, by the layer's index.
+        plan: what plans the arena.
+
+    Raises:
+        BadInputError: no layer with weights has that index, or it can't have that format.
+    """
+    layers = {position: op for position, op in enumerate(graph.ops) if isinstance(op, Weighted)}
+    asked = formats or {}
+    if unknown := set(asked) - {op.index for op in layers.values()}:
+        known = ", ".join(str(op.index) for op in layers.values())
+        raise BadInputError(f"no layer {min(unknown)} with weights", fix=f"layers with weights are {known}")
+    trits = {position: ternary_weights(op) for position, op in layers.items()}
+
+    def chosen(rooms: Mapping[int, int]) -> dict[int, Choice]:
+        offers = {
+            position: tuple(sorted(kernels_of(graph, op, core, trits[position], rooms[position]), key=_price))
+            for position, op in layers.items()
+        }
+        decoded = _worth_decoding(offers)
+        eligible = {
+            position: _eligible(op, offers[position], asked.get(op.index), position in decoded)
+            for position, op in layers.items()
+        }
+        return {
+            position: Choice(
+                kernel,
+                offers[position],
+                None if trits[position] is None else float(np.mean(layers[position].weights == 0)),
+            )
+            for position, kernel in _cheapest(eligible).items()
+        }
+
+    first = chosen(dict.fromkeys(layers, _LEAST_ROOM))
+    if all(packed is None for packed in trits.values()):
+        return first
+    kernels = {position: choice.kernel for position, choice in first.items()}
+    return chosen(_rooms(graph, kernels, plan(graph, kernels)))
+
+
+def _rooms(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan) -> dict[int, int]:
+    """The scratch that each layer may have in an arena of the plan's size; layers of a chain share theirs."""
+    needs = memory_needs(graph, kernels, plan.chains)
+    alone = {step.start: plan.arena_bytes - need for step, need in needs.items() if len(step) == 1}
+    return {
+        position: max(_LEAST_ROOM, alone[position] + kernel.scratch_bytes) if position in alone else _LEAST_ROOM
+        for position, kernel in kernels.items()
+    }
+
+
+def _price(kernel: Kernel) -> int:
+    """Cycles of one run, and what the weights' flash is worth."""
+    return kernel.cost.cycles + _CYCLES_PER_BYTE * kernel.weights.nbytes
+
+
+def _eligible(op: Weighted, offers: tuple[Kernel, ...], asked: WeightFormat | None, decoded: bool) -> list[Kernel]:
+    """What may run a layer: what was asked for; else, where it is ternary, anything but int8, which takes its flash."""
+    if asked:
+        wanted = [kernel for kernel in offers if kernel.weight_format == asked]
+    else:
+        packed = [kernel for kernel in offers if kernel.weight_format != "int8"]
+        wanted = [kernel for kernel in packed or offers if decoded or not kernel.decoding]
+    if not wanted:
+        possible = ", ".join(sorted({kernel.weight_format for kernel in offers}))
+        raise BadInputError(f"no format {asked}", where=f"layer {op.index}", fix=f"it can have {possible}")
+    return wanted
+
+
+def _worth_decoding(offers: Mapping[int, tuple[Kernel, ...]]) -> set[int]:
+    """Layers whose weights may be decoded first, those with the most weights, while it all takes a small share."""
+    rest = _MOST_DECODING * sum(min(kernel.cost.cycles for kernel in each) for each in offers.values())
+    decoding = {position: max(kernel.decoding for kernel in each) for position, each in offers.items()}
+    chosen = set()
+    for position in sorted(decoding, key=decoding.__getitem__, reverse=True):
+        if 0 < decoding[position] <= rest:
+            rest -= decoding[position]
+            chosen.add(position)
+    return chosen
+
+
+def _cheapest(eligible: Mapping[int, list[Kernel]]) -> dict[int, Kernel]:
+    """The best kernel for each layer, where a kernel's code counts too: one that saves less than it takes is left out.
+
+    Kernels are dropped one by one, the greatest gain first, until none is left that costs more than it saves.
+    """
+
+    def picked(without: frozenset[str]) -> dict[int, Kernel]:
+        """An empty dict where a layer has no other kernel."""
+        left = {at: [kernel for kernel in each if not without & {*kernel.sources}] for at, each in eligible.items()}
+        return {at: min(each, key=_price) for at, each in left.items()} if all(left.values()) else {}
+
+    def files(choice: dict[int, Kernel]) -> set[str]:
+        return {source for kernel in choice.values() for source in kernel.sources}
+
+    def total(choice: dict[int, Kernel]) -> int:
+        code = sum(_CODE_BYTES[source] for source in files(choice))
+        return sum(map(_price, choice.values())) + _CYCLES_PER_BYTE * code
+
+    without: frozenset[str] = frozenset()
+    choice = picked(without)
+    while choice:
+        fewer = [without | {source} for source in sorted(files(choice))]
+        best = min((each for each in fewer if picked(each)), key=lambda each: total(picked(each)), default=without)
+        if total(picked(best)) >= total(choice):
+            break
+        without, choice = best, picked(best)
+    return choice
