@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.shared import ROOT
+from tests.support.shared import ROOT
 
 PACKAGE = ROOT / "host" / "tritguard"
-FOUNDATION = {"errors", "host_compiler", "predictor", "oracle", "files", "records", "resources"}
+FOUNDATION = {"errors", "host_compiler", "predictor", "oracle", "files", "records", "resources", "progress"}
 # Left of a name: what it may import. Same rank: not from each other.
 RANKS = [
     {"data", "boards", "foreign"},
@@ -31,7 +31,7 @@ RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 # The same inside the packages that hold rooms of their own; a package's face (`__init__.py`) may import any of them.
 INNER = {
     "graph": [{"model", "flatbuffer"}, {"arithmetic", "call", "formats"}, {"arena", "passes", "reading"}, {"emission"}],
-    "evaluate": [{"samples", "study"}, {"faults", "privacy", "robustness", "transfer"}],
+    "evaluate": [{"samples", "study"}, {"crafting"}, {"faults", "privacy", "robustness", "transfer"}],
 }
 
 

@@ -15,22 +15,21 @@ from tests.bench.cmsis import cmsis_nn, count_cmsis
 from tests.bench.footprint import flash_bytes, ram_bytes
 from tests.bench.kernels import Figure, read_figures
 from tests.bench.models import MODELS, TERNARY, autoencoder, ternarised
-from tests.device_support import inputs
-from tests.shared import ROOT
+from tests.support.device_support import inputs
+from tests.support.shared import ROOT
 from tests.test_emit import ternary_model
 from tritguard.attack import Noise, Square, TwoStep
 from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.emit import Bundle
-from tritguard.evaluate.robustness.crafting import Run
-from tritguard.evaluate.robustness.result import Throughput
+from tritguard.evaluate.crafting.runs import Run, Throughput
 from tritguard.graph import read_graph
 from tritguard.graph.model import Weighted
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.records import from_json, read_toml
 from tritguard.train import TrainRecord
 
-pytest_plugins = ("tests.device_fixtures",)
+pytest_plugins = ("tests.support.device_fixtures",)
 
 
 def test_every_figure_names_a_model_and_a_board() -> None:

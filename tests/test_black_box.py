@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import float_net
-from tests.shared import shared_file
+from tests.support import float_net
+from tests.support.shared import shared_file
 from tritguard.attack import Attack, Ball, Boundary, HopSkipJump, Noise, Square, Target, Zoo
 from tritguard.attack.windows import as_image, sides
 from tritguard.emit import write_bundle
-from tritguard.evaluate.robustness.crafting import craft_all
+from tritguard.evaluate.crafting.runs import craft_all
+from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.robustness.search import holding
-from tritguard.evaluate.robustness.store import Store
 from tritguard.twin import Twin
 
 

@@ -17,7 +17,7 @@ from tritguard.device import connect
 from tritguard.emit import Bundle
 from tritguard.errors import DeviceError
 
-pytest_plugins = ("tests.device_fixtures",)
+pytest_plugins = ("tests.support.device_fixtures",)
 
 TRITGUARD = (sys.executable, "-c", "from tritguard.cli import main; main()")
 # A suite that runs in the background of a shell has SIGINT ignored, and what it starts would, too.

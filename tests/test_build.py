@@ -13,7 +13,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from tests.device_support import BOARDS, Builder, changed_bundle
+from tests.support.device_support import BOARDS, Builder, changed_bundle
 from tritguard.boards import Board, load_board
 from tritguard.build import Budget, Build, build, open_build, parse_bytes
 from tritguard.build.engine import native_engine
@@ -23,7 +23,7 @@ from tritguard.emit import Bundle
 from tritguard.errors import BadInputError, BuildError, OverBudgetError, ToolMissingError
 from tritguard.records import from_table
 
-pytest_plugins = ("tests.device_fixtures",)
+pytest_plugins = ("tests.support.device_fixtures",)
 
 
 def symbols(elf: Path) -> set[str]:

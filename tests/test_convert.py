@@ -30,7 +30,7 @@ from tritguard.train.layers import TernaryConv2D, TernaryDense, TernaryDepthwise
 from tritguard.train.nets.separable import separable
 from tritguard.train.quantize import quantize
 
-pytest_plugins = ("tests.demo_fixture",)
+pytest_plugins = ("tests.support.demo_fixture",)
 
 layers = keras.layers
 SHAPE = (12, 12, 1)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests import emulated
-from tests.random_graphs import bundle_of_any_formats, models, sample_inputs
+from tests.support.random_graphs import bundle_of_any_formats, models, sample_inputs
 from tests.test_emit import other_ops_model, ternary_model
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.resources import firmware_dir

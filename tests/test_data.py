@@ -25,9 +25,9 @@ from tritguard.data.fashion_mnist import DEBIAN_DIR, SOURCES, load_fashion_mnist
 from tritguard.errors import BadInputError
 
 if TYPE_CHECKING:
-    from tests.broken_server import BrokenServer
+    from tests.support.broken_server import BrokenServer
 
-pytest_plugins = ("tests.broken_server",)
+pytest_plugins = ("tests.support.broken_server",)
 
 
 def small(**changes: Any) -> dict[str, Any]:

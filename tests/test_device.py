@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.device_support import BOARDS, OTHER_BOARDS, TIMER_INSTRUCTIONS, Builder, changed_bundle, inputs
-from tests.noisy_line import Noise, NoisyLine
-from tests.tflite_builder import ModelBuilder
+from tests.support.device_support import BOARDS, OTHER_BOARDS, TIMER_INSTRUCTIONS, Builder, changed_bundle, inputs
+from tests.support.noisy_line import Noise, NoisyLine
+from tests.support.tflite_builder import ModelBuilder
 from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.device import EmulatedBoard, connect, open_device
@@ -28,7 +28,7 @@ from tritguard.errors import BadInputError, DeviceError, ToolMissingError, Wrong
 from tritguard.profile import count
 from tritguard.twin import Twin
 
-pytest_plugins = ("tests.device_fixtures",)
+pytest_plugins = ("tests.support.device_fixtures",)
 
 BAUD = 115_200
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.shared import ROOT
+from tests.support.shared import ROOT
 from tests.test_emit import ternary_model
 from tritguard.attack import Ball, Target
 from tritguard.attack.catalog import ATTACKS, Entry

@@ -18,9 +18,9 @@ from tritguard.data.download import fetch
 from tritguard.errors import BadInputError
 
 if TYPE_CHECKING:
-    from tests.broken_server import BrokenServer
+    from tests.support.broken_server import BrokenServer
 
-pytest_plugins = ("tests.broken_server",)
+pytest_plugins = ("tests.support.broken_server",)
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.random_moves import resize_nearest
-from tests.shared import shared_file
-from tests.tflite_builder import ModelBuilder
+from tests.support.random_moves import resize_nearest
+from tests.support.shared import shared_file
+from tests.support.tflite_builder import ModelBuilder
 from tritguard.emit import open_bundle, write_bundle
 from tritguard.errors import BadInputError, BadModelError, MismatchError, UnsupportedOpError
 from tritguard.resources import firmware_dir

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.device_support import inputs
-from tests.shared import ROOT
+from tests.support.device_support import inputs
+from tests.support.shared import ROOT
 from tritguard.boards import load_board
 from tritguard.build import Build, build, open_build
 from tritguard.build.engine import Library
@@ -39,7 +39,7 @@ from tritguard.predictor import Int8
 from tritguard.profile import profile
 from tritguard.twin import Twin
 
-pytest_plugins = ("tests.device_fixtures",)
+pytest_plugins = ("tests.support.device_fixtures",)
 pytestmark = pytest.mark.skipif(not oracle_available(), reason="TFLM arrays need the tflite-micro package to be made")
 
 HEADERS = ROOT / "tests" / "tflm_headers"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tests.device_support import inputs
+from tests.support.device_support import inputs
 from tests.test_emit import ternary_model
 from tritguard.attack import Ball, Boundary, Crafted, Noise, Square, Target
 from tritguard.attack.base import Kind
@@ -27,22 +27,22 @@ from tritguard.data import Dataset, write_dataset
 from tritguard.device import open_device
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
+from tritguard.evaluate.crafting.runs import CHUNK, craft_all
+from tritguard.evaluate.crafting.store import Store
+from tritguard.evaluate.crafting.workers import Workers
 from tritguard.evaluate.robustness import store
 from tritguard.evaluate.robustness.checks import CHECKS, Evidence, check
-from tritguard.evaluate.robustness.crafting import CHUNK, craft_all
 from tritguard.evaluate.robustness.live import plan_live, search_live
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.presets import PRESETS, Preset
 from tritguard.evaluate.robustness.result import AttackRow, Control, CurvePoint, read_result
-from tritguard.evaluate.robustness.store import Store
-from tritguard.evaluate.robustness.workers import Workers
 from tritguard.evaluate.study import Rate
 from tritguard.graph import read_graph
 from tritguard.predictor import Int8, Outputs
 from tritguard.train import TrainConfig
 from tritguard.twin import Twin
 
-pytest_plugins = ["tests.device_fixtures"]
+pytest_plugins = ["tests.support.device_fixtures"]
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.bench.robustness_data import digits
-from tests.shared import ROOT, shared_file
+from tests.support.shared import ROOT, shared_file
 from tritguard.cli import app
 from tritguard.data import Samples, to_input_bytes
 from tritguard.emit import open_bundle

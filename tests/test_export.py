@@ -12,8 +12,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from tests.device_support import changed_bundle
-from tests.export_support import (
+from tests.support.device_support import changed_bundle
+from tests.support.export_support import (
     STRICT_CXX,
     SUPPORT,
     cmake,
@@ -38,7 +38,7 @@ from tritguard.export import TARGETS, export
 from tritguard.export.names import default_prefix
 from tritguard.predictor import Int8
 
-pytest_plugins = ("tests.device_fixtures", "tests.export_fixtures")
+pytest_plugins = ("tests.support.device_fixtures", "tests.support.export_fixtures")
 
 
 @pytest.mark.parametrize("target", TARGETS)

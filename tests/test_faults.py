@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.device_support import inputs
+from tests.support.device_support import inputs
 from tests.test_emit import ternary_model
 from tritguard.attack.faults import (
     Flip,
@@ -38,7 +38,7 @@ from tritguard.graph.model import Weighted
 from tritguard.report.faults import content
 from tritguard.twin import OpenTwin, Twin
 
-pytest_plugins = ["tests.device_fixtures"]
+pytest_plugins = ["tests.support.device_fixtures"]
 pytest.importorskip("tensorflow", reason="gradients need the extra 'attack'")
 
 SEVERAL_FORMATS: dict[int, WeightFormat] = {0: "dual2", 1: "taps2"}

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tflite
 
-from tests.shared import ROOT, shared_file
+from tests.support.shared import ROOT, shared_file
 from tritguard.convert import keras_to_tflite
 from tritguard.convert.archive import load_model
 from tritguard.convert.bounds import bounds_to_relu6

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.random_graphs import models
-from tests.shared import shared_file
-from tests.tflite_builder import ModelBuilder
-from tests.tflite_tables import Table
+from tests.support.random_graphs import models
+from tests.support.shared import shared_file
+from tests.support.tflite_builder import ModelBuilder
+from tests.support.tflite_tables import Table
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph import read_graph
 from tritguard.graph.arena.memory import Slot, plan_memory

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.shared import shared_file
+from tests.support.shared import shared_file
 from tritguard.data import load_dataset
 from tritguard.data.mfcc import CLIP_SAMPLES, fit_clip, mfcc, resample
 from tritguard.data.sound import read_clip
@@ -20,9 +20,9 @@ from tritguard.errors import BadInputError
 from tritguard.train.backend import tf
 
 if TYPE_CHECKING:
-    from tests.broken_server import BrokenServer
+    from tests.support.broken_server import BrokenServer
 
-pytest_plugins = ("tests.broken_server",)
+pytest_plugins = ("tests.support.broken_server",)
 
 # MLPerf Tiny's int8 DS-CNN takes MFCC at this scale and zero point.
 SCALE, ZERO_POINT = 0.5847029, 83

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.masked_models import HONEST, MASKED, Mask, RandomRounding, task
-from tests.shared import shared_file
+from tests.support.masked_models import HONEST, MASKED, Mask, RandomRounding, task
+from tests.support.shared import shared_file
 from tritguard.attack import Apgd, Ball, Square, Target
 from tritguard.emit import write_bundle
+from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.robustness.judgement import Answers, Judgement, judge
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.search import Found, Victim, holding, search
-from tritguard.evaluate.robustness.store import Store
 from tritguard.evaluate.robustness.study import prepare
 from tritguard.evaluate.robustness.symptoms import unsteady
 from tritguard.evaluate.samples import Samples

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.bench.models import MODELS
-from tests.random_graphs import inputs, sample_inputs, sandwiches
-from tests.shared import shared_file
-from tests.tflite_builder import ModelBuilder
+from tests.support.random_graphs import inputs, sample_inputs, sandwiches
+from tests.support.shared import shared_file
+from tests.support.tflite_builder import ModelBuilder
 from tritguard.boards import CoreClass
 from tritguard.emit import write_bundle
 from tritguard.graph import optimised, read_graph

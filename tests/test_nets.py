@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tflite
 
-from tests.shared import shared_file
+from tests.support.shared import shared_file
 from tritguard.boards import load_board
 from tritguard.build import Budget, build
 from tritguard.convert import keras_to_tflite

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from tests.random_graphs import FUNCTIONS, function, inputs, scales, transpose_conv, zero_points
-from tests.random_moves import MOVES
-from tests.random_pairs import PAIRS, pair
+from tests.support.random_graphs import FUNCTIONS, function, inputs, scales, transpose_conv, zero_points
+from tests.support.random_moves import MOVES
+from tests.support.random_pairs import PAIRS, pair
+from tests.support.tflite_builder import ModelBuilder
+from tests.support.tflite_tables import Table
 from tests.test_oracle_equality import differences
-from tests.tflite_builder import ModelBuilder
-from tests.tflite_tables import Table
 from tritguard.attack.view import GradientView
 from tritguard.cli import app
 from tritguard.emit import write_bundle

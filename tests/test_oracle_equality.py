@@ -12,8 +12,8 @@ import tflite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.random_graphs import bundle_of_any_formats, inputs, models, sample_inputs
-from tests.shared import shared_file
+from tests.support.random_graphs import bundle_of_any_formats, inputs, models, sample_inputs
+from tests.support.shared import shared_file
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadModelError
 from tritguard.graph import read_graph

@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from tests.device_support import TIMER_INSTRUCTIONS, inputs
-from tests.shared import ROOT
+from tests.support.device_support import TIMER_INSTRUCTIONS, inputs
+from tests.support.shared import ROOT
 from tritguard.build import Build, build
 from tritguard.build.engine import native_engine
 from tritguard.cli import app
@@ -30,7 +30,7 @@ from tritguard.profile.symbols import read_code_map
 from tritguard.report.profile import table
 from tritguard.report.wording import short_op
 
-pytest_plugins = ("tests.device_fixtures",)
+pytest_plugins = ("tests.support.device_fixtures",)
 
 
 def test_the_layers_add_up_to_what_the_timer_saw(small_bundle: Bundle, small_build: Build) -> None:

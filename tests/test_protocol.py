@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.shared import ROOT
+from tests.support.shared import ROOT
 from tritguard.boards import load_board
 from tritguard.build.engine import FLAGS
 from tritguard.build.project import firmware_sources
@@ -33,7 +33,7 @@ from tritguard.device.protocol import (
 )
 from tritguard.emit import Bundle
 
-pytest_plugins = ("tests.device_fixtures",)
+pytest_plugins = ("tests.support.device_fixtures",)
 
 frames = st.builds(
     Frame,

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tests import qkeras_rules
+from tests.support import qkeras_rules
 from tritguard.train import quantizer as rule
 from tritguard.train.backend import keras, tf
 from tritguard.train.config import QuantizeConfig
@@ -166,7 +166,7 @@ def tensors() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def qkeras(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What QKeras itself gives for `tensors()`; see tests/qkeras_rules.py."""
+    """What QKeras itself gives for `tensors()`; see tests/support/qkeras_rules.py."""
     for package in ("qkeras", "tf_keras"):
         if not find_spec(package):
             pytest.skip(f"needs the package {package}, of the extra 'dev'")

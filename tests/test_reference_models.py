@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.device_support import Builder
-from tests.shared import shared_file
+from tests.support.device_support import Builder
+from tests.support.shared import shared_file
 from tritguard.device import open_device
 from tritguard.emit import write_bundle
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.predictor import Int8
 from tritguard.twin import Twin
 
-pytest_plugins = ("tests.device_fixtures",)
+pytest_plugins = ("tests.support.device_fixtures",)
 
 
 def keywords() -> tuple[Int8, Int8]:

@@ -14,18 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.shared import shared_file
+from tests.support.shared import shared_file
 from tritguard.attack import Target
 from tritguard.boards import load_board
 from tritguard.build import Build, build
 from tritguard.data import load_dataset
 from tritguard.emit import Bundle, write_bundle
+from tritguard.evaluate.crafting.runs import craft_all
+from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.faults.result import FaultResult
 from tritguard.evaluate.privacy.result import PrivacyResult
-from tritguard.evaluate.robustness.crafting import craft_all
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import read_result
-from tritguard.evaluate.robustness.store import Store
 from tritguard.evaluate.samples import draw_samples
 from tritguard.evaluate.transfer.result import TransferResult
 from tritguard.twin import Twin, verify_against_oracle

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.shared import shared_file
+from tests.support.shared import shared_file
 from tritguard.convert import keras_to_tflite
 from tritguard.convert.check import input_quantization
 from tritguard.convert.saved_graph import is_graph_alone

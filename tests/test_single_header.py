@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.device_support import inputs, lively_model
-from tests.export_support import STRICT_CXX, example_class, expected, needs, program, run, scores
-from tests.shared import shared_file
+from tests.support.device_support import inputs, lively_model
+from tests.support.export_support import STRICT_CXX, example_class, expected, needs, program, run, scores
+from tests.support.shared import shared_file
 from tests.test_emit import STRICT, other_ops_model
 from tritguard.boards import CoreClass
 from tritguard.emit import Bundle, write_bundle
@@ -18,7 +18,7 @@ from tritguard.export import export
 from tritguard.export.amalgamate import amalgamate
 from tritguard.predictor import Int8
 
-pytest_plugins = ("tests.device_fixtures", "tests.export_fixtures")
+pytest_plugins = ("tests.support.device_fixtures", "tests.support.export_fixtures")
 
 
 @pytest.mark.parametrize("language", ["c", "c++"])

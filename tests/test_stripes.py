@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tests import emulated
-from tests.random_graphs import inputs, rowwise_models, sample_inputs
-from tests.shared import shared_file
+from tests.support.random_graphs import inputs, rowwise_models, sample_inputs
+from tests.support.shared import shared_file
+from tests.support.tflite_builder import ModelBuilder
 from tests.test_core_kernels import differences
 from tests.test_emit import STRICT
-from tests.tflite_builder import ModelBuilder
 from tritguard.boards import CoreClass
 from tritguard.cli import app
 from tritguard.emit import native, open_bundle, write_bundle

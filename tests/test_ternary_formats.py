@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from tests import emulated
-from tests.tflite_builder import ModelBuilder
+from tests.support.tflite_builder import ModelBuilder
 from tritguard.boards import CoreClass
 from tritguard.cli import convert
 from tritguard.emit import Bundle, write_bundle

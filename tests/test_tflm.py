@@ -15,10 +15,10 @@ import pytest
 import tflite
 from elftools.elf.elffile import ELFFile
 
-from tests.shared import shared_file
+from tests.support.shared import shared_file
+from tests.support.tflite_builder import ModelBuilder
+from tests.support.tflite_tables import Table
 from tests.test_emit import ternary_model
-from tests.tflite_builder import ModelBuilder
-from tests.tflite_tables import Table
 from tritguard.convert import keras_to_tflite
 from tritguard.data import load_dataset
 from tritguard.emit.render import identifier
@@ -33,7 +33,7 @@ from tritguard.graph.flatbuffer import parse
 from tritguard.oracle import oracle_available, predict_apart, probes
 from tritguard.predictor import Int8
 
-pytest_plugins = ("tests.demo_fixture",)
+pytest_plugins = ("tests.support.demo_fixture",)
 pytestmark = pytest.mark.skipif(not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform")
 
 HEADERS = Path(__file__).parent / "tflm_headers"

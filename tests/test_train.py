@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.shared import ROOT
+from tests.support.shared import ROOT
 from tritguard.cli import app
 from tritguard.convert import keras_to_tflite
 from tritguard.data import Dataset, to_input_bytes, write_dataset

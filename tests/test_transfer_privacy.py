@@ -197,7 +197,7 @@ def test_candidates_are_the_trained_network_and_what_further_steps_make_of_it(
     kernels = [layer.kernel.numpy() for layer in weighted_layers(model)]
     settings = config(noise, epochs=1, learning_rate=0.01)
     losses = candidate_losses(
-        model, (x, y), (x, y), settings, widths=(8, 4, 2), count=3, seed=0, report=lambda done, count: None
+        model, (x, y), (x, y), settings, widths=(8, 4, 2), count=3, seed=0, progress=lambda done, count: None
     )
     for bits, rows in losses.items():
         assert rows.shape == (3, len(x))
@@ -206,7 +206,7 @@ def test_candidates_are_the_trained_network_and_what_further_steps_make_of_it(
         expected = tf.nn.sparse_softmax_cross_entropy_with_logits(y, quantized(x, training=False))
         assert rows[0] == pytest.approx(np.asarray(expected), abs=1e-4)
     assert losses[8][2].mean() < losses[8][0].mean()  # it was trained on these
-    one = candidate_losses(model, (x, y), (x, y), settings, widths=(2,), count=1, seed=0, report=lambda *_: None)
+    one = candidate_losses(model, (x, y), (x, y), settings, widths=(2,), count=1, seed=0, progress=lambda *_: None)
     assert one[2].shape == (1, len(x))
 
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.random_graphs import inputs, models, sample_inputs
-from tests.random_moves import mirror_pad, resize_nearest
-from tests.tflite_builder import ModelBuilder
-from tests.tflite_tables import Table
+from tests.support.random_graphs import inputs, models, sample_inputs
+from tests.support.random_moves import mirror_pad, resize_nearest
+from tests.support.tflite_builder import ModelBuilder
+from tests.support.tflite_tables import Table
 from tritguard.attack import integer_ops
 from tritguard.attack.view import WITH_GRADIENTS, GradientView
 from tritguard.emit import write_bundle

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests import float_net
-from tests.shared import shared_file
+from tests.support import float_net
+from tests.support.shared import shared_file
 from tritguard.attack import Apgd, ApgdTargeted, Attack, Ball, CarliniWagner, Fgsm, Pgd, Target, TwoStep
 from tritguard.attack.substitute import substitute
 from tritguard.attack.temperature import logit_scales

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.models import keywords, resnet8
-from tests.shared import ROOT, shared_file
+from tests.support.shared import ROOT, shared_file
 from tritguard.attack.catalog import ATTACKS, Settings
 from tritguard.cli.attack import cores
 from tritguard.cli.progress import bar
@@ -27,12 +27,11 @@ from tritguard.cli.train import train
 from tritguard.convert import keras_to_tflite
 from tritguard.data import load_dataset, to_input_bytes
 from tritguard.emit import write_bundle
-from tritguard.evaluate.robustness.crafting import Run, craft_all
+from tritguard.evaluate.crafting.runs import Run, Throughput, craft_all
+from tritguard.evaluate.crafting.store import Store
+from tritguard.evaluate.crafting.workers import Workers
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.result import Throughput
-from tritguard.evaluate.robustness.store import Store
 from tritguard.evaluate.robustness.study import prepare
-from tritguard.evaluate.robustness.workers import Workers
 from tritguard.evaluate.samples import Samples
 from tritguard.predictor import Int8
 from tritguard.train import TrainConfig

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.tflite_builder import ModelBuilder
+from tests.support.tflite_builder import ModelBuilder
 from tritguard.boards import Board
 from tritguard.build import build
 from tritguard.build.engine import Engine, Library

@@ -21,7 +21,7 @@ from rich.table import Table
 from tests.bench.cmsis import cmsis_nn, count_cmsis
 from tests.bench.footprint import flash_bytes, ram_bytes
 from tests.bench.models import MODELS
-from tests.device_support import inputs
+from tests.support.device_support import inputs
 from tritguard.boards import Board, load_board
 from tritguard.build import Build, build
 from tritguard.cli.progress import bar

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import tflite
 
-from tests.shared import shared_file
-from tests.tflite_builder import ModelBuilder
+from tests.support.shared import shared_file
+from tests.support.tflite_builder import ModelBuilder
 from tritguard.graph import read_graph
 from tritguard.graph.model import Weighted
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.shared import ROOT
+from tests.support.shared import ROOT
 from tritguard.data import Dataset, load_dataset
 from tritguard.data.cifar10 import CLASSES
 from tritguard.data.dataset import PIXEL_UNIT

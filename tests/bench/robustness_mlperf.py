@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 
 from tests.bench import robustness
-from tests.shared import shared_file
+from tests.support.shared import shared_file
 from tritguard.boards import load_board
 from tritguard.cli.source import golden
 from tritguard.data import Dataset

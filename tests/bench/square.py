@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.models import resnet8
-from tests.shared import ROOT, shared_file
+from tests.support.shared import ROOT, shared_file
 from tritguard.attack import Ball, Square, Target
 from tritguard.boards import load_board
 from tritguard.build import Build, build
@@ -30,9 +30,9 @@ from tritguard.cli.progress import bar
 from tritguard.data import to_input_bytes
 from tritguard.device import open_device
 from tritguard.emit import Bundle, write_bundle
-from tritguard.evaluate.robustness.crafting import craft_all
-from tritguard.evaluate.robustness.store import Store
-from tritguard.evaluate.robustness.workers import Workers
+from tritguard.evaluate.crafting.runs import craft_all
+from tritguard.evaluate.crafting.store import Store
+from tritguard.evaluate.crafting.workers import Workers
 from tritguard.predictor import Int8, Outputs
 from tritguard.twin import Twin
 

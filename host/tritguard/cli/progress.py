@@ -10,42 +10,40 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as Bars
 
 console = Console()
 
-Report = Callable[[int, int], None]
-
 
 class Stage:
-    """One bar: called as the `report(done, total)` of the room that works; it appears with the first call."""
+    """One bar: called as the `Progress` of the room that works; it appears with the first call."""
 
-    def __init__(self, progress: Progress, what: str) -> None:
-        self._progress = progress
+    def __init__(self, bars: Bars, what: str) -> None:
+        self._bars = bars
         self._what = what
         self._task: TaskID | None = None
 
     def __call__(self, done: int, total: int) -> None:
         """Move the bar."""
         if self._task is None:
-            self._progress.start()
-            self._task = self._progress.add_task(self._what)
-        self._progress.update(self._task, completed=done, total=total)
+            self._bars.start()
+            self._task = self._bars.add_task(self._what)
+        self._bars.update(self._task, completed=done, total=total)
 
     def note(self, text: str) -> None:
         """Show a few words behind the stage's name, once there is a bar."""
         if self._task is not None:
-            self._progress.update(self._task, description=f"{self._what}, {text}")
+            self._bars.update(self._task, description=f"{self._what}, {text}")
 
 
 @contextmanager
 def stages() -> Iterator[Callable[[str], Stage]]:
-    """Show one bar a stage: `progress("what")` names a stage and gives the `report(done, total)` its room calls.
+    """Show one bar a stage: `named("what")` names a stage and gives the `Progress` that its room calls.
 
     The bar appears with the first call: a stage with nothing to do, such as a download already made, shows none.
     """
@@ -56,16 +54,16 @@ def stages() -> Iterator[Callable[[str], Stage]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    progress = Progress(*columns, console=console)
+    bars = Bars(*columns, console=console)
     try:
-        yield functools.partial(Stage, progress)
+        yield functools.partial(Stage, bars)
     finally:
-        if progress.tasks:
-            progress.stop()
+        if bars.tasks:
+            bars.stop()
 
 
 @contextmanager
 def bar(what: str) -> Iterator[Stage]:
     """One stage alone."""
-    with stages() as progress:
-        yield progress(what)
+    with stages() as named:
+        yield named(what)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import typer
 
-from tritguard.cli.progress import Report, console, stages
+from tritguard.cli.progress import console, stages
 from tritguard.errors import BadInputError
 from tritguard.evaluate.faults.result import FaultResult
 from tritguard.evaluate.privacy.result import PrivacyResult
@@ -17,6 +17,7 @@ from tritguard.evaluate.robustness.result import Result
 from tritguard.evaluate.study import Study
 from tritguard.evaluate.transfer.result import TransferResult
 from tritguard.files import write_whole
+from tritguard.progress import Stages
 from tritguard.records import Record, from_json, from_table, read_toml
 from tritguard.report import faults, privacy, transfer
 from tritguard.report.study import Page, page, table
@@ -89,7 +90,7 @@ def content(result: Study) -> Page:
     return _KINDS[result.kind][1](result)
 
 
-def study(run: Callable[[Callable[[str], Report]], S], path: Path) -> S:
+def study(run: Callable[[Stages], S], path: Path) -> S:
     """Run a study with its progress shown, write result and report, print. An older result goes first.
 
     Args:

@@ -28,7 +28,7 @@ def convert_to_arrays(
     with about(model), bar("Trying in TensorFlow Lite Micro") as report:
         real = None if calibration is None else _real_inputs(content, calibration)
         arrays = write_arrays(
-            content, out, name=title(model, name), real=real, uncompressed=uncompressed, compat=compat, report=report
+            content, out, name=title(model, name), real=real, uncompressed=uncompressed, compat=compat, progress=report
         )
     _describe(arrays)
 

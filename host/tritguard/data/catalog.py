@@ -9,6 +9,7 @@ from tritguard.data import cifar10, fashion_mnist, speech_commands
 from tritguard.data.dataset import Dataset, read_dataset
 from tritguard.data.keywords import read_keywords
 from tritguard.errors import BadInputError
+from tritguard.progress import Progress
 
 KNOWN: dict[str, Callable[..., Dataset]] = {
     fashion_mnist.NAME: fashion_mnist.load_fashion_mnist,
@@ -21,26 +22,26 @@ _BY_ARCHIVE: dict[str, Callable[..., Dataset]] = {
 }
 
 
-def load_dataset(name_or_path: str, report: Callable[[int, int], None] | None = None) -> Dataset:
+def load_dataset(name_or_path: str, progress: Progress | None = None) -> Dataset:
     """A data set by its name, or from files the user has.
 
     Args:
         name_or_path: `fashion-mnist`, `cifar-10` or `speech-commands`, which are downloaded once; or the path of an
             `.npz` file, of an official archive of CIFAR-10 or Speech Commands, or of a folder of sound files.
-        report: called with (done, in all) while a set is downloaded or read.
+        progress: called with (done, in all) while a set is downloaded or read.
 
     Raises:
         BadInputError: none of these, or the data cannot be had or read.
     """
     if name_or_path in KNOWN:
-        return KNOWN[name_or_path](report)
+        return KNOWN[name_or_path](progress)
     path = Path(name_or_path)
     if path.is_dir():
-        return read_keywords(path, report)
+        return read_keywords(path, progress)
     if not path.is_file():
         names = ", ".join(KNOWN)
         fix = f"give one of {names}, an .npz file's path, or a folder of sound files"
         raise BadInputError("no such data set", where=name_or_path, fix=fix)
     if path.name in _BY_ARCHIVE:
-        return _BY_ARCHIVE[path.name](report, archive=path)
+        return _BY_ARCHIVE[path.name](progress, archive=path)
     return read_dataset(path)

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.data.dataset import PIXEL_UNIT, Dataset
-from tritguard.data.download import RemoteFile, Report, cache_folder, check_file, fetch
+from tritguard.data.download import RemoteFile, cache_folder, check_file, fetch
 from tritguard.errors import BadInputError
+from tritguard.progress import Progress
 
 NAME = "cifar-10"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -32,7 +33,7 @@ _RECORD_BYTES = 1 + 3 * 32 * 32  # the label, then the pixels
 
 
 def load_cifar10(
-    report: Report | None = None,
+    progress: Progress | None = None,
     *,
     archive: Path | None = None,
     cache_dir: Path | None = None,
@@ -41,7 +42,7 @@ def load_cifar10(
     """CIFAR-10: uint8[n, 32, 32, 3], 50,000 to train on and 10,000 to test with, 10 classes.
 
     Args:
-        report: called with (bytes done, bytes in all) while it is downloaded.
+        progress: called with (bytes done, bytes in all) while it is downloaded.
         archive: a copy of `cifar-10-binary.tar.gz` to take instead of downloading it.
         cache_dir: where the download is kept; the user's cache folder by default.
         source: the published file.
@@ -51,7 +52,7 @@ def load_cifar10(
     """
     if archive is None:
         folder = cache_dir or cache_folder(NAME)
-        fetch([source], folder, report)
+        fetch([source], folder, progress)
         archive = folder / source.name
     else:
         check_file(archive, source, fix="give the published cifar-10-binary.tar.gz, unchanged")

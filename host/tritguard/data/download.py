@@ -15,8 +15,7 @@ from pathlib import Path
 import platformdirs
 
 from tritguard.errors import BadInputError
-
-Report = Callable[[int, int], None]
+from tritguard.progress import Progress
 
 _TIMEOUT_S = 30
 _CHUNK = 1 << 18
@@ -51,7 +50,9 @@ def cache_folder(name: str) -> Path:
     return Path(platformdirs.user_cache_dir("tritguard")) / name
 
 
-def fetch(files: list[RemoteFile], folder: Path, report: Report | None = None, *, pause_s: float = _PAUSE_S) -> None:
+def fetch(
+    files: list[RemoteFile], folder: Path, progress: Progress | None = None, *, pause_s: float = _PAUSE_S
+) -> None:
     """Download what is missing in a folder.
 
     A file stands under its name only when it is whole and its checksum is right. What a broken transfer left stays
@@ -60,7 +61,7 @@ def fetch(files: list[RemoteFile], folder: Path, report: Report | None = None, *
     Args:
         files: what to have.
         folder: where.
-        report: called with (bytes done, bytes in all) of the missing files.
+        progress: called with (bytes done, bytes in all) of the missing files.
         pause_s: before the first repetition.
 
     Raises:
@@ -73,8 +74,8 @@ def fetch(files: list[RemoteFile], folder: Path, report: Report | None = None, *
         before = done
 
         def within(count: int, before: int = before) -> None:
-            if report:
-                report(before + count, total)
+            if progress:
+                progress(before + count, total)
 
         _fetch(file, folder / file.name, within, pause_s)
         done += file.bytes
@@ -96,13 +97,13 @@ def check_file(path: Path, file: RemoteFile, *, fix: str) -> None:
         raise BadInputError(what, where=str(path), fix=fix)
 
 
-def _fetch(file: RemoteFile, path: Path, report: Callable[[int], None], pause_s: float) -> None:
+def _fetch(file: RemoteFile, path: Path, progress: Callable[[int], None], pause_s: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     failures = 0
     while (before := _length(part)) < file.bytes:
         try:
-            _continue(file, part, before, report)
+            _continue(file, part, before, progress)
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and not isinstance(error, urllib.error.URLError) and error.filename:
                 raise  # the disk, not the network
@@ -121,7 +122,7 @@ def _fetch(file: RemoteFile, path: Path, report: Callable[[int], None], pause_s:
     part.replace(path)
 
 
-def _continue(file: RemoteFile, part: Path, start: int, report: Callable[[int], None]) -> None:
+def _continue(file: RemoteFile, part: Path, start: int, progress: Callable[[int], None]) -> None:
     """Take the rest of a file, from `start`; from the beginning where the server sends all of it.
 
     Raises:
@@ -137,7 +138,7 @@ def _continue(file: RemoteFile, part: Path, start: int, report: Callable[[int], 
             while done < file.bytes and (chunk := answer.read(min(_CHUNK, file.bytes - done))):
                 stream.write(chunk)
                 done += len(chunk)
-                report(done)
+                progress(done)
     if done < file.bytes:
         raise ConnectionError(f"the transfer ended after {done:,} of {file.bytes:,} bytes")
 

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.data.dataset import PIXEL_UNIT, Dataset
-from tritguard.data.download import RemoteFile, Report, cache_folder, fetch
+from tritguard.data.download import RemoteFile, cache_folder, fetch
 from tritguard.errors import BadInputError
+from tritguard.progress import Progress
 
 NAME = "fashion-mnist"
 URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
@@ -85,7 +86,7 @@ SOURCES = tuple(
 
 
 def load_fashion_mnist(
-    report: Report | None = None,
+    progress: Progress | None = None,
     *,
     debian_dir: Path = DEBIAN_DIR,
     cache_dir: Path | None = None,
@@ -94,7 +95,7 @@ def load_fashion_mnist(
     """Fashion-MNIST: uint8[n, 28, 28, 1], 60,000 to train on and 10,000 to test with, 10 classes.
 
     Args:
-        report: called with (bytes done, bytes in all) while files are downloaded.
+        progress: called with (bytes done, bytes in all) while files are downloaded.
         debian_dir: where Debian's package puts the files.
         cache_dir: where downloads are kept; the user's cache folder by default.
         sources: the published files.
@@ -105,7 +106,7 @@ def load_fashion_mnist(
     folder = debian_dir
     if not all((debian_dir / file.name).is_file() for file in _FILES.values()):
         folder = cache_dir or cache_folder(NAME)
-        fetch(list(sources), folder, report)
+        fetch(list(sources), folder, progress)
     arrays = {key: _read(folder / file.name, file) for key, file in _FILES.items()}
     return Dataset(
         name=NAME,

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from tritguard.data.dataset import Dataset
-from tritguard.data.download import Report
 from tritguard.data.mfcc import INPUT_UNIT, mfcc
 from tritguard.data.sound import SUFFIXES, read_clip
 from tritguard.errors import BadInputError
+from tritguard.progress import Progress
 
 _LAYOUT = "give CLASS/NAME.wav, or CLASS_SPEAKER_INDEX.wav as the Free Spoken Digit Dataset has it"
 _FLAT = re.compile(r"(?P<word>[^_]+)_(?P<speaker>.+)_(?P<index>\d+)")
@@ -21,7 +21,7 @@ _TEST_SHARE = 0.2
 _REPETITION = "_nohash_"  # Speech Commands: SPEAKER_nohash_REPETITION.wav; one speaker stays in one part
 
 
-def read_keywords(folder: Path, report: Report | None = None) -> Dataset:
+def read_keywords(folder: Path, progress: Progress | None = None) -> Dataset:
     """Keyword data of a folder of `.wav` files, or of headerless int16 at 16 kHz (`.pcm`, `.raw`).
 
     Either one folder a class, a fifth of each class (by a hash of the file's name) being the test set; or all in one,
@@ -29,7 +29,7 @@ def read_keywords(folder: Path, report: Report | None = None) -> Dataset:
 
     Args:
         folder: the files.
-        report: called with (files read, files in all).
+        progress: called with (files read, files in all).
 
     Returns:
         float32[n, 49, 10, 1] in MFCC.
@@ -44,8 +44,8 @@ def read_keywords(folder: Path, report: Report | None = None) -> Dataset:
     clips = np.empty((len(files), 16_000), np.float32)
     for index, (path, _, _) in enumerate(files):
         clips[index] = read_clip(path)
-        if report:
-            report(index + 1, len(files))
+        if progress:
+            progress(index + 1, len(files))
     labels = np.array([classes.index(word) for _, word, _ in files], np.int64)
     is_test = np.array([test for _, _, test in files])
     for part, what in ((is_test, "test"), (~is_test, "training")):

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.data.dataset import Dataset, read_dataset, write_dataset
-from tritguard.data.download import RemoteFile, Report, cache_folder, check_file, fetch
+from tritguard.data.download import RemoteFile, cache_folder, check_file, fetch
 from tritguard.data.mfcc import CLIP_SAMPLES, INPUT_UNIT, mfcc
 from tritguard.data.sound import clip_of, read_wav
 from tritguard.errors import BadInputError
+from tritguard.progress import Progress
 
 NAME = "speech-commands"
 CLASSES = ("Down", "Go", "Left", "No", "Off", "On", "Right", "Stop", "Up", "Yes", "Silence", "Unknown")
@@ -59,7 +60,7 @@ class _Features:
 
 
 def load_speech_commands(
-    report: Report | None = None,
+    progress: Progress | None = None,
     *,
     archive: Path | None = None,
     cache_dir: Path | None = None,
@@ -70,7 +71,7 @@ def load_speech_commands(
     Reading the archives takes minutes; their features are kept beside them and read from there the next time.
 
     Args:
-        report: called with (bytes done, bytes in all) of the download, then of the reading.
+        progress: called with (bytes done, bytes in all) of the download, then of the reading.
         archive: a copy of the larger archive to take instead of downloading it, the test archive beside it.
         cache_dir: where downloads and features are kept; the user's cache folder by default.
         sources: the published files.
@@ -83,14 +84,14 @@ def load_speech_commands(
         return read_dataset(cache / FEATURES)
     folder = cache
     if archive is None:
-        fetch(list(sources), cache, report)
+        fetch(list(sources), cache, progress)
     else:
         folder = archive.parent
         for source in sources:
             check_file(folder / source.name, source, fix=f"give the published {source.name}, unchanged")
     total = sum(source.bytes for source in sources)
-    full = _read(folder / sources[0].name, report, 0, total)
-    test = _read(folder / sources[1].name, report, sources[0].bytes, total)
+    full = _read(folder / sources[0].name, progress, 0, total)
+    test = _read(folder / sources[1].name, progress, sources[0].bytes, total)
     trained = np.array([name not in full.listed and name != _VALIDATION_NOISE for name in full.names], bool)
     dataset = Dataset(
         name=NAME,
@@ -106,7 +107,7 @@ def load_speech_commands(
     return dataset
 
 
-def _read(archive: Path, report: Report | None, before: int, total: int) -> _Features:
+def _read(archive: Path, progress: Progress | None, before: int, total: int) -> _Features:
     """All of an archive, in one pass and without unpacking it to disk."""
     names: list[str] = []
     features: list[NDArray[np.float32]] = []
@@ -129,8 +130,8 @@ def _read(archive: Path, report: Report | None, before: int, total: int) -> _Fea
                     names.append(name)
                 if len(clips) >= _BATCH:
                     flush()
-                    if report:
-                        report(before + stream.tell(), total)
+                    if progress:
+                        progress(before + stream.tell(), total)
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise BadInputError(f"not a whole archive ({error})", where=str(archive), fix=_BROKEN) from error
     flush()

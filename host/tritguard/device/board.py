@@ -16,6 +16,7 @@ from tritguard.device.protocol import Hello, Inference, LayerTicks, MemoryUse, P
 from tritguard.emit.bundle import Bundle
 from tritguard.errors import BadInputError, DeviceError, WrongFirmwareError
 from tritguard.predictor import Int8, Outputs
+from tritguard.progress import Progress
 
 _T = TypeVar("_T")
 
@@ -72,12 +73,12 @@ class Device:
             return None
         return round(ticks * 1e9 / self.tick_hz / NANOSECONDS_PER_INSTRUCTION)
 
-    def predict(self, x: Int8, report: Callable[[int, int], None] | None = None) -> Outputs:
+    def predict(self, x: Int8, progress: Progress | None = None) -> Outputs:
         """Run int8[n, *input_shape], one after the other.
 
         Args:
             x: the inputs.
-            report: called with (done, n) after each.
+            progress: called with (done, n) after each.
 
         Raises:
             BadInputError: x has another dtype or shape.
@@ -90,8 +91,8 @@ class Device:
         for i, sample in enumerate(x):
             inference = self._infer(sample.tobytes())
             scores[i], accumulators[i], ticks[i] = inference.scores, inference.accumulators, inference.ticks
-            if report is not None:
-                report(i + 1, len(x))
+            if progress is not None:
+                progress(i + 1, len(x))
         return Outputs(scores, None if self._scale is None else accumulators * self._scale, ticks)
 
     def profile(self, sample: Int8) -> LayerTicks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tritguard.evaluate.robustness.result import Throughput
+from tritguard.evaluate.crafting.runs import Throughput
 from tritguard.evaluate.study import Rate, Status
 
 STATUS_MEANING: dict[Status, str] = {

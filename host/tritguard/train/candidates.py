@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tritguard.progress import Progress
 from tritguard.train.backend import keras, tf
 from tritguard.train.config import TrainConfig
 from tritguard.train.quanos import Width, best_scale, kernel_axes, rounded, weighted_layers
@@ -31,7 +32,7 @@ def candidate_losses(
     widths: tuple[Width, ...],
     count: int,
     seed: int,
-    report: Callable[[int, int], None],
+    progress: Progress,
 ) -> dict[Width, Float64]:
     """Losses of the trained network and of those it becomes while its kernels are trained on, each of them quantized.
 
@@ -46,7 +47,7 @@ def candidate_losses(
         widths: bits of a weight; 2 are ternary.
         count: candidates of each width, the trained network first.
         seed: of the batches.
-        report: called with (candidates done, count).
+        progress: called with (candidates done, count).
 
     Returns:
         Cross-entropies, float64[distinct candidates, n], by width.
@@ -57,7 +58,7 @@ def candidate_losses(
     losses: dict[Width, list[Float64]] = {width: [] for width in widths}
     known: set[tuple[Width, bytes]] = set()
     for done, kernels in enumerate(_iterates(model, layers, train, config, count, seed)):
-        report(done, count)
+        progress(done, count)
         for width in widths:
             quantized = [rounded(kernel, scale, width) for kernel, scale in zip(kernels, scales[width], strict=True)]
             identity = width, b"".join(kernel.tobytes() for kernel in quantized)
@@ -66,7 +67,7 @@ def candidate_losses(
                 _set(layers, quantized)
                 losses[width].append(_cross_entropies(model, *asked))
         _set(layers, kernels)
-    report(count, count)
+    progress(count, count)
     return {width: np.array(rows) for width, rows in losses.items()}
 
 

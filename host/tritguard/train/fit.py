@@ -15,6 +15,7 @@ import numpy as np
 
 from tritguard.data import Dataset, Samples
 from tritguard.files import write_whole
+from tritguard.progress import Progress
 from tritguard.train.backend import keras, tf
 from tritguard.train.card import model_card
 from tritguard.train.config import (
@@ -37,14 +38,12 @@ from tritguard.train.quantize import dead_channels, findings, quantize, stored
 from tritguard.train.recalibrate import RECALIBRATION_SAMPLES, norm_layers, recalibrate
 from tritguard.train.start import set_start_weights
 
-Report = Callable[[int, int], None]
-
 
 def train(
     config: TrainConfig,
     dataset: Dataset,
     out: Path,
-    report: Report | None = None,
+    progress: Progress | None = None,
     *,
     show_loss: Callable[[float], None] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -60,7 +59,7 @@ def train(
         dataset: samples [n, height, width, channels], uint8 pixels or float32, with a training set.
         out: folder for `model.keras`, `calibration.npz`, `card.md` and `train.json`; written at the end, the record
             last. While it runs, `checkpoint.npz` keeps the state, `logs/` and `curve.svg` show it.
-        report: called with (steps done, steps in all).
+        progress: called with (steps done, steps in all).
         show_loss: called after each step with the loss's mean over the epoch so far.
         checkpoint_seconds: longest work a kill can cost.
 
@@ -82,14 +81,14 @@ def train(
     }
     loop = Loop(model, config, samples, identity, out / CHECKPOINT)
     norms = norm_layers(model)
-    progress = _Progress(report, loop.steps + len(norms) + len(forms(config.quantize)))
-    state = loop.run(progress.set, _journal(out), checkpoint_seconds, show_loss or (lambda loss: None))
+    stages = _Progress(progress, loop.steps + len(norms) + len(forms(config.quantize)))
+    state = loop.run(stages.set, _journal(out), checkpoint_seconds, show_loss or (lambda loss: None))
 
     model = stored(model)
     for norm in norm_layers(model):
         recalibrate(model, norm, input_units(samples.x[:RECALIBRATION_SAMPLES]))
-        progress.advance()
-    evaluation = evaluate(model, config, samples, dataset, progress.advance)
+        stages.advance()
+    evaluation = evaluate(model, config, samples, dataset, stages.advance)
     record = TrainRecord(
         config=config,
         start_sha256=start_sha256,
@@ -116,8 +115,8 @@ def train(
 
 
 class _Progress:
-    def __init__(self, report: Report | None, total: int) -> None:
-        self._report = report
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._report = progress
         self._total = total
         self._done = 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,7 @@ from tritguard.emit.bundle import Bundle
 from tritguard.errors import MismatchError
 from tritguard.oracle import Oracle
 from tritguard.predictor import Int8
+from tritguard.progress import Progress
 from tritguard.twin.library import Twin
 
 ROUNDS = 5
@@ -40,7 +40,7 @@ class Speed:
 
 
 def measure_speed(
-    bundle: Bundle, x: Int8, *, rounds: int = ROUNDS, repeat: int = 20, report: Callable[[int, int], None] | None = None
+    bundle: Bundle, x: Int8, *, rounds: int = ROUNDS, repeat: int = 20, progress: Progress | None = None
 ) -> Speed:
     """Time twin and interpreter on the same inputs, one round of each after the other.
 
@@ -49,7 +49,7 @@ def measure_speed(
         x: int8[n, *input_shape]; what the interpreter gets a round.
         rounds: the best of how many counts.
         repeat: how often the twin gets x a round, as it is so much faster.
-        report: called with rounds done and in all.
+        progress: called with rounds done and in all.
 
     Raises:
         MismatchError: a byte differs.
@@ -67,6 +67,6 @@ def measure_speed(
         if any(not np.array_equal(given[: len(x)], scores[1]) for given in scores):
             raise MismatchError("twin and interpreter differ", where=bundle.manifest.name)
         best = [max(pair) for pair in zip(best, times, strict=True)]
-        if report is not None:
-            report(done + 1, rounds)
+        if progress is not None:
+            progress(done + 1, rounds)
     return Speed(twin=best[0], oracle=best[1], threads=threaded.threads, threaded=best[2])

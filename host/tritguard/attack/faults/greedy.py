@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,9 +14,8 @@ from tritguard.attack.faults.view import FaultView
 from tritguard.graph.formats.kernel import Kernel
 from tritguard.graph.model import Graph, Weighted
 from tritguard.predictor import Int8, Outputs
+from tritguard.progress import Progress
 from tritguard.twin import OpenTwin
-
-Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class ProgressiveSearch:
 
     def search(
         self, twin: OpenTwin, graph: Graph, kernels: Mapping[int, Kernel], x: Int8, y: NDArray[np.int64], count: int,
-        report: Report,
+        progress: Progress,
     ) -> tuple[Flip, ...]:  # fmt: skip
         """`count` flips, each the best after those before it; the twin is left as it was.
 
@@ -53,13 +52,13 @@ class ProgressiveSearch:
             x: int8[n, *input_shape], the attacker's samples.
             y: int64[n], their labels.
             count: flips wanted.
-            report: called with (flips found, count).
+            progress: called with (flips found, count).
         """
         view = FaultView(graph, kernels, self.temperature)
         layers = _layers(twin, graph, kernels)
         found: list[Flip] = []
         for done in range(count):
-            report(done, count)
+            progress(done, count)
             _, slopes = view.slopes(x.astype(np.float32), y)
             candidates = [each for layer in layers for each in self._best(layer, slopes[layer.position], found)]
             if not candidates:
@@ -70,7 +69,7 @@ class ProgressiveSearch:
             view.change(best.position, best.weight, best.change)
             found.append(best.flip)
         flip(twin.weights, found)
-        report(count, count)
+        progress(count, count)
         return tuple(found)
 
     def _best(self, layer: _Layer, slope: NDArray[np.float32], found: list[Flip]) -> list[_Candidate]:

@@ -14,12 +14,13 @@ from tritguard.emit.render import environment, identifier
 from tritguard.emit.tflm.arena import cmsis_scratch
 from tritguard.emit.tflm.manifest import Arrays, ArraysManifest, open_arrays
 from tritguard.emit.tflm.ops import ops_of, registration
-from tritguard.emit.tflm.prepare import Prepared, Report, prepare
+from tritguard.emit.tflm.prepare import Prepared, prepare
 from tritguard.errors import BadInputError, BadModelError, UnsupportedOpError
 from tritguard.files import whole_folder
 from tritguard.graph.flatbuffer import RawModel, parse
 from tritguard.oracle import oracle_available, probes
 from tritguard.predictor import Int8
+from tritguard.progress import Progress
 
 _RANDOM_INPUTS = 32
 _GOLDEN = "golden.h.jinja"
@@ -41,7 +42,7 @@ def write_arrays(
     real: Int8 | None = None,
     uncompressed: bool = False,
     compat: bool = False,
-    report: Report | None = None,
+    progress: Progress | None = None,
 ) -> Arrays:
     """Turn an int8 `.tflite` into C++ arrays for TensorFlow Lite Micro.
 
@@ -56,7 +57,7 @@ def write_arrays(
         real: int8[n, *input_shape], inputs of the user's to compare on besides random ones.
         uncompressed: leave ternary weights as int8.
         compat: for TFLM builds that read per-channel dense layers wrongly and have no DECODE.
-        report: called with (runs in the interpreter done, total).
+        progress: called with (runs in the interpreter done, total).
 
     Raises:
         BadModelError: not a sound int8 model with one input and one output, or refused by TFLM.
@@ -69,7 +70,7 @@ def write_arrays(
     ops_of(raw)
     source, sink = input_edge(content), _edge(raw, raw.outputs, "output")
     with whole_folder(out, open_arrays, "folder of TFLM arrays") as draft:
-        prepared = prepare(content, _inputs(source, real), uncompressed=uncompressed, compat=compat, report=report)
+        prepared = prepare(content, _inputs(source, real), uncompressed=uncompressed, compat=compat, progress=progress)
         manifest = ArraysManifest(
             tritguard=__version__,
             tflite_micro=importlib.metadata.version("tflite-micro") if oracle_available() else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +15,7 @@ from tritguard.emit.tflm.strip import strip
 from tritguard.errors import MismatchError, ToolMissingError
 from tritguard.oracle import measure_apart, oracle_available, predict_apart
 from tritguard.predictor import Int8
-
-Report = Callable[[int, int], None]
+from tritguard.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Prepared:
     verified_against_oracle: int = 0
 
 
-def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, report: Report | None = None) -> Prepared:
+def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, progress: Progress | None = None) -> Prepared:
     """Make the smallest array that gives the golden model's bytes, each candidate held against it.
 
     Args:
@@ -49,7 +47,7 @@ def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, report:
         x: int8[n, *input_shape] to compare on.
         uncompressed: leave ternary weights as int8.
         compat: for TFLM builds that read per-channel dense layers wrongly and have no DECODE.
-        report: called with (runs in the interpreter done, total).
+        progress: called with (runs in the interpreter done, total).
 
     Raises:
         MismatchError: a rewritten model gives other bytes.
@@ -61,7 +59,7 @@ def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, report:
     expected = predict_apart(golden, x)  # first: TFLM refuses what is not sound before anything here takes it apart
     plain = strip(for_old_tflm(golden), keep_quantization=True) if compat else strip(golden)
     compressed = None if compat or uncompressed else compress(plain)
-    proof = _Proof(expected, x, 2 if compressed is None else 4, report)
+    proof = _Proof(expected, x, 2 if compressed is None else 4, progress)
     arena = proof.arena(plain)
     sample = _telling(x, expected)
     if compressed is None:
@@ -88,8 +86,8 @@ def _telling(x: Int8, scores: Int8) -> Sample:
 class _Proof:
     """Holds candidates against what the golden model gave, the first of the runs."""
 
-    def __init__(self, expected: Int8, x: Int8, runs: int, report: Report | None) -> None:
-        self._expected, self._x, self._runs, self._report = expected, x, runs, report
+    def __init__(self, expected: Int8, x: Int8, runs: int, progress: Progress | None) -> None:
+        self._expected, self._x, self._runs, self._progress = expected, x, runs, progress
         self._done = 0
         self._step()
 
@@ -108,8 +106,8 @@ class _Proof:
 
     def _step(self) -> None:
         self._done += 1
-        if self._report is not None:
-            self._report(self._done, self._runs)
+        if self._progress is not None:
+            self._progress(self._done, self._runs)
 
 
 def _untouched(golden: bytes, *, uncompressed: bool, compat: bool) -> Prepared:

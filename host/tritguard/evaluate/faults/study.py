@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -33,9 +33,8 @@ from tritguard.graph import Graph
 from tritguard.graph.formats.kernel import Kernel
 from tritguard.graph.model import Weighted
 from tritguard.predictor import Outputs
+from tritguard.progress import Progress, Stages
 from tritguard.twin import OpenTwin
-
-Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -75,21 +74,21 @@ def study_faults(
     subjects: Sequence[tuple[Bundle, Build | None]],
     dataset: Dataset,
     plan: FaultPlan,
-    progress: Callable[[str], Report],
+    stages: Stages,
 ) -> FaultResult:
     """Measure each model's accuracy with bits of its weights turned over.
 
     Args:
         subjects: bundles, each with its build for an emulated board, or None for the twin alone.
         dataset: enough test samples for the measurement and the attacker.
-        progress: gives the callback that shows a stage's progress.
+        stages: gives the callback that shows a stage's progress.
 
     Raises:
         BadInputError: too few samples, or a build that does not fit; see `FaultyFirmware`.
         MismatchError: firmware and twin do not hold the same weights.
     """
     cases = [_case(bundle, build, dataset, plan) for bundle, build in subjects]
-    models = tuple(_study(case, progress) for case in cases)
+    models = tuple(_study(case, stages) for case in cases)
     classes = int(np.prod(cases[0].bundle.manifest.output.shape))
     issues = check(models, plan, classes)
     tools = {"emulator": emulator_version() or "unknown version"} if any(case.firmware for case in cases) else {}
@@ -115,11 +114,11 @@ def _case(bundle: Bundle, build: Build | None, dataset: Dataset, plan: FaultPlan
     return _Case(bundle, OpenTwin(bundle), *emitted(bundle), firmware, measured, known, plan)
 
 
-def _study(case: _Case, progress: Callable[[str], Report]) -> FaultedModel:
+def _study(case: _Case, stages: Stages) -> FaultedModel:
     name, plan = case.bundle.manifest.name, case.plan
     clean = _accuracy(case.twin.predict(case.measured.x), case.measured)
-    random, undefined = _random_points(case, progress(f"{name}: random flips"))
-    chosen = _chosen(case, progress(f"{name}: searching for flips")) if plan.greedy else ()
+    random, undefined = _random_points(case, stages(f"{name}: random flips"))
+    chosen = _chosen(case, stages(f"{name}: searching for flips")) if plan.greedy else ()
     counts = sorted(count for count in {*plan.flips, len(chosen)} if 0 < count <= len(chosen))
     greedy = tuple(FaultPoint.of("greedy", count, (_on_twin(case, chosen[:count], None),)) for count in counts)
     confirmed = [*_to_boot(case), *(chosen[:count] for count in counts)]
@@ -134,38 +133,38 @@ def _study(case: _Case, progress: Callable[[str], Report]) -> FaultedModel:
             for each in chosen
         ),
         undefined=undefined,
-        replay=_replay(case, case.firmware, confirmed, progress(f"{name}: booting faulty images"))
+        replay=_replay(case, case.firmware, confirmed, stages(f"{name}: booting faulty images"))
         if case.firmware
         else None,
     )
 
 
-def _random_points(case: _Case, report: Report) -> tuple[tuple[FaultPoint, ...], int]:
+def _random_points(case: _Case, progress: Progress) -> tuple[tuple[FaultPoint, ...], int]:
     """A point a count of flips, and how many draws had to be left out."""
     plan = case.plan
     draws: dict[int, list[FaultDraw]] = {count: [] for count in plan.flips}
     total = plan.draws * len(plan.flips)
     for done in range(total):
-        report(done, total)
+        progress(done, total)
         seed, count = plan.seed + done // len(plan.flips), plan.flips[done % len(plan.flips)]
         flips = draw_flips(case.twin.weights, count, seed)
         if case.is_defined(flips):
             draws[count].append(_on_twin(case, flips, seed))
         elif case.firmware is not None:
             draws[count].append(_on_device(case, case.firmware, flips, seed))
-    report(total, total)
+    progress(total, total)
     points = tuple(FaultPoint.of("random", count, tuple(each)) for count, each in draws.items() if each)
     return points, total - sum(map(len, draws.values()))
 
 
-def _chosen(case: _Case, report: Report) -> tuple[Flip, ...]:
+def _chosen(case: _Case, progress: Progress) -> tuple[Flip, ...]:
     """The greedy search's flips; its loss is kept from saturating as the gradient attacks' is."""
     known = case.known
     outputs = case.twin.predict(known.x)
     values = outputs.scores.astype(np.float64) if outputs.logits is None else outputs.logits
     top = np.sort(values, axis=1)[:, -2:]
     search = ProgressiveSearch(temperature=max(1.0, float(np.median(top[:, 1] - top[:, 0])) / 4))
-    return search.search(case.twin, case.graph, case.kernels, known.x, known.y, case.plan.greedy, report)
+    return search.search(case.twin, case.graph, case.kernels, known.x, known.y, case.plan.greedy, progress)
 
 
 def _on_twin(case: _Case, flips: Sequence[Flip], seed: int | None) -> FaultDraw:
@@ -199,13 +198,15 @@ def _to_boot(case: _Case) -> Iterator[tuple[Flip, ...]]:
             yield defined
 
 
-def _replay(case: _Case, firmware: FaultyFirmware, flip_sets: Sequence[Sequence[Flip]], report: Report) -> FaultReplay:
+def _replay(
+    case: _Case, firmware: FaultyFirmware, flip_sets: Sequence[Sequence[Flip]], progress: Progress
+) -> FaultReplay:
     """Boot an image for each set of flips that the twin can follow, and compare every byte it answers."""
     x = case.measured.x[: case.plan.device_samples]
     sets = [(), *flip_sets]
     bytes_compared = mismatched = 0
     for done, flips in enumerate(sets):
-        report(done, len(sets))
+        progress(done, len(sets))
         with case.faulty(flips) as twin:
             image, ours = firmware.image(flips, twin.weights), twin.predict(x)
         theirs = firmware.answers(image, x)
@@ -214,7 +215,7 @@ def _replay(case: _Case, firmware: FaultyFirmware, flip_sets: Sequence[Sequence[
             continue
         bytes_compared += compared(theirs)
         mismatched += differing(ours, theirs)
-    report(len(sets), len(sets))
+    progress(len(sets), len(sets))
     return FaultReplay(
         board=firmware.build.record.board.id,
         build_id=firmware.build.record.build_id,

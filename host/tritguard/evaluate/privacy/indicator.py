@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from tritguard.data import Samples
 from tritguard.evaluate.privacy.result import QuantizerSecurity
 from tritguard.evaluate.privacy.roc import Estimate
+from tritguard.progress import Progress
 from tritguard.train.config import MODEL, TrainConfig
 
 Float64 = NDArray[np.float64]
@@ -20,7 +20,7 @@ _DRAWS = 200  # bootstrap samples
 
 def quantizer_security(
     training: Path, config: TrainConfig, members: tuple[Samples, Int64], others: tuple[Samples, Int64], count: int,
-    seed: int, report: Callable[[int, int], None],
+    seed: int, progress: Progress,
 ) -> tuple[QuantizerSecurity, ...]:  # fmt: skip
     """Rank rounding to 8 and 4 bits and to ternary weights by `security_rate`, for a training in float.
 
@@ -33,7 +33,7 @@ def quantizer_security(
         members, others: samples and labels; the others' losses are looked at.
         count: candidates of each width.
         seed: of the steps' batches and of the intervals.
-        report: called with (candidates done, count).
+        progress: called with (candidates done, count).
     """
     from tritguard.convert.archive import load_model  # noqa: PLC0415 - imports TensorFlow
     from tritguard.train.candidates import candidate_losses  # noqa: PLC0415
@@ -47,7 +47,7 @@ def quantizer_security(
         widths=(8, 4, 2),
         count=count,
         seed=seed,
-        report=report,
+        progress=progress,
     )
     return tuple(
         QuantizerSecurity(bits=bits, candidates=len(rows), rate=security_rate(rows, seed))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +17,10 @@ from tritguard.data import Dataset, Samples, to_input_bytes
 from tritguard.emit import Bundle, write_bundle
 from tritguard.evaluate.study import versions
 from tritguard.files import write_whole
+from tritguard.progress import Progress
 from tritguard.train.config import CALIBRATION, MODEL, TrainConfig
 from tritguard.twin import Twin
 
-Report = Callable[[int, int], None]
 Float64 = NDArray[np.float64]
 _FEW_TESTED = 500
 
@@ -83,23 +82,23 @@ def ask(training: Path, bundle: Bundle, x: Samples) -> Answers:
 
 
 def train_shadows(
-    config: TrainConfig, pool: Pool, classes: tuple[str, ...], out: Path, count: int, seed: int, report: Report
+    config: TrainConfig, pool: Pool, classes: tuple[str, ...], out: Path, count: int, seed: int, progress: Progress
 ) -> list[Shadow]:
     """Train shadow models with other seeds, each on its own random part of the pool, at most half of it.
 
     Args:
         config: the attacked model's.
         out: keeps each model's folder and answers; what an earlier run has finished is taken from there.
-        report: called with (models done, count).
+        progress: called with (models done, count).
     """
     size = min(config.samples, len(pool.x) // 2)
     shadows = []
     for number in range(count):
-        report(number, count)
+        progress(number, count)
         chosen = np.random.default_rng([seed, number]).permutation(len(pool.x))[:size]
         seen = np.isin(pool.asked, chosen)
         shadows.append(_shadow(config, pool, classes, out, chosen, seen, seed + number + 1))
-    report(count, count)
+    progress(count, count)
     return shadows
 
 

@@ -36,11 +36,11 @@ from tritguard.evaluate.privacy.shadows import Answers, Pool, Shadow, ask, deplo
 from tritguard.evaluate.samples import compared, differing
 from tritguard.evaluate.study import Confirmation, ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.predictor import Int8, Predictor
+from tritguard.progress import Stages
 from tritguard.records import from_json
 from tritguard.train.config import MODEL, RECORD, QuantizeConfig, TrainRecord
 from tritguard.twin import Twin
 
-Report = Callable[[int, int], None]
 Float64 = NDArray[np.float64]
 Label = NDArray[np.int64]
 
@@ -75,7 +75,7 @@ def open_training(folder: Path, load: Callable[[str], Dataset], name: str | None
 
 
 def study_privacy(
-    trainings: Sequence[Training], board: Board | None, plan: PrivacyPlan, out: Path, progress: Callable[[str], Report]
+    trainings: Sequence[Training], board: Board | None, plan: PrivacyPlan, out: Path, stages: Stages
 ) -> PrivacyResult:
     """Attack the privacy of each training's float and deployed model.
 
@@ -83,14 +83,14 @@ def study_privacy(
         trainings: of one run in several precisions, or of several.
         board: where deployed outputs are confirmed; None for the twin alone.
         out: folder for bundles, builds and shadow models; finished shadow models there are used again.
-        progress: gives the callback that shows a stage's progress.
+        stages: gives the callback that shows a stage's progress.
 
     Raises:
         BadInputError: a data set is too small.
     """
     models, drawn = [], [_draw(training, plan) for training in trainings]
     for training, samples in zip(trainings, drawn, strict=True):
-        models.append(_study(training, samples, board, plan, out / training.name, progress))
+        models.append(_study(training, samples, board, plan, out / training.name, stages))
     runs = {(t.record.data_sha256, t.record.config.samples, t.record.config.seed) for t in trainings}
     issues = check(models, plan, drawn[0].others, same_run=len(runs) == 1)
     tools = {} if board is None else {"emulator": emulator_version() or "unknown version"}
@@ -144,10 +144,10 @@ def _draw(training: Training, plan: PrivacyPlan) -> _Drawn:
 
 def _study(
     training: Training, drawn: _Drawn, board: Board | None, plan: PrivacyPlan, out: Path,
-    progress: Callable[[str], Report],
+    stages: Stages,
 ) -> LeakingModel:  # fmt: skip
     core = "m4" if board is None else board.core_class
-    asking = progress(f"{training.name}: asking")
+    asking = stages(f"{training.name}: asking")
     asking(0, 2)
     bundle = deploy(training.folder, out / "bundle", training.name, core)
     answers = ask(training.folder, bundle, drawn.x)
@@ -167,7 +167,7 @@ def _study(
     asking(2, 2)
     shadows = train_shadows(
         training.record.config, drawn.pool, training.dataset.classes, out / "shadows", plan.shadows, plan.seed,
-        progress(f"{training.name}: shadow models"),
+        stages(f"{training.name}: shadow models"),
     ) if plan.shadows else []  # fmt: skip
     leaks = [_leak(precision, "label only", "labels", score, drawn) for precision, score in labels]
     leaks += _by_confidence(answers, shadows, deployed, drawn)
@@ -178,10 +178,10 @@ def _study(
         leaks=tuple(sorted(leaks, key=lambda leak: (leak.precision != "float", leak.attack, leak.shown))),
         control=_control(shadows, drawn) if shadows else None,
         shadow_accuracy=float(np.mean([shadow.accuracy for shadow in shadows])) if shadows else None,
-        confirmation=None if board is None else _confirm(bundle, board, steps, plan, out, progress),
+        confirmation=None if board is None else _confirm(bundle, board, steps, plan, out, stages),
         quantizers=quantizer_security(
             training.folder, training.record.config, drawn.part(slice(None, drawn.members)),
-            drawn.part(slice(drawn.members, None)), plan.indicator, plan.seed, progress(f"{training.name}: quantizers"),
+            drawn.part(slice(drawn.members, None)), plan.indicator, plan.seed, stages(f"{training.name}: quantizers"),
         ) if plan.indicator and _in_float(training.record.config.quantize) else (),
     )  # fmt: skip
 
@@ -251,11 +251,9 @@ def _fit(precision: Precision, predictor: Predictor, steps: Int8, drawn: _Drawn)
     )
 
 
-def _confirm(
-    bundle: Bundle, board: Board, steps: Int8, plan: PrivacyPlan, out: Path, progress: Callable[[str], Report]
-) -> Confirmation:
+def _confirm(bundle: Bundle, board: Board, steps: Int8, plan: PrivacyPlan, out: Path, stages: Stages) -> Confirmation:
     """Samples of both groups on the device, byte for byte against the twin."""
-    showing = progress(f"{bundle.manifest.name}: confirming on {board.name}")
+    showing = stages(f"{bundle.manifest.name}: confirming on {board.name}")
     showing(0, 1)
     x = steps[np.linspace(0, len(steps) - 1, min(plan.device_samples, len(steps))).astype(int)]
     ours, start = Twin(bundle).predict(x), time.perf_counter()

@@ -19,7 +19,7 @@ from tritguard.data import Dataset
 from tritguard.device import Device, emulator_version
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import Manifest
-from tritguard.evaluate.robustness.crafting import Run
+from tritguard.evaluate.crafting.runs import Run
 from tritguard.evaluate.robustness.judgement import Answers, judge
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import (

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from tritguard.attack import Target
 from tritguard.attack.view import GradientView
+from tritguard.evaluate.crafting.runs import Run
 from tritguard.evaluate.robustness import symptoms
 from tritguard.evaluate.robustness.checks import Evidence, check
-from tritguard.evaluate.robustness.crafting import Run
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import AttackRow, CurvePoint
 from tritguard.evaluate.robustness.search import Found, classes

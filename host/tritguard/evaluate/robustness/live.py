@@ -10,12 +10,13 @@ from pathlib import Path
 from tritguard.attack import Asking, Attack, Ball, Target
 from tritguard.device import Device
 from tritguard.errors import BadInputError
-from tritguard.evaluate.robustness.answer_log import AnswerLog
-from tritguard.evaluate.robustness.crafting import Report, craft_all
-from tritguard.evaluate.robustness.job import Done, Job
+from tritguard.evaluate.crafting.answer_log import AnswerLog
+from tritguard.evaluate.crafting.job import Done, Job
+from tritguard.evaluate.crafting.runs import craft_all
+from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.robustness.search import Found
-from tritguard.evaluate.robustness.store import Store
 from tritguard.predictor import Int8, Outputs
+from tritguard.progress import Progress
 
 _TRIAL = 5  # inferences an estimate is made from, and one before them
 
@@ -60,21 +61,21 @@ def plan_live(device: Device, x: Int8, balls: Sequence[Ball], attacks: Sequence[
 
 
 def search_live(
-    device: Device, target: Target, balls: Sequence[Ball], budget: Budget, folder: Path, report: Report
+    device: Device, target: Target, balls: Sequence[Ball], budget: Budget, folder: Path, progress: Progress
 ) -> Found:
     """The budget's attacks, asking the device instead of the target's predictor.
 
     Args:
         folder: for what is found, apart from what was found on the twin, and for the device's answers to the chunk at
             hand; an interrupted run goes on from there, and asks nothing twice.
-        report: called with (queries made, queries at most) after each inference.
+        progress: called with (queries made, queries at most) after each inference.
     """
     log = AnswerLog(folder / f"{device.hello.build_id[:12]}.answers")
-    asked = _Asked(device, budget.queries, report, log)
+    asked = _Asked(device, budget.queries, progress, log)
     store = _Kept(log, folder, f"{device.bundle.manifest.model_sha256} on {device.hello.build_id}")
     target = replace(target, predictor=asked, view=None)
     runs, throughput = craft_all(target, balls, budget.attacks, store, lambda _done, _jobs: None)
-    report(budget.queries, budget.queries)
+    progress(budget.queries, budget.queries)
     return Found(runs, None, None, None, throughput, live=True)
 
 
@@ -93,14 +94,14 @@ class _Kept(Store):
 class _Asked:
     """The device as a Predictor that tells how much of the budget is spent, and remembers what it answered."""
 
-    def __init__(self, device: Device, limit: int, report: Report, log: AnswerLog) -> None:
-        self._device, self._limit, self._report, self._log = device, limit, report, log
+    def __init__(self, device: Device, limit: int, progress: Progress, log: AnswerLog) -> None:
+        self._device, self._limit, self._progress, self._log = device, limit, progress, log
         self._made = 0
 
     def predict(self, x: Int8) -> Outputs:
         outputs = self._log.recall(x)
         if outputs is None:
-            outputs = self._device.predict(x, lambda done, _: self._report(self._made + done, self._limit))
+            outputs = self._device.predict(x, lambda done, _: self._progress(self._made + done, self._limit))
             self._log.keep(x, outputs)
         self._made += len(x)
         return outputs

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from tritguard.evaluate.crafting.runs import Throughput
 from tritguard.evaluate.study import Confirmation, Issue, Rate, Status, status_of
 from tritguard.records import Record, from_json
 
@@ -34,23 +35,6 @@ class AttackRow(Record):
     queries_per_sample: float  # forward passes asked of the attacked model
     gradients_per_sample: float
     seconds: float
-
-
-class Throughput(Record):
-    """How fast this run crafted; what it took from an earlier one is not in the counts.
-
-    Attributes:
-        jobs: chunks of samples by attack and ball.
-        reused: of them, those an earlier run had done.
-        seconds: by the clock.
-    """
-
-    workers: PositiveInt
-    jobs: int
-    reused: int
-    seconds: float
-    queries: int
-    gradients: int
 
 
 class Control(Record):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from tritguard.attack import Attack, Ball, Crafted, Target
 from tritguard.attack.base import Best, Kind, Queries
 from tritguard.attack.view import GradientView
-from tritguard.evaluate.robustness.crafting import Report, Run, craft_all
+from tritguard.evaluate.crafting.runs import Run, Throughput, craft_all
+from tritguard.evaluate.crafting.store import Store
+from tritguard.evaluate.crafting.workers import Workers
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.result import Control, Doubling, Throughput
-from tritguard.evaluate.robustness.store import Store
-from tritguard.evaluate.robustness.workers import Workers
+from tritguard.evaluate.robustness.result import Control, Doubling
 from tritguard.evaluate.study import Rate
+from tritguard.progress import Progress, Stages
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Found:
     live: bool = False
 
 
-def search(model: Victim, plan: Plan, control: Victim | None, progress: Callable[[str], Report]) -> Found:
+def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages) -> Found:
     """Attack the model, and an undefended one of the same task if there is one.
 
     Args:
@@ -63,13 +64,13 @@ def search(model: Victim, plan: Plan, control: Victim | None, progress: Callable
     """
     suite = plan.suite(classes(model.target))
     runs, throughput = craft_all(
-        model.target, plan.balls, suite, model.store, progress("Crafting on the twin"), model.workers
+        model.target, plan.balls, suite, model.store, stages("Crafting on the twin"), model.workers
     )
     checked = None
     if control is not None:
-        checked, lent = _attack_control(control, model, plan, suite, progress("Attacking the control"))
+        checked, lent = _attack_control(control, model, plan, suite, stages("Attacking the control"))
         runs = (*runs, lent)
-    again, doubling = _attack_again(model, plan, runs, progress("Twice the steps"))
+    again, doubling = _attack_again(model, plan, runs, stages("Twice the steps"))
     return Found(runs, again, doubling, checked, throughput)
 
 
@@ -86,7 +87,9 @@ def holding(target: Target, runs: Sequence[Run]) -> NDArray[np.bool_]:
     return np.asarray(holds)
 
 
-def _attack_again(model: Victim, plan: Plan, runs: Sequence[Run], report: Report) -> tuple[Run | None, Doubling | None]:
+def _attack_again(
+    model: Victim, plan: Plan, runs: Sequence[Run], progress: Progress
+) -> tuple[Run | None, Doubling | None]:
     attack, target, ball = plan.doubled(), model.target, Ball(plan.norm, plan.eps[-1])
     if attack is None:
         return None, None
@@ -95,7 +98,7 @@ def _attack_again(model: Victim, plan: Plan, runs: Sequence[Run], report: Report
     if len(chosen) == 0:
         return None, Doubling(attack=attack.name, steps=steps, tried=0, broken=0)
     part = target.part(chosen)
-    (found,), _ = craft_all(part, [ball], [attack], model.store, report, model.workers)
+    (found,), _ = craft_all(part, [ball], [attack], model.store, progress, model.workers)
     broken = int(part.broken(target.predictor.predict(found.x).labels).sum())
     x = target.x.copy()
     x[chosen] = found.x
@@ -103,13 +106,13 @@ def _attack_again(model: Victim, plan: Plan, runs: Sequence[Run], report: Report
 
 
 def _attack_control(
-    control: Victim, model: Victim, plan: Plan, suite: Sequence[Attack], report: Report
+    control: Victim, model: Victim, plan: Plan, suite: Sequence[Attack], progress: Progress
 ) -> tuple[Control, Run]:
     """The same attacks at the largest eps, and the control's adversarial inputs tried on the model."""
     theirs, ours = _grid(control.target), _grid(model.target)
     eps = max(1, round(plan.eps[-1] * ours[0] / theirs[0]))
     target = control.target
-    runs, _ = craft_all(target, [Ball(plan.norm, eps)], suite, control.store, report, control.workers)
+    runs, _ = craft_all(target, [Ball(plan.norm, eps)], suite, control.store, progress, control.workers)
     holds = holding(target, runs)
     right = target.predictor.predict(target.x).labels == target.y
     record = Control(

@@ -14,20 +14,20 @@ from tritguard.data import Dataset, to_input_bytes
 from tritguard.device import Device
 from tritguard.emit import Bundle
 from tritguard.errors import DeviceError
+from tritguard.evaluate.crafting.store import Store
+from tritguard.evaluate.crafting.workers import Workers
 from tritguard.evaluate.robustness import symptoms
 from tritguard.evaluate.robustness.assemble import Findings, Replay, Subject, assemble
-from tritguard.evaluate.robustness.crafting import Report
 from tritguard.evaluate.robustness.judgement import Answers
 from tritguard.evaluate.robustness.live import Budget, plan_live, search_live
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import Result
 from tritguard.evaluate.robustness.search import Found, Victim, classes, search
-from tritguard.evaluate.robustness.store import Store
-from tritguard.evaluate.robustness.workers import Workers
 from tritguard.evaluate.samples import Samples, compared, differing, draw_samples
 from tritguard.evaluate.study import Confirmation, Rate
 from tritguard.graph import read_graph
 from tritguard.predictor import Int8, Outputs, Predictor
+from tritguard.progress import Progress, Stages
 from tritguard.twin import Twin
 
 _CHUNK = 256  # predictions between two steps of a progress bar
@@ -66,25 +66,25 @@ def victim(bundle: Bundle, samples: Samples, plan: Plan, out: Path, workers: int
     )
 
 
-def in_chunks(predictor: Predictor, x: Int8, report: Report) -> Outputs:
+def in_chunks(predictor: Predictor, x: Int8, progress: Progress) -> Outputs:
     """Predict int8[n, *input_shape] on the host, telling how far it is."""
     parts = []
     for start in range(0, len(x), _CHUNK):
-        report(start, len(x))
+        progress(start, len(x))
         parts.append(predictor.predict(x[start : start + _CHUNK]))
-    report(len(x), len(x))
+    progress(len(x), len(x))
     logits = [part.logits for part in parts if part.logits is not None]
     return Outputs(np.concatenate([part.scores for part in parts]), np.concatenate(logits) if logits else None)
 
 
-def confirm(device: Device, target: Target, found: Found, report: Report, comparing: Report) -> Replay:
+def confirm(device: Device, target: Target, found: Found, progress: Progress, comparing: Progress) -> Replay:
     """Replay every clean and crafted input on the device, compare its bytes with the twin's, and ask some again."""
     groups = [target.x, *(run.x for run in found.runs), *([] if found.again is None else [found.again.x])]
     flat = np.concatenate(groups).reshape(sum(map(len, groups)), -1)
     distinct, where = np.unique(flat, axis=0, return_inverse=True)
     x = distinct.reshape(-1, *target.x.shape[1:])
     start = time.perf_counter()
-    theirs = device.predict(x, report)
+    theirs = device.predict(x, progress)
     seconds = time.perf_counter() - start
     ours = in_chunks(target.predictor, x, comparing)
     if theirs.ticks is None:
@@ -119,7 +119,7 @@ def evaluate(  # noqa: PLR0913 - all that an evaluation depends on
     plan: Plan,
     device: Device,
     out: Path,
-    progress: Callable[[str], Report],
+    stages: Stages,
     *,
     control: Bundle | None = None,
     workers: int = 1,
@@ -131,13 +131,13 @@ def evaluate(  # noqa: PLR0913 - all that an evaluation depends on
         subject: bundle, build and board belong together.
         device: what runs the build.
         out: folder for what a resumed run can use again.
-        progress: gives the callback that shows a stage's progress.
+        stages: gives the callback that shows a stage's progress.
         control: an undefended model of the same task, for the same attacks.
         workers: processes that craft at the same time.
         live: attack the device itself, with what needs no gradients; told beforehand what it may take.
     """
     samples = draw_samples(subject.bundle, dataset, plan.samples, plan.seed)
-    preparing = progress("Preparing the attacks")
+    preparing = stages("Preparing the attacks")
     preparing(0, 1)
     model = victim(subject.bundle, samples, plan, out, workers)
     undefended = (
@@ -148,14 +148,14 @@ def evaluate(  # noqa: PLR0913 - all that an evaluation depends on
     preparing(1, 1)
     target = model.target
     if live is None:
-        found = search(model, plan, undefended, progress)
+        found = search(model, plan, undefended, stages)
     else:
         budget = plan_live(device, target.x, plan.balls, plan.suite(classes(target)))
         live(budget)
-        found = search_live(device, target, plan.balls, budget, out / "live", progress("Attacking the device"))
-    replay = confirm(device, target, found, progress("Confirming on the device"), progress("Comparing with the twin"))
+        found = search_live(device, target, plan.balls, budget, out / "live", stages("Attacking the device"))
+    replay = confirm(device, target, found, stages("Confirming on the device"), stages("Comparing with the twin"))
     manifest = subject.bundle.manifest
     x_test = to_input_bytes(dataset.x_test, manifest.input.scale, manifest.input.zero_point)
-    whole = in_chunks(target.predictor, x_test, progress("The whole test set, on the twin"))
+    whole = in_chunks(target.predictor, x_test, stages("The whole test set, on the twin"))
     clean_full = Rate.of(int((whole.labels == dataset.y_test).sum()), len(whole.labels))
     return assemble(subject, dataset, plan, samples, target, Findings(found, replay, clean_full), device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -25,9 +25,9 @@ from tritguard.evaluate.transfer.checks import check
 from tritguard.evaluate.transfer.result import Apart, Cell, Party, TransferPlan, TransferResult
 from tritguard.graph import read_graph
 from tritguard.predictor import Int8, Outputs, Predictor
+from tritguard.progress import Progress, Stages
 from tritguard.twin import Twin
 
-Report = Callable[[int, int], None]
 Right = NDArray[np.bool_]
 
 
@@ -44,14 +44,14 @@ class _Model:
 
 def study_transfer(
     bundles: Sequence[Bundle], floats: Sequence[tuple[str, Path]], dataset: Dataset, plan: TransferPlan,
-    progress: Callable[[str], Report],
+    stages: Stages,
 ) -> TransferResult:  # fmt: skip
     """Craft on each model, ask all of them; then look for inputs that fool a deployed model alone.
 
     Args:
         bundles: deployed models that take the same inputs, byte for byte; at least one.
         floats: names and files of Keras models or float `.tflite` files, fed with the bytes' real values.
-        progress: gives the callback that shows a stage's progress.
+        stages: gives the callback that shows a stage's progress.
 
     Raises:
         BadInputError: the models do not take the same inputs, or a file is no such model.
@@ -62,7 +62,7 @@ def study_transfer(
     parties = [_float(name, path, model, samples.x) for name, path, model in models]
     parties += [_deployed(bundle, grid, samples.x) for bundle in bundles]
     right = [party.predictor.predict(samples.x).labels == samples.y for party in parties]
-    crafted = _craft(parties, samples, plan, progress("Crafting on each model"))
+    crafted = _craft(parties, samples, plan, stages("Crafting on each model"))
     answers = {key: [party.predictor.predict(x).labels == samples.y for party in parties] for key, x in crafted.items()}
     cells = tuple(
         _cell(eps, source, target, right, after)
@@ -83,7 +83,7 @@ def study_transfer(
         eps_input=tuple(eps * grid.scale for eps in plan.eps),
         parties=result_parties,
         cells=cells,
-        apart=_apart(parties, samples, right, answers, plan, progress("Fooling the deployed model alone")),
+        apart=_apart(parties, samples, right, answers, plan, stages("Fooling the deployed model alone")),
     )
 
 
@@ -118,18 +118,18 @@ def _temperature(outputs: Outputs) -> float:
 
 
 def _craft(
-    parties: Sequence[_Model], samples: Samples, plan: TransferPlan, report: Report
+    parties: Sequence[_Model], samples: Samples, plan: TransferPlan, progress: Progress
 ) -> dict[tuple[int, int], Int8]:
     """Inputs by eps and source. PGD goes on where it has won: an input just over the edge carries over badly."""
     sources = [number for number, party in enumerate(parties) if party.view is not None]
     jobs = list(product(plan.eps, sources))
     crafted = {}
     for done, (eps, source) in enumerate(jobs):
-        report(done, len(jobs))
+        progress(done, len(jobs))
         party = parties[source]
         target = Target(party.predictor, party.view, samples.x, samples.y, plan.seed)
         crafted[eps, source] = Pgd(plan.steps, 1, "margin").craft(target, Ball("Linf", eps)).x
-    report(len(jobs), len(jobs))
+    progress(len(jobs), len(jobs))
     return crafted
 
 
@@ -146,13 +146,13 @@ def _cell(eps: int, source: int, target: int, right: Sequence[Right], after: Seq
 
 def _apart(
     parties: Sequence[_Model], samples: Samples, right: Sequence[Right],
-    answers: dict[tuple[int, int], list[Right]], plan: TransferPlan, report: Report,
+    answers: dict[tuple[int, int], list[Right]], plan: TransferPlan, progress: Progress,
 ) -> tuple[Apart, ...]:  # fmt: skip
     keepers = [number for number, party in enumerate(parties) if isinstance(party.view, FloatModel)]
     deployed = [number for number, party in enumerate(parties) if party.form != "float"]
     jobs, found = list(product(plan.eps, deployed, keepers)), []
     for done, (eps, number, keeper) in enumerate(jobs):
-        report(done, len(jobs))
+        progress(done, len(jobs))
         both, party, kept = right[number] & right[keeper], parties[number], parties[keeper].view
         if not both.any():
             continue
@@ -171,7 +171,7 @@ def _apart(
                 crafted_alone=_rate((~alone[number] & alone[keeper])[both]),
             )
         )
-    report(len(jobs), len(jobs))
+    progress(len(jobs), len(jobs))
     return tuple(found)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.device_support import inputs
-from tests.export_support import expected
+from tests.support.device_support import inputs
+from tests.support.export_support import expected
 from tritguard.emit import Bundle
 from tritguard.predictor import Int8
 

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from pydantic import PositiveInt
 
 from tritguard.attack import Attack, Ball, Target
-from tritguard.evaluate.robustness.job import Done, Job, craft
-from tritguard.evaluate.robustness.result import Throughput
-from tritguard.evaluate.robustness.store import Store
-from tritguard.evaluate.robustness.workers import Workers
+from tritguard.evaluate.crafting.job import Done, Job, craft
+from tritguard.evaluate.crafting.store import Store
+from tritguard.evaluate.crafting.workers import Workers
 from tritguard.predictor import Int8
+from tritguard.progress import Progress
+from tritguard.records import Record
 
-Report = Callable[[int, int], None]
+
+class Throughput(Record):
+    """How fast this run crafted; what it took from an earlier one is not in the counts.
+
+    Attributes:
+        jobs: chunks of samples by attack and ball.
+        reused: of them, those an earlier run had done.
+        seconds: by the clock.
+    """
+
+    workers: PositiveInt
+    jobs: int
+    reused: int
+    seconds: float
+    queries: int
+    gradients: int
+
+
 CHUNK = 50  # samples a job: the same on every machine, for a chunk's place decides its seed
 
 
@@ -43,14 +62,14 @@ def craft_all(
     balls: Sequence[Ball],
     attacks: Sequence[Attack],
     store: Store,
-    report: Report,
+    progress: Progress,
     workers: Workers | None = None,
 ) -> tuple[tuple[Run, ...], Throughput]:
     """Every attack in every ball, ball by ball.
 
     Args:
         store: what it holds already is taken from it; each job is kept there when it is done.
-        report: called with (jobs done, jobs).
+        progress: called with (jobs done, jobs).
         workers: without, the jobs run one after the other on the target itself.
 
     Raises:
@@ -61,11 +80,11 @@ def craft_all(
     done = {place: found for place, job in enumerate(jobs) if (found := store.load(job))}
     missing = [place for place in range(len(jobs)) if place not in done]
     reused = len(done)
-    report(len(done), len(jobs))
+    progress(len(done), len(jobs))
     for place, outcome in _outcomes([jobs[place] for place in missing], workers):
         store.save(jobs[missing[place]], outcome)
         done[missing[place]] = outcome
-        report(len(done), len(jobs))
+        progress(len(done), len(jobs))
     made = [done[place].crafted for place in missing]
     throughput = Throughput(
         workers=workers.count if workers else 1,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.shared import ROOT
+from tests.support.shared import ROOT
 from tests.test_emit import STRICT
 from tritguard.emit import Bundle
 from tritguard.oracle import oracle_available, predict_apart

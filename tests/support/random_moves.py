@@ -6,8 +6,8 @@ import numpy as np
 import tflite
 from hypothesis import strategies as st
 
-from tests.tflite_builder import ModelBuilder
-from tests.tflite_tables import Table
+from tests.support.tflite_builder import ModelBuilder
+from tests.support.tflite_tables import Table
 
 
 def moved(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import tflite
 from numpy.typing import NDArray
 
-from tests.tflite_tables import ModelTables, Table, ints
+from tests.support.tflite_tables import ModelTables, Table, ints
 
 ACTIVATIONS = {"NONE": 0, "RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
 Quant = tuple[float, int]

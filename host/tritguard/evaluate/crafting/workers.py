@@ -20,7 +20,7 @@ import numpy as np
 from tritguard.attack.view import GradientView
 from tritguard.emit import open_bundle
 from tritguard.errors import TritguardError
-from tritguard.evaluate.robustness.job import Done, Job, craft
+from tritguard.evaluate.crafting.job import Done, Job, craft
 from tritguard.graph import read_graph
 from tritguard.twin import Twin
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.tflite_builder import ModelBuilder
+from tests.support.tflite_builder import ModelBuilder
 from tritguard.predictor import Int8, Outputs, Predictor
 
 VALUES, HIDDEN, CLASSES = 64, 32, 10

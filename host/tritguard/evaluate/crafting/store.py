@@ -13,7 +13,7 @@ import numpy as np
 
 from tritguard import attack
 from tritguard.attack import Crafted
-from tritguard.evaluate.robustness.job import Done, Job
+from tritguard.evaluate.crafting.job import Done, Job
 from tritguard.evaluate.study import versions
 from tritguard.files import write_whole
 

@@ -10,10 +10,10 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.random_moves import moved
-from tests.random_pairs import pair
-from tests.tflite_builder import ModelBuilder
-from tests.tflite_tables import Table
+from tests.support.random_moves import moved
+from tests.support.random_pairs import pair
+from tests.support.tflite_builder import ModelBuilder
+from tests.support.tflite_tables import Table
 from tritguard.boards import CoreClass
 from tritguard.emit import Bundle, write_bundle
 from tritguard.graph.formats.kernel import WeightFormat

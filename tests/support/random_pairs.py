@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from tests.tflite_builder import ModelBuilder
+from tests.support.tflite_builder import ModelBuilder
 
 PAIRS = ("ADD", "SUB", "MUL", "PRELU", "MAXIMUM", "MINIMUM")
 
