@@ -27,10 +27,10 @@ from tritguard.data import Dataset, write_dataset
 from tritguard.device import open_device
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
+from tritguard.evaluate.crafting import store
 from tritguard.evaluate.crafting.runs import CHUNK, craft_all
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
-from tritguard.evaluate.robustness import store
 from tritguard.evaluate.robustness.checks import CHECKS, Evidence, check
 from tritguard.evaluate.robustness.live import plan_live, search_live
 from tritguard.evaluate.robustness.plan import Plan
