@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,26 +11,20 @@ from typing import Annotated
 
 import typer
 
+from tritguard import api
+from tritguard.api.robustness import REPORT, RESULT
 from tritguard.attack.base import Access, Goal
 from tritguard.attack.catalog import ATTACKS, Setting
-from tritguard.boards import CoreClass
 from tritguard.build import open_build
-from tritguard.cli.convert import convert
 from tritguard.cli.data import read_dataset
 from tritguard.cli.progress import console, stages
-from tritguard.cli.report import REPORT, RESULT
 from tritguard.cli.study import leave, numbers
-from tritguard.data import Dataset
-from tritguard.device import open_device
-from tritguard.emit import Bundle, open_bundle
-from tritguard.emit.bundle import MANIFEST
+from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
-from tritguard.evaluate.robustness.assemble import Subject
 from tritguard.evaluate.robustness.live import Budget
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.presets import Preset
 from tritguard.evaluate.robustness.result import Result
-from tritguard.evaluate.robustness.study import evaluate
 from tritguard.files import write_whole
 from tritguard.records import from_table
 from tritguard.report import html, terminal
@@ -78,8 +71,12 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     )  # fmt: skip
     opened = open_bundle(bundle)
     opened.manifest.check_single()
-    subject = Subject(opened, open_build(build))
-    result = attack(subject, read_dataset(data), plan, out, port=port, control=control, workers=workers, live=live)
+    firmware, dataset = open_build(build), read_dataset(data)
+    with stages() as named:
+        result = api.attack(
+            opened, firmware, dataset, out,
+            plan=plan, port=port, control=control, workers=workers, live=announce if live else None, stages=named,
+        )  # fmt: skip
     show(result, out)
     leave(result)
 
@@ -117,36 +114,6 @@ def _number(text: str) -> Setting:
     return text
 
 
-def attack(
-    subject: Subject,
-    dataset: Dataset,
-    plan: Plan,
-    out: Path,
-    *,
-    port: str | None = None,
-    control: Path | None = None,
-    workers: int | None = None,
-    live: bool = False,
-) -> Result:
-    """Evaluate and write `result.json`. An older result there goes first: a run that fails leaves none."""
-    clear_results(out)
-    undefended = None if control is None else open_control(control, out, subject.bundle.manifest.core)
-    with open_device(subject.bundle, subject.build, port) as device, stages() as progress:
-        result = evaluate(
-            subject,
-            dataset,
-            plan,
-            device,
-            out,
-            progress,
-            control=undefended,
-            workers=workers or cores(),
-            live=announce if live else None,
-        )
-    write_whole(out / RESULT, result.model_dump_json(indent=2) + "\n")
-    return result
-
-
 def announce(budget: Budget) -> None:
     """Say what a live attack may take, before it starts."""
     names = ", ".join(attack.name for attack in budget.attacks)
@@ -156,26 +123,6 @@ def announce(budget: Budget) -> None:
         highlight=False,
         soft_wrap=True,
     )
-
-
-def open_control(control: Path, out: Path, core: CoreClass) -> Bundle:
-    """The control's bundle; one made in `out` where it is no bundle yet."""
-    if (control / MANIFEST).is_file():
-        return open_bundle(control)
-    with console.status("Converting the control"):
-        return convert(control, out / "control" / "bundle", core=core, name=f"{control.stem} (control)")
-
-
-def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def clear_results(out: Path) -> None:
-    """Make the folder, now and not after minutes of work, and remove an older result: a failed run leaves none."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name in (RESULT, REPORT):
-        (out / name).unlink(missing_ok=True)
 
 
 def show(result: Result, out: Path) -> None:

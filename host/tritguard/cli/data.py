@@ -8,8 +8,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from tritguard.api import load_data
 from tritguard.cli.progress import bar, console
-from tritguard.data import Dataset, load_dataset, write_dataset
+from tritguard.data import Dataset, write_dataset
 
 
 def command(
@@ -32,9 +33,9 @@ def command(
 
 
 def read_dataset(name: str) -> Dataset:
-    """The data set of a name or file, with a bar; see `tritguard.data.load_dataset` for what it raises."""
-    with bar("Reading data") as report:
-        return load_dataset(name, report)
+    """Load a data set with a progress bar; see `api.load_data` for what it raises."""
+    with bar("Reading data") as progress:
+        return load_data(name, progress)
 
 
 def describe(dataset: Dataset) -> None:

@@ -7,7 +7,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from tritguard.cli.machine import Finding, examine
+from tritguard.api.machine import Finding, examine
 from tritguard.cli.progress import console
 
 

@@ -1,4 +1,4 @@
-"""The progress bars of everything that takes longer than two seconds."""
+"""Progress bars for everything that takes longer than two seconds."""
 
 from __future__ import annotations
 
@@ -39,6 +39,12 @@ class Stage:
         """Show a few words behind the stage's name, once there is a bar."""
         if self._task is not None:
             self._bars.update(self._task, description=f"{self._what}, {text}")
+
+
+def start_tensorflow() -> None:
+    """Import TensorFlow, which takes seconds, and say so."""
+    with console.status("Starting TensorFlow"):
+        import tritguard.train.backend  # noqa: F401, PLC0415
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from tritguard import api
 from tritguard.cli.data import read_dataset
-from tritguard.cli.progress import bar, console
+from tritguard.cli.progress import bar, console, start_tensorflow
 from tritguard.data import Dataset
 from tritguard.errors import BadInputError
 from tritguard.records import from_table
@@ -40,12 +41,10 @@ def command(
 
 
 def train(config: TrainConfig, dataset: Dataset, out: Path) -> TrainRecord:
-    """The verb without its closing line; see `tritguard.train.fit.train` for what it raises."""
-    out.mkdir(parents=True, exist_ok=True)
-    with console.status("Starting TensorFlow"):
-        from tritguard.train import fit  # noqa: PLC0415 - imports TensorFlow
-    with bar("Training") as report:
-        return fit.train(config, dataset, out, report, show_loss=lambda loss: report.note(f"loss {loss:.3f}"))
+    """Train with a progress bar that tells the loss; see `api.train` for what it raises."""
+    start_tensorflow()
+    with bar("Training") as progress:
+        return api.train(config, dataset, out, progress, show_loss=lambda loss: progress.note(f"loss {loss:.3f}"))
 
 
 def describe(record: TrainRecord, out: Path) -> None:
