@@ -1,4 +1,4 @@
-"""tritguard attack: the deployed model under attack, confirmed on the device."""
+"""tritguard attack: attacks a deployed model and confirms every input on its device."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     bundle: Annotated[Path, typer.Argument(help="Folder written by 'tritguard convert'.")],
     build: Annotated[Path, typer.Argument(help="Folder written by 'tritguard build'.")],
     data: Annotated[str, typer.Option("--data", "-d", help="A data set: what 'tritguard data' takes.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the result; kept inputs there are used again.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the result; inputs kept there are used again.")],
     samples: Annotated[int, typer.Option("--samples", "-n", help="Test samples to attack.")] = 100,
     preset: Annotated[Preset, typer.Option(help="The attacks and their budgets.")] = "standard",
     attacks: Annotated[
@@ -43,7 +43,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     budgets: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="ATTACK.SETTING=VALUE", help="Over the preset's: square.queries=500; repeatable."
+            "--set", metavar="ATTACK.SETTING=VALUE", help="Overrides a setting: square.queries=500; repeatable."
         ),
     ] = None,
     eps: Annotated[str, typer.Option(help="L-infinity bounds in int8 steps, rising, separated by commas.")] = "1,2,4,8",
@@ -52,15 +52,22 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     ] = None,
     control: Annotated[
         Path | None,
-        typer.Option(help="An undefended model of the same task, a bundle or a .tflite: the attacks have to break it."),
+        typer.Option(
+            help="An undefended model for the same task, a bundle or a .tflite, that the attacks have to break."
+        ),
     ] = None,
     goal: Annotated[Goal, typer.Option(help="Any wrong class, or one drawn for each sample.")] = "untargeted",
     access: Annotated[Access, typer.Option(help="What black-box attacks see of the outputs.")] = "logits",
     live: Annotated[
-        bool, typer.Option("--live", help="Attack the device itself: the plan's black boxes, every query sent there.")
+        bool,
+        typer.Option(
+            "--live", help="Attack the device itself: every query of the plan's black-box attacks is sent to it."
+        ),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the samples drawn and of all attacks.")] = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes that craft; one a core by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed for the samples drawn and for all attacks.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that craft; by default one for each core.")
+    ] = None,
 ) -> None:
     """Attack a model on its board: robust accuracy, latency, flash and RAM in one result."""
     if live and control is not None:
@@ -84,7 +91,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
 def make_plan(
     *, samples: int, preset: str, attacks: str, eps: str, seed: int, goal: Goal, access: Access, budgets: Sequence[str]
 ) -> Plan:
-    """A plan of command-line values.
+    """Make a plan from command-line values.
 
     Raises:
         BadInputError: one of them is out of range.
@@ -97,7 +104,7 @@ def make_plan(
 
 
 def _settings(budgets: Sequence[str]) -> dict[str, dict[str, Setting]]:
-    """Settings by attack, of ATTACK.SETTING=VALUE each."""
+    """Sort ATTACK.SETTING=VALUE texts into settings by attack."""
     settings: dict[str, dict[str, Setting]] = {}
     for text in budgets:
         found = re.fullmatch(r"([\w-]+)\.(\w+)=(.+)", text)

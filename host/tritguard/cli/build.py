@@ -1,4 +1,4 @@
-"""tritguard build: a bundle becomes a firmware."""
+"""tritguard build: builds a firmware from a bundle."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _refuse(options: dict[str, object], owner: str) -> None:
 
 
 def describe(built: Build) -> None:
-    """What was built, in a few lines."""
+    """Print what was built, in a few lines."""
     board, sizes = built.record.board, built.record.sizes
     groups = ", ".join(f"{name} {size:,}" for name, size in sizes.flash_groups.items())
     console.print(

@@ -1,4 +1,4 @@
-"""tritguard convert: a model becomes a bundle, or arrays for TensorFlow Lite Micro."""
+"""tritguard convert: turns a model into a bundle, or into arrays for TensorFlow Lite Micro."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", "-d", help="A Keras model's accuracy before and after is told on this data set."),
+        typer.Option("--data", "-d", help="Tell a Keras model's accuracy on this data set before and after."),
     ] = None,
     classes: Annotated[str | None, typer.Option(help="Names of the outputs, separated by commas.")] = None,
     name: Annotated[str | None, typer.Option(help="What reports call the model.")] = None,
@@ -57,7 +57,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     ] = False,
     weight_format: Annotated[
         list[str] | None,
-        typer.Option("--format", metavar="LAYER=FORMAT", help="Another weight format for a layer than the cheapest."),
+        typer.Option(
+            "--format", metavar="LAYER=FORMAT", help="Give a layer this weight format instead of the cheapest."
+        ),
     ] = None,
     stripes: Annotated[
         bool,
@@ -102,7 +104,11 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
 
 
 def parse_formats(pairs: list[str]) -> dict[int, WeightFormat]:
-    """Layer numbers and formats of LAYER=FORMAT pairs; BadInputError for anything else."""
+    """Read LAYER=FORMAT pairs into formats by the layer's number.
+
+    Raises:
+        BadInputError: a text is no such pair, or names no format.
+    """
     known: tuple[WeightFormat, ...] = get_args(WeightFormat)
     formats: dict[int, WeightFormat] = {}
     for pair in pairs:
@@ -120,7 +126,7 @@ def note(line: str) -> None:
 
 
 def describe(bundle: Bundle) -> None:
-    """What the bundle holds, in a few lines."""
+    """Print what a bundle holds, in a few lines."""
     manifest = bundle.manifest
     weighted = [layer for layer in manifest.layers if layer.weight_format != "none"]
     ternary = sum(layer.ternary is not None for layer in weighted)
@@ -155,7 +161,7 @@ def describe(bundle: Bundle) -> None:
 
 
 def list_formats(bundle: Bundle) -> None:
-    """A ternary layer a row: its zeros, its bytes before and after, the estimated cycles of each format."""
+    """Print a row for each ternary layer: zeros, bytes before and after, estimated cycles in each format."""
     layers = [(layer, layer.ternary) for layer in bundle.manifest.layers if layer.ternary is not None]
     offered = {offer.weight_format for _, ternary in layers for offer in ternary.offers}
     formats = [name for name in get_args(WeightFormat) if name in offered]

@@ -1,4 +1,4 @@
-"""tritguard data: fetch or make a data set, and say what it holds."""
+"""tritguard data: fetches or makes a data set and says what it holds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read_dataset(name: str) -> Dataset:
 
 
 def describe(dataset: Dataset) -> None:
-    """What a data set holds, in a few lines."""
+    """Print what a data set holds, in a few lines."""
     train = 0 if dataset.x_train is None else len(dataset.x_train)
     shape = "x".join(map(str, dataset.x_test.shape[1:]))
     per_class = np.bincount(dataset.y_test, minlength=len(dataset.classes))

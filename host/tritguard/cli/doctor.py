@@ -1,4 +1,4 @@
-"""tritguard doctor: what is missing on this machine, and how to mend it."""
+"""tritguard doctor: says what is missing on this machine, and how to mend it."""
 
 from __future__ import annotations
 

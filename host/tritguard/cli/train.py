@@ -1,4 +1,4 @@
-"""tritguard train: a data set becomes a ternary Keras model."""
+"""tritguard train: trains a ternary Keras model on a data set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tritguard.train import TrainConfig, TrainRecord, read_train_config
 def command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model, for 'tritguard convert'.")],
     config: Annotated[
-        Path | None, typer.Argument(help="A TOML file with a \\[train] table; the demo's settings without.")
+        Path | None, typer.Argument(help="A TOML file with a \\[train] table; without one, the demo's settings.")
     ] = None,
     config_option: Annotated[
         Path | None, typer.Option("--config", "-c", metavar="CONFIG", help="The same, as other verbs take it.")
@@ -48,11 +48,9 @@ def train(config: TrainConfig, dataset: Dataset, out: Path) -> TrainRecord:
 
 
 def describe(record: TrainRecord, out: Path) -> None:
-    """What came out, in one line."""
+    """Print what the training gave, in one line and one for each finding."""
     robust = list(record.evaluation.values())[-1].pgd
-    right = (
-        f"{record.accuracy:.2%} of {record.test_samples:,} test samples right, {robust:.2%} of some after a quick PGD"
-    )
+    right = f"{record.accuracy:.2%} of {record.test_samples:,} test samples right, {robust:.2%} of a subset under a quick PGD"
     dead = sum(record.dead_channels.values())
     console.print(
         f"{out}: {right}, {record.parameters:,} parameters, {dead} dead channels, {record.seconds:.0f} s",
