@@ -50,7 +50,7 @@ def train(config: TrainConfig, dataset: Dataset, out: Path) -> TrainRecord:
 def describe(record: TrainRecord, out: Path) -> None:
     """Print what the training gave, in one line and one for each finding."""
     robust = list(record.evaluation.values())[-1].pgd
-    right = f"{record.accuracy:.2%} of {record.test_samples:,} test samples right, {robust:.2%} of a subset under a quick PGD"
+    right = f"{record.accuracy:.2%} of {record.test_samples:,} test samples right, {robust:.2%} of some under quick PGD"
     dead = sum(record.dead_channels.values())
     console.print(
         f"{out}: {right}, {record.parameters:,} parameters, {dead} dead channels, {record.seconds:.0f} s",
