@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tflite
 
+from tests.support.fake_store import FakeStore
 from tests.support.shared import ROOT, shared_file
 from tritguard.convert import keras_to_tflite
 from tritguard.convert.archive import load_model
@@ -30,7 +31,6 @@ from tritguard.errors import BadModelError
 from tritguard.foreign.configuration import describe
 from tritguard.foreign.expressions import Call, parse
 from tritguard.foreign.guard import FORBIDDEN
-from tritguard.foreign.stores import Arrays, LayerKey
 from tritguard.graph import read_graph
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.train import layers as ternary
@@ -228,13 +228,6 @@ def test_an_h5_of_keras_3(weights: str, tmp_path: Path) -> None:
 
 
 # Files of unknown origin.
-
-
-class FakeStore:
-    """Zeros for every weight: configurations are refused before weights matter."""
-
-    def weights(self, layer: LayerKey) -> Arrays:
-        return {name: np.zeros((1,), np.float32) for name in layer.present}
 
 
 def network(*layers: dict[str, Any]) -> dict[str, Any]:
