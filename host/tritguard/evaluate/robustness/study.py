@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tritguard.attack import Target
+from tritguard.attack.temperature import margin_temperature
 from tritguard.attack.view import GradientView
 from tritguard.data import Dataset, to_input_bytes
 from tritguard.device import Device
@@ -35,21 +36,16 @@ _ASKED_AGAIN = 16  # inputs the device is asked twice
 
 
 def prepare(bundle: Bundle, samples: Samples, plan: Plan) -> Target:
-    """The attacked model: the twin, and a view whose loss is kept from saturating.
-
-    The temperature brings the median clean margin of the logits to four, where float32 still resolves the softmax.
-    """
+    """The attacked model: its twin, and a view with a temperature that keeps the loss from saturating."""
     twin = Twin(bundle)
     graph = read_graph(bundle.model_path.read_bytes())
     outputs = twin.predict(samples.x)
-    scale = bundle.manifest.output.scale
-    values = outputs.scores * scale if outputs.logits is None else outputs.logits
-    top = np.sort(values, axis=1)[:, -2:]
-    temperature = max(1.0, float(np.median(top[:, 1] - top[:, 0])) / 4)
+    temperature = margin_temperature(outputs, score_scale=bundle.manifest.output.scale)
     view, aim = GradientView(graph, temperature), None
     if plan.goal == "targeted":
-        away = np.random.default_rng(plan.seed).integers(1, values.shape[1], len(samples.y))
-        aim = (samples.y + away) % values.shape[1]
+        count = outputs.scores.shape[1]
+        away = np.random.default_rng(plan.seed).integers(1, count, len(samples.y))
+        aim = (samples.y + away) % count
     return Target(twin, view, samples.x, samples.y, plan.seed, aim, plan.access)
 
 

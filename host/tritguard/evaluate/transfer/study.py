@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tritguard.attack import Ball, Pgd, Target
 from tritguard.attack.diva import Diva
 from tritguard.attack.float_model import FloatModel, FloatTflite, open_float
+from tritguard.attack.temperature import margin_temperature
 from tritguard.attack.view import DifferentiableView, GradientView
 from tritguard.data import Dataset
 from tritguard.emit import Bundle
@@ -24,11 +25,12 @@ from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, statu
 from tritguard.evaluate.transfer.checks import check
 from tritguard.evaluate.transfer.result import Apart, Cell, Party, TransferPlan, TransferResult
 from tritguard.graph import read_graph
-from tritguard.predictor import Int8, Outputs, Predictor
+from tritguard.predictor import Int8, Predictor
 from tritguard.progress import Progress, Stages
 from tritguard.twin import Twin
 
 Right = NDArray[np.bool_]
+_LEAST_TEMPERATURE = 1e-6  # small margins are widened too, so that the margins of all models are alike
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def study_transfer(
 
 def _float(name: str, path: Path, model: FloatModel | FloatTflite, x: Int8) -> _Model:
     if isinstance(model, FloatModel):
-        model.temperature = _temperature(model.predict(x))
+        model.temperature = margin_temperature(model.predict(x), least=_LEAST_TEMPERATURE)
     view = model if isinstance(model, FloatModel) else None
     return _Model(name, "float", hash_file(path), model, view)
 
@@ -106,15 +108,10 @@ def _deployed(bundle: Bundle, grid: EdgeTensor, x: Int8) -> _Model:
         )
     form: Literal["int8", "ternary"] = "ternary" if identity.ternary_layers else "int8"
     twin = Twin(bundle)
-    view = GradientView(read_graph(bundle.model_path.read_bytes()), _temperature(twin.predict(x)))
+    outputs, scale = twin.predict(x), bundle.manifest.output.scale
+    temperature = margin_temperature(outputs, score_scale=scale, least=_LEAST_TEMPERATURE)
+    view = GradientView(read_graph(bundle.model_path.read_bytes()), temperature)
     return _Model(identity.name, form, identity.bundle_sha256, twin, view)
-
-
-def _temperature(outputs: Outputs) -> float:
-    """What brings the median margin of a model's logits to four, which makes those of several models alike."""
-    values = outputs.scores.astype(np.float64) if outputs.logits is None else outputs.logits
-    top = np.sort(values, axis=1)[:, -2:]
-    return max(float(np.median(top[:, 1] - top[:, 0])) / 4, 1e-6)
 
 
 def _craft(
