@@ -25,6 +25,7 @@ RANKS = [
     {"attack", "profile"},
     {"evaluate"},
     {"report"},
+    {"api"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}

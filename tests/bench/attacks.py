@@ -20,8 +20,8 @@ from rich.table import Table
 
 from tests.bench.models import keywords, resnet8
 from tests.support.shared import ROOT, shared_file
+from tritguard.api.robustness import cores
 from tritguard.attack.catalog import ATTACKS, Settings
-from tritguard.cli.attack import cores
 from tritguard.cli.progress import bar
 from tritguard.cli.train import train
 from tritguard.convert import keras_to_tflite

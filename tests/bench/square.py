@@ -22,10 +22,10 @@ from rich.table import Table
 
 from tests.bench.models import resnet8
 from tests.support.shared import ROOT, shared_file
+from tritguard.api.robustness import cores
 from tritguard.attack import Ball, Square, Target
 from tritguard.boards import load_board
 from tritguard.build import Build, build
-from tritguard.cli.attack import cores
 from tritguard.cli.progress import bar
 from tritguard.data import to_input_bytes
 from tritguard.device import open_device

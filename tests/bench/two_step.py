@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.support.shared import ROOT
+from tritguard.api.robustness import cores
 from tritguard.attack import Apgd, ApgdTargeted, Attack, CarliniWagner, Pgd, Square, Target, TwoStep
-from tritguard.cli.attack import cores
 from tritguard.cli.progress import bar
 from tritguard.data import load_dataset
 from tritguard.emit import open_bundle

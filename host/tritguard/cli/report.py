@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Group, RenderableType
 
+from tritguard.api.robustness import REPORT, RESULT
 from tritguard.cli.progress import console
 from tritguard.cli.study import content, read_study, studies_beside
 from tritguard.errors import BadInputError
@@ -16,9 +17,6 @@ from tritguard.evaluate.study import Study
 from tritguard.files import write_whole
 from tritguard.report import html, terminal
 from tritguard.report.study import page, table
-
-RESULT = "result.json"
-REPORT = "report.html"
 
 
 def command(

@@ -9,17 +9,18 @@ from typing import Annotated, Self
 import typer
 from pydantic import model_validator
 
-from tritguard import __version__
+from tritguard import api
+from tritguard.api.machine import require
+from tritguard.api.models import earlier_training
+from tritguard.api.robustness import REPORT, clear_results
 from tritguard.boards import load_board
-from tritguard.build import Budget, build
-from tritguard.cli.attack import attack, clear_results, show
-from tritguard.cli.convert import convert, describe
+from tritguard.build import Budget
+from tritguard.cli.attack import show
+from tritguard.cli.convert import describe, note
 from tritguard.cli.data import read_dataset
 from tritguard.cli.faults import RESULT as FAULTS
-from tritguard.cli.machine import require
 from tritguard.cli.privacy import RESULT as PRIVACY
-from tritguard.cli.progress import console
-from tritguard.cli.report import REPORT
+from tritguard.cli.progress import console, stages
 from tritguard.cli.study import content, leave, study
 from tritguard.cli.train import describe as describe_training
 from tritguard.cli.train import train
@@ -37,11 +38,11 @@ from tritguard.evaluate.study import Study
 from tritguard.evaluate.transfer.result import TransferPlan
 from tritguard.evaluate.transfer.study import study_transfer
 from tritguard.files import write_whole
-from tritguard.records import Record, from_json, from_table, read_toml
+from tritguard.records import Record, from_table, read_toml
 from tritguard.report import html
 from tritguard.report.study import Page
 from tritguard.train import TrainConfig, TrainRecord
-from tritguard.train.config import MODEL, RECORD
+from tritguard.train.config import MODEL
 
 
 class RunConfig(Record):
@@ -124,13 +125,14 @@ def command(
         source = Path(settings.model or "")
     console.rule("convert")
     with console.status("Converting"):
-        bundle = convert(
-            source, out / "bundle", core=board.core_class, classes=dataset.classes, name=settings.name, judge=dataset
-        )
+        bundle = api.convert(
+            source, out / "bundle", core=board.core, classes=dataset.classes, name=settings.name, data=dataset,
+            note=note,
+        )  # fmt: skip
     describe(bundle)
     console.rule("build")
     with console.status(f"Building for {board.name}"):
-        built = build(bundle, board, out / "build", budget=settings.build)
+        built = api.build(bundle, out / "build", board=board, budget=settings.build)
     sizes = built.record.sizes
     console.print(
         f"{built.elf}: {sizes.flash_total:,} B flash, {sizes.ram_static:,} B static RAM",
@@ -144,7 +146,8 @@ def command(
         control = out / "control" / "train"
         describe_training(_trained(settings.train.undefended, learned, control), control)
     console.rule("attack")
-    result = attack(Subject(bundle, built), dataset, settings.attack, out, control=control)
+    with stages() as named:
+        result = api.attack(bundle, built, dataset, out, plan=settings.attack, control=control, stages=named)
     show(result, out)
     studies: list[tuple[Study, Page]] = []
     for one in _studies(settings, out, Subject(bundle, built), dataset, learned):
@@ -177,14 +180,8 @@ def _studies(settings: RunConfig, out: Path, subject: Subject, dataset: Dataset,
 
 def _trained(config: TrainConfig, dataset: Dataset, folder: Path) -> TrainRecord:
     """Train, unless the same training on the same data has left its model here already."""
-    record = folder / RECORD
-    if record.is_file():
-        earlier = from_json(TrainRecord, record, fix="remove the folder to train anew")
-        from tritguard.train.start import start_digest  # noqa: PLC0415 - h5py comes with TensorFlow
-
-        same = earlier.config == config and earlier.start_sha256 == start_digest(config.start)
-        same &= earlier.data_sha256 == dataset.sha256
-        if same and earlier.versions["tritguard"] == __version__ and (folder / MODEL).is_file():
-            console.print(f"trained before, with the same settings: remove {folder} to train anew", soft_wrap=True)
-            return earlier
-    return train(config, dataset, folder)
+    earlier = earlier_training(config, dataset, folder)
+    if earlier is None:
+        return train(config, dataset, folder)
+    console.print(f"trained before, with the same settings: remove {folder} to train anew", soft_wrap=True)
+    return earlier

@@ -1,0 +1,54 @@
+"""The road as plain functions: they take paths and records, return typed results, raise TritguardError, print nothing.
+
+The command line is a thin layer over this package. TensorFlow is imported when a function first needs it.
+"""
+
+from tritguard.api.arrays import convert_to_arrays
+from tritguard.api.firmware import Engine, build, native_engine, tflm_engine
+from tritguard.api.models import convert, load_data, train
+from tritguard.api.robustness import attack
+from tritguard.boards import Board, available_boards, load_board
+from tritguard.build import Budget, Build, open_build
+from tritguard.data import Dataset
+from tritguard.device import Device, open_device
+from tritguard.emit import Bundle, open_bundle
+from tritguard.errors import TritguardError
+from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.result import Result, read_result
+from tritguard.predictor import Outputs, Predictor
+from tritguard.profile import profile
+from tritguard.train import TrainConfig, TrainRecord
+from tritguard.twin import Twin
+
+__all__ = [
+    "Board",
+    "Budget",
+    "Build",
+    "Bundle",
+    "Dataset",
+    "Device",
+    "Engine",
+    "Outputs",
+    "Plan",
+    "Predictor",
+    "Result",
+    "TrainConfig",
+    "TrainRecord",
+    "TritguardError",
+    "Twin",
+    "attack",
+    "available_boards",
+    "build",
+    "convert",
+    "convert_to_arrays",
+    "load_board",
+    "load_data",
+    "native_engine",
+    "open_build",
+    "open_bundle",
+    "open_device",
+    "profile",
+    "read_result",
+    "tflm_engine",
+    "train",
+]
