@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tritguard.evaluate.faults.result import FaultDraw, FaultedModel, FaultPoint, FaultResult, Search
 from tritguard.evaluate.study import Rate
 from tritguard.report.lines import Axis, Chart, Point, chart
-from tritguard.report.study import Grid, Page, Section
+from tritguard.report.study import Grid, Page, Section, SectionReport
 from tritguard.report.wording import count, percent
 
 _NAMES: dict[Search, str] = {"random": "random", "greedy": "chosen"}
@@ -112,3 +112,6 @@ def _astray(draws: Sequence[FaultDraw]) -> str:
         f"{text} alone, on {max(few)} samples each: of those right without flips and of those wrong, the share right "
         "with flips was weighed by the shares of both among all samples."
     )
+
+
+REPORT = SectionReport(content)

@@ -28,6 +28,7 @@ from tritguard.evaluate.faults.result import (
     FaultResult,
     from_few,
 )
+from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.samples import Samples, compared, differing, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.graph import Graph
@@ -234,3 +235,10 @@ def _formats(twin: OpenTwin) -> dict[str, int]:
     for array in twin.arrays:
         sizes[array.weight_format] = sizes.get(array.weight_format, 0) + array.size
     return sizes
+
+
+def _in_run(plan: FaultPlan, run: RunContext, stages: Stages) -> FaultResult:
+    return study_faults([(run.bundle, run.build)], run.dataset, plan, stages)
+
+
+FAULTS = StudyKind("faults", "faults", FaultPlan, FaultResult, _in_run)

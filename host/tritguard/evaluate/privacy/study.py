@@ -18,6 +18,7 @@ from tritguard.data import Dataset, Samples, to_input_bytes
 from tritguard.device import emulator_version, open_device
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
+from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
 from tritguard.evaluate.privacy.checks import check
 from tritguard.evaluate.privacy.indicator import quantizer_security
 from tritguard.evaluate.privacy.result import (
@@ -267,3 +268,18 @@ def _confirm(bundle: Bundle, board: Board, steps: Int8, plan: PrivacyPlan, out: 
         resent_frames=resent,
         seconds=time.perf_counter() - start,
     )
+
+
+def _in_run(plan: PrivacyPlan, run: RunContext, stages: Stages) -> PrivacyResult:
+    folder, dataset = run.training, run.trained_on
+    if folder is None or dataset is None:
+        raise BadInputError("membership inference needs a training", fix="give the run a [train] table")
+    training = open_training(folder, lambda _: dataset, run.name)
+    return study_privacy([training], run.board, plan, run.out / PRIVACY.name, stages)
+
+
+def _missing(sources: RunSources) -> str | None:
+    return None if sources.trained else "a [train] table: who was a member has to be known"
+
+
+PRIVACY = StudyKind("privacy", "privacy", PrivacyPlan, PrivacyResult, _in_run, _missing)

@@ -1,18 +1,13 @@
-"""Puts what an evaluation found into a Result."""
+"""Puts together the result of an evaluation from what its stages found."""
 
 from __future__ import annotations
 
 import base64
-import platform
-import shlex
-import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard import __version__
 from tritguard.attack import Target
 from tritguard.build import Build
 from tritguard.data import Dataset
@@ -29,13 +24,13 @@ from tritguard.evaluate.robustness.result import (
     Footprint,
     Latency,
     Picture,
-    Provenance,
-    Result,
+    RobustnessProvenance,
+    RobustnessResult,
     ThreatModel,
 )
 from tritguard.evaluate.robustness.search import Found
 from tritguard.evaluate.samples import Samples
-from tritguard.evaluate.study import Confirmation, Rate, versions
+from tritguard.evaluate.study import Confirmation, Rate, StudyProvenance
 from tritguard.profile import estimate_cycles
 
 PICTURES = 5
@@ -77,12 +72,12 @@ class Findings:
 
 def assemble(
     subject: Subject, dataset: Dataset, plan: Plan, samples: Samples, target: Target, found: Findings, device: Device
-) -> Result:
-    """One Result of all stages' outcomes."""
+) -> RobustnessResult:
+    """Put together the result from what all stages found."""
     manifest = subject.bundle.manifest
     judged = judge(plan, target, found.search, found.replay.answers)
     weighted = [layer for layer in manifest.layers if layer.weight_format != "none"]
-    return Result(
+    return RobustnessResult(
         status=judged.status,
         issues=judged.issues,
         passed=judged.passed,
@@ -178,26 +173,19 @@ def _picture(
     )
 
 
-def _provenance(subject: Subject, dataset: Dataset, plan: Plan, samples: Samples, device: Device) -> Provenance:
+def _provenance(
+    subject: Subject, dataset: Dataset, plan: Plan, samples: Samples, device: Device
+) -> RobustnessProvenance:
     manifest = subject.bundle.manifest
     tools = {"compiler": subject.build.record.compiler}
     if device.emulated:
         tools["emulator"] = emulator_version() or "unknown version"
-    return Provenance(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=shlex.join(["tritguard", *sys.argv[1:]]),
-        tritguard=__version__,
-        python=platform.python_version(),
-        platform=platform.platform(),
-        packages=versions(),
-        tools=tools,
-        seed=plan.seed,
+    common = StudyProvenance.now(dataset, plan.seed, samples.indices.tolist(), tools)
+    return RobustnessProvenance(
+        **common.model_dump(),
         bundle_sha256=subject.bundle.sha256,
         model_name=manifest.name,
         model_sha256=manifest.model_sha256,
-        data_name=dataset.name,
-        data_sha256=dataset.sha256,
-        sample_indices=tuple(samples.indices.tolist()),
     )
 
 

@@ -1,7 +1,8 @@
-"""A whole evaluation: craft on the twin, confirm on the device, measure, check, and put it all in one Result."""
+"""A whole evaluation: craft on the twin, confirm on the device, measure, check, and put the result together."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,17 +13,18 @@ from tritguard.attack import Target
 from tritguard.attack.temperature import margin_temperature
 from tritguard.attack.view import GradientView
 from tritguard.data import Dataset, to_input_bytes
-from tritguard.device import Device
+from tritguard.device import Device, open_device
 from tritguard.emit import Bundle
 from tritguard.errors import DeviceError
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
+from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.robustness import symptoms
 from tritguard.evaluate.robustness.assemble import Findings, Replay, Subject, assemble
 from tritguard.evaluate.robustness.judgement import Answers
 from tritguard.evaluate.robustness.live import Budget, plan_live, search_live
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.result import Result
+from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.robustness.search import Found, Victim, classes, search
 from tritguard.evaluate.samples import Samples, compared, differing, draw_samples
 from tritguard.evaluate.study import Confirmation, Rate
@@ -109,7 +111,7 @@ def _first(outputs: Outputs, count: int) -> Outputs:
     return Outputs(outputs.scores[:count], None if outputs.logits is None else outputs.logits[:count])
 
 
-def evaluate(  # noqa: PLR0913 - all that an evaluation depends on
+def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
     subject: Subject,
     dataset: Dataset,
     plan: Plan,
@@ -118,9 +120,9 @@ def evaluate(  # noqa: PLR0913 - all that an evaluation depends on
     stages: Stages,
     *,
     control: Bundle | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     live: Callable[[Budget], None] | None = None,
-) -> Result:
+) -> RobustnessResult:
     """Attack the deployed model and measure it.
 
     Args:
@@ -129,10 +131,11 @@ def evaluate(  # noqa: PLR0913 - all that an evaluation depends on
         out: folder for what a resumed run can use again.
         stages: gives the callback that shows a stage's progress.
         control: an undefended model of the same task, for the same attacks.
-        workers: processes that craft at the same time.
+        workers: processes that craft at the same time; by default one for each core.
         live: attack the device itself, with what needs no gradients; told beforehand what it may take.
     """
     samples = draw_samples(subject.bundle, dataset, plan.samples, plan.seed)
+    workers = workers or cores()
     preparing = stages("Preparing the attacks")
     preparing(0, 1)
     model = victim(subject.bundle, samples, plan, out, workers)
@@ -155,3 +158,17 @@ def evaluate(  # noqa: PLR0913 - all that an evaluation depends on
     whole = in_chunks(target.predictor, x_test, stages("The whole test set, on the twin"))
     clean_full = Rate.of(int((whole.labels == dataset.y_test).sum()), len(whole.labels))
     return assemble(subject, dataset, plan, samples, target, Findings(found, replay, clean_full), device)
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_run(plan: Plan, run: RunContext, stages: Stages) -> RobustnessResult:
+    with open_device(run.bundle, run.build) as device:
+        subject = Subject(run.bundle, run.build)
+        return study_robustness(subject, run.dataset, plan, device, run.out, stages, control=run.control)
+
+
+ROBUSTNESS = StudyKind("robustness", "attack", Plan, RobustnessResult, _in_run, leads=True)

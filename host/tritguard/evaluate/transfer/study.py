@@ -20,6 +20,7 @@ from tritguard.data import Dataset
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import EdgeTensor, hash_file
 from tritguard.errors import BadInputError
+from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
 from tritguard.evaluate.samples import Samples, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.evaluate.transfer.checks import check
@@ -174,3 +175,18 @@ def _apart(
 
 def _rate(holds: Right) -> Rate:
     return Rate.of(int(holds.sum()), len(holds))
+
+
+def _in_run(plan: TransferPlan, run: RunContext, stages: Stages) -> TransferResult:
+    """Study the run's model with its float model, and the control too if it was trained along."""
+    pairs = [(run.bundle, run.float_model), (run.control, run.control_float)]
+    known = [(bundle, path) for bundle, path in pairs if bundle is not None and path is not None]
+    floats = [(bundle.manifest.name, path) for bundle, path in known]
+    return study_transfer([bundle for bundle, _ in known], floats, run.dataset, plan, stages)
+
+
+def _missing(sources: RunSources) -> str | None:
+    return None if sources.float_model else "a float_model where no model is trained"
+
+
+TRANSFER = StudyKind("transfer", "transfer", TransferPlan, TransferResult, _in_run, _missing)
