@@ -30,7 +30,7 @@ def content(result: FaultResult) -> Page:
 
 
 def _chart(result: FaultResult) -> Chart:
-    last = max(point.flips for model in result.models for point in model.points)
+    last = max((point.flips for model in result.models for point in model.points), default=1)
     ticks = tuple(float(1 << power) for power in range(last.bit_length()))
     series = [
         (f"{model.model.name}, {_NAMES[search]}", [_point(point) for point in points])
