@@ -33,7 +33,12 @@ RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 # The same inside the packages that hold rooms of their own; a package's face (`__init__.py`) may import any of them.
 INNER = {
     "graph": [{"model", "flatbuffer"}, {"arithmetic", "call", "formats"}, {"arena", "passes", "reading"}, {"emission"}],
-    "evaluate": [{"samples", "study"}, {"crafting", "kind"}, {kind.name for kind in STUDIES}, {"registry"}],
+    "evaluate": [
+        {"samples", "study"},
+        {"confirmation", "crafting", "kind"},
+        {kind.name for kind in STUDIES},
+        {"registry"},
+    ],
 }
 
 

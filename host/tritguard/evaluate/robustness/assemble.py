@@ -15,7 +15,7 @@ from tritguard.device import Device, emulator_version
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import Manifest
 from tritguard.evaluate.crafting.runs import Run
-from tritguard.evaluate.robustness.judgement import Answers, judge
+from tritguard.evaluate.robustness.judgement import DeviceAnswers, judge
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import (
     AttackRow,
@@ -54,7 +54,7 @@ class Replay:
 
     confirmation: Confirmation
     ticks: NDArray[np.int64]
-    answers: Answers
+    answers: DeviceAnswers
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _shown(plan: Plan, manifest: Manifest) -> str:
 
 
 def _pictures(
-    plan: Plan, samples: Samples, target: Target, runs: tuple[Run, ...], answers: Answers
+    plan: Plan, samples: Samples, target: Target, runs: tuple[Run, ...], answers: DeviceAnswers
 ) -> tuple[Picture, ...]:
     """Broken samples of different attacks and classes where it can be, at the smallest eps of the threat model."""
     broken = [

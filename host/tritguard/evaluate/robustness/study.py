@@ -21,7 +21,7 @@ from tritguard.evaluate.crafting.workers import Workers
 from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.robustness import symptoms
 from tritguard.evaluate.robustness.assemble import Findings, Replay, Subject, assemble
-from tritguard.evaluate.robustness.judgement import Answers
+from tritguard.evaluate.robustness.judgement import DeviceAnswers
 from tritguard.evaluate.robustness.live import Budget, plan_live, search_live
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import RobustnessResult
@@ -97,7 +97,7 @@ def confirm(device: Device, target: Target, found: Found, progress: Progress, co
         seconds=seconds,
     )
     runs = len(found.runs)
-    answers = Answers(
+    answers = DeviceAnswers(
         clean=labels[0],
         runs=tuple(labels[1 : 1 + runs]),
         again=None if found.again is None else labels[1 + runs],
