@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.shared import ROOT
+from tritguard.evaluate.registry import STUDIES
 
 PACKAGE = ROOT / "host" / "tritguard"
 FOUNDATION = {"errors", "host_compiler", "predictor", "oracle", "files", "records", "resources", "progress"}
@@ -33,7 +34,12 @@ RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 # The same inside the packages that hold rooms of their own; a package's face (`__init__.py`) may import any of them.
 INNER = {
     "graph": [{"model", "flatbuffer"}, {"arithmetic", "call", "formats"}, {"arena", "passes", "reading"}, {"emission"}],
-    "evaluate": [{"samples", "study"}, {"crafting"}, {"faults", "privacy", "robustness", "transfer"}],
+    "evaluate": [
+        {"samples", "study"},
+        {"confirmation", "crafting", "kind"},
+        {kind.name for kind in STUDIES},
+        {"registry"},
+    ],
 }
 
 

@@ -22,7 +22,6 @@ from rich.table import Table
 
 from tests.bench.models import resnet8
 from tests.support.shared import ROOT, shared_file
-from tritguard.api.robustness import cores
 from tritguard.attack import Ball, Square, Target
 from tritguard.boards import load_board
 from tritguard.build import Build, build
@@ -33,6 +32,7 @@ from tritguard.emit import Bundle, write_bundle
 from tritguard.evaluate.crafting.runs import craft_all
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
+from tritguard.evaluate.robustness.study import cores
 from tritguard.predictor import Int8, Outputs
 from tritguard.twin import Twin
 

@@ -14,7 +14,7 @@ from tritguard.device import Device, open_device
 from tritguard.emit import Bundle, open_bundle
 from tritguard.errors import TritguardError
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.result import Result, read_result
+from tritguard.evaluate.robustness.result import RobustnessResult, read_result
 from tritguard.predictor import Outputs, Predictor
 from tritguard.profile import profile
 from tritguard.train import TrainConfig, TrainRecord
@@ -31,7 +31,7 @@ __all__ = [
     "Outputs",
     "Plan",
     "Predictor",
-    "Result",
+    "RobustnessResult",
     "TrainConfig",
     "TrainRecord",
     "TritguardError",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,13 +13,13 @@ from tritguard.emit import Bundle
 from tritguard.evaluate.robustness.assemble import Subject
 from tritguard.evaluate.robustness.live import Budget
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.result import Result
-from tritguard.evaluate.robustness.study import evaluate
+from tritguard.evaluate.robustness.result import RobustnessResult
+from tritguard.evaluate.robustness.study import ROBUSTNESS, study_robustness
 from tritguard.files import write_whole
 from tritguard.progress import Stages, silent
 
-RESULT = "result.json"
-REPORT = "report.html"
+RESULT = ROBUSTNESS.file
+REPORT = ROBUSTNESS.report_beside(Path(RESULT)).name
 
 
 def attack(  # noqa: PLR0913 - all that an evaluation depends on
@@ -35,7 +34,7 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
     workers: int | None = None,
     live: Callable[[Budget], None] | None = None,
     stages: Stages = silent,
-) -> Result:
+) -> RobustnessResult:
     """Attack the deployed model, replay every input on the device, and write `result.json`.
 
     Args:
@@ -64,7 +63,7 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
         undefended = convert_control(control, folder, firmware.record.board.core)
         converting(1, 1)
     with open_device(bundle, firmware, port) as device:
-        result = evaluate(
+        result = study_robustness(
             Subject(bundle, firmware),
             data,
             plan or Plan(),
@@ -72,7 +71,7 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
             folder,
             stages,
             control=undefended,
-            workers=workers or cores(),
+            workers=workers,
             live=live,
         )
     write_whole(folder / RESULT, result.model_dump_json(indent=2) + "\n")
@@ -84,8 +83,3 @@ def clear_results(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name in (RESULT, REPORT):
         (out / name).unlink(missing_ok=True)
-
-
-def cores() -> int:
-    """The number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -24,10 +24,10 @@ from tritguard.errors import BadInputError
 from tritguard.evaluate.robustness.live import Budget
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.presets import Preset
-from tritguard.evaluate.robustness.result import Result
+from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.files import write_whole
 from tritguard.records import from_table
-from tritguard.report import html, terminal
+from tritguard.report.registry import to_html, to_terminal
 
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter an option
@@ -132,8 +132,8 @@ def announce(budget: Budget) -> None:
     )
 
 
-def show(result: Result, out: Path) -> None:
+def show(result: RobustnessResult, out: Path) -> None:
     """Print and write the report."""
-    write_whole(out / REPORT, html.render(result))
-    console.print(terminal.render(result))
+    write_whole(out / REPORT, to_html(result))
+    console.print(to_terminal(result))
     console.print(f"\nresult: {out / RESULT}\nreport: {out / REPORT}", markup=False, highlight=False, soft_wrap=True)

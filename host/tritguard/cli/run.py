@@ -2,51 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import typer
-from pydantic import model_validator
+from pydantic import create_model, model_validator
 
 from tritguard import api
 from tritguard.api.machine import require
-from tritguard.api.models import earlier_training
+from tritguard.api.models import convert_control, earlier_training
 from tritguard.api.robustness import REPORT, clear_results
 from tritguard.boards import load_board
 from tritguard.build import Budget
-from tritguard.cli.attack import show
 from tritguard.cli.convert import describe, note
 from tritguard.cli.data import read_dataset
-from tritguard.cli.faults import RESULT as FAULTS
-from tritguard.cli.privacy import RESULT as PRIVACY
-from tritguard.cli.progress import console, stages
-from tritguard.cli.study import content, leave, study
+from tritguard.cli.progress import console
+from tritguard.cli.study import leave, study
 from tritguard.cli.train import describe as describe_training
 from tritguard.cli.train import train
-from tritguard.cli.transfer import RESULT as TRANSFER
 from tritguard.data import Dataset
-from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
-from tritguard.evaluate.faults.result import FaultPlan
-from tritguard.evaluate.faults.study import study_faults
-from tritguard.evaluate.privacy.result import PrivacyPlan
-from tritguard.evaluate.privacy.study import open_training, study_privacy
-from tritguard.evaluate.robustness.assemble import Subject
+from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
+from tritguard.evaluate.registry import STUDIES
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.study import Study
-from tritguard.evaluate.transfer.result import TransferPlan
-from tritguard.evaluate.transfer.study import study_transfer
 from tritguard.files import write_whole
 from tritguard.records import Record, from_table, read_toml
-from tritguard.report import html
-from tritguard.report.study import Page
+from tritguard.report.registry import to_html
 from tritguard.train import TrainConfig, TrainRecord
 from tritguard.train.config import MODEL
 
 
-class RunConfig(Record):
-    """A run's configuration.
+class RunSettings(Record):
+    """A run's configuration but for the tables of the studies; see `RunConfig`.
 
     Attributes:
         name: what reports call the model.
@@ -57,11 +46,8 @@ class RunConfig(Record):
             without any defence.
         train: how to train a model, where none is taken.
         build: flash and RAM the firmware may take.
-        attack: the evaluation.
-        float_model: the float model that a model was made of, for `transfer`; where one is trained, it is known.
-        faults: bit flips in flash; without the table they are not studied.
-        transfer: how attacks carry over, to the float model and to the control trained along; likewise.
-        privacy: membership inference on what was trained; likewise.
+        attack: the robustness evaluation.
+        float_model: the float model that a model was made of, for studies of it; where one is trained, it is known.
     """
 
     name: str
@@ -73,9 +59,12 @@ class RunConfig(Record):
     build: Budget = Budget()
     attack: Plan = Plan()
     float_model: str | None = None
-    faults: FaultPlan | None = None
-    transfer: TransferPlan | None = None
-    privacy: PrivacyPlan | None = None
+
+    @property
+    def studies(self) -> list[tuple[StudyKind[Any, Any], Record]]:
+        """The studies to carry out, with their settings, in order."""
+        plans = [(kind, getattr(self, kind.table)) for kind in STUDIES]
+        return [(kind, plan) for kind, plan in plans if plan is not None]
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -89,11 +78,19 @@ class RunConfig(Record):
     def _studies_have_their_models(self) -> Self:
         if self.train is not None and self.float_model is not None:
             raise ValueError("float_model is for a model that is taken; the float model of a training is known")
-        if self.train is None and self.privacy is not None:
-            raise ValueError("[privacy] needs a [train] table: who was a member has to be known")
-        if self.train is None and self.transfer is not None and self.float_model is None:
-            raise ValueError("[transfer] needs a float_model where no model is trained")
+        trained = self.train is not None
+        sources = RunSources(trained, float_model=trained or self.float_model is not None)
+        for kind, _ in self.studies:
+            if (missing := kind.missing(sources)) is not None:
+                raise ValueError(f"[{kind.table}] needs {missing}")
         return self
+
+
+_TABLES: dict[str, Any] = {
+    kind.table: (kind.plan | None, None) for kind in STUDIES if kind.table not in RunSettings.model_fields
+}
+# With a table for the plan of each other study, which is not carried out where the table is missing.
+RunConfig = create_model("RunConfig", __base__=RunSettings, **_TABLES)
 
 
 def command(
@@ -140,42 +137,41 @@ def command(
         highlight=False,
         soft_wrap=True,
     )
-    control = None if settings.control is None else Path(settings.control)
+    control, control_float = None if settings.control is None else Path(settings.control), None
     if control is None and settings.train is not None:
         console.rule("train the undefended control")
         control = out / "control" / "train"
+        control_float = control / MODEL
         describe_training(_trained(settings.train.undefended, learned, control), control)
-    console.rule("attack")
-    with stages() as named:
-        result = api.attack(bundle, built, dataset, out, plan=settings.attack, control=control, stages=named)
-    show(result, out)
-    studies: list[tuple[Study, Page]] = []
-    for one in _studies(settings, out, Subject(bundle, built), dataset, learned):
-        studies.append((one, content(one)))
-        write_whole(out / REPORT, html.render(result, studies))
-    leave(result, *(one for one, _ in studies))
+    undefended = None
+    if control is not None:
+        with console.status("Converting the control"):
+            undefended = convert_control(control, out, board.core)
+    float_model = source / MODEL if settings.train is not None else settings.float_model
+    context = RunContext(
+        name=settings.name,
+        board=board,
+        bundle=bundle,
+        build=built,
+        dataset=dataset,
+        out=out,
+        float_model=None if float_model is None else Path(float_model),
+        training=None if settings.train is None else source,
+        trained_on=learned,
+        control=undefended,
+        control_float=control_float,
+    )
+    leave(*_studies(settings, context))
 
 
-def _studies(settings: RunConfig, out: Path, subject: Subject, dataset: Dataset, learned: Dataset) -> Iterator[Study]:
-    """What the verbs of these names do, on what this run has made."""
-    trained, bundle = settings.train, subject.bundle
-    if (faults := settings.faults) is not None:
-        console.rule("faults")
-        yield study(lambda progress: study_faults([(bundle, subject.build)], dataset, faults, progress), out / FAULTS)
-    if (transfer := settings.transfer) is not None:
-        console.rule("transfer")
-        bundles, floats = [bundle], [(bundle.manifest.name, Path(settings.float_model or out / "train" / MODEL))]
-        if trained is not None and settings.control is None:
-            bundles.append(open_bundle(out / "control" / "bundle"))
-            floats.append((bundles[1].manifest.name, out / "control" / "train" / MODEL))
-        yield study(lambda progress: study_transfer(bundles, floats, dataset, transfer, progress), out / TRANSFER)
-    if (privacy := settings.privacy) is not None and trained is not None:
-        console.rule("privacy")
-        training = open_training(out / "train", lambda _: learned, settings.name)
-        board = load_board(settings.board)
-        yield study(
-            lambda progress: study_privacy([training], board, privacy, out / "privacy", progress), out / PRIVACY
-        )
+def _studies(settings: RunSettings, context: RunContext) -> list[Study]:
+    """Carry out the studies of a configuration; the report of the run grows with each."""
+    done: list[Study] = []
+    for kind, plan in settings.studies:
+        console.rule(kind.table)
+        done.append(study(kind, context.out, partial(kind.run, plan, context)))
+        write_whole(context.out / REPORT, to_html(done[0], done[1:]))
+    return done
 
 
 def _trained(config: TrainConfig, dataset: Dataset, folder: Path) -> TrainRecord:

@@ -10,17 +10,13 @@ import typer
 from tritguard.cli.data import read_dataset
 from tritguard.cli.study import leave, numbers, settings, study
 from tritguard.emit import open_bundle
-from tritguard.evaluate.transfer.result import TransferPlan
-from tritguard.evaluate.transfer.study import study_transfer
-
-RESULT = "transfer.json"
-TABLE = "transfer"
+from tritguard.evaluate.transfer.study import TRANSFER, study_transfer
 
 
 def command(
     bundles: Annotated[list[Path], typer.Argument(help="Folders written by 'tritguard convert', one or several.")],
     data: Annotated[str, typer.Option("--data", "-d", help="A data set's name (fashion-mnist) or an .npz file.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help=f"Folder of {RESULT} and its report.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help=f"Folder of {TRANSFER.file} and its report.")],
     floats: Annotated[
         list[Path] | None, typer.Option("--float", "-f", help="A .keras model or float .tflite; may be repeated.")
     ] = None,
@@ -32,13 +28,11 @@ def command(
     seed: Annotated[int | None, typer.Option(help="Of samples and attacks.")] = None,
 ) -> None:
     """Craft on each model, ask all of them; and look for inputs that fool a deployed model, its float model not."""
-    plan = settings(
-        TransferPlan, TABLE, config, {"samples": samples, "eps": eps and numbers("--eps", eps), "seed": seed}
-    )
+    plan = settings(TRANSFER, config, {"samples": samples, "eps": eps and numbers("--eps", eps), "seed": seed})
     opened = [open_bundle(path) for path in bundles]
     dataset = read_dataset(data)
     models = [(float_name(path), path) for path in floats or []]
-    leave(study(lambda progress: study_transfer(opened, models, dataset, plan, progress), out / RESULT))
+    leave(study(TRANSFER, out, lambda progress: study_transfer(opened, models, dataset, plan, progress)))
 
 
 def float_name(path: Path) -> str:
