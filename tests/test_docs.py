@@ -11,12 +11,12 @@ import pytest
 
 from tests.support.known_models import ternary_model
 from tests.support.shared import ROOT
+from tritguard.api.run import RunConfig
 from tritguard.attack import Ball, Target
 from tritguard.attack.catalog import ATTACKS, Entry
 from tritguard.boards import Board
 from tritguard.build import Budget
 from tritguard.cli import VERBS
-from tritguard.cli.run import RunConfig
 from tritguard.emit import write_bundle
 from tritguard.evaluate.faults.result import FaultPlan
 from tritguard.evaluate.privacy.result import PrivacyPlan

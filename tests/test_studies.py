@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.shared import ROOT
 from tests.test_report import make_result
-from tritguard.cli.run import RunConfig
+from tritguard.api.run import RunConfig
 from tritguard.errors import BadInputError
 from tritguard.evaluate.faults.result import FaultedModel, FaultPlan, FaultResult
 from tritguard.evaluate.registry import STUDIES, kind_of, read_study, studies_beside
