@@ -49,7 +49,7 @@ def test_a_server_without_ranges_sends_all_again(tmp_path: Path, big: BrokenServ
 
 def test_what_arrived_is_kept_for_the_next_call(tmp_path: Path, big: BrokenServer) -> None:
     big.cut_after = [1_000_000] + [0] * 10
-    with pytest.raises(BadInputError, match=r"goes on after 1,000,000 of 3,000,000 bytes; or ask a friend"):
+    with pytest.raises(BadInputError, match=r"continues after 1,000,000 of 3,000,000 bytes; or ask a friend"):
         fetch([big.source("big.bin")], tmp_path, pause_s=0.001)
     assert not (tmp_path / "big.bin").exists()
     big.cut_after, big.asked = [], []

@@ -150,7 +150,7 @@ def _is_final(error: Exception) -> bool:
 
 
 def _not_had(file: RemoteFile, error: Exception, kept: int) -> BadInputError:
-    again = f"start again, which goes on after {kept:,} of {file.bytes:,} bytes; or " if kept else ""
+    again = f"start again, and the transfer continues after {kept:,} of {file.bytes:,} bytes; or " if kept else ""
     return BadInputError(f"cannot be downloaded ({error})", where=file.url, fix=f"{again}{file.advice}")
 
 
