@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.data import Samples
+from tritguard.data import SampleArray
 from tritguard.evaluate.privacy.result import QuantizerSecurity
 from tritguard.evaluate.privacy.roc import Estimate
 from tritguard.progress import Progress
@@ -19,8 +19,8 @@ _DRAWS = 200  # bootstrap samples
 
 
 def quantizer_security(
-    training: Path, config: TrainConfig, members: tuple[Samples, Int64], others: tuple[Samples, Int64], count: int,
-    seed: int, progress: Progress,
+    training: Path, config: TrainConfig, members: tuple[SampleArray, Int64], others: tuple[SampleArray, Int64],
+    count: int, seed: int, progress: Progress,
 ) -> tuple[QuantizerSecurity, ...]:  # fmt: skip
     """Rank rounding to 8 and 4 bits and to ternary weights by `security_rate`, for a training in float.
 

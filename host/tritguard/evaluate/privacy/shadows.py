@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tritguard.attack.float_model import FloatModel
 from tritguard.boards import CoreClass
-from tritguard.data import Dataset, Samples, to_input_bytes
+from tritguard.data import Dataset, SampleArray, to_input_bytes
 from tritguard.emit import Bundle, write_bundle
 from tritguard.evaluate.study import versions
 from tritguard.files import write_whole
@@ -58,7 +58,7 @@ class Pool:
         asked: int64[n], the places of the samples in question.
     """
 
-    x: Samples
+    x: SampleArray
     y: NDArray[np.int64]
     asked: NDArray[np.int64]
 
@@ -70,7 +70,7 @@ def deploy(training: Path, out: Path, name: str, core: CoreClass = "m4") -> Bund
     return write_bundle(keras_to_tflite(training / MODEL, training / CALIBRATION), out, name=name, core=core)
 
 
-def ask(training: Path, bundle: Bundle, x: Samples) -> ModelOutputs:
+def ask(training: Path, bundle: Bundle, x: SampleArray) -> ModelOutputs:
     """What a training's model says to samples, in float and deployed (on the twin)."""
     edge, output = bundle.manifest.input, bundle.manifest.output
     steps = to_input_bytes(x, edge.scale, edge.zero_point)

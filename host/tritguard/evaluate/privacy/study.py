@@ -13,7 +13,7 @@ from tritguard.attack.float_model import FloatModel
 from tritguard.attack.membership import label_robustness, likelihood_ratio, loss_score, scaled_confidence
 from tritguard.boards import Board
 from tritguard.build import build
-from tritguard.data import Dataset, Samples, to_input_bytes
+from tritguard.data import Dataset, SampleArray, to_input_bytes
 from tritguard.device import emulator_version
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
@@ -116,11 +116,11 @@ class _Drawn:
     def others(self) -> int:
         return len(self.pool.asked) - self.members
 
-    def part(self, places: slice) -> tuple[Samples, Label]:
+    def part(self, places: slice) -> tuple[SampleArray, Label]:
         return self.x[places], self.y[places]
 
     @property
-    def x(self) -> Samples:
+    def x(self) -> SampleArray:
         return self.pool.x[self.pool.asked]
 
     @property
