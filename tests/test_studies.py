@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.test_report import make_result
 from tritguard.cli.run import RunConfig
 from tritguard.errors import BadInputError
 from tritguard.evaluate.faults.result import FaultedModel, FaultPlan, FaultResult
+from tritguard.evaluate.kind import StudyKind
 from tritguard.evaluate.registry import STUDIES, kind_of, read_study, studies_beside
 from tritguard.evaluate.study import Issue, ModelIdentity, Rate, StudyProvenance
 from tritguard.report.registry import report_of, to_html, to_terminal
@@ -41,7 +43,7 @@ def fault_result(model_sha256: str) -> FaultResult:
 
 
 @pytest.mark.parametrize("kind", STUDIES, ids=lambda kind: kind.name)
-def test_each_study_has_a_plan_with_defaults_a_result_of_its_name_and_a_report(kind) -> None:  # type: ignore[no-untyped-def]
+def test_each_study_has_a_plan_with_defaults_a_result_of_its_name_and_a_report(kind: StudyKind[Any, Any]) -> None:
     assert kind.plan() == kind.plan.model_validate({})
     assert kind.result.model_fields["kind"].default == kind.name
     assert isinstance(report_of(kind.name), Report)
