@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,12 @@ def test_imports_point_one_way_inside_a_package_too(package: str) -> None:
         inside = {name.split(".")[2] for name in imported_modules(path) if name.startswith(f"tritguard.{package}.")}
         for there in (inside & set(rank)) - {here}:
             assert rank[there] < rank[here], f"{path.relative_to(PACKAGE)} imports {package}/{there}"
+
+
+def test_tests_share_through_the_support_package_only() -> None:
+    """A test file that another one imports could not be changed, split or run without thinking of both."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) tests\.test_", path.read_text(), re.MULTILINE), path
 
 
 def test_help_is_quick_and_does_not_import_tensorflow() -> None:

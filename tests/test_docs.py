@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from tests.support.device_support import inputs
+from tests.support.known_models import ternary_model
 from tests.support.shared import ROOT
-from tests.test_emit import ternary_model
 from tritguard.attack import Ball, Target
 from tritguard.attack.catalog import ATTACKS, Entry
 from tritguard.boards import Board

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.robustness_result import make_result
 from tests.support.shared import ROOT
-from tests.test_report import make_result
 from tritguard.cli.run import RunConfig
 from tritguard.errors import BadInputError
 from tritguard.evaluate.faults.result import FaultedModel, FaultPlan, FaultResult
