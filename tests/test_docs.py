@@ -18,12 +18,12 @@ import pytest
 from tests.support.device_support import inputs
 from tests.support.known_models import ternary_model
 from tests.support.shared import ROOT
+from tritguard.api.run import RunConfig
 from tritguard.attack import Ball, Target
 from tritguard.attack.catalog import ATTACKS, Entry
 from tritguard.boards import Board
 from tritguard.build import Budget, Build
 from tritguard.cli import VERBS
-from tritguard.cli.run import RunConfig
 from tritguard.data import Dataset, write_dataset
 from tritguard.emit import Bundle, write_bundle
 from tritguard.evaluate.kind import StudyKind
@@ -158,22 +158,21 @@ def test_the_study_that_is_shown_works_as_it_is(small_bundle: Bundle, small_buil
 CARRY_OUT = """
 import sys
 from pathlib import Path
-from typing import Any
 
+from tritguard.api.run import read_run_config
+from tritguard.api.studies import carry_out
 from tritguard.boards import load_board
 from tritguard.build import open_build
-from tritguard.cli.run import RunConfig
-from tritguard.cli.study import study
 from tritguard.data import load_dataset
 from tritguard.emit import open_bundle
 from tritguard.evaluate.kind import RunContext
-from tritguard.records import from_table, read_toml
+from tritguard.progress import silent
 
-settings = from_table(RunConfig, read_toml(Path("run.toml")), where="run.toml")
+settings = read_run_config("run.toml")
 bundle, build = open_bundle(Path(sys.argv[1])), open_build(Path(sys.argv[2]))
 context = RunContext("small", load_board(settings.board), bundle, build, load_dataset("data.npz"), Path())
 kind, plan = settings.studies[-1]
-study(kind, Path(), lambda stages: kind.run(plan, context, stages))
+carry_out(kind, Path(), lambda stages: kind.run(plan, context, stages), silent)
 """
 
 
