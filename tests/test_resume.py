@@ -127,7 +127,7 @@ def test_going_on_inside_an_epoch_and_not_from_anothers_checkpoint(uninterrupted
         train(config.model_copy(update={"seed": 4}), data, tmp_path)
     assert_same(whole, folder, train(config, data, tmp_path), tmp_path)
     (tmp_path / "checkpoint.npz").write_bytes(b"broken")
-    with pytest.raises(BadInputError, match="no checkpoint"):
+    with pytest.raises(BadInputError, match="not a checkpoint"):
         train(config, data, tmp_path)
 
 

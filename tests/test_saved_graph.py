@@ -235,7 +235,7 @@ def gives_what_is_not_there(meta: Any) -> None:
     [
         (calls_itself, "calls itself"),
         (calls_what_is_missing, "is missing"),
-        (holds_a_giant, "node giant: a constant of more values"),
+        (holds_a_giant, "node giant: a constant has more values"),
         (restores_otherwise, "not restored by a function"),
         (has_two_signatures, "which signature to run.* another, other"),
         (takes_any_size, r"its input has shape \[-1, -1, 6, 2\]; give the model a fixed input shape"),

@@ -84,6 +84,4 @@ def _weights(content: bytes, path: Path) -> Weights:
                 for name, group in named.items()
             }
     except Exception as error:  # zipfile and h5py raise many kinds of errors on a broken file
-        raise BadInputError(
-            f"does not hold the weights of a .keras file ({error})", where=str(path), fix=_FIX
-        ) from error
+        raise BadInputError(f"has no weights of a .keras file ({error})", where=str(path), fix=_FIX) from error
