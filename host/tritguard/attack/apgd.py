@@ -7,15 +7,17 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from tritguard.attack.base import Ball, Best, Crafted, Kind, Queries, Samples, Target
+from tritguard.attack.arrays import column
+from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Labels, Queries, Target
 from tritguard.attack.gradient import Float32, Gradients, Loss, Region
 
 _MOMENTUM = 0.75
 _RISE_SHARE = 0.75  # a step size is halved where fewer of its steps than this raised the loss
 
 
-class Apgd:
+class Apgd(Attack):
     """APGD on one loss (Croce and Hein 2020, 2003.01690, algorithm 1), on the straight-through view.
 
     Own code, since it asks the deployed model after each step, drops the samples that are broken and rounds to the
@@ -30,6 +32,7 @@ class Apgd:
     """
 
     kind: Kind = "white box"
+    follows = "gradients"
 
     def __init__(self, loss: Literal["ce", "dlr", "margin"] = "ce", steps: int = 100, restarts: int = 1) -> None:
         self.name = f"APGD-{loss.upper()}"
@@ -38,8 +41,8 @@ class Apgd:
         self.restarts = restarts
 
     @property
+    @override
     def parameters(self) -> dict[str, float | int | str]:
-        """See Attack."""
         return {
             "loss": self.loss,
             "steps": self.steps,
@@ -48,8 +51,8 @@ class Apgd:
             "implementation": "tritguard",
         }
 
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack."""
         rng = np.random.default_rng((target.seed, ball.eps))
         gradients, queries, best = Gradients(target, self.loss), Queries(target), Best(target)
         best.take(target.x, queries.margins(target.x))
@@ -58,7 +61,7 @@ class Apgd:
         return Crafted(best.x, queries.made, gradients.taken)
 
 
-class ApgdTargeted:
+class ApgdTargeted(Attack):
     """APGD-T: APGD on the targeted DLR loss, towards the likeliest wrong classes in turn (2003.01690, section 4).
 
     Threat model: white box, with one query of the deployed model a gradient.
@@ -70,14 +73,15 @@ class ApgdTargeted:
 
     name = "APGD-T"
     kind: Kind = "white box"
+    follows = "gradients"
 
     def __init__(self, steps: int = 100, targets: int = 9) -> None:
         self.steps = steps
         self.targets = targets
 
     @property
+    @override
     def parameters(self) -> dict[str, float | int | str]:
-        """See Attack."""
         return {
             "loss": "dlr targeted",
             "steps": self.steps,
@@ -86,8 +90,8 @@ class ApgdTargeted:
             "implementation": "tritguard",
         }
 
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack."""
         rng = np.random.default_rng((target.seed, ball.eps))
         gradients, queries, best = Gradients(target, "dlr targeted"), Queries(target), Best(target)
         best.take(target.x, queries.margins(target.x))
@@ -109,7 +113,7 @@ def ascend(
     *,
     steps: int,
     rng: np.random.Generator,
-    aim: Samples | None = None,
+    aim: Labels | None = None,
 ) -> None:
     """One ascent of all samples that still hold, from a random start; what it finds goes to `best`."""
     active = np.flatnonzero(best.margins > 0)
@@ -161,8 +165,7 @@ class _Ascent:
 
     def move(self, step: int, region: Region) -> Float32:
         """The next iterates: a gradient step, and momentum from the second on."""
-        reach = self.step.reshape(-1, *[1] * (self.x.ndim - 1))
-        stepped = region.project(self.x + reach * region.direction(self.gradient))
+        stepped = region.project(self.x + column(self.step, self.x) * region.direction(self.gradient))
         share = 1.0 if step == 0 else _MOMENTUM
         moved = region.project(self.x + share * (stepped - self.x) + (1 - share) * (self.x - self.before))
         self.before, self.x = self.x, moved

@@ -11,18 +11,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.base import INT8_MAX, INT8_MIN, Norm, Target
+from tritguard.attack.base import Target
 from tritguard.attack.view import DifferentiableView
 from tritguard.errors import ToolMissingError
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 
 # Gradients for all samples of a call at once, up to a bound on memory: TensorFlow compiles once for each batch size.
 MAX_BATCH = 256
 Loss = Literal["ce", "margin"]
-NORMS: dict[Norm, float] = {"Linf": np.inf, "L2": 2}  # as ART has them
 
 
 def batch_size(target: Target) -> int:
-    """Samples a gradient call takes."""
+    """Places a gradient call takes."""
     return min(len(target.x), MAX_BATCH)
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from tritguard.attack.base import Ball, Crafted, Kind, Samples, Target
-from tritguard.attack.decision import Float32, Frontier, column
+from tritguard.attack.arrays import column, euclidean
+from tritguard.attack.base import Asking, Ball, Crafted, Kind, Places, Target
+from tritguard.attack.decision import Float32, Frontier
 
 _WINDOW = 10  # steps after which step sizes are judged by the share of them that fooled
 _GROW, _SHRINK = 1.5, 2 / 3
 
 
-class Boundary:
+class Boundary(Asking):
     """The Boundary attack (Brendel et al. 2018, 1712.04248, algorithm 1), untargeted and targeted.
 
     Each step moves at random on the sphere around the clean input and then a little towards it; what still fools is
@@ -39,12 +41,12 @@ class Boundary:
         self.source = source
 
     @property
+    @override
     def parameters(self) -> dict[str, float | int | str]:
-        """See Attack."""
         return {**vars(self), "implementation": "tritguard"}
 
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack."""
         rng = np.random.default_rng((target.seed, ball.eps))
         frontier = Frontier(target, ball, self.queries, rng)
         frontier.start()
@@ -69,18 +71,14 @@ class Boundary:
         return frontier.crafted()
 
 
-def _around(frontier: Frontier, samples: Samples, share: NDArray[np.float64], rng: np.random.Generator) -> Float32:
+def _around(frontier: Frontier, samples: Places, share: NDArray[np.float64], rng: np.random.Generator) -> Float32:
     """Each point moved at random on the sphere around its clean input, by a share of the distance."""
     away = frontier.points[samples] - frontier.clean[samples]
-    radius = _lengths(away)
+    radius = euclidean(away)
     move = rng.standard_normal(away.shape, np.float32)
     move -= column((move * away).reshape(len(away), -1).sum(axis=1) / np.maximum(radius, 1e-9) ** 2, away) * away
-    move *= column(np.maximum(share * radius, 1) / np.maximum(_lengths(move), 1e-9), away)
+    move *= column(np.maximum(share * radius, 1) / np.maximum(euclidean(move), 1e-9), away)
     moved = away + move
     return np.asarray(
-        frontier.clean[samples] + moved * column(radius / np.maximum(_lengths(moved), 1e-9), away), np.float32
+        frontier.clean[samples] + moved * column(radius / np.maximum(euclidean(moved), 1e-9), away), np.float32
     )
-
-
-def _lengths(moved: Float32) -> NDArray[np.floating]:
-    return np.asarray(np.sqrt((moved.reshape(len(moved), -1) ** 2).sum(axis=1)))

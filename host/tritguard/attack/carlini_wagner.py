@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Best, Crafted, Kind, Queries, Samples, Target
+from tritguard.attack.adam import Adam
+from tritguard.attack.arrays import column, euclidean
+from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Places, Queries, Target, for_norm
 from tritguard.attack.gradient import Float32, Gradients
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 
-_BETAS = (0.9, 0.999)
 _HALF = (INT8_MAX - INT8_MIN) / 2
 _MIDDLE = (INT8_MAX + INT8_MIN) / 2
 _TIGHTER = 0.9  # the next tau, of the one that was reached
 
 
-class CarliniWagner:
+class CarliniWagner(Attack):
     """C&W (Carlini and Wagner 2017, 1608.04644, sections VI.A and VI.C), on the straight-through view.
 
     L2: Adam on ||delta||^2 + c * f in the tanh variable that keeps inputs in range; a search over c by bisection.
@@ -40,6 +43,7 @@ class CarliniWagner:
 
     name = "C&W"
     kind: Kind = "white box"
+    follows = "gradients"
 
     def __init__(
         self, steps: int = 100, searches: int = 5, rate: float = 0.02, c: float = 10.0, kappa: float = 0.0
@@ -51,17 +55,14 @@ class CarliniWagner:
         self.kappa = kappa
 
     @property
+    @override
     def parameters(self) -> dict[str, float | int | str]:
-        """See Attack."""
         return {**vars(self), "implementation": "tritguard"}
 
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack."""
         search = _Search(target, ball, self.kappa)
-        if ball.norm == "L2":
-            self._by_trade_off(search)
-        else:
-            self._by_bound(search)
+        for_norm(SEARCHES, ball, self.name)(self, search)
         return Crafted(search.best.x, search.queries.made, search.gradients.taken)
 
     def _by_trade_off(self, search: _Search) -> None:
@@ -70,13 +71,13 @@ class CarliniWagner:
         start = np.arctanh(np.clip((search.clean - _MIDDLE) / _HALF, -1 + 1e-6, 1 - 1e-6))
         everyone = np.arange(n)
         for _ in range(self.searches):
-            w, adam = start.copy(), _Adam(start.shape, self.rate)
+            w, adam = start.copy(), _adam(start.shape, self.rate)
             reached = np.zeros(n, bool)
             for _ in range(self.steps):
                 inside = np.tanh(w)
                 x = (_MIDDLE + _HALF * inside).astype(np.float32)
                 reached |= search.ask(x, everyone)
-                push = 2 * (x - search.clean) - _column(c, x) * search.gradient(x, everyone)
+                push = 2 * (x - search.clean) - column(c, x) * search.gradient(x, everyone)
                 w -= adam.step(push * _HALF * (1 - inside**2), everyone)
             high = np.where(reached, np.minimum(high, c), high)
             low = np.where(reached, low, np.maximum(low, c))
@@ -86,7 +87,7 @@ class CarliniWagner:
         tau = np.full(len(search.clean), float(search.ball.eps))
         x = search.clean.copy()
         for _ in range(self.searches):
-            adam = _Adam(x.shape, self.rate * search.ball.eps)
+            adam = _adam(x.shape, self.rate * search.ball.eps)
             active = np.flatnonzero(tau >= 1)
             if active.size == 0:
                 break
@@ -97,7 +98,7 @@ class CarliniWagner:
                     break
                 here = x[active]
                 moved = here - search.clean[active]
-                beyond = np.sign(moved) * (np.abs(moved) > _column(tau[active], here))
+                beyond = np.sign(moved) * (np.abs(moved) > column(tau[active], here))
                 here = here - adam.step(beyond - self.c * search.gradient(here, active), active).astype(np.float32)
                 x[active] = np.clip(here, INT8_MIN, INT8_MAX)
             tau = np.where(search.closest <= tau, _TIGHTER * np.minimum(tau, search.closest), tau)
@@ -119,13 +120,13 @@ class _Search:
         self._target = target
         self.closest = np.full(len(target.x), np.inf)
 
-    def gradient(self, x: Float32, samples: Samples) -> Float32:
+    def gradient(self, x: Float32, samples: Places) -> Float32:
         """Of -f: zero where the margin is beyond kappa already, scaled to length one a sample elsewhere."""
         losses, gradients = self.gradients(x, samples)
-        lengths = np.sqrt((gradients.reshape(len(x), -1) ** 2).sum(axis=1))
-        return np.asarray(gradients * _column((losses < self._kappa) / np.maximum(lengths, 1e-12), x), np.float32)
+        lengths = np.maximum(euclidean(gradients), 1e-12)
+        return np.asarray(gradients * column((losses < self._kappa) / lengths, x), np.float32)
 
-    def ask(self, x: Float32, samples: Samples) -> NDArray[np.bool_]:
+    def ask(self, x: Float32, samples: Places) -> NDArray[np.bool_]:
         """bool[m]: where the deployed model is fooled within the ball; of those the closest are kept."""
         clean = self._target.x[samples]
         on_grid = self.ball.to_grid(x, clean)
@@ -141,24 +142,12 @@ class _Search:
         return np.asarray(fooled)
 
 
-class _Adam:
-    """Adam's steps (Kingma and Ba 2015, 1412.6980) for an array."""
-
-    def __init__(self, shape: tuple[int, ...], rate: float) -> None:
-        self._rate = rate
-        self._first, self._second = np.zeros(shape), np.zeros(shape)
-        self._count = 0
-
-    def step(self, gradient: NDArray[np.floating], rows: Samples) -> NDArray[np.float64]:
-        """Of these rows, which have taken part in every step before."""
-        self._count += 1
-        self._first[rows] = _BETAS[0] * self._first[rows] + (1 - _BETAS[0]) * gradient
-        self._second[rows] = _BETAS[1] * self._second[rows] + (1 - _BETAS[1]) * gradient**2
-        first = self._first[rows] / (1 - _BETAS[0] ** self._count)
-        second = self._second[rows] / (1 - _BETAS[1] ** self._count)
-        return np.asarray(self._rate * first / (np.sqrt(second) + 1e-8))
+def _adam(shape: tuple[int, ...], rate: float) -> Adam:
+    """Adam's steps for samples that each take part with all of their elements."""
+    return Adam(shape, rate, (shape[0], *[1] * (len(shape) - 1)))
 
 
-def _column(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
-    """One value a sample, shaped to multiply the samples."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))
+SEARCHES: dict[str, Callable[[CarliniWagner, _Search], None]] = {
+    "Linf": CarliniWagner._by_bound,
+    "L2": CarliniWagner._by_trade_off,
+}

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from tritguard.attack.apgd import Apgd, ApgdTargeted
-from tritguard.attack.base import Attack, Norm
+from tritguard.attack.base import Attack
 from tritguard.attack.boundary import Boundary
-from tritguard.attack.carlini_wagner import CarliniWagner
+from tritguard.attack.carlini_wagner import SEARCHES, CarliniWagner
 from tritguard.attack.fgsm import Fgsm
 from tritguard.attack.hop_skip_jump import HopSkipJump
 from tritguard.attack.noise import Noise
 from tritguard.attack.pgd import Pgd
-from tritguard.attack.square import Square
+from tritguard.attack.square import MOVES, Square
 from tritguard.attack.two_step import TwoStep
 from tritguard.attack.zoo import Zoo
 
@@ -29,30 +29,37 @@ class Entry:
 
     Attributes:
         make: its class; every argument has a default and is a setting of the plan.
-        norms: the balls it knows.
+        norms: names of the norms it works in; None where it leaves everything that depends on the norm to the norm.
         classes: the fewest classes a model needs for its loss.
+        doubled: whether an evaluation runs it again with twice its `steps`, on the samples that held, to see whether
+            they were enough. Of several in a plan, the last of the catalog is taken.
     """
 
     make: Callable[..., Attack]
-    norms: tuple[Norm, ...] = ("Linf", "L2")
+    norms: tuple[str, ...] | None = None
     classes: int = 2
+    doubled: bool = False
 
-    def fits(self, norm: Norm, classes: int) -> bool:
-        """Whether it can attack a model of so many classes in such a ball."""
-        return norm in self.norms and classes >= self.classes
+    def knows(self, norm: str) -> bool:
+        """Whether it works in balls of this norm."""
+        return self.norms is None or norm in self.norms
+
+    def fits(self, norm: str, classes: int) -> bool:
+        """Whether it can attack a model with this many classes in such a ball."""
+        return self.knows(norm) and classes >= self.classes
 
 
 ATTACKS: dict[str, Entry] = {
     "noise": Entry(Noise),
     "fgsm": Entry(Fgsm),
-    "pgd": Entry(Pgd),
-    "apgd-ce": Entry(partial(Apgd, "ce")),
+    "pgd": Entry(Pgd, doubled=True),
+    "apgd-ce": Entry(partial(Apgd, "ce"), doubled=True),
     "apgd-dlr": Entry(partial(Apgd, "dlr"), classes=3),
     "apgd-margin": Entry(partial(Apgd, "margin")),
     "apgd-t": Entry(ApgdTargeted, classes=4),
-    "cw": Entry(CarliniWagner),
+    "cw": Entry(CarliniWagner, norms=tuple(SEARCHES)),
     "two-step": Entry(TwoStep),
-    "square": Entry(Square),
+    "square": Entry(Square, norms=tuple(MOVES)),
     "zoo": Entry(Zoo),
     "boundary": Entry(Boundary),
     "hopskipjump": Entry(HopSkipJump),

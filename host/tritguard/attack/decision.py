@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Crafted, Queries, Samples, Target
+from tritguard.attack.base import Ball, Crafted, Places, Queries, Target
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 
 Float32 = NDArray[np.float32]
 _START_TRIES = 20  # other samples, then random inputs
@@ -41,13 +40,13 @@ class Frontier:
         self._spent = np.zeros(len(target.x), np.int64)
         self._closest = target.x.copy()
 
-    def active(self, needed: int = 1) -> Samples:
+    def active(self, needed: int = 1) -> Places:
         """The samples that are not done, have a point, and have so many queries left."""
         return np.flatnonzero(
             (self.distances > self._ball.eps) & np.isfinite(self.distances) & (self._spent + needed <= self._limit)
         )
 
-    def ask(self, x: NDArray[np.floating], samples: Samples) -> NDArray[np.bool_]:
+    def ask(self, x: NDArray[np.floating], samples: Places) -> NDArray[np.bool_]:
         """bool[m]: which of [m, *input_shape], candidates for these samples, fool the model."""
         if samples.size == 0:
             return np.zeros(0, bool)
@@ -84,10 +83,10 @@ class Frontier:
             self.points[lost[fools]] = x[fools]
         self.to_edge(self.active())
 
-    def to_edge(self, samples: Samples) -> None:
+    def to_edge(self, samples: Places) -> None:
         """Bisect between each sample's clean input and its point; the point becomes the closest that still fools.
 
-        L2: along the line between them. Linf: by cutting the point to a box around the clean input.
+        The path between the two is the norm's: see `Norm.towards_clean`.
         """
         low, high = np.zeros(len(samples)), np.ones(len(samples))
         start = self.points[samples]
@@ -98,24 +97,16 @@ class Frontier:
             high[going[fools]], low[going[~fools]] = middle[going[fools]], middle[going[~fools]]
         self.points[samples] = self._between(start, samples, high)
 
-    def lengths(self, samples: Samples) -> NDArray[np.float64]:
+    def lengths(self, samples: Places) -> NDArray[np.float64]:
         """float64[m]: how far the points are from the clean inputs, in the ball's norm."""
-        moved = np.abs(self.points[samples] - self.clean[samples]).reshape(len(samples), -1).astype(np.float64)
-        return np.asarray(moved.max(axis=1) if self._ball.norm == "Linf" else np.sqrt((moved**2).sum(axis=1)))
+        moved = self.points[samples] - self.clean[samples]
+        return np.asarray(self._ball.geometry.lengths(moved.astype(np.float64)), np.float64)
 
     def crafted(self) -> Crafted:
         """The closest inputs found, those outside the ball projected into it."""
         x = self._ball.to_grid(self._closest.astype(np.float32), self._target.x)
         return Crafted(x, self._queries.made, gradients=0)
 
-    def _between(self, point: Float32, samples: Samples, share: NDArray[np.float64]) -> Float32:
-        moved, shares = point - self.clean[samples], column(share, point)
-        if self._ball.norm == "L2":
-            return np.asarray(self.clean[samples] + shares * moved, np.float32)
-        reach = shares * column(np.abs(moved).reshape(len(moved), -1).max(axis=1, initial=0), point)
-        return np.asarray(self.clean[samples] + np.clip(moved, -reach, reach), np.float32)
-
-
-def column(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
-    """One value a sample, shaped to multiply the samples."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))
+    def _between(self, point: Float32, samples: Places, share: NDArray[np.float64]) -> Float32:
+        clean = self.clean[samples]
+        return np.asarray(clean + self._ball.geometry.towards_clean(point - clean, share), np.float32)

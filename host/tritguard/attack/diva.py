@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
-from tritguard.attack.base import Ball, Best, Crafted, Kind, Queries, Target, margins
+from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Queries, Target, margins
 from tritguard.attack.float_model import FloatModel
 from tritguard.attack.gradient import Region
 
 _BATCH = 256
 
 
-class Diva:
+class Diva(Attack):
     """The idea of DIVA (Hao et al. 2022, 2204.10933) on the deployed integer graph.
 
     A float model on a server, asked to confirm what a device saw, notices nothing. DIVA ascends the difference of the
@@ -32,6 +33,7 @@ class Diva:
 
     name = "DIVA"
     kind: Kind = "white box"
+    follows = "gradients"
 
     def __init__(self, keeper: FloatModel, steps: int = 40, restarts: int = 2, step_size: float = 0.5) -> None:
         self.keeper = keeper
@@ -40,12 +42,13 @@ class Diva:
         self.step_size = step_size
 
     @property
+    @override
     def parameters(self) -> dict[str, float | int | str]:
-        """See Attack."""
         return {"steps": self.steps, "restarts": self.restarts, "step size, eps": self.step_size}
 
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack. A candidate's margin is reached where the deployed model is wrong and the float model right."""
+        """A candidate's margin is reached where the deployed model is wrong and the float model right."""
         rng = np.random.default_rng((target.seed, ball.eps))
         queries, best, taken = Queries(target), Best(target), 0
         gradient = _gradient(target, self.keeper)

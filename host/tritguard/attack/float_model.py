@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from tritguard.attack.view import DifferentiableView
 from tritguard.emit.bundle import EdgeTensor
@@ -33,17 +34,14 @@ class FloatModel(DifferentiableView):
 
     def __init__(self, path: Path, grid: EdgeTensor, temperature: float = 1.0) -> None:
         from tritguard.convert.archive import load_model  # noqa: PLC0415 - imports TensorFlow
-        from tritguard.train.backend import tf  # noqa: PLC0415
 
-        self._tf = tf
         self._model = _without_softmax(load_model(path))
         self.input_shape = tuple(self._model.input.shape[1:])
         self.classes = int(self._model.output.shape[-1])
         self.temperature = temperature
         self._grid = grid
-        shape = tf.TensorSpec((None, *self.input_shape), tf.float32)
-        self._call = tf.function(self._forward, input_signature=[shape])
 
+    @override
     def __call__(self, x: Any, training: bool = False) -> Any:
         """Logits over the temperature of float32[n, *input_shape] in int8 steps, as a TensorFlow tensor."""
         return self._call(x) / self.temperature
@@ -53,6 +51,7 @@ class FloatModel(DifferentiableView):
         parts = [self._call(x[at : at + _BATCH].astype(np.float32)).numpy() for at in range(0, len(x), _BATCH)]
         return _outputs(np.concatenate(parts))
 
+    @override
     def _forward(self, x: Any) -> Any:
         real = (x - self._grid.zero_point) * np.float32(self._grid.scale)
         return self._model(real, training=False)

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Samples, Target
+from tritguard.attack.base import Ball, Labels, Places, Target
 from tritguard.attack.temperature import logit_scales
 from tritguard.attack.view import DifferentiableView
 from tritguard.errors import BadInputError, ToolMissingError
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 
 Loss = Literal["ce", "dlr", "margin", "dlr targeted"]
 Float32 = NDArray[np.float32]
@@ -47,7 +48,7 @@ class Gradients:
             self._scales = logit_scales(target.view.logits(target.x.astype(np.float32)))
         self.taken = 0
 
-    def __call__(self, x: Float32, samples: Samples, aim: Samples | None = None) -> tuple[Float32, Float32]:
+    def __call__(self, x: Float32, samples: Places, aim: Labels | None = None) -> tuple[Float32, Float32]:
         """Losses float32[n] and gradients float32[n, *input_shape] of x, in steps, crafted for these samples.
 
         Args:
@@ -82,31 +83,17 @@ class Region:
         return Region(self.ball, self.clean[rows])
 
     def start(self, rng: np.random.Generator) -> Float32:
-        """A random point for each sample: uniform in the Linf ball, on the sphere of the L2 ball."""
-        if self.ball.norm == "Linf":
-            return self.project(self.clean + rng.uniform(-self.ball.eps, self.ball.eps, self.clean.shape))
-        return self.project(self.clean + self.ball.eps * self.direction(rng.normal(size=self.clean.shape)))
+        """A random point for each sample."""
+        return self.project(self.clean + self.ball.geometry.start(rng, self.clean.shape, self.ball.eps))
 
     def direction(self, gradient: NDArray[np.floating]) -> Float32:
-        """The steepest step of length one: the sign for Linf, the gradient over its length for L2."""
-        if self.ball.norm == "Linf":
-            return np.asarray(np.sign(gradient), np.float32)
-        return np.asarray(gradient / np.maximum(_lengths(gradient), 1e-12), np.float32)
+        """The steepest step of length one."""
+        return np.asarray(self.ball.geometry.steepest(gradient), np.float32)
 
     def project(self, x: NDArray[np.floating]) -> Float32:
-        """The nearest point of the region; for L2 of the ball, then of the range."""
-        moved = x - self.clean
-        if self.ball.norm == "Linf":
-            moved = np.clip(moved, -self.ball.eps, self.ball.eps)
-        else:
-            moved = moved * np.minimum(1, self.ball.eps / np.maximum(_lengths(moved), 1e-12))
-        return np.asarray(np.clip(self.clean + moved, INT8_MIN, INT8_MAX), np.float32)
-
-
-def _lengths(x: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The L2 length of each sample, shaped to divide it."""
-    lengths = np.sqrt((x.reshape(len(x), -1) ** 2).sum(axis=1))
-    return np.asarray(lengths.reshape(-1, *[1] * (x.ndim - 1)))
+        """The nearest point of the ball, then of the range of int8."""
+        moves = self.ball.geometry.shrink(x - self.clean, self.ball.eps)
+        return np.asarray(np.clip(self.clean + moves, INT8_MIN, INT8_MAX), np.float32)
 
 
 @lru_cache(maxsize=8)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from tritguard.attack.base import Ball, Crafted, Kind, Samples, Target
-from tritguard.attack.decision import Float32, Frontier, column
+from tritguard.attack.arrays import column
+from tritguard.attack.base import Asking, Ball, Crafted, Kind, Places, Target
+from tritguard.attack.decision import Float32, Frontier
 
 _SHRINKS = 8  # times a jump is halved until it lands on an input that fools
 _SLACK = 20  # queries a round takes besides its probes: jumps and bisection
 
 
-class HopSkipJump:
+class HopSkipJump(Asking):
     """HopSkipJump (Chen et al. 2020, 1904.02144, algorithm 2), in both norms, untargeted and targeted.
 
     Each round stands at the boundary, guesses its normal from random probes of which some fool and some do not, jumps
@@ -37,12 +39,12 @@ class HopSkipJump:
         self.probes = probes
 
     @property
+    @override
     def parameters(self) -> dict[str, float | int | str]:
-        """See Attack."""
         return {**vars(self), "implementation": "tritguard"}
 
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack."""
         rng = np.random.default_rng((target.seed, ball.eps))
         frontier = Frontier(target, ball, self.queries, rng)
         frontier.start()
@@ -52,13 +54,13 @@ class HopSkipJump:
             if active.size == 0:
                 break
             normal = _normal(frontier, active, count, rng)
-            _jump(frontier, active, np.sign(normal) if ball.norm == "Linf" else normal, round_)
+            _jump(frontier, active, ball.geometry.steepest(normal), round_)
             frontier.to_edge(active)
         return frontier.crafted()
 
 
-def _normal(frontier: Frontier, samples: Samples, count: int, rng: np.random.Generator) -> Float32:
-    """Towards inputs that fool, of length one a sample: the mean probe, weighed by its answer (equation 16)."""
+def _normal(frontier: Frontier, samples: Places, count: int, rng: np.random.Generator) -> Float32:
+    """Towards inputs that fool: the sum of all probes, each weighed by its answer (equation 16); of any length."""
     shape = frontier.clean.shape[1:]
     normal = np.empty((len(samples), *shape), np.float32)
     for place, sample in enumerate(samples):
@@ -67,11 +69,10 @@ def _normal(frontier: Frontier, samples: Samples, count: int, rng: np.random.Gen
         weights = np.where(fools, 1.0, -1.0)
         weights -= weights.mean() if 0 < fools.sum() < count else 0
         normal[place] = np.tensordot(weights, probes, axes=1)
-    lengths = np.sqrt((normal.reshape(len(samples), -1) ** 2).sum(axis=1))
-    return np.asarray(normal / column(np.maximum(lengths, 1e-9), normal), np.float32)
+    return normal
 
 
-def _jump(frontier: Frontier, samples: Samples, direction: NDArray[np.floating], round_: int) -> None:
+def _jump(frontier: Frontier, samples: Places, direction: NDArray[np.floating], round_: int) -> None:
     """Move each point along its direction, by its distance over sqrt(round), halved until it fools."""
     reach = frontier.lengths(samples) / np.sqrt(round_)
     pending = np.arange(len(samples))

@@ -7,16 +7,18 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Best, Crafted, Kind, Norm, Queries, Samples, Target
+from tritguard.attack.base import Asking, Ball, Best, Crafted, Kind, Places, Queries, Target, for_norm
 from tritguard.attack.square_l2 import L2Windows
 from tritguard.attack.windows import as_image, draw, sides
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.predictor import Int8
 
 _HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries
 
 
-class Square:
+class Square(Asking):
     """Random search with windows of changed pixels (Andriushchenko et al. 2020, 1912.00049).
 
     A query changes one window of the best input so far, and is kept where it brings the attacker nearer to its goal;
@@ -43,15 +45,15 @@ class Square:
         self.p_init = p_init
 
     @property
+    @override
     def parameters(self) -> dict[str, float | int | str]:
-        """See Attack."""
         return {"queries": self.queries, "p_init": self.p_init, "implementation": "tritguard"}
 
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack."""
         shape = as_image(target.x.shape[1:])
         images = target.x.reshape(-1, *shape)
-        moves = _MOVES[ball.norm](images, ball, np.random.default_rng((target.seed, ball.eps)))
+        moves = for_norm(MOVES, ball, self.name)(images, ball, np.random.default_rng((target.seed, ball.eps)))
         queries, best = Queries(target), Best(target)
         best.take(target.x, queries.margins(target.x))
         for query in range(1, self.queries):
@@ -77,9 +79,9 @@ def _share(query: int, budget: int) -> float:
 class _Moves(Protocol):
     """Where to look next: inputs int8[n, height, width, channels], in the ball, for these samples."""
 
-    def start(self, samples: Samples) -> Int8: ...
+    def start(self, samples: Places) -> Int8: ...
 
-    def change(self, best: Int8, samples: Samples, share: float) -> Int8:
+    def change(self, best: Int8, samples: Places, share: float) -> Int8:
         """The best inputs so far with one window each changed, which covers this share of it."""
         ...
 
@@ -97,12 +99,12 @@ class _LinfWindows:
         self._high = np.minimum(wide + ball.eps, INT8_MAX).astype(np.int8)
         self._rng = rng
 
-    def start(self, samples: Samples) -> Int8:
+    def start(self, samples: Places) -> Int8:
         """Stripes one pixel wide, from top to bottom."""
         _, _, width, channels = self._low.shape
         return np.where(self._up((len(samples), 1, width, channels)), self._high[samples], self._low[samples])
 
-    def change(self, best: Int8, samples: Samples, share: float) -> Int8:
+    def change(self, best: Int8, samples: Places, share: float) -> Int8:
         """See `_Moves`."""
         height, width, channels = best.shape[1:]
         window = draw(self._rng, best.shape, sides(height, width, share))
@@ -118,4 +120,5 @@ class _LinfWindows:
         return self._rng.integers(0, 2, shape, dtype=np.int8).astype(bool)
 
 
-_MOVES: dict[Norm, Callable[[Int8, Ball, np.random.Generator], _Moves]] = {"Linf": _LinfWindows, "L2": L2Windows}
+# By norm.
+MOVES: dict[str, Callable[[Int8, Ball, np.random.Generator], _Moves]] = {"Linf": _LinfWindows, "L2": L2Windows}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.base import Ball, Samples
+from tritguard.attack.base import Ball, Places
 from tritguard.attack.windows import draw, sides
 from tritguard.predictor import Int8
 
@@ -31,7 +31,7 @@ class L2Windows:
         self._ball = ball
         self._rng = rng
 
-    def start(self, samples: Samples) -> Int8:
+    def start(self, samples: Places) -> Int8:
         """The image tiled with bumps."""
         height, width, channels = self._clean.shape[1:]
         side = max(1, (min(height, width) if min(height, width) > 1 else max(height, width)) // _TILES)
@@ -42,7 +42,7 @@ class L2Windows:
                 moved[:, top : top + rows, left : left + columns] = self._bumps(len(samples), rows, columns, channels)
         return self._on_grid(moved, samples)
 
-    def change(self, best: Int8, samples: Samples, share: float) -> Int8:
+    def change(self, best: Int8, samples: Places, share: float) -> Int8:
         """The best inputs so far with one window each changed, which covers this share of it."""
         height, width, channels = best.shape[1:]
         size = sides(height, width, share, _LEAST)
@@ -65,7 +65,7 @@ class L2Windows:
         signs = self._rng.choice(np.array([-1, 1], np.float32), (count, 1, 1, channels))
         return np.asarray(signs * pair[:, :, None], np.float32)
 
-    def _on_grid(self, moved: NDArray[np.float32], samples: Samples) -> Int8:
+    def _on_grid(self, moved: NDArray[np.float32], samples: Places) -> Int8:
         """At the full radius, then rounded into the ball."""
         clean = self._clean[samples]
         length = np.sqrt(_energy(moved).sum(axis=3, keepdims=True))

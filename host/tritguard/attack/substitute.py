@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from tritguard.attack.base import INT8_MAX, Target
+from tritguard.attack.base import Target
 from tritguard.attack.integer_ops import straight_through
 from tritguard.attack.view import GradientView
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX
 from tritguard.graph.model import Graph, Op, TransposeConv, Weighted
 from tritguard.predictor import Int8
 
@@ -40,42 +42,74 @@ class LowBitView(GradientView):
     """
 
     def __init__(self, graph: Graph, x: Int8, bits: int, temperature: float = 1.0) -> None:
-        exact = _Recorder(graph, temperature)
-        batch = exact.record(x)
-        super().__init__(replace(graph, ops=tuple(_low_bit(op, bits) for op in graph.ops)), temperature)
+        coarse = replace(graph, ops=tuple(_low_bit(op, bits) for op in graph.ops))
+        super().__init__(coarse, temperature)
         self.bits = bits
-        self._wanted = exact.seen
-        self._shifts: dict[int, NDArray[np.float32]] = {}
-        self._steps: dict[int, np.float32] = {}
-        self._forward(batch)  # layer by layer, each fitted behind what comes before it
-        self._wanted = {}
+        self._levels = _Fitting(coarse, _Recording(graph).run(x), bits).run(x)
 
-    def _on_grid(self, smooth: Any, _exact: Callable[[], Any] | None, op: Op) -> Any:
-        """Shifted, put on the int8 grid as the deployed network does, then on the coarse one."""
-        if op.output in self._wanted:
-            wanted, ours = self._wanted[op.output], smooth.numpy()
-            self._shifts[op.output] = (wanted - ours).mean(axis=tuple(range(ours.ndim - 1)))
-        fine = super()._on_grid(smooth + self._shifts[op.output], None, op)
-        zero_point = self.graph.tensors[op.output].zero_point
-        if op.output in self._wanted:
-            self._steps[op.output] = _best_step(fine.numpy() - zero_point, self.bits)
-        coarse = _on_levels(self._tf, fine - zero_point, self._steps[op.output], self.bits) + zero_point
-        return straight_through(self._tf, coarse, fine)
-
-
-class _Recorder(GradientView):
-    """The view, remembering what each layer computes before it is put on the grid."""
-
-    def record(self, x: Int8) -> Any:
-        """Run int8[n, *input_shape] and return it as a TensorFlow tensor."""
-        self.seen: dict[int, NDArray[np.float32]] = {}
-        batch = self._tf.constant(x.astype(np.float32))
-        self._forward(batch)
-        return batch
-
+    @override
     def _on_grid(self, smooth: Any, exact: Callable[[], Any] | None, op: Op) -> Any:
-        self.seen[op.output] = smooth.numpy()
+        """Shifted, put on the int8 grid as the deployed network does, then on the coarse one."""
+        levels = self._levels[op.output]
+        fine = super()._on_grid(smooth + levels.shift, None, op)
+        return _coarse(self._tf, fine, self.graph.tensors[op.output].zero_point, levels.step, self.bits)
+
+
+@dataclass(frozen=True, eq=False)
+class _Levels:
+    """How a layer's output is put on a few levels.
+
+    Attributes:
+        shift: float32[channels], added before, in int8 steps.
+        step: the distance between levels, in int8 steps.
+    """
+
+    shift: NDArray[np.float32]
+    step: np.float32
+
+
+class _Recording(GradientView):
+    """The view of the deployed network, run once to see what each layer computes before it is put on the grid."""
+
+    def run(self, x: Int8) -> dict[int, NDArray[np.float32]]:
+        """By output tensor, float32[n, *shape] in int8 steps, for the inputs int8[n, *input_shape]."""
+        self._seen: dict[int, NDArray[np.float32]] = {}
+        self._forward(self._tf.constant(x.astype(np.float32)))
+        return self._seen
+
+    @override
+    def _on_grid(self, smooth: Any, exact: Callable[[], Any] | None, op: Op) -> Any:
+        self._seen[op.output] = smooth.numpy()
         return super()._on_grid(smooth, exact, op)
+
+
+class _Fitting(GradientView):
+    """The low-bit network, run once to find each layer's levels behind the layers that have theirs.
+
+    Args:
+        graph: with low-bit weights.
+        wanted: what the deployed network computes for the same inputs, see `_Recording`.
+        bits: of activations.
+    """
+
+    def __init__(self, graph: Graph, wanted: dict[int, NDArray[np.float32]], bits: int) -> None:
+        super().__init__(graph)
+        self._wanted, self._bits = wanted, bits
+
+    def run(self, x: Int8) -> dict[int, _Levels]:
+        """The levels by output tensor, fitted to int8[n, *input_shape]."""
+        self._found: dict[int, _Levels] = {}
+        self._forward(self._tf.constant(x.astype(np.float32)))
+        return self._found
+
+    @override
+    def _on_grid(self, smooth: Any, exact: Callable[[], Any] | None, op: Op) -> Any:
+        ours, zero_point = smooth.numpy(), self.graph.tensors[op.output].zero_point
+        shift = (self._wanted[op.output] - ours).mean(axis=tuple(range(ours.ndim - 1)))
+        fine = super()._on_grid(smooth + shift, None, op)
+        step = _best_step(fine.numpy() - zero_point, self._bits)
+        self._found[op.output] = _Levels(shift, step)
+        return _coarse(self._tf, fine, zero_point, step, self._bits)
 
 
 def substitute(target: Target, labels: NDArray[np.int64]) -> LowBitView:
@@ -123,8 +157,10 @@ def _levels(bits: int) -> int:
     return int(2**bits - 1)
 
 
-def _on_levels(tf: Any, values: Any, step: np.float32, bits: int) -> Any:
-    return tf.clip_by_value(tf.round(values / step), -_levels(bits), _levels(bits)) * step
+def _coarse(tf: Any, fine: Any, zero_point: int, step: np.float32, bits: int) -> Any:
+    """Activations in int8 steps on the nearest levels, which are `step` apart; the gradient goes straight through."""
+    on_levels = tf.clip_by_value(tf.round((fine - zero_point) / step), -_levels(bits), _levels(bits)) * step
+    return straight_through(tf, on_levels + zero_point, fine)
 
 
 def _best_step(values: NDArray[np.float32], bits: int) -> np.float32:

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from tritguard.attack.apgd import ascend
-from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Best, Crafted, Kind, Queries, Samples, Target
+from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Places, Queries, Target
 from tritguard.attack.gradient import Gradients, Loss
 from tritguard.attack.substitute import substitute
 from tritguard.attack.windows import as_image, draw, sides
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 
 Rows = NDArray[np.floating]  # one row a sample, one column an input element
 
@@ -27,7 +29,7 @@ _MEMORY = 0.8  # of earlier gradients, where a sample stood before
 _FLIPS = 0.3  # how eagerly an element at its better bound is tried at the other, beside the best move of all
 
 
-class TwoStep:
+class TwoStep(Attack):
     """Two steps made for quantized networks; our own construction.
 
     "Breaking TinyML" (IEEE Micro 2026) reports that attacks in two steps made for quantized networks beat the usual
@@ -53,6 +55,7 @@ class TwoStep:
 
     name = "Two-step"
     kind: Kind = "white box"
+    follows = "gradients and answers"
 
     def __init__(self, gradients: int = 40, queries: int = 200) -> None:
         if gradients < 10 or queries < 2 * gradients:
@@ -63,8 +66,8 @@ class TwoStep:
         self.queries = queries
 
     @property
+    @override
     def parameters(self) -> dict[str, float | int | str]:
-        """See Attack."""
         return {
             **vars(self),
             **{
@@ -75,8 +78,8 @@ class TwoStep:
             "implementation": "tritguard",
         }
 
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack."""
         rng = np.random.default_rng((target.seed, ball.eps))
         queries, best, taken = Queries(target), Best(target), 0
         clean = target.predictor.predict(target.x)
@@ -116,7 +119,7 @@ class _Walk:
         """Make one query a sample and step, and take a gradient at regular intervals."""
         every = -(-steps // gradients)
         for step in range(steps):
-            windows = step % 2 == 0 and self._ball.norm == "Linf"
+            windows = step % 2 == 0 and self._ball.geometry.box
             share = _LARGEST_MOVE * 0.5 ** (_HALVINGS * step / steps)
             holds = self._best.margins > 0
             if step % every == 0:
@@ -139,24 +142,24 @@ class _Walk:
             flat = found.reshape(len(rows), -1)
             self._gradient[rows] = _MEMORY * self._gradient[rows] + flat / np.maximum(_largest(np.abs(flat)), 1e-12)
 
-    def _push(self, rows: Samples, share: float, windows: bool) -> None:
+    def _push(self, rows: Places, share: float, windows: bool) -> None:
         x = self._best.x[rows].reshape(len(rows), -1).astype(np.int16)
         count = max(1, round(share * x.shape[1]))
         if windows:
             moved = self._windows(x, rows, share)
-        elif self._ball.norm == "Linf":
+        elif self._ball.geometry.box:
             moved = self._to_bounds(x, rows, count)
         else:
             moved = self._along_gradient(x, rows, count)
         tried = self._ball.to_grid(self._shaped(moved), self._target.x[rows])
         self._best.take(tried, self._queries.margins(tried, rows), rows)
 
-    def _bounds(self, rows: Samples) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-        """Lowest and highest values in the Linf ball."""
+    def _bounds(self, rows: Places) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+        """Lowest and highest values in a ball that is a box."""
         low = np.maximum(self._clean[rows] - self._ball.eps, INT8_MIN)
         return low, np.minimum(self._clean[rows] + self._ball.eps, INT8_MAX)
 
-    def _windows(self, x: NDArray[np.int16], rows: Samples, share: float) -> NDArray[np.int16]:
+    def _windows(self, x: NDArray[np.int16], rows: Places, share: float) -> NDArray[np.int16]:
         """One window a sample to a bound, all channels alike: of some drawn, mostly the one that promises most."""
         images = (len(x), *as_image(self._target.x.shape[1:]))
         low, high = self._bounds(rows)
@@ -172,8 +175,8 @@ class _Walk:
             most = np.maximum(most, promise)
         return chosen
 
-    def _to_bounds(self, x: NDArray[np.int16], rows: Samples, count: int) -> NDArray[np.int16]:
-        """Some elements to a bound of the Linf ball, the more the gradient promises the likelier."""
+    def _to_bounds(self, x: NDArray[np.int16], rows: Places, count: int) -> NDArray[np.int16]:
+        """Some elements to a bound of the box, the more the gradient promises the likelier."""
         gradient, clean = self._gradient[rows], self._clean[rows]
         low, high = self._bounds(rows)
         better = np.where(gradient > 0, high, low)
@@ -183,14 +186,15 @@ class _Walk:
         other = np.where(x > clean, low, high)
         return np.where(self._drawn(score, count), np.where(gain > 0, better, other), x)
 
-    def _along_gradient(self, x: NDArray[np.int16], rows: Samples, count: int) -> NDArray[np.int16]:
-        """Some elements up or down as the gradient says, together a fifth of the L2 ball's radius."""
+    def _along_gradient(self, x: NDArray[np.int16], rows: Places, count: int) -> NDArray[np.int16]:
+        """Some elements up or down as the gradient says, together about a fifth of the ball's radius."""
         gradient = self._gradient[rows]
-        reach = max(1, round(self._ball.eps / (5 * np.sqrt(count))))
+        one_each = float(self._ball.geometry.lengths(np.ones((1, count)))[0])
+        reach = max(1, round(self._ball.eps / (5 * one_each)))
         moved = x + reach * np.sign(gradient).astype(np.int16)
         return np.where(self._drawn(np.abs(gradient), count), moved, x)
 
-    def _take_back(self, rows: Samples) -> None:
+    def _take_back(self, rows: Places) -> None:
         """Some changed elements back to the clean input, the less the gradient made of them the likelier."""
         x, clean = self._best.x[rows].reshape(len(rows), -1).astype(np.int16), self._clean[rows]
         worth = _relative(np.abs(self._gradient[rows] * (x - clean))) + 0.1

@@ -8,12 +8,14 @@ passes gradients straight through and clamping stops them (the straight-through 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from tritguard.attack import integer_ops
 from tritguard.attack.linear import common_factor, largest_sum, summing_dtype, weighted_sums
@@ -45,8 +47,11 @@ from tritguard.graph.model import (
 )
 
 
-class DifferentiableView:
+class DifferentiableView(ABC):
     """Logits of inputs in int8 steps as TensorFlow computes them, with gradients: what white-box attacks need.
+
+    TensorFlow is imported, and the forward pass compiled, when the first logits or gradients are asked for: black-box
+    attacks do without both.
 
     Attributes:
         input_shape: of one input.
@@ -57,14 +62,23 @@ class DifferentiableView:
     input_shape: tuple[int, ...]
     classes: int
     temperature: float
-    _call: Callable[[Any], Any]
 
     @cached_property
     def _tf(self) -> Any:
-        """TensorFlow, imported when the first gradient is asked for: black-box attacks do without."""
         from tritguard.train.backend import tf  # noqa: PLC0415
 
         return tf
+
+    @cached_property
+    def _call(self) -> Callable[[Any], Any]:
+        """`_forward`, compiled once for batches of any size."""
+        signature = [self._tf.TensorSpec((None, *self.input_shape), self._tf.float32)]
+        compiled: Callable[[Any], Any] = self._tf.function(self._forward, input_signature=signature)
+        return compiled
+
+    @abstractmethod
+    def _forward(self, x: Any) -> Any:
+        """Logits, a TensorFlow tensor [n, classes], of such a tensor of inputs in int8 steps."""
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         """Logits of x as a TensorFlow tensor; attack libraries pass `training`, which changes nothing here."""
@@ -124,13 +138,8 @@ class GradientView(DifferentiableView):
         source = graph.tensors[graph.input]
         self.input_shape = source.shape
         self.classes = graph.tensors[graph.output].size
-        self._call = self._compile  # at the first call, for the same reason
 
-    def _compile(self, x: Any) -> Any:
-        signature = [self._tf.TensorSpec((None, *self.input_shape), self._tf.float32)]
-        self._call = self._tf.function(self._forward, input_signature=signature)
-        return self._call(x)
-
+    @override
     def _forward(self, x: Any) -> Any:
         tf, graph = self._tf, self.graph
         steps = {graph.input: integer_ops.straight_through(tf, tf.clip_by_value(tf.round(x), INT8_MIN, INT8_MAX), x)}

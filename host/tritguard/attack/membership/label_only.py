@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.base import INT8_MAX, INT8_MIN
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.predictor import Int8, Predictor
 
 

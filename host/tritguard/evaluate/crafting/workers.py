@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -17,11 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
+from tritguard.attack import Attack, Ball, Target
+from tritguard.attack.base import Access, Labels
 from tritguard.attack.view import GradientView
 from tritguard.emit import open_bundle
 from tritguard.errors import TritguardError
 from tritguard.evaluate.crafting.job import Done, Job, craft
 from tritguard.graph import read_graph
+from tritguard.predictor import Int8
 from tritguard.twin import Twin
 
 
@@ -45,9 +49,8 @@ class Workers:
             TritguardError: what an attack raised, or that a process died.
         """
         with self._pool(min(self.count, len(jobs))) as pool:
-            # Neither a library nor a TensorFlow graph can be sent: a worker puts its own in.
-            sent = [replace(job, target=replace(job.target, predictor=None, view=None)) for job in jobs]  # type: ignore[arg-type]
-            places = {pool.submit(_craft, job): place for place, job in enumerate(sent)}
+            orders = [_Order.of(job, self.bundle, self.temperature) for job in jobs]
+            places = {pool.submit(_craft, order): place for place, order in enumerate(orders)}
             try:
                 for future in as_completed(places):
                     yield places[future], future.result()
@@ -69,7 +72,43 @@ class Workers:
             alive.close()
 
 
-_MODEL: list[tuple[Twin, GradientView]] = []  # in a worker: what its jobs attack
+@dataclass(frozen=True)
+class _Order:
+    """A job as it is sent: neither a library nor a TensorFlow graph can be, so a worker opens the model itself.
+
+    Attributes:
+        bundle: folder of the attacked model.
+        temperature: of its view.
+    """
+
+    attack: Attack
+    ball: Ball
+    first: int
+    bundle: Path
+    temperature: float
+    x: Int8
+    y: Labels
+    seed: int
+    aim: Labels | None
+    access: Access
+
+    @classmethod
+    def of(cls, job: Job, bundle: Path, temperature: float) -> _Order:
+        part = job.target
+        return cls(
+            job.attack, job.ball, job.first, bundle, temperature, part.x, part.y, part.seed, part.aim, part.access
+        )
+
+    def job(self, twin: Twin, view: GradientView) -> Job:
+        target = Target(twin, view, self.x, self.y, self.seed, self.aim, self.access)
+        return Job(self.attack, self.ball, target, self.first)
+
+
+@lru_cache(maxsize=1)
+def _model(bundle: Path, temperature: float) -> tuple[Twin, GradientView]:
+    """What a worker's jobs attack, opened once a process."""
+    opened = open_bundle(bundle)
+    return Twin(opened, threads=1), GradientView(read_graph(opened.model_path.read_bytes()), temperature)
 
 
 def _start(bundle: Path, temperature: float, alive: Connection) -> None:
@@ -77,11 +116,9 @@ def _start(bundle: Path, temperature: float, alive: Connection) -> None:
     threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ[name] = "1"
-    opened = open_bundle(bundle)
-    view = GradientView(read_graph(opened.model_path.read_bytes()), temperature)
     with suppress(ImportError):  # ART's progress bars would make a semaphore that a worker ended early leaves behind
         import_module("tqdm").tqdm.set_lock(threading.RLock())
-    _MODEL.append((Twin(opened, threads=1), view))
+    _model(bundle, temperature)  # a model that cannot be opened ends the worker at its start
 
 
 def _end_with(alive: Connection) -> None:
@@ -91,8 +128,8 @@ def _end_with(alive: Connection) -> None:
         os._exit(1)
 
 
-def _craft(job: Job) -> Done:
-    twin, view = _MODEL[0]
-    if job.attack.kind == "white box":
-        view.logits(job.target.x[:1].astype(np.float32))  # TensorFlow's start is no part of the attack's time
-    return craft(replace(job, target=replace(job.target, predictor=twin, view=view)))
+def _craft(order: _Order) -> Done:
+    twin, view = _model(order.bundle, order.temperature)
+    if order.attack.kind == "white box":
+        view.logits(order.x[:1].astype(np.float32))  # TensorFlow's start is no part of the attack's time
+    return craft(order.job(twin, view))

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from tritguard.attack.norms import NormName
 from tritguard.evaluate.crafting.runs import Throughput
 from tritguard.evaluate.study import Confirmation, Issue, Rate, Status, status_of
 from tritguard.records import Record, from_json
@@ -16,7 +17,7 @@ class ThreatModel(Record):
     """Who attacks, knowing what, within which bound."""
 
     goal: Literal["untargeted", "targeted"] = "untargeted"
-    norm: Literal["Linf", "L2"] = "Linf"
+    norm: NormName = "Linf"
     eps_steps: tuple[int, ...]  # in steps of the int8 input grid
     eps_input: tuple[float, ...]  # the same in input units
     input_unit: str
