@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from tests.support.shared import ROOT
 from tritguard.attack.norms import NORMS
+from tritguard.evaluate.registry import STUDIES
 
 PACKAGE = ROOT / "host" / "tritguard"
 FOUNDATION = {"errors", "host_compiler", "predictor", "oracle", "files", "records", "resources", "progress"}
@@ -27,13 +29,19 @@ RANKS = [
     {"attack", "profile"},
     {"evaluate"},
     {"report"},
+    {"api"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 # The same inside the packages that hold rooms of their own; a package's face (`__init__.py`) may import any of them.
 INNER = {
     "graph": [{"model", "flatbuffer"}, {"arithmetic", "call", "formats"}, {"arena", "passes", "reading"}, {"emission"}],
-    "evaluate": [{"samples", "study"}, {"crafting"}, {"faults", "privacy", "robustness", "transfer"}],
+    "evaluate": [
+        {"samples", "study"},
+        {"confirmation", "crafting", "kind"},
+        {kind.name for kind in STUDIES},
+        {"registry"},
+    ],
 }
 
 
@@ -85,6 +93,12 @@ def test_imports_point_one_way_inside_a_package_too(package: str) -> None:
         inside = {name.split(".")[2] for name in imported_modules(path) if name.startswith(f"tritguard.{package}.")}
         for there in (inside & set(rank)) - {here}:
             assert rank[there] < rank[here], f"{path.relative_to(PACKAGE)} imports {package}/{there}"
+
+
+def test_tests_share_through_the_support_package_only() -> None:
+    """A test file that another one imports could not be changed, split or run without thinking of both."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) tests\.test_", path.read_text(), re.MULTILINE), path
 
 
 def test_help_is_quick_and_does_not_import_tensorflow() -> None:

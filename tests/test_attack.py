@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests.support import float_net
+from tests.support.known_models import ternary_model
 from tests.support.shared import ROOT, shared_file
-from tests.test_emit import ternary_model
 from tritguard.attack import Apgd, ApgdTargeted, Attack, Ball, CarliniWagner, Fgsm, Noise, Pgd, Square, Target
 from tritguard.attack.base import margins
 from tritguard.attack.square import _share

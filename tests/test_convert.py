@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tflite
 
-from tests.test_foreign import FakeStore
+from tests.support.fake_store import FakeStore
 from tritguard.convert import keras_to_tflite
 from tritguard.convert.archive import load_model
 from tritguard.convert.check import check_ternary

@@ -12,15 +12,15 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support import float_net
+from tests.support.known_models import ternary_model
 from tests.support.shared import ROOT
-from tests.test_emit import ternary_model
+from tritguard.api.run import RunConfig
 from tritguard.attack import Ball, Square, Target
 from tritguard.attack.catalog import ATTACKS, Entry
 from tritguard.attack.norms import NORMS
 from tritguard.boards import Board
 from tritguard.build import Budget
 from tritguard.cli import VERBS
-from tritguard.cli.run import RunConfig
 from tritguard.emit import write_bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.crafting.runs import craft_all

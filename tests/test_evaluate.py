@@ -16,7 +16,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.device_support import inputs
-from tests.test_emit import ternary_model
+from tests.support.known_models import ternary_model
 from tritguard.attack import Asking, Attack, Ball, Boundary, Crafted, Noise, Square, Target
 from tritguard.attack.base import Kind
 from tritguard.attack.catalog import ATTACKS, Entry, make

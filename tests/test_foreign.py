@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tflite
 
+from tests.support.fake_store import FakeStore
 from tests.support.shared import ROOT, shared_file
 from tritguard.convert import keras_to_tflite
 from tritguard.convert.archive import load_model
@@ -30,7 +31,6 @@ from tritguard.errors import BadModelError
 from tritguard.foreign.configuration import describe
 from tritguard.foreign.expressions import Call, parse
 from tritguard.foreign.guard import FORBIDDEN
-from tritguard.foreign.stores import Arrays, LayerKey
 from tritguard.graph import read_graph
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.train import layers as ternary
@@ -56,7 +56,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray,
     arrays = {"x_train": data.x_train[:8000] / np.float32(255), "y_train": data.y_train[:8000], "x_test": x}
     np.savez(folder / "data.npz", **arrays)
     environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, ROOT / "tests" / "qkeras_model.py", folder / "data.npz", folder]
+    command = [sys.executable, ROOT / "tests" / "support" / "qkeras_model.py", folder / "data.npz", folder]
     subprocess.run(command, env=environment, check=True, capture_output=True)
     answers = np.load(folder / "answers.npy")
     assert (answers.argmax(axis=1) == data.y_test[:1000]).mean() > 0.6  # it learned something
@@ -143,7 +143,7 @@ def test_every_form_holds_the_same_network(trained: tuple[Path, np.ndarray, np.n
 @needs_qkeras
 def test_activations_saturate_where_qkeras_does(tmp_path: Path) -> None:
     environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, ROOT / "tests" / "qkeras_activations.py", tmp_path]
+    command = [sys.executable, ROOT / "tests" / "support" / "qkeras_activations.py", tmp_path]
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     distances = json.loads((tmp_path / "ranges.json").read_text())
@@ -228,13 +228,6 @@ def test_an_h5_of_keras_3(weights: str, tmp_path: Path) -> None:
 
 
 # Files of unknown origin.
-
-
-class FakeStore:
-    """Zeros for every weight: configurations are refused before weights matter."""
-
-    def weights(self, layer: LayerKey) -> Arrays:
-        return {name: np.zeros((1,), np.float32) for name in layer.present}
 
 
 def network(*layers: dict[str, Any]) -> dict[str, Any]:

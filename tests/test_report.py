@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from tritguard.cli import app, main
 from tritguard.errors import BadInputError
-from tritguard.evaluate.robustness.result import Picture, Result, read_result
+from tritguard.evaluate.robustness.result import Picture, RobustnessResult, read_result
 from tritguard.evaluate.study import Issue, Rate
 from tritguard.report import chart, html, pictures, summary, terminal, wording
 
@@ -68,7 +68,7 @@ def attack_rows() -> list[dict[str, Any]]:
     return rows
 
 
-def make_result(**changes: Any) -> Result:
+def make_result(**changes: Any) -> RobustnessResult:
     """A realistic result of a keyword-spotting net on an emulated board; `changes` replace whole fields."""
     curve = [{"eps_steps": e, "eps_input": e * 0.584, "robust": Rate.of(k, N).model_dump()} for e, k in EPS.items()]
     curve.append({"eps_steps": 64, "eps_input": 64 * 0.584, "robust": Rate.of(0, N).model_dump()})
@@ -148,7 +148,7 @@ def make_result(**changes: Any) -> Result:
         },
         "pictures": [picture((49, 10, 1), eps=1, seed=s) for s in range(5)],
     }
-    return Result.model_validate(fields | changes)
+    return RobustnessResult.model_validate(fields | changes)
 
 
 def real_board() -> dict[str, Any]:
@@ -209,7 +209,7 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def shown(result: Result, width: int = 100) -> str:
+def shown(result: RobustnessResult, width: int = 100) -> str:
     console = Console(width=width, file=io.StringIO(), color_system=None, legacy_windows=False)
     with console.capture() as capture:
         console.print(terminal.render(result))
@@ -217,7 +217,7 @@ def shown(result: Result, width: int = 100) -> str:
 
 
 @pytest.mark.parametrize("result", RESULTS.values(), ids=RESULTS)
-def test_page_is_well_formed_and_loads_nothing(result: Result) -> None:
+def test_page_is_well_formed_and_loads_nothing(result: RobustnessResult) -> None:
     text = html.render(result)
     page = Page(text)
     assert "http:" not in text and "https:" not in text and "@import" not in text and "url(" not in text
@@ -230,7 +230,7 @@ def test_page_is_well_formed_and_loads_nothing(result: Result) -> None:
 
 
 @pytest.mark.parametrize("result", RESULTS.values(), ids=RESULTS)
-def test_page_can_be_used_without_eyes(result: Result) -> None:
+def test_page_can_be_used_without_eyes(result: RobustnessResult) -> None:
     page = Page(html.render(result))
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
@@ -242,7 +242,7 @@ def test_page_can_be_used_without_eyes(result: Result) -> None:
     assert f"{result.status}" in page.text.lower()
 
 
-def every_number(result: Result) -> list[str]:
+def every_number(result: RobustnessResult) -> list[str]:
     """What a reader must find, written by rules of this test's own."""
     rates = [result.clean, *(point.robust for point in result.curve)]
     numbers = [f"{100 * rate.k / rate.n:.1f} %" for rate in rates]
@@ -261,7 +261,7 @@ def every_number(result: Result) -> list[str]:
 
 
 @pytest.mark.parametrize("result", [r for r in RESULTS.values() if r.status != "invalid"])
-def test_every_number_is_the_results(result: Result) -> None:
+def test_every_number_is_the_results(result: RobustnessResult) -> None:
     page, table = Page(html.render(result)).text, shown(result)
     for number in every_number(result):
         assert number in page
@@ -374,7 +374,7 @@ def test_hostile_strings_stay_text() -> None:
         literal = {"status", "severity", "goal", "norm", "space", "kind", "clean_base64", "adversarial_base64"}
         return HOSTILE if isinstance(value, str) and name not in literal else value
 
-    result = Result.model_validate(poison(base))
+    result = RobustnessResult.model_validate(poison(base))
     text = html.render(result)
     page = Page(text)
     assert "script" not in {tag for tag, _ in page.tags} and not any("onerror" in v for _, v in page.tags)
@@ -515,7 +515,7 @@ def test_command_prints_and_writes(run_dir: Path) -> None:
 
 def test_json_is_the_result_and_nothing_else(run_dir: Path) -> None:
     outcome = CliRunner().invoke(app, ["report", "--json", str(run_dir)])
-    assert Result.model_validate_json(outcome.stdout) == make_result()
+    assert RobustnessResult.model_validate_json(outcome.stdout) == make_result()
     assert (run_dir / "report.html").is_file()
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tests.bench.models import MODELS
+from tests.support.known_models import ternary_model
 from tests.support.random_graphs import sample_inputs
 from tests.support.tflite_builder import ModelBuilder
-from tests.test_emit import ternary_model
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BuildError, ToolMissingError
 from tritguard.graph.formats.kernel import WeightFormat

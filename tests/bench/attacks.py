@@ -21,7 +21,6 @@ from rich.table import Table
 from tests.bench.models import keywords, resnet8
 from tests.support.shared import ROOT, shared_file
 from tritguard.attack.catalog import ATTACKS, Settings
-from tritguard.cli.attack import cores
 from tritguard.cli.progress import bar
 from tritguard.cli.train import train
 from tritguard.convert import keras_to_tflite
@@ -31,7 +30,7 @@ from tritguard.evaluate.crafting.runs import Run, Throughput, craft_all
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.study import prepare
+from tritguard.evaluate.robustness.study import cores, prepare
 from tritguard.evaluate.samples import Samples
 from tritguard.predictor import Int8
 from tritguard.train import TrainConfig

@@ -20,8 +20,8 @@ from rich.console import Console
 
 from tests.bench import robustness
 from tests.support.shared import shared_file
+from tritguard.api.source import golden
 from tritguard.boards import load_board
-from tritguard.cli.source import golden
 from tritguard.data import Dataset
 from tritguard.data.cifar10 import CLASSES
 from tritguard.data.dataset import PIXEL_UNIT

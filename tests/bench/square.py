@@ -25,7 +25,6 @@ from tests.support.shared import ROOT, shared_file
 from tritguard.attack import Ball, Square, Target
 from tritguard.boards import load_board
 from tritguard.build import Build, build
-from tritguard.cli.attack import cores
 from tritguard.cli.progress import bar
 from tritguard.data import to_input_bytes
 from tritguard.device import open_device
@@ -33,6 +32,7 @@ from tritguard.emit import Bundle, write_bundle
 from tritguard.evaluate.crafting.runs import craft_all
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
+from tritguard.evaluate.robustness.study import cores
 from tritguard.predictor import Int8, Outputs
 from tritguard.twin import Twin
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from tests.support.shared import ROOT
 from tritguard.attack import Apgd, ApgdTargeted, Attack, CarliniWagner, Pgd, Square, Target, TwoStep
-from tritguard.cli.attack import cores
 from tritguard.cli.progress import bar
 from tritguard.data import load_dataset
 from tritguard.emit import open_bundle
@@ -28,7 +27,7 @@ from tritguard.evaluate.crafting.runs import Run, craft_all
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.study import prepare
+from tritguard.evaluate.robustness.study import cores, prepare
 from tritguard.evaluate.samples import draw_samples
 
 _TUNED_ON = {"fashion-mnist": range(5000, 6200)}  # test images that the two-step attack's shares were chosen on

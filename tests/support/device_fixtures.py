@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.device_support import BOARDS, Builder, lively_model
-from tests.test_emit import ternary_model
+from tests.support.known_models import ternary_model
 from tritguard.boards import load_board
 from tritguard.build import Build, build
 from tritguard.emit import Bundle, write_bundle

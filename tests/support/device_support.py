@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.test_emit import ternary_model
+from tests.support.known_models import ternary_model
 from tritguard.build import Build
 from tritguard.emit import Bundle
 from tritguard.predictor import Int8

@@ -10,15 +10,12 @@ import numpy as np
 import pytest
 
 from tests.support.shared import ROOT
-from tests.test_emit import STRICT
 from tritguard.emit import Bundle
 from tritguard.oracle import oracle_available, predict_apart
 from tritguard.predictor import Int8
 from tritguard.twin import Twin
 
 SUPPORT = ROOT / "tests" / "export"
-STRICT_CXX = ["-std=c++17", *(flag for flag in STRICT if flag not in ("-std=c11", "-Wmissing-prototypes",
-              "-Wstrict-prototypes"))]  # fmt: skip
 
 
 def needs(*programs: str) -> None:

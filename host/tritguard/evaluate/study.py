@@ -1,4 +1,4 @@
-"""What results have in common that are no robustness evaluation: faults, transfer, privacy."""
+"""What the results of all studies have in common: rates, issues and the status they lead to, provenance."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class StudyProvenance(Record):
 
 
 class Study(Record):
-    """A result beside `evaluate.result.Result`: same status, same issues, a `kind` that says what it is."""
+    """What the results of all studies have in common; `kind` says which study a result is of."""
 
     schema_version: Literal[1] = 1
     kind: str
@@ -166,7 +166,7 @@ class Study(Record):
 
     @property
     def models_sha256(self) -> set[str]:
-        """Hashes of the models it is of, of their bundles or of the golden models in them."""
+        """The hashes by which its models are known: of their bundles, or of the golden models in them."""
         raise NotImplementedError
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tritguard.evaluate.faults.result import FaultDraw, FaultedModel, FaultPoint, FaultResult, Search
 from tritguard.evaluate.study import Rate
 from tritguard.report.lines import Axis, Chart, Point, chart
-from tritguard.report.study import Grid, Page, Section
+from tritguard.report.study import Grid, Page, Section, SectionReport
 from tritguard.report.wording import count, percent
 
 _NAMES: dict[Search, str] = {"random": "random", "greedy": "chosen"}
@@ -30,7 +30,7 @@ def content(result: FaultResult) -> Page:
 
 
 def _chart(result: FaultResult) -> Chart:
-    last = max(point.flips for model in result.models for point in model.points)
+    last = max((point.flips for model in result.models for point in model.points), default=1)
     ticks = tuple(float(1 << power) for power in range(last.bit_length()))
     series = [
         (f"{model.model.name}, {_NAMES[search]}", [_point(point) for point in points])
@@ -112,3 +112,6 @@ def _astray(draws: Sequence[FaultDraw]) -> str:
         f"{text} alone, on {max(few)} samples each: of those right without flips and of those wrong, the share right "
         "with flips was weighed by the shares of both among all samples."
     )
+
+
+REPORT = SectionReport(content)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tritguard.evaluate.robustness.result import Result
-from tritguard.evaluate.study import Study
+from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.report import chart, lines, pictures, summary, wording
-from tritguard.report.study import Page
+from tritguard.report.study import Part
 from tritguard.report.templating import environment
 
 
-def render(result: Result, studies: Sequence[tuple[Study, Page]] = ()) -> str:
+def render(result: RobustnessResult, studies: Sequence[Part] = ()) -> str:
     """The whole report as HTML.
 
     Args:

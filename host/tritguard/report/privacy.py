@@ -8,7 +8,7 @@ from tritguard.evaluate.privacy.result import FALSE_RATES, Leak, LeakingModel, P
 from tritguard.evaluate.privacy.roc import Estimate
 from tritguard.evaluate.study import Rate
 from tritguard.report.lines import Axis, Chart, Point, chart
-from tritguard.report.study import Grid, Page, Section
+from tritguard.report.study import Grid, Page, Section, SectionReport
 from tritguard.report.wording import count, percent
 
 _LEAST = 0.001
@@ -143,3 +143,6 @@ def _estimate(found: Estimate) -> str:
 
 def _rate(rate: Rate | None) -> str:
     return "cannot be told" if rate is None else f"{100 * rate.value:.1f} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
+
+
+REPORT = SectionReport(content)

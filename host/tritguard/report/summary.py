@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tritguard.evaluate.robustness.result import AttackRow, CurvePoint, Footprint, Result
+from tritguard.evaluate.robustness.result import AttackRow, CurvePoint, Footprint, RobustnessResult
 
 Parameters = dict[str, float | int | str]
 
 
-def robust_points(result: Result) -> list[CurvePoint]:
+def robust_points(result: RobustnessResult) -> list[CurvePoint]:
     """The worst-case curve by rising eps, without the clean point at eps 0; empty for an invalid result."""
     if result.status == "invalid":
         return []
     return sorted((point for point in result.curve if point.eps_steps > 0), key=lambda point: point.eps_steps)
 
 
-def headline_point(result: Result) -> CurvePoint | None:
+def headline_point(result: RobustnessResult) -> CurvePoint | None:
     """The worst case at the largest eps of the threat model; None where nothing may be quoted.
 
     The curve may reach further than the threat model (a large eps must end at chance): such points check the
@@ -27,7 +27,7 @@ def headline_point(result: Result) -> CurvePoint | None:
     return points[-1] if points else None
 
 
-def eps_in_input_units(result: Result) -> dict[int, float]:
+def eps_in_input_units(result: RobustnessResult) -> dict[int, float]:
     """Input units of every eps the result names, by steps."""
     by_steps = dict(zip(result.threat_model.eps_steps, result.threat_model.eps_input, strict=False))
     return by_steps | {point.eps_steps: point.eps_input for point in result.curve}
@@ -47,7 +47,7 @@ class AttackGroup:
         return next((row for row, _ in self.rows if row.eps_steps == eps_steps), None)
 
 
-def attack_groups(result: Result) -> list[AttackGroup]:
+def attack_groups(result: RobustnessResult) -> list[AttackGroup]:
     """Attacks in the order the result first names them, each by rising eps."""
     members: dict[tuple[str, str], list[AttackRow]] = {}
     for row in result.attacks:

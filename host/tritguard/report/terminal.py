@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tritguard.evaluate.robustness.result import Result
+from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.study import Rate, Status
 from tritguard.report import summary
 from tritguard.report.wording import (
@@ -34,7 +34,7 @@ _COLOUR: dict[Status, str] = {"valid": "green", "degraded": "yellow", "invalid":
 _BAR_WIDTH = 20
 
 
-def render(result: Result) -> Group:
+def render(result: RobustnessResult) -> Group:
     """The summary as one rich renderable; an invalid result shows its reasons and no accuracy."""
     quotable = result.status != "invalid"
     accuracy: list[RenderableType] = [_accuracy(result), _attacks(result), *_effort(result)] if quotable else []
@@ -62,7 +62,7 @@ def _facts(title: str, rows: Iterable[tuple[str, RenderableType]]) -> Group:
     return Group(Text(f"\n{title}", style="bold"), table)
 
 
-def _head(result: Result) -> Panel:
+def _head(result: RobustnessResult) -> Panel:
     firmware, colour = result.firmware, _COLOUR[result.status]
     engine = "" if firmware.engine == "native" else f", engine {firmware.engine}"
     board = f"{firmware.board_name} ({firmware.core}, {'emulated' if firmware.emulated else 'real'}{engine})"
@@ -84,7 +84,7 @@ def _head(result: Result) -> Panel:
     return Panel(Group(*lines), border_style=colour, title="tritguard report", title_align="left")
 
 
-def _headline(result: Result) -> Text:
+def _headline(result: RobustnessResult) -> Text:
     text = Text.assemble("\nclean accuracy ", (percent(result.clean.value), "bold"), f" ({interval(result.clean)})")
     point = summary.headline_point(result)
     if point:
@@ -95,7 +95,7 @@ def _headline(result: Result) -> Text:
     return text.append(f"\nsubject to {codes}", _COLOUR[result.status]) if codes else text
 
 
-def _accuracy(result: Result) -> Group:
+def _accuracy(result: RobustnessResult) -> Group:
     table = _table(
         "\nWorst case over all attacks", "eps, int8 steps", "input units", "correct", "accuracy", "95 %", "<"
     )
@@ -116,7 +116,7 @@ def _rate_row(table: Table, eps: str, unit: str, rate: Rate) -> None:
     table.add_row(eps, unit, of(rate), percent(rate.value), interval(rate), bar)
 
 
-def _attacks(result: Result) -> Table:
+def _attacks(result: RobustnessResult) -> Table:
     table = _table("\nEach attack alone", "attack", "<kind", "eps", "accuracy", "95 %", "queries", "grad.", "s")
     for group in summary.attack_groups(result):
         for row, _ in group.rows:
@@ -134,7 +134,7 @@ def _attacks(result: Result) -> Table:
     return table
 
 
-def _effort(result: Result) -> list[Text]:
+def _effort(result: RobustnessResult) -> list[Text]:
     """What was run, how fast, and what speaks for it."""
     lines = []
     if result.preset:
@@ -151,7 +151,7 @@ def _effort(result: Result) -> list[Text]:
     return [_plain(f" {line}", "dim") for line in lines]
 
 
-def _device(result: Result) -> Group:
+def _device(result: RobustnessResult) -> Group:
     seen = result.confirmation
     verdict = Text("every byte as the twin gave it", "green")
     if seen.mismatched_inputs:
@@ -167,7 +167,7 @@ def _device(result: Result) -> Group:
     )
 
 
-def _latency(result: Result) -> Group:
+def _latency(result: RobustnessResult) -> Group:
     latency, rows = result.latency, list[tuple[str, RenderableType]]()
     if latency.instructions is not None:
         rows.append(("instructions", f"{count(latency.instructions)} (exact)"))
@@ -185,7 +185,7 @@ def _latency(result: Result) -> Group:
     return _facts("Latency of one inference", rows)
 
 
-def _flash(result: Result) -> Group:
+def _flash(result: RobustnessResult) -> Group:
     footprint = result.footprint
     groups = _table(f"\nFlash: {size(footprint.flash_total)}", "group", "bytes", "share")
     for name, amount in summary.flash_parts(footprint).items():
@@ -202,7 +202,7 @@ def _listed(sizes: dict[str, int]) -> str:
     return ", ".join(f"{name} {count(amount)}" for name, amount in sizes.items())
 
 
-def _ram(result: Result) -> Group:
+def _ram(result: RobustnessResult) -> Group:
     footprint = result.footprint
     stack = f"{count(footprint.stack_peak)} B at its peak, of {count(footprint.stack_reserved)} reserved"
     return _facts(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tritguard.evaluate.transfer.result import Party, TransferResult
 from tritguard.report.lines import Axis, Chart, Point, chart
-from tritguard.report.study import Grid, Page, Section
+from tritguard.report.study import Grid, Page, Section, SectionReport
 from tritguard.report.wording import interval, of, percent, real, steps
 
 
@@ -93,3 +93,6 @@ def _chart(result: TransferResult) -> Chart:
         Axis("eps, int8 steps", 1, last, tuple(map(float, result.plan.eps)), logarithmic=True),
         Axis("fooled alone, %", 0, 1, (0, 0.25, 0.5, 0.75, 1), percent=True),
     )
+
+
+REPORT = SectionReport(content)

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
+from typing_extensions import override
 
 from tritguard.evaluate.study import ModelIdentity, Rate, Study
 from tritguard.records import Record
@@ -164,6 +165,6 @@ class FaultResult(Study):
     models: tuple[FaultedModel, ...]
 
     @property
+    @override
     def models_sha256(self) -> set[str]:
-        """See `Study`."""
         return {model.model.model_sha256 for model in self.models}

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.attack.faults import Flip, ProgressiveSearch, draw_flips, every_bit, flip, is_defined
+from tritguard.attack.temperature import margin_temperature
 from tritguard.build import Build
 from tritguard.data import Dataset
 from tritguard.device import emulator_version
@@ -27,6 +28,7 @@ from tritguard.evaluate.faults.result import (
     FaultResult,
     from_few,
 )
+from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.samples import Samples, compared, differing, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.graph import Graph
@@ -160,10 +162,7 @@ def _random_points(case: _Case, progress: Progress) -> tuple[tuple[FaultPoint, .
 def _chosen(case: _Case, progress: Progress) -> tuple[Flip, ...]:
     """The greedy search's flips; its loss is kept from saturating as the gradient attacks' is."""
     known = case.known
-    outputs = case.twin.predict(known.x)
-    values = outputs.scores.astype(np.float64) if outputs.logits is None else outputs.logits
-    top = np.sort(values, axis=1)[:, -2:]
-    search = ProgressiveSearch(temperature=max(1.0, float(np.median(top[:, 1] - top[:, 0])) / 4))
+    search = ProgressiveSearch(temperature=margin_temperature(case.twin.predict(known.x)))
     return search.search(case.twin, case.graph, case.kernels, known.x, known.y, case.plan.greedy, progress)
 
 
@@ -236,3 +235,10 @@ def _formats(twin: OpenTwin) -> dict[str, int]:
     for array in twin.arrays:
         sizes[array.weight_format] = sizes.get(array.weight_format, 0) + array.size
     return sizes
+
+
+def _in_run(plan: FaultPlan, run: RunContext, stages: Stages) -> FaultResult:
+    return study_faults([(run.bundle, run.build)], run.dataset, plan, stages)
+
+
+FAULTS = StudyKind("faults", "faults", FaultPlan, FaultResult, _in_run)

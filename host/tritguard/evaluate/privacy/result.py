@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from tritguard.evaluate.privacy.roc import Estimate
 from tritguard.evaluate.study import Confirmation, ModelIdentity, Rate, Study
@@ -117,6 +118,6 @@ class PrivacyResult(Study):
     models: tuple[LeakingModel, ...]
 
     @property
+    @override
     def models_sha256(self) -> set[str]:
-        """See `Study`."""
         return {model.model.model_sha256 for model in self.models}

@@ -26,7 +26,7 @@ _FEW_TESTED = 500
 
 
 @dataclass(frozen=True)
-class Answers:
+class ModelOutputs:
     """What one trained model answers to n samples, each float64[n, classes].
 
     Attributes:
@@ -44,7 +44,7 @@ class Answers:
 class Shadow:
     """One shadow model: its answers, which of the samples it was trained on, its accuracy on some others."""
 
-    answers: Answers
+    answers: ModelOutputs
     seen: NDArray[np.bool_]
     accuracy: float
 
@@ -70,7 +70,7 @@ def deploy(training: Path, out: Path, name: str, core: CoreClass = "m4") -> Bund
     return write_bundle(keras_to_tflite(training / MODEL, training / CALIBRATION), out, name=name, core=core)
 
 
-def ask(training: Path, bundle: Bundle, x: Samples) -> Answers:
+def ask(training: Path, bundle: Bundle, x: Samples) -> ModelOutputs:
     """What a training's model says to samples, in float and deployed (on the twin)."""
     edge, output = bundle.manifest.input, bundle.manifest.output
     steps = to_input_bytes(x, edge.scale, edge.zero_point)
@@ -78,7 +78,7 @@ def ask(training: Path, bundle: Bundle, x: Samples) -> Answers:
     deployed = Twin(bundle).predict(steps)
     scores = (deployed.scores.astype(np.float64) - output.zero_point) * output.scale
     assert shown.logits is not None
-    return Answers(shown.logits, scores if deployed.logits is None else deployed.logits, scores)
+    return ModelOutputs(shown.logits, scores if deployed.logits is None else deployed.logits, scores)
 
 
 def train_shadows(
@@ -125,17 +125,17 @@ def _shadow(
     return Shadow(found[0], seen, found[1])
 
 
-def _save(path: Path, answers: Answers, accuracy: float) -> None:
+def _save(path: Path, answers: ModelOutputs, accuracy: float) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, accuracy=accuracy, **vars(answers))
     write_whole(path, buffer.getvalue())
 
 
-def _load(path: Path) -> tuple[Answers, float] | None:
+def _load(path: Path) -> tuple[ModelOutputs, float] | None:
     """What an earlier run left; None where it is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            answers = Answers(stored["float_logits"], stored["logits"], stored["scores"])
+            answers = ModelOutputs(stored["float_logits"], stored["logits"], stored["scores"])
             return answers, float(stored["accuracy"])
     except Exception:  # NumPy, zipfile and zlib raise many kinds on a damaged file
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,11 @@ from tritguard.attack.membership import label_robustness, likelihood_ratio, loss
 from tritguard.boards import Board
 from tritguard.build import build
 from tritguard.data import Dataset, Samples, to_input_bytes
-from tritguard.device import emulator_version, open_device
+from tritguard.device import emulator_version
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
+from tritguard.evaluate.confirmation import confirm
+from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
 from tritguard.evaluate.privacy.checks import check
 from tritguard.evaluate.privacy.indicator import quantizer_security
 from tritguard.evaluate.privacy.result import (
@@ -32,8 +33,7 @@ from tritguard.evaluate.privacy.result import (
     Shown,
 )
 from tritguard.evaluate.privacy.roc import Estimate, advantage, auc, curve, hits_at
-from tritguard.evaluate.privacy.shadows import Answers, Pool, Shadow, ask, deploy, train_shadows
-from tritguard.evaluate.samples import compared, differing
+from tritguard.evaluate.privacy.shadows import ModelOutputs, Pool, Shadow, ask, deploy, train_shadows
 from tritguard.evaluate.study import Confirmation, ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.predictor import Int8, Predictor
 from tritguard.progress import Stages
@@ -191,7 +191,9 @@ def _in_float(trained: QuantizeConfig) -> bool:
     return trained.weights == "none" and trained.activations == "float"
 
 
-def _by_confidence(answers: Answers, shadows: Sequence[Shadow], deployed: Precision, drawn: _Drawn) -> Iterator[Leak]:
+def _by_confidence(
+    answers: ModelOutputs, shadows: Sequence[Shadow], deployed: Precision, drawn: _Drawn
+) -> Iterator[Leak]:
     """Loss threshold and likelihood ratio, on each kind of output."""
     views: tuple[tuple[Precision, Shown, str], ...] = (
         ("float", "logits", "float_logits"), (deployed, "logits", "logits"), (deployed, "scores", "scores"),
@@ -252,18 +254,23 @@ def _fit(precision: Precision, predictor: Predictor, steps: Int8, drawn: _Drawn)
 
 
 def _confirm(bundle: Bundle, board: Board, steps: Int8, plan: PrivacyPlan, out: Path, stages: Stages) -> Confirmation:
-    """Samples of both groups on the device, byte for byte against the twin."""
+    """Send evenly spaced samples, so of both groups, to the device."""
     showing = stages(f"{bundle.manifest.name}: confirming on {board.name}")
     showing(0, 1)
     x = steps[np.linspace(0, len(steps) - 1, min(plan.device_samples, len(steps))).astype(int)]
-    ours, start = Twin(bundle).predict(x), time.perf_counter()
-    with open_device(bundle, build(bundle, board, out / "build")) as device:
-        theirs = device.predict(x, showing)
-        resent = device.resent_frames
-    return Confirmation(
-        inputs=len(x),
-        bytes_compared=compared(theirs),
-        mismatched_inputs=differing(ours, theirs),
-        resent_frames=resent,
-        seconds=time.perf_counter() - start,
-    )
+    return confirm(bundle, build(bundle, board, out / "build"), x, showing)
+
+
+def _in_run(plan: PrivacyPlan, run: RunContext, stages: Stages) -> PrivacyResult:
+    folder, dataset = run.training, run.trained_on
+    if folder is None or dataset is None:
+        raise BadInputError("membership inference needs a training", fix="give the run a [train] table")
+    training = open_training(folder, lambda _: dataset, run.name)
+    return study_privacy([training], run.board, plan, run.out / PRIVACY.name, stages)
+
+
+def _missing(sources: RunSources) -> str | None:
+    return None if sources.trained else "a [train] table: who was a member has to be known"
+
+
+PRIVACY = StudyKind("privacy", "privacy", PrivacyPlan, PrivacyResult, _in_run, _missing)

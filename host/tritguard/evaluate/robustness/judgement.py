@@ -23,7 +23,7 @@ Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Answers:
+class DeviceAnswers:
     """What the model that counts, the device, says.
 
     Attributes:
@@ -63,7 +63,7 @@ class Judgement:
         return status_of(self.issues)
 
 
-def judge(plan: Plan, target: Target, found: Found, answers: Answers) -> Judgement:
+def judge(plan: Plan, target: Target, found: Found, answers: DeviceAnswers) -> Judgement:
     """Robust accuracy is what the device said; the twin only led the search."""
     view = target.view
     assert isinstance(view, GradientView)

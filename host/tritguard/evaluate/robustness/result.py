@@ -1,15 +1,16 @@
-"""The one representation of a result: what reports read, and all they read."""
+"""What a robustness evaluation finds, and all that its report reads."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
+from typing_extensions import override
 
 from tritguard.attack.norms import NormName
 from tritguard.evaluate.crafting.runs import Throughput
-from tritguard.evaluate.study import Confirmation, Issue, Rate, Status, status_of
+from tritguard.evaluate.study import Confirmation, Rate, Study, StudyProvenance
 from tritguard.records import Record, from_json
 
 
@@ -150,65 +151,62 @@ class Picture(Record):
     adversarial_base64: str
 
 
-class Provenance(Record):
-    """All that is needed to repeat the run."""
+class RobustnessProvenance(StudyProvenance):
+    """All that is needed to repeat the run, and the one model it is of."""
 
-    created: str  # ISO 8601, UTC
-    command: str
-    tritguard: str
-    python: str
-    platform: str
-    packages: dict[str, str]
-    tools: dict[str, str]  # compiler, emulator
-    seed: int
     bundle_sha256: str
     model_name: str
     model_sha256: str
-    data_name: str
-    data_sha256: str
-    sample_indices: tuple[int, ...]
 
 
-class Result(Record):
-    """A whole evaluation. No `curve` is to be quoted from an `invalid` one."""
+class RobustnessResult(Study):
+    """What attacks leave of a deployed model: `result.json`. No figure of an `invalid` one may be quoted.
 
-    schema_version: Literal[1] = 1
-    status: Status
-    issues: tuple[Issue, ...]
-    provenance: Provenance
+    Files of versions that had no `kind` yet are read as well.
+
+    Attributes:
+        clean_full: accuracy over the whole test set, on the twin.
+        passed: codes of the checks that found nothing.
+        preset: its name, where the plan did not list attacks.
+        budgets: the attacks that ran, with the settings that the plan gave them.
+        live: the attacks queried the device itself.
+        throughput: None in the results of versions that did not measure it.
+    """
+
+    kind: Literal["robustness"] = "robustness"
+    provenance: RobustnessProvenance
     threat_model: ThreatModel
     classes: tuple[str, ...]
     model_macs: int
     ternary_layers: int
     weight_layers: int
     clean: Rate
-    clean_full: Rate | None = None  # over the whole data set, on the twin
+    clean_full: Rate | None = None
     curve: tuple[CurvePoint, ...]
     attacks: tuple[AttackRow, ...]
-    passed: tuple[str, ...] = ()  # codes of the checks that found nothing
+    passed: tuple[str, ...] = ()
     preset: str = ""
-    budgets: dict[str, dict[str, float | int | str]] = Field(default_factory=dict)  # attacks as the plan named them
-    live: bool = False  # the attacks asked the device itself
+    budgets: dict[str, dict[str, float | int | str]] = Field(default_factory=dict)
+    live: bool = False
     control: Control | None = None
     doubling: Doubling | None = None
-    throughput: Throughput | None = None  # None in results of before it was measured
+    throughput: Throughput | None = None
     confirmation: Confirmation
     firmware: Firmware
     latency: Latency
     footprint: Footprint
     pictures: tuple[Picture, ...]
 
-    @model_validator(mode="after")
-    def _status_follows_issues(self) -> Self:
-        if self.status != status_of(self.issues):
-            raise ValueError(f"status is {self.status}, its issues make it {status_of(self.issues)}")
-        return self
+    @property
+    @override
+    def models_sha256(self) -> set[str]:
+        return {self.provenance.bundle_sha256, self.provenance.model_sha256}
 
 
-def read_result(path: Path) -> Result:
+def read_result(path: Path) -> RobustnessResult:
     """Read a `result.json`.
 
     Raises:
         BadInputError: missing, or no result of this schema version.
     """
-    return from_json(Result, path, fix="give a result.json of schema version 1")
+    return from_json(RobustnessResult, path, fix="give a result.json of schema version 1")

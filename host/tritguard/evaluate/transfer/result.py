@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field, field_validator
+from typing_extensions import override
 
 from tritguard.evaluate.study import Rate, Study
 from tritguard.records import Record
@@ -86,6 +87,6 @@ class TransferResult(Study):
     apart: tuple[Apart, ...]
 
     @property
+    @override
     def models_sha256(self) -> set[str]:
-        """See `Study`."""
         return {party.sha256 for party in self.parties}

@@ -14,21 +14,24 @@ from numpy.typing import NDArray
 from tritguard.attack import Ball, Pgd, Target
 from tritguard.attack.diva import Diva
 from tritguard.attack.float_model import FloatModel, FloatTflite, open_float
+from tritguard.attack.temperature import margin_temperature
 from tritguard.attack.view import DifferentiableView, GradientView
 from tritguard.data import Dataset
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import EdgeTensor, hash_file
 from tritguard.errors import BadInputError
+from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
 from tritguard.evaluate.samples import Samples, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.evaluate.transfer.checks import check
 from tritguard.evaluate.transfer.result import Apart, Cell, Party, TransferPlan, TransferResult
 from tritguard.graph import read_graph
-from tritguard.predictor import Int8, Outputs, Predictor
+from tritguard.predictor import Int8, Predictor
 from tritguard.progress import Progress, Stages
 from tritguard.twin import Twin
 
 Right = NDArray[np.bool_]
+_LEAST_TEMPERATURE = 1e-6  # small margins are widened too, so that the margins of all models are alike
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def study_transfer(
 
 def _float(name: str, path: Path, model: FloatModel | FloatTflite, x: Int8) -> _Model:
     if isinstance(model, FloatModel):
-        model.temperature = _temperature(model.predict(x))
+        model.temperature = margin_temperature(model.predict(x), least=_LEAST_TEMPERATURE)
     view = model if isinstance(model, FloatModel) else None
     return _Model(name, "float", hash_file(path), model, view)
 
@@ -106,15 +109,10 @@ def _deployed(bundle: Bundle, grid: EdgeTensor, x: Int8) -> _Model:
         )
     form: Literal["int8", "ternary"] = "ternary" if identity.ternary_layers else "int8"
     twin = Twin(bundle)
-    view = GradientView(read_graph(bundle.model_path.read_bytes()), _temperature(twin.predict(x)))
+    outputs, scale = twin.predict(x), bundle.manifest.output.scale
+    temperature = margin_temperature(outputs, score_scale=scale, least=_LEAST_TEMPERATURE)
+    view = GradientView(read_graph(bundle.model_path.read_bytes()), temperature)
     return _Model(identity.name, form, identity.bundle_sha256, twin, view)
-
-
-def _temperature(outputs: Outputs) -> float:
-    """What brings the median margin of a model's logits to four, which makes those of several models alike."""
-    values = outputs.scores.astype(np.float64) if outputs.logits is None else outputs.logits
-    top = np.sort(values, axis=1)[:, -2:]
-    return max(float(np.median(top[:, 1] - top[:, 0])) / 4, 1e-6)
 
 
 def _craft(
@@ -177,3 +175,18 @@ def _apart(
 
 def _rate(holds: Right) -> Rate:
     return Rate.of(int(holds.sum()), len(holds))
+
+
+def _in_run(plan: TransferPlan, run: RunContext, stages: Stages) -> TransferResult:
+    """Study the run's model with its float model, and the control too if it was trained along."""
+    pairs = [(run.bundle, run.float_model), (run.control, run.control_float)]
+    known = [(bundle, path) for bundle, path in pairs if bundle is not None and path is not None]
+    floats = [(bundle.manifest.name, path) for bundle, path in known]
+    return study_transfer([bundle for bundle, _ in known], floats, run.dataset, plan, stages)
+
+
+def _missing(sources: RunSources) -> str | None:
+    return None if sources.float_model else "a float_model where no model is trained"
+
+
+TRANSFER = StudyKind("transfer", "transfer", TransferPlan, TransferResult, _in_run, _missing)
