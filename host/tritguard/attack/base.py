@@ -1,4 +1,4 @@
-"""What an attack is given and what it returns. An attack is one small class in one file."""
+"""What an attack is given and what it returns. Each attack is one small class in a file of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Kind = Literal["white box", "black box", "transfer", "baseline"]
 Follows = Literal["one gradient", "gradients", "gradients and answers", "answers"]
 Goal = Literal["untargeted", "targeted"]
 Access = Literal["logits", "scores", "labels"]  # what the device reveals of its outputs
-Labels = NDArray[np.int64]  # one class a sample
+Labels = NDArray[np.int64]  # one class per sample
 Places = NDArray[np.int64]  # which samples of a target are meant
 T = TypeVar("T")
 
@@ -57,13 +57,13 @@ class Target:
     """The attacked model and the samples.
 
     Attributes:
-        predictor: the deployed model, here the twin; a board works as well.
-        view: its differentiable view; white-box attacks need it.
+        predictor: the deployed model: its twin, or a board.
+        view: its differentiable view, which white-box attacks need.
         x: int8[n, *input_shape], clean inputs.
         y: int64[n], true labels.
-        seed: of everything random.
-        aim: int64[n], the labels a targeted attack wants; None where any wrong one will do.
-        access: what black-box attacks are shown of the outputs.
+        seed: for everything that is drawn at random.
+        aim: int64[n], the labels that a targeted attack wants; None if any wrong label will do.
+        access: which part of the outputs black-box attacks are shown.
     """
 
     predictor: Predictor
@@ -79,18 +79,19 @@ class Target:
         return np.asarray(labels != self.y if self.aim is None else labels == self.aim)
 
     def part(self, samples: Places) -> Target:
-        """The same model and these samples alone, int64[m] of their places."""
+        """The same model with only the samples at these places, int64[m]."""
         aim = None if self.aim is None else self.aim[samples]
         return replace(self, x=self.x[samples], y=self.y[samples], aim=aim)
 
     def margins(self, outputs: Outputs, samples: Places | None = None) -> NDArray[np.float64]:
-        """float64[n]: how far the attacker is from its goal, positive exactly where it is not reached.
+        """float64[n]: how far the attacker is from its goal; positive exactly where the goal is not reached.
 
-        Untargeted, the true class' logit minus the best other's; targeted, the best other's minus the wanted one's.
+        For an untargeted attack this is the logit of the true class minus the largest other one; for a targeted attack
+        the largest other logit minus that of the wanted class.
 
         Args:
-            outputs: of inputs crafted for these samples.
-            samples: their places in `x`; all, in order, without it.
+            outputs: the model's answers to inputs crafted for these samples.
+            samples: the places of the samples in `x`; by default all of them, in order.
         """
         chosen = np.arange(len(self.y)) if samples is None else samples
         if self.aim is None:
@@ -99,10 +100,10 @@ class Target:
 
 
 class Queries:
-    """The target as a black box: shows what the threat model allows, and counts.
+    """The target as a black box: shows only what the threat model allows, and counts queries.
 
     Attributes:
-        made: forward passes so far.
+        made: the number of forward passes so far.
     """
 
     def __init__(self, target: Target) -> None:
@@ -110,7 +111,7 @@ class Queries:
         self.made = 0
 
     def margins(self, x: Int8, samples: Places | None = None) -> NDArray[np.float64]:
-        """See `Target.margins`; where only labels are revealed, 1 or -1."""
+        """The margins of x, see `Target.margins`; where only labels are revealed, they are 1 or -1."""
         self.made += len(x)
         return self._target.margins(self._target.predictor.predict(x), samples)
 
@@ -121,8 +122,8 @@ class Crafted:
 
     Attributes:
         x: int8[n, *input_shape], each in the ball around its clean input.
-        queries: forward passes of the deployed model, all samples together.
-        gradients: gradients taken from the view, all samples together.
+        queries: forward passes of the deployed model, summed over all samples.
+        gradients: gradients taken from the view, summed over all samples.
     """
 
     x: Int8
@@ -152,14 +153,14 @@ class Attack(ABC):
 
     @abstractmethod
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """Craft one candidate a sample."""
+        """Craft one candidate for each sample."""
 
 
 class Asking(Attack):
     """An attack that needs nothing but the deployed model's answers, so that it can run on a device.
 
     Attributes:
-        queries: the most forward passes a sample.
+        queries: the largest number of forward passes per sample.
     """
 
     queries: int
@@ -177,11 +178,11 @@ def for_norm(behaviours: Mapping[str, T], ball: Ball, attack: str) -> T:
 
 
 class Best:
-    """The candidates that got the deployed model furthest so far.
+    """For each sample, the candidate that came nearest to the attacker's goal so far.
 
     Attributes:
-        x: int8[n, *input_shape].
-        margins: float64[n], see `Target.margins`.
+        x: int8[n, *input_shape], the candidates.
+        margins: float64[n], their margins; see `Target.margins`.
     """
 
     def __init__(self, target: Target) -> None:
@@ -189,7 +190,7 @@ class Best:
         self.margins = np.full(len(target.x), np.inf)
 
     def take(self, x: Int8, margins: NDArray[np.float64], samples: Places | None = None) -> None:
-        """Keep what is better, of candidates for these samples (all without them)."""
+        """Keep those candidates that are better, given candidates for these samples (by default for all)."""
         chosen = np.arange(len(self.x)) if samples is None else samples
         better = margins < self.margins[chosen]
         self.x[chosen[better]] = x[better]
@@ -197,10 +198,11 @@ class Best:
 
 
 def margins(outputs: Outputs, y: Labels, access: Access = "logits") -> NDArray[np.float64]:
-    """float64[n]: logit of class y minus the best other's; on int8 scores where logits are not there or not shown.
+    """float64[n]: the logit of class y minus the largest other one.
 
-    Positive exactly where the deployed label is y; only its sign, 1 or -1, where labels alone are shown. Where int8
-    scores tie, logits alone would tell otherwise: the label is the first of equal scores.
+    Int8 scores stand in for logits that the model does not have or the attacker is not shown; where only labels are
+    shown, the margin is 1 or -1. It is positive exactly where the deployed label is y. Logits alone would not ensure
+    that: where int8 scores tie, the label is the first of the equal scores.
     """
     holds = outputs.labels == y
     if access == "labels":

@@ -1,4 +1,4 @@
-"""Carlini and Wagner's attacks: the smallest change that still fools, found by an optimiser."""
+"""Carlini and Wagner's attacks, in which an optimiser looks for the smallest change that fools the model."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 
 _HALF = (INT8_MAX - INT8_MIN) / 2
 _MIDDLE = (INT8_MAX + INT8_MIN) / 2
-_TIGHTER = 0.9  # the next tau, of the one that was reached
+_TIGHTER = 0.9  # the next tau, as a share of the distance that was reached
 
 
 class CarliniWagner(Attack):
     """C&W (Carlini and Wagner 2017, 1608.04644, sections VI.A and VI.C), on the straight-through view.
 
-    L2: Adam on ||delta||^2 + c * f in the tanh variable that keeps inputs in range; a search over c by bisection.
-    Linf: Adam on sum(max(|delta_i| - tau, 0)) + c * f, where tau shrinks while the attack succeeds; a sample that is
-    fooled within tau goes on to the next tau at once, and is done where none is left on the grid. In both, f is how far
-    the margin of the logits is from -kappa. Every iterate is put on the int8 grid and asked of the deployed model: what
-    fools only the view counts for nothing.
+    In L2, Adam minimises ||delta||^2 + c * f in the tanh variable that keeps inputs in range, and c is found by
+    bisection. In Linf, Adam minimises sum(max(|delta_i| - tau, 0)) + c * f, and tau shrinks as long as the attack
+    succeeds: a sample that is fooled within tau moves on to the next tau at once, and is done when the grid has no
+    smaller one. In both, f is the distance of the logits' margin from -kappa. Every iterate is put on the int8 grid and
+    the deployed model is asked about it; an input that fools only the view does not count.
 
-    Own code: ART's finds changes as small on a float network, in a NumPy loop that takes ten times as long and
-    never asks the deployed model.
+    This is our own implementation: on a float network ART's finds changes of the same size, but in a NumPy loop that
+    takes ten times as long and never asks the deployed model.
 
-    Threat model: white box, with one query of the deployed model a gradient; at most steps * searches of each.
+    Threat model: white box, with one query of the deployed model per gradient; at most steps * searches of each.
 
     Args:
-        steps: of Adam, for each c (L2) or tau (Linf).
-        searches: how many values of c, or of tau, are tried.
-        rate: Adam's step size; in the tanh variable for L2, as a share of eps for Linf.
+        steps: Adam's steps for each c (L2) or tau (Linf).
+        searches: the number of values tried for c or tau.
+        rate: Adam's step size: in the tanh variable for L2, as a share of eps for Linf.
         c: the first trade-off between distance and success.
-        kappa: the confidence asked for, in units of the view's logits.
+        kappa: the confidence to reach, in units of the view's logits.
     """
 
     name = "C&W"
@@ -105,10 +105,10 @@ class CarliniWagner(Attack):
 
 
 class _Search:
-    """What both searches share: the loss, the deployed model, and the closest success so far.
+    """What both searches share: the loss, the deployed model and the closest success so far.
 
     Attributes:
-        closest: float64[n], the distance of the closest success, in steps; infinite where there is none.
+        closest: float64[n], the distance of the closest success in steps; infinite where there is none yet.
     """
 
     def __init__(self, target: Target, ball: Ball, kappa: float) -> None:
@@ -121,13 +121,13 @@ class _Search:
         self.closest = np.full(len(target.x), np.inf)
 
     def gradient(self, x: Float32, samples: Places) -> Float32:
-        """Of -f: zero where the margin is beyond kappa already, scaled to length one a sample elsewhere."""
+        """The gradient of -f, scaled to length one per sample; zero where the margin is beyond kappa already."""
         losses, gradients = self.gradients(x, samples)
         lengths = np.maximum(euclidean(gradients), 1e-12)
         return np.asarray(gradients * column((losses < self._kappa) / lengths, x), np.float32)
 
     def ask(self, x: Float32, samples: Places) -> NDArray[np.bool_]:
-        """bool[m]: where the deployed model is fooled within the ball; of those the closest are kept."""
+        """bool[m]: where the deployed model is fooled within the ball. The closest input that fools it is kept."""
         clean = self._target.x[samples]
         on_grid = self.ball.to_grid(x, clean)
         margins = self.queries.margins(on_grid, samples)

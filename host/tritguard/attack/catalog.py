@@ -1,4 +1,4 @@
-"""Attacks by what a plan calls them. A new attack is one line here; its constructor's arguments are its settings."""
+"""Attacks by the names that plans use. A new attack is one line here; its constructor's arguments are its settings."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Entry:
     """An attack that plans can name.
 
     Attributes:
-        make: its class; every argument has a default and is a setting of the plan.
-        norms: names of the norms it works in; None where it leaves everything that depends on the norm to the norm.
-        classes: the fewest classes a model needs for its loss.
-        doubled: whether an evaluation runs it again with twice its `steps`, on the samples that held, to see whether
-            they were enough. Of several in a plan, the last of the catalog is taken.
+        make: the attack's class; each constructor argument has a default and is a setting that plans can change.
+        norms: names of the norms it works in; None if it leaves all that depends on the norm to the norm itself.
+        classes: the smallest number of classes that its loss can be computed for.
+        doubled: whether an evaluation may run it again with twice its `steps` on the samples that held, to see whether
+            the steps were enough. If a plan has several such attacks, the last one in the catalog is run again.
     """
 
     make: Callable[..., Attack]
@@ -67,10 +67,11 @@ ATTACKS: dict[str, Entry] = {
 
 
 def make(name: str, settings: Settings) -> Attack:
-    """The attack of that name; what `settings` does not say is as its class has it.
+    """The attack of that name; settings that are not given keep the defaults of its class.
 
     Raises:
-        ValueError: no such attack or setting, or a value out of range: counts start at 1, other numbers at 0.
+        ValueError: there is no such attack or setting, or a value is out of range: whole numbers start at 1, others
+            at 0.
     """
     if name not in ATTACKS:
         raise ValueError(f"no attack {name!r}: {', '.join(ATTACKS)}")
@@ -84,10 +85,10 @@ def make(name: str, settings: Settings) -> Attack:
 
 
 def _check(where: str, value: Setting, default: Setting) -> None:
-    """A setting is of its default's type and in range."""
+    """Check that a setting has the type of its default and is in range."""
     if isinstance(default, str):
         if not isinstance(value, str):
-            raise ValueError(f"{where}: text is wanted")
+            raise ValueError(f"{where}: {value!r} is not text")
     elif isinstance(value, str | bool) or (isinstance(default, int) and not isinstance(value, int)):
         raise ValueError(f"{where}: a {'whole ' if isinstance(default, int) else ''}number is wanted")
     elif value < (1 if isinstance(default, int) else 0):

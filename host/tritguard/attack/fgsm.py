@@ -12,7 +12,7 @@ from tritguard.attack.base import Attack, Ball, Crafted, Kind, Target
 class Fgsm(Attack):
     """One step along the gradient's sign (Goodfellow et al. 2015, 1412.6572), through ART.
 
-    Threat model: white box; one gradient a sample and no query. The step is the ball's radius, in int8 steps.
+    Threat model: white box; one gradient per sample and no query. The step is as long as the ball's radius.
     """
 
     name = "FGSM"

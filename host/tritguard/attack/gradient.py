@@ -1,4 +1,4 @@
-"""Losses on the view's logits and their gradients with respect to the input, compiled once a view and loss."""
+"""Losses on the view's logits and their gradients with respect to the input, compiled once per view and loss."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 
 Loss = Literal["ce", "dlr", "margin", "dlr targeted"]
 Float32 = NDArray[np.float32]
-_BATCH = 256  # samples a gradient call takes: a bound on memory
+_BATCH = 256  # samples per gradient call, which bounds memory
 
 
 class Gradients:
     """A loss that rises as the attacker comes nearer to its goal, and its gradient; counts the gradients taken.
 
     Args:
-        target: needs a view.
+        target: the attacked model, which needs a view.
         loss: `ce`, the cross-entropy of the true class, with the logits of each sample scaled against vanishing
-            gradients (see `logit_scales`); `margin`, the best other logit minus the true one; `dlr`, the difference
-            of logits ratio and `dlr targeted`, its targeted form (Croce and Hein 2020, 2003.01690, equations 6 and
-            7). A targeted attack with `ce` or `margin` lowers the distance to the label it aims at.
+            gradients (see `logit_scales`); `margin`, the largest other logit minus the true one; `dlr`, the difference
+            of logits ratio, or `dlr targeted`, its targeted form (Croce and Hein 2020, 2003.01690, equations 6 and
+            7). In a targeted attack, `ce` and `margin` are taken of the label aimed at, and negated.
 
     Raises:
         ToolMissingError: the target has no view, or TensorFlow is not installed.
@@ -49,12 +49,12 @@ class Gradients:
         self.taken = 0
 
     def __call__(self, x: Float32, samples: Places, aim: Labels | None = None) -> tuple[Float32, Float32]:
-        """Losses float32[n] and gradients float32[n, *input_shape] of x, in steps, crafted for these samples.
+        """Losses, float32[n], and their gradients, float32[n, *input_shape], at inputs crafted for these samples.
 
         Args:
-            x: float32[n, *input_shape].
-            samples: int64[n], their places in the target.
-            aim: int64[n], the labels aimed at, where the target itself names none.
+            x: float32[n, *input_shape], in int8 steps.
+            samples: int64[n], the places of the samples in the target.
+            aim: int64[n], the labels to aim at; by default the target's own, if it has any.
         """
         if aim is None:
             aim = self._target.y[samples] if self._target.aim is None else self._target.aim[samples]
@@ -67,11 +67,11 @@ class Gradients:
 
 
 class Region:
-    """A ball as gradient steps see it: continuous, around each of some clean inputs, cut to the range of int8.
+    """Balls around clean inputs as gradient steps see them: continuous, and cut to the range of int8.
 
     Args:
-        ball: norm and radius.
-        clean: float32[n, *input_shape], in steps.
+        ball: the norm and the radius.
+        clean: float32[n, *input_shape], the clean inputs in int8 steps.
     """
 
     def __init__(self, ball: Ball, clean: Float32) -> None:
@@ -79,19 +79,19 @@ class Region:
         self.clean = clean
 
     def keep(self, rows: NDArray[np.bool_]) -> Region:
-        """The region of some of the samples."""
+        """The region of those samples where `rows`, bool[n], is true."""
         return Region(self.ball, self.clean[rows])
 
     def start(self, rng: np.random.Generator) -> Float32:
-        """A random point for each sample."""
+        """A random point for each sample, float32[n, *input_shape]."""
         return self.project(self.clean + self.ball.geometry.start(rng, self.clean.shape, self.ball.eps))
 
     def direction(self, gradient: NDArray[np.floating]) -> Float32:
-        """The steepest step of length one."""
+        """The step of length one along which the loss rises most, for gradients [n, *input_shape]."""
         return np.asarray(self.ball.geometry.steepest(gradient), np.float32)
 
     def project(self, x: NDArray[np.floating]) -> Float32:
-        """The nearest point of the ball, then of the range of int8."""
+        """x, [n, *input_shape], projected into the ball and then clipped to the range of int8."""
         moves = self.ball.geometry.shrink(x - self.clean, self.ball.eps)
         return np.asarray(np.clip(self.clean + moves, INT8_MIN, INT8_MAX), np.float32)
 

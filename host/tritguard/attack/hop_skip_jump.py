@@ -10,25 +10,27 @@ from tritguard.attack.arrays import column
 from tritguard.attack.base import Asking, Ball, Crafted, Kind, Places, Target
 from tritguard.attack.decision import Float32, Frontier
 
-_SHRINKS = 8  # times a jump is halved until it lands on an input that fools
-_SLACK = 20  # queries a round takes besides its probes: jumps and bisection
+_SHRINKS = 8  # how often a jump is halved at most until it lands on an input that fools the model
+_SLACK = 20  # queries that a round needs besides its probes, for jumps and bisection
 
 
 class HopSkipJump(Asking):
-    """HopSkipJump (Chen et al. 2020, 1904.02144, algorithm 2), in both norms, untargeted and targeted.
+    """HopSkipJump (Chen et al. 2020, 1904.02144, algorithm 2), in any norm, untargeted and targeted.
 
-    Each round stands at the boundary, guesses its normal from random probes of which some fool and some do not, jumps
-    along it, the less far the more rounds have gone by, and bisects back to the boundary, nearer to the clean input.
+    Each round starts on the decision boundary and estimates its normal from random probes, of which some fool the model
+    and some do not. It jumps along the steepest step that the normal gives, less far in later rounds, and bisects back
+    to the boundary, nearer to the clean input.
 
-    Threat model: black box, decision based: labels alone, however the scores are rounded. The attacker holds inputs of
-    its own to start from. Distances and probes are in int8 steps.
+    Threat model: black box, decision based: the attack sees labels only, so it does not matter how scores are rounded.
+    The attacker holds inputs of its own to start from. Distances and probes are in int8 steps.
 
-    Own code: the paper's probes shrink to a hundredth of an int8 step on images, where all of them round to the same
-    input; here a probe moves each element by one step, up or down. A round's probes go to the model in one call.
+    This is our own implementation because the paper's probes shrink to a hundredth of an int8 step on images, where all
+    of them round to the same input. Here a probe moves each element by one step, up or down, and a round's probes go
+    to the model in one call.
 
     Args:
-        queries: the most forward passes a sample; one that is fooled within the ball is asked no more.
-        probes: of the first round; round t has sqrt(t) times as many.
+        queries: the largest number of forward passes per sample; a sample fooled within the ball is not asked again.
+        probes: the number of probes in the first round; round t has sqrt(t) times as many.
     """
 
     name = "HopSkipJump"
@@ -60,7 +62,7 @@ class HopSkipJump(Asking):
 
 
 def _normal(frontier: Frontier, samples: Places, count: int, rng: np.random.Generator) -> Float32:
-    """Towards inputs that fool: the sum of all probes, each weighed by its answer (equation 16); of any length."""
+    """The direction of inputs that fool, of any length: the sum of probes weighted by their answers (equation 16)."""
     shape = frontier.clean.shape[1:]
     normal = np.empty((len(samples), *shape), np.float32)
     for place, sample in enumerate(samples):
@@ -73,7 +75,7 @@ def _normal(frontier: Frontier, samples: Places, count: int, rng: np.random.Gene
 
 
 def _jump(frontier: Frontier, samples: Places, direction: NDArray[np.floating], round_: int) -> None:
-    """Move each point along its direction, by its distance over sqrt(round), halved until it fools."""
+    """Move each point along its direction, by its distance over sqrt(round), halved until the result fools."""
     reach = frontier.lengths(samples) / np.sqrt(round_)
     pending = np.arange(len(samples))
     for _ in range(_SHRINKS):

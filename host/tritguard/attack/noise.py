@@ -1,4 +1,4 @@
-"""Random noise: the baseline that every attack has to beat."""
+"""Random noise, the baseline that every attack has to beat."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from tritguard.attack.base import Asking, Ball, Best, Crafted, Kind, Queries, Ta
 
 
 class Noise(Asking):
-    """Random moves to the edge of the ball; the try that gets the deployed model furthest is kept.
+    """Random moves to the edge of the ball; the one that comes nearest to the attacker's goal is kept.
 
-    Threat model: the device's outputs; knows nothing of the model. The baseline of every other attack.
+    Threat model: the attacker sees the device's outputs and knows nothing of the model.
 
     Args:
-        tries: forward passes a sample.
+        tries: forward passes per sample.
     """
 
     name = "Noise"

@@ -12,12 +12,12 @@ from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Queries, Ta
 class Pgd(Attack):
     """Repeated small steps from random starts, projected into the ball (Madry et al. 2018, 1706.06083), through ART.
 
-    Threat model: white box, with one query of the deployed model a restart. Lengths are in int8 steps.
+    Threat model: white box, with one query of the deployed model per restart. Lengths are in int8 steps.
 
     Args:
-        steps: of each descent; a step is 2.5 * eps / steps long.
-        restarts: descents a sample; the one that gets the deployed model furthest is kept.
-        loss: `ce`, the cross-entropy, or `margin`, the best other logit minus the true one, which never saturates.
+        steps: the number of steps of each descent; a step is 2.5 * eps / steps long.
+        restarts: descents per sample; the result that comes nearest to the attacker's goal is kept.
+        loss: `ce`, the cross-entropy, or `margin`, the largest other logit minus the true one, which never saturates.
     """
 
     name = "PGD"

@@ -1,4 +1,4 @@
-"""A very low-bit substitute of the deployed network, rebuilt from its graph without training."""
+"""A substitute for the deployed network with very few bits, rebuilt from its graph without training."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from tritguard.graph.arithmetic.fixed_point import INT8_MAX
 from tritguard.graph.model import Graph, Op, TransposeConv, Weighted
 from tritguard.predictor import Int8
 
-_FITTED_TO = 64  # samples
+_FITTED_TO = 64  # the number of samples that levels are fitted to
 _MOST_BITS = 6
-_AGREES = 0.7  # share of clean samples with the deployed label: below, a substitute's gradients are of another network
+_AGREES = 0.7  # the least share of clean samples with the deployed label; below it the two networks are too different
 _ROUNDS = 10
 _CLIPS = np.linspace(0.15, 1, 18)
 
 
 class LowBitView(GradientView):
-    """The network with weights and activations on a few levels, gradients straight through.
+    """The network with weights and activations on a few levels; gradients pass straight through.
 
-    Quantization aware attack (Yang et al. 2023, 2305.05875) crafts on a substitute of very few bits, since what fools
-    its coarse steps transfers to quantized networks of every bit width. There the substitute is trained; this one is
-    rebuilt from the deployed model: the weights of a channel are fitted to their levels by least squares, an
-    activation's levels are cut where its squared error on the samples is least, and the mean that rounding shifts in
-    a channel is put back (bias correction, Nagel et al. 2019, 1906.04721).
+    The quantization aware attack (Yang et al. 2023, 2305.05875) crafts on a substitute with very few bits, because
+    inputs that fool its coarse steps transfer to quantized networks of every bit width. The paper trains its
+    substitute; this one is rebuilt from the deployed model. The weights of a channel are fitted to their levels by
+    least squares, the range of an activation's levels is the one with the least squared error on the samples, and the
+    shift that rounding causes in the mean of a channel is corrected (bias correction, Nagel et al. 2019, 1906.04721).
 
     Args:
         graph: the deployed model.
-        x: int8[n, *input_shape], samples the levels are fitted to; their labels are not used.
-        bits: of weights and activations; at 2 bits weights are ternary.
-        temperature: see GradientView.
+        x: int8[n, *input_shape], the samples that levels are fitted to; their labels are not used.
+        bits: bits of weights and activations; at 2 bits weights are ternary.
+        temperature: see `GradientView`.
     """
 
     def __init__(self, graph: Graph, x: Int8, bits: int, temperature: float = 1.0) -> None:
@@ -113,11 +113,13 @@ class _Fitting(GradientView):
 
 
 def substitute(target: Target, labels: NDArray[np.int64]) -> LowBitView:
-    """The substitute of fewest bits, from two, that has most of the deployed labels right; of six where none does.
+    """The substitute with the fewest bits, from two up, that has 70 % of the deployed labels right.
+
+    If none has, it is the one with six bits.
 
     Args:
-        target: needs a view of a deployed model.
-        labels: int64[n], what the deployed model says on the clean samples.
+        target: the attacked model, which needs a view.
+        labels: int64[n], the deployed model's labels of the clean samples.
     """
     assert target.view is not None
     return _fitted(target.view, target.x[:_FITTED_TO].tobytes(), labels[:_FITTED_TO].tobytes())
@@ -125,7 +127,7 @@ def substitute(target: Target, labels: NDArray[np.int64]) -> LowBitView:
 
 @lru_cache(maxsize=16)
 def _fitted(view: GradientView, samples: bytes, deployed: bytes) -> LowBitView:
-    """One for each chunk of samples, at whatever eps they are attacked: each compiles its own gradients."""
+    """The substitute for a chunk of samples, cached over all eps because each compiles gradients of its own."""
     x = np.frombuffer(samples, np.int8).reshape(-1, *view.input_shape)
     labels = np.frombuffer(deployed, np.int64)
     for bits in range(2, _MOST_BITS):
@@ -136,7 +138,7 @@ def _fitted(view: GradientView, samples: bytes, deployed: bytes) -> LowBitView:
 
 
 def _low_bit(op: Op, bits: int) -> Op:
-    """The op with the weights of each channel on 2^bits - 1 levels, as int8 of the same scale."""
+    """The op with the weights of each channel on 2^bits - 1 levels, as int8 with the same scale."""
     if not isinstance(op, Weighted | TransposeConv):
         return op
     axis = op.channel_axis if isinstance(op, Weighted) else 0
@@ -144,7 +146,9 @@ def _low_bit(op: Op, bits: int) -> Op:
     wide, top = op.weights.astype(np.float64), 2 ** (bits - 1) - 1
     step = np.abs(wide).max(axis=others, keepdims=True) / top
     if top == 1:
-        step = 1.4 * np.abs(wide).mean(axis=others, keepdims=True)  # zero below 0.7 of the mean (Li et al. 2016)
+        step = 1.4 * np.abs(wide).mean(
+            axis=others, keepdims=True
+        )  # so that weights below 0.7 of the mean become zero (Li et al. 2016)
     for _ in range(_ROUNDS):
         levels = np.clip(np.rint(wide / np.maximum(step, 1e-9)), -top, top)
         squares = np.maximum((levels**2).sum(axis=others, keepdims=True), 1e-9)
@@ -153,7 +157,7 @@ def _low_bit(op: Op, bits: int) -> Op:
 
 
 def _levels(bits: int) -> int:
-    """Above zero: activations behind a ReLU use all, others as many again below zero."""
+    """The number of levels above zero; activations that are not behind a ReLU have as many below zero."""
     return int(2**bits - 1)
 
 
@@ -164,7 +168,7 @@ def _coarse(tf: Any, fine: Any, zero_point: int, step: np.float32, bits: int) ->
 
 
 def _best_step(values: NDArray[np.float32], bits: int) -> np.float32:
-    """The distance between levels with the least squared error."""
+    """The distance between levels that has the least squared error."""
     largest = float(np.abs(values).max()) or 1.0
     tried = largest * _CLIPS / _levels(bits)
     top = _levels(bits)

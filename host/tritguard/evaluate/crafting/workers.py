@@ -1,4 +1,4 @@
-"""Processes that craft side by side: TensorFlow and the twin in each, on one core each."""
+"""Processes that craft side by side, each with TensorFlow and a twin of its own, on one core."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ from tritguard.twin import Twin
 
 @dataclass(frozen=True)
 class Workers:
-    """How many processes craft, and what each makes its own target of.
+    """How many processes craft, and the model that each of them opens.
 
     Attributes:
-        bundle: folder of the attacked model.
-        temperature: of the view, see `GradientView`.
+        count: the number of processes.
+        bundle: the folder of the attacked model.
+        temperature: the temperature of the view, see `GradientView`.
     """
 
     count: int
@@ -43,10 +44,10 @@ class Workers:
     temperature: float
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Done]]:
-        """The jobs' places and outcomes, as they come; dropping the iterator ends the processes at once.
+        """The jobs' places and outcomes, in the order they finish; dropping the iterator ends the processes at once.
 
         Raises:
-            TritguardError: what an attack raised, or that a process died.
+            TritguardError: raised by an attack, or because a process died.
         """
         with self._pool(min(self.count, len(jobs))) as pool:
             orders = [_Order.of(job, self.bundle, self.temperature) for job in jobs]
@@ -55,8 +56,8 @@ class Workers:
                 for future in as_completed(places):
                     yield places[future], future.result()
             except BrokenProcessPool as error:
-                fix = "ask for fewer --workers; what was crafted is kept"
-                raise TritguardError("a process that crafted died, perhaps for want of memory", fix=fix) from error
+                fix = "ask for fewer --workers; what was crafted so far is kept"
+                raise TritguardError("a process that crafted died, perhaps for lack of memory", fix=fix) from error
 
     @contextmanager
     def _pool(self, count: int) -> Iterator[ProcessPoolExecutor]:
@@ -65,9 +66,9 @@ class Workers:
         pool = ProcessPoolExecutor(count, context, _start, (self.bundle, self.temperature, alive))
         try:
             yield pool
-            pool.shutdown(wait=True)  # first: a worker that ends by itself leaves no semaphore of a library's behind
+            pool.shutdown(wait=True)  # first, because a worker that ends by itself leaves no library's semaphore behind
         finally:
-            ours.close()  # when something failed, and if this process is killed: no worker outlives it
+            ours.close()  # on a failure, and also if this process is killed: no worker outlives it
             pool.shutdown(cancel_futures=True)
             alive.close()
 
@@ -112,11 +113,11 @@ def _model(bundle: Path, temperature: float) -> tuple[Twin, GradientView]:
 
 
 def _start(bundle: Path, temperature: float, alive: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the parent process
     threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ[name] = "1"
-    with suppress(ImportError):  # ART's progress bars would make a semaphore that a worker ended early leaves behind
+    with suppress(ImportError):  # or ART's progress bars make a semaphore that a worker ended early leaves behind
         import_module("tqdm").tqdm.set_lock(threading.RLock())
     _model(bundle, temperature)  # a model that cannot be opened ends the worker at its start
 
@@ -131,5 +132,5 @@ def _end_with(alive: Connection) -> None:
 def _craft(order: _Order) -> Done:
     twin, view = _model(order.bundle, order.temperature)
     if order.attack.kind == "white box":
-        view.logits(order.x[:1].astype(np.float32))  # TensorFlow's start is no part of the attack's time
+        view.logits(order.x[:1].astype(np.float32))  # so that TensorFlow's start is not part of the attack's time
     return craft(order.job(twin, view))
