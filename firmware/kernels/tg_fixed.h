@@ -75,8 +75,7 @@ static inline int32_t tg_multiply(int32_t a, int32_t multiplier, int32_t shift)
  *
  * and the second one's "halves away from zero" a -1 for negative products. That the sign is taken from acc is
  * exact: where a negative acc gives a high word of zero, (2^(right - 1) - 1) >> right is zero with or without
- * it. |high word|
- * <= 2^30 and |offset| <= 257 * 2^21 < 2^30: the sum fits.
+ * it. |high word| <= 2^30 and |offset| <= 257 * 2^21 < 2^30: the sum fits.
  */
 static inline int32_t tg_scale_narrow(int32_t acc, int32_t multiplier, int32_t right, int32_t offset)
 {

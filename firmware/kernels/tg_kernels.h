@@ -13,15 +13,16 @@
  *
  * Overlap: the generator lays an output over an input that dies in the call, the output starting some bytes
  * before the input. How many is derived from the order in which a kernel reads and writes, which is therefore
- * part of its interface (host/tritguard/graph/arena/access.py holds it as data, tests/test_memory.py runs each
- * kernel at its limit):
+ * part of its interface (host/tritguard/graph/arena/access.py holds it as data, tests/test_memory.py runs
+ * each kernel at its limit):
  *   - element by element (tg_add, tg_requantize, tg_lookup, tg_softmax's last pass, tg_mean by channel): in
  *     rising order, an element is read before it is written;
  *   - windows by pixels (tg_conv2d_ternary, tg_depthwise_ternary, pools): output pixels in rows from the top;
- * a pixel's input may be read until its last channel is written, then nothing before the next one's window;
+ *     a pixel's input may be read until its last channel is written, then nothing before the next one's
+ *     window;
  *   - windows by tiles (other convolutions; bands of rows over planes are tiles too): tiles of such pixels,
- * of any width; all input of a tile is read before any of its output is written; with weights in base 3 only
- * if all channels are one group, else nothing is promised;
+ *     of any width; all input of a tile is read before any of its output is written; with weights in base 3
+ *     only if all channels are one group, else nothing is promised;
  *   - by channels (tg_depthwise_int8 and _taps): out may be in, each output row after the input rows of its
  *     place;
  *   - tg_pad writes before it reads: its output never overlaps.

@@ -1,6 +1,6 @@
 /* Arm's CMSDK UART, as on the MPS2 FPGA boards. The clock is fixed. */
-#include "config.h"
 #include "port/driver.h"
+#include "config.h"
 
 typedef struct {
     volatile uint32_t data;
