@@ -160,3 +160,14 @@ def test_the_document_names_every_room() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     for name in FOUNDATION | set(RANK):
         assert name in text, f"docs/architecture.md does not mention {name}"
+
+
+def test_no_driver_is_named_outside_its_folder() -> None:
+    names = {record.parent.name for record in (ROOT / "firmware" / "port").glob("*/driver.toml")}
+    assert len(names) >= 4
+    named = re.compile(rf"\b({'|'.join(sorted(names))})\b", re.IGNORECASE)
+    sources = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.jinja"), *(ROOT / "firmware" / "platform").rglob("*.*")]
+    sources += [*(ROOT / "firmware").glob("*.*"), *(ROOT / "firmware" / "port").glob("*.*")]
+    for path in sources:
+        found = named.search(path.read_text())
+        assert found is None, f"{path.relative_to(ROOT)} names the driver {found[0]}"

@@ -23,8 +23,8 @@ def firmware_sources(board: Board, adapter: str = "engine_native.c") -> dict[str
     """The firmware's own files for this board and engine, by their place in the project."""
     root = firmware_dir()
     shared = [file for file in root.glob("*.[ch]") if not file.match("engine_*.c")]
-    port = [*(root / "port").glob("*.h"), root / "port/cortexm.c", root / "port/serial.c"]
-    files = [*shared, root / adapter, *port, root / f"port/{board.uart.driver}.c"]
+    port = [*(root / "port").glob("*.[ch]"), *board.driver.folder.iterdir()]
+    files = [*shared, root / adapter, *port]
     return {file.relative_to(root).as_posix(): file for file in sorted(files)}
 
 

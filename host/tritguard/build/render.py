@@ -6,11 +6,15 @@ from functools import cache
 
 import jinja2
 
+from tritguard.emit.render import c_comment
+
 
 @cache
 def templates() -> jinja2.Environment:
     """Templates of this package; an undefined name is an error."""
     loader = jinja2.PackageLoader("tritguard.build")
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
     )
+    made.filters["c_comment"] = c_comment
+    return made
