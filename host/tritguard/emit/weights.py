@@ -9,12 +9,9 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import Section
 
-from tritguard.emit.bundle import Bundle, Layer, Manifest
+from tritguard.emit.bundle import Layer, Manifest
 from tritguard.errors import BadInputError
-from tritguard.graph import Graph, optimised, read_graph
-from tritguard.graph.emission import choose_kernels
-from tritguard.graph.formats.kernel import Kernel, WeightFormat
-from tritguard.graph.model import Weighted
+from tritguard.graph.formats.kernel import WeightFormat
 
 _ARRAYS = ("weights", "trits", "lists", "packed")  # what the lowerings call them; biases, scales and tables are others
 
@@ -56,18 +53,6 @@ def find_weights(elf: Path, manifest: Manifest) -> tuple[WeightArray, ...]:
     except (OSError, ELFError) as error:
         raise BadInputError(f"is no ELF ({error})", where=str(elf)) from error
     return tuple(_find(layer, symbols, sections, elf) for layer in manifest.layers if layer.weight_format != "none")
-
-
-def emitted(bundle: Bundle) -> tuple[Graph, dict[int, Kernel]]:
-    """The graph that a bundle's C computes, and the kernels of its layers with weights, by their position."""
-    graph, manifest = optimised(read_graph(bundle.model_path.read_bytes())), bundle.manifest
-    weighted = {op.index for op in graph.ops if isinstance(op, Weighted)}
-    formats = {
-        layer.index: layer.weight_format
-        for layer in manifest.layers
-        if layer.weight_format != "none" and layer.index in weighted
-    }
-    return graph, {at: choice.kernel for at, choice in choose_kernels(graph, manifest.core, formats).items()}
 
 
 def _objects(image: ELFFile) -> tuple[dict[str, tuple[int, int, int]], list[Section]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,8 +10,8 @@ from numpy.typing import NDArray
 from tritguard.attack.faults.bits import PADDING, BitMap, map_bits
 from tritguard.attack.faults.flips import Flip, flip
 from tritguard.attack.faults.view import FaultView
-from tritguard.graph.formats.kernel import Kernel
-from tritguard.graph.model import Graph, Weighted
+from tritguard.graph.emission import Emission
+from tritguard.graph.model import Weighted
 from tritguard.predictor import Int8, Outputs
 from tritguard.progress import Progress
 from tritguard.twin import OpenTwin
@@ -40,22 +39,20 @@ class ProgressiveSearch:
     name: str = field(default="greedy", init=False)
 
     def search(
-        self, twin: OpenTwin, graph: Graph, kernels: Mapping[int, Kernel], x: Int8, y: NDArray[np.int64], count: int,
-        progress: Progress,
+        self, twin: OpenTwin, emission: Emission, x: Int8, y: NDArray[np.int64], count: int, progress: Progress
     ) -> tuple[Flip, ...]:  # fmt: skip
         """`count` flips, each the best after those before it; the twin is left as it was.
 
         Args:
-            twin: of the bundle that graph and kernels are of.
-            graph: as it was emitted.
-            kernels: of its layers with weights, by position.
+            twin: the deployed model with weights that can be changed.
+            emission: what the twin's C was written from.
             x: int8[n, *input_shape], the attacker's samples.
             y: int64[n], their labels.
             count: flips wanted.
             progress: called with (flips found, count).
         """
-        view = FaultView(graph, kernels, self.temperature)
-        layers = _layers(twin, graph, kernels)
+        view = FaultView(emission, self.temperature)
+        layers = _layers(twin, emission)
         found: list[Flip] = []
         for done in range(count):
             progress(done, count)
@@ -119,11 +116,11 @@ class _Layer:
     bits: BitMap
 
 
-def _layers(twin: OpenTwin, graph: Graph, kernels: Mapping[int, Kernel]) -> list[_Layer]:
+def _layers(twin: OpenTwin, emission: Emission) -> list[_Layer]:
     """The layers whose bits have gradients."""
     found = []
-    for position, kernel in kernels.items():
-        op = graph.ops[position]
+    for position, kernel in emission.kernels.items():
+        op = emission.graph.ops[position]
         assert isinstance(op, Weighted)
         bits = map_bits(op, kernel)
         symbol = twin.symbol(op.index)

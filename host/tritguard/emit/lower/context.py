@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
-from tritguard.graph.arena.memory import MemoryPlan, Slot
+from tritguard.graph.arena.memory import Slot
 from tritguard.graph.arena.stripes import row_bytes
 from tritguard.graph.call import KernelCall, Parameters
-from tritguard.graph.emission import Choice
+from tritguard.graph.emission import Emission
 from tritguard.graph.formats.kernel import Kernel
-from tritguard.graph.model import Graph, Op, Tensor
+from tritguard.graph.model import Op, Tensor
 
 Image = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
 class Context:
-    """A planned graph on its way to C for one core class."""
+    """An emission on its way to C."""
 
-    graph: Graph
-    plan: MemoryPlan
-    choices: Mapping[int, Choice]  # of layers with weights, by position
-    logits: int | None  # position of the layer that gives them
+    def __init__(self, emission: Emission) -> None:
+        self.graph, self.plan, self.choices = emission.graph, emission.plan, emission.choices
+        self.logits = self.graph.logits_position()
 
     def source(self, op: Op, which: int = 0) -> Tensor:
         """An input of the op."""

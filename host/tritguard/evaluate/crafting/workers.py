@@ -21,7 +21,6 @@ from tritguard.attack.view import GradientView
 from tritguard.emit import open_bundle
 from tritguard.errors import TritguardError
 from tritguard.evaluate.crafting.job import Done, Job, craft
-from tritguard.graph import read_graph
 from tritguard.twin import Twin
 
 
@@ -78,7 +77,7 @@ def _start(bundle: Path, temperature: float, alive: Connection) -> None:
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ[name] = "1"
     opened = open_bundle(bundle)
-    view = GradientView(read_graph(opened.model_path.read_bytes()), temperature)
+    view = GradientView(opened.golden, temperature)
     with suppress(ImportError):  # ART's progress bars would make a semaphore that a worker ended early leaves behind
         import_module("tqdm").tqdm.set_lock(threading.RLock())
     _MODEL.append((Twin(opened, threads=1), view))

@@ -14,7 +14,6 @@ from tritguard.build import Build
 from tritguard.data import Dataset
 from tritguard.device import emulator_version
 from tritguard.emit import Bundle
-from tritguard.emit.weights import emitted
 from tritguard.evaluate.faults.checks import check
 from tritguard.evaluate.faults.firmware import FaultyFirmware
 from tritguard.evaluate.faults.result import (
@@ -29,8 +28,6 @@ from tritguard.evaluate.faults.result import (
 )
 from tritguard.evaluate.samples import Samples, compared, differing, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
-from tritguard.graph import Graph
-from tritguard.graph.formats.kernel import Kernel
 from tritguard.graph.model import Weighted
 from tritguard.predictor import Outputs
 from tritguard.progress import Progress, Stages
@@ -43,8 +40,6 @@ class _Case:
 
     bundle: Bundle
     twin: OpenTwin
-    graph: Graph
-    kernels: dict[int, Kernel]
     firmware: FaultyFirmware | None
     measured: Samples
     known: Samples  # to the attacker
@@ -62,10 +57,11 @@ class _Case:
     def is_defined(self, flips: Sequence[Flip]) -> bool:
         """Whether the twin can follow these flips."""
         clean = {each.symbol: self.twin.weights[each.symbol].copy() for each in flips}
+        kernels = self.bundle.emission.kernels
         with self.faulty(flips) as twin:
             return all(
-                is_defined(op, self.kernels[at], twin.weights[symbol], clean[symbol])
-                for at, op in enumerate(self.graph.ops)
+                is_defined(op, kernels[at], twin.weights[symbol], clean[symbol])
+                for at, op in enumerate(self.bundle.emission.graph.ops)
                 if isinstance(op, Weighted) and (symbol := twin.symbol(op.index)) in clean
             )
 
@@ -111,7 +107,7 @@ def _case(bundle: Bundle, build: Build | None, dataset: Dataset, plan: FaultPlan
 
     firmware = None if build is None else FaultyFirmware(bundle, build)
     measured, known = part(np.sort(order[: plan.samples])), part(np.sort(order[plan.samples :]))
-    return _Case(bundle, OpenTwin(bundle), *emitted(bundle), firmware, measured, known, plan)
+    return _Case(bundle, OpenTwin(bundle), firmware, measured, known, plan)
 
 
 def _study(case: _Case, stages: Stages) -> FaultedModel:
@@ -164,7 +160,7 @@ def _chosen(case: _Case, progress: Progress) -> tuple[Flip, ...]:
     values = outputs.scores.astype(np.float64) if outputs.logits is None else outputs.logits
     top = np.sort(values, axis=1)[:, -2:]
     search = ProgressiveSearch(temperature=max(1.0, float(np.median(top[:, 1] - top[:, 0])) / 4))
-    return search.search(case.twin, case.graph, case.kernels, known.x, known.y, case.plan.greedy, progress)
+    return search.search(case.twin, case.bundle.emission, known.x, known.y, case.plan.greedy, progress)
 
 
 def _on_twin(case: _Case, flips: Sequence[Flip], seed: int | None) -> FaultDraw:

@@ -25,7 +25,6 @@ from tritguard.evaluate.robustness.result import Result
 from tritguard.evaluate.robustness.search import Found, Victim, classes, search
 from tritguard.evaluate.samples import Samples, compared, differing, draw_samples
 from tritguard.evaluate.study import Confirmation, Rate
-from tritguard.graph import read_graph
 from tritguard.predictor import Int8, Outputs, Predictor
 from tritguard.progress import Progress, Stages
 from tritguard.twin import Twin
@@ -40,13 +39,12 @@ def prepare(bundle: Bundle, samples: Samples, plan: Plan) -> Target:
     The temperature brings the median clean margin of the logits to four, where float32 still resolves the softmax.
     """
     twin = Twin(bundle)
-    graph = read_graph(bundle.model_path.read_bytes())
     outputs = twin.predict(samples.x)
     scale = bundle.manifest.output.scale
     values = outputs.scores * scale if outputs.logits is None else outputs.logits
     top = np.sort(values, axis=1)[:, -2:]
     temperature = max(1.0, float(np.median(top[:, 1] - top[:, 0])) / 4)
-    view, aim = GradientView(graph, temperature), None
+    view, aim = GradientView(bundle.golden, temperature), None
     if plan.goal == "targeted":
         away = np.random.default_rng(plan.seed).integers(1, values.shape[1], len(samples.y))
         aim = (samples.y + away) % values.shape[1]

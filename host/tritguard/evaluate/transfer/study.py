@@ -23,7 +23,6 @@ from tritguard.evaluate.samples import Samples, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.evaluate.transfer.checks import check
 from tritguard.evaluate.transfer.result import Apart, Cell, Party, TransferPlan, TransferResult
-from tritguard.graph import read_graph
 from tritguard.predictor import Int8, Outputs, Predictor
 from tritguard.progress import Progress, Stages
 from tritguard.twin import Twin
@@ -106,7 +105,7 @@ def _deployed(bundle: Bundle, grid: EdgeTensor, x: Int8) -> _Model:
         )
     form: Literal["int8", "ternary"] = "ternary" if identity.ternary_layers else "int8"
     twin = Twin(bundle)
-    view = GradientView(read_graph(bundle.model_path.read_bytes()), _temperature(twin.predict(x)))
+    view = GradientView(bundle.golden, _temperature(twin.predict(x)))
     return _Model(identity.name, form, identity.bundle_sha256, twin, view)
 
 
