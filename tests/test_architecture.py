@@ -30,7 +30,13 @@ RANKS = [
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 # The same inside the packages that hold rooms of their own; a package's face (`__init__.py`) may import any of them.
 INNER = {
-    "graph": [{"model", "flatbuffer"}, {"arithmetic", "call", "formats"}, {"arena", "passes", "reading"}, {"emission"}],
+    "graph": [
+        {"model", "flatbuffer"},
+        {"arithmetic", "call"},
+        {"formats"},
+        {"arena", "passes", "reading"},
+        {"emission"},
+    ],
     "evaluate": [{"samples", "study"}, {"crafting"}, {"faults", "privacy", "robustness", "transfer"}],
 }
 

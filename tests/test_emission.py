@@ -12,7 +12,7 @@ import pytest
 from tests.bench.models import ternarised
 from tests.support.shared import shared_file
 from tests.support.tflite_builder import ModelBuilder
-from tritguard.attack.faults import Flip, is_defined
+from tritguard.attack.faults import Flip
 from tritguard.boards import CoreClass
 from tritguard.emit import Bundle, bundle, open_bundle, write_bundle
 from tritguard.emit.lower import lower
@@ -22,8 +22,9 @@ from tritguard.evaluate.faults.study import _Case
 from tritguard.evaluate.samples import Samples
 from tritguard.graph.arena.memory import plan_memory
 from tritguard.graph.emission import Emission, choose_kernels
-from tritguard.graph.formats.kernel import Kernel, WeightFormat
+from tritguard.graph.formats.kernel import Kernel
 from tritguard.graph.formats.lists import SparseLists
+from tritguard.graph.formats.registry import WeightFormat
 from tritguard.graph.model import Weighted
 from tritguard.twin import OpenTwin
 
@@ -129,9 +130,9 @@ def test_faults_on_resnet8_are_judged_by_the_lists_that_the_firmware_has(tmp_pat
     for each in (Flip(symbol, byte, bit) for byte in range(0, len(clean), 7) for bit in (6, 7)):
         faulty = clean.copy()
         faulty[each.byte] ^= 1 << each.bit
-        defined = is_defined(op, ours[layer], faulty, clean)
+        defined = ours[layer].weights.is_defined(op, faulty, clean)
         assert case.is_defined([each]) == defined
-        told_apart.append(is_defined(op, others[layer], faulty, clean) != defined)
+        told_apart.append(others[layer].weights.is_defined(op, faulty, clean) != defined)
     assert any(told_apart)
 
 

@@ -19,9 +19,7 @@ from tritguard.attack.faults import (
     every_bit,
     flip,
     flipped_image,
-    is_defined,
 )
-from tritguard.attack.faults.bits import PADDING, map_bits
 from tritguard.attack.faults.greedy import mean_loss
 from tritguard.attack.faults.view import FaultView
 from tritguard.build import Build
@@ -33,7 +31,9 @@ from tritguard.emit.weights import find_weights
 from tritguard.evaluate.faults.result import FaultDraw, FaultPlan, FaultPoint, FaultResult, from_few
 from tritguard.evaluate.faults.study import _accuracy, _case, _on_device, study_faults
 from tritguard.evaluate.study import Rate
-from tritguard.graph.formats.kernel import WeightFormat
+from tritguard.graph.formats.bits import PADDING
+from tritguard.graph.formats.kernel import bits_of
+from tritguard.graph.formats.registry import WeightFormat
 from tritguard.graph.model import Weighted
 from tritguard.report.faults import content
 from tritguard.twin import OpenTwin, Twin
@@ -81,7 +81,7 @@ def test_every_bit_changes_the_weight_it_stands_for(tmp_path: Path, formats: dic
     for position, kernel in kernels.items():
         op = graph.ops[position]
         assert isinstance(op, Weighted)
-        memory, bits = twin.weights[twin.symbol(op.index)], map_bits(op, kernel)
+        memory, bits = twin.weights[twin.symbol(op.index)], bits_of(op, kernel.weights)
         assert bits is not None
         assert set(bits.weight.ravel()) - {PADDING} == set(range(op.weights.size))
         changes, chosen = bits.changes(memory), {}
@@ -140,7 +140,12 @@ def test_faults_that_lead_elsewhere_are_not_run_on_the_host(tmp_path: Path) -> N
     long[0] ^= 128
     at = 2 + int(np.argmax(lists[2 : 2 + int(lists[0])]))
     backwards[at] -= 1
-    assert [is_defined(op, kernel, each, lists) for each in (lists, far, long, backwards)] == [True, False, False, True]
+    assert [kernel.weights.is_defined(op, each, lists) for each in (lists, far, long, backwards)] == [
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("formats", [SEVERAL_FORMATS, INT8], ids=["packed", "int8"])
@@ -150,13 +155,13 @@ def test_faults_in_padding_are_not_run_on_the_host(tmp_path: Path, formats: dict
     graph, kernels = bundle.emission.graph, bundle.emission.kernels
     op, kernel, twin = graph.ops[0], kernels[0], OpenTwin(bundle)
     assert isinstance(op, Weighted)
-    clean, bits = twin.weights[twin.symbol(0)], map_bits(op, kernel)
+    clean, bits = twin.weights[twin.symbol(0)], bits_of(op, kernel.weights)
     assert bits is not None
     for wanted, places in ((False, bits.weight == PADDING), (True, bits.weight != PADDING)):
         byte, bit = np.argwhere(places)[7]
         faulty = clean.copy()
         faulty[byte] ^= 1 << bit
-        assert is_defined(op, kernel, faulty, clean) is wanted
+        assert kernel.weights.is_defined(op, faulty, clean) is wanted
 
 
 def test_chosen_flips_hurt_more_than_random_ones(small_bundle: Bundle) -> None:

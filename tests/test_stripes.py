@@ -30,7 +30,8 @@ from tritguard.graph.arena.chains import LEAST_SAVED, plan_striped
 from tritguard.graph.arena.memory import MemoryPlan, plan_memory
 from tritguard.graph.arena.stripes import Chain, chain_lead, chain_of, may_stripe
 from tritguard.graph.emission import choose_kernels
-from tritguard.graph.formats.kernel import Kernel, WeightFormat
+from tritguard.graph.formats.kernel import Kernel
+from tritguard.graph.formats.registry import WeightFormat
 from tritguard.graph.model import Graph
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.twin import Twin

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -18,7 +18,7 @@ from tritguard.cli.tflm import convert_to_arrays
 from tritguard.data import Dataset
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError, about
-from tritguard.graph.formats.kernel import WeightFormat
+from tritguard.graph.formats.registry import WeightFormat, format_names
 from tritguard.report.wording import short_op
 from tritguard.twin import verify_against_oracle
 
@@ -102,14 +102,12 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
 
 def parse_formats(pairs: list[str]) -> dict[int, WeightFormat]:
     """Layer numbers and formats of LAYER=FORMAT pairs; BadInputError for anything else."""
-    known: tuple[WeightFormat, ...] = get_args(WeightFormat)
     formats: dict[int, WeightFormat] = {}
     for pair in pairs:
         layer, _, weight_format = pair.partition("=")
-        found = next((name for name in known if name == weight_format), None)
-        if not layer.isdecimal() or found is None:
-            raise BadInputError(f"--format {pair}", fix=f"give LAYER=FORMAT with one of {', '.join(known)}")
-        formats[int(layer)] = found
+        if not layer.isdecimal() or weight_format not in format_names():
+            raise BadInputError(f"--format {pair}", fix=f"give LAYER=FORMAT with one of {', '.join(format_names())}")
+        formats[int(layer)] = weight_format
     return formats
 
 
@@ -191,7 +189,7 @@ def list_formats(bundle: Bundle) -> None:
     """A ternary layer a row: its zeros, its bytes before and after, the estimated cycles of each format."""
     layers = [(layer, layer.ternary) for layer in bundle.manifest.layers if layer.ternary is not None]
     offered = {offer.weight_format for _, ternary in layers for offer in ternary.offers}
-    formats = [name for name in get_args(WeightFormat) if name in offered]
+    formats = [name for name in format_names() if name in offered]
     if not layers:
         return
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)

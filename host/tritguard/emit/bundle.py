@@ -15,7 +15,7 @@ from tritguard.boards import CoreClass
 from tritguard.errors import BadInputError
 from tritguard.graph import Graph, read_graph
 from tritguard.graph.emission import Emission, emission_of
-from tritguard.graph.formats.kernel import WeightFormat
+from tritguard.graph.formats.registry import WeightFormat
 from tritguard.records import Record, from_json
 
 MANIFEST = "manifest.json"

@@ -42,7 +42,7 @@ from tritguard.graph import Graph, read_graph
 from tritguard.graph.arena.memory import MemoryPlan, Slot
 from tritguard.graph.arena.stripes import Chain
 from tritguard.graph.emission import Emission, emission_of
-from tritguard.graph.formats.kernel import WeightFormat
+from tritguard.graph.formats.registry import WeightFormat
 from tritguard.graph.model import Op, Tensor, Weighted
 from tritguard.graph.passes.dead_channels import removed
 from tritguard.resources import firmware_dir

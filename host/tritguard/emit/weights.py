@@ -11,9 +11,7 @@ from elftools.elf.sections import Section
 
 from tritguard.emit.bundle import Layer, Manifest
 from tritguard.errors import BadInputError
-from tritguard.graph.formats.kernel import WeightFormat
-
-_ARRAYS = ("weights", "trits", "lists", "packed")  # what the lowerings call them; biases, scales and tables are others
+from tritguard.graph.formats.registry import WeightFormat, format_of
 
 
 @dataclass(frozen=True)
@@ -67,12 +65,13 @@ def _objects(image: ELFFile) -> tuple[dict[str, tuple[int, int, int]], list[Sect
 
 
 def _find(layer: Layer, symbols: dict[str, tuple[int, int, int]], sections: list[Section], elf: Path) -> WeightArray:
-    for name in (f"{layer.symbol}_{array}" for array in _ARRAYS):
-        if name in symbols:
-            address, size, index = symbols[name]
-            offset = address - int(sections[index]["sh_addr"]) + int(sections[index]["sh_offset"])
-            assert layer.weight_format != "none"
-            return WeightArray(name, layer.index, layer.weight_format, offset, address, size)
-    raise BadInputError(
-        f"holds no weights of layer {layer.index}", where=str(elf), fix="give the native engine's build of this bundle"
-    )
+    name = f"{layer.symbol}_{format_of(layer.weight_format).array}"
+    if name not in symbols:
+        raise BadInputError(
+            f"holds no weights of layer {layer.index}",
+            where=str(elf),
+            fix="give the native engine's build of this bundle",
+        )
+    address, size, index = symbols[name]
+    offset = address - int(sections[index]["sh_addr"]) + int(sections[index]["sh_offset"])
+    return WeightArray(name, layer.index, layer.weight_format, offset, address, size)

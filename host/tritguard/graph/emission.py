@@ -16,8 +16,8 @@ from tritguard.boards import CoreClass
 from tritguard.errors import BadInputError
 from tritguard.graph.arena.chains import plan_striped
 from tritguard.graph.arena.memory import MemoryPlan, memory_needs, plan_memory
-from tritguard.graph.formats.kernel import Kernel, WeightFormat
-from tritguard.graph.formats.offers import kernels_of
+from tritguard.graph.formats.kernel import Kernel
+from tritguard.graph.formats.registry import Site, WeightFormat, code_bytes, kernels_of
 from tritguard.graph.formats.ternary import ternary_weights
 from tritguard.graph.model import Graph, Weighted
 from tritguard.graph.passes import optimised
@@ -25,22 +25,6 @@ from tritguard.graph.passes import optimised
 _CYCLES_PER_BYTE = 150  # what a byte of flash has to save to be worth it
 _LEAST_ROOM = 4096  # bytes of scratch, whatever else is in the arena
 _MOST_DECODING = 0.01  # of the cycles of all layers with weights
-_CODE_BYTES = {  # of kernels, GCC 12 -O2 for the cores they are offered on
-    "tg_conv2d.c": 2700,
-    "tg_conv2d_base3.c": 300,
-    "tg_conv2d_dual.c": 2900,
-    "tg_conv2d_lists.c": 1800,
-    "tg_conv2d_steps.c": 1500,
-    "tg_conv2d_ternary.c": 900,
-    "tg_dense.c": 900,
-    "tg_dense_base3.c": 300,
-    "tg_dense_dual.c": 1500,
-    "tg_depthwise.c": 1800,
-    "tg_depthwise_taps.c": 1600,
-    "tg_depthwise_ternary.c": 800,
-    "tg_output.c": 400,
-    "tg_ternary_base3.c": 400,
-}
 
 Planner = Callable[[Graph, Mapping[int, Kernel]], MemoryPlan]
 
@@ -134,7 +118,7 @@ def choose_kernels(
 
     def chosen(rooms: Mapping[int, int]) -> dict[int, Choice]:
         offers = {
-            position: tuple(sorted(kernels_of(graph, op, core, trits[position], rooms[position]), key=_price))
+            position: tuple(sorted(kernels_of(Site(graph, op, core, trits[position], rooms[position])), key=_price))
             for position, op in layers.items()
         }
         decoded = _worth_decoding(offers)
@@ -213,7 +197,7 @@ def _cheapest(eligible: Mapping[int, list[Kernel]]) -> dict[int, Kernel]:
         return {source for kernel in choice.values() for source in kernel.sources}
 
     def total(choice: dict[int, Kernel]) -> int:
-        code = sum(_CODE_BYTES[source] for source in files(choice))
+        code = sum(map(code_bytes, files(choice)))
         return sum(map(_price, choice.values())) + _CYCLES_PER_BYTE * code
 
     without: frozenset[str] = frozenset()

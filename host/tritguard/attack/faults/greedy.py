@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.faults.bits import PADDING, BitMap, map_bits
 from tritguard.attack.faults.flips import Flip, flip
 from tritguard.attack.faults.view import FaultView
 from tritguard.graph.emission import Emission
+from tritguard.graph.formats.bits import PADDING, BitMap
+from tritguard.graph.formats.kernel import bits_of
 from tritguard.graph.model import Weighted
 from tritguard.predictor import Int8, Outputs
 from tritguard.progress import Progress
@@ -122,7 +123,7 @@ def _layers(twin: OpenTwin, emission: Emission) -> list[_Layer]:
     for position, kernel in emission.kernels.items():
         op = emission.graph.ops[position]
         assert isinstance(op, Weighted)
-        bits = map_bits(op, kernel)
+        bits = bits_of(op, kernel.weights)
         symbol = twin.symbol(op.index)
         if bits is not None:
             found.append(_Layer(position, symbol, twin.weights[symbol], bits))

@@ -83,4 +83,4 @@ def _op(graph: Graph, position: int) -> Weighted:
 
 def _lift(graph: Graph, position: int, kernel: Kernel) -> float:
     """What x - zero point lacks of x, in steps."""
-    return 0.0 if kernel.weight_format == "ternary2" else float(_op(graph, position).input_zero_point)
+    return 0.0 if kernel.weights.centres else float(_op(graph, position).input_zero_point)

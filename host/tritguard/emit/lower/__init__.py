@@ -10,7 +10,7 @@ from tritguard.emit.lower.context import Context, plain_call
 from tritguard.emit.lower.elementwise import add, binary
 from tritguard.emit.lower.shape import concatenation, reshape
 from tritguard.emit.lower.stripes import striped
-from tritguard.emit.lower.weighted import conv, depthwise, fully_connected, transpose_conv
+from tritguard.emit.lower.weighted import transpose_conv, weighted
 from tritguard.graph.call import call_of
 from tritguard.graph.emission import Emission
 from tritguard.graph.model import (
@@ -28,9 +28,9 @@ from tritguard.graph.model import (
 __all__ = ["lower"]
 
 _LOWERINGS: dict[type[Op], Callable[[Context, int, Any], LayerCode]] = {
-    Conv2D: conv,
-    DepthwiseConv2D: depthwise,
-    FullyConnected: fully_connected,
+    Conv2D: weighted,
+    DepthwiseConv2D: weighted,
+    FullyConnected: weighted,
     TransposeConv: transpose_conv,
     Add: add,
     Binary: binary,

@@ -9,12 +9,10 @@ import numpy as np
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
 from tritguard.graph.arena.memory import Slot
 from tritguard.graph.arena.stripes import row_bytes
-from tritguard.graph.call import KernelCall, Parameters
+from tritguard.graph.call import Constant, KernelCall, Parameters
 from tritguard.graph.emission import Emission
-from tritguard.graph.formats.kernel import Kernel
+from tritguard.graph.formats.kernel import Image, Kernel
 from tritguard.graph.model import Op, Tensor
-
-Image = tuple[int, int, int]
 
 
 class Context:
@@ -100,20 +98,23 @@ def image(tensor: Tensor) -> Image:
 
 
 def struct_of(op: Op, type_: str, parameters: Parameters) -> tuple[Struct, tuple[Array, ...]]:
-    """A kernel's parameters as C: its struct, and the constant arrays that the struct points to."""
-    arrays = tuple(Array(name, value) for name, value in parameters.items() if isinstance(value, np.ndarray))
-    return Struct(type_, _fields(op, parameters)), arrays
+    """A kernel's parameters as C: its struct, and the constant arrays that the struct points to, at any depth."""
+    arrays: list[Array] = []
+    return Struct(type_, _fields(op, parameters, arrays)), tuple(arrays)
 
 
-def _fields(op: Op, parameters: Parameters) -> Fields:
+def _fields(op: Op, parameters: Parameters, arrays: list[Array]) -> Fields:
+    """The fields of a struct; the arrays that they point to are appended to `arrays`."""
     fields: dict[str, int | str | Fields] = {}
     for name, value in parameters.items():
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray | Constant):
+            constant = Constant(value) if isinstance(value, np.ndarray) else value
+            arrays.append(Array(name, constant.values, constant.struct, constant.aligned))
             fields[name] = f"{op.symbol}_{name}"
         elif isinstance(value, tuple):
             fields[name] = f"{{{', '.join(map(str, value))}}}"
         else:
-            fields[name] = value if isinstance(value, int) else _fields(op, value)
+            fields[name] = value if isinstance(value, int | str) else _fields(op, value, arrays)
     return fields
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.faults import Flip, ProgressiveSearch, draw_flips, every_bit, flip, is_defined
+from tritguard.attack.faults import Flip, ProgressiveSearch, draw_flips, every_bit, flip
 from tritguard.build import Build
 from tritguard.data import Dataset
 from tritguard.device import emulator_version
@@ -60,7 +60,7 @@ class _Case:
         kernels = self.bundle.emission.kernels
         with self.faulty(flips) as twin:
             return all(
-                is_defined(op, kernels[at], twin.weights[symbol], clean[symbol])
+                kernels[at].weights.is_defined(op, twin.weights[symbol], clean[symbol])
                 for at, op in enumerate(self.bundle.emission.graph.ops)
                 if isinstance(op, Weighted) and (symbol := twin.symbol(op.index)) in clean
             )
