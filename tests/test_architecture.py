@@ -12,7 +12,17 @@ import pytest
 from tests.support.shared import ROOT
 
 PACKAGE = ROOT / "host" / "tritguard"
-FOUNDATION = {"errors", "host_compiler", "predictor", "oracle", "files", "records", "resources", "progress"}
+FOUNDATION = {
+    "errors",
+    "host_compiler",
+    "predictor",
+    "oracle",
+    "files",
+    "records",
+    "resources",
+    "progress",
+    "templating",
+}
 # Left of a name: what it may import. Same rank: not from each other.
 RANKS = [
     {"data", "boards", "foreign"},
@@ -89,6 +99,13 @@ def test_imports_point_one_way_inside_a_package_too(package: str) -> None:
         inside = {name.split(".")[2] for name in imported_modules(path) if name.startswith(f"tritguard.{package}.")}
         for there in (inside & set(rank)) - {here}:
             assert rank[there] < rank[here], f"{path.relative_to(PACKAGE)} imports {package}/{there}"
+
+
+def test_attacks_know_nothing_of_twin_or_board() -> None:
+    """As docs/architecture.md says: they ask a Predictor, though the ranks alone would allow more."""
+    for path in (PACKAGE / "attack").rglob("*.py"):
+        known = {name.split(".")[1] for name in imported_modules(path)} & {"twin", "build", "device", "boards"}
+        assert not known, f"{path.relative_to(PACKAGE)} imports {', '.join(known)}"
 
 
 def test_help_is_quick_and_does_not_import_tensorflow() -> None:

@@ -67,7 +67,7 @@ class Removed(Record):
 
 
 class Offer(Record):
-    """A format that a ternary layer can have, and what its kernel is expected to take (graph/formats/cost.py)."""
+    """A format that a ternary layer can have, and what its kernel is expected to take (graph/formats)."""
 
     weight_format: WeightFormat
     weight_bytes: int

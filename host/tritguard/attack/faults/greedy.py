@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,22 @@ from tritguard.graph.emission import Emission
 from tritguard.graph.formats.bits import PADDING, BitMap
 from tritguard.graph.formats.kernel import bits_of
 from tritguard.graph.model import Weighted
-from tritguard.predictor import Int8, Outputs
+from tritguard.predictor import Int8, Outputs, Predictor
 from tritguard.progress import Progress
-from tritguard.twin import OpenTwin
+
+
+class OpenModel(Predictor, Protocol):
+    """The deployed model with weights that can be changed where they lie, as `tritguard.twin.OpenTwin` is.
+
+    Attributes:
+        weights: uint8 arrays by C symbol; what is written there is computed with.
+    """
+
+    weights: dict[str, NDArray[np.uint8]]
+
+    def symbol(self, layer: int) -> str:
+        """The symbol of a layer's weights."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,7 @@ class ProgressiveSearch:
     name: str = field(default="greedy", init=False)
 
     def search(
-        self, twin: OpenTwin, emission: Emission, x: Int8, y: NDArray[np.int64], count: int, progress: Progress
+        self, twin: OpenModel, emission: Emission, x: Int8, y: NDArray[np.int64], count: int, progress: Progress
     ) -> tuple[Flip, ...]:  # fmt: skip
         """`count` flips, each the best after those before it; the twin is left as it was.
 
@@ -86,7 +100,7 @@ class ProgressiveSearch:
             if gain[byte, bit] > 0
         ]  # fmt: skip
 
-    def _loss_with(self, twin: OpenTwin, candidate: Flip, x: Int8, y: NDArray[np.int64]) -> float:
+    def _loss_with(self, twin: OpenModel, candidate: Flip, x: Int8, y: NDArray[np.int64]) -> float:
         flip(twin.weights, [candidate])
         loss = mean_loss(twin.predict(x), y, self.temperature)
         flip(twin.weights, [candidate])
@@ -117,7 +131,7 @@ class _Layer:
     bits: BitMap
 
 
-def _layers(twin: OpenTwin, emission: Emission) -> list[_Layer]:
+def _layers(twin: OpenModel, emission: Emission) -> list[_Layer]:
     """The layers whose bits have gradients."""
     found = []
     for position, kernel in emission.kernels.items():
