@@ -16,7 +16,17 @@ from tritguard.attack.norms import NORMS
 from tritguard.evaluate.registry import STUDIES
 
 PACKAGE = ROOT / "host" / "tritguard"
-FOUNDATION = {"errors", "host_compiler", "predictor", "oracle", "files", "records", "resources", "progress"}
+FOUNDATION = {
+    "errors",
+    "host_compiler",
+    "predictor",
+    "oracle",
+    "files",
+    "records",
+    "resources",
+    "progress",
+    "templating",
+}
 # Left of a name: what it may import. Same rank: not from each other.
 RANKS = [
     {"data", "boards", "foreign"},
@@ -35,7 +45,13 @@ RANKS = [
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 # The same inside the packages that hold rooms of their own; a package's face (`__init__.py`) may import any of them.
 INNER = {
-    "graph": [{"model", "flatbuffer"}, {"arithmetic", "call", "formats"}, {"arena", "passes", "reading"}, {"emission"}],
+    "graph": [
+        {"model", "flatbuffer"},
+        {"arithmetic", "call"},
+        {"formats"},
+        {"arena", "passes", "reading"},
+        {"emission"},
+    ],
     "evaluate": [
         {"samples", "study"},
         {"confirmation", "crafting", "kind"},
@@ -99,6 +115,13 @@ def test_tests_share_through_the_support_package_only() -> None:
     """A test file that another one imports could not be changed, split or run without thinking of both."""
     for path in (ROOT / "tests").rglob("*.py"):
         assert not re.search(r"^\s*(from|import) tests\.test_", path.read_text(), re.MULTILINE), path
+
+
+def test_attacks_know_nothing_of_twin_or_board() -> None:
+    """As docs/architecture.md says: they ask a Predictor, though the ranks alone would allow more."""
+    for path in (PACKAGE / "attack").rglob("*.py"):
+        known = {name.split(".")[1] for name in imported_modules(path)} & {"twin", "build", "device", "boards"}
+        assert not known, f"{path.relative_to(PACKAGE)} imports {', '.join(known)}"
 
 
 def test_help_is_quick_and_does_not_import_tensorflow() -> None:
