@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.support.device_support import inputs
-from tests.test_emit import other_ops_model, ternary_model
+from tests.support.known_models import other_ops_model, ternary_model
 from tritguard.attack import Ball, Target
 from tritguard.attack.diva import Diva
 from tritguard.attack.float_model import FloatModel, open_float
