@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.made_up_result import make_result
 from tests.support.shared import ROOT
+from tests.test_report import make_result
 from tritguard.api.run import RunConfig
 from tritguard.errors import BadInputError
 from tritguard.evaluate.faults.result import FaultedModel, FaultPlan, FaultResult
