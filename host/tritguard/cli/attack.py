@@ -12,22 +12,19 @@ from typing import Annotated
 import typer
 
 from tritguard import api
-from tritguard.api.robustness import REPORT, RESULT
 from tritguard.attack.base import Access, Goal
 from tritguard.attack.catalog import ATTACKS, Setting
 from tritguard.build import open_build
 from tritguard.cli.data import read_dataset
 from tritguard.cli.progress import console, stages
-from tritguard.cli.study import leave, numbers
+from tritguard.cli.study import leave, numbers, show
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.robustness.live import Budget
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.presets import Preset
-from tritguard.evaluate.robustness.result import RobustnessResult
-from tritguard.files import write_whole
+from tritguard.evaluate.robustness.study import ROBUSTNESS
 from tritguard.records import from_table
-from tritguard.report.registry import to_html, to_terminal
 
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter an option
@@ -84,7 +81,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
             opened, firmware, dataset, out,
             plan=plan, port=port, control=control, workers=workers, live=announce if live else None, stages=named,
         )  # fmt: skip
-    show(result, out)
+    show(result, out / ROBUSTNESS.file)
     leave(result)
 
 
@@ -130,10 +127,3 @@ def announce(budget: Budget) -> None:
         highlight=False,
         soft_wrap=True,
     )
-
-
-def show(result: RobustnessResult, out: Path) -> None:
-    """Print and write the report."""
-    write_whole(out / REPORT, to_html(result))
-    console.print(to_terminal(result))
-    console.print(f"\nresult: {out / RESULT}\nreport: {out / REPORT}", markup=False, highlight=False, soft_wrap=True)

@@ -76,6 +76,17 @@ def _refuse(options: dict[str, object], owner: str) -> None:
             raise BadInputError(f"belongs to {owner}", where=name)
 
 
+def outline(built: Build) -> None:
+    """Print flash and RAM of what was built, in one line."""
+    sizes = built.record.sizes
+    console.print(
+        f"{built.elf}: {sizes.flash_total:,} B flash, {sizes.ram_static:,} B static RAM",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 def describe(built: Build) -> None:
     """Print what was built, in a few lines."""
     board, sizes = built.record.board, built.record.sizes

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
+from tritguard import api
 from tritguard.build import open_build
 from tritguard.cli.data import read_dataset
-from tritguard.cli.study import leave, numbers, settings, study
+from tritguard.cli.study import leave, numbers, settings, show, study_stages
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
-from tritguard.evaluate.faults.study import FAULTS, study_faults
+from tritguard.evaluate.faults.study import FAULTS
 
 
 def command(
@@ -40,4 +41,7 @@ def command(
     built = [open_build(path) for path in build or ()]
     dataset = read_dataset(data)
     subjects = list(zip_longest(opened, built))
-    leave(study(FAULTS, out, lambda progress: study_faults(subjects, dataset, plan, progress)))
+    with study_stages() as named:
+        result = api.faults(subjects, dataset, out, plan=plan, stages=named)
+    show(result, out / FAULTS.file)
+    leave(result)

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from tritguard.boards import load_board
+from tritguard import api
 from tritguard.cli.data import read_dataset
-from tritguard.cli.study import leave, settings, study
-from tritguard.evaluate.privacy.study import PRIVACY, open_training, study_privacy
+from tritguard.cli.study import leave, settings, show, study_stages
+from tritguard.evaluate.privacy.study import PRIVACY
 
 
 def command(
@@ -35,7 +35,7 @@ def command(
     """Say whether a model's outputs tell which samples it was trained on: in float, and deployed as int8 or ternary."""
     given = {"samples": samples, "shadows": shadows, "indicator": indicator, "seed": seed}
     plan = settings(PRIVACY, config, given)
-    chip = None if board is None else load_board(board)
-    load = cache(read_dataset)
-    opened = [open_training(folder, load) for folder in trainings]
-    leave(study(PRIVACY, out, lambda progress: study_privacy(opened, chip, plan, out, progress)))
+    with study_stages() as named:
+        result = api.privacy(trainings, out, load=cache(read_dataset), board=board, plan=plan, stages=named)
+    show(result, out / PRIVACY.file)
+    leave(result)

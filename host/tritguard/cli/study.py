@@ -1,24 +1,24 @@
-"""What the verbs of studies share: options with lists, how a study runs and how it ends."""
+"""What the verbs of studies share: options with lists, progress, printing a result and ending with its exit code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
 
-from tritguard.cli.progress import console, stages
+from tritguard.cli.progress import console, stages, start_tensorflow
 from tritguard.errors import BadInputError
 from tritguard.evaluate.kind import StudyKind
+from tritguard.evaluate.registry import kind_of
 from tritguard.evaluate.study import Study
-from tritguard.files import write_whole
 from tritguard.progress import Stages
 from tritguard.records import Record, from_table, read_toml
-from tritguard.report.registry import to_html, to_terminal
+from tritguard.report.registry import to_terminal
 
 P = TypeVar("P", bound=Record)
-S = TypeVar("S", bound=Study)
 
 
 def numbers(option: str, text: str) -> list[int]:
@@ -47,28 +47,19 @@ def settings(kind: StudyKind[P, Any], config: Path | None, given: dict[str, Any]
     return from_table(kind.plan, tables[kind.table] | options, where=where)
 
 
-def study(kind: StudyKind[Any, S], out: Path, run: Callable[[Stages], S]) -> S:
-    """Run a study with its progress shown, write its result and report, and print it. An older result goes first.
+@contextmanager
+def study_stages() -> Iterator[Stages]:
+    """Start TensorFlow, which every study needs, then show a bar for each stage."""
+    start_tensorflow()
+    with stages() as named:
+        yield named
 
-    Args:
-        kind: the study.
-        out: the folder for result and report, made if it is missing.
-        run: carries the study out; it is given what names a stage and gives the callback that shows its progress.
-    """
-    path = out / kind.file
-    report = kind.report_beside(path)
-    out.mkdir(parents=True, exist_ok=True)
-    for older in (path, report):
-        older.unlink(missing_ok=True)
-    with console.status("Starting TensorFlow"):
-        import tritguard.train.backend  # noqa: F401, PLC0415
-    with stages() as progress:
-        result = run(progress)
-    write_whole(path, result.model_dump_json(indent=2) + "\n")
-    write_whole(report, to_html(result))
+
+def show(result: Study, path: Path) -> None:
+    """Print a result, and where it and its report lie."""
     console.print(to_terminal(result))
+    report = kind_of(result).report_beside(path)
     console.print(f"\nresult: {path}\nreport: {report}", markup=False, highlight=False, soft_wrap=True)
-    return result
 
 
 def leave(*results: Study) -> None:

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from tritguard import api
 from tritguard.cli.data import read_dataset
-from tritguard.cli.study import leave, numbers, settings, study
+from tritguard.cli.study import leave, numbers, settings, show, study_stages
 from tritguard.emit import open_bundle
-from tritguard.evaluate.transfer.study import TRANSFER, study_transfer
+from tritguard.evaluate.transfer.study import TRANSFER
 
 
 def command(
@@ -31,10 +32,7 @@ def command(
     plan = settings(TRANSFER, config, {"samples": samples, "eps": eps and numbers("--eps", eps), "seed": seed})
     opened = [open_bundle(path) for path in bundles]
     dataset = read_dataset(data)
-    models = [(float_name(path), path) for path in floats or []]
-    leave(study(TRANSFER, out, lambda progress: study_transfer(opened, models, dataset, plan, progress)))
-
-
-def float_name(path: Path) -> str:
-    """What reports call a float model: a training's by its folder."""
-    return path.resolve().parent.name if path.suffix == ".keras" else path.stem
+    with study_stages() as named:
+        result = api.transfer(opened, dataset, out, floats=floats or (), plan=plan, stages=named)
+    show(result, out / TRANSFER.file)
+    leave(result)
