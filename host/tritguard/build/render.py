@@ -1,4 +1,4 @@
-"""The Jinja environment of a firmware's project files."""
+"""The Jinja environment for the files of a firmware's project."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tritguard.emit.render import c_comment
 
 @cache
 def templates() -> jinja2.Environment:
-    """Templates of this package; an undefined name is an error."""
+    """The templates of this package; an undefined name is an error."""
     loader = jinja2.PackageLoader("tritguard.build")
     made = jinja2.Environment(
         loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
