@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.support.device_support import inputs
-from tests.test_emit import other_ops_model, ternary_model
+from tests.support.known_models import other_ops_model, ternary_model
 from tritguard.attack import Ball, Target
 from tritguard.attack.diva import Diva
 from tritguard.attack.float_model import FloatModel, open_float
@@ -35,6 +35,7 @@ from tritguard.train.config import Block, QuantizeConfig
 from tritguard.twin import Twin
 
 pytest.importorskip("art", reason="training and attacks need the extra 'attack'")
+pytestmark = pytest.mark.slow
 
 MEMBERS = 120
 
@@ -192,7 +193,8 @@ def test_candidates_are_the_trained_network_and_what_further_steps_make_of_it(
 ) -> None:
     from tritguard.train.backend import keras, tf  # noqa: PLC0415
     from tritguard.train.candidates import candidate_losses  # noqa: PLC0415
-    from tritguard.train.quanos import kernel_axes, on_grid, weighted_layers  # noqa: PLC0415
+    from tritguard.train.layer_graph import kernel_axes, weighted_layers  # noqa: PLC0415
+    from tritguard.train.quanos import on_grid  # noqa: PLC0415
 
     data = read_dataset(noise)
     x, y = data.x_test.astype(np.float32) / 255, data.y_test.astype(np.int64)

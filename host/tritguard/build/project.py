@@ -12,9 +12,10 @@ from tritguard import __version__
 from tritguard.boards import Board
 from tritguard.boards.core import machine_flags
 from tritguard.build.engine import Engine
-from tritguard.build.render import templates
 from tritguard.emit.bundle import Bundle
+from tritguard.emit.render import c_comment
 from tritguard.resources import firmware_dir
+from tritguard.templating import environment
 
 _PLATFORM = ("platform.json", "platform.py", "builder/main.py", "firmware.ld")
 
@@ -57,8 +58,10 @@ def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine) ->
         "output_bytes": prod(bundle.manifest.output.shape),
         "layer_count": 1 + max(layer.index for layer in bundle.manifest.layers),
     }
-    (folder / "src" / "config.h").write_text(templates().get_template("config.h.jinja").render(context))
-    (folder / "platformio.ini").write_text(templates().get_template("platformio.ini.jinja").render(context))
+    templates = environment("tritguard.build")
+    templates.filters["c_comment"] = c_comment
+    (folder / "src" / "config.h").write_text(templates.get_template("config.h.jinja").render(context))
+    (folder / "platformio.ini").write_text(templates.get_template("platformio.ini.jinja").render(context))
     (folder / "boards").mkdir()
     (folder / "boards" / f"{board.id}.json").write_text(json.dumps(_platformio_board(board), indent=2))
 

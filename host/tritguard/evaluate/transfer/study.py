@@ -1,4 +1,4 @@
-"""How attacks carry over between a float model and what was deployed of it, and where they must not."""
+"""How attacks carry over between a float model and what was deployed of it, and which fool the latter alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from tritguard.evaluate.samples import Samples, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.evaluate.transfer.checks import check
 from tritguard.evaluate.transfer.result import Apart, Cell, Party, TransferPlan, TransferResult
-from tritguard.graph import read_graph
 from tritguard.predictor import Int8, Predictor
 from tritguard.progress import Progress, Stages
 from tritguard.twin import Twin
@@ -36,7 +35,7 @@ _LEAST_TEMPERATURE = 1e-6  # small margins are widened too, so that the margins 
 
 @dataclass(frozen=True)
 class _Model:
-    """A model of the matrix; its view is None where it has no gradients."""
+    """A model of the matrix; its view is None if it has no gradients."""
 
     name: str
     form: Literal["float", "int8", "ternary"]
@@ -49,15 +48,17 @@ def study_transfer(
     bundles: Sequence[Bundle], floats: Sequence[tuple[str, Path]], dataset: Dataset, plan: TransferPlan,
     stages: Stages,
 ) -> TransferResult:  # fmt: skip
-    """Craft on each model, ask all of them; then look for inputs that fool a deployed model alone.
+    """Craft inputs on each model and give them to all; then look for inputs that fool a deployed model alone.
 
     Args:
         bundles: deployed models that take the same inputs, byte for byte; at least one.
-        floats: names and files of Keras models or float `.tflite` files, fed with the bytes' real values.
+        floats: names and files of Keras models or float `.tflite` files, which get the real values of the bytes.
+        dataset: the data that samples are drawn from.
+        plan: the settings.
         stages: gives the callback that shows a stage's progress.
 
     Raises:
-        BadInputError: the models do not take the same inputs, or a file is no such model.
+        BadInputError: the models do not take the same inputs, or a file holds no float model.
     """
     grid = bundles[0].manifest.input
     models = [(name, path, open_float(path, grid)) for name, path in floats]
@@ -102,23 +103,29 @@ def _deployed(bundle: Bundle, grid: EdgeTensor, x: Int8) -> _Model:
     same = edge.shape == grid.shape and edge.zero_point == grid.zero_point and np.isclose(edge.scale, grid.scale, 0.01)
     if not same:
         raise BadInputError(
-            f"takes int8{list(edge.shape)} at scale {edge.scale:g}, zero point {edge.zero_point}; the first bundle "
-            f"int8{list(grid.shape)} at {grid.scale:g}, {grid.zero_point}",
+            f"takes int8{list(edge.shape)} with scale {edge.scale:g} and zero point {edge.zero_point}, "
+            f"the first bundle int8{list(grid.shape)} with {grid.scale:g} and {grid.zero_point}",
             where=str(bundle.path),
-            fix="give models of the same inputs",
+            fix="give models with the same inputs",
         )
     form: Literal["int8", "ternary"] = "ternary" if identity.ternary_layers else "int8"
     twin = Twin(bundle)
     outputs, scale = twin.predict(x), bundle.manifest.output.scale
     temperature = margin_temperature(outputs, score_scale=scale, least=_LEAST_TEMPERATURE)
-    view = GradientView(read_graph(bundle.model_path.read_bytes()), temperature)
+    view = GradientView(bundle.golden, temperature)
     return _Model(identity.name, form, identity.bundle_sha256, twin, view)
 
 
 def _craft(
     parties: Sequence[_Model], samples: Samples, plan: TransferPlan, progress: Progress
 ) -> dict[tuple[int, int], Int8]:
-    """Inputs by eps and source. PGD goes on where it has won: an input just over the edge carries over badly."""
+    """Craft inputs on each model that has gradients, at each eps.
+
+    PGD goes on after it has won: an input just across the boundary carries over badly.
+
+    Returns:
+        int8[n, *input_shape] by eps and by the position of the source.
+    """
     sources = [number for number, party in enumerate(parties) if party.view is not None]
     jobs = list(product(plan.eps, sources))
     crafted = {}
