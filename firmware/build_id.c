@@ -1,6 +1,6 @@
-/* In a file of its own, where no caller's compiler sees its bytes. GCC copies an array it can see from a
- * string literal, which takes more flash than the array where none of its bytes is zero: the image's size
- * would follow from its id.
+/* The id has a file of its own so that the compiler does not see its bytes where it is used. GCC copies an
+ * array whose bytes it sees from a string literal, and that takes more flash if none of the bytes is zero:
+ * the size of the image would depend on its id.
  */
 #include "build_id.h"
 

@@ -1,4 +1,4 @@
-/* The id of everything this firmware was made from; HELLO gives it. */
+/* The id of everything this firmware was made from; HELLO reports it. */
 #ifndef BUILD_ID_H
 #define BUILD_ID_H
 

@@ -27,7 +27,7 @@ static answer_t error(const frame_t *request, uint8_t code, uint32_t detail, uin
     return (answer_t){ERROR, request->sequence, 8u};
 }
 
-/* Length, then the characters; returns what follows them. */
+/* Write the length, then the characters; returns the place behind them. */
 static uint8_t *put_name(uint8_t *to, const char *name)
 {
     const size_t whole = strlen(name);
@@ -65,7 +65,7 @@ static void put_logits(uint8_t *to, const int32_t *logits, size_t count)
     }
 }
 
-/* Not an array of CONFIG_LOGIT_COUNT: there may be none. */
+/* At least one element: an engine without logits has CONFIG_LOGIT_COUNT 0, and C has no empty arrays. */
 static int32_t logits[COMMANDS_MAX(CONFIG_LOGIT_COUNT, 1u)];
 
 static answer_t infer(const frame_t *request, uint8_t *payload)

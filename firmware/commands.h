@@ -25,10 +25,10 @@ typedef struct {
     size_t payload_bytes;
 } answer_t;
 
-/* Answer a whole frame; `payload` has room for ANSWER_PAYLOAD_MAX bytes. */
+/* Answer a frame that arrived whole; `payload` has room for ANSWER_PAYLOAD_MAX bytes. */
 answer_t commands_answer(const frame_t *request, uint8_t *payload);
 
-/* Answer a block that is no frame. */
+/* Answer a block of bytes that is not a frame. */
 answer_t commands_answer_broken(uint8_t *payload);
 
 #endif

@@ -1,4 +1,4 @@
-/* The engine of generated C: the bundle's own tg_model_run. */
+/* The engine of generated C, which calls the bundle's tg_model_run. */
 #include "engine.h"
 
 #include "config.h"

@@ -1,4 +1,4 @@
-/* TensorFlow Lite Micro's interpreter, linked as the user built it. */
+/* The engine that runs TensorFlow Lite Micro's interpreter, as the user built it. */
 #include "engine.h"
 
 #include "config.h"
@@ -11,7 +11,7 @@
 #include "tensorflow/lite/micro/micro_interpreter.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 
-/* Releases keep their names in different places: global, in tflite, in tflite::micro. */
+/* Releases of TFLM declare names in different namespaces: the global one, tflite, tflite::micro. */
 namespace tflite
 {
 namespace micro
@@ -21,25 +21,26 @@ using namespace micro;
 } // namespace tflite
 using namespace tflite;
 
-/* The arrays of 'tritguard convert --to tflm': namespace tflm_model, TFLM_MODEL_DATA, TFLM_MODEL_SHA256. */
+/* The arrays that 'tritguard convert --to tflm' writes: namespace tflm_model, TFLM_MODEL_DATA,
+ * TFLM_MODEL_SHA256. */
 #include "tflm_model.h"
 
-/* Why the model does not run. */
+/* Why the model does not run; engine_run returns it. */
 enum : uint32_t { RUNS, OPS_NOT_REGISTERED, TENSORS_NOT_ALLOCATED, OTHER_SIZES, INVOKE_FAILED };
 
 struct place_t {
     void *memory;
 };
 
-/* Objects in static memory whose constructors run in engine_start, and whose destructors never do. */
+/* Creates objects in static memory: their constructors run in engine_start, their destructors never do. */
 inline void *operator new(size_t, place_t place) noexcept
 {
     return place.memory;
 }
 
-/* What vtables and static objects refer to. The C++ library's would bring a heap and what prints uncaught
- * exceptions, and part of it is in start-up files this firmware has no use for. Nothing here is ever on a
- * heap, and nothing is ever destroyed. */
+/* Vtables and static objects refer to these. Those of the C++ library would bring a heap and the code that
+ * prints uncaught exceptions, and some are in start-up files that this firmware does not link. Here nothing
+ * is ever on a heap, and nothing is ever destroyed. */
 void operator delete(void *) noexcept
 {
 }
@@ -62,7 +63,7 @@ __attribute__((weak)) int __aeabi_atexit(void *, void (*)(void *), void *)
 }
 }
 
-/* The name by which the size report knows an arena. */
+/* The size report finds the arena by this symbol. */
 alignas(16) static uint8_t arena[tflm_model::kArenaBytes] __asm__("tg_arena");
 alignas(tflm_model::OpResolver) static uint8_t resolver_memory[sizeof(tflm_model::OpResolver)];
 alignas(MicroInterpreter) static uint8_t interpreter_memory[sizeof(MicroInterpreter)];

@@ -1,6 +1,6 @@
-/* Where in tg_model_run a layer's code begins; the compiler's command line includes this file before every
- * source. A mark costs the firmware nothing: it is an address and a number in a section that no board loads.
- * A firmware built to profile itself calls its profiler there instead.
+/* TG_LAYER marks where a layer's code begins in tg_model_run. The compiler's command line includes this file
+ * before every source. A mark costs the firmware nothing: it is an address and a number in a section that is
+ * not loaded onto the board. A firmware that profiles itself calls its profiler there instead.
  */
 #ifndef LAYER_MARK_H
 #define LAYER_MARK_H

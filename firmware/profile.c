@@ -5,7 +5,7 @@
 #include <string.h>
 
 static uint64_t ticks[PROFILE_ENTRIES];
-static uint32_t entry; /* what the time goes to */
+static uint32_t entry; /* the element of ticks that time is added to */
 static uint64_t since;
 
 void profile_start(void)

@@ -1,5 +1,5 @@
-/* Ticks of each layer. Firmwares built with `build --profile` alone call this; in others nothing of it is
- * linked. */
+/* Measures the ticks of each layer. Only firmwares built with `build --profile` call this; in others it is
+ * not linked. */
 #ifndef PROFILE_H
 #define PROFILE_H
 
@@ -7,13 +7,14 @@
 
 #include <stdint.h>
 
-/* Forget, and start the ticks. */
+/* Clear what was measured and start the ticks. */
 void profile_start(void);
 
-/* A layer begins, and the one before it ends; layers may take turns. */
+/* The layer before ends and this one begins; layers may alternate. */
 void profile_layer(uint32_t layer);
 
-/* Stop the ticks. [0]: outside of all layers, [1 + i]: layer i. What measuring takes is in none of them. */
+/* Stop the ticks. Returns uint64[PROFILE_ENTRIES]: [0] is time outside all layers, [1 + i] is layer i. The
+ * time that measuring itself takes is in none of them. */
 const uint64_t *profile_stop(void);
 
 #define PROFILE_ENTRIES (1u + CONFIG_LAYER_COUNT)

@@ -28,7 +28,7 @@ uint32_t get_u32(const uint8_t *from)
     return value;
 }
 
-/* CRC-32/ISO-HDLC, four bits a step: a table of 64 bytes instead of 1 KiB. */
+/* CRC-32/ISO-HDLC, four bits per step, which takes a table of 64 bytes instead of 1 KiB. */
 static uint32_t crc32(const uint8_t *bytes, size_t count)
 {
     static const uint32_t table[16] = {
@@ -134,7 +134,7 @@ static void send_stuffed(const uint8_t *bytes, size_t count, frame_sink_t sink)
         }
         at += run;
         more = at < count;
-        /* A full run stands for no zero; every shorter one does, and that zero is skipped here. */
+        /* Every run but a full one is followed by a zero that its code byte stands for; skip that zero. */
         if (more && (run < COBS_LONGEST_RUN)) {
             at++;
         }

@@ -1,5 +1,6 @@
-/* Frames on the serial line: COBS between zeros, a header, a CRC-32. See docs/serial-protocol.md.
- * Knows nothing of models, boards or requests; the tests compile it for the host too.
+/* Frames on the serial line: a header, the payload and a CRC-32, encoded with COBS between zeros. See
+ * docs/serial-protocol.md. This knows nothing of models, boards or requests; tests also compile it for the
+ * host.
  */
 #ifndef PROTOCOL_H
 #define PROTOCOL_H
@@ -23,12 +24,12 @@ typedef struct {
 } frame_t;
 
 typedef enum {
-    FRAME_NONE,  /* nothing to answer yet */
+    FRAME_NONE,  /* no answer is due yet */
     FRAME_WHOLE, /* a frame with the right CRC */
-    FRAME_BROKEN /* a block that is no frame */
+    FRAME_BROKEN /* a block that is not a frame */
 } frame_event_t;
 
-/* Undoes the byte stuffing while the bytes arrive. */
+/* Decodes COBS while the bytes arrive. */
 typedef struct {
     uint8_t *buffer;
     size_t capacity;
@@ -41,14 +42,15 @@ typedef struct {
 
 typedef void (*frame_sink_t)(uint8_t byte);
 
-/* `buffer` takes whole packets of at most `capacity` bytes; aligned to 4, so is every payload. */
+/* `buffer` takes whole packets of at most `capacity` bytes; if it is aligned to 4 bytes, so is
+ * every payload. */
 void frame_reader_init(frame_reader_t *reader, uint8_t *buffer, size_t capacity);
 
-/* Take one received byte; on FRAME_WHOLE `frame` is filled in. */
+/* Take one received byte; `frame` is filled in if the result is FRAME_WHOLE. */
 frame_event_t frame_reader_take(frame_reader_t *reader, uint8_t byte, frame_t *frame);
 
-/* Send a frame. The payload already stands in `packet` at FRAME_HEADER_BYTES; header and CRC are put around
- * it, so `packet` holds payload_bytes + FRAME_OVERHEAD_BYTES. */
+/* Send a frame. The payload is already in `packet`, from FRAME_HEADER_BYTES on; header and CRC are written
+ * around it, so `packet` has room for payload_bytes + FRAME_OVERHEAD_BYTES. */
 void frame_send(uint8_t *packet, size_t payload_bytes, uint8_t type, uint32_t sequence, frame_sink_t sink);
 
 void put_u32(uint8_t *to, uint32_t value);

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.known_models import ternary_model
 from tritguard.boards import Board, available_boards, load_board
 from tritguard.boards.driver import read_driver
-from tritguard.build.engine import Engine, Library
-from tritguard.build.render import templates
+from tritguard.build.engine import native_engine
+from tritguard.build.project import write_project
+from tritguard.emit import write_bundle
 from tritguard.errors import BadInputError
 from tritguard.resources import boards_dir
 
@@ -118,15 +120,15 @@ def test_no_text_of_a_board_leaves_the_place_it_is_quoted_in(field: str, value: 
         load_board(path)
 
 
-def test_a_name_cannot_end_a_comment_of_the_project() -> None:
-    """Nor can one of a record that nothing validated."""
+def test_a_name_cannot_end_a_comment_of_the_project(tmp_path: Path) -> None:
+    """Not even that of a record that nothing validated."""
     board = load_board("mps2-an386").model_copy(update={"name": "*/ int x; /*\n[env:other]"})
-    engine = Engine("native", "engine_native.c", {}, 0, (), Library())
-    context = {"board": board, "engine": engine, "version": "1", "build_id": b"1234"}
-    sizes = {"input_bytes": 1, "output_bytes": 1, "layer_count": 1}
-    for template in ("config.h.jinja", "platformio.ini.jinja"):
-        text = templates().get_template(template).render(context | sizes)
-        assert "_/ int x; /___env:other_;" in text.splitlines()[0]
+    bundle = write_bundle(ternary_model(), tmp_path / "bundle", name="small")
+    project = tmp_path / "project"
+    project.mkdir()
+    write_project(project, bundle, board, native_engine(bundle))
+    for name in ("src/config.h", "platformio.ini"):
+        assert "_/ int x; /___env:other_;" in (project / name).read_text().splitlines()[0]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from elftools.elf.sections import SymbolTableSection
 from tests.support.device_support import BOARDS, Builder, changed_bundle, lively_model
 from tests.support.shared import ROOT
 from tritguard.boards import Board, load_board
+from tritguard.boards.driver import drivers, read_driver
 from tritguard.build import Budget, Build, build, open_build, parse_bytes
 from tritguard.build.engine import native_engine
 from tritguard.build.project import build_id
@@ -174,6 +175,26 @@ def test_the_driver_that_is_shown_runs_as_it_is(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("equal emcraft-sf2 ")
     assert int(done.stdout.split()[2]) > 10
+
+
+def test_what_a_driver_puts_in_front_of_the_vectors(
+    small_bundle: Bundle, small_build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = small_build.record.board
+    folder = tmp_path / board.driver.name
+    shutil.copytree(board.driver.folder, folder)
+    (folder / "boot.c").write_text(
+        "#include <stdint.h>\nextern const uint32_t boot[64];\n"
+        'const uint32_t boot[64] __attribute__((section(".boot"), used)) = {0xB007u};\n'
+    )
+    monkeypatch.setitem(drivers(), folder.name, read_driver(folder / "driver.toml"))
+    made = build(small_bundle, board, tmp_path / "build")
+    assert made.binary.read_bytes()[:8] == bytes.fromhex("07b0000000000000")
+    assert made.record.build_id != small_build.record.build_id
+    sizes, before = made.record.sizes, small_build.record.sizes
+    assert (sizes.flash_sections[".boot"], sizes.flash_total) == (256, before.flash_total + 256)
+    grown = {group: sizes.flash_groups[group] - before.flash_groups[group] for group in sizes.flash_groups}
+    assert {group: size for group, size in grown.items() if size} == {"protocol and port": 256}
 
 
 @pytest.mark.parametrize("name", ["own-board", "a-board-of-ones-own"])

@@ -1,4 +1,4 @@
-"""PlatformIO's description of how tritguard firmwares are built."""
+"""The PlatformIO platform that builds tritguard's firmwares."""
 
 import json
 import shutil
@@ -14,9 +14,9 @@ LAUNCHER = "from SCons.Script.Main import main\n\nmain()\n"
 
 
 def provide_scons():
-    """Give PlatformIO its `tool-scons` package, made of the SCons that pip installed.
+    """Give PlatformIO its `tool-scons` package, made from the SCons that pip installed.
 
-    Without it PlatformIO asks its registry. Where pip's version is not the one it wants, it still does.
+    Without it PlatformIO downloads one from its registry, as it still does if it wants another version than pip's.
     """
     try:
         import SCons  # noqa: PLC0415
@@ -27,7 +27,7 @@ def provide_scons():
     if manager.get_package(wanted):
         return
     major, minor, patch = [*SCons.__version__.split("."), "0", "0"][:3]
-    version = f"{major}.{major}{int(minor):02}{int(patch):02}.0"  # the registry's way to write 4.11.1 is 4.41101.0
+    version = f"{major}.{major}{int(minor):02}{int(patch):02}.0"  # the registry writes 4.11.1 as 4.41101.0
     metadata = PackageMetadata(
         PackageType.TOOL, "tool-scons", version, PackageSpec(owner="platformio", name="tool-scons")
     )
@@ -43,7 +43,7 @@ def provide_scons():
 
 class TritguardPlatform(PlatformBase):
     def is_embedded(self):
-        # PlatformIO's own answer is whether a package uploads; here tritguard does.
+        # PlatformIO says no if none of the packages uploads; here tritguard uploads.
         return True
 
     def configure_default_packages(self, options, targets):

@@ -1,4 +1,4 @@
-/* What every Cortex-M shares: start-up, vectors, faults, SysTick, the stack's watermark. */
+/* What all Cortex-M boards share: start-up, vectors, faults, SysTick and the depth of the stack. */
 #include "config.h"
 #include "driver.h"
 #include "port.h"
@@ -31,7 +31,7 @@
 #define STACK_UNPAINTED_WORDS 16u /* below the stack pointer while painting */
 #define FAULT_MAGIC 0x7A17FA17u
 
-/* From the linker script. */
+/* Defined by the linker script. */
 extern uint32_t ld_stack_start[];
 extern uint32_t ld_stack_end[];
 extern uint32_t ld_static_start[];
@@ -60,7 +60,7 @@ void fault_entry(void);
 void fault_save_and_reset(const uint32_t *stacked);
 void systick_interrupt(void);
 
-/* A faulting stack pointer may point anywhere: the handler brings its own stack. */
+/* After a fault the stack pointer may point anywhere, so the handler has a stack of its own. */
 #define FAULT_STACK_BYTES 256
 static uint32_t fault_stack[FAULT_STACK_BYTES / 4] __attribute__((used, aligned(8)));
 
@@ -93,7 +93,7 @@ static void core_reset(void)
     }
 }
 
-/* `stacked`: where the core put r0-r3, r12, lr, pc, xpsr, if there was stack left to put them. */
+/* `stacked` is where the core pushed r0-r3, r12, lr, pc and xpsr, if there was stack left for them. */
 __attribute__((used)) void fault_save_and_reset(const uint32_t *stacked)
 {
     uint32_t exception;
@@ -133,7 +133,7 @@ void systick_interrupt(void)
     ticks_wraps++;
 }
 
-/* Interrupts without an entry read a zero vector, which faults. */
+/* An interrupt without a handler reads a zero vector, which faults. */
 __attribute__((section(".vectors"), used)) static const struct {
     uint32_t *stack;
     vector_t handler[15 + CONFIG_UART_IRQ + 1];
@@ -156,7 +156,7 @@ static void paint_stack(void)
 {
     uint32_t *sp;
     __asm__ volatile("mov %0, sp" : "=r"(sp));
-    /* volatile: made into a call of memset this would paint over memset's own frame. */
+    /* volatile, or the compiler makes this a call of memset, which would overwrite its own frame. */
     for (volatile uint32_t *p = ld_stack_start; p < (sp - STACK_UNPAINTED_WORDS); p++) {
         *p = STACK_PAINT;
     }
@@ -169,7 +169,7 @@ static size_t bytes_between(const uint32_t *start, const uint32_t *end)
 
 __attribute__((noreturn)) void reset_entry(void)
 {
-    /* A boot loader may hand over with its own vectors, interrupts and timer. */
+    /* A boot loader may leave its own vectors, interrupts and timer behind. */
     __asm__ volatile("cpsid i" ::: "memory");
     SYST_CSR = 0u;
     SCB_VTOR = (uint32_t)(uintptr_t)&vectors;
@@ -191,7 +191,8 @@ __attribute__((noreturn)) void reset_entry(void)
     }
 }
 
-/* The C library's would want an operating system. A fault is recorded, and the host reads it. */
+/* The C library's abort needs an operating system. This one faults; the fault is recorded, and the host reads
+ * it. */
 void abort(void)
 {
     __builtin_trap();
@@ -214,25 +215,24 @@ uint32_t port_clock_hz(void)
     return clock_hz;
 }
 
-/* The timer runs only in between: an idle board has nothing to wake it, and every measurement starts alike.
- */
+/* The timer runs only from start to stop: nothing wakes an idle board, and all measurements start alike. */
 void port_ticks_start(void)
 {
     ticks_wraps = 0u;
     SYST_RVR = SYSTICK_MAX;
     SYST_CVR = 0u;
     SYST_CSR = CSR_ENABLE_CORE_CLOCK_INTERRUPT;
-    do { /* zero until the first reload */
+    do { /* the counter is zero until the first reload */
         ticks_first = SYST_CVR;
     } while (ticks_first == 0u);
 }
 
-/* With interrupts masked. */
+/* Call it with interrupts masked. */
 static uint64_t ticks_passed(void)
 {
     uint32_t wraps = ticks_wraps;
     uint32_t now = SYST_CVR;
-    if ((SCB_ICSR & ICSR_SYSTICK_PENDING) != 0u) { /* wrapped, before or after the look at the counter */
+    if ((SCB_ICSR & ICSR_SYSTICK_PENDING) != 0u) { /* the counter wrapped before or after it was read */
         wraps++;
         now = SYST_CVR;
     }

@@ -1,24 +1,26 @@
-/* Between the parts all boards share (cortexm.c, serial.c) and one family's clock and UART. */
+/* The interface between what all boards share (cortexm.c, serial.c) and a driver, which starts the clock and
+ * the UART of one chip family. */
 #ifndef DRIVER_H
 #define DRIVER_H
 
 #include <stdint.h>
 
-/* Set the clocks up; returns the core clock in use. */
+/* Set up the clocks; returns the core clock in use, in Hz. */
 uint32_t clock_start(void);
 
-/* Open the UART at CONFIG_UART_BAUD and let it interrupt on received bytes. */
+/* Start the UART at CONFIG_UART_BAUD and have it interrupt when bytes are received. */
 void uart_start(void);
 
-/* Send one byte; waits for room. */
+/* Send one byte; waits until the UART has room for it. */
 void uart_write(uint8_t byte);
 
-/* The UART's interrupt: hands every byte to serial_received. */
+/* The UART's interrupt handler: hands every received byte to serial_received. */
 void uart_interrupt(void);
 
+/* Store a received byte until port_read takes it; called by uart_interrupt. */
 void serial_received(uint8_t byte);
 
-/* Let interrupt CONFIG_UART_IRQ through. */
+/* Enable interrupt CONFIG_UART_IRQ in the NVIC; called by uart_start. */
 void core_enable_uart_interrupt(void);
 
 #endif

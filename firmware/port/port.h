@@ -1,32 +1,32 @@
-/* What the firmware needs of a board: one serial line, one timer, and facts about memory and faults. */
+/* What the firmware needs from a board: a serial line, a timer, and facts about memory and faults. */
 #ifndef PORT_H
 #define PORT_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Clock and serial line. Call once, first. */
+/* Start the clock and the serial line. Call it once, before anything else here. */
 void port_start(void);
 
-/* The core clock in use. */
+/* The core clock in use, in Hz. */
 uint32_t port_clock_hz(void);
 
-/* The next received byte, if there is one. */
+/* Take the next received byte; returns false if there is none. */
 bool port_read(uint8_t *byte);
 
-/* Sleep until a byte is there. */
+/* Sleep until there is a byte to read. */
 void port_wait(void);
 
-/* Send one byte; waits for room. */
+/* Send one byte; waits until there is room for it. */
 void port_write(uint8_t byte);
 
-/* Time since port_ticks_start, in ticks of the core clock. */
+/* The time since port_ticks_start, in ticks of the core clock; port_ticks_stop also stops the timer. */
 void port_ticks_start(void);
 uint64_t port_ticks_now(void);
 uint64_t port_ticks_stop(void);
 
 typedef struct {
-    uint32_t static_bytes; /* everything in RAM but the stack */
+    uint32_t static_bytes; /* everything in RAM except the stack */
     uint32_t stack_bytes;
     uint32_t stack_peak_bytes; /* deepest use since reset */
 } port_memory_t;
@@ -36,14 +36,14 @@ port_memory_t port_memory(void);
 #define PORT_FAULT_STACK_OVERFLOW 256u
 
 typedef struct {
-    uint32_t count; /* since power-up */
-    uint32_t cause; /* 0: none; an Arm exception number, or PORT_FAULT_STACK_OVERFLOW */
-    uint32_t pc;    /* 0: not known */
-    uint32_t status;
-    uint32_t address;
+    uint32_t count;   /* since power-up */
+    uint32_t cause;   /* an Arm exception number or PORT_FAULT_STACK_OVERFLOW; 0: no fault */
+    uint32_t pc;      /* 0: unknown */
+    uint32_t status;  /* CFSR */
+    uint32_t address; /* BFAR */
 } port_fault_t;
 
-/* The last fault, kept over the reset that followed it. */
+/* The last fault, which survives the reset that follows it. */
 port_fault_t port_last_fault(void);
 
 #endif

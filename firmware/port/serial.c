@@ -1,20 +1,20 @@
-/* The receive buffer: bytes are taken by interrupt, so none is lost while the model runs. */
+/* The receive buffer: an interrupt takes the bytes, so that none is lost while the model runs. */
 #include "driver.h"
 #include "port.h"
 
 #include <stddef.h>
 
-#define RING_BYTES 1024u /* a power of two; one place stays empty */
+#define RING_BYTES 1024u /* a power of two; one element stays unused */
 
 static uint8_t ring[RING_BYTES];
-static volatile uint32_t ring_head; /* written by the interrupt alone */
-static volatile uint32_t ring_tail; /* written by port_read alone */
+static volatile uint32_t ring_head; /* written only by the interrupt */
+static volatile uint32_t ring_tail; /* written only by port_read */
 
 void serial_received(uint8_t byte)
 {
     const uint32_t head = ring_head;
     const uint32_t next = (head + 1u) % RING_BYTES;
-    if (next != ring_tail) { /* full: the byte is lost, and the frame's CRC tells */
+    if (next != ring_tail) { /* if it is full, the byte is lost and the frame's CRC shows it */
         ring[head] = byte;
         ring_head = next;
     }
@@ -33,7 +33,8 @@ bool port_read(uint8_t *byte)
 
 void port_wait(void)
 {
-    /* With interrupts masked nothing arrives between the look and the sleep; a pending one still ends WFI. */
+    /* Interrupts are masked so that no byte arrives between the test and WFI; a pending
+     * one still ends WFI. */
     __asm__ volatile("cpsid i" ::: "memory");
     if (ring_tail == ring_head) {
         __asm__ volatile("wfi" ::: "memory");

@@ -1,4 +1,4 @@
-"""How SCons builds a firmware: compiler, machine flags and memory map of the board; the rest is the project's."""
+"""Tells SCons how to build a firmware: compiler, machine flags and the board's memory map; the project has the rest."""
 
 import subprocess
 from pathlib import Path
@@ -10,7 +10,7 @@ board = env.BoardConfig()
 platform_dir = Path(env.PioPlatform().get_dir())
 
 PREFIX = "arm-none-eabi-"
-# The engine is integer only: stray float code shows as a call into the compiler's library.
+# The engine uses integers only: float code that slips in shows as a call into the compiler's library.
 MACHINE = board.get("build.machine_flags").split()
 SYMBOLS = {
     "FLASH_ORIGIN": board.get("build.flash_origin"),
@@ -56,7 +56,7 @@ def paths(option):
 
 
 def runtime_of_cxx():
-    """Whether the toolchain has C++'s library; Debian packs it apart, and g++ cannot link without."""
+    """Whether the toolchain has the C++ library; Debian packages it separately, and g++ cannot link without it."""
     found = subprocess.run([f"{PREFIX}g++", "-print-file-name=libstdc++.a"], capture_output=True, text=True, check=True)
     return Path(found.stdout.strip()).is_absolute()
 

@@ -1,4 +1,4 @@
-/* Arm's CMSDK UART, as on the MPS2 FPGA boards. The clock is fixed. */
+/* The UART of Arm's CMSDK, as on the MPS2 FPGA boards. The clock is fixed. */
 #include "port/driver.h"
 #include "config.h"
 
@@ -28,7 +28,8 @@ void uart_start(void)
 {
     uart->divider = CONFIG_CLOCK_HZ / CONFIG_UART_BAUD;
     uart->control = CONTROL_TX_ENABLE | CONTROL_RX_ENABLE | CONTROL_RX_INTERRUPT;
-    (void)uart->data; /* QEMU looks for waiting bytes on a read; without one the first takes up to a second */
+    (void)uart
+        ->data; /* QEMU polls for input when this is read; otherwise the first byte takes up to a second */
     core_enable_uart_interrupt();
 }
 
@@ -41,7 +42,7 @@ void uart_write(uint8_t byte)
 
 void uart_interrupt(void)
 {
-    uart->interrupt = INTERRUPT_RX; /* before the read: the next byte may come right behind it */
+    uart->interrupt = INTERRUPT_RX; /* before the read, because the next byte may arrive right behind it */
     while ((uart->state & STATE_RX_FULL) != 0u) {
         serial_received((uint8_t)uart->data);
     }

@@ -18,8 +18,8 @@
 #define FLAG_RX_EMPTY (1u << 4)
 #define FLAG_TX_FULL (1u << 5)
 #define LINE_8_BITS_FIFO 0x70u
-#define CONTROL_ON 0x301u        /* UART, sender, receiver */
-#define INTERRUPT_RECEIVED 0x50u /* FIFO half full, and bytes left in it for a while */
+#define CONTROL_ON 0x301u        /* UART, transmitter, receiver */
+#define INTERRUPT_RECEIVED 0x50u /* the FIFO is half full, or bytes have waited in it for a while */
 #define BAUD_64THS ((((CONFIG_CLOCK_HZ * 4u) + (CONFIG_UART_BAUD / 2u)) / CONFIG_UART_BAUD))
 
 uint32_t clock_start(void)
@@ -38,7 +38,7 @@ void uart_start(void)
     LINE_CONTROL = LINE_8_BITS_FIFO;
     INTERRUPT_MASK = INTERRUPT_RECEIVED;
     CONTROL = CONTROL_ON;
-    (void)DATA; /* QEMU looks for waiting bytes on a read; without one the first takes up to a second */
+    (void)DATA; /* QEMU polls for input when this is read; otherwise the first byte takes up to a second */
     core_enable_uart_interrupt();
 }
 
@@ -51,7 +51,8 @@ void uart_write(uint8_t byte)
 
 void uart_interrupt(void)
 {
-    INTERRUPT_CLEAR = INTERRUPT_RECEIVED; /* before the reads: the next byte may come right behind them */
+    INTERRUPT_CLEAR =
+        INTERRUPT_RECEIVED; /* before the reads, because the next byte may arrive right behind them */
     while ((FLAGS & FLAG_RX_EMPTY) == 0u) {
         serial_received((uint8_t)DATA);
     }

@@ -36,7 +36,7 @@ void uart_start(void)
     INTERRUPT_SET = INTERRUPT_RECEIVED;
     TASK_START_RX = 1u;
     TASK_START_TX = 1u;
-    (void)RX_DATA; /* QEMU looks for waiting bytes on a read; without one the first takes up to a second */
+    (void)RX_DATA; /* QEMU polls for input when this is read; otherwise the first byte takes up to a second */
     core_enable_uart_interrupt();
 }
 

@@ -1,4 +1,4 @@
-/* STM32F4: crystal and PLL, GPIO and USART, after ST's reference manual RM0090. */
+/* The STM32F4's crystal and PLL, GPIO and USART, after ST's reference manual RM0090. */
 #include "port/driver.h"
 #include "config.h"
 
@@ -34,7 +34,7 @@
 #define PLL_M (CONFIG_CLOCK_CRYSTAL_HZ / 1000000u) /* 1 MHz into the VCO */
 #define PLL_N (2u * (CONFIG_CLOCK_HZ / 1000000u))  /* the VCO at twice the core clock */
 #define PLL_P_BY_2 (0u << 16)
-#define PLL_Q ((PLL_N + 47u) / 48u) /* at most 48 MHz for USB, which is not used */
+#define PLL_Q ((PLL_N + 47u) / 48u) /* gives USB, which is not used, at most 48 MHz */
 
 _Static_assert((CONFIG_CLOCK_CRYSTAL_HZ % 1000000u) == 0u, "the PLL divides the crystal to 1 MHz");
 _Static_assert((CONFIG_CLOCK_HZ % 1000000u) == 0u, "the PLL multiplies 1 MHz");
@@ -42,10 +42,10 @@ _Static_assert((PLL_M >= 2u) && (PLL_M <= 63u), "PLL input divider");
 _Static_assert((PLL_N >= 100u) && (PLL_N <= 432u), "VCO between 100 and 432 MHz");
 _Static_assert(CONFIG_CLOCK_HZ <= 168000000u, "core clock");
 
-#define FLASH_WAIT_STATES ((CONFIG_CLOCK_HZ - 1u) / 30000000u) /* one a 30 MHz, at 2.7 to 3.6 V */
+#define FLASH_WAIT_STATES ((CONFIG_CLOCK_HZ - 1u) / 30000000u) /* one per 30 MHz, at 2.7 to 3.6 V */
 #define FLASH_PREFETCH_AND_CACHES (7u << 8)
 
-/* At 16 MHz some tens of milliseconds; a crystal takes two. An emulator without RCC never gets ready. */
+/* Some tens of milliseconds at 16 MHz; a crystal takes two. An emulator without RCC never gets ready. */
 #define READY_POLLS 100000u
 
 #define USART_SR REGISTER(CONFIG_UART_BASE + 0x00u)
@@ -60,7 +60,7 @@ _Static_assert(CONFIG_CLOCK_HZ <= 168000000u, "core clock");
 #define CR1_RX_INTERRUPT (1u << 5)
 #define CR1_ENABLE (1u << 13)
 
-/* USART1 and USART6 hang on APB2, the others on APB1. */
+/* USART1 and USART6 are on APB2, the others on APB1. */
 #if CONFIG_UART_BASE == 0x40011000
 #define USART_ON_APB2 true
 #define USART_CLOCK_BIT (1u << 4)
@@ -92,7 +92,7 @@ static bool comes_true(volatile const uint32_t *reg, uint32_t mask, uint32_t wan
     return false;
 }
 
-/* A boot loader may hand over with the PLL running, and a running PLL cannot be set. */
+/* A boot loader may leave the PLL running, and a running PLL cannot be configured. */
 static void back_to_reset_clock(void)
 {
     if ((RCC_CFGR & CFGR_STATUS_MASK) != CFGR_STATUS_HSI) {
@@ -179,7 +179,7 @@ void uart_write(uint8_t byte)
 
 void uart_interrupt(void)
 {
-    /* An overrun interrupts too, with no byte; reading SR and then DR clears it. */
+    /* An overrun interrupts as well, without a byte; reading SR and then DR clears it. */
     const uint32_t state = USART_SR;
     const uint8_t byte = (uint8_t)USART_DR;
     if ((state & SR_RECEIVED) != 0u) {

@@ -1,4 +1,4 @@
-"""Boards: what a board is, as data. One TOML a board."""
+"""Boards as data: one TOML file for each."""
 
 from tritguard.boards.board import Board, DfuUpload, Emulator, OpenocdUpload
 from tritguard.boards.core import CoreClass, core_class, known_cores

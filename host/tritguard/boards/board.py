@@ -1,4 +1,4 @@
-"""The record of one board. Code asks it for facts, never for its name."""
+"""The record of one board. Code asks a board for facts and never compares its name."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _Flag = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
 
 
 class Region(Record):
-    """A piece of the address space. Bytes."""
+    """A range of addresses; its size is in bytes."""
 
     origin: Word
     bytes: Positive
 
 
 class Memory(Record):
-    """Where code and data go."""
+    """Where the linker places code and data."""
 
     flash: Region
     ram: Region
 
 
 class Emulator(Record):
-    """How QEMU plays this board.
+    """How QEMU emulates this board.
 
     Attributes:
-        machine: QEMU's name of it.
-        serial_index: which of QEMU's serial lines is the board's UART.
-        tick_hz: rate of the emulated SysTick.
+        machine: QEMU's name for the board (`-M`).
+        serial_index: which of QEMU's serial lines is the UART that the firmware uses, counted from 0.
+        tick_hz: rate of the emulated SysTick, in Hz.
     """
 
     machine: Annotated[str, Field(pattern=r"^[\w.-]+$")]
@@ -46,7 +46,7 @@ class Emulator(Record):
 
 
 class OpenocdUpload(Record):
-    """Upload through a debug probe. OpenOCD's own configuration files."""
+    """Upload through a debug probe, with the configuration files that come with OpenOCD."""
 
     method: Literal["openocd"]
     interface: Annotated[str, Field(pattern=r"^interface(/[A-Za-z0-9_-]+)+\.cfg$")]
@@ -54,7 +54,7 @@ class OpenocdUpload(Record):
 
 
 class DfuUpload(Record):
-    """Upload through the chip's USB boot loader."""
+    """Upload through the chip's USB boot loader; `address` is where flash starts."""
 
     method: Literal["dfu"]
     vid_pid: Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")]
@@ -62,16 +62,16 @@ class DfuUpload(Record):
 
 
 class Board(Record):
-    """A board.
+    """Everything the firmware, the emulator and the upload have to know about a board.
 
     Attributes:
-        id: the file's name; ASCII, at most 31 characters, as HELLO has it.
-        core: the compiler's name of the core (`-mcpu=`).
-        fpu: the core's floating point unit, None without one. The native engine never uses it.
-        status: `emulated`: used through QEMU only; `unconfirmed`: a real board whose `unconfirmed` facts no hardware
-            has shown to be right; `confirmed`: seen working.
-        unconfirmed: those facts, for people.
-        stack_bytes: reserved for the stack, at the start of RAM.
+        id: the file's name without its suffix; HELLO reports it, so it has at most 31 ASCII characters.
+        core: the compiler's name for the core (`-mcpu=`).
+        fpu: the core's floating-point unit, None if it has none. The native engine never uses it.
+        status: `emulated` if it is used through QEMU only; `unconfirmed` for a real board that has facts no hardware
+            has confirmed; `confirmed` if it was seen working.
+        unconfirmed: the facts that no hardware has confirmed, in words.
+        stack_bytes: bytes at the start of RAM that are reserved for the stack.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,30}$")]
@@ -93,7 +93,7 @@ class Board(Record):
     @classmethod
     def _known_core(cls, value: str) -> str:
         if core_class(value) is None:
-            raise ValueError(f"no kernels for it; known are {', '.join(known_cores())}")
+            raise ValueError(f"there are no kernels for this core; use one of {', '.join(known_cores())}")
         return value
 
     @field_validator("uart", mode="plain")
@@ -111,12 +111,12 @@ class Board(Record):
 
     @property
     def core_class(self) -> CoreClass:
-        """Which kernels fit the core."""
+        """The class of cores whose kernels this board runs."""
         found = core_class(self.core)
         assert found is not None
         return found
 
     @property
     def driver(self) -> Driver:
-        """What starts its clock and its serial line."""
+        """The driver that starts the board's clock and serial line."""
         return drivers()[self.uart.driver]

@@ -1,4 +1,4 @@
-"""Core classes: cores on which the same kernels run best."""
+"""Core classes: groups of cores on which the same kernels run best."""
 
 from __future__ import annotations
 
@@ -21,22 +21,24 @@ _CLASSES: dict[str, CoreClass] = {
 
 
 def core_class(core: str) -> CoreClass | None:
-    """The class of a core by the compiler's name of it (`-mcpu=`); None for one that is not known.
+    """The class of a core, given the compiler's name for it (`-mcpu=`); None if the core is not known.
 
-    `m0` has no long instructions, `m3` has them, `m4` adds the DSP extension (SMLAD), `m55` vectors (MVE).
+    `m0` lacks most 32-bit instructions, long multiplications among them; `m3` has them, `m4` adds the DSP extension
+    (SMLAD) and `m55` vectors (MVE).
     """
     return _CLASSES.get(core)
 
 
 def known_cores() -> tuple[str, ...]:
-    """Every core with a class."""
+    """The compiler's names for all cores that have a class."""
     return tuple(_CLASSES)
 
 
 def machine_flags(core: str) -> tuple[str, ...]:
-    """What the compiler has to know of a core, for integer code.
+    """The compiler flags for integer code on a core.
 
-    Vectors live in the floating point unit's registers and need its calling convention; arithmetic on floats stays off.
+    Vectors live in the registers of the floating-point unit and need its calling convention; arithmetic on
+    floats stays off.
     """
     if core_class(core) == "m55":
         return (f"-mcpu={core}+nofp", "-mthumb", "-mfloat-abi=softfp")

@@ -1,4 +1,4 @@
-"""Drivers: the folders of firmware/port, and what each needs of a board's file, as its driver.toml declares it."""
+"""Reads what each driver, a folder in firmware/port, needs from a board's file; its driver.toml declares it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class _Whole(Record):
     choices: tuple[Word, ...] | None = None
 
     def check(self, value: int) -> int:
-        """The value itself.
+        """Return the value.
 
         Raises:
             ValueError: it is none of the choices.
@@ -76,11 +76,11 @@ class _Whole(Record):
         return value
 
     def type(self) -> Any:
-        """The field's type in a record."""
+        """The type of the field in a pydantic model."""
         return Annotated[int, Field(ge=self.minimum, le=self.maximum), AfterValidator(self.check)]
 
     def numbers(self, name: str, value: int) -> dict[str, int]:
-        """What C is told, by name."""
+        """The numbers that config.h defines for this value, by name."""
         return {name: value}
 
 
@@ -105,7 +105,7 @@ class _Parts(Record):
         return self
 
     def check(self, text: str) -> str:
-        """The text itself.
+        """Return the text.
 
         Raises:
             ValueError: the pattern does not match all of it.
@@ -115,11 +115,11 @@ class _Parts(Record):
         return text
 
     def type(self) -> Any:
-        """The field's type in a record."""
+        """The type of the field in a pydantic model."""
         return Annotated[str, AfterValidator(self.check)]
 
     def numbers(self, name: str, value: str) -> dict[str, int]:
-        """What C is told, by name."""
+        """The numbers that config.h defines for this value, by name."""
         match = re.fullmatch(self.pattern, value, re.ASCII)
         assert match is not None
         return {f"{name}_{group.upper()}": _number(text) for group, text in match.groupdict().items()}
@@ -137,7 +137,7 @@ _Fields = dict[_Name, _Parts | _Whole]
 
 
 class _DriverFile(Record):
-    """`driver.toml`. A field that every UART or clock has is narrowed by naming it; any other is added and required."""
+    """`driver.toml`: fields named here narrow those that every UART or clock has; all others are added and required."""
 
     about: str
     uart: _Fields = Field(default={})
@@ -146,28 +146,28 @@ class _DriverFile(Record):
 
 @dataclass(frozen=True)
 class Driver:
-    """One driver: a folder with its C and its record."""
+    """A driver: its folder and what its driver.toml declares."""
 
     folder: Path
     needs: _DriverFile
 
     @property
     def name(self) -> str:
-        """What a board's `uart.driver` says."""
+        """The name by which a board's `uart.driver` selects it."""
         return self.folder.name
 
     @cached_property
     def uart(self) -> type[Uart]:
-        """The record of a board's `[uart]`."""
+        """The model of `[uart]` for boards with this driver."""
         return _record(Uart, self.name, self.needs.uart)
 
     @cached_property
     def clock(self) -> type[Clock]:
-        """The record of a board's `[clock]`."""
+        """The model of `[clock]` for boards with this driver."""
         return _record(Clock, self.name, self.needs.clock)
 
     def numbers(self, uart: Uart, clock: Clock) -> dict[str, int]:
-        """The driver's own part of config.h: numbers below 2^32 by their names without the `CONFIG_`."""
+        """The driver's own part of config.h: unsigned 32-bit numbers by their names without `CONFIG_`."""
         found: dict[str, int] = {}
         for common, values, fields in ((Clock, clock, self.needs.clock), (Uart, uart, self.needs.uart)):
             for name, field in fields.items():
@@ -183,10 +183,10 @@ def _record(common: type[R], driver: str, fields: Mapping[str, _Parts | _Whole])
 
 @cache
 def drivers() -> dict[str, Driver]:
-    """Every driver by its name.
+    """All drivers by name.
 
     Raises:
-        BadInputError: a driver.toml is wrong.
+        BadInputError: a driver.toml is malformed.
     """
     files = sorted((firmware_dir() / "port").glob(f"*/{_RECORD}"))
     return {file.parent.name: read_driver(file) for file in files}
@@ -196,7 +196,7 @@ def read_driver(file: Path) -> Driver:
     """The driver whose folder holds this driver.toml.
 
     Raises:
-        BadInputError: the folder's name or the file is wrong.
+        BadInputError: the folder's name is not allowed, or the file is malformed.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", file.parent.name):
         raise BadInputError("a driver's folder is named in lower-case letters, digits and underscores", where=str(file))

@@ -1,4 +1,4 @@
-"""Board files: finding and reading them."""
+"""Finds and reads board files."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tritguard.resources import boards_dir
 
 
 def available_boards() -> tuple[Board, ...]:
-    """The boards that come with tritguard, by id."""
+    """The boards that come with tritguard, sorted by id."""
     return tuple(_read(path) for path in sorted(boards_dir().glob("*.toml")))
 
 
 def load_board(id_or_path: str | Path) -> Board:
-    """The board of this id, or of this TOML file.
+    """The shipped board with this id, or the board that this TOML file describes.
 
     Raises:
-        BadInputError: there is no such board, or the file is not a board's.
+        BadInputError: there is no such board, or the file does not describe a board.
     """
     path = Path(id_or_path)
     if path.suffix == ".toml":

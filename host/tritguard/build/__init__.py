@@ -1,4 +1,4 @@
-"""Firmware: a bundle and a board become an ELF, through PlatformIO."""
+"""Builds firmware with PlatformIO: from a bundle and a board to an ELF."""
 
 from tritguard.build.budget import Budget, parse_bytes
 from tritguard.build.firmware import build

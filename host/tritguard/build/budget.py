@@ -1,4 +1,4 @@
-"""The budget gate: a firmware that takes more flash or RAM than it may is no build."""
+"""The budget gate: a firmware that takes more flash or RAM than allowed is not kept."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _NAMED = 3
 
 
 def parse_bytes(text: str) -> int:
-    """Bytes of "65536", "64K" (1,024 each) or "1M".
+    """The number of bytes in "65536", "64K" or "1M", where K is 1,024 and M is 1,024 K.
 
     Raises:
-        BadInputError: it is none of these.
+        BadInputError: the text is not a size.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
@@ -40,13 +40,17 @@ Bytes = Annotated[int, Field(gt=0), BeforeValidator(_bytes)]
 
 
 class Budget(Record):
-    """What a firmware may take; None: what the board has. RAM counts all static memory and the reserved stack."""
+    """The bytes a firmware may take; None allows what the board has. RAM is static memory plus the reserved stack."""
 
     max_flash: Bytes | None = None
     max_ram: Bytes | None = None
 
     def check(self, sizes: Sizes, manifest: Manifest, where: str) -> None:
-        """Raise OverBudgetError, with what is over, by how much, and the layers that weigh most."""
+        """Check sizes against the budget.
+
+        Raises:
+            OverBudgetError: names what is over budget, by how many bytes, and the largest layers.
+        """
         complaints = []
         if self.max_flash is not None and sizes.flash_total > self.max_flash:
             constants = {layer.layer: layer.bytes for layer in sizes.flash_layers}

@@ -1,4 +1,4 @@
-"""What runs the model in a firmware: the adapter behind engine.h, its model's files, and what it links with."""
+"""The engine that runs the model in a firmware: its adapter behind engine.h, the model's files, what it links with."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PROFILER_FLAG = "-DTG_PROFILE"  # the firmware times its own layers, which slows
 
 @dataclass(frozen=True)
 class Library:
-    """What an engine of others links with.
+    """A third-party library that an engine links with.
 
     Attributes:
-        includes: folders of headers.
+        includes: folders with headers.
         archives: static libraries.
-        lib_deps: what PlatformIO fetches and builds; None where nothing is.
-        defines: macros that library and adapter have to agree on.
+        lib_deps: what PlatformIO fetches and builds, as in its `lib_deps`; None to fetch nothing.
+        defines: macros that have to be the same for library and adapter.
     """
 
     includes: tuple[Path, ...] = ()
@@ -39,15 +39,15 @@ class Library:
 
 @dataclass(frozen=True)
 class Engine:
-    """One engine with one model.
+    """An engine together with one model.
 
     Attributes:
-        name: as HELLO reports it.
-        adapter: its file in the firmware's folder.
-        model_files: what stands in the project's src/model: contents by name.
-        logit_count: int32 logits of an inference; 0 where the engine gives none.
-        flags: of the compiler, for the firmware's own files.
-        library: what it links with.
+        name: the name that HELLO reports.
+        adapter: the name of its source file in `firmware/`.
+        model_files: contents of the files in the project's src/model, by name.
+        logit_count: number of int32 logits per inference; 0 if the engine gives none.
+        flags: compiler flags for the firmware's own files.
+        library: the library it links with.
     """
 
     name: EngineName
@@ -59,7 +59,7 @@ class Engine:
 
     @property
     def sha256(self) -> bytes:
-        """Hash of all that is not the firmware's own."""
+        """SHA-256 of everything the engine adds to the firmware's own sources."""
         digest = hashlib.sha256(f"{self.name} {self.library.lib_deps} {self.library.defines} {self.flags}".encode())
         for name, content in sorted(self.model_files.items()):
             digest.update(f"\0{name}\0".encode() + hashlib.sha256(content).digest())
@@ -69,7 +69,7 @@ class Engine:
 
 
 def native_engine(bundle: Bundle, *, profile: bool = False) -> Engine:
-    """The bundle's own C; with `profile` the firmware answers PROFILE, with the ticks of each layer."""
+    """The engine of a bundle's generated C; with `profile` the firmware answers PROFILE with each layer's ticks."""
     return Engine(
         name="native",
         adapter="engine_native.c",

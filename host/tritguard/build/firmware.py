@@ -1,4 +1,4 @@
-"""From bundle and board to a build folder."""
+"""Builds a firmware from a bundle and a board, and writes the build folder."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None,
     """Build the firmware that runs this bundle on this board.
 
     Args:
-        bundle: the model.
-        board: the board.
-        out: the folder to write, whole or not at all; an older build there is replaced, anything else left alone.
-        engine: what runs the model; the bundle's own C by default.
-        budget: flash and RAM it may take; by default what the board has.
+        bundle: the model and its generated C.
+        board: the board to build for.
+        out: the folder to write, completely or not at all; an older build there is replaced, anything else left alone.
+        engine: the engine that runs the model; by default the bundle's own C.
+        budget: the flash and RAM that the firmware may take; by default all that the board has.
 
     Raises:
-        BadInputError: `out` exists and is no build, or the bundle is for another class of cores.
+        BadInputError: `out` exists and is not a build, or the bundle is for another class of cores.
         BuildError: the sources do not compile or do not fit the board; PlatformIO's log is left beside `out`.
-        OverBudgetError: it takes more than the budget.
-        ToolMissingError: no cross compiler.
+        OverBudgetError: the firmware takes more than the budget.
+        ToolMissingError: there is no cross compiler.
     """
     bundle.manifest.check_single()
     if bundle.manifest.core != board.core_class:
         raise BadInputError(
-            f"converted for the core class {bundle.manifest.core}, {board.id} has a {board.core}",
+            f"converted for the core class {bundle.manifest.core}, but {board.id} has a {board.core}",
             where=str(bundle.path),
             fix=f"convert again with --core {board.core}",
         )
@@ -59,7 +59,11 @@ def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None,
 
 
 def _has_record(folder: Path) -> None:
-    """Take any folder that `build` wrote, even one that was changed since or that an older version wrote."""
+    """Accept any folder that `build` wrote, even if it was changed since or comes from an older version.
+
+    Raises:
+        BadInputError: it has no record.
+    """
     if not (folder / RECORD).is_file():
         raise BadInputError(f"no {RECORD} here", where=str(folder))
 

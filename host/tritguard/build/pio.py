@@ -1,4 +1,4 @@
-"""Runs PlatformIO, and turns what it prints when it fails into one error."""
+"""Runs PlatformIO and turns the output of a failed run into one error."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ _MEMORIES = {"FLASH": "flash", "RAM": "RAM"}
 
 
 def run_platformio(project: Path, board: Board, log: Path) -> None:
-    """Build the project in place.
+    """Build a project in its own folder.
 
     Args:
         project: a folder with a platformio.ini.
-        board: the board it is for, for messages.
-        log: where to leave all that PlatformIO printed, when it fails.
+        board: the board it is built for, named in messages.
+        log: where PlatformIO's output goes if it fails.
 
     Raises:
-        BuildError: the sources do not compile, or do not fit the board.
-        ToolMissingError: no compiler, here or in PlatformIO's registry.
+        BuildError: the sources do not compile, or the firmware does not fit the board.
+        ToolMissingError: there is no compiler on this machine, and PlatformIO cannot fetch one.
     """
     command = [sys.executable, "-m", "platformio", "run", "--project-dir", str(project)]
     done = subprocess.run(
@@ -71,7 +71,7 @@ def run_platformio(project: Path, board: Board, log: Path) -> None:
 
 
 def _environment(project: Path) -> dict[str, str]:
-    """PlatformIO as this project wants it, whatever the user has set up, and silent on the network."""
+    """An environment in which PlatformIO ignores the user's settings and does not use the network unasked."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PLATFORMIO_")}
     own = {
         "PLATFORMIO_CORE_DIR": str(project / ".pio" / "core"),

@@ -1,4 +1,4 @@
-"""A self-contained PlatformIO project of one firmware, and the id of what it is made from."""
+"""Writes the self-contained PlatformIO project of a firmware, and computes the id of everything it is made from."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ _PLATFORM = ("platform.json", "platform.py", "builder/main.py", "firmware.ld")
 
 
 def firmware_sources(board: Board, adapter: str = "engine_native.c") -> dict[str, Path]:
-    """The firmware's own files for this board and engine, by their place in the project."""
+    """The firmware's own files for this board and engine, by their path in the project's src/."""
     root = firmware_dir()
     shared = [file for file in root.glob("*.[ch]") if not file.match("engine_*.c")]
-    port = [*(root / "port").glob("*.[ch]"), *board.driver.folder.iterdir()]
-    files = [*shared, root / adapter, *port]
-    return {file.relative_to(root).as_posix(): file for file in sorted(files)}
+    files = [*shared, root / adapter, *(root / "port").glob("*.[ch]")]
+    places = {file.relative_to(root).as_posix(): file for file in files}
+    places |= {f"port/{board.driver.name}/{file.name}": file for file in board.driver.folder.iterdir()}
+    return dict(sorted(places.items()))
 
 
 def build_id(bundle: Bundle, board: Board, engine: Engine) -> bytes:
-    """16 bytes that differ when anything the firmware is made from differs: model, sources, board, engine, flags."""
+    """Sixteen bytes that change with anything the firmware is made from: model, sources, board, engine or flags."""
     digest = hashlib.sha256(bundle.sha256.encode())
     platform = {f"platform/{name}": firmware_dir() / "platform" / name for name in _PLATFORM}
     for name, file in (firmware_sources(board, engine.adapter) | platform).items():

@@ -1,4 +1,4 @@
-"""What a build leaves: a folder with the firmware and a record of what it was made from."""
+"""The build folder: the firmware, and a record of what it was made from."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ MAP = "firmware.map"
 
 
 class FlashLayer(Record):
-    """Bytes of constants one layer of the bundle keeps in flash."""
+    """The bytes of constants that one layer of the bundle keeps in flash."""
 
     layer: int
     bytes: int
 
 
 class Sizes(Record):
-    """Bytes in flash and RAM, read from the ELF.
+    """The bytes that a firmware takes in flash and RAM, read from its ELF.
 
     Attributes:
-        flash_total: of the whole image; the sections add up to it, and so do the groups.
-        flash_sections: by section; `alignment` is the gaps between them.
-        flash_groups: by what they are for.
-        flash_layers: by layer of the bundle, in order; layers without constants are left out.
-        ram_static: everything in RAM but the stack, the arena included.
-        ram_arena: activations.
-        stack_reserved: for the stack.
+        flash_total: the whole image; the sections add up to it, and so do the groups.
+        flash_sections: bytes by section; `alignment` is the gaps between sections.
+        flash_groups: bytes by purpose.
+        flash_layers: bytes by layer of the bundle, in order; layers without constants are left out.
+        ram_static: everything in RAM except the stack; includes the arena.
+        ram_arena: the arena, which holds activations and scratch.
+        stack_reserved: what is reserved for the stack.
     """
 
     flash_total: int
@@ -48,13 +48,13 @@ class Sizes(Record):
 
 
 class BuildRecord(Record):
-    """`build.json`: what a firmware was made from, and what came of it. Hashes and ids in hex."""
+    """`build.json`: what a firmware was made from, and its sizes. Hashes and ids are in hex."""
 
     schema_version: Literal[1] = 1
     tritguard: str
     board: Board
     engine: EngineName = "native"
-    build_id: str  # 16 bytes over bundle, firmware sources, board, engine and flags; HELLO reports it
+    build_id: str  # 16 bytes, see project.build_id; HELLO reports them
     bundle_sha256: str
     model_sha256: str
     elf_sha256: str
@@ -83,7 +83,7 @@ class Build:
 
     @property
     def binary(self) -> Path:
-        """The firmware as it stands in flash."""
+        """The firmware as it is written to flash."""
         return self.path / BINARY
 
 
@@ -91,7 +91,7 @@ def open_build(path: Path) -> Build:
     """Open a build folder and check the firmware against its record.
 
     Raises:
-        BadInputError: the folder is no build, or a file is missing or was changed since.
+        BadInputError: the folder is not a build, or a file is missing or was changed since it was built.
     """
     record_path = path / RECORD
     if not record_path.is_file():

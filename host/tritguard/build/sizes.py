@@ -1,4 +1,4 @@
-"""Reads flash and RAM use from the ELF that ships."""
+"""Reads a firmware's use of flash and RAM from its ELF."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from elftools.elf.sections import Section
 
 from tritguard.build.record import FlashLayer, Sizes
 
-# Sections of firmware.ld, which lays code out by what it is for.
+# The sections of firmware.ld, which groups code by purpose.
 _GROUPS = {
     ".model": "weights and parameters",
     ".kernels": "kernels",
+    ".boot": "protocol and port",
     ".vectors": "protocol and port",
     ".firmware": "protocol and port",
     ".init_array": "protocol and port",
@@ -27,7 +28,7 @@ _LAYER_SYMBOL = re.compile(r"tg_l(\d+)(?:p\d+)?_")
 
 
 def read_sizes(elf: Path) -> Sizes:
-    """Sizes of a firmware linked with firmware.ld."""
+    """The sizes of a firmware that was linked with firmware.ld."""
     with elf.open("rb") as file:
         image = ELFFile(file)
         sections = {section.name: int(section["sh_size"]) for section in _flash_sections(image)}
@@ -60,7 +61,7 @@ def read_sizes(elf: Path) -> Sizes:
 
 
 def read_compiler(elf: Path) -> str:
-    """The compiler's own words, from the ELF."""
+    """The compiler's name and version, as it wrote them into the ELF; empty if it wrote none."""
     with elf.open("rb") as file:
         comment = ELFFile(file).get_section_by_name(".comment")
         return "" if comment is None else str(comment.data().split(b"\0")[0].decode("ascii", "replace"))

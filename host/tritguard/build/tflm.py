@@ -1,4 +1,4 @@
-"""The engine of TensorFlow Lite Micro: the model's arrays, and the user's own library."""
+"""The engine that runs TensorFlow Lite Micro: the model's arrays and the user's own build of TFLM."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from tritguard.templating import environment
 
 _HEADER = Path("tensorflow/lite/micro/micro_interpreter.h")
 _ARCHIVE = "libtensorflow-microlite.a"
-# Where a checkout, and a tree made by TFLM's create_tflm_tree.py, keep the headers TFLM's own include.
+# Where a checkout, and a tree made by TFLM's create_tflm_tree.py, keep the headers that TFLM's own headers include.
 _THIRD_PARTY = ("tensorflow/lite/micro/tools/make/downloads", "third_party")
 _HEADERS_OF = ("flatbuffers/include", "gemmlowp", "ruy")
-# Without it TFLM's structs have other members than in the library.
+# Without it, TFLM's structs would have other members here than in the library.
 _DEFINES = ("TF_LITE_STATIC_MEMORY",)
 _C_ONLY = {"-Wmissing-prototypes", "-Wstrict-prototypes", "-Wold-style-definition"}
-# TFLM's makefile has no build for integer code on these by the core's plain name.
+# For these cores TFLM's makefile builds integer code only under another name.
 _TARGET_ARCH = {"cortex-m33": "cortex-m33+nodsp", "cortex-m55": "cortex-m55+nofp"}
 
 
 def tflm_engine(bundle: Bundle, arrays: Arrays, library: Library) -> Engine:
-    """The engine that runs a bundle's model as TFLM arrays.
+    """The engine that runs a bundle's model from TFLM arrays.
 
     Args:
-        bundle: the model.
-        arrays: the same model for TFLM.
-        library: TFLM itself.
+        bundle: the bundle of the model.
+        arrays: the same model as arrays for TFLM.
+        library: the build of TFLM to link with.
 
     Raises:
-        BadInputError: the arrays are of another model, or nobody measured how large their arena is.
+        BadInputError: the arrays are of another model, or the size of their arena was not measured.
     """
     manifest = arrays.manifest
     if manifest.model_sha256 != bundle.manifest.model_sha256:
@@ -60,16 +60,16 @@ def tflm_engine(bundle: Bundle, arrays: Arrays, library: Library) -> Engine:
 
 
 def find_library(where: str, board: Board) -> Library:
-    """The user's TFLM.
+    """Find the user's build of TFLM.
 
     Args:
-        where: a checkout or tree with headers and the static library that TFLM's makefile built, or that library in
-            one; or what PlatformIO's `lib_deps` takes, told from a path by an `@` or `://`.
-        board: whose core the library has to be for.
+        where: a checkout or tree with TFLM's headers and the static library that its makefile built, or the path of
+            that library inside one; or an entry for PlatformIO's `lib_deps`, recognised by an `@` or `://`.
+        board: the board whose core the library has to be built for.
 
     Raises:
-        ToolMissingError: headers or library are not there; says what makes them.
-        BadInputError: several libraries, and none or more than one is for the board's core.
+        ToolMissingError: the headers or the library are missing; the message says how to make them.
+        BadInputError: there are several libraries, and not exactly one of them is for the board's core.
     """
     place = Path(where).resolve()
     if not place.exists() and ("@" in where or "://" in where):
@@ -81,19 +81,19 @@ def find_library(where: str, board: Board) -> Library:
     third_party = [root / folder / headers for folder in _THIRD_PARTY for headers in _HEADERS_OF]
     includes = [root, *(folder for folder in third_party if folder.is_dir())]
     archive = place if place.is_file() else _archive(place, board)
-    # With it, TFLM's headers declare the registrations of int8 kernels alone that such a library has.
+    # With this macro, TFLM's headers declare the int8-only registrations that such a library has.
     optimized = ("CMSIS_NN",) if "cmsis_nn" in archive.parent.parent.name else ()
     return Library(includes=tuple(includes), archives=(archive,), defines=(*_DEFINES, *optimized))
 
 
 def _from_anywhere(spec: str) -> str:
-    """A folder named from here is named from elsewhere too: PlatformIO works in a project of its own."""
+    """Make a folder's path absolute, because PlatformIO runs in another folder."""
     scheme, _, rest = spec.partition("://")
     return f"{scheme}://{Path(rest).resolve()}" if scheme in ("symlink", "file") else spec
 
 
 def how_to_get(board: Board) -> str:
-    """What makes a TFLM for this board, in words for a message."""
+    """Instructions for making a build of TFLM for this board, as part of a message."""
     arch = _TARGET_ARCH.get(board.core, board.core)
     return (
         "give --tflm a tflite-micro checkout after 'make -f tensorflow/lite/micro/tools/make/Makefile "
