@@ -23,7 +23,7 @@ from tritguard.convert import keras_to_tflite
 from tritguard.convert.archive import load_model
 from tritguard.convert.bounds import bounds_to_relu6
 from tritguard.convert.check import input_quantization
-from tritguard.convert.fold import fold
+from tritguard.convert.fold_norms import fold_norms
 from tritguard.convert.quantize import quantize as to_tflite
 from tritguard.data import load_dataset, to_input_bytes
 from tritguard.data.fashion_mnist import DEBIAN_DIR
@@ -137,7 +137,7 @@ def test_every_form_holds_the_same_network(trained: tuple[Path, np.ndarray, np.n
     # QKeras rounds activations to 1/64 here, the float network does not.
     assert np.abs(logits - answers[:200]).max() < 0.1 * np.abs(answers).max()
     assert (logits.argmax(axis=1) == answers[:200].argmax(axis=1)).mean() >= 0.98
-    assert set(fold(model).trits) == {"q_conv2d", "q_conv2d_1", "logits"}
+    assert set(fold_norms(model).trits) == {"q_conv2d", "q_conv2d_1", "logits"}
 
 
 @needs_qkeras
@@ -155,7 +155,7 @@ def test_activations_saturate_where_qkeras_does(tmp_path: Path) -> None:
     assert np.abs(np.asarray(model(x)) - answers).max() < 0.03 * np.abs(answers).max()
     assert notes == ["layer q_activation: clipped to -0.992188 to 0.992188 on the int8 grid of what it reads"]
     if oracle_available():
-        content = to_tflite(fold(bounds_to_relu6(model)).model, x)
+        content = to_tflite(fold_norms(bounds_to_relu6(model)).model, x)
         scale, zero_point = input_quantization(content)
         steps = np.clip(np.round(x / scale) + zero_point, -128, 127).astype(np.int8)
         agreement = (Oracle(content).predict(steps).labels == answers.argmax(axis=1)).mean()
@@ -207,7 +207,7 @@ def test_a_ternary_dense_of_the_users_own(tmp_path: Path) -> None:
     loaded = load_model(tmp_path / "model.keras", notes.append)
     x = np.random.default_rng(1).normal(size=(20, 6)).astype(np.float32)
     np.testing.assert_allclose(np.asarray(loaded(x)), np.asarray(model(x)), rtol=1e-5, atol=1e-6)
-    assert set(fold(loaded).trits) == {"bitnet", "head"}
+    assert set(fold_norms(loaded).trits) == {"bitnet", "head"}
     assert notes[0] == "layer bitnet: a bitnet>TernaryDense, read as what Keras calls TernaryDense"
 
 
@@ -355,7 +355,7 @@ def test_strange_weights_are_refused(tmp_path: Path) -> None:
     for values, message in (
         (np.full((3, 2), np.nan, np.float32), "NaN"),
         (np.array([b"text"]), "not float"),
-        (np.zeros((2, 5), np.float32), r"its kernel is \(2, 5\) in the file, by its options \(3, 2\)"),
+        (np.zeros((2, 5), np.float32), r"its kernel is \(2, 5\) in the file, but \(3, 2\) according to its options"),
     ):
         path = legacy(tmp_path)
         relink(path, values)

@@ -192,7 +192,8 @@ def test_candidates_are_the_trained_network_and_what_further_steps_make_of_it(
 ) -> None:
     from tritguard.train.backend import keras, tf  # noqa: PLC0415
     from tritguard.train.candidates import candidate_losses  # noqa: PLC0415
-    from tritguard.train.quanos import kernel_axes, on_grid, weighted_layers  # noqa: PLC0415
+    from tritguard.train.layer_graph import kernel_axes, weighted_layers  # noqa: PLC0415
+    from tritguard.train.quanos import on_grid  # noqa: PLC0415
 
     data = read_dataset(noise)
     x, y = data.x_test.astype(np.float32) / 255, data.y_test.astype(np.int64)

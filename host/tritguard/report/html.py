@@ -1,4 +1,4 @@
-"""The report as one HTML file that loads nothing: styles, drawings and pictures are inside it."""
+"""The report of a run as one HTML file that loads nothing: styles, drawings and pictures are inside it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tritguard.report.templating import environment
 
 
 def render(result: RobustnessResult, studies: Sequence[Part] = ()) -> str:
-    """The whole report as HTML.
+    """Lay out the report of a run.
 
     Args:
-        result: of the evaluation.
-        studies: of the same model, each with what is shown of it.
+        result: the robustness evaluation.
+        studies: other studies of the same model, each with what is shown of it.
 
     Raises:
-        BadInputError: a picture's bytes do not fill its shape.
+        BadInputError: the bytes of a picture do not fill its shape.
     """
     points = summary.robust_points(result)
     context: dict[str, Any] = {

@@ -26,7 +26,7 @@ _COLOUR: dict[Status, str] = {"valid": "green", "degraded": "yellow", "invalid":
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: cells as they are shown; all but the first `left` columns are aligned right.
+    """A table with its cells as they are shown; all columns but the first `left` are aligned right.
 
     Attributes:
         heat: for each row, how strongly each of its cells is tinted, from 0 to 1; empty for no tint.

@@ -1,4 +1,4 @@
-"""The report on a terminal. ASCII only, apart from what the result itself names."""
+"""The report of a run for a terminal, in ASCII apart from what the result itself names."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ _BAR_WIDTH = 20
 
 
 def render(result: RobustnessResult) -> Group:
-    """The summary as one rich renderable; an invalid result shows its reasons and no accuracy."""
+    """Lay out the report for a terminal; an invalid result shows its reasons and no accuracy."""
     quotable = result.status != "invalid"
     accuracy: list[RenderableType] = [_accuracy(result), _attacks(result), *_effort(result)] if quotable else []
     return Group(_head(result), *accuracy, _device(result), _latency(result), _flash(result), _ram(result))
 
 
 def _plain(text: str, style: str = "") -> Text:
-    """Foreign text: no markup is read from it, no control character passes."""
+    """Turn foreign text into a Text in which no markup is read and no control character passes."""
     return Text(printable(text), style=style)
 
 
 def _table(title: str, *columns: str) -> Table:
-    """A table whose columns after the first are right-aligned; a leading '<' keeps one left."""
+    """Make a table whose columns after the first are aligned right; a leading '<' keeps one left."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None)
     for index, column in enumerate(columns):
         left = index == 0 or column.startswith("<")
@@ -78,7 +78,7 @@ def _head(result: RobustnessResult) -> Panel:
         lines.append(Text.assemble((" LIVE ", "bold reverse"), f" {LIVE_MEANING}"))
     lines += [Text.assemble((printable(issue.code), colour), "  ", _plain(issue.message)) for issue in result.issues]
     if result.status == "invalid":
-        lines.append(Text("Its raw figures are in result.json, for finding the fault only.", "dim"))
+        lines.append(Text("Its raw figures are in result.json, only for finding the fault.", "dim"))
     else:
         lines.append(_headline(result))
     return Panel(Group(*lines), border_style=colour, title="tritguard report", title_align="left")
@@ -135,7 +135,7 @@ def _attacks(result: RobustnessResult) -> Table:
 
 
 def _effort(result: RobustnessResult) -> list[Text]:
-    """What was run, how fast, and what speaks for it."""
+    """Say what was run, how fast, and how the control and twice the steps came out."""
     lines = []
     if result.preset:
         lines.append(f"preset {result.preset}")

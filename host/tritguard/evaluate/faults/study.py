@@ -1,4 +1,4 @@
-"""Accuracy against bit flips in flash: on the twin, and confirmed by firmware that boots with the same flips."""
+"""Accuracy with bits flipped in flash, on the twin; firmware that boots with the same flips confirms it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,12 @@ from tritguard.twin import OpenTwin
 
 @dataclass(frozen=True)
 class _Case:
-    """One model, and what it is studied with."""
+    """One model, and what it is studied with.
+
+    Attributes:
+        measured: the samples that accuracy is measured on.
+        known: the samples that the attacker knows.
+    """
 
     bundle: Bundle
     twin: OpenTwin
@@ -49,12 +54,12 @@ class _Case:
     kernels: dict[int, Kernel]
     firmware: FaultyFirmware | None
     measured: Samples
-    known: Samples  # to the attacker
+    known: Samples
     plan: FaultPlan
 
     @contextmanager
     def faulty(self, flips: Sequence[Flip]) -> Iterator[OpenTwin]:
-        """The twin, with flips for as long as the block lasts."""
+        """Give the twin with flips, which are taken back when the block ends."""
         flip(self.twin.weights, flips)
         try:
             yield self.twin
@@ -62,7 +67,7 @@ class _Case:
             flip(self.twin.weights, flips)
 
     def is_defined(self, flips: Sequence[Flip]) -> bool:
-        """Whether the twin can follow these flips."""
+        """Say whether the twin can follow these flips."""
         clean = {each.symbol: self.twin.weights[each.symbol].copy() for each in flips}
         with self.faulty(flips) as twin:
             return all(
@@ -78,15 +83,16 @@ def study_faults(
     plan: FaultPlan,
     stages: Stages,
 ) -> FaultResult:
-    """Measure each model's accuracy with bits of its weights turned over.
+    """Measure each model's accuracy with bits of its weights flipped.
 
     Args:
-        subjects: bundles, each with its build for an emulated board, or None for the twin alone.
-        dataset: enough test samples for the measurement and the attacker.
+        subjects: bundles, each with its build for an emulated board, or None to use the twin alone.
+        dataset: data with enough test samples for the measurement and the attacker.
+        plan: the settings.
         stages: gives the callback that shows a stage's progress.
 
     Raises:
-        BadInputError: too few samples, or a build that does not fit; see `FaultyFirmware`.
+        BadInputError: there are too few samples, or a build does not fit; see `FaultyFirmware`.
         MismatchError: firmware and twin do not hold the same weights.
     """
     cases = [_case(bundle, build, dataset, plan) for bundle, build in subjects]
@@ -142,7 +148,7 @@ def _study(case: _Case, stages: Stages) -> FaultedModel:
 
 
 def _random_points(case: _Case, progress: Progress) -> tuple[tuple[FaultPoint, ...], int]:
-    """A point a count of flips, and how many draws had to be left out."""
+    """Measure random flips: a point for each number of flips, and how many draws had to be left out."""
     plan = case.plan
     draws: dict[int, list[FaultDraw]] = {count: [] for count in plan.flips}
     total = plan.draws * len(plan.flips)
@@ -160,7 +166,7 @@ def _random_points(case: _Case, progress: Progress) -> tuple[tuple[FaultPoint, .
 
 
 def _chosen(case: _Case, progress: Progress) -> tuple[Flip, ...]:
-    """The greedy search's flips; its loss is kept from saturating as the gradient attacks' is."""
+    """Search for flips, with a loss that a temperature keeps from saturating, as in the gradient attacks."""
     known = case.known
     search = ProgressiveSearch(temperature=margin_temperature(case.twin.predict(known.x)))
     return search.search(case.twin, case.graph, case.kernels, known.x, known.y, case.plan.greedy, progress)
@@ -189,7 +195,7 @@ def _on_device(case: _Case, firmware: FaultyFirmware, flips: Sequence[Flip], see
 
 
 def _to_boot(case: _Case) -> Iterator[tuple[Flip, ...]]:
-    """For each number of flips the first draw that the twin can follow."""
+    """Take for each number of flips the first draw that the twin can follow."""
     plan = case.plan
     for count in plan.flips:
         draws = (draw_flips(case.twin.weights, count, plan.seed + draw) for draw in range(plan.draws))
@@ -200,7 +206,7 @@ def _to_boot(case: _Case) -> Iterator[tuple[Flip, ...]]:
 def _replay(
     case: _Case, firmware: FaultyFirmware, flip_sets: Sequence[Sequence[Flip]], progress: Progress
 ) -> FaultReplay:
-    """Boot an image for each set of flips that the twin can follow, and compare every byte it answers."""
+    """Boot an image for each set of flips, all of which the twin can follow, and compare every byte it answers."""
     x = case.measured.x[: case.plan.device_samples]
     sets = [(), *flip_sets]
     bytes_compared = mismatched = 0

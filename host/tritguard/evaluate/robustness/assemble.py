@@ -49,7 +49,7 @@ class Replay:
     """What the device answered to every distinct input.
 
     Attributes:
-        ticks: int64[inputs].
+        ticks: int64[inputs], the time of each inference in the board's timer ticks.
     """
 
     confirmation: Confirmation
@@ -62,7 +62,7 @@ class Findings:
     """What the stages of an evaluation found.
 
     Attributes:
-        clean_full: accuracy on the whole test set, on the twin.
+        clean_full: the accuracy on the whole test set, on the twin.
     """
 
     search: Found
@@ -126,7 +126,7 @@ def _gradients(found: Found, rows: tuple[AttackRow, ...]) -> str:
 
 
 def _shown(plan: Plan, manifest: Manifest) -> str:
-    """What black-box attacks see of the outputs."""
+    """Say what black-box attacks see of the outputs."""
     if plan.access == "logits" and manifest.logits is not None:
         return "int32 logits"
     return "labels alone" if plan.access == "labels" else "int8 scores"
@@ -135,7 +135,7 @@ def _shown(plan: Plan, manifest: Manifest) -> str:
 def _pictures(
     plan: Plan, samples: Samples, target: Target, runs: tuple[Run, ...], answers: DeviceAnswers
 ) -> tuple[Picture, ...]:
-    """Broken samples of different attacks and classes where it can be, at the smallest eps of the threat model."""
+    """Choose broken samples within the threat model, of different attacks and classes as far as there are any."""
     broken = [
         (run, int(sample), labels)
         for run, labels in zip(runs, answers.runs, strict=True)

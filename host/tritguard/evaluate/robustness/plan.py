@@ -1,4 +1,4 @@
-"""What an evaluation does: the threat model's bounds, the attacks and their budgets."""
+"""The plan of an evaluation: the threat model's bounds, the attacks and their budgets."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class Plan(Record):
     """Settings of an evaluation; the `[attack]` table of a run's configuration.
 
     Attributes:
-        samples: drawn from the test set with the seed.
+        samples: the number of samples drawn from the test set.
         norm: how the distance to the clean input is measured: a name from `NORMS`, `Linf` or `L2`.
-        goal: any wrong class, or for each sample a certain one, drawn with the seed.
+        goal: any wrong class, or for each sample a certain one that is drawn at random.
         access: what black-box attacks see: int32 `logits`, int8 `scores`, or `labels` alone.
         eps: bounds of the threat model in steps of the int8 input grid, rising.
         sanity_eps: a bound so large that any model has to fall to chance, above every eps and not part of the threat
-            model. Where the plan names none, the norm does, if it can: for Linf, 64 or twice the largest eps where
-            that is more. For L2 it depends on the size of the input, and the plan has to name one.
-        preset: the attacks and their settings where the plan does not say.
+            model. For Linf it is by default 64, or twice the largest eps if that is more; L2 has no default.
+        seed: decides the samples and all that is random in attacks.
+        preset: the attacks and their settings, where the plan does not name them itself.
         attacks: names from `ATTACKS`, in the order they run, instead of the preset's.
-        settings: of single attacks, by name, over the preset's.
+        settings: settings of single attacks by name, which override the preset's.
     """
 
     samples: int = Field(100, ge=1)
@@ -53,7 +53,7 @@ class Plan(Record):
     def _sanity_is_beyond(self) -> Self:
         farthest = NORMS[self.norm].farthest
         if self._sanity is None:
-            raise ValueError(f"norm {self.norm} needs a sanity_eps: how far is far enough depends on the input's size")
+            raise ValueError(f"norm {self.norm} needs a sanity_eps, as what is far enough depends on the input's size")
         if farthest is not None and max(self.sanity, self.eps[-1] + 1) > farthest:
             raise ValueError(
                 f"no {self.norm} distance on the int8 grid is above {farthest}: sanity_eps can be {farthest} at most, "
@@ -70,7 +70,7 @@ class Plan(Record):
             if self.attacks and not ATTACKS[name].knows(self.norm):
                 raise ValueError(f"{name} knows no {self.norm} ball")
         if len(set(self.attacks)) < len(self.attacks):
-            raise ValueError("attacks names one twice")
+            raise ValueError("attacks names one of them twice")
         if unused := set(self.settings) - set(self.budgets):
             raise ValueError(f"settings of {', '.join(sorted(unused))}, which this plan does not run")
         return self
@@ -87,22 +87,22 @@ class Plan(Record):
 
     @property
     def bounds(self) -> tuple[int, ...]:
-        """All eps the attacks run at, rising; the sanity bound is the last."""
+        """All eps that the attacks run at, rising; the sanity bound is the last."""
         return (*self.eps, self.sanity)
 
     @property
     def budgets(self) -> dict[str, Settings]:
-        """The attacks the plan names and the settings it gives them; the rest is as their classes have it."""
+        """The attacks and the settings that plan and preset give them; other settings have the classes' defaults."""
         preset = PRESETS[self.preset]
         return {name: {**preset.get(name, {}), **self.settings.get(name, {})} for name in self.attacks or preset}
 
     @property
     def balls(self) -> tuple[Ball, ...]:
-        """The balls of all bounds."""
+        """The balls around samples, one for each bound."""
         return tuple(Ball(self.norm, eps) for eps in self.bounds)
 
     def doubled(self) -> Attack | None:
-        """The plan's iterated gradient attack with twice its steps, to see whether they were enough."""
+        """Make the plan's iterated gradient attack with twice its steps, to see whether they were enough."""
         names = [name for name, entry in ATTACKS.items() if entry.doubled and name in self.budgets]
         if not names:
             return None
@@ -111,7 +111,7 @@ class Plan(Record):
         return make(names[-1], {**settings, "steps": 2 * int(steps)})
 
     def budgets_for(self, classes: int) -> dict[str, Settings]:
-        """`budgets` on a model of so many classes: of a preset's attacks, those that fit norm and classes."""
+        """Select `budgets` for a number of classes: of a preset's attacks, those that fit it and the norm."""
         return {
             name: settings
             for name, settings in self.budgets.items()
@@ -119,5 +119,5 @@ class Plan(Record):
         }
 
     def suite(self, classes: int) -> tuple[Attack, ...]:
-        """The attacks on a model of so many classes, in order."""
+        """Make the attacks for a number of classes, in the order they run."""
         return tuple(make(name, settings) for name, settings in self.budgets_for(classes).items())

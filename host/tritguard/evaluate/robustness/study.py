@@ -34,7 +34,7 @@ from tritguard.progress import Progress, Stages
 from tritguard.twin import Twin
 
 _CHUNK = 256  # predictions between two steps of a progress bar
-_ASKED_AGAIN = 16  # inputs the device is asked twice
+_ASKED_AGAIN = 16  # inputs that the device is asked twice
 
 
 def prepare(bundle: Bundle, samples: Samples, plan: Plan) -> Target:
@@ -52,7 +52,7 @@ def prepare(bundle: Bundle, samples: Samples, plan: Plan) -> Target:
 
 
 def victim(bundle: Bundle, samples: Samples, plan: Plan, out: Path, workers: int) -> Victim:
-    """A model under attack; what is found is kept in `out`/crafted."""
+    """Prepare a model for attack; what is found is kept in `out`/crafted."""
     manifest, target = bundle.manifest, prepare(bundle, samples, plan)
     assert target.view is not None
     return Victim(
@@ -65,7 +65,7 @@ def victim(bundle: Bundle, samples: Samples, plan: Plan, out: Path, workers: int
 
 
 def in_chunks(predictor: Predictor, x: Int8, progress: Progress) -> Outputs:
-    """Predict int8[n, *input_shape] on the host, telling how far it is."""
+    """Predict x, int8[n, *input_shape], on the host, and report progress."""
     parts = []
     for start in range(0, len(x), _CHUNK):
         progress(start, len(x))
@@ -126,13 +126,20 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
     """Attack the deployed model and measure it.
 
     Args:
-        subject: bundle, build and board belong together.
-        device: what runs the build.
-        out: folder for what a resumed run can use again.
+        subject: the bundle, and the firmware built from it.
+        dataset: the data that samples are drawn from.
+        plan: the threat model, the attacks and their budgets.
+        device: the device that runs the firmware.
+        out: the folder for what a resumed run can use again.
         stages: gives the callback that shows a stage's progress.
         control: an undefended model of the same task, for the same attacks.
         workers: processes that craft at the same time; by default one for each core.
-        live: attack the device itself, with what needs no gradients; told beforehand what it may take.
+        live: attack the device itself, with the attacks that need no gradients; called beforehand with what that may
+            take.
+
+    Raises:
+        BadInputError: data, plan, control and model do not fit each other.
+        DeviceError: the device does not answer, or reports no times.
     """
     samples = draw_samples(subject.bundle, dataset, plan.samples, plan.seed)
     workers = workers or cores()

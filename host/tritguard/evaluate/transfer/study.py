@@ -1,4 +1,4 @@
-"""How attacks carry over between a float model and what was deployed of it, and where they must not."""
+"""How attacks carry over between a float model and what was deployed of it, and which fool the latter alone."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LEAST_TEMPERATURE = 1e-6  # small margins are widened too, so that the margins 
 
 @dataclass(frozen=True)
 class _Model:
-    """A model of the matrix; its view is None where it has no gradients."""
+    """A model of the matrix; its view is None if it has no gradients."""
 
     name: str
     form: Literal["float", "int8", "ternary"]
@@ -49,15 +49,17 @@ def study_transfer(
     bundles: Sequence[Bundle], floats: Sequence[tuple[str, Path]], dataset: Dataset, plan: TransferPlan,
     stages: Stages,
 ) -> TransferResult:  # fmt: skip
-    """Craft on each model, ask all of them; then look for inputs that fool a deployed model alone.
+    """Craft inputs on each model and give them to all; then look for inputs that fool a deployed model alone.
 
     Args:
         bundles: deployed models that take the same inputs, byte for byte; at least one.
-        floats: names and files of Keras models or float `.tflite` files, fed with the bytes' real values.
+        floats: names and files of Keras models or float `.tflite` files, which get the real values of the bytes.
+        dataset: the data that samples are drawn from.
+        plan: the settings.
         stages: gives the callback that shows a stage's progress.
 
     Raises:
-        BadInputError: the models do not take the same inputs, or a file is no such model.
+        BadInputError: the models do not take the same inputs, or a file holds no float model.
     """
     grid = bundles[0].manifest.input
     models = [(name, path, open_float(path, grid)) for name, path in floats]
@@ -102,10 +104,10 @@ def _deployed(bundle: Bundle, grid: EdgeTensor, x: Int8) -> _Model:
     same = edge.shape == grid.shape and edge.zero_point == grid.zero_point and np.isclose(edge.scale, grid.scale, 0.01)
     if not same:
         raise BadInputError(
-            f"takes int8{list(edge.shape)} at scale {edge.scale:g}, zero point {edge.zero_point}; the first bundle "
-            f"int8{list(grid.shape)} at {grid.scale:g}, {grid.zero_point}",
+            f"takes int8{list(edge.shape)} with scale {edge.scale:g} and zero point {edge.zero_point}, "
+            f"the first bundle int8{list(grid.shape)} with {grid.scale:g} and {grid.zero_point}",
             where=str(bundle.path),
-            fix="give models of the same inputs",
+            fix="give models with the same inputs",
         )
     form: Literal["int8", "ternary"] = "ternary" if identity.ternary_layers else "int8"
     twin = Twin(bundle)
@@ -118,7 +120,13 @@ def _deployed(bundle: Bundle, grid: EdgeTensor, x: Int8) -> _Model:
 def _craft(
     parties: Sequence[_Model], samples: Samples, plan: TransferPlan, progress: Progress
 ) -> dict[tuple[int, int], Int8]:
-    """Inputs by eps and source. PGD goes on where it has won: an input just over the edge carries over badly."""
+    """Craft inputs on each model that has gradients, at each eps.
+
+    PGD goes on after it has won: an input just across the boundary carries over badly.
+
+    Returns:
+        int8[n, *input_shape] by eps and by the position of the source.
+    """
     sources = [number for number, party in enumerate(parties) if party.view is not None]
     jobs = list(product(plan.eps, sources))
     crafted = {}
