@@ -24,7 +24,6 @@ from tritguard.attack.view import GradientView
 from tritguard.emit import open_bundle
 from tritguard.errors import TritguardError
 from tritguard.evaluate.crafting.job import Done, Job, craft
-from tritguard.graph import read_graph
 from tritguard.predictor import Int8
 from tritguard.twin import Twin
 
@@ -111,7 +110,7 @@ class _Order:
 def _model(bundle: Path, temperature: float) -> tuple[Twin, GradientView]:
     """What a worker's jobs attack, opened once a process."""
     opened = open_bundle(bundle)
-    return Twin(opened, threads=1), GradientView(read_graph(opened.model_path.read_bytes()), temperature)
+    return Twin(opened, threads=1), GradientView(opened.golden, temperature)
 
 
 def _start(bundle: Path, temperature: float, alive: Connection) -> None:

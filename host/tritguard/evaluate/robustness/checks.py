@@ -27,7 +27,7 @@ class Evidence:
         curve: the worst case at each eps; the last point is the sanity bound.
         headline: the point at the largest eps of the threat model.
         rows: each attack alone at each eps.
-        follows: what leads each attack of the rows, by the attack's name: see `Attack.follows`.
+        follows: what leads each attack of the rows, by the attack's name; see `Attack.follows`.
         classes: the number of classes.
         shown: what black-box attacks saw; `scores` also where logits were allowed and the model has none.
         softmax_head: whether the int8 scores come out of a softmax.

@@ -19,12 +19,13 @@ class Plan(Record):
 
     Attributes:
         samples: the number of samples drawn from the test set.
-        norm: how the distance to the clean input is measured: a name from `NORMS`, `Linf` or `L2`.
+        norm: how the distance to the clean input is measured, a name from `NORMS`, such as `Linf` or `L2`.
         goal: any wrong class, or for each sample a certain one that is drawn at random.
         access: what black-box attacks see: int32 `logits`, int8 `scores`, or `labels` alone.
         eps: bounds of the threat model in steps of the int8 input grid, rising.
         sanity_eps: a bound so large that any model has to fall to chance, above every eps and not part of the threat
-            model. For Linf it is by default 64, or twice the largest eps if that is more; L2 has no default.
+            model. By default the norm names one, if it can: for Linf 64, or twice the largest eps if that is more; for
+            L2 it depends on the size of the input, and the plan has to name one.
         seed: decides the samples and all that is random in attacks.
         preset: the attacks and their settings, where the plan does not name them itself.
         attacks: names from `ATTACKS`, in the order they run, instead of the preset's.
@@ -53,7 +54,7 @@ class Plan(Record):
     def _sanity_is_beyond(self) -> Self:
         farthest = NORMS[self.norm].farthest
         if self._sanity is None:
-            raise ValueError(f"norm {self.norm} needs a sanity_eps, as what is far enough depends on the input's size")
+            raise ValueError(f"norm {self.norm} needs a sanity_eps: how far is far enough depends on the input's size")
         if farthest is not None and max(self.sanity, self.eps[-1] + 1) > farthest:
             raise ValueError(
                 f"no {self.norm} distance on the int8 grid is above {farthest}: sanity_eps can be {farthest} at most, "
