@@ -14,7 +14,7 @@ class Adam:
     """Adam (Kingma and Ba 2015, 1412.6980) on an array of which each step may touch a part only.
 
     Args:
-        shape: of the array.
+        shape: the shape of the array.
         rate: the step size.
         counts: the shape of the step counts, which has to broadcast with `shape`. By default every element has a
             count of its own; (n, 1, ...) is enough where the elements of a row take part in the same steps.

@@ -23,7 +23,7 @@ Loss = Literal["ce", "margin"]
 
 
 def batch_size(target: Target) -> int:
-    """Places a gradient call takes."""
+    """How many samples one gradient call takes."""
     return min(len(target.x), MAX_BATCH)
 
 

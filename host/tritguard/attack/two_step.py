@@ -42,7 +42,7 @@ class TwoStep(Attack):
     by itself, single elements go to the bound that the gradient points to, or to the other one where the gradient says
     least; in turn with these, a window goes to one bound as a whole, usually the one of a few drawn that promises most
     by the gradient. In other balls, single elements move along the gradient. A sample that is over the edge takes back
-    elements for as long as it stays over, which leaves fewer elements changed.
+    elements for as long as it stays over, which leaves fewer elements changed and, in an L2 ball, a shorter distance.
 
     Threat model: white box, with queries of the deployed model.
 

@@ -94,9 +94,11 @@ def _main_hidden() -> Iterator[None]:
 class _Order:
     """A job as it is sent: neither a library nor a TensorFlow graph can be, so a worker opens the model itself.
 
+    Its other fields are those of `Job` and `Target`.
+
     Attributes:
-        bundle: folder of the attacked model.
-        temperature: of its view.
+        bundle: the folder of the attacked model.
+        temperature: the temperature of its view.
     """
 
     attack: Attack
