@@ -151,7 +151,7 @@ def test_the_view_is_exact_on_whole_networks(name: str, tmp_path: Path) -> None:
     assert_exact(Twin(write_bundle(content, tmp_path / "b", name="net")), view, x)
 
 
-def test_the_view_covers_every_op(tmp_path: Path) -> None:
+def test_the_view_is_exact_on_a_ternary_network(tmp_path: Path) -> None:
     content = ternary_model()
     x = np.random.default_rng(0).integers(-128, 128, (50, 8, 8, 3), dtype=np.int8)
     assert_exact(Twin(write_bundle(content, tmp_path / "b", name="ops")), GradientView(read_graph(content)), x)

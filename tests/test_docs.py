@@ -14,24 +14,32 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from tests.support import float_net
 from tests.support.device_support import inputs
 from tests.support.known_models import ternary_model
 from tests.support.shared import ROOT
 from tritguard.api.run import RunConfig
-from tritguard.attack import Ball, Target
+from tritguard.attack import Ball, Square, Target
 from tritguard.attack.catalog import ATTACKS, Entry
+from tritguard.attack.norms import NORMS
 from tritguard.boards import Board
 from tritguard.build import Budget, Build
 from tritguard.cli import VERBS
 from tritguard.data import Dataset, write_dataset
 from tritguard.emit import Bundle, write_bundle
+from tritguard.errors import BadInputError
+from tritguard.evaluate.crafting.runs import craft_all
+from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.kind import StudyKind
 from tritguard.evaluate.registry import STUDIES
 from tritguard.evaluate.robustness.checks import CHECKS
 from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.result import ThreatModel
 from tritguard.graph import SUPPORTED_OPS
 from tritguard.graph.reading.checks import FUSED_ACTIVATIONS
+from tritguard.report.wording import norm_meaning
 from tritguard.train import TrainConfig
 from tritguard.twin import Twin
 
@@ -174,6 +182,53 @@ context = RunContext("small", load_board(settings.board), bundle, build, load_da
 kind, plan = settings.studies[-1]
 carry_out(kind, Path(), lambda stages: kind.run(plan, context, stages), silent)
 """
+
+
+def test_the_norm_that_is_shown_works_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file and the line of docs/adding-a-norm.md, and nothing else, make a norm that all of tritguard knows."""
+    pytest.importorskip("art", reason="white-box attacks need the extra 'attack'")
+    text = (ROOT / "docs" / "adding-a-norm.md").read_text()
+    file, line = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(line.splitlines()) == 1
+    shown: dict[str, object] = {"__name__": "tritguard.attack.norms.l1"}
+    exec(compile(file, "l1.py", "exec"), shown)
+    table = tomllib.loads(next(iter(re.findall(r"```toml\n(.*?)```", text, re.DOTALL))))["attack"]
+    with pytest.raises(ValidationError, match="no norm 'L1': Linf, L2"):
+        Plan.model_validate(table)
+    name, norm = next(iter(eval("{" + line + "}", shown).items()))
+    monkeypatch.setitem(NORMS, name, norm)
+    target, plan = float_net.white_box(12), Plan.model_validate(table)
+    x = target.x
+    assert {x.min(), x.max()} == {-128, 127}  # where moves have to turn around
+    left = {}
+    for attack in plan.suite(classes=10):
+        runs, _ = craft_all(target, plan.balls, [attack], Store(tmp_path / "crafted", ""), lambda *_: None)
+        for run, ball in zip(runs, plan.balls, strict=True):
+            moved = np.abs(run.x.astype(int) - x).reshape(len(x), -1).sum(axis=1)
+            assert run.x.dtype == np.int8 and (moved <= ball.eps).all()
+            assert np.array_equal(moved, ball.distances(run.x, x))
+            if attack.name == "Noise" and ball.eps < plan.sanity:
+                assert (moved >= 0.95 * ball.eps).all()  # what rounding loses is spent
+            left[attack.name, ball.eps] = float((target.predictor.predict(run.x).labels == target.y).mean())
+    assert left["PGD", 4000] < left["Noise", 4000] - 0.2
+    assert left["PGD", plan.sanity] < 0.2
+    threat = ThreatModel.model_validate_json(
+        json.dumps({"norm": name, "eps_steps": plan.eps, "eps_input": [1, 4], "input_unit": "", "knowledge": ""})
+    )
+    assert norm_meaning(threat.norm) == norm.meaning
+
+
+def test_attacks_that_need_a_table_of_norms_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preset leaves them out of a ball that their table does not have; a plan or a call that names one is refused."""
+    monkeypatch.setitem(NORMS, "L7", NORMS["L2"])
+    names = [name for name, entry in ATTACKS.items() if not entry.knows("L7")]
+    assert names == ["cw", "square"]
+    assert not set(names) & set(Plan(norm="L7", sanity_eps=10, preset="full").budgets_for(10))
+    for name in names:
+        with pytest.raises(ValidationError, match=f"{name} knows no L7 ball"):
+            Plan(norm="L7", sanity_eps=10, attacks=(name,))
+    with pytest.raises(BadInputError, match="Square works in Linf, L2 balls, not in L7 ones"):
+        Square(3).craft(float_net.target(1), Ball("L7", 3))
 
 
 def test_the_documented_ops_are_the_supported_ones() -> None:

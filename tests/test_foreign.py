@@ -39,6 +39,7 @@ from tritguard.train.config import Block, QuantizeConfig
 from tritguard.train.nets.separable import separable
 from tritguard.train.quantize import quantize
 
+pytestmark = pytest.mark.slow
 needs_qkeras = pytest.mark.skipif(
     not (find_spec("qkeras") and find_spec("tf_keras")), reason="needs qkeras and tf-keras: docs/configuration.md"
 )

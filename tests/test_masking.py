@@ -21,6 +21,7 @@ from tritguard.evaluate.robustness.symptoms import unsteady
 from tritguard.evaluate.samples import Samples
 
 pytest.importorskip("art", reason="white-box attacks need the extra 'attack'")
+pytestmark = pytest.mark.slow
 
 PLAN = Plan(
     samples=100,

@@ -35,6 +35,7 @@ from tritguard.train.config import Block, QuantizeConfig
 from tritguard.twin import Twin
 
 pytest.importorskip("art", reason="training and attacks need the extra 'attack'")
+pytestmark = pytest.mark.slow
 
 MEMBERS = 120
 

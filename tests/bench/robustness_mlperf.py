@@ -88,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=TABLES)
     parser.add_argument("nets", type=Path, nargs="*", help="ours: folders of trainings, or .tflite files")
-    parser.add_argument("--out", type=Path, required=True, help="folder of what is found and the table")
+    parser.add_argument("--out", type=Path, required=True, help="where results and the table are kept")
     parser.add_argument("--attacked", type=int, default=500, help="test samples to attack")
     parser.add_argument("--eps", type=int, nargs="+", default=list(EPS), help="in steps of the int8 input grid")
     options = parser.parse_intermixed_args()  # NETs may stand last

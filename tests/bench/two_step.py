@@ -36,7 +36,7 @@ _HEAD = " ".join([" " * 20, *(f"{name:>{width}}" for name, width in _COLUMNS.ite
 
 
 def main() -> int:
-    """Print one table an eps: share left, elements changed where it is over (median), calls made a sample."""
+    """Print a table for each eps: share left, elements changed where it is over (median), calls a sample."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--data", default="fashion-mnist")
@@ -45,8 +45,8 @@ def main() -> int:
     parser.add_argument("--eps", type=int, nargs="+", default=[8])
     parser.add_argument("--gradients", type=int, default=40)
     parser.add_argument("--queries", type=int, default=200)
-    parser.add_argument("--quick", action="store_true", help="the strongest singles alone")
-    parser.add_argument("--out", type=Path, default=ROOT / ".bench" / "two_step", help="folder for what is found")
+    parser.add_argument("--quick", action="store_true", help="only the strongest single attacks")
+    parser.add_argument("--out", type=Path, default=ROOT / ".bench" / "two_step", help="where results are kept")
     parser.add_argument("--workers", type=int, default=cores())
     options = parser.parse_args()
     bundle, dataset = open_bundle(options.bundle), load_dataset(options.data)
@@ -105,7 +105,7 @@ def _row(run: Run, hold: NDArray[np.bool_], ours: NDArray[np.bool_], target: Tar
 
 
 def _sign_test(wins: int, losses: int) -> float:
-    """Two-sided p of so uneven a split, were either side as likely."""
+    """The two-sided p-value of a split this uneven if both sides were equally likely (sign test)."""
     n, most = wins + losses, max(wins, losses)
     return min(1.0, 2 * sum(math.comb(n, k) for k in range(most, n + 1)) / 2**n)
 

@@ -9,7 +9,7 @@ from tests.support.tflite_builder import ModelBuilder
 
 
 def ternary_model(seed: int = 1) -> bytes:
-    """The ops of convolutional nets, ternary and int8, in a small model whose outputs differ on random inputs."""
+    """A small model of the ops of convolutional nets, ternary and int8, whose outputs differ on random inputs."""
     rng = np.random.default_rng(seed)
     builder = ModelBuilder((8, 8, 3), 1 / 255, -128)
     weights = (rng.integers(-1, 2, (16, 3, 3, 3)) * 127).astype(np.int8)
@@ -28,7 +28,7 @@ def ternary_model(seed: int = 1) -> bytes:
 
 
 def other_ops_model() -> bytes:
-    """One op of every kernel that `ternary_model` lacks, scaled so that inputs still tell in the output."""
+    """One op of every kernel that `ternary_model` lacks, scaled so that the output still depends on the inputs."""
     rng = np.random.default_rng(2)
     builder = ModelBuilder((4, 4, 8), 0.05, 0)
     tensor = builder.unary("TANH", builder.input, (1 / 128, 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tritguard.attack.norms import NORMS
 from tritguard.evaluate.crafting.runs import Throughput
 from tritguard.evaluate.study import Rate, Status
 
@@ -22,10 +23,10 @@ LIVE_MEANING = "every query of the attacks was an inference on the device; the t
 
 FEATURE_MEANING = "the attacks change features, not recordings; that a sound has such features is not shown"
 
-NORM_MEANING = {
-    "Linf": "largest change of any input value",
-    "L2": "root of the summed squares of all changes",
-}
+
+def norm_meaning(norm: str) -> str:
+    """What a norm measures, in a few words."""
+    return NORMS[norm].meaning
 
 
 def percent(share: float) -> str:

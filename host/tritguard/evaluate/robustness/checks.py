@@ -5,12 +5,12 @@ After the checklist of Carlini et al. 2019 (1902.06705) and AutoAttack's flags (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from tritguard.attack.base import Access
+from tritguard.attack.base import Access, Follows, Kind
 from tritguard.evaluate.robustness.result import AttackRow, Control, CurvePoint
 from tritguard.evaluate.study import Issue, Rate
 
@@ -27,6 +27,7 @@ class Evidence:
         curve: the worst case at each eps; the last point is the sanity bound.
         headline: the point at the largest eps of the threat model.
         rows: each attack alone at each eps.
+        follows: what leads each attack of the rows, by the attack's name; see `Attack.follows`.
         classes: the number of classes.
         shown: what black-box attacks saw; `scores` also where logits were allowed and the model has none.
         softmax_head: whether the int8 scores come out of a softmax.
@@ -43,6 +44,7 @@ class Evidence:
     curve: tuple[CurvePoint, ...]
     headline: CurvePoint
     rows: tuple[AttackRow, ...]
+    follows: Mapping[str, Follows]
     classes: int
     shown: Access
     softmax_head: bool
@@ -176,17 +178,22 @@ def _few_steps(e: Evidence) -> Finding:
     return [what] if e.doubled > DOUBLING_GAIN else []
 
 
+_Choice = Callable[[Evidence, AttackRow], bool]  # of rows
+
+
+def _of(e: Evidence, eps: int, chosen: _Choice) -> list[AttackRow]:
+    return [row for row in e.at(eps) if chosen(e, row)]
+
+
 def _best(rows: list[AttackRow]) -> Rate | None:
     return min((row.robust for row in rows), key=lambda rate: rate.value, default=None)
 
 
-def _weaker(
-    name: str, chosen: Callable[[AttackRow], bool], than: Callable[[AttackRow], bool]
-) -> Callable[..., Finding]:
+def _weaker(name: str, chosen: _Choice, than: _Choice) -> Callable[[Evidence], Finding]:
     """Make a check that no chosen attack breaks more than the best of the others, beyond what chance explains."""
 
     def find(e: Evidence) -> Finding:
-        pairs = [(eps, _best([*filter(chosen, e.at(eps))]), _best([*filter(than, e.at(eps))])) for eps in e.bounds]
+        pairs = [(eps, _best(_of(e, eps, chosen)), _best(_of(e, eps, than))) for eps in e.bounds]
         known = [(eps, weak, strong) for eps, weak, strong in pairs if weak and strong]
         return (
             [
@@ -205,17 +212,25 @@ def _takes_gradients(row: AttackRow) -> bool:
     return row.kind == "white box"
 
 
-def _by_gradients(row: AttackRow) -> bool:
-    """Led by gradients alone: the two-step attack's walk needs none, and would hide that they lead nowhere."""
-    return _takes_gradients(row) and row.attack != "Two-step"
+def _by_gradients(e: Evidence, row: AttackRow) -> bool:
+    """Led by gradients alone: an attack that follows answers as well would hide that gradients lead nowhere."""
+    return _one_step(e, row) or _iterated(e, row)
 
 
-def _iterated(row: AttackRow) -> bool:
-    return _by_gradients(row) and row.attack != "FGSM"
+def _one_step(e: Evidence, row: AttackRow) -> bool:
+    return _takes_gradients(row) and e.follows[row.attack] == "one gradient"
+
+
+def _iterated(e: Evidence, row: AttackRow) -> bool:
+    return _takes_gradients(row) and e.follows[row.attack] == "gradients"
+
+
+def _is(kind: Kind) -> _Choice:
+    return lambda _evidence, row: row.kind == kind
 
 
 def _not_monotone(e: Evidence) -> Finding:
-    names = dict.fromkeys(row.attack for row in e.rows if _iterated(row))
+    names = dict.fromkeys(row.attack for row in e.rows if _iterated(e, row))
     return [what for name in names for what in _falls([row for row in e.rows if row.attack == name])] if names else None
 
 
@@ -234,7 +249,7 @@ CHECKS = (
     Check("CLEAN_AT_CHANCE", "invalid", _clean_at_chance),
     Check("LARGE_EPS_ABOVE_CHANCE", "invalid", _large_eps),
     Check("CONTROL_NOT_BROKEN", "invalid", _control_holds),
-    Check("NOISE_BEATS_GRADIENTS", "invalid", _weaker("noise", lambda row: row.kind == "baseline", _by_gradients)),
+    Check("NOISE_BEATS_GRADIENTS", "invalid", _weaker("noise", _is("baseline"), _by_gradients)),
     Check("NO_CONTROL", "warn", _no_control),
     Check("NO_LOGITS", "warn", _no_logits),
     Check("SOFTMAX_HEAD", "warn", _softmax_head),
@@ -244,10 +259,8 @@ CHECKS = (
     Check("SATURATED_LOGITS", "warn", _saturated),
     Check("SCORE_PLATEAUS", "warn", _plateaus),
     Check("TOO_FEW_STEPS", "warn", _few_steps),
-    Check(
-        "BLACK_BOX_BEATS_WHITE_BOX", "warn", _weaker("black box", lambda row: row.kind == "black box", _by_gradients)
-    ),
-    Check("TRANSFER_BEATS_WHITE_BOX", "warn", _weaker("transfer", lambda row: row.kind == "transfer", _by_gradients)),
-    Check("ONE_STEP_BEATS_ITERATED", "warn", _weaker("FGSM", lambda row: row.attack == "FGSM", _iterated)),
+    Check("BLACK_BOX_BEATS_WHITE_BOX", "warn", _weaker("black box", _is("black box"), _by_gradients)),
+    Check("TRANSFER_BEATS_WHITE_BOX", "warn", _weaker("transfer", _is("transfer"), _by_gradients)),
+    Check("ONE_STEP_BEATS_ITERATED", "warn", _weaker("a single gradient step", _one_step, _iterated)),
     Check("EPS_NOT_MONOTONE", "warn", _not_monotone),
 )

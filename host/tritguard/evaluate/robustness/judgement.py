@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.attack import Target
+from tritguard.attack.base import Labels
+from tritguard.attack.norms import NORMS
 from tritguard.attack.view import GradientView
 from tritguard.evaluate.crafting.runs import Run
 from tritguard.evaluate.robustness import symptoms
@@ -17,7 +19,6 @@ from tritguard.evaluate.robustness.result import AttackRow, CurvePoint
 from tritguard.evaluate.robustness.search import Found, classes
 from tritguard.evaluate.study import Issue, Rate, Status, status_of
 
-Labels = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
@@ -84,6 +85,7 @@ def judge(plan: Plan, target: Target, found: Found, answers: DeviceAnswers) -> J
             curve=curve,
             headline=next(point for point in curve if point.eps_steps == plan.eps[-1]),
             rows=rows,
+            follows={run.attack.name: run.attack.follows for run in found.runs},
             classes=classes(target),
             shown=symptoms.shown(target),
             softmax_head=symptoms.softmax_head(target),
@@ -91,7 +93,7 @@ def judge(plan: Plan, target: Target, found: Found, answers: DeviceAnswers) -> J
             unsteady_inputs=answers.unsteady,
             zero_gradients=view.zero_gradient_share(x, target.y),
             saturated=view.zero_gradient_share(x, target.y, 1 / view.temperature),
-            plateaus=symptoms.plateaus(target, plan.eps[0] if plan.norm == "Linf" else 1),
+            plateaus=symptoms.plateaus(target, plan.eps[0] if NORMS[plan.norm].box else 1),
             doubled=None if found.doubling is None else found.doubling.broken / len(target.x),
             control=found.control,
         )

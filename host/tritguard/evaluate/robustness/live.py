@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from typing_extensions import override
+
 from tritguard.attack import Asking, Attack, Ball, Target
 from tritguard.device import Device
 from tritguard.errors import BadInputError
@@ -48,7 +50,7 @@ def plan_live(device: Device, x: Int8, balls: Sequence[Ball], attacks: Sequence[
         BadInputError: none of the attacks can.
         DeviceError: see `Device.predict`.
     """
-    asking = tuple(attack for attack in attacks if isinstance(attack, Asking) and attack.kind != "white box")
+    asking = tuple(attack for attack in attacks if isinstance(attack, Asking))
     if not asking:
         names = ", ".join(attack.name for attack in attacks)
         raise BadInputError(
@@ -92,6 +94,7 @@ class _Kept(Store):
         super().__init__(folder, identity)
         self._log = log
 
+    @override
     def save(self, job: Job, done: Done) -> None:
         super().save(job, done)
         self._log.clear()

@@ -7,12 +7,11 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from tritguard.attack import Attack, Ball
-from tritguard.attack.base import Access, Goal, Norm
+from tritguard.attack.base import Access, Goal
 from tritguard.attack.catalog import ATTACKS, Setting, Settings, make
+from tritguard.attack.norms import NORMS, NormName
 from tritguard.evaluate.robustness.presets import PRESETS, Preset
 from tritguard.records import Record
-
-_ITERATED = ("apgd-ce", "pgd")
 
 
 class Plan(Record):
@@ -20,12 +19,13 @@ class Plan(Record):
 
     Attributes:
         samples: the number of samples drawn from the test set.
-        norm: how the distance to the clean input is measured, `Linf` or `L2`.
+        norm: how the distance to the clean input is measured, a name from `NORMS`, such as `Linf` or `L2`.
         goal: any wrong class, or for each sample a certain one that is drawn at random.
         access: what black-box attacks see: int32 `logits`, int8 `scores`, or `labels` alone.
         eps: bounds of the threat model in steps of the int8 input grid, rising.
         sanity_eps: a bound so large that any model has to fall to chance, above every eps and not part of the threat
-            model. For Linf it is by default 64, or twice the largest eps if that is more; L2 has no default.
+            model. By default the norm names one, if it can: for Linf 64, or twice the largest eps if that is more; for
+            L2 it depends on the size of the input, and the plan has to name one.
         seed: decides the samples and all that is random in attacks.
         preset: the attacks and their settings, where the plan does not name them itself.
         attacks: names from `ATTACKS`, in the order they run, instead of the preset's.
@@ -33,7 +33,7 @@ class Plan(Record):
     """
 
     samples: int = Field(100, ge=1)
-    norm: Norm = "Linf"
+    norm: NormName = "Linf"
     goal: Goal = "untargeted"
     access: Access = "logits"
     eps: tuple[int, ...] = (1, 2, 4, 8)
@@ -52,10 +52,14 @@ class Plan(Record):
 
     @model_validator(mode="after")
     def _sanity_is_beyond(self) -> Self:
-        if self.norm == "L2" and self.sanity_eps is None:
-            raise ValueError("norm L2 needs a sanity_eps, as what is far enough depends on the size of the input")
-        if self.norm == "Linf" and max(self.sanity + 1, self.eps[-1] + 2) > 256:
-            raise ValueError("no Linf distance on the int8 grid is above 255, nor an eps above 254")
+        farthest = NORMS[self.norm].farthest
+        if self._sanity is None:
+            raise ValueError(f"norm {self.norm} needs a sanity_eps: how far is far enough depends on the input's size")
+        if farthest is not None and max(self.sanity, self.eps[-1] + 1) > farthest:
+            raise ValueError(
+                f"no {self.norm} distance on the int8 grid is above {farthest}: sanity_eps can be {farthest} at most, "
+                f"an eps {farthest - 1}"
+            )
         if self.sanity <= self.eps[-1]:
             raise ValueError(f"sanity_eps must be above the largest eps, {self.eps[-1]}")
         return self
@@ -64,7 +68,7 @@ class Plan(Record):
     def _attacks_can_be_made(self) -> Self:
         for name, settings in self.budgets.items():
             make(name, settings)
-            if self.attacks and self.norm not in ATTACKS[name].norms:
+            if self.attacks and not ATTACKS[name].knows(self.norm):
                 raise ValueError(f"{name} knows no {self.norm} ball")
         if len(set(self.attacks)) < len(self.attacks):
             raise ValueError("attacks names one of them twice")
@@ -75,7 +79,12 @@ class Plan(Record):
     @property
     def sanity(self) -> int:
         """The sanity bound in int8 steps."""
-        return self.sanity_eps or max(64, min(255, 2 * self.eps[-1]))
+        assert self._sanity is not None  # validated
+        return self._sanity
+
+    @property
+    def _sanity(self) -> int | None:
+        return self.sanity_eps or NORMS[self.norm].sanity_eps(self.eps[-1])
 
     @property
     def bounds(self) -> tuple[int, ...]:
@@ -95,11 +104,12 @@ class Plan(Record):
 
     def doubled(self) -> Attack | None:
         """Make the plan's iterated gradient attack with twice its steps, to see whether they were enough."""
-        for name in _ITERATED:
-            if name in self.budgets:
-                steps = make(name, self.budgets[name]).parameters["steps"]
-                return make(name, {**self.budgets[name], "steps": 2 * int(steps)})
-        return None
+        names = [name for name, entry in ATTACKS.items() if entry.doubled and name in self.budgets]
+        if not names:
+            return None
+        settings = self.budgets[names[-1]]
+        steps = make(names[-1], settings).parameters["steps"]
+        return make(names[-1], {**settings, "steps": 2 * int(steps)})
 
     def budgets_for(self, classes: int) -> dict[str, Settings]:
         """Select `budgets` for a number of classes: of a preset's attacks, those that fit it and the norm."""

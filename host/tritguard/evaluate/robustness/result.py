@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 from typing_extensions import override
 
+from tritguard.attack.norms import NormName
 from tritguard.evaluate.crafting.runs import Throughput
 from tritguard.evaluate.study import Confirmation, Rate, Study, StudyProvenance
 from tritguard.records import Record, from_json
@@ -23,7 +24,7 @@ class ThreatModel(Record):
     """
 
     goal: Literal["untargeted", "targeted"] = "untargeted"
-    norm: Literal["Linf", "L2"] = "Linf"
+    norm: NormName = "Linf"
     eps_steps: tuple[int, ...]
     eps_input: tuple[float, ...]
     input_unit: str

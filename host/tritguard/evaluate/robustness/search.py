@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from tritguard.attack import Attack, Ball, Crafted, Target
 from tritguard.attack.base import Best, Kind, Queries
@@ -132,17 +133,23 @@ def _attack_control(
     return record, _transfer(control, model.target, Ball(plan.norm, plan.eps[-1]), runs)
 
 
-class Transferred:
+class Transferred(Attack):
     """Inputs crafted on another model, the oldest black-box attack (Papernot et al. 2016, 1605.07277)."""
 
     name = "Transfer"
     kind: Kind = "transfer"
 
     def __init__(self, source: str, sha256: str) -> None:
-        self.parameters: dict[str, float | int | str] = {"from": source, "model_sha256": sha256}
+        self._source, self._sha256 = source, sha256
 
+    @property
+    @override
+    def parameters(self) -> dict[str, float | int | str]:
+        return {"from": self._source, "model_sha256": self._sha256}
+
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """Nothing: its candidates come from elsewhere."""
+        """Give back the clean inputs: the candidates come from elsewhere."""
         return Crafted(target.x, queries=0, gradients=0)
 
 

@@ -36,9 +36,9 @@ def plateaus(target: Target, eps: int) -> float | None:
         return None
     rng, ball = np.random.default_rng((target.seed, eps)), Ball("Linf", eps)
     before = target.margins(target.predictor.predict(target.x))
-    flat = np.ones(len(target.x), bool)
+    flat, clean = np.ones(len(target.x), bool), target.x.astype(np.float64)
     for _ in range(_DRAWS):
-        moved = target.x + rng.choice([-float(eps), float(eps)], target.x.shape)
+        moved = clean + ball.geometry.to_edge(rng, clean, eps)
         flat &= target.margins(target.predictor.predict(ball.to_grid(moved, target.x))) == before
     return float(flat.mean())
 
