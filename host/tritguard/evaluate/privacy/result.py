@@ -109,7 +109,7 @@ class LeakingModel(Record):
 
 
 class PrivacyResult(Study):
-    """What deployed models tell of their training samples: `privacy.json`."""
+    """What deployed models tell about their training samples: `privacy.json`."""
 
     kind: Literal["privacy"] = "privacy"
     plan: PrivacyPlan

@@ -174,7 +174,7 @@ class Picture(Record):
 
 
 class RobustnessProvenance(StudyProvenance):
-    """All that is needed to repeat the run, and the one model it is of."""
+    """All that is needed to repeat the run, with the model that was evaluated."""
 
     bundle_sha256: str
     model_name: str
