@@ -1,30 +1,44 @@
-"""Settings all tests share."""
+"""Settings and fixtures that all tests share."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("tests.support")
+
+# There is a test process for each core: threads beside it, in it or in processes it starts, would only wait for each
+# other. TensorFlow and OpenBLAS read this when they are imported.
+for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
 
 @pytest.fixture(scope="session")
 def common_temp(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder of this run's, one for all its processes."""
+    """A folder of this run, the same for all its processes."""
     base = tmp_path_factory.getbasetemp()
     return base if worker_id == "master" else base.parent
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _own_cache(common_temp: Path) -> None:
-    """What tests compile does not fill the user's cache."""
-    cache = common_temp / "cache"
-    cache.mkdir(exist_ok=True)
-    os.environ["XDG_CACHE_HOME"] = str(cache)
+def _own_folders(common_temp: Path) -> None:
+    """Compiled libraries and temporary files lie in the run's own folder, those of child processes too.
+
+    Pytest removes that folder when all tests passed, and with it what others leave behind: TensorFlow, for one, writes
+    a `__autograph_generated_file*.py` for each function it traces.
+    """
+    for variable, name in (("XDG_CACHE_HOME", "cache"), ("TMPDIR", "temporary")):
+        folder = common_temp / name
+        folder.mkdir(exist_ok=True)
+        os.environ[variable] = str(folder)
+    tempfile.tempdir = None  # asked for again, by TMPDIR
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first: at the end no process is left alone with one of them."""
+    """Files with slow tests come first, so that at the end no process is left alone with one of them."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)

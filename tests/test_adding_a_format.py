@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from tests.support.shared import ROOT
+from tests.support.strict_flags import STRICT
 from tests.support.tflite_builder import ModelBuilder
-from tests.test_emit import STRICT
 from tritguard.cli.convert import parse_formats
 from tritguard.emit import native, open_bundle, write_bundle
 from tritguard.graph.formats import registry

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.shared import ROOT
+from tritguard.attack.norms import NORMS
+from tritguard.evaluate.registry import STUDIES
 
 PACKAGE = ROOT / "host" / "tritguard"
 FOUNDATION = {
@@ -35,6 +39,7 @@ RANKS = [
     {"attack", "profile"},
     {"evaluate"},
     {"report"},
+    {"api"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
@@ -47,7 +52,12 @@ INNER = {
         {"arena", "passes", "reading"},
         {"emission"},
     ],
-    "evaluate": [{"samples", "study"}, {"crafting"}, {"faults", "privacy", "robustness", "transfer"}],
+    "evaluate": [
+        {"samples", "study"},
+        {"confirmation", "crafting", "kind"},
+        {kind.name for kind in STUDIES},
+        {"registry"},
+    ],
 }
 
 
@@ -101,6 +111,12 @@ def test_imports_point_one_way_inside_a_package_too(package: str) -> None:
             assert rank[there] < rank[here], f"{path.relative_to(PACKAGE)} imports {package}/{there}"
 
 
+def test_tests_share_through_the_support_package_only() -> None:
+    """A test file that another one imports could not be changed, split or run without thinking of both."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) tests\.test_", path.read_text(), re.MULTILINE), path
+
+
 def test_attacks_know_nothing_of_twin_or_board() -> None:
     """As docs/architecture.md says: they ask a Predictor, though the ranks alone would allow more."""
     for path in (PACKAGE / "attack").rglob("*.py"):
@@ -108,16 +124,76 @@ def test_attacks_know_nothing_of_twin_or_board() -> None:
         assert not known, f"{path.relative_to(PACKAGE)} imports {', '.join(known)}"
 
 
-def test_help_is_quick_and_does_not_import_tensorflow() -> None:
+def test_help_imports_nothing_that_is_slow_to_import() -> None:
+    """Help is asked for often, and each of these modules takes longer to import than all that help needs."""
     code = (
         "import sys; from typer.testing import CliRunner; from tritguard.cli import app; "
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
-        "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules or 'art' in sys.modules)"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    slow = {"tensorflow", "keras", "art", "sklearn", "scipy", "h5py", "tflite_micro", "platformio", "SCons"}
+    assert slow.isdisjoint(done.stdout.split())
+
+
+def compares_norms(tree: ast.AST) -> Iterator[ast.AST]:
+    """Where code asks which norm it has: by its name, or by its class."""
+    names, classes = set(NORMS), {type(norm).__name__ for norm in NORMS.values()}
+    for node in ast.walk(tree):
+        asked: list[ast.AST] = []
+        if isinstance(node, ast.Compare | ast.MatchValue):
+            asked = [node]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            asked = list(node.args[1:]) if node.func.id in ("isinstance", "issubclass") else []
+        elif isinstance(node, ast.MatchClass):
+            asked = [node.cls]
+        for inner in (inner for outer in asked for inner in ast.walk(outer)):
+            if isinstance(inner, ast.Constant) and inner.value in names:
+                yield node
+            if getattr(inner, "id", getattr(inner, "attr", None)) in classes:
+                yield node
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'if norm == "Linf": pass',
+        'reach = 1 if "L2" != ball.norm else 2',
+        'assert norm in ("L2", "L1")',
+        'match norm:\n    case "Linf": pass',
+        "isinstance(ball.geometry, Linf)",
+        "isinstance(norm, (norms.L2, int))",
+        "match norm:\n    case L2(): pass",
+        "assert type(norm) is Linf",
+    ],
+)
+def test_a_question_for_a_norm_is_seen(code: str) -> None:
+    assert list(compares_norms(ast.parse(code)))
+
+
+def test_only_norms_ask_which_norm_it_is() -> None:
+    own = PACKAGE / "attack" / "norms"
+    found = [
+        f"{path.relative_to(PACKAGE)}:{getattr(node, 'lineno', '?')}"
+        for path in FILES
+        if own not in path.parents
+        for node in compares_norms(ast.parse(path.read_text()))
+    ]
+    assert found == []
 
 
 def test_the_document_names_every_room() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     for name in FOUNDATION | set(RANK):
         assert name in text, f"docs/architecture.md does not mention {name}"
+
+
+def test_no_driver_is_named_outside_its_folder() -> None:
+    names = {record.parent.name for record in (ROOT / "firmware" / "port").glob("*/driver.toml")}
+    assert len(names) >= 4
+    named = re.compile(rf"\b({'|'.join(sorted(names))})\b", re.IGNORECASE)
+    sources = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.jinja"), *(ROOT / "firmware" / "platform").rglob("*.*")]
+    sources += [*(ROOT / "firmware").glob("*.*"), *(ROOT / "firmware" / "port").glob("*.*")]
+    for path in sources:
+        found = named.search(path.read_text())
+        assert found is None, f"{path.relative_to(ROOT)} names the driver {found[0]}"

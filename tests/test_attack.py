@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests.support import float_net
+from tests.support.known_models import ternary_model
 from tests.support.shared import ROOT, shared_file
-from tests.test_emit import ternary_model
 from tritguard.attack import Apgd, ApgdTargeted, Attack, Ball, CarliniWagner, Fgsm, Noise, Pgd, Square, Target
 from tritguard.attack.base import margins
 from tritguard.attack.square import _share
@@ -151,7 +151,7 @@ def test_the_view_is_exact_on_whole_networks(name: str, tmp_path: Path) -> None:
     assert_exact(Twin(write_bundle(content, tmp_path / "b", name="net")), view, x)
 
 
-def test_the_view_covers_every_op(tmp_path: Path) -> None:
+def test_the_view_is_exact_on_a_ternary_network(tmp_path: Path) -> None:
     content = ternary_model()
     x = np.random.default_rng(0).integers(-128, 128, (50, 8, 8, 3), dtype=np.int8)
     assert_exact(Twin(write_bundle(content, tmp_path / "b", name="ops")), GradientView(read_graph(content)), x)

@@ -16,8 +16,8 @@ from tests.bench.footprint import flash_bytes, ram_bytes
 from tests.bench.kernels import Figure, read_figures
 from tests.bench.models import MODELS, TERNARY, autoencoder, ternarised
 from tests.support.device_support import inputs
+from tests.support.known_models import ternary_model
 from tests.support.shared import ROOT
-from tests.test_emit import ternary_model
 from tritguard.attack import Noise, Square, TwoStep
 from tritguard.boards import load_board
 from tritguard.build import Build

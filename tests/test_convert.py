@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import tflite
 
-from tests.test_foreign import FakeStore
+from tests.support.fake_store import FakeStore
 from tritguard.convert import keras_to_tflite
 from tritguard.convert.archive import load_model
 from tritguard.convert.check import check_ternary
-from tritguard.convert.fold import fold
+from tritguard.convert.fold_norms import fold_norms
 from tritguard.data import load_dataset, to_input_bytes
 from tritguard.errors import BadInputError, BadModelError
 from tritguard.foreign.configuration import describe
@@ -108,7 +108,7 @@ def pixels(n: int = 20, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
 @pytest.mark.parametrize("make", [dscnn, mixed, two_readers, sequential])
 def test_folding_changes_nothing(make: Callable[[], Any], seed: int, tmp_path: Path) -> None:
     model = load_model(saved(randomise(make(), seed), tmp_path))
-    folded = fold(model)
+    folded = fold_norms(model)
     x = np.random.default_rng(seed).random((8, *SHAPE), np.float32)
     wanted, got = np.asarray(model(x, training=False)), np.asarray(folded.model(x, training=False))
     np.testing.assert_allclose(got, wanted, atol=1e-5 * np.abs(wanted).max())
@@ -122,7 +122,7 @@ def test_folding_changes_nothing(make: Callable[[], Any], seed: int, tmp_path: P
 
 
 def test_all_norms_of_the_demos_net_are_folded() -> None:
-    names = [type(layer).__name__ for layer in fold(dscnn()).model.layers]
+    names = [type(layer).__name__ for layer in fold_norms(dscnn()).model.layers]
     assert "BatchNormalization" not in names
     assert not any(name.startswith("Ternary") for name in names)
 
@@ -133,7 +133,7 @@ def test_ternary_weights_are_exact(make: Callable[[], Any], seed: int, tmp_path:
     path = saved(randomise(make(), seed), tmp_path)
     content = keras_to_tflite(path, pixels())
     assert input_quantization(content) == (np.float32(1 / 255), -128)
-    expected = fold(load_model(path)).trits
+    expected = fold_norms(load_model(path)).trits
     check_ternary(content, expected)
     for name, trits in expected.items():
         flipped = trits.copy()
@@ -151,11 +151,11 @@ def test_what_a_ternary_depthwise_kernel_suffers_from_is_said_whoever_made_it(tm
     model.get_layer("depthwise").set_weights([trits * np.array([0.1, 0.2, 0.3, 0.4])[:, None], np.zeros(4)])
     notes: list[str] = []
     keras_to_tflite(saved(model, tmp_path), pixels(), notes.append)
-    assert "depthwise: 1 of 4 channels are dead, all their weights zero" in notes
+    assert "depthwise: 1 of 4 channels are dead: all their weights are zero" in notes
     assert not any("one scale" in note for note in notes)
     model.get_layer("depthwise").set_weights([trits * 0.3, np.zeros(4)])
     keras_to_tflite(saved(model, tmp_path), pixels(), notes.append)
-    assert "depthwise: one scale for 4 channels, as QKeras has it; small ones die: one_scale = false" in notes
+    assert "depthwise: one scale for 4 channels, as in QKeras; small ones die; set one_scale = false" in notes
 
 
 def input_quantization(content: bytes) -> tuple[float, int]:
@@ -339,7 +339,7 @@ def test_the_demos_network(trained_demo: tuple[Path, TrainRecord]) -> None:
     folder, record = trained_demo
     assert record.accuracy >= 0.85
     content = keras_to_tflite(folder / "model.keras", folder / "calibration.npz")
-    assert len(fold(load_model(folder / "model.keras")).trits) == 10
+    assert len(fold_norms(load_model(folder / "model.keras")).trits) == 10
     dataset = load_dataset("fashion-mnist")
     scale, zero_point = input_quantization(content)
     x = to_input_bytes(dataset.x_test[:1000], scale, zero_point)

@@ -3,46 +3,22 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests import emulated
-from tests.support.random_graphs import bundle_of_any_formats, models, sample_inputs
-from tests.test_emit import other_ops_model, ternary_model
-from tritguard.oracle import Oracle, oracle_available
+from tests.support.differences import differences_on_core
+from tests.support.known_models import other_ops_model, ternary_model
+from tests.support.random_graphs import models
+from tritguard.oracle import oracle_available
 from tritguard.resources import firmware_dir
-from tritguard.twin import Twin
 
 pytestmark = pytest.mark.skipif(not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform")
 
 GRAPHS_A_BOOT = 12
-
-
-def differences(core: emulated.Core, contents: list[bytes], seed: int) -> list[str]:
-    """What the core computes, scores and logits, where it is not what the oracle and the twin do."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        cases = []
-        for i, content in enumerate(contents):
-            bundle = bundle_of_any_formats(content, folder / f"bundle_{i}", seed + i, core.core_class)
-            cases.append(emulated.Case(bundle, sample_inputs(bundle.manifest.input_shape, seed + i)))
-        found = []
-        for i, (case, (scores, logits)) in enumerate(zip(cases, emulated.run(core, cases, folder), strict=True)):
-            expected = Oracle(contents[i]).predict(case.x).scores.reshape(scores.shape)
-            ops = [layer.op for layer in case.bundle.manifest.layers]
-            if not np.array_equal(scores, expected):
-                found.append(f"{(scores != expected).sum()} of {scores.size} bytes; {ops}")
-            if case.bundle.manifest.logits is not None:
-                accumulators = Twin(case.bundle, threads=1).run(case.x)[1]
-                assert accumulators is not None
-                if not np.array_equal(logits, accumulators.reshape(logits.shape)):
-                    found.append(f"logits; {ops}")
-        return found
 
 
 @pytest.mark.slow
@@ -54,12 +30,12 @@ def differences(core: emulated.Core, contents: list[bytes], seed: int) -> list[s
     contents=st.lists(models(several=True), min_size=GRAPHS_A_BOOT, max_size=GRAPHS_A_BOOT), seed=st.integers(0, 2**31)
 )
 def test_random_graphs_give_the_oracles_bytes(core: emulated.Core, contents: list[bytes], seed: int) -> None:
-    assert differences(core, contents, seed) == []
+    assert differences_on_core(core, contents, seed) == []
 
 
 @pytest.mark.parametrize("core", emulated.EVERY, ids=lambda core: core.core)
 def test_a_net_of_every_other_op_gives_the_oracles_bytes(core: emulated.Core) -> None:
-    assert differences(core, [other_ops_model(), ternary_model()], seed=4) == []
+    assert differences_on_core(core, [other_ops_model(), ternary_model()], seed=4) == []
 
 
 EDGES = """

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.every_format import in_every_format
 from tests.support.tflite_builder import ModelBuilder
-from tests.test_ternary_formats import in_every_format
 from tritguard.boards import load_board
 from tritguard.predictor import Int8
 from tritguard.profile import count_model

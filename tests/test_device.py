@@ -317,7 +317,7 @@ def test_what_is_missing_is_said(
         EmulatedBoard(board, small_build.elf)
     assert record.board.emulator is not None
     machine = record.board.emulator.model_copy(update={"machine": "no-such-machine"})
-    with pytest.raises(DeviceError, match=r"QEMU ended at once \(.*unsupported machine"):
+    with pytest.raises(DeviceError, match=r"QEMU exited at once \(.*unsupported machine"):
         EmulatedBoard(record.board.model_copy(update={"emulator": machine}), small_build.elf)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissingError, match="qemu-system-arm is not installed"):

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from tests.support import float_net
+from tests.support.device_support import inputs
+from tests.support.known_models import ternary_model
 from tests.support.shared import ROOT
-from tests.test_emit import ternary_model
-from tritguard.attack import Ball, Target
+from tritguard.api.run import RunConfig
+from tritguard.attack import Ball, Square, Target
 from tritguard.attack.catalog import ATTACKS, Entry
+from tritguard.attack.norms import NORMS
 from tritguard.boards import Board
-from tritguard.build import Budget
+from tritguard.build import Budget, Build
 from tritguard.cli import VERBS
-from tritguard.cli.run import RunConfig
-from tritguard.emit import write_bundle
-from tritguard.evaluate.faults.result import FaultPlan
-from tritguard.evaluate.privacy.result import PrivacyPlan
+from tritguard.data import Dataset, write_dataset
+from tritguard.emit import Bundle, write_bundle
+from tritguard.errors import BadInputError
+from tritguard.evaluate.crafting.runs import craft_all
+from tritguard.evaluate.crafting.store import Store
+from tritguard.evaluate.kind import StudyKind
+from tritguard.evaluate.registry import STUDIES
 from tritguard.evaluate.robustness.checks import CHECKS
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.transfer.result import TransferPlan
+from tritguard.evaluate.robustness.result import ThreatModel
 from tritguard.graph import SUPPORTED_OPS
 from tritguard.graph.reading.checks import FUSED_ACTIVATIONS
-from tritguard.records import Record
+from tritguard.report.wording import norm_meaning
 from tritguard.train import TrainConfig
 from tritguard.twin import Twin
+
+pytest_plugins = ["tests.support.device_fixtures"]
 
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 
@@ -42,14 +58,12 @@ def test_the_documented_settings_are_the_real_ones_and_their_defaults() -> None:
     assert set(train["train"]) == set(TrainConfig.model_fields)
 
 
-@pytest.mark.parametrize(
-    ("name", "plan"), [("faults", FaultPlan), ("transfer", TransferPlan), ("privacy", PrivacyPlan)]
-)
-def test_the_documented_settings_of_studies_are_the_defaults(name: str, plan: type[Record]) -> None:
-    (block,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / f"{name}.md").read_text(), re.DOTALL)
-    table = tomllib.loads(block)[name]
-    assert set(table) == set(plan.model_fields)
-    assert plan.model_validate(table) == plan()
+@pytest.mark.parametrize("kind", [kind for kind in STUDIES if not kind.leads], ids=lambda kind: kind.name)
+def test_the_documented_settings_of_studies_are_the_defaults(kind: StudyKind[Any, Any]) -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / f"{kind.name}.md").read_text(), re.DOTALL)
+    table = tomllib.loads(block)[kind.table]
+    assert set(table) == set(kind.plan.model_fields)
+    assert kind.plan.model_validate(table) == kind.plan()
 
 
 def test_every_check_of_an_evaluation_is_documented() -> None:
@@ -108,6 +122,113 @@ def test_the_attack_that_is_shown_works_as_it_is(tmp_path: Path, monkeypatch: py
         assert np.array_equal(found.x, again.x) and found.queries == again.queries <= 500 * len(x)
         left, by_noise = ((target.predictor.predict(one.x).labels == target.y).mean() for one in (found, weak))
         assert left <= by_noise and left < 1
+
+
+def test_the_study_that_is_shown_works_as_it_is(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
+    """The two files and the line of docs/adding-a-study.md, put into a copy of the package, make a study."""
+    text = (ROOT / "docs" / "adding-a-study.md").read_text()
+    room, report = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (line,) = re.findall(r"```\n( {4}\w+,\n)```", text)
+    table = next(iter(re.findall(r"```toml\n(.*?)```", text, re.DOTALL)))
+    package = tmp_path / "host" / "tritguard"
+    shutil.copytree(ROOT / "host" / "tritguard", package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("firmware", "boards"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (package / "evaluate" / "brightness.py").write_text(room)
+    (package / "report" / "brightness.py").write_text(report)
+    registry = package / "evaluate" / "registry.py"
+    lines = registry.read_text().replace("    PRIVACY,\n", f"    PRIVACY,\n{line}")
+    added = "from tritguard.evaluate.brightness import BRIGHTNESS\n"
+    registry.write_text(lines.replace("from tritguard.evaluate.faults", f"{added}from tritguard.evaluate.faults", 1))
+
+    x = inputs(small_bundle, 120)
+    labels = Twin(small_bundle).predict(x).labels
+    write_dataset(tmp_path / "data.npz", Dataset("noise", x, labels, tuple("abcde"), "steps", "none"))
+    (tmp_path / "run.toml").write_text(f'name = "small"\nmodel = "small.tflite"\ndata = "data.npz"\n{table}')
+    (tmp_path / "carry_out.py").write_text(CARRY_OUT)
+    command = [sys.executable, "carry_out.py", str(small_bundle.path), str(small_build.path)]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "host")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "brightness.json").read_text())
+    assert (result["status"], result["confirmation"]["inputs"]) == ("valid", 40)
+    accuracy = {point["shift"]: point["accuracy"]["k"] for point in result["points"]}
+    assert set(accuracy) == {-48, 0, 48} and accuracy[0] == 100 > max(accuracy[-48], accuracy[48])
+
+    command = [sys.executable, "-m", "tritguard", "report", "brightness.json"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Brightness: small" in done.stdout and "100.0 %" in done.stdout
+    page = (tmp_path / "brightness.html").read_text()
+    assert "<polyline" in page and "0 of 40 inputs gave other bytes" in page
+
+
+CARRY_OUT = """
+import sys
+from pathlib import Path
+
+from tritguard.api.run import read_run_config
+from tritguard.api.studies import carry_out
+from tritguard.boards import load_board
+from tritguard.build import open_build
+from tritguard.data import load_dataset
+from tritguard.emit import open_bundle
+from tritguard.evaluate.kind import RunContext
+from tritguard.progress import silent
+
+settings = read_run_config("run.toml")
+bundle, build = open_bundle(Path(sys.argv[1])), open_build(Path(sys.argv[2]))
+context = RunContext("small", load_board(settings.board), bundle, build, load_dataset("data.npz"), Path())
+kind, plan = settings.studies[-1]
+carry_out(kind, Path(), lambda stages: kind.run(plan, context, stages), silent)
+"""
+
+
+def test_the_norm_that_is_shown_works_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file and the line of docs/adding-a-norm.md, and nothing else, make a norm that all of tritguard knows."""
+    pytest.importorskip("art", reason="white-box attacks need the extra 'attack'")
+    text = (ROOT / "docs" / "adding-a-norm.md").read_text()
+    file, line = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(line.splitlines()) == 1
+    shown: dict[str, object] = {"__name__": "tritguard.attack.norms.l1"}
+    exec(compile(file, "l1.py", "exec"), shown)
+    table = tomllib.loads(next(iter(re.findall(r"```toml\n(.*?)```", text, re.DOTALL))))["attack"]
+    with pytest.raises(ValidationError, match="no norm 'L1': Linf, L2"):
+        Plan.model_validate(table)
+    name, norm = next(iter(eval("{" + line + "}", shown).items()))
+    monkeypatch.setitem(NORMS, name, norm)
+    target, plan = float_net.white_box(12), Plan.model_validate(table)
+    x = target.x
+    assert {x.min(), x.max()} == {-128, 127}  # where moves have to turn around
+    left = {}
+    for attack in plan.suite(classes=10):
+        runs, _ = craft_all(target, plan.balls, [attack], Store(tmp_path / "crafted", ""), lambda *_: None)
+        for run, ball in zip(runs, plan.balls, strict=True):
+            moved = np.abs(run.x.astype(int) - x).reshape(len(x), -1).sum(axis=1)
+            assert run.x.dtype == np.int8 and (moved <= ball.eps).all()
+            assert np.array_equal(moved, ball.distances(run.x, x))
+            if attack.name == "Noise" and ball.eps < plan.sanity:
+                assert (moved >= 0.95 * ball.eps).all()  # what rounding loses is spent
+            left[attack.name, ball.eps] = float((target.predictor.predict(run.x).labels == target.y).mean())
+    assert left["PGD", 4000] < left["Noise", 4000] - 0.2
+    assert left["PGD", plan.sanity] < 0.2
+    threat = ThreatModel.model_validate_json(
+        json.dumps({"norm": name, "eps_steps": plan.eps, "eps_input": [1, 4], "input_unit": "", "knowledge": ""})
+    )
+    assert norm_meaning(threat.norm) == norm.meaning
+
+
+def test_attacks_that_need_a_table_of_norms_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preset leaves them out of a ball that their table does not have; a plan or a call that names one is refused."""
+    monkeypatch.setitem(NORMS, "L7", NORMS["L2"])
+    names = [name for name, entry in ATTACKS.items() if not entry.knows("L7")]
+    assert names == ["cw", "square"]
+    assert not set(names) & set(Plan(norm="L7", sanity_eps=10, preset="full").budgets_for(10))
+    for name in names:
+        with pytest.raises(ValidationError, match=f"{name} knows no L7 ball"):
+            Plan(norm="L7", sanity_eps=10, attacks=(name,))
+    with pytest.raises(BadInputError, match="Square works in Linf, L2 balls, not in L7 ones"):
+        Square(3).craft(float_net.target(1), Ball("L7", 3))
 
 
 def test_the_documented_ops_are_the_supported_ones() -> None:

@@ -11,55 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.random_moves import resize_nearest
+from tests.support.known_models import other_ops_model, ternary_model
 from tests.support.shared import shared_file
+from tests.support.strict_flags import STRICT
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.emit import open_bundle, write_bundle
 from tritguard.errors import BadInputError, BadModelError, MismatchError, UnsupportedOpError
 from tritguard.resources import firmware_dir
-
-STRICT = [
-    "-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Wcast-qual",
-    "-Wmissing-prototypes", "-Wstrict-prototypes", "-Wdouble-promotion", "-Werror",
-]  # fmt: skip
-
-
-def ternary_model(seed: int = 1) -> bytes:
-    """The ops of convolutional nets, ternary and int8, in a small model whose outputs differ on random inputs."""
-    rng = np.random.default_rng(seed)
-    builder = ModelBuilder((8, 8, 3), 1 / 255, -128)
-    weights = (rng.integers(-1, 2, (16, 3, 3, 3)) * 127).astype(np.int8)
-    tensor = builder.conv(builder.input, weights, [0.01] * 16, None, (0.05, -128), activation="RELU")
-    depthwise = (rng.integers(-1, 2, (3, 3, 16)) * 127).astype(np.int8)
-    branch = builder.depthwise(tensor, depthwise, [0.01] * 16, None, (0.05, -128), activation="RELU6")
-    tensor = builder.add(tensor, branch, (0.1, -128))
-    tensor = builder.pad(tensor, [(1, 1), (0, 1), (0, 0)])
-    tensor = builder.pool(tensor, "MAX", (2, 2), (2, 2), same=False, activation="NONE")
-    tensor = builder.pool(tensor, "AVERAGE", (2, 2), (1, 1), same=True, activation="NONE")
-    tensor = builder.conv(tensor, rng.integers(-127, 128, (8, 1, 1, 16), dtype=np.int8), [0.01] * 8, None, (0.4, 3))
-    tensor = builder.quantize(tensor, (0.5, 0))
-    tensor = builder.mean(tensor, (0.2, 2), keep_dims=False)
-    tensor = builder.dense(tensor, rng.integers(-127, 128, (5, 8), dtype=np.int8), [0.002], None, (0.05, 0))
-    return builder.build(builder.softmax(tensor))
-
-
-def other_ops_model() -> bytes:
-    """One op of every kernel that `ternary_model` lacks, scaled so that inputs still tell in the output."""
-    rng = np.random.default_rng(2)
-    builder = ModelBuilder((4, 4, 8), 0.05, 0)
-    tensor = builder.unary("TANH", builder.input, (1 / 128, 0))
-    channels = builder.constant(rng.integers(30, 100, 8, dtype=np.int8), [0.01])
-    for name in ("ADD", "SUB", "MUL", "PRELU"):
-        tensor = builder.binary(name, tensor, channels, (0.015, 0))
-    low = builder.constant(np.full(8, -100, dtype=np.int8), [0.015])
-    tensor = builder.binary("MAXIMUM", tensor, low, (0.015, 0))
-    tensor = builder.binary("MINIMUM", builder.constant(np.full(8, 100, np.int8), [0.015]), tensor, (0.015, 0))
-    wide = rng.integers(-127, 128, (8, 3, 3, 8), dtype=np.int8)
-    tensor = builder.transpose_conv(tensor, wide, [0.01] * 8, None, (0.1, 0), (8, 8), stride=(2, 2), same=True)
-    tensor = builder.transpose(tensor, (0, 2, 1, 3))
-    parts = builder.split(tensor, 3, [4, 4], explicit=False)
-    tensor = resize_nearest(builder, builder.concatenation(parts[::-1], 3), (3, 3), False, False)
-    return builder.build(builder.strided_slice(tensor, [0, 2, 0, 0], [1, 0, 3, 8], [1, -1, 2, 3], (2, 2, 3)))
 
 
 @pytest.mark.parametrize(

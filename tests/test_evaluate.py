@@ -16,8 +16,8 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.device_support import inputs
-from tests.test_emit import ternary_model
-from tritguard.attack import Ball, Boundary, Crafted, Noise, Square, Target
+from tests.support.known_models import ternary_model
+from tritguard.attack import Asking, Attack, Ball, Boundary, Crafted, Noise, Square, Target
 from tritguard.attack.base import Kind
 from tritguard.attack.catalog import ATTACKS, Entry, make
 from tritguard.attack.view import GradientView
@@ -46,7 +46,7 @@ pytest_plugins = ["tests.support.device_fixtures"]
 
 
 @dataclass
-class Counting:
+class Counting(Attack):
     """Noise that counts how often it is asked, and can fail: an attack as any other."""
 
     name: str = "Counting"
@@ -260,6 +260,45 @@ def test_attacks_that_do_not_know_the_norm_are_left_out_or_refused(monkeypatch: 
         Plan(attacks=("square",), norm="L2", sanity_eps=500)
 
 
+def test_attacks_say_what_leads_them() -> None:
+    """By it the checks compare attacks, twice the steps are tried, and a device is attacked."""
+    attacks = {name: make(name, {}) for name in ATTACKS}
+    assert all(("gradient" in attack.follows) == (attack.kind == "white box") for attack in attacks.values())
+    assert {name for name, attack in attacks.items() if attack.follows != "gradients"} == {
+        "noise", "fgsm", "two-step", "square", "zoo", "boundary", "hopskipjump",
+    }  # fmt: skip
+    assert attacks["fgsm"].follows == "one gradient" and attacks["two-step"].follows == "gradients and answers"
+    asking = {name for name, attack in attacks.items() if isinstance(attack, Asking)}
+    assert asking == {"noise", "square", "zoo", "boundary", "hopskipjump"}  # not two-step, which has queries too
+
+
+@pytest.mark.parametrize(
+    ("attacks", "expected"),
+    [
+        (("apgd-ce", "pgd"), ("APGD-CE", 14)),
+        (("pgd", "noise", "fgsm"), ("PGD", 10)),
+        (("apgd-dlr", "cw", "square"), None),
+    ],
+)
+def test_the_iterated_attack_is_run_with_twice_its_steps(
+    attacks: tuple[str, ...], expected: tuple[str, int] | None
+) -> None:
+    settings = {name: {"steps": steps} for name, steps in {"pgd": 5, "apgd-ce": 7}.items() if name in attacks}
+    doubled = Plan(attacks=attacks, settings=settings).doubled()
+    assert (None if doubled is None else (doubled.name, doubled.parameters["steps"])) == expected
+
+
+def test_an_attack_that_follows_answers_too_hides_no_masked_gradients() -> None:
+    """Noise beats PGD; a walk that breaks everything, taking gradients along the way, does not make up for it."""
+    doubted = with_rows(row("Noise", "baseline", 1, 20))
+    walk = replace(
+        doubted,
+        rows=(*doubted.rows, *(row("Walk", "white box", eps, 0) for eps in (1, 8, 64))),
+        follows={**doubted.follows, "Walk": "gradients and answers"},
+    )
+    assert codes(walk) == {"NOISE_BEATS_GRADIENTS": "invalid"}
+
+
 def test_a_plan_names_its_attacks_and_their_settings() -> None:
     plan = Plan(preset="quick", attacks=("square", "apgd-ce"), settings={"square": {"queries": 7}})
     square, apgd = plan.suite(10)
@@ -344,6 +383,7 @@ def evidence() -> Evidence:
         curve=curve,
         headline=curve[1],
         rows=rows,
+        follows={"Noise": "answers", "FGSM": "one gradient", "PGD": "gradients", "Square": "answers"},
         classes=10,
         shown="logits",
         softmax_head=True,

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from tests.bench.robustness_data import digits
 from tests.support.shared import ROOT, shared_file
 from tritguard.cli import app
-from tritguard.data import Samples, to_input_bytes
+from tritguard.data import SampleArray, to_input_bytes
 from tritguard.emit import open_bundle
 from tritguard.train import TrainRecord
 from tritguard.twin import Twin
@@ -25,7 +25,7 @@ ROWS = re.findall(
 )
 
 
-def samples(name: str) -> tuple[Samples, np.ndarray]:
+def samples(name: str) -> tuple[SampleArray, np.ndarray]:
     """What the README's count of right answers is about."""
     if name.startswith("cifar10"):
         subset = np.load(shared_file("data/cifar10_lossless_subset.npz"))
@@ -42,7 +42,7 @@ def converted(model: Path, out: Path, *options: str) -> tuple[Twin, float, int]:
     return Twin(bundle), bundle.manifest.input.scale, bundle.manifest.input.zero_point
 
 
-def right(deployed: tuple[Twin, float, int], x: Samples, y: np.ndarray) -> int:
+def right(deployed: tuple[Twin, float, int], x: SampleArray, y: np.ndarray) -> int:
     twin, scale, zero_point = deployed
     return int((twin.predict(to_input_bytes(x, scale, zero_point)).labels == y).sum())
 

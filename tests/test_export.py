@@ -13,19 +13,9 @@ import yaml
 from typer.testing import CliRunner
 
 from tests.support.device_support import changed_bundle
-from tests.support.export_support import (
-    STRICT_CXX,
-    SUPPORT,
-    cmake,
-    example_class,
-    expected,
-    needs,
-    program,
-    run,
-    scores,
-)
-from tests.test_emit import STRICT
-from tests.test_ops import several
+from tests.support.export_support import SUPPORT, cmake, example_class, expected, needs, program, run, scores
+from tests.support.known_models import several
+from tests.support.strict_flags import STRICT, STRICT_CXX
 from tritguard.boards import load_board
 from tritguard.build.engine import native_engine
 from tritguard.build.pio import run_platformio

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.support.device_support import inputs
-from tests.test_emit import ternary_model
+from tests.support.known_models import ternary_model
 from tritguard.attack.faults import (
     Flip,
     ProgressiveSearch,

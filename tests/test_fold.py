@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
+from tests.support.differences import differences
 from tests.support.random_graphs import IMAGE_OPS, function, inputs, transpose_conv, zero_points
 from tests.support.random_moves import moved
 from tests.support.random_pairs import pair
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
-from tests.test_oracle_equality import differences
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph import read_graph
 from tritguard.graph.arithmetic.fixed_point import INT8_MIN

@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 import tflite
 
+from tests.support.fake_store import FakeStore
 from tests.support.shared import ROOT, shared_file
 from tritguard.convert import keras_to_tflite
 from tritguard.convert.archive import load_model
 from tritguard.convert.bounds import bounds_to_relu6
 from tritguard.convert.check import input_quantization
-from tritguard.convert.fold import fold
+from tritguard.convert.fold_norms import fold_norms
 from tritguard.convert.quantize import quantize as to_tflite
 from tritguard.data import load_dataset, to_input_bytes
 from tritguard.data.fashion_mnist import DEBIAN_DIR
@@ -30,7 +31,6 @@ from tritguard.errors import BadModelError
 from tritguard.foreign.configuration import describe
 from tritguard.foreign.expressions import Call, parse
 from tritguard.foreign.guard import FORBIDDEN
-from tritguard.foreign.stores import Arrays, LayerKey
 from tritguard.graph import read_graph
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.train import layers as ternary
@@ -39,6 +39,7 @@ from tritguard.train.config import Block, QuantizeConfig
 from tritguard.train.nets.separable import separable
 from tritguard.train.quantize import quantize
 
+pytestmark = pytest.mark.slow
 needs_qkeras = pytest.mark.skipif(
     not (find_spec("qkeras") and find_spec("tf_keras")), reason="needs qkeras and tf-keras: docs/configuration.md"
 )
@@ -56,7 +57,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray,
     arrays = {"x_train": data.x_train[:8000] / np.float32(255), "y_train": data.y_train[:8000], "x_test": x}
     np.savez(folder / "data.npz", **arrays)
     environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, ROOT / "tests" / "qkeras_model.py", folder / "data.npz", folder]
+    command = [sys.executable, ROOT / "tests" / "support" / "qkeras_model.py", folder / "data.npz", folder]
     subprocess.run(command, env=environment, check=True, capture_output=True)
     answers = np.load(folder / "answers.npy")
     assert (answers.argmax(axis=1) == data.y_test[:1000]).mean() > 0.6  # it learned something
@@ -137,13 +138,13 @@ def test_every_form_holds_the_same_network(trained: tuple[Path, np.ndarray, np.n
     # QKeras rounds activations to 1/64 here, the float network does not.
     assert np.abs(logits - answers[:200]).max() < 0.1 * np.abs(answers).max()
     assert (logits.argmax(axis=1) == answers[:200].argmax(axis=1)).mean() >= 0.98
-    assert set(fold(model).trits) == {"q_conv2d", "q_conv2d_1", "logits"}
+    assert set(fold_norms(model).trits) == {"q_conv2d", "q_conv2d_1", "logits"}
 
 
 @needs_qkeras
 def test_activations_saturate_where_qkeras_does(tmp_path: Path) -> None:
     environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, ROOT / "tests" / "qkeras_activations.py", tmp_path]
+    command = [sys.executable, ROOT / "tests" / "support" / "qkeras_activations.py", tmp_path]
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     distances = json.loads((tmp_path / "ranges.json").read_text())
@@ -155,7 +156,7 @@ def test_activations_saturate_where_qkeras_does(tmp_path: Path) -> None:
     assert np.abs(np.asarray(model(x)) - answers).max() < 0.03 * np.abs(answers).max()
     assert notes == ["layer q_activation: clipped to -0.992188 to 0.992188 on the int8 grid of what it reads"]
     if oracle_available():
-        content = to_tflite(fold(bounds_to_relu6(model)).model, x)
+        content = to_tflite(fold_norms(bounds_to_relu6(model)).model, x)
         scale, zero_point = input_quantization(content)
         steps = np.clip(np.round(x / scale) + zero_point, -128, 127).astype(np.int8)
         agreement = (Oracle(content).predict(steps).labels == answers.argmax(axis=1)).mean()
@@ -207,7 +208,7 @@ def test_a_ternary_dense_of_the_users_own(tmp_path: Path) -> None:
     loaded = load_model(tmp_path / "model.keras", notes.append)
     x = np.random.default_rng(1).normal(size=(20, 6)).astype(np.float32)
     np.testing.assert_allclose(np.asarray(loaded(x)), np.asarray(model(x)), rtol=1e-5, atol=1e-6)
-    assert set(fold(loaded).trits) == {"bitnet", "head"}
+    assert set(fold_norms(loaded).trits) == {"bitnet", "head"}
     assert notes[0] == "layer bitnet: a bitnet>TernaryDense, read as what Keras calls TernaryDense"
 
 
@@ -228,13 +229,6 @@ def test_an_h5_of_keras_3(weights: str, tmp_path: Path) -> None:
 
 
 # Files of unknown origin.
-
-
-class FakeStore:
-    """Zeros for every weight: configurations are refused before weights matter."""
-
-    def weights(self, layer: LayerKey) -> Arrays:
-        return {name: np.zeros((1,), np.float32) for name in layer.present}
 
 
 def network(*layers: dict[str, Any]) -> dict[str, Any]:
@@ -362,7 +356,7 @@ def test_strange_weights_are_refused(tmp_path: Path) -> None:
     for values, message in (
         (np.full((3, 2), np.nan, np.float32), "NaN"),
         (np.array([b"text"]), "not float"),
-        (np.zeros((2, 5), np.float32), r"its kernel is \(2, 5\) in the file, by its options \(3, 2\)"),
+        (np.zeros((2, 5), np.float32), r"its kernel is \(2, 5\) in the file, but \(3, 2\) according to its options"),
     ):
         path = legacy(tmp_path)
         relink(path, values)

@@ -159,7 +159,7 @@ def test_folders_that_say_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"no sound files; give CLASS/NAME\.wav"):
         load_dataset(str(tmp_path))
     (tmp_path / "hello.wav").write_bytes(wav(sound(0)))
-    with pytest.raises(BadInputError, match=r"hello\.wav: its name says no class"):
+    with pytest.raises(BadInputError, match=r"hello\.wav: its name does not tell its class"):
         load_dataset(str(tmp_path))
 
 

@@ -13,7 +13,7 @@ from tests.support.shared import shared_file
 from tritguard.attack import Apgd, Ball, Square, Target
 from tritguard.emit import write_bundle
 from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.robustness.judgement import Answers, Judgement, judge
+from tritguard.evaluate.robustness.judgement import DeviceAnswers, Judgement, judge
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.search import Found, Victim, holding, search
 from tritguard.evaluate.robustness.study import prepare
@@ -21,6 +21,7 @@ from tritguard.evaluate.robustness.symptoms import unsteady
 from tritguard.evaluate.samples import Samples
 
 pytest.importorskip("art", reason="white-box attacks need the extra 'attack'")
+pytestmark = pytest.mark.slow
 
 PLAN = Plan(
     samples=100,
@@ -59,7 +60,7 @@ def evaluated(model: Victim, plan: Plan, control: Victim | None) -> tuple[Found,
 
     found = search(model, plan, control, lambda _stage: lambda _done, _total: None)
     first = model.target.predictor.predict(model.target.x)
-    answers = Answers(
+    answers = DeviceAnswers(
         clean=labels(model.target.x),
         runs=tuple(labels(run.x) for run in found.runs),
         again=None if found.again is None else labels(found.again.x),

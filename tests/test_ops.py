@@ -10,12 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from tests.support.differences import differences
+from tests.support.known_models import several
 from tests.support.random_graphs import FUNCTIONS, function, inputs, scales, transpose_conv, zero_points
 from tests.support.random_moves import MOVES
 from tests.support.random_pairs import PAIRS, pair
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
-from tests.test_oracle_equality import differences
 from tritguard.attack.view import GradientView
 from tritguard.cli import app
 from tritguard.emit import write_bundle
@@ -123,18 +124,6 @@ def test_a_uint8_edge_that_rescales_is_refused() -> None:
     builder.op("QUANTIZE", builder.inputs, inner, Table("QuantizeOptions"))
     with pytest.raises(UnsupportedOpError, match=r"op 0 \(QUANTIZE\): a uint8 edge"):
         read_graph(builder.build(builder.unary("TANH", inner, (1 / 128, 0))))
-
-
-def several(inputs_: int, outputs: int) -> bytes:
-    """A sum of tanh of the first input, of the others and of a constant."""
-    builder = ModelBuilder((3, 4), 0.5, 3)
-    ramp = np.roll(np.arange(12, dtype=np.int8), 5).reshape(1, 3, 4)
-    sources = [builder.input, *(builder.add_input((3, 4), 0.25, number) for number in range(inputs_ - 1))]
-    total = builder.unary("TANH", sources[0], (1 / 128, 0))
-    for source in sources[1:]:
-        total = builder.add(total, source, (0.5, 1))
-    total = builder.add(total, builder.constant(ramp, [1.0]), (0.5, 1))
-    return builder.build(*[total, builder.reshape(total, (12,)), builder.reshape(sources[0], (4, 3))][:outputs])
 
 
 @needs_oracle

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,54 +11,16 @@ import tflite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.random_graphs import bundle_of_any_formats, inputs, models, sample_inputs
+from tests.support.differences import differences, requantised
+from tests.support.random_graphs import inputs, models, sample_inputs
 from tests.support.shared import shared_file
-from tritguard.emit import Bundle, write_bundle
+from tritguard.emit import write_bundle
 from tritguard.errors import BadModelError
 from tritguard.graph import read_graph
 from tritguard.oracle import Oracle, oracle_available
-from tritguard.predictor import Int8
 from tritguard.twin import Twin
 
 pytestmark = pytest.mark.skipif(not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform")
-
-
-def requantised(bundle: Bundle, accumulators: np.ndarray) -> np.ndarray:
-    """The logits layer's int8 output from its accumulators, in NumPy: an implementation of its own of TFLM's rounding.
-
-    accumulators: int32[n, k] -> int8[n, k].
-    """
-    logits = bundle.manifest.logits
-    assert logits is not None
-    shift = np.array(logits.shift, dtype=np.int64)
-    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
-    shifted = (accumulators.astype(np.int64) << left).astype(np.int32).astype(np.int64)
-    product = shifted * np.array(logits.multiplier, dtype=np.int64)
-    nudged = product + np.where(product >= 0, 1 << 30, 1 - (1 << 30))
-    high = np.sign(nudged) * (np.abs(nudged) >> 31)  # gemmlowp divides towards zero
-    mask = (1 << right) - 1
-    remainder, threshold = high & mask, (mask >> 1) + (high < 0)
-    rounded = (high >> right) + (remainder > threshold)
-    return np.clip(rounded + logits.zero_point, logits.act_min, logits.act_max).astype(np.int8)
-
-
-def differences(content: bytes, x_of_shape: int | Int8) -> str | None:
-    with tempfile.TemporaryDirectory() as folder:
-        if isinstance(x_of_shape, int):
-            bundle = bundle_of_any_formats(content, Path(folder), x_of_shape)
-            x = sample_inputs(bundle.manifest.input_shape, x_of_shape)
-        else:
-            bundle, x = write_bundle(content, Path(folder) / "bundle", name="known"), x_of_shape
-        scores, accumulators = Twin(bundle, threads=1).run(x)
-        expected = Oracle(content).predict(x).scores
-        if not np.array_equal(scores, expected):
-            return (
-                f"{(scores != expected).sum()} of {scores.size} bytes; {[layer.op for layer in bundle.manifest.layers]}"
-            )
-        last = read_graph(content).ops[-1]
-        if accumulators is not None and last.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
-            assert np.array_equal(requantised(bundle, accumulators), expected)
-        return None
 
 
 @pytest.mark.slow

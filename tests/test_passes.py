@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from typer.testing import CliRunner
 
+from tests.support.differences import differences
 from tests.support.random_graphs import inputs, models, sample_inputs
 from tests.support.shared import shared_file
 from tests.support.tflite_builder import ModelBuilder
-from tests.test_oracle_equality import differences
 from tritguard.cli import app
 from tritguard.emit import open_bundle, write_bundle
 from tritguard.graph import optimised, read_graph

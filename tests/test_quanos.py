@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from tritguard.convert.fold import fold
+from tritguard.convert.fold_norms import fold_norms
 from tritguard.train import TrainConfig
 from tritguard.train.backend import keras
 from tritguard.train.nets import build_net
@@ -49,5 +49,5 @@ def test_layers_of_two_bits_are_ternary_in_the_deployed_network() -> None:
     x = np.random.default_rng(0).normal(size=(20, 49, 10, 1)).astype(np.float32)
     widths = bit_widths(noise_sensitivity(model, x, x + np.float32(0.1) * np.sign(x)))
     quantized = with_widths(model, widths, x)
-    assert {name for name, width in widths.items() if width == 2} == set(fold(quantized).trits)
+    assert {name for name, width in widths.items() if width == 2} == set(fold_norms(quantized).trits)
     assert np.isfinite(np.asarray(quantized(x))).all()

@@ -293,4 +293,4 @@ def test_findings_name_dead_channels_and_kernels_of_one_scale() -> None:
     net = quantize(net, QuantizeConfig(one_scale=True))
     one_scale, dead = findings(net)
     assert one_scale.startswith("depthwise: one scale for 16 channels")
-    assert dead == f"depthwise: {dead_channels(net)['depthwise']} of 16 channels are dead, all their weights zero"
+    assert dead == f"depthwise: {dead_channels(net)['depthwise']} of 16 channels are dead: all their weights are zero"

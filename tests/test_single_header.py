@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from tests.support.device_support import inputs, lively_model
-from tests.support.export_support import STRICT_CXX, example_class, expected, needs, program, run, scores
+from tests.support.export_support import example_class, expected, needs, program, run, scores
+from tests.support.known_models import other_ops_model
 from tests.support.shared import shared_file
-from tests.test_emit import STRICT, other_ops_model
+from tests.support.strict_flags import STRICT, STRICT_CXX
 from tritguard.boards import CoreClass
 from tritguard.emit import Bundle, write_bundle
 from tritguard.export import export

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tests import emulated
+from tests.support.differences import differences_on_core
 from tests.support.random_graphs import inputs, rowwise_models, sample_inputs
 from tests.support.shared import shared_file
+from tests.support.strict_flags import STRICT
 from tests.support.tflite_builder import ModelBuilder
-from tests.test_core_kernels import differences
-from tests.test_emit import STRICT
 from tritguard.boards import CoreClass
 from tritguard.cli import app
 from tritguard.emit import open_bundle, write_bundle
@@ -138,7 +138,7 @@ def test_stripes_give_the_oracles_bytes(content: bytes, seed: int, core: CoreCla
 @given(contents=st.lists(rowwise_models(), min_size=8, max_size=8), seed=st.integers(0, 999))
 def test_stripes_give_the_oracles_bytes_on_cores(core: emulated.Core, contents: list[bytes], seed: int) -> None:
     with forced(seed):
-        assert differences(core, contents, seed) == []
+        assert differences_on_core(core, contents, seed) == []
 
 
 @needs_oracle

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from tests import emulated
+from tests.support.every_format import in_every_format
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.boards import CoreClass
 from tritguard.cli import convert
@@ -167,20 +168,6 @@ def _with_little_room(store: Callable[..., Base3Dual | Base3Rows], *args: Any) -
     channels = 2 * len(stored.dual.channels) if isinstance(stored, Base3Dual) else len(stored.magnitude)
     assert stored.group < channels
     return stored
-
-
-def in_every_format(content: bytes, core: CoreClass, folder: Path) -> list[Bundle]:
-    """Bundles of a model that between them show every format of each of its layers."""
-    first = write_bundle(content, folder / "first", name="formats", core=core)
-    offers = {layer.index: layer.ternary.offers for layer in first.manifest.layers if layer.ternary}
-    bundles = []
-    for turn in range(max((len(each) for each in offers.values()), default=0)):
-        formats: dict[int, WeightFormat] = {
-            index: each[min(turn, len(each) - 1)].weight_format for index, each in offers.items()
-        }
-        bundles.append(write_bundle(content, folder / f"turn{turn}", name="formats", core=core, formats=formats))
-        assert {layer.index: layer.weight_format for layer in bundles[-1].manifest.layers if layer.ternary} == formats
-    return bundles
 
 
 @needs_oracle

@@ -15,10 +15,10 @@ import pytest
 import tflite
 from elftools.elf.elffile import ELFFile
 
+from tests.support.known_models import ternary_model
 from tests.support.shared import shared_file
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
-from tests.test_emit import ternary_model
 from tritguard.convert import keras_to_tflite
 from tritguard.data import load_dataset
 from tritguard.emit.render import identifier

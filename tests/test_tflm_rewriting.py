@@ -10,10 +10,10 @@ import tflite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.known_models import ternary_model
 from tests.support.random_graphs import inputs, models, sample_inputs
 from tests.support.shared import shared_file
 from tests.support.tflite_builder import ModelBuilder
-from tests.test_emit import ternary_model
 from tritguard.emit.tflm import compress, input_edge, write_arrays
 from tritguard.emit.tflm.compat import for_old_tflm
 from tritguard.emit.tflm.strip import strip

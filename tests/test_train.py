@@ -29,6 +29,7 @@ from tritguard.train.nets import NETS, build_net
 from tritguard.train.quantize import observe_ranges, plain, quantize
 from tritguard.train.recalibrate import norm_layers, recalibrate
 
+pytestmark = pytest.mark.slow
 TINY = TrainConfig(stem=4, blocks=(Block(channels=6, stride=2),), epochs=2, batch_size=16, learning_rate=0.02, seed=3)
 
 

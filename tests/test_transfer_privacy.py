@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.device_support import inputs
+from tests.support.known_models import other_ops_model, ternary_model
 from tritguard.attack import Ball, Target
 from tritguard.attack.diva import Diva
 from tritguard.attack.float_model import FloatModel, open_float
@@ -18,7 +20,7 @@ from tritguard.attack.view import GradientView
 from tritguard.cli import app
 from tritguard.data import Dataset, to_input_bytes
 from tritguard.data.dataset import read_dataset, write_dataset
-from tritguard.emit import open_bundle
+from tritguard.emit import open_bundle, write_bundle
 from tritguard.errors import BadModelError
 from tritguard.evaluate.privacy.indicator import security_rate
 from tritguard.evaluate.privacy.result import Leak, PrivacyResult
@@ -26,12 +28,14 @@ from tritguard.evaluate.privacy.roc import advantage, auc, hits_at
 from tritguard.evaluate.privacy.shadows import Pool
 from tritguard.evaluate.privacy.study import _Drawn, _in_float, _leak
 from tritguard.evaluate.transfer.result import TransferResult
+from tritguard.evaluate.transfer.study import _deployed
 from tritguard.graph import read_graph
 from tritguard.train import TrainConfig
 from tritguard.train.config import Block, QuantizeConfig
 from tritguard.twin import Twin
 
 pytest.importorskip("art", reason="training and attacks need the extra 'attack'")
+pytestmark = pytest.mark.slow
 
 MEMBERS = 120
 
@@ -189,7 +193,8 @@ def test_candidates_are_the_trained_network_and_what_further_steps_make_of_it(
 ) -> None:
     from tritguard.train.backend import keras, tf  # noqa: PLC0415
     from tritguard.train.candidates import candidate_losses  # noqa: PLC0415
-    from tritguard.train.quanos import kernel_axes, on_grid, weighted_layers  # noqa: PLC0415
+    from tritguard.train.layer_graph import kernel_axes, weighted_layers  # noqa: PLC0415
+    from tritguard.train.quanos import on_grid  # noqa: PLC0415
 
     data = read_dataset(noise)
     x, y = data.x_test.astype(np.float32) / 255, data.y_test.astype(np.int64)
@@ -258,6 +263,16 @@ def test_what_fools_the_deployed_model_alone_is_in_the_ball(
     assert crafted.queries > 0 < crafted.gradients
     alone = (twin.predict(crafted.x).labels != target.y) & (keeper.predict(crafted.x).labels == target.y)
     assert alone.any()
+
+
+@pytest.mark.parametrize("content", [ternary_model(), other_ops_model()], ids=["logits", "scores"])
+def test_the_views_of_all_models_have_the_same_median_margin(content: bytes, tmp_path: Path) -> None:
+    bundle = write_bundle(content, tmp_path / "bundle", name="small")
+    x = inputs(bundle, 32)
+    view = _deployed(bundle, bundle.manifest.input, x).view
+    assert isinstance(view, GradientView)
+    top = np.sort(view.logits(x.astype(np.float32)), axis=1)[:, -2:]
+    assert np.median(top[:, 1] - top[:, 0]) == pytest.approx(4, rel=1e-3)
 
 
 def test_a_float_tflite_answers_as_its_keras_model(

@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.bench.models import MODELS
+from tests.support.known_models import ternary_model
 from tests.support.random_graphs import sample_inputs
 from tests.support.tflite_builder import ModelBuilder
-from tests.test_emit import ternary_model
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BuildError, ToolMissingError
 from tritguard.graph.formats.registry import WeightFormat
 from tritguard.oracle import Oracle, oracle_available
-from tritguard.twin import Twin, measure_speed
+from tritguard.twin import Twin
 
 
 @pytest.fixture
@@ -115,21 +114,6 @@ def test_processors_without_vectors_give_the_same_bytes(
     assert len(list(cache.glob("*.so"))) == 2 or platform.machine() != "x86_64"
     for ours, theirs in zip(native, plain, strict=True):
         assert np.array_equal(ours, theirs)
-
-
-@pytest.mark.skipif(not oracle_available(), reason="the oracle has no wheel for this platform")
-@pytest.mark.parametrize(("name", "floor"), [("resnet8", 15), ("resnet8-ternary", 15), ("kws", 6)])
-def test_the_twin_is_many_times_the_interpreter(
-    name: str, floor: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Below what is measured (`scripts/bench kernels`), as other work may run beside the tests."""
-    bundle = write_bundle(MODELS[name](), tmp_path / "b", name=name)
-    rng = np.random.default_rng(0)
-    x = rng.integers(-128, 128, (4, *bundle.manifest.input.shape), dtype=np.int8)
-    speed = measure_speed(bundle, x, rounds=3, repeat=8)
-    with capsys.disabled():
-        print(f"\n{name}: the twin is {speed.ratio:.1f} times the interpreter a core, {speed.oracle:.0f}/s")
-    assert speed.ratio > floor
 
 
 @pytest.mark.skipif(not oracle_available(), reason="the oracle has no wheel for this platform")

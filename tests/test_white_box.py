@@ -20,6 +20,7 @@ from tritguard.graph.model import Conv2D
 from tritguard.twin import Twin
 
 pytest.importorskip("art", reason="white-box attacks need the extra 'attack'")
+pytestmark = pytest.mark.slow
 
 SAMPLES = 100
 

@@ -5,7 +5,7 @@
 #define HEADROOM 20
 #define LAST (TG_BINARY_AXES - 1)
 
-/* Of two elements less their zero points, the result less its own. */
+/* Computes a result from two elements, all three relative to their zero points. */
 typedef int32_t (*tg_pair_t)(const tg_binary_t *p, int32_t a, int32_t b);
 
 static inline int32_t scaled(int32_t value, tg_scale_t scale)
@@ -49,8 +49,8 @@ static inline int32_t minimum(const tg_binary_t *p, int32_t a, int32_t b)
     return tg_min(a, b);
 }
 
-/* Inlined with a constant function, so that each kernel is one tight loop. The outer axes count like an
- * odometer; `at_a` and `at_b` follow them by additions alone. */
+/* This is inlined with a constant function, so that each kernel is one tight loop. The outer axes count like
+ * an odometer, and `at_a` and `at_b` follow them with additions only. */
 __attribute__((always_inline)) static inline void walk(const tg_binary_t *p, const int8_t *a, const int8_t *b,
                                                        int8_t *out, tg_pair_t function)
 {

@@ -1,11 +1,11 @@
-/* From an image to columns: what the windows of a tile's pixels read, padding filled with the zero point.
+/* Gathers the windows of a tile's pixels from the image into columns, with padding filled by the zero point.
  *
  * Padding that holds the zero point contributes nothing once the zero point is folded into the bias (bias
- * minus zero point times the sum of weights), so the loops over columns know neither padding nor zero point.
+ * minus zero point times the sum of weights), so the loops over columns need to know neither of them.
  *
  * Scratch: columns, int16[positions * TG_TILE], then the bytes of one padding position, int8[in_c], where
- * in_c is a multiple of four; else one gathered window a pixel, int8[TG_TILE][positions]. positions is
- * kernel_h * kernel_w * in_c, rounded up to a multiple of four.
+ * in_c is a multiple of four; otherwise one gathered window per pixel, int8[TG_TILE][positions]. positions
+ * is kernel_h * kernel_w * in_c, rounded up to a multiple of four.
  */
 #ifndef TG_COLUMNS_H
 #define TG_COLUMNS_H
@@ -18,12 +18,12 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Where the windows of a tile's pixels start in the input; may lie outside. Pixels behind the image's last
- * repeat the last. */
+/* Where the windows of a tile's pixels start in the input, which may be outside it. Pixels after the image's
+ * last one repeat the last one. */
 typedef struct {
     int32_t y[TG_TILE];
     int32_t x[TG_TILE];
-    int32_t next_y, next_x; /* output coordinates of the pixel that follows */
+    int32_t next_y, next_x; /* output coordinates of the pixel after the tile */
 } tg_tile_t;
 
 static inline void tg_tile_next(const tg_window_t *w, tg_tile_t *tile)
@@ -37,7 +37,7 @@ static inline void tg_tile_next(const tg_window_t *w, tg_tile_t *tile)
             tile->next_x = 0;
             tile->next_y++;
         } else {
-            /* stays on the last */
+            /* stay on the last pixel */
         }
     }
 }
@@ -59,13 +59,13 @@ static inline bool tg_tile_is_inner(const tg_window_t *w, const tg_tile_t *tile)
     return inner;
 }
 
-/* Row y of the input, NULL where it is padding. */
+/* Row y of the input, or NULL if it is padding. */
 static inline const int8_t *tg_row(const tg_window_t *w, const int8_t *in, int32_t y)
 {
     return ((uint32_t)y < (uint32_t)w->in_h) ? (in + ((ptrdiff_t)y * w->in_w * w->in_c)) : NULL;
 }
 
-/* Columns straight from the input, one tap after the other; in_c is a multiple of four. */
+/* Fill columns directly from the input, one tap after the other; in_c is a multiple of four. */
 static inline void tg_columns_of_taps(const tg_window_t *w, const int8_t *in, const tg_tile_t *tile,
                                       const int8_t *padding, tg_lane_t *columns)
 {
@@ -89,7 +89,7 @@ static inline void tg_columns_of_taps(const tg_window_t *w, const int8_t *in, co
 static inline int8_t *tg_copy(int8_t *to, const int8_t *from, int32_t count)
 {
     int32_t i = 0;
-#if !defined(__ARM_ARCH) || defined(__ARM_FEATURE_UNALIGNED) /* else these were calls */
+#if !defined(__ARM_ARCH) || defined(__ARM_FEATURE_UNALIGNED) /* otherwise these would be calls */
     for (; (i + 4) <= count; i += 4) {
         (void)memcpy(to + i, from + i, 4);
     }
@@ -108,7 +108,7 @@ static inline int8_t *tg_repeat(int8_t *to, int8_t value, int32_t count)
     return to + count;
 }
 
-/* One window's bytes, in the order of the weights. */
+/* Copy one window's bytes in the order of the weights. */
 static inline void tg_gather(const tg_window_t *w, const int8_t *in, int32_t top, int32_t left,
                              int8_t zero_point, int8_t *to)
 {
@@ -128,8 +128,8 @@ static inline void tg_gather(const tg_window_t *w, const int8_t *in, int32_t top
     }
 }
 
-/* Windows without padding: every kernel row is one run of bytes. Words of them go straight to the columns,
- * others to windows first, which lie `positions` apart. */
+/* In windows without padding every kernel row is one run of bytes. Runs of whole words go directly to the
+ * columns, others first to gathered windows, which are `positions` apart. */
 static inline void tg_columns_of_runs(const tg_window_t *w, const int8_t *in, const tg_tile_t *tile,
                                       int8_t *windows, tg_lane_t *columns)
 {
@@ -155,7 +155,7 @@ static inline void tg_columns_of_runs(const tg_window_t *w, const int8_t *in, co
     }
 }
 
-/* Prepare the scratch for a layer, once before its tiles. */
+/* Prepare the scratch of a layer once, before its tiles. */
 static inline void tg_columns_begin(const tg_window_t *w, int8_t zero_point, void *scratch)
 {
     int8_t *behind = (int8_t *)scratch + ((size_t)tg_positions(w) * TG_TILE * sizeof(tg_lane_t));
@@ -183,7 +183,7 @@ static inline const tg_lane_t *tg_columns(const tg_window_t *w, int8_t zero_poin
     } else if (words) {
         tg_columns_of_taps(w, in, tile, behind, columns);
     } else {
-        /* gathered */
+        /* the runs have been gathered into windows */
     }
     if (!words) {
         (void)tg_core_expand(windows, positions / 4, columns);

@@ -1,10 +1,11 @@
-/* Several tensors into one. */
+/* Joins several tensors into one. */
 #ifndef TG_CONCATENATE_H
 #define TG_CONCATENATE_H
 
 #include <stdint.h>
 
-/* Each output row is row after row of `count` inputs; widths: elements of a row of each. */
+/* An output row consists of one row of each of the `count` inputs; widths holds the elements in such a
+ * row. */
 typedef struct {
     int32_t count, rows;
     const int32_t *widths;

@@ -1,7 +1,7 @@
 #include "tg_columns.h"
 #include "tg_output.h"
 
-/* Channels a and a + 1 of a tile's first pixels. An odd last channel has one of zero weights beside it. */
+/* Compute channels a and a + 1 of a tile's first pixels. An odd last channel is paired with zero weights. */
 __attribute__((noinline)) static void pair_outputs(const tg_conv2d_t *p, const tg_lane_t *columns,
                                                    int32_t groups, int32_t channel, int32_t count,
                                                    tg_sink_t tile)

@@ -3,8 +3,8 @@
 
 #include <stdbool.h>
 
-/* Where positions end half a word early, the last word reads columns that lie behind them: their trits are
- * zero, and the corrections take back what the + 1 of the low lanes makes of them. */
+/* If the positions end in the middle of a word, the last word also reads the columns after them. The trits
+ * there are zero, and the corrections cancel what the + 1 of the low lanes adds for them. */
 static void corrections_of(const tg_dual_t *p, const tg_lane_t *columns, int32_t *corrections)
 {
     for (int32_t left = p->words; left > 0; left -= p->block_words) {
@@ -13,7 +13,7 @@ static void corrections_of(const tg_dual_t *p, const tg_lane_t *columns, int32_t
     }
 }
 
-/* A pair of channels at all pixels of a tile. */
+/* Store the outputs of a pair of channels at all pixels of a tile. */
 __attribute__((noinline)) static void plain_outputs(const tg_trit_channel_t *lane, const tg_dual_sums_t *sums,
                                                     int8_t *out, int32_t step, int32_t zero_point)
 {

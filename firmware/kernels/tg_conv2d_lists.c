@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-/* Scratch: planes, uint32 [in_c][stride_h * stride_w phases][plane_words]; sums of a band of one channel,
- * int32 [2 * half]. */
+/* Scratch: the planes, uint32 [in_c][stride_h * stride_w phases][plane_words], then the sums of a band of one
+ * channel, int32 [2 * half]. */
 
 typedef uint16_t __attribute__((may_alias)) tg_lane16_t;
 
@@ -20,8 +20,8 @@ static void put(tg_lane16_t *lane, const int8_t *from, int32_t step, int32_t cou
     }
 }
 
-/* One row of one input channel and the columns of one phase, as elements of its plane: each lies in the low
- * lane of its own word and in the high lane of the one half a band before, where there is such a word. */
+/* Put one row of one input channel, in the columns of one phase, into the plane. Each element goes to the low
+ * lane of its own word and to the high lane of the word half a band earlier, if there is one. */
 static void gather_row(const tg_conv2d_lists_t *p, const int8_t *from, int32_t step, int32_t count,
                        int32_t element, tg_lane16_t *lanes)
 {
@@ -60,7 +60,7 @@ static void fill(uint32_t *words, uint32_t value, int32_t count)
     }
 }
 
-/* Two positions a word, added to the sums of the runs before. */
+/* Add words of two positions each to the sums of the earlier runs. */
 static void add_lanes(const uint32_t *lanes, int32_t *low, int32_t *high)
 {
     for (int32_t i = 0; i < TG_LISTS_TILE; i++) {
@@ -70,7 +70,7 @@ static void add_lanes(const uint32_t *lanes, int32_t *low, int32_t *high)
     }
 }
 
-/* All sums of one channel in a band; returns the list of the next. */
+/* Compute all sums of one channel in a band; returns the list of the next channel. */
 static const uint8_t *band_sums(const tg_conv2d_lists_t *p, const uint32_t *planes, const uint8_t *list,
                                 int32_t *sums)
 {
@@ -89,7 +89,7 @@ static const uint8_t *band_sums(const tg_conv2d_lists_t *p, const uint32_t *plan
     return list;
 }
 
-/* One channel's outputs in a band: a pixel apart, from one row to the next too. */
+/* Store one channel's outputs in a band. They are one pixel apart, also from the end of a row to the next. */
 __attribute__((noinline)) static void plain_outputs(const tg_conv2d_lists_t *p,
                                                     const tg_trit_channel_t *channel, const int32_t *sums,
                                                     int32_t rows, int8_t *out)

@@ -4,10 +4,10 @@
 
 #include <string.h>
 
-/* Scratch: planes, int8 [in_c][stride_h * stride_w phases][plane_bytes]; a band's sums of one channel, int16
- * [positions]. */
+/* Scratch: the planes, int8 [in_c][stride_h * stride_w phases][plane_bytes], then a band's sums of one
+ * channel, int16 [positions]. */
 
-/* One row of one input channel and the columns of one phase. */
+/* Copy one row of one input channel, in the columns of one phase, to its plane. */
 static void gather_row(const int8_t *from, int32_t step, int32_t count, int8_t *to)
 {
 #pragma GCC unroll 4

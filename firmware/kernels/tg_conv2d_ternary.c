@@ -11,8 +11,8 @@ static inline int32_t dot_word(uint32_t trits, const int8_t *x, int32_t zero_poi
     return sum;
 }
 
-/* sum of (x[i] - zero point) * trits[offset + i]. A run may start anywhere in a word: two neighbours are
- * funnelled into one, which is why the generator puts a guard word behind the last. */
+/* The sum of (x[i] - zero point) * trits[offset + i]. Since a run may start anywhere in a word, two adjacent
+ * words are shifted into one; this is why the generator puts a guard word after the last one. */
 static inline int32_t dot_ternary(const tg_weighted_t *p, const int8_t *x, int32_t offset, int32_t count)
 {
     const uint32_t *words = p->trits + (offset / TG_TRITS_PER_WORD);
@@ -31,7 +31,7 @@ static inline int32_t dot_ternary(const tg_weighted_t *p, const int8_t *x, int32
     return sum;
 }
 
-/* One output element's sum. Without horizontal dilation a whole kernel row is one contiguous run. */
+/* The sum of one output element. Without horizontal dilation a kernel row is one contiguous run. */
 static inline int32_t window_sum(const tg_conv2d_t *p, const int8_t *in, int32_t channel, tg_span_t y,
                                  tg_span_t x)
 {

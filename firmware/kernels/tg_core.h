@@ -1,21 +1,21 @@
-/* The arithmetic of the core that is compiled for, behind one interface.
+/* One interface to the arithmetic of the core for which the code is compiled.
  *
- * Convolutions run over tiles: TG_TILE output pixels at once. What a tile reads is gathered into columns of
- * int16, two positions of the window to a word and the tile's pixels side by side, so that a core loads what
- * it multiplies:
+ * Convolutions run over tiles of TG_TILE output pixels. The inputs of a tile are gathered into columns of
+ * int16, with two positions of the window in a word and the tile's pixels side by side, so that a core loads
+ * exactly what it multiplies:
  *
  *     word             0         1     ... TG_TILE - 1 |  TG_TILE ...
  *     low half      x0(px 0)  x0(px 1)                 |   x1(px 0)
  *     high half     x2(px 0)  x2(px 1)                 |   x3(px 0)
  *
- * Four neighbouring positions k = 0 1 2 3 are taken in the order 0 2 1 3 (what one SXTB16 takes out of a word
- * of bytes, then the other). Weights are interleaved to match, two output channels a b for one word of
+ * Four neighbouring positions k = 0 1 2 3 are stored in the order 0 2 1 3, in which two SXTB16 extract them
+ * from a word of bytes. Weights are interleaved to match, with two output channels a and b for each word of
  * columns:
  *
  *     byte          0   1   2   3   4   5   6   7
  *     weight        a0  b0  a2  b2  a1  b1  a3  b3     and so on, zeros up to a multiple of four positions
  *
- * Depthwise convolutions run over planes, one channel at a time (tg_depthwise.c).
+ * Depthwise convolutions instead run over planes, one channel at a time (tg_depthwise.c).
  */
 #ifndef TG_CORE_H
 #define TG_CORE_H
@@ -29,40 +29,41 @@
 #define TG_TILE 4
 #endif
 
-/* Elements that element-wise kernels take at once. */
+/* The number of elements that element-wise kernels process at once. */
 #ifndef TG_LANES
 #define TG_LANES 1
 #endif
 
 #define TG_CORE __attribute__((unused)) static
 
-/* The arena is declared as bytes. */
+/* This type may alias others because the arena is declared as bytes. */
 typedef int16_t __attribute__((may_alias)) tg_lane_t;
 
-/* A depthwise convolution of one channel. Lengths in lanes; pitch and reach are even. */
+/* A depthwise convolution of one channel. Lengths are in lanes; pitch and reach are even. */
 typedef struct {
     const tg_lane_t *x;
     const tg_lane_t *taps;
-    int32_t pitch;         /* of rows in x */
-    int32_t kernel, reach; /* rows of taps, and half of their pitch */
+    int32_t pitch;         /* from one row of x to the next */
+    int32_t kernel, reach; /* the number of rows of taps, and half of their pitch */
     int32_t dilation;      /* of the kernel's rows */
     int32_t stride, row_stride;
-    int32_t count, rows;    /* outputs a row, and rows of them */
+    int32_t count, rows;    /* outputs per row, and the number of output rows */
     int32_t step, row_step; /* of out */
 } tg_plane_t;
 
-/* Columns of 4 * words positions from one run of bytes a pixel; returns where the next ones go. words > 0. */
+/* Fill columns of 4 * words positions from one run of bytes per pixel; returns where the next columns go.
+ * words > 0. */
 TG_CORE tg_lane_t *tg_core_expand(const int8_t *const source[TG_TILE], int32_t words, tg_lane_t *columns);
 
 /* sums[channel * TG_TILE + pixel] += weights . columns for two channels, over groups of four positions. */
 TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32_t groups, int32_t *sums);
 
-/* The outputs of a tile's first pixels and channels in one go, where the core has a fast way that fits the
- * layer; returns of how many channels, often 0. */
+/* Compute the outputs of a tile's first pixels and channels in one pass, if the core has a fast way that fits
+ * the layer. Returns the number of channels done, which is often 0. */
 TG_CORE int32_t tg_core_tile(const tg_weighted_t *layer, int32_t channels, const tg_lane_t *columns,
                              int32_t groups, int32_t pixels, int8_t *out);
 
-/* One vector as int16, in the order of the weights' positions. */
+/* Widen one vector to int16, in the order of the weights' positions. */
 TG_CORE void tg_core_vector(const int8_t *from, int32_t words, tg_lane_t *to);
 
 /* sums[channel] += weights . vector, for the four channels of two pairs; end > vector. */
@@ -73,19 +74,20 @@ TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const i
 TG_CORE void tg_core_split(const int8_t *from, int32_t step, int32_t count, int32_t channels, tg_lane_t *to,
                            int32_t plane);
 
-/* Adds a row of a depthwise convolution, whose first output reads from x on, to sums[count]. */
+/* Add one row of a depthwise convolution to sums[count]; the first output reads from x on. */
 TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *sums);
 
-/* All rows from bias to int8, where the core has a fast way that fits; else false, and nothing is done. */
+/* Compute all rows from bias to int8, if the core has a fast way that fits; otherwise do nothing and return
+ * false. */
 TG_CORE bool tg_core_plane(const tg_plane_t *plane, const tg_weighted_t *layer, int32_t channel, int8_t *out);
 
-/* sums[c] += from[i * step + c] over count of them, for up to four channels; sums has four. */
+/* sums[c] += from[i * step + c] for i < count and up to four channels; sums always has four elements. */
 TG_CORE void tg_core_sum(const int8_t *from, int32_t step, int32_t count, int32_t channels, int32_t *sums);
 
-/* tg_scale_narrow of tg_fixed.h. */
+/* Does what tg_scale_narrow of tg_fixed.h does. */
 TG_CORE int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, int32_t offset);
 
-/* The same of half of `twice`: what a core multiplies. */
+/* Does the same for acc = twice / 2, because cores multiply the doubled value. */
 TG_CORE int32_t tg_core_scale_twice(int32_t twice, int32_t multiplier, int32_t right, int32_t offset);
 
 #if defined(TG_CORE_HEADER)

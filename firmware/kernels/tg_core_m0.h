@@ -1,4 +1,5 @@
-/* Cortex-M0, M0+, M1 and M23: no long products, eight registers that can do all. The rest is portable. */
+/* Cortex-M0, M0+, M1 and M23 have no long products, and only eight of their registers work in every
+ * instruction. What is not here comes from the portable header. */
 #ifndef TG_CORE_M0_H
 #define TG_CORE_M0_H
 
@@ -9,8 +10,8 @@
 
 /* clang-format off */
 
-/* One position of one channel at four pixels: 12 instructions for four products. MUL overwrites what it reads, ADD takes
- * the high registers that it leaves free.
+/* One position of one channel at four pixels takes 12 instructions for four products. MUL overwrites what it reads, and
+ * the sums are in high registers, which ADD can use.
  *
  *     r0 columns    r1 weights    r2 weight    r3 input, then product    r4-r7 places of the pixels    r8-r11 sums
  */
@@ -28,8 +29,9 @@
     "  muls   r3, r2, r3\n" \
     "  add    r11, r3\n"
 
-/* Four positions in the columns' order; `second` and `fourth` are the places of their weights. LDRSB takes its offset
- * from a register only: the pixels' places, 0 4 8 12, are those of every second weight of two groups.
+/* Four positions in the columns' order; `second` and `fourth` are the offsets of their weights, `first` and `third`
+ * registers that hold theirs. LDRSB takes its offset only from a register; the pixels' offsets, 0 4 8 12, are also
+ * those of every second weight of two groups.
  */
 #define TG_M0_GROUP(first, second, third, fourth) \
     "  ldrsb  r2, [r1, " first "]\n" \
@@ -49,7 +51,7 @@
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* read by name of register */
-/* One channel's sums at the four pixels; weights: the channel's first byte of a pair. */
+/* Compute one channel's sums at the four pixels; weights points to the channel's first byte in its pair. */
 __attribute__((naked, noinline)) TG_CORE void
 tg_m0_channel(const tg_lane_t *columns, const int8_t *weights, int32_t groups, int32_t *sums)
 {
@@ -61,7 +63,7 @@ tg_m0_channel(const tg_lane_t *columns, const int8_t *weights, int32_t groups, i
         "  mov    r6, r10\n"
         "  mov    r7, r11\n"
         "  push   {r3-r7}\n"
-        "  lsls   r2, r2, #3\n" /* eight bytes of weights a group */
+        "  lsls   r2, r2, #3\n" /* a group has eight bytes of weights */
         "  adds   r2, r2, r1\n"
         "  mov    r12, r2\n"
         "  ldm    r3!, {r4-r7}\n"
@@ -73,7 +75,7 @@ tg_m0_channel(const tg_lane_t *columns, const int8_t *weights, int32_t groups, i
         "  movs   r5, #4\n"
         "  movs   r6, #8\n"
         "  movs   r7, #12\n"
-        "  lsls   r2, r2, #28\n" /* the end's bit 3 against the beginning's: is the number of groups odd? */
+        "  lsls   r2, r2, #28\n" /* bit 3 of the end and of the beginning tell whether the number of groups is odd */
         "  lsls   r3, r1, #28\n"
         "  eors   r2, r2, r3\n"
         "  bpl    1f\n"
@@ -108,11 +110,11 @@ TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32
     tg_m0_channel(columns, weights + 1, groups, sums + TG_TILE);
 }
 
-/* The high word of a * multiplier, rounded half up, from products of halves:
+/* Compute the high word of a * multiplier, rounded half up, from products of halves:
  *
  *     a = ah 2^16 + al, m = mh 2^16 + ml (al, ml unsigned):  a m = ah mh 2^32 + (ah ml + al mh) 2^16 + al ml
  *
- * |ah| <= 2^15 and mh < 2^15, so that every product and both sums of the middle fit 32 bits.
+ * Since |ah| <= 2^15 and mh < 2^15, every product and both sums in the middle fit 32 bits.
  */
 TG_CORE int32_t tg_core_scale_twice(int32_t a, int32_t multiplier, int32_t right, int32_t offset)
 {

@@ -1,4 +1,5 @@
-/* Cortex-M3: long instructions and MLA, none that takes halves of a word. The rest is portable. */
+/* Cortex-M3 has 32-bit instructions and MLA, but no arithmetic on halves of a word. What is not here comes
+ * from the portable header. */
 #ifndef TG_CORE_M3_H
 #define TG_CORE_M3_H
 
@@ -11,8 +12,8 @@
 
 /* clang-format off */
 
-/* One position of two channels at four pixels: 14 instructions for eight products; `next` leads from the last pixel
- * to the position that follows.
+/* One position of two channels at four pixels takes 14 instructions for eight products; `next` leads from the last
+ * pixel to the next position.
  *
  *     r0 columns    r2 weight of channel a    r4-r7  sums of channel a, pixels 0-3    r12 input
  *     r1 weights    r3 weight of channel b    r8-r11 sums of channel b, pixels 0-3    lr  columns' end
@@ -81,7 +82,7 @@ TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const i
 
 /* clang-format off */
 
-/* A tap into four neighbouring outputs: nine instructions for four products. */
+/* Adding a tap to four neighbouring outputs takes nine instructions for four products. */
 #define TG_M3_TAP \
     "  ldrsh  %[tap], [%[taps]], #2\n" \
     "  ldrsh  %[in], [%[x], %[stride], lsl #1]\n" \
@@ -93,8 +94,9 @@ TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const i
     "  ldrsh  %[in], [%[x]], #2\n" \
     "  mla    %[a], %[tap], %[in], %[a]\n"
 
-/* Four neighbouring outputs at once, so that a tap is read for all of them and their sums stay in registers. A
- * plane's rows hold whole blocks: what the last one has too many reads what is there and goes nowhere. */
+/* Compute four neighbouring outputs at once, so that each tap is read once for all of them and their sums stay in
+ * registers. A plane's rows hold whole blocks, so the surplus outputs of the last block read valid memory; their
+ * sums are not used. */
 TG_CORE void tg_m3_block(const tg_plane_t *plane, const tg_lane_t *x, int32_t *sums)
 {
     const int32_t pitch = plane->pitch * plane->dilation;
@@ -138,7 +140,7 @@ TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *s
     }
 }
 
-/* The high word of 2 * acc * multiplier, rounded half up by the low word's highest bit. */
+/* Uses the high word of 2 * acc * multiplier, rounded half up by the highest bit of the low word. */
 TG_CORE int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, int32_t offset)
 {
     const int64_t product = (int64_t)tg_shift_left(acc, 1) * multiplier;

@@ -21,7 +21,7 @@ static inline uint32_t tg_m4_odd(uint32_t bytes)
     return lanes;
 }
 
-/* One LDR: the core reads a word at any address. */
+/* This is one LDR, as the core reads a word at any address. */
 static inline uint32_t tg_m4_load(const int8_t *from)
 {
     uint32_t word;
@@ -29,7 +29,7 @@ static inline uint32_t tg_m4_load(const int8_t *from)
     return word;
 }
 
-/* Fewer than four channels come byte by byte: the word might end behind the tensor. */
+/* Fewer than four channels are read byte by byte, because the word might extend past the tensor's end. */
 static inline uint32_t tg_m4_load_channels(const int8_t *from, int32_t channels)
 {
     uint32_t word = 0;
@@ -44,10 +44,10 @@ static inline uint32_t tg_m4_load_channels(const int8_t *from, int32_t channels)
 
 /* clang-format off */
 
-/* Four words of bytes, one a pixel, to eight words of columns: 16 instructions for 16 bytes.
+/* Turns four words of bytes, one per pixel, into eight words of columns, with 16 instructions for 16 bytes.
  *
- *     r0 sources, then a column    r1 words left    r2 columns    r3-r6 sources    r7-r10 bytes    r11, r12,
- * lr columns
+ *     r0 sources, then a column    r2    columns    r7-r10      bytes
+ *     r1 words left                r3-r6 sources    r11, r12, lr columns
  */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* read by name of register */
@@ -100,7 +100,7 @@ static inline int32_t tg_m4_smlad(uint32_t a, uint32_t b, int32_t sum)
 }
 
 #ifndef TG_CORE_HAS_PAIR
-/* For what tg_m4_pairs does not take: a pixel at a time. */
+/* Used where tg_m4_pairs does not fit; takes one pixel at a time. */
 TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32_t groups, int32_t *sums)
 {
     for (int32_t pixel = 0; pixel < TG_TILE; pixel++) {
@@ -134,8 +134,8 @@ TG_CORE void tg_core_vector(const int8_t *from, int32_t words, tg_lane_t *to)
 #ifndef TG_CORE_HAS_TILE
 /* clang-format off */
 
-/* Two positions (one word of columns a pixel) of two channels by four pixels: 13 instructions, 18 cycles for 16
- * products. A word of weights holds two positions of both channels; SXTB16 takes out one channel, with ROR #8 the
+/* Two positions (one word of columns per pixel) of two channels at four pixels: 13 instructions and 18 cycles for 16
+ * products. A word of weights holds two positions of both channels; SXTB16 extracts one channel and, with ROR #8, the
  * other.
  *
  *     r0 columns    r4-r7  sums of channel a, pixels 0-3     r12 weights, then those of channel b
@@ -157,10 +157,11 @@ TG_CORE void tg_core_vector(const int8_t *from, int32_t words, tg_lane_t *to)
     "  smlad  r7, r2, lr, r7\n" \
     "  smlad  r11, r12, lr, r11\n"
 
-/* Four positions: 26 instructions of 4 bytes. */
+/* Four positions are 26 instructions of 4 bytes. */
 #define TG_M4_GROUP TG_M4_TWO_POSITIONS TG_M4_TWO_POSITIONS
 
-/* Four groups a round from label 1 on, till the columns end at `end`; the first round starts so late that it fits. */
+/* Runs four groups per round from label 1 on until the columns end at `end`. The first round is entered late enough
+ * that the last one ends exactly there. */
 #define TG_M4_GROUPS(end) \
     "1:\n" \
     TG_M4_GROUP TG_M4_GROUP TG_M4_GROUP TG_M4_GROUP \
@@ -168,7 +169,7 @@ TG_CORE void tg_core_vector(const int8_t *from, int32_t words, tg_lane_t *to)
     "  cmp    r0, r2\n" \
     "  bne    1b\n"
 
-/* The code that the first of r2 groups starts at, to r12; uses r3. */
+/* Puts the address of the code for the first of r2 groups into r12; uses r3. */
 #define TG_M4_FIRST_GROUP \
     "  rsb    r3, r2, #0\n" \
     "  and    r3, r3, #3\n" \
@@ -178,7 +179,7 @@ TG_CORE void tg_core_vector(const int8_t *from, int32_t words, tg_lane_t *to)
     "  add    r12, r12, r3\n" \
     "  orr    r12, r12, #1\n"
 
-/* A channel's sum to int8: tg_scale_narrow and the clamp. r12 shift to the right, lr its offset, r2 free. */
+/* Turns a channel's sum into int8: tg_scale_narrow and the clamp. r12 is the right shift, lr its offset, r2 is free. */
 #define TG_M4_SCALE(sum, multiplier) \
     "  add    r2, lr, " sum ", asr #31\n" \
     "  lsl    " sum ", " sum ", #1\n" \
@@ -186,7 +187,7 @@ TG_CORE void tg_core_vector(const int8_t *from, int32_t words, tg_lane_t *to)
     "  asr    " sum ", " sum ", r12\n" \
     "  ssat   " sum ", #8, " sum "\n"
 
-/* The next channel's shift to the right to r12, its offset to lr. */
+/* Loads the next channel's right shift into r12 and its offset into lr. */
 #define TG_M4_NEXT_SHIFT \
     "  ldr    r2, [sp, #60]\n" \
     "  ldr    lr, [sp, #72]\n" \
@@ -196,13 +197,13 @@ TG_CORE void tg_core_vector(const int8_t *from, int32_t words, tg_lane_t *to)
     "  lsl    lr, lr, r12\n" \
     "  asr    lr, lr, #1\n"
 
-/* Channel by channel of one pixel to out, r0, and one step, r2, back; 12 bytes of code. */
+/* Stores both channels of one pixel at out, r0, and moves it back by one step, r2; 12 bytes of code. */
 #define TG_M4_STORE(a, b) \
     "  strb.w " a ", [r0]\n" \
     "  strb.w " b ", [r0, #1]\n" \
     "  sub.w  r0, r0, r2\n"
 
-/* Pairs of channels of a tile's first pixels, from bias to int8. The arguments are one block on the stack:
+/* Computes pairs of channels of a tile's first pixels, from bias to int8. The arguments are one block on the stack:
  *
  *     36 columns   40 groups, then the columns' end   44 weights, then the first group's code   48 weights' end
  *     52 bias      56 multiplier    60 shift          64 out, of the last pixel                 68 step from pixel to pixel
@@ -281,7 +282,7 @@ tg_m4_pairs(const tg_lane_t *columns, int32_t groups, const int8_t *weights, con
 #ifndef TG_CORE_HAS_QUAD
 /* clang-format off */
 
-/* Four channels of one vector: 19 instructions, 25 cycles for 16 products.
+/* Four channels of one vector take 19 instructions and 25 cycles for 16 products.
  *
  *     r0 vector    r1, r2 weights of both pairs    r4-r7 sums    r8, r9 vector    r10, r11, r12, lr weights
  *     r3 vector's end; weights of one channel
@@ -313,13 +314,13 @@ tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const int8_t *const 
         "  ldm    r3, {r4-r7}\n"
         "  ldrd   r1, r2, [r2]\n"
         "  ldr    r3, [sp]\n"
-        "  sub    r3, r0, r3\n" /* minus eight bytes a group */
+        "  sub    r3, r0, r3\n" /* minus eight bytes per group */
         "  and    r3, r3, #24\n"
         "  add    r12, r3, r3, lsl #3\n"
-        "  add    r3, r12, r3, lsr #1\n" /* 9 1/2 times that: 76 bytes of code a group */
+        "  add    r3, r12, r3, lsr #1\n" /* 9 1/2 times that, as a group has 76 bytes of code */
         "  adr    r12, 1f + 1\n"
         "  add    r12, r12, r3\n"
-        "  bx     r12\n" /* the first round starts so late that the last one ends with the vector */
+        "  bx     r12\n" /* the first round is entered late enough that the last one ends with the vector */
         "  .balign 4\n"
         "1:\n"
         TG_M4_QUAD_GROUP
@@ -337,7 +338,7 @@ tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const int8_t *const 
 /* clang-format on */
 #endif
 
-/* What the loops from bias to int8 take: sums proved narrow, no clamp but int8's own. */
+/* Whether the loops from bias to int8 fit: the sums are proved narrow and only int8 itself clamps. */
 static inline bool tg_m4_is_plain(const tg_requant_t *q)
 {
     return (q->narrow != 0) && (q->act_min == INT8_MIN) && (q->act_max == INT8_MAX);
@@ -359,7 +360,7 @@ TG_CORE int32_t tg_core_tile(const tg_weighted_t *layer, int32_t channels, const
 }
 #endif
 
-/* The low or high halves of two words side by side. */
+/* The low (or high) halves of two words, side by side. */
 static inline uint32_t tg_m4_low_halves(uint32_t a, uint32_t b)
 {
     uint32_t lanes;
@@ -374,7 +375,7 @@ static inline uint32_t tg_m4_high_halves(uint32_t a, uint32_t b)
     return lanes;
 }
 
-/* Two pixels of four channels at once, then what is left. */
+/* Takes two pixels of four channels at once, then the rest. */
 TG_CORE void tg_core_split(const int8_t *from, int32_t step, int32_t count, int32_t channels, tg_lane_t *to,
                            int32_t plane)
 {
@@ -419,7 +420,7 @@ TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *s
 
 /* clang-format off */
 
-/* One kernel row of a 3x3 depthwise convolution into four neighbouring outputs:
+/* Adds one kernel row of a 3x3 depthwise convolution to four neighbouring outputs:
  *
  *     r4, r6 += (x0 x1)(w0 w1) + (x2 x3)(w2 0)    r8, r9   taps as they are    r3, r12, lr six inputs
  *     r5, r7 += (x0 x1)(0 w0) + (x2 x3)(w1 w2)    r10, r11 taps one later      r0, r1, r2 inputs, taps, pitch
@@ -444,14 +445,14 @@ TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *s
     "  asr    " sum ", " sum ", r12\n" \
     "  ssat   " sum ", #8, " sum "\n"
 
-/* All outputs of a plane of a 3x3 depthwise convolution of stride 1, in blocks of four, from bias to int8.
+/* Computes all outputs of a plane of a 3x3 depthwise convolution of stride 1, in blocks of four, from bias to int8.
  * The arguments are one block on the stack:
  *
- *     44 inputs of the row   48 pitch, bytes   52 taps          56 outputs a row   60 out, of the row   64
- * step of out 68 bias                72 multiplier     76 shift right   80 its offset      84 rows left 88
- * out's row step
+ *     44 inputs of the row   56 outputs a row     68 bias          80 its offset
+ *     48 pitch, bytes        60 out, of the row   72 multiplier    84 rows left
+ *     52 taps                64 step of out       76 shift right   88 out's row step
  *
- * and below it outputs left in the row, [sp], and where the next one goes, [sp, #4].
+ * Below it are the outputs left in the row, [sp], and the address of the next one, [sp, #4].
  */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* read by name of register */
@@ -541,7 +542,7 @@ TG_CORE bool tg_core_plane(const tg_plane_t *plane, const tg_weighted_t *layer, 
     return true;
 }
 
-/* Two lanes of 16 bits a register: 255 bytes of either sign fit. */
+/* A register holds two lanes of 16 bits, each of which can sum 255 bytes of either sign. */
 TG_CORE void tg_core_sum(const int8_t *from, int32_t step, int32_t count, int32_t channels, int32_t *sums)
 {
     while (count > 0) {
@@ -562,8 +563,8 @@ TG_CORE void tg_core_sum(const int8_t *from, int32_t step, int32_t count, int32_
     }
 }
 
-/* SMMLAR adds the high word of a product, rounded half up, to its last operand. That of 2 * acc * multiplier
- * is round(acc * multiplier / 2^31); the caller guarantees that 2 * acc has 32 bits. */
+/* SMMLAR adds the high word of a product, rounded half up, to its last operand. The high word of
+ * 2 * acc * multiplier is round(acc * multiplier / 2^31); the caller guarantees that 2 * acc fits 32 bits. */
 TG_CORE int32_t tg_core_scale_twice(int32_t twice, int32_t multiplier, int32_t right, int32_t offset)
 {
     int32_t sum = offset + (twice >> 31);

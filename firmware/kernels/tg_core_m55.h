@@ -1,9 +1,9 @@
-/* Cortex-M55 and M85: integer vectors (MVE) for convolutions and dense layers, the rest with the DSP
- * extension.
+/* Cortex-M55 and M85 use integer vectors (MVE) for convolutions and dense layers, and the DSP extension for
+ * the rest.
  *
  * VMLADAVA multiplies two vectors and adds all their products to one sum. Sixteen bytes of weights are eight
- * positions of two channels; widened, the even bytes are one channel, the odd ones the other, in the order of
- * the columns:
+ * positions of two channels. After widening, the even bytes are one channel and the odd bytes the other, in
+ * the order of the columns:
  *
  *     bytes          a0 b0 a2 b2 a1 b1 a3 b3 | a4 b4 a6 b6 a5 b5 a7 b7
  *     VMOVLB         a0    a2    a1    a3    | a4    a6    a5    a7
@@ -20,11 +20,11 @@
 
 #include <arm_mve.h>
 
-/* The lanes that four positions fill, of a vector of eight: weights as bytes, inputs as words of two. */
+/* The lanes that four positions fill in a vector of eight: weights as bytes, inputs as words of two. */
 #define TG_M55_HALF_OF_BYTES vctp8q(8)
 #define TG_M55_HALF_OF_WORDS vctp32q(2)
 
-/* Eight positions of two channels at a tile's pixels: sums [channel][pixel]. */
+/* Add eight positions of two channels at a tile's pixels to sums [channel][pixel]. */
 static inline __attribute__((always_inline)) void tg_m55_products(int8x16_t weights, const int32x4_t *x,
                                                                   int32_t *sums)
 {
@@ -38,7 +38,7 @@ static inline __attribute__((always_inline)) void tg_m55_products(int8x16_t weig
     }
 }
 
-/* VLD4 takes the words of a tile's four pixels apart. */
+/* VLD4 separates the words of a tile's four pixels. */
 TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32_t groups, int32_t *sums)
 {
     int32_t own[2 * TG_TILE];
@@ -50,7 +50,7 @@ TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32
         weights += 16;
     }
     if ((groups % 2) != 0) {
-        const uint32x4_t words = vidupq_n_u32(0, TG_TILE); /* those of a pixel */
+        const uint32x4_t words = vidupq_n_u32(0, TG_TILE); /* the words of one pixel */
         int32x4_t x[TG_TILE];
 #pragma GCC unroll 4
         for (int32_t pixel = 0; pixel < TG_TILE; pixel++) {
@@ -62,8 +62,8 @@ TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32
     (void)memcpy(sums, own, sizeof own);
 }
 
-/* tg_scale_narrow and the clamp, a pixel a lane. VQRDMULH is round(acc * multiplier / 2^31), halves up; VSHL
- * shifts right by what is negative. */
+/* tg_scale_narrow and the clamp, with one pixel per lane. VQRDMULH is round(acc * multiplier / 2^31), halves
+ * up; VSHL shifts right if the amount is negative. */
 TG_CORE int32x4_t tg_m55_scale(int32x4_t acc, const tg_requant_t *q, int32_t channel)
 {
     const int32_t shift = q->shift[channel];
@@ -99,7 +99,7 @@ TG_CORE int32_t tg_core_tile(const tg_weighted_t *layer, int32_t channels, const
     return paired;
 }
 
-/* Eight positions of two pairs of channels. */
+/* Add eight positions of two pairs of channels. */
 static inline __attribute__((always_inline)) void tg_m55_quad(int16x8_t x, int8x16_t ab, int8x16_t cd,
                                                               int32_t *sums)
 {

@@ -1,5 +1,5 @@
-/* Plain C: what the others are measured against, and what the host's compiler makes vectors of. A core that
- * has its own way of a part (TG_CORE_HAS_) takes the rest from here. */
+/* Plain C, which is the reference for the other headers and which the host's compiler vectorizes. A core that
+ * implements a part itself (TG_CORE_HAS_) takes the rest from here. */
 #ifndef TG_CORE_PORTABLE_H
 #define TG_CORE_PORTABLE_H
 

@@ -1,4 +1,4 @@
-/* Fully connected layer over one vector, four channels at a time. */
+/* A fully connected layer over one vector, which computes four channels at a time. */
 #include "tg_core.h"
 #include "tg_output.h"
 
@@ -6,8 +6,8 @@
 
 #define QUAD 4
 
-/* The vector as int16, zeros up to a whole group of positions; the last ones go one by one to their places.
- */
+/* Widen the vector to int16, with zeros up to a whole group of positions. The last positions are placed one
+ * by one. Returns the end. */
 __attribute__((noinline)) static const tg_lane_t *widen(const int8_t *in, int32_t depth, tg_lane_t *vector)
 {
     const int32_t whole = depth & ~3;
@@ -22,8 +22,8 @@ __attribute__((noinline)) static const tg_lane_t *widen(const int8_t *in, int32_
     return group + 4;
 }
 
-/* Four sums to int8 where nothing but the scale of a channel is left to do: tg_scale_narrow, clamped where
- * int8 ends. */
+/* Turn four sums into int8 where only a scale per channel is needed: tg_scale_narrow, clamped to the range of
+ * int8. */
 static inline void scaled(const tg_requant_t *q, int32_t channel, const int32_t *sums, tg_sink_t sink)
 {
     const int32_t *multiplier = q->multiplier + channel;
@@ -58,7 +58,7 @@ void tg_dense_int8(const tg_dense_t *p, const int8_t *in, int8_t *out, int32_t *
             for (int32_t i = 0; i < count; i++) {
                 sums[i] = bias[channel + i];
             }
-            if (count <= 2) { /* the last pair has none beside it */
+            if (count <= 2) { /* there is no second pair */
                 weights[1] = weights[0];
             }
         }

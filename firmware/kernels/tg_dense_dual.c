@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* A row as int16 in the order of columns, zeros up to a whole word. */
+/* Widen a row to int16 in the order of columns, with zeros up to a whole word. */
 static void expand(const int8_t *row, int32_t depth, int32_t padded, tg_lane_t *x)
 {
     const tg_lane_t *end = x + padded;
@@ -21,7 +21,7 @@ static void expand(const int8_t *row, int32_t depth, int32_t padded, tg_lane_t *
     }
 }
 
-/* Four accumulators share the activations, and so their correction. */
+/* The four accumulators share their activations and therefore also their correction. */
 static void corrections_of(const tg_dual_t *p, const tg_lane_t *x, int32_t *corrections)
 {
     for (int32_t left = p->words; left > 0; left -= p->block_words) {
@@ -34,7 +34,7 @@ static void corrections_of(const tg_dual_t *p, const tg_lane_t *x, int32_t *corr
     }
 }
 
-/* The low or the high channels of a group; behind the first that is none there are no more. */
+/* Store the low or the high channels of a group; the first lane without a channel ends them. */
 static void outputs(const tg_dual_t *p, const tg_trit_channel_t *lane, const int32_t *sums, tg_sink_t to)
 {
     const bool plain = tg_trits_are_plain(&p->scale, (tg_sink_t){to.out, NULL});

@@ -1,12 +1,12 @@
-/* Depthwise convolution over planes: a few rows of four channels, each channel on its own as int16 with its
- * padding, so that neighbours in a row share a word and the loops know no borders.
+/* Depthwise convolution over planes. A plane holds a few rows of one channel as int16, with padding, so that
+ * neighbours in a row share a word and the loops need no border cases. Four channels are prepared at a time.
  *
  *     plane of one channel                     taps of one channel, kernel width 3
  *     | z  x0 | x1  x2 | ... | xn  z |  row    | w0 w1 | w2 0 |  | 0 w0 | w1 w2 |
  *     | z  x0 | x1  x2 | ... | xn  z |  row    |  as they are |  | one later    |
  *
- * Once a band of rows is done, the rows that the next one reads again move to the front. An input row is read
- * before the output row of its own place is written: where both have the same shape, out may be in.
+ * Once a band of rows is done, the rows that the next band reads again move to the front. An input row is
+ * read before the output row at the same place is written, so if both have the same shape, out may be in.
  *
  * Scratch: int16 planes [4][plane rows][pitch], int16 taps [kernel rows][2][taps' pitch], int32 sums [out
  * columns]. */
@@ -20,7 +20,7 @@ typedef struct {
     tg_lane_t *taps;   /* [kernel][2][reach] */
     int32_t *sums;
     int32_t rows, pitch;
-    int32_t reach; /* kernel columns with the gaps of dilation, even */
+    int32_t reach; /* kernel columns including the gaps of dilation; even */
 } work_t;
 
 static int32_t even(int32_t value)
@@ -33,7 +33,7 @@ static int32_t extent(const tg_axis_t *axis)
     return ((axis->kernel - 1) * axis->dilation) + 1;
 }
 
-/* Once a layer, and so for size. */
+/* This runs once per layer and is therefore optimized for size. */
 __attribute__((cold)) static work_t work_of(const tg_depthwise_t *p, void *scratch)
 {
     work_t work;
@@ -54,8 +54,8 @@ static void fill(tg_lane_t *lanes, int32_t count, int32_t value)
     }
 }
 
-/* Row `y` of the input, which may lie outside, to row `to` of the planes of channels from `first` on. Left
- * and right of the input they hold the zero point from the beginning. */
+/* Copy row `y` of the input, which may be outside it, to row `to` of the planes of the channels from `first`
+ * on. Left and right of the input the planes already hold the zero point. */
 static void fill_row(const tg_depthwise_t *p, const int8_t *in, int32_t first, int32_t y, int32_t to,
                      const work_t *work)
 {
@@ -71,11 +71,11 @@ static void fill_row(const tg_depthwise_t *p, const int8_t *in, int32_t first, i
             fill(row + (c * plane), work->pitch, p->layer.in_zero_point);
         }
     } else {
-        /* never written: a single band has the same rows outside for all channels */
+        /* such a row still holds the zero point: in a single band it is outside for all channels */
     }
 }
 
-/* The planes' rows for outputs from row `first` of the band on; `kept` of them are there already. */
+/* Fill the planes' rows that the outputs from row `first` on need; `kept` of them are there already. */
 static void fill_band(const tg_depthwise_t *p, const int8_t *in, int32_t channel, int32_t first,
                       const work_t *work)
 {
@@ -110,7 +110,7 @@ static void read_taps(const tg_depthwise_t *p, int32_t channel, const work_t *wo
     }
 }
 
-/* Output rows from `top` of the band on, of one channel. */
+/* Compute the output rows of one channel, from row `top` of the band on. */
 static void output_rows(const tg_depthwise_t *p, int32_t channel, int32_t top, const work_t *work,
                         tg_sink_t sink)
 {
@@ -147,7 +147,7 @@ static void output_rows(const tg_depthwise_t *p, int32_t channel, int32_t top, c
 void tg_depthwise_int8(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                        void *scratch)
 {
-#ifdef TG_CORE_HAS_DEPTHWISE /* the host's, for the layers it fits */
+#ifdef TG_CORE_HAS_DEPTHWISE /* the host has its own way for some layers */
     if ((accumulators == NULL) && tg_core_depthwise(p, in, out)) {
         return;
     }

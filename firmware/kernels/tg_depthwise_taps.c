@@ -4,12 +4,13 @@
 
 #include <string.h>
 
-/* Scratch: the phases of one channel's plane and behind them what a last tile reads beyond, p->plane_bytes;
- * the sums of a strip of output rows, int16 [p->strip_positions]; the offsets of one channel's taps, uint16
- * [p->taps]. A channel's input is in the plane before its outputs are written: they may take its place. */
+/* Scratch: p->plane_bytes for the phases of one channel's plane and, after them, what a last tile reads past
+ * the end; the sums of a strip of output rows, int16 [p->strip_positions]; the offsets of one channel's taps,
+ * uint16 [p->taps]. A channel's input is copied to the plane before its outputs are written, so they may take
+ * its place. */
 
-/* The rows and columns of one input channel that lie in one phase, behind the padding that is there since the
- * layer's start. */
+/* Copy the rows and columns of one input channel that lie in one phase. They go after the padding, which is
+ * written once at the start of the layer. */
 static void gather_phase(const tg_depthwise_taps_t *p, const int8_t *channel, int32_t y, int32_t x,
                          int8_t *to)
 {
@@ -43,8 +44,8 @@ static void gather(const tg_depthwise_taps_t *p, const int8_t *channel, int8_t *
     }
 }
 
-/* The offsets of a channel's taps that are not zero, those of -1 from the front, those of +1 from the end.
- * Trits lie four a byte, low bits first, as trit + 1. */
+/* Write the offsets of a channel's nonzero taps: those of -1 from the front, those of +1 from the end. Trits
+ * are stored as trit + 1, four to a byte, low bits first. */
 static tg_taps_t decode(const tg_depthwise_taps_t *p, const uint8_t *trits, uint16_t *offsets)
 {
     uint16_t *minus = offsets;
@@ -58,7 +59,7 @@ static tg_taps_t decode(const tg_depthwise_taps_t *p, const uint8_t *trits, uint
             plus--;
             *plus = p->offsets[tap];
         } else {
-            /* a zero */
+            /* a zero adds nothing */
         }
     }
     return (tg_taps_t){offsets, plus, (int32_t)(minus - offsets), (int32_t)(offsets + p->taps - plus)};

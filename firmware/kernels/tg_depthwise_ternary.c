@@ -2,8 +2,8 @@
 #include "tg_output.h"
 #include "tg_window.h"
 
-/* Channels are taken in blocks of sixteen, one word of trits: sums stay in a small array, inputs and weights
- * are read in the order they are stored. */
+/* Channels are processed in blocks of sixteen, one word of trits. The sums stay in a small array, and inputs
+ * and weights are read in the order in which they are stored. */
 #define BLOCK TG_TRITS_PER_WORD
 
 static inline int32_t input_at(const tg_depthwise_ternary_t *p, const int8_t *pixel, int32_t channel)

@@ -1,5 +1,5 @@
-/* Dual-channel words stored in base 3: a group of channels is decoded into the scratch, then the kernel over
- * dual-channel words runs as if the layer had no others. */
+/* Dual-channel words stored in base 3. A group of channels is decoded into the scratch, and then the kernel
+ * for dual-channel words runs as if the layer had no other channels. */
 #ifndef TG_DUAL_BASE3_H
 #define TG_DUAL_BASE3_H
 
@@ -12,8 +12,8 @@
 typedef void (*tg_dual_layer_t)(const tg_dual_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                                 void *scratch);
 
-/* Low channels have trit + 1 in the even fields, high ones a trit of two bits, 3 for -1, in the odd fields
- * (tg_dual.h). */
+/* Low channels have trit + 1 in the even fields; high channels have the trit in two bits, 3 for -1, in the
+ * odd fields (tg_dual.h). */
 static inline void tg_dual_base3(const tg_dual_base3_t *p, const int8_t *in, int8_t *out,
                                  int32_t *accumulators, void *scratch, tg_dual_layer_t layer)
 {

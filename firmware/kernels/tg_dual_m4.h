@@ -1,17 +1,17 @@
-/* Dual-channel words on cores with the DSP extension. */
+/* Dual-channel words for cores with the DSP extension. */
 #ifndef TG_DUAL_M4_H
 #define TG_DUAL_M4_H
 
 #ifndef TG_DUAL_HAS_LOOPS
 
-/* Both kernels are one loop over words inside one over blocks.
+/* Both kernels are a loop over words inside a loop over blocks.
  *
  *     r0 activations   r4-r7  accumulators           r12 mask       [sp]      sums
  *     r1 trits         r8-r11 activations of four    lr  two lanes  [sp, #4]  words left
  *     r2 trits or             pixels, or words of    r3  words left [sp, #8]  words of a block
  *        activations          four pairs                 of a block [sp, #12] corrections of the next
  *
- * 25 instructions (41 cycles) for the 64 products of a word at four pixels, 37 (54) for those at one.
+ * The 64 products of a word at four pixels take 25 instructions (41 cycles), those at one pixel 37 (54).
  */
 /* clang-format off */
 #define TG_DUAL_KERNEL(WORD)                      \
@@ -71,7 +71,7 @@
     "add   sp, #16\n"                             \
     "pop   {r4-r11, pc}\n"
 
-/* S0 out of an accumulator and into the sum of the low channel. */
+/* Moves S0 from an accumulator to the sum of the low channel. */
 #define TG_DUAL_SPLIT(acc, low)                   \
     "sbfx  lr, " acc ", #0, #14\n"                \
     "sub   " acc ", lr\n"                         \
@@ -123,7 +123,7 @@ tg_dual_pairs(const tg_lane_t *x, const uint32_t *trits, const tg_dual_run_t *ru
     __asm volatile(TG_DUAL_KERNEL(TG_DUAL_FOUR_WORDS));
 }
 
-/* 22 instructions a word. Both lanes of the multiplier are -1. */
+/* This takes 22 instructions per word. Both lanes of the multiplier are -1. */
 __attribute__((naked, noinline, unused)) static const tg_lane_t *tg_dual_minus(const tg_lane_t *columns,
                                                                                int32_t words, int32_t *sums)
 {

@@ -1,6 +1,6 @@
-/* Dual-channel words on cores with integer vectors (MVE). A word turned by 0, 4, 8 and 12 bits is a vector of
- * eight lanes, which VMLADAVA multiplies with the eight positions of a pixel and adds up: 16 products for two
- * channels, modulo 2^32 as the accumulator of tg_dual.h.
+/* Dual-channel words for cores with integer vectors (MVE). A word rotated by 0, 4, 8 and 12 bits is a vector
+ * of eight lanes. VMLADAVA multiplies it with the eight positions of a pixel and adds up the 16 products of
+ * two channels, modulo 2^32 like the accumulator of tg_dual.h.
  *
  *     vector      | word ror 12 | word ror 8 | word ror 4 | word |  & 0xC003C003
  *     columns     |   x5   x7   |  x4   x6   |  x1   x3   | x0 x2 |   (VLD4 takes four pixels apart)
@@ -16,7 +16,7 @@
 
 #define TG_DUAL_MASK 0xC003C003u
 
-/* The trits of a word; VSHL shifts right by what is negative, and a shift by 32 leaves nothing. */
+/* The trits of a word. VSHL shifts right if the amount is negative, and a shift by 32 gives zero. */
 static inline int16x8_t tg_dual_lanes(uint32_t word)
 {
     const int32x4_t right = {0, -4, -8, -12};
@@ -26,7 +26,7 @@ static inline int16x8_t tg_dual_lanes(uint32_t word)
     return vreinterpretq_s16_u32(vandq_u32(turned, vdupq_n_u32(TG_DUAL_MASK)));
 }
 
-/* S0 out of each accumulator and into its sum. */
+/* Move S0 from each accumulator to its sum. */
 static inline void tg_dual_split(int32_t *acc, int32_t *low)
 {
 #pragma GCC unroll 4
@@ -37,8 +37,8 @@ static inline void tg_dual_split(int32_t *acc, int32_t *low)
     }
 }
 
-/* Both kernels are loops over a block's words between these two; returns the corrections of the next block.
- */
+/* Both kernels loop over a block's words between this function and tg_dual_split. Returns the corrections of
+ * the next block. */
 static inline const int32_t *tg_dual_begin(const int32_t *corrections, int32_t *acc)
 {
 #pragma GCC unroll 4

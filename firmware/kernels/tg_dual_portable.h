@@ -6,7 +6,7 @@
 
 #define TG_DUAL_MASK 0xC003C003u
 
-/* SMLAD: both lanes multiplied, their products added; the sum may wrap. */
+/* Does what SMLAD does: multiply both lanes and add their products. The sum may wrap. */
 static inline int32_t tg_dual_add(int32_t acc, uint32_t lanes, const tg_lane_t *x)
 {
     return tg_add_wrap(acc, ((int16_t)(lanes & 0xFFFFu) * x[0]) + ((int16_t)(lanes >> 16) * x[1]));
@@ -28,8 +28,8 @@ static inline void tg_dual_split(int32_t *acc, int32_t *low, int32_t count)
     }
 }
 
-/* pixels: accumulators that share a word of trits and have activations of their own; else one pixel's are
- * shared and each has a word. */
+/* If pixels is set, the accumulators share a word of trits and each has its own activations; otherwise they
+ * share one pixel's activations and each has its own word. */
 __attribute__((always_inline)) static inline void tg_dual_loop(const tg_lane_t *x, const uint32_t *trits,
                                                                const tg_dual_run_t *run, tg_dual_sums_t *sums,
                                                                int32_t pixels)

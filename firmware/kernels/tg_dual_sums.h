@@ -1,4 +1,4 @@
-/* What the kernels over dual-channel words share: corrections and segments.
+/* What the kernels for dual-channel words share: corrections and segments.
  *
  * Scratch: corrections, int32 [blocks][TG_TILE], or [blocks][TG_DUAL_PAIRS] for one pixel; then the
  * activations as int16.
@@ -12,7 +12,7 @@
 
 #include <stddef.h>
 
-/* Where the activations lie: behind the corrections. */
+/* The address of the activations, which follow the corrections. */
 static inline void *tg_dual_activations(const tg_dual_t *p, void *scratch)
 {
     const int32_t blocks = (p->words + p->block_words - 1) / p->block_words;
@@ -28,8 +28,8 @@ static inline tg_dual_run_t tg_dual_first(const tg_dual_t *p, const int32_t *cor
     return (tg_dual_run_t){tg_min(p->words, p->segment_words), p->block_words, corrections};
 }
 
-/* The segments of a window behind the first, where there are more. A kernel has `accumulators` of them; a
- * word is x_step int16 of activations and trits_step words of trits. */
+/* Add the segments of a window after the first, if there are any. The kernel has `accumulators` accumulators;
+ * each word advances the activations by x_step int16 and the trits by trits_step words. */
 static inline void tg_dual_rest(const tg_dual_t *p, const tg_lane_t *x, const uint32_t *trits,
                                 const int32_t *corrections, tg_dual_sums_t *sums, tg_dual_kernel_t kernel,
                                 int32_t accumulators, int32_t x_step, int32_t trits_step)

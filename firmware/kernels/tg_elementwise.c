@@ -8,14 +8,14 @@
 #include <string.h>
 
 #define ADD_HEADROOM 20
-#define MOST_NARROW 22 /* bits to the right */
+#define MOST_NARROW 22 /* the most bits a narrow shift goes right */
 
 static inline int32_t scaled(int32_t value, tg_scale_t scale)
 {
     return tg_multiply(value, scale.multiplier, scale.shift);
 }
 
-/* The sum in the common scale: a's factor is exactly 1/2 of the headroom. */
+/* The sum in the common scale, in which a's factor is exactly half of the headroom. */
 static inline int32_t common(const tg_add_t *p, int32_t a, int32_t b)
 {
     const int32_t term = scaled(tg_shift_left(b - p->zero_point_b, ADD_HEADROOM), p->scale_b);
@@ -33,8 +33,8 @@ static inline int8_t requantized(const tg_requantize_t *p, int32_t value)
     return tg_clamp(moved, INT8_MIN, INT8_MAX);
 }
 
-/* The host takes TG_LANES elements at once, over copies that nothing else can write: loops that fit vectors,
- * though output and input may be the same memory. Cores take one after the other. */
+/* The host processes TG_LANES elements at once. It copies them first, so that the compiler can vectorize the
+ * loops although output and input may be the same memory. Cores process one element after the other. */
 #if TG_LANES > 1
 static void add_lanes(tg_add_t p, const int8_t *a, const int8_t *b, int8_t *out)
 {
@@ -55,8 +55,8 @@ static void requantize_lanes(tg_requantize_t p, const int8_t *in, int8_t *out)
 }
 #endif
 
-/* Twice what each value of b adds to the sum, in the order of its bits as uint8; a's zero point included. The
- * sums are far from 32 bits, so where b's factor is below 1/2 it is in the bounds of tg_scale_narrow. */
+/* Tabulate twice what each value of b adds to the sum, including a's zero point, indexed by the bits of b as
+ * uint8. The sums are far below 32 bits, so if b's factor is below 1/2 the bounds of tg_scale_narrow hold. */
 static void add_table(const tg_add_t *p, int32_t *table)
 {
     const tg_scale_t scale = p->scale_b;

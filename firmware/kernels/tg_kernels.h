@@ -11,20 +11,21 @@
  *
  * They are decoded in registers, one word at a time; no int8 copy of them ever exists.
  *
- * Overlap: the generator lays an output over an input that dies in the call, the output starting some bytes
- * before the input. How many is derived from the order in which a kernel reads and writes, which is therefore
- * part of its interface (host/tritguard/graph/arena/access.py holds it as data, tests/test_memory.py runs each
- * kernel at its limit):
- *   - element by element (tg_add, tg_requantize, tg_lookup, tg_softmax's last pass, tg_mean by channel): in
- *     rising order, an element is read before it is written;
- *   - windows by pixels (tg_conv2d_ternary, tg_depthwise_ternary, pools): output pixels in rows from the top;
- * a pixel's input may be read until its last channel is written, then nothing before the next one's window;
- *   - windows by tiles (other convolutions; bands of rows over planes are tiles too): tiles of such pixels,
- * of any width; all input of a tile is read before any of its output is written; with weights in base 3 only
- * if all channels are one group, else nothing is promised;
- *   - by channels (tg_depthwise_int8 and _taps): out may be in, each output row after the input rows of its
- *     place;
- *   - tg_pad writes before it reads: its output never overlaps.
+ * Overlap: the generator may place an output over an input that is not needed after the call, with the output
+ * starting some bytes before the input. How many bytes follows from the order in which a kernel reads and
+ * writes, which is therefore part of its interface (host/tritguard/graph/arena/access.py holds it as data,
+ * and tests/test_memory.py runs each kernel at its limit):
+ *   - Element by element (tg_add, tg_requantize, tg_lookup, tg_softmax's last pass, tg_mean by channel): in
+ *     rising order; an element is read before it is written.
+ *   - Windows by pixels (tg_conv2d_ternary, tg_depthwise_ternary, pools): output pixels in rows from the top.
+ *     A pixel's input may be read until its last channel is written; after that nothing before the next one's
+ *     window is read.
+ *   - Windows by tiles (other convolutions; bands of rows over planes are tiles too): tiles of such pixels,
+ *     of any width. All input of a tile is read before any of its output is written. With weights in base 3
+ *     this holds only if all channels are one group; otherwise nothing is promised.
+ *   - By channels (tg_depthwise_int8 and _taps): out may be in; each output row is written after the input
+ *     rows at its place have been read.
+ *   - tg_pad writes before it reads, so its output never overlaps.
  * Neither `restrict` nor memcpy from `in` to `out` is possible where they may overlap.
  */
 #ifndef TG_KERNELS_H
@@ -35,16 +36,16 @@
 #define TG_TRITS_PER_WORD 16
 
 /* What one layer of a chain does in one stripe (tg_model.c; host/tritguard/graph/arena/stripes.py makes the
- * tables). All are rows, from where a tensor's memory starts: `kept` rows that are still to be read move to
- * its front over `dropped` others, then out_rows are computed from `to` on, from in_rows of each input with
- * pad_top above them. */
+ * tables). All fields count rows from the start of a tensor's memory: `kept` rows that are still needed move
+ * to the front, over `dropped` others; then out_rows are computed from `to` on, from in_rows of each input
+ * with pad_top above them. */
 typedef struct {
     uint8_t from_a, from_b, in_rows, pad_top;
     uint8_t out_rows, to, kept, dropped;
 } tg_stripe_t;
 
-/* int32 accumulator -> int8, per channel. narrow: the generator proved that tg_scale_narrow (tg_fixed.h)
- * gives the same bytes as tg_multiply for every input. */
+/* The step from an int32 accumulator to int8, per channel. narrow is set if the generator proved that
+ * tg_scale_narrow (tg_fixed.h) gives the same bytes as tg_multiply for every input. */
 typedef struct {
     const int32_t *multiplier;
     const int8_t *shift;
@@ -54,14 +55,15 @@ typedef struct {
     uint8_t narrow;
 } tg_requant_t;
 
-/* One int32 -> int32 rescaling. */
+/* A rescaling from int32 to int32. */
 typedef struct {
     int32_t multiplier;
     int32_t shift;
 } tg_scale_t;
 
-/* What convolutions of all kinds share: weights, int8 or ternary, and the way of their sums to int8. Kernels
- * that read columns (tg_columns.h) find minus zero point times the sum of weights already in the bias. */
+/* What convolutions of all kinds share: int8 or ternary weights, and the requantisation of their sums to
+ * int8. For kernels that read columns (tg_columns.h) the bias includes minus zero point times the sum of
+ * weights. */
 typedef struct {
     const int8_t *weights;
     const uint32_t *trits;
@@ -82,11 +84,11 @@ typedef struct {
     int16_t pad_top, pad_left;
 } tg_window_t;
 
-/* Convolution; a fully connected layer is one with a 1x1 kernel over a 1 x rows image.
+/* A convolution; a fully connected layer is one with a 1x1 kernel over a 1 x rows image.
  * Weights: int8 [out_c / 2][positions][2], interleaved as tg_core.h draws it, or trits
  * [out_c][kernel_h][kernel_w][in_c] with one guard word after the last. accumulators: NULL, or int32
- * [out_h][out_w][out_c] for the sums before requantisation (the logits). scratch: for columns, of the size
- * tg_columns.h gives.
+ * [out_h][out_w][out_c] for the sums before requantisation (the logits). scratch: the columns, in the size
+ * that tg_columns.h gives.
  */
 typedef struct {
     tg_window_t window;
@@ -97,7 +99,7 @@ void tg_conv2d_int8(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t
                     void *scratch);
 void tg_conv2d_ternary(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
 
-/* The way of one output channel's sum of trits to int8; channel -1: a lane left over. */
+/* How one output channel's sum of trits becomes int8; channel is -1 for an unused lane. */
 typedef struct {
     int32_t bias; /* minus magnitude * input zero point * sum of trits */
     int32_t multiplier;
@@ -106,14 +108,15 @@ typedef struct {
     int8_t shift;
 } tg_trit_channel_t;
 
-/* What all channels of such a layer share. narrow: see tg_requant_t. */
+/* What all channels of such a layer share; see tg_requant_t for narrow. */
 typedef struct {
     int8_t zero_point, act_min, act_max, narrow;
 } tg_trit_scale_t;
 
-/* Convolution with dual-channel words (tg_dual.h); dense: a window of 1x1 and, from each row, one pixel.
- * tg_conv2d_dual: lanes [pairs][2], the low and the high channel, trits [pairs][words]. tg_dense_dual, four
- * pairs together: lanes [pairs / 4][2][4], trits [pairs / 4][words][4]. scratch: tg_dual_sums.h. */
+/* A convolution with dual-channel words (tg_dual.h); a dense layer has a 1x1 window and one pixel per row.
+ * tg_conv2d_dual takes lanes [pairs][2], the low and the high channel, and trits [pairs][words].
+ * tg_dense_dual takes four pairs together: lanes [pairs / 4][2][4], trits [pairs / 4][words][4].
+ * scratch: see tg_dual_sums.h. */
 typedef struct {
     tg_window_t window;
     const uint32_t *trits;
@@ -127,9 +130,9 @@ typedef struct {
 void tg_conv2d_dual(const tg_dual_t *p, const int8_t *in, int8_t *out, int32_t *accumulators, void *scratch);
 void tg_dense_dual(const tg_dual_t *p, const int8_t *in, int8_t *out, int32_t *accumulators, void *scratch);
 
-/* The same with trits in base 3 (tg_base3.h), of `group` pairs at a time; each group starts with a word of
- * its own. dual.trits is not used. scratch: the group's words, decoded_bytes, and what the kernel itself
- * takes. */
+/* The same with trits in base 3 (tg_base3.h), decoded `group` pairs at a time; each group starts at a new
+ * word. dual.trits is not used. scratch: decoded_bytes for the group's words, then what the kernel itself
+ * needs. */
 typedef struct {
     tg_dual_t dual;
     const uint32_t *packed;
@@ -142,8 +145,8 @@ void tg_conv2d_base3(const tg_dual_base3_t *p, const int8_t *in, int8_t *out, in
 void tg_dense_base3(const tg_dual_base3_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                     void *scratch);
 
-/* tg_conv2d_ternary for one pixel, a dense layer's, with trits in base 3 of `group` channels at a time, each
- * group with a guard word. ternary.layer.trits is not used. scratch: the group's words. */
+/* tg_conv2d_ternary for the one pixel of a dense layer, with trits in base 3 decoded `group` channels at a
+ * time, each group with a guard word. ternary.layer.trits is not used. scratch: the group's words. */
 typedef struct {
     tg_conv2d_t ternary;
     const uint32_t *packed;
@@ -153,8 +156,8 @@ typedef struct {
 void tg_ternary_base3(const tg_ternary_base3_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                       void *scratch);
 
-/* Fully connected layer over one vector: units sums of depth products. Weights as a convolution's. scratch:
- * int16[positions]. */
+/* A fully connected layer over one vector: `units` sums of `depth` products. Weights are laid out as in a
+ * convolution. scratch: int16[positions]. */
 typedef struct {
     int32_t depth, units;
     tg_weighted_t layer;
@@ -162,8 +165,8 @@ typedef struct {
 
 void tg_dense_int8(const tg_dense_t *p, const int8_t *in, int8_t *out, int32_t *accumulators, void *scratch);
 
-/* One axis of a sliding window. Steps are the elements between neighbours; either axis of the image may be
- * the rows. */
+/* One axis of a sliding window. Steps count the elements between neighbours. Either axis of the image may
+ * serve as the rows. */
 typedef struct {
     int32_t in_step, out_step;
     int16_t in, out;
@@ -172,9 +175,9 @@ typedef struct {
 } tg_axis_t;
 
 /* Depthwise convolution: output channel c reads input channel c / depth_multiplier.
- * Weights: int8 [channels * depth_multiplier][rows.kernel][columns.kernel]. band: output rows whose input is
- * in the scratch at the same time (tg_depthwise.c). out may be in where shapes are equal and rows and columns
- * keep theirs.
+ * Weights: int8 [channels * depth_multiplier][rows.kernel][columns.kernel]. band: the number of output rows
+ * whose input is in the scratch at the same time (tg_depthwise.c). out may be in if both have the same shape
+ * and the same steps along rows and columns.
  */
 typedef struct {
     tg_axis_t rows, columns;
@@ -187,7 +190,7 @@ typedef struct {
 void tg_depthwise_int8(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                        void *scratch);
 
-/* The same with trits of [kernel_h][kernel_w][out_c], each [out_c] row padded to whole words. */
+/* The same with trits [kernel_h][kernel_w][out_c], in which each row of out_c is padded to whole words. */
 typedef struct {
     tg_window_t window;
     int32_t depth_multiplier;
@@ -197,7 +200,7 @@ typedef struct {
 void tg_depthwise_ternary(const tg_depthwise_ternary_t *p, const int8_t *in, int8_t *out,
                           int32_t *accumulators);
 
-/* Convolution with sparse lists (tg_lists.h). scratch: tg_conv2d_lists.c. */
+/* A convolution with sparse lists (tg_lists.h). scratch: see tg_conv2d_lists.c. */
 typedef struct {
     tg_window_t window;
     const uint8_t *lists;
@@ -211,8 +214,8 @@ typedef struct {
 void tg_conv2d_lists(const tg_conv2d_lists_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                      void *scratch);
 
-/* Convolution with lists of steps over planes (tg_taps.h); a channel's list is minus, plus, steps. scratch:
- * tg_conv2d_steps.c. */
+/* A convolution with lists of steps over planes (tg_taps.h); a channel's list is minus, plus, steps. scratch:
+ * see tg_conv2d_steps.c. */
 typedef struct {
     tg_window_t window;
     const uint8_t *lists;
@@ -226,8 +229,8 @@ typedef struct {
 void tg_conv2d_steps(const tg_conv2d_steps_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                      void *scratch);
 
-/* Depthwise convolution with lists of taps over planes (tg_taps.h). trits: [out_c][ceil(taps / 4)]. scratch:
- * tg_depthwise_taps.c. */
+/* A depthwise convolution with lists of taps over planes (tg_taps.h). trits: [out_c][ceil(taps / 4)].
+ * scratch: see tg_depthwise_taps.c. */
 typedef struct {
     tg_window_t window;
     const uint8_t *trits;
@@ -243,9 +246,9 @@ typedef struct {
 void tg_depthwise_taps(const tg_depthwise_taps_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                        void *scratch);
 
-/* a + b, both brought to a common scale with 20 bits of headroom. a is the operand of the greater scale,
- * whose factor is exactly 1/2. narrow: tg_scale_narrow fits the sum's scale. scratch: int32[256]. out may be
- * a or b. */
+/* a + b, both rescaled to a common scale with 20 bits of headroom. a is the operand with the greater scale,
+ * so its factor is exactly 1/2. narrow is set if tg_scale_narrow fits the sum's scale. scratch: int32[256].
+ * out may be a or b. */
 typedef struct {
     int32_t size;
     int32_t zero_point_a, zero_point_b;
@@ -256,7 +259,7 @@ typedef struct {
 
 void tg_add(const tg_add_t *p, const int8_t *a, const int8_t *b, int8_t *out, void *scratch);
 
-/* Pooling; padding takes no part in either. */
+/* Average and maximum pooling; both ignore padding. */
 typedef struct {
     tg_window_t window;
     int32_t act_min, act_max;
@@ -265,7 +268,7 @@ typedef struct {
 void tg_average_pool(const tg_pool_t *p, const int8_t *in, int8_t *out);
 void tg_max_pool(const tg_pool_t *p, const int8_t *in, int8_t *out);
 
-/* Mean over positions (height * width); the division is part of the scale. */
+/* The mean over positions (height * width); the scale includes the division. */
 typedef struct {
     int32_t positions, channels;
     int32_t in_zero_point;
@@ -275,11 +278,11 @@ typedef struct {
 
 void tg_mean(const tg_mean_t *p, const int8_t *in, int8_t *out);
 
-/* Softmax over each row; output scale 1/256, zero point -128. */
+/* Softmax over each row; the output has scale 1/256 and zero point -128. */
 typedef struct {
     int32_t rows, depth;
     int32_t multiplier, left_shift;
-    int32_t diff_min; /* differences to the row's maximum below this count as exp(x) = 0 */
+    int32_t diff_min; /* if x minus the row's maximum is below this, exp counts as 0 */
 } tg_softmax_t;
 
 void tg_softmax(const tg_softmax_t *p, const int8_t *in, int8_t *out);
@@ -294,7 +297,7 @@ typedef struct {
 
 void tg_pad(const tg_pad_t *p, const int8_t *in, int8_t *out);
 
-/* From one int8 scale to another. */
+/* A change from one int8 scale to another. */
 typedef struct {
     int32_t size;
     int32_t in_zero_point;

@@ -1,9 +1,10 @@
-/* Sparse lists in the instructions that every Cortex-M has. */
+/* Sparse lists with instructions that every Cortex-M has. */
 #ifndef TG_LISTS_THUMB_H
 #define TG_LISTS_THUMB_H
 
-/* Two steps over eight positions: 21 instructions, 35 cycles on a Cortex-M0+. The sums sit in high registers,
- * which can be added to but not subtracted from: what is taken away is added up first and negated.
+/* Two steps over eight positions take 21 instructions, 35 cycles on a Cortex-M0+. The sums are in high
+ * registers, which can be added to but not subtracted from, so the subtrahends are added up first and
+ * negated.
  *
  *     r0 words     r2-r5 four words    r7 unit      lr  end of the list
  *     r1 steps     r6    a step        r8-r11 sums  r12 words at the start
@@ -20,7 +21,7 @@
     "add   r9, r3\n"                              \
     "add   r10, r4\n"                             \
     "add   r11, r5\n"
-/* r2: steps. An odd one first, then two at a time. */
+/* r2 is the number of steps. An odd one is taken first, then two at a time. */
 #define TG_LISTS_LOOP                             \
     "adds  r3, r1, r2\n"                          \
     "mov   lr, r3\n"                              \

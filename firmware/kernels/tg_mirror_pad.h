@@ -1,4 +1,4 @@
-/* Padding by what lies on the other side of an edge. */
+/* Padding that mirrors the values next to an edge. */
 #ifndef TG_MIRROR_PAD_H
 #define TG_MIRROR_PAD_H
 

@@ -8,7 +8,7 @@ void tg_output_run(const tg_weighted_t *layer, int32_t channel, const int32_t *a
     const int32_t shift = q->shift[channel];
     if (q->narrow != 0) {
         const int32_t offset = tg_scale_offset(q->zero_point, -shift);
-        const int32_t low = q->act_min; /* stores of int8 might be to q, for all the compiler knows */
+        const int32_t low = q->act_min; /* the compiler must assume that int8 stores may change q */
         const int32_t high = q->act_max;
         int8_t *to = sink.out;
         for (int32_t i = 0; i < count; i++) {

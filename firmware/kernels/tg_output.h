@@ -1,4 +1,4 @@
-/* From a convolution's sum to its int8 output. */
+/* Turns a convolution's sum into its int8 output. */
 #ifndef TG_OUTPUT_H
 #define TG_OUTPUT_H
 
@@ -8,7 +8,7 @@
 
 #include <stddef.h>
 
-/* Where a kernel writes; accumulators is NULL except in the layer that gives the logits. */
+/* Where a kernel writes. accumulators is NULL except in the layer that gives the logits. */
 typedef struct {
     int8_t *out;
     int32_t *accumulators;
@@ -21,7 +21,7 @@ static inline tg_sink_t tg_sink_at(tg_sink_t sink, int32_t element)
     return sink;
 }
 
-/* Clamped where int8 ends. */
+/* Clamp to the range of int8. */
 static inline int8_t tg_saturate(int32_t value)
 {
 #if defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1)
@@ -33,7 +33,7 @@ static inline int8_t tg_saturate(int32_t value)
 #endif
 }
 
-/* magnitude: NULL for int8 weights, else one factor a channel, which the trits' sum still lacks. */
+/* magnitude is NULL for int8 weights, else one factor per channel by which the sum of trits is multiplied. */
 static inline void tg_output(const tg_weighted_t *layer, const uint8_t *magnitude, int32_t channel,
                              int32_t sum, tg_sink_t sink, int32_t element)
 {
@@ -55,19 +55,17 @@ static inline int8_t tg_requantised(const tg_requant_t *q, int32_t acc, int32_t 
     return tg_clamp(value, q->act_min, q->act_max);
 }
 
-/* One channel: count accumulators, bias included, to outputs `stride` elements apart from sink on. */
+/* Turn count accumulators of one channel, bias included, into outputs that are `stride` elements apart. */
 void tg_output_run(const tg_weighted_t *layer, int32_t channel, const int32_t *acc, int32_t count,
                    tg_sink_t sink, int32_t stride);
 
-/* The same of a tile, where acc has all TG_TILE: count accumulators, bias included, to outputs `stride`
- * elements apart from sink on.
- */
+/* The same for a tile: acc has TG_TILE elements, of which the first count become outputs. */
 static inline void tg_output_tile(const tg_weighted_t *layer, int32_t channel, const int32_t *acc,
                                   int32_t count, tg_sink_t sink, int32_t stride)
 {
     if (TG_LANES == 1) {
         tg_output_run(layer, channel, acc, count, sink, stride);
-    } else { /* the whole tile first, over copies that nothing else can write: a loop that fits vectors */
+    } else { /* computes the whole tile into a local array first, so that the loop can be vectorized */
         const int32_t multiplier = layer->requant.multiplier[channel];
         const int32_t shift = layer->requant.shift[channel];
         const tg_requant_t q = layer->requant;

@@ -4,13 +4,13 @@
 
 #include <stddef.h>
 
-/* Rounded to nearest, halves away from zero. */
+/* Divide and round to nearest, halves away from zero. */
 static inline int32_t divide(int32_t sum, int32_t count)
 {
     return (sum > 0) ? ((sum + (count / 2)) / count) : ((sum - (count / 2)) / count);
 }
 
-/* The greatest of up to four channels over count pixels, `step` apart. */
+/* Find the greatest value of each of up to four channels over count pixels, which are `step` apart. */
 static void greatest(const int8_t *from, int32_t step, int32_t count, int32_t channels, int32_t *best)
 {
     for (int32_t c = 0; c < channels; c++) {
@@ -24,8 +24,8 @@ static void greatest(const int8_t *from, int32_t step, int32_t count, int32_t ch
 
 typedef void (*gather_t)(const int8_t *from, int32_t step, int32_t count, int32_t channels, int32_t *values);
 
-/* Four channels of all outputs at a time; `gather` starts from `first` and takes one row of a window after
- * the other. */
+/* Compute all outputs, four channels at a time. `gather` starts from `first` and takes one row of a window
+ * after the other. */
 __attribute__((always_inline)) static inline void pool(const tg_pool_t *p, const int8_t *in, int8_t *out,
                                                        gather_t gather, int32_t first, bool average)
 {
@@ -55,7 +55,7 @@ __attribute__((always_inline)) static inline void pool(const tg_pool_t *p, const
     }
 }
 
-/* The windows around tg_core_sum and `greatest` are for size. */
+/* Only tg_core_sum and `greatest` have to be fast, so the loops around them are optimized for size. */
 __attribute__((cold)) void tg_average_pool(const tg_pool_t *p, const int8_t *in, int8_t *out)
 {
     pool(p, in, out, tg_core_sum, 0, true);

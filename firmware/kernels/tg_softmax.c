@@ -6,7 +6,7 @@
 #include "tg_kernels.h"
 
 #define SUM_INTEGER_BITS 12
-#define SMALL __attribute__((cold)) /* a few elements at the end of a model: size counts, not time */
+#define SMALL __attribute__((cold)) /* softmax has few elements, so size matters more than time */
 
 /* a * 2^bits, saturated. */
 SMALL static int32_t saturating_shift_left(int32_t a, int32_t bits)
@@ -21,7 +21,7 @@ SMALL static int32_t saturating_shift_left(int32_t a, int32_t bits)
     return tg_shift_left(a, bits);
 }
 
-/* exp(a) for a in [-1/4, 0), Q0.31 -> Q0.31: Taylor's series of fourth order around -1/8. */
+/* exp(a) for a in [-1/4, 0), Q0.31 -> Q0.31, by a Taylor series of fourth order around -1/8. */
 SMALL static int32_t exp_of_last_quarter(int32_t a)
 {
     const int32_t exp_of_minus_eighth = 1895147668;
@@ -35,8 +35,8 @@ SMALL static int32_t exp_of_last_quarter(int32_t a)
     return exp_of_minus_eighth + tg_high_mul(exp_of_minus_eighth, x + higher);
 }
 
-/* exp(a) for a <= 0, Q5.26 -> Q0.31: the last quarter by series, each further bit of a by a constant factor.
- */
+/* exp(a) for a <= 0, Q5.26 -> Q0.31. The series covers the last quarter, and each further bit of a
+ * contributes a constant factor. */
 SMALL static int32_t exp_of_negative(int32_t a)
 {
     /* exp(-2^i) in Q0.31 for i = -2 ... 4 */
@@ -56,7 +56,7 @@ SMALL static int32_t exp_of_negative(int32_t a)
     return result;
 }
 
-/* 1 / (1 + a) for a in [0, 1), Q0.31 -> Q0.31: three Newton-Raphson steps on half the denominator. */
+/* 1 / (1 + a) for a in [0, 1), Q0.31 -> Q0.31, by three Newton-Raphson steps on half the denominator. */
 SMALL static int32_t reciprocal_of_one_plus(int32_t a)
 {
     const int32_t one_q2 = INT32_C(1) << 29;
@@ -99,8 +99,8 @@ SMALL static void softmax_row(const tg_softmax_t *p, const int8_t *in, int8_t *o
     const int32_t headroom = leading_zeros((uint32_t)sum);
     const int32_t fraction = (int32_t)(((uint32_t)sum << (uint32_t)headroom) - (UINT32_C(1) << 31));
     const int32_t scale = reciprocal_of_one_plus(fraction);
-    /* Above 31 where more than 511 inputs share the maximum: TFLM aborts there; here their shares, below
-     * 1/512, are 0. */
+    /* This exceeds 31 if more than 511 inputs share the maximum. TFLM aborts then; here their shares, which
+     * are below 1/512, become 0. */
     const int32_t right = SUM_INTEGER_BITS - headroom + 31 - 8;
     for (int32_t i = 0; i < p->depth; i++) {
         const int32_t difference = in[i] - greatest;

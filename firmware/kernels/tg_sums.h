@@ -1,4 +1,4 @@
-/* From the sums of some output rows of one channel, where positions lie as tg_taps.h draws them, to int8. */
+/* Turns the sums of some output rows of one channel, whose positions tg_taps.h draws, into int8. */
 #ifndef TG_SUMS_H
 #define TG_SUMS_H
 
@@ -10,7 +10,7 @@ typedef struct {
     int32_t pitch; /* from one row's sums to the next's */
 } tg_sums_t;
 
-/* Outputs are `step` apart, from one row to the next too. */
+/* Outputs are `step` apart, also from the end of a row to the next row. */
 __attribute__((noinline, unused)) static void tg_sums_plain(const tg_trit_scale_t *scale,
                                                             const tg_trit_channel_t *channel,
                                                             const tg_sums_t *strip, int8_t *out, int32_t step)

@@ -1,15 +1,15 @@
-/* Lists of taps on cores with the DSP extension: SXTAB16 adds two bytes, two apart, to two sums of 16 bits.
- */
+/* Lists of taps for cores with the DSP extension, whose SXTAB16 adds every other byte of a word to two sums
+ * of 16 bits. */
 #ifndef TG_TAPS_M4_H
 #define TG_TAPS_M4_H
 
-/* One tap at sixteen positions: 16 instructions, 18 cycles where the words it loads are aligned.
+/* One tap at sixteen positions takes 16 instructions, and 18 cycles if the words that it loads are aligned.
  *
  *     r0 plane      r4-r11 sums of positions (0, 2) (1, 3) (4, 6) (5, 7) (8, 10) ... (13, 15)
  *     r1 offsets    r12, lr four positions each
  *     r2 taps left  r3 where the tap reads
  *
- * Over steps r0 is the unit, r1 the list.
+ * For lists of steps, r0 is the unit and r1 the list.
  */
 /* clang-format off */
 #define TG_TAPS_FOUR(word, even, odd)            \
@@ -55,7 +55,7 @@
     "ssub16 r9, r12, r9\n"                       \
     "ssub16 r10, r12, r10\n"                     \
     "ssub16 r11, r12, r11\n"
-/* Sums of four positions from pairs (0, 2) (1, 3) into their order. */
+/* Puts the sums of four positions, which are in pairs (0, 2) (1, 3), into order and stores them. */
 #define TG_TAPS_STORE(even, odd)                 \
     "pkhbt r12, " even ", " odd ", lsl #16\n"    \
     "pkhtb " odd ", " odd ", " even ", asr #16\n"\

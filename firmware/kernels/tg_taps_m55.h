@@ -1,5 +1,5 @@
-/* Lists of taps on cores with integer vectors (MVE): eight positions are loaded, widened to 16 bits and added
- * in two instructions. As many vectors of sums as a tile has, or two tiles, stay in registers over a list. */
+/* Lists of taps for cores with integer vectors (MVE). Two instructions load eight positions, widen them to 16
+ * bits and add them. The vectors of sums of one tile, or of two, stay in registers for a whole list. */
 #ifndef TG_TAPS_M55_H
 #define TG_TAPS_M55_H
 
@@ -64,7 +64,7 @@ TG_TAPS_INLINE void tg_steps_tile(const int8_t *plane, tg_steps_t steps, int16_t
     tg_taps_store(sums, to, vectors);
 }
 
-/* Two tiles at a time, then what one holds. */
+/* Takes two tiles at a time, then a single one that remains. */
 static inline void tg_taps_sum(const int8_t *plane, tg_taps_t taps, int32_t count, int16_t *sums)
 {
     int32_t first = 0;

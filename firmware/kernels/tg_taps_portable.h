@@ -1,4 +1,4 @@
-/* Lists of taps in plain C; a header with its own way (TG_TAPS_HAS_SUMS) takes nothing from here. */
+/* Lists of taps in plain C. A header with its own sums (TG_TAPS_HAS_SUMS) uses nothing from here. */
 #ifndef TG_TAPS_PORTABLE_H
 #define TG_TAPS_PORTABLE_H
 

@@ -2,7 +2,7 @@
 
 #include "tg_output.h"
 
-/* The taps of one axis that reach an output coordinate: first, first + stride, ... below end. Tap k reads
+/* The taps of one axis that reach an output coordinate are first, first + stride, ... below end. Tap k reads
  * input coordinate (at - k) / stride. */
 typedef struct {
     int32_t at, first, end;
@@ -13,7 +13,7 @@ static tg_taps_t taps(int32_t out, int32_t stride, int32_t pad, int32_t kernel, 
     tg_taps_t t;
     t.at = out + pad;
     t.first = t.at % stride;
-    if (t.at - t.first >= size * stride) { /* before it, the input would have ended */
+    if (t.at - t.first >= size * stride) { /* earlier taps would read past the input's end */
         t.first = t.at - ((size - 1) * stride);
     }
     t.end = tg_min(kernel, t.at + 1);

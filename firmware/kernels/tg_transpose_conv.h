@@ -4,7 +4,7 @@
 
 #include "tg_kernels.h"
 
-/* Input row y reaches output rows y * stride_h - pad_top + [0, kernel_h), and columns likewise; no dilation.
+/* Input row y reaches output rows y * stride_h - pad_top + [0, kernel_h), and so for columns. No dilation.
  * Weights: int8 [out_c][kernel_h][kernel_w][in_c]. */
 typedef struct {
     tg_window_t window;

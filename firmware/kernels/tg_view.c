@@ -18,7 +18,7 @@ static void copy_row(const int8_t *in, int32_t step, int32_t count, int8_t *out)
     }
 }
 
-/* The outer axes count like an odometer; `from` follows them by additions alone. */
+/* The outer axes count like an odometer, and `from` follows them with additions only. */
 void tg_view(const tg_view_t *p, const int8_t *in, int8_t *out)
 {
     const int32_t width = p->sizes[LAST];

@@ -1,4 +1,4 @@
-/* Bytes in another order: slices, transpositions, parts of a split. */
+/* Copies bytes in another order: slices, transpositions, parts of a split. */
 #ifndef TG_VIEW_H
 #define TG_VIEW_H
 

@@ -1,13 +1,13 @@
-/* Which part of a sliding window lies inside the input. */
+/* Computes which part of a sliding window lies inside the input. */
 #ifndef TG_WINDOW_H
 #define TG_WINDOW_H
 
 #include "tg_fixed.h"
 
 typedef struct {
-    int32_t origin; /* input coordinate of kernel element 0; may lie outside */
+    int32_t origin; /* input coordinate of kernel element 0; may be outside the input */
     int32_t first;  /* first kernel element inside the input */
-    int32_t end;    /* one past the last; not above first where none is inside */
+    int32_t end;    /* one past the last; <= first if none is inside */
 } tg_span_t;
 
 static inline tg_span_t tg_span(int32_t out, int32_t stride, int32_t pad, int32_t kernel, int32_t dilation,
@@ -20,8 +20,8 @@ static inline tg_span_t tg_span(int32_t out, int32_t stride, int32_t pad, int32_
     return span;
 }
 
-/* The first row or column of the input that lies in a phase: the padded ones whose
- * number leaves that remainder by the stride. */
+/* The first row or column of the input that lies in a phase. A phase consists of the padded rows or columns
+ * whose number leaves that remainder when divided by the stride. */
 static inline int32_t tg_phase_start(int32_t phase, int32_t padding, int32_t stride)
 {
     const int32_t start = (phase - padding) % stride;

@@ -1,8 +1,9 @@
-/* The twin's arithmetic: tg_core.h's interface on 256-bit vectors where there are some, plain C elsewhere.
+/* The twin's arithmetic: it implements tg_core.h's interface with 256-bit vectors where the processor has
+ * them, and in plain C elsewhere.
  *
- * A vector is eight words of columns, eight pixels of two positions each: VPMADDWD multiplies and adds them
- * as SMLAD does one. Written in GCC's and Clang's vector extensions, as <immintrin.h> takes longer to read
- * than all of a model to compile.
+ * A vector is eight words of columns, that is, eight pixels of two positions each. VPMADDWD multiplies and
+ * adds them as SMLAD does one. The code uses the vector extensions of GCC and Clang, because parsing
+ * <immintrin.h> takes longer than compiling a whole model.
  */
 #ifndef TG_CORE_HOST_H
 #define TG_CORE_HOST_H
@@ -50,25 +51,26 @@ static inline tg_words_t tg_host_all(int32_t word)
     return (tg_words_t){word, word, word, word, word, word, word, word};
 }
 
-/* SXTB16: bytes 0 and 2 of every word as int16. */
+/* Does what SXTB16 does: bytes 0 and 2 of every word as int16. */
 static inline tg_lanes_t tg_host_even(tg_words_t bytes)
 {
     return ((tg_lanes_t)bytes << 8) >> 8;
 }
 
-/* SXTB16 of the word turned right by eight: bytes 1 and 3. */
+/* Does what SXTB16 does with the word rotated right by eight: bytes 1 and 3 as int16. */
 static inline tg_lanes_t tg_host_odd(tg_words_t bytes)
 {
     return (tg_lanes_t)bytes >> 8;
 }
 
-/* SMLAD, word by word. */
+/* Does an SMLAD on every word. */
 static inline tg_words_t tg_host_multiply_add(tg_words_t sums, tg_words_t x, tg_lanes_t weights)
 {
     return sums + (tg_words_t)__builtin_ia32_pmaddwd256((tg_lanes_t)x, weights);
 }
 
-/* The first four lanes of either half of both vectors, one beside the other; then the last four. */
+/* Interleave the first four lanes of each half of both vectors; the function below does so with the last
+ * four. */
 static inline tg_words_t tg_host_low_lanes(tg_lanes_t a, tg_lanes_t b)
 {
     return (tg_words_t)__builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 8, 24, 9, 25, 10, 26, 11,
@@ -81,7 +83,7 @@ static inline tg_words_t tg_host_high_lanes(tg_lanes_t a, tg_lanes_t b)
                                                31);
 }
 
-/* Eight words of bytes, a pixel each, to the two words of columns they make. */
+/* Turn eight words of bytes, one per pixel, into the two words of columns per pixel that they make. */
 static inline void tg_host_spread(tg_words_t bytes, tg_lane_t *columns)
 {
     tg_host_store(columns, (tg_words_t)tg_host_even(bytes));
@@ -97,7 +99,7 @@ static inline tg_words_t tg_host_rows(const int8_t *first, const int8_t *second)
     return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7);
 }
 
-/* Four words of eight pixels: two 4 x 4 transpositions side by side. */
+/* Expand four words of eight pixels, by two 4 x 4 transpositions side by side. */
 static inline void tg_host_expand_four(const int8_t *const *source, int32_t at, tg_lane_t *columns)
 {
     const tg_words_t row0 = tg_host_rows(source[0] + at, source[4] + at);
@@ -171,7 +173,8 @@ TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32
     }
 }
 
-/* The narrow requantisation of a tile, in loops that GCC makes vectors of: no other memory is written. */
+/* The narrow requantisation of a tile. It writes to no memory but a local array inside the loops, so that GCC
+ * can vectorize them. */
 static inline void tg_host_outputs(const tg_weighted_t *layer, int32_t channel, const int32_t *sums,
                                    int8_t *values)
 {
@@ -187,7 +190,7 @@ static inline void tg_host_outputs(const tg_weighted_t *layer, int32_t channel, 
     (void)memcpy(values, tile, sizeof tile);
 }
 
-/* Channels by fours, so that a pixel's are stored as one word. */
+/* Channels are computed four at a time, so that those of a pixel are stored as one word. */
 TG_CORE int32_t tg_core_tile(const tg_weighted_t *layer, int32_t channels, const tg_lane_t *columns,
                              int32_t groups, int32_t pixels, int8_t *out)
 {

@@ -1,5 +1,5 @@
-/* Dual-channel words on vectors: what SMLAD does for one pixel or pair of channels, VPMADDWD does for eight
- * or four. */
+/* Dual-channel words with vectors. What SMLAD does for one pixel or one pair of channels, VPMADDWD does for
+ * eight pixels or four pairs. */
 #ifndef TG_DUAL_HOST_H
 #define TG_DUAL_HOST_H
 
@@ -10,7 +10,7 @@
 
 #ifdef TG_CORE_VECTORS
 
-/* The signed value of the low 14 bits. */
+/* The low 14 bits as a signed value. */
 #define TG_DUAL_LOW(acc) (((acc) << 18) >> 18)
 
 static inline void tg_dual_pair(const tg_lane_t *columns, const uint32_t *trits, const tg_dual_run_t *run,

@@ -1,6 +1,6 @@
-/* Depthwise convolution on vectors: sixteen channels at a time, all pixels of them as int16 with their
- * padding first, so that output and input may be the same memory. Taps are taken by twos: VPMADDWD adds their
- * products.
+/* Depthwise convolution with vectors, sixteen channels at a time. All pixels of these channels are first
+ * copied as int16, with their padding, so that output and input may be the same memory. Taps are processed in
+ * pairs, whose products VPMADDWD adds.
  */
 #ifndef TG_HOST_DEPTHWISE_H
 #define TG_HOST_DEPTHWISE_H
@@ -15,7 +15,7 @@ static inline int32_t tg_host_extent(const tg_axis_t *axis)
     return ((axis->out - 1) * axis->stride) + ((axis->kernel - 1) * axis->dilation) + 1;
 }
 
-/* x[row][column][TG_BLOCK]: the channels from `first` on, the zero point around the input. */
+/* Fill x[row][column][TG_BLOCK] with the channels from `first` on, and the zero point around the input. */
 static inline void tg_host_widen(const tg_depthwise_t *p, const int8_t *in, int32_t first, tg_lane_t *x)
 {
     const int32_t count = tg_min(TG_BLOCK, p->channels - first);
@@ -38,8 +38,8 @@ static inline void tg_host_widen(const tg_depthwise_t *p, const int8_t *in, int3
     }
 }
 
-/* weights[tap][TG_BLOCK], a tap of zeros behind an odd last, and where each tap reads, in lanes from the
- * first. */
+/* Fill weights[tap][TG_BLOCK], with a tap of zeros after them that completes an odd number, and at[tap], the
+ * offset in lanes at which a tap reads. Returns the number of pairs of taps. */
 static inline int32_t tg_host_taps(const tg_depthwise_t *p, int32_t first, tg_lane_t *weights, int32_t *at)
 {
     const int32_t taps = p->rows.kernel * p->columns.kernel;
@@ -58,7 +58,7 @@ static inline int32_t tg_host_taps(const tg_depthwise_t *p, int32_t first, tg_la
     return (taps + 1) / 2;
 }
 
-/* What requantisation needs, channel by channel. */
+/* What requantisation needs for each channel. */
 typedef struct {
     int32_t bias[TG_BLOCK], multiplier[TG_BLOCK], right[TG_BLOCK], offset[TG_BLOCK];
     int32_t low, high;
@@ -76,8 +76,8 @@ static inline tg_host_scales_t tg_host_scales(const tg_weighted_t *layer, int32_
     return scales;
 }
 
-/* Sums of TG_BLOCK channels at one pixel. Vectors of two taps' lanes side by side hold channels 0-3 and 8-11,
- * and 4-7 and 12-15. */
+/* Compute the sums of TG_BLOCK channels at one pixel. Interleaving the lanes of two taps gives one vector of
+ * channels 0-3 and 8-11 and one of channels 4-7 and 12-15. */
 static inline void tg_host_pixel(const tg_lane_t *x, const tg_lane_t *weights, const int32_t *at,
                                  int32_t pairs, int32_t *sums)
 {

@@ -1,5 +1,5 @@
-/* Sums over lists of taps on vectors: up to four tiles at once, so that a step of the list is read once for
- * 64 positions, and the sums stay in registers until the list ends. */
+/* Sums over lists of taps with vectors. Up to four tiles are processed at once, so that each step of the list
+ * is read once for 64 positions, and the sums stay in registers until the list ends. */
 #ifndef TG_TAPS_HOST_H
 #define TG_TAPS_HOST_H
 
@@ -20,7 +20,7 @@
 typedef int8_t tg_host_bytes_t __attribute__((vector_size(TG_TAPS_TILE)));
 typedef int16_t tg_host_sums_t __attribute__((vector_size(2 * TG_TAPS_TILE)));
 
-/* A tile of the plane; always inline, as all below: `tiles` is a constant there. */
+/* The functions below are always inlined, so that `tiles` is a constant in each of them. */
 #define TG_HOST_INLINE static inline __attribute__((always_inline))
 
 TG_HOST_INLINE tg_host_sums_t tg_host_sums_tile(const int8_t *from)

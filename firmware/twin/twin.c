@@ -30,7 +30,7 @@ void *twin_scratch(size_t bytes)
 }
 
 #ifdef TG_INPUT_COUNT
-/* Several inputs or outputs lie one behind the other here. */
+/* Several inputs or outputs are stored one after another here. */
 static void run_one(const int8_t *input, int8_t *output, int32_t *logits)
 {
     static const size_t in_sizes[] = TG_INPUT_SIZES;
@@ -57,7 +57,7 @@ static void run_one(const int8_t *input, int8_t *output, int32_t *logits)
 #define run_one tg_model_run
 #endif
 
-/* count inferences, one after the other; logits may be NULL. */
+/* Run count inferences, one after the other; logits may be NULL. */
 void twin_run(size_t count, const int8_t *input, int8_t *output, int32_t *logits)
 {
     for (size_t i = 0; i < count; i++) {

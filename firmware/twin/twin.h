@@ -1,21 +1,21 @@
-/* What the model's C is given when it is compiled as the twin: included ahead of every file. */
+/* Configures the model's C when it is compiled as the twin; it is included ahead of every file. */
 #ifndef TWIN_H
 #define TWIN_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Every thread runs an inference of its own. */
+/* Every thread runs its own inference. */
 #define TG_ARENA_STORAGE _Thread_local
 
-/* Tiles as wide as vector registers like them, and arithmetic on vectors where the processor has them. */
+/* Tiles are wide enough for vector registers, and arithmetic uses vectors where the processor has them. */
 #define TG_TILE 32
 #define TG_LANES 32
 #define TG_CORE_HEADER "tg_core_host.h"
 #define TG_DUAL_HEADER "tg_dual_host.h"
 #define TG_TAPS_HEADER "tg_taps_host.h"
 
-/* The planned scratch is for a device's tiles; at most TG_TILE times as much is needed here. */
+/* The scratch is planned for a device's tiles; here at most TG_TILE times as much is needed. */
 void *twin_scratch(size_t bytes);
 #define TG_SCRATCH(offset, bytes) twin_scratch((size_t)(bytes)*TG_TILE)
 

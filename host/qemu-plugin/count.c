@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A plugin of QEMU's: counts how often each instruction runs and each branch is taken, layer by layer.
+ * A QEMU plugin that counts how often each instruction runs and each branch is taken, layer by layer.
  *
- * Arguments: layout=FILE with lines "ADDRESS BUCKET" in hex and decimal, and out=FILE. Whoever runs the
- * instruction at ADDRESS enters BUCKET; what runs in bucket 0 is not counted, and entering it after another
- * one writes the counts so far: lines "BUCKET RUNS TAKEN FIRST SIZES", one a straight piece of code. FIRST is
- * its address in hex, SIZES one digit an instruction, its bytes. TAKEN: how often its last instruction did
- * not lead to the one behind it.
+ * The arguments are layout=FILE and out=FILE. The layout has lines "ADDRESS BUCKET", in hex and decimal:
+ * running the instruction at ADDRESS enters BUCKET. What runs in bucket 0 is not counted. Entering bucket 0
+ * from another one writes the counts so far, as lines "BUCKET RUNS TAKEN FIRST SIZES", one for each straight
+ * piece of code. FIRST is the address of the piece in hex; SIZES has one digit per instruction, its size in
+ * bytes; TAKEN says how often execution did not continue after its last instruction.
  *
- * QEMU's interface is declared here, no header of QEMU's is needed. Only functions that are the same in
- * versions 1 to 4 of that interface are used; QEMU_PLUGIN_VERSION names the one QEMU wants to hear.
+ * QEMU's interface is declared here, so none of QEMU's headers is needed. Only functions that are the same in
+ * versions 1 to 4 of the interface are used; QEMU_PLUGIN_VERSION is the version that QEMU expects.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -46,7 +46,7 @@ typedef struct {
     uint64_t taken;
 } count_t;
 
-/* A straight piece of code: it is entered at its first instruction alone and left behind its last. */
+/* A straight piece of code: it is entered only at its first instruction and left only after its last. */
 typedef struct piece {
     struct piece *next;
     uint64_t first;
@@ -67,8 +67,8 @@ static size_t mark_count;
 static int bucket_count = 1;
 static piece_t *pieces;
 static int bucket;
-static piece_t *previous; /* the piece that ran last, in the same bucket's time or before */
-static int previous_bucket;
+static piece_t *previous;   /* the piece that ran last */
+static int previous_bucket; /* the bucket in which it ran */
 
 static void fail(const char *what, const char *name)
 {
@@ -136,7 +136,7 @@ static int mark_at(uint64_t address)
     return NO_MARK;
 }
 
-/* The piece of a block that starts at instruction `from`; `to` becomes the instruction behind it. */
+/* Create the piece of a block that starts at instruction `from`; `to` becomes the instruction after it. */
 static piece_t *new_piece(const struct qemu_plugin_tb *tb, size_t from, size_t *to)
 {
     const size_t count = qemu_plugin_tb_n_insns(tb);

@@ -1,6 +1,6 @@
-"""`python -m tritguard`."""
+"""The entry point of `python -m tritguard`."""
 
 from tritguard.cli import main
 
-if __name__ == "__main__":  # a process that crafts attacks loads this module again, to find what it is to run
+if __name__ == "__main__":
     main()

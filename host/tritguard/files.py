@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Reading files, and writing them so that each is either complete or absent."""
 
 from __future__ import annotations
 
@@ -11,8 +11,20 @@ from pathlib import Path
 from tritguard.errors import BadInputError
 
 
+def read_bytes(path: Path, *, fix: str | None = None) -> bytes:
+    """The content of a file that the user named.
+
+    Raises:
+        BadInputError: it cannot be read; `fix` is what the user can do about it.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInputError(f"cannot be read ({error.strerror})", where=str(path), fix=fix) from error
+
+
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader, or a kill at any moment, meets the old content or all of the new."""
+    """Write a file atomically: at any moment, even after a kill, it holds either the old content or all of the new."""
     data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -29,15 +41,16 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def whole_folder(out: Path, opened: Callable[[Path], object], kind: str) -> Iterator[Path]:
-    """An empty draft folder that takes the place of `out` when the block ends well.
+    """Yield an empty draft folder, and put it in the place of `out` if the block ends without an error.
 
     Args:
-        out: what to write; where it is not empty, only what `opened` takes is replaced.
-        opened: opens a folder of this kind, with nothing of the user's in it; BadInputError for any other.
-        kind: what messages call it.
+        out: the folder to write. One that is not empty is replaced only if `opened` accepts it.
+        opened: opens a folder of this kind, and raises BadInputError for any other folder or one that also holds
+            files of the user's.
+        kind: what messages call this kind of folder.
 
     Raises:
-        BadInputError: `out` holds something else.
+        BadInputError: `out` exists and holds something else.
     """
     out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

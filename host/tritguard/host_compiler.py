@@ -1,4 +1,4 @@
-"""Shared libraries built with this machine's C compiler, once: the cache holds what was built before."""
+"""Shared libraries, built with this machine's C compiler and kept in a cache, so that each is built only once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _QUOTED = re.compile(rb'"([^"\n]+)"')
 
 
 def host_compiler() -> list[str] | None:
-    """The compiler as a command: CC with its options, else the first of cc, gcc and clang; None without one."""
+    """The compiler's command: CC with its options, else the first of cc, gcc and clang that exists, else None."""
     command = shlex.split(os.environ.get("CC", "")) or [name for name in _NAMES if shutil.which(name)][:1]
     return command if command and shutil.which(command[0]) else None
 
@@ -40,18 +40,18 @@ def build_library(
 ) -> Path:
     """Compile a shared library, or take it from the cache.
 
-    A library is named by the hash of all that goes into it (compiler and processor included) and the hash of its own
-    content, so that one cut short by a full disk or a crash is built again and never loaded.
+    A library's name holds the hash of everything that goes into it (compiler and processor included) and the hash of
+    its own content. One that a full disk or a crash cut short is therefore built again and never loaded.
 
     Args:
-        purpose: what it is, for messages.
-        options: for the compiler; `-march=native` is left out where the compiler does not take it.
-        sources: contents by file name, written to a folder of their own; the `.c` ones are compiled.
-        cache: the folder's name below tritguard's in the user's cache.
-        common: sources that other libraries have as well; their objects are kept, too.
+        purpose: what the library is, for messages.
+        options: for the compiler; `-march=native` is left out if the compiler does not accept it.
+        sources: contents by file name, written to a separate folder; the `.c` files are compiled.
+        cache: name of the folder below tritguard's in the user's cache.
+        common: sources that other libraries contain as well; their objects are cached too.
 
     Raises:
-        ToolMissingError: no C compiler.
+        ToolMissingError: there is no C compiler.
         BuildError: the sources do not compile, or the cache cannot be written.
     """
     compiler = host_compiler()
@@ -73,7 +73,7 @@ def build_library(
 
 @dataclass(frozen=True)
 class _Cache:
-    """Files by the hash of what they were made from; the name holds their own content's hash as well."""
+    """Files named by the hash of what they were made from and the hash of their own content."""
 
     folder: Path
     suffix: str
@@ -83,7 +83,7 @@ class _Cache:
         return self.folder
 
     def find(self, key: str) -> Path | None:
-        """The file; a damaged one is removed."""
+        """The file with this key, or None. A damaged one is removed."""
         for file in self.folder.glob(f"{key}-*{self.suffix}"):
             if file.name == self._name(key, file):
                 return file
@@ -91,7 +91,7 @@ class _Cache:
         return None
 
     def keep(self, key: str, built: Path) -> Path:
-        """Move it here."""
+        """Move a built file into the cache, and return its new path."""
         return built.replace(self.make() / self._name(key, built))
 
     def _name(self, key: str, file: Path) -> str:
@@ -100,7 +100,7 @@ class _Cache:
 
 @dataclass(frozen=True)
 class _Objects:
-    """Compiles one library's units in a scratch folder on the cache's disk."""
+    """Compiles the units of one library in a scratch folder on the same disk as the cache."""
 
     purpose: str
     command: tuple[str, ...]
@@ -128,7 +128,7 @@ class _Objects:
         return built
 
     def _read_by(self, unit: str) -> set[str]:
-        """The unit and the headers it can reach: each name in quotes counts, as a macro may hold an include's."""
+        """The unit and all headers it can reach. Every quoted name counts, as a macro may name an include."""
         found: set[str] = set()
         ahead = {unit, *self.command} & self.sources.keys()
         while ahead:
@@ -153,7 +153,7 @@ def _key(command: tuple[str, ...], sources: dict[str, bytes]) -> str:
 
 @functools.cache
 def _known(compiler: tuple[str, ...], options: tuple[str, ...]) -> tuple[str, ...]:
-    """Without `-march=native` for compilers that do not know it for their processor."""
+    """The options, without `-march=native` if the compiler does not know it for its processor."""
     probe = [*compiler, "-march=native", "-E", "-x", "c", os.devnull]
     native = subprocess.run(probe, capture_output=True, check=False).returncode == 0
     return tuple(option for option in options if native or option != "-march=native")
@@ -161,7 +161,7 @@ def _known(compiler: tuple[str, ...], options: tuple[str, ...]) -> tuple[str, ..
 
 @functools.cache
 def _target(command: tuple[str, ...]) -> str:
-    """The compiler's version and the processor it tunes for: a cache shared between machines must tell them apart."""
+    """The compiler's version and the processor it tunes for. A cache that machines share has to tell them apart."""
     probe = [*command, "-E", "-v", "-x", "c", os.devnull]
     done = subprocess.run(probe, capture_output=True, text=True, check=False)
     return "\n".join(line for line in done.stderr.splitlines() if "version" in line or "march" in line)

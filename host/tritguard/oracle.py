@@ -1,6 +1,6 @@
-"""The oracle: TensorFlow Lite Micro's own interpreter, whose bytes every other implementation has to give.
+"""The oracle: TensorFlow Lite Micro's own interpreter, whose output bytes every other implementation has to match.
 
-`tf.lite` is not used: its default kernels round once where TFLM rounds twice.
+`tf.lite` is not used, because its default kernels round once where TFLM rounds twice.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import tflite
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from tritguard.errors import BadModelError, ToolMissingError
-from tritguard.predictor import Int8, Outputs
+from tritguard.predictor import Int8, Outputs, Predictor
 
 _FIRST_ARENA, _LAST_ARENA = 1 << 20, 1 << 28
 _ARENA_STEP = 16  # TFLM's alignment
@@ -29,13 +30,13 @@ _ARENA_STEP = 16  # TFLM's alignment
 
 @dataclass(frozen=True)
 class ArenaUse:
-    """What a model takes of TFLM's tensor arena, in bytes, with this interpreter's kernels and 64-bit pointers.
+    """How much of TFLM's tensor arena a model takes, in bytes, with this interpreter's kernels and 64-bit pointers.
 
     Attributes:
-        least: the smallest arena the model runs in. More than the other two together where TFLM needs room for a
-            moment while it prepares.
-        activations: the arena's head: activations and scratch, the same on every core.
-        structures: its tail: tensors, nodes and op data, which hold pointers.
+        least: the smallest arena in which the model runs. It exceeds the sum of the other two if TFLM needs temporary
+            space while it prepares the model.
+        activations: the head of the arena, with activations and scratch; the same on every core.
+        structures: the tail of the arena, with tensors, nodes and op data, which hold pointers.
     """
 
     least: int
@@ -44,20 +45,24 @@ class ArenaUse:
 
 
 def oracle_available() -> bool:
-    """Whether the `tflite-micro` package is installed; its wheels exist for Linux on x86-64 only."""
+    """Whether the `tflite-micro` package is installed. It has wheels for Linux on x86-64 only."""
     return find_spec("tflite_micro") is not None
 
 
-class Oracle:
-    """A golden model in TFLM's interpreter, one inference at a time (milliseconds each).
+class Oracle(Predictor):
+    """A golden model in TFLM's interpreter. It runs one inference at a time, which takes milliseconds.
+
+    A model with several inputs takes int8[n, bytes of all inputs in one row]; the scores of a model with several
+    outputs hold all of them in one row. Inputs and outputs of other types than int8 are converted, exactly. There are
+    no logits and no ticks.
 
     Args:
-        content: the `.tflite` file's bytes.
-        arena_bytes: size of the tensor arena; by default one that is large enough.
-        alternate_bytes: size of the memory DECODE ops write to instead of the arena, if any.
+        content: the bytes of the `.tflite` file.
+        arena_bytes: size of the tensor arena; by default it is made large enough.
+        alternate_bytes: size of the memory that DECODE ops write to instead of the arena, if any.
 
     Raises:
-        ToolMissingError: the package is not installed.
+        ToolMissingError: the package `tflite-micro` is not installed.
         BadModelError: TFLM refuses the model, or the arena is too small for it.
     """
 
@@ -69,15 +74,12 @@ class Oracle:
         self._interpreter = _interpreter(content, arena_bytes, alternate_bytes)
         self._sources, self._sinks = _edges(content)
 
+    @override
     def predict(self, x: Int8) -> Outputs:
-        """Run int8[n, *input_shape]; scores only. Edges of other types are converted, exactly.
-
-        A model with several inputs takes int8[n, their bytes in one row]; of several outputs the row holds all.
-        """
         return Outputs(np.stack([self._run(sample) for sample in x]))
 
     def print_allocations(self) -> None:
-        """Have TFLM write what it allocated to C's stderr."""
+        """Make TFLM print its allocations to C's stderr."""
         self._interpreter.print_allocations()
 
     def _run(self, sample: Int8) -> Int8:
@@ -94,9 +96,10 @@ class Oracle:
 
 @dataclass(frozen=True)
 class _Edge:
-    """The golden model's input or output: its type, and the int8 steps inside that the device sees instead.
+    """An input or output of the golden model: its type, and the quantization of the int8 tensor the device has instead.
 
-    Both ways are exact: a float32 of a step is nearer to it than to any other, and uint8 is int8 moved by 128.
+    Conversion is exact in both directions: the float32 value of a step is nearer to that step than to any other, and
+    uint8 is int8 shifted by 128.
     """
 
     shape: tuple[int, ...]
@@ -118,7 +121,7 @@ class _Edge:
 
 
 def _edges(content: bytes) -> tuple[list[_Edge], list[_Edge]]:
-    """Inputs and outputs."""
+    """The inputs and the outputs of a model."""
     graph = tflite.Model.GetRootAs(content).Subgraphs(0)
     ops = [graph.Operators(i) for i in range(graph.OperatorsLength())]
 
@@ -143,28 +146,28 @@ def _edge(graph: Any, outer: int, inner: int) -> _Edge:
 
 
 def probes(shape: tuple[int, ...], count: int) -> Int8:
-    """int8[count, *shape] to compare implementations on: both extremes and noise, the same at every call."""
+    """int8[count, *shape] on which implementations are compared: both extremes, then noise; the same on every call."""
     noise = np.random.default_rng(0).integers(-128, 128, (count - 2, *shape), dtype=np.int8)
     return np.concatenate([np.full((1, *shape), -128, np.int8), np.full((1, *shape), 127, np.int8), noise])
 
 
-_LEAST = -1  # in place of an arena's size
+_LEAST = -1  # in place of an arena's size: find the smallest one
 
 
 def predict_apart(content: bytes, x: Int8, *, arena_bytes: int | None = None, alternate_bytes: int = 0) -> Int8:
-    """The oracle's int8[n, k] scores of int8[n, *input_shape], from a process of its own.
+    """The oracle's scores int8[n, k] for x, int8[n, *input_shape], computed in a separate process.
 
-    TFLM aborts on some models, and writes to stderr what it dislikes: neither should reach the caller.
-    See `Oracle` for the sizes.
+    TFLM aborts on some models and writes its complaints to stderr; neither should reach the caller. `Oracle` explains
+    the sizes.
 
     Raises:
-        BadModelError: TFLM refuses the model or aborts on it.
+        BadModelError: TFLM refuses the model, or aborts on it.
     """
     return _apart(content, x, arena_bytes or 0, alternate_bytes)[0]
 
 
 def measure_apart(content: bytes, x: Int8, *, alternate_bytes: int = 0) -> tuple[Int8, ArenaUse]:
-    """What `predict_apart` gives in the smallest arena the model runs in, and that arena."""
+    """The scores as from `predict_apart`, in the smallest arena in which the model runs, and the use of that arena."""
     scores, printed = _apart(content, x, _LEAST, alternate_bytes)
     least, activations, structures = map(int, printed.split())
     return scores, ArenaUse(least, activations, structures)
@@ -174,7 +177,7 @@ _CHILD = "import sys; from tritguard.oracle import _child; _child(*sys.argv[1:])
 
 
 def _apart(content: bytes, x: Int8, arena_bytes: int, alternate_bytes: int) -> tuple[Int8, str]:
-    """Scores, and what the child printed."""
+    """The scores, and what the child process printed."""
     with tempfile.TemporaryDirectory() as folder:
         model, inputs, scores = (Path(folder) / name for name in ("model.tflite", "x.npy", "scores.npy"))
         model.write_bytes(content)
@@ -197,7 +200,7 @@ def _child(model: str, x: str, scores: str, arena: str, alternate: str) -> None:
 
 
 def _measure(content: bytes, alternate_bytes: int) -> tuple[int, int, int]:
-    """The fields of ArenaUse. Takes over this process's stderr: TFLM tells sizes there and nowhere else."""
+    """The fields of ArenaUse. Redirects this process's stderr, which is the only place where TFLM prints the sizes."""
     oracle = Oracle(content, alternate_bytes=alternate_bytes)
     with tempfile.TemporaryFile() as log:
         os.dup2(log.fileno(), sys.stderr.fileno())
@@ -212,7 +215,7 @@ def _measure(content: bytes, alternate_bytes: int) -> tuple[int, int, int]:
 
 
 def _runs_in(content: bytes, arena_bytes: int, alternate_bytes: int) -> bool:
-    """Tried in a fork: TFLM may crash where it lacks room."""
+    """Whether the model runs in this arena. Tried in a fork, because TFLM may crash when the arena is too small."""
     child = os.fork()
     if child == 0:
         try:
@@ -232,7 +235,7 @@ def _interpreter(content: bytes, arena_bytes: int | None, alternate_bytes: int) 
             return runtime.Interpreter.from_bytes(
                 content, arena_size=arena, alt_decompression_memory_size=alternate_bytes
             )
-        except Exception as error:  # its own reader raises whatever a damaged file makes it raise
+        except Exception as error:  # a damaged file makes TFLM's reader raise exceptions of many kinds
             if arena_bytes or arena >= _LAST_ARENA or not isinstance(error, RuntimeError):
                 raise BadModelError(f"TensorFlow Lite Micro refuses the model ({error})") from error
             arena *= 16

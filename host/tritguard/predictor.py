@@ -1,4 +1,4 @@
-"""What every implementation of a model has in common, be it oracle, twin, board or float view."""
+"""The interface that all implementations of a model share: the oracle, the twin, a board and the float view."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Outputs:
 
     Attributes:
         scores: int8[n, k], the model's quantized output.
-        logits: float64[n, k] or None; the last layer's int32 accumulators times the manifest's per-class scale,
-            comparable across classes. None where the implementation has none.
-        ticks: int64[n] or None; the time of each inference in the board's timer ticks.
+        logits: float64[n, k] or None: the last layer's int32 accumulators times the manifest's scale for each class,
+            which makes them comparable across classes. None if the implementation does not give them.
+        ticks: int64[n] or None: the time of each inference in ticks of the board's timer.
     """
 
     scores: Int8
@@ -28,13 +28,13 @@ class Outputs:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """int64[n]: the predicted class, the first of equals, as the deployed argmax over int8 scores gives it."""
+        """int64[n]: the predicted classes. The first of equal scores wins, as in the argmax on the device."""
         return np.asarray(self.scores.argmax(axis=1), dtype=np.int64)
 
 
 class Predictor(Protocol):
-    """Runs the deployed model; attacks and evaluation never ask which implementation it is."""
+    """Something that runs the deployed model. Attacks and evaluation never ask which implementation it is."""
 
     def predict(self, x: Int8) -> Outputs:
-        """Run the model on x: int8[n, *input_shape]."""
+        """Run the model on x, int8[n, *input_shape]."""
         ...

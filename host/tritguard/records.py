@@ -1,4 +1,4 @@
-"""Typed records and the files they come from: what is wrong with one is said in one line."""
+"""Typed records, read from TOML and JSON files. An invalid file gives an error message of one line."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tritguard.errors import BadInputError
+from tritguard.files import read_bytes
 
 
 class Record(BaseModel):
-    """A frozen record; fields it does not know are an error."""
+    """A frozen record. An unknown field is an error."""
 
-    # JSON has no NaN or infinity: such a number must fail where it arises, not when the file is read back.
+    # JSON has no NaN and no infinity. Such a number has to fail where it arises, not when the file is read back.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -22,16 +23,16 @@ R = TypeVar("R", bound=BaseModel)
 
 
 def from_table(kind: type[R], table: object, *, where: str, fix: str | None = None) -> R:
-    """A record of a table of settings.
+    """Validate a table of settings and make a record of it.
 
     Args:
         kind: the record's class.
-        table: a mapping, as a TOML file gives it.
-        where: what the message names: a file, or a file's table.
-        fix: what the user can do.
+        table: a mapping, as read from a TOML file.
+        where: what the error message names: a file, or a table of a file.
+        fix: what the user can do about an error.
 
     Raises:
-        BadInputError: the first field that is unknown, missing or out of range.
+        BadInputError: a field is unknown, missing or out of range; the message names the first.
     """
     try:
         return kind.model_validate(table)
@@ -40,38 +41,31 @@ def from_table(kind: type[R], table: object, *, where: str, fix: str | None = No
 
 
 def from_json(kind: type[R], path: Path, *, fix: str | None = None) -> R:
-    """A record of a JSON file; see `from_table`.
+    """Read a JSON file and make a record of it; the arguments are those of `from_table`.
 
     Raises:
-        BadInputError: unreadable, no JSON, or a field that does not fit.
+        BadInputError: the file cannot be read, is not JSON, or has a field that does not fit.
     """
     try:
-        return kind.model_validate_json(_read(path))
+        return kind.model_validate_json(read_bytes(path))
     except ValidationError as error:
         raise _bad_field(error, str(path), fix) from error
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file's tables.
+    """The tables of a TOML file.
 
     Raises:
-        BadInputError: unreadable, or no TOML.
+        BadInputError: the file cannot be read, or is not TOML.
     """
     try:
-        return tomllib.loads(_read(path).decode())
+        return tomllib.loads(read_bytes(path).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInputError(f"not TOML ({error})", where=str(path)) from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInputError(f"cannot be read ({error.strerror})", where=str(path)) from error
 
 
 def _bad_field(error: ValidationError, where: str, fix: str | None) -> BadInputError:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
-    what = first["msg"].removeprefix("Value error, ")  # pydantic's prefix of what a validator says
+    what = first["msg"].removeprefix("Value error, ")  # pydantic puts this in front of a validator's message
     return BadInputError(f"{field}: {what}" if field else what, where=where, fix=fix)

@@ -1,4 +1,4 @@
-"""Where files that are no Python are: beside the package in a checkout, inside it in a wheel."""
+"""Where the files that are not Python lie: beside the package in a checkout, inside it in an installed wheel."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ def _find(name: str, checkout: Path = _PACKAGE.parents[1]) -> Path:
 
 
 def firmware_dir() -> Path:
-    """The folder of the C sources that are built into every firmware."""
+    """The folder with the C sources that are built into every firmware."""
     return _find("firmware")
 
 
 def boards_dir() -> Path:
-    """The folder of board files, one TOML a board."""
+    """The folder with the board files, one TOML file for each board."""
     return _find("boards")
 
 
 def qemu_plugin_dir() -> Path:
-    """The folder of QEMU's counting plugin, a work of its own under the GPL."""
+    """The folder with QEMU's counting plugin, which is a separate work under the GPL."""
     return _find("qemu-plugin", _PACKAGE.parent)
 
 
 def license_file() -> Path:
-    """The text of the Apache licence, 2.0."""
+    """The file with the text of the Apache License 2.0."""
     return _find("LICENSE")

@@ -21,7 +21,6 @@ from rich.table import Table
 from tests.bench.models import keywords, resnet8
 from tests.support.shared import ROOT, shared_file
 from tritguard.attack.catalog import ATTACKS, Settings
-from tritguard.cli.attack import cores
 from tritguard.cli.progress import bar
 from tritguard.cli.train import train
 from tritguard.convert import keras_to_tflite
@@ -31,13 +30,13 @@ from tritguard.evaluate.crafting.runs import Run, Throughput, craft_all
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.study import prepare
+from tritguard.evaluate.robustness.study import cores, prepare
 from tritguard.evaluate.samples import Samples
 from tritguard.predictor import Int8
 from tritguard.train import TrainConfig
 from tritguard.train.config import CALIBRATION, MODEL, AdversarialConfig
 
-_NEXT_TO_NOTHING = 0.05  # where a single attack leaves no more than this, there is nothing to be ahead by
+_NEXT_TO_NOTHING = 0.05  # where a single attack leaves no more than this, no other can be ahead of it by much
 BUDGETS: dict[str, Settings] = {
     "noise": {"tries": 50},
     "pgd": {"steps": 40, "restarts": 1},
@@ -93,7 +92,7 @@ def ternary_defended(folder: Path) -> Case:
 
 
 def _fashion(config: TrainConfig, folder: Path) -> Case:
-    """Trained in `folder` unless it is there."""
+    """Train in `folder` unless the training is there already."""
     dataset = load_dataset(config.data)
     if not (folder / MODEL).is_file():
         train(config, dataset, folder)
@@ -114,7 +113,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=CASES, help="one model")
     parser.add_argument("--attacks", default=",".join(ATTACKS), help="names, separated by commas")
-    parser.add_argument("--samples", type=int, help="fewer samples")
+    parser.add_argument("--samples", type=int, help="attack at most this many samples")
     parser.add_argument("--out", type=Path, default=ROOT / ".bench" / "attacks", help="folder for what is found")
     parser.add_argument("--workers", type=int, default=cores())
     options = parser.parse_args()
@@ -167,11 +166,11 @@ class Outcome:
 
     @property
     def worst(self) -> dict[int, float]:
-        """The share that all attacks of an eps together leave."""
+        """By eps, the share of samples that withstands all attacks."""
         return {eps: float(np.all([hold for _, hold in self._at(eps)], axis=0).mean()) for eps in self.case.eps}
 
     def missed(self) -> Iterator[str]:
-        """The goals that are not met."""
+        """The goals that were not met, as lines to print."""
         worst = list(self.worst.values())
         if worst != sorted(worst, reverse=True):
             yield "the worst case rises with eps"
@@ -185,7 +184,7 @@ class Outcome:
                 yield f"{best} leaves less than the two-step attack at eps {eps}"
 
     def table(self) -> Table:
-        """A line an attack, and one for all of them together."""
+        """A table with a line for each attack, and one for all of them together."""
         done = self.throughput
         reused = f", {done.reused} of {done.jobs} jobs done before" if done.reused else ""
         table = Table(

@@ -30,7 +30,7 @@ _SCRATCH_BYTES = 1 << 16
 
 
 def cmsis_nn() -> Path | None:
-    """The folder of the sources, None where bakenn is not installed."""
+    """The folder of the sources, or None where bakenn is not installed."""
     spec = importlib.util.find_spec("bakenn")
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -39,7 +39,7 @@ def cmsis_nn() -> Path | None:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer alone: its op, and where its input and output lie in those of all layers."""
+    """One layer by itself: its op, and where its input and output lie among those of all layers."""
 
     op: Conv2D | DepthwiseConv2D | FullyConnected | Pool2D
     input_shape: tuple[int, ...]
@@ -139,7 +139,7 @@ def _alone(graph: Graph, layer: Layer) -> bytes:
 
 
 def _same(layer: Layer) -> bool:
-    """Whether the output is as large as SAME padding makes it."""
+    """Whether the output has the size that SAME padding gives it."""
     assert not isinstance(layer.op, FullyConnected)
     stride = layer.op.window.stride
     return layer.output_shape[:2] == tuple(-(-layer.input_shape[axis] // stride[axis]) for axis in range(2))

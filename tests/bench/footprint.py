@@ -17,11 +17,11 @@ from tritguard.predictor import Int8
 from tritguard.resources import firmware_dir
 
 _MAIN = Path(__file__).with_name("minimal.c")
-_STACK_BYTES = 4096  # no flash
+_STACK_BYTES = 4096  # of RAM; takes no flash
 
 
 def flash_bytes(bundle: Bundle, board: Board, folder: Path) -> int:
-    """Everything linked into the least program that runs the model: its data, kernels, C library, start-up."""
+    """Flash in bytes of the smallest program that runs the model: its data, kernels, C library and start-up."""
     model = folder / "src" / "model"  # where firmware.ld looks for kernels
     model.mkdir(parents=True)
     machine = machine_flags(board.core)
@@ -54,7 +54,7 @@ def flash_bytes(bundle: Bundle, board: Board, folder: Path) -> int:
 
 
 def ram_bytes(bundle: Bundle, built: Build, x: Int8) -> int:
-    """Arena, input, output, and the deepest use of the firmware's painted stack."""
+    """RAM in bytes: arena, input, output, and the deepest use of the firmware's painted stack."""
     with open_device(bundle, built) as device:
         device.predict(x)
         use = device.memory()

@@ -66,7 +66,7 @@ class Figure(Record):
 
 
 def read_figures(path: Path = GOALS) -> list[Figure]:
-    """The rows of the table."""
+    """The figures that the table has a row for."""
     return [from_table(Figure, table, where=str(path)) for table in read_toml(path)["figure"]]
 
 
@@ -95,7 +95,7 @@ class Case:
         return counted
 
     def measure(self, what: str) -> float:
-        """A figure in its own unit."""
+        """The figure in its measure's unit."""
         return _MEASURES[what](self)
 
 
@@ -120,7 +120,9 @@ _MEASURES: dict[str, Callable[[Case], float]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="figures whose case starts so, for example resnet8 or kws-ternary/")
+    parser.add_argument(
+        "--only", default="", help="figures whose case starts with this, for example resnet8 or kws-ternary/"
+    )
     parser.add_argument("--no-anchor", action="store_true", help="without CMSIS-NN on the same layers")
     options = parser.parse_args()
     figures = [figure for figure in read_figures() if figure.case.startswith(options.only)]

@@ -50,7 +50,7 @@ from tritguard.twin import verify_against_oracle
 
 SETTINGS = Path(__file__).with_suffix(".toml")
 _QUANOS_SAMPLES = 1000
-BOARD = "netduinoplus2"  # any with a megabyte of flash: sizes are what is looked at
+BOARD = "netduinoplus2"  # any board with a megabyte of flash will do, because only sizes are measured
 WHITE_BOX: tuple[Attack, ...] = (Fgsm(), Pgd(steps=20))
 ATTACKS: tuple[Attack, ...] = (*WHITE_BOX, Square(queries=300))
 
@@ -120,9 +120,9 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=TABLES)
-    parser.add_argument("--out", type=Path, required=True, help="folder of trainings, rows and the table")
-    parser.add_argument("--epochs", type=int, help="of each training, instead of the file's")
-    parser.add_argument("--samples", type=int, help="to train on at most")
+    parser.add_argument("--out", type=Path, required=True, help="where trainings, rows and the table are kept")
+    parser.add_argument("--epochs", type=int, help="epochs of each training, instead of those of the file")
+    parser.add_argument("--samples", type=int, help="train on at most this many samples")
     parser.add_argument("--attacked", type=int, default=200, help="test samples to attack")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", default="", help="trainings whose name (net-weights-defence-seed) holds this")
@@ -204,7 +204,9 @@ def _measure(
         targets["QUANOS"] = prepare(baseline, samples, plan), baseline
     rows = []
     for name, (target, made) in targets.items():
-        black_box = () if made is None else (Square(queries=table["queries"]),)  # a float model is no device to ask
+        black_box = (
+            () if made is None else (Square(queries=table["queries"]),)
+        )  # a float model is not on a device that can be queried
         clean, robust = _attacked(target, eps, f"{case.name} {name}", (*WHITE_BOX, *black_box))
         row = Row(
             net=case.net,
@@ -224,13 +226,15 @@ def _measure(
         )
         rows.append(row)
     paths = [options.out / "rows" / f"{case.name}-{row.deployed}.json" for row in rows]
-    for path, row in zip(paths, rows, strict=True):  # all at the end: a training has all its rows, or none
+    for path, row in zip(
+        paths, rows, strict=True
+    ):  # all of them at the end, so that a training has all its rows or none
         write_whole(path, row.model_dump_json(indent=2) + "\n")
     return rows
 
 
 def _flash(bundle: Bundle) -> int:
-    """Bytes of the whole firmware."""
+    """The size of the whole firmware in bytes of flash."""
     built = build(bundle, load_board(BOARD), bundle.path.with_name("build"), budget=Budget())
     return built.record.sizes.flash_total
 
@@ -257,7 +261,7 @@ def _bundle(folder: Path, name: str) -> Bundle:
 
 
 def _of_float(path: Path, bundle: Bundle, deployed: Target) -> Target:
-    """The float model on the same inputs; its loss is kept from saturating as `prepare` does it."""
+    """The float model on the same inputs; its loss is kept from saturating in the way of `prepare`."""
     plain = FloatModel(path, bundle.manifest.input)
     logits = plain.predict(deployed.x).logits
     assert logits is not None
@@ -322,7 +326,7 @@ def _kilobytes(size: int | None) -> str:
 
 
 def _processor() -> str:
-    """The processor's name, where Linux tells it."""
+    """The processor's name where Linux tells it, otherwise the machine's."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

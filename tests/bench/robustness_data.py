@@ -1,4 +1,4 @@
-"""Data of the robustness tables, out of TRITGUARD_SHARED where it is, else the product's own."""
+"""Data of the robustness tables: from TRITGUARD_SHARED where it holds them, otherwise those that tritguard fetches."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def digits(*, training: bool = True) -> Dataset:
 
 
 def cifar10() -> Dataset:
-    """CIFAR-10: the JPEGs where they are, named so; else the original."""
+    """CIFAR-10: the pictures kept as JPEG where they are there, and then named so, otherwise the original."""
     path = _shared("cifar10_jpeg.npz")
     if not path.is_file():
         return load_dataset("cifar-10")

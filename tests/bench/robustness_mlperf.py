@@ -20,8 +20,8 @@ from rich.console import Console
 
 from tests.bench import robustness
 from tests.support.shared import shared_file
+from tritguard.api.source import golden
 from tritguard.boards import load_board
-from tritguard.cli.source import golden
 from tritguard.data import Dataset
 from tritguard.data.cifar10 import CLASSES
 from tritguard.data.dataset import PIXEL_UNIT
@@ -88,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=TABLES)
     parser.add_argument("nets", type=Path, nargs="*", help="ours: folders of trainings, or .tflite files")
-    parser.add_argument("--out", type=Path, required=True, help="folder of what is found and the table")
+    parser.add_argument("--out", type=Path, required=True, help="where results and the table are kept")
     parser.add_argument("--attacked", type=int, default=500, help="test samples to attack")
     parser.add_argument("--eps", type=int, nargs="+", default=list(EPS), help="in steps of the int8 input grid")
     options = parser.parse_intermixed_args()  # NETs may stand last

@@ -25,7 +25,6 @@ from tests.support.shared import ROOT, shared_file
 from tritguard.attack import Ball, Square, Target
 from tritguard.boards import load_board
 from tritguard.build import Build, build
-from tritguard.cli.attack import cores
 from tritguard.cli.progress import bar
 from tritguard.data import to_input_bytes
 from tritguard.device import open_device
@@ -33,6 +32,7 @@ from tritguard.emit import Bundle, write_bundle
 from tritguard.evaluate.crafting.runs import craft_all
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
+from tritguard.evaluate.robustness.study import cores
 from tritguard.predictor import Int8, Outputs
 from tritguard.twin import Twin
 
@@ -44,10 +44,10 @@ def main() -> int:
     parser.add_argument("--model", type=Path, help="an int8 .tflite for CIFAR-10; by default MLPerf Tiny's ResNet8")
     parser.add_argument("--eps", type=int, default=8, help="in int8 steps")
     parser.add_argument("--samples", type=int, default=1000)
-    parser.add_argument("--queries", type=int, default=5000, help="a sample, at most")
-    parser.add_argument("--board", default="mps2-an386", help="an emulated one")
+    parser.add_argument("--queries", type=int, default=5000, help="queries for each sample, at most")
+    parser.add_argument("--board", default="mps2-an386", help="an emulated board")
     parser.add_argument("--workers", type=int, default=cores(), help="processes that craft, and emulated boards")
-    parser.add_argument("--out", type=Path, default=ROOT / ".bench" / "square", help="folder for what is found")
+    parser.add_argument("--out", type=Path, default=ROOT / ".bench" / "square", help="where results are kept")
     options = parser.parse_args()
     name = options.model.stem if options.model else "resnet8_int8"
     content = options.model.read_bytes() if options.model else resnet8()
@@ -99,7 +99,7 @@ def main() -> int:
 
 
 def on_boards(bundle: Bundle, firmware: Build, x: Int8, boards: int) -> Outputs:
-    """The outputs of x, shared out among so many emulated boards."""
+    """The outputs for x, which is shared out among `boards` emulated boards."""
     done = [0] * boards
     with bar("Confirming on emulated boards") as report, ThreadPoolExecutor(boards) as pool:
 
@@ -117,7 +117,7 @@ def on_boards(bundle: Bundle, firmware: Build, x: Int8, boards: int) -> Outputs:
 
 
 def _processor_seconds() -> float:
-    """Of this process and of those it has waited for."""
+    """CPU seconds of this process and of the children it has waited for."""
     return sum(os.times()[:4])
 
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from tests.support.shared import ROOT
 from tritguard.attack import Apgd, ApgdTargeted, Attack, CarliniWagner, Pgd, Square, Target, TwoStep
-from tritguard.cli.attack import cores
 from tritguard.cli.progress import bar
 from tritguard.data import load_dataset
 from tritguard.emit import open_bundle
@@ -28,7 +27,7 @@ from tritguard.evaluate.crafting.runs import Run, craft_all
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.study import prepare
+from tritguard.evaluate.robustness.study import cores, prepare
 from tritguard.evaluate.samples import draw_samples
 
 _TUNED_ON = {"fashion-mnist": range(5000, 6200)}  # test images that the two-step attack's shares were chosen on
@@ -37,7 +36,7 @@ _HEAD = " ".join([" " * 20, *(f"{name:>{width}}" for name, width in _COLUMNS.ite
 
 
 def main() -> int:
-    """Print one table an eps: share left, elements changed where it is over (median), calls made a sample."""
+    """Print a table for each eps: share left, elements changed where it is over (median), calls a sample."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--data", default="fashion-mnist")
@@ -46,8 +45,8 @@ def main() -> int:
     parser.add_argument("--eps", type=int, nargs="+", default=[8])
     parser.add_argument("--gradients", type=int, default=40)
     parser.add_argument("--queries", type=int, default=200)
-    parser.add_argument("--quick", action="store_true", help="the strongest singles alone")
-    parser.add_argument("--out", type=Path, default=ROOT / ".bench" / "two_step", help="folder for what is found")
+    parser.add_argument("--quick", action="store_true", help="only the strongest single attacks")
+    parser.add_argument("--out", type=Path, default=ROOT / ".bench" / "two_step", help="where results are kept")
     parser.add_argument("--workers", type=int, default=cores())
     options = parser.parse_args()
     bundle, dataset = open_bundle(options.bundle), load_dataset(options.data)
@@ -106,7 +105,7 @@ def _row(run: Run, hold: NDArray[np.bool_], ours: NDArray[np.bool_], target: Tar
 
 
 def _sign_test(wins: int, losses: int) -> float:
-    """Two-sided p of so uneven a split, were either side as likely."""
+    """The two-sided p-value of a split this uneven if both sides were equally likely (sign test)."""
     n, most = wins + losses, max(wins, losses)
     return min(1.0, 2 * sum(math.comb(n, k) for k in range(most, n + 1)) / 2**n)
 

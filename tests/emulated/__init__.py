@@ -6,13 +6,14 @@ import functools
 import hashlib
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 import pytest
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from tritguard.boards import Board, load_board
@@ -23,7 +24,6 @@ from tritguard.resources import firmware_dir
 
 _HERE = Path(__file__).parent
 _KERNELS = firmware_dir() / "kernels"
-_OBJECTS = tempfile.TemporaryDirectory(prefix="tritguard-")
 _FLAGS = ("-std=c11", "-O2", "-ffunction-sections", "-Wall", "-Wextra", "-Werror")
 
 
@@ -105,16 +105,21 @@ def _assert_shipped_as_they_are(bundle: Bundle) -> None:
 
 @functools.cache
 def _kernel(flags: tuple[str, ...], name: str) -> Path:
-    """A kernel's object, compiled once for all runs on a core."""
-    folder = Path(_OBJECTS.name) / hashlib.sha256(repr(flags).encode()).hexdigest()
-    folder.mkdir(exist_ok=True)
-    return _compile(list(flags), _KERNELS / name, folder / f"{name}.o")
+    """A kernel's object, compiled once for all runs on a core, by whichever test process needs it first."""
+    objects = Path(platformdirs.user_cache_dir("tritguard")) / "emulated"  # the run's own, see tests/conftest.py
+    folder = objects / hashlib.sha256(repr(flags).encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{name}.o"
+    with FileLock(f"{target}.lock"):
+        return target if target.exists() else _compile(list(flags), _KERNELS / name, target)
 
 
 def _compile(flags: list[str], source: Path, target: Path) -> Path:
-    command = ["arm-none-eabi-gcc", *flags, f"-I{source.parent}", "-c", str(source), "-o", str(target)]
+    """Compile to a file that is there whole or not at all."""
+    part = target.with_suffix(".part")
+    command = ["arm-none-eabi-gcc", *flags, f"-I{source.parent}", "-c", str(source), "-o", str(part)]
     subprocess.run(command, check=True)
-    return target
+    return part.replace(target)
 
 
 def _table(cases: Sequence[Case]) -> str:

@@ -20,13 +20,14 @@ class BrokenServer:
     """What the server has and how it behaves.
 
     Attributes:
-        url: its address, ending in a slash.
-        contents: files by name.
-        cut_after: bytes of body after which the connection is dropped, one entry an answer; then whole answers.
+        url: its address, which ends in a slash.
+        contents: the files it serves, by name.
+        cut_after: after how many bytes of the body the connection is dropped, an entry for each answer; later answers
+            are whole.
         shift: how many bytes further than it was asked it continues a file.
         ranges: whether it continues a file, and the status it gives otherwise.
-        statuses: errors to answer first, one entry a request.
-        asked: the Range header of each request.
+        statuses: errors to answer with first, an entry for each request.
+        asked: the Range header of each request so far.
     """
 
     url: str = ""

@@ -1,4 +1,4 @@
-"""Bundles and their firmwares, built once a session. A plugin: test modules name it in `pytest_plugins`."""
+"""Bundles and their firmwares, built once for the whole run. A plugin: test modules name it in `pytest_plugins`."""
 
 from __future__ import annotations
 
@@ -7,38 +7,37 @@ from pathlib import Path
 import pytest
 
 from tests.support.device_support import BOARDS, Builder, lively_model
-from tests.test_emit import ternary_model
+from tests.support.known_models import ternary_model
+from tests.support.made_once import made_once
 from tritguard.boards import load_board
-from tritguard.build import Build, build
-from tritguard.emit import Bundle, write_bundle
+from tritguard.build import Build, build, open_build
+from tritguard.emit import Bundle, open_bundle, write_bundle
 
 
 @pytest.fixture(scope="session")
-def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return write_bundle(ternary_model(), tmp_path_factory.mktemp("bundles") / "small", name="small")
+def small_bundle(common_temp: Path) -> Bundle:
+    folder = common_temp / "bundles" / "small"
+    return open_bundle(made_once(folder, lambda out: write_bundle(ternary_model(), out, name="small")))
 
 
 @pytest.fixture(scope="session")
-def lively_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return write_bundle(lively_model(), tmp_path_factory.mktemp("bundles") / "lively", name="lively")
+def lively_bundle(common_temp: Path) -> Bundle:
+    folder = common_temp / "bundles" / "lively"
+    return open_bundle(made_once(folder, lambda out: write_bundle(lively_model(), out, name="lively")))
 
 
 @pytest.fixture(scope="session")
-def firmware(tmp_path_factory: pytest.TempPathFactory) -> Builder:
+def firmware(common_temp: Path) -> Builder:
     """Builds a bundle for a board, or hands out the build there is."""
-    folder = tmp_path_factory.mktemp("builds")
-    made: dict[tuple[Path, str], Build] = {}
 
     def of(bundle: Bundle, board: str) -> Build:
-        key = (bundle.path, board)
-        if key not in made:
-            made[key] = build(bundle, load_board(board), folder / f"{len(made)}")
-        return made[key]
+        folder = common_temp / "builds" / f"{bundle.sha256[:16]}-{board}"
+        return open_build(made_once(folder, lambda out: build(bundle, load_board(board), out)))
 
     return of
 
 
 @pytest.fixture(scope="session")
 def small_build(small_bundle: Bundle, firmware: Builder) -> Build:
-    """The small model on the board everything else is tested on."""
+    """The small model on the board that everything else is tested on."""
     return firmware(small_bundle, BOARDS[0])

@@ -1,4 +1,4 @@
-"""What the tests of build and device share besides their fixtures."""
+"""Boards and functions that the tests of build and device share."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.test_emit import ternary_model
+from tests.support.known_models import ternary_model
 from tritguard.build import Build
 from tritguard.emit import Bundle
 from tritguard.predictor import Int8
 
 BOARDS = ("mps2-an386", "netduinoplus2")
-# Emulated, and one of each core class and driver beyond those.
+# Further emulated boards, so that every core class and driver is there.
 OTHER_BOARDS = (
     "lm3s6965evb", "microbit", "mps2-an385", "mps2-an385-m0plus", "mps2-an500", "mps2-an505", "mps3-an547",
 )  # fmt: skip
 
-# Around the model the firmware starts and stops SysTick, and calls.
+# Instructions by which the firmware starts and stops SysTick around the model, and calls it.
 TIMER_INSTRUCTIONS = 40
 
 Builder = Callable[[Bundle, str], Build]
 
 
 def inputs(bundle: Bundle, count: int, seed: int = 0) -> Int8:
-    """int8[count, *input_shape], uniform."""
+    """Uniform random inputs, int8[count, *input_shape]."""
     rng = np.random.default_rng(seed)
     return rng.integers(-128, 128, (count, *bundle.manifest.input.shape), dtype=np.int8)
 
 
 def changed_bundle(bundle: Bundle, path: Path, **changes: str) -> Bundle:
-    """A copy with another manifest."""
+    """A copy of the bundle whose manifest has these changes."""
     shutil.copytree(bundle.path, path)
     manifest = bundle.manifest.model_copy(update=changes)
     (path / "manifest.json").write_text(manifest.model_dump_json())
@@ -40,5 +40,5 @@ def changed_bundle(bundle: Bundle, path: Path, **changes: str) -> Bundle:
 
 
 def lively_model() -> bytes:
-    """`test_emit.ternary_model` with other weights."""
+    """`ternary_model` with other weights."""
     return ternary_model(seed=2)

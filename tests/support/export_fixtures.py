@@ -1,4 +1,4 @@
-"""What exports of the lively model have to answer. A plugin: test modules name it in `pytest_plugins`."""
+"""The answers that exports of the lively model have to give. A plugin: test modules name it in `pytest_plugins`."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ from tritguard.predictor import Int8
 def answers_of_lively(lively_bundle: Bundle) -> tuple[Int8, Int8]:
     x = inputs(lively_bundle, 50, seed=5)
     answers = expected(lively_bundle, x)
-    assert len(np.unique(answers, axis=0)) > 40  # equal to them by chance is nobody
+    assert len(np.unique(answers, axis=0)) > 40  # so that nothing equals them by chance
     return x, answers

@@ -1,4 +1,4 @@
-"""What the tests of exports share besides their fixtures."""
+"""Functions that the tests of exports share."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ import numpy as np
 import pytest
 
 from tests.support.shared import ROOT
-from tests.test_emit import STRICT
 from tritguard.emit import Bundle
 from tritguard.oracle import oracle_available, predict_apart
 from tritguard.predictor import Int8
 from tritguard.twin import Twin
 
 SUPPORT = ROOT / "tests" / "export"
-STRICT_CXX = ["-std=c++17", *(flag for flag in STRICT if flag not in ("-std=c11", "-Wmissing-prototypes",
-              "-Wstrict-prototypes"))]  # fmt: skip
 
 
 def needs(*programs: str) -> None:
@@ -34,7 +31,7 @@ def run(*command: str | Path, cwd: Path | None = None, stdin: bytes = b"") -> by
 
 
 def expected(bundle: Bundle, x: Int8) -> Int8:
-    """The oracle's bytes; where it is not installed, the twin's, which is held against it elsewhere."""
+    """The oracle's bytes; where it is not installed, those of the twin, which other tests compare with it."""
     if oracle_available():
         return predict_apart(bundle.model_path.read_bytes(), x)
     return Twin(bundle).predict(x).scores
@@ -45,7 +42,7 @@ def scores(bundle: Bundle, stdout: bytes) -> Int8:
 
 
 def program(name: str, prefix: str) -> str:
-    """A file of tests/export, told which model it runs."""
+    """A program of tests/export that runs the model with this prefix."""
     return (
         f'#define PROGRAM_HEADER "{prefix}_model.h"\n'
         f"#define RUN {prefix}_model_run\n"
@@ -56,7 +53,7 @@ def program(name: str, prefix: str) -> str:
 
 
 def example_class(bundle: Bundle) -> bytes:
-    """What every example prints: the class of real zeros."""
+    """What every example prints: the class of an input whose real values are all zero."""
     x = np.full((1, *bundle.manifest.input.shape), bundle.manifest.input.zero_point, np.int8)
     return f"class {int(expected(bundle, x)[0].argmax())}".encode()
 

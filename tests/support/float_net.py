@@ -24,14 +24,14 @@ class FloatNet:
         self.first, self.bias, self.second = first, bias, second
 
     def logits(self, x: NDArray[Any]) -> NDArray[np.float32]:
-        """float32[n, 10] of inputs in int8 steps, whole ones or not."""
+        """float32[n, 10] for inputs in int8 steps, which need not be whole."""
         inside = np.clip(x, -128, 127)  # ART's ZOO looks beyond the range
         means = inside.reshape(len(x), 8, 2, 8, 2, 3).mean(axis=(2, 4, 5))
         pixels = (means.reshape(len(x), 64) + 128) / 255
         return np.asarray(np.maximum(pixels @ self.first + self.bias, 0) @ self.second, np.float32)
 
     def predict(self, x: Int8) -> Outputs:
-        """Scores say the label alone: rounding them would hide what float logits show."""
+        """Scores that only show the label, because rounding would hide what the float logits show."""
         logits = self.logits(x).astype(np.float64)
         scores = np.zeros(logits.shape, np.int8)
         scores[np.arange(len(logits)), logits.argmax(axis=1)] = 1
@@ -39,7 +39,7 @@ class FloatNet:
 
 
 class FloatView(GradientView):
-    """The network with gradients: inputs in int8 steps, nothing rounded."""
+    """The network with gradients: inputs are in int8 steps, and nothing is rounded."""
 
     def __init__(self, net: FloatNet) -> None:
         from tritguard.train.backend import tf  # noqa: PLC0415 - takes seconds to import
@@ -74,7 +74,7 @@ def float_net() -> tuple[FloatNet, Int8, NDArray[np.int64]]:
 
 
 def target(count: int, seed: int = 0) -> Target:
-    """The first so many test samples that the network has right."""
+    """The first `count` test samples that the network classifies correctly."""
     net, x, y = float_net()
     right = np.flatnonzero(net.predict(x).labels == y)[:count]
     return Target(net, None, x[right], y[right], seed)
@@ -87,7 +87,7 @@ def white_box(count: int) -> Target:
 
 
 def art_classifier(net: FloatNet) -> Any:
-    """The same network as ART sees black boxes."""
+    """The same network as the kind of black box that ART attacks."""
     from art.estimators.classification import BlackBoxClassifierNeuralNetwork  # noqa: PLC0415 - slow to import
 
     return BlackBoxClassifierNeuralNetwork(

@@ -21,7 +21,7 @@ Float = NDArray[np.float64]
 
 @lru_cache(maxsize=1)
 def task() -> tuple[Int8, NDArray[np.int64], Int8, NDArray[np.int64]]:
-    """x and y to train on, x and y to attack."""
+    """Training samples int8[2000, 64] with their labels, then 100 samples to attack with theirs."""
     rng = np.random.default_rng(5)
     prototypes = rng.choice([-20, 20], (CLASSES, VALUES))
     y = rng.integers(0, CLASSES, 2100)
@@ -31,7 +31,7 @@ def task() -> tuple[Int8, NDArray[np.int64], Int8, NDArray[np.int64]]:
 
 @lru_cache(maxsize=1)
 def trained() -> tuple[Float, Float]:
-    """Float weights [32, 64] and [10, 32]: plain gradient descent on the cross-entropy."""
+    """Float weights [32, 64] and [10, 32], found by plain gradient descent on the cross-entropy."""
     x, y = task()[0] * INPUT_SCALE, task()[1]
     rng = np.random.default_rng(0)
     first, second = rng.normal(0, 0.15, (HIDDEN, VALUES)), rng.normal(0, 0.2, (CLASSES, HIDDEN))
@@ -58,7 +58,7 @@ class Mask:
         logits: the logits are multiplied by it; the int8 outputs stay the same.
         output: the int8 output's scale is multiplied by it: far below 1 every score clamps.
         softmax: an int8 softmax comes last.
-        lowered: taken off every logit, which changes no label.
+        lowered: subtracted from every logit, which changes no label.
     """
 
     hidden: float = 1.0
@@ -101,7 +101,7 @@ MASKED = {
 
 
 class RandomRounding:
-    """A model whose last rounding is random: no two answers are the same."""
+    """A model whose last rounding is random, so that no two answers are the same."""
 
     def __init__(self, model: Predictor) -> None:
         self._model = model

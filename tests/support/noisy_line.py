@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Self
 from urllib.parse import urlsplit
 
-# Gets a frame with its closing zero, gives what is passed on instead.
+# Takes a frame with its closing zero and returns what is passed on instead.
 Noise = Callable[[bytes], bytes]
 
 
 class NoisyLine:
-    """Passes everything on between one client and a board, frame by frame, through one `Noise` each way."""
+    """Passes frames on between one client and a board, through one `Noise` in each direction."""
 
     def __init__(self, url: str, to_board: Noise, to_host: Noise) -> None:
         parts = urlsplit(url)

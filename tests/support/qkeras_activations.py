@@ -16,7 +16,7 @@ from tritguard.errors import BadModelError
 from tritguard.foreign.expressions import parse
 from tritguard.foreign.quantizers import activation
 
-ACTIVATIONS = {  # and their steps
+ACTIVATIONS = {  # with the step of each one's grid
     "quantized_relu(4,2)": 1 / 4,
     "quantized_relu(4,2,is_quantized_clip=False)": 1 / 4,
     "quantized_relu(4,2,relu_upper_bound=1.5,is_quantized_clip=False)": 1 / 4,

@@ -21,7 +21,7 @@ def main(source: str, target: str) -> None:
     from tensorflow.keras import backend  # noqa: PLC0415
 
     drawn: list[np.ndarray] = []
-    random = quantizers.tf.random  # of another alias of TensorFlow
+    random = quantizers.tf.random  # an alias of TensorFlow of its own
     uniform = random.uniform
 
     def recorded(*args: object, **kwargs: object) -> object:

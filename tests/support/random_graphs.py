@@ -18,7 +18,7 @@ from tritguard.boards import CoreClass
 from tritguard.emit import Bundle, write_bundle
 from tritguard.graph.formats.registry import WeightFormat
 
-# Mostly such that the ends of RELU6 are apart and not out of reach: more would make most graphs constants.
+# Mostly scales at which both ends of RELU6 can be reached and differ; with others most graphs would be constants.
 scales = st.one_of(st.floats(-3, 0), st.floats(-3, 0), st.floats(-3, 3)).map(lambda value: float(np.float32(10**value)))
 zero_points = st.one_of(st.sampled_from([-128, -128, 0, 127]), st.integers(-128, 60), st.integers(-128, 127))
 activations = st.sampled_from(["NONE", "NONE", "NONE", "RELU", "RELU", "RELU6", "RELU6", "RELU_N1_TO_1"])
@@ -26,7 +26,7 @@ activations = st.sampled_from(["NONE", "NONE", "NONE", "RELU", "RELU", "RELU6", 
 
 @st.composite
 def _weights(draw: st.DrawFn, shape: tuple[int, ...], channel_axis: int) -> NDArray[np.int8]:
-    """Any int8, extreme int8, or ternary with a magnitude a channel."""
+    """Weights of any int8 values, of extreme ones only, or ternary with one magnitude for each channel."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     style = draw(st.sampled_from(["any", "some", "extreme", "ternary", "ternary", "ternary127", "ternary127", "zero"]))
     if style == "any":
@@ -72,7 +72,7 @@ def _bias(draw: st.DrawFn, channels: int) -> NDArray[np.int32] | None:
 
 @st.composite
 def _out(draw: st.DrawFn, in_scale: float, weight_scales: list[float], depth: int) -> tuple[float, int]:
-    """Mostly an output scale that fits the sums; sometimes far too small (saturates) or too large (all zero)."""
+    """Mostly an output scale that fits the sums; sometimes far too small (outputs saturate) or too large (all zero)."""
     fitting = in_scale * max(weight_scales) * math.sqrt(depth) * 60
     factor = draw(st.sampled_from([1.0, 1.0, 1.0, 0.3, 0.3, 3.0, 3.0, 1e-3, 1e3]))
     return float(np.float32(max(fitting * factor, 1e-8))), draw(zero_points)
@@ -80,7 +80,7 @@ def _out(draw: st.DrawFn, in_scale: float, weight_scales: list[float], depth: in
 
 @st.composite
 def models(draw: st.DrawFn, several: bool = False) -> bytes:
-    """An int8 model with everything random but its soundness: a DAG, whose tensors may have several readers.
+    """A sound int8 model that is random in everything else: a DAG whose tensors may have several readers.
 
     With `several`, half of the models have more inputs or outputs than one.
     """
@@ -143,7 +143,7 @@ def _same_quant(builder: ModelBuilder, tensor: int, out: tuple[float, int]) -> i
 
 
 def _joined(draw: st.DrawFn, builder: ModelBuilder, made: list[int]) -> int:
-    """The newest tensor and older ones, concatenated along an axis they allow."""
+    """The newest tensor and older ones, concatenated along an axis that their shapes allow."""
     newest = made[-1]
     axis = draw(st.integers(1, 3))
 
@@ -151,7 +151,7 @@ def _joined(draw: st.DrawFn, builder: ModelBuilder, made: list[int]) -> int:
         return (*builder.shape(tensor)[: axis - 1], *builder.shape(tensor)[axis:])
 
     def rescales(tensor: int) -> bool:
-        """Whether TFLM takes the QUANTIZE that brings it to the newest's scale."""
+        """Whether TFLM accepts the QUANTIZE that brings the tensor to the newest one's scale."""
         return builder.quant(tensor)[0] / builder.quant(newest)[0] < 1e6
 
     others = [tensor for tensor in made if rest(tensor) == rest(newest) and rescales(tensor)]
@@ -266,7 +266,7 @@ _SANDWICHED = {
 
 
 def transpose_conv(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
-    """To an output of any size that the padding allows."""
+    """A transposed convolution to an output of any size that the padding allows."""
     height, width, depth = builder.shape(tensor)
     same = draw(st.booleans())
     kernel = (draw(st.integers(1, 4)), draw(st.integers(1, 4)))
@@ -317,7 +317,7 @@ inputs = st.integers(0, 2**32 - 1)
 
 
 def sample_inputs(shape: tuple[int, ...], seed: int, count: int = 6) -> NDArray[np.int8]:
-    """Noise and the four saturating patterns."""
+    """int8 inputs of noise, and the four patterns that saturate sums."""
     rng = np.random.default_rng(seed)
     noise = rng.integers(-128, 128, (count, *shape), dtype=np.int8)
     extremes = np.stack([np.full(shape, -128, np.int8), np.full(shape, 127, np.int8)])

@@ -33,7 +33,7 @@ def _sliced(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
 
 
 def _strided(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
-    """Steps of either sign, ends inside or open."""
+    """A STRIDED_SLICE with steps of either sign, whose ends lie inside the tensor or are left open."""
     begins, ends, steps, shape = [0], [1], [1], []
     begin_mask = end_mask = draw(st.integers(0, 1))
     for axis, side in enumerate(builder.shape(tensor), start=1):
@@ -54,7 +54,7 @@ def _strided(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
 
 
 def _split(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
-    """Split, and some of the parts joined in another order."""
+    """The tensor split, and some of its parts joined in another order."""
     axis = draw(st.integers(1, 3))
     side = builder.shape(tensor)[axis - 1]
     cuts = sorted(draw(st.sets(st.integers(1, side - 1), max_size=3))) if side > 1 else []
@@ -67,7 +67,7 @@ def _split(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
 
 
 def _repacked(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
-    """Unpacked along one axis, some of it packed along another."""
+    """The tensor unpacked along one axis, and some of the parts packed along another."""
     parts = builder.unpack(tensor, draw(st.integers(1, 3)))
     chosen = draw(st.lists(st.sampled_from(parts), min_size=1, max_size=4))
     return builder.pack(chosen, draw(st.integers(1, 3)))
@@ -97,7 +97,7 @@ def _resized(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
 
 
 def mirror_pad(builder: ModelBuilder, source: int, pads: list[tuple[int, int]], mode: str) -> int:
-    """REFLECT or SYMMETRIC."""
+    """A MIRROR_PAD, REFLECT or SYMMETRIC."""
     amounts = builder.constant(np.array([(0, 0), *pads], dtype=np.int32))
     sides = tuple(side + sum(pad) for side, pad in zip(builder.shape(source), pads, strict=True))
     options = Table("MirrorPadOptions", Mode=getattr(tflite.MirrorPadMode, mode))

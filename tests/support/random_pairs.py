@@ -34,7 +34,7 @@ def _scale(builder: ModelBuilder, tensor: int) -> float:
 
 
 def _constant(draw: st.DrawFn, builder: ModelBuilder, tensor: int, name: str) -> int:
-    """One number, one a channel, one a row or one an element."""
+    """A constant: one number for all, for each channel, for each row, or for each element."""
     height, width, depth = builder.shape(tensor)
     shape = draw(st.sampled_from([(1,), (depth,), (1, 1, depth), (height, 1, 1), (1, height, width, depth)]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))

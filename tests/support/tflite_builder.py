@@ -1,4 +1,4 @@
-"""Small int8 models op by op, so that tests choose every scale, zero point and shape themselves."""
+"""Builds small int8 models op by op, so that tests choose every scale, zero point and shape themselves."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ModelBuilder(ModelTables):
         self, source: int, weights: Int8, weight_scales: list[float], bias: Bias, out: Quant,
         sides: tuple[int, int], *, stride: tuple[int, int], same: bool, activation: str = "NONE",
     ) -> int:  # fmt: skip
-        """Weights [out, h, w, in] to an image of `sides`."""
+        """A TRANSPOSE_CONV with weights [out, h, w, in] whose output image has the height and width `sides`."""
         options = Table(
             "TransposeConvOptions", StrideH=stride[0], StrideW=stride[1], Padding=self._padding(same),
             FusedActivationFunction=ACTIVATIONS[activation],
@@ -121,7 +121,7 @@ class ModelBuilder(ModelTables):
         return self.op("PAD", [source, amounts], output, Table("PadOptions"))
 
     def transpose(self, source: int, order: Sequence[int]) -> int:
-        """`order` with the batch."""
+        """TRANSPOSE; `order` counts the batch axis."""
         shape = tuple(self.tensors[source].shape[axis] for axis in order)
         output = self.activation(shape[1:], *self.quant(source))
         return self.op("TRANSPOSE", [source, self.ints(order)], output, Table("TransposeOptions"))
@@ -130,13 +130,13 @@ class ModelBuilder(ModelTables):
         self, source: int, begin: Sequence[int], end: Sequence[int], steps: Sequence[int], shape: tuple[int, ...],
         **masks: int,
     ) -> int:  # fmt: skip
-        """`begin`, `end` and `steps` with the batch, `shape` of the result without."""
+        """STRIDED_SLICE; `begin`, `end` and `steps` count the batch axis, `shape`, the result's, does not."""
         inputs = [source, self.ints(begin), self.ints(end), self.ints(steps)]
         output = self.activation(shape, *self.quant(source))
         return self.op("STRIDED_SLICE", inputs, output, Table("StridedSliceOptions", **masks))
 
     def slice(self, source: int, begin: Sequence[int], size: Sequence[int], shape: tuple[int, ...]) -> int:
-        """`begin` and `size` with the batch, `shape` of the result without."""
+        """SLICE; `begin` and `size` count the batch axis, `shape`, the result's, does not."""
         output = self.activation(shape, *self.quant(source))
         return self.op("SLICE", [source, self.ints(begin), self.ints(size)], output, Table("SliceOptions"))
 

@@ -25,7 +25,7 @@ class Table:
         self.fields = fields
 
     def write(self, builder: flatbuffers.Builder) -> int:
-        """Write it, what it refers to first, and return its offset."""
+        """Write the table, after what it refers to, and return its offset."""
         values = {name: self._value(builder, value) for name, value in self.fields.items() if value is not None}
         getattr(tflite, f"{self.name}Start")(builder)
         for name, value in values.items():
@@ -50,7 +50,7 @@ class Table:
 
 
 def ints(values: Sequence[int]) -> NDArray[np.int32]:
-    """A vector of the schema's ints."""
+    """Write a vector of the schema's ints and return its offset."""
     return np.array(values, dtype=np.int32)
 
 
@@ -99,7 +99,7 @@ class ModelTables:
         self.input = self.add_input(shape, scale, zero_point)
 
     def add_input(self, shape: tuple[int, ...], scale: float, zero_point: int) -> int:
-        """One more input of the model."""
+        """Add one more input to the model."""
         self.inputs.append(self.activation(shape, scale, zero_point))
         return self.inputs[-1]
 
@@ -119,7 +119,7 @@ class ModelTables:
         return tensor
 
     def edge(self, shape: tuple[int, ...], kind: str, quant: tuple[float, int]) -> int:
-        """An activation of another type; float32 has no steps."""
+        """Add an activation of another type than int8; float32 has no scale."""
         steps = ([quant[0]], [quant[1]]) if kind == "UINT8" else (None, None)
         return self.tensor([1, *shape], kind, *steps)
 

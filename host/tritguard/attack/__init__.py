@@ -1,4 +1,4 @@
-"""Attacks on the deployed model, one a file; each crafts on the int8 input grid."""
+"""Attacks on the deployed model, one per file; each crafts inputs on the int8 input grid."""
 
 from tritguard.attack.apgd import Apgd, ApgdTargeted
 from tritguard.attack.base import Asking, Attack, Ball, Crafted, Target

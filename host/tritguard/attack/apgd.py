@@ -7,29 +7,32 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from tritguard.attack.base import Ball, Best, Crafted, Kind, Queries, Samples, Target
+from tritguard.attack.arrays import column
+from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Labels, Queries, Target
 from tritguard.attack.gradient import Float32, Gradients, Loss, Region
 
 _MOMENTUM = 0.75
-_RISE_SHARE = 0.75  # a step size is halved where fewer of its steps than this raised the loss
+_RISE_SHARE = 0.75  # a step size is halved if a smaller share of its steps than this raised the loss
 
 
-class Apgd:
+class Apgd(Attack):
     """APGD on one loss (Croce and Hein 2020, 2003.01690, algorithm 1), on the straight-through view.
 
-    Own code, since it asks the deployed model after each step, drops the samples that are broken and rounds to the
-    int8 grid; equal to ART's on a float network within noise.
+    This is our own implementation because it asks the deployed model after each step, drops samples that are broken
+    and rounds to the int8 grid. On a float network it is as strong as ART's, within noise.
 
-    Threat model: white box, with one query of the deployed model a gradient.
+    Threat model: white box, with one query of the deployed model per gradient.
 
     Args:
-        loss: `ce`, `dlr`, or `margin`, which has no scale to vanish with: see `Gradients`.
-        steps: gradients a sample and restart.
-        restarts: random starts.
+        loss: `ce`, `dlr` or `margin`, see `Gradients`; the gradient of `margin` does not vanish with large logits.
+        steps: gradients per sample and restart.
+        restarts: the number of random starts.
     """
 
     kind: Kind = "white box"
+    follows = "gradients"
 
     def __init__(self, loss: Literal["ce", "dlr", "margin"] = "ce", steps: int = 100, restarts: int = 1) -> None:
         self.name = f"APGD-{loss.upper()}"
@@ -38,8 +41,8 @@ class Apgd:
         self.restarts = restarts
 
     @property
+    @override
     def parameters(self) -> dict[str, float | int | str]:
-        """See Attack."""
         return {
             "loss": self.loss,
             "steps": self.steps,
@@ -48,8 +51,8 @@ class Apgd:
             "implementation": "tritguard",
         }
 
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack."""
         rng = np.random.default_rng((target.seed, ball.eps))
         gradients, queries, best = Gradients(target, self.loss), Queries(target), Best(target)
         best.take(target.x, queries.margins(target.x))
@@ -58,26 +61,27 @@ class Apgd:
         return Crafted(best.x, queries.made, gradients.taken)
 
 
-class ApgdTargeted:
-    """APGD-T: APGD on the targeted DLR loss, towards the likeliest wrong classes in turn (2003.01690, section 4).
+class ApgdTargeted(Attack):
+    """APGD-T: APGD on the targeted DLR loss, towards the most likely wrong classes in turn (2003.01690, section 4).
 
-    Threat model: white box, with one query of the deployed model a gradient.
+    Threat model: white box, with one query of the deployed model per gradient.
 
     Args:
-        steps: gradients a sample and class aimed at.
-        targets: how many classes are aimed at, in order of their clean logits; at most all wrong ones.
+        steps: gradients per sample and target class.
+        targets: the number of target classes, taken in order of their clean logits; all wrong ones if there are fewer.
     """
 
     name = "APGD-T"
     kind: Kind = "white box"
+    follows = "gradients"
 
     def __init__(self, steps: int = 100, targets: int = 9) -> None:
         self.steps = steps
         self.targets = targets
 
     @property
+    @override
     def parameters(self) -> dict[str, float | int | str]:
-        """See Attack."""
         return {
             "loss": "dlr targeted",
             "steps": self.steps,
@@ -86,8 +90,8 @@ class ApgdTargeted:
             "implementation": "tritguard",
         }
 
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack."""
         rng = np.random.default_rng((target.seed, ball.eps))
         gradients, queries, best = Gradients(target, "dlr targeted"), Queries(target), Best(target)
         best.take(target.x, queries.margins(target.x))
@@ -109,9 +113,9 @@ def ascend(
     *,
     steps: int,
     rng: np.random.Generator,
-    aim: Samples | None = None,
+    aim: Labels | None = None,
 ) -> None:
-    """One ascent of all samples that still hold, from a random start; what it finds goes to `best`."""
+    """Run one ascent from a random start for all samples that still hold, and put what it finds into `best`."""
     active = np.flatnonzero(best.margins > 0)
     if active.size == 0:
         return
@@ -132,7 +136,7 @@ def ascend(
 
 
 def _checkpoints(steps: int) -> list[int]:
-    """After how many steps the step sizes are looked at: 22 % of them, then ever sooner, but never under 6 %."""
+    """The steps after which step sizes are reviewed: first after 22 % of all, then at intervals that shrink to 6 %."""
     shares = [0.0, 0.22]
     while shares[-1] < 1:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
@@ -140,7 +144,7 @@ def _checkpoints(steps: int) -> list[int]:
 
 
 class _Ascent:
-    """The state of algorithm 1, one row a sample."""
+    """The state of algorithm 1, one row per sample."""
 
     def __init__(self, x: Float32, loss: Float32, gradient: Float32, step: float, checkpoints: list[int]) -> None:
         rows = len(x)
@@ -160,16 +164,15 @@ class _Ascent:
                 setattr(self, name, value[rows])
 
     def move(self, step: int, region: Region) -> Float32:
-        """The next iterates: a gradient step, and momentum from the second on."""
-        reach = self.step.reshape(-1, *[1] * (self.x.ndim - 1))
-        stepped = region.project(self.x + reach * region.direction(self.gradient))
+        """The next iterates: a gradient step, with momentum from the second step on."""
+        stepped = region.project(self.x + column(self.step, self.x) * region.direction(self.gradient))
         share = 1.0 if step == 0 else _MOMENTUM
         moved = region.project(self.x + share * (stepped - self.x) + (1 - share) * (self.x - self.before))
         self.before, self.x = self.x, moved
         return moved
 
     def judge(self, step: int, loss: Float32, gradient: Float32) -> None:
-        """Take the new losses; at a checkpoint, halve the steps that no longer help and return to the best point."""
+        """Record the new losses; at a checkpoint, halve step sizes that no longer help and return to the best point."""
         self.rises += loss > self.loss
         self.loss, self.gradient = loss, gradient
         better = loss > self.best_loss

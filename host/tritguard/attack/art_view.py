@@ -11,23 +11,26 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.base import INT8_MAX, INT8_MIN, Norm, Target
+from tritguard.attack.base import Target
 from tritguard.attack.view import DifferentiableView
 from tritguard.errors import ToolMissingError
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 
-# Gradients for all samples of a call at once, up to a bound on memory: TensorFlow compiles once for each batch size.
+# Samples per gradient call, which bounds memory. Up to it all samples of an attack share one call: TensorFlow compiles
+# anew for each batch size.
 MAX_BATCH = 256
 Loss = Literal["ce", "margin"]
-NORMS: dict[Norm, float] = {"Linf": np.inf, "L2": 2}  # as ART has them
 
 
 def batch_size(target: Target) -> int:
-    """Samples a gradient call takes."""
+    """Places a gradient call takes."""
     return min(len(target.x), MAX_BATCH)
 
 
 def estimator(target: Target, loss: Loss = "ce") -> Any:
-    """ART's classifier of the target's view, in int8 steps; one a view and loss: each compiles its own functions.
+    """ART's classifier around the target's view, in int8 steps.
+
+    It is cached by view and loss, because each classifier compiles functions of its own.
 
     Raises:
         ToolMissingError: ART is not installed, or the target has no view.
@@ -38,7 +41,7 @@ def estimator(target: Target, loss: Loss = "ce") -> Any:
 
 
 def evasion() -> Any:
-    """ART's module of evasion attacks, imported without its warnings about packages that nothing here uses.
+    """ART's module of evasion attacks, imported without its warnings about packages that are not used here.
 
     Raises:
         ToolMissingError: ART or TensorFlow is not installed.
@@ -74,6 +77,6 @@ def _estimator(view: DifferentiableView, loss: Loss) -> Any:
 
 
 def one_hot(target: Target) -> NDArray[np.float32]:
-    """float32[n, classes] of the labels the loss is taken of: the wanted ones, or the true ones."""
+    """float32[n, classes]: the labels that the loss is computed for, one-hot: the wanted ones, or the true ones."""
     assert target.view is not None
     return np.eye(target.view.classes, dtype=np.float32)[target.y if target.aim is None else target.aim]

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from tritguard.attack.base import Ball, Crafted, Kind, Samples, Target
-from tritguard.attack.decision import Float32, Frontier, column
+from tritguard.attack.arrays import column, euclidean
+from tritguard.attack.base import Asking, Ball, Crafted, Kind, Places, Target
+from tritguard.attack.decision import Float32, Frontier
 
-_WINDOW = 10  # steps after which step sizes are judged by the share of them that fooled
+_WINDOW = 10  # step sizes are adapted after this many steps, by the share of them that fooled the model
 _GROW, _SHRINK = 1.5, 2 / 3
 
 
-class Boundary:
+class Boundary(Asking):
     """The Boundary attack (Brendel et al. 2018, 1712.04248, algorithm 1), untargeted and targeted.
 
-    Each step moves at random on the sphere around the clean input and then a little towards it; what still fools is
-    kept. Both step sizes follow how often that works, so that about half of the moves on the sphere fool.
+    Each step moves at random on the sphere around the clean input and then a little towards that input; a point that
+    still fools the model is kept. Both step sizes adapt to how often this works, so that about half of the moves on the
+    sphere fool the model.
 
-    Threat model: black box, decision based: labels alone, however the scores are rounded. The attacker holds inputs of
-    its own to start from. The walk is the paper's, in L2; in an Linf ball what it found is judged by Linf, for which
-    HopSkipJump is the better choice. Distances are in int8 steps; a move is never so small that nothing would round.
+    Threat model: black box, decision based: the attack sees labels only, so it does not matter how scores are rounded.
+    The attacker holds inputs of its own to start from. As in the paper, the walk is Euclidean whatever the norm of the
+    ball, which only decides how close is close enough; in a Linf ball HopSkipJump is the better choice. Distances are
+    in int8 steps; no move is so small that it would round to nothing.
 
-    Own code: ART's walks sample by sample, with calls of a few inputs each.
+    This is our own implementation because ART's walks sample by sample, with calls of a few inputs each.
 
     Args:
-        queries: the most forward passes a sample; one that is fooled within the ball is asked no more.
-        sphere: first step on the sphere, as a share of the distance to the clean input.
-        source: first step towards the clean input, as a share of that distance.
+        queries: the largest number of forward passes per sample; a sample fooled within the ball is not asked again.
+        sphere: the first step on the sphere, as a share of the distance to the clean input.
+        source: the first step towards the clean input, as a share of that distance.
     """
 
     name = "Boundary"
@@ -39,12 +43,12 @@ class Boundary:
         self.source = source
 
     @property
+    @override
     def parameters(self) -> dict[str, float | int | str]:
-        """See Attack."""
         return {**vars(self), "implementation": "tritguard"}
 
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack."""
         rng = np.random.default_rng((target.seed, ball.eps))
         frontier = Frontier(target, ball, self.queries, rng)
         frontier.start()
@@ -69,18 +73,14 @@ class Boundary:
         return frontier.crafted()
 
 
-def _around(frontier: Frontier, samples: Samples, share: NDArray[np.float64], rng: np.random.Generator) -> Float32:
-    """Each point moved at random on the sphere around its clean input, by a share of the distance."""
+def _around(frontier: Frontier, samples: Places, share: NDArray[np.float64], rng: np.random.Generator) -> Float32:
+    """The points moved at random on the spheres around their clean inputs, by a share of the distance."""
     away = frontier.points[samples] - frontier.clean[samples]
-    radius = _lengths(away)
+    radius = euclidean(away)
     move = rng.standard_normal(away.shape, np.float32)
     move -= column((move * away).reshape(len(away), -1).sum(axis=1) / np.maximum(radius, 1e-9) ** 2, away) * away
-    move *= column(np.maximum(share * radius, 1) / np.maximum(_lengths(move), 1e-9), away)
+    move *= column(np.maximum(share * radius, 1) / np.maximum(euclidean(move), 1e-9), away)
     moved = away + move
     return np.asarray(
-        frontier.clean[samples] + moved * column(radius / np.maximum(_lengths(moved), 1e-9), away), np.float32
+        frontier.clean[samples] + moved * column(radius / np.maximum(euclidean(moved), 1e-9), away), np.float32
     )
-
-
-def _lengths(moved: Float32) -> NDArray[np.floating]:
-    return np.asarray(np.sqrt((moved.reshape(len(moved), -1) ** 2).sum(axis=1)))

@@ -1,45 +1,49 @@
-"""Carlini and Wagner's attacks: the smallest change that still fools, found by an optimiser."""
+"""Carlini and Wagner's attacks, in which an optimiser looks for the smallest change that fools the model."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Best, Crafted, Kind, Queries, Samples, Target
+from tritguard.attack.adam import Adam
+from tritguard.attack.arrays import column, euclidean
+from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Places, Queries, Target, for_norm
 from tritguard.attack.gradient import Float32, Gradients
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 
-_BETAS = (0.9, 0.999)
 _HALF = (INT8_MAX - INT8_MIN) / 2
 _MIDDLE = (INT8_MAX + INT8_MIN) / 2
-_TIGHTER = 0.9  # the next tau, of the one that was reached
+_TIGHTER = 0.9  # the next tau, as a share of the distance that was reached
 
 
-class CarliniWagner:
+class CarliniWagner(Attack):
     """C&W (Carlini and Wagner 2017, 1608.04644, sections VI.A and VI.C), on the straight-through view.
 
-    L2: Adam on ||delta||^2 + c * f in the tanh variable that keeps inputs in range; a search over c by bisection.
-    Linf: Adam on sum(max(|delta_i| - tau, 0)) + c * f, where tau shrinks while the attack succeeds; a sample that is
-    fooled within tau goes on to the next tau at once, and is done where none is left on the grid. In both, f is how far
-    the margin of the logits is from -kappa. Every iterate is put on the int8 grid and asked of the deployed model: what
-    fools only the view counts for nothing.
+    In L2, Adam minimises ||delta||^2 + c * f in the tanh variable that keeps inputs in range, and c is found by
+    bisection. In Linf, Adam minimises sum(max(|delta_i| - tau, 0)) + c * f, and tau shrinks as long as the attack
+    succeeds: a sample that is fooled within tau moves on to the next tau at once, and is done when the grid has no
+    smaller one. In both, f is the distance of the logits' margin from -kappa. Every iterate is put on the int8 grid and
+    the deployed model is asked about it; an input that fools only the view does not count.
 
-    Own code: ART's finds changes as small on a float network, in a NumPy loop that takes ten times as long and
-    never asks the deployed model.
+    This is our own implementation: on a float network ART's finds changes of the same size, but in a NumPy loop that
+    takes ten times as long and never asks the deployed model.
 
-    Threat model: white box, with one query of the deployed model a gradient; at most steps * searches of each.
+    Threat model: white box, with one query of the deployed model per gradient; at most steps * searches of each.
 
     Args:
-        steps: of Adam, for each c (L2) or tau (Linf).
-        searches: how many values of c, or of tau, are tried.
-        rate: Adam's step size; in the tanh variable for L2, as a share of eps for Linf.
+        steps: Adam's steps for each c (L2) or tau (Linf).
+        searches: the number of values tried for c or tau.
+        rate: Adam's step size: in the tanh variable for L2, as a share of eps for Linf.
         c: the first trade-off between distance and success.
-        kappa: the confidence asked for, in units of the view's logits.
+        kappa: the confidence to reach, in units of the view's logits.
     """
 
     name = "C&W"
     kind: Kind = "white box"
+    follows = "gradients"
 
     def __init__(
         self, steps: int = 100, searches: int = 5, rate: float = 0.02, c: float = 10.0, kappa: float = 0.0
@@ -51,17 +55,14 @@ class CarliniWagner:
         self.kappa = kappa
 
     @property
+    @override
     def parameters(self) -> dict[str, float | int | str]:
-        """See Attack."""
         return {**vars(self), "implementation": "tritguard"}
 
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack."""
         search = _Search(target, ball, self.kappa)
-        if ball.norm == "L2":
-            self._by_trade_off(search)
-        else:
-            self._by_bound(search)
+        for_norm(SEARCHES, ball, self.name)(self, search)
         return Crafted(search.best.x, search.queries.made, search.gradients.taken)
 
     def _by_trade_off(self, search: _Search) -> None:
@@ -70,13 +71,13 @@ class CarliniWagner:
         start = np.arctanh(np.clip((search.clean - _MIDDLE) / _HALF, -1 + 1e-6, 1 - 1e-6))
         everyone = np.arange(n)
         for _ in range(self.searches):
-            w, adam = start.copy(), _Adam(start.shape, self.rate)
+            w, adam = start.copy(), _adam(start.shape, self.rate)
             reached = np.zeros(n, bool)
             for _ in range(self.steps):
                 inside = np.tanh(w)
                 x = (_MIDDLE + _HALF * inside).astype(np.float32)
                 reached |= search.ask(x, everyone)
-                push = 2 * (x - search.clean) - _column(c, x) * search.gradient(x, everyone)
+                push = 2 * (x - search.clean) - column(c, x) * search.gradient(x, everyone)
                 w -= adam.step(push * _HALF * (1 - inside**2), everyone)
             high = np.where(reached, np.minimum(high, c), high)
             low = np.where(reached, low, np.maximum(low, c))
@@ -86,7 +87,7 @@ class CarliniWagner:
         tau = np.full(len(search.clean), float(search.ball.eps))
         x = search.clean.copy()
         for _ in range(self.searches):
-            adam = _Adam(x.shape, self.rate * search.ball.eps)
+            adam = _adam(x.shape, self.rate * search.ball.eps)
             active = np.flatnonzero(tau >= 1)
             if active.size == 0:
                 break
@@ -97,17 +98,17 @@ class CarliniWagner:
                     break
                 here = x[active]
                 moved = here - search.clean[active]
-                beyond = np.sign(moved) * (np.abs(moved) > _column(tau[active], here))
+                beyond = np.sign(moved) * (np.abs(moved) > column(tau[active], here))
                 here = here - adam.step(beyond - self.c * search.gradient(here, active), active).astype(np.float32)
                 x[active] = np.clip(here, INT8_MIN, INT8_MAX)
             tau = np.where(search.closest <= tau, _TIGHTER * np.minimum(tau, search.closest), tau)
 
 
 class _Search:
-    """What both searches share: the loss, the deployed model, and the closest success so far.
+    """What both searches share: the loss, the deployed model and the closest success so far.
 
     Attributes:
-        closest: float64[n], the distance of the closest success, in steps; infinite where there is none.
+        closest: float64[n], the distance of the closest success in steps; infinite where there is none yet.
     """
 
     def __init__(self, target: Target, ball: Ball, kappa: float) -> None:
@@ -119,14 +120,14 @@ class _Search:
         self._target = target
         self.closest = np.full(len(target.x), np.inf)
 
-    def gradient(self, x: Float32, samples: Samples) -> Float32:
-        """Of -f: zero where the margin is beyond kappa already, scaled to length one a sample elsewhere."""
+    def gradient(self, x: Float32, samples: Places) -> Float32:
+        """The gradient of -f, scaled to length one per sample; zero where the margin is beyond kappa already."""
         losses, gradients = self.gradients(x, samples)
-        lengths = np.sqrt((gradients.reshape(len(x), -1) ** 2).sum(axis=1))
-        return np.asarray(gradients * _column((losses < self._kappa) / np.maximum(lengths, 1e-12), x), np.float32)
+        lengths = np.maximum(euclidean(gradients), 1e-12)
+        return np.asarray(gradients * column((losses < self._kappa) / lengths, x), np.float32)
 
-    def ask(self, x: Float32, samples: Samples) -> NDArray[np.bool_]:
-        """bool[m]: where the deployed model is fooled within the ball; of those the closest are kept."""
+    def ask(self, x: Float32, samples: Places) -> NDArray[np.bool_]:
+        """bool[m]: where the deployed model is fooled within the ball. The closest input that fools it is kept."""
         clean = self._target.x[samples]
         on_grid = self.ball.to_grid(x, clean)
         margins = self.queries.margins(on_grid, samples)
@@ -141,24 +142,12 @@ class _Search:
         return np.asarray(fooled)
 
 
-class _Adam:
-    """Adam's steps (Kingma and Ba 2015, 1412.6980) for an array."""
-
-    def __init__(self, shape: tuple[int, ...], rate: float) -> None:
-        self._rate = rate
-        self._first, self._second = np.zeros(shape), np.zeros(shape)
-        self._count = 0
-
-    def step(self, gradient: NDArray[np.floating], rows: Samples) -> NDArray[np.float64]:
-        """Of these rows, which have taken part in every step before."""
-        self._count += 1
-        self._first[rows] = _BETAS[0] * self._first[rows] + (1 - _BETAS[0]) * gradient
-        self._second[rows] = _BETAS[1] * self._second[rows] + (1 - _BETAS[1]) * gradient**2
-        first = self._first[rows] / (1 - _BETAS[0] ** self._count)
-        second = self._second[rows] / (1 - _BETAS[1] ** self._count)
-        return np.asarray(self._rate * first / (np.sqrt(second) + 1e-8))
+def _adam(shape: tuple[int, ...], rate: float) -> Adam:
+    """Adam's steps for samples that each take part with all of their elements."""
+    return Adam(shape, rate, (shape[0], *[1] * (len(shape) - 1)))
 
 
-def _column(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
-    """One value a sample, shaped to multiply the samples."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))
+SEARCHES: dict[str, Callable[[CarliniWagner, _Search], None]] = {
+    "Linf": CarliniWagner._by_bound,
+    "L2": CarliniWagner._by_trade_off,
+}

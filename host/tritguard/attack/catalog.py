@@ -1,4 +1,4 @@
-"""Attacks by what a plan calls them. A new attack is one line here; its constructor's arguments are its settings."""
+"""Attacks by the names that plans use. A new attack is one line here; its constructor's arguments are its settings."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from tritguard.attack.apgd import Apgd, ApgdTargeted
-from tritguard.attack.base import Attack, Norm
+from tritguard.attack.base import Attack
 from tritguard.attack.boundary import Boundary
-from tritguard.attack.carlini_wagner import CarliniWagner
+from tritguard.attack.carlini_wagner import SEARCHES, CarliniWagner
 from tritguard.attack.fgsm import Fgsm
 from tritguard.attack.hop_skip_jump import HopSkipJump
 from tritguard.attack.noise import Noise
 from tritguard.attack.pgd import Pgd
-from tritguard.attack.square import Square
+from tritguard.attack.square import MOVES, Square
 from tritguard.attack.two_step import TwoStep
 from tritguard.attack.zoo import Zoo
 
@@ -28,31 +28,38 @@ class Entry:
     """An attack that plans can name.
 
     Attributes:
-        make: its class; every argument has a default and is a setting of the plan.
-        norms: the balls it knows.
-        classes: the fewest classes a model needs for its loss.
+        make: the attack's class; each constructor argument has a default and is a setting that plans can change.
+        norms: names of the norms it works in; None if it leaves all that depends on the norm to the norm itself.
+        classes: the smallest number of classes that its loss can be computed for.
+        doubled: whether an evaluation may run it again with twice its `steps` on the samples that held, to see whether
+            the steps were enough. If a plan has several such attacks, the last one in the catalog is run again.
     """
 
     make: Callable[..., Attack]
-    norms: tuple[Norm, ...] = ("Linf", "L2")
+    norms: tuple[str, ...] | None = None
     classes: int = 2
+    doubled: bool = False
 
-    def fits(self, norm: Norm, classes: int) -> bool:
-        """Whether it can attack a model of so many classes in such a ball."""
-        return norm in self.norms and classes >= self.classes
+    def knows(self, norm: str) -> bool:
+        """Whether it works in balls of this norm."""
+        return self.norms is None or norm in self.norms
+
+    def fits(self, norm: str, classes: int) -> bool:
+        """Whether it can attack a model with this many classes in such a ball."""
+        return self.knows(norm) and classes >= self.classes
 
 
 ATTACKS: dict[str, Entry] = {
     "noise": Entry(Noise),
     "fgsm": Entry(Fgsm),
-    "pgd": Entry(Pgd),
-    "apgd-ce": Entry(partial(Apgd, "ce")),
+    "pgd": Entry(Pgd, doubled=True),
+    "apgd-ce": Entry(partial(Apgd, "ce"), doubled=True),
     "apgd-dlr": Entry(partial(Apgd, "dlr"), classes=3),
     "apgd-margin": Entry(partial(Apgd, "margin")),
     "apgd-t": Entry(ApgdTargeted, classes=4),
-    "cw": Entry(CarliniWagner),
+    "cw": Entry(CarliniWagner, norms=tuple(SEARCHES)),
     "two-step": Entry(TwoStep),
-    "square": Entry(Square),
+    "square": Entry(Square, norms=tuple(MOVES)),
     "zoo": Entry(Zoo),
     "boundary": Entry(Boundary),
     "hopskipjump": Entry(HopSkipJump),
@@ -60,10 +67,11 @@ ATTACKS: dict[str, Entry] = {
 
 
 def make(name: str, settings: Settings) -> Attack:
-    """The attack of that name; what `settings` does not say is as its class has it.
+    """The attack of that name; settings that are not given keep the defaults of its class.
 
     Raises:
-        ValueError: no such attack or setting, or a value out of range: counts start at 1, other numbers at 0.
+        ValueError: there is no such attack or setting, or a value is out of range: whole numbers start at 1, others
+            at 0.
     """
     if name not in ATTACKS:
         raise ValueError(f"no attack {name!r}: {', '.join(ATTACKS)}")
@@ -77,10 +85,10 @@ def make(name: str, settings: Settings) -> Attack:
 
 
 def _check(where: str, value: Setting, default: Setting) -> None:
-    """A setting is of its default's type and in range."""
+    """Check that a setting has the type of its default and is in range."""
     if isinstance(default, str):
         if not isinstance(value, str):
-            raise ValueError(f"{where}: text is wanted")
+            raise ValueError(f"{where}: {value!r} is not text")
     elif isinstance(value, str | bool) or (isinstance(default, int) and not isinstance(value, int)):
         raise ValueError(f"{where}: a {'whole ' if isinstance(default, int) else ''}number is wanted")
     elif value < (1 if isinstance(default, int) else 0):

@@ -1,35 +1,34 @@
-"""What decision-based attacks share: they learn one bit a query, whether an input fools the model."""
+"""What decision-based attacks share. They learn one bit per query: whether an input fools the model."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Crafted, Queries, Samples, Target
+from tritguard.attack.base import Ball, Crafted, Places, Queries, Target
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 
 Float32 = NDArray[np.float32]
-_START_TRIES = 20  # other samples, then random inputs
-_BISECTIONS = 10  # of a distance of at most a few thousand steps: to a few steps
+_START_TRIES = 20  # half of them with other samples, the rest with random inputs
+_BISECTIONS = 10  # they narrow a distance of a few thousand steps down to a few steps
 
 
 class Frontier:
-    """For each sample, the closest input known to fool the model, and what it took to find it.
+    """For each sample, the closest input known to fool the model, and the queries it took to find it.
 
     A sample is done when that input lies in the ball, or when its queries are spent. Points are kept as float32, off
-    the grid, so that moves of less than a step add up; asked is always the nearest input on the grid.
+    the grid, so that moves of less than a step add up; the model is always asked about the nearest input on the grid.
 
     Args:
-        target: the attacked model; only whether its goal is reached is used, whatever `access` shows.
-        ball: what counts as close, and as close enough.
-        limit: queries a sample.
-        rng: of random starts.
+        target: the attacked model. Only whether the goal is reached is used, even if `access` shows more.
+        ball: the norm that distances are measured in, and the distance that is close enough.
+        limit: queries per sample.
+        rng: the generator of random starts.
 
     Attributes:
-        clean: float32[n, *input_shape].
-        points: float32[n, *input_shape], where each search stands: an input that fools, off the grid.
-        distances: float64[n], of the closest input found, in steps; infinite where none is.
+        clean: float32[n, *input_shape], the clean inputs.
+        points: float32[n, *input_shape], where each search stands: an input, off the grid, that fools the model.
+        distances: float64[n], the distance of the closest input found, in steps; infinite where there is none yet.
     """
 
     def __init__(self, target: Target, ball: Ball, limit: int, rng: np.random.Generator) -> None:
@@ -41,13 +40,13 @@ class Frontier:
         self._spent = np.zeros(len(target.x), np.int64)
         self._closest = target.x.copy()
 
-    def active(self, needed: int = 1) -> Samples:
-        """The samples that are not done, have a point, and have so many queries left."""
+    def active(self, needed: int = 1) -> Places:
+        """The samples that are not done, have a point, and have at least `needed` queries left."""
         return np.flatnonzero(
             (self.distances > self._ball.eps) & np.isfinite(self.distances) & (self._spent + needed <= self._limit)
         )
 
-    def ask(self, x: NDArray[np.floating], samples: Samples) -> NDArray[np.bool_]:
+    def ask(self, x: NDArray[np.floating], samples: Places) -> NDArray[np.bool_]:
         """bool[m]: which of [m, *input_shape], candidates for these samples, fool the model."""
         if samples.size == 0:
             return np.zeros(0, bool)
@@ -55,7 +54,7 @@ class Frontier:
         fools = self._queries.margins(on_grid, samples) <= 0
         np.add.at(self._spent, samples, 1)
         distances = self._ball.distances(on_grid, self._target.x[samples])
-        # Of several candidates for one sample the closest counts: the last one written.
+        # If several candidates of one sample fool the model, the closest is written last and stays.
         for row in sorted(
             np.flatnonzero(fools & (distances < self.distances[samples])), key=lambda row: -distances[row]
         ):
@@ -63,10 +62,10 @@ class Frontier:
         return np.asarray(fools)
 
     def start(self) -> None:
-        """Find a first point for each sample, far away as it may be, and walk from it to the edge.
+        """Find a first point for each sample, however far away, and move it to the edge of the decision.
 
-        The attacker is taken to hold inputs of its own, here the other samples: the nearest that fool serve, then
-        random inputs.
+        The attacker is assumed to hold inputs of its own, here the other samples. The nearest of them that fools the
+        model is taken, and a random input if none does.
         """
         everyone = np.arange(len(self.clean))
         self.ask(self.clean, everyone)
@@ -84,10 +83,10 @@ class Frontier:
             self.points[lost[fools]] = x[fools]
         self.to_edge(self.active())
 
-    def to_edge(self, samples: Samples) -> None:
-        """Bisect between each sample's clean input and its point; the point becomes the closest that still fools.
+    def to_edge(self, samples: Places) -> None:
+        """Bisect between each sample's clean input and its point; the point becomes the closest one that still fools.
 
-        L2: along the line between them. Linf: by cutting the point to a box around the clean input.
+        The path between the two is the norm's: see `Norm.towards_clean`.
         """
         low, high = np.zeros(len(samples)), np.ones(len(samples))
         start = self.points[samples]
@@ -98,24 +97,16 @@ class Frontier:
             high[going[fools]], low[going[~fools]] = middle[going[fools]], middle[going[~fools]]
         self.points[samples] = self._between(start, samples, high)
 
-    def lengths(self, samples: Samples) -> NDArray[np.float64]:
-        """float64[m]: how far the points are from the clean inputs, in the ball's norm."""
-        moved = np.abs(self.points[samples] - self.clean[samples]).reshape(len(samples), -1).astype(np.float64)
-        return np.asarray(moved.max(axis=1) if self._ball.norm == "Linf" else np.sqrt((moved**2).sum(axis=1)))
+    def lengths(self, samples: Places) -> NDArray[np.float64]:
+        """float64[m]: the distances of the points from the clean inputs, in the ball's norm."""
+        moved = self.points[samples] - self.clean[samples]
+        return np.asarray(self._ball.geometry.lengths(moved.astype(np.float64)), np.float64)
 
     def crafted(self) -> Crafted:
-        """The closest inputs found, those outside the ball projected into it."""
+        """The closest inputs found; those outside the ball are projected into it."""
         x = self._ball.to_grid(self._closest.astype(np.float32), self._target.x)
         return Crafted(x, self._queries.made, gradients=0)
 
-    def _between(self, point: Float32, samples: Samples, share: NDArray[np.float64]) -> Float32:
-        moved, shares = point - self.clean[samples], column(share, point)
-        if self._ball.norm == "L2":
-            return np.asarray(self.clean[samples] + shares * moved, np.float32)
-        reach = shares * column(np.abs(moved).reshape(len(moved), -1).max(axis=1, initial=0), point)
-        return np.asarray(self.clean[samples] + np.clip(moved, -reach, reach), np.float32)
-
-
-def column(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
-    """One value a sample, shaped to multiply the samples."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))
+    def _between(self, point: Float32, samples: Places, share: NDArray[np.float64]) -> Float32:
+        clean = self.clean[samples]
+        return np.asarray(clean + self._ball.geometry.towards_clean(point - clean, share), np.float32)

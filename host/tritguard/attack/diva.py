@@ -1,37 +1,39 @@
-"""Fools the deployed model and leaves its float model right."""
+"""DIVA: fools the deployed model while its float model stays right."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
-from tritguard.attack.base import Ball, Best, Crafted, Kind, Queries, Target, margins
+from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Queries, Target, margins
 from tritguard.attack.float_model import FloatModel
 from tritguard.attack.gradient import Region
 
 _BATCH = 256
 
 
-class Diva:
+class Diva(Attack):
     """The idea of DIVA (Hao et al. 2022, 2204.10933) on the deployed integer graph.
 
-    A float model on a server, asked to confirm what a device saw, notices nothing. DIVA ascends the difference of the
-    two models' confidence in the true class. Here the deployed model is seen through the straight-through view, and the
-    loss is the difference of margins, each cut off a little beyond the goal, so that neither model draws all of the
-    step; what counts is asked of both models, on the int8 grid.
+    A float model on a server that is asked to confirm what a device saw notices nothing. DIVA ascends the difference
+    between the two models' confidence in the true class. Here the deployed model is seen through the straight-through
+    view, and the loss is the difference of margins, each cut off a little beyond its goal so that neither model takes
+    up the whole step. Success is judged by asking both models on the int8 grid.
 
-    Threat model: white box on both models; Linf or L2; untargeted.
+    Threat model: white box on both models; untargeted; any norm.
 
     Args:
         keeper: the float model that has to stay right.
-        steps: gradients of each model, a sample and start.
-        restarts: starts: at the clean input, then random.
-        step_size: of the first step, in eps; it falls to a tenth.
+        steps: gradients of each model per sample and start.
+        restarts: the number of starts: the first at the clean input, the others at random.
+        step_size: the length of the first step as a share of eps; the last one is a tenth as long.
     """
 
     name = "DIVA"
     kind: Kind = "white box"
+    follows = "gradients"
 
     def __init__(self, keeper: FloatModel, steps: int = 40, restarts: int = 2, step_size: float = 0.5) -> None:
         self.keeper = keeper
@@ -40,12 +42,13 @@ class Diva:
         self.step_size = step_size
 
     @property
+    @override
     def parameters(self) -> dict[str, float | int | str]:
-        """See Attack."""
         return {"steps": self.steps, "restarts": self.restarts, "step size, eps": self.step_size}
 
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack. A candidate's margin is reached where the deployed model is wrong and the float model right."""
+        """Craft one candidate for each sample; it succeeds if the deployed model is wrong and the float model right."""
         rng = np.random.default_rng((target.seed, ball.eps))
         queries, best, taken = Queries(target), Best(target), 0
         gradient = _gradient(target, self.keeper)

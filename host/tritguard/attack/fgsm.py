@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
+from typing_extensions import override
 
-from tritguard.attack.art_view import NORMS, batch_size, estimator, evasion, one_hot
-from tritguard.attack.base import Ball, Crafted, Kind, Target
+from tritguard.attack.art_view import batch_size, estimator, evasion, one_hot
+from tritguard.attack.base import Attack, Ball, Crafted, Kind, Target
 
 
-class Fgsm:
+class Fgsm(Attack):
     """One step along the gradient's sign (Goodfellow et al. 2015, 1412.6572), through ART.
 
-    Threat model: white box; one gradient a sample and no query. The step is the ball's radius, in int8 steps.
+    Threat model: white box; one gradient per sample and no query. The step is as long as the ball's radius.
     """
 
     name = "FGSM"
     kind: Kind = "white box"
-    parameters: ClassVar[dict[str, float | int | str]] = {"implementation": "ART FastGradientMethod"}
+    follows = "one gradient"
 
+    @property
+    @override
+    def parameters(self) -> dict[str, float | int | str]:
+        return {"implementation": "ART FastGradientMethod"}
+
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack."""
         attack = evasion().FastGradientMethod(
             estimator(target),
-            norm=NORMS[ball.norm],
+            norm=ball.geometry.order,
             eps=float(ball.eps),
             targeted=target.aim is not None,
             batch_size=batch_size(target),

@@ -1,4 +1,4 @@
-"""The float model behind a deployed one, asked and differentiated on the deployed model's input grid."""
+"""The float model behind a deployed one, run and differentiated on the deployed model's input grid."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from tritguard.attack.view import DifferentiableView
 from tritguard.emit.bundle import EdgeTensor
@@ -20,12 +21,12 @@ _BATCH = 1000
 class FloatModel(DifferentiableView):
     """A Keras model as a Predictor of int8 inputs, and as a view that attacks take gradients from.
 
-    Its scores tell the label and nothing else: 1 for the class of the highest logit, 0 for the others.
+    Its scores show the label only: 1 for the class of the largest logit, 0 for the others.
 
     Args:
-        path: a `.keras` or `.h5` file or a Keras SavedModel. A softmax at its end is taken off.
-        grid: the deployed model's input; the float model takes its real values.
-        temperature: logits are divided by it where gradients are taken.
+        path: a `.keras` or `.h5` file or a Keras SavedModel. A softmax at its end is removed.
+        grid: the deployed model's input tensor; the float model is given the real values it stands for.
+        temperature: logits are divided by it when gradients are taken.
 
     Raises:
         BadInputError, BadModelError: see `tritguard.convert.archive.load_model`.
@@ -33,19 +34,16 @@ class FloatModel(DifferentiableView):
 
     def __init__(self, path: Path, grid: EdgeTensor, temperature: float = 1.0) -> None:
         from tritguard.convert.archive import load_model  # noqa: PLC0415 - imports TensorFlow
-        from tritguard.train.backend import tf  # noqa: PLC0415
 
-        self._tf = tf
         self._model = _without_softmax(load_model(path))
         self.input_shape = tuple(self._model.input.shape[1:])
         self.classes = int(self._model.output.shape[-1])
         self.temperature = temperature
         self._grid = grid
-        shape = tf.TensorSpec((None, *self.input_shape), tf.float32)
-        self._call = tf.function(self._forward, input_signature=[shape])
 
+    @override
     def __call__(self, x: Any, training: bool = False) -> Any:
-        """Logits over the temperature of float32[n, *input_shape] in int8 steps, as a TensorFlow tensor."""
+        """Logits divided by the temperature, as a TensorFlow tensor, of float32[n, *input_shape] in int8 steps."""
         return self._call(x) / self.temperature
 
     def predict(self, x: Int8) -> Outputs:
@@ -53,20 +51,21 @@ class FloatModel(DifferentiableView):
         parts = [self._call(x[at : at + _BATCH].astype(np.float32)).numpy() for at in range(0, len(x), _BATCH)]
         return _outputs(np.concatenate(parts))
 
+    @override
     def _forward(self, x: Any) -> Any:
         real = (x - self._grid.zero_point) * np.float32(self._grid.scale)
         return self._model(real, training=False)
 
 
 class FloatTflite:
-    """A float `.tflite`, run by TensorFlow Lite, as a Predictor of int8 inputs; it has no gradients.
+    """A float `.tflite` model, run by TensorFlow Lite, as a Predictor of int8 inputs; it has no gradients.
 
     Args:
-        path: one input and one output, float32.
-        grid: the deployed model's input; the float model takes its real values.
+        path: a model with one float32 input and one float32 output.
+        grid: the deployed model's input tensor; the float model is given the real values it stands for.
 
     Raises:
-        BadModelError: TensorFlow Lite cannot run it, or it is no such model.
+        BadModelError: TensorFlow Lite cannot run the model, or its inputs and outputs are others than these.
     """
 
     def __init__(self, path: Path, grid: EdgeTensor) -> None:
@@ -75,16 +74,18 @@ class FloatTflite:
         fix = "give a float32 model with one input and one output"
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that this interpreter will move to another package
+                warnings.simplefilter("ignore")  # the interpreter warns that it will move to another package
                 self._interpreter = tf.lite.Interpreter(str(path))
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise BadModelError(f"TensorFlow Lite cannot run it ({error})", where=str(path), fix=fix) from error
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or {inputs[0]["dtype"], outputs[0]["dtype"]} != {np.float32}:
-            raise BadModelError("no float32 model with one input and one output", where=str(path), fix=fix)
+            raise BadModelError("not a float32 model with one input and one output", where=str(path), fix=fix)
         if tuple(inputs[0]["shape"]) != (1, *grid.shape):
-            raise BadModelError(f"takes {inputs[0]['shape']}, the deployed model {(1, *grid.shape)}", where=str(path))
+            raise BadModelError(
+                f"its input is {inputs[0]['shape']}, the deployed model's {(1, *grid.shape)}", where=str(path)
+            )
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
         self._grid = grid
 
@@ -100,12 +101,12 @@ class FloatTflite:
 
 
 def open_float(path: Path, grid: EdgeTensor) -> FloatModel | FloatTflite:
-    """A float model by its file: a Keras model or a `.tflite`; see the classes for what is raised."""
+    """The float model in a file, a Keras model or a `.tflite`; see the two classes for the errors raised."""
     return FloatTflite(path, grid) if path.suffix == ".tflite" else FloatModel(path, grid)
 
 
 def _outputs(logits: NDArray[np.float32]) -> Outputs:
-    """The label as scores: rounding logits to int8 would hide what they show."""
+    """Outputs whose scores show the label only: logits rounded to int8 would lose most of what they tell."""
     scores = (np.arange(logits.shape[1]) == logits.argmax(axis=1)[:, None]).astype(np.int8)
     return Outputs(scores, logits.astype(np.float64))
 

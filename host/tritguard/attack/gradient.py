@@ -1,4 +1,4 @@
-"""Losses on the view's logits and their gradients with respect to the input, compiled once a view and loss."""
+"""Losses on the view's logits and their gradients with respect to the input, compiled once per view and loss."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Samples, Target
+from tritguard.attack.base import Ball, Labels, Places, Target
 from tritguard.attack.temperature import logit_scales
 from tritguard.attack.view import DifferentiableView
 from tritguard.errors import BadInputError, ToolMissingError
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 
 Loss = Literal["ce", "dlr", "margin", "dlr targeted"]
 Float32 = NDArray[np.float32]
-_BATCH = 256  # samples a gradient call takes: a bound on memory
+_BATCH = 256  # samples per gradient call, which bounds memory
 
 
 class Gradients:
     """A loss that rises as the attacker comes nearer to its goal, and its gradient; counts the gradients taken.
 
     Args:
-        target: needs a view.
+        target: the attacked model, which needs a view.
         loss: `ce`, the cross-entropy of the true class, with the logits of each sample scaled against vanishing
-            gradients (see `logit_scales`); `margin`, the best other logit minus the true one; `dlr`, the difference
-            of logits ratio and `dlr targeted`, its targeted form (Croce and Hein 2020, 2003.01690, equations 6 and
-            7). A targeted attack with `ce` or `margin` lowers the distance to the label it aims at.
+            gradients (see `logit_scales`); `margin`, the largest other logit minus the true one; `dlr`, the difference
+            of logits ratio, or `dlr targeted`, its targeted form (Croce and Hein 2020, 2003.01690, equations 6 and
+            7). In a targeted attack, `ce` and `margin` are taken of the label aimed at, and negated.
 
     Raises:
         ToolMissingError: the target has no view, or TensorFlow is not installed.
@@ -47,13 +48,13 @@ class Gradients:
             self._scales = logit_scales(target.view.logits(target.x.astype(np.float32)))
         self.taken = 0
 
-    def __call__(self, x: Float32, samples: Samples, aim: Samples | None = None) -> tuple[Float32, Float32]:
-        """Losses float32[n] and gradients float32[n, *input_shape] of x, in steps, crafted for these samples.
+    def __call__(self, x: Float32, samples: Places, aim: Labels | None = None) -> tuple[Float32, Float32]:
+        """Losses, float32[n], and their gradients, float32[n, *input_shape], at inputs crafted for these samples.
 
         Args:
-            x: float32[n, *input_shape].
-            samples: int64[n], their places in the target.
-            aim: int64[n], the labels aimed at, where the target itself names none.
+            x: float32[n, *input_shape], in int8 steps.
+            samples: int64[n], the places of the samples in the target.
+            aim: int64[n], the labels to aim at; by default the target's own, if it has any.
         """
         if aim is None:
             aim = self._target.y[samples] if self._target.aim is None else self._target.aim[samples]
@@ -66,11 +67,11 @@ class Gradients:
 
 
 class Region:
-    """A ball as gradient steps see it: continuous, around each of some clean inputs, cut to the range of int8.
+    """Balls around clean inputs as gradient steps see them: continuous, and cut to the range of int8.
 
     Args:
-        ball: norm and radius.
-        clean: float32[n, *input_shape], in steps.
+        ball: the norm and the radius.
+        clean: float32[n, *input_shape], the clean inputs in int8 steps.
     """
 
     def __init__(self, ball: Ball, clean: Float32) -> None:
@@ -78,35 +79,21 @@ class Region:
         self.clean = clean
 
     def keep(self, rows: NDArray[np.bool_]) -> Region:
-        """The region of some of the samples."""
+        """The region of those samples where `rows`, bool[n], is true."""
         return Region(self.ball, self.clean[rows])
 
     def start(self, rng: np.random.Generator) -> Float32:
-        """A random point for each sample: uniform in the Linf ball, on the sphere of the L2 ball."""
-        if self.ball.norm == "Linf":
-            return self.project(self.clean + rng.uniform(-self.ball.eps, self.ball.eps, self.clean.shape))
-        return self.project(self.clean + self.ball.eps * self.direction(rng.normal(size=self.clean.shape)))
+        """A random point for each sample, float32[n, *input_shape]."""
+        return self.project(self.clean + self.ball.geometry.start(rng, self.clean.shape, self.ball.eps))
 
     def direction(self, gradient: NDArray[np.floating]) -> Float32:
-        """The steepest step of length one: the sign for Linf, the gradient over its length for L2."""
-        if self.ball.norm == "Linf":
-            return np.asarray(np.sign(gradient), np.float32)
-        return np.asarray(gradient / np.maximum(_lengths(gradient), 1e-12), np.float32)
+        """The step of length one along which the loss rises most, for gradients [n, *input_shape]."""
+        return np.asarray(self.ball.geometry.steepest(gradient), np.float32)
 
     def project(self, x: NDArray[np.floating]) -> Float32:
-        """The nearest point of the region; for L2 of the ball, then of the range."""
-        moved = x - self.clean
-        if self.ball.norm == "Linf":
-            moved = np.clip(moved, -self.ball.eps, self.ball.eps)
-        else:
-            moved = moved * np.minimum(1, self.ball.eps / np.maximum(_lengths(moved), 1e-12))
-        return np.asarray(np.clip(self.clean + moved, INT8_MIN, INT8_MAX), np.float32)
-
-
-def _lengths(x: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The L2 length of each sample, shaped to divide it."""
-    lengths = np.sqrt((x.reshape(len(x), -1) ** 2).sum(axis=1))
-    return np.asarray(lengths.reshape(-1, *[1] * (x.ndim - 1)))
+        """x, [n, *input_shape], projected into the ball and then clipped to the range of int8."""
+        moves = self.ball.geometry.shrink(x - self.clean, self.ball.eps)
+        return np.asarray(np.clip(self.clean + moves, INT8_MIN, INT8_MAX), np.float32)
 
 
 @lru_cache(maxsize=8)

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from tritguard.attack.base import Ball, Crafted, Kind, Samples, Target
-from tritguard.attack.decision import Float32, Frontier, column
+from tritguard.attack.arrays import column
+from tritguard.attack.base import Asking, Ball, Crafted, Kind, Places, Target
+from tritguard.attack.decision import Float32, Frontier
 
-_SHRINKS = 8  # times a jump is halved until it lands on an input that fools
-_SLACK = 20  # queries a round takes besides its probes: jumps and bisection
+_SHRINKS = 8  # how often a jump is halved at most until it lands on an input that fools the model
+_SLACK = 20  # queries that a round needs besides its probes, for jumps and bisection
 
 
-class HopSkipJump:
-    """HopSkipJump (Chen et al. 2020, 1904.02144, algorithm 2), in both norms, untargeted and targeted.
+class HopSkipJump(Asking):
+    """HopSkipJump (Chen et al. 2020, 1904.02144, algorithm 2), in any norm, untargeted and targeted.
 
-    Each round stands at the boundary, guesses its normal from random probes of which some fool and some do not, jumps
-    along it, the less far the more rounds have gone by, and bisects back to the boundary, nearer to the clean input.
+    Each round starts on the decision boundary and estimates its normal from random probes, of which some fool the model
+    and some do not. It jumps along the steepest step that the normal gives, less far in later rounds, and bisects back
+    to the boundary, nearer to the clean input.
 
-    Threat model: black box, decision based: labels alone, however the scores are rounded. The attacker holds inputs of
-    its own to start from. Distances and probes are in int8 steps.
+    Threat model: black box, decision based: the attack sees labels only, so it does not matter how scores are rounded.
+    The attacker holds inputs of its own to start from. Distances and probes are in int8 steps.
 
-    Own code: the paper's probes shrink to a hundredth of an int8 step on images, where all of them round to the same
-    input; here a probe moves each element by one step, up or down. A round's probes go to the model in one call.
+    This is our own implementation because the paper's probes shrink to a hundredth of an int8 step on images, where all
+    of them round to the same input. Here a probe moves each element by one step, up or down, and a round's probes go
+    to the model in one call.
 
     Args:
-        queries: the most forward passes a sample; one that is fooled within the ball is asked no more.
-        probes: of the first round; round t has sqrt(t) times as many.
+        queries: the largest number of forward passes per sample; a sample fooled within the ball is not asked again.
+        probes: the number of probes in the first round; round t has sqrt(t) times as many.
     """
 
     name = "HopSkipJump"
@@ -37,12 +41,12 @@ class HopSkipJump:
         self.probes = probes
 
     @property
+    @override
     def parameters(self) -> dict[str, float | int | str]:
-        """See Attack."""
         return {**vars(self), "implementation": "tritguard"}
 
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack."""
         rng = np.random.default_rng((target.seed, ball.eps))
         frontier = Frontier(target, ball, self.queries, rng)
         frontier.start()
@@ -52,13 +56,13 @@ class HopSkipJump:
             if active.size == 0:
                 break
             normal = _normal(frontier, active, count, rng)
-            _jump(frontier, active, np.sign(normal) if ball.norm == "Linf" else normal, round_)
+            _jump(frontier, active, ball.geometry.steepest(normal), round_)
             frontier.to_edge(active)
         return frontier.crafted()
 
 
-def _normal(frontier: Frontier, samples: Samples, count: int, rng: np.random.Generator) -> Float32:
-    """Towards inputs that fool, of length one a sample: the mean probe, weighed by its answer (equation 16)."""
+def _normal(frontier: Frontier, samples: Places, count: int, rng: np.random.Generator) -> Float32:
+    """The direction of inputs that fool, of any length: the sum of probes weighted by their answers (equation 16)."""
     shape = frontier.clean.shape[1:]
     normal = np.empty((len(samples), *shape), np.float32)
     for place, sample in enumerate(samples):
@@ -67,12 +71,11 @@ def _normal(frontier: Frontier, samples: Samples, count: int, rng: np.random.Gen
         weights = np.where(fools, 1.0, -1.0)
         weights -= weights.mean() if 0 < fools.sum() < count else 0
         normal[place] = np.tensordot(weights, probes, axes=1)
-    lengths = np.sqrt((normal.reshape(len(samples), -1) ** 2).sum(axis=1))
-    return np.asarray(normal / column(np.maximum(lengths, 1e-9), normal), np.float32)
+    return normal
 
 
-def _jump(frontier: Frontier, samples: Samples, direction: NDArray[np.floating], round_: int) -> None:
-    """Move each point along its direction, by its distance over sqrt(round), halved until it fools."""
+def _jump(frontier: Frontier, samples: Places, direction: NDArray[np.floating], round_: int) -> None:
+    """Move each point along its direction, by its distance over sqrt(round), halved until the result fools."""
     reach = frontier.lengths(samples) / np.sqrt(round_)
     pending = np.arange(len(samples))
     for _ in range(_SHRINKS):

@@ -1,7 +1,7 @@
-"""The kernels' integer arithmetic on TensorFlow tensors: what makes the gradient view's forward pass exact.
+"""The kernels' integer arithmetic on TensorFlow tensors, which makes the gradient view's forward pass exact.
 
 Whole numbers are held in float32 or float64, which add and multiply them without error as long as they fit the
-mantissa. Nothing here has a gradient: `straight_through` takes that from real arithmetic.
+mantissa. Nothing here has a gradient: `straight_through` takes the gradient from real arithmetic.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NEIGHBOURS = np.arange(-2, 3)
 
 
 def straight_through(tf: Any, exact: Any, smooth: Any) -> Any:
-    """The values of one tensor with the gradient of another of its shape."""
+    """The values of one tensor with the gradient of another one of the same shape."""
     chosen = tf.custom_gradient(lambda values, _smooth: (tf.identity(values), lambda upstream: (None, upstream)))
     return chosen(exact, smooth)
 
@@ -44,8 +44,10 @@ class _Affine:
     """A requantisation as floor(sums * factor + above or below) before its clamp, all float64[n].
 
     Attributes:
-        above: for sums greater than `turn`, where the accumulator is positive.
-        below: for others.
+        factor: output steps per unit of the sums.
+        above: the offset for sums greater than `turn`, where the accumulator is positive.
+        below: the offset for all other sums.
+        turn: see `above`.
     """
 
     factor: Float64
@@ -54,8 +56,8 @@ class _Affine:
     turn: Float64
 
     def __call__(self, tf: Any, sums: Any) -> Any:
-        """float64 of whole numbers from sums of float32 or float64."""
-        # Rounded, or else graph optimizers put the factor into the weights of a convolution in float64.
+        """Whole numbers in float64, from sums in float32 or float64."""
+        # Without the rounding, graph optimizers fold the factor into the weights of a float64 convolution.
         wide = tf.round(sums) if sums.dtype == tf.float64 else tf.cast(sums, tf.float64)
         one_sided = np.array_equal(self.above, self.below)
         offset = self.above if one_sided else tf.where(wide > self.turn, self.above, self.below)
@@ -63,14 +65,14 @@ class _Affine:
 
 
 def requantised(tf: Any, sums: Any, requant: Requant, largest: int, bias: Int64 | int = 0, unit: int = 1) -> Any:
-    """int8 steps, float32, of sums * unit + bias, with the bits of `fixed_point.requantise`.
+    """sums * unit + bias requantised to int8 steps, in float32, bit for bit as `fixed_point.requantise` does it.
 
     Args:
         sums: whole numbers, float32 or float64[..., n].
-        requant: one entry, or n.
-        largest: what |sums * unit| does not exceed.
-        bias: in the units of the accumulator; int64[n] or one.
-        unit: accumulator steps that one of `sums` stands for.
+        requant: with one entry, or n.
+        largest: an upper bound of |sums * unit|.
+        bias: int64[n] or one number, in accumulator steps.
+        unit: the accumulator steps that one unit of `sums` stands for.
     """
     affine = _affine(requant, largest, np.asarray(bias, dtype=np.int64), unit)
     whole = _in_int64(tf, sums, requant, bias, unit) if affine is None else affine(tf, sums)
@@ -78,7 +80,7 @@ def requantised(tf: Any, sums: Any, requant: Requant, largest: int, bias: Int64 
 
 
 def _in_int64(tf: Any, sums: Any, requant: Requant, bias: Int64 | int, unit: int) -> Any:
-    """`fixed_point.requantise` before its clamp, operation by operation: always right, and slow on a CPU."""
+    """`fixed_point.requantise` before its clamp, operation by operation: always exact, but slow on a CPU."""
 
     def wrapped(values: Any) -> Any:
         return tf.cast(tf.cast(values, tf.int32), tf.int64)
@@ -94,14 +96,14 @@ def _in_int64(tf: Any, sums: Any, requant: Requant, bias: Int64 | int, unit: int
 
 
 def _affine(requant: Requant, largest: int, bias: Int64, unit: int) -> _Affine | None:
-    """The requantisation in a few operations of float64, or None where they would not give all of its bits.
+    """The requantisation in a few float64 operations, or None if these would not give exactly the same results.
 
     The first of its two roundings, to 2^shift output steps, moves the halves at which the second rounds away from zero.
     """
     real = np.ldexp(requant.multiplier.astype(np.float64), requant.shift - 31).astype(np.float64)
     most = (_INT32_MAX >> np.maximum(requant.shift, 0).astype(np.int64)) - np.abs(bias)
     if not real.all() or (most < largest).any():
-        return None  # a constant, or one that may wrap
+        return None  # it is constant, or may wrap around
     nudge = np.ldexp(requant.shift < 0, requant.shift - 1).astype(np.float64)
     centre = bias * real + requant.zero_point + 0.5
     above = centre - nudge if requant.act_max <= requant.zero_point else centre + nudge
@@ -111,9 +113,10 @@ def _affine(requant: Requant, largest: int, bias: Int64, unit: int) -> _Affine |
 
 
 def _agrees(affine: _Affine, requant: Requant, edge: Int64, bias: Int64, unit: int) -> bool:
-    """Whether both are equal for all sums from -edge to edge.
+    """Whether both give the same output for all sums from -edge to edge.
 
-    Neither falls as the sums rise, so they are if they are around each of the up to 255 sums where the output changes.
+    Neither falls as the sums rise, so it is enough that they agree around each of the up to 255 sums at which the
+    output changes.
     """
     levels = np.arange(requant.act_min + 1, requant.act_max + 1)[:, None]
     change = (levels - (affine.above + affine.below) / 2) / affine.factor
@@ -127,11 +130,11 @@ def _agrees(affine: _Affine, requant: Requant, edge: Int64, bias: Int64, unit: i
 
 
 def laid(tf: Any, op: Binary, activations: list[Any], constants: list[Any]) -> list[Any]:
-    """The two operands along the op's joined axes, ready to broadcast: a step of 0 repeats one.
+    """The two operands along the op's joined axes, ready to broadcast; a step of 0 repeats an operand on its axis.
 
     Args:
-        activations: float32[n, *shape], those of `op.inputs`.
-        constants: of the operands, None where an activation stands.
+        activations: float32[n, *shape], the values of `op.inputs`.
+        constants: the operands that are constants, None in place of an activation.
     """
     left = iter(activations)
     operands = [next(left) if constant is None else constant for constant in constants]
@@ -173,9 +176,9 @@ def _pool(tf: Any, op: Pool2D, inputs: list[Any], smooth: Any) -> Any:
 
 
 def _average(tf: Any, means: Any, count: Any) -> Any:
-    """The sums again, then their quotients with halves rounded away from zero; all is below 2^24."""
+    """The means as quotients of whole sums, with halves rounded away from zero; all numbers are below 2^24."""
     sums = tf.round(means * count)
-    # The half keeps quotients off whole numbers, since graph optimizers multiply by 1 / count instead.
+    # The half keeps quotients away from whole numbers, since graph optimizers multiply by 1 / count instead.
     return tf.sign(sums) * tf.floor((tf.abs(sums) + count // 2 + 0.5) / count)
 
 
@@ -190,8 +193,8 @@ def _counts(op: Pool2D, sides: tuple[int, int]) -> Any:
     return np.multiply.outer(*seen)[..., None].astype(np.float32)
 
 
-# What an op gives, float32 whole int8 steps: of its inputs, float32 whole int8 steps, and of what the view computes in
-# real numbers, in output steps before their clamp.
+# The output of an op in whole int8 steps, float32. It is computed from the op's inputs, float32 in whole int8 steps,
+# and from what the view computes in real numbers, which is in output steps before the clamp.
 EXACT: dict[type[Op], Callable[[Any, Any, list[Any], Any], Any]] = {
     Add: _add,
     Binary: _binary,

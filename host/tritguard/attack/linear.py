@@ -1,4 +1,4 @@
-"""What layers with weights sum up, on TensorFlow tensors, and which float holds it without error."""
+"""The sums that layers with weights compute, on TensorFlow tensors, and the float type that holds them exactly."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv, Weighted, Window
 
-_FLOAT32_WHOLE = 1 << 24  # below, float32 holds every whole number
+_FLOAT32_WHOLE = 1 << 24  # float32 holds every whole number below this
 
 
 def common_factor(op: Weighted | TransposeConv) -> int:
-    """The greatest number that divides all weights: ternary ones are -1, 0 and 1 times it."""
+    """The greatest common divisor of all weights; ternary weights are -1, 0 and 1 times it."""
     return int(np.gcd.reduce(op.weights.astype(np.int64), axis=None)) or 1
 
 
 def largest_sum(op: Weighted | TransposeConv) -> int:
-    """What no sum of input steps times weights exceeds in absolute value."""
+    """A bound on the absolute value of every sum of input steps times weights."""
     axis = op.channel_axis if isinstance(op, Weighted) else 0
     others = tuple(other for other in range(op.weights.ndim) if other != axis)
     farthest = max(INT8_MAX - op.input_zero_point, op.input_zero_point - INT8_MIN)
@@ -26,18 +26,18 @@ def largest_sum(op: Weighted | TransposeConv) -> int:
 
 
 def summing_dtype(largest: int) -> type[np.float32 | np.float64]:
-    """The float that sums whole numbers up to this one exactly, in whatever order."""
+    """The float type in which whole numbers up to this one are summed exactly, in any order."""
     return np.float32 if largest < _FLOAT32_WHOLE else np.float64
 
 
 def weighted_sums(tf: Any, op: Weighted | TransposeConv, x: Any, weights: Any, lift: float = 0.0) -> Any:
-    """What a layer with weights sums up, before its bias: linear in the weights.
+    """The sums of a layer with weights, before its bias; they are linear in the weights.
 
     Args:
         op: any layer with weights.
-        x: float[n, *input shape]; zero is what padding holds.
-        weights: float of the same type, in the shape of `op.weights`.
-        lift: added to every value that a weight meets, padding included.
+        x: float[n, *input_shape], shifted so that padding is zero.
+        weights: floats of the type of x, in the shape of `op.weights`.
+        lift: a number added to every value that a weight is multiplied with, padding included.
     """
     if isinstance(op, TransposeConv):
         return _transposed(tf, op, x + lift, weights)
@@ -54,13 +54,13 @@ def weighted_sums(tf: Any, op: Weighted | TransposeConv, x: Any, weights: Any, l
     down, right = op.window.stride
     if down == right:
         full = tf.nn.depthwise_conv2d(x, kernel, strides=(1, down, right, 1), padding="VALID")
-    else:  # TensorFlow wants equal strides
+    else:  # TensorFlow requires equal strides
         full = tf.nn.depthwise_conv2d(x, kernel, strides=(1, 1, 1, 1), padding="VALID")[:, ::down, ::right]
     return full[:, : op.out_shape[0], : op.out_shape[1]]
 
 
 def _dilated(tf: Any, kernel: Any, window: Window) -> Any:
-    """[h, w, ...] with zeros between its elements: TensorFlow has no dilated gradients on a CPU."""
+    """A kernel [h, w, ...] with zeros between its elements: TensorFlow has no gradients of dilated ones on a CPU."""
     (height, width), (down, right) = window.kernel, window.dilation
     if (down, right) == (1, 1):
         return kernel
@@ -71,7 +71,7 @@ def _dilated(tf: Any, kernel: Any, window: Window) -> Any:
 
 
 def _padded(tf: Any, x: Any, window: Window, out: tuple[int, int, int]) -> Any:
-    """Zeros around x so that an unpadded window gives exactly the output's sides; surplus rows are cut."""
+    """x with zeros around it, so that an unpadded window gives the output's sides; the caller cuts surplus rows."""
     pads = []
     for axis in range(2):
         reach = (window.kernel[axis] - 1) * window.dilation[axis] + 1
@@ -82,7 +82,7 @@ def _padded(tf: Any, x: Any, window: Window, out: tuple[int, int, int]) -> Any:
 
 
 def _transposed(tf: Any, op: TransposeConv, x: Any, weights: Any) -> Any:
-    """The whole of what the input reaches, then the part that is the output."""
+    """Transposed convolution: everything that the input reaches, cut or padded to the output."""
     (height, width, channels), window = op.out_shape, op.window
     reach = [(op.in_shape[axis] - 1) * window.stride[axis] + window.kernel[axis] for axis in range(2)]
     kernel = weights.transpose(1, 2, 0, 3)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import numpy as np
+from typing_extensions import override
 
-from tritguard.attack.art_view import NORMS, Loss, batch_size, estimator, evasion, one_hot
-from tritguard.attack.base import Ball, Best, Crafted, Kind, Queries, Target
+from tritguard.attack.art_view import Loss, batch_size, estimator, evasion, one_hot
+from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Queries, Target
 
 
-class Pgd:
+class Pgd(Attack):
     """Repeated small steps from random starts, projected into the ball (Madry et al. 2018, 1706.06083), through ART.
 
-    Threat model: white box, with one query of the deployed model a restart. Lengths are in int8 steps.
+    Threat model: white box, with one query of the deployed model per restart. Lengths are in int8 steps.
 
     Args:
-        steps: of each descent; a step is 2.5 * eps / steps long.
-        restarts: descents a sample; the one that gets the deployed model furthest is kept.
-        loss: `ce`, the cross-entropy, or `margin`, the best other logit minus the true one, which never saturates.
+        steps: the number of steps of each descent; a step is 2.5 * eps / steps long.
+        restarts: descents per sample; the result that comes nearest to the attacker's goal is kept.
+        loss: `ce`, the cross-entropy, or `margin`, the largest other logit minus the true one, which never saturates.
     """
 
     name = "PGD"
     kind: Kind = "white box"
+    follows = "gradients"
 
     def __init__(self, steps: int = 20, restarts: int = 1, loss: Loss = "ce") -> None:
         self.steps = steps
@@ -28,8 +30,8 @@ class Pgd:
         self.loss: Loss = loss
 
     @property
+    @override
     def parameters(self) -> dict[str, float | int | str]:
-        """See Attack."""
         return {
             "steps": self.steps,
             "restarts": self.restarts,
@@ -38,11 +40,11 @@ class Pgd:
             "implementation": "ART ProjectedGradientDescent",
         }
 
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack."""
         attack = evasion().ProjectedGradientDescent(
             estimator(target, self.loss),
-            norm=NORMS[ball.norm],
+            norm=ball.geometry.order,
             eps=float(ball.eps),
             eps_step=2.5 * ball.eps / self.steps,
             max_iter=self.steps,

@@ -1,4 +1,4 @@
-"""Square attack on the int8 grid."""
+"""The Square attack on the int8 grid."""
 
 from __future__ import annotations
 
@@ -7,32 +7,36 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Best, Crafted, Kind, Norm, Queries, Samples, Target
+from tritguard.attack.base import Asking, Ball, Best, Crafted, Kind, Places, Queries, Target, for_norm
 from tritguard.attack.square_l2 import L2Windows
 from tritguard.attack.windows import as_image, draw, sides
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.predictor import Int8
 
-_HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries
+_HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries, out of 10,000
 
 
-class Square:
+class Square(Asking):
     """Random search with windows of changed pixels (Andriushchenko et al. 2020, 1912.00049).
 
-    A query changes one window of the best input so far, and is kept where it brings the attacker nearer to its goal;
-    windows shrink as queries go by. Linf: every pixel of a window moves by eps, up or down by channel (section 3.2).
-    L2: a window's change is made anew from two bumps and takes over the change of a second one (section 3.3).
-    Targeted, the margin to the wanted class stands in for the paper's cross-entropy, which needs all logits at once.
+    Each query changes one window of the best input so far, and the change is kept if it brings the attacker nearer to
+    its goal; windows shrink as queries are spent. In Linf every pixel of a window moves by eps, up or down by channel
+    (section 3.2). In L2 the change of a window is made anew from two bumps, and takes over what a second window used of
+    the radius (section 3.3). In a targeted attack, the margin to the wanted class replaces the paper's cross-entropy,
+    which needs all logits at once.
 
-    Threat model: black box, score based; it sees of the outputs what `Target.access` says. Labels alone say nothing
-    until one changes: there it is no better than noise, and Boundary or HopSkipJump are the attacks to use.
+    Threat model: black box, score based: the attack sees of the outputs what `Target.access` says. Labels show nothing
+    until one of them changes; with labels only it is no better than noise, and Boundary or HopSkipJump should be used.
 
-    Own code: ART's draws one window for all samples, asks of every sample three times a step, and takes square inputs
-    only, which feature maps such as 49 x 10 x 1 are not. Windows here are cut to the input's sides.
+    This is our own implementation because ART's draws one window for all samples, asks about every sample three times
+    a step, and takes square inputs only, which feature maps such as 49 x 10 x 1 are not. Here windows are cut to the
+    input's sides.
 
     Args:
-        queries: the most forward passes a sample; one that is broken is asked no more.
-        p_init: share of the input that the first windows cover.
+        queries: the largest number of forward passes per sample; a sample that is broken is not asked again.
+        p_init: the share of the input that the first windows cover.
     """
 
     name = "Square"
@@ -43,15 +47,15 @@ class Square:
         self.p_init = p_init
 
     @property
+    @override
     def parameters(self) -> dict[str, float | int | str]:
-        """See Attack."""
         return {"queries": self.queries, "p_init": self.p_init, "implementation": "tritguard"}
 
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack."""
         shape = as_image(target.x.shape[1:])
         images = target.x.reshape(-1, *shape)
-        moves = _MOVES[ball.norm](images, ball, np.random.default_rng((target.seed, ball.eps)))
+        moves = for_norm(MOVES, ball, self.name)(images, ball, np.random.default_rng((target.seed, ball.eps)))
         queries, best = Queries(target), Best(target)
         best.take(target.x, queries.margins(target.x))
         for query in range(1, self.queries):
@@ -69,23 +73,23 @@ class Square:
 
 
 def _share(query: int, budget: int) -> float:
-    """The paper's schedule (its supplement B.2) stretched to the budget: windows shrink by halves."""
+    """The share of the input that a window covers: the paper's schedule (supplement B.2), scaled to the budget."""
     reached = 10_000 * query / budget
     return float(0.5 ** sum(reached > bound for bound in _HALVED_AFTER))
 
 
 class _Moves(Protocol):
-    """Where to look next: inputs int8[n, height, width, channels], in the ball, for these samples."""
+    """What to try next: inputs int8[n, height, width, channels], in the ball, for these samples."""
 
-    def start(self, samples: Samples) -> Int8: ...
+    def start(self, samples: Places) -> Int8: ...
 
-    def change(self, best: Int8, samples: Samples, share: float) -> Int8:
-        """The best inputs so far with one window each changed, which covers this share of it."""
+    def change(self, best: Int8, samples: Places, share: float) -> Int8:
+        """The best inputs so far, each with one window changed that covers this share of it."""
         ...
 
 
 class _LinfWindows:
-    """Windows moved to the ball's corners (algorithm 2); one that would change nothing is drawn again.
+    """Windows moved to the ball's corners (algorithm 2); a move that would change nothing is drawn again.
 
     Args:
         images: int8[n, height, width, channels], the clean inputs.
@@ -97,13 +101,13 @@ class _LinfWindows:
         self._high = np.minimum(wide + ball.eps, INT8_MAX).astype(np.int8)
         self._rng = rng
 
-    def start(self, samples: Samples) -> Int8:
+    def start(self, samples: Places) -> Int8:
         """Stripes one pixel wide, from top to bottom."""
         _, _, width, channels = self._low.shape
         return np.where(self._up((len(samples), 1, width, channels)), self._high[samples], self._low[samples])
 
-    def change(self, best: Int8, samples: Samples, share: float) -> Int8:
-        """See `_Moves`."""
+    def change(self, best: Int8, samples: Places, share: float) -> Int8:
+        """The best inputs so far, each with one window changed that covers this share of it."""
         height, width, channels = best.shape[1:]
         window = draw(self._rng, best.shape, sides(height, width, share))
         clean = (samples[:, None, None], *window[1:])
@@ -118,4 +122,5 @@ class _LinfWindows:
         return self._rng.integers(0, 2, shape, dtype=np.int8).astype(bool)
 
 
-_MOVES: dict[Norm, Callable[[Int8, Ball, np.random.Generator], _Moves]] = {"Linf": _LinfWindows, "L2": L2Windows}
+# The moves by the norm they are made for.
+MOVES: dict[str, Callable[[Int8, Ball, np.random.Generator], _Moves]] = {"Linf": _LinfWindows, "L2": L2Windows}

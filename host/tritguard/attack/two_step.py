@@ -1,4 +1,4 @@
-"""The two-step attack: gradients to the edge of the decision, then a walk over the int8 grid across it."""
+"""The two-step attack: gradients lead to the edge of the decision, a walk over the int8 grid leads across it."""
 
 from __future__ import annotations
 
@@ -6,53 +6,58 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from tritguard.attack.apgd import ascend
-from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Best, Crafted, Kind, Queries, Samples, Target
+from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Places, Queries, Target
 from tritguard.attack.gradient import Gradients, Loss
 from tritguard.attack.substitute import substitute
 from tritguard.attack.windows import as_image, draw, sides
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 
-Rows = NDArray[np.floating]  # one row a sample, one column an input element
+Rows = NDArray[np.floating]  # one row per sample, one column per input element
 
-# The ascents of step 1: loss, share of the gradients, and whether on the view or on the substitute; the walk has the
-# rest. Two on the view, each on a loss and from a start of its own, find more than one as long as both. The substitute
-# has little: where the view's gradients are good, as on all nets measured, it finds nothing more. It is for networks on
-# which they are not.
+# The ascents of step 1: the loss, the share of the gradients, and whether it is on the view (or on the substitute).
+# The walk gets the remaining gradients. Two ascents on the view, each with its own loss and start, find more than one
+# that is as long as both. The substitute gets few gradients: it is meant for networks on which the view's gradients are
+# bad, and finds nothing more where they are good, as on all networks measured.
 _ASCENTS: tuple[tuple[Loss, float, bool], ...] = (("ce", 0.6, True), ("margin", 0.25, True), ("margin", 0.05, False))
-_DRAWS = 6  # windows drawn for one that is asked about: the one that the gradient promises most of
-_LARGEST_MOVE = 0.02  # share of the elements that the walk's first proposals change
-_HALVINGS = 4  # of that share, over the walk
-_MEMORY = 0.8  # of earlier gradients, where a sample stood before
-_FLIPS = 0.3  # how eagerly an element at its better bound is tried at the other, beside the best move of all
+_DRAWS = 6  # windows drawn per query; the model is asked about the one that the gradient promises most of
+_LARGEST_MOVE = 0.02  # the share of the elements that the walk's first proposals change
+_HALVINGS = 4  # how often that share is halved over the walk
+_MEMORY = 0.8  # the weight of the gradients taken earlier, at points where the sample stood before
+_FLIPS = 0.3  # the score of trying an element at its worse bound, relative to the best move of all
 
 
-class TwoStep:
-    """Two steps made for quantized networks; our own construction.
+class TwoStep(Attack):
+    """An attack in two steps for quantized networks, of our own construction.
 
-    "Breaking TinyML" (IEEE Micro 2026) reports that attacks in two steps made for quantized networks beat the usual
-    ones; its method is not public, and this is not a copy of it.
+    "Breaking TinyML" (IEEE Micro 2026) reports that two-step attacks made for quantized networks beat the usual ones.
+    Its method is not public, and this is not a copy of it.
 
-    Step 1 crafts with APGD: on the straight-through view of the deployed integers, by cross-entropy, then, for the
-    samples that still hold, by margin, and at last on a very low-bit substitute (see `LowBitView`). Step 2 walks over
-    the int8 grid from the best input found, and asks the deployed model about every move, since rounding makes
-    gradients wrong in the last step. A sample that holds is pushed: single elements go to the bound of the ball that
-    the gradient points to, or, where it says least, to the other; in turn with these, windows go to one bound as a
-    whole, of a few that are drawn mostly the one that promises most by the gradient. A sample that is over takes back
-    elements for as long as it stays over: fewer are changed and, in an L2 ball, the distance is shorter.
+    Step 1 runs APGD on the straight-through view of the deployed integers, first on the cross-entropy and then, for
+    samples that still hold, on the margin; at last it runs on a substitute with very few bits (see `LowBitView`).
+    Step 2 walks over the int8 grid from the best input found and asks the deployed model about every move, because
+    rounding makes gradients wrong in the last step. A sample that holds is pushed. In a ball that bounds each element
+    by itself, single elements go to the bound that the gradient points to, or to the other one where the gradient says
+    least; in turn with these, a window goes to one bound as a whole, usually the one of a few drawn that promises most
+    by the gradient. In other balls, single elements move along the gradient. A sample that is over the edge takes back
+    elements for as long as it stays over, which leaves fewer elements changed.
 
     Threat model: white box, with queries of the deployed model.
 
     Args:
-        gradients: a sample at most, of view and substitute together.
-        queries: a sample at most; at least twice as many, as APGD asks after each of its steps too.
+        gradients: the largest number of gradients per sample, of view and substitute together.
+        queries: the largest number of queries per sample; at least twice as many as gradients, because APGD asks the
+            model after each of its steps too.
 
     Raises:
-        ValueError: too few of either.
+        ValueError: there are too few of either.
     """
 
     name = "Two-step"
     kind: Kind = "white box"
+    follows = "gradients and answers"
 
     def __init__(self, gradients: int = 40, queries: int = 200) -> None:
         if gradients < 10 or queries < 2 * gradients:
@@ -63,8 +68,8 @@ class TwoStep:
         self.queries = queries
 
     @property
+    @override
     def parameters(self) -> dict[str, float | int | str]:
-        """See Attack."""
         return {
             **vars(self),
             **{
@@ -75,8 +80,8 @@ class TwoStep:
             "implementation": "tritguard",
         }
 
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack."""
         rng = np.random.default_rng((target.seed, ball.eps))
         queries, best, taken = Queries(target), Best(target), 0
         clean = target.predictor.predict(target.x)
@@ -100,7 +105,7 @@ class _Walk:
     """Step 2, for all samples at the same time.
 
     Attributes:
-        view: counts the gradients taken.
+        view: the gradients that the walk takes, which it counts.
     """
 
     def __init__(self, target: Target, ball: Ball, queries: Queries, best: Best, rng: np.random.Generator) -> None:
@@ -109,14 +114,16 @@ class _Walk:
         self._rng = rng
         self._clean = target.x.reshape(len(target.x), -1).astype(np.int16)
         self._gradient = np.zeros(self._clean.shape, np.float32)
-        self._fresh = np.zeros(len(target.x), bool)  # samples whose last gradient was taken where they are over
-        self._taken_back = np.full(len(target.x), 0.5)  # share of its changed elements that a sample tries to take back
+        self._fresh = np.zeros(len(target.x), bool)  # samples whose last gradient was taken over the edge
+        self._taken_back = np.full(
+            len(target.x), 0.5
+        )  # the share of its changed elements that each sample tries to take back
 
     def run(self, steps: int, gradients: int) -> None:
-        """Make one query a sample and step, and take a gradient at regular intervals."""
+        """Make one query per sample and step, and take gradients at regular intervals."""
         every = -(-steps // gradients)
         for step in range(steps):
-            windows = step % 2 == 0 and self._ball.norm == "Linf"
+            windows = step % 2 == 0 and self._ball.geometry.box
             share = _LARGEST_MOVE * 0.5 ** (_HALVINGS * step / steps)
             holds = self._best.margins > 0
             if step % every == 0:
@@ -127,11 +134,11 @@ class _Walk:
                 self._take_back(over)
 
     def _changed(self) -> NDArray[np.bool_]:
-        """bool[n]: samples that are not the clean ones."""
+        """bool[n]: samples whose best input differs from the clean one."""
         return np.asarray((self._best.x.reshape(self._clean.shape) != self._clean).any(axis=1))
 
     def _look(self, holds: NDArray[np.bool_]) -> None:
-        """Gradients where the samples are; one that is over needs no second."""
+        """Take gradients where the samples stand; a sample that is over the edge needs only one there."""
         rows = np.flatnonzero(holds | ~self._fresh & self._changed())
         self._fresh |= ~holds
         if rows.size:
@@ -139,25 +146,25 @@ class _Walk:
             flat = found.reshape(len(rows), -1)
             self._gradient[rows] = _MEMORY * self._gradient[rows] + flat / np.maximum(_largest(np.abs(flat)), 1e-12)
 
-    def _push(self, rows: Samples, share: float, windows: bool) -> None:
+    def _push(self, rows: Places, share: float, windows: bool) -> None:
         x = self._best.x[rows].reshape(len(rows), -1).astype(np.int16)
         count = max(1, round(share * x.shape[1]))
         if windows:
             moved = self._windows(x, rows, share)
-        elif self._ball.norm == "Linf":
+        elif self._ball.geometry.box:
             moved = self._to_bounds(x, rows, count)
         else:
             moved = self._along_gradient(x, rows, count)
         tried = self._ball.to_grid(self._shaped(moved), self._target.x[rows])
         self._best.take(tried, self._queries.margins(tried, rows), rows)
 
-    def _bounds(self, rows: Samples) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-        """Lowest and highest values in the Linf ball."""
+    def _bounds(self, rows: Places) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+        """The lowest and highest values, int16[n, elements], in a ball that is a box."""
         low = np.maximum(self._clean[rows] - self._ball.eps, INT8_MIN)
         return low, np.minimum(self._clean[rows] + self._ball.eps, INT8_MAX)
 
-    def _windows(self, x: NDArray[np.int16], rows: Samples, share: float) -> NDArray[np.int16]:
-        """One window a sample to a bound, all channels alike: of some drawn, mostly the one that promises most."""
+    def _windows(self, x: NDArray[np.int16], rows: Places, share: float) -> NDArray[np.int16]:
+        """Move one window per sample to a bound, all channels alike: usually the most promising of a few drawn."""
         images = (len(x), *as_image(self._target.x.shape[1:]))
         low, high = self._bounds(rows)
         chosen, most = x, np.full(len(x), -np.inf)
@@ -172,8 +179,8 @@ class _Walk:
             most = np.maximum(most, promise)
         return chosen
 
-    def _to_bounds(self, x: NDArray[np.int16], rows: Samples, count: int) -> NDArray[np.int16]:
-        """Some elements to a bound of the Linf ball, the more the gradient promises the likelier."""
+    def _to_bounds(self, x: NDArray[np.int16], rows: Places, count: int) -> NDArray[np.int16]:
+        """Move some elements to a bound of the box; the more the gradient promises, the likelier an element is."""
         gradient, clean = self._gradient[rows], self._clean[rows]
         low, high = self._bounds(rows)
         better = np.where(gradient > 0, high, low)
@@ -183,15 +190,16 @@ class _Walk:
         other = np.where(x > clean, low, high)
         return np.where(self._drawn(score, count), np.where(gain > 0, better, other), x)
 
-    def _along_gradient(self, x: NDArray[np.int16], rows: Samples, count: int) -> NDArray[np.int16]:
-        """Some elements up or down as the gradient says, together a fifth of the L2 ball's radius."""
+    def _along_gradient(self, x: NDArray[np.int16], rows: Places, count: int) -> NDArray[np.int16]:
+        """Move some elements up or down as the gradient says, together by about a fifth of the ball's radius."""
         gradient = self._gradient[rows]
-        reach = max(1, round(self._ball.eps / (5 * np.sqrt(count))))
+        one_each = float(self._ball.geometry.lengths(np.ones((1, count)))[0])
+        reach = max(1, round(self._ball.eps / (5 * one_each)))
         moved = x + reach * np.sign(gradient).astype(np.int16)
         return np.where(self._drawn(np.abs(gradient), count), moved, x)
 
-    def _take_back(self, rows: Samples) -> None:
-        """Some changed elements back to the clean input, the less the gradient made of them the likelier."""
+    def _take_back(self, rows: Places) -> None:
+        """Move some changed elements back to the clean input; the less the gradient says they matter, the likelier."""
         x, clean = self._best.x[rows].reshape(len(rows), -1).astype(np.int16), self._clean[rows]
         worth = _relative(np.abs(self._gradient[rows] * (x - clean))) + 0.1
         changed = x != clean
@@ -203,7 +211,7 @@ class _Walk:
         self._taken_back[rows] = np.where(stays, self._taken_back[rows], self._taken_back[rows] / 2)
 
     def _drawn(self, score: Rows, count: int | NDArray[np.int64]) -> NDArray[np.bool_]:
-        """bool[n, elements]: so many of each row, drawn without replacement with odds near the scores."""
+        """bool[n, elements]: `count` elements of each row, drawn without replacement with odds close to the scores."""
         noisy = score * self._rng.exponential(size=score.shape)
         last = np.sort(noisy, axis=1)[np.arange(len(noisy)), -np.broadcast_to(count, len(noisy))]
         return np.asarray((noisy >= last[:, None]) & (noisy > 0))
@@ -217,5 +225,5 @@ def _largest(values: Rows) -> Rows:
 
 
 def _relative(values: Rows) -> Rows:
-    """To the largest of its row."""
+    """The values as shares of the largest one in their row."""
     return np.asarray(values / np.maximum(_largest(values), 1e-12))

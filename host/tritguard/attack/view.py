@@ -1,19 +1,21 @@
 """A differentiable view of the deployed network, rebuilt from its graph alone.
 
-Forward, it gives every int8 activation and every logit exactly as the device does (`integer_ops`), but for a softmax
-that is not the head: that one is rounded from float32. Backward, it derives the same layers in real numbers: rounding
-passes gradients straight through and clamping stops them (the straight-through estimator, Bengio et al. 2013,
-1308.3432). A layer's one convolution serves both.
+In the forward pass every int8 activation and every logit is exactly what the device computes (`integer_ops`), except
+for a softmax that is not the head, which is rounded from float32. The backward pass differentiates the same layers in
+real numbers: rounding passes gradients straight through and clamping stops them (the straight-through estimator, Bengio
+et al. 2013, 1308.3432). Both passes share one convolution per layer.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from tritguard.attack import integer_ops
 from tritguard.attack.linear import common_factor, largest_sum, summing_dtype, weighted_sums
@@ -45,29 +47,41 @@ from tritguard.graph.model import (
 )
 
 
-class DifferentiableView:
+class DifferentiableView(ABC):
     """Logits of inputs in int8 steps as TensorFlow computes them, with gradients: what white-box attacks need.
 
+    TensorFlow is imported, and the forward pass compiled, when the first logits or gradients are asked for: black-box
+    attacks do without both.
+
     Attributes:
-        input_shape: of one input.
-        classes: how many logits there are.
+        input_shape: the shape of one input.
+        classes: the number of logits.
         temperature: logits are divided by it, which keeps a cross-entropy loss from saturating.
     """
 
     input_shape: tuple[int, ...]
     classes: int
     temperature: float
-    _call: Callable[[Any], Any]
 
     @cached_property
     def _tf(self) -> Any:
-        """TensorFlow, imported when the first gradient is asked for: black-box attacks do without."""
         from tritguard.train.backend import tf  # noqa: PLC0415
 
         return tf
 
+    @cached_property
+    def _call(self) -> Callable[[Any], Any]:
+        """`_forward`, compiled once for batches of any size."""
+        signature = [self._tf.TensorSpec((None, *self.input_shape), self._tf.float32)]
+        compiled: Callable[[Any], Any] = self._tf.function(self._forward, input_signature=signature)
+        return compiled
+
+    @abstractmethod
+    def _forward(self, x: Any) -> Any:
+        """Logits, a TensorFlow tensor [n, classes], of such a tensor of inputs in int8 steps."""
+
     def __call__(self, x: Any, training: bool = False) -> Any:
-        """Logits of x as a TensorFlow tensor; attack libraries pass `training`, which changes nothing here."""
+        """Logits of x as a TensorFlow tensor. Attack libraries pass `training`, which has no effect here."""
         return self._call(x)
 
     def logits(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -75,12 +89,12 @@ class DifferentiableView:
         return np.asarray(self(x), dtype=np.float32)
 
     def zero_gradient_share(self, x: NDArray[np.float32], y: NDArray[np.int64], temperature: float = 1.0) -> float:
-        """Share of samples whose cross-entropy has no gradient at all: what an attack cannot follow is masked.
+        """The share of samples whose cross-entropy has a gradient of zero, which no attack can follow.
 
         Args:
             x: float32[n, *input_shape], in int8 steps.
             y: int64[n], true labels.
-            temperature: on top of the view's own.
+            temperature: logits are divided by it in addition to the view's own temperature.
         """
         tf = self._tf
         blocked = 0
@@ -98,8 +112,8 @@ class DifferentiableView:
 class GradientView(DifferentiableView):
     """Maps inputs in int8 steps, float32[n, *input_shape], to real-valued logits, float32[n, classes].
 
-    The logits are the accumulators of the last layer with weights, as the twin and the device report them; where the
-    model has none they are its dequantized outputs.
+    The logits are the accumulators of the last layer with weights, as the twin and the device report them, or the
+    dequantized outputs of a model that has no such accumulators.
 
     Args:
         graph: the deployed model.
@@ -107,30 +121,25 @@ class GradientView(DifferentiableView):
 
     Raises:
         BadInputError: the model has several inputs or outputs.
-        UnsupportedOpError: an op that has no gradient here.
+        UnsupportedOpError: the model has an op without a gradient here.
     """
 
     def __init__(self, graph: Graph, temperature: float = 1.0) -> None:
         if graph.further_inputs or graph.further_outputs:
             raise BadInputError(
-                f"gradients of {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, one of each is supported"
+                f"the model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; gradients need one of each"
             )
         for op in graph.ops:
             if type(op) not in WITH_GRADIENTS:
                 where = f"op {op.index} ({op.kind})"
-                raise UnsupportedOpError("no gradient, which white-box attacks need", where=where)
+                raise UnsupportedOpError("has no gradient, which white-box attacks need", where=where)
         self.graph = graph
         self.temperature = temperature
         source = graph.tensors[graph.input]
         self.input_shape = source.shape
         self.classes = graph.tensors[graph.output].size
-        self._call = self._compile  # at the first call, for the same reason
 
-    def _compile(self, x: Any) -> Any:
-        signature = [self._tf.TensorSpec((None, *self.input_shape), self._tf.float32)]
-        self._call = self._tf.function(self._forward, input_signature=signature)
-        return self._call(x)
-
+    @override
     def _forward(self, x: Any) -> Any:
         tf, graph = self._tf, self.graph
         steps = {graph.input: integer_ops.straight_through(tf, tf.clip_by_value(tf.round(x), INT8_MIN, INT8_MAX), x)}
@@ -143,7 +152,7 @@ class GradientView(DifferentiableView):
         return tf.reshape(logits, (-1, self.classes)) / self.temperature
 
     def _computed(self, position: int, inputs: list[Any]) -> tuple[Any, Callable[[], Any] | None]:
-        """What the op at a position gives of int8 steps: in real numbers of steps, with gradient, and exactly."""
+        """The op's output in steps: in real numbers, with a gradient, and a function that gives the exact values."""
         tf, graph, op = self._tf, self.graph, self.graph.ops[position]
         if isinstance(op, Weighted | TransposeConv):
             return self._weighted(position, inputs[0])
@@ -159,7 +168,7 @@ class GradientView(DifferentiableView):
         return smooth, None if exact is None else partial(exact, tf, op, inputs, smooth)
 
     def _on_grid(self, smooth: Any, exact: Callable[[], Any] | None, op: Op) -> Any:
-        """The exact steps, or else the nearest, with the gradient of clamped real ones straight through."""
+        """The exact steps, or the nearest ones if there are none, with the gradient of the clamped real numbers."""
         if type(op) in _MOVES:
             return smooth
         tf = self._tf
@@ -168,11 +177,11 @@ class GradientView(DifferentiableView):
         return integer_ops.straight_through(tf, tf.round(clamped) if exact is None else exact(), clamped)
 
     def _unit(self, op: Weighted | TransposeConv) -> int:
-        """Weight steps that the sums of a layer are counted in."""
+        """The unit, in weight steps, in which the sums of a layer are counted."""
         return common_factor(op)
 
     def _sums(self, position: int, x: Any) -> Any:
-        """What a layer with weights sums up of int8 steps before its bias: whole units, float32 or float64."""
+        """The sums of a layer with weights before its bias, in whole units, float32 or float64, from int8 steps x."""
         op = self.graph.ops[position]
         assert isinstance(op, Weighted | TransposeConv)
         unit = self._unit(op)
@@ -285,7 +294,7 @@ _FUNCTIONS: dict[str, Callable[[Any, Lookup, Any], Any]] = {
     "TANH": lambda tf, _op, x: tf.tanh(x),
 }
 
-# Of int8 steps: the same steps elsewhere. Of real numbers: real numbers.
+# `_MOVES` takes int8 steps and gives the same steps in other places; `_REAL` maps real numbers to real numbers.
 _MOVES: dict[type[Op], Callable[[Any, Graph, Any, list[Any]], Any]] = {
     Reshape: _reshape,
     Pad: _pad,

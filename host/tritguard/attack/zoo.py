@@ -1,36 +1,39 @@
-"""ZOO: Carlini and Wagner's attack with slopes measured by queries."""
+"""ZOO: Carlini and Wagner's attack with slopes that are measured by queries."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from tritguard.attack.base import INT8_MAX, INT8_MIN, Ball, Best, Crafted, Kind, Queries, Samples, Target
+from tritguard.attack.adam import Adam
+from tritguard.attack.base import Asking, Ball, Best, Crafted, Kind, Places, Queries, Target
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.predictor import Int8
 
-_BETAS = (0.9, 0.999)
 
-
-class Zoo:
+class Zoo(Asking):
     """Zeroth order optimization (Chen et al. 2017, 1708.03999, algorithms 1 and 2), untargeted and targeted.
 
-    Adam, coordinate by coordinate, on the squared L2 distance plus c times the margin, in an Linf ball on the margin
-    alone, cut to the ball; each coordinate's slope is the difference of two queries. Whether an iterate fools is asked
-    of its nearest input in the ball.
+    Adam minimises, coordinate by coordinate, the squared Euclidean distance plus c times the margin. In a ball that
+    bounds each element by itself, as in Linf, it minimises the margin alone and iterates are cut to the ball. The slope
+    of a coordinate is the difference of two queries. To see whether an iterate fools the model, the model is asked
+    about the nearest input in the ball.
 
-    Threat model: black box, score based; it sees of the outputs what `Target.access` says. int8 scores hardly change
-    within a step, and labels do not: there Boundary and HopSkipJump are the attacks to use. Steps, distances and rate
-    are in int8 steps.
+    Threat model: black box, score based: the attack sees of the outputs what `Target.access` says. Int8 scores hardly
+    change within a step, and labels do not: with these Boundary and HopSkipJump should be used. Steps, distances and
+    the rate are in int8 steps.
 
-    Own code: ART's steps by 1e-4 unless told, less than the input grid resolves, and shows robust what is not; it adds
-    its whole change to the input anew in every iteration; it runs sample by sample.
+    This is our own implementation. ART's measures slopes over 1e-4 by default, less than the input grid resolves, and
+    so makes models look robust that are not; it adds its whole change to the input anew in every iteration; and it runs
+    sample by sample.
 
     Args:
-        queries: the most forward passes a sample; one that is fooled within the ball is asked no more.
-        coordinates: whose slopes are measured in an iteration, two queries each.
-        rate: Adam's step size; in an Linf ball at least a quarter of eps, since a coordinate's turn is rare.
-        step: how far the two queries are from the iterate; at least one, or both would be the same input.
-        c: what a unit of margin counts beside a squared step of distance.
+        queries: the largest number of forward passes per sample; a sample fooled within the ball is not asked again.
+        coordinates: the number of coordinates whose slopes are measured in an iteration, with two queries each.
+        rate: Adam's step size; at least a quarter of eps where the ball bounds each element, as turns are rare.
+        step: the distance of the two queries from the iterate; at least one, or both would ask about the same input.
+        c: the weight of one unit of margin relative to one squared step of distance.
     """
 
     name = "ZOO"
@@ -46,19 +49,20 @@ class Zoo:
         self.c = c
 
     @property
+    @override
     def parameters(self) -> dict[str, float | int | str]:
-        """See Attack."""
         return {**vars(self), "implementation": "tritguard"}
 
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """See Attack."""
         rng = np.random.default_rng((target.seed, ball.eps))
         queries, best = Queries(target), Best(target)
         best.take(target.x, queries.margins(target.x))
         clean = target.x.reshape(len(target.x), -1).astype(np.float64)
-        reach = ball.eps if ball.norm == "Linf" else INT8_MAX - INT8_MIN
+        box = ball.geometry.box
+        reach = ball.eps if box else INT8_MAX - INT8_MIN
         low, high = np.maximum(clean - reach, INT8_MIN), np.minimum(clean + reach, INT8_MAX)
-        x, adam = clean.copy(), _Adam(clean.shape, max(self.rate, ball.eps / 4) if ball.norm == "Linf" else self.rate)
+        x, adam = clean.copy(), Adam(clean.shape, max(self.rate, ball.eps / 4) if box else self.rate)
         coordinates = min(self.coordinates, clean.shape[1])
         for _ in range((self.queries - 1) // (2 * coordinates + 1)):
             active = np.flatnonzero(best.margins > 0)
@@ -67,7 +71,7 @@ class Zoo:
             chosen = rng.random((len(active), clean.shape[1])).argpartition(coordinates - 1, axis=1)[:, :coordinates]
             place = (active[:, None], chosen)
             slopes = self.c * self._slopes(queries, target, x[active], active, chosen)
-            if ball.norm == "L2":
+            if not box:
                 slopes += 2 * (x[place] - clean[place])
             x[place] = np.clip(x[place] - adam.step(slopes, place), low[place], high[place])
             on_grid = ball.to_grid(x[active].reshape(-1, *target.x.shape[1:]), target.x[active])
@@ -75,33 +79,17 @@ class Zoo:
         return Crafted(best.x, queries.made, gradients=0)
 
     def _slopes(
-        self, queries: Queries, target: Target, x: NDArray[np.float64], samples: Samples, chosen: NDArray[np.int64]
+        self, queries: Queries, target: Target, x: NDArray[np.float64], samples: Places, chosen: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """float64[m, coordinates]: the margins' slopes at x, [m, size], a step."""
+        """float64[m, coordinates]: the slopes of the margins at x, float64[m, elements], per int8 step."""
         count, many = len(x), chosen.shape[1]
         grid = np.rint(x).astype(np.int16)
         tried = np.repeat(grid[:, None], 2 * many, axis=1)
         rows, pairs = np.arange(count)[:, None], np.arange(many)
         tried[rows, pairs, chosen] += self.step
         tried[rows, many + pairs, chosen] -= self.step
-        tried = np.clip(tried, INT8_MIN, INT8_MAX)  # at the range's ends the difference has one side
+        tried = np.clip(tried, INT8_MIN, INT8_MAX)  # at the ends of the range the difference is one-sided
         asked: Int8 = tried.reshape(-1, *target.x.shape[1:]).astype(np.int8)
         margins = queries.margins(asked, np.repeat(samples, 2 * many)).reshape(count, 2, many)
         apart = tried[rows, pairs, chosen] - tried[rows, many + pairs, chosen]
         return np.asarray((margins[:, 0] - margins[:, 1]) / apart)
-
-
-class _Adam:
-    """Adam's steps with a count of its own for each coordinate."""
-
-    def __init__(self, shape: tuple[int, ...], rate: float) -> None:
-        self._rate = rate
-        self._first, self._second, self._count = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-
-    def step(self, slopes: NDArray[np.float64], place: tuple[Samples, Samples]) -> NDArray[np.float64]:
-        self._count[place] += 1
-        self._first[place] = _BETAS[0] * self._first[place] + (1 - _BETAS[0]) * slopes
-        self._second[place] = _BETAS[1] * self._second[place] + (1 - _BETAS[1]) * slopes**2
-        first = self._first[place] / (1 - _BETAS[0] ** self._count[place])
-        second = self._second[place] / (1 - _BETAS[1] ** self._count[place])
-        return np.asarray(self._rate * first / (np.sqrt(second) + 1e-8))

@@ -1,8 +1,7 @@
-"""tritguard attack: the deployed model under attack, confirmed on the device."""
+"""tritguard attack: attacks a deployed model and confirms every input on its device."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,36 +11,27 @@ from typing import Annotated
 
 import typer
 
+from tritguard import api
 from tritguard.attack.base import Access, Goal
 from tritguard.attack.catalog import ATTACKS, Setting
-from tritguard.boards import CoreClass
 from tritguard.build import open_build
-from tritguard.cli.convert import convert
 from tritguard.cli.data import read_dataset
 from tritguard.cli.progress import console, stages
-from tritguard.cli.report import REPORT, RESULT
-from tritguard.cli.study import leave, numbers
-from tritguard.data import Dataset
-from tritguard.device import open_device
-from tritguard.emit import Bundle, open_bundle
-from tritguard.emit.bundle import MANIFEST
+from tritguard.cli.study import leave, numbers, show
+from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
-from tritguard.evaluate.robustness.assemble import Subject
 from tritguard.evaluate.robustness.live import Budget
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.presets import Preset
-from tritguard.evaluate.robustness.result import Result
-from tritguard.evaluate.robustness.study import evaluate
-from tritguard.files import write_whole
+from tritguard.evaluate.robustness.study import ROBUSTNESS
 from tritguard.records import from_table
-from tritguard.report import html, terminal
 
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     bundle: Annotated[Path, typer.Argument(help="Folder written by 'tritguard convert'.")],
     build: Annotated[Path, typer.Argument(help="Folder written by 'tritguard build'.")],
     data: Annotated[str, typer.Option("--data", "-d", help="A data set: what 'tritguard data' takes.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the result; kept inputs there are used again.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the result; inputs kept there are used again.")],
     samples: Annotated[int, typer.Option("--samples", "-n", help="Test samples to attack.")] = 100,
     preset: Annotated[Preset, typer.Option(help="The attacks and their budgets.")] = "standard",
     attacks: Annotated[
@@ -50,7 +40,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     budgets: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="ATTACK.SETTING=VALUE", help="Over the preset's: square.queries=500; repeatable."
+            "--set", metavar="ATTACK.SETTING=VALUE", help="Overrides a setting: square.queries=500; repeatable."
         ),
     ] = None,
     eps: Annotated[str, typer.Option(help="L-infinity bounds in int8 steps, rising, separated by commas.")] = "1,2,4,8",
@@ -59,15 +49,22 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     ] = None,
     control: Annotated[
         Path | None,
-        typer.Option(help="An undefended model of the same task, a bundle or a .tflite: the attacks have to break it."),
+        typer.Option(
+            help="An undefended model for the same task, a bundle or a .tflite, that the attacks have to break."
+        ),
     ] = None,
     goal: Annotated[Goal, typer.Option(help="Any wrong class, or one drawn for each sample.")] = "untargeted",
     access: Annotated[Access, typer.Option(help="What black-box attacks see of the outputs.")] = "logits",
     live: Annotated[
-        bool, typer.Option("--live", help="Attack the device itself: the plan's black boxes, every query sent there.")
+        bool,
+        typer.Option(
+            "--live", help="Attack the device itself: every query of the plan's black-box attacks is sent to it."
+        ),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the samples drawn and of all attacks.")] = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes that craft; one a core by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed for the samples drawn and for all attacks.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that craft; by default one for each core.")
+    ] = None,
 ) -> None:
     """Attack a model on its board: robust accuracy, latency, flash and RAM in one result."""
     if live and control is not None:
@@ -78,16 +75,20 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     )  # fmt: skip
     opened = open_bundle(bundle)
     opened.manifest.check_single()
-    subject = Subject(opened, open_build(build))
-    result = attack(subject, read_dataset(data), plan, out, port=port, control=control, workers=workers, live=live)
-    show(result, out)
+    firmware, dataset = open_build(build), read_dataset(data)
+    with stages() as named:
+        result = api.attack(
+            opened, firmware, dataset, out,
+            plan=plan, port=port, control=control, workers=workers, live=announce if live else None, stages=named,
+        )  # fmt: skip
+    show(result, out / ROBUSTNESS.file)
     leave(result)
 
 
 def make_plan(
     *, samples: int, preset: str, attacks: str, eps: str, seed: int, goal: Goal, access: Access, budgets: Sequence[str]
 ) -> Plan:
-    """A plan of command-line values.
+    """Make a plan from command-line values.
 
     Raises:
         BadInputError: one of them is out of range.
@@ -100,7 +101,7 @@ def make_plan(
 
 
 def _settings(budgets: Sequence[str]) -> dict[str, dict[str, Setting]]:
-    """Settings by attack, of ATTACK.SETTING=VALUE each."""
+    """Sort ATTACK.SETTING=VALUE texts into settings by attack."""
     settings: dict[str, dict[str, Setting]] = {}
     for text in budgets:
         found = re.fullmatch(r"([\w-]+)\.(\w+)=(.+)", text)
@@ -117,36 +118,6 @@ def _number(text: str) -> Setting:
     return text
 
 
-def attack(
-    subject: Subject,
-    dataset: Dataset,
-    plan: Plan,
-    out: Path,
-    *,
-    port: str | None = None,
-    control: Path | None = None,
-    workers: int | None = None,
-    live: bool = False,
-) -> Result:
-    """Evaluate and write `result.json`. An older result there goes first: a run that fails leaves none."""
-    clear_results(out)
-    undefended = None if control is None else open_control(control, out, subject.bundle.manifest.core)
-    with open_device(subject.bundle, subject.build, port) as device, stages() as progress:
-        result = evaluate(
-            subject,
-            dataset,
-            plan,
-            device,
-            out,
-            progress,
-            control=undefended,
-            workers=workers or cores(),
-            live=announce if live else None,
-        )
-    write_whole(out / RESULT, result.model_dump_json(indent=2) + "\n")
-    return result
-
-
 def announce(budget: Budget) -> None:
     """Say what a live attack may take, before it starts."""
     names = ", ".join(attack.name for attack in budget.attacks)
@@ -156,30 +127,3 @@ def announce(budget: Budget) -> None:
         highlight=False,
         soft_wrap=True,
     )
-
-
-def open_control(control: Path, out: Path, core: CoreClass) -> Bundle:
-    """The control's bundle; one made in `out` where it is no bundle yet."""
-    if (control / MANIFEST).is_file():
-        return open_bundle(control)
-    with console.status("Converting the control"):
-        return convert(control, out / "control" / "bundle", core=core, name=f"{control.stem} (control)")
-
-
-def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def clear_results(out: Path) -> None:
-    """Make the folder, now and not after minutes of work, and remove an older result: a failed run leaves none."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name in (RESULT, REPORT):
-        (out / name).unlink(missing_ok=True)
-
-
-def show(result: Result, out: Path) -> None:
-    """Print and write the report."""
-    write_whole(out / REPORT, html.render(result))
-    console.print(terminal.render(result))
-    console.print(f"\nresult: {out / RESULT}\nreport: {out / REPORT}", markup=False, highlight=False, soft_wrap=True)

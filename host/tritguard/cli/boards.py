@@ -1,4 +1,4 @@
-"""tritguard boards: what can be built for."""
+"""tritguard boards: lists the boards that firmware can be built for."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def _size(count: int) -> str:
 
 
 def ways(board: Board) -> list[str]:
-    """The methods of 'tritguard flash' that this board has, the usual one first."""
+    """List the methods of 'tritguard flash' that this board has, the usual one first."""
     return (["emulator"] if board.emulator else []) + [way.method for way in board.upload]

@@ -1,22 +1,19 @@
-"""tritguard build: a bundle becomes a firmware."""
+"""tritguard build: builds a firmware from a bundle."""
 
 from __future__ import annotations
 
-import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tritguard.boards import Board, load_board
+from tritguard import api
+from tritguard.boards import load_board
 from tritguard.build import Budget, Build, parse_bytes
-from tritguard.build import build as build_firmware
-from tritguard.build.engine import Engine, native_engine
-from tritguard.build.tflm import find_library, how_to_get, tflm_engine
+from tritguard.build.tflm import how_to_get
 from tritguard.cli.progress import console
-from tritguard.emit import Bundle, open_bundle
-from tritguard.emit.tflm import open_arrays, write_arrays
+from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError, ToolMissingError
 
 
@@ -61,12 +58,15 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     model, target = open_bundle(bundle), load_board(board)
     if engine is EngineChoice.NATIVE:
         _refuse({"--tflm": tflm, "--arrays": arrays}, "--engine tflm")
-        chosen = native_engine(model, profile=profile)
+        chosen = api.native_engine(model, profile=profile)
     else:
         _refuse({"--profile": profile}, "--engine native")
-        chosen = engine_of_tflm(model, target, tflm, arrays)
+        if tflm is None:
+            raise ToolMissingError("which TensorFlow Lite Micro?", where="--engine tflm", fix=how_to_get(target))
+        with console.status("Trying the model in TensorFlow Lite Micro"):
+            chosen = api.tflm_engine(model, target, tflm, arrays)
     with console.status("Building the firmware"):
-        built = build_firmware(model, target, out, engine=chosen, budget=budget)
+        built = api.build(model, out, board=target, engine=chosen, budget=budget)
     describe(built)
 
 
@@ -76,20 +76,19 @@ def _refuse(options: dict[str, object], owner: str) -> None:
             raise BadInputError(f"belongs to {owner}", where=name)
 
 
-def engine_of_tflm(bundle: Bundle, board: Board, where: str | None, arrays: Path | None) -> Engine:
-    """TensorFlow Lite Micro with a bundle's model; see `tflm_engine` and `find_library` for what it raises."""
-    if where is None:
-        raise ToolMissingError("which TensorFlow Lite Micro?", where="--engine tflm", fix=how_to_get(board))
-    library = find_library(where, board)
-    if arrays is not None:
-        return tflm_engine(bundle, open_arrays(arrays), library)
-    with console.status("Trying the model in TensorFlow Lite Micro"), tempfile.TemporaryDirectory() as scratch:
-        made = write_arrays(bundle.model_path.read_bytes(), Path(scratch) / "arrays", name=bundle.manifest.name)
-        return tflm_engine(bundle, made, library)
+def outline(built: Build) -> None:
+    """Print flash and RAM of what was built, in one line."""
+    sizes = built.record.sizes
+    console.print(
+        f"{built.elf}: {sizes.flash_total:,} B flash, {sizes.ram_static:,} B static RAM",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def describe(built: Build) -> None:
-    """What was built, in a few lines."""
+    """Print what was built, in a few lines."""
     board, sizes = built.record.board, built.record.sizes
     groups = ", ".join(f"{name} {size:,}" for name, size in sizes.flash_groups.items())
     console.print(

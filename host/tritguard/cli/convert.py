@@ -1,8 +1,7 @@
-"""tritguard convert: a model becomes a bundle, or arrays for TensorFlow Lite Micro."""
+"""tritguard convert: turns a model into a bundle, or into arrays for TensorFlow Lite Micro."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,19 +9,15 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tritguard.boards import CoreClass, core_class, known_cores
+from tritguard import api
+from tritguard.api.models import CORE
 from tritguard.cli.data import read_dataset
-from tritguard.cli.progress import console
-from tritguard.cli.source import golden, title
-from tritguard.cli.tflm import convert_to_arrays
-from tritguard.data import Dataset
-from tritguard.emit import Bundle, write_bundle
-from tritguard.errors import BadInputError, about
+from tritguard.cli.progress import console, stages
+from tritguard.cli.tflm import describe as describe_arrays
+from tritguard.emit import Bundle
+from tritguard.errors import BadInputError
 from tritguard.graph.formats.registry import WeightFormat, format_names
 from tritguard.report.wording import short_op
-from tritguard.twin import verify_against_oracle
-
-_CORE = "cortex-m4"
 
 
 class Target(StrEnum):
@@ -49,12 +44,12 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", "-d", help="A Keras model's accuracy before and after is told on this data set."),
+        typer.Option("--data", "-d", help="Tell a Keras model's accuracy on this data set before and after."),
     ] = None,
     classes: Annotated[str | None, typer.Option(help="Names of the outputs, separated by commas.")] = None,
     name: Annotated[str | None, typer.Option(help="What reports call the model.")] = None,
     core: Annotated[
-        str | None, typer.Option(help=f"The core to choose kernels for, as compilers name it; {_CORE} by default.")
+        str | None, typer.Option(help=f"The core to choose kernels for, as compilers name it; {CORE} by default.")
     ] = None,
     uncompressed: Annotated[bool, typer.Option("--uncompressed", help="tflm: leave ternary weights as int8.")] = False,
     tflm_compat: Annotated[
@@ -62,7 +57,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     ] = False,
     weight_format: Annotated[
         list[str] | None,
-        typer.Option("--format", metavar="LAYER=FORMAT", help="Another weight format for a layer than the cheapest."),
+        typer.Option(
+            "--format", metavar="LAYER=FORMAT", help="Give a layer this weight format instead of the cheapest."
+        ),
     ] = None,
     stripes: Annotated[
         bool,
@@ -75,7 +72,12 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     if to is Target.TFLM:
         if classes or core or weight_format:
             raise BadInputError("--classes, --core and --format belong to --to native")
-        convert_to_arrays(model, out, calibration=calibration, name=name, uncompressed=uncompressed, compat=tflm_compat)
+        with stages() as named:
+            arrays = api.convert_to_arrays(
+                model, out, calibration=calibration, name=name, uncompressed=uncompressed, compat=tflm_compat,
+                stages=named,
+            )  # fmt: skip
+        describe_arrays(arrays)
         return
     if uncompressed or tflm_compat:
         raise BadInputError("--uncompressed and --tflm-compat belong to --to tflm")
@@ -85,23 +87,28 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     names = tuple(part.strip() for part in classes.split(",")) if classes else None
     formats = parse_formats(weight_format or [])
     with console.status("Converting"):
-        bundle = convert(
+        bundle = api.convert(
             model,
             out,
-            core=kernels_for(core or _CORE),
+            core=core or CORE,
             calibration=calibration,
             classes=names,
             name=name,
             formats=formats,
             stripes=stripes,
-            judge=dataset,
+            data=dataset,
+            note=note,
         )
     describe(bundle)
     list_formats(bundle)
 
 
 def parse_formats(pairs: list[str]) -> dict[int, WeightFormat]:
-    """Layer numbers and formats of LAYER=FORMAT pairs; BadInputError for anything else."""
+    """Read LAYER=FORMAT pairs into formats by the layer's number.
+
+    Raises:
+        BadInputError: a text is no such pair, or names no format.
+    """
     formats: dict[int, WeightFormat] = {}
     for pair in pairs:
         layer, _, weight_format = pair.partition("=")
@@ -111,47 +118,13 @@ def parse_formats(pairs: list[str]) -> dict[int, WeightFormat]:
     return formats
 
 
-def kernels_for(core: str) -> CoreClass:
-    """The class of a core; BadInputError for one without kernels."""
-    found = core_class(core)
-    if found is None:
-        raise BadInputError(f"no kernels for {core!r}", fix=f"give one of {', '.join(known_cores())}")
-    return found
-
-
-def convert(  # noqa: PLR0913 - what a bundle depends on
-    model: Path,
-    out: Path,
-    *,
-    core: CoreClass,
-    calibration: Path | None = None,
-    classes: tuple[str, ...] | None = None,
-    name: str | None = None,
-    formats: Mapping[int, WeightFormat] | None = None,
-    stripes: bool = True,
-    judge: Dataset | None = None,
-) -> Bundle:
-    """The verb without its output; see `write_bundle` for what it raises."""
-    content = golden(model, calibration, _note, judge)
-    with about(model):
-        return write_bundle(
-            content,
-            out,
-            name=title(model, name),
-            core=core,
-            classes=classes,
-            formats=formats,
-            stripes=stripes,
-            check=verify_against_oracle,
-        )
-
-
-def _note(line: str) -> None:
+def note(line: str) -> None:
+    """Print a remark as it is."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def describe(bundle: Bundle) -> None:
-    """What the bundle holds, in a few lines."""
+    """Print what a bundle holds, in a few lines."""
     manifest = bundle.manifest
     weighted = [layer for layer in manifest.layers if layer.weight_format != "none"]
     ternary = sum(layer.ternary is not None for layer in weighted)
@@ -186,7 +159,7 @@ def describe(bundle: Bundle) -> None:
 
 
 def list_formats(bundle: Bundle) -> None:
-    """A ternary layer a row: its zeros, its bytes before and after, the estimated cycles of each format."""
+    """Print a row for each ternary layer: zeros, bytes before and after, estimated cycles in each format."""
     layers = [(layer, layer.ternary) for layer in bundle.manifest.layers if layer.ternary is not None]
     offered = {offer.weight_format for _, ternary in layers for offer in ternary.offers}
     formats = [name for name in format_names() if name in offered]

@@ -1,4 +1,4 @@
-"""tritguard data: fetch or make a data set, and say what it holds."""
+"""tritguard data: fetches or makes a data set and says what it holds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from tritguard.api import load_data
 from tritguard.cli.progress import bar, console
-from tritguard.data import Dataset, load_dataset, write_dataset
+from tritguard.data import Dataset, write_dataset
 
 
 def command(
@@ -32,13 +33,13 @@ def command(
 
 
 def read_dataset(name: str) -> Dataset:
-    """The data set of a name or file, with a bar; see `tritguard.data.load_dataset` for what it raises."""
-    with bar("Reading data") as report:
-        return load_dataset(name, report)
+    """Load a data set with a progress bar; see `api.load_data` for what it raises."""
+    with bar("Reading data") as progress:
+        return load_data(name, progress)
 
 
 def describe(dataset: Dataset) -> None:
-    """What a data set holds, in a few lines."""
+    """Print what a data set holds, in a few lines."""
     train = 0 if dataset.x_train is None else len(dataset.x_train)
     shape = "x".join(map(str, dataset.x_test.shape[1:]))
     per_class = np.bincount(dataset.y_test, minlength=len(dataset.classes))

@@ -1,4 +1,4 @@
-"""tritguard doctor: what is missing on this machine, and how to mend it."""
+"""tritguard doctor: says what is missing on this machine, and how to mend it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from tritguard.cli.machine import Finding, examine
+from tritguard.api.machine import Finding, examine
 from tritguard.cli.progress import console
 
 

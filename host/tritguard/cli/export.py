@@ -1,4 +1,4 @@
-"""tritguard export: a bundle becomes a library for the user's own project."""
+"""tritguard export: turns a bundle into a library for the user's own project."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def command(
     to: Annotated[str, typer.Option(help=f"What to export to: {', '.join(TARGETS)}.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the export.")],
     prefix: Annotated[
-        str | None, typer.Option(help="What every name in C starts with; made of the model's name by default.")
+        str | None, typer.Option(help="What every C name starts with; by default made from the model's name.")
     ] = None,
 ) -> None:
     """Turn a model into a library for your own project: PlatformIO, CMake, Zephyr, Arduino or a single header."""
@@ -26,7 +26,7 @@ def command(
 
 
 def describe(manifest: ExportManifest, out: Path) -> None:
-    """What was written, in two lines."""
+    """Print what was written, in two lines."""
     size = sum((out / name).stat().st_size for name in manifest.files if name.endswith((".c", ".h")))
     console.print(
         f"{out}: {manifest.model} for {manifest.target}, {size:,} B of source\n"

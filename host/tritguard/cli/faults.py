@@ -8,22 +8,19 @@ from typing import Annotated
 
 import typer
 
+from tritguard import api
 from tritguard.build import open_build
 from tritguard.cli.data import read_dataset
-from tritguard.cli.study import leave, numbers, settings, study
+from tritguard.cli.study import leave, numbers, settings, show, study_stages
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
-from tritguard.evaluate.faults.result import FaultPlan
-from tritguard.evaluate.faults.study import study_faults
-
-RESULT = "faults.json"
-TABLE = "faults"
+from tritguard.evaluate.faults.study import FAULTS
 
 
 def command(
     bundles: Annotated[list[Path], typer.Argument(help="Folders written by 'tritguard convert', one or several.")],
     data: Annotated[str, typer.Option("--data", "-d", help="A data set's name (fashion-mnist) or an .npz file.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help=f"Folder of {RESULT} and its report.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help=f"Folder of {FAULTS.file} and its report.")],
     build: Annotated[
         list[Path] | None,
         typer.Option("--build", "-b", help="Each bundle's build for an emulated board, in order; else the twin alone."),
@@ -37,11 +34,14 @@ def command(
 ) -> None:
     """Flip bits of the weights in flash, before boot, and say how accuracy falls: at random, and where it hurts."""
     given = {"samples": samples, "flips": flips and numbers("--flips", flips), "seed": seed}
-    plan = settings(FaultPlan, TABLE, config, given)
+    plan = settings(FAULTS, config, given)
     if len(build or ()) > len(bundles):
         raise BadInputError(f"{len(build or ())} builds for {len(bundles)} bundles", fix="give one --build a bundle")
     opened = [open_bundle(path) for path in bundles]
     built = [open_build(path) for path in build or ()]
     dataset = read_dataset(data)
     subjects = list(zip_longest(opened, built))
-    leave(study(lambda progress: study_faults(subjects, dataset, plan, progress), out / RESULT))
+    with study_stages() as named:
+        result = api.faults(subjects, dataset, out, plan=plan, stages=named)
+    show(result, out / FAULTS.file)
+    leave(result)

@@ -1,4 +1,4 @@
-"""tritguard flash: a firmware onto its board."""
+"""tritguard flash: puts a firmware on its board."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ class Method(StrEnum):
 def command(
     build: Annotated[Path, typer.Argument(help="Folder written by 'tritguard build'.")],
     port: Annotated[
-        str | None, typer.Option("--port", "-p", help="Serial port of a real board, asked who it is when flashed.")
+        str | None,
+        typer.Option("--port", "-p", help="Serial port of a real board, which is asked who it is once flashed."),
     ] = None,
     method: Annotated[
-        Method | None, typer.Option(help="Without it: the board's first, the emulator only where no port is given.")
+        Method | None, typer.Option(help="By default the board's first; the emulator only where no port is given.")
     ] = None,
     stay: Annotated[
         bool, typer.Option("--stay", help="Keep the emulated board running until Ctrl-C; other verbs take its port.")
@@ -48,7 +49,7 @@ def command(
 
 
 def choose(board: Board, method: Method | None, port: str | None) -> Method:
-    """The method to use.
+    """Choose the method to flash with.
 
     Raises:
         BadInputError: the board has no such method.
@@ -90,7 +91,7 @@ def _flash(built: Build, method: Method, port: str | None) -> None:
 
 
 def describe(hello: Hello) -> None:
-    """What the board said of itself, in a few lines."""
+    """Print what the board says about itself, in a few lines."""
     console.print(
         f"{hello.board} answers: {hello.engine} engine at {hello.clock_hz / 1e6:g} MHz\n"
         f"model    {hello.model_sha256}\n"

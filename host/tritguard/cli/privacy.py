@@ -8,19 +8,17 @@ from typing import Annotated
 
 import typer
 
-from tritguard.boards import load_board
+from tritguard import api
 from tritguard.cli.data import read_dataset
-from tritguard.cli.study import leave, settings, study
-from tritguard.evaluate.privacy.result import PrivacyPlan
-from tritguard.evaluate.privacy.study import open_training, study_privacy
-
-RESULT = "privacy.json"
-TABLE = "privacy"
+from tritguard.cli.study import leave, settings, show, study_stages
+from tritguard.evaluate.privacy.study import PRIVACY
 
 
 def command(
     trainings: Annotated[list[Path], typer.Argument(help="Folders written by 'tritguard train', one or several.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help=f"Folder of {RESULT}, its report and the shadow models.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help=f"Folder of {PRIVACY.file}, its report and the shadow models.")
+    ],
     board: Annotated[
         str | None, typer.Option("--board", "-b", help="Confirm outputs on this emulated board; else the twin alone.")
     ] = None,
@@ -36,8 +34,8 @@ def command(
 ) -> None:
     """Say whether a model's outputs tell which samples it was trained on: in float, and deployed as int8 or ternary."""
     given = {"samples": samples, "shadows": shadows, "indicator": indicator, "seed": seed}
-    plan = settings(PrivacyPlan, TABLE, config, given)
-    chip = None if board is None else load_board(board)
-    load = cache(read_dataset)
-    opened = [open_training(folder, load) for folder in trainings]
-    leave(study(lambda progress: study_privacy(opened, chip, plan, out, progress), out / RESULT))
+    plan = settings(PRIVACY, config, given)
+    with study_stages() as named:
+        result = api.privacy(trainings, out, load=cache(read_dataset), board=board, plan=plan, stages=named)
+    show(result, out / PRIVACY.file)
+    leave(result)

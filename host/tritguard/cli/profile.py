@@ -1,4 +1,4 @@
-"""tritguard profile: where an inference's time goes."""
+"""tritguard profile: shows where the time of an inference goes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The progress bars of everything that takes longer than two seconds."""
+"""Progress bars for everything that takes longer than two seconds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ console = Console()
 
 
 class Stage:
-    """One bar: called as the `Progress` of the room that works; it appears with the first call."""
+    """One bar, called as the `Progress` of the code that works; it appears with the first call."""
 
     def __init__(self, bars: Bars, what: str) -> None:
         self._bars = bars
@@ -41,11 +41,17 @@ class Stage:
             self._bars.update(self._task, description=f"{self._what}, {text}")
 
 
+def start_tensorflow() -> None:
+    """Import TensorFlow, which takes seconds, and say so."""
+    with console.status("Starting TensorFlow"):
+        import tritguard.train.backend  # noqa: F401, PLC0415
+
+
 @contextmanager
 def stages() -> Iterator[Callable[[str], Stage]]:
-    """Show one bar a stage: `named("what")` names a stage and gives the `Progress` that its room calls.
+    """Show one bar for each stage: `named("what")` names a stage and gives the `Progress` to call.
 
-    The bar appears with the first call: a stage with nothing to do, such as a download already made, shows none.
+    A bar appears with the first call, so a stage with nothing to do, such as a finished download, shows none.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -64,6 +70,6 @@ def stages() -> Iterator[Callable[[str], Stage]]:
 
 @contextmanager
 def bar(what: str) -> Iterator[Stage]:
-    """One stage alone."""
+    """Show the bar of a single stage."""
     with stages() as named:
         yield named(what)

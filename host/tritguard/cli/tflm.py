@@ -1,47 +1,13 @@
-"""The verb `convert` with `--to tflm`: a model becomes arrays for TensorFlow Lite Micro."""
+"""What `convert --to tflm` says of the arrays it wrote."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
-
-from tritguard.cli.progress import bar, console
-from tritguard.cli.source import golden, title
-from tritguard.data import read_samples, to_input_bytes
-from tritguard.emit.tflm import Arrays, ArraysManifest, input_edge, write_arrays
-from tritguard.errors import about
-from tritguard.predictor import Int8
-from tritguard.train.config import CALIBRATION
-
-_REAL_INPUTS = 32
+from tritguard.cli.progress import console
+from tritguard.emit.tflm import Arrays, ArraysManifest
 
 
-def convert_to_arrays(
-    model: Path, out: Path, *, calibration: Path | None, name: str | None, uncompressed: bool, compat: bool
-) -> None:
-    """Convert, and say what came out; see `write_arrays` for what it raises."""
-    with console.status("Converting"):
-        content = golden(model, calibration)
-    if calibration is None and (model / CALIBRATION).is_file():
-        calibration = model / CALIBRATION
-    with about(model), bar("Trying in TensorFlow Lite Micro") as report:
-        real = None if calibration is None else _real_inputs(content, calibration)
-        arrays = write_arrays(
-            content, out, name=title(model, name), real=real, uncompressed=uncompressed, compat=compat, progress=report
-        )
-    _describe(arrays)
-
-
-def _real_inputs(content: bytes, samples: Path) -> Int8:
-    """Some of a file's samples, evenly spaced, on the model's input grid."""
-    x = read_samples(samples)
-    source = input_edge(content)
-    chosen = x[np.linspace(0, len(x) - 1, min(_REAL_INPUTS, len(x))).astype(int)]
-    return to_input_bytes(chosen, source.scale, source.zero_point)
-
-
-def _describe(arrays: Arrays) -> None:
+def describe(arrays: Arrays) -> None:
+    """Say in a few lines what was written."""
     manifest = arrays.manifest
     _say(f"{arrays.path}: {manifest.array_bytes:,} B, of a model of {manifest.model_bytes:,} B; ops {_ops(manifest)}")
     plain, alternate = manifest.uncompressed, manifest.alternate

@@ -1,4 +1,4 @@
-"""tritguard train: a data set becomes a ternary Keras model."""
+"""tritguard train: trains a ternary Keras model on a data set."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from tritguard import api
 from tritguard.cli.data import read_dataset
-from tritguard.cli.progress import bar, console
+from tritguard.cli.progress import bar, console, start_tensorflow
 from tritguard.data import Dataset
 from tritguard.errors import BadInputError
 from tritguard.records import from_table
@@ -18,7 +19,7 @@ from tritguard.train import TrainConfig, TrainRecord, read_train_config
 def command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model, for 'tritguard convert'.")],
     config: Annotated[
-        Path | None, typer.Argument(help="A TOML file with a \\[train] table; the demo's settings without.")
+        Path | None, typer.Argument(help="A TOML file with a \\[train] table; without one, the demo's settings.")
     ] = None,
     config_option: Annotated[
         Path | None, typer.Option("--config", "-c", metavar="CONFIG", help="The same, as other verbs take it.")
@@ -40,20 +41,16 @@ def command(
 
 
 def train(config: TrainConfig, dataset: Dataset, out: Path) -> TrainRecord:
-    """The verb without its closing line; see `tritguard.train.fit.train` for what it raises."""
-    out.mkdir(parents=True, exist_ok=True)
-    with console.status("Starting TensorFlow"):
-        from tritguard.train import fit  # noqa: PLC0415 - imports TensorFlow
-    with bar("Training") as report:
-        return fit.train(config, dataset, out, report, show_loss=lambda loss: report.note(f"loss {loss:.3f}"))
+    """Train with a progress bar that tells the loss; see `api.train` for what it raises."""
+    start_tensorflow()
+    with bar("Training") as progress:
+        return api.train(config, dataset, out, progress, show_loss=lambda loss: progress.note(f"loss {loss:.3f}"))
 
 
 def describe(record: TrainRecord, out: Path) -> None:
-    """What came out, in one line."""
+    """Print what the training gave, in one line and one for each finding."""
     robust = list(record.evaluation.values())[-1].pgd
-    right = (
-        f"{record.accuracy:.2%} of {record.test_samples:,} test samples right, {robust:.2%} of some after a quick PGD"
-    )
+    right = f"{record.accuracy:.2%} of {record.test_samples:,} test samples right, {robust:.2%} of some under quick PGD"
     dead = sum(record.dead_channels.values())
     console.print(
         f"{out}: {right}, {record.parameters:,} parameters, {dead} dead channels, {record.seconds:.0f} s",

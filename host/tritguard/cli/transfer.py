@@ -7,20 +7,17 @@ from typing import Annotated
 
 import typer
 
+from tritguard import api
 from tritguard.cli.data import read_dataset
-from tritguard.cli.study import leave, numbers, settings, study
+from tritguard.cli.study import leave, numbers, settings, show, study_stages
 from tritguard.emit import open_bundle
-from tritguard.evaluate.transfer.result import TransferPlan
-from tritguard.evaluate.transfer.study import study_transfer
-
-RESULT = "transfer.json"
-TABLE = "transfer"
+from tritguard.evaluate.transfer.study import TRANSFER
 
 
 def command(
     bundles: Annotated[list[Path], typer.Argument(help="Folders written by 'tritguard convert', one or several.")],
     data: Annotated[str, typer.Option("--data", "-d", help="A data set's name (fashion-mnist) or an .npz file.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help=f"Folder of {RESULT} and its report.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help=f"Folder of {TRANSFER.file} and its report.")],
     floats: Annotated[
         list[Path] | None, typer.Option("--float", "-f", help="A .keras model or float .tflite; may be repeated.")
     ] = None,
@@ -32,15 +29,10 @@ def command(
     seed: Annotated[int | None, typer.Option(help="Of samples and attacks.")] = None,
 ) -> None:
     """Craft on each model, ask all of them; and look for inputs that fool a deployed model, its float model not."""
-    plan = settings(
-        TransferPlan, TABLE, config, {"samples": samples, "eps": eps and numbers("--eps", eps), "seed": seed}
-    )
+    plan = settings(TRANSFER, config, {"samples": samples, "eps": eps and numbers("--eps", eps), "seed": seed})
     opened = [open_bundle(path) for path in bundles]
     dataset = read_dataset(data)
-    models = [(float_name(path), path) for path in floats or []]
-    leave(study(lambda progress: study_transfer(opened, models, dataset, plan, progress), out / RESULT))
-
-
-def float_name(path: Path) -> str:
-    """What reports call a float model: a training's by its folder."""
-    return path.resolve().parent.name if path.suffix == ".keras" else path.stem
+    with study_stages() as named:
+        result = api.transfer(opened, dataset, out, floats=floats or (), plan=plan, stages=named)
+    show(result, out / TRANSFER.file)
+    leave(result)

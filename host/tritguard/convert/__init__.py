@@ -1,4 +1,4 @@
-"""Keras models to the golden int8 `.tflite`. Importing this imports TensorFlow."""
+"""Converts Keras models to the golden int8 `.tflite`. Importing this package imports TensorFlow."""
 
 from tritguard.convert.keras_to_tflite import keras_to_tflite
 

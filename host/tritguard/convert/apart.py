@@ -1,4 +1,4 @@
-"""Processes of their own for files of unknown origin: without the user's environment, and not for ever."""
+"""Runs separate processes for files of unknown origin, without the user's environment and with a time limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tritguard.foreign.description import FAILURE, Failure
 from tritguard.records import from_json
 
 _TIMEOUT_S = 600
-_KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT")  # of the environment: what Python itself may need
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT")  # the environment variables that Python itself may need
 _ERRORS: dict[str, type[TritguardError]] = {
     "model": BadModelError,
     "input": BadInputError,
@@ -22,11 +22,11 @@ _ERRORS: dict[str, type[TritguardError]] = {
 
 
 def run_apart(module: str, model: Path, folder: Path) -> None:
-    """Run `python -m MODULE MODEL FOLDER`, which leaves what it makes, or a `Failure`, in the folder.
+    """Run `python -m MODULE MODEL FOLDER`, which writes its results or a `Failure` to the folder.
 
     Raises:
-        BadModelError: the model cannot be taken, or the process ended before it was done.
-        BadInputError, ToolMissingError: as the process says.
+        BadModelError: the process refuses the model, ends early, or takes longer than 600 s.
+        BadInputError, ToolMissingError: the process reports one.
     """
     package = Path(tritguard.__file__).parents[1]
     environment = {key: os.environ[key] for key in _KEPT if key in os.environ}

@@ -1,7 +1,8 @@
-"""Keras models of unknown origin: read in a process of their own, built anew here.
+"""Loads Keras models of unknown origin: a separate process reads them, and they are built anew here.
 
-Keras rebuilds the classes and functions a file names. Its safe mode refuses lambdas, but has been got around more than
-once (CVE-2025-1550 and its successors), and legacy files have none: nothing in a file is ever deserialised by Keras.
+When Keras deserialises a file, it rebuilds the classes and functions that the file names. Its safe mode refuses
+lambdas, but has been bypassed more than once (CVE-2025-1550 and its successors), and legacy files have no safe mode.
+Keras therefore never deserialises anything in a file.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from tritguard.convert.apart import run_apart
-from tritguard.errors import BadInputError, BadModelError, about
+from tritguard.errors import BadInputError, BadModelError, about, first_line
 from tritguard.foreign.description import DESCRIPTION, WEIGHTS, Description, Layer
 from tritguard.foreign.stores import MAX_VALUES
 from tritguard.records import from_json
@@ -25,18 +27,18 @@ from tritguard.train.backend import keras
 
 
 class Clip(keras.layers.Layer):  # type: ignore[misc]
-    """max(low, min(high, x)): QKeras' signed activations without their rounding."""
+    """max(low, min(high, x)), which is a signed activation of QKeras without its rounding."""
 
     def __init__(self, low: float, high: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.low, self.high = low, high
 
+    @override
     def call(self, inputs: Any) -> Any:
-        """float32 -> float32 of the same shape."""
         return keras.ops.clip(inputs, self.low, self.high)
 
+    @override
     def get_config(self) -> dict[str, Any]:
-        """The layer's configuration, as Keras stores it."""
         return {**super().get_config(), "low": self.low, "high": self.high}
 
 
@@ -44,20 +46,21 @@ _OWN: dict[str, Any] = {"Clip": Clip} | {f"tritguard>{cls.__name__}": cls for cl
 
 
 def load_model(path: Path, note: Callable[[str], None] | None = None) -> Any:
-    """Load a model of Keras or QKeras, in inference form.
+    """Load a Keras or QKeras model in the form it has at inference.
 
     Args:
-        path: an `.h5` or `.keras` file, or a SavedModel's folder.
-        note: called with each thing the deployed network will do otherwise than the file says.
+        path: an `.h5` or `.keras` file, or the folder of a SavedModel.
+        note: called with a sentence for each thing that the deployed network will do differently from the file.
 
     Returns:
-        keras.Model: functional, one input and one output, not compiled, of plain layers and tritguard's ternary ones;
-            weights quantized by QKeras have the values QKeras computes with.
+        keras.Model: a functional model with one input and one output, not compiled, of plain layers and tritguard's
+            ternary ones. Weights that QKeras quantizes have the values with which QKeras computes.
 
     Raises:
         BadInputError: there is no such file.
-        BadModelError: the file holds anything that is not on `configuration`'s or `quantizers`' lists.
-        ToolMissingError: it needs QKeras, which is not installed.
+        BadModelError: the file holds anything that is not on the lists of `tritguard.foreign.configuration` and
+            `tritguard.foreign.quantizers`.
+        ToolMissingError: the model needs QKeras, which is not installed.
     """
     if not path.exists():
         raise BadInputError("cannot be read (No such file or directory)", where=str(path))
@@ -75,9 +78,8 @@ def load_model(path: Path, note: Callable[[str], None] | None = None) -> Any:
             return _build(description, weights)
     except BadModelError:
         raise
-    except Exception as error:  # Keras raises many kinds on options that do not fit
-        first_line = str(error).strip().partition("\n")[0]
-        raise BadModelError(f"Keras cannot build it ({first_line})", where=str(path)) from error
+    except Exception as error:  # Keras raises many kinds of errors on options that do not fit
+        raise BadModelError(f"Keras cannot build it ({first_line(error)})", where=str(path)) from error
 
 
 def _build(description: Description, weights: dict[str, NDArray[np.float32]]) -> Any:
@@ -99,21 +101,21 @@ def _build(description: Description, weights: dict[str, NDArray[np.float32]]) ->
         if values:
             built.set_weights(values)
     if inputs is None:
-        raise BadModelError("no input")
+        raise BadModelError("the network has no input")
     return keras.Model(inputs, tensors[description.output], name="model")
 
 
 def _check_shape(layer: Layer, built: Any, inputs: tuple[Any, ...], found: tuple[int, ...]) -> None:
-    """Hold a layer's first weights against its options, which Keras would take memory for.
+    """Check the shape of a layer's first weights before Keras allocates the memory that its options ask for.
 
     Args:
-        layer: with weights.
+        layer: a layer with weights.
         built: its Keras layer, not built yet.
-        inputs: shape of what it reads, with the batch.
+        inputs: shape of its input, with the batch.
         found: shape of its first weights in the file.
 
     Raises:
-        BadModelError: they do not fit.
+        BadModelError: the weights do not fit the options.
     """
     if isinstance(built, keras.layers.BatchNormalization):
         wanted: tuple[Any, ...] = (inputs[built.axis],)
@@ -123,10 +125,10 @@ def _check_shape(layer: Layer, built: Any, inputs: tuple[Any, ...], found: tuple
         outputs = built.depth_multiplier if isinstance(built, keras.layers.DepthwiseConv2D) else built.filters
         wanted = (*built.kernel_size, inputs[-1], outputs)
     if found != wanted:
-        what = f"its {layer.weights[0]} is {found} in the file, by its options {wanted}"
+        what = f"its {layer.weights[0]} is {found} in the file, but {wanted} according to its options"
         raise BadModelError(what, where=f"layer {layer.name}")
 
 
 def _keras_name(layer: Layer, index: int) -> str:
-    """The layer's own name where Keras takes it."""
+    """The layer's own name if Keras accepts it, else `layer_INDEX`."""
     return layer.name if layer.name.replace("_", "").isalnum() else f"layer_{index}"

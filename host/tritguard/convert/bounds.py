@@ -1,8 +1,9 @@
-"""ReLUs with an upper bound, as QKeras' quantized_relu is, as RELU6, which TensorFlow Lite fuses into a convolution.
+"""Turns ReLUs with an upper bound, such as QKeras' quantized_relu, into RELU6, which TensorFlow Lite fuses.
 
-relu_b(x) = b/6 * relu_6(6/b * x): what comes before is scaled by 6/b and what comes after by b/6, each layer as a
-whole, so ternary weights stay ternary. A bound that calibration reaches is where the int8 range ends, and then the int8
-grid is that of quantized_relu itself. Any other bound would become an op of its own, after a coarser grid.
+relu_b(x) = b/6 * relu_6(6/b * x), so the layer before the ReLU is scaled by 6/b and the layers after it by b/6. Each
+layer is scaled as a whole, so ternary weights stay ternary. If calibration reaches the bound, the int8 range ends
+there, and the int8 grid is that of quantized_relu itself. Any bound other than 6 would become a separate op after a
+coarser grid.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from collections import defaultdict
 from typing import Any
 
 from tritguard.train.backend import keras
+from tritguard.train.layer_graph import WEIGHTED, readers_of
 
 layers = keras.layers
 
 _SIX = 6.0
-_WEIGHTED = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
 _SCALED_THROUGH = (  # f(c * x) = c * f(x) for c > 0
     layers.MaxPooling2D,
     layers.AveragePooling2D,
@@ -28,18 +29,18 @@ _SCALED_THROUGH = (  # f(c * x) = c * f(x) for c > 0
 
 
 def bounds_to_relu6(model: Any) -> Any:
-    """The same network with a ReLU6 in place of each ReLU with another bound, where its neighbours can be scaled.
+    """Replace each ReLU that has a bound other than 6 by a ReLU6, if its neighbours can be scaled.
 
     Args:
-        model: functional keras.Model, each layer used once; it stays as it is.
+        model: functional keras.Model that uses each layer once; it is not changed.
+
+    Returns:
+        keras.Model: one that computes the same; `model` itself if there is nothing to replace.
     """
-    readers: dict[int, list[Any]] = defaultdict(list)
-    for layer in model.layers:
-        for tensor in _inputs(layer):
-            readers[id(tensor)].append(layer)
+    readers = readers_of(model)
     output = {id(tensor) for tensor in model.outputs}
-    scaled: dict[str, float] = defaultdict(lambda: 1.0)  # what a layer gives, by its name
-    unscaled: dict[str, float] = defaultdict(lambda: 1.0)  # what it takes
+    scaled: dict[str, float] = defaultdict(lambda: 1.0)  # the factor of a layer's output, by its name
+    unscaled: dict[str, float] = defaultdict(lambda: 1.0)  # the factor that undoes the one of its input
     replaced = set()
     for relu in model.layers:
         if not isinstance(relu, layers.ReLU) or not _is_scalable_bound(relu):
@@ -68,7 +69,7 @@ def _rescaled(model: Any, replaced: set[str], scaled: dict[str, float], unscaled
         if isinstance(layer, layers.BatchNormalization):
             count = int(layer.scale) + int(layer.center)  # gamma and beta, which come first
             weights[:count] = [values * gives for values in weights[:count]]
-        elif isinstance(layer, _WEIGHTED):
+        elif isinstance(layer, WEIGHTED):
             weights = [weights[0] * (gives * takes), *(values * gives for values in weights[1:])]
         if weights:
             clone.get_layer(layer.name).set_weights(weights)
@@ -76,7 +77,7 @@ def _rescaled(model: Any, replaced: set[str], scaled: dict[str, float], unscaled
 
 
 def _is_scalable_bound(relu: Any) -> bool:
-    """Whether a ReLU is min(max_value, max(0, x)) with a bound that can be made 6."""
+    """Whether a ReLU is min(max_value, max(0, x)) with a bound other than 6."""
     return relu.max_value not in (None, 0, _SIX) and not relu.negative_slope and not relu.threshold
 
 
@@ -87,12 +88,15 @@ def _can_scale(layer: Any) -> bool:
 
 
 def _scales_with_its_weights(layer: Any) -> bool:
-    """Whether c times the weights give c times the outputs: with a fixed or rounded scale ternary ones do not."""
-    return isinstance(layer, _WEIGHTED) and getattr(layer, "alpha", "auto") == "auto"
+    """Whether c times the weights give c times the outputs. Ternary ones with a fixed or rounded scale do not."""
+    return isinstance(layer, WEIGHTED) and getattr(layer, "alpha", "auto") == "auto"
 
 
 def _sinks(layer: Any, readers: dict[int, list[Any]], output: set[int]) -> list[Any] | None:
-    """The layers with weights that read what a layer gives, in the end; None where something else does."""
+    """The layers with weights that read a layer's output, directly or through layers that keep factors.
+
+    Returns None if anything else reads it.
+    """
     if id(layer.output) in output:
         return None
     found: list[Any] = []
@@ -105,9 +109,3 @@ def _sinks(layer: Any, readers: dict[int, list[Any]], output: set[int]) -> list[
             return None
         found += further
     return found
-
-
-def _inputs(layer: Any) -> list[Any]:
-    if isinstance(layer, layers.InputLayer):
-        return []
-    return layer.input if isinstance(layer.input, list) else [layer.input]

@@ -1,4 +1,4 @@
-"""What a converted model must hold, read back from its bytes: exact ternary weights, int8 in and out."""
+"""Checks a converted model by reading its bytes back: exact ternary weights, int32 biases, an input of pixels."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PIXEL_ZERO_POINT = -128
 
 
 def check_ternary(content: bytes, trits: dict[str, Int8]) -> None:
-    """Check that each layer's trits are in the model, times 127 and exactly.
+    """Check that the weights of each ternary layer in the model are exactly its trits times 127.
 
-    The converter renames layers, so they are found by their weights.
+    The converter renames layers, so a layer is found by its weights.
 
     Args:
         content: a `.tflite` file.
-        trits: for each ternary layer int8 in {-1, 0, 1}, in TFLite's order of axes.
+        trits: for the name of each ternary layer, int8 in {-1, 0, 1} in TFLite's order of axes.
 
     Raises:
         BadModelError: a layer's weights are not among those of the file.
@@ -42,22 +42,22 @@ def check_ternary(content: bytes, trits: dict[str, Int8]) -> None:
 
 
 def check_pixel_input(content: bytes) -> None:
-    """Check that the model's int8 input steps are the pixels: scale 1/255, zero point -128.
+    """Check that the int8 steps of the model's input are pixels: scale 1/255 and zero point -128.
 
     Raises:
-        BadModelError: they are not.
+        BadModelError: the input has another scale or zero point.
     """
     scale, zero_point = input_quantization(content)
     if (scale, zero_point) != (PIXEL_SCALE, PIXEL_ZERO_POINT):
         what = f"the input has scale {scale:.9g} and zero point {zero_point}, not 1/255 and {PIXEL_ZERO_POINT}"
-        raise BadModelError(what, fix="give float32 calibration samples where the model does not take pixels over 255")
+        raise BadModelError(what, fix="give float32 calibration samples if the model does not take pixels over 255")
 
 
 def check_biases(content: bytes) -> None:
-    """Check that every bias of a convolution or dense op is int32, as the accumulators it is added to.
+    """Check that every bias of a convolution or dense op is int32, like the accumulators to which it is added.
 
     Raises:
-        BadModelError: one is not.
+        BadModelError: a bias has another type.
     """
     model = tflite.Model.GetRootAs(content)
     graph = model.Subgraphs(0)
@@ -68,7 +68,7 @@ def check_biases(content: bytes) -> None:
 
 
 def input_quantization(content: bytes) -> tuple[float, int]:
-    """Scale and zero point of the model's input."""
+    """The scale and the zero point of the model's input."""
     graph = tflite.Model.GetRootAs(content).Subgraphs(0)
     quantization = graph.Tensors(graph.Inputs(0)).Quantization()
     return float(quantization.Scale(0)), int(quantization.ZeroPoint(0))
@@ -83,7 +83,7 @@ def _weighted_ops(model: tflite.Model) -> Iterator[tflite.Operator]:
 
 
 def _int8_weights(model: tflite.Model) -> list[bytes]:
-    """The weights of every convolution and dense op, as they lie in the file."""
+    """The int8 weights of every convolution and dense op, as bytes in the file's order."""
     graph = model.Subgraphs(0)
     weights = []
     for op in _weighted_ops(model):

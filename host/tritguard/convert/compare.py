@@ -1,4 +1,4 @@
-"""What a conversion changed: the answers of the float model and of its int8 form, side by side."""
+"""Compares the answers of a float model with those of its int8 form, to show what the conversion changed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tritguard.convert.check import input_quantization
 from tritguard.data import to_input_bytes
 from tritguard.oracle import Oracle, oracle_available
 
-SAMPLES = 256  # a TFLM inference takes some 10 ms
+COMPARED_INPUTS = 256  # an inference in TFLM takes about 10 ms
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """On how many samples the two give the same class, and, where labels are known, the right one."""
+    """How many samples get the same class from both models and, if labels are known, the right one from each."""
 
     samples: int
     same: int
@@ -24,7 +24,7 @@ class Comparison:
     int8_right: int | None
 
     def __str__(self) -> str:
-        """One line."""
+        """The comparison as one line of text."""
         text = f"int8 answers as the float model on {self.same} of {self.samples} inputs"
         if self.float_right is None or self.int8_right is None:
             return text
@@ -38,13 +38,13 @@ def compare(
     """Compare a float model's answers with those of the `.tflite` it became.
 
     Args:
-        answers: float32[n, classes], the float model's.
+        answers: float32[n, classes], the outputs of the float model.
         content: the `.tflite` file.
         x: float32[n, *input_shape] in the model's input unit.
-        y: their labels, or None.
+        y: int64[n], the labels, or None.
 
     Returns:
-        None where TensorFlow Lite Micro's interpreter is not installed, or the output is no vector of classes.
+        None if TensorFlow Lite Micro's interpreter is not installed, or if the output is not a vector of classes.
     """
     if not oracle_available() or answers.ndim != 2:
         return None

@@ -1,6 +1,6 @@
-"""The process that turns a SavedModel's graph into a full-int8 `.tflite`; see `tritguard.convert.saved_graph`.
+"""The process that converts the graph of a SavedModel to a full-int8 `.tflite`; see `tritguard.convert.saved_graph`.
 
-Called as `python -m tritguard.convert.graph_worker MODEL FOLDER`, and by nothing else.
+It is run as `python -m tritguard.convert.graph_worker MODEL FOLDER`, and in no other way.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tritguard.convert.quantize import to_int8
 from tritguard.convert.saved_graph import ANSWERS, INPUTS, MODEL
-from tritguard.errors import BadInputError, BadModelError
+from tritguard.errors import BadInputError, BadModelError, first_line
 from tritguard.foreign.graph import InferenceGraph, inference_graph
 from tritguard.foreign.guard import bounded, failures_in, forbid, limit
 from tritguard.foreign.stores import CheckpointStore
@@ -22,11 +22,11 @@ from tritguard.train.backend import tf
 
 
 def main(model: Path, folder: Path) -> None:
-    """Convert a SavedModel with the folder's samples, and answer the folder's questions with the float graph.
+    """Convert a SavedModel, calibrated on the folder's `samples`, and run its float graph on the folder's `asked`.
 
     Raises:
-        BadModelError: an op, a signature or a variable that is not taken, or what the converter refuses.
-        BadInputError: samples of another shape.
+        BadModelError: an op, a signature or a variable is not accepted, or the converter refuses the graph.
+        BadInputError: `samples` or `asked` do not have the shape that the model takes.
     """
     limit()
     part = inference_graph(bounded(model / "saved_model.pb"))
@@ -34,7 +34,7 @@ def main(model: Path, folder: Path) -> None:
         samples, asked = file["samples"], file["asked"]
     for x in (samples, asked):
         if x.shape[1:] != part.shape:
-            raise BadInputError(f"calibration inputs have shape {x.shape[1:]}, the model takes {part.shape}")
+            raise BadInputError(f"calibration inputs have shape {x.shape[1:]}, but the model takes {part.shape}")
     store = CheckpointStore(model)
     values = {tensor: store.array(key) for tensor, key in part.variables.items()}
     forbid(folder)
@@ -46,14 +46,13 @@ def main(model: Path, folder: Path) -> None:
 
 
 def _built(part: InferenceGraph, values: dict[str, NDArray[np.float32]]) -> tuple[Any, Any]:
-    """The input's and the output's tensor of the graph for one sample, in TensorFlow's default graph."""
+    """Build the graph for one sample in TensorFlow's default graph; return its input and output tensors."""
     x = tf.compat.v1.placeholder(tf.float32, (1, *part.shape), name="input")
     given = {part.input: x} | {tensor: tf.constant(array) for tensor, array in values.items()}
     try:
         return x, tf.graph_util.import_graph_def(part.graph, given, [part.output])[0]
-    except Exception as error:  # TensorFlow raises many kinds on graphs that do not hang together
-        first_line = str(error).strip().partition("\n")[0][:200]
-        raise BadModelError(f"TensorFlow cannot build its graph ({first_line})") from error
+    except Exception as error:  # TensorFlow raises many kinds of errors on inconsistent graphs
+        raise BadModelError(f"TensorFlow cannot build its graph ({first_line(error)})") from error
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Post-training quantization of a float Keras model by TensorFlow Lite's converter: full int8, in and out."""
+"""Post-training quantization by TensorFlow Lite's converter to full int8, with an int8 input and output."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ def quantize(model: Any, samples: Float32) -> bytes:
     """Convert a float model to an int8 `.tflite` with a batch of 1; see `to_int8`.
 
     Args:
-        model: keras.Model with one input, without ternary layers.
+        model: keras.Model with one input and without ternary layers.
         samples: float32[n, *input_shape], real inputs.
+
+    Raises:
+        BadModelError: TensorFlow cannot export the model, or the converter refuses it.
     """
     signature = [tf.TensorSpec((1, *model.input.shape[1:]), tf.float32, name="input")]
     with tempfile.TemporaryDirectory() as folder, _one_error():
@@ -32,17 +35,17 @@ def quantize(model: Any, samples: Float32) -> bytes:
 
 
 def to_int8(converter: Any, samples: Float32) -> bytes:
-    """Run TensorFlow Lite's converter, full int8.
+    """Run TensorFlow Lite's converter for full int8.
 
-    Weights are symmetric with a scale for each output channel (its largest magnitude is 127), activations have the
-    ranges seen on `samples`.
+    Weights are symmetric, with a scale for each output channel that makes its largest magnitude 127. Activations have
+    the ranges that they take on `samples`.
 
     Args:
         converter: tf.lite.TFLiteConverter of a model with one input and a batch of 1.
         samples: float32[n, *input_shape], real inputs.
 
     Raises:
-        BadModelError: the converter refuses the model; what it wrote last is quoted.
+        BadModelError: the converter refuses the model. The message quotes the last line of its output.
     """
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
@@ -54,22 +57,22 @@ def to_int8(converter: Any, samples: Float32) -> bytes:
 
 @contextmanager
 def _one_error() -> Iterator[None]:
-    """Whatever TensorFlow raises as one kind of error, without what it writes meanwhile."""
+    """Turn any error of TensorFlow in the block into a BadModelError, and suppress what TensorFlow writes to stderr."""
     with _captured_stderr() as chatter:
         try:
             yield
         except BadModelError:
             raise
-        except Exception as error:  # the converter raises many kinds
+        except Exception as error:  # the converter raises many kinds of errors
             last = (str(error).strip() or chatter()).splitlines()[-1:]
             raise BadModelError(f"TensorFlow Lite cannot convert it ({' '.join(last)})") from error
 
 
 @contextmanager
 def _captured_stderr() -> Iterator[Callable[[], str]]:
-    """Keep what this process writes to file descriptor 2, C++ included, and yield a way to read it.
+    """Capture what this process, including C++ code, writes to file descriptor 2, and yield a function that returns it.
 
-    TensorFlow's converter logs there whatever its log level is.
+    TensorFlow's converter logs there at every log level.
     """
     with tempfile.TemporaryFile() as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")

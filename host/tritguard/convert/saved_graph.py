@@ -1,4 +1,4 @@
-"""SavedModels that are a graph alone: held against an allow-list and converted in a process of its own."""
+"""Converts SavedModels that hold only a graph: a separate process checks it against an allow-list and converts it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from tritguard.foreign.guard import MAX_FILE_BYTES
 
 Float32 = NDArray[np.float32]
 
-# What lies in the worker's folder: the arrays `samples` and `asked` before, model and answers after.
+# The files in the worker's folder: its inputs, the arrays `samples` and `asked`, and its results.
 INPUTS, MODEL, ANSWERS = "inputs.npz", "model.tflite", "answers.npy"
 
 _GRAPH = "saved_model.pb"
 _KERAS_METADATA = "keras_metadata.pb"
-_KERAS_MARKS = (b"_tf_keras_network", b"_tf_keras_sequential")  # of models whose configuration lists their layers
+_KERAS_MARKS = (
+    b"_tf_keras_network",
+    b"_tf_keras_sequential",
+)  # in files of models whose configuration lists their layers
 
 
 def is_graph_alone(path: Path) -> bool:
     """Whether a model is a SavedModel without the configuration of a functional or sequential Keras model.
 
-    The file is searched, not parsed: it only decides which of the reading processes is asked.
+    The file is searched, not parsed, because this only decides which of the reading processes is run.
     """
     if not (path / _GRAPH).is_file():
         return False
@@ -39,15 +42,16 @@ def convert_graph(path: Path, samples: Float32, asked: Float32) -> tuple[bytes, 
 
     Args:
         path: the SavedModel's folder.
-        samples: float32[n, *input_shape], real inputs, for the int8 ranges.
-        asked: float32[m, *input_shape].
+        samples: float32[n, *input_shape], real inputs that set the int8 ranges.
+        asked: float32[m, *input_shape], inputs on which the float graph is run.
 
     Returns:
-        The content of the `.tflite`, and the float graph's answers to what was asked, [m, *output_shape].
+        The content of the `.tflite`, and the outputs of the float graph for `asked`, float32[m, *output_shape].
 
     Raises:
-        BadModelError: it holds an op that is not on the lists of `tritguard.foreign.graph`, or cannot be converted.
-        BadInputError: the inputs have another shape than the model takes.
+        BadModelError: the model holds an op that is not on the lists of `tritguard.foreign.graph`, or cannot be
+            converted.
+        BadInputError: the inputs do not have the shape that the model takes.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -1,4 +1,4 @@
-"""Data sets by what the user calls them."""
+"""Finds a data set by the name or path that the user gives."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _BY_ARCHIVE: dict[str, Callable[..., Dataset]] = {
 
 
 def load_dataset(name_or_path: str, progress: Progress | None = None) -> Dataset:
-    """A data set by its name, or from files the user has.
+    """Load a data set by its name, or from the user's files.
 
     Args:
         name_or_path: `fashion-mnist`, `cifar-10` or `speech-commands`, which are downloaded once; or the path of an
             `.npz` file, of an official archive of CIFAR-10 or Speech Commands, or of a folder of sound files.
-        progress: called with (done, in all) while a set is downloaded or read.
+        progress: called with (done, total) while a set is downloaded or read.
 
     Raises:
-        BadInputError: none of these, or the data cannot be had or read.
+        BadInputError: it is none of these, or the data cannot be downloaded or read.
     """
     if name_or_path in KNOWN:
         return KNOWN[name_or_path](progress)

@@ -1,6 +1,7 @@
 """CIFAR-10 (Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images"): 50,000 + 10,000 pictures.
 
-From the author's server, in the binary version: the other one is a pickle. The set has no formal licence.
+It comes from the author's server, in the binary version, because the Python version is a pickle. The set has no formal
+licence.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.data.dataset import PIXEL_UNIT, Dataset
-from tritguard.data.download import RemoteFile, cache_folder, check_file, fetch
+from tritguard.data.download import DAMAGED_FIX, RemoteFile, cache_folder, check_file, fetch
 from tritguard.errors import BadInputError
 from tritguard.progress import Progress
 
@@ -28,7 +29,7 @@ ARCHIVE = RemoteFile(
 _FOLDER = "cifar-10-batches-bin"
 _TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 _TEST = "test_batch.bin"
-_SHAPE = (3, 32, 32)  # as the file has them: channels first
+_SHAPE = (3, 32, 32)  # as in the file: channels first
 _RECORD_BYTES = 1 + 3 * 32 * 32  # the label, then the pixels
 
 
@@ -42,13 +43,13 @@ def load_cifar10(
     """CIFAR-10: uint8[n, 32, 32, 3], 50,000 to train on and 10,000 to test with, 10 classes.
 
     Args:
-        progress: called with (bytes done, bytes in all) while it is downloaded.
-        archive: a copy of `cifar-10-binary.tar.gz` to take instead of downloading it.
+        progress: called with (bytes done, total bytes) during the download.
+        archive: a copy of `cifar-10-binary.tar.gz` to use instead of a download.
         cache_dir: where the download is kept; the user's cache folder by default.
         source: the published file.
 
     Raises:
-        BadInputError: the archive cannot be had, or is not the published one.
+        BadInputError: the archive cannot be downloaded or read, or is not the published one.
     """
     if archive is None:
         folder = cache_dir or cache_folder(NAME)
@@ -73,7 +74,7 @@ def load_cifar10(
 
 
 def _read_batches(archive: Path) -> dict[str, NDArray[np.uint8]]:
-    """The records of each batch file, uint8[n, 3073]; nothing is unpacked to disk."""
+    """The records of each batch file, uint8[n, 3073]. Nothing is unpacked to disk."""
     wanted = {f"{_FOLDER}/{name}": name for name in (*_TRAIN, _TEST)}
     batches = {}
     try:
@@ -83,14 +84,14 @@ def _read_batches(archive: Path) -> dict[str, NDArray[np.uint8]]:
                 if stream is not None:
                     batches[wanted[member.name]] = np.frombuffer(stream.read(), np.uint8).reshape(-1, _RECORD_BYTES)
     except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
-        fix = "delete the file and start again"
-        raise BadInputError(f"not a whole CIFAR-10 archive ({error})", where=str(archive), fix=fix) from error
+        what = f"not a complete CIFAR-10 archive ({error})"
+        raise BadInputError(what, where=str(archive), fix=DAMAGED_FIX) from error
     if missing := set(wanted.values()) - set(batches):
-        raise BadInputError(f"no {min(missing)} in it", where=str(archive), fix="delete the file and start again")
+        raise BadInputError(f"contains no {min(missing)}", where=str(archive), fix=DAMAGED_FIX)
     return batches
 
 
 def _split(records: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Pictures, channels last, and labels."""
+    """The pictures, channels last, and their labels."""
     pictures = records[:, 1:].reshape(-1, *_SHAPE).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(pictures), records[:, 0].astype(np.int64)

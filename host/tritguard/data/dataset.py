@@ -1,4 +1,4 @@
-"""One type for data sets, its `.npz` file, and the step onto a model's int8 input."""
+"""The one type for data sets, its `.npz` file, and the conversion of samples to a model's int8 input."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from tritguard.errors import BadInputError
 from tritguard.files import write_whole
 
-Samples = NDArray[Any]  # int8, uint8 or float32, [n, *input_shape]
+SampleArray = NDArray[Any]  # int8, uint8 or float32, [n, *input_shape]
 Labels = NDArray[np.int64]
 
 PIXEL_UNIT = "pixel/255"
 WHOLE_PIXEL_UNIT = "pixel, 0 to 255"
-_PIXEL_SCALES = (1 / 255, 1.0)  # input scales at which the int8 grid is the pixel grid: models fed with x/255, or x
+_PIXEL_SCALES = (1 / 255, 1.0)  # input scales at which int8 steps are pixels: models fed with x/255, or with x
 _SCALE_TOLERANCE = 0.01
 _FILE_FIX = "give an .npz with x_test, y_test, classes and optionally x_train, y_train, name, input_unit, licence"
 
@@ -31,28 +31,29 @@ class Dataset:
 
     Attributes:
         name: what reports call it.
-        x_test: the samples, [n, *input_shape]: int8 (a model's input bytes as they are), uint8 (pixels 0..255) or
-            float32 (input units).
+        x_test: the test samples, [n, *input_shape]: int8 (input bytes of a model, used unchanged), uint8 (pixels 0 to
+            255) or float32 (in the input unit).
         y_test: int64[n], indices into `classes`.
         classes: the names of the classes.
-        input_unit: what a float32 sample of 1.0 is; "pixel/255" where a pixel of 255 is 1.0, "MFCC" for features.
+        input_unit: what the value 1.0 means in a float32 sample: "pixel/255" if it is a pixel of 255, "MFCC" for
+            features.
         licence: the licence of the samples, or "unknown".
-        x_train: samples to train on, dtype and shape as `x_test`, or None.
-        y_train: their labels, or None.
+        x_train: samples to train on, of the same dtype and shape as `x_test`, or None.
+        y_train: their labels, int64[n], or None.
     """
 
     name: str
-    x_test: Samples
+    x_test: SampleArray
     y_test: Labels
     classes: tuple[str, ...]
     input_unit: str
     licence: str
-    x_train: Samples | None = None
+    x_train: SampleArray | None = None
     y_train: Labels | None = None
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 over the arrays (dtype, shape, bytes) and the classes, however they are packed in a file."""
+        """SHA-256 over the arrays (dtype, shape, bytes) and the classes, independent of how a file packs them."""
         digest = hashlib.sha256()
         for array in (self.x_test, self.y_test, self.x_train, self.y_train):
             if array is not None:
@@ -63,21 +64,21 @@ class Dataset:
 
     @property
     def holds_features(self) -> bool:
-        """Whether samples are what a front end computes of a recording: a change of one need not be a sound."""
+        """Whether samples are features that a front end computed from sound, so that a changed one may fit no sound."""
         return "MFCC" in self.input_unit.upper()
 
     def unit_at(self, scale: float) -> str:
-        """The unit of a model's input with this scale: pixels go to models fed with x/255 and to models fed with x."""
+        """The unit of a model's input with this scale. Pixels fit both models fed with x/255 and models fed with x."""
         whole = self.x_test.dtype == np.uint8 and abs(scale - 1) <= _SCALE_TOLERANCE
         return WHOLE_PIXEL_UNIT if whole and self.input_unit == PIXEL_UNIT else self.input_unit
 
 
-def to_input_bytes(x: Samples, scale: float, zero_point: int) -> NDArray[np.int8]:
+def to_input_bytes(x: SampleArray, scale: float, zero_point: int) -> NDArray[np.int8]:
     """Put samples on a model's int8 input grid, real value = scale * (int8 - zero_point).
 
     Args:
-        x: [n, *input_shape]; int8 is taken as it is, float32 is rounded as TFLite's QUANTIZE op rounds (half away
-            from zero) and saturated, uint8 pixels map 0..255 to -128..127.
+        x: [n, *input_shape]. int8 is returned unchanged; float32 is rounded like in TFLite's QUANTIZE op (half away
+            from zero) and saturated; uint8 pixels 0 to 255 become -128 to 127.
         scale: the input's scale, positive.
         zero_point: the input's zero point.
 
@@ -85,7 +86,8 @@ def to_input_bytes(x: Samples, scale: float, zero_point: int) -> NDArray[np.int8
         int8[n, *input_shape].
 
     Raises:
-        BadInputError: another dtype, a value that is not finite, or pixels for a model whose input is no pixel grid.
+        BadInputError: x has another dtype, a value is not finite, or x holds pixels but the model's int8 steps are not
+            pixels.
     """
     if x.dtype == np.int8:
         return np.asarray(x, np.int8)
@@ -112,11 +114,11 @@ def _is_pixel_grid(scale: float, zero_point: int) -> bool:
 def read_dataset(path: Path) -> Dataset:
     """Read a data set from an `.npz` file.
 
-    Its arrays are named as the fields of `Dataset`; `x` and `y` alone are taken as a test set. Without `classes`,
-    the classes are the labels in digits; float64 samples become float32. Nothing is ever unpickled.
+    Its arrays have the names of the fields of `Dataset`; `x` and `y` alone are taken as a test set. Without `classes`,
+    the classes are named by their numbers. float64 samples become float32. Nothing is ever unpickled.
 
     Raises:
-        BadInputError: unreadable, pickled, or not samples and labels that belong together.
+        BadInputError: the file cannot be read, holds pickled objects, or its samples and labels do not fit together.
     """
     arrays = _read_arrays(path)
     x_test, y_test = _part(arrays, ("x_test", "y_test"), path) or _part(arrays, ("x", "y"), path) or (None, None)
@@ -142,11 +144,15 @@ def read_dataset(path: Path) -> Dataset:
     )
 
 
-def read_samples(path: Path) -> Samples:
-    """The samples alone of an `.npz` file: `x`, else `x_train`, else `x_test`; labels are not looked for.
+def read_samples(path: Path) -> SampleArray:
+    """The samples of an `.npz` file without labels: `x`, else `x_train`, else `x_test`.
+
+    Returns:
+        int8, uint8 or float32[n, *input_shape]; float64 becomes float32.
 
     Raises:
-        BadInputError: unreadable, pickled, or none of them is there as int8, uint8 or finite float32.
+        BadInputError: the file cannot be read, holds pickled objects, or has none of these arrays as int8, uint8 or
+            finite float32.
     """
     arrays = _read_arrays(path)
     for key in ("x", "x_train", "x_test"):
@@ -156,7 +162,7 @@ def read_samples(path: Path) -> Samples:
 
 
 def write_dataset(path: Path, dataset: Dataset) -> None:
-    """Write a data set as the `.npz` that `read_dataset` takes."""
+    """Write a data set as an `.npz` file that `read_dataset` can read."""
     arrays: dict[str, Any] = {
         "x_test": dataset.x_test,
         "y_test": dataset.y_test,
@@ -180,14 +186,14 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
                 return dict(loaded)
     except OSError as error:
         raise BadInputError(f"cannot be read ({error.strerror or error})", where=str(path)) from error
-    except Exception as error:  # NumPy and zipfile raise many kinds on a broken or pickled file
+    except Exception as error:  # NumPy and zipfile raise many kinds of errors on a broken or pickled file
         what = "not an .npz of plain arrays (pickled objects are refused)"
         raise BadInputError(what, where=str(path), fix=_FILE_FIX) from error
     raise BadInputError("a single array, not an .npz", where=str(path), fix=_FILE_FIX)
 
 
-def _part(arrays: dict[str, NDArray[Any]], keys: tuple[str, str], path: Path) -> tuple[Samples, Labels] | None:
-    """The samples and labels under two keys, checked; None where neither is there."""
+def _part(arrays: dict[str, NDArray[Any]], keys: tuple[str, str], path: Path) -> tuple[SampleArray, Labels] | None:
+    """The checked samples and labels with these two keys, or None if the file has neither."""
     present = [key in arrays for key in keys]
     if not any(present):
         return None
@@ -202,7 +208,7 @@ def _part(arrays: dict[str, NDArray[Any]], keys: tuple[str, str], path: Path) ->
     return x, y.astype(np.int64)
 
 
-def _checked_samples(x: NDArray[Any], key: str, path: Path) -> Samples:
+def _checked_samples(x: NDArray[Any], key: str, path: Path) -> SampleArray:
     if x.dtype == np.float64:
         x = x.astype(np.float32)
     if x.dtype not in (np.int8, np.uint8, np.float32):

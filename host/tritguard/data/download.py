@@ -1,4 +1,4 @@
-"""Files of data sets from their official servers: checked, kept in the user's cache, resumed where a transfer broke."""
+"""Downloads data sets from their official servers: resumes broken transfers, checks files, keeps them in a cache."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from tritguard.progress import Progress
 
 _TIMEOUT_S = 30
 _CHUNK = 1 << 18
-_ATTEMPTS = 5  # in a row that bring no new byte
-_PAUSE_S = 1.0  # before the second of them, twice as long before each after it
+_ATTEMPTS = 5  # that bring no new byte, one after another, before giving up
+_PAUSE_S = 1.0  # before the second attempt; it doubles before each further one
+DAMAGED_FIX = "delete the file and start again"
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,10 @@ class RemoteFile:
     """A published file.
 
     Attributes:
-        url: where it is.
-        bytes: its length; a server that sends more is cut off there.
-        sha256: of its content, in hexadecimal.
-        advice: what the user can do where it cannot be had.
+        url: its address.
+        bytes: its length; what a server sends beyond it is not read.
+        sha256: SHA-256 of its content, in hexadecimal.
+        advice: what the user can do if it cannot be downloaded.
     """
 
     url: str
@@ -41,31 +42,31 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
-        """The last part of its address."""
+        """The file's name: the last part of its address."""
         return self.url.rpartition("/")[2]
 
 
 def cache_folder(name: str) -> Path:
-    """Where a data set's files are kept."""
+    """The folder in the user's cache for the files of a data set."""
     return Path(platformdirs.user_cache_dir("tritguard")) / name
 
 
 def fetch(
     files: list[RemoteFile], folder: Path, progress: Progress | None = None, *, pause_s: float = _PAUSE_S
 ) -> None:
-    """Download what is missing in a folder.
+    """Download the files that are missing in a folder.
 
-    A file stands under its name only when it is whole and its checksum is right. What a broken transfer left stays
-    as `NAME.part`, and the next call continues it where the server allows.
+    A file gets its name only once it is complete and its checksum is right. What a broken transfer leaves behind is
+    kept as `NAME.part`, and the next call continues from there if the server allows it.
 
     Args:
-        files: what to have.
-        folder: where.
-        progress: called with (bytes done, bytes in all) of the missing files.
-        pause_s: before the first repetition.
+        files: the files the folder has to hold.
+        folder: where they are kept.
+        progress: called with (bytes done, total bytes) of the missing files.
+        pause_s: seconds before the first retry.
 
     Raises:
-        BadInputError: no server answers, or the content is not the published one.
+        BadInputError: the server does not answer, or the content is not the published one.
     """
     missing = [file for file in files if not (folder / file.name).is_file()]
     total = sum(file.bytes for file in missing)
@@ -85,7 +86,7 @@ def check_file(path: Path, file: RemoteFile, *, fix: str) -> None:
     """Check that a file on disk is the published one.
 
     Raises:
-        BadInputError: it is not, or cannot be read.
+        BadInputError: it is not the published one, or cannot be read.
     """
     try:
         with path.open("rb") as stream:
@@ -106,9 +107,9 @@ def _fetch(file: RemoteFile, path: Path, progress: Callable[[int], None], pause_
             _continue(file, part, before, progress)
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and not isinstance(error, urllib.error.URLError) and error.filename:
-                raise  # the disk, not the network
+                raise  # an error of the disk, not of the network
             if isinstance(error, urllib.error.HTTPError) and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                part.unlink()  # what is there is no beginning of what the server has
+                part.unlink()  # the part we have does not belong to the server's file
             failures = failures + 1 if _length(part) <= before else 1
             if failures == _ATTEMPTS or _is_final(error):
                 raise _not_had(file, error, _length(part)) from error
@@ -123,16 +124,16 @@ def _fetch(file: RemoteFile, path: Path, progress: Callable[[int], None], pause_
 
 
 def _continue(file: RemoteFile, part: Path, start: int, progress: Callable[[int], None]) -> None:
-    """Take the rest of a file, from `start`; from the beginning where the server sends all of it.
+    """Download the rest of a file from byte `start` on, or the whole file if that is what the server sends.
 
     Raises:
-        OSError: also where the answer ends too early.
+        OSError: the network or the disk fails, or the answer ends too early.
     """
     request = urllib.request.Request(file.url, headers={"Range": f"bytes={start}-"} if start else {})
     with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
         resumed = answer.status == HTTPStatus.PARTIAL_CONTENT
         if resumed and not (answer.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
-            raise ConnectionError("the server sent another range than it was asked for")
+            raise ConnectionError("the server sent another range than the one requested")
         done = start if resumed else 0
         with part.open("ab" if resumed else "wb") as stream:
             while done < file.bytes and (chunk := answer.read(min(_CHUNK, file.bytes - done))):
@@ -144,12 +145,12 @@ def _continue(file: RemoteFile, part: Path, start: int, progress: Callable[[int]
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether asking again is no use: the server answered, and did not blame itself."""
+    """Whether a retry is useless: the server answered with an error that it does not blame on itself."""
     return isinstance(error, urllib.error.HTTPError) and error.code < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _not_had(file: RemoteFile, error: Exception, kept: int) -> BadInputError:
-    again = f"start again, it goes on after {kept:,} of {file.bytes:,} bytes; or " if kept else ""
+    again = f"start again, which goes on after {kept:,} of {file.bytes:,} bytes; or " if kept else ""
     return BadInputError(f"cannot be downloaded ({error})", where=file.url, fix=f"{again}{file.advice}")
 
 

@@ -1,7 +1,7 @@
 """Fashion-MNIST (Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747): 60,000 + 10,000 pictures of clothes, MIT licence.
 
-Taken from Debian's package `dataset-fashion-mnist` where it is installed, else from its authors' server, which has
-no TLS: the checksums below are what makes the files trustworthy.
+It is read from Debian's package `dataset-fashion-mnist` if that is installed, else downloaded from its authors' server.
+The server has no TLS, so the files are trusted because of the checksums below.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.data.dataset import PIXEL_UNIT, Dataset
-from tritguard.data.download import RemoteFile, cache_folder, fetch
+from tritguard.data.download import DAMAGED_FIX, RemoteFile, cache_folder, fetch
 from tritguard.errors import BadInputError
 from tritguard.progress import Progress
 
@@ -30,7 +30,7 @@ _DEBIAN_FIX = "install Debian's package dataset-fashion-mnist, or check the netw
 
 @dataclass(frozen=True)
 class _File:
-    """An IDX file: gzip framing differs between Debian and the authors, so this checksum is that of the content."""
+    """An IDX file. Debian and the authors compress it differently, so the checksum is that of the unpacked content."""
 
     name: str
     shape: tuple[int, ...]
@@ -38,12 +38,12 @@ class _File:
 
     @property
     def header(self) -> bytes:
-        """IDX: two zero bytes, type 8 (uint8), number of dimensions, then each dimension as big-endian uint32."""
+        """The IDX header: two zero bytes, type 8 (uint8), number of dimensions, each dimension as big-endian uint32."""
         return bytes([0, 0, 8, len(self.shape)]) + np.array(self.shape, ">u4").tobytes()
 
     @property
     def bytes(self) -> int:
-        """Length of the unpacked content."""
+        """The length of the unpacked content."""
         return len(self.header) + int(np.prod(self.shape))
 
 
@@ -95,13 +95,13 @@ def load_fashion_mnist(
     """Fashion-MNIST: uint8[n, 28, 28, 1], 60,000 to train on and 10,000 to test with, 10 classes.
 
     Args:
-        progress: called with (bytes done, bytes in all) while files are downloaded.
-        debian_dir: where Debian's package puts the files.
+        progress: called with (bytes done, total bytes) during the download.
+        debian_dir: where Debian's package installs the files.
         cache_dir: where downloads are kept; the user's cache folder by default.
         sources: the published files.
 
     Raises:
-        BadInputError: a file cannot be had, or its content is not the published one.
+        BadInputError: a file cannot be downloaded, or its content is not the published one.
     """
     folder = debian_dir
     if not all((debian_dir / file.name).is_file() for file in _FILES.values()):
@@ -121,17 +121,17 @@ def load_fashion_mnist(
 
 
 def _read(path: Path, file: _File) -> NDArray[np.uint8]:
-    content = _unpack(path.read_bytes(), file, str(path), fix="delete the file and start again")
+    content = _unpack(path.read_bytes(), file, str(path))
     return np.frombuffer(content, np.uint8, offset=len(file.header)).reshape(file.shape)
 
 
-def _unpack(packed: bytes, file: _File, where: str, fix: str) -> bytes:
-    """The content of a gzip file, if it is the published one."""
+def _unpack(packed: bytes, file: _File, where: str) -> bytes:
+    """The content of a gzip file, checked to be the published one."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(packed)) as stream:
             content = stream.read(file.bytes + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise BadInputError(f"not a whole gzip file ({error})", where=where, fix=fix) from error
+        raise BadInputError(f"not a whole gzip file ({error})", where=where, fix=DAMAGED_FIX) from error
     if hashlib.sha256(content).hexdigest() != file.sha256 or not content.startswith(file.header):
-        raise BadInputError("checksum failure: the content is not the published one", where=where, fix=fix)
+        raise BadInputError("checksum failure: the content is not the published one", where=where, fix=DAMAGED_FIX)
     return content

@@ -1,4 +1,4 @@
-"""Keyword data from sound files the user has, with MLPerf Tiny's front end."""
+"""Keyword data from the user's own sound files, with the front end of MLPerf Tiny."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ from tritguard.progress import Progress
 
 _LAYOUT = "give CLASS/NAME.wav, or CLASS_SPEAKER_INDEX.wav as the Free Spoken Digit Dataset has it"
 _FLAT = re.compile(r"(?P<word>[^_]+)_(?P<speaker>.+)_(?P<index>\d+)")
-_FLAT_TEST_INDICES = 5  # recordings 0 to 4 of each word and speaker, the split FSDD's authors use
+_FLAT_TEST_INDICES = 5  # recordings 0 to 4 of each word and speaker: the split of FSDD's authors
 _TEST_SHARE = 0.2
-_REPETITION = "_nohash_"  # Speech Commands: SPEAKER_nohash_REPETITION.wav; one speaker stays in one part
+_REPETITION = "_nohash_"  # Speech Commands: SPEAKER_nohash_REPETITION.wav; all of a speaker's go to one part
 
 
 def read_keywords(folder: Path, progress: Progress | None = None) -> Dataset:
-    """Keyword data of a folder of `.wav` files, or of headerless int16 at 16 kHz (`.pcm`, `.raw`).
+    """Read keyword data from a folder of `.wav` files, or of headerless int16 files at 16 kHz (`.pcm`, `.raw`).
 
-    Either one folder a class, a fifth of each class (by a hash of the file's name) being the test set; or all in one,
-    `CLASS_SPEAKER_INDEX.wav`, with the indices 0 to 4 as the test set. Classes are sorted by name.
+    The folder has one of two layouts. Either each class has a subfolder, and a fifth of its files, chosen by a hash of
+    the file's name, is the test set. Or all files lie in the folder itself, are named `CLASS_SPEAKER_INDEX.wav`, and
+    the indices 0 to 4 are the test set. Classes are sorted by name.
 
     Args:
-        folder: the files.
-        progress: called with (files read, files in all).
+        folder: where the files are.
+        progress: called with (files read, files in total).
 
     Returns:
-        float32[n, 49, 10, 1] in MFCC.
+        The data set, its samples float32[n, 49, 10, 1] in MFCC.
 
     Raises:
-        BadInputError: no sound files in one of these layouts, or one that cannot be read.
+        BadInputError: there are no sound files in one of these layouts, the training or the test set would be empty, or
+            a file cannot be read.
     """
     files = [(path, *_place(path, folder)) for path in _sounds(folder)]
     if not files:
@@ -50,7 +52,7 @@ def read_keywords(folder: Path, progress: Progress | None = None) -> Dataset:
     is_test = np.array([test for _, _, test in files])
     for part, what in ((is_test, "test"), (~is_test, "training")):
         if not part.any():
-            raise BadInputError(f"no file falls into the {what} set", where=str(folder), fix=_LAYOUT)
+            raise BadInputError(f"none of the files belongs to the {what} set", where=str(folder), fix=_LAYOUT)
     features = mfcc(clips)
     return Dataset(
         name=folder.resolve().name,
@@ -74,12 +76,12 @@ def _sounds(folder: Path) -> list[Path]:
 
 
 def _place(path: Path, folder: Path) -> tuple[str, bool]:
-    """A file's class and whether it belongs to the test set."""
+    """A file's class, and whether it belongs to the test set."""
     if path.parent != folder:
         speaker = path.stem.partition(_REPETITION)[0]
         share = int.from_bytes(hashlib.sha256(speaker.encode()).digest()[:4]) / 2**32
         return path.parent.name, share < _TEST_SHARE
     match = _FLAT.fullmatch(path.stem)
     if match is None:
-        raise BadInputError("its name says no class", where=str(path), fix=_LAYOUT)
+        raise BadInputError("its name does not tell its class", where=str(path), fix=_LAYOUT)
     return match["word"], int(match["index"]) < _FLAT_TEST_INDICES

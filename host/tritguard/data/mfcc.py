@@ -1,8 +1,9 @@
-"""The keyword front end of MLPerf Tiny: a second of sound becomes 49 frames of 10 mel-frequency cepstral coefficients.
+"""MLPerf Tiny's keyword front end: one second of sound becomes 49 frames of 10 mel-frequency cepstral coefficients.
 
-The recipe is `get_dataset.py` of mlcommons/tiny's keyword spotting, written in `tf.signal`: the clip over its
-maximum, frames of 30 ms every 20 ms, Hann window, magnitudes of a 512-point transform, 40 mel bands from 20 to 4,000
-Hz, log(x + 1e-6), DCT-II, the first 10. Here it is NumPy, so that data can be made without TensorFlow.
+The reference is `get_dataset.py` of mlcommons/tiny's keyword spotting, which uses `tf.signal`. It divides the clip by
+its maximum, takes a frame of 30 ms every 20 ms, applies a Hann window, takes the magnitudes of a 512-point transform,
+sums them in 40 mel bands from 20 to 4,000 Hz, takes log(x + 1e-6), and keeps the first 10 coefficients of a DCT-II.
+This is the same in NumPy, so that data can be made without TensorFlow.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ _FFT = 512
 _BANDS = 40
 _LOWEST_HZ, _HIGHEST_HZ = 20.0, 4000.0
 _LOG_OFFSET = 1e-6
-_BATCH = 256  # clips at once: 49 spectra of 257 bins each
+_BATCH = 256  # clips processed at once; each has 49 spectra of 257 bins
 
 
 def mfcc(clips: Clips) -> NDArray[np.float32]:
-    """The features of clips.
+    """Compute the features of clips.
 
     Args:
-        clips: float[n, 16000], 16 kHz, at any gain: each is divided by its maximum.
+        clips: float[n, 16000] at 16 kHz, with any gain, because each is divided by its maximum.
 
     Returns:
         float32[n, 49, 10, 1].
@@ -47,7 +48,7 @@ def mfcc(clips: Clips) -> NDArray[np.float32]:
 
 
 def fit_clip(sound: NDArray[np.number]) -> Clips:
-    """Sound of any length at 16 kHz as a clip of one second: cut, or followed by silence."""
+    """Cut sound of any length at 16 kHz to a clip of one second, or extend it with silence: float32[16000]."""
     clip = np.zeros(CLIP_SAMPLES, np.float32)
     kept = sound[:CLIP_SAMPLES]
     clip[: len(kept)] = kept
@@ -55,7 +56,7 @@ def fit_clip(sound: NDArray[np.number]) -> Clips:
 
 
 def resample(sound: NDArray[np.number], rate: int) -> Clips:
-    """Sound at another rate, at 16 kHz: the same spectrum, cut at the lower of the two Nyquist frequencies."""
+    """Resample sound from `rate` to 16 kHz: its spectrum is kept up to the lower of the two Nyquist frequencies."""
     if rate == SAMPLE_RATE or len(sound) == 0:
         return np.asarray(sound, np.float32)
     length = max(1, round(len(sound) * SAMPLE_RATE / rate))
@@ -68,7 +69,7 @@ def resample(sound: NDArray[np.number], rate: int) -> Clips:
 
 def _mfcc(clips: Float64) -> Float64:
     peak = clips.max(axis=1, keepdims=True)
-    clips = clips / np.where(peak > 0, peak, 1.0)  # the recipe divides silence by zero
+    clips = clips / np.where(peak > 0, peak, 1.0)  # the reference divides silence by zero
     frames = np.lib.stride_tricks.sliding_window_view(clips, _WINDOW, axis=1)[:, ::_STRIDE]
     spectra = np.abs(np.fft.rfft(frames * _hann(), _FFT))
     log_mel = np.log(spectra @ _mel_weights() + _LOG_OFFSET)
@@ -77,13 +78,13 @@ def _mfcc(clips: Float64) -> Float64:
 
 @cache
 def _hann() -> Float64:
-    """Periodic, as `tf.signal.hann_window` has it."""
+    """float64[480], periodic like `tf.signal.hann_window`."""
     return np.asarray(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_WINDOW) / _WINDOW))
 
 
 @cache
 def _mel_weights() -> Float64:
-    """[257, 40]: triangles, evenly spaced on the mel scale; the lowest bin belongs to none, as in `tf.signal`."""
+    """float64[257, 40]: triangles evenly spaced on the mel scale. As in `tf.signal`, none has the lowest bin."""
     bins = _mel(np.linspace(0.0, SAMPLE_RATE / 2, _FFT // 2 + 1))[:, None]
     edges = np.linspace(_mel(np.array(_LOWEST_HZ)), _mel(np.array(_HIGHEST_HZ)), _BANDS + 2)
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
@@ -98,6 +99,6 @@ def _mel(hertz: Float64) -> Float64:
 
 @cache
 def _dct() -> Float64:
-    """[40, 10]: DCT-II with the factor 1/sqrt(2 * bands) of `tf.signal.mfccs_from_log_mel_spectrograms`."""
+    """float64[40, 10]: the DCT-II with the factor 1/sqrt(2 * bands) of `tf.signal.mfccs_from_log_mel_spectrograms`."""
     band, coefficient = np.arange(_BANDS)[:, None], np.arange(COEFFICIENTS)
     return np.asarray(2 * np.cos(np.pi * (2 * band + 1) * coefficient / (2 * _BANDS)) / np.sqrt(2 * _BANDS))

@@ -1,4 +1,4 @@
-"""Sound files as keyword data takes them: PCM in WAV, or headerless."""
+"""Reads the sound files that keyword data is made from: PCM in a WAV file, or without a header."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tritguard.data.mfcc import SAMPLE_RATE, fit_clip, resample
 from tritguard.errors import BadInputError
+from tritguard.files import read_bytes
 
 WAV_SUFFIX = ".wav"
 RAW_SUFFIXES = (".pcm", ".raw")  # int16, little-endian, mono, 16 kHz
@@ -22,32 +23,32 @@ _DTYPES = {1: "<u1", 2: "<i2", 4: "<i4"}
 
 
 def read_clip(path: Path) -> NDArray[np.float32]:
-    """The first second of a sound file, float32[16000] at 16 kHz, full scale 1; short ones end in silence.
+    """The first second of a sound file, float32[16000] at 16 kHz with full scale 1. Shorter files end in silence.
 
     Raises:
-        BadInputError: unreadable, or no PCM of 8, 16 or 32 bits.
+        BadInputError: the file cannot be read, is not PCM of 8, 16 or 32 bits, or holds no sound.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadInputError(f"cannot be read ({error.strerror})", where=str(path)) from error
-    return clip_of(content, str(path), headerless=path.suffix.lower() in RAW_SUFFIXES)
+    return clip_of(read_bytes(path), str(path), headerless=path.suffix.lower() in RAW_SUFFIXES)
 
 
 def clip_of(content: bytes, where: str, *, headerless: bool = False) -> NDArray[np.float32]:
-    """See `read_clip`; of a file's content."""
+    """The same as `read_clip`, from the content of a file; `where` is what messages call it.
+
+    Raises:
+        BadInputError: the content is not PCM of 8, 16 or 32 bits, or holds no sound.
+    """
     sound, rate = _raw(content) if headerless else read_wav(content, where)
     if len(sound) == 0:
         raise BadInputError("holds no sound", where=where)
-    seconds = 2  # more than is kept: what follows must not ring into it
+    seconds = 2  # more than is kept, so that the cut does not ring into the second that is kept
     return fit_clip(resample(sound[: seconds * rate], rate))
 
 
 def read_wav(content: bytes, where: str) -> tuple[NDArray[np.float32], int]:
-    """Samples of a WAV file, channels averaged, full scale 1, and their rate.
+    """The sound of a WAV file, float32[n] with its channels averaged and full scale 1, and its rate in Hz.
 
     Raises:
-        BadInputError: no WAV, or none of PCM with 8, 16 or 32 bits.
+        BadInputError: it is not a WAV file of PCM with 8, 16 or 32 bits.
     """
     try:
         with wave.open(io.BytesIO(content)) as file:
@@ -57,7 +58,7 @@ def read_wav(content: bytes, where: str) -> tuple[NDArray[np.float32], int]:
         raise BadInputError(f"not a PCM .wav file ({error or 'ends early'})", where=where, fix=_FIX) from error
     if width not in _DTYPES or channels < 1 or not _RATES[0] <= rate <= _RATES[1]:
         what = f"{8 * width} bits, {channels} channels, {rate} Hz"
-        raise BadInputError(f"a .wav file of {what}", where=where, fix=_FIX)
+        raise BadInputError(f"a .wav file of {what} cannot be used", where=where, fix=_FIX)
     whole = len(data) // (width * channels) * width * channels
     samples = np.frombuffer(data[:whole], _DTYPES[width]).reshape(-1, channels).mean(axis=1)
     centre = 128.0 if width == 1 else 0.0

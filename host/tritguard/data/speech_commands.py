@@ -1,8 +1,9 @@
 """Google Speech Commands v0.02 (Warden 2018, arXiv 1804.03209), CC BY 4.0, as MLPerf Tiny's keyword spotting takes it.
 
-Ten words, silence and "unknown": the other 25. Test set: the authors' own archive of it. Training set: what is on
-neither of the archive's two lists, and the background noises cut into seconds, every half second, as silence; the
-noise `running_tap` belongs to the validation set, which is left out. Features: `tritguard.data.mfcc`.
+There are 12 classes: ten words, silence, and "unknown", which is the other 25 words. The test set is the authors' own
+archive of it. The training set is all that is on neither of the main archive's two lists, and, as silence, the
+background noises, of which every half second gives a clip of one second. The noise `running_tap` belongs to the
+validation set, which is left out. The features are those of `tritguard.data.mfcc`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.data.dataset import Dataset, read_dataset, write_dataset
-from tritguard.data.download import RemoteFile, cache_folder, check_file, fetch
+from tritguard.data.download import DAMAGED_FIX, RemoteFile, cache_folder, check_file, fetch
 from tritguard.data.mfcc import CLIP_SAMPLES, INPUT_UNIT, mfcc
 from tritguard.data.sound import clip_of, read_wav
 from tritguard.errors import BadInputError
@@ -39,24 +40,30 @@ TEST_ARCHIVE = RemoteFile(
     sha256="cc2a00c1147c2254e9be3fa0f779d8c17421dc349b86366567a8edfa9acd51df",
     advice=_ADVICE,
 )
-FEATURES = "features.npz"  # what the archives become, once
+FEATURES = "features.npz"  # written once, from both archives
 
 _NOISE = "_background_noise_"
 _SILENCE = {_NOISE, "_silence_"}
 _VALIDATION_NOISE = f"{_NOISE}/running_tap.wav"
 _LISTS = ("validation_list.txt", "testing_list.txt")
-_BROKEN = "delete the file and start again"
-_BATCH = 256  # clips held as sound at a time
+_BATCH = 256  # clips that are held as sound at a time
 
 
 @dataclass(frozen=True, eq=False)
 class _Features:
-    """Features of an archive: `names` of the files they come from, float32[n, 49, 10, 1], int64[n]."""
+    """The features of an archive.
+
+    Attributes:
+        names: for each sample the name of the file it comes from.
+        x: float32[n, 49, 10, 1].
+        y: int64[n].
+        listed: the names on the archive's lists.
+    """
 
     names: list[str]
     x: NDArray[np.float32]
     y: NDArray[np.int64]
-    listed: frozenset[str]  # names on the archive's lists
+    listed: frozenset[str]
 
 
 def load_speech_commands(
@@ -68,16 +75,16 @@ def load_speech_commands(
 ) -> Dataset:
     """Speech Commands: float32[n, 49, 10, 1] in MFCC, 12 classes, in the order of MLPerf Tiny's model.
 
-    Reading the archives takes minutes; their features are kept beside them and read from there the next time.
+    Reading the archives takes minutes. The features are kept in the cache and read from there the next time.
 
     Args:
-        progress: called with (bytes done, bytes in all) of the download, then of the reading.
-        archive: a copy of the larger archive to take instead of downloading it, the test archive beside it.
+        progress: called with (bytes done, total bytes) of the download, then of the reading.
+        archive: a copy of the larger archive to use instead of a download; the test archive has to lie beside it.
         cache_dir: where downloads and features are kept; the user's cache folder by default.
         sources: the published files.
 
     Raises:
-        BadInputError: an archive cannot be had, or is not the published one.
+        BadInputError: an archive cannot be downloaded or read, or is not the published one.
     """
     cache = cache_dir or cache_folder(NAME)
     if (cache / FEATURES).is_file():
@@ -108,7 +115,7 @@ def load_speech_commands(
 
 
 def _read(archive: Path, progress: Progress | None, before: int, total: int) -> _Features:
-    """All of an archive, in one pass and without unpacking it to disk."""
+    """Read a whole archive in one pass, without unpacking it to disk."""
     names: list[str] = []
     features: list[NDArray[np.float32]] = []
     listed: set[str] = set()
@@ -133,16 +140,16 @@ def _read(archive: Path, progress: Progress | None, before: int, total: int) -> 
                     if progress:
                         progress(before + stream.tell(), total)
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise BadInputError(f"not a whole archive ({error})", where=str(archive), fix=_BROKEN) from error
+        raise BadInputError(f"not a complete archive ({error})", where=str(archive), fix=DAMAGED_FIX) from error
     flush()
     if not features:
-        raise BadInputError("holds no words", where=str(archive), fix=_BROKEN)
+        raise BadInputError("holds no words", where=str(archive), fix=DAMAGED_FIX)
     labels = np.array([_label(name.partition("/")[0]) for name in names], np.int64)
     return _Features(names, np.concatenate(features), labels, frozenset(listed))
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
-    """Lists and sounds: their names below the archive's root, and contents."""
+    """The names, relative to the archive's root, and the contents of all lists and sounds."""
     for member in tar:
         name = member.name.removeprefix("./")
         is_sound = name.count("/") == 1 and name.endswith(".wav")

@@ -1,4 +1,4 @@
-"""A board on a serial line, real or emulated, as a Predictor."""
+"""Runs a model on a board at a serial line, real or emulated, behind the Predictor interface."""
 
 from tritguard.device.board import Device, connect, identify, open_device
 from tritguard.device.emulator import EmulatedBoard, emulator_version

@@ -1,4 +1,4 @@
-"""One board that runs a model, as a Predictor."""
+"""A board that runs a model, as a Predictor."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Self, TypeVar
 
 import numpy as np
+from typing_extensions import override
 
 from tritguard.build import Build
 from tritguard.device.emulator import NANOSECONDS_PER_INSTRUCTION, EmulatedBoard
@@ -15,27 +16,27 @@ from tritguard.device.link import ANSWER_SECONDS, Link
 from tritguard.device.protocol import Hello, Inference, LayerTicks, MemoryUse, ProtocolError, Request
 from tritguard.emit.bundle import Bundle
 from tritguard.errors import BadInputError, DeviceError, WrongFirmwareError
-from tritguard.predictor import Int8, Outputs
+from tritguard.predictor import Int8, Outputs, Predictor
 from tritguard.progress import Progress
 
 _T = TypeVar("_T")
 
-# A board that is still starting up drops what it receives: the first request goes out again soon and often.
+# A board that is still starting up drops what it receives, so the first request is repeated soon and often.
 _FIRST_SECONDS = 0.2
 _FIRST_ATTEMPTS = 25
-# What the portable kernels need of a Cortex-M4 is about 15; an inference is timed from the first on.
+# Used to estimate how long the first inference takes. The portable kernels need about 15 on a Cortex-M4.
 _CYCLES_PER_MAC = 20
-# How many times the slowest inference so far the next one may take.
+# The next inference may take this many times as long as the slowest one so far.
 _PATIENCE = 8
 
 
-class Device:
-    """A board whose firmware is known to be the one asked for; a Predictor with scores, logits and ticks.
+class Device(Predictor):
+    """A board whose firmware was checked to be the one asked for; it predicts scores, logits and ticks.
 
-    Made by `connect` or `open_device`; a context manager.
+    `connect` and `open_device` make it. It is a context manager that closes the port.
 
     Attributes:
-        hello: what the board said of itself when it was connected.
+        hello: what the board reported about itself when it was connected.
         bundle: the model it runs.
         build: the firmware it runs.
         emulated: whether its ticks count instructions instead of time.
@@ -49,40 +50,42 @@ class Device:
         self._link = link
         self._resent_before = link.resent
         logits = bundle.manifest.logits
-        # An engine may give none of a model that has them.
+        # An engine may give no logits even if the model has them.
         self._scale = None if logits is None or hello.logits == 0 else np.array(logits.scale)
         self._slowest = 0.0
 
     @property
     def resent_frames(self) -> int:
-        """Requests that had to be sent again, since the board was connected."""
+        """How many requests had to be sent again since the board was connected."""
         return self._link.resent - self._resent_before
 
     @property
     def tick_hz(self) -> int:
-        """Rate of the ticks in `Outputs`."""
+        """The rate of the ticks in `Outputs`, per second."""
         emulator = self.build.record.board.emulator
         return emulator.tick_hz if self.emulated and emulator else self.hello.clock_hz
 
     def instructions(self, ticks: int) -> int | None:
-        """How many instructions took so many ticks; None on a real board.
+        """Convert ticks to instructions; None on a real board.
 
-        Exact: some 25 for starting and stopping the timer, and 10 every 2**24 ticks, are counted too.
+        The number is exact, but it includes about 25 instructions that start and stop the timer, and 10 more every
+        2**24 ticks.
         """
         if not self.emulated:
             return None
         return round(ticks * 1e9 / self.tick_hz / NANOSECONDS_PER_INSTRUCTION)
 
+    @override
     def predict(self, x: Int8, progress: Progress | None = None) -> Outputs:
-        """Run int8[n, *input_shape], one after the other.
+        """Run the model on the inputs, one after the other.
 
         Args:
-            x: the inputs.
-            progress: called with (done, n) after each.
+            x: the inputs, int8[n, *input_shape].
+            progress: called with (done, n) after each inference.
 
         Raises:
-            BadInputError: x has another dtype or shape.
-            DeviceError: the board stopped answering, crashed, or vanished.
+            BadInputError: x has the wrong dtype or shape.
+            DeviceError: the board stopped answering, crashed, or was disconnected.
         """
         self._check_input(x)
         scores = np.empty((len(x), self.hello.outputs), dtype=np.int8)
@@ -96,22 +99,24 @@ class Device:
         return Outputs(scores, None if self._scale is None else accumulators * self._scale, ticks)
 
     def profile(self, sample: Int8) -> LayerTicks:
-        """Run one int8[*input_shape] and time its layers.
+        """Run the model on one int8[*input_shape] and time its layers.
 
         Raises:
-            BadInputError: the sample has another dtype or shape, or the firmware was built without a profiler.
+            BadInputError: the sample has the wrong dtype or shape, or the firmware was built without a profiler.
             DeviceError: see `predict`.
         """
         if not self.build.record.times_layers:
             raise BadInputError(
-                "was built without a profiler", where=str(self.build.path), fix="build with --profile, and flash that"
+                "was built without a profiler",
+                where=str(self.build.path),
+                fix="build with --profile and flash that",
             )
         self._check_input(sample[None])
         answer = self._ask_model(Request.PROFILE, sample.tobytes())
         return _parsed(self._link, LayerTicks.parse, answer)
 
     def memory(self) -> MemoryUse:
-        """RAM in use, and the stack's deepest use since the board's reset.
+        """Ask for the RAM in use, and for the deepest use of the stack since the board's reset.
 
         Raises:
             DeviceError: see `predict`.
@@ -119,7 +124,7 @@ class Device:
         return _parsed(self._link, MemoryUse.parse, self._link.ask(Request.MEMORY))
 
     def echo(self, data: bytes) -> bytes:
-        """Send up to 256 bytes there and back.
+        """Send up to 256 bytes and return them as the board sends them back.
 
         Raises:
             DeviceError: see `predict`.
@@ -139,14 +144,14 @@ class Device:
     def _check_input(self, x: Int8) -> None:
         shape = self.bundle.manifest.input.shape
         if x.dtype != np.int8 or x.shape[1:] != shape:
-            raise BadInputError(f"{x.dtype}{list(x.shape)} for a model that takes int8[n, {shape}]")
+            raise BadInputError(f"the model takes int8[n, {shape}], not {x.dtype}{list(x.shape)}")
 
     def _infer(self, sample: bytes) -> Inference:
         answer = self._ask_model(Request.INFER, sample)
         return _parsed(self._link, lambda data: Inference.parse(data, self.hello.outputs, self.hello.logits), answer)
 
     def _ask_model(self, request: Request, sample: bytes) -> bytes:
-        """Ask what makes the board silent for as long as an inference takes."""
+        """Send a request that keeps the board silent for as long as an inference takes, and return the answer."""
         start = time.monotonic()
         resent = self._link.resent
         answer = self._link.ask(
@@ -156,14 +161,14 @@ class Device:
             busy_seconds=self._slowest,
             on_silence=self._check_for_crash,
         )
-        if self._link.resent == resent:  # else the time says nothing of one inference
+        if self._link.resent == resent:  # otherwise the time is not that of a single inference
             self._slowest = max(self._slowest, time.monotonic() - start)
         return answer
 
     def _estimated_seconds(self) -> float:
-        """At most how long an inference takes, both ways over the line included."""
+        """An upper estimate of the time for one inference, including both directions of the serial line."""
         line_bytes = 2 * (self.hello.inputs + self.hello.outputs + 4 * self.hello.logits)
-        line_seconds = 10 * line_bytes / self.build.record.board.uart.baud  # ten bits a byte
+        line_seconds = 10 * line_bytes / self.build.record.board.uart.baud  # a byte takes ten bits on the line
         return line_seconds + self.bundle.manifest.macs * _CYCLES_PER_MAC / self.hello.clock_hz
 
     def _check_for_crash(self) -> None:
@@ -177,31 +182,32 @@ class Device:
 
 
 def greet(link: Link) -> Hello:
-    """Ask a board who it is, which may still be starting up.
+    """Ask a board, which may still be starting up, to identify itself.
 
     Raises:
-        DeviceError: it does not answer, or it is no tritguard firmware.
+        DeviceError: it does not answer, or it does not run a tritguard firmware.
     """
     answer = link.ask(Request.HELLO, seconds=_FIRST_SECONDS, attempts=_FIRST_ATTEMPTS)
     return _parsed(link, Hello.parse, answer)
 
 
 def connect(url: str, bundle: Bundle, build: Build, *, emulated: bool | None = None) -> Device:
-    """Open a port and make sure the board there runs this model and this firmware.
+    """Open a port and make sure that the board there runs this model in this firmware.
 
     Args:
-        url: what pyserial opens.
+        url: the port, in any form that pyserial opens.
         bundle: the model.
-        build: the firmware; made from `bundle`.
-        emulated: whether ticks count instructions; by default, whether it is a socket and the board has an emulator.
+        build: the firmware, built from `bundle`.
+        emulated: whether ticks count instructions; by default true if the port is a socket and the board has an
+            emulator.
 
     Raises:
         BadInputError: the build was made from another bundle.
-        WrongFirmwareError: the board runs something else.
+        WrongFirmwareError: the board runs another model or firmware.
         DeviceError: the port cannot be opened, or nothing answers.
     """
     if build.record.bundle_sha256 != bundle.sha256:
-        raise BadInputError("was built from another bundle", where=str(build.path), fix="build again")
+        raise BadInputError("was built from another bundle", where=str(build.path), fix="build it again from this one")
     link = Link(url, build.record.board.uart.baud)
     try:
         hello = greet(link)
@@ -215,7 +221,7 @@ def connect(url: str, bundle: Bundle, build: Build, *, emulated: bool | None = N
 
 
 def identify(url: str, build: Build) -> Hello:
-    """Ask the board at a port who it is, and make sure it runs this firmware.
+    """Ask the board at a port to identify itself, and make sure that it runs this firmware.
 
     Raises:
         WrongFirmwareError, DeviceError: see `connect`.
@@ -228,10 +234,10 @@ def identify(url: str, build: Build) -> Hello:
 
 @contextmanager
 def open_device(bundle: Bundle, build: Build, port: str | None = None) -> Iterator[Device]:
-    """The device of this build: the board at `port`, or without one an emulated board started for the occasion.
+    """Open the device of a build: the board at `port`, or if no port is given a temporary emulated board.
 
     Raises:
-        BadInputError: no port is given and the board has no emulator; or see `connect`.
+        BadInputError: no port is given and the board has no emulator; see also `connect`.
         ToolMissingError, DeviceError: see `EmulatedBoard` and `connect`.
     """
     if port is not None:
@@ -246,7 +252,7 @@ def open_device(bundle: Bundle, build: Build, port: str | None = None) -> Iterat
 
 
 def check_firmware(url: str, found: Hello, build: Build) -> None:
-    """Raise WrongFirmwareError unless a board's HELLO is that of this build."""
+    """Raise WrongFirmwareError unless the HELLO of the board at `url` matches this build."""
     wanted = build.record
     for what, there, here in (
         ("is of another kind", found.board, wanted.board.id),
@@ -255,7 +261,7 @@ def check_firmware(url: str, found: Hello, build: Build) -> None:
     ):
         if there != here:
             raise WrongFirmwareError(
-                f"the board {what}: {there}, not {here}", where=url, fix="put this build there with 'tritguard flash'"
+                f"the board {what}: {there}, not {here}", where=url, fix="flash this build with 'tritguard flash'"
             )
 
 
@@ -263,4 +269,8 @@ def _parsed(link: Link, parse: Callable[[bytes], _T], payload: bytes) -> _T:
     try:
         return parse(payload)
     except ProtocolError as error:
-        raise DeviceError(f"the board answered something else: {error}", where=link.url) from error
+        raise DeviceError(
+            f"the board's answer does not follow the protocol: {error}",
+            where=link.url,
+            fix="flash a firmware built by this version of tritguard",
+        ) from error

@@ -1,4 +1,4 @@
-"""Boards played by QEMU: the same ELF, the same serial bytes, time counted in instructions."""
+"""Emulates boards with QEMU: the same ELF and the same serial bytes, with time counted in instructions."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from tritguard.errors import BadInputError, DeviceError, ToolMissingError
 
 QEMU = "qemu-system-arm"
 NANOSECONDS_PER_INSTRUCTION = 64
-_ICOUNT = "shift=6,sleep=off"  # 2**6 ns of the guest's time an instruction; the host's time does not count
+_ICOUNT = "shift=6,sleep=off"  # each instruction takes 2**6 ns of guest time, however fast the host is
 _START_SECONDS = 20.0
 _LISTENING = re.compile(r"waiting for connection on: \S*:(\d+)")
 
 
 class EmulatedBoard:
-    """A board in QEMU, running from the moment its `url` is opened until `close`; a context manager.
+    """A board emulated by QEMU. It runs from the moment its `url` is opened until `close`, and is a context manager.
 
-    It ends with this process, on Linux even when that one is killed.
+    QEMU ends when this process ends; on Linux even if this process is killed.
 
     Args:
-        board: a board with an `[emulator]`.
+        board: a board with an `[emulator]` table.
         elf: the firmware.
         plugin: a QEMU plugin to load, with its arguments: `library.so,name=value,...`.
 
     Attributes:
-        url: the serial line, for pyserial. It can be closed and opened again: the board keeps running.
+        url: the serial line, for pyserial. It can be closed and opened again while the board keeps running.
 
     Raises:
         BadInputError: the board has no emulator.
@@ -50,14 +50,15 @@ class EmulatedBoard:
             )
         if shutil.which(QEMU) is None:
             raise ToolMissingError(f"{QEMU} is not installed", fix="on Debian or Ubuntu: apt install qemu-system-arm")
-        # Boards have several serial lines; those before the UART in use lead nowhere. Port 0: the system picks one.
+        # Boards have several serial lines; those before the UART in use are not connected. With port 0 the system
+        # picks a free port.
         serial_lines = ["-serial", "null"] * board.emulator.serial_index
         serial_lines += ["-serial", "tcp:127.0.0.1:0,server=on,wait=on,nodelay=on"]
         command = [QEMU, "-M", board.emulator.machine, "-kernel", str(elf), *serial_lines]
         command += ["-icount", _ICOUNT, "-display", "none", "-monitor", "none"]
         if plugin is not None:
             command += ["-plugin", plugin]
-        self._messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as QEMU writes to it
+        self._messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - stays open while QEMU writes to it
         leash, self._leash = os.pipe()
         try:
             self._process = subprocess.Popen(command, stdin=leash, stdout=subprocess.DEVNULL, stderr=self._messages)
@@ -73,15 +74,15 @@ class EmulatedBoard:
 
     @property
     def process_id(self) -> int:
-        """QEMU's."""
+        """The process id of QEMU."""
         return self._process.pid
 
     def wait(self) -> None:
-        """Return when QEMU ends."""
+        """Wait until QEMU ends."""
         self._process.wait()
 
     def close(self) -> None:
-        """End QEMU."""
+        """Kill QEMU."""
         atexit.unregister(self.close)
         self._process.kill()
         self._process.wait()
@@ -104,9 +105,13 @@ class EmulatedBoard:
                 return int(match[1])
             if ended:
                 first = next(iter(messages.splitlines()), "no message")
-                raise DeviceError(f"QEMU ended at once ({first})", fix="'tritguard doctor' checks the installation")
+                raise DeviceError(
+                    f"QEMU exited at once ({first})", fix="check the installation with 'tritguard doctor'"
+                )
             time.sleep(0.005)
-        raise DeviceError(f"QEMU did not start within {_START_SECONDS:.0f} s")
+        raise DeviceError(
+            f"QEMU did not start within {_START_SECONDS:.0f} s", fix="check the installation with 'tritguard doctor'"
+        )
 
     def _read_messages(self) -> str:
         self._messages.seek(0)
@@ -114,13 +119,13 @@ class EmulatedBoard:
 
 
 def _kill_when_let_go(leash: int, process_id: int) -> None:
-    """Have the kernel kill a process when no other one holds a pipe's writing end any more.
+    """Let the kernel kill a process as soon as no other process holds the write end of a pipe.
 
-    PR_SET_PDEATHSIG would do it when the thread that started the process ends.
+    PR_SET_PDEATHSIG does not fit, as it kills already when the thread that started the process ends.
 
     Args:
-        leash: the reading end, which the process holds too.
-        process_id: the process.
+        leash: the pipe's read end, which the process holds too.
+        process_id: the process to kill.
     """
     if sys.platform == "linux":
         from fcntl import F_GETFL, F_SETFL, F_SETOWN, F_SETSIG, fcntl  # noqa: PLC0415 - not on every system
@@ -131,7 +136,7 @@ def _kill_when_let_go(leash: int, process_id: int) -> None:
 
 
 def emulator_version() -> str | None:
-    """QEMU's own words, None where it is not installed."""
+    """Return the version line that QEMU prints, or None if QEMU is not installed."""
     if shutil.which(QEMU) is None:
         return None
     done = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=False)

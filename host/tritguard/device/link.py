@@ -1,4 +1,4 @@
-"""Asks and waits for the answer over a serial port: timeouts, sending again, dropping what is stale."""
+"""Sends requests over a serial port and waits for the answers, with timeouts, resending and dropping stale frames."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ _SEQUENCES = 1 << 32
 
 
 class NoAnswerError(DeviceError):
-    """The port works, but no right answer came however often the host asked."""
+    """The port works, but no valid answer came although the host asked several times."""
 
 
 class Link:
-    """A serial line to one board. One request at a time; not for several threads.
+    """A serial line to one board. It handles one request at a time and is not thread-safe.
 
     Args:
-        url: what pyserial opens: `/dev/ttyACM0`, `COM3`, `socket://host:port`, ...
-        baud: bits a second, where the line has such a thing.
+        url: the port, in any form that pyserial opens: `/dev/ttyACM0`, `COM3`, `socket://host:port`, ...
+        baud: bits per second; sockets ignore it.
 
     Attributes:
-        url: as given.
-        resent: requests sent again so far.
+        url: the port, as given.
+        resent: how many requests were sent again so far.
 
     Raises:
         DeviceError: the port cannot be opened.
@@ -59,7 +59,9 @@ class Link:
             self._port = serial.serial_for_url(url, baudrate=baud, timeout=_POLL_SECONDS, write_timeout=_WRITE_SECONDS)
         except (serial.SerialException, OSError, ValueError) as error:
             raise DeviceError(
-                f"the port cannot be opened ({error})", where=url, fix="see 'tritguard doctor' for the ports there are"
+                f"the port cannot be opened ({error})",
+                where=url,
+                fix="'tritguard doctor' lists the ports",
             ) from error
 
     def ask(
@@ -72,25 +74,26 @@ class Link:
         busy_seconds: float = 0.0,
         on_silence: Callable[[], None] | None = None,
     ) -> bytes:
-        """Send a request, again where needed, and return its answer's payload.
+        """Send a request, repeating it if needed, and return the answer's payload.
 
         Args:
-            request: what to ask.
-            payload: its payload.
-            seconds: how long to wait for an answer before asking again.
-            attempts: how often to ask a silent line; a noisy one is asked more often, for the same time.
+            request: the type of the request.
+            payload: the payload of the request.
+            seconds: how long to wait for an answer before sending the request again.
+            attempts: how many times to send it on a silent line. On a noisy line it is sent more often within the same
+                time.
             busy_seconds: how long the board is silent while it works on this request.
-            on_silence: called before asking again when nothing at all came back; may raise to give up.
+            on_silence: called before sending again if nothing at all came back; it may raise to give up.
 
         Raises:
-            NoAnswerError: no answer came.
-            DeviceError: the board refused, or the port failed.
+            NoAnswerError: no valid answer came.
+            DeviceError: the board refused the request, or the port failed.
         """
         self._sequence = sequence = (self._sequence + 1) % _SEQUENCES
         frame = encode(Frame(request, sequence, payload))
         trouble: str | None = None
         asked = 0
-        # By time, not by count: broken frames come fast where noise is still on its way through a slow line.
+        # The limit is a time, not a count: while noise is still arriving over a slow line, broken frames come fast.
         give_up = time.monotonic() + attempts * seconds
         while asked == 0 or time.monotonic() < give_up:
             self.resent += asked > 0
@@ -104,13 +107,13 @@ class Link:
         raise NoAnswerError(
             f"{trouble or 'no answer'} to {request.name}, asked {asked} times",
             where=self.url,
-            fix="check the cable, and that a tritguard firmware runs on the board",
+            fix="check the cable and that the board runs a tritguard firmware",
         )
 
     def _await(
         self, request: Request, sequence: int, seconds: float, quiet_seconds: float
     ) -> tuple[bytes | None, str | None]:
-        """The answer's payload, or None and what came instead."""
+        """Wait for the answer; return its payload, or None and a description of what came instead, if anything."""
         latest = deadline = time.monotonic() + seconds
         trouble = None
         while time.monotonic() < deadline:
@@ -119,17 +122,21 @@ class Link:
                     return item.payload, None
                 if (breakage := _breakage(item)) is not None:
                     trouble = breakage
-                    # It may be an older frame that broke, and the answer still on its way: wait for a quiet line.
+                    # An older frame may have broken while the answer is still on its way: wait for a quiet line.
                     deadline = min(latest, time.monotonic() + quiet_seconds)
         return None, trouble
 
     def _answers(self, frame: Frame, request: Request, sequence: int) -> bool:
-        if frame.sequence != sequence:  # left over from a request sent twice, or from another session
+        if frame.sequence != sequence:  # left over from a request that was sent twice, or from another session
             return False
         if frame.version != VERSION:
-            raise DeviceError(f"the board speaks protocol version {frame.version}, not {VERSION}", where=self.url)
+            raise DeviceError(
+                f"the board speaks protocol version {frame.version}, not {VERSION}",
+                where=self.url,
+                fix="flash a firmware built by this version of tritguard",
+            )
         if frame.type == ERROR and _breakage(frame) is None:
-            raise DeviceError(f"the board refused: {Refusal.parse(frame.payload)}", where=self.url)
+            raise DeviceError(f"the board refused the request: {Refusal.parse(frame.payload)}", where=self.url)
         return frame.type == request + ANSWER
 
     def _receive(self) -> Iterator[Frame | ProtocolError]:
@@ -149,7 +156,7 @@ class Link:
         return DeviceError(
             f"the connection broke ({error})",
             where=self.url,
-            fix="check the cable and the board's power, or start the emulator again",
+            fix="check the cable and the board's power, or restart the emulator",
         )
 
     def close(self) -> None:
@@ -164,7 +171,7 @@ class Link:
 
 
 def _breakage(item: Frame | ProtocolError) -> str | None:
-    """What is wrong with an item that stands for no answer at all."""
+    """Describe why an item cannot be an answer to any request, or return None if it can be one."""
     if isinstance(item, ProtocolError):
         return f"a broken answer ({item})"
     if item.type != ERROR:

@@ -1,4 +1,4 @@
-"""The serial protocol's bytes, docs/serial-protocol.md: pure functions, no port, no time."""
+"""Encodes and decodes the serial protocol of docs/serial-protocol.md, with pure functions that use no port or clock."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ ERROR = 0xFF
 
 _HEADER = struct.Struct("<BBHI")  # version, type, reserved, sequence
 _CRC = struct.Struct("<I")
-_LONGEST_BLOCK = 1 << 20  # no board sends more; bounds what noise without a zero can pile up
+_LONGEST_BLOCK = 1 << 20  # no board sends more; this bounds how much noise without a zero byte is kept
 
 
 class Request(IntEnum):
-    """What a host can ask; an answer's type is its request's + ANSWER."""
+    """The requests of a host. The type of an answer is the type of its request plus ANSWER."""
 
     HELLO = 1
     INFER = 2
@@ -34,7 +34,7 @@ class Request(IntEnum):
 
 
 class ErrorCode(IntEnum):
-    """Why a board refused."""
+    """Why a board refused a request."""
 
     BROKEN_FRAME = 1
     BAD_VERSION = 2
@@ -49,12 +49,12 @@ _FAULTS = {2: "NMI", 3: "hard fault", 4: "memory fault", 5: "bus fault", 6: "usa
 
 
 class ProtocolError(ValueError):
-    """Bytes that are not what the protocol says. The message is a sentence without its full stop."""
+    """Raised for bytes that do not follow the protocol. The message has no full stop."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One packet. `type` in 0..255, `sequence` in 0..2**32 - 1."""
+    """One packet; `type` lies in 0..255 and `sequence` in 0..2**32 - 1."""
 
     type: int
     sequence: int
@@ -63,17 +63,17 @@ class Frame:
 
 
 def encode(frame: Frame) -> bytes:
-    """The bytes on the wire, both zeros included."""
+    """Return the bytes of a frame on the wire, including the zeros before and after it."""
     packet = _HEADER.pack(frame.version, frame.type, 0, frame.sequence) + frame.payload
     stuffed: bytes = cobs.encode(packet + _CRC.pack(zlib.crc32(packet)))
     return b"\0" + stuffed + b"\0"
 
 
 def decode(block: bytes) -> Frame:
-    """The frame in a non-empty block, which is what stands between two zeros.
+    """Decode a non-empty block, that is, the bytes between two zeros.
 
     Raises:
-        ProtocolError: it is none.
+        ProtocolError: the block is not a valid frame.
     """
     try:
         packet = cobs.decode(block)
@@ -95,7 +95,7 @@ class Receiver:
         self._block = bytearray()
 
     def take(self, received: bytes) -> Iterator[Frame | ProtocolError]:
-        """The frames these bytes complete, and an error for each block that is none."""
+        """Yield the frames that these bytes complete, and an error for each block that is not a valid frame."""
         first, *rest = received.split(b"\0")
         self._extend(first)
         for part in rest:
@@ -115,7 +115,15 @@ class Receiver:
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a board reset itself. `cause` 0: it never did. Addresses are the board's."""
+    """Why a board last reset itself; see HELLO in docs/serial-protocol.md.
+
+    Attributes:
+        count: how many faults reset it since power-up.
+        cause: 0 if there was none, 2 to 6 for an Arm exception number, 256 for a stack overflow.
+        pc: the program counter at the fault, in the board's address space; 0 if it is not known.
+        status: the core's CFSR register at the fault.
+        address: the core's BFAR register at the fault, meaningful if CFSR says so.
+    """
 
     count: int
     cause: int
@@ -127,7 +135,7 @@ class Fault:
         if self.cause == 0:
             return "none"
         name = _FAULTS.get(self.cause, f"exception {self.cause}")
-        if self.cause == _HARD_FAULT and self.status:  # its own handler off, a fault escalates to this one
+        if self.cause == _HARD_FAULT and self.status:  # a fault whose own handler is off becomes a hard fault
             name = next(kind for mask, kind in _ESCALATED if self.status & mask)
         place = f" at {self.pc:#010x}" if self.pc else ""
         return f"{name}{place} (CFSR {self.status:#010x}, BFAR {self.address:#010x})"
@@ -135,7 +143,10 @@ class Fault:
 
 @dataclass(frozen=True)
 class Hello:
-    """Who answers. Hashes and ids in hex, sizes in elements, the clock in Hz."""
+    """How a board identifies itself.
+
+    Hashes and ids are in hex, `inputs`, `outputs` and `logits` in elements, `longest_payload` in bytes.
+    """
 
     build_id: str
     model_sha256: str
@@ -152,10 +163,10 @@ class Hello:
 
     @classmethod
     def parse(cls, payload: bytes) -> Hello:
-        """Read an answer's payload; what follows the known fields is a later revision's.
+        """Read an answer's payload; bytes after the known fields come from a later revision and are ignored.
 
         Raises:
-            ProtocolError: too short.
+            ProtocolError: the payload is too short.
         """
         try:
             build_id, model, inputs, outputs, logits, longest, clock, *fault = cls._FIXED.unpack_from(payload)
@@ -175,7 +186,14 @@ def _text(data: bytes) -> tuple[str, bytes]:
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """RAM in bytes: activations; everything but the stack; the stack, and its deepest use since reset."""
+    """RAM in bytes.
+
+    Attributes:
+        arena: the activations.
+        static: everything but the stack, including the arena.
+        stack_reserved: the size of the stack.
+        stack_peak: the deepest use of the stack since reset.
+    """
 
     arena: int
     static: int
@@ -187,16 +205,16 @@ class MemoryUse:
         """Read an answer's payload.
 
         Raises:
-            ProtocolError: wrong length.
+            ProtocolError: the payload has the wrong length.
         """
         if len(payload) != 16:
-            raise ProtocolError(f"a MEMORY of {len(payload)} bytes")
+            raise ProtocolError(f"a MEMORY answer has {len(payload)} bytes instead of 16")
         return cls(*struct.unpack("<4I", payload))
 
 
 @dataclass(frozen=True)
 class Inference:
-    """One inference: int8[k] scores, int32[m] accumulators, time in ticks."""
+    """The result of one inference: int8[k] scores, int32[m] accumulators, and its time in ticks."""
 
     scores: Int8
     accumulators: NDArray[np.int32]
@@ -207,10 +225,12 @@ class Inference:
         """Read an answer's payload.
 
         Raises:
-            ProtocolError: wrong length.
+            ProtocolError: the payload has the wrong length.
         """
         if len(payload) != 8 + 4 * logits + outputs:
-            raise ProtocolError(f"an INFER of {len(payload)} bytes for {outputs} outputs and {logits} logits")
+            raise ProtocolError(
+                f"an INFER answer of {len(payload)} bytes does not fit {outputs} outputs and {logits} logits"
+            )
         (ticks,) = struct.unpack_from("<Q", payload)
         accumulators = np.frombuffer(payload, "<i4", logits, 8).astype(np.int32)
         return cls(np.frombuffer(payload, np.int8, outputs, 8 + 4 * logits), accumulators, ticks)
@@ -218,11 +238,11 @@ class Inference:
 
 @dataclass(frozen=True)
 class LayerTicks:
-    """Where the time of one inference went, in ticks; what measuring took is left out.
+    """Where the time of one inference went, in ticks, without the time that measuring took.
 
     Attributes:
-        outside: of all layers.
-        layers: int64[layers], by the layer's index in the bundle.
+        outside: the time outside all layers.
+        layers: int64[layers], the time of each layer by its index in the bundle.
     """
 
     outside: int
@@ -233,17 +253,17 @@ class LayerTicks:
         """Read an answer's payload.
 
         Raises:
-            ProtocolError: wrong length.
+            ProtocolError: the payload has the wrong length.
         """
         if len(payload) < 8 or len(payload) % 8:
-            raise ProtocolError(f"a PROFILE of {len(payload)} bytes")
+            raise ProtocolError(f"a PROFILE answer of {len(payload)} bytes is not a list of 64-bit numbers")
         ticks = np.frombuffer(payload, "<u8").astype(np.int64)
         return cls(int(ticks[0]), ticks[1:])
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """An error answer."""
+    """An error answer: its code, the type of the refused request, and a detail whose meaning depends on the code."""
 
     code: int
     request: int
@@ -260,17 +280,17 @@ class Refusal:
             case ErrorCode.BAD_LENGTH:
                 return f"request {self.request} has the wrong length, the right one is {self.detail}"
             case ErrorCode.ENGINE_FAILED:
-                return f"its engine could not run the model (its own number for why: {self.detail})"
-        return f"it refused with the unknown code {self.code}"
+                return f"its engine could not run the model (the engine's error number: {self.detail})"
+        return f"it gave the unknown error code {self.code}"
 
     @classmethod
     def parse(cls, payload: bytes) -> Refusal:
         """Read an error answer's payload.
 
         Raises:
-            ProtocolError: wrong length.
+            ProtocolError: the payload has the wrong length.
         """
         if len(payload) != 8:
-            raise ProtocolError(f"an error of {len(payload)} bytes")
+            raise ProtocolError(f"an error answer has {len(payload)} bytes instead of 8")
         code, request, _reserved, detail = struct.unpack("<BBHI", payload)
         return cls(code, request, detail)

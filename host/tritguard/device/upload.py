@@ -1,4 +1,4 @@
-"""Puts a firmware on a real board, with the tools its makers' boot loaders and probes want."""
+"""Flashes a firmware to a real board with the tool that its boot loader or debug probe needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def upload(build: Build, way: OpenocdUpload | DfuUpload) -> None:
 
     Raises:
         ToolMissingError: OpenOCD or dfu-util is not installed.
-        DeviceError: the tool found no board, or failed.
+        DeviceError: the tool found no board or failed.
     """
     command = _command(build, way)
     tool = command[0]
@@ -31,13 +31,13 @@ def upload(build: Build, way: OpenocdUpload | DfuUpload) -> None:
         raise DeviceError(
             f"{tool} failed ({what})",
             where=build.record.board.id,
-            fix="check the probe, the cable and that the board is in its boot loader where the method wants that",
+            fix="check the probe and the cable, and for dfu also that the board is in its boot loader",
         )
 
 
 def _command(build: Build, way: OpenocdUpload | DfuUpload) -> list[str]:
     if isinstance(way, OpenocdUpload):
-        # OpenOCD's own quoting: braces keep spaces in a path.
+        # Braces are OpenOCD's quotes; they allow spaces in the path.
         program = f"program {{{build.elf.resolve()}}} verify reset exit"
         return [OPENOCD, "-f", way.interface, "-f", way.target, "-c", program]
     address = f"{way.address:#010x}:leave"

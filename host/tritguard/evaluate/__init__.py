@@ -1,1 +1,1 @@
-"""Evaluation: a plan of attacks, run on the twin, confirmed on the device, checked, in one Result."""
+"""Studies of a deployed model: measured on its twin, confirmed on the device, and checked for doubts."""

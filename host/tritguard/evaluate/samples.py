@@ -1,4 +1,4 @@
-"""Samples drawn from a test set, and the bytes that two predictors answer them with."""
+"""Drawing samples from a test set, and comparing the bytes that two predictors answer."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tritguard.predictor import Int8, Outputs
 
 @dataclass(frozen=True)
 class Samples:
-    """The part of a data set an evaluation uses.
+    """The part of a test set that a study uses.
 
     Attributes:
-        x: int8[n, *input_shape], clean inputs.
+        x: int8[n, *input_shape], clean inputs on the model's input grid.
         y: int64[n], labels.
-        indices: int64[n], their places in the test set, rising.
+        indices: int64[n], their positions in the test set, rising.
     """
 
     x: Int8
@@ -29,25 +29,27 @@ class Samples:
 
 
 def draw_samples(bundle: Bundle, dataset: Dataset, count: int, seed: int) -> Samples:
-    """Draw `count` samples from the test set with this seed.
+    """Draw `count` different samples from the test set, at random with this seed.
 
     Raises:
-        BadInputError: the data does not fit the model, or holds too few samples.
+        BadInputError: the data does not fit the model, or the test set has fewer samples.
     """
     manifest = bundle.manifest
     outputs = int(np.prod(manifest.output.shape))
     if tuple(dataset.x_test.shape[1:]) != manifest.input.shape:
         raise BadInputError(
-            f"samples are {list(dataset.x_test.shape[1:])}, the model takes {list(manifest.input.shape)}",
+            f"samples have shape {list(dataset.x_test.shape[1:])}, the model takes {list(manifest.input.shape)}",
             where=dataset.name,
         )
     if dataset.y_test.max() >= outputs:
-        raise BadInputError(f"label {dataset.y_test.max()} for a model with {outputs} outputs", where=dataset.name)
+        raise BadInputError(
+            f"has label {dataset.y_test.max()}, but the model has {outputs} outputs", where=dataset.name
+        )
     if count > len(dataset.x_test):
         raise BadInputError(
-            f"{count} samples wanted, the test set has {len(dataset.x_test)}",
+            f"the test set has {len(dataset.x_test)} samples, {count} are wanted",
             where=dataset.name,
-            fix="ask for fewer",
+            fix="ask for fewer samples",
         )
     chosen = np.sort(np.random.default_rng(seed).permutation(len(dataset.x_test))[:count])
     x = to_input_bytes(dataset.x_test[chosen], manifest.input.scale, manifest.input.zero_point)
@@ -55,7 +57,11 @@ def draw_samples(bundle: Bundle, dataset: Dataset, count: int, seed: int) -> Sam
 
 
 def differing(ours: Outputs, theirs: Outputs) -> int:
-    """Inputs on which a byte differs. Logits are accumulators times one scale on both sides: equal or not."""
+    """Count the inputs on which two answers differ in a byte.
+
+    Logits are compared where both sides have them. Both are accumulators times the same scale, so that equal
+    accumulators give equal logits.
+    """
     different = (ours.scores != theirs.scores).any(axis=1)
     if ours.logits is not None and theirs.logits is not None:
         different |= (ours.logits != theirs.logits).any(axis=1)
@@ -63,5 +69,5 @@ def differing(ours: Outputs, theirs: Outputs) -> int:
 
 
 def compared(outputs: Outputs) -> int:
-    """Bytes of a device's answers: int8 scores, and the int32 accumulators where it tells them."""
+    """Count the bytes of a device's answers: the int8 scores, and the int32 accumulators if the device sends them."""
     return outputs.scores.nbytes + (0 if outputs.logits is None else 4 * outputs.logits.size)

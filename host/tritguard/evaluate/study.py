@@ -1,4 +1,4 @@
-"""What results have in common that are no robustness evaluation: faults, transfer, privacy."""
+"""What the results of all studies have in common: rates, issues and the status they lead to, provenance."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Rate(Record):
 
     @classmethod
     def of(cls, k: int, n: int) -> Rate:
-        """The rate k of n. n must be positive."""
+        """The rate of k among n, which must be positive."""
         z = 1.959963984540054  # 97.5 % quantile of the normal distribution
         centre = (k + z * z / 2) / (n + z * z)
         half = z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
@@ -61,17 +61,17 @@ class Issue(Record):
 
 
 def warn(code: str, message: str) -> Issue:
-    """A reservation: the result stands with it."""
+    """Make an issue that leaves the result standing, with a reservation."""
     return Issue(code=code, severity="warn", message=message)
 
 
 def invalid(code: str, message: str) -> Issue:
-    """A reason not to quote the result."""
+    """Make an issue for which the result must not be quoted."""
     return Issue(code=code, severity="invalid", message=message)
 
 
 class Confirmation(Record):
-    """The replay on the device: every input, clean and adversarial, byte for byte against the twin."""
+    """A replay of inputs on the device, whose answers were compared with the twin's byte for byte."""
 
     inputs: int
     bytes_compared: int
@@ -81,7 +81,7 @@ class Confirmation(Record):
 
 
 def status_of(issues: tuple[Issue, ...]) -> Status:
-    """`invalid` beats `degraded` (a warning) beats `valid`."""
+    """Derive the status: `invalid` if an issue is, `degraded` if there are only warnings, else `valid`."""
     severities = {issue.severity for issue in issues}
     if "invalid" in severities:
         return "invalid"
@@ -89,7 +89,7 @@ def status_of(issues: tuple[Issue, ...]) -> Status:
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of what decides the numbers."""
+    """The installed versions of the packages that decide the numbers."""
     found = {"tritguard": __version__}
     for name in _PACKAGES:
         try:
@@ -110,7 +110,7 @@ class ModelIdentity(Record):
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
-        """A bundle's."""
+        """Identify the model of a bundle."""
         manifest = bundle.manifest
         weighted = [layer for layer in manifest.layers if layer.weight_format != "none"]
         return cls(
@@ -123,7 +123,7 @@ class ModelIdentity(Record):
 
 
 class StudyProvenance(Record):
-    """All that, with the models, is needed to repeat a study."""
+    """All that is needed, besides the models, to repeat a study."""
 
     created: str  # ISO 8601, UTC
     command: str
@@ -139,7 +139,14 @@ class StudyProvenance(Record):
 
     @classmethod
     def now(cls, dataset: Dataset, seed: int, indices: Sequence[int], tools: dict[str, str]) -> Self:
-        """Of a study that ends now, in this process."""
+        """Describe a study that ends now, in this process.
+
+        Args:
+            dataset: the data that the samples were drawn from.
+            seed: the seed they were drawn with.
+            indices: their positions in the test set.
+            tools: versions of the tools that were used beside Python packages, such as the emulator.
+        """
         return cls(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             command=shlex.join(["tritguard", *sys.argv[1:]]),
@@ -156,7 +163,7 @@ class StudyProvenance(Record):
 
 
 class Study(Record):
-    """A result beside `evaluate.result.Result`: same status, same issues, a `kind` that says what it is."""
+    """What the results of all studies have in common; `kind` says which study a result is of."""
 
     schema_version: Literal[1] = 1
     kind: str
@@ -166,7 +173,7 @@ class Study(Record):
 
     @property
     def models_sha256(self) -> set[str]:
-        """Hashes of the models it is of, of their bundles or of the golden models in them."""
+        """The hashes by which its models are known: of their bundles, or of the golden models in them."""
         raise NotImplementedError
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""All C files of a model as one header: its interface, and behind a macro its implementation."""
+"""Joins all C files of a model into one header: the interface, and the implementation behind a macro."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _ATTRIBUTE = re.compile(r"__attribute__\s*\(\(.*?\)\)|_Alignas\s*\([^)]*\)", re.
 
 
 def amalgamate(sources: dict[str, str], prefix: str) -> tuple[str, str]:
-    """The text of the interface and of the implementation.
+    """Return the text of the interface and of the implementation.
 
-    Names that are private to a .c file get the file's name and `own` put before them: one translation unit holds them
-    all now, next to the files' public names and whatever the user's own file defines.
+    Names that are private to a .c file are prefixed with the file's name and `own`, because one translation unit now
+    holds them all, next to the files' public names and whatever the user's own file defines.
 
     Args:
-        sources: C files by name, from `renamed_sources`.
-        prefix: of every name they share.
+        sources: the C files by name, from `renamed_sources`.
+        prefix: what every name that they share starts with.
     """
     model = f"{prefix}_model"
     units = {name: text for name, text in sources.items() if name.endswith(".c")}
@@ -30,23 +30,25 @@ def amalgamate(sources: dict[str, str], prefix: str) -> tuple[str, str]:
     parts = []
     for name in sorted(units, key=lambda name: (name == f"{model}.c", name)):
         text = units[name]
-        if name != f"{model}.c":  # all its names start with the prefix, and TG_ARENA_STORAGE is the user's to define
+        # The model's own file needs no renaming: all its names start with the prefix, and the user may define
+        # TG_ARENA_STORAGE, so that name has to stay.
+        if name != f"{model}.c":
             text = _private(text, name.removesuffix(".c"), f"{prefix}_")
         parts.append(f"/* {name} */\n{_inlined(text, sources, written)}")
     return sources[f"{model}.h"], "\n".join(parts)
 
 
 def _private(text: str, stem: str, prefix: str) -> str:
-    """A .c file with its own file-scope names made unique.
+    """Make the file-scope names of a .c file unique.
 
-    Members of structs keep theirs; one declared in the same file must not be called like a file-scope name.
+    Struct members keep their names, so a member declared in the file must not share its name with a file-scope one.
     """
     own = _file_scope_names(text)
     return _PARTS.sub(lambda part: f"{stem}_own_{part[0].removeprefix(prefix)}" if part[0] in own else part[0], text)
 
 
 def _file_scope_names(text: str) -> set[str]:
-    """Macros, static functions and objects, types and enumerators that a .c file defines."""
+    """Return the macros, static functions and objects, types and enumerators that a .c file defines."""
     names = set(_DEFINE.findall(text))
     bare = _DIRECTIVE.sub("", re.sub(_COMMENT_OR_STRING, "", text, flags=re.DOTALL))
     for head, body in _declarations(_ATTRIBUTE.sub("", bare)):
@@ -61,7 +63,7 @@ def _file_scope_names(text: str) -> set[str]:
 
 
 def _declarations(bare: str) -> list[tuple[str, str]]:
-    """Every file-scope declaration: its text without what stands in braces, and what stands in the outermost ones."""
+    """Return every file-scope declaration: its text outside braces, and the text inside its outermost braces."""
     found, head, body, depth = [], "", "", 0
     for char in bare:
         depth -= char == "}"
@@ -77,9 +79,12 @@ def _declarations(bare: str) -> list[tuple[str, str]]:
 
 
 def _inlined(text: str, sources: dict[str, str], written: set[str]) -> str:
-    """A file with the headers it includes in their place; each once, except where a condition may leave it out."""
+    """Replace each #include by the header's text.
+
+    A header is inlined once, except that one under an #if does not count as written, since it may be left out.
+    """
     lines = []
-    depth = -1 if _GUARD.search(text) else 0  # a header's guard is no condition
+    depth = -1 if _GUARD.search(text) else 0  # a header's guard does not count as a condition
     for line in text.splitlines():
         if condition := _CONDITION.match(line):
             depth += 1 if condition[1] == "if" else -1

@@ -1,4 +1,4 @@
-"""Writes an export: the model's C under its own names, what the build system wants, example, licence, manifest."""
+"""Writes an export: the model's C under its own names, the build system's files, an example, licence and manifest."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tritguard.resources import license_file
 from tritguard.templating import environment
 
 _TEMPLATE = ".jinja"
-_NAME = "PREFIX"  # stands for the prefix in templates' file names
+_NAME = "PREFIX"  # stands for the prefix in the file names of templates
 
 
 class ExportManifest(Record):
-    """What an export holds: which model, under which names, with the SHA-256 of every file."""
+    """Describes an export: which model it holds, under which names, and the SHA-256 of every file."""
 
     schema_version: Literal[1] = 1
     kind: Literal["export"] = "export"
@@ -39,7 +39,7 @@ class ExportManifest(Record):
     further_outputs: tuple[EdgeTensor, ...] = ()
     logits: Logits | None
     classes: tuple[str, ...] | None
-    verified_against_oracle: int  # the bundle's
+    verified_against_oracle: int  # taken from the bundle's manifest
     files: dict[str, str]  # path in the export -> SHA-256
 
 
@@ -49,15 +49,18 @@ def export(bundle: Bundle, target: str, out: Path, *, prefix: str | None = None)
     Args:
         bundle: the model.
         target: one of `TARGETS`.
-        out: the folder to write, whole or not at all; an older export there is replaced, anything else left alone.
-        prefix: of every name in C, `tg` in the bundle; made of the model's name by default. Models with different
-            prefixes share a firmware.
+        out: the folder, which is written completely or not at all. An older export there is replaced; a folder with
+            any other content is left alone.
+        prefix: what every C name starts with, in place of the bundle's `tg`; by default derived from the model's name.
+            Models with different prefixes can share a firmware.
 
     Raises:
-        BadInputError: no such target, a prefix C would not take, or `out` exists and is no export.
+        BadInputError: the target is unknown, C does not allow the prefix, or `out` exists and is not an export.
     """
     if target not in TARGETS:
-        raise BadInputError(f"nothing exports to {target!r}", where="--to", fix=f"one of {', '.join(TARGETS)}")
+        raise BadInputError(
+            f"there is no export target {target!r}", where="--to", fix=f"choose one of {', '.join(TARGETS)}"
+        )
     prefix = default_prefix(bundle.manifest.name) if prefix is None else prefix
     check_prefix(prefix)
     with whole_folder(out, _check_untouched, "untouched export") as draft:
@@ -69,7 +72,7 @@ def export(bundle: Bundle, target: str, out: Path, *, prefix: str | None = None)
 
 
 def _check_untouched(out: Path) -> None:
-    """Raise BadInputError unless a folder is an export, with nothing of the user's in it."""
+    """Raise BadInputError unless a folder is an export that the user has neither changed nor added files to."""
     check_files(out, from_json(ExportManifest, out / MANIFEST).files, fix="export again")
 
 
@@ -102,7 +105,7 @@ def _context(bundle: Bundle, prefix: str) -> dict[str, object]:
     manifest = bundle.manifest
     return {
         "model": manifest,
-        "title": re.sub(r"[^A-Za-z0-9_. -]", "_", manifest.name),  # harmless in C, CMake, Kconfig, YAML and JSON
+        "title": re.sub(r"[^A-Za-z0-9_. -]", "_", manifest.name),  # safe in C, CMake, Kconfig, YAML and JSON
         "version": __version__,
         "prefix": prefix,
         "PREFIX": prefix.upper(),
@@ -113,7 +116,7 @@ def _context(bundle: Bundle, prefix: str) -> dict[str, object]:
 
 
 def _edges(buffer: str, *edges: EdgeTensor) -> list[dict[str, object]]:
-    """Edges one behind the other in a buffer: what each is, its bytes and the C expression of where it starts."""
+    """Lay edges out one after another in a buffer: each one's fields, size in bytes and C expression for its start."""
     places, at = [], 0
     for edge in edges:
         places.append(dict(edge) | {"bytes": edge.bytes, "start": f"{buffer} + {at}" if at else buffer})

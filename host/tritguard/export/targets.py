@@ -1,4 +1,4 @@
-"""What can be exported to, and where each build system looks for C files."""
+"""The export targets, and where each build system looks for C files."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Layout:
-    """Folders of a library, relative to the export: of the model's header, and of all other C files."""
+    """The folders of a library, relative to the export.
+
+    Attributes:
+        api: holds the model's header.
+        sources: holds all other C files.
+    """
 
     api: str
     sources: str
 
 
-# The rest of each export are the files of templates/<target>/, at the places they have there. None: one header.
+# The remaining files of each export come from templates/<target>/ and keep their places. None means a single header.
 TARGETS: dict[str, Layout | None] = {
     "platformio-lib": Layout("include", "src"),
     "cmake": Layout("include", "src"),

@@ -1,4 +1,4 @@
-"""From a model's configuration (JSON) and its weights to a `Description`. Runs in the reading process alone."""
+"""Makes a `Description` of a model's configuration (JSON) and weights. Runs in the reading process only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Config = dict[str, Any]
 _WINDOW = ("strides", "padding")
 _CONV = ("kernel_size", *_WINDOW, "dilation_rate", "use_bias")
 _TERNARY = ("rule", "temperature", "alpha", "one_scale")
-# For each class what it becomes, and the options that are kept. What is not here is not taken: Lambda among it.
+# For each class, the kind it becomes and the options that are kept. Any other class, such as Lambda, is refused.
 _CLASSES: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "Conv2D": ("Conv2D", ("filters", *_CONV)),
     "QConv2D": ("Conv2D", ("filters", *_CONV)),
@@ -45,8 +45,8 @@ _CLASSES: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "ZeroPadding2D": ("ZeroPadding2D", ("padding",)),
     "Dropout": ("Dropout", ("rate",)),
 }
-_WEIGHTS = ("Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization")  # the end of what has weights
-# Options that must have these values where they are given.
+_WEIGHTS = ("Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization")  # what the names of kinds with weights end in
+# Options that must have one of these values if they are given.
 _FIXED: dict[str, tuple[object, ...]] = {
     "groups": (1,),
     "data_format": ("channels_last", None),
@@ -55,7 +55,7 @@ _ACTIVATIONS = {
     *("elu", "exponential", "gelu", "hard_silu", "hard_swish", "leaky_relu", "linear", "mish", "relu"),
     *("relu6", "selu", "sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh"),
 }
-_QUANTIZER_KEYS = {  # of each weight: QKeras' names
+_QUANTIZER_KEYS = {  # for each weight, QKeras' name of its quantizer
     "kernel": "kernel_quantizer",
     "depthwise_kernel": "depthwise_quantizer",
     "bias": "bias_quantizer",
@@ -71,14 +71,17 @@ _MAX_LAYERS = 1000
 
 
 def describe(model: Config, store: Store) -> tuple[Description, dict[str, Arrays]]:
-    """A network as plain data, and the weights of each layer as they are at inference.
+    """Describe a network by plain data, and give the weights of each layer as they are at inference.
 
     Args:
         model: `class_name` and `config` of a functional or sequential model.
         store: its weights.
 
+    Returns:
+        The description, and for each layer's name its weights by name, float32.
+
     Raises:
-        BadModelError: the configuration holds anything but the layers and options above, or does not hang together.
+        BadModelError: the configuration holds anything but the layers and options above, or is inconsistent.
     """
     reader = _Reader(store)
     config = model.get("config")
@@ -93,7 +96,7 @@ def describe(model: Config, store: Store) -> tuple[Description, dict[str, Arrays
 
 
 def needs_qkeras(model: Config) -> bool:
-    """Whether a layer of the model is one of QKeras'."""
+    """Whether any layer of the model is a layer of QKeras."""
     config = model.get("config")
     layers = config.get("layers") if isinstance(config, dict) else config
     return isinstance(layers, list) and any(
@@ -107,7 +110,9 @@ class _Reader:
         self.weights: dict[str, Arrays] = {}
         self.notes: list[str] = []
         self._store = store
-        self._given_by: dict[str, str] = {}  # the layer that gives what one of the file gives: itself, its activation
+        self._given_by: dict[
+            str, str
+        ] = {}  # for each layer of the file, the one whose output is its own: itself or its activation
         self._weighted = 0
 
     def functional(self, config: Config) -> str:
@@ -167,7 +172,7 @@ class _Reader:
             self._given_by[name] = f"{name}_activation"
 
     def _class_of(self, entry: Config, where: str) -> str:
-        """The layer's class as `_CLASSES` names it; classes that the file's author wrote are told by their module."""
+        """The layer's class as `_CLASSES` names it. A class of the file's author is recognised by its module."""
         name, registered = str(entry.get("class_name"))[:60], str(entry.get("registered_name"))[:60]
         if registered in _CLASSES and registered == f"tritguard>{name}":
             return registered
@@ -229,7 +234,7 @@ class _Reader:
 
 
 def _bitnet(kernel: Any, threshold: object, where: str) -> Any:
-    """The kernel of Keras' `TernaryDense`: BitNet b1.58 (arXiv 2402.17764, section 3.1), or a threshold of its own."""
+    """The kernel of Keras' `TernaryDense`: BitNet b1.58 (arXiv 2402.17764, section 3.1), or with a threshold."""
     if threshold is not None and not isinstance(threshold, int | float):
         raise BadModelError(f"its threshold is a {type(threshold).__name__}", where=where)
     mean = np.mean(np.abs(kernel))
@@ -254,7 +259,7 @@ def _config_of(entry: Config) -> Config:
 
 
 def _sources(nodes: object, name: str) -> Iterator[str]:
-    """Names of the layers that a layer's one call reads, in Keras' old form (lists) or that of Keras 3 (tensors)."""
+    """Names of the layers that a layer's only call reads, written as in Keras 2 (lists) or in Keras 3 (tensors)."""
     if isinstance(nodes, dict):
         if nodes.get("class_name") == "__keras_tensor__":
             history = _config_of(nodes).get("keras_history")
@@ -272,7 +277,7 @@ def _sources(nodes: object, name: str) -> Iterator[str]:
 
 
 def _ends(value: object) -> Iterator[str]:
-    """Names of a model's input or output layers: [name, 0, 0], or a list of such."""
+    """Names of a model's input or output layers, given as [name, 0, 0] or as a list of these."""
     if isinstance(value, list):
         if value and isinstance(value[0], str):
             yield value[0]
@@ -303,11 +308,11 @@ def _shape(value: object, where: str) -> Option:
 
 
 def _option(value: object, where: str) -> Option:
-    """A plain value; lists and Keras' tuples as tuples."""
+    """A plain value. Lists and Keras' encoded tuples become tuples."""
     if isinstance(value, dict) and value.get("class_name") == "__tuple__":
         value = value.get("items", value.get("config"))
     if isinstance(value, list | tuple):
-        return tuple(_option(item, where) for item in value)  # type: ignore[misc] # deeper ones fail in the record
+        return tuple(_option(item, where) for item in value)  # type: ignore[misc] # deeper nesting fails in the record
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise BadModelError(f"a {type(value).__name__} where a number belongs", where=where)

@@ -1,4 +1,4 @@
-"""What the reading process hands over: a network as plain data."""
+"""What the reading process returns: a network described by plain data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from tritguard.records import Record
 
-# What a worker leaves in its folder.
+# The files that a worker writes to its folder.
 DESCRIPTION = "description.json"
 WEIGHTS = "weights.npz"
 FAILURE = "failure.json"
@@ -34,18 +34,19 @@ Kind = Literal[
     "tritguard>TernaryDense",
 ]
 Scalar = bool | int | float | str | None
-Option = Scalar | tuple[Scalar | tuple[Scalar, ...], ...]  # the deepest are paddings: ((top, bottom), (left, right))
+Option = Scalar | tuple[Scalar | tuple[Scalar, ...], ...]  # paddings nest deepest: ((top, bottom), (left, right))
 
 
 class Layer(Record):
-    """A layer of Keras 3, or of tritguard's; a Clip is max(low, min(high, x)).
+    """A layer of Keras 3, or one of tritguard's. A Clip computes max(low, min(high, x)).
 
     Attributes:
-        name: unique in the network.
-        kind: its class.
-        options: what its constructor takes.
+        name: the layer's name, unique in the network.
+        kind: the layer's class.
+        options: the arguments of its constructor.
         inputs: names of the layers whose outputs it reads.
-        weights: names of its weights, each an array `INDEX_NAME` of the weights file.
+        weights: names of its weights. Each is an array `INDEX_NAME` in the weights file, INDEX being the layer's place
+            in the description.
     """
 
     name: str
@@ -59,9 +60,9 @@ class Description(Record):
     """A network.
 
     Attributes:
-        layers: in an order in which each comes after those it reads.
-        output: name of the layer that gives the output.
-        notes: where the network as it will be deployed cannot follow the file exactly.
+        layers: the layers, each after those whose outputs it reads.
+        output: name of the layer whose output is the network's.
+        notes: what the deployed network will do differently from the file.
     """
 
     layers: tuple[Layer, ...]
@@ -70,7 +71,7 @@ class Description(Record):
 
 
 class Failure(Record):
-    """Why a file cannot be taken: the fields of a BadModelError, a BadInputError or a ToolMissingError."""
+    """Why a file cannot be read: the fields of a BadModelError, a BadInputError or a ToolMissingError."""
 
     kind: Literal["model", "input", "missing"]
     what: str

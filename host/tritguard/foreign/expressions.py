@@ -1,6 +1,6 @@
-"""Quantizers as QKeras writes them into a configuration: `"quantized_relu(8, 3)"`, or a class and its settings.
+"""Parses quantizers as QKeras writes them into a configuration: `"quantized_relu(8, 3)"`, or a class and its settings.
 
-QKeras evaluates such strings by itself; here they are parsed, and only literals are values.
+QKeras itself evaluates such strings as code. Here they are only parsed, and all arguments have to be literals.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ Literal = bool | int | float | str | None
 
 @dataclass(frozen=True)
 class Call:
-    """A name with arguments: a quantizer, or an activation function where there are none.
+    """A name with arguments: a quantizer, or, without arguments, an activation function.
 
     Attributes:
-        name: of the class or function.
-        args: positional arguments.
-        kwargs: named ones.
+        name: the class or function.
+        args: the positional arguments.
+        kwargs: the named arguments.
     """
 
     name: str
@@ -30,10 +30,10 @@ class Call:
 
 
 def parse(value: object, where: str) -> Call | None:
-    """The call that a configuration's value stands for; None where it stands for nothing.
+    """The call that a value of a configuration describes, or None for the value None.
 
     Raises:
-        BadModelError: anything but names, literals and lists of numbers.
+        BadModelError: the value holds anything but names, literals and lists of numbers.
     """
     if value is None:
         return None

@@ -1,7 +1,8 @@
-"""The graph of a SavedModel, read as data: what ops it may hold, and the part of it that inference runs.
+"""Reads the graph of a SavedModel as data: checks its ops, and extracts the part that inference runs.
 
-A SavedModel is a program. It is never loaded: loading would run its functions, those that restore and initialise among
-them. All of it is held against an allow-list, and of the signature's part a graph without any state is made.
+A SavedModel is a program. It is never loaded, because loading would run some of its functions, such as those that
+restore and initialise. Every op in it is checked against an allow-list, and the part that the signature runs is turned
+into a graph without state.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def _ops(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
-# Functions of their inputs alone: what networks for int8 consist of, and the arithmetic of shapes around it.
+# Ops that are functions of their inputs only: what networks for int8 consist of, and arithmetic on shapes around it.
 COMPUTING = (
     _ops("Conv2D Conv2DBackpropInput DepthwiseConv2dNative MatMul BatchMatMul BatchMatMulV2 BiasAdd")
     | _ops("FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 AvgPool MaxPool Mean Max Min Sum Prod")
@@ -36,8 +37,8 @@ COMPUTING = (
     | _ops("StopGradient ZerosLike")
 )
 CALLS = _ops("PartitionedCall StatefulPartitionedCall")
-# What Keras and TensorFlow leave beside: variables, their saver, training. Not in the signature's part, where only
-# reading variables is taken, and so never run.
+# Ops that Keras and TensorFlow leave in a file for variables, for saving them, and for training. They are not accepted
+# in the signature's part, which may only read variables, so they never run.
 BESIDE = (
     _ops("AssignAddVariableOp AssignSubVariableOp AssignVariableOp DisableCopyOnRead VarIsInitializedOp")
     | _ops("MergeV2Checkpoints RestoreV2 SaveV2 Select ShardedFilename StaticRegexFullMatch StringJoin")
@@ -49,24 +50,24 @@ _RUN = COMPUTING | CALLS | {_READ}
 
 _SERVING = "serving_default"
 _INITIALISER = "__saved_model_init_op"
-_MAX_NODES = 100_000  # with every call in place of its function
+_MAX_NODES = 100_000  # with every call replaced by its function
 _MAX_DEPTH = 100
-_NAMED = 3  # ops that a message names
+_NAMED = 3  # number of ops that a message names
 _OTHERWISE = "save the network without it"
 _EXPORT = "save it with Keras' model.export(folder) or tf.saved_model.save"
 
 
 @dataclass(frozen=True)
 class InferenceGraph:
-    """What a signature runs.
+    """The part of a graph that a signature runs.
 
     Attributes:
-        graph: a GraphDef of nothing but `COMPUTING`, `CALLS` and, at its top, the variables: float32 values where the
-            file has handles that values are read from.
-        input: name of the input's tensor, float32.
-        shape: the input's, without the batch.
-        output: name of the output's tensor.
-        variables: the checkpoint's key of each variable, by the name of its tensor.
+        graph: a GraphDef with ops of `COMPUTING` and `CALLS` only and, at its top level, the variables. These are
+            float32 values; in the file they are handles from which values are read.
+        input: name of the input tensor, float32.
+        shape: shape of the input, without the batch.
+        output: name of the output tensor.
+        variables: for the name of each variable's tensor, its key in the checkpoint.
     """
 
     graph: Any
@@ -77,10 +78,10 @@ class InferenceGraph:
 
 
 def inference_graph(content: bytes) -> InferenceGraph:
-    """The part that its signature runs of a `saved_model.pb`.
+    """Extract the part of a `saved_model.pb` that its signature runs.
 
     Raises:
-        BadModelError: an op that is on no list, anywhere in the file; or no signature of one float32 input and one
+        BadModelError: an op anywhere in the file is on no list, or there is no signature with one float32 input and one
             output that can be followed without running anything.
     """
     metas = saved_model_pb2.SavedModel.FromString(content).meta_graphs
@@ -117,7 +118,7 @@ def _part(meta: Any) -> InferenceGraph:
 
 
 def _make_stateless(graph: Any) -> None:
-    """Let the graph pass the variables' values on, instead of their handles and what reads from them."""
+    """Make the graph pass the values of variables on, instead of handles from which ops read the values."""
     for function in graph.library.function:
         reads = {f"{node.name}:value:0": f"{node.name}:output:0" for node in function.node_def if node.op == _READ}
         for node in function.node_def:
@@ -143,7 +144,7 @@ def _value_type(kind: int) -> int:
 
 
 def _every_node(graph: Any) -> Iterator[tuple[Any, str]]:
-    """Each node, and the function it is in."""
+    """Each node, and the name of the function it is in; an empty name at the top level."""
     yield from ((node, "") for node in graph.node)
     for function in graph.library.function:
         yield from ((node, function.signature.name) for node in function.node_def)
@@ -155,11 +156,11 @@ def _check_ops(nodes: Iterable[tuple[Any, str]], allowed: frozenset[str], does: 
         if node.op not in allowed:
             strange.setdefault(node.op[:60], f"node {node.name[:80]}" + (f" of {function[:80]}" if function else ""))
         elif node.op == "Const" and _values(node.attr["value"].tensor.tensor_shape) > MAX_VALUES:
-            raise BadModelError("a constant of more values than any model has weights", where=f"node {node.name[:80]}")
+            raise BadModelError("a constant has more values than any model has weights", where=f"node {node.name[:80]}")
     if strange:
         named = ", ".join(f"{op} ({where})" for op, where in list(strange.items())[:_NAMED])
         more = f" and {len(strange) - _NAMED} more" if len(strange) > _NAMED else ""
-        raise BadModelError(f"{does} {named}{more}: no op of a network for int8", fix=_OTHERWISE)
+        raise BadModelError(f"{does} {named}{more}: not an op of networks for int8", fix=_OTHERWISE)
 
 
 def _values(shape: Any) -> int:
@@ -167,11 +168,13 @@ def _values(shape: Any) -> int:
 
 
 def _signature(signatures: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The TensorInfo of the one input and of the one output."""
+    """The TensorInfo of the only input and of the only output."""
     names = sorted(name for name in signatures if name != _INITIALISER)
     if _SERVING not in names and len(names) != 1:
         found = ", ".join(names)[:80] or "none"
-        raise BadModelError(f"which signature to run? it has {found}", fix=f"save it with one named {_SERVING}")
+        raise BadModelError(
+            f"it is not clear which signature to run: it has {found}", fix=f"save it with one named {_SERVING}"
+        )
     chosen = signatures[_SERVING if _SERVING in names else names[0]]
     if len(chosen.inputs) != 1 or len(chosen.outputs) != 1:
         raise BadModelError(f"{len(chosen.inputs)} inputs and {len(chosen.outputs)} outputs, not one and one")
@@ -206,12 +209,12 @@ def _node_of(tensor: str) -> str:
 
 
 def _called(nodes: Iterable[Any], functions: Mapping[str, Any]) -> list[str]:
-    """Names of all functions that nodes call, directly or not.
+    """Names of all functions that the nodes call, directly or indirectly.
 
     Raises:
-        BadModelError: one is missing, calls itself, or the calls multiply beyond any network's size.
+        BadModelError: a function is missing or calls itself, or the calls expand to more nodes than any network has.
     """
-    sizes: dict[str, int] = {}  # in nodes, with what is called in place of the calls
+    sizes: dict[str, int] = {}  # number of nodes, with every call replaced by its function
 
     def size(name: str, above: tuple[str, ...]) -> int:
         if name not in functions or name in above or len(above) > _MAX_DEPTH:
@@ -239,7 +242,7 @@ def _functions_of(node: Any) -> Iterator[str]:
 
 
 def _keys(handles: list[str], restore: str, top: Mapping[str, Any], functions: Mapping[str, Any]) -> dict[str, str]:
-    """The checkpoint's key of each variable, read off the function that would restore them all."""
+    """The key in the checkpoint of each variable, taken from the function that would restore them all."""
     if not handles:
         return {}
     call = top.get(_node_of(restore))
@@ -258,7 +261,7 @@ def _keys(handles: list[str], restore: str, top: Mapping[str, Any], functions: M
 
 
 def _restored_key(tensor: str, nodes: Mapping[str, Any]) -> str:
-    """The key of what an `Identity` passes on from output `RestoreV2:tensors:INDEX`; empty for anything else."""
+    """The key of the value that an `Identity` passes on from `RestoreV2:tensors:INDEX`, or an empty string."""
     for _ in nodes:
         node = nodes.get(_node_of(tensor))
         if node is None or not node.input:

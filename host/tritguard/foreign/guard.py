@@ -1,4 +1,4 @@
-"""What a reading process may not do, and how it says what went wrong. Runs in reading processes alone."""
+"""Restricts what a reading process may do, and passes its errors on. Runs in reading processes only."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from tritguard.errors import BadInputError, BadModelError, ToolMissingError, TritguardError
+from tritguard.errors import BadInputError, BadModelError, ToolMissingError, TritguardError, first_line
 from tritguard.foreign.description import FAILURE, Failure
 
-# Nothing that reads a model needs these; whatever gets as far as to try ends the process.
+# Reading a model needs none of these. The process ends as soon as anything tries one of them.
 FORBIDDEN = {
     "ctypes.call_function",
     "ftplib.connect",
@@ -38,7 +38,7 @@ _DATA_BYTES = 8 << 30
 
 
 def limit() -> None:
-    """Bound the process' time, memory, and files."""
+    """Limit the processor time, the memory and the file sizes of this process."""
     with contextlib.suppress(ImportError, ValueError, OSError):  # not on Windows; or lower limits are set already
         import resource  # noqa: PLC0415 - POSIX only
 
@@ -49,10 +49,12 @@ def limit() -> None:
 
 
 def forbid(folder: Path) -> None:
-    """End the process from now on where it tries what is forbidden. Imports may do so: they come before.
+    """From now on, end the process if it tries anything that is forbidden.
+
+    Some imports do forbidden things, so all imports have to come before this call.
 
     Args:
-        folder: where it may remove folders of its own.
+        folder: the folder in which the process may remove subfolders.
     """
     own = str(folder.resolve())
 
@@ -69,23 +71,23 @@ def forbid(folder: Path) -> None:
 
 @contextlib.contextmanager
 def failures_in(folder: Path) -> Iterator[None]:
-    """Leave a failure of the block in a folder, for the process that started this one."""
+    """If the block raises, write a `Failure` to the folder, where the process that started this one finds it."""
     try:
         yield
     except TritguardError as error:
         failure = Failure(kind=_kind(error), what=error.what, where=error.where, fix=error.fix)
         (folder / FAILURE).write_text(failure.model_dump_json())
-    except Exception as error:  # a broken file meets h5py, zipfile or protobuf with errors of many kinds
-        reason = str(error).strip().partition("\n")[0][:200]
-        failure = Failure(kind="model", what=f"cannot be read ({type(error).__name__}: {reason})")
+    except Exception as error:  # h5py, zipfile and protobuf raise many kinds of errors on a broken file
+        what = f"cannot be read ({type(error).__name__}: {first_line(error)})"
+        failure = Failure(kind="model", what=what)
         (folder / FAILURE).write_text(failure.model_dump_json())
 
 
 def bounded(path: Path) -> bytes:
-    """A file's content.
+    """The content of a file of at most a gigabyte.
 
     Raises:
-        BadModelError: more than a gigabyte.
+        BadModelError: the file is larger.
     """
     if path.stat().st_size > MAX_FILE_BYTES:
         raise BadModelError(f"{path.name} is larger than a gigabyte")

@@ -1,4 +1,4 @@
-"""QKeras' quantizers, applied to weights as QKeras applies them at inference. Runs in the reading process alone."""
+"""Applies QKeras' quantizers to weights as QKeras does at inference. Runs in the reading process only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.errors import BadModelError, ToolMissingError
+from tritguard.errors import BadModelError, ToolMissingError, first_line
 from tritguard.foreign.expressions import Call
 
 _OF_WEIGHTS = {
@@ -23,7 +23,7 @@ _OF_WEIGHTS = {
 }
 _OF_ACTIVATIONS = {"quantized_relu", "quantized_bits"}
 
-# With its dependencies tf-keras would install a second TensorFlow over tensorflow-cpu.
+# Without --no-deps, tf-keras would install a second TensorFlow over tensorflow-cpu.
 INSTALL_QKERAS = (
     "pip install --no-deps qkeras==0.9.0 tf-keras==2.21.0 tensorflow-model-optimization==0.8.1 keras-tuner==1.4.8 "
     "kt-legacy==1.0.5, and pip install pyparsing networkx dm-tree"
@@ -31,17 +31,17 @@ INSTALL_QKERAS = (
 
 
 def quantized(call: Call, weights: NDArray[np.float32], where: str) -> NDArray[np.float32]:
-    """Weights as the network computes with them at inference.
+    """Quantize weights to the values with which the network computes at inference.
 
     Raises:
-        BadModelError: a quantizer that is not known here, or that QKeras refuses.
+        BadModelError: the quantizer is not known here, QKeras refuses it, or it rounds at random.
         ToolMissingError: QKeras is not installed.
     """
     quantizer = _make(call, _OF_WEIGHTS, where)
     try:
         return np.asarray(quantizer(weights), np.float32)
-    except Exception as error:  # QKeras asserts and divides as it goes
-        raise BadModelError(f"QKeras' {call.name} fails on its weights ({_first_line(error)})", where=where) from error
+    except Exception as error:  # QKeras asserts, and may divide by zero
+        raise BadModelError(f"QKeras' {call.name} fails on its weights ({_reason(error)})", where=where) from error
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Saturation:
     """A quantized activation without its rounding: max(low, min(high, x)).
 
     Attributes:
-        low: 0 where it is a ReLU, else negative.
-        high: the greatest value it gives.
-        notes: how the deployed network will differ.
+        low: 0 for a ReLU, else negative.
+        high: the greatest value of the output.
+        notes: in what the deployed network will differ from the file.
     """
 
     low: float
@@ -60,10 +60,11 @@ class Saturation:
 
 
 def activation(call: Call, where: str) -> Saturation:
-    """What a quantized activation does, from QKeras' forward pass.
+    """The range to which a quantized activation clips, according to QKeras' forward pass.
 
     Raises:
-        BadModelError: one that int8 activations cannot follow.
+        BadModelError: int8 activations cannot reproduce it, or QKeras refuses it.
+        ToolMissingError: QKeras is not installed.
     """
     quantizer = _make(call, _OF_ACTIVATIONS, where)
     if quantizer.qnoise_factor != 1:
@@ -79,7 +80,7 @@ def activation(call: Call, where: str) -> Saturation:
 
 
 def _relu_bound(quantizer: Any, where: str) -> tuple[float, tuple[str, ...]]:
-    """Where a quantized_relu saturates, and what is to be said of it."""
+    """The value at which a quantized_relu saturates, and notes for the user."""
     if quantizer.use_sigmoid or quantizer.negative_slope:
         raise BadModelError("quantized_relu with a sigmoid or a slope", where=where, fix="use the plain one")
     greatest = float(2.0**quantizer.integer * (1 - 2.0 ** -int(quantizer.bits)))
@@ -93,7 +94,7 @@ def _relu_bound(quantizer: Any, where: str) -> tuple[float, tuple[str, ...]]:
 
 
 def _fixed_point_range(quantizer: Any, where: str) -> tuple[float, float]:
-    """The least and the greatest value that a quantized_bits gives."""
+    """The least and the greatest output of a quantized_bits."""
     if quantizer.alpha not in (None, 1):
         fix = "use alpha=1"
         raise BadModelError(f"quantized_bits of activations with alpha={quantizer.alpha!r}", where=where, fix=fix)
@@ -107,10 +108,10 @@ def _fixed_point_range(quantizer: Any, where: str) -> tuple[float, float]:
 
 
 def import_qkeras() -> Any:
-    """The module of QKeras' quantizers; it takes seconds to import, and most files need none.
+    """Import the module with QKeras' quantizers. This takes seconds, and most files do not need it.
 
     Raises:
-        ToolMissingError: it is not installed.
+        ToolMissingError: QKeras is not installed.
     """
     try:
         from qkeras import quantizers  # noqa: PLC0415 - see above
@@ -128,13 +129,13 @@ def _make(call: Call, known: set[str], where: str) -> Any:
         raise BadModelError(f"the quantizer {call.name[:60]!r} is not taken here", where=where, fix=fix)
     try:
         quantizer = getattr(import_qkeras(), call.name)(*call.args, **call.kwargs)
-    except Exception as error:  # whatever its constructor makes of the arguments
-        raise BadModelError(f"QKeras refuses {call.name} ({_first_line(error)})", where=where) from error
+    except Exception as error:  # its constructor may raise anything on odd arguments
+        raise BadModelError(f"QKeras refuses {call.name} ({_reason(error)})", where=where) from error
     if getattr(quantizer, "use_stochastic_rounding", False):
         fix = "save it with use_stochastic_rounding=False"
         raise BadModelError("rounds at random at inference too: no fixed weights", where=where, fix=fix)
     return quantizer
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200] or type(error).__name__
+def _reason(error: Exception) -> str:
+    return first_line(error) or type(error).__name__

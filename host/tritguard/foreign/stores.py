@@ -1,6 +1,6 @@
-"""Weights of foreign models, read as arrays: HDF5, the zip of a `.keras` file, a SavedModel's checkpoint.
+"""Reads the weights of foreign models as arrays: from HDF5, a `.keras` file (a zip), or a SavedModel's checkpoint.
 
-Runs in the reading process alone.
+Runs in the reading process only.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from typing import Any, Protocol
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from tritguard.errors import BadModelError
 
 Arrays = dict[str, NDArray[np.float32]]
 
 MAX_VALUES = 1 << 26  # weights in a model: 256 MB, a thousand times what a microcontroller holds
-_ORDER = {  # in which Keras numbers a layer's weights
+_ORDER = {  # the order in which Keras numbers a layer's weights
     "Conv2D": ("kernel", "bias"),
     "Dense": ("kernel", "bias"),
     "DepthwiseConv2D": ("depthwise_kernel", "bias"),
@@ -32,12 +33,12 @@ _ORDER = {  # in which Keras numbers a layer's weights
 
 @dataclass(frozen=True)
 class LayerKey:
-    """What the stores find a layer by.
+    """What a store needs to know to find the weights of a layer.
 
     Attributes:
-        name: the layer's.
+        name: the layer's name.
         class_name: its class in the file.
-        weighted_index: how many layers with weights come before it.
+        weighted_index: the number of layers with weights that come before it.
         present: names of the weights it has, in Keras' order.
     """
 
@@ -48,43 +49,43 @@ class LayerKey:
 
 
 def weights_of(kind: str, absent: set[str]) -> tuple[str, ...]:
-    """Names of the weights of a layer of this kind, in Keras' order, without those it was told not to have."""
+    """Names of the weights of a layer of this kind, in Keras' order, without those in `absent`."""
     plain = kind.removeprefix("tritguard>Ternary")
     return tuple(weight for weight in _ORDER[plain] if weight not in absent)
 
 
 class Store(Protocol):
-    """Where a model's weights are."""
+    """A source of a model's weights."""
 
     def weights(self, layer: LayerKey) -> Arrays:
-        """A layer's weights by name.
+        """The weights of a layer by name. Layers have to be asked for in the file's order.
 
         Raises:
-            BadModelError: they are not there, or not plain numbers.
+            BadModelError: a weight is missing, or is not an array of plain finite numbers.
         """
         ...
 
 
-class Hdf5Store:
-    """A legacy `.h5` file: `model_weights/LAYER`, whose attribute `weight_names` lists data sets below it."""
+class Hdf5Store(Store):
+    """A legacy `.h5` file. The attribute `weight_names` of each group `model_weights/LAYER` lists its data sets."""
 
     def __init__(self, file: h5py.File) -> None:
         self._root = _group(file, "model_weights") if "model_weights" in file else file
 
+    @override
     def weights(self, layer: LayerKey) -> Arrays:
-        """See `Store`."""
         group = _group(self._root, layer.name)
         paths = {}
         for raw in group.attrs.get("weight_names", ()):
             path = raw.decode() if isinstance(raw, bytes) else str(raw)
             paths[path.rpartition("/")[2].partition(":")[0]] = path
-        if "depthwise_kernel" not in paths and "kernel" in paths:  # Keras 3 calls it so
+        if "depthwise_kernel" not in paths and "kernel" in paths:  # its name in Keras 3
             paths["depthwise_kernel"] = paths["kernel"]
         return _complete({name: _dataset(group, paths[name]) for name in layer.present if name in paths}, layer)
 
 
-class KerasZipStore:
-    """The `model.weights.h5` of a `.keras` file: `layers/CLASS_N/vars/I`, N counting the layers of a class."""
+class KerasZipStore(Store):
+    """The `model.weights.h5` in a `.keras` file: arrays `layers/CLASS_N/vars/I`, N numbering the layers of a class."""
 
     def __init__(self, path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
@@ -95,8 +96,8 @@ class KerasZipStore:
         self._layers = _group(self._file, "layers" if "layers" in self._file else "_layer_checkpoint_dependencies")
         self._seen: dict[str, int] = {}
 
+    @override
     def weights(self, layer: LayerKey) -> Arrays:
-        """See `Store`; to be asked layer by layer, in the file's order."""
         variables = _group(_group(self._layers, self._key(layer)), "vars")
         found = {name: _dataset(variables, str(i)) for i, name in enumerate(layer.present) if str(i) in variables}
         return _complete(found, layer)
@@ -108,17 +109,17 @@ class KerasZipStore:
         return f"{base}_{count}" if count else base
 
 
-class CheckpointStore:
-    """A SavedModel's variables: `layer_with_weights-N/NAME` of its checkpoint. The graph is not touched."""
+class CheckpointStore(Store):
+    """The variables `layer_with_weights-N/NAME` in the checkpoint of a SavedModel. Its graph is not loaded."""
 
     def __init__(self, folder: Path) -> None:
-        import tensorflow as tf  # noqa: PLC0415 - the other stores do without
+        import tensorflow as tf  # noqa: PLC0415 - the other stores do not need it
 
         self._reader: Any = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
         self._shapes: dict[str, list[int]] = self._reader.get_variable_to_shape_map()
 
+    @override
     def weights(self, layer: LayerKey) -> Arrays:
-        """See `Store`."""
         found = {}
         for name in layer.present:
             key = f"layer_with_weights-{layer.weighted_index}/{name}/.ATTRIBUTES/VARIABLE_VALUE"
@@ -127,10 +128,10 @@ class CheckpointStore:
         return _complete(found, layer)
 
     def array(self, key: str) -> NDArray[np.float32]:
-        """A variable's values, by its key in the checkpoint.
+        """The values of the variable with this key in the checkpoint.
 
         Raises:
-            BadModelError: it is not there, or not plain numbers.
+            BadModelError: it is missing, or is not an array of plain finite numbers.
         """
         if key not in self._shapes:
             raise BadModelError(f"no {key[:80]!r} in its checkpoint")
@@ -165,7 +166,7 @@ def _dataset(parent: Any, path: str) -> NDArray[np.float32]:
 
 
 def _linked(parent: Any, name: str) -> Any:
-    """A member that is in the file itself: links to other files could bring in anything on this machine."""
+    """A member of a group, if it is in the file itself. A link to another file could read anything on this machine."""
     link = parent.get(name, getlink=True) if isinstance(parent, h5py.Group) and name in parent else None
     if link is None:
         raise BadModelError(f"no {name[:80]!r} in its weights")
@@ -189,7 +190,7 @@ def _float32(values: NDArray[Any], where: str) -> NDArray[np.float32]:
 
 
 def _snake_case(name: str) -> str:
-    """Keras' own: QConv2D is q_conv2d."""
+    """Keras' own conversion: QConv2D becomes q_conv2d."""
     name = re.sub(r"\W+", "", name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

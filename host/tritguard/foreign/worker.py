@@ -1,6 +1,6 @@
-"""The reading process: a file of unknown origin becomes a description and arrays, or a reason why not.
+"""The reading process: it turns a file of unknown origin into a description and arrays, or says why it cannot.
 
-Called as `python -m tritguard.foreign.worker MODEL FOLDER`, and by nothing else.
+It is run as `python -m tritguard.foreign.worker MODEL FOLDER`, and in no other way.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-# QKeras needs Keras 2, which is chosen when TensorFlow is imported.
+# QKeras needs Keras 2, and TensorFlow chooses the version of Keras when it is imported.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -31,14 +31,15 @@ _NO_CONFIGURATION = "save the whole model, not its weights alone"
 
 
 def main(model: Path, folder: Path) -> None:
-    """Read a model and write what it is into a folder.
+    """Read a model, and write its description and weights to a folder.
 
     Raises:
-        TritguardError: it cannot be taken.
+        BadModelError: the file is broken, or holds anything that is not on the allow-lists.
+        ToolMissingError: the model needs QKeras, which is not installed.
     """
     limit()
     config, store = _open(model)
-    if needs_qkeras(config):  # now: its imports do things that are refused from here on
+    if needs_qkeras(config):  # before `forbid`, because its imports do things that are refused after it
         import_qkeras()
     forbid(folder)
     description, weights = describe(config, store)
@@ -47,12 +48,12 @@ def main(model: Path, folder: Path) -> None:
         for index, layer in enumerate(description.layers)
         for name, values in weights.get(layer.name, {}).items()
     }
-    np.savez(folder / WEIGHTS, **arrays)  # type: ignore[arg-type] # its parameter allow_pickle is no array
+    np.savez(folder / WEIGHTS, **arrays)  # type: ignore[arg-type] # mypy matches them with allow_pickle
     (folder / DESCRIPTION).write_text(description.model_dump_json())
 
 
 def _open(path: Path) -> tuple[Config, Store]:
-    """The configuration and the weights of a model, by what the file is, whatever its name."""
+    """The configuration and the weights of a model. The content of the file tells its format, not its name."""
     if path.is_dir():
         return _saved_model(path), CheckpointStore(path)
     if h5py.is_hdf5(path):
@@ -78,7 +79,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 def _json(text: Any) -> Config:
     if not isinstance(text, bytes | str) or len(text) > _MAX_CONFIG_BYTES:
-        raise BadModelError("its configuration is no text of sensible length")
+        raise BadModelError("its configuration is not a text, or is too long")
     try:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -89,9 +90,9 @@ def _json(text: Any) -> Config:
 
 
 def _saved_model(folder: Path) -> Config:
-    """The configuration Keras left in a SavedModel: in a file of its own, before TensorFlow 2.5 in the graph's."""
+    """The configuration in a SavedModel of Keras: in a separate file, or before TensorFlow 2.5 in the graph's file."""
     if not (folder / "saved_model.pb").is_file():
-        raise BadModelError("a folder without saved_model.pb")
+        raise BadModelError("the folder has no saved_model.pb")
     if (folder / "keras_metadata.pb").is_file():
         from tensorflow.python.keras.protobuf import saved_metadata_pb2  # noqa: PLC0415 - see CheckpointStore
 

@@ -1,4 +1,4 @@
-"""Where the time goes: instructions and cycles of a firmware, layer by layer and function by function."""
+"""Shows where a firmware spends its time: instructions and cycles of every layer and function."""
 
 from tritguard.profile.counting import FunctionCount, LayerCount, ModelCount, count, count_model
 from tritguard.profile.measure import CycleEstimate, estimate_cycles, profile

@@ -1,4 +1,4 @@
-"""Exact instruction counts of a firmware on an emulated board, through QEMU's plugin interface."""
+"""Counts the instructions of a firmware on an emulated board exactly, through QEMU's plugin interface."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tritguard.profile.cycles import has_model, instruction_costs
 from tritguard.profile.plugin import plugin_library
 from tritguard.profile.symbols import CodeMap, read_code_map
 
-# Bucket 0 is not counted, 1 is tg_model_run outside of its layers.
+# Bucket 0 is not counted; bucket 1 is the part of tg_model_run outside all layers.
 _IDLE, _FRAME, _FIRST_LAYER = 0, 1, 2
-# They interrupt the model, and are none of it.
+# These interrupt the model but do not belong to it.
 _HANDLERS = frozenset({"systick_interrupt", "uart_interrupt"})
 
 
 @dataclass(frozen=True)
 class FunctionCount:
-    """A function's share. `cycles` is an estimate, None for a core without a model."""
+    """What one function took. `cycles` is an estimate, or None if the core has no cycle model."""
 
     name: str
     instructions: int
@@ -35,11 +35,12 @@ class FunctionCount:
 
 @dataclass(frozen=True)
 class LayerCount:
-    """What ran between one layer's first instruction and the next one's, most expensive function first.
+    """What ran between a layer's first instruction and that of the next layer.
 
     Attributes:
-        layer: its index in the bundle; None: the model's own code in front of the first, or all of an engine that does
-            not tell its layers.
+        layer: the layer's index in the bundle. None for the model's own code before the first layer, and for all code
+            of an engine that does not tell its layers apart.
+        functions: most instructions first.
     """
 
     layer: int | None
@@ -47,18 +48,18 @@ class LayerCount:
 
     @property
     def instructions(self) -> int:
-        """Of all its functions."""
+        """The instructions of all its functions."""
         return sum(function.instructions for function in self.functions)
 
     @property
     def cycles(self) -> int | None:
-        """Of all its functions; an estimate."""
+        """The estimated cycles of all its functions, or None if the core has no cycle model."""
         return _sum(function.cycles for function in self.functions)
 
 
 @dataclass(frozen=True)
 class ModelCount:
-    """What some inferences took together. The layers are in order of execution and add up to the whole."""
+    """What several inferences took together. The layers are in order of execution and add up to the whole."""
 
     inferences: int
     outputs: Outputs
@@ -66,24 +67,25 @@ class ModelCount:
 
     @property
     def instructions(self) -> int:
-        """Of all layers."""
+        """The instructions of all layers."""
         return sum(layer.instructions for layer in self.layers)
 
     @property
     def cycles(self) -> int | None:
-        """Of all layers; an estimate, None for a core without a model."""
+        """The estimated cycles of all layers, or None if the core has no cycle model."""
         return _sum(layer.cycles for layer in self.layers)
 
     @property
     def functions(self) -> tuple[FunctionCount, ...]:
-        """Functions over all layers, most instructions first."""
+        """The functions of all layers together, most instructions first."""
         return _merged(function for layer in self.layers for function in layer.functions)
 
 
 def count_model(bundle: Bundle, board: Board, x: Int8) -> ModelCount:
-    """Build a firmware for the occasion and count; see `count`.
+    """Build a temporary firmware and count its instructions; see `count`.
 
-    For another core on the same machine give `board.model_copy(update={"core": ...})` and a bundle for its class.
+    To count for another core on the same machine, pass `board.model_copy(update={"core": ...})` and a bundle for that
+    core's class.
     """
     with tempfile.TemporaryDirectory(prefix="tritguard-count-") as folder:
         return count(bundle, build(bundle, board, Path(folder) / "build"), x)
@@ -94,16 +96,16 @@ def count(bundle: Bundle, built: Build, x: Int8) -> ModelCount:
 
     Args:
         bundle: the model.
-        built: its firmware, the one that ships; nothing is added to it.
+        built: its firmware, exactly as it ships.
         x: int8[n, *input_shape].
 
     Returns:
-        Counts of the n inferences together, and their outputs.
+        The counts of the n inferences together, and their outputs.
 
     Raises:
-        BadInputError: the board has no emulator; or see `connect` and `Device.predict`.
-        ToolMissingError: no QEMU, or no C compiler to build its plugin with.
-        DeviceError: QEMU does not start, or has no plugins.
+        BadInputError: the board has no emulator; see also `connect` and `Device.predict`.
+        ToolMissingError: QEMU is missing, or a C compiler to build its plugin with.
+        DeviceError: QEMU does not start, or does not support plugins.
     """
     code = read_code_map(built.elf)
     with tempfile.TemporaryDirectory(prefix="tritguard-count-") as folder:
@@ -117,18 +119,18 @@ def count(bundle: Bundle, built: Build, x: Int8) -> ModelCount:
         ):
             outputs = device.predict(x)
         if not counts.is_file():
-            raise DeviceError("QEMU ran the model and counted nothing", where=built.record.board.id)
+            raise DeviceError("QEMU ran the model but wrote no counts", where=built.record.board.id)
         pieces = list(_read_pieces(counts))
     return ModelCount(len(x), outputs, _layer_counts(pieces, layers, code, built))
 
 
 def _escaped(path: Path) -> str:
-    """As QEMU wants a path among its options."""
+    """Escape a path for QEMU's comma-separated options."""
     return str(path).replace(",", ",,")
 
 
 def _write_layout(path: Path, code: CodeMap) -> tuple[int, ...]:
-    """Write the plugin's layout; the layer of each bucket from `_FIRST_LAYER` on."""
+    """Write the plugin's layout file; return the layer of each bucket from `_FIRST_LAYER` on."""
     order = tuple(dict.fromkeys(layer for _, layer in code.layers))
     buckets = {code.run: _FRAME, code.done: _IDLE}
     buckets |= {address: _FIRST_LAYER + order.index(layer) for address, layer in code.layers}
@@ -138,7 +140,7 @@ def _write_layout(path: Path, code: CodeMap) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class _Piece:
-    """A straight piece of code and what the plugin counted of it."""
+    """A straight piece of code with the plugin's counts for it."""
 
     bucket: int
     runs: int
@@ -177,7 +179,7 @@ def _layer_counts(
 
 
 def _merged(functions: Iterable[FunctionCount]) -> tuple[FunctionCount, ...]:
-    """One entry a name, most instructions first."""
+    """Merge the counts of each function name into one entry, most instructions first."""
     same: dict[str, list[FunctionCount]] = defaultdict(list)
     for function in functions:
         same[function.name].append(function)

@@ -1,8 +1,9 @@
-"""Estimated cycles: a static model of a core, applied to exact counts.
+"""Estimates cycles by applying a static model of a core to exact instruction counts.
 
-Cortex-M4: Arm DDI 0439, table 3-1, with P = 2 for the refill after a taken branch, SDIV at 7 of its 2 to 12 cycles and
-stores through the write buffer. Cortex-M0 and M0+: Arm DDI 0432 and DDI 0484, table 3-1, fast multiplier. No wait
-states of the flash and no bus contention: an estimate, not a measurement on silicon.
+The model of the Cortex-M4 follows Arm DDI 0439, table 3-1, with P = 2 for the refill after a taken branch, SDIV at 7 of
+its 2 to 12 cycles and stores through the write buffer. Those of the Cortex-M0 and M0+ follow Arm DDI 0432 and DDI 0484,
+table 3-1, with the fast multiplier. Flash wait states and bus contention are not modelled, so the result is an
+estimate, not a measurement on silicon.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ COMPILER_PREFIX = "arm-none-eabi-"
 
 @dataclass(frozen=True)
 class Cost:
-    """Cycles of an instruction: each time it runs, and on top when the one behind it does not follow."""
+    """The cycles of one instruction.
+
+    Attributes:
+        run: cycles each time it runs.
+        taken: additional cycles each time execution continues elsewhere than at the following instruction.
+    """
 
     run: int
     taken: int = 0
@@ -26,11 +32,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Timing:
-    """A core's table. Cycles; `*_taken` and `pc` come on top.
+    """A core's instruction timing, in cycles. `*_taken` and `pc` are added to the instruction's own cycles.
 
     Attributes:
-        load: of a single load; one right behind another costs `next_load`.
-        pc: of writing the program counter by a load.
+        load: a single load that does not directly follow another.
+        next_load: a load directly after another load.
+        pc: a load that writes the program counter.
     """
 
     load: int
@@ -66,12 +73,12 @@ _REGISTERS = {"sl": 10, "fp": 11, "ip": 12, "sp": 13, "lr": 14, "pc": 15}
 
 
 def has_model(core: str) -> bool:
-    """Whether there is a model of this core (the compiler's name of it)."""
+    """Whether there is a cycle model of a core, given by the compiler's name for it."""
     return core in _TIMINGS
 
 
 def instruction_costs(elf: Path, core: str) -> Mapping[int, Cost]:
-    """The cost of every instruction in an ELF, by its address; `core` has a model."""
+    """Return the cost of every instruction in an ELF by its address, for a core that has a cycle model."""
     timing = _TIMINGS[core]
     command = [f"{COMPILER_PREFIX}objdump", "-d", "--no-show-raw-insn", str(elf)]
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout

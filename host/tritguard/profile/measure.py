@@ -1,4 +1,4 @@
-"""Profiles a firmware: counts in the emulator where that can be, asks the board's timer elsewhere."""
+"""Profiles a firmware: by counting in the emulator where possible, otherwise with the board's own timer."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def profile(bundle: Bundle, built: Build, port: str | None = None) -> Profile:
 
     Args:
         bundle: the model.
-        built: its firmware. At a port it has to be built with a profiler. In the emulator one that ships is counted as
-            it is; where that cannot be, a firmware with a profiler is built for the occasion.
-        port: of a real board; by default an emulated one is started.
+        built: its firmware. A firmware at a port must have been built with a profiler. In the emulator, the firmware
+            that ships is counted as it is; where counting is not possible, a temporary one with a profiler is built.
+        port: the port of a real board; by default an emulated board is started.
 
     Raises:
         BadInputError: no port is given and the board has no emulator, the firmware at the port has no profiler, or
-            another engine than the native one.
+            its engine is not the native one.
         DeviceError, ToolMissingError, BuildError: see `count`, `open_device` and `build`.
     """
     if built.record.engine != "native":
         raise BadInputError(
-            f"the engine {built.record.engine} does not tell its layers apart",
+            f"the engine {built.record.engine!r} does not tell its layers apart",
             where=str(built.path),
             fix="profile a build of the native engine",
         )
@@ -55,14 +55,17 @@ def profile(bundle: Bundle, built: Build, port: str | None = None) -> Profile:
 
 @dataclass(frozen=True)
 class CycleEstimate:
-    """What an instruction of one firmware takes on average, by a static model of the core."""
+    """The average cycles per instruction of one firmware, estimated with a static model of its core."""
 
     per_instruction: float
     method: str
 
 
 def estimate_cycles(bundle: Bundle, built: Build) -> CycleEstimate | None:
-    """Count one inference in the emulator; None for a core without a model, and where nothing can be counted.
+    """Count one inference in the emulator and estimate its cycles per instruction.
+
+    Returns:
+        The estimate, or None if the core has no cycle model or this machine lacks the tools for counting.
 
     Raises:
         DeviceError: see `count`.
@@ -78,7 +81,7 @@ def estimate_cycles(bundle: Bundle, built: Build) -> CycleEstimate | None:
 
 
 def _sample(bundle: Bundle) -> Int8:
-    """One random input, the same every time."""
+    """Draw one random input from a fixed seed, so that it is the same every time."""
     return np.random.default_rng(0).integers(-128, 128, (1, *bundle.manifest.input.shape), dtype=np.int8)
 
 
@@ -92,7 +95,7 @@ def _can_count() -> bool:
 
 @dataclass(frozen=True)
 class _Measured:
-    """What one of the two ways found out, by layer."""
+    """The result of counting or timing, by layer."""
 
     method: Method
     emulated: bool
@@ -145,7 +148,7 @@ def _timed(device: Device, sample: Int8) -> _Measured:
 def _profile(bundle: Bundle, built: Build, measured: _Measured) -> Profile:
     manifest, record = bundle.manifest, built.record
     flash = {layer.layer: layer.bytes for layer in record.sizes.flash_layers}
-    # An op with several outputs is several layers of one index.
+    # An op with several outputs is listed as several layers with the same index.
     first = {layer.index: layer for layer in reversed(manifest.layers) if layer.index in measured.layers}
     layers = (
         LayerWork(

@@ -1,4 +1,4 @@
-"""QEMU's counting plugin, built on this machine with its own compiler."""
+"""Builds the counting plugin for QEMU with this machine's compiler."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _SOURCE = "count.c"
 
 
 def plugin_library() -> Path:
-    """The compiled plugin, cached.
+    """Return the path of the compiled plugin, building it if it is not in the cache.
 
     Raises:
-        ToolMissingError: no C compiler, or no QEMU.
-        BuildError: the plugin does not compile here.
+        ToolMissingError: there is no C compiler or no QEMU.
+        BuildError: the plugin does not compile on this machine.
     """
     options = ("-std=gnu11", "-O2", "-fvisibility=hidden", f"-DQEMU_PLUGIN_VERSION={_interface_version()}")
     sources = {_SOURCE: (qemu_plugin_dir() / _SOURCE).read_bytes()}
@@ -26,7 +26,7 @@ def plugin_library() -> Path:
 
 
 def _interface_version() -> int:
-    """What QEMU accepts: version 1 was the only one up to 8.2, 9.0 raised the least to 2."""
+    """Return an interface version that QEMU accepts: up to QEMU 8.2 there is only 1, and 9.0 requires at least 2."""
     version = emulator_version()
     if version is None:
         raise ToolMissingError("QEMU is not installed", fix="on Debian or Ubuntu: apt install qemu-system-arm")

@@ -1,4 +1,4 @@
-"""What a profile says: one inference, layer by layer."""
+"""The record of a profile: what one inference took, layer by layer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ Method = Literal["counted", "timed"]
 
 
 class Work(Record):
-    """What a piece of code took in one inference; None where it is not known.
+    """What a piece of code took in one inference; unknown figures are None.
 
     Attributes:
-        ticks: of the board's timer.
-        instructions: exact, on an emulated board.
-        cycles: an estimate by a static model of the core.
+        ticks: ticks of the board's timer.
+        instructions: the exact number of instructions, on an emulated board.
+        cycles: cycles estimated with a static model of the core.
     """
 
     ticks: int | None = None
@@ -24,21 +24,21 @@ class Work(Record):
 
 
 class FunctionWork(Record):
-    """A function's share of a layer."""
+    """What one function took within a layer."""
 
     name: str
     work: Work
 
 
 class LayerWork(Record):
-    """One layer of the bundle.
+    """What one layer of the bundle took.
 
     Attributes:
-        layer: its index there.
-        macs: multiply-accumulates.
-        flash_bytes: constants.
-        arena_bytes: activations alive while it runs.
-        functions: most expensive first; empty where they are not known.
+        layer: its index in the bundle.
+        macs: its multiply-accumulates.
+        flash_bytes: the size of its constants.
+        arena_bytes: the size of the activations that are alive while it runs.
+        functions: most expensive first; empty if they are not known.
     """
 
     layer: int
@@ -53,20 +53,22 @@ class LayerWork(Record):
 
     @property
     def instructions_per_mac(self) -> float | None:
-        """None without multiply-accumulates or instructions."""
+        """Instructions per multiply-accumulate; None if the layer has none or its instructions are not known."""
         if not self.macs or self.work.instructions is None:
             return None
         return self.work.instructions / self.macs
 
 
 class Profile(Record):
-    """One inference of one firmware. Layers and `outside` add up to `total`; layers without code are left out.
+    """The profile of one inference of one firmware.
+
+    The layers and `outside` add up to `total`; layers without code are left out.
 
     Attributes:
-        method: `counted`: by the emulator, in the firmware that ships; `timed`: by the board's own timer, in a
-            firmware that calls it between layers.
-        outside: the model's code around its layers.
-        tick_hz: rate of the ticks; None where there are none.
+        method: `counted` if the emulator counted the instructions of the firmware that ships, `timed` if the board's
+            own timer was used, in a firmware that reads it between layers.
+        tick_hz: ticks per second; None if there are no ticks.
+        outside: what the model's code outside all layers took.
     """
 
     schema_version: Literal[1] = 1

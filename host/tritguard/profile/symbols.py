@@ -1,4 +1,4 @@
-"""What an ELF says of its code: where functions are, and where the layers begin."""
+"""Reads from an ELF where its functions lie and where the layers begin."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from elftools.elf.elffile import ELFFile
 from tritguard.errors import BadInputError
 
 _LAYERS = ".tritguard.layers"  # written by firmware/layer_mark.h
-_RUN = "tg_model_run", "engine_run"  # generated C; any engine
+_RUN = "tg_model_run", "engine_run"  # the entry of generated C, and that of any engine
 _DONE = "port_ticks_stop"
 
 
 @dataclass(frozen=True)
 class CodeMap:
-    """Functions and layers of a firmware.
+    """The addresses of a firmware's functions and layers.
 
     Attributes:
-        run: address of the model's entry, or of the engine's where the model is not generated C.
-        done: address of what runs right behind the model.
-        layers: (address, layer) of every layer's first instruction; empty for engines that do not tell.
+        run: the address of the model's entry, or of the engine's if the model is not generated C.
+        done: the address of the function that runs directly after the model.
+        layers: (address, layer) of every layer's first instruction; empty for engines that do not tell layers apart.
     """
 
     run: int
@@ -33,7 +33,7 @@ class CodeMap:
     _functions: tuple[tuple[int, str], ...]  # end and name
 
     def function(self, address: int) -> str:
-        """The name of the function at an address, `?` where there is none."""
+        """Return the name of the function at an address, or `?` if there is none."""
         position = bisect.bisect_right(self._starts, address) - 1
         if position < 0 or address >= self._functions[position][0]:
             return "?"
@@ -41,10 +41,10 @@ class CodeMap:
 
 
 def read_code_map(elf: Path) -> CodeMap:
-    """The code map of a firmware.
+    """Read the code map of a firmware.
 
     Raises:
-        BadInputError: it is no tritguard firmware.
+        BadInputError: the file is not a tritguard firmware.
     """
     with elf.open("rb") as file:
         image = ELFFile(file)
@@ -59,7 +59,7 @@ def read_code_map(elf: Path) -> CodeMap:
     entries = {name: address for address, (_, name) in functions.items()}
     run = next((entries[name] for name in _RUN if name in entries), None)
     if run is None or _DONE not in entries:
-        raise BadInputError("is no tritguard firmware", where=str(elf), fix="build again")
+        raise BadInputError("is not a tritguard firmware", where=str(elf), fix="build it again")
     starts = tuple(sorted(functions))
     ends = tuple((start + max(functions[start][0], 2), functions[start][1]) for start in starts)
     return CodeMap(run, entries[_DONE], tuple((at & ~1, layer) for at, layer in layers), starts, ends)

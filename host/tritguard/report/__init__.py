@@ -1,1 +1,1 @@
-"""Renders a result for people: a terminal summary and one self-contained HTML file. Reads `Result`, nothing else."""
+"""Shows results to people, in the terminal and as one HTML file that loads nothing; reads results and nothing else."""

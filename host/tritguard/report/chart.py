@@ -1,4 +1,4 @@
-"""Geometry of the report's drawings, in the units of their SVG view boxes; the templates draw it."""
+"""The geometry of the report's drawings, in the units of their SVG view boxes; the templates draw them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from tritguard.evaluate.study import Rate
 WIDTH = 560
 HEIGHT = 330
 LEFT, RIGHT, TOP, BOTTOM = 52, 28, 22, 64
-LABEL_ROOM = 44  # an eps label and its neighbour need this much
+LABEL_ROOM = 44  # the distance that two eps labels need
 BAR_HEIGHT = 34
-# Fill and ink of bar segments. Neighbours differ in lightness too, and each carries its number: colour is never alone.
+# Fill and ink of bar segments. Neighbours differ in lightness too, and each has a number, so that nothing depends on
+# colour alone.
 FILLS = (
     ("#1b3a5c", "#ffffff"),
     ("#8fb8dc", "#10202f"),
@@ -40,12 +41,16 @@ class Mark:
 
 @dataclass(frozen=True)
 class Curve:
-    """The robustness curve: marks from the clean point on, its line and interval band, guides and scale."""
+    """The robustness curve: marks from the clean point on, their line and interval band, guides and scale.
+
+    Attributes:
+        guides: y and percentage of each horizontal guide.
+    """
 
     marks: tuple[Mark, ...]
     line: str
     band: str
-    guides: tuple[tuple[float, int], ...]  # y, percent
+    guides: tuple[tuple[float, int], ...]
     chance_y: float
     logarithmic: bool
 
@@ -75,7 +80,7 @@ def curve(clean: Rate, points: Sequence[CurvePoint], class_count: int) -> Curve:
 
 
 def _eps_axis(eps: Sequence[int]) -> tuple[Callable[[int], float], bool]:
-    """Linear while every label has room; else log2(1 + eps), which spreads doublings evenly and keeps 0."""
+    """Choose an axis: linear if every label has room, else log2(1 + eps), which spreads doublings and keeps 0."""
     length = WIDTH - LEFT - RIGHT
     largest = max(1, eps[-1])
 
@@ -99,7 +104,7 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
 
 @dataclass(frozen=True)
 class Segment:
-    """One part of a stacked bar; `number` ties it to its line in the table beside it."""
+    """One part of a stacked bar; `number` is that of its row in the table beside it."""
 
     number: int
     name: str
@@ -112,12 +117,12 @@ class Segment:
 
     @property
     def has_room(self) -> bool:
-        """Whether its number can be read inside it."""
+        """Whether its number fits inside it."""
         return self.width >= 18
 
 
 def stacked_bar(parts: Mapping[str, int]) -> tuple[Segment, ...]:
-    """Parts of a whole, drawn end to end over the full width."""
+    """Lay out the parts of a whole, end to end over the full width."""
     total = sum(parts.values()) or 1
     segments: list[Segment] = []
     x = 0.0

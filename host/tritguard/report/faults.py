@@ -1,4 +1,4 @@
-"""A study of bit flips as a report."""
+"""The report of a study of bit flips."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from collections.abc import Sequence
 from tritguard.evaluate.faults.result import FaultDraw, FaultedModel, FaultPoint, FaultResult, Search
 from tritguard.evaluate.study import Rate
 from tritguard.report.lines import Axis, Chart, Point, chart
-from tritguard.report.study import Grid, Page, Section
+from tritguard.report.study import Grid, Page, Section, SectionReport
 from tritguard.report.wording import count, percent
 
 _NAMES: dict[Search, str] = {"random": "random", "greedy": "chosen"}
 
 
 def content(result: FaultResult) -> Page:
-    """What the report shows."""
+    """Lay out what the report shows."""
     names = ", ".join(model.model.name for model in result.models)
     lead = (
-        f"{result.plan.samples} samples of {result.provenance.data_name}. Bits of the weights were turned over where "
-        "they lie in flash, packed as they are there, before the firmware boots; nothing was written over the wire."
+        f"{result.plan.samples} samples of {result.provenance.data_name}. Bits of the weights were flipped as they lie "
+        "in flash, in their packed formats, before the firmware boots; nothing was written over the wire."
     )
     how = (
-        "Random: every bit of the weights is as likely; bands are 95 % intervals over the draws. Chosen: progressive "
-        "bit search (Rakin et al. 2019), one bit a round by the gradient of the loss; bands are Wilson intervals."
+        "Random: every bit of the weights is equally likely; bands are 95 % intervals over the draws. Chosen: "
+        "progressive bit search (Rakin et al. 2019), one bit in each round by the gradient of the loss; bands are "
+        "Wilson intervals."
     )
     sections = [Section("Accuracy against flipped bits", how, _chart(result), _grid(result.models))]
     sections += [_weights(model) for model in result.models]
@@ -30,7 +31,7 @@ def content(result: FaultResult) -> Page:
 
 
 def _chart(result: FaultResult) -> Chart:
-    last = max(point.flips for model in result.models for point in model.points)
+    last = max((point.flips for model in result.models for point in model.points), default=1)
     ticks = tuple(float(1 << power) for power in range(last.bit_length()))
     series = [
         (f"{model.model.name}, {_NAMES[search]}", [_point(point) for point in points])
@@ -87,8 +88,8 @@ def _weights(model: FaultedModel) -> Section:
     if replay is not None:
         text += (
             f" {replay.images} images of firmware {replay.build_id[:12]} booted on {replay.board}, their "
-            f"{count(replay.weight_bytes)} bytes of weights equal to the twin's; {count(replay.inputs)} answers, "
-            f"{count(replay.bytes_compared)} bytes, {count(replay.mismatched_inputs)} answers differ."
+            f"{count(replay.weight_bytes)} bytes of weights equal to the twin's. Of {count(replay.inputs)} answers "
+            f"({count(replay.bytes_compared)} bytes), {count(replay.mismatched_inputs)} differ from the twin's."
         )
     text += _astray([draw for point in model.points for draw in point.draws])
     rows = tuple(
@@ -100,7 +101,7 @@ def _weights(model: FaultedModel) -> Section:
 
 
 def _astray(draws: Sequence[FaultDraw]) -> str:
-    """What to know of draws that the device alone has run."""
+    """Say what to know about draws that only the device could run."""
     astray = [draw for draw in draws if draw.ran_on == "device"]
     if not astray:
         return ""
@@ -109,6 +110,9 @@ def _astray(draws: Sequence[FaultDraw]) -> str:
     if not few:
         return f"{text} alone."
     return (
-        f"{text} alone, on {max(few)} samples each: of those right without flips and of those wrong, the share right "
-        "with flips was weighed by the shares of both among all samples."
+        f"{text} alone, on {max(few)} samples each. The shares that are right with flips, among samples that are right "
+        "and among those that are wrong without them, were weighted by the shares of both among all samples."
     )
+
+
+REPORT = SectionReport(content)

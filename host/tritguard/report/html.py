@@ -1,26 +1,25 @@
-"""The report as one HTML file that loads nothing: styles, drawings and pictures are inside it."""
+"""The report of a run as one HTML file that loads nothing: styles, drawings and pictures are inside it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from tritguard.evaluate.robustness.result import Result
-from tritguard.evaluate.study import Study
+from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.report import chart, lines, pictures, summary, wording
-from tritguard.report.study import Page
+from tritguard.report.study import Part
 from tritguard.report.templating import environment
 
 
-def render(result: Result, studies: Sequence[tuple[Study, Page]] = ()) -> str:
-    """The whole report as HTML.
+def render(result: RobustnessResult, studies: Sequence[Part] = ()) -> str:
+    """Lay out the report of a run.
 
     Args:
-        result: of the evaluation.
-        studies: of the same model, each with what is shown of it.
+        result: the robustness evaluation.
+        studies: other studies of the same model, each with what is shown of it.
 
     Raises:
-        BadInputError: a picture's bytes do not fill its shape.
+        BadInputError: the bytes of a picture do not fill its shape.
     """
     points = summary.robust_points(result)
     context: dict[str, Any] = {

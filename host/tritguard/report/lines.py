@@ -1,4 +1,4 @@
-"""Geometry of line charts with several series, in the units of their SVG view box; lines.svg.jinja draws it."""
+"""The geometry of line charts with several series, in units of the SVG view box; lines.svg.jinja draws them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WIDTH = 560
 HEIGHT = 340
 LEFT, RIGHT, TOP, BOTTOM = 56, 24, 18, 58
 _PALETTE = ("#1b3a5c", "#b3541e", "#3f6f4f", "#6b4a7a", "#9a7b1f", "#4b5a68")
-_DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 4", "1 4")  # colour is never alone
+_DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 4", "1 4")  # so that nothing depends on colour alone
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Axis:
     percent: bool = False
 
     def share(self, value: float) -> float:
-        """Where a value lies, 0 at `first` and 1 at `last`; values beyond are at the ends."""
+        """Find where a value lies, from 0 at `first` to 1 at `last`; values beyond lie at the ends."""
         turn: Callable[[float], float] = math.log if self.logarithmic else float
         value = min(max(value, self.first), self.last)
         return (turn(value) - turn(self.first)) / (turn(self.last) - turn(self.first))
 
     def text(self, value: float) -> str:
-        """A tick's label."""
+        """Write the label of a tick."""
         return f"{100 * value:g}" if self.percent else real(value)
 
 
@@ -62,7 +62,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """A laid-out chart."""
+    """A laid-out chart.
+
+    Attributes:
+        guide: the path of a dashed line to compare with; empty for none.
+    """
 
     title: str
     x: Axis
@@ -70,7 +74,7 @@ class Chart:
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     lines: tuple[Line, ...]
-    guide: str  # a dashed line to compare with; empty for none
+    guide: str
     guide_name: str
     height: float
 
@@ -79,10 +83,14 @@ def chart(
     title: str, series: Sequence[tuple[str, Sequence[Point]]], x: Axis, y: Axis, *, marked: bool = True,
     guide: tuple[str, Sequence[tuple[float, float]]] = ("", ()),
 ) -> Chart:  # fmt: skip
-    """Lay out series by name; each point's interval becomes a band.
+    """Lay out series with their names; the points' intervals become a band.
 
     Args:
-        marked: draw a dot a point.
+        title: says what is drawn, for readers who cannot see it.
+        series: names and points.
+        x: the horizontal axis.
+        y: the vertical axis.
+        marked: draw a dot at each point.
         guide: name and points of a line to compare with.
     """
 

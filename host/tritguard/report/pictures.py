@@ -1,4 +1,4 @@
-"""Draws int8 inputs as PNG: images as they are, everything else as a heat map, and the difference amplified."""
+"""Draws int8 inputs as PNG: images as they are, everything else as heat maps, and differences amplified."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from PIL import Image
 from tritguard.errors import BadInputError
 from tritguard.evaluate.robustness.result import Picture
 
-SQUARE_SIDE = 168  # enlarged by whole factors up to this many pixels
+SQUARE_SIDE = 168  # pictures are enlarged by whole factors up to this number of pixels
 WIDE_SIDE = 490
-LEAST_HEIGHT = 32  # a single row of values is stretched to be seen
+LEAST_HEIGHT = 32  # a single row of values is stretched to this height
 _VIRIDIS = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)])
 _FALL = np.array((33, 102, 172))
 _RISE = np.array((178, 24, 43))
@@ -28,10 +28,15 @@ Integers = NDArray[np.int8] | NDArray[np.int16]
 
 @dataclass(frozen=True)
 class Drawing:
-    """A picture ready for HTML: three PNGs as data URIs, and what the reader must know of them.
+    """A picture ready for HTML.
 
-    `amplification` is what the difference was multiplied with; `largest_change` is max |adversarial - clean| in
-    steps, taken from the bytes themselves. For a heat map, `axes` gives the extents along x and y.
+    Attributes:
+        clean: a PNG as a data URI, as the two that follow.
+        adversarial: the same picture after the attack.
+        difference: the change, amplified.
+        amplification: the factor that the difference was multiplied with.
+        largest_change: max |adversarial - clean| in steps, from the bytes themselves.
+        axes: the extents of a heat map along x and y.
     """
 
     clean: str
@@ -46,18 +51,22 @@ class Drawing:
 
     @property
     def wide(self) -> bool:
-        """Whether three of them do not fit side by side."""
+        """Whether three of them are too wide to stand side by side."""
         return self.width > 2 * self.height
 
 
 def draw(picture: Picture, where: str) -> Drawing:
-    """Draw a picture; `where` names it in errors.
+    """Draw a picture.
 
-    int8[h, w, 3] is an RGB image and a square int8[h, h, 1] a grey one, int8 -128..127 shown as 0..255. Any other
-    shape is a heat map over the range the two inputs span, its longer axis from left to right.
+    int8[h, w, 3] is an RGB image and a square int8[h, h, 1] a grey one, with int8 -128..127 shown as 0..255. Any other
+    shape becomes a heat map over the range that the two inputs span, with its longer axis from left to right.
+
+    Args:
+        picture: clean and adversarial input.
+        where: names the picture in errors.
 
     Raises:
-        BadInputError: the picture's bytes do not fill its shape.
+        BadInputError: the bytes of the picture do not fill its shape.
     """
     clean = _pixels(picture.clean_base64, picture.shape, where)
     adversarial = _pixels(picture.adversarial_base64, picture.shape, where)
@@ -87,9 +96,9 @@ def _pixels(encoded: str, shape: tuple[int, ...], where: str) -> NDArray[np.int8
     try:
         values = np.frombuffer(base64.b64decode(encoded, validate=True), np.int8)
     except (binascii.Error, ValueError) as error:
-        raise BadInputError(f"picture is no base64 ({error})", where=where) from error
+        raise BadInputError(f"the picture is not base64 ({error})", where=where) from error
     if not shape or min(shape) < 1 or values.size != math.prod(shape):
-        raise BadInputError(f"picture has {values.size} bytes for the shape {shape}", where=where)
+        raise BadInputError(f"the picture has {values.size} bytes, which do not fill the shape {shape}", where=where)
     return values.reshape(shape)
 
 
@@ -98,7 +107,7 @@ def _is_image(shape: tuple[int, ...]) -> bool:
 
 
 def _flat(values: Integers) -> Integers:
-    """Any shape as rows and columns, the longer axis across."""
+    """Reshape values of any shape to rows and columns, with the longer axis across."""
     rows = values.reshape(values.shape[0], -1)
     return rows.T if rows.shape[0] > rows.shape[1] else rows
 

@@ -1,4 +1,4 @@
-"""A study of membership inference as a report."""
+"""The report of a study of membership inference."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ from tritguard.evaluate.privacy.result import FALSE_RATES, Leak, LeakingModel, P
 from tritguard.evaluate.privacy.roc import Estimate
 from tritguard.evaluate.study import Rate
 from tritguard.report.lines import Axis, Chart, Point, chart
-from tritguard.report.study import Grid, Page, Section
+from tritguard.report.study import Grid, Page, Section, SectionReport
 from tritguard.report.wording import count, percent
 
 _LEAST = 0.001
 _EXPERIMENTAL = (
-    "After the indicator of Aubinais et al. (2502.06567), in our reading of what could be had of it: docs/privacy.md. "
-    "The larger the rate, the less the choice among rounded networks says of the training samples. It ranks quantizers "
-    "of one network; it is no attack and no bound."
+    "After the indicator of Aubinais et al. (2502.06567), as we read the parts of it that were available: "
+    "docs/privacy.md. The larger the rate, the less the choice among rounded networks says about the training samples. "
+    "It ranks quantizers of one network; it is neither an attack nor a bound."
 )
 
 
 def content(result: PrivacyResult) -> Page:
-    """What the report shows."""
+    """Lay out what the report shows."""
     lead = (
         f"{count(result.members)} training samples and {count(result.others)} others of {result.provenance.data_name}: "
-        "can an attacker tell them apart by what the model answers?"
+        "can an attacker tell them apart by the model's answers?"
     )
     how = (
-        "Area (AUC) 0.5 and advantage 0 are guessing. An attack that finds few members but no others is a leak too: "
-        "members found at false positive rates of at most 0.1 % and 1 %."
+        "An area (AUC) of 0.5 and an advantage of 0 are guessing. An attack that finds only a few members but takes "
+        "hardly any others for members is a leak too, which the members found at false positive rates of at most 0.1 % "
+        "and 1 % show."
     )
     note = (
         "95 % intervals: DeLong for areas, Wilson for members found, normal for advantages, whose thresholds are "
-        "chosen on other samples than they are measured with. Float of a ternary training has its ternary weights."
+        "chosen on other samples than those they are measured on. The float model of a ternary training has ternary "
+        "weights."
     )
     return Page(
         "Membership inference",
@@ -67,7 +69,7 @@ def _chart(result: PrivacyResult) -> Chart:
 
 
 def _strongest(model: LeakingModel) -> list[Leak]:
-    """Of each precision the attack with the largest area."""
+    """Choose for each precision the attack with the largest area."""
     best: dict[str, Leak] = {}
     for leak in model.leaks:
         if leak.precision not in best or leak.auc.value > best[leak.precision].auc.value:
@@ -143,3 +145,6 @@ def _estimate(found: Estimate) -> str:
 
 def _rate(rate: Rate | None) -> str:
     return "cannot be told" if rate is None else f"{100 * rate.value:.1f} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
+
+
+REPORT = SectionReport(content)

@@ -1,4 +1,4 @@
-"""A profile as a table in the terminal and as one HTML file with a bar a layer."""
+"""A profile as a table in the terminal, and as one HTML file with a bar for each layer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tritguard.report.templating import environment
 from tritguard.report.wording import count, megahertz, percent, printable, short_op
 
 _METHODS = {
-    "counted": "counted in the emulator, in the firmware that ships; exact",
-    "timed": "taken by the board's own timer between layers",
+    "counted": "counted exactly in the emulator, in the firmware that ships",
+    "timed": "measured by the board's own timer between layers",
 }
 _NAMED_FUNCTIONS, _LEAST_PERCENT = 3, 1
 _LABEL_WIDTH, _VALUE_WIDTH, _ROW_HEIGHT = 170, 90, 22
@@ -24,7 +24,7 @@ _LABEL_WIDTH, _VALUE_WIDTH, _ROW_HEIGHT = 170, 90, 22
 
 @dataclass(frozen=True)
 class Unit:
-    """What the layers are compared by."""
+    """A unit that layers are compared in."""
 
     name: str
     of: Callable[[Work], int | None]
@@ -38,12 +38,12 @@ _UNITS = (
 
 
 def unit_of(profile: Profile) -> Unit:
-    """The unit nearest to time that the whole profile has."""
+    """Choose the unit nearest to time that the whole profile has."""
     return next(unit for unit in _UNITS if unit.of(profile.total) is not None)
 
 
 def table(profile: Profile) -> Group:
-    """The layers, their sum, and the functions that each spends its time in, for a terminal of 80 columns."""
+    """Lay out the layers, their sum, and the functions that take their time, for a terminal of 80 columns."""
     unit = unit_of(profile)
     known = [unit for unit in _UNITS if unit.of(profile.total) is not None]
     grid = Table(box=None, show_footer=True, padding=(0, 1, 0, 0), pad_edge=False)
@@ -77,7 +77,7 @@ def table(profile: Profile) -> Group:
 
 
 def _where(unit: Unit, profile: Profile) -> list[Table]:
-    """A line a layer with its functions; none where functions are not known."""
+    """Lay out a line for each layer with its functions; no table if functions are not known."""
     lines = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_header=False)
     lines.add_column(justify="right", no_wrap=True)
     lines.add_column(overflow="fold")
@@ -88,7 +88,7 @@ def _where(unit: Unit, profile: Profile) -> list[Table]:
 
 
 def page(profile: Profile) -> str:
-    """The profile as HTML that loads nothing from elsewhere."""
+    """Lay out the profile as one HTML file that loads nothing."""
     unit = unit_of(profile)
     return (
         environment()
@@ -114,7 +114,7 @@ def page(profile: Profile) -> str:
 
 @dataclass(frozen=True)
 class Bar:
-    """One layer's bar; x and width in the drawing's units."""
+    """One layer's bar, in the units of the drawing."""
 
     label: str
     value: str
@@ -146,7 +146,7 @@ def _heading(profile: Profile) -> str:
 
 
 def _functions(unit: Unit, layer: LayerWork) -> list[str]:
-    """The layer's heaviest functions, with their share of it."""
+    """Name the layer's heaviest functions, with their shares of it."""
     whole = unit.of(layer.work) or 1
     shares = [(part.name, 100 * (unit.of(part.work) or 0) / whole) for part in layer.functions[:_NAMED_FUNCTIONS]]
     return [f"{name} {share:.0f} %" for name, share in shares if share >= _LEAST_PERCENT]

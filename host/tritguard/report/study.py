@@ -1,14 +1,17 @@
-"""Studies (faults, transfer, privacy) in the terminal and as HTML: both show the same sections."""
+"""What a study's report is made of; the terminal and the HTML file show the same sections."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import override
 
 from tritguard.evaluate.study import Status, Study
 from tritguard.report import lines, wording
@@ -16,12 +19,14 @@ from tritguard.report.lines import Chart
 from tritguard.report.templating import environment
 from tritguard.report.wording import STATUS_MEANING, printable
 
+S = TypeVar("S", bound=Study)
+
 _COLOUR: dict[Status, str] = {"valid": "green", "degraded": "yellow", "invalid": "red"}
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: cells as they are shown; all but the first `left` columns are aligned right.
+    """A table with its cells as they are shown; all columns but the first `left` are aligned right.
 
     Attributes:
         heat: for each row, how strongly each of its cells is tinted, from 0 to 1; empty for no tint.
@@ -46,20 +51,55 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """All of a study's report but its status and provenance."""
+    """A study's report without its status and its provenance, which look the same for all studies."""
 
     title: str
     lead: str
     sections: Sequence[Section] = field(default_factory=tuple)
 
 
+Part = tuple[Study, Page]
+"""A study in the report of the run that it belongs to."""
+
+
+class Report(ABC, Generic[S]):
+    """How the results of one kind of study are shown."""
+
+    @abstractmethod
+    def html(self, result: S, parts: Sequence[Part] = ()) -> str:
+        """Lay out the report as one HTML file; `parts` are other studies of the same run."""
+
+    @abstractmethod
+    def terminal(self, result: S, parts: Sequence[Part] = ()) -> Group:
+        """Lay out the report for a terminal."""
+
+
+@dataclass(frozen=True)
+class SectionReport(Report[S]):
+    """A report made of sections, which is shown alone and as a part of a run's report alike.
+
+    Attributes:
+        content: gives what is shown of a result.
+    """
+
+    content: Callable[[S], Page]
+
+    @override
+    def html(self, result: S, parts: Sequence[Part] = ()) -> str:
+        return page(result, self.content(result))
+
+    @override
+    def terminal(self, result: S, parts: Sequence[Part] = ()) -> Group:
+        return table(result, self.content(result))
+
+
 def page(result: Study, content: Page) -> str:
-    """The report as one HTML file that loads nothing."""
+    """Lay out a study as one HTML file that loads nothing."""
     return environment().get_template("study.html.jinja").render(result=result, page=content, lines=lines, say=wording)
 
 
 def table(result: Study, content: Page) -> Group:
-    """The report for a terminal; an invalid result shows its reasons and no figures."""
+    """Lay out a study for a terminal; an invalid result shows its reasons and no figures."""
     parts: list[RenderableType] = [_head(result, content)]
     if result.status != "invalid":
         parts += [part for section in content.sections if section.grid for part in _section(section, section.grid)]

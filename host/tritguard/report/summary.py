@@ -1,25 +1,25 @@
-"""What both reports derive from a result: which point heads it, and how attacks and flash are grouped."""
+"""What both reports of a run derive from its result: the headline, and how attacks and flash are grouped."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tritguard.evaluate.robustness.result import AttackRow, CurvePoint, Footprint, Result
+from tritguard.evaluate.robustness.result import AttackRow, CurvePoint, Footprint, RobustnessResult
 
 Parameters = dict[str, float | int | str]
 
 
-def robust_points(result: Result) -> list[CurvePoint]:
-    """The worst-case curve by rising eps, without the clean point at eps 0; empty for an invalid result."""
+def robust_points(result: RobustnessResult) -> list[CurvePoint]:
+    """Sort the worst-case curve by eps, without the clean point at eps 0; empty for an invalid result."""
     if result.status == "invalid":
         return []
     return sorted((point for point in result.curve if point.eps_steps > 0), key=lambda point: point.eps_steps)
 
 
-def headline_point(result: Result) -> CurvePoint | None:
-    """The worst case at the largest eps of the threat model; None where nothing may be quoted.
+def headline_point(result: RobustnessResult) -> CurvePoint | None:
+    """Find the worst case at the largest eps of the threat model; None if nothing may be quoted.
 
-    The curve may reach further than the threat model (a large eps must end at chance): such points check the
+    The curve may reach further than the threat model, since at a large eps it must end at chance. Such points check the
     attacks and are not the claim.
     """
     named = set(result.threat_model.eps_steps)
@@ -27,15 +27,15 @@ def headline_point(result: Result) -> CurvePoint | None:
     return points[-1] if points else None
 
 
-def eps_in_input_units(result: Result) -> dict[int, float]:
-    """Input units of every eps the result names, by steps."""
+def eps_in_input_units(result: RobustnessResult) -> dict[int, float]:
+    """Convert every eps that the result names from steps to input units."""
     by_steps = dict(zip(result.threat_model.eps_steps, result.threat_model.eps_input, strict=False))
     return by_steps | {point.eps_steps: point.eps_input for point in result.curve}
 
 
 @dataclass(frozen=True)
 class AttackGroup:
-    """One attack over all its eps: the parameters they share, and the rows with what is particular to each."""
+    """One attack at all its eps: the parameters they share, and each row with the parameters of its own."""
 
     attack: str
     kind: str
@@ -43,12 +43,12 @@ class AttackGroup:
     rows: tuple[tuple[AttackRow, Parameters], ...]
 
     def at(self, eps_steps: int) -> AttackRow | None:
-        """The row at an eps."""
+        """Find the row at an eps."""
         return next((row for row, _ in self.rows if row.eps_steps == eps_steps), None)
 
 
-def attack_groups(result: Result) -> list[AttackGroup]:
-    """Attacks in the order the result first names them, each by rising eps."""
+def attack_groups(result: RobustnessResult) -> list[AttackGroup]:
+    """Group rows by attack, in the order the result first names them, each by rising eps."""
     members: dict[tuple[str, str], list[AttackRow]] = {}
     for row in result.attacks:
         members.setdefault((row.attack, row.kind), []).append(row)
@@ -64,13 +64,13 @@ def _group(attack: str, kind: str, rows: list[AttackRow]) -> AttackGroup:
 
 
 def flash_parts(footprint: Footprint) -> dict[str, int]:
-    """Flash by group, with what no group claims as one more part, so that the parts add up to the total."""
+    """Split flash by group, with what no group claims as one more part, so that the parts add up to the total."""
     rest = footprint.flash_total - sum(footprint.flash_groups.values())
     return footprint.flash_groups | ({"not attributed": rest} if rest > 0 else {})
 
 
 def ram_parts(footprint: Footprint) -> dict[str, int]:
-    """RAM by use; together static memory and the reserved stack."""
+    """Split static memory and the reserved stack by use."""
     return {
         "arena (activations)": footprint.ram_arena,
         "other static data": max(0, footprint.ram_static - footprint.ram_arena),

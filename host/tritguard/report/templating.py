@@ -10,7 +10,7 @@ from tritguard.report.wording import printable
 
 
 def environment() -> Environment:
-    """Templates of this package; whatever they are given is escaped and made printable."""
+    """Make an environment of this package's templates; whatever they are given is escaped and made printable."""
     return templating.environment(
         "tritguard.report",
         autoescape=True,

@@ -1,4 +1,4 @@
-"""The report on a terminal. ASCII only, apart from what the result itself names."""
+"""The report of a run for a terminal, in ASCII apart from what the result itself names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tritguard.evaluate.robustness.result import Result
+from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.study import Rate, Status
 from tritguard.report import summary
 from tritguard.report.wording import (
@@ -34,20 +34,20 @@ _COLOUR: dict[Status, str] = {"valid": "green", "degraded": "yellow", "invalid":
 _BAR_WIDTH = 20
 
 
-def render(result: Result) -> Group:
-    """The summary as one rich renderable; an invalid result shows its reasons and no accuracy."""
+def render(result: RobustnessResult) -> Group:
+    """Lay out the report for a terminal; an invalid result shows its reasons and no accuracy."""
     quotable = result.status != "invalid"
     accuracy: list[RenderableType] = [_accuracy(result), _attacks(result), *_effort(result)] if quotable else []
     return Group(_head(result), *accuracy, _device(result), _latency(result), _flash(result), _ram(result))
 
 
 def _plain(text: str, style: str = "") -> Text:
-    """Foreign text: no markup is read from it, no control character passes."""
+    """Turn foreign text into a Text in which no markup is read and no control character passes."""
     return Text(printable(text), style=style)
 
 
 def _table(title: str, *columns: str) -> Table:
-    """A table whose columns after the first are right-aligned; a leading '<' keeps one left."""
+    """Make a table whose columns after the first are aligned right; a leading '<' keeps one left."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None)
     for index, column in enumerate(columns):
         left = index == 0 or column.startswith("<")
@@ -62,7 +62,7 @@ def _facts(title: str, rows: Iterable[tuple[str, RenderableType]]) -> Group:
     return Group(Text(f"\n{title}", style="bold"), table)
 
 
-def _head(result: Result) -> Panel:
+def _head(result: RobustnessResult) -> Panel:
     firmware, colour = result.firmware, _COLOUR[result.status]
     engine = "" if firmware.engine == "native" else f", engine {firmware.engine}"
     board = f"{firmware.board_name} ({firmware.core}, {'emulated' if firmware.emulated else 'real'}{engine})"
@@ -78,13 +78,13 @@ def _head(result: Result) -> Panel:
         lines.append(Text.assemble((" LIVE ", "bold reverse"), f" {LIVE_MEANING}"))
     lines += [Text.assemble((printable(issue.code), colour), "  ", _plain(issue.message)) for issue in result.issues]
     if result.status == "invalid":
-        lines.append(Text("Its raw figures are in result.json, for finding the fault only.", "dim"))
+        lines.append(Text("Its raw figures are in result.json, only for finding the fault.", "dim"))
     else:
         lines.append(_headline(result))
     return Panel(Group(*lines), border_style=colour, title="tritguard report", title_align="left")
 
 
-def _headline(result: Result) -> Text:
+def _headline(result: RobustnessResult) -> Text:
     text = Text.assemble("\nclean accuracy ", (percent(result.clean.value), "bold"), f" ({interval(result.clean)})")
     point = summary.headline_point(result)
     if point:
@@ -95,7 +95,7 @@ def _headline(result: Result) -> Text:
     return text.append(f"\nsubject to {codes}", _COLOUR[result.status]) if codes else text
 
 
-def _accuracy(result: Result) -> Group:
+def _accuracy(result: RobustnessResult) -> Group:
     table = _table(
         "\nWorst case over all attacks", "eps, int8 steps", "input units", "correct", "accuracy", "95 %", "<"
     )
@@ -116,7 +116,7 @@ def _rate_row(table: Table, eps: str, unit: str, rate: Rate) -> None:
     table.add_row(eps, unit, of(rate), percent(rate.value), interval(rate), bar)
 
 
-def _attacks(result: Result) -> Table:
+def _attacks(result: RobustnessResult) -> Table:
     table = _table("\nEach attack alone", "attack", "<kind", "eps", "accuracy", "95 %", "queries", "grad.", "s")
     for group in summary.attack_groups(result):
         for row, _ in group.rows:
@@ -134,8 +134,8 @@ def _attacks(result: Result) -> Table:
     return table
 
 
-def _effort(result: Result) -> list[Text]:
-    """What was run, how fast, and what speaks for it."""
+def _effort(result: RobustnessResult) -> list[Text]:
+    """Say what was run, how fast, and how the control and twice the steps came out."""
     lines = []
     if result.preset:
         lines.append(f"preset {result.preset}")
@@ -151,7 +151,7 @@ def _effort(result: Result) -> list[Text]:
     return [_plain(f" {line}", "dim") for line in lines]
 
 
-def _device(result: Result) -> Group:
+def _device(result: RobustnessResult) -> Group:
     seen = result.confirmation
     verdict = Text("every byte as the twin gave it", "green")
     if seen.mismatched_inputs:
@@ -167,7 +167,7 @@ def _device(result: Result) -> Group:
     )
 
 
-def _latency(result: Result) -> Group:
+def _latency(result: RobustnessResult) -> Group:
     latency, rows = result.latency, list[tuple[str, RenderableType]]()
     if latency.instructions is not None:
         rows.append(("instructions", f"{count(latency.instructions)} (exact)"))
@@ -185,7 +185,7 @@ def _latency(result: Result) -> Group:
     return _facts("Latency of one inference", rows)
 
 
-def _flash(result: Result) -> Group:
+def _flash(result: RobustnessResult) -> Group:
     footprint = result.footprint
     groups = _table(f"\nFlash: {size(footprint.flash_total)}", "group", "bytes", "share")
     for name, amount in summary.flash_parts(footprint).items():
@@ -202,7 +202,7 @@ def _listed(sizes: dict[str, int]) -> str:
     return ", ".join(f"{name} {count(amount)}" for name, amount in sizes.items())
 
 
-def _ram(result: Result) -> Group:
+def _ram(result: RobustnessResult) -> Group:
     footprint = result.footprint
     stack = f"{count(footprint.stack_peak)} B at its peak, of {count(footprint.stack_reserved)} reserved"
     return _facts(

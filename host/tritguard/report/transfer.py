@@ -1,18 +1,18 @@
-"""A study of transfer as a report."""
+"""The report of a study of transfer."""
 
 from __future__ import annotations
 
 from tritguard.evaluate.transfer.result import Party, TransferResult
 from tritguard.report.lines import Axis, Chart, Point, chart
-from tritguard.report.study import Grid, Page, Section
+from tritguard.report.study import Grid, Page, Section, SectionReport
 from tritguard.report.wording import interval, of, percent, real, steps
 
 
 def content(result: TransferResult) -> Page:
-    """What the report shows."""
+    """Lay out what the report shows."""
     lead = (
         f"{result.plan.samples} samples of {result.provenance.data_name}, L-infinity. Inputs were crafted on each "
-        "model with its own gradients and given to all; float models were asked in TensorFlow, deployed ones as twins."
+        "model with its own gradients and given to all. Float models ran in TensorFlow, deployed ones as twins."
     )
     clean = Grid(
         ("model", "form", "clean accuracy", "95 %"),
@@ -44,8 +44,9 @@ def _matrix(result: TransferResult, eps: int, unit: float) -> Section:
     heat = tuple((0.0, *(1 - cells[source, target].accuracy.value for target in everyone)) for source in sources)
     return Section(
         f"eps {steps(eps)}, {real(unit)} {result.input_unit}",
-        "Rows: crafted on; columns: asked. Accuracy left, and of the inputs that broke the source (both models being "
-        "right before) how many break the target too. The darker, the more is lost.",
+        "Rows: the model that inputs were crafted on; columns: the model that answered. Each cell gives the accuracy "
+        "left and, of the inputs that broke the source while both models were right before, how many break the target "
+        "too. The darker a cell, the more is lost.",
         grid=Grid(("crafted on", *map(_name, result.parties)), tuple(rows), heat=heat),
     )
 
@@ -65,9 +66,9 @@ def _apart(result: TransferResult) -> Section:
     columns = ("wrong", "right", "eps", "share", "95 %", "without trying")
     return Section(
         "The deployed model wrong, the float model right",
-        "DIVA's idea (Hao et al. 2022): of the inputs both models get right, the share on which the deployed model is "
-        "led astray while the float model, asked to confirm, notices nothing. Without trying: the same of inputs "
-        "crafted on the deployed model alone.",
+        "DIVA's idea (Hao et al. 2022): of the inputs that both models get right, the share on which the deployed "
+        "model is led astray while the float model, asked to confirm, notices nothing. Without trying: the same share "
+        "for inputs crafted on the deployed model alone.",
         _chart(result),
         Grid(columns, rows, left=2),
     )
@@ -93,3 +94,6 @@ def _chart(result: TransferResult) -> Chart:
         Axis("eps, int8 steps", 1, last, tuple(map(float, result.plan.eps)), logarithmic=True),
         Axis("fooled alone, %", 0, 1, (0, 0.25, 0.5, 0.75, 1), percent=True),
     )
+
+
+REPORT = SectionReport(content)

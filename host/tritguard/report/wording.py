@@ -1,96 +1,97 @@
-"""How numbers and foreign strings are written, the same in the terminal and in HTML."""
+"""How numbers and foreign strings are written, in the terminal and in HTML alike."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tritguard.attack.norms import NORMS
 from tritguard.evaluate.crafting.runs import Throughput
 from tritguard.evaluate.study import Rate, Status
 
 STATUS_MEANING: dict[Status, str] = {
     "valid": "Every check of this run passed. The figures may be quoted together with the threat model.",
-    "degraded": "The figures stand, with reservations. Quote them only together with the codes below.",
+    "degraded": "The figures stand with reservations. Quote them only together with the codes below.",
     "invalid": "This run failed its own checks. It has no accuracy that may be quoted.",
 }
 
 GOAL_MEANING = {
     "untargeted": "any wrong class counts",
-    "targeted": "one class drawn for each sample counts, no other wrong one",
+    "targeted": "only the one class drawn for each sample counts, no other wrong one",
 }
 
-LIVE_MEANING = "every query of the attacks was an inference on the device; the twin only confirmed its bytes"
+LIVE_MEANING = "every query of the attacks was an inference on the device; the twin only confirmed the bytes"
 
-FEATURE_MEANING = "the attacks change features, not recordings: that a sound gives such features is not shown"
+FEATURE_MEANING = "the attacks change features, not recordings; that a sound has such features is not shown"
 
-NORM_MEANING = {
-    "Linf": "largest change of any input value",
-    "L2": "root of the summed squares of all changes",
-}
+
+def norm_meaning(norm: str) -> str:
+    """What a norm measures, in a few words."""
+    return NORMS[norm].meaning
 
 
 def percent(share: float) -> str:
-    """A share in 0..1 as a percentage."""
+    """Write a share from 0 to 1 as a percentage."""
     return f"{100 * share:.1f} %"
 
 
 def interval(rate: Rate) -> str:
-    """The 95 % interval of a rate."""
+    """Write the 95 % interval of a rate."""
     return f"{100 * rate.low:.1f} to {100 * rate.high:.1f} %"
 
 
 def of(rate: Rate) -> str:
-    """The counts behind a rate; they show what rounding hides."""
+    """Write the counts behind a rate, which show what rounding hides."""
     return f"{rate.k:,} of {rate.n:,}"
 
 
 def count(number: float) -> str:
-    """A count, or a mean of counts, with thousands separated."""
+    """Write a count, or a mean of counts, with thousands separated."""
     return f"{number:,.1f}".removesuffix(".0")
 
 
 def real(number: float) -> str:
-    """A physical quantity, to four significant digits."""
+    """Write a physical quantity to four significant digits."""
     return f"{number:.4g}"
 
 
 def rough(number: float) -> str:
-    """A physical quantity where room is short, to two significant digits."""
+    """Write a physical quantity to two significant digits, where room is short."""
     return f"{number:.2g}" if number < 100 else f"{number:.0f}"
 
 
 def steps(number: int) -> str:
-    """An eps in steps of the int8 input grid."""
+    """Write an eps in steps of the int8 input grid."""
     return f"{number:,} step" if number == 1 else f"{number:,} steps"
 
 
 def size(number: int) -> str:
-    """Bytes, and what that is in KiB."""
+    """Write a number of bytes, and what that is in KiB."""
     return f"{number:,} B ({number / 1024:.1f} KiB)" if number >= 1024 else f"{number:,} B"
 
 
 def megahertz(hertz: int) -> str:
-    """A clock frequency."""
+    """Write a clock frequency."""
     return f"{hertz / 1e6:g} MHz"
 
 
 def parameter(value: float | int | str) -> str:
-    """A hyper-parameter; floats to six significant digits, all an attack's setting ever has."""
+    """Write a hyper-parameter; floats to six significant digits, more than any setting of an attack has."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def throughput(effort: Throughput) -> str:
-    """How fast the attacks were, all processes together."""
+    """Write how fast the attacks were, over all processes together."""
     seconds = max(effort.seconds, 1e-9)
     return f"{effort.queries / seconds:,.0f} queries and {effort.gradients / seconds:,.0f} gradients a second"
 
 
 def class_name(classes: Sequence[str], label: int) -> str:
-    """The name of a class; its number where the result names none."""
+    """Name a class; by its number if the result has no name for it."""
     return classes[label] if 0 <= label < len(classes) else f"class {label}"
 
 
 def ranges(indices: Sequence[int]) -> str:
-    """Indices in their order, consecutive ones joined: (0, 1, 2, 7) is '0-2, 7'."""
+    """Write indices in their order, with consecutive ones joined: (0, 1, 2, 7) is '0-2, 7'."""
     runs: list[list[int]] = []
     for index in indices:
         if runs and index == runs[-1][1] + 1:
@@ -104,12 +105,12 @@ _SHORT_OPS = {"CONV_2D": "conv", "DEPTHWISE_CONV_2D": "depthwise", "FULLY_CONNEC
 
 
 def short_op(op: str) -> str:
-    """An op's name where a terminal's columns are few."""
+    """Shorten the name of an op for narrow columns."""
     return _SHORT_OPS.get(op, op.lower().removesuffix("_2d"))
 
 
 def printable(text: str) -> str:
-    """The text with control and direction-changing characters spelled out.
+    """Spell out control and direction-changing characters.
 
     A result file may come from anywhere; its strings must not drive a terminal or reorder what a reader sees.
     """

@@ -1,4 +1,4 @@
-"""Training of small ternary networks. Only its configuration is imported here: the rest imports TensorFlow."""
+"""Trains small ternary networks. Only the configuration is imported here, because the rest imports TensorFlow."""
 
 from tritguard.train.config import TrainConfig, TrainRecord, read_train_config
 

@@ -1,8 +1,8 @@
-"""Adversarial samples to train on: FGSM with random start (Wong et al. 2020, arXiv 2001.03994), PGD (Madry et al.
-2018, arXiv 1706.06083), both L-infinity.
+"""Makes adversarial samples to train on, within an L-infinity bound: FGSM with a random start (Wong et al. 2020, arXiv
+2001.03994) and PGD (Madry et al. 2018, arXiv 1706.06083).
 
-These are made inside the training step, on the network in training, thousands at a time. What judges a finished model
-is the package `tritguard.attack`.
+They are made inside the training step, on the network as it is being trained. Finished models are judged by the attacks
+in the package `tritguard.attack` instead.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ def perturbed(
     steps: int,
     seed: Tensor,
 ) -> Tensor:
-    """Samples near x that raise the cross-entropy.
+    """Find samples near x that raise the cross-entropy.
 
-    Starts at a random point of the ball, then takes steps along the gradient's sign, each projected back. One step
-    of 1.25 eps is FGSM with random start.
+    The search starts at a random point of the ball and takes steps along the sign of the gradient, each projected back
+    into the ball. A single step of 1.25 eps is FGSM with a random start.
 
     Args:
         logits: the model, float32[n, ...] -> float32[n, classes].
         x: float32[n, ...] in input units.
         y: int64[n].
-        grid: bounds of the input's values.
+        grid: the bounds of input values.
         eps, step_size: in input units.
-        steps: gradients taken; 0 leaves the random start.
-        seed: int32[2] of the random start; the same seed, the same start.
+        steps: number of gradient steps; with 0 the random start is returned.
+        seed: int32[2], which determines the random start.
 
     Returns:
-        float32 of x's shape, without a gradient to x.
+        float32 of x's shape, with no gradient to x.
     """
     low, high = tf.maximum(x - eps, grid.low), tf.minimum(x + eps, grid.high)
     start = x + eps * tf.random.stateless_uniform(tf.shape(x), seed, -1.0, 1.0)

@@ -1,9 +1,9 @@
-"""TensorFlow and Keras, imported once, here, quietly; everything that needs them takes them from this module.
+"""Imports TensorFlow and Keras quietly. Everything that needs them imports them from this module.
 
-Never import this module at the top of one that the command line loads: TensorFlow takes seconds.
+Modules that the command line loads must not import this one at their top, because TensorFlow takes seconds to import.
 
 Raises:
-    ToolMissingError: on import, where TensorFlow is not installed.
+    ToolMissingError: on import, if TensorFlow is not installed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 
 from tritguard.errors import ToolMissingError
 
-# Read when the packages are loaded. A user who wants TensorFlow's chatter sets its level before.
+# TensorFlow and Keras read these on import. A user who wants TensorFlow's messages sets the level beforehand.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
@@ -26,6 +26,6 @@ except ImportError as error:
     ) from error
 
 tf.get_logger().setLevel("ERROR")
-keras.config.set_image_data_format("channels_last")  # TFLite knows no other; whatever a user's keras.json says
+keras.config.set_image_data_format("channels_last")  # the only order TFLite has; a user's keras.json may say otherwise
 
 __all__ = ["keras", "tf"]

@@ -1,4 +1,4 @@
-"""Networks that a post-training quantizer could have made instead of the one it made, and what each loses."""
+"""Generates networks that a post-training quantizer could have made instead of the one it made, and their losses."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from tritguard.progress import Progress
 from tritguard.train.backend import keras, tf
 from tritguard.train.config import TrainConfig
-from tritguard.train.quanos import Width, best_scale, kernel_axes, rounded, weighted_layers
+from tritguard.train.layer_graph import kernel_axes, weighted_layers
+from tritguard.train.quanos import Width, best_scale, rounded
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Kernels = list[Float32]
 
-_STEPS_BETWEEN = 5  # of training, from one candidate to the next
-_RATE = 0.1  # of the training's: candidates are the trained network's neighbours
+_STEPS_BETWEEN = 5  # training steps from one candidate to the next
+_RATE = 0.1  # times the training's learning rate: candidates are neighbours of the trained network
 _BATCH = 500
 
 
@@ -34,23 +35,24 @@ def candidate_losses(
     seed: int,
     progress: Progress,
 ) -> dict[Width, Float64]:
-    """Losses of the trained network and of those it becomes while its kernels are trained on, each of them quantized.
+    """Compute the losses of the trained network and of the networks it becomes in further training, all quantized.
 
-    Every candidate is rounded to the grid that the trained network's weights have: a finite set of networks for each
-    width. Biases and batch norm stay as they are, so kernels alone tell candidates apart.
+    Every candidate is rounded to the grid of the trained network's weights, so there are finitely many networks for
+    each width. Biases and batch norms do not change, so candidates differ in their kernels only.
 
     Args:
         model: trained keras.Model that gives logits; its kernels are changed.
-        train: float32[m, *input_shape] and labels to train on.
-        asked: float32[n, *input_shape] and labels whose losses are wanted.
-        config: of its training; steps are Adam's on the cross-entropy, with its batch size and a tenth of its rate.
-        widths: bits of a weight; 2 are ternary.
-        count: candidates of each width, the trained network first.
-        seed: of the batches.
+        train: float32[m, *input_shape] and int64[m] labels for the further training.
+        asked: float32[n, *input_shape] and int64[n] labels whose losses are computed.
+        config: the settings of the model's training. The further steps minimise the cross-entropy by Adam with the same
+            batch size and a tenth of the learning rate.
+        widths: numbers of bits of a weight; 2 bits are ternary.
+        count: number of candidates of each width, of which the trained network is the first.
+        seed: determines the batches.
         progress: called with (candidates done, count).
 
     Returns:
-        Cross-entropies, float64[distinct candidates, n], by width.
+        The cross-entropies, float64[distinct candidates, n], by width.
     """
     layers = weighted_layers(model)
     scales = {width: [best_scale(layer.kernel.numpy(), width, kernel_axes(layer)) for layer in layers]
@@ -74,7 +76,7 @@ def candidate_losses(
 def _iterates(
     model: Any, layers: list[Any], train: tuple[Float32, Int64], config: TrainConfig, count: int, seed: int
 ) -> Iterator[Kernels]:
-    """The kernels as they are, then after every few steps of training."""
+    """Yield the kernels as they are, then after every few steps of further training."""
     variables = [layer.kernel for layer in layers]
     optimizer = keras.optimizers.Adam(config.learning_rate * _RATE)
     optimizer.build(variables)

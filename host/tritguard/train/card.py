@@ -1,4 +1,4 @@
-"""The model card: what was trained, on what, how, and what came of it."""
+"""Writes the model card: what was trained, on which data, how, and with what result."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from tritguard.data import Dataset
 from tritguard.train.config import TrainRecord
 
 _FORMS = {
-    "float": "float: the weights behind the quantizer, nothing rounded",
-    "int8": "int8: the same weights and the activations rounded to int8",
+    "float": "float: the float weights behind the quantizer, with nothing rounded",
+    "int8": "int8: the same weights and activations, rounded to int8",
     "ternary": "ternary: as it ships, ternary weights and int8 activations",
 }
 
 
 def model_card(record: TrainRecord, dataset: Dataset, pgd: str) -> str:
-    """The card as Markdown.
+    """The model card as Markdown text.
 
     Args:
-        record: of the training.
-        dataset: what it was trained on.
-        pgd: what the quick PGD was: samples and steps.
+        record: the record of the training.
+        dataset: the data set it was trained on.
+        pgd: the settings of the quick PGD: its samples and steps.
     """
     config = record.config
     eps = f"{config.adversarial.eps:g} steps of the int8 input grid"
@@ -41,7 +41,7 @@ def model_card(record: TrainRecord, dataset: Dataset, pgd: str) -> str:
         *rows,
         "",
         f"Clean: {record.test_samples:,} test samples. Quick PGD: {pgd}, L-infinity, eps {eps}, one random start. It",
-        "shows whether a training worked; it is no measure of robustness. That is `tritguard attack`, on the device.",
+        "shows whether the training worked. Robustness is measured by `tritguard attack`, on the device.",
         "",
         "## Data",
         f"{record.data_name}, {record.train_samples:,} training samples of {len(dataset.classes)} classes, input unit "
@@ -50,7 +50,7 @@ def model_card(record: TrainRecord, dataset: Dataset, pgd: str) -> str:
         "## Loss",
         _loss(record),
         "",
-        f"Its mean over the last epoch: {record.loss:.4f}. Curves: curve.svg, logs/ (TensorBoard).",
+        f"Its mean over the last epoch is {record.loss:.4f}. Curves: curve.svg, logs/ (TensorBoard).",
         "",
         "## Ternary weights",
         *findings,
@@ -67,7 +67,7 @@ def model_card(record: TrainRecord, dataset: Dataset, pgd: str) -> str:
 
 
 def _start(record: TrainRecord) -> list[str]:
-    """Where a stage began; what the stages before it took is on their own cards."""
+    """The weights from which the training started, if an earlier one left them; that one has a card of its own."""
     start = record.config.start
     return [f"It started from the weights of `{start}` (SHA-256 `{record.start_sha256}`)."] if start else []
 
@@ -85,7 +85,7 @@ def _loss(record: TrainRecord) -> str:
     if jacobian.output:
         terms.append(f"{jacobian.output:g}/2 squared norm of the logits' Jacobian with respect to the input")
     if jacobian.layers:
-        terms.append(f"{jacobian.layers:g}/2 mean of those with respect to the inputs of the later layers")
+        terms.append(f"{jacobian.layers:g}/2 mean of the same with respect to the inputs of the later layers")
     return " + ".join(terms) + "."
 
 

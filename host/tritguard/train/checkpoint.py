@@ -1,4 +1,4 @@
-"""Where a training stands, in one file that is whole or not there: what a killed one goes on from."""
+"""Saves the state of a training in one file, written atomically, from which a killed training continues."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _STATE = "state"
 
 @dataclass
 class State:
-    """A training's place and past.
+    """How far a training has come, and its history.
 
     Attributes:
-        step: steps done.
-        seconds: they took, interrupted sessions together.
-        sums: of this epoch so far, each term's sum over samples.
-        history: of each epoch done, each term's mean over its samples.
+        step: the number of steps done.
+        seconds: the time they took, over all sessions of an interrupted training.
+        sums: each term of the loss, summed over the samples of the current epoch so far.
+        history: for each finished epoch, the mean of each term over its samples.
     """
 
     step: int = 0
@@ -37,10 +37,10 @@ def save(path: Path, identity: dict[str, Any], state: State, variables: list[Any
     """Write the state and the variables' values.
 
     Args:
-        path: an `.npz`.
-        identity: what the training is: JSON values. Only the same one may go on from here.
-        state: where it stands.
-        variables: Keras variables: weights, statistics, the optimizer's, the random generators'.
+        path: the `.npz` file to write.
+        identity: JSON values that identify the training. Only a training with the same identity may continue from here.
+        state: how far it has come.
+        variables: Keras variables: weights, statistics, and those of the optimizer and the random generators.
     """
     content = json.dumps({"identity": identity, **vars(state)})
     buffer = io.BytesIO()
@@ -50,22 +50,22 @@ def save(path: Path, identity: dict[str, Any], state: State, variables: list[Any
 
 
 def restore(path: Path, identity: dict[str, Any], variables: list[Any]) -> State:
-    """Set the variables to a checkpoint's values; without a checkpoint leave them, and start at step 0.
+    """Set the variables to the values in a checkpoint. Without a checkpoint they stay, and the state is that of step 0.
 
     Raises:
-        BadInputError: the file is broken, or of another training.
+        BadInputError: the file is broken, or belongs to another training.
     """
     if not path.is_file():
         return State()
-    fix = "remove it to train anew, or give another folder"
+    fix = "remove it to start the training anew, or give another folder"
     try:
         with np.load(path, allow_pickle=False) as arrays:
             kept = json.loads(str(arrays[_STATE]))
             values = [arrays[f"v{index}"] for index in range(len(arrays.files) - 1)]
         same = kept.pop("identity") == identity
         state = State(**kept)
-    except Exception as error:  # NumPy, zipfile and json raise many kinds on a broken file
-        raise BadInputError(f"no checkpoint of a training ({error})", where=str(path), fix=fix) from error
+    except Exception as error:  # NumPy, zipfile and json raise many kinds of errors on a broken file
+        raise BadInputError(f"not a checkpoint of a training ({error})", where=str(path), fix=fix) from error
     if not same or [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
         raise BadInputError(
             "a checkpoint of another training: its settings, data or versions differ", where=str(path), fix=fix

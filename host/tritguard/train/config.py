@@ -1,4 +1,4 @@
-"""What a training run is told, and what it leaves on record."""
+"""The settings of a training, and the record that it leaves."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tritguard.errors import BadInputError
 from tritguard.records import Record, from_table, read_toml
 
 TABLE = "train"
-# What a training leaves in its folder.
+# The files that a training leaves in its folder.
 MODEL = "model.keras"
 CALIBRATION = "calibration.npz"
 RECORD = "train.json"
 CARD = "card.md"
 CURVES = "curve.svg"
 LOGS = "logs"
-CHECKPOINT = "checkpoint.npz"  # while it runs
+CHECKPOINT = "checkpoint.npz"  # exists while the training runs
 
 
 def _rising(ramp: tuple[float, float]) -> tuple[float, float]:
@@ -28,7 +28,7 @@ def _rising(ramp: tuple[float, float]) -> tuple[float, float]:
 
 
 class Block(Record):
-    """A depthwise-separable block: 3x3 depthwise convolution with this stride, then 1x1 convolution to `channels`."""
+    """A depthwise-separable block: a 3x3 depthwise convolution with `stride`, then a 1x1 convolution to `channels`."""
 
     channels: Annotated[int, Field(ge=1, le=1024)]
     stride: Annotated[int, Field(ge=1, le=4)] = 1
@@ -38,17 +38,17 @@ class QuantizeConfig(Record):
     """The `[train.quantize]` table.
 
     Attributes:
-        weights: what becomes of the weights. `ternary`: QKeras' `ternary` rule. `stochastic`: its
-            `stochastic_ternary`, drawn in training. `incremental`: stochastic quantization (Dong et al. 2017): a
-            growing share of each layer's channels is ternary, drawn each step with probability inverse to the
-            quantization error, the rest stays float. `none`: all become int8.
-        first, last: where weights are ternary, whether those of the first and last layer are too, or become int8.
-        activations: `int8`: rounded in training as on the device; `float`: only at conversion.
+        weights: how weights are quantized. `ternary` is QKeras' rule of this name. `stochastic` is QKeras'
+            `stochastic_ternary`, whose trits are drawn in training. `incremental` is stochastic quantization (Dong et
+            al. 2017): a growing share of each layer's channels is ternary, drawn in each step with a probability
+            inverse to the quantization error, and the rest stays float. With `none` all weights become int8.
+        first, last: whether the first and the last layer are ternary too or become int8, if weights are ternary.
+        activations: `int8` rounds activations in training as on the device; `float` leaves that to conversion.
         temperature: steepness of the stochastic draws. QKeras' default is 8; 16 is less noisy and trains narrow
-            nets faster (the demo's: 0.03 more test accuracy after 1,600 steps).
+            nets faster (the demo's gains 0.03 in test accuracy after 1,600 steps).
         alpha: how a scale is found: `auto` by least squares, `auto_po2` rounded to a power of two.
-        one_scale: take one scale for a whole depthwise kernel, as QKeras does; small channels die.
-        shares: of `incremental`, the share of channels quantized, each for an equal part of the training.
+        one_scale: use one scale for a whole depthwise kernel, as QKeras does; channels with small weights then die.
+        shares: for `incremental`, the shares of channels quantized, each during an equal part of the training.
     """
 
     weights: Literal["none", "ternary", "stochastic", "incremental"] = "stochastic"
@@ -68,24 +68,24 @@ class QuantizeConfig(Record):
         return shares
 
     def share_at(self, progress: float) -> float:
-        """The share of channels that is quantized after this share of the training, 0 to 1."""
+        """The share of channels that is quantized at this point of the training; `progress` rises from 0 to 1."""
         return self.shares[min(int(progress * len(self.shares)), len(self.shares) - 1)]
 
 
-# Shares of the training at which a term sets in and at which it has its full strength, rising along a straight line.
+# The shares of the training at which a term starts and at which it reaches its full strength. It rises linearly.
 Ramp = tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
 
 
 class AdversarialConfig(Record):
-    """The `[train.adversarial]` table: training on adversarial samples, L-infinity.
+    """The `[train.adversarial]` table: training on adversarial samples within an L-infinity bound.
 
     Attributes:
-        attack: `fgsm`: one step from a random start (Wong et al. 2020); `pgd`: `steps` of them (Madry et al. 2018).
-        eps: the ball's radius, in steps of the int8 input grid; of pixels, 8 is the usual 8/255.
-        steps: of `pgd`.
+        attack: `fgsm` takes one step from a random start (Wong et al. 2020), `pgd` takes `steps` (Madry et al. 2018).
+        eps: radius of the ball, in steps of the int8 input grid; for pixels, 8 is the usual 8/255.
+        steps: number of steps of `pgd`.
         step_size: in steps of the int8 input grid; by default 1.25 eps for `fgsm`, 2.5 eps / steps for `pgd`.
-        weight: share of the cross-entropy that is taken on adversarial samples, the rest on clean ones.
-        ramp: over which part of the training eps rises.
+        weight: share of the cross-entropy that is computed on adversarial samples; the rest is on clean ones.
+        ramp: the part of the training in which eps rises.
     """
 
     attack: Literal["none", "fgsm", "pgd"] = "none"
@@ -99,12 +99,12 @@ class AdversarialConfig(Record):
 
     @property
     def steps_in_effect(self) -> int:
-        """Gradients taken a sample."""
+        """The number of gradients for each sample."""
         return self.steps if self.attack == "pgd" else 1
 
     @property
     def step_size_in_effect(self) -> float:
-        """In steps of the int8 input grid."""
+        """The size of a step, in steps of the int8 input grid."""
         return self.step_size or self.eps * (2.5 / self.steps if self.attack == "pgd" else 1.25)
 
 
@@ -113,11 +113,11 @@ class JacobianConfig(Record):
 
     Attributes:
         output: weight of half the squared Frobenius norm of the logits' Jacobian with respect to the input.
-        layers: weight of half the mean of those with respect to the input of each further layer with weights.
-        projections: random directions a sample and step.
-        every: the penalty is taken each so many steps, with so many times its weight, as StyleGAN2 does (Karras et
-            al. 2020, arXiv 1912.04958, appendix B): the same mean gradient, for less time.
-        ramp: over which part of the training both weights rise.
+        layers: weight of half the mean of the same norms with respect to the inputs of all later layers with weights.
+        projections: number of random directions for each sample and step.
+        every: the penalty is computed in every k-th step, with k times its weight, as in StyleGAN2 (Karras et al. 2020,
+            arXiv 1912.04958, appendix B). The mean gradient is the same and costs less time.
+        ramp: the part of the training in which both weights rise.
     """
 
     output: Annotated[float, Field(ge=0)] = 0.0
@@ -130,27 +130,27 @@ class JacobianConfig(Record):
 
 
 class TrainConfig(Record):
-    """The `[train]` table of a configuration file. The defaults are the demo's.
+    """The `[train]` table of a configuration file. The defaults are those of the demo.
 
     Attributes:
         data: `fashion-mnist`, or the path of an `.npz` file with a training set.
         net: the network, by its name in `tritguard.train.nets`.
-        stem: of the net `separable`, channels of the first convolution, 3x3 with stride 2.
-        blocks: of the net `separable`, the depthwise-separable blocks after it.
-        start: a `.keras` file of the same net, or the folder of a training that left one: its float weights, whatever
-            quantizer was in front of them, are those this training starts from. Without one they are drawn.
-        quantize: what becomes of the weights.
-        adversarial: the attack trained against; none by default.
+        stem: channels of the first convolution of the net `separable`, which is 3x3 with stride 2.
+        blocks: the depthwise-separable blocks of the net `separable`.
+        start: a `.keras` file of the same net, or the folder of a training that left one. This training starts from its
+            float weights, whatever quantizer they were trained with. If empty, the initial weights are drawn.
+        quantize: how weights and activations are quantized.
+        adversarial: the attack against which the net is trained; none by default.
         jacobian: the penalty on the logits' Jacobian; none by default.
-        augment: `shift`: pictures are moved by up to 4 pixels at random; `shift-flip`: mirrored too.
-        epochs: passes over the training samples.
-        samples: how many training samples to use, drawn with `seed`; all where the set has fewer.
-        batch_size: samples a step.
-        learning_rate: Adam's, at the start; it falls to zero along a half cosine.
-        weight_decay: share of each kernel, times the learning rate, taken off at every step, apart from Adam's moments
-            (Loshchilov and Hutter 2019, arXiv 1711.05101); biases and batch-norm are left alone.
-        calibration: inputs kept in calibration.npz, from which the int8 ranges are taken.
-        seed: of the draw of samples, the initial weights, the order and the ternary draws.
+        augment: `shift` moves pictures by up to 4 pixels at random; `shift-flip` also mirrors them.
+        epochs: number of passes over the training samples.
+        samples: number of training samples, drawn with `seed`; all of them if the set has fewer.
+        batch_size: number of samples in a step.
+        learning_rate: Adam's initial learning rate, which falls to zero along a half cosine.
+        weight_decay: share of each kernel, times the learning rate, that is subtracted in every step, separately from
+            Adam's moments (Loshchilov and Hutter 2019, arXiv 1711.05101). Biases and batch norms do not decay.
+        calibration: number of inputs kept in calibration.npz, which set the int8 ranges.
+        seed: determines the choice of samples, the initial weights, the order of samples and the ternary draws.
     """
 
     data: str = "fashion-mnist"
@@ -177,7 +177,7 @@ class TrainConfig(Record):
 
     @property
     def undefended(self) -> TrainConfig:
-        """The control: the same net on the same data from fresh int8 weights, with nothing that may defend it."""
+        """The control: the same net on the same data, trained from new weights in int8 and without any defence."""
         plain = QuantizeConfig(weights="none")
         return self.model_copy(
             update={
@@ -190,26 +190,27 @@ class TrainConfig(Record):
 
 
 class Accuracy(Record):
-    """Shares of samples that are right: of the test set clean, and of some of it after a quick PGD."""
+    """The share of test samples that are classified correctly, and the share of some of them after a quick PGD."""
 
     clean: float
     pgd: float
 
 
 class TrainRecord(Record):
-    """What a training run did: `train.json`.
+    """The record of a training, `train.json`.
 
     Attributes:
-        start_sha256: of the file that `config.start` names.
-        accuracy: share of the test set that is right in the form that ships.
-        evaluation: of the forms `float`, `int8` and, where weights are ternary, `ternary`; the last one ships.
-        history: of each epoch, the means of the loss and its parts; see `tritguard.train.objective`.
-        dead_channels: for each ternary layer, the output channels whose weights are all zero.
-        findings: what the user should know of the weights.
-        parameters: weights and biases, batch-norm statistics included.
-        seconds: of the fit.
-        hardware: it ran on.
-        versions: of the packages that decide the numbers.
+        start_sha256: SHA-256 of the file that `config.start` names, or None.
+        accuracy: share of the test set that the form that ships classifies correctly.
+        evaluation: the accuracies of the forms `float`, `int8` and, if weights are ternary, `ternary`; the last one
+            ships.
+        history: for each epoch, the means of the loss and its parts; see `tritguard.train.objective`.
+        dead_channels: for each ternary layer, the number of output channels whose weights are all zero.
+        findings: what the user should know about the weights.
+        parameters: the number of weights and biases, including batch-norm statistics.
+        seconds: the duration of the training steps.
+        hardware: the hardware on which it ran.
+        versions: versions of the packages that determine the numbers.
     """
 
     schema_version: Literal[2] = 2
@@ -233,10 +234,10 @@ class TrainRecord(Record):
 
 
 def read_train_config(path: Path) -> TrainConfig:
-    """Read the `[train]` table of a TOML file; other tables are left to other verbs.
+    """Read the `[train]` table of a TOML file. Other tables are ignored, because they belong to other verbs.
 
     Raises:
-        BadInputError: unreadable, no such table, or a key or value it does not take.
+        BadInputError: the file cannot be read, has no such table, or has an unknown key or an invalid value in it.
     """
     tables = read_toml(path)
     if TABLE not in tables:

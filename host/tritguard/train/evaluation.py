@@ -1,6 +1,7 @@
-"""What a trained network is worth as float, int8 and ternary model: clean accuracy, and a quick PGD's.
+"""Measures a trained network in its float, int8 and ternary forms: clean accuracy, and accuracy under a quick PGD.
 
-The int8 forms round weights and activations as TFLite does, in float arithmetic; `tritguard attack` judges the device.
+The int8 and ternary forms round weights and activations like TFLite, but compute in float. The deployed network is
+measured by `tritguard attack`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _BATCH = 1000
 
 
 def forms(config: QuantizeConfig) -> dict[str, QuantizeConfig]:
-    """The forms a trained network is evaluated in; the last one is what ships."""
+    """The forms in which a trained network is evaluated, by name. The last one ships."""
     float_form = QuantizeConfig(weights="none", activations="float")
     int8_form = QuantizeConfig(weights="none", activations="int8")
     ternary_form = config.model_copy(update={"activations": "int8"})
@@ -36,14 +37,18 @@ def forms(config: QuantizeConfig) -> dict[str, QuantizeConfig]:
 def evaluate(
     model: Any, config: TrainConfig, samples: TrainingSet, dataset: Dataset, done: Callable[[], None]
 ) -> dict[str, Accuracy]:
-    """Accuracies of each form of a network, its batch-norm statistics and ranges taken anew.
+    """Measure the accuracies of each form of a network, after recomputing its batch-norm statistics and ranges.
 
     Args:
         model: the trained network as it is stored.
-        config: of its training. PGD's ball is that of the training, 8 steps of the int8 grid where there is none.
-        samples: what it was trained on: statistics are of its first 2,000, ranges of the calibration samples.
-        dataset: with the test set. All of it is used clean, 256 samples drawn with the seed by PGD.
+        config: the settings of its training. The radius of PGD's ball is `config.adversarial.eps`, whose default is 8
+            steps of the int8 grid.
+        samples: the samples it was trained on. The first 2,000 give the statistics, the calibration samples the ranges.
+        dataset: the data set with the test samples. Clean accuracy is on all of them, PGD's on 256 drawn with the seed.
         done: called after each form.
+
+    Returns:
+        The accuracies by the name of the form.
     """
     net = plain(model)
     accuracies = {}

@@ -1,4 +1,4 @@
-"""Training: a quantized network from a data set to a folder with the model, its record and its card."""
+"""Trains a quantized network on a data set, and writes a folder with the model, its record and its card."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tritguard.data import Dataset, Samples
+from tritguard.data import Dataset, SampleArray
 from tritguard.files import write_whole
 from tritguard.progress import Progress
 from tritguard.train.backend import keras, tf
@@ -48,24 +48,24 @@ def train(
     show_loss: Callable[[float], None] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> TrainRecord:
-    """Train a network and write it to a folder; a training that was interrupted there goes on.
+    """Train a network and write it to a folder. A training that was interrupted in this folder continues.
 
     On a CPU the same seed gives the same weights, interrupted or not, as long as TensorFlow's version and the number
-    of its threads stay the same; on a GPU some of TensorFlow's kernels add in any order, and only nearly the same
-    weights come out.
+    of its threads stay the same. On a GPU some of TensorFlow's kernels add in an unspecified order, so the weights are
+    only nearly the same.
 
     Args:
-        config: the settings; `config.data` is not looked at, `dataset` is what it names.
-        dataset: samples [n, height, width, channels], uint8 pixels or float32, with a training set.
-        out: folder for `model.keras`, `calibration.npz`, `card.md` and `train.json`; written at the end, the record
-            last. While it runs, `checkpoint.npz` keeps the state, `logs/` and `curve.svg` show it.
-        progress: called with (steps done, steps in all).
-        show_loss: called after each step with the loss's mean over the epoch so far.
-        checkpoint_seconds: longest work a kill can cost.
+        config: the settings. `config.data` is not read; `dataset` is the data set that it names.
+        dataset: a data set with training samples [n, height, width, channels], uint8 pixels or float32.
+        out: folder for `model.keras`, `calibration.npz`, `card.md` and `train.json`, which are written at the end, the
+            record last. During the training, `checkpoint.npz` holds its state, and `logs/` and `curve.svg` show it.
+        progress: called with (steps done, total steps).
+        show_loss: called after each step with the mean of the loss over the epoch so far.
+        checkpoint_seconds: the time between checkpoints, which is the most work that a kill can cost.
 
     Raises:
         BadInputError: the data set or the weights to start from do not fit, the folder holds a checkpoint of another
-            training, or loss or weights did not stay finite.
+            training, or the loss or a weight became infinite or NaN.
     """
     samples = training_set(config, dataset)
     keras.utils.set_random_seed(config.seed)
@@ -74,7 +74,7 @@ def train(
     model = quantize(net, config.quantize, (samples.grid.low, samples.grid.high))
     versions = {"tensorflow": tf.__version__, "keras": keras.__version__, "tritguard": version("tritguard")}
     identity = {
-        "config": config.model_dump(mode="json", exclude={"start"}),  # where the file lies does not matter
+        "config": config.model_dump(mode="json", exclude={"start"}),  # the file's path does not matter
         "start": start_sha256,
         "data": dataset.sha256,
         "versions": versions,
@@ -139,7 +139,7 @@ def _journal(out: Path) -> Callable[[list[dict[str, float]]], None]:
     return write
 
 
-def _write(out: Path, model: Any, calibration: Samples, record: TrainRecord, dataset: Dataset) -> None:
+def _write(out: Path, model: Any, calibration: SampleArray, record: TrainRecord, dataset: Dataset) -> None:
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / MODEL
         model.save(saved)

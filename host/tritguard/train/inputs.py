@@ -1,4 +1,4 @@
-"""The samples of a training: which, in which unit, in which order, altered how."""
+"""Prepares the samples of a training: chooses them, converts them to input units, and orders and augments them."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.data import Dataset, Samples
+from tritguard.data import Dataset, SampleArray
 from tritguard.errors import BadInputError
 from tritguard.train.config import TrainConfig
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 
-_SHIFT = 4  # pixels a picture is moved by at most; usual for CIFAR-10
+_SHIFT = 4  # the most pixels by which a picture is moved; usual for CIFAR-10
 
 
 @dataclass(frozen=True)
 class InputGrid:
-    """The float values an input may have.
+    """The float values that an input may have.
 
     Attributes:
         low, high: bounds of every input value, in input units.
-        step: one step of the int8 input grid the model will have: 1/255 for pixels.
+        step: one step of the int8 input grid that the model will have, in input units; 1/255 for pixels.
     """
 
     low: float
@@ -35,22 +35,23 @@ class InputGrid:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Samples drawn from a data set's training part.
+    """Samples drawn from the training part of a data set.
 
     Attributes:
-        x: uint8 pixels or float32[n, height, width, channels].
-        y: int64[n].
-        grid: of the values the float model is given.
+        x: [n, height, width, channels], uint8 pixels or float32 in input units.
+        y: int64[n], the labels.
+        grid: the values that the float model is given.
     """
 
-    x: Samples
+    x: SampleArray
     y: Int64
     grid: InputGrid
 
     def batches(self, config: TrainConfig, epoch: int, first: int = 0) -> Iterator[tuple[Float32, Int64]]:
-        """Samples and labels of one epoch from its batch number `first` on.
+        """Yield the samples, float32 in input units, and labels of one epoch, from batch number `first` on.
 
-        Order and alterations follow from the seed and the epoch alone, so that a resumed training meets the same.
+        The seed and the epoch alone determine the order and the augmentation, so a resumed training gets the same
+        batches.
         """
         order = np.random.default_rng([config.seed, epoch]).permutation(len(self.x))
         for number in range(first, math.ceil(len(order) / config.batch_size)):
@@ -63,10 +64,10 @@ class TrainingSet:
 
 
 def training_set(config: TrainConfig, dataset: Dataset) -> TrainingSet:
-    """Draw `config.samples` of a data set's training samples.
+    """Draw `config.samples` of the training samples of a data set.
 
     Raises:
-        BadInputError: the data set has none, or none that a new network can be trained on.
+        BadInputError: the data set has no training samples, or a new network cannot be trained on them.
     """
     if dataset.x_train is None or dataset.y_train is None:
         raise BadInputError("no training set", where=dataset.name, fix="give a data set with x_train and y_train")
@@ -87,26 +88,29 @@ def training_set(config: TrainConfig, dataset: Dataset) -> TrainingSet:
     return TrainingSet(x, dataset.y_train[chosen], input_grid(x))
 
 
-def input_grid(x: Samples) -> InputGrid:
-    """The grid of these samples; TFLite's ranges, and hence its steps, always include zero."""
+def input_grid(x: SampleArray) -> InputGrid:
+    """The grid of these samples. As in TFLite, its range always includes zero."""
     if x.dtype == np.uint8:
         return InputGrid(0.0, 1.0, 1 / 255)
     low, high = min(0.0, float(x.min())), max(0.0, float(x.max()))
     return InputGrid(low, high, (high - low) / 255)
 
 
-def input_units(x: Samples) -> Float32:
-    """Samples as the float model takes them: pixels over 255."""
+def input_units(x: SampleArray) -> Float32:
+    """Samples as the float model takes them, float32: pixels (uint8) are divided by 255, others stay unchanged."""
     return np.asarray(x / np.float32(255) if x.dtype == np.uint8 else x, np.float32)
 
 
 def augmented(x: Float32, *, flip: bool, rng: np.random.Generator) -> Float32:
-    """Each picture moved by up to 4 pixels, zeros following, and mirrored by chance if `flip`.
+    """Move each picture by up to 4 pixels, filling with zeros, and mirror it with probability 1/2 if `flip`.
 
     Args:
         x: float32[n, height, width, channels].
-        flip: whether left and right may be exchanged.
-        rng: what decides.
+        flip: whether pictures may be mirrored, exchanging left and right.
+        rng: draws the shifts and the mirrored pictures.
+
+    Returns:
+        float32 of x's shape.
     """
     n, height, width, _ = x.shape
     padded = np.pad(x, ((0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT), (0, 0)))

@@ -1,7 +1,7 @@
 """Jacobian regularization by random projections (Hoffman et al. 2019, arXiv 1908.02729).
 
-For a random v on the unit sphere of the C logits' space, E ||J^T v||^2 = ||J||_F^2 / C, and J^T v is one backward
-pass. The same pass gives it with respect to any activation of the network: the per-layer terms.
+For a random v on the unit sphere in the space of the C logits, E ||J^T v||^2 = ||J||_F^2 / C, and J^T v takes one
+backward pass. The same pass gives J^T v with respect to any activation of the network, which the per-layer terms use.
 """
 
 from __future__ import annotations
@@ -9,39 +9,38 @@ from __future__ import annotations
 from typing import Any
 
 from tritguard.train.backend import keras, tf
+from tritguard.train.layer_graph import weighted_layers
 
 Tensor = Any
 
-_WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-
 
 def probe(model: Any) -> Any:
-    """The model with further outputs: the inputs of its layers with weights, the first of these left out.
+    """The model with further outputs: the inputs of all its layers with weights except the first.
 
     Returns:
         keras.Model: x -> [logits, *activations].
     """
     points: list[Tensor] = []
-    for layer in [layer for layer in model.layers if isinstance(layer, _WEIGHTED)][1:]:
+    for layer in weighted_layers(model)[1:]:
         points += [layer.input] * all(layer.input is not point for point in points)
     return keras.Model(model.input, [model.output, *points])
 
 
 def squared_norms(tape: Any, logits: Tensor, points: list[Tensor], *, projections: int, seed: Tensor) -> list[Tensor]:
-    """Estimate the squared Frobenius norms of the logits' Jacobians, mean over the batch.
+    """Estimate the squared Frobenius norms of the logits' Jacobians, averaged over the batch.
 
-    Where batch-norm runs on the batch's own statistics, a sample's logits depend on other samples too; like the
-    paper's code this counts what its own gradient picks up.
+    If a batch norm uses the batch's own statistics, the logits of a sample depend on other samples too. Like the
+    paper's code, this counts all that reaches a sample's own gradient.
 
     Args:
-        tape: a tf.GradientTape that watched the way from `points` to `logits`; persistent if projections > 1.
+        tape: a tf.GradientTape that watched the computation from `points` to `logits`; persistent if projections > 1.
         logits: float32[n, C].
-        points: float32[n, ...] each; the Jacobians are with respect to them.
-        projections: random directions a sample; the estimate's variance falls with their number.
-        seed: int32[2]; the same seed, the same directions.
+        points: tensors float32[n, ...] with respect to which the Jacobians are taken.
+        projections: number of random directions for each sample; more of them reduce the variance of the estimate.
+        seed: int32[2], which determines the directions.
 
     Returns:
-        For each point a float32 scalar, differentiable.
+        For each point a float32 scalar that can be differentiated.
     """
     n, classes = tf.unstack(tf.cast(tf.shape(logits), logits.dtype))
     shape = tf.concat([[projections], tf.shape(logits)], axis=0)

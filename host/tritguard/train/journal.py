@@ -1,4 +1,4 @@
-"""What a running training shows: TensorBoard's event files and a picture of its learning curves."""
+"""Shows a running training: writes event files for TensorBoard and draws its learning curves."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ History = Sequence[dict[str, float]]
 
 
 class EventLog:
-    """Writes scalars as TensorBoard reads them; the package tensorboard is not needed to write them.
+    """Writes scalars for TensorBoard, without needing the package tensorboard.
 
     Args:
-        folder: of the event files; nothing is written before the first value.
+        folder: where the event files go; nothing is written before the first value.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,7 +30,7 @@ class EventLog:
         self._metadata = tf.compat.v1.SummaryMetadata(plugin_data=plugin, data_class=1)  # 1: DATA_CLASS_SCALAR
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Add one point to the curve of each value; step 1 starts anew, and removes what an earlier training left."""
+        """Add a point to the curve of each value. Step 1 first removes the event files of an earlier training."""
         if step == 1:
             for old in self._folder.glob("events.out.tfevents.*"):
                 old.unlink()
@@ -42,7 +42,7 @@ class EventLog:
 
 
 def draw_curves(path: Path, history: History) -> None:
-    """Write an SVG: the loss with its parts over the epochs, and below it the accuracy on the samples trained on."""
+    """Write an SVG with the loss and its parts over the epochs, and below it the accuracy on the training samples."""
     names = [name for name in history[0] if name != _PERCENT]
     losses = _panel({name: [epoch[name] for epoch in history] for name in names}, 0)
     accuracy = _panel({_PERCENT: [epoch[_PERCENT] for epoch in history]}, _HEIGHT + _GAP, top=1.0)
@@ -56,7 +56,7 @@ def draw_curves(path: Path, history: History) -> None:
 
 
 def _panel(curves: dict[str, list[float]], offset: float, top: float | None = None) -> list[str]:
-    """Axes, curves and legend of one panel, `offset` below the top; its y axis ends at `top`, or the largest value."""
+    """Axes, curves and legend of a panel `offset` below the top. Its y axis ends at `top` or the largest value."""
     highest = top or max((max(values) for values in curves.values()), default=0.0) or 1.0
     epochs = max(len(values) for values in curves.values())
     floor, right = offset + _TOP + _HEIGHT, _WIDTH - 20

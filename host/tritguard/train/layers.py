@@ -1,7 +1,7 @@
 """Keras layers with quantized weights, and the layer that quantizes activations.
 
-They are the standard layers with their kernel passed through `tritguard.train.quantizer`; biases stay float, for
-they become int32 in the deployed model. Channels last only, as TFLite has them.
+They are the standard layers with their kernels passed through `tritguard.train.quantizer`. Biases stay float, because
+they become int32 in the deployed model. Channels come last, as in TFLite.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from tritguard.train import quantizer
 from tritguard.train.backend import keras, tf
@@ -65,15 +66,18 @@ def _finished(layer: Any, outputs: Any) -> Any:
 
 
 class TernaryWeights:
-    """Ternary weights, deterministic at inference; mixed in before the Keras layer it alters.
+    """A mixin for Keras layers, listed before them, that makes weights ternary: deterministic at inference.
 
     Args:
-        rule: what happens in training. `ternary`: the same as at inference. `stochastic`: the trits are drawn.
-            `incremental`: of the output channels only the share `share` is quantized, drawn anew each step.
-        temperature: steepness of the stochastic draws; the higher, the closer to the deterministic rule.
+        rule: what happens in training. With `ternary` it is the same as at inference. With `stochastic` the trits are
+            drawn. With `incremental` only the share `share` of the output channels is quantized, drawn in each step.
+        temperature: steepness of the stochastic draws; with higher values they come closer to the deterministic rule.
         alpha: how the scale is found; see `tritguard.train.quantizer`.
-        one_scale: take one scale over all axes but the last, as QKeras does; it matters to depthwise layers, whose
+        one_scale: use one scale over all axes but the last, as QKeras does. This affects depthwise layers, whose
             channels with small weights then die.
+
+    Raises:
+        ValueError: the rule is unknown.
     """
 
     channel_axes: ClassVar[tuple[int, ...]]
@@ -96,17 +100,17 @@ class TernaryWeights:
         self.temperature = temperature
         self.alpha = alpha
         self.one_scale = one_scale
-        self.seed_generator = keras.random.SeedGenerator()  # follows keras.utils.set_random_seed
-        # TensorFlow's, not Keras': it follows from the training's step, and is no part of a saved model.
+        self.seed_generator = keras.random.SeedGenerator()  # keras.utils.set_random_seed determines it
+        # A variable of TensorFlow, not of Keras, so that it is not saved with the model. The step determines it.
         self.share = tf.Variable(1.0, trainable=False) if rule == "incremental" else None
 
     def get_config(self) -> dict[str, Any]:
-        """The layer's configuration, as Keras stores it."""
+        """The configuration that Keras stores."""
         own = {"rule": self.rule, "temperature": self.temperature, "alpha": self.alpha, "one_scale": self.one_scale}
         return {**self.plain_config(), **own}
 
     def plain_config(self) -> dict[str, Any]:
-        """The configuration of the standard layer that this one alters."""
+        """The configuration of the standard layer under this one."""
         return dict(super().get_config())  # type: ignore[misc]
 
     @property
@@ -115,11 +119,11 @@ class TernaryWeights:
         return tuple(range(len(self.kernel.shape) - 1)) if self.one_scale else self.channel_axes
 
     def quantized_kernel(self, training: bool) -> Any:
-        """float32, the kernel's shape: scale * trits, with the straight-through gradient to the float kernel."""
+        """scale * trits, float32 of the kernel's shape, with a straight-through gradient to the float kernel."""
         kernel = keras.ops.convert_to_tensor(self.kernel)
         if training and self.rule == "stochastic":
             upper, lower, scale = quantizer.draw_probabilities(kernel, self.scale_axes, self.temperature, self.alpha)
-            # In one call: two with one seed would be the same.
+            # One call for both draws: two calls with the same seed would draw the same.
             uniform = keras.random.uniform((2, *kernel.shape), seed=self.seed_generator)
             return quantizer.straight_through(kernel, scale * quantizer.drawn_trits(upper, lower, uniform))
         trits, scale = quantizer.ternarize(kernel, self.scale_axes, self.alpha)
@@ -131,11 +135,11 @@ class TernaryWeights:
         return quantizer.straight_through(kernel, quantized, self.alpha)
 
     def deployed_kernel(self) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-        """The kernel as it is deployed.
+        """The ternary kernel as it is deployed.
 
         Returns:
             trits: int8 in {-1, 0, 1}, the kernel's shape.
-            scale: float32, the kernel's shape with the axes that share a scale of length 1.
+            scale: float32, the kernel's shape with length 1 along the axes that share a scale.
         """
         trits, scale = quantizer.ternarize(keras.ops.convert_to_tensor(self.kernel), self.scale_axes, self.alpha)
         return keras.ops.convert_to_numpy(trits).astype(np.int8), keras.ops.convert_to_numpy(scale)
@@ -143,27 +147,27 @@ class TernaryWeights:
 
 @keras.saving.register_keras_serializable("tritguard")
 class TernaryConv2D(TernaryWeights, _Conv2D):
-    """2-D convolution with ternary weights, one scale an output channel."""
+    """2-D convolution with ternary weights and one scale for each output channel."""
 
 
 @keras.saving.register_keras_serializable("tritguard")
 class TernaryDepthwiseConv2D(TernaryWeights, _DepthwiseConv2D):
-    """Depthwise 2-D convolution with ternary weights, one scale an output channel unless `one_scale`."""
+    """Depthwise 2-D convolution with ternary weights and one scale for each output channel unless `one_scale`."""
 
 
 @keras.saving.register_keras_serializable("tritguard")
 class TernaryDense(TernaryWeights, _Dense):
-    """Fully connected layer with ternary weights, one scale an output."""
+    """Fully connected layer with ternary weights and one scale for each output."""
 
 
 class Int8Weights:
-    """Weights rounded to int8, one scale an output channel; in training only, for what is stored is a plain layer."""
+    """A mixin that rounds weights to int8 with one scale for each output channel. It is used in training only."""
 
     channel_axes: ClassVar[tuple[int, ...]]
     kernel: Any
 
     def quantized_kernel(self, training: bool) -> Any:
-        """float32, the kernel's shape, with the straight-through gradient to the float kernel."""
+        """The rounded kernel, float32 of its shape, with a straight-through gradient to the float kernel."""
         kernel = keras.ops.convert_to_tensor(self.kernel)
         return quantizer.straight_through(kernel, quantizer.int8_weights(kernel, self.channel_axes))
 
@@ -181,12 +185,12 @@ class Int8Dense(Int8Weights, _Dense):
 
 
 class Int8Activations(keras.layers.Layer):  # type: ignore[misc]
-    """Rounds activations to the int8 grid that TFLite would give them; in training only.
+    """Rounds activations to the int8 grid that TFLite would give them. It is used in training only.
 
-    The range is a moving average of the batches' extremes in training, zero always in it.
+    The range is a moving average of the extremes of training batches, and always includes zero.
 
     Args:
-        fixed: (low, high), where the range is known and not learnt.
+        fixed: (low, high) if the range is known, so that it is not learnt.
     """
 
     def __init__(self, *, fixed: tuple[float, float] | None = None, **kwargs: Any) -> None:
@@ -197,10 +201,10 @@ class Int8Activations(keras.layers.Layer):  # type: ignore[misc]
         self.high = self.add_weight(
             shape=(), initializer=keras.initializers.Constant(high), trainable=False, name="high"
         )
-        self.observing = False  # pass activations on as they are, and take their extremes as the range
+        self.observing = False  # whether to pass activations on unchanged and make their extremes the range
 
+    @override
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """float32 -> float32 of the same shape."""
         if self.fixed is None and (training or self.observing):
             self._observe(inputs)
         return inputs if self.observing else quantizer.int8_activations(inputs, self.low.value, self.high.value)
@@ -215,7 +219,7 @@ class Int8Activations(keras.layers.Layer):  # type: ignore[misc]
 
 
 LAYERS = (TernaryConv2D, TernaryDepthwiseConv2D, TernaryDense)
-# By the standard layer that each alters.
+# The quantized layers by the standard layers they are made from.
 TERNARY_OF: dict[type, Any] = {
     keras.layers.Conv2D: TernaryConv2D,
     keras.layers.DepthwiseConv2D: TernaryDepthwiseConv2D,

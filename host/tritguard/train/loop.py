@@ -1,4 +1,4 @@
-"""The loop over epochs and steps, with checkpoints between."""
+"""The training loop over epochs and steps, which writes checkpoints."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ CHECKPOINT_SECONDS = 60.0
 
 
 class Loop:
-    """Minimises the joint loss over the epochs of a configuration.
+    """Minimises the joint loss.
 
     Args:
         model: the quantized network.
         config: the settings.
-        samples: what it is trained on.
-        identity: of this training, for its checkpoints; see `checkpoint.save`.
-        path: of the checkpoint.
+        samples: the samples to train on.
+        identity: JSON values that identify the training in its checkpoints; see `checkpoint.save`.
+        path: the file of the checkpoint.
     """
 
     def __init__(
@@ -52,22 +52,25 @@ class Loop:
         checkpoint_seconds: float,
         show_loss: Callable[[float], None],
     ) -> checkpoint.State:
-        """Train from the last checkpoint, or the start, to the end.
+        """Train to the end, from the last checkpoint or, without one, from the start.
 
         Args:
-            report: called with the number of steps done, at the start and after each.
-            epoch_done: called after each epoch with the history so far: of each epoch the means of the loss's parts.
-            checkpoint_seconds: a checkpoint is written after so many, and after each epoch.
-            show_loss: called after each step with the loss's mean over the epoch so far.
+            report: called with the number of steps done, at the start and after each step.
+            epoch_done: called after each epoch with the means of the loss's parts in each epoch so far.
+            checkpoint_seconds: the time between checkpoints; one is also written after each epoch.
+            show_loss: called after each step with the mean of the loss over the epoch so far.
+
+        Returns:
+            The final state.
 
         Raises:
-            BadInputError: a checkpoint that is not this training's, or loss or weights did not stay finite, and no
-                checkpoint is left.
+            BadInputError: the checkpoint belongs to another training, or the loss or a weight became infinite or NaN,
+                in which case the checkpoint is removed.
         """
         variables = [*self._model.variables, *self._optimizer.variables]
         state = checkpoint.restore(self._path, self._identity, variables)
         step_function = self._compiled_step()
-        report(state.step)  # the first step takes seconds, TensorFlow compiles: show the bar before it
+        report(state.step)  # TensorFlow compiles in the first step, which takes seconds: show the bar before it
         saved = started = time.monotonic() - state.seconds
         while state.step < self.steps:
             epoch, first = divmod(state.step, self._epoch_steps)
@@ -88,7 +91,9 @@ class Loop:
                 if now - saved >= checkpoint_seconds or is_epochs_end:
                     state.seconds, saved = now - started, now
                     if not all(np.isfinite(variable.numpy()).all() for variable in self._model.variables):
-                        raise self._diverged("a weight")  # the last step's loss came before its weights
+                        raise self._diverged(
+                            "a weight"
+                        )  # the last loss was computed before the last update of the weights
                     checkpoint.save(self._path, self._identity, state, variables)
                 report(state.step)
         return state
@@ -98,7 +103,7 @@ class Loop:
             layer.share.assign(self._config.quantize.share_at(step / self.steps))
 
     def _mean_loss(self, state: checkpoint.State) -> float:
-        """Over the samples of this epoch so far."""
+        """The mean of the loss over the samples of this epoch so far."""
         seen = ((state.step - 1) % self._epoch_steps + 1) * self._config.batch_size
         return state.sums["loss"] / min(seen, len(self._samples.x))
 
@@ -107,7 +112,10 @@ class Loop:
         state.sums = {}
 
     def _diverged(self, what: str) -> BadInputError:
-        """The error. The checkpoint goes: its settings would end here again, and others could not start beside it."""
+        """Remove the checkpoint and make the error.
+
+        With the same settings the training would end here again, and with others it would refuse the checkpoint.
+        """
         self._path.unlink(missing_ok=True)
         return BadInputError(f"{what} became NaN or infinite", where="train", fix="lower learning_rate")
 
@@ -131,12 +139,12 @@ class Loop:
 
 
 def make_optimizer(config: TrainConfig, steps: int, variables: list[Any]) -> Any:
-    """Adam, its learning rate falling to zero along a half cosine, and AdamW where there is a weight decay.
+    """Make Adam, or AdamW if there is a weight decay, with a learning rate that falls to zero along a half cosine.
 
     Args:
         config: the settings.
-        steps: of the training.
-        variables: what is trained; those of one axis, biases and batch-norm's, do not decay.
+        steps: the number of steps of the training.
+        variables: the variables to train. Those with a single axis, biases and the batch norms', do not decay.
 
     Returns:
         keras.optimizers.Adam, built.

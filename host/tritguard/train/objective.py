@@ -1,10 +1,10 @@
-"""The joint loss: cross-entropy on clean and adversarial samples, and the Jacobian penalty, each with its weight.
+"""The joint loss: the weighted sum of the cross-entropies on clean and adversarial samples and the Jacobian penalty.
 
     (1 - a) CE(x) + a CE(x') + lambda_output / 2 ||dz/dx||_F^2 + lambda_layers / 2 mean_l ||dz/dh_l||_F^2
 
-with x' the adversarial samples, z the logits and h_l the inputs of the layers with weights. The Jacobians are taken
-at x' where there is an attack, at x otherwise: where the network is trained, and in the same forward pass. With
-`every` = k they are taken at each k-th step, k-fold, and are 0 at the others.
+Here x' are the adversarial samples, z the logits and h_l the inputs of the layers with weights. The Jacobians are taken
+at x' if there is an attack and at x otherwise, so they are taken where the network is trained, in the same forward
+pass. With `every` = k they are computed in each k-th step, multiplied by k, and are 0 in the other steps.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from tritguard.train.jacobian import probe, squared_norms
 
 Tensor = Any
 
-_START, _PROJECTION = range(2)  # what random numbers are for: no two uses share a seed
+_START, _PROJECTION = range(2)  # the uses of random numbers, none of which share a seed
 
 
 class Objective:
     """What a training step minimises.
 
     Args:
-        model: keras.Model with logits; it is run in training mode throughout, attacks included, for at inference its
-            batch-norm statistics do not fit weights that are drawn.
-        config: weights and schedules of the terms.
-        grid: of the model's input.
-        steps: training steps in all; ramps are shares of them.
+        model: keras.Model that gives logits. It always runs in training mode, also for attacks, because its batch-norm
+            statistics for inference do not fit weights that are drawn.
+        config: the weights and schedules of the terms.
+        grid: the values of the model's input.
+        steps: the total number of training steps; ramps are shares of it.
     """
 
     def __init__(self, model: Any, config: TrainConfig, grid: InputGrid, steps: int) -> None:
@@ -42,12 +42,15 @@ class Objective:
         self._probe = probe(model) if config.jacobian.layers else None
 
     def samples(self, x: Tensor, y: Tensor, step: Tensor) -> Tensor:
-        """What the network is trained on in place of x: adversarial samples, or x itself.
+        """The samples to train on in place of x: adversarial samples, or x itself if there is no attack.
 
         Args:
             x: float32[n, ...] in input units.
             y: int64[n].
-            step: int32 scalar, the training step's number from 0.
+            step: int32 scalar, the number of the training step, from 0.
+
+        Returns:
+            float32 of x's shape.
         """
         attack = self._config.adversarial
         if attack.attack == "none":
@@ -65,9 +68,9 @@ class Objective:
         )
 
     def terms(self, x: Tensor, adversarial: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
-        """The loss under `loss`, and its parts, as float32 scalars; see the module for the formula.
+        """The loss, named `loss`, and its parts, as float32 scalars. The formula is in the module's docstring.
 
-        Parts are given without their weights; `accuracy` is that on the samples trained on.
+        The parts are not multiplied by their weights. `accuracy` is that on the samples that are trained on.
         """
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(adversarial)
@@ -88,7 +91,7 @@ class Objective:
         return {"loss": loss, **parts}
 
     def _norms(self, tape: Any, logits: Tensor, points: list[Tensor], step: Tensor) -> dict[str, Tensor]:
-        """Squared norms by the name of their weight, `every`-fold where this step takes them and 0 where not."""
+        """The squared norms by the name of their weight: times `every` in steps that compute them, 0 in the others."""
         jacobian = self._config.jacobian
 
         def taken() -> list[Tensor]:
@@ -104,14 +107,14 @@ class Objective:
         return dict(zip(names, norms, strict=True))
 
     def _forward(self, x: Tensor) -> list[Tensor]:
-        """Logits, and the activations of the per-layer terms if there are such terms."""
+        """The logits, and the activations for the per-layer terms if there are any."""
         if self._probe is None:
             return [self._model(x, training=True)]
         outputs: list[Tensor] = self._probe(x, training=True)
         return outputs
 
     def _ramp(self, ramp: tuple[float, float], step: Tensor) -> Tensor:
-        """0 before the ramp's start, 1 from its end on, a straight line between."""
+        """0 before the start of the ramp, 1 from its end on, and linear in between."""
         start, end = ramp
         progress = tf.cast(step, tf.float32) / self._steps
         if start == end:

@@ -1,8 +1,9 @@
 """QUANOS (Panda 2020, arXiv 2004.11233) as a baseline: weights of 2, 4 or 8 bits by adversarial noise sensitivity.
 
-A layer's sensitivity is how much of its activation an attack changes, |a(x_adv) - a(x)| / |a(x)|; the more a layer
-contributes to the perturbation, the fewer bits it gets. The paper scales widths layer by layer during training; here
-the rule is applied to a trained network, and the three widths go to equal thirds of its layers. 2 bits are ternary.
+The sensitivity of a layer is the share of its activation that an attack changes, |a(x_adv) - a(x)| / |a(x)|. The more a
+layer contributes to the perturbation, the fewer bits it gets. The paper scales the widths layer by layer during
+training. Here the rule is applied to a trained network, and each of the three widths goes to a third of its layers. 2
+bits are ternary.
 """
 
 from __future__ import annotations
@@ -13,23 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.train.backend import keras
+from tritguard.train.layer_graph import kernel_axes, weighted_layers
 from tritguard.train.recalibrate import norm_layers, recalibrate
 
 Float32 = NDArray[np.float32]
 Width = Literal[2, 4, 8]
 
-_LAYERS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 _WIDTHS: tuple[Width, ...] = (2, 4, 8)  # from the most to the least sensitive third
-_SCALES = np.linspace(0.3, 1.0, 36)  # tried, as shares of the scale at which nothing saturates
+_SCALES = np.linspace(0.3, 1.0, 36)  # the scales that are tried, as shares of the one at which nothing saturates
 
 
 def noise_sensitivity(model: Any, clean: Float32, adversarial: Float32) -> dict[str, float]:
-    """Adversarial noise sensitivity of each layer with weights, by name: the mean over the samples.
+    """The adversarial noise sensitivity of each layer with weights, by name, averaged over the samples.
 
     Args:
         model: functional keras.Model of plain layers.
         clean: float32[n, *input_shape].
-        adversarial: the same samples, attacked, for example by FGSM as in the paper.
+        adversarial: float32[n, *input_shape], the same samples after an attack, for example FGSM as in the paper.
     """
     layers = weighted_layers(model)
     outputs = keras.Model(model.input, [layer.output for layer in layers])
@@ -44,11 +45,11 @@ def bit_widths(sensitivity: dict[str, float]) -> dict[str, Width]:
 
 
 def with_widths(model: Any, widths: dict[str, Width], x: Float32) -> Any:
-    """A copy of the network whose weights have so many bits, batch-norm statistics taken anew.
+    """Copy the network with weights of these widths, and recompute its batch-norm statistics.
 
     Args:
-        model: functional keras.Model of plain layers; it stays as it is.
-        widths: by layer.
+        model: functional keras.Model of plain layers; it is not changed.
+        widths: the width in bits by the name of the layer.
         x: float32[n, *input_shape], real inputs for the statistics.
     """
     copy = keras.models.clone_model(model)
@@ -63,12 +64,12 @@ def with_widths(model: Any, widths: dict[str, Width], x: Float32) -> Any:
 
 
 def on_grid(kernel: Float32, width: Width, axes: tuple[int, ...]) -> Float32:
-    """Weights on a symmetric grid of 2^width - 1 levels, the scale over `axes` being the one of least squared error."""
+    """Round weights to a symmetric grid of 2^width - 1 levels, with the scales over `axes` of least squared error."""
     return rounded(kernel, best_scale(kernel, width, axes), width)
 
 
 def best_scale(kernel: Float32, width: Width, axes: tuple[int, ...]) -> Float32:
-    """The grid's step, one where a channel is all zero; `axes` have length 1."""
+    """The step of the grid with the least squared error, of length 1 along `axes`; it is 1 for a channel of zeros."""
     levels = 2 ** (width - 1) - 1
     peak = np.abs(kernel).max(axis=axes, keepdims=True)
     best: Float32 = np.ones_like(peak)
@@ -81,19 +82,9 @@ def best_scale(kernel: Float32, width: Width, axes: tuple[int, ...]) -> Float32:
 
 
 def rounded(kernel: Float32, scale: Float32, width: Width) -> Float32:
-    """Each weight to the nearest of the grid's 2^width - 1 levels; no zero has a sign."""
+    """Round each weight to the nearest of the grid's 2^width - 1 levels. Zeros are positive."""
     levels = 2 ** (width - 1) - 1
     return np.asarray(np.clip(np.rint(kernel / scale), -levels, levels) * scale + 0.0, np.float32)
-
-
-def kernel_axes(layer: Any) -> tuple[int, ...]:
-    """The axes of a layer's kernel that share one scale: all but the channels'."""
-    return (0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else tuple(range(len(layer.kernel.shape) - 1))
-
-
-def weighted_layers(model: Any) -> list[Any]:
-    """The layers whose kernels are quantized."""
-    return [layer for layer in model.layers if isinstance(layer, _LAYERS)]
 
 
 def _relative_change(before: Any, after: Any) -> float:

@@ -1,8 +1,7 @@
-"""From a plain Keras model to one that trains with quantized weights and activations, and back to what is stored."""
+"""Turns a plain Keras model into one that trains with quantized weights and activations, and back for storage."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,29 +12,29 @@ from numpy.typing import NDArray
 from tritguard.errors import BadModelError
 from tritguard.train.backend import keras
 from tritguard.train.config import QuantizeConfig
+from tritguard.train.layer_graph import WEIGHTED, inputs_of, readers_of, refuse_shared_layers
 from tritguard.train.layers import INT8_OF, TERNARY_OF, Int8Activations, TernaryWeights
 
-_WEIGHTED = tuple(TERNARY_OF)
-# What these put out has the grid of what they take in.
+# The outputs of these layers have the grid of their inputs.
 _GRID_KEEPING = (keras.layers.MaxPooling2D, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout)
 _ACTIVATIONS_SUFFIX = "_int8"
 
 
 def quantize(model: Any, config: QuantizeConfig, input_range: tuple[float, float] | None = None) -> Any:
-    """Swap quantized layers in for the layers with weights, and round activations where TFLite does.
+    """Replace the layers with weights by quantized ones, and round activations where TFLite does.
 
-    The logits are not rounded: the device gives their int32 accumulators away.
+    The logits are not rounded, because the device returns their int32 accumulators.
 
     Args:
-        model: functional keras.Model of plain layers, each used once; it stays as it is.
-        config: what becomes of weights and activations.
-        input_range: lowest and highest value of the input, where known; else it is observed in training.
+        model: functional keras.Model of plain layers, each used once; it is not changed.
+        config: how weights and activations are quantized.
+        input_range: lowest and highest value of the input if known; otherwise it is observed in training.
 
     Returns:
-        keras.Model: the same graph with layers of the same names and, in front of the quantizers, the same weights.
+        keras.Model: the same graph with layers of the same names and the same float weights behind the quantizers.
 
     Raises:
-        BadModelError: a layer is used more than once.
+        BadModelError: a layer is used more than once, or several layers read the input though activations are int8.
     """
     weighted = [layer.name for layer in model.layers if type(layer) in TERNARY_OF]
     int8 = _int8_layers(weighted, config)
@@ -74,7 +73,7 @@ def _int8_layers(weighted: list[str], config: QuantizeConfig) -> set[str]:
 
 
 def stored(model: Any) -> Any:
-    """The trained model without what only training needs: plain and ternary layers, as `tritguard.convert` takes it."""
+    """The trained model for storage: only plain and ternary layers, as `tritguard.convert` takes them."""
     standard: dict[type, Any] = {kind: plain_kind for plain_kind, kind in INT8_OF.items()}
     return _cloned(
         model, lambda layer: standard.get(type(layer), type(layer)).from_config(layer.get_config()), _skipping
@@ -82,7 +81,7 @@ def stored(model: Any) -> Any:
 
 
 def plain(model: Any) -> Any:
-    """The net that `quantize` was given, with the float weights the training left behind the quantizers."""
+    """The plain net that `quantize` was given, with the float weights that training left behind the quantizers."""
     standard: dict[type, Any] = {
         kind: plain_kind for kinds in (INT8_OF, TERNARY_OF) for plain_kind, kind in kinds.items()
     }
@@ -95,7 +94,7 @@ def plain(model: Any) -> Any:
 
 
 def _skipping(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call a layer, unless it only rounds activations."""
+    """Call a layer, but skip one that only rounds activations."""
     return args[0] if isinstance(layer, Int8Activations) else layer(*args, **kwargs)
 
 
@@ -103,8 +102,8 @@ def observe_ranges(model: Any, x: NDArray[np.float32]) -> None:
     """Set the ranges of the model's activations to their extremes over x, as TFLite's converter does.
 
     Args:
-        model: what `quantize` gave.
-        x: float32[n, ...] calibration inputs; they run through in one batch.
+        model: a model that `quantize` returned.
+        x: float32[n, ...], calibration inputs, which are run in one batch.
     """
     with unrounded(model):
         model(x, training=False)
@@ -112,7 +111,7 @@ def observe_ranges(model: Any, x: NDArray[np.float32]) -> None:
 
 @contextmanager
 def unrounded(model: Any) -> Iterator[None]:
-    """Meanwhile activations are passed on as they are, and their extremes become the ranges."""
+    """In the block, activations are passed on unchanged, and their extremes become the ranges."""
     layers = [layer for layer in model.layers if isinstance(layer, Int8Activations)]
     for layer in layers:
         layer.observing = True
@@ -124,7 +123,7 @@ def unrounded(model: Any) -> Iterator[None]:
 
 
 def dead_channels(model: Any) -> dict[str, int]:
-    """For each ternary layer the output channels whose weights are all zero."""
+    """For each ternary layer, the number of output channels whose weights are all zero."""
     return {
         layer.name: int((~layer.deployed_kernel()[0].any(axis=layer.channel_axes)).sum())
         for layer in model.layers
@@ -133,7 +132,7 @@ def dead_channels(model: Any) -> dict[str, int]:
 
 
 def findings(model: Any) -> tuple[str, ...]:
-    """What a user should know of a model's ternary weights: dead channels, depthwise kernels of one scale."""
+    """What a user should know about a model's ternary weights: dead channels, and depthwise kernels with one scale."""
     said = []
     for name, dead in dead_channels(model).items():
         layer = model.get_layer(name)
@@ -143,12 +142,12 @@ def findings(model: Any) -> tuple[str, ...]:
 
 
 def channel_findings(name: str, channels: int, dead: int, one_scale: bool) -> list[str]:
-    """The same of one layer: how many of its channels have no weight but zero, whether a scale is shared by all."""
+    """The same for one layer: the number of its dead channels, and whether all channels share a scale."""
     said = []
     if one_scale:
-        said.append(f"{name}: one scale for {channels} channels, as QKeras has it; small ones die: one_scale = false")
+        said.append(f"{name}: one scale for {channels} channels, as in QKeras; small ones die; set one_scale = false")
     if dead:
-        said.append(f"{name}: {dead} of {channels} channels are dead, all their weights zero")
+        said.append(f"{name}: {dead} of {channels} channels are dead: all their weights are zero")
     return said
 
 
@@ -157,18 +156,15 @@ def _rounding(name: str, x: Any, fixed: tuple[float, float] | None = None) -> An
 
 
 def _input_readers(model: Any) -> set[str]:
-    readers = {layer.name for layer in model.layers if any(tensor is model.input for tensor in _inputs(layer))}
+    readers = {layer.name for layer in model.layers if any(tensor is model.input for tensor in inputs_of(layer))}
     if len(readers) != 1:
         raise BadModelError(f"the input is read by {len(readers)} layers", fix="put a layer in front of them")
     return readers
 
 
 def _rounded(model: Any) -> set[str]:
-    """Names of the layers whose outputs exist as int8 tensors on the device: fused ones' do not, nor the logits'."""
-    readers: dict[int, list[Any]] = defaultdict(list)
-    for layer in model.layers:
-        for tensor in _inputs(layer):
-            readers[id(tensor)].append(layer)
+    """Names of the layers whose outputs exist as int8 tensors on the device. Fused layers and the logits have none."""
+    readers = readers_of(model)
     return {
         layer.name
         for layer in model.layers
@@ -179,28 +175,20 @@ def _rounded(model: Any) -> set[str]:
 
 
 def _is_fused(layer: Any, readers: list[Any]) -> bool:
-    """Whether the only reader is a batch-norm or ReLU that TFLite makes part of the layer."""
+    """Whether the only reader is a batch norm or a ReLU that TFLite fuses into the layer."""
     if len(readers) != 1 or getattr(layer, "activation", None) not in (None, keras.activations.linear):
         return False
     if isinstance(readers[0], keras.layers.BatchNormalization):
-        return isinstance(layer, _WEIGHTED)
+        return isinstance(layer, WEIGHTED)
     is_relu = (
         isinstance(readers[0], keras.layers.ReLU) or getattr(readers[0], "activation", None) is keras.activations.relu
     )
-    return is_relu and not isinstance(readers[0], _WEIGHTED)
-
-
-def _inputs(layer: Any) -> list[Any]:
-    if isinstance(layer, keras.layers.InputLayer):
-        return []
-    return layer.input if isinstance(layer.input, list) else [layer.input]
+    return is_relu and not isinstance(readers[0], WEIGHTED)
 
 
 def _cloned(model: Any, replace: Callable[[Any], Any], call: Callable[..., Any]) -> Any:
-    """The model with other layers of the same names, weights copied."""
-    for entry in model.get_config()["layers"]:
-        if len(entry["inbound_nodes"]) > 1:
-            raise BadModelError("is used more than once", where=entry["name"], fix="give each use a layer of its own")
+    """Clone the model with other layers of the same names, and copy the weights."""
+    refuse_shared_layers(model)
     clone = keras.models.clone_model(model, clone_function=replace, call_function=call)
     kept = {layer.name for layer in clone.layers}
     for layer in model.layers:

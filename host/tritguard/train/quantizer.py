@@ -1,14 +1,14 @@
-"""What weights and activations are rounded to in training.
+"""The rules by which weights and activations are rounded in training.
 
 Ternary weights follow QKeras 0.9.0's `ternary` and `stochastic_ternary` (quantizers.py), operation for operation:
-scale * {-1, 0, 1}. With alpha "auto" the scale starts at 2/3 of the largest magnitude and is refitted by least squares
-(Li et al. 2016, arXiv 1605.04711), the threshold being half of the round before's scale; "auto_po2" rounds it to powers
-of two. A number as alpha is the scale, with a fixed threshold; no alpha is a scale of 1 whose gradient is tanh's.
-QKeras' stochastic rounding and piecewise sigmoid are left out.
+they are scale * {-1, 0, 1}. With alpha "auto" the scale starts at 2/3 of the largest magnitude and is refitted by least
+squares (Li et al. 2016, arXiv 1605.04711); in each round the threshold is half of the previous scale. "auto_po2" rounds
+the scale to powers of two. If alpha is a number, it is the scale, and the threshold is fixed. Without alpha the scale
+is 1 and the gradient is that of tanh. QKeras' stochastic rounding and piecewise sigmoid are not implemented.
 
-One addition: QKeras takes one scale over everything but the last axis, which for a depthwise kernel (h, w, channels,
-multiplier) is one scale for the whole tensor, and channels with small weights die. Here the caller names the axes a
-scale is taken over.
+There is one addition. QKeras uses one scale over all axes but the last. For a depthwise kernel (h, w, channels,
+multiplier) that is one scale for the whole tensor, and channels with small weights die. Here the caller names the axes
+that share a scale.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ Alpha = Literal["auto", "auto_po2"] | float | None
 Axes = tuple[int, ...]
 
 ROUNDS = 5
-EPSILON = 1e-7  # QKeras' K.epsilon(): keeps the scale of an all-zero channel at zero
-THRESHOLD = 0.33  # where alpha is no string
+EPSILON = 1e-7  # QKeras' K.epsilon(), which keeps the scale of an all-zero channel at zero
+THRESHOLD = 0.33  # if alpha is not a string
 
 
 def ternarize(x: Tensor, axes: Axes, alpha: Alpha = "auto", threshold: float | None = None) -> tuple[Tensor, Tensor]:
-    """Trits and scale of weights, as they are deployed: QKeras' `ternary`.
+    """Quantize weights to trits and a scale as they are deployed; this is QKeras' `ternary`.
 
     Args:
         x: float32 weights.
         axes: the axes that share one scale.
-        alpha: how the scale is found; see the module.
-        threshold: the least magnitude that is not zero, where alpha is no string; 0.33 by default.
+        alpha: how the scale is found; see the module's docstring.
+        threshold: the least magnitude that does not become zero, if alpha is not a string; 0.33 by default.
 
     Returns:
         trits: float32 of x's shape, in {-1, 0, 1}.
-        scale: float32, x's shape with `axes` of length 1; 0 where all trits are, or 2^-23 with "auto_po2".
+        scale: float32, x's shape with length 1 along `axes`; 0 where all trits are 0, or 2^-23 with "auto_po2".
     """
     if not isinstance(alpha, str):
         trits = ops.where(ops.abs(x) >= (THRESHOLD if threshold is None else threshold), ops.sign(x), 0.0)
@@ -47,7 +47,7 @@ def ternarize(x: Tensor, axes: Axes, alpha: Alpha = "auto", threshold: float | N
     scale = _first_scale(x, axes, alpha)
     trits = ops.zeros_like(x)
     for _ in range(ROUNDS):
-        # Not |x| > scale / 2: the quotient's rounding decides where they are nearly equal. NaN where the scale is 0.
+        # Unlike |x| > scale / 2, this rounds the quotient, which matters for near ties. It is NaN where the scale is 0.
         trits = ops.where(ops.abs(ops.round(x / scale)) >= 1.0, ops.sign(x), 0.0)
         scale = _fitted_scale(x, trits, axes, alpha)
     return trits, scale
@@ -56,16 +56,16 @@ def ternarize(x: Tensor, axes: Axes, alpha: Alpha = "auto", threshold: float | N
 def draw_probabilities(
     x: Tensor, axes: Axes, temperature: float, alpha: Alpha = "auto"
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Probabilities of the two Bernoulli draws of QKeras' `stochastic_ternary`, and its scale.
+    """The probabilities of the two Bernoulli draws of QKeras' `stochastic_ternary`, and its scale.
 
-    Both draws 1 make the trit +1, both 0 make it -1, and 0 otherwise, so its mean is p_upper + p_lower - 1.
+    The trit is +1 if both draws are 1, -1 if both are 0, and 0 otherwise, so its mean is p_upper + p_lower - 1.
 
     Returns:
         p_upper, p_lower: float32 of x's shape, sigmoid(temperature * (x -+ scale / 2) / std(x)).
-        scale: as `ternarize` has it, but for weights exactly on the threshold, which count as beyond it here.
+        scale: the same as from `ternarize`, except that weights exactly on the threshold count as beyond it.
 
     Raises:
-        ValueError: alpha is no string; QKeras draws for the others no trits either.
+        ValueError: alpha is not a string, for which QKeras does not draw trits either.
     """
     if not isinstance(alpha, str):
         raise ValueError(f"stochastic_ternary takes alpha 'auto' or 'auto_po2', not {alpha}")
@@ -79,12 +79,12 @@ def draw_probabilities(
 
 
 def drawn_trits(p_upper: Tensor, p_lower: Tensor, uniform: Tensor) -> Tensor:
-    """float32 trits in {-1, 0, 1} of the probabilities' shape; `uniform`: [2, *shape], draws from [0, 1)."""
+    """Draw trits, float32 in {-1, 0, 1} of the probabilities' shape; `uniform` are draws from [0, 1), [2, *shape]."""
     return ops.cast(uniform[0] <= p_upper, p_upper.dtype) + ops.cast(uniform[1] <= p_lower, p_lower.dtype) - 1.0
 
 
 def straight_through(x: Tensor, quantized: Tensor, alpha: Alpha = "auto") -> Tensor:
-    """`quantized` in the forward pass; in the backward pass the identity of x, or tanh without an alpha."""
+    """`quantized` in the forward pass. The gradient is that of x, or without an alpha that of tanh(x)."""
     passed = ops.tanh(x) if alpha is None else x
     return passed + ops.stop_gradient(quantized - passed)
 
@@ -92,18 +92,18 @@ def straight_through(x: Tensor, quantized: Tensor, alpha: Alpha = "auto") -> Ten
 def draw_channels(x: Tensor, quantized: Tensor, axes: Axes, share: Tensor, seed: Any) -> Tensor:
     """Choose the channels that stochastic quantization quantizes in this step (Dong et al. 2017, arXiv 1708.01001).
 
-    A share of the channels is drawn without replacement, by their roulette with p proportional to the inverse of the
-    relative error ||W - Q||_1 / ||W||_1. Taking the largest log p + Gumbel noise is the same distribution.
+    The paper draws a share of the channels without replacement by a roulette, with p proportional to the inverse of the
+    relative error ||W - Q||_1 / ||W||_1. Taking the largest log p + Gumbel noise gives the same distribution.
 
     Args:
         x: float32 weights.
-        quantized: what they would become.
-        axes: all axes but the channels'.
-        share: float32 scalar, 0 to 1; of C channels round(share * C) are drawn.
-        seed: as `keras.random` takes it.
+        quantized: the quantized weights, float32 of x's shape.
+        axes: all axes except those of the channels.
+        share: float32 scalar from 0 to 1; round(share * C) of C channels are drawn.
+        seed: a seed for `keras.random`.
 
     Returns:
-        bool, x's shape with `axes` of length 1: the channels drawn.
+        bool, x's shape with length 1 along `axes`: whether each channel was drawn.
     """
     total = ops.sum(ops.abs(x), axis=axes, keepdims=True)
     error = ops.sum(ops.abs(x - quantized), axis=axes, keepdims=True) / ops.maximum(total, EPSILON)
@@ -115,20 +115,20 @@ def draw_channels(x: Tensor, quantized: Tensor, axes: Axes, share: Tensor, seed:
 
 
 def int8_weights(x: Tensor, axes: Axes) -> Tensor:
-    """Weights on TFLite's int8 grid: symmetric, the largest magnitude of those that share a scale is 127 steps."""
+    """Round weights to TFLite's int8 grid, which is symmetric: the largest magnitude over `axes` becomes 127 steps."""
     scale = ops.maximum(ops.max(ops.abs(x), axis=axes, keepdims=True) / 127.0, EPSILON)
     return ops.round(x / scale) * scale
 
 
 def int8_activations(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Activations on TFLite's int8 grid: 256 levels from low to high, moved so that one of them is 0.
+    """Round activations to TFLite's int8 grid: 256 levels from low to high, shifted so that one of them is 0.
 
-    The gradient is 1 between low and high, 0 outside (Jacob et al. 2018, arXiv 1712.05877), and can be differentiated
-    again, which TensorFlow's own fake quantization cannot.
+    The gradient is 1 between low and high and 0 outside (Jacob et al. 2018, arXiv 1712.05877). Unlike that of
+    TensorFlow's own fake quantization, it can be differentiated again.
 
     Args:
         x: float32.
-        low, high: float32 scalars, low <= 0 <= high; nothing happens where both are 0.
+        low, high: float32 scalars with low <= 0 <= high. If both are 0, x is returned unchanged.
     """
     step = ops.maximum((high - low) / 255.0, EPSILON)
     zero = ops.round(-low / step)
@@ -144,7 +144,7 @@ def _first_scale(x: Tensor, axes: Axes, alpha: Alpha) -> Tensor:
 
 
 def _fitted_scale(x: Tensor, trits: Tensor, axes: Axes, alpha: Alpha) -> Tensor:
-    """The least-squares scale of these trits."""
+    """The scale that fits these trits to x by least squares."""
     square = ops.mean(trits * trits, axis=axes, keepdims=True)
     scale = ops.mean(x * trits, axis=axes, keepdims=True) / (square + EPSILON)
     return _power_of_two(scale) if alpha == "auto_po2" else scale

@@ -1,4 +1,4 @@
-"""The weights of an earlier training, taken as those a training starts from: training in stages."""
+"""Loads the weights of an earlier training as the initial ones of a new training, for training in stages."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.errors import BadInputError
+from tritguard.files import read_bytes
 from tritguard.train.config import MODEL
 
-_WEIGHTS = "model.weights.h5"  # of a .keras archive
+_WEIGHTS = "model.weights.h5"  # in a .keras archive
 _MAX_WEIGHTS_BYTES = 256 << 20
 _FIX = "start from a model.keras of the same net, trained on samples of the same shape and as many classes"
 
@@ -23,37 +24,38 @@ Weights = dict[str, list[NDArray[np.float32]]]
 
 
 def start_file(start: str) -> Path:
-    """The `.keras` file that `TrainConfig.start` names: itself, or the model in a training's folder."""
+    """The `.keras` file that `TrainConfig.start` names, directly or by the folder of the training that wrote it."""
     path = Path(start)
     return path / MODEL if path.is_dir() else path
 
 
 def start_digest(start: str) -> str | None:
-    """SHA-256 of the file a training starts from; None where there is none.
+    """The SHA-256 of the file from which a training starts, or None if there is none.
 
     Raises:
-        BadInputError: it cannot be read.
+        BadInputError: the file cannot be read.
     """
-    return hashlib.sha256(_read(start_file(start))).hexdigest() if start else None
+    return hashlib.sha256(read_bytes(start_file(start), fix=_FIX)).hexdigest() if start else None
 
 
 def set_start_weights(net: Any, start: str) -> str:
-    """Give a net the weights that an earlier training left, by its layers' names.
+    """Set a net's weights to those of an earlier training, matching layers by name.
 
-    The file's quantizers do not matter: it holds the float weights behind them. Nothing in it is deserialised.
+    The quantizers of the earlier training do not matter, because the file holds the float weights behind them. Nothing
+    in the file is deserialised.
 
     Args:
         net: keras.Model of plain layers, before it is quantized.
-        start: as `TrainConfig.start`.
+        start: the value of `TrainConfig.start`.
 
     Returns:
-        SHA-256 of the file.
+        The SHA-256 of the file.
 
     Raises:
-        BadInputError: no `.keras` file, or not this net's weights.
+        BadInputError: it is not a `.keras` file, or its weights are not those of this net.
     """
     path = start_file(start)
-    content = _read(path)
+    content = read_bytes(path, fix=_FIX)
     kept = _weights(content, path)
     for layer in net.layers:
         wanted = [tuple(variable.shape) for variable in layer.weights]
@@ -65,12 +67,12 @@ def set_start_weights(net: Any, start: str) -> str:
             layer.set_weights(kept[layer.name])
     surplus = sorted(kept.keys() - {layer.name for layer in net.layers})
     if surplus:
-        raise BadInputError(f"has weights for {surplus[0]}, which {net.name} has not", where=str(path), fix=_FIX)
+        raise BadInputError(f"has weights for {surplus[0]}, which {net.name} does not have", where=str(path), fix=_FIX)
     return hashlib.sha256(content).hexdigest()
 
 
 def _weights(content: bytes, path: Path) -> Weights:
-    """Of each layer with weights, by its name, its arrays as Keras orders them."""
+    """The arrays of each layer with weights, by its name, in Keras' order."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open(_WEIGHTS) as file:
             packed = file.read(_MAX_WEIGHTS_BYTES)
@@ -81,12 +83,7 @@ def _weights(content: bytes, path: Path) -> Weights:
                 name: [np.asarray(group[str(index)], np.float32) for index in range(len(group))]
                 for name, group in named.items()
             }
-    except Exception as error:  # zipfile and h5py raise many kinds on a broken file
-        raise BadInputError(f"no weights of a .keras file ({error})", where=str(path), fix=_FIX) from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInputError(f"cannot be read ({error.strerror})", where=str(path), fix=_FIX) from error
+    except Exception as error:  # zipfile and h5py raise many kinds of errors on a broken file
+        raise BadInputError(
+            f"does not hold the weights of a .keras file ({error})", where=str(path), fix=_FIX
+        ) from error

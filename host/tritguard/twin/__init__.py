@@ -1,4 +1,4 @@
-"""The emitted C as a host library: the same data and arithmetic as the device, fast enough to attack."""
+"""Runs the emitted C as a host library: the device's data and arithmetic, fast enough for attacks."""
 
 from tritguard.twin.library import Twin
 from tritguard.twin.memory import OpenTwin

@@ -1,4 +1,4 @@
-"""The twin: the bundle's C, which is what ships, compiled for the host and called in batches."""
+"""The twin: the bundle's C, the same code that ships, compiled for the host and called in batches."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from typing_extensions import override
 
 from tritguard.emit.bundle import Bundle
 from tritguard.errors import BadInputError
 from tritguard.host_compiler import build_library
-from tritguard.predictor import Int8, Outputs
+from tritguard.predictor import Int8, Outputs, Predictor
 from tritguard.resources import firmware_dir
 
 _OPTIONS = ("-std=c11", "-O3", "-march=native", "-fwrapv", "-include", "twin.h")
 _CHUNK = 16
 
 
-class Twin:
-    """A bundle's model on the host; a Predictor with scores and logits.
+class Twin(Predictor):
+    """A bundle's model compiled for the host; it predicts scores and logits.
 
     Args:
-        bundle: what to compile. The library is cached, see `build_library`.
-        threads: inferences at the same time; all cores by default.
+        bundle: the model to compile. The library is cached, see `build_library`.
+        threads: how many inferences may run at the same time; by default one per core.
 
     Raises:
-        ToolMissingError: no C compiler.
+        ToolMissingError: there is no C compiler.
         BuildError: the sources do not compile.
     """
 
@@ -42,24 +43,26 @@ class Twin:
     def _load(self, library: Path) -> ctypes.CDLL:
         return ctypes.CDLL(str(library))
 
+    @override
     def predict(self, x: Int8) -> Outputs:
-        """Run int8[n, *input_shape]."""
         scores, accumulators = self.run(x)
         logits = None if accumulators is None or self._scale is None else accumulators * self._scale
         return Outputs(scores, logits)
 
     def run(self, x: Int8) -> tuple[Int8, np.ndarray[tuple[int, ...], np.dtype[np.int32]] | None]:
-        """Run int8[n, *input_shape], several inputs in one row as `Manifest.input_shape` has them.
+        """Run the model on int8[n, *input_shape].
+
+        A model with several inputs takes them joined in one row, as `Manifest.input_shape` describes.
 
         Returns:
-            int8[n, k] scores and the raw int32[n, k] accumulators, if the model has them.
+            int8[n, k] scores and the raw int32[n, k] accumulators; None in their place if the model has no logits.
 
         Raises:
-            BadInputError: x has another dtype or shape.
+            BadInputError: x has the wrong dtype or shape.
         """
         manifest = self.bundle.manifest
         if x.dtype != np.int8 or x.shape[1:] != manifest.input_shape:
-            raise BadInputError(f"{x.dtype}{list(x.shape)} for a model that takes int8[n, {manifest.input_shape}]")
+            raise BadInputError(f"the model takes int8[n, {manifest.input_shape}], not {x.dtype}{list(x.shape)}")
         x = np.ascontiguousarray(x)
         outputs = manifest.output_bytes
         scores = np.empty((len(x), outputs), dtype=np.int8)

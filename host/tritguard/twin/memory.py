@@ -1,4 +1,4 @@
-"""A twin whose weights can be changed where they lie: what a fault in flash does to the same C."""
+"""A twin whose weights can be changed in place, to compute what the same C does after a fault in flash."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from elftools.elf.elffile import ELFFile
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from tritguard.emit.bundle import Bundle
 from tritguard.emit.weights import WeightArray, find_weights
@@ -21,11 +22,11 @@ _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
 
 class OpenTwin(Twin):
-    """A twin of its own, its weights writable.
+    """A twin with writable weights, which it shares with no other twin.
 
     Attributes:
-        arrays: where the weights lie, in the layers' order.
-        weights: uint8 arrays by symbol, the library's own memory: what is written there is computed with.
+        arrays: where each layer's weights are stored, in the order of the layers.
+        weights: by symbol, a uint8 view of the library's own memory. Later inferences use whatever is written there.
 
     Raises:
         ToolMissingError: the system does not let a program change its constants.
@@ -36,9 +37,10 @@ class OpenTwin(Twin):
         self.weights: dict[str, NDArray[np.uint8]] = {}
         super().__init__(bundle, threads)
 
+    @override
     def _load(self, library: Path) -> ctypes.CDLL:
         with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / "open.so"  # the loader gives every user of one file the same memory
+            copy = Path(folder) / "open.so"  # loading one file twice gives both users the same memory
             shutil.copyfile(library, copy)
             loaded = ctypes.CDLL(str(copy))
             base = _address(loaded.twin_run) - _symbol(copy, "twin_run")
@@ -50,11 +52,11 @@ class OpenTwin(Twin):
         return loaded
 
     def symbol(self, layer: int) -> str:
-        """The symbol of a layer's weights."""
+        """Return the symbol of a layer's weights."""
         return next(array.symbol for array in self.arrays if array.layer == layer)
 
     def layer(self, symbol: str) -> int:
-        """The layer that a symbol's weights are of."""
+        """Return the layer whose weights a symbol names."""
         return next(array.layer for array in self.arrays if array.symbol == symbol)
 
 
@@ -71,4 +73,4 @@ def _unlock(start: int, size: int) -> None:
     page = start - start % mmap.PAGESIZE
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(start + size - page), _READ_WRITE) != 0:
-        raise ToolMissingError("this system does not let the twin's constants be changed", fix="use Linux")
+        raise ToolMissingError("this system does not let a program change the twin's constants", fix="use Linux")

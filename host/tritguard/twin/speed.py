@@ -1,4 +1,4 @@
-"""How fast the twin is beside the oracle, on the same inputs and in turns, so that both meet the same machine."""
+"""Compares the speed of the twin and the oracle, on the same inputs and in turns, so that machine load hits both."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Speed:
-    """Inferences a second, the best of several rounds.
+    """Inferences per second, each the best of several rounds.
 
     Attributes:
-        twin: on one core.
-        oracle: the `tflite-micro` interpreter, on one core.
+        twin: the twin on one core.
+        oracle: the `tflite-micro` interpreter on one core.
         threads: how many threads `threaded` used.
-        threaded: the twin on all of them.
+        threaded: the twin on all of these threads.
     """
 
     twin: float
@@ -35,7 +35,7 @@ class Speed:
 
     @property
     def ratio(self) -> float:
-        """How many inferences of the twin one of the interpreter takes, core against core."""
+        """How many times as fast as the interpreter the twin is, each on one core."""
         return self.twin / self.oracle
 
 
@@ -46,14 +46,14 @@ def measure_speed(
 
     Args:
         bundle: the model.
-        x: int8[n, *input_shape]; what the interpreter gets a round.
-        rounds: the best of how many counts.
-        repeat: how often the twin gets x a round, as it is so much faster.
-        progress: called with rounds done and in all.
+        x: int8[n, *input_shape], which the interpreter runs once per round.
+        rounds: how many rounds to run; the best one counts.
+        repeat: how many times the twin runs x per round; it is so much faster that one pass would be too short.
+        progress: called with the number of finished rounds and of all rounds.
 
     Raises:
-        MismatchError: a byte differs.
-        ToolMissingError: no oracle is installed.
+        MismatchError: a score byte differs between the two.
+        ToolMissingError: the oracle is not installed.
     """
     oracle, alone, threaded = Oracle(bundle.model_path.read_bytes()), Twin(bundle, threads=1), Twin(bundle)
     many = np.concatenate([x] * repeat)
@@ -65,7 +65,7 @@ def measure_speed(
             scores.append(predict(inputs).scores)
             times.append(len(inputs) / (time.perf_counter() - start))
         if any(not np.array_equal(given[: len(x)], scores[1]) for given in scores):
-            raise MismatchError("twin and interpreter differ", where=bundle.manifest.name)
+            raise MismatchError("the twin's scores differ from the interpreter's", where=bundle.manifest.name)
         best = [max(pair) for pair in zip(best, times, strict=True)]
         if progress is not None:
             progress(done + 1, rounds)

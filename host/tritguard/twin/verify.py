@@ -1,4 +1,4 @@
-"""Holds the twin against the oracle."""
+"""Compares the twin with the oracle."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ SAMPLES = 32
 
 
 def verify_against_oracle(bundle: Bundle, samples: int = SAMPLES) -> int:
-    """Compare twin and oracle on random inputs and on the extremes.
+    """Compare the twin with the oracle on random and on extreme inputs.
 
     Returns:
-        The number of inputs compared; 0 where no oracle is installed.
+        The number of inputs compared; 0 if no oracle is installed.
 
     Raises:
-        MismatchError: a byte differs.
+        MismatchError: a score byte differs.
         BadModelError: the oracle refuses the model.
     """
     if not oracle_available():
@@ -28,7 +28,7 @@ def verify_against_oracle(bundle: Bundle, samples: int = SAMPLES) -> int:
     different = int((ours != theirs).any(axis=1).sum())
     if different:
         raise MismatchError(
-            f"generated C and TensorFlow Lite Micro differ on {different} of {samples} inputs",
+            f"the generated C and TensorFlow Lite Micro differ on {different} of {samples} inputs",
             where=bundle.manifest.name,
             fix="this is a bug: please report it with the model",
         )

@@ -1,4 +1,4 @@
-"""Was this sample in the training set? Attacks that score it by what the model answers, one a file."""
+"""Membership inference: attacks, one per file, that score from a model's answers whether it was trained on a sample."""
 
 from tritguard.attack.membership.label_only import label_robustness
 from tritguard.attack.membership.likelihood_ratio import likelihood_ratio, scaled_confidence

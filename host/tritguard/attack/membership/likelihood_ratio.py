@@ -1,4 +1,4 @@
-"""Members are answered with more confidence than models that never saw them answer with."""
+"""Membership by likelihood ratio: models are more confident about members than models that never saw them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Float64 = NDArray[np.float64]
 
 
 def scaled_confidence(logits: Float64, y: NDArray[np.int64]) -> Float64:
-    """float64[n]: log(p / (1 - p)) of the true class; nearly normal over models, which p is not."""
+    """float64[n]: log(p / (1 - p)) of the true class, which over models is nearly normally distributed, unlike p."""
     rows = np.arange(len(y))
     others = logits.copy()
     others[rows, y] = -np.inf
@@ -20,20 +20,21 @@ def scaled_confidence(logits: Float64, y: NDArray[np.int64]) -> Float64:
 def likelihood_ratio(target: Float64, shadows: Float64, seen: NDArray[np.bool_]) -> Float64:
     """Offline LiRA (Carlini et al. 2022, 2112.03570, algorithm 1 without its IN models).
 
-    Of each sample's confidence over the shadow models that were not trained on it, the mean is taken sample by sample,
-    the variance over all samples: with less than some 64 shadows a sample that is the better estimate (section VI-C).
-    The score grows with the probability that a model which never saw the sample is less confident than the target.
+    Each sample's confidence is compared with that of the shadow models that were not trained on it. Their mean is taken
+    for each sample and their variance over all samples, which is the better estimate with fewer than about 64 shadow
+    models per sample (section VI-C). The score grows with the probability that a model which never saw the sample is
+    less confident than the target.
 
-    Threat model: the attacker has the sample, its label, the model's outputs, data like the training data, and trains
-    models the same way; one query a sample.
+    Threat model: the attacker has the sample, its label, the model's outputs and data like the training data, and can
+    train models in the same way; one query per sample.
 
     Args:
         target: float64[n], `scaled_confidence` of the attacked model.
-        shadows: float64[models, n], those of the shadow models.
+        shadows: float64[models, n], `scaled_confidence` of the shadow models.
         seen: bool[models, n], whether a shadow model was trained on a sample.
 
     Returns:
-        float64[n]; the higher, the likelier a member. NaN for a sample that every shadow model has seen.
+        float64[n]; the higher, the likelier the sample is a member. NaN for a sample that every shadow model has seen.
     """
     unseen = ~seen
     count = unseen.sum(axis=0)

@@ -1,1 +1,1 @@
-"""Attacks carried out: jobs, the processes that do them, and the folder that keeps what they found."""
+"""Carrying out attacks: jobs, the processes that do them, and the folder that keeps what they found."""

@@ -1,4 +1,4 @@
-"""Answers a device has given, kept until what was asked for is done: an interrupted search asks none of them again."""
+"""A device's answers, kept until the search they serve is done, so that an interrupted one asks nothing twice."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tritguard.predictor import Int8, Outputs
 
 
 class AnswerLog:
-    """A file of answers in the order they were given.
+    """A file of answers in the order in which they were given.
 
-    A search that is begun again, with the same seed, asks the same questions in the same order: as long as it does, it
-    gets the answers that are there. With the first question that differs, the rest is dropped.
+    A search that is started again with the same seed asks the same questions in the same order. As long as it does, it
+    gets the answers in the file; at the first question that differs, the remaining answers are dropped.
 
     Args:
-        path: made with the first answer. What a kill left half written at its end is not read.
+        path: the file, made with the first answer. A record left half written at its end by a kill is not read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,14 +28,14 @@ class AnswerLog:
         self._at = 0
 
     def recall(self, x: Int8) -> Outputs | None:
-        """What was answered to int8[n, *input_shape] at this point of the search; None where it was not asked yet."""
+        """The answer to int8[n, *input_shape] at this point of the search; None if it was not asked before."""
         if self._at < len(self._known) and self._known[self._at][0] == _digest(x):
             self._at += 1
             return self._known[self._at - 1][1]
         return None
 
     def keep(self, x: Int8, outputs: Outputs) -> None:
-        """Note the answer to a question that could not be recalled."""
+        """Record the answer to a question that could not be recalled."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         end = self._known[self._at - 1][2] if self._at else 0
         logits = np.zeros((0, 0)) if outputs.logits is None else outputs.logits
@@ -49,7 +49,7 @@ class AnswerLog:
         self._at += 1
 
     def clear(self) -> None:
-        """Forget all: what the answers were for is done."""
+        """Forget all answers, because the search they served is done."""
         self._path.unlink(missing_ok=True)
         self._known, self._at = [], 0
 
@@ -59,7 +59,7 @@ def _digest(x: Int8) -> bytes:
 
 
 def _read(path: Path) -> Iterator[tuple[bytes, Outputs, int]]:
-    """Each question's digest, its answer, and where in the file it ends."""
+    """For each question its digest, its answer, and the position in the file where the record ends."""
     with path.open("rb") as file:
         while (arrays := _arrays(file)) is not None:
             digest, scores, logits = arrays
@@ -69,5 +69,5 @@ def _read(path: Path) -> Iterator[tuple[bytes, Outputs, int]]:
 def _arrays(file: IO[bytes]) -> list[np.ndarray] | None:
     try:
         return [np.load(file, allow_pickle=False) for _ in range(3)]
-    except (EOFError, ValueError):  # the end, or a part of a record
+    except (EOFError, ValueError):  # the end of the file, or a partial record
         return None

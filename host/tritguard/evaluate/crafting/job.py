@@ -1,4 +1,4 @@
-"""The unit of crafting: what is stored, resumed and given to one core."""
+"""The unit of crafting, which is stored, resumed and given to one core."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Job:
     """One attack in one ball on some of the samples.
 
     Attributes:
-        target: these samples alone.
-        first: the place of the first of them among all.
+        target: the attacked model with only these samples.
+        first: the place of the first of them among all samples.
     """
 
     attack: Attack
@@ -25,11 +25,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """What came out of a job.
+    """The outcome of a job.
 
     Attributes:
-        seconds: it took by the clock.
-        processor_seconds: of all threads together, which other work on the machine does not lengthen.
+        seconds: the time it took by the clock.
+        processor_seconds: the processor time of all threads, which other work on the machine does not lengthen.
     """
 
     crafted: Crafted
@@ -38,7 +38,7 @@ class Done:
 
 
 def craft(job: Job) -> Done:
-    """Do it, here and now."""
+    """Do the job in this process."""
     start, processor = time.perf_counter(), time.process_time()
     crafted = job.attack.craft(job.target, job.ball)
     return Done(crafted, time.perf_counter() - start, time.process_time() - processor)

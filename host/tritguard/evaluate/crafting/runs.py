@@ -1,4 +1,4 @@
-"""Runs attacks on the twin, chunk by chunk of the samples, on as many cores as there are."""
+"""Runs attacks on the twin in chunks of samples, on as many cores as there are workers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tritguard.records import Record
 
 
 class Throughput(Record):
-    """How fast this run crafted; what it took from an earlier one is not in the counts.
+    """How fast this run crafted. Queries and gradients of jobs reused from an earlier run are not counted.
 
     Attributes:
-        jobs: chunks of samples by attack and ball.
-        reused: of them, those an earlier run had done.
-        seconds: by the clock.
+        jobs: the number of jobs, one per chunk of samples, attack and ball.
+        reused: the number of jobs that an earlier run had done.
+        seconds: the time taken by the clock.
     """
 
     workers: PositiveInt
@@ -35,7 +35,7 @@ class Throughput(Record):
     gradients: int
 
 
-CHUNK = 50  # samples a job: the same on every machine, for a chunk's place decides its seed
+CHUNK = 50  # samples per job; the same on every machine, because a chunk's place decides its seed
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Run:
 
     Attributes:
         x: int8[n, *input_shape], the candidates.
-        seconds: of all its jobs together by the clock, each on one core where there are workers.
-        processor_seconds: of all its jobs together.
+        seconds: the time of all its jobs by the clock, summed; with workers, each job has one core.
+        processor_seconds: the processor time of all its jobs, summed.
     """
 
     attack: Attack
@@ -65,15 +65,15 @@ def craft_all(
     progress: Progress,
     workers: Workers | None = None,
 ) -> tuple[tuple[Run, ...], Throughput]:
-    """Every attack in every ball, ball by ball.
+    """Run every attack in every ball, ball by ball.
 
     Args:
-        store: what it holds already is taken from it; each job is kept there when it is done.
-        progress: called with (jobs done, jobs).
-        workers: without, the jobs run one after the other on the target itself.
+        store: jobs that it holds already are not run; the others are stored as soon as they are done.
+        progress: called with (jobs done, jobs in all).
+        workers: without them, the jobs run one after the other on the target itself.
 
     Raises:
-        TritguardError: what an attack raised.
+        TritguardError: raised by an attack.
     """
     jobs = [job for ball in balls for attack in attacks for job in _chunks(target, attack, ball)]
     start = time.perf_counter()
@@ -106,14 +106,14 @@ def _chunks(target: Target, attack: Attack, ball: Ball) -> Iterator[Job]:
 
 
 def _outcomes(jobs: Sequence[Job], workers: Workers | None) -> Iterator[tuple[int, Done]]:
-    """Places in `jobs` with what came out, in any order."""
+    """Places in `jobs` with the outcomes there, in any order."""
     if workers is not None and workers.count > 1 and len(jobs) > 1:
         return workers.run(jobs)
     return ((place, craft(job)) for place, job in enumerate(jobs))
 
 
 def _runs(jobs: Sequence[Job], done: Sequence[Done], samples: int) -> tuple[Run, ...]:
-    """The chunks of each attack and ball put together."""
+    """The chunks of each attack and ball joined into one run."""
     per_run = -(-samples // CHUNK)
     runs = []
     for start in range(0, len(jobs), per_run):

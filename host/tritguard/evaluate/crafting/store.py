@@ -1,4 +1,4 @@
-"""What attacks have found, kept on disk so that an interrupted evaluation goes on where it stopped."""
+"""What attacks found, kept on disk so that an interrupted evaluation continues where it stopped."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tritguard.files import write_whole
 
 
 class Store:
-    """A folder with one `.npz` a job.
+    """A folder with one `.npz` file per job.
 
     Args:
-        folder: made when the first is written.
-        identity: hash of the attacked model; what else decides the outcome is part of each file's name.
+        folder: the folder, made when the first file is written.
+        identity: hash of the attacked model. A hash of all else that decides the outcome is part of each file's name.
     """
 
     def __init__(self, folder: Path, identity: str) -> None:
@@ -31,7 +31,7 @@ class Store:
         self._identity = identity
 
     def load(self, job: Job) -> Done | None:
-        """What an earlier run left; None where there is nothing, or it is damaged or does not fit."""
+        """The outcome that an earlier run left; None if there is none, or it is damaged or does not fit."""
         try:
             with np.load(self._path(job), allow_pickle=False) as stored:
                 x, counts = stored["x"], stored["counts"]
@@ -43,7 +43,7 @@ class Store:
         return Done(Crafted(x, int(counts[0]), int(counts[1])), seconds, processor_seconds)
 
     def save(self, job: Job, done: Done) -> None:
-        """Keep what came out; whole or not at all."""
+        """Write the outcome, as a whole or not at all."""
         buffer, crafted = io.BytesIO(), done.crafted
         counts = [crafted.queries, crafted.gradients]
         seconds = [done.seconds, done.processor_seconds]
@@ -64,7 +64,7 @@ class Store:
             target.seed,
             0.0 if target.view is None else target.view.temperature,
             versions(),
-            sources(),  # what an older attack missed must not be taken for what this one found
+            sources(),  # an older attack's misses must not be taken for this one's results
         ]
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
         name = used.name.lower().replace(" ", "-")
@@ -73,7 +73,7 @@ class Store:
 
 @cache
 def sources() -> str:
-    """Hash of the code of all attacks: a release's number does not change with each of its commits."""
+    """Hash of the code of all attacks, because a release's version does not change with every commit."""
     digest = hashlib.sha256()
     for path in sorted(Path(attack.__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())

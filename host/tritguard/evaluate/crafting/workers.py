@@ -1,36 +1,43 @@
-"""Processes that craft side by side: TensorFlow and the twin in each, on one core each."""
+"""Processes that craft side by side, each with TensorFlow and a twin of its own, on one core."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
+from tritguard.attack import Attack, Ball, Target
+from tritguard.attack.base import Access, Labels
 from tritguard.attack.view import GradientView
 from tritguard.emit import open_bundle
 from tritguard.errors import TritguardError
 from tritguard.evaluate.crafting.job import Done, Job, craft
+from tritguard.predictor import Int8
 from tritguard.twin import Twin
 
 
 @dataclass(frozen=True)
 class Workers:
-    """How many processes craft, and what each makes its own target of.
+    """How many processes craft, and the model that each of them opens.
 
     Attributes:
-        bundle: folder of the attacked model.
-        temperature: of the view, see `GradientView`.
+        count: the number of processes.
+        bundle: the folder of the attacked model.
+        temperature: the temperature of the view, see `GradientView`.
     """
 
     count: int
@@ -38,21 +45,21 @@ class Workers:
     temperature: float
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Done]]:
-        """The jobs' places and outcomes, as they come; dropping the iterator ends the processes at once.
+        """The jobs' places and outcomes, in the order they finish; dropping the iterator ends the processes at once.
 
         Raises:
-            TritguardError: what an attack raised, or that a process died.
+            TritguardError: raised by an attack, or because a process died.
         """
         with self._pool(min(self.count, len(jobs))) as pool:
-            # Neither a library nor a TensorFlow graph can be sent: a worker puts its own in.
-            sent = [replace(job, target=replace(job.target, predictor=None, view=None)) for job in jobs]  # type: ignore[arg-type]
-            places = {pool.submit(_craft, job): place for place, job in enumerate(sent)}
+            orders = [_Order.of(job, self.bundle, self.temperature) for job in jobs]
+            with _main_hidden():
+                places = {pool.submit(_craft, order): place for place, order in enumerate(orders)}
             try:
                 for future in as_completed(places):
                     yield places[future], future.result()
             except BrokenProcessPool as error:
-                fix = "ask for fewer --workers; what was crafted is kept"
-                raise TritguardError("a process that crafted died, perhaps for want of memory", fix=fix) from error
+                fix = "ask for fewer --workers; what was crafted so far is kept"
+                raise TritguardError("a process that crafted died, perhaps for lack of memory", fix=fix) from error
 
     @contextmanager
     def _pool(self, count: int) -> Iterator[ProcessPoolExecutor]:
@@ -61,26 +68,75 @@ class Workers:
         pool = ProcessPoolExecutor(count, context, _start, (self.bundle, self.temperature, alive))
         try:
             yield pool
-            pool.shutdown(wait=True)  # first: a worker that ends by itself leaves no semaphore of a library's behind
+            pool.shutdown(wait=True)  # first, because a worker that ends by itself leaves no library's semaphore behind
         finally:
-            ours.close()  # when something failed, and if this process is killed: no worker outlives it
+            ours.close()  # on a failure, and also if this process is killed: no worker outlives it
             pool.shutdown(cancel_futures=True)
             alive.close()
 
 
-_MODEL: list[tuple[Twin, GradientView]] = []  # in a worker: what its jobs attack
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Keep the processes that start meanwhile from importing the script that runs.
+
+    A spawned process imports its parent's main module first. A script that attacks at its top level would attack again
+    in each of its workers, without end. No job needs anything of the script.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
+@dataclass(frozen=True)
+class _Order:
+    """A job as it is sent: neither a library nor a TensorFlow graph can be, so a worker opens the model itself.
+
+    Attributes:
+        bundle: folder of the attacked model.
+        temperature: of its view.
+    """
+
+    attack: Attack
+    ball: Ball
+    first: int
+    bundle: Path
+    temperature: float
+    x: Int8
+    y: Labels
+    seed: int
+    aim: Labels | None
+    access: Access
+
+    @classmethod
+    def of(cls, job: Job, bundle: Path, temperature: float) -> _Order:
+        part = job.target
+        return cls(
+            job.attack, job.ball, job.first, bundle, temperature, part.x, part.y, part.seed, part.aim, part.access
+        )
+
+    def job(self, twin: Twin, view: GradientView) -> Job:
+        target = Target(twin, view, self.x, self.y, self.seed, self.aim, self.access)
+        return Job(self.attack, self.ball, target, self.first)
+
+
+@lru_cache(maxsize=1)
+def _model(bundle: Path, temperature: float) -> tuple[Twin, GradientView]:
+    """What a worker's jobs attack, opened once a process."""
+    opened = open_bundle(bundle)
+    return Twin(opened, threads=1), GradientView(opened.golden, temperature)
 
 
 def _start(bundle: Path, temperature: float, alive: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the parent process
     threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ[name] = "1"
-    opened = open_bundle(bundle)
-    view = GradientView(opened.golden, temperature)
-    with suppress(ImportError):  # ART's progress bars would make a semaphore that a worker ended early leaves behind
+    with suppress(ImportError):  # or ART's progress bars make a semaphore that a worker ended early leaves behind
         import_module("tqdm").tqdm.set_lock(threading.RLock())
-    _MODEL.append((Twin(opened, threads=1), view))
+    _model(bundle, temperature)  # a model that cannot be opened ends the worker at its start
 
 
 def _end_with(alive: Connection) -> None:
@@ -90,8 +146,8 @@ def _end_with(alive: Connection) -> None:
         os._exit(1)
 
 
-def _craft(job: Job) -> Done:
-    twin, view = _MODEL[0]
-    if job.attack.kind == "white box":
-        view.logits(job.target.x[:1].astype(np.float32))  # TensorFlow's start is no part of the attack's time
-    return craft(replace(job, target=replace(job.target, predictor=twin, view=view)))
+def _craft(order: _Order) -> Done:
+    twin, view = _model(order.bundle, order.temperature)
+    if order.attack.kind == "white box":
+        view.logits(order.x[:1].astype(np.float32))  # so that TensorFlow's start is not part of the attack's time
+    return craft(order.job(twin, view))

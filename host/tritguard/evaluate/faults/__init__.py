@@ -1,1 +1,1 @@
-"""Accuracy against bits of the weights turned over in flash."""
+"""Accuracy with bits of the weights flipped in flash."""

@@ -1,4 +1,4 @@
-"""What would make a study of bit flips misleading; each finding has a stable code."""
+"""Checks for what would make a study of bit flips misleading; each finding has a stable code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FEW_DRAWS = 5
 
 
 def check(models: Sequence[FaultedModel], plan: FaultPlan, classes: int) -> tuple[Issue, ...]:
-    """Every finding; none is the good case."""
+    """Collect all findings; a sound study has none."""
     return (*_settings(plan), *(issue for model in models for issue in _model(model, classes)))
 
 
@@ -26,9 +26,9 @@ def _settings(plan: FaultPlan) -> Iterator[Issue]:
 def _model(model: FaultedModel, classes: int) -> Iterator[Issue]:
     name = model.model.name
     if model.clean.low <= 1 / classes:
-        yield invalid("CLEAN_AT_CHANCE", f"{name} without faults cannot be told from guessing")
+        yield invalid("CLEAN_AT_CHANCE", f"without faults {name} cannot be told from guessing")
     if model.replay is None:
-        yield warn("NO_DEVICE", f"{name}: no build was given, no faulty image was booted")
+        yield warn("NO_DEVICE", f"{name}: no build was given, so no faulty image was booted")
     elif model.replay.mismatched_inputs:
         seen = model.replay
         yield invalid(
@@ -36,7 +36,7 @@ def _model(model: FaultedModel, classes: int) -> Iterator[Issue]:
             f"{name}: {seen.mismatched_inputs} of {seen.inputs} answers of faulty images differ from the faulty twin's",
         )
     if model.undefined:
-        what = f"{name}: {model.undefined} draws depend on the device's memory and were left out: give the build"
+        what = f"{name}: {model.undefined} draws depend on the device's memory and were left out; give the build"
         yield warn("UNDEFINED_FAULTS", what)
     points = {(point.search, point.flips): point for point in model.points}
     yield from _weak_search(name, points)
@@ -48,5 +48,5 @@ def _weak_search(name: str, points: dict[tuple[Search, int], FaultPoint]) -> Ite
         if search == "greedy" and drawn is not None and chosen.low > drawn.high:
             yield warn(
                 "RANDOM_BEATS_SEARCH",
-                f"{name}: {flips} random flips leave {drawn.mean:.1%}, chosen ones {chosen.mean:.1%}",
+                f"{name}: {flips} random flips leave {drawn.mean:.1%}, as many chosen ones {chosen.mean:.1%}",
             )

@@ -1,6 +1,6 @@
-"""Firmware images with bits of their weights turned over, booted on the emulated board.
+"""Firmware images with flipped bits in their weights, booted on the emulated board.
 
-The image is changed on the host before it boots: the firmware has no command that writes, and needs none here.
+The image is changed on the host before it boots: the firmware has no command that writes memory, and needs none.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tritguard.predictor import Int8, Outputs
 
 
 class FaultyFirmware:
-    """A build's firmware as a source of faulty images.
+    """Makes faulty images of a build's firmware and boots them.
 
     Raises:
         BadInputError: the board has no emulator, the build is of another bundle, or its engine is not the native one.
@@ -40,23 +40,36 @@ class FaultyFirmware:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of weights in flash."""
+        """The number of bytes of weights in flash."""
         return sum(array.size for array in self._arrays)
 
     def image(self, flips: Sequence[Flip], weights: Mapping[str, NDArray[np.uint8]]) -> bytes:
-        """The ELF with these flips, its weights compared with a twin's that has them too.
+        """Flip bits in the ELF, and compare its weights with those of a twin that has the same flips.
+
+        Args:
+            flips: the bits to flip.
+            weights: the twin's arrays with these flips, by symbol.
+
+        Returns:
+            The content of the changed ELF.
 
         Raises:
-            MismatchError: a byte of the weights differs.
+            MismatchError: firmware and twin differ in a byte of the weights.
         """
         content = flipped_image(self._content, self._arrays, flips)
         for array in self._arrays:
             if array.read(content) != weights[array.symbol].tobytes():
-                raise MismatchError(f"firmware and twin hold other bytes in {array.symbol}", where=str(self.build.elf))
+                raise MismatchError(
+                    f"firmware and twin hold different bytes in {array.symbol}", where=str(self.build.elf)
+                )
         return content
 
     def answers(self, image: bytes, x: Int8) -> Outputs | None:
-        """What the firmware in an image answers to int8[n, *input_shape]; None where it crashes or falls silent."""
+        """Boot an image and send it x, int8[n, *input_shape].
+
+        Returns:
+            Its answers; None if it crashes or stops answering.
+        """
         with tempfile.TemporaryDirectory() as folder:
             elf = Path(folder) / "faulty.elf"
             elf.write_bytes(image)

@@ -1,4 +1,4 @@
-"""What a study of bit flips is told and what it finds."""
+"""The settings of a study of bit flips, and what it finds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
+from typing_extensions import override
 
 from tritguard.evaluate.study import ModelIdentity, Rate, Study
 from tritguard.records import Record
@@ -19,13 +20,13 @@ class FaultPlan(Record):
     """Settings of a study of bit flips; the `[faults]` table of a run's configuration.
 
     Attributes:
-        samples: test samples the faulty model is measured with.
-        flips: how many bits of the weights are turned over, rising.
-        draws: random draws of bits; of one draw, fewer flips are the first of more.
-        greedy: flips the gradient-guided search may choose; 0 for none.
-        attacker_samples: the samples that search knows, others than those measured with.
-        device_samples: samples that each faulty image answers on the device.
-        seed: of samples and draws.
+        samples: the number of test samples that accuracy is measured on.
+        flips: how many bits of the weights are flipped, rising.
+        draws: how often bits are drawn at random. The bits of a draw come in an order: fewer flips are its first ones.
+        greedy: how many flips the gradient-guided search may choose; 0 goes without it.
+        attacker_samples: the number of samples that this search knows, none of which accuracy is measured on.
+        device_samples: the number of samples that each faulty image answers on the device.
+        seed: decides samples and draws.
     """
 
     samples: int = Field(200, ge=1)
@@ -48,11 +49,11 @@ class FaultDraw(Record):
     """One set of flips.
 
     Attributes:
-        seed: of the draw; None where the bits were chosen.
-        accuracy: with these flips, on the samples that were run. A device that crashes has nothing right.
-        ran_on: the device where the twin cannot follow, see `tritguard.attack.faults.defined`.
+        seed: the seed of the draw; None if the bits were chosen.
+        accuracy: accuracy with these flips on the samples that were run; a device that crashes gets none right.
+        ran_on: the device, where the twin cannot follow the flips; see `tritguard.attack.faults.defined`.
         crashed: whether the firmware stopped answering or reset itself.
-        estimate: the accuracy on all samples, see `from_few`, where the device ran only the first; None elsewhere.
+        estimate: the accuracy on all samples, estimated by `from_few` if the device ran only the first of them.
     """
 
     seed: int | None
@@ -63,33 +64,34 @@ class FaultDraw(Record):
 
     @property
     def value(self) -> float:
-        """The accuracy on all samples, measured or estimated: what draws are compared and averaged by."""
+        """The accuracy on all samples, measured or estimated, by which draws are compared and averaged."""
         return self.accuracy.value if self.estimate is None else self.estimate
 
 
 def from_few(clean: float, before: NDArray[np.bool_], after: NDArray[np.bool_]) -> float:
-    """The accuracy on all samples with flips, from a few (post-stratification by what was right without flips).
+    """Estimate the accuracy with flips on all samples from a few of them, by post-stratification.
 
-    A small set of samples is easier or harder than all of them. So what the flips make of those right before and of
-    those wrong before is counted apart, and weighed by how many of all samples are right and wrong before.
+    A small set of samples is easier or harder than all of them. What the flips do is therefore counted separately for
+    the samples that are right and those that are wrong without flips, and weighted by the shares of both among all.
 
     Args:
-        clean: accuracy on all samples without flips.
+        clean: the accuracy on all samples without flips.
         before: bool[n], which of the few are right without flips.
-        after: bool[n], which with them.
+        after: bool[n], which of the few are right with flips.
 
     Returns:
-        `clean` where the flips change nothing; with none wrong before among the few, none of those counts as mended.
+        The estimate, which is `clean` if the flips change nothing. If none of the few is wrong without flips, no wrong
+        sample is assumed to become right.
     """
     kept, mended = (float(after[group].mean()) if group.any() else 0.0 for group in (before, ~before))
     return clean * kept + (1 - clean) * mended
 
 
 class FaultPoint(Record):
-    """So many flips: the mean accuracy and its 95 % interval.
+    """The mean accuracy with a number of flips, and its 95 % interval.
 
-    The interval of random flips covers the choice of bits (percentiles of means over draws drawn again); that of
-    chosen ones the choice of samples (Wilson).
+    For random flips the interval covers the choice of bits (bootstrap over draws), for chosen ones it covers the choice
+    of samples (Wilson).
     """
 
     search: Search
@@ -101,7 +103,7 @@ class FaultPoint(Record):
 
     @classmethod
     def of(cls, search: Search, flips: int, draws: tuple[FaultDraw, ...]) -> FaultPoint:
-        """Mean and interval of draws; there must be one."""
+        """Average the draws, of which there must be at least one."""
         values = np.array([draw.value for draw in draws])
         low, high = draws[0].accuracy.low, draws[0].accuracy.high
         if search == "random":
@@ -111,7 +113,7 @@ class FaultPoint(Record):
 
 
 class ChosenFlip(Record):
-    """A bit the greedy search turned over: the byte of a C array in flash, its bit, and the layer."""
+    """A bit that the greedy search flipped: the C array in flash, its layer, the byte in it and the bit in that."""
 
     symbol: str
     layer: int
@@ -120,12 +122,13 @@ class ChosenFlip(Record):
 
 
 class FaultReplay(Record):
-    """Faulty firmware images booted on the emulated board, and their answers held against the faulty twin's.
+    """Faulty firmware images, booted on the emulated board, and how their answers compare with the faulty twin's.
 
     Attributes:
-        weight_bytes: of the weights in flash, equal in firmware and twin before the flips and after.
-        images: with flips the twin can follow.
-        mismatched_inputs: answers that differ from the twin's in a byte.
+        weight_bytes: the bytes of weights in flash, all equal in firmware and twin before the flips and after.
+        images: the number of images: one without flips, the others with flips that the twin can follow.
+        inputs: the number of answers, over all images.
+        mismatched_inputs: the number of answers that differ from the twin's in a byte.
     """
 
     board: str
@@ -141,8 +144,10 @@ class FaultedModel(Record):
     """One model under faults.
 
     Attributes:
-        formats: bytes of weights by format.
-        undefined: draws left out, as they need a device and none was given.
+        formats: the bytes of weights in each format.
+        clean: accuracy without flips.
+        chosen: the flips of the greedy search, in its order.
+        undefined: the number of draws that were left out because they need a device and none was given.
     """
 
     model: ModelIdentity
@@ -156,7 +161,7 @@ class FaultedModel(Record):
 
 
 class FaultResult(Study):
-    """Accuracy against bit flips in flash: `faults.json`."""
+    """Accuracy with bits flipped in flash: `faults.json`."""
 
     kind: Literal["faults"] = "faults"
     plan: FaultPlan
@@ -164,6 +169,6 @@ class FaultResult(Study):
     models: tuple[FaultedModel, ...]
 
     @property
+    @override
     def models_sha256(self) -> set[str]:
-        """See `Study`."""
         return {model.model.model_sha256 for model in self.models}

@@ -1,4 +1,4 @@
-"""Accuracy against bit flips in flash: on the twin, and confirmed by firmware that boots with the same flips."""
+"""Accuracy with bits flipped in flash, on the twin; firmware that boots with the same flips confirms it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.attack.faults import Flip, ProgressiveSearch, draw_flips, every_bit, flip
+from tritguard.attack.temperature import margin_temperature
 from tritguard.build import Build
 from tritguard.data import Dataset
 from tritguard.device import emulator_version
@@ -26,6 +27,7 @@ from tritguard.evaluate.faults.result import (
     FaultResult,
     from_few,
 )
+from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.samples import Samples, compared, differing, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.graph.model import Weighted
@@ -36,18 +38,23 @@ from tritguard.twin import OpenTwin
 
 @dataclass(frozen=True)
 class _Case:
-    """One model, and what it is studied with."""
+    """One model, and what it is studied with.
+
+    Attributes:
+        measured: the samples that accuracy is measured on.
+        known: the samples that the attacker knows.
+    """
 
     bundle: Bundle
     twin: OpenTwin
     firmware: FaultyFirmware | None
     measured: Samples
-    known: Samples  # to the attacker
+    known: Samples
     plan: FaultPlan
 
     @contextmanager
     def faulty(self, flips: Sequence[Flip]) -> Iterator[OpenTwin]:
-        """The twin, with flips for as long as the block lasts."""
+        """Give the twin with flips, which are taken back when the block ends."""
         flip(self.twin.weights, flips)
         try:
             yield self.twin
@@ -55,7 +62,7 @@ class _Case:
             flip(self.twin.weights, flips)
 
     def is_defined(self, flips: Sequence[Flip]) -> bool:
-        """Whether the twin can follow these flips."""
+        """Say whether the twin can follow these flips."""
         clean = {each.symbol: self.twin.weights[each.symbol].copy() for each in flips}
         kernels = self.bundle.emission.kernels
         with self.faulty(flips) as twin:
@@ -72,15 +79,16 @@ def study_faults(
     plan: FaultPlan,
     stages: Stages,
 ) -> FaultResult:
-    """Measure each model's accuracy with bits of its weights turned over.
+    """Measure each model's accuracy with bits of its weights flipped.
 
     Args:
-        subjects: bundles, each with its build for an emulated board, or None for the twin alone.
-        dataset: enough test samples for the measurement and the attacker.
+        subjects: bundles, each with its build for an emulated board, or None to use the twin alone.
+        dataset: data with enough test samples for the measurement and the attacker.
+        plan: the settings.
         stages: gives the callback that shows a stage's progress.
 
     Raises:
-        BadInputError: too few samples, or a build that does not fit; see `FaultyFirmware`.
+        BadInputError: there are too few samples, or a build does not fit; see `FaultyFirmware`.
         MismatchError: firmware and twin do not hold the same weights.
     """
     cases = [_case(bundle, build, dataset, plan) for bundle, build in subjects]
@@ -136,7 +144,7 @@ def _study(case: _Case, stages: Stages) -> FaultedModel:
 
 
 def _random_points(case: _Case, progress: Progress) -> tuple[tuple[FaultPoint, ...], int]:
-    """A point a count of flips, and how many draws had to be left out."""
+    """Measure random flips: a point for each number of flips, and how many draws had to be left out."""
     plan = case.plan
     draws: dict[int, list[FaultDraw]] = {count: [] for count in plan.flips}
     total = plan.draws * len(plan.flips)
@@ -154,12 +162,9 @@ def _random_points(case: _Case, progress: Progress) -> tuple[tuple[FaultPoint, .
 
 
 def _chosen(case: _Case, progress: Progress) -> tuple[Flip, ...]:
-    """The greedy search's flips; its loss is kept from saturating as the gradient attacks' is."""
+    """Search for flips, with a loss that a temperature keeps from saturating, as in the gradient attacks."""
     known = case.known
-    outputs = case.twin.predict(known.x)
-    values = outputs.scores.astype(np.float64) if outputs.logits is None else outputs.logits
-    top = np.sort(values, axis=1)[:, -2:]
-    search = ProgressiveSearch(temperature=max(1.0, float(np.median(top[:, 1] - top[:, 0])) / 4))
+    search = ProgressiveSearch(temperature=margin_temperature(case.twin.predict(known.x)))
     return search.search(case.twin, case.bundle.emission, known.x, known.y, case.plan.greedy, progress)
 
 
@@ -186,7 +191,7 @@ def _on_device(case: _Case, firmware: FaultyFirmware, flips: Sequence[Flip], see
 
 
 def _to_boot(case: _Case) -> Iterator[tuple[Flip, ...]]:
-    """For each number of flips the first draw that the twin can follow."""
+    """Take for each number of flips the first draw that the twin can follow."""
     plan = case.plan
     for count in plan.flips:
         draws = (draw_flips(case.twin.weights, count, plan.seed + draw) for draw in range(plan.draws))
@@ -197,7 +202,7 @@ def _to_boot(case: _Case) -> Iterator[tuple[Flip, ...]]:
 def _replay(
     case: _Case, firmware: FaultyFirmware, flip_sets: Sequence[Sequence[Flip]], progress: Progress
 ) -> FaultReplay:
-    """Boot an image for each set of flips that the twin can follow, and compare every byte it answers."""
+    """Boot an image for each set of flips, all of which the twin can follow, and compare every byte it answers."""
     x = case.measured.x[: case.plan.device_samples]
     sets = [(), *flip_sets]
     bytes_compared = mismatched = 0
@@ -232,3 +237,10 @@ def _formats(twin: OpenTwin) -> dict[str, int]:
     for array in twin.arrays:
         sizes[array.weight_format] = sizes.get(array.weight_format, 0) + array.size
     return sizes
+
+
+def _in_run(plan: FaultPlan, run: RunContext, stages: Stages) -> FaultResult:
+    return study_faults([(run.bundle, run.build)], run.dataset, plan, stages)
+
+
+FAULTS = StudyKind("faults", "faults", FaultPlan, FaultResult, _in_run)

@@ -1,1 +1,1 @@
-"""What a model's outputs tell about the samples it was trained on."""
+"""Membership inference: what a model's outputs tell about the samples it was trained on."""

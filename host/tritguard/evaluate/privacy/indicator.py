@@ -1,4 +1,4 @@
-"""How well a post-training quantizer hides its training samples: an experimental indicator."""
+"""An experimental indicator of how well a post-training quantizer hides the training samples."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.data import Samples
+from tritguard.data import SampleArray
 from tritguard.evaluate.privacy.result import QuantizerSecurity
 from tritguard.evaluate.privacy.roc import Estimate
 from tritguard.progress import Progress
@@ -19,20 +19,21 @@ _DRAWS = 200  # bootstrap samples
 
 
 def quantizer_security(
-    training: Path, config: TrainConfig, members: tuple[Samples, Int64], others: tuple[Samples, Int64], count: int,
-    seed: int, progress: Progress,
+    training: Path, config: TrainConfig, members: tuple[SampleArray, Int64], others: tuple[SampleArray, Int64],
+    count: int, seed: int, progress: Progress,
 ) -> tuple[QuantizerSecurity, ...]:  # fmt: skip
     """Rank rounding to 8 and 4 bits and to ternary weights by `security_rate`, for a training in float.
 
     Candidates are the trained network and what it becomes in a few more steps on its members, all rounded to the grid
-    of the first (see `tritguard.train.candidates`): which networks the paper compares is not known here.
+    of the first (see `tritguard.train.candidates`). Which networks the paper compares could not be found out.
 
     Args:
-        training: the folder it left.
-        config: its settings.
-        members, others: samples and labels; the others' losses are looked at.
-        count: candidates of each width.
-        seed: of the steps' batches and of the intervals.
+        training: the folder that the training left.
+        config: the settings of the training.
+        members: samples and labels that the candidates take their steps on.
+        others: samples and labels that the candidates' losses are measured on.
+        count: the number of candidates of each width.
+        seed: decides the batches of the steps, and the intervals.
         progress: called with (candidates done, count).
     """
     from tritguard.convert.archive import load_model  # noqa: PLC0415 - imports TensorFlow
@@ -56,22 +57,24 @@ def quantizer_security(
 
 
 def security_rate(losses: Float64, seed: int) -> Estimate | None:
-    """After the indicator of Aubinais et al. (AISTATS 2026, 2502.06567), as far as its text could be had.
+    """Rate a quantizer after Aubinais et al. (AISTATS 2026, 2502.06567), as far as the paper's text was available.
 
     A quantizer leaves finitely many networks, and which of them a training ends in is all that its samples can have
     decided. From the paper's abstract and others' accounts of it: the Membership Inference Security of n training
     samples is bounded by 1 - exp(-n r (1 + o(1))), where r follows from the gaps between the candidates' expected
-    losses and from the variances of those losses, and is estimated along a training, to rank quantizers. Our reading of
-    r, which may differ from theirs: the smallest delta^2 / (2 sigma^2) of all candidates but the best, delta being the
-    mean and sigma^2 the variance of the samples' loss differences from the best; by the normal approximation that is
-    the rate at which n samples get less likely to prefer the other. The larger, the more private.
+    losses and from the variances of those losses; it is estimated along a training, to rank quantizers.
+
+    Our reading of r may differ from theirs: it is the smallest delta^2 / (2 sigma^2) over all candidates but the best,
+    where delta is the mean and sigma^2 the variance of the samples' loss differences from the best one. By the normal
+    approximation that is the rate at which n samples become less likely to prefer the other candidate. A larger r is
+    more private.
 
     Args:
-        losses: float64[candidates, samples], of samples no candidate was trained on.
-        seed: of the bootstrap over samples that the interval is from.
+        losses: float64[candidates, samples], on samples that no candidate was trained on.
+        seed: decides the bootstrap over samples that gives the interval.
 
     Returns:
-        r and its 95 % interval; None of a single candidate: no sample decides anything.
+        r and its 95 % interval; None for a single candidate, where no sample decides anything.
     """
     if len(losses) < 2:
         return None

@@ -1,10 +1,11 @@
-"""What a study of membership inference is told and what it finds."""
+"""The settings of a study of membership inference, and what it finds."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from tritguard.evaluate.privacy.roc import Estimate
 from tritguard.evaluate.study import Confirmation, ModelIdentity, Rate, Study
@@ -21,14 +22,14 @@ class PrivacyPlan(Record):
     """Settings of a study of membership inference; the `[privacy]` table of a configuration file.
 
     Attributes:
-        samples: of members, and as many of others; at most what there is.
-        shadows: models trained like the attacked one, for the likelihood ratio; 0: without it.
-        label_tries: noisy copies a sample, of the attack that sees labels alone.
-        label_noise: its widest noise, standard deviation in int8 steps.
-        indicator: networks of each bit width to compare for the experimental indicator of post-training quantizers, of
-            trainings in float; 0: without it.
-        device_samples: inputs replayed on the device.
-        seed: of the samples, the shadow models' data and the noise.
+        samples: how many members are examined, and how many others; fewer if the data has fewer.
+        shadows: the number of models trained like the attacked one, for the likelihood ratio; 0 goes without it.
+        label_tries: noisy copies of each sample in the attack that sees labels alone.
+        label_noise: the widest noise of that attack, as a standard deviation in int8 steps.
+        indicator: for trainings in float, the number of networks of each bit width that the experimental indicator of
+            post-training quantizers compares; 0 goes without it.
+        device_samples: the number of inputs replayed on the device.
+        seed: decides the samples, the shadow models' data and the noise.
     """
 
     samples: int = Field(1000, ge=10)
@@ -44,12 +45,12 @@ class Leak(Record):
     """One attack on one precision of one model.
 
     Attributes:
-        attack: its name.
-        shown: what it saw of the outputs: int32 logits (or a float model's), int8 scores, labels.
+        shown: what the attack saw of the outputs: logits (int32 accumulators, or a float model's), int8 scores, labels.
         auc: area under the ROC curve; 0.5 is guessing.
-        advantage: true less false positives.
-        at_one_permille, at_one_percent: members found at a false positive rate of at most 0.1 % and 1 %; None where
-            there are too few others for one of them to be that share: it cannot be told.
+        advantage: true positive rate minus false positive rate.
+        at_one_permille: members found at a false positive rate of at most 0.1 %; None if one of the others is already a
+            larger share, so that the rate cannot be told.
+        at_one_percent: the same at 1 %.
         curve: true positive rates at FALSE_RATES.
     """
 
@@ -64,7 +65,7 @@ class Leak(Record):
 
 
 class Fit(Record):
-    """Accuracy of one precision on members and on others: the gap is what there is to leak."""
+    """Accuracy of one precision on members and on others; the gap between them is what can leak."""
 
     precision: Precision
     members: Rate
@@ -72,12 +73,12 @@ class Fit(Record):
 
 
 class QuantizerSecurity(Record):
-    """Experimental: see `tritguard.evaluate.privacy.indicator.security_rate`.
+    """The experimental indicator for one width; see `tritguard.evaluate.privacy.indicator.security_rate`.
 
     Attributes:
-        bits: of a weight; 2 are ternary.
-        candidates: different networks that were compared.
-        rate: None where there was but one.
+        bits: the bits of a weight; 2 stands for ternary weights.
+        candidates: the number of different networks that were compared.
+        rate: None if there was only one.
     """
 
     bits: int
@@ -89,12 +90,12 @@ class LeakingModel(Record):
     """One training run.
 
     Attributes:
-        control: area of the shadow models' mean confidence, each asked of samples it never saw: it must be 0.5, or
-            members and others differ in more than membership. None without shadow models.
+        control: area under the ROC curve of the shadow models' mean confidence, each asked about samples it never saw.
+            It must be 0.5, or members and others differ in more than membership. None without shadow models.
         shadow_accuracy: mean test accuracy of the shadow models, in float.
-        confirmation: replay on the device; None where no board was named.
-        quantizers: the experimental indicator of its float weights; empty where it was not asked for, or the weights
-            were trained quantized.
+        confirmation: the replay on the device; None if no board was named.
+        quantizers: the experimental indicator for its float weights; empty if it was not asked for, or if the weights
+            were quantized in training.
     """
 
     model: ModelIdentity
@@ -117,6 +118,6 @@ class PrivacyResult(Study):
     models: tuple[LeakingModel, ...]
 
     @property
+    @override
     def models_sha256(self) -> set[str]:
-        """See `Study`."""
         return {model.model.model_sha256 for model in self.models}

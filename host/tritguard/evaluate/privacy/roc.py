@@ -1,4 +1,4 @@
-"""How well a score tells two groups apart: area, advantage, and true positives where false ones are rare."""
+"""Measures of how well a score tells two groups apart: area, advantage, and hits where false alarms are rare."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ class Estimate(Record):
 
 
 def auc(members: Float64, others: Float64) -> Estimate:
-    """Area under the ROC curve, its interval by DeLong et al. 1988: float64[n], float64[m], ties count half."""
+    """Compute the area under the ROC curve, with the interval of DeLong et al. 1988.
+
+    Args:
+        members: float64[n], their scores; ties with others count half.
+        others: float64[m], their scores.
+    """
     below, above = _share_below(members, others), 1 - _share_below(others, members)
     value = float(below.mean())
     half = _Z * math.sqrt(_variance_of_mean(below) + _variance_of_mean(above))
@@ -31,10 +36,10 @@ def auc(members: Float64, others: Float64) -> Estimate:
 
 
 def advantage(members: Float64, others: Float64) -> Estimate:
-    """True positives less false ones at the best threshold (Yeom et al. 2018).
+    """Compute the true positive rate minus the false positive rate at the best threshold (Yeom et al. 2018).
 
-    The threshold is chosen on every other sample and measured on the rest, both ways: chosen where it is measured,
-    even a score that knows nothing would look better than chance.
+    The threshold is chosen on every second sample and measured on the rest, and the other way round. Measured on the
+    samples it was chosen on, even a score that knows nothing would look better than chance.
     """
     rates = []
     for fold in (0, 1):
@@ -47,7 +52,13 @@ def advantage(members: Float64, others: Float64) -> Estimate:
 
 
 def hits_at(members: Float64, others: Float64, false_rate: float) -> Rate:
-    """Members found by the lowest threshold at which no larger share of the others is taken for members."""
+    """Count the members found by the lowest threshold that keeps to a false positive rate.
+
+    Args:
+        members: float64[n], their scores.
+        others: float64[m], their scores.
+        false_rate: the largest share of the others that may be taken for members.
+    """
     allowed = math.floor(false_rate * len(others) + 1e-9)
     if allowed >= len(others):
         return Rate.of(len(members), len(members))
@@ -56,7 +67,7 @@ def hits_at(members: Float64, others: Float64, false_rate: float) -> Rate:
 
 
 def curve(members: Float64, others: Float64, false_rates: tuple[float, ...]) -> tuple[float, ...]:
-    """The true positive rate at each of these false positive rates."""
+    """Compute the true positive rate at each of these false positive rates."""
     return tuple(hits_at(members, others, rate).value for rate in false_rates)
 
 
@@ -68,7 +79,7 @@ def _best_threshold(members: Float64, others: Float64) -> float:
 
 
 def _share_below(values: Float64, others: Float64) -> Float64:
-    """For each value the share of the others below it, equals counting half."""
+    """Compute for each value the share of the others below it; equal ones count half."""
     ordered = np.sort(others)
     ranks = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
     return np.asarray(ranks / 2 / len(others))

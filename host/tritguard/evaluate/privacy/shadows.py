@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tritguard.attack.float_model import FloatModel
 from tritguard.boards import CoreClass
-from tritguard.data import Dataset, Samples, to_input_bytes
+from tritguard.data import Dataset, SampleArray, to_input_bytes
 from tritguard.emit import Bundle, write_bundle
 from tritguard.evaluate.study import versions
 from tritguard.files import write_whole
@@ -26,13 +26,13 @@ _FEW_TESTED = 500
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What one trained model answers to n samples, each float64[n, classes].
+class ModelOutputs:
+    """What one trained model, in float and deployed, answers to n samples; each array is float64[n, classes].
 
     Attributes:
-        float_logits: of the float model.
-        logits: of the deployed one, from its int32 accumulators; its scores where it has none.
-        scores: of the deployed one, its int8 outputs in real values.
+        float_logits: the logits of the float model.
+        logits: those of the deployed model, from its int32 accumulators; its scores if it has none.
+        scores: the int8 outputs of the deployed model as real values.
     """
 
     float_logits: Float64
@@ -42,43 +42,56 @@ class Answers:
 
 @dataclass(frozen=True)
 class Shadow:
-    """One shadow model: its answers, which of the samples it was trained on, its accuracy on some others."""
+    """One shadow model.
 
-    answers: Answers
+    Attributes:
+        answers: its answers to the n samples in question.
+        seen: bool[n], which of them it was trained on.
+        accuracy: its accuracy on some samples that it was not trained on, in float.
+    """
+
+    answers: ModelOutputs
     seen: NDArray[np.bool_]
     accuracy: float
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The samples shadow models are trained on, drawn anew for each.
+    """The samples that the training data of each shadow model is drawn from.
 
     Attributes:
-        x, y: members and others of the attacked model.
-        asked: int64[n], the places of the samples in question.
+        x: members and others of the attacked model, as the data set has them.
+        y: int64, their labels.
+        asked: int64[n], the positions of the samples in question.
     """
 
-    x: Samples
+    x: SampleArray
     y: NDArray[np.int64]
     asked: NDArray[np.int64]
 
 
 def deploy(training: Path, out: Path, name: str, core: CoreClass = "m4") -> Bundle:
-    """A training's model as a bundle."""
+    """Convert the model that a training left to a bundle in `out`."""
     from tritguard.convert import keras_to_tflite  # noqa: PLC0415 - imports TensorFlow
 
     return write_bundle(keras_to_tflite(training / MODEL, training / CALIBRATION), out, name=name, core=core)
 
 
-def ask(training: Path, bundle: Bundle, x: Samples) -> Answers:
-    """What a training's model says to samples, in float and deployed (on the twin)."""
+def ask(training: Path, bundle: Bundle, x: SampleArray) -> ModelOutputs:
+    """Ask a training's model about samples, both in float and deployed (on the twin).
+
+    Args:
+        training: the folder with the float model.
+        bundle: what was deployed of it.
+        x: the samples, as the data set has them.
+    """
     edge, output = bundle.manifest.input, bundle.manifest.output
     steps = to_input_bytes(x, edge.scale, edge.zero_point)
     shown = FloatModel(training / MODEL, edge).predict(steps)
     deployed = Twin(bundle).predict(steps)
     scores = (deployed.scores.astype(np.float64) - output.zero_point) * output.scale
     assert shown.logits is not None
-    return Answers(shown.logits, scores if deployed.logits is None else deployed.logits, scores)
+    return ModelOutputs(shown.logits, scores if deployed.logits is None else deployed.logits, scores)
 
 
 def train_shadows(
@@ -87,8 +100,12 @@ def train_shadows(
     """Train shadow models with other seeds, each on its own random part of the pool, at most half of it.
 
     Args:
-        config: the attacked model's.
-        out: keeps each model's folder and answers; what an earlier run has finished is taken from there.
+        config: the settings of the attacked model's training.
+        pool: the samples to draw from.
+        classes: their names.
+        out: the folder that keeps each model and its answers; what an earlier run has finished is taken from there.
+        count: the number of models.
+        seed: decides which part each model gets; the models' own seeds follow from it.
         progress: called with (models done, count).
     """
     size = min(config.samples, len(pool.x) // 2)
@@ -125,17 +142,17 @@ def _shadow(
     return Shadow(found[0], seen, found[1])
 
 
-def _save(path: Path, answers: Answers, accuracy: float) -> None:
+def _save(path: Path, answers: ModelOutputs, accuracy: float) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, accuracy=accuracy, **vars(answers))
     write_whole(path, buffer.getvalue())
 
 
-def _load(path: Path) -> tuple[Answers, float] | None:
-    """What an earlier run left; None where it is missing or damaged."""
+def _load(path: Path) -> tuple[ModelOutputs, float] | None:
+    """Load what an earlier run left; None if it is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            answers = Answers(stored["float_logits"], stored["logits"], stored["scores"])
+            answers = ModelOutputs(stored["float_logits"], stored["logits"], stored["scores"])
             return answers, float(stored["accuracy"])
     except Exception:  # NumPy, zipfile and zlib raise many kinds on a damaged file
         return None

@@ -1,8 +1,7 @@
-"""Membership inference on what a training run left: its float model and the deployed one."""
+"""Membership inference on what a training left: its float model, and what is deployed of it."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,12 @@ from tritguard.attack.float_model import FloatModel
 from tritguard.attack.membership import label_robustness, likelihood_ratio, loss_score, scaled_confidence
 from tritguard.boards import Board
 from tritguard.build import build
-from tritguard.data import Dataset, Samples, to_input_bytes
-from tritguard.device import emulator_version, open_device
+from tritguard.data import Dataset, SampleArray, to_input_bytes
+from tritguard.device import emulator_version
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
+from tritguard.evaluate.confirmation import confirm
+from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
 from tritguard.evaluate.privacy.checks import check
 from tritguard.evaluate.privacy.indicator import quantizer_security
 from tritguard.evaluate.privacy.result import (
@@ -32,8 +33,7 @@ from tritguard.evaluate.privacy.result import (
     Shown,
 )
 from tritguard.evaluate.privacy.roc import Estimate, advantage, auc, curve, hits_at
-from tritguard.evaluate.privacy.shadows import Answers, Pool, Shadow, ask, deploy, train_shadows
-from tritguard.evaluate.samples import compared, differing
+from tritguard.evaluate.privacy.shadows import ModelOutputs, Pool, Shadow, ask, deploy, train_shadows
 from tritguard.evaluate.study import Confirmation, ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.predictor import Int8, Predictor
 from tritguard.progress import Stages
@@ -47,7 +47,7 @@ Label = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Training:
-    """A training run: what reports call it, the folder it left, its record, and the data it used."""
+    """A training: what reports call it, the folder it left, its record, and the data it used."""
 
     name: str
     folder: Path
@@ -56,21 +56,22 @@ class Training:
 
 
 def open_training(folder: Path, load: Callable[[str], Dataset], name: str | None = None) -> Training:
-    """What `tritguard train` left in a folder.
+    """Open what `tritguard train` left in a folder.
 
     Args:
-        load: gives the data set of a name.
-        name: what reports call it; the folder's name without.
+        folder: the training's folder.
+        load: gives the data set with a name.
+        name: what reports call the training; by default the folder's name.
 
     Raises:
-        BadInputError: no training here, or the data is not what it was trained on.
+        BadInputError: the folder holds no training, or the data is not what it was trained on.
     """
     if not (folder / MODEL).is_file():
-        raise BadInputError(f"no {MODEL} here", where=str(folder), fix="give a folder written by 'tritguard train'")
+        raise BadInputError(f"holds no {MODEL}", where=str(folder), fix="give a folder written by 'tritguard train'")
     record = from_json(TrainRecord, folder / RECORD, fix="train the model again")
     dataset = load(record.config.data)
     if dataset.sha256 != record.data_sha256:
-        raise BadInputError(f"{record.config.data} is not the data it was trained on", where=str(folder))
+        raise BadInputError(f"was trained on other data than {record.config.data} holds now", where=str(folder))
     return Training(name or folder.resolve().name, folder, record, dataset)
 
 
@@ -80,13 +81,14 @@ def study_privacy(
     """Attack the privacy of each training's float and deployed model.
 
     Args:
-        trainings: of one run in several precisions, or of several.
-        board: where deployed outputs are confirmed; None for the twin alone.
+        trainings: one or several, for example one network trained with different quantization.
+        board: the emulated board that confirms deployed outputs; None to use the twin alone.
+        plan: the settings.
         out: folder for bundles, builds and shadow models; finished shadow models there are used again.
         stages: gives the callback that shows a stage's progress.
 
     Raises:
-        BadInputError: a data set is too small.
+        BadInputError: a data set has fewer than two test samples.
     """
     models, drawn = [], [_draw(training, plan) for training in trainings]
     for training, samples in zip(trainings, drawn, strict=True):
@@ -107,7 +109,7 @@ def study_privacy(
 
 @dataclass(frozen=True)
 class _Drawn:
-    """The samples in question, members first, and the pool they are from."""
+    """The samples in question, members first, and the pool they were drawn from."""
 
     pool: Pool
     members: int
@@ -116,11 +118,11 @@ class _Drawn:
     def others(self) -> int:
         return len(self.pool.asked) - self.members
 
-    def part(self, places: slice) -> tuple[Samples, Label]:
+    def part(self, places: slice) -> tuple[SampleArray, Label]:
         return self.x[places], self.y[places]
 
     @property
-    def x(self) -> Samples:
+    def x(self) -> SampleArray:
         return self.pool.x[self.pool.asked]
 
     @property
@@ -133,7 +135,7 @@ def _draw(training: Training, plan: PrivacyPlan) -> _Drawn:
 
     trained, dataset = training_set(training.record.config, training.dataset), training.dataset
     if len(dataset.x_test) < 2:
-        raise BadInputError("no test samples to compare members with", where=dataset.name)
+        raise BadInputError("has no test samples to compare members with", where=dataset.name)
     rng = np.random.default_rng(plan.seed)
     count = min(plan.samples, len(trained.x), len(dataset.x_test))
     members = np.sort(rng.permutation(len(trained.x))[:count])
@@ -187,12 +189,14 @@ def _study(
 
 
 def _in_float(trained: QuantizeConfig) -> bool:
-    """Whether nothing was rounded in training, so that quantizing came after it."""
+    """Say whether nothing was rounded in training, so that quantization came after it."""
     return trained.weights == "none" and trained.activations == "float"
 
 
-def _by_confidence(answers: Answers, shadows: Sequence[Shadow], deployed: Precision, drawn: _Drawn) -> Iterator[Leak]:
-    """Loss threshold and likelihood ratio, on each kind of output."""
+def _by_confidence(
+    answers: ModelOutputs, shadows: Sequence[Shadow], deployed: Precision, drawn: _Drawn
+) -> Iterator[Leak]:
+    """Run the loss threshold and the likelihood ratio on each kind of output."""
     views: tuple[tuple[Precision, Shown, str], ...] = (
         ("float", "logits", "float_logits"), (deployed, "logits", "logits"), (deployed, "scores", "scores"),
     )  # fmt: skip
@@ -227,7 +231,7 @@ def _leak(precision: Precision, attack: LeakAttack, shown: Shown, score: Float64
 
 
 def _split(score: Float64, members: int) -> tuple[Float64, Float64]:
-    """Scores of members and of others; samples that every shadow model has seen have none."""
+    """Separate the scores of members and of others, without samples that have none: all shadow models saw those."""
     parts = score[:members], score[members:]
     return parts[0][~np.isnan(parts[0])], parts[1][~np.isnan(parts[1])]
 
@@ -252,18 +256,23 @@ def _fit(precision: Precision, predictor: Predictor, steps: Int8, drawn: _Drawn)
 
 
 def _confirm(bundle: Bundle, board: Board, steps: Int8, plan: PrivacyPlan, out: Path, stages: Stages) -> Confirmation:
-    """Samples of both groups on the device, byte for byte against the twin."""
+    """Send evenly spaced samples, so of both groups, to the device."""
     showing = stages(f"{bundle.manifest.name}: confirming on {board.name}")
     showing(0, 1)
     x = steps[np.linspace(0, len(steps) - 1, min(plan.device_samples, len(steps))).astype(int)]
-    ours, start = Twin(bundle).predict(x), time.perf_counter()
-    with open_device(bundle, build(bundle, board, out / "build")) as device:
-        theirs = device.predict(x, showing)
-        resent = device.resent_frames
-    return Confirmation(
-        inputs=len(x),
-        bytes_compared=compared(theirs),
-        mismatched_inputs=differing(ours, theirs),
-        resent_frames=resent,
-        seconds=time.perf_counter() - start,
-    )
+    return confirm(bundle, build(bundle, board, out / "build"), x, showing)
+
+
+def _in_run(plan: PrivacyPlan, run: RunContext, stages: Stages) -> PrivacyResult:
+    folder, dataset = run.training, run.trained_on
+    if folder is None or dataset is None:
+        raise BadInputError("membership inference needs a training", fix="give the run a [train] table")
+    training = open_training(folder, lambda _: dataset, run.name)
+    return study_privacy([training], run.board, plan, run.out / PRIVACY.name, stages)
+
+
+def _missing(sources: RunSources) -> str | None:
+    return None if sources.trained else "a [train] table: who was a member has to be known"
+
+
+PRIVACY = StudyKind("privacy", "privacy", PrivacyPlan, PrivacyResult, _in_run, _missing)

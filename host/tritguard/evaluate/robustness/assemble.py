@@ -1,18 +1,13 @@
-"""Puts what an evaluation found into a Result."""
+"""Puts together the result of an evaluation from what its stages found."""
 
 from __future__ import annotations
 
 import base64
-import platform
-import shlex
-import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard import __version__
 from tritguard.attack import Target
 from tritguard.build import Build
 from tritguard.data import Dataset
@@ -20,7 +15,7 @@ from tritguard.device import Device, emulator_version
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import Manifest
 from tritguard.evaluate.crafting.runs import Run
-from tritguard.evaluate.robustness.judgement import Answers, judge
+from tritguard.evaluate.robustness.judgement import DeviceAnswers, judge
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import (
     AttackRow,
@@ -29,13 +24,13 @@ from tritguard.evaluate.robustness.result import (
     Footprint,
     Latency,
     Picture,
-    Provenance,
-    Result,
+    RobustnessProvenance,
+    RobustnessResult,
     ThreatModel,
 )
 from tritguard.evaluate.robustness.search import Found
 from tritguard.evaluate.samples import Samples
-from tritguard.evaluate.study import Confirmation, Rate, versions
+from tritguard.evaluate.study import Confirmation, Rate, StudyProvenance
 from tritguard.profile import estimate_cycles
 
 PICTURES = 5
@@ -54,12 +49,12 @@ class Replay:
     """What the device answered to every distinct input.
 
     Attributes:
-        ticks: int64[inputs].
+        ticks: int64[inputs], the time of each inference in the board's timer ticks.
     """
 
     confirmation: Confirmation
     ticks: NDArray[np.int64]
-    answers: Answers
+    answers: DeviceAnswers
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ class Findings:
     """What the stages of an evaluation found.
 
     Attributes:
-        clean_full: accuracy on the whole test set, on the twin.
+        clean_full: the accuracy on the whole test set, on the twin.
     """
 
     search: Found
@@ -77,12 +72,12 @@ class Findings:
 
 def assemble(
     subject: Subject, dataset: Dataset, plan: Plan, samples: Samples, target: Target, found: Findings, device: Device
-) -> Result:
-    """One Result of all stages' outcomes."""
+) -> RobustnessResult:
+    """Put together the result from what all stages found."""
     manifest = subject.bundle.manifest
     judged = judge(plan, target, found.search, found.replay.answers)
     weighted = [layer for layer in manifest.layers if layer.weight_format != "none"]
-    return Result(
+    return RobustnessResult(
         status=judged.status,
         issues=judged.issues,
         passed=judged.passed,
@@ -131,16 +126,16 @@ def _gradients(found: Found, rows: tuple[AttackRow, ...]) -> str:
 
 
 def _shown(plan: Plan, manifest: Manifest) -> str:
-    """What black-box attacks see of the outputs."""
+    """Say what black-box attacks see of the outputs."""
     if plan.access == "logits" and manifest.logits is not None:
         return "int32 logits"
     return "labels alone" if plan.access == "labels" else "int8 scores"
 
 
 def _pictures(
-    plan: Plan, samples: Samples, target: Target, runs: tuple[Run, ...], answers: Answers
+    plan: Plan, samples: Samples, target: Target, runs: tuple[Run, ...], answers: DeviceAnswers
 ) -> tuple[Picture, ...]:
-    """Broken samples of different attacks and classes where it can be, at the smallest eps of the threat model."""
+    """Choose broken samples within the threat model, of different attacks and classes as far as there are any."""
     broken = [
         (run, int(sample), labels)
         for run, labels in zip(runs, answers.runs, strict=True)
@@ -178,26 +173,19 @@ def _picture(
     )
 
 
-def _provenance(subject: Subject, dataset: Dataset, plan: Plan, samples: Samples, device: Device) -> Provenance:
+def _provenance(
+    subject: Subject, dataset: Dataset, plan: Plan, samples: Samples, device: Device
+) -> RobustnessProvenance:
     manifest = subject.bundle.manifest
     tools = {"compiler": subject.build.record.compiler}
     if device.emulated:
         tools["emulator"] = emulator_version() or "unknown version"
-    return Provenance(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=shlex.join(["tritguard", *sys.argv[1:]]),
-        tritguard=__version__,
-        python=platform.python_version(),
-        platform=platform.platform(),
-        packages=versions(),
-        tools=tools,
-        seed=plan.seed,
+    common = StudyProvenance.now(dataset, plan.seed, samples.indices.tolist(), tools)
+    return RobustnessProvenance(
+        **common.model_dump(),
         bundle_sha256=subject.bundle.sha256,
         model_name=manifest.name,
         model_sha256=manifest.model_sha256,
-        data_name=dataset.name,
-        data_sha256=dataset.sha256,
-        sample_indices=tuple(samples.indices.tolist()),
     )
 
 

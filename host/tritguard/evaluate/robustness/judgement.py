@@ -1,4 +1,4 @@
-"""From what the search found, and what the device said of it, to accuracies and to doubts about them."""
+"""Turns what the search found and what the device answered into accuracies and doubts about them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.attack import Target
+from tritguard.attack.base import Labels
+from tritguard.attack.norms import NORMS
 from tritguard.attack.view import GradientView
 from tritguard.evaluate.crafting.runs import Run
 from tritguard.evaluate.robustness import symptoms
@@ -17,20 +19,19 @@ from tritguard.evaluate.robustness.result import AttackRow, CurvePoint
 from tritguard.evaluate.robustness.search import Found, classes
 from tritguard.evaluate.study import Issue, Rate, Status, status_of
 
-Labels = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What the model that counts, the device, says.
+class DeviceAnswers:
+    """What the device says, whose answers are the ones that count.
 
     Attributes:
-        clean: int64[n], its labels of the clean inputs.
-        runs: per run, int64[n], its labels of the candidates.
+        clean: int64[n], its labels for the clean inputs.
+        runs: for each run int64[n], its labels for the candidates.
         again: the same for `Found.again`, if there is one.
-        mismatched: inputs on which its bytes are not the twin's.
-        unsteady: inputs to which it gave another answer the second time.
+        mismatched: the number of inputs on which its bytes are not the twin's.
+        unsteady: the number of inputs to which it gave another answer the second time.
     """
 
     clean: Labels
@@ -45,7 +46,11 @@ class Judgement:
     """Accuracies, and how far they can be believed.
 
     Attributes:
-        right: bool[n], on the clean inputs.
+        right: bool[n], whether the clean input is classified correctly.
+        clean: the accuracy on clean inputs.
+        curve: the worst case at each eps.
+        rows: each attack alone at each eps.
+        issues: what the checks found.
         passed: codes of the checks that found nothing.
     """
 
@@ -58,12 +63,12 @@ class Judgement:
 
     @property
     def status(self) -> Status:
-        """Of the result."""
+        """The status that the issues lead to."""
         return status_of(self.issues)
 
 
-def judge(plan: Plan, target: Target, found: Found, answers: Answers) -> Judgement:
-    """Robust accuracy is what the device said; the twin only led the search."""
+def judge(plan: Plan, target: Target, found: Found, answers: DeviceAnswers) -> Judgement:
+    """Compute accuracies from what the device said, for the twin only led the search, and check them."""
     view = target.view
     assert isinstance(view, GradientView)
     right = answers.clean == target.y
@@ -80,6 +85,7 @@ def judge(plan: Plan, target: Target, found: Found, answers: Answers) -> Judgeme
             curve=curve,
             headline=next(point for point in curve if point.eps_steps == plan.eps[-1]),
             rows=rows,
+            follows={run.attack.name: run.attack.follows for run in found.runs},
             classes=classes(target),
             shown=symptoms.shown(target),
             softmax_head=symptoms.softmax_head(target),
@@ -87,7 +93,7 @@ def judge(plan: Plan, target: Target, found: Found, answers: Answers) -> Judgeme
             unsteady_inputs=answers.unsteady,
             zero_gradients=view.zero_gradient_share(x, target.y),
             saturated=view.zero_gradient_share(x, target.y, 1 / view.temperature),
-            plateaus=symptoms.plateaus(target, plan.eps[0] if plan.norm == "Linf" else 1),
+            plateaus=symptoms.plateaus(target, plan.eps[0] if NORMS[plan.norm].box else 1),
             doubled=None if found.doubling is None else found.doubling.broken / len(target.x),
             control=found.control,
         )
@@ -96,7 +102,7 @@ def judge(plan: Plan, target: Target, found: Found, answers: Answers) -> Judgeme
 
 
 def _curve(plan: Plan, runs: list[tuple[Run, Flags]], right: Flags, scale: float) -> tuple[CurvePoint, ...]:
-    """What broke a sample within a smaller ball lies in the larger one too."""
+    """Compute the worst case at each bound; what broke a sample in a smaller ball lies in the larger one too."""
     holds, points = right.copy(), []
     for eps in plan.bounds:
         for _, wrong in (pair for pair in runs if pair[0].eps == eps):

@@ -1,4 +1,4 @@
-"""Black-box attacks run on the device itself, every query an inference there."""
+"""Black-box attacks on the device itself, where every query is an inference."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from typing_extensions import override
 
 from tritguard.attack import Asking, Attack, Ball, Target
 from tritguard.device import Device
@@ -18,17 +20,17 @@ from tritguard.evaluate.robustness.search import Found
 from tritguard.predictor import Int8, Outputs
 from tritguard.progress import Progress
 
-_TRIAL = 5  # inferences an estimate is made from, and one before them
+_TRIAL = 5  # inferences that the time of one is estimated from, after one more to warm up
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a live attack may take, known before it starts.
+    """What a live attack may take at most, known before it starts.
 
     Attributes:
-        attacks: that need nothing but the device's answers.
-        queries: at most, over all attacks, bounds and samples; a sample that falls is asked no more.
-        seconds_each: one inference on the device, both ways over the line included, measured.
+        attacks: the attacks that need nothing but the device's answers.
+        queries: the most queries, over all attacks, bounds and samples; a sample that falls is queried no more.
+        seconds_each: the measured time of one inference on the device, with both ways over the line.
     """
 
     attacks: tuple[Asking, ...]
@@ -37,21 +39,23 @@ class Budget:
 
     @property
     def seconds(self) -> float:
-        """At most how long it takes."""
+        """The longest that it can take."""
         return self.queries * self.seconds_each
 
 
 def plan_live(device: Device, x: Int8, balls: Sequence[Ball], attacks: Sequence[Attack]) -> Budget:
-    """Which of the attacks can run on the device, and what they may take on x, int8[n, *input_shape].
+    """Choose the attacks that can run on the device, and say what they may take on x, int8[n, *input_shape].
 
     Raises:
-        BadInputError: none of them can.
+        BadInputError: none of the attacks can.
         DeviceError: see `Device.predict`.
     """
-    asking = tuple(attack for attack in attacks if isinstance(attack, Asking) and attack.kind != "white box")
+    asking = tuple(attack for attack in attacks if isinstance(attack, Asking))
     if not asking:
         names = ", ".join(attack.name for attack in attacks)
-        raise BadInputError(f"no attack of the plan runs on a device: {names}", fix="name one, as --attacks square")
+        raise BadInputError(
+            f"no attack of the plan runs on a device: {names}", fix="name one that does, such as --attacks square"
+        )
     device.predict(x[:1])
     trial = x[:_TRIAL]
     start = time.perf_counter()
@@ -63,12 +67,16 @@ def plan_live(device: Device, x: Int8, balls: Sequence[Ball], attacks: Sequence[
 def search_live(
     device: Device, target: Target, balls: Sequence[Ball], budget: Budget, folder: Path, progress: Progress
 ) -> Found:
-    """The budget's attacks, asking the device instead of the target's predictor.
+    """Run the budget's attacks, which query the device instead of the target's predictor.
 
     Args:
-        folder: for what is found, apart from what was found on the twin, and for the device's answers to the chunk at
-            hand; an interrupted run goes on from there, and asks nothing twice.
-        progress: called with (queries made, queries at most) after each inference.
+        device: the device.
+        target: samples and labels.
+        balls: the bounds.
+        budget: the attacks to run, and the number of queries that progress is measured by.
+        folder: keeps what is found, separate from what was found on the twin, and the device's answers to the current
+            chunk; an interrupted run goes on from there and asks nothing twice.
+        progress: called with (queries made, most queries) after each inference.
     """
     log = AnswerLog(folder / f"{device.hello.build_id[:12]}.answers")
     asked = _Asked(device, budget.queries, progress, log)
@@ -80,19 +88,20 @@ def search_live(
 
 
 class _Kept(Store):
-    """Chunks that are done; the answers each was made of are forgotten."""
+    """Keeps chunks that are done, and then forgets the answers that they were made from."""
 
     def __init__(self, log: AnswerLog, folder: Path, identity: str) -> None:
         super().__init__(folder, identity)
         self._log = log
 
+    @override
     def save(self, job: Job, done: Done) -> None:
         super().save(job, done)
         self._log.clear()
 
 
 class _Asked:
-    """The device as a Predictor that tells how much of the budget is spent, and remembers what it answered."""
+    """The device as a Predictor that reports how much of the budget is spent and remembers its answers."""
 
     def __init__(self, device: Device, limit: int, progress: Progress, log: AnswerLog) -> None:
         self._device, self._limit, self._progress, self._log = device, limit, progress, log

@@ -1,4 +1,4 @@
-"""What an evaluation does: the threat model's bounds, the attacks and their budgets."""
+"""The plan of an evaluation: the threat model's bounds, the attacks and their budgets."""
 
 from __future__ import annotations
 
@@ -7,32 +7,33 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from tritguard.attack import Attack, Ball
-from tritguard.attack.base import Access, Goal, Norm
+from tritguard.attack.base import Access, Goal
 from tritguard.attack.catalog import ATTACKS, Setting, Settings, make
+from tritguard.attack.norms import NORMS, NormName
 from tritguard.evaluate.robustness.presets import PRESETS, Preset
 from tritguard.records import Record
-
-_ITERATED = ("apgd-ce", "pgd")
 
 
 class Plan(Record):
     """Settings of an evaluation; the `[attack]` table of a run's configuration.
 
     Attributes:
-        samples: drawn from the test set with the seed.
-        norm: how the distance to the clean input is measured, `Linf` or `L2`.
-        goal: any wrong class, or for each sample a certain one, drawn with the seed.
+        samples: the number of samples drawn from the test set.
+        norm: how the distance to the clean input is measured, a name from `NORMS`, such as `Linf` or `L2`.
+        goal: any wrong class, or for each sample a certain one that is drawn at random.
         access: what black-box attacks see: int32 `logits`, int8 `scores`, or `labels` alone.
         eps: bounds of the threat model in steps of the int8 input grid, rising.
         sanity_eps: a bound so large that any model has to fall to chance, above every eps and not part of the threat
-            model; without it, and for Linf alone, 64 or twice the largest eps where that is more.
-        preset: the attacks and their settings where the plan does not say.
+            model. By default the norm names one, if it can: for Linf 64, or twice the largest eps if that is more; for
+            L2 it depends on the size of the input, and the plan has to name one.
+        seed: decides the samples and all that is random in attacks.
+        preset: the attacks and their settings, where the plan does not name them itself.
         attacks: names from `ATTACKS`, in the order they run, instead of the preset's.
-        settings: of single attacks, by name, over the preset's.
+        settings: settings of single attacks by name, which override the preset's.
     """
 
     samples: int = Field(100, ge=1)
-    norm: Norm = "Linf"
+    norm: NormName = "Linf"
     goal: Goal = "untargeted"
     access: Access = "logits"
     eps: tuple[int, ...] = (1, 2, 4, 8)
@@ -51,10 +52,14 @@ class Plan(Record):
 
     @model_validator(mode="after")
     def _sanity_is_beyond(self) -> Self:
-        if self.norm == "L2" and self.sanity_eps is None:
-            raise ValueError("norm L2 needs a sanity_eps: how far is far enough depends on the size of the input")
-        if self.norm == "Linf" and max(self.sanity + 1, self.eps[-1] + 2) > 256:
-            raise ValueError("no Linf distance on the int8 grid is above 255, nor an eps above 254")
+        farthest = NORMS[self.norm].farthest
+        if self._sanity is None:
+            raise ValueError(f"norm {self.norm} needs a sanity_eps: how far is far enough depends on the input's size")
+        if farthest is not None and max(self.sanity, self.eps[-1] + 1) > farthest:
+            raise ValueError(
+                f"no {self.norm} distance on the int8 grid is above {farthest}: sanity_eps can be {farthest} at most, "
+                f"an eps {farthest - 1}"
+            )
         if self.sanity <= self.eps[-1]:
             raise ValueError(f"sanity_eps must be above the largest eps, {self.eps[-1]}")
         return self
@@ -63,10 +68,10 @@ class Plan(Record):
     def _attacks_can_be_made(self) -> Self:
         for name, settings in self.budgets.items():
             make(name, settings)
-            if self.attacks and self.norm not in ATTACKS[name].norms:
+            if self.attacks and not ATTACKS[name].knows(self.norm):
                 raise ValueError(f"{name} knows no {self.norm} ball")
         if len(set(self.attacks)) < len(self.attacks):
-            raise ValueError("attacks names one twice")
+            raise ValueError("attacks names one of them twice")
         if unused := set(self.settings) - set(self.budgets):
             raise ValueError(f"settings of {', '.join(sorted(unused))}, which this plan does not run")
         return self
@@ -74,34 +79,40 @@ class Plan(Record):
     @property
     def sanity(self) -> int:
         """The sanity bound in int8 steps."""
-        return self.sanity_eps or max(64, min(255, 2 * self.eps[-1]))
+        assert self._sanity is not None  # validated
+        return self._sanity
+
+    @property
+    def _sanity(self) -> int | None:
+        return self.sanity_eps or NORMS[self.norm].sanity_eps(self.eps[-1])
 
     @property
     def bounds(self) -> tuple[int, ...]:
-        """All eps the attacks run at, rising; the sanity bound is the last."""
+        """All eps that the attacks run at, rising; the sanity bound is the last."""
         return (*self.eps, self.sanity)
 
     @property
     def budgets(self) -> dict[str, Settings]:
-        """The attacks the plan names and the settings it gives them; the rest is as their classes have it."""
+        """The attacks and the settings that plan and preset give them; other settings have the classes' defaults."""
         preset = PRESETS[self.preset]
         return {name: {**preset.get(name, {}), **self.settings.get(name, {})} for name in self.attacks or preset}
 
     @property
     def balls(self) -> tuple[Ball, ...]:
-        """The balls of all bounds."""
+        """The balls around samples, one for each bound."""
         return tuple(Ball(self.norm, eps) for eps in self.bounds)
 
     def doubled(self) -> Attack | None:
-        """The plan's iterated gradient attack with twice its steps, to see whether they were enough."""
-        for name in _ITERATED:
-            if name in self.budgets:
-                steps = make(name, self.budgets[name]).parameters["steps"]
-                return make(name, {**self.budgets[name], "steps": 2 * int(steps)})
-        return None
+        """Make the plan's iterated gradient attack with twice its steps, to see whether they were enough."""
+        names = [name for name, entry in ATTACKS.items() if entry.doubled and name in self.budgets]
+        if not names:
+            return None
+        settings = self.budgets[names[-1]]
+        steps = make(names[-1], settings).parameters["steps"]
+        return make(names[-1], {**settings, "steps": 2 * int(steps)})
 
     def budgets_for(self, classes: int) -> dict[str, Settings]:
-        """`budgets` on a model of so many classes: of a preset's attacks, those that fit norm and classes."""
+        """Select `budgets` for a number of classes: of a preset's attacks, those that fit it and the norm."""
         return {
             name: settings
             for name, settings in self.budgets.items()
@@ -109,5 +120,5 @@ class Plan(Record):
         }
 
     def suite(self, classes: int) -> tuple[Attack, ...]:
-        """The attacks on a model of so many classes, in order."""
+        """Make the attacks for a number of classes, in the order they run."""
         return tuple(make(name, settings) for name, settings in self.budgets_for(classes).items())

@@ -1,4 +1,4 @@
-"""The presets: which attacks a plan runs, and with what budget, where it does not say itself."""
+"""The presets: the attacks that a plan runs, and their budgets, unless it names them itself."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tritguard.attack.catalog import Settings
 
 Preset = Literal["quick", "standard", "full"]
 
-# Weakest first. quick: a minute for a small net, to see that nothing is wrong. standard: every night. full: the
-# strength of AutoAttack (Croce and Hein 2020, 2003.01690) and more, for a number that is published.
+# Weakest first. quick takes a minute for a small net and shows that nothing is broken; standard is for every night;
+# full is at least as strong as AutoAttack (Croce and Hein 2020, 2003.01690), for a number that is published.
 PRESETS: dict[Preset, dict[str, Settings]] = {
     "quick": {
         "noise": {"tries": 10},

@@ -1,38 +1,51 @@
-"""The one representation of a result: what reports read, and all they read."""
+"""What a robustness evaluation finds, and all that its report reads."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
+from typing_extensions import override
 
+from tritguard.attack.norms import NormName
 from tritguard.evaluate.crafting.runs import Throughput
-from tritguard.evaluate.study import Confirmation, Issue, Rate, Status, status_of
+from tritguard.evaluate.study import Confirmation, Rate, Study, StudyProvenance
 from tritguard.records import Record, from_json
 
 
 class ThreatModel(Record):
-    """Who attacks, knowing what, within which bound."""
+    """What the attacker wants, may change and knows.
+
+    Attributes:
+        eps_steps: the bounds in steps of the int8 input grid, rising.
+        eps_input: the same bounds in input units.
+        space: whether attacks change what a sensor gives, or features that are computed from it.
+    """
 
     goal: Literal["untargeted", "targeted"] = "untargeted"
-    norm: Literal["Linf", "L2"] = "Linf"
-    eps_steps: tuple[int, ...]  # in steps of the int8 input grid
-    eps_input: tuple[float, ...]  # the same in input units
+    norm: NormName = "Linf"
+    eps_steps: tuple[int, ...]
+    eps_input: tuple[float, ...]
     input_unit: str
     knowledge: str
-    space: Literal["input", "features"] = "input"  # what is changed: what a sensor gives, or what is computed of it
+    space: Literal["input", "features"] = "input"
 
 
 class AttackRow(Record):
-    """One attack at one eps: robust accuracy against it alone."""
+    """One attack at one eps.
+
+    Attributes:
+        robust: the accuracy that this attack alone leaves.
+        queries_per_sample: forward passes of the attacked model.
+    """
 
     attack: str
     kind: Literal["white box", "black box", "transfer", "baseline"]
     eps_steps: int
     robust: Rate
     parameters: dict[str, float | int | str]
-    queries_per_sample: float  # forward passes asked of the attacked model
+    queries_per_sample: float
     gradients_per_sample: float
     seconds: float
 
@@ -41,8 +54,8 @@ class Control(Record):
     """An undefended model under the same attacks at the largest eps of the threat model, on its twin.
 
     Attributes:
-        eps_steps: the same distance in steps of the control's own input grid.
-        robust: worst case over all attacks.
+        eps_steps: that eps in steps of the control's own input grid.
+        robust: the worst case over all attacks.
     """
 
     name: str
@@ -56,8 +69,8 @@ class Doubling(Record):
     """The inputs that held at the largest eps of the threat model, attacked again with twice the steps.
 
     Attributes:
-        tried: inputs.
-        broken: of them, now; they count in the worst case.
+        tried: the number of inputs that held.
+        broken: how many of them the doubled attack breaks; they count in the worst case.
     """
 
     attack: str
@@ -67,7 +80,7 @@ class Doubling(Record):
 
 
 class CurvePoint(Record):
-    """Per-sample worst case over all attacks with an eps up to this one, and over the clean input."""
+    """The worst case for each sample over the clean input and all attacks with an eps up to this one."""
 
     eps_steps: int
     eps_input: float
@@ -89,10 +102,10 @@ class Firmware(Record):
 
 
 class Latency(Record):
-    """Time of one inference over the replayed inputs.
+    """The time of one inference, over the replayed inputs.
 
-    On an emulated board `instructions` is exact and `cycles_estimated` an estimate by `cycles_method`, None for a core
-    that has none; on a real one both are None and ticks over tick_hz is the measured time.
+    On an emulated board `instructions` is exact, and `cycles_estimated` is an estimate by `cycles_method`, or None for
+    a core without one. On a real board both are None, and ticks divided by tick_hz are the measured time.
     """
 
     runs: int
@@ -107,14 +120,14 @@ class Latency(Record):
 
     @property
     def milliseconds(self) -> float:
-        """Median time: measured on a real board, estimated cycles over the core's clock on an emulated one."""
+        """The median time: measured on a real board, estimated from cycles on an emulated one."""
         if self.cycles_estimated is not None:
             return 1e3 * self.cycles_estimated / self.core_hz
         return 1e3 * self.ticks_median / self.tick_hz
 
 
 class FlashLayer(Record):
-    """Bytes of constants a layer keeps in flash, read from the ELF."""
+    """The bytes of constants that a layer keeps in flash, read from the ELF."""
 
     layer: int
     op: str
@@ -123,20 +136,31 @@ class FlashLayer(Record):
 
 
 class Footprint(Record):
-    """Bytes in flash and RAM, from the ELF; the stack's peak from the painted watermark on the device."""
+    """Bytes in flash and RAM, from the ELF; the stack's peak is read on the device from a painted watermark.
+
+    Attributes:
+        flash_groups: by what the bytes are for: weights and parameters, kernels, protocol and port, C library.
+        ram_static: .data and .bss, with the arena and without the stack.
+    """
 
     flash_total: PositiveInt
     flash_sections: dict[str, int]
-    flash_groups: dict[str, int]  # weights and parameters, kernels, protocol and port, C library
+    flash_groups: dict[str, int]
     flash_layers: tuple[FlashLayer, ...]
-    ram_static: int  # .data and .bss, the arena included, the stack not
+    ram_static: int
     ram_arena: int
     stack_peak: int
     stack_reserved: int
 
 
 class Picture(Record):
-    """One clean input and its adversarial one, int8, with what the device said of both."""
+    """A clean input and the adversarial one made of it, with what the device said to both.
+
+    Attributes:
+        sample: its position in the test set.
+        clean_base64: the int8 bytes of the clean input.
+        adversarial_base64: those of the adversarial input.
+    """
 
     sample: int
     label: int
@@ -145,69 +169,66 @@ class Picture(Record):
     attack: str
     eps_steps: int
     shape: tuple[int, ...]
-    clean_base64: str  # int8 bytes
+    clean_base64: str
     adversarial_base64: str
 
 
-class Provenance(Record):
-    """All that is needed to repeat the run."""
+class RobustnessProvenance(StudyProvenance):
+    """All that is needed to repeat the run, and the one model it is of."""
 
-    created: str  # ISO 8601, UTC
-    command: str
-    tritguard: str
-    python: str
-    platform: str
-    packages: dict[str, str]
-    tools: dict[str, str]  # compiler, emulator
-    seed: int
     bundle_sha256: str
     model_name: str
     model_sha256: str
-    data_name: str
-    data_sha256: str
-    sample_indices: tuple[int, ...]
 
 
-class Result(Record):
-    """A whole evaluation. No `curve` is to be quoted from an `invalid` one."""
+class RobustnessResult(Study):
+    """What attacks leave of a deployed model: `result.json`. No figure of an `invalid` one may be quoted.
 
-    schema_version: Literal[1] = 1
-    status: Status
-    issues: tuple[Issue, ...]
-    provenance: Provenance
+    Files of versions that had no `kind` yet are read as well.
+
+    Attributes:
+        clean_full: accuracy over the whole test set, on the twin.
+        passed: codes of the checks that found nothing.
+        preset: its name, where the plan did not list attacks.
+        budgets: the attacks that ran, with the settings that the plan gave them.
+        live: the attacks queried the device itself.
+        throughput: None in the results of versions that did not measure it.
+    """
+
+    kind: Literal["robustness"] = "robustness"
+    provenance: RobustnessProvenance
     threat_model: ThreatModel
     classes: tuple[str, ...]
     model_macs: int
     ternary_layers: int
     weight_layers: int
     clean: Rate
-    clean_full: Rate | None = None  # over the whole data set, on the twin
+    clean_full: Rate | None = None
     curve: tuple[CurvePoint, ...]
     attacks: tuple[AttackRow, ...]
-    passed: tuple[str, ...] = ()  # codes of the checks that found nothing
+    passed: tuple[str, ...] = ()
     preset: str = ""
-    budgets: dict[str, dict[str, float | int | str]] = Field(default_factory=dict)  # attacks as the plan named them
-    live: bool = False  # the attacks asked the device itself
+    budgets: dict[str, dict[str, float | int | str]] = Field(default_factory=dict)
+    live: bool = False
     control: Control | None = None
     doubling: Doubling | None = None
-    throughput: Throughput | None = None  # None in results of before it was measured
+    throughput: Throughput | None = None
     confirmation: Confirmation
     firmware: Firmware
     latency: Latency
     footprint: Footprint
     pictures: tuple[Picture, ...]
 
-    @model_validator(mode="after")
-    def _status_follows_issues(self) -> Self:
-        if self.status != status_of(self.issues):
-            raise ValueError(f"status is {self.status}, its issues make it {status_of(self.issues)}")
-        return self
+    @property
+    @override
+    def models_sha256(self) -> set[str]:
+        return {self.provenance.bundle_sha256, self.provenance.model_sha256}
 
 
-def read_result(path: Path) -> Result:
+def read_result(path: Path) -> RobustnessResult:
     """Read a `result.json`.
 
     Raises:
         BadInputError: missing, or no result of this schema version.
     """
-    return from_json(Result, path, fix="give a result.json of schema version 1")
+    return from_json(RobustnessResult, path, fix="give a result.json of schema version 1")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from tritguard.attack import Attack, Ball, Crafted, Target
 from tritguard.attack.base import Best, Kind, Queries
@@ -26,9 +27,10 @@ class Victim:
 
     Attributes:
         name: what reports call it.
+        sha256: hash of the golden model.
         target: its twin, its view and its samples.
-        store: where what is found is kept.
-        workers: processes that craft; without, they are not used.
+        store: keeps what is found.
+        workers: processes that craft; without them crafting runs in this process.
     """
 
     name: str
@@ -43,9 +45,12 @@ class Found:
     """What the search found.
 
     Attributes:
-        runs: every attack at every bound, and what the control lent.
-        again: the doubled attack's candidates; the clean input where it was not asked.
-        live: every query was an inference on the device.
+        runs: every attack at every bound, and the inputs that carried over from the control.
+        again: the candidates of the doubled attack; the clean input for samples that it was not run on.
+        doubling: what the doubled attack broke.
+        control: how the control fared.
+        throughput: how fast the attacks ran.
+        live: whether every query was an inference on the device.
     """
 
     runs: tuple[Run, ...]
@@ -60,7 +65,10 @@ def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages) ->
     """Attack the model, and an undefended one of the same task if there is one.
 
     Args:
-        control: its samples are the model's, on its own input grid.
+        model: the model.
+        plan: bounds and attacks.
+        control: the undefended model, with the same samples on its own input grid.
+        stages: gives the callback that shows a stage's progress.
     """
     suite = plan.suite(classes(model.target))
     runs, throughput = craft_all(
@@ -75,12 +83,12 @@ def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages) ->
 
 
 def classes(target: Target) -> int:
-    """Of the model's outputs."""
+    """Count the classes of the model."""
     return int(target.predictor.predict(target.x[:1]).scores.shape[1])
 
 
 def holding(target: Target, runs: Sequence[Run]) -> NDArray[np.bool_]:
-    """bool[n]: right on the clean input and after these runs, on the twin."""
+    """Find the samples that the twin classifies correctly, clean and after these runs: bool[n]."""
     holds = target.predictor.predict(target.x).labels == target.y
     for run in runs:
         holds &= ~target.broken(target.predictor.predict(run.x).labels)
@@ -108,7 +116,7 @@ def _attack_again(
 def _attack_control(
     control: Victim, model: Victim, plan: Plan, suite: Sequence[Attack], progress: Progress
 ) -> tuple[Control, Run]:
-    """The same attacks at the largest eps, and the control's adversarial inputs tried on the model."""
+    """Run the same attacks on the control at the largest eps, and try what they find on the model."""
     theirs, ours = _grid(control.target), _grid(model.target)
     eps = max(1, round(plan.eps[-1] * ours[0] / theirs[0]))
     target = control.target
@@ -125,22 +133,28 @@ def _attack_control(
     return record, _transfer(control, model.target, Ball(plan.norm, plan.eps[-1]), runs)
 
 
-class Transferred:
-    """Inputs crafted on another model: the oldest black box (Papernot et al. 2016, 1605.07277)."""
+class Transferred(Attack):
+    """Inputs crafted on another model, the oldest black-box attack (Papernot et al. 2016, 1605.07277)."""
 
     name = "Transfer"
     kind: Kind = "transfer"
 
     def __init__(self, source: str, sha256: str) -> None:
-        self.parameters: dict[str, float | int | str] = {"from": source, "model_sha256": sha256}
+        self._source, self._sha256 = source, sha256
 
+    @property
+    @override
+    def parameters(self) -> dict[str, float | int | str]:
+        return {"from": self._source, "model_sha256": self._sha256}
+
+    @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
-        """Nothing: its candidates come from elsewhere."""
+        """Give back the clean inputs: the candidates come from elsewhere."""
         return Crafted(target.x, queries=0, gradients=0)
 
 
 def _transfer(control: Victim, target: Target, ball: Ball, runs: Sequence[Run]) -> Run:
-    """Of all that was crafted on the control, put on the target's grid, what gets the target furthest."""
+    """Put all that was crafted on the control on the target's grid, and keep for each sample the best of it."""
     (scale, zero_point), (own_scale, own_zero_point) = _grid(control.target), _grid(target)
     queries, best = Queries(target), Best(target)
     for run in runs:
@@ -152,7 +166,7 @@ def _transfer(control: Victim, target: Target, ball: Ball, runs: Sequence[Run]) 
 
 
 def _grid(target: Target) -> tuple[float, int]:
-    """Scale and zero point of the input."""
+    """The scale and zero point of the target's input."""
     assert isinstance(target.view, GradientView)
     source = target.view.graph.tensors[target.view.graph.input]
     return source.scale, source.zero_point

@@ -1,7 +1,8 @@
-"""A whole evaluation: craft on the twin, confirm on the device, measure, check, and put it all in one Result."""
+"""A whole evaluation: craft on the twin, confirm on the device, measure, check, and put the result together."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,19 +10,21 @@ from pathlib import Path
 import numpy as np
 
 from tritguard.attack import Target
+from tritguard.attack.temperature import margin_temperature
 from tritguard.attack.view import GradientView
 from tritguard.data import Dataset, to_input_bytes
-from tritguard.device import Device
+from tritguard.device import Device, open_device
 from tritguard.emit import Bundle
 from tritguard.errors import DeviceError
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
+from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.robustness import symptoms
 from tritguard.evaluate.robustness.assemble import Findings, Replay, Subject, assemble
-from tritguard.evaluate.robustness.judgement import Answers
+from tritguard.evaluate.robustness.judgement import DeviceAnswers
 from tritguard.evaluate.robustness.live import Budget, plan_live, search_live
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.result import Result
+from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.robustness.search import Found, Victim, classes, search
 from tritguard.evaluate.samples import Samples, compared, differing, draw_samples
 from tritguard.evaluate.study import Confirmation, Rate
@@ -30,29 +33,24 @@ from tritguard.progress import Progress, Stages
 from tritguard.twin import Twin
 
 _CHUNK = 256  # predictions between two steps of a progress bar
-_ASKED_AGAIN = 16  # inputs the device is asked twice
+_ASKED_AGAIN = 16  # inputs that the device is asked twice
 
 
 def prepare(bundle: Bundle, samples: Samples, plan: Plan) -> Target:
-    """The attacked model: the twin, and a view whose loss is kept from saturating.
-
-    The temperature brings the median clean margin of the logits to four, where float32 still resolves the softmax.
-    """
+    """The attacked model: its twin, and a view with a temperature that keeps the loss from saturating."""
     twin = Twin(bundle)
     outputs = twin.predict(samples.x)
-    scale = bundle.manifest.output.scale
-    values = outputs.scores * scale if outputs.logits is None else outputs.logits
-    top = np.sort(values, axis=1)[:, -2:]
-    temperature = max(1.0, float(np.median(top[:, 1] - top[:, 0])) / 4)
+    temperature = margin_temperature(outputs, score_scale=bundle.manifest.output.scale)
     view, aim = GradientView(bundle.golden, temperature), None
     if plan.goal == "targeted":
-        away = np.random.default_rng(plan.seed).integers(1, values.shape[1], len(samples.y))
-        aim = (samples.y + away) % values.shape[1]
+        count = outputs.scores.shape[1]
+        away = np.random.default_rng(plan.seed).integers(1, count, len(samples.y))
+        aim = (samples.y + away) % count
     return Target(twin, view, samples.x, samples.y, plan.seed, aim, plan.access)
 
 
 def victim(bundle: Bundle, samples: Samples, plan: Plan, out: Path, workers: int) -> Victim:
-    """A model under attack; what is found is kept in `out`/crafted."""
+    """Prepare a model for attack; what is found is kept in `out`/crafted."""
     manifest, target = bundle.manifest, prepare(bundle, samples, plan)
     assert target.view is not None
     return Victim(
@@ -65,7 +63,7 @@ def victim(bundle: Bundle, samples: Samples, plan: Plan, out: Path, workers: int
 
 
 def in_chunks(predictor: Predictor, x: Int8, progress: Progress) -> Outputs:
-    """Predict int8[n, *input_shape] on the host, telling how far it is."""
+    """Predict x, int8[n, *input_shape], on the host, and report progress."""
     parts = []
     for start in range(0, len(x), _CHUNK):
         progress(start, len(x))
@@ -97,7 +95,7 @@ def confirm(device: Device, target: Target, found: Found, progress: Progress, co
         seconds=seconds,
     )
     runs = len(found.runs)
-    answers = Answers(
+    answers = DeviceAnswers(
         clean=labels[0],
         runs=tuple(labels[1 : 1 + runs]),
         again=None if found.again is None else labels[1 + runs],
@@ -111,7 +109,7 @@ def _first(outputs: Outputs, count: int) -> Outputs:
     return Outputs(outputs.scores[:count], None if outputs.logits is None else outputs.logits[:count])
 
 
-def evaluate(  # noqa: PLR0913 - all that an evaluation depends on
+def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
     subject: Subject,
     dataset: Dataset,
     plan: Plan,
@@ -120,21 +118,29 @@ def evaluate(  # noqa: PLR0913 - all that an evaluation depends on
     stages: Stages,
     *,
     control: Bundle | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     live: Callable[[Budget], None] | None = None,
-) -> Result:
+) -> RobustnessResult:
     """Attack the deployed model and measure it.
 
     Args:
-        subject: bundle, build and board belong together.
-        device: what runs the build.
-        out: folder for what a resumed run can use again.
+        subject: the bundle, and the firmware built from it.
+        dataset: the data that samples are drawn from.
+        plan: the threat model, the attacks and their budgets.
+        device: the device that runs the firmware.
+        out: the folder for what a resumed run can use again.
         stages: gives the callback that shows a stage's progress.
         control: an undefended model of the same task, for the same attacks.
-        workers: processes that craft at the same time.
-        live: attack the device itself, with what needs no gradients; told beforehand what it may take.
+        workers: processes that craft at the same time; by default one for each core.
+        live: attack the device itself, with the attacks that need no gradients; called beforehand with what that may
+            take.
+
+    Raises:
+        BadInputError: data, plan, control and model do not fit each other.
+        DeviceError: the device does not answer, or reports no times.
     """
     samples = draw_samples(subject.bundle, dataset, plan.samples, plan.seed)
+    workers = workers or cores()
     preparing = stages("Preparing the attacks")
     preparing(0, 1)
     model = victim(subject.bundle, samples, plan, out, workers)
@@ -157,3 +163,17 @@ def evaluate(  # noqa: PLR0913 - all that an evaluation depends on
     whole = in_chunks(target.predictor, x_test, stages("The whole test set, on the twin"))
     clean_full = Rate.of(int((whole.labels == dataset.y_test).sum()), len(whole.labels))
     return assemble(subject, dataset, plan, samples, target, Findings(found, replay, clean_full), device)
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_run(plan: Plan, run: RunContext, stages: Stages) -> RobustnessResult:
+    with open_device(run.bundle, run.build) as device:
+        subject = Subject(run.bundle, run.build)
+        return study_robustness(subject, run.dataset, plan, device, run.out, stages, control=run.control)
+
+
+ROBUSTNESS = StudyKind("robustness", "attack", Plan, RobustnessResult, _in_run, leads=True)

@@ -1,4 +1,4 @@
-"""What would make a study of transfer misleading; each finding has a stable code."""
+"""Checks for what would make a study of transfer misleading; each finding has a stable code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FEW_SAMPLES = 100
 
 
 def check(parties: Sequence[Party], cells: Sequence[Cell], plan: TransferPlan, classes: int) -> tuple[Issue, ...]:
-    """Every finding; none is the good case."""
+    """Collect all findings; a sound study has none."""
     return (*_settings(parties, plan, classes), *_stronger_from_elsewhere(parties, cells))
 
 
@@ -19,7 +19,7 @@ def _settings(parties: Sequence[Party], plan: TransferPlan, classes: int) -> Ite
     if plan.samples < _FEW_SAMPLES:
         yield warn("FEW_SAMPLES", f"{plan.samples} samples: accuracies are rough")
     if all(party.form != "float" for party in parties):
-        yield warn("NO_FLOAT", "no float model was given: nothing says what deployment changed")
+        yield warn("NO_FLOAT", "no float model was given, so nothing shows what deployment changed")
     for party in parties:
         if party.clean.low <= 1 / classes:
             what = f"{party.name} ({party.form}) cannot be told from guessing: wrong data, or data in another unit"
@@ -27,7 +27,7 @@ def _settings(parties: Sequence[Party], plan: TransferPlan, classes: int) -> Ite
 
 
 def _stronger_from_elsewhere(parties: Sequence[Party], cells: Sequence[Cell]) -> Iterator[Issue]:
-    """An attack on the model itself should be the strongest: where it is not, gradients are masked."""
+    """Compare attacks from elsewhere with those on the model itself; if they are stronger, gradients are masked."""
     own = {(cell.eps_steps, cell.target): cell.accuracy for cell in cells if cell.source == cell.target}
     for cell in cells:
         white = own.get((cell.eps_steps, cell.target))

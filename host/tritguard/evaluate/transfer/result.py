@@ -1,10 +1,11 @@
-"""What a study of transfer is told and what it finds."""
+"""The settings of a study of transfer, and what it finds."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from pydantic import Field, field_validator
+from typing_extensions import override
 
 from tritguard.evaluate.study import Rate, Study
 from tritguard.records import Record
@@ -14,10 +15,10 @@ class TransferPlan(Record):
     """Settings of a study of transfer; the `[transfer]` table of a configuration file.
 
     Attributes:
-        samples: drawn from the test set with the seed.
+        samples: the number of samples drawn from the test set.
         eps: L-infinity bounds in steps of the int8 input grid, rising.
-        steps: gradients a sample, of PGD on each model and of each start of DIVA.
-        seed: of samples and attacks.
+        steps: gradient steps for each sample, of PGD on each model and of each start of DIVA.
+        seed: decides samples and attacks.
     """
 
     samples: int = Field(200, ge=1)
@@ -34,7 +35,7 @@ class TransferPlan(Record):
 
 
 class Party(Record):
-    """A model of the matrix; sha256 is that of its bundle or file."""
+    """A model of the matrix; `sha256` is the hash of its bundle, or of a float model's file."""
 
     name: str
     form: Literal["float", "int8", "ternary"]
@@ -46,10 +47,11 @@ class Cell(Record):
     """Inputs crafted on one model, answered by another.
 
     Attributes:
-        source, target: places in `parties`.
-        accuracy: the target's, on all samples.
-        transferred: of the samples right on both models and broken on the source, those broken on the target too;
-            None where there is none.
+        source: position in `parties` of the model they were crafted on.
+        target: position of the model that answered.
+        accuracy: the target's accuracy on all samples.
+        transferred: of the samples that both models had right and that were broken on the source, those that are broken
+            on the target too; None if there was no such sample.
     """
 
     eps_steps: int
@@ -60,11 +62,13 @@ class Cell(Record):
 
 
 class Apart(Record):
-    """An attack that wants the deployed model wrong and the float model right.
+    """An attack that makes the deployed model wrong and keeps the float model right.
 
     Attributes:
-        fooled: of the samples right on both, those it got there.
-        crafted_alone: the same of inputs crafted on the deployed model without a thought of the float one.
+        deployed: position in `parties` of the model that is to be wrong.
+        keeper: position of the float model that is to stay right.
+        fooled: of the samples that both had right, those for which the attack succeeded.
+        crafted_alone: the same for inputs that were crafted on the deployed model without regard to the float model.
     """
 
     eps_steps: int
@@ -86,6 +90,6 @@ class TransferResult(Study):
     apart: tuple[Apart, ...]
 
     @property
+    @override
     def models_sha256(self) -> set[str]:
-        """See `Study`."""
         return {party.sha256 for party in self.parties}

@@ -1,4 +1,4 @@
-"""How attacks carry over between a float model and what was deployed of it, and where they must not."""
+"""How attacks carry over between a float model and what was deployed of it, and which fool the latter alone."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ from numpy.typing import NDArray
 from tritguard.attack import Ball, Pgd, Target
 from tritguard.attack.diva import Diva
 from tritguard.attack.float_model import FloatModel, FloatTflite, open_float
+from tritguard.attack.temperature import margin_temperature
 from tritguard.attack.view import DifferentiableView, GradientView
 from tritguard.data import Dataset
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import EdgeTensor, hash_file
 from tritguard.errors import BadInputError
+from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
 from tritguard.evaluate.samples import Samples, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.evaluate.transfer.checks import check
 from tritguard.evaluate.transfer.result import Apart, Cell, Party, TransferPlan, TransferResult
-from tritguard.predictor import Int8, Outputs, Predictor
+from tritguard.predictor import Int8, Predictor
 from tritguard.progress import Progress, Stages
 from tritguard.twin import Twin
 
 Right = NDArray[np.bool_]
+_LEAST_TEMPERATURE = 1e-6  # small margins are widened too, so that the margins of all models are alike
 
 
 @dataclass(frozen=True)
 class _Model:
-    """A model of the matrix; its view is None where it has no gradients."""
+    """A model of the matrix; its view is None if it has no gradients."""
 
     name: str
     form: Literal["float", "int8", "ternary"]
@@ -45,15 +48,17 @@ def study_transfer(
     bundles: Sequence[Bundle], floats: Sequence[tuple[str, Path]], dataset: Dataset, plan: TransferPlan,
     stages: Stages,
 ) -> TransferResult:  # fmt: skip
-    """Craft on each model, ask all of them; then look for inputs that fool a deployed model alone.
+    """Craft inputs on each model and give them to all; then look for inputs that fool a deployed model alone.
 
     Args:
         bundles: deployed models that take the same inputs, byte for byte; at least one.
-        floats: names and files of Keras models or float `.tflite` files, fed with the bytes' real values.
+        floats: names and files of Keras models or float `.tflite` files, which get the real values of the bytes.
+        dataset: the data that samples are drawn from.
+        plan: the settings.
         stages: gives the callback that shows a stage's progress.
 
     Raises:
-        BadInputError: the models do not take the same inputs, or a file is no such model.
+        BadInputError: the models do not take the same inputs, or a file holds no float model.
     """
     grid = bundles[0].manifest.input
     models = [(name, path, open_float(path, grid)) for name, path in floats]
@@ -88,7 +93,7 @@ def study_transfer(
 
 def _float(name: str, path: Path, model: FloatModel | FloatTflite, x: Int8) -> _Model:
     if isinstance(model, FloatModel):
-        model.temperature = _temperature(model.predict(x))
+        model.temperature = margin_temperature(model.predict(x), least=_LEAST_TEMPERATURE)
     view = model if isinstance(model, FloatModel) else None
     return _Model(name, "float", hash_file(path), model, view)
 
@@ -98,28 +103,29 @@ def _deployed(bundle: Bundle, grid: EdgeTensor, x: Int8) -> _Model:
     same = edge.shape == grid.shape and edge.zero_point == grid.zero_point and np.isclose(edge.scale, grid.scale, 0.01)
     if not same:
         raise BadInputError(
-            f"takes int8{list(edge.shape)} at scale {edge.scale:g}, zero point {edge.zero_point}; the first bundle "
-            f"int8{list(grid.shape)} at {grid.scale:g}, {grid.zero_point}",
+            f"takes int8{list(edge.shape)} with scale {edge.scale:g} and zero point {edge.zero_point}, "
+            f"the first bundle int8{list(grid.shape)} with {grid.scale:g} and {grid.zero_point}",
             where=str(bundle.path),
-            fix="give models of the same inputs",
+            fix="give models with the same inputs",
         )
     form: Literal["int8", "ternary"] = "ternary" if identity.ternary_layers else "int8"
     twin = Twin(bundle)
-    view = GradientView(bundle.golden, _temperature(twin.predict(x)))
+    outputs, scale = twin.predict(x), bundle.manifest.output.scale
+    temperature = margin_temperature(outputs, score_scale=scale, least=_LEAST_TEMPERATURE)
+    view = GradientView(bundle.golden, temperature)
     return _Model(identity.name, form, identity.bundle_sha256, twin, view)
-
-
-def _temperature(outputs: Outputs) -> float:
-    """What brings the median margin of a model's logits to four, which makes those of several models alike."""
-    values = outputs.scores.astype(np.float64) if outputs.logits is None else outputs.logits
-    top = np.sort(values, axis=1)[:, -2:]
-    return max(float(np.median(top[:, 1] - top[:, 0])) / 4, 1e-6)
 
 
 def _craft(
     parties: Sequence[_Model], samples: Samples, plan: TransferPlan, progress: Progress
 ) -> dict[tuple[int, int], Int8]:
-    """Inputs by eps and source. PGD goes on where it has won: an input just over the edge carries over badly."""
+    """Craft inputs on each model that has gradients, at each eps.
+
+    PGD goes on after it has won: an input just across the boundary carries over badly.
+
+    Returns:
+        int8[n, *input_shape] by eps and by the position of the source.
+    """
     sources = [number for number, party in enumerate(parties) if party.view is not None]
     jobs = list(product(plan.eps, sources))
     crafted = {}
@@ -176,3 +182,18 @@ def _apart(
 
 def _rate(holds: Right) -> Rate:
     return Rate.of(int(holds.sum()), len(holds))
+
+
+def _in_run(plan: TransferPlan, run: RunContext, stages: Stages) -> TransferResult:
+    """Study the run's model with its float model, and the control too if it was trained along."""
+    pairs = [(run.bundle, run.float_model), (run.control, run.control_float)]
+    known = [(bundle, path) for bundle, path in pairs if bundle is not None and path is not None]
+    floats = [(bundle.manifest.name, path) for bundle, path in known]
+    return study_transfer([bundle for bundle, _ in known], floats, run.dataset, plan, stages)
+
+
+def _missing(sources: RunSources) -> str | None:
+    return None if sources.float_model else "a float_model where no model is trained"
+
+
+TRANSFER = StudyKind("transfer", "transfer", TransferPlan, TransferResult, _in_run, _missing)

@@ -1,7 +1,7 @@
 """Networks small enough for a microcontroller: plain float Keras models, which `tritguard.train.quantize` quantizes.
 
-Each is functional, of Conv2D, DepthwiseConv2D, Dense, BatchNormalization, ReLU, pooling and Add layers, and ends in
-logits: no softmax. Importing this imports TensorFlow.
+Each is a functional model of Conv2D, DepthwiseConv2D, Dense, BatchNormalization, ReLU, pooling and Add layers, and ends
+in logits without a softmax. Importing this package imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tritguard.train.nets.mlperf_tiny import dscnn, resnet8
 from tritguard.train.nets.separable import separable
 from tritguard.train.nets.stq import stq_image, stq_keywords
 
-# (input_shape, classes, config) -> keras.Model; by the names that TrainConfig.net takes.
+# Functions (input_shape, classes, config) -> keras.Model, by the names that TrainConfig.net takes.
 NETS: dict[str, Callable[[tuple[int, ...], int, TrainConfig], Any]] = {
     "separable": lambda shape, classes, config: separable(shape, classes, stem=config.stem, blocks=config.blocks),
     "ds-cnn": lambda shape, classes, _: dscnn(shape, classes),
@@ -25,9 +25,14 @@ NETS: dict[str, Callable[[tuple[int, ...], int, TrainConfig], Any]] = {
 
 
 def build_net(config: TrainConfig, input_shape: tuple[int, ...], classes: int) -> Any:
-    """The network `config.net` names, with fresh float weights.
+    """Build the network that `config.net` names, with newly drawn float weights.
 
-    Raises:
-        BadInputError: it does not take inputs of this shape.
+    Args:
+        config: the settings.
+        input_shape: height, width, channels.
+        classes: number of outputs.
+
+    Returns:
+        keras.Model: float32[n, *input_shape] -> float32[n, classes], logits.
     """
     return NETS[config.net](input_shape, classes, config)

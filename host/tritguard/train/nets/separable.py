@@ -1,4 +1,4 @@
-"""The demo's network, of any width and depth."""
+"""The demo's network, whose width and depth can be chosen."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tritguard.train.nets.blocks import classified, conv, depthwise, normalised
 
 
 def separable(input_shape: tuple[int, ...], classes: int, *, stem: int, blocks: Sequence[Block]) -> Any:
-    """A depthwise-separable CNN: MobileNet's shape (Howard et al. 2017, arXiv 1704.04861), MLPerf Tiny's DS-CNN's.
+    """A depthwise-separable CNN shaped like MobileNet (Howard et al. 2017, arXiv 1704.04861) and MLPerf Tiny's DS-CNN.
 
-    3x3 convolution with stride 2, the blocks, global average pooling, a dense layer; batch-norm and ReLU after each
-    convolution.
+    It has a 3x3 convolution with stride 2, the blocks, global average pooling and a dense layer, with a batch norm and
+    a ReLU after each convolution.
 
     Args:
         input_shape: height, width, channels.
-        classes: outputs.
+        classes: number of outputs.
         stem: channels of the first convolution.
         blocks: the depthwise-separable blocks.
 

@@ -1,8 +1,8 @@
 """Compact networks for stochastic ternary quantization (arXiv 2503.08973, whose own networks are not published).
 
-Full convolutions only: a trit costs a quarter of an int8 weight, and a depthwise kernel of nine weights loses far more
-by being ternary than one of several hundred. Firmware with either, ternary or int8, fits 512 KB of flash and 128 KB
-of RAM; a test builds it.
+They have full convolutions only, because a trit takes a quarter of an int8 weight, and a depthwise kernel of nine
+weights loses far more by being ternary than a kernel of several hundred. Firmware with either network, ternary or int8,
+fits 512 KB of flash and 128 KB of RAM; a test builds it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def stq_image(input_shape: tuple[int, ...], classes: int) -> Any:
 
     Args:
         input_shape: height, width, channels.
-        classes: outputs.
+        classes: number of outputs.
 
     Returns:
         keras.Model: float32[n, height, width, channels] -> float32[n, classes], logits.
@@ -33,11 +33,11 @@ def stq_image(input_shape: tuple[int, ...], classes: int) -> Any:
 
 
 def stq_keywords(input_shape: tuple[int, ...], classes: int) -> Any:
-    """A 10x4 stem as DS-CNN's and three 3x3 convolutions: 88,000 weights, 5 million MACs at (49, 10, 1).
+    """A 10x4 stem like DS-CNN's and three 3x3 convolutions: 88,000 weights, 5 million MACs at (49, 10, 1).
 
     Args:
         input_shape: frames, coefficients, 1.
-        classes: outputs.
+        classes: number of outputs.
 
     Returns:
         keras.Model: float32[n, frames, coefficients, 1] -> float32[n, classes], logits.

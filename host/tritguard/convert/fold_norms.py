@@ -1,7 +1,7 @@
-"""The network as it is deployed: plain Keras layers with constant weights and no batch-norm of their own.
+"""Brings a network into its deployed form: plain Keras layers with constant weights, batch norms folded into them.
 
-A batch-norm after a layer scales its output channels by g = gamma / sqrt(variance + epsilon) and shifts them. With
-ternary weights s * t, t in {-1, 0, 1}, the folded weights |s * g| * (sign(g) * t) are ternary again.
+A batch norm after a layer scales its output channels by g = gamma / sqrt(variance + epsilon) and shifts them. For
+ternary weights s * t with t in {-1, 0, 1}, the folded weights |s * g| * (sign(g) * t) are ternary again.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.errors import BadModelError
 from tritguard.train.backend import keras
+from tritguard.train.layer_graph import WEIGHTED, inputs_of, kernel_axes, refuse_shared_layers
 from tritguard.train.layers import TernaryConv2D, TernaryDense, TernaryDepthwiseConv2D, TernaryWeights
 
 Trits = NDArray[np.int8]
@@ -25,7 +25,6 @@ _PLAIN = {
     TernaryDepthwiseConv2D: keras.layers.DepthwiseConv2D,
     TernaryDense: keras.layers.Dense,
 }
-_WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)  # the ternary ones are these too
 
 
 @dataclass(frozen=True)
@@ -33,30 +32,30 @@ class Folded:
     """A model in its deployed form.
 
     Attributes:
-        model: keras.Model of plain layers, equal to the original at inference.
-        trits: for each layer that was ternary, by name: int8 in {-1, 0, 1}, in TFLite's order of axes: (out, h, w, in),
-            (h, w, in, multiplier) where depthwise, (out, in) where dense.
+        model: keras.Model of plain layers that computes the same as the original at inference.
+        trits: for the name of each layer with ternary weights, int8 in {-1, 0, 1} in TFLite's order of axes:
+            (out, h, w, in) for a convolution, (h, w, in, multiplier) for a depthwise one, (out, in) for a dense layer.
     """
 
     model: Any
     trits: dict[str, Trits]
 
 
-def fold(model: Any) -> Folded:
-    """Make ternary weights constant and fold each batch-norm into the layer before it, where there is one to take it.
+def fold_norms(model: Any) -> Folded:
+    """Make ternary weights constant, and fold each batch norm into the layer before it if that layer can take it.
 
     Args:
-        model: functional keras.Model, each layer used once.
+        model: functional keras.Model that uses each layer once; it is not changed.
 
     Raises:
         BadModelError: a layer is used more than once.
     """
-    _refuse_shared_layers(model)
+    refuse_shared_layers(model)
     norms = _foldable_norms(model)
     folded_norms = {norm.name for norm in norms.values()}
 
     def replace(layer: Any) -> Any:
-        if not isinstance(layer, _WEIGHTED):
+        if not isinstance(layer, WEIGHTED):
             return layer.__class__.from_config(layer.get_config())
         config = layer.plain_config() if isinstance(layer, TernaryWeights) else layer.get_config()
         return _PLAIN.get(type(layer), type(layer)).from_config({**config, "use_bias": True})
@@ -67,7 +66,7 @@ def fold(model: Any) -> Folded:
     plain = keras.models.clone_model(model, clone_function=replace, call_function=call)
     trits = {}
     for layer in model.layers:
-        if isinstance(layer, _WEIGHTED):
+        if isinstance(layer, WEIGHTED):
             kernel, bias, layer_trits = _folded_weights(layer, norms.get(layer.name))
             plain.get_layer(layer.name).set_weights([kernel, bias])
             if layer_trits is not None:
@@ -78,20 +77,14 @@ def fold(model: Any) -> Folded:
     return Folded(plain, trits)
 
 
-def _refuse_shared_layers(model: Any) -> None:
-    for layer in model.get_config()["layers"]:
-        if len(layer["inbound_nodes"]) > 1:
-            raise BadModelError("is used more than once", where=layer["name"], fix="give each use a layer of its own")
-
-
 def _foldable_norms(model: Any) -> dict[str, Any]:
-    """Batch-norm layers that can be folded, by the name of the layer that takes each."""
-    readers = Counter(id(tensor) for layer in model.layers for tensor in _inputs(layer))
+    """The batch norms that can be folded, by the name of the layer into which each is folded."""
+    readers = Counter(id(tensor) for layer in model.layers for tensor in inputs_of(layer))
     readers.update(id(tensor) for tensor in model.outputs)
     takers = {
         id(layer.output): layer
         for layer in model.layers
-        if isinstance(layer, _WEIGHTED)
+        if isinstance(layer, WEIGHTED)
         and layer.activation is keras.activations.linear
         and readers[id(layer.output)] == 1
     }
@@ -104,18 +97,12 @@ def _foldable_norms(model: Any) -> dict[str, Any]:
     return norms
 
 
-def _inputs(layer: Any) -> list[Any]:
-    if isinstance(layer, keras.layers.InputLayer):
-        return []
-    return layer.input if isinstance(layer.input, list) else [layer.input]
-
-
 def _is_over_channels(norm: Any) -> bool:
     return norm.axis in (-1, len(norm.input.shape) - 1)
 
 
 def _folded_weights(layer: Any, norm: Any) -> tuple[Float32, Float32, Trits | None]:
-    """Kernel, bias, and trits where the layer is ternary."""
+    """The folded kernel and bias, and the trits if the layer is ternary."""
     kernel_shape = tuple(layer.kernel.shape)
     is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
     channel_shape = kernel_shape[2:] if is_depthwise else kernel_shape[-1:]
@@ -135,9 +122,8 @@ def _folded_weights(layer: Any, norm: Any) -> tuple[Float32, Float32, Trits | No
 
 
 def _as_ternary(kernel: NDArray[np.float64], layer: Any) -> tuple[Trits, NDArray[np.float64]] | None:
-    """Trits and scale of a kernel that happens to hold {-a, 0, a} in each channel: one that QKeras made, say."""
-    axes = (0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else tuple(range(kernel.ndim - 1))
-    scale = np.abs(kernel).max(axis=axes, keepdims=True)
+    """The trits and the scale of a plain kernel that holds only {-a, 0, a} in each channel, as QKeras makes them."""
+    scale = np.abs(kernel).max(axis=kernel_axes(layer), keepdims=True)
     if not scale.any() or not np.isin(np.abs(kernel) / np.where(scale > 0, scale, 1.0), (0.0, 1.0)).all():
         return None
     return np.sign(kernel).astype(np.int8), scale

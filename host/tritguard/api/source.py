@@ -1,4 +1,4 @@
-"""The model a verb is given: an int8 `.tflite`, a Keras model or SavedModel, or a folder left by `tritguard train`."""
+"""Reading the model that is converted: an int8 `.tflite`, a Keras model, a SavedModel, or a training's folder."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _SAVED_MODEL = "saved_model.pb"
 
 
 def title(model: Path, name: str | None) -> str:
-    """What the model is called: as the user says, else after its file."""
+    """Name a model: as the user says, else after its file."""
     return name or (model.resolve().name if model.is_dir() else model.stem)
 
 
 def golden(
     model: Path, calibration: Path | None, note: Callable[[str], None] | None = None, judge: Dataset | None = None
 ) -> bytes:
-    """The golden int8 `.tflite`: the file's bytes, or what a Keras model or a training's folder is converted to.
+    """Read the golden int8 `.tflite`, or make it from a Keras model, a SavedModel or a training's folder.
 
     See `keras_to_tflite` for `note` and `judge`.
 

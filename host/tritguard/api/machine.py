@@ -1,4 +1,4 @@
-"""What this machine has of what tritguard needs, and how to mend the rest."""
+"""Looks for what tritguard needs on this machine, and says how to mend what is missing."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _INSTALL = "apt install --no-install-recommends"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at.
+    """One thing that was looked for.
 
     Attributes:
-        name: what.
-        found: version or place, None where it is missing.
-        why: what it is for.
+        name: of the program or package.
+        found: its version or place; None where it is missing.
+        why: what it is used for.
         mend: what to do where it is missing or unfit.
         fits: whether what was found can be used.
-        needed: by the road from a model to an attack on an emulated board.
+        needed: whether the road from a model to an attack on an emulated board needs it.
     """
 
     name: str
@@ -44,12 +44,12 @@ class Finding:
 
     @property
     def good(self) -> bool:
-        """There, and fit for use."""
+        """Whether it is there and fit for use."""
         return self.found is not None and self.fits
 
 
 def examine() -> Iterator[Finding]:
-    """Look at everything, one after the other."""
+    """Look for everything, one thing after the other."""
     compiler = host_compiler() or ["cc"]
     yield Finding("C compiler", _version(compiler[0]), "the twin", "apt install gcc, or set CC")
     yield Finding(COMPILER, _version(COMPILER), "firmware", f"{_INSTALL} gcc-arm-none-eabi")
@@ -86,7 +86,7 @@ def require(board: Board) -> None:
 
 
 def _run(*command: str) -> str | None:
-    """What a program prints; None where it is not installed or fails."""
+    """Return what a program prints; None where it is not installed or fails."""
     if shutil.which(command[0]) is None:
         return None
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
@@ -94,7 +94,7 @@ def _run(*command: str) -> str | None:
 
 
 def _version(program: str) -> str | None:
-    """The last dotted number of its first line: distributions put their own before the program's."""
+    """Return the last dotted number of a program's first line: distributions put their own before the program's."""
     printed = _run(program, "--version")
     if printed is None:
         return None
@@ -110,7 +110,7 @@ def _package(distribution: str) -> str | None:
 
 
 def _newlib() -> str | None:
-    """Where the C library of an integer-only Cortex-M4 is; a compiler without one echoes the bare name."""
+    """Look for the C library of an integer-only Cortex-M4; a compiler without one echoes the bare name."""
     library = _run(COMPILER, "-mthumb", "-mcpu=cortex-m4", "-mfloat-abi=soft", "-print-file-name=libc.a")
     headers = _run(COMPILER, "-fsyntax-only", "-include", "string.h", "-x", "c", os.devnull)
     if library is None or headers is None or library.strip() == "libc.a":

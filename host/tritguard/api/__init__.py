@@ -1,0 +1,69 @@
+"""The road as plain functions: they take paths and records, return typed results, raise TritguardError, print nothing.
+
+The command line is a thin layer over this package. TensorFlow is imported when a function first needs it.
+"""
+
+from tritguard.api.arrays import convert_to_arrays
+from tritguard.api.firmware import Engine, build, native_engine, tflm_engine
+from tritguard.api.models import convert, load_data, train
+from tritguard.api.run import Watcher, read_run_config, run
+from tritguard.api.studies import attack, faults, privacy, report, transfer
+from tritguard.boards import Board, available_boards, load_board
+from tritguard.build import Budget, Build, open_build
+from tritguard.data import Dataset
+from tritguard.device import Device, open_device
+from tritguard.emit import Bundle, open_bundle
+from tritguard.errors import TritguardError
+from tritguard.evaluate.faults.result import FaultPlan
+from tritguard.evaluate.privacy.result import PrivacyPlan
+from tritguard.evaluate.registry import read_study
+from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.study import Study
+from tritguard.evaluate.transfer.result import TransferPlan
+from tritguard.predictor import Outputs, Predictor
+from tritguard.profile import profile
+from tritguard.train import TrainConfig, TrainRecord
+from tritguard.twin import Twin
+
+__all__ = [
+    "Board",
+    "Budget",
+    "Build",
+    "Bundle",
+    "Dataset",
+    "Device",
+    "Engine",
+    "FaultPlan",
+    "Outputs",
+    "Plan",
+    "Predictor",
+    "PrivacyPlan",
+    "Study",
+    "TrainConfig",
+    "TrainRecord",
+    "TransferPlan",
+    "TritguardError",
+    "Twin",
+    "Watcher",
+    "attack",
+    "available_boards",
+    "build",
+    "convert",
+    "convert_to_arrays",
+    "faults",
+    "load_board",
+    "load_data",
+    "native_engine",
+    "open_build",
+    "open_bundle",
+    "open_device",
+    "privacy",
+    "profile",
+    "read_run_config",
+    "read_study",
+    "report",
+    "run",
+    "tflm_engine",
+    "train",
+    "transfer",
+]

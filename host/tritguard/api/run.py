@@ -1,0 +1,231 @@
+"""The whole road, from one configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import create_model, model_validator
+
+from tritguard.api.firmware import build
+from tritguard.api.machine import require
+from tritguard.api.models import convert, convert_control, earlier_training, load_data, train
+from tritguard.api.studies import carry_out, clear
+from tritguard.boards import load_board
+from tritguard.build import Budget, Build
+from tritguard.data import Dataset
+from tritguard.emit import Bundle
+from tritguard.errors import BadInputError
+from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
+from tritguard.evaluate.registry import STUDIES, leading
+from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.study import Study
+from tritguard.files import write_whole
+from tritguard.progress import Progress, silent
+from tritguard.records import Record, from_table, read_toml
+from tritguard.report.registry import to_html
+from tritguard.train import TrainConfig, TrainRecord
+from tritguard.train.config import MODEL
+
+T = TypeVar("T")
+
+
+class RunSettings(Record):
+    """A run's configuration without the tables of the studies; see `RunConfig`.
+
+    Attributes:
+        name: what reports call the model.
+        board: a board's id or file.
+        model: the model to take, where none is trained; relative paths start at the working directory.
+        data: what the model is attacked with; by default what it was trained on.
+        control: an undefended model that the attacks have to break; where a model is trained, another one is trained
+            without any defence.
+        train: how to train a model, where none is taken.
+        build: the flash and RAM that the firmware may take.
+        attack: the robustness evaluation.
+        float_model: the float model that a model was made of, for studies of it; where one is trained, it is known.
+    """
+
+    name: str
+    board: str = "mps2-an386"
+    model: str | None = None
+    data: str | None = None
+    control: str | None = None
+    train: TrainConfig | None = None
+    build: Budget = Budget()
+    attack: Plan = Plan()
+    float_model: str | None = None
+
+    @property
+    def studies(self) -> list[tuple[StudyKind[Any, Any], Record]]:
+        """The studies to carry out, with their settings, in order."""
+        plans = [(kind, getattr(self, kind.table)) for kind in STUDIES]
+        return [(kind, plan) for kind, plan in plans if plan is not None]
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.model is None) == (self.train is None):
+            raise ValueError("give either a model or a [train] table")
+        if self.train is None and self.data is None:
+            raise ValueError("a model that is taken needs data")
+        return self
+
+    @model_validator(mode="after")
+    def _studies_have_their_models(self) -> Self:
+        if self.train is not None and self.float_model is not None:
+            raise ValueError("float_model is for a model that is taken; the float model of a training is known")
+        trained = self.train is not None
+        sources = RunSources(trained, float_model=trained or self.float_model is not None)
+        for kind, _ in self.studies:
+            if (missing := kind.missing(sources)) is not None:
+                raise ValueError(f"[{kind.table}] needs {missing}")
+        return self
+
+
+_TABLES: dict[str, Any] = {
+    kind.table: (kind.plan | None, None) for kind in STUDIES if kind.table not in RunSettings.model_fields
+}
+# Every other study has a table for its plan; it is not carried out where the table is missing.
+RunConfig = create_model("RunConfig", __base__=RunSettings, **_TABLES)
+
+
+def read_run_config(path: str | Path) -> RunSettings:
+    """Read a run's configuration from a TOML file.
+
+    Raises:
+        BadInputError: the file cannot be read, or a key in it is unknown or out of range.
+    """
+    return from_table(RunConfig, read_toml(Path(path)), where=str(path))
+
+
+class Watcher:
+    """Follows a run; this one ignores what it is told.
+
+    A step begins, may show stages with their progress, and ends with one of the methods that are given its outcome.
+    """
+
+    def begins(self, step: str) -> None:
+        """Take note that a step with this name begins."""
+
+    def stage(self, name: str) -> Progress:
+        """Give the callback for the progress of a stage of the step."""
+        return silent(name)
+
+    def note(self, line: str) -> None:
+        """Take note of what a reader of the model's conversion should know."""
+
+    def loss(self, mean: float) -> None:
+        """Take note of the mean loss in the epoch of a training so far."""
+
+    def trained(self, record: TrainRecord, folder: Path, *, before: bool) -> None:
+        """Take note of a training; `before`: an earlier run left it in the folder."""
+
+    def converted(self, bundle: Bundle) -> None:
+        """Take note of the bundle."""
+
+    def built(self, build: Build) -> None:
+        """Take note of the firmware."""
+
+    def studied(self, study: Study, path: Path) -> None:
+        """Take note of a study, whose result was written to this path."""
+
+
+def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None) -> list[Study]:
+    """Train or take a model, convert it, build its firmware, attack it on its board, and carry out further studies.
+
+    A training that an earlier run finished in the same folder with the same settings and data is taken over, and so is
+    what its attacks have found.
+
+    Args:
+        config: what to do; see `read_run_config`.
+        out: the folder of everything the run makes.
+        watcher: follows the run.
+
+    Returns:
+        The results; the first is that of the attack. Each lies in `out`, and `report.html` there shows all.
+
+    Raises:
+        TritguardError: what a step raises; nothing of an older result is left then.
+    """
+    folder, watch = Path(out), watcher or Watcher()
+    board = load_board(config.board)
+    for what, path in (("model", config.model), ("float model", config.float_model), ("control", config.control)):
+        if path is not None and not Path(path).exists():
+            raise BadInputError(f"no such {what}", where=path, fix="paths start at the working directory")
+    clear(leading(), folder)
+    _shown(watch, "Looking for compilers and packages", partial(require, board))
+    reading = watch.stage("Reading data")
+    data, learned = _data(config, reading)
+    float_model = None if config.float_model is None else Path(config.float_model)
+    source = Path(config.model or folder / "train")
+    if config.train is not None:
+        _train(config.train, learned, source, "train", watch)
+        float_model = source / MODEL
+    watch.begins("convert")
+    converting = partial(convert, source, folder / "bundle", core=board.core, classes=data.classes, name=config.name)
+    bundle = _shown(watch, "Converting", partial(converting, data=data, note=watch.note))
+    watch.converted(bundle)
+    watch.begins("build")
+    building = partial(build, bundle, folder / "build", board=board, budget=config.build)
+    firmware = _shown(watch, f"Building for {board.name}", building)
+    watch.built(firmware)
+    control, control_float = None if config.control is None else Path(config.control), None
+    if control is None and config.train is not None:
+        control = folder / "control" / "train"
+        control_float = control / MODEL
+        _train(config.train.undefended, learned, control, "train the undefended control", watch)
+    undefended = None
+    if control is not None:
+        undefended = _shown(watch, "Converting the control", partial(convert_control, control, folder, board.core))
+    context = RunContext(
+        name=config.name,
+        board=board,
+        bundle=bundle,
+        build=firmware,
+        dataset=data,
+        out=folder,
+        float_model=float_model,
+        training=None if config.train is None else source,
+        trained_on=learned,
+        control=undefended,
+        control_float=control_float,
+    )
+    return _studies(config, context, watch)
+
+
+def _data(config: RunSettings, progress: Progress) -> tuple[Dataset, Dataset]:
+    """Load the data to attack with and the data to train on, once where they are the same."""
+    trained_on = None if config.train is None else config.train.data
+    data = load_data(config.data or trained_on or "", progress)
+    if trained_on is None or trained_on == (config.data or trained_on):
+        return data, data
+    return data, load_data(trained_on, progress)
+
+
+def _train(config: TrainConfig, data: Dataset, folder: Path, step: str, watch: Watcher) -> None:
+    watch.begins(step)
+    earlier = earlier_training(config, data, folder)
+    record = earlier or train(config, data, folder, watch.stage("Training"), show_loss=watch.loss)
+    watch.trained(record, folder, before=earlier is not None)
+
+
+def _studies(config: RunSettings, context: RunContext, watch: Watcher) -> list[Study]:
+    """Carry out the studies of a configuration; the report of the run grows with each."""
+    done: list[Study] = []
+    for kind, plan in config.studies:
+        watch.begins(kind.table)
+        done.append(carry_out(kind, context.out, partial(kind.run, plan, context), watch.stage))
+        write_whole(leading().report_beside(context.out / leading().file), to_html(done[0], done[1:]))
+        watch.studied(done[-1], context.out / kind.file)
+    return done
+
+
+def _shown(watch: Watcher, stage: str, work: Callable[[], T]) -> T:
+    """Do what has no progress of its own, as a stage of one piece."""
+    progress = watch.stage(stage)
+    progress(0, 1)
+    outcome = work()
+    progress(1, 1)
+    return outcome

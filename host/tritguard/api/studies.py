@@ -1,0 +1,229 @@
+"""The studies of a deployed model: each leaves its result as JSON and its report as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tritguard.api.models import convert_control
+from tritguard.boards import Board, load_board
+from tritguard.build import Build
+from tritguard.data import Dataset
+from tritguard.device import open_device
+from tritguard.emit import Bundle
+from tritguard.errors import BadInputError
+from tritguard.evaluate.faults.result import FaultPlan, FaultResult
+from tritguard.evaluate.faults.study import FAULTS, study_faults
+from tritguard.evaluate.kind import StudyKind
+from tritguard.evaluate.privacy.result import PrivacyPlan, PrivacyResult
+from tritguard.evaluate.privacy.study import PRIVACY, open_training, study_privacy
+from tritguard.evaluate.registry import kind_of, leading, read_study, studies_beside
+from tritguard.evaluate.robustness.assemble import Subject
+from tritguard.evaluate.robustness.live import Budget
+from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.result import RobustnessResult
+from tritguard.evaluate.robustness.study import ROBUSTNESS, study_robustness
+from tritguard.evaluate.study import Study
+from tritguard.evaluate.transfer.result import TransferPlan, TransferResult
+from tritguard.evaluate.transfer.study import TRANSFER, study_transfer
+from tritguard.files import write_whole
+from tritguard.progress import Stages, silent
+from tritguard.report.registry import to_html
+
+S = TypeVar("S", bound=Study)
+
+
+def attack(  # noqa: PLR0913 - all that an evaluation depends on
+    bundle: Bundle,
+    firmware: Build,
+    data: Dataset,
+    out: str | Path,
+    *,
+    plan: Plan | None = None,
+    port: str | None = None,
+    control: str | Path | None = None,
+    workers: int | None = None,
+    live: Callable[[Budget], None] | None = None,
+    stages: Stages = silent,
+) -> RobustnessResult:
+    """Attack a deployed model, and replay every input on the device; writes `result.json` and `report.html`.
+
+    Args:
+        bundle: the model.
+        firmware: its build.
+        data: what the model is attacked with.
+        out: the folder of the result. An older result there is removed first, so that a run that fails leaves none.
+            What attacks find is kept there, and used again by a run of the same plan.
+        plan: the threat model, the attacks and their budgets; by default those of the standard preset.
+        port: the board's serial port; without it the emulated board is started.
+        control: an undefended model for the same task, a bundle or a `.tflite`, that the same attacks have to break.
+        workers: the number of processes that craft; by default one for each core.
+        live: attack the device itself, with the attacks that need no gradients; called beforehand with what this may
+            take.
+        stages: shows how far the work is.
+
+    Raises:
+        BadInputError: data, plan, control and model do not fit each other.
+        DeviceError, WrongFirmwareError: see `open_device`.
+    """
+    folder = Path(out)
+
+    def evaluated(stages: Stages) -> RobustnessResult:
+        undefended = None
+        if control is not None:
+            converting = stages("Converting the control")
+            converting(0, 1)
+            undefended = convert_control(control, folder, firmware.record.board.core)
+            converting(1, 1)
+        subject = Subject(bundle, firmware)
+        with open_device(bundle, firmware, port) as device:
+            return study_robustness(
+                subject, data, plan or Plan(), device, folder, stages, control=undefended, workers=workers, live=live
+            )
+
+    return carry_out(ROBUSTNESS, folder, evaluated, stages)
+
+
+def faults(
+    subjects: Sequence[tuple[Bundle, Build | None]],
+    data: Dataset,
+    out: str | Path,
+    *,
+    plan: FaultPlan | None = None,
+    stages: Stages = silent,
+) -> FaultResult:
+    """Measure accuracy with bits of the weights flipped in flash; writes `faults.json` and `faults.html`.
+
+    Args:
+        subjects: bundles, each with its build for an emulated board, or None to use the twin alone.
+        data: samples for the measurement and for the attacker.
+        out: the folder of the result.
+        plan: the numbers of flips and samples.
+        stages: shows how far the work is.
+
+    Raises:
+        BadInputError, MismatchError: see `study_faults`.
+    """
+    return carry_out(FAULTS, Path(out), lambda named: study_faults(subjects, data, plan or FaultPlan(), named), stages)
+
+
+def transfer(
+    bundles: Sequence[Bundle],
+    data: Dataset,
+    out: str | Path,
+    *,
+    floats: Sequence[str | Path] = (),
+    plan: TransferPlan | None = None,
+    stages: Stages = silent,
+) -> TransferResult:
+    """Measure how attacks carry over between models; writes `transfer.json` and `transfer.html`.
+
+    Args:
+        bundles: the deployed models.
+        data: what they are attacked with.
+        out: the folder of the result.
+        floats: float models, each a `.keras` file or a float `.tflite`.
+        plan: the bounds and the number of samples.
+        stages: shows how far the work is.
+
+    Raises:
+        BadInputError: see `study_transfer`.
+    """
+    models = [(_float_name(Path(path)), Path(path)) for path in floats]
+    return carry_out(
+        TRANSFER, Path(out), lambda named: study_transfer(bundles, models, data, plan or TransferPlan(), named), stages
+    )
+
+
+def privacy(
+    trainings: Sequence[str | Path],
+    out: str | Path,
+    *,
+    load: Callable[[str], Dataset],
+    board: str | Path | Board | None = None,
+    plan: PrivacyPlan | None = None,
+    stages: Stages = silent,
+) -> PrivacyResult:
+    """Measure what a model's outputs tell about its training samples; writes `privacy.json` and `privacy.html`.
+
+    Args:
+        trainings: folders that `train` wrote.
+        out: the folder of the result and of the shadow models.
+        load: loads the data set that a training names, such as `load_data`.
+        board: an emulated board that confirms the outputs; without it the twin gives them.
+        plan: the numbers of samples and shadow models.
+        stages: shows how far the work is.
+
+    Raises:
+        BadInputError: see `open_training` and `study_privacy`.
+    """
+    chip = board if board is None or isinstance(board, Board) else load_board(board)
+    opened = [open_training(Path(folder), load) for folder in trainings]
+    return carry_out(
+        PRIVACY,
+        Path(out),
+        lambda named: study_privacy(opened, chip, plan or PrivacyPlan(), Path(out), named),
+        stages,
+    )
+
+
+def carry_out(kind: StudyKind[Any, S], out: Path, run: Callable[[Stages], S], stages: Stages) -> S:
+    """Carry a study out and write its result and report; older ones go first, so that a failure leaves none.
+
+    Args:
+        kind: the study.
+        out: the folder for both, made if it is missing.
+        run: carries the study out; it is given `stages`.
+        stages: shows how far the work is.
+    """
+    clear(kind, out)
+    result = run(stages)
+    path = out / kind.file
+    write_whole(path, result.model_dump_json(indent=2) + "\n")
+    write_whole(kind.report_beside(path), to_html(result))
+    return result
+
+
+def clear(kind: StudyKind[Any, Any], out: Path) -> None:
+    """Make the folder, now and not after minutes of work, and remove an older result and report of this study."""
+    out.mkdir(parents=True, exist_ok=True)
+    for older in (out / kind.file, kind.report_beside(out / kind.file)):
+        older.unlink(missing_ok=True)
+
+
+def report(source: str | Path, out: str | Path | None = None) -> tuple[Path, list[Study]]:
+    """Read a result again and write its report as one self-contained HTML file.
+
+    Args:
+        source: a result's JSON file, or the folder of a run.
+        out: the HTML file; by default it is written beside the result.
+
+    Returns:
+        The file that was written, and the results in it: the one read, then those of other studies of the same model
+        that lie beside it and that its report takes in.
+
+    Raises:
+        BadInputError: the result cannot be read, is damaged or of another version, or the report cannot be written.
+    """
+    place = Path(source)
+    path = place / leading().file if place.is_dir() else place
+    if path.suffix == ".html":
+        fix = f"give its folder, or the {leading().file} beside it"
+        raise BadInputError("is a report, made from a result", where=str(path), fix=fix)
+    study = read_study(path)
+    target = kind_of(study).report_beside(path) if out is None else Path(out)
+    if target.resolve() == path.resolve():
+        raise BadInputError("is the result itself", where=str(target), fix="name another file for the report")
+    beside = studies_beside(path, study)
+    page = to_html(study, beside)
+    try:
+        write_whole(target, page)
+    except OSError as error:
+        raise BadInputError(f"cannot be written ({error.strerror})", where=str(target)) from error
+    return target, [study, *beside]
+
+
+def _float_name(path: Path) -> str:
+    """Name a float model for reports: one that a training left after the training's folder."""
+    return path.resolve().parent.name if path.suffix == ".keras" else path.stem

@@ -1,0 +1,25 @@
+"""Norms by what plans call them. A new norm is one file here and one line in `NORMS`."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from tritguard.attack.norms.base import Norm
+from tritguard.attack.norms.l2 import L2
+from tritguard.attack.norms.linf import Linf
+
+NORMS: dict[str, Norm] = {
+    "Linf": Linf(),
+    "L2": L2(),
+}
+
+
+def _known(name: str) -> str:
+    if name not in NORMS:
+        raise ValueError(f"no norm {name!r}: {', '.join(NORMS)}")
+    return name
+
+
+NormName = Annotated[str, AfterValidator(_known)]  # what a plan or a result says
+
+__all__ = ["NORMS", "Norm", "NormName"]

@@ -1,0 +1,74 @@
+"""What a norm has to know so that attacks can work in its balls."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.attack.arrays import column
+from tritguard.predictor import Int8
+
+Float64 = NDArray[np.float64]
+Floats = NDArray[np.floating]
+
+
+class Norm(ABC):
+    """How far an input is from its clean one, and how to move within a bound on that distance.
+
+    Lengths and eps are in steps of the int8 input grid. Moves are differences from the clean inputs,
+    float[n, *input_shape].
+
+    Attributes:
+        name: what plans and results call it.
+        meaning: the distance in a few words, for reports.
+        order: the p of the Lp norm, as ART takes it: a number, or infinity.
+        box: whether eps bounds each element by itself, so that all of them can use all of it at the same time.
+        farthest: the largest distance between two inputs on the int8 grid, where it does not depend on their size.
+    """
+
+    name: ClassVar[str]
+    meaning: ClassVar[str]
+    order: ClassVar[float]
+    box: ClassVar[bool] = False
+    farthest: ClassVar[int | None] = None
+
+    def sanity_eps(self, largest: int) -> int | None:
+        """A bound, above the largest eps of a plan, within which any model has to fall to chance.
+
+        None, the default, where that depends on the size of the input: the plan then has to name one.
+        """
+        return None
+
+    @abstractmethod
+    def lengths(self, moves: Floats) -> Floats:
+        """The length of each move, [n]."""
+
+    @abstractmethod
+    def to_grid(self, candidates: Floats, clean: Int8, eps: int) -> Int8:
+        """Float candidates, [n, *input_shape] in steps, as inputs on the int8 grid at most eps from the clean ones."""
+
+    @abstractmethod
+    def shrink(self, moves: Floats, eps: int) -> Floats:
+        """The moves projected into the ball of radius eps; those inside stay as they are."""
+
+    @abstractmethod
+    def steepest(self, gradients: Floats) -> Floats:
+        """The move of length one along which a loss with these gradients, [n, *input_shape], rises most."""
+
+    @abstractmethod
+    def start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: int) -> Floats:
+        """Random moves of the shape [n, *input_shape] from which gradient attacks start."""
+
+    @abstractmethod
+    def to_edge(self, rng: np.random.Generator, clean: Float64, eps: int) -> Float64:
+        """Random moves from float64[n, *input_shape] to the edge of the ball: what the noise baseline tries."""
+
+    def towards_clean(self, moves: Floats, share: Float64) -> Floats:
+        """The moves shortened to a share, float64[n] in 0..1, of their length: a decision attack's way back.
+
+        By default along the line to the clean input.
+        """
+        return np.asarray(column(share, moves) * moves)

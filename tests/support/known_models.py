@@ -1,0 +1,58 @@
+"""Small models with known ops, which many tests convert, build and run."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.support.random_moves import resize_nearest
+from tests.support.tflite_builder import ModelBuilder
+
+
+def ternary_model(seed: int = 1) -> bytes:
+    """A small model of the ops of convolutional nets, ternary and int8, whose outputs differ on random inputs."""
+    rng = np.random.default_rng(seed)
+    builder = ModelBuilder((8, 8, 3), 1 / 255, -128)
+    weights = (rng.integers(-1, 2, (16, 3, 3, 3)) * 127).astype(np.int8)
+    tensor = builder.conv(builder.input, weights, [0.01] * 16, None, (0.05, -128), activation="RELU")
+    depthwise = (rng.integers(-1, 2, (3, 3, 16)) * 127).astype(np.int8)
+    branch = builder.depthwise(tensor, depthwise, [0.01] * 16, None, (0.05, -128), activation="RELU6")
+    tensor = builder.add(tensor, branch, (0.1, -128))
+    tensor = builder.pad(tensor, [(1, 1), (0, 1), (0, 0)])
+    tensor = builder.pool(tensor, "MAX", (2, 2), (2, 2), same=False, activation="NONE")
+    tensor = builder.pool(tensor, "AVERAGE", (2, 2), (1, 1), same=True, activation="NONE")
+    tensor = builder.conv(tensor, rng.integers(-127, 128, (8, 1, 1, 16), dtype=np.int8), [0.01] * 8, None, (0.4, 3))
+    tensor = builder.quantize(tensor, (0.5, 0))
+    tensor = builder.mean(tensor, (0.2, 2), keep_dims=False)
+    tensor = builder.dense(tensor, rng.integers(-127, 128, (5, 8), dtype=np.int8), [0.002], None, (0.05, 0))
+    return builder.build(builder.softmax(tensor))
+
+
+def other_ops_model() -> bytes:
+    """One op of every kernel that `ternary_model` lacks, scaled so that the output still depends on the inputs."""
+    rng = np.random.default_rng(2)
+    builder = ModelBuilder((4, 4, 8), 0.05, 0)
+    tensor = builder.unary("TANH", builder.input, (1 / 128, 0))
+    channels = builder.constant(rng.integers(30, 100, 8, dtype=np.int8), [0.01])
+    for name in ("ADD", "SUB", "MUL", "PRELU"):
+        tensor = builder.binary(name, tensor, channels, (0.015, 0))
+    low = builder.constant(np.full(8, -100, dtype=np.int8), [0.015])
+    tensor = builder.binary("MAXIMUM", tensor, low, (0.015, 0))
+    tensor = builder.binary("MINIMUM", builder.constant(np.full(8, 100, np.int8), [0.015]), tensor, (0.015, 0))
+    wide = rng.integers(-127, 128, (8, 3, 3, 8), dtype=np.int8)
+    tensor = builder.transpose_conv(tensor, wide, [0.01] * 8, None, (0.1, 0), (8, 8), stride=(2, 2), same=True)
+    tensor = builder.transpose(tensor, (0, 2, 1, 3))
+    parts = builder.split(tensor, 3, [4, 4], explicit=False)
+    tensor = resize_nearest(builder, builder.concatenation(parts[::-1], 3), (3, 3), False, False)
+    return builder.build(builder.strided_slice(tensor, [0, 2, 0, 0], [1, 0, 3, 8], [1, -1, 2, 3], (2, 2, 3)))
+
+
+def several(inputs_: int, outputs: int) -> bytes:
+    """A sum of tanh of the first input, of the others and of a constant."""
+    builder = ModelBuilder((3, 4), 0.5, 3)
+    ramp = np.roll(np.arange(12, dtype=np.int8), 5).reshape(1, 3, 4)
+    sources = [builder.input, *(builder.add_input((3, 4), 0.25, number) for number in range(inputs_ - 1))]
+    total = builder.unary("TANH", sources[0], (1 / 128, 0))
+    for source in sources[1:]:
+        total = builder.add(total, source, (0.5, 1))
+    total = builder.add(total, builder.constant(ramp, [1.0]), (0.5, 1))
+    return builder.build(*[total, builder.reshape(total, (12,)), builder.reshape(sources[0], (4, 3))][:outputs])

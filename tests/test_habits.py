@@ -1,0 +1,93 @@
+"""What keeps the repository in order: the hosted workflow, the hooks, the quick suite, temporary files."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.quick import heavy
+from tests.support.shared import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def supported_pythons() -> set[str]:
+    first, end = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", PROJECT["project"]["requires-python"]).groups()  # type: ignore[union-attr]
+    return {f"3.{minor}" for minor in range(int(first), int(end))}
+
+
+def test_the_hosted_workflow_runs_the_suite_on_every_supported_python() -> None:
+    workflow: dict[str, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())
+    jobs = workflow["jobs"]
+    assert set(jobs["ubuntu"]["strategy"]["matrix"]["python"]) == supported_pythons()
+    for job in jobs.values():
+        assert job["steps"][-1] == {"run": "scripts/test"}
+
+
+def test_hooks_and_tools_have_the_same_versions() -> None:
+    """Every hook is a program of the environment, which an extra installs."""
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [repo["repo"] for repo in hooks] == ["local"]
+    installed = {re.match(r"[\w-]+", need)[0] for need in PROJECT["project"]["optional-dependencies"]["test"]}  # type: ignore[index]
+    for hook in hooks[0]["hooks"]:
+        assert hook["language"] == "system"
+        assert hook["entry"].split()[0].removeprefix(".venv/bin/") in installed
+
+
+@pytest.mark.parametrize(
+    ("event", "argument", "reason"),
+    [
+        ("import", "tensorflow.python.framework", "tensorflow"),
+        ("import", "tensorflow_lookalike", None),
+        ("subprocess.Popen", "/usr/bin/arm-none-eabi-gcc", "arm-none-eabi-gcc"),
+        ("subprocess.Popen", b"qemu-system-arm", "qemu-system-arm"),
+        ("subprocess.Popen", "cc", None),
+        ("open", "tensorflow", None),
+    ],
+)
+def test_a_quick_run_knows_what_is_heavy(event: str, argument: Any, reason: str | None) -> None:
+    assert heavy(event, (argument,)) == reason
+
+
+QUICK = """
+import subprocess
+from hypothesis import given, strategies
+
+def test_light(): pass
+def test_training(): import tensorflow
+def test_emulated(): subprocess.run(["qemu-system-arm", "--version"])
+
+@given(strategies.integers())
+def test_property(number):
+    seen.append(number)
+seen = []
+def test_few_examples(): assert 0 < len(seen) < 10
+"""
+
+
+def test_a_quick_run_skips_what_turns_out_to_be_heavy(tmp_path: Path) -> None:
+    (tmp_path / "test_toy.py").write_text(QUICK)
+    (tmp_path / "test_module.py").write_text("import tensorflow\n\ndef test_nothing(): pass\n")
+    command = [sys.executable, "-m", "pytest", "-p", "tests.support.quick", "-p", "no:cacheprovider", "-q", "-rs"]
+    options = [f"--rootdir={tmp_path}", "-c", os.devnull, str(tmp_path)]
+    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "3 passed, 3 skipped" in done.stdout, done.stdout + done.stderr
+    assert {"a quick run goes without tensorflow", "a quick run goes without qemu-system-arm"} <= {
+        line.partition(": ")[2] for line in done.stdout.splitlines() if line.startswith("SKIPPED")
+    }
+
+
+def test_temporary_files_lie_in_the_runs_own_folder(common_temp: Path) -> None:
+    """Those of this process and of its children, so that they go with it."""
+    code = "import tempfile; print(tempfile.gettempdir())"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert Path(tempfile.gettempdir()) == Path(child) == common_temp / "temporary"

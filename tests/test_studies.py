@@ -1,0 +1,128 @@
+"""The registry of studies: what goes through it, and that nothing goes around it."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.robustness_result import make_result
+from tests.support.shared import ROOT
+from tritguard.api.run import RunConfig
+from tritguard.errors import BadInputError
+from tritguard.evaluate.faults.result import FaultedModel, FaultPlan, FaultResult
+from tritguard.evaluate.kind import StudyKind
+from tritguard.evaluate.registry import STUDIES, kind_of, read_study, studies_beside
+from tritguard.evaluate.study import Issue, ModelIdentity, Rate, StudyProvenance
+from tritguard.report.registry import report_of, to_html, to_terminal
+from tritguard.report.study import Report
+
+PACKAGE = ROOT / "host" / "tritguard"
+
+
+def fault_result(model_sha256: str) -> FaultResult:
+    provenance = make_result().provenance.model_dump(include=set(StudyProvenance.model_fields))
+    identity = ModelIdentity(
+        name="small", bundle_sha256="b" * 64, model_sha256=model_sha256, ternary_layers=1, weight_layers=2
+    )
+    model = FaultedModel(
+        model=identity, weight_bits=800, formats={"dual2": 100}, clean=Rate.of(90, 100), points=(), chosen=(),
+        undefined=3, replay=None,
+    )  # fmt: skip
+    return FaultResult(
+        status="degraded",
+        issues=(Issue(code="NO_DEVICE", severity="warn", message="no build was given"),),
+        provenance=StudyProvenance.model_validate(provenance),
+        plan=FaultPlan(),
+        classes=5,
+        models=(model,),
+    )
+
+
+@pytest.mark.parametrize("kind", STUDIES, ids=lambda kind: kind.name)
+def test_each_study_has_a_plan_with_defaults_a_result_of_its_name_and_a_report(kind: StudyKind[Any, Any]) -> None:
+    assert kind.plan() == kind.plan.model_validate({})
+    assert kind.result.model_fields["kind"].default == kind.name
+    assert isinstance(report_of(kind.name), Report)
+
+
+def test_studies_do_not_get_in_each_others_way() -> None:
+    for names in zip(*((kind.name, kind.table, kind.file) for kind in STUDIES), strict=True):
+        assert len(set(names)) == len(STUDIES)
+    assert [kind.leads for kind in STUDIES].index(True) == 0
+    assert sum(kind.leads for kind in STUDIES) == 1
+
+
+def test_a_run_has_a_table_for_each_study_and_carries_out_those_that_are_there() -> None:
+    tables = {kind.table: {} for kind in STUDIES}
+    config = RunConfig.model_validate({"name": "x", "train": {}} | tables)
+    assert [(kind, type(plan)) for kind, plan in config.studies] == [(kind, kind.plan) for kind in STUDIES]
+    least = RunConfig.model_validate({"name": "x", "train": {}})
+    assert [kind for kind, _ in least.studies] == [STUDIES[0]]
+
+
+def test_a_result_of_a_version_without_kinds_is_read(tmp_path: Path) -> None:
+    """As versions before `Study.kind` wrote it: the same fields without it, in another order."""
+    result = make_result()
+    fields = json.loads(result.model_dump_json(exclude={"kind"}))
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(dict(reversed(fields.items()))))
+    assert read_study(path) == result
+    path.write_text(result.model_dump_json())
+    assert read_study(path) == result
+
+
+def test_a_study_that_is_not_known_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text('{"kind": "astrology"}')
+    with pytest.raises(BadInputError, match="there is no study 'astrology'"):
+        read_study(path)
+
+
+def test_the_report_of_a_run_takes_in_the_studies_of_its_model_alone(tmp_path: Path) -> None:
+    result, path = make_result(), tmp_path / "result.json"
+    beside = tmp_path / "faults.json"
+    ours, theirs = fault_result(result.provenance.model_sha256), fault_result("c" * 64)
+    for study, taken in ((ours, [ours]), (theirs, [])):
+        beside.write_text(study.model_dump_json())
+        assert studies_beside(path, result) == taken
+        assert studies_beside(beside, study) == []
+    for foreign in ("{}", '{"kind": "robustness"}', "[1]", "no JSON"):
+        beside.write_text(foreign)
+        assert studies_beside(path, result) == []
+    beside.write_text('{"kind": "faults"}')
+    with pytest.raises(BadInputError, match=r"give a faults\.json of schema version 1"):
+        studies_beside(path, result)
+    assert "<h2>Bit flips in small</h2>" in to_html(result, [ours])
+    assert "Bit flips" not in to_html(result)
+    assert len(to_terminal(result, [ours]).renderables) == 1 + len(to_terminal(result).renderables)
+
+
+def test_reports_are_written_beside_their_results() -> None:
+    result, faults = make_result(), fault_result("a" * 64)
+    assert kind_of(result).report_beside(Path("out/first.json")) == Path("out/report.html")
+    assert kind_of(faults).report_beside(Path("out/first.json")) == Path("out/first.html")
+
+
+ROOMS = [PACKAGE / "evaluate" / kind.name for kind in STUDIES]  # held apart by tests/test_architecture.py
+ELSEWHERE = [path for path in sorted(PACKAGE.rglob("*.py")) if not any(room in path.parents for room in ROOMS)]
+
+# The registry, and the functions that offer a study to users, as a verb of its own does.
+LISTS = {("evaluate", "registry"), ("api", "studies"), ("api", "__init__")}
+
+
+@pytest.mark.parametrize("path", ELSEWHERE, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_its_own_files_know_a_study(path: Path) -> None:
+    """No other file compares with a study's name, or imports a study that does not lead the run."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    others = {kind.name: kind for kind in STUDIES if kind.name not in parts}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Compare):
+            compared = {leaf.value for leaf in ast.walk(node) if isinstance(leaf, ast.Constant)}
+            assert not compared & set(others), f"line {node.lineno}"
+        if isinstance(node, ast.ImportFrom) and parts not in LISTS:
+            room = (node.module or "").removeprefix("tritguard.evaluate.").split(".")[0]
+            assert room not in others or others[room].leads, f"line {node.lineno}"
