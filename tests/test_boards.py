@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tritguard.build.render import templates
 
 from tritguard.boards import Board, available_boards, load_board
 from tritguard.boards.driver import read_driver
 from tritguard.build.engine import Engine, Library
+from tritguard.build.project import templates
 from tritguard.errors import BadInputError
 from tritguard.resources import boards_dir
 
