@@ -230,18 +230,18 @@ def test_the_logits_layer_is_in_no_chain() -> None:
 def test_convert_tells_of_stripes_and_does_without(tmp_path: Path) -> None:
     model = tmp_path / "residual.tflite"
     model.write_bytes(residual())
-    fused, whole = tmp_path / "fused", tmp_path / "whole"
-    told = CliRunner().invoke(app, ["convert", str(model), "-o", str(fused)])
+    striped, whole = tmp_path / "striped", tmp_path / "whole"
+    told = CliRunner().invoke(app, ["convert", str(model), "-o", str(striped)])
     untold = CliRunner().invoke(app, ["convert", str(model), "-o", str(whole), "--no-stripes"])
     assert (told.exit_code, untold.exit_code) == (0, 0), told.output + untold.output
-    with_stripes, without = open_bundle(fused).manifest, open_bundle(whole).manifest
+    with_stripes, without = open_bundle(striped).manifest, open_bundle(whole).manifest
     (chain,) = with_stripes.stripes
     assert f"layers {chain.first_layer} to {chain.last_layer} run in {chain.count} stripes" in told.output
     assert f"without stripes the arena takes {without.arena_bytes:,} B" in told.output
     assert without.stripes == () and "without stripes" not in untold.output
     assert with_stripes.arena_whole_layers == without.arena_whole_layers == without.arena_bytes
     assert with_stripes.arena_bytes <= (1 - LEAST_SAVED) * without.arena_bytes
-    subprocess.run(["cc", *STRICT, "-c", str(fused / "c" / "tg_model.c"), "-o", str(tmp_path / "o.o")], check=True)
-    source = (fused / "c" / "tg_model.c").read_text()
+    subprocess.run(["cc", *STRICT, "-c", str(striped / "c" / "tg_model.c"), "-o", str(tmp_path / "o.o")], check=True)
+    source = (striped / "c" / "tg_model.c").read_text()
     assert f"CONV_2D, {chain.count} stripes\n" in source
     assert f"for (int32_t stripe = 0; stripe < {chain.count}; stripe++)" in source

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from functools import cache
 from math import prod
 from pathlib import Path
+
+from jinja2 import Environment
 
 from tritguard import __version__
 from tritguard.boards import Board
@@ -18,6 +21,14 @@ from tritguard.resources import firmware_dir
 from tritguard.templating import environment
 
 _PLATFORM = ("platform.json", "platform.py", "builder/main.py", "firmware.ld")
+
+
+@cache
+def templates() -> Environment:
+    """The templates of a firmware's project, with a filter for text in comments."""
+    made = environment("tritguard.build")
+    made.filters["c_comment"] = c_comment
+    return made
 
 
 def firmware_sources(board: Board, adapter: str = "engine_native.c") -> dict[str, Path]:
@@ -58,10 +69,8 @@ def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine) ->
         "output_bytes": prod(bundle.manifest.output.shape),
         "layer_count": 1 + max(layer.index for layer in bundle.manifest.layers),
     }
-    templates = environment("tritguard.build")
-    templates.filters["c_comment"] = c_comment
-    (folder / "src" / "config.h").write_text(templates.get_template("config.h.jinja").render(context))
-    (folder / "platformio.ini").write_text(templates.get_template("platformio.ini.jinja").render(context))
+    (folder / "src" / "config.h").write_text(templates().get_template("config.h.jinja").render(context))
+    (folder / "platformio.ini").write_text(templates().get_template("platformio.ini.jinja").render(context))
     (folder / "boards").mkdir()
     (folder / "boards" / f"{board.id}.json").write_text(json.dumps(_platformio_board(board), indent=2))
 

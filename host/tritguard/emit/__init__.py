@@ -1,4 +1,4 @@
-"""From a graph to a bundle: C11 through Jinja templates, the golden model and a manifest."""
+"""Makes a bundle of a graph: C11 from Jinja templates, the golden model and a manifest."""
 
 from tritguard.emit.bundle import Bundle, Manifest, open_bundle
 from tritguard.emit.native import write_bundle

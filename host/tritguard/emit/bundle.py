@@ -24,9 +24,10 @@ C_DIR = "c"
 
 
 class EdgeTensor(Record):
-    """The model's input or output. Real value = scale * (int8 - zero_point); shape without the batch.
+    """An input or output of the model, with real value = scale * (int8 - zero_point) and a shape without the batch.
 
-    `golden_type` is the golden model's own type there; where it is not int8, the host converts and the C takes int8.
+    `golden_type` is the type that the golden model has there. If it is not int8, the host converts and the C takes
+    int8.
     """
 
     name: str
@@ -37,7 +38,7 @@ class EdgeTensor(Record):
 
     @property
     def bytes(self) -> int:
-        """Of the int8 tensor."""
+        """The size of the int8 tensor in bytes."""
         return prod(self.shape)
 
 
@@ -58,8 +59,11 @@ class Logits(Record):
 
 
 class Removed(Record):
-    """What the golden model has and the emitted code does without: channels that are the same for every input or
-    that nothing reads, their MACs and the bytes of their int8 weights."""
+    """What the golden model has and the emitted code does without.
+
+    These are channels that are the same for every input or that nothing reads, their MACs and the bytes of their int8
+    weights.
+    """
 
     channels: int
     macs: int
@@ -77,7 +81,7 @@ class Offer(Record):
 
 
 class Ternary(Record):
-    """What is known of a ternary layer: its share of zero weights, its size in int8, its formats, the best first."""
+    """What is known about a ternary layer: its share of zero weights, its size in int8, its formats, the best first."""
 
     zeros: float
     int8_bytes: int
@@ -85,7 +89,7 @@ class Ternary(Record):
 
 
 class Layer(Record):
-    """One op of the graph as it was emitted. All its constants' C symbols start with `symbol` + '_'."""
+    """One op of the emitted graph. The C symbols of all its constants start with `symbol` + '_'."""
 
     index: int
     op: str
@@ -100,10 +104,10 @@ class Layer(Record):
 
 
 class Overlap(Record):
-    """An output over an input that dies in the same layer.
+    """An output that overlaps an input which dies in the same layer.
 
-    It starts `distance` bytes before the input. The kernel's order of reading and writing asks for `lead`: with that
-    many, no byte of the input is written over before it has been read for the last time.
+    The output starts `distance` bytes before the input. The kernel's order of reading and writing requires `lead`
+    bytes, so that no byte of the input is overwritten before it has been read for the last time.
     """
 
     input: str
@@ -112,9 +116,9 @@ class Overlap(Record):
 
 
 class ArenaSlot(Record):
-    """Where a tensor, or a kernel's working memory ("scratch"), lives in the arena, and from which layer to which.
+    """The place of a tensor, or of a kernel's working memory ("scratch"), in the arena, from a first to a last layer.
 
-    Of a tensor inside striped layers it is a few rows.
+    For a tensor between striped layers it holds a few rows only.
     """
 
     tensor: str
@@ -126,9 +130,9 @@ class ArenaSlot(Record):
 
 
 class Striped(Record):
-    """Layers that run in stripes: `rows` rows of the last one's output at a time, `count` times over.
+    """Layers that run in `count` stripes, each of `rows` rows of the last layer's output.
 
-    `excess_macs` are spent on tiles of pixels that a stripe's end cuts short.
+    `excess_macs` are spent on tiles of pixels that the end of a stripe cuts short.
     """
 
     first_layer: int
@@ -139,7 +143,7 @@ class Striped(Record):
 
 
 class Manifest(Record):
-    """What a bundle holds. Sizes in bytes, shapes without the batch."""
+    """What a bundle holds. Sizes are in bytes, shapes are without the batch."""
 
     schema_version: Literal[1] = 1
     tritguard: str
@@ -158,15 +162,15 @@ class Manifest(Record):
     macs: int
     removed: Removed
     arena_bytes: int
-    arena_lower_bound: int  # the most that one layer or chain needs at once: no plan with these kernels takes less
+    arena_lower_bound: int  # the most that one layer or chain needs at once; no plan with these kernels takes less
     arena_whole_layers: int  # without stripes
     stripes: tuple[Striped, ...]
     arena: tuple[ArenaSlot, ...]
-    verified_against_oracle: int  # random inputs on which twin and oracle gave the same bytes; 0 where no oracle exists
+    verified_against_oracle: int  # random inputs on which twin and oracle gave the same bytes; 0 without an oracle
     files: dict[str, str]  # path in the bundle -> SHA-256
 
     def arena_in_use(self, layer: int) -> int:
-        """Bytes of the arena that hold a tensor while this layer runs; tensors may share some."""
+        """The bytes of the arena that hold a tensor while a layer runs; bytes that tensors share count once."""
         alive = sorted(
             (slot.offset, slot.offset + slot.bytes)
             for slot in self.arena
@@ -180,14 +184,14 @@ class Manifest(Record):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Of what a Predictor takes: the input's, or all inputs' bytes in one row where there are several."""
+        """The shape that a Predictor takes: that of the input, or the bytes of several inputs in one row."""
         if not self.further_inputs:
             return self.input.shape
         return (sum(edge.bytes for edge in (self.input, *self.further_inputs)),)
 
     @property
     def output_bytes(self) -> int:
-        """Of all outputs, which a Predictor gives in one row."""
+        """The bytes of all outputs, which a Predictor gives in one row."""
         return sum(edge.bytes for edge in (self.output, *self.further_outputs))
 
     def check_single(self) -> None:
@@ -207,8 +211,8 @@ class Bundle:
 
     Attributes:
         path: the folder.
-        manifest: what it says about itself.
-        written_from: what the bundle was written from, where this process wrote it; read it as `emission`.
+        manifest: its manifest.
+        written_from: the emission, if this process wrote the bundle; read it through `emission`.
     """
 
     path: Path
@@ -222,7 +226,7 @@ class Bundle:
 
     @cached_property
     def emission(self) -> Emission:
-        """What the C was written from: made again, once, from the golden model and the manifest.
+        """What the C was written from, made once more from the golden model and the manifest if need be.
 
         Raises:
             BadInputError: this version of tritguard would emit other C for the model than the bundle holds.
@@ -251,7 +255,7 @@ class Bundle:
 
     @property
     def sha256(self) -> str:
-        """Hash of the manifest, which holds the hashes of all other files."""
+        """The SHA-256 of the manifest, which holds the hashes of all other files, in hex."""
         return hash_file(self.path / MANIFEST)
 
 
@@ -265,7 +269,7 @@ def _is_written(emission: Emission, manifest: Manifest) -> bool:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """The SHA-256 of a file, in hex."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -273,7 +277,7 @@ def open_bundle(path: Path) -> Bundle:
     """Open a bundle and check every file against the manifest.
 
     Raises:
-        BadInputError: the folder is no bundle, or a file is missing or was changed since it was written.
+        BadInputError: the folder is not a bundle, or a file is missing or was changed since it was written.
     """
     manifest_path = path / MANIFEST
     if not manifest_path.is_file():
@@ -287,7 +291,7 @@ def check_files(path: Path, files: dict[str, str], *, fix: str = "convert the mo
     """Check a folder against its manifest's SHA-256 of each file; the manifest itself is not among them.
 
     Raises:
-        BadInputError: a file is missing, was changed, or is not the manifest's.
+        BadInputError: a file is missing, was changed, or is not in the manifest.
     """
     for name, digest in files.items():
         file = path / name

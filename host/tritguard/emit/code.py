@@ -1,4 +1,4 @@
-"""What the templates print of one op: constant arrays, a parameter struct and a call."""
+"""What the templates print for one op: constant arrays, a parameter struct and a call."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Array:
     name: str
     values: NDArray[Any]  # one-dimensional; records for an array of structs
     struct: str | None = None  # the C type of a record
-    aligned: bool = False  # read by words, whatever its type
+    aligned: bool = False  # read in 32-bit words, whatever its type
 
     @property
     def type(self) -> str:
@@ -40,12 +40,12 @@ class Struct:
 
 @dataclass(frozen=True)
 class StripeCode:
-    """What stands before the call of a layer that is computed in stripes: `rows` is the stripe's entry of its table."""
+    """The code before the call of a layer that runs in stripes; `rows` is the stripe's entry in the table."""
 
     count: int
     table: Array
-    move: str | None  # rows that stay
-    settings: Mapping[str, str]  # fields of `params`, the stripe's copy of the layer's struct
+    move: str | None  # the statement that moves rows that are read again
+    settings: Mapping[str, str]  # values of the fields of `params`, the stripe's copy of the layer's struct
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class LayerCode:
     macs: int
     weight_format: WeightFormat | Literal["none"] = "none"
     weight_bytes: int = 0
-    choice: Choice | None = None  # of layers with weights
+    choice: Choice | None = None  # only for layers with weights
     arrays: tuple[Array, ...] = ()
     struct: Struct | None = None
     call: str | None = None
     stripes: StripeCode | None = None
-    sources: tuple[str, ...] = ()  # kernel files that the call needs; their headers follow from them
+    sources: tuple[str, ...] = ()  # the kernel files that the call needs; their includes name the headers

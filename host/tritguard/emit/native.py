@@ -61,17 +61,17 @@ def write_bundle(
     Args:
         content: the golden model's bytes.
         out: the folder to write; an older bundle there is replaced, anything else is left alone.
-        name: what reports call the model.
+        name: the model's name in reports.
         core: the class of cores it is for.
         classes: names of the outputs, in order.
         formats: weight formats by the layer's index, where the cost model's choice is not wanted.
         stripes: compute layers in stripes of rows where that lowers the arena's peak enough (`plan_striped`).
-        check: called on the finished draft before it takes its place; returns on how many inputs it was found equal
-            to the oracle, or raises, and then nothing is written.
+        check: called with the finished draft before it takes its place; returns the number of inputs on which it was
+            equal to the oracle, or raises, in which case nothing is written.
 
     Raises:
         BadModelError: see `read_graph`.
-        BadInputError: `out` exists and is no bundle, `classes` does not fit the outputs, or a layer can't have the
+        BadInputError: `out` exists and is not a bundle, `classes` does not fit the outputs, or a layer cannot have the
             format asked for.
     """
     emission = emission_of(read_graph(content), core, formats, stripes=stripes)
@@ -123,19 +123,19 @@ def _write_sources(draft: Path, content: bytes, emission: Emission, layers: tupl
 
 
 def _runs(plan: MemoryPlan, layers: tuple[LayerCode, ...]) -> list[list[LayerCode]]:
-    """Layers with code, in order of execution; those of a chain together."""
+    """The layers with code, in order of execution; the layers of a chain are grouped."""
     runs = [list(run) for _, run in groupby(layers, lambda layer: plan.chain(layer.position) or layer.position)]
     return [called for run in runs if (called := [layer for layer in run if layer.call])]
 
 
 def _headers(layers: tuple[LayerCode, ...]) -> list[str]:
-    """What tg_model.c includes: a kernel file is declared in the header of its name, or else in tg_kernels.h."""
+    """The headers for tg_model.c: a kernel file is declared in the header of its name, or otherwise in tg_kernels.h."""
     own = {source.removesuffix(".c") + ".h" for layer in layers for source in layer.sources}
     return sorted({"tg_kernels.h"} | {name for name in own if (firmware_dir() / "kernels" / name).is_file()})
 
 
 def _kernel_files(sources: set[str]) -> set[Path]:
-    """Kernel files and the headers they include, at any depth; tg_model.c needs tg_kernels.h itself."""
+    """Kernel files and the headers that they include, at any depth; tg_model.c itself needs tg_kernels.h."""
     folder = firmware_dir() / "kernels"
     found: set[Path] = set()
     pending = {folder / name for name in (*sources, "tg_kernels.h")}
@@ -177,7 +177,7 @@ def _logits(graph: Graph) -> Logits | None:
 
 
 def _layers(emission: Emission, layers: tuple[LayerCode, ...]) -> tuple[Layer, ...]:
-    """The emitted layers, and what the passes took out of each."""
+    """The emitted layers, and what the passes removed from each."""
     before = {op.index: op for op in emission.golden.ops}
     return tuple(
         Layer(

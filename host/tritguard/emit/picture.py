@@ -1,4 +1,4 @@
-"""A memory plan as text: one line a layer, the arena from left to right."""
+"""Draws a memory plan as text: one line for each layer, with the arena from left to right."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _COLUMNS = 64
 
 
 def arena_picture(graph: Graph, plan: MemoryPlan) -> list[str]:
-    """Tensors are letters in the order in which they are written; below the picture is where each letter lies.
+    """The picture of a plan, with tensors as letters in the order in which they are written, and a key below it.
 
-    `~` is a kernel's scratch, `+` where an output lies over an input that dies, `.` what is free.
+    `~` is a kernel's scratch, `+` an output over an input that dies there, `.` is free.
     """
     tensors = [slot for slot in plan.slots if slot.tensors]
     marks = {tensor: string.ascii_letters[i % 52] for i, slot in enumerate(tensors) for tensor in slot.tensors}

@@ -1,4 +1,4 @@
-"""The Jinja environment of the C templates, and what they spell C with."""
+"""The Jinja environment of the C templates, with the filters that print values as C."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def _literal(value: int | tuple[int, ...], unsigned: bool) -> str:
         return f"{{{', '.join(_literal(part, unsigned) for part in value)}}}"
     if unsigned:
         return f"{value}u"
-    # C has no literal for the least int32: its digits alone are too large for one.
+    # C has no literal for the least int32: without the sign its digits are too large for an int.
     return "INT32_MIN" if value == _INT32_MIN else str(value)
 
 
 def identifier(name: str) -> str:
-    """What the names of a model in C start with: its own in lower case, single underscores for what cannot stand there.
+    """The prefix of a model's C names: its own name in lower case, with single underscores for what C does not allow.
 
-    It may itself be a keyword or a function of C's: no name is it alone.
+    The prefix may be a C keyword or function, as no name consists of it alone.
     """
     made = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
     return made if made[:1].isalpha() else f"model_{made}".rstrip("_")
 
 
 def c_list(values: NDArray[Any]) -> str:
-    """A C initialiser's body, wrapped."""
+    """The body of a C initialiser, wrapped."""
     unsigned = values.dtype.kind == "u"
     whole = (_literal(value, unsigned).replace(" ", _NO_BREAK) for value in values.tolist())
     body = textwrap.fill(", ".join(whole), 110, initial_indent="    ", subsequent_indent="    ", break_long_words=False)
@@ -44,7 +44,7 @@ def c_list(values: NDArray[Any]) -> str:
 
 
 def c_bytes(data: bytes) -> str:
-    """A C initialiser's body of bytes, sixteen a line."""
+    """The body of a C initialiser for bytes, sixteen to a line."""
     rows = (data[start : start + 16] for start in range(0, len(data), 16))
     return "\n".join("    " + " ".join(f"0x{byte:02x}," for byte in row) for row in rows)
 
@@ -62,7 +62,7 @@ def c_fields(fields: Fields, depth: int = 1) -> str:
 
 
 def c_comment(text: str) -> str:
-    """Text that can stand in a C comment: names come from files, and nothing in one may end the comment."""
+    """Text made safe for a C comment: names come from files, and nothing in them may end the comment."""
     return re.sub(r"[^A-Za-z0-9_.:;/ -]", "_", text)
 
 

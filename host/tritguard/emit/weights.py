@@ -1,4 +1,4 @@
-"""Where a bundle's weights lie in an ELF made from its C, be it a firmware or the twin's library."""
+"""Finds a bundle's weights in an ELF made from its C: a firmware or the twin's library."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class WeightArray:
     """A layer's weights as they lie in memory.
 
     Attributes:
-        symbol: the C array's.
+        symbol: the symbol of the C array.
         layer: the layer's index.
-        weight_format: how to read the bytes.
-        offset: of the first byte in the ELF file.
-        address: of the first byte where the ELF is loaded; relative to its base for a library.
-        size: in bytes, what is padded included.
+        weight_format: the format of the bytes.
+        offset: the place of the first byte in the ELF file.
+        address: the address of the first byte when the ELF is loaded; for a library it is relative to its base.
+        size: the size in bytes, padding included.
     """
 
     symbol: str
@@ -35,26 +35,27 @@ class WeightArray:
     size: int
 
     def read(self, image: bytes) -> bytes:
-        """Its bytes in the ELF file's content."""
+        """The array's bytes in the content of the ELF file."""
         return image[self.offset : self.offset + self.size]
 
 
 def find_weights(elf: Path, manifest: Manifest) -> tuple[WeightArray, ...]:
-    """The weights of every layer that has some, in the layers' order.
+    """The weights of every layer that has any, in the order of the layers.
 
     Raises:
-        BadInputError: no ELF with symbols, or a layer's weights are not in it: another engine's or model's firmware.
+        BadInputError: the file is not an ELF with symbols, or lacks a layer's weights because it was built for another
+            engine or model.
     """
     try:
         with elf.open("rb") as file:
             symbols, sections = _objects(ELFFile(file))
     except (OSError, ELFError) as error:
-        raise BadInputError(f"is no ELF ({error})", where=str(elf)) from error
+        raise BadInputError(f"is not an ELF file ({error})", where=str(elf)) from error
     return tuple(_find(layer, symbols, sections, elf) for layer in manifest.layers if layer.weight_format != "none")
 
 
 def _objects(image: ELFFile) -> tuple[dict[str, tuple[int, int, int]], list[Section]]:
-    """Address, size and section of each symbol, and the sections."""
+    """The address, size and section of each symbol, and the sections."""
     table = image.get_section_by_name(".symtab")
     symbols = {} if table is None else {
         symbol.name: (int(symbol["st_value"]), int(symbol["st_size"]), symbol["st_shndx"])

@@ -1,4 +1,4 @@
-"""The one representation of a model: read from an int8 `.tflite`, in the integers the device computes with."""
+"""The one representation of a model: read from an int8 `.tflite`, in the integers that the device computes with."""
 
 from tritguard.graph.model import Graph
 from tritguard.graph.passes import optimised

@@ -1,4 +1,4 @@
-"""What the generator hands a kernel. Most ops are one call of one kernel, which is said beside their reading."""
+"""What the generator hands to a kernel. Most ops are one call of one kernel, described next to the op's reader."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Parameters = Mapping[str, "int | str | tuple[int, ...] | NDArray[Any] | Constant
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """A constant array of which C has to know more than its elements' type.
+    """A constant array about which C must know more than the type of its elements.
 
     Attributes:
         values: one-dimensional; records for an array of structs.
         struct: the C type of a record.
-        aligned: whether the kernel reads it by words, whatever its type.
+        aligned: whether the kernel reads it in 32-bit words, whatever its element type.
     """
 
     values: NDArray[Any]
@@ -32,13 +32,13 @@ class Constant:
 
 @dataclass(frozen=True, eq=False)
 class KernelCall:
-    """function(&struct, inputs ..., output).
+    """The C call `function(&struct, inputs ..., output)`.
 
     Attributes:
-        function: the kernel.
-        source: the file of `firmware/kernels` that defines it; a header of the same name declares it, or tg_kernels.h.
+        function: the kernel's C name.
+        source: the file of `firmware/kernels` that defines it; a header of the same name or tg_kernels.h declares it.
         parameters: the struct's fields by name: numbers, C expressions, structs, arrays in the struct (tuples), and
-            pointers to constant arrays of their own (one-dimensional arrays of NumPy's, or `Constant`).
+            pointers to constant arrays (one-dimensional NumPy arrays, or `Constant`).
         struct: its C type; by default the function's name and `_t`.
     """
 
@@ -59,7 +59,7 @@ _CALLS: dict[type[Op], Describe] = {}
 
 
 def calls(kind: type[Op]) -> Callable[[_Described], _Described]:
-    """Decorator of the function that gives an op's KernelCall, from the op, its first input and its output."""
+    """Decorator for the function that makes an op's KernelCall from the op, its first input and its output."""
 
     def register(describe: _Described) -> _Described:
         _CALLS[kind] = describe
@@ -69,23 +69,28 @@ def calls(kind: type[Op]) -> Callable[[_Described], _Described]:
 
 
 def call_of(op: Op, source: Tensor, sink: Tensor) -> KernelCall:
-    """The call that computes an op, of those that are one plain call."""
+    """The call that computes an op, for ops that are one plain call."""
     return _CALLS[type(op)](op, source, sink)
 
 
 def scale_fields(requant: Requant) -> Parameters:
-    """A `tg_scale_t`."""
+    """The fields of a `tg_scale_t`."""
     return {"multiplier": int(requant.multiplier[0]), "shift": int(requant.shift[0])}
 
 
-LONGEST_SIDE = 32767  # of a tg_window_t
+LONGEST_SIDE = 32767  # the most that a side in a tg_window_t holds
 
 
 def window_fields(window: Window, source: tuple[int, int, int], sink: tuple[int, int, int]) -> Mapping[str, int]:
-    """A `tg_window_t`.
+    """The fields of a `tg_window_t`.
+
+    Args:
+        window: the sliding window.
+        source: height, width and channels of the input.
+        sink: height, width and channels of the output.
 
     Raises:
-        UnsupportedOpError: a side that its 16 bits do not hold.
+        UnsupportedOpError: a side does not fit the struct's 16 bits.
     """
     if max(*source[:2], *sink[:2]) > LONGEST_SIDE:
         raise UnsupportedOpError(f"an image of {source[0]} x {source[1]}, sides up to {LONGEST_SIDE} are supported")
@@ -99,11 +104,11 @@ def window_fields(window: Window, source: tuple[int, int, int], sink: tuple[int,
 
 
 def table_call(table: Int8, size: int) -> KernelCall:
-    """A function of one element as its table, turned so that an int8's bits are its index."""
+    """The call for a function of one element: its table, rotated so that the bits of an int8 are the index."""
     turned = np.roll(table, -table.size // 2)
     return KernelCall("tg_lookup", "tg_lookup.c", {"size": size, "table": turned})
 
 
 def filled(values: tuple[int, ...], fill: int, count: int) -> tuple[int, ...]:
-    """`count` values of which the first are missing."""
+    """Exactly `count` values: `values`, with `fill` in front for those that are missing."""
     return (*(fill,) * (count - len(values)), *values)

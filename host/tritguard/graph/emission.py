@@ -22,21 +22,21 @@ from tritguard.graph.formats.ternary import ternary_weights
 from tritguard.graph.model import Graph, Weighted
 from tritguard.graph.passes import optimised
 
-_CYCLES_PER_BYTE = 150  # what a byte of flash has to save to be worth it
-_LEAST_ROOM = 4096  # bytes of scratch, whatever else is in the arena
-_MOST_DECODING = 0.01  # of the cycles of all layers with weights
+_CYCLES_PER_BYTE = 150  # cycles that a byte of flash must save to be worth it
+_LEAST_ROOM = 4096  # bytes of scratch that every kernel may use, even if the arena grows by them
+_MOST_DECODING = 0.01  # decoding's share of the cycles of all layers with weights
 
 Planner = Callable[[Graph, Mapping[int, Kernel]], MemoryPlan]
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """A layer's kernel and what else it could have been.
+    """The kernel chosen for a layer, and the alternatives.
 
     Attributes:
-        kernel: what runs.
-        offers: every format the layer can have, the best first; one for layers that are not ternary.
-        zeros: share of zero weights; None for layers that are not ternary.
+        kernel: the chosen one.
+        offers: a kernel for every format that the layer can have, the best first.
+        zeros: the share of zero weights; None for layers that are not ternary.
     """
 
     kernel: Kernel
@@ -96,9 +96,9 @@ def emission_of(
 def choose_kernels(
     graph: Graph, core: CoreClass, plan: Planner, formats: Mapping[int, WeightFormat] | None = None
 ) -> dict[int, Choice]:
-    """A kernel for each layer with weights, by its position.
+    """Choose a kernel for each layer with weights, keyed by the layer's position.
 
-    Kernels that are faster with more scratch get what the arena has free while they run.
+    Kernels that run faster with more scratch get the part of the arena that is free while they run.
 
     Args:
         graph: the model.
@@ -143,7 +143,7 @@ def choose_kernels(
 
 
 def _rooms(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan) -> dict[int, int]:
-    """The scratch that each layer may have in an arena of the plan's size; layers of a chain share theirs."""
+    """The scratch that each layer may use without growing the arena; layers of a chain share theirs."""
     needs = memory_needs(graph, kernels, plan.chains)
     alone = {step.start: plan.arena_bytes - need for step, need in needs.items() if len(step) == 1}
     return {
@@ -153,12 +153,12 @@ def _rooms(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan) -> dic
 
 
 def _price(kernel: Kernel) -> int:
-    """Cycles of one run, and what the weights' flash is worth."""
+    """The cycles of one run plus the cycles that the weights' flash is worth."""
     return kernel.cost.cycles + _CYCLES_PER_BYTE * kernel.weights.nbytes
 
 
 def _eligible(op: Weighted, offers: tuple[Kernel, ...], asked: WeightFormat | None, decoded: bool) -> list[Kernel]:
-    """What may run a layer: what was asked for; else, where it is ternary, anything but int8, which takes its flash."""
+    """The kernels that may run a layer: of the format asked for, else of packed formats, else int8."""
     if asked:
         wanted = [kernel for kernel in offers if kernel.weight_format == asked]
     else:
@@ -171,7 +171,7 @@ def _eligible(op: Weighted, offers: tuple[Kernel, ...], asked: WeightFormat | No
 
 
 def _worth_decoding(offers: Mapping[int, tuple[Kernel, ...]]) -> set[int]:
-    """Layers whose weights may be decoded first, those with the most weights, while it all takes a small share."""
+    """Layers whose weights may be decoded first: the costliest ones, while decoding stays a small share."""
     rest = _MOST_DECODING * sum(min(kernel.cost.cycles for kernel in each) for each in offers.values())
     decoding = {position: max(kernel.decoding for kernel in each) for position, each in offers.items()}
     chosen = set()
@@ -183,13 +183,13 @@ def _worth_decoding(offers: Mapping[int, tuple[Kernel, ...]]) -> set[int]:
 
 
 def _cheapest(eligible: Mapping[int, list[Kernel]]) -> dict[int, Kernel]:
-    """The best kernel for each layer, where a kernel's code counts too: one that saves less than it takes is left out.
+    """The best kernel for each layer, the size of the kernels' code included.
 
-    Kernels are dropped one by one, the greatest gain first, until none is left that costs more than it saves.
+    Kernel files that cost more than they save are dropped one by one, the greatest gain first.
     """
 
     def picked(without: frozenset[str]) -> dict[int, Kernel]:
-        """An empty dict where a layer has no other kernel."""
+        """The best kernel for each layer without some files; empty if that leaves a layer with none."""
         left = {at: [kernel for kernel in each if not without & {*kernel.sources}] for at, each in eligible.items()}
         return {at: min(each, key=_price) for at, each in left.items()} if all(left.values()) else {}
 

@@ -1,7 +1,7 @@
 """The `.tflite` container: a flatbuffer read into plain records, with every reference checked.
 
-Python's flatbuffers does not verify a buffer. A damaged file shows up as an out-of-range read somewhere in it,
-so this is the only module that reads one that may be, and it turns whatever breaks into one BadModelError.
+Python's flatbuffers does not verify a buffer: a damaged file shows up as an out-of-range read somewhere in it. Only
+this module reads files that may be damaged, and it turns whatever breaks into one BadModelError.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class RawOp:
     options_type: int  # which of the schema's tables it is
 
     def describe(self) -> str:
-        """How messages name it."""
+        """The op as error messages name it."""
         return f"op {self.index} ({self.name})"
 
 
@@ -72,7 +72,7 @@ class RawModel:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Turn what a read outside the file raises into one BadModelError. Options of ops are read late: under it too."""
+    """Turn whatever a read outside the file raises into a BadModelError. Options, which are read late, need it too."""
     try:
         yield
     except (struct.error, IndexError, ValueError, TypeError, OverflowError, MemoryError, AttributeError) as error:

@@ -1,8 +1,8 @@
 """The typed graph: what a model computes, in the integers the device uses.
 
 Every op carries its arithmetic ready for the kernels: weights, int32 biases, fixed-point multipliers in TFLM's
-representation and zero points. Real-valued scales stay beside them for whoever needs a float view. Batch is
-always one and left out of shapes.
+representation and zero points. Real-valued scales are kept beside them for code that needs a float view. The batch is
+always one and is left out of shapes.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """Number of elements, which is its size in bytes."""
+        """The number of elements, which is also the size in bytes."""
         return math.prod(self.shape)
 
 
 @dataclass(frozen=True, eq=False)
 class Requant:
-    """From an int32 accumulator to int8, with TFLM's two roundings.
+    """The rescaling of an int32 accumulator to int8, with TFLM's two roundings.
 
     q = clamp(multiply(acc, multiplier, shift) + zero_point, act_min, act_max), where multiply is gemmlowp's
     saturating rounding doubling high multiplication of acc * 2^max(shift, 0), then a rounding right shift by
     max(-shift, 0).
 
     Attributes:
-        multiplier: int32[n], n = 1 or one a channel.
+        multiplier: int32[n], with n = 1 or the number of channels.
         shift: int32[n], in [-31, 30]; positive is to the left.
     """
 
@@ -69,12 +69,12 @@ class Op:
 
     @property
     def symbol(self) -> str:
-        """Prefix of its C symbols."""
+        """The prefix of the op's C symbols."""
         return f"tg_l{self.index}p{self.part}" if self.part else f"tg_l{self.index}"
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one inference."""
+        """The multiply-accumulates of one inference."""
         return 0
 
 
@@ -117,7 +117,7 @@ class Conv2D(Weighted):
 
     @property
     def macs(self) -> int:
-        """Padding positions are counted, as MLPerf Tiny counts them."""
+        """Multiply-accumulates, those over padding included, as MLPerf Tiny counts them."""
         return self.weights.size * self.out_shape[0] * self.out_shape[1]
 
 
@@ -133,7 +133,7 @@ class DepthwiseConv2D(Weighted):
 
     @property
     def macs(self) -> int:
-        """Padding positions are counted."""
+        """Multiply-accumulates, those over padding included."""
         return self.weights.size * self.out_shape[0] * self.out_shape[1]
 
 
@@ -146,7 +146,7 @@ class FullyConnected(Weighted):
 
     @property
     def macs(self) -> int:
-        """One a weight and row."""
+        """One multiply-accumulate for each weight and row."""
         return self.weights.size * self.rows
 
 
@@ -169,13 +169,13 @@ class TransposeConv(Op):
 
     @property
     def macs(self) -> int:
-        """Every input element times every weight that reads it; what falls outside the output is counted."""
+        """Multiply-accumulates of each input element with each weight, those outside the output included."""
         return self.weights.size * self.in_shape[0] * self.in_shape[1]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Add(Op):
-    """Element by element; both inputs are brought to a common scale at 20 extra bits first."""
+    """The sum of two tensors, element by element; both are first brought to a common scale with 20 extra bits."""
 
     kind: ClassVar[str] = "ADD"
     input_zero_points: tuple[int, int]
@@ -186,7 +186,7 @@ class Add(Op):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pool2D(Op):
-    """Average (rounded half away from zero, padding not counted) or maximum over a window."""
+    """The average (halves rounded away from zero, padding not counted) or the maximum over a window."""
 
     mode: Literal["average", "max"]
     window: Window
@@ -241,7 +241,7 @@ class Pad(Op):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Quantize(Op):
-    """From one int8 scale to another."""
+    """A rescaling from one int8 scale to another."""
 
     kind: ClassVar[str] = "QUANTIZE"
     input_zero_point: int
@@ -270,7 +270,7 @@ class Lookup(Op):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Constant:
-    """An int8 operand that the model holds, at its own shape's size."""
+    """An int8 operand that the model holds, flat, not broadcast."""
 
     values: Int8
     scale: float
@@ -286,12 +286,12 @@ class Binary(Op):
     Attributes:
         operator: ADD, SUB, MUL, PRELU, MAXIMUM or MINIMUM.
         constants: the operands that are constants, None where an activation stands.
-        sizes: of the output's axes, outermost first.
-        steps: the two operands' steps along them.
-        zero_points: of the two operands.
-        operand_requants: ADD and SUB: of the operands, to a common scale with 20 extra bits. PRELU: of the input, and
-            of its product with the slope below zero. Otherwise none.
-        requant: of the sum or product; PRELU, MAXIMUM and MINIMUM use its zero point and clamp alone.
+        sizes: the sizes of the output's axes, outermost first.
+        steps: the steps of the two operands along these axes.
+        zero_points: the zero points of the two operands.
+        operand_requants: for ADD and SUB, the rescalings of the operands to a common scale with 20 extra bits; for
+            PRELU, those of the input and of its product with the slope below zero; otherwise None.
+        requant: the rescaling of the sum or product; PRELU, MAXIMUM and MINIMUM use its zero point and clamp alone.
     """
 
     operator: str
@@ -342,12 +342,12 @@ class View(Op):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Concatenation(Op):
-    """Row by row, the rows of all inputs one behind the other; CONCATENATION and PACK.
+    """Each output row holds one row of every input, one after the other; CONCATENATION and PACK.
 
     Attributes:
         operator: the schema's name of it.
-        rows: how many rows each input has.
-        widths: elements of a row, one an input.
+        rows: the number of rows in each input.
+        widths: the elements in a row of each input.
     """
 
     operator: str
@@ -396,24 +396,24 @@ class Graph:
 
     @property
     def inputs(self) -> tuple[int, ...]:
-        """All inputs, in the file's order."""
+        """All inputs, in the order of the file."""
         return (self.input, *self.further_inputs)
 
     @property
     def outputs(self) -> tuple[int, ...]:
-        """All outputs, in the file's order."""
+        """All outputs, in the order of the file."""
         return (self.output, *self.further_outputs)
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one inference."""
+        """The multiply-accumulates of one inference."""
         return sum(op.macs for op in self.ops)
 
     def logits_position(self) -> int | None:
-        """Position of the layer whose accumulators are the logits, or None.
+        """The position of the layer whose accumulators are the logits, or None.
 
-        It is the last layer with weights, where only per-row heads (softmax, reshape, requantisation) follow and
-        it gives one accumulator an output. A model with several outputs has none.
+        It is the last layer with weights, provided that only softmax, reshapes and requantisation follow it and that
+        it has one accumulator for each output. A model with several outputs has no logits.
         """
         if self.further_outputs:
             return None

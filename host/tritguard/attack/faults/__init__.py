@@ -1,4 +1,4 @@
-"""Faults in flash: bits of the deployed weights turned over, at random or where it hurts most."""
+"""Faults in flash: bits of the deployed weights that are flipped at random, or where it hurts most."""
 
 from tritguard.attack.faults.flips import Flip, draw_flips, every_bit, flip, flipped_image
 from tritguard.attack.faults.greedy import ProgressiveSearch

@@ -1,4 +1,4 @@
-"""Single-bit faults in the weights' flash, by symbol: the same flip means the same bit in a firmware and in a twin."""
+"""Single-bit faults in the flash of weights, addressed by symbol, so that a flip is the same in firmware and twin."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Flip:
     """One bit of a weight array.
 
     Attributes:
-        symbol: the array's C symbol.
-        byte: within the array.
-        bit: 0 to 7, 0 the least significant.
+        symbol: the C symbol of the array.
+        byte: the byte's index within the array.
+        bit: 0 to 7, where 0 is the least significant.
     """
 
     symbol: str
@@ -27,13 +27,13 @@ class Flip:
 
 
 def flip(memory: Mapping[str, NDArray[np.uint8]], flips: Iterable[Flip]) -> None:
-    """Turn these bits over in place; the same call takes it back."""
+    """Flip these bits in place; the same call undoes it."""
     for each in flips:
         memory[each.symbol][each.byte] ^= np.uint8(1 << each.bit)
 
 
 def flipped_image(image: bytes, arrays: Sequence[WeightArray], flips: Iterable[Flip]) -> bytes:
-    """A firmware's ELF with these bits of its weights turned over, and nothing else changed."""
+    """The bytes of a firmware's ELF with these bits of its weights flipped and nothing else changed."""
     changed = bytearray(image)
     offsets = {array.symbol: array.offset for array in arrays}
     for each in flips:
@@ -42,18 +42,18 @@ def flipped_image(image: bytes, arrays: Sequence[WeightArray], flips: Iterable[F
 
 
 def every_bit(memory: Mapping[str, NDArray[np.uint8]]) -> int:
-    """How many bits the weights have."""
+    """The number of bits in the weights."""
     return 8 * sum(len(array) for array in memory.values())
 
 
 def draw_flips(memory: Mapping[str, NDArray[np.uint8]], count: int, seed: int) -> tuple[Flip, ...]:
-    """`count` distinct bits, uniform over all weights; of one seed, a smaller draw is the start of a larger one.
+    """Draw `count` distinct bits uniformly over all weights; with the same seed, a smaller draw starts a larger one.
 
     Threat model: radiation, worn-out flash, or an attacker with a fault injector who cannot aim (Rowhammer, glitches).
     """
     symbols, ends = list(memory), np.cumsum([8 * len(array) for array in memory.values()])
     rng = np.random.default_rng(seed)
-    chosen: dict[int, None] = {}  # ordered, unlike a set
+    chosen: dict[int, None] = {}  # a dict, as its keys are ordered
     while len(chosen) < min(count, int(ends[-1])):
         chosen.setdefault(int(rng.integers(ends[-1])))
     places = np.array(list(chosen), dtype=np.int64)

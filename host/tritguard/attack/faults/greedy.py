@@ -1,4 +1,4 @@
-"""The bits an attacker would choose: the fewest flips for the greatest damage."""
+"""The bits that an attacker would choose: the fewest flips for the greatest damage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OpenModel(Predictor, Protocol):
     """The deployed model with weights that can be changed where they lie, as `tritguard.twin.OpenTwin` is.
 
     Attributes:
-        weights: uint8 arrays by C symbol; what is written there is computed with.
+        weights: uint8 arrays by C symbol; the model computes with whatever is written there.
     """
 
     weights: dict[str, NDArray[np.uint8]]
@@ -36,17 +36,17 @@ class OpenModel(Predictor, Protocol):
 class ProgressiveSearch:
     """Progressive bit search (Rakin, He and Fan 2019, 1903.12269), on the bits that are really in flash.
 
-    One flip a round. The gradient of the cross-entropy by every weight, on the straight-through view, says to first
-    order what each bit would add to it; the best bits of each layer are tried on the twin, and the one that raises
-    the loss most is kept. Differences to the paper: the bits are those of the packed formats (a trit's fourth code
-    included), and several of a layer are tried.
+    Each round finds one flip. The gradient of the cross-entropy with respect to every weight, on the straight-through
+    view, tells to first order how much each bit would raise the loss; the best bits of each layer are tried on the
+    deployed model, and the one that raises the loss most is kept. This differs from the paper in that the bits are
+    those of the packed formats (a trit's fourth code included) and that several bits of a layer are tried.
 
-    Threat model: white box, a precise injector (Rowhammer, laser, a debugger left open); every bit of the weights can
-    be turned over before boot, those of sparse lists and base 3 aside, which have no gradient.
+    Threat model: white box with a precise injector (Rowhammer, laser, a debugger left open). Every bit of the weights
+    can be flipped before boot, except those of sparse lists and base 3, which have no gradient.
 
     Attributes:
-        tries: bits of each layer that are tried on the twin in a round.
-        temperature: logits are divided by it in the loss.
+        tries: the bits of each layer that are tried on the deployed model in a round.
+        temperature: the number that logits are divided by in the loss.
     """
 
     tries: int = 3
@@ -56,14 +56,14 @@ class ProgressiveSearch:
     def search(
         self, twin: OpenModel, emission: Emission, x: Int8, y: NDArray[np.int64], count: int, progress: Progress
     ) -> tuple[Flip, ...]:  # fmt: skip
-        """`count` flips, each the best after those before it; the twin is left as it was.
+        """Find `count` flips, each the best after those before it; the weights are left as they were.
 
         Args:
             twin: the deployed model with weights that can be changed.
             emission: what the twin's C was written from.
             x: int8[n, *input_shape], the attacker's samples.
             y: int64[n], their labels.
-            count: flips wanted.
+            count: the number of flips wanted.
             progress: called with (flips found, count).
         """
         view = FaultView(emission, self.temperature)
@@ -85,12 +85,12 @@ class ProgressiveSearch:
         return tuple(found)
 
     def _best(self, layer: _Layer, slope: NDArray[np.float32], found: list[Flip]) -> list[_Candidate]:
-        """The bits of a layer that promise most."""
+        """The bits of a layer that promise to raise the loss most."""
         change = layer.bits.changes(layer.memory)
         gain = np.where(layer.bits.weight == PADDING, 0.0, change * slope[layer.bits.weight])
         for each in found:
             if each.symbol == layer.symbol:
-                gain[each.byte, each.bit] = 0.0  # a bit turned back is no flip
+                gain[each.byte, each.bit] = 0.0  # flipping a bit back is no fault
         best = np.argsort(-gain, axis=None)[: self.tries]
         places = zip(*np.unravel_index(best, gain.shape), strict=True)
         return [
@@ -108,7 +108,7 @@ class ProgressiveSearch:
 
 
 def mean_loss(outputs: Outputs, y: NDArray[np.int64], temperature: float) -> float:
-    """The mean cross-entropy of the logits over a temperature, or of the int8 scores where there are none."""
+    """The mean cross-entropy of the logits divided by a temperature, or of the int8 scores if there are no logits."""
     values = (outputs.scores.astype(np.float64) if outputs.logits is None else outputs.logits) / temperature
     highest = values.max(axis=1)
     sums = np.exp(values - highest[:, None]).sum(axis=1)

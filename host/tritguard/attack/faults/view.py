@@ -1,4 +1,4 @@
-"""The gradient view with weights that can be changed as faults in flash change them."""
+"""The gradient view with weights that can be changed the way faults in flash change them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Float32 = NDArray[np.float32]
 
 
 class FaultView(GradientView):
-    """A GradientView of the emitted graph, differentiable by its weights too.
+    """A GradientView of the emitted graph that is also differentiable with respect to the weights.
 
-    Most kernels take the input's zero point from the bias, where it was put for the weights as they were. A faulty
-    weight therefore meets x, not x - zero point, and that is what the view computes, exactly, and derives.
+    Most kernels have the input's zero point folded into the bias, computed for the clean weights. A faulty weight is
+    therefore multiplied with x, not with x - zero point; the view computes exactly that and differentiates it.
 
     Args:
         emission: what the deployed C was written from.
@@ -37,7 +37,7 @@ class FaultView(GradientView):
         self._slopes = tf.function(self._slope, input_signature=[shape, tf.TensorSpec((None,), tf.int64)])
 
     def slopes(self, x: Float32, y: NDArray[np.int64]) -> tuple[float, dict[int, Float32]]:
-        """The mean cross-entropy of x and its gradient by each layer's int8 weights, flat, by the layer's position.
+        """The mean cross-entropy of x, and its flat gradient with respect to each layer's int8 weights, by position.
 
         Args:
             x: float32[n, *input_shape], in int8 steps.
@@ -48,13 +48,13 @@ class FaultView(GradientView):
         return float(loss), {position: gradient.numpy().ravel() for position, gradient in by_layer}
 
     def change(self, position: int, weight: int, steps: int) -> None:
-        """Add so many int8 steps to one weight of a layer."""
+        """Add a number of int8 steps to one weight of a layer."""
         values = self._changes[position].numpy()
         values.ravel()[weight] += steps
         self._changes[position].assign(values)
 
     def _unit(self, op: Weighted | TransposeConv) -> int:
-        """Faults change weights by single steps."""
+        """One, as faults change weights by single steps."""
         return 1
 
     def _sums(self, position: int, x: Any) -> Any:
@@ -82,5 +82,5 @@ def _op(graph: Graph, position: int) -> Weighted:
 
 
 def _lift(graph: Graph, position: int, kernel: Kernel) -> float:
-    """What x - zero point lacks of x, in steps."""
+    """The difference between the input that a faulty weight meets and x - zero point, in int8 steps."""
     return 0.0 if kernel.weights.centres else float(_op(graph, position).input_zero_point)

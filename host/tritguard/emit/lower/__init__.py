@@ -1,4 +1,4 @@
-"""Lowering: from ops to C. Ops that are one plain call say so where they are read; the others are here, by family."""
+"""Lowers ops to C. Ops that are one plain call say so next to their reader; the others are here, by family."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ _LOWERINGS: dict[type[Op], Callable[[Context, int, Any], LayerCode]] = {
 
 
 def lower(emission: Emission) -> tuple[LayerCode, ...]:
-    """Every op of an emission's graph as C, in order of execution.
+    """Lower every op of an emission's graph to C, in order of execution.
 
     Raises:
-        UnsupportedOpError: a sum that could leave 32 bits on the device.
+        UnsupportedOpError: a sum could overflow 32 bits on the device.
     """
     context = Context(emission)
     return tuple(_layer(context, position, op) for position, op in enumerate(context.graph.ops))

@@ -1,4 +1,4 @@
-"""What every lowering needs: the graph, where tensors live, and the parts that all layers' code shares."""
+"""What every lowering needs: the graph, the places of tensors, and the parts that the code of all layers shares."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tritguard.graph.model import Op, Tensor
 
 
 class Context:
-    """An emission on its way to C."""
+    """An emission that is being lowered to C."""
 
     def __init__(self, emission: Emission) -> None:
         self.graph, self.plan, self.choices = emission.graph, emission.plan, emission.choices
@@ -31,7 +31,7 @@ class Context:
         return self.graph.tensors[op.output]
 
     def place(self, tensor: int) -> str:
-        """The C expression of a tensor's address."""
+        """The C expression for a tensor's address."""
         slot = self.plan.place(tensor)
         if isinstance(slot, Slot):
             return f"tg_arena + {slot.offset}" if slot.offset else "tg_arena"
@@ -42,7 +42,7 @@ class Context:
         return self.choices[position].kernel
 
     def scratch(self, position: int) -> str:
-        """The C expression of the address of a layer's scratch."""
+        """The C expression for the address of a layer's scratch."""
         slot = self.plan.scratch.get(position)
         return "NULL" if slot is None else f"TG_SCRATCH({slot.offset}, {slot.size})"
 
@@ -60,7 +60,7 @@ class Context:
         }
 
     def call(self, op: Op, kernel: str, *extra: str) -> str:
-        """The call of a kernel: parameters, inputs, output, and what else it takes."""
+        """The call of a kernel with its parameters, inputs, output and further arguments."""
         params, places = f"&{op.symbol}_params", [self.place(tensor) for tensor in (*op.inputs, op.output)]
         position = self.graph.producers[op.output]
         if self.plan.chain(position) is not None:  # the op itself may have its operands in another order
@@ -69,11 +69,11 @@ class Context:
         return f"{kernel}({', '.join([params, *places, *extra])})"
 
     def row(self, tensor: int, rows: str) -> str:
-        """The C expression of the address of a row that a stripe's table gives."""
+        """The C expression for the address of a row that a stripe's table gives."""
         return f"{self.place(tensor)} + ({row_bytes(self.graph, tensor)} * rows->{rows})"
 
     def weighted(self, position: int, op: Op, arrays: tuple[Array, ...], struct: Struct) -> LayerCode:
-        """A layer with weights: besides its tensors, the kernel takes a place for the logits and one for scratch."""
+        """The code of a layer with weights, whose kernel also takes a place for logits and any scratch it needs."""
         choice = self.choices[position]
         kernel = choice.kernel
         extra = ["logits" if position == self.logits else "NULL"]
@@ -92,13 +92,13 @@ class Context:
 
 
 def image(tensor: Tensor) -> Image:
-    """Height, width and channels."""
+    """The height, width and channels of a tensor."""
     height, width, channels = tensor.shape
     return height, width, channels
 
 
 def struct_of(op: Op, type_: str, parameters: Parameters) -> tuple[Struct, tuple[Array, ...]]:
-    """A kernel's parameters as C: its struct, and the constant arrays that the struct points to, at any depth."""
+    """A kernel's parameters as C: its struct, and the constant arrays to which the struct points, at any depth."""
     arrays: list[Array] = []
     return Struct(type_, _fields(op, parameters, arrays)), tuple(arrays)
 
@@ -119,7 +119,7 @@ def _fields(op: Op, parameters: Parameters, arrays: list[Array]) -> Fields:
 
 
 def plain_call(context: Context, position: int, op: Op, call: KernelCall) -> LayerCode:
-    """An op that is one call: its struct, its inputs, its output."""
+    """The code of an op that is one call with its struct, its inputs and its output."""
     struct, arrays = struct_of(op, call.type, call.parameters)
     return LayerCode(
         **context.base(position, op),

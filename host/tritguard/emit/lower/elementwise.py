@@ -1,4 +1,4 @@
-"""Functions of two elements."""
+"""Lowers functions of two elements."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tritguard.graph.model import Add, Binary
 
 
 def add(context: Context, position: int, op: Add) -> LayerCode:
-    """Both inputs to a common scale, their sum to the output's. The one of the greater scale, halved, goes first."""
+    """Rescale both inputs to a common scale, and their sum. The input of greater scale goes first, halved."""
     first = 0 if op.input_requants[0].shift[0] == 0 else 1
     second = 1 - first
     parameters: Parameters = {
@@ -40,7 +40,7 @@ _AXES = 4
 
 
 def binary(context: Context, position: int, op: Binary) -> LayerCode:
-    """A walk over two operands; with a single constant it is a function of one element, and so a table."""
+    """A walk over two operands; with a single constant as an operand it is a function of one element: a table."""
     if any(constant is not None and constant.values.size == 1 for constant in op.constants):
         return plain_call(context, position, op, table_call(tables.with_constant(op), context.sink(op).size))
     constants = tuple(Array("constant", constant.values) for constant in op.constants if constant is not None)

@@ -1,4 +1,4 @@
-"""Ops that move data, and are more than one plain call."""
+"""Lowers ops that move data and are more than one plain call."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tritguard.graph.model import Concatenation, Reshape
 
 
 def reshape(context: Context, position: int, op: Reshape) -> LayerCode:
-    """No code where both names stand for one place; a copy from the caller's input to its output."""
+    """No code if both tensors share one place; otherwise a copy from the caller's input to its output."""
     source, sink = context.place(op.inputs[0]), context.place(op.output)
     call = None if source == sink else f"(void)memcpy({sink}, {source}, {context.sink(op).size})"
     return LayerCode(**context.base(position, op), call=call)
 
 
 def concatenation(context: Context, position: int, op: Concatenation) -> LayerCode:
-    """Rows of all inputs, one behind the other."""
+    """One call that writes the rows of all inputs one after the other."""
     widths = np.array(op.widths, dtype=np.int32)
     struct, arrays = struct_of(op, "tg_concatenate_t", {"count": len(op.widths), "rows": op.rows, "widths": widths})
     places = ", ".join(context.place(tensor) for tensor in op.inputs)

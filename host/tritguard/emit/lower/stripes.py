@@ -1,4 +1,4 @@
-"""Layers of a chain: each runs once a stripe, with the rows that its table gives."""
+"""Lowers the layers of a chain, which run once per stripe with the rows that their tables give."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WINDOW = {"in_h": "rows->in_rows", "out_h": "rows->out_rows", "pad_top": "rows-
 
 
 def striped(context: Context, layer: LayerCode, op: Op, chain: Chain) -> LayerCode:
-    """A layer's code with what its stripes need."""
+    """The code of a layer, extended by what its stripes need."""
     stripes = chain.stripes[layer.position]
     assert layer.struct is not None
     bytes_ = row_bytes(context.graph, op.output)
@@ -39,7 +39,7 @@ def striped(context: Context, layer: LayerCode, op: Op, chain: Chain) -> LayerCo
 
 
 def _settings(fields: Fields, size: str) -> dict[str, str]:
-    """The window's rows, wherever in the struct it is; without a window the size."""
+    """The fields of the struct that change with each stripe: the window's rows or, without a window, the size."""
     holders = {"": fields} | {f"{name}.": inner for name, inner in fields.items() if isinstance(inner, Mapping)}
     path = next((f"{name}window." for name, inner in holders.items() if "window" in inner), None)
     return {"size": size} if path is None else {path + name: rows for name, rows in _WINDOW.items()}

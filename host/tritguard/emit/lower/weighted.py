@@ -1,4 +1,4 @@
-"""Layers with weights: convolutions, depthwise convolutions, fully connected layers."""
+"""Lowers layers with weights: convolutions, depthwise convolutions, fully connected layers."""
 
 from __future__ import annotations
 
@@ -13,29 +13,31 @@ from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Trans
 
 
 def _check_sums(op: Weighted | TransposeConv) -> None:
-    """Products are at most 255 * |w|: their sum must stay in 32 bits whatever the input (bias may wrap, as in TFLM)."""
+    """Refuse sums that could overflow 32 bits; products are at most 255 * |w|, and the bias may wrap, as in TFLM."""
     channel_axis = op.channel_axis if isinstance(op, Weighted) else 0
     others = tuple(axis for axis in range(op.weights.ndim) if axis != channel_axis)
     if 255 * int(np.abs(op.weights.astype(np.int64)).sum(axis=others).max()) >= 1 << 31:
-        raise UnsupportedOpError("so many weights a channel that 32-bit sums could overflow", where=f"op {op.index}")
+        raise UnsupportedOpError(
+            "has so many weights per channel that 32-bit sums could overflow", where=f"op {op.index}"
+        )
 
 
 def weighted(context: Context, position: int, op: Weighted) -> LayerCode:
-    """One call of the kernel that was chosen; its weights' format says what its struct holds."""
+    """One call of the chosen kernel, whose weights say what its struct holds."""
     _check_sums(op)
     kernel = context.kernel(position)
     source, sink = _images(context, op)
     pixels = sink[0] * sink[1]
     by_pixel = isinstance(op, Conv2D) and op.window.kernel == op.window.stride == (1, 1) and pixels <= LONGEST_SIDE
     if by_pixel and kernel.weights.by_pixel and context.plan.chain(position) is None:  # a stripe's rows are the image's
-        # As one long row it has no ends in between.
+        # One long row has no row ends in between.
         source, sink = (1, pixels, source[2]), (1, pixels, sink[2])
     struct, arrays = struct_of(op, kernel.type, kernel.weights.parameters(op, kernel.bias, source, sink))
     return context.weighted(position, op, arrays, struct)
 
 
 def _images(context: Context, op: Weighted) -> tuple[Image, Image]:
-    """A layer's input and output; the vectors of a fully connected layer are pixels of one row."""
+    """A layer's input and output as images; the vectors of a fully connected layer are the pixels of one row."""
     if isinstance(op, FullyConnected):
         units, depth = op.weights.shape
         return (1, op.rows, depth), (1, op.rows, units)
@@ -44,7 +46,7 @@ def _images(context: Context, op: Weighted) -> tuple[Image, Image]:
 
 
 def transpose_conv(context: Context, position: int, op: TransposeConv) -> LayerCode:
-    """Gathered output pixel by output pixel: no accumulators of the whole image, as scattering would need."""
+    """One call that gathers each output pixel: scattering would need the accumulators of a whole image."""
     _check_sums(op)
     parameters: Parameters = {
         "window": window_fields(op.window, op.in_shape, op.out_shape),

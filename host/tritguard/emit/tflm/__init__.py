@@ -1,4 +1,4 @@
-"""Arrays for TensorFlow Lite Micro: the model as TFLM eats it, small, and proven in its interpreter."""
+"""Arrays for TensorFlow Lite Micro: small models in TFLM's own form, verified in its interpreter."""
 
 from tritguard.emit.tflm.arrays import input_edge, write_arrays
 from tritguard.emit.tflm.manifest import Arrays, ArraysManifest, open_arrays

@@ -1,4 +1,4 @@
-"""The size of the tensor arena: measured in TFLM's interpreter, and what other kernels need beyond it."""
+"""The size of the tensor arena, as measured in TFLM's interpreter, and what other kernels need beyond it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ _HELIUM_BLOCK = 124  # CMSIS-NN's CH_IN_BLOCK_MVE
 
 
 class Scratch(Record):
-    """What CMSIS-NN's kernels take beyond the measured ones, in bytes: the most scratch of one layer, and with Helium
-    what every dense layer keeps."""
+    """The bytes that CMSIS-NN's kernels need beyond the measured ones.
+
+    They are the most scratch of one layer and, with Helium, what every dense layer keeps.
+    """
 
     plain: int
     helium: int
@@ -25,9 +27,9 @@ class Arena(Record):
     """Bytes of the tensor arena, measured in tflite-micro's interpreter: reference kernels, 64-bit pointers.
 
     Attributes:
-        measured: the least the model runs with; see `oracle.ArenaUse`.
-        activations: of it, what holds no pointers and is the same on every core.
-        structures: of it, tensors, nodes and op data: on a 32-bit core between half of this and all.
+        measured: the smallest arena in which the model runs, see `oracle.ArenaUse`.
+        activations: the part that holds no pointers and is the same on every core.
+        structures: the part for tensors, nodes and op data; a 32-bit core needs between half of it and all.
     """
 
     measured: int
@@ -38,8 +40,8 @@ class Arena(Record):
 def cmsis_scratch(raw: RawModel) -> Scratch:
     """An upper bound of what CMSIS-NN's `*_get_buffer_size` functions return, with Helium and without.
 
-    Layers take turns with their scratch. The sums of a dense layer's weights, which Helium's kernel wants, are made
-    once and stay.
+    Layers take turns with their scratch. The sums of a dense layer's weights, which Helium's kernel needs, are made
+    once and kept.
     """
     with reading():
         plain, helium = zip(*(_layer_scratch(raw, op) for op in raw.ops), strict=True)
@@ -56,7 +58,7 @@ def _weights(raw: RawModel, op: RawOp) -> RawTensor:
 
 
 def _layer_scratch(raw: RawModel, op: RawOp) -> tuple[int, int]:
-    """(without Helium, with it), in bytes."""
+    """The scratch of one layer in bytes, without and with Helium."""
     if op.name == "CONV_2D":
         return _columns(prod(_weights(raw, op).shape[1:]))
     if op.name == "TRANSPOSE_CONV":
@@ -70,12 +72,12 @@ def _layer_scratch(raw: RawModel, op: RawOp) -> tuple[int, int]:
 
 
 def _columns(column: int) -> tuple[int, int]:
-    """Of a convolution with that many weights an output: two of int16, or four of int8 in whole vectors."""
+    """The columns of a convolution with `n` weights per output: two of int16, or four of int8 in whole vectors."""
     return 4 * (-(-column // 4) * 4), 4 * _aligned(column)
 
 
 def _transposed(raw: RawModel, op: RawOp) -> tuple[int, int]:
-    """The weights turned round and a convolution's columns, or the sums of as many rows as the window is high."""
+    """The reordered weights and a convolution's columns, or the sums of as many rows as the window is high."""
     options, weights = options_of(op, tflite.TransposeConvOptions), _weights(raw, op)
     channels, height, width, _ = weights.shape
     stride_h, stride_w = options.StrideH(), options.StrideW()

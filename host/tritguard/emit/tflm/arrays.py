@@ -46,25 +46,25 @@ def write_arrays(
 ) -> Arrays:
     """Turn an int8 `.tflite` into C++ arrays for TensorFlow Lite Micro.
 
-    The array is the model without what TFLM does not read, ternary weights compressed where that makes it smaller,
-    and gives the golden model's bytes in TFLM's interpreter: nothing is written before it did. The golden model and a
+    The array is the model without what TFLM does not read, with ternary weights compressed if that makes it smaller.
+    Nothing is written before it has given the golden model's bytes in TFLM's interpreter. The golden model and a
     manifest go with it.
 
     Args:
         content: the golden model's bytes.
         out: the folder to write; older arrays there are replaced, anything else is left alone.
-        name: the model's; its C++ identifier is made from it.
-        real: int8[n, *input_shape], inputs of the user's to compare on besides random ones.
+        name: the model's name, from which its C++ identifier is made.
+        real: int8[n, *input_shape], the user's inputs to compare on besides random ones.
         uncompressed: leave ternary weights as int8.
         compat: for TFLM builds that read per-channel dense layers wrongly and have no DECODE.
         progress: called with (runs in the interpreter done, total).
 
     Raises:
-        BadModelError: not a sound int8 model with one input and one output, or refused by TFLM.
-        UnsupportedOpError: an op that is not known to be in TFLM.
+        BadModelError: the model is not a sound int8 model with one input and one output, or TFLM refuses it.
+        UnsupportedOpError: an op is not known to be in TFLM.
         BadInputError: `out` holds something else, or `real` does not fit the model.
         MismatchError: the array gives other bytes.
-        ToolMissingError: no interpreter here to verify a rewritten model with.
+        ToolMissingError: there is no interpreter to verify a rewritten model with.
     """
     raw = parse(content)
     ops_of(raw)

@@ -1,4 +1,4 @@
-"""Dense layers as older TFLM builds read them: those take a per-channel one for per-tensor, silently."""
+"""Rewrites dense layers for older TFLM builds, which silently read a per-channel layer as a per-tensor one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tritguard.graph.arithmetic.fixed_point import quantize_multiplier
 
 
 def for_old_tflm(content: bytes) -> bytes:
-    """Rewrite every per-channel dense layer, the arithmetic unchanged.
+    """Rewrite every per-channel dense layer without changing its arithmetic.
 
-    Where all channels have one scale, the layer becomes per-tensor, if that gives the same fixed-point multiplier.
-    Elsewhere it becomes a 1x1 convolution between two reshapes: convolutions were per-channel from the start.
+    If all channels have one scale and the fixed-point multiplier stays the same, the layer becomes per-tensor.
+    Otherwise it becomes a 1x1 convolution between two reshapes, as convolutions were per-channel from the start.
     """
     model = unpack(content)
     (graph,) = model.subgraphs
@@ -53,7 +53,7 @@ def _join_scales(graph: Any, op: Any) -> None:
 
 
 def _as_convolution(model: Any, op: Any) -> list[Any]:
-    """Reshape to an image of one column, convolve, reshape to what the dense layer gave."""
+    """Reshape to an image of one column, convolve, and reshape to the shape of the dense layer's output."""
     (graph,) = model.subgraphs
     weights = graph.tensors[op.inputs[1]]
     units, depth = (int(side) for side in weights.shape)
@@ -75,7 +75,7 @@ def _as_convolution(model: Any, op: Any) -> list[Any]:
 
 
 def _add_tensor(graph: Any, like: Any, shape: tuple[int, ...]) -> int:
-    """A tensor with another's type and quantization."""
+    """Add a tensor with the type and quantization of another."""
     tensor = schema().TensorT()
     tensor.type, tensor.quantization, tensor.shape, tensor.hasRank = like.type, like.quantization, list(shape), True
     graph.tensors.append(tensor)

@@ -1,4 +1,4 @@
-"""Ternary weights in TFLM's own compression: 2-bit indices, a table of values a channel, decoded by DECODE ops."""
+"""Compresses ternary weights as TFLM does: 2-bit indices and a table of values per channel, decoded by DECODE ops."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 
 from tritguard.graph.flatbuffer import RawTensor, parse, reading
 
-# Of (op, input 1): the axis of output channels, along which TFLM quantizes weights.
+# For (op, input 1), the axis of output channels, along which TFLM quantizes weights.
 _CHANNEL_AXIS = {"CONV_2D": 0, "FULLY_CONNECTED": 0, "DEPTHWISE_CONV_2D": 3}
 _METADATA_BYTES = 16  # in front of each tensor's tables
-# What a DECODE op and its tensors take beside the data: 112 B of flash and, on a 64-bit host, 208 B of the arena. A
-# tensor that saves less than both is not worth one.
+# A DECODE op and its tensors take 112 B of flash and, on a 64-bit host, 208 B of the arena besides the data. A tensor
+# that saves less than both is not worth one.
 _DECODE_BYTES = 320
 _MOST_VALUES = 4
 
@@ -27,8 +27,8 @@ class Compressed:
 
     Attributes:
         content: the `.tflite` file.
-        tensors: how many weight tensors are compressed.
-        decoded_bytes: the most bytes one DECODE writes.
+        tensors: the number of compressed weight tensors.
+        decoded_bytes: the most bytes that one DECODE writes.
     """
 
     content: bytes
@@ -46,12 +46,12 @@ class _Plan:
 
 
 def compressible(content: bytes) -> bool:
-    """Whether `compress` would compress anything; needs no package of TFLM's."""
+    """Whether `compress` would compress anything; does not need TFLM's package."""
     return bool(_plans(content))
 
 
 def compress(content: bytes) -> Compressed | None:
-    """Compress every weight tensor that gets smaller by it; None where there is none.
+    """Compress every weight tensor that gets smaller that way; None if there is none.
 
     Args:
         content: a `.tflite` file, op codes in the newer field (see `container.unpack`).
@@ -61,7 +61,7 @@ def compress(content: bytes) -> Compressed | None:
         return None
     from tflite_micro import compression  # noqa: PLC0415 - optional
 
-    # It reports on stderr and by warnings what only matters to a spec made by hand.
+    # The compressor reports on stderr and by warnings what only matters to a handwritten specification.
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         packed = bytes(compression.compress(content, _spec(plans)))
@@ -77,8 +77,11 @@ def _plans(content: bytes) -> list[_Plan]:
 
 
 def _plan(tensor: RawTensor, axis: int) -> _Plan | None:
-    """The tables follow the quantization, from which DECODE takes their number: one table over weights scaled per
-    channel decodes to garbage (tflite-micro #3685), so nothing here can ask for that."""
+    """How to compress one tensor, with as many tables as its quantization has scales.
+
+    DECODE takes the number of tables from the quantization: a single table over weights that are scaled per channel
+    decodes to garbage (tflite-micro #3685), so nothing here can ask for that.
+    """
     data, per_channel = tensor.data, len(tensor.scales) > 1
     if data is None or tensor.type != "INT8" or tensor.quantized_dimension != (axis if per_channel else 0):
         return None

@@ -1,4 +1,4 @@
-"""The `.tflite` container as objects to change, in tflite-micro's own schema classes, and back as aligned bytes."""
+"""Unpacks a `.tflite` container into mutable objects, in tflite-micro's schema classes, and packs it with alignment."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from tritguard.graph.flatbuffer import IDENTIFIER, reading
 
-ALIGNMENT = 16  # of constants: the schema's force_align, which Python's flatbuffers leaves out
+ALIGNMENT = 16  # the schema's force_align for constants, which Python's flatbuffers ignores
 
 
 def schema() -> Any:
-    """The module of schema classes; it comes with the oracle's package, so it is imported where it is used."""
+    """The module of schema classes, imported only when used, as it comes with the oracle's package."""
     from tflite_micro.tensorflow.lite.micro.python import schema_py_generated  # noqa: PLC0415 - optional
 
     return schema_py_generated
@@ -23,11 +23,11 @@ def schema() -> Any:
 def unpack(content: bytes) -> Any:
     """The file as a `ModelT` whose op codes are in the newer of their two fields.
 
-    Old converters fill the 8-bit field alone, and tflite-micro's compression reads the other: to it, all ops of such
-    a file are one.
+    Old converters fill only the 8-bit field, but tflite-micro's compression reads the other one and would take all ops
+    of such a file for the same op.
 
     Raises:
-        BadModelError: damaged in a part that `graph.flatbuffer.parse` does not read.
+        BadModelError: the file is damaged in a part that `graph.flatbuffer.parse` does not read.
     """
     with reading():
         model = schema().ModelT.InitFromPackedBuf(content, 0)
@@ -38,18 +38,18 @@ def unpack(content: bytes) -> Any:
 
 
 def pack(model: Any) -> bytes:
-    """The bytes of a `ModelT`, without what nothing refers to; every constant starts at a multiple of 16."""
+    """The bytes of a `ModelT` without unused parts; every constant starts at a multiple of 16."""
     _prune(model)
     for buffer in model.buffers:
         buffer.Pack = partial(_pack_buffer, buffer)
     builder = flatbuffers.Builder(1 << 16)
-    with reading():  # a damaged option can hold what its field cannot
+    with reading():  # a damaged option can hold a value that its field cannot
         builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
 
 
 def op_code(model: Any, name: str, version: int) -> int:
-    """Index of a builtin op's code in the model, added where it is not there."""
+    """The index of a builtin op's code in the model; the code is added if it is missing."""
     number = getattr(schema().BuiltinOperator, name)
     for index, code in enumerate(model.operatorCodes):
         if code.builtinCode == number:
@@ -61,12 +61,12 @@ def op_code(model: Any, name: str, version: int) -> int:
 
 
 def op_number(model: Any, op: Any) -> int:
-    """Number of an op in `BuiltinOperator`."""
+    """The number of an op in `BuiltinOperator`."""
     return int(model.operatorCodes[op.opcodeIndex].builtinCode)
 
 
 def scales(tensor: Any) -> Any:
-    """float32[n] or a list: a `TensorT`'s scales, none where it is not quantized."""
+    """The scales of a `TensorT`, float32[n] or a list; empty if it is not quantized."""
     quantization = tensor.quantization
     return [] if quantization is None or quantization.scale is None else quantization.scale
 
@@ -94,7 +94,7 @@ def _prune(model: Any) -> None:
         setattr(owner, side, [number[int(index)] for index in getattr(owner, side)])
     graph.tensors = [graph.tensors[index] for index in used]
 
-    buffers = sorted({0} | {tensor.buffer for tensor in graph.tensors})  # the first one stands for "none"
+    buffers = sorted({0} | {tensor.buffer for tensor in graph.tensors})  # the first buffer stands for "no data"
     for tensor in graph.tensors:
         tensor.buffer = buffers.index(tensor.buffer)
     model.buffers = [model.buffers[index] for index in buffers]

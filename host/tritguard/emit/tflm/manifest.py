@@ -1,4 +1,4 @@
-"""What a folder of TFLM arrays holds."""
+"""The manifest of a folder of TFLM arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tritguard.records import Record, from_json
 
 
 class Alternate(Record):
-    """The same array with memory of its own for decoded weights: the arena then, and bytes of that memory."""
+    """The array used with separate memory for decoded weights: the arena in that case, and the bytes of that memory."""
 
     arena: Arena
     bytes: int
@@ -27,22 +27,22 @@ class Uncompressed(Record):
 
 
 class ArraysManifest(Record):
-    """What the arrays are and what was measured. Sizes in bytes, shapes without the batch.
+    """What the arrays are and what was measured. Sizes are in bytes, shapes are without the batch.
 
     Attributes:
-        identifier: the model's name as C++ has it: prefix of files and symbols, and with `_model` the namespace.
-        model_sha256: of the golden `.tflite`, `model_bytes` long.
-        array_sha256: of the array, `array_bytes` long.
+        identifier: the model's name in C++: the prefix of files and symbols and, with `_model`, the namespace.
+        model_sha256: the hash of the golden `.tflite`, which is `model_bytes` long.
+        array_sha256: the hash of the array, which is `array_bytes` long.
         ops: the kinds of ops in the array, as the schema names them.
-        compat: written for TFLM builds without per-channel dense layers and DECODE.
-        compressed_tensors: weight tensors in lookup tables.
-        arena: None where no interpreter could measure it.
-        alternate: None where nothing is compressed.
-        uncompressed: None where nothing is compressed.
-        tflite_micro: version of the interpreter that measured and verified; None without.
-        verified_against_oracle: inputs on which array and golden model gave the same bytes in it.
-        real_inputs: how many of them were the user's.
-        files: file in the folder -> SHA-256.
+        compat: whether it was written for TFLM builds without per-channel dense layers and DECODE.
+        compressed_tensors: the number of weight tensors that are stored as lookup tables.
+        arena: the arena's size; None if no interpreter could measure it.
+        alternate: see `Alternate`; None if nothing is compressed.
+        uncompressed: see `Uncompressed`; None if nothing is compressed.
+        tflite_micro: the version of the interpreter that measured and verified; None without one.
+        verified_against_oracle: the inputs on which array and golden model gave the same bytes in it.
+        real_inputs: the number of these inputs that were the user's.
+        files: the SHA-256 of each file in the folder.
     """
 
     schema_version: Literal[1] = 1
@@ -71,8 +71,11 @@ class ArraysManifest(Record):
 
 @dataclass(frozen=True)
 class Arrays:
-    """An opened folder: `<identifier>_{model_data.h,model_data.cc,op_resolver.h,arena.h}`, `example.cc` and the golden
-    `model.tflite`."""
+    """An opened folder of arrays.
+
+    It holds `<identifier>_{model_data.h,model_data.cc,op_resolver.h,arena.h}`, `example.cc` and the golden
+    `model.tflite`.
+    """
 
     path: Path
     manifest: ArraysManifest
@@ -82,7 +85,7 @@ def open_arrays(path: Path) -> Arrays:
     """Open a folder of arrays and check every file against its manifest.
 
     Raises:
-        BadInputError: the folder is none, or a file is missing, changed or foreign.
+        BadInputError: the folder holds no arrays, or a file is missing, was changed or does not belong there.
     """
     if not (path / MANIFEST).is_file():
         raise BadInputError(

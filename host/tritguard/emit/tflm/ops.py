@@ -1,11 +1,11 @@
-"""The op resolver: which of TFLM's functions add the ops of a model."""
+"""The op resolver: the functions of TFLM that add the ops of a model."""
 
 from __future__ import annotations
 
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.flatbuffer import RawModel
 
-# Op -> method of MicroMutableOpResolver, as its header declares them.
+# The method of MicroMutableOpResolver for each op, as its header declares them.
 METHODS = {
     "ABS": "AddAbs", "ADD": "AddAdd", "AVERAGE_POOL_2D": "AddAveragePool2D", "BATCH_TO_SPACE_ND": "AddBatchToSpaceNd",
     "CONCATENATION": "AddConcatenation", "CONV_2D": "AddConv2D", "CUSTOM TFLM_DECODE": "AddDecode",
@@ -21,8 +21,8 @@ METHODS = {
     "SUB": "AddSub", "SUM": "AddSum", "TANH": "AddTanh", "TRANSPOSE": "AddTranspose",
     "TRANSPOSE_CONV": "AddTransposeConv", "UNPACK": "AddUnpack",
 }  # fmt: skip
-# Ops with a registration of int8 kernels alone, which leaves the others out of the image where CMSIS-NN is used; with
-# other kernels it is the general one.
+# Ops with a registration for int8 kernels only, which keeps the others out of the image if CMSIS-NN is used; with other
+# kernels it is the same as the general one.
 _INT8 = {
     "ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MAX_POOL_2D", "MUL", "SOFTMAX",
     "TRANSPOSE_CONV",
@@ -33,7 +33,7 @@ def ops_of(raw: RawModel) -> tuple[str, ...]:
     """The kinds of ops in a model, sorted.
 
     Raises:
-        UnsupportedOpError: one that is not known to be in TFLM.
+        UnsupportedOpError: an op is not known to be in TFLM.
         BadModelError: the model has none.
     """
     if not raw.ops:
@@ -45,6 +45,6 @@ def ops_of(raw: RawModel) -> tuple[str, ...]:
 
 
 def registration(op: str, *, int8: bool) -> str:
-    """The call that adds an op to a resolver, with its `_INT8` registration where that is wanted and there is one."""
+    """The call that adds an op to a resolver, with its `_INT8` registration if that is wanted and exists."""
     argument = f"tflite::Register_{op}_INT8()" if int8 and op in _INT8 else ""
     return f"{METHODS[op]}({argument})"

@@ -1,4 +1,4 @@
-"""From the golden model to the bytes of the array: rewritten, measured, and compared in TFLM's interpreter."""
+"""Makes the bytes of the array from the golden model: rewrites it, then measures and compares in TFLM's interpreter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tritguard.progress import Progress
 
 @dataclass(frozen=True)
 class Sample:
-    """One input and what the golden model makes of it, for the user's TFLM to be held against."""
+    """One input and the golden model's output for it, against which the user's TFLM can be checked."""
 
     x: Int8
     scores: Int8
@@ -28,7 +28,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The array's bytes and what was measured on them; the fields are `ArraysManifest`'s, but for the sample."""
+    """The array's bytes and what was measured; all fields but the sample are those of `ArraysManifest`."""
 
     content: bytes
     sample: Sample | None = None
@@ -40,7 +40,7 @@ class Prepared:
 
 
 def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, progress: Progress | None = None) -> Prepared:
-    """Make the smallest array that gives the golden model's bytes, each candidate held against it.
+    """Make the smallest array that gives the golden model's bytes, which every candidate is compared with.
 
     Args:
         golden: the `.tflite` file.
@@ -52,11 +52,13 @@ def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, progres
     Raises:
         MismatchError: a rewritten model gives other bytes.
         BadModelError: TFLM refuses the golden model or a rewritten one.
-        ToolMissingError: no interpreter here, and the array would not be the golden model as it is.
+        ToolMissingError: there is no interpreter, and the array would not be the golden model as it is.
     """
     if not oracle_available():
         return _untouched(golden, uncompressed=uncompressed, compat=compat)
-    expected = predict_apart(golden, x)  # first: TFLM refuses what is not sound before anything here takes it apart
+    expected = predict_apart(
+        golden, x
+    )  # first of all, as TFLM refuses unsound models before anything here takes them apart
     plain = strip(for_old_tflm(golden), keep_quantization=True) if compat else strip(golden)
     compressed = None if compat or uncompressed else compress(plain)
     proof = _Proof(expected, x, 2 if compressed is None else 4, progress)
@@ -78,13 +80,13 @@ def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, progres
 
 
 def _telling(x: Int8, scores: Int8) -> Sample:
-    """The input with the most different scores, the widest apart: wrong arithmetic can hide behind level ones."""
+    """The input with the most distinct scores, the widest apart, as wrong arithmetic can hide behind equal ones."""
     best = max(range(len(x)), key=lambda i: (np.unique(scores[i]).size, scores[i].std()))
     return Sample(x[best], scores[best])
 
 
 class _Proof:
-    """Holds candidates against what the golden model gave, the first of the runs."""
+    """Compares candidates with the outputs of the golden model, which is the first to run."""
 
     def __init__(self, expected: Int8, x: Int8, runs: int, progress: Progress | None) -> None:
         self._expected, self._x, self._runs, self._progress = expected, x, runs, progress
@@ -92,7 +94,7 @@ class _Proof:
         self._step()
 
     def arena(self, content: bytes, alternate_bytes: int = 0) -> Arena:
-        """The arena a candidate needs, once it gave the golden bytes in one of just that size."""
+        """The arena that a candidate needs, after it has given the golden bytes in an arena of just that size."""
         scores, use = measure_apart(content, self._x, alternate_bytes=alternate_bytes)
         if not np.array_equal(scores, self._expected):
             different = int((scores != self._expected).any(axis=1).sum())
@@ -111,7 +113,7 @@ class _Proof:
 
 
 def _untouched(golden: bytes, *, uncompressed: bool, compat: bool) -> Prepared:
-    """The golden model as it is: the one array that needs no proof."""
+    """The golden model as it is, the one array that needs no comparison."""
     what = "a rewritten model" if compat else "compressed weights"
     if compat or (compressible(golden) and not uncompressed):
         raise ToolMissingError(

@@ -1,4 +1,4 @@
-"""Takes out of a `.tflite` what TFLM does not read."""
+"""Removes from a `.tflite` what TFLM does not read."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from tritguard.emit.tflm.container import op_number, pack, scales, schema, unpac
 
 
 def strip(content: bytes, *, keep_quantization: bool = False) -> bytes:
-    """Drop names, descriptions, metadata, signatures and observed ranges; quantization that says nothing, too.
+    """Drop names, descriptions, metadata, signatures, observed ranges and quantization that carries no information.
 
-    That is the scales of a bias of per-channel weights (TFLM derives them; those of a per-tensor layer it checks), the
-    zero points of channels beyond the first where all are equal (TFLM takes one for all), and what tflite-micro's
-    compression leaves on encoded weights (the decoded tensor has the same).
+    Such quantization is: the bias scales of per-channel layers (TFLM derives them, but checks those of per-tensor
+    layers); the zero points of channels beyond the first if all are equal (TFLM takes one for all); and what
+    tflite-micro's compression leaves on encoded weights (the decoded tensor has the same).
 
     Args:
         content: a `.tflite` file with one subgraph.
-        keep_quantization: leave that quantization alone: old TFLM may expect it.
+        keep_quantization: leave that quantization alone, as old versions of TFLM may expect it.
     """
     model = unpack(content)
     model.description = model.metadata = model.metadataBuffer = model.signatureDefs = None

@@ -1,7 +1,8 @@
-"""In what order kernels read and write: how far an output may lie over an input that is read for the last time.
+"""The order in which kernels read and write, which says how far an output may overlap an input that dies there.
 
-A kernel's promise is data here, as a `Trace`, and words beside its declaration in `firmware/kernels/tg_kernels.h`; the
-tests hold both together, running every kernel with its output laid over its input as closely as the promise allows.
+A kernel's promise stands here as data, a `Trace`, and in words next to its declaration in
+`firmware/kernels/tg_kernels.h`. The tests keep the two together: they run every kernel with its output as close to its
+input as the promise allows.
 
 An output that starts `lead` bytes before its input is safe if no step's write reaches a byte that is read later:
 
@@ -12,7 +13,7 @@ An output that starts `lead` bytes before its input is safe if no step's write r
     for all t:  ends[t] - lead <= reads[s]  for every later step s.
 
 A kernel that reads all of a step's input before it writes any of the step's output stays safe when its steps are
-joined to longer ones, so the width of a pixel tile does not matter: one pixel a step is the strictest case.
+joined into longer ones, so the width of a pixel tile does not matter: one pixel per step is the strictest case.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ class Trace:
     """What a kernel touches, step by step, in bytes from the start of its input and of its output.
 
     Attributes:
-        reads: int64[steps], the lowest byte a step reads.
+        reads: int64[steps], the lowest byte that each step reads.
         ends: int64[steps], one past the highest byte that has been written when the step ends.
-        reads_first: a step reads all it needs before it writes.
+        reads_first: whether each step reads all it needs before it writes.
     """
 
     reads: Int64
@@ -58,7 +59,7 @@ class Trace:
 
     @property
     def lead(self) -> int:
-        """How many bytes before the input the output has to start, at least."""
+        """The least number of bytes by which the output must start before the input."""
         later = np.minimum.accumulate(self.reads[::-1])[::-1]
         if self.reads_first:
             return max(0, int((self.ends[:-1] - later[1:]).max(initial=0)))
@@ -66,13 +67,13 @@ class Trace:
 
 
 def lead(graph: Graph, op: Op, tensor: int, order: Order) -> int | None:
-    """How many bytes before its input `tensor` the op's output has to start; None: the two must not overlap.
+    """The bytes by which an op's output must start before its input `tensor`; None if the two must not overlap.
 
     Args:
-        graph: where the op is from.
-        op: what runs.
+        graph: the graph that holds the op.
+        op: the op that runs.
         tensor: one of its inputs.
-        order: that of the kernel, if it is one of those of layers with weights.
+        order: the order of its kernel; only matters for layers with weights.
     """
     trace = trace_of(graph, op, tensor, order)
     if trace is None or trace.lead >= graph.tensors[op.output].size:
@@ -81,14 +82,14 @@ def lead(graph: Graph, op: Op, tensor: int, order: Order) -> int | None:
 
 
 def trace_of(graph: Graph, op: Op, tensor: int, order: Order) -> Trace | None:
-    """How the op goes over its input `tensor` and its output; None where nothing is promised. Arguments as `lead`'s."""
+    """How an op walks over its input `tensor` and its output; None if nothing is promised. Arguments as for `lead`."""
     if isinstance(op, Binary) and not _walks_with_the_output(op, tensor):
         return None
     return _trace(op, graph.tensors[tensor].shape, graph.tensors[op.output].shape, order)
 
 
 def _walks_with_the_output(op: Binary, tensor: int) -> bool:
-    """Whether no element of the operand is repeated, which its steps tell."""
+    """Whether the operand is not broadcast, so that its steps are the output's."""
     activations = iter(op.inputs)
     steps = tuple(math.prod(op.sizes[axis + 1 :]) for axis in range(len(op.sizes)))
     operands = [None if constant is not None else next(activations) for constant in op.constants]
@@ -101,7 +102,10 @@ def _trace(op: Op, source: tuple[int, ...], sink: tuple[int, ...], order: Order)
             return _elementwise(math.prod(sink))
         case Pool2D():
             return _windowed(op.window, _image(source), op.out_shape, reads_first=False)
-        case Weighted() if order in ("any", "channels"):  # what works channel by channel shares its input's slot
+        case Weighted() if order in (
+            "any",
+            "channels",
+        ):  # kernels that work channel by channel share the slot of their input
             return None
         case FullyConnected():
             units, depth = op.weights.shape
@@ -119,13 +123,13 @@ def _image(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def _elementwise(size: int) -> Trace:
-    """Element i is read, then written. So it is with a softmax's last pass, and with the channels of a mean."""
+    """Element i is read, then written, as in the last pass of a softmax and for the channels of a mean."""
     index = np.arange(size)
     return Trace(index, index + 1, reads_first=True)
 
 
 def _windowed(window: Window, source: tuple[int, int, int], sink: tuple[int, int, int], *, reads_first: bool) -> Trace:
-    """Output pixels in rows from the top, one a step."""
+    """One output pixel per step, row by row from the top."""
     height, width, channels = source
     out_h, out_w, out_c = sink
     top = _first_inside(np.arange(out_h), window, 0, height)

@@ -1,9 +1,9 @@
-"""Which layers are computed in stripes: chains that lower the arena's peak, with the planner as the judge.
+"""The choice of layers that run in stripes: chains that lower the arena's peak, as judged by the memory planner.
 
-The arena is as large as the step that needs most, so a chain has to hold that step; what other steps need stays as it
-was. The chain that itself needs least is taken, then the search looks at the next peak, and in the end keeps the
-chains up to the last that was worth it. Then stripes grow as tall as they can for an arena that is worth it no less:
-fewer calls, smaller tables.
+The arena is as large as the step that needs most, so a chain must contain that step; the needs of other steps do not
+change. The search takes the chain that needs least, moves on to the next peak, and in the end keeps the chains up to
+the last one that was worth it. Then stripes are made as tall as an arena that is still worth it allows, because taller
+stripes mean fewer calls and smaller tables.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from tritguard.graph.arena.stripes import Chain, chain_of, may_stripe
 from tritguard.graph.formats.kernel import Kernel
 from tritguard.graph.model import Graph
 
-LEAST_SAVED = 0.05  # of the arena, by every chain
-LEAST_BYTES = 1024  # by every chain: its loop and tables take some hundred bytes of flash
-MOST_MACS = 0.05  # of the model's, in excess, by all chains
-_LONGEST = 12  # layers
-_CLOSE = 0.02  # needs as good as equal: the shorter chain is taken
+LEAST_SAVED = 0.05  # share of the arena that every chain must save
+LEAST_BYTES = 1024  # that every chain must save: its loop and tables take a few hundred bytes of flash
+MOST_MACS = 0.05  # share of the model's multiply-accumulates that all chains together may add
+_LONGEST = 12  # layers in a chain
+_CLOSE = 0.02  # needs this close count as equal, and the shorter chain is taken
 
 
 def plan_striped(graph: Graph, kernels: Mapping[int, Kernel]) -> MemoryPlan:
-    """The memory plan with the chains that pay; without any where none does. Arguments as `plan_memory`'s."""
+    """The memory plan with the chains that are worth it, which may be none. Arguments as for `plan_memory`."""
     plan = whole = plan_memory(graph, kernels)
     chains = _lowered(graph, kernels, ())
     while chains is not None:
@@ -39,7 +39,7 @@ def plan_striped(graph: Graph, kernels: Mapping[int, Kernel]) -> MemoryPlan:
 
 
 def _lowered(graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain, ...]) -> tuple[Chain, ...] | None:
-    """One more chain, or a longer one, that lowers the peak as far as one can; None where none does."""
+    """The chains with one added or lengthened so that the peak falls as far as possible; None if nothing lowers it."""
     needs = memory_needs(graph, kernels, chains)
     peak = max(needs, key=needs.__getitem__)
     found = []
@@ -61,7 +61,7 @@ def _lowered(graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain, .
 
 
 def _around(graph: Graph, kernels: Mapping[int, Kernel], peak: range) -> Iterator[tuple[int, int]]:
-    """Chains of two layers or more that hold a step."""
+    """First and last layer of every possible chain, of two layers or more, that contains a step."""
     for first in range(max(0, peak[-1] + 1 - _LONGEST), peak[0] + 1):
         for last in range(max(peak[-1], first + 1), min(first + _LONGEST, len(graph.ops))):
             if may_stripe(graph, kernels, first, last):
@@ -69,13 +69,13 @@ def _around(graph: Graph, kernels: Mapping[int, Kernel], peak: range) -> Iterato
 
 
 def _excess(kernels: Mapping[int, Kernel], chain: Chain) -> int:
-    """Multiply-accumulates in excess, and the cycles in which stripes after the first decode the same weights again."""
+    """The multiply-accumulates that a chain adds, plus the cycles in which later stripes decode weights again."""
     decoding = sum(kernels[at].decoding for at in range(chain.first, chain.last + 1) if at in kernels)
     return chain.macs + (chain.count - 1) * decoding
 
 
 def _lowest(graph: Graph, kernels: Mapping[int, Kernel], first: int, last: int, macs: float) -> Chain | None:
-    """The chain with the lowest stripes that cost no more than so many multiply-accumulates."""
+    """The chain with the lowest stripes that add at most `macs` multiply-accumulates."""
     rows = graph.tensors[graph.ops[last].output].shape[0]
     for height in range(1, rows // 2 + 1):
         chain = chain_of(graph, first, last, height)
@@ -85,7 +85,7 @@ def _lowest(graph: Graph, kernels: Mapping[int, Kernel], first: int, last: int, 
 
 
 def _taller(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan, chain: Chain, most: int) -> MemoryPlan:
-    """The plan with as few stripes in one of its chains as leave an arena of `most` bytes."""
+    """The plan with as few stripes in one of its chains as an arena of at most `most` bytes allows."""
     rows = graph.tensors[graph.ops[chain.last].output].shape[0]
     for count in range(2, chain.count):
         other = chain_of(graph, chain.first, chain.last, -(-rows // count))

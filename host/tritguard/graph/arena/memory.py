@@ -1,11 +1,11 @@
-"""Where every activation lives: the caller's input and output buffers, or a slot of the static arena.
+"""The place of every activation: in the caller's input or output buffer, or in a slot of the static arena.
 
-A slot is planned at compile time. Tensors that only differ in shape share one; a slot is free for others outside
-the span of layers from its first writer to its last reader. Inside one layer, an output may lie over an input that
-dies there, as far before it as the kernel's order of reading and writing asks for (`graph/arena/access.py`).
+Slots are planned at compile time. Tensors that differ only in shape share a slot, and its bytes are free for others
+before its first writer and after its last reader. Within one layer, an output may overlap an input that dies there if
+it starts as far before it as the kernel's order of reading and writing demands (`graph/arena/access.py`).
 
-Time goes in steps: a layer, or a chain of layers computed in stripes of rows (`graph/arena/stripes.py`), whose inner
-tensors have memory for a few rows and whose scratch is shared.
+Time is counted in steps. A step is a layer, or a chain of layers computed in stripes of rows
+(`graph/arena/stripes.py`), whose inner tensors have memory for a few rows only and whose scratch is shared.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tritguard.graph.model import Graph, Reshape
 
 @dataclass(frozen=True)
 class Overlap:
-    """An output's slot over the slot of an input that dies there: safe, as `distance` >= `lead`."""
+    """An output's slot over the slot of an input that dies in the same step, which is safe as `distance` >= `lead`."""
 
     input: int  # tensor
     lead: int  # bytes by which the kernel needs its output to start before this input
@@ -44,28 +44,28 @@ class Slot:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """The arena and the place of each tensor, and of each kernel's scratch, in it."""
+    """The arena, and the place in it of each tensor and of each kernel's scratch."""
 
     slots: tuple[Slot, ...]
     arena_bytes: int
-    lower_bound: int  # no plan with these kernels needs fewer: see `_needs`
+    lower_bound: int  # no plan with these kernels needs fewer bytes, see `_needs`
     _place: dict[int, Slot | str]
     scratch: Mapping[int, Slot]  # by the layer's position
     chains: tuple[Chain, ...]
-    whole_layers: int  # the arena's bytes where no layer is computed in stripes
+    whole_layers: int  # the arena's bytes if no layer is computed in stripes
 
     def chain(self, position: int) -> Chain | None:
-        """The chain that a layer belongs to."""
+        """The chain that the layer at a position belongs to, if any."""
         return next((chain for chain in self.chains if chain.first <= position <= chain.last), None)
 
     def place(self, tensor: int) -> Slot | str:
-        """Where a tensor lives: in the arena, or in the caller's buffer of that name."""
+        """The place of a tensor: a slot of the arena, or the name of the caller's buffer."""
         return self._place[tensor]
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """What is to be placed, and which pairs of blocks may overlap."""
+    """The blocks to place, and the pairs of them that may overlap."""
 
     steps: list[range]  # of positions; the blocks' time
     blocks: list[Block]
@@ -74,12 +74,12 @@ class _Problem:
 
 
 def plan_memory(graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain, ...] = ()) -> MemoryPlan:
-    """Give every activation and every kernel's scratch its place.
+    """Give every activation and every kernel's scratch a place.
 
     Args:
         graph: the ops in the order in which they run.
-        kernels: of the layers with weights, by position: what scratch they need and in what order they work.
-        chains: layers computed in stripes; none shares a layer with another.
+        kernels: the kernels of the layers with weights, by position; their scratch and order of access count.
+        chains: layers computed in stripes; no two chains share a layer.
     """
     problem, place = _problem(graph, kernels, chains)
     bound = max(_needs(problem), default=0)
@@ -92,13 +92,13 @@ def plan_memory(graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain
 
 
 def memory_needs(graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain, ...]) -> dict[range, int]:
-    """The bytes that each step needs at once, by the positions of its layers; the largest bounds the arena."""
+    """The bytes that each step needs at once, by the positions of its layers; no arena is smaller than the largest."""
     problem, _ = _problem(graph, kernels, chains)
     return dict(zip(problem.steps, _needs(problem), strict=True))
 
 
 def _edge(graph: Graph, group: tuple[int, ...]) -> str | None:
-    """The caller's buffer that a group of tensors lives in, as C names it."""
+    """The C name of the caller's buffer that a group of tensors lives in; None for groups in the arena."""
     for name, edges in (("input", graph.inputs), ("output", graph.outputs)):
         for number, tensor in enumerate(edges):
             if tensor in group:
@@ -107,9 +107,10 @@ def _edge(graph: Graph, group: tuple[int, ...]) -> str | None:
 
 
 def _shared_storage(graph: Graph, kernels: Mapping[int, Kernel]) -> list[tuple[int, ...]]:
-    """Tensors joined by reshapes, and by kernels that put a channel where it was.
+    """Groups of tensors that share memory, joined by reshapes and by kernels that write a channel where they read it.
 
-    A reshape from input to output has to copy, so it joins nothing; a kernel joins only what is not read again.
+    A reshape from the model's input to its output has to copy and joins nothing. A kernel joins its output only to
+    tensors that are not read again.
     """
     last_read = {tensor: position for position, op in enumerate(graph.ops) for tensor in op.inputs}
     root = {tensor: tensor for tensor in graph.tensors}
@@ -138,7 +139,7 @@ def _shared_storage(graph: Graph, kernels: Mapping[int, Kernel]) -> list[tuple[i
 def _problem(
     graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain, ...]
 ) -> tuple[_Problem, dict[int, Slot | str]]:
-    """What is to be placed in the arena, and what has its place already."""
+    """The blocks to place in the arena, and the places of the tensors that live in the caller's buffers."""
     place: dict[int, Slot | str] = {}
     groups = []
     for group in _shared_storage(graph, kernels):
@@ -173,7 +174,7 @@ def _leads(
     blocks: list[Block],
     groups: list[tuple[int, ...]],
 ) -> dict[tuple[int, int], int]:
-    """Which steps' outputs may lie over an input that dies there, and how far before it they start."""
+    """The pairs of blocks of which an output may overlap an input that dies there, with the lead in bytes."""
     block_of = {tensor: i for i, group in enumerate(groups) for tensor in group}
     chain_at = {chain.first: chain for chain in chains}
     leads: dict[tuple[int, int], int] = {}
@@ -211,8 +212,8 @@ def _span(graph: Graph, steps: list[range], group: tuple[int, ...]) -> tuple[int
 def _needs(problem: _Problem) -> list[int]:
     """The bytes that each step needs at once.
 
-    All that is alive in a step, scratch included, lies apart, but for an output over inputs that die there: those
-    together cover at least the larger of the two sides, and over a single input at least that input and the lead.
+    Everything alive in a step, scratch included, lies apart, except an output and the inputs that it may overlap.
+    Together those cover at least the larger of the two sides, and with a single input at least the input and the lead.
     """
 
     def together(output: int, inputs: list[int]) -> int:

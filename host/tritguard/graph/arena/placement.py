@@ -1,9 +1,9 @@
-"""Packing blocks with lifetimes into as few bytes as can be found: the search behind the memory plan.
+"""The search behind the memory plan: it packs blocks with lifetimes into as few bytes as it can find.
 
-Left-justified packing: blocks are placed one after another, each at the lowest offset that those already placed
-leave it. Some order of placing gives the smallest arena (take any optimum and place by rising offset), so the search
-is one over orders. Small problems are searched whole, others by a seeded local search: the same graph always gives
-the same plan.
+The packing is left-justified: blocks are placed one after another, each at the lowest offset that those already placed
+leave free. Some order of placing gives the smallest arena (take any optimum and place by rising offset), so it is
+enough to search over orders. Small problems are searched exhaustively, larger ones by a local search with a fixed seed,
+so that the same graph always gives the same plan.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from itertools import permutations
 
 ALIGNMENT = 4
-_EXHAUSTIVE = 6  # blocks: 720 orders
-_TRIES = 20_000  # placements of one block in a local search; a second at most
+_EXHAUSTIVE = 6  # blocks, which have 720 orders
+_TRIES = 20_000  # placements of one block in a local search, which take a second at most
 
 
 @dataclass(frozen=True)
 class Block:
-    """Bytes that are needed during steps first..last (inclusive)."""
+    """A number of bytes that is needed during steps first..last (inclusive)."""
 
     size: int
     first: int
@@ -28,18 +28,18 @@ class Block:
 
 
 def aligned(size: int) -> int:
-    """Rounded up to the arena's alignment."""
+    """A size in bytes, rounded up to the arena's alignment."""
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def pack(blocks: Sequence[Block], leads: Mapping[tuple[int, int], int], enough: int = 0) -> tuple[tuple[int, ...], int]:
-    """Offsets of the blocks and the bytes they span.
+    """The offsets of the blocks and the number of bytes that they span.
 
     Args:
-        blocks: what to place.
-        leads: for (a, b), how many bytes before block a block b has to start to be allowed to overlap it; pairs
+        blocks: the blocks to place.
+        leads: for (a, b), the bytes by which block b must start before block a to be allowed to overlap it; pairs
             without an entry never overlap while both are alive.
-        enough: stop when a packing needs no more bytes than this (a lower bound, if one is known).
+        enough: the search stops when a packing needs no more bytes than this; a lower bound, if one is known.
     """
     gaps = _gaps(blocks, leads)
     alive = [
@@ -70,7 +70,7 @@ def pack(blocks: Sequence[Block], leads: Mapping[tuple[int, int], int], enough: 
 
 
 def _gaps(blocks: Sequence[Block], leads: Mapping[tuple[int, int], int]) -> Callable[[int, int], int]:
-    """How far above the start of one block another may start, at least."""
+    """The function that gives the least distance of the start of one block above that of another, in bytes."""
 
     def gap(below: int, above: int) -> int:
         size = aligned(blocks[below].size)
@@ -80,7 +80,7 @@ def _gaps(blocks: Sequence[Block], leads: Mapping[tuple[int, int], int]) -> Call
 
 
 def _lowest(walls: list[tuple[int, int]]) -> int:
-    """The lowest offset >= 0 strictly inside none of the walls, which are sorted."""
+    """The lowest offset >= 0 that is strictly inside none of the sorted walls."""
     offset = 0
     for low, high in walls:
         if offset <= low:
@@ -95,7 +95,7 @@ def _search(
     span: Callable[[tuple[int, ...]], int],
     enough: int,
 ) -> tuple[int, ...]:
-    """From the best of the usual orders, move one block at a time and keep what is no worse."""
+    """Start from the best of the usual orders, move one block at a time, and keep every order that is no worse."""
     indices = range(len(blocks))
     starts = [
         sorted(indices, key=lambda i: (-blocks[i].size, blocks[i].first)),

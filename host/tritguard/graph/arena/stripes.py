@@ -1,7 +1,7 @@
-"""Row-wise fusion: a chain of layers computed in stripes of rows, its inner tensors never whole.
+"""Chains of layers computed in stripes of rows, so that the tensors between them are never in memory as a whole.
 
-In each stripe every layer of the chain computes the rows that the next ones need and that are not there yet. No row is
-computed twice: rows that later stripes read again stay, and move to the front of their tensor's memory.
+In each stripe, every layer of the chain computes the rows that the next layers need and that are not there yet. No row
+is computed twice: rows that later stripes read again are kept and moved to the front of their tensor's memory.
 
     stripe 1 of two 3x3 convolutions, two rows each of the last:    x x x x . . . .   input, whole
                                                                     [k k n n]         k: kept, n: new
@@ -20,22 +20,22 @@ from tritguard.graph.formats.cost import TILE
 from tritguard.graph.formats.kernel import Kernel
 from tritguard.graph.model import Add, Conv2D, DepthwiseConv2D, Graph, Lookup, Op, Pool2D, Quantize, Weighted, Window
 
-_ROWS = 255  # what a table's entry holds
+_ROWS = 255  # the most that an entry of a stripe's table holds
 
 
 @dataclass(frozen=True)
 class Stripe:
-    """What one layer does in one stripe. Rows count from where a tensor's memory starts, except for `top`.
+    """What one layer does in one stripe. Rows are counted from the start of a tensor's memory, except for `top`.
 
     Attributes:
-        top: the first row computed, in the whole output.
-        read_from: the first row read of each input.
-        in_rows: how many are read.
-        pad_top: rows of padding above them.
-        out_rows: how many are computed.
-        to: the first of them.
-        kept: before that, so many rows of the output's memory move to its front,
-        dropped: over so many others.
+        top: the first computed row, counted in the whole output.
+        read_from: the first row that is read, for each input.
+        in_rows: the number of rows that are read.
+        pad_top: the rows of padding above them.
+        out_rows: the number of rows that are computed.
+        to: the first row of the output's memory that is written.
+        kept: the rows of the output's memory that are moved to its front before anything is computed.
+        dropped: the rows in front of them that they overwrite.
     """
 
     top: int
@@ -50,12 +50,14 @@ class Stripe:
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """Layers at positions first..last, computed in stripes of `height` rows of the last one's output.
+    """Layers at positions first..last, computed in stripes of `height` rows of the last layer's output.
 
     Attributes:
-        stripes: of each layer, by its position; all have as many.
-        buffers: bytes of memory of the inner tensors.
-        macs: multiply-accumulates in excess of those of whole layers: tiles of pixels that a stripe's end cuts short.
+        first, last: the positions of the first and the last layer.
+        height: rows of the last layer's output in a stripe.
+        stripes: the stripes of each layer, by its position; every layer has the same number.
+        buffers: the bytes of memory of each inner tensor.
+        macs: multiply-accumulates beyond those of whole layers, spent on tiles that the end of a stripe cuts short.
     """
 
     first: int
@@ -67,12 +69,12 @@ class Chain:
 
     @property
     def count(self) -> int:
-        """Number of stripes."""
+        """The number of stripes."""
         return len(self.stripes[self.last])
 
 
 def may_stripe(graph: Graph, kernels: Mapping[int, Kernel], first: int, last: int) -> bool:
-    """Whether layers first..last can be a chain: all work row by row, and only the last one's output leaves it."""
+    """Whether layers first..last can be a chain: all work row by row, and only the last output is read outside."""
     positions = range(first, last + 1)
     inner = {graph.ops[position].output for position in positions[:-1]}
     leaving = {*graph.outputs} | {
@@ -95,16 +97,16 @@ def _works_by_rows(graph: Graph, kernels: Mapping[int, Kernel], position: int) -
 
 
 def chain_of(graph: Graph, first: int, last: int, height: int) -> Chain | None:
-    """The chain's stripes; None where one would read padding alone.
+    """The chain of layers first..last; None if one of its stripes would read nothing but padding.
 
     Args:
-        graph: where the layers are from; see `may_stripe`.
-        first, last: positions of the layers.
-        height: rows of the last one's output a stripe.
+        graph: the graph that holds the layers.
+        first, last: positions of the first and the last layer, which `may_stripe` allows.
+        height: rows of the last layer's output in a stripe.
     """
     ops = graph.ops[first : last + 1]
     have = {op.output: 0 for op in ops}  # rows computed so far
-    base = dict(have)  # the row with which a tensor's memory starts
+    base = dict(have)  # the row at the start of a tensor's memory
     rows = {op.output: 0 for op in ops}
     stripes: dict[int, list[Stripe]] = {position: [] for position in range(first, last + 1)}
     out_height = _height(graph, ops[-1].output)
@@ -134,7 +136,7 @@ def chain_of(graph: Graph, first: int, last: int, height: int) -> Chain | None:
 
 
 def _stripe(graph: Graph, op: Op, computed: tuple[int, int], base: Mapping[int, int], moved: int) -> Stripe:
-    """Inputs are where `base` says; the output's memory will start with the row `moved`."""
+    """One stripe: inputs start with the rows in `base`, and the output's memory will start with the row `moved`."""
     start, end = computed
     low, high, pad_top = 0, 0, 0
     if start < end:
@@ -154,9 +156,9 @@ def _stripe(graph: Graph, op: Op, computed: tuple[int, int], base: Mapping[int, 
 
 
 def chain_lead(graph: Graph, kernels: Mapping[int, Kernel], chain: Chain, tensor: int) -> int | None:
-    """How many bytes before a tensor the chain's output has to start; None: the two must not overlap.
+    """The bytes by which the chain's output must start before a tensor; None if the two must not overlap.
 
-    Of `access.lead`'s inequality: what has been written before a read lies below it.
+    This is the inequality of `access.lead`: what has been written before a read must lie below the byte that is read.
     """
     last = graph.ops[chain.last]
     order = kernels[chain.last].order if chain.last in kernels else "any"
@@ -168,9 +170,9 @@ def chain_lead(graph: Graph, kernels: Mapping[int, Kernel], chain: Chain, tensor
 
 
 def _reads(graph: Graph, chain: Chain, tensor: int, trace: Trace | None) -> Iterator[tuple[int, int]]:
-    """(lowest byte read of a whole tensor, bytes of the chain's output written before), in order of execution.
+    """Pairs (lowest byte read of a whole tensor, bytes of the chain's output written before), in order of execution.
 
-    trace: of the last layer, where it reads the tensor.
+    trace: the trace of the last layer if that reads the tensor.
     """
     out_row = row_bytes(graph, graph.ops[chain.last].output)
     for number, final in enumerate(chain.stripes[chain.last]):
@@ -188,7 +190,7 @@ def _reads(graph: Graph, chain: Chain, tensor: int, trace: Trace | None) -> Iter
 
 
 def _rows_read(graph: Graph, op: Op, start: int, end: int) -> tuple[int, int]:
-    """The input's rows that rows start..end of the output depend on."""
+    """The range of input rows that output rows start..end depend on."""
     window = _window(op)
     if window is None:
         return start, end
@@ -207,7 +209,7 @@ def _height(graph: Graph, tensor: int) -> int:
 
 
 def row_bytes(graph: Graph, tensor: int) -> int:
-    """Bytes of one row of an image."""
+    """The bytes in one row of an image."""
     return graph.tensors[tensor].size // _height(graph, tensor)
 
 

@@ -44,7 +44,7 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
 
 
 def requant(reals: Float64, zero_point: int, act: tuple[int, int]) -> Requant:
-    """Requant of real multipliers: float64[n]."""
+    """The Requant of real multipliers, float64[n]."""
     pairs = [quantize_multiplier(float(real)) for real in reals]
     return Requant(
         multiplier=np.array([pair[0] for pair in pairs], dtype=np.int32),
@@ -56,8 +56,10 @@ def requant(reals: Float64, zero_point: int, act: tuple[int, int]) -> Requant:
 
 
 def multiply(acc: Int64, multiplier: Int32, shift: Int32) -> Int64:
-    """`tg_multiply` of the kernels, which rounds twice, without its 32-bit wrap: the caller keeps |acc * 2^shift| and
-    the result below 2^31."""
+    """Multiply as `tg_multiply` of the kernels does, with two roundings but without its 32-bit wrap.
+
+    The caller keeps |acc * 2^shift| and the result below 2^31.
+    """
     left, right = np.maximum(shift, 0).astype(np.int64), np.maximum(-shift, 0).astype(np.int64)
     high = ((acc << left) * multiplier.astype(np.int64) + (1 << 30)) >> 31
     mask = (np.int64(1) << right) - 1
@@ -66,11 +68,11 @@ def multiply(acc: Int64, multiplier: Int32, shift: Int32) -> Int64:
 
 
 def requantise(sums: Int64, requant: Requant) -> Int64:
-    """int8 steps of accumulators, which wrap at 32 bits where those of the device do.
+    """Requantise accumulators to int8 steps, with sums that wrap at 32 bits wherever those of the device do.
 
     Args:
-        sums: int64[..., n]; n is the channels where the requantisation has one entry a channel.
-        requant: how.
+        sums: int64[..., n]; n is the number of channels if `requant` has one entry per channel.
+        requant: the rescaling.
     """
     shifted = _wrap(_wrap(sums) << np.maximum(requant.shift, 0))
     scaled = multiply(shifted, requant.multiplier, np.minimum(requant.shift, 0))
@@ -82,7 +84,7 @@ def _wrap(values: Int64) -> Int64:
 
 
 def activation_range(activation: str, scale: float, zero_point: int) -> tuple[int, int]:
-    """Clamp in int8 of a fused activation: NONE, RELU, RELU_N1_TO_1, RELU6.
+    """The int8 clamp of a fused activation: NONE, RELU, RELU_N1_TO_1 or RELU6.
 
     TFLM's `CalculateActivationRangeQuantized`, in float32.
 
@@ -103,7 +105,7 @@ def activation_range(activation: str, scale: float, zero_point: int) -> tuple[in
 
 
 def mean_multiplier(real: float, positions: int) -> tuple[int, int]:
-    """Multiplier of a mean: TFLM's `QuantizedMeanOrSum` folds 1/positions into the mantissa, rounding down."""
+    """The multiplier of a mean: TFLM's `QuantizedMeanOrSum` folds 1/positions into the mantissa, rounding down."""
     mantissa, shift = quantize_multiplier(real)
     extra = min(positions.bit_length() - 1, 32, 31 + shift)
     return (mantissa << extra) // positions, shift - extra

@@ -1,4 +1,4 @@
-"""gemmlowp's fixed point in Python's integers, for tables that the generator computes instead of the device.
+"""gemmlowp's fixed-point functions in Python integers, for tables that the generator computes instead of the device.
 
 Qm.n is a signed number with m integer and n fraction bits, m + n = 31. Each function gives the bits that the C++
 template of the same name gives (gemmlowp/fixedpoint/fixedpoint.h, as TFLM's reference kernels use it).
@@ -13,7 +13,7 @@ _EXP_FACTORS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 
 
 
 def wrap(a: int) -> int:
-    """The value of a's low 32 bits."""
+    """The low 32 bits of a as a signed number."""
     return ((a + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
 
 

@@ -1,6 +1,6 @@
-"""What an op gives for given inputs, in NumPy, with the bytes of the kernels: for ops that the generator computes.
+"""The output of an op for given inputs, in NumPy, with the bytes of the kernels: for ops that the generator computes.
 
-An implementation of its own, written for clearness; sums wrap at 32 bits where those of the device do.
+This is a separate implementation, written for clarity. Sums wrap at 32 bits wherever those of the device do.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ _EVERY = np.arange(INT8_MIN, INT8_MAX + 1, dtype=np.int8)
 
 
 def computed(op: Op, inputs: list[Int8], tensors: Mapping[int, Tensor]) -> Int8:
-    """The output of an op.
+    """Compute the output of an op.
 
     Args:
-        op: any.
-        inputs: its activations, int8 of their shapes, in the order of `op.inputs`.
-        tensors: of the op's graph.
+        op: the op.
+        inputs: int8 activations of their tensors' shapes, in the order of `op.inputs`.
+        tensors: the tensors of the op's graph.
 
     Returns:
         int8 of the output's shape.
 
     Raises:
-        UnsupportedOpError: an op without a rule here.
+        UnsupportedOpError: this module has no rule for the op.
     """
     rule = _RULES.get(type(op))
     if rule is None:
@@ -66,14 +66,14 @@ def computed(op: Op, inputs: list[Int8], tensors: Mapping[int, Tensor]) -> Int8:
 
 
 def elementwise(op: Quantize | Lookup) -> Int8:
-    """int8[256]: what the op gives for -128 to 127."""
+    """int8[256]: the op's outputs for the inputs -128 to 127."""
     table: Int8 = _RULES[type(op)](op, _EVERY).astype(np.int8)
     return table
 
 
 @lru_cache(maxsize=64)
 def pairwise(op: Add | Binary) -> Int8:
-    """int8[256, 256]: what the op gives for two elements of -128 to 127, the first operand's along the first axis."""
+    """int8[256, 256]: the op's outputs for all pairs of elements; the first operand runs along the first axis."""
     if isinstance(op, Add):
         return _add(op, _EVERY[:, None], _EVERY).astype(np.int8)
     values = [[tables.pair(op, int(a), int(b)) for b in _EVERY] for a in _EVERY]
@@ -85,7 +85,7 @@ def _less(x: Int8, zero_point: int) -> Int64:
 
 
 def _windows(x: Int64, window: Window, out: tuple[int, int, int], outside: int) -> Int64:
-    """int64[height, width, taps, channels] of an image: what each output pixel's window sees."""
+    """int64[height, width, taps, channels]: the values of an image in the window of each output pixel."""
     reach = [
         (out[axis] - 1) * window.stride[axis] + (window.kernel[axis] - 1) * window.dilation[axis] for axis in (0, 1)
     ]

@@ -1,7 +1,7 @@
 """Functions of one int8 as tables of 256, in the arithmetic of TFLM's reference kernels.
 
-A table is computed here once, so the device needs neither the function nor its constants: 256 bytes of flash and one
-load an element, where gemmlowp's logistic alone is some 60 instructions an element and more code than the table.
+A table is computed here once, so the device needs neither the function nor its constants. It takes 256 bytes of flash
+and one load per element; gemmlowp's logistic alone takes some 60 instructions per element and more code than the table.
 Entry i belongs to the input i - 128.
 """
 
@@ -37,7 +37,7 @@ def tanh(source: Tensor) -> Int8:
 
 
 def _saturating(source: Tensor, function: Callable[[int], int]) -> Int8:
-    """A function of Q4.27 whose value is the end of the range where the input leaves [-15, 15]."""
+    """A function of Q4.27 that takes the end of its range where the input leaves [-15, 15]."""
     mantissa, shift = math.frexp(source.scale * (1 << (31 - _INPUT_INTEGER_BITS)))
     multiplier = math.floor(mantissa * (1 << 31) + 0.5)
     radius = math.floor(((1 << _INPUT_INTEGER_BITS) - 1) * (1 << (31 - _INPUT_INTEGER_BITS)) / 2.0**shift)
@@ -122,7 +122,7 @@ def _multiplier16(real: float) -> tuple[int, int]:
 
 
 def with_constant(op: Binary) -> Int8:
-    """A `Binary` whose one operand is a single constant, as a function of the other."""
+    """A `Binary` with one single constant as an operand, as a function of the other operand."""
     where = 0 if op.constants[0] is not None else 1
     constant = op.constants[where]
     assert constant is not None
@@ -131,7 +131,7 @@ def with_constant(op: Binary) -> Int8:
 
 
 def pair(op: Binary, a: int, b: int) -> int:
-    """What a `Binary` gives for two elements."""
+    """The output of a `Binary` for two elements."""
     raw = _PAIRS[op.operator](op, a - op.zero_points[0], b - op.zero_points[1]) + op.requant.zero_point
     return max(op.requant.act_min, min(op.requant.act_max, raw))
 

@@ -1,6 +1,6 @@
-"""How a layer's weights lie in flash, one format a file: when it is offered, how it is packed, what it costs.
+"""Weight formats, one to a file: when each is offered, how weights are packed, what its kernel costs.
 
-Every file of this folder is loaded: a format registers itself by its decorator (docs/adding-a-format.md).
+Every file of this folder is loaded, and a format registers itself by its decorator (docs/adding-a-format.md).
 """
 
 from importlib import import_module

@@ -1,7 +1,8 @@
-"""Base 3: ternary weights at 1.6 bits each, turned into two-bit trits in scratch, a group of channels at a time.
+"""Base 3: ternary weights at 1.6 bits each, decoded to two-bit trits in scratch, a group of channels at a time.
 
-Twenty trits are the fraction that a 32-bit word is; firmware/kernels/tg_base3.h draws it and proves that products with
-81 give the trits back. What a group is decoded to is what its kernel reads: dual-channel words or two-bit trits.
+Twenty trits are the digits of the fraction that a 32-bit word stands for; firmware/kernels/tg_base3.h draws it and
+proves that products with 81 give the trits back. A group is decoded to what its kernel reads: dual-channel words or
+two-bit trits.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tritguard.graph.formats.ternary import pack_run
 from tritguard.graph.formats.two_bits import ternary2
 from tritguard.graph.model import FullyConnected, Int8, Int32, Weighted
 
-DIGITS = 20  # a word
+DIGITS = 20  # in a word
 _FIELDS = 4  # two-bit trits in a byte
 _BYTES = DIGITS // _FIELDS  # decoded from a word
 
@@ -33,9 +34,9 @@ class Base3Dual(Weights):
     """Dual-channel words in base 3.
 
     Attributes:
-        packed: uint32, the groups one behind the other, each from a whole word on.
-        dual: what they are decoded to, all groups together.
-        group: pairs of channels decoded at a time.
+        packed: uint32, the groups one after the other, each starting with a word of its own.
+        dual: the words that all groups together are decoded to.
+        group: the pairs of channels that are decoded at a time.
     """
 
     by_rows = True
@@ -51,12 +52,12 @@ class Base3Dual(Weights):
 
     @property
     def groups(self) -> int:
-        """How many times a layer's kernel runs."""
+        """The number of groups, for each of which the kernel runs once."""
         return -(-len(self.dual.channels) // self.group)
 
     @property
     def decoded_bytes(self) -> int:
-        """Bytes of scratch that a group's words take."""
+        """The bytes of scratch that the decoded words of a group take."""
         return decoded_bytes(self.group * self.dual.pair_words)
 
     @override
@@ -74,10 +75,10 @@ class Base3Rows(Weights):
     """A dense layer's two-bit trits in base 3.
 
     Attributes:
-        packed: uint32, the groups one behind the other, each from a whole word on.
+        packed: uint32, the groups one after the other, each starting with a word of its own.
         magnitude: uint8[channels].
-        group: channels decoded at a time.
-        decoded_bytes: scratch of a group's words.
+        group: the channels that are decoded at a time.
+        decoded_bytes: the bytes of scratch that the decoded words of a group take.
     """
 
     centres = True
@@ -163,7 +164,7 @@ def _decoding(words: int, core: CoreClass) -> Cost:
 
 
 def store_dual(dual: DualWords, room: int) -> Base3Dual:
-    """Dual-channel words in base 3, in as few groups of one size as are decoded to no more than `room` bytes."""
+    """Dual-channel words in base 3, in the fewest groups of equal size that decode to at most `room` bytes."""
     together = dual.words.shape[2]
     rows = len(dual.words)
     most = max(1, room // (4 * dual.pair_words * together))
@@ -173,7 +174,7 @@ def store_dual(dual: DualWords, room: int) -> Base3Dual:
 
 
 def store_rows(trits: Int8, magnitude: NDArray[np.uint8], room: int) -> Base3Rows:
-    """int8[channels, positions] trits of a dense layer in base 3, in groups of `room` bytes of trits."""
+    """int8[channels, positions] trits of a dense layer in base 3, in groups of about `room` bytes of decoded trits."""
     channels, positions = trits.shape
     most = max(1, 4 * room // positions)
     group = -(-channels // -(-channels // most))
@@ -183,7 +184,7 @@ def store_rows(trits: Int8, magnitude: NDArray[np.uint8], room: int) -> Base3Row
 
 
 def decoded_bytes(words: int) -> int:
-    """Bytes that so many words of two-bit trits are decoded to: whole packed words, then aligned."""
+    """The bytes that `words` words of two-bit trits take when decoded from whole packed words, aligned to four."""
     packed = -(-words * 4 // _BYTES)
     return -(-packed * _BYTES // 4) * 4
 

@@ -1,7 +1,7 @@
 """Dual-channel words: two ternary output channels in one 16-bit lane, four multiply-accumulates an SMLAD.
 
 A lane holds the trits of a low and of a high channel at one position of the window: (low + 1) + high * 2^14. Two
-lanes, two positions, are the operand of an SMLAD; four such pairs, turned by 0, 4, 8 and 12 bits, fill a 32-bit word
+lanes, two positions, are the operand of an SMLAD; four such pairs, rotated by 0, 4, 8 and 12 bits, fill a 32-bit word
 with the 16 trits of eight positions. firmware/kernels/tg_dual.h draws the layout and proves the bounds kept here.
 """
 
@@ -25,10 +25,10 @@ from tritguard.graph.formats.registry import Site, offers
 from tritguard.graph.model import DepthwiseConv2D, FullyConnected, Int8, Int32, Weighted
 
 POSITIONS_PER_WORD = 8
-MAX_LOW, MAX_HIGH = 63, 1023  # nonzeros: in a block of the low channel, in a segment of the high one
-CHANNEL_BYTES = 3  # a magnitude and the channel's number, a lane
+MAX_LOW, MAX_HIGH = 63, 1023  # nonzeros in a block of the low channel, and in a segment of the high one
+CHANNEL_BYTES = 3  # for each lane, a magnitude and the channel's number
 
-# Which of a word's positions the two lanes of each step hold: SXTB16 takes the even bytes of four, then the odd.
+# The positions of a word that the two lanes of each step hold: SXTB16 takes the even bytes of four, then the odd ones.
 _STEPS = np.array([[0, 2], [1, 3], [4, 6], [5, 7]])
 _TURNS = np.arange(0, 16, 4, dtype=np.uint32)
 _SIGNED_CODE = (0, 1, -2, -1)  # what the kernels compute with for the codes 0 to 3 of a high channel's trit
@@ -39,7 +39,7 @@ class DualWords(Weights):
     """Packed trits of a convolution or dense layer.
 
     Attributes:
-        words: uint32[groups, n, together]: n words a pair of channels, `together` pairs side by side.
+        words: uint32[groups, n, together], n words for each pair of channels, with `together` pairs side by side.
         channels: int32[pairs, 2], the low and the high output channel of each pair; NO_CHANNEL where none is left.
         block_words: words between two splits of the accumulator's low part.
         segment_words: words between two splits of its high part.
@@ -64,12 +64,12 @@ class DualWords(Weights):
 
     @property
     def pair_words(self) -> int:
-        """Words a pair."""
+        """The number of words in a pair."""
         return int(self.words.shape[1])
 
     @property
     def blocks(self) -> int:
-        """Blocks of a pair."""
+        """The number of blocks in a pair."""
         return -(-self.pair_words // self.block_words)
 
     @override
@@ -79,7 +79,7 @@ class DualWords(Weights):
     def fields(
         self, op: Weighted, bias: Int32, source: Image, sink: Image, trits: NDArray[np.uint32] | str
     ) -> Parameters:
-        """A `tg_dual_t`; trits: the words, or the C expression of where else they are."""
+        """The fields of a `tg_dual_t`; trits: the words, or a C expression for their address."""
         return {
             "window": window_fields(window_of(op), source, sink),
             "trits": trits,
@@ -106,20 +106,20 @@ class DualWords(Weights):
 
     @override
     def is_defined(self, op: Weighted, memory: Bytes, clean: Bytes) -> bool:
-        """Weights of padded positions meet whatever the scratch holds, which only weights of zero do not show."""
+        """Whether the padding is unchanged: a weight there that is not zero meets whatever the scratch holds."""
         bits = bits_of(op, self)
         return bits is not None and bits.leaves_padding(memory, clean)
 
 
 @offers("dual2", array="trits", code_bytes={"tg_conv2d_dual.c": 2900})
 def dual2(site: Site) -> list[Kernel]:
-    """Words over tiles of pixels, on a core with SMLAD or vectors."""
+    """The kernel over tiles of pixels, on a core with SMLAD or vectors."""
     return [tiles_kernel(site)[0]] if suits(site) else []
 
 
 @offers("quad2", array="trits", code_bytes={"tg_dense_dual.c": 1500})
 def quad2(site: Site) -> list[Kernel]:
-    """Words of four pairs over one vector at a time, for a dense layer of few rows."""
+    """The kernel over one vector at a time, with four pairs of channels side by side, for a dense layer of few rows."""
     return [vector_kernel(site)[0]] if suits(site) and has_few_rows(site.op) else []
 
 
@@ -162,7 +162,7 @@ def _kernel(name: str, weight_format: str, words: DualWords, op: Weighted, expec
 
 
 def _columns_cost(shape: Shape, words: int, core: CoreClass) -> Cost:
-    """Columns, and their sums."""
+    """The cost of columns and of their sums."""
     return columns_cost(shape) + Cost.of((shape.tiles * words, *((11, 20) if core == "m55" else (21, 39))))
 
 
@@ -206,7 +206,7 @@ def pack_dual(trits: Int8, together: int = 1) -> DualWords:
 
 
 def unpack_dual(packed: DualWords, channels: int, positions: int) -> Int8:
-    """int8[channels, positions]: the trits back."""
+    """int8[channels, positions], the trits that were packed."""
     by_pair = packed.words.transpose(0, 2, 1).reshape(len(packed.channels), -1, 1)
     steps = _rotate_left(by_pair, np.array([0, 28, 24, 20], dtype=np.uint32))
     lanes = np.empty((*steps.shape[:2], POSITIONS_PER_WORD), dtype=np.uint32)
@@ -219,7 +219,7 @@ def unpack_dual(packed: DualWords, channels: int, positions: int) -> Int8:
 
 
 def bit_places() -> NDArray[np.int64]:
-    """int64[32, 3]: of each bit of a word its position, whether it is the high channel's, and which bit of the trit."""
+    """int64[32, 3]: for each bit of a word its position, whether its channel is the high one, its bit of the trit."""
     places = np.empty((32, 3), dtype=np.int64)
     for turn, positions in zip(_TURNS.tolist(), _STEPS.tolist(), strict=True):
         for lane, position in enumerate(positions):
@@ -235,9 +235,9 @@ def _rotate_left(words: NDArray[np.integer[Any]], bits: NDArray[np.uint32]) -> N
 
 
 def _seat(nonzeros: NDArray[np.int64]) -> tuple[Int32, int]:
-    """Which channels share lanes, and the longest blocks in which both keep their bounds.
+    """The channels that share lanes, and the longest blocks in which both keep their bounds.
 
-    The half of the channels with the fewest nonzeros in their fullest block sits low, where only 63 fit.
+    The half of the channels with the fewest nonzeros in their fullest block become low channels, where only 63 fit.
 
     Args:
         nonzeros: int64[channels, words].
@@ -256,7 +256,7 @@ def _seat(nonzeros: NDArray[np.int64]) -> tuple[Int32, int]:
 
 
 def _segment_words(high: NDArray[np.int64], block_words: int) -> int:
-    """As many blocks as keep the bound of all high channels: int64[channels, words] nonzeros."""
+    """The words in as many blocks as keep the bound of all high channels; high: int64[channels, words] nonzeros."""
     words = high.shape[1]
     for blocks in range(-(-words // block_words), 1, -1):
         starts = np.arange(0, words, blocks * block_words)

@@ -13,7 +13,7 @@ _CHANNEL = np.dtype([("bias", "i4"), ("multiplier", "i4"), ("channel", "i2"), ("
 
 
 def weighted_fields(op: Weighted, bias: Int32, weights: Parameters) -> Parameters:
-    """A `tg_weighted_t`: the packed weights, int32[channels] of bias, and the way of the sums to int8."""
+    """The fields of a `tg_weighted_t`: the packed weights, int32[channels] of bias, and the rescaling to int8."""
     return {
         **weights,
         "bias": bias,
@@ -27,7 +27,7 @@ def weighted_fields(op: Weighted, bias: Int32, weights: Parameters) -> Parameter
 
 
 def trit_scale(op: Weighted) -> dict[str, int]:
-    """A `tg_trit_scale_t`."""
+    """The fields of a `tg_trit_scale_t`."""
     return {
         "zero_point": op.requant.zero_point,
         "act_min": op.requant.act_min,
@@ -42,7 +42,7 @@ def trit_channels(op: Weighted, bias: Int32, order: Int32 | None = None) -> Cons
     Args:
         op: the layer.
         bias: int32[channels], the kernel's.
-        order: int32[n], the channels as the kernel computes them, NO_CHANNEL for none; by default as they are numbered.
+        order: int32[n], the channels in the order of the kernel, with NO_CHANNEL for none; by default 0, 1, 2, ...
     """
     order = np.arange(len(bias), dtype=np.int32) if order is None else order
     records = np.zeros(len(order), dtype=_CHANNEL)

@@ -1,6 +1,6 @@
-"""int8: weights as they are, in the order in which the kernels' loops read them. Every layer can have this format.
+"""int8: weights as they are, in the order in which the kernels' loops read them; a format for every layer.
 
-The order of positions is that of firmware/kernels/tg_core.h and stands here a second time.
+The order of positions repeats that of firmware/kernels/tg_core.h.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Int8Weights(Weights):
 
     @override
     def is_defined(self, op: Weighted, memory: Bytes, clean: Bytes) -> bool:
-        """Weights of padded positions meet whatever the scratch holds, which only weights of zero do not show."""
+        """Whether the padding is unchanged: a weight there that is not zero meets whatever the scratch holds."""
         bits = bits_of(op, self)
         return bits is not None and bits.leaves_padding(memory, clean)
 
@@ -75,7 +75,7 @@ class Int8Vector(Int8Weights):
 
 
 class Int8Planes(Int8Weights):
-    """Weights of a depthwise layer, a channel at a time."""
+    """Weights of a depthwise layer, one channel after the other."""
 
     by_rows = False
     by_pixel = False
@@ -149,7 +149,7 @@ def _cost(op: Weighted, shape: Shape, core: CoreClass) -> Cost:
 def interleave(weights: Int8) -> Int8:
     """int8[channels, ...] in the order of tg_core.h: two channels side by side, positions 0 2 1 3 of each four.
 
-    Returns int8[ceil(channels / 2) * positions * 2], flat; what is padded is zero.
+    The result is int8[ceil(channels / 2) * positions * 2], flat, with zeros as padding.
     """
     rows = weights.reshape(len(weights), -1)
     padded = np.pad(rows, ((0, len(rows) % 2), (0, -rows.shape[1] % POSITIONS_A_GROUP)))
@@ -173,7 +173,7 @@ class Walk:
 
 
 def plan_walk(op: DepthwiseConv2D) -> Walk:
-    """Columns along the axis that wastes fewer outputs of a block of four; as many rows as fit the scratch."""
+    """The walk with columns along the axis that wastes fewer outputs of a block of four, and as many rows as fit."""
     padded = {axis: -(-op.out_shape[axis] // _BLOCK) * _BLOCK * op.out_shape[1 - axis] for axis in (0, 1)}
     columns = 1 if padded[1] <= padded[0] else 0
     rows = 1 - columns
@@ -195,7 +195,7 @@ def _even(value: int) -> int:
 
 
 def _axis_fields(op: DepthwiseConv2D, source: Image, axis: int) -> Parameters:
-    """A `tg_axis_t`: height where axis is 0, width where it is 1."""
+    """The fields of a `tg_axis_t`; axis 0 is the height, axis 1 the width."""
     window = op.window
     return {
         "in": source[axis],

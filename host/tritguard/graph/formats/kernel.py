@@ -27,8 +27,8 @@ class Weights(ABC):
 
     Attributes:
         by_rows: the layout does not depend on the image's height, so the kernel can run over a stripe of rows.
-        by_pixel: the kernel sees pixels one behind the other: an image whose window is one pixel may be one long row.
-        centres: the kernel takes the input's zero point from each activation, not from the bias.
+        by_pixel: the kernel takes pixels one after the other, so an image under a window of one pixel may be one long
+        row. centres: the kernel takes the input's zero point from each activation, not from the bias.
     """
 
     by_rows: ClassVar[bool] = False
@@ -38,7 +38,7 @@ class Weights(ABC):
     @property
     @abstractmethod
     def nbytes(self) -> int:
-        """The flash in bytes, with the magnitudes and channel numbers that the format needs."""
+        """The flash that the weights take in bytes, with the magnitudes and channel numbers that the format needs."""
 
     @abstractmethod
     def parameters(self, op: Weighted, bias: Int32, source: Image, sink: Image) -> Parameters:
@@ -47,19 +47,19 @@ class Weights(ABC):
         Args:
             op: the layer.
             bias: int32[channels], the kernel's.
-            source: height, width and channels of the input; rows are the height of a fully connected layer.
-            sink: the same of the output.
+            source: the height, width and channels of the input; (1, rows, depth) for a fully connected layer.
+            sink: the height, width and channels of the output; (1, rows, units) for a fully connected layer.
         """
 
     def bits(self, op: Weighted) -> BitMap | None:
-        """What the array's bits stand for; None where a single bit is not a single weight's. See `bits_of`."""
+        """What the bits of the array stand for; None if a bit does not belong to a single weight. See `bits_of`."""
         return None
 
     def is_defined(self, op: Weighted, memory: Bytes, clean: Bytes) -> bool:
-        """Whether what the layer computes with faulty weights is the same on every machine, so on the twin too.
+        """Whether the layer with faulty weights computes the same on every machine, and therefore on the twin.
 
-        A format has to say which faults are: what leads outside of the arrays, or meets what the scratch happens to
-        hold, is not.
+        It does not if a fault leads outside of the arrays, or if it makes what the scratch happens to hold count.
+        Unless a format says more, only clean weights are defined.
 
         Args:
             op: the layer.

@@ -1,7 +1,7 @@
-"""Sparse lists: convolutions whose ternary weights become additions, of two pixels at once, or of four in two.
+"""Sparse lists: convolutions whose ternary weights become additions of two pixels at once, or of four in two steps.
 
-firmware/kernels/tg_lists.h draws the layout of lists and of planes of words, for cores that only add, and proves the
-bounds kept here; tg_taps.h does so for planes of bytes, for cores with SXTAB16.
+For cores that only add, firmware/kernels/tg_lists.h draws the layout of lists and of planes of words and proves the
+bounds that are kept here; for cores with SXTAB16, tg_taps.h does so for planes of bytes.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from tritguard.graph.model import Conv2D, Int8, Int32, Weighted
 
 WORDS_A_TILE = 4  # that kernels over planes of words compute together
 MAX_STEPS = 128  # of one sign in a run
-MAX_RUNS = 255  # of a channel
-MAX_GAP = 255  # units
-MAX_NONZEROS = 255  # of a channel over planes of bytes
+MAX_RUNS = 255  # in a channel
+MAX_GAP = 255  # units in a step
+MAX_NONZEROS = 255  # in a channel over planes of bytes
 _MOST_WORDS_SCRATCH = 12 * 1024
 _MOST_BYTES_SCRATCH = 6 * 1024
 _LIFT = 128  # what planes of words add to activations
@@ -38,17 +38,17 @@ class SparseLists(Weights):
     """A convolution's nonzero weights as lists of steps.
 
     Attributes:
-        lists: uint8, channel behind channel.
-        surplus: int32[channels], steps of +1 less steps of -1.
-        steps: steps of all channels.
-        runs: runs of all channels.
-        pitch: positions from one output row to the next.
-        half: words of a band, each two positions.
-        plane_words: words of one phase of one channel.
-        unit_words: words that a step of one crosses.
-        band_rows: output rows of a band.
-        band_input_rows: input rows that a band reads.
-        scratch_bytes: planes and a band's sums.
+        lists: uint8, the lists of all channels one after the other.
+        surplus: int32[channels], the steps of +1 minus the steps of -1.
+        steps: the steps of all channels together.
+        runs: the runs of all channels together.
+        pitch: the positions from one output row to the next.
+        half: the words in a band, of two positions each.
+        plane_words: the words in one phase of one channel.
+        unit_words: the words that a step of one unit crosses.
+        band_rows: the output rows in a band.
+        band_input_rows: the input rows that a band reads.
+        scratch_bytes: the bytes of the planes and of a band's sums.
     """
 
     lists: NDArray[np.uint8]
@@ -95,13 +95,13 @@ class SparseLists(Weights):
 def pack_lists(op: Conv2D, trits: Int8, source: tuple[int, int], room: int) -> SparseLists | None:
     """Pack int8[channels, kernel_h, kernel_w, in] trits, for the tallest bands whose planes stay small.
 
-    None where a channel has more runs than a byte counts.
+    The result is None if a channel has more runs than a byte can count.
 
     Args:
         op: the layer.
         trits: in {-1, 0, 1}.
-        source: height and width of the input.
-        room: bytes that the scratch may take; a band of one row may take more.
+        source: the height and width of the input.
+        room: the bytes that the scratch may take; a band of one row may take more.
     """
     window, (height, width, channels) = op.window, op.out_shape
     inputs = int(trits.shape[-1])
@@ -150,16 +150,16 @@ class StepLists(Weights):
     """A convolution's nonzero weights as lists of steps over planes of bytes.
 
     Attributes:
-        lists: uint8, channel behind channel.
-        channels: output channels.
-        steps: steps of all channels.
-        pitch: positions from one output row to the next.
-        positions: of a band, in whole tiles.
-        plane_bytes: one phase of one channel.
-        unit_bytes: bytes that a step of one crosses.
-        band_rows: output rows of a band.
-        band_input_rows: input rows that a band reads.
-        scratch_bytes: planes and a band's sums.
+        lists: uint8, the lists of all channels one after the other.
+        channels: the number of output channels.
+        steps: the steps of all channels together.
+        pitch: the positions from one output row to the next.
+        positions: the positions in a band, rounded up to whole tiles.
+        plane_bytes: the bytes in one phase of one channel.
+        unit_bytes: the bytes that a step of one unit crosses.
+        band_rows: the output rows in a band.
+        band_input_rows: the input rows that a band reads.
+        scratch_bytes: the bytes of the planes and of a band's sums.
     """
 
     lists: NDArray[np.uint8]
@@ -202,13 +202,13 @@ class StepLists(Weights):
 
 
 def pack_steps(op: Conv2D, trits: Int8, source: tuple[int, int], room: int) -> StepLists | None:
-    """Pack int8[channels, kernel_h, kernel_w, in] trits; None where a channel's sums or lists are too long.
+    """Pack int8[channels, kernel_h, kernel_w, in] trits; None if the sums or lists of a channel are too long.
 
     Args:
         op: the layer.
         trits: in {-1, 0, 1}.
-        source: height and width of the input.
-        room: bytes that the scratch may take; a band of one row may take more.
+        source: the height and width of the input.
+        room: the bytes that the scratch may take; a band of one row may take more.
     """
     window, (height, width, channels) = op.window, op.out_shape
     inputs = int(trits.shape[-1])
@@ -248,7 +248,7 @@ def pack_steps(op: Conv2D, trits: Int8, source: tuple[int, int], room: int) -> S
 
 
 def _runs(reads: NDArray[np.int64], trits: Int8) -> list[tuple[list[int], list[int]]] | None:
-    """A channel's words to take away and to add, sorted, in as few runs as the bound allows; None: more than fit."""
+    """The sorted words that a channel subtracts and adds, in the fewest runs allowed; None if they do not fit."""
     minus, plus = (np.sort(reads[trits == sign]) for sign in (-1, 1))
     fewest = max(1, -(-max(len(minus), len(plus)) // MAX_STEPS))
     for count in range(fewest, MAX_RUNS + 1):
@@ -259,7 +259,7 @@ def _runs(reads: NDArray[np.int64], trits: Int8) -> list[tuple[list[int], list[i
 
 
 def _bridged(minus: list[int], plus: list[int]) -> tuple[list[int], list[int]]:
-    """Stops put into both lists, where they cancel, until no gap is wider than a byte."""
+    """Both lists with extra stops, which cancel each other, so that no gap is wider than a byte can say."""
     while True:
         starts = [at for each in (minus, plus) for at, to in pairwise([0, *each]) if to - at > MAX_GAP]
         if not starts:
@@ -298,7 +298,7 @@ def _ends_inside(memory: Bytes, has_runs: list[bool], reach: int) -> bool:
 
 @offers("sparse", array="lists", code_bytes={"tg_conv2d_lists.c": 1800, "tg_conv2d_steps.c": 1500})
 def sparse(site: Site) -> list[Kernel]:
-    """The kernel of a ternary convolution: over planes of bytes on a core with SXTAB16, over planes of words else."""
+    """The kernel of a ternary convolution: over planes of bytes on cores with SXTAB16, else over planes of words."""
     op = site.op
     if site.trits is None or not isinstance(op, Conv2D):
         return []

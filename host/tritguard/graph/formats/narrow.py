@@ -1,5 +1,7 @@
-"""Where the device may rescale in few instructions: `tg_scale_narrow` of firmware/kernels/tg_fixed.h, whose conditions
-are proved here for every input a model can get."""
+"""Proves where the device may rescale in few instructions, with `tg_scale_narrow` of firmware/kernels/tg_fixed.h.
+
+Its conditions have to hold for every input that a model can get.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ _SUM_LIMIT = 1 << 30
 
 
 def is_narrow(op: Weighted) -> bool:
-    """Whether it gives `tg_multiply`'s bytes for every sum of every channel."""
+    """Whether `tg_scale_narrow` gives the bytes of `tg_multiply` for every possible sum of every channel."""
     others = tuple(axis for axis in range(op.weights.ndim) if axis != op.channel_axis)
     wide = op.weights.astype(np.int64)
     low, high = -128 - op.input_zero_point, 127 - op.input_zero_point
@@ -22,7 +24,7 @@ def is_narrow(op: Weighted) -> bool:
 
 
 def is_narrow_rescaling(requant: Requant) -> bool:
-    """Whether its scales allow it; the caller's sums have to be below 2^30."""
+    """Whether the scales allow `tg_scale_narrow`, provided that the magnitudes of the sums are below 2^30."""
     right = -requant.shift
     first = 0 if requant.act_min >= requant.zero_point else 1
     return bool(np.all((right >= first) & (right <= _LARGEST_RIGHT_SHIFT)))

@@ -1,4 +1,4 @@
-"""Planes: a channel's input laid out so that a tap of the window reads, for all outputs, at one constant offset.
+"""Planes: a channel's input laid out so that each tap of the window reads all outputs' inputs at one constant offset.
 
 Output (y, x) is position y * pitch + x. firmware/kernels/tg_taps.h draws a plane and the phases of a stride.
 """
@@ -20,12 +20,12 @@ class Planes:
     """The geometry of one channel's planes.
 
     Attributes:
-        pitch: positions from one row to the next.
-        rows: rows of a phase.
-        overhang: elements that the last row's padding takes beyond them.
-        phases: planes a channel is split into, stride by stride.
-        phase: int64[taps], the phase that a tap reads, taps in the order of the weights.
-        offset: int64[taps], where in it the tap reads for position 0.
+        pitch: the positions from one row to the next.
+        rows: the rows of a phase.
+        overhang: the elements that the padding of the last row takes beyond these rows.
+        phases: the number of planes that a channel is split into by the strides.
+        phase: int64[taps], the phase that each tap reads, with taps in the order of the weights.
+        offset: int64[taps], the place in that phase where the tap reads for position 0.
     """
 
     pitch: int
@@ -37,7 +37,7 @@ class Planes:
 
 
 def planes_of(window: Window, out: tuple[int, int], source: tuple[int, int]) -> Planes:
-    """The planes of a window; out and source are heights and widths of the output and the input."""
+    """The planes of a window; out and source are (height, width) of the output and the input."""
     padded = [
         max(before + size, (count - 1) * stride + (kernel - 1) * dilation + 1)
         for size, count, kernel, stride, dilation, before in zip(

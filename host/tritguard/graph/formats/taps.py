@@ -1,6 +1,6 @@
 """Lists of taps over planes: depthwise layers whose ternary weights become additions and subtractions.
 
-firmware/kernels/tg_taps.h draws the planes; here their geometry is worked out, and the trits packed four a byte.
+firmware/kernels/tg_taps.h draws the planes. This module works out their geometry and packs the trits, four to a byte.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from tritguard.graph.formats.planes import POSITIONS_A_TILE, planes_of
 from tritguard.graph.formats.registry import Site, offers
 from tritguard.graph.model import DepthwiseConv2D, Int8, Int32, Weighted
 
-MAX_NONZEROS = 255  # 16-bit sums hold 255 * 128
-_MOST_POSITIONS = 192  # of a strip of output rows: its sums wait in scratch
+MAX_NONZEROS = 255  # 16-bit sums hold up to 255 * 128
+_MOST_POSITIONS = 192  # in a strip of output rows, whose sums are kept in scratch
 _LARGEST_PLANE = 1 << 16  # offsets have 16 bits
 _TRITS_PER_BYTE = 4
 _CODE = (-1, 0, 1, 0)  # what the kernel computes with for the codes 0 to 3
@@ -41,14 +41,14 @@ class TapLists(Weights):
     """A depthwise layer's trits and the planes they read.
 
     Attributes:
-        trits: uint8[channels * ceil(taps / 4)], trit + 1 in two bits, the first in the lowest.
-        channels: output channels.
-        offsets: uint16[taps], where a tap reads the plane for position 0.
-        pitch: positions from one output row to the next.
-        phase_bytes: bytes of one phase of the plane.
-        plane_bytes: all phases, and what a last tile reads beyond; a multiple of four.
-        strip_rows: output rows whose sums are computed together.
-        strip_positions: room for their sums.
+        trits: uint8[channels * ceil(taps / 4)], trit + 1 in two bits each, the first in the lowest bits.
+        channels: the number of output channels.
+        offsets: uint16[taps], the place in the plane where a tap reads for position 0.
+        pitch: the positions from one output row to the next.
+        phase_bytes: the bytes in one phase of the plane.
+        plane_bytes: the bytes in all phases and in what the last tile reads beyond them; a multiple of four.
+        strip_rows: the output rows whose sums are computed together.
+        strip_positions: the positions of a strip, one sum each.
     """
 
     trits: NDArray[np.uint8]
@@ -137,12 +137,12 @@ def _cost(op: DepthwiseConv2D, lists: TapLists, nonzeros: int, core: CoreClass) 
 
 
 def pack_taps(op: DepthwiseConv2D, trits: Int8, source: tuple[int, int]) -> TapLists | None:
-    """Pack a layer's trits; None where its sums or its planes do not fit 16 bits.
+    """Pack a layer's trits; None if its sums or planes do not fit 16 bits.
 
     Args:
         op: the layer.
         trits: int8[kernel_h, kernel_w, channels] in {-1, 0, 1}.
-        source: height and width of the input.
+        source: the height and width of the input.
     """
     window, (height, width, channels) = op.window, op.out_shape
     if np.count_nonzero(trits, axis=(0, 1)).max() > MAX_NONZEROS:
@@ -168,12 +168,12 @@ def pack_taps(op: DepthwiseConv2D, trits: Int8, source: tuple[int, int]) -> TapL
 
 
 def _positions(rows: int, width: int, pitch: int) -> int:
-    """Positions of output rows, in whole tiles."""
+    """The positions in a number of output rows, rounded up to whole tiles."""
     return -(-((rows - 1) * pitch + width) // POSITIONS_A_TILE) * POSITIONS_A_TILE
 
 
 def _strip(height: int, width: int, pitch: int) -> int:
-    """The rows of a strip for which the fewest positions are computed in vain."""
+    """The number of rows in a strip for which the fewest positions are computed and thrown away."""
 
     def computed(rows: int) -> int:
         return math.ceil(height / rows) * _positions(rows, width, pitch)

@@ -1,4 +1,4 @@
-"""The passes from the golden graph to the one that is emitted: same bytes out, less to compute."""
+"""The passes from the golden graph to the one that is emitted, which gives the same bytes with less work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (fuse_clamps, remove_dead_channel
 
 
 def optimised(graph: Graph) -> Graph:
-    """The graph after every pass. Tensors and ops keep their indices in the `.tflite`."""
+    """The graph after all passes. Tensors and ops keep their indices in the `.tflite`."""
     for each in PASSES:
         graph = each(graph)
     return graph

@@ -1,7 +1,7 @@
-"""An activation of its own becomes the clamp of the layer before it, where the bytes stay the same.
+"""Fuses separate activations into the clamp of the layer before them, where the bytes stay the same.
 
-RELU and RELU6 without rescaling are clamps of int8, and every layer that requantises ends in one: the intersection
-of both is one clamp. A table that is a clamp on all values its producer can give is found by trying it.
+RELU and RELU6 without rescaling are int8 clamps, and every layer that requantises ends in a clamp; the intersection of
+the two is one clamp. A lookup table that acts as a clamp on all values its producer can give is found by trying it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tritguard.graph.model import Add, Binary, Graph, Lookup, Op, Pool2D, Transp
 
 
 def fuse_clamps(graph: Graph) -> Graph:
-    """The graph without the lookups that are clamps of a layer which nothing else reads."""
+    """The graph without lookups that only clamp the output of a layer that nothing else reads."""
     ops = list(graph.ops)
     for lookup in [op for op in ops if isinstance(op, Lookup)]:
         tensor = lookup.inputs[0]
@@ -35,7 +35,7 @@ def fuse_clamps(graph: Graph) -> Graph:
 
 
 def _clamped(producer: Op, lookup: Lookup) -> Op | None:
-    """The producer with the lookup's output and clamp; None where the lookup is no clamp of what it gives."""
+    """The producer with the lookup's output and clamp; None if the lookup does more than clamp."""
     if isinstance(producer, Weighted | TransposeConv | Add | Binary):
         low, high = producer.requant.act_min, producer.requant.act_max
     elif isinstance(producer, Pool2D):

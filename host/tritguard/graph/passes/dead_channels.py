@@ -1,4 +1,4 @@
-"""Dead channels: those that are the same for every input, or that nothing reads, leave the graph.
+"""Removes dead channels: those that are the same for every input, and those that nothing reads.
 
 A constant channel contributes a constant to every sum it enters, which moves into the next layer's bias. That is
 exact only where each tap that reads it sees it at every position: over SAME padding a tap sees the zero point at
@@ -39,7 +39,7 @@ Masks = dict[int, Bool]  # tensor -> the channels that stay
 
 
 def remove_dead_channels(graph: Graph) -> Graph:
-    """The graph without its dead channels; the same object where all are live."""
+    """The graph without its dead channels; the same object if all are live."""
     ranges = channel_ranges(graph)
     kept = _kept_channels(graph, ranges)
     if all(mask.all() for mask in kept.values()):
@@ -54,7 +54,7 @@ def remove_dead_channels(graph: Graph) -> Graph:
 
 @dataclass(frozen=True)
 class Removed:
-    """What left one layer: output channels, MACs, bytes of int8 weights."""
+    """What was removed from one layer: output channels, MACs and bytes of int8 weights."""
 
     channels: int = 0
     macs: int = 0
@@ -62,7 +62,7 @@ class Removed:
 
 
 def removed(before: Op, after: Op) -> Removed:
-    """The difference between one op's two versions; nothing for ops without weights."""
+    """The difference between two versions of an op; zero for ops without weights."""
     if not (isinstance(before, Weighted) and isinstance(after, Weighted)):
         return Removed()
     return Removed(
@@ -70,7 +70,7 @@ def removed(before: Op, after: Op) -> Removed:
     )
 
 
-# --- which channels stay: masks grow from the graph's edges until every op is content --------------------------------
+# --- which channels stay: masks grow from the graph's edges until every op is satisfied -------------------------------
 
 
 def _kept_channels(graph: Graph, ranges: dict[int, Range]) -> Masks:
@@ -78,7 +78,7 @@ def _kept_channels(graph: Graph, ranges: dict[int, Range]) -> Masks:
     for edge in (*graph.inputs, *graph.outputs):
         kept[edge][:] = True
     _grow(graph, kept, ranges)
-    # No kernel takes a tensor without channels: one stays where none is live.
+    # No kernel takes a tensor without channels, so one is kept where none is live.
     for mask in kept.values():
         mask[0] |= not mask.any()
     _grow(graph, kept, ranges)
@@ -114,14 +114,14 @@ def _needs_fully_connected(graph: Graph, op: FullyConnected, kept: Masks, ranges
 
 
 def _needs_depthwise(graph: Graph, op: DepthwiseConv2D, kept: Masks, ranges: dict[int, Range]) -> None:
-    """A kernel of its own for each channel: input and outputs go together."""
+    """Each channel has its own filter, so an input channel and its outputs are kept or removed together."""
     source = op.inputs[0]
     kept[source] |= kept[op.output].reshape(-1, op.depth_multiplier).any(axis=1)
     kept[op.output] |= np.repeat(kept[source], op.depth_multiplier)
 
 
 def _needs_same(graph: Graph, op: Op, kept: Masks, ranges: dict[int, Range]) -> None:
-    """Channel to channel: all inputs and the output keep the same ones; where their numbers differ, all of them."""
+    """All inputs and the output keep the same channels; if they differ in the number of channels, they keep all."""
     tensors = (*op.inputs, op.output)
     if len({kept[tensor].size for tensor in tensors}) > 1:
         _needs_all(graph, op, kept, ranges)
@@ -168,12 +168,12 @@ def _unchanged(graph: Graph, op: Op, kept: Masks, ranges: dict[int, Range]) -> O
 
 
 def _offsets(inputs: Range, gone: Bool, zero_point: int) -> Int64:
-    """What each input channel that leaves stood for in sums; zero where it stays or was never weighed."""
+    """What each removed input channel contributed to sums, per unit of weight; zero for channels that stay."""
     return np.where(gone & inputs.constant, inputs.low - zero_point, 0)
 
 
 def _outputs(op: W, weights: Any, folded: Int64, stays: Bool) -> W:
-    """The op with the output channels that stay; `folded` joins the bias, wrapping as sums do."""
+    """The op with the output channels that stay; `folded` is added to the bias, wrapping as sums do."""
     bias: Int32 = (op.bias + folded).astype(np.int32)
     requant = replace(op.requant, multiplier=op.requant.multiplier[stays], shift=op.requant.shift[stays])
     return replace(op, weights=weights, weight_scale=op.weight_scale[stays], bias=bias[stays], requant=requant)

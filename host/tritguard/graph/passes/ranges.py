@@ -1,7 +1,7 @@
 """Interval analysis: the int8 values that each channel of each activation can take, whatever the input.
 
 A channel is an index of a tensor's last axis; its interval holds at every position. Intervals are pushed through
-each op in exact integers: requantisation is monotone as long as no 32-bit sum wraps, so the ends of an interval go
+each op in exact integers: requantisation is monotone as long as no 32-bit sum wraps, so the ends of an interval map
 to the ends of the next. Where a sum might wrap, and for ops without a rule, a channel may be anything its clamp
 allows.
 """
@@ -58,14 +58,14 @@ class Range:
 
 @dataclass(frozen=True, eq=False)
 class Reach:
-    """Where the taps of a window fall over all its positions: bool[taps] each, row by row."""
+    """Where the taps of a window fall over all its positions, as bool[taps], row by row."""
 
     inside: Bool  # at some position the tap reads the input
     outside: Bool  # at some position it reads padding, which is the zero point
 
 
 def reach(window: Window, source: tuple[int, ...], sink: tuple[int, ...]) -> Reach:
-    """Reach of a window from source to sink, both [height, width, channels]."""
+    """The reach of a window from source to sink, both given as (height, width, channels)."""
     rows, columns = (_side(window, axis, source[axis], sink[axis]) for axis in range(2))
     inside = np.logical_and.outer(rows.inside, columns.inside)
     outside = np.logical_or.outer(rows.outside, columns.outside)
@@ -80,7 +80,7 @@ def _side(window: Window, axis: int, size: int, positions: int) -> Reach:
 
 
 def channel_ranges(graph: Graph) -> dict[int, Range]:
-    """The range of every activation the graph computes; the input's is all of int8."""
+    """The range of every activation in the graph; that of an input is all of int8."""
     ranges = {tensor: _anything(graph.tensors[tensor].shape[-1]) for tensor in graph.inputs}
     for op in graph.ops:
         rule = _RULES.get(type(op))
@@ -90,7 +90,7 @@ def channel_ranges(graph: Graph) -> dict[int, Range]:
 
 
 def input_vector(graph: Graph, op: FullyConnected, ranges: dict[int, Range]) -> Range:
-    """The range of the vector a dense layer multiplies, which need not be its input's last axis."""
+    """The range of the vector that a dense layer multiplies, which need not be the last axis of its input."""
     return ranges[op.inputs[0]].relaid(graph.tensors[op.inputs[0]].size, op.weights.shape[1])
 
 
@@ -119,7 +119,7 @@ def _summed(weights: Int64, inputs: Range, axes: tuple[int, ...]) -> tuple[Int64
 
 
 def _seen(inputs: Range, zero_point: int, taps: Reach) -> Range:
-    """What each tap sees less the zero point: int64[taps, channels]; padding gives zero."""
+    """int64[taps, channels]: the range that each tap sees, minus the zero point; padding counts as zero."""
     low, high = inputs.low - zero_point, inputs.high - zero_point
     inside, outside = taps.inside[:, None], taps.outside[:, None]
     return Range(

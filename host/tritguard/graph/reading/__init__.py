@@ -1,6 +1,6 @@
-"""From the container's records to the typed graph, one file a family of ops, each checking all it relies on.
+"""Reads the container's records into the typed graph; one file per family of ops checks everything it relies on.
 
-Every file of this folder is loaded: a function that reads an op registers itself by its decorator.
+Every file of this folder is loaded, and a function that reads an op registers itself by its decorator.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def read_graph(content: bytes) -> Graph:
         content: the file's bytes.
 
     Raises:
-        BadModelError: not a sound int8 model. Edges may be float32 or uint8, see `without_edges`.
-        UnsupportedOpError: an op, or an option of one, that the engine lacks; names it, its index and what there is.
+        BadModelError: the file is not a sound int8 model. Edges may be float32 or uint8, see `without_edges`.
+        UnsupportedOpError: the engine lacks an op or one of its options; the message names it and what is supported.
     """
     raw = parse(content)
     with reading():
@@ -52,7 +52,7 @@ def _graph(raw: RawModel) -> Graph:
     ops = tuple(op for raw_op in model.ops for op in read_op(reader, raw_op))
     _check_order(Graph(reader.tensors, ops, sources[0], sinks[0], sources[1:], sinks[1:]))
     read = {*sinks} | {tensor for op in ops for tensor in op.inputs}
-    ops = tuple(op for op in ops if op.output in read)  # parts of a split that nobody reads
+    ops = tuple(op for op in ops if op.output in read)  # without parts of a split that nothing reads
     tensors = {index: reader.tensors[index] for index in sorted(read | {*sources})}
     return Graph(tensors, ops, sources[0], sinks[0], sources[1:], sinks[1:])
 
@@ -66,8 +66,10 @@ def _edges(reader: Reader, indices: tuple[int, ...], what: str) -> tuple[int, ..
 
 
 def _needed(raw: RawModel) -> tuple[RawOp, ...]:
-    """Ops the outputs depend on through data. What only computes a reshape's target is left out: the shape the
-    converter stored is used, as TFLM does."""
+    """The ops that the outputs depend on through data.
+
+    Ops that only compute a reshape's target are left out, as the shape that the converter stored is used, as in TFLM.
+    """
     producers = {output: op for op in raw.ops for output in op.outputs}
     needed: set[int] = set()
     stack = [*raw.outputs]

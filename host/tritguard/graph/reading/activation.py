@@ -1,4 +1,4 @@
-"""Activations that are layers of their own."""
+"""Readers of activations that are separate layers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _lookup(raw: RawOp, source: Tensor, output: Tensor, **fields: Any) -> Op:
 
 
 def _check_output(raw: RawOp, output: Tensor, scale: float, zero_point: int) -> None:
-    """TFLM computes to one scale and does not look at the file's."""
+    """Refuse any other output scale: TFLM computes to one fixed scale and ignores that of the file."""
     if (output.scale, output.zero_point) != (scale, zero_point):
         raise BadModelError(f"output scale is not {scale} with zero point {zero_point}", where=raw.describe())
 
@@ -72,7 +72,7 @@ def tanh(reader: Reader, raw: RawOp) -> Op:
 
 @reads("RELU", "RELU6")
 def relu(reader: Reader, raw: RawOp) -> Op:
-    """RELU and RELU6; TFLM rescales in the first only."""
+    """RELU and RELU6; TFLM rescales only in RELU."""
     source, output = reader.in_out(raw)
     if raw.name == "RELU":
         return _lookup(raw, source, output, table=tables.relu(source, output))

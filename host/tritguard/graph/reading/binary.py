@@ -1,4 +1,4 @@
-"""Functions of two elements whose shapes broadcast; either operand may be a constant."""
+"""Readers of functions of two elements whose shapes broadcast; either operand may be a constant."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tritguard.graph.reading.checks import NO_CLAMP, fused_clamp, options_of
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
 
-_MOST_AXES = 4  # of the kernel
+_MOST_AXES = 4  # that the kernel walks over
 _OPTIONS = {"ADD": tflite.AddOptions, "SUB": tflite.SubOptions, "MUL": tflite.MulOptions}
 
 
@@ -69,7 +69,7 @@ def _operand(reader: Reader, raw: RawOp, position: int) -> _Operand:
 def _factors(
     raw: RawOp, first: _Operand, second: _Operand, output: Tensor
 ) -> tuple[tuple[Requant, Requant] | None, float]:
-    """Rescalings of the operands and of the result, in double as TFLM's preparations multiply them."""
+    """The rescalings of the operands and of the result, multiplied in double as in TFLM's preparation."""
     if raw.name in ("MAXIMUM", "MINIMUM"):
         for operand in (first, second):
             if (operand.scale, operand.zero_point) != (output.scale, output.zero_point):
@@ -86,13 +86,13 @@ def _factors(
 def sum_factors(
     raw: RawOp, scales: tuple[float, float], out_scale: float, left_shift: int
 ) -> tuple[tuple[Requant, Requant], float]:
-    """Rescalings of two operands to one scale, and of their sum to the output's.
+    """The rescalings of two operands to one scale, and the factor from their sum to the output.
 
     Args:
         raw: the op, for messages.
-        scales: of the operands.
-        out_scale: of the output.
-        left_shift: by how many bits the kernel shifts the operands first.
+        scales: the scales of the operands.
+        out_scale: the scale of the output.
+        left_shift: the bits by which the kernel first shifts the operands.
 
     Raises:
         BadModelError: the sum would have to be scaled up.
@@ -111,7 +111,7 @@ def _scaling(real: float) -> Requant:
 def _walk(
     raw: RawOp, first: _Operand, second: _Operand, output: Tensor
 ) -> tuple[tuple[int, ...], tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Sizes of the output's axes and the operands' steps, with neighbours that are one run in both joined."""
+    """The sizes of the output's axes and the operands' steps; axes that form one run in both are joined."""
     shape = (1, *output.shape)
     try:
         strides = [np.broadcast_to(np.empty(one.shape, dtype=np.int8), shape).strides for one in (first, second)]

@@ -1,4 +1,4 @@
-"""Checks of options and shapes that families of ops share."""
+"""Checks of options and shapes that several families of ops share."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def options_of(raw: RawOp, kind: Any) -> Any:
 
 
 def fused_clamp(raw: RawOp, options: Any, output: Tensor) -> tuple[int, int]:
-    """The int8 range that the op's fused activation leaves."""
+    """The int8 range that remains after the op's fused activation."""
     number = options.FusedActivationFunction()
     if number not in FUSED_ACTIVATIONS:
         raise UnsupportedOpError(
@@ -72,13 +72,13 @@ def window(
 
 
 def same_scale(source: Tensor, output: Tensor, raw: RawOp) -> None:
-    """Ops that only move or choose bytes keep their meaning."""
+    """Raise BadModelError unless both tensors have one scale, as ops that only move or choose bytes need."""
     if (source.scale, source.zero_point) != (output.scale, output.zero_point):
         raise UnsupportedOpError("input and output differ in scale", where=raw.describe())
 
 
 def axis_of(raw: RawOp, axis: int, axes: int) -> int:
-    """A possibly negative axis as a position, batch included."""
+    """The position of an axis that may be negative, the batch included."""
     if not -axes <= axis < axes:
         raise BadModelError(f"axis {axis} of {axes}", where=raw.describe())
     return axis % axes

@@ -1,7 +1,7 @@
-"""Edges that are not int8: the golden model quantizes its input first or dequantizes its output last.
+"""Removes edges that are not int8: a golden model may quantize its input first and dequantize its output last.
 
-The host does that in the device's place, whose graph is what lies between: a float32 input read by one QUANTIZE, an
-output that a DEQUANTIZE gives, or uint8 ones which QUANTIZE moves by 128 steps.
+The host converts in the device's place, and the device's graph is what lies between. An edge is a float32 input read by
+one QUANTIZE, an output of a DEQUANTIZE, or a uint8 tensor that a QUANTIZE moves by 128 steps.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _OUTSIDE = ("FLOAT32", "UINT8")
 
 
 def without_edges(model: RawModel) -> tuple[RawModel, dict[int, str]]:
-    """The model between its conversions, and the golden model's type for each edge that moved.
+    """The model between its conversions, and the golden model's type of each edge that moved.
 
     Raises:
-        UnsupportedOpError: a uint8 edge whose conversion is more than a move by 128 steps.
+        UnsupportedOpError: the conversion of a uint8 edge is more than a move by 128 steps.
     """
     dropped: set[int] = set()
     types: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""Element by element: sums and rescalings."""
+"""Readers of sums and rescalings, element by element."""
 
 from __future__ import annotations
 

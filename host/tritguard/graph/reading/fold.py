@@ -1,4 +1,4 @@
-"""Ops that no input reaches are computed here once, and become constants of the file's own kind."""
+"""Constant folding: ops that no input reaches are computed here once and become constants of the file's own kind."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _PAIRS = ("ADD", "SUB", "MUL", "PRELU", "MAXIMUM", "MINIMUM")
 def folded(model: RawModel) -> RawModel:
     """The model without the ops whose inputs are constants and whose outputs are int8.
 
-    A float32 constant that a QUANTIZE reads is quantized. Ops that compute shapes, which are int32, stay: nothing
-    reads them but ops that take the shape the file stores.
+    A float32 constant that a QUANTIZE reads is quantized. Ops that compute shapes, which are int32, stay: only ops that
+    take the shape stored in the file read them.
 
     Raises:
-        BadModelError, UnsupportedOpError: as `read_graph` for the ops that are computed.
+        BadModelError, UnsupportedOpError: as for `read_graph`, about the ops that are computed.
     """
     tensors = list(model.tensors)
     left = []
@@ -47,7 +47,7 @@ def _is_constant(op: RawOp, tensors: list[RawTensor]) -> bool:
 
 
 def _outputs(model: RawModel, op: RawOp, tensors: list[RawTensor]) -> dict[int, Int8]:
-    """int8 of each output, computed as if the constants it reads as activations had been given as such."""
+    """The int8 value of each output, computed as if the constants that the op reads were activations."""
     first = tensors[op.inputs[0]]
     if op.name == "QUANTIZE" and first.type == "FLOAT32":
         assert first.data is not None
@@ -66,16 +66,16 @@ def _outputs(model: RawModel, op: RawOp, tensors: list[RawTensor]) -> dict[int, 
 
 
 def _activations(op: RawOp, tensors: list[RawTensor]) -> set[int]:
-    """The inputs that have to be activations: not weights, and of two elements that a function takes one."""
+    """The inputs that have to be activations: none of the weights, and one of the two operands of a binary function."""
     if op.name in _LAYERS:
         return {op.inputs[_LAYERS[op.name]]}
-    if op.name in _PAIRS:  # constants broadcast in any shape, activations have a batch
+    if op.name in _PAIRS:  # constants broadcast from any shape, activations have a batch axis
         return {max(op.inputs, key=lambda index: (tensors[index].shape[:1] == (1,), len(tensors[index].shape)))}
     return {*op.inputs}
 
 
 def _quantized(op: RawOp, real: NDArray[np.float32], output: RawTensor) -> Int8:
-    """`AffineQuantize`: in float32, halves away from zero."""
+    """Quantize as `AffineQuantize` does: in float32, halves rounded away from zero."""
     if len(output.scales) != 1 or len(output.zero_points) != 1 or not output.scales[0]:
         raise UnsupportedOpError("a constant quantized to more or less than one scale", where=op.describe())
     steps = real / np.float32(output.scales[0])

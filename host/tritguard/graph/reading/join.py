@@ -1,4 +1,4 @@
-"""Several tensors into one: CONCATENATION along an axis, PACK along a new one."""
+"""Readers of ops that join tensors: CONCATENATION along an axis, PACK along a new one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tritguard.graph.reading.registry import reads
 
 @reads("CONCATENATION")
 def concatenation(reader: Reader, raw: RawOp) -> Op:
-    """CONCATENATION; TFLM moves bytes only, so all scales have to be one."""
+    """CONCATENATION; TFLM only moves bytes, so all tensors must have the same scale."""
     sources, output = _operands(reader, raw)
     options = options_of(raw, tflite.ConcatenationOptions)
     if fused_clamp(raw, options, output) != NO_CLAMP:

@@ -1,4 +1,4 @@
-"""Padding by what lies on the other side of an edge."""
+"""The reader of padding that mirrors the values at an edge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reductions over height and width."""
+"""Readers of reductions over height and width."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tensors of a file as the ops find them: activations and constants, each checked."""
+"""The tensors of a file as the readers of ops see them: activations and constants, all checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tritguard.graph.model import Float64, Int8, Int32, Tensor
 
 
 class Reader:
-    """A file being read; every activation that an op names is registered in `tensors`."""
+    """A file that is being read; every activation that an op names is registered in `tensors`."""
 
     def __init__(self, raw: RawModel) -> None:
         self.raw = raw
@@ -54,17 +54,17 @@ class Reader:
         return tensor
 
     def in_out(self, raw: RawOp) -> tuple[Tensor, Tensor]:
-        """First input and the only output, both activations."""
+        """The first input and the only output, both activations."""
         return self.activation(self.tensor(raw, 0).index, raw.describe()), self.output(raw)
 
     def output(self, raw: RawOp) -> Tensor:
-        """The only output."""
+        """The only output, an activation."""
         if len(raw.outputs) != 1:
             raise BadModelError(f"{len(raw.outputs)} outputs instead of one", where=raw.describe())
         return self.activation(raw.outputs[0], raw.describe())
 
     def integers(self, raw: RawOp, position: int) -> list[int]:
-        """A constant vector of int32, or a single one."""
+        """The values of a constant vector, or of a single constant, of int32."""
         data = self.constant(raw, position, "INT32").data
         assert data is not None
         return [int(value) for value in data.ravel()]
@@ -80,7 +80,7 @@ class Reader:
         return tensor
 
     def weights(self, raw: RawOp, channel_axis: int, channels: int) -> tuple[Int8, Float64]:
-        """int8 weights and float64[channels] scales, which the file gives per channel or once."""
+        """The int8 weights and their float64[channels] scales, of which the file holds one or one per channel."""
         tensor = self.constant(raw, 1, "INT8")
         per_channel = len(tensor.scales) > 1
         if len(tensor.scales) != channels and len(tensor.scales) != 1:
@@ -98,7 +98,7 @@ class Reader:
         )
 
     def bias(self, raw: RawOp, channels: int) -> Int32:
-        """int32[channels]; zeros where the file has none."""
+        """int32[channels], the bias; zeros if the file has none."""
         if len(raw.inputs) < 3 or raw.inputs[2] < 0:
             return np.zeros(channels, dtype=np.int32)
         data = self.constant(raw, 2, "INT32").data

@@ -1,4 +1,4 @@
-"""Which function reads which op: each registers itself where it is defined."""
+"""The readers of ops: each function registers itself where it is defined."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _READINGS: dict[str, Reading] = {}
 
 
 def reads(*names: str) -> Callable[[_Registered], _Registered]:
-    """Decorator of the function that reads ops of these names, as the schema has them."""
+    """Decorator for the function that reads ops of these names, spelt as in the schema."""
 
     def register(reading: _Registered) -> _Registered:
         _READINGS.update(dict.fromkeys(names, reading))
@@ -31,10 +31,10 @@ def supported_ops() -> tuple[str, ...]:
 
 
 def read_op(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
-    """The op, or one op an output.
+    """The typed op, or one for each output of an op with several.
 
     Raises:
-        UnsupportedOpError: nothing reads ops of this name.
+        UnsupportedOpError: no function reads ops of this name.
     """
     reading = _READINGS.get(raw.name)
     if reading is None:

@@ -1,4 +1,4 @@
-"""Images of other sizes."""
+"""The reader of ops that change an image's size."""
 
 from __future__ import annotations
 

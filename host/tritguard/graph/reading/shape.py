@@ -1,4 +1,4 @@
-"""Ops that only move data."""
+"""Readers of ops that only move data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tritguard.graph.reading.registry import reads
 
 @reads("RESHAPE", "EXPAND_DIMS", "SQUEEZE")
 def reshape(reader: Reader, raw: RawOp) -> Op:
-    """RESHAPE, EXPAND_DIMS and SQUEEZE; the stored shape counts, as in TFLM."""
+    """RESHAPE, EXPAND_DIMS and SQUEEZE; the shape stored in the file counts, as in TFLM."""
     source, output = reader.in_out(raw)
     if source.size != output.size:
         raise BadModelError(f"{list(source.shape)} into {list(output.shape)}", where=raw.describe())

@@ -1,6 +1,6 @@
-"""Ops that give bytes of their input in another order: slices, transpositions, splits.
+"""Readers of ops that give the bytes of their input in another order: slices, transpositions, splits.
 
-Each is done once on a NumPy array of the input's shape, whose strides then are the op.
+Each op is applied once to a NumPy array of the input's shape; the strides of the resulting view describe the op.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from tritguard.graph.reading.checks import axis_of, image, options_of, same_scal
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
 
-_MOST_AXES = 5  # of the kernel
+_MOST_AXES = 5  # that the kernel walks over
 
 
 def _canvas(source: Tensor) -> Int8:
-    """An array of the input's shape, batch included; its memory is never touched."""
+    """An array of the input's shape, the batch included, whose memory is never touched."""
     return np.empty((1, *source.shape), dtype=np.int8)
 
 
@@ -42,7 +42,7 @@ def _view(raw: RawOp, source: Tensor, output: Tensor, canvas: Int8, seen: Int8, 
 
 
 def _merged(seen: Int8) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Sizes and steps with axes of one element left out and neighbours that are one run joined."""
+    """Sizes and steps without axes of one element, and with neighbouring axes joined where they form one run."""
     axes: list[tuple[int, int]] = []
     for size, step in zip(seen.shape, seen.strides, strict=True):
         if size == 1:

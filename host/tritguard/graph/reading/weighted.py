@@ -1,4 +1,4 @@
-"""Layers with weights: convolutions, depthwise convolutions, fully connected layers."""
+"""Readers of layers with weights: convolutions, depthwise convolutions and fully connected layers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _convolution_window(
 
 
 def _weighted(reader: Reader, raw: RawOp, weights: Int8, scales: Float64, clamp: tuple[int, int]) -> dict[str, Any]:
-    """Fields of an op with weights; factors multiplied in double as `PopulateConvolutionQuantizationParams` does."""
+    """The fields of an op with weights, with factors in double as `PopulateConvolutionQuantizationParams` has them."""
     source, output = reader.in_out(raw)
     return {
         "index": raw.index,
@@ -125,7 +125,7 @@ def fully_connected(reader: Reader, raw: RawOp) -> Op:
 
 @reads("TRANSPOSE_CONV")
 def transpose_conv(reader: Reader, raw: RawOp) -> Op:
-    """TRANSPOSE_CONV; its inputs are the output's shape, the weights, the input and a bias."""
+    """TRANSPOSE_CONV, whose inputs are the output's shape, the weights, the input and a bias."""
     output, where = reader.output(raw), raw.describe()
     if len(raw.inputs) < 3:
         raise BadModelError("an input is missing", where=where)
