@@ -16,7 +16,17 @@ from tritguard.attack.norms import NORMS
 from tritguard.evaluate.registry import STUDIES
 
 PACKAGE = ROOT / "host" / "tritguard"
-FOUNDATION = {"errors", "host_compiler", "predictor", "oracle", "files", "records", "resources", "progress"}
+FOUNDATION = {
+    "errors",
+    "host_compiler",
+    "predictor",
+    "oracle",
+    "files",
+    "records",
+    "resources",
+    "progress",
+    "templating",
+}
 # Left of a name: what it may import. Same rank: not from each other.
 RANKS = [
     {"data", "boards", "foreign"},
@@ -35,7 +45,13 @@ RANKS = [
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 # The same inside the packages that hold rooms of their own; a package's face (`__init__.py`) may import any of them.
 INNER = {
-    "graph": [{"model", "flatbuffer"}, {"arithmetic", "call", "formats"}, {"arena", "passes", "reading"}, {"emission"}],
+    "graph": [
+        {"model", "flatbuffer"},
+        {"arithmetic", "call"},
+        {"formats"},
+        {"arena", "passes", "reading"},
+        {"emission"},
+    ],
     "evaluate": [
         {"samples", "study"},
         {"confirmation", "crafting", "kind"},
@@ -101,6 +117,13 @@ def test_tests_share_through_the_support_package_only() -> None:
         assert not re.search(r"^\s*(from|import) tests\.test_", path.read_text(), re.MULTILINE), path
 
 
+def test_attacks_know_nothing_of_twin_or_board() -> None:
+    """As docs/architecture.md says: they ask a Predictor, though the ranks alone would allow more."""
+    for path in (PACKAGE / "attack").rglob("*.py"):
+        known = {name.split(".")[1] for name in imported_modules(path)} & {"twin", "build", "device", "boards"}
+        assert not known, f"{path.relative_to(PACKAGE)} imports {', '.join(known)}"
+
+
 def test_help_imports_nothing_that_is_slow_to_import() -> None:
     """Help is asked for often, and each of these modules takes longer to import than all that help needs."""
     code = (
@@ -163,3 +186,14 @@ def test_the_document_names_every_room() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     for name in FOUNDATION | set(RANK):
         assert name in text, f"docs/architecture.md does not mention {name}"
+
+
+def test_no_driver_is_named_outside_its_folder() -> None:
+    names = {record.parent.name for record in (ROOT / "firmware" / "port").glob("*/driver.toml")}
+    assert len(names) >= 4
+    named = re.compile(rf"\b({'|'.join(sorted(names))})\b", re.IGNORECASE)
+    sources = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.jinja"), *(ROOT / "firmware" / "platform").rglob("*.*")]
+    sources += [*(ROOT / "firmware").glob("*.*"), *(ROOT / "firmware" / "port").glob("*.*")]
+    for path in sources:
+        found = named.search(path.read_text())
+        assert found is None, f"{path.relative_to(ROOT)} names the driver {found[0]}"

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tritguard.boards import available_boards, load_board
+from tritguard.boards import Board, available_boards, load_board
+from tritguard.boards.driver import read_driver
+from tritguard.build.engine import Engine, Library
+from tritguard.build.render import templates
 from tritguard.errors import BadInputError
 from tritguard.resources import boards_dir
 
@@ -34,9 +37,19 @@ def test_an_unknown_board_is_refused_with_the_known_ones() -> None:
     [
         (("stack_bytes = 4096", "stack_bytes = 4097"), "stack_bytes"),
         (("stack_bytes = 4096", "stack_bytes = 4096\nleds = 4"), "leds: Extra inputs"),
-        (('driver = "stm32f4"', 'driver = "pl011"'), "uart"),
-        (("reset_hz", "# reset_hz"), "clock.reset_hz"),
-        (('tx = "PC6"', 'tx = "6"'), "uart.stm32f4.tx"),
+        (('driver = "stm32f4"', 'driver = "pl011"'), "uart.driver: no driver 'pl011'; one of cmsdk, lm3s, nrf51, stm"),
+        (('driver = "stm32f4"', 'driver = ["stm32f4"]'), "uart.driver: Input should be a valid string"),
+        (('driver = "stm32f4"', ""), "uart.driver: Field required"),
+        (('driver = "stm32f4"', 'driver = "cmsdk"'), "uart.tx: Extra inputs"),
+        (("reset_hz", "# reset_hz"), "clock.reset_hz: Field required"),
+        (("crystal_hz = 25_000_000", "crystal_hz = 0"), "clock.crystal_hz: Input should be greater than or equal to 1"),
+        (('tx = "PC6"', 'tx = "6"'), "uart.tx: '6' is not written as in 'PC6'"),
+        (('tx = "PC6"', 'tx = "PC16"'), "uart.tx: 'PC16'"),
+        (('tx = "PC6"', 'tx = "PC6\\n"'), "uart.tx: 'PC6\\n'"),
+        (('tx = "PC6"', "tx = 6"), "uart.tx: Input should be a valid string"),
+        (('rx = "PC7"', ""), "uart.rx: Field required"),
+        (("alternate = 8", "alternate = 16"), "uart.alternate: Input should be less than or equal to 15"),
+        (("irq = 71", "irq = 240"), "uart.irq"),
         (('id = "netduinoplus2"', 'id = "Netduino\\" Plus"'), "id"),
         (("[clock]", "[clock"), "not TOML"),
     ],
@@ -51,6 +64,89 @@ def test_a_wrong_file_is_refused_with_the_field(change: tuple[str, str], words: 
     assert words in str(error.value)
     assert str(path) in str(error.value)
     assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize("change", [("irq = 2", "irq = 32"), ("baud = 115_200", "baud = 57_600")])
+def test_a_driver_narrows_what_every_uart_has(change: tuple[str, str], tmp_path: Path) -> None:
+    content = (boards_dir() / "microbit.toml").read_text()
+    assert change[0] in content
+    path = tmp_path / "own.toml"
+    path.write_text(content.replace(*change))
+    with pytest.raises(BadInputError, match=rf"uart\.{change[0].split()[0]}: "):
+        load_board(path)
+
+
+def test_what_a_driver_tells_its_c() -> None:
+    board = load_board("netduinoplus2")
+    assert board.driver.numbers(board.uart, board.clock) == {
+        "CLOCK_CRYSTAL_HZ": 25_000_000, "CLOCK_RESET_HZ": 16_000_000, "UART_TX_PORT": 2, "UART_TX_PIN": 6,
+        "UART_RX_PORT": 2, "UART_RX_PIN": 7, "UART_ALTERNATE": 8,
+    }  # fmt: skip
+
+
+def test_a_board_is_the_same_after_a_round_through_json() -> None:
+    for board in available_boards():
+        assert Board.model_validate_json(board.model_dump_json()) == board
+
+
+# Reaches a C comment, an ini comment, OpenOCD's interpreter or the terminal.
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "*/ __asm__('.incbin \"/etc/passwd\"'); /*"),
+        ("name", "Plus 2 /*"),
+        ("name", "Plus 2 \\\\"),
+        ("name", "Plus\\n[env:other]"),
+        ("name", "Plus\\u001b[2J"),
+        ("vendor", "${sysenv.HOME}"),
+        ("url", "https://example.org/*/"),
+        ("url", "javascript:alert(1)"),
+        ("fpu", "fpv4-sp-d16 -wrapper /bin/sh"),
+        ("interface", "/tmp/own.cfg"),
+        ("interface", "interface/../../../tmp/own.cfg"),
+        ("target", "target/stm32f4x.cfg} ; exec sh"),
+    ],
+)
+def test_no_text_of_a_board_leaves_the_place_it_is_quoted_in(field: str, value: str, tmp_path: Path) -> None:
+    lines = (boards_dir() / "netduinoplus2.toml").read_text().splitlines()
+    (at,) = (i for i, line in enumerate(lines) if line.startswith(f"{field} = "))
+    quoted = value.replace('"', '\\"')
+    lines[at] = f'{field} = "{quoted}"'
+    path = tmp_path / "own.toml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(BadInputError, match=rf"{field}: String should match pattern"):
+        load_board(path)
+
+
+def test_a_name_cannot_end_a_comment_of_the_project() -> None:
+    """Nor can one of a record that nothing validated."""
+    board = load_board("mps2-an386").model_copy(update={"name": "*/ int x; /*\n[env:other]"})
+    engine = Engine("native", "engine_native.c", {}, 0, (), Library())
+    context = {"board": board, "engine": engine, "version": "1", "build_id": b"1234"}
+    sizes = {"input_bytes": 1, "output_bytes": 1, "layer_count": 1}
+    for template in ("config.h.jinja", "platformio.ini.jinja"):
+        text = templates().get_template(template).render(context | sizes)
+        assert "_/ int x; /___env:other_;" in text.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ('about = "x"\nlinker = "x"', "linker: Extra inputs"),
+        ('about = "x"\nuart.tx = { pattern = "P(", example = "P" }', "no pattern"),
+        ('about = "x"\nuart.tx = { pattern = "P", example = "P" }', "names no group"),
+        ('about = "x"\nuart.tx = { pattern = "P(?P<pin>[0-9])", example = "PA" }', "not written as in"),
+        ('about = "x"\nuart.tx = { pattern = "P(?P<pin>.)", example = "P*" }', "neither a number nor a letter"),
+        ('about = "x"\nuart."t x" = { maximum = 1 }', "should match pattern"),
+    ],
+)
+def test_a_wrong_record_of_a_driver_is_refused(record: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "own" / "driver.toml"
+    path.parent.mkdir()
+    path.write_text(record)
+    with pytest.raises(BadInputError) as error:
+        read_driver(path)
+    assert words in str(error.value) and str(path) in str(error.value)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,8 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from tests.support.device_support import BOARDS, Builder, changed_bundle
+from tests.support.device_support import BOARDS, Builder, changed_bundle, lively_model
+from tests.support.shared import ROOT
 from tritguard.boards import Board, load_board
 from tritguard.build import Budget, Build, build, open_build, parse_bytes
 from tritguard.build.engine import native_engine
@@ -124,6 +127,53 @@ def test_a_model_too_large_is_refused_by_how_much(small_bundle: Bundle, small_bu
         build(small_bundle, _shrunk(board, "ram", ram - 8), tmp_path / "build")
     assert names(tmp_path) == ["build.log"]
     build(small_bundle, _shrunk(_shrunk(board, "ram", ram), "flash", sizes.flash_total), tmp_path / "build")
+
+
+# Runs in a copy of the repository that the files of docs/adding-a-driver.md were added to.
+_SHOWN_DRIVER = """
+import sys
+from pathlib import Path
+import numpy as np
+from tritguard.boards import load_board
+from tritguard.build import build
+from tritguard.device import open_device
+from tritguard.emit import write_bundle
+from tritguard.twin import Twin
+
+model, out = map(Path, sys.argv[1:])
+board = load_board("emcraft-sf2")
+bundle = write_bundle(model.read_bytes(), out / "bundle", name="shown", core=board.core_class)
+x = np.random.default_rng(0).integers(-128, 128, (20, *bundle.manifest.input.shape), dtype=np.int8)
+with open_device(bundle, build(bundle, board, out / "build")) as device:
+    found = device.predict(x)
+    assert device.echo(bytes(range(256))) == bytes(range(256)) and device.resent_frames == 0
+wanted = Twin(bundle).predict(x)
+assert np.array_equal(found.scores, wanted.scores) and np.array_equal(found.logits, wanted.logits)
+print("equal", device.hello.board, len(np.unique(found.logits)))
+"""
+
+
+def test_the_driver_that_is_shown_runs_as_it_is(tmp_path: Path) -> None:
+    """The three files of docs/adding-a-driver.md, and nothing else, bring a board of a new chip family."""
+    document = (ROOT / "docs" / "adding-a-driver.md").read_text()
+    record, code, board = re.findall(r"```(?:toml|c)\n(.*?)```", document, re.DOTALL)
+    files = re.findall(r"^`((?:firmware|boards)/\S+)`", document, re.MULTILINE)
+    assert files == ["firmware/port/ns16550/driver.toml", "firmware/port/ns16550/driver.c", "boards/emcraft-sf2.toml"]
+    copy = tmp_path / "copy"
+    for folder in ("firmware", "boards", "host/tritguard"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file, content in zip(files, (record, code, board), strict=True):
+        assert not (copy / file).exists()
+        (copy / file).parent.mkdir(exist_ok=True)
+        (copy / file).write_text(content)
+    model = tmp_path / "model.tflite"
+    model.write_bytes(lively_model())
+    command = [sys.executable, "-c", _SHOWN_DRIVER, str(model), str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(copy / "host")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("equal emcraft-sf2 ")
+    assert int(done.stdout.split()[2]) > 10
 
 
 @pytest.mark.parametrize("name", ["own-board", "a-board-of-ones-own"])

@@ -57,7 +57,7 @@ def arrays(lively_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> A
 
 def test_nothing_but_the_adapters_knows_an_engine() -> None:
     firmware = ROOT / "firmware"
-    own = [*firmware.glob("*.[ch]"), *(firmware / "port").glob("*.[ch]")]
+    own = [*firmware.glob("*.[ch]"), *(firmware / "port").rglob("*.[ch]")]
     assert len(own) > 10
     for file in own:
         code = re.sub(r"/\*.*?\*/", "", file.read_text(), flags=re.DOTALL)

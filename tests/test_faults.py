@@ -19,9 +19,7 @@ from tritguard.attack.faults import (
     every_bit,
     flip,
     flipped_image,
-    is_defined,
 )
-from tritguard.attack.faults.bits import PADDING, map_bits
 from tritguard.attack.faults.greedy import mean_loss
 from tritguard.attack.faults.view import FaultView
 from tritguard.build import Build
@@ -29,11 +27,13 @@ from tritguard.cli import app
 from tritguard.data import Dataset
 from tritguard.data.dataset import write_dataset
 from tritguard.emit import Bundle, write_bundle
-from tritguard.emit.weights import emitted, find_weights
+from tritguard.emit.weights import find_weights
 from tritguard.evaluate.faults.result import FaultDraw, FaultPlan, FaultPoint, FaultResult, from_few
 from tritguard.evaluate.faults.study import _accuracy, _case, _on_device, study_faults
 from tritguard.evaluate.study import Rate
-from tritguard.graph.formats.kernel import WeightFormat
+from tritguard.graph.formats.bits import PADDING
+from tritguard.graph.formats.kernel import bits_of
+from tritguard.graph.formats.registry import WeightFormat
 from tritguard.graph.model import Weighted
 from tritguard.report.faults import content
 from tritguard.twin import OpenTwin, Twin
@@ -73,15 +73,15 @@ def test_flips_in_base_3_are_other_trits(tmp_path: Path) -> None:
 def test_every_bit_changes_the_weight_it_stands_for(tmp_path: Path, formats: dict[int, WeightFormat]) -> None:
     bundle = bundle_of(tmp_path, formats)
     twin, rng = OpenTwin(bundle), np.random.default_rng(0)
-    graph, kernels = emitted(bundle)
-    view, x = FaultView(graph, kernels), inputs(bundle, 32)
+    graph, kernels = bundle.emission.graph, bundle.emission.kernels
+    view, x = FaultView(bundle.emission), inputs(bundle, 32)
     clean = twin.predict(x).logits
     assert clean is not None
     assert np.array_equal(view.logits(x.astype(np.float32)), clean.astype(np.float32))
     for position, kernel in kernels.items():
         op = graph.ops[position]
         assert isinstance(op, Weighted)
-        memory, bits = twin.weights[twin.symbol(op.index)], map_bits(op, kernel)
+        memory, bits = twin.weights[twin.symbol(op.index)], bits_of(op, kernel.weights)
         assert bits is not None
         assert set(bits.weight.ravel()) - {PADDING} == set(range(op.weights.size))
         changes, chosen = bits.changes(memory), {}
@@ -132,7 +132,7 @@ def test_an_image_differs_in_the_flipped_bits_alone(small_bundle: Bundle, small_
 
 def test_faults_that_lead_elsewhere_are_not_run_on_the_host(tmp_path: Path) -> None:
     bundle = bundle_of(tmp_path, LISTS)
-    graph, kernels = emitted(bundle)
+    graph, kernels = bundle.emission.graph, bundle.emission.kernels
     op, kernel, lists = graph.ops[0], kernels[0], OpenTwin(bundle).weights["tg_l0_lists"]
     assert isinstance(op, Weighted)
     far, long, backwards = lists.copy(), lists.copy(), lists.copy()
@@ -140,29 +140,34 @@ def test_faults_that_lead_elsewhere_are_not_run_on_the_host(tmp_path: Path) -> N
     long[0] ^= 128
     at = 2 + int(np.argmax(lists[2 : 2 + int(lists[0])]))
     backwards[at] -= 1
-    assert [is_defined(op, kernel, each, lists) for each in (lists, far, long, backwards)] == [True, False, False, True]
+    assert [kernel.weights.is_defined(op, each, lists) for each in (lists, far, long, backwards)] == [
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("formats", [SEVERAL_FORMATS, INT8], ids=["packed", "int8"])
 def test_faults_in_padding_are_not_run_on_the_host(tmp_path: Path, formats: dict[int, WeightFormat]) -> None:
     """27 weights a channel are padded to 32, or to 28: what they meet there differs between device and host."""
     bundle = bundle_of(tmp_path, formats)
-    graph, kernels = emitted(bundle)
+    graph, kernels = bundle.emission.graph, bundle.emission.kernels
     op, kernel, twin = graph.ops[0], kernels[0], OpenTwin(bundle)
     assert isinstance(op, Weighted)
-    clean, bits = twin.weights[twin.symbol(0)], map_bits(op, kernel)
+    clean, bits = twin.weights[twin.symbol(0)], bits_of(op, kernel.weights)
     assert bits is not None
     for wanted, places in ((False, bits.weight == PADDING), (True, bits.weight != PADDING)):
         byte, bit = np.argwhere(places)[7]
         faulty = clean.copy()
         faulty[byte] ^= 1 << bit
-        assert is_defined(op, kernel, faulty, clean) is wanted
+        assert kernel.weights.is_defined(op, faulty, clean) is wanted
 
 
 def test_chosen_flips_hurt_more_than_random_ones(small_bundle: Bundle) -> None:
     twin, data = OpenTwin(small_bundle), labelled(small_bundle, 64)
-    graph, kernels = emitted(small_bundle)
-    chosen = ProgressiveSearch().search(twin, graph, kernels, data.x_test, data.y_test, 5, lambda _done, _total: None)
+    search = ProgressiveSearch()
+    chosen = search.search(twin, small_bundle.emission, data.x_test, data.y_test, 5, lambda _done, _total: None)
     assert len(set(chosen)) == 5
 
     def loss(flips: tuple[Flip, ...]) -> float:

@@ -142,7 +142,7 @@ def test_options_of_another_op_are_refused() -> None:
 @given(content=models())
 def test_tensors_alive_at_the_same_time_never_overlap(content: bytes) -> None:
     graph = read_graph(content)
-    plan = plan_memory(graph, {at: choice.kernel for at, choice in choose_kernels(graph, "m4").items()})
+    plan = plan_memory(graph, {at: choice.kernel for at, choice in choose_kernels(graph, "m4", plan_memory).items()})
     assert plan.arena_bytes >= plan.lower_bound
     for position, op in enumerate(graph.ops):
         places = [plan.place(tensor) for tensor in (*op.inputs, op.output)]
@@ -167,7 +167,7 @@ def test_a_residual_stays_alive_until_it_is_added() -> None:
     third = builder.conv(second, weights, [0.1], None, (1.0, 0))
     output = builder.quantize(builder.add(first, third, (2.0, 0)), (1.0, 0))
     graph = read_graph(builder.build(output))
-    kernels = {at: choice.kernel for at, choice in choose_kernels(graph, "m4").items()}
+    kernels = {at: choice.kernel for at, choice in choose_kernels(graph, "m4", plan_memory).items()}
     plan = plan_memory(graph, kernels)
     # Two images at any time; the second convolution's output lies over its input, a row of eight and a pixel ahead.
     scratch = scratch_sizes(graph, kernels)

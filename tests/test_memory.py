@@ -106,7 +106,7 @@ def test_the_lead_is_the_least_that_is_safe(steps: list[tuple[int, int]], reads_
 
 def planned(content: bytes, core: CoreClass = "m4") -> MemoryPlan:
     graph = optimised(read_graph(content))
-    return plan_memory(graph, {at: choice.kernel for at, choice in choose_kernels(graph, core).items()})
+    return plan_memory(graph, {at: choice.kernel for at, choice in choose_kernels(graph, core, plan_memory).items()})
 
 
 def mismatches(content: bytes, seed: int, core: CoreClass = "m4") -> int:
@@ -177,7 +177,7 @@ def test_scratch_that_is_not_needed_fills_the_arena_and_does_not_enlarge_it(
     name: str, core: CoreClass, arena: int, filled: int
 ) -> None:
     graph = optimised(read_graph(MODELS[name]()))
-    kernels = {at: choice.kernel for at, choice in choose_kernels(graph, core).items()}
+    kernels = {at: choice.kernel for at, choice in choose_kernels(graph, core, plan_memory).items()}
     plan = plan_memory(graph, kernels)
     assert plan.lower_bound <= plan.arena_bytes <= arena
     assert max(kernel.scratch_bytes for kernel in kernels.values()) > filled  # where activations are small

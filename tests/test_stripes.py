@@ -23,14 +23,15 @@ from tests.support.strict_flags import STRICT
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.boards import CoreClass
 from tritguard.cli import app
-from tritguard.emit import native, open_bundle, write_bundle
-from tritguard.graph import optimised, read_graph
+from tritguard.emit import open_bundle, write_bundle
+from tritguard.graph import emission, optimised, read_graph
 from tritguard.graph.arena import chains, memory
-from tritguard.graph.arena.chains import LEAST_SAVED, plan_fused
+from tritguard.graph.arena.chains import LEAST_SAVED, plan_striped
 from tritguard.graph.arena.memory import MemoryPlan, plan_memory
 from tritguard.graph.arena.stripes import Chain, chain_lead, chain_of, may_stripe
 from tritguard.graph.emission import choose_kernels
-from tritguard.graph.formats.kernel import Kernel, WeightFormat
+from tritguard.graph.formats.kernel import Kernel
+from tritguard.graph.formats.registry import WeightFormat
 from tritguard.graph.model import Graph
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.twin import Twin
@@ -56,7 +57,7 @@ def some_chains(graph: Graph, kernels: Mapping[int, Kernel], seed: int) -> tuple
 
 def chains_in(content: bytes, seed: int, core: CoreClass = "m4") -> tuple[Graph, tuple[Chain, ...]]:
     graph = optimised(read_graph(content))
-    kernels = {at: choice.kernel for at, choice in choose_kernels(graph, core).items()}
+    kernels = {at: choice.kernel for at, choice in choose_kernels(graph, core, plan_memory).items()}
     return graph, some_chains(graph, kernels, seed)
 
 
@@ -68,7 +69,7 @@ def forced(seed: int) -> Iterator[None]:
         return plan_memory(graph, kernels, some_chains(graph, kernels, seed))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native, "plan_fused", plan)
+        patch.setattr(emission, "plan_striped", plan)
         yield
 
 
@@ -189,7 +190,7 @@ def test_these_tests_notice_an_output_too_close_to_its_input(monkeypatch: pytest
         assert chain is not None
         return plan_memory(graph, kernels, (chain,))
 
-    monkeypatch.setattr(native, "plan_fused", plan)
+    monkeypatch.setattr(emission, "plan_striped", plan)
     assert mismatches(content, 1, "m4") == 0
     two_rows = 2 * 12 * 8
     monkeypatch.setattr(memory, "chain_lead", lambda *args: chain_lead(*args) - two_rows)
@@ -199,8 +200,8 @@ def test_these_tests_notice_an_output_too_close_to_its_input(monkeypatch: pytest
 @pytest.mark.parametrize(("name", "arena"), [("resnet8_int8", 22_816), ("dscnn_int8", 9_940)])
 def test_mlperf_models_take_no_more_than_was_reached(name: str, arena: int) -> None:
     graph = optimised(read_graph(shared_file(f"models/{name}.tflite").read_bytes()))
-    kernels = {at: choice.kernel for at, choice in choose_kernels(graph, "m4").items()}
-    plan = plan_fused(graph, kernels)
+    kernels = {at: choice.kernel for at, choice in choose_kernels(graph, "m4", plan_memory).items()}
+    plan = plan_striped(graph, kernels)
     assert plan.lower_bound <= plan.arena_bytes <= arena
     assert plan.whole_layers == plan_memory(graph, kernels).arena_bytes
     assert all(chain.macs == 0 for chain in plan.chains)
@@ -208,10 +209,10 @@ def test_mlperf_models_take_no_more_than_was_reached(name: str, arena: int) -> N
 
 def test_what_saves_little_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, _ = chains_in(residual(height=6), 0)
-    kernels = {at: choice.kernel for at, choice in choose_kernels(graph, "m4").items()}
-    assert plan_fused(graph, kernels).chains == ()
+    kernels = {at: choice.kernel for at, choice in choose_kernels(graph, "m4", plan_memory).items()}
+    assert plan_striped(graph, kernels).chains == ()
     monkeypatch.setattr(chains, "LEAST_BYTES", 1)
-    plan = plan_fused(graph, kernels)
+    plan = plan_striped(graph, kernels)
     assert 0.6 * plan.whole_layers < plan.arena_bytes <= (1 - LEAST_SAVED) * plan.whole_layers
 
 
@@ -221,7 +222,7 @@ def test_the_logits_layer_is_in_no_chain() -> None:
     tensor = builder.quantize(builder.input, (0.05, 0))
     tensor = builder.conv(tensor, rng.integers(-128, 128, (8, 1, 1, 8), dtype=np.int8), [0.01], None, (0.2, 0))
     graph = read_graph(builder.build(builder.quantize(tensor, (0.3, 0))))
-    kernels = {at: choice.kernel for at, choice in choose_kernels(graph, "m4").items()}
+    kernels = {at: choice.kernel for at, choice in choose_kernels(graph, "m4", plan_memory).items()}
     assert graph.logits_position() == 1
     assert not any(may_stripe(graph, kernels, first, last) for first, last in ((0, 1), (1, 2), (0, 2)))
 

@@ -22,10 +22,10 @@ from tritguard.boards import CoreClass
 from tritguard.cli import convert
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
-from tritguard.graph.formats import offers
+from tritguard.graph.formats import base3
 from tritguard.graph.formats.base3 import Base3Dual, Base3Rows, store_dual, store_rows, to_base3
 from tritguard.graph.formats.dual import MAX_HIGH, MAX_LOW, pack_dual, unpack_dual
-from tritguard.graph.formats.kernel import WeightFormat
+from tritguard.graph.formats.registry import WeightFormat
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.twin import Twin
 
@@ -185,7 +185,7 @@ def test_every_format_gives_the_oracles_bytes_on_every_core(
         with monkeypatch.context() as patch:
             if zeros == 0.2:
                 for store in (store_dual, store_rows):  # channels in several groups
-                    patch.setattr(offers, store.__name__, partial(_with_little_room, store))
+                    patch.setattr(base3, store.__name__, partial(_with_little_room, store))
             bundles = in_every_format(content, known, tmp_path / str(zeros))
         cases += [emulated.Case(bundle, x) for bundle in bundles]
         expected += [right] * len(bundles)
@@ -273,8 +273,8 @@ def test_base_3_is_chosen_where_decoding_is_a_small_share(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("core", "formats"),
     [
-        ("m0", ["int8", "ternary2", "taps2", "sparse", "base3"]),
-        ("m4", ["int8", "ternary2", "dual2", "quad2", "taps2", "sparse", "base3"]),
+        ("m0", ["int8", "base3", "sparse", "taps2", "ternary2"]),
+        ("m4", ["int8", "base3", "dual2", "quad2", "sparse", "taps2", "ternary2"]),
     ],
 )
 def test_the_table_of_formats_fits_a_terminal(

@@ -14,7 +14,7 @@ from tests.support.random_graphs import sample_inputs
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BuildError, ToolMissingError
-from tritguard.graph.formats.kernel import WeightFormat
+from tritguard.graph.formats.registry import WeightFormat
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.twin import Twin
 

@@ -46,8 +46,8 @@ static inline uint32_t tg_m4_load_channels(const int8_t *from, int32_t channels)
 
 /* Turns four words of bytes, one per pixel, into eight words of columns, with 16 instructions for 16 bytes.
  *
- *     r0 sources, then a column    r1 words left    r2 columns
- *     r3-r6 sources    r7-r10 bytes    r11, r12, lr columns
+ *     r0 sources, then a column    r2    columns    r7-r10      bytes
+ *     r1 words left                r3-r6 sources    r11, r12, lr columns
  */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* read by name of register */
@@ -448,8 +448,9 @@ TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *s
 /* Computes all outputs of a plane of a 3x3 depthwise convolution of stride 1, in blocks of four, from bias to int8.
  * The arguments are one block on the stack:
  *
- *     44 inputs of the row   48 pitch, bytes   52 taps          56 outputs per row   60 out, of the row   64 step of out
- *     68 bias                72 multiplier     76 shift right   80 its offset        84 rows left         88 out's row step
+ *     44 inputs of the row   56 outputs a row     68 bias          80 its offset
+ *     48 pitch, bytes        60 out, of the row   72 multiplier    84 rows left
+ *     52 taps                64 step of out       76 shift right   88 out's row step
  *
  * Below it are the outputs left in the row, [sp], and the address of the next one, [sp, #4].
  */

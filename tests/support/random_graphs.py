@@ -16,7 +16,7 @@ from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
 from tritguard.boards import CoreClass
 from tritguard.emit import Bundle, write_bundle
-from tritguard.graph.formats.kernel import WeightFormat
+from tritguard.graph.formats.registry import WeightFormat
 
 # Mostly scales at which both ends of RELU6 can be reached and differ; with others most graphs would be constants.
 scales = st.one_of(st.floats(-3, 0), st.floats(-3, 0), st.floats(-3, 3)).map(lambda value: float(np.float32(10**value)))

@@ -12,7 +12,7 @@ from tritguard.data import Dataset, load_dataset
 from tritguard.emit import Bundle, open_bundle, write_bundle
 from tritguard.emit.bundle import MANIFEST
 from tritguard.errors import BadInputError, about
-from tritguard.graph.formats.kernel import WeightFormat
+from tritguard.graph.formats.registry import WeightFormat
 from tritguard.progress import Progress
 from tritguard.records import from_json
 from tritguard.train import TrainConfig, TrainRecord

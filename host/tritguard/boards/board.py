@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 
 from tritguard.boards.core import CoreClass, core_class, known_cores
+from tritguard.boards.driver import Clock, Driver, Positive, Uart, Word, drivers
 from tritguard.records import Record
 
-_Word = Annotated[int, Field(ge=0, lt=1 << 32)]
-_Positive = Annotated[int, Field(gt=0, lt=1 << 32)]
-_Pin = Annotated[str, Field(pattern=r"^P[A-K](\d|1[0-5])$")]
-_Text = Annotated[str, Field(pattern=r"^[ -~]*$")]
+# Generated files quote these in comments, so they hold nothing that could end a comment or continue a line.
+_Title = Annotated[str, Field(pattern=r"^[A-Za-z0-9 .,:;()+&/#'_-]*$")]
+_Url = Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9.,:;/?#@&=+~%()_-]+)?$")]
+_Printable = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+_Flag = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
 
 
 class Region(Record):
     """A piece of the address space. Bytes."""
 
-    origin: _Word
-    bytes: _Positive
+    origin: Word
+    bytes: Positive
 
 
 class Memory(Record):
@@ -27,59 +29,6 @@ class Memory(Record):
 
     flash: Region
     ram: Region
-
-
-class CmsdkUart(Record):
-    """Arm's CMSDK UART, as on the MPS2 FPGA boards."""
-
-    driver: Literal["cmsdk"]
-    base: _Word
-    irq: Annotated[int, Field(ge=0, le=239)]
-    baud: _Positive
-
-
-class Stm32f4Uart(Record):
-    """A USART of the STM32F4 and its two pins, both at the same alternate function."""
-
-    driver: Literal["stm32f4"]
-    base: _Word
-    irq: Annotated[int, Field(ge=0, le=239)]
-    baud: _Positive
-    tx: _Pin
-    rx: _Pin
-    alternate: Annotated[int, Field(ge=0, le=15)]
-
-
-class Lm3sUart(Record):
-    """A UART of the Stellaris LM3S, with its clock gate in RCGC1."""
-
-    driver: Literal["lm3s"]
-    base: _Word
-    irq: Annotated[int, Field(ge=0, le=239)]
-    baud: _Positive
-
-
-class Nrf51Uart(Record):
-    """The UART of the nRF51."""
-
-    driver: Literal["nrf51"]
-    base: _Word
-    irq: Annotated[int, Field(ge=0, le=31)]
-    baud: Literal[9600, 115_200]
-
-
-class Clock(Record):
-    """The core clock. Hz.
-
-    Attributes:
-        hz: nominal.
-        crystal_hz: what it is made from, where the driver starts a crystal.
-        reset_hz: the clock after reset, kept when the crystal does not start.
-    """
-
-    hz: _Positive
-    crystal_hz: _Positive | None = None
-    reset_hz: _Positive | None = None
 
 
 class Emulator(Record):
@@ -93,15 +42,15 @@ class Emulator(Record):
 
     machine: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     serial_index: Annotated[int, Field(ge=0, le=15)] = 0
-    tick_hz: _Positive
+    tick_hz: Positive
 
 
 class OpenocdUpload(Record):
     """Upload through a debug probe. OpenOCD's own configuration files."""
 
     method: Literal["openocd"]
-    interface: str
-    target: str
+    interface: Annotated[str, Field(pattern=r"^interface(/[A-Za-z0-9_-]+)+\.cfg$")]
+    target: Annotated[str, Field(pattern=r"^target(/[A-Za-z0-9_-]+)+\.cfg$")]
 
 
 class DfuUpload(Record):
@@ -109,7 +58,7 @@ class DfuUpload(Record):
 
     method: Literal["dfu"]
     vid_pid: Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")]
-    address: _Word
+    address: Word
 
 
 class Board(Record):
@@ -126,17 +75,17 @@ class Board(Record):
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,30}$")]
-    name: _Text
-    vendor: _Text
-    url: _Text
+    name: _Title
+    vendor: _Title
+    url: _Url
     core: str
-    fpu: str | None = None
+    fpu: _Flag | None = None
     status: Literal["emulated", "unconfirmed", "confirmed"]
-    unconfirmed: tuple[str, ...]
+    unconfirmed: tuple[_Printable, ...]
     stack_bytes: Annotated[int, Field(ge=1024, multiple_of=8)]
     memory: Memory
-    uart: Annotated[CmsdkUart | Lm3sUart | Nrf51Uart | Stm32f4Uart, Field(discriminator="driver")]
-    clock: Clock
+    uart: SerializeAsAny[Uart]
+    clock: SerializeAsAny[Clock]
     emulator: Emulator | None = None
     upload: tuple[Annotated[OpenocdUpload | DfuUpload, Field(discriminator="method")], ...] = ()
 
@@ -147,6 +96,19 @@ class Board(Record):
             raise ValueError(f"no kernels for it; known are {', '.join(known_cores())}")
         return value
 
+    @field_validator("uart", mode="plain")
+    @classmethod
+    def _uart_of_its_driver(cls, value: object) -> Uart:
+        name = value.get("driver") if isinstance(value, dict) else getattr(value, "driver", None)
+        known = isinstance(name, str) and name in drivers()
+        return (drivers()[str(name)].uart if known else Uart).model_validate(value)
+
+    @field_validator("clock", mode="plain")
+    @classmethod
+    def _clock_of_the_driver(cls, value: object, info: ValidationInfo) -> Clock:
+        uart = info.data.get("uart")  # absent when it is wrong itself, which is said first
+        return (Clock if uart is None else drivers()[uart.driver].clock).model_validate(value)
+
     @property
     def core_class(self) -> CoreClass:
         """Which kernels fit the core."""
@@ -154,8 +116,7 @@ class Board(Record):
         assert found is not None
         return found
 
-    @model_validator(mode="after")
-    def _driver_has_its_clock(self) -> Self:
-        if self.uart.driver == "stm32f4" and (self.clock.crystal_hz is None or self.clock.reset_hz is None):
-            raise ValueError("the stm32f4 driver needs clock.crystal_hz and clock.reset_hz")
-        return self
+    @property
+    def driver(self) -> Driver:
+        """What starts its clock and its serial line."""
+        return drivers()[self.uart.driver]

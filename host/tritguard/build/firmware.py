@@ -16,6 +16,7 @@ from tritguard.build.record import BINARY, ELF, MAP, RECORD, Build, BuildRecord
 from tritguard.build.sizes import read_compiler, read_sizes
 from tritguard.emit.bundle import Bundle, hash_file
 from tritguard.errors import BadInputError
+from tritguard.files import whole_folder
 
 
 def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None, budget: Budget | None = None) -> Build:
@@ -35,8 +36,6 @@ def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None,
         ToolMissingError: no cross compiler.
     """
     bundle.manifest.check_single()
-    if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise BadInputError("exists and is no build", where=str(out), fix="give another folder or remove it")
     if bundle.manifest.core != board.core_class:
         raise BadInputError(
             f"converted for the core class {bundle.manifest.core}, {board.id} has a {board.core}",
@@ -44,28 +43,25 @@ def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None,
             fix=f"convert again with --core {board.core}",
         )
     engine = native_engine(bundle) if engine is None else engine
-    out.parent.mkdir(parents=True, exist_ok=True)
     # The project stands apart from `out`: SCons and GCC's path maps break on blanks and brackets in a path.
-    with (
-        tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch,
-        tempfile.TemporaryDirectory(prefix="tritguard-") as workshop,
-    ):
+    with whole_folder(out, _has_record, "build") as draft, tempfile.TemporaryDirectory(prefix="tritguard-") as workshop:
         project = Path(workshop).resolve() / "project"
         project.mkdir()
         write_project(project, bundle, board, engine)
         run_platformio(project, board, log=out.parent / f"{out.name}.log")
-        draft = Path(scratch) / "build"
-        draft.mkdir()
         for name in (ELF, BINARY, MAP):
             shutil.move(project / ".pio" / "build" / "firmware" / name, draft / name)
         record = _record(draft, bundle, board, engine)
         if budget is not None:
             budget.check(record.sizes, bundle.manifest, board.id)
         (draft / RECORD).write_text(record.model_dump_json(indent=2) + "\n")
-        if out.exists():
-            out.rename(Path(scratch) / "old")
-        draft.rename(out)
     return Build(out, record)
+
+
+def _has_record(folder: Path) -> None:
+    """Take any folder that `build` wrote, even one that was changed since or that an older version wrote."""
+    if not (folder / RECORD).is_file():
+        raise BadInputError(f"no {RECORD} here", where=str(folder))
 
 
 def _record(draft: Path, bundle: Bundle, board: Board, engine: Engine) -> BuildRecord:

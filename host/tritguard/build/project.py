@@ -12,9 +12,10 @@ from tritguard import __version__
 from tritguard.boards import Board
 from tritguard.boards.core import machine_flags
 from tritguard.build.engine import Engine
-from tritguard.build.render import templates
 from tritguard.emit.bundle import Bundle
+from tritguard.emit.render import c_comment
 from tritguard.resources import firmware_dir
+from tritguard.templating import environment
 
 _PLATFORM = ("platform.json", "platform.py", "builder/main.py", "firmware.ld")
 
@@ -23,8 +24,8 @@ def firmware_sources(board: Board, adapter: str = "engine_native.c") -> dict[str
     """The firmware's own files for this board and engine, by their place in the project."""
     root = firmware_dir()
     shared = [file for file in root.glob("*.[ch]") if not file.match("engine_*.c")]
-    port = [*(root / "port").glob("*.h"), root / "port/cortexm.c", root / "port/serial.c"]
-    files = [*shared, root / adapter, *port, root / f"port/{board.uart.driver}.c"]
+    port = [*(root / "port").glob("*.[ch]"), *board.driver.folder.iterdir()]
+    files = [*shared, root / adapter, *port]
     return {file.relative_to(root).as_posix(): file for file in sorted(files)}
 
 
@@ -56,8 +57,10 @@ def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine) ->
         "output_bytes": prod(bundle.manifest.output.shape),
         "layer_count": 1 + max(layer.index for layer in bundle.manifest.layers),
     }
-    (folder / "src" / "config.h").write_text(templates().get_template("config.h.jinja").render(context))
-    (folder / "platformio.ini").write_text(templates().get_template("platformio.ini.jinja").render(context))
+    templates = environment("tritguard.build")
+    templates.filters["c_comment"] = c_comment
+    (folder / "src" / "config.h").write_text(templates.get_template("config.h.jinja").render(context))
+    (folder / "platformio.ini").write_text(templates.get_template("platformio.ini.jinja").render(context))
     (folder / "boards").mkdir()
     (folder / "boards" / f"{board.id}.json").write_text(json.dumps(_platformio_board(board), indent=2))
 

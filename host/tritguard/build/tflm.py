@@ -7,10 +7,10 @@ from pathlib import Path
 from tritguard import __version__
 from tritguard.boards import Board
 from tritguard.build.engine import FLAGS, Engine, Library
-from tritguard.build.render import templates
 from tritguard.emit.bundle import Bundle
 from tritguard.emit.tflm import Arrays
 from tritguard.errors import BadInputError, ToolMissingError
+from tritguard.templating import environment
 
 _HEADER = Path("tensorflow/lite/micro/micro_interpreter.h")
 _ARCHIVE = "libtensorflow-microlite.a"
@@ -47,7 +47,7 @@ def tflm_engine(bundle: Bundle, arrays: Arrays, library: Library) -> Engine:
             fix="write them where tflite-micro's interpreter is installed: Linux on x86-64",
         )
     context = {"version": __version__, "id": manifest.identifier, "sha256": bytes.fromhex(manifest.model_sha256)}
-    chosen = templates().get_template("tflm_model.h.jinja").render(context).encode()
+    chosen = environment("tritguard.build").get_template("tflm_model.h.jinja").render(context).encode()
     arrays_files = [*arrays.path.glob("*.h"), *arrays.path.glob("*_model_data.cc")]
     return Engine(
         name="tflm",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -16,7 +16,7 @@ from tritguard.cli.progress import console, stages
 from tritguard.cli.tflm import describe as describe_arrays
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
-from tritguard.graph.formats.kernel import WeightFormat
+from tritguard.graph.formats.registry import WeightFormat, format_names
 from tritguard.report.wording import short_op
 
 
@@ -109,14 +109,12 @@ def parse_formats(pairs: list[str]) -> dict[int, WeightFormat]:
     Raises:
         BadInputError: a text is no such pair, or names no format.
     """
-    known: tuple[WeightFormat, ...] = get_args(WeightFormat)
     formats: dict[int, WeightFormat] = {}
     for pair in pairs:
         layer, _, weight_format = pair.partition("=")
-        found = next((name for name in known if name == weight_format), None)
-        if not layer.isdecimal() or found is None:
-            raise BadInputError(f"--format {pair}", fix=f"give LAYER=FORMAT with one of {', '.join(known)}")
-        formats[int(layer)] = found
+        if not layer.isdecimal() or weight_format not in format_names():
+            raise BadInputError(f"--format {pair}", fix=f"give LAYER=FORMAT with one of {', '.join(format_names())}")
+        formats[int(layer)] = weight_format
     return formats
 
 
@@ -164,7 +162,7 @@ def list_formats(bundle: Bundle) -> None:
     """Print a row for each ternary layer: zeros, bytes before and after, estimated cycles in each format."""
     layers = [(layer, layer.ternary) for layer in bundle.manifest.layers if layer.ternary is not None]
     offered = {offer.weight_format for _, ternary in layers for offer in ternary.offers}
-    formats = [name for name in get_args(WeightFormat) if name in offered]
+    formats = [name for name in format_names() if name in offered]
     if not layers:
         return
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)

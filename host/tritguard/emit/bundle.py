@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from tritguard.boards import CoreClass
 from tritguard.errors import BadInputError
-from tritguard.graph.formats.kernel import WeightFormat
+from tritguard.graph import Graph, read_graph
+from tritguard.graph.emission import Emission, emission_of
+from tritguard.graph.formats.registry import WeightFormat
 from tritguard.records import Record, from_json
 
 MANIFEST = "manifest.json"
@@ -62,7 +67,7 @@ class Removed(Record):
 
 
 class Offer(Record):
-    """A format that a ternary layer can have, and what its kernel is expected to take (graph/formats/cost.py)."""
+    """A format that a ternary layer can have, and what its kernel is expected to take (graph/formats)."""
 
     weight_format: WeightFormat
     weight_bytes: int
@@ -140,6 +145,8 @@ class Manifest(Record):
     tritguard: str
     name: str
     core: CoreClass
+    formats_asked: dict[int, WeightFormat] = Field(default_factory=dict)  # by layer; the cost model chose the others
+    stripes_allowed: bool = True  # `stripes` says where they paid
     model_sha256: str
     input: EdgeTensor
     output: EdgeTensor
@@ -196,10 +203,41 @@ class Manifest(Record):
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle folder."""
+    """An opened bundle folder.
+
+    Attributes:
+        path: the folder.
+        manifest: what it says about itself.
+        written_from: what the bundle was written from, where this process wrote it; read it as `emission`.
+    """
 
     path: Path
     manifest: Manifest
+    written_from: Emission | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def golden(self) -> Graph:
+        """The golden model's graph, read once."""
+        return read_graph(self.model_path.read_bytes()) if self.written_from is None else self.written_from.golden
+
+    @cached_property
+    def emission(self) -> Emission:
+        """What the C was written from: made again, once, from the golden model and the manifest.
+
+        Raises:
+            BadInputError: this version of tritguard would emit other C for the model than the bundle holds.
+        """
+        if self.written_from is not None:
+            return self.written_from
+        asked, stripes = self.manifest.formats_asked, self.manifest.stripes_allowed
+        made = emission_of(self.golden, self.manifest.core, asked, stripes=stripes)
+        if not _is_written(made, self.manifest):
+            raise BadInputError(
+                "holds C that this version of tritguard would not emit for its model",
+                where=str(self.path),
+                fix="convert the model again",
+            )
+        return made
 
     @property
     def c_dir(self) -> Path:
@@ -215,6 +253,15 @@ class Bundle:
     def sha256(self) -> str:
         """Hash of the manifest, which holds the hashes of all other files."""
         return hash_file(self.path / MANIFEST)
+
+
+def _is_written(emission: Emission, manifest: Manifest) -> bool:
+    """Whether a manifest describes this emission: the same formats and sizes of weights, the same arena."""
+    ops, kernels = emission.graph.ops, emission.kernels
+    made = {ops[at].index: (kernel.weight_format, kernel.weights.nbytes) for at, kernel in kernels.items()}
+    written = {layer.index: (layer.weight_format, layer.weight_bytes) for layer in manifest.layers}
+    slots = [(slot.offset, slot.size) for slot in emission.plan.slots]
+    return made.items() <= written.items() and slots == [(slot.offset, slot.bytes) for slot in manifest.arena]
 
 
 def hash_file(path: Path) -> str:

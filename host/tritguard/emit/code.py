@@ -9,7 +9,7 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from tritguard.graph.emission import Choice
-from tritguard.graph.formats.kernel import WeightFormat
+from tritguard.graph.formats.registry import WeightFormat
 
 Fields = Mapping[str, "int | str | Fields"]
 _C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "uint16": "uint16_t", "int32": "int32_t", "uint32": "uint32_t"}

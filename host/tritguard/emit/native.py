@@ -38,12 +38,11 @@ from tritguard.emit.picture import arena_picture
 from tritguard.emit.render import environment
 from tritguard.errors import BadInputError
 from tritguard.files import whole_folder
-from tritguard.graph import Graph, optimised, read_graph
-from tritguard.graph.arena.chains import plan_fused
-from tritguard.graph.arena.memory import MemoryPlan, Slot, plan_memory
+from tritguard.graph import Graph, read_graph
+from tritguard.graph.arena.memory import MemoryPlan, Slot
 from tritguard.graph.arena.stripes import Chain
-from tritguard.graph.emission import choose_kernels
-from tritguard.graph.formats.kernel import WeightFormat
+from tritguard.graph.emission import Emission, emission_of
+from tritguard.graph.formats.registry import WeightFormat
 from tritguard.graph.model import Op, Tensor, Weighted
 from tritguard.graph.passes.dead_channels import removed
 from tritguard.resources import firmware_dir
@@ -66,7 +65,7 @@ def write_bundle(
         core: the class of cores it is for.
         classes: names of the outputs, in order.
         formats: weight formats by the layer's index, where the cost model's choice is not wanted.
-        stripes: compute layers in stripes of rows where that lowers the arena's peak enough (`plan_fused`).
+        stripes: compute layers in stripes of rows where that lowers the arena's peak enough (`plan_striped`).
         check: called on the finished draft before it takes its place; returns on how many inputs it was found equal
             to the oracle, or raises, and then nothing is written.
 
@@ -75,30 +74,24 @@ def write_bundle(
         BadInputError: `out` exists and is no bundle, `classes` does not fit the outputs, or a layer can't have the
             format asked for.
     """
-    golden = read_graph(content)
-    graph = optimised(golden)
-    planner = plan_fused if stripes else plan_memory
-    choices = choose_kernels(graph, core, formats, planner)
-    plan = planner(graph, {position: choice.kernel for position, choice in choices.items()})
-    layers = lower(graph, plan, choices)
-    outputs = graph.tensors[graph.output].size
+    emission = emission_of(read_graph(content), core, formats, stripes=stripes)
+    layers = lower(emission)
+    outputs = emission.graph.tensors[emission.graph.output].size
     if classes is not None and len(classes) != outputs:
         raise BadInputError(f"{len(classes)} class names for a model with {outputs} outputs")
     out = out.resolve()
     with whole_folder(out, open_bundle, "bundle") as draft:
-        _write_sources(draft, content, graph, plan, layers, name)
-        records = _layers(golden, graph, layers)
-        manifest = _manifest(draft, content, graph, plan, records, name, core, classes)
+        _write_sources(draft, content, emission, layers, name)
+        manifest = _manifest(draft, content, emission, _layers(emission, layers), name, classes)
         (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
         if check is not None:
-            manifest = manifest.model_copy(update={"verified_against_oracle": check(Bundle(draft, manifest))})
+            manifest = manifest.model_copy(update={"verified_against_oracle": check(Bundle(draft, manifest, emission))})
             (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
-    return Bundle(out, manifest)
+    return Bundle(out, manifest, emission)
 
 
-def _write_sources(
-    draft: Path, content: bytes, graph: Graph, plan: MemoryPlan, layers: tuple[LayerCode, ...], name: str
-) -> None:
+def _write_sources(draft: Path, content: bytes, emission: Emission, layers: tuple[LayerCode, ...], name: str) -> None:
+    graph, plan = emission.graph, emission.plan
     c_dir = draft / C_DIR
     c_dir.mkdir(parents=True)
     (draft / MODEL).write_bytes(content)
@@ -183,9 +176,9 @@ def _logits(graph: Graph) -> Logits | None:
     )
 
 
-def _layers(golden: Graph, graph: Graph, layers: tuple[LayerCode, ...]) -> tuple[Layer, ...]:
+def _layers(emission: Emission, layers: tuple[LayerCode, ...]) -> tuple[Layer, ...]:
     """The emitted layers, and what the passes took out of each."""
-    before = {op.index: op for op in golden.ops}
+    before = {op.index: op for op in emission.golden.ops}
     return tuple(
         Layer(
             index=layer.index,
@@ -199,7 +192,7 @@ def _layers(golden: Graph, graph: Graph, layers: tuple[LayerCode, ...]) -> tuple
             ternary=_ternary(op, layer),
             removed=Removed(**asdict(removed(before[op.index], op))),
         )
-        for op, layer in zip(graph.ops, layers, strict=True)
+        for op, layer in zip(emission.graph.ops, layers, strict=True)
     )
 
 
@@ -251,18 +244,19 @@ def _striped(graph: Graph, chain: Chain) -> Striped:
 def _manifest(
     draft: Path,
     content: bytes,
-    graph: Graph,
-    plan: MemoryPlan,
+    emission: Emission,
     layers: tuple[Layer, ...],
     name: str,
-    core: CoreClass,
     classes: tuple[str, ...] | None,
 ) -> Manifest:
+    graph, plan = emission.graph, emission.plan
     files = sorted(path for path in draft.rglob("*") if path.is_file())
     return Manifest(
         tritguard=__version__,
         name=name,
-        core=core,
+        core=emission.core,
+        formats_asked=dict(emission.formats),
+        stripes_allowed=emission.stripes,
         model_sha256=hashlib.sha256(content).hexdigest(),
         input=_edge(graph.tensors[graph.input]),
         output=_edge(graph.tensors[graph.output]),

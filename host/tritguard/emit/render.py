@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 from numpy.typing import NDArray
 
+from tritguard import templating
 from tritguard.emit.code import Fields
 
 _INT32_MIN = -(1 << 31)
@@ -67,10 +68,7 @@ def c_comment(text: str) -> str:
 
 @cache
 def environment() -> jinja2.Environment:
-    """Templates of this package; an undefined name is an error."""
-    loader = jinja2.PackageLoader("tritguard.emit")
-    made = jinja2.Environment(
-        loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
-    )
+    """The templates of this package, with filters that spell C."""
+    made = templating.environment("tritguard.emit")
     made.filters |= {"c_bytes": c_bytes, "c_list": c_list, "c_fields": c_fields, "c_comment": c_comment}
     return made

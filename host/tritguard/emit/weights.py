@@ -9,14 +9,9 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import Section
 
-from tritguard.emit.bundle import Bundle, Layer, Manifest
+from tritguard.emit.bundle import Layer, Manifest
 from tritguard.errors import BadInputError
-from tritguard.graph import Graph, optimised, read_graph
-from tritguard.graph.emission import choose_kernels
-from tritguard.graph.formats.kernel import Kernel, WeightFormat
-from tritguard.graph.model import Weighted
-
-_ARRAYS = ("weights", "trits", "lists", "packed")  # what the lowerings call them; biases, scales and tables are others
+from tritguard.graph.formats.registry import WeightFormat, format_of
 
 
 @dataclass(frozen=True)
@@ -58,18 +53,6 @@ def find_weights(elf: Path, manifest: Manifest) -> tuple[WeightArray, ...]:
     return tuple(_find(layer, symbols, sections, elf) for layer in manifest.layers if layer.weight_format != "none")
 
 
-def emitted(bundle: Bundle) -> tuple[Graph, dict[int, Kernel]]:
-    """The graph that a bundle's C computes, and the kernels of its layers with weights, by their position."""
-    graph, manifest = optimised(read_graph(bundle.model_path.read_bytes())), bundle.manifest
-    weighted = {op.index for op in graph.ops if isinstance(op, Weighted)}
-    formats = {
-        layer.index: layer.weight_format
-        for layer in manifest.layers
-        if layer.weight_format != "none" and layer.index in weighted
-    }
-    return graph, {at: choice.kernel for at, choice in choose_kernels(graph, manifest.core, formats).items()}
-
-
 def _objects(image: ELFFile) -> tuple[dict[str, tuple[int, int, int]], list[Section]]:
     """Address, size and section of each symbol, and the sections."""
     table = image.get_section_by_name(".symtab")
@@ -82,12 +65,13 @@ def _objects(image: ELFFile) -> tuple[dict[str, tuple[int, int, int]], list[Sect
 
 
 def _find(layer: Layer, symbols: dict[str, tuple[int, int, int]], sections: list[Section], elf: Path) -> WeightArray:
-    for name in (f"{layer.symbol}_{array}" for array in _ARRAYS):
-        if name in symbols:
-            address, size, index = symbols[name]
-            offset = address - int(sections[index]["sh_addr"]) + int(sections[index]["sh_offset"])
-            assert layer.weight_format != "none"
-            return WeightArray(name, layer.index, layer.weight_format, offset, address, size)
-    raise BadInputError(
-        f"holds no weights of layer {layer.index}", where=str(elf), fix="give the native engine's build of this bundle"
-    )
+    name = f"{layer.symbol}_{format_of(layer.weight_format).array}"
+    if name not in symbols:
+        raise BadInputError(
+            f"holds no weights of layer {layer.index}",
+            where=str(elf),
+            fix="give the native engine's build of this bundle",
+        )
+    address, size, index = symbols[name]
+    offset = address - int(sections[index]["sh_addr"]) + int(sections[index]["sh_offset"])
+    return WeightArray(name, layer.index, layer.weight_format, offset, address, size)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from functools import cache
 from pathlib import Path
 from typing import Literal
-
-import jinja2
 
 from tritguard import __version__
 from tritguard.emit.bundle import MANIFEST, Bundle, EdgeTensor, Logits, check_files, hash_file
@@ -19,6 +16,7 @@ from tritguard.export.targets import TARGETS
 from tritguard.files import whole_folder
 from tritguard.records import Record, from_json
 from tritguard.resources import license_file
+from tritguard.templating import environment
 
 _TEMPLATE = ".jinja"
 _NAME = "PREFIX"  # stands for the prefix in the file names of templates
@@ -84,7 +82,8 @@ def _write_sources(draft: Path, bundle: Bundle, target: str, prefix: str) -> Non
     if layout is None:
         interface, implementation = amalgamate(sources, prefix)
         context = _context(bundle, prefix) | {"interface": interface, "implementation": implementation}
-        (draft / f"{prefix}_model.h").write_text(_templates().get_template("header.h.jinja").render(context))
+        header = environment("tritguard.export").get_template("header.h.jinja").render(context)
+        (draft / f"{prefix}_model.h").write_text(header)
         return
     for name, text in sources.items():
         file = draft / (layout.api if name == f"{prefix}_model.h" else layout.sources) / name
@@ -94,10 +93,11 @@ def _write_sources(draft: Path, bundle: Bundle, target: str, prefix: str) -> Non
 
 def _write_rest(draft: Path, bundle: Bundle, target: str, prefix: str) -> None:
     context = _context(bundle, prefix)
-    for name in _templates().list_templates(filter_func=lambda name: name.startswith(f"{target}/")):
+    templates = environment("tritguard.export")
+    for name in templates.list_templates(filter_func=lambda name: name.startswith(f"{target}/")):
         file = draft / name.removeprefix(f"{target}/").removesuffix(_TEMPLATE).replace(_NAME, prefix)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(_templates().get_template(name).render(context))
+        file.write_text(templates.get_template(name).render(context))
     shutil.copyfile(license_file(), draft / "LICENSE")
 
 
@@ -142,12 +142,4 @@ def _manifest(draft: Path, bundle: Bundle, target: str, prefix: str) -> ExportMa
         classes=model.classes,
         verified_against_oracle=model.verified_against_oracle,
         files={path.relative_to(draft).as_posix(): hash_file(path) for path in written},
-    )
-
-
-@cache
-def _templates() -> jinja2.Environment:
-    loader = jinja2.PackageLoader("tritguard.export")
-    return jinja2.Environment(
-        loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
     )

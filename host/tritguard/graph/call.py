@@ -12,7 +12,22 @@ from numpy.typing import NDArray
 from tritguard.errors import UnsupportedOpError
 from tritguard.graph.model import Int8, Op, Requant, Tensor, Window
 
-Parameters = Mapping[str, "int | tuple[int, ...] | NDArray[Any] | Parameters"]
+Parameters = Mapping[str, "int | str | tuple[int, ...] | NDArray[Any] | Constant | Parameters"]
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A constant array of which C has to know more than its elements' type.
+
+    Attributes:
+        values: one-dimensional; records for an array of structs.
+        struct: the C type of a record.
+        aligned: whether the kernel reads it by words, whatever its type.
+    """
+
+    values: NDArray[Any]
+    struct: str | None = None
+    aligned: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +37,8 @@ class KernelCall:
     Attributes:
         function: the kernel.
         source: the file of `firmware/kernels` that defines it; a header of the same name declares it, or tg_kernels.h.
-        parameters: the struct's fields by name: numbers, structs, arrays in the struct (tuples), and pointers to
-            constant arrays of their own (NumPy's, one-dimensional).
+        parameters: the struct's fields by name: numbers, C expressions, structs, arrays in the struct (tuples), and
+            pointers to constant arrays of their own (one-dimensional arrays of NumPy's, or `Constant`).
         struct: its C type; by default the function's name and `_t`.
     """
 

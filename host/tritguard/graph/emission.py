@@ -1,4 +1,9 @@
-"""Which kernel runs each layer with weights: the best in cycles and flash by the cost model, or the one asked for."""
+"""What is emitted for a model: its graph, a kernel for each layer with weights, and the memory plan.
+
+`emission_of` decides all of it once. The C, the manifest, and whoever reasons about the firmware (faults, attacks)
+read the same value, so that they cannot disagree. A kernel is the best in cycles and flash by the cost model, or the
+one that was asked for.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +14,17 @@ import numpy as np
 
 from tritguard.boards import CoreClass
 from tritguard.errors import BadInputError
+from tritguard.graph.arena.chains import plan_striped
 from tritguard.graph.arena.memory import MemoryPlan, memory_needs, plan_memory
-from tritguard.graph.formats.kernel import Kernel, WeightFormat
-from tritguard.graph.formats.offers import kernels_of
+from tritguard.graph.formats.kernel import Kernel
+from tritguard.graph.formats.registry import Site, WeightFormat, code_bytes, kernels_of
 from tritguard.graph.formats.ternary import ternary_weights
 from tritguard.graph.model import Graph, Weighted
+from tritguard.graph.passes import optimised
 
 _CYCLES_PER_BYTE = 150  # what a byte of flash has to save to be worth it
 _LEAST_ROOM = 4096  # bytes of scratch, whatever else is in the arena
 _MOST_DECODING = 0.01  # of the cycles of all layers with weights
-_CODE_BYTES = {  # of kernels, GCC 12 -O2 for the cores they are offered on
-    "tg_conv2d.c": 2700,
-    "tg_conv2d_base3.c": 300,
-    "tg_conv2d_dual.c": 2900,
-    "tg_conv2d_lists.c": 1800,
-    "tg_conv2d_steps.c": 1500,
-    "tg_conv2d_ternary.c": 900,
-    "tg_dense.c": 900,
-    "tg_dense_base3.c": 300,
-    "tg_dense_dual.c": 1500,
-    "tg_depthwise.c": 1800,
-    "tg_depthwise_taps.c": 1600,
-    "tg_depthwise_ternary.c": 800,
-    "tg_output.c": 400,
-    "tg_ternary_base3.c": 400,
-}
 
 Planner = Callable[[Graph, Mapping[int, Kernel]], MemoryPlan]
 
@@ -53,8 +44,57 @@ class Choice:
     zeros: float | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Emission:
+    """Everything that is decided about a model before any C is printed.
+
+    Attributes:
+        golden: the model as it was read.
+        graph: the golden graph after the passes; what the C computes.
+        core: the class of cores that the kernels were chosen for.
+        formats: the weight formats that were asked for, by the layer's index.
+        stripes: whether layers may run in stripes of rows.
+        choices: the kernel of each layer with weights, by its position in `graph`.
+        plan: the place of every activation and of every kernel's scratch in the arena.
+    """
+
+    golden: Graph
+    graph: Graph
+    core: CoreClass
+    formats: Mapping[int, WeightFormat]
+    stripes: bool
+    choices: Mapping[int, Choice]
+    plan: MemoryPlan
+
+    @property
+    def kernels(self) -> dict[int, Kernel]:
+        """The kernel of each layer with weights, by its position in `graph`."""
+        return {position: choice.kernel for position, choice in self.choices.items()}
+
+
+def emission_of(
+    golden: Graph, core: CoreClass, formats: Mapping[int, WeightFormat] | None = None, *, stripes: bool = True
+) -> Emission:
+    """Run the passes, choose the kernels and plan the arena. The same arguments always give the same emission.
+
+    Args:
+        golden: the model as it was read.
+        core: the class of cores it is for.
+        formats: formats asked for, by the layer's index, where the cost model's choice is not wanted.
+        stripes: compute layers in stripes of rows where that lowers the arena's peak enough (`plan_striped`).
+
+    Raises:
+        BadInputError: see `choose_kernels`.
+    """
+    graph, asked = optimised(golden), dict(formats or {})
+    planner = plan_striped if stripes else plan_memory
+    choices = choose_kernels(graph, core, planner, asked)
+    plan = planner(graph, {position: choice.kernel for position, choice in choices.items()})
+    return Emission(golden, graph, core, asked, stripes, choices, plan)
+
+
 def choose_kernels(
-    graph: Graph, core: CoreClass, formats: Mapping[int, WeightFormat] | None = None, plan: Planner = plan_memory
+    graph: Graph, core: CoreClass, plan: Planner, formats: Mapping[int, WeightFormat] | None = None
 ) -> dict[int, Choice]:
     """A kernel for each layer with weights, by its position.
 
@@ -63,8 +103,8 @@ def choose_kernels(
     Args:
         graph: the model.
         core: the class of cores it is for.
+        plan: plans the arena that will be emitted; what it leaves free is the kernels' room.
         formats: formats asked for, by the layer's index.
-        plan: what plans the arena.
 
     Raises:
         BadInputError: no layer with weights has that index, or it can't have that format.
@@ -78,7 +118,7 @@ def choose_kernels(
 
     def chosen(rooms: Mapping[int, int]) -> dict[int, Choice]:
         offers = {
-            position: tuple(sorted(kernels_of(graph, op, core, trits[position], rooms[position]), key=_price))
+            position: tuple(sorted(kernels_of(Site(graph, op, core, trits[position], rooms[position])), key=_price))
             for position, op in layers.items()
         }
         decoded = _worth_decoding(offers)
@@ -157,7 +197,7 @@ def _cheapest(eligible: Mapping[int, list[Kernel]]) -> dict[int, Kernel]:
         return {source for kernel in choice.values() for source in kernel.sources}
 
     def total(choice: dict[int, Kernel]) -> int:
-        code = sum(_CODE_BYTES[source] for source in files(choice))
+        code = sum(map(code_bytes, files(choice)))
         return sum(map(_price, choice.values())) + _CYCLES_PER_BYTE * code
 
     without: frozenset[str] = frozenset()

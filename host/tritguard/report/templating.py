@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
+from tritguard import templating
 from tritguard.report.wording import printable
 
 
 def environment() -> Environment:
     """Make an environment of this package's templates; whatever they are given is escaped and made printable."""
-    return Environment(
-        loader=PackageLoader("tritguard.report"),
+    return templating.environment(
+        "tritguard.report",
         autoescape=True,
-        undefined=StrictUndefined,
+        keep_trailing_newline=False,
         finalize=_harmless,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.faults.bits import PADDING, BitMap, map_bits
 from tritguard.attack.faults.flips import Flip, flip
 from tritguard.attack.faults.view import FaultView
-from tritguard.graph.formats.kernel import Kernel
-from tritguard.graph.model import Graph, Weighted
-from tritguard.predictor import Int8, Outputs
+from tritguard.graph.emission import Emission
+from tritguard.graph.formats.bits import PADDING, BitMap
+from tritguard.graph.formats.kernel import bits_of
+from tritguard.graph.model import Weighted
+from tritguard.predictor import Int8, Outputs, Predictor
 from tritguard.progress import Progress
-from tritguard.twin import OpenTwin
+
+
+class OpenModel(Predictor, Protocol):
+    """The deployed model with weights that can be changed where they lie, as `tritguard.twin.OpenTwin` is.
+
+    Attributes:
+        weights: uint8 arrays by C symbol; what is written there is computed with.
+    """
+
+    weights: dict[str, NDArray[np.uint8]]
+
+    def symbol(self, layer: int) -> str:
+        """The symbol of a layer's weights."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,22 +54,20 @@ class ProgressiveSearch:
     name: str = field(default="greedy", init=False)
 
     def search(
-        self, twin: OpenTwin, graph: Graph, kernels: Mapping[int, Kernel], x: Int8, y: NDArray[np.int64], count: int,
-        progress: Progress,
+        self, twin: OpenModel, emission: Emission, x: Int8, y: NDArray[np.int64], count: int, progress: Progress
     ) -> tuple[Flip, ...]:  # fmt: skip
         """`count` flips, each the best after those before it; the twin is left as it was.
 
         Args:
-            twin: of the bundle that graph and kernels are of.
-            graph: as it was emitted.
-            kernels: of its layers with weights, by position.
+            twin: the deployed model with weights that can be changed.
+            emission: what the twin's C was written from.
             x: int8[n, *input_shape], the attacker's samples.
             y: int64[n], their labels.
             count: flips wanted.
             progress: called with (flips found, count).
         """
-        view = FaultView(graph, kernels, self.temperature)
-        layers = _layers(twin, graph, kernels)
+        view = FaultView(emission, self.temperature)
+        layers = _layers(twin, emission)
         found: list[Flip] = []
         for done in range(count):
             progress(done, count)
@@ -88,7 +100,7 @@ class ProgressiveSearch:
             if gain[byte, bit] > 0
         ]  # fmt: skip
 
-    def _loss_with(self, twin: OpenTwin, candidate: Flip, x: Int8, y: NDArray[np.int64]) -> float:
+    def _loss_with(self, twin: OpenModel, candidate: Flip, x: Int8, y: NDArray[np.int64]) -> float:
         flip(twin.weights, [candidate])
         loss = mean_loss(twin.predict(x), y, self.temperature)
         flip(twin.weights, [candidate])
@@ -119,13 +131,13 @@ class _Layer:
     bits: BitMap
 
 
-def _layers(twin: OpenTwin, graph: Graph, kernels: Mapping[int, Kernel]) -> list[_Layer]:
+def _layers(twin: OpenModel, emission: Emission) -> list[_Layer]:
     """The layers whose bits have gradients."""
     found = []
-    for position, kernel in kernels.items():
-        op = graph.ops[position]
+    for position, kernel in emission.kernels.items():
+        op = emission.graph.ops[position]
         assert isinstance(op, Weighted)
-        bits = map_bits(op, kernel)
+        bits = bits_of(op, kernel.weights)
         symbol = twin.symbol(op.index)
         if bits is not None:
             found.append(_Layer(position, symbol, twin.weights[symbol], bits))

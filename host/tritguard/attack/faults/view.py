@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from tritguard.attack.linear import weighted_sums
 from tritguard.attack.view import GradientView
+from tritguard.graph.emission import Emission
 from tritguard.graph.formats.kernel import Kernel
 from tritguard.graph.model import Graph, TransposeConv, Weighted
 
@@ -23,12 +23,12 @@ class FaultView(GradientView):
     weight therefore meets x, not x - zero point, and that is what the view computes, exactly, and derives.
 
     Args:
-        graph: as it was emitted.
-        kernels: of its layers with weights, by position.
+        emission: what the deployed C was written from.
         temperature: see GradientView.
     """
 
-    def __init__(self, graph: Graph, kernels: Mapping[int, Kernel], temperature: float = 1.0) -> None:
+    def __init__(self, emission: Emission, temperature: float = 1.0) -> None:
+        graph, kernels = emission.graph, emission.kernels
         super().__init__(graph, temperature)
         tf = self._tf
         self._lifts = {position: _lift(graph, position, kernel) for position, kernel in kernels.items()}
@@ -83,4 +83,4 @@ def _op(graph: Graph, position: int) -> Weighted:
 
 def _lift(graph: Graph, position: int, kernel: Kernel) -> float:
     """What x - zero point lacks of x, in steps."""
-    return 0.0 if kernel.weight_format == "ternary2" else float(_op(graph, position).input_zero_point)
+    return 0.0 if kernel.weights.centres else float(_op(graph, position).input_zero_point)

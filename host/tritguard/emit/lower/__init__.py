@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from tritguard.emit.code import LayerCode
@@ -10,10 +10,9 @@ from tritguard.emit.lower.context import Context, plain_call
 from tritguard.emit.lower.elementwise import add, binary
 from tritguard.emit.lower.shape import concatenation, reshape
 from tritguard.emit.lower.stripes import striped
-from tritguard.emit.lower.weighted import conv, depthwise, fully_connected, transpose_conv
-from tritguard.graph.arena.memory import MemoryPlan
+from tritguard.emit.lower.weighted import transpose_conv, weighted
 from tritguard.graph.call import call_of
-from tritguard.graph.emission import Choice
+from tritguard.graph.emission import Emission
 from tritguard.graph.model import (
     Add,
     Binary,
@@ -21,7 +20,6 @@ from tritguard.graph.model import (
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
-    Graph,
     Op,
     Reshape,
     TransposeConv,
@@ -30,9 +28,9 @@ from tritguard.graph.model import (
 __all__ = ["lower"]
 
 _LOWERINGS: dict[type[Op], Callable[[Context, int, Any], LayerCode]] = {
-    Conv2D: conv,
-    DepthwiseConv2D: depthwise,
-    FullyConnected: fully_connected,
+    Conv2D: weighted,
+    DepthwiseConv2D: weighted,
+    FullyConnected: weighted,
     TransposeConv: transpose_conv,
     Add: add,
     Binary: binary,
@@ -41,14 +39,14 @@ _LOWERINGS: dict[type[Op], Callable[[Context, int, Any], LayerCode]] = {
 }
 
 
-def lower(graph: Graph, plan: MemoryPlan, choices: Mapping[int, Choice]) -> tuple[LayerCode, ...]:
-    """Every op of a planned graph as C, in order of execution.
+def lower(emission: Emission) -> tuple[LayerCode, ...]:
+    """Every op of an emission's graph as C, in order of execution.
 
     Raises:
         UnsupportedOpError: a sum that could leave 32 bits on the device.
     """
-    context = Context(graph, plan, choices, graph.logits_position())
-    return tuple(_layer(context, position, op) for position, op in enumerate(graph.ops))
+    context = Context(emission)
+    return tuple(_layer(context, position, op) for position, op in enumerate(context.graph.ops))
 
 
 def _layer(context: Context, position: int, op: Op) -> LayerCode:

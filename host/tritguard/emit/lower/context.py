@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tritguard.emit.code import Array, Fields, LayerCode, Struct
-from tritguard.graph.arena.memory import MemoryPlan, Slot
+from tritguard.graph.arena.memory import Slot
 from tritguard.graph.arena.stripes import row_bytes
-from tritguard.graph.call import KernelCall, Parameters
-from tritguard.graph.emission import Choice
-from tritguard.graph.formats.kernel import Kernel
-from tritguard.graph.model import Graph, Op, Tensor
-
-Image = tuple[int, int, int]
+from tritguard.graph.call import Constant, KernelCall, Parameters
+from tritguard.graph.emission import Emission
+from tritguard.graph.formats.kernel import Image, Kernel
+from tritguard.graph.model import Op, Tensor
 
 
-@dataclass(frozen=True)
 class Context:
-    """A planned graph on its way to C for one core class."""
+    """An emission on its way to C."""
 
-    graph: Graph
-    plan: MemoryPlan
-    choices: Mapping[int, Choice]  # of layers with weights, by position
-    logits: int | None  # position of the layer that gives them
+    def __init__(self, emission: Emission) -> None:
+        self.graph, self.plan, self.choices = emission.graph, emission.plan, emission.choices
+        self.logits = self.graph.logits_position()
 
     def source(self, op: Op, which: int = 0) -> Tensor:
         """An input of the op."""
@@ -104,20 +98,23 @@ def image(tensor: Tensor) -> Image:
 
 
 def struct_of(op: Op, type_: str, parameters: Parameters) -> tuple[Struct, tuple[Array, ...]]:
-    """A kernel's parameters as C: its struct, and the constant arrays that the struct points to."""
-    arrays = tuple(Array(name, value) for name, value in parameters.items() if isinstance(value, np.ndarray))
-    return Struct(type_, _fields(op, parameters)), arrays
+    """A kernel's parameters as C: its struct, and the constant arrays that the struct points to, at any depth."""
+    arrays: list[Array] = []
+    return Struct(type_, _fields(op, parameters, arrays)), tuple(arrays)
 
 
-def _fields(op: Op, parameters: Parameters) -> Fields:
+def _fields(op: Op, parameters: Parameters, arrays: list[Array]) -> Fields:
+    """The fields of a struct; the arrays that they point to are appended to `arrays`."""
     fields: dict[str, int | str | Fields] = {}
     for name, value in parameters.items():
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray | Constant):
+            constant = Constant(value) if isinstance(value, np.ndarray) else value
+            arrays.append(Array(name, constant.values, constant.struct, constant.aligned))
             fields[name] = f"{op.symbol}_{name}"
         elif isinstance(value, tuple):
             fields[name] = f"{{{', '.join(map(str, value))}}}"
         else:
-            fields[name] = value if isinstance(value, int) else _fields(op, value)
+            fields[name] = value if isinstance(value, int | str) else _fields(op, value, arrays)
     return fields
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -15,6 +16,7 @@ from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -24,7 +26,6 @@ from tritguard.attack.view import GradientView
 from tritguard.emit import open_bundle
 from tritguard.errors import TritguardError
 from tritguard.evaluate.crafting.job import Done, Job, craft
-from tritguard.graph import read_graph
 from tritguard.predictor import Int8
 from tritguard.twin import Twin
 
@@ -51,7 +52,8 @@ class Workers:
         """
         with self._pool(min(self.count, len(jobs))) as pool:
             orders = [_Order.of(job, self.bundle, self.temperature) for job in jobs]
-            places = {pool.submit(_craft, order): place for place, order in enumerate(orders)}
+            with _main_hidden():
+                places = {pool.submit(_craft, order): place for place, order in enumerate(orders)}
             try:
                 for future in as_completed(places):
                     yield places[future], future.result()
@@ -71,6 +73,21 @@ class Workers:
             ours.close()  # on a failure, and also if this process is killed: no worker outlives it
             pool.shutdown(cancel_futures=True)
             alive.close()
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Keep the processes that start meanwhile from importing the script that runs.
+
+    A spawned process imports its parent's main module first. A script that attacks at its top level would attack again
+    in each of its workers, without end. No job needs anything of the script.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 @dataclass(frozen=True)
@@ -109,7 +126,7 @@ class _Order:
 def _model(bundle: Path, temperature: float) -> tuple[Twin, GradientView]:
     """What a worker's jobs attack, opened once a process."""
     opened = open_bundle(bundle)
-    return Twin(opened, threads=1), GradientView(read_graph(opened.model_path.read_bytes()), temperature)
+    return Twin(opened, threads=1), GradientView(opened.golden, temperature)
 
 
 def _start(bundle: Path, temperature: float, alive: Connection) -> None:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.faults import Flip, ProgressiveSearch, draw_flips, every_bit, flip, is_defined
+from tritguard.attack.faults import Flip, ProgressiveSearch, draw_flips, every_bit, flip
 from tritguard.attack.temperature import margin_temperature
 from tritguard.build import Build
 from tritguard.data import Dataset
 from tritguard.device import emulator_version
 from tritguard.emit import Bundle
-from tritguard.emit.weights import emitted
 from tritguard.evaluate.faults.checks import check
 from tritguard.evaluate.faults.firmware import FaultyFirmware
 from tritguard.evaluate.faults.result import (
@@ -31,8 +30,6 @@ from tritguard.evaluate.faults.result import (
 from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.samples import Samples, compared, differing, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
-from tritguard.graph import Graph
-from tritguard.graph.formats.kernel import Kernel
 from tritguard.graph.model import Weighted
 from tritguard.predictor import Outputs
 from tritguard.progress import Progress, Stages
@@ -50,8 +47,6 @@ class _Case:
 
     bundle: Bundle
     twin: OpenTwin
-    graph: Graph
-    kernels: dict[int, Kernel]
     firmware: FaultyFirmware | None
     measured: Samples
     known: Samples
@@ -69,10 +64,11 @@ class _Case:
     def is_defined(self, flips: Sequence[Flip]) -> bool:
         """Say whether the twin can follow these flips."""
         clean = {each.symbol: self.twin.weights[each.symbol].copy() for each in flips}
+        kernels = self.bundle.emission.kernels
         with self.faulty(flips) as twin:
             return all(
-                is_defined(op, self.kernels[at], twin.weights[symbol], clean[symbol])
-                for at, op in enumerate(self.graph.ops)
+                kernels[at].weights.is_defined(op, twin.weights[symbol], clean[symbol])
+                for at, op in enumerate(self.bundle.emission.graph.ops)
                 if isinstance(op, Weighted) and (symbol := twin.symbol(op.index)) in clean
             )
 
@@ -119,7 +115,7 @@ def _case(bundle: Bundle, build: Build | None, dataset: Dataset, plan: FaultPlan
 
     firmware = None if build is None else FaultyFirmware(bundle, build)
     measured, known = part(np.sort(order[: plan.samples])), part(np.sort(order[plan.samples :]))
-    return _Case(bundle, OpenTwin(bundle), *emitted(bundle), firmware, measured, known, plan)
+    return _Case(bundle, OpenTwin(bundle), firmware, measured, known, plan)
 
 
 def _study(case: _Case, stages: Stages) -> FaultedModel:
@@ -169,7 +165,7 @@ def _chosen(case: _Case, progress: Progress) -> tuple[Flip, ...]:
     """Search for flips, with a loss that a temperature keeps from saturating, as in the gradient attacks."""
     known = case.known
     search = ProgressiveSearch(temperature=margin_temperature(case.twin.predict(known.x)))
-    return search.search(case.twin, case.graph, case.kernels, known.x, known.y, case.plan.greedy, progress)
+    return search.search(case.twin, case.bundle.emission, known.x, known.y, case.plan.greedy, progress)
 
 
 def _on_twin(case: _Case, flips: Sequence[Flip], seed: int | None) -> FaultDraw:

@@ -28,7 +28,6 @@ from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.robustness.search import Found, Victim, classes, search
 from tritguard.evaluate.samples import Samples, compared, differing, draw_samples
 from tritguard.evaluate.study import Confirmation, Rate
-from tritguard.graph import read_graph
 from tritguard.predictor import Int8, Outputs, Predictor
 from tritguard.progress import Progress, Stages
 from tritguard.twin import Twin
@@ -40,10 +39,9 @@ _ASKED_AGAIN = 16  # inputs that the device is asked twice
 def prepare(bundle: Bundle, samples: Samples, plan: Plan) -> Target:
     """The attacked model: its twin, and a view with a temperature that keeps the loss from saturating."""
     twin = Twin(bundle)
-    graph = read_graph(bundle.model_path.read_bytes())
     outputs = twin.predict(samples.x)
     temperature = margin_temperature(outputs, score_scale=bundle.manifest.output.scale)
-    view, aim = GradientView(graph, temperature), None
+    view, aim = GradientView(bundle.golden, temperature), None
     if plan.goal == "targeted":
         count = outputs.scores.shape[1]
         away = np.random.default_rng(plan.seed).integers(1, count, len(samples.y))

@@ -25,7 +25,6 @@ from tritguard.evaluate.samples import Samples, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.evaluate.transfer.checks import check
 from tritguard.evaluate.transfer.result import Apart, Cell, Party, TransferPlan, TransferResult
-from tritguard.graph import read_graph
 from tritguard.predictor import Int8, Predictor
 from tritguard.progress import Progress, Stages
 from tritguard.twin import Twin
@@ -113,7 +112,7 @@ def _deployed(bundle: Bundle, grid: EdgeTensor, x: Int8) -> _Model:
     twin = Twin(bundle)
     outputs, scale = twin.predict(x), bundle.manifest.output.scale
     temperature = margin_temperature(outputs, score_scale=scale, least=_LEAST_TEMPERATURE)
-    view = GradientView(read_graph(bundle.model_path.read_bytes()), temperature)
+    view = GradientView(bundle.golden, temperature)
     return _Model(identity.name, form, identity.bundle_sha256, twin, view)
 
 

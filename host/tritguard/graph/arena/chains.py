@@ -23,7 +23,7 @@ _LONGEST = 12  # layers
 _CLOSE = 0.02  # needs as good as equal: the shorter chain is taken
 
 
-def plan_fused(graph: Graph, kernels: Mapping[int, Kernel]) -> MemoryPlan:
+def plan_striped(graph: Graph, kernels: Mapping[int, Kernel]) -> MemoryPlan:
     """The memory plan with the chains that pay; without any where none does. Arguments as `plan_memory`'s."""
     plan = whole = plan_memory(graph, kernels)
     chains = _lowered(graph, kernels, ())

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tritguard.graph.arena.access import Trace, trace_of
-from tritguard.graph.formats.kernel import TILE, Kernel
+from tritguard.graph.formats.cost import TILE
+from tritguard.graph.formats.kernel import Kernel
 from tritguard.graph.model import Add, Conv2D, DepthwiseConv2D, Graph, Lookup, Op, Pool2D, Quantize, Weighted, Window
 
-# Layouts of the other formats depend on the height of the image, as does int8 depthwise by channels.
-_FORMATS = ("int8", "ternary2", "dual2", "base3")
 _ROWS = 255  # what a table's entry holds
 
 
@@ -91,7 +90,7 @@ def _works_by_rows(graph: Graph, kernels: Mapping[int, Kernel], position: int) -
         return False
     if isinstance(op, Conv2D | DepthwiseConv2D):
         kernel = kernels[position]
-        return kernel.weight_format in _FORMATS and kernel.order in ("pixels", "tiles")
+        return kernel.weights.by_rows and kernel.order in ("pixels", "tiles")
     return isinstance(op, Add | Pool2D | Quantize | Lookup)
 
 

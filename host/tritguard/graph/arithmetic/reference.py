@@ -42,7 +42,7 @@ from tritguard.graph.model import (
 _EVERY = np.arange(INT8_MIN, INT8_MAX + 1, dtype=np.int8)
 
 
-def evaluate(op: Op, inputs: list[Int8], tensors: Mapping[int, Tensor]) -> Int8:
+def computed(op: Op, inputs: list[Int8], tensors: Mapping[int, Tensor]) -> Int8:
     """The output of an op.
 
     Args:

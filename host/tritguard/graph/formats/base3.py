@@ -6,14 +6,22 @@ Twenty trits are the fraction that a 32-bit word is; firmware/kernels/tg_base3.h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from tritguard.graph.formats.dual import CHANNEL_BYTES, DualWords
+from tritguard.boards import CoreClass
+from tritguard.graph.call import Parameters, window_fields
+from tritguard.graph.formats.cost import Cost
+from tritguard.graph.formats.dual import CHANNEL_BYTES, DualWords, has_few_rows, suits, tiles_kernel, vector_kernel
+from tritguard.graph.formats.fields import weighted_fields
+from tritguard.graph.formats.kernel import Bytes, Image, Kernel, Weights, window_of
+from tritguard.graph.formats.registry import Site, offers
 from tritguard.graph.formats.ternary import pack_run
-from tritguard.graph.model import Int8
+from tritguard.graph.formats.two_bits import ternary2
+from tritguard.graph.model import FullyConnected, Int8, Int32, Weighted
 
 DIGITS = 20  # a word
 _FIELDS = 4  # two-bit trits in a byte
@@ -21,7 +29,7 @@ _BYTES = DIGITS // _FIELDS  # decoded from a word
 
 
 @dataclass(frozen=True, eq=False)
-class Base3Dual:
+class Base3Dual(Weights):
     """Dual-channel words in base 3.
 
     Attributes:
@@ -30,13 +38,15 @@ class Base3Dual:
         group: pairs of channels decoded at a time.
     """
 
+    by_rows = True
+    by_pixel = True
     packed: NDArray[np.uint32]
     dual: DualWords
     group: int
 
     @property
+    @override
     def nbytes(self) -> int:
-        """Flash of packed words, magnitudes and channel numbers."""
         return int(self.packed.nbytes) + CHANNEL_BYTES * self.dual.channels.size
 
     @property
@@ -46,12 +56,21 @@ class Base3Dual:
 
     @property
     def decoded_bytes(self) -> int:
-        """Scratch of a group's words."""
+        """Bytes of scratch that a group's words take."""
         return decoded_bytes(self.group * self.dual.pair_words)
+
+    @override
+    def parameters(self, op: Weighted, bias: Int32, source: Image, sink: Image) -> Parameters:
+        return {
+            "dual": self.dual.fields(op, bias, source, sink, "NULL"),
+            "packed": self.packed,
+            "group": self.group,
+            "decoded_bytes": self.decoded_bytes,
+        }
 
 
 @dataclass(frozen=True, eq=False)
-class Base3Rows:
+class Base3Rows(Weights):
     """A dense layer's two-bit trits in base 3.
 
     Attributes:
@@ -61,15 +80,86 @@ class Base3Rows:
         decoded_bytes: scratch of a group's words.
     """
 
+    centres = True
     packed: NDArray[np.uint32]
     magnitude: NDArray[np.uint8]
     group: int
     decoded_bytes: int
 
     @property
+    @override
     def nbytes(self) -> int:
-        """Flash of packed words and magnitudes."""
         return int(self.packed.nbytes + self.magnitude.nbytes)
+
+    @override
+    def parameters(self, op: Weighted, bias: Int32, source: Image, sink: Image) -> Parameters:
+        layer = weighted_fields(op, bias, {"magnitude": self.magnitude})
+        return {
+            "ternary": {"window": window_fields(window_of(op), source, sink), "layer": layer},
+            "packed": self.packed,
+            "group": self.group,
+        }
+
+    @override
+    def is_defined(self, op: Weighted, memory: Bytes, clean: Bytes) -> bool:
+        """Padding is decoded and never read."""
+        return True
+
+
+_CODE_BYTES = {"tg_conv2d_base3.c": 300, "tg_dense_base3.c": 300, "tg_ternary_base3.c": 400}
+
+
+@offers("base3", array="packed", code_bytes=_CODE_BYTES)
+def base3(site: Site) -> list[Kernel]:
+    """The kernel that decodes to what the fastest kernel of two-bit trits reads."""
+    if suits(site):
+        return [_dual_kernel(site, *(vector_kernel if has_few_rows(site.op) else tiles_kernel)(site))]
+    one_vector = isinstance(site.op, FullyConnected) and site.op.rows == 1
+    return [_rows_kernel(site, each) for each in ternary2(site)] if one_vector else []
+
+
+def _dual_kernel(site: Site, plain: Kernel, prepared: Cost) -> Kernel:
+    """A kernel's words in base 3; prepared: what every group of channels but the first costs once more."""
+    assert isinstance(plain.weights, DualWords)
+    stored = store_dual(plain.weights, max(site.room - plain.scratch_bytes, site.room // 2))
+    decoding = _decoding(len(stored.packed), site.core)
+    name = plain.function.replace("_dual", "_base3")
+    return replace(
+        plain,
+        function=name,
+        sources=(f"{name}.c", *plain.sources),
+        weight_format="base3",
+        weights=stored,
+        cost=plain.cost + decoding + prepared.times(stored.groups - 1),
+        scratch_bytes=stored.decoded_bytes + plain.scratch_bytes,
+        order="tiles" if stored.groups == 1 else "any",
+        decoding=decoding.cycles,
+        struct="tg_dual_base3_t",
+    )
+
+
+def _rows_kernel(site: Site, plain: Kernel) -> Kernel:
+    """Two-bit trits of a dense layer in base 3."""
+    assert site.trits is not None
+    stored = store_rows(site.trits.trits, site.trits.magnitude, site.room)
+    decoding = _decoding(len(stored.packed), site.core)
+    return replace(
+        plain,
+        function="tg_ternary_base3",
+        sources=("tg_ternary_base3.c", *plain.sources),
+        weight_format="base3",
+        weights=stored,
+        cost=plain.cost + decoding,
+        scratch_bytes=stored.decoded_bytes,
+        order="pixels" if stored.group >= len(site.trits.trits) else "any",
+        decoding=decoding.cycles,
+        struct="tg_ternary_base3_t",
+    )
+
+
+def _decoding(words: int, core: CoreClass) -> Cost:
+    """The cost of decoding words of twenty trits."""
+    return Cost.of((words, 60, 75) if core == "m0" else (words, 19, 28))
 
 
 def store_dual(dual: DualWords, room: int) -> Base3Dual:

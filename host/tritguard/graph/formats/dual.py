@@ -12,21 +12,30 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from tritguard.graph.model import Int8, Int32
+from tritguard.boards import CoreClass
+from tritguard.graph.call import Parameters, window_fields
+from tritguard.graph.formats.bits import OFFSET_CODE, PADDING, BitMap, trit_bits
+from tritguard.graph.formats.columns import columns_bytes, columns_cost
+from tritguard.graph.formats.cost import TILE, Cost, Shape, shape_of
+from tritguard.graph.formats.fields import NO_CHANNEL, trit_channels, trit_scale
+from tritguard.graph.formats.kernel import Bytes, Image, Kernel, Weights, bits_of, folded_bias, window_of
+from tritguard.graph.formats.registry import Site, offers
+from tritguard.graph.model import DepthwiseConv2D, FullyConnected, Int8, Int32, Weighted
 
 POSITIONS_PER_WORD = 8
 MAX_LOW, MAX_HIGH = 63, 1023  # nonzeros: in a block of the low channel, in a segment of the high one
-NO_CHANNEL = -1
 CHANNEL_BYTES = 3  # a magnitude and the channel's number, a lane
 
 # Which of a word's positions the two lanes of each step hold: SXTB16 takes the even bytes of four, then the odd.
 _STEPS = np.array([[0, 2], [1, 3], [4, 6], [5, 7]])
 _TURNS = np.arange(0, 16, 4, dtype=np.uint32)
+_SIGNED_CODE = (0, 1, -2, -1)  # what the kernels compute with for the codes 0 to 3 of a high channel's trit
 
 
 @dataclass(frozen=True, eq=False)
-class DualWords:
+class DualWords(Weights):
     """Packed trits of a convolution or dense layer.
 
     Attributes:
@@ -36,14 +45,16 @@ class DualWords:
         segment_words: words between two splits of its high part.
     """
 
+    by_rows = True
+    by_pixel = True
     words: NDArray[np.uint32]
     channels: Int32
     block_words: int
     segment_words: int
 
     @property
+    @override
     def nbytes(self) -> int:
-        """Flash of words, magnitudes and channel numbers."""
         return int(self.words.nbytes) + CHANNEL_BYTES * self.channels.size
 
     def lanes(self) -> Int32:
@@ -58,8 +69,119 @@ class DualWords:
 
     @property
     def blocks(self) -> int:
-        """Blocks a pair."""
+        """Blocks of a pair."""
         return -(-self.pair_words // self.block_words)
+
+    @override
+    def parameters(self, op: Weighted, bias: Int32, source: Image, sink: Image) -> Parameters:
+        return self.fields(op, bias, source, sink, self.words.ravel())
+
+    def fields(
+        self, op: Weighted, bias: Int32, source: Image, sink: Image, trits: NDArray[np.uint32] | str
+    ) -> Parameters:
+        """A `tg_dual_t`; trits: the words, or the C expression of where else they are."""
+        return {
+            "window": window_fields(window_of(op), source, sink),
+            "trits": trits,
+            "lanes": trit_channels(op, bias, self.lanes()),
+            "pairs": len(self.channels),
+            "words": self.pair_words,
+            "block_words": self.block_words,
+            "segment_words": self.segment_words,
+            "in_zero_point": op.input_zero_point,
+            "scale": trit_scale(op),
+        }
+
+    @override
+    def bits(self, op: Weighted) -> BitMap:
+        positions = op.weights.size // len(op.bias)
+        groups, words, together = self.words.shape
+        position, high, _ = bit_places().T
+        pair = np.arange(groups)[:, None, None] * together + np.arange(together)
+        channel = self.channels[pair][..., high]  # [groups, 1, together, 32]
+        place = np.arange(words)[:, None, None] * POSITIONS_PER_WORD + position  # [words, 1, 32]
+        weight = np.where((channel >= 0) & (place < positions), channel * positions + place, PADDING).reshape(-1, 8)
+        codes = np.where(high[::2, None] == 1, _SIGNED_CODE, OFFSET_CODE).reshape(4, 4, 4)  # bytes of a word
+        return trit_bits(op, weight, np.tile(codes, (len(weight) // 4, 1, 1)))
+
+    @override
+    def is_defined(self, op: Weighted, memory: Bytes, clean: Bytes) -> bool:
+        """Weights of padded positions meet whatever the scratch holds, which only weights of zero do not show."""
+        bits = bits_of(op, self)
+        return bits is not None and bits.leaves_padding(memory, clean)
+
+
+@offers("dual2", array="trits", code_bytes={"tg_conv2d_dual.c": 2900})
+def dual2(site: Site) -> list[Kernel]:
+    """Words over tiles of pixels, on a core with SMLAD or vectors."""
+    return [tiles_kernel(site)[0]] if suits(site) else []
+
+
+@offers("quad2", array="trits", code_bytes={"tg_dense_dual.c": 1500})
+def quad2(site: Site) -> list[Kernel]:
+    """Words of four pairs over one vector at a time, for a dense layer of few rows."""
+    return [vector_kernel(site)[0]] if suits(site) and has_few_rows(site.op) else []
+
+
+def suits(site: Site) -> bool:
+    """Whether the layer is ternary, a convolution or fully connected, and its core has what the words are made for."""
+    return site.trits is not None and site.core in ("m4", "m55") and not isinstance(site.op, DepthwiseConv2D)
+
+
+def has_few_rows(op: Weighted) -> bool:
+    """Whether a dense layer is one whose rows are taken one by one."""
+    return isinstance(op, FullyConnected) and op.rows < TILE
+
+
+def tiles_kernel(site: Site) -> tuple[Kernel, Cost]:
+    """The kernel over tiles of pixels, and the cost of preparing its activations once more."""
+    assert site.trits is not None
+    op, shape = site.op, shape_of(site.op)
+    words = pack_dual(site.trits.trits.reshape(shape.channels, -1))
+    # The last word's columns may end half a word behind those of tg_columns.h.
+    scratch = words.blocks * TILE * 4 + columns_bytes(site.graph, op) + 4 * TILE * 2
+    prepared = _columns_cost(shape, words.pair_words, site.core)
+    expected = prepared + _tiles_cost(shape, words, site.core)
+    return _kernel("tg_conv2d_dual", "dual2", words, op, expected, scratch), prepared
+
+
+def vector_kernel(site: Site) -> tuple[Kernel, Cost]:
+    """The kernel over one vector, four pairs of channels at a time, and the cost of preparing its activations again."""
+    assert site.trits is not None
+    op, shape = site.op, shape_of(site.op)
+    words = pack_dual(site.trits.trits, TILE)
+    scratch = words.blocks * TILE * 4 + words.pair_words * 16
+    prepared = Cost.of((shape.pixels * shape.positions, 5, 7))
+    expected = prepared + _vector_cost(shape, words, site.core)
+    return _kernel("tg_dense_dual", "quad2", words, op, expected, scratch), prepared
+
+
+def _kernel(name: str, weight_format: str, words: DualWords, op: Weighted, expected: Cost, scratch: int) -> Kernel:
+    bias = folded_bias(op)
+    return Kernel(name, (f"{name}.c",), weight_format, words, bias, expected, scratch, "tiles", struct="tg_dual_t")
+
+
+def _columns_cost(shape: Shape, words: int, core: CoreClass) -> Cost:
+    """Columns, and their sums."""
+    return columns_cost(shape) + Cost.of((shape.tiles * words, *((11, 20) if core == "m55" else (21, 39))))
+
+
+def _tiles_cost(shape: Shape, packed: DualWords, core: CoreClass) -> Cost:
+    pairs, words, blocks = len(packed.channels), packed.pair_words, packed.blocks
+    word, pair = ((16, 26), (138, 180)) if core == "m55" else ((26, 44), (72, 105))
+    return Cost.of(
+        (shape.tiles * pairs * words, *word), (shape.tiles * pairs * blocks, 33, 48), (shape.tiles * pairs, *pair),
+        (shape.tiles * shape.channels, 47, 65),
+    )  # fmt: skip
+
+
+def _vector_cost(shape: Shape, packed: DualWords, core: CoreClass) -> Cost:
+    groups, words, blocks = len(packed.channels) // TILE, packed.pair_words, packed.blocks
+    return Cost.of(
+        (shape.pixels * groups * words, *((33, 44) if core == "m55" else (37.5, 46))),
+        (shape.pixels * groups * blocks, 34, 48),
+        (shape.pixels * groups, 60, 85), (shape.pixels * shape.channels, 30, 36),
+    )  # fmt: skip
 
 
 def pack_dual(trits: Int8, together: int = 1) -> DualWords:

@@ -11,22 +11,30 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from tritguard.graph.formats.planes import planes_of
-from tritguard.graph.model import Conv2D, Int8, Int32
+from tritguard.boards import CoreClass
+from tritguard.graph.call import Parameters, window_fields
+from tritguard.graph.formats.cost import Cost
+from tritguard.graph.formats.fields import trit_channels, trit_scale
+from tritguard.graph.formats.kernel import Bytes, Image, Kernel, Weights, folded_bias
+from tritguard.graph.formats.planes import POSITIONS_A_TILE, planes_of
+from tritguard.graph.formats.registry import Site, offers
+from tritguard.graph.formats.taps import output_cost
+from tritguard.graph.model import Conv2D, Int8, Int32, Weighted
 
-TILE = 4  # words
+WORDS_A_TILE = 4  # that kernels over planes of words compute together
 MAX_STEPS = 128  # of one sign in a run
 MAX_RUNS = 255  # of a channel
 MAX_GAP = 255  # units
 MAX_NONZEROS = 255  # of a channel over planes of bytes
-BYTES_TILE = 16  # positions
 _MOST_WORDS_SCRATCH = 12 * 1024
 _MOST_BYTES_SCRATCH = 6 * 1024
+_LIFT = 128  # what planes of words add to activations
 
 
 @dataclass(frozen=True, eq=False)
-class SparseLists:
+class SparseLists(Weights):
     """A convolution's nonzero weights as lists of steps.
 
     Attributes:
@@ -56,9 +64,32 @@ class SparseLists:
     scratch_bytes: int
 
     @property
+    @override
     def nbytes(self) -> int:
-        """Flash of lists and magnitudes."""
         return int(self.lists.nbytes) + len(self.surplus)
+
+    @override
+    def parameters(self, op: Weighted, bias: Int32, source: Image, sink: Image) -> Parameters:
+        assert isinstance(op, Conv2D)
+        return {
+            "window": window_fields(op.window, source, sink),
+            "lists": self.lists,
+            "channels": trit_channels(op, bias),
+            "pitch": self.pitch,
+            "half": self.half,
+            "plane_words": self.plane_words,
+            "unit_bytes": 4 * self.unit_words,
+            "band_rows": self.band_rows,
+            "band_input_rows": self.band_input_rows,
+            "in_zero_point": op.input_zero_point,
+            "scale": trit_scale(op),
+        }
+
+    @override
+    def is_defined(self, op: Weighted, memory: Bytes, clean: Bytes) -> bool:
+        """Steps and counts are addresses: what they lead to outside of the planes is the device's alone."""
+        reach = (self.scratch_bytes // 4 - 3 * self.half) // self.unit_words
+        return _ends_inside(memory, [True] * len(self.surplus), reach)
 
 
 def pack_lists(op: Conv2D, trits: Int8, source: tuple[int, int], room: int) -> SparseLists | None:
@@ -77,7 +108,7 @@ def pack_lists(op: Conv2D, trits: Int8, source: tuple[int, int], room: int) -> S
     planes = planes_of(window, (height, width), source)
 
     def half_of(rows: int) -> int:
-        return -(-((rows - 1) * planes.pitch + width) // (2 * TILE)) * TILE
+        return -(-((rows - 1) * planes.pitch + width) // (2 * WORDS_A_TILE)) * WORDS_A_TILE
 
     def plane_of(rows: int) -> int:
         return half_of(rows) + int(planes.offset.max())
@@ -115,7 +146,7 @@ def pack_lists(op: Conv2D, trits: Int8, source: tuple[int, int], room: int) -> S
 
 
 @dataclass(frozen=True, eq=False)
-class StepLists:
+class StepLists(Weights):
     """A convolution's nonzero weights as lists of steps over planes of bytes.
 
     Attributes:
@@ -143,9 +174,31 @@ class StepLists:
     scratch_bytes: int
 
     @property
+    @override
     def nbytes(self) -> int:
-        """Flash of lists and magnitudes."""
         return int(self.lists.nbytes) + self.channels
+
+    @override
+    def parameters(self, op: Weighted, bias: Int32, source: Image, sink: Image) -> Parameters:
+        assert isinstance(op, Conv2D)
+        return {
+            "window": window_fields(op.window, source, sink),
+            "lists": self.lists,
+            "channels": trit_channels(op, bias),
+            "pitch": self.pitch,
+            "plane_bytes": self.plane_bytes,
+            "unit_bytes": self.unit_bytes,
+            "band_rows": self.band_rows,
+            "band_input_rows": self.band_input_rows,
+            "in_zero_point": op.input_zero_point,
+            "scale": trit_scale(op),
+        }
+
+    @override
+    def is_defined(self, op: Weighted, memory: Bytes, clean: Bytes) -> bool:
+        """Steps and counts are addresses: what they lead to outside of the planes is the device's alone."""
+        reach = (self.scratch_bytes - 3 * self.positions) // self.unit_bytes
+        return _ends_inside(memory, [False] * self.channels, reach)
 
 
 def pack_steps(op: Conv2D, trits: Int8, source: tuple[int, int], room: int) -> StepLists | None:
@@ -162,7 +215,7 @@ def pack_steps(op: Conv2D, trits: Int8, source: tuple[int, int], room: int) -> S
     planes = planes_of(window, (height, width), source)
 
     def positions_of(rows: int) -> int:
-        return -(-((rows - 1) * planes.pitch + width) // BYTES_TILE) * BYTES_TILE
+        return -(-((rows - 1) * planes.pitch + width) // POSITIONS_A_TILE) * POSITIONS_A_TILE
 
     def plane_of(rows: int) -> int:
         return -(-(positions_of(rows) + int(planes.offset.max())) // 4) * 4
@@ -222,3 +275,71 @@ def _encode(runs: list[tuple[list[int], list[int]]]) -> bytes:
         for each in run:
             encoded += np.diff([0, *each]).tolist()
     return bytes(encoded)
+
+
+def _ends_inside(memory: Bytes, has_runs: list[bool], reach: int) -> bool:
+    """Walk the lists as the kernels do (tg_lists.h): every step within `reach` units, every byte within the array."""
+    at = 0
+    for counted in has_runs:
+        if at >= len(memory):
+            return False
+        runs = int(memory[at]) if counted else 1
+        at += int(counted)
+        for _ in range(runs):
+            if at + 2 > len(memory):
+                return False
+            minus, plus = int(memory[at]), int(memory[at + 1])
+            steps = memory[at + 2 : at + 2 + minus + plus]
+            at += 2 + minus + plus
+            if at > len(memory) or max(int(steps[:minus].sum()), int(steps[minus:].sum())) > reach:
+                return False
+    return True
+
+
+@offers("sparse", array="lists", code_bytes={"tg_conv2d_lists.c": 1800, "tg_conv2d_steps.c": 1500})
+def sparse(site: Site) -> list[Kernel]:
+    """The kernel of a ternary convolution: over planes of bytes on a core with SXTAB16, over planes of words else."""
+    op = site.op
+    if site.trits is None or not isinstance(op, Conv2D):
+        return []
+    height, width, _ = site.graph.tensors[op.inputs[0]].shape
+    bias = folded_bias(op)
+    if site.core in ("m4", "m55"):
+        steps = pack_steps(op, site.trits.trits, (height, width), site.room)
+        if steps is None:
+            return []
+        name, expected = "tg_conv2d_steps", _steps_cost(op, steps, height * width, site.core)
+        return [Kernel(name, (f"{name}.c",), "sparse", steps, bias, expected, steps.scratch_bytes, "tiles")]
+    lists = pack_lists(op, site.trits.trits, (height, width), site.room)
+    if lists is None:
+        return []
+    bias = (bias - _LIFT * site.trits.magnitude.astype(np.int64) * lists.surplus).astype(np.int32)
+    name, expected = "tg_conv2d_lists", _lists_cost(op, lists, height * width, site.core)
+    return [Kernel(name, (f"{name}.c",), "sparse", lists, bias, expected, lists.scratch_bytes, "tiles")]
+
+
+def _lists_cost(op: Conv2D, packed: SparseLists, source: int, core: CoreClass) -> Cost:
+    """The cost over planes of words; source: pixels of the input."""
+    rows, width, channels = op.out_shape
+    bands = -(-rows // packed.band_rows)
+    tiles = bands * packed.half // WORDS_A_TILE
+    overlap = bands * packed.band_input_rows / (rows * op.window.stride[0])
+    return Cost.of(
+        (packed.steps * tiles, 11.3, 17), (packed.runs * tiles, 110, 150),
+        (channels * rows * width, *output_cost(core)), (source * op.weights.shape[-1] * overlap, 14, 20),
+        (bands * packed.scratch_bytes / 4, 5, 8),
+    )  # fmt: skip
+
+
+def _steps_cost(op: Conv2D, packed: StepLists, source: int, core: CoreClass) -> Cost:
+    """The cost over planes of bytes; source: pixels of the input."""
+    rows, width, channels = op.out_shape
+    bands = -(-rows // packed.band_rows)
+    tiles = bands * packed.positions // POSITIONS_A_TILE
+    overlap = bands * packed.band_input_rows / (rows * op.window.stride[0])
+    return Cost.of(
+        (packed.steps * tiles, *((6, 9) if core == "m55" else (16, 18))), (channels * tiles, 65, 100),
+        (channels * rows, 9, 14),
+        (channels * bands, 60, 90), (channels * rows * width, 11, 14),
+        (source * op.weights.shape[-1] * overlap, 5.5, 9), (bands * packed.scratch_bytes, 0.4, 0.5),
+    )  # fmt: skip

@@ -10,19 +10,34 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from tritguard.graph.formats.planes import planes_of
-from tritguard.graph.model import DepthwiseConv2D, Int8
+from tritguard.boards import CoreClass
+from tritguard.graph.call import Parameters, window_fields
+from tritguard.graph.formats.bits import PADDING, BitMap, trit_bits
+from tritguard.graph.formats.cost import Cost
+from tritguard.graph.formats.fields import trit_channels, trit_scale
+from tritguard.graph.formats.kernel import Bytes, Image, Kernel, Order, Weights, folded_bias
+from tritguard.graph.formats.planes import POSITIONS_A_TILE, planes_of
+from tritguard.graph.formats.registry import Site, offers
+from tritguard.graph.model import DepthwiseConv2D, Int8, Int32, Weighted
 
-TILE = 16
 MAX_NONZEROS = 255  # 16-bit sums hold 255 * 128
 _MOST_POSITIONS = 192  # of a strip of output rows: its sums wait in scratch
 _LARGEST_PLANE = 1 << 16  # offsets have 16 bits
 _TRITS_PER_BYTE = 4
+_CODE = (-1, 0, 1, 0)  # what the kernel computes with for the codes 0 to 3
+# Instructions and cycles of a tap over a tile of 16 positions, and of an output: in C, or with vectors.
+_COSTS: dict[CoreClass, tuple[tuple[float, float], tuple[float, float]]] = {
+    "m0": ((210, 270), (48, 60)),
+    "m3": ((100, 130), (18, 25)),
+    "m4": ((16, 18), (11, 14)),
+    "m55": ((6, 9), (11, 14)),
+}
 
 
 @dataclass(frozen=True, eq=False)
-class TapLists:
+class TapLists(Weights):
     """A depthwise layer's trits and the planes they read.
 
     Attributes:
@@ -46,14 +61,79 @@ class TapLists:
     strip_positions: int
 
     @property
+    @override
     def nbytes(self) -> int:
-        """Flash of trits, offsets and magnitudes."""
         return int(self.trits.nbytes + self.offsets.nbytes) + self.channels
 
     @property
     def scratch_bytes(self) -> int:
-        """Plane, sums, and the offsets of one channel."""
+        """The scratch in bytes: a plane, sums, and the offsets of one channel."""
         return self.plane_bytes + 2 * self.strip_positions + 2 * len(self.offsets)
+
+    @override
+    def parameters(self, op: Weighted, bias: Int32, source: Image, sink: Image) -> Parameters:
+        assert isinstance(op, DepthwiseConv2D)
+        return {
+            "window": window_fields(op.window, source, sink),
+            "trits": self.trits,
+            "channels": trit_channels(op, bias),
+            "offsets": self.offsets,
+            "taps": len(self.offsets),
+            "depth_multiplier": op.depth_multiplier,
+            "pitch": self.pitch,
+            "phase_bytes": self.phase_bytes,
+            "plane_bytes": self.plane_bytes,
+            "strip_rows": self.strip_rows,
+            "strip_positions": self.strip_positions,
+            "in_zero_point": op.input_zero_point,
+            "scale": trit_scale(op),
+        }
+
+    @override
+    def bits(self, op: Weighted) -> BitMap:
+        channels, taps = self.channels, len(self.offsets)
+        places = np.arange(taps) * channels + np.arange(channels)[:, None]
+        padded = np.pad(places, ((0, 0), (0, -taps % _TRITS_PER_BYTE)), constant_values=PADDING)
+        return trit_bits(op, np.repeat(padded.reshape(-1, 4), 2, axis=1), np.array(_CODE))
+
+    @override
+    def is_defined(self, op: Weighted, memory: Bytes, clean: Bytes) -> bool:
+        """Padding is never read."""
+        return True
+
+
+@offers("taps2", array="trits", code_bytes={"tg_depthwise_taps.c": 1600})
+def taps2(site: Site) -> list[Kernel]:
+    """The kernel of a ternary depthwise layer."""
+    op = site.op
+    if site.trits is None or not isinstance(op, DepthwiseConv2D):
+        return []
+    height, width, _ = site.graph.tensors[op.inputs[0]].shape
+    lists = pack_taps(op, site.trits.trits, (height, width))
+    if lists is None:
+        return []
+    expected = _cost(op, lists, int(np.count_nonzero(site.trits.trits)), site.core)
+    name = "tg_depthwise_taps"
+    order: Order = "channels" if op.depth_multiplier == 1 else "any"
+    return [Kernel(name, (f"{name}.c",), "taps2", lists, folded_bias(op), expected, lists.scratch_bytes, order)]
+
+
+def output_cost(core: CoreClass) -> tuple[float, float]:
+    """Instructions and cycles of an output."""
+    return _COSTS[core][1]
+
+
+def _cost(op: DepthwiseConv2D, lists: TapLists, nonzeros: int, core: CoreClass) -> Cost:
+    """The cost of lists with so many nonzero trits, those of all channels together."""
+    tap, output = _COSTS[core]
+    rows, width, channels = op.out_shape
+    strips = -(-rows // lists.strip_rows)
+    tiles = strips * lists.strip_positions // POSITIONS_A_TILE
+    inputs = lists.plane_bytes * channels // op.depth_multiplier
+    return Cost.of(
+        (inputs, 6, 9), (channels * len(lists.offsets), 16, 22), (nonzeros * tiles, *tap),
+        (channels * tiles, 60, 80), (channels * rows, 16, 24), (channels * rows * width, *output),
+    )  # fmt: skip
 
 
 def pack_taps(op: DepthwiseConv2D, trits: Int8, source: tuple[int, int]) -> TapLists | None:
@@ -89,7 +169,7 @@ def pack_taps(op: DepthwiseConv2D, trits: Int8, source: tuple[int, int]) -> TapL
 
 def _positions(rows: int, width: int, pitch: int) -> int:
     """Positions of output rows, in whole tiles."""
-    return -(-((rows - 1) * pitch + width) // TILE) * TILE
+    return -(-((rows - 1) * pitch + width) // POSITIONS_A_TILE) * POSITIONS_A_TILE
 
 
 def _strip(height: int, width: int, pitch: int) -> int:

@@ -80,13 +80,28 @@ def _factors(
     if raw.name == "PRELU":
         below = first.scale * second.scale / output.scale
         return (_scaling(first.scale / output.scale), _scaling(below)), 1.0
-    twice_max = 2 * max(first.scale, second.scale)
-    factor = twice_max / ((1 << Binary.left_shift) * output.scale)
+    return sum_factors(raw, (first.scale, second.scale), output.scale, Binary.left_shift)
+
+
+def sum_factors(
+    raw: RawOp, scales: tuple[float, float], out_scale: float, left_shift: int
+) -> tuple[tuple[Requant, Requant], float]:
+    """Rescalings of two operands to one scale, and of their sum to the output's.
+
+    Args:
+        raw: the op, for messages.
+        scales: of the operands.
+        out_scale: of the output.
+        left_shift: by how many bits the kernel shifts the operands first.
+
+    Raises:
+        BadModelError: the sum would have to be scaled up.
+    """
+    twice_max = 2 * max(scales)
+    factor = twice_max / ((1 << left_shift) * out_scale)
     if factor >= 1:
-        raise BadModelError(
-            f"output scale {output.scale:.3g} is too small for the inputs' scales", where=raw.describe()
-        )
-    return (_scaling(first.scale / twice_max), _scaling(second.scale / twice_max)), factor
+        raise BadModelError(f"output scale {out_scale:.3g} is too small for the inputs' scales", where=raw.describe())
+    return (_scaling(scales[0] / twice_max), _scaling(scales[1] / twice_max)), factor
 
 
 def _scaling(real: float) -> Requant:

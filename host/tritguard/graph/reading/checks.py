@@ -11,7 +11,7 @@ from tritguard.graph.arithmetic import fixed_point
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Tensor, Window
 
-NO_CLAMP = WHOLE = (fixed_point.INT8_MIN, fixed_point.INT8_MAX)
+NO_CLAMP = (fixed_point.INT8_MIN, fixed_point.INT8_MAX)
 FUSED_ACTIVATIONS = {0: "NONE", 1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6"}
 _SHORTEST_SIDE, _LONGEST_SIDE = 1, 32767
 

@@ -10,8 +10,8 @@ from tritguard.graph.arithmetic import fixed_point
 from tritguard.graph.call import KernelCall, Parameters, calls, scale_fields
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Add, Op, Quantize, Tensor
-from tritguard.graph.reading.binary import binary
-from tritguard.graph.reading.checks import WHOLE, fused_clamp, options_of
+from tritguard.graph.reading.binary import binary, sum_factors
+from tritguard.graph.reading.checks import NO_CLAMP, fused_clamp, options_of
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
 
@@ -26,22 +26,14 @@ def add(reader: Reader, raw: RawOp) -> Op:
     second = reader.activation(operands[1].index, raw.describe())
     if first.shape != output.shape:
         raise BadModelError(f"{list(first.shape)} into {list(output.shape)}", where=raw.describe())
-    twice_max = 2 * max(first.scale, second.scale)
     clamp = fused_clamp(raw, options_of(raw, tflite.AddOptions), output)
-    factor = twice_max / ((1 << Add.left_shift) * output.scale)
-    if factor >= 1:
-        raise BadModelError(
-            f"output scale {output.scale:.3g} is too small for the inputs' scales", where=raw.describe()
-        )
+    rescalings, factor = sum_factors(raw, (first.scale, second.scale), output.scale, Add.left_shift)
     return Add(
         index=raw.index,
         inputs=(first.index, second.index),
         output=output.index,
         input_zero_points=(first.zero_point, second.zero_point),
-        input_requants=(
-            fixed_point.requant(np.array([first.scale / twice_max]), 0, WHOLE),
-            fixed_point.requant(np.array([second.scale / twice_max]), 0, WHOLE),
-        ),
+        input_requants=rescalings,
         requant=fixed_point.requant(np.array([factor]), output.zero_point, clamp),
     )
 
@@ -57,7 +49,7 @@ def quantize(reader: Reader, raw: RawOp) -> Op:
         inputs=(source.index,),
         output=output.index,
         input_zero_point=source.zero_point,
-        requant=fixed_point.requant(np.array([source.scale / output.scale]), output.zero_point, WHOLE),
+        requant=fixed_point.requant(np.array([source.scale / output.scale]), output.zero_point, NO_CLAMP),
     )
 
 

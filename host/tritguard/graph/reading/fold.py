@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tritguard.errors import UnsupportedOpError
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
-from tritguard.graph.arithmetic.reference import evaluate
+from tritguard.graph.arithmetic.reference import computed
 from tritguard.graph.flatbuffer import RawModel, RawOp, RawTensor
 from tritguard.graph.model import Int8
 from tritguard.graph.reading.reader import Reader
@@ -61,7 +61,7 @@ def _outputs(model: RawModel, op: RawOp, tensors: list[RawTensor]) -> dict[int, 
     values = {}
     for part in read_op(reader, op):
         inputs = [np.asarray(tensors[index].data) for index in part.inputs]
-        values[part.output] = evaluate(part, inputs, reader.tensors).reshape(tensors[part.output].shape)
+        values[part.output] = computed(part, inputs, reader.tensors).reshape(tensors[part.output].shape)
     return values
 
 

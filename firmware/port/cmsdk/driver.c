@@ -1,6 +1,6 @@
 /* Arm's CMSDK UART, as on the MPS2 FPGA boards. The clock is fixed. */
+#include "port/driver.h"
 #include "config.h"
-#include "driver.h"
 
 typedef struct {
     volatile uint32_t data;

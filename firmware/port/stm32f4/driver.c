@@ -1,6 +1,6 @@
 /* STM32F4: crystal and PLL, GPIO and USART, after ST's reference manual RM0090. */
+#include "port/driver.h"
 #include "config.h"
-#include "driver.h"
 
 #include <stdbool.h>
 

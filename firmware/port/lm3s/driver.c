@@ -1,6 +1,6 @@
 /* A UART of the Stellaris LM3S, an Arm PL011. The core stays on the clock it has after reset. */
+#include "port/driver.h"
 #include "config.h"
-#include "driver.h"
 
 #define RCGC1 (*(volatile uint32_t *)0x400FE104u)
 #define UART_INDEX ((CONFIG_UART_BASE - 0x4000C000u) / 0x1000u)

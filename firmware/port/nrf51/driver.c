@@ -1,6 +1,6 @@
 /* The UART of the nRF51. The core runs at 16 MHz from reset. */
+#include "port/driver.h"
 #include "config.h"
-#include "driver.h"
 
 #include <stdbool.h>
 

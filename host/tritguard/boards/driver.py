@@ -1,0 +1,203 @@
+"""Drivers: the folders of firmware/port, and what each needs of a board's file, as its driver.toml declares it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import AfterValidator, Field, create_model, field_validator, model_validator
+
+from tritguard.errors import BadInputError
+from tritguard.records import Record, from_table, read_toml
+from tritguard.resources import firmware_dir
+
+Word = Annotated[int, Field(ge=0, lt=1 << 32)]
+Positive = Annotated[int, Field(gt=0, lt=1 << 32)]
+
+_RECORD = "driver.toml"
+_Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Uart(Record):
+    """The serial line; a driver's record adds the driver's own fields.
+
+    Attributes:
+        driver: the name of a folder in firmware/port.
+        base: address of the UART's registers.
+        irq: number of its interrupt, as the NVIC counts.
+        baud: bits per second.
+    """
+
+    driver: str
+    base: Word
+    irq: Annotated[int, Field(ge=0, le=239)]
+    baud: Positive
+
+    @field_validator("driver")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in drivers():
+            raise ValueError(f"no driver '{value}'; one of {', '.join(drivers())}")
+        return value
+
+
+class Clock(Record):
+    """The core clock, in Hz; a driver's record adds the driver's own fields.
+
+    Attributes:
+        hz: nominal frequency.
+    """
+
+    hz: Positive
+
+
+R = TypeVar("R", bound=Record)
+
+
+class _Whole(Record):
+    """A field that holds an integer, `CONFIG_<TABLE>_<FIELD>` in C."""
+
+    minimum: Word = 0
+    maximum: Word = (1 << 32) - 1
+    choices: tuple[Word, ...] | None = None
+
+    def check(self, value: int) -> int:
+        """The value itself.
+
+        Raises:
+            ValueError: it is none of the choices.
+        """
+        if self.choices is not None and value not in self.choices:
+            raise ValueError(f"{value} is none of {', '.join(map(str, self.choices))}")
+        return value
+
+    def type(self) -> Any:
+        """The field's type in a record."""
+        return Annotated[int, Field(ge=self.minimum, le=self.maximum), AfterValidator(self.check)]
+
+    def numbers(self, name: str, value: int) -> dict[str, int]:
+        """What C is told, by name."""
+        return {name: value}
+
+
+class _Parts(Record):
+    """A field that holds text, taken apart by the named groups of a pattern.
+
+    Each group is a number of its own in C, `CONFIG_<TABLE>_<FIELD>_<GROUP>`; a letter counts from A = 0.
+    """
+
+    pattern: str
+    example: str
+
+    @model_validator(mode="after")
+    def _takes_its_example(self) -> Self:
+        try:
+            groups = re.compile(self.pattern, re.ASCII).groupindex
+        except re.error as error:
+            raise ValueError(f"no pattern ({error})") from error
+        if not groups:
+            raise ValueError("the pattern names no group, so nothing of the text would reach the driver")
+        self.numbers("", self.check(self.example))
+        return self
+
+    def check(self, text: str) -> str:
+        """The text itself.
+
+        Raises:
+            ValueError: the pattern does not match all of it.
+        """
+        if re.fullmatch(self.pattern, text, re.ASCII) is None:
+            raise ValueError(f"{text!r} is not written as in {self.example!r}")
+        return text
+
+    def type(self) -> Any:
+        """The field's type in a record."""
+        return Annotated[str, AfterValidator(self.check)]
+
+    def numbers(self, name: str, value: str) -> dict[str, int]:
+        """What C is told, by name."""
+        match = re.fullmatch(self.pattern, value, re.ASCII)
+        assert match is not None
+        return {f"{name}_{group.upper()}": _number(text) for group, text in match.groupdict().items()}
+
+
+def _number(text: str | None) -> int:
+    if text is not None and re.fullmatch(r"[A-Z]", text):
+        return ord(text) - ord("A")
+    if text is not None and re.fullmatch(r"[0-9]{1,9}", text):
+        return int(text)
+    raise ValueError(f"a group matches {text!r}, which is neither a number nor a letter from A to Z")
+
+
+_Fields = dict[_Name, _Parts | _Whole]
+
+
+class _DriverFile(Record):
+    """`driver.toml`. A field that every UART or clock has is narrowed by naming it; any other is added and required."""
+
+    about: str
+    uart: _Fields = Field(default={})
+    clock: _Fields = Field(default={})
+
+
+@dataclass(frozen=True)
+class Driver:
+    """One driver: a folder with its C and its record."""
+
+    folder: Path
+    needs: _DriverFile
+
+    @property
+    def name(self) -> str:
+        """What a board's `uart.driver` says."""
+        return self.folder.name
+
+    @cached_property
+    def uart(self) -> type[Uart]:
+        """The record of a board's `[uart]`."""
+        return _record(Uart, self.name, self.needs.uart)
+
+    @cached_property
+    def clock(self) -> type[Clock]:
+        """The record of a board's `[clock]`."""
+        return _record(Clock, self.name, self.needs.clock)
+
+    def numbers(self, uart: Uart, clock: Clock) -> dict[str, int]:
+        """The driver's own part of config.h: numbers below 2^32 by their names without the `CONFIG_`."""
+        found: dict[str, int] = {}
+        for common, values, fields in ((Clock, clock, self.needs.clock), (Uart, uart, self.needs.uart)):
+            for name, field in fields.items():
+                if name not in common.model_fields:
+                    found |= field.numbers(f"{common.__name__}_{name}".upper(), getattr(values, name))
+        return found
+
+
+def _record(common: type[R], driver: str, fields: Mapping[str, _Parts | _Whole]) -> type[R]:
+    types: dict[str, Any] = {name: (field.type(), ...) for name, field in fields.items()}
+    return create_model(f"{common.__name__}_{driver}", __base__=common, **types)
+
+
+@cache
+def drivers() -> dict[str, Driver]:
+    """Every driver by its name.
+
+    Raises:
+        BadInputError: a driver.toml is wrong.
+    """
+    files = sorted((firmware_dir() / "port").glob(f"*/{_RECORD}"))
+    return {file.parent.name: read_driver(file) for file in files}
+
+
+def read_driver(file: Path) -> Driver:
+    """The driver whose folder holds this driver.toml.
+
+    Raises:
+        BadInputError: the folder's name or the file is wrong.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", file.parent.name):
+        raise BadInputError("a driver's folder is named in lower-case letters, digits and underscores", where=str(file))
+    return Driver(file.parent, from_table(_DriverFile, read_toml(file), where=str(file)))

@@ -1,0 +1,58 @@
+"""The road as Python functions."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.shared import ROOT
+from tritguard import api
+from tritguard.data.fashion_mnist import DEBIAN_DIR
+from tritguard.evaluate.registry import STUDIES
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_lines_of_the_readme_run_as_written(tmp_path: Path) -> None:
+    """As a script without a guard, which the processes that craft must not run again."""
+    if not DEBIAN_DIR.is_dir():
+        pytest.skip("needs Debian's package dataset-fashion-mnist")
+    pytest.importorskip("tensorflow", reason="training needs the extra 'train'")
+    (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "first.py").write_text(lines)
+    done = subprocess.run(
+        [sys.executable, "first.py"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=1200
+    )
+    assert done.returncode == 0, done.stderr
+    board, numbers, report = done.stdout.splitlines()  # the functions themselves print nothing
+    assert re.fullmatch(r"mps2-an386 keeps \d+ bytes in RAM", board)
+    result = api.read_study(tmp_path / "first" / "result.json")
+    clean, robust = map(float, numbers.split(" ")[1:])
+    assert numbers.startswith(f"{result.status} ") and 0 <= robust <= clean <= 1
+    assert {issue.code for issue in result.issues} == {"FEW_SAMPLES", "NO_CONTROL"}
+    assert "<html" in (tmp_path / report).read_text()
+
+
+def test_every_study_has_its_function_or_goes_with_a_run() -> None:
+    assert {kind.table for kind in STUDIES} <= set(api.__all__)
+
+
+def test_all_that_is_offered_is_there_and_documented() -> None:
+    for name in api.__all__:
+        assert getattr(api, name).__doc__, name
+    assert (Path(api.__file__).parents[1] / "py.typed").is_file()
+
+
+def test_only_the_command_line_prints() -> None:
+    package = Path(api.__file__).parents[1]
+    for path in package.rglob("*.py"):
+        if path.relative_to(package).parts[0] == "cli":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            prints = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+            assert not prints, f"{path.relative_to(package)}:{node.lineno}"
