@@ -9,9 +9,9 @@ import pytest
 from tritguard.boards import Board, available_boards, load_board
 from tritguard.boards.driver import read_driver
 from tritguard.build.engine import Engine, Library
+from tritguard.build.project import templates
 from tritguard.errors import BadInputError
 from tritguard.resources import boards_dir
-from tritguard.templating import environment
 
 FILES = sorted(boards_dir().glob("*.toml"))
 
@@ -125,7 +125,7 @@ def test_a_name_cannot_end_a_comment_of_the_project() -> None:
     context = {"board": board, "engine": engine, "version": "1", "build_id": b"1234"}
     sizes = {"input_bytes": 1, "output_bytes": 1, "layer_count": 1}
     for template in ("config.h.jinja", "platformio.ini.jinja"):
-        text = environment("tritguard.build").get_template(template).render(context | sizes)
+        text = templates().get_template(template).render(context | sizes)
         assert "_/ int x; /___env:other_;" in text.splitlines()[0]
 
 

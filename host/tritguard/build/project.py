@@ -8,6 +8,8 @@ import shutil
 from math import prod
 from pathlib import Path
 
+import jinja2
+
 from tritguard import __version__
 from tritguard.boards import Board
 from tritguard.boards.core import machine_flags
@@ -57,12 +59,18 @@ def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine) ->
         "output_bytes": prod(bundle.manifest.output.shape),
         "layer_count": 1 + max(layer.index for layer in bundle.manifest.layers),
     }
-    templates = environment("tritguard.build")
-    templates.filters["c_comment"] = c_comment
-    (folder / "src" / "config.h").write_text(templates.get_template("config.h.jinja").render(context))
-    (folder / "platformio.ini").write_text(templates.get_template("platformio.ini.jinja").render(context))
+    made = templates()
+    (folder / "src" / "config.h").write_text(made.get_template("config.h.jinja").render(context))
+    (folder / "platformio.ini").write_text(made.get_template("platformio.ini.jinja").render(context))
     (folder / "boards").mkdir()
     (folder / "boards" / f"{board.id}.json").write_text(json.dumps(_platformio_board(board), indent=2))
+
+
+def templates() -> jinja2.Environment:
+    """The templates of a project's files; their filter `c_comment` makes a text safe inside a C comment."""
+    made = environment("tritguard.build")
+    made.filters["c_comment"] = c_comment
+    return made
 
 
 def _copy(source: Path, target: Path) -> None:
