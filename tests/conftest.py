@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.support")
-
 # There is a test process for each core: threads beside it, in it or in processes it starts, would only wait for each
 # other. TensorFlow and OpenBLAS read this when they are imported.
 for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):

@@ -108,6 +108,7 @@ def test_zoo_is_as_strong_as_arts() -> None:
     assert held < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attack", "ball"),
     [
@@ -133,6 +134,7 @@ def test_decisions_need_labels_alone_and_repeat(attack: Attack, keywords: Target
     assert first.queries == second.queries > 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "attack", [Square(400), Zoo(1300, coordinates=64), Boundary(500), HopSkipJump(500)], ids=lambda attack: attack.name
 )

@@ -102,6 +102,7 @@ def test_the_op_that_is_shown_is_the_real_one() -> None:
         assert any(block.rstrip() in text for text in code), block
 
 
+@pytest.mark.slow
 def test_the_attack_that_is_shown_works_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file and the line of docs/adding-an-attack.md, and nothing else, make an attack that a plan can name."""
     text = (ROOT / "docs" / "adding-an-attack.md").read_text()

@@ -90,6 +90,7 @@ def test_an_interrupted_crafting_goes_on_where_it_stopped(target: Target, tmp_pa
         assert np.array_equal(a.x, b.x)
 
 
+@pytest.mark.slow
 def test_any_number_of_processes_finds_the_same(tmp_path: Path) -> None:
     """Killed in the middle, and gone on with: chunks that were done are not done again."""
     content = ternary_model()

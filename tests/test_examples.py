@@ -51,6 +51,7 @@ def test_the_readme_has_a_row_for_each_folder() -> None:
     assert sorted(name for name, *_ in ROWS) == sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "count", "total", "digest"), ROWS, ids=[row[0] for row in ROWS])
 def test_an_example_is_what_the_readme_says(name: str, count: str, total: str, digest: str, tmp_path: Path) -> None:
     folder = EXAMPLES / name

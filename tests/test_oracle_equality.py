@@ -53,12 +53,14 @@ def without_softmax(content: bytes) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.slow
 def test_dscnn_on_all_keywords() -> None:
     data = np.load(shared_file("data/gsc_kws01.npz"))
     content = shared_file("models/dscnn_int8.tflite").read_bytes()
     assert differences(content, data["mfcc_int8"]) is None
 
 
+@pytest.mark.slow
 def test_resnet8_on_all_lossless_test_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = np.load(shared_file("data/cifar10_lossless_subset.npz"))
     x = (data["test_images"].astype(np.int16) - 128).astype(np.int8)

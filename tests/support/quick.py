@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests import emulated
+
 # TensorFlow, which takes four seconds to import, and what the extra `test` does not install.
 HEAVY_MODULES = frozenset({"tensorflow", "keras", "tf_keras", "art", "h5py", "sklearn"})
 HEAVY_PROGRAMS = ("arm-none-eabi-", "qemu-", "platformio", "cmake", "python")
@@ -45,8 +47,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what runs on an emulated core before it makes models for it; lower the counts of examples."""
     for item in items:
+        if any(isinstance(value, emulated.Core) for value in _parameters(item)):
+            item.add_marker(pytest.mark.skip(reason="a quick run goes without qemu-system-arm"))
         test = getattr(item, "obj", None)
         own = getattr(test, "_hypothesis_internal_use_settings", None)
         if own is not None and own.max_examples > EXAMPLES:
             test._hypothesis_internal_use_settings = settings(own, max_examples=EXAMPLES)
+
+
+def _parameters(item: pytest.Item) -> list[Any]:
+    callspec = getattr(item, "callspec", None)
+    return [] if callspec is None or not hasattr(item.module, "emulated") else list(callspec.params.values())
