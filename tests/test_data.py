@@ -58,6 +58,22 @@ def test_round_trip(tmp_path: Path) -> None:
     assert Dataset("probe", x, 1 - y, ("no", "yes"), "volt", "CC0").sha256 != written.sha256
 
 
+@pytest.mark.parametrize(
+    ("said", "holds"),
+    [
+        ({}, False),
+        ({"input_unit": np.array("MFCC coefficient")}, True),
+        ({"input_unit": np.array("band energy"), "holds_features": np.array(True)}, True),
+        ({"input_unit": np.array("MFCC"), "holds_features": np.array(False)}, False),
+    ],
+)
+def test_a_file_says_whether_it_holds_features(said: dict[str, Any], holds: bool, tmp_path: Path) -> None:
+    dataset = read_dataset(save(tmp_path, x=np.zeros((3, 2), np.int8), y=np.array([0, 4, 1]), **said))
+    assert dataset.holds_features is holds
+    write_dataset(tmp_path / "again.npz", dataset)
+    assert read_dataset(tmp_path / "again.npz").holds_features is holds
+
+
 def test_plain_keys_are_a_test_set(tmp_path: Path) -> None:
     dataset = read_dataset(save(tmp_path, x=np.zeros((3, 2), np.int8), y=np.array([0, 4, 1])))
     assert dataset.classes == ("0", "1", "2", "3", "4")

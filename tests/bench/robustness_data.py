@@ -46,6 +46,7 @@ def digits(*, training: bool = True) -> Dataset:
         y_test=y[test],
         classes=tuple(map(str, range(10))),
         input_unit=INPUT_UNIT,
+        holds_features=True,
         licence="CC BY-SA 4.0, Free Spoken Digit Dataset (Jackson et al.)",
         x_train=features(~test) if training else None,
         y_train=y[~test] if training else None,

@@ -40,6 +40,7 @@ class Dataset:
         licence: the licence of the samples, or "unknown".
         x_train: samples to train on, of the same dtype and shape as `x_test`, or None.
         y_train: their labels, int64[n], or None.
+        holds_features: whether samples are features that a front end computed, so that a changed one may fit no sound.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Dataset:
     licence: str
     x_train: SampleArray | None = None
     y_train: Labels | None = None
+    holds_features: bool = False
 
     @cached_property
     def sha256(self) -> str:
@@ -61,11 +63,6 @@ class Dataset:
                 digest.update(np.ascontiguousarray(array).data)
         digest.update("\0".join(self.classes).encode())
         return digest.hexdigest()
-
-    @property
-    def holds_features(self) -> bool:
-        """Whether samples are features that a front end computed from sound, so that a changed one may fit no sound."""
-        return "MFCC" in self.input_unit.upper()
 
     def unit_at(self, scale: float) -> str:
         """The unit of a model's input with this scale. Pixels fit both models fed with x/255 and models fed with x."""
@@ -141,6 +138,7 @@ def read_dataset(path: Path) -> Dataset:
         licence=_text(arrays, "licence", "unknown"),
         x_train=x_train,
         y_train=y_train,
+        holds_features=_holds_features(arrays, path),
     )
 
 
@@ -170,6 +168,7 @@ def write_dataset(path: Path, dataset: Dataset) -> None:
         "name": np.array(dataset.name),
         "input_unit": np.array(dataset.input_unit),
         "licence": np.array(dataset.licence),
+        "holds_features": np.array(dataset.holds_features),
     }
     if dataset.x_train is not None and dataset.y_train is not None:
         arrays |= {"x_train": dataset.x_train, "y_train": dataset.y_train}
@@ -218,6 +217,16 @@ def _checked_samples(x: NDArray[Any], key: str, path: Path) -> SampleArray:
     if x.dtype == np.float32 and not np.isfinite(x).all():
         raise BadInputError(f"{key} holds NaN or infinity", where=str(path))
     return x
+
+
+def _holds_features(arrays: dict[str, NDArray[Any]], path: Path) -> bool:
+    """What a file says; one that says nothing holds features if its unit is one of MFCC."""
+    if "holds_features" not in arrays:
+        return "MFCC" in _text(arrays, "input_unit", "").upper()
+    said = arrays["holds_features"]
+    if said.dtype != np.bool_ or said.size != 1:
+        raise BadInputError("holds_features is not true or false", where=str(path))
+    return bool(said.item())
 
 
 def _digits(count: int) -> tuple[str, ...]:

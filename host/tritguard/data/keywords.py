@@ -60,6 +60,7 @@ def read_keywords(folder: Path, progress: Progress | None = None) -> Dataset:
         y_test=labels[is_test],
         classes=classes,
         input_unit=INPUT_UNIT,
+        holds_features=True,
         licence="unknown",
         x_train=features[~is_test],
         y_train=labels[~is_test],

@@ -106,6 +106,7 @@ def load_speech_commands(
         y_test=test.y,
         classes=CLASSES,
         input_unit=INPUT_UNIT,
+        holds_features=True,
         licence="CC BY 4.0 (Warden 2018)",
         x_train=full.x[trained],
         y_train=full.y[trained],
