@@ -311,7 +311,7 @@ def test_prefixes_are_made_of_names(name: str, prefix: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "8bit", "Wake", "wake-word", "a__b", "_a", "a_", "a" * 41, "a;b"])
 def test_a_prefix_that_is_no_name_is_refused(prefix: str, lively_bundle: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="cannot begin names in C"):
+    with pytest.raises(BadInputError, match="cannot be the prefix of C names"):
         export(lively_bundle, "cmake", tmp_path / "net", prefix=prefix)
     assert list(tmp_path.iterdir()) == []
 
