@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tritguard.boards import CoreClass
 from tritguard.emit import Bundle, write_bundle
-from tritguard.graph.formats.kernel import WeightFormat
+from tritguard.graph.formats.registry import WeightFormat
 
 
 def in_every_format(content: bytes, core: CoreClass, folder: Path) -> list[Bundle]:
