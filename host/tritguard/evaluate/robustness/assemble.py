@@ -15,10 +15,10 @@ from tritguard.device import Device, emulator_version
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import Manifest
 from tritguard.evaluate.crafting.runs import Run
+from tritguard.evaluate.robustness.figures import AttackRow
 from tritguard.evaluate.robustness.judgement import DeviceAnswers, judge
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import (
-    AttackRow,
     Firmware,
     FlashLayer,
     Footprint,
@@ -99,11 +99,12 @@ def assemble(
         clean_full=found.clean_full,
         curve=judged.curve,
         attacks=judged.rows,
+        samples=judged.samples,
         preset="" if plan.attacks else plan.preset,
         budgets={name: dict(settings) for name, settings in plan.budgets_for(_outputs(manifest)).items()},
         live=found.search.live,
         control=found.search.control,
-        doubling=found.search.doubling,
+        doubling=judged.doubling,
         throughput=found.search.throughput,
         confirmation=found.replay.confirmation,
         firmware=_firmware(subject, device),

@@ -81,6 +81,7 @@ class Apart(Record):
 class TransferResult(Study):
     """How attacks carry over between the forms of a model: `transfer.json`."""
 
+    schema_version: Literal[1] = 1
     kind: Literal["transfer"] = "transfer"
     plan: TransferPlan
     input_unit: str
