@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.robustness_result import make_result
 from tests.support.shared import ROOT
-from tritguard.api.run import RunConfig
+from tritguard.api.road import RunConfig
 from tritguard.errors import BadInputError
 from tritguard.evaluate.faults.result import FaultedModel, FaultPlan, FaultResult
 from tritguard.evaluate.kind import StudyKind
