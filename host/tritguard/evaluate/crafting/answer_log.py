@@ -41,7 +41,7 @@ class AnswerLog:
             self._read()
 
     def recall(self, x: Int8) -> Outputs | None:
-        """The answer to int8[n, *input_shape] at this point of the search; None if it was not asked before."""
+        """Return the answer to int8[n, *input_shape] at this point of the search; None if it was not asked before."""
         if self._at < len(self._known) and self._known[self._at].digest == _digest(x):
             self._at += 1
             return self._known[self._at - 1].outputs
@@ -73,7 +73,7 @@ class AnswerLog:
         self._known, self._at = [], 0
 
     def _before(self, place: int) -> bytes:
-        """What the seal of the record at this place covers of those before it."""
+        """Return what the seal of the record at this place covers of the records before it."""
         return self._known[place - 1].seal if place else self._start
 
     def _read(self) -> None:
@@ -116,5 +116,5 @@ def _digest(x: Int8) -> bytes:
 def _arrays(file: IO[bytes]) -> list[np.ndarray] | None:
     try:
         return [np.load(file, allow_pickle=False) for _ in range(4)]
-    except (EOFError, ValueError):  # the end of the file, or a partial record
+    except Exception:  # the end of the file, or a partial or damaged record, on which NumPy raises many kinds
         return None

@@ -110,14 +110,14 @@ def _chunks(target: Target, attack: Attack, ball: Ball) -> Iterator[Job]:
 
 
 def _outcomes(jobs: Sequence[Job], workers: Workers | None) -> Iterator[tuple[int, Done]]:
-    """Places in `jobs` with the outcomes there, in any order."""
+    """Yield the place of each job with its outcome, in any order."""
     if workers is not None and workers.count > 1 and len(jobs) > 1:
         return workers.run(jobs)
     return ((place, craft(job)) for place, job in enumerate(jobs))
 
 
 def _runs(jobs: Sequence[Job], done: Sequence[Done], samples: int) -> tuple[Run, ...]:
-    """The chunks of each attack and ball joined into one run."""
+    """Join the chunks of each attack and ball into one run."""
     per_run = -(-samples // CHUNK)
     runs = []
     for start in range(0, len(jobs), per_run):

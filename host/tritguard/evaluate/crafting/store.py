@@ -24,8 +24,8 @@ from tritguard.files import write_whole
 class Store:
     """A folder with one `.npz` file per job.
 
-    Whoever could write into the folder could raise a robust accuracy by putting clean samples there. Each file is
-    therefore sealed under a key of the user's (`tritguard.evaluate.crafting.seal`), and one that is not is not used.
+    Clean samples put into such a file would raise the robust accuracy. Each file is therefore sealed with the user's
+    key (see `tritguard.evaluate.crafting.seal`), and a file without a valid seal is not used.
 
     Args:
         folder: the folder, made when the first file is written.
@@ -42,7 +42,7 @@ class Store:
         self.refused = 0
 
     def load(self, job: Job) -> Done | None:
-        """The outcome that an earlier run left; None if there is none, or it cannot be used.
+        """Read the outcome that an earlier run left; None if there is none, or if it cannot be used.
 
         Raises:
             TritguardError: see `seal`.
@@ -70,7 +70,7 @@ class Store:
             "seconds": np.array([done.seconds, done.processor_seconds], np.float64),
         }
         sealed = np.frombuffer(seal(self._sealed(job, arrays)), np.uint8)
-        np.savez_compressed(buffer, allow_pickle=False, **arrays, seal=sealed)
+        np.savez_compressed(buffer, x=arrays["x"], counts=arrays["counts"], seconds=arrays["seconds"], seal=sealed)
         write_whole(self._path(job), buffer.getvalue())
 
     def _usable(self, job: Job, arrays: dict[str, NDArray[Any]]) -> bool:
@@ -127,7 +127,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]] | None:
 
 @cache
 def sources() -> str:
-    """Hash of the code of all attacks, because a release's version does not change with every commit."""
+    """Hash the code of all attacks, because a release's version does not change with every commit."""
     digest = hashlib.sha256()
     for path in sorted(Path(attack.__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
