@@ -34,7 +34,8 @@ from tritguard.evaluate.robustness.judgement import DeviceAnswers, tabulate
 from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.robustness.search import Found
 from tritguard.evaluate.robustness.table import HELD, Outcomes, SampleTable, count, to_bits, to_flags
-from tritguard.evaluate.study import Rate
+from tritguard.evaluate.study import Rate, StudyProvenance
+from tritguard.evaluate.transfer.result import TransferResult
 from tritguard.predictor import Outputs
 from tritguard.report import terminal, wording
 from tritguard.report.registry import to_html
@@ -277,6 +278,40 @@ def test_other_studies_refuse_edited_figures() -> None:
     assert FaultPoint.model_validate_json(point.model_dump_json()) == point
     with pytest.raises(ValueError, match=r"mean of 4 flips \(random\): 0\.9, its draws give 0\.4"):
         FaultPoint.model_validate(point.model_dump() | {"mean": 0.9})
+
+
+def transfer_result(**changes: Any) -> TransferResult:
+    parties = [
+        {"name": name, "form": form, "sha256": name * 64, "clean": rate(276)}
+        for name, form in (("a", "float"), ("b", "int8"))
+    ]
+    cell = {"eps_steps": 4, "source": 0, "target": 1, "accuracy": rate(90), "transferred": None}
+    apart = {"eps_steps": 4, "deployed": 1, "keeper": 0, "fooled": rate(5, 20), "crafted_alone": rate(3, 20)}
+    fields: Fields = {
+        "status": "valid",
+        "issues": [],
+        "provenance": make_result().provenance.model_dump(include=set(StudyProvenance.model_fields)),
+        "plan": {},
+        "input_unit": "pixel/255",
+        "eps_input": [4.0],
+        "parties": parties,
+        "cells": [cell],
+        "apart": [apart],
+    }
+    for path, value in changes.items():
+        set_in(fields, path.replace("__", "."), value)
+    return TransferResult.model_validate(fields)
+
+
+def test_a_study_of_transfer_has_rows_of_its_models_and_samples_alone() -> None:
+    assert transfer_result().models_sha256 == {"a" * 64, "b" * 64}
+    for path, value, message in (
+        ("cells__0__target", 2, r"cells\.0\.target: there is no party 2, parties has 2"),
+        ("apart__0__keeper", -1, r"apart\.0\.keeper: there is no party -1"),
+        ("cells__0__accuracy", rate(9, 10), r"cells\.0\.accuracy: is of 10 samples"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            transfer_result(**{path: value})
 
 
 @dataclass

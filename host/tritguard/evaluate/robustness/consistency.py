@@ -144,7 +144,7 @@ def _doubling(result: RobustnessResult, figures: Figures) -> Iterator[str]:
         yield f"samples.doubled: is of {table.attack} at eps {table.eps_steps}, doubling is of {expected}"
     tried, broken = figures.doubled or (0, 0)
     if (doubling.tried, doubling.broken) != (tried, broken):
-        yield (f"doubling: {doubling.broken} of {doubling.tried} broken stated, its samples give {broken} of {tried}")
+        yield f"doubling: {doubling.broken} of {doubling.tried} broken stated, its samples give {broken} of {tried}"
 
 
 def _control(result: RobustnessResult) -> Iterator[str]:
