@@ -54,7 +54,7 @@ INNER = {
     ],
     "evaluate": [
         {"samples", "study"},
-        {"confirmation", "crafting", "kind"},
+        {"confirmation", "crafting", "data_checks", "kind"},
         {kind.name for kind in STUDIES},
         {"registry"},
     ],
