@@ -24,6 +24,7 @@ FOUNDATION = {
     "files",
     "records",
     "resources",
+    "processes",
     "progress",
     "templating",
 }
