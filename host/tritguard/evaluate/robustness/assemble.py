@@ -81,6 +81,7 @@ def assemble(
         status=judged.status,
         issues=judged.issues,
         passed=judged.passed,
+        unmade=judged.unmade,
         provenance=_provenance(subject, dataset, plan, samples, device),
         threat_model=ThreatModel(
             goal=plan.goal,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tritguard.attack import Target
 from tritguard.attack.base import Labels
@@ -13,13 +12,13 @@ from tritguard.attack.norms import NORMS
 from tritguard.attack.view import GradientView
 from tritguard.evaluate.crafting.runs import Run
 from tritguard.evaluate.robustness import symptoms
-from tritguard.evaluate.robustness.checks import Evidence, check
+from tritguard.evaluate.robustness.checks import check
+from tritguard.evaluate.robustness.evidence import Evidence, Flags
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.result import AttackRow, CurvePoint
-from tritguard.evaluate.robustness.search import Found, classes
+from tritguard.evaluate.robustness.result import AttackRow, CurvePoint, Unmade
+from tritguard.evaluate.robustness.search import Found
+from tritguard.evaluate.robustness.significance import chance, guesses
 from tritguard.evaluate.study import Issue, Rate, Status, status_of
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class Judgement:
         rows: each attack alone at each eps.
         issues: what the checks found.
         passed: codes of the checks that found nothing.
+        unmade: the checks that could not be made.
     """
 
     right: Flags
@@ -60,6 +60,7 @@ class Judgement:
     rows: tuple[AttackRow, ...]
     issues: tuple[Issue, ...]
     passed: tuple[str, ...]
+    unmade: tuple[Unmade, ...]
 
     @property
     def status(self) -> Status:
@@ -79,14 +80,17 @@ def judge(plan: Plan, target: Target, found: Found, answers: DeviceAnswers) -> J
     rows = tuple(_row(run, fooled, right, target) for run, fooled in runs)
     clean = Rate.of(int(right.sum()), len(right))
     x = target.x.astype(np.float32)
-    issues, passed = check(
+    verdict = check(
         Evidence(
             clean=clean,
             curve=curve,
             headline=next(point for point in curve if point.eps_steps == plan.eps[-1]),
             rows=rows,
+            holds={(run.attack.name, run.eps): right & ~fooled for run, fooled in runs},
             follows={run.attack.name: run.attack.follows for run in found.runs},
-            classes=classes(target),
+            chance=chance(target.y),
+            guesses=guesses(answers.clean, target.y),
+            control_guesses=found.control_labels is not None and guesses(found.control_labels, target.y),
             shown=symptoms.shown(target),
             softmax_head=symptoms.softmax_head(target),
             mismatched_inputs=answers.mismatched,
@@ -98,7 +102,7 @@ def judge(plan: Plan, target: Target, found: Found, answers: DeviceAnswers) -> J
             control=found.control,
         )
     )
-    return Judgement(right, clean, curve, rows, issues, passed)
+    return Judgement(right, clean, curve, rows, verdict.issues, verdict.passed, verdict.unmade)
 
 
 def _curve(plan: Plan, runs: list[tuple[Run, Flags]], right: Flags, scale: float) -> tuple[CurvePoint, ...]:

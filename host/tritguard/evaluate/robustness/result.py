@@ -79,6 +79,13 @@ class Doubling(Record):
     broken: int
 
 
+class Unmade(Record):
+    """A check that could not be made, and why."""
+
+    code: str
+    reason: str
+
+
 class CurvePoint(Record):
     """The worst case for each sample over the clean input and all attacks with an eps up to this one."""
 
@@ -189,6 +196,7 @@ class RobustnessResult(Study):
     Attributes:
         clean_full: accuracy over the whole test set, on the twin.
         passed: codes of the checks that found nothing.
+        unmade: the checks that could not be made; empty in the results of versions that did not list them.
         preset: its name, where the plan did not list attacks.
         budgets: the attacks that ran, with the settings that the plan gave them.
         live: the attacks queried the device itself.
@@ -207,6 +215,7 @@ class RobustnessResult(Study):
     curve: tuple[CurvePoint, ...]
     attacks: tuple[AttackRow, ...]
     passed: tuple[str, ...] = ()
+    unmade: tuple[Unmade, ...] = ()
     preset: str = ""
     budgets: dict[str, dict[str, float | int | str]] = Field(default_factory=dict)
     live: bool = False

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from tritguard.attack import Attack, Ball, Crafted, Target
-from tritguard.attack.base import Best, Kind, Queries
+from tritguard.attack.base import Best, Kind, Labels, Queries
 from tritguard.evaluate.crafting.runs import Run, Throughput, craft_all
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
@@ -53,6 +53,7 @@ class Found:
         control: how the control fared.
         throughput: how fast the attacks ran.
         live: whether every query was an inference on the device.
+        control_labels: int64[n], the control's answers to the clean inputs, if there is a control.
     """
 
     runs: tuple[Run, ...]
@@ -61,6 +62,7 @@ class Found:
     control: Control | None
     throughput: Throughput
     live: bool = False
+    control_labels: Labels | None = None
 
 
 def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages) -> Found:
@@ -80,12 +82,12 @@ def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages) ->
     runs, throughput = craft_all(
         model.target, plan.balls, suite, model.store, stages("Crafting on the twin"), model.workers
     )
-    checked = None
+    checked = labels = None
     if control is not None and theirs is not None:
-        checked, lent = _attack_control(control, theirs, model, plan, suite, stages("Attacking the control"))
+        checked, labels, lent = _attack_control(control, theirs, model, plan, suite, stages("Attacking the control"))
         runs = (*runs, lent)
     again, doubling = _attack_again(model, plan, runs, stages("Twice the steps"))
-    return Found(runs, again, doubling, checked, throughput)
+    return Found(runs, again, doubling, checked, throughput, control_labels=labels)
 
 
 def classes(target: Target) -> int:
@@ -121,12 +123,13 @@ def _attack_again(
 
 def _attack_control(
     control: Victim, ball: Ball, model: Victim, plan: Plan, suite: Sequence[Attack], progress: Progress
-) -> tuple[Control, Run]:
+) -> tuple[Control, Labels, Run]:
     """Run the same attacks on the control, in the same ball in its own steps, and try what they find on the model."""
     target = control.target
     runs, _ = craft_all(target, [ball], suite, control.store, progress, control.workers)
     holds = holding(target, runs)
-    right = target.predictor.predict(target.x).labels == target.y
+    labels = target.predictor.predict(target.x).labels
+    right = labels == target.y
     record = Control(
         name=control.name,
         model_sha256=control.sha256,
@@ -134,7 +137,7 @@ def _attack_control(
         clean=Rate.of(int(right.sum()), len(right)),
         robust=Rate.of(int(holds.sum()), len(holds)),
     )
-    return record, _transfer(control, model.target, Ball(plan.norm, plan.eps[-1]), runs)
+    return record, labels, _transfer(control, model.target, Ball(plan.norm, plan.eps[-1]), runs)
 
 
 class Transferred(Attack):
