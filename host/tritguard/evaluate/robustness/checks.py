@@ -101,69 +101,48 @@ def _signs(e: Evidence) -> list[str]:
     ]
 
 
-def _large_eps(e: Evidence) -> Finding:
+def _left_at_sanity(e: Evidence) -> Finding:
     last = e.curve[-1]
-    if not _unbroken(e, last.robust):
-        return []
-    signs = _signs(e)
-    if not signs:
-        return NotMade("the model holds at the sanity bound without a sign of masking: see HOLDS_AT_SANITY_EPS")
-    return [
-        f"at eps {last.eps_steps} robust accuracy is {last.robust.value:.1%}, and there are signs that the attacks do "
-        f"not work on this model: {'; '.join(signs)}"
-    ]
+    what = f"at eps {last.eps_steps} robust accuracy is {last.robust.value:.1%}"
+    return [what] if _unbroken(e, last.robust) else []
 
 
-def _holds_at_sanity(e: Evidence) -> Finding:
-    last = e.curve[-1]
-    if not _unbroken(e, last.robust):
-        return []
-    if _signs(e):
-        return NotMade("the attacks were not shown to work on this model: see LARGE_EPS_ABOVE_CHANCE")
-    return [
-        f"at eps {last.eps_steps} robust accuracy is {last.robust.value:.1%}: gradients and black box agree there and "
-        "nothing shows that gradients are masked, but it is not shown that the attacks can break this model at all; "
-        "take a larger sanity bound"
-    ]
-
-
-def _no_use_of_control(e: Evidence) -> NotMade | None:
-    """Say why nothing follows from a control that holds; None if something does."""
+def _left_of_control(e: Evidence) -> Finding:
     if e.control is None:
         return NotMade("no control was given")
-    return NotMade("the control guesses on clean inputs") if e.control_guesses else None
+    if e.control_guesses:
+        return NotMade("the control guesses on clean inputs")
+    what = f"the undefended control {e.control.name} keeps {e.control.robust.value:.1%} at eps {e.headline.eps_steps}"
+    return [what] if _unbroken(e, e.control.robust) else []
 
 
-def _control_left(e: Evidence) -> str:
-    assert e.control is not None
-    left = f"{e.control.robust.value:.1%} at eps {e.headline.eps_steps}"
-    return f"the undefended control {e.control.name} keeps {left}"
+def _masked(left: Callable[[Evidence], Finding], otherwise: str) -> Callable[[Evidence], Finding]:
+    """Make a check that nothing is left where there are signs of masking; without one, the code `otherwise` applies."""
+
+    def find(e: Evidence) -> Finding:
+        found = left(e)
+        if isinstance(found, NotMade) or not found:
+            return found
+        signs = "; ".join(_signs(e))
+        if not signs:
+            return NotMade(f"what is left shows no sign of masking: see {otherwise}")
+        return [f"{what}, and there are signs that the attacks do not work on this model: {signs}" for what in found]
+
+    return find
 
 
-def _control_not_broken(e: Evidence) -> Finding:
-    if (useless := _no_use_of_control(e)) is not None or e.control is None:
-        return useless or []
-    if not _unbroken(e, e.control.robust):
-        return []
-    signs = _signs(e)
-    if not signs:
-        return NotMade("the control holds, but without a sign that the attacks do not work: see CONTROL_HOLDS")
-    return [
-        f"{_control_left(e)}, and there are signs that the attacks do not work on the model either: {'; '.join(signs)}"
-    ]
+def _unmasked(left: Callable[[Evidence], Finding], otherwise: str, meaning: str) -> Callable[[Evidence], Finding]:
+    """Make a check that nothing is left without a sign of masking; with one, the code `otherwise` applies."""
 
+    def find(e: Evidence) -> Finding:
+        found = left(e)
+        if isinstance(found, NotMade) or not found:
+            return found
+        if _signs(e):
+            return NotMade(f"what is left shows signs of masking: see {otherwise}")
+        return [f"{what}: {meaning}" for what in found]
 
-def _control_holds(e: Evidence) -> Finding:
-    if (useless := _no_use_of_control(e)) is not None or e.control is None:
-        return useless or []
-    if not _unbroken(e, e.control.robust):
-        return []
-    if _signs(e):
-        return NotMade("the attacks were not shown to work: see CONTROL_NOT_BROKEN")
-    return [
-        f"{_control_left(e)}: nothing shows that the attacks fail, but at this eps a defence cannot be told from none; "
-        "take a stronger preset or a larger eps"
-    ]
+    return find
 
 
 def _no_control(e: Evidence) -> Finding:
@@ -252,6 +231,21 @@ _SIGNS: tuple[Callable[[Evidence], Finding], ...] = (
     _transfer_beats,
     _one_step_beats,
     not_monotone,
+)
+
+_large_eps = _masked(_left_at_sanity, "HOLDS_AT_SANITY_EPS")
+_control_not_broken = _masked(_left_of_control, "CONTROL_HOLDS")
+_holds_at_sanity = _unmasked(
+    _left_at_sanity,
+    "LARGE_EPS_ABOVE_CHANCE",
+    "gradients and black box agree there and nothing shows that gradients are masked, but it is not shown that the "
+    "attacks can break this model at all; take a larger sanity bound",
+)
+_control_holds = _unmasked(
+    _left_of_control,
+    "CONTROL_NOT_BROKEN",
+    "nothing shows that the attacks fail, but at this eps a defence cannot be told from none; take a stronger preset "
+    "or a larger eps",
 )
 
 CHECKS = (
