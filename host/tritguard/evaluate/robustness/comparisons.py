@@ -13,9 +13,10 @@ from itertools import pairwise
 import numpy as np
 
 from tritguard.attack.base import Kind
-from tritguard.evaluate.robustness.evidence import Evidence, Finding, Flags, NotMade
-from tritguard.evaluate.robustness.result import AttackRow
+from tritguard.evaluate.robustness.evidence import Evidence, Finding, NotMade
+from tritguard.evaluate.robustness.figures import AttackRow
 from tritguard.evaluate.robustness.significance import mcnemar
+from tritguard.evaluate.robustness.table import Flags
 
 LEVEL = 0.05
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tritguard.attack.base import Access, Follows
-from tritguard.evaluate.robustness.result import AttackRow, Control, CurvePoint
+from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint
+from tritguard.evaluate.robustness.table import Flags
 from tritguard.evaluate.study import Rate
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

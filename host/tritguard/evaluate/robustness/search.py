@@ -14,9 +14,10 @@ from tritguard.attack.base import Best, Kind, Labels, Queries
 from tritguard.evaluate.crafting.runs import Run, Throughput, craft_all
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
+from tritguard.evaluate.robustness.figures import Control, Doubling
 from tritguard.evaluate.robustness.grids import Regrid
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.result import Control, Doubling
+from tritguard.evaluate.robustness.table import ControlSamples, to_bits
 from tritguard.evaluate.study import Rate
 from tritguard.progress import Progress, Stages
 
@@ -87,6 +88,8 @@ def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages) ->
         checked, labels, lent = _attack_control(control, theirs, model, plan, suite, stages("Attacking the control"))
         runs = (*runs, lent)
     again, doubling = _attack_again(model, plan, runs, stages("Twice the steps"))
+    refused = model.store.refused + (0 if control is None else control.store.refused)
+    throughput = throughput.model_copy(update={"refused": refused})
     return Found(runs, again, doubling, checked, throughput, control_labels=labels)
 
 
@@ -136,6 +139,7 @@ def _attack_control(
         eps_steps=ball.eps,
         clean=Rate.of(int(right.sum()), len(right)),
         robust=Rate.of(int(holds.sum()), len(holds)),
+        samples=ControlSamples(right=to_bits(right), held=to_bits(holds)),
     )
     return record, labels, _transfer(control, model.target, Ball(plan.norm, plan.eps[-1]), runs)
 
