@@ -83,6 +83,9 @@ def _codes(result: RobustnessResult) -> Iterator[str]:
             yield f"passed.{place}: {code} passed, but issues holds it too"
         if code in result.passed[:place]:
             yield f"passed.{place}: {code} is listed twice"
+    for place, one in enumerate(result.unmade):
+        if one.code in found or one.code in result.passed:
+            yield f"unmade.{place}: {one.code} was not made, but issues or passed holds it too"
     mismatched = result.confirmation.mismatched_inputs
     if (mismatched > 0) != (_MISMATCH in found):
         listed = "hold" if _MISMATCH in found else "do not hold"
@@ -101,6 +104,9 @@ def _known(result: RobustnessResult) -> Iterator[str]:
     for place, code in enumerate(result.passed):
         if code not in known:
             yield f"passed.{place}: there is no check {code!r}"
+    for place, one in enumerate(result.unmade):
+        if one.code not in known:
+            yield f"unmade.{place}.code: there is no check {one.code!r}"
 
 
 def _rates(result: RobustnessResult, figures: Figures) -> Iterator[str]:
