@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -158,7 +158,7 @@ class Manifest(Record):
     further_outputs: tuple[EdgeTensor, ...] = ()
     logits: Logits | None
     classes: tuple[str, ...] | None
-    layers: tuple[Layer, ...]
+    layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
     macs: int
     removed: Removed
     arena_bytes: int
