@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from tritguard.errors import BadModelError, ToolMissingError, first_line
 from tritguard.files import scratch_folder
-from tritguard.predictor import Int8, Outputs, Predictor
+from tritguard.predictor import Int8, LabelRule, Outputs, Predictor
 from tritguard.processes import Limits, run_python
 
 _FIRST_ARENA, _LAST_ARENA = 1 << 20, 1 << 28
@@ -79,7 +79,14 @@ class Oracle(Predictor):
 
     @override
     def predict(self, x: Int8) -> Outputs:
-        return Outputs(np.stack([self._run(sample) for sample in x]))
+        return Outputs(np.stack([self._run(sample) for sample in x]), threshold=self.label_rule.threshold_steps)
+
+    @property
+    def label_rule(self) -> LabelRule:
+        """How the class follows from the outputs; that of several outputs is not known."""
+        if len(self._sinks) > 1:
+            return LabelRule(kind="none", classes=0)
+        return LabelRule.of(self._sinks[0].shape, self._sinks[0].scale, self._sinks[0].zero_point)
 
     def print_allocations(self) -> None:
         """Make TFLM print its allocations to C's stderr."""
@@ -142,9 +149,9 @@ def _edges(content: bytes) -> tuple[list[_Edge], list[_Edge]]:
 def _edge(graph: Any, outer: int, inner: int) -> _Edge:
     tensor = graph.Tensors(outer)
     kind, shape = tensor.Type(), tuple(tensor.ShapeAsNumpy().tolist())
-    if kind == tflite.TensorType.INT8:
+    quantization = graph.Tensors(outer if kind == tflite.TensorType.INT8 else inner).Quantization()
+    if kind == tflite.TensorType.INT8 and (quantization is None or quantization.ScaleLength() == 0):
         return _Edge(shape, kind, 1.0, 0)
-    quantization = graph.Tensors(inner).Quantization()
     return _Edge(shape, kind, float(quantization.Scale(0)), int(quantization.ZeroPoint(0)))
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typing_extensions import override
 
-from tritguard.api.run import Watcher, read_run_config, run
+from tritguard.api.road import Watcher, read_run_config, run
 from tritguard.build import Build
 from tritguard.cli.build import outline
 from tritguard.cli.convert import describe, note

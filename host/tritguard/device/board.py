@@ -100,7 +100,8 @@ class Device(Predictor):
             scores[i], accumulators[i], ticks[i] = inference.scores, inference.accumulators, inference.ticks
             if progress is not None:
                 progress(i + 1, len(x))
-        return Outputs(scores, None if self._scale is None else accumulators * self._scale, ticks)
+        logits = None if self._scale is None else accumulators * self._scale
+        return Outputs(scores, logits, ticks, self.bundle.manifest.label_rule.threshold_steps)
 
     def profile(self, sample: Int8) -> LayerTicks:
         """Run the model on one int8[*input_shape] and time its layers.

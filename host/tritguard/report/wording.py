@@ -85,6 +85,15 @@ def throughput(effort: Throughput) -> str:
     return f"{effort.queries / seconds:,.0f} queries and {effort.gradients / seconds:,.0f} gradients a second"
 
 
+def refused(effort: Throughput) -> str:
+    """Say how many kept files were not used, and why; nothing if none was refused."""
+    if not effort.refused:
+        return ""
+    what = "file kept of an earlier run was" if effort.refused == 1 else "files kept of earlier runs were"
+    why = "not written by this user's tritguard on this machine, or changed or damaged since"
+    return f"{count(effort.refused)} {what} not used but crafted again: {why}"
+
+
 def class_name(classes: Sequence[str], label: int) -> str:
     """Name a class; by its number if the result has no name for it."""
     return classes[label] if 0 <= label < len(classes) else f"class {label}"

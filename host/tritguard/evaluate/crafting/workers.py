@@ -22,7 +22,7 @@ from tritguard.attack import Attack, Ball, Target
 from tritguard.attack.base import Access, Labels
 from tritguard.attack.view import GradientView
 from tritguard.emit import open_bundle
-from tritguard.errors import TritguardError
+from tritguard.errors import BadInputError, TritguardError
 from tritguard.evaluate.crafting.job import Done, Job, craft
 from tritguard.predictor import Int8
 from tritguard.processes import spawning
@@ -47,8 +47,11 @@ class Workers:
         """The jobs' places and outcomes, in the order they finish; dropping the iterator ends the processes at once.
 
         Raises:
+            BadInputError: an attack is defined in the script that runs, which the processes do not import.
             TritguardError: raised by an attack, or because a process died.
         """
+        for attack in (job.attack for job in jobs if type(job.attack).__module__ == "__main__"):
+            raise BadInputError("is defined in the script that runs", where=attack.name, fix="move it to a module")
         with self._pool(min(self.count, len(jobs))) as pool:
             orders = [_Order.of(job, self.bundle, self.temperature) for job in jobs]
             with spawning():
