@@ -137,6 +137,14 @@ EDITED: dict[str, tuple[Fields, str]] = {
         r"issues\.0\.severity: warn, but DEVICE_TWIN_MISMATCH is always invalid",
     ),
     "unknown passed": ({"passed": ["ALL_IS_WELL"]}, r"passed\.0: there is no check 'ALL_IS_WELL'"),
+    "unknown unmade": (
+        {"unmade": [{"code": "ALL_IS_WELL", "reason": "x"}]},
+        r"unmade\.0\.code: there is no check 'ALL_IS_WELL'",
+    ),
+    "passed and not made": (
+        {"unmade": [{"code": "NONDETERMINISTIC", "reason": "x"}]},
+        r"unmade\.0: NONDETERMINISTIC was not made, but issues or passed holds it too",
+    ),
     "passed twice": ({"passed": ["NO_CONTROL", "NO_CONTROL"]}, r"passed\.1: NO_CONTROL is listed twice"),
     "passed and failed": (
         {"issues": [WARNING], "status": "degraded", "passed": ["FEW_SAMPLES"]},
