@@ -112,10 +112,12 @@ def sweep(place: Path) -> None:
     if sys.platform == "win32":  # which does not let a process open a folder, and keeps no locks of this kind
         return
     for entry in place.iterdir():
+        if not _SCRATCH_NAME.search(entry.name):
+            continue
         with suppress(OSError):  # removed meanwhile, or locked by a process that lives
             facts = entry.lstat()
             old = time.time() - facts.st_mtime > _FRESH_SECONDS
-            if not (_SCRATCH_NAME.search(entry.name) and old and facts.st_uid == os.getuid()) or entry.is_symlink():
+            if not old or facts.st_uid != os.getuid() or entry.is_symlink():
                 continue
             handle = os.open(entry, os.O_RDONLY)
             try:
