@@ -21,6 +21,7 @@ from tests.support.tflite_builder import ModelBuilder
 from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.device import EmulatedBoard, connect, open_device
+from tritguard.device.line import SerialLine
 from tritguard.device.link import Link
 from tritguard.device.protocol import Request
 from tritguard.emit import Bundle, write_bundle
@@ -151,9 +152,9 @@ def test_a_session_is_not_confused_by_the_one_before(small_bundle: Bundle, small
     x = inputs(small_bundle, 3)
     with EmulatedBoard(small_build.record.board, small_build.elf) as emulated:
         for _ in range(3):
-            with Link(emulated.url, BAUD) as link:
-                link._write(b"\0\7half a fra")
-                link._write(b"\0" + bytes([4, 1, 4, 1]))
+            with Link(SerialLine(emulated.url, BAUD)) as link:
+                link.line.write(b"\0\7half a fra")
+                link.line.write(b"\0" + bytes([4, 1, 4, 1]))
             with connect(emulated.url, small_bundle, small_build) as device:
                 assert (device.predict(x).scores == Twin(small_bundle).predict(x).scores).all()
 
@@ -169,7 +170,7 @@ def test_ten_thousand_random_strings_do_the_board_no_harm(small_bundle: Bundle, 
         for i in range(100):
             for _ in range(100):
                 length = rng.randrange(2000) if rng.random() < 0.002 else rng.randrange(1, 24)
-                device._link._write(rng.randbytes(length))
+                device._link.line.write(rng.randbytes(length))
             data = rng.randbytes(rng.randrange(257))
             assert device.echo(data) == data
             assert (device.predict(x[i : i + 1]).scores == twin.scores[i]).all()
@@ -374,7 +375,7 @@ def test_the_link_counts_what_it_sent_again(small_build: Build) -> None:
     with (
         EmulatedBoard(small_build.record.board, small_build.elf) as emulated,
         NoisyLine(emulated.url, lose_two, lambda frame: frame) as line,
-        Link(line.url, BAUD) as link,
+        Link(SerialLine(line.url, BAUD)) as link,
     ):
         assert link.ask(Request.ECHO, b"x", seconds=0.2) == b"x"
         assert link.resent == 2

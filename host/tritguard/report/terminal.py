@@ -163,6 +163,7 @@ def _device(result: RobustnessResult) -> Group:
             ("bytes compared", count(seen.bytes_compared)),
             ("mismatches", Text.assemble(f"{count(seen.mismatched_inputs)}: ", verdict)),
             ("frames resent", count(seen.resent_frames)),
+            *([("line", line(seen))] if seen.bulk_inputs else []),
         ],
     )
 
