@@ -15,7 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.device_support import BOARDS, OTHER_BOARDS, TIMER_INSTRUCTIONS, Builder, changed_bundle, inputs
+from tests.support.device_support import (
+    BOARDS,
+    CRASHES,
+    OTHER_BOARDS,
+    TIMER_INSTRUCTIONS,
+    Builder,
+    changed_bundle,
+    inputs,
+)
 from tests.support.noisy_line import Noise, NoisyLine
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.boards import load_board
@@ -254,32 +262,6 @@ def test_a_board_that_stops_answering_is_reported(small_bundle: Bundle, small_bu
         os.kill(emulated.process_id, signal.SIGSTOP)
         with pytest.raises(DeviceError, match="no answer"):
             device.predict(inputs(small_bundle, 1))
-
-
-CRASHES = """
-static volatile int32_t sink;
-static int32_t deeper(int32_t depth)
-{
-    volatile int32_t room[64] = {depth};
-    sink = room[0];
-    return (depth < 0) ? 0 : deeper(depth + 1) + room[depth & 63];
-}
-static void honest_run(const int8_t *input, int8_t *output, int32_t *logits);
-void tg_model_run(const int8_t *input, int8_t *output, int32_t *logits)
-{
-    if (input[0] == 1) {
-        sink = *(volatile int32_t *)0x5FFFFFF0u;
-    }
-    if (input[0] == 2) {
-        sink = deeper(0);
-    }
-    if (input[0] == 3) {
-        __asm__ volatile("udf #0");
-    }
-    honest_run(input, output, logits);
-}
-static
-"""
 
 
 @pytest.mark.parametrize("board", BOARDS)

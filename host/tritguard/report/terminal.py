@@ -20,6 +20,7 @@ from tritguard.report.wording import (
     STATUS_MEANING,
     count,
     interval,
+    line,
     megahertz,
     of,
     percent,
@@ -148,7 +149,7 @@ def _effort(result: RobustnessResult) -> list[Text]:
         lines.append(
             f"{doubling.attack} with {doubling.steps} steps breaks {doubling.broken} of the {doubling.tried} that held"
         )
-    return [_plain(f" {line}", "dim") for line in lines]
+    return [_plain(f" {text}", "dim") for text in lines]
 
 
 def _device(result: RobustnessResult) -> Group:
