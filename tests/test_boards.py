@@ -29,8 +29,16 @@ def test_shipped_boards_are_sound(path: Path) -> None:
     hash(board)
 
 
+def test_records_of_earlier_versions_are_read() -> None:
+    """They hold null for the clock settings of other drivers."""
+    board = load_board("mps2-an386")
+    record = board.model_dump(mode="json")
+    record["clock"] |= {"crystal_hz": None, "reset_hz": None}
+    assert Board.model_validate(record) == board
+
+
 def test_an_unknown_board_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(BadInputError, match="no board 'nucleo'; one of lm3s6965evb, microbit, mps2-an385"):
+    with pytest.raises(BadInputError, match=r"no board 'nucleo'; one of .*lm3s6965evb, microbit, mps2-an385"):
         load_board("nucleo")
 
 
@@ -39,7 +47,7 @@ def test_an_unknown_board_is_refused_with_the_known_ones() -> None:
     [
         (("stack_bytes = 4096", "stack_bytes = 4097"), "stack_bytes"),
         (("stack_bytes = 4096", "stack_bytes = 4096\nleds = 4"), "leds: Extra inputs"),
-        (('driver = "stm32f4"', 'driver = "pl011"'), "uart.driver: no driver 'pl011'; one of cmsdk, lm3s, nrf51, stm"),
+        (('driver = "stm32f4"', 'driver = "pl011"'), "uart.driver: no driver 'pl011'; one of cmsdk, lm3s, nrf51, "),
         (('driver = "stm32f4"', 'driver = ["stm32f4"]'), "uart.driver: Input should be a valid string"),
         (('driver = "stm32f4"', ""), "uart.driver: Field required"),
         (('driver = "stm32f4"', 'driver = "cmsdk"'), "uart.tx: Extra inputs"),
@@ -139,6 +147,7 @@ def test_a_name_cannot_end_a_comment_of_the_project(tmp_path: Path) -> None:
         ('about = "x"\nuart.tx = { pattern = "P", example = "P" }', "names no group"),
         ('about = "x"\nuart.tx = { pattern = "P(?P<pin>[0-9])", example = "PA" }', "not written as in"),
         ('about = "x"\nuart.tx = { pattern = "P(?P<pin>.)", example = "P*" }', "neither a number nor a letter"),
+        ('about = "x"\nuart.tx = { pattern = "P(?P<port>[A-Za-z])", example = "Pa" }', "neither a number nor a letter"),
         ('about = "x"\nuart."t x" = { maximum = 1 }', "should match pattern"),
     ],
 )

@@ -20,7 +20,7 @@ from tests.support import float_net
 from tests.support.device_support import inputs
 from tests.support.known_models import ternary_model
 from tests.support.shared import ROOT
-from tritguard.api.run import RunConfig
+from tritguard.api.road import RunConfig
 from tritguard.attack import Ball, Square, Target
 from tritguard.attack.catalog import ATTACKS, Entry
 from tritguard.attack.norms import NORMS
@@ -168,7 +168,7 @@ CARRY_OUT = """
 import sys
 from pathlib import Path
 
-from tritguard.api.run import read_run_config
+from tritguard.api.road import read_run_config
 from tritguard.api.studies import carry_out
 from tritguard.boards import load_board
 from tritguard.build import open_build

@@ -32,10 +32,11 @@ from tritguard.evaluate.crafting.runs import CHUNK, craft_all
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
 from tritguard.evaluate.robustness.checks import CHECKS, Evidence, check
+from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint
 from tritguard.evaluate.robustness.live import plan_live, search_live
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.presets import PRESETS, Preset
-from tritguard.evaluate.robustness.result import AttackRow, Control, CurvePoint, read_result
+from tritguard.evaluate.robustness.result import read_result
 from tritguard.evaluate.study import Rate
 from tritguard.graph import read_graph
 from tritguard.predictor import Int8, Outputs

@@ -406,7 +406,7 @@ def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
         ("pickle.h5", "pickles are refused"),
         ("half.h5", r"half\.h5"),
         ("weights.h5", "save the whole model"),
-        ("empty", "without saved_model.pb"),
+        ("empty", "no saved_model.pb"),
         ("broken", "cannot be read"),
     ):
         with pytest.raises(BadModelError, match=message):

@@ -18,7 +18,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from tests.support.robustness_result import make_result, picture
+from tests.support.robustness_result import make_result, picture, sample_table
 from tritguard.cli import app, main
 from tritguard.errors import BadInputError
 from tritguard.evaluate.robustness.result import Picture, RobustnessResult, read_result
@@ -26,7 +26,7 @@ from tritguard.evaluate.study import Issue, Rate
 from tritguard.report import chart, html, pictures, summary, terminal, wording
 
 WARN = {"code": "SOFTMAX_HEAD", "severity": "warn", "message": "the model ends in a softmax"}
-FATAL = {"code": "CONTROL_HELD", "severity": "invalid", "message": "the undefended control was not broken"}
+FATAL = {"code": "CONTROL_NOT_BROKEN", "severity": "invalid", "message": "the undefended control was not broken"}
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 
 
@@ -40,6 +40,12 @@ def real_board() -> dict[str, Any]:
     }
 
 
+NOTHING_RAN = {
+    "threat_model": make_result().threat_model.model_dump() | {"eps_steps": [], "eps_input": []},
+    "curve": [],
+    "attacks": [],
+    "samples": sample_table() | {"attacks": []},
+}
 RESULTS = {
     "keyword net, emulated": make_result(),
     "real board": make_result(**real_board()),
@@ -47,7 +53,8 @@ RESULTS = {
     "colour pictures": make_result(pictures=[picture((32, 32, 3))]),
     "degraded": make_result(status="degraded", issues=[WARN]),
     "invalid": make_result(status="invalid", issues=[WARN, FATAL]),
-    "bare": make_result(curve=[], attacks=[], pictures=[], clean_full=None),
+    "bare": make_result(**NOTHING_RAN, pictures=[], clean_full=None),
+    "without samples": make_result(schema_version=1, samples=None),
 }
 
 
@@ -234,7 +241,7 @@ def test_who_was_asked_and_for_what_is_said_at_the_top() -> None:
 
 def test_mismatch_is_said_loudly() -> None:
     seen = make_result().confirmation.model_dump() | {"mismatched_inputs": 4}
-    result = make_result(confirmation=seen, status="invalid", issues=[FATAL])
+    result = make_result(confirmation=seen, status="invalid", issues=[FATAL | {"code": "DEVICE_TWIN_MISMATCH"}])
     assert "4 of 2,700 inputs gave other bytes" in Page(html.render(result)).text
     assert "4 inputs DIFFER" in shown(result)
 
@@ -243,7 +250,7 @@ HOSTILE = "</style><script>alert(1)</script>\"'><img src=x onerror=a>{{7*7}}[red
 
 
 def test_hostile_strings_stay_text() -> None:
-    base = make_result(status="degraded", issues=[WARN]).model_dump()
+    base = make_result(schema_version=1, samples=None, status="degraded", issues=[WARN]).model_dump()
 
     def poison(value: Any, name: str = "") -> Any:
         if isinstance(value, dict):
@@ -404,7 +411,7 @@ def damaged(whole: bytes) -> dict[str, bytes]:
         "truncated": whole[: len(whole) // 2],
         "not JSON": b"\x00\xff\xfe",
         "foreign": b'{"hello": 1}',
-        "another version": whole.replace(b'"schema_version":1', b'"schema_version":2'),
+        "another version": whole.replace(b'"schema_version":2', b'"schema_version":3'),
         "no samples": whole.replace(b'"n":300', b'"n":0'),
         "not a number": whole.replace(b'"seconds":417.5', b'"seconds":NaN'),
         "upgraded by hand": make_result(status="invalid", issues=[FATAL])

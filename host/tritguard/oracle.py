@@ -21,11 +21,13 @@ import tflite
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from tritguard.errors import BadModelError, ToolMissingError
-from tritguard.predictor import Int8, Outputs, Predictor
+from tritguard.errors import BadModelError, ToolMissingError, first_line
+from tritguard.predictor import Int8, LabelRule, Outputs, Predictor
+from tritguard.processes import Limits, run_python
 
 _FIRST_ARENA, _LAST_ARENA = 1 << 20, 1 << 28
 _ARENA_STEP = 16  # TFLM's alignment
+_LIMITS = Limits(seconds=1800, cpu_seconds=1800, memory_bytes=2 << 30)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,14 @@ class Oracle(Predictor):
 
     @override
     def predict(self, x: Int8) -> Outputs:
-        return Outputs(np.stack([self._run(sample) for sample in x]))
+        return Outputs(np.stack([self._run(sample) for sample in x]), threshold=self.label_rule.threshold_steps)
+
+    @property
+    def label_rule(self) -> LabelRule:
+        """How the class follows from the outputs; that of several outputs is not known."""
+        if len(self._sinks) > 1:
+            return LabelRule(kind="none", classes=0)
+        return LabelRule.of(self._sinks[0].shape, self._sinks[0].scale, self._sinks[0].zero_point)
 
     def print_allocations(self) -> None:
         """Make TFLM print its allocations to C's stderr."""
@@ -139,9 +148,9 @@ def _edges(content: bytes) -> tuple[list[_Edge], list[_Edge]]:
 def _edge(graph: Any, outer: int, inner: int) -> _Edge:
     tensor = graph.Tensors(outer)
     kind, shape = tensor.Type(), tuple(tensor.ShapeAsNumpy().tolist())
-    if kind == tflite.TensorType.INT8:
+    quantization = graph.Tensors(outer if kind == tflite.TensorType.INT8 else inner).Quantization()
+    if kind == tflite.TensorType.INT8 and (quantization is None or quantization.ScaleLength() == 0):
         return _Edge(shape, kind, 1.0, 0)
-    quantization = graph.Tensors(inner).Quantization()
     return _Edge(shape, kind, float(quantization.Scale(0)), int(quantization.ZeroPoint(0)))
 
 
@@ -161,7 +170,7 @@ def predict_apart(content: bytes, x: Int8, *, arena_bytes: int | None = None, al
     the sizes.
 
     Raises:
-        BadModelError: TFLM refuses the model, or aborts on it.
+        BadModelError: TFLM refuses the model, aborts on it, or takes more than half an hour or 2 GiB.
     """
     return _apart(content, x, arena_bytes or 0, alternate_bytes)[0]
 
@@ -173,21 +182,23 @@ def measure_apart(content: bytes, x: Int8, *, alternate_bytes: int = 0) -> tuple
     return scores, ArenaUse(least, activations, structures)
 
 
-_CHILD = "import sys; from tritguard.oracle import _child; _child(*sys.argv[1:])"
-
-
 def _apart(content: bytes, x: Int8, arena_bytes: int, alternate_bytes: int) -> tuple[Int8, str]:
     """The scores, and what the child process printed."""
-    with tempfile.TemporaryDirectory() as folder:
-        model, inputs, scores = (Path(folder) / name for name in ("model.tflite", "x.npy", "scores.npy"))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch).resolve()
+        model, inputs, scores = (folder / name for name in ("model.tflite", "x.npy", "scores.npy"))
         model.write_bytes(content)
         np.save(inputs, x)
-        command = [sys.executable, "-c", _CHILD, *map(str, (model, inputs, scores, arena_bytes, alternate_bytes))]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        arguments = map(str, (model, inputs, scores, arena_bytes, alternate_bytes))
+        try:
+            done = run_python("tritguard.oracle", *arguments, folder=folder, limits=_LIMITS)
+        except subprocess.TimeoutExpired as error:
+            raise BadModelError(f"TensorFlow Lite Micro does not finish within {_LIMITS.seconds} s") from error
         if done.returncode != 0 or not scores.is_file():
-            said = next((line for line in done.stderr.splitlines() if line.strip()), f"exit status {done.returncode}")
-            raise BadModelError(f"TensorFlow Lite Micro refuses the model ({said.strip()})")
-        return np.asarray(np.load(scores), dtype=np.int8), done.stdout
+            said = done.stderr.decode(errors="replace").splitlines()
+            first = next((line for line in said if line.strip()), f"exit status {done.returncode}")
+            raise BadModelError(f"TensorFlow Lite Micro refuses the model ({first.strip()})")
+        return np.asarray(np.load(scores), dtype=np.int8), done.stdout.decode()
 
 
 def _child(model: str, x: str, scores: str, arena: str, alternate: str) -> None:
@@ -239,3 +250,10 @@ def _interpreter(content: bytes, arena_bytes: int | None, alternate_bytes: int) 
             if arena_bytes or arena >= _LAST_ARENA or not isinstance(error, RuntimeError):
                 raise BadModelError(f"TensorFlow Lite Micro refuses the model ({error})") from error
             arena *= 16
+
+
+if __name__ == "__main__":
+    try:
+        _child(*sys.argv[1:])
+    except Exception as problem:  # the process that started this one quotes one line
+        sys.exit(f"{type(problem).__name__}: {first_line(problem)}")

@@ -3,12 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from math import prod
+from typing import Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tritguard.errors import BadInputError
+from tritguard.records import Record
+
 Int8 = NDArray[np.int8]
+
+_WHOLE_RANGE = 255  # int8 steps from the lowest value to the highest
+_TOLERANCE = 0.01
+
+
+class LabelRule(Record):
+    """How the predicted class follows from a model's int8 output.
+
+    Attributes:
+        kind: `argmax`: the class is the place of the largest score, and of equal ones the first. `threshold`: the model
+            has one output, and the class is 1 where it is above the threshold, else 0. `none`: the output is not a
+            vector of scores, so it has no class.
+        classes: the number of classes; 0 if there are none.
+        threshold: the threshold as a real value; None unless `kind` is `threshold`.
+        threshold_steps: the same threshold in int8 steps, which may lie between two of them.
+    """
+
+    kind: Literal["argmax", "threshold", "none"]
+    classes: int
+    threshold: float | None = None
+    threshold_steps: float | None = None
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], scale: float, zero_point: int) -> Self:
+        """Derive the rule of an int8 output.
+
+        A single output whose int8 values all lie from 0 to 1 is a probability, as that of a sigmoid is (TFLite gives it
+        scale 1/256 and zero point -128), and its threshold is 0.5. Any other single output is a logit, whose threshold
+        is 0.
+
+        Args:
+            shape: the output's shape, with or without a batch of 1, such as (10,) or (1, 1, 1, 10). Scores lie along
+                its only axis that is longer than 1.
+            scale: the output's scale.
+            zero_point: the output's zero point.
+        """
+        size = prod(shape)
+        if size != max(shape, default=1):
+            return cls(kind="none", classes=0)
+        if size > 1:
+            return cls(kind="argmax", classes=size)
+        threshold = 0.5 if zero_point == -128 and scale * _WHOLE_RANGE <= 1 + _TOLERANCE else 0.0
+        return cls(kind="threshold", classes=2, threshold=threshold, threshold_steps=zero_point + threshold / scale)
 
 
 @dataclass(frozen=True)
@@ -20,15 +67,25 @@ class Outputs:
         logits: float64[n, k] or None: the last layer's int32 accumulators times the manifest's scale for each class,
             which makes them comparable across classes. None if the implementation does not give them.
         ticks: int64[n] or None: the time of each inference in ticks of the board's timer.
+        threshold: for a model with one output, the score in int8 steps above which the class is 1; see `LabelRule`.
     """
 
     scores: Int8
     logits: NDArray[np.float64] | None = None
     ticks: NDArray[np.int64] | None = None
+    threshold: float | None = None
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """int64[n]: the predicted classes. The first of equal scores wins, as in the argmax on the device."""
+        """int64[n]: the predicted classes. The first of equal scores wins, as in the argmax on the device.
+
+        Raises:
+            BadInputError: there is one score for each input, and no threshold.
+        """
+        if self.threshold is not None:
+            return np.asarray(self.scores[:, 0] > self.threshold, dtype=np.int64)
+        if self.scores.shape[1] == 1:
+            raise BadInputError("the model has one output, and no threshold that tells its two classes apart")
         return np.asarray(self.scores.argmax(axis=1), dtype=np.int64)
 
 

@@ -12,17 +12,23 @@ from tritguard.evaluate.study import Rate
 
 N = 300
 EPS = {1: 104, 2: 18, 4: 2, 8: 0}
+RAN_AT = EPS | {64: 0}
+CLASSES = 12
+LABELS = [place % CLASSES for place in range(N)]
+WRONG = 24  # the first samples are wrong on the clean input; of the others the first ones hold
+ATTACKS = (("PGD", "white box", 0, 40.0), ("Noise", "baseline", 150, 10.0))  # the second leaves so many more
 
 
 def picture(shape: tuple[int, ...], eps: int = 8, seed: int = 0) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     clean = rng.integers(-128, 128, shape).astype(np.int16)
+    sample = N - 1 - seed  # right on the clean input, and broken by every attack but the noise
     changed = np.clip(clean + rng.choice((-eps, eps), shape), -128, 127)
     return {
-        "sample": 17 + seed,
-        "label": 3,
-        "clean_prediction": 3,
-        "adversarial_prediction": 7,
+        "sample": sample,
+        "label": LABELS[sample],
+        "clean_prediction": LABELS[sample],
+        "adversarial_prediction": (LABELS[sample] + 1) % CLASSES,
         "attack": "PGD",
         "eps_steps": eps,
         "shape": shape,
@@ -33,8 +39,8 @@ def picture(shape: tuple[int, ...], eps: int = 8, seed: int = 0) -> dict[str, An
 
 def attack_rows() -> list[dict[str, Any]]:
     rows = []
-    for attack, kind, weaker, queries in (("PGD", "white box", 0, 40.0), ("Noise", "baseline", 150, 10.0)):
-        for eps, correct in EPS.items():
+    for attack, kind, weaker, queries in ATTACKS:
+        for eps, correct in RAN_AT.items():
             parameters = {"steps": 40, "restarts": 2, "step size, steps": 2.5 * eps / 40, "loss": "margin"}
             rows.append(
                 {
@@ -51,10 +57,25 @@ def attack_rows() -> list[dict[str, Any]]:
     return rows
 
 
+def sample_table() -> dict[str, Any]:
+    """What the figures of `make_result` are counted from."""
+    clean = [(label + 1) % CLASSES if place < WRONG else label for place, label in enumerate(LABELS)]
+    attacks = [
+        {"attack": attack, "eps_steps": eps, "broken": held(correct + weaker).translate({48: 49, 49: 48})}
+        for attack, _, weaker, _ in ATTACKS
+        for eps, correct in RAN_AT.items()
+    ]
+    return {"labels": LABELS, "clean": clean, "attacks": attacks, "doubled": None}
+
+
+def held(count: int) -> str:
+    """A digit for each sample, 1 for those that hold if so many do."""
+    return "0" * WRONG + "1" * count + "0" * (N - WRONG - count)
+
+
 def make_result(**changes: Any) -> RobustnessResult:
     """A realistic result of a keyword-spotting net on an emulated board; `changes` replace whole fields."""
-    curve = [{"eps_steps": e, "eps_input": e * 0.584, "robust": Rate.of(k, N).model_dump()} for e, k in EPS.items()]
-    curve.append({"eps_steps": 64, "eps_input": 64 * 0.584, "robust": Rate.of(0, N).model_dump()})
+    curve = [{"eps_steps": e, "eps_input": e * 0.584, "robust": Rate.of(k, N).model_dump()} for e, k in RAN_AT.items()]
     fields: dict[str, Any] = {
         "status": "valid",
         "issues": [],
@@ -84,10 +105,11 @@ def make_result(**changes: Any) -> RobustnessResult:
         "model_macs": 2656768,
         "ternary_layers": 5,
         "weight_layers": 10,
-        "clean": Rate.of(276, N).model_dump(),
+        "clean": Rate.of(N - WRONG, N).model_dump(),
         "clean_full": Rate.of(901, 1000).model_dump(),
         "curve": curve,
         "attacks": attack_rows(),
+        "samples": sample_table(),
         "confirmation": {
             "inputs": 2700,
             "bytes_compared": 162_000,

@@ -28,8 +28,8 @@ void uart_start(void)
 {
     uart->divider = CONFIG_CLOCK_HZ / CONFIG_UART_BAUD;
     uart->control = CONTROL_TX_ENABLE | CONTROL_RX_ENABLE | CONTROL_RX_INTERRUPT;
-    (void)uart
-        ->data; /* QEMU polls for input when this is read; otherwise the first byte takes up to a second */
+    /* QEMU polls for input when this is read; otherwise the first byte takes up to a second. */
+    (void)uart->data;
     core_enable_uart_interrupt();
 }
 

@@ -51,8 +51,8 @@ void uart_write(uint8_t byte)
 
 void uart_interrupt(void)
 {
-    INTERRUPT_CLEAR =
-        INTERRUPT_RECEIVED; /* before the reads, because the next byte may arrive right behind them */
+    /* Before the reads, because the next byte may arrive right behind them. */
+    INTERRUPT_CLEAR = INTERRUPT_RECEIVED;
     while ((FLAGS & FLAG_RX_EMPTY) == 0u) {
         serial_received((uint8_t)DATA);
     }

@@ -2,8 +2,6 @@
 #include "port/driver.h"
 #include "config.h"
 
-#include <stdbool.h>
-
 #define REGISTER(offset) (*(volatile uint32_t *)(CONFIG_UART_BASE + (offset)))
 
 #define TASK_START_RX REGISTER(0x000u)

@@ -6,7 +6,7 @@ The command line is a thin layer over this package. TensorFlow is imported when 
 from tritguard.api.arrays import convert_to_arrays
 from tritguard.api.firmware import Engine, build, native_engine, tflm_engine
 from tritguard.api.models import convert, load_data, train
-from tritguard.api.run import Watcher, read_run_config, run
+from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
 from tritguard.api.studies import attack, faults, privacy, report, transfer
 from tritguard.boards import Board, available_boards, load_board
 from tritguard.build import Budget, Build, open_build
@@ -14,14 +14,17 @@ from tritguard.data import Dataset
 from tritguard.device import Device, open_device
 from tritguard.emit import Bundle, open_bundle
 from tritguard.errors import TritguardError
-from tritguard.evaluate.faults.result import FaultPlan
-from tritguard.evaluate.privacy.result import PrivacyPlan
+from tritguard.evaluate.faults.result import FaultPlan, FaultResult
+from tritguard.evaluate.privacy.result import PrivacyPlan, PrivacyResult
+from tritguard.evaluate.privacy.study import Training, open_training
 from tritguard.evaluate.registry import read_study
 from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.study import Study
-from tritguard.evaluate.transfer.result import TransferPlan
+from tritguard.evaluate.transfer.result import TransferPlan, TransferResult
 from tritguard.predictor import Outputs, Predictor
 from tritguard.profile import profile
+from tritguard.progress import Progress, Stages
 from tritguard.train import TrainConfig, TrainRecord
 from tritguard.twin import Twin
 
@@ -34,14 +37,23 @@ __all__ = [
     "Device",
     "Engine",
     "FaultPlan",
+    "FaultResult",
     "Outputs",
     "Plan",
     "Predictor",
     "PrivacyPlan",
+    "PrivacyResult",
+    "Progress",
+    "RobustnessResult",
+    "RunConfig",
+    "RunSettings",
+    "Stages",
     "Study",
     "TrainConfig",
     "TrainRecord",
+    "Training",
     "TransferPlan",
+    "TransferResult",
     "TritguardError",
     "Twin",
     "Watcher",
@@ -57,6 +69,7 @@ __all__ = [
     "open_build",
     "open_bundle",
     "open_device",
+    "open_training",
     "privacy",
     "profile",
     "read_run_config",

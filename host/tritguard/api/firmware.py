@@ -41,7 +41,7 @@ def build(
         ToolMissingError: the compiler or PlatformIO is missing.
     """
     target = board if isinstance(board, Board) else load_board(board)
-    return build_firmware(bundle, target, Path(out), engine=engine or native_engine(bundle), budget=budget or Budget())
+    return build_firmware(bundle, target, Path(out), engine=engine, budget=budget)
 
 
 def tflm_engine(bundle: Bundle, board: Board, library: str, arrays: str | Path | None = None) -> Engine:

@@ -17,7 +17,7 @@ from tritguard.evaluate.faults.result import FaultPlan, FaultResult
 from tritguard.evaluate.faults.study import FAULTS, study_faults
 from tritguard.evaluate.kind import StudyKind
 from tritguard.evaluate.privacy.result import PrivacyPlan, PrivacyResult
-from tritguard.evaluate.privacy.study import PRIVACY, open_training, study_privacy
+from tritguard.evaluate.privacy.study import PRIVACY, Training, study_privacy
 from tritguard.evaluate.registry import kind_of, leading, read_study, studies_beside
 from tritguard.evaluate.robustness.assemble import Subject
 from tritguard.evaluate.robustness.live import Budget
@@ -137,10 +137,9 @@ def transfer(
 
 
 def privacy(
-    trainings: Sequence[str | Path],
+    trainings: Sequence[Training],
     out: str | Path,
     *,
-    load: Callable[[str], Dataset],
     board: str | Path | Board | None = None,
     plan: PrivacyPlan | None = None,
     stages: Stages = silent,
@@ -148,22 +147,20 @@ def privacy(
     """Measure what a model's outputs tell about its training samples; writes `privacy.json` and `privacy.html`.
 
     Args:
-        trainings: folders that `train` wrote.
+        trainings: the trained models, see `open_training`.
         out: the folder of the result and of the shadow models.
-        load: loads the data set that a training names, such as `load_data`.
         board: an emulated board that confirms the outputs; without it the twin gives them.
         plan: the numbers of samples and shadow models.
         stages: shows how far the work is.
 
     Raises:
-        BadInputError: see `open_training` and `study_privacy`.
+        BadInputError: see `study_privacy`.
     """
     chip = board if board is None or isinstance(board, Board) else load_board(board)
-    opened = [open_training(Path(folder), load) for folder in trainings]
     return carry_out(
         PRIVACY,
         Path(out),
-        lambda named: study_privacy(opened, chip, plan or PrivacyPlan(), Path(out), named),
+        lambda named: study_privacy(trainings, chip, plan or PrivacyPlan(), Path(out), named),
         stages,
     )
 

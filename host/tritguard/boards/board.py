@@ -107,6 +107,8 @@ class Board(Record):
     @classmethod
     def _clock_of_the_driver(cls, value: object, info: ValidationInfo) -> Clock:
         uart = info.data.get("uart")  # absent when it is wrong itself, which is said first
+        if isinstance(value, dict):  # records of earlier versions hold null for the settings of other drivers
+            value = {name: setting for name, setting in value.items() if setting is not None}
         return (Clock if uart is None else drivers()[uart.driver].clock).model_validate(value)
 
     @property

@@ -101,17 +101,16 @@ class _Parts(Record):
             raise ValueError(f"no pattern ({error})") from error
         if not groups:
             raise ValueError("the pattern names no group, so nothing of the text would reach the driver")
-        self.numbers("", self.check(self.example))
+        self.check(self.example)
         return self
 
     def check(self, text: str) -> str:
         """Return the text.
 
         Raises:
-            ValueError: the pattern does not match all of it.
+            ValueError: the pattern does not match all of it, or a group matches neither a number nor a letter.
         """
-        if re.fullmatch(self.pattern, text, re.ASCII) is None:
-            raise ValueError(f"{text!r} is not written as in {self.example!r}")
+        self.numbers("", text)
         return text
 
     def type(self) -> Any:
@@ -121,7 +120,8 @@ class _Parts(Record):
     def numbers(self, name: str, value: str) -> dict[str, int]:
         """The numbers that config.h defines for this value, by name."""
         match = re.fullmatch(self.pattern, value, re.ASCII)
-        assert match is not None
+        if match is None:
+            raise ValueError(f"{value!r} is not written as in {self.example!r}")
         return {f"{name}_{group.upper()}": _number(text) for group, text in match.groupdict().items()}
 
 

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import platformdirs
@@ -14,6 +13,7 @@ import platformdirs
 from tritguard.boards import Board
 from tritguard.errors import BuildError, ToolMissingError, TritguardError
 from tritguard.files import write_whole
+from tritguard.processes import Limits, run_python
 
 COMPILER = "arm-none-eabi-gcc"
 
@@ -40,6 +40,15 @@ _OFFLINE = re.compile(r"^(?:HTTPClientError|InternetConnectionError)\b", re.MULT
 _OVERFLOW = re.compile(r"region [`'](?P<region>\w+)' overflowed by (?P<bytes>\d+) byte")
 _MEMORIES = {"FLASH": "flash", "RAM": "RAM"}
 
+# Enough to fetch a compiler over a slow line.
+_LIMITS = Limits(seconds=3600, cpu_seconds=3600, memory_bytes=8 << 30, file_bytes=4 << 30)
+# PlatformIO may fetch a compiler or a library: what names a home, a proxy, certificates and keys is kept.
+_KEPT = (
+    *("HOME", "USERPROFILE", "XDG_CACHE_HOME", "LOCALAPPDATA", "TMPDIR", "TEMP", "TMP"),
+    *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSH_AUTH_SOCK"),
+)
+
 
 def run_platformio(project: Path, board: Board, log: Path) -> None:
     """Build a project in its own folder.
@@ -53,26 +62,27 @@ def run_platformio(project: Path, board: Board, log: Path) -> None:
         BuildError: the sources do not compile, or the firmware does not fit the board.
         ToolMissingError: there is no compiler on this machine, and PlatformIO cannot fetch one.
     """
-    command = [sys.executable, "-m", "platformio", "run", "--project-dir", str(project)]
-    done = subprocess.run(
-        command,
-        cwd=project,
-        env=_environment(project),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    arguments = ("run", "--project-dir", str(project))
+    try:
+        done = run_python(
+            "platformio",
+            *arguments,
+            folder=project,
+            limits=_LIMITS,
+            environment=_environment(project),
+            one_output=True,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(f"PlatformIO did not finish within {_LIMITS.seconds} s", where=board.id) from error
     if done.returncode != 0:
-        write_whole(log, done.stdout)
-        raise _explain(done.stdout, board, log)
+        output = done.stdout.decode(errors="replace")
+        write_whole(log, output)
+        raise _explain(output, board, log)
 
 
 def _environment(project: Path) -> dict[str, str]:
     """An environment in which PlatformIO ignores the user's settings and does not use the network unasked."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PLATFORMIO_")}
+    inherited = {name: os.environ[name] for name in _KEPT if name in os.environ}
     own = {
         "PLATFORMIO_CORE_DIR": str(project / ".pio" / "core"),
         "PLATFORMIO_DISABLE_UPGRADE_CHECK": "true",

@@ -37,7 +37,7 @@ def firmware_sources(board: Board, adapter: str = "engine_native.c") -> dict[str
     shared = [file for file in root.glob("*.[ch]") if not file.match("engine_*.c")]
     files = [*shared, root / adapter, *(root / "port").glob("*.[ch]")]
     places = {file.relative_to(root).as_posix(): file for file in files}
-    places |= {f"port/{board.driver.name}/{file.name}": file for file in board.driver.folder.iterdir()}
+    places |= {f"port/{board.driver.name}/{file.name}": file for file in board.driver.folder.glob("*.[ch]")}
     return dict(sorted(places.items()))
 
 

@@ -8,10 +8,11 @@ from importlib import import_module
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
 from tritguard import __version__
+from tritguard.cli.terminal import errors
 from tritguard.errors import BadInputError, TritguardError
+from tritguard.report.wording import printable
 
 VERBS = (
     "run",
@@ -45,7 +46,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-_errors = Console(stderr=True, highlight=False, soft_wrap=True)
 _verbose = False
 
 
@@ -79,20 +79,20 @@ def main() -> None:
     except SystemExit as end:
         if end.code == _INTERRUPTED:
             verb = next((argument for argument in sys.argv[1:] if argument in VERBS), "")
-            _errors.print(f"interrupted; {_LEAVES.get(verb, 'nothing was written')}")
+            errors.print(f"interrupted; {_LEAVES.get(verb, 'nothing was written')}")
         raise
     except TritguardError as error:
         if _verbose:
-            _errors.print_exception()
+            errors.print_exception()
         _fail(str(error), error.exit_code)
     except OSError as error:  # a folder that cannot be written, a full disk
         if _verbose:
-            _errors.print_exception()
+            errors.print_exception()
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror or error}", BadInputError.exit_code)
 
 
 def _fail(line: str, exit_code: int) -> NoReturn:
-    _errors.print("error:", style="bold red", end=" ")
-    _errors.print(line, markup=False, emoji=False)
+    errors.print("error:", style="bold red", end=" ")
+    errors.print(printable(line))
     sys.exit(exit_code)

@@ -16,8 +16,9 @@ from tritguard.attack.base import Access, Goal
 from tritguard.attack.catalog import ATTACKS, Setting
 from tritguard.build import open_build
 from tritguard.cli.data import read_dataset
-from tritguard.cli.progress import console, stages
+from tritguard.cli.progress import stages
 from tritguard.cli.study import leave, numbers, show
+from tritguard.cli.terminal import console
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.robustness.live import Budget
@@ -124,6 +125,5 @@ def announce(budget: Budget) -> None:
     console.print(
         f"live: {names}; at most {budget.queries:,} queries of {1e3 * budget.seconds_each:.1f} ms, "
         f"{timedelta(seconds=round(budget.seconds))} in all",
-        highlight=False,
         soft_wrap=True,
     )

@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 
 from tritguard.boards import Board, available_boards
-from tritguard.cli.progress import console
+from tritguard.cli.terminal import console, say
 from tritguard.resources import boards_dir
 
 
@@ -28,7 +28,7 @@ def command() -> None:
     console.print(table)
     for board in available_boards():
         for fact in board.unconfirmed:
-            console.print(f"{board.id}: no hardware has confirmed {fact}", highlight=False, soft_wrap=True)
+            say(f"{board.id}: no hardware has confirmed {fact}")
     console.print("--board takes a .toml file of your own, too; the shipped ones are in", boards_dir(), soft_wrap=True)
 
 

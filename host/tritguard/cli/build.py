@@ -12,7 +12,7 @@ from tritguard import api
 from tritguard.boards import load_board
 from tritguard.build import Budget, Build, parse_bytes
 from tritguard.build.tflm import how_to_get
-from tritguard.cli.progress import console
+from tritguard.cli.terminal import console
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError, ToolMissingError
 
@@ -81,8 +81,6 @@ def outline(built: Build) -> None:
     sizes = built.record.sizes
     console.print(
         f"{built.elf}: {sizes.flash_total:,} B flash, {sizes.ram_static:,} B static RAM",
-        markup=False,
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -96,7 +94,5 @@ def describe(built: Build) -> None:
         f"flash {sizes.flash_total:,} of {board.memory.flash.bytes:,} B ({groups})\n"
         f"RAM {sizes.ram_static:,} B, {sizes.ram_arena:,} of them arena, and {sizes.stack_reserved:,} B stack, "
         f"of {board.memory.ram.bytes:,} B",
-        markup=False,
-        highlight=False,
         soft_wrap=True,
     )

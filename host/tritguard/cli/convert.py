@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from tritguard import api
 from tritguard.api.models import CORE
 from tritguard.cli.data import read_dataset
-from tritguard.cli.progress import console, stages
+from tritguard.cli.progress import stages
+from tritguard.cli.terminal import console, say
 from tritguard.cli.tflm import describe as describe_arrays
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
@@ -119,8 +121,8 @@ def parse_formats(pairs: list[str]) -> dict[int, WeightFormat]:
 
 
 def note(line: str) -> None:
-    """Print a remark as it is."""
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    """Print a remark."""
+    say(line)
 
 
 def describe(bundle: Bundle) -> None:
@@ -133,29 +135,25 @@ def describe(bundle: Bundle) -> None:
         f"{bundle.path}: {len(manifest.layers)} layers, {manifest.macs:,} MAC, {ternary} of {len(weighted)} weight "
         f"layers ternary, {weights:,} B weights, {manifest.arena_bytes:,} B arena "
         f"(bound {manifest.arena_lower_bound:,})",
-        markup=False,
-        highlight=False,
         soft_wrap=True,
     )
     for chain in manifest.stripes:
         console.print(
             f"layers {chain.first_layer} to {chain.last_layer} run in {chain.count} stripes"
             + (f" ({chain.excess_macs:,} MAC more)" if chain.excess_macs else ""),
-            highlight=False,
         )
     if manifest.stripes:
-        console.print(f"without stripes the arena takes {manifest.arena_whole_layers:,} B", highlight=False)
+        console.print(f"without stripes the arena takes {manifest.arena_whole_layers:,} B")
     if (removed := manifest.removed).macs or removed.channels:
         console.print(
             f"left out, as no output depends on it: {removed.channels} channels, {removed.macs:,} MAC, "
             f"{removed.weight_bytes:,} B of int8 weights",
-            highlight=False,
             soft_wrap=True,
         )
     if manifest.verified_against_oracle:
         console.print(f"same bytes as TensorFlow Lite Micro on {manifest.verified_against_oracle} random inputs")
     else:
-        console.print("[yellow]not compared with TensorFlow Lite Micro: its package is not installed here")
+        console.print("not compared with TensorFlow Lite Micro: its package is not installed here", style="yellow")
 
 
 def list_formats(bundle: Bundle) -> None:
@@ -171,11 +169,11 @@ def list_formats(bundle: Bundle) -> None:
     for heading in ("zeros", "int8 B", "now B", *formats):
         table.add_column(heading, justify="right", no_wrap=True)
     for layer, ternary in layers:
-        cycles: dict[str, str] = {offer.weight_format: f"{offer.cycles / 1e6:.3f}" for offer in ternary.offers}
-        cycles[layer.weight_format] = f"[bold]*{cycles[layer.weight_format]}"
+        cycles: dict[str, str | Text] = {offer.weight_format: f"{offer.cycles / 1e6:.3f}" for offer in ternary.offers}
+        cycles[layer.weight_format] = Text(f"*{cycles[layer.weight_format]}", style="bold")
         table.add_row(
             str(layer.index), short_op(layer.op), f"{ternary.zeros:.0%}", f"{ternary.int8_bytes:,}",
             f"{layer.weight_bytes:,}", *(cycles.get(name, "") for name in formats),
         )  # fmt: skip
-    console.print("[bold]ternary layers, and the estimated million cycles of each format (* is taken)")
+    console.print("ternary layers, and the estimated million cycles of each format (* is taken)", style="bold")
     console.print(table)

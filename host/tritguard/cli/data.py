@@ -9,7 +9,8 @@ import numpy as np
 import typer
 
 from tritguard.api import load_data
-from tritguard.cli.progress import bar, console
+from tritguard.cli.progress import bar
+from tritguard.cli.terminal import console, say
 from tritguard.data import Dataset, write_dataset
 
 
@@ -29,7 +30,7 @@ def command(
     if out is not None:
         with console.status("Writing"):
             write_dataset(out, dataset)
-        console.print(f"{out}: written", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{out}: written", soft_wrap=True)
 
 
 def read_dataset(name: str) -> Dataset:
@@ -49,4 +50,4 @@ def describe(dataset: Dataset) -> None:
         "test samples of each class: "
         + ", ".join(f"{name} {count}" for name, count in zip(dataset.classes, per_class, strict=True)),
     ):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import typer
 from rich import box
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from tritguard.api.machine import Finding, examine
-from tritguard.cli.progress import console
+from tritguard.cli.terminal import console
 
 
 def command() -> None:
@@ -21,13 +21,13 @@ def command() -> None:
     console.print(table)
     bad = [finding for finding in findings if not finding.good]
     for finding in bad:
-        console.print(f"{_mark(finding)} {finding.name}: {escape(finding.mend)}", highlight=False, soft_wrap=True)
+        console.print(_mark(finding), f"{finding.name}: {finding.mend}", soft_wrap=True)
     if any(finding.needed for finding in bad):
         raise typer.Exit(3)
     console.print("All that is needed to attack a model on an emulated board is here.")
 
 
-def _mark(finding: Finding) -> str:
+def _mark(finding: Finding) -> Text:
     if finding.good:
-        return "[green]ok[/]"
-    return "[red]missing[/]" if finding.needed else "[yellow]optional[/]"
+        return Text("ok", style="green")
+    return Text("missing", style="red") if finding.needed else Text("optional", style="yellow")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tritguard.cli.progress import console
+from tritguard.cli.terminal import console
 from tritguard.emit import open_bundle
 from tritguard.export import TARGETS, ExportManifest
 from tritguard.export import export as export_bundle
@@ -31,7 +31,5 @@ def describe(manifest: ExportManifest, out: Path) -> None:
     console.print(
         f"{out}: {manifest.model} for {manifest.target}, {size:,} B of source\n"
         f"call {manifest.prefix}_model_run of {manifest.prefix}_model.h; README.md says how to build it",
-        markup=False,
-        highlight=False,
         soft_wrap=True,
     )

@@ -11,7 +11,7 @@ import typer
 from tritguard.boards import Board
 from tritguard.build import Build, open_build
 from tritguard.cli.boards import ways
-from tritguard.cli.progress import console
+from tritguard.cli.terminal import console
 from tritguard.device import EmulatedBoard, Hello, identify, upload
 from tritguard.errors import BadInputError
 
@@ -68,11 +68,11 @@ def choose(board: Board, method: Method | None, port: str | None) -> Method:
 
 def _emulate(built: Build, stay: bool) -> None:
     with EmulatedBoard(built.record.board, built.elf) as emulated:
-        console.print("[bold yellow]EMULATED[/]: booted in QEMU; no board was programmed", highlight=False)
+        console.print("[bold yellow]EMULATED[/]: booted in QEMU; no board was programmed", markup=True)
         describe(identify(emulated.url, built))
         if stay:
             for line in ("running until Ctrl-C; other verbs reach it with", f"--port {emulated.url}"):
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
+                console.print(line, soft_wrap=True)
             try:
                 emulated.wait()
             except KeyboardInterrupt:
@@ -83,7 +83,7 @@ def _flash(built: Build, method: Method, port: str | None) -> None:
     way = next(way for way in built.record.board.upload if way.method == method)
     with console.status(f"Flashing with {method}"):
         upload(built, way)
-    console.print(f"flashed {built.record.board.name} with {method}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"flashed {built.record.board.name} with {method}", soft_wrap=True)
     if port is None:
         console.print("not asked who it is: give --port for that")
     else:
@@ -97,7 +97,5 @@ def describe(hello: Hello) -> None:
         f"model    {hello.model_sha256}\n"
         f"build id {hello.build_id}\n"
         f"{hello.inputs} inputs, {hello.outputs} outputs, {hello.logits} logits; last fault: {hello.fault}",
-        markup=False,
-        highlight=False,
         soft_wrap=True,
     )

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tritguard import api
+from tritguard.boards import load_board
 from tritguard.cli.data import read_dataset
 from tritguard.cli.study import leave, settings, show, study_stages
 from tritguard.evaluate.privacy.study import PRIVACY
@@ -35,7 +36,10 @@ def command(
     """Say whether a model's outputs tell which samples it was trained on: in float, and deployed as int8 or ternary."""
     given = {"samples": samples, "shadows": shadows, "indicator": indicator, "seed": seed}
     plan = settings(PRIVACY, config, given)
+    chip = None if board is None else load_board(board)
+    load = cache(read_dataset)
+    opened = [api.open_training(folder, load) for folder in trainings]
     with study_stages() as named:
-        result = api.privacy(trainings, out, load=cache(read_dataset), board=board, plan=plan, stages=named)
+        result = api.privacy(opened, out, board=chip, plan=plan, stages=named)
     show(result, out / PRIVACY.file)
     leave(result)

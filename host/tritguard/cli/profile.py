@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tritguard.build import open_build
-from tritguard.cli.progress import console
+from tritguard.cli.terminal import console, print_json
 from tritguard.emit import open_bundle
 from tritguard.files import write_whole
 from tritguard.profile import profile
@@ -38,11 +38,11 @@ def command(
         found = profile(opened, built, port)
     content = found.model_dump_json(indent=2)
     if as_json:
-        typer.echo(content)
+        print_json(content)
     else:
         console.print(table(found))
     if out is not None:
         write_whole(out / JSON, content + "\n")
         write_whole(out / PAGE, page(found))
         if not as_json:
-            console.print(f"profile: {out / PAGE}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"profile: {out / PAGE}", soft_wrap=True)

@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,7 +16,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-console = Console()
+from tritguard.cli.terminal import console
 
 
 class Stage:
@@ -54,7 +53,7 @@ def stages() -> Iterator[Callable[[str], Stage]]:
     A bar appears with the first call, so a stage with nothing to do, such as a finished download, shows none.
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tritguard import api
-from tritguard.cli.progress import console
+from tritguard.cli.terminal import console, print_json
 from tritguard.report.registry import to_terminal
 
 
@@ -22,7 +22,7 @@ def command(
     """Print what a run found and write it as one self-contained HTML file."""
     target, (study, *beside) = api.report(source, output)
     if as_json:
-        typer.echo(study.model_dump_json(indent=2))
+        print_json(study.model_dump_json(indent=2))
         return
     console.print(to_terminal(study, beside))
-    console.print(f"\nreport: {target}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"\nreport: {target}", soft_wrap=True)

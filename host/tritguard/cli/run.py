@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 from typing_extensions import override
 
-from tritguard.api.run import Watcher, read_run_config, run
+from tritguard.api.road import Watcher, read_run_config, run
 from tritguard.build import Build
 from tritguard.cli.build import outline
 from tritguard.cli.convert import describe, note
-from tritguard.cli.progress import Stage, console, stages
+from tritguard.cli.progress import Stage, stages
 from tritguard.cli.study import leave, show
+from tritguard.cli.terminal import console
 from tritguard.cli.train import describe as describe_training
 from tritguard.emit import Bundle
 from tritguard.evaluate.study import Study

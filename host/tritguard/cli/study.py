@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import typer
 
-from tritguard.cli.progress import console, stages, start_tensorflow
+from tritguard.cli.progress import stages, start_tensorflow
+from tritguard.cli.terminal import console
 from tritguard.errors import BadInputError
 from tritguard.evaluate.kind import StudyKind
 from tritguard.evaluate.registry import kind_of
@@ -59,7 +60,7 @@ def show(result: Study, path: Path) -> None:
     """Print a result, and where it and its report lie."""
     console.print(to_terminal(result))
     report = kind_of(result).report_beside(path)
-    console.print(f"\nresult: {path}\nreport: {report}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"\nresult: {path}\nreport: {report}", soft_wrap=True)
 
 
 def leave(*results: Study) -> None:

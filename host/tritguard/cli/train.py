@@ -9,7 +9,8 @@ import typer
 
 from tritguard import api
 from tritguard.cli.data import read_dataset
-from tritguard.cli.progress import bar, console, start_tensorflow
+from tritguard.cli.progress import bar, start_tensorflow
+from tritguard.cli.terminal import console, say
 from tritguard.data import Dataset
 from tritguard.errors import BadInputError
 from tritguard.records import from_table
@@ -54,9 +55,7 @@ def describe(record: TrainRecord, out: Path) -> None:
     dead = sum(record.dead_channels.values())
     console.print(
         f"{out}: {right}, {record.parameters:,} parameters, {dead} dead channels, {record.seconds:.0f} s",
-        markup=False,
-        highlight=False,
         soft_wrap=True,
     )
     for finding in record.findings:
-        console.print(f"  {finding}", markup=False, highlight=False, soft_wrap=True)
+        say(f"  {finding}")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
-import tritguard
 from tritguard.errors import BadInputError, BadModelError, ToolMissingError, TritguardError
 from tritguard.foreign.description import FAILURE, Failure
+from tritguard.foreign.guard import MAX_FILE_BYTES
+from tritguard.processes import Limits, run_python
 from tritguard.records import from_json
 
-_TIMEOUT_S = 600
-_KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT")  # the environment variables that Python itself may need
+_LIMITS = Limits(seconds=600, cpu_seconds=300, memory_bytes=8 << 30, file_bytes=MAX_FILE_BYTES)
 _ERRORS: dict[str, type[TritguardError]] = {
     "model": BadModelError,
     "input": BadInputError,
@@ -28,15 +26,11 @@ def run_apart(module: str, model: Path, folder: Path) -> None:
         BadModelError: the process refuses the model, ends early, or takes longer than 600 s.
         BadInputError, ToolMissingError: the process reports one.
     """
-    package = Path(tritguard.__file__).parents[1]
-    environment = {key: os.environ[key] for key in _KEPT if key in os.environ}
-    environment |= {name: str(folder) for name in ("HOME", "TMPDIR", "TEMP", "TMP")}
-    environment |= {"PYTHONPATH": str(package), "PYTHONSAFEPATH": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", module, str(model.resolve()), str(folder)]
+    arguments = (str(model.resolve()), str(folder))
     try:
-        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=_TIMEOUT_S, check=False)
+        run = run_python(module, *arguments, folder=folder, limits=_LIMITS, environment={"CUDA_VISIBLE_DEVICES": ""})
     except subprocess.TimeoutExpired as error:
-        raise BadModelError(f"not read within {_TIMEOUT_S} s", where=str(model)) from error
+        raise BadModelError(f"not read within {_LIMITS.seconds} s", where=str(model)) from error
     if (folder / FAILURE).is_file():
         failure = from_json(Failure, folder / FAILURE)
         where = f"{model}: {failure.where}" if failure.where else str(model)

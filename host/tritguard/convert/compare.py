@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from tritguard.convert.check import input_quantization
 from tritguard.data import to_input_bytes
+from tritguard.errors import BadInputError
 from tritguard.oracle import Oracle, oracle_available
+from tritguard.predictor import LabelRule
 
 COMPARED_INPUTS = 256  # an inference in TFLM takes about 10 ms
 
@@ -38,21 +40,39 @@ def compare(
     """Compare a float model's answers with those of the `.tflite` it became.
 
     Args:
-        answers: float32[n, classes], the outputs of the float model.
+        answers: float32[n, *output_shape], the outputs of the float model.
         content: the `.tflite` file.
         x: float32[n, *input_shape] in the model's input unit.
         y: int64[n], the labels, or None.
 
     Returns:
-        None if TensorFlow Lite Micro's interpreter is not installed, or if the output is not a vector of classes.
+        None if TensorFlow Lite Micro's interpreter is not installed, or if the output has no class; see `LabelRule`.
+
+    Raises:
+        BadInputError: a label is not one of the model's classes.
     """
-    if not oracle_available() or answers.ndim != 2:
+    if not oracle_available():
         return None
-    wanted = answers.argmax(axis=1)
-    got = Oracle(content).predict(to_input_bytes(x, *input_quantization(content))).labels
+    oracle = Oracle(content)
+    rule = oracle.label_rule
+    if rule.kind == "none":
+        return None
+    if y is not None and y.max(initial=0) >= rule.classes:
+        raise BadInputError(
+            f"the data has label {y.max()}, but the model has {rule.classes} classes", fix="give data of its classes"
+        )
+    wanted = _float_labels(answers.reshape(len(answers), -1), rule)
+    got = oracle.predict(to_input_bytes(x, *input_quantization(content))).labels
     return Comparison(
         samples=len(x),
         same=int((wanted == got).sum()),
         float_right=None if y is None else int((wanted == y).sum()),
         int8_right=None if y is None else int((got == y).sum()),
     )
+
+
+def _float_labels(answers: NDArray[np.float32], rule: LabelRule) -> NDArray[np.int64]:
+    """int64[n], the classes of a float model's flattened answers, float32[n, k]."""
+    if rule.threshold is not None:
+        return (answers[:, 0] > rule.threshold).astype(np.int64)
+    return np.asarray(answers.argmax(axis=1), np.int64)

@@ -1,6 +1,6 @@
 """The process that converts the graph of a SavedModel to a full-int8 `.tflite`; see `tritguard.convert.saved_graph`.
 
-It is run as `python -m tritguard.convert.graph_worker MODEL FOLDER`, and in no other way.
+`tritguard.convert.apart` runs it as `tritguard.convert.graph_worker MODEL FOLDER`, and nothing else does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tritguard.convert.quantize import to_int8
 from tritguard.convert.saved_graph import ANSWERS, INPUTS, MODEL
 from tritguard.errors import BadInputError, BadModelError, first_line
 from tritguard.foreign.graph import InferenceGraph, inference_graph
-from tritguard.foreign.guard import bounded, failures_in, forbid, limit
+from tritguard.foreign.guard import bounded, failures_in, forbid
 from tritguard.foreign.stores import CheckpointStore
 from tritguard.train.backend import tf
 
@@ -28,7 +28,6 @@ def main(model: Path, folder: Path) -> None:
         BadModelError: an op, a signature or a variable is not accepted, or the converter refuses the graph.
         BadInputError: `samples` or `asked` do not have the shape that the model takes.
     """
-    limit()
     part = inference_graph(bounded(model / "saved_model.pb"))
     with np.load(folder / INPUTS, allow_pickle=False) as file:
         samples, asked = file["samples"], file["asked"]

@@ -22,6 +22,7 @@ PIXEL_UNIT = "pixel/255"
 WHOLE_PIXEL_UNIT = "pixel, 0 to 255"
 _PIXEL_SCALES = (1 / 255, 1.0)  # input scales at which int8 steps are pixels: models fed with x/255, or with x
 _SCALE_TOLERANCE = 0.01
+_MOST_CLASSES = 1 << 16  # far more than a microcontroller tells apart; a larger label is a mark, such as 2**32 - 1
 _FILE_FIX = "give an .npz with x_test, y_test, classes and optionally x_train, y_train, name, input_unit, licence"
 
 
@@ -63,6 +64,19 @@ class Dataset:
                 digest.update(np.ascontiguousarray(array).data)
         digest.update("\0".join(self.classes).encode())
         return digest.hexdigest()
+
+    def check_labels(self, classes: int) -> None:
+        """Check the labels of the test set against the number of classes of a model.
+
+        Raises:
+            BadInputError: a label is not below `classes`.
+        """
+        if (highest := int(self.y_test.max())) >= classes:
+            raise BadInputError(
+                f"has label {highest}, but the model has {classes} classes",
+                where=self.name,
+                fix="give the data that the model was trained for, labelled from 0",
+            )
 
     def unit_at(self, scale: float) -> str:
         """The unit of a model's input with this scale. Pixels fit both models fed with x/255 and models fed with x."""
@@ -115,7 +129,8 @@ def read_dataset(path: Path) -> Dataset:
     the classes are named by their numbers. float64 samples become float32. Nothing is ever unpickled.
 
     Raises:
-        BadInputError: the file cannot be read, holds pickled objects, or its samples and labels do not fit together.
+        BadInputError: the file cannot be read, holds pickled objects, its samples and labels do not fit together, or a
+            label is too large to be a class index.
     """
     arrays = _read_arrays(path)
     x_test, y_test = _part(arrays, ("x_test", "y_test"), path) or _part(arrays, ("x", "y"), path) or (None, None)
@@ -204,6 +219,13 @@ def _part(arrays: dict[str, NDArray[Any]], keys: tuple[str, str], path: Path) ->
         raise BadInputError(what, where=str(path), fix="give (n, ...) and (n,)")
     if y.dtype.kind not in "iu" or y.min() < 0:
         raise BadInputError(f"{keys[1]} is not class indices from 0", where=str(path))
+    if (highest := int(y.max())) >= _MOST_CLASSES:
+        raise BadInputError(
+            f"{keys[1]} has label {highest} at place {int(y.argmax())}, which is no class index "
+            f"(at most {_MOST_CLASSES:,} classes)",
+            where=str(path),
+            fix="leave out samples that are marked as having no label",
+        )
     return x, y.astype(np.int64)
 
 

@@ -32,6 +32,10 @@ _FIRST_ATTEMPTS = 25
 _CYCLES_PER_MAC = 20
 # The next inference may take this many times as long as the slowest one so far.
 _PATIENCE = 8
+# No board is waited for longer than this, whatever clock it says it has and however slow it was before.
+_LONGEST_SECONDS = 600.0
+# A board whose crystal did not start runs slower than its file says, but by less than this factor.
+_SLOWDOWN = 64
 
 
 class Device(Predictor):
@@ -105,7 +109,8 @@ class Device(Predictor):
             scores[i], accumulators[i], ticks[i] = inference.scores, inference.accumulators, inference.ticks
             if progress is not None:
                 progress(i + 1, len(x))
-        return Outputs(scores, None if self._scale is None else accumulators * self._scale, ticks)
+        logits = None if self._scale is None else accumulators * self._scale
+        return Outputs(scores, logits, ticks, self.bundle.manifest.label_rule.threshold_steps)
 
     def profile(self, sample: Int8) -> LayerTicks:
         """Run the model on one int8[*input_shape] and time its layers.
@@ -122,7 +127,8 @@ class Device(Predictor):
             )
         self._check_input(sample[None])
         answer = self._ask_model(Request.PROFILE, sample.tobytes())
-        return _parsed(self._link, LayerTicks.parse, answer)
+        layers = 1 + max(layer.index for layer in self.bundle.manifest.layers)
+        return _parsed(self._link, lambda data: LayerTicks.parse(data, layers), answer)
 
     def memory(self) -> MemoryUse:
         """Ask for the RAM in use, and for the deepest use of the stack since the board's reset.
@@ -166,7 +172,7 @@ class Device(Predictor):
         answer = self._link.ask(
             request,
             sample,
-            seconds=ANSWER_SECONDS + (_PATIENCE * self._slowest or self._estimated_seconds()),
+            seconds=min(_LONGEST_SECONDS, ANSWER_SECONDS + (_PATIENCE * self._slowest or self._estimated_seconds())),
             busy_seconds=self._slowest,
             on_silence=self._check_for_crash,
         )
@@ -213,7 +219,7 @@ def connect(url: str, bundle: Bundle, build: Build, *, emulated: bool | None = N
     Raises:
         BadInputError: the build was made from another bundle.
         WrongFirmwareError: the board runs another model or firmware.
-        DeviceError: the port cannot be opened, or nothing answers.
+        DeviceError: the port cannot be opened, nothing answers, or the board tells of itself what cannot be.
     """
     _check_bundle(bundle, build)
     if emulated is None:
@@ -231,6 +237,7 @@ def _connect(line: Line, bundle: Bundle, build: Build, *, emulated: bool) -> Dev
     try:
         hello = greet(link)
         check_firmware(line.url, hello, build)
+        _check_facts(line.url, hello, bundle, build)
     except BaseException:
         link.close()
         raise
@@ -309,6 +316,25 @@ def check_firmware(url: str, found: Hello, build: Build) -> None:
         if there != here:
             raise WrongFirmwareError(
                 f"the board {what}: {there}, not {here}", where=url, fix="flash this build with 'tritguard flash'"
+            )
+
+
+def _check_facts(url: str, found: Hello, bundle: Bundle, build: Build) -> None:
+    """Raise DeviceError unless the numbers in a HELLO are those of the model and near those of the board."""
+    manifest, hz = bundle.manifest, build.record.board.clock.hz
+    # An engine may give no logits even if the model has them.
+    logits = (0,) if manifest.logits is None else (0, manifest.output_bytes)
+    for what, there, right in (
+        ("inputs", found.inputs, found.inputs == manifest.input.bytes),
+        ("outputs", found.outputs, found.outputs == manifest.output_bytes),
+        ("logits", found.logits, found.logits in logits),
+        ("Hz of its clock", found.clock_hz, hz / _SLOWDOWN <= found.clock_hz <= 2 * hz),
+    ):
+        if not right:
+            raise DeviceError(
+                f"the board tells of {there:,} {what}, which its model or board file rules out",
+                where=url,
+                fix="flash this build with 'tritguard flash'",
             )
 
 

@@ -62,7 +62,7 @@ class SerialLine(Line):
         self._receiver = Receiver()
         try:
             self._port = serial.serial_for_url(url, baudrate=baud, timeout=POLL_SECONDS, write_timeout=WRITE_SECONDS)
-        except (serial.SerialException, OSError, ValueError) as error:
+        except Exception as error:  # pyserial raises many kinds of errors on a URL that it cannot read
             raise DeviceError(
                 f"the port cannot be opened ({error})",
                 where=url,

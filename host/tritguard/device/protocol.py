@@ -20,6 +20,7 @@ ERROR = 0xFF
 
 _HEADER = struct.Struct("<BBHI")  # version, type, reserved, sequence
 _CRC = struct.Struct("<I")
+_TICKS = 1 << 63  # fewer than these, which int64 holds
 _LONGEST_BLOCK = 1 << 20  # no board sends more; this bounds how much noise without a zero byte is kept
 
 
@@ -180,7 +181,7 @@ class Hello:
         """Read an answer's payload; bytes after the known fields come from a later revision and are ignored.
 
         Raises:
-            ProtocolError: the payload is too short.
+            ProtocolError: the payload is too short, or a text in it is not printable ASCII.
         """
         try:
             build_id, model, inputs, outputs, logits, longest, clock, *fault = cls._FIXED.unpack_from(payload)
@@ -195,7 +196,10 @@ def _text(data: bytes) -> tuple[str, bytes]:
     end = 1 + data[0]
     if end > len(data):
         raise IndexError
-    return data[1:end].decode("ascii", "replace"), data[end:]
+    text = data[1:end].decode("ascii", "replace")
+    if not (text.isascii() and text.isprintable()):
+        raise ProtocolError("a text in HELLO is not printable ASCII")
+    return text, data[end:]
 
 
 @dataclass(frozen=True)
@@ -239,15 +243,21 @@ class Inference:
         """Read an answer's payload.
 
         Raises:
-            ProtocolError: the payload has the wrong length.
+            ProtocolError: the payload has the wrong length, or no inference takes such a time.
         """
         if len(payload) != 8 + 4 * logits + outputs:
             raise ProtocolError(
                 f"an INFER answer of {len(payload)} bytes does not fit {outputs} outputs and {logits} logits"
             )
         (ticks,) = struct.unpack_from("<Q", payload)
+        _check_time(ticks)
         accumulators = np.frombuffer(payload, "<i4", logits, 8).astype(np.int32)
         return cls(np.frombuffer(payload, np.int8, outputs, 8 + 4 * logits), accumulators, ticks)
+
+
+def _check_time(ticks: int) -> None:
+    if not 0 < ticks < _TICKS:
+        raise ProtocolError(f"an inference of {ticks:,} ticks")
 
 
 @dataclass(frozen=True)
@@ -263,16 +273,17 @@ class LayerTicks:
     layers: NDArray[np.int64]
 
     @classmethod
-    def parse(cls, payload: bytes) -> LayerTicks:
+    def parse(cls, payload: bytes, layers: int) -> LayerTicks:
         """Read an answer's payload.
 
         Raises:
-            ProtocolError: the payload has the wrong length.
+            ProtocolError: the payload has the wrong length, or no inference takes such a time.
         """
-        if len(payload) < 8 or len(payload) % 8:
-            raise ProtocolError(f"a PROFILE answer of {len(payload)} bytes is not a list of 64-bit numbers")
-        ticks = np.frombuffer(payload, "<u8").astype(np.int64)
-        return cls(int(ticks[0]), ticks[1:])
+        if len(payload) != 8 * (1 + layers):
+            raise ProtocolError(f"a PROFILE answer of {len(payload)} bytes does not fit {layers} layers")
+        ticks = struct.unpack(f"<{1 + layers}Q", payload)
+        _check_time(sum(ticks))
+        return cls(ticks[0], np.array(ticks[1:], dtype=np.int64))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 from tritguard.boards import DfuUpload, OpenocdUpload
 from tritguard.build import Build
@@ -11,6 +13,7 @@ from tritguard.errors import DeviceError, ToolMissingError
 
 OPENOCD = "openocd"
 DFU_UTIL = "dfu-util"
+_SECONDS = 300  # a megabyte of flash takes a slow probe less than one minute
 
 
 def upload(build: Build, way: OpenocdUpload | DfuUpload) -> None:
@@ -18,13 +21,25 @@ def upload(build: Build, way: OpenocdUpload | DfuUpload) -> None:
 
     Raises:
         ToolMissingError: OpenOCD or dfu-util is not installed.
-        DeviceError: the tool found no board or failed.
+        DeviceError: the tool found no board, failed, or took longer than five minutes.
     """
     command = _command(build, way)
     tool = command[0]
     if shutil.which(tool) is None:
         raise ToolMissingError(f"{tool} is not installed", fix=f"on Debian or Ubuntu: apt install {tool}")
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    try:
+        # In a folder of its own, because OpenOCD takes its configuration files from the working directory first, and
+        # its language evaluates the path of a firmware more than once.
+        with tempfile.TemporaryDirectory() as folder:
+            for file in (build.elf, build.binary):
+                shutil.copyfile(file, Path(folder) / file.name)
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False
+            )
+    except subprocess.TimeoutExpired as error:
+        raise DeviceError(
+            f"{tool} did not finish within {_SECONDS} s", where=build.record.board.id, fix="check the probe"
+        ) from error
     if done.returncode != 0:
         lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()] or ["no message"]
         what = next((line for line in lines if line.startswith("Error:")), lines[-1])
@@ -37,8 +52,7 @@ def upload(build: Build, way: OpenocdUpload | DfuUpload) -> None:
 
 def _command(build: Build, way: OpenocdUpload | DfuUpload) -> list[str]:
     if isinstance(way, OpenocdUpload):
-        # Braces are OpenOCD's quotes; they allow spaces in the path.
-        program = f"program {{{build.elf.resolve()}}} verify reset exit"
+        program = f"program {build.elf.name} verify reset exit"
         return [OPENOCD, "-f", way.interface, "-f", way.target, "-c", program]
     address = f"{way.address:#010x}:leave"
     return [
@@ -50,5 +64,5 @@ def _command(build: Build, way: OpenocdUpload | DfuUpload) -> list[str]:
         "--dfuse-address",
         address,
         "--download",
-        str(build.binary),
+        build.binary.name,
     ]

@@ -16,6 +16,7 @@ from tritguard.errors import BadInputError
 from tritguard.graph import Graph, read_graph
 from tritguard.graph.emission import Emission, emission_of
 from tritguard.graph.formats.registry import WeightFormat
+from tritguard.predictor import LabelRule
 from tritguard.records import Record, from_json
 
 MANIFEST = "manifest.json"
@@ -40,6 +41,13 @@ class EdgeTensor(Record):
     def bytes(self) -> int:
         """The size of the int8 tensor in bytes."""
         return prod(self.shape)
+
+
+def label_rule(*outputs: EdgeTensor) -> LabelRule:
+    """How the predicted class follows from these outputs; that of several outputs is not known."""
+    if len(outputs) > 1:
+        return LabelRule(kind="none", classes=0)
+    return LabelRule.of(outputs[0].shape, outputs[0].scale, outputs[0].zero_point)
 
 
 class Logits(Record):
@@ -157,6 +165,7 @@ class Manifest(Record):
     further_inputs: tuple[EdgeTensor, ...] = ()
     further_outputs: tuple[EdgeTensor, ...] = ()
     logits: Logits | None
+    label: LabelRule | None = None  # how the class follows from the output; None in bundles of versions without it
     classes: tuple[str, ...] | None
     layers: tuple[Layer, ...]
     macs: int
@@ -181,6 +190,11 @@ class Manifest(Record):
             used += max(0, end - max(start, reached))
             reached = max(reached, end)
         return used
+
+    @property
+    def label_rule(self) -> LabelRule:
+        """How the predicted class follows from the outputs."""
+        return self.label or label_rule(self.output, *self.further_outputs)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

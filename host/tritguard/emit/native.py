@@ -30,6 +30,7 @@ from tritguard.emit.bundle import (
     Striped,
     Ternary,
     hash_file,
+    label_rule,
     open_bundle,
 )
 from tritguard.emit.code import LayerCode
@@ -63,7 +64,8 @@ def write_bundle(
         out: the folder to write; an older bundle there is replaced, anything else is left alone.
         name: the model's name in reports.
         core: the class of cores it is for.
-        classes: names of the outputs, in order.
+        classes: names of the outputs, in order; of a model with one output, of the two classes below and above its
+            threshold.
         formats: weight formats by the layer's index, where the cost model's choice is not wanted.
         stripes: compute layers in stripes of rows where that lowers the arena's peak enough (`plan_striped`).
         check: called with the finished draft before it takes its place; returns the number of inputs on which it was
@@ -76,9 +78,7 @@ def write_bundle(
     """
     emission = emission_of(read_graph(content), core, formats, stripes=stripes)
     layers = lower(emission)
-    outputs = emission.graph.tensors[emission.graph.output].size
-    if classes is not None and len(classes) != outputs:
-        raise BadInputError(f"{len(classes)} class names for a model with {outputs} outputs")
+    _check_names(classes, emission.graph)
     out = out.resolve()
     with whole_folder(out, open_bundle, "bundle") as draft:
         _write_sources(draft, content, emission, layers, name)
@@ -88,6 +88,14 @@ def write_bundle(
             manifest = manifest.model_copy(update={"verified_against_oracle": check(Bundle(draft, manifest, emission))})
             (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
     return Bundle(out, manifest, emission)
+
+
+def _check_names(names: tuple[str, ...] | None, graph: Graph) -> None:
+    outputs = graph.tensors[graph.output].size
+    classes = label_rule(*(_edge(graph.tensors[tensor]) for tensor in graph.outputs)).classes or outputs
+    if names is not None and len(names) != classes:
+        told = f"{outputs} outputs" if classes == outputs else "one output, which tells two classes apart"
+        raise BadInputError(f"{len(names)} class names for a model with {told}")
 
 
 def _write_sources(draft: Path, content: bytes, emission: Emission, layers: tuple[LayerCode, ...], name: str) -> None:
@@ -251,6 +259,7 @@ def _manifest(
 ) -> Manifest:
     graph, plan = emission.graph, emission.plan
     files = sorted(path for path in draft.rglob("*") if path.is_file())
+    outputs = tuple(_edge(graph.tensors[tensor]) for tensor in graph.outputs)
     return Manifest(
         tritguard=__version__,
         name=name,
@@ -259,10 +268,11 @@ def _manifest(
         stripes_allowed=emission.stripes,
         model_sha256=hashlib.sha256(content).hexdigest(),
         input=_edge(graph.tensors[graph.input]),
-        output=_edge(graph.tensors[graph.output]),
+        output=outputs[0],
         further_inputs=tuple(_edge(graph.tensors[tensor]) for tensor in graph.further_inputs),
-        further_outputs=tuple(_edge(graph.tensors[tensor]) for tensor in graph.further_outputs),
+        further_outputs=outputs[1:],
         logits=_logits(graph),
+        label=label_rule(*outputs),
         classes=classes,
         layers=layers,
         macs=graph.macs,

@@ -40,14 +40,15 @@ def read_study(path: Path) -> Study:
     A file that does not say which study it is of is taken for the leading one's: older versions wrote none into theirs.
 
     Raises:
-        BadInputError: the file cannot be read, or holds no result of a known study and schema version.
+        BadInputError: the file cannot be read, holds no result of a known study and schema version, or contradicts
+            itself.
     """
     name = _stated_kind(path)
     kind = leading() if name is None else next((each for each in STUDIES if each.name == name), None)
     if kind is None:
         known = ", ".join(each.name for each in STUDIES)
         raise BadInputError(f"kind: there is no study {name!r}", where=str(path), fix=f"give a result of {known}")
-    found: Study = from_json(kind.result, path, fix=f"give a {kind.file} of schema version 1")
+    found: Study = from_json(kind.result, path, fix=f"give a {kind.file} as tritguard wrote it")
     return found
 
 

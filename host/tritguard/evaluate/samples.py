@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tritguard.data import Dataset, to_input_bytes
 from tritguard.emit import Bundle
+from tritguard.emit.bundle import Manifest
 from tritguard.errors import BadInputError
 from tritguard.predictor import Int8, Outputs
 
@@ -32,19 +33,22 @@ def draw_samples(bundle: Bundle, dataset: Dataset, count: int, seed: int) -> Sam
     """Draw `count` different samples from the test set, at random with this seed.
 
     Raises:
-        BadInputError: the data does not fit the model, or the test set has fewer samples.
+        BadInputError: the data does not fit the model, the model's output has no class, or the test set has fewer
+            samples.
     """
     manifest = bundle.manifest
-    outputs = int(np.prod(manifest.output.shape))
     if tuple(dataset.x_test.shape[1:]) != manifest.input.shape:
         raise BadInputError(
             f"samples have shape {list(dataset.x_test.shape[1:])}, the model takes {list(manifest.input.shape)}",
             where=dataset.name,
         )
-    if dataset.y_test.max() >= outputs:
+    if manifest.label_rule.kind == "none":
         raise BadInputError(
-            f"has label {dataset.y_test.max()}, but the model has {outputs} outputs", where=dataset.name
+            f"its output of shape {list(manifest.output.shape)} is not a vector of scores, so no input has a class",
+            where=manifest.name,
+            fix="give a classifier, whose output has one axis that is longer than 1",
         )
+    dataset.check_labels(manifest.label_rule.classes)
     if count > len(dataset.x_test):
         raise BadInputError(
             f"the test set has {len(dataset.x_test)} samples, {count} are wanted",
@@ -54,6 +58,20 @@ def draw_samples(bundle: Bundle, dataset: Dataset, count: int, seed: int) -> Sam
     chosen = np.sort(np.random.default_rng(seed).permutation(len(dataset.x_test))[:count])
     x = to_input_bytes(dataset.x_test[chosen], manifest.input.scale, manifest.input.zero_point)
     return Samples(x, dataset.y_test[chosen].astype(np.int64), chosen)
+
+
+def check_attackable(manifest: Manifest) -> None:
+    """Check that attacks know what to do with a model's outputs.
+
+    Raises:
+        BadInputError: the model has one output, whose two classes the attacks' losses and margins do not know.
+    """
+    if manifest.label_rule.kind == "threshold":
+        raise BadInputError(
+            "a network with one output is not attacked yet",
+            where=manifest.name,
+            fix="end it in two outputs, one for each class: for a logit z, the outputs 0 and z",
+        )
 
 
 def differing(ours: Outputs, theirs: Outputs) -> int:

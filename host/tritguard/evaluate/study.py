@@ -19,7 +19,7 @@ from tritguard.emit import Bundle
 from tritguard.records import Record
 
 _PACKAGES = ("numpy", "tensorflow-cpu", "tensorflow", "adversarial-robustness-toolbox", "tflite-micro", "platformio")
-
+_ROUNDING = 1e-9  # what another machine's square root and a decimal representation may change in an interval
 
 Status = Literal["valid", "degraded", "invalid"]
 
@@ -33,9 +33,15 @@ class Rate(Record):
     high: float
 
     @model_validator(mode="after")
-    def _at_most_all(self) -> Self:
+    def _is_an_interval_of_wilson(self) -> Self:
         if self.k > self.n:
             raise ValueError(f"{self.k} of {self.n}")
+        stated, computed = (self.low, self.high), _wilson(self.k, self.n)
+        if any(abs(ours - theirs) > _ROUNDING for ours, theirs in zip(stated, computed, strict=True)):
+            raise ValueError(
+                f"the interval of {self.k} of {self.n} is {stated[0]:.4f} to {stated[1]:.4f}, "
+                f"Wilson's is {computed[0]:.4f} to {computed[1]:.4f}"
+            )
         return self
 
     @property
@@ -46,10 +52,15 @@ class Rate(Record):
     @classmethod
     def of(cls, k: int, n: int) -> Rate:
         """The rate of k among n, which must be positive."""
-        z = 1.959963984540054  # 97.5 % quantile of the normal distribution
-        centre = (k + z * z / 2) / (n + z * z)
-        half = z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
-        return cls(k=k, n=n, low=max(0.0, centre - half), high=min(1.0, centre + half))
+        low, high = _wilson(k, n)
+        return cls(k=k, n=n, low=low, high=high)
+
+
+def _wilson(k: int, n: int) -> tuple[float, float]:
+    z = 1.959963984540054  # 97.5 % quantile of the normal distribution
+    centre = (k + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 class Issue(Record):
@@ -177,7 +188,7 @@ class StudyProvenance(Record):
 class Study(Record):
     """What the results of all studies have in common; `kind` says which study a result is of."""
 
-    schema_version: Literal[1] = 1
+    schema_version: int
     kind: str
     status: Status
     issues: tuple[Issue, ...]

@@ -33,19 +33,6 @@ FORBIDDEN = {
     "urllib.Request",
 }
 MAX_FILE_BYTES = 1 << 30
-_CPU_SECONDS = 300
-_DATA_BYTES = 8 << 30
-
-
-def limit() -> None:
-    """Limit the processor time, the memory and the file sizes of this process."""
-    with contextlib.suppress(ImportError, ValueError, OSError):  # not on Windows; or lower limits are set already
-        import resource  # noqa: PLC0415 - POSIX only
-
-        resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILE_BYTES, MAX_FILE_BYTES))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_DATA, (_DATA_BYTES, _DATA_BYTES))
 
 
 def forbid(folder: Path) -> None:

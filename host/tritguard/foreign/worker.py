@@ -1,6 +1,6 @@
 """The reading process: it turns a file of unknown origin into a description and arrays, or says why it cannot.
 
-It is run as `python -m tritguard.foreign.worker MODEL FOLDER`, and in no other way.
+`tritguard.convert.apart` runs it as `tritguard.foreign.worker MODEL FOLDER`, and nothing else does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from tritguard.errors import BadModelError
 from tritguard.foreign.configuration import Config, describe, needs_qkeras
 from tritguard.foreign.description import DESCRIPTION, WEIGHTS
-from tritguard.foreign.guard import bounded, failures_in, forbid, limit
+from tritguard.foreign.guard import bounded, failures_in, forbid
 from tritguard.foreign.quantizers import import_qkeras
 from tritguard.foreign.stores import CheckpointStore, Hdf5Store, KerasZipStore, Store
 
@@ -37,7 +37,6 @@ def main(model: Path, folder: Path) -> None:
         BadModelError: the file is broken, or holds anything that is not on the allow-lists.
         ToolMissingError: the model needs QKeras, which is not installed.
     """
-    limit()
     config, store = _open(model)
     if needs_qkeras(config):  # before `forbid`, because its imports do things that are refused after it
         import_qkeras()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tritguard.evaluate.robustness.result import CurvePoint
+from tritguard.evaluate.robustness.figures import CurvePoint
 from tritguard.evaluate.study import Rate
 
 WIDTH = 560

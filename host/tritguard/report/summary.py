@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tritguard.evaluate.robustness.result import AttackRow, CurvePoint, Footprint, RobustnessResult
+from tritguard.evaluate.robustness.figures import AttackRow, CurvePoint
+from tritguard.evaluate.robustness.result import Footprint, RobustnessResult
 
 Parameters = dict[str, float | int | str]
 

@@ -26,6 +26,7 @@ from tritguard.report.wording import (
     percent,
     printable,
     real,
+    refused,
     size,
     steps,
     throughput,
@@ -142,6 +143,7 @@ def _effort(result: RobustnessResult) -> list[Text]:
         lines.append(f"preset {result.preset}")
     if effort := result.throughput:
         lines.append(f"{effort.workers} processes, {effort.seconds:.0f} s by the clock: {throughput(effort)}")
+        lines += filter(None, [refused(effort)])
     if control := result.control:
         robust = f"{percent(control.robust.value)} at eps {steps(control.eps_steps)}"
         lines.append(f"undefended control {control.name}: clean {percent(control.clean.value)}, robust {robust}")

@@ -90,6 +90,15 @@ def throughput(effort: Throughput) -> str:
     return f"{effort.queries / seconds:,.0f} queries and {effort.gradients / seconds:,.0f} gradients a second"
 
 
+def refused(effort: Throughput) -> str:
+    """Say how many kept files were not used, and why; nothing if none was refused."""
+    if not effort.refused:
+        return ""
+    what = "file kept of an earlier run was" if effort.refused == 1 else "files kept of earlier runs were"
+    why = "not written by this user's tritguard on this machine, or changed or damaged since"
+    return f"{count(effort.refused)} {what} not used but crafted again: {why}"
+
+
 def class_name(classes: Sequence[str], label: int) -> str:
     """Name a class; by its number if the result has no name for it."""
     return classes[label] if 0 <= label < len(classes) else f"class {label}"
@@ -114,9 +123,18 @@ def short_op(op: str) -> str:
     return _SHORT_OPS.get(op, op.lower().removesuffix("_2d"))
 
 
-def printable(text: str) -> str:
-    """Spell out control and direction-changing characters.
+def printable(text: str, kept: str = "") -> str:
+    r"""Spell out control and direction-changing characters as JSON does: `\u001b`.
 
     A result file may come from anywhere; its strings must not drive a terminal or reorder what a reader sees.
+
+    Args:
+        text: any text, even one that is no valid Unicode.
+        kept: characters that stay as they are.
     """
-    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
+    return "".join(char if char.isprintable() or char in kept else _spelled_out(char) for char in text)
+
+
+def _spelled_out(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))

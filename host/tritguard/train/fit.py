@@ -81,7 +81,7 @@ def train(
     }
     loop = Loop(model, config, samples, identity, out / CHECKPOINT)
     norms = norm_layers(model)
-    stages = _Progress(progress, loop.steps + len(norms) + len(forms(config.quantize)))
+    stages = _Steps(progress, loop.steps + len(norms) + len(forms(config.quantize)))
     state = loop.run(stages.set, _journal(out), checkpoint_seconds, show_loss or (lambda loss: None))
 
     model = stored(model)
@@ -114,16 +114,16 @@ def train(
     return record
 
 
-class _Progress:
+class _Steps:
     def __init__(self, progress: Progress | None, total: int) -> None:
-        self._report = progress
+        self._progress = progress
         self._total = total
         self._done = 0
 
     def set(self, done: int) -> None:
         self._done = done
-        if self._report:
-            self._report(done, self._total)
+        if self._progress:
+            self._progress(done, self._total)
 
     def advance(self) -> None:
         self.set(self._done + 1)

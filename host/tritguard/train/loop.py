@@ -47,7 +47,7 @@ class Loop:
 
     def run(
         self,
-        report: Callable[[int], None],
+        stepped: Callable[[int], None],
         epoch_done: Callable[[list[dict[str, float]]], None],
         checkpoint_seconds: float,
         show_loss: Callable[[float], None],
@@ -55,7 +55,7 @@ class Loop:
         """Train to the end, from the last checkpoint or, without one, from the start.
 
         Args:
-            report: called with the number of steps done, at the start and after each step.
+            stepped: called with the number of steps done, at the start and after each step.
             epoch_done: called after each epoch with the means of the loss's parts in each epoch so far.
             checkpoint_seconds: the time between checkpoints; one is also written after each epoch.
             show_loss: called after each step with the mean of the loss over the epoch so far.
@@ -70,7 +70,7 @@ class Loop:
         variables = [*self._model.variables, *self._optimizer.variables]
         state = checkpoint.restore(self._path, self._identity, variables)
         step_function = self._compiled_step()
-        report(state.step)  # TensorFlow compiles in the first step, which takes seconds: show the bar before it
+        stepped(state.step)  # TensorFlow compiles in the first step, which takes seconds: show the bar before it
         saved = started = time.monotonic() - state.seconds
         while state.step < self.steps:
             epoch, first = divmod(state.step, self._epoch_steps)
@@ -95,7 +95,7 @@ class Loop:
                             "a weight"
                         )  # the last loss was computed before the last update of the weights
                     checkpoint.save(self._path, self._identity, state, variables)
-                report(state.step)
+                stepped(state.step)
         return state
 
     def _set_share(self, step: int) -> None:

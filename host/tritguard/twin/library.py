@@ -47,7 +47,7 @@ class Twin(Predictor):
     def predict(self, x: Int8) -> Outputs:
         scores, accumulators = self.run(x)
         logits = None if accumulators is None or self._scale is None else accumulators * self._scale
-        return Outputs(scores, logits)
+        return Outputs(scores, logits, threshold=self.bundle.manifest.label_rule.threshold_steps)
 
     def run(self, x: Int8) -> tuple[Int8, np.ndarray[tuple[int, ...], np.dtype[np.int32]] | None]:
         """Run the model on int8[n, *input_shape].

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
+from tritguard.evaluate.crafting.seal import holds, seal
 from tritguard.predictor import Int8, Outputs
 
 
@@ -16,36 +18,53 @@ class AnswerLog:
     """A file of answers in the order in which they were given.
 
     A search that is started again with the same seed asks the same questions in the same order. As long as it does, it
-    gets the answers in the file; at the first question that differs, the remaining answers are dropped.
+    gets the answers in the file; at the first question that differs, the remaining answers are dropped. Each record is
+    sealed together with the one before it (`tritguard.evaluate.crafting.seal`); from the first whose seal does not
+    hold, the records are dropped too.
 
     Args:
         path: the file, made with the first answer. A record left half written at its end by a kill is not read.
+        identity: the model and the device that answers.
+
+    Attributes:
+        refused: whether records were dropped because of a seal.
+
+    Raises:
+        TritguardError: see `seal`.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._known = list(_read(path)) if path.is_file() else []
-        self._at = 0
+    def __init__(self, path: Path, identity: str) -> None:
+        self._path, self._start = path, identity.encode()
+        self._known: list[_Record] = []
+        self._at, self.refused = 0, False
+        if path.is_file():
+            self._read()
 
     def recall(self, x: Int8) -> Outputs | None:
-        """The answer to int8[n, *input_shape] at this point of the search; None if it was not asked before."""
-        if self._at < len(self._known) and self._known[self._at][0] == _digest(x):
+        """Return the answer to int8[n, *input_shape] at this point of the search; None if it was not asked before."""
+        if self._at < len(self._known) and self._known[self._at].digest == _digest(x):
             self._at += 1
-            return self._known[self._at - 1][1]
+            return self._known[self._at - 1].outputs
         return None
 
     def keep(self, x: Int8, outputs: Outputs) -> None:
-        """Record the answer to a question that could not be recalled."""
+        """Record the answer to a question that could not be recalled.
+
+        Raises:
+            TritguardError: see `seal`.
+        """
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        end = self._known[self._at - 1][2] if self._at else 0
+        end = self._known[self._at - 1].end if self._at else 0
         logits = np.zeros((0, 0)) if outputs.logits is None else outputs.logits
+        arrays: list[np.ndarray] = [np.frombuffer(_digest(x), np.uint8), outputs.scores, logits]
+        sealed = seal(_sealed(self._before(self._at), arrays))
         with self._path.open("r+b" if self._path.exists() else "w+b") as file:
             file.seek(end)
             file.truncate()
-            for array in (np.frombuffer(_digest(x), np.uint8), outputs.scores, logits):
+            for array in (*arrays, np.frombuffer(sealed, np.uint8)):
                 np.save(file, array, allow_pickle=False)
             end = file.tell()
-        self._known[self._at :] = [(_digest(x), outputs, end)]
+        self._known[self._at :] = [_Record(_digest(x), outputs, sealed, end)]
         self._at += 1
 
     def clear(self) -> None:
@@ -53,21 +72,49 @@ class AnswerLog:
         self._path.unlink(missing_ok=True)
         self._known, self._at = [], 0
 
+    def _before(self, place: int) -> bytes:
+        """Return what the seal of the record at this place covers of the records before it."""
+        return self._known[place - 1].seal if place else self._start
+
+    def _read(self) -> None:
+        with self._path.open("rb") as file:
+            while (arrays := _arrays(file)) is not None:
+                digest, scores, logits, sealed = arrays
+                if not holds(sealed.tobytes(), _sealed(self._before(len(self._known)), arrays[:3])):
+                    self.refused = True
+                    return
+                outputs = Outputs(scores, logits if len(logits) else None)
+                self._known.append(_Record(digest.tobytes(), outputs, sealed.tobytes(), file.tell()))
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A question and its answer.
+
+    Attributes:
+        digest: of the question.
+        end: the position in the file where the record ends.
+    """
+
+    digest: bytes
+    outputs: Outputs
+    seal: bytes
+    end: int
+
+
+def _sealed(before: bytes, arrays: Sequence[np.ndarray]) -> list[bytes]:
+    parts = [before]
+    for array in arrays:
+        parts += [f"{array.dtype.str} {array.shape}".encode(), array.tobytes()]
+    return parts
+
 
 def _digest(x: Int8) -> bytes:
     return hashlib.sha256(str(x.shape).encode() + x.tobytes()).digest()
 
 
-def _read(path: Path) -> Iterator[tuple[bytes, Outputs, int]]:
-    """For each question its digest, its answer, and the position in the file where the record ends."""
-    with path.open("rb") as file:
-        while (arrays := _arrays(file)) is not None:
-            digest, scores, logits = arrays
-            yield digest.tobytes(), Outputs(scores, logits if len(logits) else None), file.tell()
-
-
 def _arrays(file: IO[bytes]) -> list[np.ndarray] | None:
     try:
-        return [np.load(file, allow_pickle=False) for _ in range(3)]
-    except (EOFError, ValueError):  # the end of the file, or a partial record
+        return [np.load(file, allow_pickle=False) for _ in range(4)]
+    except Exception:  # the end of the file, or a partial or damaged record, on which NumPy raises many kinds
         return None

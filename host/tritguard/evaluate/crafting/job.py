@@ -5,7 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tritguard.attack import Attack, Ball, Crafted, Target
+from tritguard.errors import TritguardError
 
 
 @dataclass(frozen=True)
@@ -42,3 +46,25 @@ def craft(job: Job) -> Done:
     start, processor = time.perf_counter(), time.process_time()
     crafted = job.attack.craft(job.target, job.ball)
     return Done(crafted, time.perf_counter() - start, time.process_time() - processor)
+
+
+class OutOfBallError(TritguardError):
+    """An attack gave inputs that its threat model does not allow: a bug of the attack."""
+
+
+def check_crafted(job: Job, x: NDArray[np.generic]) -> None:
+    """Check that candidates are int8 inputs of the model, one for each sample, inside the job's ball.
+
+    Raises:
+        OutOfBallError: they are not.
+    """
+    clean, ball, fix = job.target.x, job.ball, "this is a bug of the attack: please report it; nothing was counted"
+    where = f"{job.attack.name}, {ball.norm}, eps {ball.eps}"
+    if x.dtype != np.int8 or x.shape != clean.shape:
+        what = f"gave {x.dtype}{list(x.shape)} for inputs of int8{list(clean.shape)}"
+        raise OutOfBallError(what, where=where, fix=fix)
+    distances = ball.distances(x.view(np.int8), clean)
+    farthest = int(distances.argmax())
+    if distances[farthest] > ball.eps:
+        what = f"left its ball: {distances[farthest]:g} steps from sample {job.first + farthest}"
+        raise OutOfBallError(what, where=where, fix=fix)

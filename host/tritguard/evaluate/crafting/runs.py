@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import PositiveInt
 
 from tritguard.attack import Attack, Ball, Target
-from tritguard.evaluate.crafting.job import Done, Job, craft
+from tritguard.evaluate.crafting.job import Done, Job, check_crafted, craft
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
 from tritguard.predictor import Int8
@@ -24,12 +24,14 @@ class Throughput(Record):
     Attributes:
         jobs: the number of jobs, one per chunk of samples, attack and ball.
         reused: the number of jobs that an earlier run had done.
+        refused: the number of jobs done again because what was kept of them could not be used; see `Store.refused`.
         seconds: the time taken by the clock.
     """
 
     workers: PositiveInt
     jobs: int
     reused: int
+    refused: int = 0
     seconds: float
     queries: int
     gradients: int
@@ -73,15 +75,16 @@ def craft_all(
         workers: without them, the jobs run one after the other on the target itself.
 
     Raises:
-        TritguardError: raised by an attack.
+        TritguardError: raised by an attack, or because of what one gave; see `check_crafted` and `seal`.
     """
     jobs = [job for ball in balls for attack in attacks for job in _chunks(target, attack, ball)]
-    start = time.perf_counter()
+    start, refused = time.perf_counter(), store.refused
     done = {place: found for place, job in enumerate(jobs) if (found := store.load(job))}
     missing = [place for place in range(len(jobs)) if place not in done]
     reused = len(done)
     progress(len(done), len(jobs))
     for place, outcome in _outcomes([jobs[place] for place in missing], workers):
+        check_crafted(jobs[missing[place]], outcome.crafted.x)
         store.save(jobs[missing[place]], outcome)
         done[missing[place]] = outcome
         progress(len(done), len(jobs))
@@ -90,6 +93,7 @@ def craft_all(
         workers=workers.count if workers else 1,
         jobs=len(jobs),
         reused=reused,
+        refused=store.refused - refused,
         seconds=time.perf_counter() - start,
         queries=sum(crafted.queries for crafted in made),
         gradients=sum(crafted.gradients for crafted in made),
@@ -106,14 +110,14 @@ def _chunks(target: Target, attack: Attack, ball: Ball) -> Iterator[Job]:
 
 
 def _outcomes(jobs: Sequence[Job], workers: Workers | None) -> Iterator[tuple[int, Done]]:
-    """Places in `jobs` with the outcomes there, in any order."""
+    """Yield the place of each job with its outcome, in any order."""
     if workers is not None and workers.count > 1 and len(jobs) > 1:
         return workers.run(jobs)
     return ((place, craft(job)) for place, job in enumerate(jobs))
 
 
 def _runs(jobs: Sequence[Job], done: Sequence[Done], samples: int) -> tuple[Run, ...]:
-    """The chunks of each attack and ball joined into one run."""
+    """Join the chunks of each attack and ball into one run."""
     per_run = -(-samples // CHUNK)
     runs = []
     for start in range(0, len(jobs), per_run):
@@ -127,13 +131,5 @@ def _runs(jobs: Sequence[Job], done: Sequence[Done], samples: int) -> tuple[Run,
             seconds=sum(part.seconds for part in parts),
             processor_seconds=sum(part.processor_seconds for part in parts),
         )
-        clean = np.concatenate([chunk.target.x for chunk in jobs[start : start + per_run]])
-        _check_ball(run.x, clean, job.ball)
         runs.append(run)
     return tuple(runs)
-
-
-def _check_ball(x: Int8, clean: Int8, ball: Ball) -> None:
-    distance = ball.distances(x, clean).max()
-    if distance > ball.eps:
-        raise AssertionError(f"an attack left its {ball.norm} ball: {distance:g} steps instead of {ball.eps}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -16,7 +15,6 @@ from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
@@ -24,9 +22,10 @@ from tritguard.attack import Attack, Ball, Target
 from tritguard.attack.base import Access, Labels
 from tritguard.attack.view import GradientView
 from tritguard.emit import open_bundle
-from tritguard.errors import TritguardError
+from tritguard.errors import BadInputError, TritguardError
 from tritguard.evaluate.crafting.job import Done, Job, craft
 from tritguard.predictor import Int8
+from tritguard.processes import spawning
 from tritguard.twin import Twin
 
 
@@ -48,11 +47,14 @@ class Workers:
         """The jobs' places and outcomes, in the order they finish; dropping the iterator ends the processes at once.
 
         Raises:
+            BadInputError: an attack is defined in the script that runs, which the processes do not import.
             TritguardError: raised by an attack, or because a process died.
         """
+        for attack in (job.attack for job in jobs if type(job.attack).__module__ == "__main__"):
+            raise BadInputError("is defined in the script that runs", where=attack.name, fix="move it to a module")
         with self._pool(min(self.count, len(jobs))) as pool:
             orders = [_Order.of(job, self.bundle, self.temperature) for job in jobs]
-            with _main_hidden():
+            with spawning():
                 places = {pool.submit(_craft, order): place for place, order in enumerate(orders)}
             try:
                 for future in as_completed(places):
@@ -65,7 +67,8 @@ class Workers:
     def _pool(self, count: int) -> Iterator[ProcessPoolExecutor]:
         context = get_context("spawn")  # TensorFlow does not survive a fork
         alive, ours = context.Pipe(duplex=False)
-        pool = ProcessPoolExecutor(count, context, _start, (self.bundle, self.temperature, alive))
+        with spawning():  # the pool's locks start a process that tracks them
+            pool = ProcessPoolExecutor(count, context, _start, (self.bundle, self.temperature, alive))
         try:
             yield pool
             pool.shutdown(wait=True)  # first, because a worker that ends by itself leaves no library's semaphore behind
@@ -73,21 +76,6 @@ class Workers:
             ours.close()  # on a failure, and also if this process is killed: no worker outlives it
             pool.shutdown(cancel_futures=True)
             alive.close()
-
-
-@contextmanager
-def _main_hidden() -> Iterator[None]:
-    """Keep the processes that start meanwhile from importing the script that runs.
-
-    A spawned process imports its parent's main module first. A script that attacks at its top level would attack again
-    in each of its workers, without end. No job needs anything of the script.
-    """
-    script = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = script
 
 
 @dataclass(frozen=True)

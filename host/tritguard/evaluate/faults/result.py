@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import override
 
 from tritguard.evaluate.study import ModelIdentity, Rate, Study
@@ -99,7 +100,14 @@ class FaultPoint(Record):
     mean: float
     low: float
     high: float
-    draws: tuple[FaultDraw, ...]
+    draws: tuple[FaultDraw, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _mean_is_of_the_draws(self) -> Self:
+        mean = float(np.mean([draw.value for draw in self.draws]))
+        if not math.isclose(self.mean, mean, abs_tol=1e-9):
+            raise ValueError(f"mean of {self.flips} flips ({self.search}): {self.mean:g}, its draws give {mean:g}")
+        return self
 
     @classmethod
     def of(cls, search: Search, flips: int, draws: tuple[FaultDraw, ...]) -> FaultPoint:
@@ -163,6 +171,7 @@ class FaultedModel(Record):
 class FaultResult(Study):
     """Accuracy with bits flipped in flash: `faults.json`."""
 
+    schema_version: Literal[1] = 1
     kind: Literal["faults"] = "faults"
     plan: FaultPlan
     classes: int

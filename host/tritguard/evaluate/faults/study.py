@@ -15,6 +15,7 @@ from tritguard.build import Build
 from tritguard.data import Dataset
 from tritguard.device import emulator_version
 from tritguard.emit import Bundle
+from tritguard.evaluate.data_checks import check_data
 from tritguard.evaluate.faults.checks import check
 from tritguard.evaluate.faults.firmware import FaultyFirmware
 from tritguard.evaluate.faults.result import (
@@ -28,7 +29,7 @@ from tritguard.evaluate.faults.result import (
     from_few,
 )
 from tritguard.evaluate.kind import RunContext, StudyKind
-from tritguard.evaluate.samples import Samples, compared, differing, draw_samples
+from tritguard.evaluate.samples import Samples, check_attackable, compared, differing, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.graph.model import Weighted
 from tritguard.predictor import Outputs
@@ -91,10 +92,13 @@ def study_faults(
         BadInputError: there are too few samples, or a build does not fit; see `FaultyFirmware`.
         MismatchError: firmware and twin do not hold the same weights.
     """
+    for bundle, _ in subjects if plan.greedy else ():
+        check_attackable(bundle.manifest)  # the search follows the loss; random flips need the labels alone
     cases = [_case(bundle, build, dataset, plan) for bundle, build in subjects]
+    checked = check_data(*(bundle.manifest for bundle, _ in subjects), dataset=dataset)
     models = tuple(_study(case, stages) for case in cases)
-    classes = int(np.prod(cases[0].bundle.manifest.output.shape))
-    issues = check(models, plan, classes)
+    classes = cases[0].bundle.manifest.label_rule.classes
+    issues = (*checked.issues, *check(models, plan, classes))
     tools = {"emulator": emulator_version() or "unknown version"} if any(case.firmware for case in cases) else {}
     return FaultResult(
         status=status_of(issues),

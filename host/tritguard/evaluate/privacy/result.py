@@ -111,6 +111,7 @@ class LeakingModel(Record):
 class PrivacyResult(Study):
     """What deployed models tell about their training samples: `privacy.json`."""
 
+    schema_version: Literal[1] = 1
     kind: Literal["privacy"] = "privacy"
     plan: PrivacyPlan
     members: int

@@ -15,9 +15,10 @@ from tritguard.boards import Board
 from tritguard.build import build
 from tritguard.data import Dataset, SampleArray, to_input_bytes
 from tritguard.device import emulator_version
-from tritguard.emit import Bundle
+from tritguard.emit import Bundle, open_bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.confirmation import confirm
+from tritguard.evaluate.data_checks import Checked, check_data
 from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
 from tritguard.evaluate.privacy.checks import check
 from tritguard.evaluate.privacy.indicator import quantizer_security
@@ -34,6 +35,7 @@ from tritguard.evaluate.privacy.result import (
 )
 from tritguard.evaluate.privacy.roc import Estimate, advantage, auc, curve, hits_at
 from tritguard.evaluate.privacy.shadows import ModelOutputs, Pool, Shadow, ask, deploy, train_shadows
+from tritguard.evaluate.samples import check_attackable
 from tritguard.evaluate.study import Confirmation, ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.predictor import Int8, Predictor
 from tritguard.progress import Stages
@@ -43,6 +45,8 @@ from tritguard.twin import Twin
 
 Float64 = NDArray[np.float64]
 Label = NDArray[np.int64]
+
+BUNDLE = "bundle"  # folder of the deployed model, in a training's folder of the output
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,12 @@ def study_privacy(
     Raises:
         BadInputError: a data set has fewer than two test samples.
     """
-    models, drawn = [], [_draw(training, plan) for training in trainings]
+    models, drawn, checked = [], [_draw(training, plan) for training in trainings], Checked()
     for training, samples in zip(trainings, drawn, strict=True):
         models.append(_study(training, samples, board, plan, out / training.name, stages))
+        checked += check_data(open_bundle(out / training.name / BUNDLE).manifest, dataset=training.dataset)
     runs = {(t.record.data_sha256, t.record.config.samples, t.record.config.seed) for t in trainings}
-    issues = check(models, plan, drawn[0].others, same_run=len(runs) == 1)
+    issues = (*checked.issues, *check(models, plan, drawn[0].others, same_run=len(runs) == 1))
     tools = {} if board is None else {"emulator": emulator_version() or "unknown version"}
     return PrivacyResult(
         status=status_of(issues),
@@ -151,8 +156,9 @@ def _study(
     core = "m4" if board is None else board.core_class
     asking = stages(f"{training.name}: asking")
     asking(0, 2)
-    bundle = deploy(training.folder, out / "bundle", training.name, core)
+    bundle = deploy(training.folder, out / BUNDLE, training.name, core)
     answers = ask(training.folder, bundle, drawn.x)
+    check_attackable(bundle.manifest)
     asking(1, 2)
     deployed: Precision = "int8" if training.record.config.quantize.weights == "none" else "ternary"
     steps = to_input_bytes(drawn.x, bundle.manifest.input.scale, bundle.manifest.input.zero_point)

@@ -15,10 +15,11 @@ from tritguard.device import Device, emulator_version
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import Manifest
 from tritguard.evaluate.crafting.runs import Run
+from tritguard.evaluate.data_checks import Checked
+from tritguard.evaluate.robustness.figures import AttackRow
 from tritguard.evaluate.robustness.judgement import DeviceAnswers, judge
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import (
-    AttackRow,
     Firmware,
     FlashLayer,
     Footprint,
@@ -30,7 +31,7 @@ from tritguard.evaluate.robustness.result import (
 )
 from tritguard.evaluate.robustness.search import Found
 from tritguard.evaluate.samples import Samples
-from tritguard.evaluate.study import Confirmation, Rate, StudyProvenance
+from tritguard.evaluate.study import Confirmation, Rate, StudyProvenance, status_of
 from tritguard.profile import estimate_cycles
 
 PICTURES = 5
@@ -63,11 +64,13 @@ class Findings:
 
     Attributes:
         clean_full: the accuracy on the whole test set, on the twin.
+        data: what the checks of the data found.
     """
 
     search: Found
     replay: Replay
     clean_full: Rate
+    data: Checked
 
 
 def assemble(
@@ -76,11 +79,12 @@ def assemble(
     """Put together the result from what all stages found."""
     manifest = subject.bundle.manifest
     judged = judge(plan, target, found.search, found.replay.answers)
+    issues = tuple(sorted((*found.data.issues, *judged.issues), key=lambda issue: issue.severity))  # invalid, then warn
     weighted = [layer for layer in manifest.layers if layer.weight_format != "none"]
     return RobustnessResult(
-        status=judged.status,
-        issues=judged.issues,
-        passed=judged.passed,
+        status=status_of(issues),
+        issues=issues,
+        passed=(*found.data.passed, *judged.passed),
         provenance=_provenance(subject, dataset, plan, samples, device),
         threat_model=ThreatModel(
             goal=plan.goal,
@@ -99,11 +103,12 @@ def assemble(
         clean_full=found.clean_full,
         curve=judged.curve,
         attacks=judged.rows,
+        samples=judged.samples,
         preset="" if plan.attacks else plan.preset,
-        budgets={name: dict(settings) for name, settings in plan.budgets_for(_outputs(manifest)).items()},
+        budgets={name: dict(settings) for name, settings in plan.budgets_for(manifest.label_rule.classes).items()},
         live=found.search.live,
         control=found.search.control,
-        doubling=found.search.doubling,
+        doubling=judged.doubling,
         throughput=found.search.throughput,
         confirmation=found.replay.confirmation,
         firmware=_firmware(subject, device),
@@ -111,10 +116,6 @@ def assemble(
         footprint=_footprint(subject, device),
         pictures=_pictures(plan, samples, target, found.search.runs, found.replay.answers),
     )
-
-
-def _outputs(manifest: Manifest) -> int:
-    return int(np.prod(manifest.output.shape))
 
 
 def _gradients(found: Found, rows: tuple[AttackRow, ...]) -> str:

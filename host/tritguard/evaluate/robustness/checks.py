@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Literal
 
 from tritguard.attack.base import Access, Follows, Kind
-from tritguard.evaluate.robustness.result import AttackRow, Control, CurvePoint
+from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint
 from tritguard.evaluate.study import Issue, Rate
 
 FEW_SAMPLES = 100

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tritguard.attack import Target
 from tritguard.attack.base import Labels
@@ -14,12 +13,11 @@ from tritguard.attack.view import GradientView
 from tritguard.evaluate.crafting.runs import Run
 from tritguard.evaluate.robustness import symptoms
 from tritguard.evaluate.robustness.checks import Evidence, check
+from tritguard.evaluate.robustness.figures import AttackRow, CurvePoint, Doubling
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.result import AttackRow, CurvePoint
 from tritguard.evaluate.robustness.search import Found, classes
+from tritguard.evaluate.robustness.table import Outcomes, SampleTable, count, to_bits
 from tritguard.evaluate.study import Issue, Rate, Status, status_of
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -46,18 +44,20 @@ class Judgement:
     """Accuracies, and how far they can be believed.
 
     Attributes:
-        right: bool[n], whether the clean input is classified correctly.
+        samples: what each sample did, from which all accuracies are counted.
         clean: the accuracy on clean inputs.
         curve: the worst case at each eps.
         rows: each attack alone at each eps.
+        doubling: what the doubled attack broke on the device; None if it was not planned.
         issues: what the checks found.
         passed: codes of the checks that found nothing.
     """
 
-    right: Flags
+    samples: SampleTable
     clean: Rate
     curve: tuple[CurvePoint, ...]
     rows: tuple[AttackRow, ...]
+    doubling: Doubling | None
     issues: tuple[Issue, ...]
     passed: tuple[str, ...]
 
@@ -71,17 +71,19 @@ def judge(plan: Plan, target: Target, found: Found, answers: DeviceAnswers) -> J
     """Compute accuracies from what the device said, for the twin only led the search, and check them."""
     view = target.view
     assert isinstance(view, GradientView)
-    right = answers.clean == target.y
-    wrong = [target.broken(labels) for labels in answers.runs]
-    runs = list(zip(found.runs, wrong, strict=True))
-    extra = [] if found.again is None or answers.again is None else [(found.again, target.broken(answers.again))]
-    curve = _curve(plan, [*runs, *extra], right, view.graph.tensors[view.graph.input].scale)
-    rows = tuple(_row(run, fooled, right, target) for run, fooled in runs)
-    clean = Rate.of(int(right.sum()), len(right))
+    samples = tabulate(target, found, answers)
+    figures = count(samples)
+    rows = tuple(_row(run, robust, target) for run, robust in zip(found.runs, figures.rows, strict=True))
+    scale = view.graph.tensors[view.graph.input].scale
+    curve = tuple(CurvePoint(eps_steps=eps, eps_input=eps * scale, robust=figures.curve[eps]) for eps in plan.bounds)
+    doubling = found.doubling
+    if doubling is not None and figures.doubled is not None:
+        tried, broken = figures.doubled
+        doubling = doubling.model_copy(update={"tried": tried, "broken": broken})
     x = target.x.astype(np.float32)
     issues, passed = check(
         Evidence(
-            clean=clean,
+            clean=figures.clean,
             curve=curve,
             headline=next(point for point in curve if point.eps_steps == plan.eps[-1]),
             rows=rows,
@@ -94,25 +96,29 @@ def judge(plan: Plan, target: Target, found: Found, answers: DeviceAnswers) -> J
             zero_gradients=view.zero_gradient_share(x, target.y),
             saturated=view.zero_gradient_share(x, target.y, 1 / view.temperature),
             plateaus=symptoms.plateaus(target, plan.eps[0] if NORMS[plan.norm].box else 1),
-            doubled=None if found.doubling is None else found.doubling.broken / len(target.x),
+            doubled=None if doubling is None else doubling.broken / len(target.x),
             control=found.control,
         )
     )
-    return Judgement(right, clean, curve, rows, issues, passed)
+    return Judgement(samples, figures.clean, curve, rows, doubling, issues, passed)
 
 
-def _curve(plan: Plan, runs: list[tuple[Run, Flags]], right: Flags, scale: float) -> tuple[CurvePoint, ...]:
-    """Compute the worst case at each bound; what broke a sample in a smaller ball lies in the larger one too."""
-    holds, points = right.copy(), []
-    for eps in plan.bounds:
-        for _, wrong in (pair for pair in runs if pair[0].eps == eps):
-            holds &= ~wrong
-        points.append(CurvePoint(eps_steps=eps, eps_input=eps * scale, robust=Rate.of(int(holds.sum()), len(holds))))
-    return tuple(points)
+def tabulate(target: Target, found: Found, answers: DeviceAnswers) -> SampleTable:
+    """Write down for each sample what the device said to it and to all that was crafted from it."""
+
+    def outcomes(run: Run, labels: Labels) -> Outcomes:
+        return Outcomes(attack=run.attack.name, eps_steps=run.eps, broken=to_bits(target.broken(labels)))
+
+    return SampleTable(
+        labels=tuple(target.y.tolist()),
+        clean=tuple(answers.clean.tolist()),
+        attacks=tuple(outcomes(run, labels) for run, labels in zip(found.runs, answers.runs, strict=True)),
+        doubled=None if found.again is None or answers.again is None else outcomes(found.again, answers.again),
+    )
 
 
-def _row(run: Run, wrong: Flags, right: Flags, target: Target) -> AttackRow:
-    n = len(right)
+def _row(run: Run, robust: Rate, target: Target) -> AttackRow:
+    n = len(target.x)
     parameters = dict(run.attack.parameters)
     if run.attack.kind == "white box" and target.view is not None:
         parameters["temperature"] = round(target.view.temperature, 3)
@@ -120,7 +126,7 @@ def _row(run: Run, wrong: Flags, right: Flags, target: Target) -> AttackRow:
         attack=run.attack.name,
         kind=run.attack.kind,
         eps_steps=run.eps,
-        robust=Rate.of(int((right & ~wrong).sum()), n),
+        robust=robust,
         parameters=parameters,
         queries_per_sample=run.queries / n,
         gradients_per_sample=run.gradients / n,

@@ -78,12 +78,14 @@ def search_live(
             chunk; an interrupted run goes on from there and asks nothing twice.
         progress: called with (queries made, most queries) after each inference.
     """
-    log = AnswerLog(folder / f"{device.hello.build_id[:12]}.answers")
+    identity = f"{device.bundle.manifest.model_sha256} on {device.hello.build_id}"
+    log = AnswerLog(folder / f"{device.hello.build_id[:12]}.answers", identity)
     asked = _Asked(device, budget.queries, progress, log)
-    store = _Kept(log, folder, f"{device.bundle.manifest.model_sha256} on {device.hello.build_id}")
+    store = _Kept(log, folder, identity)
     target = replace(target, predictor=asked, view=None)
     runs, throughput = craft_all(target, balls, budget.attacks, store, lambda _done, _jobs: None)
     progress(budget.queries, budget.queries)
+    throughput = throughput.model_copy(update={"refused": throughput.refused + log.refused})
     return Found(runs, None, None, None, throughput, live=True)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 from typing_extensions import override
 
 from tritguard.attack.norms import NormName
 from tritguard.evaluate.crafting.runs import Throughput
-from tritguard.evaluate.study import Confirmation, Rate, Study, StudyProvenance
+from tritguard.evaluate.robustness.consistency import contradictions
+from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint, Doubling
+from tritguard.evaluate.robustness.table import SampleTable
+from tritguard.evaluate.study import Confirmation, Rate, Study, StudyProvenance, warn
 from tritguard.records import Record, from_json
 
 
@@ -30,61 +33,6 @@ class ThreatModel(Record):
     input_unit: str
     knowledge: str
     space: Literal["input", "features"] = "input"
-
-
-class AttackRow(Record):
-    """One attack at one eps.
-
-    Attributes:
-        robust: the accuracy that this attack alone leaves.
-        queries_per_sample: forward passes of the attacked model.
-    """
-
-    attack: str
-    kind: Literal["white box", "black box", "transfer", "baseline"]
-    eps_steps: int
-    robust: Rate
-    parameters: dict[str, float | int | str]
-    queries_per_sample: float
-    gradients_per_sample: float
-    seconds: float
-
-
-class Control(Record):
-    """An undefended model under the same attacks at the largest eps of the threat model, on its twin.
-
-    Attributes:
-        eps_steps: that eps in steps of the control's own input grid.
-        robust: the worst case over all attacks.
-    """
-
-    name: str
-    model_sha256: str
-    eps_steps: int
-    clean: Rate
-    robust: Rate
-
-
-class Doubling(Record):
-    """The inputs that held at the largest eps of the threat model, attacked again with twice the steps.
-
-    Attributes:
-        tried: the number of inputs that held.
-        broken: how many of them the doubled attack breaks; they count in the worst case.
-    """
-
-    attack: str
-    steps: int
-    tried: int
-    broken: int
-
-
-class CurvePoint(Record):
-    """The worst case for each sample over the clean input and all attacks with an eps up to this one."""
-
-    eps_steps: int
-    eps_input: float
-    robust: Rate
 
 
 class Firmware(Record):
@@ -181,12 +129,17 @@ class RobustnessProvenance(StudyProvenance):
     model_sha256: str
 
 
+NO_SAMPLES = "NO_SAMPLE_TABLE"
+
+
 class RobustnessResult(Study):
     """What attacks leave of a deployed model: `result.json`. No figure of an `invalid` one may be quoted.
 
-    Files of versions that had no `kind` yet are read as well.
+    A result whose figures contradict its samples or each other is refused. Files of schema version 1, which had no
+    samples, and among them those that had no `kind` yet, are read as well; they get the issue `NO_SAMPLE_TABLE`.
 
     Attributes:
+        samples: what every accuracy is counted from; None in results of schema version 1.
         clean_full: accuracy over the whole test set, on the twin.
         passed: codes of the checks that found nothing.
         preset: its name, where the plan did not list attacks.
@@ -195,6 +148,7 @@ class RobustnessResult(Study):
         throughput: None in the results of versions that did not measure it.
     """
 
+    schema_version: Literal[1, 2] = 2
     kind: Literal["robustness"] = "robustness"
     provenance: RobustnessProvenance
     threat_model: ThreatModel
@@ -206,6 +160,7 @@ class RobustnessResult(Study):
     clean_full: Rate | None = None
     curve: tuple[CurvePoint, ...]
     attacks: tuple[AttackRow, ...]
+    samples: SampleTable | None = None
     passed: tuple[str, ...] = ()
     preset: str = ""
     budgets: dict[str, dict[str, float | int | str]] = Field(default_factory=dict)
@@ -219,6 +174,29 @@ class RobustnessResult(Study):
     footprint: Footprint
     pictures: tuple[Picture, ...]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _old_ones_are_marked(cls, fields: Any) -> Any:
+        """Add an issue to a result that nothing can be counted again from, so that no one takes it for `valid`."""
+        if not isinstance(fields, dict) or fields.get("schema_version") != 1:
+            return fields
+        issues = fields.get("issues")
+        if not isinstance(issues, list | tuple) or any(
+            isinstance(issue, dict) and issue.get("code") == NO_SAMPLES for issue in issues
+        ):
+            return fields
+        mark = warn(NO_SAMPLES, "made before results carried their samples: its figures cannot be recomputed")
+        found = {**fields, "issues": [*issues, mark.model_dump()]}
+        if not issues and fields.get("status") == "valid":
+            found["status"] = "degraded"
+        return found
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if what := next(contradictions(self), None):
+            raise ValueError(what)
+        return self
+
     @property
     @override
     def models_sha256(self) -> set[str]:
@@ -229,6 +207,6 @@ def read_result(path: Path) -> RobustnessResult:
     """Read a `result.json`.
 
     Raises:
-        BadInputError: missing, or no result of this schema version.
+        BadInputError: the file is missing, is no result of a known schema version, or contradicts itself.
     """
-    return from_json(RobustnessResult, path, fix="give a result.json of schema version 1")
+    return from_json(RobustnessResult, path, fix="give a result.json as tritguard wrote it")

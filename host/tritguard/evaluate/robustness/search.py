@@ -15,8 +15,9 @@ from tritguard.attack.view import GradientView
 from tritguard.evaluate.crafting.runs import Run, Throughput, craft_all
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
+from tritguard.evaluate.robustness.figures import Control, Doubling
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.result import Control, Doubling
+from tritguard.evaluate.robustness.table import ControlSamples, to_bits
 from tritguard.evaluate.study import Rate
 from tritguard.progress import Progress, Stages
 
@@ -79,7 +80,8 @@ def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages) ->
         checked, lent = _attack_control(control, model, plan, suite, stages("Attacking the control"))
         runs = (*runs, lent)
     again, doubling = _attack_again(model, plan, runs, stages("Twice the steps"))
-    return Found(runs, again, doubling, checked, throughput)
+    refused = model.store.refused + (0 if control is None else control.store.refused)
+    return Found(runs, again, doubling, checked, throughput.model_copy(update={"refused": refused}))
 
 
 def classes(target: Target) -> int:
@@ -129,6 +131,7 @@ def _attack_control(
         eps_steps=eps,
         clean=Rate.of(int(right.sum()), len(right)),
         robust=Rate.of(int(holds.sum()), len(holds)),
+        samples=ControlSamples(right=to_bits(right), held=to_bits(holds)),
     )
     return record, _transfer(control, model.target, Ball(plan.norm, plan.eps[-1]), runs)
 

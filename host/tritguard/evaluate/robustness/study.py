@@ -19,6 +19,7 @@ from tritguard.errors import DeviceError
 from tritguard.evaluate.confirmation import count_lines
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
+from tritguard.evaluate.data_checks import check_data
 from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.robustness import symptoms
 from tritguard.evaluate.robustness.assemble import Findings, Replay, Subject, assemble
@@ -27,7 +28,7 @@ from tritguard.evaluate.robustness.live import Budget, plan_live, search_live
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.robustness.search import Found, Victim, classes, search
-from tritguard.evaluate.samples import Samples, compared, differing, draw_samples
+from tritguard.evaluate.samples import Samples, check_attackable, compared, differing, draw_samples
 from tritguard.evaluate.study import Confirmation, Rate
 from tritguard.predictor import Int8, Outputs, Predictor
 from tritguard.progress import Progress, Stages
@@ -71,7 +72,8 @@ def in_chunks(predictor: Predictor, x: Int8, progress: Progress) -> Outputs:
         parts.append(predictor.predict(x[start : start + _CHUNK]))
     progress(len(x), len(x))
     logits = [part.logits for part in parts if part.logits is not None]
-    return Outputs(np.concatenate([part.scores for part in parts]), np.concatenate(logits) if logits else None)
+    scores = np.concatenate([part.scores for part in parts])
+    return Outputs(scores, np.concatenate(logits) if logits else None, threshold=parts[0].threshold)
 
 
 def confirm(device: Device, target: Target, found: Found, progress: Progress, comparing: Progress) -> Replay:
@@ -110,7 +112,8 @@ def confirm(device: Device, target: Target, found: Found, progress: Progress, co
 
 
 def _first(outputs: Outputs, count: int) -> Outputs:
-    return Outputs(outputs.scores[:count], None if outputs.logits is None else outputs.logits[:count])
+    logits = None if outputs.logits is None else outputs.logits[:count]
+    return Outputs(outputs.scores[:count], logits, threshold=outputs.threshold)
 
 
 def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
@@ -143,7 +146,10 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
         BadInputError: data, plan, control and model do not fit each other.
         DeviceError: the device does not answer, or reports no times.
     """
+    for bundle in (subject.bundle, *(() if control is None else (control,))):
+        check_attackable(bundle.manifest)
     samples = draw_samples(subject.bundle, dataset, plan.samples, plan.seed)
+    checked = check_data(subject.bundle.manifest, dataset=dataset)
     workers = workers or cores()
     preparing = stages("Preparing the attacks")
     preparing(0, 1)
@@ -166,7 +172,7 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
     x_test = to_input_bytes(dataset.x_test, manifest.input.scale, manifest.input.zero_point)
     whole = in_chunks(target.predictor, x_test, stages("The whole test set, on the twin"))
     clean_full = Rate.of(int((whole.labels == dataset.y_test).sum()), len(whole.labels))
-    return assemble(subject, dataset, plan, samples, target, Findings(found, replay, clean_full), device)
+    return assemble(subject, dataset, plan, samples, target, Findings(found, replay, clean_full, checked), device)
 
 
 def cores() -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import override
 
 from tritguard.evaluate.study import Rate, Study
@@ -81,6 +81,7 @@ class Apart(Record):
 class TransferResult(Study):
     """How attacks carry over between the forms of a model: `transfer.json`."""
 
+    schema_version: Literal[1] = 1
     kind: Literal["transfer"] = "transfer"
     plan: TransferPlan
     input_unit: str
@@ -88,6 +89,23 @@ class TransferResult(Study):
     parties: tuple[Party, ...]
     cells: tuple[Cell, ...]
     apart: tuple[Apart, ...]
+
+    @model_validator(mode="after")
+    def _rows_are_of_the_parties_and_samples(self) -> Self:
+        places, rates = dict[str, int](), {f"parties.{k}.clean": party.clean for k, party in enumerate(self.parties)}
+        for k, cell in enumerate(self.cells):
+            places |= {f"cells.{k}.source": cell.source, f"cells.{k}.target": cell.target}
+            rates[f"cells.{k}.accuracy"] = cell.accuracy
+        for k, pair in enumerate(self.apart):
+            places |= {f"apart.{k}.deployed": pair.deployed, f"apart.{k}.keeper": pair.keeper}
+        for name, place in places.items():
+            if not 0 <= place < len(self.parties):
+                raise ValueError(f"{name}: there is no party {place}, parties has {len(self.parties)}")
+        samples = len(self.provenance.sample_indices)
+        for name, rate in rates.items():
+            if rate.n != samples:
+                raise ValueError(f"{name}: is of {rate.n} samples, provenance.sample_indices has {samples}")
+        return self
 
     @property
     @override

@@ -20,8 +20,9 @@ from tritguard.data import Dataset
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import EdgeTensor, hash_file
 from tritguard.errors import BadInputError
+from tritguard.evaluate.data_checks import check_data
 from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
-from tritguard.evaluate.samples import Samples, draw_samples
+from tritguard.evaluate.samples import Samples, check_attackable, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.evaluate.transfer.checks import check
 from tritguard.evaluate.transfer.result import Apart, Cell, Party, TransferPlan, TransferResult
@@ -60,9 +61,12 @@ def study_transfer(
     Raises:
         BadInputError: the models do not take the same inputs, or a file holds no float model.
     """
+    for bundle in bundles:
+        check_attackable(bundle.manifest)
     grid = bundles[0].manifest.input
     models = [(name, path, open_float(path, grid)) for name, path in floats]
     samples = draw_samples(bundles[0], dataset, plan.samples, plan.seed)
+    checked = check_data(bundles[0].manifest, dataset=dataset)  # the other bundles take the same inputs
     parties = [_float(name, path, model, samples.x) for name, path, model in models]
     parties += [_deployed(bundle, grid, samples.x) for bundle in bundles]
     right = [party.predictor.predict(samples.x).labels == samples.y for party in parties]
@@ -77,7 +81,7 @@ def study_transfer(
         Party(name=party.name, form=party.form, sha256=party.sha256, clean=_rate(holds))
         for party, holds in zip(parties, right, strict=True)
     )
-    issues = check(result_parties, cells, plan, int(np.prod(bundles[0].manifest.output.shape)))
+    issues = (*checked.issues, *check(result_parties, cells, plan, bundles[0].manifest.label_rule.classes))
     return TransferResult(
         status=status_of(issues),
         issues=issues,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -19,7 +20,7 @@ from tritguard.data import Dataset
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
-from tritguard.evaluate.registry import STUDIES, leading
+from tritguard.evaluate.registry import STUDIES, kind_of, leading
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.study import Study
 from tritguard.files import write_whole
@@ -61,7 +62,7 @@ class RunSettings(Record):
     @property
     def studies(self) -> list[tuple[StudyKind[Any, Any], Record]]:
         """The studies to carry out, with their settings, in order."""
-        plans = [(kind, getattr(self, kind.table)) for kind in STUDIES]
+        plans = [(kind, getattr(self, kind.table, None)) for kind in STUDIES]
         return [(kind, plan) for kind, plan in plans if plan is not None]
 
     @model_validator(mode="after")
@@ -87,8 +88,11 @@ class RunSettings(Record):
 _TABLES: dict[str, Any] = {
     kind.table: (kind.plan | None, None) for kind in STUDIES if kind.table not in RunSettings.model_fields
 }
-# Every other study has a table for its plan; it is not carried out where the table is missing.
-RunConfig = create_model("RunConfig", __base__=RunSettings, **_TABLES)
+_ABOUT = """A run's configuration: `RunSettings`, and a table for the plan of each further study.
+
+A study is not carried out where its table is missing.
+"""
+RunConfig = create_model("RunConfig", __base__=RunSettings, __doc__=_ABOUT, **_TABLES)
 
 
 def read_run_config(path: str | Path) -> RunSettings:
@@ -144,7 +148,7 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None) ->
         watcher: follows the run.
 
     Returns:
-        The results; the first is that of the attack. Each lies in `out`, and `report.html` there shows all.
+        The results, that of the attack first. Each lies in `out`, and `report.html` there shows all.
 
     Raises:
         TritguardError: what a step raises; nothing of an older result is left then.
@@ -160,6 +164,7 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None) ->
     data, learned = _data(config, reading)
     float_model = None if config.float_model is None else Path(config.float_model)
     source = Path(config.model or folder / "train")
+    _shown(watch, "Starting TensorFlow", lambda: import_module("tritguard.train.backend"))
     if config.train is not None:
         _train(config.train, learned, source, "train", watch)
         float_model = source / MODEL
@@ -217,7 +222,8 @@ def _studies(config: RunSettings, context: RunContext, watch: Watcher) -> list[S
     for kind, plan in config.studies:
         watch.begins(kind.table)
         done.append(carry_out(kind, context.out, partial(kind.run, plan, context), watch.stage))
-        write_whole(leading().report_beside(context.out / leading().file), to_html(done[0], done[1:]))
+        if (first := done[0]) is not done[-1]:
+            write_whole(kind_of(first).report_beside(context.out / kind_of(first).file), to_html(first, done[1:]))
         watch.studied(done[-1], context.out / kind.file)
     return done
 

@@ -1,0 +1,194 @@
+"""Finds what a robustness result says that its samples, or other parts of it, contradict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tritguard.evaluate.robustness.checks import CHECKS
+from tritguard.evaluate.robustness.table import Figures, SampleTable, count, to_flags
+from tritguard.evaluate.study import Rate
+
+if TYPE_CHECKING:
+    from tritguard.evaluate.robustness.result import RobustnessResult
+
+_MISMATCH = "DEVICE_TWIN_MISMATCH"
+
+
+def contradictions(result: RobustnessResult) -> Iterator[str]:
+    """Name each field that does not fit the rest, with what it says and what the rest gives."""
+    yield from _eps(result)
+    yield from _sizes(result)
+    yield from _codes(result)
+    if result.schema_version == 1:
+        if result.samples is not None:
+            yield "samples: schema version 1 has none"
+        yield from _impossible(result)
+        return
+    if result.samples is None:
+        yield "samples: missing, schema version 2 has them"
+        return
+    yield from _known(result)
+    figures = count(result.samples)
+    yield from _rates(result, figures)
+    yield from _doubling(result, figures)
+    yield from _control(result)
+    yield from _pictures(result, result.samples)
+
+
+def _eps(result: RobustnessResult) -> Iterator[str]:
+    """Compare the lists of eps: of the threat model, of the attacks, and of the curve."""
+    threat, curve = result.threat_model, [point.eps_steps for point in result.curve]
+    if len(threat.eps_steps) != len(threat.eps_input):
+        yield f"threat_model.eps_input: {len(threat.eps_input)} bounds, eps_steps has {len(threat.eps_steps)}"
+    if curve != sorted(set(curve)):
+        yield f"curve: eps {curve} do not rise"
+    ran = sorted({row.eps_steps for row in result.attacks})
+    if curve != ran:
+        yield f"curve: has eps {curve}, the attacks ran at {ran}"
+    if curve[: len(threat.eps_steps)] != list(threat.eps_steps):
+        yield f"threat_model.eps_steps: {list(threat.eps_steps)} are not the first eps of the curve, {curve}"
+    named = dict(zip(threat.eps_steps, threat.eps_input, strict=False))
+    for place, point in enumerate(result.curve):
+        other = named.get(point.eps_steps, point.eps_input)
+        if not math.isclose(point.eps_input, other, rel_tol=1e-6):
+            yield f"curve.{place}.eps_input: {point.eps_input:g}, the threat model has {other:g}"
+
+
+def _sizes(result: RobustnessResult) -> Iterator[str]:
+    """Compare the number of samples that each rate is of."""
+    n = len(result.provenance.sample_indices)
+    sizes = {"clean": result.clean.n}
+    sizes |= {f"attacks.{place}.robust": row.robust.n for place, row in enumerate(result.attacks)}
+    sizes |= {f"curve.{place}.robust": point.robust.n for place, point in enumerate(result.curve)}
+    if control := result.control:
+        sizes |= {"control.clean": control.clean.n, "control.robust": control.robust.n}
+        if control.samples is not None:
+            sizes["control.samples.right"] = len(control.samples.right)
+            sizes["control.samples.held"] = len(control.samples.held)
+    if result.samples is not None:
+        sizes["samples.labels"] = len(result.samples.labels)
+    for name, size in sizes.items():
+        if size != n:
+            yield f"{name}: is of {size} samples, provenance.sample_indices has {n}"
+
+
+def _codes(result: RobustnessResult) -> Iterator[str]:
+    """Compare findings, passed checks and what the device answered with each other."""
+    found = {issue.code for issue in result.issues}
+    for place, code in enumerate(result.passed):
+        if code in found:
+            yield f"passed.{place}: {code} passed, but issues holds it too"
+        if code in result.passed[:place]:
+            yield f"passed.{place}: {code} is listed twice"
+    mismatched = result.confirmation.mismatched_inputs
+    if (mismatched > 0) != (_MISMATCH in found):
+        listed = "hold" if _MISMATCH in found else "do not hold"
+        yield f"confirmation.mismatched_inputs: {mismatched}, but issues {listed} {_MISMATCH}"
+
+
+def _known(result: RobustnessResult) -> Iterator[str]:
+    """Compare findings and passed checks with the checks that there are."""
+    known = {one.code: one.severity for one in CHECKS}
+    for place, issue in enumerate(result.issues):
+        if issue.code not in known:
+            yield f"issues.{place}.code: there is no check {issue.code!r}"
+        elif issue.severity != known[issue.code]:
+            yield f"issues.{place}.severity: {issue.severity}, but {issue.code} is always {known[issue.code]}"
+    for place, code in enumerate(result.passed):
+        if code not in known:
+            yield f"passed.{place}: there is no check {code!r}"
+
+
+def _rates(result: RobustnessResult, figures: Figures) -> Iterator[str]:
+    """Compare clean accuracy, each row and the curve with what the samples give."""
+    assert result.samples is not None
+    stated = {"clean": (result.clean, figures.clean)}
+    ran = [(row.attack, row.eps_steps) for row in result.attacks]
+    tabled = [(row.attack, row.eps_steps) for row in result.samples.attacks]
+    if ran != tabled:
+        odd = next((pair for pair in [*ran, *tabled] if ran.count(pair) != tabled.count(pair)), None)
+        where = "in another order" if odd is None else f"{odd[0]} at eps {odd[1]} in only one of the two"
+        yield f"samples.attacks: names other attacks than attacks does: {where}"
+        return
+    rows = zip(result.attacks, figures.rows, strict=True)
+    stated |= {f"attacks.{place}.robust": (row.robust, rate) for place, (row, rate) in enumerate(rows)}
+    stated |= {
+        f"curve.{place}.robust": (point.robust, figures.curve[point.eps_steps])
+        for place, point in enumerate(result.curve)
+        if point.eps_steps in figures.curve
+    }
+    for name, (ours, theirs) in stated.items():
+        yield from _differ(name, ours, theirs)
+
+
+def _differ(name: str, stated: Rate, counted: Rate) -> Iterator[str]:
+    if stated.k != counted.k:
+        yield f"{name}: {stated.k} of {stated.n} stated, its samples give {counted.k} of {counted.n}"
+
+
+def _largest(result: RobustnessResult) -> int:
+    return max(result.threat_model.eps_steps, default=0)
+
+
+def _doubling(result: RobustnessResult, figures: Figures) -> Iterator[str]:
+    assert result.samples is not None
+    doubling, table = result.doubling, result.samples.doubled
+    if doubling is None:
+        if table is not None:
+            yield "doubling: missing, but samples.doubled has outcomes"
+        return
+    if table is not None and (table.attack, table.eps_steps) != (doubling.attack, _largest(result)):
+        expected = f"{doubling.attack} at eps {_largest(result)}"
+        yield f"samples.doubled: is of {table.attack} at eps {table.eps_steps}, doubling is of {expected}"
+    tried, broken = figures.doubled or (0, 0)
+    if (doubling.tried, doubling.broken) != (tried, broken):
+        yield f"doubling: {doubling.broken} of {doubling.tried} broken stated, its samples give {broken} of {tried}"
+
+
+def _control(result: RobustnessResult) -> Iterator[str]:
+    control = result.control
+    if control is None:
+        return
+    if control.samples is None:
+        yield "control.samples: missing, schema version 2 has them"
+        return
+    for name, stated, bits in (
+        ("control.clean", control.clean, control.samples.right),
+        ("control.robust", control.robust, control.samples.held),
+    ):
+        yield from _differ(name, stated, Rate.of(bits.count("1"), len(bits)))
+
+
+def _pictures(result: RobustnessResult, table: SampleTable) -> Iterator[str]:
+    """Compare each picture with its sample, and look whether the attack that it names broke that one."""
+    places = {index: place for place, index in enumerate(result.provenance.sample_indices)}
+    for number, picture in enumerate(result.pictures):
+        place = places.get(picture.sample)
+        if place is None:
+            yield f"pictures.{number}.sample: {picture.sample} is not among the samples"
+            continue
+        shown, known = (picture.label, picture.clean_prediction), (table.labels[place], table.clean[place])
+        if shown != known:
+            yield f"pictures.{number}: label and clean prediction are {shown}, its sample has {known}"
+        if not any(
+            (row.attack, row.eps_steps) == (picture.attack, picture.eps_steps) and to_flags(row.broken)[place]
+            for row in table.attacks
+        ):
+            what = f"{picture.attack} at eps {picture.eps_steps} did not break sample {picture.sample}"
+            yield f"pictures.{number}: {what}"
+
+
+def _impossible(result: RobustnessResult) -> Iterator[str]:
+    """Compare the curve with the rows where no samples say more: it lies between their minimum and their union."""
+    for place, point in enumerate(result.curve):
+        rows = [row.robust.k for row in result.attacks if row.eps_steps <= point.eps_steps]
+        most = min([result.clean.k, *rows, *(earlier.robust.k for earlier in result.curve[:place])])
+        doubled = result.doubling.broken if result.doubling and point.eps_steps >= _largest(result) else 0
+        least = max(0, result.clean.k - sum(max(0, result.clean.k - k) for k in rows) - doubled)
+        if not least <= point.robust.k <= most:
+            yield (
+                f"curve.{place}.robust: {point.robust.k} of {point.robust.n} stated, "
+                f"the attacks' own rows give {least} to {most}"
+            )

@@ -1,0 +1,138 @@
+"""What happened to each sample of a robustness evaluation, and the one way to count every accuracy from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt, model_validator
+
+from tritguard.evaluate.study import Rate
+from tritguard.records import Record
+
+Flags = NDArray[np.bool_]
+Bits = Annotated[str, Field(pattern="^[01]*$")]  # one digit for each sample, 1 where the statement holds
+
+HELD = np.iinfo(np.int64).max  # in place of an eps: no attack broke the sample
+
+
+def to_bits(flags: Flags) -> str:
+    """Write bool[n] as n digits."""
+    return (flags.astype(np.uint8) + ord("0")).tobytes().decode()
+
+
+def to_flags(bits: str) -> Flags:
+    """Read n digits as bool[n]."""
+    return np.asarray(np.frombuffer(bits.encode(), np.uint8) == ord("1"))
+
+
+class Outcomes(Record):
+    """What one attack at one eps did to each sample.
+
+    Attributes:
+        broken: where the device's answer to the crafted input is what the attacker wants, whether or not the clean
+            input was classified correctly.
+    """
+
+    attack: str
+    eps_steps: int = Field(ge=1, le=10**6)
+    broken: Bits
+
+
+class ControlSamples(Record):
+    """The control on the same samples, on its twin.
+
+    Attributes:
+        right: where it classifies the clean input correctly.
+        held: where it does so after every attack too.
+    """
+
+    right: Bits
+    held: Bits
+
+
+class SampleTable(Record):
+    """What the device said about each sample, in the order of the provenance's `sample_indices`.
+
+    Attributes:
+        labels: the true labels.
+        clean: the device's labels for the clean inputs.
+        attacks: the outcomes of each row of the result's `attacks`, in their order.
+        doubled: those of the attack with twice the steps, which ran on the samples that held; None if none did.
+    """
+
+    labels: tuple[NonNegativeInt, ...] = Field(min_length=1)
+    clean: tuple[NonNegativeInt, ...]
+    attacks: tuple[Outcomes, ...]
+    doubled: Outcomes | None = None
+
+    @model_validator(mode="after")
+    def _same_samples_everywhere(self) -> Self:
+        sizes = {"clean": len(self.clean)}
+        sizes |= {f"attacks.{place}.broken": len(row.broken) for place, row in enumerate(self.attacks)}
+        sizes |= {} if self.doubled is None else {"doubled.broken": len(self.doubled.broken)}
+        for name, size in sizes.items():
+            if size != len(self.labels):
+                raise ValueError(f"{name} has {size} samples, labels has {len(self.labels)}")
+        return self
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All that is counted from a table.
+
+    Attributes:
+        clean: the accuracy on clean inputs.
+        rows: the accuracy that each row of `SampleTable.attacks` alone leaves, in their order.
+        first: int64[n], for each sample the smallest eps at which it is broken: 0 if the clean input is classified
+            wrongly, `HELD` if nothing broke it.
+        by: int64[n], the place among the rows of what broke it there first, `len(rows)` for the doubled attack; -1
+            where `first` is 0 or `HELD`.
+        curve: for each eps of the rows, rising, the share of samples that hold up to it.
+        doubled: the number of samples that held before the doubled attack at its eps, and how many of them it broke;
+            None if the table has no such attack.
+    """
+
+    clean: Rate
+    rows: tuple[Rate, ...]
+    first: NDArray[np.int64]
+    by: NDArray[np.int64]
+    curve: Mapping[int, Rate]
+    doubled: tuple[int, int] | None
+
+
+def count(table: SampleTable) -> Figures:
+    """Count every figure from the samples; results are made with this function and checked with it when read."""
+    right = np.array(table.labels) == np.array(table.clean)
+    broken = [to_flags(row.broken) for row in table.attacks]
+    first, by = _first_broken(table.attacks, right)
+    doubled = None
+    if table.doubled is not None:
+        fresh = (first > table.doubled.eps_steps) & to_flags(table.doubled.broken)
+        doubled = (int((first > table.doubled.eps_steps).sum()), int(fresh.sum()))
+        first, by = _first_broken((*table.attacks, table.doubled), right)
+    return Figures(
+        clean=_share(right),
+        rows=tuple(_share(right & ~flags) for flags in broken),
+        first=first,
+        by=by,
+        curve={eps: _share(first > eps) for eps in sorted({row.eps_steps for row in table.attacks})},
+        doubled=doubled,
+    )
+
+
+def _first_broken(rows: tuple[Outcomes, ...], right: Flags) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find the worst case of each sample; what broke it in a smaller ball lies in every larger one too."""
+    first = np.where(right, HELD, 0).astype(np.int64)
+    by = np.full(len(right), -1, np.int64)
+    for place, row in sorted(enumerate(rows), key=lambda pair: pair[1].eps_steps):
+        fallen = (first == HELD) & to_flags(row.broken)
+        first[fallen], by[fallen] = row.eps_steps, place
+    return first, by
+
+
+def _share(flags: Flags) -> Rate:
+    return Rate.of(int(flags.sum()), len(flags))

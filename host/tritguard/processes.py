@@ -1,0 +1,166 @@
+"""Starts Python processes of tritguard's own, the only way in which it starts any.
+
+What lies in the working directory, beside a model or beside the script that runs is never imported by them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+_PACKAGE = Path(__file__).resolve().parent
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT")  # the environment variables that Python itself may need
+_FOLDERS = ("HOME", "TMPDIR", "TEMP", "TMP")
+_SAFE_PATH = "PYTHONSAFEPATH"
+
+# Runs in the new process before anything of tritguard. `-I` ignores PYTHONPATH and an entry in sys.path for the working
+# directory, so the folders to import from are handed over, and tritguard itself by its file.
+_START = """
+import importlib.util, json, runpy, sys
+order = json.loads(sys.argv[1])
+try:
+    import resource
+except ImportError:  # POSIX only
+    resource = None
+for name, wanted in order["limits"].items() if resource else ():
+    kind = getattr(resource, name)
+    hard = resource.getrlimit(kind)[1]
+    least = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    try:
+        resource.setrlimit(kind, (least, least))
+    except (ValueError, OSError):  # some systems do not know each limit
+        pass
+sys.path[:] = order["path"]
+spec = importlib.util.spec_from_file_location("tritguard", order["package"])
+sys.modules["tritguard"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["tritguard"])
+sys.argv[:] = [order["module"], *sys.argv[2:]]
+runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
+"""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a process may take; a system that does not know a limit does without it.
+
+    Attributes:
+        seconds: time by the clock, after which it is killed.
+        cpu_seconds: processor time, over all its threads.
+        memory_bytes: memory for data, of each process that it starts too.
+        file_bytes: size of each file it writes.
+    """
+
+    seconds: int
+    cpu_seconds: int
+    memory_bytes: int
+    file_bytes: int = 1 << 30
+
+
+def run_python(
+    module: str,
+    *arguments: str,
+    folder: Path,
+    limits: Limits,
+    environment: Mapping[str, str] | None = None,
+    one_output: bool = False,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a module as `python -m MODULE ARGUMENTS` would, isolated and within limits.
+
+    The process has no stdin, imports the same tritguard as this one, and ends with everything it started when the
+    limit of time or an exception such as KeyboardInterrupt ends the wait for it.
+
+    Args:
+        module: the module's name.
+        arguments: its arguments.
+        folder: its working directory, home and folder for temporary files.
+        limits: what it may take.
+        environment: environment variables added to those that Python itself may need.
+        one_output: whether stderr goes to stdout, in the order in which both are written.
+
+    Returns:
+        Its exit status, stdout and stderr. A negative status is the signal that killed it.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer than `limits.seconds`.
+    """
+    order = {
+        "limits": {
+            "RLIMIT_CPU": limits.cpu_seconds,
+            "RLIMIT_DATA": limits.memory_bytes,
+            "RLIMIT_FSIZE": limits.file_bytes,
+            "RLIMIT_CORE": 0,
+        },
+        "path": _import_path(),
+        "package": str(_PACKAGE / "__init__.py"),
+        "module": module,
+    }
+    command = [sys.executable, "-I", "-c", _START, json.dumps(order), *arguments]
+    variables = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    variables |= dict.fromkeys(_FOLDERS, str(folder))
+    variables |= {"OPENBLAS_NUM_THREADS": "1"}  # its buffers, one for each core, would count against the memory
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=variables | dict(environment or {}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if one_output else subprocess.PIPE,
+        process_group=0 if os.name == "posix" else None,
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=limits.seconds)
+        except BaseException:
+            _kill(process)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+@contextmanager
+def spawning() -> Iterator[None]:
+    """Isolate the processes that `multiprocessing` spawns in this block.
+
+    A spawned process imports its parent's main module first. A script that attacks at its top level would attack again
+    in each of its workers, without end; so the main module is hidden. The working directory and the script's folder
+    are not on the new processes' `sys.path`, not even while they start.
+    """
+    script, path, safe = sys.modules["__main__"], list(sys.path), os.environ.get(_SAFE_PATH)
+    sys.path[:] = [*_import_path(), *_own_location()]
+    sys.modules["__main__"] = ModuleType("__main__")
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        sys.modules["__main__"], sys.path[:] = script, path
+        if safe is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = safe
+
+
+def _import_path() -> list[str]:
+    """This process's `sys.path` without the working directory and without the folder of the script that runs."""
+    left_out = {Path.cwd()}
+    if script := getattr(sys.modules["__main__"], "__file__", None):
+        left_out.add(Path(script).resolve().parent)
+    return [entry for entry in sys.path if Path(entry).is_absolute() and Path(entry).resolve() not in left_out]
+
+
+def _own_location() -> list[str]:
+    """The folder that tritguard is imported from, if `_import_path` leaves it out."""
+    location = str(_PACKAGE.parent)
+    return [] if any(Path(entry).resolve() == _PACKAGE.parent for entry in _import_path()) else [location]
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if os.name == "posix":
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()

@@ -1,0 +1,531 @@
+"""Edited results and planted inputs: what was changed by hand is refused, and nothing is counted from it."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from tests.support.known_models import ternary_model
+from tests.support.robustness_result import CLASSES, EPS, N, held, make_result, picture
+from tritguard.attack import Attack, Ball, Crafted, Noise, Target
+from tritguard.attack.base import Kind
+from tritguard.cli import app
+from tritguard.emit import write_bundle
+from tritguard.errors import BadInputError, TritguardError
+from tritguard.evaluate.crafting import seal
+from tritguard.evaluate.crafting.answer_log import AnswerLog
+from tritguard.evaluate.crafting.job import Done, Job, OutOfBallError
+from tritguard.evaluate.crafting.runs import Throughput, craft_all
+from tritguard.evaluate.crafting.store import Store
+from tritguard.evaluate.faults.result import FaultDraw, FaultPoint
+from tritguard.evaluate.registry import read_study
+from tritguard.evaluate.robustness.judgement import DeviceAnswers, tabulate
+from tritguard.evaluate.robustness.result import RobustnessResult
+from tritguard.evaluate.robustness.search import Found
+from tritguard.evaluate.robustness.table import HELD, Outcomes, SampleTable, count, to_bits, to_flags
+from tritguard.evaluate.study import Rate, StudyProvenance
+from tritguard.evaluate.transfer.result import TransferResult
+from tritguard.predictor import Outputs
+from tritguard.report import terminal, wording
+from tritguard.report.registry import to_html
+from tritguard.twin import Twin
+
+Fields = dict[str, Any]
+
+
+def rate(k: int, n: int = N) -> Fields:
+    return Rate.of(k, n).model_dump()
+
+
+def full_result() -> RobustnessResult:
+    """With a control, of which half holds, and twice the steps, which break one of the two samples that held at 4."""
+    base = make_result().model_dump()
+    table = base["samples"] | {"doubled": {"attack": "PGD", "eps_steps": 4, "broken": held(1)}}
+    last = [row for row in base["samples"]["attacks"] if row["eps_steps"] <= 4]
+    threat = base["threat_model"] | {"eps_steps": [1, 2, 4], "eps_input": base["threat_model"]["eps_input"][:3]}
+    curve = [point for point in base["curve"] if point["eps_steps"] <= 4]
+    curve[2] = curve[2] | {"robust": rate(1)}
+    control = {"name": "plain", "model_sha256": "c" * 64, "eps_steps": 4, "clean": rate(276), "robust": rate(138)}
+    return make_result(
+        threat_model=threat,
+        curve=curve,
+        attacks=[row for row in base["attacks"] if row["eps_steps"] <= 4],
+        samples=table | {"attacks": last},
+        doubling={"attack": "PGD", "steps": 80, "tried": 2, "broken": 1},
+        control=control | {"samples": {"right": held(276), "held": held(138)}},
+        passed=["NONDETERMINISTIC", "CLEAN_AT_CHANCE"],
+        throughput={"workers": 1, "jobs": 8, "reused": 0, "seconds": 1, "queries": 9, "gradients": 9},
+        pictures=[picture((28, 28, 1), eps=2)],
+    )
+
+
+def set_in(fields: Any, path: str, value: object) -> None:
+    *parents, last = path.split(".")
+    for name in parents:
+        fields = fields[int(name) if isinstance(fields, list) else name]
+    fields[int(last) if isinstance(fields, list) else last] = value
+
+
+def flipped(bits: str, place: int) -> str:
+    return bits[:place] + "10"[int(bits[place])] + bits[place + 1 :]
+
+
+WHOLE = json.loads(full_result().model_dump_json())
+BROKEN = WHOLE["samples"]["attacks"][0]["broken"]
+MISMATCH = {"code": "DEVICE_TWIN_MISMATCH", "severity": "invalid", "message": "2 inputs"}
+WARNING = {"code": "FEW_SAMPLES", "severity": "warn", "message": "only a few"}
+
+# What is edited, to what, and what the refusal says.
+EDITED: dict[str, tuple[Fields, str]] = {
+    "curve": ({"curve.0.robust": rate(270)}, r"curve\.0\.robust: 270 of 300 stated, its samples give 104 of 300"),
+    "headline": ({"curve.2.robust": rate(2)}, r"curve\.2\.robust: 2 of 300 stated, its samples give 1 of 300"),
+    "row": ({"attacks.0.robust": rate(105)}, r"attacks\.0\.robust: 105 of 300 stated, its samples give 104 of 300"),
+    "clean": ({"clean": rate(300)}, r"clean: 300 of 300 stated, its samples give 276 of 300"),
+    "row and curve": (
+        {"attacks.0.robust": rate(270), "curve.0.robust": rate(270)},
+        r"attacks\.0\.robust: 270 of 300 stated, its samples give 104",
+    ),
+    "one bit of the table": (
+        {"samples.attacks.0.broken": flipped(BROKEN, 200)},
+        r"attacks\.0\.robust: 104 of 300 stated, its samples give 105",
+    ),
+    "a clean label": ({"samples.clean.0": 0}, r"clean: 276 of 300 stated, its samples give 277"),
+    "a row of the table left out": (
+        {"samples.attacks": WHOLE["samples"]["attacks"][1:]},
+        r"samples\.attacks: .* PGD at eps 1 in only one of the two",
+    ),
+    "rows of the table exchanged": ({"samples.attacks": WHOLE["samples"]["attacks"][::-1]}, "in another order"),
+    "a row shorter": ({"samples.attacks.0.broken": BROKEN[1:]}, r"attacks\.0\.broken has 299 samples, labels has 300"),
+    "no digits": ({"samples.attacks.0.broken": "2" * N}, r"samples\.attacks\.0\.broken: String should match"),
+    "table left out": ({"samples": None}, "samples: missing, schema version 2 has them"),
+    "sample left out": (
+        {"provenance.sample_indices": list(range(N - 1))},
+        r"clean: is of 300 samples, provenance\.sample_indices has 299",
+    ),
+    "fewer samples": ({"clean": rate(276, 290)}, r"clean: is of 290 samples, provenance\.sample_indices has 300"),
+    "status": ({"status": "degraded"}, "status is degraded, its issues make it valid"),
+    "issue without its status": ({"issues": [WARNING]}, "status is valid, its issues make it degraded"),
+    "interval": (
+        {"clean": rate(276) | {"low": 0.9}},
+        r"clean: the interval of 276 of 300 is 0\.9000 to .*, Wilson's is 0\.883",
+    ),
+    "interval of the whole data set": ({"clean_full": rate(901, 1000) | {"high": 1.0}}, r"clean_full: the interval"),
+    "more than all": ({"clean.k": 301}, "clean: 301 of 300"),
+    "eps of the curve": ({"curve.1.eps_steps": 3}, r"curve: has eps \[1, 3, 4\], the attacks ran at \[1, 2, 4\]"),
+    "order of the curve": ({"curve": WHOLE["curve"][::-1]}, r"curve: eps \[4, 2, 1\] do not rise"),
+    "eps of the threat model": ({"threat_model.eps_steps": [1, 2, 8]}, r"threat_model\.eps_steps: \[1, 2, 8\]"),
+    "one bound fewer": ({"threat_model.eps_input": [0.584]}, r"eps_input: 1 bounds, eps_steps has 3"),
+    "eps in input units": ({"curve.0.eps_input": 5.0}, r"curve\.0\.eps_input: 5, the threat model has 0\.584"),
+    "eps of a row": ({"attacks.0.eps_steps": 2}, r"samples\.attacks: .* PGD at eps 2 in only one of the two"),
+    "unknown issue": (
+        {"issues": [WARNING | {"code": "ALL_IS_WELL"}], "status": "degraded"},
+        r"issues\.0\.code: there is no check 'ALL_IS_WELL'",
+    ),
+    "milder issue": (
+        {"issues": [MISMATCH | {"severity": "warn"}], "status": "degraded", "confirmation.mismatched_inputs": 2},
+        r"issues\.0\.severity: warn, but DEVICE_TWIN_MISMATCH is always invalid",
+    ),
+    "unknown passed": ({"passed": ["ALL_IS_WELL"]}, r"passed\.0: there is no check 'ALL_IS_WELL'"),
+    "passed twice": ({"passed": ["NO_CONTROL", "NO_CONTROL"]}, r"passed\.1: NO_CONTROL is listed twice"),
+    "passed and failed": (
+        {"issues": [WARNING], "status": "degraded", "passed": ["FEW_SAMPLES"]},
+        r"passed\.0: FEW_SAMPLES passed, but issues holds it too",
+    ),
+    "mismatches hidden": (
+        {"confirmation.mismatched_inputs": 2},
+        r"mismatched_inputs: 2, but issues do not hold DEVICE_TWIN_MISMATCH",
+    ),
+    "control": ({"control.robust": rate(0)}, r"control\.robust: 0 of 300 stated, its samples give 138 of 300"),
+    "control's clean": ({"control.clean": rate(299)}, r"control\.clean: 299 of 300 stated, its samples give 276"),
+    "control's samples": ({"control.samples": None}, r"control\.samples: missing"),
+    "control's size": ({"control.samples.held": "0"}, r"control\.samples\.held: is of 1 samples"),
+    "doubling": ({"doubling.broken": 0}, r"doubling: 0 of 2 broken stated, its samples give 1 of 2"),
+    "doubling left out": ({"doubling": None}, r"doubling: missing, but samples\.doubled has outcomes"),
+    "doubling of another": ({"doubling.attack": "FGSM"}, r"is of PGD at eps 4, doubling is of FGSM at eps 4"),
+    "picture's label": ({"pictures.0.label": 0}, r"pictures\.0: label and clean prediction are \(0, 11\), its sample"),
+    "picture's sample": ({"pictures.0.sample": 300}, r"pictures\.0\.sample: 300 is not among the samples"),
+    "picture's attack": ({"pictures.0.attack": "FGSM"}, r"pictures\.0: FGSM at eps 2 did not break sample 299"),
+}
+
+
+@pytest.mark.parametrize("name", EDITED)
+def test_an_edited_result_is_refused_by_field_and_values(name: str, tmp_path: Path) -> None:
+    edits, message = EDITED[name]
+    fields, path = json.loads(json.dumps(WHOLE)), tmp_path / "result.json"
+    for where, value in edits.items():
+        set_in(fields, where, value)
+    path.write_text(json.dumps(fields))
+    with pytest.raises(BadInputError, match=message) as refused:
+        read_study(path)
+    assert str(path) in str(refused.value)
+
+
+def test_what_is_not_edited_comes_back_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    for result in (full_result(), make_result()):
+        path.write_text(result.model_dump_json())
+        assert read_study(path) == result
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_the_report_of_an_edited_curve_is_not_written(options: list[str], tmp_path: Path) -> None:
+    """Rows that leave 35 % under a curve that says 90 %, as it was printed before: VALID, robust accuracy 90.0 %."""
+    fields = json.loads(json.dumps(WHOLE))
+    set_in(fields, "curve.2.robust", rate(270))
+    (tmp_path / "result.json").write_text(json.dumps(fields))
+    outcome = CliRunner().invoke(app, ["report", str(tmp_path), *options])
+    assert isinstance(outcome.exception, BadInputError) and "curve.2.robust: 270 of 300" in str(outcome.exception)
+    assert "90.0 %" not in outcome.output and not (tmp_path / "report.html").exists()
+
+
+def old_version(**changes: Any) -> Fields:
+    """A file as versions wrote it whose results had no samples."""
+    fields: Fields = json.loads(json.dumps(WHOLE)) | {"schema_version": 1}
+    del fields["samples"], fields["control"]["samples"], fields["throughput"]["refused"]
+    return fields | changes
+
+
+def test_a_result_without_samples_is_read_and_marked(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(old_version()))
+    result = read_study(path)
+    assert isinstance(result, RobustnessResult)
+    assert (result.status, [issue.code for issue in result.issues]) == ("degraded", ["NO_SAMPLE_TABLE"])
+    assert "cannot be recomputed" in to_html(result)
+    path.write_text(result.model_dump_json())
+    assert read_study(path) == result  # marked once
+
+
+def test_a_mark_makes_no_old_result_better(tmp_path: Path) -> None:
+    path, issues = tmp_path / "result.json", [MISMATCH]
+    seen = WHOLE["confirmation"] | {"mismatched_inputs": 2}
+    path.write_text(json.dumps(old_version(status="invalid", issues=issues, confirmation=seen)))
+    assert read_study(path).status == "invalid"
+    path.write_text(json.dumps(old_version(status="valid", issues=issues, confirmation=seen)))
+    with pytest.raises(BadInputError, match="status is valid"):
+        read_study(path)
+
+
+@pytest.mark.parametrize("correct", [0, 19, 270])
+def test_a_curve_that_no_samples_could_give_is_refused_without_them_too(correct: int, tmp_path: Path) -> None:
+    """At eps 2 PGD leaves 18 of 300, so that the curve can have no more; nor less than both attacks could take."""
+    fields, path = old_version(), tmp_path / "result.json"
+    set_in(fields, "curve.1.robust", rate(correct))
+    if correct == 0:  # what is lost in all is then 276 - 274, and what the curve loses 276
+        fields["attacks"] = [row | {"robust": rate(274)} for row in fields["attacks"] if row["attack"] == "PGD"]
+        fields["curve"] = [point | {"robust": rate(0)} for point in fields["curve"]]
+    path.write_text(json.dumps(fields))
+    with pytest.raises(
+        BadInputError, match=rf"curve\.[01]\.robust: {correct} of 300 stated, the attacks' own rows give"
+    ):
+        read_study(path)
+
+
+bits = st.integers(1, 12).flatmap(
+    lambda n: st.tuples(
+        st.lists(st.integers(0, 2), min_size=n, max_size=n),
+        st.lists(st.tuples(st.sampled_from([1, 2, 4, 9]), st.text("01", min_size=n, max_size=n)), max_size=6),
+        st.text("01", min_size=n, max_size=n),
+    )
+)
+
+
+@given(bits)
+def test_figures_are_what_their_definitions_say(drawn: tuple[list[int], list[tuple[int, str]], str]) -> None:
+    clean, rows, again = drawn
+    n = len(clean)
+    attacks = tuple(Outcomes(attack=f"a{k}", eps_steps=eps, broken=row) for k, (eps, row) in enumerate(rows))
+    doubled = Outcomes(attack="again", eps_steps=2, broken=again)
+    found = count(SampleTable(labels=(1,) * n, clean=tuple(clean), attacks=attacks, doubled=doubled))
+    right = [label == 1 for label in clean]
+    assert found.clean == Rate.of(sum(right), n)
+    assert list(found.rows) == [Rate.of(sum(right[i] and row[i] == "0" for i in range(n)), n) for _, row in rows]
+
+    def holds(i: int, eps: int, more: list[tuple[int, str]]) -> bool:
+        return right[i] and all(row[i] == "0" for at, row in [*rows, *more] if at <= eps)
+
+    assert found.curve == {
+        eps: Rate.of(sum(holds(i, eps, [(2, again)]) for i in range(n)), n) for eps in sorted({eps for eps, _ in rows})
+    }
+    before = [i for i in range(n) if holds(i, 2, [])]
+    assert found.doubled == (len(before), sum(again[i] == "1" for i in before))
+    for i, (eps, by) in enumerate(zip(found.first.tolist(), found.by.tolist(), strict=True)):
+        assert (by >= 0) == (0 < eps < HELD) and (eps > 0) == right[i]
+        if by >= 0:
+            assert [*rows, (2, again)][by][0] == eps and [*rows, (2, again)][by][1][i] == "1"
+            assert holds(i, eps - 1, [(2, again)])
+
+
+@given(st.lists(st.booleans()))
+def test_bits_keep_every_flag(flags: list[bool]) -> None:
+    assert to_flags(to_bits(np.array(flags, bool))).tolist() == flags
+
+
+def test_other_studies_refuse_edited_figures() -> None:
+    draws = (FaultDraw(seed=0, accuracy=Rate.of(3, 10)), FaultDraw(seed=1, accuracy=Rate.of(5, 10)))
+    point = FaultPoint.of("random", 4, draws)
+    assert FaultPoint.model_validate_json(point.model_dump_json()) == point
+    with pytest.raises(ValueError, match=r"mean of 4 flips \(random\): 0\.9, its draws give 0\.4"):
+        FaultPoint.model_validate(point.model_dump() | {"mean": 0.9})
+
+
+def transfer_result(**changes: Any) -> TransferResult:
+    parties = [
+        {"name": name, "form": form, "sha256": name * 64, "clean": rate(276)}
+        for name, form in (("a", "float"), ("b", "int8"))
+    ]
+    cell = {"eps_steps": 4, "source": 0, "target": 1, "accuracy": rate(90), "transferred": None}
+    apart = {"eps_steps": 4, "deployed": 1, "keeper": 0, "fooled": rate(5, 20), "crafted_alone": rate(3, 20)}
+    fields: Fields = {
+        "status": "valid",
+        "issues": [],
+        "provenance": make_result().provenance.model_dump(include=set(StudyProvenance.model_fields)),
+        "plan": {},
+        "input_unit": "pixel/255",
+        "eps_input": [4.0],
+        "parties": parties,
+        "cells": [cell],
+        "apart": [apart],
+    }
+    for path, value in changes.items():
+        set_in(fields, path.replace("__", "."), value)
+    return TransferResult.model_validate(fields)
+
+
+def test_a_study_of_transfer_has_rows_of_its_models_and_samples_alone() -> None:
+    assert transfer_result().models_sha256 == {"a" * 64, "b" * 64}
+    for path, value, message in (
+        ("cells__0__target", 2, r"cells\.0\.target: there is no party 2, parties has 2"),
+        ("apart__0__keeper", -1, r"apart\.0\.keeper: there is no party -1"),
+        ("cells__0__accuracy", rate(9, 10), r"cells\.0\.accuracy: is of 10 samples"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            transfer_result(**{path: value})
+
+
+@dataclass
+class Moving(Attack):
+    """Moves every value by so many steps, whatever the ball."""
+
+    steps: int = 1
+    name: str = "Moving"
+    kind: Kind = "baseline"
+    asked: int = 0
+
+    @property
+    def parameters(self) -> dict[str, float | int | str]:
+        return {}
+
+    def craft(self, target: Target, ball: Ball) -> Crafted:
+        self.asked += 1
+        return Crafted(np.where(target.x > 0, target.x - self.steps, target.x + self.steps).astype(np.int8), 1, 0)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Target:
+    bundle = write_bundle(ternary_model(), tmp_path / "bundle", name="ops")
+    x = np.random.default_rng(0).integers(-128, 128, (20, 8, 8, 3), dtype=np.int8)
+    twin = Twin(bundle)
+    return Target(twin, None, x, twin.predict(x).labels, seed=1)
+
+
+def ignore(_done: int, _total: int) -> None:
+    pass
+
+
+BALL = Ball("Linf", 2)
+
+
+def crafted(target: Target, folder: Path) -> tuple[np.ndarray, Throughput, int]:
+    attack = Moving()
+    (run,), throughput = craft_all(target, [BALL], [attack], Store(folder, "model"), ignore)
+    return run.x, throughput, attack.asked
+
+
+def rewritten(path: Path, **changes: Any) -> None:
+    with np.load(path) as stored:
+        arrays = dict(stored) | changes
+    np.savez_compressed(path, **{name: array for name, array in arrays.items() if array is not None})
+
+
+def clean_planted(path: Path, target: Target) -> None:
+    rewritten(path, x=target.x)
+
+
+def out_of_ball_planted(path: Path, target: Target) -> None:
+    rewritten(path, x=-target.x - 1)
+
+
+def shape_changed(path: Path, target: Target) -> None:
+    rewritten(path, x=target.x.reshape(20, -1))
+
+
+def seal_removed(path: Path, _target: Target) -> None:
+    rewritten(path, seal=None)
+
+
+def seal_replaced(path: Path, _target: Target) -> None:
+    rewritten(path, seal=np.zeros(seal.SIZE, np.uint8))
+
+
+def counts_changed(path: Path, _target: Target) -> None:
+    rewritten(path, counts=np.array([1, 1]))
+
+
+def key_replaced(_path: Path, _target: Target) -> None:
+    key_file().write_bytes(bytes(seal.SIZE))
+
+
+def cut(path: Path, _target: Target) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def key_file() -> Path:
+    return Path(platformdirs.user_cache_dir("tritguard")) / "kept.key"
+
+
+PLANTED = (
+    clean_planted,
+    out_of_ball_planted,
+    shape_changed,
+    seal_removed,
+    seal_replaced,
+    counts_changed,
+    key_replaced,
+    cut,
+)
+
+
+@pytest.fixture
+def own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+def test_planted_inputs_are_crafted_again_and_counted(
+    plant: Callable[[Path, Target], None], target: Target, tmp_path: Path, own_key: None
+) -> None:
+    folder = tmp_path / "crafted"
+    honest, first, asked = crafted(target, folder)
+    assert (asked, first.reused, first.refused) == (1, 0, 0)
+    _, second, asked = crafted(target, folder)
+    assert (asked, second.reused, second.refused) == (0, 1, 0)
+    (path,) = folder.iterdir()
+    plant(path, target)
+    again, third, asked = crafted(target, folder)
+    assert (asked, third.reused, third.refused) == (1, 0, 1)
+    assert np.array_equal(again, honest)
+    _, last, asked = crafted(target, folder)
+    assert (asked, last.reused, last.refused) == (0, 1, 0)
+
+
+def test_a_file_of_another_job_is_not_used(target: Target, tmp_path: Path) -> None:
+    folder = tmp_path / "crafted"
+    crafted(target, folder)
+    (path,) = folder.iterdir()
+    other, attack = replace(target, seed=2), Moving()
+    craft_all(other, [BALL], [attack], Store(folder, "model"), ignore)
+    (new,) = set(folder.iterdir()) - {path}
+    new.write_bytes(path.read_bytes())
+    _, throughput = craft_all(other, [BALL], [attack], Store(folder, "model"), ignore)
+    assert (attack.asked, throughput.refused) == (2, 1)
+
+
+def test_inputs_outside_the_ball_are_not_read_even_if_sealed(target: Target, tmp_path: Path) -> None:
+    store, job = Store(tmp_path, "model"), Job(Moving(), BALL, target, 0)
+    store.save(job, Done(Moving(steps=3).craft(target, BALL), 0.0, 0.0))
+    assert store.load(job) is None and store.refused == 1
+
+
+def test_an_attack_that_leaves_its_ball_is_an_error_and_nothing_is_kept(target: Target, tmp_path: Path) -> None:
+    with pytest.raises(OutOfBallError, match=r"Moving, Linf, eps 2: left its ball: 3 steps from sample 0; .*bug"):
+        craft_all(target, [BALL], [Noise(2), Moving(steps=3)], Store(tmp_path / "crafted", "model"), ignore)
+    assert [path.name.split("-")[0] for path in (tmp_path / "crafted").iterdir()] == ["noise"]
+
+
+def test_what_was_refused_is_said() -> None:
+    effort = Throughput(workers=1, jobs=9, reused=3, refused=2, seconds=1, queries=9, gradients=9)
+    result = make_result(throughput=effort.model_dump())
+    text = "2 files kept of earlier runs were not used but crafted again"
+    assert text in to_html(result) and text in wording.refused(effort)
+    assert any("not used but crafted again" in str(line) for line in terminal.render(result).renderables[2:])
+    quiet = effort.model_copy(update={"refused": 0})
+    assert "not used" not in to_html(make_result(throughput=quiet.model_dump())) and not wording.refused(quiet)
+
+
+def test_the_key_is_the_users_own(own_key: None) -> None:
+    sealed = seal.seal([b"a", b"b"])
+    assert stat.S_IMODE(key_file().stat().st_mode) == 0o600 and len(key_file().read_bytes()) == seal.SIZE
+    assert [path.name for path in key_file().parent.iterdir()] == ["kept.key"]
+    assert seal.holds(sealed, [b"a", b"b"]) and not seal.holds(sealed, [b"ab", b""])
+    key_file().write_bytes(b"short")
+    with pytest.raises(TritguardError, match=r"kept\.key: has 5 bytes instead of 32; remove it"):
+        seal.seal([])
+
+
+def test_planted_answers_of_a_device_are_asked_for_again(tmp_path: Path, own_key: None) -> None:
+    path, x = tmp_path / "live" / "device.answers", np.arange(6, dtype=np.int8).reshape(3, 2)
+    answers = [Outputs(np.array([[k, 1]], np.int8), None if k else np.array([[0.5, 1.5]])) for k in range(3)]
+    log = AnswerLog(path, "model on device")
+    for question, answer in zip(x, answers, strict=True):
+        assert log.recall(question) is None
+        log.keep(question, answer)
+
+    def recalled(identity: str = "model on device") -> tuple[int, bool]:
+        log = AnswerLog(path, identity)
+        known = 0
+        for question, answer in zip(x, answers, strict=True):
+            if (again := log.recall(question)) is None:
+                break
+            assert np.array_equal(again.scores, answer.scores)
+            known += 1
+        return known, log.refused
+
+    assert recalled() == (3, False)
+    assert recalled("another model") == (0, True)
+    whole = path.read_bytes()
+    second = whole.index(np.array([1, 1], np.int8).tobytes(), len(whole) // 3)
+    path.write_bytes(whole[:second] + b"\x7f" + whole[second + 1 :])
+    assert recalled() == (1, True)
+    path.write_bytes(whole[:-1])  # as a kill in the middle of writing leaves it
+    assert recalled() == (2, False)
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_a_table_is_what_the_device_said(targeted: bool, target: Target, tmp_path: Path) -> None:
+    rng, n = np.random.default_rng(0), len(target.x)
+    aimed = replace(target, aim=(target.y + 1) % 5 if targeted else None)
+    runs, throughput = craft_all(aimed, [BALL, Ball("Linf", 9)], [Noise(2)], Store(tmp_path, "model"), ignore)
+    answers = DeviceAnswers(
+        clean=np.where(np.arange(n) < 5, target.y + 1, target.y),
+        runs=tuple(rng.integers(0, 5, n) for _ in runs),
+        again=rng.integers(0, 5, n),
+        mismatched=0,
+        unsteady=0,
+    )
+    table = tabulate(aimed, Found(runs, runs[0], None, None, throughput), answers)
+    assert (list(table.labels), list(table.clean)) == (target.y.tolist(), answers.clean.tolist())
+    assert [(row.attack, row.eps_steps) for row in table.attacks] == [("Noise", 2), ("Noise", 9)]
+    assert table.doubled is not None and answers.again is not None
+    for row, labels in zip((*table.attacks, table.doubled), (*answers.runs, answers.again), strict=True):
+        assert to_flags(row.broken).tolist() == aimed.broken(labels).tolist()
+    figures = count(table)
+    assert figures.clean == Rate.of(n - 5, n)
+
+
+def test_the_makers_of_tests_agree_with_themselves() -> None:
+    result = make_result()
+    assert result.samples is not None
+    assert {eps: rate.k for eps, rate in count(result.samples).curve.items()} == EPS | {64: 0}
+    assert max(result.samples.labels) < CLASSES

@@ -1,0 +1,155 @@
+"""Processes of tritguard's own: what they import, their environment, and their limits."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tritguard
+from tests.support.known_models import ternary_model
+from tests.support.shared import ROOT
+from tritguard import oracle
+from tritguard.errors import BadModelError
+from tritguard.oracle import oracle_available, predict_apart
+from tritguard.processes import Limits, run_python
+
+LIMITS = Limits(seconds=60, cpu_seconds=60, memory_bytes=1 << 30)
+NEVER = "raise SystemExit('imported from where it must not be')\n"
+needs_oracle = pytest.mark.skipif(not oracle_available(), reason="needs tflite-micro")
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The file of a module that processes of ours can import, in a folder of its own."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    yield folder / "what_to_run.py"
+
+
+def run(module: Path, code: str, folder: Path, limits: Limits = LIMITS) -> subprocess.CompletedProcess[bytes]:
+    module.write_text(code)
+    return run_python(module.stem, "an argument", folder=folder, limits=limits)
+
+
+def test_a_process_imports_the_same_tritguard(module: Path, tmp_path: Path) -> None:
+    code = "import sys, tritguard.errors as errors\nprint(errors.__file__, __name__, *sys.argv[1:])\n"
+    done = run(module, code, tmp_path)
+    assert done.stdout.decode().split(maxsplit=2) == [
+        str(Path(tritguard.__file__).parent / "errors.py"), "__main__", "an argument\n",
+    ]  # fmt: skip
+
+
+def test_nothing_in_the_working_directory_is_imported(
+    module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("json", "runpy", "numpy", "tritguard"):
+        (tmp_path / f"{name}.py").write_text(NEVER)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = run(module, "import sys, numpy, tritguard\nprint(sys.path)\n", tmp_path)
+    assert done.returncode == 0, done.stderr.decode()
+    assert str(tmp_path) not in done.stdout.decode().split("'")
+
+
+def test_only_what_is_needed_of_the_environment_is_handed_over(
+    module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_SECRET", "key")
+    monkeypatch.setenv("PYTHONSTARTUP", "nothing.py")
+    done = run(module, "import json, os\nprint(json.dumps(dict(os.environ)))\n", tmp_path)
+    given = json.loads(done.stdout)
+    assert (given["HOME"], given["PATH"]) == (str(tmp_path), os.environ["PATH"])
+    assert not {"A_SECRET", "PYTHONSTARTUP", "PYTHONPATH"} & given.keys()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not hold every limit")
+def test_memory_and_processor_time_are_limited(module: Path, tmp_path: Path) -> None:
+    done = run(module, "bytearray(2 << 30)\n", tmp_path)
+    assert done.returncode == 1 and b"MemoryError" in done.stderr
+    limits = Limits(seconds=60, cpu_seconds=1, memory_bytes=1 << 30, file_bytes=1000)
+    assert run(module, "while True: pass\n", tmp_path, limits).returncode < 0
+    done = run(module, "with open('large', 'wb') as file: file.write(bytes(2000))\n", tmp_path, limits)
+    assert done.returncode != 0 and (tmp_path / "large").stat().st_size <= 1000
+
+
+def test_a_process_that_waits_for_ever_ends_with_what_it_started(module: Path, tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "open('child', 'w').write(str(child.pid))\n"
+        "time.sleep(600)\n"
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        run(module, code, tmp_path, Limits(seconds=3, cpu_seconds=60, memory_bytes=1 << 30))
+    stat = Path("/proc") / (tmp_path / "child").read_text() / "stat"
+    deadline = time.monotonic() + 5
+    while stat.exists() and stat.read_text().split()[2] != "Z":
+        assert time.monotonic() < deadline, "its child still runs"
+        time.sleep(0.02)
+
+
+@needs_oracle
+def test_an_interpreter_beside_the_model_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("tflite_micro", "numpy", "tritguard"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n" + NEVER)
+    monkeypatch.chdir(tmp_path)
+    scores = predict_apart(ternary_model(), np.zeros((1, 8, 8, 3), np.int8))
+    assert scores.shape[0] == 1 and not (tmp_path / "ran").exists()
+
+
+@needs_oracle
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (Limits(seconds=60, cpu_seconds=60, memory_bytes=16 << 20), "refuses the model"),
+        (Limits(seconds=0, cpu_seconds=60, memory_bytes=1 << 30), "does not finish within 0 s"),
+    ],
+)
+def test_the_interpreters_process_has_limits(limits: Limits, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oracle, "_LIMITS", limits)
+    with pytest.raises(BadModelError, match=words):
+        predict_apart(ternary_model(), np.zeros((1, 8, 8, 3), np.int8))
+
+
+SPAWN = """
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+import tritguard
+from tritguard.processes import spawning
+
+print("script", tritguard.__file__)
+for folder in sys.argv[1:]:  # only now, because this process would import them too
+    for name in ("struct", "selectors", "signal", "runpy"):
+        Path(folder, f"{name}.py").write_text("raise SystemExit('imported from where it must not be')")
+with spawning():
+    pool = ProcessPoolExecutor(1, get_context("spawn"))
+    found = pool.submit(eval, "__import__('sys').path + [__import__('tritguard').__file__]").result()
+pool.shutdown()
+print(*found, sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_spawned_workers_import_nothing_beside_the_script_or_the_model(script: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "scripts"
+    folder.mkdir()
+    (folder / "attack.py").write_text(SPAWN)
+    command = [sys.executable, *([str(folder / "attack.py")] if script else ["-c", SPAWN]), str(folder), str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "host")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    first, *path, package = done.stdout.splitlines()
+    assert first == f"script {package}"
+    assert {"", str(tmp_path), str(folder)}.isdisjoint(path)
