@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import threading
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.support.device_support import BOARDS, CRASHES, OTHER_BOARDS, Builder,
 from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.device import EmulatedBoard, EmulatorError, emulate, open_device
-from tritguard.device.bulk import Mailbox
+from tritguard.device.bulk import BulkLine, Mailbox
 from tritguard.device.link import Link
 from tritguard.device.protocol import Frame, Refusal, Request
 from tritguard.emit import Bundle, write_bundle
@@ -127,17 +128,16 @@ def test_a_late_answer_counts_and_a_stale_one_does_not(
         assert link.ask(Request.ECHO, b"new") == b"new"
 
 
-def test_the_board_checks_what_the_bulk_line_brings(
-    small_bundle: Bundle, small_build: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    broken = [b"short", bytes(100), b"\xff" * 269]
+def test_the_board_checks_what_the_bulk_line_brings(small_bundle: Bundle, small_build: Build) -> None:
     with open_device(small_bundle, small_build) as device:
-        for packet in broken:
-            with monkeypatch.context() as patch:
-                patch.setattr("tritguard.device.bulk.pack", lambda _, packet=packet: packet)
-                device._link.line.send(Frame(Request.ECHO, 1))
-            (answer,) = device._link.line.receive()
-            assert isinstance(answer, Frame) and "broken frame" in str(Refusal.parse(answer.payload))
+        line = device._link.line
+        assert isinstance(line, BulkLine)
+        for length in (1, 11, 12, 100, 1 << 20, (1 << 32) - 1):
+            line._write(f"M{line._mailbox.lengths[0]:x},8:{struct.pack('<II', length, 0).hex()}", line._resume)
+            line._running = True
+            line._wait_for_idle(10)
+            (answer,) = line.receive()
+            assert isinstance(answer, Frame) and "broken frame" in str(Refusal.parse(answer.payload)), length
         assert device.echo(b"whole") == b"whole"
         with pytest.raises(DeviceError, match="wrong length"):
             device._link.ask(Request.INFER, b"too few")
