@@ -132,7 +132,7 @@ def test_the_board_checks_what_the_bulk_line_brings(small_bundle: Bundle, small_
     with open_device(small_bundle, small_build) as device:
         line = device._link.line
         assert isinstance(line, BulkLine)
-        for length in (1, 11, 12, 100, 1 << 20, (1 << 32) - 1):
+        for length in (1, 11, 13, 100, 1 << 20, (1 << 32) - 1):
             line._write(f"M{line._mailbox.lengths[0]:x},8:{struct.pack('<II', length, 0).hex()}", line._resume)
             line._running = True
             line._wait_for_idle(10)
