@@ -34,7 +34,7 @@ def test_the_lines_of_the_readme_run_as_written(tmp_path: Path) -> None:
     result = api.read_study(tmp_path / "first" / "result.json")
     clean, robust = map(float, numbers.split(" ")[1:])
     assert numbers.startswith(f"{result.status} ") and 0 <= robust <= clean <= 1
-    assert {issue.code for issue in result.issues} == {"FEW_SAMPLES", "NO_CONTROL"}
+    assert {issue.code for issue in result.issues} == {"FEW_SAMPLES", "NO_CONTROL", "LITTLE_EVIDENCE"}
     assert "<html" in (tmp_path / report).read_text()
 
 

@@ -139,6 +139,14 @@ def test_help_imports_nothing_that_is_slow_to_import() -> None:
     assert slow.isdisjoint(done.stdout.split())
 
 
+def test_python_processes_are_started_in_one_way() -> None:
+    """Anything else would import what lies in the working directory (`tritguard.processes`)."""
+    for path in FILES:
+        code, name = path.read_text(), path.relative_to(PACKAGE).as_posix()
+        assert "sys.executable" not in code or name == "processes.py", name
+        assert "multiprocessing" not in code or "ProcessPoolExecutor(" not in code or "with spawning()" in code, name
+
+
 def compares_norms(tree: ast.AST) -> Iterator[ast.AST]:
     """Where code asks which norm it has: by its name, or by its class."""
     names, classes = set(NORMS), {type(norm).__name__ for norm in NORMS.values()}

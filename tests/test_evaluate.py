@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +32,10 @@ from tritguard.evaluate.crafting import store
 from tritguard.evaluate.crafting.runs import CHUNK, craft_all
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
-from tritguard.evaluate.robustness.checks import CHECKS, Evidence, check
-from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint
 from tritguard.evaluate.robustness.live import plan_live, search_live
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.presets import PRESETS, Preset
 from tritguard.evaluate.robustness.result import read_result
-from tritguard.evaluate.study import Rate
 from tritguard.graph import read_graph
 from tritguard.predictor import Int8, Outputs
 from tritguard.train import TrainConfig
@@ -290,17 +288,6 @@ def test_the_iterated_attack_is_run_with_twice_its_steps(
     assert (None if doubled is None else (doubled.name, doubled.parameters["steps"])) == expected
 
 
-def test_an_attack_that_follows_answers_too_hides_no_masked_gradients() -> None:
-    """Noise beats PGD; a walk that breaks everything, taking gradients along the way, does not make up for it."""
-    doubted = with_rows(row("Noise", "baseline", 1, 20))
-    walk = replace(
-        doubted,
-        rows=(*doubted.rows, *(row("Walk", "white box", eps, 0) for eps in (1, 8, 64))),
-        follows={**doubted.follows, "Walk": "gradients and answers"},
-    )
-    assert codes(walk) == {"NOISE_BEATS_GRADIENTS": "invalid"}
-
-
 def test_a_plan_names_its_attacks_and_their_settings() -> None:
     plan = Plan(preset="quick", attacks=("square", "apgd-ce"), settings={"square": {"queries": 7}})
     square, apgd = plan.suite(10)
@@ -320,6 +307,19 @@ def test_settings_of_attacks_can_be_given_on_the_command_line() -> None:
                 samples=9, preset="quick", attacks="square", eps="1", seed=0, goal="untargeted", access="logits",
                 budgets=[budget],
             )  # fmt: skip
+
+
+def test_the_norm_and_the_sanity_bound_can_be_given_on_the_command_line() -> None:
+    given = partial(
+        make_plan, samples=9, preset="quick", attacks="", seed=0, goal="untargeted", access="logits", budgets=[]
+    )
+    assert given(eps="1,2") == Plan(samples=9, preset="quick", eps=(1, 2))
+    assert given(eps="1,2", sanity_eps=200).bounds == (1, 2, 200)
+    l2 = given(eps="100", norm="L2", sanity_eps=2000)
+    assert (l2.norm, l2.bounds) == ("L2", (100, 2000))
+    for options, message in (({"norm": "L2"}, "L2 needs a sanity_eps"), ({"norm": "L7"}, "no norm 'L7'")):
+        with pytest.raises(BadInputError, match=message):
+            given(eps="100", **options)
 
 
 @pytest.mark.parametrize(
@@ -359,126 +359,7 @@ def test_the_sanity_bound_is_beyond_the_threat_model() -> None:
         Plan(norm="L2", eps=(100,))
 
 
-def row(attack: str, kind: Kind, eps: int, k: int, n: int = 200) -> AttackRow:
-    return AttackRow(
-        attack=attack, kind=kind, eps_steps=eps, robust=Rate.of(k, n), parameters={}, queries_per_sample=1,
-        gradients_per_sample=1, seconds=1,
-    )  # fmt: skip
-
-
-def evidence() -> Evidence:
-    """A run without a doubt: clean 90 %, broken by gradients."""
-    points = [(1, 60), (8, 4), (64, 0)]
-    curve = tuple(CurvePoint(eps_steps=eps, eps_input=eps / 255, robust=Rate.of(k, 200)) for eps, k in points)
-    rows = tuple(
-        row(attack, kind, eps, k)
-        for eps, counts in ((1, (160, 90, 62, 120)), (8, (130, 30, 4, 60)), (64, (10, 20, 0, 0)))
-        for (attack, kind), k in zip(
-            [("Noise", "baseline"), ("FGSM", "white box"), ("PGD", "white box"), ("Square", "black box")],
-            counts,
-            strict=True,
-        )
-    )
-    held = Rate.of(5, 200)
-    return Evidence(
-        clean=Rate.of(180, 200),
-        curve=curve,
-        headline=curve[1],
-        rows=rows,
-        follows={"Noise": "answers", "FGSM": "one gradient", "PGD": "gradients", "Square": "answers"},
-        classes=10,
-        shown="logits",
-        softmax_head=True,
-        mismatched_inputs=0,
-        unsteady_inputs=0,
-        zero_gradients=0.0,
-        saturated=0.0,
-        plateaus=0.0,
-        doubled=0.0,
-        control=Control(name="control", model_sha256="a", eps_steps=8, clean=Rate.of(181, 200), robust=held),
-    )
-
-
-def codes(evidence: Evidence) -> dict[str, str]:
-    return {issue.code: issue.severity for issue in check(evidence)[0]}
-
-
-def with_rows(*changed: AttackRow) -> Evidence:
-    old = evidence()
-    keys = {(r.attack, r.eps_steps): r for r in changed}
-    return replace(old, rows=tuple(keys.get((r.attack, r.eps_steps), r) for r in old.rows))
-
-
-def test_a_sound_run_raises_nothing() -> None:
-    assert codes(evidence()) == {}
-
-
-def test_a_mismatch_invalidates() -> None:
-    assert codes(replace(evidence(), mismatched_inputs=1)) == {"DEVICE_TWIN_MISMATCH": "invalid"}
-
-
-def test_guessing_on_clean_inputs_invalidates() -> None:
-    assert codes(replace(evidence(), clean=Rate.of(22, 200))) == {"CLEAN_AT_CHANCE": "invalid"}
-
-
-def test_surviving_a_huge_eps_invalidates() -> None:
-    old = evidence()
-    curve = (*old.curve[:-1], CurvePoint(eps_steps=64, eps_input=0.25, robust=Rate.of(21, 200)))
-    assert codes(replace(old, curve=curve)) == {"LARGE_EPS_ABOVE_CHANCE": "invalid"}
-
-
-def test_every_check_passes_fails_or_was_not_made() -> None:
-    issues, passed = check(evidence())
-    assert not issues
-    # No transfer was run: the one check that could not be made.
-    assert {one.code for one in CHECKS} - set(passed) == {"TRANSFER_BEATS_WHITE_BOX"}
-    labels = replace(evidence(), shown="labels", plateaus=None, doubled=None, rows=())
-    assert not {"SCORE_PLATEAUS", "TOO_FEW_STEPS", "NO_LOGITS", "SOFTMAX_HEAD", "EPS_NOT_MONOTONE"} & {
-        *check(labels)[1]
-    }
-
-
-def test_the_undefended_control_has_to_be_there_to_work_and_to_break() -> None:
-    old = evidence()
-    assert codes(replace(old, control=None)) == {"NO_CONTROL": "warn"}
-    assert old.control is not None
-    guessing = old.control.model_copy(update={"clean": Rate.of(20, 200)})
-    assert codes(replace(old, control=guessing)) == {"NO_CONTROL": "warn"}
-    holding = old.control.model_copy(update={"robust": Rate.of(60, 200)})
-    assert codes(replace(old, control=holding)) == {"CONTROL_NOT_BROKEN": "invalid"}
-
-
 def test_the_control_trained_along_has_no_defence() -> None:
     table = {"epochs": 2, "adversarial": {"attack": "pgd"}, "jacobian": {"output": 0.1}}
     undefended = TrainConfig.model_validate({"epochs": 2, "quantize": {"weights": "none"}})
     assert TrainConfig.model_validate(table).undefended == undefended
-
-
-def test_gradients_that_noise_beats_invalidate() -> None:
-    assert codes(with_rows(row("Noise", "baseline", 1, 20))) == {"NOISE_BEATS_GRADIENTS": "invalid"}
-
-
-def test_another_answer_to_the_same_question_invalidates() -> None:
-    assert codes(replace(evidence(), unsteady_inputs=1)) == {"NONDETERMINISTIC": "invalid"}
-
-
-@pytest.mark.parametrize(
-    ("doubted", "code"),
-    [
-        (with_rows(row("Square", "black box", 1, 20)), "BLACK_BOX_BEATS_WHITE_BOX"),
-        (with_rows(row("FGSM", "white box", 1, 20)), "ONE_STEP_BEATS_ITERATED"),
-        (with_rows(row("PGD", "white box", 8, 110), row("FGSM", "white box", 8, 100)), "EPS_NOT_MONOTONE"),
-        (with_rows(row("FGSM", "transfer", 8, 0), row("PGD", "white box", 8, 30)), "TRANSFER_BEATS_WHITE_BOX"),
-        (replace(evidence(), zero_gradients=0.2), "ZERO_GRADIENTS"),
-        (replace(evidence(), saturated=0.2), "SATURATED_LOGITS"),
-        (replace(evidence(), plateaus=0.2), "SCORE_PLATEAUS"),
-        (replace(evidence(), doubled=0.03), "TOO_FEW_STEPS"),
-        (replace(evidence(), rows=tuple(row for row in evidence().rows if row.kind != "white box")), "NO_GRADIENTS"),
-        (replace(evidence(), shown="scores"), "NO_LOGITS"),
-        (replace(evidence(), shown="scores"), "SOFTMAX_HEAD"),
-        (replace(evidence(), clean=Rate.of(45, 50)), "FEW_SAMPLES"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_doubts_degrade(doubted: Evidence, code: str) -> None:
-    assert codes(doubted).get(code) == "warn"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ import tflite
 
 from tests.support.fake_store import FakeStore
 from tests.support.shared import ROOT, shared_file
-from tritguard.convert import keras_to_tflite
+from tritguard.convert import apart, keras_to_tflite
 from tritguard.convert.archive import load_model
 from tritguard.convert.bounds import bounds_to_relu6
 from tritguard.convert.check import input_quantization
@@ -387,6 +390,41 @@ def test_options_alone_take_no_memory(tmp_path: Path) -> None:
         file.attrs["model_config"] = json.dumps(config)
     with pytest.raises(BadModelError, match="layer p: gives"):
         load_model(path)
+
+
+def keras_file(path: Path, arrays: dict[str, Any], compression: int = zipfile.ZIP_DEFLATED) -> Path:
+    """A `.keras` file of dense layers d0, d1, ... with these data sets as kernels: options of `create_dataset`."""
+    weights = io.BytesIO()
+    with h5py.File(weights, "w") as file:
+        for index, options in enumerate(arrays.values()):
+            file.create_dataset(f"layers/dense{f'_{index}' if index else ''}/vars/0", **options)
+    layers: list[dict[str, Any]] = [
+        {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 8192], "name": "i"}}
+    ]
+    options = {"units": 8192, "use_bias": False, "activation": "linear"}
+    layers += [{"class_name": "Dense", "config": {"name": name} | options} for name in arrays]
+    config = {"class_name": "Sequential", "config": {"name": "s", "layers": layers}}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("model.weights.h5", weights.getvalue())
+    return path
+
+
+def test_sizes_that_are_lies_take_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few kilobytes that say they hold gigabytes; a limit of 1 GiB ends the reading process if it believes them."""
+    limits = replace(apart._LIMITS, memory_bytes=1 << 30)
+    monkeypatch.setattr(apart, "_LIMITS", limits)
+    half = {"shape": (8192, 8192), "dtype": "f8", "chunks": (256, 8192), "fillvalue": 0.0}
+    lying = keras_file(tmp_path / "lying.keras", {f"d{index}": half for index in range(9)})
+    assert lying.stat().st_size < 100_000
+    with pytest.raises(BadModelError, match="layer d1: more than 67,108,864 weights in the model"):
+        load_model(lying)
+    one_chunk = {"shape": (3, 2), "dtype": "f4", "maxshape": (None, None), "chunks": (1 << 14, 1 << 14)}
+    with pytest.raises(BadModelError, match="268,435,456 values in one array"):
+        load_model(keras_file(tmp_path / "chunk.keras", {"d": one_chunk}))
+    packed = keras_file(tmp_path / "lzma.keras", {"d": {"data": np.zeros((3, 2), np.float32)}}, zipfile.ZIP_LZMA)
+    with pytest.raises(BadModelError, match="compressed in another way"):
+        load_model(packed)
 
 
 def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:

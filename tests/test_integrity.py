@@ -173,7 +173,9 @@ def test_an_edited_result_is_refused_by_field_and_values(name: str, tmp_path: Pa
 
 def test_what_is_not_edited_comes_back_the_same(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
-    for result in (full_result(), make_result()):
+    clipped = {"code": "INPUTS_CLIPPED", "severity": "invalid", "message": "half of the values"}
+    of_data = make_result(status="invalid", issues=[clipped], passed=["CONSTANT_INPUTS", "NO_CONTROL"])
+    for result in (full_result(), make_result(), of_data):
         path.write_text(result.model_dump_json())
         assert read_study(path) == result
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.masked_models import HONEST, MASKED, Mask, RandomRounding, task
 from tests.support.shared import shared_file
+from tests.support.tflite_builder import ModelBuilder
 from tritguard.attack import Apgd, Ball, Square, Target
 from tritguard.emit import write_bundle
 from tritguard.evaluate.crafting.store import Store
@@ -133,3 +134,43 @@ def test_random_rounding_invalidates(control: Victim, tmp_path: Path) -> None:
     _, judged = evaluated(replace(model, target=random), PLAN, control)
     assert "NONDETERMINISTIC" in {issue.code for issue in judged.issues}
     assert judged.status == "invalid"
+
+
+def test_one_gradient_step_with_a_control_is_not_enough(control: Victim, tmp_path: Path) -> None:
+    plan = Plan(samples=100, eps=PLAN.eps, attacks=("fgsm",))
+    _, judged = evaluated(masked(HONEST["plain"], tmp_path), plan, control)
+    assert "LITTLE_EVIDENCE" in {issue.code for issue in judged.issues}
+    assert judged.status != "valid"
+
+
+def test_a_linear_network_that_holds_at_the_sanity_bound_is_doubted_and_not_condemned(tmp_path: Path) -> None:
+    """Its exact worst case at eps 64 is 100 %: every class's weights are the signs of its prototype, 100 steps away."""
+    rng = np.random.default_rng(3)
+    signs = rng.choice([-1, 1], (10, 64))
+    y = np.arange(100) % 10
+    x = (100 * signs[y] + rng.integers(-8, 9, (100, 64))).astype(np.int8)
+    moved = x - 64 * signs[y]  # towards any other class, no element can do more
+    assert all(
+        ((signs[label] - signs) @ row)[np.arange(10) != label].min() > 0 for row, label in zip(moved, y, strict=True)
+    )
+    builder = ModelBuilder((64,), 1 / 64, 0)
+    out = builder.dense(builder.input, signs.astype(np.int8), [1 / 64] * 10, None, (0.02, 0))
+    model = victim(builder.build(out), tmp_path, PLAN, x, y)
+    found, judged = evaluated(model, PLAN, model)
+    assert judged.curve[-1].robust.value == 1
+    assert {issue.code for issue in judged.issues} - {"SATURATED_LOGITS"} == {"HOLDS_AT_SANITY_EPS", "CONTROL_HOLDS"}
+    assert found.control is not None and judged.status == "degraded"
+
+
+def test_a_constant_network_on_unbalanced_data_is_no_network(tmp_path: Path) -> None:
+    """It is right on 95 % of the samples, under any attack, which 1 in 10 outputs does not explain."""
+    y = np.repeat([0, 1], [95, 5])
+    x = np.random.default_rng(0).integers(-128, 128, (100, 64), dtype=np.int8)
+    builder = ModelBuilder((64,), 1 / 64, 0)
+    weights = np.zeros((10, 64), np.int8)
+    bias = np.where(np.arange(10) == 0, 4096, 0).astype(np.int32)
+    out = builder.dense(builder.input, weights, [1 / 64] * 10, bias, (0.02, 0))
+    model = victim(builder.build(out), tmp_path, PLAN, x, y)
+    _, judged = evaluated(model, PLAN, None)
+    assert judged.clean.value == judged.curve[-1].robust.value == 0.95
+    assert {"CLEAN_AT_CHANCE", "LARGE_EPS_ABOVE_CHANCE"} <= {issue.code for issue in judged.issues}

@@ -26,6 +26,7 @@ from tritguard.evaluate.study import Issue, Rate
 from tritguard.report import chart, html, pictures, summary, terminal, wording
 
 WARN = {"code": "SOFTMAX_HEAD", "severity": "warn", "message": "the model ends in a softmax"}
+UNMADE = {"code": "TRANSFER_BEATS_WHITE_BOX", "reason": "no transfer <was> run"}
 FATAL = {"code": "CONTROL_NOT_BROKEN", "severity": "invalid", "message": "the undefended control was not broken"}
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 
@@ -51,6 +52,7 @@ RESULTS = {
     "real board": make_result(**real_board()),
     "grey pictures": make_result(pictures=[picture((28, 28, 1))]),
     "colour pictures": make_result(pictures=[picture((32, 32, 3))]),
+    "checks not made": make_result(unmade=[UNMADE]),
     "degraded": make_result(status="degraded", issues=[WARN]),
     "invalid": make_result(status="invalid", issues=[WARN, FATAL]),
     "bare": make_result(**NOTHING_RAN, pictures=[], clean_full=None),
@@ -208,6 +210,15 @@ def test_degraded_result_names_its_codes_beside_the_number() -> None:
     headline = page[: page.index("How to read this")]
     assert f"Subject to {WARN['code']}" in headline and "92.0 %" in headline
     assert "subject to SOFTMAX_HEAD" in shown(result) and WARN["message"] in shown(result)
+
+
+@pytest.mark.parametrize(
+    "result", [make_result(unmade=[UNMADE]), make_result(status="invalid", issues=[FATAL], unmade=[UNMADE])]
+)
+def test_checks_that_were_not_made_are_listed_with_the_reason(result: RobustnessResult) -> None:
+    for text in (Page(html.render(result)).text, shown(result)):
+        assert UNMADE["code"] in text and UNMADE["reason"] in text
+    assert "could not be made" not in shown(make_result())
 
 
 def test_estimates_are_labelled_and_measurements_are_not() -> None:

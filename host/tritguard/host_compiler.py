@@ -9,18 +9,23 @@ import re
 import shlex
 import shutil
 import subprocess
-import tempfile
+import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
 from tritguard.errors import BuildError, ToolMissingError
+from tritguard.files import scratch_folder
 
 _NAMES = ("cc", "gcc", "clang")
 _DIGITS = 32
+# What a folder of the cache keeps at most; what was used last stays longest.
+_CACHE_BYTES = 512 << 20
+_CACHE_SECONDS = 90 * 86400.0
 _QUOTED = re.compile(rb'"([^"\n]+)"')
 
 
@@ -64,8 +69,8 @@ def build_library(
     if kept := libraries.find(key):
         return kept
     try:
-        with tempfile.TemporaryDirectory(dir=libraries.make()) as scratch:
-            objects = _Objects(purpose, command, sources, Path(scratch), _Cache(root / "objects", ".o"))
+        with scratch_folder(libraries.make()) as scratch:
+            objects = _Objects(purpose, command, sources, scratch, _Cache(root / "objects", ".o"))
             return libraries.keep(key, objects.link(common))
     except OSError as error:
         raise BuildError(f"{purpose} cannot be stored ({error.strerror})", where=str(libraries.folder)) from error
@@ -86,13 +91,29 @@ class _Cache:
         """The file with this key, or None. A damaged one is removed."""
         for file in self.folder.glob(f"{key}-*{self.suffix}"):
             if file.name == self._name(key, file):
+                with suppress(OSError):  # a cache that may only be read
+                    os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))  # when it was last used, for `_trim`
                 return file
             file.unlink(missing_ok=True)
         return None
 
     def keep(self, key: str, built: Path) -> Path:
         """Move a built file into the cache, and return its new path."""
-        return built.replace(self.make() / self._name(key, built))
+        kept = built.replace(self.make() / self._name(key, built))
+        self._trim(kept)
+        return kept
+
+    def _trim(self, newest: Path) -> None:
+        """Remove what was not used for long, and what was used least recently until the rest is small enough."""
+        found = []
+        for file in self.folder.glob(f"*-*{self.suffix}"):
+            with suppress(OSError):  # another process removed it
+                found.append((file.stat().st_atime, file.stat().st_size, file))
+        total = sum(size for _, size, _ in found)
+        for used, size, file in sorted(found):
+            if file != newest and (total > _CACHE_BYTES or time.time() - used > _CACHE_SECONDS):
+                file.unlink(missing_ok=True)
+                total -= size
 
     def _name(self, key: str, file: Path) -> str:
         return f"{key}-{hashlib.sha256(file.read_bytes()).hexdigest()[:_DIGITS]}{self.suffix}"

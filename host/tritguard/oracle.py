@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from tritguard.errors import BadModelError, ToolMissingError, first_line
+from tritguard.files import scratch_folder
 from tritguard.predictor import Int8, LabelRule, Outputs, Predictor
 from tritguard.processes import Limits, run_python
 
@@ -184,8 +185,7 @@ def measure_apart(content: bytes, x: Int8, *, alternate_bytes: int = 0) -> tuple
 
 def _apart(content: bytes, x: Int8, arena_bytes: int, alternate_bytes: int) -> tuple[Int8, str]:
     """The scores, and what the child process printed."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch).resolve()
+    with scratch_folder() as folder:
         model, inputs, scores = (folder / name for name in ("model.tflite", "x.npy", "scores.npy"))
         model.write_bytes(content)
         np.save(inputs, x)

@@ -11,6 +11,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tritguard.errors import BadInputError
 from tritguard.files import read_bytes
 
+# No settings come near these. The parser's memory grows with the square of the parts of a dotted key.
+_MAX_TOML_BYTES = 1 << 20
+_MAX_DOTS = 2000
+
 
 class Record(BaseModel):
     """A frozen record. An unknown field is an error."""
@@ -56,11 +60,16 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file.
 
     Raises:
-        BadInputError: the file cannot be read, or is not TOML.
+        BadInputError: the file cannot be read, is not TOML, or is larger or nested deeper than any settings.
     """
+    content = read_bytes(path)
+    if len(content) > _MAX_TOML_BYTES or content.count(b".") > _MAX_DOTS:
+        raise BadInputError(f"more than {_MAX_TOML_BYTES:,} bytes or {_MAX_DOTS:,} dots", where=str(path))
     try:
-        return tomllib.loads(read_bytes(path).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(content.decode())
+    except RecursionError as error:
+        raise BadInputError("nested too deeply", where=str(path)) from error
+    except (ValueError, OverflowError) as error:  # a date that does not exist and a number that is too long, too
         raise BadInputError(f"not TOML ({error})", where=str(path)) from error
 
 

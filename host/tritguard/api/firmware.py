@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from tritguard.boards import Board, load_board
@@ -13,6 +12,7 @@ from tritguard.build.tflm import find_library
 from tritguard.build.tflm import tflm_engine as engine_with
 from tritguard.emit import Bundle
 from tritguard.emit.tflm import open_arrays, write_arrays
+from tritguard.files import scratch_folder
 
 __all__ = ["Engine", "build", "native_engine", "tflm_engine"]
 
@@ -60,6 +60,6 @@ def tflm_engine(bundle: Bundle, board: Board, library: str, arrays: str | Path |
     found = find_library(library, board)
     if arrays is not None:
         return engine_with(bundle, open_arrays(Path(arrays)), found)
-    with tempfile.TemporaryDirectory() as scratch:
-        made = write_arrays(bundle.model_path.read_bytes(), Path(scratch) / "arrays", name=bundle.manifest.name)
+    with scratch_folder() as scratch:
+        made = write_arrays(bundle.model_path.read_bytes(), scratch / "arrays", name=bundle.manifest.name)
         return engine_with(bundle, made, found)

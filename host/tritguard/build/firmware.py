@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from tritguard import __version__
@@ -16,7 +15,7 @@ from tritguard.build.record import BINARY, ELF, MAP, RECORD, Build, BuildRecord
 from tritguard.build.sizes import read_compiler, read_sizes
 from tritguard.emit.bundle import Bundle, hash_file
 from tritguard.errors import BadInputError
-from tritguard.files import whole_folder
+from tritguard.files import scratch_folder, whole_folder
 
 
 def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None, budget: Budget | None = None) -> Build:
@@ -44,8 +43,8 @@ def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None,
         )
     engine = native_engine(bundle) if engine is None else engine
     # The project stands apart from `out`: SCons and GCC's path maps break on blanks and brackets in a path.
-    with whole_folder(out, _has_record, "build") as draft, tempfile.TemporaryDirectory(prefix="tritguard-") as workshop:
-        project = Path(workshop).resolve() / "project"
+    with whole_folder(out, _has_record, "build") as draft, scratch_folder() as workshop:
+        project = workshop / "project"
         project.mkdir()
         write_project(project, bundle, board, engine)
         run_platformio(project, board, log=out.parent / f"{out.name}.log")

@@ -12,6 +12,7 @@ import typer
 from tritguard import __version__
 from tritguard.cli.terminal import errors
 from tritguard.errors import BadInputError, TritguardError
+from tritguard.files import full_place
 from tritguard.report.wording import printable
 
 VERBS = (
@@ -89,7 +90,9 @@ def main() -> None:
         if _verbose:
             errors.print_exception()
         place = f"{error.filename}: " if error.filename else ""
-        _fail(f"{place}{error.strerror or error}", BadInputError.exit_code)
+        full = full_place(error)
+        fix = f"; {full} is full: free some space there, or use another folder" if full else ""
+        _fail(f"{place}{error.strerror or error}{fix}", BadInputError.exit_code)
 
 
 def _fail(line: str, exit_code: int) -> NoReturn:

@@ -14,6 +14,7 @@ import typer
 from tritguard import api
 from tritguard.attack.base import Access, Goal
 from tritguard.attack.catalog import ATTACKS, Setting
+from tritguard.attack.norms import NORMS
 from tritguard.build import open_build
 from tritguard.cli.data import read_dataset
 from tritguard.cli.progress import stages
@@ -44,7 +45,14 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
             "--set", metavar="ATTACK.SETTING=VALUE", help="Overrides a setting: square.queries=500; repeatable."
         ),
     ] = None,
-    eps: Annotated[str, typer.Option(help="L-infinity bounds in int8 steps, rising, separated by commas.")] = "1,2,4,8",
+    eps: Annotated[str, typer.Option(help="Bounds in int8 steps, rising, separated by commas.")] = "1,2,4,8",
+    norm: Annotated[str, typer.Option(help=f"What the bounds are measured in: {', '.join(NORMS)}.")] = "Linf",
+    sanity_eps: Annotated[
+        int | None,
+        typer.Option(
+            help="A bound beyond them that has to break the model; by default what the norm names, for Linf 64 or more."
+        ),
+    ] = None,
     port: Annotated[
         str | None, typer.Option(help="Serial port of the board; without it the emulated board is started.")
     ] = None,
@@ -72,7 +80,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         raise BadInputError("--control is for attacks on the twin", where="--live", fix="leave one of them out")
     plan = make_plan(
         samples=samples, preset=preset, attacks=attacks, eps=eps, seed=seed, goal=goal, access=access,
-        budgets=budgets or [],
+        budgets=budgets or [], norm=norm, sanity_eps=sanity_eps,
     )  # fmt: skip
     opened = open_bundle(bundle)
     opened.manifest.check_single()
@@ -86,9 +94,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     leave(result)
 
 
-def make_plan(
-    *, samples: int, preset: str, attacks: str, eps: str, seed: int, goal: Goal, access: Access, budgets: Sequence[str]
-) -> Plan:
+def make_plan(  # noqa: PLR0913 - one parameter an option
+    *, samples: int, preset: str, attacks: str, eps: str, seed: int, goal: Goal, access: Access, budgets: Sequence[str],
+    norm: str = "Linf", sanity_eps: int | None = None,
+) -> Plan:  # fmt: skip
     """Make a plan from command-line values.
 
     Raises:
@@ -98,7 +107,8 @@ def make_plan(
     bounds = numbers("--eps", eps)
     options = {"samples": samples, "preset": preset, "attacks": names, "eps": bounds, "seed": seed}
     changed = {"goal": goal, "access": access, "settings": _settings(budgets)}
-    return from_table(Plan, {**options, **changed}, where="options")
+    distance = {"norm": norm, "sanity_eps": sanity_eps}
+    return from_table(Plan, {**options, **changed, **distance}, where="options")
 
 
 def _settings(budgets: Sequence[str]) -> dict[str, dict[str, Setting]]:

@@ -8,7 +8,6 @@ Keras therefore never deserialises anything in a file.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing_extensions import override
 
 from tritguard.convert.apart import run_apart
 from tritguard.errors import BadInputError, BadModelError, about, first_line
+from tritguard.files import scratch_folder
 from tritguard.foreign.description import DESCRIPTION, WEIGHTS, Description, Layer
 from tritguard.foreign.stores import MAX_VALUES
 from tritguard.records import from_json
@@ -64,8 +64,7 @@ def load_model(path: Path, note: Callable[[str], None] | None = None) -> Any:
     """
     if not path.exists():
         raise BadInputError("cannot be read (No such file or directory)", where=str(path))
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with scratch_folder() as folder:
         run_apart("tritguard.foreign.worker", path, folder)
         description = from_json(Description, folder / DESCRIPTION)
         with np.load(folder / WEIGHTS, allow_pickle=False) as file:

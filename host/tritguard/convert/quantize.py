@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.errors import BadModelError
+from tritguard.files import scratch_folder
 from tritguard.train.backend import tf
 
 Float32 = NDArray[np.float32]
@@ -29,9 +30,9 @@ def quantize(model: Any, samples: Float32) -> bytes:
         BadModelError: TensorFlow cannot export the model, or the converter refuses it.
     """
     signature = [tf.TensorSpec((1, *model.input.shape[1:]), tf.float32, name="input")]
-    with tempfile.TemporaryDirectory() as folder, _one_error():
-        model.export(folder, format="tf_saved_model", input_signature=signature, verbose=False)
-        return to_int8(tf.lite.TFLiteConverter.from_saved_model(folder), samples)
+    with scratch_folder() as folder, _one_error():
+        model.export(str(folder), format="tf_saved_model", input_signature=signature, verbose=False)
+        return to_int8(tf.lite.TFLiteConverter.from_saved_model(str(folder)), samples)
 
 
 def to_int8(converter: Any, samples: Float32) -> bytes:

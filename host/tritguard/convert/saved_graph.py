@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.convert.apart import run_apart
+from tritguard.files import scratch_folder
 from tritguard.foreign.guard import MAX_FILE_BYTES
 
 Float32 = NDArray[np.float32]
@@ -53,8 +53,7 @@ def convert_graph(path: Path, samples: Float32, asked: Float32) -> tuple[bytes, 
             converted.
         BadInputError: the inputs do not have the shape that the model takes.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with scratch_folder() as folder:
         np.savez(folder / INPUTS, samples=samples, asked=asked)
         run_apart("tritguard.convert.graph_worker", path, folder)
         return (folder / MODEL).read_bytes(), np.load(folder / ANSWERS, allow_pickle=False)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
-from pathlib import Path
 
 from tritguard.boards import DfuUpload, OpenocdUpload
 from tritguard.build import Build
 from tritguard.errors import DeviceError, ToolMissingError
+from tritguard.files import scratch_folder
 
 OPENOCD = "openocd"
 DFU_UTIL = "dfu-util"
@@ -30,9 +29,9 @@ def upload(build: Build, way: OpenocdUpload | DfuUpload) -> None:
     try:
         # In a folder of its own, because OpenOCD takes its configuration files from the working directory first, and
         # its language evaluates the path of a firmware more than once.
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch_folder() as folder:
             for file in (build.elf, build.binary):
-                shutil.copyfile(file, Path(folder) / file.name)
+                shutil.copyfile(file, folder / file.name)
             done = subprocess.run(
                 command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False
             )

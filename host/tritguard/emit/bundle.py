@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -167,7 +167,7 @@ class Manifest(Record):
     logits: Logits | None
     label: LabelRule | None = None  # how the class follows from the output; None in bundles of versions without it
     classes: tuple[str, ...] | None
-    layers: tuple[Layer, ...]
+    layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
     macs: int
     removed: Removed
     arena_bytes: int

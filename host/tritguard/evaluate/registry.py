@@ -56,7 +56,7 @@ def _stated_kind(path: Path) -> object:
     """What a file says it is; None if it says nothing or cannot be read."""
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content.get("kind") if isinstance(content, dict) else None
 

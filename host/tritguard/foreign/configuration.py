@@ -11,7 +11,7 @@ from tritguard.errors import BadModelError
 from tritguard.foreign import expressions, quantizers
 from tritguard.foreign.description import Description, Kind, Layer, Option
 from tritguard.foreign.expressions import Call
-from tritguard.foreign.stores import Arrays, LayerKey, Store, weights_of
+from tritguard.foreign.stores import MAX_VALUES, Arrays, LayerKey, Store, weights_of
 
 Config = dict[str, Any]
 
@@ -114,6 +114,7 @@ class _Reader:
             str, str
         ] = {}  # for each layer of the file, the one whose output is its own: itself or its activation
         self._weighted = 0
+        self._values = 0
 
     def functional(self, config: Config) -> str:
         entries = _list_of_layers(config)
@@ -219,6 +220,9 @@ class _Reader:
         bare = class_name.rpartition(">")[2]
         found = self._store.weights(LayerKey(name, bare, self._weighted, weights_of(kind, absent)))
         self._weighted += 1
+        self._values += sum(array.size for array in found.values())
+        if self._values > MAX_VALUES:
+            raise BadModelError(f"more than {MAX_VALUES:,} weights in the model", where=f"layer {name}")
         if class_name == "TernaryDense":
             return found | {"kernel": _bitnet(found["kernel"], config.get("threshold"), f"layer {name}")}
         if not class_name.startswith("Q"):

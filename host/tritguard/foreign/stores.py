@@ -5,9 +5,10 @@ Runs in the reading process only.
 
 from __future__ import annotations
 
-import io
 import math
 import re
+import shutil
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,13 @@ class KerasZipStore(Store):
             info = archive.getinfo("model.weights.h5")
             if info.file_size > 8 * MAX_VALUES:
                 raise BadModelError("weights of more than half a gigabyte")
-            self._file = h5py.File(io.BytesIO(archive.read(info)), "r")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # Keras writes no other
+                raise BadModelError("weights compressed in another way than Keras does")
+            # Unpacked on disk, piece by piece: in memory, a file of a few kilobytes could take a gigabyte.
+            unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - stays open while the weights are read
+            with archive.open(info) as packed:
+                shutil.copyfileobj(packed, unpacked)
+        self._file = h5py.File(unpacked, "r")
         self._layers = _group(self._file, "layers" if "layers" in self._file else "_layer_checkpoint_dependencies")
         self._seen: dict[str, int] = {}
 
@@ -161,8 +168,10 @@ def _dataset(parent: Any, path: str) -> NDArray[np.float32]:
         raise BadModelError(f"no array {path[:80]!r} in its weights")
     if node.is_virtual or node.external:
         raise BadModelError(f"the array {path[:80]!r} lies in another file", fix="save the model in one file")
-    _check_size(node.size or 0, path)
-    return _float32(np.asarray(node[()]), path)
+    _check_size(max(node.size or 0, math.prod(node.chunks or ())), path)
+    if node.dtype.kind != "f":
+        raise BadModelError(f"weights of type {node.dtype}, not float", where=path[:80])
+    return _float32(np.asarray(node.astype(np.float32)[()]), path)
 
 
 def _linked(parent: Any, name: str) -> Any:
@@ -183,7 +192,7 @@ def _check_size(values: int, where: str) -> None:
 def _float32(values: NDArray[Any], where: str) -> NDArray[np.float32]:
     if values.dtype.kind != "f":
         raise BadModelError(f"weights of type {values.dtype}, not float", where=where[:80])
-    result = values.astype(np.float32)
+    result = values.astype(np.float32, copy=False)
     if not np.isfinite(result).all():
         raise BadModelError("weights hold NaN or infinity", where=where[:80])
     return result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from tritguard.build import Build, build
 from tritguard.device import emulate
 from tritguard.emit.bundle import Bundle
 from tritguard.errors import DeviceError
+from tritguard.files import scratch_folder
 from tritguard.predictor import Int8, Outputs
 from tritguard.profile.cycles import has_model, instruction_costs
 from tritguard.profile.plugin import plugin_library
@@ -87,8 +87,8 @@ def count_model(bundle: Bundle, board: Board, x: Int8) -> ModelCount:
     To count for another core on the same machine, pass `board.model_copy(update={"core": ...})` and a bundle for that
     core's class.
     """
-    with tempfile.TemporaryDirectory(prefix="tritguard-count-") as folder:
-        return count(bundle, build(bundle, board, Path(folder) / "build"), x)
+    with scratch_folder() as folder:
+        return count(bundle, build(bundle, board, folder / "build"), x)
 
 
 def count(bundle: Bundle, built: Build, x: Int8) -> ModelCount:
@@ -108,9 +108,9 @@ def count(bundle: Bundle, built: Build, x: Int8) -> ModelCount:
         DeviceError: QEMU does not start, or does not support plugins.
     """
     code = read_code_map(built.elf)
-    with tempfile.TemporaryDirectory(prefix="tritguard-count-") as folder:
-        counts = Path(folder) / "counts"
-        layout = Path(folder) / "layout"
+    with scratch_folder() as folder:
+        counts = folder / "counts"
+        layout = folder / "layout"
         layers = _write_layout(layout, code)
         plugin = ",".join((_escaped(plugin_library()), f"layout={_escaped(layout)}", f"out={_escaped(counts)}"))
         with emulate(bundle, built, plugin=plugin) as device:

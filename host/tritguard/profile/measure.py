@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +14,7 @@ from tritguard.build.engine import native_engine
 from tritguard.device import Device, open_device
 from tritguard.emit.bundle import Bundle
 from tritguard.errors import BadInputError, ToolMissingError
+from tritguard.files import scratch_folder
 from tritguard.predictor import Int8
 from tritguard.profile.counting import FunctionCount, LayerCount, ModelCount, count
 from tritguard.profile.cycles import COMPILER_PREFIX, has_model
@@ -46,9 +45,9 @@ def profile(bundle: Bundle, built: Build, port: str | None = None) -> Profile:
     x = _sample(bundle)
     if port is None and not built.record.times_layers and _can_count():
         return _profile(bundle, built, _counted(count(bundle, built, x)))
-    with tempfile.TemporaryDirectory(prefix="tritguard-profile-") as folder:
+    with scratch_folder() as folder:
         if port is None and not built.record.times_layers:
-            built = build(bundle, built.record.board, Path(folder) / "build", native_engine(bundle, profile=True))
+            built = build(bundle, built.record.board, folder / "build", native_engine(bundle, profile=True))
         with open_device(bundle, built, port) as device:
             return _profile(bundle, built, _timed(device, x[0]))
 

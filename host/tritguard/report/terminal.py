@@ -40,7 +40,8 @@ def render(result: RobustnessResult) -> Group:
     """Lay out the report for a terminal; an invalid result shows its reasons and no accuracy."""
     quotable = result.status != "invalid"
     accuracy: list[RenderableType] = [_accuracy(result), _attacks(result), *_effort(result)] if quotable else []
-    return Group(_head(result), *accuracy, _device(result), _latency(result), _flash(result), _ram(result))
+    facts = [_device(result), _latency(result), _flash(result), _ram(result)]
+    return Group(_head(result), *accuracy, *_unmade(result), *facts)
 
 
 def _plain(text: str, style: str = "") -> Text:
@@ -152,6 +153,16 @@ def _effort(result: RobustnessResult) -> list[Text]:
             f"{doubling.attack} with {doubling.steps} steps breaks {doubling.broken} of the {doubling.tried} that held"
         )
     return [_plain(f" {text}", "dim") for text in lines]
+
+
+def _unmade(result: RobustnessResult) -> list[RenderableType]:
+    """List the checks that could not be made, which say nothing about the result."""
+    if not result.unmade:
+        return []
+    table = _table("\nChecks that could not be made", "check", "<why")
+    for one in result.unmade:
+        table.add_row(_plain(one.code), _plain(one.reason))
+    return [table]
 
 
 def _device(result: RobustnessResult) -> Group:

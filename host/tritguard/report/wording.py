@@ -9,7 +9,7 @@ from tritguard.evaluate.crafting.runs import Throughput
 from tritguard.evaluate.study import Confirmation, Rate, Status
 
 STATUS_MEANING: dict[Status, str] = {
-    "valid": "Every check of this run passed. The figures may be quoted together with the threat model.",
+    "valid": "None of this run's checks failed. The figures may be quoted together with the threat model.",
     "degraded": "The figures stand with reservations. Quote them only together with the codes below.",
     "invalid": "This run failed its own checks. It has no accuracy that may be quoted.",
 }

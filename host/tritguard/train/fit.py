@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import platform
-import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tritguard.data import Dataset, SampleArray
-from tritguard.files import write_whole
+from tritguard.files import scratch_folder, write_whole
 from tritguard.progress import Progress
 from tritguard.train.backend import keras, tf
 from tritguard.train.card import model_card
@@ -140,8 +139,8 @@ def _journal(out: Path) -> Callable[[list[dict[str, float]]], None]:
 
 
 def _write(out: Path, model: Any, calibration: SampleArray, record: TrainRecord, dataset: Dataset) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        saved = Path(folder) / MODEL
+    with scratch_folder() as folder:
+        saved = folder / MODEL
         model.save(saved)
         content = saved.read_bytes()
     packed = io.BytesIO()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from typing_extensions import override
 from tritguard.emit.bundle import Bundle
 from tritguard.emit.weights import WeightArray, find_weights
 from tritguard.errors import ToolMissingError
+from tritguard.files import scratch_folder
 from tritguard.twin.library import Twin
 
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
@@ -39,8 +39,8 @@ class OpenTwin(Twin):
 
     @override
     def _load(self, library: Path) -> ctypes.CDLL:
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / "open.so"  # loading one file twice gives both users the same memory
+        with scratch_folder() as folder:
+            copy = folder / "open.so"  # loading one file twice gives both users the same memory
             shutil.copyfile(library, copy)
             loaded = ctypes.CDLL(str(copy))
             base = _address(loaded.twin_run) - _symbol(copy, "twin_run")

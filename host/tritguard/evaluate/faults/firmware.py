@@ -5,9 +5,7 @@ The image is changed on the host before it boots: the firmware has no command th
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +16,7 @@ from tritguard.device import EmulatorError, emulate
 from tritguard.emit import Bundle
 from tritguard.emit.weights import find_weights
 from tritguard.errors import BadInputError, DeviceError, MismatchError
+from tritguard.files import scratch_folder
 from tritguard.predictor import Int8, Outputs
 
 
@@ -70,8 +69,8 @@ class FaultyFirmware:
         Returns:
             Its answers; None if it crashes or stops answering.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            elf = Path(folder) / "faulty.elf"
+        with scratch_folder() as folder:
+            elf = folder / "faulty.elf"
             elf.write_bytes(image)
             try:
                 with emulate(self.bundle, self.build, elf=elf) as device:

@@ -85,6 +85,7 @@ def assemble(
         status=status_of(issues),
         issues=issues,
         passed=(*found.data.passed, *judged.passed),
+        unmade=judged.unmade,
         provenance=_provenance(subject, dataset, plan, samples, device),
         threat_model=ThreatModel(
             goal=plan.goal,

@@ -5,73 +5,28 @@ After the checklist of Carlini et al. 2019 (1902.06705) and AutoAttack's flags (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
-from tritguard.attack.base import Access, Follows, Kind
-from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint
+from tritguard.evaluate.robustness.comparisons import (
+    by_gradients,
+    found_elsewhere,
+    iterated,
+    not_monotone,
+    of_kind,
+    one_step,
+    takes_gradients,
+    weaker,
+)
+from tritguard.evaluate.robustness.evidence import Evidence, Finding, NotMade
+from tritguard.evaluate.robustness.figures import Unmade
 from tritguard.evaluate.study import Issue, Rate
 
 FEW_SAMPLES = 100
 MASKED_SHARE = 0.1  # share of samples without a gradient, or on a plateau, above which masking is suspected
-DOUBLING_GAIN = 0.02  # share of samples that twice the steps may break in addition
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the checks look at.
-
-    Attributes:
-        curve: the worst case at each eps; the last point is the sanity bound.
-        headline: the point at the largest eps of the threat model.
-        rows: each attack alone at each eps.
-        follows: what leads each attack of the rows, by the attack's name; see `Attack.follows`.
-        classes: the number of classes.
-        shown: what black-box attacks saw; `scores` also where logits were allowed and the model has none.
-        softmax_head: whether the int8 scores come out of a softmax.
-        mismatched_inputs: the number of inputs on which device and twin differ.
-        unsteady_inputs: the number of inputs that gave other outputs when asked again.
-        zero_gradients: the share of samples whose loss, as the attacks scale it, has no gradient.
-        saturated: the same for the plain cross-entropy of the model's own logits.
-        plateaus: the share of samples whose margin no small change moved; None if only labels are shown.
-        doubled: the share of samples that the iterated attack breaks only with twice its steps; None if it was not run.
-        control: an undefended model under the same attacks.
-    """
-
-    clean: Rate
-    curve: tuple[CurvePoint, ...]
-    headline: CurvePoint
-    rows: tuple[AttackRow, ...]
-    follows: Mapping[str, Follows]
-    classes: int
-    shown: Access
-    softmax_head: bool
-    mismatched_inputs: int
-    unsteady_inputs: int
-    zero_gradients: float
-    saturated: float
-    plateaus: float | None
-    doubled: float | None
-    control: Control | None
-
-    @property
-    def chance(self) -> float:
-        """The accuracy of guessing."""
-        return 1 / self.classes
-
-    def at(self, eps: int) -> list[AttackRow]:
-        """The rows of one bound."""
-        return [row for row in self.rows if row.eps_steps == eps]
-
-    @property
-    def bounds(self) -> list[int]:
-        """The bounds of the rows, rising."""
-        return sorted({row.eps_steps for row in self.rows})
-
-
-Finding = list[str] | None  # what was seen; an empty list if the check passed, None if it could not be made
+DOUBLING_GAIN = 0.02  # share of samples that twice the steps, or another kind of attack, may break in addition
+UNBROKEN = 0.1  # share of samples left, above which attacks are not said to have broken a model; less if chance is less
 
 
 @dataclass(frozen=True)
@@ -83,15 +38,33 @@ class Check:
     find: Callable[[Evidence], Finding]
 
 
-def check(evidence: Evidence) -> tuple[tuple[Issue, ...], tuple[str, ...]]:
-    """Make all checks: what they found, those that invalidate first, and the codes of those that passed."""
-    issues, passed = [], []
+@dataclass(frozen=True)
+class Verdict:
+    """What the checks came to.
+
+    Attributes:
+        issues: what was found, in the order of the checks.
+        passed: the codes of the checks that found nothing.
+        unmade: the checks that could not be made.
+    """
+
+    issues: tuple[Issue, ...]
+    passed: tuple[str, ...]
+    unmade: tuple[Unmade, ...]
+
+
+def check(evidence: Evidence) -> Verdict:
+    """Make all checks, those that invalidate first."""
+    issues, passed, unmade = [], [], []
     for one in CHECKS:
         found = one.find(evidence)
-        if found == []:
+        if isinstance(found, NotMade):
+            unmade.append(Unmade(code=one.code, reason=found.reason))
+        elif not found:
             passed.append(one.code)
-        issues += [Issue(code=one.code, severity=one.severity, message=message) for message in found or []]
-    return tuple(issues), tuple(passed)
+        else:
+            issues += [Issue(code=one.code, severity=one.severity, message=message) for message in found]
+    return Verdict(tuple(issues), tuple(passed), tuple(unmade))
 
 
 def _mismatch(e: Evidence) -> Finding:
@@ -103,27 +76,73 @@ def _unsteady(e: Evidence) -> Finding:
 
 
 def _clean_at_chance(e: Evidence) -> Finding:
-    what = f"clean accuracy {e.clean.value:.1%} cannot be told from guessing: wrong data or unit?"
-    return [what] if e.clean.low <= e.chance else []
+    what = (
+        f"clean accuracy {e.clean.value:.1%} cannot be told from guessing (the best constant answer is right on "
+        f"{e.chance:.1%}): wrong data or unit?"
+    )
+    return [what] if e.guesses else []
 
 
-def _large_eps(e: Evidence) -> Finding:
+def _unbroken(e: Evidence, robust: Rate) -> bool:
+    """Whether so much is left of a model that the attacks cannot be said to have broken it."""
+    return robust.low > min(e.chance, UNBROKEN)
+
+
+def _signs(e: Evidence) -> list[str]:
+    """Collect what speaks for weak attacks or masked gradients, rather than for a network that holds."""
+    sanity = e.curve[-1].eps_steps
+    gained = found_elsewhere(e, sanity)
+    other = f"attacks other than iterated gradients break another {gained:.1%} of the samples at eps {sanity}"
+    found = [answer for sign in _SIGNS if not isinstance(answer := sign(e), NotMade)]
+    return [
+        *(f"{name} was not tried" for name in _not_searched(e)),
+        *(what for answer in found for what in answer),
+        *([other] if gained > DOUBLING_GAIN else []),
+    ]
+
+
+def _left_at_sanity(e: Evidence) -> Finding:
     last = e.curve[-1]
-    what = (
-        f"at eps {last.eps_steps} robust accuracy is {last.robust.value:.1%}, above chance ({e.chance:.1%}): "
-        "the attacks do not work on this model"
-    )
-    return [what] if last.robust.value > e.chance else []
+    what = f"at eps {last.eps_steps} robust accuracy is {last.robust.value:.1%}"
+    return [what] if _unbroken(e, last.robust) else []
 
 
-def _control_holds(e: Evidence) -> Finding:
-    if e.control is None or e.control.clean.low <= e.chance:
-        return None
-    what = (
-        f"the undefended control {e.control.name} keeps {e.control.robust.value:.1%} at eps {e.headline.eps_steps}: "
-        "the attacks or the threat model are too weak to show a defence; take a stronger preset or a larger eps"
-    )
-    return [what] if e.control.robust.low > e.chance else []
+def _left_of_control(e: Evidence) -> Finding:
+    if e.control is None:
+        return NotMade("no control was given")
+    if e.control_guesses:
+        return NotMade("the control guesses on clean inputs")
+    what = f"the undefended control {e.control.name} keeps {e.control.robust.value:.1%} at eps {e.headline.eps_steps}"
+    return [what] if _unbroken(e, e.control.robust) else []
+
+
+def _masked(left: Callable[[Evidence], Finding], otherwise: str) -> Callable[[Evidence], Finding]:
+    """Make a check that nothing is left where there are signs of masking; without one, the code `otherwise` applies."""
+
+    def find(e: Evidence) -> Finding:
+        found = left(e)
+        if isinstance(found, NotMade) or not found:
+            return found
+        signs = "; ".join(_signs(e))
+        if not signs:
+            return NotMade(f"what is left shows no sign of masking: see {otherwise}")
+        return [f"{what}, and there are signs that the attacks do not work on this model: {signs}" for what in found]
+
+    return find
+
+
+def _unmasked(left: Callable[[Evidence], Finding], otherwise: str, meaning: str) -> Callable[[Evidence], Finding]:
+    """Make a check that nothing is left without a sign of masking; with one, the code `otherwise` applies."""
+
+    def find(e: Evidence) -> Finding:
+        found = left(e)
+        if isinstance(found, NotMade) or not found:
+            return found
+        if _signs(e):
+            return NotMade(f"what is left shows signs of masking: see {otherwise}")
+        return [f"{what}: {meaning}" for what in found]
+
+    return find
 
 
 def _no_control(e: Evidence) -> Finding:
@@ -132,17 +151,35 @@ def _no_control(e: Evidence) -> Finding:
             "no undefended control was given (--control) to show that these attacks break a model without a defence"
         ]
     what = f"the control {e.control.name} guesses on clean inputs ({e.control.clean.value:.1%}), so it shows nothing"
-    return [what] if e.control.clean.low <= e.chance else []
+    return [what] if e.control_guesses else []
+
+
+def _not_searched(e: Evidence) -> list[str]:
+    """Name the kinds of search that were not made and that could break samples which hold."""
+    done = {
+        "iterated gradients": any(iterated(e, row) for row in e.rows),
+        "a black-box attack": any(row.kind == "black box" for row in e.rows),
+        "twice the steps on what held": e.doubled is not None,
+    }
+    return [name for name, made in done.items() if not made]
+
+
+def _little_evidence(e: Evidence) -> Finding:
+    missing = [*_not_searched(e), *(["transfer from a control"] if e.control is None else [])]
+    return [f"samples that hold may fall to what was not tried: {', '.join(missing)}"] if missing else []
+
+
+_LABELS = NotMade("black-box attacks see labels alone")
 
 
 def _no_logits(e: Evidence) -> Finding:
     what = "black-box attacks see only coarse int8 scores, not int32 logits"
-    return None if e.shown == "labels" else [what] if e.shown == "scores" else []
+    return _LABELS if e.shown == "labels" else [what] if e.shown == "scores" else []
 
 
 def _softmax_head(e: Evidence) -> Finding:
     what = "the scores that black-box attacks see come out of an int8 softmax, which hides nearly all of them"
-    return None if e.shown == "labels" else [what] if e.softmax_head and e.shown == "scores" else []
+    return _LABELS if e.shown == "labels" else [what] if e.softmax_head and e.shown == "scores" else []
 
 
 def _few_samples(e: Evidence) -> Finding:
@@ -151,7 +188,7 @@ def _few_samples(e: Evidence) -> Finding:
 
 def _no_gradients(e: Evidence) -> Finding:
     what = "no attack used gradients: samples that hold here may fall to one that does"
-    return [] if any(map(_takes_gradients, e.rows)) else [what]
+    return [] if any(map(takes_gradients, e.rows)) else [what]
 
 
 def _zero_gradients(e: Evidence) -> Finding:
@@ -166,91 +203,62 @@ def _saturated(e: Evidence) -> Finding:
 
 def _plateaus(e: Evidence) -> Finding:
     if e.plateaus is None:
-        return None
+        return _LABELS
     what = f"for {e.plateaus:.0%} of the samples no small change moves what black-box attacks see"
     return [what] if e.plateaus > MASKED_SHARE else []
 
 
 def _few_steps(e: Evidence) -> Finding:
     if e.doubled is None:
-        return None
+        return NotMade("no attack was run with twice its steps")
     what = f"twice the steps break another {e.doubled:.1%} of the samples: give the gradient attacks more steps"
     return [what] if e.doubled > DOUBLING_GAIN else []
 
 
-_Choice = Callable[[Evidence, AttackRow], bool]  # of rows
+_noise_beats = weaker("noise", of_kind("baseline"), "gradients", by_gradients)
+_black_box_beats = weaker("a black box", of_kind("black box"), "gradients", by_gradients)
+_transfer_beats = weaker("transfer", of_kind("transfer"), "all gradient attacks", by_gradients, together=True)
+_one_step_beats = weaker("a single gradient step", one_step, "iterated gradients", iterated)
 
+# What speaks against the attacks. Saturated logits do not: the attacks' temperature undoes them.
+_SIGNS: tuple[Callable[[Evidence], Finding], ...] = (
+    _softmax_head,
+    _zero_gradients,
+    _plateaus,
+    _few_steps,
+    _noise_beats,
+    _black_box_beats,
+    _transfer_beats,
+    _one_step_beats,
+    not_monotone,
+)
 
-def _of(e: Evidence, eps: int, chosen: _Choice) -> list[AttackRow]:
-    return [row for row in e.at(eps) if chosen(e, row)]
-
-
-def _best(rows: list[AttackRow]) -> Rate | None:
-    return min((row.robust for row in rows), key=lambda rate: rate.value, default=None)
-
-
-def _weaker(name: str, chosen: _Choice, than: _Choice) -> Callable[[Evidence], Finding]:
-    """Make a check that no chosen attack breaks more than the best of the others, beyond what chance explains."""
-
-    def find(e: Evidence) -> Finding:
-        pairs = [(eps, _best(_of(e, eps, chosen)), _best(_of(e, eps, than))) for eps in e.bounds]
-        known = [(eps, weak, strong) for eps, weak, strong in pairs if weak and strong]
-        return (
-            [
-                f"at eps {eps} {name} leaves {weak.value:.1%}, gradients {strong.value:.1%}"
-                for eps, weak, strong in known
-                if weak.high < strong.low
-            ]
-            if known
-            else None
-        )
-
-    return find
-
-
-def _takes_gradients(row: AttackRow) -> bool:
-    return row.kind == "white box"
-
-
-def _by_gradients(e: Evidence, row: AttackRow) -> bool:
-    """Led by gradients alone: an attack that follows answers as well would hide that gradients lead nowhere."""
-    return _one_step(e, row) or _iterated(e, row)
-
-
-def _one_step(e: Evidence, row: AttackRow) -> bool:
-    return _takes_gradients(row) and e.follows[row.attack] == "one gradient"
-
-
-def _iterated(e: Evidence, row: AttackRow) -> bool:
-    return _takes_gradients(row) and e.follows[row.attack] == "gradients"
-
-
-def _is(kind: Kind) -> _Choice:
-    return lambda _evidence, row: row.kind == kind
-
-
-def _not_monotone(e: Evidence) -> Finding:
-    names = dict.fromkeys(row.attack for row in e.rows if _iterated(e, row))
-    return [what for name in names for what in _falls([row for row in e.rows if row.attack == name])] if names else None
-
-
-def _falls(rows: list[AttackRow]) -> Iterator[str]:
-    for before, after in pairwise(sorted(rows, key=lambda row: row.eps_steps)):
-        if after.robust.low > before.robust.high:
-            yield (
-                f"{after.attack} alone leaves {before.robust.value:.1%} at eps {before.eps_steps} "
-                f"but {after.robust.value:.1%} at {after.eps_steps}"
-            )
-
+_large_eps = _masked(_left_at_sanity, "HOLDS_AT_SANITY_EPS")
+_control_not_broken = _masked(_left_of_control, "CONTROL_HOLDS")
+_holds_at_sanity = _unmasked(
+    _left_at_sanity,
+    "LARGE_EPS_ABOVE_CHANCE",
+    "gradients and black box agree there and nothing shows that gradients are masked, but it is not shown that the "
+    "attacks can break this model at all; take a larger sanity bound",
+)
+_control_holds = _unmasked(
+    _left_of_control,
+    "CONTROL_NOT_BROKEN",
+    "nothing shows that the attacks fail, but at this eps a defence cannot be told from none; take a stronger preset "
+    "or a larger eps",
+)
 
 CHECKS = (
     Check("DEVICE_TWIN_MISMATCH", "invalid", _mismatch),
     Check("NONDETERMINISTIC", "invalid", _unsteady),
     Check("CLEAN_AT_CHANCE", "invalid", _clean_at_chance),
     Check("LARGE_EPS_ABOVE_CHANCE", "invalid", _large_eps),
-    Check("CONTROL_NOT_BROKEN", "invalid", _control_holds),
-    Check("NOISE_BEATS_GRADIENTS", "invalid", _weaker("noise", _is("baseline"), _by_gradients)),
+    Check("CONTROL_NOT_BROKEN", "invalid", _control_not_broken),
+    Check("NOISE_BEATS_GRADIENTS", "invalid", _noise_beats),
+    Check("HOLDS_AT_SANITY_EPS", "warn", _holds_at_sanity),
+    Check("CONTROL_HOLDS", "warn", _control_holds),
     Check("NO_CONTROL", "warn", _no_control),
+    Check("LITTLE_EVIDENCE", "warn", _little_evidence),
     Check("NO_LOGITS", "warn", _no_logits),
     Check("SOFTMAX_HEAD", "warn", _softmax_head),
     Check("FEW_SAMPLES", "warn", _few_samples),
@@ -259,8 +267,8 @@ CHECKS = (
     Check("SATURATED_LOGITS", "warn", _saturated),
     Check("SCORE_PLATEAUS", "warn", _plateaus),
     Check("TOO_FEW_STEPS", "warn", _few_steps),
-    Check("BLACK_BOX_BEATS_WHITE_BOX", "warn", _weaker("black box", _is("black box"), _by_gradients)),
-    Check("TRANSFER_BEATS_WHITE_BOX", "warn", _weaker("transfer", _is("transfer"), _by_gradients)),
-    Check("ONE_STEP_BEATS_ITERATED", "warn", _weaker("a single gradient step", _one_step, _iterated)),
-    Check("EPS_NOT_MONOTONE", "warn", _not_monotone),
+    Check("BLACK_BOX_BEATS_WHITE_BOX", "warn", _black_box_beats),
+    Check("TRANSFER_BEATS_WHITE_BOX", "warn", _transfer_beats),
+    Check("ONE_STEP_BEATS_ITERATED", "warn", _one_step_beats),
+    Check("EPS_NOT_MONOTONE", "warn", not_monotone),
 )

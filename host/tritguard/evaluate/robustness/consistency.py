@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tritguard.evaluate import data_checks
 from tritguard.evaluate.robustness.checks import CHECKS
 from tritguard.evaluate.robustness.table import Figures, SampleTable, count, to_flags
 from tritguard.evaluate.study import Rate
@@ -82,6 +83,9 @@ def _codes(result: RobustnessResult) -> Iterator[str]:
             yield f"passed.{place}: {code} passed, but issues holds it too"
         if code in result.passed[:place]:
             yield f"passed.{place}: {code} is listed twice"
+    for place, one in enumerate(result.unmade):
+        if one.code in found or one.code in result.passed:
+            yield f"unmade.{place}: {one.code} was not made, but issues or passed holds it too"
     mismatched = result.confirmation.mismatched_inputs
     if (mismatched > 0) != (_MISMATCH in found):
         listed = "hold" if _MISMATCH in found else "do not hold"
@@ -90,15 +94,19 @@ def _codes(result: RobustnessResult) -> Iterator[str]:
 
 def _known(result: RobustnessResult) -> Iterator[str]:
     """Compare findings and passed checks with the checks that there are."""
-    known = {one.code: one.severity for one in CHECKS}
+    known = {one.code: {one.severity} for one in CHECKS}
+    known |= {one.code: {"warn", "invalid"} for one in data_checks.CHECKS}
     for place, issue in enumerate(result.issues):
         if issue.code not in known:
             yield f"issues.{place}.code: there is no check {issue.code!r}"
-        elif issue.severity != known[issue.code]:
-            yield f"issues.{place}.severity: {issue.severity}, but {issue.code} is always {known[issue.code]}"
+        elif issue.severity not in known[issue.code]:
+            yield f"issues.{place}.severity: {issue.severity}, but {issue.code} is always {min(known[issue.code])}"
     for place, code in enumerate(result.passed):
         if code not in known:
             yield f"passed.{place}: there is no check {code!r}"
+    for place, one in enumerate(result.unmade):
+        if one.code not in known:
+            yield f"unmade.{place}.code: there is no check {one.code!r}"
 
 
 def _rates(result: RobustnessResult, figures: Figures) -> Iterator[str]:

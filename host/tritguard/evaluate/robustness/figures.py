@@ -58,6 +58,13 @@ class Doubling(Record):
     broken: int
 
 
+class Unmade(Record):
+    """A check that could not be made, and why."""
+
+    code: str
+    reason: str
+
+
 class CurvePoint(Record):
     """The worst case for each sample over the clean input and all attacks with an eps up to this one."""
 

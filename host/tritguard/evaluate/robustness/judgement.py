@@ -12,11 +12,13 @@ from tritguard.attack.norms import NORMS
 from tritguard.attack.view import GradientView
 from tritguard.evaluate.crafting.runs import Run
 from tritguard.evaluate.robustness import symptoms
-from tritguard.evaluate.robustness.checks import Evidence, check
-from tritguard.evaluate.robustness.figures import AttackRow, CurvePoint, Doubling
+from tritguard.evaluate.robustness.checks import check
+from tritguard.evaluate.robustness.evidence import Evidence
+from tritguard.evaluate.robustness.figures import AttackRow, CurvePoint, Doubling, Unmade
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.search import Found, classes
-from tritguard.evaluate.robustness.table import Outcomes, SampleTable, count, to_bits
+from tritguard.evaluate.robustness.search import Found
+from tritguard.evaluate.robustness.significance import chance, guesses
+from tritguard.evaluate.robustness.table import Outcomes, SampleTable, count, to_bits, to_flags
 from tritguard.evaluate.study import Issue, Rate, Status, status_of
 
 
@@ -51,6 +53,7 @@ class Judgement:
         doubling: what the doubled attack broke on the device; None if it was not planned.
         issues: what the checks found.
         passed: codes of the checks that found nothing.
+        unmade: the checks that could not be made.
     """
 
     samples: SampleTable
@@ -60,6 +63,7 @@ class Judgement:
     doubling: Doubling | None
     issues: tuple[Issue, ...]
     passed: tuple[str, ...]
+    unmade: tuple[Unmade, ...]
 
     @property
     def status(self) -> Status:
@@ -80,15 +84,18 @@ def judge(plan: Plan, target: Target, found: Found, answers: DeviceAnswers) -> J
     if doubling is not None and figures.doubled is not None:
         tried, broken = figures.doubled
         doubling = doubling.model_copy(update={"tried": tried, "broken": broken})
-    x = target.x.astype(np.float32)
-    issues, passed = check(
+    x, right = target.x.astype(np.float32), answers.clean == target.y
+    verdict = check(
         Evidence(
             clean=figures.clean,
             curve=curve,
             headline=next(point for point in curve if point.eps_steps == plan.eps[-1]),
             rows=rows,
+            holds={(row.attack, row.eps_steps): right & ~to_flags(row.broken) for row in samples.attacks},
             follows={run.attack.name: run.attack.follows for run in found.runs},
-            classes=classes(target),
+            chance=chance(target.y),
+            guesses=guesses(answers.clean, target.y),
+            control_guesses=found.control_labels is not None and guesses(found.control_labels, target.y),
             shown=symptoms.shown(target),
             softmax_head=symptoms.softmax_head(target),
             mismatched_inputs=answers.mismatched,
@@ -100,7 +107,8 @@ def judge(plan: Plan, target: Target, found: Found, answers: DeviceAnswers) -> J
             control=found.control,
         )
     )
-    return Judgement(samples, figures.clean, curve, rows, doubling, issues, passed)
+    issues, passed, unmade = verdict.issues, verdict.passed, verdict.unmade
+    return Judgement(samples, figures.clean, curve, rows, doubling, issues, passed, unmade)
 
 
 def tabulate(target: Target, found: Found, answers: DeviceAnswers) -> SampleTable:

@@ -23,9 +23,9 @@ class Plan(Record):
         goal: any wrong class, or for each sample a certain one that is drawn at random.
         access: what black-box attacks see: int32 `logits`, int8 `scores`, or `labels` alone.
         eps: bounds of the threat model in steps of the int8 input grid, rising.
-        sanity_eps: a bound so large that any model has to fall to chance, above every eps and not part of the threat
-            model. By default the norm names one, if it can: for Linf 64, or twice the largest eps if that is more; for
-            L2 it depends on the size of the input, and the plan has to name one.
+        sanity_eps: a bound so large that attacks break nearly every model, above every eps and not part of the threat
+            model; what holds there is doubted. By default the norm names one, if it can: for Linf 64, or twice the
+            largest eps if that is more; for L2 it depends on the size of the input, and the plan has to name one.
         seed: decides the samples and all that is random in attacks.
         preset: the attacks and their settings, where the plan does not name them itself.
         attacks: names from `ATTACKS`, in the order they run, instead of the preset's.

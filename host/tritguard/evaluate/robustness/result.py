@@ -11,7 +11,7 @@ from typing_extensions import override
 from tritguard.attack.norms import NormName
 from tritguard.evaluate.crafting.runs import Throughput
 from tritguard.evaluate.robustness.consistency import contradictions
-from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint, Doubling
+from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint, Doubling, Unmade
 from tritguard.evaluate.robustness.table import SampleTable
 from tritguard.evaluate.study import Confirmation, Rate, Study, StudyProvenance, warn
 from tritguard.records import Record, from_json
@@ -142,6 +142,7 @@ class RobustnessResult(Study):
         samples: what every accuracy is counted from; None in results of schema version 1.
         clean_full: accuracy over the whole test set, on the twin.
         passed: codes of the checks that found nothing.
+        unmade: the checks that could not be made; empty in the results of versions that did not list them.
         preset: its name, where the plan did not list attacks.
         budgets: the attacks that ran, with the settings that the plan gave them.
         live: the attacks queried the device itself.
@@ -162,6 +163,7 @@ class RobustnessResult(Study):
     attacks: tuple[AttackRow, ...]
     samples: SampleTable | None = None
     passed: tuple[str, ...] = ()
+    unmade: tuple[Unmade, ...] = ()
     preset: str = ""
     budgets: dict[str, dict[str, float | int | str]] = Field(default_factory=dict)
     live: bool = False

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
 from tritguard.attack import Attack, Ball, Crafted, Target
-from tritguard.attack.base import Best, Kind, Queries
-from tritguard.attack.view import GradientView
+from tritguard.attack.base import Best, Kind, Labels, Queries
 from tritguard.evaluate.crafting.runs import Run, Throughput, craft_all
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
 from tritguard.evaluate.robustness.figures import Control, Doubling
+from tritguard.evaluate.robustness.grids import Regrid
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.table import ControlSamples, to_bits
 from tritguard.evaluate.study import Rate
@@ -32,6 +32,7 @@ class Victim:
         target: its twin, its view and its samples.
         store: keeps what is found.
         workers: processes that craft; without them crafting runs in this process.
+        regrid: for a control, how its input grid lies to the attacked model's.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Victim:
     target: Target
     store: Store
     workers: Workers | None = None
+    regrid: Regrid = field(default_factory=Regrid)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Found:
         control: how the control fared.
         throughput: how fast the attacks ran.
         live: whether every query was an inference on the device.
+        control_labels: int64[n], the control's answers to the clean inputs, if there is a control.
     """
 
     runs: tuple[Run, ...]
@@ -60,6 +63,7 @@ class Found:
     control: Control | None
     throughput: Throughput
     live: bool = False
+    control_labels: Labels | None = None
 
 
 def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages) -> Found:
@@ -70,18 +74,23 @@ def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages) ->
         plan: bounds and attacks.
         control: the undefended model, with the same samples on its own input grid.
         stages: gives the callback that shows a stage's progress.
+
+    Raises:
+        BadInputError: see `Regrid.to_control`.
     """
+    theirs = None if control is None else control.regrid.to_control(Ball(plan.norm, plan.eps[-1]))
     suite = plan.suite(classes(model.target))
     runs, throughput = craft_all(
         model.target, plan.balls, suite, model.store, stages("Crafting on the twin"), model.workers
     )
-    checked = None
-    if control is not None:
-        checked, lent = _attack_control(control, model, plan, suite, stages("Attacking the control"))
+    checked = labels = None
+    if control is not None and theirs is not None:
+        checked, labels, lent = _attack_control(control, theirs, model, plan, suite, stages("Attacking the control"))
         runs = (*runs, lent)
     again, doubling = _attack_again(model, plan, runs, stages("Twice the steps"))
     refused = model.store.refused + (0 if control is None else control.store.refused)
-    return Found(runs, again, doubling, checked, throughput.model_copy(update={"refused": refused}))
+    throughput = throughput.model_copy(update={"refused": refused})
+    return Found(runs, again, doubling, checked, throughput, control_labels=labels)
 
 
 def classes(target: Target) -> int:
@@ -116,24 +125,23 @@ def _attack_again(
 
 
 def _attack_control(
-    control: Victim, model: Victim, plan: Plan, suite: Sequence[Attack], progress: Progress
-) -> tuple[Control, Run]:
-    """Run the same attacks on the control at the largest eps, and try what they find on the model."""
-    theirs, ours = _grid(control.target), _grid(model.target)
-    eps = max(1, round(plan.eps[-1] * ours[0] / theirs[0]))
+    control: Victim, ball: Ball, model: Victim, plan: Plan, suite: Sequence[Attack], progress: Progress
+) -> tuple[Control, Labels, Run]:
+    """Run the same attacks on the control, in the same ball in its own steps, and try what they find on the model."""
     target = control.target
-    runs, _ = craft_all(target, [Ball(plan.norm, eps)], suite, control.store, progress, control.workers)
+    runs, _ = craft_all(target, [ball], suite, control.store, progress, control.workers)
     holds = holding(target, runs)
-    right = target.predictor.predict(target.x).labels == target.y
+    labels = target.predictor.predict(target.x).labels
+    right = labels == target.y
     record = Control(
         name=control.name,
         model_sha256=control.sha256,
-        eps_steps=eps,
+        eps_steps=ball.eps,
         clean=Rate.of(int(right.sum()), len(right)),
         robust=Rate.of(int(holds.sum()), len(holds)),
         samples=ControlSamples(right=to_bits(right), held=to_bits(holds)),
     )
-    return record, _transfer(control, model.target, Ball(plan.norm, plan.eps[-1]), runs)
+    return record, labels, _transfer(control, model.target, Ball(plan.norm, plan.eps[-1]), runs)
 
 
 class Transferred(Attack):
@@ -158,18 +166,9 @@ class Transferred(Attack):
 
 def _transfer(control: Victim, target: Target, ball: Ball, runs: Sequence[Run]) -> Run:
     """Put all that was crafted on the control on the target's grid, and keep for each sample the best of it."""
-    (scale, zero_point), (own_scale, own_zero_point) = _grid(control.target), _grid(target)
     queries, best = Queries(target), Best(target)
     for run in runs:
-        real = (run.x.astype(np.float64) - zero_point) * scale
-        x = ball.to_grid(real / own_scale + own_zero_point, target.x)
+        x = ball.to_grid(control.regrid.to_model(run.x), target.x)
         best.take(x, queries.margins(x))
     attack = Transferred(control.name, control.sha256)
     return Run(attack, ball.eps, best.x, queries.made, gradients=0, seconds=0.0, processor_seconds=0.0)
-
-
-def _grid(target: Target) -> tuple[float, int]:
-    """The scale and zero point of the target's input."""
-    assert isinstance(target.view, GradientView)
-    source = target.view.graph.tensors[target.view.graph.input]
-    return source.scale, source.zero_point

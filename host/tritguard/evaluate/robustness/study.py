@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from tritguard.evaluate.data_checks import check_data
 from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.robustness import symptoms
 from tritguard.evaluate.robustness.assemble import Findings, Replay, Subject, assemble
+from tritguard.evaluate.robustness.grids import regrid
 from tritguard.evaluate.robustness.judgement import DeviceAnswers
 from tritguard.evaluate.robustness.live import Budget, plan_live, search_live
 from tritguard.evaluate.robustness.plan import Plan
@@ -62,6 +64,17 @@ def victim(bundle: Bundle, samples: Samples, plan: Plan, out: Path, workers: int
         store=Store(out / "crafted", manifest.model_sha256),
         workers=Workers(workers, bundle.path, target.view.temperature),
     )
+
+
+def undefended(
+    control: Bundle | None, bundle: Bundle, dataset: Dataset, plan: Plan, out: Path, workers: int
+) -> Victim | None:
+    """Prepare the control, if there is one, with the samples that the model of the bundle is attacked with."""
+    if control is None:
+        return None
+    grids = regrid(dataset, bundle.manifest.input, control.manifest.input)
+    samples = draw_samples(control, dataset, plan.samples, plan.seed)
+    return replace(victim(control, samples, plan, out, workers), regrid=grids)
 
 
 def in_chunks(predictor: Predictor, x: Int8, progress: Progress) -> Outputs:
@@ -154,15 +167,11 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
     preparing = stages("Preparing the attacks")
     preparing(0, 1)
     model = victim(subject.bundle, samples, plan, out, workers)
-    undefended = (
-        None
-        if control is None
-        else victim(control, draw_samples(control, dataset, plan.samples, plan.seed), plan, out, workers)
-    )
+    reference = undefended(control, subject.bundle, dataset, plan, out, workers)
     preparing(1, 1)
     target = model.target
     if live is None:
-        found = search(model, plan, undefended, stages)
+        found = search(model, plan, reference, stages)
     else:
         budget = plan_live(device, target.x, plan.balls, plan.suite(classes(target)))
         live(budget)

@@ -1,0 +1,78 @@
+"""What the checks of an evaluation look at, and what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tritguard.attack.base import Access, Follows
+from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint
+from tritguard.evaluate.robustness.table import Flags
+from tritguard.evaluate.study import Rate
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the checks look at.
+
+    Attributes:
+        curve: the worst case at each eps; the last point is the sanity bound.
+        headline: the point at the largest eps of the threat model.
+        rows: each attack alone at each eps.
+        holds: by the attack's name and eps, bool[n]: the samples that are right, clean and under this attack alone.
+        follows: what leads each attack of the rows, by the attack's name; see `Attack.follows`.
+        chance: the accuracy of the best constant answer on the samples' labels.
+        guesses: whether the answers to clean inputs cannot be told from guessing; see `significance.guesses`.
+        control_guesses: the same for the control.
+        shown: what black-box attacks saw; `scores` also where logits were allowed and the model has none.
+        softmax_head: whether the int8 scores come out of a softmax.
+        mismatched_inputs: the number of inputs on which device and twin differ.
+        unsteady_inputs: the number of inputs that gave other outputs when asked again.
+        zero_gradients: the share of samples whose loss, as the attacks scale it, has no gradient.
+        saturated: the same for the plain cross-entropy of the model's own logits.
+        plateaus: the share of samples whose margin no small change moved; None if only labels are shown.
+        doubled: the share of samples that the iterated attack breaks only with twice its steps; None if it was not run.
+        control: an undefended model under the same attacks.
+    """
+
+    clean: Rate
+    curve: tuple[CurvePoint, ...]
+    headline: CurvePoint
+    rows: tuple[AttackRow, ...]
+    holds: Mapping[tuple[str, int], Flags]
+    follows: Mapping[str, Follows]
+    chance: float
+    guesses: bool
+    control_guesses: bool
+    shown: Access
+    softmax_head: bool
+    mismatched_inputs: int
+    unsteady_inputs: int
+    zero_gradients: float
+    saturated: float
+    plateaus: float | None
+    doubled: float | None
+    control: Control | None
+
+    def at(self, eps: int) -> list[AttackRow]:
+        """The rows of one bound."""
+        return [row for row in self.rows if row.eps_steps == eps]
+
+    def held(self, row: AttackRow) -> Flags:
+        """The samples, bool[n], that hold under the attack of this row alone."""
+        return self.holds[row.attack, row.eps_steps]
+
+    @property
+    def bounds(self) -> list[int]:
+        """The bounds of the rows, rising."""
+        return sorted({row.eps_steps for row in self.rows})
+
+
+@dataclass(frozen=True)
+class NotMade:
+    """The answer of a check that could not be made: why."""
+
+    reason: str
+
+
+Finding = list[str] | NotMade  # what was seen; an empty list if the check passed

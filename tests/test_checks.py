@@ -1,0 +1,314 @@
+"""The checks of an evaluation: which doubt each raises, and which of them a sound run raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tritguard.attack.base import Kind
+from tritguard.evaluate.robustness.checks import CHECKS, check
+from tritguard.evaluate.robustness.evidence import Evidence
+from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint
+from tritguard.evaluate.robustness.significance import chance, guesses, mcnemar
+from tritguard.evaluate.study import Rate
+
+
+def row(attack: str, kind: Kind, eps: int, k: int, n: int = 200) -> AttackRow:
+    return AttackRow(
+        attack=attack, kind=kind, eps_steps=eps, robust=Rate.of(k, n), parameters={}, queries_per_sample=1,
+        gradients_per_sample=1, seconds=1,
+    )  # fmt: skip
+
+
+def first(k: int, n: int = 200) -> np.ndarray:
+    """The first k of n samples."""
+    return np.arange(n) < k
+
+
+def holds(rows: Iterable[AttackRow]) -> dict[tuple[str, int], np.ndarray]:
+    """Under each attack the first samples hold, so that a stronger one breaks all that a weaker one does."""
+    return {(row.attack, row.eps_steps): first(row.robust.k, row.robust.n) for row in rows}
+
+
+def evidence() -> Evidence:
+    """A run without a doubt: clean 90 %, broken by gradients."""
+    points = [(1, 60), (8, 4), (64, 0)]
+    curve = tuple(CurvePoint(eps_steps=eps, eps_input=eps / 255, robust=Rate.of(k, 200)) for eps, k in points)
+    rows = tuple(
+        row(attack, kind, eps, k)
+        for eps, counts in ((1, (160, 90, 62, 120)), (8, (130, 30, 4, 60)), (64, (10, 20, 0, 0)))
+        for (attack, kind), k in zip(
+            [("Noise", "baseline"), ("FGSM", "white box"), ("PGD", "white box"), ("Square", "black box")],
+            counts,
+            strict=True,
+        )
+    )
+    held = Rate.of(5, 200)
+    return Evidence(
+        clean=Rate.of(180, 200),
+        curve=curve,
+        headline=curve[1],
+        rows=rows,
+        holds=holds(rows),
+        follows={"Noise": "answers", "FGSM": "one gradient", "PGD": "gradients", "Square": "answers"},
+        chance=0.1,
+        guesses=False,
+        control_guesses=False,
+        shown="logits",
+        softmax_head=True,
+        mismatched_inputs=0,
+        unsteady_inputs=0,
+        zero_gradients=0.0,
+        saturated=0.0,
+        plateaus=0.0,
+        doubled=0.0,
+        control=Control(name="control", model_sha256="a", eps_steps=8, clean=Rate.of(181, 200), robust=held),
+    )
+
+
+def codes(evidence: Evidence) -> dict[str, str]:
+    return {issue.code: issue.severity for issue in check(evidence).issues}
+
+
+def of_rows(old: Evidence, rows: Iterable[AttackRow]) -> Evidence:
+    rows = tuple(rows)
+    return replace(old, rows=rows, holds=holds(rows))
+
+
+def without(old: Evidence, attack: str) -> Evidence:
+    return of_rows(old, (row for row in old.rows if row.attack != attack))
+
+
+def with_rows(*changed: AttackRow, old: Evidence | None = None) -> Evidence:
+    old, keys = old or evidence(), {(r.attack, r.eps_steps): r for r in changed}
+    return of_rows(old, (keys.get((r.attack, r.eps_steps), r) for r in old.rows))
+
+
+SIGNS: dict[str, Callable[[Evidence], Evidence]] = {
+    "zero gradients": lambda old: replace(old, zero_gradients=0.2),
+    "plateaus": lambda old: replace(old, plateaus=0.2),
+    "too few steps": lambda old: replace(old, doubled=0.03),
+    "no doubling": lambda old: replace(old, doubled=None),
+    "a softmax alone is seen": lambda old: replace(old, shown="scores"),
+    "no iterated gradients": lambda old: without(old, "PGD"),
+    "no black box": lambda old: without(old, "Square"),
+    "noise beats gradients": lambda old: with_rows(row("Noise", "baseline", 1, 20), old=old),
+    "a black box beats gradients": lambda old: with_rows(row("Square", "black box", 1, 20), old=old),
+    "a black box finds more there": lambda old: with_rows(
+        row("PGD", "white box", 64, 100), row("Square", "black box", 64, 95), old=old
+    ),
+}
+
+
+def test_a_sound_run_raises_nothing() -> None:
+    assert codes(evidence()) == {}
+
+
+def test_a_mismatch_invalidates() -> None:
+    assert codes(replace(evidence(), mismatched_inputs=1)) == {"DEVICE_TWIN_MISMATCH": "invalid"}
+
+
+def test_guessing_on_clean_inputs_invalidates() -> None:
+    assert codes(replace(evidence(), guesses=True)) == {"CLEAN_AT_CHANCE": "invalid"}
+
+
+def test_every_check_passes_fails_or_was_not_made_and_says_why() -> None:
+    verdict = check(evidence())
+    assert not verdict.issues
+    (unmade,) = verdict.unmade
+    assert unmade.code == "TRANSFER_BEATS_WHITE_BOX"
+    assert unmade.reason == "no eps was attacked by transfer and by all gradient attacks"
+    assert {*verdict.passed, unmade.code} == {one.code for one in CHECKS}
+    labels = check(replace(evidence(), shown="labels", plateaus=None, doubled=None, rows=(), control=None))
+    listed = {one.code: one.reason for one in labels.unmade}
+    assert {"SCORE_PLATEAUS", "TOO_FEW_STEPS", "NO_LOGITS", "SOFTMAX_HEAD", "EPS_NOT_MONOTONE"} < set(listed)
+    assert listed["CONTROL_NOT_BROKEN"] == "no control was given" and all(listed.values())
+    for made in (labels, verdict):
+        found = {issue.code for issue in made.issues}
+        assert sorted([*found, *made.passed, *(one.code for one in made.unmade)]) == sorted(one.code for one in CHECKS)
+
+
+def test_the_undefended_control_has_to_be_there_to_work_and_to_break() -> None:
+    old = evidence()
+    assert codes(replace(old, control=None)) == {"NO_CONTROL": "warn", "LITTLE_EVIDENCE": "warn"}
+    assert codes(replace(old, control_guesses=True)) == {"NO_CONTROL": "warn"}
+    assert old.control is not None
+    held = replace(old, control=old.control.model_copy(update={"robust": Rate.of(60, 200)}))
+    assert codes(held) == {"CONTROL_HOLDS": "warn"}
+    for sign in SIGNS.values():
+        found = codes(sign(held))
+        assert found["CONTROL_NOT_BROKEN"] == "invalid" and "CONTROL_HOLDS" not in found
+    barely = old.control.model_copy(update={"robust": Rate.of(21, 200)})  # 10.5 %, which 10 % explains
+    assert codes(replace(old, control=barely)) == {}
+
+
+def test_gradients_that_noise_beats_invalidate() -> None:
+    assert codes(with_rows(row("Noise", "baseline", 1, 20))) == {"NOISE_BEATS_GRADIENTS": "invalid"}
+
+
+def test_another_answer_to_the_same_question_invalidates() -> None:
+    assert codes(replace(evidence(), unsteady_inputs=1)) == {"NONDETERMINISTIC": "invalid"}
+
+
+@pytest.mark.parametrize(
+    ("doubted", "code"),
+    [
+        (with_rows(row("Square", "black box", 1, 20)), "BLACK_BOX_BEATS_WHITE_BOX"),
+        (with_rows(row("FGSM", "white box", 1, 20)), "ONE_STEP_BEATS_ITERATED"),
+        (with_rows(row("PGD", "white box", 8, 110), row("FGSM", "white box", 8, 100)), "EPS_NOT_MONOTONE"),
+        (with_rows(row("FGSM", "transfer", 8, 0), row("PGD", "white box", 8, 30)), "TRANSFER_BEATS_WHITE_BOX"),
+        (replace(evidence(), zero_gradients=0.2), "ZERO_GRADIENTS"),
+        (replace(evidence(), saturated=0.2), "SATURATED_LOGITS"),
+        (replace(evidence(), plateaus=0.2), "SCORE_PLATEAUS"),
+        (replace(evidence(), doubled=0.03), "TOO_FEW_STEPS"),
+        (replace(evidence(), rows=tuple(row for row in evidence().rows if row.kind != "white box")), "NO_GRADIENTS"),
+        (replace(evidence(), shown="scores"), "NO_LOGITS"),
+        (replace(evidence(), shown="scores"), "SOFTMAX_HEAD"),
+        (replace(evidence(), clean=Rate.of(45, 50)), "FEW_SAMPLES"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_doubts_degrade(doubted: Evidence, code: str) -> None:
+    assert codes(doubted).get(code) == "warn"
+
+
+def test_an_attack_that_follows_answers_too_hides_no_masked_gradients() -> None:
+    """Noise beats PGD; a walk that breaks everything, taking gradients along the way, does not make up for it."""
+    doubted = with_rows(row("Noise", "baseline", 1, 20))
+    rows = (*doubted.rows, *(row("Walk", "white box", eps, 0) for eps in (1, 8, 64)))
+    follows = {**doubted.follows, "Walk": "gradients and answers"}
+    walk = replace(doubted, rows=rows, holds=holds(rows), follows=follows)
+    assert codes(walk) == {"NOISE_BEATS_GRADIENTS": "invalid"}
+
+
+def paired(wins: int, losses: int, neither: int = 24, n: int = 100) -> Evidence:
+    """Square and PGD at eps 8, each of which breaks so many samples that the other leaves; FGSM breaks none."""
+    at, old = np.arange(n), evidence()
+    held = {
+        "Square": (at < neither) | ((at >= neither + wins) & (at < neither + wins + losses)),
+        "PGD": at < neither + wins,
+        "FGSM": at < n,
+    }
+    kinds = {row.attack: row.kind for row in old.rows}
+    rows = tuple(row(name, kinds[name], 8, int(flags.sum()), n) for name, flags in held.items())
+    return replace(old, rows=rows, holds={(name, 8): flags for name, flags in held.items()})
+
+
+@pytest.mark.parametrize(
+    ("wins", "losses", "raised"),
+    [(10, 0, True), (7, 0, True), (4, 0, False), (10, 9, False), (30, 10, True), (0, 10, False)],
+)
+def test_attacks_are_compared_sample_by_sample(wins: int, losses: int, raised: bool) -> None:
+    """Square at 24 % against gradients at 34 % of the same 100 samples: ten won without a loss are no chance."""
+    found = check(paired(wins, losses)).issues
+    assert [issue.code for issue in found] == ["BLACK_BOX_BEATS_WHITE_BOX"] * raised
+    if (wins, losses) == (10, 0):
+        assert found[0].message == (
+            "at eps 8 Square leaves 24.0%, gradients 34.0% (samples that only one of them breaks: 10 to 0)"
+        )
+
+
+def test_all_comparisons_of_a_check_share_its_level() -> None:
+    """Six won without a loss are significant alone (1.6 %), but not as one of four comparisons."""
+    one = paired(6, 0)
+    assert codes(one) == {"BLACK_BOX_BEATS_WHITE_BOX": "warn"}
+    others = tuple(row(name, "black box", 8, 100, 100) for name in ("A", "B", "C"))
+    more = replace(one, rows=(*one.rows, *others), holds=one.holds | holds(others))
+    assert codes(more) == {}
+
+
+def test_mcnemar_is_the_exact_binomial() -> None:
+    assert mcnemar(0, 0) == mcnemar(0, 7) == 1
+    assert mcnemar(10, 0) == 2**-10
+    assert mcnemar(3, 1) == pytest.approx(5 / 16)
+    assert mcnemar(6000, 4000) < 1e-80 < mcnemar(5050, 4950)
+
+
+def test_transfer_is_compared_with_all_gradients_together() -> None:
+    """It is the best of all that was crafted on the control; each gradient attack alone would lose to it by chance."""
+    at, old = np.arange(200), evidence()
+    held = {"PGD": at < 100, "APGD": at >= 100, "Transfer": at < 0}
+    rows = (row("PGD", "white box", 8, 100), row("APGD", "white box", 8, 100), row("Transfer", "transfer", 8, 0))
+    follows = {**old.follows, "APGD": "gradients"}
+    together = replace(old, rows=rows, holds={(name, 8): flags for name, flags in held.items()}, follows=follows)
+    assert "TRANSFER_BEATS_WHITE_BOX" in check(together).passed
+    alone = replace(together, rows=(rows[0], rows[2]))
+    assert "TRANSFER_BEATS_WHITE_BOX" in codes(alone)
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [
+        (without(evidence(), "Square"), "a black-box attack"),
+        (without(evidence(), "PGD"), "iterated gradients"),
+        (replace(evidence(), doubled=None), "twice the steps on what held"),
+        (replace(evidence(), control=None), "transfer from a control"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_little_evidence_degrades_and_is_named(missing: Evidence, named: str) -> None:
+    (issue,) = (one for one in check(missing).issues if one.code == "LITTLE_EVIDENCE")
+    assert issue.severity == "warn" and issue.message.endswith(f"what was not tried: {named}")
+
+
+def test_one_gradient_step_and_a_control_are_little_evidence() -> None:
+    """`--attacks fgsm --control MODEL` was valid."""
+    rows = tuple(row for row in evidence().rows if row.attack == "FGSM")
+    verdict = check(replace(evidence(), rows=rows, doubled=None))
+    assert [issue.code for issue in verdict.issues] == ["LITTLE_EVIDENCE"]
+    unmade = {one.code for one in verdict.unmade}
+    assert {"NOISE_BEATS_GRADIENTS", "BLACK_BOX_BEATS_WHITE_BOX", "ONE_STEP_BEATS_ITERATED", "TOO_FEW_STEPS"} < unmade
+
+
+def holding(left: int, **changes: Any) -> Evidence:
+    """So many of 200 samples hold at every bound, and under every attack."""
+    old = evidence()
+    curve = tuple(point.model_copy(update={"robust": Rate.of(left, 200)}) for point in old.curve)
+    rows = (row(r.attack, r.kind, r.eps_steps, left) for r in old.rows)
+    return replace(of_rows(old, rows), **{"curve": curve, "headline": curve[1], **changes})
+
+
+def test_an_honest_network_that_holds_at_the_sanity_bound_is_doubted_only() -> None:
+    assert codes(holding(180)) == {"HOLDS_AT_SANITY_EPS": "warn"}
+    assert codes(holding(180, control=None)) == {
+        "HOLDS_AT_SANITY_EPS": "warn", "NO_CONTROL": "warn", "LITTLE_EVIDENCE": "warn",
+    }  # fmt: skip
+    assert codes(holding(22)) == {}  # 11 %: the interval holds 10 %
+
+
+def test_two_classes_are_not_broken_at_half() -> None:
+    """Guessing is right on half of the samples, but attacks that work leave less."""
+    assert codes(holding(100, chance=0.5)) == {"HOLDS_AT_SANITY_EPS": "warn"}
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+def test_signs_of_masking_invalidate_what_holds_at_the_sanity_bound(sign: str) -> None:
+    found = codes(SIGNS[sign](holding(100)))
+    assert found["LARGE_EPS_ABOVE_CHANCE"] == "invalid" and "HOLDS_AT_SANITY_EPS" not in found
+
+
+def labels_of(counts: tuple[int, ...]) -> np.ndarray:
+    return np.repeat(np.arange(len(counts)), counts)
+
+
+def test_guessing_is_told_from_knowing() -> None:
+    """By the best constant answer on these labels, whatever the number of outputs."""
+    y = labels_of((95, 5))
+    assert chance(y) == 0.95
+    assert guesses(np.zeros(100, np.int64), y)  # 95 % right, and no network
+    assert guesses(np.ones(100, np.int64), y)
+    knowing = y.copy()
+    assert not guesses(knowing, y)
+    knowing[95] = 0
+    assert not guesses(knowing, y)  # 99 %, of which the interval holds 95 %
+    alarmed = y.copy()
+    alarmed[:20] = 1
+    assert guesses(alarmed, y)  # finds all five, but is wrong on 20 %: one answer to all would be better
+    balanced, rng = labels_of((10,) * 10), np.random.default_rng(1)
+    assert guesses(rng.permutation(balanced), balanced)
+    assert not guesses(np.where(np.arange(100) < 60, balanced, 0), balanced)
+    assert not guesses(np.array([3, 5, 7, 1]), np.array([3, 5, 7, 1]))  # four samples

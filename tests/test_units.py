@@ -1,0 +1,88 @@
+"""A control gets the ball of the attacked model in input units, whatever the scales of their inputs are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.tflite_builder import ModelBuilder
+from tritguard.attack import Ball, Target
+from tritguard.data import Dataset, to_input_bytes
+from tritguard.emit import write_bundle
+from tritguard.emit.bundle import EdgeTensor
+from tritguard.errors import BadInputError
+from tritguard.evaluate.crafting.store import Store
+from tritguard.evaluate.robustness.grids import Regrid, regrid
+from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.search import Victim, search
+from tritguard.twin import Twin
+
+VALUES, CLASSES, SAMPLES = 12, 3, 8
+
+
+def edge(scale: float, zero_point: int = -128) -> EdgeTensor:
+    return EdgeTensor(name="input", shape=(VALUES,), scale=scale, zero_point=zero_point)
+
+
+def dataset(dtype: str, unit: str = "pixel/255") -> Dataset:
+    x = np.random.default_rng(0).integers(0, 100, (SAMPLES, VALUES)).astype(dtype)
+    return Dataset("probe", x, np.arange(SAMPLES) % CLASSES, ("a", "b", "c"), unit, "none")
+
+
+def victim(folder: Path, name: str, scale: float, data: Dataset) -> tuple[Victim, EdgeTensor]:
+    """A linear network of random weights, with this scale at its input."""
+    builder = ModelBuilder((VALUES,), scale, -128)
+    weights = np.random.default_rng(1).integers(-127, 128, (CLASSES, VALUES)).astype(np.int8)
+    out = builder.dense(builder.input, weights, [0.01] * CLASSES, None, (scale * 10, 0))
+    bundle = write_bundle(builder.build(out), folder / name, name=name)
+    x = to_input_bytes(data.x_test, scale, -128)
+    target = Target(Twin(bundle), None, x, data.y_test, seed=0)
+    return Victim(name, bundle.manifest.model_sha256, target, Store(folder / "crafted", name)), bundle.manifest.input
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(1.0, 1 / 255), (1 / 255, 1.0)])
+def test_a_control_of_pixels_in_another_unit_gets_the_same_ball(ours: float, theirs: float, tmp_path: Path) -> None:
+    """Fed with x and with x/255: eps 3 was 765 steps of the one, and at most one step of the other."""
+    data = dataset("uint8")
+    model, grid = victim(tmp_path, "model", ours, data)
+    control, own = victim(tmp_path, "control", theirs, data)
+    control = Victim(control.name, control.sha256, control.target, control.store, regrid=regrid(data, grid, own))
+    plan = Plan(samples=SAMPLES, eps=(3,), attacks=("noise",))
+    found = search(model, plan, control, lambda _stage: lambda _done, _total: None)
+    assert found.control is not None and found.control.eps_steps == 3
+    (lent,) = (run for run in found.runs if run.attack.name == "Transfer")
+    # Corners of the control's ball are corners of the model's: nothing was scaled or moved away.
+    assert np.array_equal(np.abs(lent.x.astype(int) - model.target.x).max(axis=1), np.full(SAMPLES, 3))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(1.0, 1 / 255), (1 / 255, 1.0)])
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_samples_that_cannot_be_in_both_units_are_refused(dtype: str, ours: float, theirs: float) -> None:
+    with pytest.raises(BadInputError) as refused:
+        regrid(dataset(dtype, "volt"), edge(ours), edge(theirs))
+    message = str(refused.value)
+    assert f"control's input has scale {theirs:g} " in message and f"model's scale {ours:g} " in message
+    assert message.count("unit: volt") == 2
+
+
+def test_float_samples_are_regridded_by_the_ratio_of_the_scales() -> None:
+    grids = regrid(dataset("float32", "volt"), edge(0.5, 10), edge(0.125, -3))
+    assert grids == Regrid(0.25, -3, 10)
+    assert grids.to_control(Ball("Linf", 3)) == Ball("Linf", 12)
+    assert np.array_equal(grids.to_model(np.array([-3, 1, 5], np.int8)), [10, 11, 12])
+    assert regrid(dataset("float32", "volt"), edge(0.125, -3), edge(0.5, 10)).to_control(Ball("Linf", 8)).eps == 2
+
+
+def test_bytes_need_the_same_grid() -> None:
+    assert regrid(dataset("int8", "MFCC"), edge(0.584, 83), edge(0.584, 83)).step == 1
+    with pytest.raises(BadInputError, match="bytes of one input grid"):
+        regrid(dataset("int8", "MFCC"), edge(0.584, 83), edge(0.584, 82))
+
+
+@pytest.mark.parametrize(("step", "eps"), [(4.0, 1), (0.1, 30)])
+def test_a_ball_that_the_controls_grid_does_not_have_is_refused(step: float, eps: int) -> None:
+    """It was one step, which is larger, or clipped to the range of int8."""
+    with pytest.raises(BadInputError, match=f"eps {eps} on the model's input grid is {eps / step:.3g} steps"):
+        Regrid(step).to_control(Ball("Linf", eps))
