@@ -45,6 +45,23 @@ static uint32_t crc32(const uint8_t *bytes, size_t count)
     return ~crc;
 }
 
+frame_event_t frame_open(const uint8_t *packet, size_t bytes, frame_t *frame)
+{
+    if (bytes < FRAME_OVERHEAD_BYTES) {
+        return FRAME_BROKEN;
+    }
+    const size_t checked = bytes - FRAME_CRC_BYTES;
+    if (crc32(packet, checked) != get_u32(packet + checked)) {
+        return FRAME_BROKEN;
+    }
+    frame->version = packet[OFFSET_VERSION];
+    frame->type = packet[OFFSET_TYPE];
+    frame->sequence = get_u32(packet + OFFSET_SEQUENCE);
+    frame->payload = packet + FRAME_HEADER_BYTES;
+    frame->payload_bytes = checked - FRAME_HEADER_BYTES;
+    return FRAME_WHOLE;
+}
+
 static void reader_restart(frame_reader_t *reader)
 {
     reader->used = 0u;
@@ -76,20 +93,10 @@ static frame_event_t reader_finish(const frame_reader_t *reader, frame_t *frame)
     if (!reader->started) {
         return FRAME_NONE;
     }
-    if ((reader->run_left != 0u) || reader->too_long || (reader->used < FRAME_OVERHEAD_BYTES)) {
+    if ((reader->run_left != 0u) || reader->too_long) {
         return FRAME_BROKEN;
     }
-    const uint8_t *packet = reader->buffer;
-    const size_t checked = reader->used - FRAME_CRC_BYTES;
-    if (crc32(packet, checked) != get_u32(packet + checked)) {
-        return FRAME_BROKEN;
-    }
-    frame->version = packet[OFFSET_VERSION];
-    frame->type = packet[OFFSET_TYPE];
-    frame->sequence = get_u32(packet + OFFSET_SEQUENCE);
-    frame->payload = packet + FRAME_HEADER_BYTES;
-    frame->payload_bytes = checked - FRAME_HEADER_BYTES;
-    return FRAME_WHOLE;
+    return frame_open(reader->buffer, reader->used, frame);
 }
 
 frame_event_t frame_reader_take(frame_reader_t *reader, uint8_t byte, frame_t *frame)
@@ -141,7 +148,7 @@ static void send_stuffed(const uint8_t *bytes, size_t count, frame_sink_t sink)
     }
 }
 
-void frame_send(uint8_t *packet, size_t payload_bytes, uint8_t type, uint32_t sequence, frame_sink_t sink)
+size_t frame_close(uint8_t *packet, size_t payload_bytes, uint8_t type, uint32_t sequence)
 {
     const size_t checked = FRAME_HEADER_BYTES + payload_bytes;
     packet[OFFSET_VERSION] = PROTOCOL_VERSION;
@@ -150,7 +157,12 @@ void frame_send(uint8_t *packet, size_t payload_bytes, uint8_t type, uint32_t se
     packet[OFFSET_RESERVED + 1u] = 0u;
     put_u32(packet + OFFSET_SEQUENCE, sequence);
     put_u32(packet + checked, crc32(packet, checked));
+    return checked + FRAME_CRC_BYTES;
+}
+
+void frame_send(const uint8_t *packet, size_t bytes, frame_sink_t sink)
+{
     sink(0u);
-    send_stuffed(packet, checked + FRAME_CRC_BYTES, sink);
+    send_stuffed(packet, bytes, sink);
     sink(0u);
 }

@@ -49,9 +49,16 @@ void frame_reader_init(frame_reader_t *reader, uint8_t *buffer, size_t capacity)
 /* Take one received byte; `frame` is filled in if the result is FRAME_WHOLE. */
 frame_event_t frame_reader_take(frame_reader_t *reader, uint8_t byte, frame_t *frame);
 
-/* Send a frame. The payload is already in `packet`, from FRAME_HEADER_BYTES on; header and CRC are written
- * around it, so `packet` has room for payload_bytes + FRAME_OVERHEAD_BYTES. */
-void frame_send(uint8_t *packet, size_t payload_bytes, uint8_t type, uint32_t sequence, frame_sink_t sink);
+/* Check a whole packet of so many bytes; `frame` is filled in if the result is FRAME_WHOLE, otherwise it is
+ * FRAME_BROKEN. */
+frame_event_t frame_open(const uint8_t *packet, size_t bytes, frame_t *frame);
+
+/* Write header and CRC around the payload, which is already in `packet` from FRAME_HEADER_BYTES on; `packet` has
+ * room for payload_bytes + FRAME_OVERHEAD_BYTES. Returns the bytes of the packet. */
+size_t frame_close(uint8_t *packet, size_t payload_bytes, uint8_t type, uint32_t sequence);
+
+/* Send a closed packet as a frame of the serial line. */
+void frame_send(const uint8_t *packet, size_t bytes, frame_sink_t sink);
 
 void put_u32(uint8_t *to, uint32_t value);
 void put_u64(uint8_t *to, uint64_t value);

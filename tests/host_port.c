@@ -26,6 +26,10 @@ bool port_read(uint8_t *byte)
     return true;
 }
 
+void port_mark_idle(void)
+{
+}
+
 void port_wait(void)
 {
     (void)fflush(stdout);

@@ -15,12 +15,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.device_support import BOARDS, OTHER_BOARDS, TIMER_INSTRUCTIONS, Builder, changed_bundle, inputs
+from tests.support.device_support import (
+    BOARDS,
+    CRASHES,
+    OTHER_BOARDS,
+    TIMER_INSTRUCTIONS,
+    Builder,
+    changed_bundle,
+    inputs,
+)
 from tests.support.noisy_line import Noise, NoisyLine
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.device import EmulatedBoard, connect, open_device
+from tritguard.device.line import SerialLine
 from tritguard.device.link import Link
 from tritguard.device.protocol import Request
 from tritguard.emit import Bundle, write_bundle
@@ -151,9 +160,9 @@ def test_a_session_is_not_confused_by_the_one_before(small_bundle: Bundle, small
     x = inputs(small_bundle, 3)
     with EmulatedBoard(small_build.record.board, small_build.elf) as emulated:
         for _ in range(3):
-            with Link(emulated.url, BAUD) as link:
-                link._write(b"\0\7half a fra")
-                link._write(b"\0" + bytes([4, 1, 4, 1]))
+            with Link(SerialLine(emulated.url, BAUD)) as link:
+                link.line.write(b"\0\7half a fra")
+                link.line.write(b"\0" + bytes([4, 1, 4, 1]))
             with connect(emulated.url, small_bundle, small_build) as device:
                 assert (device.predict(x).scores == Twin(small_bundle).predict(x).scores).all()
 
@@ -169,7 +178,7 @@ def test_ten_thousand_random_strings_do_the_board_no_harm(small_bundle: Bundle, 
         for i in range(100):
             for _ in range(100):
                 length = rng.randrange(2000) if rng.random() < 0.002 else rng.randrange(1, 24)
-                device._link._write(rng.randbytes(length))
+                device._link.line.write(rng.randbytes(length))
             data = rng.randbytes(rng.randrange(257))
             assert device.echo(data) == data
             assert (device.predict(x[i : i + 1]).scores == twin.scores[i]).all()
@@ -253,32 +262,6 @@ def test_a_board_that_stops_answering_is_reported(small_bundle: Bundle, small_bu
         os.kill(emulated.process_id, signal.SIGSTOP)
         with pytest.raises(DeviceError, match="no answer"):
             device.predict(inputs(small_bundle, 1))
-
-
-CRASHES = """
-static volatile int32_t sink;
-static int32_t deeper(int32_t depth)
-{
-    volatile int32_t room[64] = {depth};
-    sink = room[0];
-    return (depth < 0) ? 0 : deeper(depth + 1) + room[depth & 63];
-}
-static void honest_run(const int8_t *input, int8_t *output, int32_t *logits);
-void tg_model_run(const int8_t *input, int8_t *output, int32_t *logits)
-{
-    if (input[0] == 1) {
-        sink = *(volatile int32_t *)0x5FFFFFF0u;
-    }
-    if (input[0] == 2) {
-        sink = deeper(0);
-    }
-    if (input[0] == 3) {
-        __asm__ volatile("udf #0");
-    }
-    honest_run(input, output, logits);
-}
-static
-"""
 
 
 @pytest.mark.parametrize("board", BOARDS)
@@ -374,7 +357,7 @@ def test_the_link_counts_what_it_sent_again(small_build: Build) -> None:
     with (
         EmulatedBoard(small_build.record.board, small_build.elf) as emulated,
         NoisyLine(emulated.url, lose_two, lambda frame: frame) as line,
-        Link(line.url, BAUD) as link,
+        Link(SerialLine(line.url, BAUD)) as link,
     ):
         assert link.ask(Request.ECHO, b"x", seconds=0.2) == b"x"
         assert link.resent == 2

@@ -14,6 +14,9 @@ uint32_t port_clock_hz(void);
 /* Take the next received byte; returns false if there is none. */
 bool port_read(uint8_t *byte);
 
+/* Tell a debugger that the board waits for a request. It may stop the core here and write to the memory. */
+void port_mark_idle(void);
+
 /* Sleep until there is a byte to read. */
 void port_wait(void);
 

@@ -22,6 +22,32 @@ OTHER_BOARDS = (
 # Instructions by which the firmware starts and stops SysTick around the model, and calls it.
 TIMER_INSTRUCTIONS = 40
 
+# Put in front of a model's function: the first byte of the input chooses a fault.
+CRASHES = """
+static volatile int32_t sink;
+static int32_t deeper(int32_t depth)
+{
+    volatile int32_t room[64] = {depth};
+    sink = room[0];
+    return (depth < 0) ? 0 : deeper(depth + 1) + room[depth & 63];
+}
+static void honest_run(const int8_t *input, int8_t *output, int32_t *logits);
+void tg_model_run(const int8_t *input, int8_t *output, int32_t *logits)
+{
+    if (input[0] == 1) {
+        sink = *(volatile int32_t *)0x5FFFFFF0u;
+    }
+    if (input[0] == 2) {
+        sink = deeper(0);
+    }
+    if (input[0] == 3) {
+        __asm__ volatile("udf #0");
+    }
+    honest_run(input, output, logits);
+}
+static
+"""
+
 Builder = Callable[[Bundle, str], Build]
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Self, TypeVar
 
 import numpy as np
 from typing_extensions import override
 
 from tritguard.build import Build
+from tritguard.device.bulk import BulkLine, Mailbox
 from tritguard.device.emulator import NANOSECONDS_PER_INSTRUCTION, EmulatedBoard
+from tritguard.device.line import Line, SerialLine
 from tritguard.device.link import ANSWER_SECONDS, Link
 from tritguard.device.protocol import Hello, Inference, LayerTicks, MemoryUse, ProtocolError, Request
 from tritguard.emit.bundle import Bundle
@@ -62,6 +66,11 @@ class Device(Predictor):
     def resent_frames(self) -> int:
         """How many requests had to be sent again since the board was connected."""
         return self._link.resent - self._resent_before
+
+    @property
+    def bulk(self) -> bool:
+        """Whether it is asked over the bulk line instead of its UART."""
+        return self._link.line.bulk
 
     @property
     def tick_hz(self) -> int:
@@ -212,18 +221,26 @@ def connect(url: str, bundle: Bundle, build: Build, *, emulated: bool | None = N
         WrongFirmwareError: the board runs another model or firmware.
         DeviceError: the port cannot be opened, nothing answers, or the board tells of itself what cannot be.
     """
+    _check_bundle(bundle, build)
+    if emulated is None:
+        emulated = url.startswith("socket://") and build.record.board.emulator is not None
+    return _connect(SerialLine(url, build.record.board.uart.baud), bundle, build, emulated=emulated)
+
+
+def _check_bundle(bundle: Bundle, build: Build) -> None:
     if build.record.bundle_sha256 != bundle.sha256:
         raise BadInputError("was built from another bundle", where=str(build.path), fix="build it again from this one")
-    link = Link(url, build.record.board.uart.baud)
+
+
+def _connect(line: Line, bundle: Bundle, build: Build, *, emulated: bool) -> Device:
+    link = Link(line)
     try:
         hello = greet(link)
-        check_firmware(url, hello, build)
-        _check_facts(url, hello, bundle, build)
+        check_firmware(line.url, hello, build)
+        _check_facts(line.url, hello, bundle, build)
     except BaseException:
         link.close()
         raise
-    if emulated is None:
-        emulated = url.startswith("socket://") and build.record.board.emulator is not None
     return Device(link, hello, bundle, build, emulated=emulated)
 
 
@@ -233,7 +250,7 @@ def identify(url: str, build: Build) -> Hello:
     Raises:
         WrongFirmwareError, DeviceError: see `connect`.
     """
-    with Link(url, build.record.board.uart.baud) as link:
+    with Link(SerialLine(url, build.record.board.uart.baud)) as link:
         hello = greet(link)
     check_firmware(url, hello, build)
     return hello
@@ -247,15 +264,45 @@ def open_device(bundle: Bundle, build: Build, port: str | None = None) -> Iterat
         BadInputError: no port is given and the board has no emulator; see also `connect`.
         ToolMissingError, DeviceError: see `EmulatedBoard` and `connect`.
     """
-    if port is not None:
-        with connect(port, bundle, build) as device:
+    with emulate(bundle, build) if port is None else connect(port, bundle, build) as device:
+        yield device
+
+
+@contextmanager
+def emulate(
+    bundle: Bundle, build: Build, *, elf: Path | None = None, plugin: str | None = None, bulk: bool = True
+) -> Iterator[Device]:
+    """Start a temporary emulated board.
+
+    Args:
+        bundle: the model.
+        build: the firmware, built from `bundle`.
+        elf: the image to boot instead of the build's.
+        plugin: see `EmulatedBoard`.
+        bulk: ask it over the bulk line, unless the firmware or this system has none; otherwise over the UART.
+
+    Raises:
+        BadInputError, ToolMissingError, DeviceError: see `EmulatedBoard` and `connect`.
+    """
+    _check_bundle(bundle, build)
+    board, image = build.record.board, build.elf if elf is None else elf
+    mailbox = Mailbox.find(image) if bulk and hasattr(socket, "AF_UNIX") else None
+    if mailbox is None:
+        with (
+            EmulatedBoard(board, image, plugin) as emulated_board,
+            connect(emulated_board.url, bundle, build, emulated=True) as device,
+        ):
             yield device
         return
-    with (
-        EmulatedBoard(build.record.board, build.elf) as emulated_board,
-        connect(emulated_board.url, bundle, build, emulated=True) as device,
-    ):
-        yield device
+    ours, theirs = socket.socketpair()
+    with ours, theirs, EmulatedBoard(board, image, plugin, debugger=theirs) as emulated_board:
+        theirs.close()  # so that the line breaks when QEMU ends
+        try:
+            line = BulkLine(ours, mailbox, emulated_board.url)
+        except DeviceError as error:
+            raise emulated_board.exited() from error
+        with _connect(line, bundle, build, emulated=True) as device:
+            yield device
 
 
 def check_firmware(url: str, found: Hello, build: Build) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,10 @@ _START_SECONDS = 20.0
 _LISTENING = re.compile(r"waiting for connection on: \S*:(\d+)")
 
 
+class EmulatorError(DeviceError):
+    """QEMU itself does not start."""
+
+
 class EmulatedBoard:
     """A board emulated by QEMU. It runs from the moment its `url` is opened until `close`, and is a context manager.
 
@@ -33,17 +38,22 @@ class EmulatedBoard:
         board: a board with an `[emulator]` table.
         elf: the firmware.
         plugin: a QEMU plugin to load, with its arguments: `library.so,name=value,...`.
+        debugger: a socket for QEMU's GDB stub, which may be closed afterwards. The board then has no serial line, and
+            its core waits at reset. A pair of sockets has no name, so no other process can connect to it.
 
     Attributes:
-        url: the serial line, for pyserial. It can be closed and opened again while the board keeps running.
+        url: the serial line, for pyserial. It can be closed and opened again while the board keeps running. With a
+            debugger: the name of the board, for messages.
 
     Raises:
         BadInputError: the board has no emulator.
         ToolMissingError: QEMU is not installed.
-        DeviceError: QEMU does not start.
+        EmulatorError: QEMU does not start.
     """
 
-    def __init__(self, board: Board, elf: Path, plugin: str | None = None) -> None:
+    def __init__(
+        self, board: Board, elf: Path, plugin: str | None = None, *, debugger: socket.socket | None = None
+    ) -> None:
         if board.emulator is None:
             raise BadInputError(
                 "this board has no emulator", where=board.id, fix="connect a real one and name its port"
@@ -53,7 +63,11 @@ class EmulatedBoard:
         # Boards have several serial lines; those before the UART in use are not connected. With port 0 the system
         # picks a free port.
         serial_lines = ["-serial", "null"] * board.emulator.serial_index
-        serial_lines += ["-serial", "tcp:127.0.0.1:0,server=on,wait=on,nodelay=on"]
+        if debugger is None:
+            serial_lines += ["-serial", "tcp:127.0.0.1:0,server=on,wait=on,nodelay=on"]
+        else:
+            serial_lines += ["-serial", "null", "-S", "-gdb", "chardev:debugger"]
+            serial_lines += ["-chardev", f"socket,id=debugger,fd={debugger.fileno()}"]
         command = [QEMU, "-M", board.emulator.machine, "-kernel", str(elf), *serial_lines]
         command += ["-icount", _ICOUNT, "-display", "none", "-monitor", "none"]
         if plugin is not None:
@@ -61,13 +75,19 @@ class EmulatedBoard:
         self._messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - stays open while QEMU writes to it
         leash, self._leash = os.pipe()
         try:
-            self._process = subprocess.Popen(command, stdin=leash, stdout=subprocess.DEVNULL, stderr=self._messages)
+            self._process = subprocess.Popen(
+                command,
+                stdin=leash,
+                stdout=subprocess.DEVNULL,
+                stderr=self._messages,
+                pass_fds=() if debugger is None else (debugger.fileno(),),
+            )
             _kill_when_let_go(leash, self._process.pid)
         finally:
             os.close(leash)
         atexit.register(self.close)
         try:
-            self.url = f"socket://127.0.0.1:{self._wait_for_port()}"
+            self.url = f"socket://127.0.0.1:{self._wait_for_port()}" if debugger is None else f"emulated {board.id}"
         except BaseException:
             self.close()
             raise
@@ -76,6 +96,11 @@ class EmulatedBoard:
     def process_id(self) -> int:
         """The process id of QEMU."""
         return self._process.pid
+
+    def exited(self) -> EmulatorError:
+        """Return the error for a QEMU that exited while it started."""
+        first = next(iter(self._read_messages().splitlines()), "no message")
+        return EmulatorError(f"QEMU exited at once ({first})", fix="check the installation with 'tritguard doctor'")
 
     def wait(self) -> None:
         """Wait until QEMU ends."""
@@ -100,16 +125,12 @@ class EmulatedBoard:
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             ended = self._process.poll() is not None
-            messages = self._read_messages()
-            if match := _LISTENING.search(messages):
+            if match := _LISTENING.search(self._read_messages()):
                 return int(match[1])
             if ended:
-                first = next(iter(messages.splitlines()), "no message")
-                raise DeviceError(
-                    f"QEMU exited at once ({first})", fix="check the installation with 'tritguard doctor'"
-                )
+                raise self.exited()
             time.sleep(0.005)
-        raise DeviceError(
+        raise EmulatorError(
             f"QEMU did not start within {_START_SECONDS:.0f} s", fix="check the installation with 'tritguard doctor'"
         )
 

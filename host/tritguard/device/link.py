@@ -1,14 +1,13 @@
-"""Sends requests over a serial port and waits for the answers, with timeouts, resending and dropping stale frames."""
+"""Sends requests over a line and waits for the answers, with timeouts, resending and dropping stale frames."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Self
 
-import serial
-
+from tritguard.device.line import Line
 from tritguard.device.protocol import (
     ANSWER,
     ERROR,
@@ -16,18 +15,14 @@ from tritguard.device.protocol import (
     ErrorCode,
     Frame,
     ProtocolError,
-    Receiver,
     Refusal,
     Request,
-    encode,
 )
 from tritguard.errors import DeviceError
 
 ATTEMPTS = 5
 ANSWER_SECONDS = 1.0
 QUIET_SECONDS = 0.05
-_POLL_SECONDS = 0.02
-_WRITE_SECONDS = 10.0
 _SEQUENCES = 1 << 32
 
 
@@ -36,33 +31,19 @@ class NoAnswerError(DeviceError):
 
 
 class Link:
-    """A serial line to one board. It handles one request at a time and is not thread-safe.
-
-    Args:
-        url: the port, in any form that pyserial opens: `/dev/ttyACM0`, `COM3`, `socket://host:port`, ...
-        baud: bits per second; sockets ignore it.
+    """Asks one board over a line. It handles one request at a time and is not thread-safe.
 
     Attributes:
-        url: the port, as given.
+        line: what carries the frames; closed with the link.
+        url: where the line goes, for messages.
         resent: how many requests were sent again so far.
-
-    Raises:
-        DeviceError: the port cannot be opened.
     """
 
-    def __init__(self, url: str, baud: int) -> None:
-        self.url = url
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.url = line.url
         self.resent = 0
         self._sequence = secrets.randbelow(_SEQUENCES)
-        self._receiver = Receiver()
-        try:
-            self._port = serial.serial_for_url(url, baudrate=baud, timeout=_POLL_SECONDS, write_timeout=_WRITE_SECONDS)
-        except Exception as error:  # pyserial raises many kinds of errors on a URL that it cannot read
-            raise DeviceError(
-                f"the port cannot be opened ({error})",
-                where=url,
-                fix="'tritguard doctor' lists the ports",
-            ) from error
 
     def ask(
         self,
@@ -90,7 +71,7 @@ class Link:
             DeviceError: the board refused the request, or the port failed.
         """
         self._sequence = sequence = (self._sequence + 1) % _SEQUENCES
-        frame = encode(Frame(request, sequence, payload))
+        frame = Frame(request, sequence, payload)
         trouble: str | None = None
         asked = 0
         # The limit is a time, not a count: while noise is still arriving over a slow line, broken frames come fast.
@@ -98,7 +79,7 @@ class Link:
         while asked == 0 or time.monotonic() < give_up:
             self.resent += asked > 0
             asked += 1
-            self._write(frame)
+            self.line.send(frame)
             answer, trouble = self._await(request, sequence, seconds, QUIET_SECONDS + busy_seconds)
             if answer is not None:
                 return answer
@@ -117,7 +98,7 @@ class Link:
         latest = deadline = time.monotonic() + seconds
         trouble = None
         while time.monotonic() < deadline:
-            for item in self._receive():
+            for item in self.line.receive():
                 if isinstance(item, Frame) and self._answers(item, request, sequence):
                     return item.payload, None
                 if (breakage := _breakage(item)) is not None:
@@ -139,29 +120,9 @@ class Link:
             raise DeviceError(f"the board refused the request: {Refusal.parse(frame.payload)}", where=self.url)
         return frame.type == request + ANSWER
 
-    def _receive(self) -> Iterator[Frame | ProtocolError]:
-        try:
-            received = self._port.read(self._port.in_waiting or 1)
-        except (serial.SerialException, OSError) as error:
-            raise self._broke(error) from error
-        return self._receiver.take(received)
-
-    def _write(self, data: bytes) -> None:
-        try:
-            self._port.write(data)
-        except (serial.SerialException, OSError) as error:
-            raise self._broke(error) from error
-
-    def _broke(self, error: Exception) -> DeviceError:
-        return DeviceError(
-            f"the connection broke ({error})",
-            where=self.url,
-            fix="check the cable and the board's power, or restart the emulator",
-        )
-
     def close(self) -> None:
-        """Close the port."""
-        self._port.close()
+        """Close the line."""
+        self.line.close()
 
     def __enter__(self) -> Self:
         return self

@@ -63,10 +63,30 @@ class Frame:
     version: int = VERSION
 
 
+def pack(frame: Frame) -> bytes:
+    """Return the packet of a frame, with its CRC."""
+    packet = _HEADER.pack(frame.version, frame.type, 0, frame.sequence) + frame.payload
+    return packet + _CRC.pack(zlib.crc32(packet))
+
+
+def unpack(packet: bytes) -> Frame:
+    """Check and read a packet.
+
+    Raises:
+        ProtocolError: the packet is too short or broken.
+    """
+    if len(packet) < _HEADER.size + _CRC.size:
+        raise ProtocolError("shorter than a header")
+    body = packet[: -_CRC.size]
+    if zlib.crc32(body) != _CRC.unpack(packet[-_CRC.size :])[0]:
+        raise ProtocolError("wrong CRC")
+    version, kind, _reserved, sequence = _HEADER.unpack_from(body)
+    return Frame(kind, sequence, bytes(body[_HEADER.size :]), version)
+
+
 def encode(frame: Frame) -> bytes:
     """Return the bytes of a frame on the wire, including the zeros before and after it."""
-    packet = _HEADER.pack(frame.version, frame.type, 0, frame.sequence) + frame.payload
-    stuffed: bytes = cobs.encode(packet + _CRC.pack(zlib.crc32(packet)))
+    stuffed: bytes = cobs.encode(pack(frame))
     return b"\0" + stuffed + b"\0"
 
 
@@ -80,13 +100,7 @@ def decode(block: bytes) -> Frame:
         packet = cobs.decode(block)
     except cobs.DecodeError as error:
         raise ProtocolError("the byte stuffing is broken") from error
-    if len(packet) < _HEADER.size + _CRC.size:
-        raise ProtocolError("shorter than a header")
-    body = packet[: -_CRC.size]
-    if zlib.crc32(body) != _CRC.unpack(packet[-_CRC.size :])[0]:
-        raise ProtocolError("wrong CRC")
-    version, kind, _reserved, sequence = _HEADER.unpack_from(body)
-    return Frame(kind, sequence, bytes(body[_HEADER.size :]), version)
+    return unpack(packet)
 
 
 class Receiver:

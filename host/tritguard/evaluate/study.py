@@ -82,13 +82,25 @@ def invalid(code: str, message: str) -> Issue:
 
 
 class Confirmation(Record):
-    """A replay of inputs on the device, whose answers were compared with the twin's byte for byte."""
+    """A replay of inputs on the device, whose answers were compared with the twin's byte for byte.
+
+    Attributes:
+        inputs: how many inputs were replayed.
+        bytes_compared: the bytes of the answers.
+        mismatched_inputs: how many inputs got other bytes than on the twin.
+        resent_frames: how many requests had to be sent again.
+        seconds: the time that it took.
+        bulk_inputs: how many inputs went over the bulk line of an emulated board; the others went over the UART.
+        uart_again: how many of those went over the UART too and got the same bytes and ticks there.
+    """
 
     inputs: int
     bytes_compared: int
     mismatched_inputs: int
     resent_frames: int
     seconds: float
+    bulk_inputs: int = 0
+    uart_again: int = 0
 
 
 def status_of(issues: tuple[Issue, ...]) -> Status:

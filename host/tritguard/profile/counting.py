@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tritguard.boards import Board
 from tritguard.build import Build, build
-from tritguard.device import EmulatedBoard, connect
+from tritguard.device import emulate
 from tritguard.emit.bundle import Bundle
 from tritguard.errors import DeviceError
 from tritguard.files import scratch_folder
@@ -113,10 +113,7 @@ def count(bundle: Bundle, built: Build, x: Int8) -> ModelCount:
         layout = folder / "layout"
         layers = _write_layout(layout, code)
         plugin = ",".join((_escaped(plugin_library()), f"layout={_escaped(layout)}", f"out={_escaped(counts)}"))
-        with (
-            EmulatedBoard(built.record.board, built.elf, plugin=plugin) as emulated,
-            connect(emulated.url, bundle, built, emulated=True) as device,
-        ):
+        with emulate(bundle, built, plugin=plugin) as device:
             outputs = device.predict(x)
         if not counts.is_file():
             raise DeviceError("QEMU ran the model but wrote no counts", where=built.record.board.id)

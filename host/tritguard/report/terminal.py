@@ -20,6 +20,7 @@ from tritguard.report.wording import (
     STATUS_MEANING,
     count,
     interval,
+    line,
     megahertz,
     of,
     percent,
@@ -151,7 +152,7 @@ def _effort(result: RobustnessResult) -> list[Text]:
         lines.append(
             f"{doubling.attack} with {doubling.steps} steps breaks {doubling.broken} of the {doubling.tried} that held"
         )
-    return [_plain(f" {line}", "dim") for line in lines]
+    return [_plain(f" {text}", "dim") for text in lines]
 
 
 def _unmade(result: RobustnessResult) -> list[RenderableType]:
@@ -176,6 +177,7 @@ def _device(result: RobustnessResult) -> Group:
             ("bytes compared", count(seen.bytes_compared)),
             ("mismatches", Text.assemble(f"{count(seen.mismatched_inputs)}: ", verdict)),
             ("frames resent", count(seen.resent_frames)),
+            *([("line", line(seen))] if seen.bulk_inputs else []),
         ],
     )
 

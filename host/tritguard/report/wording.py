@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tritguard.attack.norms import NORMS
 from tritguard.evaluate.crafting.runs import Throughput
-from tritguard.evaluate.study import Rate, Status
+from tritguard.evaluate.study import Confirmation, Rate, Status
 
 STATUS_MEANING: dict[Status, str] = {
     "valid": "None of this run's checks failed. The figures may be quoted together with the threat model.",
@@ -47,6 +47,11 @@ def of(rate: Rate) -> str:
 def count(number: float) -> str:
     """Write a count, or a mean of counts, with thousands separated."""
     return f"{number:,.1f}".removesuffix(".0")
+
+
+def line(seen: Confirmation) -> str:
+    """Write how many of the replayed inputs went over which line of an emulated board."""
+    return f"bulk line, {count(seen.bulk_inputs)}; {count(seen.uart_again)} of them also over the UART: the same bytes"
 
 
 def real(number: float) -> str:

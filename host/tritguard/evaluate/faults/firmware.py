@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tritguard.attack.faults import Flip, flipped_image
 from tritguard.build import Build
-from tritguard.device import EmulatedBoard, connect
+from tritguard.device import EmulatorError, emulate
 from tritguard.emit import Bundle
 from tritguard.emit.weights import find_weights
 from tritguard.errors import BadInputError, DeviceError, MismatchError
@@ -72,9 +72,10 @@ class FaultyFirmware:
         with scratch_folder() as folder:
             elf = folder / "faulty.elf"
             elf.write_bytes(image)
-            with EmulatedBoard(self.build.record.board, elf) as board:
-                try:
-                    with connect(board.url, self.bundle, self.build, emulated=True) as device:
-                        return device.predict(x)
-                except DeviceError:
-                    return None
+            try:
+                with emulate(self.bundle, self.build, elf=elf) as device:
+                    return device.predict(x)
+            except EmulatorError:
+                raise
+            except DeviceError:
+                return None

@@ -17,6 +17,7 @@ from tritguard.data import Dataset, to_input_bytes
 from tritguard.device import Device, open_device
 from tritguard.emit import Bundle
 from tritguard.errors import DeviceError
+from tritguard.evaluate.confirmation import count_lines
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
 from tritguard.evaluate.data_checks import check_data
@@ -96,6 +97,7 @@ def confirm(device: Device, target: Target, found: Found, progress: Progress, co
     x = distinct.reshape(-1, *target.x.shape[1:])
     start = time.perf_counter()
     theirs = device.predict(x, progress)
+    bulk, again = count_lines(device, x, theirs)
     seconds = time.perf_counter() - start
     ours = in_chunks(target.predictor, x, comparing)
     if theirs.ticks is None:
@@ -107,6 +109,8 @@ def confirm(device: Device, target: Target, found: Found, progress: Progress, co
         bytes_compared=compared(theirs),
         mismatched_inputs=mismatched,
         resent_frames=device.resent_frames,
+        bulk_inputs=bulk,
+        uart_again=again,
         seconds=seconds,
     )
     runs = len(found.runs)

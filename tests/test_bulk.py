@@ -1,0 +1,170 @@
+"""The bulk line: the same bytes and ticks as over the UART, and what goes wrong on it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.device_support import BOARDS, CRASHES, OTHER_BOARDS, Builder, changed_bundle, inputs
+from tritguard.boards import load_board
+from tritguard.build import Build
+from tritguard.device import EmulatedBoard, EmulatorError, emulate, open_device
+from tritguard.device.bulk import BulkLine, Mailbox
+from tritguard.device.link import Link
+from tritguard.device.protocol import Frame, Refusal, Request
+from tritguard.emit import Bundle, write_bundle
+from tritguard.errors import DeviceError, MismatchError
+from tritguard.evaluate.confirmation import confirm, count_lines
+from tritguard.predictor import Outputs
+from tritguard.twin import Twin
+
+pytest_plugins = ("tests.support.device_fixtures",)
+
+
+@pytest.fixture
+def emulators(monkeypatch: pytest.MonkeyPatch) -> list[EmulatedBoard]:
+    """The emulated boards that a test starts, in order."""
+    started: list[EmulatedBoard] = []
+    start = EmulatedBoard.__init__
+
+    def remember(board: EmulatedBoard, *args: object, **named: object) -> None:
+        start(board, *args, **named)  # type: ignore[arg-type]
+        started.append(board)
+
+    monkeypatch.setattr(EmulatedBoard, "__init__", remember)
+    return started
+
+
+@pytest.mark.parametrize("board", [*BOARDS, *OTHER_BOARDS])
+def test_both_lines_give_the_same_bytes_and_ticks(
+    board: str, small_bundle: Bundle, firmware: Builder, tmp_path: Path
+) -> None:
+    content, core = small_bundle.model_path.read_bytes(), load_board(board).core_class
+    bundle = write_bundle(content, tmp_path / "bundle", name="small", core=core)
+    build, x, answers = firmware(bundle, board), inputs(bundle, 5), []
+    for bulk in (True, False):
+        with emulate(bundle, build, bulk=bulk) as device:
+            assert device.bulk is bulk
+            data = bytes(range(256))
+            answers.append((device.predict(x), device.echo(data), device.echo(b""), device.memory(), device.hello))
+            assert device.resent_frames == 0
+    (over_bulk, *rest), (over_uart, *expected) = answers
+    assert rest == expected
+    assert (over_bulk.scores == over_uart.scores).all()
+    assert over_bulk.logits is not None and (over_bulk.logits == over_uart.logits).all()
+    assert over_bulk.ticks is not None and (over_bulk.ticks == over_uart.ticks).all()
+
+
+def test_a_device_without_a_port_uses_the_bulk_line_where_the_firmware_has_one(
+    small_bundle: Bundle, small_build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = inputs(small_bundle, 2)
+    with open_device(small_bundle, small_build) as device:
+        assert device.bulk
+    monkeypatch.setattr(Mailbox, "find", lambda _: None)
+    with open_device(small_bundle, small_build) as device:
+        assert not device.bulk
+        assert (device.predict(x).scores == Twin(small_bundle).predict(x).scores).all()
+        assert count_lines(device, x, device.predict(x)) == (0, 0)
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_a_crash_is_named(board: str, small_bundle: Bundle, firmware: Builder, tmp_path: Path) -> None:
+    bundle = changed_bundle(small_bundle, tmp_path / "crashing", name="crashing")
+    source = bundle.c_dir / "tg_model.c"
+    source.write_text(source.read_text().replace("void tg_model_run", CRASHES + "void honest_run"))
+    build, x = firmware(bundle, board), inputs(bundle, 4)
+    x[:, 0, 0, 0] = (0, 1, 2, 3)
+    with open_device(bundle, build) as device:
+        assert device.bulk
+        assert (device.predict(x[:1]).scores == Twin(small_bundle).predict(x[:1]).scores).all()
+        start = time.monotonic()
+        with pytest.raises(DeviceError, match="crashed and the board reset itself: bus fault"):
+            device.predict(x[1:2])
+        assert time.monotonic() - start < 15
+        assert (device.predict(x[:1]).scores == Twin(small_bundle).predict(x[:1]).scores).all(), "it came back"
+
+
+def test_an_emulator_that_is_killed_is_reported_at_once(
+    small_bundle: Bundle, small_build: Build, emulators: list[EmulatedBoard]
+) -> None:
+    x = np.repeat(inputs(small_bundle, 1), 100_000, axis=0)
+    with open_device(small_bundle, small_build) as device:
+        threading.Timer(0.3, os.kill, (emulators[0].process_id, signal.SIGKILL)).start()
+        start = time.monotonic()
+        with pytest.raises(DeviceError, match="connection broke"):
+            device.predict(x)
+        assert time.monotonic() - start < 5
+
+
+def test_a_board_that_stops_answering_is_reported(
+    small_bundle: Bundle, small_build: Build, emulators: list[EmulatedBoard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tritguard.device.board.ANSWER_SECONDS", 0.2)
+    with open_device(small_bundle, small_build) as device:
+        device.predict(inputs(small_bundle, 1))
+        os.kill(emulators[0].process_id, signal.SIGSTOP)
+        with pytest.raises(DeviceError, match="no answer"):
+            device.predict(inputs(small_bundle, 1))
+
+
+def test_a_late_answer_counts_and_a_stale_one_does_not(
+    small_bundle: Bundle, small_build: Build, emulators: list[EmulatedBoard]
+) -> None:
+    with open_device(small_bundle, small_build) as device:
+        link: Link = device._link
+        os.kill(emulators[0].process_id, signal.SIGSTOP)
+        threading.Timer(0.5, os.kill, (emulators[0].process_id, signal.SIGCONT)).start()
+        assert link.ask(Request.ECHO, b"late", seconds=0.3) == b"late"
+        assert link.resent >= 1
+        link.line.send(Frame(Request.ECHO, 1, b"stale"))
+        assert link.ask(Request.ECHO, b"new") == b"new"
+
+
+def test_the_board_checks_what_the_bulk_line_brings(small_bundle: Bundle, small_build: Build) -> None:
+    with open_device(small_bundle, small_build) as device:
+        line = device._link.line
+        assert isinstance(line, BulkLine)
+        for length in (1, 11, 13, 100, 1 << 20, (1 << 32) - 1):
+            line._write(f"M{line._mailbox.lengths[0]:x},8:{struct.pack('<II', length, 0).hex()}", line._resume)
+            line._running = True
+            line._wait_for_idle(10)
+            (answer,) = line.receive()
+            assert isinstance(answer, Frame) and "broken frame" in str(Refusal.parse(answer.payload)), length
+        assert device.echo(b"whole") == b"whole"
+        with pytest.raises(DeviceError, match="wrong length"):
+            device._link.ask(Request.INFER, b"too few")
+
+
+def test_a_share_goes_over_the_uart_too(small_bundle: Bundle, small_build: Build) -> None:
+    x = inputs(small_bundle, 40)
+    seen = confirm(small_bundle, small_build, x, lambda *_: None)
+    assert (seen.inputs, seen.bulk_inputs, seen.uart_again, seen.mismatched_inputs) == (40, 40, 16, 0)
+    with open_device(small_bundle, small_build) as device:
+        right = device.predict(x[:2])
+        assert count_lines(device, x[:2], right) == (2, 2)
+        assert right.ticks is not None
+        with pytest.raises(MismatchError, match="differ"):
+            count_lines(device, x[:2], Outputs(right.scores, right.logits, right.ticks + 1))
+        with pytest.raises(MismatchError, match="differ"):
+            count_lines(device, x[:2], Outputs(right.scores ^ 1, right.logits, right.ticks))
+
+
+def test_an_emulator_that_does_not_start_says_why(small_bundle: Bundle, small_build: Build) -> None:
+    record = small_build.record
+    assert record.board.emulator is not None
+    machine = record.board.emulator.model_copy(update={"machine": "no-such-machine"})
+    board = record.board.model_copy(update={"emulator": machine})
+    build = Build(small_build.path, record.model_copy(update={"board": board}))
+    with (
+        pytest.raises(EmulatorError, match=r"QEMU exited at once \(.*unsupported machine"),
+        emulate(small_bundle, build),
+    ):
+        pass
