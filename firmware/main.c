@@ -41,7 +41,7 @@ static bool take_bulk(void)
     frame_t request;
     const frame_event_t event =
         (bytes <= sizeof request_packet) ? frame_open(request_packet, bytes, &request) : FRAME_BROKEN;
-    bulk_mailbox.answer_bytes = make_answer(event, &request);
+    bulk_mailbox.answer_bytes = (uint32_t)make_answer(event, &request);
     bulk_mailbox.request_bytes = 0u;
     return true;
 }

@@ -255,7 +255,7 @@ def test_a_failing_engine_is_one_error(lively_bundle: Bundle, played_device: Dev
 
 
 def test_a_profile_is_the_native_engines(lively_bundle: Bundle, played_build: Build) -> None:
-    with pytest.raises(BadInputError, match="the engine tflm does not tell its layers apart"):
+    with pytest.raises(BadInputError, match="the engine 'tflm' does not tell its layers apart"):
         profile(lively_bundle, played_build)
 
 

@@ -215,7 +215,7 @@ def test_a_firmware_without_marks_is_counted_as_a_whole(
     assert [layer.layer for layer in whole.layers] == [None]
     assert whole.functions == layered.functions
     subprocess.run(["arm-none-eabi-objcopy", "--strip-all", str(stripped.elf)], check=True)
-    with pytest.raises(BadInputError, match="no tritguard firmware"):
+    with pytest.raises(BadInputError, match="not a tritguard firmware"):
         count(small_bundle, stripped, x)
 
 
