@@ -221,6 +221,7 @@ def test_all_comparisons_of_a_check_share_its_level() -> None:
     assert codes(more) == {}
 
 
+@pytest.mark.slow
 def test_mcnemar_is_the_exact_binomial() -> None:
     assert mcnemar(0, 0) == mcnemar(0, 7) == 1
     assert mcnemar(10, 0) == 2**-10

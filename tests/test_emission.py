@@ -106,6 +106,7 @@ def test_an_emission_can_be_made_again_without_stripes_and_with_formats_chosen(s
     assert_is_what_the_c_holds(opened)
 
 
+@pytest.mark.slow
 def test_faults_on_resnet8_are_judged_by_the_lists_that_the_firmware_has(tmp_path: Path) -> None:
     """With int8 first layers, which run in stripes on an M0, the lists' bands are lower than in an arena without."""
     content = ternarised(shared_file("models/resnet8_int8.tflite").read_bytes())

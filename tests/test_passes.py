@@ -164,6 +164,7 @@ def test_models_without_dead_channels_stay_as_they_are(name: str) -> None:
     assert optimised(graph) is graph
 
 
+@pytest.mark.slow
 @needs_oracle
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=models(), seed=inputs)

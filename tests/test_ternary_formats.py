@@ -196,6 +196,7 @@ def test_every_format_gives_the_oracles_bytes_on_every_core(
         assert np.array_equal(scores, right), case.bundle.path
 
 
+@pytest.mark.slow
 @needs_oracle
 @pytest.mark.parametrize("core", ["m0", "m4"])
 def test_every_format_gives_the_oracles_bytes_on_the_twin(core: CoreClass, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "tritguard" / "twin"
 
 
+@pytest.mark.slow
 def test_the_compiler_may_have_options(bundle: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.zeros((3, *bundle.manifest.input.shape), dtype=np.int8)
     plain = Twin(bundle).predict(x).scores
@@ -47,6 +48,7 @@ def test_a_library_is_compiled_once(bundle: Bundle, cache: Path) -> None:
     assert [file.stat().st_mtime_ns for file in cache.iterdir()] == [built]
 
 
+@pytest.mark.slow
 def test_a_library_cut_short_is_compiled_again(bundle: Bundle, cache: Path) -> None:
     Twin(bundle)
     for keep in (0, 100, 9000):
@@ -59,6 +61,7 @@ def test_a_library_cut_short_is_compiled_again(bundle: Bundle, cache: Path) -> N
         assert library.stat().st_size == len(whole)
 
 
+@pytest.mark.slow
 def test_kernels_are_compiled_once_for_all_models(bundle: Bundle, cache: Path, tmp_path: Path) -> None:
     objects = cache.parent / "objects"
     x = np.zeros((3, *bundle.manifest.input.shape), dtype=np.int8)
@@ -75,6 +78,7 @@ def test_kernels_are_compiled_once_for_all_models(bundle: Bundle, cache: Path, t
     assert made.keys() == set(objects.iterdir()) and cut.stat().st_size > 100
 
 
+@pytest.mark.slow
 def test_a_changed_header_is_another_kernel(bundle: Bundle, cache: Path) -> None:
     objects = cache.parent / "objects"
     Twin(bundle)
@@ -103,6 +107,7 @@ def test_a_compiler_that_fails_is_quoted(bundle: Bundle, cache: Path, monkeypatc
     assert not list(cache.glob("*")), "nothing half built stays"
 
 
+@pytest.mark.slow
 def test_processors_without_vectors_give_the_same_bytes(
     bundle: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
