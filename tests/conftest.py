@@ -7,6 +7,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# By default hypothesis fails an example that takes longer than 200 ms, which says how busy the machine is.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 # There is a test process for each core: threads beside it, in it or in processes it starts, would only wait for each
 # other. TensorFlow and OpenBLAS read this when they are imported.
