@@ -15,7 +15,7 @@ from tritguard.attack.windows import as_image, sides
 from tritguard.emit import write_bundle
 from tritguard.evaluate.crafting.runs import craft_all
 from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.robustness.search import holding
+from tritguard.evaluate.robustness.growth import holding
 from tritguard.twin import Twin
 
 

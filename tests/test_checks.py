@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tritguard.attack.base import Kind
+from tritguard.attack.base import Follows, Kind
 from tritguard.evaluate.robustness.checks import CHECKS, check
 from tritguard.evaluate.robustness.evidence import Evidence
-from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint
+from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint, Growth
 from tritguard.evaluate.robustness.significance import chance, guesses, mcnemar
 from tritguard.evaluate.study import Rate
 
@@ -34,18 +34,28 @@ def holds(rows: Iterable[AttackRow]) -> dict[tuple[str, int], np.ndarray]:
     return {(row.attack, row.eps_steps): first(row.robust.k, row.robust.n) for row in rows}
 
 
+ATTACKS: dict[str, tuple[Kind, Follows]] = {
+    "Noise": ("baseline", "scores"),
+    "FGSM": ("white box", "one gradient"),
+    "PGD": ("white box", "gradients"),
+    "Square": ("black box", "scores"),
+    "Jump": ("black box", "decisions"),
+    "Transfer": ("transfer", "scores"),
+}
+
+
 def evidence() -> Evidence:
     """A run without a doubt: clean 90 %, broken by gradients."""
     points = [(1, 60), (8, 4), (64, 0)]
     curve = tuple(CurvePoint(eps_steps=eps, eps_input=eps / 255, robust=Rate.of(k, 200)) for eps, k in points)
     rows = tuple(
         row(attack, kind, eps, k)
-        for eps, counts in ((1, (160, 90, 62, 120)), (8, (130, 30, 4, 60)), (64, (10, 20, 0, 0)))
-        for (attack, kind), k in zip(
-            [("Noise", "baseline"), ("FGSM", "white box"), ("PGD", "white box"), ("Square", "black box")],
-            counts,
-            strict=True,
+        for eps, counts in (
+            (1, (160, 90, 62, 120, 150, 155)),
+            (8, (130, 30, 4, 60, 80, 90)),
+            (64, (10, 20, 0, 0, 5)),  # nothing is transferred there
         )
+        for (attack, (kind, _)), k in zip(ATTACKS.items(), counts, strict=False)
     )
     held = Rate.of(5, 200)
     return Evidence(
@@ -54,7 +64,8 @@ def evidence() -> Evidence:
         headline=curve[1],
         rows=rows,
         holds=holds(rows),
-        follows={"Noise": "answers", "FGSM": "one gradient", "PGD": "gradients", "Square": "answers"},
+        follows={name: follows for name, (_, follows) in ATTACKS.items()},
+        starts=dict.fromkeys(ATTACKS, 1) | {"PGD": 2},
         chance=0.1,
         guesses=False,
         control_guesses=False,
@@ -65,13 +76,19 @@ def evidence() -> Evidence:
         zero_gradients=0.0,
         saturated=0.0,
         plateaus=0.0,
-        doubled=0.0,
+        doubled={1: 0.0, 8: 0.0},
+        growths=(),
         control=Control(name="control", model_sha256="a", eps_steps=8, clean=Rate.of(181, 200), robust=held),
     )
 
 
 def codes(evidence: Evidence) -> dict[str, str]:
     return {issue.code: issue.severity for issue in check(evidence).issues}
+
+
+def doubts(evidence: Evidence) -> dict[str, str]:
+    """The codes without the one that says what these few rows lack."""
+    return {code: severity for code, severity in codes(evidence).items() if code != "LITTLE_EVIDENCE"}
 
 
 def of_rows(old: Evidence, rows: Iterable[AttackRow]) -> Evidence:
@@ -91,11 +108,11 @@ def with_rows(*changed: AttackRow, old: Evidence | None = None) -> Evidence:
 SIGNS: dict[str, Callable[[Evidence], Evidence]] = {
     "zero gradients": lambda old: replace(old, zero_gradients=0.2),
     "plateaus": lambda old: replace(old, plateaus=0.2),
-    "too few steps": lambda old: replace(old, doubled=0.03),
-    "no doubling": lambda old: replace(old, doubled=None),
+    "too few steps": lambda old: replace(old, doubled={8: 0.03}),
+    "no doubling": lambda old: replace(old, doubled={}),
     "a softmax alone is seen": lambda old: replace(old, shown="scores"),
     "no iterated gradients": lambda old: without(old, "PGD"),
-    "no black box": lambda old: without(old, "Square"),
+    "no black box": lambda old: without(without(old, "Square"), "Jump"),
     "noise beats gradients": lambda old: with_rows(row("Noise", "baseline", 1, 20), old=old),
     "a black box beats gradients": lambda old: with_rows(row("Square", "black box", 1, 20), old=old),
     "a black box finds more there": lambda old: with_rows(
@@ -118,12 +135,12 @@ def test_guessing_on_clean_inputs_invalidates() -> None:
 
 def test_every_check_passes_fails_or_was_not_made_and_says_why() -> None:
     verdict = check(evidence())
-    assert not verdict.issues
-    (unmade,) = verdict.unmade
+    assert not verdict.issues and not verdict.unmade
+    (unmade,) = check(without(evidence(), "Transfer")).unmade
     assert unmade.code == "TRANSFER_BEATS_WHITE_BOX"
     assert unmade.reason == "no eps was attacked by transfer and by all gradient attacks"
-    assert {*verdict.passed, unmade.code} == {one.code for one in CHECKS}
-    labels = check(replace(evidence(), shown="labels", plateaus=None, doubled=None, rows=(), control=None))
+    assert set(verdict.passed) == {one.code for one in CHECKS}
+    labels = check(replace(evidence(), shown="labels", plateaus=None, doubled={}, rows=(), control=None))
     listed = {one.code: one.reason for one in labels.unmade}
     assert {"SCORE_PLATEAUS", "TOO_FEW_STEPS", "NO_LOGITS", "SOFTMAX_HEAD", "EPS_NOT_MONOTONE"} < set(listed)
     assert listed["CONTROL_NOT_BROKEN"] == "no control was given" and all(listed.values())
@@ -134,7 +151,7 @@ def test_every_check_passes_fails_or_was_not_made_and_says_why() -> None:
 
 def test_the_undefended_control_has_to_be_there_to_work_and_to_break() -> None:
     old = evidence()
-    assert codes(replace(old, control=None)) == {"NO_CONTROL": "warn", "LITTLE_EVIDENCE": "warn"}
+    assert codes(replace(without(old, "Transfer"), control=None)) == {"NO_CONTROL": "warn", "LITTLE_EVIDENCE": "warn"}
     assert codes(replace(old, control_guesses=True)) == {"NO_CONTROL": "warn"}
     assert old.control is not None
     held = replace(old, control=old.control.model_copy(update={"robust": Rate.of(60, 200)}))
@@ -164,7 +181,7 @@ def test_another_answer_to_the_same_question_invalidates() -> None:
         (replace(evidence(), zero_gradients=0.2), "ZERO_GRADIENTS"),
         (replace(evidence(), saturated=0.2), "SATURATED_LOGITS"),
         (replace(evidence(), plateaus=0.2), "SCORE_PLATEAUS"),
-        (replace(evidence(), doubled=0.03), "TOO_FEW_STEPS"),
+        (replace(evidence(), doubled={8: 0.03}), "TOO_FEW_STEPS"),
         (replace(evidence(), rows=tuple(row for row in evidence().rows if row.kind != "white box")), "NO_GRADIENTS"),
         (replace(evidence(), shown="scores"), "NO_LOGITS"),
         (replace(evidence(), shown="scores"), "SOFTMAX_HEAD"),
@@ -181,7 +198,7 @@ def test_an_attack_that_follows_answers_too_hides_no_masked_gradients() -> None:
     doubted = with_rows(row("Noise", "baseline", 1, 20))
     rows = (*doubted.rows, *(row("Walk", "white box", eps, 0) for eps in (1, 8, 64)))
     follows = {**doubted.follows, "Walk": "gradients and answers"}
-    walk = replace(doubted, rows=rows, holds=holds(rows), follows=follows)
+    walk = replace(doubted, rows=rows, holds=holds(rows), follows=follows, starts={**doubted.starts, "Walk": 1})
     assert codes(walk) == {"NOISE_BEATS_GRADIENTS": "invalid"}
 
 
@@ -204,7 +221,8 @@ def paired(wins: int, losses: int, neither: int = 24, n: int = 100) -> Evidence:
 )
 def test_attacks_are_compared_sample_by_sample(wins: int, losses: int, raised: bool) -> None:
     """Square at 24 % against gradients at 34 % of the same 100 samples: ten won without a loss are no chance."""
-    found = check(paired(wins, losses)).issues
+    settled = replace(paired(wins, losses), growths=(grown(True),) * raised)
+    found = [issue for issue in check(settled).issues if issue.code != "LITTLE_EVIDENCE"]
     assert [issue.code for issue in found] == ["BLACK_BOX_BEATS_WHITE_BOX"] * raised
     if (wins, losses) == (10, 0):
         assert found[0].message == (
@@ -215,10 +233,26 @@ def test_attacks_are_compared_sample_by_sample(wins: int, losses: int, raised: b
 def test_all_comparisons_of_a_check_share_its_level() -> None:
     """Six won without a loss are significant alone (1.6 %), but not as one of four comparisons."""
     one = paired(6, 0)
-    assert codes(one) == {"BLACK_BOX_BEATS_WHITE_BOX": "warn"}
+    assert doubts(replace(one, growths=(grown(True),))) == {"BLACK_BOX_BEATS_WHITE_BOX": "warn"}
     others = tuple(row(name, "black box", 8, 100, 100) for name in ("A", "B", "C"))
-    more = replace(one, rows=(*one.rows, *others), holds=one.holds | holds(others))
-    assert codes(more) == {}
+    follows: dict[str, Follows] = {**one.follows, "A": "scores", "B": "scores", "C": "scores"}
+    more = replace(one, rows=(*one.rows, *others), holds=one.holds | holds(others), follows=follows)
+    assert doubts(more) == {}
+
+
+def grown(settled: bool) -> Growth:
+    """Square at eps 8, doubled twice."""
+    gain = 1 if settled else 12
+    return Growth(attack="Square", eps_steps=8, queries=(300, 600, 1200), broken=(20, gain), settled=settled)
+
+
+def test_a_black_box_that_still_gains_invalidates_until_it_stops() -> None:
+    ahead = paired(10, 0)
+    assert doubts(replace(ahead, growths=(grown(True),))) == {"BLACK_BOX_BEATS_WHITE_BOX": "warn"}
+    for growths in ((), (grown(False),)):
+        found = check(replace(ahead, growths=growths))
+        assert {issue.code: issue.severity for issue in found.issues}["BLACK_BOX_STILL_GAINS"] == "invalid"
+    assert "with 1,200 queries instead of 600 another 12 of 200" in found.issues[0].message
 
 
 @pytest.mark.slow
@@ -234,8 +268,14 @@ def test_transfer_is_compared_with_all_gradients_together() -> None:
     at, old = np.arange(200), evidence()
     held = {"PGD": at < 100, "APGD": at >= 100, "Transfer": at < 0}
     rows = (row("PGD", "white box", 8, 100), row("APGD", "white box", 8, 100), row("Transfer", "transfer", 8, 0))
-    follows = {**old.follows, "APGD": "gradients"}
-    together = replace(old, rows=rows, holds={(name, 8): flags for name, flags in held.items()}, follows=follows)
+    follows: dict[str, Follows] = {**old.follows, "APGD": "gradients"}
+    together = replace(
+        old,
+        rows=rows,
+        holds={(name, 8): flags for name, flags in held.items()},
+        follows=follows,
+        starts={**old.starts, "APGD": 1},
+    )
     assert "TRANSFER_BEATS_WHITE_BOX" in check(together).passed
     alone = replace(together, rows=(rows[0], rows[2]))
     assert "TRANSFER_BEATS_WHITE_BOX" in codes(alone)
@@ -244,10 +284,14 @@ def test_transfer_is_compared_with_all_gradients_together() -> None:
 @pytest.mark.parametrize(
     ("missing", "named"),
     [
-        (without(evidence(), "Square"), "a black-box attack"),
+        (without(evidence(), "Square"), "a black box that follows scores"),
+        (without(evidence(), "Jump"), "a black box that follows decisions"),
+        (replace(evidence(), shown="labels", plateaus=None), "a black box that follows scores"),
         (without(evidence(), "PGD"), "iterated gradients"),
-        (replace(evidence(), doubled=None), "twice the steps on what held"),
-        (replace(evidence(), control=None), "transfer from a control"),
+        (replace(evidence(), starts={**evidence().starts, "PGD": 1}), "a second start of iterated gradients"),
+        (replace(evidence(), doubled={}), "twice the steps on what held"),
+        (replace(evidence(), doubled={8: 0.0}), "twice the steps on what held at eps 1"),
+        (without(evidence(), "Transfer"), "transfer from a control"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -256,10 +300,21 @@ def test_little_evidence_degrades_and_is_named(missing: Evidence, named: str) ->
     assert issue.severity == "warn" and issue.message.endswith(f"what was not tried: {named}")
 
 
+def test_what_was_left_out_at_a_bound_of_the_threat_model_is_named_with_it() -> None:
+    def at(*bounds: int) -> Evidence:
+        left = (r for r in evidence().rows if (r.attack, r.eps_steps) not in [("Transfer", b) for b in bounds])
+        return of_rows(evidence(), left)
+
+    messages = {one.code: one.message for one in check(at(1)).issues}
+    assert messages["LITTLE_EVIDENCE"].endswith("what was not tried: transfer from a control at eps 1")
+    beyond = of_rows(evidence(), (r for r in evidence().rows if (r.attack, r.eps_steps) != ("Jump", 64)))
+    assert codes(beyond) == {}  # eps 64 checks the attacks and is no claim
+
+
 def test_one_gradient_step_and_a_control_are_little_evidence() -> None:
     """`--attacks fgsm --control MODEL` was valid."""
     rows = tuple(row for row in evidence().rows if row.attack == "FGSM")
-    verdict = check(replace(evidence(), rows=rows, doubled=None))
+    verdict = check(replace(evidence(), rows=rows, doubled={}))
     assert [issue.code for issue in verdict.issues] == ["LITTLE_EVIDENCE"]
     unmade = {one.code for one in verdict.unmade}
     assert {"NOISE_BEATS_GRADIENTS", "BLACK_BOX_BEATS_WHITE_BOX", "ONE_STEP_BEATS_ITERATED", "TOO_FEW_STEPS"} < unmade
@@ -275,9 +330,7 @@ def holding(left: int, **changes: Any) -> Evidence:
 
 def test_an_honest_network_that_holds_at_the_sanity_bound_is_doubted_only() -> None:
     assert codes(holding(180)) == {"HOLDS_AT_SANITY_EPS": "warn"}
-    assert codes(holding(180, control=None)) == {
-        "HOLDS_AT_SANITY_EPS": "warn", "NO_CONTROL": "warn", "LITTLE_EVIDENCE": "warn",
-    }  # fmt: skip
+    assert codes(holding(180, control=None)) == {"HOLDS_AT_SANITY_EPS": "warn", "NO_CONTROL": "warn"}
     assert codes(holding(22)) == {}  # 11 %: the interval holds 10 %
 
 

@@ -49,22 +49,22 @@ def rate(k: int, n: int = N) -> Fields:
 
 
 def full_result() -> RobustnessResult:
-    """With a control, of which half holds, and twice the steps, which break one of the two samples that held at 4."""
+    """With a control, of which a few samples hold; twice the steps break one of the two samples that held at 4."""
     base = make_result().model_dump()
-    table = base["samples"] | {"doubled": {"attack": "PGD", "eps_steps": 4, "broken": held(1)}}
+    doubled = [row for row in base["samples"]["doubled"] if row["eps_steps"] < 4]
+    table = base["samples"] | {"doubled": [*doubled, {"attack": "PGD", "eps_steps": 4, "broken": held(1)}]}
     last = [row for row in base["samples"]["attacks"] if row["eps_steps"] <= 4]
     threat = base["threat_model"] | {"eps_steps": [1, 2, 4], "eps_input": base["threat_model"]["eps_input"][:3]}
     curve = [point for point in base["curve"] if point["eps_steps"] <= 4]
     curve[2] = curve[2] | {"robust": rate(1)}
-    control = {"name": "plain", "model_sha256": "c" * 64, "eps_steps": 4, "clean": rate(276), "robust": rate(138)}
+    control = {"name": "plain", "model_sha256": "c" * 64, "eps_steps": 4, "clean": rate(276), "robust": rate(20)}
     return make_result(
         threat_model=threat,
         curve=curve,
         attacks=[row for row in base["attacks"] if row["eps_steps"] <= 4],
         samples=table | {"attacks": last},
-        doubling={"attack": "PGD", "steps": 80, "tried": 2, "broken": 1},
-        control=control | {"samples": {"right": held(276), "held": held(138)}},
-        passed=["NONDETERMINISTIC", "CLEAN_AT_CHANCE"],
+        doubling=[*base["doubling"][:2], base["doubling"][2] | {"broken": 1}],
+        control=control | {"samples": {"right": held(276), "held": held(20)}},
         throughput={"workers": 1, "jobs": 8, "reused": 0, "seconds": 1, "queries": 9, "gradients": 9},
         pictures=[picture((28, 28, 1), eps=2)],
     )
@@ -133,7 +133,8 @@ EDITED: dict[str, tuple[Fields, str]] = {
         r"issues\.0\.code: there is no check 'ALL_IS_WELL'",
     ),
     "milder issue": (
-        {"issues": [MISMATCH | {"severity": "warn"}], "status": "degraded", "confirmation.mismatched_inputs": 2},
+        {"issues": [MISMATCH | {"severity": "warn"}], "status": "degraded", "confirmation.mismatched_inputs": 2}
+        | {"passed": []},
         r"issues\.0\.severity: warn, but DEVICE_TWIN_MISMATCH is always invalid",
     ),
     "unknown passed": ({"passed": ["ALL_IS_WELL"]}, r"passed\.0: there is no check 'ALL_IS_WELL'"),
@@ -154,17 +155,66 @@ EDITED: dict[str, tuple[Fields, str]] = {
         {"confirmation.mismatched_inputs": 2},
         r"mismatched_inputs: 2, but issues do not hold DEVICE_TWIN_MISMATCH",
     ),
-    "control": ({"control.robust": rate(0)}, r"control\.robust: 0 of 300 stated, its samples give 138 of 300"),
+    "control": ({"control.robust": rate(0)}, r"control\.robust: 0 of 300 stated, its samples give 20 of 300"),
     "control's clean": ({"control.clean": rate(299)}, r"control\.clean: 299 of 300 stated, its samples give 276"),
     "control's samples": ({"control.samples": None}, r"control\.samples: missing"),
     "control's size": ({"control.samples.held": "0"}, r"control\.samples\.held: is of 1 samples"),
-    "doubling": ({"doubling.broken": 0}, r"doubling: 0 of 2 broken stated, its samples give 1 of 2"),
-    "doubling left out": ({"doubling": None}, r"doubling: missing, but samples\.doubled has outcomes"),
-    "doubling of another": ({"doubling.attack": "FGSM"}, r"is of PGD at eps 4, doubling is of FGSM at eps 4"),
+    "doubling": ({"doubling.2.broken": 0}, r"doubling at eps 4: 0 of 2 broken stated, its samples give 1 of 2"),
+    "doubling left out": ({"doubling": []}, r"doubling: nothing at eps 1, but samples\.doubled has outcomes"),
+    "doubling of another": ({"doubling.2.attack": "FGSM"}, r"is of PGD at eps 4, doubling is of FGSM"),
+    "doubling twice": ({"doubling.2.eps_steps": 2}, r"doubling: at eps \[1, 2, 2\], not once each"),
     "picture's label": ({"pictures.0.label": 0}, r"pictures\.0: label and clean prediction are \(0, 11\), its sample"),
     "picture's sample": ({"pictures.0.sample": 300}, r"pictures\.0\.sample: 300 is not among the samples"),
-    "picture's attack": ({"pictures.0.attack": "FGSM"}, r"pictures\.0: FGSM at eps 2 did not break sample 299"),
+    "picture's attack": ({"pictures.0.attack": "Boundary"}, r"pictures\.0: Boundary at eps 2 did not break sample 299"),
+    "no symptoms": ({"symptoms": None}, "symptoms: missing, schema version 2 has them"),
+    "what leads an attack": ({"attacks.0.follows": None}, r"attacks\.0\.follows: missing"),
+    "a check of the data left out": ({"data_checks": {}}, "data_checks: CLASSES_MISSING is missing"),
+    "a passed check left out": ({"passed": WHOLE["passed"][1:]}, "passed: .* passes, but is not listed"),
+    "an issue that nothing shows": (
+        {
+            "issues": [WARNING],
+            "status": "degraded",
+            "passed": [code for code in WHOLE["passed"] if code != "FEW_SAMPLES"],
+        },
+        "issues: nothing shows FEW_SAMPLES, but issues holds it",
+    ),
+    "nothing attacked": (
+        {"curve": [], "attacks": [], "samples.attacks": [], "threat_model.eps_steps": [], "threat_model.eps_input": []},
+        "curve: is empty",
+    ),
 }
+
+# What speaks against a result, and is then deleted together with its effect on the status.
+SPOILED: dict[str, Fields] = {
+    "NONDETERMINISTIC": {"symptoms.unsteady_inputs": 3},
+    "ZERO_GRADIENTS": {"symptoms.zero_gradients": 0.5},
+    "SATURATED_LOGITS": {"symptoms.saturated": 0.5},
+    "SCORE_PLATEAUS": {"symptoms.plateaus": 0.5},
+    "SOFTMAX_HEAD": {"symptoms.shown": "scores", "symptoms.softmax_head": True},
+    "NO_CONTROL": {"symptoms.control_guesses": True},
+    "INPUTS_CLIPPED": {"data_checks.INPUTS_CLIPPED": 0.5},
+    "DUPLICATE_INPUTS": {"data_checks.DUPLICATE_INPUTS": 0.1},
+}
+
+
+@pytest.mark.parametrize("code", SPOILED)
+def test_a_finding_deleted_together_with_its_status_is_found(code: str, tmp_path: Path) -> None:
+    fields, path = json.loads(json.dumps(WHOLE)), tmp_path / "result.json"
+    for where, value in SPOILED[code].items():
+        set_in(fields, where, value)
+    path.write_text(json.dumps(fields))
+    with pytest.raises(BadInputError, match=r"issues: the figures show \w+, but issues does not hold it"):
+        read_study(path)
+
+
+def test_attacks_left_out_everywhere_leave_little_evidence(tmp_path: Path) -> None:
+    """Noise and FGSM alone would be valid, if only the issues were believed."""
+    fields, path = json.loads(json.dumps(WHOLE)), tmp_path / "result.json"
+    for rows in (fields["attacks"], fields["samples"]["attacks"]):
+        rows[:] = [row for row in rows if row["attack"] not in ("HopSkipJump", "Square")]
+    path.write_text(json.dumps(fields))
+    with pytest.raises(BadInputError, match="the figures show LITTLE_EVIDENCE"):
+        read_study(path)
 
 
 @pytest.mark.parametrize("name", EDITED)
@@ -181,8 +231,8 @@ def test_an_edited_result_is_refused_by_field_and_values(name: str, tmp_path: Pa
 
 def test_what_is_not_edited_comes_back_the_same(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
-    clipped = {"code": "INPUTS_CLIPPED", "severity": "invalid", "message": "half of the values"}
-    of_data = make_result(status="invalid", issues=[clipped], passed=["CONSTANT_INPUTS", "NO_CONTROL"])
+    of_data = make_result(data_checks=make_result().data_checks | {"INPUTS_CLIPPED": 0.5})
+    assert of_data.status == "invalid" and of_data.issues[-1].code == "INPUTS_CLIPPED"
     for result in (full_result(), make_result(), of_data):
         path.write_text(result.model_dump_json())
         assert read_study(path) == result
@@ -220,9 +270,9 @@ def test_a_result_without_samples_is_read_and_marked(tmp_path: Path) -> None:
 def test_a_mark_makes_no_old_result_better(tmp_path: Path) -> None:
     path, issues = tmp_path / "result.json", [MISMATCH]
     seen = WHOLE["confirmation"] | {"mismatched_inputs": 2}
-    path.write_text(json.dumps(old_version(status="invalid", issues=issues, confirmation=seen)))
+    path.write_text(json.dumps(old_version(status="invalid", issues=issues, confirmation=seen, passed=[])))
     assert read_study(path).status == "invalid"
-    path.write_text(json.dumps(old_version(status="valid", issues=issues, confirmation=seen)))
+    path.write_text(json.dumps(old_version(status="valid", issues=issues, confirmation=seen, passed=[])))
     with pytest.raises(BadInputError, match="status is valid"):
         read_study(path)
 
@@ -257,7 +307,7 @@ def test_figures_are_what_their_definitions_say(drawn: tuple[list[int], list[tup
     n = len(clean)
     attacks = tuple(Outcomes(attack=f"a{k}", eps_steps=eps, broken=row) for k, (eps, row) in enumerate(rows))
     doubled = Outcomes(attack="again", eps_steps=2, broken=again)
-    found = count(SampleTable(labels=(1,) * n, clean=tuple(clean), attacks=attacks, doubled=doubled))
+    found = count(SampleTable(labels=(1,) * n, clean=tuple(clean), attacks=attacks, doubled=(doubled,)))
     right = [label == 1 for label in clean]
     assert found.clean == Rate.of(sum(right), n)
     assert list(found.rows) == [Rate.of(sum(right[i] and row[i] == "0" for i in range(n)), n) for _, row in rows]
@@ -269,7 +319,7 @@ def test_figures_are_what_their_definitions_say(drawn: tuple[list[int], list[tup
         eps: Rate.of(sum(holds(i, eps, [(2, again)]) for i in range(n)), n) for eps in sorted({eps for eps, _ in rows})
     }
     before = [i for i in range(n) if holds(i, 2, [])]
-    assert found.doubled == (len(before), sum(again[i] == "1" for i in before))
+    assert found.doubled[2] == (len(before), sum(again[i] == "1" for i in before))
     for i, (eps, by) in enumerate(zip(found.first.tolist(), found.by.tolist(), strict=True)):
         assert (by >= 0) == (0 < eps < HELD) and (eps > 0) == right[i]
         if by >= 0:
@@ -520,15 +570,14 @@ def test_a_table_is_what_the_device_said(targeted: bool, target: Target, tmp_pat
     answers = DeviceAnswers(
         clean=np.where(np.arange(n) < 5, target.y + 1, target.y),
         runs=tuple(rng.integers(0, 5, n) for _ in runs),
-        again=rng.integers(0, 5, n),
+        again=(rng.integers(0, 5, n),),
         mismatched=0,
         unsteady=0,
     )
-    table = tabulate(aimed, Found(runs, runs[0], None, None, throughput), answers)
+    table = tabulate(aimed, Found(runs, (runs[0],), (), None, throughput), answers)
     assert (list(table.labels), list(table.clean)) == (target.y.tolist(), answers.clean.tolist())
     assert [(row.attack, row.eps_steps) for row in table.attacks] == [("Noise", 2), ("Noise", 9)]
-    assert table.doubled is not None and answers.again is not None
-    for row, labels in zip((*table.attacks, table.doubled), (*answers.runs, answers.again), strict=True):
+    for row, labels in zip((*table.attacks, *table.doubled), (*answers.runs, *answers.again), strict=True):
         assert to_flags(row.broken).tolist() == aimed.broken(labels).tolist()
     figures = count(table)
     assert figures.clean == Rate.of(n - 5, n)

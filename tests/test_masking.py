@@ -14,9 +14,10 @@ from tests.support.tflite_builder import ModelBuilder
 from tritguard.attack import Apgd, Ball, Square, Target
 from tritguard.emit import write_bundle
 from tritguard.evaluate.crafting.store import Store
+from tritguard.evaluate.robustness.growth import holding
 from tritguard.evaluate.robustness.judgement import DeviceAnswers, Judgement, judge
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.search import Found, Victim, holding, search
+from tritguard.evaluate.robustness.search import Found, Victim, search
 from tritguard.evaluate.robustness.study import prepare
 from tritguard.evaluate.robustness.symptoms import unsteady
 from tritguard.evaluate.samples import Samples
@@ -64,7 +65,7 @@ def evaluated(model: Victim, plan: Plan, control: Victim | None) -> tuple[Found,
     answers = DeviceAnswers(
         clean=labels(model.target.x),
         runs=tuple(labels(run.x) for run in found.runs),
-        again=None if found.again is None else labels(found.again.x),
+        again=tuple(labels(run.x) for run in found.again),
         mismatched=0,
         unsteady=unsteady(model.target.predictor, model.target.x, first),
     )

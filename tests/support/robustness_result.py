@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from tritguard.evaluate import data_checks
+from tritguard.evaluate.robustness.checks import check
+from tritguard.evaluate.robustness.evidence import Measured, gather
+from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint, Doubling, Growth, Symptoms
 from tritguard.evaluate.robustness.result import RobustnessResult
-from tritguard.evaluate.study import Rate
+from tritguard.evaluate.robustness.table import SampleTable, count
+from tritguard.evaluate.study import Issue, Rate, status_of
 
 N = 300
 EPS = {1: 104, 2: 18, 4: 2, 8: 0}
@@ -16,7 +21,22 @@ RAN_AT = EPS | {64: 0}
 CLASSES = 12
 LABELS = [place % CLASSES for place in range(N)]
 WRONG = 24  # the first samples are wrong on the clean input; of the others the first ones hold
-ATTACKS = (("PGD", "white box", 0, 40.0), ("Noise", "baseline", 150, 10.0))  # the second leaves so many more
+# Each leaves so many more than the worst case, and needs so many queries; what leads it.
+ATTACKS = (
+    ("PGD", "white box", 0, 40.0, "gradients"),
+    ("Noise", "baseline", 150, 10.0, "scores"),
+    ("FGSM", "white box", 90, 0.0, "one gradient"),
+    ("Square", "black box", 100, 300.0, "scores"),
+    ("HopSkipJump", "black box", 120, 300.0, "decisions"),
+    ("Transfer", "transfer", 130, 6.0, "scores"),
+)
+ROWS = [
+    (*attack, eps, correct)
+    for attack in ATTACKS
+    for eps, correct in RAN_AT.items()
+    if (attack[0], eps) != ("Transfer", 64)
+]
+BLIND = {"shown": "scores", "softmax_head": True}  # changes of the symptoms that make a result degraded
 
 
 def picture(shape: tuple[int, ...], eps: int = 8, seed: int = 0) -> dict[str, Any]:
@@ -38,23 +58,21 @@ def picture(shape: tuple[int, ...], eps: int = 8, seed: int = 0) -> dict[str, An
 
 
 def attack_rows() -> list[dict[str, Any]]:
-    rows = []
-    for attack, kind, weaker, queries in ATTACKS:
-        for eps, correct in RAN_AT.items():
-            parameters = {"steps": 40, "restarts": 2, "step size, steps": 2.5 * eps / 40, "loss": "margin"}
-            rows.append(
-                {
-                    "attack": attack,
-                    "kind": kind,
-                    "eps_steps": eps,
-                    "robust": Rate.of(correct + weaker, N).model_dump(),
-                    "parameters": parameters,
-                    "queries_per_sample": queries,
-                    "gradients_per_sample": 80.5,
-                    "seconds": 12.25,
-                }
-            )
-    return rows
+    return [
+        {
+            "attack": attack,
+            "kind": kind,
+            "follows": follows,
+            "starts": 2 if follows == "gradients" else 1,
+            "eps_steps": eps,
+            "robust": Rate.of(correct + weaker, N).model_dump(),
+            "parameters": {"steps": 40, "restarts": 2, "step size, steps": 2.5 * eps / 40, "loss": "margin"},
+            "queries_per_sample": queries,
+            "gradients_per_sample": 80.5,
+            "seconds": 12.25,
+        }
+        for attack, kind, weaker, queries, follows, eps, correct in ROWS
+    ]
 
 
 def sample_table() -> dict[str, Any]:
@@ -62,10 +80,10 @@ def sample_table() -> dict[str, Any]:
     clean = [(label + 1) % CLASSES if place < WRONG else label for place, label in enumerate(LABELS)]
     attacks = [
         {"attack": attack, "eps_steps": eps, "broken": held(correct + weaker).translate({48: 49, 49: 48})}
-        for attack, _, weaker, _ in ATTACKS
-        for eps, correct in RAN_AT.items()
+        for attack, _, weaker, _, _, eps, correct in ROWS
     ]
-    return {"labels": LABELS, "clean": clean, "attacks": attacks, "doubled": None}
+    doubled = [{"attack": "PGD", "eps_steps": eps, "broken": "0" * N} for eps, correct in EPS.items() if correct]
+    return {"labels": LABELS, "clean": clean, "attacks": attacks, "doubled": doubled}
 
 
 def held(count: int) -> str:
@@ -73,12 +91,49 @@ def held(count: int) -> str:
     return "0" * WRONG + "1" * count + "0" * (N - WRONG - count)
 
 
+def control_with(left: int) -> dict[str, Any]:
+    """A control of which so many samples hold."""
+    figures = {"clean": Rate.of(N - WRONG, N).model_dump(), "robust": Rate.of(left, N).model_dump()}
+    table = {"right": held(N - WRONG), "held": held(left)}
+    return {"name": "plain", "model_sha256": "c" * 64, "eps_steps": 8, **figures, "samples": table}
+
+
+def judged(fields: dict[str, Any]) -> dict[str, Any]:
+    """What the checks find in these fields, as the fields that say so."""
+    table = SampleTable.model_validate(fields["samples"])
+    measured = Measured(
+        samples=table,
+        curve=tuple(map(CurvePoint.model_validate, fields["curve"])),
+        attacks=tuple(map(AttackRow.model_validate, fields["attacks"])),
+        doubling=tuple(map(Doubling.model_validate, fields["doubling"])),
+        growth=tuple(map(Growth.model_validate, fields.get("growth", ()))),
+        control=None if fields["control"] is None else Control.model_validate(fields["control"]),
+        symptoms=Symptoms.model_validate(fields["symptoms"]),
+        mismatched_inputs=fields["confirmation"]["mismatched_inputs"],
+    )
+    verdict = check(gather(measured, count(table), fields["threat_model"]["eps_steps"][-1]))
+    shares = {one.code: (one.severity(fields["data_checks"][one.code]), one) for one in data_checks.CHECKS}
+    issues = [issue.model_dump() for issue in verdict.issues]
+    issues += [
+        {"code": code, "severity": severity, "message": f"of the data: {code}"}
+        for code, (severity, _) in shares.items()
+        if severity in ("warn", "invalid")
+    ]
+    return {
+        "issues": issues,
+        "passed": [*verdict.passed, *(code for code, (severity, _) in shares.items() if severity == "passed")],
+        "unmade": [one.model_dump() for one in verdict.unmade],
+        "status": status_of(tuple(map(Issue.model_validate, issues))),
+    }
+
+
 def make_result(**changes: Any) -> RobustnessResult:
-    """A realistic result of a keyword-spotting net on an emulated board; `changes` replace whole fields."""
+    """A realistic result of a keyword-spotting net on an emulated board; `changes` replace whole fields.
+
+    Its issues and its status are what the checks find, unless `changes` names them.
+    """
     curve = [{"eps_steps": e, "eps_input": e * 0.584, "robust": Rate.of(k, N).model_dump()} for e, k in RAN_AT.items()]
     fields: dict[str, Any] = {
-        "status": "valid",
-        "issues": [],
         "provenance": {
             "created": "2031-05-06T07:08:09Z",
             "command": "tritguard attack build/dscnn --board mps2-an386 --samples 300",
@@ -110,6 +165,21 @@ def make_result(**changes: Any) -> RobustnessResult:
         "curve": curve,
         "attacks": attack_rows(),
         "samples": sample_table(),
+        "symptoms": {
+            "shown": "logits",
+            "softmax_head": False,
+            "unsteady_inputs": 0,
+            "zero_gradients": 0.0,
+            "saturated": 0.0,
+            "plateaus": 0.0,
+            "control_guesses": False,
+        },
+        "data_checks": {one.code: 0.0 for one in data_checks.CHECKS},
+        "control": control_with(0),
+        "doubling": [
+            {"attack": "PGD", "eps_steps": eps, "steps": 80, "tried": correct, "broken": 0}
+            for eps, correct in EPS.items()
+        ],
         "confirmation": {
             "inputs": 2700,
             "bytes_compared": 162_000,
@@ -153,4 +223,7 @@ def make_result(**changes: Any) -> RobustnessResult:
         },
         "pictures": [picture((49, 10, 1), eps=1, seed=s) for s in range(5)],
     }
-    return RobustnessResult.model_validate(fields | changes)
+    fields["symptoms"] |= changes.pop("symptoms", {})
+    fields |= changes
+    found = {"status": "valid", "issues": []} if fields.get("schema_version") == 1 else judged(fields)
+    return RobustnessResult.model_validate(found | fields)

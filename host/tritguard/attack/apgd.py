@@ -51,6 +51,11 @@ class Apgd(Attack):
             "implementation": "tritguard",
         }
 
+    @property
+    @override
+    def starts(self) -> int:
+        return self.restarts
+
     @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
         rng = np.random.default_rng((target.seed, ball.eps))
@@ -89,6 +94,11 @@ class ApgdTargeted(Attack):
             "momentum": _MOMENTUM,
             "implementation": "tritguard",
         }
+
+    @property
+    @override
+    def starts(self) -> int:
+        return self.targets
 
     @override
     def craft(self, target: Target, ball: Ball) -> Crafted:

@@ -11,10 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.base import Target
+from tritguard.attack.base import Ball, Target
 from tritguard.attack.view import DifferentiableView
 from tritguard.errors import ToolMissingError
-from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 
 # Samples per gradient call, which bounds memory. Up to it all samples of an attack share one call: TensorFlow compiles
 # anew for each batch size.
@@ -27,17 +26,17 @@ def batch_size(target: Target) -> int:
     return min(len(target.x), MAX_BATCH)
 
 
-def estimator(target: Target, loss: Loss = "ce") -> Any:
-    """ART's classifier around the target's view, in int8 steps.
+def estimator(target: Target, ball: Ball, loss: Loss = "ce") -> Any:
+    """ART's classifier around the target's view, in int8 steps, which clips inputs to the range that the ball has.
 
-    It is cached by view and loss, because each classifier compiles functions of its own.
+    It is cached by view, loss and range, because each classifier compiles functions of its own.
 
     Raises:
         ToolMissingError: ART is not installed, or the target has no view.
     """
     if target.view is None:
         raise ToolMissingError("a white-box attack needs the model's gradient view")
-    return _estimator(target.view, loss)
+    return _estimator(target.view, loss, (float(ball.low), float(ball.high)))
 
 
 def evasion() -> Any:
@@ -58,7 +57,7 @@ def evasion() -> Any:
 
 
 @lru_cache(maxsize=4)
-def _estimator(view: DifferentiableView, loss: Loss) -> Any:
+def _estimator(view: DifferentiableView, loss: Loss, limits: tuple[float, float]) -> Any:
     evasion()
     from art.estimators.classification import TensorFlowV2Classifier  # noqa: PLC0415
 
@@ -72,7 +71,7 @@ def _estimator(view: DifferentiableView, loss: Loss) -> Any:
         nb_classes=view.classes,
         input_shape=view.input_shape,
         loss_object=margin if loss == "margin" else keras.losses.CategoricalCrossentropy(from_logits=True),
-        clip_values=(float(INT8_MIN), float(INT8_MAX)),
+        clip_values=limits,
     )
 
 

@@ -12,44 +12,61 @@ from numpy.typing import NDArray
 
 from tritguard.attack.norms import NORMS, Norm
 from tritguard.errors import BadInputError
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.predictor import Int8, Outputs, Predictor
 
 if TYPE_CHECKING:
     from tritguard.attack.view import DifferentiableView
 
 Kind = Literal["white box", "black box", "transfer", "baseline"]
-Follows = Literal["one gradient", "gradients", "gradients and answers", "answers"]
+Follows = Literal["one gradient", "gradients", "gradients and answers", "scores", "decisions"]
 Goal = Literal["untargeted", "targeted"]
 Access = Literal["logits", "scores", "labels"]  # what the device reveals of its outputs
 Labels = NDArray[np.int64]  # one class per sample
+Limits = tuple[int, int]  # the lowest and the highest int8 step that inputs may have
 Places = NDArray[np.int64]  # which samples of a target are meant
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Ball:
-    """The inputs an attacker may use for a clean one: on the int8 grid, at a distance of at most eps.
+    """The inputs an attacker may use for a clean one: on the int8 grid, in the data's own range, at most eps away.
 
     Attributes:
         norm: what the distance is measured in: a name from `NORMS`.
         eps: the largest distance, in steps of the int8 input grid.
+        low: the lowest step that the data can have; no clean input is below it.
+        high: the highest one.
     """
 
     norm: str
     eps: int
+    low: int = INT8_MIN
+    high: int = INT8_MAX
 
     @property
     def geometry(self) -> Norm:
         """The norm itself."""
         return NORMS[self.norm]
 
+    def within(self, limits: Limits) -> Ball:
+        """The same ball, cut to the steps that the data can have."""
+        return replace(self, low=limits[0], high=limits[1])
+
+    def clip(self, candidates: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Candidates of any shape, in steps, cut to the data's own range."""
+        return np.asarray(np.clip(candidates, self.low, self.high))
+
     def distances(self, x: Int8, clean: Int8) -> NDArray[np.float64]:
         """float64[n]: how far each input is from its clean one, in steps."""
         return np.asarray(self.geometry.lengths(x.astype(np.float64) - clean), np.float64)
 
     def to_grid(self, candidates: NDArray[np.floating], clean: Int8) -> Int8:
-        """Float candidates, [n, *input_shape] in steps, as inputs on the grid and in the ball; see the norm's class."""
-        return self.geometry.to_grid(candidates, clean, self.eps)
+        """Float candidates, [n, *input_shape] in steps, as inputs on the grid and in the ball; see the norm's class.
+
+        A norm puts an element between its clean value and the candidate's, so what is cut to the range stays in it.
+        """
+        return self.geometry.to_grid(self.clip(candidates), clean, self.eps)
 
 
 @dataclass(frozen=True)
@@ -139,17 +156,23 @@ class Attack(ABC):
         kind: what the attacker knows.
         follows: what leads the search; the checks of an evaluation compare attacks by it. An attack that follows
             `gradients` alone, as a loop of them or as `one gradient`, fails where they are masked; one that follows
-            the model's `answers` as well does not.
+            the model's answers as well does not. Without gradients a search follows the model's `scores`, which may
+            hide where it has to go, or only its `decisions`.
     """
 
     name: str
     kind: Kind
-    follows: ClassVar[Follows] = "answers"
+    follows: ClassVar[Follows] = "scores"
 
     @property
     @abstractmethod
     def parameters(self) -> dict[str, float | int | str]:
         """Everything that, with target and ball, determines the outcome."""
+
+    @property
+    def starts(self) -> int:
+        """From how many points it searches for each sample: one, unless it starts again at random."""
+        return 1
 
     @abstractmethod
     def craft(self, target: Target, ball: Ball) -> Crafted:

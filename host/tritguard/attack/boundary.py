@@ -36,6 +36,7 @@ class Boundary(Asking):
 
     name = "Boundary"
     kind: Kind = "black box"
+    follows = "decisions"
 
     def __init__(self, queries: int = 1000, sphere: float = 0.1, source: float = 0.1) -> None:
         self.queries = queries

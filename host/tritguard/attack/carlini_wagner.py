@@ -12,10 +12,7 @@ from tritguard.attack.adam import Adam
 from tritguard.attack.arrays import column, euclidean
 from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Places, Queries, Target, for_norm
 from tritguard.attack.gradient import Float32, Gradients
-from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 
-_HALF = (INT8_MAX - INT8_MIN) / 2
-_MIDDLE = (INT8_MAX + INT8_MIN) / 2
 _TIGHTER = 0.9  # the next tau, as a share of the distance that was reached
 
 
@@ -66,19 +63,20 @@ class CarliniWagner(Attack):
         return Crafted(search.best.x, search.queries.made, search.gradients.taken)
 
     def _by_trade_off(self, search: _Search) -> None:
-        n = len(search.clean)
+        n, ball = len(search.clean), search.ball
+        half, middle = (ball.high - ball.low) / 2, (ball.high + ball.low) / 2
         low, high, c = np.zeros(n), np.full(n, np.inf), np.full(n, self.c)
-        start = np.arctanh(np.clip((search.clean - _MIDDLE) / _HALF, -1 + 1e-6, 1 - 1e-6))
+        start = np.arctanh(np.clip((search.clean - middle) / half, -1 + 1e-6, 1 - 1e-6))
         everyone = np.arange(n)
         for _ in range(self.searches):
             w, adam = start.copy(), _adam(start.shape, self.rate)
             reached = np.zeros(n, bool)
             for _ in range(self.steps):
                 inside = np.tanh(w)
-                x = (_MIDDLE + _HALF * inside).astype(np.float32)
+                x = (middle + half * inside).astype(np.float32)
                 reached |= search.ask(x, everyone)
                 push = 2 * (x - search.clean) - column(c, x) * search.gradient(x, everyone)
-                w -= adam.step(push * _HALF * (1 - inside**2), everyone)
+                w -= adam.step(push * half * (1 - inside**2), everyone)
             high = np.where(reached, np.minimum(high, c), high)
             low = np.where(reached, low, np.maximum(low, c))
             c = np.where(np.isinf(high), 10 * c, (low + high) / 2)
@@ -100,7 +98,7 @@ class CarliniWagner(Attack):
                 moved = here - search.clean[active]
                 beyond = np.sign(moved) * (np.abs(moved) > column(tau[active], here))
                 here = here - adam.step(beyond - self.c * search.gradient(here, active), active).astype(np.float32)
-                x[active] = np.clip(here, INT8_MIN, INT8_MAX)
+                x[active] = search.ball.clip(here)
             tau = np.where(search.closest <= tau, _TIGHTER * np.minimum(tau, search.closest), tau)
 
 

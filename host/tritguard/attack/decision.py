@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.attack.base import Ball, Crafted, Places, Queries, Target
-from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 
 Float32 = NDArray[np.float32]
 _START_TRIES = 20  # half of them with other samples, the rest with random inputs
@@ -50,7 +49,7 @@ class Frontier:
         """bool[m]: which of [m, *input_shape], candidates for these samples, fool the model."""
         if samples.size == 0:
             return np.zeros(0, bool)
-        on_grid = np.asarray(np.clip(np.rint(x), INT8_MIN, INT8_MAX), np.int8)
+        on_grid = np.asarray(self._ball.clip(np.rint(x)), np.int8)
         fools = self._queries.margins(on_grid, samples) <= 0
         np.add.at(self._spent, samples, 1)
         distances = self._ball.distances(on_grid, self._target.x[samples])
@@ -78,7 +77,11 @@ class Frontier:
                 break
             others = attempt < min(_START_TRIES // 2, nearest.shape[1])
             shape = (len(lost), *self.clean.shape[1:])
-            x = self.clean[nearest[lost, attempt]] if others else self._rng.uniform(INT8_MIN, INT8_MAX, shape)
+            x = (
+                self.clean[nearest[lost, attempt]]
+                if others
+                else self._rng.uniform(self._ball.low, self._ball.high, shape)
+            )
             fools = self.ask(x, lost)
             self.points[lost[fools]] = x[fools]
         self.to_edge(self.active())

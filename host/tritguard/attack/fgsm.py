@@ -27,7 +27,7 @@ class Fgsm(Attack):
     @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
         attack = evasion().FastGradientMethod(
-            estimator(target),
+            estimator(target, ball),
             norm=ball.geometry.order,
             eps=float(ball.eps),
             targeted=target.aim is not None,

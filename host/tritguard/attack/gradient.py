@@ -13,7 +13,6 @@ from tritguard.attack.base import Ball, Labels, Places, Target
 from tritguard.attack.temperature import logit_scales
 from tritguard.attack.view import DifferentiableView
 from tritguard.errors import BadInputError, ToolMissingError
-from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 
 Loss = Literal["ce", "dlr", "margin", "dlr targeted"]
 Float32 = NDArray[np.float32]
@@ -67,7 +66,7 @@ class Gradients:
 
 
 class Region:
-    """Balls around clean inputs as gradient steps see them: continuous, and cut to the range of int8.
+    """Balls around clean inputs as gradient steps see them: continuous, and cut to the data's own range.
 
     Args:
         ball: the norm and the radius.
@@ -91,9 +90,9 @@ class Region:
         return np.asarray(self.ball.geometry.steepest(gradient), np.float32)
 
     def project(self, x: NDArray[np.floating]) -> Float32:
-        """x, [n, *input_shape], projected into the ball and then clipped to the range of int8."""
+        """x, [n, *input_shape], projected into the ball and then clipped to the data's own range."""
         moves = self.ball.geometry.shrink(x - self.clean, self.ball.eps)
-        return np.asarray(np.clip(self.clean + moves, INT8_MIN, INT8_MAX), np.float32)
+        return np.asarray(self.ball.clip(self.clean + moves), np.float32)
 
 
 @lru_cache(maxsize=8)

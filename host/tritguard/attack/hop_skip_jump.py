@@ -35,6 +35,7 @@ class HopSkipJump(Asking):
 
     name = "HopSkipJump"
     kind: Kind = "black box"
+    follows = "decisions"
 
     def __init__(self, queries: int = 1000, probes: int = 100) -> None:
         self.queries = queries

@@ -40,10 +40,15 @@ class Pgd(Attack):
             "implementation": "ART ProjectedGradientDescent",
         }
 
+    @property
+    @override
+    def starts(self) -> int:
+        return self.restarts
+
     @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
         attack = evasion().ProjectedGradientDescent(
-            estimator(target, self.loss),
+            estimator(target, ball, self.loss),
             norm=ball.geometry.order,
             eps=float(ball.eps),
             eps_step=2.5 * ball.eps / self.steps,

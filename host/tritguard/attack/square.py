@@ -12,7 +12,6 @@ from typing_extensions import override
 from tritguard.attack.base import Asking, Ball, Best, Crafted, Kind, Places, Queries, Target, for_norm
 from tritguard.attack.square_l2 import L2Windows
 from tritguard.attack.windows import as_image, draw, sides
-from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.predictor import Int8
 
 _HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries, out of 10,000
@@ -97,8 +96,8 @@ class _LinfWindows:
 
     def __init__(self, images: Int8, ball: Ball, rng: np.random.Generator) -> None:
         wide = images.astype(np.int16)
-        self._low = np.maximum(wide - ball.eps, INT8_MIN).astype(np.int8)
-        self._high = np.minimum(wide + ball.eps, INT8_MAX).astype(np.int8)
+        self._low = np.maximum(wide - ball.eps, ball.low).astype(np.int8)
+        self._high = np.minimum(wide + ball.eps, ball.high).astype(np.int8)
         self._rng = rng
 
     def start(self, samples: Places) -> Int8:

@@ -13,7 +13,6 @@ from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Places, Que
 from tritguard.attack.gradient import Gradients, Loss
 from tritguard.attack.substitute import substitute
 from tritguard.attack.windows import as_image, draw, sides
-from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 
 Rows = NDArray[np.floating]  # one row per sample, one column per input element
 
@@ -160,8 +159,8 @@ class _Walk:
 
     def _bounds(self, rows: Places) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
         """The lowest and highest values, int16[n, elements], in a ball that is a box."""
-        low = np.maximum(self._clean[rows] - self._ball.eps, INT8_MIN)
-        return low, np.minimum(self._clean[rows] + self._ball.eps, INT8_MAX)
+        low = np.maximum(self._clean[rows] - self._ball.eps, self._ball.low)
+        return low, np.minimum(self._clean[rows] + self._ball.eps, self._ball.high)
 
     def _windows(self, x: NDArray[np.int16], rows: Places, share: float) -> NDArray[np.int16]:
         """Move one window per sample to a bound, all channels alike: usually the most promising of a few drawn."""

@@ -60,8 +60,8 @@ class Zoo(Asking):
         best.take(target.x, queries.margins(target.x))
         clean = target.x.reshape(len(target.x), -1).astype(np.float64)
         box = ball.geometry.box
-        reach = ball.eps if box else INT8_MAX - INT8_MIN
-        low, high = np.maximum(clean - reach, INT8_MIN), np.minimum(clean + reach, INT8_MAX)
+        reach = ball.eps if box else ball.high - ball.low
+        low, high = np.maximum(clean - reach, ball.low), np.minimum(clean + reach, ball.high)
         x, adam = clean.copy(), Adam(clean.shape, max(self.rate, ball.eps / 4) if box else self.rate)
         coordinates = min(self.coordinates, clean.shape[1])
         for _ in range((self.queries - 1) // (2 * coordinates + 1)):

@@ -53,6 +53,13 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
             help="A bound beyond them that has to break the model; by default what the norm names, for Linf 64 or more."
         ),
     ] = None,
+    data_range: Annotated[
+        str,
+        typer.Option(
+            help="LOW,HIGH: the values that inputs can have, in the samples' own unit; 'data': what the data set says "
+            "(0 to 255 for pixels); 'none': all that the model's input can hold."
+        ),
+    ] = "data",
     port: Annotated[
         str | None, typer.Option(help="Serial port of the board; without it the emulated board is started.")
     ] = None,
@@ -80,7 +87,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         raise BadInputError("--control is for attacks on the twin", where="--live", fix="leave one of them out")
     plan = make_plan(
         samples=samples, preset=preset, attacks=attacks, eps=eps, seed=seed, goal=goal, access=access,
-        budgets=budgets or [], norm=norm, sanity_eps=sanity_eps,
+        budgets=budgets or [], norm=norm, sanity_eps=sanity_eps, data_range=data_range,
     )  # fmt: skip
     opened = open_bundle(bundle)
     opened.manifest.check_single()
@@ -96,7 +103,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
 
 def make_plan(  # noqa: PLR0913 - one parameter an option
     *, samples: int, preset: str, attacks: str, eps: str, seed: int, goal: Goal, access: Access, budgets: Sequence[str],
-    norm: str = "Linf", sanity_eps: int | None = None,
+    norm: str = "Linf", sanity_eps: int | None = None, data_range: str = "data",
 ) -> Plan:  # fmt: skip
     """Make a plan from command-line values.
 
@@ -107,8 +114,19 @@ def make_plan(  # noqa: PLR0913 - one parameter an option
     bounds = numbers("--eps", eps)
     options = {"samples": samples, "preset": preset, "attacks": names, "eps": bounds, "seed": seed}
     changed = {"goal": goal, "access": access, "settings": _settings(budgets)}
-    distance = {"norm": norm, "sanity_eps": sanity_eps}
+    distance = {"norm": norm, "sanity_eps": sanity_eps, "data_range": _range(data_range)}
     return from_table(Plan, {**options, **changed, **distance}, where="options")
+
+
+def _range(text: str) -> str | tuple[float, ...]:
+    """Read LOW,HIGH, or one of the words that a plan knows."""
+    if text in ("data", "none"):
+        return text
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise BadInputError(f"--data-range {text}: LOW,HIGH is wanted, or data, or none", fix="as 0,255") from error
+    return low, high
 
 
 def _settings(budgets: Sequence[str]) -> dict[str, dict[str, Setting]]:

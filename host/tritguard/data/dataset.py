@@ -20,10 +20,13 @@ Labels = NDArray[np.int64]
 
 PIXEL_UNIT = "pixel/255"
 WHOLE_PIXEL_UNIT = "pixel, 0 to 255"
+_RANGES = {PIXEL_UNIT: (0.0, 1.0), WHOLE_PIXEL_UNIT: (0.0, 255.0)}  # of float32 samples by their unit
 _PIXEL_SCALES = (1 / 255, 1.0)  # input scales at which int8 steps are pixels: models fed with x/255, or with x
 _SCALE_TOLERANCE = 0.01
 _MOST_CLASSES = 1 << 16  # far more than a microcontroller tells apart; a larger label is a mark, such as 2**32 - 1
-_FILE_FIX = "give an .npz with x_test, y_test, classes and optionally x_train, y_train, name, input_unit, licence"
+_FILE_FIX = (
+    "give an .npz with x_test, y_test, classes and optionally x_train, y_train, name, input_unit, value_range, licence"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +45,8 @@ class Dataset:
         x_train: samples to train on, of the same dtype and shape as `x_test`, or None.
         y_train: their labels, int64[n], or None.
         holds_features: whether samples are features that a front end computed, so that a changed one may fit no sound.
+        value_range: the lowest and the highest value that a sample can hold, in the samples' own unit; None if the data
+            set says nothing. See `own_range`.
     """
 
     name: str
@@ -53,6 +58,20 @@ class Dataset:
     x_train: SampleArray | None = None
     y_train: Labels | None = None
     holds_features: bool = False
+    value_range: tuple[float, float] | None = None
+
+    @property
+    def own_range(self) -> tuple[float, float] | None:
+        """The lowest and the highest value that a sample can hold, in the samples' own unit.
+
+        That is `value_range` if the data set says one, and otherwise the range of pixels if it holds pixels. Features
+        and bytes of an unknown origin have none.
+        """
+        if self.value_range is not None:
+            return self.value_range
+        if self.x_test.dtype == np.uint8:
+            return 0.0, 255.0
+        return _RANGES.get(self.input_unit) if self.x_test.dtype == np.float32 else None
 
     @cached_property
     def sha256(self) -> str:
@@ -154,6 +173,7 @@ def read_dataset(path: Path) -> Dataset:
         x_train=x_train,
         y_train=y_train,
         holds_features=_holds_features(arrays, path),
+        value_range=_value_range(arrays, path),
     )
 
 
@@ -185,6 +205,8 @@ def write_dataset(path: Path, dataset: Dataset) -> None:
         "licence": np.array(dataset.licence),
         "holds_features": np.array(dataset.holds_features),
     }
+    if dataset.value_range is not None:
+        arrays["value_range"] = np.array(dataset.value_range)
     if dataset.x_train is not None and dataset.y_train is not None:
         arrays |= {"x_train": dataset.x_train, "y_train": dataset.y_train}
     buffer = io.BytesIO()
@@ -249,6 +271,15 @@ def _holds_features(arrays: dict[str, NDArray[Any]], path: Path) -> bool:
     if said.dtype != np.bool_ or said.size != 1:
         raise BadInputError("holds_features is not true or false", where=str(path))
     return bool(said.item())
+
+
+def _value_range(arrays: dict[str, NDArray[Any]], path: Path) -> tuple[float, float] | None:
+    if "value_range" not in arrays:
+        return None
+    said = arrays["value_range"]
+    if said.dtype.kind not in "iuf" or said.shape != (2,) or not np.isfinite(said).all() or said[0] >= said[1]:
+        raise BadInputError("value_range is not a lowest and a higher highest value", where=str(path))
+    return float(said[0]), float(said[1])
 
 
 def _digits(count: int) -> tuple[str, ...]:

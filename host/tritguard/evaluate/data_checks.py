@@ -11,13 +11,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.data import Dataset, SampleArray, to_input_bytes
 from tritguard.emit.bundle import EdgeTensor, Manifest
-from tritguard.evaluate.study import Issue, invalid, warn
+from tritguard.evaluate.study import Issue
 from tritguard.predictor import Int8
 
 _LOW, _HIGH = -128, 127
@@ -31,17 +32,23 @@ class Checked:
     Attributes:
         issues: what they found.
         passed: the codes of those that found nothing.
+        shares: what each check measured, by its code; None if it could not be made. The largest of several models'.
     """
 
     issues: tuple[Issue, ...] = ()
     passed: tuple[str, ...] = ()
+    shares: tuple[tuple[str, float | None], ...] = ()
 
     def __add__(self, other: Checked) -> Checked:
         """Both outcomes together; what both found is listed once, and what either found has not passed."""
         issues = tuple(dict.fromkeys((*self.issues, *other.issues)))
         found = {issue.code for issue in issues}
         passed = dict.fromkeys((*self.passed, *other.passed))
-        return Checked(issues, tuple(code for code in passed if code not in found))
+        shares = dict(self.shares)
+        for code, share in other.shares:
+            before = shares.get(code)
+            shares[code] = share if before is None else before if share is None else max(before, share)
+        return Checked(issues, tuple(code for code in passed if code not in found), tuple(shares.items()))
 
 
 def check_data(*manifests: Manifest, dataset: Dataset) -> Checked:
@@ -54,17 +61,15 @@ def check_data(*manifests: Manifest, dataset: Dataset) -> Checked:
 
 
 def _check(manifest: Manifest, dataset: Dataset) -> Checked:
-    facts, issues, passed = Facts(manifest, dataset), [], []
-    for check in CHECKS:
-        share = check.measure(facts)
-        if share is None:
-            continue
-        if share <= check.doubtful:
-            passed.append(check.code)
-            continue
-        make = warn if share <= check.meaningless else invalid
-        issues.append(make(check.code, check.message.format(share=share, facts=facts)))
-    return Checked(tuple(issues), tuple(passed))
+    facts = Facts(manifest, dataset)
+    shares = tuple((check.code, check.measure(facts)) for check in CHECKS)
+    found = {check.code: check.severity(share) for check, (_, share) in zip(CHECKS, shares, strict=True)}
+    issues = (
+        Issue(code=check.code, severity=severity, message=check.message.format(share=share, facts=facts))
+        for check, (_, share) in zip(CHECKS, shares, strict=True)
+        if (severity := found[check.code]) is not None and severity != "passed"
+    )
+    return Checked(tuple(issues), tuple(code for code, severity in found.items() if severity == "passed"), shares)
 
 
 @dataclass(frozen=True)
@@ -223,6 +228,12 @@ class DataCheck:
     meaningless: float
     measure: Callable[[Facts], float | None]
     message: str
+
+    def severity(self, share: float | None) -> Literal["passed", "warn", "invalid"] | None:
+        """What a share means; None if the check was not made."""
+        if share is None:
+            return None
+        return "passed" if share <= self.doubtful else "warn" if share <= self.meaningless else "invalid"
 
 
 _UNIT = (

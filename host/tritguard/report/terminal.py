@@ -19,6 +19,9 @@ from tritguard.report.wording import (
     LIVE_MEANING,
     STATUS_MEANING,
     count,
+    data_range,
+    doubled,
+    grown,
     interval,
     line,
     megahertz,
@@ -107,6 +110,7 @@ def _accuracy(result: RobustnessResult) -> Group:
         beyond = "" if point.eps_steps in result.threat_model.eps_steps else " *"
         _rate_row(table, f"{point.eps_steps}{beyond}", real(point.eps_input), point.robust)
     notes = [_plain(f" Input unit: {result.threat_model.input_unit}. Intervals: Wilson.", "dim")]
+    notes.append(Text(f" {data_range(result.threat_model.data_range)}", "dim"))
     if any(point.eps_steps not in result.threat_model.eps_steps for point in summary.robust_points(result)):
         notes.append(Text(" * beyond the threat model: checks the attacks", "dim"))
     if full := result.clean_full:
@@ -148,10 +152,8 @@ def _effort(result: RobustnessResult) -> list[Text]:
     if control := result.control:
         robust = f"{percent(control.robust.value)} at eps {steps(control.eps_steps)}"
         lines.append(f"undefended control {control.name}: clean {percent(control.clean.value)}, robust {robust}")
-    if doubling := result.doubling:
-        lines.append(
-            f"{doubling.attack} with {doubling.steps} steps breaks {doubling.broken} of the {doubling.tried} that held"
-        )
+    lines += [doubled(result.doubling)] if result.doubling else []
+    lines += [grown(one) for one in result.growth]
     return [_plain(f" {text}", "dim") for text in lines]
 
 

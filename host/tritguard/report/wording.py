@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from tritguard.attack.norms import NORMS
 from tritguard.evaluate.crafting.runs import Throughput
+from tritguard.evaluate.robustness.figures import Doubling, Growth
+from tritguard.evaluate.robustness.limits import DataRange
 from tritguard.evaluate.study import Confirmation, Rate, Status
 
 STATUS_MEANING: dict[Status, str] = {
@@ -97,6 +99,28 @@ def refused(effort: Throughput) -> str:
     what = "file kept of an earlier run was" if effort.refused == 1 else "files kept of earlier runs were"
     why = "not written by this user's tritguard on this machine, or changed or damaged since"
     return f"{count(effort.refused)} {what} not used but crafted again: {why}"
+
+
+def doubled(tries: Sequence[Doubling]) -> str:
+    """Say what an attack with twice its steps broke, by eps; there is at least one."""
+    found = ", ".join(f"{one.broken} of {one.tried} at eps {one.eps_steps}" for one in tries)
+    return f"{tries[0].attack} with twice its steps, {count(tries[0].steps)}, breaks of what held {found}"
+
+
+def grown(one: Growth) -> str:
+    """Say how a black box that breaks more than gradients do was given more queries."""
+    gains = ", ".join(map(count, one.broken)) or "none"
+    end = "then it gained no more" if one.settled else "it still gains"
+    budgets = f"{count(one.queries[0])} to {count(one.queries[-1])} queries"
+    return f"{one.attack} beats gradients at eps {one.eps_steps}: {budgets} broke another {gains} samples, {end}"
+
+
+def data_range(found: DataRange | None) -> str:
+    """Say to which values inputs keep."""
+    if found is None:
+        return "Range of the data: not known, inputs may take every value of the int8 grid."
+    on_grid = f"{found.low_step} to {found.high_step} in int8 steps"
+    return f"Range of the data, to which all inputs keep: {real(found.low)} to {real(found.high)}, {on_grid}."
 
 
 def class_name(classes: Sequence[str], label: int) -> str:

@@ -53,7 +53,7 @@ class OutOfBallError(TritguardError):
 
 
 def check_crafted(job: Job, x: NDArray[np.generic]) -> None:
-    """Check that candidates are int8 inputs of the model, one for each sample, inside the job's ball.
+    """Check that candidates are int8 inputs of the model, one for each sample, in the job's ball and the data's range.
 
     Raises:
         OutOfBallError: they are not.
@@ -62,6 +62,10 @@ def check_crafted(job: Job, x: NDArray[np.generic]) -> None:
     where = f"{job.attack.name}, {ball.norm}, eps {ball.eps}"
     if x.dtype != np.int8 or x.shape != clean.shape:
         what = f"gave {x.dtype}{list(x.shape)} for inputs of int8{list(clean.shape)}"
+        raise OutOfBallError(what, where=where, fix=fix)
+    lowest, highest = int(x.min()), int(x.max())
+    if lowest < ball.low or highest > ball.high:
+        what = f"left the data's range, {ball.low} to {ball.high} in steps: gave {lowest} to {highest}"
         raise OutOfBallError(what, where=where, fix=fix)
     distances = ball.distances(x.view(np.int8), clean)
     farthest = int(distances.argmax())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from pydantic import PositiveInt
@@ -59,6 +60,15 @@ class Run:
     processor_seconds: float
 
 
+@dataclass(frozen=True)
+class Assignment:
+    """One attack in one ball on a target."""
+
+    target: Target
+    ball: Ball
+    attack: Attack
+
+
 def craft_all(
     target: Target,
     balls: Sequence[Ball],
@@ -67,17 +77,27 @@ def craft_all(
     progress: Progress,
     workers: Workers | None = None,
 ) -> tuple[tuple[Run, ...], Throughput]:
-    """Run every attack in every ball, ball by ball.
+    """Run every attack in every ball, ball by ball; see `craft_each`."""
+    assignments = [Assignment(target, ball, attack) for ball in balls for attack in attacks]
+    return craft_each(assignments, store, progress, workers)
+
+
+def craft_each(
+    assignments: Sequence[Assignment], store: Store, progress: Progress, workers: Workers | None = None
+) -> tuple[tuple[Run, ...], Throughput]:
+    """Carry out assignments, all at the same time as far as there are workers.
 
     Args:
+        assignments: they give one run each, in this order.
         store: jobs that it holds already are not run; the others are stored as soon as they are done.
         progress: called with (jobs done, jobs in all).
-        workers: without them, the jobs run one after the other on the target itself.
+        workers: without them, the jobs run one after the other on the targets themselves.
 
     Raises:
         TritguardError: raised by an attack, or because of what one gave; see `check_crafted` and `seal`.
     """
-    jobs = [job for ball in balls for attack in attacks for job in _chunks(target, attack, ball)]
+    parts = [list(_chunks(one.target, one.attack, one.ball)) for one in assignments]
+    jobs = [job for part in parts for job in part]
     start, refused = time.perf_counter(), store.refused
     done = {place: found for place, job in enumerate(jobs) if (found := store.load(job))}
     missing = [place for place in range(len(jobs)) if place not in done]
@@ -98,7 +118,9 @@ def craft_all(
         queries=sum(crafted.queries for crafted in made),
         gradients=sum(crafted.gradients for crafted in made),
     )
-    return _runs(jobs, [done[place] for place in range(len(jobs))], len(target.x)), throughput
+    ends = np.cumsum([0, *map(len, parts)])
+    runs = (_joined(jobs[start:end], [done[place] for place in range(start, end)]) for start, end in pairwise(ends))
+    return tuple(runs), throughput
 
 
 def _chunks(target: Target, attack: Attack, ball: Ball) -> Iterator[Job]:
@@ -116,20 +138,14 @@ def _outcomes(jobs: Sequence[Job], workers: Workers | None) -> Iterator[tuple[in
     return ((place, craft(job)) for place, job in enumerate(jobs))
 
 
-def _runs(jobs: Sequence[Job], done: Sequence[Done], samples: int) -> tuple[Run, ...]:
-    """Join the chunks of each attack and ball into one run."""
-    per_run = -(-samples // CHUNK)
-    runs = []
-    for start in range(0, len(jobs), per_run):
-        job, parts = jobs[start], done[start : start + per_run]
-        run = Run(
-            attack=job.attack,
-            eps=job.ball.eps,
-            x=np.concatenate([part.crafted.x for part in parts]),
-            queries=sum(part.crafted.queries for part in parts),
-            gradients=sum(part.crafted.gradients for part in parts),
-            seconds=sum(part.seconds for part in parts),
-            processor_seconds=sum(part.processor_seconds for part in parts),
-        )
-        runs.append(run)
-    return tuple(runs)
+def _joined(jobs: Sequence[Job], done: Sequence[Done]) -> Run:
+    """Join the chunks of an assignment into one run."""
+    return Run(
+        attack=jobs[0].attack,
+        eps=jobs[0].ball.eps,
+        x=np.concatenate([part.crafted.x for part in done]),
+        queries=sum(part.crafted.queries for part in done),
+        gradients=sum(part.crafted.gradients for part in done),
+        seconds=sum(part.seconds for part in done),
+        processor_seconds=sum(part.processor_seconds for part in done),
+    )

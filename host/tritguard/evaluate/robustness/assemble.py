@@ -18,6 +18,7 @@ from tritguard.evaluate.crafting.runs import Run
 from tritguard.evaluate.data_checks import Checked
 from tritguard.evaluate.robustness.figures import AttackRow
 from tritguard.evaluate.robustness.judgement import DeviceAnswers, judge
+from tritguard.evaluate.robustness.limits import DataRange
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import (
     Firmware,
@@ -65,12 +66,14 @@ class Findings:
     Attributes:
         clean_full: the accuracy on the whole test set, on the twin.
         data: what the checks of the data found.
+        data_range: the data's own range, which every input kept to; None if there is none.
     """
 
     search: Found
     replay: Replay
     clean_full: Rate
     data: Checked
+    data_range: DataRange | None
 
 
 def assemble(
@@ -94,6 +97,7 @@ def assemble(
             eps_input=tuple(eps * manifest.input.scale for eps in plan.eps),
             input_unit=dataset.unit_at(manifest.input.scale),
             space="features" if dataset.holds_features else "input",
+            data_range=found.data_range,
             knowledge=f"{_gradients(found.search, judged.rows)}; black box: {_shown(plan, manifest)}",
         ),
         classes=manifest.classes or dataset.classes,
@@ -105,11 +109,14 @@ def assemble(
         curve=judged.curve,
         attacks=judged.rows,
         samples=judged.samples,
+        symptoms=judged.symptoms,
+        data_checks=dict(found.data.shares),
         preset="" if plan.attacks else plan.preset,
         budgets={name: dict(settings) for name, settings in plan.budgets_for(manifest.label_rule.classes).items()},
         live=found.search.live,
         control=found.search.control,
         doubling=judged.doubling,
+        growth=judged.growth,
         throughput=found.search.throughput,
         confirmation=found.replay.confirmation,
         firmware=_firmware(subject, device),

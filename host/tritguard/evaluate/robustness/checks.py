@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from tritguard.attack.base import Follows
 from tritguard.evaluate.robustness.comparisons import (
     by_gradients,
     found_elsewhere,
@@ -159,14 +160,43 @@ def _not_searched(e: Evidence) -> list[str]:
     done = {
         "iterated gradients": any(iterated(e, row) for row in e.rows),
         "a black-box attack": any(row.kind == "black box" for row in e.rows),
-        "twice the steps on what held": e.doubled is not None,
+        "twice the steps on what held": bool(e.doubled),
     }
     return [name for name, made in done.items() if not made]
 
 
+def _starts(e: Evidence, eps: int) -> int:
+    return sum(e.starts[row.attack] for row in e.at(eps) if iterated(e, row))
+
+
+def _asked(follows: Follows) -> Callable[[Evidence, int], bool]:
+    """Whether a black box led by this ran at a bound, and was shown it."""
+
+    def made(e: Evidence, eps: int) -> bool:
+        seen = follows == "decisions" or e.shown != "labels"
+        return seen and any(row.kind == "black box" and e.follows[row.attack] == follows for row in e.at(eps))
+
+    return made
+
+
+# What a figure without reservations rests on, at every bound of the threat model.
+_SEARCHES: dict[str, Callable[[Evidence, int], bool]] = {
+    "iterated gradients": lambda e, eps: _starts(e, eps) > 0,
+    "a second start of iterated gradients": lambda e, eps: _starts(e, eps) != 1,
+    "a black box that follows scores": _asked("scores"),
+    "a black box that follows decisions": _asked("decisions"),
+    "transfer from a control": lambda e, eps: any(row.kind == "transfer" for row in e.at(eps)),
+    "twice the steps on what held": lambda e, eps: eps in e.doubled,
+}
+
+
 def _little_evidence(e: Evidence) -> Finding:
-    missing = [*_not_searched(e), *(["transfer from a control"] if e.control is None else [])]
-    return [f"samples that hold may fall to what was not tried: {', '.join(missing)}"] if missing else []
+    missing = []
+    for name, made in _SEARCHES.items():
+        without = [eps for eps in e.threat if not made(e, eps)]
+        where = "" if without == e.threat else f" at eps {', '.join(map(str, without))}"
+        missing += [f"{name}{where}"] if without else []
+    return [f"samples that hold may fall to what was not tried: {'; '.join(missing)}"] if missing else []
 
 
 _LABELS = NotMade("black-box attacks see labels alone")
@@ -209,16 +239,31 @@ def _plateaus(e: Evidence) -> Finding:
 
 
 def _few_steps(e: Evidence) -> Finding:
-    if e.doubled is None:
+    if not e.doubled:
         return NotMade("no attack was run with twice its steps")
-    what = f"twice the steps break another {e.doubled:.1%} of the samples: give the gradient attacks more steps"
-    return [what] if e.doubled > DOUBLING_GAIN else []
+    eps, gained = max(e.doubled.items(), key=lambda pair: pair[1])
+    what = f"at eps {eps} twice the steps break another {gained:.1%} of the samples: give the gradient attacks more"
+    return [what] if gained > DOUBLING_GAIN else []
 
 
 _noise_beats = weaker("noise", of_kind("baseline"), "gradients", by_gradients)
 _black_box_beats = weaker("a black box", of_kind("black box"), "gradients", by_gradients)
 _transfer_beats = weaker("transfer", of_kind("transfer"), "all gradient attacks", by_gradients, together=True)
 _one_step_beats = weaker("a single gradient step", one_step, "iterated gradients", iterated)
+
+
+def _still_gains(e: Evidence) -> Finding:
+    if isinstance(ahead := _black_box_beats(e), NotMade):
+        return ahead
+    if ahead and not e.growths:
+        return ["a black box breaks more than gradients do, and was not given more queries to see what it can do"]
+    return [
+        f"at eps {one.eps_steps} {one.attack} breaks more than gradients do, and still gains: with {one.queries[-1]:,} "
+        f"queries instead of {one.queries[-2]:,} another {one.broken[-1]} of {e.clean.n}"
+        for one in e.growths
+        if not one.settled
+    ]
+
 
 # What speaks against the attacks. Saturated logits do not: the attacks' temperature undoes them.
 _SIGNS: tuple[Callable[[Evidence], Finding], ...] = (
@@ -255,6 +300,7 @@ CHECKS = (
     Check("LARGE_EPS_ABOVE_CHANCE", "invalid", _large_eps),
     Check("CONTROL_NOT_BROKEN", "invalid", _control_not_broken),
     Check("NOISE_BEATS_GRADIENTS", "invalid", _noise_beats),
+    Check("BLACK_BOX_STILL_GAINS", "invalid", _still_gains),
     Check("HOLDS_AT_SANITY_EPS", "warn", _holds_at_sanity),
     Check("CONTROL_HOLDS", "warn", _control_holds),
     Check("NO_CONTROL", "warn", _no_control),

@@ -15,10 +15,8 @@ import numpy as np
 from tritguard.attack.base import Kind
 from tritguard.evaluate.robustness.evidence import Evidence, Finding, NotMade
 from tritguard.evaluate.robustness.figures import AttackRow
-from tritguard.evaluate.robustness.significance import mcnemar
+from tritguard.evaluate.robustness.significance import LEVEL, mcnemar
 from tritguard.evaluate.robustness.table import Flags
-
-LEVEL = 0.05
 
 Choice = Callable[[Evidence, AttackRow], bool]  # of rows
 

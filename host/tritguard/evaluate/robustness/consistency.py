@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tritguard.evaluate import data_checks
-from tritguard.evaluate.robustness.checks import CHECKS
+from tritguard.evaluate.robustness.checks import CHECKS, check
+from tritguard.evaluate.robustness.evidence import Measured, gather
+from tritguard.evaluate.robustness.growth import GAIN
 from tritguard.evaluate.robustness.table import Figures, SampleTable, count, to_flags
 from tritguard.evaluate.study import Rate
 
@@ -36,6 +38,8 @@ def contradictions(result: RobustnessResult) -> Iterator[str]:
     yield from _doubling(result, figures)
     yield from _control(result)
     yield from _pictures(result, result.samples)
+    yield from _growth(result)
+    yield from _findings(result, figures)
 
 
 def _eps(result: RobustnessResult) -> Iterator[str]:
@@ -43,6 +47,8 @@ def _eps(result: RobustnessResult) -> Iterator[str]:
     threat, curve = result.threat_model, [point.eps_steps for point in result.curve]
     if len(threat.eps_steps) != len(threat.eps_input):
         yield f"threat_model.eps_input: {len(threat.eps_input)} bounds, eps_steps has {len(threat.eps_steps)}"
+    if result.schema_version > 1 and (not curve or not threat.eps_steps):
+        yield "curve: is empty, or the threat model is: nothing was attacked"
     if curve != sorted(set(curve)):
         yield f"curve: eps {curve} do not rise"
     ran = sorted({row.eps_steps for row in result.attacks})
@@ -142,17 +148,82 @@ def _largest(result: RobustnessResult) -> int:
 
 def _doubling(result: RobustnessResult, figures: Figures) -> Iterator[str]:
     assert result.samples is not None
-    doubling, table = result.doubling, result.samples.doubled
-    if doubling is None:
-        if table is not None:
-            yield "doubling: missing, but samples.doubled has outcomes"
+    stated = {one.eps_steps: one for one in result.doubling}
+    if len(stated) < len(result.doubling) or not set(stated) <= set(result.threat_model.eps_steps):
+        yield f"doubling: at eps {[one.eps_steps for one in result.doubling]}, not once each of the threat model's"
         return
-    if table is not None and (table.attack, table.eps_steps) != (doubling.attack, _largest(result)):
-        expected = f"{doubling.attack} at eps {_largest(result)}"
-        yield f"samples.doubled: is of {table.attack} at eps {table.eps_steps}, doubling is of {expected}"
-    tried, broken = figures.doubled or (0, 0)
-    if (doubling.tried, doubling.broken) != (tried, broken):
-        yield f"doubling: {doubling.broken} of {doubling.tried} broken stated, its samples give {broken} of {tried}"
+    for row in result.samples.doubled:
+        one = stated.get(row.eps_steps)
+        if one is None:
+            yield f"doubling: nothing at eps {row.eps_steps}, but samples.doubled has outcomes"
+        elif row.attack != one.attack:
+            yield f"samples.doubled: is of {row.attack} at eps {row.eps_steps}, doubling is of {one.attack}"
+    for eps, one in stated.items():
+        tried, broken = figures.doubled.get(eps, (figures.curve[eps].k if eps in figures.curve else 0, 0))
+        if (one.tried, one.broken) != (tried, broken):
+            yield (
+                f"doubling at eps {eps}: {one.broken} of {one.tried} broken stated, "
+                f"its samples give {broken} of {tried}"
+            )
+
+
+def _growth(result: RobustnessResult) -> Iterator[str]:
+    """Look whether each grown black box ran, and whether its last gain is as small as it says."""
+    ran = {(row.attack, row.eps_steps) for row in result.attacks}
+    for place, one in enumerate(result.growth):
+        if (one.attack, one.eps_steps) not in ran:
+            yield f"growth.{place}: {one.attack} did not run at eps {one.eps_steps}"
+        if len(one.queries) != len(one.broken) + 1:
+            yield f"growth.{place}: {len(one.queries)} budgets, but {len(one.broken)} gains"
+        if one.settled and one.broken and one.broken[-1] > GAIN * result.clean.n and _left(result, one.eps_steps):
+            yield f"growth.{place}.settled: its last budget broke {one.broken[-1]} of {result.clean.n}"
+
+
+def _left(result: RobustnessResult, eps: int) -> int:
+    return next((point.robust.k for point in result.curve if point.eps_steps == eps), 0)
+
+
+def _findings(result: RobustnessResult, figures: Figures) -> Iterator[str]:
+    """Make all checks again from what they looked at, and compare what they find with what is stated."""
+    if result.symptoms is None or result.samples is None:
+        yield "symptoms: missing, schema version 2 has them"
+        return
+    for place, row in enumerate(result.attacks):
+        if row.follows is None:
+            yield f"attacks.{place}.follows: missing, schema version 2 has it"
+            return
+    known = {check.code: check for check in data_checks.CHECKS}
+    if set(result.data_checks) != set(known):
+        odd = sorted(set(result.data_checks) ^ set(known))[0]
+        yield f"data_checks: {odd} is missing or no check of the data"
+        return
+    measured = Measured(
+        samples=result.samples,
+        curve=result.curve,
+        attacks=result.attacks,
+        doubling=result.doubling,
+        growth=result.growth,
+        control=result.control,
+        symptoms=result.symptoms,
+        mismatched_inputs=result.confirmation.mismatched_inputs,
+    )
+    verdict = check(gather(measured, figures, _largest(result)))
+    of_data = {code: known[code].severity(share) for code, share in result.data_checks.items()}
+    found = {issue.code: issue.severity for issue in verdict.issues}
+    found |= {code: severity for code, severity in of_data.items() if severity in ("warn", "invalid")}
+    stated = {issue.code: issue.severity for issue in result.issues}
+    for code in sorted(set(found) ^ set(stated)):
+        listed = "issues holds it" if code in stated else "issues does not hold it"
+        yield f"issues: {'nothing shows' if code in stated else 'the figures show'} {code}, but {listed}"
+    for code, severity in stated.items():
+        if severity != found[code]:
+            yield f"issues: {code} is {severity}, the figures make it {found[code]}"
+    passed = {*verdict.passed, *(code for code, severity in of_data.items() if severity == "passed")}
+    for code in sorted(passed ^ set(result.passed)):
+        yield f"passed: {code} {'passes, but is not listed' if code in passed else 'does not pass, but is listed'}"
+    unmade = {one.code for one in verdict.unmade}
+    for code in sorted(unmade ^ {one.code for one in result.unmade}):
+        yield f"unmade: {code} {'was not made, but is not listed' if code in unmade else 'was made, but is listed'}"
 
 
 def _control(result: RobustnessResult) -> Iterator[str]:
@@ -193,7 +264,7 @@ def _impossible(result: RobustnessResult) -> Iterator[str]:
     for place, point in enumerate(result.curve):
         rows = [row.robust.k for row in result.attacks if row.eps_steps <= point.eps_steps]
         most = min([result.clean.k, *rows, *(earlier.robust.k for earlier in result.curve[:place])])
-        doubled = result.doubling.broken if result.doubling and point.eps_steps >= _largest(result) else 0
+        doubled = sum(one.broken for one in result.doubling if one.eps_steps <= point.eps_steps)
         least = max(0, result.clean.k - sum(max(0, result.clean.k - k) for k in rows) - doubled)
         if not least <= point.robust.k <= most:
             yield (

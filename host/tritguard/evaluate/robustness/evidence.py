@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from tritguard.attack.base import Access, Follows
-from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint
-from tritguard.evaluate.robustness.table import Flags
+from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint, Doubling, Growth, Symptoms
+from tritguard.evaluate.robustness.significance import chance, guesses
+from tritguard.evaluate.robustness.table import Figures, Flags, SampleTable, to_flags
 from tritguard.evaluate.study import Rate
 
 
@@ -21,6 +24,7 @@ class Evidence:
         rows: each attack alone at each eps.
         holds: by the attack's name and eps, bool[n]: the samples that are right, clean and under this attack alone.
         follows: what leads each attack of the rows, by the attack's name; see `Attack.follows`.
+        starts: from how many points each of them searched for each sample; see `Attack.starts`.
         chance: the accuracy of the best constant answer on the samples' labels.
         guesses: whether the answers to clean inputs cannot be told from guessing; see `significance.guesses`.
         control_guesses: the same for the control.
@@ -31,7 +35,9 @@ class Evidence:
         zero_gradients: the share of samples whose loss, as the attacks scale it, has no gradient.
         saturated: the same for the plain cross-entropy of the model's own logits.
         plateaus: the share of samples whose margin no small change moved; None if only labels are shown.
-        doubled: the share of samples that the iterated attack breaks only with twice its steps; None if it was not run.
+        doubled: by eps, the share of samples that the iterated attack breaks there only with twice its steps; empty if
+            it was not run.
+        growths: the black boxes that broke more than gradients, with the queries that they were given.
         control: an undefended model under the same attacks.
     """
 
@@ -41,6 +47,7 @@ class Evidence:
     rows: tuple[AttackRow, ...]
     holds: Mapping[tuple[str, int], Flags]
     follows: Mapping[str, Follows]
+    starts: Mapping[str, int]
     chance: float
     guesses: bool
     control_guesses: bool
@@ -51,7 +58,8 @@ class Evidence:
     zero_gradients: float
     saturated: float
     plateaus: float | None
-    doubled: float | None
+    doubled: Mapping[int, float]
+    growths: tuple[Growth, ...]
     control: Control | None
 
     def at(self, eps: int) -> list[AttackRow]:
@@ -66,6 +74,53 @@ class Evidence:
     def bounds(self) -> list[int]:
         """The bounds of the rows, rising."""
         return sorted({row.eps_steps for row in self.rows})
+
+    @property
+    def threat(self) -> list[int]:
+        """Those of them that belong to the threat model."""
+        return [eps for eps in self.bounds if eps <= self.headline.eps_steps]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What evidence is gathered from: the fields of these names in a result."""
+
+    samples: SampleTable
+    curve: tuple[CurvePoint, ...]
+    attacks: tuple[AttackRow, ...]
+    doubling: tuple[Doubling, ...]
+    growth: tuple[Growth, ...]
+    control: Control | None
+    symptoms: Symptoms
+    mismatched_inputs: int
+
+
+def gather(found: Measured, figures: Figures, largest: int) -> Evidence:
+    """Gather the evidence by which a result is judged, when it is made and again whenever it is read.
+
+    Args:
+        found: what was measured.
+        figures: what its samples give.
+        largest: the largest eps of the threat model, one of the curve's.
+    """
+    labels, clean, symptoms = np.array(found.samples.labels), np.array(found.samples.clean), found.symptoms
+    right, n = clean == labels, len(labels)
+    return Evidence(
+        clean=figures.clean,
+        curve=found.curve,
+        headline=next(point for point in found.curve if point.eps_steps == largest),
+        rows=found.attacks,
+        holds={(row.attack, row.eps_steps): right & ~to_flags(row.broken) for row in found.samples.attacks},
+        follows={row.attack: row.follows for row in found.attacks if row.follows is not None},
+        starts={row.attack: row.starts for row in found.attacks},
+        chance=chance(labels),
+        guesses=guesses(clean, labels),
+        mismatched_inputs=found.mismatched_inputs,
+        doubled={one.eps_steps: one.broken / n for one in found.doubling},
+        growths=found.growth,
+        control=found.control,
+        **symptoms.model_dump(),
+    )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field, NonNegativeInt
+
+from tritguard.attack.base import Access, Follows
 from tritguard.evaluate.robustness.table import ControlSamples
 from tritguard.evaluate.study import Rate
 from tritguard.records import Record
@@ -13,12 +16,16 @@ class AttackRow(Record):
     """One attack at one eps.
 
     Attributes:
+        follows: what leads the attack, see `Attack.follows`; None in results of schema version 1.
+        starts: from how many points it searched for each sample.
         robust: the accuracy that this attack alone leaves.
         queries_per_sample: forward passes of the attacked model.
     """
 
     attack: str
     kind: Literal["white box", "black box", "transfer", "baseline"]
+    follows: Follows | None = None
+    starts: int = 1
     eps_steps: int
     robust: Rate
     parameters: dict[str, float | int | str]
@@ -29,6 +36,8 @@ class AttackRow(Record):
 
 class Control(Record):
     """An undefended model under the same attacks at the largest eps of the threat model, on its twin.
+
+    At each smaller eps one iterated attack ran on it, to see what carries over.
 
     Attributes:
         eps_steps: that eps in steps of the control's own input grid.
@@ -45,7 +54,7 @@ class Control(Record):
 
 
 class Doubling(Record):
-    """The inputs that held at the largest eps of the threat model, attacked again with twice the steps.
+    """The inputs that held at one eps of the threat model, attacked again with twice the steps.
 
     Attributes:
         tried: the number of inputs that held.
@@ -53,9 +62,48 @@ class Doubling(Record):
     """
 
     attack: str
+    eps_steps: int
     steps: int
     tried: int
     broken: int
+
+
+class Growth(Record):
+    """A black box that broke more than gradients did, and was given more queries until it stopped gaining.
+
+    Attributes:
+        queries: its budget for each sample: the plan's, then twice as much each time.
+        broken: how many samples each larger budget broke in addition, on the twin.
+        settled: whether the last of them broke so few that more queries are not expected to change the figure.
+    """
+
+    attack: str
+    eps_steps: int
+    queries: tuple[int, ...] = Field(min_length=1)
+    broken: tuple[int, ...]
+    settled: bool
+
+
+class Symptoms(Record):
+    """What was measured on the model itself, which the samples of a result do not show.
+
+    Attributes:
+        shown: what black-box attacks saw; `scores` also where logits were allowed and the model has none.
+        softmax_head: whether the int8 scores come out of a softmax.
+        unsteady_inputs: the number of inputs that gave other outputs when asked again.
+        zero_gradients: the share of samples whose loss, as the attacks scale it, has no gradient.
+        saturated: the same for the plain cross-entropy of the model's own logits.
+        plateaus: the share of samples whose margin no small change moved; None if only labels are shown.
+        control_guesses: whether the control's answers to clean inputs cannot be told from guessing.
+    """
+
+    shown: Access
+    softmax_head: bool
+    unsteady_inputs: NonNegativeInt
+    zero_gradients: float
+    saturated: float
+    plateaus: float | None
+    control_guesses: bool
 
 
 class Unmade(Record):

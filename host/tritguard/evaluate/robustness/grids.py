@@ -50,6 +50,12 @@ class Regrid:
             )
         return Ball(ball.norm, eps)
 
+    def nearest(self, ball: Ball) -> Ball:
+        """Convert a ball whose inputs will be put on the model's grid: to one step at least, and to the whole range."""
+        farthest = NORMS[ball.norm].farthest
+        eps = max(1, round(ball.eps / self.step))
+        return Ball(ball.norm, eps if farthest is None else min(eps, farthest))
+
     def to_model(self, x: Int8) -> NDArray[np.float64]:
         """Convert inputs of the control, int8[n, *input_shape], to steps of the model, not rounded."""
         return (x.astype(np.float64) - self.control_zero) * self.step + self.model_zero

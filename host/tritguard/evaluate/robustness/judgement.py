@@ -13,12 +13,12 @@ from tritguard.attack.view import GradientView
 from tritguard.evaluate.crafting.runs import Run
 from tritguard.evaluate.robustness import symptoms
 from tritguard.evaluate.robustness.checks import check
-from tritguard.evaluate.robustness.evidence import Evidence
-from tritguard.evaluate.robustness.figures import AttackRow, CurvePoint, Doubling, Unmade
+from tritguard.evaluate.robustness.evidence import Measured, gather
+from tritguard.evaluate.robustness.figures import AttackRow, CurvePoint, Doubling, Growth, Symptoms, Unmade
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.search import Found
-from tritguard.evaluate.robustness.significance import chance, guesses
-from tritguard.evaluate.robustness.table import Outcomes, SampleTable, count, to_bits, to_flags
+from tritguard.evaluate.robustness.significance import guesses
+from tritguard.evaluate.robustness.table import Figures, Outcomes, SampleTable, count, to_bits
 from tritguard.evaluate.study import Issue, Rate, Status, status_of
 
 
@@ -29,14 +29,14 @@ class DeviceAnswers:
     Attributes:
         clean: int64[n], its labels for the clean inputs.
         runs: for each run int64[n], its labels for the candidates.
-        again: the same for `Found.again`, if there is one.
+        again: the same for each run of `Found.again`.
         mismatched: the number of inputs on which its bytes are not the twin's.
         unsteady: the number of inputs to which it gave another answer the second time.
     """
 
     clean: Labels
     runs: tuple[Labels, ...]
-    again: Labels | None
+    again: tuple[Labels, ...]
     mismatched: int
     unsteady: int
 
@@ -50,7 +50,9 @@ class Judgement:
         clean: the accuracy on clean inputs.
         curve: the worst case at each eps.
         rows: each attack alone at each eps.
-        doubling: what the doubled attack broke on the device; None if it was not planned.
+        doubling: what the doubled attack broke on the device at each eps; empty if it was not planned.
+        growth: the black boxes that broke more than gradients, with the queries that they were given.
+        symptoms: what was measured on the model itself.
         issues: what the checks found.
         passed: codes of the checks that found nothing.
         unmade: the checks that could not be made.
@@ -60,7 +62,9 @@ class Judgement:
     clean: Rate
     curve: tuple[CurvePoint, ...]
     rows: tuple[AttackRow, ...]
-    doubling: Doubling | None
+    doubling: tuple[Doubling, ...]
+    growth: tuple[Growth, ...]
+    symptoms: Symptoms
     issues: tuple[Issue, ...]
     passed: tuple[str, ...]
     unmade: tuple[Unmade, ...]
@@ -80,35 +84,48 @@ def judge(plan: Plan, target: Target, found: Found, answers: DeviceAnswers) -> J
     rows = tuple(_row(run, robust, target) for run, robust in zip(found.runs, figures.rows, strict=True))
     scale = view.graph.tensors[view.graph.input].scale
     curve = tuple(CurvePoint(eps_steps=eps, eps_input=eps * scale, robust=figures.curve[eps]) for eps in plan.bounds)
-    doubling = found.doubling
-    if doubling is not None and figures.doubled is not None:
-        tried, broken = figures.doubled
-        doubling = doubling.model_copy(update={"tried": tried, "broken": broken})
-    x, right = target.x.astype(np.float32), answers.clean == target.y
-    verdict = check(
-        Evidence(
-            clean=figures.clean,
-            curve=curve,
-            headline=next(point for point in curve if point.eps_steps == plan.eps[-1]),
-            rows=rows,
-            holds={(row.attack, row.eps_steps): right & ~to_flags(row.broken) for row in samples.attacks},
-            follows={run.attack.name: run.attack.follows for run in found.runs},
-            chance=chance(target.y),
-            guesses=guesses(answers.clean, target.y),
-            control_guesses=found.control_labels is not None and guesses(found.control_labels, target.y),
-            shown=symptoms.shown(target),
-            softmax_head=symptoms.softmax_head(target),
-            mismatched_inputs=answers.mismatched,
-            unsteady_inputs=answers.unsteady,
-            zero_gradients=view.zero_gradient_share(x, target.y),
-            saturated=view.zero_gradient_share(x, target.y, 1 / view.temperature),
-            plateaus=symptoms.plateaus(target, plan.eps[0] if NORMS[plan.norm].box else 1),
-            doubled=None if doubling is None else doubling.broken / len(target.x),
-            control=found.control,
-        )
+    doubling = tuple(_on_device(one, figures) for one in found.doublings)
+    measured = Measured(
+        samples=samples,
+        curve=curve,
+        attacks=rows,
+        doubling=doubling,
+        growth=found.growths,
+        control=found.control,
+        symptoms=_symptoms(plan, target, view, found, answers),
+        mismatched_inputs=answers.mismatched,
     )
-    issues, passed, unmade = verdict.issues, verdict.passed, verdict.unmade
-    return Judgement(samples, figures.clean, curve, rows, doubling, issues, passed, unmade)
+    verdict = check(gather(measured, figures, plan.eps[-1]))
+    return Judgement(
+        samples=samples,
+        clean=figures.clean,
+        curve=curve,
+        rows=rows,
+        doubling=doubling,
+        growth=found.growths,
+        symptoms=measured.symptoms,
+        issues=verdict.issues,
+        passed=verdict.passed,
+        unmade=verdict.unmade,
+    )
+
+
+def _on_device(one: Doubling, figures: Figures) -> Doubling:
+    tried, broken = figures.doubled.get(one.eps_steps, (one.tried, one.broken))
+    return one.model_copy(update={"tried": tried, "broken": broken})
+
+
+def _symptoms(plan: Plan, target: Target, view: GradientView, found: Found, answers: DeviceAnswers) -> Symptoms:
+    x, smallest = target.x.astype(np.float32), plan.eps[0] if NORMS[plan.norm].box else 1
+    return Symptoms(
+        shown=symptoms.shown(target),
+        softmax_head=symptoms.softmax_head(target),
+        unsteady_inputs=answers.unsteady,
+        zero_gradients=view.zero_gradient_share(x, target.y),
+        saturated=view.zero_gradient_share(x, target.y, 1 / view.temperature),
+        plateaus=symptoms.plateaus(target, smallest),
+        control_guesses=found.control_labels is not None and guesses(found.control_labels, target.y),
+    )
 
 
 def tabulate(target: Target, found: Found, answers: DeviceAnswers) -> SampleTable:
@@ -121,7 +138,7 @@ def tabulate(target: Target, found: Found, answers: DeviceAnswers) -> SampleTabl
         labels=tuple(target.y.tolist()),
         clean=tuple(answers.clean.tolist()),
         attacks=tuple(outcomes(run, labels) for run, labels in zip(found.runs, answers.runs, strict=True)),
-        doubled=None if found.again is None or answers.again is None else outcomes(found.again, answers.again),
+        doubled=tuple(outcomes(run, labels) for run, labels in zip(found.again, answers.again, strict=True)),
     )
 
 
@@ -133,6 +150,8 @@ def _row(run: Run, robust: Rate, target: Target) -> AttackRow:
     return AttackRow(
         attack=run.attack.name,
         kind=run.attack.kind,
+        follows=run.attack.follows,
+        starts=run.attack.starts,
         eps_steps=run.eps,
         robust=robust,
         parameters=parameters,

@@ -86,7 +86,7 @@ def search_live(
     runs, throughput = craft_all(target, balls, budget.attacks, store, lambda _done, _jobs: None)
     progress(budget.queries, budget.queries)
     throughput = throughput.model_copy(update={"refused": throughput.refused + log.refused})
-    return Found(runs, None, None, None, throughput, live=True)
+    return Found(runs, (), (), None, throughput, live=True)
 
 
 class _Kept(Store):

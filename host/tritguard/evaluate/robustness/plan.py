@@ -10,6 +10,7 @@ from tritguard.attack import Attack, Ball
 from tritguard.attack.base import Access, Goal
 from tritguard.attack.catalog import ATTACKS, Setting, Settings, make
 from tritguard.attack.norms import NORMS, NormName
+from tritguard.evaluate.robustness.limits import RangeSetting
 from tritguard.evaluate.robustness.presets import PRESETS, Preset
 from tritguard.records import Record
 
@@ -26,6 +27,8 @@ class Plan(Record):
         sanity_eps: a bound so large that attacks break nearly every model, above every eps and not part of the threat
             model; what holds there is doubted. By default the norm names one, if it can: for Linf 64, or twice the
             largest eps if that is more; for L2 it depends on the size of the input, and the plan has to name one.
+        data_range: the lowest and the highest value that an input may have, in the samples' own unit; `data` takes them
+            from the data set's definition, `none` allows whatever the model's input can hold.
         seed: decides the samples and all that is random in attacks.
         preset: the attacks and their settings, where the plan does not name them itself.
         attacks: names from `ATTACKS`, in the order they run, instead of the preset's.
@@ -38,6 +41,7 @@ class Plan(Record):
     access: Access = "logits"
     eps: tuple[int, ...] = (1, 2, 4, 8)
     sanity_eps: int | None = Field(None, ge=2)
+    data_range: RangeSetting = "data"
     seed: int = Field(0, ge=0)
     preset: Preset = "standard"
     attacks: tuple[str, ...] = ()
@@ -102,14 +106,22 @@ class Plan(Record):
         """The balls around samples, one for each bound."""
         return tuple(Ball(self.norm, eps) for eps in self.bounds)
 
+    def iterated(self) -> Attack | None:
+        """Make the plan's iterated gradient attack whose steps can be doubled; None if it has none."""
+        return None if self._iterated is None else make(self._iterated, self.budgets[self._iterated])
+
     def doubled(self) -> Attack | None:
-        """Make the plan's iterated gradient attack with twice its steps, to see whether they were enough."""
-        names = [name for name, entry in ATTACKS.items() if entry.doubled and name in self.budgets]
-        if not names:
+        """Make that attack with twice its steps, to see whether they were enough."""
+        attack = self.iterated()
+        if attack is None or self._iterated is None:
             return None
-        settings = self.budgets[names[-1]]
-        steps = make(names[-1], settings).parameters["steps"]
-        return make(names[-1], {**settings, "steps": 2 * int(steps)})
+        steps = attack.parameters["steps"]
+        return make(self._iterated, {**self.budgets[self._iterated], "steps": 2 * int(steps)})
+
+    @property
+    def _iterated(self) -> str | None:
+        names = [name for name, entry in ATTACKS.items() if entry.doubled and name in self.budgets]
+        return names[-1] if names else None
 
     def budgets_for(self, classes: int) -> dict[str, Settings]:
         """Select `budgets` for a number of classes: of a preset's attacks, those that fit it and the norm."""

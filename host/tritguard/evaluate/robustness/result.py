@@ -11,7 +11,8 @@ from typing_extensions import override
 from tritguard.attack.norms import NormName
 from tritguard.evaluate.crafting.runs import Throughput
 from tritguard.evaluate.robustness.consistency import contradictions
-from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint, Doubling, Unmade
+from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint, Doubling, Growth, Symptoms, Unmade
+from tritguard.evaluate.robustness.limits import DataRange
 from tritguard.evaluate.robustness.table import SampleTable
 from tritguard.evaluate.study import Confirmation, Rate, Study, StudyProvenance, warn
 from tritguard.records import Record, from_json
@@ -24,6 +25,7 @@ class ThreatModel(Record):
         eps_steps: the bounds in steps of the int8 input grid, rising.
         eps_input: the same bounds in input units.
         space: whether attacks change what a sensor gives, or features that are computed from it.
+        data_range: the data's own range, which every input keeps to; None if there is none.
     """
 
     goal: Literal["untargeted", "targeted"] = "untargeted"
@@ -33,6 +35,7 @@ class ThreatModel(Record):
     input_unit: str
     knowledge: str
     space: Literal["input", "features"] = "input"
+    data_range: DataRange | None = None
 
 
 class Firmware(Record):
@@ -129,6 +132,13 @@ class RobustnessProvenance(StudyProvenance):
     model_sha256: str
 
 
+def _as_now(doubling: dict[str, Any] | None, fields: dict[str, Any]) -> list[dict[str, Any]]:
+    """Turn the one doubled attack that files of schema version 1 have, at the largest eps, into a list."""
+    threat = fields.get("threat_model")
+    bounds = threat.get("eps_steps") if isinstance(threat, dict) else None
+    return [] if doubling is None or not bounds else [{"eps_steps": bounds[-1], **doubling}]
+
+
 NO_SAMPLES = "NO_SAMPLE_TABLE"
 
 
@@ -140,12 +150,16 @@ class RobustnessResult(Study):
 
     Attributes:
         samples: what every accuracy is counted from; None in results of schema version 1.
+        symptoms: what was measured on the model itself; None in results of schema version 1.
+        data_checks: by their codes, the share that each check of the data measured; None if it could not be made.
         clean_full: accuracy over the whole test set, on the twin.
         passed: codes of the checks that found nothing.
         unmade: the checks that could not be made; empty in the results of versions that did not list them.
         preset: its name, where the plan did not list attacks.
         budgets: the attacks that ran, with the settings that the plan gave them.
         live: the attacks queried the device itself.
+        doubling: what twice the steps broke at each eps; empty if the plan had no attack whose steps can be doubled.
+        growth: the black boxes that broke more than gradients, with the queries that they were given.
         throughput: None in the results of versions that did not measure it.
     """
 
@@ -162,13 +176,16 @@ class RobustnessResult(Study):
     curve: tuple[CurvePoint, ...]
     attacks: tuple[AttackRow, ...]
     samples: SampleTable | None = None
+    symptoms: Symptoms | None = None
+    data_checks: dict[str, float | None] = Field(default_factory=dict)
     passed: tuple[str, ...] = ()
     unmade: tuple[Unmade, ...] = ()
     preset: str = ""
     budgets: dict[str, dict[str, float | int | str]] = Field(default_factory=dict)
     live: bool = False
     control: Control | None = None
-    doubling: Doubling | None = None
+    doubling: tuple[Doubling, ...] = ()
+    growth: tuple[Growth, ...] = ()
     throughput: Throughput | None = None
     confirmation: Confirmation
     firmware: Firmware
@@ -182,6 +199,8 @@ class RobustnessResult(Study):
         """Add an issue to a result that nothing can be counted again from, so that no one takes it for `valid`."""
         if not isinstance(fields, dict) or fields.get("schema_version") != 1:
             return fields
+        if isinstance(doubling := fields.get("doubling", ()), dict) or doubling is None:
+            fields = {**fields, "doubling": _as_now(doubling, fields)}
         issues = fields.get("issues")
         if not isinstance(issues, list | tuple) or any(
             isinstance(issue, dict) and issue.get("code") == NO_SAMPLES for issue in issues

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
 from tritguard.attack import Attack, Ball, Crafted, Target
-from tritguard.attack.base import Best, Kind, Labels, Queries
-from tritguard.evaluate.crafting.runs import Run, Throughput, craft_all
+from tritguard.attack.base import Best, Kind, Labels, Limits, Queries
+from tritguard.evaluate.crafting.runs import Assignment, Run, Throughput, craft_all, craft_each
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Workers
-from tritguard.evaluate.robustness.figures import Control, Doubling
+from tritguard.evaluate.robustness.figures import Control, Doubling, Growth
 from tritguard.evaluate.robustness.grids import Regrid
+from tritguard.evaluate.robustness.growth import grow, holding
+from tritguard.evaluate.robustness.limits import WHOLE
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.table import ControlSamples, to_bits
 from tritguard.evaluate.study import Rate
@@ -33,6 +34,7 @@ class Victim:
         store: keeps what is found.
         workers: processes that craft; without them crafting runs in this process.
         regrid: for a control, how its input grid lies to the attacked model's.
+        limits: the steps of its own grid that the data can have.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Victim:
     store: Store
     workers: Workers | None = None
     regrid: Regrid = field(default_factory=Regrid)
+    limits: Limits = WHOLE
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,9 @@ class Found:
 
     Attributes:
         runs: every attack at every bound, and the inputs that carried over from the control.
-        again: the candidates of the doubled attack; the clean input for samples that it was not run on.
-        doubling: what the doubled attack broke.
+        again: the candidates of the doubled attack at each eps at which samples held; the clean input for the others.
+        doublings: what the doubled attack broke at each eps; empty if the steps of no attack of the plan can be doubled.
+        growths: the black boxes that broke more than gradients, with the queries that they were given.
         control: how the control fared.
         throughput: how fast the attacks ran.
         live: whether every query was an inference on the device.
@@ -58,10 +62,11 @@ class Found:
     """
 
     runs: tuple[Run, ...]
-    again: Run | None
-    doubling: Doubling | None
+    again: tuple[Run, ...]
+    doublings: tuple[Doubling, ...]
     control: Control | None
     throughput: Throughput
+    growths: tuple[Growth, ...] = ()
     live: bool = False
     control_labels: Labels | None = None
 
@@ -78,19 +83,22 @@ def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages) ->
     Raises:
         BadInputError: see `Regrid.to_control`.
     """
-    theirs = None if control is None else control.regrid.to_control(Ball(plan.norm, plan.eps[-1]))
+    balls = [ball.within(model.limits) for ball in plan.balls]
+    named = [ball for ball in balls if ball.eps in plan.eps]
+    theirs = None if control is None else control.regrid.to_control(named[-1]).within(control.limits)
     suite = plan.suite(classes(model.target))
-    runs, throughput = craft_all(
-        model.target, plan.balls, suite, model.store, stages("Crafting on the twin"), model.workers
-    )
+    runs, throughput = craft_all(model.target, balls, suite, model.store, stages("Crafting on the twin"), model.workers)
     checked = labels = None
     if control is not None and theirs is not None:
-        checked, labels, lent = _attack_control(control, theirs, model, plan, suite, stages("Attacking the control"))
-        runs = (*runs, lent)
-    again, doubling = _attack_again(model, plan, runs, stages("Twice the steps"))
+        checked, labels, lent = _attack_control(
+            control, theirs, model, named, plan, suite, stages("Attacking the control")
+        )
+        runs = (*runs, *lent)
+    runs, growths = grow(model.target, balls, runs, model.store, stages("More queries"), model.workers)
+    again, doublings = _attack_again(model, named, plan, runs, stages("Twice the steps"))
     refused = model.store.refused + (0 if control is None else control.store.refused)
     throughput = throughput.model_copy(update={"refused": refused})
-    return Found(runs, again, doubling, checked, throughput, control_labels=labels)
+    return Found(runs, again, doublings, checked, throughput, growths, control_labels=labels)
 
 
 def classes(target: Target) -> int:
@@ -98,38 +106,52 @@ def classes(target: Target) -> int:
     return int(target.predictor.predict(target.x[:1]).scores.shape[1])
 
 
-def holding(target: Target, runs: Sequence[Run]) -> NDArray[np.bool_]:
-    """Find the samples that the twin classifies correctly, clean and after these runs: bool[n]."""
-    holds = target.predictor.predict(target.x).labels == target.y
-    for run in runs:
-        holds &= ~target.broken(target.predictor.predict(run.x).labels)
-    return np.asarray(holds)
-
-
 def _attack_again(
-    model: Victim, plan: Plan, runs: Sequence[Run], progress: Progress
-) -> tuple[Run | None, Doubling | None]:
-    attack, target, ball = plan.doubled(), model.target, Ball(plan.norm, plan.eps[-1])
+    model: Victim, balls: Sequence[Ball], plan: Plan, runs: Sequence[Run], progress: Progress
+) -> tuple[tuple[Run, ...], tuple[Doubling, ...]]:
+    """Give the samples that hold at each eps twice the steps."""
+    attack, target = plan.doubled(), model.target
     if attack is None:
-        return None, None
+        return (), ()
     steps = int(attack.parameters["steps"])
-    chosen = np.flatnonzero(holding(target, [run for run in runs if run.eps <= ball.eps]))
-    if len(chosen) == 0:
-        return None, Doubling(attack=attack.name, steps=steps, tried=0, broken=0)
-    part = target.part(chosen)
-    (found,), _ = craft_all(part, [ball], [attack], model.store, progress, model.workers)
-    broken = int(part.broken(target.predictor.predict(found.x).labels).sum())
-    x = target.x.copy()
-    x[chosen] = found.x
-    return replace(found, x=x), Doubling(attack=attack.name, steps=steps, tried=len(chosen), broken=broken)
+    holds = [(run.eps, holding(target, [run])) for run in runs]
+    held = [np.flatnonzero(np.logical_and.reduce([flags for eps, flags in holds if eps <= ball.eps])) for ball in balls]
+    tried = [place for place, chosen in enumerate(held) if len(chosen)]
+    assignments = [Assignment(target.part(held[place]), balls[place], attack) for place in tried]
+    found, _ = craft_each(assignments, model.store, progress, model.workers)
+    broken, again = [0] * len(balls), []
+    for place, run, one in zip(tried, found, assignments, strict=True):
+        broken[place] = int(one.target.broken(target.predictor.predict(run.x).labels).sum())
+        x = target.x.copy()
+        x[held[place]] = run.x
+        again.append(replace(run, x=x))
+    return tuple(again), tuple(
+        Doubling(attack=attack.name, eps_steps=ball.eps, steps=steps, tried=len(chosen), broken=fell)
+        for ball, chosen, fell in zip(balls, held, broken, strict=True)
+    )
 
 
 def _attack_control(
-    control: Victim, ball: Ball, model: Victim, plan: Plan, suite: Sequence[Attack], progress: Progress
-) -> tuple[Control, Labels, Run]:
-    """Run the same attacks on the control, in the same ball in its own steps, and try what they find on the model."""
-    target = control.target
-    runs, _ = craft_all(target, [ball], suite, control.store, progress, control.workers)
+    control: Victim,
+    ball: Ball,
+    model: Victim,
+    balls: Sequence[Ball],
+    plan: Plan,
+    suite: Sequence[Attack],
+    progress: Progress,
+) -> tuple[Control, Labels, tuple[Run, ...]]:
+    """Run the same attacks on the control, in the same ball in its own steps, and try what they find on the model.
+
+    In the smaller balls an iterated attack alone looks for what carries over, or all attacks if the plan has none.
+    """
+    target, iterated = control.target, plan.iterated()
+    smaller = [(aimed, attack) for aimed in balls[:-1] for attack in (suite if iterated is None else (iterated,))]
+    assignments = [Assignment(target, ball, attack) for attack in suite]
+    assignments += [
+        Assignment(target, control.regrid.nearest(aimed).within(control.limits), attack) for aimed, attack in smaller
+    ]
+    found, _ = craft_each(assignments, control.store, progress, control.workers)
+    runs = found[: len(suite)]
     holds = holding(target, runs)
     labels = target.predictor.predict(target.x).labels
     right = labels == target.y
@@ -141,7 +163,16 @@ def _attack_control(
         robust=Rate.of(int(holds.sum()), len(holds)),
         samples=ControlSamples(right=to_bits(right), held=to_bits(holds)),
     )
-    return record, labels, _transfer(control, model.target, Ball(plan.norm, plan.eps[-1]), runs)
+    lent = [
+        _transfer(
+            control,
+            model.target,
+            aimed,
+            [run for run, (at, _) in zip(found[len(suite) :], smaller, strict=True) if at == aimed],
+        )
+        for aimed in balls[:-1]
+    ]
+    return record, labels, (*lent, _transfer(control, model.target, balls[-1], runs))
 
 
 class Transferred(Attack):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tritguard.attack.base import Labels
 from tritguard.evaluate.study import Rate
 
+LEVEL = 0.05  # of a check's comparisons together
 _SHUFFLES = 999
 _GUESS_LEVEL = 0.01  # share of shuffled answers that may be right as often as a network that does not guess
 

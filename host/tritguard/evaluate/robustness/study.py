@@ -26,6 +26,7 @@ from tritguard.evaluate.robustness import symptoms
 from tritguard.evaluate.robustness.assemble import Findings, Replay, Subject, assemble
 from tritguard.evaluate.robustness.grids import regrid
 from tritguard.evaluate.robustness.judgement import DeviceAnswers
+from tritguard.evaluate.robustness.limits import DataRange, find_range, limits_of
 from tritguard.evaluate.robustness.live import Budget, plan_live, search_live
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import RobustnessResult
@@ -53,7 +54,9 @@ def prepare(bundle: Bundle, samples: Samples, plan: Plan) -> Target:
     return Target(twin, view, samples.x, samples.y, plan.seed, aim, plan.access)
 
 
-def victim(bundle: Bundle, samples: Samples, plan: Plan, out: Path, workers: int) -> Victim:
+def victim(
+    bundle: Bundle, samples: Samples, plan: Plan, data_range: DataRange | None, out: Path, workers: int
+) -> Victim:
     """Prepare a model for attack; what is found is kept in `out`/crafted."""
     manifest, target = bundle.manifest, prepare(bundle, samples, plan)
     assert target.view is not None
@@ -63,6 +66,7 @@ def victim(bundle: Bundle, samples: Samples, plan: Plan, out: Path, workers: int
         target=target,
         store=Store(out / "crafted", manifest.model_sha256),
         workers=Workers(workers, bundle.path, target.view.temperature),
+        limits=limits_of(data_range),
     )
 
 
@@ -74,7 +78,8 @@ def undefended(
         return None
     grids = regrid(dataset, bundle.manifest.input, control.manifest.input)
     samples = draw_samples(control, dataset, plan.samples, plan.seed)
-    return replace(victim(control, samples, plan, out, workers), regrid=grids)
+    data_range = find_range(plan.data_range, dataset, control.manifest.input)
+    return replace(victim(control, samples, plan, data_range, out, workers), regrid=grids)
 
 
 def in_chunks(predictor: Predictor, x: Int8, progress: Progress) -> Outputs:
@@ -91,7 +96,7 @@ def in_chunks(predictor: Predictor, x: Int8, progress: Progress) -> Outputs:
 
 def confirm(device: Device, target: Target, found: Found, progress: Progress, comparing: Progress) -> Replay:
     """Replay every clean and crafted input on the device, compare its bytes with the twin's, and ask some again."""
-    groups = [target.x, *(run.x for run in found.runs), *([] if found.again is None else [found.again.x])]
+    groups = [target.x, *(run.x for run in found.runs), *(run.x for run in found.again)]
     flat = np.concatenate(groups).reshape(sum(map(len, groups)), -1)
     distinct, where = np.unique(flat, axis=0, return_inverse=True)
     x = distinct.reshape(-1, *target.x.shape[1:])
@@ -117,7 +122,7 @@ def confirm(device: Device, target: Target, found: Found, progress: Progress, co
     answers = DeviceAnswers(
         clean=labels[0],
         runs=tuple(labels[1 : 1 + runs]),
-        again=None if found.again is None else labels[1 + runs],
+        again=tuple(labels[1 + runs :]),
         mismatched=mismatched,
         unsteady=symptoms.unsteady(device, x[:_ASKED_AGAIN], _first(theirs, _ASKED_AGAIN)),
     )
@@ -163,25 +168,29 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
         check_attackable(bundle.manifest)
     samples = draw_samples(subject.bundle, dataset, plan.samples, plan.seed)
     checked = check_data(subject.bundle.manifest, dataset=dataset)
+    data_range = find_range(plan.data_range, dataset, subject.bundle.manifest.input)
     workers = workers or cores()
     preparing = stages("Preparing the attacks")
     preparing(0, 1)
-    model = victim(subject.bundle, samples, plan, out, workers)
+    model = victim(subject.bundle, samples, plan, data_range, out, workers)
     reference = undefended(control, subject.bundle, dataset, plan, out, workers)
     preparing(1, 1)
     target = model.target
     if live is None:
         found = search(model, plan, reference, stages)
     else:
-        budget = plan_live(device, target.x, plan.balls, plan.suite(classes(target)))
+        balls = [ball.within(model.limits) for ball in plan.balls]
+        budget = plan_live(device, target.x, balls, plan.suite(classes(target)))
         live(budget)
-        found = search_live(device, target, plan.balls, budget, out / "live", stages("Attacking the device"))
+        found = search_live(device, target, balls, budget, out / "live", stages("Attacking the device"))
     replay = confirm(device, target, found, stages("Confirming on the device"), stages("Comparing with the twin"))
     manifest = subject.bundle.manifest
     x_test = to_input_bytes(dataset.x_test, manifest.input.scale, manifest.input.zero_point)
     whole = in_chunks(target.predictor, x_test, stages("The whole test set, on the twin"))
     clean_full = Rate.of(int((whole.labels == dataset.y_test).sum()), len(whole.labels))
-    return assemble(subject, dataset, plan, samples, target, Findings(found, replay, clean_full, checked), device)
+    return assemble(
+        subject, dataset, plan, samples, target, Findings(found, replay, clean_full, checked, data_range), device
+    )
 
 
 def cores() -> int:

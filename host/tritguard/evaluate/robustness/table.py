@@ -61,19 +61,19 @@ class SampleTable(Record):
         labels: the true labels.
         clean: the device's labels for the clean inputs.
         attacks: the outcomes of each row of the result's `attacks`, in their order.
-        doubled: those of the attack with twice the steps, which ran on the samples that held; None if none did.
+        doubled: those of the attack with twice the steps, at each eps at which samples held.
     """
 
     labels: tuple[NonNegativeInt, ...] = Field(min_length=1)
     clean: tuple[NonNegativeInt, ...]
     attacks: tuple[Outcomes, ...]
-    doubled: Outcomes | None = None
+    doubled: tuple[Outcomes, ...] = ()
 
     @model_validator(mode="after")
     def _same_samples_everywhere(self) -> Self:
         sizes = {"clean": len(self.clean)}
         sizes |= {f"attacks.{place}.broken": len(row.broken) for place, row in enumerate(self.attacks)}
-        sizes |= {} if self.doubled is None else {"doubled.broken": len(self.doubled.broken)}
+        sizes |= {f"doubled.{place}.broken": len(row.broken) for place, row in enumerate(self.doubled)}
         for name, size in sizes.items():
             if size != len(self.labels):
                 raise ValueError(f"{name} has {size} samples, labels has {len(self.labels)}")
@@ -89,11 +89,11 @@ class Figures:
         rows: the accuracy that each row of `SampleTable.attacks` alone leaves, in their order.
         first: int64[n], for each sample the smallest eps at which it is broken: 0 if the clean input is classified
             wrongly, `HELD` if nothing broke it.
-        by: int64[n], the place among the rows of what broke it there first, `len(rows)` for the doubled attack; -1
-            where `first` is 0 or `HELD`.
+        by: int64[n], the place among the rows of what broke it there first, and behind them among those of the doubled
+            attack; -1 where `first` is 0 or `HELD`.
         curve: for each eps of the rows, rising, the share of samples that hold up to it.
-        doubled: the number of samples that held before the doubled attack at its eps, and how many of them it broke;
-            None if the table has no such attack.
+        doubled: by eps, the number of samples that held up to it before the doubled attack, and how many of them that
+            broke there.
     """
 
     clean: Rate
@@ -101,7 +101,7 @@ class Figures:
     first: NDArray[np.int64]
     by: NDArray[np.int64]
     curve: Mapping[int, Rate]
-    doubled: tuple[int, int] | None
+    doubled: Mapping[int, tuple[int, int]]
 
 
 def count(table: SampleTable) -> Figures:
@@ -109,11 +109,11 @@ def count(table: SampleTable) -> Figures:
     right = np.array(table.labels) == np.array(table.clean)
     broken = [to_flags(row.broken) for row in table.attacks]
     first, by = _first_broken(table.attacks, right)
-    doubled = None
-    if table.doubled is not None:
-        fresh = (first > table.doubled.eps_steps) & to_flags(table.doubled.broken)
-        doubled = (int((first > table.doubled.eps_steps).sum()), int(fresh.sum()))
-        first, by = _first_broken((*table.attacks, table.doubled), right)
+    doubled = {}
+    for row in table.doubled:
+        holds = first > row.eps_steps
+        doubled[row.eps_steps] = (int(holds.sum()), int((holds & to_flags(row.broken)).sum()))
+    first, by = _first_broken((*table.attacks, *table.doubled), right)
     return Figures(
         clean=_share(right),
         rows=tuple(_share(right & ~flags) for flags in broken),
