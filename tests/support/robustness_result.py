@@ -93,8 +93,8 @@ def held(count: int) -> str:
 
 def control_with(left: int) -> dict[str, Any]:
     """A control of which so many samples hold."""
-    figures = {"clean": Rate.of(N - WRONG, N).model_dump(), "robust": Rate.of(left, N).model_dump()}
-    table = {"right": held(N - WRONG), "held": held(left)}
+    figures = {"clean": Rate.of(N - WRONG - 1, N).model_dump(), "robust": Rate.of(left, N).model_dump()}
+    table = {"right": held(N - WRONG - 1), "held": held(left)}
     return {"name": "plain", "model_sha256": "c" * 64, "eps_steps": 8, **figures, "samples": table}
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from tritguard.attack import Asking, Ball, Target
 from tritguard.evaluate.crafting.runs import Assignment, Run, craft_each
 from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Workers
+from tritguard.evaluate.crafting.workers import Crew
 from tritguard.evaluate.robustness.figures import Growth
 from tritguard.evaluate.robustness.significance import LEVEL, mcnemar
 from tritguard.evaluate.robustness.table import Flags
@@ -39,7 +39,7 @@ def grow(
     runs: Sequence[Run],
     store: Store,
     progress: Progress,
-    workers: Workers | None,
+    crew: Crew | None,
 ) -> tuple[tuple[Run, ...], tuple[Growth, ...]]:
     """Give every black box that breaks more than gradients do in a ball twice its queries, again and again.
 
@@ -52,7 +52,7 @@ def grow(
         runs: what all attacks found there.
         store: keeps what is found.
         progress: called with (budgets grown, budgets to grow).
-        workers: see `craft_each`.
+        crew: see `craft_each`.
 
     Returns:
         The runs, in which those of grown black boxes hold what they found with all their queries; and how they grew.
@@ -62,7 +62,7 @@ def grow(
     for done, place in enumerate(places):
         progress(done, len(places))
         ball = next(ball for ball in balls if ball.eps == runs[place].eps)
-        everywhere[place], growth = _grown(target, ball, everywhere, place, store, workers)
+        everywhere[place], growth = _grown(target, ball, everywhere, place, store, crew)
         grown.append(growth)
     progress(len(places), len(places))
     return tuple(everywhere), tuple(grown)
@@ -103,7 +103,7 @@ class _Budget:
 
 
 def _grown(
-    target: Target, ball: Ball, runs: Sequence[Run], place: int, store: Store, workers: Workers | None
+    target: Target, ball: Ball, runs: Sequence[Run], place: int, store: Store, crew: Crew | None
 ) -> tuple[Run, Growth]:
     run = runs[place]
     assert isinstance(run.attack, Asking)
@@ -115,7 +115,7 @@ def _grown(
             budget.settled = True
             break
         attack, part = budget.doubled(), target.part(chosen)
-        (found,), _ = craft_each([Assignment(part, ball, attack)], store, lambda _done, _jobs: None, workers)
+        (found,), _ = craft_each([Assignment(part, ball, attack)], store, lambda _done, _jobs: None, crew)
         fell = part.broken(target.predictor.predict(found.x).labels)
         run = _merged(run, found, attack, chosen[fell], found.x[fell])
         budget.attack = attack

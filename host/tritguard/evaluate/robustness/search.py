@@ -12,7 +12,7 @@ from tritguard.attack import Attack, Ball, Crafted, Target
 from tritguard.attack.base import Best, Kind, Labels, Limits, Queries
 from tritguard.evaluate.crafting.runs import Assignment, Run, Throughput, craft_all, craft_each
 from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Workers
+from tritguard.evaluate.crafting.workers import Crew
 from tritguard.evaluate.robustness.figures import Control, Doubling, Growth
 from tritguard.evaluate.robustness.grids import Regrid
 from tritguard.evaluate.robustness.growth import grow, holding
@@ -32,7 +32,7 @@ class Victim:
         sha256: hash of the golden model.
         target: its twin, its view and its samples.
         store: keeps what is found.
-        workers: processes that craft; without them crafting runs in this process.
+        crew: the processes that craft; without it crafting runs in this process.
         regrid: for a control, how its input grid lies to the attacked model's.
         limits: the steps of its own grid that the data can have.
     """
@@ -41,7 +41,7 @@ class Victim:
     sha256: str
     target: Target
     store: Store
-    workers: Workers | None = None
+    crew: Crew | None = None
     regrid: Regrid = field(default_factory=Regrid)
     limits: Limits = WHOLE
 
@@ -53,7 +53,7 @@ class Found:
     Attributes:
         runs: every attack at every bound, and the inputs that carried over from the control.
         again: the candidates of the doubled attack at each eps at which samples held; the clean input for the others.
-        doublings: what the doubled attack broke at each eps; empty if the steps of no attack of the plan can be doubled.
+        doublings: what the doubled attack broke at each eps; empty if the plan has no attack with steps to double.
         growths: the black boxes that broke more than gradients, with the queries that they were given.
         control: how the control fared.
         throughput: how fast the attacks ran.
@@ -87,14 +87,14 @@ def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages) ->
     named = [ball for ball in balls if ball.eps in plan.eps]
     theirs = None if control is None else control.regrid.to_control(named[-1]).within(control.limits)
     suite = plan.suite(classes(model.target))
-    runs, throughput = craft_all(model.target, balls, suite, model.store, stages("Crafting on the twin"), model.workers)
+    runs, throughput = craft_all(model.target, balls, suite, model.store, stages("Crafting on the twin"), model.crew)
     checked = labels = None
     if control is not None and theirs is not None:
         checked, labels, lent = _attack_control(
             control, theirs, model, named, plan, suite, stages("Attacking the control")
         )
         runs = (*runs, *lent)
-    runs, growths = grow(model.target, balls, runs, model.store, stages("More queries"), model.workers)
+    runs, growths = grow(model.target, balls, runs, model.store, stages("More queries"), model.crew)
     again, doublings = _attack_again(model, named, plan, runs, stages("Twice the steps"))
     refused = model.store.refused + (0 if control is None else control.store.refused)
     throughput = throughput.model_copy(update={"refused": refused})
@@ -118,7 +118,7 @@ def _attack_again(
     held = [np.flatnonzero(np.logical_and.reduce([flags for eps, flags in holds if eps <= ball.eps])) for ball in balls]
     tried = [place for place, chosen in enumerate(held) if len(chosen)]
     assignments = [Assignment(target.part(held[place]), balls[place], attack) for place in tried]
-    found, _ = craft_each(assignments, model.store, progress, model.workers)
+    found, _ = craft_each(assignments, model.store, progress, model.crew)
     broken, again = [0] * len(balls), []
     for place, run, one in zip(tried, found, assignments, strict=True):
         broken[place] = int(one.target.broken(target.predictor.predict(run.x).labels).sum())
@@ -150,7 +150,7 @@ def _attack_control(
     assignments += [
         Assignment(target, control.regrid.nearest(aimed).within(control.limits), attack) for aimed, attack in smaller
     ]
-    found, _ = craft_each(assignments, control.store, progress, control.workers)
+    found, _ = craft_each(assignments, control.store, progress, control.crew)
     runs = found[: len(suite)]
     holds = holding(target, runs)
     labels = target.predictor.predict(target.x).labels
