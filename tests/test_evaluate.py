@@ -258,7 +258,7 @@ def test_the_full_preset_is_as_strong_as_autoattack() -> None:
 def test_attacks_that_do_not_know_the_norm_are_left_out_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ATTACKS, "square", Entry(Square, norms=("Linf",)))
     l2 = Plan(preset="quick", norm="L2", sanity_eps=500).suite(10)
-    assert [attack.name for attack in l2] == ["Noise", "FGSM", "PGD"]
+    assert [attack.name for attack in l2] == ["Noise", "FGSM", "PGD", "APGD-CE", "HopSkipJump"]
     with pytest.raises(ValidationError, match="square knows no L2 ball"):
         Plan(attacks=("square",), norm="L2", sanity_eps=500)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support import honest
 from tests.support.masked_models import HONEST, MASKED, Mask, RandomRounding, task
 from tests.support.shared import shared_file
 from tests.support.tflite_builder import ModelBuilder
@@ -28,12 +29,13 @@ pytestmark = pytest.mark.slow
 PLAN = Plan(
     samples=100,
     eps=(1, 8, 24),
-    attacks=("noise", "apgd-ce", "apgd-dlr", "two-step", "square"),
+    attacks=("noise", "apgd-ce", "apgd-dlr", "two-step", "square", "hopskipjump"),
     settings={
         "apgd-ce": {"steps": 15},
         "apgd-dlr": {"steps": 30, "restarts": 2},
         "two-step": {"gradients": 15, "queries": 80},
         "square": {"queries": 80},
+        "hopskipjump": {"queries": 60, "probes": 16},
     },
 )
 
@@ -124,8 +126,14 @@ def test_checks_fire_on_masked_models_and_no_headline_flatters_them(name: str, c
 
 
 def test_a_masked_model_without_a_control_is_not_quoted_either(tmp_path: Path) -> None:
-    _, judged = evaluated(masked(MASKED["robust in looks by scaling"], tmp_path), PLAN, None)
+    found, judged = evaluated(masked(MASKED["robust in looks by scaling"], tmp_path), PLAN, None)
     assert judged.status == "invalid"
+    grown = [one for one in found.growths if one.attack == "Square"]
+    assert grown and all(one.queries[0] == 80 and one.queries[-1] == 80 * 2 ** len(one.broken) for one in grown)
+    assert all(one.settled or len(one.broken) == 5 for one in found.growths)
+    for one in grown:
+        (row,) = (row for row in judged.rows if (row.attack, row.eps_steps) == ("Square", one.eps_steps))
+        assert row.parameters["queries"] == one.queries[-1] and row.queries_per_sample <= sum(one.queries)
     assert {"NO_CONTROL", "ZERO_GRADIENTS", "NOISE_BEATS_GRADIENTS"} <= {issue.code for issue in judged.issues}
 
 
@@ -175,3 +183,27 @@ def test_a_constant_network_on_unbalanced_data_is_no_network(tmp_path: Path) -> 
     _, judged = evaluated(model, PLAN, None)
     assert judged.clean.value == judged.curve[-1].robust.value == 0.95
     assert {"CLEAN_AT_CHANCE", "LARGE_EPS_ABOVE_CHANCE"} <= {issue.code for issue in judged.issues}
+
+
+CHEAP = Plan(
+    samples=100,
+    attacks=("noise", "apgd-margin", "apgd-ce", "square", "hopskipjump"),
+    settings={
+        "noise": {"tries": 5},
+        "apgd-margin": {"steps": 15},
+        "apgd-ce": {"steps": 15},
+        "square": {"queries": 60},
+        "hopskipjump": {"queries": 50, "probes": 15},
+    },
+)
+
+
+@pytest.mark.parametrize("name", honest.ZOO)
+def test_no_honest_network_is_condemned(name: str, tmp_path: Path) -> None:
+    case = honest.ZOO[name]()
+    plan = CHEAP.model_copy(update={"eps": case.eps})
+    model = victim(case.content, tmp_path, plan, case.x, case.y)
+    _, judged = evaluated(model, plan, model)
+    assert judged.clean.value > 0.3
+    assert judged.status != "invalid", judged.issues
+    assert "LITTLE_EVIDENCE" not in {issue.code for issue in judged.issues}

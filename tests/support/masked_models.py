@@ -75,16 +75,16 @@ class Mask:
         hidden_scale = self.hidden * float(hidden.max()) / 255
         logits_scale = self.logits * self.output * float(np.abs(hidden @ second.T).max()) / 127
         builder = ModelBuilder((VALUES,), INPUT_SCALE, 0)
-        weights, scales = _quantized(first)
+        weights, scales = quantized(first)
         tensor = builder.dense(builder.input, weights, scales, None, (hidden_scale, -128), "RELU")
-        weights, scales = _quantized(second)
+        weights, scales = quantized(second)
         scales = [scale * self.logits for scale in scales]
         bias = np.array([-self.lowered * self.logits / (hidden_scale * scale) for scale in scales]).round()
         tensor = builder.dense(tensor, weights, scales, bias.astype(np.int32), (logits_scale, 0))
         return builder.build(builder.softmax(tensor) if self.softmax else tensor)
 
 
-def _quantized(weights: Float) -> tuple[Int8, list[float]]:
+def quantized(weights: Float) -> tuple[Int8, list[float]]:
     scales = np.abs(weights).max(axis=1) / 127
     return np.rint(weights / scales[:, None]).astype(np.int8), [float(np.float32(scale)) for scale in scales]
 

@@ -91,6 +91,8 @@ class Frontier:
 
         The path between the two is the norm's: see `Norm.towards_clean`.
         """
+        if samples.size == 0:
+            return
         low, high = np.zeros(len(samples)), np.ones(len(samples))
         start = self.points[samples]
         for _ in range(_BISECTIONS):

@@ -15,7 +15,9 @@ PRESETS: dict[Preset, dict[str, Settings]] = {
         "noise": {"tries": 10},
         "fgsm": {},
         "pgd": {"steps": 20, "restarts": 1},
+        "apgd-ce": {"steps": 20, "restarts": 1},
         "square": {"queries": 300},
+        "hopskipjump": {"queries": 100, "probes": 30},
     },
     "standard": {
         "noise": {"tries": 50},
