@@ -11,8 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support import float_net
+from tests.support.linear_victim import VALUES, edge, victim
 from tests.support.masked_models import HONEST, task
-from tests.test_units import VALUES, edge, victim
 from tritguard.attack import Attack, Ball, Crafted, Noise, Target
 from tritguard.attack.base import Kind
 from tritguard.attack.catalog import ATTACKS, make

@@ -7,39 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.tflite_builder import ModelBuilder
-from tritguard.attack import Ball, Target
-from tritguard.data import Dataset, to_input_bytes
-from tritguard.emit import write_bundle
-from tritguard.emit.bundle import EdgeTensor
+from tests.support.linear_victim import CLASSES, VALUES, edge, victim
+from tritguard.attack import Ball
+from tritguard.data import Dataset
 from tritguard.errors import BadInputError
-from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.robustness.grids import Regrid, regrid
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.search import Victim, search
-from tritguard.twin import Twin
 
-VALUES, CLASSES, SAMPLES = 12, 3, 8
-
-
-def edge(scale: float, zero_point: int = -128) -> EdgeTensor:
-    return EdgeTensor(name="input", shape=(VALUES,), scale=scale, zero_point=zero_point)
+SAMPLES = 8
 
 
 def dataset(dtype: str, unit: str = "pixel/255") -> Dataset:
     x = np.random.default_rng(0).integers(0, 100, (SAMPLES, VALUES)).astype(dtype)
     return Dataset("probe", x, np.arange(SAMPLES) % CLASSES, ("a", "b", "c"), unit, "none")
-
-
-def victim(folder: Path, name: str, scale: float, data: Dataset) -> tuple[Victim, EdgeTensor]:
-    """A linear network of random weights, with this scale at its input."""
-    builder = ModelBuilder((VALUES,), scale, -128)
-    weights = np.random.default_rng(1).integers(-127, 128, (CLASSES, VALUES)).astype(np.int8)
-    out = builder.dense(builder.input, weights, [0.01] * CLASSES, None, (scale * 10, 0))
-    bundle = write_bundle(builder.build(out), folder / name, name=name)
-    x = to_input_bytes(data.x_test, scale, -128)
-    target = Target(Twin(bundle), None, x, data.y_test, seed=0)
-    return Victim(name, bundle.manifest.model_sha256, target, Store(folder / "crafted", name)), bundle.manifest.input
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(1.0, 1 / 255), (1 / 255, 1.0)])
