@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from tests.support.device_support import inputs
 from tests.support.known_models import ternary_model
+from tests.support.tflite_builder import ModelBuilder
 from tritguard.attack.faults import (
     Flip,
     ProgressiveSearch,
@@ -28,6 +29,7 @@ from tritguard.data import Dataset
 from tritguard.data.dataset import write_dataset
 from tritguard.emit import Bundle, write_bundle
 from tritguard.emit.weights import find_weights
+from tritguard.evaluate.faults.interpreter import FaultyInterpreter
 from tritguard.evaluate.faults.result import FaultDraw, FaultPlan, FaultPoint, FaultResult, from_few
 from tritguard.evaluate.faults.study import _accuracy, _case, _on_device, study_faults
 from tritguard.evaluate.study import Rate
@@ -56,6 +58,38 @@ def labelled(bundle: Bundle, count: int) -> Dataset:
     x = inputs(bundle, count)
     y = Twin(bundle).predict(x).labels
     return Dataset("noise", x, y, tuple("abcde"), "steps", "none")
+
+
+@pytest.mark.parametrize("zero_point", [0, -128])
+def test_tflm_sees_the_same_flips_and_the_sums_that_ours_folds(zero_point: int, tmp_path: Path) -> None:
+    """Where no zero point is folded, both answer the same bytes with the same flips; elsewhere they do not."""
+    builder = ModelBuilder((6, 6, 1), 0.02, zero_point)
+    rng = np.random.default_rng(0)
+    tensor = builder.conv(
+        builder.input, rng.integers(-127, 128, (4, 3, 3, 1), dtype=np.int8), [0.01] * 4, None, (0.2, zero_point)
+    )
+    tensor = builder.reshape(tensor, (144,))
+    tensor = builder.dense(tensor, rng.integers(-127, 128, (3, 144), dtype=np.int8), [0.01], None, (0.5, 0))
+    bundle = write_bundle(builder.build(tensor), tmp_path / "bundle", name="net")
+    twin, x = OpenTwin(bundle), inputs(bundle, 40)
+    interpreter = FaultyInterpreter(bundle, twin, x)
+    flips = [each for each in draw_flips(twin.weights, 60, 1) if defined(bundle, each)]
+    content = interpreter.flipped(flips, 1)
+    assert content is not None and content != interpreter.flipped((), 1) == bundle.model_path.read_bytes()
+    before = twin.predict(x).scores
+    flip(twin.weights, flips)
+    after = twin.predict(x).scores
+    assert (after != before).any()
+    assert np.array_equal(interpreter.answers(content, x).scores, after) == (zero_point == 0)
+
+
+def defined(bundle: Bundle, each: Flip) -> bool:
+    """Whether the flip is in a weight, and not in padding."""
+    for at, op in enumerate(bundle.emission.graph.ops):
+        if isinstance(op, Weighted) and f"tg_l{op.index}_" in each.symbol:
+            bits = bits_of(op, bundle.emission.kernels[at].weights)
+            return bits is not None and bits.weight[each.byte, each.bit] != PADDING
+    return False
 
 
 def test_flips_in_base_3_are_other_trits(tmp_path: Path) -> None:
@@ -198,6 +232,11 @@ def test_the_verb_boots_faulty_firmware(small_bundle: Bundle, small_build: Build
         ("random", 1), ("random", 8), ("random", 64), ("greedy", 1), ("greedy", 2),
     ]  # fmt: skip
     assert model.points[2].mean < model.points[0].mean
+    assert [(point.search, point.flips) for point in model.tflm] == [
+        (point.search, point.flips) for point in model.points
+    ]
+    assert {draw.ran_on for point in model.tflm for draw in point.draws} == {"tflm"}
+    assert model.tflm[2].mean < 1 and "random, TFLM" in str(content(result))
     assert model.replay is not None
     assert model.replay.images >= 4  # without faults, each chosen set, and drawn ones that the twin can follow
     assert (model.replay.inputs, model.replay.mismatched_inputs) == (8 * model.replay.images, 0)

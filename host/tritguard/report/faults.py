@@ -18,12 +18,14 @@ def content(result: FaultResult) -> Page:
     names = ", ".join(model.model.name for model in result.models)
     lead = (
         f"{result.plan.samples} samples of {result.provenance.data_name}. Bits of the weights were flipped as they lie "
-        "in flash, in their packed formats, before the firmware boots; nothing was written over the wire."
+        "in flash, in their packed formats, before the firmware boots; nothing was written over the wire. Figures are "
+        "of our native firmware unless they say TFLM."
     )
     how = (
         "Random: every bit of the weights is equally likely; bands are 95 % intervals over the draws. Chosen: "
         "progressive bit search (Rakin et al. 2019), one bit in each round by the gradient of the loss; bands are "
-        "Wilson intervals."
+        "Wilson intervals. TFLM: flips of the same weights in the .tflite, in TensorFlow Lite Micro's interpreter. Our "
+        "firmware folds the input's zero point into sums of weights when it is built, which a flip does not change."
     )
     sections = [Section("Accuracy against flipped bits", how, _chart(result), _grid(result.models))]
     sections += [_weights(model) for model in result.models]
@@ -31,13 +33,14 @@ def content(result: FaultResult) -> Page:
 
 
 def _chart(result: FaultResult) -> Chart:
-    last = max((point.flips for model in result.models for point in model.points), default=1)
+    last = max((point.flips for model in result.models for point in (*model.points, *model.tflm)), default=1)
     ticks = tuple(float(1 << power) for power in range(last.bit_length()))
     series = [
-        (f"{model.model.name}, {_NAMES[search]}", [_point(point) for point in points])
+        (f"{model.model.name}, {name}", [_point(point) for point in chosen])
         for model in result.models
         for search in _NAMES
-        if (points := [point for point in model.points if point.search == search])
+        for name, points in ((_NAMES[search], model.points), (f"{_NAMES[search]}, TFLM", model.tflm))
+        if (chosen := [point for point in points if point.search == search])
     ]
     chance = 1 / result.classes
     return chart(
@@ -58,13 +61,14 @@ def _grid(models: Sequence[FaultedModel]) -> Grid:
     for model in models:
         name = model.model.name
         rows.append((name, "none", "0", "0", percent(model.clean.value), _range(model.clean), "", ""))
-        for point in model.points:
+        named = [(_NAMES[point.search], point) for point in model.points]
+        for kind, point in [*named, *((f"{_NAMES[point.search]}, TFLM", point) for point in model.tflm)]:
             values = [draw.value for draw in point.draws]
             crashed = sum(draw.crashed for draw in point.draws)
             rows.append(
                 (
                     name,
-                    _NAMES[point.search],
+                    kind,
                     count(point.flips),
                     f"{1e6 * point.flips / model.weight_bits:,.1f}",
                     percent(point.mean),

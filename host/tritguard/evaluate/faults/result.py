@@ -27,6 +27,8 @@ class FaultPlan(Record):
         greedy: how many flips the gradient-guided search may choose; 0 goes without it.
         attacker_samples: the number of samples that this search knows, none of which accuracy is measured on.
         device_samples: the number of samples that each faulty image answers on the device.
+        tflm_samples: the number of samples that TensorFlow Lite Micro's interpreter answers with the same flips; 0 goes
+            without it.
         seed: decides samples and draws.
     """
 
@@ -36,6 +38,7 @@ class FaultPlan(Record):
     greedy: int = Field(16, ge=0)
     attacker_samples: int = Field(128, ge=1)
     device_samples: int = Field(20, ge=1)
+    tflm_samples: int = Field(50, ge=0)
     seed: int = Field(0, ge=0)
 
     @field_validator("flips")
@@ -52,14 +55,15 @@ class FaultDraw(Record):
     Attributes:
         seed: the seed of the draw; None if the bits were chosen.
         accuracy: accuracy with these flips on the samples that were run; a device that crashes gets none right.
-        ran_on: the device, where the twin cannot follow the flips; see `tritguard.attack.faults.defined`.
+        ran_on: the device, where the twin cannot follow the flips; see `tritguard.attack.faults.defined`. Both are our
+            firmware; `tflm` is TensorFlow Lite Micro's interpreter.
         crashed: whether the firmware stopped answering or reset itself.
         estimate: the accuracy on all samples, estimated by `from_few` if the device ran only the first of them.
     """
 
     seed: int | None
     accuracy: Rate
-    ran_on: Literal["twin", "device"] = "twin"
+    ran_on: Literal["twin", "device", "tflm"] = "twin"
     crashed: bool = False
     estimate: float | None = None
 
@@ -154,6 +158,8 @@ class FaultedModel(Record):
     Attributes:
         formats: the bytes of weights in each format.
         clean: accuracy without flips.
+        points: accuracy in our native firmware.
+        tflm: accuracy in TensorFlow Lite Micro with flips of the same weights; empty where it was not measured.
         chosen: the flips of the greedy search, in its order.
         undefined: the number of draws that were left out because they need a device and none was given.
     """
@@ -163,6 +169,7 @@ class FaultedModel(Record):
     formats: dict[str, int]
     clean: Rate
     points: tuple[FaultPoint, ...]
+    tflm: tuple[FaultPoint, ...] = ()
     chosen: tuple[ChosenFlip, ...]
     undefined: int
     replay: FaultReplay | None

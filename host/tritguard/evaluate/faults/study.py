@@ -18,6 +18,7 @@ from tritguard.emit import Bundle
 from tritguard.evaluate.data_checks import check_data
 from tritguard.evaluate.faults.checks import check
 from tritguard.evaluate.faults.firmware import FaultyFirmware
+from tritguard.evaluate.faults.interpreter import FaultyInterpreter
 from tritguard.evaluate.faults.result import (
     ChosenFlip,
     FaultDraw,
@@ -32,6 +33,7 @@ from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.samples import Samples, check_attackable, compared, differing, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.graph.model import Weighted
+from tritguard.oracle import oracle_available
 from tritguard.predictor import Outputs
 from tritguard.progress import Progress, Stages
 from tritguard.twin import OpenTwin
@@ -129,6 +131,7 @@ def _study(case: _Case, stages: Stages) -> FaultedModel:
     chosen = _chosen(case, stages(f"{name}: searching for flips")) if plan.greedy else ()
     counts = sorted(count for count in {*plan.flips, len(chosen)} if 0 < count <= len(chosen))
     greedy = tuple(FaultPoint.of("greedy", count, (_on_twin(case, chosen[:count], None),)) for count in counts)
+    tflm = _in_tflm(case, chosen, counts, stages(f"{name}: the same flips in TFLM"))
     confirmed = [*_to_boot(case), *(chosen[:count] for count in counts)]
     return FaultedModel(
         model=ModelIdentity.of(case.bundle),
@@ -136,6 +139,7 @@ def _study(case: _Case, stages: Stages) -> FaultedModel:
         formats=_formats(case.twin),
         clean=clean,
         points=(*random, *greedy),
+        tflm=tflm,
         chosen=tuple(
             ChosenFlip(symbol=each.symbol, layer=case.twin.layer(each.symbol), byte=each.byte, bit=each.bit)
             for each in chosen
@@ -192,6 +196,38 @@ def _on_device(case: _Case, firmware: FaultyFirmware, flips: Sequence[Flip], see
         crashed=outputs is None,
         estimate=from_few(float(right.mean()), right[:count], still) if count < len(right) else None,
     )
+
+
+def _in_tflm(
+    case: _Case, chosen: tuple[Flip, ...], counts: Sequence[int], progress: Progress
+) -> tuple[FaultPoint, ...]:
+    """Measure the same flips in TensorFlow Lite Micro: those of each draw, and the chosen ones."""
+    plan, count = case.plan, min(case.plan.tflm_samples, len(case.measured.y))
+    if count == 0 or not oracle_available():
+        return ()
+    x, y = case.measured.x[:count], case.measured.y[:count]
+    interpreter = FaultyInterpreter(case.bundle, case.twin, x)
+    right = case.twin.predict(case.measured.x).labels == case.measured.y
+
+    def drawn(flips: Sequence[Flip], seed: int | None) -> FaultDraw | None:
+        content = interpreter.flipped(flips, seed or plan.seed)
+        if content is None:
+            return None
+        still = interpreter.answers(content, x).labels == y
+        estimate = from_few(float(right.mean()), right[:count], still) if count < len(right) else None
+        return FaultDraw(seed=seed, accuracy=Rate.of(int(still.sum()), count), ran_on="tflm", estimate=estimate)
+
+    points = []
+    for done, flips in enumerate(plan.flips):
+        progress(done, len(plan.flips))
+        seeds = range(plan.seed, plan.seed + plan.draws)
+        draws = [drawn(draw_flips(case.twin.weights, flips, seed), seed) for seed in seeds]
+        if made := tuple(draw for draw in draws if draw is not None):
+            points.append(FaultPoint.of("random", flips, made))
+    found = ((flips, drawn(chosen[:flips], None)) for flips in counts)
+    points += [FaultPoint.of("greedy", flips, (one,)) for flips, one in found if one is not None]
+    progress(len(plan.flips), len(plan.flips))
+    return tuple(points)
 
 
 def _to_boot(case: _Case) -> Iterator[tuple[Flip, ...]]:

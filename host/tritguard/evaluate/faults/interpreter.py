@@ -1,0 +1,100 @@
+"""The same flips in TensorFlow Lite Micro, whose flash holds the `.tflite`, in its own interpreter.
+
+A firmware that folds the input's zero point into sums of weights, as ours does when it is built, keeps the sums of the
+weights as they were: a flip changes only what the weight is multiplied with. TFLM adds the zero point to each input and
+sees all of the flip. What a flip costs therefore depends on the firmware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tritguard.attack.faults import Flip
+from tritguard.emit import Bundle
+from tritguard.errors import BadModelError
+from tritguard.graph.formats.bits import PADDING, BitMap
+from tritguard.graph.formats.kernel import bits_of
+from tritguard.graph.model import Weighted
+from tritguard.oracle import Oracle, predict_apart
+from tritguard.predictor import Int8, Outputs
+from tritguard.twin import OpenTwin
+
+_BITS = 8
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """Where a layer's weights are.
+
+    Attributes:
+        start: the first byte of its weights in the `.tflite`.
+        size: the number of weights, one byte each.
+        bits: what each bit of its array in our flash stands for; None where no bit belongs to a single weight.
+    """
+
+    start: int
+    size: int
+    bits: BitMap | None
+
+
+class FaultyInterpreter:
+    """Flips bits in the weights of a `.tflite`, and asks TFLM's interpreter.
+
+    Args:
+        bundle: the deployed model.
+        twin: names its arrays.
+        x: int8[n, *input_shape], inputs on which TFLM has to give the twin's bytes without flips.
+
+    Raises:
+        BadModelError: TFLM refuses the model, or gives other bytes.
+    """
+
+    def __init__(self, bundle: Bundle, twin: OpenTwin, x: Int8) -> None:
+        self._content = bundle.model_path.read_bytes()
+        # In a process of its own, as TFLM aborts on some models. Flips change no more than the weights of this one.
+        if not np.array_equal(predict_apart(self._content, x), twin.predict(x).scores):
+            raise BadModelError("TensorFlow Lite Micro and the twin differ", where=str(bundle.model_path))
+        emission = bundle.emission
+        self._layers: dict[str, _Layer] = {}
+        for at, op in enumerate(emission.graph.ops):
+            if isinstance(op, Weighted):
+                stored = np.ascontiguousarray(op.weights).tobytes()
+                if self._content.count(stored) == 1:
+                    bits = bits_of(op, emission.kernels[at].weights)
+                    self._layers[twin.symbol(op.index)] = _Layer(self._content.index(stored), len(stored), bits)
+
+    def flipped(self, flips: Sequence[Flip], seed: int) -> bytes | None:
+        """The `.tflite` with the same flips; None if a flip is in a layer whose weights are not found in it.
+
+        An int8 weight has the same bits there. Of any other format the same weight gets a flip in one of its eight
+        bits, drawn with the seed, and padding one in any weight of its layer.
+        """
+        rng, chosen = np.random.default_rng((seed, len(flips))), set[tuple[int, int]]()
+        for each in flips:
+            layer = self._layers.get(each.symbol)
+            if layer is None:
+                return None
+            free = [place for place in self._places(layer, each) if place not in chosen]
+            if free:  # or all bits that it could be are flipped already
+                chosen.add(free[int(rng.integers(len(free)))])
+        changed = bytearray(self._content)
+        for byte, bit in chosen:
+            changed[byte] ^= 1 << bit
+        return bytes(changed)
+
+    @staticmethod
+    def _places(layer: _Layer, flip: Flip) -> list[tuple[int, int]]:
+        """The bits, by byte and bit, of which one stands for this flip."""
+        weight = PADDING if layer.bits is None else int(layer.bits.weight[flip.byte, flip.bit])
+        if weight == PADDING:
+            return [(layer.start + other, bit) for other in range(layer.size) for bit in range(_BITS)]
+        same = layer.bits is not None and layer.bits.trits is None
+        return [(layer.start + weight, bit) for bit in ([flip.bit] if same else range(_BITS))]
+
+    @staticmethod
+    def answers(content: bytes, x: Int8) -> Outputs:
+        """What TFLM answers to x, int8[n, *input_shape], with these weights."""
+        return Oracle(content).predict(x)
