@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tritguard.attack.faults import Flip
 from tritguard.emit import Bundle
@@ -18,6 +19,8 @@ from tritguard.errors import BadModelError
 from tritguard.graph.formats.bits import PADDING, BitMap
 from tritguard.graph.formats.kernel import bits_of
 from tritguard.graph.model import Weighted
+from tritguard.graph.passes.clamps import fuse_clamps
+from tritguard.graph.passes.dead_channels import surviving_weights
 from tritguard.oracle import Oracle, predict_apart
 from tritguard.predictor import Int8, Outputs
 from tritguard.twin import OpenTwin
@@ -30,13 +33,11 @@ class _Layer:
     """Where a layer's weights are.
 
     Attributes:
-        start: the first byte of its weights in the `.tflite`.
-        size: the number of weights, one byte each.
+        places: int64[weights], the byte in the `.tflite` of each weight that our firmware has, dead channels left out.
         bits: what each bit of its array in our flash stands for; None where no bit belongs to a single weight.
     """
 
-    start: int
-    size: int
+    places: NDArray[np.int64]
     bits: BitMap | None
 
 
@@ -57,14 +58,18 @@ class FaultyInterpreter:
         # In a process of its own, as TFLM aborts on some models. Flips change no more than the weights of this one.
         if not np.array_equal(predict_apart(self._content, x), twin.predict(x).scores):
             raise BadModelError("TensorFlow Lite Micro and the twin differ", where=str(bundle.model_path))
-        emission = bundle.emission
+        emission, graph = bundle.emission, fuse_clamps(bundle.golden)
+        kept = surviving_weights(graph)
+        emitted = {
+            op.index: bits_of(op, emission.kernels[at].weights)
+            for at, op in enumerate(emission.graph.ops)
+            if isinstance(op, Weighted)
+        }
         self._layers: dict[str, _Layer] = {}
-        for at, op in enumerate(emission.graph.ops):
-            if isinstance(op, Weighted):
-                stored = np.ascontiguousarray(op.weights).tobytes()
-                if self._content.count(stored) == 1:
-                    bits = bits_of(op, emission.kernels[at].weights)
-                    self._layers[twin.symbol(op.index)] = _Layer(self._content.index(stored), len(stored), bits)
+        for op in graph.ops:
+            if isinstance(op, Weighted) and self._content.count(stored := op.weights.tobytes()) == 1:
+                places = self._content.index(stored) + kept[op.index]
+                self._layers[twin.symbol(op.index)] = _Layer(places, emitted[op.index])
 
     def flipped(self, flips: Sequence[Flip], seed: int) -> bytes | None:
         """The `.tflite` with the same flips; None if a flip is in a layer whose weights are not found in it.
@@ -90,9 +95,9 @@ class FaultyInterpreter:
         """The bits, by byte and bit, of which one stands for this flip."""
         weight = PADDING if layer.bits is None else int(layer.bits.weight[flip.byte, flip.bit])
         if weight == PADDING:
-            return [(layer.start + other, bit) for other in range(layer.size) for bit in range(_BITS)]
+            return [(int(byte), bit) for byte in layer.places for bit in range(_BITS)]
         same = layer.bits is not None and layer.bits.trits is None
-        return [(layer.start + weight, bit) for bit in ([flip.bit] if same else range(_BITS))]
+        return [(int(layer.places[weight]), bit) for bit in ([flip.bit] if same else range(_BITS))]
 
     @staticmethod
     def answers(content: bytes, x: Int8) -> Outputs:

@@ -52,6 +52,19 @@ def remove_dead_channels(graph: Graph) -> Graph:
     return replace(graph, tensors=tensors, ops=ops)
 
 
+def surviving_weights(graph: Graph) -> dict[int, Int64]:
+    """By each layer's index, where the weights that `remove_dead_channels` keeps lie among the layer's, in order."""
+    ranges = channel_ranges(graph)
+    kept, found = _kept_channels(graph, ranges), {}
+    for op in graph.ops:
+        if isinstance(op, Weighted):
+            places: Any = np.arange(op.weights.size).reshape(op.weights.shape)
+            slim = _REWRITES.get(type(op), _unchanged)(graph, replace(op, weights=places), kept, ranges)
+            assert isinstance(slim, Weighted)
+            found[op.index] = slim.weights.astype(np.int64).ravel()
+    return found
+
+
 @dataclass(frozen=True)
 class Removed:
     """What was removed from one layer: output channels, MACs and bytes of int8 weights."""
