@@ -17,7 +17,7 @@ from tritguard.convert.compare import compare
 from tritguard.data import Dataset, load_dataset
 from tritguard.data.dataset import PIXEL_UNIT
 from tritguard.data.fashion_mnist import DEBIAN_DIR
-from tritguard.emit import Bundle, write_bundle
+from tritguard.emit import Bundle, open_bundle, write_bundle
 from tritguard.emit.bundle import EdgeTensor, Manifest, label_rule
 from tritguard.errors import BadInputError
 from tritguard.evaluate.data_checks import CHECKS, Checked, check_data
@@ -54,6 +54,23 @@ def manifest(folder: Path, scale: float = 1 / 255, zero_point: int = -128) -> Ma
     weights = np.random.default_rng(1).integers(-127, 128, (4, 36), dtype=np.int8)
     content = builder.build(builder.dense(flat, weights, [0.01], None, (0.1, 0)))
     return write_bundle(content, folder / "bundle", name="net", classes=NAMES).manifest
+
+
+def test_data_unlike_the_calibration_has_its_code(tmp_path: Path) -> None:
+    """Brighter pictures, and inverted ones: in range, and not what the model was made for."""
+    unknown = manifest(tmp_path)
+    dark = (PICTURES * 0.3).astype(np.float32)
+    bundle = write_bundle(
+        (tmp_path / "bundle" / "model.tflite").read_bytes(), tmp_path / "known", name="net", classes=NAMES,
+        calibration=dark,
+    )  # fmt: skip
+    known = open_bundle(bundle.path).manifest
+    assert known.calibration is not None and known.calibration.samples == len(dark) and unknown.calibration is None
+    for x, severity in ((dark, None), (dark + 0.08, "warn"), (1 - dark, "invalid")):
+        checked = check_data(known, dataset=pictures(x_test=x.astype(np.float32)))
+        assert found(checked).get("INPUTS_OFF_CALIBRATION") == severity
+        assert ("INPUTS_OFF_CALIBRATION" in checked.passed) == (severity is None)
+    assert dict(check_data(unknown, dataset=pictures()).shares)["INPUTS_OFF_CALIBRATION"] is None
 
 
 def found(checked: Checked) -> dict[str, str]:
@@ -147,7 +164,8 @@ def test_a_model_most_of_whose_classes_are_missing(tmp_path: Path) -> None:
 
 
 def test_every_code_is_seen_above() -> None:
-    assert {code for _, codes in WRONG.values() for code in codes} == {check.code for check in CHECKS}
+    seen = {code for _, codes in WRONG.values() for code in codes}
+    assert len(seen) >= 10 and seen | {"INPUTS_OFF_CALIBRATION"} == {check.code for check in CHECKS}
 
 
 def test_a_message_says_what_was_seen_and_what_to_give(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tritguard import __version__
-from tritguard.api.source import golden, title
+from tritguard.api.source import calibration_of, golden, title
 from tritguard.boards import CoreClass, core_class, known_cores
 from tritguard.data import Dataset, load_dataset
+from tritguard.data.dataset import read_samples
 from tritguard.emit import Bundle, open_bundle, write_bundle
 from tritguard.emit.bundle import MANIFEST
 from tritguard.errors import BadInputError, about
@@ -126,7 +127,8 @@ def convert(  # noqa: PLR0913 - what a bundle depends on
         ToolMissingError: there is no C compiler for the host.
     """
     source = Path(model)
-    content = golden(source, None if calibration is None else Path(calibration), note, data)
+    inputs = None if calibration is None else Path(calibration)
+    content, used = golden(source, inputs, note, data), calibration_of(source, inputs)
     with about(source):
         return write_bundle(
             content,
@@ -136,6 +138,7 @@ def convert(  # noqa: PLR0913 - what a bundle depends on
             classes=classes,
             formats=formats,
             stripes=stripes,
+            calibration=None if used is None else read_samples(used),
             check=verify_against_oracle,
         )
 

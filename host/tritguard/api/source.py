@@ -20,6 +20,13 @@ def title(model: Path, name: str | None) -> str:
     return name or (model.resolve().name if model.is_dir() else model.stem)
 
 
+def calibration_of(model: Path, calibration: Path | None) -> Path | None:
+    """Name the real inputs that `golden` takes the int8 ranges of a float model from; None for an int8 `.tflite`."""
+    if (model / KERAS_MODEL).is_file():
+        return calibration or model / CALIBRATION
+    return calibration if model.suffix in _KERAS_SUFFIXES or (model / _SAVED_MODEL).is_file() else None
+
+
 def golden(
     model: Path, calibration: Path | None, note: Callable[[str], None] | None = None, judge: Dataset | None = None
 ) -> bytes:
@@ -31,8 +38,9 @@ def golden(
         BadInputError: the file cannot be read, or is a float model without calibration inputs.
         BadModelError: see `keras_to_tflite`.
     """
+    calibration = calibration_of(model, calibration)
     if (model / KERAS_MODEL).is_file():
-        model, calibration = model / KERAS_MODEL, calibration or model / CALIBRATION
+        model = model / KERAS_MODEL
     is_saved_model = (model / _SAVED_MODEL).is_file()
     if model.is_dir() and not is_saved_model:
         what = "a bundle is converted already" if (model / MANIFEST).is_file() else f"a folder without {KERAS_MODEL}"

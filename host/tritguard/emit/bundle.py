@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from tritguard.boards import CoreClass
+from tritguard.data import SampleArray, to_input_bytes
 from tritguard.errors import BadInputError
 from tritguard.graph import Graph, read_graph
 from tritguard.graph.emission import Emission, emission_of
@@ -150,6 +151,26 @@ class Striped(Record):
     excess_macs: int
 
 
+class Calibration(Record):
+    """The inputs that a float model got its int8 ranges from, as the deployed model sees them.
+
+    Attributes:
+        samples: their number.
+        mean: over all values, in int8 steps.
+        deviation: the standard deviation of all values, in int8 steps.
+    """
+
+    samples: PositiveInt
+    mean: float
+    deviation: NonNegativeFloat
+
+    @classmethod
+    def of(cls, x: SampleArray, grid: EdgeTensor) -> Self:
+        """Describe x, [n, *input_shape]; see `to_input_bytes`."""
+        steps = to_input_bytes(x, grid.scale, grid.zero_point)
+        return cls(samples=len(x), mean=float(steps.mean()), deviation=float(steps.std()))
+
+
 class Manifest(Record):
     """What a bundle holds. Sizes are in bytes, shapes are without the batch."""
 
@@ -167,6 +188,7 @@ class Manifest(Record):
     logits: Logits | None
     label: LabelRule | None = None  # how the class follows from the output; None in bundles of versions without it
     classes: tuple[str, ...] | None
+    calibration: Calibration | None = None  # of a model that came as int8 it is not known
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
     macs: int
     removed: Removed

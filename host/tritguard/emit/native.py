@@ -14,12 +14,14 @@ import numpy as np
 
 from tritguard import __version__
 from tritguard.boards import CoreClass
+from tritguard.data import SampleArray
 from tritguard.emit.bundle import (
     C_DIR,
     MANIFEST,
     MODEL,
     ArenaSlot,
     Bundle,
+    Calibration,
     EdgeTensor,
     Layer,
     Logits,
@@ -53,9 +55,10 @@ _INCLUDE = re.compile(r'^#include "(tg_\w+\.h)"', re.MULTILINE)
 Check = Callable[[Bundle], int]
 
 
-def write_bundle(
+def write_bundle(  # noqa: PLR0913 - what a bundle depends on
     content: bytes, out: Path, *, name: str, core: CoreClass = "m4", classes: tuple[str, ...] | None = None,
-    formats: Mapping[int, WeightFormat] | None = None, stripes: bool = True, check: Check | None = None,
+    formats: Mapping[int, WeightFormat] | None = None, stripes: bool = True, calibration: SampleArray | None = None,
+    check: Check | None = None,
 ) -> Bundle:  # fmt: skip
     """Turn an int8 `.tflite` into a bundle folder.
 
@@ -68,6 +71,7 @@ def write_bundle(
             threshold.
         formats: weight formats by the layer's index, where the cost model's choice is not wanted.
         stripes: compute layers in stripes of rows where that lowers the arena's peak enough (`plan_striped`).
+        calibration: [n, *input_shape], what the int8 ranges were taken from, if it is known.
         check: called with the finished draft before it takes its place; returns the number of inputs on which it was
             equal to the oracle, or raises, in which case nothing is written.
 
@@ -83,6 +87,8 @@ def write_bundle(
     with whole_folder(out, open_bundle, "bundle") as draft:
         _write_sources(draft, content, emission, layers, name)
         manifest = _manifest(draft, content, emission, _layers(emission, layers), name, classes)
+        if calibration is not None:
+            manifest = manifest.model_copy(update={"calibration": Calibration.of(calibration, manifest.input)})
         (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
         if check is not None:
             manifest = manifest.model_copy(update={"verified_against_oracle": check(Bundle(draft, manifest, emission))})

@@ -1,7 +1,7 @@
 """Checks of the data against the model, made before anything is attacked; each doubt has a stable code.
 
-Every check measures one share of the whole test set. Above its first bound the study's figures are doubtful, above its
-second they mean nothing.
+Every check measures one share of the whole test set, or one distance. Above its first bound the study's figures are
+doubtful, above its second they mean nothing.
 """
 
 from __future__ import annotations
@@ -173,6 +173,12 @@ def _constant(facts: Facts) -> float | None:
     return None if flat.shape[1] == 1 else float((flat == flat[:, :1]).all(axis=1).mean())
 
 
+def _off_calibration(facts: Facts) -> float | None:
+    """By how many standard deviations of the calibration the mean of all values lies off the calibration's."""
+    known = facts.manifest.calibration
+    return None if known is None else abs(float(facts.steps.mean()) - known.mean) / max(known.deviation, 1.0)
+
+
 def _duplicates(facts: Facts) -> float:
     """The share of test samples that are a further copy of one before them."""
     return 1 - len(set(facts.digests)) / len(facts.digests)
@@ -269,6 +275,14 @@ CHECKS = (
         0.5,
         _constant,
         "{share:.1%} of the test samples reach the model as one value throughout",
+    ),
+    DataCheck(
+        "INPUTS_OFF_CALIBRATION",
+        0.5,
+        1.5,
+        _off_calibration,
+        "the mean of the inputs is {share:.0%} of a standard deviation off that of the inputs that the model was "
+        "calibrated with: is this data prepared as those were?",
     ),
     DataCheck("DUPLICATE_INPUTS", 0.02, 0.5, _duplicates, "{share:.1%} of the test samples are copies of others"),
     DataCheck(
