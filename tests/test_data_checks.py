@@ -66,7 +66,7 @@ def test_data_unlike_the_calibration_has_its_code(tmp_path: Path) -> None:
     )  # fmt: skip
     known = open_bundle(bundle.path).manifest
     assert known.calibration is not None and known.calibration.samples == len(dark) and unknown.calibration is None
-    for x, severity in ((dark, None), (dark + 0.08, "warn"), (1 - dark, "invalid")):
+    for x, severity in ((dark, None), (dark + 0.06, "warn"), (1 - dark, "invalid")):
         checked = check_data(known, dataset=pictures(x_test=x.astype(np.float32)))
         assert found(checked).get("INPUTS_OFF_CALIBRATION") == severity
         assert ("INPUTS_OFF_CALIBRATION" in checked.passed) == (severity is None)

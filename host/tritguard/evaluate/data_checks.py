@@ -279,7 +279,7 @@ CHECKS = (
     DataCheck(
         "INPUTS_OFF_CALIBRATION",
         0.5,
-        1.5,
+        0.9,
         _off_calibration,
         "the mean of the inputs is {share:.0%} of a standard deviation off that of the inputs that the model was "
         "calibrated with: is this data prepared as those were?",
