@@ -79,8 +79,10 @@ def test_attack_on_the_keyword_spotter(keywords: Firmware, tmp_path: Path) -> No
     assert {issue.code for issue in result.issues} == {"FEW_SAMPLES"}
     assert {"SCORE_PLATEAUS", "ZERO_GRADIENTS", "SOFTMAX_HEAD", "TOO_FEW_STEPS"} <= set(result.passed)
     assert result.control is not None and result.control.robust.value <= 1 / 12
-    assert [row.eps_steps for row in result.attacks if row.attack == "Transfer"] == [4]
-    assert result.preset == "quick" and set(result.budgets) == {"noise", "fgsm", "pgd", "square"}
+    assert [row.eps_steps for row in result.attacks if row.attack == "Transfer"] == [1, 4]
+    assert result.preset == "quick" and set(result.budgets) == {
+        "noise", "fgsm", "pgd", "apgd-ce", "square", "hopskipjump",
+    }  # fmt: skip
     # exact: every inference of every run executes the same instructions for the same input
     assert result.latency.instructions is not None
     assert 3e6 < result.latency.instructions < 4e6  # as scripts/bench kernels counts: 3.68 million
