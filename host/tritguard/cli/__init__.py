@@ -24,6 +24,7 @@ VERBS = (
     "build",
     "flash",
     "profile",
+    "evaluate",
     "attack",
     "transfer",
     "faults",
