@@ -81,7 +81,8 @@ def _scaled(median: int, latency: Latency, spread: list[int]) -> list[str]:
 
 def _bytes(result: DeploymentResult) -> Section:
     seen, oracle = result.confirmation, result.oracle
-    rows = [("the twin", count(seen.inputs), count(seen.bytes_compared), count(seen.mismatched_inputs))]
+    rows: list[tuple[str, ...]] = []
+    rows.append(("the twin", count(seen.inputs), count(seen.bytes_compared), count(seen.mismatched_inputs)))
     if oracle is None:
         rows.append(("the oracle", "not asked", "", ""))
     else:
