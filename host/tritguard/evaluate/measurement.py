@@ -46,8 +46,9 @@ class Firmware(Record):
 class Latency(Record):
     """The time of one inference, over all inputs that the device was given.
 
-    On an emulated board `instructions` is exact, and `cycles_estimated` is an estimate by `cycles_method`, or None for
-    a core without one. On a real board both are None, and ticks divided by tick_hz are the measured time.
+    On an emulated board `cycles_estimated` is an estimate by `cycles_method`, or None for a core without one. There,
+    `instructions` is exact, or None if the emulator's timers count cycles of its own. On a real board both are None,
+    and ticks divided by tick_hz are the measured time.
 
     Attributes:
         ticks_p99: at most 1 % of the inferences took more ticks; None in the results of versions that did not say.
@@ -74,8 +75,8 @@ class Latency(Record):
             DeviceError: see `estimate_cycles`.
         """
         median = int(np.median(ticks))
-        instructions = device.instructions(median)
-        estimate = None if instructions is None else estimate_cycles(device.bundle, device.build)
+        instructions, core_hz = device.instructions(median), device.build.record.board.clock.hz
+        cycles, method = _cycles(device, median, instructions, core_hz)
         return cls(
             runs=len(ticks),
             ticks_median=median,
@@ -84,9 +85,9 @@ class Latency(Record):
             ticks_p99=int(np.quantile(ticks, 0.99, method="inverted_cdf")),
             tick_hz=device.tick_hz,
             instructions=instructions,
-            cycles_estimated=round(instructions * estimate.per_instruction) if instructions and estimate else None,
-            cycles_method=estimate.method if estimate else None,
-            core_hz=device.build.record.board.clock.hz,
+            cycles_estimated=cycles,
+            cycles_method=method,
+            core_hz=core_hz,
         )
 
     @property
@@ -101,9 +102,18 @@ class Latency(Record):
         return 1e3 * ticks / self.tick_hz
 
 
+def _cycles(device: Device, ticks: int, instructions: int | None, core_hz: int) -> tuple[int | None, str | None]:
+    """Estimate the cycles of an inference on an emulated board, and say how; None twice where there is no estimate."""
+    if device.emulator is not None and device.emulator.cycles_method is not None:
+        return round(ticks * core_hz / device.tick_hz), device.emulator.cycles_method
+    if instructions is None or (estimate := estimate_cycles(device.bundle, device.build)) is None:
+        return None, None
+    return round(instructions * estimate.per_instruction), estimate.method
+
+
 def tools_of(device: Device) -> dict[str, str]:
     """The versions of what made and ran a device's firmware, for provenance."""
     tools = {"compiler": device.build.record.compiler}
     if device.emulated:
-        tools["emulator"] = emulator_version() or "unknown version"
+        tools["emulator"] = emulator_version(device.build.record.board)
     return tools
