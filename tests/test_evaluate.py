@@ -31,7 +31,7 @@ from tritguard.errors import BadInputError
 from tritguard.evaluate.crafting import store
 from tritguard.evaluate.crafting.runs import CHUNK, craft_all
 from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Workers
+from tritguard.evaluate.crafting.workers import Crew, Workers
 from tritguard.evaluate.robustness.live import plan_live, search_live
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.presets import PRESETS, Preset
@@ -102,13 +102,16 @@ def test_any_number_of_processes_finds_the_same(tmp_path: Path) -> None:
         if done == 5:
             raise KeyboardInterrupt
 
-    store, workers = Store(tmp_path / "crafted", "model"), Workers(2, bundle.path, 1.0)
-    with pytest.raises(KeyboardInterrupt):
-        craft_all(target, balls, attacks, store, stop, workers)
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "crafted").iterdir()}
-    assert len(kept) == 5
+    store = Store(tmp_path / "crafted", "model")
+    with Workers(2) as workers:
+        crew = Crew(workers, bundle.path, 1.0)
+        with pytest.raises(KeyboardInterrupt):
+            craft_all(target, balls, attacks, store, stop, crew)
+        kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "crafted").iterdir()}
+        assert len(kept) == 5
+        assert multiprocessing.active_children() == []
+        runs, throughput = craft_all(target, balls, attacks, store, ignore, crew)
     assert multiprocessing.active_children() == []
-    runs, throughput = craft_all(target, balls, attacks, store, ignore, workers)
     assert (throughput.workers, throughput.jobs, throughput.reused) == (2, 12, 5)
     assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
     alone, _ = craft_all(target, balls, attacks, Store(tmp_path / "alone", "model"), ignore)

@@ -28,7 +28,7 @@ from tritguard.data import load_dataset, to_input_bytes
 from tritguard.emit import write_bundle
 from tritguard.evaluate.crafting.runs import Run, Throughput, craft_all
 from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Workers
+from tritguard.evaluate.crafting.workers import Crew, Workers
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.study import cores, prepare
 from tritguard.evaluate.samples import Samples
@@ -137,10 +137,10 @@ def attack(name: str, attacks: list[str], samples: int | None, folder: Path, wor
     plan = Plan.model_validate({"samples": len(x), "eps": case.eps, "attacks": attacks, "settings": budgets})
     target = prepare(bundle, Samples(x, y, np.arange(len(x))), plan)
     assert target.view is not None
-    crew = Workers(workers, bundle.path, target.view.temperature)
     store = Store(folder / "crafted", bundle.manifest.model_sha256)
     suite = plan.suite(int(np.prod(bundle.manifest.output.shape)))
-    with bar(name) as report:
+    with bar(name) as report, Workers(workers) as crafting:
+        crew = Crew(crafting, bundle.path, target.view.temperature)
         runs, throughput = craft_all(target, plan.balls[:-1], suite, store, report, crew)
     right = target.predictor.predict(x).labels == y
     holds = [right & (target.predictor.predict(run.x).labels == y) for run in runs]

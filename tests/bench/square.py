@@ -31,7 +31,7 @@ from tritguard.device import open_device
 from tritguard.emit import Bundle, write_bundle
 from tritguard.evaluate.crafting.runs import craft_all
 from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Workers
+from tritguard.evaluate.crafting.workers import Crew, Workers
 from tritguard.evaluate.robustness.study import cores
 from tritguard.predictor import Int8, Outputs
 from tritguard.twin import Twin
@@ -62,10 +62,9 @@ def main() -> int:
 
     attack, ball = Square(options.queries), Ball("Linf", options.eps)
     store = Store(folder / "crafted", bundle.manifest.model_sha256)
-    with bar("Square") as report:
-        (run,), throughput = craft_all(
-            target, [ball], [attack], store, report, Workers(options.workers, bundle.path, temperature=1.0)
-        )
+    with bar("Square") as report, Workers(options.workers) as workers:
+        crew = Crew(workers, bundle.path, temperature=1.0)
+        (run,), throughput = craft_all(target, [ball], [attack], store, report, crew)
     start, before = time.perf_counter(), _processor_seconds()
     theirs = on_boards(bundle, firmware, run.x, options.workers)
     clock, confirming = time.perf_counter() - start, _processor_seconds() - before

@@ -25,7 +25,7 @@ from tritguard.data import load_dataset
 from tritguard.emit import open_bundle
 from tritguard.evaluate.crafting.runs import Run, craft_all
 from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Workers
+from tritguard.evaluate.crafting.workers import Crew, Workers
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.study import cores, prepare
 from tritguard.evaluate.samples import draw_samples
@@ -57,17 +57,18 @@ def main() -> int:
     assert target.view is not None
     equal, traded = _attacks(options.gradients, options.queries, options.quick)
     store = Store(options.out / options.bundle.name, bundle.manifest.model_sha256)
-    crew = Workers(options.workers, bundle.path, target.view.temperature)
     lowest = True
-    for ball in plan.balls[:-1]:
-        with bar(f"eps {ball.eps}") as report:
-            runs, _ = craft_all(target, [ball], [*equal, *traded], store, report, crew)
-        print(f"{options.bundle.name}, Linf, eps {ball.eps} steps, {options.samples} samples\n{_HEAD}")
-        holds = [~target.broken(target.predictor.predict(run.x).labels) for run in runs]
-        for run, hold in zip(runs, holds, strict=True):
-            print(_row(run, hold, holds[0], target))
-        print(f"{'all together':20} {np.all(holds, axis=0).mean():>7.2%}", flush=True)
-        lowest &= all(holds[0].sum() <= hold.sum() for hold in holds[: len(equal)])
+    with Workers(options.workers) as workers:
+        crew = Crew(workers, bundle.path, target.view.temperature)
+        for ball in plan.balls[:-1]:
+            with bar(f"eps {ball.eps}") as report:
+                runs, _ = craft_all(target, [ball], [*equal, *traded], store, report, crew)
+            print(f"{options.bundle.name}, Linf, eps {ball.eps} steps, {options.samples} samples\n{_HEAD}")
+            holds = [~target.broken(target.predictor.predict(run.x).labels) for run in runs]
+            for run, hold in zip(runs, holds, strict=True):
+                print(_row(run, hold, holds[0], target))
+            print(f"{'all together':20} {np.all(holds, axis=0).mean():>7.2%}", flush=True)
+            lowest &= all(holds[0].sum() <= hold.sum() for hold in holds[: len(equal)])
     return 0 if lowest else 1
 
 

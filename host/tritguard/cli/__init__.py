@@ -4,35 +4,15 @@ from __future__ import annotations
 
 import signal
 import sys
-from importlib import import_module
 from typing import Annotated, NoReturn
 
 import typer
 
-from tritguard import __version__
+from tritguard.cli.lazy import VERBS, LazyVerbs
 from tritguard.cli.terminal import errors
 from tritguard.errors import BadInputError, TritguardError
 from tritguard.files import full_place
-from tritguard.report.wording import printable
-
-VERBS = (
-    "run",
-    "data",
-    "train",
-    "convert",
-    "export",
-    "build",
-    "flash",
-    "profile",
-    "evaluate",
-    "attack",
-    "transfer",
-    "faults",
-    "privacy",
-    "report",
-    "boards",
-    "doctor",
-)
+from tritguard.printable import printable
 
 # What Ctrl-C leaves, where it is not nothing.
 _LEAVES = dict.fromkeys(("run", "data", "train", "attack", "privacy"), "start the same command again to go on") | {
@@ -42,6 +22,7 @@ _INTERRUPTED = 128 + signal.SIGINT
 _VERBOSE = ("--verbose", "-v")
 
 app = typer.Typer(
+    cls=LazyVerbs,
     help="Int8 and ternary networks on microcontrollers, attacked and measured on the chip itself.",
     no_args_is_help=True,
     add_completion=False,
@@ -53,6 +34,8 @@ _verbose = False
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from tritguard import __version__  # noqa: PLC0415 - see there
+
         typer.echo(__version__)
         raise typer.Exit
 
@@ -66,10 +49,6 @@ def _options(
 ) -> None:
     global _verbose  # noqa: PLW0603 - set once, before any verb runs
     _verbose = verbose
-
-
-for _verb in VERBS:
-    app.command(name=_verb)(getattr(import_module(f"tritguard.cli.{_verb}"), "command"))  # noqa: B009
 
 
 def main() -> None:

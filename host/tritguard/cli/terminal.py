@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from typing_extensions import override
 
-from tritguard.report.wording import printable
+from tritguard.printable import printable
 
 
 class CleanConsole(Console):

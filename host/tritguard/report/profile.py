@@ -9,10 +9,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from tritguard.printable import printable
 from tritguard.profile import LayerWork, Profile, Work
 from tritguard.report.chart import FILLS, WIDTH
 from tritguard.report.templating import environment
-from tritguard.report.wording import count, megahertz, percent, printable, short_op
+from tritguard.report.wording import count, megahertz, percent, short_op
 
 _METHODS = {
     "counted": "counted exactly in the emulator, in the firmware that ships",

@@ -14,10 +14,11 @@ from rich.text import Text
 from typing_extensions import override
 
 from tritguard.evaluate.study import Status, Study
+from tritguard.printable import printable
 from tritguard.report import lines, wording
 from tritguard.report.lines import Chart
 from tritguard.report.templating import environment
-from tritguard.report.wording import STATUS_MEANING, printable
+from tritguard.report.wording import STATUS_MEANING
 
 S = TypeVar("S", bound=Study)
 

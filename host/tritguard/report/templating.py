@@ -6,7 +6,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from tritguard import templating
-from tritguard.report.wording import printable
+from tritguard.printable import printable
 
 
 def environment() -> Environment:

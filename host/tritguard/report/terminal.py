@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.study import Rate, Status
+from tritguard.printable import printable
 from tritguard.report import summary
 from tritguard.report.wording import (
     FEATURE_MEANING,
@@ -24,7 +25,6 @@ from tritguard.report.wording import (
     megahertz,
     of,
     percent,
-    printable,
     real,
     refused,
     size,

@@ -121,20 +121,3 @@ _SHORT_OPS = {"CONV_2D": "conv", "DEPTHWISE_CONV_2D": "depthwise", "FULLY_CONNEC
 def short_op(op: str) -> str:
     """Shorten the name of an op for narrow columns."""
     return _SHORT_OPS.get(op, op.lower().removesuffix("_2d"))
-
-
-def printable(text: str, kept: str = "") -> str:
-    r"""Spell out control and direction-changing characters as JSON does: `\u001b`.
-
-    A result file may come from anywhere; its strings must not drive a terminal or reorder what a reader sees.
-
-    Args:
-        text: any text, even one that is no valid Unicode.
-        kept: characters that stay as they are.
-    """
-    return "".join(char if char.isprintable() or char in kept else _spelled_out(char) for char in text)
-
-
-def _spelled_out(char: str) -> str:
-    units = char.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))

@@ -19,7 +19,7 @@ from tritguard.train.backend import tf
 from tritguard.train.config import Accuracy, QuantizeConfig, TrainConfig
 from tritguard.train.inputs import InputGrid, TrainingSet, input_units
 from tritguard.train.quantize import observe_ranges, plain, quantize, unrounded
-from tritguard.train.recalibrate import RECALIBRATION_SAMPLES, norm_layers, recalibrate
+from tritguard.train.recalibrate import RECALIBRATION_SAMPLES, recalibrate
 
 PGD_STEPS = 10
 PGD_SAMPLES = 256
@@ -55,8 +55,7 @@ def evaluate(
     for name, form in forms(config.quantize).items():
         deployed = quantize(net, form, (samples.grid.low, samples.grid.high))
         with unrounded(deployed):
-            for norm in norm_layers(deployed):
-                recalibrate(deployed, norm, input_units(samples.x[:RECALIBRATION_SAMPLES]))
+            recalibrate(deployed, input_units(samples.x[:RECALIBRATION_SAMPLES]))
         observe_ranges(deployed, input_units(samples.x[: config.calibration]))
         accuracies[name] = _accuracy(deployed, config, samples.grid, dataset)
         done()
@@ -64,7 +63,8 @@ def evaluate(
 
 
 def _accuracy(model: Any, config: TrainConfig, grid: InputGrid, dataset: Dataset) -> Accuracy:
-    logits = tf.function(functools.partial(model, training=False))
+    inputs = tf.TensorSpec((None, *dataset.x_test.shape[1:]), tf.float32)  # one trace for batches of all sizes
+    logits = tf.function(functools.partial(model, training=False), input_signature=[inputs])
     chosen = np.random.default_rng(config.seed).permutation(len(dataset.x_test))[:PGD_SAMPLES]
     eps = config.adversarial.eps * grid.step
 

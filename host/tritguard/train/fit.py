@@ -84,9 +84,7 @@ def train(
     state = loop.run(stages.set, _journal(out), checkpoint_seconds, show_loss or (lambda loss: None))
 
     model = stored(model)
-    for norm in norm_layers(model):
-        recalibrate(model, norm, input_units(samples.x[:RECALIBRATION_SAMPLES]))
-        stages.advance()
+    recalibrate(model, input_units(samples.x[:RECALIBRATION_SAMPLES]), stages.advance)
     evaluation = evaluate(model, config, samples, dataset, stages.advance)
     record = TrainRecord(
         config=config,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tritguard.train.backend import keras
 from tritguard.train.layer_graph import kernel_axes, weighted_layers
-from tritguard.train.recalibrate import norm_layers, recalibrate
+from tritguard.train.recalibrate import recalibrate
 
 Float32 = NDArray[np.float32]
 Width = Literal[2, 4, 8]
@@ -58,8 +58,7 @@ def with_widths(model: Any, widths: dict[str, Width], x: Float32) -> Any:
         layer = copy.get_layer(name)
         kernel, *rest = layer.get_weights()
         layer.set_weights([on_grid(kernel, width, kernel_axes(layer)), *rest])
-    for norm in norm_layers(copy):
-        recalibrate(copy, norm, x)
+    recalibrate(copy, x)
     return copy
 
 

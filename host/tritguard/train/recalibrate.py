@@ -6,6 +6,8 @@ deterministic ones. Without this step a net can lose most of its accuracy.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,17 +23,36 @@ def norm_layers(model: Any) -> list[Any]:
     return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
-def recalibrate(model: Any, norm: Any, x: NDArray[np.float32]) -> None:
-    """Set the moving statistics of one batch-norm layer to those of its input over x.
+def recalibrate(model: Any, x: NDArray[np.float32], done: Callable[[], None] = lambda: None) -> None:
+    """Set the moving statistics of all batch-norm layers to those of their inputs over x.
 
-    Call this layer by layer from input to output, because the statistics of one layer change the input of the next.
+    One pass is enough: the statistics of a layer are set before its outputs, which the next layers see, are computed.
 
     Args:
         model: a functional keras.Model.
-        norm: one of its batch-norm layers.
         x: float32[n, *input_shape], a few thousand real inputs, which are run in one batch.
+        done: called after each layer.
     """
-    before = keras.Model(model.input, norm.input)(x, training=False)
-    mean, variance = tf.nn.moments(before, axes=list(range(len(before.shape) - 1)))
-    norm.moving_mean.assign(mean)
-    norm.moving_variance.assign(variance)
+    with ExitStack() as measuring:
+        for norm in norm_layers(model):
+            measuring.enter_context(_measuring(norm, done))
+        model(x, training=False)
+
+
+@contextmanager
+def _measuring(norm: Any, done: Callable[[], None]) -> Iterator[None]:
+    """Have one batch-norm layer take over the statistics of each input it is called with."""
+    call = norm.call
+
+    def measured(inputs: Any, **options: Any) -> Any:
+        mean, variance = tf.nn.moments(inputs, axes=list(range(len(inputs.shape) - 1)))
+        norm.moving_mean.assign(mean)
+        norm.moving_variance.assign(variance)
+        done()
+        return call(inputs, **options)
+
+    norm.call = measured
+    try:
+        yield
+    finally:
+        del norm.call

@@ -12,7 +12,7 @@ from pydantic import PositiveInt
 from tritguard.attack import Attack, Ball, Target
 from tritguard.evaluate.crafting.job import Done, Job, check_crafted, craft
 from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Workers
+from tritguard.evaluate.crafting.workers import Crew
 from tritguard.predictor import Int8
 from tritguard.progress import Progress
 from tritguard.records import Record
@@ -65,14 +65,14 @@ def craft_all(
     attacks: Sequence[Attack],
     store: Store,
     progress: Progress,
-    workers: Workers | None = None,
+    crew: Crew | None = None,
 ) -> tuple[tuple[Run, ...], Throughput]:
     """Run every attack in every ball, ball by ball.
 
     Args:
         store: jobs that it holds already are not run; the others are stored as soon as they are done.
         progress: called with (jobs done, jobs in all).
-        workers: without them, the jobs run one after the other on the target itself.
+        crew: without it, the jobs run one after the other on the target itself.
 
     Raises:
         TritguardError: raised by an attack, or because of what one gave; see `check_crafted` and `seal`.
@@ -83,14 +83,14 @@ def craft_all(
     missing = [place for place in range(len(jobs)) if place not in done]
     reused = len(done)
     progress(len(done), len(jobs))
-    for place, outcome in _outcomes([jobs[place] for place in missing], workers):
+    for place, outcome in _outcomes([jobs[place] for place in missing], crew):
         check_crafted(jobs[missing[place]], outcome.crafted.x)
         store.save(jobs[missing[place]], outcome)
         done[missing[place]] = outcome
         progress(len(done), len(jobs))
     made = [done[place].crafted for place in missing]
     throughput = Throughput(
-        workers=workers.count if workers else 1,
+        workers=crew.workers.count if crew else 1,
         jobs=len(jobs),
         reused=reused,
         refused=store.refused - refused,
@@ -109,10 +109,10 @@ def _chunks(target: Target, attack: Attack, ball: Ball) -> Iterator[Job]:
         yield Job(attack, ball, part, first)
 
 
-def _outcomes(jobs: Sequence[Job], workers: Workers | None) -> Iterator[tuple[int, Done]]:
+def _outcomes(jobs: Sequence[Job], crew: Crew | None) -> Iterator[tuple[int, Done]]:
     """Yield the place of each job with its outcome, in any order."""
-    if workers is not None and workers.count > 1 and len(jobs) > 1:
-        return workers.run(jobs)
+    if crew is not None and crew.workers.count > 1 and len(jobs) > 1:
+        return crew.run(jobs)
     return ((place, craft(job)) for place, job in enumerate(jobs))
 
 

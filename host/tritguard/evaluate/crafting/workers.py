@@ -6,9 +6,9 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -29,22 +29,87 @@ from tritguard.processes import spawning
 from tritguard.twin import Twin
 
 
-@dataclass(frozen=True)
 class Workers:
-    """How many processes craft, and the model that each of them opens.
+    """Processes that craft, started as they are needed and kept for all that is crafted inside the `with` block.
+
+    Leaving the block ends them, at once if by an exception.
+
+    Args:
+        count: the number of processes.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._pool: _Pool | None = None
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        self._end(at_once=kind is not None)
+
+    def run(self, orders: Sequence[_Order]) -> Iterator[tuple[int, Done]]:
+        """The orders' places and outcomes, in the order they finish; dropping the iterator ends the processes at once.
+
+        Raises:
+            TritguardError: raised by an attack, or because a process died.
+        """
+        finished = False
+        self._pool = self._pool or _Pool(self.count)
+        try:
+            places = {future: place for place, future in enumerate(self._pool.submit(orders))}
+            for future in as_completed(places):
+                yield places[future], future.result()
+            finished = True
+        except BrokenProcessPool as error:
+            fix = "ask for fewer --workers; what was crafted so far is kept"
+            raise TritguardError("a process that crafted died, perhaps for lack of memory", fix=fix) from error
+        finally:
+            if not finished:
+                self._end(at_once=True)
+
+    def _end(self, at_once: bool) -> None:
+        if self._pool is not None:
+            self._pool.end(at_once)
+        self._pool = None
+
+
+class _Pool:
+    """Spawned processes, which also end if this one is killed."""
+
+    def __init__(self, count: int) -> None:
+        context = get_context("spawn")  # TensorFlow does not survive a fork
+        self._alive, self._ours = context.Pipe(duplex=False)
+        with spawning():  # the pool's locks start a process that tracks them
+            self._executor = ProcessPoolExecutor(count, context, _start, (self._alive,))
+
+    def submit(self, orders: Sequence[_Order]) -> list[Future[Done]]:
+        with spawning():
+            return [self._executor.submit(_craft, order) for order in orders]
+
+    def end(self, at_once: bool) -> None:
+        if not at_once:
+            self._executor.shutdown(wait=True)  # a worker that ends by itself leaves no library's semaphore behind
+        self._ours.close()
+        self._executor.shutdown(cancel_futures=True)
+        self._alive.close()
+
+
+@dataclass(frozen=True)
+class Crew:
+    """A model, and the processes that craft on it.
 
     Attributes:
-        count: the number of processes.
         bundle: the folder of the attacked model.
         temperature: the temperature of the view, see `GradientView`.
     """
 
-    count: int
+    workers: Workers
     bundle: Path
     temperature: float
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Done]]:
-        """The jobs' places and outcomes, in the order they finish; dropping the iterator ends the processes at once.
+        """The jobs' places and outcomes; see `Workers.run`.
 
         Raises:
             BadInputError: an attack is defined in the script that runs, which the processes do not import.
@@ -52,30 +117,7 @@ class Workers:
         """
         for attack in (job.attack for job in jobs if type(job.attack).__module__ == "__main__"):
             raise BadInputError("is defined in the script that runs", where=attack.name, fix="move it to a module")
-        with self._pool(min(self.count, len(jobs))) as pool:
-            orders = [_Order.of(job, self.bundle, self.temperature) for job in jobs]
-            with spawning():
-                places = {pool.submit(_craft, order): place for place, order in enumerate(orders)}
-            try:
-                for future in as_completed(places):
-                    yield places[future], future.result()
-            except BrokenProcessPool as error:
-                fix = "ask for fewer --workers; what was crafted so far is kept"
-                raise TritguardError("a process that crafted died, perhaps for lack of memory", fix=fix) from error
-
-    @contextmanager
-    def _pool(self, count: int) -> Iterator[ProcessPoolExecutor]:
-        context = get_context("spawn")  # TensorFlow does not survive a fork
-        alive, ours = context.Pipe(duplex=False)
-        with spawning():  # the pool's locks start a process that tracks them
-            pool = ProcessPoolExecutor(count, context, _start, (self.bundle, self.temperature, alive))
-        try:
-            yield pool
-            pool.shutdown(wait=True)  # first, because a worker that ends by itself leaves no library's semaphore behind
-        finally:
-            ours.close()  # on a failure, and also if this process is killed: no worker outlives it
-            pool.shutdown(cancel_futures=True)
-            alive.close()
+        return self.workers.run([_Order.of(job, self.bundle, self.temperature) for job in jobs])
 
 
 @dataclass(frozen=True)
@@ -112,21 +154,20 @@ class _Order:
         return Job(self.attack, self.ball, target, self.first)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # the model and its control
 def _model(bundle: Path, temperature: float) -> tuple[Twin, GradientView]:
     """What a worker's jobs attack, opened once a process."""
     opened = open_bundle(bundle)
     return Twin(opened, threads=1), GradientView(opened.golden, temperature)
 
 
-def _start(bundle: Path, temperature: float, alive: Connection) -> None:
+def _start(alive: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the parent process
     threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ[name] = "1"
     with suppress(ImportError):  # or ART's progress bars make a semaphore that a worker ended early leaves behind
         import_module("tqdm").tqdm.set_lock(threading.RLock())
-    _model(bundle, temperature)  # a model that cannot be opened ends the worker at its start
 
 
 def _end_with(alive: Connection) -> None:

@@ -13,7 +13,7 @@ from tritguard.attack import Attack, Ball, Crafted, Target
 from tritguard.attack.base import Best, Kind, Labels, Queries
 from tritguard.evaluate.crafting.runs import Run, Throughput, craft_all
 from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Workers
+from tritguard.evaluate.crafting.workers import Crew
 from tritguard.evaluate.robustness.figures import Control, Doubling
 from tritguard.evaluate.robustness.grids import Regrid
 from tritguard.evaluate.robustness.plan import Plan
@@ -31,7 +31,7 @@ class Victim:
         sha256: hash of the golden model.
         target: its twin, its view and its samples.
         store: keeps what is found.
-        workers: processes that craft; without them crafting runs in this process.
+        crew: the processes that craft; without it crafting runs in this process.
         regrid: for a control, how its input grid lies to the attacked model's.
     """
 
@@ -39,7 +39,7 @@ class Victim:
     sha256: str
     target: Target
     store: Store
-    workers: Workers | None = None
+    crew: Crew | None = None
     regrid: Regrid = field(default_factory=Regrid)
 
 
@@ -81,7 +81,7 @@ def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages) ->
     theirs = None if control is None else control.regrid.to_control(Ball(plan.norm, plan.eps[-1]))
     suite = plan.suite(classes(model.target))
     runs, throughput = craft_all(
-        model.target, plan.balls, suite, model.store, stages("Crafting on the twin"), model.workers
+        model.target, plan.balls, suite, model.store, stages("Crafting on the twin"), model.crew
     )
     checked = labels = None
     if control is not None and theirs is not None:
@@ -117,7 +117,7 @@ def _attack_again(
     if len(chosen) == 0:
         return None, Doubling(attack=attack.name, steps=steps, tried=0, broken=0)
     part = target.part(chosen)
-    (found,), _ = craft_all(part, [ball], [attack], model.store, progress, model.workers)
+    (found,), _ = craft_all(part, [ball], [attack], model.store, progress, model.crew)
     broken = int(part.broken(target.predictor.predict(found.x).labels).sum())
     x = target.x.copy()
     x[chosen] = found.x
@@ -129,7 +129,7 @@ def _attack_control(
 ) -> tuple[Control, Labels, Run]:
     """Run the same attacks on the control, in the same ball in its own steps, and try what they find on the model."""
     target = control.target
-    runs, _ = craft_all(target, [ball], suite, control.store, progress, control.workers)
+    runs, _ = craft_all(target, [ball], suite, control.store, progress, control.crew)
     holds = holding(target, runs)
     labels = target.predictor.predict(target.x).labels
     right = labels == target.y

@@ -19,7 +19,7 @@ from tritguard.emit import Bundle
 from tritguard.errors import DeviceError
 from tritguard.evaluate.confirmation import count_lines
 from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Workers
+from tritguard.evaluate.crafting.workers import Crew, Workers
 from tritguard.evaluate.data_checks import check_data
 from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.robustness import symptoms
@@ -53,7 +53,7 @@ def prepare(bundle: Bundle, samples: Samples, plan: Plan) -> Target:
     return Target(twin, view, samples.x, samples.y, plan.seed, aim, plan.access)
 
 
-def victim(bundle: Bundle, samples: Samples, plan: Plan, out: Path, workers: int) -> Victim:
+def victim(bundle: Bundle, samples: Samples, plan: Plan, out: Path, workers: Workers) -> Victim:
     """Prepare a model for attack; what is found is kept in `out`/crafted."""
     manifest, target = bundle.manifest, prepare(bundle, samples, plan)
     assert target.view is not None
@@ -62,12 +62,12 @@ def victim(bundle: Bundle, samples: Samples, plan: Plan, out: Path, workers: int
         sha256=manifest.model_sha256,
         target=target,
         store=Store(out / "crafted", manifest.model_sha256),
-        workers=Workers(workers, bundle.path, target.view.temperature),
+        crew=Crew(workers, bundle.path, target.view.temperature),
     )
 
 
 def undefended(
-    control: Bundle | None, bundle: Bundle, dataset: Dataset, plan: Plan, out: Path, workers: int
+    control: Bundle | None, bundle: Bundle, dataset: Dataset, plan: Plan, out: Path, workers: Workers
 ) -> Victim | None:
     """Prepare the control, if there is one, with the samples that the model of the bundle is attacked with."""
     if control is None:
@@ -163,19 +163,19 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
         check_attackable(bundle.manifest)
     samples = draw_samples(subject.bundle, dataset, plan.samples, plan.seed)
     checked = check_data(subject.bundle.manifest, dataset=dataset)
-    workers = workers or cores()
-    preparing = stages("Preparing the attacks")
-    preparing(0, 1)
-    model = victim(subject.bundle, samples, plan, out, workers)
-    reference = undefended(control, subject.bundle, dataset, plan, out, workers)
-    preparing(1, 1)
-    target = model.target
-    if live is None:
-        found = search(model, plan, reference, stages)
-    else:
-        budget = plan_live(device, target.x, plan.balls, plan.suite(classes(target)))
-        live(budget)
-        found = search_live(device, target, plan.balls, budget, out / "live", stages("Attacking the device"))
+    with Workers(workers or cores()) as crafting:
+        preparing = stages("Preparing the attacks")
+        preparing(0, 1)
+        model = victim(subject.bundle, samples, plan, out, crafting)
+        reference = undefended(control, subject.bundle, dataset, plan, out, crafting)
+        preparing(1, 1)
+        target = model.target
+        if live is None:
+            found = search(model, plan, reference, stages)
+        else:
+            budget = plan_live(device, target.x, plan.balls, plan.suite(classes(target)))
+            live(budget)
+            found = search_live(device, target, plan.balls, budget, out / "live", stages("Attacking the device"))
     replay = confirm(device, target, found, stages("Confirming on the device"), stages("Comparing with the twin"))
     manifest = subject.bundle.manifest
     x_test = to_input_bytes(dataset.x_test, manifest.input.scale, manifest.input.zero_point)

@@ -1,0 +1,61 @@
+"""The verbs, each imported when it is called: help and a wrong verb are answered without NumPy and pydantic."""
+
+from __future__ import annotations
+
+import ast
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typing_extensions import override
+
+VERBS = (
+    "run",
+    "data",
+    "train",
+    "convert",
+    "export",
+    "build",
+    "flash",
+    "profile",
+    "evaluate",
+    "attack",
+    "transfer",
+    "faults",
+    "privacy",
+    "report",
+    "boards",
+    "doctor",
+)
+
+
+class LazyVerbs(TyperGroup):
+    """A group that knows of its commands only what its own help shows, until one of them is called."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for verb in VERBS:
+            self.add_command(TyperCommand(verb, help=_help(verb), rich_markup_mode=self.rich_markup_mode), verb)
+
+    @override
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] in VERBS:
+            self.add_command(_imported(args[0]), args[0])
+        return super().resolve_command(ctx, args)
+
+
+def _help(verb: str) -> str:
+    """Read what `command` of a verb's file says about itself, without importing the file."""
+    file = ast.parse((Path(__file__).parent / f"{verb}.py").read_bytes())
+    command = next(node for node in file.body if isinstance(node, ast.FunctionDef) and node.name == "command")
+    return ast.get_docstring(command) or ""
+
+
+def _imported(verb: str) -> TyperCommand:
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    alone.command(name=verb)(import_module(f"tritguard.cli.{verb}").command)
+    command = typer.main.get_command(alone)
+    assert isinstance(command, TyperCommand)
+    return command
