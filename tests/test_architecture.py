@@ -56,7 +56,7 @@ INNER = {
     ],
     "evaluate": [
         {"samples", "study"},
-        {"confirmation", "crafting", "data_checks", "kind"},
+        {"confirmation", "crafting", "data_checks", "kind", "measurement"},
         {kind.name for kind in STUDIES},
         {"registry"},
     ],

@@ -29,6 +29,7 @@ from tests.support.tflite_builder import ModelBuilder
 from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.device import EmulatedBoard, connect, open_device
+from tritguard.device.emulators import is_emulated
 from tritguard.device.line import SerialLine
 from tritguard.device.link import Link
 from tritguard.device.protocol import Request
@@ -125,6 +126,24 @@ def test_time_counts_instructions_and_repeats(small_bundle: Bundle, firmware: Bu
     first, second = (np.array(counted[board]) for board in BOARDS)
     assert np.abs(first - second).max() <= 10
     assert small_bundle.manifest.macs < first.min() < 200 * small_bundle.manifest.macs
+
+
+def test_a_board_behind_a_serial_server_is_real_though_its_kind_has_an_emulator(
+    small_bundle: Bundle, firmware: Builder
+) -> None:
+    build, x = firmware(small_bundle, "netduinoplus2"), inputs(small_bundle, 2)
+    with EmulatedBoard(build.record.board, build.elf) as emulated:
+        with connect(emulated.url, small_bundle, build) as device:
+            assert device.emulated and device.tick_hz == 168_000_000
+        with (
+            NoisyLine(emulated.url, lambda frame: frame, lambda frame: frame) as server,
+            connect(server.url, small_bundle, build) as device,
+        ):
+            ticks = device.predict(x).ticks
+            assert ticks is not None and not device.emulated
+            assert device.instructions(int(ticks[0])) is None
+            assert device.tick_hz == device.hello.clock_hz == 16_000_000
+    assert not is_emulated(emulated.url)
 
 
 def test_no_inputs_give_no_outputs(small_bundle: Bundle, small_build: Build) -> None:
@@ -318,7 +337,7 @@ STARTS_ONE = """
 import sys, threading, time
 from pathlib import Path
 from tritguard.build import open_build
-from tritguard.device.emulator import EmulatedBoard
+from tritguard.device.emulators import EmulatedBoard
 
 build, boards = open_build(Path(sys.argv[1])), []
 thread = threading.Thread(target=lambda: boards.append(EmulatedBoard(build.record.board, build.elf)))

@@ -19,12 +19,13 @@ from tritguard.build import Build, build
 from tritguard.build.engine import native_engine
 from tritguard.cli import app
 from tritguard.device import EmulatedBoard, connect, open_device
+from tritguard.device.emulators.qemu import Qemu
+from tritguard.device.emulators.qemu_plugin import plugin_library
 from tritguard.device.protocol import Request
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError, DeviceError, ToolMissingError
 from tritguard.profile import Profile, count, count_model, estimate_cycles, profile
 from tritguard.profile.cycles import Cost, instruction_costs
-from tritguard.profile.plugin import plugin_library
 from tritguard.profile.record import FunctionWork, LayerWork, Work
 from tritguard.profile.symbols import read_code_map
 from tritguard.report.profile import table
@@ -197,7 +198,7 @@ def test_what_is_missing_is_said(small_bundle: Bundle, small_build: Build, monke
         count(small_bundle, bare, inputs(small_bundle, 1))
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(ToolMissingError, match="no C compiler for the emulator's plugin"):
-        plugin_library()
+        plugin_library(Qemu().version())
 
 
 def _without_emulator(built: Build) -> object:

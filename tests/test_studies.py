@@ -116,9 +116,9 @@ LISTS = {("evaluate", "registry"), ("api", "studies"), ("api", "__init__")}
 
 
 def lines_that_know_a_study(path: Path) -> Iterator[int]:
-    """Lines that compare with a study's name, or import a study that does not lead the run; but for its own files."""
+    """Lines that compare with a study's name, or import one that does not lead the run; not in its files and verb."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
-    others = {kind.name: kind for kind in STUDIES if kind.name not in parts}
+    others = {kind.name: kind for kind in STUDIES if kind.name not in parts and kind.table != parts[-1]}
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Compare):
             compared = {leaf.value for leaf in ast.walk(node) if isinstance(leaf, ast.Constant)}

@@ -1,4 +1,4 @@
-/* The STM32F4's crystal and PLL, GPIO and USART, after ST's reference manual RM0090. */
+/* The crystal and PLL, GPIO and USART of the STM32F4 (ST's reference manual RM0090) and the STM32F2 (RM0033). */
 #include "port/driver.h"
 #include "config.h"
 

@@ -14,7 +14,8 @@ from serial.tools import list_ports
 
 from tritguard.boards import Board, available_boards
 from tritguard.build.pio import COMPILER
-from tritguard.device.emulator import QEMU
+from tritguard.device.emulators.qemu import PROGRAM as QEMU
+from tritguard.device.emulators.rp2040js import PACKAGE, Rp2040js, how_to_install
 from tritguard.device.upload import DFU_UTIL, OPENOCD
 from tritguard.errors import ToolMissingError
 from tritguard.host_compiler import host_compiler
@@ -64,6 +65,7 @@ def examine() -> Iterator[Finding]:
     oracle = _package("tflite-micro")
     mend = "pip install 'tritguard[oracle]', on Linux and x86-64 only"
     yield Finding("tflite-micro", oracle, "the oracle", mend, needed=False)
+    yield Finding(PACKAGE, Rp2040js().version(), "the emulated Raspberry Pi Pico", how_to_install(), needed=False)
     yield Finding(OPENOCD, _version(OPENOCD), "flashing by probe", f"apt install {OPENOCD}", needed=False)
     yield Finding(DFU_UTIL, _version(DFU_UTIL), "flashing by USB", f"apt install {DFU_UTIL}", needed=False)
     yield from _serial_ports()
@@ -75,8 +77,9 @@ def require(board: Board) -> None:
     Raises:
         ToolMissingError: the first thing that is missing or unfit.
     """
+    uses_qemu = board.emulator is not None and board.emulator.program == "qemu"
     for finding in examine():
-        needless = not finding.needed or (finding.name == QEMU and board.emulator is None)
+        needless = not finding.needed or (finding.name == QEMU and not uses_qemu)
         if not finding.good and not needless:
             raise ToolMissingError(
                 f"{finding.found or 'not installed'}; it is needed for {finding.why}",
@@ -122,7 +125,9 @@ def _emulator() -> Finding:
     version = _version(QEMU)
     listed = _run(QEMU, "-M", "help") or ""
     machines = {line.split(" ")[0] for line in listed.splitlines()}
-    lacking = {board.emulator.machine for board in available_boards() if board.emulator} - machines
+    lacking = {
+        board.emulator.machine for board in available_boards() if board.emulator and board.emulator.program == "qemu"
+    } - machines
     if version and lacking:
         version = f"{version}, without {', '.join(sorted(lacking))}"
     return Finding(QEMU, version, "emulated boards", f"{_INSTALL} qemu-system-arm", fits=not lacking)

@@ -13,6 +13,8 @@ from tritguard.data import Dataset
 from tritguard.device import open_device
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
+from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult
+from tritguard.evaluate.deployment.study import DEPLOYMENT, study_deployment
 from tritguard.evaluate.faults.result import FaultPlan, FaultResult
 from tritguard.evaluate.faults.study import FAULTS, study_faults
 from tritguard.evaluate.kind import StudyKind
@@ -83,6 +85,39 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
             )
 
     return carry_out(ROBUSTNESS, folder, evaluated, stages)
+
+
+def evaluate(
+    bundle: Bundle,
+    firmware: Build,
+    data: Dataset,
+    out: str | Path,
+    *,
+    plan: DeploymentPlan | None = None,
+    port: str | None = None,
+    stages: Stages = silent,
+) -> DeploymentResult:
+    """Run the test set on the device; writes `deployment.json` and `deployment.html`.
+
+    Args:
+        bundle: the model.
+        firmware: its build.
+        data: its test set is used.
+        out: the folder of the result.
+        plan: the number of samples; by default all.
+        port: the board's serial port; without it the emulated board is started.
+        stages: shows how far the work is.
+
+    Raises:
+        BadInputError, BadModelError: see `study_deployment`.
+        DeviceError, WrongFirmwareError: see `open_device`.
+    """
+
+    def evaluated(stages: Stages) -> DeploymentResult:
+        with open_device(bundle, firmware, port) as device:
+            return study_deployment(device, data, plan or DeploymentPlan(), stages)
+
+    return carry_out(DEPLOYMENT, Path(out), evaluated, stages)
 
 
 def faults(

@@ -32,14 +32,16 @@ class Memory(Record):
 
 
 class Emulator(Record):
-    """How QEMU emulates this board.
+    """How this board is emulated.
 
     Attributes:
-        machine: QEMU's name for the board (`-M`).
-        serial_index: which of QEMU's serial lines is the UART that the firmware uses, counted from 0.
+        program: the emulator.
+        machine: its name for the board (QEMU's `-M`).
+        serial_index: which of its serial lines is the UART that the firmware uses, counted from 0.
         tick_hz: rate of the emulated SysTick, in Hz.
     """
 
+    program: Literal["qemu", "rp2040js"] = "qemu"
     machine: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     serial_index: Annotated[int, Field(ge=0, le=15)] = 0
     tick_hz: Positive
@@ -68,7 +70,7 @@ class Board(Record):
         id: the file's name without its suffix; HELLO reports it, so it has at most 31 ASCII characters.
         core: the compiler's name for the core (`-mcpu=`).
         fpu: the core's floating-point unit, None if it has none. The native engine never uses it.
-        status: `emulated` if it is used through QEMU only; `unconfirmed` for a real board that has facts no hardware
+        status: `emulated` if it is used through an emulator only; `unconfirmed` for a real board with facts no hardware
             has confirmed; `confirmed` if it was seen working.
         unconfirmed: the facts that no hardware has confirmed, in words.
         stack_bytes: bytes at the start of RAM that are reserved for the stack.

@@ -20,6 +20,7 @@ VERBS = (
     "build",
     "flash",
     "profile",
+    "evaluate",
     "attack",
     "transfer",
     "faults",

@@ -21,6 +21,8 @@ from tritguard.report.registry import to_terminal
 
 P = TypeVar("P", bound=Record)
 
+_OTHER_BYTES = ("DEVICE_TWIN_MISMATCH", "DEVICE_ORACLE_MISMATCH")
+
 
 def numbers(option: str, text: str) -> list[int]:
     """Whole numbers separated by commas.
@@ -64,8 +66,8 @@ def show(result: Study, path: Path) -> None:
 
 
 def leave(*results: Study) -> None:
-    """End the verb as the worst result has it: exit code 5 where device and twin differ, 1 where one is invalid."""
-    if any(issue.code == "DEVICE_TWIN_MISMATCH" for result in results for issue in result.issues):
+    """End the verb as the worst result has it: 5 where the device gives other bytes, 1 where a result is invalid."""
+    if any(issue.code in _OTHER_BYTES for result in results for issue in result.issues):
         raise typer.Exit(5)
     if any(result.status == "invalid" for result in results):
         raise typer.Exit(1)

@@ -1,11 +1,12 @@
 """Runs a model on a board at a serial line, real or emulated, behind the Predictor interface."""
 
 from tritguard.device.board import Device, connect, emulate, identify, open_device
-from tritguard.device.emulator import EmulatedBoard, EmulatorError, emulator_version
+from tritguard.device.emulators import Counting, EmulatedBoard, EmulatorError, emulator_of, emulator_version
 from tritguard.device.protocol import Fault, Hello, MemoryUse
 from tritguard.device.upload import upload
 
 __all__ = [
+    "Counting",
     "Device",
     "EmulatedBoard",
     "EmulatorError",
@@ -14,6 +15,7 @@ __all__ = [
     "MemoryUse",
     "connect",
     "emulate",
+    "emulator_of",
     "emulator_version",
     "identify",
     "open_device",

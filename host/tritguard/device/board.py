@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from tritguard.build import Build
 from tritguard.device.bulk import BulkLine, Mailbox
-from tritguard.device.emulator import NANOSECONDS_PER_INSTRUCTION, EmulatedBoard
+from tritguard.device.emulators import Counting, EmulatedBoard, Emulator, emulator_of, is_emulated
 from tritguard.device.line import Line, SerialLine
 from tritguard.device.link import ANSWER_SECONDS, Link
 from tritguard.device.protocol import Hello, Inference, LayerTicks, MemoryUse, ProtocolError, Request
@@ -47,14 +47,14 @@ class Device(Predictor):
         hello: what the board reported about itself when it was connected.
         bundle: the model it runs.
         build: the firmware it runs.
-        emulated: whether its ticks count instructions instead of time.
+        emulator: what emulates the board; None for a real one, whose ticks are time.
     """
 
-    def __init__(self, link: Link, hello: Hello, bundle: Bundle, build: Build, *, emulated: bool) -> None:
+    def __init__(self, link: Link, hello: Hello, bundle: Bundle, build: Build, emulator: Emulator | None) -> None:
         self.hello = hello
         self.bundle = bundle
         self.build = build
-        self.emulated = emulated
+        self.emulator = emulator
         self._link = link
         self._resent_before = link.resent
         logits = bundle.manifest.logits
@@ -75,18 +75,21 @@ class Device(Predictor):
     @property
     def tick_hz(self) -> int:
         """The rate of the ticks in `Outputs`, per second."""
-        emulator = self.build.record.board.emulator
-        return emulator.tick_hz if self.emulated and emulator else self.hello.clock_hz
+        settings = self.build.record.board.emulator
+        return settings.tick_hz if self.emulated and settings else self.hello.clock_hz
+
+    @property
+    def emulated(self) -> bool:
+        """Whether an emulator runs it, so that its ticks are not time."""
+        return self.emulator is not None
 
     def instructions(self, ticks: int) -> int | None:
-        """Convert ticks to instructions; None on a real board.
+        """Convert ticks to instructions; None on a real board, and in an emulator whose timers count something else.
 
         The number is exact, but it includes about 25 instructions that start and stop the timer, and 10 more every
         2**24 ticks.
         """
-        if not self.emulated:
-            return None
-        return round(ticks * 1e9 / self.tick_hz / NANOSECONDS_PER_INSTRUCTION)
+        return None if self.emulator is None else self.emulator.instructions(ticks, self.tick_hz)
 
     @override
     def predict(self, x: Int8, progress: Progress | None = None) -> Outputs:
@@ -184,7 +187,9 @@ class Device(Predictor):
         """An upper estimate of the time for one inference, including both directions of the serial line."""
         line_bytes = 2 * (self.hello.inputs + self.hello.outputs + 4 * self.hello.logits)
         line_seconds = 10 * line_bytes / self.build.record.board.uart.baud  # a byte takes ten bits on the line
-        return line_seconds + self.bundle.manifest.macs * _CYCLES_PER_MAC / self.hello.clock_hz
+        slowest = None if self.emulator is None else self.emulator.slowest_hz
+        hz = self.hello.clock_hz if slowest is None else min(slowest, self.hello.clock_hz)
+        return line_seconds + self.bundle.manifest.macs * _CYCLES_PER_MAC / hz
 
     def _check_for_crash(self) -> None:
         fault = greet(self._link).fault
@@ -213,8 +218,7 @@ def connect(url: str, bundle: Bundle, build: Build, *, emulated: bool | None = N
         url: the port, in any form that pyserial opens.
         bundle: the model.
         build: the firmware, built from `bundle`.
-        emulated: whether ticks count instructions; by default true if the port is a socket and the board has an
-            emulator.
+        emulated: whether an emulator runs the board; by default true if tritguard started one at this port.
 
     Raises:
         BadInputError: the build was made from another bundle.
@@ -222,9 +226,8 @@ def connect(url: str, bundle: Bundle, build: Build, *, emulated: bool | None = N
         DeviceError: the port cannot be opened, nothing answers, or the board tells of itself what cannot be.
     """
     _check_bundle(bundle, build)
-    if emulated is None:
-        emulated = url.startswith("socket://") and build.record.board.emulator is not None
-    return _connect(SerialLine(url, build.record.board.uart.baud), bundle, build, emulated=emulated)
+    emulator = emulator_of(build.record.board) if (is_emulated(url) if emulated is None else emulated) else None
+    return _connect(SerialLine(url, build.record.board.uart.baud), bundle, build, emulator)
 
 
 def _check_bundle(bundle: Bundle, build: Build) -> None:
@@ -232,7 +235,7 @@ def _check_bundle(bundle: Bundle, build: Build) -> None:
         raise BadInputError("was built from another bundle", where=str(build.path), fix="build it again from this one")
 
 
-def _connect(line: Line, bundle: Bundle, build: Build, *, emulated: bool) -> Device:
+def _connect(line: Line, bundle: Bundle, build: Build, emulator: Emulator | None) -> Device:
     link = Link(line)
     try:
         hello = greet(link)
@@ -241,7 +244,7 @@ def _connect(line: Line, bundle: Bundle, build: Build, *, emulated: bool) -> Dev
     except BaseException:
         link.close()
         raise
-    return Device(link, hello, bundle, build, emulated=emulated)
+    return Device(link, hello, bundle, build, emulator)
 
 
 def identify(url: str, build: Build) -> Hello:
@@ -270,7 +273,7 @@ def open_device(bundle: Bundle, build: Build, port: str | None = None) -> Iterat
 
 @contextmanager
 def emulate(
-    bundle: Bundle, build: Build, *, elf: Path | None = None, plugin: str | None = None, bulk: bool = True
+    bundle: Bundle, build: Build, *, elf: Path | None = None, counting: Counting | None = None, bulk: bool = True
 ) -> Iterator[Device]:
     """Start a temporary emulated board.
 
@@ -278,30 +281,32 @@ def emulate(
         bundle: the model.
         build: the firmware, built from `bundle`.
         elf: the image to boot instead of the build's.
-        plugin: see `EmulatedBoard`.
-        bulk: ask it over the bulk line, unless the firmware or this system has none; otherwise over the UART.
+        counting: see `EmulatedBoard`.
+        bulk: ask it over the bulk line, unless the firmware, the emulator or this system has none; otherwise over the
+            UART.
 
     Raises:
         BadInputError, ToolMissingError, DeviceError: see `EmulatedBoard` and `connect`.
     """
     _check_bundle(bundle, build)
     board, image = build.record.board, build.elf if elf is None else elf
-    mailbox = Mailbox.find(image) if bulk and hasattr(socket, "AF_UNIX") else None
+    emulator = emulator_of(board)
+    mailbox = Mailbox.find(image) if bulk and emulator.has_debugger and hasattr(socket, "AF_UNIX") else None
     if mailbox is None:
         with (
-            EmulatedBoard(board, image, plugin) as emulated_board,
+            EmulatedBoard(board, image, counting) as emulated_board,
             connect(emulated_board.url, bundle, build, emulated=True) as device,
         ):
             yield device
         return
     ours, theirs = socket.socketpair()
-    with ours, theirs, EmulatedBoard(board, image, plugin, debugger=theirs) as emulated_board:
+    with ours, theirs, EmulatedBoard(board, image, counting, debugger=theirs) as emulated_board:
         theirs.close()  # so that the line breaks when QEMU ends
         try:
             line = BulkLine(ours, mailbox, emulated_board.url)
         except DeviceError as error:
             raise emulated_board.exited() from error
-        with _connect(line, bundle, build, emulated=True) as device:
+        with _connect(line, bundle, build, emulator) as device:
             yield device
 
 

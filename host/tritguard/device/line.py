@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 import serial
 from typing_extensions import override
 
+from tritguard.device.locks import HeldError, Lock
 from tritguard.device.protocol import Frame, ProtocolError, Receiver, encode
 from tritguard.errors import DeviceError
 
@@ -45,14 +48,14 @@ class Line(Protocol):
 
 
 class SerialLine(Line):
-    """A serial port.
+    """A serial port. One of this machine's is locked while it is open, so that two users do not mix their frames.
 
     Args:
         url: the port, in any form that pyserial opens: `/dev/ttyACM0`, `COM3`, `socket://host:port`, ...
         baud: bits per second; sockets ignore it.
 
     Raises:
-        DeviceError: the port cannot be opened.
+        DeviceError: the port cannot be opened, or another process of tritguard has it.
     """
 
     bulk = False
@@ -60,14 +63,13 @@ class SerialLine(Line):
     def __init__(self, url: str, baud: int) -> None:
         self.url = url
         self._receiver = Receiver()
+        self._lock = _lock(url)
         try:
             self._port = serial.serial_for_url(url, baudrate=baud, timeout=POLL_SECONDS, write_timeout=WRITE_SECONDS)
         except Exception as error:  # pyserial raises many kinds of errors on a URL that it cannot read
-            raise DeviceError(
-                f"the port cannot be opened ({error})",
-                where=url,
-                fix="'tritguard doctor' lists the ports",
-            ) from error
+            if self._lock is not None:
+                self._lock.release()
+            raise _not_opened(url, error) from error
 
     @override
     def send(self, frame: Frame) -> None:
@@ -95,6 +97,30 @@ class SerialLine(Line):
     @override
     def close(self) -> None:
         self._port.close()
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _lock(url: str) -> Lock | None:
+    """Lock a port of this machine, under whatever name it is given; a server of ports sees to its users itself."""
+    if not Path(url).is_char_device():
+        return None
+    try:
+        return Lock("ports", str(Path(url).resolve()))
+    except HeldError as error:
+        holder = f"process {error.args[0]}" if error.args[0] else "another process"
+        raise DeviceError(
+            f"the port is in use by {holder}", where=url, fix="wait for it, or end it, then start again"
+        ) from error
+
+
+def _not_opened(url: str, error: Exception) -> DeviceError:
+    fixes = {
+        errno.EACCES: "sudo usermod -aG dialout $USER, then log in again",
+        errno.EBUSY: "end the program that has it open, such as a terminal",
+    }
+    fix = fixes.get(getattr(error, "errno", None) or 0, "'tritguard doctor' lists the ports")
+    return DeviceError(f"the port cannot be opened ({error})", where=url, fix=fix)
 
 
 def broken(url: str, reason: object) -> DeviceError:

@@ -35,12 +35,30 @@ def confirm(bundle: Bundle, build: Build, x: Int8, progress: Progress) -> Confir
         DeviceError, WrongFirmwareError: see `open_device`.
         MismatchError: see `count_lines`.
     """
-    ours, start = Twin(bundle).predict(x), time.perf_counter()
     with open_device(bundle, build) as device:
-        theirs = device.predict(x, progress)
-        resent = device.resent_frames
-        bulk, again = count_lines(device, x, theirs)
-    return Confirmation(
+        return compare(device, x, progress)[0]
+
+
+def compare(device: Device, x: Int8, progress: Progress) -> tuple[Confirmation, Outputs]:
+    """Ask a device for the inputs, x: int8[n, *input_shape], and compare its answers with the twin's.
+
+    Args:
+        device: the device, emulated or not; a share of the inputs goes over an emulated one's UART too.
+        x: the inputs.
+        progress: called with (inputs answered, n).
+
+    Returns:
+        The comparison, and the device's answers.
+
+    Raises:
+        DeviceError: the device stopped answering.
+        MismatchError: see `count_lines`.
+    """
+    ours, start, resent = Twin(device.bundle).predict(x), time.perf_counter(), device.resent_frames
+    theirs = device.predict(x, progress)
+    resent = device.resent_frames - resent
+    bulk, again = count_lines(device, x, theirs)
+    confirmation = Confirmation(
         inputs=len(x),
         bytes_compared=compared(theirs),
         mismatched_inputs=differing(ours, theirs),
@@ -49,6 +67,7 @@ def confirm(bundle: Bundle, build: Build, x: Int8, progress: Progress) -> Confir
         uart_again=again,
         seconds=time.perf_counter() - start,
     )
+    return confirmation, theirs
 
 
 def count_lines(device: Device, x: Int8, outputs: Outputs) -> tuple[int, int]:

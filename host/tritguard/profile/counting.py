@@ -1,4 +1,4 @@
-"""Counts the instructions of a firmware on an emulated board exactly, through QEMU's plugin interface."""
+"""Counts the instructions of a firmware on an emulated board exactly."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from pathlib import Path
 
 from tritguard.boards import Board
 from tritguard.build import Build, build
-from tritguard.device import emulate
+from tritguard.device import Counting, emulate
 from tritguard.emit.bundle import Bundle
 from tritguard.errors import DeviceError
 from tritguard.files import scratch_folder
 from tritguard.predictor import Int8, Outputs
 from tritguard.profile.cycles import has_model, instruction_costs
-from tritguard.profile.plugin import plugin_library
 from tritguard.profile.symbols import CodeMap, read_code_map
 
 # Bucket 0 is not counted; bucket 1 is the part of tg_model_run outside all layers.
@@ -104,30 +103,31 @@ def count(bundle: Bundle, built: Build, x: Int8) -> ModelCount:
 
     Raises:
         BadInputError: the board has no emulator; see also `connect` and `Device.predict`.
-        ToolMissingError: QEMU is missing, or a C compiler to build its plugin with.
-        DeviceError: QEMU does not start, or does not support plugins.
+        ToolMissingError: the emulator is missing, or a C compiler to build QEMU's plugin with.
+        DeviceError: the emulator does not start, does not count, or answers too slowly.
     """
     code = read_code_map(built.elf)
     with scratch_folder() as folder:
         counts = folder / "counts"
         layout = folder / "layout"
         layers = _write_layout(layout, code)
-        plugin = ",".join((_escaped(plugin_library()), f"layout={_escaped(layout)}", f"out={_escaped(counts)}"))
-        with emulate(bundle, built, plugin=plugin) as device:
+        with emulate(bundle, built, counting=Counting(layout, counts)) as device:
             outputs = device.predict(x)
+            resent = device.resent_frames
         if not counts.is_file():
-            raise DeviceError("QEMU ran the model but wrote no counts", where=built.record.board.id)
+            raise DeviceError("the emulator ran the model but wrote no counts", where=built.record.board.id)
+        if resent:
+            raise DeviceError(
+                f"{resent} requests were sent again, so that more than {len(x)} inferences were counted",
+                where=built.record.board.id,
+                fix="count again, on a machine that is less busy",
+            )
         pieces = list(_read_pieces(counts))
     return ModelCount(len(x), outputs, _layer_counts(pieces, layers, code, built))
 
 
-def _escaped(path: Path) -> str:
-    """Escape a path for QEMU's comma-separated options."""
-    return str(path).replace(",", ",,")
-
-
 def _write_layout(path: Path, code: CodeMap) -> tuple[int, ...]:
-    """Write the plugin's layout file; return the layer of each bucket from `_FIRST_LAYER` on."""
+    """Write the layout file; return the layer of each bucket from `_FIRST_LAYER` on."""
     order = tuple(dict.fromkeys(layer for _, layer in code.layers))
     buckets = {code.run: _FRAME, code.done: _IDLE}
     buckets |= {address: _FIRST_LAYER + order.index(layer) for address, layer in code.layers}
@@ -137,7 +137,7 @@ def _write_layout(path: Path, code: CodeMap) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class _Piece:
-    """A straight piece of code with the plugin's counts for it."""
+    """A straight piece of code with the emulator's counts for it."""
 
     bucket: int
     runs: int

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from tritguard import __version__
+from tritguard.boards import Board
 from tritguard.build import Build, build
 from tritguard.build.engine import native_engine
-from tritguard.device import Device, open_device
+from tritguard.device import Device, emulator_of, open_device
 from tritguard.emit.bundle import Bundle
-from tritguard.errors import BadInputError, ToolMissingError
+from tritguard.errors import BadInputError
 from tritguard.files import scratch_folder
 from tritguard.predictor import Int8
 from tritguard.profile.counting import FunctionCount, LayerCount, ModelCount, count
 from tritguard.profile.cycles import COMPILER_PREFIX, has_model
-from tritguard.profile.plugin import plugin_library
 from tritguard.profile.record import FunctionWork, LayerWork, Method, Profile, Work
 
 
@@ -43,7 +43,7 @@ def profile(bundle: Bundle, built: Build, port: str | None = None) -> Profile:
             fix="profile a build of the native engine",
         )
     x = _sample(bundle)
-    if port is None and not built.record.times_layers and _can_count():
+    if port is None and not built.record.times_layers and _can_count(built.record.board):
         return _profile(bundle, built, _counted(count(bundle, built, x)))
     with scratch_folder() as folder:
         if port is None and not built.record.times_layers:
@@ -70,7 +70,7 @@ def estimate_cycles(bundle: Bundle, built: Build) -> CycleEstimate | None:
         DeviceError: see `count`.
     """
     core = built.record.board.core
-    if not has_model(core) or not _can_count():
+    if not has_model(core) or not _can_count(built.record.board):
         return None
     counted = count(bundle, built, _sample(bundle))
     assert counted.cycles is not None
@@ -84,12 +84,8 @@ def _sample(bundle: Bundle) -> Int8:
     return np.random.default_rng(0).integers(-128, 128, (1, *bundle.manifest.input.shape), dtype=np.int8)
 
 
-def _can_count() -> bool:
-    try:
-        plugin_library()
-    except ToolMissingError:
-        return False
-    return shutil.which(f"{COMPILER_PREFIX}objdump") is not None
+def _can_count(board: Board) -> bool:
+    return emulator_of(board).can_count() and shutil.which(f"{COMPILER_PREFIX}objdump") is not None
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,8 @@ def study_faults(
     models = tuple(_study(case, stages) for case in cases)
     classes = cases[0].bundle.manifest.label_rule.classes
     issues = (*checked.issues, *check(models, plan, classes))
-    tools = {"emulator": emulator_version() or "unknown version"} if any(case.firmware for case in cases) else {}
+    booted = [case.firmware.build.record.board for case in cases if case.firmware]
+    tools = {"emulator": ", ".join(dict.fromkeys(map(emulator_version, booted)))} if booted else {}
     return FaultResult(
         status=status_of(issues),
         issues=issues,

@@ -100,7 +100,7 @@ def study_privacy(
         checked += check_data(open_bundle(out / training.name / BUNDLE).manifest, dataset=training.dataset)
     runs = {(t.record.data_sha256, t.record.config.samples, t.record.config.seed) for t in trainings}
     issues = (*checked.issues, *check(models, plan, drawn[0].others, same_run=len(runs) == 1))
-    tools = {} if board is None else {"emulator": emulator_version() or "unknown version"}
+    tools = {} if board is None else {"emulator": emulator_version(board)}
     return PrivacyResult(
         status=status_of(issues),
         issues=issues,

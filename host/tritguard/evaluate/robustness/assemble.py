@@ -11,20 +11,19 @@ from numpy.typing import NDArray
 from tritguard.attack import Target
 from tritguard.build import Build
 from tritguard.data import Dataset
-from tritguard.device import Device, emulator_version
+from tritguard.device import Device
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import Manifest
 from tritguard.evaluate.crafting.runs import Run
 from tritguard.evaluate.data_checks import Checked
+from tritguard.evaluate.measurement import Firmware, Latency, tools_of
 from tritguard.evaluate.robustness.figures import AttackRow
 from tritguard.evaluate.robustness.judgement import DeviceAnswers, judge
 from tritguard.evaluate.robustness.limits import DataRange
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import (
-    Firmware,
     FlashLayer,
     Footprint,
-    Latency,
     Picture,
     RobustnessProvenance,
     RobustnessResult,
@@ -33,7 +32,6 @@ from tritguard.evaluate.robustness.result import (
 from tritguard.evaluate.robustness.search import Found
 from tritguard.evaluate.samples import Samples
 from tritguard.evaluate.study import Confirmation, Rate, StudyProvenance, status_of
-from tritguard.profile import estimate_cycles
 
 PICTURES = 5
 
@@ -119,8 +117,8 @@ def assemble(
         growth=judged.growth,
         throughput=found.search.throughput,
         confirmation=found.replay.confirmation,
-        firmware=_firmware(subject, device),
-        latency=_latency(subject, device, found.replay.ticks),
+        firmware=Firmware.of(device),
+        latency=Latency.of(device, found.replay.ticks),
         footprint=_footprint(subject, device),
         pictures=_pictures(plan, samples, target, found.search.runs, found.replay.answers),
     )
@@ -186,47 +184,12 @@ def _provenance(
     subject: Subject, dataset: Dataset, plan: Plan, samples: Samples, device: Device
 ) -> RobustnessProvenance:
     manifest = subject.bundle.manifest
-    tools = {"compiler": subject.build.record.compiler}
-    if device.emulated:
-        tools["emulator"] = emulator_version() or "unknown version"
-    common = StudyProvenance.now(dataset, plan.seed, samples.indices.tolist(), tools)
+    common = StudyProvenance.now(dataset, plan.seed, samples.indices.tolist(), tools_of(device))
     return RobustnessProvenance(
         **common.model_dump(),
         bundle_sha256=subject.bundle.sha256,
         model_name=manifest.name,
         model_sha256=manifest.model_sha256,
-    )
-
-
-def _firmware(subject: Subject, device: Device) -> Firmware:
-    record = subject.build.record
-    return Firmware(
-        board=record.board.id,
-        board_name=record.board.name,
-        core=record.board.core,
-        engine=device.hello.engine,
-        emulated=device.emulated,
-        build_id=device.hello.build_id,
-        model_sha256=device.hello.model_sha256,
-        elf_sha256=record.elf_sha256,
-        clock_hz=device.hello.clock_hz,
-    )
-
-
-def _latency(subject: Subject, device: Device, ticks: NDArray[np.int64]) -> Latency:
-    median = int(np.median(ticks))
-    instructions = device.instructions(median)
-    estimate = None if instructions is None else estimate_cycles(subject.bundle, subject.build)
-    return Latency(
-        runs=len(ticks),
-        ticks_median=median,
-        ticks_min=int(ticks.min()),
-        ticks_max=int(ticks.max()),
-        tick_hz=device.tick_hz,
-        instructions=instructions,
-        cycles_estimated=round(instructions * estimate.per_instruction) if instructions and estimate else None,
-        cycles_method=estimate.method if estimate else None,
-        core_hz=subject.build.record.board.clock.hz,
     )
 
 

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from tritguard.attack.norms import NormName
 from tritguard.evaluate.crafting.runs import Throughput
+from tritguard.evaluate.measurement import Firmware, Latency
 from tritguard.evaluate.robustness.consistency import contradictions
 from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint, Doubling, Growth, Symptoms, Unmade
 from tritguard.evaluate.robustness.limits import DataRange
@@ -36,45 +37,6 @@ class ThreatModel(Record):
     knowledge: str
     space: Literal["input", "features"] = "input"
     data_range: DataRange | None = None
-
-
-class Firmware(Record):
-    """What answered on the serial port."""
-
-    board: str
-    board_name: str
-    core: str
-    engine: str = "native"
-    emulated: bool
-    build_id: str
-    model_sha256: str
-    elf_sha256: str
-    clock_hz: int
-
-
-class Latency(Record):
-    """The time of one inference, over the replayed inputs.
-
-    On an emulated board `instructions` is exact, and `cycles_estimated` is an estimate by `cycles_method`, or None for
-    a core without one. On a real board both are None, and ticks divided by tick_hz are the measured time.
-    """
-
-    runs: int
-    ticks_median: int
-    ticks_min: int
-    ticks_max: int
-    tick_hz: PositiveInt
-    instructions: int | None
-    cycles_estimated: int | None
-    cycles_method: str | None
-    core_hz: PositiveInt
-
-    @property
-    def milliseconds(self) -> float:
-        """The median time: measured on a real board, estimated from cycles on an emulated one."""
-        if self.cycles_estimated is not None:
-            return 1e3 * self.cycles_estimated / self.core_hz
-        return 1e3 * self.ticks_median / self.tick_hz
 
 
 class FlashLayer(Record):

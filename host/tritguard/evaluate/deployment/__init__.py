@@ -1,0 +1,1 @@
+"""The study of a deployment: the whole test set on the device."""

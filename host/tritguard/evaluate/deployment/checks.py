@@ -1,0 +1,35 @@
+"""Checks for what would make figures of a deployment misleading; each finding has a stable code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tritguard.evaluate.deployment.result import OracleComparison
+from tritguard.evaluate.study import Confirmation, Issue, Rate, invalid, warn
+
+_FEW_SAMPLES = 100
+
+
+def check(
+    accuracy: Rate, guessing: float, confirmation: Confirmation, oracle: OracleComparison | None
+) -> Iterator[Issue]:
+    """Find what a reader has to know; a sound study has nothing.
+
+    Args:
+        accuracy: that of the device.
+        guessing: the accuracy of the best constant answer on the same samples.
+        confirmation: the device beside the twin.
+        oracle: the device beside the oracle, if that was asked.
+    """
+    if confirmation.mismatched_inputs:
+        what = f"{confirmation.mismatched_inputs} of {confirmation.inputs} inputs got other bytes than on the twin"
+        yield invalid("DEVICE_TWIN_MISMATCH", what)
+    if oracle is None:
+        yield warn("NO_ORACLE", "TensorFlow Lite Micro's interpreter was not asked: the twin alone confirms the bytes")
+    elif oracle.mismatched_inputs:
+        what = f"{oracle.mismatched_inputs} of {oracle.inputs} inputs got other scores than from the oracle"
+        yield invalid("DEVICE_ORACLE_MISMATCH", what)
+    if accuracy.n < _FEW_SAMPLES:
+        yield warn("FEW_SAMPLES", f"{accuracy.n} samples: accuracy and the slowest inference are rough")
+    if accuracy.low <= guessing:
+        yield warn("ACCURACY_AT_CHANCE", f"the best constant answer is right on {guessing:.1%} of the samples")

@@ -1,0 +1,142 @@
+"""The RP2040 on rp2040js, an emulator that others wrote: the same bytes, and the same instructions as QEMU counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from elftools.elf.elffile import ELFFile
+from typer.testing import CliRunner
+
+from tests.support.device_support import Builder, inputs
+from tests.support.pico import need_rp2040js
+from tests.support.tflite_builder import ModelBuilder
+from tritguard import api
+from tritguard.boards import load_board
+from tritguard.build import Build
+from tritguard.cli import app
+from tritguard.data import Dataset, write_dataset
+from tritguard.device import EmulatedBoard, connect, open_device
+from tritguard.emit import Bundle, write_bundle
+from tritguard.errors import ToolMissingError
+from tritguard.evaluate.deployment.result import DeploymentResult
+from tritguard.profile import count
+from tritguard.report.registry import to_html
+from tritguard.twin import Twin
+
+pytest_plugins = ("tests.support.device_fixtures",)
+
+BOARD = "pico"
+
+
+def tiny_model() -> bytes:
+    """A net that takes the emulator a few milliseconds an inference."""
+    rng = np.random.default_rng(3)
+    builder = ModelBuilder((6, 6, 1), 1 / 255, -128)
+    weights = (rng.integers(-1, 2, (4, 3, 3, 1)) * 127).astype(np.int8)
+    tensor = builder.conv(builder.input, weights, [0.02] * 4, None, (0.05, -128), stride=(2, 2), activation="RELU")
+    tensor = builder.mean(tensor, (0.05, -128), keep_dims=False)
+    return builder.build(builder.dense(tensor, rng.integers(-127, 128, (3, 4), dtype=np.int8), [0.01], None, (0.05, 0)))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_bundle(tiny_model(), tmp_path_factory.mktemp("tiny") / "bundle", name="tiny", core="m0")
+
+
+@pytest.fixture(scope="module")
+def built(tiny: Bundle, firmware: Builder) -> Build:
+    return firmware(tiny, BOARD)
+
+
+def test_the_boot_rom_would_accept_the_second_boot_loader(built: Build) -> None:
+    """Its CRC: polynomial 04C11DB7, most significant bit first, from all ones, nothing inverted at the end."""
+    with built.elf.open("rb") as file:
+        image = ELFFile(file)
+        boot, vectors = image.get_section_by_name(".boot"), image.get_section_by_name(".vectors")
+        data, addresses = boot.data(), (boot["sh_addr"], vectors["sh_addr"])
+    assert (len(data), addresses) == (256, (0x10000000, 0x10000100))
+    crc = 0xFFFFFFFF
+    for byte in data[:252]:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x04C11DB7 if crc >> 31 else 0)) & 0xFFFFFFFF
+    assert int.from_bytes(data[252:], "little") == crc
+
+
+def test_two_hundred_inputs_are_answered_as_the_twin_does(tiny: Bundle, built: Build) -> None:
+    need_rp2040js()
+    x = inputs(tiny, 200)
+    with open_device(tiny, built) as device:
+        outputs, memory, hello = device.predict(x), device.memory(), device.hello
+        assert device.echo(bytes(range(256))) == bytes(range(256))
+        assert (device.emulated, device.bulk, device.resent_frames) == (True, False, 0)
+    twin = Twin(tiny).predict(x)
+    assert (outputs.scores == twin.scores).all()
+    assert outputs.logits is not None and (outputs.logits == twin.logits).all()
+    assert (hello.board, hello.clock_hz, hello.fault.count) == (BOARD, 125_000_000, 0)
+    assert memory.static == built.record.sizes.ram_static and memory.stack_peak < memory.stack_reserved
+
+
+def test_a_stayed_board_is_known_for_an_emulated_one_and_another_port_is_not(tiny: Bundle, built: Build) -> None:
+    need_rp2040js()
+    with EmulatedBoard(built.record.board, built.elf) as emulated:
+        with connect(emulated.url, tiny, built) as device:
+            assert device.emulator is not None and device.emulator.name == "rp2040js"
+        with connect(emulated.url.replace("127.0.0.1", "localhost"), tiny, built) as device:
+            assert not device.emulated  # nobody said that this name leads to an emulator
+
+
+def test_both_emulators_count_the_same_instructions(tiny: Bundle, built: Build, firmware: Builder) -> None:
+    need_rp2040js()
+    x = inputs(tiny, 2)
+    ours, theirs = (count(tiny, build, x) for build in (built, firmware(tiny, "mps2-an385-m0plus")))
+    assert len(ours.layers) == 4
+    assert [(one.layer, one.instructions) for one in ours.layers] == [
+        (one.layer, one.instructions) for one in theirs.layers
+    ]
+    with open_device(tiny, built) as device:
+        ticks = device.predict(x).ticks
+    assert ticks is not None and ours.cycles is not None
+    assert ticks.sum() == pytest.approx(ours.cycles, rel=0.01)  # its timing and our static model of the core
+
+
+def test_evaluate_says_whose_estimate_the_time_is(tiny: Bundle, built: Build, tmp_path: Path) -> None:
+    need_rp2040js()
+    x, labels = inputs(tiny, 21), np.arange(21) % 3
+    data = Dataset("noise", x, labels, tuple("abc"), "steps", "none")
+    write_dataset(tmp_path / "data.npz", data)
+    arguments = ["evaluate", str(tiny.path), str(built.path), "-d", str(tmp_path / "data.npz"), "-o", str(tmp_path)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    result = api.read_study(tmp_path / "deployment.json")
+    assert isinstance(result, DeploymentResult)
+    assert result.accuracy.k == int((Twin(tiny).predict(x).labels == labels).sum())
+    assert result.confirmation.bulk_inputs == 0
+    latency = result.latency
+    assert (latency.instructions, latency.cycles_estimated) == (None, latency.ticks_median)
+    assert "rp2040js's own timing" in (latency.cycles_method or "")
+    assert latency.milliseconds == pytest.approx(latency.ticks_median / 125_000)
+    page = to_html(result)
+    assert "ms, ESTIMATED" in page and "measured" not in page and "instructions, exact" not in page
+    assert result.provenance.tools["emulator"].startswith("rp2040js 1.")
+
+
+@pytest.mark.slow
+def test_an_attack_is_confirmed_there(tiny: Bundle, built: Build, tmp_path: Path) -> None:
+    need_rp2040js()
+    pytest.importorskip("art", reason="attacks need the extra 'attack'")
+    x = inputs(tiny, 12)
+    data = Dataset("noise", x, Twin(tiny).predict(x).labels, tuple("abc"), "steps", "none")
+    plan = api.Plan(samples=4, attacks=("noise", "fgsm"), eps=(8,), sanity_eps=64)
+    result = api.attack(tiny, built, data, tmp_path / "run", plan=plan, workers=1)
+    assert (result.confirmation.mismatched_inputs, result.firmware.emulated) == (0, True)
+    page = to_html(result)
+    assert "ESTIMATED</span> by rp2040js" in page and "counted by the emulator" not in page
+
+
+def test_what_is_missing_is_said(built: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissingError, match=r"node is not installed.*npm install --global --prefix"):
+        EmulatedBoard(load_board(BOARD), built.elf)
