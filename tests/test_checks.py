@@ -12,7 +12,7 @@ import pytest
 from tritguard.attack.base import Follows, Kind
 from tritguard.evaluate.robustness.checks import CHECKS, check
 from tritguard.evaluate.robustness.evidence import Evidence
-from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint, Growth
+from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint, Growth, Symptoms
 from tritguard.evaluate.robustness.significance import chance, guesses, mcnemar
 from tritguard.evaluate.study import Rate
 
@@ -68,18 +68,25 @@ def evidence() -> Evidence:
         starts=dict.fromkeys(ATTACKS, 1) | {"PGD": 2},
         chance=0.1,
         guesses=False,
-        control_guesses=False,
-        shown="logits",
-        softmax_head=True,
+        symptoms=Symptoms(
+            shown="logits",
+            softmax_head=True,
+            unsteady_inputs=0,
+            zero_gradients=0.0,
+            saturated=0.0,
+            plateaus=0.0,
+            control_guesses=False,
+        ),
         mismatched_inputs=0,
-        unsteady_inputs=0,
-        zero_gradients=0.0,
-        saturated=0.0,
-        plateaus=0.0,
         doubled={1: 0.0, 8: 0.0},
         growths=(),
         control=Control(name="control", model_sha256="a", eps_steps=8, clean=Rate.of(181, 200), robust=held),
     )
+
+
+def seen(old: Evidence, **symptoms: object) -> Evidence:
+    """The same with other symptoms."""
+    return replace(old, symptoms=old.symptoms.model_copy(update=symptoms))
 
 
 def codes(evidence: Evidence) -> dict[str, str]:
@@ -106,11 +113,11 @@ def with_rows(*changed: AttackRow, old: Evidence | None = None) -> Evidence:
 
 
 SIGNS: dict[str, Callable[[Evidence], Evidence]] = {
-    "zero gradients": lambda old: replace(old, zero_gradients=0.2),
-    "plateaus": lambda old: replace(old, plateaus=0.2),
+    "zero gradients": lambda old: seen(old, zero_gradients=0.2),
+    "plateaus": lambda old: seen(old, plateaus=0.2),
     "too few steps": lambda old: replace(old, doubled={8: 0.03}),
     "no doubling": lambda old: replace(old, doubled={}),
-    "a softmax alone is seen": lambda old: replace(old, shown="scores"),
+    "a softmax alone is seen": lambda old: seen(old, shown="scores"),
     "no iterated gradients": lambda old: without(old, "PGD"),
     "no black box": lambda old: without(without(old, "Square"), "Jump"),
     "noise beats gradients": lambda old: with_rows(row("Noise", "baseline", 1, 20), old=old),
@@ -140,7 +147,7 @@ def test_every_check_passes_fails_or_was_not_made_and_says_why() -> None:
     assert unmade.code == "TRANSFER_BEATS_WHITE_BOX"
     assert unmade.reason == "no eps was attacked by transfer and by all gradient attacks"
     assert set(verdict.passed) == {one.code for one in CHECKS}
-    labels = check(replace(evidence(), shown="labels", plateaus=None, doubled={}, rows=(), control=None))
+    labels = check(replace(seen(evidence(), shown="labels", plateaus=None), doubled={}, rows=(), control=None))
     listed = {one.code: one.reason for one in labels.unmade}
     assert {"SCORE_PLATEAUS", "TOO_FEW_STEPS", "NO_LOGITS", "SOFTMAX_HEAD", "EPS_NOT_MONOTONE"} < set(listed)
     assert listed["CONTROL_NOT_BROKEN"] == "no control was given" and all(listed.values())
@@ -152,7 +159,7 @@ def test_every_check_passes_fails_or_was_not_made_and_says_why() -> None:
 def test_the_undefended_control_has_to_be_there_to_work_and_to_break() -> None:
     old = evidence()
     assert codes(replace(without(old, "Transfer"), control=None)) == {"NO_CONTROL": "warn", "LITTLE_EVIDENCE": "warn"}
-    assert codes(replace(old, control_guesses=True)) == {"NO_CONTROL": "warn"}
+    assert codes(seen(old, control_guesses=True)) == {"NO_CONTROL": "warn"}
     assert old.control is not None
     held = replace(old, control=old.control.model_copy(update={"robust": Rate.of(60, 200)}))
     assert codes(held) == {"CONTROL_HOLDS": "warn"}
@@ -168,7 +175,7 @@ def test_gradients_that_noise_beats_invalidate() -> None:
 
 
 def test_another_answer_to_the_same_question_invalidates() -> None:
-    assert codes(replace(evidence(), unsteady_inputs=1)) == {"NONDETERMINISTIC": "invalid"}
+    assert codes(seen(evidence(), unsteady_inputs=1)) == {"NONDETERMINISTIC": "invalid"}
 
 
 @pytest.mark.parametrize(
@@ -178,13 +185,13 @@ def test_another_answer_to_the_same_question_invalidates() -> None:
         (with_rows(row("FGSM", "white box", 1, 20)), "ONE_STEP_BEATS_ITERATED"),
         (with_rows(row("PGD", "white box", 8, 110), row("FGSM", "white box", 8, 100)), "EPS_NOT_MONOTONE"),
         (with_rows(row("FGSM", "transfer", 8, 0), row("PGD", "white box", 8, 30)), "TRANSFER_BEATS_WHITE_BOX"),
-        (replace(evidence(), zero_gradients=0.2), "ZERO_GRADIENTS"),
-        (replace(evidence(), saturated=0.2), "SATURATED_LOGITS"),
-        (replace(evidence(), plateaus=0.2), "SCORE_PLATEAUS"),
+        (seen(evidence(), zero_gradients=0.2), "ZERO_GRADIENTS"),
+        (seen(evidence(), saturated=0.2), "SATURATED_LOGITS"),
+        (seen(evidence(), plateaus=0.2), "SCORE_PLATEAUS"),
         (replace(evidence(), doubled={8: 0.03}), "TOO_FEW_STEPS"),
         (replace(evidence(), rows=tuple(row for row in evidence().rows if row.kind != "white box")), "NO_GRADIENTS"),
-        (replace(evidence(), shown="scores"), "NO_LOGITS"),
-        (replace(evidence(), shown="scores"), "SOFTMAX_HEAD"),
+        (seen(evidence(), shown="scores"), "NO_LOGITS"),
+        (seen(evidence(), shown="scores"), "SOFTMAX_HEAD"),
         (replace(evidence(), clean=Rate.of(45, 50)), "FEW_SAMPLES"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -286,7 +293,7 @@ def test_transfer_is_compared_with_all_gradients_together() -> None:
     [
         (without(evidence(), "Square"), "a black box that follows scores"),
         (without(evidence(), "Jump"), "a black box that follows decisions"),
-        (replace(evidence(), shown="labels", plateaus=None), "a black box that follows scores"),
+        (seen(evidence(), shown="labels", plateaus=None), "a black box that follows scores"),
         (without(evidence(), "PGD"), "iterated gradients"),
         (replace(evidence(), starts={**evidence().starts, "PGD": 1}), "a second start of iterated gradients"),
         (replace(evidence(), doubled={}), "twice the steps on what held"),

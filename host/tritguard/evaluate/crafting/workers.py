@@ -100,6 +100,7 @@ class Crew:
     """A model, and the processes that craft on it.
 
     Attributes:
+        workers: the processes, which other models may share.
         bundle: the folder of the attacked model.
         temperature: the temperature of the view, see `GradientView`.
     """

@@ -73,7 +73,8 @@ def _mismatch(e: Evidence) -> Finding:
 
 
 def _unsteady(e: Evidence) -> Finding:
-    return [f"{e.unsteady_inputs} inputs gave other outputs when asked again"] if e.unsteady_inputs else []
+    unsteady = e.symptoms.unsteady_inputs
+    return [f"{unsteady} inputs gave other outputs when asked again"] if unsteady else []
 
 
 def _clean_at_chance(e: Evidence) -> Finding:
@@ -111,7 +112,7 @@ def _left_at_sanity(e: Evidence) -> Finding:
 def _left_of_control(e: Evidence) -> Finding:
     if e.control is None:
         return NotMade("no control was given")
-    if e.control_guesses:
+    if e.symptoms.control_guesses:
         return NotMade("the control guesses on clean inputs")
     what = f"the undefended control {e.control.name} keeps {e.control.robust.value:.1%} at eps {e.headline.eps_steps}"
     return [what] if _unbroken(e, e.control.robust) else []
@@ -152,7 +153,7 @@ def _no_control(e: Evidence) -> Finding:
             "no undefended control was given (--control) to show that these attacks break a model without a defence"
         ]
     what = f"the control {e.control.name} guesses on clean inputs ({e.control.clean.value:.1%}), so it shows nothing"
-    return [what] if e.control_guesses else []
+    return [what] if e.symptoms.control_guesses else []
 
 
 def _not_searched(e: Evidence) -> list[str]:
@@ -173,7 +174,7 @@ def _asked(follows: Follows) -> Callable[[Evidence, int], bool]:
     """Whether a black box led by this ran at a bound, and was shown it."""
 
     def made(e: Evidence, eps: int) -> bool:
-        seen = follows == "decisions" or e.shown != "labels"
+        seen = follows == "decisions" or e.symptoms.shown != "labels"
         return seen and any(row.kind == "black box" and e.follows[row.attack] == follows for row in e.at(eps))
 
     return made
@@ -204,12 +205,13 @@ _LABELS = NotMade("black-box attacks see labels alone")
 
 def _no_logits(e: Evidence) -> Finding:
     what = "black-box attacks see only coarse int8 scores, not int32 logits"
-    return _LABELS if e.shown == "labels" else [what] if e.shown == "scores" else []
+    return _LABELS if e.symptoms.shown == "labels" else [what] if e.symptoms.shown == "scores" else []
 
 
 def _softmax_head(e: Evidence) -> Finding:
     what = "the scores that black-box attacks see come out of an int8 softmax, which hides nearly all of them"
-    return _LABELS if e.shown == "labels" else [what] if e.softmax_head and e.shown == "scores" else []
+    hidden = e.symptoms.softmax_head and e.symptoms.shown == "scores"
+    return _LABELS if e.symptoms.shown == "labels" else [what] if hidden else []
 
 
 def _few_samples(e: Evidence) -> Finding:
@@ -222,20 +224,21 @@ def _no_gradients(e: Evidence) -> Finding:
 
 
 def _zero_gradients(e: Evidence) -> Finding:
-    what = f"{e.zero_gradients:.0%} of the samples have no gradient at all: gradients are masked"
-    return [what] if e.zero_gradients > MASKED_SHARE else []
+    what = f"{e.symptoms.zero_gradients:.0%} of the samples have no gradient at all: gradients are masked"
+    return [what] if e.symptoms.zero_gradients > MASKED_SHARE else []
 
 
 def _saturated(e: Evidence) -> Finding:
-    what = f"the logits are so large that the cross-entropy of {e.saturated:.0%} of the samples has no gradient"
-    return [what] if e.saturated > MASKED_SHARE else []
+    share = e.symptoms.saturated
+    what = f"the logits are so large that the cross-entropy of {share:.0%} of the samples has no gradient"
+    return [what] if share > MASKED_SHARE else []
 
 
 def _plateaus(e: Evidence) -> Finding:
-    if e.plateaus is None:
+    if e.symptoms.plateaus is None:
         return _LABELS
-    what = f"for {e.plateaus:.0%} of the samples no small change moves what black-box attacks see"
-    return [what] if e.plateaus > MASKED_SHARE else []
+    what = f"for {e.symptoms.plateaus:.0%} of the samples no small change moves what black-box attacks see"
+    return [what] if e.symptoms.plateaus > MASKED_SHARE else []
 
 
 def _few_steps(e: Evidence) -> Finding:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tritguard.attack.base import Access, Follows
+from tritguard.attack.base import Follows
 from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint, Doubling, Growth, Symptoms
 from tritguard.evaluate.robustness.significance import chance, guesses
 from tritguard.evaluate.robustness.table import Figures, Flags, SampleTable, to_flags
@@ -27,14 +27,8 @@ class Evidence:
         starts: from how many points each of them searched for each sample; see `Attack.starts`.
         chance: the accuracy of the best constant answer on the samples' labels.
         guesses: whether the answers to clean inputs cannot be told from guessing; see `significance.guesses`.
-        control_guesses: the same for the control.
-        shown: what black-box attacks saw; `scores` also where logits were allowed and the model has none.
-        softmax_head: whether the int8 scores come out of a softmax.
+        symptoms: what was measured on the model itself.
         mismatched_inputs: the number of inputs on which device and twin differ.
-        unsteady_inputs: the number of inputs that gave other outputs when asked again.
-        zero_gradients: the share of samples whose loss, as the attacks scale it, has no gradient.
-        saturated: the same for the plain cross-entropy of the model's own logits.
-        plateaus: the share of samples whose margin no small change moved; None if only labels are shown.
         doubled: by eps, the share of samples that the iterated attack breaks there only with twice its steps; empty if
             it was not run.
         growths: the black boxes that broke more than gradients, with the queries that they were given.
@@ -50,14 +44,8 @@ class Evidence:
     starts: Mapping[str, int]
     chance: float
     guesses: bool
-    control_guesses: bool
-    shown: Access
-    softmax_head: bool
+    symptoms: Symptoms
     mismatched_inputs: int
-    unsteady_inputs: int
-    zero_gradients: float
-    saturated: float
-    plateaus: float | None
     doubled: Mapping[int, float]
     growths: tuple[Growth, ...]
     control: Control | None
@@ -103,7 +91,7 @@ def gather(found: Measured, figures: Figures, largest: int) -> Evidence:
         figures: what its samples give.
         largest: the largest eps of the threat model, one of the curve's.
     """
-    labels, clean, symptoms = np.array(found.samples.labels), np.array(found.samples.clean), found.symptoms
+    labels, clean = np.array(found.samples.labels), np.array(found.samples.clean)
     right, n = clean == labels, len(labels)
     return Evidence(
         clean=figures.clean,
@@ -115,11 +103,11 @@ def gather(found: Measured, figures: Figures, largest: int) -> Evidence:
         starts={row.attack: row.starts for row in found.attacks},
         chance=chance(labels),
         guesses=guesses(clean, labels),
+        symptoms=found.symptoms,
         mismatched_inputs=found.mismatched_inputs,
         doubled={one.eps_steps: one.broken / n for one in found.doubling},
         growths=found.growth,
         control=found.control,
-        **symptoms.model_dump(),
     )
 
 
