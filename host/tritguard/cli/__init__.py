@@ -34,7 +34,7 @@ _verbose = False
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from tritguard import __version__  # noqa: PLC0415 - see there
+        from tritguard import __version__  # noqa: PLC0415 - reads the installed package's metadata
 
         typer.echo(__version__)
         raise typer.Exit

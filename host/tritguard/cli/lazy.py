@@ -40,7 +40,7 @@ class LazyVerbs(TyperGroup):
             self.add_command(TyperCommand(verb, help=_help(verb), rich_markup_mode=self.rich_markup_mode), verb)
 
     @override
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # the types are Typer's own copy of Click's
         if args and args[0] in VERBS:
             self.add_command(_imported(args[0]), args[0])
         return super().resolve_command(ctx, args)
