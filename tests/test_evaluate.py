@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from tests.support.device_support import inputs
 from tests.support.known_models import ternary_model
+from tests.support.targets import ignore
 from tritguard.attack import Asking, Attack, Ball, Boundary, Crafted, Noise, Square, Target
 from tritguard.attack.base import Kind
 from tritguard.attack.catalog import ATTACKS, Entry, make
@@ -32,16 +33,20 @@ from tritguard.evaluate.crafting import store
 from tritguard.evaluate.crafting.runs import CHUNK, craft_all
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Crew, Workers
+from tritguard.evaluate.robustness.judgement import DeviceAnswers, tabulate
 from tritguard.evaluate.robustness.live import plan_live, search_live
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.presets import PRESETS, Preset
 from tritguard.evaluate.robustness.result import read_result
+from tritguard.evaluate.robustness.search import Found
+from tritguard.evaluate.robustness.table import count, to_flags
+from tritguard.evaluate.study import Rate
 from tritguard.graph import read_graph
 from tritguard.predictor import Int8, Outputs
 from tritguard.train import TrainConfig
 from tritguard.twin import Twin
 
-pytest_plugins = ["tests.support.device_fixtures"]
+pytest_plugins = ["tests.support.device_fixtures", "tests.support.targets"]
 
 
 @dataclass
@@ -64,16 +69,27 @@ class Counting(Attack):
         return Noise(2).craft(target, ball)
 
 
-@pytest.fixture
-def target(tmp_path: Path) -> Target:
-    bundle = write_bundle(ternary_model(), tmp_path / "bundle", name="ops")
-    x = np.random.default_rng(0).integers(-128, 128, (20, 8, 8, 3), dtype=np.int8)
-    twin = Twin(bundle)
-    return Target(twin, None, x, twin.predict(x).labels, seed=1)
-
-
-def ignore(_done: int, _total: int) -> None:
-    pass
+@pytest.mark.parametrize("targeted", [False, True])
+def test_a_table_is_what_the_device_said(targeted: bool, target: Target, tmp_path: Path) -> None:
+    rng, n = np.random.default_rng(0), len(target.x)
+    aimed = replace(target, aim=(target.y + 1) % 5 if targeted else None)
+    runs, throughput = craft_all(
+        aimed, [Ball("Linf", 2), Ball("Linf", 9)], [Noise(2)], Store(tmp_path, "model"), ignore
+    )
+    answers = DeviceAnswers(
+        clean=np.where(np.arange(n) < 5, target.y + 1, target.y),
+        runs=tuple(rng.integers(0, 5, n) for _ in runs),
+        again=(rng.integers(0, 5, n),),
+        mismatched=0,
+        unsteady=0,
+    )
+    table = tabulate(aimed, Found(runs, (runs[0],), (), None, throughput), answers)
+    assert (list(table.labels), list(table.clean)) == (target.y.tolist(), answers.clean.tolist())
+    assert [(row.attack, row.eps_steps) for row in table.attacks] == [("Noise", 2), ("Noise", 9)]
+    for row, labels in zip((*table.attacks, *table.doubled), (*answers.runs, *answers.again), strict=True):
+        assert to_flags(row.broken).tolist() == aimed.broken(labels).tolist()
+    figures = count(table)
+    assert figures.clean == Rate.of(n - 5, n)
 
 
 def test_an_interrupted_crafting_goes_on_where_it_stopped(target: Target, tmp_path: Path) -> None:
