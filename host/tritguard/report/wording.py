@@ -104,7 +104,7 @@ def refused(effort: Throughput) -> str:
 def doubled(tries: Sequence[Doubling]) -> str:
     """Say what an attack with twice its steps broke, by eps; there is at least one."""
     found = ", ".join(f"{one.broken} of {one.tried} at eps {one.eps_steps}" for one in tries)
-    return f"{tries[0].attack} with twice its steps, {count(tries[0].steps)}, breaks of what held {found}"
+    return f"{tries[0].attack} with twice its steps, {count(tries[0].steps)}, on what held: breaks {found}"
 
 
 def grown(one: Growth) -> str:
