@@ -46,7 +46,7 @@ class Box:
 
     def shaped(self, shape: tuple[int, ...]) -> Box:
         """The same elements of each sample in another shape."""
-        return Box(self.low.reshape(-1, *shape), self.high.reshape(-1, *shape))
+        return Box(*(bound.reshape(len(bound), *shape) for bound in (self.low, self.high)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,14 +78,6 @@ class Region:
         """The regions of some samples."""
         return Region(self.box.rows(chosen), self.clean[chosen], self.ball)
 
-    def within(self, box: Box) -> Region:
-        """The same balls with other boxes."""
-        return Region(box, self.clean, self.ball)
-
-    def holds(self, x: Int8) -> Bool:
-        """bool[n]: whether an input of the box, int8[n, *input_shape], is one the attacker may use."""
-        return np.asarray(self.ball.distances(x, self.clean) <= self.ball.eps)
-
     def least(self, slopes: Float64) -> Float64:
         """A lower bound of a linear function over each region, float64[n, m].
 
@@ -104,7 +96,7 @@ class Region:
         steepest = np.asarray(self.ball.geometry.steepest(flat), np.float64)
         gain = (flat * steepest).reshape(n, m, -1).sum(axis=2)
         centre = (slopes.reshape(n, m, -1) * self.clean.reshape(n, 1, -1)).sum(axis=2)
-        return np.maximum(over_box, centre - self.ball.eps * gain)
+        return np.asarray(np.maximum(over_box, centre - self.ball.eps * gain))
 
 
 def least_in(box: Box, slopes: Float64) -> Float64:

@@ -31,7 +31,7 @@ class Depth:
         splitting: when a search ends; None: no search.
     """
 
-    relaxation: Effort | None = Effort()
+    relaxation: Effort | None = field(default_factory=Effort)
     splitting: Limit | None = None
 
 
@@ -63,7 +63,7 @@ class Verdicts:
         return [sample for sample, status in enumerate(self.status) if status == "open"]
 
 
-def certify(  # noqa: PLR0913, PLR0917 - a model, its samples, a ball and how far to go
+def certify(
     network: Network, answer: Labels, x: Int8, y: Int64, ball: Ball, depth: Depth, progress: Progress
 ) -> Verdicts:
     """Prove or break each sample, cheap levels first.
@@ -96,7 +96,7 @@ def certify(  # noqa: PLR0913, PLR0917 - a model, its samples, a ball and how fa
     return found
 
 
-def _one(  # noqa: PLR0913, PLR0917 - one sample of the above
+def _one(
     network: Network, answer: Labels, region: Region, label: int, depth: Depth, found: Verdicts, sample: int
 ) -> None:
     if depth.relaxation is None:
@@ -120,7 +120,7 @@ def _one(  # noqa: PLR0913, PLR0917 - one sample of the above
     found.seconds["splitting"] = found.seconds.get("splitting", 0.0) + time.monotonic() - start
 
 
-def _broken_corner(  # noqa: PLR0913, PLR0917 - what is known of one sample
+def _broken_corner(
     network: Network, answer: Labels, region: Region, label: int, trace: dict[int, Float64],
     proved: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
 ) -> Int8 | None:  # fmt: skip
@@ -131,4 +131,3 @@ def _broken_corner(  # noqa: PLR0913, PLR0917 - what is known of one sample
     corners = lowest_corner(region.rows(np.zeros(len(slopes), np.int64)), slopes)
     wrong = np.flatnonzero(answer(corners) != label)
     return corners[wrong[0]] if len(wrong) else None
-

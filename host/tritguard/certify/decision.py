@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 
 from tritguard.certify import softmax
-from tritguard.certify.box import Bool, Box
+from tritguard.certify.box import Bool
 from tritguard.certify.intervals import Bounds
 from tritguard.certify.stages import Stage, Sums
 from tritguard.certify.steps import Requantisation
@@ -92,7 +91,9 @@ class Decision:
         """
         if self.rule.kind == "threshold":
             signs = np.where(y == 1, 1, -1)
-            return signs[:, None, None].astype(np.float64), np.where(y == 1, self.threshold + 1, -self.threshold)[:, None]
+            return signs[:, None, None].astype(np.float64), np.where(y == 1, self.threshold + 1, -self.threshold)[
+                :, None
+            ]
         n, m = len(y), self.classes - 1
         factors, needed = np.zeros((n, m, self.size)), np.zeros((n, m), np.int64)
         for row, label in enumerate(y.tolist()):
@@ -111,10 +112,10 @@ class Decision:
         box = bounds.boxes[self.tensor]
         low, high = (bound.reshape(len(y), 1, -1).astype(np.float64) for bound in (box.low, box.high))
         least = (np.maximum(factors, 0) * low + np.minimum(factors, 0) * high).sum(axis=2)
-        found: Bool = least >= needed
+        found = np.array(least >= needed, dtype=bool)
         last = next((stage for stage in stages if stage.output == self.tensor), None)
         if isinstance(last, Sums) and self.rule.kind == "argmax" and not found.all():
-            found |= (needed == 0) & self._by_sums(last, bounds, factors)
+            found = found | (needed == 0) & self._by_sums(last, bounds, factors)
         return found
 
     def _by_sums(self, last: Sums, bounds: Bounds, factors: Float64) -> Bool:
@@ -132,14 +133,8 @@ class Decision:
         width = (source.high - source.low).reshape(n, 1, -1)
         bias = (factors.reshape(n, m, *last.summed) * last.bias).reshape(n, m, -1).sum(axis=2)
         twice = (slopes * twice_middle - np.abs(slopes) * width).sum(axis=2) + 2 * bias
-        fits = last.steps.fits(bounds.sums[last.output]).reshape(n, -1).all(axis=1)
-        return cast(Bool, (twice >= 0) & fits[:, None])
-
-    def labels(self, scores: Int8) -> Int64:
-        """int64[n]: the labels of a model's scores, int8[n, k]."""
-        if self.rule.threshold_steps is not None:
-            return np.asarray(scores[:, 0] > self.rule.threshold_steps, np.int64)
-        return np.asarray(scores.argmax(axis=1), np.int64)
+        fits = last.steps.fits(bounds.sums[last.output]).reshape(n, -1).all(axis=1, keepdims=True)
+        return np.asarray((twice >= 0) & fits)
 
 
 def _through(table: Int8, strict: int) -> int:
@@ -149,5 +144,3 @@ def _through(table: Int8, strict: int) -> int:
         if (wide[distance:] - wide[:-distance] >= strict).all():
             return distance
     return _NEVER
-
-

@@ -43,9 +43,7 @@ class Bounds:
         return found
 
 
-def propagate(
-    stages: Sequence[Stage], source: int, inputs: Box, known: Mapping[int, Box] | None = None
-) -> Bounds:
+def propagate(stages: Sequence[Stage], source: int, inputs: Box, known: Mapping[int, Box] | None = None) -> Bounds:
     """Bound every tensor and every sum.
 
     Args:

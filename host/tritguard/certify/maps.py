@@ -68,7 +68,7 @@ class LinearMap(ABC):
     @cached_property
     def reach(self) -> Float64:
         """float64[*out_shape]: the sum of the absolute values of the coefficients of each output."""
-        return self.magnitude.forward(np.ones((1, *self.in_shape)))[0]
+        return np.asarray(self.magnitude.forward(np.ones((1, *self.in_shape)))[0])
 
     def _in_parts(self, function: Callable[[Float64], Float64], x: Float64) -> Float64:
         rows = max(1, _ROOM // self.columns)
@@ -90,10 +90,12 @@ class Sliding:
         self.sides = [max(reach[axis], window.padding[axis] + source[axis]) for axis in (0, 1)]
 
     def padded(self, x: Float64) -> Float64:
+        """Images, float64[n, h, w, c], with zeros around them."""
         after = [self.sides[axis] - self.before[axis] - self.source[axis] for axis in (0, 1)]
         return np.pad(x, [(0, 0), (self.before[0], after[0]), (self.before[1], after[1]), (0, 0)])
 
     def cropped(self, padded: Float64) -> Float64:
+        """Padded images without what lies around them."""
         (top, left), (height, width) = self.before, self.source[:2]
         return padded[:, top : top + height, left : left + width]
 
@@ -164,7 +166,7 @@ class DepthwiseMap(LinearMap):
         for weights, place in zip(self._weights, self._sliding.taps(), strict=True):
             padded[place] += slopes * weights
         cropped = self._sliding.cropped(padded)
-        return cropped.reshape(*cropped.shape[:3], self.in_shape[2], self._multiplier).sum(axis=4)
+        return np.asarray(cropped.reshape(*cropped.shape[:3], self.in_shape[2], self._multiplier).sum(axis=4))
 
     @property
     @override
@@ -318,7 +320,7 @@ class Reshaped(LinearMap):
 def counts(op: Pool2D, tensors: dict[int, Tensor]) -> Int64:
     """int64[*out_shape]: how many elements each window of a pool sees."""
     of_ones = average(op, tensors).forward(np.ones((1, *tensors[op.inputs[0]].shape)))
-    return of_ones[0].astype(np.int64)
+    return np.asarray(of_ones[0], np.int64)
 
 
 Weighing = Callable[..., LinearMap]

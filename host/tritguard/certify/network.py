@@ -55,7 +55,9 @@ class Network:
         """Linear relaxation of one region with bounds that it improves itself."""
         return refine(self.stages, self.source, region, effort)
 
-    def margins(self, relaxation: Relaxation, y: Int64, trace: dict[int, Float64] | None = None) -> tuple[Float64, Bool]:
+    def margins(
+        self, relaxation: Relaxation, y: Int64, trace: dict[int, Float64] | None = None
+    ) -> tuple[Float64, Bool]:
         """Lower bounds of what decides the label, by linear relaxation.
 
         Args:

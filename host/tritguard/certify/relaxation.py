@@ -243,9 +243,7 @@ def read_bent(stages: Sequence[Stage]) -> set[int]:
     return found
 
 
-def tightened(
-    relaxation: Relaxation, position: int, sums: Box, chosen: Int64, room: int
-) -> Box:
+def tightened(relaxation: Relaxation, position: int, sums: Box, chosen: Int64, room: int) -> Box:
     """Better bounds of some of a stage's sums, for one region.
 
     Args:
@@ -281,7 +279,7 @@ class Effort:
         room: how many numbers the slopes of one tensor may have at a time.
     """
 
-    work: float = 2e10
+    work: float = 2e9
     room: int = 1 << 22
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from tritguard.certify.box import Bool, Box, Region
-from tritguard.certify.intervals import Bounds
 from tritguard.certify.lines import corners
 from tritguard.certify.network import Network
 from tritguard.certify.relaxation import Relaxation, unstable
@@ -120,7 +119,7 @@ class _Bounded:
         if not len(box.low):
             return cls(network, label, region, relaxation, np.zeros((0, 1)), trace)
         above, proved = network.margins(relaxation, np.full(len(box.low), label), trace)
-        rest = ~proved.all(axis=1)
+        rest = np.asarray(~proved.all(axis=1))
         above = np.where(proved, np.inf, above)
         relaxation = network.relaxed(region.rows(rest), bounds.rows(rest))
         return cls(
@@ -151,8 +150,9 @@ class _Bounded:
     @property
     def small(self) -> Bool:
         """bool[n]: the parts whose inputs are tried one by one."""
-        widths = (self.region.box.high - self.region.box.low + 1).reshape(len(self.above), -1)
-        return np.asarray(np.log(widths).sum(axis=1) <= np.log(_TRIED) + 1e-9)
+        widths = (self.region.box.high - self.region.box.low + 1).astype(np.float64)
+        several = tuple(range(1, widths.ndim))
+        return np.asarray(np.log(widths).sum(axis=several) <= np.log(_TRIED) + 1e-9)
 
     def _all_inputs(self, row: int) -> Int8:
         """int8[k, *input_shape]: the inputs of a small part that the attacker may use."""
@@ -204,9 +204,14 @@ class _Bounded:
         lines = self.relaxation.lines(stage)
         leaves, reaches = corners(stage.steps, sums, outputs)
         below = above = np.zeros(sums.low.shape)
-        for at, value in ((sums.low, outputs.low), (leaves, outputs.low), (reaches, outputs.high), (sums.high, outputs.high)):
-            below = np.maximum(below, value - lines.low_slope[one] * at - lines.low_offset[one])
-            above = np.maximum(above, lines.high_slope[one] * at + lines.high_offset[one] - value)
+        for end, output in (
+            (sums.low, outputs.low),
+            (leaves, outputs.low),
+            (reaches, outputs.high),
+            (sums.high, outputs.high),
+        ):
+            below = np.maximum(below, output - lines.low_slope[one] * end - lines.low_offset[one])
+            above = np.maximum(above, lines.high_slope[one] * end + lines.high_offset[one] - output)
         slopes = self.arrived(stage.output)[row].reshape(sums.low.shape)
         gain = np.maximum(slopes, 0) * below - np.minimum(slopes, 0) * above
         gain = np.where(unstable(stage, sums, outputs), gain, 0)
@@ -214,12 +219,12 @@ class _Bounded:
         bend = np.where(inner[0] >= inner[1], leaves, reaches)
         place = int(gain.argmax())
         low, high = int(sums.low.ravel()[place]), int(sums.high.ravel()[place])
-        at = min(max(int(np.floor(bend.ravel()[place])), low), high - 1)
-        return (float(gain.ravel()[place]) if low < high else 0.0), place, at
+        value = min(max(int(np.floor(bend.ravel()[place])), low), high - 1)
+        return (float(gain.ravel()[place]) if low < high else 0.0), place, value
 
 
 def lowest_corner(region: Region, slopes: Float64) -> Int8:
-    """int8[n, *input_shape]: the inputs at which functions with these slopes are lowest, on the grid and in the ball."""
+    """int8[n, *input_shape]: where functions with these slopes are lowest, on the grid and in the ball."""
     moved = region.clean - region.ball.eps * np.asarray(region.ball.geometry.steepest(slopes), np.float64)
     corner = np.where(slopes > 0, region.box.low, np.where(slopes < 0, region.box.high, region.clean))
     candidates = corner if region.ball.geometry.box else np.clip(moved, region.box.low, region.box.high)

@@ -50,6 +50,7 @@ from tritguard.graph.model import (
     View,
 )
 
+_ZERO = np.zeros((), np.int64)
 Boxes = Mapping[int, Box]  # by tensor, of the tensors' shapes
 
 
@@ -149,7 +150,9 @@ class Moved(Stage):
     @override
     def bounds(self, boxes: Boxes) -> Box:
         joined = [
-            np.concatenate([getattr(boxes[tensor], end).reshape(len(boxes[tensor].low), -1) for tensor in self.inputs], 1)
+            np.concatenate(
+                [getattr(boxes[tensor], end).reshape(len(boxes[tensor].low), -1) for tensor in self.inputs], 1
+            )
             for end in ("low", "high")
         ]
         inside = self.places >= 0
@@ -222,7 +225,7 @@ def _weighted(graph: Graph, op: Conv2D | DepthwiseConv2D | FullyConnected | Tran
 def _mean(graph: Graph, op: Mean) -> Stage:
     weights = maps.mean(op, graph.tensors)
     term = Summed(op.inputs[0], op.input_zero_point, weights)
-    return Sums(*_about(graph, op), (term,), np.int64(0), Requantisation(op.requant), weights.out_shape)
+    return Sums(*_about(graph, op), (term,), _ZERO, Requantisation(op.requant), weights.out_shape)
 
 
 def _pool(graph: Graph, op: Pool2D) -> Stage:
@@ -230,7 +233,7 @@ def _pool(graph: Graph, op: Pool2D) -> Stage:
     if op.mode == "average":
         term = Summed(op.inputs[0], 0, maps.average(op, graph.tensors))
         steps = Averaging(maps.counts(op, graph.tensors), op.act_min, op.act_max)
-        return Sums(*about, (term,), np.int64(0), steps, about[2])
+        return Sums(*about, (term,), _ZERO, steps, about[2])
     source = graph.tensors[op.inputs[0]].shape
     numbered = np.arange(1, graph.tensors[op.inputs[0]].size + 1, dtype=np.float64).reshape(1, *source)
     sliding = maps.Sliding(op.window, source, op.out_shape)
@@ -258,7 +261,7 @@ def _sum_of_two(
     if not all(term.fits for term in terms):
         clamp = op.requant.act_min, op.requant.act_max
         return Bounded(*about, lambda boxes: _anything(len(boxes[op.inputs[0]].low), about[2], *clamp))
-    return Sums(*about, terms, np.int64(0), Requantisation(op.requant), about[2])
+    return Sums(*about, terms, _ZERO, Requantisation(op.requant), about[2])
 
 
 def _anything(n: int, shape: tuple[int, ...], low: int, high: int) -> Box:
@@ -266,7 +269,7 @@ def _anything(n: int, shape: tuple[int, ...], low: int, high: int) -> Box:
 
 
 def _elementwise(graph: Graph, op: Quantize | Lookup) -> Stage:
-    return Tabled(*_about(graph, op), Tables.of(elementwise(op)[None]), np.int64(0))
+    return Tabled(*_about(graph, op), Tables.of(elementwise(op)[None]), _ZERO)
 
 
 def _binary(graph: Graph, op: Binary) -> Stage:
@@ -323,12 +326,17 @@ def _corners(op: Binary, first: Box, second: Box) -> Box:
         Requantisation(replace(op.requant, multiplier=each.multiplier, shift=each.shift))
         for each in op.operand_requants
     )
-    zero = np.int64(0)
-    positive = above.bounds(Box(np.maximum(first.low, zero), np.maximum(first.high, zero)))
+    positive = above.bounds(Box(np.maximum(first.low, 0), np.maximum(first.high, 0)))
     negative = below.bounds(_product(Box(np.minimum(first.low, -1), np.minimum(first.high, -1)), second))
     return Box(
-        np.where(first.low >= 0, positive.low, np.where(first.high < 0, negative.low, np.minimum(positive.low, negative.low))),
-        np.where(first.low >= 0, positive.high, np.where(first.high < 0, negative.high, np.maximum(positive.high, negative.high))),
+        np.where(
+            first.low >= 0, positive.low, np.where(first.high < 0, negative.low, np.minimum(positive.low, negative.low))
+        ),
+        np.where(
+            first.low >= 0,
+            positive.high,
+            np.where(first.high < 0, negative.high, np.maximum(positive.high, negative.high)),
+        ),
     )
 
 

@@ -69,7 +69,7 @@ class Scaled(Term):
         source: the operand's shape.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the facts of one operand
+    def __init__(
         self, tensor: int, zero_point: int, requant: Requant, left_shift: int, sign: int, places: Int64,
         source: tuple[int, ...],
     ) -> None:  # fmt: skip
