@@ -249,11 +249,14 @@ class Bundle:
         path: the folder.
         manifest: its manifest.
         written_from: the emission, if this process wrote the bundle; read it through `emission`.
+        trusted: whether its C is compiled as it is; otherwise it is compared with what its model gives
+            (`trusted_sources`).
     """
 
     path: Path
     manifest: Manifest
     written_from: Emission | None = field(default=None, repr=False, compare=False)
+    trusted: bool = field(default=False, compare=False)
 
     @cached_property
     def golden(self) -> Graph:
@@ -309,8 +312,13 @@ def hash_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(path: Path, *, trust: bool = False) -> Bundle:
     """Open a bundle and check every file against the manifest.
+
+    Args:
+        path: its folder.
+        trust: compile its C even if it is not what this version of tritguard generates from the model. Such C can do
+            whatever you can.
 
     Raises:
         BadInputError: the folder is not a bundle, or a file is missing or was changed since it was written.
@@ -320,7 +328,7 @@ def open_bundle(path: Path) -> Bundle:
         raise BadInputError(f"no {MANIFEST} here", where=str(path), fix="give a folder written by 'tritguard convert'")
     manifest = from_json(Manifest, manifest_path, fix="convert the model again")
     check_files(path, manifest.files)
-    return Bundle(path, manifest)
+    return Bundle(path, manifest, trusted=trust)
 
 
 def check_files(path: Path, files: dict[str, str], *, fix: str = "convert the model again") -> None:
