@@ -76,9 +76,8 @@ def does_not_fit(excess: Mapping[str, int], board: Board, manifest: Manifest | N
     complaints = []
     for region, count in excess.items():
         kind = {"FLASH": "flash"}.get(region, region)
-        most = (
-            "" if manifest is None else _heaviest(_weights(manifest) if kind == "flash" else _arena(manifest), manifest)
-        )
+        weighing = _weights if kind == "flash" else _arena
+        most = "" if manifest is None else _heaviest(weighing(manifest), manifest)
         complaints.append(f"the firmware is {count:,} B too large for the {sizes[region]:,} B of {kind}{most}")
     return OverBudgetError("; ".join(complaints), where=board.id, fix="use a smaller model or a larger board")
 
