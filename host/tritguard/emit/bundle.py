@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
@@ -331,6 +331,16 @@ def open_bundle(path: Path, *, trust: bool = False) -> Bundle:
     return Bundle(path, manifest, trusted=trust)
 
 
+def _hash_inside(folder: Path, name: str) -> str | None:
+    """The SHA-256 of a file in a folder, in hex; None if there is no such file, or its name leads elsewhere."""
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        return None
+    try:
+        return hash_file(folder / name) if (folder / name).is_file() else None
+    except (OSError, ValueError):  # names that no file can have
+        return None
+
+
 def check_files(path: Path, files: dict[str, str], *, fix: str = "convert the model again") -> None:
     """Check a folder against its manifest's SHA-256 of each file; the manifest itself is not among them.
 
@@ -338,9 +348,9 @@ def check_files(path: Path, files: dict[str, str], *, fix: str = "convert the mo
         BadInputError: a file is missing, was changed, or is not in the manifest.
     """
     for name, digest in files.items():
-        file = path / name
-        if not file.is_file() or hash_file(file) != digest:
-            state = "was changed" if file.is_file() else "is missing"
+        found = _hash_inside(path, name)
+        if found != digest:
+            state = "is missing" if found is None else "was changed"
             raise BadInputError(f"{name} {state} since it was written", where=str(path), fix=fix)
     present = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
     if extra := sorted(present - {MANIFEST, *files}):
