@@ -56,7 +56,7 @@ INNER = {
         {"emission"},
     ],
     "evaluate": [
-        {"samples", "study"},
+        {"limits", "samples", "study"},
         {"confirmation", "crafting", "data_checks", "kind", "measurement"},
         {kind.name for kind in STUDIES},
         {"registry"},

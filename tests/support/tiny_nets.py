@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.attack import Ball
 from tritguard.certify.box import Region
-from tritguard.certify.splitting import Labels
+from tritguard.certify.splitting import Answer
 from tritguard.graph.arithmetic.reference import computed
 from tritguard.graph.model import Graph, Int8
 from tritguard.predictor import LabelRule
@@ -60,7 +60,7 @@ def scores_of(graph: Graph, x: Int8) -> Int8:
     return np.stack([every_tensor(graph, one)[graph.output].ravel() for one in x])
 
 
-def answers_of(graph: Graph) -> Labels:
+def answers_of(graph: Graph) -> Answer:
     """The labels of the deployed integers."""
     sink = graph.tensors[graph.output]
     rule = LabelRule.of(sink.shape, sink.scale, sink.zero_point)

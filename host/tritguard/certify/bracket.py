@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -12,12 +13,13 @@ from tritguard.attack import Ball
 from tritguard.certify.box import Region
 from tritguard.certify.network import Network
 from tritguard.certify.relaxation import Effort
-from tritguard.certify.splitting import Labels, Limit, lowest_corner, search
+from tritguard.certify.splitting import Answer, Limit, lowest_corner, search
 from tritguard.graph.model import Float64, Int8, Int64
 from tritguard.progress import Progress
 
 Status = Literal["proved", "broken", "open"]
 Level = Literal["clean", "intervals", "relaxation", "splitting"]
+LEVELS: tuple[Level, ...] = get_args(Level)
 
 _CHUNK = 32  # samples whose intervals are propagated at a time
 
@@ -43,12 +45,14 @@ class Verdicts:
         status: whether every input of the ball gives the label, some input does not, or neither is known.
         level: what settled it; of an open sample, the last that was tried.
         counterexamples: by sample, int8[*input_shape], an input that gives another label.
+        tried: by level, how many samples it was tried on.
         seconds: by level, what it took in all.
     """
 
     status: list[Status]
     level: list[Level]
     counterexamples: dict[int, Int8] = field(default_factory=dict)
+    tried: Counter[Level] = field(default_factory=Counter)
     seconds: dict[Level, float] = field(default_factory=dict)
 
     def settle(self, sample: int, status: Status, level: Level, x: Int8 | None = None) -> None:
@@ -57,6 +61,11 @@ class Verdicts:
         if x is not None:
             self.counterexamples[sample] = x
 
+    def spend(self, level: Level, seconds: float, samples: int = 1) -> None:
+        """Write down what a level took."""
+        self.tried[level] += samples
+        self.seconds[level] = self.seconds.get(level, 0.0) + seconds
+
     @property
     def open(self) -> list[int]:
         """The samples that are not settled."""
@@ -64,7 +73,7 @@ class Verdicts:
 
 
 def certify(
-    network: Network, answer: Labels, x: Int8, y: Int64, ball: Ball, depth: Depth, progress: Progress
+    network: Network, answer: Answer, x: Int8, y: Int64, ball: Ball, depth: Depth, progress: Progress
 ) -> Verdicts:
     """Prove or break each sample, cheap levels first.
 
@@ -87,7 +96,7 @@ def certify(
         bounds = network.intervals(Region.of(ball, x[part]).box)
         for sample in part[network.decision.proved(network.stages, bounds, y[part]).all(axis=1)].tolist():
             found.settle(sample, "proved", "intervals")
-    found.seconds["intervals"] = time.monotonic() - start
+    found.spend("intervals", time.monotonic() - start, len(rest))
     rest = found.open
     for done, sample in enumerate(rest):
         progress(n - len(rest) + done, n)
@@ -97,7 +106,7 @@ def certify(
 
 
 def _one(
-    network: Network, answer: Labels, region: Region, label: int, depth: Depth, found: Verdicts, sample: int
+    network: Network, answer: Answer, region: Region, label: int, depth: Depth, found: Verdicts, sample: int
 ) -> None:
     if depth.relaxation is None:
         return
@@ -109,7 +118,7 @@ def _one(
         found.settle(sample, "proved", "relaxation")
     elif (corner := _broken_corner(network, answer, region, label, trace, proved)) is not None:
         found.settle(sample, "broken", "relaxation", corner)
-    found.seconds["relaxation"] = found.seconds.get("relaxation", 0.0) + time.monotonic() - start
+    found.spend("relaxation", time.monotonic() - start)
     if depth.splitting is None or found.status[sample] != "open":
         return
     start = time.monotonic()
@@ -117,11 +126,11 @@ def _one(
     found.level[sample] = "splitting"
     if result.proved or result.counterexample is not None:
         found.settle(sample, "proved" if result.proved else "broken", "splitting", result.counterexample)
-    found.seconds["splitting"] = found.seconds.get("splitting", 0.0) + time.monotonic() - start
+    found.spend("splitting", time.monotonic() - start)
 
 
 def _broken_corner(
-    network: Network, answer: Labels, region: Region, label: int, trace: dict[int, Float64],
+    network: Network, answer: Answer, region: Region, label: int, trace: dict[int, Float64],
     proved: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
 ) -> Int8 | None:  # fmt: skip
     """The corner at which an objective's bound is lowest, if it gives another label."""

@@ -21,7 +21,7 @@ from tritguard.certify.relaxation import Relaxation, unstable
 from tritguard.certify.stages import Sums
 from tritguard.graph.model import Float64, Int8, Int64
 
-Labels = Callable[[Int8], Int64]  # the deployed model's labels, int64[n], of int8[n, *input_shape]
+Answer = Callable[[Int8], Int64]  # the deployed model's labels, int64[n], of int8[n, *input_shape]
 
 _FEW_INPUTS = 16  # free inputs, up to which their values are split and not the staircases
 _TRIED = 64  # inputs of a part, up to which all of them are tried
@@ -66,7 +66,7 @@ class _Part:
     sums: dict[int, Box]
 
 
-def search(network: Network, root: Relaxation, label: int, answer: Labels, limit: Limit) -> Found:
+def search(network: Network, root: Relaxation, label: int, answer: Answer, limit: Limit) -> Found:
     """Split the region of one sample.
 
     Args:
@@ -137,7 +137,7 @@ class _Bounded:
             return np.zeros_like(self.relaxation.bounds.boxes[tensor].low, np.float64)
         return self.trace[tensor][np.arange(len(self.above)), self.worst]
 
-    def broken(self, answer: Labels) -> Int8 | None:
+    def broken(self, answer: Answer) -> Int8 | None:
         """An input that gives another label, from the corners of the open parts, and from all of small ones."""
         if not len(self.above):
             return None
