@@ -1,8 +1,9 @@
-"""What can be proved of whole networks: scripts/bench certify [--samples 50] [--seconds 5] [--only NAME] [--net NAME=FILE].
+"""What can be proved of whole networks: scripts/bench certify [--samples 50] [--seconds 5] [--only NAME]
+[--net NAME=FILE].
 
-For each network and eps 1, 2 and 4: the samples that are proved, open and broken, by level, and the seconds that a level
-takes for a sample it is tried on. The networks are MLPerf Tiny's DS-CNN and ResNet8, the examples, and those that `--net`
-names: the demo's with `--net demo=demo/bundle/model.tflite`. Those are given Fashion-MNIST.
+For each network and eps 1, 2 and 4: the samples that are proved, open and broken, by level, and the seconds that a
+level takes for a sample it is tried on. The networks are MLPerf Tiny's DS-CNN and ResNet8, the examples, and those that
+`--net` names: the demo's with `--net demo=demo/bundle/model.tflite`. The latter are given Fashion-MNIST.
 """
 
 from __future__ import annotations
