@@ -25,7 +25,7 @@ from tests.support.random_pairs import PAIRS, pair
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tiny_nets import answers_of, close_calls, every_tensor, outside, random_of, tiny_net, whole_ball
 from tritguard.attack import Ball
-from tritguard.certify import lines, maps, softmax, steps, tabled, terms
+from tritguard.certify import lines, maps, softmax, stages, steps, tabled, terms
 from tritguard.certify.box import Box, Region, least_in
 from tritguard.certify.bracket import Depth, certify
 from tritguard.certify.decision import Decision
@@ -36,7 +36,7 @@ from tritguard.certify.splitting import Limit
 from tritguard.certify.stages import Sums, stages_of
 from tritguard.errors import BadInputError, BadModelError
 from tritguard.graph import read_graph
-from tritguard.graph.model import Graph, Softmax
+from tritguard.graph.model import DepthwiseConv2D, Graph, Softmax
 from tritguard.progress import silent
 from tritguard.twin import Twin
 
@@ -51,11 +51,11 @@ def leaves(graph: Graph, ball: Ball, seed: int) -> str | None:
     """Which op's output, or which bound of a linear function of the model's, an input of the ball leaves."""
     rng = np.random.default_rng(seed)
     clean = np.maximum(rng.integers(-128, 128, (1, *graph.tensors[graph.input].shape)), ball.low).astype(np.int8)
-    stages, region = stages_of(graph), Region.of(ball, clean)
-    plain = propagate(stages, graph.input, region.box)
-    relaxation = refine(stages, graph.input, region, Effort())
+    ops, region = stages_of(graph), Region.of(ball, clean)
+    plain = propagate(ops, graph.input, region.box)
+    relaxation = refine(ops, graph.input, region, Effort())
     factors = rng.normal(size=(1, 2, *graph.tensors[graph.output].shape))
-    least = relaxation.least(Form.of(graph.output, factors), len(stages))[0]
+    least = relaxation.least(Form.of(graph.output, factors), len(ops))[0]
     for x in random_of(ball, clean, rng):
         values = every_tensor(graph, x[0])
         for op in graph.ops:
@@ -326,6 +326,16 @@ def test_large_batches_go_through_maps_in_parts(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(maps, "_ROOM", 1)
     parts = propagate(stages_of(graph), graph.input, x)
     assert all(np.array_equal(box.low, parts.boxes[tensor].low) for tensor, box in whole.boxes.items())
+
+
+def test_an_op_without_a_rule_may_give_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds go on behind it: what is there holds for any value of its output."""
+    monkeypatch.delitem(stages._RULES, DepthwiseConv2D)
+    graph = read_graph(ternary_model())
+    (op,) = (op for op in graph.ops if isinstance(op, DepthwiseConv2D))
+    box = propagate(stages_of(graph), graph.input, Box.point(sample_inputs((8, 8, 3), 0))).boxes[op.output]
+    assert (box.low == -128).all() and (box.high == 127).all()
+    assert leaves(graph, Ball("Linf", 1), 0) is None
 
 
 def test_a_ball_is_bounded_by_its_norm_and_its_box() -> None:

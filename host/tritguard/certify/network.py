@@ -37,7 +37,6 @@ class Network:
 
         Raises:
             BadInputError: the model has several inputs or outputs, or its output has no class.
-            UnsupportedOpError: there is no rule for an op.
         """
         stages, decision = stages_of(graph), Decision.of(graph)
         last = graph.producers.get(decision.tensor, -1)

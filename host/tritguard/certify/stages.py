@@ -21,7 +21,7 @@ from tritguard.certify.maps import MAPS
 from tritguard.certify.steps import Averaging, Requantisation, Steps
 from tritguard.certify.tabled import Tables
 from tritguard.certify.terms import Scaled, Summed, Term
-from tritguard.errors import BadInputError, UnsupportedOpError
+from tritguard.errors import BadInputError
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.graph.arithmetic.reference import elementwise
 from tritguard.graph.arithmetic.tables import pairs
@@ -196,24 +196,25 @@ class Bounded(Stage):
 
 
 def stages_of(graph: Graph) -> tuple[Stage, ...]:
-    """A graph's ops, in its order.
+    """A graph's ops, in its order; of one without a rule, an output may be any int8 value.
 
     Raises:
         BadInputError: the model has several inputs or outputs.
-        UnsupportedOpError: there is no rule for an op.
     """
     if graph.further_inputs or graph.further_outputs:
         raise BadInputError(
             f"the model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; bounds need one of each"
         )
-    for op in graph.ops:
-        if type(op) not in _RULES:
-            raise UnsupportedOpError("has no bounds yet", where=f"op {op.index} ({op.kind})")
-    return tuple(_RULES[type(op)](graph, op) for op in graph.ops)
+    return tuple(_RULES.get(type(op), _unknown)(graph, op) for op in graph.ops)
 
 
 def _about(graph: Graph, op: Op) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
     return op.inputs, op.output, graph.tensors[op.output].shape
+
+
+def _unknown(graph: Graph, op: Op) -> Stage:
+    about = _about(graph, op)
+    return Bounded(*about, lambda boxes: _anything(len(boxes[op.inputs[0]].low), about[2], INT8_MIN, INT8_MAX))
 
 
 def _weighted(graph: Graph, op: Conv2D | DepthwiseConv2D | FullyConnected | TransposeConv) -> Stage:
@@ -288,6 +289,8 @@ def _binary(graph: Graph, op: Binary) -> Stage:
         assert op.operand_requants is not None
         sign = 1 if op.operator == "ADD" else -1
         return _sum_of_two(graph, op, (places[0], places[1]), op.zero_points, op.operand_requants, sign)
+    if op.operator not in ("MUL", "PRELU", "MAXIMUM", "MINIMUM"):
+        return _unknown(graph, op)
     return Bounded(*about, lambda boxes: _corners(op, *_operands(op, boxes, places)))
 
 
@@ -369,6 +372,12 @@ def _join(op: Concatenation, *parts: Int8 | Int64) -> Int64:
     return np.concatenate([np.asarray(part, np.int64).reshape(op.rows, -1) for part in parts], axis=1)
 
 
+def _padded(op: Pad, x: Int64) -> Int64:
+    """Padding of the last two axes, and of all before them as one."""
+    image = x.reshape(-1, *(1, 1, *x.shape)[-2:])
+    return np.pad(image, list(zip(op.before, op.after, strict=True)), constant_values=-1)
+
+
 _RULES: dict[type[Op], Callable[[Graph, Any], Stage]] = {
     Conv2D: _weighted,
     DepthwiseConv2D: _weighted,
@@ -381,7 +390,7 @@ _RULES: dict[type[Op], Callable[[Graph, Any], Stage]] = {
     Quantize: _elementwise,
     Lookup: _elementwise,
     Softmax: _softmax,
-    Pad: _moved(lambda op, x: np.pad(x, list(zip(op.before, op.after, strict=True)), constant_values=-1)),
+    Pad: _moved(_padded),
     View: _moved(lambda op, x: x.ravel()[op.places]),
     Concatenation: _moved(_join),
     Reshape: _moved(lambda _op, x: x),
