@@ -317,12 +317,13 @@ def test_damaged_weights_are_one_error(tmp_path: Path) -> None:
             load_model(tmp_path / "damaged.keras")
 
 
-def test_conversion_is_silent(tmp_path: Path) -> None:
+def test_conversion_is_silent_and_does_without_scikit_learn(tmp_path: Path) -> None:
     path = saved(randomise(dscnn(), 0), tmp_path)
     np.savez(tmp_path / "calibration.npz", x=pixels())
     code = (
         "import sys; from pathlib import Path; from tritguard.convert import keras_to_tflite; "
-        "assert len(keras_to_tflite(Path(sys.argv[1]), Path(sys.argv[2]))) > 1000"
+        "assert len(keras_to_tflite(Path(sys.argv[1]), Path(sys.argv[2]))) > 1000; "
+        "assert 'sklearn' not in sys.modules; import sklearn"
     )
     run = subprocess.run(
         [sys.executable, "-c", code, path, tmp_path / "calibration.npz"], capture_output=True, text=True, check=False

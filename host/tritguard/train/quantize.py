@@ -131,12 +131,12 @@ def settled(model: Any) -> Iterator[None]:
     """
     layers = [layer for layer in model.layers if isinstance(layer, TernaryWeights | Int8Weights)]
     for layer in layers:
-        layer.quantized_kernel = functools.partial(_constant, layer.quantized_kernel(training=False))
+        vars(layer)["quantized_kernel"] = functools.partial(_constant, layer.quantized_kernel(training=False))
     try:
         yield
     finally:
         for layer in layers:
-            del layer.quantized_kernel
+            del vars(layer)["quantized_kernel"]
 
 
 def _constant(kernel: Any, training: bool) -> Any:
