@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import math
 import platform
@@ -113,13 +114,16 @@ def status_of(issues: tuple[Issue, ...]) -> Status:
 
 def versions() -> dict[str, str]:
     """The installed versions of the packages that decide the numbers."""
-    found = {"tritguard": __version__}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    installed = {name: _installed(name) for name in _PACKAGES}
+    return {"tritguard": __version__} | {name: found for name, found in installed.items() if found is not None}
+
+
+@functools.cache  # each crafted job asks, and a package's metadata is a mail's header, which is slow to read
+def _installed(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 class ModelIdentity(Record):
