@@ -16,9 +16,10 @@ import pytest
 
 from tests.support.device_support import Builder
 from tests.support.shared import shared_file
+from tests.support.shortened import shortened
 from tritguard.attack import Target
 from tritguard.build import Build
-from tritguard.data import load_dataset
+from tritguard.data import load_dataset, write_dataset
 from tritguard.emit import Bundle, write_bundle
 from tritguard.evaluate.crafting.runs import craft_all
 from tritguard.evaluate.crafting.store import Store
@@ -140,16 +141,17 @@ name = "tiny"
 board = "netduinoplus2"
 
 [train]
+data = "{data}"
 samples = 3000
 epochs = 6
 stem = 8
-blocks = [{ channels = 16, stride = 2 }, { channels = 32, stride = 2 }]
+blocks = [{{ channels = 16, stride = 2 }}, {{ channels = 32, stride = 2 }}]
 
 [attack]
 samples = 20
 eps = [4, 16]
 preset = "quick"
-settings = { square = { queries = 50 } }
+settings = {{ square = {{ queries = 50 }} }}
 """
 
 
@@ -178,7 +180,10 @@ device_samples = 2
 def test_the_whole_road_from_a_configuration(tmp_path: Path) -> None:
     """Train a tiny ternary network, convert, build for the other board, attack it there, report."""
     pytest.importorskip("tensorflow", reason="training needs the extra 'train'")
-    (tmp_path / "run.toml").write_text(CONFIG)
+    data, few = tmp_path / "fashion.npz", shortened(load_dataset("fashion-mnist"), tests=1000, training=3000)
+    write_dataset(data, few)
+    config = CONFIG.format(data=data)
+    (tmp_path / "run.toml").write_text(config)
     command = [*TRITGUARD, "run", str(tmp_path / "run.toml"), "--out", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -199,7 +204,7 @@ def test_the_whole_road_from_a_configuration(tmp_path: Path) -> None:
     # QEMU gives this chip no clock control: the firmware says that it fell back to the reset clock.
     assert (result.firmware.board, result.firmware.clock_hz) == ("netduinoplus2", 16_000_000)
     # Again, and with all that a run can study: what is there is taken.
-    (tmp_path / "run.toml").write_text(CONFIG + STUDIES)
+    (tmp_path / "run.toml").write_text(config + STUDIES)
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert "trained before, with the same settings" in again.stdout
@@ -269,7 +274,7 @@ def test_unplugging_in_the_middle(keywords: Firmware, tmp_path: Path) -> None:
     out.mkdir()
     (out / "result.json").write_text('{"stale": true}')
     # Noise is found at once, and confirming it on the device takes long enough to be interrupted.
-    command = attack_command(keywords, out, "-n", "200", "--eps", "8", "--attacks", "noise")
+    command = attack_command(keywords, out, "-n", "200", "--eps", "8", "--attacks", "noise", "--workers", "1")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 240
     # The last crafted file there: confirmation on the device begins.
