@@ -1,0 +1,34 @@
+"""What the kernels of the int8 format share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from typing_extensions import override
+
+from tritguard.graph.call import Constant, Parameters
+from tritguard.graph.formats.fields import weighted_fields
+from tritguard.graph.formats.kernel import Weights
+from tritguard.graph.model import Int8, Int32, Weighted
+
+OUTPUT_CODE = {"tg_output.c": 400}  # bytes of the file that turns sums into int8
+
+
+@dataclass(frozen=True, eq=False)
+class Int8Weights(Weights):
+    """Weights that stay int8.
+
+    Attributes:
+        values: int8, flat, in the order in which the kernel reads them.
+    """
+
+    values: Int8
+
+    @property
+    @override
+    def nbytes(self) -> int:
+        return int(self.values.nbytes)
+
+    def layer(self, op: Weighted, bias: Int32) -> Parameters:
+        """The fields of a `tg_weighted_t`; int32[channels] of bias."""
+        return weighted_fields(op, bias, {"weights": Constant(self.values, aligned=True)})
