@@ -88,15 +88,7 @@ static inline void tg_columns_of_taps(const tg_window_t *w, const int8_t *in, co
 
 static inline int8_t *tg_copy(int8_t *to, const int8_t *from, int32_t count)
 {
-    int32_t i = 0;
-#if !defined(__ARM_ARCH) || defined(__ARM_FEATURE_UNALIGNED) /* otherwise these would be calls */
-    for (; (i + 4) <= count; i += 4) {
-        (void)memcpy(to + i, from + i, 4);
-    }
-#endif
-    for (; i < count; i++) {
-        to[i] = from[i];
-    }
+    tg_core_copy(to, from, count);
     return to + count;
 }
 

@@ -81,6 +81,9 @@ TG_CORE void tg_core_split(const int8_t *from, int32_t step, int32_t count, int3
 /* sums[i] = bias + the sum of output i, for TG_FOUR neighbours of which the first reads from x on. */
 TG_CORE void tg_core_four(const tg_plane_t *plane, const tg_lane_t *x, int32_t bias, int32_t *sums);
 
+/* Copy bytes; the compiler makes no call of it. */
+TG_CORE void tg_core_copy(int8_t *to, const int8_t *from, int32_t count);
+
 /* sums[c] += from[i * step + c] for i < count and up to four channels; sums always has four elements. */
 TG_CORE void tg_core_sum(const int8_t *from, int32_t step, int32_t count, int32_t channels, int32_t *sums);
 

@@ -2,6 +2,9 @@
 #ifndef TG_CORE_M4_H
 #define TG_CORE_M4_H
 
+#ifndef TG_CORE_HAS_COPY
+#include "tg_core_copy.h"
+#endif
 #include "tg_core_four.h"
 #include "tg_fixed.h"
 

@@ -3,6 +3,7 @@
 #ifndef TG_CORE_PORTABLE_H
 #define TG_CORE_PORTABLE_H
 
+#include "tg_core_copy.h"
 #include "tg_fixed.h"
 
 #ifndef TG_CORE_HAS_EXPAND

@@ -16,6 +16,7 @@ from tritguard.graph.formats.bits import BitMap
 from tritguard.graph.formats.columns import POSITIONS_A_GROUP, columns_bytes, columns_cost, padded_positions
 from tritguard.graph.formats.cost import Cost, Shape, shape_of
 from tritguard.graph.formats.int8_depthwise import DEPTHWISE_CODE, depthwise_kernels
+from tritguard.graph.formats.int8_lanes import LANES_CODE, windows_kernel
 from tritguard.graph.formats.int8_weights import OUTPUT_CODE, Int8Weights
 from tritguard.graph.formats.kernel import Bytes, Image, Kernel, bits_of, folded_bias, window_of
 from tritguard.graph.formats.registry import Site, offers
@@ -55,7 +56,10 @@ class Int8Vector(Int8Columns):
         return {"depth": source[2], "units": sink[2], "layer": self.layer(op, bias)}
 
 
-@offers("int8", array="weights", code_bytes={"tg_conv2d.c": 2700, "tg_dense.c": 900} | OUTPUT_CODE | DEPTHWISE_CODE)
+_CODE = {"tg_conv2d.c": 2700, "tg_dense.c": 900} | OUTPUT_CODE | DEPTHWISE_CODE | LANES_CODE
+
+
+@offers("int8", array="weights", code_bytes=_CODE)
 def int8(site: Site) -> list[Kernel]:
     """The kernels of a layer whose weights stay int8."""
     op, bias = site.op, folded_bias(site.op)
@@ -66,9 +70,9 @@ def int8(site: Site) -> list[Kernel]:
     if isinstance(op, FullyConnected) and op.rows == 1:
         return [Kernel("tg_dense_int8", ("tg_dense.c", *OUTPUT_CODE), "int8", Int8Vector(values), bias, expected,
                        padded_positions(op) * 2, "tiles", struct="tg_dense_t")]  # fmt: skip
-    scratch = columns_bytes(site.graph, op)
-    return [Kernel("tg_conv2d_int8", ("tg_conv2d.c", *OUTPUT_CODE), "int8", Int8Columns(values), bias, expected,
-                   scratch, "tiles", struct="tg_conv2d_t")]  # fmt: skip
+    columns = Kernel("tg_conv2d_int8", ("tg_conv2d.c", *OUTPUT_CODE), "int8", Int8Columns(values), bias, expected,
+                     columns_bytes(site.graph, op), "tiles", struct="tg_conv2d_t")  # fmt: skip
+    return [columns, *windows_kernel(site, op)]
 
 
 def _cost(op: Weighted, shape: Shape, core: CoreClass) -> Cost:

@@ -12,9 +12,9 @@ from tritguard.boards import CoreClass
 from tritguard.graph.call import Parameters
 from tritguard.graph.formats.bits import BitMap
 from tritguard.graph.formats.cost import Cost
-from tritguard.graph.formats.int8_weights import OUTPUT_CODE, Int8Weights
+from tritguard.graph.formats.int8_lanes import depthwise_lanes
+from tritguard.graph.formats.int8_weights import OUTPUT_CODE, Int8Weights, sums_stay_inside
 from tritguard.graph.formats.kernel import Image, Kernel, Order, folded_bias
-from tritguard.graph.formats.narrow import is_narrow
 from tritguard.graph.formats.registry import Site
 from tritguard.graph.model import DepthwiseConv2D, Int32, Weighted
 
@@ -103,15 +103,14 @@ def depthwise_kernels(site: Site, op: DepthwiseConv2D) -> list[Kernel]:
     if site.core in ("m4", "m55") and stride in (1, 2) and op.window.dilation[columns] == 1 and _is_plain(site, op):
         name, records = f"tg_depthwise_by{stride}", _records(op, walk)
         taps_bytes = records * (20 if stride == 1 else 12) + 4
-        kernels.append(kernel(name, ("tg_planes.c", f"{name}.c"), _cost_of_records(op, walk, records), taps_bytes))
-    return kernels
+        files = ("tg_planes.c", f"{name}.c", *OUTPUT_CODE)  # the last one only where the core has no such kernel
+        kernels.append(kernel(name, files, _cost_of_records(op, walk, records), taps_bytes))
+    return kernels + depthwise_lanes(site, op)
 
 
 def _is_plain(site: Site, op: DepthwiseConv2D) -> bool:
-    """Whether a narrow scale, clamped by int8 itself, is all that the sums need, and nobody asks for them."""
-    logits = site.graph.logits_position()
-    is_logits = logits is not None and site.graph.ops[logits] is op
-    return is_narrow(op) and (op.requant.act_min, op.requant.act_max) == (-128, 127) and not is_logits
+    """Whether a narrow scale, clamped by int8 itself, is all that the sums need."""
+    return sums_stay_inside(site, op) and (op.requant.act_min, op.requant.act_max) == (-128, 127)
 
 
 def _extent(op: DepthwiseConv2D, axis: int) -> int:

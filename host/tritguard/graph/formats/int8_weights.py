@@ -9,6 +9,8 @@ from typing_extensions import override
 from tritguard.graph.call import Constant, Parameters
 from tritguard.graph.formats.fields import weighted_fields
 from tritguard.graph.formats.kernel import Weights
+from tritguard.graph.formats.narrow import is_narrow
+from tritguard.graph.formats.registry import Site
 from tritguard.graph.model import Int8, Int32, Weighted
 
 OUTPUT_CODE = {"tg_output.c": 400}  # bytes of the file that turns sums into int8
@@ -32,3 +34,9 @@ class Int8Weights(Weights):
     def layer(self, op: Weighted, bias: Int32) -> Parameters:
         """The fields of a `tg_weighted_t`; int32[channels] of bias."""
         return weighted_fields(op, bias, {"weights": Constant(self.values, aligned=True)})
+
+
+def sums_stay_inside(site: Site, op: Weighted) -> bool:
+    """Whether a kernel may rescale a layer's sums in few instructions and need not hand them out: not the logits."""
+    logits = site.graph.logits_position()
+    return is_narrow(op) and not (logits is not None and site.graph.ops[logits] is op)
