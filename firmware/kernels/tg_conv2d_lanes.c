@@ -9,11 +9,10 @@ static void gather(const tg_window_t *w, int8_t zero_point, const int8_t *in, co
 {
     const int32_t run = w->kernel_w * w->in_c;
     const int32_t pitch = w->dilation_h * w->in_w * w->in_c;
-    const bool inner = tg_tile_is_inner(w, tile);
     for (int32_t i = 0; i < TG_TILE; i++) {
         int8_t *to = windows + (i * positions);
-        if (inner) {
-            const int8_t *from = in + ((ptrdiff_t)((tile->y[i] * w->in_w) + tile->x[i]) * w->in_c);
+        if (tile->inner) {
+            const int8_t *from = in + tile->at[i];
             for (int32_t ky = 0; ky < w->kernel_h; ky++) {
                 tg_core_copy(to, from, run);
                 to += run;
@@ -31,7 +30,9 @@ void tg_conv2d_lanes(const tg_by_lanes_t *p, const int8_t *in, int8_t *out, int3
     const tg_window_t *w = &p->window;
     const int32_t positions = w->kernel_h * w->kernel_w * w->in_c;
     const int32_t pixels = w->out_h * w->out_w;
-    tg_tile_t tile = {.next_y = 0, .next_x = 0};
+    tg_tile_t tile;
+    tile.next_y = 0;
+    tile.next_x = 0;
     (void)accumulators; /* no such layer gives the logits */
     for (int32_t pixel = 0; pixel < pixels; pixel += TG_TILE) {
         tg_tile_next(w, &tile);

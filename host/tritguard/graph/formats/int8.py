@@ -5,6 +5,7 @@ The order of positions repeats that of firmware/kernels/tg_core.h.
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import numpy as np
@@ -13,16 +14,23 @@ from typing_extensions import override
 from tritguard.boards import CoreClass
 from tritguard.graph.call import Parameters, window_fields
 from tritguard.graph.formats.bits import BitMap
-from tritguard.graph.formats.columns import POSITIONS_A_GROUP, columns_bytes, columns_cost, padded_positions
-from tritguard.graph.formats.cost import Cost, Shape, shape_of
+from tritguard.graph.formats.columns import (
+    POSITIONS_A_GROUP,
+    columns_bytes,
+    columns_cost,
+    padded_positions,
+    pixels_cost,
+)
+from tritguard.graph.formats.cost import TILE, Cost, Shape, shape_of
 from tritguard.graph.formats.int8_depthwise import DEPTHWISE_CODE, depthwise_kernels
 from tritguard.graph.formats.int8_lanes import LANES_CODE, windows_kernel
-from tritguard.graph.formats.int8_weights import OUTPUT_CODE, Int8Weights
+from tritguard.graph.formats.int8_weights import OUTPUT_CODE, Int8Weights, by_channel
 from tritguard.graph.formats.kernel import Bytes, Image, Kernel, bits_of, folded_bias, window_of
 from tritguard.graph.formats.registry import Site, offers
-from tritguard.graph.model import DepthwiseConv2D, FullyConnected, Int8, Int32, Weighted
+from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Int8, Int32, Weighted
 
 _ORDER = (0, 2, 1, 3)
+_CODE = {"tg_conv2d.c": 2650, "tg_conv2d_pixels.c": 1600, "tg_dense.c": 900} | OUTPUT_CODE | DEPTHWISE_CODE | LANES_CODE
 
 
 class Int8Columns(Int8Weights):
@@ -38,8 +46,8 @@ class Int8Columns(Int8Weights):
     @override
     def bits(self, op: Weighted) -> BitMap:
         places = np.arange(op.weights.size).reshape(op.weights.shape)
-        order = interleave(cast(Int8, places + 1)).astype(np.int64) - 1  # what it pads is 0, and so becomes PADDING
-        return BitMap(np.repeat(order[:, None], 8, axis=1))
+        order = interleave(by_channel(op, cast(Int8, places + 1))).astype(np.int64) - 1
+        return BitMap(np.repeat(order[:, None], 8, axis=1))  # what `interleave` pads is 0, and so becomes PADDING
 
     @override
     def is_defined(self, op: Weighted, memory: Bytes, clean: Bytes) -> bool:
@@ -49,43 +57,78 @@ class Int8Columns(Int8Weights):
 
 
 class Int8Vector(Int8Columns):
-    """Weights of a fully connected layer that takes one vector."""
+    """Weights of a fully connected layer that takes one vector, or of a convolution with a single window."""
+
+    by_rows = False
+    by_pixel = False
 
     @override
     def parameters(self, op: Weighted, bias: Int32, source: Image, sink: Image) -> Parameters:
-        return {"depth": source[2], "units": sink[2], "layer": self.layer(op, bias)}
-
-
-_CODE = {"tg_conv2d.c": 2700, "tg_dense.c": 900} | OUTPUT_CODE | DEPTHWISE_CODE | LANES_CODE
+        return {"depth": math.prod(source), "units": sink[2], "layer": self.layer(op, bias)}
 
 
 @offers("int8", array="weights", code_bytes=_CODE)
 def int8(site: Site) -> list[Kernel]:
     """The kernels of a layer whose weights stay int8."""
-    op, bias = site.op, folded_bias(site.op)
-    if isinstance(op, DepthwiseConv2D):
-        return depthwise_kernels(site, op)
-    expected = _cost(op, shape_of(op), site.core)
-    values = interleave(op.weights)
-    if isinstance(op, FullyConnected) and op.rows == 1:
-        return [Kernel("tg_dense_int8", ("tg_dense.c", *OUTPUT_CODE), "int8", Int8Vector(values), bias, expected,
-                       padded_positions(op) * 2, "tiles", struct="tg_dense_t")]  # fmt: skip
-    columns = Kernel("tg_conv2d_int8", ("tg_conv2d.c", *OUTPUT_CODE), "int8", Int8Columns(values), bias, expected,
-                     columns_bytes(site.graph, op), "tiles", struct="tg_conv2d_t")  # fmt: skip
-    return [columns, *windows_kernel(site, op)]
+    op = site.op
+    depthwise = depthwise_kernels(site, op) if isinstance(op, DepthwiseConv2D) else []
+    if isinstance(op, DepthwiseConv2D) and op.depth_multiplier != len(op.bias):
+        return depthwise
+    # A depthwise layer of one input channel is a convolution as well.
+    shape, values, bias = shape_of(op), interleave(by_channel(op, op.weights)), folded_bias(op)
+    if _is_vector(site.graph, op):
+        cost, scratch = _cost_of_vector(shape, site.core), padded_positions(op) * 2
+        dense = Kernel("tg_dense_int8", ("tg_dense.c", *OUTPUT_CODE), "int8", Int8Vector(values), bias, cost, scratch,
+                       "tiles", struct="tg_dense_t")  # fmt: skip
+        return [dense] if isinstance(op, FullyConnected) else [dense, *_convolutions(site, shape, values, bias)]
+    return [*depthwise, *_convolutions(site, shape, values, bias)]
 
 
-def _cost(op: Weighted, shape: Shape, core: CoreClass) -> Cost:
-    macs = shape.pixels * shape.positions * shape.channels
+def _convolutions(site: Site, shape: Shape, values: Int8, bias: Int32) -> list[Kernel]:
+    op, scratch = site.op, columns_bytes(site.graph, site.op)
+    made = [Kernel("tg_conv2d_int8", ("tg_conv2d.c", *OUTPUT_CODE), "int8", Int8Columns(values), bias,
+                   _cost(shape, site.core), scratch, "tiles", struct="tg_conv2d_t")]  # fmt: skip
+    window = window_of(op)
+    if site.core != "m55" and window.kernel == window.stride == (1, 1) and window.padding == (0, 0):
+        cost = _cost(shape, site.core, by_pixel=True)
+        made.append(Kernel("tg_conv2d_pixels", ("tg_conv2d_pixels.c", *OUTPUT_CODE), "int8", Int8Columns(values), bias,
+                           cost, scratch, "tiles", struct="tg_conv2d_t"))  # fmt: skip
+    return made + windows_kernel(site, op)
+
+
+def _is_vector(graph: Graph, op: Weighted) -> bool:
+    """Whether a layer is a fully connected one of one vector: a convolution, if its only window is the whole input."""
+    if isinstance(op, FullyConnected):
+        return op.rows == 1
+    whole = graph.tensors[op.inputs[0]].shape[:2]
+    return isinstance(op, Conv2D) and op.out_shape[:2] == (1, 1) and op.window.padding == (0, 0) and (
+        op.window.kernel == whole and op.window.dilation == (1, 1)
+    )  # fmt: skip
+
+
+def _cost_of_vector(shape: Shape, core: CoreClass) -> Cost:
+    each: dict[CoreClass, tuple[float, float]] = {
+        "m0": (4, 5.6),
+        "m3": (1.9, 3.1),
+        "m4": (1.25, 1.7),
+        "m55": (0.45, 0.8),
+    }
+    macs = shape.positions * shape.channels
+    return Cost.of((macs, *each[core]), (shape.channels, 37, 50))
+
+
+def _cost(shape: Shape, core: CoreClass, *, by_pixel: bool = False) -> Cost:
+    macs = shape.tiles * TILE * shape.positions * shape.channels  # a tile's missing pixels are computed as well
     outputs = shape.pixels * shape.channels
+    columns = columns_cost(shape, gather=(4, 6)) + Cost.of((shape.tiles, 190, 260))
+    if by_pixel:
+        columns = pixels_cost(shape)
     if core == "m0":
-        return columns_cost(shape) + Cost.of((macs, 4, 5.6), (outputs, 40, 60))
+        return columns + Cost.of((macs, 4, 5.6), (outputs, 40, 60))
     if core == "m3":
-        return columns_cost(shape) + Cost.of((macs, 1.9, 3.1), (outputs, 30, 42))
+        return columns + Cost.of((macs, 1.9, 3.1), (outputs, 30, 42))
     product, output = ((0.32, 0.6), (25, 40)) if core == "m55" else ((0.83, 1.15), (9, 12))
-    if isinstance(op, FullyConnected) and op.rows == 1:
-        return Cost.of((macs, *((0.45, 0.8) if core == "m55" else (1.25, 1.7))), (outputs, 37, 50))
-    return columns_cost(shape) + Cost.of((macs, *product), (outputs, *output))
+    return columns + Cost.of((macs, *product), (outputs, *output))
 
 
 def interleave(weights: Int8) -> Int8:

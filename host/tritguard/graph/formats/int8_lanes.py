@@ -14,7 +14,7 @@ from tritguard.graph.call import Constant, Parameters, window_fields
 from tritguard.graph.formats.bits import BitMap
 from tritguard.graph.formats.cost import TILE, Cost, shape_of
 from tritguard.graph.formats.fields import trit_scale
-from tritguard.graph.formats.int8_weights import Int8Weights, sums_stay_inside
+from tritguard.graph.formats.int8_weights import Int8Weights, by_channel, sums_stay_inside
 from tritguard.graph.formats.kernel import Bytes, Image, Kernel, bits_of, folded_bias, window_of
 from tritguard.graph.formats.registry import Site
 from tritguard.graph.model import DepthwiseConv2D, Int32, Weighted
@@ -44,7 +44,8 @@ class Int8Lanes(Int8Weights):
 
     @override
     def bits(self, op: Weighted) -> BitMap:
-        return BitMap(np.repeat(np.arange(op.weights.size)[:, None], 8, axis=1))
+        places = by_channel(op, np.arange(op.weights.size).reshape(op.weights.shape))
+        return BitMap(np.repeat(places.reshape(-1, 1), 8, axis=1))
 
     @override
     def is_defined(self, op: Weighted, memory: Bytes, clean: Bytes) -> bool:
@@ -80,7 +81,7 @@ def windows_kernel(site: Site, op: Weighted) -> list[Kernel]:
         (blocks, 10, 20), (shape.tiles * shape.channels, 33, 50), (shape.pixels * shape.channels, 3, 5),
         (shape.tiles, 250, 350), (shape.tiles * TILE * shape.positions, 0.4, 0.6),
     )  # fmt: skip
-    name, weights = "tg_conv2d_lanes", Int8Lanes(np.ascontiguousarray(op.weights).ravel())
+    name, weights = "tg_conv2d_lanes", Int8Lanes(np.ascontiguousarray(by_channel(op, op.weights)).ravel())
     return [Kernel(name, (f"{name}.c",), "int8", weights, folded_bias(op), cost, shape.positions * TILE, "tiles",
                    struct="tg_by_lanes_t")]  # fmt: skip
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from tritguard.graph.call import Constant, Parameters
@@ -40,3 +43,8 @@ def sums_stay_inside(site: Site, op: Weighted) -> bool:
     """Whether a kernel may rescale a layer's sums in few instructions and need not hand them out: not the logits."""
     logits = site.graph.logits_position()
     return is_narrow(op) and not (logits is not None and site.graph.ops[logits] is op)
+
+
+def by_channel(op: Weighted, weights: NDArray[Any]) -> NDArray[Any]:
+    """Weights, or what else has their shape, as [channels, positions] in the order of a window."""
+    return np.moveaxis(weights, op.channel_axis, 0).reshape(len(op.bias), -1)
