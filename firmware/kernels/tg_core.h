@@ -84,6 +84,9 @@ TG_CORE void tg_core_four(const tg_plane_t *plane, const tg_lane_t *x, int32_t b
 /* Copy bytes; the compiler makes no call of it. */
 TG_CORE void tg_core_copy(int8_t *to, const int8_t *from, int32_t count);
 
+/* best[i] = the greater of best[i] and x[i]. */
+TG_CORE void tg_core_max(int8_t *best, const int8_t *x, int32_t count);
+
 /* sums[c] += from[i * step + c] for i < count and up to four channels; sums always has four elements. */
 TG_CORE void tg_core_sum(const int8_t *from, int32_t step, int32_t count, int32_t channels, int32_t *sums);
 

@@ -2,7 +2,7 @@
 #ifndef TG_CORE_M4_H
 #define TG_CORE_M4_H
 
-#ifndef TG_CORE_HAS_COPY
+#ifndef TG_CORE_HAS_BYTES
 #include "tg_core_copy.h"
 #endif
 #include "tg_core_four.h"
@@ -123,6 +123,24 @@ TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32
         }
         sums[pixel] = a;
         sums[TG_TILE + pixel] = b;
+    }
+}
+#endif
+
+#ifndef TG_CORE_HAS_BYTES
+/* SSUB8 notes for each byte whether the first operand is the greater, and SEL takes that one. */
+TG_CORE void tg_core_max(int8_t *best, const int8_t *x, int32_t count)
+{
+    int32_t i = 0;
+    for (; (i + 4) <= count; i += 4) {
+        uint32_t a = tg_m4_load(best + i);
+        const uint32_t b = tg_m4_load(x + i);
+        uint32_t unused;
+        __asm("ssub8 %1, %0, %2\n\tsel %0, %0, %2" : "+r"(a), "=&r"(unused) : "r"(b));
+        (void)memcpy(best + i, &a, sizeof a);
+    }
+    for (; i < count; i++) {
+        best[i] = (best[i] > x[i]) ? best[i] : x[i];
     }
 }
 #endif

@@ -15,7 +15,7 @@
 #define TG_CORE_HAS_PAIR
 #define TG_CORE_HAS_TILE
 #define TG_CORE_HAS_QUAD
-#define TG_CORE_HAS_COPY
+#define TG_CORE_HAS_BYTES
 
 #include "tg_core_m4.h"
 
@@ -140,6 +140,14 @@ TG_CORE void tg_core_copy(int8_t *to, const int8_t *from, int32_t count)
     if ((count % 16) != 0) {
         const mve_pred16_t rest = vctp8q((uint32_t)(count % 16));
         vstrbq_p_s8(to, vldrbq_z_s8(from, rest), rest);
+    }
+}
+
+TG_CORE void tg_core_max(int8_t *best, const int8_t *x, int32_t count)
+{
+    for (int32_t i = 0; i < count; i += 16) {
+        const mve_pred16_t lanes = vctp8q((uint32_t)(count - i));
+        vstrbq_p_s8(best + i, vmaxq_s8(vldrbq_z_s8(best + i, lanes), vldrbq_z_s8(x + i, lanes)), lanes);
     }
 }
 

@@ -94,6 +94,13 @@ TG_CORE void tg_core_four(const tg_plane_t *plane, const tg_lane_t *x, int32_t b
 }
 #endif
 
+TG_CORE void tg_core_max(int8_t *best, const int8_t *x, int32_t count)
+{
+    for (int32_t i = 0; i < count; i++) {
+        best[i] = (best[i] > x[i]) ? best[i] : x[i];
+    }
+}
+
 TG_CORE void tg_core_vector(const int8_t *from, int32_t words, tg_lane_t *to)
 {
     for (int32_t k = 0; k < 4 * words; k += 4) {
