@@ -7,13 +7,14 @@ from tritguard.api.arrays import convert_to_arrays
 from tritguard.api.firmware import Engine, build, native_engine, tflm_engine
 from tritguard.api.models import convert, load_data, train
 from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
-from tritguard.api.studies import attack, evaluate, faults, privacy, report, transfer
+from tritguard.api.studies import attack, certify, evaluate, faults, privacy, report, transfer
 from tritguard.boards import Board, available_boards, load_board
 from tritguard.build import Budget, Build, open_build
 from tritguard.data import Dataset
 from tritguard.device import Device, open_device
 from tritguard.emit import Bundle, open_bundle
 from tritguard.errors import TritguardError
+from tritguard.evaluate.certify.result import CertifyPlan, CertifyResult
 from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult
 from tritguard.evaluate.faults.result import FaultPlan, FaultResult
 from tritguard.evaluate.privacy.result import PrivacyPlan, PrivacyResult
@@ -34,6 +35,8 @@ __all__ = [
     "Budget",
     "Build",
     "Bundle",
+    "CertifyPlan",
+    "CertifyResult",
     "Dataset",
     "DeploymentPlan",
     "DeploymentResult",
@@ -63,6 +66,7 @@ __all__ = [
     "attack",
     "available_boards",
     "build",
+    "certify",
     "convert",
     "convert_to_arrays",
     "evaluate",

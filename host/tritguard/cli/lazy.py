@@ -22,6 +22,7 @@ VERBS = (
     "profile",
     "evaluate",
     "attack",
+    "certify",
     "transfer",
     "faults",
     "privacy",
