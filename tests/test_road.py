@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.support.device_support import Builder
+from tests.support.schemas import assert_conforms
 from tests.support.shared import shared_file
 from tritguard.attack import Target
 from tritguard.build import Build
@@ -70,6 +71,8 @@ def test_attack_on_the_keyword_spotter(keywords: Firmware, tmp_path: Path) -> No
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+    assert_conforms(out / "result.json", "robustness")
+    assert_conforms(keywords.bundle.path / "manifest.json", "bundle")
     result = read_result(out / "result.json")
     assert result.confirmation.mismatched_inputs == 0
     assert result.confirmation.inputs >= 24 * 4

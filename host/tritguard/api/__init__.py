@@ -7,6 +7,7 @@ from tritguard.api.arrays import convert_to_arrays
 from tritguard.api.firmware import Engine, build, native_engine, tflm_engine
 from tritguard.api.models import convert, load_data, train
 from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
+from tritguard.api.schemas import schema, write_schemas
 from tritguard.api.studies import attack, evaluate, faults, privacy, report, transfer
 from tritguard.boards import Board, available_boards, load_board
 from tritguard.build import Budget, Build, open_build
@@ -80,7 +81,9 @@ __all__ = [
     "read_study",
     "report",
     "run",
+    "schema",
     "tflm_engine",
     "train",
     "transfer",
+    "write_schemas",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from tritguard.build.record import Sizes
 from tritguard.emit.bundle import Manifest
@@ -36,7 +36,8 @@ def _bytes(value: Any) -> Any:
         raise ValueError(str(error)) from error
 
 
-Bytes = Annotated[int, Field(gt=0), BeforeValidator(_bytes)]
+_IN_SCHEMA = {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string", "pattern": _SIZE.pattern}]}
+Bytes = Annotated[int, Field(gt=0), BeforeValidator(_bytes), WithJsonSchema(_IN_SCHEMA, mode="validation")]
 
 
 class Budget(Record):

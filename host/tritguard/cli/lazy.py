@@ -27,6 +27,7 @@ VERBS = (
     "privacy",
     "report",
     "boards",
+    "schema",
     "doctor",
 )
 
