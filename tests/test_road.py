@@ -17,6 +17,7 @@ import pytest
 from tests.support.device_support import Builder
 from tests.support.schemas import assert_conforms
 from tests.support.shared import shared_file
+from tritguard import api
 from tritguard.attack import Target
 from tritguard.build import Build
 from tritguard.data import load_dataset
@@ -207,6 +208,9 @@ def test_the_whole_road_from_a_configuration(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert "trained before, with the same settings" in again.stdout
     assert read_result(tmp_path / "out" / "result.json").curve == result.curve
+    assert result.provenance.configuration == CONFIG  # the data is named in it, so that evidence needs no --data
+    api.evidence(tmp_path / "out", tmp_path / "filed", pdf=False)
+    assert not api.verify(tmp_path / "filed")[1]
     studied(tmp_path / "out")
 
 

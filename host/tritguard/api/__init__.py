@@ -4,6 +4,7 @@ The command line is a thin layer over this package. TensorFlow is imported when 
 """
 
 from tritguard.api.arrays import convert_to_arrays
+from tritguard.api.evidence_folder import Repetition, evidence, repeat, verify
 from tritguard.api.firmware import Engine, build, native_engine, tflm_engine
 from tritguard.api.models import convert, load_data, train
 from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
@@ -48,6 +49,7 @@ __all__ = [
     "PrivacyPlan",
     "PrivacyResult",
     "Progress",
+    "Repetition",
     "RobustnessResult",
     "RunConfig",
     "RunSettings",
@@ -67,6 +69,7 @@ __all__ = [
     "convert",
     "convert_to_arrays",
     "evaluate",
+    "evidence",
     "faults",
     "load_board",
     "load_data",
@@ -79,11 +82,13 @@ __all__ = [
     "profile",
     "read_run_config",
     "read_study",
+    "repeat",
     "report",
     "run",
     "schema",
     "tflm_engine",
     "train",
     "transfer",
+    "verify",
     "write_schemas",
 ]

@@ -136,7 +136,7 @@ class Watcher:
         """Take note of a study, whose result was written to this path."""
 
 
-def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None) -> list[Study]:
+def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None, *, text: str = "") -> list[Study]:
     """Train or take a model, convert it, build its firmware, attack it on its board, and carry out further studies.
 
     A training that an earlier run finished in the same folder with the same settings and data is taken over, and so is
@@ -146,6 +146,7 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None) ->
         config: what to do; see `read_run_config`.
         out: the folder of everything the run makes.
         watcher: follows the run.
+        text: the TOML text that the configuration was read from, which the results keep and the report shows.
 
     Returns:
         The results, that of the attack first. Each lies in `out`, and `report.html` there shows all.
@@ -197,7 +198,7 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None) ->
         control=undefended,
         control_float=control_float,
     )
-    return _studies(config, context, watch)
+    return _studies(config, context, watch, text)
 
 
 def _data(config: RunSettings, progress: Progress) -> tuple[Dataset, Dataset]:
@@ -216,12 +217,12 @@ def _train(config: TrainConfig, data: Dataset, folder: Path, step: str, watch: W
     watch.trained(record, folder, before=earlier is not None)
 
 
-def _studies(config: RunSettings, context: RunContext, watch: Watcher) -> list[Study]:
+def _studies(config: RunSettings, context: RunContext, watch: Watcher, text: str) -> list[Study]:
     """Carry out the studies of a configuration; the report of the run grows with each."""
     done: list[Study] = []
     for kind, plan in config.studies:
         watch.begins(kind.table)
-        done.append(carry_out(kind, context.out, partial(kind.run, plan, context), watch.stage))
+        done.append(carry_out(kind, context.out, partial(kind.run, plan, context), watch.stage, text))
         if (first := done[0]) is not done[-1]:
             write_whole(kind_of(first).report_beside(context.out / kind_of(first).file), to_html(first, done[1:]))
         watch.studied(done[-1], context.out / kind.file)

@@ -200,7 +200,9 @@ def privacy(
     )
 
 
-def carry_out(kind: StudyKind[Any, S], out: Path, run: Callable[[Stages], S], stages: Stages) -> S:
+def carry_out(
+    kind: StudyKind[Any, S], out: Path, run: Callable[[Stages], S], stages: Stages, configuration: str = ""
+) -> S:
     """Carry a study out and write its result and report; older ones go first, so that a failure leaves none.
 
     Args:
@@ -208,9 +210,12 @@ def carry_out(kind: StudyKind[Any, S], out: Path, run: Callable[[Stages], S], st
         out: the folder for both, made if it is missing.
         run: carries the study out; it is given `stages`.
         stages: shows how far the work is.
+        configuration: the TOML text of the run that the study is part of, which its result keeps.
     """
     clear(kind, out)
     result = run(stages)
+    provenance = result.provenance.model_copy(update={"configuration": configuration})
+    result = result.model_copy(update={"provenance": provenance})
     path = out / kind.file
     write_whole(path, result.model_dump_json(indent=2) + "\n")
     write_whole(kind.report_beside(path), to_html(result))

@@ -26,6 +26,8 @@ VERBS = (
     "faults",
     "privacy",
     "report",
+    "evidence",
+    "verify",
     "boards",
     "schema",
     "doctor",

@@ -29,7 +29,7 @@ def command(
     """Train or take a model, convert, build, attack on the board, report."""
     settings = read_run_config(config)
     with _Shown() as shown:
-        results = run(settings, out, shown)
+        results = run(settings, out, shown, text=config.read_text())
     leave(*results)
 
 

@@ -59,6 +59,9 @@ class Page:
     sections: Sequence[Section] = field(default_factory=tuple)
 
 
+Facts = dict[str, str]
+"""What a result found, in a sentence each, by names that other documents refer to."""
+
 Part = tuple[Study, Page]
 """A study in the report of the run that it belongs to."""
 
@@ -74,6 +77,10 @@ class Report(ABC, Generic[S]):
     def terminal(self, result: S, parts: Sequence[Part] = ()) -> Group:
         """Lay out the report for a terminal."""
 
+    @abstractmethod
+    def facts(self, result: S) -> Facts:
+        """Say what was found, whatever the result's status is; `registry.facts_of` withholds what is invalid."""
+
 
 @dataclass(frozen=True)
 class SectionReport(Report[S]):
@@ -81,9 +88,11 @@ class SectionReport(Report[S]):
 
     Attributes:
         content: gives what is shown of a result.
+        found: gives its facts; without it, the only one is `lead`, what the report begins with.
     """
 
     content: Callable[[S], Page]
+    found: Callable[[S], Facts] | None = None
 
     @override
     def html(self, result: S, parts: Sequence[Part] = ()) -> str:
@@ -92,6 +101,10 @@ class SectionReport(Report[S]):
     @override
     def terminal(self, result: S, parts: Sequence[Part] = ()) -> Group:
         return table(result, self.content(result))
+
+    @override
+    def facts(self, result: S) -> Facts:
+        return {"lead": self.content(result).lead} if self.found is None else self.found(result)
 
 
 def page(result: Study, content: Page) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from jinja2 import Environment
 from markupsafe import Markup
 
@@ -19,6 +21,22 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def markdown() -> Environment:
+    """Make an environment of this package's templates for Markdown; whatever they are given stays text."""
+    return templating.environment(
+        "tritguard.report", finalize=_as_text, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+
+
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|#~])")
+
+
+def _as_text(value: object) -> object:
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return _SPECIAL.sub(r"\\\1", printable(value))
 
 
 def _harmless(value: object) -> object:
