@@ -138,6 +138,8 @@ def test_what_people_read_is_what_was_found(filed: Path) -> None:
     assert all(f"| {row.term} | {row.asks} |" in table for row in rows)
     untested = [row for row in rows if row.offered(facts_of(result)) == "not tested"]
     assert table.count("| not tested |") == len(untested) > 5
+    for name in {row.attack for row in result.attacks}:
+        assert text.count(f"\n- {name}, ") == 1
     lower = text.lower()
     assert "complies" not in lower and "compliant" not in lower and "claims compliance with nothing" in lower
 

@@ -16,6 +16,7 @@ from tritguard.export.folder import ExportManifest
 from tritguard.files import write_whole
 from tritguard.profile.record import Profile
 from tritguard.records import Record
+from tritguard.report.compare import Comparison
 from tritguard.report.evidence.manifest import EvidenceManifest
 from tritguard.report.schema import schema_text
 from tritguard.train import TrainRecord
@@ -29,6 +30,7 @@ WRITTEN: Mapping[str, type[Record]] = {
     "export": ExportManifest,
     "tflm-arrays": ArraysManifest,
     "evidence": EvidenceManifest,
+    "comparison": Comparison,
 }
 """What tritguard writes, by the name of the schema."""
 

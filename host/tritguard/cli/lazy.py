@@ -26,6 +26,7 @@ VERBS = (
     "faults",
     "privacy",
     "report",
+    "compare",
     "evidence",
     "verify",
     "boards",

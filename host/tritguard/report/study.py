@@ -116,8 +116,13 @@ def table(result: Study, content: Page) -> Group:
     """Lay out a study for a terminal; an invalid result shows its reasons and no figures."""
     parts: list[RenderableType] = [_head(result, content)]
     if result.status != "invalid":
-        parts += [part for section in content.sections if section.grid for part in _section(section, section.grid)]
+        parts += tables(content)
     return Group(*parts)
+
+
+def tables(content: Page) -> list[RenderableType]:
+    """Lay out the tables of a page for a terminal, each with its heading and its note."""
+    return [part for section in content.sections if section.grid for part in _section(section, section.grid)]
 
 
 def _head(result: Study, content: Page) -> Panel:
