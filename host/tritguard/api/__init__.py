@@ -4,11 +4,13 @@ The command line is a thin layer over this package. TensorFlow is imported when 
 """
 
 from tritguard.api.arrays import convert_to_arrays
+from tritguard.api.comparing import compare
 from tritguard.api.evidence_folder import Repetition, evidence, repeat, verify
 from tritguard.api.firmware import Engine, build, native_engine, tflm_engine
 from tritguard.api.models import convert, load_data, train
 from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
 from tritguard.api.schemas import schema, write_schemas
+from tritguard.api.start import init
 from tritguard.api.studies import attack, evaluate, faults, privacy, report, transfer
 from tritguard.boards import Board, available_boards, load_board
 from tritguard.build import Budget, Build, open_build
@@ -28,6 +30,8 @@ from tritguard.evaluate.transfer.result import TransferPlan, TransferResult
 from tritguard.predictor import Outputs, Predictor
 from tritguard.profile import profile
 from tritguard.progress import Progress, Stages
+from tritguard.report.comparison import Comparison
+from tritguard.report.gates import judge
 from tritguard.train import TrainConfig, TrainRecord
 from tritguard.twin import Twin
 
@@ -36,6 +40,7 @@ __all__ = [
     "Budget",
     "Build",
     "Bundle",
+    "Comparison",
     "Dataset",
     "DeploymentPlan",
     "DeploymentResult",
@@ -66,11 +71,14 @@ __all__ = [
     "attack",
     "available_boards",
     "build",
+    "compare",
     "convert",
     "convert_to_arrays",
     "evaluate",
     "evidence",
     "faults",
+    "init",
+    "judge",
     "load_board",
     "load_data",
     "native_engine",

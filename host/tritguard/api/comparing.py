@@ -9,8 +9,9 @@ from tritguard.errors import BadInputError
 from tritguard.evaluate.registry import leading, read_study
 from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.files import write_whole
-from tritguard.report import compare as comparison
-from tritguard.report.compare import Comparison
+from tritguard.report import comparison
+from tritguard.report.compare import to_html
+from tritguard.report.comparison import Comparison
 
 
 def compare(sources: Sequence[str | Path], out: str | Path | None = None) -> Comparison:
@@ -21,13 +22,13 @@ def compare(sources: Sequence[str | Path], out: str | Path | None = None) -> Com
         out: the folder for `comparison.json` and `comparison.html`; without it nothing is written.
 
     Raises:
-        BadInputError: a result cannot be read, is of another study, or of other data, norm, goal or unit than the first.
+        BadInputError: a result cannot be read, is of another study, or was attacked otherwise than the first.
     """
     found = comparison.compare([_read(Path(source)) for source in sources])
     if out is not None:
         folder = Path(out)
         write_whole(folder / "comparison.json", found.model_dump_json(indent=2) + "\n")
-        write_whole(folder / "comparison.html", comparison.to_html(found))
+        write_whole(folder / "comparison.html", to_html(found))
     return found
 
 

@@ -35,7 +35,7 @@ from tritguard.train.config import CARD
 from tritguard.twin import Twin, verify_against_oracle
 
 
-def evidence(
+def evidence(  # noqa: PLR0913 - where all that it is of can lie
     run: str | Path,
     out: str | Path,
     *,
@@ -45,6 +45,7 @@ def evidence(
     hashes_only: bool = False,
     key: str | Path | None = None,
     pdf: bool = True,
+    trust: bool = False,
 ) -> EvidenceManifest:
     """Write the evidence of a robustness evaluation, and of the studies beside it, as a folder to file.
 
@@ -57,6 +58,7 @@ def evidence(
         hashes_only: leave the model, the firmware and the inputs out; their hashes are in the folder all the same.
         key: a key of OpenSSH's to sign the folder with.
         pdf: print the report as a PDF too, if WeasyPrint is installed.
+        trust: see `open_bundle`.
 
     Raises:
         BadInputError: something is missing, or is not what the result was measured on.
@@ -65,7 +67,7 @@ def evidence(
     place = Path(run)
     path = place / leading().file if place.is_dir() else place
     result = _robustness(path)
-    opened = _bundle_of(result, Path(bundle or path.parent / "bundle"))
+    opened = _bundle_of(result, Path(bundle or path.parent / "bundle"), trust)
     built = _build_of(result, Path(firmware or path.parent / "build"))
     source = data or _configured_data(result)
     dataset = None if source is None else _data_of(result, source)
@@ -93,8 +95,8 @@ def _robustness(path: Path) -> RobustnessResult:
     return study
 
 
-def _bundle_of(result: RobustnessResult, folder: Path) -> Bundle:
-    opened = open_bundle(folder)
+def _bundle_of(result: RobustnessResult, folder: Path, trust: bool) -> Bundle:
+    opened = open_bundle(folder, trust=trust)
     if opened.sha256 != result.provenance.bundle_sha256:
         what = f"is not the bundle that was evaluated, which has SHA-256 {result.provenance.bundle_sha256[:12]}"
         raise BadInputError(what, where=str(folder), fix="name that one with --bundle")

@@ -25,7 +25,7 @@ from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.study import Study
 from tritguard.files import write_whole
 from tritguard.progress import Progress, silent
-from tritguard.records import Record, from_table, read_toml
+from tritguard.records import Record, from_toml
 from tritguard.report.registry import to_html
 from tritguard.train import TrainConfig, TrainRecord
 from tritguard.train.config import MODEL
@@ -101,7 +101,7 @@ def read_run_config(path: str | Path) -> RunSettings:
     Raises:
         BadInputError: the file cannot be read, or a key in it is unknown or out of range.
     """
-    return from_table(RunConfig, read_toml(Path(path)), where=str(path))
+    return from_toml(RunConfig, Path(path))
 
 
 class Watcher:

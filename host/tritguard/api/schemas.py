@@ -16,7 +16,7 @@ from tritguard.export.folder import ExportManifest
 from tritguard.files import write_whole
 from tritguard.profile.record import Profile
 from tritguard.records import Record
-from tritguard.report.compare import Comparison
+from tritguard.report.comparison import Comparison
 from tritguard.report.evidence.manifest import EvidenceManifest
 from tritguard.report.schema import schema_text
 from tritguard.train import TrainRecord

@@ -12,8 +12,8 @@ from tritguard.cli.study import leave
 from tritguard.cli.terminal import errors, say
 from tritguard.evaluate.study import Study
 from tritguard.files import write_whole
-from tritguard.report.annotations import annotations
 from tritguard.report.gates import EXIT_CODE, FailOn, failures, judge
+from tritguard.report.github import workflow_commands
 from tritguard.report.junit import to_junit
 
 _PANEL = "For pipelines"
@@ -65,7 +65,7 @@ def leave_by_gates(
     if junit is not None:
         write_whole(junit, to_junit(cases))
     if annotate:
-        for line in annotations(results, cases):
+        for line in workflow_commands(results, cases):
             say(line)
     if always:
         leave(*results)

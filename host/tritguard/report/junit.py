@@ -12,10 +12,10 @@ from tritguard.report.gates import Case
 
 def to_junit(cases: Sequence[Case]) -> str:
     """Write a test suite for each study, and a test case for each check and gate."""
-    root = Xml.Element("testsuites", name="tritguard", **_counts(cases))
+    root = Xml.Element("testsuites", {"name": "tritguard"} | _counts(cases))
     for study in dict.fromkeys(case.study for case in cases):
         ours = [case for case in cases if case.study == study]
-        suite = Xml.SubElement(root, "testsuite", name=study, **_counts(ours))
+        suite = Xml.SubElement(root, "testsuite", {"name": study} | _counts(ours))
         for case in ours:
             _add(suite, case)
     Xml.indent(root)

@@ -21,7 +21,7 @@ from tritguard.evaluate.registry import kind_of
 from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.study import Study
 from tritguard.files import whole_folder
-from tritguard.report.evidence import answers, document, notices, samples
+from tritguard.report.evidence import answers, document, samples
 from tritguard.report.evidence.answers import Answers
 from tritguard.report.evidence.manifest import (
     CHECKSUMS,
@@ -35,7 +35,6 @@ from tritguard.report.evidence.manifest import (
     open_evidence,
     sha256_of,
 )
-from tritguard.report.evidence.sbom import firmware_sbom, tool_sbom
 from tritguard.report.evidence.signature import sign
 from tritguard.report.pdf import to_pdf
 from tritguard.report.registry import to_html
@@ -117,6 +116,8 @@ def _check_untouched(out: Path) -> None:
 
 def _write_files(subject: Subject, draft: Path, *, pdf: bool) -> list[LeftOut]:
     """Write everything that the manifest lists but the README; name what cannot be there."""
+    from tritguard.report.evidence import notices, sbom  # noqa: PLC0415 - CycloneDX is for this alone
+
     left_out = []
     result, beside = subject.result, subject.beside
     page = to_html(result, beside)
@@ -126,8 +127,8 @@ def _write_files(subject: Subject, draft: Path, *, pdf: bool) -> list[LeftOut]:
         samples.FILE: lambda: samples.samples_csv(result),
         document.MODEL_CARD: lambda: document.model_card(subject.bundle.manifest, result),
         document.DATA_CARD: lambda: document.data_card(result, subject.dataset),
-        SBOMS[0]: lambda: firmware_sbom(subject.bundle, subject.build),
-        SBOMS[1]: tool_sbom,
+        SBOMS[0]: lambda: sbom.firmware_sbom(subject.bundle, subject.build),
+        SBOMS[1]: sbom.tool_sbom,
         notices.FILE: lambda: notices.notices(subject.build),
     }
     if subject.training_card is not None:

@@ -13,7 +13,7 @@ _IN_MESSAGE = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
 _IN_PROPERTY = _IN_MESSAGE | str.maketrans({":": "%3A", ",": "%2C"})
 
 
-def annotations(studies: Sequence[Study], cases: Sequence[Case]) -> Iterator[str]:
+def workflow_commands(studies: Sequence[Study], cases: Sequence[Case]) -> Iterator[str]:
     """Write a line for each failed case, for each warning that did not fail, and one with what was found."""
     failed = {(case.study, case.code): case for case in cases if case.outcome == "failed"}
     for case in failed.values():
