@@ -24,7 +24,7 @@ from tritguard.evaluate.registry import STUDIES, kind_of, leading
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.study import Study
 from tritguard.files import write_whole
-from tritguard.progress import Progress, silent
+from tritguard.progress import Progress, in_one_piece, silent
 from tritguard.records import Record, from_toml
 from tritguard.report.registry import to_html
 from tritguard.train import TrainConfig, TrainRecord
@@ -230,9 +230,5 @@ def _studies(config: RunSettings, context: RunContext, watch: Watcher, text: str
 
 
 def _shown(watch: Watcher, stage: str, work: Callable[[], T]) -> T:
-    """Do what has no progress of its own, as a stage of one piece."""
-    progress = watch.stage(stage)
-    progress(0, 1)
-    outcome = work()
-    progress(1, 1)
-    return outcome
+    """Do a step's work as a stage of one piece."""
+    return in_one_piece(watch.stage(stage), work)

@@ -70,6 +70,7 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
         DeviceError, WrongFirmwareError: see `open_device`.
     """
     folder = Path(out)
+    keep_other_data(ROBUSTNESS, folder, data)
 
     def evaluated(stages: Stages) -> RobustnessResult:
         undefended = None
@@ -113,6 +114,8 @@ def evaluate(
         DeviceError, WrongFirmwareError: see `open_device`.
     """
 
+    keep_other_data(DEPLOYMENT, Path(out), data)
+
     def evaluated(stages: Stages) -> DeploymentResult:
         with open_device(bundle, firmware, port) as device:
             return study_deployment(device, data, plan or DeploymentPlan(), stages)
@@ -140,6 +143,7 @@ def faults(
     Raises:
         BadInputError, MismatchError: see `study_faults`.
     """
+    keep_other_data(FAULTS, Path(out), data)
     return carry_out(FAULTS, Path(out), lambda named: study_faults(subjects, data, plan or FaultPlan(), named), stages)
 
 
@@ -165,6 +169,7 @@ def transfer(
     Raises:
         BadInputError: see `study_transfer`.
     """
+    keep_other_data(TRANSFER, Path(out), data)
     models = [(_float_name(Path(path)), Path(path)) for path in floats]
     return carry_out(
         TRANSFER, Path(out), lambda named: study_transfer(bundles, models, data, plan or TransferPlan(), named), stages
@@ -220,6 +225,22 @@ def carry_out(
     write_whole(path, result.model_dump_json(indent=2) + "\n")
     write_whole(kind.report_beside(path), to_html(result))
     return result
+
+
+def keep_other_data(kind: StudyKind[Any, Any], out: Path, data: Dataset) -> None:
+    """Refuse to put a study's result in the place of one that was measured on other data.
+
+    Raises:
+        BadInputError: there is one.
+    """
+    path = out / kind.file
+    try:
+        other = read_study(path).provenance
+    except BadInputError:  # what cannot be read is no result
+        return
+    if other.data_sha256 != data.sha256:
+        what = f"is a result on {other.data_name}, and one on {data.name} would take its place"
+        raise BadInputError(what, where=str(path), fix="give another folder, or remove the file")
 
 
 def clear(kind: StudyKind[Any, Any], out: Path) -> None:
