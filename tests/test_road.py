@@ -226,8 +226,8 @@ def studied(out: Path) -> None:
     assert names == [("tiny", "float"), ("train (control)", "float"), ("tiny", "ternary"), ("train (control)", "int8")]
     assert (privacy.models[0].model.name, privacy.members, privacy.others) == ("tiny", 100, 100)
     shown = (out / "report.html").read_text()
-    assert all(f"<h2>{title}</h2>" in shown for title in ("Bit flips in tiny", "Membership inference"))
-    assert "<h2>Transfer between tiny (float), train (control) (float), " in shown
+    assert all(f">{title}</h2>" in shown for title in ("Bit flips in tiny", "Membership inference"))
+    assert ">Transfer between tiny (float), train (control) (float), " in shown
     done = subprocess.run([*TRITGUARD, "report", str(out)], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and (out / "report.html").read_text() == shown
     (out / "faults.json").write_text((out / "faults.json").read_text().replace(model, "0" * 64))

@@ -102,8 +102,15 @@ def test_the_report_of_a_run_takes_in_the_studies_of_its_model_alone(tmp_path: P
     beside.write_text('{"kind": "faults"}')
     with pytest.raises(BadInputError, match=r"give a faults\.json as tritguard wrote it"):
         studies_beside(path, result)
-    assert "<h2>Bit flips in small</h2>" in to_html(result, [ours])
+    assert '<h2 id="faults">Bit flips in small</h2>' in to_html(result, [ours])
     assert "Bit flips" not in to_html(result)
+    alone = to_html(ours)
+    assert (
+        "a" * 64 in alone
+        and "d" * 64 in alone
+        and ours.provenance.created in alone
+        and ours.provenance.command in alone
+    )
     assert len(to_terminal(result, [ours]).renderables) == 1 + len(to_terminal(result).renderables)
 
 

@@ -213,7 +213,8 @@ def repeat(folder: str | Path, samples: int, *, port: str | None = None, stages:
     manifest = open_evidence(place)
     for name, what in ((GOLDEN, "golden model"), (answers.FILE, "inputs")):
         if not (place / name).is_file():
-            reason = "it was written with --hashes-only" if manifest.left_out else "it was removed"
+            listed = name in manifest.files
+            reason = "it was removed" if listed else "it was written with --hashes-only"
             raise BadInputError(f"holds no {what}: {reason}", where=str(place), fix="nothing can be asked again")
     result, _ = checking.read_studies(place, manifest)
     record = from_json(BuildRecord, place / BUILD)

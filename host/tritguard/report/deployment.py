@@ -20,7 +20,8 @@ def content(result: DeploymentResult) -> Page:
     board = f"{firmware.board_name} ({firmware.core}, {'emulated' if firmware.emulated else 'real'})"
     lead = f"{count(result.accuracy.n)} test samples of {result.provenance.data_name} on {board}."
     sections = (_accuracy(result), _confusion(result), _latency(result), _bytes(result))
-    return Page(f"{result.model.name} on its device", lead, sections)
+    models = ((result.model.name, result.model.model_sha256),)
+    return Page(f"{result.model.name} on its device", lead, sections, models)
 
 
 def _accuracy(result: DeploymentResult) -> Section:

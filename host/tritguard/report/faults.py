@@ -29,7 +29,8 @@ def content(result: FaultResult) -> Page:
     )
     sections = [Section("Accuracy against flipped bits", how, _chart(result), _grid(result.models))]
     sections += [_weights(model) for model in result.models]
-    return Page(f"Bit flips in {names}", lead, sections)
+    models = [(model.model.name, model.model.model_sha256) for model in result.models]
+    return Page(f"Bit flips in {names}", lead, sections, models)
 
 
 def _chart(result: FaultResult) -> Chart:

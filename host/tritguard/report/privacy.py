@@ -50,6 +50,7 @@ def content(result: PrivacyResult) -> Page:
                 if model.quantizers
             ),
         ),
+        [(model.model.name, model.model.model_sha256) for model in result.models],
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from typing_extensions import override
 from tritguard.evaluate.study import Status, Study
 from tritguard.printable import printable
 from tritguard.report import lines, wording
+from tritguard.report.explained import explained
 from tritguard.report.lines import Chart
 from tritguard.report.templating import environment
 from tritguard.report.wording import STATUS_MEANING
@@ -52,11 +53,16 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A study's report without its status and its provenance, which look the same for all studies."""
+    """A study's report without its status and its provenance, which look the same for all studies.
+
+    Attributes:
+        models: the name and the SHA-256 of each model that it is of.
+    """
 
     title: str
     lead: str
     sections: Sequence[Section] = field(default_factory=tuple)
+    models: Sequence[tuple[str, str]] = ()
 
 
 Facts = dict[str, str]
@@ -109,7 +115,8 @@ class SectionReport(Report[S]):
 
 def page(result: Study, content: Page) -> str:
     """Lay out a study as one HTML file that loads nothing."""
-    return environment().get_template("study.html.jinja").render(result=result, page=content, lines=lines, say=wording)
+    context = {"result": result, "page": content, "lines": lines, "say": wording, "explained": explained}
+    return environment().get_template("study.html.jinja").render(context)
 
 
 def table(result: Study, content: Page) -> Group:

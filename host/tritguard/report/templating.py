@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from jinja2 import Environment
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from tritguard import templating
 from tritguard.printable import printable
@@ -13,7 +13,7 @@ from tritguard.printable import printable
 
 def environment() -> Environment:
     """Make an environment of this package's templates; whatever they are given is escaped and made printable."""
-    return templating.environment(
+    made = templating.environment(
         "tritguard.report",
         autoescape=True,
         keep_trailing_newline=False,
@@ -21,6 +21,13 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.globals["printed"] = _printed
+    return made
+
+
+def _printed(text: str) -> Markup:
+    """Escape a text of several lines, which stay lines."""
+    return escape(printable(text, kept="\n"))
 
 
 def markdown() -> Environment:

@@ -23,7 +23,8 @@ def content(result: TransferResult) -> Page:
     sections += [_matrix(result, eps, unit) for eps, unit in zip(result.plan.eps, result.eps_input, strict=True)]
     if result.apart:
         sections.append(_apart(result))
-    return Page("Transfer between " + ", ".join(map(_name, result.parties)), lead, sections)
+    models = [(_name(party), party.sha256) for party in result.parties]
+    return Page("Transfer between " + ", ".join(map(_name, result.parties)), lead, sections, models)
 
 
 def _name(party: Party) -> str:

@@ -139,6 +139,8 @@ def _write_files(subject: Subject, draft: Path, *, pdf: bool) -> list[LeftOut]:
     try:
         if pdf:
             _place(draft, PDF).write_bytes(to_pdf(page))
+        else:
+            left_out.append(LeftOut(what=PDF, why="it was not asked for"))
     except ToolMissingError as error:
         left_out.append(LeftOut(what=PDF, why=str(error)))
     copied = {BUNDLE: subject.bundle.path / BUNDLE_MANIFEST, BUILD: subject.build.path / RECORD}
