@@ -134,9 +134,13 @@ def _bad_field(
 
 
 def _telling(error: ValidationError) -> ErrorDetails:
-    """Choose the error to show: a key that does not exist says more than the one that it leaves missing."""
-    found = error.errors()
-    return next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+    """Choose the error to show: the first, unless it is of a key that is missing because it is misspelt beside it."""
+    first, *others = error.errors()
+    if first["type"] != "missing":
+        return first
+    *table, missing = first["loc"]
+    beside = (one for one in others if one["type"] == "extra_forbidden" and list(one["loc"][:-1]) == table)
+    return next((one for one in beside if difflib.get_close_matches(str(one["loc"][-1]), [str(missing)])), first)
 
 
 def _nearest(kind: type[BaseModel], place: Sequence[str | int]) -> str | None:
