@@ -11,8 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from serial.tools import list_ports
+from serial.tools.list_ports_common import ListPortInfo
 
 from tests.support.device_support import Builder
+from tritguard.api.machine import examine
 from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.device import connect, upload
@@ -68,6 +71,15 @@ def test_doctor_says_how_to_mend(program: str, mend: str, programs: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
+def test_a_port_of_the_machine_itself_is_no_board(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, plugged = ListPortInfo("/dev/ttyS0"), ListPortInfo(os.devnull)
+    plugged.vid, plugged.description = 0x0483, "STM32 Virtual COM"
+    for ports, found in (([own], [("serial port", None)]), ([own, plugged], [(os.devnull, "STM32 Virtual COM")])):
+        monkeypatch.setattr(list_ports, "comports", lambda ports=ports: ports)
+        seen = [(one.name, one.found) for one in examine() if one.why == "real boards"]
+        assert seen == found
+
+
 def test_doctor_tries_the_programs_it_finds(programs: Path) -> None:
     (programs / "qemu-system-arm").unlink()
     fake = programs / "qemu-system-arm"
@@ -102,7 +114,11 @@ def test_build_and_flash_are_one_road(small_bundle: Bundle, tmp_path: Path) -> N
         (["build", "{bundle}", "--board", "nucleo", "-o", "{out}"], 2, "no board 'nucleo'"),
         (["build", "{out}", "-o", "{out}"], 2, "no manifest.json here"),
         (["flash", "{bundle}"], 2, "no build.json here"),
-        (["flash", "{build}", "--port", "/dev/ttyNONE"], 2, "mps2-an386 at a port: no method; it has none"),
+        (
+            ["flash", "{build}", "--port", "/dev/ttyNONE"],
+            2,
+            "is emulated only, so nothing can be flashed",
+        ),
         (["flash", "{build}", "--method", "dfu"], 2, "no method dfu; it has emulator"),
     ],
 )

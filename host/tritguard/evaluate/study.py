@@ -150,10 +150,18 @@ class ModelIdentity(Record):
 
 
 class StudyProvenance(Record):
-    """All that is needed, besides the models, to repeat a study."""
+    """All that is needed, besides the models, to repeat a study.
 
-    created: str  # ISO 8601, UTC
+    Attributes:
+        created: when it ended, ISO 8601 in UTC.
+        command: as it was typed, or what a script was called with.
+        configuration: the TOML text of the run that it was part of; empty if it was none.
+        sample_indices: the positions of its samples in the test set.
+    """
+
+    created: str
     command: str
+    configuration: str = ""
     tritguard: str
     python: str
     platform: str
