@@ -120,14 +120,14 @@ def _cost_of_vector(shape: Shape, core: CoreClass) -> Cost:
 def _cost(shape: Shape, core: CoreClass, *, by_pixel: bool = False) -> Cost:
     macs = shape.tiles * TILE * shape.positions * shape.channels  # a tile's missing pixels are computed as well
     outputs = shape.pixels * shape.channels
-    columns = columns_cost(shape, gather=(4, 6)) + Cost.of((shape.tiles, 190, 260))
+    columns = columns_cost(shape, gather=(6, 9)) + Cost.of((shape.tiles, 190, 260))
     if by_pixel:
         columns = pixels_cost(shape)
     if core == "m0":
-        return columns + Cost.of((macs, 4, 5.6), (outputs, 40, 60))
+        return columns + Cost.of((macs, 4, 5.6), (outputs, 80, 110))
     if core == "m3":
         return columns + Cost.of((macs, 1.9, 3.1), (outputs, 30, 42))
-    product, output = ((0.32, 0.6), (25, 40)) if core == "m55" else ((0.83, 1.15), (9, 12))
+    product, output = ((0.32, 0.6), (25, 40)) if core == "m55" else ((0.83, 1.15), (11, 15))
     return columns + Cost.of((macs, *product), (outputs, *output))
 
 
