@@ -23,6 +23,7 @@ FOUNDATION = {
     "printable",
     "oracle",
     "files",
+    "heavy_imports",
     "records",
     "resources",
     "processes",

@@ -72,6 +72,7 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
         DeviceError, WrongFirmwareError: see `open_device`.
     """
     folder = Path(out)
+    keep_other_data(ROBUSTNESS, folder, data)
 
     def evaluated(stages: Stages) -> RobustnessResult:
         undefended = None
@@ -150,6 +151,8 @@ def evaluate(
         DeviceError, WrongFirmwareError: see `open_device`.
     """
 
+    keep_other_data(DEPLOYMENT, Path(out), data)
+
     def evaluated(stages: Stages) -> DeploymentResult:
         with open_device(bundle, firmware, port) as device:
             return study_deployment(device, data, plan or DeploymentPlan(), stages)
@@ -177,6 +180,7 @@ def faults(
     Raises:
         BadInputError, MismatchError: see `study_faults`.
     """
+    keep_other_data(FAULTS, Path(out), data)
     return carry_out(FAULTS, Path(out), lambda named: study_faults(subjects, data, plan or FaultPlan(), named), stages)
 
 
@@ -202,6 +206,7 @@ def transfer(
     Raises:
         BadInputError: see `study_transfer`.
     """
+    keep_other_data(TRANSFER, Path(out), data)
     models = [(_float_name(Path(path)), Path(path)) for path in floats]
     return carry_out(
         TRANSFER, Path(out), lambda named: study_transfer(bundles, models, data, plan or TransferPlan(), named), stages
@@ -237,7 +242,9 @@ def privacy(
     )
 
 
-def carry_out(kind: StudyKind[Any, S], out: Path, run: Callable[[Stages], S], stages: Stages) -> S:
+def carry_out(
+    kind: StudyKind[Any, S], out: Path, run: Callable[[Stages], S], stages: Stages, configuration: str = ""
+) -> S:
     """Carry a study out and write its result and report; older ones go first, so that a failure leaves none.
 
     Args:
@@ -245,13 +252,32 @@ def carry_out(kind: StudyKind[Any, S], out: Path, run: Callable[[Stages], S], st
         out: the folder for both, made if it is missing.
         run: carries the study out; it is given `stages`.
         stages: shows how far the work is.
+        configuration: the TOML text of the run that the study is part of, which its result keeps.
     """
     clear(kind, out)
     result = run(stages)
+    provenance = result.provenance.model_copy(update={"configuration": configuration})
+    result = result.model_copy(update={"provenance": provenance})
     path = out / kind.file
     write_whole(path, result.model_dump_json(indent=2) + "\n")
     write_whole(kind.report_beside(path), to_html(result))
     return result
+
+
+def keep_other_data(kind: StudyKind[Any, Any], out: Path, data: Dataset) -> None:
+    """Refuse to put a study's result in the place of one that was measured on other data.
+
+    Raises:
+        BadInputError: there is one.
+    """
+    path = out / kind.file
+    try:
+        other = read_study(path).provenance
+    except BadInputError:  # what cannot be read is no result
+        return
+    if other.data_sha256 != data.sha256:
+        what = f"is a result on {other.data_name}, and one on {data.name} would take its place"
+        raise BadInputError(what, where=str(path), fix="give another folder, or remove the file")
 
 
 def clear(kind: StudyKind[Any, Any], out: Path) -> None:

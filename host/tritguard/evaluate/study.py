@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import math
 import platform
@@ -113,13 +114,16 @@ def status_of(issues: tuple[Issue, ...]) -> Status:
 
 def versions() -> dict[str, str]:
     """The installed versions of the packages that decide the numbers."""
-    found = {"tritguard": __version__}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    installed = {name: _installed(name) for name in _PACKAGES}
+    return {"tritguard": __version__} | {name: found for name, found in installed.items() if found is not None}
+
+
+@functools.cache  # each crafted job asks, and a package's metadata is a mail's header, which is slow to read
+def _installed(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 class ModelIdentity(Record):
@@ -146,10 +150,18 @@ class ModelIdentity(Record):
 
 
 class StudyProvenance(Record):
-    """All that is needed, besides the models, to repeat a study."""
+    """All that is needed, besides the models, to repeat a study.
 
-    created: str  # ISO 8601, UTC
+    Attributes:
+        created: when it ended, ISO 8601 in UTC.
+        command: as it was typed, or what a script was called with.
+        configuration: the TOML text of the run that it was part of; empty if it was none.
+        sample_indices: the positions of its samples in the test set.
+    """
+
+    created: str
     command: str
+    configuration: str = ""
     tritguard: str
     python: str
     platform: str
