@@ -14,6 +14,7 @@ import pytest
 from serial.tools import list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
+from tests.support.device_support import Builder
 from tritguard.api.machine import examine
 from tritguard.boards import load_board
 from tritguard.build import Build
@@ -154,21 +155,20 @@ def test_an_interrupted_verb_says_what_it_leaves(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize("place", [0, 1, 3])
-def test_the_trace_of_an_error_is_asked_for_anywhere(place: int, tmp_path: Path) -> None:
+def test_the_trace_of_an_error_is_asked_for_anywhere(tmp_path: Path) -> None:
     arguments = ["build", str(tmp_path), "-o", str(tmp_path / "out")]
     assert "Traceback" not in run(*arguments).stderr
-    asked = run(*arguments[:place], "-v", *arguments[place:])
-    assert asked.returncode == 2
-    assert "Traceback" in asked.stderr and "no manifest.json here" in asked.stderr
+    for place in (0, 1, 3):
+        asked = run(*arguments[:place], "-v", *arguments[place:])
+        assert asked.returncode == 2, place
+        assert "Traceback" in asked.stderr and "no manifest.json here" in asked.stderr, place
 
 
 @pytest.mark.parametrize(("method", "tool"), [("openocd", "openocd"), ("dfu", "dfu-util")])
 def test_flashing_a_board_that_is_not_there(
-    method: str, tool: str, small_bundle: Bundle, tmp_path: Path, programs: Path
+    method: str, tool: str, small_bundle: Bundle, firmware: Builder, programs: Path
 ) -> None:
-    out = tmp_path / "firmware"
-    assert run("build", small_bundle.path, "--board", "netduinoplus2", "--out", out).returncode == 0
+    out = firmware(small_bundle, "netduinoplus2").path
     missing = run("flash", out, "--method", method, path=programs)
     assert missing.returncode == 3
     assert f"{tool} is not installed; on Debian or Ubuntu: apt install {tool}" in missing.stderr

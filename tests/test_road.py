@@ -276,7 +276,7 @@ def test_unplugging_in_the_middle(keywords: Firmware, tmp_path: Path) -> None:
     out.mkdir()
     (out / "result.json").write_text('{"stale": true}')
     # Noise is found at once, and confirming it on the device takes long enough to be interrupted.
-    command = attack_command(keywords, out, "-n", "200", "--eps", "8", "--attacks", "noise")
+    command = attack_command(keywords, out, "-n", "200", "--eps", "8", "--attacks", "noise", "--workers", "1")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 240
     # The last crafted file there: confirmation on the device begins.

@@ -11,13 +11,14 @@ from tritguard.api.models import convert, load_data, train
 from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
 from tritguard.api.schemas import schema, write_schemas
 from tritguard.api.start import init
-from tritguard.api.studies import attack, evaluate, faults, privacy, report, transfer
+from tritguard.api.studies import attack, certify, evaluate, faults, privacy, report, transfer
 from tritguard.boards import Board, available_boards, load_board
 from tritguard.build import Budget, Build, open_build
 from tritguard.data import Dataset
 from tritguard.device import Device, open_device
 from tritguard.emit import Bundle, open_bundle
 from tritguard.errors import TritguardError
+from tritguard.evaluate.certify.result import CertifyPlan, CertifyResult
 from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult
 from tritguard.evaluate.faults.result import FaultPlan, FaultResult
 from tritguard.evaluate.privacy.result import PrivacyPlan, PrivacyResult
@@ -40,6 +41,8 @@ __all__ = [
     "Budget",
     "Build",
     "Bundle",
+    "CertifyPlan",
+    "CertifyResult",
     "Comparison",
     "Dataset",
     "DeploymentPlan",
@@ -71,6 +74,7 @@ __all__ = [
     "attack",
     "available_boards",
     "build",
+    "certify",
     "compare",
     "convert",
     "convert_to_arrays",

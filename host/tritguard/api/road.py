@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -222,6 +223,7 @@ def _studies(config: RunSettings, context: RunContext, watch: Watcher, text: str
     done: list[Study] = []
     for kind, plan in config.studies:
         watch.begins(kind.table)
+        context = replace(context, earlier=tuple(done))
         done.append(carry_out(kind, context.out, partial(kind.run, plan, context), watch.stage, text))
         if (first := done[0]) is not done[-1]:
             write_whole(kind_of(first).report_beside(context.out / kind_of(first).file), to_html(first, done[1:]))

@@ -13,6 +13,8 @@ from tritguard.data import Dataset
 from tritguard.device import open_device
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
+from tritguard.evaluate.certify.result import CertifyPlan, CertifyResult
+from tritguard.evaluate.certify.study import CERTIFY, study_certify
 from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult
 from tritguard.evaluate.deployment.study import DEPLOYMENT, study_deployment
 from tritguard.evaluate.faults.result import FaultPlan, FaultResult
@@ -86,6 +88,41 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
             )
 
     return carry_out(ROBUSTNESS, folder, evaluated, stages)
+
+
+def certify(
+    bundle: Bundle,
+    data: Dataset,
+    out: str | Path,
+    *,
+    firmware: Build | None = None,
+    plan: CertifyPlan | None = None,
+    attacked: Study | None = None,
+    stages: Stages = silent,
+) -> CertifyResult:
+    """Bound robust accuracy from below by proofs, and from above; writes `certify.json` and `certify.html`.
+
+    Args:
+        bundle: the model.
+        data: what its balls are drawn around.
+        out: the folder of the result.
+        firmware: its build for an emulated board, which confirms what the twin says; without it the twin stands alone.
+        plan: the samples, the balls and how far to go.
+        attacked: a result with attacks on the same samples in the same balls, as `attack` returns it.
+        stages: shows how far the work is.
+
+    Raises:
+        BadInputError: see `study_certify`; or the result has no attacks with their samples.
+    """
+    if attacked is not None and attacked.attacked is None:
+        raise BadInputError("the result has no untargeted attacks with their samples", fix="give one of 'attack'")
+    other = None if attacked is None else attacked.attacked
+    return carry_out(
+        CERTIFY,
+        Path(out),
+        lambda named: study_certify(bundle, firmware, data, plan or CertifyPlan(), named, other),
+        stages,
+    )
 
 
 def evaluate(

@@ -23,6 +23,7 @@ VERBS = (
     "profile",
     "evaluate",
     "attack",
+    "certify",
     "transfer",
     "faults",
     "privacy",
