@@ -14,7 +14,7 @@ from tests.support.differences import differences
 from tests.support.known_models import several
 from tests.support.random_graphs import FUNCTIONS, function, inputs, scales, transpose_conv, zero_points
 from tests.support.random_moves import MOVES
-from tests.support.random_pairs import PAIRS, pair
+from tests.support.random_pairs import PAIRS, REDUCTIONS, pair, product, reduction
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
 from tritguard.attack.view import GradientView
@@ -37,10 +37,10 @@ EVERY_INT8 = np.arange(-128, 128, dtype=np.int8)
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), scale=scales, zero_point=zero_points)
 def test_tables_hold_the_oracles_bytes(name: str, data: st.DataObject, scale: float, zero_point: int) -> None:
-    builder = ModelBuilder((256,), scale, zero_point)
+    builder = ModelBuilder((256,), scale, -128 if name == "RSQRT" else zero_point)
     content = builder.build(data.draw(st.composite(function)(builder, builder.input, name)))
     try:
-        op = read_graph(content).ops[0]
+        op = read_graph(content).ops[-1]
     except BadModelError:
         with pytest.raises(BadModelError):
             Oracle(content)
@@ -79,6 +79,22 @@ def test_pairs_give_the_oracles_bytes(name: str, data: st.DataObject, seed: int,
             Oracle(content)
         return
     assert differences(content, seed) is None
+
+
+@needs_oracle
+@pytest.mark.parametrize("name", [*REDUCTIONS, "BATCH_MATMUL"])
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), seed=inputs, scale=st.floats(1e-3, 10), zero_point=zero_points)
+def test_reductions_and_products_give_the_oracles_bytes(
+    name: str, data: st.DataObject, seed: int, scale: float, zero_point: int
+) -> None:
+    shape = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 9)))
+    builder = ModelBuilder(shape, float(np.float32(scale)), zero_point)
+    if name == "BATCH_MATMUL":
+        tensor = data.draw(st.composite(product)(builder, builder.input))
+    else:
+        tensor = data.draw(st.composite(reduction)(builder, builder.input, name))
+    assert differences(builder.build(tensor), seed) is None
 
 
 @needs_oracle

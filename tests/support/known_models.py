@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.support.random_moves import resize_nearest
+from tests.support.random_moves import gather, resize_bilinear, resize_nearest
+from tests.support.random_pairs import reduced
 from tests.support.tflite_builder import ModelBuilder
+from tests.support.tflite_tables import Table
 
 
 def ternary_model(seed: int = 1) -> bytes:
@@ -40,6 +42,16 @@ def other_ops_model() -> bytes:
     tensor = builder.binary("MINIMUM", builder.constant(np.full(8, 100, np.int8), [0.015]), tensor, (0.015, 0))
     wide = rng.integers(-127, 128, (8, 3, 3, 8), dtype=np.int8)
     tensor = builder.transpose_conv(tensor, wide, [0.01] * 8, None, (0.1, 0), (8, 8), stride=(2, 2), same=True)
+    tensor = builder.binary("SQUARED_DIFFERENCE", tensor, channels, (0.2, -100))
+    tensor = resize_bilinear(builder, gather(builder, tensor, 1, [7, 0, 3, 3, 5]), (8, 8), False, True)
+    peak = reduced(builder, tensor, "REDUCE_MAX", [1, 3], builder.quant(tensor))
+    least = reduced(builder, tensor, "REDUCE_MIN", [2], builder.quant(tensor))
+    total = reduced(builder, tensor, "SUM", [1, 2], (2.0, 3))
+    for other in (peak, least, total):
+        tensor = builder.add(tensor, other, (0.3, -100))
+    grams = builder.activation((8, 8, 8), 4.0, -100)
+    options = Table("BatchMatMulOptions", AdjX=True)
+    tensor = builder.op("BATCH_MATMUL", [tensor, tensor], grams, options)
     tensor = builder.transpose(tensor, (0, 2, 1, 3))
     parts = builder.split(tensor, 3, [4, 4], explicit=False)
     tensor = resize_nearest(builder, builder.concatenation(parts[::-1], 3), (3, 3), False, False)

@@ -102,6 +102,26 @@ def absolute(reader: Reader, raw: RawOp) -> Op:
     return _lookup(raw, source, output, table=tables.absolute(source, output))
 
 
+@reads("ELU")
+def elu(reader: Reader, raw: RawOp) -> Op:
+    """ELU."""
+    source, output = reader.in_out(raw)
+    return _lookup(raw, source, output, table=tables.elu(source, output))
+
+
+@reads("RSQRT")
+def rsqrt(reader: Reader, raw: RawOp) -> Op:
+    """RSQRT of inputs that cannot be negative; TFLM stops at the first one that is."""
+    source, output = reader.in_out(raw)
+    if source.zero_point != fixed_point.INT8_MIN:
+        raise UnsupportedOpError(
+            f"input with zero point {source.zero_point}, -128 is supported: TensorFlow Lite Micro stops at a negative "
+            "number",
+            where=raw.describe(),
+        )
+    return _lookup(raw, source, output, table=tables.rsqrt(source, output))
+
+
 @calls(Softmax)
 def _softmax_call(op: Softmax, _source: Tensor, sink: Tensor) -> KernelCall:
     parameters = {

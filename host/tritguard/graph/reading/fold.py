@@ -58,11 +58,11 @@ def _outputs(model: RawModel, op: RawOp, tensors: list[RawTensor]) -> dict[int, 
         for tensor in tensors
     )
     reader = Reader(replace(model, tensors=shown))
-    values = {}
+    values: dict[int, Int8] = {}
     for part in read_op(reader, op):
-        inputs = [np.asarray(tensors[index].data) for index in part.inputs]
-        values[part.output] = computed(part, inputs, reader.tensors).reshape(tensors[part.output].shape)
-    return values
+        inputs = [values[index] if index in values else np.asarray(tensors[index].data) for index in part.inputs]
+        values[part.output] = computed(part, inputs, reader.tensors)
+    return {index: values[index].reshape(tensors[index].shape) for index in op.outputs}
 
 
 def _activations(op: RawOp, tensors: list[RawTensor]) -> set[int]:

@@ -5,6 +5,7 @@ Each op is applied once to a NumPy array of the input's shape; the strides of th
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -22,15 +23,15 @@ _MOST_AXES = 5  # that the kernel walks over
 
 
 def _canvas(source: Tensor) -> Int8:
-    """An array of the input's shape, the batch included, whose memory is never touched."""
-    return np.empty((1, *source.shape), dtype=np.int8)
+    """An array of the input's shape in the file, whose memory is never touched."""
+    return np.empty(source.dims, dtype=np.int8)
 
 
 def _view(raw: RawOp, source: Tensor, output: Tensor, canvas: Int8, seen: Int8, part: int = 0) -> Op:
     """The op that gives the elements of `canvas` that `seen`, a view of it, shows."""
     same_scale(source, output, raw)
     if seen.size != output.size:
-        raise BadModelError(f"output {list(output.shape)} where {list(seen.shape)} follows", where=raw.describe())
+        raise BadModelError(f"output {list(output.dims)} where {list(seen.shape)} follows", where=raw.describe())
     offset = seen.__array_interface__["data"][0] - canvas.__array_interface__["data"][0]
     sizes, steps = _merged(seen)
     if len(sizes) > _MOST_AXES:
@@ -59,9 +60,9 @@ def transpose(reader: Reader, raw: RawOp) -> Op:
     """TRANSPOSE."""
     source, output = reader.in_out(raw)
     order = reader.integers(raw, 1)
-    if sorted(order) != list(range(len(source.shape) + 1)):
-        raise BadModelError(f"permutation {order} of {len(source.shape) + 1} axes", where=raw.describe())
     canvas = _canvas(source)
+    if sorted(order) != list(range(canvas.ndim)):
+        raise BadModelError(f"permutation {order} of {canvas.ndim} axes", where=raw.describe())
     return _view(raw, source, output, canvas, canvas.transpose(order))
 
 
@@ -77,6 +78,27 @@ def slice_(reader: Reader, raw: RawOp) -> Op:
     if any(not 0 <= b < e <= side for b, e, side in zip(begin, ends, canvas.shape, strict=True)):
         raise BadModelError(f"begin {begin}, size {size} of {list(canvas.shape)}", where=raw.describe())
     return _view(raw, source, output, canvas, canvas[tuple(slice(b, e) for b, e in zip(begin, ends, strict=True))])
+
+
+@reads("BROADCAST_TO")
+def broadcast_to(reader: Reader, raw: RawOp) -> Op:
+    """BROADCAST_TO; the shape stored in the file counts."""
+    source, output = reader.in_out(raw)
+    canvas = _canvas(source)
+    try:
+        seen = np.broadcast_to(canvas, output.dims)
+    except ValueError as error:
+        raise BadModelError(f"{list(source.dims)} into {list(output.dims)}", where=raw.describe()) from error
+    return _view(raw, source, output, canvas, seen)
+
+
+@reads("REVERSE_V2")
+def reverse(reader: Reader, raw: RawOp) -> Op:
+    """REVERSE_V2."""
+    source, output = reader.in_out(raw)
+    canvas = _canvas(source)
+    axes = tuple(axis_of(raw, axis, canvas.ndim) for axis in reader.integers(raw, 1))
+    return _view(raw, source, output, canvas, np.flip(canvas, axes))
 
 
 @reads("STRIDED_SLICE")
@@ -162,6 +184,55 @@ def space_to_depth(reader: Reader, raw: RawOp) -> Op:
     blocks = canvas.reshape(height // block, block, width // block, block, depth).transpose(0, 2, 1, 3, 4)
     _check_shape(raw, output, (height // block, width // block, depth * block * block))
     return _view(raw, source, output, canvas, blocks)
+
+
+@reads("SPACE_TO_BATCH_ND")
+def space_to_batch(reader: Reader, raw: RawOp) -> Op:
+    """SPACE_TO_BATCH_ND: blocks of the spatial axes to the front."""
+    source, output = reader.in_out(raw)
+    block, pads = _blocks(reader, raw, source)
+    if any(before or after for before, after in pads):
+        raise UnsupportedOpError("padding, for which TensorFlow Lite Micro never sets a value", where=raw.describe())
+    canvas = _canvas(source)
+    batch, *sides, depth = source.dims
+    if any(side % size for side, size in zip(sides, block, strict=True)):
+        raise BadModelError(f"{sides} in blocks of {block}", where=raw.describe())
+    split = [part for side, size in zip(sides, block, strict=True) for part in (side // size, size)]
+    spatial = range(1, len(split) + 1)
+    seen = canvas.reshape(batch, *split, depth).transpose(*spatial[1::2], 0, *spatial[::2], len(split) + 1)
+    return _view(raw, source, output, canvas, seen)
+
+
+@reads("BATCH_TO_SPACE_ND")
+def batch_to_space(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
+    """BATCH_TO_SPACE_ND: blocks from the front to the spatial axes, and then a crop of these, if any."""
+    source, output = reader.in_out(raw)
+    block, crops = _blocks(reader, raw, source)
+    canvas = _canvas(source)
+    batch, *sides, depth = source.dims
+    if batch % math.prod(block):
+        raise BadModelError(f"{batch} images in blocks of {block}", where=raw.describe())
+    count = len(block)
+    order = [count, *(axis for each in range(count) for axis in (count + 1 + each, each)), 2 * count + 1]
+    seen = canvas.reshape(*block, batch // math.prod(block), *sides, depth).transpose(order)
+    if not any(before or after for before, after in crops):
+        return (_view(raw, source, output, canvas, seen),)
+    whole = (batch // math.prod(block), *(side * size for side, size in zip(sides, block, strict=True)), depth)
+    joined = reader.between(source, whole)
+    all_of = _canvas(joined)
+    cut = tuple(slice(before, side - after) for (before, after), side in zip(crops, whole[1:-1], strict=True))
+    return (
+        _view(raw, source, joined, canvas, seen),
+        _view(raw, joined, output, all_of, all_of[(slice(None), *cut)], part=1),
+    )
+
+
+def _blocks(reader: Reader, raw: RawOp, source: Tensor) -> tuple[list[int], list[tuple[int, int]]]:
+    """The block's sizes, and what is padded or cropped before and after each spatial axis."""
+    block, amounts = reader.integers(raw, 1), reader.integers(raw, 2)
+    if not len(block) == len(source.dims) - 2 == len(amounts) / 2 or min((*block, *amounts)) < 0 or 0 in block:
+        raise BadModelError(f"blocks {block}, amounts {amounts} of {list(source.dims)}", where=raw.describe())
+    return block, list(zip(amounts[::2], amounts[1::2], strict=True))
 
 
 def _check_shape(raw: RawOp, output: Tensor, expected: tuple[int, ...]) -> None:
