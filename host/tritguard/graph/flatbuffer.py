@@ -22,11 +22,13 @@ IDENTIFIER = b"TFL3"
 MAX_ELEMENTS = 1 << 28  # a tensor beyond this is damage, not a model for a microcontroller
 _OP_NAMES = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
 _TYPE_NAMES = {value: name for name, value in vars(tflite.TensorType).items() if isinstance(value, int)}
-_DTYPES: dict[str, np.dtype[Any]] = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "INT8": np.dtype("int8"),
     "INT32": np.dtype("<i4"),
     "INT64": np.dtype("<i8"),
     "FLOAT32": np.dtype("<f4"),
+    "UINT8": np.dtype("uint8"),
+    "BOOL": np.dtype("?"),
 }
 
 
@@ -175,9 +177,9 @@ def _data(model: Any, tensor: Any, kind: str, shape: tuple[int, ...], elements: 
     raw = model.Buffers(number).DataAsNumpy()
     if isinstance(raw, int) or raw.size == 0:
         return None
-    if kind not in _DTYPES:
+    if kind not in DTYPES:
         return np.asarray(raw)
-    if raw.size != elements * _DTYPES[kind].itemsize:
+    if raw.size != elements * DTYPES[kind].itemsize:
         raise BadModelError(f"damaged file ({raw.size} bytes for {kind} {list(shape)})", where=where)
     # A copy: the view would keep the whole file alive and has no alignment.
-    return np.asarray(np.frombuffer(raw.tobytes(), dtype=_DTYPES[kind]).reshape(shape))
+    return np.asarray(np.frombuffer(raw.tobytes(), dtype=DTYPES[kind]).reshape(shape))

@@ -105,21 +105,28 @@ def reverse(reader: Reader, raw: RawOp) -> Op:
 def strided_slice(reader: Reader, raw: RawOp) -> Op:
     """STRIDED_SLICE, with masks for begin, end and axes that vanish."""
     source, output = reader.in_out(raw)
-    options = options_of(raw, tflite.StridedSliceOptions)
-    begin, end, steps = (reader.integers(raw, position) for position in (1, 2, 3))
     canvas = _canvas(source)
-    if not len(begin) == len(end) == len(steps) <= canvas.ndim or 0 in steps:
+    keys = strided_keys(raw, *(reader.integers(raw, position) for position in (1, 2, 3)))
+    if len(keys) > canvas.ndim:
+        raise BadModelError(f"{len(keys)} slices of {canvas.ndim} axes", where=raw.describe())
+    return _view(raw, source, output, canvas, canvas[tuple(keys)])
+
+
+def strided_keys(raw: RawOp, begin: list[int], end: list[int], steps: list[int]) -> list[slice]:
+    """A STRIDED_SLICE's slice of each axis; one that vanishes keeps its one element."""
+    options = options_of(raw, tflite.StridedSliceOptions)
+    if not len(begin) == len(end) == len(steps) or 0 in steps:
         raise BadModelError(f"begin {begin}, end {end}, steps {steps}", where=raw.describe())
     if options.EllipsisMask() or options.NewAxisMask() or options.Offset():
         raise UnsupportedOpError("an ellipsis, a new axis or ends as offsets", where=raw.describe())
-    keys: list[Any] = []
+    keys = []
     for axis, (first, last, step) in enumerate(zip(begin, end, steps, strict=True)):
         if options.ShrinkAxisMask() >> axis & 1:
             keys.append(slice(first, first + 1 or None))
         else:
             open_begin, open_end = options.BeginMask() >> axis & 1, options.EndMask() >> axis & 1
             keys.append(slice(None if open_begin else first, None if open_end else last, step))
-    return _view(raw, source, output, canvas, canvas[tuple(keys)])
+    return keys
 
 
 @reads("SPLIT", "SPLIT_V")
