@@ -11,10 +11,19 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tests.support.differences import differences
-from tests.support.known_models import several
-from tests.support.random_graphs import FUNCTIONS, function, inputs, scales, transpose_conv, zero_points
+from tests.support.known_models import edged, several
+from tests.support.random_graphs import (
+    FUNCTIONS,
+    function,
+    inputs,
+    sample_inputs,
+    scales,
+    transpose_conv,
+    zero_points,
+)
 from tests.support.random_moves import MOVES
 from tests.support.random_pairs import PAIRS, REDUCTIONS, pair, product, reduction
+from tests.support.shared import shared_file
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
 from tritguard.attack.view import GradientView
@@ -108,18 +117,6 @@ def test_transposed_convolutions_give_the_oracles_bytes(
     assert differences(builder.build(data.draw(st.composite(transpose_conv)(builder, builder.input))), seed) is None
 
 
-def edged(kind: str, quant: tuple[float, int] = (0.25, -3)) -> bytes:
-    """A model whose golden edges are of another type."""
-    outside = (quant[0], quant[1] + 128)
-    builder = ModelBuilder((4, 3), *quant)
-    inner = builder.input
-    builder.inputs = [builder.edge((4, 3), kind, outside)]
-    builder.op("QUANTIZE", builder.inputs, inner, Table("QuantizeOptions"))
-    tensor = builder.unary("TANH", inner, (1 / 128, 0))
-    name = "DEQUANTIZE" if kind == "FLOAT32" else "QUANTIZE"
-    return builder.build(builder.op(name, [tensor], builder.edge((4, 3), kind, (1 / 128, 128))))
-
-
 @needs_oracle
 @pytest.mark.parametrize("kind", ["FLOAT32", "UINT8"])
 def test_edges_of_other_types_are_converted_on_the_host(kind: str, tmp_path: Path) -> None:
@@ -130,6 +127,16 @@ def test_edges_of_other_types_are_converted_on_the_host(kind: str, tmp_path: Pat
     assert bundle.manifest.input.golden_type == bundle.manifest.output.golden_type == kind.lower()
     assert "float" not in (bundle.c_dir / "tg_model.c").read_text()
     x = np.resize(EVERY_INT8, (22, 4, 3))
+    assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(content).predict(x).scores)
+
+
+@needs_oracle
+@pytest.mark.parametrize("name", ["uint8_edge_same", "uint8_edge_ulp", "float_output", "pack_batch", "mean_one_axis"])
+def test_edges_and_shapes_of_public_models(name: str, tmp_path: Path) -> None:
+    """A uint8 edge whose scale is off by two float32 units, a PACK of a batch, means over one axis each."""
+    content = shared_file(f"faults/tflite/{name}.tflite").read_bytes()
+    bundle = write_bundle(content, tmp_path / "b", name=name)
+    x = sample_inputs(bundle.manifest.input_shape, 3, count=60)
     assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(content).predict(x).scores)
 
 

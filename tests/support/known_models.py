@@ -68,3 +68,15 @@ def several(inputs_: int, outputs: int) -> bytes:
         total = builder.add(total, source, (0.5, 1))
     total = builder.add(total, builder.constant(ramp, [1.0]), (0.5, 1))
     return builder.build(*[total, builder.reshape(total, (12,)), builder.reshape(sources[0], (4, 3))][:outputs])
+
+
+def edged(kind: str, quant: tuple[float, int] = (0.25, -3)) -> bytes:
+    """A model whose golden edges are of another type."""
+    outside = (quant[0], quant[1] + 128)
+    builder = ModelBuilder((4, 3), *quant)
+    inner = builder.input
+    builder.inputs = [builder.edge((4, 3), kind, outside)]
+    builder.op("QUANTIZE", builder.inputs, inner, Table("QuantizeOptions"))
+    tensor = builder.unary("TANH", inner, (1 / 128, 0))
+    name = "DEQUANTIZE" if kind == "FLOAT32" else "QUANTIZE"
+    return builder.build(builder.op(name, [tensor], builder.edge((4, 3), kind, (1 / 128, 128))))

@@ -17,9 +17,11 @@ _INT32_MIN = -(1 << 31)
 _NO_BREAK = "\0"
 
 
-def _literal(value: int | tuple[int, ...], unsigned: bool) -> str:
+def _literal(value: float | tuple[int, ...], unsigned: bool) -> str:
     if isinstance(value, tuple):
         return f"{{{', '.join(_literal(part, unsigned) for part in value)}}}"
+    if isinstance(value, float):
+        return f"{value!r}f"
     if unsigned:
         return f"{value}u"
     # C has no literal for the least int32: without the sign its digits are too large for an int.
