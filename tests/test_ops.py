@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tests.support.differences import differences
-from tests.support.known_models import edged, several
+from tests.support.known_models import edged, long_dense_model, several
 from tests.support.random_graphs import (
     FUNCTIONS,
     function,
@@ -31,8 +31,9 @@ from tritguard.cli import app
 from tritguard.emit import write_bundle
 from tritguard.errors import BadInputError, BadModelError, TritguardError, UnsupportedOpError
 from tritguard.graph import optimised, read_graph
+from tritguard.graph.formats.int8 import dense_scratch
 from tritguard.graph.model import Lookup
-from tritguard.oracle import Oracle, oracle_available
+from tritguard.oracle import Oracle, measure_apart, oracle_available, probes
 from tritguard.twin import Twin, verify_against_oracle
 
 needs_oracle = pytest.mark.skipif(
@@ -104,6 +105,22 @@ def test_reductions_and_products_give_the_oracles_bytes(
     else:
         tensor = data.draw(st.composite(reduction)(builder, builder.input, name))
     assert differences(builder.build(tensor), seed) is None
+
+
+@needs_oracle
+@pytest.mark.parametrize(("depth", "units", "activation"), [(516, 8, "NONE"), (513, 1, "RELU"), (1500, 6, "RELU6")])
+def test_long_vectors_are_widened_in_pieces(depth: int, units: int, activation: str) -> None:
+    content = long_dense_model(depth, units, activation)
+    assert dense_scratch(depth, units) == (256, 512 + 4 * (units + -units % 4))
+    assert differences(content, 3) is None
+
+
+@needs_oracle
+def test_a_dense_layer_takes_no_more_than_tflms_arena(tmp_path: Path) -> None:
+    content = shared_file("faults/tflite/dense_scratch.tflite").read_bytes()
+    bundle = write_bundle(content, tmp_path / "b", name="dense")
+    _, use = measure_apart(content, probes(bundle.manifest.input_shape, 2))
+    assert bundle.manifest.arena_bytes <= use.activations < use.least
 
 
 @needs_oracle

@@ -58,6 +58,14 @@ def other_ops_model() -> bytes:
     return builder.build(builder.strided_slice(tensor, [0, 2, 0, 0], [1, 0, 3, 8], [1, -1, 2, 3], (2, 2, 3)))
 
 
+def long_dense_model(depth: int = 1003, units: int = 7, activation: str = "NONE") -> bytes:
+    """A dense layer whose vector is widened in pieces, the last of them short and odd."""
+    rng = np.random.default_rng(8)
+    builder = ModelBuilder((depth,), 0.05, 3)
+    weights, bias = rng.integers(-127, 128, (units, depth), dtype=np.int8), rng.integers(-9, 9, units, dtype=np.int32)
+    return builder.build(builder.dense(builder.input, weights, [0.01] * units, bias, (2.0, -1), activation))
+
+
 def several(inputs_: int, outputs: int) -> bytes:
     """A sum of tanh of the first input, of the others and of a constant."""
     builder = ModelBuilder((3, 4), 0.5, 3)

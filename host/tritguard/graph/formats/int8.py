@@ -15,7 +15,7 @@ from typing_extensions import override
 from tritguard.boards import CoreClass
 from tritguard.graph.call import Constant, Parameters, window_fields
 from tritguard.graph.formats.bits import BitMap
-from tritguard.graph.formats.columns import POSITIONS_A_GROUP, columns_bytes, columns_cost, padded_positions
+from tritguard.graph.formats.columns import POSITIONS_A_GROUP, columns_bytes, columns_cost
 from tritguard.graph.formats.cost import Cost, Shape, shape_of
 from tritguard.graph.formats.fields import weighted_fields
 from tritguard.graph.formats.kernel import Bytes, Image, Kernel, Order, Weights, bits_of, folded_bias, window_of
@@ -26,6 +26,7 @@ _ORDER = (0, 2, 1, 3)
 _BLOCK = 4
 _CHANNELS_A_GROUP = 4
 _WALK_BYTES = 4096
+_PIECE = 256  # positions of a dense layer that are widened at once, where not all are
 _OUTPUT = "tg_output.c"
 
 
@@ -71,7 +72,8 @@ class Int8Vector(Int8Weights):
 
     @override
     def parameters(self, op: Weighted, bias: Int32, source: Image, sink: Image) -> Parameters:
-        return {"depth": source[2], "units": sink[2], "layer": self._layer(op, bias)}
+        fields = {"depth": source[2], "units": sink[2], "piece": dense_scratch(source[2], sink[2])[0]}
+        return {**fields, "layer": self._layer(op, bias)}
 
 
 class Int8Planes(Int8Weights):
@@ -104,7 +106,7 @@ class Int8Planes(Int8Weights):
 @offers(
     "int8",
     array="weights",
-    code_bytes={"tg_conv2d.c": 2700, "tg_dense.c": 900, "tg_depthwise.c": 1800, _OUTPUT: 400},
+    code_bytes={"tg_conv2d.c": 2700, "tg_dense.c": 1150, "tg_depthwise.c": 1800, _OUTPUT: 400},
 )
 def int8(site: Site) -> list[Kernel]:
     """The kernel of a layer whose weights stay int8."""
@@ -120,11 +122,22 @@ def int8(site: Site) -> list[Kernel]:
     values = interleave(op.weights)
     if isinstance(op, FullyConnected) and op.rows == 1:
         sources = ("tg_dense.c", _OUTPUT)
-        return [Kernel("tg_dense_int8", sources, "int8", Int8Vector(values), bias, expected, padded_positions(op) * 2,
+        _, scratch = dense_scratch(op.weights.shape[1], len(bias))
+        return [Kernel("tg_dense_int8", sources, "int8", Int8Vector(values), bias, expected, scratch,
                        "tiles", struct="tg_dense_t")]  # fmt: skip
     scratch = columns_bytes(site.graph, op)
     return [Kernel("tg_conv2d_int8", ("tg_conv2d.c", _OUTPUT), "int8", Int8Weights(values), bias, expected, scratch,
                    "tiles", struct="tg_conv2d_t")]  # fmt: skip
+
+
+def dense_scratch(depth: int, units: int) -> tuple[int, int]:
+    """How many positions a dense layer widens at once, and the bytes of its scratch (firmware/kernels/tg_dense.c).
+
+    All of a short vector; a long one in pieces, if that and the sums that wait between them take less.
+    """
+    positions = -(-depth // POSITIONS_A_GROUP) * POSITIONS_A_GROUP
+    whole, pieces = 2 * positions, 2 * _PIECE + 4 * (-(-units // _CHANNELS_A_GROUP) * _CHANNELS_A_GROUP)
+    return (positions, whole) if whole <= pieces else (_PIECE, pieces)
 
 
 def _cost(op: Weighted, shape: Shape, core: CoreClass) -> Cost:
