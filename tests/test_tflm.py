@@ -26,11 +26,11 @@ from tritguard.emit.tflm import Arrays, compress, open_arrays, write_arrays
 from tritguard.emit.tflm import prepare as preparing
 from tritguard.emit.tflm.arena import cmsis_scratch
 from tritguard.emit.tflm.container import pack, unpack
-from tritguard.emit.tflm.ops import method, registered_name, registered_ops
+from tritguard.emit.tflm.ops import method
 from tritguard.emit.tflm.strip import strip
 from tritguard.errors import BadInputError, BadModelError, MismatchError, ToolMissingError, UnsupportedOpError
 from tritguard.graph.flatbuffer import parse
-from tritguard.oracle import oracle_available, predict_apart, probes
+from tritguard.oracle import oracle_available, predict_apart, probes, registered_name, registered_ops
 from tritguard.predictor import Int8
 
 pytest_plugins = ("tests.support.demo_fixture",)
