@@ -46,8 +46,8 @@ def compare(
         y: int64[n], the labels, or None.
 
     Returns:
-        None if TensorFlow Lite Micro's interpreter is not installed or refuses the model, for which reading its ops gives
-        the reason; or if the output has no class; see `LabelRule`.
+        None if TensorFlow Lite Micro's interpreter is not installed or refuses the model, which reading its ops
+        explains; or if the output has no class; see `LabelRule`.
 
     Raises:
         BadInputError: a label is not one of the model's classes.

@@ -15,7 +15,7 @@ from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
 
 
-@reads("BATCH_MATMUL")
+@reads("BATCH_MATMUL", device="one sum of products for each output element")
 def batch_matmul(reader: Reader, raw: RawOp) -> Op:
     """BATCH_MATMUL; either operand may be a constant and either may be transposed."""
     output, options = reader.output(raw), options_of(raw, tflite.BatchMatMulOptions)

@@ -15,10 +15,22 @@ from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
 
 _MOST_AXES = 4  # that the kernel walks over
+PAIRWISE = (
+    "element by element, broadcasting over up to four axes; a table of 256 bytes if one operand is a single constant"
+)
 _OPTIONS = {"ADD": tflite.AddOptions, "SUB": tflite.SubOptions, "MUL": tflite.MulOptions}
 
 
-@reads("SUB", "MUL", "PRELU", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE")
+@reads(
+    "SUB",
+    "MUL",
+    "PRELU",
+    "MAXIMUM",
+    "MINIMUM",
+    "SQUARED_DIFFERENCE",
+    device=PAIRWISE,
+    limits="MAXIMUM and MINIMUM: one scale",
+)
 def binary(reader: Reader, raw: RawOp) -> Op:
     """ADD, SUB and SQUARED_DIFFERENCE over a common scale, MUL, PRELU, MAXIMUM, MINIMUM."""
     output = reader.output(raw)

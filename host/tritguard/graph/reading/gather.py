@@ -16,7 +16,7 @@ from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
 
 
-@reads("GATHER")
+@reads("GATHER", device="copies of slices", limits="indices are constants, the same for each batch")
 def gather(reader: Reader, raw: RawOp) -> Op:
     """GATHER of slices that the file names."""
     source, output = reader.in_out(raw)

@@ -14,7 +14,7 @@ from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
 
 
-@reads("CONCATENATION")
+@reads("CONCATENATION", device="copies of rows", limits="one scale")
 def concatenation(reader: Reader, raw: RawOp) -> Op:
     """CONCATENATION; TFLM only moves bytes, so all tensors must have the same scale."""
     sources, output = _operands(reader, raw)
@@ -32,7 +32,7 @@ def concatenation(reader: Reader, raw: RawOp) -> Op:
     return _joined(raw, sources, output, axis)
 
 
-@reads("PACK")
+@reads("PACK", device="copies of rows")
 def pack(reader: Reader, raw: RawOp) -> Op:
     """PACK."""
     sources, output = _operands(reader, raw)

@@ -13,7 +13,7 @@ from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
 
 
-@reads("AVERAGE_POOL_2D", "MAX_POOL_2D")
+@reads("AVERAGE_POOL_2D", "MAX_POOL_2D", device="windows over an image")
 def pool(reader: Reader, raw: RawOp) -> Op:
     """AVERAGE_POOL_2D and MAX_POOL_2D."""
     source, output = reader.in_out(raw)

@@ -19,7 +19,14 @@ _MOST_AXES = 3  # that the kernel walks over, of those that stay and of those th
 _Axes = tuple[tuple[int, int], ...]
 
 
-@reads("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN")
+@reads(
+    "MEAN",
+    "SUM",
+    "REDUCE_MAX",
+    "REDUCE_MIN",
+    device="one walk for each output element",
+    limits="REDUCE_MAX and REDUCE_MIN: one scale",
+)
 def reduce(reader: Reader, raw: RawOp) -> Op:
     """MEAN, SUM, REDUCE_MAX and REDUCE_MIN over any axes."""
     source, output = reader.in_out(raw)

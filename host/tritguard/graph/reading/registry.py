@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from tritguard.errors import UnsupportedOpError
@@ -24,11 +25,29 @@ _REASONS = {
 _FLOAT_ALONE = {"CEIL", "COS", "EXP", "FLOOR", "LOG", "NEG", "ROUND", "SIN", "SQRT", "SQUARE"}
 
 
-def reads(*names: str) -> Callable[[_Registered], _Registered]:
-    """Decorator for the function that reads ops of these names, spelt as in the schema."""
+@dataclass(frozen=True)
+class OpFacts:
+    """What the documentation says of an op: what it is on the device, and what limits it has."""
+
+    device: str
+    limits: str
+
+
+FACTS: dict[str, OpFacts] = {}
+
+
+def reads(*names: str, device: str, limits: str = "") -> Callable[[_Registered], _Registered]:
+    """Decorator for the function that reads ops of these names, spelt as in the schema.
+
+    Args:
+        names: the ops.
+        device: what they are on the device; ops with the same text share a row of the documentation.
+        limits: what is taken of them, where that is less than TFLM takes.
+    """
 
     def register(reading: _Registered) -> _Registered:
         _READINGS.update(dict.fromkeys(names, reading))
+        FACTS.update(dict.fromkeys(names, OpFacts(device, limits)))
         return reading
 
     return register

@@ -17,7 +17,7 @@ from tritguard.graph.reading.registry import reads
 _BETWEEN = np.dtype([("low", "i2"), ("high", "i2"), ("weight", "i2")])
 
 
-@reads("RESIZE_NEAREST_NEIGHBOR")
+@reads("RESIZE_NEAREST_NEIGHBOR", device="tables of rows and columns")
 def resize_nearest(reader: Reader, raw: RawOp) -> Op:
     """RESIZE_NEAREST_NEIGHBOR."""
     source, output = reader.in_out(raw)
@@ -37,7 +37,7 @@ def resize_nearest(reader: Reader, raw: RawOp) -> Op:
     )
 
 
-@reads("RESIZE_BILINEAR")
+@reads("RESIZE_BILINEAR", device="tables of rows and columns")
 def resize_bilinear(reader: Reader, raw: RawOp) -> Op:
     """RESIZE_BILINEAR; TFLM computes it in integers and ignores both scales."""
     source, output = reader.in_out(raw)

@@ -13,7 +13,7 @@ from tritguard.graph.reading.registry import reads
 _IMAGE_AXES = 3
 
 
-@reads("RESHAPE", "EXPAND_DIMS", "SQUEEZE")
+@reads("RESHAPE", "EXPAND_DIMS", "SQUEEZE", device="nothing")
 def reshape(reader: Reader, raw: RawOp) -> Op:
     """RESHAPE, EXPAND_DIMS and SQUEEZE; the shape stored in the file counts, as in TFLM."""
     source, output = reader.in_out(raw)
@@ -23,7 +23,7 @@ def reshape(reader: Reader, raw: RawOp) -> Op:
     return Reshape(index=raw.index, inputs=(source.index,), output=output.index)
 
 
-@reads("PAD", "PADV2")
+@reads("PAD", "PADV2", device="copies into a filled output", limits="of the last three axes")
 def pad(reader: Reader, raw: RawOp) -> Op:
     """PAD of up to three axes with the zero point, PADV2 with any constant."""
     source, output = reader.in_out(raw)

@@ -20,6 +20,7 @@ from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
 
 _MOST_AXES = 5  # that the kernel walks over
+_COPY = "one strided copy"
 
 
 def _canvas(source: Tensor) -> Int8:
@@ -55,7 +56,7 @@ def _merged(seen: Int8) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(size for size, _ in axes), tuple(step for _, step in axes)
 
 
-@reads("TRANSPOSE")
+@reads("TRANSPOSE", device=_COPY, limits="at most five axes after joining")
 def transpose(reader: Reader, raw: RawOp) -> Op:
     """TRANSPOSE."""
     source, output = reader.in_out(raw)
@@ -66,7 +67,7 @@ def transpose(reader: Reader, raw: RawOp) -> Op:
     return _view(raw, source, output, canvas, canvas.transpose(order))
 
 
-@reads("SLICE")
+@reads("SLICE", device=_COPY)
 def slice_(reader: Reader, raw: RawOp) -> Op:
     """SLICE."""
     source, output = reader.in_out(raw)
@@ -80,7 +81,7 @@ def slice_(reader: Reader, raw: RawOp) -> Op:
     return _view(raw, source, output, canvas, canvas[tuple(slice(b, e) for b, e in zip(begin, ends, strict=True))])
 
 
-@reads("BROADCAST_TO")
+@reads("BROADCAST_TO", device=_COPY)
 def broadcast_to(reader: Reader, raw: RawOp) -> Op:
     """BROADCAST_TO; the shape stored in the file counts."""
     source, output = reader.in_out(raw)
@@ -92,7 +93,7 @@ def broadcast_to(reader: Reader, raw: RawOp) -> Op:
     return _view(raw, source, output, canvas, seen)
 
 
-@reads("REVERSE_V2")
+@reads("REVERSE_V2", device=_COPY)
 def reverse(reader: Reader, raw: RawOp) -> Op:
     """REVERSE_V2."""
     source, output = reader.in_out(raw)
@@ -101,7 +102,7 @@ def reverse(reader: Reader, raw: RawOp) -> Op:
     return _view(raw, source, output, canvas, np.flip(canvas, axes))
 
 
-@reads("STRIDED_SLICE")
+@reads("STRIDED_SLICE", device=_COPY, limits="STRIDED_SLICE: no ellipsis, no new axes")
 def strided_slice(reader: Reader, raw: RawOp) -> Op:
     """STRIDED_SLICE, with masks for begin, end and axes that vanish."""
     source, output = reader.in_out(raw)
@@ -129,7 +130,7 @@ def strided_keys(raw: RawOp, begin: list[int], end: list[int], steps: list[int])
     return keys
 
 
-@reads("SPLIT", "SPLIT_V")
+@reads("SPLIT", "SPLIT_V", device=_COPY)
 def split(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
     """SPLIT into equal parts and SPLIT_V into parts of given sizes."""
     position, axis_position = (0, 2) if raw.name == "SPLIT_V" else (1, 0)
@@ -146,7 +147,7 @@ def split(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
     return _parts(reader, raw, source, canvas, pieces)
 
 
-@reads("UNPACK")
+@reads("UNPACK", device=_COPY)
 def unpack(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
     """UNPACK along an axis."""
     source = reader.activation(reader.tensor(raw, 0).index, raw.describe())
@@ -165,7 +166,7 @@ def _parts(reader: Reader, raw: RawOp, source: Tensor, canvas: Int8, pieces: lis
     )
 
 
-@reads("DEPTH_TO_SPACE")
+@reads("DEPTH_TO_SPACE", device=_COPY)
 def depth_to_space(reader: Reader, raw: RawOp) -> Op:
     """DEPTH_TO_SPACE."""
     source, output = reader.in_out(raw)
@@ -179,7 +180,7 @@ def depth_to_space(reader: Reader, raw: RawOp) -> Op:
     return _view(raw, source, output, canvas, blocks)
 
 
-@reads("SPACE_TO_DEPTH")
+@reads("SPACE_TO_DEPTH", device=_COPY)
 def space_to_depth(reader: Reader, raw: RawOp) -> Op:
     """SPACE_TO_DEPTH."""
     source, output = reader.in_out(raw)
@@ -193,7 +194,7 @@ def space_to_depth(reader: Reader, raw: RawOp) -> Op:
     return _view(raw, source, output, canvas, blocks)
 
 
-@reads("SPACE_TO_BATCH_ND")
+@reads("SPACE_TO_BATCH_ND", device=_COPY, limits="SPACE_TO_BATCH_ND: no padding, as TFLM sets no value")
 def space_to_batch(reader: Reader, raw: RawOp) -> Op:
     """SPACE_TO_BATCH_ND: blocks of the spatial axes to the front."""
     source, output = reader.in_out(raw)
@@ -210,7 +211,7 @@ def space_to_batch(reader: Reader, raw: RawOp) -> Op:
     return _view(raw, source, output, canvas, seen)
 
 
-@reads("BATCH_TO_SPACE_ND")
+@reads("BATCH_TO_SPACE_ND", device=_COPY, limits="BATCH_TO_SPACE_ND: two copies if it crops")
 def batch_to_space(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
     """BATCH_TO_SPACE_ND: blocks from the front to the spatial axes, and then a crop of these, if any."""
     source, output = reader.in_out(raw)
