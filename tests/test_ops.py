@@ -232,3 +232,27 @@ def test_relu6_that_rescales_is_refused() -> None:
     builder = ModelBuilder((4,), 0.5, 0)
     with pytest.raises(UnsupportedOpError, match="differ in scale"):
         read_graph(builder.build(builder.unary("RELU6", builder.input, (0.25, 0))))
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        (
+            "CUSTOM edgetpu-custom-op",
+            "compiled for an Edge TPU.*; give the .tflite from before the Edge TPU's compiler",
+        ),
+        ("GELU", "TensorFlow Lite Micro has no such op"),
+        ("EXP", "TensorFlow Lite Micro has it for float32 alone"),
+        ("SVDF", "not supported"),
+        ("VAR_HANDLE", "state that is kept between inferences is not supported"),
+    ],
+)
+def test_a_refused_op_is_named_before_what_follows_from_it(name: str, why: str) -> None:
+    """Here the output is no int8 tensor either, and the input no int8 one."""
+    builder = ModelBuilder((4,), 0.5, 0)
+    builder.inputs = [builder.edge((4,), "UINT8", (0.5, 128))]
+    output = builder.op(name, builder.inputs, builder.edge((4,), "FLOAT32", (0, 0)))
+    if name == "GELU" and not oracle_available():
+        why = "not supported"
+    with pytest.raises(UnsupportedOpError, match=rf"^op 0 \({name}\): {why}"):
+        read_graph(builder.build(output))
