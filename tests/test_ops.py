@@ -239,7 +239,7 @@ def test_relu6_that_rescales_is_refused() -> None:
     [
         (
             "CUSTOM edgetpu-custom-op",
-            "compiled for an Edge TPU.*; give the .tflite from before the Edge TPU's compiler",
+            "compiled for an Edge TPU.*; give the .tflite from before",
         ),
         ("GELU", "TensorFlow Lite Micro has no such op"),
         ("EXP", "TensorFlow Lite Micro has it for float32 alone"),

@@ -421,6 +421,14 @@ def test_an_op_that_tflm_lacks_is_refused(tmp_path: Path) -> None:
         write_arrays(builder.build(1), tmp_path / "a", name="x")
 
 
+def test_the_name_of_a_custom_op_never_reaches_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tritguard.emit.tflm.ops.registered_ops", frozenset)
+    builder = ModelBuilder((4, 4, 2), 0.5, 0)
+    builder.op("CUSTOM SignalX(); evil", [builder.input], builder.activation((4, 4, 2), 0.1, 0))
+    with pytest.raises(UnsupportedOpError, match="TensorFlow Lite Micro has no such op"):
+        write_arrays(builder.build(1), tmp_path / "a", name="x")
+
+
 def test_a_model_without_ops_is_refused(tmp_path: Path) -> None:
     builder = ModelBuilder((4, 4, 2), 0.5, 0)
     with pytest.raises(BadModelError, match="the model has no ops"):

@@ -183,11 +183,15 @@ def registered_ops() -> frozenset[str]:
 
 
 def registered_name(op: str) -> str:
-    """An op's name in TFLM's registrations, from that in the schema or, of a custom op, from "CUSTOM " and its code."""
+    """An op's name in TFLM's registrations, from that in the schema or, of a custom op, from "CUSTOM " and its code.
+
+    It is empty for custom ops that are not TFLM's, whose names may be any text."""
     kind, _, custom = op.partition(" ")
     if kind != "CUSTOM":
         return op
-    return _CUSTOM.get(custom) or re.sub("(?<!^)(?=[A-Z])", "_", custom.removeprefix("Signal")).upper()
+    if re.fullmatch("Signal[A-Za-z0-9]+", custom) and custom not in _CUSTOM:
+        return re.sub("(?<!^)(?=[A-Z])", "_", custom.removeprefix("Signal")).upper()
+    return _CUSTOM.get(custom, "")
 
 
 _LEAST = -1  # in place of an arena's size: find the smallest one

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.flatbuffer import RawModel
 from tritguard.oracle import registered_name, registered_ops
@@ -27,7 +29,8 @@ def ops_of(raw: RawModel) -> tuple[str, ...]:
         raise BadModelError("the model has no ops")
     known = registered_ops()
     for op in raw.ops:
-        if known and registered_name(op.name) not in known:
+        name = registered_name(op.name)
+        if not re.fullmatch("[A-Z0-9_]+", name) or (known and name not in known):
             raise UnsupportedOpError("TensorFlow Lite Micro has no such op", where=op.describe())
     return tuple(sorted({op.name for op in raw.ops}))
 
