@@ -185,7 +185,8 @@ def registered_ops() -> frozenset[str]:
 def registered_name(op: str) -> str:
     """An op's name in TFLM's registrations, from that in the schema or, of a custom op, from "CUSTOM " and its code.
 
-    It is empty for custom ops that are not TFLM's, whose names may be any text."""
+    It is empty for custom ops that are not TFLM's, whose names may be any text.
+    """
     kind, _, custom = op.partition(" ")
     if kind != "CUSTOM":
         return op

@@ -150,8 +150,8 @@ def main() -> None:
         for done, path in enumerate(files):
             progress(done, len(files))
             entries.append(tried_apart(path, chosen.folder, counted=chosen.count))
-    if chosen.json:
-        chosen.json.write_text(Field(entries=tuple(entries)).model_dump_json(indent=2) + "\n")
+            if chosen.json:  # after each, so that what was tried is kept where a run is stopped
+                chosen.json.write_text(Field(entries=tuple(entries)).model_dump_json(indent=2) + "\n")
     table = Table("model", "", "what", "same bytes", "arena / TFLM's activations / all, B", "M instructions")
     for entry in entries:
         table.add_row(*entry.row(), style="red" if entry.faulty else None)
