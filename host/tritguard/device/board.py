@@ -84,12 +84,15 @@ class Device(Predictor):
         return self.emulator is not None
 
     def instructions(self, ticks: int) -> int | None:
-        """Convert ticks to instructions; None on a real board, and in an emulator whose timers count something else.
+        """Convert ticks to instructions; None on a real board, in an emulator whose timers count something else, and
+        where a framework's clock gives microseconds only.
 
         The number is exact, but it includes about 25 instructions that start and stop the timer, and 10 more every
         2**24 ticks.
         """
-        return None if self.emulator is None else self.emulator.instructions(ticks, self.tick_hz)
+        if self.emulator is None or self.build.record.board.platformio is not None:
+            return None
+        return self.emulator.instructions(ticks, self.tick_hz)
 
     @override
     def predict(self, x: Int8, progress: Progress | None = None) -> Outputs:
@@ -291,7 +294,8 @@ def emulate(
     _check_bundle(bundle, build)
     board, image = build.record.board, build.elf if elf is None else elf
     emulator = emulator_of(board)
-    mailbox = Mailbox.find(image) if bulk and emulator.has_debugger and hasattr(socket, "AF_UNIX") else None
+    bulk = bulk and board.platformio is None and emulator.has_debugger and hasattr(socket, "AF_UNIX")
+    mailbox = Mailbox.find(image) if bulk else None
     if mailbox is None:
         with (
             EmulatedBoard(board, image, counting) as emulated_board,

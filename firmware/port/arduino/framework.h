@@ -1,0 +1,6 @@
+/* The Arduino core's own headers are not written for our warnings; this line keeps them out of those. */
+#ifndef FRAMEWORK_H
+#define FRAMEWORK_H
+#pragma GCC system_header
+#include <Arduino.h>
+#endif
