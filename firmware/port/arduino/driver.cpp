@@ -11,6 +11,9 @@ extern "C" {
 #include "port/port.h"
 
 void *_sbrk(int bytes);
+#if defined(TEENSYDUINO) && defined(__IMXRT1062__)
+extern unsigned long _estack; /* as the core declares it */
+#endif
 }
 
 /* The core's serial line: the debug probe's UART, or USB. */
@@ -62,7 +65,6 @@ bool on_process_stack()
 uint32_t *stack_top()
 {
 #if defined(TEENSYDUINO) && defined(__IMXRT1062__)
-    extern unsigned long _estack;
     return reinterpret_cast<uint32_t *>(&_estack);
 #else
     return *VTOR_REGISTER; /* the first vector */

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tritguard import __version__
 from tritguard.boards import Board
-from tritguard.build.budget import Budget
+from tritguard.build.budget import Budget, does_not_fit
 from tritguard.build.engine import Engine, native_engine
 from tritguard.build.framework_sizes import read_framework_sizes, write_image
-from tritguard.build.pio import run_platformio
+from tritguard.build.pio import MemoryFullError, run_platformio
 from tritguard.build.project import build_id, write_project
 from tritguard.build.record import BINARY, ELF, MAP, PROJECT, RECORD, Build, BuildRecord
 from tritguard.build.sizes import read_compiler, read_sizes
@@ -33,8 +33,8 @@ def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None,
 
     Raises:
         BadInputError: `out` exists and is not a build, or the bundle is for another class of cores.
-        BuildError: the sources do not compile or do not fit the board; PlatformIO's log is left beside `out`.
-        OverBudgetError: the firmware takes more than the budget.
+        BuildError: the sources do not compile; PlatformIO's log is left beside `out`.
+        OverBudgetError: the firmware takes more than the budget, or than the board has.
         ToolMissingError: there is no cross compiler.
     """
     bundle.manifest.check_single()
@@ -50,7 +50,10 @@ def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None,
         project = workshop / "project"
         project.mkdir()
         write_project(project, bundle, board, engine)
-        run_platformio(project, board, log=out.parent / f"{out.name}.log")
+        try:
+            run_platformio(project, board, log=out.parent / f"{out.name}.log")
+        except MemoryFullError as error:
+            raise does_not_fit(error.excess, board, bundle.manifest if engine.name == "native" else None) from error
         images = _collect(project, draft, board)
         record = _record(draft, bundle, board, engine, images)
         if budget is not None:
