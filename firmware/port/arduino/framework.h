@@ -3,4 +3,7 @@
 #define FRAMEWORK_H
 #pragma GCC system_header
 #include <Arduino.h>
+#if defined(USE_TINYUSB)
+#include <Adafruit_TinyUSB.h> /* the library that holds Serial; PlatformIO looks for includes in our sources only */
+#endif
 #endif

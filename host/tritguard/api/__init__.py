@@ -5,13 +5,14 @@ The command line is a thin layer over this package. TensorFlow is imported when 
 
 from tritguard.api.arrays import convert_to_arrays
 from tritguard.api.firmware import Engine, build, native_engine, tflm_engine
+from tritguard.api.flashing import flash
 from tritguard.api.models import convert, load_data, train
 from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
-from tritguard.api.studies import attack, evaluate, faults, privacy, report, transfer
+from tritguard.api.studies import attack, evaluate, faults, privacy, report, selftest, transfer
 from tritguard.boards import Board, available_boards, load_board
 from tritguard.build import Budget, Build, open_build
 from tritguard.data import Dataset
-from tritguard.device import Device, open_device
+from tritguard.device import Bench, Device, open_device, read_bench
 from tritguard.emit import Bundle, open_bundle
 from tritguard.errors import TritguardError
 from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult
@@ -21,6 +22,7 @@ from tritguard.evaluate.privacy.study import Training, open_training
 from tritguard.evaluate.registry import read_study
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import RobustnessResult
+from tritguard.evaluate.selftest import Selftest, read_selftest
 from tritguard.evaluate.study import Study
 from tritguard.evaluate.transfer.result import TransferPlan, TransferResult
 from tritguard.predictor import Outputs, Predictor
@@ -30,6 +32,7 @@ from tritguard.train import TrainConfig, TrainRecord
 from tritguard.twin import Twin
 
 __all__ = [
+    "Bench",
     "Board",
     "Budget",
     "Build",
@@ -50,6 +53,7 @@ __all__ = [
     "RobustnessResult",
     "RunConfig",
     "RunSettings",
+    "Selftest",
     "Stages",
     "Study",
     "TrainConfig",
@@ -67,6 +71,7 @@ __all__ = [
     "convert_to_arrays",
     "evaluate",
     "faults",
+    "flash",
     "load_board",
     "load_data",
     "native_engine",
@@ -76,10 +81,13 @@ __all__ = [
     "open_training",
     "privacy",
     "profile",
+    "read_bench",
     "read_run_config",
+    "read_selftest",
     "read_study",
     "report",
     "run",
+    "selftest",
     "tflm_engine",
     "train",
     "transfer",

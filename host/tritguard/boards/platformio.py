@@ -17,9 +17,7 @@ CORES = "TRITGUARD_CORES"
 """The environment variable that names a folder with `platforms/` and `packages/`, laid out as PlatformIO's own."""
 
 # A platform is a program that runs at every build, so a board's file names one and never says where it comes from.
-_RASPBERRYPI = (
-    "https://github.com/maxgerhardt/platform-raspberrypi.git#2d445020acf8b792768a5fa5ba1870ac9607c11c"
-)
+_RASPBERRYPI = "https://github.com/maxgerhardt/platform-raspberrypi.git#2d445020acf8b792768a5fa5ba1870ac9607c11c"
 _NOT_IN_THE_REGISTRY = {"raspberrypi": _RASPBERRYPI}
 
 _STACK_BYTES = 4096
@@ -49,14 +47,8 @@ class KnownBoard:
 
 def requirement(platform: str, version: str | None) -> str:
     """What `platform =` says in a project that PlatformIO builds: where the platform comes from, and its version."""
-    if platform in _RASPBERRYPI = (
-    "https://github.com/maxgerhardt/platform-raspberrypi.git#2d445020acf8b792768a5fa5ba1870ac9607c11c"
-)
-_NOT_IN_THE_REGISTRY:
-        return _RASPBERRYPI = (
-    "https://github.com/maxgerhardt/platform-raspberrypi.git#2d445020acf8b792768a5fa5ba1870ac9607c11c"
-)
-_NOT_IN_THE_REGISTRY[platform]
+    if platform in _NOT_IN_THE_REGISTRY:
+        return _NOT_IN_THE_REGISTRY[platform]
     return f"platformio/{platform}" + (f"@{version}" if version else "")
 
 

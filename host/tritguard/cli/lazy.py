@@ -19,6 +19,8 @@ VERBS = (
     "export",
     "build",
     "flash",
+    "selftest",
+    "monitor",
     "profile",
     "evaluate",
     "attack",
