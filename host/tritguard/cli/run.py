@@ -25,9 +25,17 @@ from tritguard.train import TrainRecord
 def command(
     config: Annotated[Path, typer.Argument(help="A TOML file; docs/demo.toml is one.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of everything the run makes.")],
+    board: Annotated[
+        str | None,
+        typer.Option("--board", "-b", help="Another board than the file's: an id, a .toml, pio:PLATFORM/BOARD."),
+    ] = None,
+    port: Annotated[
+        str | None, typer.Option("--port", "-p", help="Serial port of a real board, or 'auto'; the run flashes it.")
+    ] = None,
 ) -> None:
     """Train or take a model, convert, build, attack on the board, report."""
-    settings = read_run_config(config)
+    given = {name: value for name, value in (("board", board), ("port", port)) if value is not None}
+    settings = read_run_config(config).model_copy(update=given)
     with _Shown() as shown:
         results = run(settings, out, shown)
     leave(*results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import time
@@ -39,6 +40,23 @@ _INSTALL = {
     PYOCD: "pip install pyocd",
     TEENSY: "on Debian or Ubuntu: apt install teensy-loader-cli",
 }
+_ELSE = "check the probe and the cable, and for dfu also that the board is in its boot loader"
+_RULES = "/etc/udev/rules.d/60-tritguard.rules"
+_FIXES = (
+    (
+        re.compile(r"LIBUSB_ERROR_ACCESS|[Pp]ermission denied|Access denied"),
+        'let users reach boards on USB: echo \'SUBSYSTEM=="usb", MODE="0666"\' | sudo tee '
+        f"{_RULES} && sudo udevadm control --reload && sudo udevadm trigger",
+    ),
+    (
+        re.compile(r"No DFU capable"),
+        "bring the board into its boot loader: press its boot button while you plug it in or reset it",
+    ),
+    (
+        re.compile(r"open failed|[Nn]o (?:available )?(?:debug )?(?:probe|device|J-Link)|unable to find|not find"),
+        "no probe was found: plug the board in with a cable that carries data, at the connector of its probe",
+    ),
+)
 _SECONDS = 300  # a megabyte of flash takes a slow probe less than one minute
 # PlatformIO may fetch the uploader first.
 _PLATFORMIO_LIMITS = Limits(seconds=1800, cpu_seconds=1800, memory_bytes=8 << 30, file_bytes=4 << 30)
@@ -161,11 +179,8 @@ def _late(tool: str, seconds: int, build: Build) -> DeviceError:
 def _failed(tool: str, output: str, build: Build) -> DeviceError:
     lines = [line.strip() for line in output.splitlines() if line.strip(" =*-\t")] or ["no message"]
     what = next((line for line in lines if line.startswith("Error:")), lines[-1])
-    return DeviceError(
-        f"{tool} failed ({what})",
-        where=build.record.board.id,
-        fix="check the probe and the cable, and for dfu also that the board is in its boot loader",
-    )
+    fix = next((fix for pattern, fix in _FIXES if pattern.search(output)), _ELSE)
+    return DeviceError(f"{tool} failed ({what})", where=build.record.board.id, fix=fix)
 
 
 def _flash_start(elf: Path) -> int:
