@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import struct
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from tests.support.pretended_board import PretendedBoard, hello_payload
 from tests.support.pty_board import PtyBoard
+from tests.support.shared import ROOT
 from tritguard import api
 from tritguard.api.flashing import methods
 from tritguard.boards import (
@@ -26,12 +28,13 @@ from tritguard.boards import (
     Uf2Upload,
     Upload,
     available_boards,
+    load_board,
 )
 from tritguard.boards.platformio import CORES, facts, find_board, platform_folder
 from tritguard.build import Build
 from tritguard.cli import app
 from tritguard.cli.monitor import in_words
-from tritguard.device import Bench, drives, upload
+from tritguard.device import Bench, drives, read_bench, upload
 from tritguard.device.protocol import ANSWER, ERROR, Frame, ProtocolError, Request
 from tritguard.device.uf2 import to_uf2
 from tritguard.emit import Bundle
@@ -63,6 +66,21 @@ def test_a_shipped_board_is_as_platformios_own_file_has_it(board: Board) -> None
     assert board.platformio.framework in known.facts["frameworks"]
     protocols = {way["protocol"] for way in said["upload"]}
     assert {way.protocol for way in board.upload if isinstance(way, PlatformioUpload)} <= protocols
+
+
+def test_the_documented_files_are_taken_as_they_are(standin_cores: Path, tmp_path: Path) -> None:
+    shown = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / "adding-a-board.md").read_text(), re.DOTALL)
+    assert shown is not None
+    own = tmp_path / "my-board.toml"
+    # The one change is to what is at hand.
+    own.write_text(shown[1].replace("ststm32", "standin").replace("nucleo_f429zi", "standin_an386"))
+    board = load_board(own)
+    assert (board.id, board.core) == ("my-board", "cortex-m4")
+    bench = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / "real-boards.md").read_text(), re.DOTALL)
+    assert bench is not None
+    own.write_text(bench[1])
+    hooks = read_bench(own)
+    assert hooks is not None and hooks.model_fields_set == {"acquire", "release", "power_cycle", "upload"}
 
 
 def with_way(build: Build, way: Upload) -> Build:

@@ -39,13 +39,15 @@ class Emulator(Record):
         program: the emulator.
         machine: its name for the board (QEMU's `-M`).
         serial_index: which of its serial lines is the UART that the firmware uses, counted from 0.
-        tick_hz: rate of the emulated SysTick, in Hz.
+        tick_hz: rate of the emulated SysTick, in Hz; on a framework, of the ticks that its clock gives there.
+        since: the program's first major version that has the machine; None where every version in use does.
     """
 
     program: Literal["qemu", "rp2040js"] = "qemu"
     machine: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     serial_index: Annotated[int, Field(ge=0, le=15)] = 0
     tick_hz: Positive
+    since: Annotated[int, Field(ge=1)] | None = None
 
 
 class OpenocdUpload(Record):
