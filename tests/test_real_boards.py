@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.device_support import Builder
+from tests.support.known_models import ternary_model
 from tests.support.pretended_board import PretendedBoard, hello_payload
 from tests.support.pty_board import PtyBoard
 from tests.support.shared import ROOT
@@ -37,7 +39,7 @@ from tritguard.cli.monitor import in_words
 from tritguard.device import Bench, drives, read_bench, upload
 from tritguard.device.protocol import ANSWER, ERROR, Frame, ProtocolError, Request
 from tritguard.device.uf2 import to_uf2
-from tritguard.emit import Bundle
+from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError, DeviceError, ToolMissingError
 from tritguard.evaluate.selftest import Selftest, read_selftest
 
@@ -219,6 +221,14 @@ def test_selftest_proves_an_emulated_board_and_seals_it(
     out.write_text(out.read_text().replace('"mismatched": 0', '"mismatched": 1'))
     with pytest.raises(BadInputError, match="was changed since it was sealed"):
         read_selftest(out)
+
+
+def test_selftest_on_the_f205(common_temp: Path, firmware: Builder, tmp_path: Path) -> None:
+    board = load_board("netduino2")
+    bundle = write_bundle(ternary_model(), tmp_path / "bundle", name="small", core=board.core_class)
+    found = api.selftest(bundle, firmware(bundle, board.id), tmp_path / "selftest.json")
+    assert found.passed, found.checks
+    assert found.emulator is not None and found.inputs == 64
 
 
 def test_selftest_on_a_framework(small_bundle: Bundle, standin_build: Build, tmp_path: Path) -> None:
