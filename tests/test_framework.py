@@ -18,6 +18,7 @@ from tritguard.boards import Board, load_board
 from tritguard.boards.platformio import CORES, known_boards
 from tritguard.build import Build, open_build
 from tritguard.build.engine import native_engine
+from tritguard.build.framework_sizes import _group, _in_flash, _Region, read_image
 from tritguard.build.linker_map import Piece, read_pieces
 from tritguard.build.pio import _explain
 from tritguard.build.project import write_project
@@ -57,6 +58,10 @@ def test_every_layer_is_marked_although_the_linker_collects(small_bundle: Bundle
     assert {layer.layer for layer in counted.layers} >= {
         layer.index for layer in small_bundle.manifest.layers if layer.macs
     }
+
+
+def test_the_image_of_a_core_that_makes_none_is_what_objcopy_would_make(standin_build: Build) -> None:
+    assert read_image(standin_build.elf) == (0, standin_build.binary.read_bytes())
 
 
 def test_sizes_come_from_addresses(small_bundle: Bundle, standin_build: Build) -> None:
@@ -247,3 +252,26 @@ Linker script and memory map
         Piece(".text", ".text.a_name_that_is_far_too_long", 0x08000022, 0x80, "/usr/lib/libc_nano.a(memcpy.o)"),
         Piece(".debug_info", ".debug_info", 0, 0x100, ".pio/build/firmware/src/main.c.o"),
     ]
+
+
+def test_code_that_runs_from_ram_counts_in_flash() -> None:
+    """On a Teensy 4, code lies at address 0 while it runs, below what comes before it in the map."""
+    text = """Linker script and memory map
+
+.text.progmem   0x60001000       0x10
+ .progmem.tritguard
+                0x60001000       0x10 .pio/build/firmware/src/model/tg_model.c.o
+.text.itcm      0x00000000       0x30 load address 0x60001010
+ .text.run      0x00000000       0x20 .pio/build/firmware/src/model/tg_model.c.o
+ .text.lib      0x00000020       0x10 /opt/lib/libc_nano.a(memcpy.o)
+.bss            0x20000000       0x40
+ .bss.x         0x20000000       0x40 .pio/build/firmware/src/main.c.o
+"""
+    regions = [
+        _Region(".text.progmem", 0x60001000, 0x60001010, 0x60001000),
+        _Region(".text.itcm", 0, 0x30, 0x60001010),
+        _Region(".bss", 0x20000000, 0x20000040, None),
+    ]
+    found = [(_group(piece), piece.bytes) for piece in _in_flash(text, regions)]
+    assert found == [("weights and parameters", 0x10), ("kernels", 0x20), ("C library", 0x10)]
+    assert [region.in_ram for region in regions] == [False, True, True]

@@ -50,7 +50,9 @@ def flash(
     chosen = next((name for name in known if method is None or name == method or name.startswith(f"{method}:")), None)
     if chosen is None:
         wanted = f"no method {method}" if method else "no method"
-        raise BadInputError(wanted, where=board.id, fix=f"it has {', '.join(known) or 'none'}")
+        where = board.id if port is None else f"{board.id} at a port"
+        others = ["emulator"] if board.emulator is not None and port is None else []
+        raise BadInputError(wanted, where=where, fix=f"it has {', '.join(others + known) or 'none'}")
     named = None if port == AUTO else port
     with (bench or Bench()).held(firmware, named):
         if bench is None or chosen != _BENCH or not bench.run("upload", firmware, named):

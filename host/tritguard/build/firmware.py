@@ -9,7 +9,7 @@ from tritguard import __version__
 from tritguard.boards import Board
 from tritguard.build.budget import Budget, does_not_fit
 from tritguard.build.engine import Engine, native_engine
-from tritguard.build.framework_sizes import read_framework_sizes, write_image
+from tritguard.build.framework_sizes import read_framework_sizes, read_image
 from tritguard.build.pio import MemoryFullError, run_platformio
 from tritguard.build.project import build_id, write_project
 from tritguard.build.record import BINARY, ELF, MAP, PROJECT, RECORD, Build, BuildRecord
@@ -83,7 +83,7 @@ def _collect(project: Path, draft: Path, board: Board) -> dict[str, str]:
     for name in (ELF, MAP, *images):
         shutil.move(made / name, draft / name)
     if not (draft / BINARY).exists():
-        write_image(draft / ELF, draft / BINARY)
+        (draft / BINARY).write_bytes(read_image(draft / ELF)[1])
     shutil.rmtree(project / ".pio")
     shutil.move(project, draft / PROJECT)
     return images

@@ -86,13 +86,15 @@ def _regions(image: ELFFile) -> Iterator[_Region]:
 
 def _in_flash(linker_map: str, regions: list[_Region]) -> Iterator[Piece]:
     flashed = {region.name: region for region in regions if region.load is not None}
-    end = 0
+    output, end = "", 0
     for piece in read_pieces(linker_map):
         region = flashed.get(piece.output)
         if region is None or not region.start <= piece.address < region.end:
             continue
+        if piece.output != output:
+            output, end = piece.output, region.start
         # Strings that were merged are listed once for each object that has them, at the same address.
-        if piece.address >= end or piece.address == region.start:
+        if piece.address >= end:
             end = piece.address + piece.bytes
             yield piece
 
@@ -108,17 +110,17 @@ def _group(piece: Piece) -> str:
     return "protocol and port" if place.startswith("src/") else "framework"
 
 
-def write_image(elf: Path, binary: Path) -> int:
-    """Write what lies in flash as one piece, as `objcopy -O binary` does; returns its bytes."""
+def read_image(elf: Path) -> tuple[int, bytes]:
+    """What lies in flash as one piece, as `objcopy -O binary` has it, and its address.
+
+    It is made of sections: a segment may hold the ELF's own header, which no board gets.
+    """
     with elf.open("rb") as file:
-        loaded = [
-            (int(segment["p_paddr"]), segment.data())
-            for segment in ELFFile(file).iter_segments("PT_LOAD")
-            if segment["p_filesz"]
-        ]
+        image = ELFFile(file)
+        data = {section.name: section.data() for section in image.iter_sections() if section["sh_type"] != "SHT_NOBITS"}
+        loaded = [(region.load, data[region.name]) for region in _regions(image) if region.load is not None]
     first = min(address for address, _ in loaded)
-    image = bytearray(max(address + len(data) for address, data in loaded) - first)
-    for address, data in loaded:
-        image[address - first : address - first + len(data)] = data
-    binary.write_bytes(image)
-    return len(image)
+    whole = bytearray(max(address + len(part) for address, part in loaded) - first)
+    for address, part in loaded:
+        whole[address - first : address - first + len(part)] = part
+    return first, bytes(whole)

@@ -7,10 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
-
-from elftools.elf.elffile import ELFFile
 
 from tritguard.boards import (
     DfuUpload,
@@ -22,6 +19,7 @@ from tritguard.boards import (
     Upload,
 )
 from tritguard.build import Build
+from tritguard.build.framework_sizes import read_image
 from tritguard.build.pio import call_platformio
 from tritguard.device.drives import find_drive
 from tritguard.device.touch import touch
@@ -112,7 +110,8 @@ def _uf2(build: Build, way: Uf2Upload, port: str | None) -> None:
                 fix="hold the board's boot button while you plug it in, or name its --port",
             )
         time.sleep(0.2)
-    image = to_uf2(build.binary.read_bytes(), _flash_start(build.elf), way.family)
+    address, content = read_image(build.elf)
+    image = to_uf2(content, address, way.family)
     try:
         (drive / "firmware.uf2").write_bytes(image)
     except OSError as error:  # the board restarts when it has all blocks, often before the file is closed
@@ -181,9 +180,3 @@ def _failed(tool: str, output: str, build: Build) -> DeviceError:
     what = next((line for line in lines if line.startswith("Error:")), lines[-1])
     fix = next((fix for pattern, fix in _FIXES if pattern.search(output)), _ELSE)
     return DeviceError(f"{tool} failed ({what})", where=build.record.board.id, fix=fix)
-
-
-def _flash_start(elf: Path) -> int:
-    with elf.open("rb") as file:
-        loaded = [segment for segment in ELFFile(file).iter_segments("PT_LOAD") if segment["p_filesz"]]
-        return min(int(segment["p_paddr"]) for segment in loaded)
