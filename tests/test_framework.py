@@ -167,7 +167,7 @@ def test_what_platformio_does_not_know_is_said(
         ('defines = ["X=1 -wrapper sh"]', "platformio.defines.0: String should match pattern"),
         ('board = "x\\nextra_scripts = y.py"', "platformio.board: String should match pattern"),
         ('version = "file:///tmp"', "platformio.version: String should match pattern"),
-        ('upload_command = "rm"', "platformio.upload_command: Extra inputs"),
+        ('upload_command = "rm"', "platformio.upload_command: there is no such key"),
     ],
 )
 def test_a_board_file_cannot_choose_what_runs(line: str, words: str, standin_cores: Path, tmp_path: Path) -> None:

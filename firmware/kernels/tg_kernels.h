@@ -97,6 +97,8 @@ typedef struct {
 
 void tg_conv2d_int8(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                     void *scratch);
+void tg_conv2d_pixels(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                      void *scratch); /* windows of one pixel, strides of one */
 void tg_conv2d_ternary(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
 
 /* How one output channel's sum of trits becomes int8; channel is -1 for an unused lane. */
@@ -176,7 +178,7 @@ typedef struct {
 
 /* Depthwise convolution: output channel c reads input channel c / depth_multiplier.
  * Weights: int8 [channels * depth_multiplier][rows.kernel][columns.kernel]. band: the number of output rows
- * whose input is in the scratch at the same time (tg_depthwise.c). out may be in if both have the same shape
+ * whose input is in the scratch at the same time (tg_planes.h). out may be in if both have the same shape
  * and the same steps along rows and columns.
  */
 typedef struct {
@@ -189,6 +191,13 @@ typedef struct {
 
 void tg_depthwise_int8(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                        void *scratch);
+
+/* The same for columns with a stride of 1 or 2, where only int8 itself clamps, the scale is narrow and no
+ * accumulators are asked for. */
+void tg_depthwise_by1(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                      void *scratch);
+void tg_depthwise_by2(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                      void *scratch);
 
 /* The same with trits [kernel_h][kernel_w][out_c], in which each row of out_c is padded to whole words. */
 typedef struct {

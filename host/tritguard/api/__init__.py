@@ -4,17 +4,22 @@ The command line is a thin layer over this package. TensorFlow is imported when 
 """
 
 from tritguard.api.arrays import convert_to_arrays
+from tritguard.api.comparing import compare
+from tritguard.api.evidence_folder import Repetition, evidence, repeat, verify
 from tritguard.api.firmware import Engine, build, native_engine, tflm_engine
 from tritguard.api.flashing import flash
 from tritguard.api.models import convert, load_data, train
 from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
-from tritguard.api.studies import attack, evaluate, faults, privacy, report, selftest, transfer
+from tritguard.api.schemas import schema, write_schemas
+from tritguard.api.start import init
+from tritguard.api.studies import attack, certify, evaluate, faults, privacy, report, selftest, transfer
 from tritguard.boards import Board, available_boards, load_board
 from tritguard.build import Budget, Build, open_build
 from tritguard.data import Dataset
 from tritguard.device import Bench, Device, open_device, read_bench
 from tritguard.emit import Bundle, open_bundle
 from tritguard.errors import TritguardError
+from tritguard.evaluate.certify.result import CertifyPlan, CertifyResult
 from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult
 from tritguard.evaluate.faults.result import FaultPlan, FaultResult
 from tritguard.evaluate.privacy.result import PrivacyPlan, PrivacyResult
@@ -28,6 +33,8 @@ from tritguard.evaluate.transfer.result import TransferPlan, TransferResult
 from tritguard.predictor import Outputs, Predictor
 from tritguard.profile import profile
 from tritguard.progress import Progress, Stages
+from tritguard.report.comparison import Comparison
+from tritguard.report.gates import judge
 from tritguard.train import TrainConfig, TrainRecord
 from tritguard.twin import Twin
 
@@ -37,6 +44,9 @@ __all__ = [
     "Budget",
     "Build",
     "Bundle",
+    "CertifyPlan",
+    "CertifyResult",
+    "Comparison",
     "Dataset",
     "DeploymentPlan",
     "DeploymentResult",
@@ -50,6 +60,7 @@ __all__ = [
     "PrivacyPlan",
     "PrivacyResult",
     "Progress",
+    "Repetition",
     "RobustnessResult",
     "RunConfig",
     "RunSettings",
@@ -67,11 +78,16 @@ __all__ = [
     "attack",
     "available_boards",
     "build",
+    "certify",
+    "compare",
     "convert",
     "convert_to_arrays",
     "evaluate",
+    "evidence",
     "faults",
     "flash",
+    "init",
+    "judge",
     "load_board",
     "load_data",
     "native_engine",
@@ -85,10 +101,14 @@ __all__ = [
     "read_run_config",
     "read_selftest",
     "read_study",
+    "repeat",
     "report",
     "run",
+    "schema",
     "selftest",
     "tflm_engine",
     "train",
     "transfer",
+    "verify",
+    "write_schemas",
 ]

@@ -48,6 +48,9 @@ def flash(
     board = firmware.record.board
     known = methods(firmware, bench)
     chosen = next((name for name in known if method is None or name == method or name.startswith(f"{method}:")), None)
+    if not known and port is not None and board.emulator is not None:
+        what = "is emulated only, so nothing can be flashed to a board at a port"
+        raise BadInputError(what, where=board.id, fix="leave --port out: the emulated board is started")
     if chosen is None:
         wanted = f"no method {method}" if method else "no method"
         where = board.id if port is None else f"{board.id} at a port"

@@ -7,7 +7,7 @@ from pathlib import Path
 from tritguard.boards.board import Board
 from tritguard.boards.platformio import completed
 from tritguard.errors import BadInputError
-from tritguard.records import from_table, read_toml
+from tritguard.records import from_table, from_toml, read_toml
 from tritguard.resources import boards_dir
 
 _PIO = "pio:"
@@ -48,5 +48,5 @@ def load_board(id_or_path: str | Path) -> Board:
 def _read(path: Path) -> Board:
     table = read_toml(path)
     if isinstance(table.get("platformio"), dict):
-        table = completed({"id": path.stem} | table, str(path))
-    return from_table(Board, table, where=str(path))
+        return from_table(Board, completed({"id": path.stem} | table, str(path)), where=str(path))
+    return from_toml(Board, path)

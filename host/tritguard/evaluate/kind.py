@@ -35,6 +35,7 @@ class RunContext:
         control_float: the Keras model that the control was made of, if this run trained it.
         port: where the board is, which runs the build already; None for the emulated one.
         bench: what switches its power.
+        earlier: the results of the studies that the run has carried out before this one.
     """
 
     name: str
@@ -50,6 +51,7 @@ class RunContext:
     control_float: Path | None = None
     port: str | None = None
     bench: Bench | None = None
+    earlier: tuple[Study, ...] = ()
 
 
 @dataclass(frozen=True)
