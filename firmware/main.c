@@ -1,6 +1,8 @@
 #include "commands.h"
 #include "engine.h"
+#ifdef TG_FRAMEWORK
 #include "firmware.h"
+#endif
 #include "port/port.h"
 #include "protocol.h"
 
@@ -47,32 +49,43 @@ static bool take_bulk(void)
     return true;
 }
 
-static frame_reader_t reader;
-
-void firmware_start(void)
+static void start(frame_reader_t *reader)
 {
-    frame_reader_init(&reader, request_packet, sizeof request_packet);
+    frame_reader_init(reader, request_packet, sizeof request_packet);
     engine_start();
     port_start();
 }
 
-void firmware_poll(void)
+static void poll(frame_reader_t *reader)
 {
     uint8_t byte;
     while (port_read(&byte)) {
-        take_byte(&reader, byte);
+        take_byte(reader, byte);
     }
     if (!take_bulk()) {
         port_wait();
     }
 }
 
-#ifndef TG_FRAMEWORK
+#ifdef TG_FRAMEWORK
+static frame_reader_t framework_reader;
+
+void firmware_start(void)
+{
+    start(&framework_reader);
+}
+
+void firmware_poll(void)
+{
+    poll(&framework_reader);
+}
+#else
 int main(void)
 {
-    firmware_start();
+    frame_reader_t reader;
+    start(&reader);
     for (;;) {
-        firmware_poll();
+        poll(&reader);
     }
 }
 #endif
