@@ -12,6 +12,7 @@ from typing_extensions import override
 from tritguard.attack.arrays import column
 from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Labels, Queries, Target
 from tritguard.attack.gradient import Float32, Gradients, Loss, Region
+from tritguard.attack.rivals import told_apart
 
 _MOMENTUM = 0.75
 _RISE_SHARE = 0.75  # a step size is halved if a smaller share of its steps than this raised the loss
@@ -107,6 +108,7 @@ class ApgdTargeted(Attack):
         best.take(target.x, queries.margins(target.x))
         assert target.view is not None
         logits = np.array(target.view.logits(target.x.astype(np.float32)))
+        logits = told_apart(logits, target.y, target.rivals)
         logits[np.arange(len(logits)), target.y] = -np.inf
         ranked = np.argsort(-logits, axis=1)[:, : min(self.targets, logits.shape[1] - 1)]
         for aim in ranked.T if target.aim is None else [target.aim]:

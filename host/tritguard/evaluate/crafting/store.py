@@ -110,6 +110,7 @@ class Store:
             asdict(job.ball),
             target.access,
             target.seed,
+            "" if target.rivals is None else target.rivals.tobytes().hex(),
             0.0 if target.view is None else target.view.temperature,
             versions(),
             sources(),  # an older attack's misses must not be taken for this one's results
