@@ -9,19 +9,14 @@ import numpy as np
 import pytest
 
 from tests.support import honest
+from tests.support.judged import evaluated, victim
 from tests.support.masked_models import HONEST, MASKED, Mask, RandomRounding, task
 from tests.support.shared import shared_file
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.attack import Apgd, Ball, Square, Target
-from tritguard.emit import write_bundle
-from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.robustness.growth import holding
-from tritguard.evaluate.robustness.judgement import DeviceAnswers, Judgement, judge
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.search import Found, Victim, search
-from tritguard.evaluate.robustness.study import prepare
-from tritguard.evaluate.robustness.symptoms import unsteady
-from tritguard.evaluate.samples import Samples
+from tritguard.evaluate.robustness.search import Found, Victim
 
 pytest.importorskip("art", reason="white-box attacks need the extra 'attack'")
 pytestmark = pytest.mark.slow
@@ -40,12 +35,6 @@ PLAN = Plan(
 )
 
 
-def victim(content: bytes, folder: Path, plan: Plan, x: np.ndarray, y: np.ndarray) -> Victim:
-    bundle = write_bundle(content, folder / "bundle", name=folder.name)
-    target = prepare(bundle, Samples(x, y, np.arange(len(x))), plan)
-    return Victim(folder.name, bundle.manifest.model_sha256, target, Store(folder / "crafted", "model"))
-
-
 def masked(mask: Mask, folder: Path, plan: Plan = PLAN) -> Victim:
     return victim(mask.build(), folder, plan, *task()[2:])
 
@@ -54,24 +43,6 @@ def masked(mask: Mask, folder: Path, plan: Plan = PLAN) -> Victim:
 def control(tmp_path_factory: pytest.TempPathFactory) -> Victim:
     """The honest net without any mask."""
     return masked(HONEST["plain"], tmp_path_factory.mktemp("control"))
-
-
-def evaluated(model: Victim, plan: Plan, control: Victim | None) -> tuple[Found, Judgement]:
-    """As `evaluate` does it, with the twin for a device."""
-
-    def labels(x: np.ndarray) -> np.ndarray:
-        return model.target.predictor.predict(x).labels
-
-    found = search(model, plan, control, lambda _stage: lambda _done, _total: None)
-    first = model.target.predictor.predict(model.target.x)
-    answers = DeviceAnswers(
-        clean=labels(model.target.x),
-        runs=tuple(labels(run.x) for run in found.runs),
-        again=tuple(labels(run.x) for run in found.again),
-        mismatched=0,
-        unsteady=unsteady(model.target.predictor, model.target.x, first),
-    )
-    return found, judge(plan, model.target, found, answers)
 
 
 def strongest(model: Victim, control: Victim, found: Found) -> float:

@@ -86,6 +86,8 @@ class Target:
         access: which part of the outputs black-box attacks are shown.
         rivals: the outputs that each class is compared with by losses and margins; None if all others are. See
             `find_rivals`.
+        starts: int8[n, *input_shape], where searches begin that can begin anywhere, the clean input where nothing is
+            known; None if nothing is known of any.
     """
 
     predictor: Predictor
@@ -96,6 +98,7 @@ class Target:
     aim: Labels | None = None
     access: Access = "logits"
     rivals: Rivals | None = None
+    starts: Int8 | None = None
 
     def broken(self, labels: Labels) -> NDArray[np.bool_]:
         """bool[n]: where the attacker has what it wants."""
@@ -104,7 +107,8 @@ class Target:
     def part(self, samples: Places) -> Target:
         """The same model with only the samples at these places, int64[m]."""
         aim = None if self.aim is None else self.aim[samples]
-        return replace(self, x=self.x[samples], y=self.y[samples], aim=aim)
+        starts = None if self.starts is None else self.starts[samples]
+        return replace(self, x=self.x[samples], y=self.y[samples], aim=aim, starts=starts)
 
     def margins(self, outputs: Outputs, samples: Places | None = None) -> NDArray[np.float64]:
         """float64[n]: how far the attacker is from its goal; positive exactly where the goal is not reached.

@@ -101,6 +101,7 @@ class Store:
         target, used = job.target, job.attack
         samples = hashlib.sha256(target.x.tobytes() + target.y.tobytes())
         samples.update(b"" if target.aim is None else target.aim.tobytes())
+        samples.update(b"" if target.starts is None else b"starts" + target.starts.tobytes())
         key = [
             self._identity,
             job.first,

@@ -144,17 +144,18 @@ class _Order:
     aim: Labels | None
     access: Access
     rivals: Rivals | None
+    starts: Int8 | None
 
     @classmethod
     def of(cls, job: Job, bundle: Path, temperature: float) -> _Order:
         part = job.target
         return cls(
             job.attack, job.ball, job.first, bundle, temperature, part.x, part.y, part.seed, part.aim, part.access,
-            part.rivals,
+            part.rivals, part.starts,
         )  # fmt: skip
 
     def job(self, twin: Twin, view: GradientView) -> Job:
-        target = Target(twin, view, self.x, self.y, self.seed, self.aim, self.access, self.rivals)
+        target = Target(twin, view, self.x, self.y, self.seed, self.aim, self.access, self.rivals, self.starts)
         return Job(self.attack, self.ball, target, self.first)
 
 
