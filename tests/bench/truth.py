@@ -1,9 +1,10 @@
-"""Whether robust accuracy can be fooled: scripts/bench truth [--only NAME] [--zoo masked|honest|large] [--preset quick].
+"""Whether robust accuracy can be fooled: scripts/bench truth [--only NAME] [--zoo masked|honest|large].
 
 Two zoos go through a whole evaluation on the twin. The first holds networks that hide how weak they are, with the best
 attack known on each: the headline may be at most 2 points above what that leaves, or the result has to be `invalid`.
 The second holds honest networks, none of which may be `invalid`. `large` are MLPerf Tiny's, masked and as they are;
-they need the files that `TRITGUARD_SHARED` names and are left out, loudly, without them. Exit status 1 if a goal is missed.
+they need files of the folder that `TRITGUARD_SHARED` names and are left out, loudly, without them. Exit status 1 if a
+goal is missed.
 """
 
 from __future__ import annotations

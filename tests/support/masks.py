@@ -203,12 +203,9 @@ def _dead_by_a_product() -> Masked:
 def _dead_input_of_the_head() -> Masked:
     """Values that never change are concatenated to the hidden layer, and the head gives them its largest weights."""
     builder, trunk = started(), plain_trunk()
-    hidden = trunk.hidden(builder, builder.input)
     rng = np.random.default_rng(7)
-    weights = rng.integers(-127, 128, (HIDDEN, VALUES)).astype(np.int8)
-    scale = trunk.hidden_scale
-    bias = np.full(HIDDEN, -2_000_000, np.int32)  # its ReLU6 is at zero for every input of the ball, but for the view
-    dead = builder.dense(builder.input, weights, [scale] * HIDDEN, bias, (scale, -128), "NONE")
+    hidden = trunk.hidden(builder, builder.input)
+    dead = builder.quantize(_strong_branch(builder, HIDDEN, 800.0), (trunk.hidden_scale, -128))
     both = builder.concatenation([hidden, dead], 1)
     head = np.concatenate([trunk.second, 6 * np.abs(trunk.second).max() * rng.choice([-1, 1], trunk.second.shape)], 1)
     kept, scales = quantized(head)
@@ -303,7 +300,11 @@ def _through_a_table(table: Callable[[Int8], Float], trunk: Trunk, x: Int8, y: L
 
 
 def _behind(
-    front: Callable[[ModelBuilder, int], int], table: Callable[[Int8], Float], height: int = 20, noise: float = 24.0
+    front: Callable[[ModelBuilder, int], int],
+    table: Callable[[Int8], Float],
+    height: int = 20,
+    noise: float = 24.0,
+    eps: tuple[int, ...] = (4, 12),
 ) -> Callable[[], Masked]:
     """A network behind a function of single values, which is attacked through the table of that function.
 
@@ -311,6 +312,7 @@ def _behind(
         front: adds the function's ops.
         table: the function, of int8 values, as the real numbers that come out.
         height, noise: of the task.
+        eps: bounds.
     """
 
     def make() -> Masked:
@@ -319,10 +321,10 @@ def _behind(
         builder = started()
         content = builder.build(trunk.all(builder, front(builder, builder.input)))
 
-        def known(eps: int) -> Int8:
-            return _through_a_table(table, trunk, attacked, labels, eps)
+        def known(bound: int) -> Int8:
+            return _through_a_table(table, trunk, attacked, labels, bound)
 
-        return Masked(content, None, attacked, labels, known=known)
+        return Masked(content, None, attacked, labels, eps, known=known)
 
     return make
 
@@ -504,7 +506,7 @@ ZOO: dict[str, Callable[[], Masked]] = {
     "ripple added": _behind(_ripple, _ripple_table),
     "steep TANH front": _behind(_tanh_front, _tanh_table),
     "ReLU6 plateaus in front": _behind(_plateau_front, _plateau_table),
-    "stairs in front": _behind(_stairs_front, _stairs_table, 40, 24.0),
+    "stairs in front": _behind(_stairs_front, _stairs_table, 40, 24.0, eps=(12, 24)),
     "thermometer code": _thermometer,
     "checkers": _checkers,
     "maximum maze": _maze,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.attack import Ball, Target
+from tritguard.attack.base import Places
 from tritguard.attack.gradient import Gradients
 from tritguard.attack.rivals import allowed
 from tritguard.attack.view import GradientView
@@ -24,7 +25,7 @@ from tritguard.predictor import Int8
 # networks of int8 and of ternary weights keep 0.4 and agree to 0.35 at least.
 KEPT = 0.25
 AGREED = 0.2
-_PAIRS = 12  # random moves, each with its opposite
+_PAIRS = 12  # random moves at first, each with its opposite
 _LEAST = 4  # int8 steps of a random move; smaller ones drown in the rounding of a network of few bits
 
 Values = NDArray[np.float64]  # one number for each sample
@@ -36,7 +37,8 @@ class Fidelities:
 
     Attributes:
         astray: bool[n], those that lead nowhere in the ball.
-        rough: bool[n], those that do not keep what they promise within one step.
+        rough: bool[n], those that do not keep what they promise within one step; none in balls of norms in which one
+            step is less than any input can change.
     """
 
     astray: Flags
@@ -61,7 +63,12 @@ def measure(target: Target, ball: Ball, attacked: Int8) -> Fidelities:
     gradients = Gradients(target, "margin")
     clean, later = (_Probe(target, gradients, x) for x in (target.x, attacked))
     astray = (clean.along(ball, ball.eps) < KEPT) | (later.along(ball, ball.eps) < KEPT)
-    return Fidelities(astray | (clean.agreement(ball) < AGREED), clean.along(ball, 1) < KEPT)
+    doubted = np.flatnonzero(~astray)
+    for pairs in (_PAIRS, 4 * _PAIRS):  # few moves say little; those that seem to disagree get more
+        doubted = doubted[clean.agreement(ball, doubted, pairs) < AGREED]
+    astray[doubted] = True
+    rough = clean.along(ball, 1) < KEPT if ball.geometry.box else np.zeros(len(target.x), bool)
+    return Fidelities(astray, rough)
 
 
 class _Probe:
@@ -81,35 +88,35 @@ class _Probe:
     def along(self, ball: Ball, steps: int) -> Values:
         """The change between moves of so many steps, along the gradient and back, as a share of what it promises."""
         reach = steps * ball.geometry.steepest(self._gradient)
-        start = self._x.astype(np.float64)
+        start, everyone = self._x.astype(np.float64), np.arange(len(self._x))
         high, low = (ball.to_grid(start + sign * reach, self._target.x) for sign in (1, -1))
-        promised = self._promised(high, low)
-        return np.where(promised > 0, self._changed(high, low) / np.maximum(promised, 1e-300), 0.0)
+        promised, changed = self._changes(high, low, everyone)
+        return np.where(promised > 0, changed / np.maximum(promised, 1e-300), 0.0)
 
-    def agreement(self, ball: Ball) -> Values:
-        """The cosine between promised and real changes over random moves that change every element."""
-        rng = np.random.default_rng(self._target.seed)
+    def agreement(self, ball: Ball, rows: Places, pairs: int) -> Values:
+        """The cosine of promised and real changes of these samples over random moves that change every element."""
+        rng = np.random.default_rng((self._target.seed, pairs))
         reach = max(_LEAST, ball.eps if ball.geometry.box else 0)
-        promised, changed = [], []
-        for _ in range(_PAIRS):
-            move = rng.choice([-reach, reach], self._x.shape)
-            high, low = (ball.clip(self._x + sign * move.astype(np.float64)).astype(np.int8) for sign in (1, -1))
-            promised.append(self._promised(high, low))
-            changed.append(self._changed(high, low))
-        one, other = np.stack(promised), np.stack(changed)
-        lengths = np.sqrt((one**2).sum(axis=0) * (other**2).sum(axis=0))
-        return np.where(lengths > 0, (one * other).sum(axis=0) / np.maximum(lengths, 1e-300), 0.0)
+        start, changes = self._x[rows].astype(np.float64), []
+        for _ in range(pairs if len(rows) else 0):
+            move = rng.choice([-float(reach), float(reach)], start.shape)
+            high, low = (ball.clip(start + sign * move).astype(np.int8) for sign in (1, -1))
+            changes.append(self._changes(high, low, rows))
+        if not changes:
+            return np.zeros(0)
+        promised, changed = (np.stack(each) for each in zip(*changes, strict=True))
+        lengths = np.sqrt((promised**2).sum(axis=0) * (changed**2).sum(axis=0))
+        return np.where(lengths > 0, (promised * changed).sum(axis=0) / np.maximum(lengths, 1e-300), 0.0)
 
-    def _promised(self, high: Int8, low: Int8) -> Values:
-        moved = high.astype(np.float64) - low
-        return np.asarray((self._gradient * moved).reshape(len(moved), -1).sum(axis=1))
+    def _changes(self, high: Int8, low: Int8, rows: Places) -> tuple[Values, Values]:
+        """From one input of each of these samples to another: the change that is promised, and the real one."""
+        moved = (high.astype(np.float64) - low).reshape(len(rows), -1)
+        promised = (self._gradient[rows].reshape(len(rows), -1) * moved).sum(axis=1)
+        return promised, self._loss(high, rows) - self._loss(low, rows)
 
-    def _changed(self, high: Int8, low: Int8) -> Values:
-        return self._loss(high) - self._loss(low)
-
-    def _loss(self, x: Int8) -> Values:
-        values, rows = self._values(x), np.arange(len(x))
-        loss = values[rows, self._other] - values[rows, self._fixed]
+    def _loss(self, x: Int8, rows: Places) -> Values:
+        values, each = self._values(x), np.arange(len(x))
+        loss = values[each, self._other[rows]] - values[each, self._fixed[rows]]
         return np.asarray(loss if self._target.aim is None else -loss)
 
     def _values(self, x: Int8) -> NDArray[np.float64]:
