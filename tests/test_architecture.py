@@ -56,7 +56,7 @@ INNER = {
     ],
     "evaluate": [
         {"samples", "study"},
-        {"confirmation", "crafting", "data_checks", "kind", "measurement"},
+        {"confirmation", "crafting", "data_checks", "kind", "limits", "measurement"},
         {kind.name for kind in STUDIES},
         {"registry"},
     ],

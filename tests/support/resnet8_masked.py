@@ -8,7 +8,7 @@ from tests.support.tflite_builder import ModelBuilder, Quant
 from tritguard.graph import read_graph
 from tritguard.graph.model import Add, Conv2D, FullyConnected, Graph, Op, Pool2D, Reshape, Softmax
 
-_DEAD_SCALE = 40_000.0  # a step of the branch's output; its sums stay below half of it: 27 * 255 * 127 * 0.02
+_DEAD_SCALE = 18_000.0  # a step of the branch's output; its sums stay below half of it: 27 * 255 * 127 * 0.01
 
 
 def with_dead_branch(content: bytes) -> bytes:
@@ -29,7 +29,7 @@ def with_dead_branch(content: bytes) -> bytes:
         if place == 0:
             assert isinstance(op, Conv2D)
             weights = np.random.default_rng(7).integers(-127, 128, op.weights.shape).astype(np.int8)
-            dead = builder.conv(builder.input, weights, [0.02] * len(weights), None, (_DEAD_SCALE, 0))
+            dead = builder.conv(builder.input, weights, [0.01] * len(weights), None, (_DEAD_SCALE, 0))
             made[op.output] = builder.add(made[op.output], dead, _quant(graph, op.output), "RELU")
     return builder.build(made[graph.output])
 

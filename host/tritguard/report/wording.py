@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from tritguard.attack.norms import NORMS
 from tritguard.evaluate.crafting.runs import Throughput
+from tritguard.evaluate.limits import DataRange
 from tritguard.evaluate.robustness.figures import Doubling, Growth
-from tritguard.evaluate.robustness.limits import DataRange
 from tritguard.evaluate.study import Confirmation, Rate, Status
 
 STATUS_MEANING: dict[Status, str] = {

@@ -16,10 +16,10 @@ from tritguard.emit import Bundle
 from tritguard.emit.bundle import Manifest
 from tritguard.evaluate.crafting.runs import Run
 from tritguard.evaluate.data_checks import Checked
+from tritguard.evaluate.limits import DataRange
 from tritguard.evaluate.measurement import Firmware, Latency, tools_of
 from tritguard.evaluate.robustness.figures import AttackRow
 from tritguard.evaluate.robustness.judgement import DeviceAnswers, judge
-from tritguard.evaluate.robustness.limits import DataRange
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import (
     FlashLayer,

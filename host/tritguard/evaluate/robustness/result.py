@@ -10,10 +10,10 @@ from typing_extensions import override
 
 from tritguard.attack.norms import NormName
 from tritguard.evaluate.crafting.runs import Throughput
+from tritguard.evaluate.limits import DataRange
 from tritguard.evaluate.measurement import Firmware, Latency
 from tritguard.evaluate.robustness.consistency import contradictions
 from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint, Doubling, Growth, Symptoms, Unmade
-from tritguard.evaluate.robustness.limits import DataRange
 from tritguard.evaluate.robustness.table import SampleTable
 from tritguard.evaluate.study import Confirmation, Rate, Study, StudyProvenance, warn
 from tritguard.records import Record, from_json

@@ -13,10 +13,10 @@ from tritguard.attack.base import Best, Kind, Labels, Limits, Queries
 from tritguard.evaluate.crafting.runs import Assignment, Run, Throughput, craft_all, craft_each
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Crew
+from tritguard.evaluate.limits import WHOLE
 from tritguard.evaluate.robustness.figures import Control, Doubling, Fidelity, Growth
 from tritguard.evaluate.robustness.grids import Regrid
 from tritguard.evaluate.robustness.growth import grow, holding
-from tritguard.evaluate.robustness.limits import WHOLE
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.repairs import judge, look, repair, seeded
 from tritguard.evaluate.robustness.table import ControlSamples, to_bits
