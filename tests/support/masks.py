@@ -47,7 +47,7 @@ class Masked:
         y: int64[n].
         eps: bounds, in int8 steps.
         access: what black-box attacks see.
-        known: an attack that needs no network: gives int8[n, *input_shape] for an eps.
+        known: an attack that needs no network: gives int8[n, *input_shape] for an eps, of all samples of the task.
     """
 
     content: bytes
@@ -68,7 +68,7 @@ def left_by_known(case: Masked, target: Target, folder: Path) -> float:
         folder: for the bundle of the open network.
     """
     ball = Ball("Linf", case.eps[-1])
-    found = [target.x] if case.known is None else [target.x, case.known(ball.eps)]
+    found = [target.x] if case.known is None else [target.x, case.known(ball.eps)[: len(target.x)]]
     if case.open is not None:
         plan = Plan(samples=len(case.x))
         bundle = write_bundle(case.open, folder / "open", name="open")

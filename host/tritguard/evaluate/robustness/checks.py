@@ -189,6 +189,7 @@ _SEARCHES: dict[str, Callable[[Evidence, int], bool]] = {
     "a black box that follows decisions": _asked("decisions"),
     "transfer from a control": lambda e, eps: any(row.kind == "transfer" for row in e.at(eps)),
     "twice the steps on what held": lambda e, eps: eps in e.doubled,
+    "more queries for black boxes that still gain": lambda e, eps: any(map(takes_gradients, e.at(eps))),
 }
 
 

@@ -16,6 +16,7 @@ from tritguard.evaluate.crafting.workers import Crew
 from tritguard.evaluate.robustness.fidelity import Fidelities, measure
 from tritguard.evaluate.robustness.figures import Fidelity
 from tritguard.evaluate.robustness.growth import holding
+from tritguard.evaluate.robustness.seeds import seeded
 from tritguard.evaluate.robustness.table import Flags
 from tritguard.predictor import Int8
 from tritguard.progress import Progress
@@ -138,12 +139,3 @@ def judge(target: Target, before: Sequence[Held], runs: Sequence[Run]) -> tuple[
             )
         )
     return tuple(figures)
-
-
-def seeded(target: Target, ball: Ball, runs: Sequence[Run]) -> Target:
-    """The target with starts in a ball: for each sample what broke it in the nearest other ball, cut to this one."""
-    starts = target.x.copy()
-    for run in sorted(runs, key=lambda run: -run.eps):
-        broken = target.broken(target.predictor.predict(run.x).labels)
-        starts[broken] = run.x[broken]
-    return replace(target, starts=ball.to_grid(starts.astype(np.float64), target.x))

@@ -18,7 +18,8 @@ from tritguard.evaluate.robustness.figures import Control, Doubling, Fidelity, G
 from tritguard.evaluate.robustness.grids import Regrid
 from tritguard.evaluate.robustness.growth import grow, holding
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.repairs import judge, look, repair, seeded
+from tritguard.evaluate.robustness.repairs import judge, look, repair
+from tritguard.evaluate.robustness.seeds import seeded
 from tritguard.evaluate.robustness.table import ControlSamples, to_bits
 from tritguard.evaluate.study import Rate
 from tritguard.progress import Progress, Stages
