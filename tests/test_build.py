@@ -121,10 +121,13 @@ def _shrunk(board: Board, memory: str, size: int) -> Board:
 
 def test_a_model_too_large_is_refused_by_how_much(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
     board, sizes = small_build.record.board, small_build.record.sizes
-    with pytest.raises(BuildError, match="the firmware is 100 bytes too large for its flash"):
+    heaviest = max(sizes.flash_layers, key=lambda layer: layer.bytes).layer
+    least = f"100 B too large for the {sizes.flash_total - 100:,} B of flash; most weigh layer {heaviest} \\("
+    with pytest.raises(OverBudgetError, match=least) as error:
         build(small_bundle, _shrunk(board, "flash", sizes.flash_total - 100), tmp_path / "build")
+    assert error.value.exit_code == 6
     ram = sizes.ram_static + sizes.stack_reserved
-    with pytest.raises(BuildError, match="the firmware is 8 bytes too large for its RAM"):
+    with pytest.raises(OverBudgetError, match=rf"is 8 B too large for the {ram - 8:,} B of RAM; most weigh layer \d"):
         build(small_bundle, _shrunk(board, "ram", ram - 8), tmp_path / "build")
     assert names(tmp_path) == ["build.log"]
     build(small_bundle, _shrunk(_shrunk(board, "ram", ram), "flash", sizes.flash_total), tmp_path / "build")
@@ -202,7 +205,7 @@ def test_the_size_is_exact_wherever_the_image_ends(name: str, small_bundle: Bund
     """The names put the end at an odd and at an even number of words."""
     board = load_board("mps2-an386").model_copy(update={"id": name})
     size = build(small_bundle, board, tmp_path / "whole").record.sizes.flash_total
-    with pytest.raises(BuildError, match="the firmware is 1 bytes too large for its flash"):
+    with pytest.raises(OverBudgetError, match=f"the firmware is 1 B too large for the {size - 1:,} B of flash"):
         build(small_bundle, _shrunk(board, "flash", size - 1), tmp_path / "build")
 
 

@@ -15,13 +15,13 @@ import pytest
 from tests.support.device_support import BOARDS, CRASHES, OTHER_BOARDS, Builder, changed_bundle, inputs
 from tritguard.boards import load_board
 from tritguard.build import Build
-from tritguard.device import EmulatedBoard, EmulatorError, emulate, open_device
+from tritguard.device import EmulatedBoard, EmulatorError, emulate, open_device, reinforced
 from tritguard.device.bulk import BulkLine, Mailbox
 from tritguard.device.link import Link
 from tritguard.device.protocol import Frame, Refusal, Request
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import DeviceError, MismatchError
-from tritguard.evaluate.confirmation import confirm, count_lines
+from tritguard.evaluate.confirmation import ask, check_lines, confirm
 from tritguard.predictor import Outputs
 from tritguard.twin import Twin
 
@@ -72,7 +72,8 @@ def test_a_device_without_a_port_uses_the_bulk_line_where_the_firmware_has_one(
     with open_device(small_bundle, small_build) as device:
         assert not device.bulk
         assert (device.predict(x).scores == Twin(small_bundle).predict(x).scores).all()
-        assert count_lines(device, x, device.predict(x)) == (0, 0)
+        answered = ask(device, x, lambda *_: None)
+        assert (answered.bulk_inputs, answered.uart_again) == (0, 0)
 
 
 @pytest.mark.parametrize("board", BOARDS)
@@ -148,13 +149,44 @@ def test_a_share_goes_over_the_uart_too(small_bundle: Bundle, small_build: Build
     seen = confirm(small_bundle, small_build, x, lambda *_: None)
     assert (seen.inputs, seen.bulk_inputs, seen.uart_again, seen.mismatched_inputs) == (40, 40, 16, 0)
     with open_device(small_bundle, small_build) as device:
-        right = device.predict(x[:2])
-        assert count_lines(device, x[:2], right) == (2, 2)
-        assert right.ticks is not None
+        answered = ask(device, x[:2], lambda *_: None)
+    right = answered.outputs
+    assert (answered.bulk_inputs, answered.uart_again) == (2, 2)
+    assert right.ticks is not None
+    check_lines(small_build, right, right)
+    for wrong in (Outputs(right.scores, right.logits, right.ticks + 1), Outputs(right.scores ^ 1, right.logits)):
         with pytest.raises(MismatchError, match="differ"):
-            count_lines(device, x[:2], Outputs(right.scores, right.logits, right.ticks + 1))
-        with pytest.raises(MismatchError, match="differ"):
-            count_lines(device, x[:2], Outputs(right.scores ^ 1, right.logits, right.ticks))
+            check_lines(small_build, wrong, right)
+
+
+def test_a_fleet_answers_in_order_and_tells_its_progress(small_bundle: Bundle, small_build: Build) -> None:
+    x, calls = inputs(small_bundle, 70), list[tuple[int, int]]()
+    with open_device(small_bundle, small_build) as device, reinforced(device, 3) as fleet:
+        assert len(fleet.devices) == 3
+        answers = fleet.predict(x, lambda done, count: calls.append((done, count)))
+        assert fleet.predict(x[:0]).scores.shape == (0, *answers.scores.shape[1:])
+        alone = device.predict(x)
+    assert (answers.scores == alone.scores).all()
+    assert answers.logits is not None and (answers.logits == alone.logits).all()
+    assert answers.ticks is not None and (answers.ticks == alone.ticks).all()
+    assert calls == sorted(calls) and calls[-1] == (70, 70)
+
+
+def test_a_fleet_ends_soon_after_one_of_its_boards(
+    small_bundle: Bundle, small_build: Build, emulators: list[EmulatedBoard]
+) -> None:
+    x = np.repeat(inputs(small_bundle, 1), 100_000, axis=0)
+    with open_device(small_bundle, small_build) as device, reinforced(device, 2) as fleet:
+        threading.Timer(0.3, os.kill, (emulators[1].process_id, signal.SIGKILL)).start()
+        start = time.monotonic()
+        with pytest.raises(DeviceError, match="connection broke"):
+            fleet.predict(x)
+        assert time.monotonic() - start < 5
+
+
+def test_a_board_at_a_uart_stays_alone(small_bundle: Bundle, small_build: Build) -> None:
+    with emulate(small_bundle, small_build, bulk=False) as device, reinforced(device, 3) as fleet:
+        assert fleet.devices == (device,)
 
 
 def test_an_emulator_that_does_not_start_says_why(small_bundle: Bundle, small_build: Build) -> None:

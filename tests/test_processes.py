@@ -153,3 +153,11 @@ def test_spawned_workers_import_nothing_beside_the_script_or_the_model(script: b
     first, *path, package = done.stdout.splitlines()
     assert first == f"script {package}"
     assert {"", str(tmp_path), str(folder)}.isdisjoint(path)
+
+
+@pytest.mark.slow
+def test_tensorflow_is_imported_without_a_word() -> None:
+    """Its notes come before its log level applies; errors of an import have to be seen all the same."""
+    code = "import tritguard.train.backend, os; os.write(2, b'after\\n')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "after\n")

@@ -55,12 +55,60 @@ def test_no_control_character_passes_the_console(show: Callable[[CleanConsole], 
     assert "\\u001b" in output.getvalue() and "[red]x[/red]" in output.getvalue()
 
 
-def test_progress_reads_no_markup(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("on_terminal", [True, False])
+def test_progress_reads_no_markup(on_terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     output = io.StringIO()
-    monkeypatch.setattr(progress, "console", CleanConsole(file=output, width=400))
+    monkeypatch.setattr(terminal, "console", CleanConsole(file=output, width=400, force_terminal=on_terminal))
+    monkeypatch.setattr(progress, "console", terminal.console)
     with progress.stages() as named:
-        named("[red]x[/red]" + HOSTILE)(1, 1)
-    assert not refused(output.getvalue()) and "[red]x[/red]" in output.getvalue()
+        stage = named("[red]x[/red]" + HOSTILE)
+        for done in range(2):
+            stage(done, 1)
+    text = output.getvalue()
+    assert HOSTILE not in text and "\\u001b]0;owned" in text and "[red]x[/red]" in text
+    assert on_terminal or not refused(text)
+
+
+def lines_of(calls: list[tuple[float, int, int]], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a log shows of a stage whose progress is (seconds by the clock, done, total)."""
+    output, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(terminal, "console", CleanConsole(file=output, width=40))
+    monkeypatch.setattr(progress, "console", terminal.console)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.stages() as named:
+        stage = named("Crafting")
+        for seconds, done, total in calls:
+            now[0] = 100 + seconds
+            stage(done, total)
+    return output.getvalue().splitlines()
+
+
+def test_a_log_gets_a_line_a_tenth_or_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    steady = [(float(second), second, 200) for second in range(201)]
+    lines = lines_of(steady, monkeypatch)
+    assert len(lines) == 10
+    assert lines[0] == "Crafting: 20 of 200, 0:00:20, about 0:03:00 left"
+    assert lines[-1] == "Crafting: 200 of 200, 0:03:20"
+    slow = [(float(second), second, 100_000) for second in range(181)]
+    assert [line.split(",")[0] for line in lines_of(slow, monkeypatch)] == [
+        f"Crafting: {done} of 100" for done in (60, 120, 180)
+    ]
+
+
+def test_a_log_is_not_flooded_by_fast_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lines_of([(done / 1000, done, 1000) for done in range(1001)], monkeypatch) == [
+        "Crafting: 1,000 of 1,000, 0:00:01"
+    ]
+    assert lines_of([], monkeypatch) == []
+    assert lines_of([(0, 5, 5), (1, 5, 5)], monkeypatch) == []
+
+
+def test_a_log_says_what_was_done_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = lines_of([(0, 40, 100), (30, 70, 100), (60, 100, 100)], monkeypatch)
+    assert lines == [
+        "Crafting: 70 of 100, 40 of them done before, 0:00:30, about 0:00:30 left",
+        "Crafting: 100 of 100, 40 of them done before, 0:01:00",
+    ]
 
 
 def test_every_verb_prints_on_the_clean_consoles() -> None:

@@ -57,7 +57,7 @@ class BuildError(TritguardError):
 
 
 class OverBudgetError(BuildError):
-    """The firmware takes more flash or RAM than its budget allows."""
+    """The firmware takes more flash or RAM than its budget allows, or than its board has."""
 
     exit_code = 6
 

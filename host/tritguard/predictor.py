@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Literal, Protocol, Self
@@ -87,6 +88,27 @@ class Outputs:
         if self.scores.shape[1] == 1:
             raise BadInputError("the model has one output, and no threshold that tells its two classes apart")
         return np.asarray(self.scores.argmax(axis=1), dtype=np.int64)
+
+    def chosen(self, rows: NDArray[np.int64] | slice) -> Self:
+        """Return the answers for some of the inputs.
+
+        Args:
+            rows: their places, in any order, or a slice.
+        """
+        logits = None if self.logits is None else self.logits[rows]
+        return type(self)(self.scores[rows], logits, None if self.ticks is None else self.ticks[rows], self.threshold)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the answers for inputs that were asked in parts, at least one, of the same model."""
+        logits = [part.logits for part in parts if part.logits is not None]
+        ticks = [part.ticks for part in parts if part.ticks is not None]
+        return cls(
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate(logits) if logits else None,
+            np.concatenate(ticks) if ticks else None,
+            parts[0].threshold,
+        )
 
 
 class Predictor(Protocol):

@@ -47,6 +47,11 @@ runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
 """
 
 
+def cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a process may take; a system that does not know a limit does without it.

@@ -30,9 +30,10 @@ from tritguard.evaluate.crafting.runs import Run, Throughput, craft_all
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Crew, Workers
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.study import cores, prepare
+from tritguard.evaluate.robustness.study import prepare
 from tritguard.evaluate.samples import Samples
 from tritguard.predictor import Int8
+from tritguard.processes import cores
 from tritguard.train import TrainConfig
 from tritguard.train.config import CALIBRATION, MODEL, AdversarialConfig
 

@@ -13,7 +13,6 @@ import argparse
 import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +23,15 @@ from tests.bench.models import resnet8
 from tests.support.shared import ROOT, shared_file
 from tritguard.attack import Ball, Square, Target
 from tritguard.boards import load_board
-from tritguard.build import Build, build
+from tritguard.build import build
 from tritguard.cli.progress import bar
 from tritguard.data import to_input_bytes
-from tritguard.device import open_device
-from tritguard.emit import Bundle, write_bundle
+from tritguard.device import open_device, reinforced
+from tritguard.emit import write_bundle
 from tritguard.evaluate.crafting.runs import craft_all
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Crew, Workers
-from tritguard.evaluate.robustness.study import cores
-from tritguard.predictor import Int8, Outputs
+from tritguard.processes import cores
 from tritguard.twin import Twin
 
 GOAL_MINUTES = 30
@@ -66,7 +64,12 @@ def main() -> int:
         crew = Crew(workers, bundle.path, temperature=1.0)
         (run,), throughput = craft_all(target, [ball], [attack], store, report, crew)
     start, before = time.perf_counter(), _processor_seconds()
-    theirs = on_boards(bundle, firmware, run.x, options.workers)
+    with (
+        bar("Confirming on emulated boards") as report,
+        open_device(bundle, firmware) as device,
+        reinforced(device, options.workers) as fleet,
+    ):
+        theirs = fleet.predict(run.x, report)
     clock, confirming = time.perf_counter() - start, _processor_seconds() - before
     minutes = (run.processor_seconds + confirming) / options.workers / 60
     each = run.processor_seconds / run.queries
@@ -95,24 +98,6 @@ def main() -> int:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     return 1 if differing or minutes > GOAL_MINUTES else 0
-
-
-def on_boards(bundle: Bundle, firmware: Build, x: Int8, boards: int) -> Outputs:
-    """The outputs for x, which is shared out among `boards` emulated boards."""
-    done = [0] * boards
-    with bar("Confirming on emulated boards") as report, ThreadPoolExecutor(boards) as pool:
-
-        def run(place: int, part: Int8) -> Outputs:
-            def told(count: int, _all: int) -> None:
-                done[place] = count
-                report(sum(done), len(x))
-
-            with open_device(bundle, firmware) as device:
-                return device.predict(part, told)
-
-        outputs = list(pool.map(run, range(boards), np.array_split(x, boards)))
-    logits = [part.logits for part in outputs if part.logits is not None]
-    return Outputs(np.concatenate([part.scores for part in outputs]), np.concatenate(logits) if logits else None)
 
 
 def _processor_seconds() -> float:

@@ -27,8 +27,9 @@ from tritguard.evaluate.crafting.runs import Run, craft_all
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Crew, Workers
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.study import cores, prepare
+from tritguard.evaluate.robustness.study import prepare
 from tritguard.evaluate.samples import draw_samples
+from tritguard.processes import cores
 
 _TUNED_ON = {"fashion-mnist": range(5000, 6200)}  # test images that the two-step attack's shares were chosen on
 _COLUMNS = {"left": 7, "wins": 5, "losses": 7, "p": 6, "changed": 8, "gradients": 10, "queries": 8, "seconds": 8}

@@ -62,7 +62,7 @@ def changed_bundle(bundle: Bundle, path: Path, **changes: str) -> Bundle:
     shutil.copytree(bundle.path, path)
     manifest = bundle.manifest.model_copy(update=changes)
     (path / "manifest.json").write_text(manifest.model_dump_json())
-    return Bundle(path, manifest)
+    return Bundle(path, manifest, trusted=True)
 
 
 def lively_model() -> bytes:

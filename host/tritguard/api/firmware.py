@@ -44,7 +44,9 @@ def build(
     return build_firmware(bundle, target, Path(out), engine=engine, budget=budget)
 
 
-def tflm_engine(bundle: Bundle, board: Board, library: str, arrays: str | Path | None = None) -> Engine:
+def tflm_engine(
+    bundle: Bundle, board: Board, library: str, arrays: str | Path | None = None, *, trust: bool = False
+) -> Engine:
     """TensorFlow Lite Micro, which you provide, with a bundle's model.
 
     Args:
@@ -54,12 +56,14 @@ def tflm_engine(bundle: Bundle, board: Board, library: str, arrays: str | Path |
             PlatformIO's `lib_deps` takes.
         arrays: a folder written by `convert_to_arrays`; made of the bundle's golden model without it.
 
+        trust: see `open_arrays`.
+
     Raises:
-        BadInputError, ToolMissingError: see `find_library`, `open_arrays`, `write_arrays`.
+        BadInputError, ToolMissingError: see `find_library`, `open_arrays`, `trusted_arrays`, `write_arrays`.
     """
     found = find_library(library, board)
     if arrays is not None:
-        return engine_with(bundle, open_arrays(Path(arrays)), found)
+        return engine_with(bundle, open_arrays(Path(arrays), trust=trust), found)
     with scratch_folder() as scratch:
         made = write_arrays(bundle.model_path.read_bytes(), scratch / "arrays", name=bundle.manifest.name)
         return engine_with(bundle, made, found)

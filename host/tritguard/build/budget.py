@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from tritguard.boards import Board
 from tritguard.build.record import Sizes
 from tritguard.emit.bundle import Manifest
 from tritguard.errors import BadInputError, OverBudgetError
@@ -57,15 +59,44 @@ class Budget(Record):
             complaints.append(_complaint("flash", sizes.flash_total, self.max_flash, constants, manifest))
         ram = sizes.ram_static + sizes.stack_reserved
         if self.max_ram is not None and ram > self.max_ram:
-            activations = {layer.index: manifest.arena_in_use(layer.index) for layer in manifest.layers}
-            complaints.append(_complaint("RAM", ram, self.max_ram, activations, manifest))
+            complaints.append(_complaint("RAM", ram, self.max_ram, _arena(manifest), manifest))
         if complaints:
             raise OverBudgetError("; ".join(complaints), where=where, fix="use a smaller model or allow more")
 
 
+def does_not_fit(excess: Mapping[str, int], board: Board, manifest: Manifest | None) -> OverBudgetError:
+    """Return the error for a firmware that takes more than its board has.
+
+    Args:
+        excess: by region of the linker script, FLASH or RAM, the bytes that do not fit.
+        board: the board.
+        manifest: names the layers that weigh most; None if something else than the bundle's own C runs the model.
+    """
+    sizes = {"FLASH": board.memory.flash.bytes, "RAM": board.memory.ram.bytes}
+    complaints = []
+    for region, count in excess.items():
+        kind = {"FLASH": "flash"}.get(region, region)
+        weighing = _weights if kind == "flash" else _arena
+        most = "" if manifest is None else _heaviest(weighing(manifest), manifest)
+        complaints.append(f"the firmware is {count:,} B too large for the {sizes[region]:,} B of {kind}{most}")
+    return OverBudgetError("; ".join(complaints), where=board.id, fix="use a smaller model or a larger board")
+
+
+def _weights(manifest: Manifest) -> dict[int, int]:
+    return {layer.index: layer.weight_bytes for layer in manifest.layers if layer.weight_bytes}
+
+
+def _arena(manifest: Manifest) -> dict[int, int]:
+    return {layer.index: manifest.arena_in_use(layer.index) for layer in manifest.layers}
+
+
 def _complaint(kind: str, used: int, allowed: int, layers: dict[int, int], manifest: Manifest) -> str:
+    most = _heaviest(layers, manifest)
+    return f"{used:,} B of {kind} are {used - allowed:,} B more than the {allowed:,} B allowed{most}"
+
+
+def _heaviest(layers: dict[int, int], manifest: Manifest) -> str:
     heaviest = sorted(layers, key=lambda layer: -layers[layer])[:_NAMED]
     ops = {layer.index: layer.op for layer in manifest.layers}
     named = ", ".join(f"layer {layer} ({ops[layer]}) with {layers[layer]:,} B" for layer in heaviest)
-    most = f"; most weigh {named}" if named else ""
-    return f"{used:,} B of {kind} are {used - allowed:,} B more than the {allowed:,} B allowed{most}"
+    return f"; most weigh {named}" if named else ""

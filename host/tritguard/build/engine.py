@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from tritguard.emit.bundle import Bundle
+from tritguard.emit.trust import trusted_sources
 
 EngineName = Literal["native", "tflm"]
 
@@ -73,7 +74,7 @@ def native_engine(bundle: Bundle, *, profile: bool = False) -> Engine:
     return Engine(
         name="native",
         adapter="engine_native.c",
-        model_files={file.name: file.read_bytes() for file in bundle.c_dir.iterdir()},
+        model_files=trusted_sources(bundle),
         logit_count=0 if bundle.manifest.logits is None else len(bundle.manifest.logits.scale),
         flags=(*FLAGS, PROFILER_FLAG) if profile else FLAGS,
         library=Library(),

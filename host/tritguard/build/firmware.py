@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tritguard import __version__
 from tritguard.boards import Board
-from tritguard.build.budget import Budget
+from tritguard.build.budget import Budget, does_not_fit
 from tritguard.build.engine import Engine, native_engine
-from tritguard.build.pio import run_platformio
+from tritguard.build.pio import MemoryFullError, run_platformio
 from tritguard.build.project import build_id, write_project
 from tritguard.build.record import BINARY, ELF, MAP, RECORD, Build, BuildRecord
 from tritguard.build.sizes import read_compiler, read_sizes
@@ -30,8 +30,8 @@ def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None,
 
     Raises:
         BadInputError: `out` exists and is not a build, or the bundle is for another class of cores.
-        BuildError: the sources do not compile or do not fit the board; PlatformIO's log is left beside `out`.
-        OverBudgetError: the firmware takes more than the budget.
+        BuildError: the sources do not compile; PlatformIO's log is left beside `out`.
+        OverBudgetError: the firmware takes more than the budget, or than the board has.
         ToolMissingError: there is no cross compiler.
     """
     bundle.manifest.check_single()
@@ -47,7 +47,10 @@ def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None,
         project = workshop / "project"
         project.mkdir()
         write_project(project, bundle, board, engine)
-        run_platformio(project, board, log=out.parent / f"{out.name}.log")
+        try:
+            run_platformio(project, board, log=out.parent / f"{out.name}.log")
+        except MemoryFullError as error:
+            raise does_not_fit(error.excess, board, bundle.manifest if engine.name == "native" else None) from error
         for name in (ELF, BINARY, MAP):
             shutil.move(project / ".pio" / "build" / "firmware" / name, draft / name)
         record = _record(draft, bundle, board, engine)

@@ -38,7 +38,19 @@ _MISSING = (
 _HARD_FLOAT = re.compile(r"error: (?P<file>\S+) uses VFP register arguments")
 _OFFLINE = re.compile(r"^(?:HTTPClientError|InternetConnectionError)\b", re.MULTILINE)
 _OVERFLOW = re.compile(r"region [`'](?P<region>\w+)' overflowed by (?P<bytes>\d+) byte")
-_MEMORIES = {"FLASH": "flash", "RAM": "RAM"}
+
+
+class MemoryFullError(BuildError):
+    """The firmware does not fit its board.
+
+    Attributes:
+        excess: by region of the linker script, FLASH or RAM, the bytes that do not fit.
+    """
+
+    def __init__(self, excess: dict[str, int]) -> None:
+        super().__init__("the firmware does not fit its board")
+        self.excess = excess
+
 
 # Enough to fetch a compiler over a slow line.
 _LIMITS = Limits(seconds=3600, cpu_seconds=3600, memory_bytes=8 << 30, file_bytes=4 << 30)
@@ -59,7 +71,8 @@ def run_platformio(project: Path, board: Board, log: Path) -> None:
         log: where PlatformIO's output goes if it fails.
 
     Raises:
-        BuildError: the sources do not compile, or the firmware does not fit the board.
+        MemoryFullError: the firmware does not fit the board.
+        BuildError: the sources do not compile.
         ToolMissingError: there is no compiler on this machine, and PlatformIO cannot fetch one.
     """
     arguments = ("run", "--project-dir", str(project))
@@ -100,10 +113,7 @@ def _environment(project: Path) -> dict[str, str]:
 def _explain(output: str, board: Board, log: Path) -> TritguardError:
     overflows = {match["region"]: int(match["bytes"]) for match in _OVERFLOW.finditer(output)}
     if overflows:
-        parts = [f"{count} bytes too large for its {_MEMORIES[region]}" for region, count in overflows.items()]
-        return BuildError(
-            f"the firmware is {' and '.join(parts)}", where=board.id, fix="use a smaller model or a larger board"
-        )
+        return MemoryFullError(overflows)
     for pattern, what, package in _MISSING:
         if pattern.search(output):
             return ToolMissingError(what, fix=f"on Debian or Ubuntu: apt install {package}")

@@ -9,6 +9,7 @@ from tritguard.boards import Board
 from tritguard.build.engine import FLAGS, Engine, Library
 from tritguard.emit.bundle import Bundle
 from tritguard.emit.tflm import Arrays
+from tritguard.emit.tflm.trust import trusted_arrays
 from tritguard.errors import BadInputError, ToolMissingError
 from tritguard.templating import environment
 
@@ -48,11 +49,10 @@ def tflm_engine(bundle: Bundle, arrays: Arrays, library: Library) -> Engine:
         )
     context = {"version": __version__, "id": manifest.identifier, "sha256": bytes.fromhex(manifest.model_sha256)}
     chosen = environment("tritguard.build").get_template("tflm_model.h.jinja").render(context).encode()
-    arrays_files = [*arrays.path.glob("*.h"), *arrays.path.glob("*_model_data.cc")]
     return Engine(
         name="tflm",
         adapter="engine_tflm.cc",
-        model_files={"tflm_model.h": chosen} | {file.name: file.read_bytes() for file in arrays_files},
+        model_files={"tflm_model.h": chosen} | trusted_arrays(arrays),
         logit_count=0,
         flags=(*(flag for flag in FLAGS if flag not in _C_ONLY), "-std=c++17"),
         library=library,

@@ -17,6 +17,7 @@ from tritguard.attack.catalog import ATTACKS, Setting
 from tritguard.attack.norms import NORMS
 from tritguard.build import open_build
 from tritguard.cli.data import read_dataset
+from tritguard.cli.options import Trust
 from tritguard.cli.progress import stages
 from tritguard.cli.study import leave, numbers, show
 from tritguard.cli.terminal import console
@@ -81,6 +82,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that craft; by default one for each core.")
     ] = None,
+    trust: Trust = False,
 ) -> None:
     """Attack a model on its board: robust accuracy, latency, flash and RAM in one result."""
     if live and control is not None:
@@ -89,7 +91,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         samples=samples, preset=preset, attacks=attacks, eps=eps, seed=seed, goal=goal, access=access,
         budgets=budgets or [], norm=norm, sanity_eps=sanity_eps, data_range=data_range,
     )  # fmt: skip
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle, trust=trust)
     opened.manifest.check_single()
     firmware, dataset = open_build(build), read_dataset(data)
     with stages() as named:

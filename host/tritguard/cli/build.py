@@ -12,6 +12,7 @@ from tritguard import api
 from tritguard.boards import load_board
 from tritguard.build import Budget, Build, parse_bytes
 from tritguard.build.tflm import how_to_get
+from tritguard.cli.options import Trust
 from tritguard.cli.terminal import console
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError, ToolMissingError
@@ -49,13 +50,14 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     arrays: Annotated[
         Path | None, typer.Option(help="tflm: folder of 'tritguard convert --to tflm'; by default made of the bundle.")
     ] = None,
+    trust: Trust = False,
 ) -> None:
     """Build the firmware that runs a model on a board, with PlatformIO."""
     budget = Budget(
         max_flash=None if max_flash is None else parse_bytes(max_flash),
         max_ram=None if max_ram is None else parse_bytes(max_ram),
     )
-    model, target = open_bundle(bundle), load_board(board)
+    model, target = open_bundle(bundle, trust=trust), load_board(board)
     if engine is EngineChoice.NATIVE:
         _refuse({"--tflm": tflm, "--arrays": arrays}, "--engine tflm")
         chosen = api.native_engine(model, profile=profile)
@@ -64,7 +66,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         if tflm is None:
             raise ToolMissingError("which TensorFlow Lite Micro?", where="--engine tflm", fix=how_to_get(target))
         with console.status("Trying the model in TensorFlow Lite Micro"):
-            chosen = api.tflm_engine(model, target, tflm, arrays)
+            chosen = api.tflm_engine(model, target, tflm, arrays, trust=trust)
     with console.status("Building the firmware"):
         built = api.build(model, out, board=target, engine=chosen, budget=budget)
     describe(built)

@@ -9,13 +9,14 @@ import typer
 
 from tritguard import api
 from tritguard.cli.data import read_dataset
+from tritguard.cli.options import Trust
 from tritguard.cli.progress import stages
 from tritguard.cli.study import leave, settings, show
 from tritguard.emit import open_bundle
 from tritguard.evaluate.deployment.study import DEPLOYMENT
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     bundle: Annotated[Path, typer.Argument(help="Folder written by 'tritguard convert'.")],
     build: Annotated[Path, typer.Argument(help="Folder written by 'tritguard build'.")],
     data: Annotated[str, typer.Option("--data", "-d", help="A data set: what 'tritguard data' takes.")],
@@ -28,10 +29,11 @@ def command(
     ] = None,
     samples: Annotated[int | None, typer.Option("--samples", "-n", help="Test samples; by default all.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the samples drawn, where they are not all.")] = None,
+    trust: Trust = False,
 ) -> None:
     """Run the test set on the device: accuracy, confusion, latency, and its bytes beside the twin and the oracle."""
     plan = settings(DEPLOYMENT, config, {"samples": samples, "seed": seed})
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle, trust=trust)
     opened.manifest.check_single()
     built, dataset = api.open_build(build), read_dataset(data)
     with stages() as named:

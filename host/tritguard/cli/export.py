@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tritguard.cli.options import Trust
 from tritguard.cli.terminal import console
 from tritguard.emit import open_bundle
 from tritguard.export import TARGETS, ExportManifest
@@ -20,9 +21,10 @@ def command(
     prefix: Annotated[
         str | None, typer.Option(help="What every C name starts with; by default made from the model's name.")
     ] = None,
+    trust: Trust = False,
 ) -> None:
     """Turn a model into a library for your own project: PlatformIO, CMake, Zephyr, Arduino or a single header."""
-    describe(export_bundle(open_bundle(bundle), to, out, prefix=prefix), out)
+    describe(export_bundle(open_bundle(bundle, trust=trust), to, out, prefix=prefix), out)
 
 
 def describe(manifest: ExportManifest, out: Path) -> None:

@@ -1,10 +1,13 @@
-"""Progress bars for everything that takes longer than two seconds."""
+"""Tells how far everything is that takes longer than two seconds: by bars on a terminal, by lines in a log."""
 
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import Protocol
 
 from rich.progress import (
     BarColumn,
@@ -15,29 +18,79 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
+from typing_extensions import override
 
-from tritguard.cli.terminal import console
+from tritguard.cli.terminal import console, say
+
+_LINE_SECONDS = 60.0  # a log gets a line after this time
+_TENTH_SECONDS = 5.0  # or with each tenth of the work, if the last line is this old
 
 
-class Stage:
-    """One bar, called as the `Progress` of the code that works; it appears with the first call."""
+class Stage(Protocol):
+    """Shows one stage; called as the `Progress` of the code that works. Nothing is shown before the first call."""
 
+    def __call__(self, done: int, total: int) -> None:
+        """Show that `done` of `total` are done."""
+
+    def note(self, text: str) -> None:
+        """Show a few words behind the stage's name, once it is shown."""
+
+
+class _Bar(Stage):
     def __init__(self, bars: Bars, what: str) -> None:
         self._bars = bars
         self._what = what
         self._task: TaskID | None = None
 
+    @override
     def __call__(self, done: int, total: int) -> None:
-        """Move the bar."""
         if self._task is None:
             self._bars.start()
             self._task = self._bars.add_task(self._what)
         self._bars.update(self._task, completed=done, total=total)
 
+    @override
     def note(self, text: str) -> None:
-        """Show a few words behind the stage's name, once there is a bar."""
         if self._task is not None:
             self._bars.update(self._task, description=f"{self._what}, {text}")
+
+
+class _Lines(Stage):
+    """One line at the end of a stage, and while it lasts one a minute, or a tenth of the work."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._note = ""
+        self._start: float | None = None
+        self._first = 0  # what was done when the stage began, as in a run that goes on
+        self._told_at = 0.0
+        self._told = 0
+
+    @override
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self._start is None:
+            self._start, self._first, self._told_at, self._told = now, done, now, done
+        age = now - self._told_at
+        tenth = 10 * (done - self._told) >= total and age >= _TENTH_SECONDS
+        if (done >= total and self._told < total) or tenth or age >= _LINE_SECONDS:
+            self._told_at, self._told = now, done
+            self._tell(done, total, now - self._start)
+
+    @override
+    def note(self, text: str) -> None:
+        self._note = f", {text}"
+
+    def _tell(self, done: int, total: int, seconds: float) -> None:
+        left = ""
+        if done < total and done > self._first:
+            left = f", about {_clock(seconds * (total - done) / (done - self._first))} left"
+        resumed = f", {self._first:,} of them done before" if self._first else ""
+        say(f"{self._what}{self._note}: {done:,} of {total:,}{resumed}, {_clock(seconds)}{left}")
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
 
 
 def start_tensorflow() -> None:
@@ -48,10 +101,13 @@ def start_tensorflow() -> None:
 
 @contextmanager
 def stages() -> Iterator[Callable[[str], Stage]]:
-    """Show one bar for each stage: `named("what")` names a stage and gives the `Progress` to call.
+    """Show the stages of a verb: `named("what")` names one and gives the `Progress` to call.
 
-    A bar appears with the first call, so a stage with nothing to do, such as a finished download, shows none.
+    A stage with nothing to do, such as a finished download, shows nothing.
     """
+    if not console.is_terminal:
+        yield _Lines
+        return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -61,7 +117,7 @@ def stages() -> Iterator[Callable[[str], Stage]]:
     )
     bars = Bars(*columns, console=console)
     try:
-        yield functools.partial(Stage, bars)
+        yield functools.partial(_Bar, bars)
     finally:
         if bars.tasks:
             bars.stop()
@@ -69,6 +125,6 @@ def stages() -> Iterator[Callable[[str], Stage]]:
 
 @contextmanager
 def bar(what: str) -> Iterator[Stage]:
-    """Show the bar of a single stage."""
+    """Show a single stage."""
     with stages() as named:
         yield named(what)

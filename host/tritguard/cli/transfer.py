@@ -9,12 +9,13 @@ import typer
 
 from tritguard import api
 from tritguard.cli.data import read_dataset
+from tritguard.cli.options import Trust
 from tritguard.cli.study import leave, numbers, settings, show, study_stages
 from tritguard.emit import open_bundle
 from tritguard.evaluate.transfer.study import TRANSFER
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     bundles: Annotated[list[Path], typer.Argument(help="Folders written by 'tritguard convert', one or several.")],
     data: Annotated[str, typer.Option("--data", "-d", help="A data set's name (fashion-mnist) or an .npz file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help=f"Folder of {TRANSFER.file} and its report.")],
@@ -27,10 +28,11 @@ def command(
     samples: Annotated[int | None, typer.Option("--samples", "-n", help="Test samples.")] = None,
     eps: Annotated[str | None, typer.Option(help="L-infinity bounds in int8 steps, rising, by commas.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of samples and attacks.")] = None,
+    trust: Trust = False,
 ) -> None:
     """Craft on each model, ask all of them; and look for inputs that fool a deployed model, its float model not."""
     plan = settings(TRANSFER, config, {"samples": samples, "eps": eps and numbers("--eps", eps), "seed": seed})
-    opened = [open_bundle(path) for path in bundles]
+    opened = [open_bundle(path, trust=trust) for path in bundles]
     dataset = read_dataset(data)
     with study_stages() as named:
         result = api.transfer(opened, dataset, out, floats=floats or (), plan=plan, stages=named)

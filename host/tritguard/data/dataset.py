@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ Labels = NDArray[np.int64]
 
 PIXEL_UNIT = "pixel/255"
 WHOLE_PIXEL_UNIT = "pixel, 0 to 255"
+_SURROGATES = (0xD800, 0xDFFF)  # halves of UTF-16 pairs, which are no characters
 _RANGES = {PIXEL_UNIT: (0.0, 1.0), WHOLE_PIXEL_UNIT: (0.0, 255.0)}  # of float32 samples by their unit
 _PIXEL_SCALES = (1 / 255, 1.0)  # input scales at which int8 steps are pixels: models fed with x/255, or with x
 _SCALE_TOLERANCE = 0.01
@@ -219,13 +221,26 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.lib.npyio.NpzFile):
             with loaded:
-                return dict(loaded)
+                return {name: _checked_array(array, name, path) for name, array in loaded.items()}
+    except BadInputError:
+        raise
     except OSError as error:
         raise BadInputError(f"cannot be read ({error.strerror or error})", where=str(path)) from error
     except Exception as error:  # NumPy and zipfile raise many kinds of errors on a broken or pickled file
         what = "not an .npz of plain arrays (pickled objects are refused)"
         raise BadInputError(what, where=str(path), fix=_FILE_FIX) from error
     raise BadInputError("a single array, not an .npz", where=str(path), fix=_FILE_FIX)
+
+
+def _checked_array(array: Any, name: str, path: Path) -> NDArray[Any]:
+    """Check that a member of an archive is an array, which NumPy otherwise gives as bytes, and that text is text."""
+    if not isinstance(array, np.ndarray):
+        raise BadInputError(f"{name} is no array", where=str(path), fix=_FILE_FIX)
+    if array.dtype.kind == "U" and array.dtype.itemsize:
+        codes = np.ascontiguousarray(array).reshape(-1).view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+        if ((codes > sys.maxunicode) | ((codes >= _SURROGATES[0]) & (codes <= _SURROGATES[1]))).any():
+            raise BadInputError(f"{name} holds text that is not Unicode", where=str(path))
+    return array
 
 
 def _part(arrays: dict[str, NDArray[Any]], keys: tuple[str, str], path: Path) -> tuple[SampleArray, Labels] | None:
@@ -253,7 +268,8 @@ def _part(arrays: dict[str, NDArray[Any]], keys: tuple[str, str], path: Path) ->
 
 def _checked_samples(x: NDArray[Any], key: str, path: Path) -> SampleArray:
     if x.dtype == np.float64:
-        x = x.astype(np.float32)
+        with np.errstate(over="ignore"):  # what becomes infinite is refused below
+            x = x.astype(np.float32)
     if x.dtype not in (np.int8, np.uint8, np.float32):
         raise BadInputError(f"{key} is {x.dtype}", where=str(path), fix="give int8, uint8 or float32 samples")
     if x.ndim < 2 or x.size == 0:

@@ -2,6 +2,7 @@
 
 from tritguard.device.board import Device, connect, emulate, identify, open_device
 from tritguard.device.emulators import Counting, EmulatedBoard, EmulatorError, emulator_of, emulator_version
+from tritguard.device.fleet import Fleet, reinforced
 from tritguard.device.protocol import Fault, Hello, MemoryUse
 from tritguard.device.upload import upload
 
@@ -11,6 +12,7 @@ __all__ = [
     "EmulatedBoard",
     "EmulatorError",
     "Fault",
+    "Fleet",
     "Hello",
     "MemoryUse",
     "connect",
@@ -19,5 +21,6 @@ __all__ = [
     "emulator_version",
     "identify",
     "open_device",
+    "reinforced",
     "upload",
 ]

@@ -112,8 +112,11 @@ class BulkLine(Line):
                 raise broken(self.url, f"QEMU's debugger says {reply!r}")
 
     def _stopped(self) -> None:
-        registers = [int.from_bytes(bytes.fromhex(part), "little") for part in self._registers()]
-        requested, answered = _MAILBOX.unpack(self._read(*self._mailbox.lengths))
+        lengths, answer = _reads(*self._mailbox.lengths), _reads(*self._mailbox.answer)
+        self._write("g", *lengths, *answer)  # in one go: each exchange with QEMU costs as much as a small inference
+        registers = self._registers()
+        requested, answered = _MAILBOX.unpack(self._memory(lengths))
+        packet = self._memory(answer)
         start, size = self._mailbox.idle
         at_mark = start <= registers[15] < start + size
         # QEMU stops in front of the watched read and would stop there again: go on where the function returns to.
@@ -123,23 +126,25 @@ class BulkLine(Line):
             return
         self._running = False
         if answered:
-            packet = self._read(*self._mailbox.answer)[:answered]
             try:
-                self._received.append(unpack(packet))
+                self._received.append(unpack(packet[:answered]))
             except ProtocolError as error:
                 self._received.append(error)
 
-    def _registers(self) -> list[str]:
-        digits = self._ask("g").decode()
-        return [digits[at : at + 8] for at in range(0, 16 * 8, 8)]
+    def _registers(self) -> tuple[int, ...]:
+        """Take the reply to "g": the values of r0 to r15."""
+        return struct.unpack("<16I", self._hexadecimal("its registers")[: 16 * 4])
 
-    def _read(self, address: int, size: int) -> bytes:
-        places = range(address, address + size, _CHUNK)
-        self._write(*(f"m{place:x},{min(_CHUNK, address + size - place):x}" for place in places))
+    def _memory(self, reads: list[str]) -> bytes:
+        """Take the replies to commands that `_reads` made."""
+        return b"".join(self._hexadecimal(f"the memory of {read}") for read in reads)
+
+    def _hexadecimal(self, what: str) -> bytes:
+        reply = self._await_reply()
         try:
-            return b"".join(bytes.fromhex(self._await_reply().decode()) for _ in places)
+            return bytes.fromhex(reply.decode())
         except ValueError as error:
-            raise broken(self.url, f"no memory at {address:#x}") from error
+            raise broken(self.url, f"QEMU's debugger says {reply!r} when asked for {what}") from error
 
     def _ask(self, command: str) -> bytes:
         self._write(command)
@@ -178,3 +183,9 @@ class BulkLine(Line):
             self._buffer += received
         body, self._buffer = self._buffer[:end], self._buffer[end + 3 :]
         return body[body.index(b"$") + 1 :] if b"$" in body else b""
+
+
+def _reads(address: int, size: int) -> list[str]:
+    """Return the commands that read memory, in parts that QEMU can send."""
+    end = address + size
+    return [f"m{place:x},{min(_CHUNK, end - place):x}" for place in range(address, end, _CHUNK)]

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
@@ -249,11 +249,14 @@ class Bundle:
         path: the folder.
         manifest: its manifest.
         written_from: the emission, if this process wrote the bundle; read it through `emission`.
+        trusted: whether its C is compiled as it is; otherwise it is compared with what its model gives
+            (`trusted_sources`).
     """
 
     path: Path
     manifest: Manifest
     written_from: Emission | None = field(default=None, repr=False, compare=False)
+    trusted: bool = field(default=False, compare=False)
 
     @cached_property
     def golden(self) -> Graph:
@@ -309,8 +312,13 @@ def hash_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(path: Path, *, trust: bool = False) -> Bundle:
     """Open a bundle and check every file against the manifest.
+
+    Args:
+        path: its folder.
+        trust: compile its C even if it is not what this version of tritguard generates from the model. Such C can do
+            whatever you can.
 
     Raises:
         BadInputError: the folder is not a bundle, or a file is missing or was changed since it was written.
@@ -320,7 +328,17 @@ def open_bundle(path: Path) -> Bundle:
         raise BadInputError(f"no {MANIFEST} here", where=str(path), fix="give a folder written by 'tritguard convert'")
     manifest = from_json(Manifest, manifest_path, fix="convert the model again")
     check_files(path, manifest.files)
-    return Bundle(path, manifest)
+    return Bundle(path, manifest, trusted=trust)
+
+
+def _hash_inside(folder: Path, name: str) -> str | None:
+    """The SHA-256 of a file in a folder, in hex; None if there is no such file, or its name leads elsewhere."""
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        return None
+    try:
+        return hash_file(folder / name) if (folder / name).is_file() else None
+    except (OSError, ValueError):  # names that no file can have
+        return None
 
 
 def check_files(path: Path, files: dict[str, str], *, fix: str = "convert the model again") -> None:
@@ -330,9 +348,9 @@ def check_files(path: Path, files: dict[str, str], *, fix: str = "convert the mo
         BadInputError: a file is missing, was changed, or is not in the manifest.
     """
     for name, digest in files.items():
-        file = path / name
-        if not file.is_file() or hash_file(file) != digest:
-            state = "was changed" if file.is_file() else "is missing"
+        found = _hash_inside(path, name)
+        if found != digest:
+            state = "is missing" if found is None else "was changed"
             raise BadInputError(f"{name} {state} since it was written", where=str(path), fix=fix)
     present = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
     if extra := sorted(present - {MANIFEST, *files}):

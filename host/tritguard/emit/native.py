@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from itertools import groupby
@@ -85,15 +84,19 @@ def write_bundle(  # noqa: PLR0913 - what a bundle depends on
     _check_names(classes, emission.graph)
     out = out.resolve()
     with whole_folder(out, open_bundle, "bundle") as draft:
-        _write_sources(draft, content, emission, layers, name)
+        (draft / MODEL).write_bytes(content)
+        (draft / C_DIR).mkdir()
+        for file, source in _sources(content, emission, layers, name).items():
+            (draft / C_DIR / file).write_bytes(source)
         manifest = _manifest(draft, content, emission, _layers(emission, layers), name, classes)
         if calibration is not None:
             manifest = manifest.model_copy(update={"calibration": Calibration.of(calibration, manifest.input)})
         (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
         if check is not None:
-            manifest = manifest.model_copy(update={"verified_against_oracle": check(Bundle(draft, manifest, emission))})
+            verified = check(Bundle(draft, manifest, emission, trusted=True))
+            manifest = manifest.model_copy(update={"verified_against_oracle": verified})
             (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
-    return Bundle(out, manifest, emission)
+    return Bundle(out, manifest, emission, trusted=True)
 
 
 def _check_names(names: tuple[str, ...] | None, graph: Graph) -> None:
@@ -104,11 +107,19 @@ def _check_names(names: tuple[str, ...] | None, graph: Graph) -> None:
         raise BadInputError(f"{len(names)} class names for a model with {told}")
 
 
-def _write_sources(draft: Path, content: bytes, emission: Emission, layers: tuple[LayerCode, ...], name: str) -> None:
+def generate(content: bytes, emission: Emission, name: str) -> dict[str, bytes]:
+    """Return the C files of a bundle, by name.
+
+    Args:
+        content: the golden model's bytes.
+        emission: what the C is written from.
+        name: the model's name in reports.
+    """
+    return _sources(content, emission, lower(emission), name)
+
+
+def _sources(content: bytes, emission: Emission, layers: tuple[LayerCode, ...], name: str) -> dict[str, bytes]:
     graph, plan = emission.graph, emission.plan
-    c_dir = draft / C_DIR
-    c_dir.mkdir(parents=True)
-    (draft / MODEL).write_bytes(content)
     logits = graph.logits_position()
     digest = hashlib.sha256(content)
     context = {
@@ -130,10 +141,11 @@ def _write_sources(draft: Path, content: bytes, emission: Emission, layers: tupl
         "headers": _headers(layers),
         "copies": any("memcpy" in (layer.call or "") or (layer.stripes and layer.stripes.move) for layer in layers),
     }
-    for file in ("tg_model.h", "tg_model.c"):
-        (c_dir / file).write_text(environment().get_template(f"{file}.jinja").render(context))
-    for kernel in _kernel_files({source for layer in layers for source in layer.sources}):
-        shutil.copyfile(kernel, c_dir / kernel.name)
+    kernels = _kernel_files({source for layer in layers for source in layer.sources})
+    return {
+        file: environment().get_template(f"{file}.jinja").render(context).encode()
+        for file in ("tg_model.h", "tg_model.c")
+    } | {kernel.name: kernel.read_bytes() for kernel in kernels}
 
 
 def _runs(plan: MemoryPlan, layers: tuple[LayerCode, ...]) -> list[list[LayerCode]]:

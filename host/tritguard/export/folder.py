@@ -77,7 +77,7 @@ def _check_untouched(out: Path) -> None:
 
 
 def _write_sources(draft: Path, bundle: Bundle, target: str, prefix: str) -> None:
-    sources = renamed_sources(bundle.c_dir, prefix)
+    sources = renamed_sources(bundle, prefix)
     layout = TARGETS[target]
     if layout is None:
         interface, implementation = amalgamate(sources, prefix)
@@ -111,7 +111,7 @@ def _context(bundle: Bundle, prefix: str) -> dict[str, object]:
         "PREFIX": prefix.upper(),
         "inputs": _edges("input", manifest.input, *manifest.further_inputs),
         "outputs": _edges("output", manifest.output, *manifest.further_outputs),
-        "sources": sorted(name for name in renamed_sources(bundle.c_dir, prefix) if name.endswith(".c")),
+        "sources": sorted(name for name in renamed_sources(bundle, prefix) if name.endswith(".c")),
     }
 
 

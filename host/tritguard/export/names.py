@@ -8,9 +8,10 @@ versions of tritguard wrote them.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
+from tritguard.emit.bundle import Bundle
 from tritguard.emit.render import identifier
+from tritguard.emit.trust import trusted_sources
 from tritguard.errors import BadInputError
 
 _OWN = re.compile(r"\b(?:tg|TG)_(?=\w)")
@@ -33,10 +34,14 @@ def check_prefix(prefix: str) -> None:
         )
 
 
-def renamed_sources(c_dir: Path, prefix: str) -> dict[str, str]:
-    """Return a bundle's C files by name, with `prefix` in place of `tg` in their names and contents."""
+def renamed_sources(bundle: Bundle, prefix: str) -> dict[str, str]:
+    """Return a bundle's C files by name, with `prefix` in place of `tg` in their names and contents.
+
+    Raises:
+        BadInputError: see `trusted_sources`.
+    """
 
     def renamed(text: str) -> str:
         return _OWN.sub(lambda own: f"{prefix.upper() if own[0] == 'TG_' else prefix}_", text)
 
-    return {renamed(file.name): renamed(file.read_text()) for file in sorted(c_dir.iterdir())}
+    return {renamed(name): renamed(source.decode()) for name, source in sorted(trusted_sources(bundle).items())}

@@ -11,6 +11,7 @@ from typing import Literal
 
 from tritguard.errors import BadInputError, BadModelError, ToolMissingError, TritguardError, first_line
 from tritguard.foreign.description import FAILURE, Failure
+from tritguard.printable import printable
 
 # Reading a model needs none of these. The process ends as soon as anything tries one of them.
 FORBIDDEN = {
@@ -62,12 +63,16 @@ def failures_in(folder: Path) -> Iterator[None]:
     try:
         yield
     except TritguardError as error:
-        failure = Failure(kind=_kind(error), what=error.what, where=error.where, fix=error.fix)
-        (folder / FAILURE).write_text(failure.model_dump_json())
+        _leave(folder, Failure(kind=_kind(error), what=error.what, where=error.where, fix=error.fix))
     except Exception as error:  # h5py, zipfile and protobuf raise many kinds of errors on a broken file
         what = f"cannot be read ({type(error).__name__}: {first_line(error)})"
-        failure = Failure(kind="model", what=what)
-        (folder / FAILURE).write_text(failure.model_dump_json())
+        _leave(folder, Failure(kind="model", what=what))
+
+
+def _leave(folder: Path, failure: Failure) -> None:
+    """Write a failure; it may hold words of the file, which need not be text that UTF-8 can hold."""
+    clean = {name: printable(value) for name, value in failure.model_dump().items() if value is not None}
+    (folder / FAILURE).write_text(Failure.model_validate(clean).model_dump_json())
 
 
 def bounded(path: Path) -> bytes:

@@ -10,11 +10,36 @@ from __future__ import annotations
 
 import gc
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 from tritguard.errors import ToolMissingError
 
+
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    """Drop the notes of TensorFlow's C++ while it is imported: its log level does not apply before that."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # a process without a standard error has nothing to keep clean
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            os.write(2, b"".join(line for line in held if not line.startswith(_NOTES)))
+
+
+_NOTES = (b"I0000 ", b"WARNING: All log messages before absl::InitializeLog()")
+
 # TensorFlow and Keras read these on import. A user who wants TensorFlow's messages sets the level beforehand.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+_wanted = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") in ("0", "1", "2")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 # TensorFlow makes a million objects that stay. Looking for garbage among them takes a third of its import, and as long
@@ -22,8 +47,9 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 _collecting = gc.isenabled()
 gc.disable()
 try:
-    import keras
-    import tensorflow as tf
+    with nullcontext() if _wanted else _without_notes():
+        import keras
+        import tensorflow as tf
 except ImportError as error:
     raise ToolMissingError(
         f"TensorFlow cannot be imported ({error})",

@@ -11,6 +11,7 @@ import numpy as np
 from typing_extensions import override
 
 from tritguard.emit.bundle import Bundle
+from tritguard.emit.trust import trusted_sources
 from tritguard.errors import BadInputError
 from tritguard.host_compiler import build_library
 from tritguard.predictor import Int8, Outputs, Predictor
@@ -30,6 +31,7 @@ class Twin(Predictor):
     Raises:
         ToolMissingError: there is no C compiler.
         BuildError: the sources do not compile.
+        BadInputError: see `trusted_sources`.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
@@ -88,7 +90,7 @@ class Twin(Predictor):
 
 
 def _library(bundle: Bundle) -> Path:
-    files = (*bundle.c_dir.iterdir(), *(firmware_dir() / "twin").iterdir())
-    sources = {file.name: file.read_bytes() for file in files}
+    sources = trusted_sources(bundle)
+    sources |= {file.name: file.read_bytes() for file in (firmware_dir() / "twin").iterdir()}
     kernels = {file.name for file in (firmware_dir() / "kernels").glob("*.c")}
     return build_library("the twin", _OPTIONS, sources, cache="twin", common=kernels)

@@ -14,7 +14,7 @@ from tritguard.emit.render import environment, identifier
 from tritguard.emit.tflm.arena import cmsis_scratch
 from tritguard.emit.tflm.manifest import Arrays, ArraysManifest, open_arrays
 from tritguard.emit.tflm.ops import ops_of, registration
-from tritguard.emit.tflm.prepare import Prepared, prepare
+from tritguard.emit.tflm.prepare import Sample, prepare
 from tritguard.errors import BadInputError, BadModelError, UnsupportedOpError
 from tritguard.files import whole_folder
 from tritguard.graph.flatbuffer import RawModel, parse
@@ -94,11 +94,12 @@ def write_arrays(
             files={},
         )
         (draft / MODEL).write_bytes(content)
-        _render(draft, prepared, manifest)
+        for file, text in rendered(prepared.content, prepared.sample, manifest).items():
+            (draft / file).write_text(text)
         files = {file.name: hash_file(file) for file in sorted(draft.iterdir())}
         manifest = manifest.model_copy(update={"files": files})
         (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
-    return Arrays(out, manifest)
+    return Arrays(out, manifest, trusted=True)
 
 
 def input_edge(content: bytes) -> EdgeTensor:
@@ -130,19 +131,26 @@ def _edge(raw: RawModel, indices: tuple[int, ...], what: str) -> EdgeTensor:
     return EdgeTensor(name=tensor.name, shape=tensor.shape[1:], scale=scale, zero_point=zero_point)
 
 
-def _render(draft: Path, prepared: Prepared, manifest: ArraysManifest) -> None:
+def rendered(data: bytes, sample: Sample | None, manifest: ArraysManifest) -> dict[str, str]:
+    """Return the C++ files of an array, by name.
+
+    Args:
+        data: the array.
+        sample: an input and its output, for the file that others are compared with; None where it is not wanted.
+        manifest: what is said of the array; only its `files` are not used.
+    """
     context = {
         "m": manifest,
         "id": manifest.identifier,
         "guard": manifest.identifier.upper(),
-        "data": prepared.content,
-        "sample": prepared.sample,
+        "data": data,
+        "sample": sample,
         "adds": [registration(op, int8=not manifest.compat) for op in manifest.ops],
         "input_size": int(np.prod(manifest.input.shape)),
         "output_size": int(np.prod(manifest.output.shape)),
     }
-    for template, file in _FILES.items():
-        if template == _GOLDEN and prepared.sample is None:
-            continue
-        text = environment().get_template(f"tflm/{template}").render(context)
-        (draft / file.format(manifest.identifier)).write_text(text)
+    return {
+        file.format(manifest.identifier): environment().get_template(f"tflm/{template}").render(context)
+        for template, file in _FILES.items()
+        if template != _GOLDEN or sample is not None
+    }

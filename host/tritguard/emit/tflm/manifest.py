@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from tritguard.emit.bundle import MANIFEST, EdgeTensor, check_files
 from tritguard.emit.tflm.arena import Arena, Scratch
 from tritguard.errors import BadInputError
 from tritguard.records import Record, from_json
+
+_Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9.+_-]+$")]
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Alternate(Record):
@@ -47,13 +52,13 @@ class ArraysManifest(Record):
 
     schema_version: Literal[1] = 1
     kind: Literal["tflm-arrays"] = "tflm-arrays"
-    tritguard: str
-    tflite_micro: str | None
+    tritguard: _Version
+    tflite_micro: _Version | None
     name: str
     identifier: str
-    model_sha256: str
+    model_sha256: _Sha256
     model_bytes: int
-    array_sha256: str
+    array_sha256: _Sha256
     array_bytes: int
     input: EdgeTensor
     output: EdgeTensor
@@ -74,15 +79,20 @@ class Arrays:
     """An opened folder of arrays.
 
     It holds `<identifier>_{model_data.h,model_data.cc,op_resolver.h,arena.h}`, `example.cc` and the golden
-    `model.tflite`.
+    `model.tflite`. If they are `trusted`, their C++ is compiled as it is (`trusted_arrays`).
     """
 
     path: Path
     manifest: ArraysManifest
+    trusted: bool = field(default=False, compare=False)
 
 
-def open_arrays(path: Path) -> Arrays:
+def open_arrays(path: Path, *, trust: bool = False) -> Arrays:
     """Open a folder of arrays and check every file against its manifest.
+
+    Args:
+        path: the folder.
+        trust: compile its C++ even if this version of tritguard would write other files for the array.
 
     Raises:
         BadInputError: the folder holds no arrays, or a file is missing, was changed or does not belong there.
@@ -93,4 +103,4 @@ def open_arrays(path: Path) -> Arrays:
         )
     manifest = from_json(ArraysManifest, path / MANIFEST, fix="convert the model again")
     check_files(path, manifest.files)
-    return Arrays(path, manifest)
+    return Arrays(path, manifest, trust)

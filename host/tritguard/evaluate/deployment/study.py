@@ -9,7 +9,7 @@ from tritguard.data import Dataset
 from tritguard.device import Device, open_device
 from tritguard.emit import Bundle
 from tritguard.errors import DeviceError
-from tritguard.evaluate.confirmation import compare
+from tritguard.evaluate.confirmation import ask
 from tritguard.evaluate.data_checks import check_data
 from tritguard.evaluate.deployment.checks import check
 from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult, OracleComparison
@@ -20,6 +20,7 @@ from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, statu
 from tritguard.oracle import oracle_available, predict_apart
 from tritguard.predictor import Int8
 from tritguard.progress import Progress, Stages
+from tritguard.twin import Twin
 
 
 def study_deployment(device: Device, dataset: Dataset, plan: DeploymentPlan, stages: Stages) -> DeploymentResult:
@@ -39,7 +40,8 @@ def study_deployment(device: Device, dataset: Dataset, plan: DeploymentPlan, sta
     bundle = device.bundle
     drawn = draw_samples(bundle, dataset, plan.samples or len(dataset.x_test), plan.seed)
     checked = check_data(bundle.manifest, dataset=dataset)
-    confirmation, outputs = compare(device, drawn.x, stages(f"The test set on {device.build.record.board.name}"))
+    answered = ask(device, drawn.x, stages(f"The test set on {device.build.record.board.name}"))
+    outputs, confirmation = answered.outputs, answered.confirmation(Twin(bundle).predict(drawn.x))
     if outputs.ticks is None:
         raise DeviceError("the device reports no times")
     oracle = _oracle(bundle, drawn.x, outputs.scores, plan.oracle_samples, stages("Asking the oracle"))

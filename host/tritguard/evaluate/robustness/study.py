@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +17,7 @@ from tritguard.data import Dataset, to_input_bytes
 from tritguard.device import Device, open_device
 from tritguard.emit import Bundle
 from tritguard.errors import DeviceError
-from tritguard.evaluate.confirmation import count_lines
+from tritguard.evaluate.confirmation import ask
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Crew, Workers
 from tritguard.evaluate.data_checks import check_data
@@ -33,9 +31,10 @@ from tritguard.evaluate.robustness.live import Budget, plan_live, search_live
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.robustness.search import Found, Victim, classes, search
-from tritguard.evaluate.samples import Samples, check_attackable, compared, differing, draw_samples
-from tritguard.evaluate.study import Confirmation, Rate
+from tritguard.evaluate.samples import Samples, check_attackable, draw_samples
+from tritguard.evaluate.study import Rate
 from tritguard.predictor import Int8, Outputs, Predictor
+from tritguard.processes import cores
 from tritguard.progress import Progress, Stages
 from tritguard.twin import Twin
 
@@ -101,9 +100,7 @@ def in_chunks(predictor: Predictor, x: Int8, progress: Progress) -> Outputs:
         progress(start, len(x))
         parts.append(predictor.predict(x[start : start + _CHUNK]))
     progress(len(x), len(x))
-    logits = [part.logits for part in parts if part.logits is not None]
-    scores = np.concatenate([part.scores for part in parts])
-    return Outputs(scores, np.concatenate(logits) if logits else None, threshold=parts[0].threshold)
+    return Outputs.joined(parts)
 
 
 def confirm(device: Device, target: Target, found: Found, progress: Progress, comparing: Progress) -> Replay:
@@ -112,38 +109,21 @@ def confirm(device: Device, target: Target, found: Found, progress: Progress, co
     flat = np.concatenate(groups).reshape(sum(map(len, groups)), -1)
     distinct, where = np.unique(flat, axis=0, return_inverse=True)
     x = distinct.reshape(-1, *target.x.shape[1:])
-    start = time.perf_counter()
-    theirs = device.predict(x, progress)
-    bulk, again = count_lines(device, x, theirs)
-    seconds = time.perf_counter() - start
-    ours = in_chunks(target.predictor, x, comparing)
+    answered = ask(device, x, progress)
+    theirs = answered.outputs
     if theirs.ticks is None:
         raise DeviceError("the device reports no times")
+    confirmation = answered.confirmation(in_chunks(target.predictor, x, comparing))
     labels = np.split(theirs.labels[where.ravel()], np.cumsum([len(group) for group in groups])[:-1])
-    mismatched = differing(ours, theirs)
-    confirmation = Confirmation(
-        inputs=len(x),
-        bytes_compared=compared(theirs),
-        mismatched_inputs=mismatched,
-        resent_frames=device.resent_frames,
-        bulk_inputs=bulk,
-        uart_again=again,
-        seconds=seconds,
-    )
     runs = len(found.runs)
     answers = DeviceAnswers(
         clean=labels[0],
         runs=tuple(labels[1 : 1 + runs]),
         again=tuple(labels[1 + runs :]),
-        mismatched=mismatched,
-        unsteady=symptoms.unsteady(device, x[:_ASKED_AGAIN], _first(theirs, _ASKED_AGAIN)),
+        mismatched=confirmation.mismatched_inputs,
+        unsteady=symptoms.unsteady(device, x[:_ASKED_AGAIN], theirs.chosen(slice(_ASKED_AGAIN))),
     )
     return Replay(confirmation, theirs.ticks, answers)
-
-
-def _first(outputs: Outputs, count: int) -> Outputs:
-    logits = None if outputs.logits is None else outputs.logits[:count]
-    return Outputs(outputs.scores[:count], logits, threshold=outputs.threshold)
 
 
 def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
@@ -203,11 +183,6 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
     return assemble(
         subject, dataset, plan, samples, target, Findings(found, replay, clean_full, checked, data_range), device
     )
-
-
-def cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_run(plan: Plan, run: RunContext, stages: Stages) -> RobustnessResult:
