@@ -15,13 +15,16 @@ from tritguard.attack.base import Best, Queries
 from tritguard.attack.front import climb, find_front
 from tritguard.attack.smoothed import smoothed, table_slopes
 from tritguard.attack.view import GradientView
+from tritguard.evaluate.crafting.runs import Run
 from tritguard.evaluate.robustness.fidelity import measure
 from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.repairs import look
 from tritguard.graph.model import Lookup
 
 pytest.importorskip("tensorflow", reason="gradients need TensorFlow")
 
 EPS = 12
+_STRONG = "dead branch as strong as the network"
 BALL = Ball("Linf", EPS)
 
 
@@ -56,6 +59,17 @@ def test_a_branch_that_never_changes_leads_astray_until_layers_are_smoothed(name
         assert (model.predictor.predict(x).labels == model.y).mean() < 0.5
     values = repaired.view.logits(model.x.astype(np.float32))  # type: ignore[union-attr]
     assert np.array_equal(values, model.view.logits(model.x.astype(np.float32)))
+
+
+def test_a_branch_as_strong_as_the_network_is_outdone_by_a_repaired_view(tmp_path: Path) -> None:
+    """It leads gradients to the side, not astray, and still costs them half of what they could break."""
+    found = []
+    for name, model in (("plain", plain(tmp_path / "plain")), ("branch", target(_STRONG, tmp_path / "branch"))):
+        run = Run(Apgd("margin", 5), EPS, Apgd("margin", 5).craft(model, Ball("Linf", 2)).x, 0, 0, 0.0, 0.0)
+        first, beyond = look(model, [BALL, Ball("Linf", 64)], [run])
+        assert not beyond.fails or first.fails
+        found.append((name, first.outdone, bool(first.found.astray.mean() > 0.1)))
+    assert found == [("plain", False, False), ("branch", True, False)]
 
 
 def test_the_slope_of_a_table_is_that_of_what_it_does_around() -> None:

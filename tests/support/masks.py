@@ -161,20 +161,20 @@ def _case(content: bytes, **more: object) -> Masked:
     return Masked(content, plain(), x, y, **more)  # type: ignore[arg-type]
 
 
-def _strong_branch(builder: ModelBuilder, outputs: int, out: float, seed: int = 7) -> int:
+def _strong_branch(builder: ModelBuilder, outputs: int, out: float, scale: float = 0.02) -> int:
     """A dense layer with large random weights, whose output of this scale is always rounded to its zero point."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(7)
     weights = rng.integers(-127, 128, (outputs, VALUES)).astype(np.int8)
-    return builder.dense(builder.input, weights, [0.02] * outputs, None, (out, 0))
+    return builder.dense(builder.input, weights, [scale] * outputs, None, (out, 0))
 
 
-def _dead(out: float) -> Callable[[], Masked]:
+def _dead(out: float, scale: float = 0.02) -> Callable[[], Masked]:
     """The branch is ADDed to the hidden layer; nothing of it ever arrives there but its gradient."""
 
     def make() -> Masked:
         builder, trunk = started(), plain_trunk()
         hidden = trunk.hidden(builder, builder.input)
-        sums = builder.add(hidden, _strong_branch(builder, HIDDEN, out), (trunk.hidden_scale, -128))
+        sums = builder.add(hidden, _strong_branch(builder, HIDDEN, out, scale), (trunk.hidden_scale, -128))
         return _case(builder.build(trunk.head(builder, sums)))
 
     return make
@@ -494,7 +494,7 @@ def _resnet8_with_a_dead_branch() -> Masked:
 
 ZOO: dict[str, Callable[[], Masked]] = {
     "dead branch added": _dead(800.0),
-    "dead branch added, weaker": _dead(300.0),
+    "dead branch as strong as the network": _dead(800.0, 0.003),
     "dead branch at the logits": _dead_at_the_logits,
     "dead by a tiny product": _dead_by_a_product,
     "dead input of the head": _dead_input_of_the_head,

@@ -18,7 +18,17 @@ from tritguard.attack.gradient import Gradients
 from tritguard.attack.smoothed import Watching
 from tritguard.attack.view import GradientView
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
-from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Op, TransposeConv
+from tritguard.graph.model import (
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    Graph,
+    Mean,
+    Op,
+    Pool2D,
+    Softmax,
+    TransposeConv,
+)
 from tritguard.predictor import Int8
 
 _PAIRS = 6  # pairs of random inputs that are mixed to see on what each value depends
@@ -82,12 +92,14 @@ def find_front(view: GradientView) -> Front | None:
     masks of the mixtures number the elements in binary.
     """
     graph = view.graph
-    if any(_mixes(op) for op in graph.ops if graph.input in op.inputs):
+    length = next((place for place, op in enumerate(graph.ops) if _mixes(op)), len(graph.ops) - 1)
+    if all(GradientView.moves(op) for op in graph.ops[:length]):
         return None
     size = graph.tensors[graph.input].size
     inputs, masks = _mixtures(view.input_shape, size)
-    seen = Watching(graph).run(np.concatenate([inputs, _constants(view.input_shape)]))
-    for position in reversed(range(len(graph.ops))):
+    before = replace(graph, ops=graph.ops[: length + 1], output=graph.ops[length].output)
+    seen = Watching(before).run(np.concatenate([inputs, _constants(view.input_shape)]))
+    for position in reversed(range(length)):
         op = graph.ops[position]
         if op.output not in seen or not _all_through(graph, position):
             continue
@@ -147,8 +159,8 @@ def climb(
 
 
 def _mixes(op: Op) -> bool:
-    """Whether a layer with weights puts several elements of its input into one value."""
-    if isinstance(op, TransposeConv):
+    """Whether a layer puts several elements of its input into one value."""
+    if isinstance(op, TransposeConv | Pool2D | Mean | Softmax):
         return True
     if isinstance(op, DepthwiseConv2D):
         return bool((np.count_nonzero(op.weights.reshape(-1, op.weights.shape[2]), axis=0) > 1).any())

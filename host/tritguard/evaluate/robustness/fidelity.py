@@ -71,6 +71,12 @@ def measure(target: Target, ball: Ball, attacked: Int8) -> Fidelities:
     return Fidelities(astray, rough)
 
 
+def agreement(target: Target, ball: Ball) -> float:
+    """How well promised and real changes agree on random moves from the clean inputs: the mean cosine over samples."""
+    probe = _Probe(target, Gradients(target, "margin"), target.x)
+    return float(probe.agreement(ball, np.arange(len(target.x)), _PAIRS).mean())
+
+
 class _Probe:
     """The gradient at one input of each sample, and the two logits whose difference it is of."""
 

@@ -110,12 +110,13 @@ def _grown(
     assert isinstance(run.attack, Asking)
     budget = _Budget(run.attack, [run.attack.queries], [])
     others = [other for other in runs if other.eps <= ball.eps and other is not run]
+    known = seeded(target, ball, [(other, holding(target, [other])) for other in runs if other is not run])
     while not budget.settled and len(budget.broken) < _DOUBLINGS:
         chosen = np.flatnonzero(holding(target, [*others, run]))
         if chosen.size == 0:
             budget.settled = True
             break
-        attack, part = budget.doubled(), seeded(target, ball, others).part(chosen)
+        attack, part = budget.doubled(), known.part(chosen)
         (found,), _ = craft_each([Assignment(part, ball, attack)], store, lambda _done, _jobs: None, crew)
         fell = part.broken(target.predictor.predict(found.x).labels)
         run = _merged(run, found, attack, chosen[fell], found.x[fell])

@@ -13,7 +13,7 @@ from tritguard.attack.view import GradientView
 from tritguard.evaluate.crafting.runs import Assignment, Run, craft_each
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Crew
-from tritguard.evaluate.robustness.fidelity import Fidelities, measure
+from tritguard.evaluate.robustness.fidelity import Fidelities, agreement, measure
 from tritguard.evaluate.robustness.figures import Fidelity
 from tritguard.evaluate.robustness.growth import holding
 from tritguard.evaluate.robustness.seeds import seeded
@@ -22,6 +22,8 @@ from tritguard.predictor import Int8
 from tritguard.progress import Progress
 
 _ASTRAY, _ROUGH = 0.1, 0.2  # shares of the samples that hold whose gradients have to fail before they are repaired
+_BETTER = 0.08  # by how much the agreement of a repaired view has to be above that of the network's own
+_ENOUGH = 5  # samples for which agreement is averaged at least
 _AROUND = 16  # samples around which views are smoothed
 _STEPS = 40
 
@@ -34,18 +36,22 @@ class Held:
         places: int64[m], among all samples.
         attacked: int8[m, *input_shape], what an attack that follows gradients made of them.
         found: how their gradients do.
+        outdone: whether those of a repaired view agree better with what the network does.
     """
 
     ball: Ball
     places: np.ndarray
     attacked: Int8
     found: Fidelities
+    outdone: bool = False
 
     @property
     def fails(self) -> bool:
-        """Whether so many gradients fail that they are worth repairing."""
+        """Whether so many gradients fail, or all of them so far, that they are worth repairing."""
         n = len(self.places)
-        return bool(self.found.astray.sum() > _ASTRAY * n or self.found.rough.sum() > _ROUGH * n)
+        return (
+            n > 0 and self.outdone or bool(self.found.astray.sum() > _ASTRAY * n or self.found.rough.sum() > _ROUGH * n)
+        )
 
 
 def look(target: Target, balls: Sequence[Ball], runs: Sequence[Run]) -> list[Held]:
@@ -62,7 +68,22 @@ def look(target: Target, balls: Sequence[Ball], runs: Sequence[Run]) -> list[Hel
         led = [run for run, _ in flags if run.eps == ball.eps and run.attack.kind == "white box"]
         attacked = (led[-1].x if led else target.x)[places]
         found.append(Held(ball, places, attacked, measure(target.part(places), ball, attacked)))
-    return found
+    outdone = _outdone(target, found[:-1])
+    return [replace(held, outdone=outdone) for held in found]
+
+
+def _outdone(target: Target, found: Sequence[Held]) -> bool:
+    """Whether a repaired view foretells the network better, in the largest ball that tells it of enough samples.
+
+    A branch as strong as the network itself does not lead gradients astray, but to the side.
+    """
+    enough = [held for held in found if len(held.places) >= _ENOUGH]
+    if not enough:
+        return False
+    held = enough[-1]
+    part = target.part(held.places[:_AROUND])
+    view = repaired_views(part, part.x, held.ball)[0]
+    return agreement(replace(part, view=view), held.ball) > agreement(part, held.ball) + _BETTER
 
 
 def _held(target: Target, ball: Ball, flags: Sequence[tuple[Run, Flags]]) -> Flags:
@@ -87,9 +108,10 @@ def repair(
         A run for each ball in which something was attacked, with the clean input for samples that were not.
     """
     failing = [held for held in before if held.fails or (len(held.places) and front_of(target, held.ball))]
+    flags = [(run, holding(target, [run])) for run in runs] if failing else []
     assignments = [
         Assignment(
-            seeded(target, held.ball, runs).part(held.places), held.ball, Repaired(_around(target, held), _STEPS)
+            seeded(target, held.ball, flags).part(held.places), held.ball, Repaired(_around(target, held), _STEPS)
         )
         for held in failing
     ]

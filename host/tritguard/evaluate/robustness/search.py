@@ -121,15 +121,17 @@ def _attack_again(
     if attack is None:
         return (), ()
     steps = int(attack.parameters["steps"])
-    holds = [(run.eps, holding(target, [run])) for run in runs]
-    held = [np.flatnonzero(np.logical_and.reduce([flags for eps, flags in holds if eps <= ball.eps])) for ball in balls]
+    found = [(run, holding(target, [run])) for run in runs]
+    held = [
+        np.flatnonzero(np.logical_and.reduce([holds for run, holds in found if run.eps <= ball.eps])) for ball in balls
+    ]
     tried = [place for place, chosen in enumerate(held) if len(chosen)]
     assignments = [
-        Assignment(seeded(target, balls[place], runs).part(held[place]), balls[place], attack) for place in tried
+        Assignment(seeded(target, balls[place], found).part(held[place]), balls[place], attack) for place in tried
     ]
-    found, _ = craft_each(assignments, model.store, progress, model.crew)
+    again_found, _ = craft_each(assignments, model.store, progress, model.crew)
     broken, again = [0] * len(balls), []
-    for place, run, one in zip(tried, found, assignments, strict=True):
+    for place, run, one in zip(tried, again_found, assignments, strict=True):
         broken[place] = int(one.target.broken(target.predictor.predict(run.x).labels).sum())
         x = target.x.copy()
         x[held[place]] = run.x
