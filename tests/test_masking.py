@@ -160,9 +160,8 @@ CHEAP = Plan(
     ("name", "code"),
     [
         ("dead branch added", "GRADIENTS_REPAIRED"),
-        ("ripple added", "GRADIENTS_REPAIRED"),
+        ("dead branch as strong as the network", None),
         ("outputs given three times, lower", None),
-        ("folds, 8 pieces", None),
     ],
 )
 def test_no_headline_is_above_the_best_attack_known(name: str, code: str | None, tmp_path: Path) -> None:

@@ -48,10 +48,9 @@ class Held:
     @property
     def fails(self) -> bool:
         """Whether so many gradients fail, or all of them so far, that they are worth repairing."""
-        n = len(self.places)
-        return (
-            n > 0 and self.outdone or bool(self.found.astray.sum() > _ASTRAY * n or self.found.rough.sum() > _ROUGH * n)
-        )
+        n, found = len(self.places), self.found
+        many = bool(found.astray.sum() > _ASTRAY * n or found.rough.sum() > _ROUGH * n)
+        return many or (self.outdone and n > 0)
 
 
 def look(target: Target, balls: Sequence[Ball], runs: Sequence[Run]) -> list[Held]:
