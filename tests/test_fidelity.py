@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import masks
 from tests.support.judged import victim
-from tritguard.attack import Apgd, Ball, Target
+from tritguard.attack import Apgd, Ball, Square, Target
 from tritguard.attack.base import Best, Queries
 from tritguard.attack.front import climb, find_front
 from tritguard.attack.smoothed import smoothed, table_slopes
@@ -19,6 +19,7 @@ from tritguard.evaluate.crafting.runs import Run
 from tritguard.evaluate.robustness.fidelity import measure
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.repairs import look
+from tritguard.evaluate.robustness.seeds import seeded
 from tritguard.graph.model import Lookup
 
 pytest.importorskip("tensorflow", reason="gradients need TensorFlow")
@@ -102,3 +103,21 @@ def test_a_network_whose_first_layer_mixes_its_inputs_has_no_front(tmp_path: Pat
     model = plain(tmp_path)
     assert isinstance(model.view, GradientView)
     assert find_front(model.view) is None
+
+
+def test_what_broke_a_sample_elsewhere_is_where_searches_begin(tmp_path: Path) -> None:
+    model = plain(tmp_path)
+    far, near = Ball("Linf", 24), Ball("Linf", 3)
+    attack = Apgd("margin", 10)
+    crafted = attack.craft(model, far).x
+    broken = model.broken(model.predictor.predict(crafted).labels)
+    assert broken.mean() > 0.8
+    found = [(Run(attack, 24, crafted, 0, 0, 0.0, 0.0), ~broken)]
+    starts = seeded(model, near, found).starts
+    assert starts is not None and np.abs(starts.astype(int) - model.x).max() == 3
+    assert np.array_equal(starts[~broken], model.x[~broken])
+    begun = seeded(model, far, found)
+    again = Square(queries=2).craft(begun, far).x  # it needs no search: where it begins, the model is broken
+    assert begun.broken(model.predictor.predict(again).labels)[broken].all()
+    part = begun.part(np.array([3, 1]))
+    assert part.starts is not None and begun.starts is not None and np.array_equal(part.starts, begun.starts[[3, 1]])

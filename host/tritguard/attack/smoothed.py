@@ -25,7 +25,8 @@ from tritguard.predictor import Int8
 
 Float32 = NDArray[np.float32]
 
-_SAMPLES = 16  # around which widths are measured
+_SAMPLES = 16  # around which widths are measured, fewer if all values of all layers take too much memory
+_MEMORY, _BYTES = 1 << 28, 8  # bytes that they may take, and that one value takes before and after rounding
 _MOVES = 12  # random corners of the ball around each
 _NARROW = 0.5  # steps; a distribution that is wider sees roundings as the identity
 _LEAST = 1e-4  # steps
@@ -108,7 +109,9 @@ def smoothed(view: GradientView, around: bytes, ball: Ball, reach: float) -> Smo
         ball: what attacks may use.
         reach: see `SmoothedView`.
     """
-    clean = np.frombuffer(around, np.int8).reshape(-1, *view.input_shape)[:_SAMPLES]
+    values = sum(tensor.size for tensor in view.graph.tensors.values())
+    fit = max(2, _MEMORY // (_MOVES * values * _BYTES))
+    clean = np.frombuffer(around, np.int8).reshape(-1, *view.input_shape)[: min(_SAMPLES, fit)]
     wide = np.repeat(clean, _MOVES, axis=0)
     moved = wide + ball.geometry.to_edge(np.random.default_rng(0), wide.astype(np.float64), ball.eps)
     probes = ball.to_grid(moved, wide).reshape(len(clean), _MOVES, *view.input_shape)
