@@ -122,8 +122,9 @@ def test_a_linear_network_that_holds_at_the_sanity_bound_is_doubted_and_not_cond
     )
     builder = ModelBuilder((64,), 1 / 64, 0)
     out = builder.dense(builder.input, signs.astype(np.int8), [1 / 64] * 10, None, (0.02, 0))
-    model = victim(builder.build(out), tmp_path, PLAN, x, y)
-    found, judged = evaluated(model, PLAN, model)
+    plan = PLAN.model_copy(update={"eps": (24,)})
+    model = victim(builder.build(out), tmp_path, plan, x, y)
+    found, judged = evaluated(model, plan, model)
     assert judged.curve[-1].robust.value == 1
     assert {issue.code for issue in judged.issues} - {"SATURATED_LOGITS"} == {"HOLDS_AT_SANITY_EPS", "CONTROL_HOLDS"}
     assert found.control is not None and judged.status == "degraded"
@@ -137,8 +138,9 @@ def test_a_constant_network_on_unbalanced_data_is_no_network(tmp_path: Path) -> 
     weights = np.zeros((10, 64), np.int8)
     bias = np.where(np.arange(10) == 0, 4096, 0).astype(np.int32)
     out = builder.dense(builder.input, weights, [1 / 64] * 10, bias, (0.02, 0))
-    model = victim(builder.build(out), tmp_path, PLAN, x, y)
-    _, judged = evaluated(model, PLAN, None)
+    plan = PLAN.model_copy(update={"eps": (24,)})
+    model = victim(builder.build(out), tmp_path, plan, x, y)
+    _, judged = evaluated(model, plan, None)
     assert judged.clean.value == judged.curve[-1].robust.value == 0.95
     assert {"CLEAN_AT_CHANCE", "LARGE_EPS_ABOVE_CHANCE"} <= {issue.code for issue in judged.issues}
 

@@ -31,7 +31,10 @@ from tritguard.graph.model import (
 )
 from tritguard.predictor import Int8
 
-_PAIRS = 6  # pairs of random inputs that are mixed to see on what each value depends
+# Pairs of inputs that are mixed to see on what each value depends: of constants, as most functions tell their ends apart,
+# and random ones.
+_CONSTANT = ((INT8_MIN, INT8_MAX), (INT8_MIN, 0), (0, INT8_MAX))
+_PAIRS = 12
 _CURVED = 3.0  # steps by which a table has to differ from a straight line to be worth looking up
 _SHARE = 0.6  # of the elements that move in the first step
 _SLOWER = 0.95  # by step
@@ -114,7 +117,9 @@ def find_front(view: GradientView) -> Front | None:
         order = order[source[order] >= 0]
         rest = replace(graph, input=op.output, ops=graph.ops[position + 1 :])
         behind = GradientView(rest, view.temperature)
-        return Front(behind, source[order], order, table[:, order], table[0])
+        front = Front(behind, source[order], order, table[:, order], table[0])
+        right = front.values(inputs).reshape(len(inputs), -1) == steps[: len(inputs)]
+        return front if right.all() else None
     return None
 
 
@@ -176,7 +181,7 @@ def _all_through(graph: Graph, position: int) -> bool:
 
 
 def _mixtures(shape: tuple[int, ...], size: int) -> tuple[Int8, NDArray[np.bool_]]:
-    """Pairs of random inputs, each with its mixtures by every mask: int8[_PAIRS * (2 + masks), *shape].
+    """Pairs of inputs, each with its mixtures by every mask: int8[_PAIRS * (2 + masks), *shape].
 
     The masks are bool[masks, size]. Where a mask holds, a mixture takes the first input's element.
     """
@@ -185,8 +190,9 @@ def _mixtures(shape: tuple[int, ...], size: int) -> tuple[Int8, NDArray[np.bool_
     numbers = (np.arange(size)[None] >> np.arange(bits)[:, None] & 1).astype(bool)
     masks = np.concatenate([numbers, ~numbers])
     inputs = []
-    for _ in range(_PAIRS):
-        one, other = rng.integers(INT8_MIN, INT8_MAX + 1, (2, size), dtype=np.int8)
+    pairs = rng.integers(INT8_MIN, INT8_MAX + 1, (_PAIRS, 2, size), dtype=np.int8)
+    pairs[: len(_CONSTANT)] = np.array(_CONSTANT, np.int8)[:, :, None]
+    for one, other in pairs:
         inputs += [one[None], other[None], np.where(masks, one, other)]
     return np.concatenate(inputs).reshape(-1, *shape), masks
 
