@@ -31,8 +31,8 @@ from tritguard.graph.model import (
 )
 from tritguard.predictor import Int8
 
-# Pairs of inputs that are mixed to see on what each value depends: of constants, as most functions tell their ends apart,
-# and random ones.
+# Pairs of inputs that are mixed to see on what each value depends: of constants, as most functions tell their ends
+# apart, and random ones.
 _CONSTANT = ((INT8_MIN, INT8_MAX), (INT8_MIN, 0), (0, INT8_MAX))
 _PAIRS = 12
 _CURVED = 3.0  # steps by which a table has to differ from a straight line to be worth looking up
