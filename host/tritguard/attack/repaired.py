@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 from typing_extensions import override
@@ -68,19 +69,15 @@ class Repaired(Attack):
         rng = np.random.default_rng((target.seed, ball.eps))
         queries, best, taken = Queries(target), Best(target), 0
         best.take(target.x, queries.margins(target.x))
-        views = repaired_views(target, self.around, ball)
-        for number, (view, loss) in enumerate(
-            [*((view, loss) for loss in _LOSSES for view in views), (None, "margin")]
-        ):
-            source = target if view is None else replace(target, view=view)
+        repaired = [replace(target, view=view) for view in repaired_views(target, self.around, ball)]
+        for number, (loss, source) in enumerate([*product(_LOSSES, repaired), (_LOSSES[-1], target)]):
             gradients = Gradients(source, loss)
             begun = target if number % 2 == 0 else replace(target, starts=None)
             ascend(begun, ball, gradients, queries, best, steps=self.steps, rng=rng)
             taken += gradients.taken
-        front = front_of(target, ball)
-        for _ in range(_CLIMBS if front else 0):
-            assert front is not None
-            taken += climb(target, ball, front, queries, best, steps=self.steps, rng=rng)
+        if (front := front_of(target, ball)) is not None:
+            for _ in range(_CLIMBS):
+                taken += climb(target, ball, front, queries, best, steps=self.steps, rng=rng)
         return Crafted(best.x, queries.made, taken)
 
 
