@@ -18,9 +18,10 @@ from tritguard.evaluate.robustness.figures import Control, Doubling, Fidelity, G
 from tritguard.evaluate.robustness.grids import Regrid
 from tritguard.evaluate.robustness.growth import grow, holding
 from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.proofs import UNBROKEN, prove
 from tritguard.evaluate.robustness.repairs import judge, look, repair
 from tritguard.evaluate.robustness.seeds import seeded
-from tritguard.evaluate.robustness.table import ControlSamples, to_bits
+from tritguard.evaluate.robustness.table import Bits, ControlSamples, Flags, to_bits
 from tritguard.evaluate.study import Rate
 from tritguard.progress import Progress, Stages
 
@@ -172,7 +173,7 @@ def _attack_control(
         eps_steps=ball.eps,
         clean=Rate.of(int(right.sum()), len(right)),
         robust=Rate.of(int(holds.sum()), len(holds)),
-        samples=ControlSamples(right=to_bits(right), held=to_bits(holds)),
+        samples=ControlSamples(right=to_bits(right), held=to_bits(holds), proved=_proved(target, ball, holds)),
     )
     lent = [
         _transfer(
@@ -184,6 +185,11 @@ def _attack_control(
         for aimed in balls[:-1]
     ]
     return record, labels, (*lent, _transfer(control, model.target, balls[-1], runs))
+
+
+def _proved(target: Target, ball: Ball, holds: Flags) -> Bits | None:
+    """Prove what holds of a control of which much holds."""
+    return prove(target, ball, holds) if Rate.of(int(holds.sum()), len(holds)).low > UNBROKEN else None
 
 
 class Transferred(Attack):
