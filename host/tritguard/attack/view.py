@@ -174,12 +174,17 @@ class GradientView(DifferentiableView):
 
     def _on_grid(self, smooth: Any, exact: Callable[[], Any] | None, op: Op) -> Any:
         """The exact steps, or the nearest ones if there are none, with the gradient of the clamped real numbers."""
-        if type(op) in _MOVES:
+        if self.moves(op):
             return smooth
         tf = self._tf
-        low, high = _range(op)
+        low, high = range_of(op)
         clamped = tf.clip_by_value(smooth, float(low), float(high))
         return integer_ops.straight_through(tf, tf.round(clamped) if exact is None else exact(), clamped)
+
+    @staticmethod
+    def moves(op: Op) -> bool:
+        """Whether an op only moves int8 steps to other places."""
+        return type(op) in _MOVES
 
     def _unit(self, op: Weighted | TransposeConv) -> int:
         """The unit, in weight steps, in which the sums of a layer are counted."""
@@ -218,7 +223,8 @@ def _real(tensor: Tensor, steps: Any) -> Any:
     return (steps - tensor.zero_point) * np.float32(tensor.scale)
 
 
-def _range(op: Op) -> tuple[int, int]:
+def range_of(op: Op) -> tuple[int, int]:
+    """The lowest and the highest step that an op's output can have."""
     if isinstance(op, Weighted | TransposeConv | Add | Binary):
         return op.requant.act_min, op.requant.act_max
     if isinstance(op, Pool2D):
