@@ -21,7 +21,7 @@ from rich.table import Table
 
 from tests.bench.cmsis import cmsis_nn, count_cmsis
 from tests.bench.footprint import flash_bytes, ram_bytes
-from tests.bench.models import MODELS
+from tests.bench.models import KINDS, MODELS
 from tests.support.device_support import inputs
 from tritguard.boards import Board, load_board
 from tritguard.build import Build, build
@@ -159,7 +159,8 @@ def main() -> int:
                 report(done, len(figures))
         console.print(_table(figures, measured))
         if not options.no_anchor:
-            names = [name for name in cases if not name.endswith(f"/{TWIN}") and "ternary" not in name]
+            nets = [name for name in cases if name.partition("/")[0] not in KINDS and "ternary" not in name]
+            names = [name for name in nets if not name.endswith(f"/{TWIN}")]
             _print_anchor(console, names, cases)
     missed = [figure for figure, value in zip(figures, measured, strict=True) if figure.verdict(value) == "MISSED"]
     if missed:
