@@ -1,5 +1,6 @@
 #include "commands.h"
 #include "engine.h"
+#include "firmware.h"
 #include "port/port.h"
 #include "protocol.h"
 
@@ -46,19 +47,32 @@ static bool take_bulk(void)
     return true;
 }
 
-int main(void)
+static frame_reader_t reader;
+
+void firmware_start(void)
 {
-    frame_reader_t reader;
     frame_reader_init(&reader, request_packet, sizeof request_packet);
     engine_start();
     port_start();
-    for (;;) {
-        uint8_t byte;
-        while (port_read(&byte)) {
-            take_byte(&reader, byte);
-        }
-        if (!take_bulk()) {
-            port_wait();
-        }
+}
+
+void firmware_poll(void)
+{
+    uint8_t byte;
+    while (port_read(&byte)) {
+        take_byte(&reader, byte);
+    }
+    if (!take_bulk()) {
+        port_wait();
     }
 }
+
+#ifndef TG_FRAMEWORK
+int main(void)
+{
+    firmware_start();
+    for (;;) {
+        firmware_poll();
+    }
+}
+#endif

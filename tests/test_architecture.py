@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,7 +59,7 @@ INNER = {
     ],
     "evaluate": [
         {"limits", "samples", "study"},
-        {"confirmation", "crafting", "data_checks", "kind", "measurement"},
+        {"confirmation", "crafting", "data_checks", "kind", "measurement", "selftest"},
         {kind.name for kind in STUDIES},
         {"registry"},
     ],
@@ -216,7 +217,9 @@ def test_the_document_names_every_room() -> None:
 
 
 def test_no_driver_is_named_outside_its_folder() -> None:
-    names = {record.parent.name for record in (ROOT / "firmware" / "port").glob("*/driver.toml")}
+    records = (ROOT / "firmware" / "port").glob("*/driver.toml")
+    # A framework's driver is named as the framework, of which the code does speak.
+    names = {record.parent.name for record in records if "framework" not in tomllib.loads(record.read_text())}
     assert len(names) >= 4
     named = re.compile(rf"\b({'|'.join(sorted(names))})\b", re.IGNORECASE)
     sources = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.jinja"), *(ROOT / "firmware" / "platform").rglob("*.*")]

@@ -25,7 +25,8 @@ def test_shipped_boards_are_sound(path: Path) -> None:
     assert board.id == path.stem
     assert board in available_boards()
     assert board.emulator or board.upload
-    assert (board.status == "unconfirmed") == bool(board.unconfirmed)
+    assert (board.status in ("unconfirmed", "built")) == bool(board.unconfirmed)
+    assert (board.status == "built") == (board.built is not None)
     hash(board)
 
 
@@ -47,7 +48,10 @@ def test_an_unknown_board_is_refused_with_the_known_ones() -> None:
     [
         (("stack_bytes = 4096", "stack_bytes = 4097"), "stack_bytes"),
         (("stack_bytes = 4096", "stack_bytes = 4096\nleds = 4"), "leds: there is no such key"),
-        (('driver = "stm32f4"', 'driver = "pl011"'), "uart.driver: no driver 'pl011'; one of cmsdk, lm3s, nrf51, "),
+        (
+            ('driver = "stm32f4"', 'driver = "pl011"'),
+            "uart.driver: no driver 'pl011'; one of arduino, cmsdk, lm3s, nrf51, ",
+        ),
         (('driver = "stm32f4"', 'driver = ["stm32f4"]'), "uart.driver: Input should be a valid string"),
         (('driver = "stm32f4"', ""), "uart.driver: Field required"),
         (('driver = "stm32f4"', 'driver = "cmsdk"'), "uart.tx: there is no such key"),

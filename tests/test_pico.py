@@ -79,6 +79,14 @@ def test_two_hundred_inputs_are_answered_as_the_twin_does(tiny: Bundle, built: B
     assert memory.static == built.record.sizes.ram_static and memory.stack_peak < memory.stack_reserved
 
 
+def test_selftest_passes_and_calls_its_ticks_no_time(tiny: Bundle, built: Build, tmp_path: Path) -> None:
+    need_rp2040js()
+    found = api.selftest(tiny, built, tmp_path / "selftest.json")
+    assert found.passed, found.checks
+    assert found.emulator is not None and found.emulator.startswith("rp2040js")
+    assert "which are not time" in next(check.seen for check in found.checks if check.name == "time")
+
+
 def test_a_stayed_board_is_known_for_an_emulated_one_and_another_port_is_not(tiny: Bundle, built: Build) -> None:
     need_rp2040js()
     with EmulatedBoard(built.record.board, built.elf) as emulated:

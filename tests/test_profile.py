@@ -214,7 +214,7 @@ def test_a_firmware_without_marks_is_counted_as_a_whole(
 ) -> None:
     shutil.copytree(small_build.path, tmp_path / "build")
     stripped = Build(tmp_path / "build", small_build.record)
-    subprocess.run(["arm-none-eabi-objcopy", "-R", ".tritguard.layers", str(stripped.elf)], check=True)
+    subprocess.run(["arm-none-eabi-objcopy", "-R", ".debug_tritguard_layers", str(stripped.elf)], check=True)
     x = inputs(small_bundle, 1)
     whole, layered = count(small_bundle, stripped, x), count(small_bundle, small_build, x)
     assert [layer.layer for layer in whole.layers] == [None]

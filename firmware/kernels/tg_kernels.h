@@ -159,9 +159,11 @@ void tg_ternary_base3(const tg_ternary_base3_t *p, const int8_t *in, int8_t *out
                       void *scratch);
 
 /* A fully connected layer over one vector: `units` sums of `depth` products. Weights are laid out as in a
- * convolution. scratch: int16[positions]. */
+ * convolution. `piece` is how many positions are widened at once, a multiple of four. scratch:
+ * int16[piece], and where depth is more than that int32[units], rounded up to a multiple of four. */
 typedef struct {
     int32_t depth, units;
+    int32_t piece;
     tg_weighted_t layer;
 } tg_dense_t;
 

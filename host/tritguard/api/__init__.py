@@ -7,15 +7,16 @@ from tritguard.api.arrays import convert_to_arrays
 from tritguard.api.comparing import compare
 from tritguard.api.evidence_folder import Repetition, evidence, repeat, verify
 from tritguard.api.firmware import Engine, build, native_engine, tflm_engine
+from tritguard.api.flashing import flash
 from tritguard.api.models import convert, load_data, train
 from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
 from tritguard.api.schemas import schema, write_schemas
 from tritguard.api.start import init
-from tritguard.api.studies import attack, certify, evaluate, faults, privacy, report, transfer
+from tritguard.api.studies import attack, certify, evaluate, faults, privacy, report, selftest, transfer
 from tritguard.boards import Board, available_boards, load_board
 from tritguard.build import Budget, Build, open_build
 from tritguard.data import Dataset
-from tritguard.device import Device, open_device
+from tritguard.device import Bench, Device, open_device, read_bench
 from tritguard.emit import Bundle, open_bundle
 from tritguard.errors import TritguardError
 from tritguard.evaluate.certify.result import CertifyPlan, CertifyResult
@@ -26,6 +27,7 @@ from tritguard.evaluate.privacy.study import Training, open_training
 from tritguard.evaluate.registry import read_study
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import RobustnessResult
+from tritguard.evaluate.selftest import Selftest, read_selftest
 from tritguard.evaluate.study import Study
 from tritguard.evaluate.transfer.result import TransferPlan, TransferResult
 from tritguard.predictor import Outputs, Predictor
@@ -37,6 +39,7 @@ from tritguard.train import TrainConfig, TrainRecord
 from tritguard.twin import Twin
 
 __all__ = [
+    "Bench",
     "Board",
     "Budget",
     "Build",
@@ -61,6 +64,7 @@ __all__ = [
     "RobustnessResult",
     "RunConfig",
     "RunSettings",
+    "Selftest",
     "Stages",
     "Study",
     "TrainConfig",
@@ -81,6 +85,7 @@ __all__ = [
     "evaluate",
     "evidence",
     "faults",
+    "flash",
     "init",
     "judge",
     "load_board",
@@ -92,12 +97,15 @@ __all__ = [
     "open_training",
     "privacy",
     "profile",
+    "read_bench",
     "read_run_config",
+    "read_selftest",
     "read_study",
     "repeat",
     "report",
     "run",
     "schema",
+    "selftest",
     "tflm_engine",
     "train",
     "transfer",

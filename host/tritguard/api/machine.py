@@ -15,6 +15,7 @@ from serial.tools import list_ports
 from tritguard.boards import Board, available_boards
 from tritguard.build.pio import COMPILER
 from tritguard.device.emulators.qemu import PROGRAM as QEMU
+from tritguard.device.emulators.qemu import Qemu, major_version
 from tritguard.device.emulators.rp2040js import PACKAGE, Rp2040js, how_to_install
 from tritguard.device.upload import DFU_UTIL, OPENOCD
 from tritguard.errors import ToolMissingError
@@ -125,9 +126,9 @@ def _emulator() -> Finding:
     version = _version(QEMU)
     listed = _run(QEMU, "-M", "help") or ""
     machines = {line.split(" ")[0] for line in listed.splitlines()}
-    lacking = {
-        board.emulator.machine for board in available_boards() if board.emulator and board.emulator.program == "qemu"
-    } - machines
+    major = major_version(Qemu().version())
+    wanted = {board.emulator for board in available_boards() if board.emulator and board.emulator.program == "qemu"}
+    lacking = {emulator.machine for emulator in wanted if major >= (emulator.since or 0)} - machines
     if version and lacking:
         version = f"{version}, without {', '.join(sorted(lacking))}"
     return Finding(QEMU, version, "emulated boards", f"{_INSTALL} qemu-system-arm", fits=not lacking)

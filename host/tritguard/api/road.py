@@ -12,12 +12,14 @@ from typing import Any, Self, TypeVar
 from pydantic import create_model, model_validator
 
 from tritguard.api.firmware import build
+from tritguard.api.flashing import flash
 from tritguard.api.machine import require
 from tritguard.api.models import convert, convert_control, earlier_training, load_data, train
 from tritguard.api.studies import carry_out, clear
 from tritguard.boards import load_board
 from tritguard.build import Budget, Build
 from tritguard.data import Dataset
+from tritguard.device import Bench
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
@@ -39,7 +41,9 @@ class RunSettings(Record):
 
     Attributes:
         name: what reports call the model.
-        board: a board's id or file.
+        board: a board's id or file, or `pio:PLATFORM/BOARD`.
+        port: the serial port of a real board, or `auto`; the run flashes it. Without one the board is emulated.
+        bench: commands of the user's that lease the board at the port, flash it and switch its power.
         model: the model to take, where none is trained; relative paths start at the working directory.
         data: what the model is attacked with; by default what it was trained on.
         control: an undefended model that the attacks have to break; where a model is trained, another one is trained
@@ -52,6 +56,8 @@ class RunSettings(Record):
 
     name: str
     board: str = "mps2-an386"
+    port: str | None = None
+    bench: Bench | None = None
     model: str | None = None
     data: str | None = None
     control: str | None = None
@@ -157,6 +163,8 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None, *,
     """
     folder, watch = Path(out), watcher or Watcher()
     board = load_board(config.board)
+    if config.port is None and board.emulator is None:
+        raise BadInputError("this board has no emulator", where=board.id, fix="name its port, or --port auto")
     for what, path in (("model", config.model), ("float model", config.float_model), ("control", config.control)):
         if path is not None and not Path(path).exists():
             raise BadInputError(f"no such {what}", where=path, fix="paths start at the working directory")
@@ -178,6 +186,11 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None, *,
     building = partial(build, bundle, folder / "build", board=board, budget=config.build)
     firmware = _shown(watch, f"Building for {board.name}", building)
     watch.built(firmware)
+    port = config.port
+    if port is not None:
+        watch.begins("flash")
+        found = _shown(watch, f"Flashing {board.name}", partial(flash, firmware, port=port, bench=config.bench))
+        port = port if found is None else found[0]
     control, control_float = None if config.control is None else Path(config.control), None
     if control is None and config.train is not None:
         control = folder / "control" / "train"
@@ -198,6 +211,8 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None, *,
         trained_on=learned,
         control=undefended,
         control_float=control_float,
+        port=port,
+        bench=config.bench,
     )
     return _studies(config, context, watch, text)
 

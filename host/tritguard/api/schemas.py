@@ -12,6 +12,7 @@ from tritguard.emit.bundle import Manifest
 from tritguard.emit.tflm.manifest import ArraysManifest
 from tritguard.errors import BadInputError
 from tritguard.evaluate.registry import STUDIES
+from tritguard.evaluate.selftest import Selftest
 from tritguard.export.folder import ExportManifest
 from tritguard.files import write_whole
 from tritguard.profile.record import Profile
@@ -31,6 +32,7 @@ WRITTEN: Mapping[str, type[Record]] = {
     "tflm-arrays": ArraysManifest,
     "evidence": EvidenceManifest,
     "comparison": Comparison,
+    "selftest": Selftest,
 }
 """What tritguard writes, by the name of the schema."""
 

@@ -10,7 +10,7 @@ from tritguard.api.models import convert_control
 from tritguard.boards import Board, load_board
 from tritguard.build import Build
 from tritguard.data import Dataset
-from tritguard.device import open_device
+from tritguard.device import Bench, open_device
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.certify.result import CertifyPlan, CertifyResult
@@ -28,12 +28,15 @@ from tritguard.evaluate.robustness.live import Budget
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.robustness.study import ROBUSTNESS, study_robustness
+from tritguard.evaluate.selftest import Check, Selftest
+from tritguard.evaluate.selftest import selftest as try_board
 from tritguard.evaluate.study import Study
 from tritguard.evaluate.transfer.result import TransferPlan, TransferResult
 from tritguard.evaluate.transfer.study import TRANSFER, study_transfer
 from tritguard.files import write_whole
 from tritguard.progress import Stages, silent
 from tritguard.report.registry import to_html
+from tritguard.twin import Twin
 
 S = TypeVar("S", bound=Study)
 
@@ -46,6 +49,7 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
     *,
     plan: Plan | None = None,
     port: str | None = None,
+    bench: Bench | None = None,
     control: str | Path | None = None,
     workers: int | None = None,
     live: Callable[[Budget], None] | None = None,
@@ -60,7 +64,8 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
         out: the folder of the result. An older result there is removed first, so that a run that fails leaves none.
             What attacks find is kept there, and used again by a run of the same plan.
         plan: the threat model, the attacks and their budgets; by default those of the standard preset.
-        port: the board's serial port; without it the emulated board is started.
+        port: the board's serial port, or `auto` to look for it; without it the emulated board is started.
+        bench: commands that lease the board at the port and switch its power if it hangs.
         control: an undefended model for the same task, a bundle or a `.tflite`, that the same attacks have to break.
         workers: the number of processes that craft; by default one for each core.
         live: attack the device itself, with the attacks that need no gradients; called beforehand with what this may
@@ -82,7 +87,7 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
             undefended = convert_control(control, folder, firmware.record.board.core)
             converting(1, 1)
         subject = Subject(bundle, firmware)
-        with open_device(bundle, firmware, port) as device:
+        with open_device(bundle, firmware, port, bench) as device:
             return study_robustness(
                 subject, data, plan or Plan(), device, folder, stages, control=undefended, workers=workers, live=live
             )
@@ -133,6 +138,7 @@ def evaluate(
     *,
     plan: DeploymentPlan | None = None,
     port: str | None = None,
+    bench: Bench | None = None,
     stages: Stages = silent,
 ) -> DeploymentResult:
     """Run the test set on the device; writes `deployment.json` and `deployment.html`.
@@ -143,7 +149,8 @@ def evaluate(
         data: its test set is used.
         out: the folder of the result.
         plan: the number of samples; by default all.
-        port: the board's serial port; without it the emulated board is started.
+        port: the board's serial port, or `auto` to look for it; without it the emulated board is started.
+        bench: commands that lease the board at the port and switch its power if it hangs.
         stages: shows how far the work is.
 
     Raises:
@@ -154,10 +161,37 @@ def evaluate(
     keep_other_data(DEPLOYMENT, Path(out), data)
 
     def evaluated(stages: Stages) -> DeploymentResult:
-        with open_device(bundle, firmware, port) as device:
+        with open_device(bundle, firmware, port, bench) as device:
             return study_deployment(device, data, plan or DeploymentPlan(), stages)
 
     return carry_out(DEPLOYMENT, Path(out), evaluated, stages)
+
+
+def selftest(
+    bundle: Bundle,
+    firmware: Build,
+    out: str | Path,
+    *,
+    port: str | None = None,
+    bench: Bench | None = None,
+    note: Callable[[Check], None] = lambda _: None,
+) -> Selftest:
+    """Try a board in a minute: its line, its memory, its bytes against the twin's, and how steady its time is.
+
+    Args:
+        bundle: the model.
+        firmware: its build, which the board runs.
+        out: the file of the sealed record.
+        port: the board's serial port, or `auto` to look for it; without it the emulated board is started.
+        bench: commands that lease the board at the port and switch its power if it hangs.
+        note: called with each check once it is made.
+
+    Raises:
+        DeviceError, WrongFirmwareError: see `open_device`.
+    """
+    twin = Twin(bundle)
+    with open_device(bundle, firmware, port, bench) as device:
+        return try_board(device, twin, Path(out), note)
 
 
 def faults(

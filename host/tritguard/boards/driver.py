@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, create_model, field_validator, model_validator
 
@@ -22,19 +22,15 @@ _RECORD = "driver.toml"
 _Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
-class Uart(Record):
-    """The serial line; a driver's record adds the driver's own fields.
+class SerialPort(Record):
+    """The serial line of a board; a driver's record adds the driver's own fields.
 
     Attributes:
         driver: the name of a folder in firmware/port.
-        base: address of the UART's registers.
-        irq: number of its interrupt, as the NVIC counts.
-        baud: bits per second.
+        baud: bits per second; a line over USB ignores it.
     """
 
     driver: str
-    base: Word
-    irq: Annotated[int, Field(ge=0, le=239)]
     baud: Positive
 
     @field_validator("driver")
@@ -43,6 +39,18 @@ class Uart(Record):
         if value not in drivers():
             raise ValueError(f"no driver '{value}'; one of {', '.join(drivers())}")
         return value
+
+
+class Uart(SerialPort):
+    """A UART that the driver starts itself.
+
+    Attributes:
+        base: address of the UART's registers.
+        irq: number of its interrupt, as the NVIC counts.
+    """
+
+    base: Word
+    irq: Annotated[int, Field(ge=0, le=239)]
 
 
 class Clock(Record):
@@ -137,9 +145,13 @@ _Fields = dict[_Name, _Parts | _Whole]
 
 
 class _DriverFile(Record):
-    """`driver.toml`: fields named here narrow those that every UART or clock has; all others are added and required."""
+    """`driver.toml`: fields named here narrow those that every UART or clock has; all others are added and required.
+
+    A driver for a framework names it: clock, vectors and serial line are then the framework's.
+    """
 
     about: str
+    framework: Literal["arduino"] | None = None
     uart: _Fields = Field(default={})
     clock: _Fields = Field(default={})
 
@@ -157,16 +169,16 @@ class Driver:
         return self.folder.name
 
     @cached_property
-    def uart(self) -> type[Uart]:
+    def uart(self) -> type[SerialPort]:
         """The model of `[uart]` for boards with this driver."""
-        return _record(Uart, self.name, self.needs.uart)
+        return _record(Uart if self.needs.framework is None else SerialPort, self.name, self.needs.uart)
 
     @cached_property
     def clock(self) -> type[Clock]:
         """The model of `[clock]` for boards with this driver."""
         return _record(Clock, self.name, self.needs.clock)
 
-    def numbers(self, uart: Uart, clock: Clock) -> dict[str, int]:
+    def numbers(self, uart: SerialPort, clock: Clock) -> dict[str, int]:
         """The driver's own part of config.h: unsigned 32-bit numbers by their names without `CONFIG_`."""
         found: dict[str, int] = {}
         for common, values, fields in ((Clock, clock, self.needs.clock), (Uart, uart, self.needs.uart)):

@@ -18,6 +18,8 @@ FLAGS = (
     "-Wmissing-prototypes", "-Wstrict-prototypes", "-Wold-style-definition", "-Wwrite-strings", "-Wpointer-arith",
     "-Wvla", "-Wduplicated-cond", "-Wlogical-op", "-Wdouble-promotion", "-Wfloat-conversion",
 )  # fmt: skip
+C_ONLY = {"-Wmissing-prototypes", "-Wstrict-prototypes", "-Wold-style-definition"}
+"""Warnings that the C++ compiler does not know."""
 PROFILER_FLAG = "-DTG_PROFILE"  # the firmware times its own layers, which slows it down
 
 

@@ -9,13 +9,16 @@ from tritguard import __version__
 from tritguard.boards import Board
 from tritguard.build.budget import Budget, does_not_fit
 from tritguard.build.engine import Engine, native_engine
+from tritguard.build.framework_sizes import read_framework_sizes, read_image
 from tritguard.build.pio import MemoryFullError, run_platformio
 from tritguard.build.project import build_id, write_project
-from tritguard.build.record import BINARY, ELF, MAP, RECORD, Build, BuildRecord
+from tritguard.build.record import BINARY, ELF, MAP, PROJECT, RECORD, Build, BuildRecord
 from tritguard.build.sizes import read_compiler, read_sizes
 from tritguard.emit.bundle import Bundle, hash_file
 from tritguard.errors import BadInputError
 from tritguard.files import scratch_folder, whole_folder
+
+_IMAGES = (".bin", ".hex", ".uf2", ".zip")  # what the platforms' uploaders take
 
 
 def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None, budget: Budget | None = None) -> Build:
@@ -51,9 +54,8 @@ def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None,
             run_platformio(project, board, log=out.parent / f"{out.name}.log")
         except MemoryFullError as error:
             raise does_not_fit(error.excess, board, bundle.manifest if engine.name == "native" else None) from error
-        for name in (ELF, BINARY, MAP):
-            shutil.move(project / ".pio" / "build" / "firmware" / name, draft / name)
-        record = _record(draft, bundle, board, engine)
+        images = _collect(project, draft, board)
+        record = _record(draft, bundle, board, engine, images)
         if budget is not None:
             budget.check(record.sizes, bundle.manifest, board.id)
         (draft / RECORD).write_text(record.model_dump_json(indent=2) + "\n")
@@ -70,7 +72,29 @@ def _has_record(folder: Path) -> None:
         raise BadInputError(f"no {RECORD} here", where=str(folder))
 
 
-def _record(draft: Path, bundle: Bundle, board: Board, engine: Engine) -> BuildRecord:
+def _collect(project: Path, draft: Path, board: Board) -> dict[str, str]:
+    """Take what was built, and on a framework the project; returns the SHA-256 of the images for its uploaders."""
+    made = project / ".pio" / "build" / "firmware"
+    if board.platformio is None:
+        for name in (ELF, BINARY, MAP):
+            shutil.move(made / name, draft / name)
+        return {}
+    images = {file.name: hash_file(file) for file in sorted(made.glob("firmware.*")) if file.suffix in _IMAGES}
+    for name in (ELF, MAP, *images):
+        shutil.move(made / name, draft / name)
+    if not (draft / BINARY).exists():
+        (draft / BINARY).write_bytes(read_image(draft / ELF)[1])
+    shutil.rmtree(project / ".pio")
+    shutil.move(project, draft / PROJECT)
+    return images
+
+
+def _record(draft: Path, bundle: Bundle, board: Board, engine: Engine, images: dict[str, str]) -> BuildRecord:
+    elf, binary = draft / ELF, draft / BINARY
+    if board.platformio is None:
+        sizes = read_sizes(elf)
+    else:
+        sizes = read_framework_sizes(elf, draft / MAP, binary.stat().st_size, board.stack_bytes)
     return BuildRecord(
         tritguard=__version__,
         board=board,
@@ -78,9 +102,10 @@ def _record(draft: Path, bundle: Bundle, board: Board, engine: Engine) -> BuildR
         build_id=build_id(bundle, board, engine).hex(),
         bundle_sha256=bundle.sha256,
         model_sha256=bundle.manifest.model_sha256,
-        elf_sha256=hash_file(draft / ELF),
-        binary_sha256=hash_file(draft / BINARY),
-        compiler=read_compiler(draft / ELF),
+        elf_sha256=hash_file(elf),
+        binary_sha256=hash_file(binary),
+        images=images,
+        compiler=read_compiler(elf),
         flags=engine.flags,
-        sizes=read_sizes(draft / ELF),
+        sizes=sizes,
     )

@@ -6,11 +6,14 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import platformdirs
 
 from tritguard.boards import Board
+from tritguard.boards.platformio import core_dir, cores_folder, requirement
+from tritguard.build.scons import provide_scons
 from tritguard.errors import BuildError, ToolMissingError, TritguardError
 from tritguard.files import write_whole
 from tritguard.processes import Limits, run_python
@@ -37,6 +40,9 @@ _MISSING = (
 )
 _HARD_FLOAT = re.compile(r"error: (?P<file>\S+) uses VFP register arguments")
 _OFFLINE = re.compile(r"^(?:HTTPClientError|InternetConnectionError)\b", re.MULTILINE)
+_UNKNOWN = re.compile(
+    r"^(?:HTTPClientError|InternetConnectionError|UnknownPackageError|UnknownPlatform|PackageException)\b", re.MULTILINE
+)
 _OVERFLOW = re.compile(r"region [`'](?P<region>\w+)' overflowed by (?P<bytes>\d+) byte")
 
 
@@ -75,29 +81,56 @@ def run_platformio(project: Path, board: Board, log: Path) -> None:
         BuildError: the sources do not compile.
         ToolMissingError: there is no compiler on this machine, and PlatformIO cannot fetch one.
     """
-    arguments = ("run", "--project-dir", str(project))
     try:
-        done = run_python(
-            "platformio",
-            *arguments,
-            folder=project,
-            limits=_LIMITS,
-            environment=_environment(project),
-            one_output=True,
-        )
+        failed, output = call_platformio(project, board, _LIMITS)
     except subprocess.TimeoutExpired as error:
         raise BuildError(f"PlatformIO did not finish within {_LIMITS.seconds} s", where=board.id) from error
-    if done.returncode != 0:
-        output = done.stdout.decode(errors="replace")
+    if failed:
         write_whole(log, output)
         raise _explain(output, board, log)
 
 
-def _environment(project: Path) -> dict[str, str]:
-    """An environment in which PlatformIO ignores the user's settings and does not use the network unasked."""
+def call_platformio(
+    project: Path, board: Board, limits: Limits, *options: str, settings: Mapping[str, str] | None = None
+) -> tuple[bool, str]:
+    """Run PlatformIO on a project in its own folder.
+
+    Args:
+        project: a folder with a platformio.ini.
+        board: the board that it is for.
+        limits: what PlatformIO may take.
+        options: what follows `pio run`, such as `-t upload`.
+        settings: environment variables in which PlatformIO takes settings of the project.
+
+    Returns:
+        Whether it failed, and what it printed.
+
+    Raises:
+        subprocess.TimeoutExpired: it took too long.
+    """
+    done = run_python(
+        "platformio",
+        *("run", "--project-dir", str(project), *options),
+        folder=project,
+        limits=limits,
+        environment=_environment(project, board) | dict(settings or {}),
+        one_output=True,
+    )
+    return done.returncode != 0, done.stdout.decode(errors="replace")
+
+
+def _environment(project: Path, board: Board) -> dict[str, str]:
+    """An environment in which PlatformIO ignores the user's settings and does not use the network unasked.
+
+    The platform and packages of a framework stay where PlatformIO keeps its own, so that the next build, and the user's
+    own, find what was fetched once; unless they are those of TRITGUARD_CORES.
+    """
     inherited = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    shared = board.platformio is not None and cores_folder() is None
+    core = core_dir() if shared else project / ".pio" / "core"
+    provide_scons(core / "packages")
     own = {
-        "PLATFORMIO_CORE_DIR": str(project / ".pio" / "core"),
+        "PLATFORMIO_CORE_DIR": str(core),
         "PLATFORMIO_DISABLE_UPGRADE_CHECK": "true",
         "PLATFORMIO_SETTING_CHECK_PLATFORMIO_INTERVAL": "36500",
         "PLATFORMIO_SETTING_CHECK_PRUNE_SYSTEM_THRESHOLD": "0",
@@ -105,7 +138,9 @@ def _environment(project: Path) -> dict[str, str]:
         "PLATFORMIO_NO_ANSI": "true",
         "LC_ALL": "C",
     }
-    if shutil.which(COMPILER) is None:  # PlatformIO downloads one: keep it for the next build
+    if (
+        board.platformio is None and shutil.which(COMPILER) is None
+    ):  # PlatformIO downloads one: keep it for the next build
         own["PLATFORMIO_PACKAGES_DIR"] = str(Path(platformdirs.user_cache_dir("tritguard")) / "platformio-packages")
     return inherited | own
 
@@ -121,14 +156,20 @@ def _explain(output: str, board: Board, log: Path) -> TritguardError:
         return BuildError(f"does not compile ({match['what']})", where=match["where"], fix=f"the whole log is in {log}")
     if failure := _link_failure(output, board, log):
         return failure
-    if missing := _not_fetched(output, log):
+    if missing := _not_fetched(output, board, log):
         return missing
     last = next((line for line in reversed(output.splitlines()) if line.strip()), "no output")
     return BuildError(f"PlatformIO failed ({last.strip()})", fix=f"the whole log is in {log}")
 
 
-def _not_fetched(output: str, log: Path) -> ToolMissingError | None:
-    if shutil.which(COMPILER) is None:
+def _not_fetched(output: str, board: Board, log: Path) -> ToolMissingError | None:
+    if board.platformio is not None and _UNKNOWN.search(output):
+        wanted = requirement(board.platformio.platform, board.platformio.version)
+        return ToolMissingError(
+            f"PlatformIO could not fetch what {board.id} needs",
+            fix=f"with a connection: pio pkg install --global --platform {wanted} (log: {log})",
+        )
+    if board.platformio is None and shutil.which(COMPILER) is None:
         return ToolMissingError(
             f"{COMPILER} is not on PATH, and PlatformIO could not fetch one",
             fix=f"on Debian or Ubuntu: apt install gcc-arm-none-eabi libnewlib-arm-none-eabi (log: {log})",

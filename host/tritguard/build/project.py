@@ -12,9 +12,10 @@ from pathlib import Path
 from jinja2 import Environment
 
 from tritguard import __version__
-from tritguard.boards import Board
+from tritguard.boards import Board, PlatformIO
 from tritguard.boards.core import machine_flags
-from tritguard.build.engine import Engine
+from tritguard.boards.platformio import cores_folder, package_folders, platform_folder, requirement
+from tritguard.build.engine import C_ONLY, Engine
 from tritguard.emit.bundle import Bundle
 from tritguard.emit.render import c_comment
 from tritguard.resources import firmware_dir
@@ -35,9 +36,10 @@ def firmware_sources(board: Board, adapter: str = "engine_native.c") -> dict[str
     """The firmware's own files for this board and engine, by their path in the project's src/."""
     root = firmware_dir()
     shared = [file for file in root.glob("*.[ch]") if not file.match("engine_*.c")]
-    files = [*shared, root / adapter, *(root / "port").glob("*.[ch]")]
-    places = {file.relative_to(root).as_posix(): file for file in files}
-    places |= {f"port/{board.driver.name}/{file.name}": file for file in board.driver.folder.glob("*.[ch]")}
+    common = [root / "port" / "port.h"] if board.platformio else (root / "port").glob("*.[ch]")
+    places = {file.relative_to(root).as_posix(): file for file in (*shared, root / adapter, *common)}
+    own = [file for file in board.driver.folder.iterdir() if file.suffix in (".c", ".cpp", ".h")]
+    places |= {f"port/{board.driver.name}/{file.name}": file for file in own}
     return dict(sorted(places.items()))
 
 
@@ -55,14 +57,13 @@ def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine) ->
     """Write the project into an existing empty folder; `pio run` there makes .pio/build/firmware/firmware.{elf,bin}."""
     for name, file in firmware_sources(board, engine.adapter).items():
         _copy(file, folder / "src" / name)
-    for name in _PLATFORM:
-        _copy(firmware_dir() / "platform" / name, folder / "platform" / name)
     (folder / "src" / "model").mkdir()
     for name, content in engine.model_files.items():
         (folder / "src" / "model" / name).write_bytes(content)
     context = {
         "board": board,
         "engine": engine,
+        "cxx_flags": [flag for flag in engine.flags if flag not in C_ONLY],
         "version": __version__,
         "build_id": build_id(bundle, board, engine),
         "input_bytes": prod(bundle.manifest.input.shape),
@@ -70,9 +71,26 @@ def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine) ->
         "layer_count": 1 + max(layer.index for layer in bundle.manifest.layers),
     }
     (folder / "src" / "config.h").write_text(templates().get_template("config.h.jinja").render(context))
-    (folder / "platformio.ini").write_text(templates().get_template("platformio.ini.jinja").render(context))
+    if board.platformio is not None:
+        _write_ini(folder, "framework.ini.jinja", context | _origin(board.platformio))
+        return
+    _write_ini(folder, "platformio.ini.jinja", context)
+    for name in _PLATFORM:
+        _copy(firmware_dir() / "platform" / name, folder / "platform" / name)
     (folder / "boards").mkdir()
     (folder / "boards" / f"{board.id}.json").write_text(json.dumps(_platformio_board(board), indent=2))
+
+
+def _write_ini(folder: Path, template: str, context: dict[str, object]) -> None:
+    (folder / "platformio.ini").write_text(templates().get_template(template).render(context))
+
+
+def _origin(wanted: PlatformIO) -> dict[str, object]:
+    """Where PlatformIO takes platform and packages from: TRITGUARD_CORES, or else where it looks itself."""
+    cores, local = cores_folder(), platform_folder(wanted.platform)
+    if cores is None or local is None or not local.is_relative_to(cores):
+        return {"platform": requirement(wanted.platform, wanted.version), "packages": {}}
+    return {"platform": f"symlink://{local}", "packages": package_folders(local)}
 
 
 def _copy(source: Path, target: Path) -> None:

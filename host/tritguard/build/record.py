@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from tritguard.boards import Board
 from tritguard.build.engine import PROFILER_FLAG, EngineName
@@ -16,6 +18,9 @@ RECORD = "build.json"
 ELF = "firmware.elf"
 BINARY = "firmware.bin"
 MAP = "firmware.map"
+PROJECT = "project"
+
+_ImageName = Annotated[str, Field(pattern=r"^firmware\.[a-z0-9]+$")]
 
 
 class FlashLayer(Record):
@@ -59,6 +64,7 @@ class BuildRecord(Record):
     model_sha256: str
     elf_sha256: str
     binary_sha256: str
+    images: dict[_ImageName, str] = Field(default={})  # for the platform's uploaders: SHA-256 by name
     compiler: str
     flags: tuple[str, ...]
     sizes: Sizes
@@ -86,6 +92,11 @@ class Build:
         """The firmware as it is written to flash."""
         return self.path / BINARY
 
+    @property
+    def project(self) -> Path:
+        """The PlatformIO project that it was built from; only firmware on a framework keeps one."""
+        return self.path / PROJECT
+
 
 def open_build(path: Path) -> Build:
     """Open a build folder and check the firmware against its record.
@@ -97,7 +108,7 @@ def open_build(path: Path) -> Build:
     if not record_path.is_file():
         raise BadInputError(f"no {RECORD} here", where=str(path), fix="give a folder written by 'tritguard build'")
     record = from_json(BuildRecord, record_path, fix="build again")
-    for name, digest in ((ELF, record.elf_sha256), (BINARY, record.binary_sha256)):
+    for name, digest in ((ELF, record.elf_sha256), (BINARY, record.binary_sha256), *record.images.items()):
         file = path / name
         if not file.is_file() or hash_file(file) != digest:
             state = "was changed" if file.is_file() else "is missing"

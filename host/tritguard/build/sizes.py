@@ -23,7 +23,7 @@ _GROUPS = {
     ".data": "protocol and port",
     ".library": "C library",
 }
-_GAPS = "alignment"
+GAPS = "alignment"
 _LAYER_SYMBOL = re.compile(r"tg_l(\d+)(?:p\d+)?_")
 
 
@@ -33,18 +33,14 @@ def read_sizes(elf: Path) -> Sizes:
         image = ELFFile(file)
         sections = {section.name: int(section["sh_size"]) for section in _flash_sections(image)}
         flash_total = _image_bytes(image)
+        layers, arena = read_layers(image)
         symbols = {symbol.name: symbol for symbol in image.get_section_by_name(".symtab").iter_symbols()}
     if gaps := flash_total - sum(sections.values()):
-        sections[_GAPS] = gaps
+        sections[GAPS] = gaps
     groups: dict[str, int] = {}
     for name, size in sections.items():
         group = _GROUPS.get(name, name)
         groups[group] = groups.get(group, 0) + size
-    layers: dict[int, int] = {}
-    for name, symbol in symbols.items():
-        if match := _LAYER_SYMBOL.match(name):
-            layer = int(match[1])
-            layers[layer] = layers.get(layer, 0) + int(symbol["st_size"])
 
     def between(start: str, end: str) -> int:
         return int(symbols[end]["st_value"]) - int(symbols[start]["st_value"])
@@ -55,9 +51,22 @@ def read_sizes(elf: Path) -> Sizes:
         flash_groups=groups,
         flash_layers=tuple(FlashLayer(layer=layer, bytes=layers[layer]) for layer in sorted(layers)),
         ram_static=between("ld_static_start", "ld_static_end"),
-        ram_arena=int(symbols["tg_arena"]["st_size"]) if "tg_arena" in symbols else 0,
+        ram_arena=arena,
         stack_reserved=between("ld_stack_start", "ld_stack_end"),
     )
+
+
+def read_layers(image: ELFFile) -> tuple[dict[int, int], int]:
+    """The bytes of constants of each layer that has some, by its index; and those of the arena."""
+    layers: dict[int, int] = {}
+    arena = 0
+    for symbol in image.get_section_by_name(".symtab").iter_symbols():
+        if match := _LAYER_SYMBOL.match(symbol.name):
+            layer = int(match[1])
+            layers[layer] = layers.get(layer, 0) + int(symbol["st_size"])
+        elif symbol.name == "tg_arena":
+            arena = int(symbol["st_size"])
+    return layers, arena
 
 
 def read_compiler(elf: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tritguard import __version__
 from tritguard.boards import Board
-from tritguard.build.engine import FLAGS, Engine, Library
+from tritguard.build.engine import C_ONLY, FLAGS, Engine, Library
 from tritguard.emit.bundle import Bundle
 from tritguard.emit.tflm import Arrays
 from tritguard.emit.tflm.trust import trusted_arrays
@@ -20,7 +20,6 @@ _THIRD_PARTY = ("tensorflow/lite/micro/tools/make/downloads", "third_party")
 _HEADERS_OF = ("flatbuffers/include", "gemmlowp", "ruy")
 # Without it, TFLM's structs would have other members here than in the library.
 _DEFINES = ("TF_LITE_STATIC_MEMORY",)
-_C_ONLY = {"-Wmissing-prototypes", "-Wstrict-prototypes", "-Wold-style-definition"}
 # For these cores TFLM's makefile builds integer code only under another name.
 _TARGET_ARCH = {"cortex-m33": "cortex-m33+nodsp", "cortex-m55": "cortex-m55+nofp"}
 
@@ -54,7 +53,7 @@ def tflm_engine(bundle: Bundle, arrays: Arrays, library: Library) -> Engine:
         adapter="engine_tflm.cc",
         model_files={"tflm_model.h": chosen} | trusted_arrays(arrays),
         logit_count=0,
-        flags=(*(flag for flag in FLAGS if flag not in _C_ONLY), "-std=c++17"),
+        flags=(*(flag for flag in FLAGS if flag not in C_ONLY), "-std=c++17"),
         library=library,
     )
 

@@ -18,10 +18,11 @@ from tritguard.attack.norms import NORMS
 from tritguard.build import open_build
 from tritguard.cli.data import read_dataset
 from tritguard.cli.gates import AnnotationsOption, FailOnOption, FailUnderOption, JunitOption, leave_by_gates
-from tritguard.cli.options import Trust
+from tritguard.cli.options import BenchFile, Trust
 from tritguard.cli.progress import stages
 from tritguard.cli.study import numbers, show
 from tritguard.cli.terminal import console
+from tritguard.device import read_bench
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.robustness.live import Budget
@@ -63,7 +64,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         ),
     ] = "data",
     port: Annotated[
-        str | None, typer.Option(help="Serial port of the board; without it the emulated board is started.")
+        str | None, typer.Option(help="Serial port of the board, or 'auto'; without it the emulated board is started.")
     ] = None,
     control: Annotated[
         Path | None,
@@ -88,6 +89,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     junit: JunitOption = None,
     annotate: AnnotationsOption = False,
     trust: Trust = False,
+    bench: BenchFile = None,
 ) -> None:
     """Attack a model on its board: robust accuracy, latency, flash and RAM in one result."""
     if live and control is not None:
@@ -102,7 +104,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     with stages() as named:
         result = api.attack(
             opened, firmware, dataset, out,
-            plan=plan, port=port, control=control, workers=workers, live=announce if live else None, stages=named,
+            plan=plan, port=port, bench=read_bench(bench), control=control, workers=workers,
+            live=announce if live else None, stages=named,
         )  # fmt: skip
     show(result, out / ROBUSTNESS.file)
     leave_by_gates([result], fail_under, fail_on, junit, annotate)

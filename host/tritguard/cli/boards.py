@@ -2,40 +2,99 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
 from rich import box
 from rich.table import Table
 
+from tritguard.api.flashing import way_name
 from tritguard.boards import Board, available_boards
+from tritguard.boards.platformio import CORES, KnownBoard, known_boards
 from tritguard.cli.terminal import console, say
 from tritguard.resources import boards_dir
 
 
-def command() -> None:
+def command(
+    search: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="Those with this in their names, also of all boards that PlatformIO knows here."
+        ),
+    ] = None,
+) -> None:
     """List the boards, and what no hardware has confirmed of them."""
+    boards = [board for board in available_boards() if search is None or _fits(search, board.id, board.name)]
     table = Table("id", "board", "Cortex", "flash", "RAM", "runs by", "status", box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.columns[0].no_wrap = table.columns[-1].no_wrap = True
-    for board in available_boards():
+    for board in boards:
         flash, ram = (_size(region.bytes) for region in (board.memory.flash, board.memory.ram))
-        table.add_row(
-            board.id,
-            board.name,
-            board.core.removeprefix("cortex-").upper().replace("PLUS", "+"),
-            flash,
-            ram,
-            "\n".join(ways(board)),
-            board.status,
-        )
+        table.add_row(board.id, board.name, _core(board.core), flash, ram, "\n".join(ways(board)), board.status)
+    if search is not None:
+        _add_known(table, search, {board.platformio.board for board in boards if board.platformio is not None})
     console.print(table)
-    for board in available_boards():
-        for fact in board.unconfirmed:
-            say(f"{board.id}: no hardware has confirmed {fact}")
+    _say_facts(boards)
+    for board in boards:
+        if board.built is not None:
+            say(f"{board.id}: built {board.built}")
     console.print("--board takes a .toml file of your own, too; the shipped ones are in", boards_dir(), soft_wrap=True)
+    if search is None:
+        console.print(
+            "--search TEXT also looks in the platforms of PlatformIO that are on this machine", soft_wrap=True
+        )
+
+
+def _add_known(table: Table, search: str, shipped: set[str]) -> None:
+    known = list(known_boards())
+    for board in known:
+        if board.board not in shipped and _fits(search, board.board, str(board.facts.get("name", ""))):
+            table.add_row(*_row(board))
+    if not known:
+        console.print(
+            "no platform of PlatformIO is on this machine, so only shipped boards are listed; one is fetched by "
+            f"'pio pkg install --global --platform ststm32', or {CORES} names a folder that has some",
+            soft_wrap=True,
+        )
+
+
+def _row(board: KnownBoard) -> tuple[str, ...]:
+    upload = board.facts.get("upload", {})
+    flash, ram = (_size(int(upload.get(name, 0))) for name in ("maximum_size", "maximum_ram_size"))
+    protocol = str(upload.get("protocol", ""))
+    name = str(board.facts.get("name", ""))
+    return (
+        f"pio:{board.platform}/{board.board}",
+        name,
+        _core(board.core),
+        flash,
+        ram,
+        f"platformio:{protocol}",
+        "untried",
+    )
+
+
+def _fits(search: str, *names: str) -> bool:
+    return any(search.lower() in name.lower() for name in names)
+
+
+def _core(core: str) -> str:
+    return core.removeprefix("cortex-").upper().replace("PLUS", "+")
 
 
 def _size(count: int) -> str:
     return f"{count >> 10} K" if count < 1 << 20 else f"{count >> 20} M"
 
 
+def _say_facts(boards: list[Board]) -> None:
+    """Say what is not confirmed, each fact once with all the boards that it is about."""
+    facts: dict[str, list[str]] = {}
+    for board in boards:
+        for fact in board.unconfirmed:
+            facts.setdefault(fact, []).append(board.id)
+    for fact, ids in facts.items():
+        say(f"{', '.join(ids)}: no hardware has confirmed {fact}")
+
+
 def ways(board: Board) -> list[str]:
     """List the methods of 'tritguard flash' that this board has, the usual one first."""
-    return (["emulator"] if board.emulator else []) + [way.method for way in board.upload]
+    return (["emulator"] if board.emulator else []) + [way_name(way) for way in board.upload]

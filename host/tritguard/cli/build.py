@@ -28,7 +28,9 @@ class EngineChoice(StrEnum):
 def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     bundle: Annotated[Path, typer.Argument(help="Folder written by 'tritguard convert'.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the firmware.")],
-    board: Annotated[str, typer.Option("--board", "-b", help="A board's id, or its .toml file.")] = "mps2-an386",
+    board: Annotated[
+        str, typer.Option("--board", "-b", help="An id, a .toml file, or pio:PLATFORM/BOARD as PlatformIO names it.")
+    ] = "mps2-an386",
     max_flash: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Fail if the firmware takes more flash: 65536, 64K, 1M.")
     ] = None,

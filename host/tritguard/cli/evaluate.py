@@ -9,9 +9,10 @@ import typer
 
 from tritguard import api
 from tritguard.cli.data import read_dataset
-from tritguard.cli.options import Trust
+from tritguard.cli.options import BenchFile, Trust
 from tritguard.cli.progress import stages
 from tritguard.cli.study import leave, settings, show
+from tritguard.device import read_bench
 from tritguard.emit import open_bundle
 from tritguard.evaluate.deployment.study import DEPLOYMENT
 
@@ -22,7 +23,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     data: Annotated[str, typer.Option("--data", "-d", help="A data set: what 'tritguard data' takes.")],
     out: Annotated[Path, typer.Option("--out", "-o", help=f"Folder of {DEPLOYMENT.file} and its report.")],
     port: Annotated[
-        str | None, typer.Option("--port", "-p", help="Serial port of the board; without it the emulated one is used.")
+        str | None,
+        typer.Option("--port", "-p", help="Serial port of the board, or 'auto'; without it the emulated one is used."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="A TOML file with an \\[evaluate] table; options go first.")
@@ -30,6 +32,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     samples: Annotated[int | None, typer.Option("--samples", "-n", help="Test samples; by default all.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the samples drawn, where they are not all.")] = None,
     trust: Trust = False,
+    bench: BenchFile = None,
 ) -> None:
     """Run the test set on the device: accuracy, confusion, latency, and its bytes beside the twin and the oracle."""
     plan = settings(DEPLOYMENT, config, {"samples": samples, "seed": seed})
@@ -37,6 +40,6 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     opened.manifest.check_single()
     built, dataset = api.open_build(build), read_dataset(data)
     with stages() as named:
-        result = api.evaluate(opened, built, dataset, out, plan=plan, port=port, stages=named)
+        result = api.evaluate(opened, built, dataset, out, plan=plan, port=port, bench=read_bench(bench), stages=named)
     show(result, out / DEPLOYMENT.file)
     leave(result)

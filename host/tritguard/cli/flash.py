@@ -2,71 +2,68 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tritguard.boards import Board
+from tritguard.api.flashing import flash, methods
 from tritguard.build import Build, open_build
-from tritguard.cli.boards import ways
+from tritguard.cli.options import BenchFile
 from tritguard.cli.terminal import console
-from tritguard.device import EmulatedBoard, Hello, identify, upload
+from tritguard.device import Bench, EmulatedBoard, Hello, identify, read_bench
 from tritguard.errors import BadInputError
 
-
-class Method(StrEnum):
-    """How a firmware gets onto a board."""
-
-    OPENOCD = "openocd"
-    DFU = "dfu"
-    EMULATOR = "emulator"
+_EMULATOR = "emulator"
 
 
 def command(
     build: Annotated[Path, typer.Argument(help="Folder written by 'tritguard build'.")],
     port: Annotated[
         str | None,
-        typer.Option("--port", "-p", help="Serial port of a real board, which is asked who it is once flashed."),
+        typer.Option(
+            "--port", "-p", help="Serial port of a real board, or 'auto'; it is asked who it is once flashed."
+        ),
     ] = None,
     method: Annotated[
-        Method | None, typer.Option(help="By default the board's first; the emulator only where no port is given.")
+        str | None,
+        typer.Option(
+            help="emulator, platformio, openocd, dfu, pyocd, uf2, teensy, or bench; METHOD:PROTOCOL if the board has "
+            "several. By default the board's first; the emulator only where no port is given."
+        ),
     ] = None,
     stay: Annotated[
         bool, typer.Option("--stay", help="Keep the emulated board running until Ctrl-C; other verbs take its port.")
     ] = False,
+    bench: BenchFile = None,
 ) -> None:
     """Put a firmware on its board, or boot it on the emulated one, and see that it answers."""
     built = open_build(build)
-    chosen = choose(built.record.board, method, port)
-    if chosen is Method.EMULATOR:
+    hooks = read_bench(bench)
+    if wants_emulator(built, method, port, hooks):
         _emulate(built, stay)
     elif stay:
         raise BadInputError("--stay is for the emulator alone")
     else:
-        _flash(built, chosen, port)
+        _flash(built, method, port, hooks)
 
 
-def choose(board: Board, method: Method | None, port: str | None) -> Method:
-    """Choose the method to flash with.
+def wants_emulator(built: Build, method: str | None, port: str | None, bench: Bench | None) -> bool:
+    """Whether the firmware goes to the emulated board.
 
     Raises:
-        BadInputError: the board has no such method.
+        BadInputError: the emulator is asked for, and the board has none or a port is given.
     """
-    known = [Method(way) for way in ways(board)]
-    if port is not None:
-        known = [way for way in known if way is not Method.EMULATOR]
-    if method is None and known:
-        return known[0]
-    if port is not None and not known:
-        what = "is emulated only, so nothing can be flashed to a board at a port"
-        raise BadInputError(what, where=board.id, fix="leave --port out: the emulated board is started")
-    if method not in known:
-        wanted = f"no method {method}" if method else "no method"
-        where = f"{board.id} at a port" if port else board.id
-        raise BadInputError(wanted, where=where, fix=f"it has {', '.join(known) or 'none'}")
-    return method
+    board = built.record.board
+    real = port is not None or bench is not None
+    if method is None:
+        return board.emulator is not None and not real
+    if method != _EMULATOR:
+        return False
+    if board.emulator is None or real:
+        where = f"{board.id} at a port" if real else board.id
+        raise BadInputError(f"no method {method}", where=where, fix=f"it has {', '.join(methods(built)) or 'none'}")
+    return True
 
 
 def _emulate(built: Build, stay: bool) -> None:
@@ -82,15 +79,17 @@ def _emulate(built: Build, stay: bool) -> None:
                 console.print("stopped")
 
 
-def _flash(built: Build, method: Method, port: str | None) -> None:
-    way = next(way for way in built.record.board.upload if way.method == method)
-    with console.status(f"Flashing with {method}"):
-        upload(built, way)
-    console.print(f"flashed {built.record.board.name} with {method}", soft_wrap=True)
-    if port is None:
+def _flash(built: Build, method: str | None, port: str | None, bench: Bench | None) -> None:
+    with console.status("Flashing"):
+        found = flash(built, method=method, port=port, bench=bench)
+    console.print(f"flashed {built.record.board.name}", soft_wrap=True)
+    if found is None:
         console.print("not asked who it is: give --port for that")
-    else:
-        describe(identify(port, built))
+        return
+    place, hello = found
+    if place != port:
+        console.print(f"it is at --port {place}", soft_wrap=True)
+    describe(hello)
 
 
 def describe(hello: Hello) -> None:

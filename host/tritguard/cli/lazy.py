@@ -20,6 +20,8 @@ VERBS = (
     "export",
     "build",
     "flash",
+    "selftest",
+    "monitor",
     "profile",
     "evaluate",
     "attack",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,5 +12,12 @@ Trust = Annotated[
     typer.Option(
         "--trust",
         help="Compile C that is not what this version generates from the model: you know who made it.",
+    ),
+]
+
+BenchFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--bench", help="A TOML file of your own with a \\[bench] table: commands that lease and power a board."
     ),
 ]

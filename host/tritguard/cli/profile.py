@@ -22,7 +22,8 @@ def command(
     bundle: Annotated[Path, typer.Argument(help="Folder written by 'tritguard convert'.")],
     build: Annotated[Path, typer.Argument(help="Folder written by 'tritguard build'.")],
     port: Annotated[
-        str | None, typer.Option("--port", "-p", help="Serial port of a real board, flashed with a --profile build.")
+        str | None,
+        typer.Option("--port", "-p", help="Serial port of a real board, or 'auto', flashed with a --profile build."),
     ] = None,
     out: Annotated[
         Path | None,

@@ -28,6 +28,13 @@ from tritguard.train import TrainRecord
 def command(
     config: Annotated[Path, typer.Argument(help="A TOML file, as 'tritguard init' writes one.")] = Path(CONFIG),
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of everything the run makes.")] = Path("run"),
+    board: Annotated[
+        str | None,
+        typer.Option("--board", "-b", help="Another board than the file's: an id, a .toml, pio:PLATFORM/BOARD."),
+    ] = None,
+    port: Annotated[
+        str | None, typer.Option("--port", "-p", help="Serial port of a real board, or 'auto'; the run flashes it.")
+    ] = None,
     fail_under: FailUnderOption = None,
     fail_on: FailOnOption = None,
     junit: JunitOption = None,
@@ -36,7 +43,8 @@ def command(
     """Train or take a model, convert, build, attack on the board, report."""
     if not config.exists() and config == Path(CONFIG):
         raise BadInputError(f"no {CONFIG} here", fix="write one with 'tritguard init', or name another file")
-    settings = read_run_config(config)
+    given = {name: value for name, value in (("board", board), ("port", port)) if value is not None}
+    settings = read_run_config(config).model_copy(update=given)
     with _Shown() as shown:
         results = run(settings, out, shown, text=config.read_text())
     leave_by_gates(results, fail_under, fail_on, junit, annotate)

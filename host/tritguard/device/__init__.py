@@ -1,12 +1,16 @@
 """Runs a model on a board at a serial line, real or emulated, behind the Predictor interface."""
 
+from tritguard.device.bench import Bench, read_bench
 from tritguard.device.board import Device, connect, emulate, identify, open_device
 from tritguard.device.emulators import Counting, EmulatedBoard, EmulatorError, emulator_of, emulator_version
 from tritguard.device.fleet import Fleet, reinforced
+from tritguard.device.ports import AUTO, find_again, find_port
 from tritguard.device.protocol import Fault, Hello, MemoryUse
 from tritguard.device.upload import upload
 
 __all__ = [
+    "AUTO",
+    "Bench",
     "Counting",
     "Device",
     "EmulatedBoard",
@@ -19,8 +23,11 @@ __all__ = [
     "emulate",
     "emulator_of",
     "emulator_version",
+    "find_again",
+    "find_port",
     "identify",
     "open_device",
+    "read_bench",
     "reinforced",
     "upload",
 ]

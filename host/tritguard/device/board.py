@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -13,10 +14,12 @@ import numpy as np
 from typing_extensions import override
 
 from tritguard.build import Build
+from tritguard.device.bench import Bench
 from tritguard.device.bulk import BulkLine, Mailbox
 from tritguard.device.emulators import Counting, EmulatedBoard, Emulator, emulator_of, is_emulated
 from tritguard.device.line import Line, SerialLine
-from tritguard.device.link import ANSWER_SECONDS, Link
+from tritguard.device.link import ANSWER_SECONDS, Link, NoAnswerError
+from tritguard.device.ports import AUTO, find_again, find_port
 from tritguard.device.protocol import Hello, Inference, LayerTicks, MemoryUse, ProtocolError, Request
 from tritguard.emit.bundle import Bundle
 from tritguard.errors import BadInputError, DeviceError, WrongFirmwareError
@@ -34,6 +37,8 @@ _CYCLES_PER_MAC = 20
 _PATIENCE = 8
 # No board is waited for longer than this, whatever clock it says it has and however slow it was before.
 _LONGEST_SECONDS = 600.0
+# A board that was switched on again has started by then, its USB and all.
+_RETURN_SECONDS = 30.0
 # A board whose crystal did not start runs slower than its file says, but by less than this factor.
 _SLOWDOWN = 64
 
@@ -48,10 +53,21 @@ class Device(Predictor):
         bundle: the model it runs.
         build: the firmware it runs.
         emulator: what emulates the board; None for a real one, whose ticks are time.
+        power_cycles: how often the bench switched the board off and on because it hung.
     """
 
-    def __init__(self, link: Link, hello: Hello, bundle: Bundle, build: Build, emulator: Emulator | None) -> None:
+    def __init__(
+        self,
+        link: Link,
+        hello: Hello,
+        bundle: Bundle,
+        build: Build,
+        emulator: Emulator | None,
+        bench: Bench | None = None,
+    ) -> None:
         self.hello = hello
+        self.power_cycles = 0
+        self._bench = bench
         self.bundle = bundle
         self.build = build
         self.emulator = emulator
@@ -84,12 +100,15 @@ class Device(Predictor):
         return self.emulator is not None
 
     def instructions(self, ticks: int) -> int | None:
-        """Convert ticks to instructions; None on a real board, and in an emulator whose timers count something else.
+        """Convert ticks to instructions; None on a real board, in an emulator whose timers count something else, and
+        where a framework's clock gives microseconds only.
 
         The number is exact, but it includes about 25 instructions that start and stop the timer, and 10 more every
         2**24 ticks.
         """
-        return None if self.emulator is None else self.emulator.instructions(ticks, self.tick_hz)
+        if self.emulator is None or self.build.record.board.platformio is not None:
+            return None
+        return self.emulator.instructions(ticks, self.tick_hz)
 
     @override
     def predict(self, x: Int8, progress: Progress | None = None) -> Outputs:
@@ -172,16 +191,35 @@ class Device(Predictor):
         """Send a request that keeps the board silent for as long as an inference takes, and return the answer."""
         start = time.monotonic()
         resent = self._link.resent
-        answer = self._link.ask(
+        asking = partial(
+            self._link.ask,
             request,
             sample,
             seconds=min(_LONGEST_SECONDS, ANSWER_SECONDS + (_PATIENCE * self._slowest or self._estimated_seconds())),
             busy_seconds=self._slowest,
             on_silence=self._check_for_crash,
         )
+        try:
+            answer = asking()
+        except NoAnswerError:
+            if self._bench is None or self._bench.power_cycle is None:
+                raise
+            self._power_cycle(self._bench)
+            return self._link.ask(*asking.args, **asking.keywords)
         if self._link.resent == resent:  # otherwise the time is not that of a single inference
             self._slowest = max(self._slowest, time.monotonic() - start)
         return answer
+
+    def _power_cycle(self, bench: Bench) -> None:
+        """Have the bench switch a board that hangs off and on, and connect to it again, whatever its port is called."""
+        resent, url = self.resent_frames, self._link.url
+        self._link.close()
+        bench.run("power_cycle", self.build, url)
+        _, (self._link, self.hello) = find_again(
+            self.build.record.board, url, lambda place: _reach(place, self.build), _RETURN_SECONDS
+        )
+        self._resent_before = self._link.resent - resent
+        self.power_cycles += 1
 
     def _estimated_seconds(self) -> float:
         """An upper estimate of the time for one inference, including both directions of the serial line."""
@@ -211,14 +249,17 @@ def greet(link: Link) -> Hello:
     return _parsed(link, Hello.parse, answer)
 
 
-def connect(url: str, bundle: Bundle, build: Build, *, emulated: bool | None = None) -> Device:
+def connect(
+    url: str, bundle: Bundle, build: Build, *, emulated: bool | None = None, bench: Bench | None = None
+) -> Device:
     """Open a port and make sure that the board there runs this model in this firmware.
 
     Args:
-        url: the port, in any form that pyserial opens.
+        url: the port, in any form that pyserial opens; `auto` looks for it.
         bundle: the model.
         build: the firmware, built from `bundle`.
         emulated: whether an emulator runs the board; by default true if tritguard started one at this port.
+        bench: switches the board off and on if it hangs.
 
     Raises:
         BadInputError: the build was made from another bundle.
@@ -226,8 +267,10 @@ def connect(url: str, bundle: Bundle, build: Build, *, emulated: bool | None = N
         DeviceError: the port cannot be opened, nothing answers, or the board tells of itself what cannot be.
     """
     _check_bundle(bundle, build)
+    if url == AUTO:
+        url, _ = find_port(build.record.board, lambda place: identify(place, build))
     emulator = emulator_of(build.record.board) if (is_emulated(url) if emulated is None else emulated) else None
-    return _connect(SerialLine(url, build.record.board.uart.baud), bundle, build, emulator)
+    return _connect(SerialLine(url, build.record.board.uart.baud), bundle, build, emulator, bench)
 
 
 def _check_bundle(bundle: Bundle, build: Build) -> None:
@@ -235,16 +278,30 @@ def _check_bundle(bundle: Bundle, build: Build) -> None:
         raise BadInputError("was built from another bundle", where=str(build.path), fix="build it again from this one")
 
 
-def _connect(line: Line, bundle: Bundle, build: Build, emulator: Emulator | None) -> Device:
-    link = Link(line)
+def _connect(line: Line, bundle: Bundle, build: Build, emulator: Emulator | None, bench: Bench | None = None) -> Device:
+    link, hello = _greet_over(line, build)
     try:
-        hello = greet(link)
-        check_firmware(line.url, hello, build)
         _check_facts(line.url, hello, bundle, build)
     except BaseException:
         link.close()
         raise
-    return Device(link, hello, bundle, build, emulator)
+    return Device(link, hello, bundle, build, emulator, bench)
+
+
+def _reach(url: str, build: Build) -> tuple[Link, Hello]:
+    return _greet_over(SerialLine(url, build.record.board.uart.baud), build)
+
+
+def _greet_over(line: Line, build: Build) -> tuple[Link, Hello]:
+    """Ask the board on a line who it is, and make sure that it runs this firmware; the line is closed otherwise."""
+    link = Link(line)
+    try:
+        hello = greet(link)
+        check_firmware(line.url, hello, build)
+    except BaseException:
+        link.close()
+        raise
+    return link, hello
 
 
 def identify(url: str, build: Build) -> Hello:
@@ -253,21 +310,32 @@ def identify(url: str, build: Build) -> Hello:
     Raises:
         WrongFirmwareError, DeviceError: see `connect`.
     """
-    with Link(SerialLine(url, build.record.board.uart.baud)) as link:
-        hello = greet(link)
-    check_firmware(url, hello, build)
+    link, hello = _reach(url, build)
+    link.close()
     return hello
 
 
 @contextmanager
-def open_device(bundle: Bundle, build: Build, port: str | None = None) -> Iterator[Device]:
+def open_device(bundle: Bundle, build: Build, port: str | None = None, bench: Bench | None = None) -> Iterator[Device]:
     """Open the device of a build: the board at `port`, or if no port is given a temporary emulated board.
 
+    Args:
+        bundle: the model.
+        build: the firmware, built from `bundle`.
+        port: see `connect`.
+        bench: the user's commands that lease the board and switch its power; for a board at a port.
+
     Raises:
-        BadInputError: no port is given and the board has no emulator; see also `connect`.
-        ToolMissingError, DeviceError: see `EmulatedBoard` and `connect`.
+        BadInputError: no port is given, and the board has no emulator or there is a bench; see also `connect`.
+        ToolMissingError, DeviceError: see `EmulatedBoard`, `connect` and `Bench`.
     """
-    with emulate(bundle, build) if port is None else connect(port, bundle, build) as device:
+    if port is None:
+        if bench is not None:
+            raise BadInputError("a bench is for real boards", where=build.record.board.id, fix="name the board's port")
+        with emulate(bundle, build) as device:
+            yield device
+        return
+    with (bench or Bench()).held(build, port), connect(port, bundle, build, bench=bench) as device:
         yield device
 
 
@@ -291,7 +359,8 @@ def emulate(
     _check_bundle(bundle, build)
     board, image = build.record.board, build.elf if elf is None else elf
     emulator = emulator_of(board)
-    mailbox = Mailbox.find(image) if bulk and emulator.has_debugger and hasattr(socket, "AF_UNIX") else None
+    bulk = bulk and board.platformio is None and emulator.has_debugger and hasattr(socket, "AF_UNIX")
+    mailbox = Mailbox.find(image) if bulk else None
     if mailbox is None:
         with (
             EmulatedBoard(board, image, counting) as emulated_board,

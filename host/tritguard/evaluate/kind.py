@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from tritguard.boards import Board
 from tritguard.build import Build
 from tritguard.data import Dataset
+from tritguard.device import Bench
 from tritguard.emit import Bundle
 from tritguard.evaluate.study import Study
 from tritguard.progress import Stages
@@ -32,6 +33,8 @@ class RunContext:
         trained_on: the data of that training.
         control: an undefended model of the same task.
         control_float: the Keras model that the control was made of, if this run trained it.
+        port: where the board is, which runs the build already; None for the emulated one.
+        bench: what switches its power.
         earlier: the results of the studies that the run has carried out before this one.
     """
 
@@ -46,6 +49,8 @@ class RunContext:
     trained_on: Dataset | None = None
     control: Bundle | None = None
     control_float: Path | None = None
+    port: str | None = None
+    bench: Bench | None = None
     earlier: tuple[Study, ...] = ()
 
 

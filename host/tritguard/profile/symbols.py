@@ -11,7 +11,7 @@ from elftools.elf.elffile import ELFFile
 
 from tritguard.errors import BadInputError
 
-_LAYERS = ".tritguard.layers"  # written by firmware/layer_mark.h
+_LAYERS = ".debug_tritguard_layers"  # written by firmware/layer_mark.h
 _RUN = "tg_model_run", "engine_run"  # the entry of generated C, and that of any engine
 _DONE = "port_ticks_stop"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -33,6 +34,7 @@ class Qemu(Emulator):
                 f"{PROGRAM} is not installed", fix="on Debian or Ubuntu: apt install qemu-system-arm"
             )
         assert board.emulator is not None
+        self._check_version(board)
         # Boards have several serial lines; those before the UART in use are not connected. With port 0 the system
         # picks a free port.
         serial_lines = ["-serial", "null"] * board.emulator.serial_index
@@ -48,6 +50,15 @@ class Qemu(Emulator):
             files = f"layout={_escaped(counting.layout)},out={_escaped(counting.out)}"
             command += ["-plugin", f"{_escaped(library)},{files}"]
         return command
+
+    def _check_version(self, board: Board) -> None:
+        since = board.emulator.since if board.emulator else None
+        if since is not None and (there := major_version(self.version())) < since:
+            raise ToolMissingError(
+                f"QEMU {there} has no {board.name}",
+                where=board.id,
+                fix=f"install QEMU {since} or newer (Debian: backports)",
+            )
 
     @override
     def version(self) -> str | None:
@@ -67,6 +78,12 @@ class Qemu(Emulator):
     @override
     def instructions(self, ticks: int, tick_hz: int) -> int | None:
         return round(ticks * 1e9 / tick_hz / NANOSECONDS_PER_INSTRUCTION)
+
+
+def major_version(line: str | None) -> int:
+    """The major version in what QEMU prints about its version; 0 where there is none."""
+    match = re.search(r"version (\d+)", line or "")
+    return int(match[1]) if match else 0
 
 
 def _escaped(path: Path) -> str:

@@ -83,7 +83,7 @@ def _oracle(bundle: Bundle, x: Int8, scores: Int8, count: int, progress: Progres
 
 
 def _in_run(plan: DeploymentPlan, run: RunContext, stages: Stages) -> DeploymentResult:
-    with open_device(run.bundle, run.build) as device:
+    with open_device(run.bundle, run.build, run.port, run.bench) as device:
         return study_deployment(device, run.dataset, plan, stages)
 
 

@@ -174,7 +174,7 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
 
 
 def _in_run(plan: Plan, run: RunContext, stages: Stages) -> RobustnessResult:
-    with open_device(run.bundle, run.build) as device:
+    with open_device(run.bundle, run.build, run.port, run.bench) as device:
         subject = Subject(run.bundle, run.build)
         return study_robustness(subject, run.dataset, plan, device, run.out, stages, control=run.control)
 

@@ -1,0 +1,241 @@
+/* The port for every core of the Arduino framework. The core has the vectors, start-up, clock, serial line and main;
+ * it calls setup once and loop again and again.
+ */
+#include "framework.h"
+
+#include "linker.h"
+
+extern "C" {
+#include "config.h"
+#include "firmware.h"
+#include "port/port.h"
+
+void *_sbrk(int bytes);
+#if defined(TEENSYDUINO) && defined(__IMXRT1062__)
+extern unsigned long _estack; /* as the core declares it */
+#endif
+}
+
+/* The core's serial line: the debug probe's UART, or USB. */
+#ifndef TG_SERIAL
+#define TG_SERIAL Serial
+#endif
+
+#define DEMCR_REGISTER (*reinterpret_cast<volatile uint32_t *>(0xE000EDFCu))
+#define TRACE_ON (1u << 24)
+#define DWT_CTRL_REGISTER (*reinterpret_cast<volatile uint32_t *>(0xE0001000u))
+#define CTRL_COUNTS 1u
+#define CYCCNT_REGISTER (*reinterpret_cast<volatile uint32_t *>(0xE0001004u))
+#define LAR_REGISTER                                                                                         \
+    (*reinterpret_cast<volatile uint32_t *>(0xE0001FB0u)) /* locks the others on a Cortex-M7 */
+#define LAR_KEY 0xC5ACCE55u
+#define VTOR_REGISTER (*reinterpret_cast<uint32_t *const *volatile *>(0xE000ED08u))
+
+#if defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)
+#define MAY_COUNT_CYCLES 0
+#else
+#define MAY_COUNT_CYCLES 1
+#endif
+
+namespace
+{
+
+const uint32_t STACK_PAINT = 0xA5C3A5C3u;
+const uint32_t STACK_UNPAINTED_WORDS = 32u; /* below the stack pointer while painting */
+const uint32_t HEAP_ROOM_BYTES = 64u;       /* between the heap's end and the paint */
+const uint32_t MICROSECONDS = 1000000u;
+
+uint8_t sending[64]; /* a packet of USB; one byte at a time would be one packet each */
+size_t sending_used;
+
+bool cycles_count;
+uint32_t cycles_first;
+uint32_t micros_first;
+
+uint32_t *stack_low; /* nullptr: not known, as under an RTOS */
+uint32_t *stack_high;
+
+bool on_process_stack()
+{
+    uint32_t control;
+    __asm__ volatile("mrs %0, control" : "=r"(control));
+    return (control & 2u) != 0u;
+}
+
+uint32_t *stack_top()
+{
+#if defined(TEENSYDUINO) && defined(__IMXRT1062__)
+    return reinterpret_cast<uint32_t *>(&_estack);
+#else
+    return *VTOR_REGISTER; /* the first vector */
+#endif
+}
+
+/* An RTOS starts the sketch on a stack of its own, which is not painted. */
+__attribute__((noinline)) void paint_stack()
+{
+    if (on_process_stack()) {
+        return;
+    }
+    uint32_t *sp;
+    __asm__ volatile("mov %0, sp" : "=r"(sp));
+    const uintptr_t here = reinterpret_cast<uintptr_t>(sp);
+    const uintptr_t heap = reinterpret_cast<uintptr_t>(_sbrk(0)) + HEAP_ROOM_BYTES;
+    const uintptr_t least = here - CONFIG_STACK_BYTES;
+    const uintptr_t low = ((heap > least) && (heap < here)) ? heap : least;
+    stack_low = reinterpret_cast<uint32_t *>((low + 7u) & ~static_cast<uintptr_t>(7u));
+    stack_high = stack_top();
+    /* volatile, or the compiler makes this a call of memset, which would overwrite its own frame. */
+    for (volatile uint32_t *p = stack_low; p < (sp - STACK_UNPAINTED_WORDS); p++) {
+        *p = STACK_PAINT;
+    }
+}
+
+/* A core without the counter, or one that a debugger has locked, gets its ticks from micros(). */
+void start_cycle_counter()
+{
+#if MAY_COUNT_CYCLES
+    DEMCR_REGISTER = DEMCR_REGISTER | TRACE_ON;
+    LAR_REGISTER = LAR_KEY;
+    CYCCNT_REGISTER = 0u;
+    DWT_CTRL_REGISTER = DWT_CTRL_REGISTER | CTRL_COUNTS;
+    const uint32_t before = CYCCNT_REGISTER;
+    for (volatile uint32_t i = 0u; i < 16u; i = i + 1u) {
+    }
+    cycles_count = CYCCNT_REGISTER != before;
+#endif
+}
+
+void flush_sending()
+{
+    size_t sent = 0u;
+    while (sent < sending_used) {
+        const size_t taken = TG_SERIAL.write(sending + sent, sending_used - sent);
+        if ((taken == 0u) && !TG_SERIAL) { /* nobody listens: the host asks again */
+            break;
+        }
+        sent += taken;
+        if (taken == 0u) {
+            yield();
+        }
+    }
+    sending_used = 0u;
+}
+
+} // namespace
+
+extern "C" {
+
+void port_start(void)
+{
+    TG_SERIAL.begin(CONFIG_UART_BAUD);
+    start_cycle_counter();
+    paint_stack();
+}
+
+uint32_t port_clock_hz(void)
+{
+#if defined(ARDUINO_ARCH_RP2040) && !defined(ARDUINO_ARCH_MBED)
+    return static_cast<uint32_t>(rp2040.f_cpu());
+#elif defined(TEENSYDUINO) && defined(__IMXRT1062__)
+    return F_CPU_ACTUAL;
+#elif defined(TEENSYDUINO)
+    return F_CPU;
+#else
+    return SystemCoreClock;
+#endif
+}
+
+bool port_read(uint8_t *to)
+{
+    const int received = TG_SERIAL.read();
+    if (received < 0) {
+        return false;
+    }
+    *to = static_cast<uint8_t>(received);
+    return true;
+}
+
+/* The bulk line is not used: a framework's interrupts make no two measurements of time alike. */
+void port_mark_idle(void)
+{
+}
+
+/* The core's loop goes on at once: what it does between two calls, such as USB, must not wait. */
+void port_wait(void)
+{
+    if (sending_used != 0u) {
+        flush_sending();
+#if defined(TEENSYDUINO)
+        TG_SERIAL.send_now();
+#endif
+    }
+    yield();
+}
+
+void port_write(uint8_t value)
+{
+    sending[sending_used] = value;
+    sending_used++;
+    if (sending_used == sizeof sending) {
+        flush_sending();
+    }
+}
+
+void port_ticks_start(void)
+{
+    micros_first = static_cast<uint32_t>(micros());
+    cycles_first = cycles_count ? CYCCNT_REGISTER : 0u;
+}
+
+uint64_t port_ticks_now(void)
+{
+    const uint32_t cycles = cycles_count ? (CYCCNT_REGISTER - cycles_first) : 0u;
+    const uint32_t passed = static_cast<uint32_t>(micros()) - micros_first;
+    const uint64_t near = (static_cast<uint64_t>(passed) * port_clock_hz()) / MICROSECONDS;
+    if (!cycles_count) {
+        return (near != 0u) ? near : 1u;
+    }
+    /* The counter wraps every 2^32 cycles; the microseconds say how often it has. */
+    const int64_t off = static_cast<int64_t>(near) - static_cast<int64_t>(cycles);
+    const int64_t wraps = (off + (INT64_C(1) << 31)) >> 32;
+    return static_cast<uint64_t>((wraps > 0) ? (wraps << 32) : 0) + cycles;
+}
+
+uint64_t port_ticks_stop(void)
+{
+    return port_ticks_now();
+}
+
+port_memory_t port_memory(void)
+{
+    const uint32_t *deepest = stack_low;
+    while ((deepest < stack_high) && (*deepest == STACK_PAINT)) {
+        deepest++;
+    }
+    const uintptr_t high = reinterpret_cast<uintptr_t>(stack_high);
+    port_memory_t memory;
+    memory.static_bytes = linker_static_bytes();
+    memory.stack_bytes = static_cast<uint32_t>(high - reinterpret_cast<uintptr_t>(stack_low));
+    memory.stack_peak_bytes = static_cast<uint32_t>(high - reinterpret_cast<uintptr_t>(deepest));
+    return memory;
+}
+
+/* The core's own fault handlers stay in place, and none of them records anything. */
+port_fault_t port_last_fault(void)
+{
+    const port_fault_t none = {0u, 0u, 0u, 0u, 0u};
+    return none;
+}
+
+} // extern "C"
+
+void setup()
+{
+    firmware_start();
+}
+
+void loop()
+{
+    firmware_poll();
+}

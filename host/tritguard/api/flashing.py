@@ -1,0 +1,67 @@
+"""From a build to a board that runs it."""
+
+from __future__ import annotations
+
+from tritguard.build import Build
+from tritguard.device import AUTO, Bench, Hello, find_again, identify, upload
+from tritguard.errors import BadInputError
+
+_BENCH = "bench"
+_RETURN_SECONDS = 20.0
+
+
+def methods(firmware: Build, bench: Bench | None = None) -> list[str]:
+    """The ways of flashing that a build's board has, the usual one first; a bench's own goes before them.
+
+    A board that has several of a method, for different probes, tells them apart as METHOD:PROTOCOL.
+    """
+    ways = [way_name(way) for way in firmware.record.board.upload]
+    return ([_BENCH] if bench is not None and bench.upload is not None else []) + ways
+
+
+def way_name(way: object) -> str:
+    """What the user calls one of a board's ways of flashing."""
+    method, protocol = getattr(way, "method", ""), getattr(way, "protocol", None)
+    return f"{method}:{protocol}" if protocol else str(method)
+
+
+def flash(
+    firmware: Build, *, method: str | None = None, port: str | None = None, bench: Bench | None = None
+) -> tuple[str, Hello] | None:
+    """Write a firmware into its board's flash, and ask the board who it is once it has started.
+
+    Args:
+        firmware: the build.
+        method: one of `methods`, or the first part of one; by default the first.
+        port: the board's serial port, or `auto` to look for it; without it, the board is looked for where its file has
+            ids of its port on USB.
+        bench: commands of the user's that lease the board, and may flash it.
+
+    Returns:
+        The port where the board is now, which may have another name than before, and its answer; None if there is no
+        port to ask at.
+
+    Raises:
+        BadInputError: the board has no such method.
+        ToolMissingError, DeviceError, WrongFirmwareError: see `upload`, `Bench` and `identify`.
+    """
+    board = firmware.record.board
+    known = methods(firmware, bench)
+    chosen = next((name for name in known if method is None or name == method or name.startswith(f"{method}:")), None)
+    if not known and port is not None and board.emulator is not None:
+        what = "is emulated only, so nothing can be flashed to a board at a port"
+        raise BadInputError(what, where=board.id, fix="leave --port out: the emulated board is started")
+    if chosen is None:
+        wanted = f"no method {method}" if method else "no method"
+        where = board.id if port is None else f"{board.id} at a port"
+        others = ["emulator"] if board.emulator is not None and port is None else []
+        raise BadInputError(wanted, where=where, fix=f"it has {', '.join(others + known) or 'none'}")
+    named = None if port == AUTO else port
+    with (bench or Bench()).held(firmware, named):
+        if bench is None or chosen != _BENCH or not bench.run("upload", firmware, named):
+            way = next(way for way in board.upload if way_name(way) == chosen)
+            upload(firmware, way, named)
+        if port is None and not board.usb:
+            return None
+        place = port or AUTO
+        return find_again(board, place, lambda url: identify(url, firmware), _RETURN_SECONDS)

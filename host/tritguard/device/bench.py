@@ -1,0 +1,110 @@
+"""A bench of boards: commands of the user's that lease a board, switch its power and program it."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from tritguard.build import Build
+from tritguard.errors import BadInputError, DeviceError, ToolMissingError
+from tritguard.records import Record, from_table, read_toml
+
+_TABLE = "bench"
+_PLACES = {"port", "elf", "binary", "board"}
+
+
+def _command(text: str) -> str:
+    try:
+        words = shlex.split(text)
+        for word in words:
+            word.format_map(dict.fromkeys(_PLACES, ""))
+    except (ValueError, KeyError, IndexError, AttributeError) as error:
+        raise ValueError(f"no command ({error}); it may name {', '.join(sorted(_PLACES))} in braces") from error
+    if not words:
+        raise ValueError("no command")
+    return text
+
+
+_Command = Annotated[str, AfterValidator(_command)]
+
+
+class Bench(Record):
+    """The table `[bench]` of the user's own configuration; a board's file cannot hold one.
+
+    Each command is split into words as a shell would, and started without one. `{port}`, `{elf}`, `{binary}` and
+    `{board}` in it stand for the port, the firmware's files and the board's id.
+
+    Attributes:
+        acquire: run before the board is used; None for none, as for the others.
+        release: run after it, whatever happened.
+        power_cycle: run when the board hangs.
+        upload: run instead of the board's own way of flashing.
+        seconds: how long a command may take.
+    """
+
+    acquire: _Command | None = None
+    release: _Command | None = None
+    power_cycle: _Command | None = None
+    upload: _Command | None = None
+    seconds: Annotated[int, Field(gt=0, le=3600)] = 120
+
+    def run(self, name: Literal["acquire", "release", "power_cycle", "upload"], build: Build, port: str | None) -> bool:
+        """Run a command; returns false if there is none of this name.
+
+        Raises:
+            ToolMissingError: its program is not installed.
+            DeviceError: it failed, or took too long.
+        """
+        command = getattr(self, name)
+        if command is None:
+            return False
+        facts = {"port": port or "", "elf": build.elf.resolve(), "binary": build.binary.resolve()}
+        words = [word.format_map(facts | {"board": build.record.board.id}) for word in shlex.split(command)]
+        where = f"[{_TABLE}] {name}"
+        try:
+            done = subprocess.run(
+                words, capture_output=True, text=True, errors="replace", timeout=self.seconds, check=False
+            )
+        except FileNotFoundError as error:
+            raise ToolMissingError(
+                f"{words[0]} is not installed", where=where, fix="install it, or mend the command"
+            ) from error
+        except subprocess.TimeoutExpired as error:
+            raise DeviceError(f"{words[0]} did not finish within {self.seconds} s", where=where) from error
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+            raise DeviceError(f"{words[0]} ended with {done.returncode} ({said[-1]})", where=where)
+        return True
+
+    @contextmanager
+    def held(self, build: Build, port: str | None) -> Iterator[None]:
+        """Acquire the board for a block, and release it whatever happens in there.
+
+        Raises:
+            ToolMissingError, DeviceError: see `run`.
+        """
+        self.run("acquire", build, port)
+        try:
+            yield
+        finally:
+            self.run("release", build, port)
+
+
+def read_bench(path: Path | None) -> Bench | None:
+    """Read the table `[bench]` of a TOML file; None without a file.
+
+    Raises:
+        BadInputError: the file cannot be read, has no such table, or a key in it is unknown or no command.
+    """
+    if path is None:
+        return None
+    tables = read_toml(path)
+    if _TABLE not in tables:
+        raise BadInputError(f"no [{_TABLE}] table", where=str(path), fix="add one")
+    return from_table(Bench, tables[_TABLE], where=f"{path}: {_TABLE}")
