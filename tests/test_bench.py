@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.bench import attacks, robustness, two_step
+from tests.bench import attacks, certify, field, robustness, two_step
 from tests.bench.cmsis import cmsis_nn, count_cmsis
 from tests.bench.footprint import flash_bytes, ram_bytes
 from tests.bench.kernels import Figure, read_figures
@@ -18,16 +18,19 @@ from tests.bench.models import MODELS, TERNARY, autoencoder, ternarised
 from tests.support.device_support import inputs
 from tests.support.known_models import ternary_model
 from tests.support.shared import ROOT
+from tests.support.tflite_builder import ModelBuilder
 from tritguard.attack import Noise, Square, TwoStep
 from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.emit import Bundle
+from tritguard.evaluate.certify.result import CertifyPoint, CertifyResult
 from tritguard.evaluate.crafting.runs import Run, Throughput
+from tritguard.evaluate.study import Rate
 from tritguard.graph import read_graph
 from tritguard.graph.model import Weighted
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.records import from_json, read_toml
-from tritguard.train import TrainRecord
+from tritguard.train import TrainConfig, TrainRecord
 
 pytest_plugins = ("tests.support.device_fixtures",)
 
@@ -77,6 +80,28 @@ def test_the_table_of_attacks_names_the_goals_it_misses() -> None:
     assert next(rising.missed()) == "the worst case rises with eps"
     nothing = attacks.Outcome("net", case, right, runs, [*holds[:4], np.zeros(4, bool), holds[5]], throughput)
     assert list(nothing.missed()) == []  # two samples left where a single attack leaves none: not judged
+
+
+def test_the_net_for_proofs_has_valid_settings_and_is_judged_by_its_goals() -> None:
+    settings = read_toml(certify.SETTINGS)
+    for stage in settings["stages"].values():
+        assert TrainConfig.model_validate(stage).certified.eps > 0
+
+    def result(clean: int, proved: tuple[int, ...], broken: int) -> CertifyResult:
+        points = tuple(
+            CertifyPoint.model_construct(eps_steps=eps, proved=Rate.of(k, 100), unbroken=Rate.of(100 - broken, 100))
+            for eps, k in zip(certify.EPS, proved, strict=True)
+        )
+        return CertifyResult.model_construct(clean=Rate.of(clean, 100), points=points)
+
+    assert list(certify.missed(result(85, (80, 75, 65), 15))) == []
+    assert list(certify.missed(result(84, (79, 74, 64), 10))) == [
+        "clean 84.0%, goal 85%",
+        "proved 79.0% at eps 1, goal 80%",
+        "proved 74.0% at eps 2, goal 75%",
+        "the bracket is 16.0% wide at eps 2, goal 15%",
+        "proved 64.0% at eps 4, goal 65%",
+    ]
 
 
 def test_pairs_that_differ_by_chance_do_not_count() -> None:
@@ -166,3 +191,29 @@ def test_the_robustness_table_takes_the_mean_over_seeds() -> None:
     ]
     table = robustness.as_markdown(rows)
     assert "| n | jr | int8 | 60.0 ± 14.1 | 25.0 ± 0.0 | 1.5 | 9.0 | 3 | 0.50 | 2 |" in table
+
+
+@pytest.mark.skipif(not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform")
+def test_a_folder_of_models_is_tried_one_by_one(tmp_path: Path) -> None:
+    builder = ModelBuilder((4,), 0.5, 0)
+    lacking = builder.op("GELU", [builder.input], builder.activation((4,), 0.5, 0))
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "taken.tflite").write_bytes(ternary_model())
+    (tmp_path / "refused.tflite").write_bytes(builder.build(lacking))
+    command = [sys.executable, "-m", "tests.bench.field", str(tmp_path), "--json", str(tmp_path / "field.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 2 taken, 0 with other bytes, 0 with a larger arena" in done.stdout
+    taken, refused = from_json(field.Field, tmp_path / "field.json").entries
+    assert (taken.name, taken.verdict, taken.inputs, taken.differing) == ("deeper/taken.tflite", "taken", 32, 0)
+    assert 0 < taken.arena <= taken.tflm_activations < taken.tflm_arena
+    assert refused.verdict == "refused"
+    assert refused.reason.startswith("op 0 (GELU): TensorFlow Lite Micro has no such op")
+    assert taken.model_copy(update={"differing": 1}).faulty and not refused.faulty
+
+
+def test_a_model_that_breaks_its_process_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "any.tflite").write_bytes(b"")
+    monkeypatch.setattr(field.sys, "executable", "/bin/false")
+    entry = field.tried_apart(tmp_path / "any.tflite", tmp_path, counted=False)
+    assert entry.verdict == "failed" and entry.reason == "exit 1" and entry.faulty

@@ -12,7 +12,7 @@ import pytest
 from tritguard.attack.base import Follows, Kind
 from tritguard.evaluate.robustness.checks import CHECKS, check
 from tritguard.evaluate.robustness.evidence import Evidence
-from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint, Growth, Symptoms
+from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint, Fidelity, Growth, Symptoms
 from tritguard.evaluate.robustness.significance import chance, guesses, mcnemar
 from tritguard.evaluate.study import Rate
 
@@ -42,6 +42,13 @@ ATTACKS: dict[str, tuple[Kind, Follows]] = {
     "Jump": ("black box", "decisions"),
     "Transfer": ("transfer", "scores"),
 }
+
+
+def led(eps: int, held: int, astray: int = 0, lost: int = 0) -> Fidelity:
+    """What gradients are worth on the samples that hold at this eps."""
+    return Fidelity(
+        eps_steps=eps, held=held, astray=astray, rough=0, repaired=astray > 0, left=held, lost=lost
+    )  # fmt: skip
 
 
 def evidence() -> Evidence:
@@ -76,6 +83,7 @@ def evidence() -> Evidence:
             saturated=0.0,
             plateaus=0.0,
             control_guesses=False,
+            fidelity=tuple(led(eps, k) for eps, k in points),
         ),
         mismatched_inputs=0,
         doubled={1: 0.0, 8: 0.0},
@@ -116,6 +124,7 @@ SIGNS: dict[str, Callable[[Evidence], Evidence]] = {
     "zero gradients": lambda old: seen(old, zero_gradients=0.2),
     "plateaus": lambda old: seen(old, plateaus=0.2),
     "too few steps": lambda old: replace(old, doubled={8: 0.03}),
+    "gradients that had to be repaired": lambda old: seen(old, fidelity=(led(8, 20, 10),)),
     "no doubling": lambda old: replace(old, doubled={}),
     "a softmax alone is seen": lambda old: seen(old, shown="scores"),
     "no iterated gradients": lambda old: without(old, "PGD"),
@@ -172,6 +181,16 @@ def test_the_undefended_control_has_to_be_there_to_work_and_to_break() -> None:
 
 def test_gradients_that_noise_beats_invalidate() -> None:
     assert codes(with_rows(row("Noise", "baseline", 1, 20))) == {"NOISE_BEATS_GRADIENTS": "invalid"}
+
+
+def test_gradients_that_lead_nowhere_invalidate_and_repaired_ones_degrade() -> None:
+    """What is lost counts against all samples, because a headline flatters by no more, and against those that hold."""
+    assert codes(seen(evidence(), fidelity=(led(8, 60, 40, 30),)))["GRADIENTS_LEAD_NOWHERE"] == "invalid"
+    assert codes(seen(evidence(), fidelity=(led(8, 60, 40, 4),))) == {"GRADIENTS_REPAIRED": "warn"}
+    assert codes(seen(evidence(), fidelity=(led(8, 60, 6, 6),))) == {}
+    assert codes(seen(evidence(), fidelity=(led(64, 60, 40, 40),))) == {"GRADIENTS_REPAIRED": "warn"}  # no claim there
+    (issue,) = check(seen(evidence(), fidelity=(led(8, 60, 40, 4),))).issues
+    assert issue.message.startswith("at eps 8 the gradients of 40 of the 60 samples that held led nowhere")
 
 
 def test_another_answer_to_the_same_question_invalidates() -> None:

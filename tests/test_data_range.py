@@ -27,7 +27,12 @@ from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.search import search
 from tritguard.evaluate.robustness.study import prepare
 from tritguard.evaluate.samples import Samples
+from tritguard.evaluate.transfer import study as transfer_study
+from tritguard.evaluate.transfer.result import TransferPlan
+from tritguard.evaluate.transfer.study import study_transfer
+from tritguard.predictor import Outputs
 from tritguard.report.wording import data_range
+from tritguard.twin import Twin
 
 LIMITS = (-40, 70)
 SETTINGS: dict[str, dict[str, int]] = {"two-step": {"gradients": 10, "queries": 30}, "zoo": {"coordinates": 4}}
@@ -155,3 +160,23 @@ def test_a_control_and_what_is_transferred_from_it_keep_to_it_too(tmp_path: Path
     assert {run.attack.name for run in found.runs} == {Noise.name, "Transfer"}
     assert all(run.x.max() <= -28 for run in found.runs)
     assert max(run.x.max() for run in found.runs) == -28
+
+
+def test_a_study_of_transfer_keeps_to_it_too(tmp_path: Path) -> None:
+    pytest.importorskip("art", reason="gradients need the extra 'attack'")
+    bundle = write_bundle(HONEST["plain"].build(), tmp_path / "bundle", name="net")
+    x = np.clip(task()[2], *LIMITS).astype(np.int8)
+    dataset = Dataset("steps", x, task()[3], tuple("abcdefghij"), "volt", "none")
+    plan = TransferPlan(samples=12, eps=(40,), steps=4, data_range=(float(LIMITS[0]), float(LIMITS[1])))
+    asked: list[np.ndarray] = []
+
+    class Watched(Twin):
+        def predict(self, x: np.ndarray) -> Outputs:
+            asked.append(x)
+            return super().predict(x)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transfer_study, "Twin", Watched)
+        result = study_transfer([bundle], [], dataset, plan, lambda _stage: lambda _done, _total: None)
+    assert result.data_range is not None and result.data_range.limits == LIMITS
+    assert max(part.max() for part in asked) == LIMITS[1] and min(part.min() for part in asked) == LIMITS[0]

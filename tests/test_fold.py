@@ -7,19 +7,22 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import tflite
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from tests.support.differences import differences
 from tests.support.random_graphs import IMAGE_OPS, function, inputs, transpose_conv, zero_points
-from tests.support.random_moves import moved
+from tests.support.random_moves import moved, resize_bilinear, resize_nearest
 from tests.support.random_pairs import pair
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph import read_graph
 from tritguard.graph.arithmetic.fixed_point import INT8_MIN
-from tritguard.graph.model import Binary, Conv2D
+from tritguard.graph.flatbuffer import parse
+from tritguard.graph.model import Binary, Conv2D, ResizeBilinear, ResizeNearest
+from tritguard.graph.reading.fold import folded
 from tritguard.oracle import Oracle, oracle_available
 
 needs_oracle = pytest.mark.skipif(
@@ -121,3 +124,63 @@ def test_an_output_that_no_input_reaches_is_refused() -> None:
     builder, tensor = with_constant((4,), (0.5, 0))
     with pytest.raises(UnsupportedOpError, match=r"output: tensor \d is a constant"):
         read_graph(builder.build(builder.unary("TANH", tensor, (1 / 128, 0))))
+
+
+def computed_size(builder: ModelBuilder, source: int, factor: int) -> int:
+    """The height and width of a tensor times a factor, as a converter writes a resize to twice the size."""
+    shape = builder.tensor([4], "INT32")
+    builder.op("SHAPE", [source], shape, Table("ShapeOptions", OutType=tflite.TensorType.INT32))
+    sides = builder.tensor([2], "INT32")
+    bounds = [builder.ints([1]), builder.ints([3]), builder.ints([1])]
+    builder.op("STRIDED_SLICE", [shape, *bounds], sides, Table("StridedSliceOptions"))
+    size = builder.tensor([2], "INT32")
+    return builder.op("MUL", [sides, builder.ints([factor])], size, Table("MulOptions"))
+
+
+@pytest.mark.parametrize("name", ["RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"])
+def test_a_size_computed_from_a_shape_is_a_constant(name: str) -> None:
+    resize = resize_bilinear if name == "RESIZE_BILINEAR" else resize_nearest
+    graphs = []
+    for computed in (False, True):
+        builder = ModelBuilder((3, 5, 2), 0.5, 3)
+        resized = resize(builder, builder.input, (6, 10), False, False)
+        if computed:
+            resizing = builder.operators.pop()
+            size = computed_size(builder, builder.input, 2)
+            resizing.fields["Inputs"][1] = size
+            builder.operators.append(resizing)
+        graphs.append(read_graph(builder.build(resized)))
+    (written,), (computed_op,) = (graph.ops for graph in graphs)
+    assert isinstance(written, ResizeBilinear | ResizeNearest)
+    assert (written.rows, written.columns) == (computed_op.rows, computed_op.columns)
+
+
+@pytest.mark.parametrize(("name", "options", "operands", "expected"), [
+    ("PACK", Table("PackOptions", ValuesCount=2, Axis=0), [[1, 2], [3, 4]], [[1, 2], [3, 4]]),
+    ("CONCATENATION", Table("ConcatenationOptions", Axis=0), [[1, 2], [3]], [1, 2, 3]),
+    ("GATHER", Table("GatherOptions", Axis=0), [[5, 6, 7], [2, 0]], [7, 5]),
+    ("SLICE", Table("SliceOptions"), [[5, 6, 7], [1], [-1]], [6, 7]),
+    ("TILE", Table("TileOptions"), [[1, 2], [2]], [1, 2, 1, 2]),
+    ("FILL", Table("FillOptions"), [[3], [7]], [7, 7, 7]),
+    ("SUB", Table("SubOptions"), [[5, 6], [1]], [4, 5]),
+    ("FLOOR_DIV", Table("FloorDivOptions"), [[7, -7], [2]], [3, -4]),
+    ("REDUCE_PROD", Table("ReducerOptions"), [[3, 4, 5], [0]], [60]),
+    ("CAST", Table("CastOptions"), [[3, 4]], [3, 4]),
+])  # fmt: skip
+def test_arithmetic_on_shapes(name: str, options: Table, operands: list[list[int]], expected: list[int]) -> None:
+    builder = ModelBuilder((4,), 0.5, 3)
+    inputs = [builder.ints(operand) for operand in operands]
+    output = builder.tensor(list(np.shape(expected)), "INT32")
+    builder.op(name, inputs, output, options)
+    raw = folded(parse(builder.build(output)))
+    assert raw.ops == ()
+    data = raw.tensors[output].data
+    assert data is not None and data.dtype == np.int32 and data.tolist() == expected
+
+
+def test_constants_that_grow_without_bounds_are_refused() -> None:
+    builder = ModelBuilder((4,), 0.5, 3)
+    output = builder.tensor([4], "INT32")
+    builder.op("TILE", [builder.ints([1, 2]), builder.ints([2**30])], output, Table("TileOptions"))
+    with pytest.raises(UnsupportedOpError, match=r"op 0 \(TILE\): more than \d+ constants"):
+        folded(parse(builder.build(output)))

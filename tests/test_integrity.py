@@ -144,6 +144,12 @@ EDITED: dict[str, tuple[Fields, str]] = {
     "doubling": ({"doubling.2.broken": 0}, r"doubling at eps 4: 0 of 2 broken stated, its samples give 1 of 2"),
     "doubling left out": ({"doubling": []}, r"doubling: nothing at eps 1, but samples\.doubled has outcomes"),
     "doubling of another": ({"doubling.2.attack": "FGSM"}, r"is of PGD at eps 4, doubling is of FGSM"),
+    "fidelity left out": (
+        {"symptoms.fidelity": []},
+        r"symptoms\.fidelity: of eps \[\], the attacks ran at \[1, 2, 4\]",
+    ),
+    "fidelity of fewer": ({"symptoms.fidelity.1.left": 1}, r"fidelity at eps 2: 1 samples left, the curve has"),
+    "fidelity that cannot be": ({"symptoms.fidelity.0.lost": 1}, r"fidelity at eps 1: 1 lost of .* left, 0 astray of"),
     "doubling twice": ({"doubling.2.eps_steps": 2}, r"doubling: at eps \[1, 2, 2\], not once each"),
     "picture's label": ({"pictures.0.label": 0}, r"pictures\.0: label and clean prediction are \(0, 11\), its sample"),
     "picture's sample": ({"pictures.0.sample": 300}, r"pictures\.0\.sample: 300 is not among the samples"),

@@ -11,10 +11,19 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tests.support.differences import differences
-from tests.support.known_models import several
-from tests.support.random_graphs import FUNCTIONS, function, inputs, scales, transpose_conv, zero_points
+from tests.support.known_models import edged, long_dense_model, several
+from tests.support.random_graphs import (
+    FUNCTIONS,
+    function,
+    inputs,
+    sample_inputs,
+    scales,
+    transpose_conv,
+    zero_points,
+)
 from tests.support.random_moves import MOVES
-from tests.support.random_pairs import PAIRS, pair
+from tests.support.random_pairs import PAIRS, REDUCTIONS, pair, product, reduction
+from tests.support.shared import shared_file
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
 from tritguard.attack.view import GradientView
@@ -22,8 +31,9 @@ from tritguard.cli import app
 from tritguard.emit import write_bundle
 from tritguard.errors import BadInputError, BadModelError, TritguardError, UnsupportedOpError
 from tritguard.graph import optimised, read_graph
+from tritguard.graph.formats.int8 import dense_scratch
 from tritguard.graph.model import Lookup
-from tritguard.oracle import Oracle, oracle_available
+from tritguard.oracle import Oracle, measure_apart, oracle_available, probes
 from tritguard.twin import Twin, verify_against_oracle
 
 needs_oracle = pytest.mark.skipif(
@@ -37,10 +47,10 @@ EVERY_INT8 = np.arange(-128, 128, dtype=np.int8)
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), scale=scales, zero_point=zero_points)
 def test_tables_hold_the_oracles_bytes(name: str, data: st.DataObject, scale: float, zero_point: int) -> None:
-    builder = ModelBuilder((256,), scale, zero_point)
+    builder = ModelBuilder((256,), scale, -128 if name == "RSQRT" else zero_point)
     content = builder.build(data.draw(st.composite(function)(builder, builder.input, name)))
     try:
-        op = read_graph(content).ops[0]
+        op = read_graph(content).ops[-1]
     except BadModelError:
         with pytest.raises(BadModelError):
             Oracle(content)
@@ -82,6 +92,38 @@ def test_pairs_give_the_oracles_bytes(name: str, data: st.DataObject, seed: int,
 
 
 @needs_oracle
+@pytest.mark.parametrize("name", [*REDUCTIONS, "BATCH_MATMUL"])
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), seed=inputs, scale=st.floats(1e-3, 10), zero_point=zero_points)
+def test_reductions_and_products_give_the_oracles_bytes(
+    name: str, data: st.DataObject, seed: int, scale: float, zero_point: int
+) -> None:
+    shape = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 9)))
+    builder = ModelBuilder(shape, float(np.float32(scale)), zero_point)
+    if name == "BATCH_MATMUL":
+        tensor = data.draw(st.composite(product)(builder, builder.input))
+    else:
+        tensor = data.draw(st.composite(reduction)(builder, builder.input, name))
+    assert differences(builder.build(tensor), seed) is None
+
+
+@needs_oracle
+@pytest.mark.parametrize(("depth", "units", "activation"), [(516, 8, "NONE"), (513, 1, "RELU"), (1500, 6, "RELU6")])
+def test_long_vectors_are_widened_in_pieces(depth: int, units: int, activation: str) -> None:
+    content = long_dense_model(depth, units, activation)
+    assert dense_scratch(depth, units) == (256, 512 + 4 * (units + -units % 4))
+    assert differences(content, 3) is None
+
+
+@needs_oracle
+def test_a_dense_layer_takes_no_more_than_tflms_arena(tmp_path: Path) -> None:
+    content = shared_file("faults/tflite/dense_scratch.tflite").read_bytes()
+    bundle = write_bundle(content, tmp_path / "b", name="dense")
+    _, use = measure_apart(content, probes(bundle.manifest.input_shape, 2))
+    assert bundle.manifest.arena_bytes <= use.activations < use.least
+
+
+@needs_oracle
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), seed=inputs, scale=st.floats(1e-3, 10), zero_point=zero_points)
 def test_transposed_convolutions_give_the_oracles_bytes(
@@ -90,18 +132,6 @@ def test_transposed_convolutions_give_the_oracles_bytes(
     shape = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 9)))
     builder = ModelBuilder(shape, float(np.float32(scale)), zero_point)
     assert differences(builder.build(data.draw(st.composite(transpose_conv)(builder, builder.input))), seed) is None
-
-
-def edged(kind: str, quant: tuple[float, int] = (0.25, -3)) -> bytes:
-    """A model whose golden edges are of another type."""
-    outside = (quant[0], quant[1] + 128)
-    builder = ModelBuilder((4, 3), *quant)
-    inner = builder.input
-    builder.inputs = [builder.edge((4, 3), kind, outside)]
-    builder.op("QUANTIZE", builder.inputs, inner, Table("QuantizeOptions"))
-    tensor = builder.unary("TANH", inner, (1 / 128, 0))
-    name = "DEQUANTIZE" if kind == "FLOAT32" else "QUANTIZE"
-    return builder.build(builder.op(name, [tensor], builder.edge((4, 3), kind, (1 / 128, 128))))
 
 
 @needs_oracle
@@ -114,6 +144,16 @@ def test_edges_of_other_types_are_converted_on_the_host(kind: str, tmp_path: Pat
     assert bundle.manifest.input.golden_type == bundle.manifest.output.golden_type == kind.lower()
     assert "float" not in (bundle.c_dir / "tg_model.c").read_text()
     x = np.resize(EVERY_INT8, (22, 4, 3))
+    assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(content).predict(x).scores)
+
+
+@needs_oracle
+@pytest.mark.parametrize("name", ["uint8_edge_same", "uint8_edge_ulp", "float_output", "pack_batch", "mean_one_axis"])
+def test_edges_and_shapes_of_public_models(name: str, tmp_path: Path) -> None:
+    """A uint8 edge whose scale is off by two float32 units, a PACK of a batch, means over one axis each."""
+    content = shared_file(f"faults/tflite/{name}.tflite").read_bytes()
+    bundle = write_bundle(content, tmp_path / "b", name=name)
+    x = sample_inputs(bundle.manifest.input_shape, 3, count=60)
     assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(content).predict(x).scores)
 
 
@@ -192,3 +232,27 @@ def test_relu6_that_rescales_is_refused() -> None:
     builder = ModelBuilder((4,), 0.5, 0)
     with pytest.raises(UnsupportedOpError, match="differ in scale"):
         read_graph(builder.build(builder.unary("RELU6", builder.input, (0.25, 0))))
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        (
+            "CUSTOM edgetpu-custom-op",
+            "compiled for an Edge TPU.*; give the .tflite from before",
+        ),
+        ("GELU", "TensorFlow Lite Micro has no such op"),
+        ("EXP", "TensorFlow Lite Micro has it for float32 alone"),
+        ("SVDF", "not supported"),
+        ("VAR_HANDLE", "state that is kept between inferences is not supported"),
+    ],
+)
+def test_a_refused_op_is_named_before_what_follows_from_it(name: str, why: str) -> None:
+    """Here the output is no int8 tensor either, and the input no int8 one."""
+    builder = ModelBuilder((4,), 0.5, 0)
+    builder.inputs = [builder.edge((4,), "UINT8", (0.5, 128))]
+    output = builder.op(name, builder.inputs, builder.edge((4,), "FLOAT32", (0, 0)))
+    if name == "GELU" and not oracle_available():
+        why = "not supported"
+    with pytest.raises(UnsupportedOpError, match=rf"^op 0 \({name}\): {why}"):
+        read_graph(builder.build(output))

@@ -15,7 +15,7 @@ import pytest
 import tflite
 from elftools.elf.elffile import ELFFile
 
-from tests.support.known_models import ternary_model
+from tests.support.known_models import edged, ternary_model
 from tests.support.schemas import assert_conforms
 from tests.support.shared import shared_file
 from tests.support.tflite_builder import ModelBuilder
@@ -27,11 +27,11 @@ from tritguard.emit.tflm import Arrays, compress, open_arrays, write_arrays
 from tritguard.emit.tflm import prepare as preparing
 from tritguard.emit.tflm.arena import cmsis_scratch
 from tritguard.emit.tflm.container import pack, unpack
-from tritguard.emit.tflm.ops import METHODS
+from tritguard.emit.tflm.ops import method
 from tritguard.emit.tflm.strip import strip
 from tritguard.errors import BadInputError, BadModelError, MismatchError, ToolMissingError, UnsupportedOpError
 from tritguard.graph.flatbuffer import parse
-from tritguard.oracle import oracle_available, predict_apart, probes
+from tritguard.oracle import oracle_available, predict_apart, probes, registered_name, registered_ops
 from tritguard.predictor import Int8
 
 pytest_plugins = ("tests.support.demo_fixture",)
@@ -296,17 +296,43 @@ def tflm_symbols() -> set[str]:
         return {symbol.name for symbol in symbols if symbol["st_shndx"] != "SHN_UNDEF"}
 
 
-@pytest.mark.parametrize("op", METHODS)
-def test_every_op_of_the_table_is_in_tflm(op: str, tflm_symbols: set[str]) -> None:
-    function = f"Register_{op.removeprefix('CUSTOM TFLM_')}"
-    assert f"_ZN6tflite5micro{len(function)}{function}Ev" in tflm_symbols
+def test_the_ops_are_those_the_interpreter_registers(tflm_symbols: set[str]) -> None:
+    for op in registered_ops():
+        names = {f"_ZN6tflite{scope}{len(op) + 9}Register_{op}Ev" for scope in ("5micro", "5micro11tflm_signal", "")}
+        assert names & tflm_symbols, op
+    assert {"DEQUANTIZE", "SVDF", "GATHER", "UNIDIRECTIONAL_SEQUENCE_LSTM", "DECODE"} <= registered_ops()
+    assert not {"TILE", "GELU"} & registered_ops()
 
 
-def test_methods_are_spelled_as_tflm_spells_them() -> None:
-    """Its header is in no package, but it has a rule, and one exception."""
-    for op, method in METHODS.items():
-        words = op.removeprefix("CUSTOM TFLM_").split("_")
-        assert method == "Add" + "".join(map(str.title, words)).replace("Padv2", "PadV2"), op
+@pytest.mark.parametrize(
+    ("op", "name"),
+    [
+        ("CONV_2D", "AddConv2D"),
+        ("BATCH_TO_SPACE_ND", "AddBatchToSpaceNd"),
+        ("PADV2", "AddPadV2"),
+        ("REVERSE_V2", "AddReverseV2"),
+        ("BATCH_MATMUL", "AddBatchMatMul"),
+        ("CUMSUM", "AddCumSum"),
+        ("UNIDIRECTIONAL_SEQUENCE_LSTM", "AddUnidirectionalSequenceLSTM"),
+        ("CUSTOM TFLM_DECODE", "AddDecode"),
+        ("CUSTOM TFLite_Detection_PostProcess", "AddDetectionPostprocess"),
+        ("CUSTOM SignalFilterBankLog", "AddFilterBankLog"),
+        ("CUSTOM SignalPCAN", "AddPCAN"),
+    ],
+)
+def test_methods_are_spelled_as_tflm_spells_them(op: str, name: str) -> None:
+    assert method(op) == name
+    assert registered_name(op) in registered_ops()
+
+
+@pytest.mark.skipif("TRITGUARD_TFLM" not in os.environ, reason="set TRITGUARD_TFLM to a clone of tflite-micro")
+def test_methods_are_those_of_tflms_header() -> None:
+    header = Path(os.environ["TRITGUARD_TFLM"]) / "tensorflow/lite/micro/micro_mutable_op_resolver.h"
+    functions = header.read_text().split("TfLiteStatus Add")[1:]
+    named = ((re.search(r"BuiltinOperator_(\w+)", text), text.split("(")[0]) for text in functions)
+    found = {op[1]: f"Add{rest}" for op, rest in named if op is not None and op[1] != "CUSTOM"}
+    assert len(found) > 90
+    assert found == {op: method(op) for op in found}
 
 
 @pytest.mark.parametrize(
@@ -372,10 +398,36 @@ def test_without_the_interpreter_only_the_golden_model_is_written(
         constant("g++", header, "x_model::kArenaMeasured", tmp_path)
 
 
-def test_an_op_that_tflm_may_lack_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["FLOAT32", "UINT8"])
+def test_edges_of_other_types_stay_as_they_are(kind: str, tmp_path: Path) -> None:
+    """The example reads and writes them as the golden model has them."""
+    content = edged(kind)
+    arrays = write_arrays(content, tmp_path / "a", name="edges")
+    manifest = arrays.manifest
+    assert manifest.verified_against_oracle == 32
+    assert manifest.input.golden_type == manifest.output.golden_type == kind.lower()
+    assert ("DEQUANTIZE" in manifest.ops) == (kind == "FLOAT32")
+    x = probes((4, 3), 20)
+    assert np.array_equal(predict_apart(written(arrays), x), predict_apart(content, x))
+    example = (arrays.path / "example.cc").read_text()
+    type_, member = {"FLOAT32": ("float", "f"), "UINT8": ("uint8_t", "uint8")}[kind]
+    assert f"const {type_}* scores = interpreter.output(0)->data.{member};" in example
+    assert f"interpreter.input(0)->data.{member}, edges_model::kGoldenInput" in example
+    compiled("g++", arrays.path / "edges_golden.h", tmp_path / "o.o", "-xc++", "-Wno-pragma-once-outside-header")
+
+
+def test_an_op_that_tflm_lacks_is_refused(tmp_path: Path) -> None:
     builder = ModelBuilder((4, 4, 2), 0.5, 0)
-    builder.op("COS", [builder.input], builder.activation((4, 4, 2), 0.1, 0))
-    with pytest.raises(UnsupportedOpError, match=r"op 0 \(COS\): not known to be in TensorFlow Lite Micro"):
+    builder.op("GELU", [builder.input], builder.activation((4, 4, 2), 0.1, 0), Table("GeluOptions"))
+    with pytest.raises(UnsupportedOpError, match=r"op 0 \(GELU\): TensorFlow Lite Micro has no such op"):
+        write_arrays(builder.build(1), tmp_path / "a", name="x")
+
+
+def test_the_name_of_a_custom_op_never_reaches_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tritguard.emit.tflm.ops.registered_ops", frozenset)
+    builder = ModelBuilder((4, 4, 2), 0.5, 0)
+    builder.op("CUSTOM SignalX(); evil", [builder.input], builder.activation((4, 4, 2), 0.1, 0))
+    with pytest.raises(UnsupportedOpError, match="TensorFlow Lite Micro has no such op"):
         write_arrays(builder.build(1), tmp_path / "a", name="x")
 
 
@@ -400,7 +452,7 @@ def test_an_op_without_its_weights_is_refused(
 
 def test_a_float_model_is_refused(tmp_path: Path) -> None:
     builder = ModelBuilder((4, 4, 2), 0.5, 0)
-    output = builder.quantize(builder.input, (0.25, 0))
+    output = builder.unary("RELU", builder.input, (0.25, 0))
     builder.tensors[builder.input].type = "FLOAT32"
     with pytest.raises(BadModelError, match="the input is FLOAT32, not INT8"):
         write_arrays(builder.build(output), tmp_path / "a", name="x")

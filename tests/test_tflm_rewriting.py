@@ -14,7 +14,7 @@ from tests.support.known_models import ternary_model
 from tests.support.random_graphs import inputs, models, sample_inputs
 from tests.support.shared import shared_file
 from tests.support.tflite_builder import ModelBuilder
-from tritguard.emit.tflm import compress, input_edge, write_arrays
+from tritguard.emit.tflm import compress, edges, write_arrays
 from tritguard.emit.tflm.compat import for_old_tflm
 from tritguard.emit.tflm.strip import strip
 from tritguard.errors import BadModelError
@@ -91,7 +91,7 @@ def test_a_flipped_bit_is_refused_or_rewritten(position: int, bit: int) -> None:
     content = bytearray(shared_file("models/dscnn_int8.tflite").read_bytes())
     content[position % len(content)] ^= 1 << bit
     try:
-        input_edge(bytes(content))
+        edges(bytes(content))
         compress.compress(strip(bytes(content)))
         for_old_tflm(bytes(content))
     except BadModelError as error:

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.random_graphs import inputs, models, sample_inputs
-from tests.support.random_moves import mirror_pad, resize_nearest
+from tests.support.random_moves import gather, mirror_pad, resize_bilinear, resize_nearest
+from tests.support.random_pairs import reduced
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
 from tritguard.attack import integer_ops
@@ -43,6 +44,8 @@ def paired(name: str, out: tuple[float, int]) -> Make:
         if name == "PRELU":
             return builder.binary(name, x, channels, out)
         both = builder.binary(name, x, builder.transpose(x, (0, 2, 1, 3)), out)
+        if name == "SQUARED_DIFFERENCE":
+            return builder.add(both, builder.binary(name, x, channels, out), (2 * out[0], -128))
         if name in ("MAXIMUM", "MINIMUM"):
             return builder.binary(name, channels, both, out)
         return builder.binary(name, both, channels, (2 * out[0], 0))
@@ -56,6 +59,10 @@ def weights(*shape: int) -> np.ndarray:
 
 MAKERS: dict[str, Make] = {
     "ABS": unary("ABS", (SCALE, -100)),
+    "ELU": unary("ELU", (SCALE, -100)),
+    "RSQRT": lambda builder, x: builder.unary(
+        "RSQRT", builder.add(x, builder.constant(np.array([90], np.int8), [SCALE]), (SCALE, -128)), (0.007, -128)
+    ),
     "HARD_SWISH": unary("HARD_SWISH", (SCALE, -100), Table("HardSwishOptions")),
     "LEAKY_RELU": unary("LEAKY_RELU", (SCALE, 0), Table("LeakyReluOptions", Alpha=0.3)),
     "LOGISTIC": unary("LOGISTIC", (1 / 256, -128)),
@@ -67,9 +74,24 @@ MAKERS: dict[str, Make] = {
     "SUB": paired("SUB", (0.1, 0)),
     "MUL": paired("MUL", (0.1, 0)),
     "PRELU": paired("PRELU", (0.06, 0)),
+    "SQUARED_DIFFERENCE": paired("SQUARED_DIFFERENCE", (0.2, -128)),
     "MAXIMUM": paired("MAXIMUM", (SCALE, 0)),
     "MINIMUM": paired("MINIMUM", (SCALE, 0)),
     "SOFTMAX": lambda builder, x: builder.softmax(x, 0.3),
+    "SUM": lambda builder, x: reduced(builder, x, "SUM", [1, 3], (0.2, 0)),
+    "MEAN of channels": lambda builder, x: reduced(builder, x, "MEAN", [3], (0.02, 0)),
+    "REDUCE_MAX": lambda builder, x: reduced(builder, x, "REDUCE_MAX", [1], (SCALE, 0)),
+    "REDUCE_MIN": lambda builder, x: reduced(builder, x, "REDUCE_MIN", [2], (SCALE, 0)),
+    "BATCH_MATMUL": lambda builder, x: builder.op(
+        "BATCH_MATMUL", [x, x], builder.activation((4, 4, 4), 0.4, 0), Table("BatchMatMulOptions", AdjY=True)
+    ),
+    "BATCH_MATMUL of a constant": lambda builder, x: builder.op(
+        "BATCH_MATMUL",
+        [x, builder.constant(weights(8, 3), [0.01])],
+        builder.activation((4, 4, 3), 0.05, 0),
+        Table("BatchMatMulOptions"),
+    ),
+    "RESIZE_BILINEAR": lambda builder, x: resize_bilinear(builder, x, (7, 6), align_corners=False, half_pixels=True),
     "MEAN": lambda builder, x: builder.mean(x, (0.02, 0), keep_dims=True),
     "AVERAGE_POOL_2D": lambda builder, x: builder.pool(x, "AVERAGE", (3, 2), (2, 1), same=True, activation="NONE"),
     "MAX_POOL_2D": lambda builder, x: builder.pool(x, "MAX", (2, 2), (2, 2), same=False, activation="NONE"),
@@ -99,7 +121,8 @@ def moved_about(builder: ModelBuilder, x: int) -> int:
         x = builder.concatenation(builder.split(x, 3, [2, 2], explicit)[::-1], 3)
     x = builder.pack(builder.unpack(x, 2)[::-1], 1)
     x = builder.blocks(builder.blocks(x, "DEPTH_TO_SPACE", 2), "SPACE_TO_DEPTH", 2)
-    return builder.reshape(resize_nearest(builder, x, (7, 3), False, False), (3, 7, 4))
+    x = gather(builder, resize_nearest(builder, x, (7, 3), False, False), 1, [6, 0, 3, 3])
+    return builder.reshape(x, (3, 4, 4))
 
 
 MAKERS["moves"] = moved_about

@@ -3,6 +3,7 @@
 #include "tg_fixed.h"
 
 #define HEADROOM 20
+#define SQUARE_HEADROOM 7
 #define LAST (TG_BINARY_AXES - 1)
 
 /* Computes a result from two elements, all three relative to their zero points. */
@@ -35,6 +36,13 @@ static inline int32_t mul(const tg_binary_t *p, int32_t a, int32_t b)
 static inline int32_t prelu(const tg_binary_t *p, int32_t a, int32_t b)
 {
     return (a >= 0) ? scaled(a, p->scale_a) : scaled(a * b, p->scale_b);
+}
+
+static inline int32_t squared_difference(const tg_binary_t *p, int32_t a, int32_t b)
+{
+    const int32_t left = scaled(tg_shift_left(a, SQUARE_HEADROOM), p->scale_a);
+    const int32_t difference = left - scaled(tg_shift_left(b, SQUARE_HEADROOM), p->scale_b);
+    return scaled(difference * difference, p->scale_out);
 }
 
 static inline int32_t maximum(const tg_binary_t *p, int32_t a, int32_t b)
@@ -110,4 +118,9 @@ void tg_binary_maximum(const tg_binary_t *p, const int8_t *a, const int8_t *b, i
 void tg_binary_minimum(const tg_binary_t *p, const int8_t *a, const int8_t *b, int8_t *out)
 {
     walk(p, a, b, out, minimum);
+}
+
+void tg_binary_squared_difference(const tg_binary_t *p, const int8_t *a, const int8_t *b, int8_t *out)
+{
+    walk(p, a, b, out, squared_difference);
 }

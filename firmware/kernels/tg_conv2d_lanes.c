@@ -1,7 +1,6 @@
 /* Convolution over windows of bytes. Scratch: int8 windows [TG_TILE][positions]. */
-#include "tg_conv2d_lanes.h"
 #include "tg_columns.h"
-#include "tg_lanes_core.h"
+#include "tg_lanes.h"
 
 /* Copy the windows of a tile's pixels one after the other, in the order of the weights. */
 static void gather(const tg_window_t *w, int8_t zero_point, const int8_t *in, const tg_tile_t *tile,

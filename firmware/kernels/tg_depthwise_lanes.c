@@ -4,9 +4,8 @@
  * Scratch: int32 places of the taps, in the input and in the copy, [an even number of taps] each; int8 copy
  * [taps][channels].
  */
-#include "tg_depthwise_lanes.h"
 #include "tg_core.h"
-#include "tg_lanes_core.h"
+#include "tg_lanes.h"
 
 #include <stdbool.h>
 #include <string.h>

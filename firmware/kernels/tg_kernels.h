@@ -17,13 +17,13 @@
  * and tests/test_memory.py runs each kernel at its limit):
  *   - Element by element (tg_add, tg_requantize, tg_lookup, tg_softmax's last pass, tg_mean by channel): in
  *     rising order; an element is read before it is written.
- *   - Windows by pixels (tg_conv2d_ternary, tg_depthwise_ternary, pools): output pixels in rows from the top.
+ *   - Windows by pixels (tg_conv2d_ternary, tg_depthwise_ternary, tg_depthwise_lanes, pools): output pixels in rows from the top.
  *     A pixel's input may be read until its last channel is written; after that nothing before the next one's
  *     window is read.
  *   - Windows by tiles (other convolutions; bands of rows over planes are tiles too): tiles of such pixels,
  *     of any width. All input of a tile is read before any of its output is written. With weights in base 3
  *     this holds only if all channels are one group; otherwise nothing is promised.
- *   - By channels (tg_depthwise_int8 and _taps): out may be in; each output row is written after the input
+ *   - By channels (tg_depthwise_int8, _by1, _by2 and _taps): out may be in; each output row is written after the input
  *     rows at its place have been read.
  *   - tg_pad writes before it reads, so its output never overlaps.
  * Neither `restrict` nor memcpy from `in` to `out` is possible where they may overlap.
@@ -159,9 +159,11 @@ void tg_ternary_base3(const tg_ternary_base3_t *p, const int8_t *in, int8_t *out
                       void *scratch);
 
 /* A fully connected layer over one vector: `units` sums of `depth` products. Weights are laid out as in a
- * convolution. scratch: int16[positions]. */
+ * convolution. `piece` is how many positions are widened at once, a multiple of four. scratch:
+ * int16[piece], and where depth is more than that int32[units], rounded up to a multiple of four. */
 typedef struct {
     int32_t depth, units;
+    int32_t piece;
     tg_weighted_t layer;
 } tg_dense_t;
 
@@ -199,7 +201,30 @@ void tg_depthwise_by1(const tg_depthwise_t *p, const int8_t *in, int8_t *out, in
 void tg_depthwise_by2(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                       void *scratch);
 
-/* The same with trits [kernel_h][kernel_w][out_c], in which each row of out_c is padded to whole words. */
+/* What eight channels need to turn sums into int8, the even ones first: channels 0 2 4 6 1 3 5 7 (tg_lanes.h). */
+typedef struct {
+    int32_t bias[8], multiplier[8];
+    int8_t shift[8];
+} tg_eight_t;
+
+/* Convolutions for cores with vectors of bytes (tg_lanes.h). Weights: int8 [out_c][kernel_h][kernel_w][in_c]; of a
+ * depthwise one int8 [groups of eight channels][taps][8] above -128, with zeros behind the last channel and, if the
+ * number of taps is odd, behind the last tap. The scale is narrow, and accumulators is NULL. scratch: see the
+ * kernels' files. */
+typedef struct {
+    tg_window_t window;
+    const int8_t *weights;
+    const tg_eight_t *channels;
+    int32_t in_zero_point;
+    tg_trit_scale_t scale;
+} tg_by_lanes_t;
+
+void tg_conv2d_lanes(const tg_by_lanes_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                     void *scratch);
+void tg_depthwise_lanes(const tg_by_lanes_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                        void *scratch);
+
+/* A depthwise convolution with trits [kernel_h][kernel_w][out_c], in which each row of out_c is padded to whole words. */
 typedef struct {
     tg_window_t window;
     int32_t depth_multiplier;

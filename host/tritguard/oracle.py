@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
@@ -28,6 +29,14 @@ from tritguard.processes import Limits, run_python
 
 _FIRST_ARENA, _LAST_ARENA = 1 << 20, 1 << 28
 _ARENA_STEP = 16  # TFLM's alignment
+# Custom ops by the names in files. TFLM prefixes those of its signal library, which follow a rule, with "Signal".
+_CUSTOM = {
+    "TFLM_DECODE": "DECODE",
+    "TFLite_Detection_PostProcess": "DETECTION_POSTPROCESS",
+    "CIRCULAR_BUFFER": "CIRCULAR_BUFFER",
+    "SignalPCAN": "PCAN",
+}
+_REGISTRATION = re.compile(rb"_ZN6tflite(?:5micro)?(?:11tflm_signal)?\d+Register_([A-Z0-9_]+)Ev")
 _LIMITS = Limits(seconds=1800, cpu_seconds=1800, memory_bytes=2 << 30)
 
 
@@ -159,6 +168,31 @@ def probes(shape: tuple[int, ...], count: int) -> Int8:
     """int8[count, *shape] on which implementations are compared: both extremes, then noise; the same on every call."""
     noise = np.random.default_rng(0).integers(-128, 128, (count - 2, *shape), dtype=np.int8)
     return np.concatenate([np.full((1, *shape), -128, np.int8), np.full((1, *shape), 127, np.int8), noise])
+
+
+@cache
+def registered_ops() -> frozenset[str]:
+    """The names under which the installed interpreter registers ops; empty if it is not installed.
+
+    They are in its symbols, since its functions Register_NAME are exported.
+    """
+    package = find_spec("tflite_micro")
+    places = [] if package is None else package.submodule_search_locations or []
+    libraries = [library for place in places for library in Path(place).rglob("_runtime*.so")]
+    return frozenset(name.decode() for library in libraries for name in _REGISTRATION.findall(library.read_bytes()))
+
+
+def registered_name(op: str) -> str:
+    """An op's name in TFLM's registrations, from that in the schema or, of a custom op, from "CUSTOM " and its code.
+
+    It is empty for custom ops that are not TFLM's, whose names may be any text.
+    """
+    kind, _, custom = op.partition(" ")
+    if kind != "CUSTOM":
+        return op
+    if re.fullmatch("Signal[A-Za-z0-9]+", custom) and custom not in _CUSTOM:
+        return re.sub("(?<!^)(?=[A-Z])", "_", custom.removeprefix("Signal")).upper()
+    return _CUSTOM.get(custom, "")
 
 
 _LEAST = -1  # in place of an arena's size: find the smallest one

@@ -1,8 +1,8 @@
 """Reports as Chromium shows them: scripts/bench pages OUT PAGE.html... [--chromium PROGRAM].
 
 Each page is opened at 390, 820 and 1,280 px, light and dark. OUT gets a screenshot of each, to be looked at. The goals:
-axe-core finds nothing, nothing is asked for over a network, the console is empty, the page does not scroll sideways, and
-text in drawings is at least 9 px high. Needs Chromium, Node.js and npm, which fetches playwright-core and axe-core.
+axe-core finds nothing, nothing is asked for over a network, the console is empty, the page does not scroll sideways,
+and text in drawings is at least 9 px high. Needs Chromium, Node.js and npm, which fetches playwright-core and axe-core.
 """
 
 from __future__ import annotations

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.support.random_moves import resize_nearest
+from tests.support.random_moves import gather, resize_bilinear, resize_nearest
+from tests.support.random_pairs import reduced
 from tests.support.tflite_builder import ModelBuilder
+from tests.support.tflite_tables import Table
 
 
 def ternary_model(seed: int = 1) -> bytes:
@@ -40,10 +42,28 @@ def other_ops_model() -> bytes:
     tensor = builder.binary("MINIMUM", builder.constant(np.full(8, 100, np.int8), [0.015]), tensor, (0.015, 0))
     wide = rng.integers(-127, 128, (8, 3, 3, 8), dtype=np.int8)
     tensor = builder.transpose_conv(tensor, wide, [0.01] * 8, None, (0.1, 0), (8, 8), stride=(2, 2), same=True)
+    tensor = builder.binary("SQUARED_DIFFERENCE", tensor, channels, (0.2, -100))
+    tensor = resize_bilinear(builder, gather(builder, tensor, 1, [7, 0, 3, 3, 5]), (8, 8), False, True)
+    peak = reduced(builder, tensor, "REDUCE_MAX", [1, 3], builder.quant(tensor))
+    least = reduced(builder, tensor, "REDUCE_MIN", [2], builder.quant(tensor))
+    total = reduced(builder, tensor, "SUM", [1, 2], (2.0, 3))
+    for other in (peak, least, total):
+        tensor = builder.add(tensor, other, (0.3, -100))
+    grams = builder.activation((8, 8, 8), 4.0, -100)
+    options = Table("BatchMatMulOptions", AdjX=True)
+    tensor = builder.op("BATCH_MATMUL", [tensor, tensor], grams, options)
     tensor = builder.transpose(tensor, (0, 2, 1, 3))
     parts = builder.split(tensor, 3, [4, 4], explicit=False)
     tensor = resize_nearest(builder, builder.concatenation(parts[::-1], 3), (3, 3), False, False)
     return builder.build(builder.strided_slice(tensor, [0, 2, 0, 0], [1, 0, 3, 8], [1, -1, 2, 3], (2, 2, 3)))
+
+
+def long_dense_model(depth: int = 1003, units: int = 7, activation: str = "NONE") -> bytes:
+    """A dense layer whose vector is widened in pieces, the last of them short and odd."""
+    rng = np.random.default_rng(8)
+    builder = ModelBuilder((depth,), 0.05, 3)
+    weights, bias = rng.integers(-127, 128, (units, depth), dtype=np.int8), rng.integers(-9, 9, units, dtype=np.int32)
+    return builder.build(builder.dense(builder.input, weights, [0.01] * units, bias, (2.0, -1), activation))
 
 
 def several(inputs_: int, outputs: int) -> bytes:
@@ -56,3 +76,15 @@ def several(inputs_: int, outputs: int) -> bytes:
         total = builder.add(total, source, (0.5, 1))
     total = builder.add(total, builder.constant(ramp, [1.0]), (0.5, 1))
     return builder.build(*[total, builder.reshape(total, (12,)), builder.reshape(sources[0], (4, 3))][:outputs])
+
+
+def edged(kind: str, quant: tuple[float, int] = (0.25, -3)) -> bytes:
+    """A model whose golden edges are of another type."""
+    outside = (quant[0], quant[1] + 128)
+    builder = ModelBuilder((4, 3), *quant)
+    inner = builder.input
+    builder.inputs = [builder.edge((4, 3), kind, outside)]
+    builder.op("QUANTIZE", builder.inputs, inner, Table("QuantizeOptions"))
+    tensor = builder.unary("TANH", inner, (1 / 128, 0))
+    name = "DEQUANTIZE" if kind == "FLOAT32" else "QUANTIZE"
+    return builder.build(builder.op(name, [tensor], builder.edge((4, 3), kind, (1 / 128, 128))))

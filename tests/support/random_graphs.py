@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.support.random_moves import moved
-from tests.support.random_pairs import pair
+from tests.support.random_pairs import pair, product, reduction
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
 from tritguard.boards import CoreClass
@@ -160,7 +160,7 @@ def _joined(draw: st.DrawFn, builder: ModelBuilder, made: list[int]) -> int:
     return builder.concatenation([_same_quant(builder, tensor, out) for tensor in (*chosen, newest)], axis)
 
 
-FUNCTIONS = ("ABS", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "RELU", "RELU6", "TANH")
+FUNCTIONS = ("ABS", "ELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "RELU", "RELU6", "RSQRT", "TANH")
 
 
 def function(draw: st.DrawFn, builder: ModelBuilder, tensor: int, name: str | None = None) -> int:
@@ -173,6 +173,9 @@ def function(draw: st.DrawFn, builder: ModelBuilder, tensor: int, name: str | No
     out: tuple[float, int] = (float(np.float32(source[0] * draw(st.floats(0.03, 30)))), draw(zero_points))
     if name == "RELU6" or (name == "RELU" and draw(st.booleans())):
         out = source
+    if name == "RSQRT":
+        tensor = tensor if source[1] == -128 else builder.quantize(tensor, (source[0], -128))
+        out = (float(np.float32(draw(st.sampled_from([0.1, 1.0, 3.0])) / (source[0] ** 0.5 * 127))), out[1])
     fixed = {"LOGISTIC": (1 / 256, -128), "TANH": (1 / 128, 0)}
     alpha = draw(st.sampled_from([0.0, 0.1, 0.3, 1.5]))
     options = {"HARD_SWISH": Table("HardSwishOptions"), "LEAKY_RELU": Table("LeakyReluOptions", Alpha=alpha)}
@@ -221,6 +224,8 @@ IMAGE_OPS = (
     moved,
     moved,
     pair,
+    reduction,
+    product,
 )
 
 

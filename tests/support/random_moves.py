@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import tflite
 from hypothesis import strategies as st
@@ -96,6 +98,91 @@ def _resized(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
     return resize_nearest(builder, tensor, size, align, half)
 
 
+def resize_bilinear(
+    builder: ModelBuilder, source: int, size: tuple[int, int], align_corners: bool, half_pixels: bool
+) -> int:
+    options = Table("ResizeBilinearOptions", AlignCorners=align_corners, HalfPixelCenters=half_pixels)
+    output = builder.activation((*size, builder.shape(source)[2]), *builder.quant(source))
+    return builder.op("RESIZE_BILINEAR", [source, builder.ints(size)], output, options)
+
+
+def _interpolated(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    size = (draw(st.integers(1, 12)), draw(st.integers(1, 12)))
+    align, half = draw(st.sampled_from([(False, False), (True, False), (False, True)]))
+    return resize_bilinear(builder, tensor, size, align, half)
+
+
+def gather(builder: ModelBuilder, source: int, axis: int, indices: Sequence[int]) -> int:
+    """GATHER; the axis counts the batch."""
+    shape = list(builder.shape(source))
+    shape[axis - 1] = len(indices)
+    output = builder.activation(tuple(shape), *builder.quant(source))
+    return builder.op("GATHER", [source, builder.ints(indices)], output, Table("GatherOptions", Axis=axis))
+
+
+def _gathered(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    axis = draw(st.integers(1, 3))
+    side = builder.shape(tensor)[axis - 1]
+    return gather(builder, tensor, axis, draw(st.lists(st.integers(0, side - 1), min_size=1, max_size=9)))
+
+
+def _repeated(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    """A slice of one row or column, repeated; and a tensor of more axes than its input."""
+    _, width, depth = builder.shape(tensor)
+    row = builder.slice(tensor, [0, 0, 0, 0], [1, 1, width, depth], (1, width, depth))
+    flat = builder.reshape(row, (width, depth)) if draw(st.booleans()) else row
+    shape = (draw(st.integers(1, 9)), width, depth)
+    output = builder.activation(shape, *builder.quant(tensor))
+    return builder.op("BROADCAST_TO", [flat, builder.ints([1, *shape])], output, Table("BroadcastToOptions"))
+
+
+def _reversed(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    axis = builder.ints([draw(st.integers(1, 3))])
+    output = builder.activation(builder.shape(tensor), *builder.quant(tensor))
+    return builder.op("REVERSE_V2", [tensor, axis], output, Table("ReverseV2Options"))
+
+
+def _batches(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    """Blocks of an image to the batch axis, and back again with a crop."""
+    height, width, depth = builder.shape(tensor)
+    block = [draw(st.sampled_from([size for size in (1, 2, 3) if side % size == 0])) for side in (height, width)]
+    tiles = [side // size for side, size in zip((height, width), block, strict=True)]
+    several = builder.tensor([block[0] * block[1], *tiles, depth], "INT8", *_lists(builder, tensor))
+    inputs = [tensor, builder.ints(block), builder.constant(np.zeros((2, 2), dtype=np.int32))]
+    builder.op("SPACE_TO_BATCH_ND", inputs, several, Table("SpaceToBatchNDOptions"))
+    crops = [(draw(st.integers(0, min(1, side - 1))), 0) for side in (height, width)]
+    sides = tuple(side - sum(crop) for side, crop in zip((height, width), crops, strict=True))
+    output = builder.activation((*sides, depth), *builder.quant(tensor))
+    inputs = [several, builder.ints(block), builder.constant(np.array(crops, dtype=np.int32))]
+    return builder.op("BATCH_TO_SPACE_ND", inputs, output, Table("BatchToSpaceNDOptions"))
+
+
+def _lists(builder: ModelBuilder, tensor: int) -> tuple[list[float], list[int]]:
+    scale, zero_point = builder.quant(tensor)
+    return [scale], [zero_point]
+
+
+def _led_by_others(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    """Another axis to the front and, after an op there, the batch to the front again."""
+    order = draw(st.permutations([0, 1, 2, 3]))
+    spec = builder.tensors[tensor]
+    turned = builder.tensor([spec.shape[axis] for axis in order], "INT8", *_lists(builder, tensor))
+    builder.op("TRANSPOSE", [tensor, builder.ints(order)], turned, Table("TransposeOptions"))
+    inside = builder.tensor(builder.tensors[turned].shape, "INT8", *_lists(builder, tensor))
+    builder.op("RELU", [turned], inside)
+    return builder.transpose(inside, [order.index(axis) for axis in range(4)])
+
+
+def _padded(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    pads = [(draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(3)]
+    sides = tuple(side + sum(pad) for side, pad in zip(builder.shape(tensor), pads, strict=True))
+    amounts = builder.constant(np.array([(0, 0), *pads], dtype=np.int32))
+    scale, zero_point = builder.quant(tensor)
+    value = builder.constant(np.array([draw(st.integers(-128, 127))], dtype=np.int8), [scale], zero_point=zero_point)
+    output = builder.activation(sides, scale, zero_point)
+    return builder.op("PADV2", [tensor, amounts, value], output, Table("PadV2Options"))
+
+
 def mirror_pad(builder: ModelBuilder, source: int, pads: list[tuple[int, int]], mode: str) -> int:
     """A MIRROR_PAD, REFLECT or SYMMETRIC."""
     amounts = builder.constant(np.array([(0, 0), *pads], dtype=np.int32))
@@ -119,4 +206,11 @@ MOVES = {
     "DEPTH_TO_SPACE": _blocks,
     "RESIZE_NEAREST_NEIGHBOR": _resized,
     "MIRROR_PAD": _mirrored,
+    "RESIZE_BILINEAR": _interpolated,
+    "GATHER": _gathered,
+    "BROADCAST_TO": _repeated,
+    "REVERSE_V2": _reversed,
+    "SPACE_TO_BATCH_ND": _batches,
+    "PADV2": _padded,
+    "other leading axes": _led_by_others,
 }

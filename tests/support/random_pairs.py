@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from hypothesis import strategies as st
 
 from tests.support.tflite_builder import ModelBuilder
+from tests.support.tflite_tables import Table
 
-PAIRS = ("ADD", "SUB", "MUL", "PRELU", "MAXIMUM", "MINIMUM")
+PAIRS = ("ADD", "SUB", "MUL", "PRELU", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE")
 
 
 def pair(draw: st.DrawFn, builder: ModelBuilder, tensor: int, name: str | None = None) -> int:
@@ -15,9 +18,11 @@ def pair(draw: st.DrawFn, builder: ModelBuilder, tensor: int, name: str | None =
     name = name or draw(st.sampled_from(PAIRS))
     other = _constant(draw, builder, tensor, name) if name == "PRELU" else _other(draw, builder, tensor, name)
     scale_a, scale_b = builder.quant(tensor)[0], _scale(builder, other)
-    fitting = {"MUL": scale_a * scale_b * 60, "PRELU": scale_a * max(1.0, scale_b * 60)}.get(
-        name, max(scale_a, scale_b)
-    )
+    fitting = {
+        "MUL": scale_a * scale_b * 60,
+        "PRELU": scale_a * max(1.0, scale_b * 60),
+        "SQUARED_DIFFERENCE": max(scale_a, scale_b) ** 2 * 60,
+    }.get(name, max(scale_a, scale_b))
     factor = draw(st.sampled_from([0.02, 0.5, 1.0, 2.0, 50.0]))
     out = (float(np.float32(max(fitting * factor, 1e-12))), draw(st.integers(-128, 127)))
     if name in ("MAXIMUM", "MINIMUM"):
@@ -60,3 +65,48 @@ def _other(draw: st.DrawFn, builder: ModelBuilder, tensor: int, name: str) -> in
     if way == "same":
         return tensor
     return _constant(draw, builder, tensor, name)
+
+
+def product(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
+    """A BATCH_MATMUL of a tensor with itself or with a constant, one or both of them transposed."""
+    height, width, depth = builder.shape(tensor)
+    adj_x, adj_y = draw(st.booleans()), draw(st.booleans())
+    rows, inner = (depth, width) if adj_x else (width, depth)
+    scale, _ = builder.quant(tensor)
+    if adj_x != adj_y and draw(st.booleans()):
+        other, columns, other_scale = tensor, rows, scale
+    else:
+        columns, other_scale = draw(st.integers(1, 6)), float(np.float32(draw(st.floats(1e-3, 1))))
+        sides = (columns, inner) if adj_y else (inner, columns)
+        shape = draw(st.sampled_from([sides, (1, 1, *sides), (1, height, *sides)]))
+        rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+        values = rng.integers(-128, 128, shape, dtype=np.int8)
+        other = builder.constant(values, [other_scale], zero_point=draw(st.integers(-128, 127)))
+    out = float(np.float32(scale * other_scale * inner**0.5 * draw(st.sampled_from([30.0, 100.0, 3.0]))))
+    output = builder.activation((height, rows, columns), out, draw(st.integers(-128, 127)))
+    options = Table("BatchMatMulOptions", AdjX=adj_x, AdjY=adj_y)
+    return builder.op("BATCH_MATMUL", [tensor, other], output, options)
+
+
+REDUCTIONS = ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN")
+
+
+def reduced(builder: ModelBuilder, source: int, name: str, axes: Sequence[int], out: tuple[float, int]) -> int:
+    """One of REDUCTIONS over axes, counted with the batch, which stay as axes of one element."""
+    rank = len(builder.tensors[source].shape)
+    gone = {axis % rank for axis in axes}
+    shape = tuple(1 if axis in gone else side for axis, side in enumerate(builder.shape(source), start=1))
+    options = Table("ReducerOptions", KeepDims=True)
+    return builder.op(name, [source, builder.ints(axes)], builder.activation(shape, *out), options)
+
+
+def reduction(draw: st.DrawFn, builder: ModelBuilder, tensor: int, name: str | None = None) -> int:
+    """One of REDUCTIONS over any axes."""
+    name = name or draw(st.sampled_from(REDUCTIONS))
+    axes = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3, unique=True))
+    scale, zero_point = builder.quant(tensor)
+    if name in ("MEAN", "SUM"):
+        scale = float(np.float32(scale * draw(st.sampled_from([0.3, 1.0, 4.0]))))
+        zero_point = draw(st.integers(-128, 127))
+    written = [axis - 4 if draw(st.booleans()) else axis for axis in axes]
+    return reduced(builder, tensor, name, written, (scale, zero_point))

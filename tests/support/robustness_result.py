@@ -91,6 +91,12 @@ def held(count: int) -> str:
     return "0" * WRONG + "1" * count + "0" * (N - WRONG - count)
 
 
+def fidelity(eps: int, left: int, **changes: Any) -> dict[str, Any]:
+    """Gradients that lead where they promise, at an eps at which so many samples hold."""
+    counts = {"held": left, "astray": 0, "rough": 0, "repaired": False, "left": left, "lost": 0}
+    return {"eps_steps": eps, **counts, **changes}
+
+
 def control_with(left: int) -> dict[str, Any]:
     """A control of which so many samples hold."""
     figures = {"clean": Rate.of(N - WRONG - 1, N).model_dump(), "robust": Rate.of(left, N).model_dump()}
@@ -223,7 +229,11 @@ def make_result(**changes: Any) -> RobustnessResult:
         },
         "pictures": [picture((49, 10, 1), eps=1, seed=s) for s in range(5)],
     }
-    fields["symptoms"] |= changes.pop("symptoms", {})
+    symptoms = changes.pop("symptoms", {})
     fields |= changes
+    if any(row["kind"] == "white box" for row in fields["attacks"]):
+        left = {point["eps_steps"]: point["robust"]["k"] for point in fields["curve"]}
+        fields["symptoms"]["fidelity"] = [fidelity(eps, k) for eps, k in left.items()]
+    fields["symptoms"] |= symptoms
     found = {"status": "valid", "issues": []} if fields.get("schema_version") == 1 else judged(fields)
     return RobustnessResult.model_validate(found | fields)

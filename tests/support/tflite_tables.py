@@ -94,7 +94,7 @@ class ModelTables:
         self.tensors: list[TensorSpec] = []
         self.operators: list[Table] = []
         self.buffers: list[Table] = [Table("Buffer")]
-        self.codes: list[int] = []
+        self.codes: list[int | str] = []  # of builtin ops by number, of custom ones as "CUSTOM NAME"
         self.inputs: list[int] = []
         self.input = self.add_input(shape, scale, zero_point)
 
@@ -145,7 +145,7 @@ class ModelTables:
 
     def op(self, name: str, inputs: list[int], outputs: int | list[int], options: Table | None = None) -> int:
         """Any op; returns its first output."""
-        code = getattr(tflite.BuiltinOperator, name)
+        code = name if name.startswith("CUSTOM ") else getattr(tflite.BuiltinOperator, name)
         if code not in self.codes:
             self.codes.append(code)
         results = outputs if isinstance(outputs, list) else [outputs]
@@ -158,6 +158,13 @@ class ModelTables:
         self.operators.append(operator)
         return results[0]
 
+    @staticmethod
+    def _code(code: int | str) -> Table:
+        if isinstance(code, str):
+            number, custom = tflite.BuiltinOperator.CUSTOM, code.removeprefix("CUSTOM ")
+            return Table("OperatorCode", BuiltinCode=number, DeprecatedBuiltinCode=number, CustomCode=custom, Version=1)
+        return Table("OperatorCode", BuiltinCode=code, DeprecatedBuiltinCode=min(code, 127), Version=1)
+
     def build(self, *outputs: int) -> bytes:
         subgraph = Table(
             "SubGraph",
@@ -166,10 +173,7 @@ class ModelTables:
             Outputs=ints(outputs),
             Operators=self.operators,
         )
-        codes = [
-            Table("OperatorCode", BuiltinCode=code, DeprecatedBuiltinCode=min(code, 127), Version=1)
-            for code in self.codes
-        ]
+        codes = [self._code(code) for code in self.codes]
         model = Table("Model", Version=3, OperatorCodes=codes, Subgraphs=[subgraph], Buffers=self.buffers)
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.write(builder), file_identifier=b"TFL3")

@@ -8,7 +8,7 @@ import numpy as np
 
 from tritguard.api.source import golden, title
 from tritguard.data import read_samples, to_input_bytes
-from tritguard.emit.tflm import Arrays, input_edge, write_arrays
+from tritguard.emit.tflm import Arrays, edges, write_arrays
 from tritguard.errors import about
 from tritguard.predictor import Int8
 from tritguard.progress import Stages, silent
@@ -65,6 +65,6 @@ def convert_to_arrays(
 def _real_inputs(content: bytes, samples: Path) -> Int8:
     """At most 32 of a file's samples, evenly spaced, on the model's input grid: int8[n, *input_shape]."""
     x = read_samples(samples)
-    source = input_edge(content)
+    source, _ = edges(content)
     chosen = x[np.linspace(0, len(x) - 1, min(_REAL_INPUTS, len(x))).astype(int)]
     return to_input_bytes(chosen, source.scale, source.zero_point)

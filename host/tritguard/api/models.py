@@ -12,6 +12,7 @@ from tritguard.data import Dataset, load_dataset
 from tritguard.data.dataset import read_samples
 from tritguard.emit import Bundle, open_bundle, write_bundle
 from tritguard.emit.bundle import MANIFEST
+from tritguard.emit.golden import golden_of
 from tritguard.errors import BadInputError, about
 from tritguard.files import check_writable
 from tritguard.graph.formats.registry import WeightFormat
@@ -109,7 +110,8 @@ def convert(  # noqa: PLR0913 - what a bundle depends on
 ) -> Bundle:
     """Turn a model into a bundle: the golden int8 `.tflite`, C11 that gives the same bytes, and their manifest.
 
-    The C is compiled for the host and compared with TensorFlow Lite Micro's interpreter before the bundle is written.
+    Where a file ends in ops that are the host's, the network is taken up to them (`golden_of`). The C is compiled for
+    this machine and compared with TensorFlow Lite Micro's interpreter before the bundle is written.
 
     Args:
         model: an int8 `.tflite`, a Keras or QKeras model, a SavedModel, or the folder of a training.
@@ -136,8 +138,12 @@ def convert(  # noqa: PLR0913 - what a bundle depends on
     used, emitting = calibration_of(source, inputs), stages("Writing the C and comparing it with the interpreter")
 
     def write() -> Bundle:
+        made = golden_of(content)
+        if note is not None:
+            for line in made.notes:
+                note(line)
         return write_bundle(
-            content,
+            made.content,
             Path(out),
             name=title(source, name),
             core=kernels_for(core),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from typing_extensions import override
 from tritguard.attack.arrays import column
 from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Labels, Queries, Target
 from tritguard.attack.gradient import Float32, Gradients, Loss, Region
+from tritguard.attack.rivals import told_apart
 
 _MOMENTUM = 0.75
 _RISE_SHARE = 0.75  # a step size is halved if a smaller share of its steps than this raised the loss
@@ -61,8 +63,9 @@ class Apgd(Attack):
         rng = np.random.default_rng((target.seed, ball.eps))
         gradients, queries, best = Gradients(target, self.loss), Queries(target), Best(target)
         best.take(target.x, queries.margins(target.x))
-        for _ in range(self.restarts):
-            ascend(target, ball, gradients, queries, best, steps=self.steps, rng=rng)
+        for restart in range(self.restarts):
+            source = target if restart == 0 else replace(target, starts=None)
+            ascend(source, ball, gradients, queries, best, steps=self.steps, rng=rng)
         return Crafted(best.x, queries.made, gradients.taken)
 
 
@@ -107,6 +110,7 @@ class ApgdTargeted(Attack):
         best.take(target.x, queries.margins(target.x))
         assert target.view is not None
         logits = np.array(target.view.logits(target.x.astype(np.float32)))
+        logits = told_apart(logits, target.y, target.rivals)
         logits[np.arange(len(logits)), target.y] = -np.inf
         ranked = np.argsort(-logits, axis=1)[:, : min(self.targets, logits.shape[1] - 1)]
         for aim in ranked.T if target.aim is None else [target.aim]:
@@ -125,12 +129,19 @@ def ascend(
     rng: np.random.Generator,
     aim: Labels | None = None,
 ) -> None:
-    """Run one ascent from a random start for all samples that still hold, and put what it finds into `best`."""
+    """Run one ascent for all samples that still hold, and put what it finds into `best`.
+
+    It starts where `Target.starts` says, and at random for samples of which that knows nothing.
+    """
     active = np.flatnonzero(best.margins > 0)
     if active.size == 0:
         return
     region = Region(ball, target.x[active].astype(np.float32))
     start = region.start(rng)
+    if target.starts is not None:
+        given = target.starts[active].astype(np.float32)
+        elsewhere = (given != region.clean).reshape(len(given), -1).any(axis=1)
+        start = np.where(column(elsewhere, start), region.project(given), start)
     aims = None if aim is None else aim[active]
     state = _Ascent(start, *gradients(start, active, aims), 2.0 * ball.eps, _checkpoints(steps))
     for step in range(steps):

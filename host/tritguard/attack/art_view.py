@@ -29,14 +29,15 @@ def batch_size(target: Target) -> int:
 def estimator(target: Target, ball: Ball, loss: Loss = "ce") -> Any:
     """ART's classifier around the target's view, in int8 steps, which clips inputs to the range that the ball has.
 
-    It is cached by view, loss and range, because each classifier compiles functions of its own.
+    It is cached by view, loss, range and rivals, because each classifier compiles functions of its own.
 
     Raises:
         ToolMissingError: ART is not installed, or the target has no view.
     """
     if target.view is None:
         raise ToolMissingError("a white-box attack needs the model's gradient view")
-    return _estimator(target.view, loss, (float(ball.low), float(ball.high)))
+    rivals = b"" if target.rivals is None else target.rivals.tobytes()
+    return _estimator(target.view, loss, (float(ball.low), float(ball.high)), rivals)
 
 
 def evasion() -> Any:
@@ -57,20 +58,33 @@ def evasion() -> Any:
 
 
 @lru_cache(maxsize=4)
-def _estimator(view: DifferentiableView, loss: Loss, limits: tuple[float, float]) -> Any:
+def _estimator(view: DifferentiableView, loss: Loss, limits: tuple[float, float], rivals: bytes) -> Any:
     evasion()
     from art.estimators.classification import TensorFlowV2Classifier  # noqa: PLC0415
 
     from tritguard.train.backend import keras, tf  # noqa: PLC0415
 
+    compared = tf.constant(np.frombuffer(rivals, bool).reshape(-1, view.classes)) if rivals else None
+    crossed = keras.losses.CategoricalCrossentropy(from_logits=True)
+
+    def told_apart(one_hot: Any, logits: Any) -> Any:
+        if compared is None:
+            return logits
+        mine = tf.gather(compared, tf.argmax(one_hot, axis=1)) | (one_hot > 0)
+        return tf.where(mine, logits, tf.stop_gradient(tf.reduce_min(logits, axis=1, keepdims=True)))
+
+    def entropy(one_hot: Any, logits: Any) -> Any:
+        return crossed(one_hot, told_apart(one_hot, logits))
+
     def margin(one_hot: Any, logits: Any) -> Any:
+        logits = told_apart(one_hot, logits)
         return tf.reduce_max(logits - 1e9 * one_hot, axis=1) - tf.reduce_sum(logits * one_hot, axis=1)
 
     return TensorFlowV2Classifier(
         model=view,
         nb_classes=view.classes,
         input_shape=view.input_shape,
-        loss_object=margin if loss == "margin" else keras.losses.CategoricalCrossentropy(from_logits=True),
+        loss_object=margin if loss == "margin" else entropy,
         clip_values=limits,
     )
 

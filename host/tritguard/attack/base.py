@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.attack.norms import NORMS, Norm
+from tritguard.attack.rivals import Rivals, told_apart
 from tritguard.errors import BadInputError
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.predictor import Int8, Outputs, Predictor
@@ -26,6 +27,8 @@ Labels = NDArray[np.int64]  # one class per sample
 Limits = tuple[int, int]  # the lowest and the highest int8 step that inputs may have
 Places = NDArray[np.int64]  # which samples of a target are meant
 T = TypeVar("T")
+
+_TIED = 1e-100  # the largest margin of a label that is kept although another logit is as large: less than any other
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,10 @@ class Target:
         seed: for everything that is drawn at random.
         aim: int64[n], the labels that a targeted attack wants; None if any wrong label will do.
         access: which part of the outputs black-box attacks are shown.
+        rivals: the outputs that each class is compared with by losses and margins; None if all others are. See
+            `find_rivals`.
+        starts: int8[n, *input_shape], where searches begin that can begin anywhere, the clean input where nothing is
+            known; None if nothing is known of any.
     """
 
     predictor: Predictor
@@ -90,6 +97,8 @@ class Target:
     seed: int
     aim: Labels | None = None
     access: Access = "logits"
+    rivals: Rivals | None = None
+    starts: Int8 | None = None
 
     def broken(self, labels: Labels) -> NDArray[np.bool_]:
         """bool[n]: where the attacker has what it wants."""
@@ -98,13 +107,14 @@ class Target:
     def part(self, samples: Places) -> Target:
         """The same model with only the samples at these places, int64[m]."""
         aim = None if self.aim is None else self.aim[samples]
-        return replace(self, x=self.x[samples], y=self.y[samples], aim=aim)
+        starts = None if self.starts is None else self.starts[samples]
+        return replace(self, x=self.x[samples], y=self.y[samples], aim=aim, starts=starts)
 
     def margins(self, outputs: Outputs, samples: Places | None = None) -> NDArray[np.float64]:
         """float64[n]: how far the attacker is from its goal; positive exactly where the goal is not reached.
 
-        For an untargeted attack this is the logit of the true class minus the largest other one; for a targeted attack
-        the largest other logit minus that of the wanted class.
+        For an untargeted attack this is the logit of the true class minus the largest of its rivals'; for a targeted
+        attack the largest logit of the wanted class's rivals minus its own.
 
         Args:
             outputs: the model's answers to inputs crafted for these samples.
@@ -112,8 +122,8 @@ class Target:
         """
         chosen = np.arange(len(self.y)) if samples is None else samples
         if self.aim is None:
-            return margins(outputs, self.y[chosen], self.access)
-        return -margins(outputs, self.aim[chosen], self.access)
+            return margins(outputs, self.y[chosen], self.access, self.rivals)
+        return -margins(outputs, self.aim[chosen], self.access, self.rivals)
 
 
 class Queries:
@@ -220,20 +230,24 @@ class Best:
         self.margins[chosen[better]] = margins[better]
 
 
-def margins(outputs: Outputs, y: Labels, access: Access = "logits") -> NDArray[np.float64]:
-    """float64[n]: the logit of class y minus the largest other one.
+def margins(
+    outputs: Outputs, y: Labels, access: Access = "logits", rivals: Rivals | None = None
+) -> NDArray[np.float64]:
+    """float64[n]: the logit of class y minus the largest of its rivals (see `find_rivals`), by default of all others.
 
     Int8 scores stand in for logits that the model does not have or the attacker is not shown; where only labels are
     shown, the margin is 1 or -1. It is positive exactly where the deployed label is y. Logits alone would not ensure
-    that: where int8 scores tie, the label is the first of the equal scores.
+    that: where int8 scores tie, the label is the first of the equal scores. There the margin is tiny, and still falls
+    as the other logit rises.
     """
     holds = outputs.labels == y
     if access == "labels":
         return np.where(holds, 1.0, -1.0)
     shown = outputs.logits if access == "logits" else None
-    values = outputs.scores.astype(np.float64) if shown is None else shown
+    values = told_apart(outputs.scores.astype(np.float64) if shown is None else shown, y, rivals)
     rows = np.arange(len(y))
     others = values.copy()
     others[rows, y] = -np.inf
-    margin = np.abs(values[rows, y] - others.max(axis=1))
-    return np.asarray(np.where(holds, np.maximum(margin, np.finfo(float).tiny), -margin), dtype=np.float64)
+    ahead = values[rows, y] - others.max(axis=1)
+    tied = _TIED / (1 + np.abs(ahead))
+    return np.asarray(np.where(holds, np.where(ahead > 0, ahead, tied), -np.abs(ahead)), dtype=np.float64)

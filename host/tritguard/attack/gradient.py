@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.attack.base import Ball, Labels, Places, Target
+from tritguard.attack.rivals import allowed, told_apart
 from tritguard.attack.temperature import logit_scales
 from tritguard.attack.view import DifferentiableView
 from tritguard.errors import BadInputError, ToolMissingError
@@ -27,7 +28,8 @@ class Gradients:
         loss: `ce`, the cross-entropy of the true class, with the logits of each sample scaled against vanishing
             gradients (see `logit_scales`); `margin`, the largest other logit minus the true one; `dlr`, the difference
             of logits ratio, or `dlr targeted`, its targeted form (Croce and Hein 2020, 2003.01690, equations 6 and
-            7). In a targeted attack, `ce` and `margin` are taken of the label aimed at, and negated.
+            7). In a targeted attack, `ce` and `margin` are taken of the label aimed at, and negated. All compare a
+            class with its rivals (`Target.rivals`).
 
     Raises:
         ToolMissingError: the target has no view, or TensorFlow is not installed.
@@ -44,7 +46,8 @@ class Gradients:
         self._call = _compiled(target.view, loss, loss == "dlr targeted" or target.aim is not None)
         self._scales = np.ones(len(target.x), np.float32)
         if loss == "ce":
-            self._scales = logit_scales(target.view.logits(target.x.astype(np.float32)))
+            logits = target.view.logits(target.x.astype(np.float32))
+            self._scales = logit_scales(told_apart(logits, target.y, target.rivals))
         self.taken = 0
 
     def __call__(self, x: Float32, samples: Places, aim: Labels | None = None) -> tuple[Float32, Float32]:
@@ -59,7 +62,9 @@ class Gradients:
             aim = self._target.y[samples] if self._target.aim is None else self._target.aim[samples]
         y = self._target.y[samples]
         self.taken += len(x)
-        arrays = (x, y, aim, self._scales[samples])
+        assert self._target.view is not None
+        compared = allowed(self._target.rivals, y if self._target.aim is None else aim, self._target.view.classes)
+        arrays = (x, y, aim, self._scales[samples], compared | np.eye(compared.shape[1], dtype=bool)[aim])
         parts = [self._call(*(array[start : start + _BATCH] for array in arrays)) for start in range(0, len(x), _BATCH)]
         losses, gradients = zip(*parts, strict=True)
         return np.concatenate([part.numpy() for part in losses]), np.concatenate([part.numpy() for part in gradients])
@@ -101,16 +106,20 @@ def _compiled(view: DifferentiableView, loss: Loss, targeted: bool) -> Callable[
 
     measure = _LOSSES[loss]
 
-    def run(x: Any, y: Any, aim: Any, scales: Any) -> Any:
+    def run(x: Any, y: Any, aim: Any, scales: Any, compared: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(x)
-            losses = measure(tf, view(x) * scales[:, None], y, aim, targeted)
+            logits = view(x)
+            lowest = tf.stop_gradient(tf.reduce_min(logits, axis=1, keepdims=True))
+            logits = tf.where(compared, logits, lowest) * scales[:, None]
+            losses = measure(tf, logits, y, aim, targeted)
         return losses, tape.gradient(losses, x)
 
     shape = tf.TensorSpec((None, *view.input_shape), tf.float32)
     labels = tf.TensorSpec((None,), tf.int64)
     scales = tf.TensorSpec((None,), tf.float32)
-    compiled: Callable[..., Any] = tf.function(run, input_signature=[shape, labels, labels, scales])
+    compared = tf.TensorSpec((None, view.classes), tf.bool)
+    compiled: Callable[..., Any] = tf.function(run, input_signature=[shape, labels, labels, scales, compared])
     return compiled
 
 

@@ -16,7 +16,9 @@ from tritguard.attack.linear import summing_dtype
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN, requantise
 from tritguard.graph.arithmetic.reference import elementwise, pairwise
 from tritguard.graph.model import (
+    RESIZE_ONE,
     Add,
+    BatchMatMul,
     Binary,
     Float64,
     Int8,
@@ -26,7 +28,9 @@ from tritguard.graph.model import (
     Op,
     Pool2D,
     Quantize,
+    Reduce,
     Requant,
+    ResizeBilinear,
 )
 
 _INT32_MAX = (1 << 31) - 1
@@ -170,6 +174,65 @@ def _mean(tf: Any, op: Mean, inputs: list[Any], smooth: Any) -> Any:
     return tf.reshape(requantised(tf, sums, op.requant, largest), tf.shape(smooth))
 
 
+def reduced(tf: Any, op: Reduce, x: Any) -> Any:
+    """The elements of each output, [n, outputs, positions], of the op's input."""
+    return tf.gather(tf.reshape(x, (-1, int(np.prod(x.shape[1:])))), op.places, axis=1)
+
+
+def _reduce(tf: Any, op: Reduce, inputs: list[Any], smooth: Any) -> Any:
+    elements = reduced(tf, op, inputs[0])
+    if op.function in ("REDUCE_MAX", "REDUCE_MIN"):
+        most = tf.reduce_max if op.function == "REDUCE_MAX" else tf.reduce_min
+        return tf.reshape(most(elements, axis=2), tf.shape(smooth))
+    largest = op.places.shape[1] * (INT8_MAX - INT8_MIN)
+    sums = tf.reduce_sum(tf.cast(elements - op.input_zero_point, summing_dtype(largest)), axis=2)
+    return tf.reshape(requantised(tf, sums, op.requant, largest), tf.shape(smooth))
+
+
+def matrices(tf: Any, op: BatchMatMul, activations: list[Any], constants: list[Any]) -> list[Any]:
+    """The two operands as matrices that end with the depth, [n, batches, rows or columns, depth].
+
+    Args:
+        activations: float32[n, *shape], the values of `op.inputs`.
+        constants: flat operands that are constants, None in place of an activation.
+    """
+    left = iter(activations)
+    found = []
+    for which, constant in enumerate(constants):
+        values = next(left) if constant is None else tf.constant(constant)[None]
+        flat = tf.reshape(values, (-1, int(np.prod(values.shape[1:]))))
+        found.append(tf.gather(flat, op.places(which), axis=1))
+    return found
+
+
+def _batch_matmul(tf: Any, op: BatchMatMul, inputs: list[Any], smooth: Any) -> Any:
+    largest = op.depth * (INT8_MAX - INT8_MIN) ** 2
+    constants = [None if each is None else each.values.astype(np.float32) for each in op.constants]
+    rows, columns = (
+        tf.cast(each - zero_point, summing_dtype(largest))
+        for each, zero_point in zip(matrices(tf, op, inputs, constants), op.zero_points, strict=True)
+    )
+    sums = tf.round(tf.matmul(rows, columns, transpose_b=True))
+    return tf.reshape(requantised(tf, sums[..., None], op.requant, largest), tf.shape(smooth))
+
+
+def interpolated(tf: Any, op: ResizeBilinear, x: Any) -> Any:
+    """float64[n, height, width, channels]: the pixels between those of x; exact before rounding if x is whole."""
+    result = tf.cast(x, tf.float64)
+    for equation, axis, coordinates in (("oi,nijc->nojc", 1, op.rows), ("oj,nijc->nioc", 2, op.columns)):
+        weights = np.zeros((len(coordinates), x.shape[axis]))
+        for out, (low, high, weight) in enumerate(coordinates):
+            weights[out, low] += RESIZE_ONE - weight
+            weights[out, high] += weight
+        result = tf.einsum(equation, weights, result)
+    return result / RESIZE_ONE**2
+
+
+def _resize_bilinear(tf: Any, op: ResizeBilinear, inputs: list[Any], _smooth: Any) -> Any:
+    pixels = interpolated(tf, op, inputs[0])
+    return tf.cast(tf.sign(pixels) * tf.floor(tf.abs(pixels) + 0.5), tf.float32)
+
+
 def _pool(tf: Any, op: Pool2D, inputs: list[Any], smooth: Any) -> Any:
     whole = smooth if op.mode == "max" else _average(tf, smooth, _counts(op, inputs[0].shape[1:3]))
     return tf.clip_by_value(whole, float(op.act_min), float(op.act_max))
@@ -197,9 +260,12 @@ def _counts(op: Pool2D, sides: tuple[int, int]) -> Any:
 # and from what the view computes in real numbers, which is in output steps before the clamp.
 EXACT: dict[type[Op], Callable[[Any, Any, list[Any], Any], Any]] = {
     Add: _add,
+    BatchMatMul: _batch_matmul,
     Binary: _binary,
     Lookup: _elementwise,
     Mean: _mean,
     Pool2D: _pool,
     Quantize: _elementwise,
+    Reduce: _reduce,
+    ResizeBilinear: _resize_bilinear,
 }

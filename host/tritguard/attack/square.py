@@ -57,6 +57,9 @@ class Square(Asking):
         moves = for_norm(MOVES, ball, self.name)(images, ball, np.random.default_rng((target.seed, ball.eps)))
         queries, best = Queries(target), Best(target)
         best.take(target.x, queries.margins(target.x))
+        if target.starts is not None:
+            known = ball.to_grid(target.starts.astype(np.float64), target.x)
+            best.take(known, queries.margins(known))
         for query in range(1, self.queries):
             active = np.flatnonzero(best.margins > 0)
             if active.size == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tritguard.attack.rivals import Rivals, told_apart
 from tritguard.predictor import Outputs
 
 _SHARPER = 4  # than the paper's: as strong as an unscaled loss where nothing vanishes, which 1 is not
@@ -12,16 +13,19 @@ _TRIED = np.geomspace(0.1, 1000, 81)
 _MARGIN = 4.0  # where float32 still resolves the softmax
 
 
-def margin_temperature(outputs: Outputs, *, score_scale: float = 1.0, least: float = 1.0) -> float:
+def margin_temperature(
+    outputs: Outputs, *, score_scale: float = 1.0, least: float = 1.0, rivals: Rivals | None = None
+) -> float:
     """The temperature that brings the median margin between the two largest logits to four.
 
     Args:
         outputs: of the clean inputs; where they have no logits, their int8 scores are used.
         score_scale: what one step of a score is worth in the values that the temperature will divide.
         least: the smallest temperature to return; below 1 it sharpens the softmax of a model with small logits.
+        rivals: the outputs that a label is compared with, see `find_rivals`.
     """
     values = outputs.scores * score_scale if outputs.logits is None else outputs.logits
-    top = np.sort(values, axis=1)[:, -2:]
+    top = np.sort(told_apart(values, values.argmax(axis=1), rivals), axis=1)[:, -2:]
     return max(least, float(np.median(top[:, 1] - top[:, 0])) / _MARGIN)
 
 

@@ -23,12 +23,14 @@ from tritguard.errors import BadInputError, UnsupportedOpError
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.graph.model import (
     Add,
+    BatchMatMul,
     Binary,
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
     Float64,
     FullyConnected,
+    Gather,
     Graph,
     Lookup,
     Mean,
@@ -37,13 +39,16 @@ from tritguard.graph.model import (
     Pad,
     Pool2D,
     Quantize,
+    Reduce,
     Reshape,
+    ResizeBilinear,
     ResizeNearest,
     Softmax,
     Tensor,
     TransposeConv,
     View,
     Weighted,
+    as_image,
 )
 
 
@@ -169,12 +174,17 @@ class GradientView(DifferentiableView):
 
     def _on_grid(self, smooth: Any, exact: Callable[[], Any] | None, op: Op) -> Any:
         """The exact steps, or the nearest ones if there are none, with the gradient of the clamped real numbers."""
-        if type(op) in _MOVES:
+        if self.moves(op):
             return smooth
         tf = self._tf
-        low, high = _range(op)
+        low, high = range_of(op)
         clamped = tf.clip_by_value(smooth, float(low), float(high))
         return integer_ops.straight_through(tf, tf.round(clamped) if exact is None else exact(), clamped)
+
+    @staticmethod
+    def moves(op: Op) -> bool:
+        """Whether an op only moves int8 steps to other places."""
+        return type(op) in _MOVES
 
     def _unit(self, op: Weighted | TransposeConv) -> int:
         """The unit, in weight steps, in which the sums of a layer are counted."""
@@ -213,7 +223,8 @@ def _real(tensor: Tensor, steps: Any) -> Any:
     return (steps - tensor.zero_point) * np.float32(tensor.scale)
 
 
-def _range(op: Op) -> tuple[int, int]:
+def range_of(op: Op) -> tuple[int, int]:
+    """The lowest and the highest step that an op's output can have."""
     if isinstance(op, Weighted | TransposeConv | Add | Binary):
         return op.requant.act_min, op.requant.act_max
     if isinstance(op, Pool2D):
@@ -233,11 +244,13 @@ def _pool(tf: Any, op: Pool2D, x: Any) -> Any:
     return function(x, op.window.kernel, op.window.stride, "SAME" if same else "VALID")
 
 
-def _pad(tf: Any, _graph: Graph, op: Pad, inputs: list[Any]) -> Any:
-    return tf.pad(inputs[0], [(0, 0), *zip(op.before, op.after, strict=True)], constant_values=op.value)
+def _pad(tf: Any, graph: Graph, op: Pad, inputs: list[Any]) -> Any:
+    around = [(0, 0), *zip(op.before, op.after, strict=True)]
+    image = tf.reshape(inputs[0], (-1, *as_image(graph.tensors[op.inputs[0]].shape)))
+    return tf.reshape(tf.pad(image, around, constant_values=op.value), (-1, *graph.tensors[op.output].shape))
 
 
-def _reshape(tf: Any, graph: Graph, op: Reshape | Mean, inputs: list[Any]) -> Any:
+def _reshape(tf: Any, graph: Graph, op: Op, inputs: list[Any]) -> Any:
     return tf.reshape(inputs[0], (-1, *graph.tensors[op.output].shape))
 
 
@@ -257,6 +270,7 @@ _PAIRS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "PRELU": lambda tf, a, b: tf.where(a < 0, a * b, a),
     "MAXIMUM": lambda tf, a, b: tf.maximum(a, b),
     "MINIMUM": lambda tf, a, b: tf.minimum(a, b),
+    "SQUARED_DIFFERENCE": lambda _tf, a, b: (a - b) * (a - b),
 }
 
 
@@ -280,17 +294,44 @@ def _mirror_pad(tf: Any, _graph: Graph, op: MirrorPad, inputs: list[Any]) -> Any
     return tf.gather(tf.gather(rows, op.columns, axis=2), op.depths, axis=3)
 
 
+def _gather(tf: Any, graph: Graph, op: Gather, inputs: list[Any]) -> Any:
+    slices = tf.gather(tf.reshape(inputs[0], (-1, op.rows, op.side, op.width)), op.indices, axis=2)
+    return tf.reshape(slices, (-1, *graph.tensors[op.output].shape))
+
+
+def _resize_bilinear(tf: Any, _graph: Graph, op: ResizeBilinear, inputs: list[Any]) -> Any:
+    return tf.cast(integer_ops.interpolated(tf, op, inputs[0]), tf.float32)
+
+
+def _reduce(tf: Any, graph: Graph, op: Reduce, inputs: list[Any]) -> Any:
+    reduce = {"SUM": tf.reduce_sum, "MEAN": tf.reduce_mean, "REDUCE_MAX": tf.reduce_max, "REDUCE_MIN": tf.reduce_min}
+    values = reduce[op.function](integer_ops.reduced(tf, op, inputs[0]), axis=2)
+    return _reshape(tf, graph, op, [values])
+
+
+def _batch_matmul(tf: Any, graph: Graph, op: BatchMatMul, inputs: list[Any]) -> Any:
+    constants = [
+        None if each is None else (each.values.astype(np.float32) - zero_point) * np.float32(each.scale)
+        for each, zero_point in zip(op.constants, op.zero_points, strict=True)
+    ]
+    rows, columns = integer_ops.matrices(tf, op, inputs, constants)
+    return _reshape(tf, graph, op, [tf.matmul(rows, columns, transpose_b=True)])
+
+
 def _mean(tf: Any, graph: Graph, op: Mean, inputs: list[Any]) -> Any:
     return _reshape(tf, graph, op, [tf.reduce_mean(inputs[0], axis=(1, 2))])
 
 
+_LEAST_ROOT = 1e-6  # below it the gradient of 1 / sqrt(x) is no guide
 _FUNCTIONS: dict[str, Callable[[Any, Lookup, Any], Any]] = {
     "ABS": lambda tf, _op, x: tf.abs(x),
+    "ELU": lambda tf, _op, x: tf.nn.elu(x),
     "HARD_SWISH": lambda tf, _op, x: x * tf.nn.relu6(x + 3) / 6,
     "LEAKY_RELU": lambda tf, op, x: tf.where(x < 0, op.alpha * x, x),
     "LOGISTIC": lambda tf, _op, x: tf.sigmoid(x),
     "RELU": lambda tf, _op, x: tf.nn.relu(x),
     "RELU6": lambda tf, _op, x: tf.nn.relu6(x),
+    "RSQRT": lambda tf, _op, x: tf.math.rsqrt(tf.maximum(x, _LEAST_ROOT)),
     "TANH": lambda tf, _op, x: tf.tanh(x),
 }
 
@@ -301,11 +342,15 @@ _MOVES: dict[type[Op], Callable[[Any, Graph, Any, list[Any]], Any]] = {
     View: _view,
     Concatenation: _concatenation,
     ResizeNearest: _resize_nearest,
+    Gather: _gather,
     MirrorPad: _mirror_pad,
 }
 _REAL: dict[type[Op], Callable[[Any, Graph, Any, list[Any]], Any]] = {
     Add: lambda _tf, _graph, _op, inputs: inputs[0] + inputs[1],
     Mean: _mean,
+    Reduce: _reduce,
+    BatchMatMul: _batch_matmul,
+    ResizeBilinear: _resize_bilinear,
     Binary: _binary,
     Softmax: lambda tf, _graph, op, inputs: tf.nn.softmax(op.beta * inputs[0]),
     Lookup: lambda tf, _graph, op, inputs: _FUNCTIONS[op.function](tf, op, inputs[0]),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tritguard.convert.check import input_quantization
 from tritguard.data import to_input_bytes
-from tritguard.errors import BadInputError
+from tritguard.errors import BadInputError, BadModelError
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.predictor import LabelRule
 
@@ -46,14 +46,18 @@ def compare(
         y: int64[n], the labels, or None.
 
     Returns:
-        None if TensorFlow Lite Micro's interpreter is not installed, or if the output has no class; see `LabelRule`.
+        None if TensorFlow Lite Micro's interpreter is not installed or refuses the model, which reading its ops
+        explains; or if the output has no class; see `LabelRule`.
 
     Raises:
         BadInputError: a label is not one of the model's classes.
     """
     if not oracle_available():
         return None
-    oracle = Oracle(content)
+    try:
+        oracle = Oracle(content)
+    except BadModelError:
+        return None
     rule = oracle.label_rule
     if rule.kind == "none":
         return None

@@ -21,6 +21,8 @@ _NO_BREAK = "\0"
 def _literal(value: Any, unsigned: bool) -> str:
     if isinstance(value, tuple | list | np.ndarray):  # a record, or an array in one
         return f"{{{', '.join(_literal(part, unsigned) for part in value)}}}"
+    if isinstance(value, float):
+        return f"{value!r}f"
     if unsigned:
         return f"{value}u"
     # C has no literal for the least int32: without the sign its digits are too large for an int.

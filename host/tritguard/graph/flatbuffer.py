@@ -16,17 +16,19 @@ import numpy as np
 import tflite
 from numpy.typing import NDArray
 
-from tritguard.errors import BadModelError
+from tritguard.errors import BadModelError, UnsupportedOpError
 
 IDENTIFIER = b"TFL3"
 MAX_ELEMENTS = 1 << 28  # a tensor beyond this is damage, not a model for a microcontroller
 _OP_NAMES = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
 _TYPE_NAMES = {value: name for name, value in vars(tflite.TensorType).items() if isinstance(value, int)}
-_DTYPES: dict[str, np.dtype[Any]] = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "INT8": np.dtype("int8"),
     "INT32": np.dtype("<i4"),
     "INT64": np.dtype("<i8"),
     "FLOAT32": np.dtype("<f4"),
+    "UINT8": np.dtype("uint8"),
+    "BOOL": np.dtype("?"),
 }
 
 
@@ -93,8 +95,7 @@ def parse(content: bytes) -> RawModel:
 
 def _parse(content: bytes) -> RawModel:
     model = tflite.Model.GetRootAs(content, 0)
-    if model.SubgraphsLength() != 1:
-        raise BadModelError(f"{model.SubgraphsLength()} subgraphs, only one is supported")
+    _check_subgraphs(model)
     subgraph = model.Subgraphs(0)
     _check_length(subgraph.TensorsLength(), content)
     _check_length(subgraph.OperatorsLength(), content)
@@ -103,6 +104,27 @@ def _parse(content: bytes) -> RawModel:
     inputs = _indices(subgraph.InputsAsNumpy(), len(tensors), "the graph's inputs")
     outputs = _indices(subgraph.OutputsAsNumpy(), len(tensors), "the graph's outputs")
     return RawModel(tensors, ops, inputs, outputs)
+
+
+# What ops with subgraphs of their own are for.
+SUBGRAPH_OPS = {
+    "CALL_ONCE": "state that is kept between inferences is not supported",
+    "IF": "branches are not supported",
+    "WHILE": "loops are not supported",
+}
+
+
+def _check_subgraphs(model: Any) -> None:
+    """Refuse several subgraphs by the first op that needs them."""
+    count = model.SubgraphsLength()
+    if count == 1:
+        return
+    graph: Any = model.Subgraphs(0) if count else None
+    for index in range(0 if graph is None else graph.OperatorsLength()):
+        op = _op(model, graph.Operators(index), index, graph.TensorsLength())
+        if op.name in SUBGRAPH_OPS:
+            raise UnsupportedOpError(SUBGRAPH_OPS[op.name], where=op.describe())
+    raise BadModelError(f"{count} subgraphs, only one is supported")
 
 
 def _check_length(length: int, content: bytes) -> None:
@@ -175,9 +197,9 @@ def _data(model: Any, tensor: Any, kind: str, shape: tuple[int, ...], elements: 
     raw = model.Buffers(number).DataAsNumpy()
     if isinstance(raw, int) or raw.size == 0:
         return None
-    if kind not in _DTYPES:
+    if kind not in DTYPES:
         return np.asarray(raw)
-    if raw.size != elements * _DTYPES[kind].itemsize:
+    if raw.size != elements * DTYPES[kind].itemsize:
         raise BadModelError(f"damaged file ({raw.size} bytes for {kind} {list(shape)})", where=where)
     # A copy: the view would keep the whole file alive and has no alignment.
-    return np.asarray(np.frombuffer(raw.tobytes(), dtype=_DTYPES[kind]).reshape(shape))
+    return np.asarray(np.frombuffer(raw.tobytes(), dtype=DTYPES[kind]).reshape(shape))

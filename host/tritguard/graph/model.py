@@ -1,8 +1,8 @@
 """The typed graph: what a model computes, in the integers the device uses.
 
 Every op carries its arithmetic ready for the kernels: weights, int32 biases, fixed-point multipliers in TFLM's
-representation and zero points. Real-valued scales are kept beside them for code that needs a float view. The batch is
-always one and is left out of shapes.
+representation and zero points. Real-valued scales are kept beside them for code that needs a float view. A leading axis
+of one, the batch, is left out of shapes; tensors that lead with more, as some do inside a network, keep all their axes.
 """
 
 from __future__ import annotations
@@ -30,6 +30,12 @@ class Tensor:
     scale: float
     zero_point: int
     golden_type: str = "INT8"  # of the golden model's input or output, where the host converts from or to it
+    batched: bool = True  # whether the file's shape has one more axis in front, of one element
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The shape in the file, which axes of ops count."""
+        return (1, *self.shape) if self.batched else self.shape
 
     @property
     def size(self) -> int:
@@ -211,6 +217,48 @@ class Mean(Op):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Reduce(Op):
+    """A sum, mean, maximum or minimum over any axes but height and width of an image, whose mean is a `Mean`.
+
+    Each output element walks over the part of the input that it reduces; neighbouring axes that form one run are
+    joined.
+
+    Attributes:
+        function: SUM, MEAN, REDUCE_MAX or REDUCE_MIN.
+        kept: the size and the step, in elements of the input, of each axis that stays, outermost first.
+        reduced: the same of the axes that vanish.
+        input_zero_point: the input's zero point.
+        requant: the rescaling of the sum, in which a mean's division is folded as TFLM does; REDUCE_MAX and REDUCE_MIN
+            do not rescale.
+    """
+
+    function: str
+    kept: tuple[tuple[int, int], ...]
+    reduced: tuple[tuple[int, int], ...]
+    input_zero_point: int
+    requant: Requant
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        """The schema's name."""
+        return self.function
+
+    @property
+    def places(self) -> Int64:
+        """int64[outputs, positions]: where in the input the elements of each output lie."""
+        kept, reduced = (strided_places(axes) for axes in (self.kept, self.reduced))
+        return np.add.outer(kept.ravel(), reduced.ravel())
+
+
+def strided_places(axes: tuple[tuple[int, int], ...], offset: int = 0) -> Int64:
+    """int64[sizes]: the places of elements along axes of given sizes and steps."""
+    places = np.array(offset, dtype=np.int64)
+    for size, step in axes:
+        places = np.add.outer(places, np.arange(size) * step)
+    return places
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Reshape(Op):
     """The same bytes under another shape."""
 
@@ -229,9 +277,15 @@ class Softmax(Op):
     diff_min: int
 
 
+def as_image(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Height, width and channels: the last two axes, and all before them as one; missing ones have one element."""
+    *outer, width, channels = (1, 1, *shape)
+    return math.prod(outer), width, channels
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pad(Op):
-    """Constant padding of a height x width x channels tensor, in elements before and after each axis."""
+    """Constant padding of a tensor seen `as_image`, in elements before and after height, width and channels."""
 
     kind: ClassVar[str] = "PAD"
     before: tuple[int, int, int]
@@ -284,13 +338,14 @@ class Binary(Op):
     from the tensors' own; a step of 0 repeats an operand.
 
     Attributes:
-        operator: ADD, SUB, MUL, PRELU, MAXIMUM or MINIMUM.
+        operator: ADD, SUB, MUL, PRELU, MAXIMUM, MINIMUM or SQUARED_DIFFERENCE.
         constants: the operands that are constants, None where an activation stands.
         sizes: the sizes of the output's axes, outermost first.
         steps: the steps of the two operands along these axes.
         zero_points: the zero points of the two operands.
-        operand_requants: for ADD and SUB, the rescalings of the operands to a common scale with 20 extra bits; for
-            PRELU, those of the input and of its product with the slope below zero; otherwise None.
+        operand_requants: for ADD, SUB and SQUARED_DIFFERENCE, the rescalings of the operands to a common scale with
+            `left_shift` extra bits; for PRELU, those of the input and of its product with the slope below zero;
+            otherwise None.
         requant: the rescaling of the sum or product; PRELU, MAXIMUM and MINIMUM use its zero point and clamp alone.
     """
 
@@ -301,7 +356,12 @@ class Binary(Op):
     zero_points: tuple[int, int]
     operand_requants: tuple[Requant, Requant] | None
     requant: Requant
-    left_shift: ClassVar[int] = 20
+    square_shift: ClassVar[int] = 7  # so that a square fits 32 bits
+
+    @property
+    def left_shift(self) -> int:
+        """The extra bits of the operands' common scale."""
+        return self.square_shift if self.operator == "SQUARED_DIFFERENCE" else Add.left_shift
 
     @property
     def kind(self) -> str:  # type: ignore[override]
@@ -313,12 +373,12 @@ class Binary(Op):
 class View(Op):
     """Bytes in another order: out[i, j, ...] = in[offset + i * steps[0] + j * steps[1] + ...].
 
-    Slices, transpositions and parts of a split are all of this form; no axis has one element only.
+    Slices, transpositions, parts of a split and repetitions are all of this form; no axis has one element only.
 
     Attributes:
         operator: the schema's name of it.
         sizes: of the output's axes, outermost first.
-        steps: in elements of the input; may be negative.
+        steps: in elements of the input; may be negative, or 0 where an axis repeats.
     """
 
     operator: str
@@ -329,10 +389,7 @@ class View(Op):
     @property
     def places(self) -> Int64:
         """int64[sizes]: where in the input each element of the output lies."""
-        places = np.array(self.offset, dtype=np.int64)
-        for size, step in zip(self.sizes, self.steps, strict=True):
-            places = np.add.outer(places, np.arange(size) * step)
-        return places
+        return strided_places(tuple(zip(self.sizes, self.steps, strict=True)), self.offset)
 
     @property
     def kind(self) -> str:  # type: ignore[override]
@@ -377,6 +434,79 @@ class ResizeNearest(Op):
     kind: ClassVar[str] = "RESIZE_NEAREST_NEIGHBOR"
     rows: tuple[int, ...]
     columns: tuple[int, ...]
+
+
+RESIZE_ONE = 1 << 10  # the weight of one in `ResizeBilinear`
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ResizeBilinear(Op):
+    """Each output pixel is a weighted sum of up to four input pixels, in TFLM's fixed point with ten fraction bits.
+
+    Attributes:
+        rows: for each output row the two input rows (low, high), and the weight of the second in 1024ths. Where the row
+            lies above the image, the weight is negative and both are the same row.
+        columns: the same of the columns.
+    """
+
+    kind: ClassVar[str] = "RESIZE_BILINEAR"
+    rows: tuple[tuple[int, int, int], ...]
+    columns: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Gather(Op):
+    """Chosen slices along one axis: out[o, i, :] = in[o, indices[i], :].
+
+    Attributes:
+        rows: the number of slices `o` before the axis.
+        side: the size of the axis in the input.
+        width: the elements of a slice after the axis.
+        indices: which slices, each in [0, side).
+    """
+
+    kind: ClassVar[str] = "GATHER"
+    rows: int
+    side: int
+    width: int
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BatchMatMul(Op):
+    """Products of matrices: out[b, i, j] = sum_k (a[...] - zero) * (b[...] - zero), requantised.
+
+    `inputs` are the operands that are activations, in order.
+
+    Attributes:
+        constants: the operands that are constants, None where an activation stands.
+        batches: where the two matrices of each product start, in elements of the operands.
+        rows, depth, columns: the sizes i, k and j.
+        steps: for each operand the steps along its rows or columns of the output, and along the depth.
+        zero_points: of the two operands.
+        requant: one entry.
+    """
+
+    kind: ClassVar[str] = "BATCH_MATMUL"
+    constants: tuple[Constant | None, Constant | None]
+    batches: tuple[tuple[int, int], ...]
+    rows: int
+    depth: int
+    columns: int
+    steps: tuple[tuple[int, int], tuple[int, int]]
+    zero_points: tuple[int, int]
+    requant: Requant
+
+    @property
+    def macs(self) -> int:
+        """One multiply-accumulate for each term of each sum."""
+        return len(self.batches) * self.rows * self.depth * self.columns
+
+    def places(self, operand: int) -> Int64:
+        """int64[batches, rows or columns, depth]: where an operand's elements lie in the order of the products."""
+        side, (step, along) = (self.rows, self.columns)[operand], self.steps[operand]
+        starts = np.array([pair[operand] for pair in self.batches], dtype=np.int64)
+        return np.add.outer(starts, strided_places(((side, step), (self.depth, along))))
 
 
 @dataclass(frozen=True, eq=False)

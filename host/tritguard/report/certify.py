@@ -5,7 +5,7 @@ from __future__ import annotations
 from tritguard.certify.bracket import LEVELS
 from tritguard.evaluate.certify.result import CertifyPoint, CertifyResult
 from tritguard.report.lines import Axis, Chart, Point, chart
-from tritguard.report.study import Grid, Page, Section, SectionReport
+from tritguard.report.study import Facts, Grid, Page, Section, SectionReport
 from tritguard.report.wording import count, data_range, interval, norm_meaning, of, percent, real, steps
 
 
@@ -20,7 +20,8 @@ def content(result: CertifyResult) -> Page:
         f"its {plan.norm} ball ({norm_meaning(plan.norm)}). {data_range(result.data_range)}"
     )
     sections = [_bracket(result), _levels(result), _device(result)]
-    return Page(f"What is proved of {result.model.name}", lead, sections)
+    models = ((result.model.name, result.model.model_sha256),)
+    return Page(f"What is proved of {result.model.name}", lead, sections, models)
 
 
 def _bracket(result: CertifyResult) -> Section:
@@ -101,4 +102,14 @@ def _device(result: CertifyResult) -> Section:
     return Section("On the device", "", None, Grid(("", ""), rows), note)
 
 
-REPORT = SectionReport(content)
+def facts(result: CertifyResult) -> Facts:
+    """Say between which bounds robust accuracy lies at each eps."""
+    points = [
+        f"eps {steps(point.eps_steps)}: at least {percent(point.proved.value)} ({of(point.proved)}), "
+        f"at most {percent(point.unbroken.value)}"
+        for point in result.points
+    ]
+    return {"proved": f"robust accuracy, proved on the deployed integers ({result.plan.norm}): {'; '.join(points)}"}
+
+
+REPORT = SectionReport(content, facts)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from tritguard.evaluate.transfer.result import Party, TransferResult
 from tritguard.report.lines import Axis, Chart, Point, chart
 from tritguard.report.study import Facts, Grid, Page, Section, SectionReport
-from tritguard.report.wording import interval, of, percent, real, steps
+from tritguard.report.wording import data_range, interval, of, percent, real, steps
 
 
 def content(result: TransferResult) -> Page:
     """Lay out what the report shows."""
     lead = (
         f"{result.plan.samples} samples of {result.provenance.data_name}, L-infinity. Inputs were crafted on each "
-        "model with its own gradients and given to all. Float models ran in TensorFlow, deployed ones as twins."
+        "model with its own gradients and given to all. Float models ran in TensorFlow, deployed ones as twins. "
+        f"{data_range(result.data_range)}"
     )
     clean = Grid(
         ("model", "form", "clean accuracy", "95 %"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from tritguard.emit.code import LayerCode
 from tritguard.emit.lower.context import Context, plain_call
-from tritguard.emit.lower.elementwise import add, binary
+from tritguard.emit.lower.elementwise import add, batch_matmul, binary
 from tritguard.emit.lower.shape import concatenation, reshape
 from tritguard.emit.lower.stripes import striped
 from tritguard.emit.lower.weighted import transpose_conv, weighted
@@ -15,6 +15,7 @@ from tritguard.graph.call import call_of
 from tritguard.graph.emission import Emission
 from tritguard.graph.model import (
     Add,
+    BatchMatMul,
     Binary,
     Concatenation,
     Conv2D,
@@ -34,6 +35,7 @@ _LOWERINGS: dict[type[Op], Callable[[Context, int, Any], LayerCode]] = {
     TransposeConv: transpose_conv,
     Add: add,
     Binary: binary,
+    BatchMatMul: batch_matmul,
     Reshape: reshape,
     Concatenation: concatenation,
 }

@@ -1,15 +1,17 @@
-"""Lowers functions of two elements."""
+"""Lowers functions of two elements, and products of matrices."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+
 from tritguard.emit.code import Array, LayerCode
 from tritguard.emit.lower.context import Context, plain_call, struct_of
 from tritguard.graph.arithmetic import tables
-from tritguard.graph.call import Parameters, filled, scale_fields, table_call
+from tritguard.graph.call import Constant, Parameters, filled, scale_fields, table_call
 from tritguard.graph.formats.narrow import is_narrow_rescaling
-from tritguard.graph.model import Add, Binary
+from tritguard.graph.model import Add, BatchMatMul, Binary
 
 
 def add(context: Context, position: int, op: Add) -> LayerCode:
@@ -37,17 +39,14 @@ def add(context: Context, position: int, op: Add) -> LayerCode:
 
 
 _AXES = 4
+_PRODUCT = np.dtype([("a", "i4"), ("b", "i4")])
 
 
 def binary(context: Context, position: int, op: Binary) -> LayerCode:
     """A walk over two operands; with a single constant as an operand it is a function of one element: a table."""
     if any(constant is not None and constant.values.size == 1 for constant in op.constants):
         return plain_call(context, position, op, table_call(tables.with_constant(op), context.sink(op).size))
-    constants = tuple(Array("constant", constant.values) for constant in op.constants if constant is not None)
-    activations = iter(op.inputs)
-    places = [
-        context.place(next(activations)) if constant is None else f"{op.symbol}_constant" for constant in op.constants
-    ]
+    constants, places = operands(context, op)
     parameters: Parameters = {
         "sizes": filled(op.sizes, 1, _AXES),
         "steps_a": filled(op.steps[0], 0, _AXES),
@@ -60,8 +59,47 @@ def binary(context: Context, position: int, op: Binary) -> LayerCode:
         "act_max": op.requant.act_max,
     }
     struct, _ = struct_of(op, "tg_binary_t", parameters)
-    call = f"tg_binary_{op.operator.lower()}(&{op.symbol}_params, {', '.join(places)}, {context.place(op.output)})"
+    call = f"tg_binary_{op.operator.lower()}(&{op.symbol}_params, {places}, {context.place(op.output)})"
     return LayerCode(**context.base(position, op), arrays=constants, struct=struct, call=call, sources=("tg_binary.c",))
+
+
+def operands(context: Context, op: Binary | BatchMatMul) -> tuple[tuple[Array, ...], str]:
+    """The arrays of operands that are constants, and the C expressions for both operands' addresses."""
+    constants = tuple(Array("constant", constant.values) for constant in op.constants if constant is not None)
+    activations = iter(op.inputs)
+    places = [
+        context.place(next(activations)) if constant is None else f"{op.symbol}_constant" for constant in op.constants
+    ]
+    return constants, ", ".join(places)
+
+
+def batch_matmul(context: Context, position: int, op: BatchMatMul) -> LayerCode:
+    """One call over both operands."""
+    constants, places = operands(context, op)
+    batches = np.array(list(op.batches), dtype=_PRODUCT)
+    parameters: Parameters = {
+        "batches": Constant(batches, "tg_product_t"),
+        "count": len(op.batches),
+        "rows": op.rows,
+        "depth": op.depth,
+        "columns": op.columns,
+        "row_a": op.steps[0][0],
+        "along_a": op.steps[0][1],
+        "row_b": op.steps[1][0],
+        "along_b": op.steps[1][1],
+        "zero_point_a": op.zero_points[0],
+        "zero_point_b": op.zero_points[1],
+        "scale": scale_fields(op.requant),
+        "out_zero_point": op.requant.zero_point,
+    }
+    struct, arrays = struct_of(op, "tg_batch_matmul_t", parameters)
+    return LayerCode(
+        **context.base(position, op),
+        arrays=(*constants, *arrays),
+        struct=struct,
+        call=f"tg_batch_matmul(&{op.symbol}_params, {places}, {context.place(op.output)})",
+        sources=("tg_batch_matmul.c",),
+    )
 
 
 def _scales(op: Binary) -> dict[str, Parameters]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tritguard import __version__
 from tritguard.emit.bundle import MANIFEST, MODEL, EdgeTensor, hash_file
@@ -18,6 +21,7 @@ from tritguard.emit.tflm.prepare import Sample, prepare
 from tritguard.errors import BadInputError, BadModelError, UnsupportedOpError
 from tritguard.files import whole_folder
 from tritguard.graph.flatbuffer import RawModel, parse
+from tritguard.graph.reading.edges import without_edges
 from tritguard.oracle import oracle_available, probes
 from tritguard.predictor import Int8
 from tritguard.progress import Progress
@@ -61,14 +65,13 @@ def write_arrays(
 
     Raises:
         BadModelError: the model is not a sound int8 model with one input and one output, or TFLM refuses it.
-        UnsupportedOpError: an op is not known to be in TFLM.
+        UnsupportedOpError: TFLM has no such op.
         BadInputError: `out` holds something else, or `real` does not fit the model.
         MismatchError: the array gives other bytes.
         ToolMissingError: there is no interpreter to verify a rewritten model with.
     """
-    raw = parse(content)
-    ops_of(raw)
-    source, sink = input_edge(content), _edge(raw, raw.outputs, "output")
+    ops_of(parse(content))
+    source, sink = edges(content)
     with whole_folder(out, open_arrays, "folder of TFLM arrays") as draft:
         prepared = prepare(content, _inputs(source, real), uncompressed=uncompressed, compat=compat, progress=progress)
         manifest = ArraysManifest(
@@ -102,10 +105,10 @@ def write_arrays(
     return Arrays(out, manifest, trusted=True)
 
 
-def input_edge(content: bytes) -> EdgeTensor:
-    """The model's input; see `write_arrays` for what it raises."""
-    raw = parse(content)
-    return _edge(raw, raw.inputs, "input")
+def edges(content: bytes) -> tuple[EdgeTensor, EdgeTensor]:
+    """The model's input and its output; see `write_arrays` for what it raises."""
+    inner, types = without_edges(parse(content))
+    return _edge(inner, inner.inputs, types, "input"), _edge(inner, inner.outputs, types, "output")
 
 
 def _inputs(source: EdgeTensor, real: Int8 | None) -> Int8:
@@ -117,7 +120,7 @@ def _inputs(source: EdgeTensor, real: Int8 | None) -> Int8:
     return np.concatenate([random, real])
 
 
-def _edge(raw: RawModel, indices: tuple[int, ...], what: str) -> EdgeTensor:
+def _edge(raw: RawModel, indices: tuple[int, ...], types: dict[int, str], what: str) -> EdgeTensor:
     if len(indices) != 1 or indices[0] < 0:
         raise UnsupportedOpError(f"{len(indices)} {what}s, one is supported", where="the graph")
     tensor = raw.tensors[indices[0]]
@@ -128,7 +131,28 @@ def _edge(raw: RawModel, indices: tuple[int, ...], what: str) -> EdgeTensor:
     if len(tensor.scales) != 1 or len(tensor.zero_points) != 1 or tensor.shape[:1] != (1,):
         raise BadModelError(f"the {what} lacks a scale and zero point, or a batch of 1")
     scale, zero_point = tensor.scales[0], tensor.zero_points[0]
-    return EdgeTensor(name=tensor.name, shape=tensor.shape[1:], scale=scale, zero_point=zero_point)
+    golden_type = cast("Literal['int8', 'uint8', 'float32']", types.get(tensor.index, "INT8").lower())
+    return EdgeTensor(
+        name=tensor.name, shape=tensor.shape[1:], scale=scale, zero_point=zero_point, golden_type=golden_type
+    )
+
+
+@dataclass(frozen=True)
+class _Member:
+    """How C++ reads an edge: the type of an element, and its name in TFLM's `data`."""
+
+    type: str
+    name: str
+
+
+_MEMBERS = {"int8": _Member("int8_t", "int8"), "uint8": _Member("uint8_t", "uint8"), "float32": _Member("float", "f")}
+
+
+def _golden(edge: EdgeTensor, steps: Int8) -> NDArray[Any]:
+    """Steps as the golden model has them on this edge; both conversions are exact."""
+    if edge.golden_type == "float32":
+        return np.asarray((steps.astype(np.float32) - np.float32(edge.zero_point)) * np.float32(edge.scale))
+    return (steps.astype(np.int16) + 128).astype(np.uint8) if edge.golden_type == "uint8" else steps
 
 
 def rendered(data: bytes, sample: Sample | None, manifest: ArraysManifest) -> dict[str, str]:
@@ -144,11 +168,16 @@ def rendered(data: bytes, sample: Sample | None, manifest: ArraysManifest) -> di
         "id": manifest.identifier,
         "guard": manifest.identifier.upper(),
         "data": data,
-        "sample": sample,
+        "sample": sample is not None,
+        "source": _MEMBERS[manifest.input.golden_type],
+        "sink": _MEMBERS[manifest.output.golden_type],
         "adds": [registration(op, int8=not manifest.compat) for op in manifest.ops],
         "input_size": int(np.prod(manifest.input.shape)),
         "output_size": int(np.prod(manifest.output.shape)),
     }
+    if sample is not None:
+        context["golden_input"] = _golden(manifest.input, sample.x).reshape(-1)
+        context["golden_output"] = _golden(manifest.output, sample.scores).reshape(-1)
     return {
         file.format(manifest.identifier): environment().get_template(f"tflm/{template}").render(context)
         for template, file in _FILES.items()

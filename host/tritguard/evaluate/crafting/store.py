@@ -101,6 +101,7 @@ class Store:
         target, used = job.target, job.attack
         samples = hashlib.sha256(target.x.tobytes() + target.y.tobytes())
         samples.update(b"" if target.aim is None else target.aim.tobytes())
+        samples.update(b"" if target.starts is None else b"starts" + target.starts.tobytes())
         key = [
             self._identity,
             job.first,
@@ -110,6 +111,7 @@ class Store:
             asdict(job.ball),
             target.access,
             target.seed,
+            "" if target.rivals is None else target.rivals.tobytes().hex(),
             0.0 if target.view is None else target.view.temperature,
             versions(),
             sources(),  # an older attack's misses must not be taken for this one's results

@@ -20,6 +20,7 @@ import numpy as np
 
 from tritguard.attack import Attack, Ball, Target
 from tritguard.attack.base import Access, Labels
+from tritguard.attack.rivals import Rivals
 from tritguard.attack.view import GradientView
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError, TritguardError
@@ -142,16 +143,19 @@ class _Order:
     seed: int
     aim: Labels | None
     access: Access
+    rivals: Rivals | None
+    starts: Int8 | None
 
     @classmethod
     def of(cls, job: Job, bundle: Path, temperature: float) -> _Order:
         part = job.target
         return cls(
-            job.attack, job.ball, job.first, bundle, temperature, part.x, part.y, part.seed, part.aim, part.access
-        )
+            job.attack, job.ball, job.first, bundle, temperature, part.x, part.y, part.seed, part.aim, part.access,
+            part.rivals, part.starts,
+        )  # fmt: skip
 
     def job(self, twin: Twin, view: GradientView) -> Job:
-        target = Target(twin, view, self.x, self.y, self.seed, self.aim, self.access)
+        target = Target(twin, view, self.x, self.y, self.seed, self.aim, self.access, self.rivals, self.starts)
         return Job(self.attack, self.ball, target, self.first)
 
 

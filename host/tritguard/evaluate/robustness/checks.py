@@ -28,6 +28,7 @@ from tritguard.evaluate.study import Issue, Rate
 FEW_SAMPLES = 100
 MASKED_SHARE = 0.1  # share of samples without a gradient, or on a plateau, above which masking is suspected
 DOUBLING_GAIN = 0.02  # share of samples that twice the steps, or another kind of attack, may break in addition
+ASTRAY = 0.1  # share of the samples that hold whose gradients may lead nowhere
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,7 @@ _SEARCHES: dict[str, Callable[[Evidence, int], bool]] = {
     "a black box that follows decisions": _asked("decisions"),
     "transfer from a control": lambda e, eps: any(row.kind == "transfer" for row in e.at(eps)),
     "twice the steps on what held": lambda e, eps: eps in e.doubled,
+    "more queries for black boxes that still gain": lambda e, eps: any(map(takes_gradients, e.at(eps))),
 }
 
 
@@ -269,8 +271,32 @@ def _still_gains(e: Evidence) -> Finding:
     ]
 
 
+def _astray(e: Evidence) -> Finding:
+    if not e.symptoms.fidelity:
+        return NotMade("no gradients were measured")
+    return [
+        f"at eps {one.eps_steps} the gradients of {one.lost} of the {one.left} samples that hold lead nowhere, in the "
+        "network's view and in repaired ones: nothing bounds what better ones would leave"
+        for one in e.symptoms.fidelity
+        if one.eps_steps in e.threat and one.lost > max(DOUBLING_GAIN * e.clean.n, ASTRAY * one.left)
+    ]
+
+
+def _repaired(e: Evidence) -> Finding:
+    if not e.symptoms.fidelity:
+        return NotMade("no gradients were measured")
+    return [
+        f"at eps {one.eps_steps} the gradients of {one.astray} of the {one.held} samples that held led nowhere; "
+        f"attacks that follow repaired ones, and more steps, left {one.left}"
+        for one in e.symptoms.fidelity
+        if one.astray > max(DOUBLING_GAIN * e.clean.n, ASTRAY * one.held)
+    ]
+
+
 # What speaks against the attacks. Saturated logits do not: the attacks' temperature undoes them.
 _SIGNS: tuple[Callable[[Evidence], Finding], ...] = (
+    _astray,
+    _repaired,
     _softmax_head,
     _zero_gradients,
     _plateaus,
@@ -303,6 +329,7 @@ CHECKS = (
     Check("CLEAN_AT_CHANCE", "invalid", _clean_at_chance),
     Check("LARGE_EPS_ABOVE_CHANCE", "invalid", _large_eps),
     Check("CONTROL_NOT_BROKEN", "invalid", _control_not_broken),
+    Check("GRADIENTS_LEAD_NOWHERE", "invalid", _astray),
     Check("NOISE_BEATS_GRADIENTS", "invalid", _noise_beats),
     Check("BLACK_BOX_STILL_GAINS", "invalid", _still_gains),
     Check("HOLDS_AT_SANITY_EPS", "warn", _holds_at_sanity),
@@ -313,6 +340,7 @@ CHECKS = (
     Check("SOFTMAX_HEAD", "warn", _softmax_head),
     Check("FEW_SAMPLES", "warn", _few_samples),
     Check("NO_GRADIENTS", "warn", _no_gradients),
+    Check("GRADIENTS_REPAIRED", "warn", _repaired),
     Check("ZERO_GRADIENTS", "warn", _zero_gradients),
     Check("SATURATED_LOGITS", "warn", _saturated),
     Check("SCORE_PLATEAUS", "warn", _plateaus),

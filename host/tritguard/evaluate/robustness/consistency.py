@@ -39,6 +39,7 @@ def contradictions(result: RobustnessResult) -> Iterator[str]:
     yield from _control(result)
     yield from _pictures(result, result.samples)
     yield from _growth(result)
+    yield from _fidelity(result)
     yield from _findings(result, figures)
 
 
@@ -177,6 +178,24 @@ def _growth(result: RobustnessResult) -> Iterator[str]:
             yield f"growth.{place}: {len(one.queries)} budgets, but {len(one.broken)} gains"
         if one.settled and one.broken and one.broken[-1] > GAIN * result.clean.n and _left(result, one.eps_steps):
             yield f"growth.{place}.settled: its last budget broke {one.broken[-1]} of {result.clean.n}"
+
+
+def _fidelity(result: RobustnessResult) -> Iterator[str]:
+    """Look whether gradients were measured wherever attacks took them, and whether the counts can be true."""
+    if result.symptoms is None:
+        return
+    measured, bounds = result.symptoms.fidelity, [point.eps_steps for point in result.curve]
+    ran = sorted({one.eps_steps for one in measured})
+    if len(ran) < len(measured) or ran != (bounds if any(row.kind == "white box" for row in result.attacks) else []):
+        yield f"symptoms.fidelity: of eps {[one.eps_steps for one in measured]}, the attacks ran at {bounds}"
+        return
+    for one in measured:
+        name, n = f"symptoms.fidelity at eps {one.eps_steps}", result.clean.n
+        if max(one.astray, one.rough, one.left) > one.held or one.lost > min(one.left, one.astray) or one.held > n:
+            yield f"{name}: {one.lost} lost of {one.left} left, {one.astray} astray of {one.held} held, of {n} samples"
+        left = _left(result, one.eps_steps)
+        if one.left != left and result.confirmation.mismatched_inputs == 0:
+            yield f"{name}: {one.left} samples left, the curve has {left}"
 
 
 def _left(result: RobustnessResult, eps: int) -> int:

@@ -84,6 +84,27 @@ class Growth(Record):
     settled: bool
 
 
+class Fidelity(Record):
+    """Whether gradients lead where they promise, on the samples that hold at one eps; see `fidelity.measure`.
+
+    Attributes:
+        held: the number of samples that hold under all of the plan's attacks.
+        astray: how many of them have gradients that lead nowhere in the ball.
+        rough: how many have gradients that lead nowhere within one step.
+        repaired: whether attacks followed repaired gradients for that reason.
+        left: how many samples hold in the end.
+        lost: how many of those have gradients that lead nowhere, in the deployed network's view and in repaired ones.
+    """
+
+    eps_steps: int
+    held: NonNegativeInt
+    astray: NonNegativeInt
+    rough: NonNegativeInt
+    repaired: bool
+    left: NonNegativeInt
+    lost: NonNegativeInt
+
+
 class Symptoms(Record):
     """What was measured on the model itself, which the samples of a result do not show.
 
@@ -95,6 +116,7 @@ class Symptoms(Record):
         saturated: the same for the plain cross-entropy of the model's own logits.
         plateaus: the share of samples whose margin no small change moved; None if only labels are shown.
         control_guesses: whether the control's answers to clean inputs cannot be told from guessing.
+        fidelity: what gradients are worth on the samples that hold at each eps; empty if there are no gradients.
     """
 
     shown: Access
@@ -104,6 +126,7 @@ class Symptoms(Record):
     saturated: float
     plateaus: float | None
     control_guesses: bool
+    fidelity: tuple[Fidelity, ...] = ()
 
 
 class Unmade(Record):

@@ -17,6 +17,7 @@ from tritguard.evaluate.crafting.runs import Assignment, Run, craft_each
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Crew
 from tritguard.evaluate.robustness.figures import Growth
+from tritguard.evaluate.robustness.seeds import seeded
 from tritguard.evaluate.robustness.significance import LEVEL, mcnemar
 from tritguard.evaluate.robustness.table import Flags
 from tritguard.progress import Progress
@@ -109,12 +110,13 @@ def _grown(
     assert isinstance(run.attack, Asking)
     budget = _Budget(run.attack, [run.attack.queries], [])
     others = [other for other in runs if other.eps <= ball.eps and other is not run]
+    known = seeded(target, ball, [(other, holding(target, [other])) for other in runs if other is not run])
     while not budget.settled and len(budget.broken) < _DOUBLINGS:
         chosen = np.flatnonzero(holding(target, [*others, run]))
         if chosen.size == 0:
             budget.settled = True
             break
-        attack, part = budget.doubled(), target.part(chosen)
+        attack, part = budget.doubled(), known.part(chosen)
         (found,), _ = craft_each([Assignment(part, ball, attack)], store, lambda _done, _jobs: None, crew)
         fell = part.broken(target.predictor.predict(found.x).labels)
         run = _merged(run, found, attack, chosen[fell], found.x[fell])

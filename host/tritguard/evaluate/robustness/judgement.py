@@ -139,6 +139,7 @@ def _symptoms(plan: Plan, target: Target, view: GradientView, found: Found, answ
         saturated=view.zero_gradient_share(x, target.y, 1 / view.temperature),
         plateaus=symptoms.plateaus(target, smallest),
         control_guesses=found.control_labels is not None and guesses(found.control_labels, target.y),
+        fidelity=found.fidelity,
     )
 
 

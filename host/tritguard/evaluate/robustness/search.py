@@ -14,11 +14,13 @@ from tritguard.evaluate.crafting.runs import Assignment, Run, Throughput, craft_
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Crew
 from tritguard.evaluate.limits import WHOLE
-from tritguard.evaluate.robustness.figures import Control, Doubling, Growth
+from tritguard.evaluate.robustness.figures import Control, Doubling, Fidelity, Growth
 from tritguard.evaluate.robustness.grids import Regrid
 from tritguard.evaluate.robustness.growth import grow, holding
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.proofs import UNBROKEN, prove
+from tritguard.evaluate.robustness.repairs import judge, look, repair
+from tritguard.evaluate.robustness.seeds import seeded
 from tritguard.evaluate.robustness.table import Bits, ControlSamples, Flags, to_bits
 from tritguard.evaluate.study import Rate
 from tritguard.progress import Progress, Stages
@@ -60,6 +62,7 @@ class Found:
         throughput: how fast the attacks ran.
         live: whether every query was an inference on the device.
         control_labels: int64[n], the control's answers to the clean inputs, if there is a control.
+        fidelity: what gradients are worth on the samples that hold at each eps.
     """
 
     runs: tuple[Run, ...]
@@ -70,6 +73,7 @@ class Found:
     growths: tuple[Growth, ...] = ()
     live: bool = False
     control_labels: Labels | None = None
+    fidelity: tuple[Fidelity, ...] = ()
 
 
 def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages) -> Found:
@@ -96,10 +100,13 @@ def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages) ->
         )
         runs = (*runs, *lent)
     runs, growths = grow(model.target, balls, runs, model.store, stages("More queries"), model.crew)
+    measured = look(model.target, balls, runs)
+    runs = (*runs, *repair(model.target, runs, measured, model.store, stages("Repairing gradients"), model.crew))
     again, doublings = _attack_again(model, named, plan, runs, stages("Twice the steps"))
+    fidelity = judge(model.target, measured, (*runs, *again))
     refused = model.store.refused + (0 if control is None else control.store.refused)
     throughput = throughput.model_copy(update={"refused": refused})
-    return Found(runs, again, doublings, checked, throughput, growths, control_labels=labels)
+    return Found(runs, again, doublings, checked, throughput, growths, control_labels=labels, fidelity=fidelity)
 
 
 def classes(target: Target) -> int:
@@ -115,13 +122,17 @@ def _attack_again(
     if attack is None:
         return (), ()
     steps = int(attack.parameters["steps"])
-    holds = [(run.eps, holding(target, [run])) for run in runs]
-    held = [np.flatnonzero(np.logical_and.reduce([flags for eps, flags in holds if eps <= ball.eps])) for ball in balls]
+    found = [(run, holding(target, [run])) for run in runs]
+    held = [
+        np.flatnonzero(np.logical_and.reduce([holds for run, holds in found if run.eps <= ball.eps])) for ball in balls
+    ]
     tried = [place for place, chosen in enumerate(held) if len(chosen)]
-    assignments = [Assignment(target.part(held[place]), balls[place], attack) for place in tried]
-    found, _ = craft_each(assignments, model.store, progress, model.crew)
+    assignments = [
+        Assignment(seeded(target, balls[place], found).part(held[place]), balls[place], attack) for place in tried
+    ]
+    again_found, _ = craft_each(assignments, model.store, progress, model.crew)
     broken, again = [0] * len(balls), []
-    for place, run, one in zip(tried, found, assignments, strict=True):
+    for place, run, one in zip(tried, again_found, assignments, strict=True):
         broken[place] = int(one.target.broken(target.predictor.predict(run.x).labels).sum())
         x = target.x.copy()
         x[held[place]] = run.x

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from tritguard.attack import Target
+from tritguard.attack.base import Labels
+from tritguard.attack.rivals import Rivals, find_rivals
 from tritguard.attack.temperature import margin_temperature
 from tritguard.attack.view import GradientView
 from tritguard.data import Dataset, to_input_bytes
@@ -44,13 +46,23 @@ def prepare(bundle: Bundle, samples: Samples, plan: Plan) -> Target:
     """The attacked model: its twin, and a view with a temperature that keeps the loss from saturating."""
     twin = Twin(bundle)
     outputs = twin.predict(samples.x)
-    temperature = margin_temperature(outputs, score_scale=bundle.manifest.output.scale)
+    rivals = find_rivals(twin, samples.x)
+    temperature = margin_temperature(outputs, score_scale=bundle.manifest.output.scale, rivals=rivals)
     view, aim = GradientView(bundle.golden, temperature), None
     if plan.goal == "targeted":
-        count = outputs.scores.shape[1]
-        away = np.random.default_rng(plan.seed).integers(1, count, len(samples.y))
-        aim = (samples.y + away) % count
-    return Target(twin, view, samples.x, samples.y, plan.seed, aim, plan.access)
+        aim = _draw_aims(samples.y, outputs, rivals, plan.seed)
+    return Target(twin, view, samples.x, samples.y, plan.seed, aim, plan.access, rivals)
+
+
+def _draw_aims(y: Labels, outputs: Outputs, rivals: Rivals | None, seed: int) -> Labels:
+    """Draw a wrong class for each sample, int64[n], but no copy of an output that the network answers in its place."""
+    known = np.union1d(y, outputs.labels)
+    classes = np.arange(outputs.scores.shape[1])
+    if rivals is not None:
+        copies = ~(rivals | np.eye(len(classes), dtype=bool))
+        classes = classes[np.isin(classes, known) | ~copies[:, known].any(axis=1)]
+    away = np.random.default_rng(seed).integers(1, len(classes), len(y))
+    return np.asarray(classes[(np.searchsorted(classes, y) + away) % len(classes)])
 
 
 def victim(

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import override
 
+from tritguard.evaluate.limits import DataRange, RangeSetting
 from tritguard.evaluate.study import Rate, Study
 from tritguard.records import Record
 
@@ -18,12 +19,14 @@ class TransferPlan(Record):
         samples: the number of samples drawn from the test set.
         eps: L-infinity bounds in steps of the int8 input grid, rising.
         steps: gradient steps for each sample, of PGD on each model and of each start of DIVA.
+        data_range: the range that all inputs keep to; see `tritguard.evaluate.robustness.plan.Plan`.
         seed: decides samples and attacks.
     """
 
     samples: int = Field(200, ge=1)
     eps: tuple[int, ...] = (1, 2, 4, 8)
     steps: int = Field(40, ge=1)
+    data_range: RangeSetting = "data"
     seed: int = Field(0, ge=0)
 
     @field_validator("eps")
@@ -79,7 +82,11 @@ class Apart(Record):
 
 
 class TransferResult(Study):
-    """How attacks carry over between the forms of a model: `transfer.json`."""
+    """How attacks carry over between the forms of a model: `transfer.json`.
+
+    Attributes:
+        data_range: the data's own range, which every input keeps to; None if there is none.
+    """
 
     schema_version: Literal[1] = 1
     kind: Literal["transfer"] = "transfer"
@@ -89,6 +96,7 @@ class TransferResult(Study):
     parties: tuple[Party, ...]
     cells: tuple[Cell, ...]
     apart: tuple[Apart, ...]
+    data_range: DataRange | None = None
 
     @model_validator(mode="after")
     def _rows_are_of_the_parties_and_samples(self) -> Self:

@@ -22,6 +22,7 @@ from tritguard.emit.bundle import EdgeTensor, hash_file
 from tritguard.errors import BadInputError
 from tritguard.evaluate.data_checks import check_data
 from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
+from tritguard.evaluate.limits import find_range, limits_of
 from tritguard.evaluate.samples import Samples, check_attackable, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.evaluate.transfer.checks import check
@@ -70,7 +71,9 @@ def study_transfer(
     parties = [_float(name, path, model, samples.x) for name, path, model in models]
     parties += [_deployed(bundle, grid, samples.x) for bundle in bundles]
     right = [party.predictor.predict(samples.x).labels == samples.y for party in parties]
-    crafted = _craft(parties, samples, plan, stages("Crafting on each model"))
+    data_range = find_range(plan.data_range, dataset, grid)
+    balls = [Ball("Linf", eps).within(limits_of(data_range)) for eps in plan.eps]
+    crafted = _craft(parties, samples, plan, balls, stages("Crafting on each model"))
     answers = {key: [party.predictor.predict(x).labels == samples.y for party in parties] for key, x in crafted.items()}
     cells = tuple(
         _cell(eps, source, target, right, after)
@@ -91,7 +94,8 @@ def study_transfer(
         eps_input=tuple(eps * grid.scale for eps in plan.eps),
         parties=result_parties,
         cells=cells,
-        apart=_apart(parties, samples, right, answers, plan, stages("Fooling the deployed model alone")),
+        apart=_apart(parties, samples, right, answers, plan, balls, stages("Fooling the deployed model alone")),
+        data_range=data_range,
     )
 
 
@@ -121,7 +125,7 @@ def _deployed(bundle: Bundle, grid: EdgeTensor, x: Int8) -> _Model:
 
 
 def _craft(
-    parties: Sequence[_Model], samples: Samples, plan: TransferPlan, progress: Progress
+    parties: Sequence[_Model], samples: Samples, plan: TransferPlan, balls: Sequence[Ball], progress: Progress
 ) -> dict[tuple[int, int], Int8]:
     """Craft inputs on each model that has gradients, at each eps.
 
@@ -131,13 +135,13 @@ def _craft(
         int8[n, *input_shape] by eps and by the position of the source.
     """
     sources = [number for number, party in enumerate(parties) if party.view is not None]
-    jobs = list(product(plan.eps, sources))
+    jobs = list(product(balls, sources))
     crafted = {}
-    for done, (eps, source) in enumerate(jobs):
+    for done, (ball, source) in enumerate(jobs):
         progress(done, len(jobs))
         party = parties[source]
         target = Target(party.predictor, party.view, samples.x, samples.y, plan.seed)
-        crafted[eps, source] = Pgd(plan.steps, 1, "margin").craft(target, Ball("Linf", eps)).x
+        crafted[ball.eps, source] = Pgd(plan.steps, 1, "margin").craft(target, ball).x
     progress(len(jobs), len(jobs))
     return crafted
 
@@ -155,25 +159,25 @@ def _cell(eps: int, source: int, target: int, right: Sequence[Right], after: Seq
 
 def _apart(
     parties: Sequence[_Model], samples: Samples, right: Sequence[Right],
-    answers: dict[tuple[int, int], list[Right]], plan: TransferPlan, progress: Progress,
+    answers: dict[tuple[int, int], list[Right]], plan: TransferPlan, balls: Sequence[Ball], progress: Progress,
 ) -> tuple[Apart, ...]:  # fmt: skip
     keepers = [number for number, party in enumerate(parties) if isinstance(party.view, FloatModel)]
     deployed = [number for number, party in enumerate(parties) if party.form != "float"]
-    jobs, found = list(product(plan.eps, deployed, keepers)), []
-    for done, (eps, number, keeper) in enumerate(jobs):
+    jobs, found = list(product(balls, deployed, keepers)), []
+    for done, (ball, number, keeper) in enumerate(jobs):
         progress(done, len(jobs))
         both, party, kept = right[number] & right[keeper], parties[number], parties[keeper].view
         if not both.any():
             continue
         assert isinstance(kept, FloatModel)
         target = Target(party.predictor, party.view, samples.x[both], samples.y[both], plan.seed)
-        x = Diva(kept, plan.steps).craft(target, Ball("Linf", eps)).x
+        x = Diva(kept, plan.steps).craft(target, ball).x
         wrong = party.predictor.predict(x).labels != target.y
         stays = kept.predict(x).labels == target.y
-        alone = answers[eps, number]
+        alone = answers[ball.eps, number]
         found.append(
             Apart(
-                eps_steps=eps,
+                eps_steps=ball.eps,
                 deployed=number,
                 keeper=keeper,
                 fooled=_rate(wrong & stays),

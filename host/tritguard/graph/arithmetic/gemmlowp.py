@@ -79,6 +79,26 @@ def _newton_reciprocal(half_denominator: int) -> int:
     return x
 
 
+def inverse_root(a: int) -> tuple[int, int]:
+    """(multiplier, right shift) of 1 / sqrt(a) for a > 0: `GetInvSqrtQuantizedMultiplierExp`, iterated in Q3.28."""
+    if a == 1:
+        return _INT32_MAX, 0
+    pairs = (31 - a.bit_length()) // 2 - 1
+    right = 11 - pairs
+    half = round_shift((a << 2 * pairs) >> 1, 1)
+    x, three_halves = 1 << 28, (1 << 28) + (1 << 27)
+    for _ in range(5):
+        cube = _rescale(high_mul(high_mul(x, x), x), 6)
+        x = _rescale(wrap(high_mul(three_halves, x) - high_mul(half, cube)), 3)
+    x = high_mul(x, 1518500250)  # sqrt(1 / 2)
+    return (wrap(x << -right), 0) if right < 0 else (x, right)
+
+
+def _rescale(a: int, bits: int) -> int:
+    """`Rescale` to `bits` fewer integer bits, saturating."""
+    return saturate(a << bits)
+
+
 def logistic(a: int, integer_bits: int) -> int:
     """1 / (1 + exp(-a)): Qm.n with m = integer_bits -> Q0.31."""
     if a == 0:

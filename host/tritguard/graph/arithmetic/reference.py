@@ -15,12 +15,15 @@ from tritguard.errors import UnsupportedOpError
 from tritguard.graph.arithmetic import gemmlowp, tables
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN, multiply, requantise
 from tritguard.graph.model import (
+    RESIZE_ONE,
     Add,
+    BatchMatMul,
     Binary,
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
+    Gather,
     Int8,
     Int64,
     Lookup,
@@ -30,13 +33,16 @@ from tritguard.graph.model import (
     Pad,
     Pool2D,
     Quantize,
+    Reduce,
     Reshape,
+    ResizeBilinear,
     ResizeNearest,
     Softmax,
     Tensor,
     TransposeConv,
     View,
     Window,
+    as_image,
 )
 
 _EVERY = np.arange(INT8_MIN, INT8_MAX + 1, dtype=np.int8)
@@ -153,6 +159,30 @@ def _binary(op: Binary, *activations: Int8) -> Int64:
     return tables.pairs(op, *(x.astype(np.int64) for x in laid))
 
 
+def _batch_matmul(op: BatchMatMul, *activations: Int8) -> Int64:
+    left = iter(activations)
+    operands = [next(left) if constant is None else constant.values for constant in op.constants]
+    rows, columns = (_less(x.ravel()[op.places(which)], op.zero_points[which]) for which, x in enumerate(operands))
+    return requantise(rows @ columns.transpose(0, 2, 1), op.requant)
+
+
+def _reduce(op: Reduce, x: Int8) -> Int64:
+    elements = _less(x.ravel()[op.places], op.input_zero_point)
+    if op.function in ("SUM", "MEAN"):
+        return requantise(elements.sum(axis=1), op.requant)
+    most = np.max if op.function == "REDUCE_MAX" else np.min
+    return np.asarray(most(elements, axis=1) + op.input_zero_point, dtype=np.int64)
+
+
+def _resize_bilinear(op: ResizeBilinear, x: Int8) -> Int64:
+    (y0, y1, down), (x0, x1, right) = (np.array(axis, dtype=np.int64).T for axis in (op.rows, op.columns))
+    wide, down, right = x.astype(np.int64), down[:, None, None], right[:, None]
+    above, below = (wide[rows][:, x0] * (RESIZE_ONE - right) + wide[rows][:, x1] * right for rows in (y0, y1))
+    total = above * (RESIZE_ONE - down) + below * down
+    rounded = (np.abs(total) + RESIZE_ONE * RESIZE_ONE // 2) // (RESIZE_ONE * RESIZE_ONE)
+    return np.asarray(np.sign(total) * rounded, dtype=np.int64)
+
+
 def _mean(op: Mean, x: Int8) -> Int64:
     return requantise(_less(x, op.input_zero_point).reshape(op.positions, -1).sum(axis=0), op.requant)
 
@@ -173,7 +203,7 @@ def _softmax(op: Softmax, x: Int8) -> Int64:
 
 
 def _pad(op: Pad, x: Int8) -> Int8:
-    return np.pad(x, list(zip(op.before, op.after, strict=True)), constant_values=op.value)
+    return np.pad(x.reshape(as_image(x.shape)), list(zip(op.before, op.after, strict=True)), constant_values=op.value)
 
 
 def _concatenation(op: Concatenation, *parts: Int8) -> Int8:
@@ -195,6 +225,10 @@ _RULES: dict[type[Op], Callable[..., Any]] = {
     Concatenation: _concatenation,
     Reshape: lambda _op, x: x,
     MirrorPad: lambda op, x: x[np.ix_(op.rows, op.columns, op.depths)],
+    ResizeBilinear: _resize_bilinear,
+    Reduce: _reduce,
+    BatchMatMul: _batch_matmul,
+    Gather: lambda op, x: x.reshape(op.rows, op.side, op.width)[:, list(op.indices)],
     ResizeNearest: lambda op, x: x[np.ix_(op.rows, op.columns)],
     Quantize: lambda op, x: requantise(_less(x, op.input_zero_point), op.requant),
     Lookup: lambda op, x: op.table[_less(x, INT8_MIN)],

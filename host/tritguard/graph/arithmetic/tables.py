@@ -97,6 +97,39 @@ def absolute(source: Tensor, output: Tensor) -> Int8:
     return tabulate(lambda q: output.zero_point + rescaled(abs(q - source.zero_point)))
 
 
+def elu(source: Tensor, output: Tensor) -> Int8:
+    """ELU, which TFLM computes in float32 once, as a table of its own (`PopulateLookupTable`)."""
+    scale, inverse = np.float32(source.scale), np.float32(1) / np.float32(output.scale)
+
+    def value(q: int) -> int:
+        x = scale * np.float32(q - source.zero_point)
+        y = np.float32(math.exp(x)) - np.float32(1) if x < 0 else x
+        steps = float(y * inverse)
+        return int(math.copysign(math.floor(abs(steps) + 0.5), steps)) + output.zero_point
+
+    return tabulate(value)
+
+
+def rsqrt(source: Tensor, output: Tensor) -> Int8:
+    """RSQRT of numbers from zero on, where TFLM takes the greatest value for 1 / 0 (`RsqrtEvalQuantized`).
+
+    Entries below the zero point, on which TFLM fails, are those of zero.
+    """
+    root = np.sqrt(np.float32(source.scale)) * np.float32(output.scale)
+    multiplier, shift = quantize_multiplier(1.0 / float(root))
+    extra = 20  # bits that keep the inverse root whole
+
+    def value(q: int) -> int:
+        distance = q - source.zero_point
+        if distance <= 0:
+            return INT8_MAX
+        inverse, right = gemmlowp.inverse_root(distance)
+        data = gemmlowp.multiply(1, inverse, extra - right)
+        return gemmlowp.multiply(data, multiplier, shift - extra) + output.zero_point
+
+    return tabulate(value)
+
+
 def hard_swish(source: Tensor, output: Tensor) -> Int8:
     """HARD_SWISH in 16-bit arithmetic (`reference_ops::HardSwish`).
 
@@ -148,10 +181,21 @@ def _scaled(values: Int64, requant: Requant) -> Int64:
     return multiply(shifted, requant.multiplier, np.minimum(requant.shift, 0))
 
 
-def _sum(op: Binary, a: Int64, b: Int64, sign: int) -> Int64:
+def _terms(op: Binary, a: Int64, b: Int64) -> tuple[Int64, Int64]:
+    """Both operands in their common scale."""
     assert op.operand_requants is not None
     left, right = (_scaled(x << op.left_shift, r) for x, r in zip((a, b), op.operand_requants, strict=True))
+    return left, right
+
+
+def _sum(op: Binary, a: Int64, b: Int64, sign: int) -> Int64:
+    left, right = _terms(op, a, b)
     return _scaled(wrap(left + sign * right), op.requant)
+
+
+def _squared_difference(op: Binary, a: Int64, b: Int64) -> Int64:
+    left, right = _terms(op, a, b)
+    return _scaled((left - right) ** 2, op.requant)
 
 
 def _prelu(op: Binary, a: Int64, b: Int64) -> Int64:
@@ -164,6 +208,7 @@ _PAIRS: dict[str, Callable[[Binary, Int64, Int64], Int64]] = {
     "SUB": lambda op, a, b: _sum(op, a, b, -1),
     "MUL": lambda op, a, b: _scaled(a * b, op.requant),
     "PRELU": _prelu,
+    "SQUARED_DIFFERENCE": _squared_difference,
     "MAXIMUM": lambda _op, a, b: np.maximum(a, b),
     "MINIMUM": lambda _op, a, b: np.minimum(a, b),
 }

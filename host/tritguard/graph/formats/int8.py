@@ -18,7 +18,6 @@ from tritguard.graph.formats.columns import (
     POSITIONS_A_GROUP,
     columns_bytes,
     columns_cost,
-    padded_positions,
     pixels_cost,
 )
 from tritguard.graph.formats.cost import TILE, Cost, Shape, shape_of
@@ -30,7 +29,11 @@ from tritguard.graph.formats.registry import Site, offers
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Int8, Int32, Weighted
 
 _ORDER = (0, 2, 1, 3)
-_CODE = {"tg_conv2d.c": 2650, "tg_conv2d_pixels.c": 1600, "tg_dense.c": 900} | OUTPUT_CODE | DEPTHWISE_CODE | LANES_CODE
+_CODE = (
+    {"tg_conv2d.c": 2650, "tg_conv2d_pixels.c": 1600, "tg_dense.c": 1150} | OUTPUT_CODE | DEPTHWISE_CODE | LANES_CODE
+)
+_QUAD = 4  # channels of a dense layer that are summed together
+_PIECE = 256  # positions of a dense layer that are widened at once, where not all are
 
 
 class Int8Columns(Int8Weights):
@@ -64,7 +67,13 @@ class Int8Vector(Int8Columns):
 
     @override
     def parameters(self, op: Weighted, bias: Int32, source: Image, sink: Image) -> Parameters:
-        return {"depth": math.prod(source), "units": sink[2], "layer": self.layer(op, bias)}
+        depth, units = math.prod(source), sink[2]
+        return {
+            "depth": depth,
+            "units": units,
+            "piece": dense_scratch(depth, units)[0],
+            "layer": self.layer(op, bias),
+        }
 
 
 @offers("int8", array="weights", code_bytes=_CODE)
@@ -77,7 +86,7 @@ def int8(site: Site) -> list[Kernel]:
     # A depthwise layer of one input channel is a convolution as well.
     shape, values, bias = shape_of(op), interleave(by_channel(op, op.weights)), folded_bias(op)
     if _is_vector(site.graph, op):
-        cost, scratch = _cost_of_vector(shape, site.core), padded_positions(op) * 2
+        cost, (_, scratch) = _cost_of_vector(shape, site.core), dense_scratch(shape.positions, len(bias))
         dense = Kernel("tg_dense_int8", ("tg_dense.c", *OUTPUT_CODE), "int8", Int8Vector(values), bias, cost, scratch,
                        "tiles", struct="tg_dense_t")  # fmt: skip
         return [dense] if isinstance(op, FullyConnected) else [dense, *_convolutions(site, shape, values, bias)]
@@ -106,6 +115,16 @@ def _is_vector(graph: Graph, op: Weighted) -> bool:
     )  # fmt: skip
 
 
+def dense_scratch(depth: int, units: int) -> tuple[int, int]:
+    """How many positions a dense layer widens at once, and the bytes of its scratch (firmware/kernels/tg_dense.c).
+
+    All of a short vector; a long one in pieces, if that and the sums that wait between them take less.
+    """
+    positions = -(-depth // POSITIONS_A_GROUP) * POSITIONS_A_GROUP
+    whole, pieces = 2 * positions, 2 * _PIECE + 4 * (-(-units // _QUAD) * _QUAD)
+    return (positions, whole) if whole <= pieces else (_PIECE, pieces)
+
+
 def _cost_of_vector(shape: Shape, core: CoreClass) -> Cost:
     each: dict[CoreClass, tuple[float, float]] = {
         "m0": (4, 5.6),
@@ -120,14 +139,14 @@ def _cost_of_vector(shape: Shape, core: CoreClass) -> Cost:
 def _cost(shape: Shape, core: CoreClass, *, by_pixel: bool = False) -> Cost:
     macs = shape.tiles * TILE * shape.positions * shape.channels  # a tile's missing pixels are computed as well
     outputs = shape.pixels * shape.channels
-    columns = columns_cost(shape, gather=(4, 6)) + Cost.of((shape.tiles, 190, 260))
+    columns = columns_cost(shape, gather=(6, 9)) + Cost.of((shape.tiles, 190, 260))
     if by_pixel:
         columns = pixels_cost(shape)
     if core == "m0":
-        return columns + Cost.of((macs, 4, 5.6), (outputs, 40, 60))
+        return columns + Cost.of((macs, 4, 5.6), (outputs, 80, 110))
     if core == "m3":
         return columns + Cost.of((macs, 1.9, 3.1), (outputs, 30, 42))
-    product, output = ((0.32, 0.6), (25, 40)) if core == "m55" else ((0.83, 1.15), (9, 12))
+    product, output = ((0.32, 0.6), (25, 40)) if core == "m55" else ((0.83, 1.15), (11, 15))
     return columns + Cost.of((macs, *product), (outputs, *output))
 
 

@@ -126,8 +126,8 @@ def _records(op: DepthwiseConv2D, walk: Walk) -> int:
 
 # Instructions and cycles of a tap, of a row of taps and of the rest of four outputs.
 _FOURS: dict[CoreClass, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
-    "m0": ((17, 22), (10, 16), (250, 340)),
-    "m3": ((12, 19), (8, 12), (110, 150)),
+    "m0": ((17, 22), (10, 16), (310, 420)),
+    "m3": ((12, 19), (8, 12), (150, 200)),
     "m4": ((12, 19), (8, 12), (90, 130)),
     "m55": ((12, 19), (8, 12), (90, 130)),
 }
@@ -145,7 +145,7 @@ def _cost_of_records(op: DepthwiseConv2D, walk: Walk, records: int) -> Cost:
     bands = -(-op.out_shape[walk.axes[0]] // walk.band)
     return _cost_of_planes(op, "m4") + Cost.of(
         (_fours(op, walk) * records, 11, 18), (_fours(op, walk), 42, 62),
-        (op.out_shape[2] * bands, 90 + 20 * records, 130 + 30 * records),
+        (op.out_shape[2] * bands, 190 + 30 * records, 260 + 42 * records),
     )  # fmt: skip
 
 

@@ -79,7 +79,8 @@ def windows_kernel(site: Site, op: Weighted) -> list[Kernel]:
     blocks = shape.tiles * shape.channels * -(-shape.positions // 16)
     cost = Cost.of(
         (blocks, 10, 20), (shape.tiles * shape.channels, 33, 50), (shape.pixels * shape.channels, 3, 5),
-        (shape.tiles, 250, 350), (shape.tiles * TILE * shape.positions, 0.4, 0.6),
+        (shape.tiles, 150, 200), (shape.tiles * TILE * shape.positions, 0.4, 0.6),
+        (shape.tiles * TILE * window_of(op).kernel[0], 30, 45),
     )  # fmt: skip
     name, weights = "tg_conv2d_lanes", Int8Lanes(np.ascontiguousarray(by_channel(op, op.weights)).ravel())
     return [Kernel(name, (f"{name}.c",), "int8", weights, folded_bias(op), cost, shape.positions * TILE, "tiles",
@@ -94,11 +95,19 @@ def depthwise_lanes(site: Site, op: DepthwiseConv2D) -> list[Kernel]:
     height, width, channels = op.out_shape
     taps = _even(math.prod(op.window.kernel))
     groups = height * width * -(-channels // _EIGHT)
-    cost = Cost.of((groups * taps, 8, 14), (groups, 32, 50), (height * width, 80, 110))
+    copied = height * width - math.prod(_inner(site, op, axis) for axis in (0, 1))
+    cost = Cost.of((groups * taps, 8, 14), (groups, 32, 50), (height * width, 50, 70), (copied * taps, 22, 32))
     weights = Int8DepthwiseLanes(_grouped(op.weights).ravel())
     name, scratch = "tg_depthwise_lanes", taps * (8 + channels)
     return [Kernel(name, (f"{name}.c",), "int8", weights, folded_bias(op), cost, scratch, "pixels",
                    struct="tg_by_lanes_t")]  # fmt: skip
+
+
+def _inner(site: Site, op: DepthwiseConv2D, axis: int) -> int:
+    """The outputs along an axis whose window lies inside the input."""
+    window, size = op.window, site.graph.tensors[op.inputs[0]].shape[axis]
+    first = np.arange(op.out_shape[axis]) * window.stride[axis] - window.padding[axis]
+    return int(np.sum((first >= 0) & (first + (window.kernel[axis] - 1) * window.dilation[axis] < size)))
 
 
 def _grouped(weights: NDArray[Any]) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from tritguard.graph.model import Graph
 from tritguard.graph.reading.edges import without_edges
 from tritguard.graph.reading.fold import folded
 from tritguard.graph.reading.reader import Reader
-from tritguard.graph.reading.registry import read_op, supported_ops
+from tritguard.graph.reading.registry import check_supported, read_op, supported_ops
 
 __all__ = ["SUPPORTED_OPS", "read_graph"]
 
@@ -47,6 +47,8 @@ def read_graph(content: bytes) -> Graph:
 
 def _graph(raw: RawModel) -> Graph:
     model = folded(replace(raw, ops=_needed(raw)))
+    for raw_op in model.ops:  # before the edges, whose types may only follow from an op that is missing
+        check_supported(raw_op)
     reader = Reader(model)
     sources, sinks = _edges(reader, raw.inputs, "input"), _edges(reader, raw.outputs, "output")
     ops = tuple(op for raw_op in model.ops for op in read_op(reader, raw_op))

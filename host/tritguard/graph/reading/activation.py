@@ -16,9 +16,10 @@ from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
 
 _SOFTMAX_DEPTH = 4095  # the sum of exponentials has 12 integer bits
+_TABLE = "a table of 256 bytes"
 
 
-@reads("SOFTMAX")
+@reads("SOFTMAX", device="gemmlowp's fixed point", limits="over at most 4,095; output 1/256 and -128")
 def softmax(reader: Reader, raw: RawOp) -> Op:
     """SOFTMAX over the last axis."""
     source, output = reader.in_out(raw)
@@ -54,7 +55,7 @@ def _check_output(raw: RawOp, output: Tensor, scale: float, zero_point: int) -> 
         raise BadModelError(f"output scale is not {scale} with zero point {zero_point}", where=raw.describe())
 
 
-@reads("LOGISTIC")
+@reads("LOGISTIC", device=_TABLE, limits="LOGISTIC: output 1/256 and -128")
 def logistic(reader: Reader, raw: RawOp) -> Op:
     """LOGISTIC."""
     source, output = reader.in_out(raw)
@@ -62,7 +63,7 @@ def logistic(reader: Reader, raw: RawOp) -> Op:
     return _lookup(raw, source, output, table=tables.logistic(source))
 
 
-@reads("TANH")
+@reads("TANH", device=_TABLE, limits="TANH: output 1/128 and 0")
 def tanh(reader: Reader, raw: RawOp) -> Op:
     """TANH."""
     source, output = reader.in_out(raw)
@@ -70,7 +71,7 @@ def tanh(reader: Reader, raw: RawOp) -> Op:
     return _lookup(raw, source, output, table=tables.tanh(source))
 
 
-@reads("RELU", "RELU6")
+@reads("RELU", "RELU6", device=_TABLE, limits="RELU6: one scale, as TFLM does not rescale")
 def relu(reader: Reader, raw: RawOp) -> Op:
     """RELU and RELU6; TFLM rescales only in RELU."""
     source, output = reader.in_out(raw)
@@ -80,7 +81,7 @@ def relu(reader: Reader, raw: RawOp) -> Op:
     return _lookup(raw, source, output, table=tables.relu6(source))
 
 
-@reads("LEAKY_RELU")
+@reads("LEAKY_RELU", device=_TABLE)
 def leaky_relu(reader: Reader, raw: RawOp) -> Op:
     """LEAKY_RELU."""
     source, output = reader.in_out(raw)
@@ -88,18 +89,38 @@ def leaky_relu(reader: Reader, raw: RawOp) -> Op:
     return _lookup(raw, source, output, table=tables.leaky_relu(source, output, alpha), alpha=alpha)
 
 
-@reads("HARD_SWISH")
+@reads("HARD_SWISH", device=_TABLE)
 def hard_swish(reader: Reader, raw: RawOp) -> Op:
     """HARD_SWISH."""
     source, output = reader.in_out(raw)
     return _lookup(raw, source, output, table=tables.hard_swish(source, output))
 
 
-@reads("ABS")
+@reads("ABS", device=_TABLE)
 def absolute(reader: Reader, raw: RawOp) -> Op:
     """ABS."""
     source, output = reader.in_out(raw)
     return _lookup(raw, source, output, table=tables.absolute(source, output))
+
+
+@reads("ELU", device=_TABLE)
+def elu(reader: Reader, raw: RawOp) -> Op:
+    """ELU."""
+    source, output = reader.in_out(raw)
+    return _lookup(raw, source, output, table=tables.elu(source, output))
+
+
+@reads("RSQRT", device=_TABLE, limits="RSQRT: input zero point -128, TFLM stops at negative numbers")
+def rsqrt(reader: Reader, raw: RawOp) -> Op:
+    """RSQRT of inputs that cannot be negative; TFLM stops at the first one that is."""
+    source, output = reader.in_out(raw)
+    if source.zero_point != fixed_point.INT8_MIN:
+        raise UnsupportedOpError(
+            f"input with zero point {source.zero_point}, -128 is supported: TensorFlow Lite Micro stops at a negative "
+            "number",
+            where=raw.describe(),
+        )
+    return _lookup(raw, source, output, table=tables.rsqrt(source, output))
 
 
 @calls(Softmax)

@@ -2,77 +2,65 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import tflite
 
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.arithmetic import fixed_point
 from tritguard.graph.flatbuffer import RawOp
-from tritguard.graph.model import Binary, Constant, Op, Requant, Tensor
+from tritguard.graph.model import Add, Binary, Op, Requant, Tensor
 from tritguard.graph.reading.checks import NO_CLAMP, fused_clamp, options_of
+from tritguard.graph.reading.operand import Operand, operand
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
 
 _MOST_AXES = 4  # that the kernel walks over
+PAIRWISE = (
+    "element by element, broadcasting over up to four axes; a table of 256 bytes if one operand is a single constant"
+)
 _OPTIONS = {"ADD": tflite.AddOptions, "SUB": tflite.SubOptions, "MUL": tflite.MulOptions}
 
 
-@dataclass(frozen=True)
-class _Operand:
-    shape: tuple[int, ...]  # batch included
-    scale: float
-    zero_point: int
-    tensor: int | None
-    constant: Constant | None
-
-
-@reads("SUB", "MUL", "PRELU", "MAXIMUM", "MINIMUM")
+@reads(
+    "SUB",
+    "MUL",
+    "PRELU",
+    "MAXIMUM",
+    "MINIMUM",
+    "SQUARED_DIFFERENCE",
+    device=PAIRWISE,
+    limits="MAXIMUM and MINIMUM: one scale",
+)
 def binary(reader: Reader, raw: RawOp) -> Op:
-    """ADD and SUB over a common scale, MUL, PRELU, MAXIMUM, MINIMUM."""
+    """ADD, SUB and SQUARED_DIFFERENCE over a common scale, MUL, PRELU, MAXIMUM, MINIMUM."""
     output = reader.output(raw)
-    first, second = (_operand(reader, raw, position) for position in range(2))
+    first, second = (operand(reader, raw, position) for position in range(2))
     if first.tensor is None and second.tensor is None:
         raise UnsupportedOpError("two constants", where=raw.describe())
     clamp = fused_clamp(raw, options_of(raw, _OPTIONS[raw.name]), output) if raw.name in _OPTIONS else NO_CLAMP
-    operands, factor = _factors(raw, first, second, output)
+    rescalings, factor = _factors(raw, first, second, output)
     sizes, steps = _walk(raw, first, second, output)
     return Binary(
         index=raw.index,
-        inputs=tuple(operand.tensor for operand in (first, second) if operand.tensor is not None),
+        inputs=tuple(one.tensor for one in (first, second) if one.tensor is not None),
         output=output.index,
         operator=raw.name,
         constants=(first.constant, second.constant),
         sizes=sizes,
         steps=steps,
         zero_points=(first.zero_point, second.zero_point),
-        operand_requants=operands,
+        operand_requants=rescalings,
         requant=fixed_point.requant(np.array([factor]), output.zero_point, clamp),
     )
 
 
-def _operand(reader: Reader, raw: RawOp, position: int) -> _Operand:
-    tensor = reader.tensor(raw, position)
-    if tensor.data is None:
-        known = reader.activation(tensor.index, raw.describe())
-        return _Operand((1, *known.shape), known.scale, known.zero_point, known.index, None)
-    if tensor.type != "INT8" or len(tensor.scales) != 1 or len(tensor.zero_points) != 1 or not tensor.scales[0]:
-        raise UnsupportedOpError(f"constant {tensor.index} is no int8 tensor with one scale", where=raw.describe())
-    values = np.asarray(tensor.data, dtype=np.int8)
-    return _Operand(
-        tensor.shape, tensor.scales[0], tensor.zero_points[0], None,
-        Constant(values=values.ravel(), scale=tensor.scales[0]),
-    )  # fmt: skip
-
-
 def _factors(
-    raw: RawOp, first: _Operand, second: _Operand, output: Tensor
+    raw: RawOp, first: Operand, second: Operand, output: Tensor
 ) -> tuple[tuple[Requant, Requant] | None, float]:
     """The rescalings of the operands and of the result, multiplied in double as in TFLM's preparation."""
     if raw.name in ("MAXIMUM", "MINIMUM"):
-        for operand in (first, second):
-            if (operand.scale, operand.zero_point) != (output.scale, output.zero_point):
+        for one in (first, second):
+            if (one.scale, one.zero_point) != (output.scale, output.zero_point):
                 raise UnsupportedOpError("inputs and output differ in scale", where=raw.describe())
         return None, 1.0
     if raw.name == "MUL":
@@ -80,7 +68,10 @@ def _factors(
     if raw.name == "PRELU":
         below = first.scale * second.scale / output.scale
         return (_scaling(first.scale / output.scale), _scaling(below)), 1.0
-    return sum_factors(raw, (first.scale, second.scale), output.scale, Binary.left_shift)
+    if raw.name == "SQUARED_DIFFERENCE":
+        operands, twice_max = _to_one_scale((first.scale, second.scale))
+        return operands, twice_max * twice_max / ((1 << 2 * Binary.square_shift) * output.scale)
+    return sum_factors(raw, (first.scale, second.scale), output.scale, Add.left_shift)
 
 
 def sum_factors(
@@ -97,11 +88,17 @@ def sum_factors(
     Raises:
         BadModelError: the sum would have to be scaled up.
     """
-    twice_max = 2 * max(scales)
+    operands, twice_max = _to_one_scale(scales)
     factor = twice_max / ((1 << left_shift) * out_scale)
     if factor >= 1:
         raise BadModelError(f"output scale {out_scale:.3g} is too small for the inputs' scales", where=raw.describe())
-    return (_scaling(scales[0] / twice_max), _scaling(scales[1] / twice_max)), factor
+    return operands, factor
+
+
+def _to_one_scale(scales: tuple[float, float]) -> tuple[tuple[Requant, Requant], float]:
+    """The rescalings of two operands to one scale, before their shift, and that scale: twice the greater one."""
+    twice_max = 2 * max(scales)
+    return (_scaling(scales[0] / twice_max), _scaling(scales[1] / twice_max)), twice_max
 
 
 def _scaling(real: float) -> Requant:
@@ -109,10 +106,10 @@ def _scaling(real: float) -> Requant:
 
 
 def _walk(
-    raw: RawOp, first: _Operand, second: _Operand, output: Tensor
+    raw: RawOp, first: Operand, second: Operand, output: Tensor
 ) -> tuple[tuple[int, ...], tuple[tuple[int, ...], tuple[int, ...]]]:
     """The sizes of the output's axes and the operands' steps; axes that form one run in both are joined."""
-    shape = (1, *output.shape)
+    shape = output.dims
     try:
         strides = [np.broadcast_to(np.empty(one.shape, dtype=np.int8), shape).strides for one in (first, second)]
     except ValueError as error:

@@ -18,11 +18,10 @@ _SHORTEST_SIDE, _LONGEST_SIDE = 1, 32767
 
 def image(tensor: Tensor, raw: RawOp) -> tuple[int, int, int]:
     """Height, width and channels of an activation."""
-    if len(tensor.shape) != 3 or not all(_SHORTEST_SIDE <= side <= _LONGEST_SIDE for side in tensor.shape):
-        raise UnsupportedOpError(
-            f"tensor {tensor.index} has shape {list(tensor.shape)}, height x width x channels is supported",
-            where=raw.describe(),
-        )
+    sides = tensor.shape if tensor.batched else ()
+    if len(sides) != 3 or not all(_SHORTEST_SIDE <= side <= _LONGEST_SIDE for side in sides):
+        what = f"tensor {tensor.index} has shape {list(tensor.dims)}"
+        raise UnsupportedOpError(f"{what}, 1 x height x width x channels is supported", where=raw.describe())
     height, width, channels = tensor.shape
     return height, width, channels
 

@@ -1,16 +1,20 @@
 """Removes edges that are not int8: a golden model may quantize its input first and dequantize its output last.
 
 The host converts in the device's place, and the device's graph is what lies between. An edge is a float32 input read by
-one QUANTIZE, an output of a DEQUANTIZE, or a uint8 tensor that a QUANTIZE moves by 128 steps.
+one QUANTIZE, an output of a DEQUANTIZE, or a uint8 tensor that a QUANTIZE moves by 128 steps, whatever its scale says.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from tritguard.errors import UnsupportedOpError
-from tritguard.graph.flatbuffer import RawModel, RawOp
+import numpy as np
 
+from tritguard.errors import UnsupportedOpError
+from tritguard.graph.arithmetic.fixed_point import INT8_MIN, requant, requantise
+from tritguard.graph.flatbuffer import RawModel, RawOp, RawTensor
+
+_MOVE = 128
 _OUTSIDE = ("FLOAT32", "UINT8")
 
 
@@ -43,10 +47,24 @@ def _outside(model: RawModel, tensor: int) -> bool:
 
 def _moved(model: RawModel, op: RawOp, outer: int, inner: int, types: dict[int, str]) -> int:
     """The edge's tensor inside the conversion."""
-    outside, inside = model.tensors[outer], model.tensors[inner]
-    if outside.type == "UINT8":
-        same_scale = len(inside.scales) == 1 and outside.scales == inside.scales
-        if not same_scale or [zero - 128 for zero in outside.zero_points] != list(inside.zero_points):
-            raise UnsupportedOpError("a uint8 edge with another scale than the int8 tensor's", where=op.describe())
+    outside = model.tensors[outer]
+    source, sink = model.tensors[op.inputs[0]], model.tensors[op.outputs[0]]
+    if outside.type == "UINT8" and not _moves_by_128(source, sink):
+        raise UnsupportedOpError("a uint8 edge with another scale than the int8 tensor's", where=op.describe())
     types[inner] = outside.type
     return inner
+
+
+def _moves_by_128(source: RawTensor, sink: RawTensor) -> bool:
+    """Whether TFLM's QUANTIZE moves every value by 128 steps; scales that differ in their last bit do not hinder it."""
+    for tensor in (source, sink):
+        if len(tensor.scales) != 1 or len(tensor.zero_points) != 1 or not tensor.scales[0]:
+            return False
+    move = sink.zero_points[0] - source.zero_points[0]
+    if abs(move) != _MOVE:
+        return False
+    lowest = 0 if source.type == "UINT8" else INT8_MIN
+    values = np.arange(lowest, lowest + 256)
+    clamp = (lowest + move, lowest + 255 + move)
+    scaling = requant(np.array([source.scales[0] / sink.scales[0]]), sink.zero_points[0], clamp)
+    return bool(np.array_equal(requantise(values - source.zero_points[0], scaling), values + move))

@@ -10,13 +10,13 @@ from tritguard.graph.arithmetic import fixed_point
 from tritguard.graph.call import KernelCall, Parameters, calls, scale_fields
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Add, Op, Quantize, Tensor
-from tritguard.graph.reading.binary import binary, sum_factors
+from tritguard.graph.reading.binary import PAIRWISE, binary, sum_factors
 from tritguard.graph.reading.checks import NO_CLAMP, fused_clamp, options_of
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
 
 
-@reads("ADD")
+@reads("ADD", device=PAIRWISE)
 def add(reader: Reader, raw: RawOp) -> Op:
     """ADD of two activations of one shape; any other is a `Binary`."""
     operands = [reader.tensor(raw, position) for position in range(2)]
@@ -38,7 +38,7 @@ def add(reader: Reader, raw: RawOp) -> Op:
     )
 
 
-@reads("QUANTIZE")
+@reads("QUANTIZE", device="a rescaling", limits="int8 to int8, or at an edge")
 def quantize(reader: Reader, raw: RawOp) -> Op:
     """QUANTIZE from int8 to int8."""
     source, output = reader.in_out(raw)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +14,17 @@ from tritguard.graph.arithmetic.reference import computed
 from tritguard.graph.flatbuffer import RawModel, RawOp, RawTensor
 from tritguard.graph.model import Int8
 from tritguard.graph.reading.reader import Reader
-from tritguard.graph.reading.registry import read_op
+from tritguard.graph.reading.registry import read_op, supported_ops
+from tritguard.graph.reading.shapes import is_shape_arithmetic, shape_values
 
-_LAYERS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 0, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 2}  # and their activation
-_PAIRS = ("ADD", "SUB", "MUL", "PRELU", "MAXIMUM", "MINIMUM")
+# Ops whose other inputs have to be constants, and their activation.
+_ACTIVATION = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 0, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 2, "PADV2": 0}
 
 
 def folded(model: RawModel) -> RawModel:
-    """The model without the ops whose inputs are constants and whose outputs are int8.
+    """The model without the ops whose inputs are constants.
 
-    A float32 constant that a QUANTIZE reads is quantized. Ops that compute shapes, which are int32, stay: only ops that
-    take the shape stored in the file read them.
+    A float32 constant that a QUANTIZE reads is quantized; arithmetic on shapes is done.
 
     Raises:
         BadModelError, UnsupportedOpError: as for `read_graph`, about the ops that are computed.
@@ -42,36 +43,38 @@ def folded(model: RawModel) -> RawModel:
 def _is_constant(op: RawOp, tensors: list[RawTensor]) -> bool:
     inputs = [tensors[index] for index in op.inputs if index >= 0]
     outputs = [tensors[index] for index in op.outputs if index >= 0]
-    known = all(tensor.data is not None for tensor in inputs) and all(tensor.type == "INT8" for tensor in outputs)
-    return bool(inputs) and bool(outputs) and known
+    if op.name == "SHAPE" or not inputs or not outputs:
+        return op.name == "SHAPE"
+    if any(tensor.data is None for tensor in inputs):
+        return False
+    return is_shape_arithmetic(op) or all(tensor.type == "INT8" for tensor in outputs)
 
 
-def _outputs(model: RawModel, op: RawOp, tensors: list[RawTensor]) -> dict[int, Int8]:
-    """The int8 value of each output, computed as if the constants that the op reads were activations."""
+def _outputs(model: RawModel, op: RawOp, tensors: list[RawTensor]) -> dict[int, NDArray[Any]]:
+    """The value of each output: an int8 one is computed as if the constants that the op reads were activations."""
     first = tensors[op.inputs[0]]
+    is_activation = op.name in supported_ops() and tensors[op.outputs[0]].type == "INT8"
+    if is_shape_arithmetic(op) and not is_activation:
+        return {op.outputs[0]: shape_values(model, op, tensors)}
     if op.name == "QUANTIZE" and first.type == "FLOAT32":
         assert first.data is not None
         return {op.outputs[0]: _quantized(op, first.data, tensors[op.outputs[0]])}
-    operands = _activations(op, tensors)
+    operands = _activations(op)
     shown = tuple(
         replace(tensor, data=None) if tensor.index in operands and tensor.type == "INT8" else tensor
         for tensor in tensors
     )
     reader = Reader(replace(model, tensors=shown))
-    values = {}
+    values: dict[int, Int8] = {}
     for part in read_op(reader, op):
-        inputs = [np.asarray(tensors[index].data) for index in part.inputs]
-        values[part.output] = computed(part, inputs, reader.tensors).reshape(tensors[part.output].shape)
-    return values
+        inputs = [values[index] if index in values else np.asarray(tensors[index].data) for index in part.inputs]
+        values[part.output] = computed(part, inputs, reader.tensors)
+    return {index: values[index].reshape(tensors[index].shape) for index in op.outputs}
 
 
-def _activations(op: RawOp, tensors: list[RawTensor]) -> set[int]:
-    """The inputs that have to be activations: none of the weights, and one of the two operands of a binary function."""
-    if op.name in _LAYERS:
-        return {op.inputs[_LAYERS[op.name]]}
-    if op.name in _PAIRS:  # constants broadcast from any shape, activations have a batch axis
-        return {max(op.inputs, key=lambda index: (tensors[index].shape[:1] == (1,), len(tensors[index].shape)))}
-    return {*op.inputs}
+def _activations(op: RawOp) -> set[int]:
+    """The inputs that are activations: none of the weights."""
+    return {op.inputs[_ACTIVATION[op.name]]} if op.name in _ACTIVATION else {*op.inputs}
 
 
 def _quantized(op: RawOp, real: NDArray[np.float32], output: RawTensor) -> Int8:

@@ -14,33 +14,35 @@ from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
 
 
-@reads("CONCATENATION")
+@reads("CONCATENATION", device="copies of rows", limits="one scale")
 def concatenation(reader: Reader, raw: RawOp) -> Op:
     """CONCATENATION; TFLM only moves bytes, so all tensors must have the same scale."""
     sources, output = _operands(reader, raw)
     options = options_of(raw, tflite.ConcatenationOptions)
     if fused_clamp(raw, options, output) != NO_CLAMP:
         raise BadModelError("a fused activation, which TensorFlow Lite refuses too", where=raw.describe())
-    axis = axis_of(raw, options.Axis(), len(output.shape) + 1) - 1
+    dims = output.dims
+    axis = axis_of(raw, options.Axis(), len(dims))
     for source in sources:
-        expected = (*output.shape[:axis], *source.shape[axis : axis + 1], *output.shape[axis + 1 :])
-        if axis < 0 or source.shape != expected:
-            raise BadModelError(f"{list(source.shape)} into {list(output.shape)}", where=raw.describe())
-    if sum(source.shape[axis] for source in sources) != output.shape[axis]:
-        raise BadModelError(f"parts do not add up to {list(output.shape)}", where=raw.describe())
+        expected = (*dims[:axis], *source.dims[axis : axis + 1], *dims[axis + 1 :])
+        if source.dims != expected:
+            raise BadModelError(f"{list(source.dims)} into {list(dims)}", where=raw.describe())
+    if sum(source.dims[axis] for source in sources) != dims[axis]:
+        raise BadModelError(f"parts do not add up to {list(dims)}", where=raw.describe())
     return _joined(raw, sources, output, axis)
 
 
-@reads("PACK")
+@reads("PACK", device="copies of rows")
 def pack(reader: Reader, raw: RawOp) -> Op:
     """PACK."""
     sources, output = _operands(reader, raw)
-    axis = axis_of(raw, options_of(raw, tflite.PackOptions).Axis(), len(output.shape) + 1) - 1
+    dims = output.dims
+    axis = axis_of(raw, options_of(raw, tflite.PackOptions).Axis(), len(dims))
     for source in sources:
-        if axis < 0 or source.shape != ((*output.shape[:axis], *output.shape[axis + 1 :]) or (1,)):
-            raise BadModelError(f"{list(source.shape)} into {list(output.shape)}", where=raw.describe())
-    if len(sources) != output.shape[axis]:
-        raise BadModelError(f"{len(sources)} inputs into {list(output.shape)}", where=raw.describe())
+        if source.dims != ((*dims[:axis], *dims[axis + 1 :]) or (1,)):
+            raise BadModelError(f"{list(source.dims)} into {list(dims)}", where=raw.describe())
+    if len(sources) != dims[axis]:
+        raise BadModelError(f"{len(sources)} inputs into {list(dims)}", where=raw.describe())
     return _joined(raw, sources, output, axis)
 
 
@@ -55,7 +57,7 @@ def _operands(reader: Reader, raw: RawOp) -> tuple[list[Tensor], Tensor]:
 
 
 def _joined(raw: RawOp, sources: list[Tensor], output: Tensor, axis: int) -> Op:
-    rows = math.prod(output.shape[:axis])
+    rows = math.prod(output.dims[:axis])
     return Concatenation(
         index=raw.index,
         inputs=tuple(source.index for source in sources),

@@ -21,7 +21,7 @@ _MODES: dict[int, Literal["reflect", "symmetric"]] = {  # NumPy's names
 }
 
 
-@reads("MIRROR_PAD")
+@reads("MIRROR_PAD", device="tables of rows, columns and channels", limits="height, width and channels")
 def mirror_pad(reader: Reader, raw: RawOp) -> Op:
     """MIRROR_PAD; the edge itself is repeated (SYMMETRIC) or not (REFLECT)."""
     source, output = reader.in_out(raw)

@@ -27,7 +27,7 @@ class Reader:
         return self.raw.tensors[index]
 
     def activation(self, index: int, where: str) -> Tensor:
-        """An int8 activation with batch 1, registered in the graph."""
+        """An int8 activation, registered in the graph."""
         if index in self.tensors:
             return self.tensors[index]
         raw = self.raw.tensors[index] if index >= 0 else None
@@ -45,13 +45,20 @@ class Reader:
             raise BadModelError(f"tensor {raw.index} lacks a scale and zero point", where=where)
         if not fixed_point.INT8_MIN <= raw.zero_points[0] <= fixed_point.INT8_MAX:
             raise BadModelError(f"tensor {raw.index} has zero point {raw.zero_points[0]}", where=where)
-        if not raw.shape or raw.shape[0] != 1 or math.prod(raw.shape) == 0:
-            raise UnsupportedOpError(
-                f"tensor {raw.index} has shape {list(raw.shape)}, a batch of 1 is supported", where=where
-            )
-        tensor = Tensor(raw.index, raw.name, raw.shape[1:] or (1,), raw.scales[0], raw.zero_points[0])
-        self.tensors[index] = tensor
-        return tensor
+        if math.prod(raw.shape) == 0:
+            raise UnsupportedOpError(f"tensor {raw.index} has shape {list(raw.shape)}, which is empty", where=where)
+        return self._registered(raw.index, raw.name, raw.shape, raw.scales[0], raw.zero_points[0])
+
+    def between(self, like: Tensor, dims: tuple[int, ...]) -> Tensor:
+        """A tensor that the file does not have, between two ops that one op of the file becomes."""
+        index = max(len(self.raw.tensors), *(known + 1 for known in self.tensors))
+        return self._registered(index, like.name, dims, like.scale, like.zero_point)
+
+    def _registered(self, index: int, name: str, dims: tuple[int, ...], scale: float, zero_point: int) -> Tensor:
+        batched = len(dims) > 1 and dims[0] == 1
+        shape = dims[1:] if batched else dims or (1,)
+        self.tensors[index] = Tensor(index, name, shape, scale, zero_point, batched=batched)
+        return self.tensors[index]
 
     def in_out(self, raw: RawOp) -> tuple[Tensor, Tensor]:
         """The first input and the only output, both activations."""

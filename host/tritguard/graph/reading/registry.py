@@ -3,23 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from tritguard.errors import UnsupportedOpError
-from tritguard.graph.flatbuffer import RawOp
+from tritguard.graph.flatbuffer import SUBGRAPH_OPS, RawOp
 from tritguard.graph.model import Op
 from tritguard.graph.reading.reader import Reader
+from tritguard.oracle import registered_name, registered_ops
 
 Reading = Callable[[Reader, RawOp], Op | tuple[Op, ...]]
 _Registered = TypeVar("_Registered", bound=Reading)
 _READINGS: dict[str, Reading] = {}
+# Why an op is refused, and what to do, where its name alone says.
+_REASONS = {
+    "CUSTOM edgetpu-custom-op": ("compiled for an Edge TPU", "give the .tflite from before the Edge TPU's compiler"),
+    "CUSTOM ethos-u": ("compiled for an Ethos-U", "give the .tflite from before Vela"),
+    **{name: (reason, "") for name, reason in SUBGRAPH_OPS.items()},
+    **dict.fromkeys(("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"), (SUBGRAPH_OPS["CALL_ONCE"], "")),
+}
+_FLOAT_ALONE = {"CEIL", "COS", "EXP", "FLOOR", "LOG", "NEG", "ROUND", "SIN", "SQRT", "SQUARE"}
 
 
-def reads(*names: str) -> Callable[[_Registered], _Registered]:
-    """Decorator for the function that reads ops of these names, spelt as in the schema."""
+@dataclass(frozen=True)
+class OpFacts:
+    """What the documentation says of an op: what it is on the device, and what limits it has."""
+
+    device: str
+    limits: str
+
+
+FACTS: dict[str, OpFacts] = {}
+
+
+def reads(*names: str, device: str, limits: str = "") -> Callable[[_Registered], _Registered]:
+    """Decorator for the function that reads ops of these names, spelt as in the schema.
+
+    Args:
+        names: the ops.
+        device: what they are on the device; ops with the same text share a row of the documentation.
+        limits: what is taken of them, where that is less than TFLM takes.
+    """
 
     def register(reading: _Registered) -> _Registered:
         _READINGS.update(dict.fromkeys(names, reading))
+        FACTS.update(dict.fromkeys(names, OpFacts(device, limits)))
         return reading
 
     return register
@@ -36,8 +64,22 @@ def read_op(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
     Raises:
         UnsupportedOpError: no function reads ops of this name.
     """
-    reading = _READINGS.get(raw.name)
-    if reading is None:
-        raise UnsupportedOpError(f"not supported; supported are {', '.join(supported_ops())}", where=raw.describe())
-    made = reading(reader, raw)
+    check_supported(raw)
+    made = _READINGS[raw.name](reader, raw)
     return made if isinstance(made, tuple) else (made,)
+
+
+def check_supported(raw: RawOp) -> None:
+    """Raise UnsupportedOpError, which says why, unless a function reads ops of this name."""
+    if raw.name in _READINGS:
+        return
+    known = registered_ops()
+    if raw.name in _REASONS:
+        what, fix = _REASONS[raw.name]
+    elif raw.name in _FLOAT_ALONE:
+        what, fix = "TensorFlow Lite Micro has it for float32 alone", ""
+    elif known and registered_name(raw.name) not in known:
+        what, fix = "TensorFlow Lite Micro has no such op", ""
+    else:
+        what, fix = "not supported", ""
+    raise UnsupportedOpError(f"{what}; supported are {', '.join(supported_ops())}", where=raw.describe(), fix=fix)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.call import KernelCall, calls
 from tritguard.graph.flatbuffer import RawOp
-from tritguard.graph.model import Op, Pad, Reshape, Tensor
-from tritguard.graph.reading.checks import image, same_scale
+from tritguard.graph.model import Op, Pad, Reshape, Tensor, as_image
+from tritguard.graph.reading.checks import same_scale
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
 
+_IMAGE_AXES = 3
 
-@reads("RESHAPE", "EXPAND_DIMS", "SQUEEZE")
+
+@reads("RESHAPE", "EXPAND_DIMS", "SQUEEZE", device="nothing")
 def reshape(reader: Reader, raw: RawOp) -> Op:
     """RESHAPE, EXPAND_DIMS and SQUEEZE; the shape stored in the file counts, as in TFLM."""
     source, output = reader.in_out(raw)
@@ -21,36 +23,42 @@ def reshape(reader: Reader, raw: RawOp) -> Op:
     return Reshape(index=raw.index, inputs=(source.index,), output=output.index)
 
 
-@reads("PAD")
+@reads("PAD", "PADV2", device="copies into a filled output", limits="of the last three axes")
 def pad(reader: Reader, raw: RawOp) -> Op:
-    """PAD of height, width and channels."""
+    """PAD of up to three axes with the zero point, PADV2 with any constant."""
     source, output = reader.in_out(raw)
-    tensor = reader.constant(raw, 1, "INT32")
-    assert tensor.data is not None
-    image(source, raw)
-    pads = tensor.data
-    if pads.shape != (4, 2) or pads[0].any() or pads.min() < 0:
-        raise UnsupportedOpError(
-            f"paddings {pads.tolist()}, height, width and channels are supported", where=raw.describe()
-        )
-    expected = tuple(int(side + sum(pad)) for side, pad in zip(source.shape, pads[1:].tolist(), strict=True))
-    if output.shape != expected:
-        raise BadModelError(f"output {list(output.shape)} where {list(expected)} follows", where=raw.describe())
+    amounts = reader.integers(raw, 1)
+    if len(amounts) != 2 * len(source.dims) or min(amounts) < 0:
+        raise BadModelError(f"paddings {amounts} of {list(source.dims)}", where=raw.describe())
+    pads = list(zip(amounts[::2], amounts[1::2], strict=True))
+    expected = tuple(side + sum(pair) for side, pair in zip(source.dims, pads, strict=True))
+    if output.dims != expected:
+        raise BadModelError(f"output {list(output.dims)} where {list(expected)} follows", where=raw.describe())
     same_scale(source, output, raw)
-    before, after = pads[1:, 0].tolist(), pads[1:, 1].tolist()
+    value = output.zero_point
+    if raw.name == "PADV2":
+        data = reader.constant(raw, 2, "INT8").data
+        assert data is not None
+        value = int(data.ravel()[0])
+    inner = pads[1:] if source.batched else pads
+    *outer, height, width, depth = [(0, 0), (0, 0), *inner]
+    joined = len(inner) > _IMAGE_AXES  # the rows of several images are those of one tall image
+    if any(map(sum, [*pads[: len(pads) - len(inner)], *outer])) or (joined and any(height)):
+        raise UnsupportedOpError(f"paddings {pads}, of the last three axes are supported", where=raw.describe())
     return Pad(
         index=raw.index,
         inputs=(source.index,),
         output=output.index,
-        before=(before[0], before[1], before[2]),
-        after=(after[0], after[1], after[2]),
-        value=output.zero_point,
+        before=(height[0], width[0], depth[0]),
+        after=(height[1], width[1], depth[1]),
+        value=value,
     )
 
 
 @calls(Pad)
 def _pad_call(op: Pad, source: Tensor, sink: Tensor) -> KernelCall:
     parameters = {"value": op.value}
-    for letter, inside, outside, before in zip("hwc", source.shape, sink.shape, op.before, strict=True):
+    sides = (as_image(tensor.shape) for tensor in (source, sink))
+    for letter, inside, outside, before in zip("hwc", *sides, op.before, strict=True):
         parameters |= {f"in_{letter}": inside, f"out_{letter}": outside, f"before_{letter}": before}
     return KernelCall("tg_pad", "tg_elementwise.c", parameters)

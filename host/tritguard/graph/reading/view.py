@@ -5,6 +5,7 @@ Each op is applied once to a NumPy array of the input's shape; the strides of th
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,18 +20,19 @@ from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
 
 _MOST_AXES = 5  # that the kernel walks over
+_COPY = "one strided copy"
 
 
 def _canvas(source: Tensor) -> Int8:
-    """An array of the input's shape, the batch included, whose memory is never touched."""
-    return np.empty((1, *source.shape), dtype=np.int8)
+    """An array of the input's shape in the file, whose memory is never touched."""
+    return np.empty(source.dims, dtype=np.int8)
 
 
 def _view(raw: RawOp, source: Tensor, output: Tensor, canvas: Int8, seen: Int8, part: int = 0) -> Op:
     """The op that gives the elements of `canvas` that `seen`, a view of it, shows."""
     same_scale(source, output, raw)
     if seen.size != output.size:
-        raise BadModelError(f"output {list(output.shape)} where {list(seen.shape)} follows", where=raw.describe())
+        raise BadModelError(f"output {list(output.dims)} where {list(seen.shape)} follows", where=raw.describe())
     offset = seen.__array_interface__["data"][0] - canvas.__array_interface__["data"][0]
     sizes, steps = _merged(seen)
     if len(sizes) > _MOST_AXES:
@@ -54,18 +56,18 @@ def _merged(seen: Int8) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(size for size, _ in axes), tuple(step for _, step in axes)
 
 
-@reads("TRANSPOSE")
+@reads("TRANSPOSE", device=_COPY, limits="at most five axes after joining")
 def transpose(reader: Reader, raw: RawOp) -> Op:
     """TRANSPOSE."""
     source, output = reader.in_out(raw)
     order = reader.integers(raw, 1)
-    if sorted(order) != list(range(len(source.shape) + 1)):
-        raise BadModelError(f"permutation {order} of {len(source.shape) + 1} axes", where=raw.describe())
     canvas = _canvas(source)
+    if sorted(order) != list(range(canvas.ndim)):
+        raise BadModelError(f"permutation {order} of {canvas.ndim} axes", where=raw.describe())
     return _view(raw, source, output, canvas, canvas.transpose(order))
 
 
-@reads("SLICE")
+@reads("SLICE", device=_COPY)
 def slice_(reader: Reader, raw: RawOp) -> Op:
     """SLICE."""
     source, output = reader.in_out(raw)
@@ -79,28 +81,56 @@ def slice_(reader: Reader, raw: RawOp) -> Op:
     return _view(raw, source, output, canvas, canvas[tuple(slice(b, e) for b, e in zip(begin, ends, strict=True))])
 
 
-@reads("STRIDED_SLICE")
+@reads("BROADCAST_TO", device=_COPY)
+def broadcast_to(reader: Reader, raw: RawOp) -> Op:
+    """BROADCAST_TO; the shape stored in the file counts."""
+    source, output = reader.in_out(raw)
+    canvas = _canvas(source)
+    try:
+        seen = np.broadcast_to(canvas, output.dims)
+    except ValueError as error:
+        raise BadModelError(f"{list(source.dims)} into {list(output.dims)}", where=raw.describe()) from error
+    return _view(raw, source, output, canvas, seen)
+
+
+@reads("REVERSE_V2", device=_COPY)
+def reverse(reader: Reader, raw: RawOp) -> Op:
+    """REVERSE_V2."""
+    source, output = reader.in_out(raw)
+    canvas = _canvas(source)
+    axes = tuple(axis_of(raw, axis, canvas.ndim) for axis in reader.integers(raw, 1))
+    return _view(raw, source, output, canvas, np.flip(canvas, axes))
+
+
+@reads("STRIDED_SLICE", device=_COPY, limits="STRIDED_SLICE: no ellipsis, no new axes")
 def strided_slice(reader: Reader, raw: RawOp) -> Op:
     """STRIDED_SLICE, with masks for begin, end and axes that vanish."""
     source, output = reader.in_out(raw)
-    options = options_of(raw, tflite.StridedSliceOptions)
-    begin, end, steps = (reader.integers(raw, position) for position in (1, 2, 3))
     canvas = _canvas(source)
-    if not len(begin) == len(end) == len(steps) <= canvas.ndim or 0 in steps:
+    keys = strided_keys(raw, *(reader.integers(raw, position) for position in (1, 2, 3)))
+    if len(keys) > canvas.ndim:
+        raise BadModelError(f"{len(keys)} slices of {canvas.ndim} axes", where=raw.describe())
+    return _view(raw, source, output, canvas, canvas[tuple(keys)])
+
+
+def strided_keys(raw: RawOp, begin: list[int], end: list[int], steps: list[int]) -> list[slice]:
+    """A STRIDED_SLICE's slice of each axis; one that vanishes keeps its one element."""
+    options = options_of(raw, tflite.StridedSliceOptions)
+    if not len(begin) == len(end) == len(steps) or 0 in steps:
         raise BadModelError(f"begin {begin}, end {end}, steps {steps}", where=raw.describe())
     if options.EllipsisMask() or options.NewAxisMask() or options.Offset():
         raise UnsupportedOpError("an ellipsis, a new axis or ends as offsets", where=raw.describe())
-    keys: list[Any] = []
+    keys = []
     for axis, (first, last, step) in enumerate(zip(begin, end, steps, strict=True)):
         if options.ShrinkAxisMask() >> axis & 1:
             keys.append(slice(first, first + 1 or None))
         else:
             open_begin, open_end = options.BeginMask() >> axis & 1, options.EndMask() >> axis & 1
             keys.append(slice(None if open_begin else first, None if open_end else last, step))
-    return _view(raw, source, output, canvas, canvas[tuple(keys)])
+    return keys
 
 
-@reads("SPLIT", "SPLIT_V")
+@reads("SPLIT", "SPLIT_V", device=_COPY)
 def split(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
     """SPLIT into equal parts and SPLIT_V into parts of given sizes."""
     position, axis_position = (0, 2) if raw.name == "SPLIT_V" else (1, 0)
@@ -117,7 +147,7 @@ def split(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
     return _parts(reader, raw, source, canvas, pieces)
 
 
-@reads("UNPACK")
+@reads("UNPACK", device=_COPY)
 def unpack(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
     """UNPACK along an axis."""
     source = reader.activation(reader.tensor(raw, 0).index, raw.describe())
@@ -136,7 +166,7 @@ def _parts(reader: Reader, raw: RawOp, source: Tensor, canvas: Int8, pieces: lis
     )
 
 
-@reads("DEPTH_TO_SPACE")
+@reads("DEPTH_TO_SPACE", device=_COPY)
 def depth_to_space(reader: Reader, raw: RawOp) -> Op:
     """DEPTH_TO_SPACE."""
     source, output = reader.in_out(raw)
@@ -150,7 +180,7 @@ def depth_to_space(reader: Reader, raw: RawOp) -> Op:
     return _view(raw, source, output, canvas, blocks)
 
 
-@reads("SPACE_TO_DEPTH")
+@reads("SPACE_TO_DEPTH", device=_COPY)
 def space_to_depth(reader: Reader, raw: RawOp) -> Op:
     """SPACE_TO_DEPTH."""
     source, output = reader.in_out(raw)
@@ -162,6 +192,55 @@ def space_to_depth(reader: Reader, raw: RawOp) -> Op:
     blocks = canvas.reshape(height // block, block, width // block, block, depth).transpose(0, 2, 1, 3, 4)
     _check_shape(raw, output, (height // block, width // block, depth * block * block))
     return _view(raw, source, output, canvas, blocks)
+
+
+@reads("SPACE_TO_BATCH_ND", device=_COPY, limits="SPACE_TO_BATCH_ND: no padding, as TFLM sets no value")
+def space_to_batch(reader: Reader, raw: RawOp) -> Op:
+    """SPACE_TO_BATCH_ND: blocks of the spatial axes to the front."""
+    source, output = reader.in_out(raw)
+    block, pads = _blocks(reader, raw, source)
+    if any(before or after for before, after in pads):
+        raise UnsupportedOpError("padding, for which TensorFlow Lite Micro never sets a value", where=raw.describe())
+    canvas = _canvas(source)
+    batch, *sides, depth = source.dims
+    if any(side % size for side, size in zip(sides, block, strict=True)):
+        raise BadModelError(f"{sides} in blocks of {block}", where=raw.describe())
+    split = [part for side, size in zip(sides, block, strict=True) for part in (side // size, size)]
+    spatial = range(1, len(split) + 1)
+    seen = canvas.reshape(batch, *split, depth).transpose(*spatial[1::2], 0, *spatial[::2], len(split) + 1)
+    return _view(raw, source, output, canvas, seen)
+
+
+@reads("BATCH_TO_SPACE_ND", device=_COPY, limits="BATCH_TO_SPACE_ND: two copies if it crops")
+def batch_to_space(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
+    """BATCH_TO_SPACE_ND: blocks from the front to the spatial axes, and then a crop of these, if any."""
+    source, output = reader.in_out(raw)
+    block, crops = _blocks(reader, raw, source)
+    canvas = _canvas(source)
+    batch, *sides, depth = source.dims
+    if batch % math.prod(block):
+        raise BadModelError(f"{batch} images in blocks of {block}", where=raw.describe())
+    count = len(block)
+    order = [count, *(axis for each in range(count) for axis in (count + 1 + each, each)), 2 * count + 1]
+    seen = canvas.reshape(*block, batch // math.prod(block), *sides, depth).transpose(order)
+    if not any(before or after for before, after in crops):
+        return (_view(raw, source, output, canvas, seen),)
+    whole = (batch // math.prod(block), *(side * size for side, size in zip(sides, block, strict=True)), depth)
+    joined = reader.between(source, whole)
+    all_of = _canvas(joined)
+    cut = tuple(slice(before, side - after) for (before, after), side in zip(crops, whole[1:-1], strict=True))
+    return (
+        _view(raw, source, joined, canvas, seen),
+        _view(raw, joined, output, all_of, all_of[(slice(None), *cut)], part=1),
+    )
+
+
+def _blocks(reader: Reader, raw: RawOp, source: Tensor) -> tuple[list[int], list[tuple[int, int]]]:
+    """The block's sizes, and what is padded or cropped before and after each spatial axis."""
+    block, amounts = reader.integers(raw, 1), reader.integers(raw, 2)
+    if not len(block) == len(source.dims) - 2 == len(amounts) / 2 or min((*block, *amounts)) < 0 or 0 in block:
+        raise BadModelError(f"blocks {block}, amounts {amounts} of {list(source.dims)}", where=raw.describe())
+    return block, list(zip(amounts[::2], amounts[1::2], strict=True))
 
 
 def _check_shape(raw: RawOp, output: Tensor, expected: tuple[int, ...]) -> None:

@@ -50,7 +50,7 @@ def _weighted(reader: Reader, raw: RawOp, weights: Int8, scales: Float64, clamp:
     }
 
 
-@reads("CONV_2D")
+@reads("CONV_2D", device="int8 or packed ternary kernels", limits="CONV_2D: no groups; symmetric weights, a constant")
 def conv(reader: Reader, raw: RawOp) -> Op:
     """CONV_2D."""
     source, output = reader.in_out(raw)
@@ -71,7 +71,7 @@ def conv(reader: Reader, raw: RawOp) -> Op:
     )
 
 
-@reads("DEPTHWISE_CONV_2D")
+@reads("DEPTHWISE_CONV_2D", device="int8 or packed ternary kernels")
 def depthwise(reader: Reader, raw: RawOp) -> Op:
     """DEPTHWISE_CONV_2D."""
     source, output = reader.in_out(raw)
@@ -94,7 +94,7 @@ def depthwise(reader: Reader, raw: RawOp) -> Op:
     )
 
 
-@reads("FULLY_CONNECTED")
+@reads("FULLY_CONNECTED", device="int8 or packed ternary kernels")
 def fully_connected(reader: Reader, raw: RawOp) -> Op:
     """FULLY_CONNECTED."""
     source, output = reader.in_out(raw)
@@ -123,7 +123,7 @@ def fully_connected(reader: Reader, raw: RawOp) -> Op:
     return FullyConnected(**fields, rows=source.size // depth)
 
 
-@reads("TRANSPOSE_CONV")
+@reads("TRANSPOSE_CONV", device="gathered pixel by pixel, int8 weights", limits="never packed as ternary")
 def transpose_conv(reader: Reader, raw: RawOp) -> Op:
     """TRANSPOSE_CONV, whose inputs are the output's shape, the weights, the input and a bias."""
     output, where = reader.output(raw), raw.describe()

@@ -31,9 +31,7 @@ def readme(manifest: EvidenceManifest, result: RobustnessResult, beside: Sequenc
     studies = [result, *beside]
     facts = {name: text for study in studies for name, text in facts_of(study).items()}
     found = {study.kind for study in studies}
-    texts = [
-        (text.name, [(row, row.offered(facts)) for row in text.row]) for text in mapped_texts()
-    ]  # rows with what is offered for each
+    texts = [(text.name, [(row, row.offered(facts)) for row in text.row]) for text in mapped_texts()]
     context = {
         "manifest": manifest,
         "result": result,

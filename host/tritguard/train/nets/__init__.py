@@ -1,7 +1,7 @@
 """Networks small enough for a microcontroller: plain float Keras models, which `tritguard.train.quantize` quantizes.
 
-Each is a functional model of Conv2D, DepthwiseConv2D, Dense, BatchNormalization, ReLU, pooling and Add layers, and ends
-in logits without a softmax. Importing this package imports TensorFlow.
+Each is a functional model of Conv2D, DepthwiseConv2D, Dense, BatchNormalization, ReLU, pooling, Flatten and Add layers,
+and ends in logits without a softmax. Importing this package imports TensorFlow.
 """
 
 from __future__ import annotations

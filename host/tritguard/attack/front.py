@@ -1,0 +1,235 @@
+"""Functions of single values in front of a network, such as folds, stairs and codes, taken as the tables they are.
+
+A gradient says little about a function that rises and falls many times inside the ball. If every value of a layer
+depends on one element of the input alone, its 256 values are a table, and the best value of an element inside the ball
+can be looked up, whatever the function does in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritguard.attack.base import Ball, Best, Queries, Target
+from tritguard.attack.gradient import Gradients
+from tritguard.attack.smoothed import Watching
+from tritguard.attack.view import GradientView
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
+from tritguard.graph.model import (
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    Graph,
+    Mean,
+    Op,
+    Pool2D,
+    Softmax,
+    TransposeConv,
+)
+from tritguard.predictor import Int8
+
+# Pairs of inputs that are mixed to see on what each value depends: of constants, as most functions tell their ends
+# apart, and random ones.
+_CONSTANT = ((INT8_MIN, INT8_MAX), (INT8_MIN, 0), (0, INT8_MAX))
+_PAIRS = 12
+_CURVED = 3.0  # steps by which a table has to differ from a straight line to be worth looking up
+_SHARE = 0.6  # of the elements that move in the first step
+_SLOWER = 0.95  # by step
+
+
+@dataclass(frozen=True, eq=False)
+class Front:
+    """The layers in front of a network, and the network behind them.
+
+    Attributes:
+        rest: the view of the network behind, from the values of the front, int8 steps.
+        source: int64[m], on which element of the input each value depends; sorted, with the values in this order.
+        order: int64[m], where among all values of the layer each of these lies.
+        table: int8[256, m], what each value is for the input steps -128 to 127.
+        fixed: int8[values], a whole layer, right for the values that depend on nothing.
+    """
+
+    rest: GradientView
+    source: NDArray[np.int64]
+    order: NDArray[np.int64]
+    table: Int8
+    fixed: Int8
+
+    def values(self, x: Int8) -> NDArray[np.float32]:
+        """What the layer holds for inputs int8[n, *input_shape]: float32[n, *shape] in steps."""
+        found = np.repeat(self.fixed[None], len(x), axis=0)
+        found[:, self.order] = self._looked_up(x.reshape(len(x), -1)[:, self.source].astype(np.int64))
+        return found.reshape(-1, *self.rest.input_shape).astype(np.float32)
+
+    def _looked_up(self, steps: NDArray[np.int64]) -> Int8:
+        return self.table[steps - INT8_MIN, np.arange(len(self.source))]
+
+    def best(self, slopes: NDArray[np.float32], clean: Int8, ball: Ball) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The input elements that matter, int64[k], and the best step of each in the ball, int64[n, k].
+
+        Args:
+            slopes: float32[n, *shape], by how much the loss rises with each value of the layer.
+            clean: int8[n, *input_shape].
+            ball: one that bounds each element by itself.
+        """
+        elements, firsts = np.unique(self.source, return_index=True)
+        flat = slopes.reshape(len(slopes), -1)[:, self.order]
+        start = clean.reshape(len(clean), -1).astype(np.int64)
+        best, most = start[:, elements].copy(), np.full((len(clean), len(elements)), -np.inf)
+        for shift in sorted(range(-ball.eps, ball.eps + 1), key=lambda shift: -abs(shift)):
+            steps = np.clip(start + shift, ball.low, ball.high)
+            gains = np.add.reduceat(flat * self._looked_up(steps[:, self.source]), firsts, axis=1)
+            better = gains > most
+            best[better], most[better] = steps[:, elements][better], gains[better]
+        return elements, best
+
+
+@lru_cache(maxsize=4)
+def find_front(view: GradientView) -> Front | None:
+    """Find the longest front of a network that is worth looking up; None if it has none.
+
+    On what a value depends is seen from mixtures of two inputs: each value is that of the one or of the other. The
+    masks of the mixtures number the elements in binary.
+    """
+    graph = view.graph
+    length = next((place for place, op in enumerate(graph.ops) if _mixes(op)), len(graph.ops) - 1)
+    if all(GradientView.moves(op) for op in graph.ops[:length]):
+        return None
+    size = graph.tensors[graph.input].size
+    inputs, masks = _mixtures(view.input_shape, size)
+    before = replace(graph, ops=graph.ops[: length + 1], output=graph.ops[length].output)
+    seen = Watching(before).run(np.concatenate([inputs, _constants(view.input_shape)]))
+    for position in reversed(range(length)):
+        op = graph.ops[position]
+        if op.output not in seen or not _all_through(graph, position):
+            continue
+        steps = seen[op.output][1].astype(np.int8).reshape(len(inputs) + 256, -1)
+        source = _sources(steps[: len(inputs)], masks)
+        if source is None:
+            continue
+        table = steps[len(inputs) :]
+        if not _curved(table):
+            return None
+        order = np.argsort(source, kind="stable")
+        order = order[source[order] >= 0]
+        rest = replace(graph, input=op.output, ops=graph.ops[position + 1 :])
+        behind = GradientView(rest, view.temperature)
+        front = Front(behind, source[order], order, table[:, order], table[0])
+        right = front.values(inputs).reshape(len(inputs), -1) == steps[: len(inputs)]
+        return front if right.all() else None
+    return None
+
+
+def climb(
+    target: Target, ball: Ball, front: Front, queries: Queries, best: Best, *, steps: int, rng: np.random.Generator
+) -> int:
+    """Search for samples that still hold: elements go to their best values by the gradient behind the front.
+
+    In each step a share of the elements moves, drawn at random and smaller each time, as the gradient holds for few
+    moves only. The deployed model is asked after each step.
+
+    Args:
+        target: the attacked model and the samples.
+        ball: one that bounds each element by itself.
+        front: of the model.
+        queries: asks the model.
+        best: the best inputs so far, which are improved.
+        steps: gradients per sample.
+        rng: draws the start and the elements.
+
+    Returns:
+        The number of gradients taken.
+    """
+    active = np.flatnonzero(best.margins > 0)
+    clean = target.x.reshape(len(target.x), -1)
+    gradients = Gradients(replace(target, view=front.rest), "margin")
+    moved = clean[active] + rng.integers(-ball.eps, ball.eps + 1, (len(active), clean.shape[1]))
+    x = np.clip(moved, ball.low, ball.high).astype(np.int8)
+    for step in range(steps):
+        if active.size == 0:
+            break
+        shaped = x.reshape(-1, *target.x.shape[1:])
+        slopes = gradients(front.values(shaped), active)[1]
+        elements, wanted = front.best(slopes, target.x[active], ball)
+        going = rng.random(wanted.shape) < _SHARE * _SLOWER**step
+        x[:, elements] = np.where(going, wanted, x[:, elements]).astype(np.int8)
+        tried = ball.to_grid(x.reshape(shaped.shape).astype(np.float64), target.x[active])
+        best.take(tried, queries.margins(tried, active), active)
+        holds = best.margins[active] > 0
+        active, x = active[holds], x[holds]
+    return gradients.taken
+
+
+def _mixes(op: Op) -> bool:
+    """Whether a layer puts several elements of its input into one value."""
+    if isinstance(op, TransposeConv | Pool2D | Mean | Softmax):
+        return True
+    if isinstance(op, DepthwiseConv2D):
+        return bool((np.count_nonzero(op.weights.reshape(-1, op.weights.shape[2]), axis=0) > 1).any())
+    if isinstance(op, Conv2D | FullyConnected):
+        return bool((np.count_nonzero(op.weights.reshape(len(op.weights), -1), axis=1) > 1).any())
+    return False
+
+
+def _all_through(graph: Graph, position: int) -> bool:
+    """Whether all that comes after an op sees nothing of what comes before it but the op's output."""
+    before = {graph.input, *(op.output for op in graph.ops[:position])}
+    return not any(tensor in before for op in graph.ops[position + 1 :] for tensor in op.inputs)
+
+
+def _mixtures(shape: tuple[int, ...], size: int) -> tuple[Int8, NDArray[np.bool_]]:
+    """Pairs of inputs, each with its mixtures by every mask: int8[_PAIRS * (2 + masks), *shape].
+
+    The masks are bool[masks, size]. Where a mask holds, a mixture takes the first input's element.
+    """
+    rng = np.random.default_rng(0)
+    bits = max(1, int(size - 1).bit_length())
+    numbers = (np.arange(size)[None] >> np.arange(bits)[:, None] & 1).astype(bool)
+    masks = np.concatenate([numbers, ~numbers])
+    inputs = []
+    pairs = rng.integers(INT8_MIN, INT8_MAX + 1, (_PAIRS, 2, size), dtype=np.int8)
+    pairs[: len(_CONSTANT)] = np.array(_CONSTANT, np.int8)[:, :, None]
+    for one, other in pairs:
+        inputs += [one[None], other[None], np.where(masks, one, other)]
+    return np.concatenate(inputs).reshape(-1, *shape), masks
+
+
+def _constants(shape: tuple[int, ...]) -> Int8:
+    """All inputs of one value, int8[256, *shape]."""
+    steps = np.arange(INT8_MIN, INT8_MAX + 1).astype(np.int8)
+    return np.broadcast_to(steps.reshape(-1, *[1] * len(shape)), (256, *shape)).copy()
+
+
+def _sources(steps: Int8, masks: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+    """int64[values]: the element that each value depends on, -1 for none; None if some depend on several.
+
+    Args:
+        steps: int8[_PAIRS * (2 + masks), values], what the layer holds for the inputs of `_mixtures`.
+        masks: see there.
+    """
+    bits = len(masks) // 2
+    votes = np.zeros((bits, steps.shape[1]), np.int64)
+    for pair in steps.reshape(_PAIRS, 2 + len(masks), -1):
+        one, other, mixed = pair[0], pair[1], pair[2:]
+        first, second = mixed == one, mixed == other
+        if not (first | second).all():
+            return None
+        votes += (first & ~second)[:bits].astype(np.int64) - (second & ~first)[:bits]
+        if ((first & ~second)[:bits] & (first & ~second)[bits:]).any():
+            return None  # it follows the first input under a mask and under its opposite
+        if ((second & ~first)[:bits] & (second & ~first)[bits:]).any():
+            return None
+    live = (votes != 0).all(axis=0)
+    numbers = ((votes > 0) << np.arange(bits)[:, None]).sum(axis=0)
+    return np.where(live & (numbers < masks.shape[1]), numbers, -1)
+
+
+def _curved(table: Int8) -> bool:
+    """Whether some value, of int8[256, values], is far from a straight line."""
+    values, steps = table.astype(np.float64), np.arange(256.0) - 127.5
+    values -= values.mean(axis=0)
+    rest = values - np.outer(steps, steps @ values / (steps @ steps))
+    return bool(np.sqrt((rest**2).mean(axis=0)).max() > _CURVED)

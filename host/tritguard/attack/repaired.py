@@ -1,0 +1,92 @@
+"""An attack for networks whose gradients lead nowhere: ascents on repaired views of them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+from typing_extensions import override
+
+from tritguard.attack.apgd import ascend
+from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Queries, Target
+from tritguard.attack.front import Front, climb, find_front
+from tritguard.attack.gradient import Gradients, Loss
+from tritguard.attack.smoothed import smoothed
+from tritguard.attack.view import GradientView
+from tritguard.predictor import Int8
+
+# How far a layer is driven, in multiples of what random inputs of the ball do. At 1, what they leave as it is has no
+# gradient; at 4, clamps that they do not reach let gradients pass.
+REACHES = (1.0, 4.0)
+_LOSSES: tuple[Loss, ...] = ("ce", "margin")
+_CLIMBS = 3
+
+
+class Repaired(Attack):
+    """APGD (Croce and Hein 2020, 2003.01690) on smoothed views, see `SmoothedView`, and on the plain one.
+
+    Each view is ascended on the cross-entropy and on the margin. Every second ascent starts from what is known of other
+    attacks (`Target.starts`), the others at random. The deployed model is asked after every step, as in `Apgd`.
+
+    A network behind a function of single values is searched through that function's table as well, three times; see
+    `find_front`.
+
+    Threat model: white box, with one query of the deployed model per gradient.
+
+    Args:
+        around: int8[samples, *input_shape], samples around which the views are smoothed.
+        steps: gradients per sample, view and loss.
+    """
+
+    name = "Repaired gradients"
+    kind: Kind = "white box"
+    follows = "gradients and answers"
+
+    def __init__(self, around: Int8, steps: int) -> None:
+        self.around = around
+        self.steps = steps
+
+    @property
+    @override
+    def parameters(self) -> dict[str, float | int | str]:
+        return {
+            "steps": self.steps,
+            "losses": ", ".join(_LOSSES),
+            "smoothed by": ", ".join(f"{reach:g}" for reach in REACHES),
+            "around": hashlib.sha256(self.around.tobytes()).hexdigest()[:8],
+            "implementation": "tritguard",
+        }
+
+    @property
+    @override
+    def starts(self) -> int:
+        return len(REACHES) * len(_LOSSES) + 1
+
+    @override
+    def craft(self, target: Target, ball: Ball) -> Crafted:
+        rng = np.random.default_rng((target.seed, ball.eps))
+        queries, best, taken = Queries(target), Best(target), 0
+        best.take(target.x, queries.margins(target.x))
+        repaired = [replace(target, view=view) for view in repaired_views(target, self.around, ball)]
+        for number, (loss, source) in enumerate([*product(_LOSSES, repaired), (_LOSSES[-1], target)]):
+            gradients = Gradients(source, loss)
+            begun = target if number % 2 == 0 else replace(target, starts=None)
+            ascend(begun, ball, gradients, queries, best, steps=self.steps, rng=rng)
+            taken += gradients.taken
+        if (front := front_of(target, ball)) is not None:
+            for _ in range(_CLIMBS):
+                taken += climb(target, ball, front, queries, best, steps=self.steps, rng=rng)
+        return Crafted(best.x, queries.made, taken)
+
+
+def repaired_views(target: Target, around: Int8, ball: Ball) -> list[GradientView]:
+    """The repaired views of a target for a ball, smoothed around some samples."""
+    assert isinstance(target.view, GradientView)
+    return [smoothed(target.view, around.tobytes(), ball, reach) for reach in REACHES]
+
+
+def front_of(target: Target, ball: Ball) -> Front | None:
+    """The front of a target's network, where it can be searched in such a ball."""
+    return find_front(target.view) if isinstance(target.view, GradientView) and ball.geometry.box else None

@@ -1,0 +1,127 @@
+"""The part of a model that TFLM can run and the engine computes, where a file holds more.
+
+Detectors end in an op that sorts boxes, segmentation in an ARG_MAX to int32: the network is taken up to them, and the
+rest is left to the host. Ops on constants that TFLM lacks, or that give it a size it wants as a constant, are computed
+here once. What remains is a `.tflite` of its own, the golden model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tritguard.emit.tflm.container import pack, schema, unpack
+from tritguard.errors import ToolMissingError, UnsupportedOpError
+from tritguard.graph.flatbuffer import RawModel, RawOp, RawTensor, parse, reading
+from tritguard.graph.reading.fold import folded
+from tritguard.oracle import oracle_available, registered_name, registered_ops
+
+_HOST_OPS = {"ARG_MAX", "ARG_MIN", "CUSTOM TFLite_Detection_PostProcess", "CUSTOM PosenetDecoderOp"}
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The golden model of a file.
+
+    Attributes:
+        content: the `.tflite` file; the bytes that were given where all of it is taken.
+        notes: what is different, a sentence each.
+    """
+
+    content: bytes
+    notes: tuple[str, ...] = ()
+
+
+def golden_of(content: bytes) -> Golden:
+    """The model without the ops that are left to the host, and with those on constants computed where TFLM needs it.
+
+    Raises:
+        BadModelError, UnsupportedOpError: the file cannot be read.
+        ToolMissingError: a part has to be left out, and the package that writes models is not installed.
+    """
+    raw = parse(content)
+    tail = _tail(raw)
+    inner = _without(raw, tail)
+    with reading():
+        after = folded(inner)
+    ahead = [op for op in inner.ops if op not in after.ops]
+    if not _hinders(after, ahead):
+        ahead = []
+    if not tail and not ahead:
+        return Golden(content)
+    if not oracle_available():
+        raise ToolMissingError(
+            f"{(tail or ahead)[0].describe()} has to be left out, which needs TensorFlow Lite Micro's package",
+            fix="pip install 'tritguard[oracle]' (Linux on x86-64)",
+        )
+    notes = []
+    if tail:
+        notes.append(f"{_listed(tail)} left to the host: what they read are the model's outputs")
+    if ahead:
+        notes.append(f"{_listed(ahead)} computed ahead, as nothing in them depends on the input")
+    return Golden(_written(content, inner, after.tensors, {op.index for op in (*tail, *ahead)}), tuple(notes))
+
+
+def _tail(raw: RawModel) -> list[RawOp]:
+    """The ops that are left to the host, and all that read what these give."""
+    tail: list[RawOp] = []
+    given: set[int] = set()
+    for op in raw.ops:
+        if op.name in _HOST_OPS or given.intersection(op.inputs):
+            tail.append(op)
+            given.update(op.outputs)
+    return tail
+
+
+def _without(raw: RawModel, tail: list[RawOp]) -> RawModel:
+    """The model up to the tail, whose outputs are the tensors that the tail reads."""
+    if not tail:
+        return raw
+    left = tuple(op for op in raw.ops if op not in tail)
+    made = {*raw.inputs} | {output for op in left for output in op.outputs}
+    read = [tensor for op in tail for tensor in op.inputs]
+    outputs = tuple(dict.fromkeys(tensor for tensor in (*raw.outputs, *read) if tensor in made))
+    if not left:
+        raise UnsupportedOpError("the model is left to the host entirely", where=tail[0].describe())
+    return RawModel(raw.tensors, left, raw.inputs, outputs)
+
+
+def _hinders(after: RawModel, ahead: list[RawOp]) -> bool:
+    """Whether TFLM cannot run ops on constants: it lacks one, or wants what an integer one gives as a constant."""
+    known = registered_ops()
+    wanted = {tensor for op in after.ops if op.name != "RESHAPE" for tensor in op.inputs}
+    return any(
+        (known and registered_name(op.name) not in known)
+        or any(output in wanted and after.tensors[output].type in ("INT32", "INT64") for output in op.outputs)
+        for op in ahead
+    )
+
+
+def _listed(ops: list[RawOp]) -> str:
+    names = [op.describe() for op in ops]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more} {'is' if len(names) == 1 else 'are'}"
+
+
+def _written(content: bytes, inner: RawModel, tensors: tuple[RawTensor, ...], gone: set[int]) -> bytes:
+    """The file with other outputs, without some ops, and with the constants that these gave."""
+    model = unpack(content)
+    (graph,) = model.subgraphs
+    model.metadata = model.metadataBuffer = model.signatureDefs = None
+    for index, op in enumerate(graph.operators):
+        if index in gone:
+            for output in op.outputs:
+                _set_data(model, graph.tensors[output], tensors[output])
+    graph.operators = [op for index, op in enumerate(graph.operators) if index not in gone]
+    graph.outputs = list(inner.outputs)
+    return pack(model)
+
+
+def _set_data(model: Any, tensor: Any, known: RawTensor) -> None:
+    if known.data is not None:
+        tensor.buffer = len(model.buffers)
+        buffer = schema().BufferT()
+        buffer.data = np.ascontiguousarray(known.data).reshape(-1).view(np.uint8)
+        model.buffers.append(buffer)

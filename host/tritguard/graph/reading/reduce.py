@@ -1,0 +1,106 @@
+"""Readers of sums, means, maxima and minima over axes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tritguard.errors import BadModelError, UnsupportedOpError
+from tritguard.graph.arithmetic import fixed_point
+from tritguard.graph.call import KernelCall, Parameters, calls, filled, scale_fields
+from tritguard.graph.flatbuffer import RawOp
+from tritguard.graph.model import Mean, Op, Reduce, Requant, Tensor
+from tritguard.graph.reading.checks import NO_CLAMP, axis_of, same_scale
+from tritguard.graph.reading.reader import Reader
+from tritguard.graph.reading.registry import reads
+
+_MOST_AXES = 3  # that the kernel walks over, of those that stay and of those that vanish
+_Axes = tuple[tuple[int, int], ...]
+
+
+@reads(
+    "MEAN",
+    "SUM",
+    "REDUCE_MAX",
+    "REDUCE_MIN",
+    device="one walk for each output element",
+    limits="REDUCE_MAX and REDUCE_MIN: one scale",
+)
+def reduce(reader: Reader, raw: RawOp) -> Op:
+    """MEAN, SUM, REDUCE_MAX and REDUCE_MIN over any axes."""
+    source, output = reader.in_out(raw)
+    gone = {axis_of(raw, axis, len(source.dims)) for axis in reader.integers(raw, 1)}
+    kept, reduced = _axes(source, gone)
+    if math.prod(size for size, _ in kept) != output.size:
+        raise BadModelError(f"output {list(output.dims)} of axes {sorted(gone)}", where=raw.describe())
+    if max(len(kept), len(reduced)) > _MOST_AXES:
+        raise UnsupportedOpError(f"axes {sorted(gone)} of {list(source.dims)}", where=raw.describe())
+    if raw.name in ("REDUCE_MAX", "REDUCE_MIN"):
+        same_scale(source, output, raw)
+    positions = math.prod(size for size, _ in reduced)
+    requant = _requant(raw.name, source, output, positions)
+    if raw.name == "MEAN" and source.batched and len(source.shape) == 3 and gone == {1, 2}:  # the layout of images
+        return Mean(
+            index=raw.index, inputs=(source.index,), output=output.index, positions=positions,
+            input_zero_point=source.zero_point, requant=requant,
+        )  # fmt: skip
+    return Reduce(
+        index=raw.index, inputs=(source.index,), output=output.index, function=raw.name, kept=kept, reduced=reduced,
+        input_zero_point=source.zero_point, requant=requant,
+    )  # fmt: skip
+
+
+def _axes(source: Tensor, gone: set[int]) -> tuple[_Axes, _Axes]:
+    """The sizes and steps of the axes that stay and of those that vanish, joined where they form one run."""
+    axes: dict[bool, list[tuple[int, int]]] = {False: [], True: []}
+    for axis, size in enumerate(source.dims):
+        step = math.prod(source.dims[axis + 1 :])
+        same = axes[axis in gone]
+        if size == 1:
+            continue
+        if same and same[-1][1] == size * step:
+            same[-1] = (same[-1][0] * size, step)
+        else:
+            same.append((size, step))
+    return tuple(axes[False]), tuple(axes[True])
+
+
+def _requant(name: str, source: Tensor, output: Tensor, positions: int) -> Requant:
+    real = source.scale / output.scale
+    if name != "MEAN":
+        return fixed_point.requant(np.array([real]), output.zero_point, NO_CLAMP)
+    multiplier, shift = fixed_point.mean_multiplier(real, positions)
+    return Requant(
+        np.array([multiplier], dtype=np.int32), np.array([shift], dtype=np.int32), output.zero_point, *NO_CLAMP
+    )
+
+
+@calls(Mean)
+def _mean_call(op: Mean, _source: Tensor, sink: Tensor) -> KernelCall:
+    parameters: Parameters = {
+        "positions": op.positions,
+        "channels": sink.size,
+        "in_zero_point": op.input_zero_point,
+        "scale": scale_fields(op.requant),
+        "out_zero_point": op.requant.zero_point,
+    }
+    return KernelCall("tg_mean", "tg_elementwise.c", parameters)
+
+
+@calls(Reduce)
+def _reduce_call(op: Reduce, _source: Tensor, _sink: Tensor) -> KernelCall:
+    parameters: Parameters = {}
+    for name, axes in (("kept", op.kept), ("reduced", op.reduced)):
+        parameters = {
+            **parameters,
+            f"{name}_sizes": filled(tuple(size for size, _ in axes), 1, _MOST_AXES),
+            f"{name}_steps": filled(tuple(step for _, step in axes), 0, _MOST_AXES),
+        }
+    kernels = {"SUM": "tg_sum", "MEAN": "tg_sum", "REDUCE_MAX": "tg_reduce_max", "REDUCE_MIN": "tg_reduce_min"}
+    rescaling: Parameters = {
+        "in_zero_point": op.input_zero_point,
+        "scale": scale_fields(op.requant),
+        "out_zero_point": op.requant.zero_point,
+    }
+    return KernelCall(kernels[op.function], "tg_reduce.c", {**parameters, **rescaling}, struct="tg_reduce_t")

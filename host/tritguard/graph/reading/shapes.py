@@ -1,0 +1,115 @@
+"""Arithmetic on shapes, as converters write it: ops on constants that are no int8 activations, computed in NumPy.
+
+A resize may take its size from the shape of another tensor, a few slices and a product. All of it is known before the
+first inference, as shapes never change. Some of these ops are not in TFLM, which a model can do without once they are
+constants.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tflite
+from numpy.typing import NDArray
+
+from tritguard.errors import BadModelError, UnsupportedOpError
+from tritguard.graph.flatbuffer import DTYPES, RawModel, RawOp, RawTensor
+from tritguard.graph.reading.checks import options_of
+from tritguard.graph.reading.view import strided_keys
+
+Values = NDArray[Any]
+_MOST_VALUES = 1 << 22
+
+
+def is_shape_arithmetic(op: RawOp) -> bool:
+    """Whether this module computes ops of this name."""
+    return op.name in _RULES
+
+
+def shape_values(model: RawModel, op: RawOp, tensors: list[RawTensor]) -> Values:
+    """The one output of an op on constants, in the type and shape that the file gives it.
+
+    Args:
+        model: the file, for the shapes of tensors that are no constants.
+        op: the op; all its inputs but that of a SHAPE have data.
+        tensors: the file's tensors, with the data known so far.
+
+    Raises:
+        BadModelError: the output is of another size than the file says, or of a type without values.
+    """
+    output = tensors[op.outputs[0]]
+    if output.type not in DTYPES or len(op.outputs) != 1:
+        raise BadModelError(f"{len(op.outputs)} outputs, of {output.type}", where=op.describe())
+    size = math.prod(output.shape)
+    if op.name == "SHAPE":
+        values = np.array(model.tensors[op.inputs[0]].shape)
+    else:
+        inputs = [np.asarray(tensors[index].data) for index in op.inputs if index >= 0]
+        if max(size, sum(x.size for x in inputs), _size(op, inputs)) > _MOST_VALUES:
+            raise UnsupportedOpError(f"more than {_MOST_VALUES} constants to compute ahead", where=op.describe())
+        values = np.asarray(_RULES[op.name](op, *inputs))
+    if values.size != size:
+        raise BadModelError(f"{list(values.shape)} into {list(output.shape)}", where=op.describe())
+    return values.astype(DTYPES[output.type]).reshape(output.shape)
+
+
+def _size(op: RawOp, inputs: list[Values]) -> int:
+    """How many values an op gives that may give far more than it is given; 0 for others."""
+    if op.name in _PAIRS:
+        return math.prod(np.broadcast_shapes(*(x.shape for x in inputs)))
+    if op.name == "TILE":
+        return inputs[0].size * math.prod(int(times) for times in inputs[1].ravel())
+    return inputs[0].size * inputs[1].size if op.name == "GATHER" else 0
+
+
+def _axis(options: Any) -> Callable[[RawOp], int]:
+    return lambda op: int(options_of(op, options).Axis())
+
+
+def _sliced(op: RawOp, x: Values, begin: Values, size: Values) -> Values:
+    ends = np.where(size == -1, x.shape, begin + size)
+    return x[tuple(slice(int(first), int(end)) for first, end in zip(begin, ends, strict=True))]
+
+
+def _strided(op: RawOp, x: Values, *bounds: Values) -> Values:
+    return x[tuple(strided_keys(op, *([int(value) for value in bound.ravel()] for bound in bounds)))]
+
+
+def _reduced(function: Callable[..., Values]) -> Callable[[RawOp, Values, Values], Values]:
+    return lambda _op, x, axes: function(x, axis=tuple(int(axis) for axis in axes.ravel()))
+
+
+def _elementwise(function: Callable[..., Values]) -> Callable[..., Values]:
+    return lambda _op, a, b: function(a, b)
+
+
+_PAIRS: dict[str, Callable[..., Values]] = {
+    "ADD": np.add,
+    "SUB": np.subtract,
+    "MUL": np.multiply,
+    "FLOOR_DIV": np.floor_divide,
+    "MAXIMUM": np.maximum,
+    "MINIMUM": np.minimum,
+}
+_RULES: dict[str, Callable[..., Values]] = {
+    "SHAPE": lambda _op, x: x,
+    "PACK": lambda op, *parts: np.stack(parts, axis=_axis(tflite.PackOptions)(op)),
+    "CONCATENATION": lambda op, *parts: np.concatenate(parts, axis=_axis(tflite.ConcatenationOptions)(op)),
+    "GATHER": lambda op, x, places: np.take(x, places, axis=_axis(tflite.GatherOptions)(op)),
+    "STRIDED_SLICE": _strided,
+    "SLICE": _sliced,
+    "CAST": lambda _op, x: x,
+    "RESHAPE": lambda _op, x, *_shape: x,
+    "EXPAND_DIMS": lambda _op, x, *_axis: x,
+    "SQUEEZE": lambda _op, x: x,
+    "TRANSPOSE": lambda _op, x, order: x.transpose(order),
+    "TILE": lambda _op, x, times: np.tile(x, times),
+    "BROADCAST_TO": lambda _op, x, shape: np.broadcast_to(x, shape),
+    "FILL": lambda _op, shape, value: np.broadcast_to(value, shape),
+    **{name: _elementwise(function) for name, function in _PAIRS.items()},
+    "REDUCE_PROD": _reduced(np.prod),
+    "SUM": _reduced(np.sum),
+}

@@ -1,0 +1,168 @@
+"""Every `.tflite` of a folder through the engine: scripts/bench field FOLDER [--json FILE] [--count].
+
+Each model is read, its C compiled for this machine and compared with TensorFlow Lite Micro's interpreter, in a process
+of its own. The table says what was taken, what was refused with which words, on how many inputs every byte was the
+interpreter's, and both arenas; with --count also the instructions of one inference on an emulated Cortex-M4. The exit
+status is 1 where a byte differs or an arena is larger than TFLM's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from tritguard.boards import load_board
+from tritguard.cli.progress import bar
+from tritguard.emit import write_bundle
+from tritguard.emit.golden import golden_of
+from tritguard.errors import TritguardError, first_line
+from tritguard.oracle import measure_apart, probes
+from tritguard.profile import count_model
+from tritguard.records import Record
+from tritguard.twin import Twin
+
+INPUTS = 32
+BOARD = "mps2-an386"
+_SECONDS = 1800
+
+
+class Entry(Record):
+    """One model.
+
+    Attributes:
+        name: its path below the folder.
+        sha256: of the file.
+        verdict: "taken", "refused" (with the reason), or "failed", which is a bug.
+        reason: the words with which it was refused or failed.
+        notes: what of it was left to the host or computed ahead.
+        inputs: on how many inputs it was compared.
+        differing: on how many of them a byte differed.
+        arena: the engine's, in bytes.
+        tflm_arena: the smallest in which the interpreter runs it, in bytes, with a 64-bit host's structures.
+        tflm_activations: the part of that which holds activations and scratch.
+        instructions: of one inference on the Cortex-M4, where counted.
+        uncounted: why they were not.
+    """
+
+    name: str
+    sha256: str
+    verdict: Literal["taken", "refused", "failed"]
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    inputs: int = 0
+    differing: int = 0
+    arena: int = 0
+    tflm_arena: int = 0
+    tflm_activations: int = 0
+    instructions: int | None = None
+    uncounted: str = ""
+
+    @property
+    def faulty(self) -> bool:
+        """Whether this is a fault of the engine."""
+        return self.verdict == "failed" or self.differing > 0 or self.arena > self.tflm_arena
+
+    def row(self) -> tuple[str, ...]:
+        """The model as the table shows it."""
+        if self.verdict != "taken":
+            return (self.name, self.verdict, self.reason.partition("; supported are")[0], "", "", "")
+        same = f"{self.inputs - self.differing} of {self.inputs}"
+        arenas = f"{self.arena:,} / {self.tflm_activations:,} / {self.tflm_arena:,}"
+        count = f"{self.instructions / 1e6:.2f}" if self.instructions is not None else self.uncounted
+        return (self.name, "taken", "; ".join(self.notes), same, arenas, count)
+
+
+class Field(Record):
+    """All of them."""
+
+    entries: tuple[Entry, ...]
+
+
+def try_model(path: Path, name: str, *, counted: bool) -> Entry:
+    """Take one model through the engine, in this process."""
+    content = path.read_bytes()
+    known = Entry(name=name, sha256=hashlib.sha256(content).hexdigest(), verdict="refused")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            made = golden_of(content)
+            bundle = write_bundle(made.content, Path(folder) / "bundle", name="field")
+            x = probes(bundle.manifest.input_shape, INPUTS)
+            theirs, use = measure_apart(made.content, x)
+        except TritguardError as error:
+            return known.model_copy(update={"reason": first_line(error)})
+        ours = Twin(bundle).predict(x).scores
+        taken = {
+            "verdict": "taken",
+            "notes": made.notes,
+            "inputs": len(x),
+            "differing": int((ours != theirs).any(axis=1).sum()),
+            "arena": bundle.manifest.arena_bytes,
+            "tflm_arena": use.least,
+            "tflm_activations": use.activations,
+        }
+        if counted:
+            try:
+                taken["instructions"] = count_model(bundle, load_board(BOARD), x[-1:]).instructions
+            except TritguardError as error:
+                taken["uncounted"] = first_line(error)
+        return known.model_copy(update=taken)
+
+
+def tried_apart(path: Path, folder: Path, *, counted: bool) -> Entry:
+    """Try a model in a process of its own, as TFLM aborts on some."""
+    name = str(path.relative_to(folder))
+    command = [sys.executable, "-m", "tests.bench.field", str(folder), "--one", name, *(["--count"] if counted else [])]
+    broken = Entry(name=name, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), verdict="failed")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        return broken.model_copy(update={"reason": f"not within {_SECONDS} s"})
+    lines = done.stdout.splitlines()
+    if done.returncode != 0 or not lines:
+        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), f"exit {done.returncode}")
+        return broken.model_copy(update={"reason": last})
+    return Entry.model_validate_json(lines[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="any folder with .tflite files, at any depth")
+    parser.add_argument("--json", type=Path, help="write all of it there, too")
+    parser.add_argument("--count", action="store_true", help="count instructions, which takes minutes")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.one:
+        print(try_model(chosen.folder / chosen.one, chosen.one, counted=chosen.count).model_dump_json())
+        return
+    files = sorted(chosen.folder.rglob("*.tflite"))
+    if not files:
+        parser.error(f"no .tflite below {chosen.folder}")
+    entries = []
+    with bar("models") as progress:
+        for done, path in enumerate(files):
+            progress(done, len(files))
+            entries.append(tried_apart(path, chosen.folder, counted=chosen.count))
+            if chosen.json:  # after each, so that what was tried is kept where a run is stopped
+                chosen.json.write_text(Field(entries=tuple(entries)).model_dump_json(indent=2) + "\n")
+    table = Table("model", "", "what", "same bytes", "arena / TFLM's activations / all, B", "M instructions")
+    for entry in entries:
+        table.add_row(*entry.row(), style="red" if entry.faulty else None)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(table)
+    taken = sum(entry.verdict == "taken" for entry in entries)
+    larger = sum(entry.arena > entry.tflm_arena for entry in entries)
+    console.print(f"{taken} of {len(entries)} taken, {sum(e.differing > 0 for e in entries)} with other bytes, "
+                  f"{larger} with a larger arena than TFLM's")  # fmt: skip
+    sys.exit(any(entry.faulty for entry in entries))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Files of which a part is taken: ends that are the host's, and constants that TFLM cannot compute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.random_graphs import sample_inputs
+from tests.support.random_moves import resize_bilinear
+from tests.support.tflite_builder import ModelBuilder
+from tests.support.tflite_tables import Table
+from tritguard import api
+from tritguard.emit import golden
+from tritguard.emit.golden import golden_of
+from tritguard.errors import BadModelError, ToolMissingError, UnsupportedOpError
+from tritguard.graph import read_graph
+from tritguard.oracle import Oracle, oracle_available
+from tritguard.twin import Twin
+
+needs_oracle = pytest.mark.skipif(
+    not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform"
+)
+
+
+def detector() -> bytes:
+    """Boxes and scores in float32, which a custom op sorts; the boxes also leave as they are."""
+    builder = ModelBuilder((4, 4, 3), 0.05, 0)
+    rng = np.random.default_rng(5)
+    heads = []
+    for channels in (4, 3):
+        weights = rng.integers(-127, 128, (channels, 1, 1, 3), dtype=np.int8)
+        head = builder.reshape(builder.conv(builder.input, weights, [0.01], None, (0.1, 2)), (16, channels))
+        heads.append(builder.op("DEQUANTIZE", [head], builder.edge((16, channels), "FLOAT32", (0, 0))))
+    anchors = builder.constant(rng.random((16, 4), dtype=np.float32))
+    sorted_ = [builder.edge(shape, "FLOAT32", (0, 0)) for shape in ((10, 4), (10,), (10,), ())]
+    builder.op("CUSTOM TFLite_Detection_PostProcess", [*heads, anchors], sorted_)
+    return builder.build(*sorted_)
+
+
+@needs_oracle
+def test_a_detector_is_taken_up_to_its_last_op(tmp_path: Path) -> None:
+    model = tmp_path / "detector.tflite"
+    model.write_bytes(detector())
+    notes: list[str] = []
+    bundle = api.convert(model, tmp_path / "b", note=notes.append)
+    what = "op 6 (CUSTOM TFLite_Detection_PostProcess) is left to the host: what they read are the model's outputs"
+    assert notes == [what]
+    manifest = bundle.manifest
+    assert [edge.shape for edge in (manifest.output, *manifest.further_outputs)] == [(16, 4), (16, 3)]
+    assert manifest.verified_against_oracle > 0
+    x = sample_inputs(manifest.input_shape, 1)
+    assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(bundle.model_path.read_bytes()).predict(x).scores)
+
+
+@needs_oracle
+def test_a_segmentation_is_taken_up_to_its_argmax() -> None:
+    builder = ModelBuilder((4, 4, 3), 0.05, 0)
+    scores = builder.unary("TANH", builder.input, (1 / 128, 0))
+    labels = builder.tensor([1, 4, 4], "INT32")
+    builder.op("ARG_MAX", [scores, builder.ints([3])], labels, Table("ArgMaxOptions"))
+    made = golden_of(builder.build(labels))
+    assert made.notes == ("op 1 (ARG_MAX) is left to the host: what they read are the model's outputs",)
+    assert [op.kind for op in read_graph(made.content).ops] == ["TANH"]
+    x = sample_inputs((4, 4, 3), 2)
+    assert Oracle(made.content).predict(x).scores.shape == (len(x), 48)
+
+
+@needs_oracle
+def test_constants_that_tflm_cannot_compute_are_computed_ahead() -> None:
+    """TFLM has no TILE, and wants the size of a resize as a constant."""
+    builder = ModelBuilder((3, 5, 2), 0.5, 3)
+    resized = resize_bilinear(builder, builder.input, (6, 10), align_corners=False, half_pixels=True)
+    resizing = builder.operators.pop()
+    shape, sides = builder.tensor([4], "INT32"), builder.tensor([2], "INT32")
+    builder.op("SHAPE", [builder.input], shape, Table("ShapeOptions"))
+    bounds = [builder.ints([1]), builder.ints([3]), builder.ints([1])]
+    builder.op("STRIDED_SLICE", [shape, *bounds], sides, Table("StridedSliceOptions"))
+    resizing.fields["Inputs"][1] = builder.op(
+        "MUL", [sides, builder.ints([2])], builder.tensor([2], "INT32"), Table("MulOptions")
+    )
+    builder.operators.append(resizing)
+    row = builder.constant(np.arange(20, dtype=np.int8).reshape(1, 1, 10, 2), [0.5], zero_point=3)
+    tiled = builder.op("TILE", [row, builder.ints([1, 6, 1, 1])], builder.activation((6, 10, 2), 0.5, 3))
+    content = builder.build(builder.add(resized, tiled, (1.0, 0)))
+    with pytest.raises(BadModelError):
+        Oracle(content)
+    made = golden_of(content)
+    assert made.notes[0].startswith("op 0 (SHAPE), op 1 (STRIDED_SLICE), op 2 (MUL) and 1 more are computed ahead")
+    assert [op.kind for op in read_graph(content).ops] == [op.kind for op in read_graph(made.content).ops]
+    x = sample_inputs((3, 5, 2), 2)
+    assert Oracle(made.content).predict(x).scores.std() > 1
+
+
+def test_a_model_that_is_taken_whole_stays_as_it_is() -> None:
+    builder = ModelBuilder((4,), 0.5, 0)
+    content = builder.build(builder.unary("TANH", builder.input, (1 / 128, 0)))
+    assert golden_of(content).content is content
+
+
+def test_what_cannot_be_cut_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = ModelBuilder((4,), 0.5, 0)
+    labels = builder.tensor([1], "INT32")
+    builder.op("ARG_MAX", [builder.input, builder.ints([1])], labels, Table("ArgMaxOptions"))
+    with pytest.raises(UnsupportedOpError, match=r"op 0 \(ARG_MAX\): the model is left to the host entirely"):
+        golden_of(builder.build(labels))
+    monkeypatch.setattr(golden, "oracle_available", lambda: False)
+    with pytest.raises(ToolMissingError, match=r"op 6 \(CUSTOM TFLite_Detection_PostProcess\) has to be left out"):
+        golden_of(detector())
