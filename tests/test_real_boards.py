@@ -203,7 +203,7 @@ def test_flash_asks_the_board_once_it_is_back(small_bundle: Bundle, small_build:
         assert (tmp_path / "flashed.elf").read_bytes() == small_build.elf.read_bytes()
         with pytest.raises(BadInputError, match="no method dfu; it has bench"):
             api.flash(small_build, method="dfu", port=board.port, bench=bench)
-    with pytest.raises(BadInputError, match="no method; it has none"):
+    with pytest.raises(BadInputError, match="no method; it has emulator"):
         api.flash(small_build)
 
 
