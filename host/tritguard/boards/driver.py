@@ -29,13 +29,24 @@ class Uart(Record):
         driver: the name of a folder in firmware/port.
         base: address of the UART's registers.
         irq: number of its interrupt, as the NVIC counts.
-        baud: bits per second.
+        baud: bits per second after a reset.
+        rates: faster ones that a host may ask for, in bits per second, the fastest first.
     """
 
     driver: str
     base: Word
     irq: Annotated[int, Field(ge=0, le=239)]
     baud: Positive
+    rates: Annotated[tuple[Positive, ...], Field(max_length=8)] = ()
+
+    @model_validator(mode="after")
+    def _rates_fall(self) -> Self:
+        if (
+            list(self.rates) != sorted({*self.rates}, reverse=True)
+            or min(self.rates, default=self.baud + 1) <= self.baud
+        ):
+            raise ValueError("uart.rates are faster than uart.baud and fall from one to the next")
+        return self
 
     @field_validator("driver")
     @classmethod

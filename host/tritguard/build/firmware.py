@@ -46,14 +46,15 @@ def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None,
     with whole_folder(out, _has_record, "build") as draft, scratch_folder() as workshop:
         project = workshop / "project"
         project.mkdir()
-        write_project(project, bundle, board, engine)
+        max_ram = None if budget is None else budget.max_ram
+        write_project(project, bundle, board, engine, max_ram)
         try:
             run_platformio(project, board, log=out.parent / f"{out.name}.log")
         except MemoryFullError as error:
             raise does_not_fit(error.excess, board, bundle.manifest if engine.name == "native" else None) from error
         for name in (ELF, BINARY, MAP):
             shutil.move(project / ".pio" / "build" / "firmware" / name, draft / name)
-        record = _record(draft, bundle, board, engine)
+        record = _record(draft, bundle, board, engine, max_ram)
         if budget is not None:
             budget.check(record.sizes, bundle.manifest, board.id)
         (draft / RECORD).write_text(record.model_dump_json(indent=2) + "\n")
@@ -70,12 +71,12 @@ def _has_record(folder: Path) -> None:
         raise BadInputError(f"no {RECORD} here", where=str(folder))
 
 
-def _record(draft: Path, bundle: Bundle, board: Board, engine: Engine) -> BuildRecord:
+def _record(draft: Path, bundle: Bundle, board: Board, engine: Engine, max_ram: int | None) -> BuildRecord:
     return BuildRecord(
         tritguard=__version__,
         board=board,
         engine=engine.name,
-        build_id=build_id(bundle, board, engine).hex(),
+        build_id=build_id(bundle, board, engine, max_ram).hex(),
         bundle_sha256=bundle.sha256,
         model_sha256=bundle.manifest.model_sha256,
         elf_sha256=hash_file(draft / ELF),
