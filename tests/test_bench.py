@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.bench import attacks, robustness, two_step
+from tests.bench import attacks, certify, robustness, two_step
 from tests.bench.cmsis import cmsis_nn, count_cmsis
 from tests.bench.footprint import flash_bytes, ram_bytes
 from tests.bench.kernels import Figure, read_figures
@@ -22,12 +22,14 @@ from tritguard.attack import Noise, Square, TwoStep
 from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.emit import Bundle
+from tritguard.evaluate.certify.result import CertifyPoint, CertifyResult
 from tritguard.evaluate.crafting.runs import Run, Throughput
+from tritguard.evaluate.study import Rate
 from tritguard.graph import read_graph
 from tritguard.graph.model import Weighted
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.records import from_json, read_toml
-from tritguard.train import TrainRecord
+from tritguard.train import TrainConfig, TrainRecord
 
 pytest_plugins = ("tests.support.device_fixtures",)
 
@@ -77,6 +79,28 @@ def test_the_table_of_attacks_names_the_goals_it_misses() -> None:
     assert next(rising.missed()) == "the worst case rises with eps"
     nothing = attacks.Outcome("net", case, right, runs, [*holds[:4], np.zeros(4, bool), holds[5]], throughput)
     assert list(nothing.missed()) == []  # two samples left where a single attack leaves none: not judged
+
+
+def test_the_net_for_proofs_has_valid_settings_and_is_judged_by_its_goals() -> None:
+    settings = read_toml(certify.SETTINGS)
+    for stage in settings["stages"].values():
+        assert TrainConfig.model_validate(stage).certified.eps > 0
+
+    def result(clean: int, proved: tuple[int, ...], broken: int) -> CertifyResult:
+        points = tuple(
+            CertifyPoint.model_construct(eps_steps=eps, proved=Rate.of(k, 100), unbroken=Rate.of(100 - broken, 100))
+            for eps, k in zip(certify.EPS, proved, strict=True)
+        )
+        return CertifyResult.model_construct(clean=Rate.of(clean, 100), points=points)
+
+    assert list(certify.missed(result(85, (80, 75, 65), 15))) == []
+    assert list(certify.missed(result(84, (79, 74, 64), 10))) == [
+        "clean 84.0%, goal 85%",
+        "proved 79.0% at eps 1, goal 80%",
+        "proved 74.0% at eps 2, goal 75%",
+        "the bracket is 16.0% wide at eps 2, goal 15%",
+        "proved 64.0% at eps 4, goal 65%",
+    ]
 
 
 def test_pairs_that_differ_by_chance_do_not_count() -> None:

@@ -11,7 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from serial.tools import list_ports
+from serial.tools.list_ports_common import ListPortInfo
 
+from tests.support.device_support import Builder
+from tritguard.api.machine import examine
 from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.device import connect, upload
@@ -67,6 +71,15 @@ def test_doctor_says_how_to_mend(program: str, mend: str, programs: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
+def test_a_port_of_the_machine_itself_is_no_board(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, plugged = ListPortInfo("/dev/ttyS0"), ListPortInfo(os.devnull)
+    plugged.vid, plugged.description = 0x0483, "STM32 Virtual COM"
+    for ports, found in (([own], [("serial port", None)]), ([own, plugged], [(os.devnull, "STM32 Virtual COM")])):
+        monkeypatch.setattr(list_ports, "comports", lambda ports=ports: ports)
+        seen = [(one.name, one.found) for one in examine() if one.why == "real boards"]
+        assert seen == found
+
+
 def test_doctor_tries_the_programs_it_finds(programs: Path) -> None:
     (programs / "qemu-system-arm").unlink()
     fake = programs / "qemu-system-arm"
@@ -101,7 +114,11 @@ def test_build_and_flash_are_one_road(small_bundle: Bundle, tmp_path: Path) -> N
         (["build", "{bundle}", "--board", "nucleo", "-o", "{out}"], 2, "no board 'nucleo'"),
         (["build", "{out}", "-o", "{out}"], 2, "no manifest.json here"),
         (["flash", "{bundle}"], 2, "no build.json here"),
-        (["flash", "{build}", "--port", "/dev/ttyNONE"], 2, "mps2-an386 at a port: no method; it has none"),
+        (
+            ["flash", "{build}", "--port", "/dev/ttyNONE"],
+            2,
+            "is emulated only, so nothing can be flashed",
+        ),
         (["flash", "{build}", "--method", "dfu"], 2, "no method dfu; it has emulator"),
     ],
 )
@@ -138,21 +155,20 @@ def test_an_interrupted_verb_says_what_it_leaves(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize("place", [0, 1, 3])
-def test_the_trace_of_an_error_is_asked_for_anywhere(place: int, tmp_path: Path) -> None:
+def test_the_trace_of_an_error_is_asked_for_anywhere(tmp_path: Path) -> None:
     arguments = ["build", str(tmp_path), "-o", str(tmp_path / "out")]
     assert "Traceback" not in run(*arguments).stderr
-    asked = run(*arguments[:place], "-v", *arguments[place:])
-    assert asked.returncode == 2
-    assert "Traceback" in asked.stderr and "no manifest.json here" in asked.stderr
+    for place in (0, 1, 3):
+        asked = run(*arguments[:place], "-v", *arguments[place:])
+        assert asked.returncode == 2, place
+        assert "Traceback" in asked.stderr and "no manifest.json here" in asked.stderr, place
 
 
 @pytest.mark.parametrize(("method", "tool"), [("openocd", "openocd"), ("dfu", "dfu-util")])
 def test_flashing_a_board_that_is_not_there(
-    method: str, tool: str, small_bundle: Bundle, tmp_path: Path, programs: Path
+    method: str, tool: str, small_bundle: Bundle, firmware: Builder, programs: Path
 ) -> None:
-    out = tmp_path / "firmware"
-    assert run("build", small_bundle.path, "--board", "netduinoplus2", "--out", out).returncode == 0
+    out = firmware(small_bundle, "netduinoplus2").path
     missing = run("flash", out, "--method", method, path=programs)
     assert missing.returncode == 3
     assert f"{tool} is not installed; on Debian or Ubuntu: apt install {tool}" in missing.stderr

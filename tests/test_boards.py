@@ -46,11 +46,11 @@ def test_an_unknown_board_is_refused_with_the_known_ones() -> None:
     ("change", "words"),
     [
         (("stack_bytes = 4096", "stack_bytes = 4097"), "stack_bytes"),
-        (("stack_bytes = 4096", "stack_bytes = 4096\nleds = 4"), "leds: Extra inputs"),
+        (("stack_bytes = 4096", "stack_bytes = 4096\nleds = 4"), "leds: there is no such key"),
         (('driver = "stm32f4"', 'driver = "pl011"'), "uart.driver: no driver 'pl011'; one of cmsdk, lm3s, nrf51, "),
         (('driver = "stm32f4"', 'driver = ["stm32f4"]'), "uart.driver: Input should be a valid string"),
         (('driver = "stm32f4"', ""), "uart.driver: Field required"),
-        (('driver = "stm32f4"', 'driver = "cmsdk"'), "uart.tx: Extra inputs"),
+        (('driver = "stm32f4"', 'driver = "cmsdk"'), "uart.tx: there is no such key"),
         (("reset_hz", "# reset_hz"), "clock.reset_hz: Field required"),
         (("crystal_hz = 25_000_000", "crystal_hz = 0"), "clock.crystal_hz: Input should be greater than or equal to 1"),
         (('tx = "PC6"', 'tx = "6"'), "uart.tx: '6' is not written as in 'PC6'"),
@@ -147,7 +147,7 @@ def test_a_name_cannot_end_a_comment_of_the_project(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        ('about = "x"\nlinker = "x"', "linker: Extra inputs"),
+        ('about = "x"\nlinker = "x"', "linker: there is no such key"),
         ('about = "x"\nuart.tx = { pattern = "P(", example = "P" }', "no pattern"),
         ('about = "x"\nuart.tx = { pattern = "P", example = "P" }', "names no group"),
         ('about = "x"\nuart.tx = { pattern = "P(?P<pin>[0-9])", example = "PA" }', "not written as in"),

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.bench.models import random_net
 from tests.support.every_format import in_every_format
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.boards import load_board
+from tritguard.emit import write_bundle
 from tritguard.predictor import Int8
 from tritguard.profile import count_model
 
@@ -54,4 +56,30 @@ def test_costs_are_predicted_within_the_margin(
         for (layer_name, weight_format), ratio in sorted(ratios.items()):
             print(f"  {layer_name} {weight_format}: {ratio:.2f}")
     assert {weight_format for _, weight_format in ratios} >= {"ternary2", "sparse", "taps2", "base3"}
+    assert all(abs(ratio - 1) <= MARGIN for ratio in ratios.values()), ratios
+
+
+INT8_LAYERS = (
+    ("depthwise", (3, 3), (1, 1), 1),
+    ("conv", (1, 1), (1, 1), 24),
+    ("depthwise", (3, 3), (2, 2), 1),
+    ("conv", (3, 3), (1, 1), 32),
+    ("depthwise", (5, 5), (1, 1), 1),
+)
+
+
+@pytest.mark.parametrize("board_id", ["mps2-an386", "mps2-an385-m0plus", "mps3-an547"])
+def test_costs_of_int8_kernels_are_predicted_within_the_margin(board_id: str, tmp_path: Path) -> None:
+    board = load_board(board_id)
+    assert board.core_class is not None
+    bundle = write_bundle(random_net((24, 24, 16), INT8_LAYERS), tmp_path / "b", name="int8", core=board.core_class)
+    x = np.random.default_rng(0).integers(-128, 128, (1, *bundle.manifest.input.shape), dtype=np.int8)
+    counted = {layer.layer: layer.instructions for layer in count_model(bundle, board, x).layers}
+    emission = bundle.emission
+    ratios = {
+        (emission.graph.ops[position].index, kernel.function): kernel.cost.instructions
+        / counted[emission.graph.ops[position].index]
+        for position, kernel in emission.kernels.items()
+    }
+    assert len(ratios) == len(INT8_LAYERS)
     assert all(abs(ratio - 1) <= MARGIN for ratio in ratios.values()), ratios

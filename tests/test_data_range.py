@@ -22,7 +22,7 @@ from tritguard.data.dataset import PIXEL_UNIT, write_dataset
 from tritguard.emit import write_bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.crafting.job import Job, OutOfBallError, check_crafted
-from tritguard.evaluate.robustness.limits import DataRange, RangeSetting, find_range
+from tritguard.evaluate.limits import DataRange, RangeSetting, find_range
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.search import search
 from tritguard.evaluate.robustness.study import prepare

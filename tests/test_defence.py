@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.shortened import shortened
 from tritguard.data import load_dataset
 from tritguard.data.fashion_mnist import DEBIAN_DIR
 from tritguard.train import TrainConfig, TrainRecord
@@ -173,7 +174,7 @@ def duel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Train
         }
     )
     control = base.model_copy(update={"adversarial": AdversarialConfig(eps=16)})  # no attack: the quick PGD's eps
-    data, trained = load_dataset("fashion-mnist"), {}
+    data, trained = shortened(load_dataset("fashion-mnist"), tests=1000), {}
     for name, config in (("control", control), ("joint", joint)):
         out = tmp_path_factory.mktemp(name)
         record = train(config, data, out)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from tests.support.device_support import inputs
+from tests.support.schemas import assert_conforms
 from tritguard import api
 from tritguard.build import Build
 from tritguard.cli import app
@@ -55,6 +56,7 @@ def result(
     assert "80.0 %" in done.output and "cycles, ESTIMATED" in done.output
     page = (out / "deployment.html").read_text()
     assert "120 of 150" in page and "instructions, exact" in page
+    assert_conforms(out / "deployment.json", "deployment")
     found = api.read_study(out / "deployment.json")
     assert isinstance(found, DeploymentResult)
     return found

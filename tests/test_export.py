@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from tests.support.device_support import changed_bundle
 from tests.support.export_support import SUPPORT, cmake, example_class, expected, needs, program, run, scores
 from tests.support.known_models import several
+from tests.support.schemas import assert_conforms
 from tests.support.strict_flags import STRICT, STRICT_CXX
 from tritguard.boards import load_board
 from tritguard.build.engine import native_engine
@@ -36,6 +37,7 @@ def test_everything_carries_the_models_name_and_is_in_the_manifest(
     target: str, lively_bundle: Bundle, tmp_path: Path
 ) -> None:
     manifest = export(lively_bundle, target, tmp_path / "out", prefix="wake_word")
+    assert_conforms(tmp_path / "out" / "manifest.json", "export")
     files = {file.relative_to(tmp_path / "out").as_posix() for file in (tmp_path / "out").rglob("*") if file.is_file()}
     assert files == {"manifest.json", *manifest.files}
     assert {"LICENSE", "README.md"} <= files

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from tests.support.device_support import inputs
 from tests.support.known_models import ternary_model
+from tests.support.schemas import assert_conforms
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.attack.faults import (
     Flip,
@@ -221,6 +222,7 @@ def test_the_verb_boots_faulty_firmware(small_bundle: Bundle, small_build: Build
     command += ["--out", tmp_path / "out", "--config", tmp_path / "plan.toml", "--samples", 100, "--flips", "1,8,64"]
     done = CliRunner().invoke(app, list(map(str, command)))
     assert done.exit_code == 0, done.output
+    assert_conforms(tmp_path / "out" / "faults.json", "faults")
     result = FaultResult.model_validate_json((tmp_path / "out" / "faults.json").read_bytes())
     assert {issue.code for issue in result.issues} == {
         "CLASSES_MISSING",

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tritguard import files
+from tritguard import api, files
+from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
 from tritguard.files import full_place, scratch_folder, sweep, whole_folder, write_whole
 from tritguard.host_compiler import _Cache
+
+pytest_plugins = ("tests.support.device_fixtures",)
 
 HOLDING = """
 import os, sys, time
@@ -139,3 +142,25 @@ def test_writing_to_a_full_disk_is_one_line_that_names_the_file(tmp_path: Path) 
     done = subprocess.run([sys.executable, "-c", code, target], capture_output=True, text=True, check=False)
     wanted = f"error: {target}: No space left on device; {tmp_path} is full: free some space there"
     assert (done.returncode, done.stderr) == (BadInputError.exit_code, f"{wanted}, or use another folder\n")
+
+
+def test_convert_notices_where_it_cannot_write_before_it_reads_a_model(tmp_path: Path) -> None:
+    """The model does not exist, which would be said only after minutes if it were a large one that does."""
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="file"):
+        api.convert(tmp_path / "no.tflite", tmp_path / "file" / "bundle")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("keep")
+    with pytest.raises(BadInputError, match="exists and is no bundle"):
+        api.convert(tmp_path / "no.tflite", tmp_path / "mine")
+    with pytest.raises(BadInputError, match=r"no\.tflite: cannot be read"):
+        api.convert(tmp_path / "no.tflite", tmp_path / "new" / "bundle")
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_convert_tells_its_stages(small_bundle: Bundle, tmp_path: Path) -> None:
+    told = []
+    stages = lambda name: lambda done, total: told.append((name, done, total))  # noqa: E731
+    api.convert(small_bundle.model_path, tmp_path / "bundle", stages=stages)
+    names = ("Making the int8 model", "Writing the C and comparing it with the interpreter")
+    assert told == [(name, done, 1) for name in names for done in (0, 1)]

@@ -152,8 +152,13 @@ def test_one_gradient_step_with_a_control_is_not_enough(control: Victim, tmp_pat
     assert judged.status != "valid"
 
 
-def test_a_linear_network_that_holds_at_the_sanity_bound_is_doubted_and_not_condemned(tmp_path: Path) -> None:
-    """Its exact worst case at eps 64 is 100 %: every class's weights are the signs of its prototype, 100 steps away."""
+def test_a_linear_network_that_holds_at_the_sanity_bound_is_proved_and_not_doubted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its exact worst case at eps 64 is 100 %: every class's weights are the signs of its prototype, 100 steps away.
+
+    Without the proofs the same evidence leaves doubts; so does a result that was made before there were any.
+    """
     rng = np.random.default_rng(3)
     signs = rng.choice([-1, 1], (10, 64))
     y = np.arange(100) % 10
@@ -167,8 +172,13 @@ def test_a_linear_network_that_holds_at_the_sanity_bound_is_doubted_and_not_cond
     model = victim(builder.build(out), tmp_path, PLAN, x, y)
     found, judged = evaluated(model, PLAN, model)
     assert judged.curve[-1].robust.value == 1
+    assert {issue.code for issue in judged.issues} <= {"SATURATED_LOGITS"}
+    assert found.control is not None and found.control.samples is not None
+    assert judged.samples.proved == found.control.samples.proved == "1" * 100
+    monkeypatch.setattr("tritguard.evaluate.robustness.judgement.prove", lambda *_: None)
+    monkeypatch.setattr("tritguard.evaluate.robustness.search.prove", lambda *_: None)
+    _, judged = evaluated(model, PLAN, model)
     assert {issue.code for issue in judged.issues} - {"SATURATED_LOGITS"} == {"HOLDS_AT_SANITY_EPS", "CONTROL_HOLDS"}
-    assert found.control is not None and judged.status == "degraded"
 
 
 def test_a_constant_network_on_unbalanced_data_is_no_network(tmp_path: Path) -> None:
@@ -182,7 +192,8 @@ def test_a_constant_network_on_unbalanced_data_is_no_network(tmp_path: Path) -> 
     model = victim(builder.build(out), tmp_path, PLAN, x, y)
     _, judged = evaluated(model, PLAN, None)
     assert judged.clean.value == judged.curve[-1].robust.value == 0.95
-    assert {"CLEAN_AT_CHANCE", "LARGE_EPS_ABOVE_CHANCE"} <= {issue.code for issue in judged.issues}
+    assert judged.samples.proved is not None and judged.samples.proved.count("1") == 95, "attacks are not to blame"
+    assert judged.status == "invalid" and "CLEAN_AT_CHANCE" in {issue.code for issue in judged.issues}
 
 
 CHEAP = Plan(

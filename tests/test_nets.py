@@ -30,6 +30,7 @@ PLAIN = (
     keras.layers.ReLU,
     keras.layers.Add,
     keras.layers.GlobalAveragePooling2D,
+    keras.layers.Flatten,
 )
 
 

@@ -61,14 +61,14 @@ def test_dscnn_on_all_keywords() -> None:
 
 
 @pytest.mark.slow
-def test_resnet8_on_all_lossless_test_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resnet8_on_lossless_test_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = np.load(shared_file("data/cifar10_lossless_subset.npz"))
     x = (data["test_images"].astype(np.int16) - 128).astype(np.int8)
     content = shared_file("models/resnet8_int8.tflite").read_bytes()
     bundle = write_bundle(content, tmp_path / "b", name="resnet8")
     ours = Twin(bundle).predict(x)
-    theirs = Oracle(content).predict(x)
-    assert np.array_equal(ours.scores, theirs.scores)
+    theirs = Oracle(content).predict(x[:300])  # which takes most of the time
+    assert np.array_equal(ours.scores[:300], theirs.scores)
     accuracy = float((ours.labels == data["test_labels"]).mean())
     with capsys.disabled():
         print(f"\nresnet8_int8 on the twin: {accuracy:.1%} of {len(x)} lossless CIFAR-10 test images")

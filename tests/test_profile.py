@@ -14,6 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from tests.support.device_support import TIMER_INSTRUCTIONS, inputs
+from tests.support.schemas import assert_conforms
 from tests.support.shared import ROOT
 from tritguard.build import Build, build
 from tritguard.build.engine import native_engine
@@ -144,6 +145,9 @@ def test_the_verb_writes_numbers_and_a_page(small_bundle: Bundle, small_build: B
     arguments = ["profile", str(small_bundle.path), str(small_build.path)]
     shown = CliRunner().invoke(app, [*arguments, "-o", str(folder)], env={"COLUMNS": "200"})
     assert shown.exit_code == 0, shown.output
+    assert_conforms(folder / "profile.json", "profile")
+    assert_conforms(small_bundle.path / "manifest.json", "bundle")
+    assert_conforms(small_build.path / "build.json", "build")
     found = Profile.model_validate_json((folder / "profile.json").read_text())
     page = (folder / "profile.html").read_text()
     for layer in found.layers:

@@ -23,7 +23,8 @@ from tritguard.cli import app, main
 from tritguard.errors import BadInputError
 from tritguard.evaluate.robustness.result import Picture, RobustnessResult, read_result
 from tritguard.evaluate.study import Rate
-from tritguard.report import chart, html, pictures, summary, terminal, wording
+from tritguard.report import chart, html, lines, pictures, summary, terminal, wording
+from tritguard.report.explained import explained
 
 WARN = {"code": "SOFTMAX_HEAD", "severity": "warn", "message": "the model ends in a softmax"}
 HELD = control_with(139)  # half of an undefended model: where scores are hidden, a sign that the attacks do not work
@@ -117,7 +118,8 @@ def test_page_is_well_formed_and_loads_nothing(result: RobustnessResult) -> None
     for tag, values in page.tags:
         assert not any(name.startswith("on") for name in values)
         assert values.get("src", "data:").startswith("data:image/png;base64,") or tag != "img"
-        assert "href" not in values and "xlink:href" not in values
+        assert values.get("href", "#").startswith("#") and "xlink:href" not in values
+        assert "href" not in values or values["href"][1:] in page.ids
 
 
 @pytest.mark.parametrize("result", RESULTS.values(), ids=RESULTS)
@@ -195,7 +197,11 @@ def test_invalid_result_shows_no_accuracy() -> None:
     text, table = html.render(result), shown(result, 400)
     quoted = text[: text.index('<details class="diagnosis">')]  # folded, not printed, labelled as not to be quoted
     secret = [result.clean, *(point.robust for point in result.curve)]
-    for place in (quoted, table[: table.index("Flash")], text[text.index("<h2>Checks") :].split("<h2>Footprint")[0]):
+    for place in (
+        quoted,
+        table[: table.index("Flash")],
+        text[text.index('<h2 id="checks"') :].split('<h2 id="footprint"')[0],
+    ):
         for rate in secret:
             assert f"{100 * rate.value:.1f}" not in place
             assert f"{rate.k:,} of {rate.n:,}" not in place
@@ -346,10 +352,55 @@ def test_curve_is_drawn_to_scale() -> None:
     spread = [mark.x - chart.LEFT for mark in near.marks]
     assert spread == pytest.approx([eps / 8 * spread[-1] for eps in (0, 1, 2, 4, 8)])
     far = chart.curve(result.clean, summary.robust_points(result), 12)
-    assert far.logarithmic and [mark.labelled for mark in far.marks] == [True] * 6
+    assert far.logarithmic
+    labelled = [mark.x for mark in far.marks if mark.labelled]
+    assert len(labelled) >= 5 and all(after - before >= chart.LABEL_ROOM for before, after in pairwise(labelled))
     base, top = far.guides[0][0], far.guides[-1][0]
     for mark in far.marks:
         assert (base - mark.y) / (base - top) == pytest.approx(mark.rate.value)
+
+
+def test_the_page_leads_with_what_matters_and_says_how_to_get_there() -> None:
+    text = html.render(make_result())
+    order = ['class="status valid"', "Clean accuracy", "Robust accuracy", ">Checks</a>", ">Latency</a>", ">Flash</a>"]
+    order += ['<nav aria-label="Contents">', '<h2 id="threat-model">', '<h2 id="curve">', '<h2 id="provenance">']
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+    assert "59.8 KiB" in text and "1760 ms" in text
+
+
+def test_every_check_is_explained_the_passed_ones_too() -> None:
+    result = make_result(symptoms=UNSEEN)
+    text = Page(html.render(result)).text
+    for code in (*(one.code for one in (*result.issues, *result.unmade)), *result.passed):
+        assert f"{code} {explained(code)}" in text
+
+
+def test_the_configuration_is_shown_as_it_was_written() -> None:
+    config = 'name = "<b>x"\n\n[attack]  # \x1b[2J\neps = [1]\n'
+    provenance = make_result().provenance.model_dump() | {"configuration": config}
+    text = html.render(make_result(provenance=provenance))
+    assert "name = &#34;&lt;b&gt;x&#34;\n\n[attack]  # \\u001b[2J\neps = [1]\n</code></pre>" in text
+    assert "Configuration of the run" not in html.render(make_result())
+
+
+def test_bounds_are_written_as_people_write_them() -> None:
+    assert (
+        wording.eps(8 / 255, "pixel/255") == "8/255"
+        and wording.eps_list([1 / 255, 0.5], "pixel/255") == "1/255, 127.5/255"
+    )
+    assert wording.eps(0.584, "MFCC value") == "0.584 in input units (MFCC value)"
+
+
+def test_a_phone_and_the_dark_are_thought_of() -> None:
+    """Drawings are about as wide as a phone, so that their text is not scaled down; inks have their dark ones."""
+    assert chart.WIDTH <= 420 and lines.WIDTH <= 420
+    text = html.render(make_result())
+    style = text[text.index("<style>") : text.index("</style>")]
+    dark = style[style.index("prefers-color-scheme: dark") :].split("@media")[0]
+    drawn = text[text.index("</style>") :]
+    inks = set(re.findall(r'(?:fill|stroke)="(#[0-9a-f]+)"', drawn)) - {ink for pair in chart.FILLS for ink in pair}
+    assert all(ink in dark for ink in inks - {"#8fb8dc"})
 
 
 def test_bar_adds_up_and_says_what_no_group_claims() -> None:

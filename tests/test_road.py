@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from tests.support.device_support import Builder
+from tests.support.schemas import assert_conforms
 from tests.support.shared import shared_file
+from tritguard import api
 from tritguard.attack import Target
 from tritguard.build import Build
 from tritguard.data import load_dataset
@@ -70,6 +72,8 @@ def test_attack_on_the_keyword_spotter(keywords: Firmware, tmp_path: Path) -> No
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+    assert_conforms(out / "result.json", "robustness")
+    assert_conforms(keywords.bundle.path / "manifest.json", "bundle")
     result = read_result(out / "result.json")
     assert result.confirmation.mismatched_inputs == 0
     assert result.confirmation.inputs >= 24 * 4
@@ -204,6 +208,9 @@ def test_the_whole_road_from_a_configuration(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert "trained before, with the same settings" in again.stdout
     assert read_result(tmp_path / "out" / "result.json").curve == result.curve
+    assert result.provenance.configuration == CONFIG  # the data is named in it, so that evidence needs no --data
+    api.evidence(tmp_path / "out", tmp_path / "filed", pdf=False)
+    assert not api.verify(tmp_path / "filed")[1]
     studied(tmp_path / "out")
 
 
@@ -219,8 +226,8 @@ def studied(out: Path) -> None:
     assert names == [("tiny", "float"), ("train (control)", "float"), ("tiny", "ternary"), ("train (control)", "int8")]
     assert (privacy.models[0].model.name, privacy.members, privacy.others) == ("tiny", 100, 100)
     shown = (out / "report.html").read_text()
-    assert all(f"<h2>{title}</h2>" in shown for title in ("Bit flips in tiny", "Membership inference"))
-    assert "<h2>Transfer between tiny (float), train (control) (float), " in shown
+    assert all(f">{title}</h2>" in shown for title in ("Bit flips in tiny", "Membership inference"))
+    assert ">Transfer between tiny (float), train (control) (float), " in shown
     done = subprocess.run([*TRITGUARD, "report", str(out)], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and (out / "report.html").read_text() == shown
     (out / "faults.json").write_text((out / "faults.json").read_text().replace(model, "0" * 64))
@@ -269,7 +276,7 @@ def test_unplugging_in_the_middle(keywords: Firmware, tmp_path: Path) -> None:
     out.mkdir()
     (out / "result.json").write_text('{"stale": true}')
     # Noise is found at once, and confirming it on the device takes long enough to be interrupted.
-    command = attack_command(keywords, out, "-n", "200", "--eps", "8", "--attacks", "noise")
+    command = attack_command(keywords, out, "-n", "200", "--eps", "8", "--attacks", "noise", "--workers", "1")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 240
     # The last crafted file there: confirmation on the device begins.

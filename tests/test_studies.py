@@ -8,15 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.support.robustness_result import make_result
 from tests.support.shared import ROOT
+from tritguard import api
 from tritguard.api.road import RunConfig
+from tritguard.api.studies import keep_other_data
+from tritguard.data import Dataset
 from tritguard.errors import BadInputError
 from tritguard.evaluate.faults.result import FaultedModel, FaultPlan, FaultResult
 from tritguard.evaluate.kind import StudyKind
 from tritguard.evaluate.registry import STUDIES, kind_of, read_study, studies_beside
+from tritguard.evaluate.robustness.study import ROBUSTNESS
 from tritguard.evaluate.study import Issue, ModelIdentity, Rate, StudyProvenance
 from tritguard.report.registry import report_of, to_html, to_terminal
 from tritguard.report.study import Report
@@ -97,9 +102,32 @@ def test_the_report_of_a_run_takes_in_the_studies_of_its_model_alone(tmp_path: P
     beside.write_text('{"kind": "faults"}')
     with pytest.raises(BadInputError, match=r"give a faults\.json as tritguard wrote it"):
         studies_beside(path, result)
-    assert "<h2>Bit flips in small</h2>" in to_html(result, [ours])
+    assert '<h2 id="faults">Bit flips in small</h2>' in to_html(result, [ours])
     assert "Bit flips" not in to_html(result)
+    alone = to_html(ours)
+    assert (
+        "a" * 64 in alone
+        and "d" * 64 in alone
+        and ours.provenance.created in alone
+        and ours.provenance.command in alone
+    )
     assert len(to_terminal(result, [ours]).renderables) == 1 + len(to_terminal(result).renderables)
+
+
+def test_a_result_on_other_data_is_kept(tmp_path: Path) -> None:
+    """Found before anything else is looked at: there is no such bundle, firmware or board."""
+    x, y = np.zeros((2, 4), np.int8), np.zeros(2, np.int64)
+    data = Dataset("mine", x, y, ("a",), "steps", "none")
+    path = tmp_path / "result.json"
+    path.write_text(make_result().model_dump_json())
+    with pytest.raises(BadInputError, match="is a result on gsc_kws01, and one on mine would take its place; give"):
+        api.attack(None, None, data, tmp_path)  # type: ignore[arg-type]
+    assert path.is_file()
+    provenance = make_result().provenance.model_dump() | {"data_sha256": data.sha256}
+    path.write_text(make_result(provenance=provenance).model_dump_json())
+    keep_other_data(ROBUSTNESS, tmp_path, data)
+    path.write_text("{}")
+    keep_other_data(ROBUSTNESS, tmp_path, data)
 
 
 def test_reports_are_written_beside_their_results() -> None:

@@ -16,6 +16,7 @@ import tflite
 from elftools.elf.elffile import ELFFile
 
 from tests.support.known_models import ternary_model
+from tests.support.schemas import assert_conforms
 from tests.support.shared import shared_file
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
@@ -156,6 +157,7 @@ def written(arrays: Arrays) -> bytes:
 @pytest.mark.slow
 def test_the_arena_is_enough_and_tight(case: Case, tmp_path: Path) -> None:
     manifest = case.arrays.manifest
+    assert_conforms(case.arrays.path / "manifest.json", "tflm-arrays")
     header = case.arrays.path / f"{manifest.identifier}_arena.h"
     content, x = written(case.arrays), case.x[:4]
     whole, measured, margin = (

@@ -26,7 +26,7 @@ from tritguard.train.fit import train
 from tritguard.train.layers import Int8Activations
 from tritguard.train.loop import make_optimizer
 from tritguard.train.nets import NETS, build_net
-from tritguard.train.quantize import observe_ranges, plain, quantize
+from tritguard.train.quantize import observe_ranges, plain, quantize, settled
 from tritguard.train.recalibrate import norm_layers, recalibrate
 
 pytestmark = pytest.mark.slow
@@ -100,6 +100,20 @@ def test_recalibrated_norms_normalise_their_inputs() -> None:
         live = np.asarray(norm.moving_variance) > 0.1  # elsewhere BN's epsilon, 1e-3, shows
         np.testing.assert_allclose(y.mean(axis=(0, 1, 2)), 0, atol=1e-3)
         np.testing.assert_allclose(y.var(axis=(0, 1, 2))[live], 1, atol=0.02)
+
+
+def test_settled_weights_are_those_of_every_call_and_quantized_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(0).random((20, 12, 12, 1), np.float32)
+    for weights in ("stochastic", "none"):
+        model = quantize(build_net(TINY, (12, 12, 1), 3), QuantizeConfig(weights=weights, activations="int8"))
+        before = np.asarray(model(x, training=False))
+        with settled(model), monkeypatch.context() as broken:
+            for name in ("ternarize", "int8_weights"):
+                broken.setattr(f"tritguard.train.quantizer.{name}", None)
+            np.testing.assert_array_equal(model(x, training=False), before)
+        for layer in model.layers:
+            layer.set_weights([-values for values in layer.get_weights()])
+        assert not np.array_equal(model(x, training=False), before)
 
 
 def stripes(n: int, dtype: Any = np.uint8) -> tuple[np.ndarray, np.ndarray]:

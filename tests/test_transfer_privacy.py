@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from tests.support.device_support import inputs
 from tests.support.known_models import other_ops_model, ternary_model
+from tests.support.schemas import assert_conforms
 from tritguard.attack import Ball, Target
 from tritguard.attack.diva import Diva
 from tritguard.attack.float_model import FloatModel, open_float
@@ -70,6 +71,8 @@ def studied(folder: Path, training: TrainConfig, *options: str) -> PrivacyResult
     done = CliRunner().invoke(app, ["privacy", str(folder / "net"), "--out", str(folder / "out"), *options])
     assert done.exit_code == 0, done.output
     assert "<polyline" in (folder / "out" / "privacy.html").read_text()
+    assert_conforms(folder / "out" / "privacy.json", "privacy")
+    assert_conforms(folder / "net" / "train.json", "training")
     return PrivacyResult.model_validate_json((folder / "out" / "privacy.json").read_bytes())
 
 
@@ -233,6 +236,7 @@ def test_the_matrix_and_inputs_that_fool_the_deployed_model_alone(
     command += ["--out", tmp_path, "--samples", 100, "--eps", "1,16"]
     done = CliRunner().invoke(app, list(map(str, command)))
     assert done.exit_code == 0, done.output
+    assert_conforms(tmp_path / "transfer.json", "transfer")
     result = TransferResult.model_validate_json((tmp_path / "transfer.json").read_bytes())
     assert result.status == "valid", result.issues
     assert [party.form for party in result.parties] == ["float", "int8"]

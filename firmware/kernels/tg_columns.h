@@ -23,40 +23,42 @@
 typedef struct {
     int32_t y[TG_TILE];
     int32_t x[TG_TILE];
+    int32_t at[TG_TILE];    /* the windows' first elements */
+    bool inner;             /* whether all windows lie inside the input, and their rows are runs of bytes */
     int32_t next_y, next_x; /* output coordinates of the pixel after the tile */
 } tg_tile_t;
 
 static inline void tg_tile_next(const tg_window_t *w, tg_tile_t *tile)
 {
+    const int32_t last_x = w->in_w - w->kernel_w;
+    const int32_t last_y = w->in_h - 1 - ((w->kernel_h - 1) * w->dilation_h);
+    const int32_t out_w = w->out_w;
+    bool inner = (w->dilation_w == 1);
+    int32_t next_x = tile->next_x;
+    int32_t y = (tile->next_y * w->stride_h) - w->pad_top;
     for (int32_t i = 0; i < TG_TILE; i++) {
-        tile->y[i] = (tile->next_y * w->stride_h) - w->pad_top;
-        tile->x[i] = (tile->next_x * w->stride_w) - w->pad_left;
-        if ((tile->next_x + 1) < w->out_w) {
-            tile->next_x++;
+        const int32_t x = (next_x * w->stride_w) - w->pad_left;
+        tile->y[i] = y;
+        tile->x[i] = x;
+        tile->at[i] = ((y * w->in_w) + x) * w->in_c;
+        inner = inner && (x >= 0) && (x <= last_x) && (y >= 0) && (y <= last_y);
+        if ((next_x + 1) < out_w) {
+            next_x++;
         } else if ((tile->next_y + 1) < w->out_h) {
-            tile->next_x = 0;
+            next_x = 0;
             tile->next_y++;
+            y += w->stride_h;
         } else {
             /* stay on the last pixel */
         }
     }
+    tile->next_x = next_x;
+    tile->inner = inner;
 }
 
 static inline int32_t tg_positions(const tg_window_t *w)
 {
     return ((w->kernel_h * w->kernel_w * w->in_c) + 3) & ~3;
-}
-
-static inline bool tg_tile_is_inner(const tg_window_t *w, const tg_tile_t *tile)
-{
-    const int32_t last_x = w->in_w - w->kernel_w;
-    const int32_t last_y = w->in_h - ((w->kernel_h - 1) * w->dilation_h) - 1;
-    bool inner = (w->dilation_w == 1);
-    for (int32_t i = 0; i < TG_TILE; i++) {
-        inner = inner && (tile->x[i] >= 0) && (tile->x[i] <= last_x) && (tile->y[i] >= 0) &&
-                (tile->y[i] <= last_y);
-    }
-    return inner;
 }
 
 /* Row y of the input, or NULL if it is padding. */
@@ -86,17 +88,9 @@ static inline void tg_columns_of_taps(const tg_window_t *w, const int8_t *in, co
     }
 }
 
-static inline int8_t *tg_copy(int8_t *to, const int8_t *from, int32_t count)
+__attribute__((noinline, unused)) static int8_t *tg_copy(int8_t *to, const int8_t *from, int32_t count)
 {
-    int32_t i = 0;
-#if !defined(__ARM_ARCH) || defined(__ARM_FEATURE_UNALIGNED) /* otherwise these would be calls */
-    for (; (i + 4) <= count; i += 4) {
-        (void)memcpy(to + i, from + i, 4);
-    }
-#endif
-    for (; i < count; i++) {
-        to[i] = from[i];
-    }
+    tg_core_copy(to, from, count);
     return to + count;
 }
 
@@ -109,8 +103,8 @@ static inline int8_t *tg_repeat(int8_t *to, int8_t value, int32_t count)
 }
 
 /* Copy one window's bytes in the order of the weights. */
-static inline void tg_gather(const tg_window_t *w, const int8_t *in, int32_t top, int32_t left,
-                             int8_t zero_point, int8_t *to)
+__attribute__((noinline, unused)) static void tg_gather(const tg_window_t *w, const int8_t *in, int32_t top,
+                                                        int32_t left, int8_t zero_point, int8_t *to)
 {
     const int32_t taps = (w->dilation_w == 1) ? w->kernel_w : 1;
     for (int32_t ky = 0; ky < w->kernel_h; ky++) {
@@ -128,31 +122,66 @@ static inline void tg_gather(const tg_window_t *w, const int8_t *in, int32_t top
     }
 }
 
-/* In windows without padding every kernel row is one run of bytes. Runs of whole words go directly to the
- * columns, others first to gathered windows, which are `positions` apart. */
-static inline void tg_columns_of_runs(const tg_window_t *w, const int8_t *in, const tg_tile_t *tile,
-                                      int8_t *windows, tg_lane_t *columns)
+/* Copy the rows of a window that lies inside the input. All but the last are copied in whole words; the next row
+ * overwrites what is too much. */
+__attribute__((noinline, unused)) static void tg_copy_window(const int8_t *from, int32_t pitch, int32_t run,
+                                                             int32_t rows, int8_t *to)
 {
-    const int32_t run = w->kernel_w * w->in_c;
+#if !defined(__ARM_ARCH) || defined(__ARM_FEATURE_UNALIGNED)
+    for (; rows > 1; rows--) {
+        const int8_t *end = from + run;
+        const int8_t *x = from;
+        int8_t *y = to;
+        do {
+            (void)memcpy(y, x, 4);
+            x += 4;
+            y += 4;
+        } while (x < end);
+        from += pitch;
+        to += run;
+    }
+#endif
+    for (; rows > 0; rows--) {
+        to = tg_copy(to, from, run);
+        from += pitch;
+    }
+}
+
+/* Fill columns from windows inside the input, whose rows are runs of whole words. */
+static inline void tg_columns_of_runs(const tg_window_t *w, const int8_t *in, const tg_tile_t *tile,
+                                      tg_lane_t *columns)
+{
+    const int32_t words = w->kernel_w * w->in_c / 4;
     const int32_t pitch = w->dilation_h * w->in_w * w->in_c;
-    const int32_t positions = tg_positions(w);
     const int8_t *source[TG_TILE];
     for (int32_t i = 0; i < TG_TILE; i++) {
-        source[i] = in + ((ptrdiff_t)((tile->y[i] * w->in_w) + tile->x[i]) * w->in_c);
+        source[i] = in + tile->at[i];
     }
-    for (int32_t ky = 0; ky < w->kernel_h; ky++) {
-        if ((w->in_c % 4) == 0) {
-            columns = tg_core_expand(source, run / 4, columns);
-        } else {
-            for (int32_t i = 0; i < TG_TILE; i++) {
-                (void)tg_copy(windows + (i * positions), source[i], run);
-            }
-            windows += run;
-        }
+    for (int32_t ky = w->kernel_h; ky > 0; ky--) {
+        columns = tg_core_expand(source, words, columns);
         for (int32_t i = 0; i < TG_TILE; i++) {
             source[i] += pitch;
         }
     }
+}
+
+/* Fill columns by way of windows in scratch. */
+static inline void tg_columns_of_windows(const tg_window_t *w, int8_t zero_point, const int8_t *in,
+                                         const tg_tile_t *tile, int8_t *windows, tg_lane_t *columns)
+{
+    const int32_t positions = tg_positions(w);
+    const int8_t *source[TG_TILE];
+    for (int32_t i = 0; i < TG_TILE; i++) {
+        source[i] = windows;
+        if (tile->inner) {
+            tg_copy_window(in + tile->at[i], w->dilation_h * w->in_w * w->in_c, w->kernel_w * w->in_c,
+                           w->kernel_h, windows);
+        } else {
+            tg_gather(w, in, tile->y[i], tile->x[i], zero_point, windows);
+        }
+        windows += positions;
+    }
+    (void)tg_core_expand(source, positions / 4, columns);
 }
 
 /* Prepare the scratch of a layer once, before its tiles. */
@@ -166,27 +195,14 @@ static inline void tg_columns_begin(const tg_window_t *w, int8_t zero_point, voi
 static inline const tg_lane_t *tg_columns(const tg_window_t *w, int8_t zero_point, const int8_t *in,
                                           const tg_tile_t *tile, void *scratch)
 {
-    const int32_t positions = tg_positions(w);
-    const bool words = ((w->in_c % 4) == 0);
-    const bool inner = tg_tile_is_inner(w, tile);
     tg_lane_t *columns = scratch;
-    int8_t *behind = (int8_t *)scratch + ((size_t)positions * TG_TILE * sizeof(tg_lane_t));
-    const int8_t *windows[TG_TILE];
-    for (int32_t i = 0; i < TG_TILE; i++) {
-        windows[i] = behind + (i * positions);
-        if (!words && !inner) {
-            tg_gather(w, in, tile->y[i], tile->x[i], zero_point, behind + (i * positions));
-        }
-    }
-    if (inner) {
-        tg_columns_of_runs(w, in, tile, behind, columns);
-    } else if (words) {
-        tg_columns_of_taps(w, in, tile, behind, columns);
+    int8_t *behind = (int8_t *)scratch + ((size_t)tg_positions(w) * TG_TILE * sizeof(tg_lane_t));
+    if ((w->in_c % 4) != 0) {
+        tg_columns_of_windows(w, zero_point, in, tile, behind, columns);
+    } else if (tile->inner) {
+        tg_columns_of_runs(w, in, tile, columns);
     } else {
-        /* the runs have been gathered into windows */
-    }
-    if (!words) {
-        (void)tg_core_expand(windows, positions / 4, columns);
+        tg_columns_of_taps(w, in, tile, behind, columns);
     }
     return columns;
 }

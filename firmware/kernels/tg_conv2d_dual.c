@@ -70,7 +70,9 @@ void tg_conv2d_dual(const tg_dual_t *p, const int8_t *in, int8_t *out, int32_t *
     int32_t *corrections = scratch;
     void *activations = tg_dual_activations(p, scratch);
     tg_sink_t to = {out, accumulators};
-    tg_tile_t tile = {.next_y = 0, .next_x = 0};
+    tg_tile_t tile;
+    tile.next_y = 0;
+    tile.next_x = 0;
     tg_columns_begin(w, zero_point, activations);
     for (int32_t pixel = 0; pixel < pixels; pixel += TG_TILE) {
         tg_tile_next(w, &tile);

@@ -15,7 +15,7 @@
  *     byte          0   1   2   3   4   5   6   7
  *     weight        a0  b0  a2  b2  a1  b1  a3  b3     and so on, zeros up to a multiple of four positions
  *
- * Depthwise convolutions instead run over planes, one channel at a time (tg_depthwise.c).
+ * Depthwise convolutions instead run over planes, one channel at a time (tg_planes.h).
  */
 #ifndef TG_CORE_H
 #define TG_CORE_H
@@ -39,13 +39,17 @@
 /* This type may alias others because the arena is declared as bytes. */
 typedef int16_t __attribute__((may_alias)) tg_lane_t;
 
-/* A depthwise convolution of one channel. Lengths are in lanes; pitch and reach are even. */
+/* The number of neighbouring outputs that depthwise convolutions compute together. */
+#define TG_FOUR 4
+
+/* A depthwise convolution of one channel over its plane (tg_planes.h). Lengths are in lanes; pitch is even. */
 typedef struct {
     const tg_lane_t *x;
-    const tg_lane_t *taps;
+    tg_lane_t *taps;       /* scratch for the weights in a core's own form */
+    const int8_t *weights; /* [height][width] */
     int32_t pitch;         /* from one row of x to the next */
-    int32_t kernel, reach; /* the number of rows of taps, and half of their pitch */
-    int32_t dilation;      /* of the kernel's rows */
+    int32_t height, width; /* of the kernel */
+    int32_t dilation, gap; /* from one row of the kernel to the next, and from one column to the next */
     int32_t stride, row_stride;
     int32_t count, rows;    /* outputs per row, and the number of output rows */
     int32_t step, row_step; /* of out */
@@ -74,12 +78,14 @@ TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const i
 TG_CORE void tg_core_split(const int8_t *from, int32_t step, int32_t count, int32_t channels, tg_lane_t *to,
                            int32_t plane);
 
-/* Add one row of a depthwise convolution to sums[count]; the first output reads from x on. */
-TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *sums);
+/* sums[i] = bias + the sum of output i, for TG_FOUR neighbours of which the first reads from x on. */
+TG_CORE void tg_core_four(const tg_plane_t *plane, const tg_lane_t *x, int32_t bias, int32_t *sums);
 
-/* Compute all rows from bias to int8, if the core has a fast way that fits; otherwise do nothing and return
- * false. */
-TG_CORE bool tg_core_plane(const tg_plane_t *plane, const tg_weighted_t *layer, int32_t channel, int8_t *out);
+/* Copy bytes; the compiler makes no call of it. */
+TG_CORE void tg_core_copy(int8_t *to, const int8_t *from, int32_t count);
+
+/* best[i] = the greater of best[i] and x[i]. */
+TG_CORE void tg_core_max(int8_t *best, const int8_t *x, int32_t count);
 
 /* sums[c] += from[i * step + c] for i < count and up to four channels; sums always has four elements. */
 TG_CORE void tg_core_sum(const int8_t *from, int32_t step, int32_t count, int32_t channels, int32_t *sums);

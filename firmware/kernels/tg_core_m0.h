@@ -4,6 +4,7 @@
 #define TG_CORE_M0_H
 
 #define TG_CORE_HAS_PAIR
+#define TG_CORE_HAS_FOUR
 #define TG_CORE_HAS_SCALE
 
 #include "tg_core_portable.h"
@@ -108,6 +109,96 @@ TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32
 {
     tg_m0_channel(columns, weights, groups, sums);
     tg_m0_channel(columns, weights + 1, groups, sums + TG_TILE);
+}
+
+/* clang-format off */
+
+/* What the loops over a depthwise convolution's taps need; lengths in bytes. */
+typedef struct {
+    int32_t width;     /* of the kernel */
+    int32_t gap;       /* from one input of a row to the next */
+    int32_t next_row;  /* from one past a row's last input to the next row's first */
+    const int8_t *end; /* of the weights */
+} tg_m0_taps_t;
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* read by name of register */
+/* Add the taps' products to the sums of four outputs whose inputs are `stride` bytes apart: 17 instructions for four
+ * products.
+ *
+ *     r0 inputs    r1 weights    r2 weight    r3 input, then product    r4-r7 places of the outputs    r8-r11 sums
+ *     r12 end of the row of weights           lr gap
+ */
+__attribute__((naked, noinline)) TG_CORE void
+tg_m0_four(const tg_lane_t *x, const int8_t *weights, int32_t stride, int32_t *sums, const tg_m0_taps_t *taps)
+{
+    __asm volatile(
+        "  .syntax unified\n"
+        "  push   {r4-r7, lr}\n"
+        "  mov    r4, r8\n"
+        "  mov    r5, r9\n"
+        "  mov    r6, r10\n"
+        "  mov    r7, r11\n"
+        "  push   {r3-r7}\n"
+        "  ldm    r3!, {r4-r7}\n"
+        "  mov    r8, r4\n"
+        "  mov    r9, r5\n"
+        "  mov    r10, r6\n"
+        "  mov    r11, r7\n"
+        "  movs   r4, #0\n"
+        "  movs   r5, r2\n"
+        "  adds   r6, r2, r2\n"
+        "  adds   r7, r6, r2\n"
+        "  ldr    r3, [sp, #40]\n"
+        "  ldr    r2, [r3, #4]\n"
+        "  mov    lr, r2\n"
+        "1:\n" /* a row */
+        "  ldr    r3, [sp, #40]\n"
+        "  ldr    r2, [r3]\n"
+        "  adds   r2, r2, r1\n"
+        "  mov    r12, r2\n"
+        "2:\n" /* a tap */
+        "  ldrsb  r2, [r1, r4]\n"
+        TG_M0_PRODUCTS
+        "  adds   r1, #1\n"
+        "  add    r0, lr\n"
+        "  cmp    r1, r12\n"
+        "  bne    2b\n"
+        "  ldr    r3, [sp, #40]\n"
+        "  ldr    r2, [r3, #8]\n"
+        "  adds   r0, r0, r2\n"
+        "  ldr    r2, [r3, #12]\n"
+        "  cmp    r1, r2\n"
+        "  bne    1b\n"
+        "  mov    r4, r8\n"
+        "  mov    r5, r9\n"
+        "  mov    r6, r10\n"
+        "  mov    r7, r11\n"
+        "  pop    {r3}\n"
+        "  stm    r3!, {r4-r7}\n"
+        "  pop    {r4-r7}\n"
+        "  mov    r8, r4\n"
+        "  mov    r9, r5\n"
+        "  mov    r10, r6\n"
+        "  mov    r11, r7\n"
+        "  pop    {r4-r7, pc}\n");
+}
+#pragma GCC diagnostic pop
+/* clang-format on */
+
+TG_CORE void tg_core_four(const tg_plane_t *plane, const tg_lane_t *x, int32_t bias, int32_t *sums)
+{
+    const int32_t lane = (int32_t)sizeof(tg_lane_t);
+    const tg_m0_taps_t taps = {
+        .width = plane->width,
+        .gap = plane->gap * lane,
+        .next_row = ((plane->pitch * plane->dilation) - (plane->width * plane->gap)) * lane,
+        .end = plane->weights + (plane->height * plane->width),
+    };
+    for (int32_t i = 0; i < TG_FOUR; i++) {
+        sums[i] = bias;
+    }
+    tg_m0_four(x, plane->weights, plane->stride * lane, sums, &taps);
 }
 
 /* Compute the high word of a * multiplier, rounded half up, from products of halves:

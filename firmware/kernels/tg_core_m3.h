@@ -5,9 +5,10 @@
 
 #define TG_CORE_HAS_PAIR
 #define TG_CORE_HAS_QUAD
-#define TG_CORE_HAS_ROW
+#define TG_CORE_HAS_FOUR
 #define TG_CORE_HAS_SCALE
 
+#include "tg_core_four.h"
 #include "tg_core_portable.h"
 
 /* clang-format off */
@@ -78,66 +79,6 @@ TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const i
     sums[1] = b;
     sums[2] = c;
     sums[3] = d;
-}
-
-/* clang-format off */
-
-/* Adding a tap to four neighbouring outputs takes nine instructions for four products. */
-#define TG_M3_TAP \
-    "  ldrsh  %[tap], [%[taps]], #2\n" \
-    "  ldrsh  %[in], [%[x], %[stride], lsl #1]\n" \
-    "  mla    %[b], %[tap], %[in], %[b]\n" \
-    "  ldrsh  %[in], [%[x], %[stride], lsl #2]\n" \
-    "  mla    %[c], %[tap], %[in], %[c]\n" \
-    "  ldrsh  %[in], [%[x], %[stride3], lsl #1]\n" \
-    "  mla    %[d], %[tap], %[in], %[d]\n" \
-    "  ldrsh  %[in], [%[x]], #2\n" \
-    "  mla    %[a], %[tap], %[in], %[a]\n"
-
-/* Compute four neighbouring outputs at once, so that each tap is read once for all of them and their sums stay in
- * registers. A plane's rows hold whole blocks, so the surplus outputs of the last block read valid memory; their
- * sums are not used. */
-TG_CORE void tg_m3_block(const tg_plane_t *plane, const tg_lane_t *x, int32_t *sums)
-{
-    const int32_t pitch = plane->pitch * plane->dilation;
-    const tg_lane_t *taps = plane->taps;
-    int32_t a = 0;
-    int32_t b = 0;
-    int32_t c = 0;
-    int32_t d = 0;
-    for (int32_t ky = plane->kernel; ky > 0; ky--) {
-        const tg_lane_t *row = x;
-        int32_t tap;
-        int32_t in;
-        __asm volatile(
-            "1:\n"
-            TG_M3_TAP
-            TG_M3_TAP
-            "  cmp    %[taps], %[end]\n"
-            "  bne    1b\n"
-            : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [x] "+r"(row), [taps] "+r"(taps),
-              [tap] "=&r"(tap), [in] "=&r"(in)
-            : [stride] "r"(plane->stride), [stride3] "r"(3 * plane->stride), [end] "r"(taps + plane->reach)
-            : "cc", "memory");
-        x += pitch;
-        taps += plane->reach;
-    }
-    sums[0] = a;
-    sums[1] = b;
-    sums[2] = c;
-    sums[3] = d;
-}
-/* clang-format on */
-
-TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *sums)
-{
-    for (int32_t i = 0; i < plane->count; i += 4) {
-        int32_t block[4];
-        tg_m3_block(plane, x + (i * plane->stride), block);
-        for (int32_t k = 0; k < tg_min(4, plane->count - i); k++) {
-            sums[i + k] = tg_add_wrap(sums[i + k], block[k]);
-        }
-    }
 }
 
 /* Uses the high word of 2 * acc * multiplier, rounded half up by the highest bit of the low word. */

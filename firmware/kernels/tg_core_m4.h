@@ -2,8 +2,13 @@
 #ifndef TG_CORE_M4_H
 #define TG_CORE_M4_H
 
+#ifndef TG_CORE_HAS_BYTES
+#include "tg_core_copy.h"
+#endif
+#include "tg_core_four.h"
 #include "tg_fixed.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -118,6 +123,24 @@ TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32
         }
         sums[pixel] = a;
         sums[TG_TILE + pixel] = b;
+    }
+}
+#endif
+
+#ifndef TG_CORE_HAS_BYTES
+/* SSUB8 notes for each byte whether the first operand is the greater, and SEL takes that one. */
+TG_CORE void tg_core_max(int8_t *best, const int8_t *x, int32_t count)
+{
+    int32_t i = 0;
+    for (; (i + 4) <= count; i += 4) {
+        uint32_t a = tg_m4_load(best + i);
+        const uint32_t b = tg_m4_load(x + i);
+        uint32_t unused;
+        __asm("ssub8 %1, %0, %2\n\tsel %0, %0, %2" : "+r"(a), "=&r"(unused) : "r"(b));
+        (void)memcpy(best + i, &a, sizeof a);
+    }
+    for (; i < count; i++) {
+        best[i] = (best[i] > x[i]) ? best[i] : x[i];
     }
 }
 #endif
@@ -360,7 +383,7 @@ TG_CORE int32_t tg_core_tile(const tg_weighted_t *layer, int32_t channels, const
 }
 #endif
 
-/* The low (or high) halves of two words, side by side. */
+/* The low halves of two words, side by side. */
 static inline uint32_t tg_m4_low_halves(uint32_t a, uint32_t b)
 {
     uint32_t lanes;
@@ -368,30 +391,53 @@ static inline uint32_t tg_m4_low_halves(uint32_t a, uint32_t b)
     return lanes;
 }
 
-static inline uint32_t tg_m4_high_halves(uint32_t a, uint32_t b)
-{
-    uint32_t lanes;
-    __asm("pkhtb %0, %1, %2, asr #16" : "=r"(lanes) : "r"(b), "r"(a));
-    return lanes;
-}
+/* clang-format off */
 
-/* Takes two pixels of four channels at once, then the rest. */
+/* Four channels of `pairs` pairs of pixels, 17 instructions for eight elements; `step` and `plane` are in bytes.
+ *
+ *     r0 from    r1 step    r2 pairs left    r3 to    r4-r6 planes of channels 1-3    r7-r12 bytes, lanes
+ */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* read by name of register */
+__attribute__((naked, noinline)) TG_CORE void tg_m4_split(const int8_t *from, int32_t step, int32_t pairs,
+                                                          tg_lane_t *to, int32_t plane)
+{
+    __asm volatile(
+        "  push   {r4-r11, lr}\n"
+        "  ldr    r4, [sp, #36]\n"
+        "  lsl    r5, r4, #1\n"
+        "  add    r6, r4, r5\n"
+        "1:\n"
+        "  ldr    r8, [r0, r1]\n"
+        "  ldr    r7, [r0]\n"
+        "  add    r0, r0, r1, lsl #1\n"
+        "  sxtb16 r9, r7\n"
+        "  sxtb16 r10, r8\n"
+        "  sxtb16 r7, r7, ror #8\n"
+        "  sxtb16 r8, r8, ror #8\n"
+        "  pkhtb  r11, r10, r9, asr #16\n"
+        "  pkhbt  r9, r9, r10, lsl #16\n"
+        "  pkhtb  r12, r8, r7, asr #16\n"
+        "  pkhbt  r7, r7, r8, lsl #16\n"
+        "  str    r12, [r3, r6]\n"
+        "  str    r11, [r3, r5]\n"
+        "  str    r7, [r3, r4]\n"
+        "  str    r9, [r3], #4\n"
+        "  subs   r2, r2, #1\n"
+        "  bne    1b\n"
+        "  pop    {r4-r11, pc}\n");
+}
+#pragma GCC diagnostic pop
+/* clang-format on */
+
 TG_CORE void tg_core_split(const int8_t *from, int32_t step, int32_t count, int32_t channels, tg_lane_t *to,
                            int32_t plane)
 {
     int32_t i = 0;
-    for (; (channels == 4) && ((i + 2) <= count); i += 2) {
-        const uint32_t a = tg_m4_load(from);
-        const uint32_t b = tg_m4_load(from + step);
-        tg_lane_t *lanes = to + i;
-        tg_m4_store(lanes, tg_m4_low_halves(tg_m4_even(a), tg_m4_even(b)));
-        lanes += plane;
-        tg_m4_store(lanes, tg_m4_low_halves(tg_m4_odd(a), tg_m4_odd(b)));
-        lanes += plane;
-        tg_m4_store(lanes, tg_m4_high_halves(tg_m4_even(a), tg_m4_even(b)));
-        lanes += plane;
-        tg_m4_store(lanes, tg_m4_high_halves(tg_m4_odd(a), tg_m4_odd(b)));
-        from += 2 * step;
+    if ((channels == 4) && (count >= 2)) {
+        tg_m4_split(from, step, count / 2, to, plane * (int32_t)sizeof(tg_lane_t));
+        i = count & ~1;
+        from += i * step;
     }
     for (; i < count; i++) {
         for (int32_t c = 0; c < channels; c++) {
@@ -401,33 +447,72 @@ TG_CORE void tg_core_split(const int8_t *from, int32_t step, int32_t count, int3
     }
 }
 
-TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *sums)
+/* Taps of a depthwise convolution as records, one for four neighbouring lanes of a row of the kernel. A record
+ * begins with the bytes from the inputs of the one before to its own; the records end with those that lead to
+ * the next outputs.
+ *
+ *     kernel width 3    | 0 | w0 w1 | w2 0 |                    as they are
+ *                       | 0 | w0 w1 | w2 0 | 0 w0 | w1 w2 |     also one lane later, for the outputs in between
+ */
+
+/* The lanes that a row of the kernel takes. */
+static inline int32_t tg_m4_reach(const tg_plane_t *plane, bool later)
 {
-    for (int32_t i = 0; i < plane->count; i++) {
-        const tg_lane_t *from = x + (i * plane->stride);
-        const tg_lane_t *taps = plane->taps;
-        int32_t sum = sums[i];
-        for (int32_t ky = 0; ky < plane->kernel; ky++) {
-            for (int32_t kx = 0; kx < plane->reach; kx += 2) {
-                sum = tg_m4_smlad(tg_m4_lanes(from + kx), tg_m4_lanes(taps + kx), sum);
-            }
-            from += plane->pitch * plane->dilation;
-            taps += 2 * plane->reach;
-        }
-        sums[i] = sum;
-    }
+    return plane->width + (later ? 1 : 0);
 }
+
+/* Weight k of a record, of which the row still has `left`. */
+static inline uint32_t tg_m4_tap(const int8_t *weights, int32_t k, int32_t left)
+{
+    return (k < left) ? (uint32_t)(int32_t)weights[k] : 0u;
+}
+
+/* Returns the records' end. `advance` are the bytes from the inputs of four outputs to those of the next four. */
+__attribute__((always_inline)) static inline uint32_t *tg_m4_taps(const tg_plane_t *plane, bool later,
+                                                                  int32_t advance)
+{
+    const int32_t reach = (tg_m4_reach(plane, later) + 3) & ~3;
+    const int32_t pitch = plane->pitch * plane->dilation * (int32_t)sizeof(tg_lane_t);
+    const int8_t *weights = plane->weights;
+    uint32_t *to = (uint32_t *)(void *)plane->taps;
+    int32_t delta = 0;
+    for (int32_t ky = 0; ky < plane->height; ky++) {
+        uint32_t before = 0;
+        for (int32_t k = 0; k < reach; k += 4) {
+            const uint32_t w0 = tg_m4_tap(weights + k, 0, plane->width - k);
+            const uint32_t w1 = tg_m4_tap(weights + k, 1, plane->width - k);
+            const uint32_t w2 = tg_m4_tap(weights + k, 2, plane->width - k);
+            const uint32_t w3 = tg_m4_tap(weights + k, 3, plane->width - k);
+            *to++ = (uint32_t)delta;
+            *to++ = tg_m4_low_halves(w0, w1);
+            *to++ = tg_m4_low_halves(w2, w3);
+            if (later) {
+                *to++ = tg_m4_low_halves(before, w0);
+                *to++ = tg_m4_low_halves(w1, w2);
+            }
+            before = w3;
+            delta = 8;
+        }
+        weights += plane->width;
+        delta = pitch - (2 * (reach - 4));
+    }
+    *to = (uint32_t)(advance - ((plane->height - 1) * pitch) - (2 * (reach - 4)));
+    return to;
+}
+
+#define TG_CORE_HAS_PLANE
 
 /* clang-format off */
 
-/* Adds one kernel row of a 3x3 depthwise convolution to four neighbouring outputs:
+/* One record for four neighbouring outputs, with up to 16 products. Stride 1:
  *
- *     r4, r6 += (x0 x1)(w0 w1) + (x2 x3)(w2 0)    r8, r9   taps as they are    r3, r12, lr six inputs
- *     r5, r7 += (x0 x1)(0 w0) + (x2 x3)(w1 w2)    r10, r11 taps one later      r0, r1, r2 inputs, taps, pitch
+ *     r4, r6 += (x0 x1)(w0 w1) + (x2 x3)(w2 w3)    r8, r9   taps as they are    r3, r12, lr six inputs
+ *     r5, r7 += (x0 x1)(0 w0) + (x2 x3)(w1 w2)     r10, r11 taps one later      r0, r1 inputs, records
  */
-#define TG_M4_ROW_OF_THREE \
-    "  ldm    r1!, {r8-r11}\n" \
-    "  ldm    r0, {r3, r12, lr}\n" \
+#define TG_M4_TAPS_BY_1 \
+    "  ldm.w  r1!, {r3, r8-r11}\n" \
+    "  add.w  r0, r0, r3\n" \
+    "  ldm.w  r0, {r3, r12, lr}\n" \
     "  smlad  r4, r8, r3, r4\n" \
     "  smlad  r5, r10, r3, r5\n" \
     "  smlad  r6, r8, r12, r6\n" \
@@ -435,8 +520,25 @@ TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *s
     "  smlad  r4, r9, r12, r4\n" \
     "  smlad  r5, r11, r12, r5\n" \
     "  smlad  r6, r9, lr, r6\n" \
-    "  smlad  r7, r11, lr, r7\n" \
-    "  add    r0, r0, r2\n"
+    "  smlad  r7, r11, lr, r7\n"
+
+/* Stride 2: r8, r9 taps    r3, r10-r12, lr ten inputs */
+#define TG_M4_TAPS_BY_2 \
+    "  ldm.w  r1!, {r3, r8, r9}\n" \
+    "  add.w  r0, r0, r3\n" \
+    "  ldm.w  r0, {r3, r10-r12, lr}\n" \
+    "  smlad  r4, r8, r3, r4\n" \
+    "  smlad  r5, r8, r10, r5\n" \
+    "  smlad  r6, r8, r11, r6\n" \
+    "  smlad  r7, r8, r12, r7\n" \
+    "  smlad  r4, r9, r10, r4\n" \
+    "  smlad  r5, r9, r11, r5\n" \
+    "  smlad  r6, r9, r12, r6\n" \
+    "  smlad  r7, r9, lr, r7\n"
+
+/* Records that the loops compute in a round, which may be entered late, and the bytes of each one's code. */
+#define TG_M4_RECORDS 3
+#define TG_M4_RECORD_BYTES 44
 
 #define TG_M4_SCALE_ONE(sum) \
     "  add    r3, lr, " sum ", asr #31\n" \
@@ -445,101 +547,135 @@ TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *s
     "  asr    " sum ", " sum ", r12\n" \
     "  ssat   " sum ", #8, " sum "\n"
 
-/* Computes all outputs of a plane of a 3x3 depthwise convolution of stride 1, in blocks of four, from bias to int8.
- * The arguments are one block on the stack:
+/* Computes all outputs of a plane in blocks of four, from bias to int8. The arguments are one block on the stack:
  *
- *     44 inputs of the row   56 outputs a row     68 bias          80 its offset
- *     48 pitch, bytes        60 out, of the row   72 multiplier    84 rows left
- *     52 taps                64 step of out       76 shift right   88 out's row step
+ *     44 inputs of the row    60 step of out          76 shift right    92 bytes from one row's inputs to the next's
+ *     48 records' end         64 bias                 80 its offset     96 bytes of the code before the first record's,
+ *     52 outputs a row        68 records              84 rows left         then the address of the first record's
+ *     56 out, of the row      72 multiplier           88 out's row step
  *
  * Below it are the outputs left in the row, [sp], and the address of the next one, [sp, #4].
  */
+#define TG_M4_PLANE(TAPS) \
+        "  push   {r0-r3}\n" \
+        "  push   {r4-r11, lr}\n" \
+        "  sub    sp, sp, #8\n" \
+        "  mov    r2, r1\n" \
+        "  adr    r4, 3f + 1\n" \
+        "  ldr    r5, [sp, #96]\n" \
+        "  add    r4, r4, r5\n" \
+        "  str    r4, [sp, #96]\n" \
+        "1:\n" /* a row */ \
+        "  ldrd   r3, r4, [sp, #52]\n" \
+        "  strd   r3, r4, [sp]\n" \
+        "2:\n" /* a block */ \
+        "  ldrd   r4, r1, [sp, #64]\n" \
+        "  mov    r5, r4\n" \
+        "  mov    r6, r4\n" \
+        "  mov    r7, r4\n" \
+        "  ldr    pc, [sp, #96]\n" \
+        "  .balign 4\n" \
+        "3:\n" \
+        TAPS TAPS TAPS \
+        "  cmp    r1, r2\n" \
+        "  bne    3b\n" \
+        "  ldr    r3, [r1]\n" \
+        "  add    r0, r0, r3\n" \
+        "  add    r3, sp, #72\n" \
+        "  ldm    r3, {r11, r12, lr}\n" \
+        TG_M4_SCALE_ONE("r4") \
+        TG_M4_SCALE_ONE("r5") \
+        TG_M4_SCALE_ONE("r6") \
+        TG_M4_SCALE_ONE("r7") \
+        "  ldrd   r3, r8, [sp]\n" \
+        "  ldr    r9, [sp, #60]\n" \
+        "  strb   r4, [r8]\n" \
+        "  subs   r3, r3, #4\n" \
+        "  blt    4f\n" \
+        "  strb   r5, [r8, r9]\n" \
+        "  strb   r6, [r8, r9, lsl #1]\n" \
+        "  add    r8, r8, r9, lsl #2\n" \
+        "  sub    r9, r8, r9\n" \
+        "  strb   r7, [r9]\n" \
+        "  strd   r3, r8, [sp]\n" \
+        "  bne    2b\n" \
+        "  b      5f\n" \
+        "4:\n" /* the last block has one to three outputs: r3 is -3 to -1 */ \
+        "  cmp    r3, #-2\n" \
+        "  it     ge\n" \
+        "  strbge r5, [r8, r9]\n" \
+        "  it     gt\n" \
+        "  strbgt r6, [r8, r9, lsl #1]\n" \
+        "5:\n" \
+        "  ldr    r0, [sp, #44]\n" \
+        "  ldr    r3, [sp, #92]\n" \
+        "  ldr    r4, [sp, #56]\n" \
+        "  ldrd   r5, r6, [sp, #84]\n" \
+        "  add    r0, r0, r3\n" \
+        "  add    r4, r4, r6\n" \
+        "  str    r0, [sp, #44]\n" \
+        "  str    r4, [sp, #56]\n" \
+        "  subs   r5, r5, #1\n" \
+        "  str    r5, [sp, #84]\n" \
+        "  bne    1b\n" \
+        "  add    sp, sp, #8\n" \
+        "  pop    {r4-r11, lr}\n" \
+        "  add    sp, sp, #16\n" \
+        "  bx     lr\n"
+
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* read by name of register */
 __attribute__((naked, noinline)) TG_CORE void
-tg_m4_plane_of_3x3(const tg_lane_t *x, int32_t pitch, const tg_lane_t *taps, int32_t count, int8_t *out,
-                   int32_t step, int32_t bias, int32_t multiplier, int32_t right, int32_t offset,
-                   int32_t rows, int32_t row_step)
+tg_m4_plane_by1(const tg_lane_t *x, const uint32_t *end, int32_t count, int8_t *out, int32_t step, int32_t bias,
+                const void *taps, int32_t multiplier, int32_t right, int32_t offset, int32_t rows, int32_t row_step,
+                int32_t row_bytes, int32_t skipped)
 {
-    __asm volatile(
-        "  push   {r0-r3}\n"
-        "  push   {r4-r11, lr}\n"
-        "  sub    sp, sp, #8\n"
-        "  mov    r12, r1\n"
-        "  mov    r1, r2\n"
-        "  mov    r2, r12\n"
-        "1:\n" /* a row */
-        "  ldr    r3, [sp, #56]\n"
-        "  ldr    r4, [sp, #60]\n"
-        "  strd   r3, r4, [sp]\n"
-        "2:\n" /* a block */
-        "  ldr    r4, [sp, #68]\n"
-        "  mov    r5, r4\n"
-        "  mov    r6, r4\n"
-        "  mov    r7, r4\n"
-        TG_M4_ROW_OF_THREE
-        TG_M4_ROW_OF_THREE
-        TG_M4_ROW_OF_THREE
-        "  sub    r1, r1, #48\n"
-        "  sub    r0, r0, r2, lsl #1\n"
-        "  sub    r0, r0, r2\n"
-        "  add    r0, r0, #8\n"
-        "  add    r3, sp, #72\n"
-        "  ldm    r3, {r11, r12, lr}\n"
-        TG_M4_SCALE_ONE("r4")
-        TG_M4_SCALE_ONE("r5")
-        TG_M4_SCALE_ONE("r6")
-        TG_M4_SCALE_ONE("r7")
-        "  ldrd   r3, r8, [sp]\n"
-        "  ldr    r9, [sp, #64]\n"
-        "  strb   r4, [r8]\n"
-        "  subs   r3, r3, #4\n"
-        "  blt    3f\n"
-        "  strb   r5, [r8, r9]\n"
-        "  strb   r6, [r8, r9, lsl #1]\n"
-        "  add    r8, r8, r9, lsl #2\n"
-        "  sub    r9, r8, r9\n"
-        "  strb   r7, [r9]\n"
-        "  strd   r3, r8, [sp]\n"
-        "  bne    2b\n"
-        "  b      4f\n"
-        "3:\n" /* the last block has one to three outputs: r3 is -3 to -1 */
-        "  cmp    r3, #-2\n"
-        "  it     ge\n"
-        "  strbge r5, [r8, r9]\n"
-        "  it     gt\n"
-        "  strbgt r6, [r8, r9, lsl #1]\n"
-        "4:\n"
-        "  ldr    r0, [sp, #44]\n"
-        "  ldr    r4, [sp, #60]\n"
-        "  ldrd   r5, r6, [sp, #84]\n"
-        "  add    r0, r0, r2\n"
-        "  add    r4, r4, r6\n"
-        "  str    r0, [sp, #44]\n"
-        "  str    r4, [sp, #60]\n"
-        "  subs   r5, r5, #1\n"
-        "  str    r5, [sp, #84]\n"
-        "  bne    1b\n"
-        "  add    sp, sp, #8\n"
-        "  pop    {r4-r11, lr}\n"
-        "  add    sp, sp, #16\n"
-        "  bx     lr\n");
+    __asm volatile(TG_M4_PLANE(TG_M4_TAPS_BY_1));
+}
+
+__attribute__((naked, noinline)) TG_CORE void
+tg_m4_plane_by2(const tg_lane_t *x, const uint32_t *end, int32_t count, int8_t *out, int32_t step, int32_t bias,
+                const void *taps, int32_t multiplier, int32_t right, int32_t offset, int32_t rows, int32_t row_step,
+                int32_t row_bytes, int32_t skipped)
+{
+    __asm volatile(TG_M4_PLANE(TG_M4_TAPS_BY_2));
 }
 #pragma GCC diagnostic pop
 /* clang-format on */
 
-TG_CORE bool tg_core_plane(const tg_plane_t *plane, const tg_weighted_t *layer, int32_t channel, int8_t *out)
+/* The bytes of a round's code that are skipped when it is entered, so that the last round ends with the records.
+ */
+static inline int32_t tg_m4_skipped(const tg_plane_t *plane, bool later)
 {
-    const tg_requant_t *q = &layer->requant;
-    const bool is_3x3 = (plane->kernel == 3) && (plane->reach == 4) && (plane->dilation == 1);
-    if (!is_3x3 || (plane->stride != 1) || (plane->row_stride != 1) || !tg_m4_is_plain(q)) {
-        return false;
-    }
-    const int32_t right = -q->shift[channel];
-    tg_m4_plane_of_3x3(plane->x, plane->pitch * (int32_t)sizeof(tg_lane_t), plane->taps, plane->count, out,
-                       plane->step, layer->bias[channel], q->multiplier[channel], right,
-                       tg_scale_offset(q->zero_point, right), plane->rows, plane->row_step);
-    return true;
+    const int32_t records = plane->height * ((tg_m4_reach(plane, later) + 3) / 4);
+    const int32_t odd = records % TG_M4_RECORDS;
+    return (odd == 0) ? 0 : ((TG_M4_RECORDS - odd) * TG_M4_RECORD_BYTES);
+}
+
+/* Computes a channel's band, from bias to int8, where the layer is plain and its column stride is 1. */
+TG_CORE void tg_core_plane_by1(const tg_plane_t *plane, const tg_weighted_t *layer, int32_t channel,
+                               int8_t *out)
+{
+    const int32_t lane = (int32_t)sizeof(tg_lane_t);
+    const uint32_t *end = tg_m4_taps(plane, true, TG_FOUR * lane);
+    const int32_t right = -layer->requant.shift[channel];
+    tg_m4_plane_by1(plane->x, end, plane->count, out, plane->step, layer->bias[channel], plane->taps,
+                    layer->requant.multiplier[channel], right,
+                    tg_scale_offset(layer->requant.zero_point, right), plane->rows, plane->row_step,
+                    plane->pitch * plane->row_stride * lane, tg_m4_skipped(plane, true));
+}
+
+/* The same for a column stride of 2. */
+TG_CORE void tg_core_plane_by2(const tg_plane_t *plane, const tg_weighted_t *layer, int32_t channel,
+                               int8_t *out)
+{
+    const int32_t lane = (int32_t)sizeof(tg_lane_t);
+    const uint32_t *end = tg_m4_taps(plane, false, 2 * TG_FOUR * lane);
+    const int32_t right = -layer->requant.shift[channel];
+    tg_m4_plane_by2(plane->x, end, plane->count, out, plane->step, layer->bias[channel], plane->taps,
+                    layer->requant.multiplier[channel], right,
+                    tg_scale_offset(layer->requant.zero_point, right), plane->rows, plane->row_step,
+                    plane->pitch * plane->row_stride * lane, tg_m4_skipped(plane, false));
 }
 
 /* A register holds two lanes of 16 bits, each of which can sum 255 bytes of either sign. */

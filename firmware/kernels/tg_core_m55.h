@@ -15,6 +15,7 @@
 #define TG_CORE_HAS_PAIR
 #define TG_CORE_HAS_TILE
 #define TG_CORE_HAS_QUAD
+#define TG_CORE_HAS_BYTES
 
 #include "tg_core_m4.h"
 
@@ -127,6 +128,27 @@ TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const i
         tg_m55_quad(vldrhq_z_s16(vector, half), vldrbq_z_s8(ab, half), vldrbq_z_s8(cd, half), own);
     }
     (void)memcpy(sums, own, sizeof own);
+}
+
+TG_CORE void tg_core_copy(int8_t *to, const int8_t *from, int32_t count)
+{
+    for (int32_t i = count / 16; i > 0; i--) {
+        vstrbq_s8(to, vldrbq_s8(from));
+        from += 16;
+        to += 16;
+    }
+    if ((count % 16) != 0) {
+        const mve_pred16_t rest = vctp8q((uint32_t)(count % 16));
+        vstrbq_p_s8(to, vldrbq_z_s8(from, rest), rest);
+    }
+}
+
+TG_CORE void tg_core_max(int8_t *best, const int8_t *x, int32_t count)
+{
+    for (int32_t i = 0; i < count; i += 16) {
+        const mve_pred16_t lanes = vctp8q((uint32_t)(count - i));
+        vstrbq_p_s8(best + i, vmaxq_s8(vldrbq_z_s8(best + i, lanes), vldrbq_z_s8(x + i, lanes)), lanes);
+    }
 }
 
 #endif

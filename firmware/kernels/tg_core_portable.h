@@ -3,6 +3,7 @@
 #ifndef TG_CORE_PORTABLE_H
 #define TG_CORE_PORTABLE_H
 
+#include "tg_core_copy.h"
 #include "tg_fixed.h"
 
 #ifndef TG_CORE_HAS_EXPAND
@@ -55,33 +56,49 @@ TG_CORE int32_t tg_core_tile(const tg_weighted_t *layer, int32_t channels, const
 TG_CORE void tg_core_split(const int8_t *from, int32_t step, int32_t count, int32_t channels, tg_lane_t *to,
                            int32_t plane)
 {
-    for (int32_t i = 0; i < count; i++) {
+    int32_t i = 0;
+    for (; (channels == 4) && (i < count); i++) {
+        to[0] = from[0];
+        to[plane] = from[1];
+        to[2 * plane] = from[2];
+        to[3 * plane] = from[3];
+        from += step;
+        to++;
+    }
+    for (; i < count; i++) {
         for (int32_t c = 0; c < channels; c++) {
-            to[(c * plane) + i] = from[(i * step) + c];
+            to[c * plane] = from[c];
         }
+        from += step;
+        to++;
     }
 }
 
-#ifndef TG_CORE_HAS_ROW
-TG_CORE void tg_core_row(const tg_plane_t *plane, const tg_lane_t *x, int32_t *sums)
+#ifndef TG_CORE_HAS_FOUR
+TG_CORE void tg_core_four(const tg_plane_t *plane, const tg_lane_t *x, int32_t bias, int32_t *sums)
 {
-    const tg_lane_t *taps = plane->taps;
-    for (int32_t ky = 0; ky < plane->kernel; ky++) {
-        for (int32_t kx = 0; kx < plane->reach; kx++) {
-            for (int32_t i = 0; i < plane->count; i++) {
-                sums[i] = tg_add_wrap(sums[i], taps[kx] * x[(i * plane->stride) + kx]);
+    const int8_t *w = plane->weights;
+    int32_t own[TG_FOUR] = {bias, bias, bias, bias};
+    for (int32_t ky = 0; ky < plane->height; ky++) {
+        for (int32_t kx = 0; kx < plane->width; kx++) {
+            for (int32_t i = 0; i < TG_FOUR; i++) {
+                own[i] = tg_add_wrap(own[i], *w * x[(i * plane->stride) + (kx * plane->gap)]);
             }
+            w++;
         }
         x += plane->pitch * plane->dilation;
-        taps += 2 * plane->reach;
+    }
+    for (int32_t i = 0; i < TG_FOUR; i++) {
+        sums[i] = own[i];
     }
 }
 #endif
 
-TG_CORE bool tg_core_plane(const tg_plane_t *plane, const tg_weighted_t *layer, int32_t channel, int8_t *out)
+TG_CORE void tg_core_max(int8_t *best, const int8_t *x, int32_t count)
 {
-    (void)plane, (void)layer, (void)channel, (void)out;
-    return false;
+    for (int32_t i = 0; i < count; i++) {
+        best[i] = (best[i] > x[i]) ? best[i] : x[i];
+    }
 }
 
 TG_CORE void tg_core_vector(const int8_t *from, int32_t words, tg_lane_t *to)

@@ -17,13 +17,13 @@
  * and tests/test_memory.py runs each kernel at its limit):
  *   - Element by element (tg_add, tg_requantize, tg_lookup, tg_softmax's last pass, tg_mean by channel): in
  *     rising order; an element is read before it is written.
- *   - Windows by pixels (tg_conv2d_ternary, tg_depthwise_ternary, pools): output pixels in rows from the top.
+ *   - Windows by pixels (tg_conv2d_ternary, tg_depthwise_ternary, tg_depthwise_lanes, pools): output pixels in rows from the top.
  *     A pixel's input may be read until its last channel is written; after that nothing before the next one's
  *     window is read.
  *   - Windows by tiles (other convolutions; bands of rows over planes are tiles too): tiles of such pixels,
  *     of any width. All input of a tile is read before any of its output is written. With weights in base 3
  *     this holds only if all channels are one group; otherwise nothing is promised.
- *   - By channels (tg_depthwise_int8 and _taps): out may be in; each output row is written after the input
+ *   - By channels (tg_depthwise_int8, _by1, _by2 and _taps): out may be in; each output row is written after the input
  *     rows at its place have been read.
  *   - tg_pad writes before it reads, so its output never overlaps.
  * Neither `restrict` nor memcpy from `in` to `out` is possible where they may overlap.
@@ -97,6 +97,8 @@ typedef struct {
 
 void tg_conv2d_int8(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                     void *scratch);
+void tg_conv2d_pixels(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                      void *scratch); /* windows of one pixel, strides of one */
 void tg_conv2d_ternary(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
 
 /* How one output channel's sum of trits becomes int8; channel is -1 for an unused lane. */
@@ -176,7 +178,7 @@ typedef struct {
 
 /* Depthwise convolution: output channel c reads input channel c / depth_multiplier.
  * Weights: int8 [channels * depth_multiplier][rows.kernel][columns.kernel]. band: the number of output rows
- * whose input is in the scratch at the same time (tg_depthwise.c). out may be in if both have the same shape
+ * whose input is in the scratch at the same time (tg_planes.h). out may be in if both have the same shape
  * and the same steps along rows and columns.
  */
 typedef struct {
@@ -190,7 +192,37 @@ typedef struct {
 void tg_depthwise_int8(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                        void *scratch);
 
-/* The same with trits [kernel_h][kernel_w][out_c], in which each row of out_c is padded to whole words. */
+/* The same for columns with a stride of 1 or 2, where only int8 itself clamps, the scale is narrow and no
+ * accumulators are asked for. */
+void tg_depthwise_by1(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                      void *scratch);
+void tg_depthwise_by2(const tg_depthwise_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                      void *scratch);
+
+/* What eight channels need to turn sums into int8, the even ones first: channels 0 2 4 6 1 3 5 7 (tg_lanes.h). */
+typedef struct {
+    int32_t bias[8], multiplier[8];
+    int8_t shift[8];
+} tg_eight_t;
+
+/* Convolutions for cores with vectors of bytes (tg_lanes.h). Weights: int8 [out_c][kernel_h][kernel_w][in_c]; of a
+ * depthwise one int8 [groups of eight channels][taps][8] above -128, with zeros behind the last channel and, if the
+ * number of taps is odd, behind the last tap. The scale is narrow, and accumulators is NULL. scratch: see the
+ * kernels' files. */
+typedef struct {
+    tg_window_t window;
+    const int8_t *weights;
+    const tg_eight_t *channels;
+    int32_t in_zero_point;
+    tg_trit_scale_t scale;
+} tg_by_lanes_t;
+
+void tg_conv2d_lanes(const tg_by_lanes_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                     void *scratch);
+void tg_depthwise_lanes(const tg_by_lanes_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                        void *scratch);
+
+/* A depthwise convolution with trits [kernel_h][kernel_w][out_c], in which each row of out_c is padded to whole words. */
 typedef struct {
     tg_window_t window;
     int32_t depth_multiplier;

@@ -70,13 +70,7 @@ def whole_folder(out: Path, opened: Callable[[Path], object], kind: str) -> Iter
         BadInputError: `out` exists and holds something else.
     """
     out = out.resolve()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        try:
-            opened(out)
-        except BadInputError as error:
-            fix = "give another folder or remove it"
-            raise BadInputError(f"exists and is no {kind} ({error.what})", where=str(out), fix=fix) from error
-    out.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(out, opened, kind)
     with _named(out), scratch_folder(out.parent, f".{out.name}.") as scratch:
         draft = scratch / "draft"
         draft.mkdir()
@@ -84,6 +78,25 @@ def whole_folder(out: Path, opened: Callable[[Path], object], kind: str) -> Iter
         if out.exists():
             out.rename(scratch / "old")
         draft.rename(out)
+
+
+def check_writable(out: Path, opened: Callable[[Path], object], kind: str) -> None:
+    """Find out whether `whole_folder` could write a folder, before the work whose outcome is to go there.
+
+    Raises:
+        BadInputError: see `whole_folder`.
+        OSError: its parent cannot be written.
+    """
+    out = out.resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        try:
+            opened(out)
+        except BadInputError as error:
+            fix = "give another folder or remove it"
+            raise BadInputError(f"exists and is no {kind} ({error.what})", where=str(out), fix=fix) from error
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_folder(out.parent, f".{out.name}."):
+        pass
 
 
 @contextmanager

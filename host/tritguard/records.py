@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from tritguard.errors import BadInputError
 from tritguard.files import read_bytes
@@ -41,7 +45,21 @@ def from_table(kind: type[R], table: object, *, where: str, fix: str | None = No
     try:
         return kind.model_validate(table)
     except ValidationError as error:
-        raise _bad_field(error, where, fix) from error
+        raise _bad_field(error, where, fix, kind) from error
+
+
+def from_toml(kind: type[R], path: Path, *, fix: str | None = None) -> R:
+    """Read a TOML file and make a record of it; an error names the line.
+
+    Raises:
+        BadInputError: see `read_toml` and `from_table`.
+    """
+    table = read_toml(path)
+    try:
+        return kind.model_validate(table)
+    except ValidationError as error:
+        line = line_of(path.read_text(), _telling(error)["loc"])
+        raise _bad_field(error, str(path) if line is None else f"{path}:{line}", fix, kind) from error
 
 
 def from_json(kind: type[R], path: Path, *, fix: str | None = None) -> R:
@@ -73,8 +91,74 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise BadInputError(f"not TOML ({error})", where=str(path)) from error
 
 
-def _bad_field(error: ValidationError, where: str, fix: str | None) -> BadInputError:
-    first = error.errors()[0]
+def line_of(text: str, place: Sequence[str | int]) -> int | None:
+    """Find the line of a TOML text that a key stands in, or the nearest key that holds it.
+
+    Args:
+        text: valid TOML.
+        place: the key, as pydantic gives it: names of tables and keys, and places in arrays, which are passed over.
+    """
+    wanted = [str(part) for part in place if isinstance(part, str)]
+    found, depth, table = None, 0, list[str]()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.match(line):
+            table = _parts(header[1])
+            key = table
+        elif entry := _ENTRY.match(line):
+            key = table + _parts(entry[1])
+        else:
+            continue
+        if len(key) > depth and key == wanted[: len(key)]:
+            found, depth = number, len(key)
+    return found
+
+
+_KEY = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
+_HEADER = re.compile(rf"\s*\[\[?\s*({_KEY}(?:\s*\.\s*{_KEY})*)\s*\]")
+_ENTRY = re.compile(rf"\s*({_KEY}(?:\s*\.\s*{_KEY})*)\s*=")
+
+
+def _parts(key: str) -> list[str]:
+    return [part.strip("\"'") for part in re.findall(_KEY, key)]
+
+
+def _bad_field(
+    error: ValidationError, where: str, fix: str | None, kind: type[BaseModel] | None = None
+) -> BadInputError:
+    first = _telling(error)
     field = ".".join(str(part) for part in first["loc"])
     what = first["msg"].removeprefix("Value error, ")  # pydantic puts this in front of a validator's message
+    if first["type"] == "extra_forbidden" and kind is not None:
+        what, fix = "there is no such key", _nearest(kind, first["loc"]) or fix
     return BadInputError(f"{field}: {what}" if field else what, where=where, fix=fix)
+
+
+def _telling(error: ValidationError) -> ErrorDetails:
+    """Choose the error to show: the first, unless it is of a key that is missing because it is misspelt beside it."""
+    first, *others = error.errors()
+    if first["type"] != "missing":
+        return first
+    *table, missing = first["loc"]
+    beside = (one for one in others if one["type"] == "extra_forbidden" and list(one["loc"][:-1]) == table)
+    return next((one for one in beside if difflib.get_close_matches(str(one["loc"][-1]), [str(missing)])), first)
+
+
+def _nearest(kind: type[BaseModel], place: Sequence[str | int]) -> str | None:
+    """Say which key comes nearest to one that a record does not have."""
+    *tables, key = place
+    record: type[BaseModel] | None = kind
+    for name in (part for part in tables if isinstance(part, str)):
+        field = None if record is None else record.model_fields.get(name)
+        record = None if field is None else next(_records_in(field.annotation), None)
+    if record is None:
+        return None
+    near = difflib.get_close_matches(str(key), record.model_fields, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(record.model_fields)}"
+
+
+def _records_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """Find the records in a field's type, through unions, tuples and the like."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _records_in(inner)

@@ -7,6 +7,7 @@ of a static model; a row's model runs on the emulated board named behind it, and
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -26,6 +27,7 @@ from tritguard.boards import Board, load_board
 from tritguard.build import Build, build
 from tritguard.cli.progress import bar
 from tritguard.emit import Bundle, write_bundle
+from tritguard.emit.bundle import Layer
 from tritguard.oracle import predict_apart
 from tritguard.predictor import Int8
 from tritguard.profile import ModelCount, count
@@ -43,7 +45,15 @@ class Figure(Record):
     """One figure and what it has to be; `case` is MODEL/BOARD."""
 
     case: str
-    measure: Literal["M instructions", "M cycles, estimated", "kB flash", "kB RAM", "x interpreter"]
+    measure: Literal[
+        "M instructions",
+        "M cycles, estimated",
+        "kB flash",
+        "kB RAM",
+        "x interpreter",
+        "instructions a MAC",
+        "instructions an output",
+    ]
     tflm: float | None = None
     goal: float | None = None
     limit: float | None = None
@@ -109,12 +119,21 @@ def _speed_up(case: Case) -> float:
     return measure_speed(case.bundle, inputs(case.bundle, 16)).ratio
 
 
+def _of_the_first_layer(case: Case, count: Callable[[Layer], int]) -> float:
+    """Instructions of the layer that a net of one kind is made for."""
+    first = case.bundle.manifest.layers[0]
+    (counted,) = (layer for layer in case.counted.layers if layer.layer == first.index)
+    return counted.instructions / count(first)
+
+
 _MEASURES: dict[str, Callable[[Case], float]] = {
     "M instructions": lambda case: case.counted.instructions / _M,
     "M cycles, estimated": _cycles,
     "kB flash": lambda case: flash_bytes(case.bundle, case.board, case.folder / "flash") / _KB,
     "kB RAM": lambda case: ram_bytes(case.bundle, case.built, case.x) / _KB,
     "x interpreter": _speed_up,
+    "instructions a MAC": lambda case: _of_the_first_layer(case, lambda layer: layer.macs),
+    "instructions an output": lambda case: _of_the_first_layer(case, lambda layer: math.prod(layer.output_shape)),
 }
 
 
@@ -140,8 +159,8 @@ def main() -> int:
                 report(done, len(figures))
         console.print(_table(figures, measured))
         if not options.no_anchor:
-            anchors = [case for name, case in cases.items() if name.endswith(f"/{ANCHOR_BOARD}")]
-            _print_anchor(console, [case for case in anchors if "ternary" not in case.folder.name], cases)
+            names = [name for name in cases if not name.endswith(f"/{TWIN}") and "ternary" not in name]
+            _print_anchor(console, names, cases)
     missed = [figure for figure, value in zip(figures, measured, strict=True) if figure.verdict(value) == "MISSED"]
     if missed:
         console.print(f"{len(missed)} of {len(figures)} figures miss their goal and have no limit that holds")
@@ -160,30 +179,31 @@ def _table(figures: Iterable[Figure], measured: Iterable[float]) -> Table:
     return table
 
 
-def _print_anchor(console: Console, cases: list[Case], known: dict[str, Case]) -> None:
-    """CMSIS-NN on the layers it has kernels for, in M instructions and M estimated cycles, beside ours on the same."""
+def _print_anchor(console: Console, names: list[str], cases: dict[str, Case]) -> None:
+    """CMSIS-NN on the layers it has kernels for, on every core, beside ours on the same: M instructions and cycles."""
     if cmsis_nn() is None:
         console.print("no anchor: CMSIS-NN's sources come with bakenn (pip install 'tritguard[bench]')")
         return
-    table = Table(title=f"The same layers by CMSIS-NN 4.0, {ANCHOR_BOARD}", title_justify="left", box=None)
-    for name in ("model", "layers", "CMSIS-NN M instructions", "M cycles", "int8 M instructions", "ternary"):
-        table.add_column(name, justify="left" if name == "model" else "right")
+    table = Table(title="The same layers by CMSIS-NN 4.0", title_justify="left", box=None)
+    for name in ("model/board", "layers", "CMSIS-NN M instructions", "M cycles", "int8 M instructions", "ternary"):
+        table.add_column(name, justify="left" if name == "model/board" else "right")
     with bar("CMSIS-NN") as report:
-        for done, case in enumerate(cases, start=1):
+        for done, name in enumerate(names, start=1):
+            case = cases[name]
             anchor = count_cmsis(case.bundle, case.board, case.folder)
             layers = {layer.layer for layer in anchor.layers} - {None}
             theirs = [layer for layer in anchor.layers if layer.layer in layers]
             cycles = sum(layer.cycles or 0 for layer in theirs)
-            twin = known.get(f"{case.bundle.manifest.name}-ternary/{ANCHOR_BOARD}")
+            twin = cases.get(name.replace("/", "-ternary/"))
             table.add_row(
-                case.bundle.manifest.name,
+                name,
                 str(len(layers)),
                 _number(sum(layer.instructions for layer in theirs) / _M),
-                _number(cycles / _M),
+                _number(cycles / _M if cycles else None),
                 _number(_of_layers(case.counted, layers)),
                 _number(_of_layers(twin.counted, layers)) if twin else "",
             )
-            report(done, len(cases))
+            report(done, len(names))
     console.print(table)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import tflite
@@ -41,6 +42,65 @@ def autoencoder() -> bytes:
     return builder.build(tensor)
 
 
+def random_net(shape: tuple[int, int, int], layers: Iterable[tuple[Any, ...]]) -> bytes:
+    """Layers with random weights, and SAME padding unless they say otherwise.
+
+    Args:
+        shape: of the input.
+        layers: ("conv", kernel, stride, channels), ("depthwise", kernel, stride, multiplier), the same with "valid"
+            behind it, or ("max", kernel, stride).
+    """
+    rng = np.random.default_rng(0)
+    builder = ModelBuilder(shape, 0.05, -128)
+    tensor = builder.input
+    for kind, kernel, stride, *rest in layers:
+        if kind == "max":
+            tensor = builder.pool(tensor, "MAX", kernel, stride, False, "NONE")
+            continue
+        depth = builder.shape(tensor)[2]
+        channels = rest[0] if kind == "conv" else depth * rest[0]
+        sides = (channels, *kernel, depth) if kind == "conv" else (*kernel, channels)
+        weights = rng.integers(-127, 128, sides, dtype=np.int8)
+        bias = rng.integers(-2000, 2001, channels, dtype=np.int32)
+        scale = float(np.float32(builder.quant(tensor)[0] * 0.01 * 73 * np.sqrt(weights.size / channels)))
+        add = builder.conv if kind == "conv" else builder.depthwise
+        tensor = add(tensor, weights, [0.01] * channels, bias, (scale, -128), stride=stride, same="valid" not in rest,
+                     activation="RELU")  # fmt: skip
+    return builder.build(builder.pool(tensor, "MAX", (1, 1), (1, 1), False, "NONE"))
+
+
+def visual_wake_words() -> bytes:
+    """The layers of MLPerf Tiny's MobileNet 0.25 with random weights, none of whose channels are dead."""
+    blocks = ((1, 16), (2, 32), (1, 32), (2, 64), (1, 64), (2, 128), *[(1, 128)] * 5, (2, 256), (1, 256))
+    layers: list[tuple[Any, ...]] = [("conv", (3, 3), (2, 2), 8)]
+    for stride, channels in blocks:
+        layers += [("depthwise", (3, 3), (stride, stride), 1), ("conv", (1, 1), (1, 1), channels)]
+    return random_net((96, 96, 3), layers)
+
+
+def wake_word() -> bytes:
+    """The layers of MLPerf Tiny's streaming wake word with random weights."""
+    layers: list[tuple[Any, ...]] = []
+    for rows, channels in ((3, 128), (5, 128), (10, 128), (15, 32)):
+        layers += [("depthwise", (rows, 1), (1, 1), 1, "valid"), ("conv", (1, 1), (1, 1), channels)]
+    return random_net((30, 1, 40), layers)
+
+
+KINDS: dict[str, Callable[[], bytes]] = {
+    "depthwise-3x3": lambda: random_net((24, 24, 32), [("depthwise", (3, 3), (1, 1), 1)]),
+    "depthwise-3x3-by-2": lambda: random_net((48, 48, 16), [("depthwise", (3, 3), (2, 2), 1)]),
+    "depthwise-5x5": lambda: random_net((24, 24, 16), [("depthwise", (5, 5), (1, 1), 1)]),
+    "depthwise-10x1": lambda: random_net((33, 1, 128), [("depthwise", (10, 1), (1, 1), 1, "valid")]),
+    "depthwise-times-8": lambda: random_net((49, 40, 1), [("depthwise", (10, 8), (2, 2), 8)]),
+    "conv-1x1": lambda: random_net((12, 12, 64), [("conv", (1, 1), (1, 1), 64)]),
+    "conv-3x3": lambda: random_net((16, 16, 32), [("conv", (3, 3), (1, 1), 32)]),
+    "conv-of-3-channels": lambda: random_net((96, 96, 3), [("conv", (3, 3), (2, 2), 8)]),
+    "conv-of-1-channel": lambda: random_net((28, 28, 1), [("conv", (5, 5), (1, 1), 16)]),
+    "conv-of-one-pixel": lambda: random_net((1, 1, 256), [("conv", (1, 1), (1, 1), 64)]),
+    "max-pool-2x2": lambda: random_net((48, 48, 16), [("max", (2, 2), (2, 2))]),
+}
+
+
 def ternarised(content: bytes) -> bytes:
     """The same model with every layer's weights in {-127, 0, 127}: the smaller half of each channel becomes zero.
 
@@ -68,4 +128,7 @@ MODELS: dict[str, Callable[[], bytes]] = {
     "resnet8-ternary": lambda: ternarised(resnet8()),
     "kws-ternary": lambda: ternarised(keywords()),
     "ad-ternary": lambda: ternarised(autoencoder()),
+    "vww": visual_wake_words,
+    "wake-word": wake_word,
+    **KINDS,
 }

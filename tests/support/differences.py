@@ -9,6 +9,7 @@ import numpy as np
 
 from tests import emulated
 from tests.support.random_graphs import bundle_of_any_formats, sample_inputs
+from tritguard.boards import CoreClass
 from tritguard.emit import Bundle, write_bundle
 from tritguard.graph import read_graph
 from tritguard.oracle import Oracle
@@ -35,18 +36,19 @@ def requantised(bundle: Bundle, accumulators: np.ndarray) -> np.ndarray:
     return np.clip(rounded + logits.zero_point, logits.act_min, logits.act_max).astype(np.int8)
 
 
-def differences(content: bytes, x_of_shape: int | Int8) -> str | None:
+def differences(content: bytes, x_of_shape: int | Int8, core: CoreClass = "m4") -> str | None:
     """What the host twin of a model computes, scores and logits, where it is not what the oracle does; None if nowhere.
 
     x_of_shape: the inputs, int8[n, ...], of a bundle as it is written by default; or a seed, from which both the
     inputs and the layers' weight formats are drawn.
+    core: the class of cores whose kernels the twin runs.
     """
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(x_of_shape, int):
-            bundle = bundle_of_any_formats(content, Path(folder), x_of_shape)
+            bundle = bundle_of_any_formats(content, Path(folder), x_of_shape, core)
             x = sample_inputs(bundle.manifest.input_shape, x_of_shape)
         else:
-            bundle, x = write_bundle(content, Path(folder) / "bundle", name="known"), x_of_shape
+            bundle, x = write_bundle(content, Path(folder) / "bundle", name="known", core=core), x_of_shape
         scores, accumulators = Twin(bundle, threads=1).run(x)
         expected = Oracle(content).predict(x).scores
         if not np.array_equal(scores, expected):

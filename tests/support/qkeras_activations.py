@@ -9,12 +9,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import tf_keras as keras
-from qkeras import QActivation, quantizers
 
 from tritguard.errors import BadModelError
 from tritguard.foreign.expressions import parse
 from tritguard.foreign.quantizers import activation
+from tritguard.heavy_imports import heavy_imports
+
+with heavy_imports():
+    import tf_keras as keras
+    from qkeras import QActivation, quantizers
 
 ACTIVATIONS = {  # with the step of each one's grid
     "quantized_relu(4,2)": 1 / 4,

@@ -7,18 +7,22 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import tf_keras as keras
-from qkeras import (
-    QActivation,
-    QBatchNormalization,
-    QConv2D,
-    QDense,
-    QDepthwiseConv2D,
-    quantized_bits,
-    quantized_relu,
-    stochastic_ternary,
-    ternary,
-)
+
+from tritguard.heavy_imports import heavy_imports
+
+with heavy_imports():
+    import tf_keras as keras
+    from qkeras import (
+        QActivation,
+        QBatchNormalization,
+        QConv2D,
+        QDense,
+        QDepthwiseConv2D,
+        quantized_bits,
+        quantized_relu,
+        stochastic_ternary,
+        ternary,
+    )
 
 data = dict(np.load(sys.argv[1]))
 folder = Path(sys.argv[2])

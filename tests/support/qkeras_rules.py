@@ -10,15 +10,18 @@ import sys
 
 import numpy as np
 
+from tritguard.heavy_imports import heavy_imports
+
 TEMPERATURE = 12.0
 DETERMINISTIC = {"auto": "auto", "auto_po2": "auto_po2", "none": None, "number": 0.7}
 STOCHASTIC = ("auto", "auto_po2")
 
 
 def main(source: str, target: str) -> None:
-    import tensorflow as tf  # noqa: PLC0415 - in the child alone
-    from qkeras import quantizers, stochastic_ternary, ternary  # noqa: PLC0415
-    from tensorflow.keras import backend  # noqa: PLC0415
+    with heavy_imports():
+        import tensorflow as tf  # noqa: PLC0415 - in the child alone
+        from qkeras import quantizers, stochastic_ternary, ternary  # noqa: PLC0415
+        from tensorflow.keras import backend  # noqa: PLC0415
 
     drawn: list[np.ndarray] = []
     random = quantizers.tf.random  # an alias of TensorFlow of its own

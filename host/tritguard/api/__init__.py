@@ -4,16 +4,21 @@ The command line is a thin layer over this package. TensorFlow is imported when 
 """
 
 from tritguard.api.arrays import convert_to_arrays
+from tritguard.api.comparing import compare
+from tritguard.api.evidence_folder import Repetition, evidence, repeat, verify
 from tritguard.api.firmware import Engine, build, native_engine, tflm_engine
 from tritguard.api.models import convert, load_data, train
 from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
-from tritguard.api.studies import attack, evaluate, faults, privacy, report, transfer
+from tritguard.api.schemas import schema, write_schemas
+from tritguard.api.start import init
+from tritguard.api.studies import attack, certify, evaluate, faults, privacy, report, transfer
 from tritguard.boards import Board, available_boards, load_board
 from tritguard.build import Budget, Build, open_build
 from tritguard.data import Dataset
 from tritguard.device import Device, open_device
 from tritguard.emit import Bundle, open_bundle
 from tritguard.errors import TritguardError
+from tritguard.evaluate.certify.result import CertifyPlan, CertifyResult
 from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult
 from tritguard.evaluate.faults.result import FaultPlan, FaultResult
 from tritguard.evaluate.privacy.result import PrivacyPlan, PrivacyResult
@@ -26,6 +31,8 @@ from tritguard.evaluate.transfer.result import TransferPlan, TransferResult
 from tritguard.predictor import Outputs, Predictor
 from tritguard.profile import profile
 from tritguard.progress import Progress, Stages
+from tritguard.report.comparison import Comparison
+from tritguard.report.gates import judge
 from tritguard.train import TrainConfig, TrainRecord
 from tritguard.twin import Twin
 
@@ -34,6 +41,9 @@ __all__ = [
     "Budget",
     "Build",
     "Bundle",
+    "CertifyPlan",
+    "CertifyResult",
+    "Comparison",
     "Dataset",
     "DeploymentPlan",
     "DeploymentResult",
@@ -47,6 +57,7 @@ __all__ = [
     "PrivacyPlan",
     "PrivacyResult",
     "Progress",
+    "Repetition",
     "RobustnessResult",
     "RunConfig",
     "RunSettings",
@@ -63,10 +74,15 @@ __all__ = [
     "attack",
     "available_boards",
     "build",
+    "certify",
+    "compare",
     "convert",
     "convert_to_arrays",
     "evaluate",
+    "evidence",
     "faults",
+    "init",
+    "judge",
     "load_board",
     "load_data",
     "native_engine",
@@ -78,9 +94,13 @@ __all__ = [
     "profile",
     "read_run_config",
     "read_study",
+    "repeat",
     "report",
     "run",
+    "schema",
     "tflm_engine",
     "train",
     "transfer",
+    "verify",
+    "write_schemas",
 ]

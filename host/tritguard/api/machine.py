@@ -147,9 +147,18 @@ def _scons() -> Finding:
 
 def _serial_ports() -> Iterator[Finding]:
     ports = sorted(list_ports.comports())
-    if not ports:
-        yield Finding("serial port", None, "real boards", "plug a board in", needed=False)
+    # A machine's own ports are there whether or not anything is wired to them; what is plugged in says who it is.
+    if not any(port.vid is not None for port in ports):
+        yield Finding(
+            "serial port",
+            None,
+            "real boards",
+            "plug a board in, or name with --port the one it is wired to",
+            needed=False,
+        )
     for port in ports:
+        if port.vid is None:
+            continue
         usable = os.name == "nt" or os.access(port.device, os.R_OK | os.W_OK)
         found = port.description if usable else "no permission"
         mend = "sudo usermod -aG dialout $USER, then log in again"

@@ -13,8 +13,9 @@ from tritguard.data.dataset import read_samples
 from tritguard.emit import Bundle, open_bundle, write_bundle
 from tritguard.emit.bundle import MANIFEST
 from tritguard.errors import BadInputError, about
+from tritguard.files import check_writable
 from tritguard.graph.formats.registry import WeightFormat
-from tritguard.progress import Progress
+from tritguard.progress import Progress, Stages, in_one_piece, silent
 from tritguard.records import from_json
 from tritguard.train import TrainConfig, TrainRecord
 from tritguard.train.config import MODEL, RECORD
@@ -104,6 +105,7 @@ def convert(  # noqa: PLR0913 - what a bundle depends on
     stripes: bool = True,
     data: Dataset | None = None,
     note: Callable[[str], None] | None = None,
+    stages: Stages = silent,
 ) -> Bundle:
     """Turn a model into a bundle: the golden int8 `.tflite`, C11 that gives the same bytes, and their manifest.
 
@@ -120,6 +122,7 @@ def convert(  # noqa: PLR0913 - what a bundle depends on
         stripes: compute layers in stripes of rows where that lowers the memory they need.
         data: a float model and its int8 one are compared on this data set's test samples.
         note: called with each thing a reader of the result should know.
+        stages: shows how far the work is.
 
     Raises:
         BadInputError, BadModelError: see `golden` and `write_bundle`.
@@ -128,8 +131,11 @@ def convert(  # noqa: PLR0913 - what a bundle depends on
     """
     source = Path(model)
     inputs = None if calibration is None else Path(calibration)
-    content, used = golden(source, inputs, note, data), calibration_of(source, inputs)
-    with about(source):
+    check_writable(Path(out), open_bundle, "bundle")
+    content = in_one_piece(stages("Making the int8 model"), lambda: golden(source, inputs, note, data))
+    used, emitting = calibration_of(source, inputs), stages("Writing the C and comparing it with the interpreter")
+
+    def write() -> Bundle:
         return write_bundle(
             content,
             Path(out),
@@ -141,6 +147,9 @@ def convert(  # noqa: PLR0913 - what a bundle depends on
             calibration=None if used is None else read_samples(used),
             check=verify_against_oracle,
         )
+
+    with about(source):
+        return in_one_piece(emitting, write)
 
 
 def convert_control(control: str | Path, out: str | Path, core: str) -> Bundle:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -24,8 +25,8 @@ from tritguard.evaluate.registry import STUDIES, kind_of, leading
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.study import Study
 from tritguard.files import write_whole
-from tritguard.progress import Progress, silent
-from tritguard.records import Record, from_table, read_toml
+from tritguard.progress import Progress, in_one_piece, silent
+from tritguard.records import Record, from_toml
 from tritguard.report.registry import to_html
 from tritguard.train import TrainConfig, TrainRecord
 from tritguard.train.config import MODEL
@@ -101,7 +102,7 @@ def read_run_config(path: str | Path) -> RunSettings:
     Raises:
         BadInputError: the file cannot be read, or a key in it is unknown or out of range.
     """
-    return from_table(RunConfig, read_toml(Path(path)), where=str(path))
+    return from_toml(RunConfig, Path(path))
 
 
 class Watcher:
@@ -136,7 +137,7 @@ class Watcher:
         """Take note of a study, whose result was written to this path."""
 
 
-def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None) -> list[Study]:
+def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None, *, text: str = "") -> list[Study]:
     """Train or take a model, convert it, build its firmware, attack it on its board, and carry out further studies.
 
     A training that an earlier run finished in the same folder with the same settings and data is taken over, and so is
@@ -146,6 +147,7 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None) ->
         config: what to do; see `read_run_config`.
         out: the folder of everything the run makes.
         watcher: follows the run.
+        text: the TOML text that the configuration was read from, which the results keep and the report shows.
 
     Returns:
         The results, that of the attack first. Each lies in `out`, and `report.html` there shows all.
@@ -197,7 +199,7 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None) ->
         control=undefended,
         control_float=control_float,
     )
-    return _studies(config, context, watch)
+    return _studies(config, context, watch, text)
 
 
 def _data(config: RunSettings, progress: Progress) -> tuple[Dataset, Dataset]:
@@ -216,12 +218,13 @@ def _train(config: TrainConfig, data: Dataset, folder: Path, step: str, watch: W
     watch.trained(record, folder, before=earlier is not None)
 
 
-def _studies(config: RunSettings, context: RunContext, watch: Watcher) -> list[Study]:
+def _studies(config: RunSettings, context: RunContext, watch: Watcher, text: str) -> list[Study]:
     """Carry out the studies of a configuration; the report of the run grows with each."""
     done: list[Study] = []
     for kind, plan in config.studies:
         watch.begins(kind.table)
-        done.append(carry_out(kind, context.out, partial(kind.run, plan, context), watch.stage))
+        context = replace(context, earlier=tuple(done))
+        done.append(carry_out(kind, context.out, partial(kind.run, plan, context), watch.stage, text))
         if (first := done[0]) is not done[-1]:
             write_whole(kind_of(first).report_beside(context.out / kind_of(first).file), to_html(first, done[1:]))
         watch.studied(done[-1], context.out / kind.file)
@@ -229,9 +232,5 @@ def _studies(config: RunSettings, context: RunContext, watch: Watcher) -> list[S
 
 
 def _shown(watch: Watcher, stage: str, work: Callable[[], T]) -> T:
-    """Do what has no progress of its own, as a stage of one piece."""
-    progress = watch.stage(stage)
-    progress(0, 1)
-    outcome = work()
-    progress(1, 1)
-    return outcome
+    """Do a step's work as a stage of one piece."""
+    return in_one_piece(watch.stage(stage), work)

@@ -13,6 +13,8 @@ from tritguard.data import Dataset
 from tritguard.device import open_device
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
+from tritguard.evaluate.certify.result import CertifyPlan, CertifyResult
+from tritguard.evaluate.certify.study import CERTIFY, study_certify
 from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult
 from tritguard.evaluate.deployment.study import DEPLOYMENT, study_deployment
 from tritguard.evaluate.faults.result import FaultPlan, FaultResult
@@ -70,6 +72,7 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
         DeviceError, WrongFirmwareError: see `open_device`.
     """
     folder = Path(out)
+    keep_other_data(ROBUSTNESS, folder, data)
 
     def evaluated(stages: Stages) -> RobustnessResult:
         undefended = None
@@ -85,6 +88,41 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
             )
 
     return carry_out(ROBUSTNESS, folder, evaluated, stages)
+
+
+def certify(
+    bundle: Bundle,
+    data: Dataset,
+    out: str | Path,
+    *,
+    firmware: Build | None = None,
+    plan: CertifyPlan | None = None,
+    attacked: Study | None = None,
+    stages: Stages = silent,
+) -> CertifyResult:
+    """Bound robust accuracy from below by proofs, and from above; writes `certify.json` and `certify.html`.
+
+    Args:
+        bundle: the model.
+        data: what its balls are drawn around.
+        out: the folder of the result.
+        firmware: its build for an emulated board, which confirms what the twin says; without it the twin stands alone.
+        plan: the samples, the balls and how far to go.
+        attacked: a result with attacks on the same samples in the same balls, as `attack` returns it.
+        stages: shows how far the work is.
+
+    Raises:
+        BadInputError: see `study_certify`; or the result has no attacks with their samples.
+    """
+    if attacked is not None and attacked.attacked is None:
+        raise BadInputError("the result has no untargeted attacks with their samples", fix="give one of 'attack'")
+    other = None if attacked is None else attacked.attacked
+    return carry_out(
+        CERTIFY,
+        Path(out),
+        lambda named: study_certify(bundle, firmware, data, plan or CertifyPlan(), named, other),
+        stages,
+    )
 
 
 def evaluate(
@@ -113,6 +151,8 @@ def evaluate(
         DeviceError, WrongFirmwareError: see `open_device`.
     """
 
+    keep_other_data(DEPLOYMENT, Path(out), data)
+
     def evaluated(stages: Stages) -> DeploymentResult:
         with open_device(bundle, firmware, port) as device:
             return study_deployment(device, data, plan or DeploymentPlan(), stages)
@@ -140,6 +180,7 @@ def faults(
     Raises:
         BadInputError, MismatchError: see `study_faults`.
     """
+    keep_other_data(FAULTS, Path(out), data)
     return carry_out(FAULTS, Path(out), lambda named: study_faults(subjects, data, plan or FaultPlan(), named), stages)
 
 
@@ -165,6 +206,7 @@ def transfer(
     Raises:
         BadInputError: see `study_transfer`.
     """
+    keep_other_data(TRANSFER, Path(out), data)
     models = [(_float_name(Path(path)), Path(path)) for path in floats]
     return carry_out(
         TRANSFER, Path(out), lambda named: study_transfer(bundles, models, data, plan or TransferPlan(), named), stages
@@ -200,7 +242,9 @@ def privacy(
     )
 
 
-def carry_out(kind: StudyKind[Any, S], out: Path, run: Callable[[Stages], S], stages: Stages) -> S:
+def carry_out(
+    kind: StudyKind[Any, S], out: Path, run: Callable[[Stages], S], stages: Stages, configuration: str = ""
+) -> S:
     """Carry a study out and write its result and report; older ones go first, so that a failure leaves none.
 
     Args:
@@ -208,13 +252,32 @@ def carry_out(kind: StudyKind[Any, S], out: Path, run: Callable[[Stages], S], st
         out: the folder for both, made if it is missing.
         run: carries the study out; it is given `stages`.
         stages: shows how far the work is.
+        configuration: the TOML text of the run that the study is part of, which its result keeps.
     """
     clear(kind, out)
     result = run(stages)
+    provenance = result.provenance.model_copy(update={"configuration": configuration})
+    result = result.model_copy(update={"provenance": provenance})
     path = out / kind.file
     write_whole(path, result.model_dump_json(indent=2) + "\n")
     write_whole(kind.report_beside(path), to_html(result))
     return result
+
+
+def keep_other_data(kind: StudyKind[Any, Any], out: Path, data: Dataset) -> None:
+    """Refuse to put a study's result in the place of one that was measured on other data.
+
+    Raises:
+        BadInputError: there is one.
+    """
+    path = out / kind.file
+    try:
+        other = read_study(path).provenance
+    except BadInputError:  # what cannot be read is no result
+        return
+    if other.data_sha256 != data.sha256:
+        what = f"is a result on {other.data_name}, and one on {data.name} would take its place"
+        raise BadInputError(what, where=str(path), fix="give another folder, or remove the file")
 
 
 def clear(kind: StudyKind[Any, Any], out: Path) -> None:

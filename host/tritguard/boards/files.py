@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tritguard.boards.board import Board
 from tritguard.errors import BadInputError
-from tritguard.records import from_table, read_toml
+from tritguard.records import from_toml
 from tritguard.resources import boards_dir
 
 
@@ -32,4 +32,4 @@ def load_board(id_or_path: str | Path) -> Board:
 
 
 def _read(path: Path) -> Board:
-    return from_table(Board, read_toml(path), where=str(path))
+    return from_toml(Board, path)

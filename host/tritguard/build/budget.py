@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from tritguard.boards import Board
 from tritguard.build.record import Sizes
@@ -38,7 +38,8 @@ def _bytes(value: Any) -> Any:
         raise ValueError(str(error)) from error
 
 
-Bytes = Annotated[int, Field(gt=0), BeforeValidator(_bytes)]
+_IN_SCHEMA = {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string", "pattern": _SIZE.pattern}]}
+Bytes = Annotated[int, Field(gt=0), BeforeValidator(_bytes), WithJsonSchema(_IN_SCHEMA, mode="validation")]
 
 
 class Budget(Record):

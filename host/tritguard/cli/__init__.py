@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from tritguard.cli.lazy import VERBS, LazyVerbs
+from tritguard.cli.lazy import EXIT_CODES, VERBS, LazyVerbs
 from tritguard.cli.terminal import errors
 from tritguard.errors import BadInputError, TritguardError
 from tritguard.files import full_place
@@ -24,6 +24,7 @@ _VERBOSE = ("--verbose", "-v")
 app = typer.Typer(
     cls=LazyVerbs,
     help="Int8 and ternary networks on microcontrollers, attacked and measured on the chip itself.",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -17,9 +17,10 @@ from tritguard.attack.catalog import ATTACKS, Setting
 from tritguard.attack.norms import NORMS
 from tritguard.build import open_build
 from tritguard.cli.data import read_dataset
+from tritguard.cli.gates import AnnotationsOption, FailOnOption, FailUnderOption, JunitOption, leave_by_gates
 from tritguard.cli.options import Trust
 from tritguard.cli.progress import stages
-from tritguard.cli.study import leave, numbers, show
+from tritguard.cli.study import numbers, show
 from tritguard.cli.terminal import console
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
@@ -82,6 +83,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that craft; by default one for each core.")
     ] = None,
+    fail_under: FailUnderOption = None,
+    fail_on: FailOnOption = None,
+    junit: JunitOption = None,
+    annotate: AnnotationsOption = False,
     trust: Trust = False,
 ) -> None:
     """Attack a model on its board: robust accuracy, latency, flash and RAM in one result."""
@@ -100,7 +105,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
             plan=plan, port=port, control=control, workers=workers, live=announce if live else None, stages=named,
         )  # fmt: skip
     show(result, out / ROBUSTNESS.file)
-    leave(result)
+    leave_by_gates([result], fail_under, fail_on, junit, annotate)
 
 
 def make_plan(  # noqa: PLR0913 - one parameter an option

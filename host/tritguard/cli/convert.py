@@ -88,7 +88,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         dataset = read_dataset(data)
     names = tuple(part.strip() for part in classes.split(",")) if classes else None
     formats = parse_formats(weight_format or [])
-    with console.status("Converting"):
+    with stages() as named:
         bundle = api.convert(
             model,
             out,
@@ -100,6 +100,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
             stripes=stripes,
             data=dataset,
             note=note,
+            stages=named,
         )
     describe(bundle)
     list_formats(bundle)

@@ -59,6 +59,9 @@ def choose(board: Board, method: Method | None, port: str | None) -> Method:
         known = [way for way in known if way is not Method.EMULATOR]
     if method is None and known:
         return known[0]
+    if port is not None and not known:
+        what = "is emulated only, so nothing can be flashed to a board at a port"
+        raise BadInputError(what, where=board.id, fix="leave --port out: the emulated board is started")
     if method not in known:
         wanted = f"no method {method}" if method else "no method"
         where = f"{board.id} at a port" if port else board.id

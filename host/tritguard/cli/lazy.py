@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from typing_extensions import override
 
 VERBS = (
+    "init",
     "run",
     "data",
     "train",
@@ -22,12 +23,23 @@ VERBS = (
     "profile",
     "evaluate",
     "attack",
+    "certify",
     "transfer",
     "faults",
     "privacy",
     "report",
+    "compare",
+    "evidence",
+    "verify",
     "boards",
+    "schema",
     "doctor",
+)
+
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 a result is invalid, or evidence was changed; 2 bad input; 3 a tool is missing or a build "
+    "fails; 4 the device; 5 two implementations give other bytes; 6 over budget; 7 a gate was not passed."
 )
 
 
@@ -55,7 +67,7 @@ def _help(verb: str) -> str:
 
 def _imported(verb: str) -> TyperCommand:
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    alone.command(name=verb)(import_module(f"tritguard.cli.{verb}").command)
+    alone.command(name=verb, epilog=EXIT_CODES)(import_module(f"tritguard.cli.{verb}").command)
     command = typer.main.get_command(alone)
     assert isinstance(command, TyperCommand)
     return command

@@ -10,27 +10,36 @@ import typer
 from typing_extensions import override
 
 from tritguard.api.road import Watcher, read_run_config, run
+from tritguard.api.start import CONFIG
 from tritguard.build import Build
 from tritguard.cli.build import outline
 from tritguard.cli.convert import describe, note
+from tritguard.cli.gates import AnnotationsOption, FailOnOption, FailUnderOption, JunitOption, leave_by_gates
 from tritguard.cli.progress import Stage, stages
-from tritguard.cli.study import leave, show
+from tritguard.cli.study import show
 from tritguard.cli.terminal import console
 from tritguard.cli.train import describe as describe_training
 from tritguard.emit import Bundle
+from tritguard.errors import BadInputError
 from tritguard.evaluate.study import Study
 from tritguard.train import TrainRecord
 
 
 def command(
-    config: Annotated[Path, typer.Argument(help="A TOML file; docs/demo.toml is one.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of everything the run makes.")],
+    config: Annotated[Path, typer.Argument(help="A TOML file, as 'tritguard init' writes one.")] = Path(CONFIG),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of everything the run makes.")] = Path("run"),
+    fail_under: FailUnderOption = None,
+    fail_on: FailOnOption = None,
+    junit: JunitOption = None,
+    annotate: AnnotationsOption = False,
 ) -> None:
     """Train or take a model, convert, build, attack on the board, report."""
+    if not config.exists() and config == Path(CONFIG):
+        raise BadInputError(f"no {CONFIG} here", fix="write one with 'tritguard init', or name another file")
     settings = read_run_config(config)
     with _Shown() as shown:
-        results = run(settings, out, shown)
-    leave(*results)
+        results = run(settings, out, shown, text=config.read_text())
+    leave_by_gates(results, fail_under, fail_on, junit, annotate)
 
 
 class _Shown(Watcher):

@@ -51,9 +51,10 @@ def settings(kind: StudyKind[P, Any], config: Path | None, given: dict[str, Any]
 
 
 @contextmanager
-def study_stages() -> Iterator[Stages]:
-    """Start TensorFlow, which every study needs, then show a bar for each stage."""
-    start_tensorflow()
+def study_stages(*, tensorflow: bool = True) -> Iterator[Stages]:
+    """Start TensorFlow, which most studies need, then show a bar for each stage."""
+    if tensorflow:
+        start_tensorflow()
     with stages() as named:
         yield named
 

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import jinja2
+import numpy as np
 from numpy.typing import NDArray
 
 from tritguard import templating
@@ -17,8 +18,8 @@ _INT32_MIN = -(1 << 31)
 _NO_BREAK = "\0"
 
 
-def _literal(value: int | tuple[int, ...], unsigned: bool) -> str:
-    if isinstance(value, tuple):
+def _literal(value: Any, unsigned: bool) -> str:
+    if isinstance(value, tuple | list | np.ndarray):  # a record, or an array in one
         return f"{{{', '.join(_literal(part, unsigned) for part in value)}}}"
     if unsigned:
         return f"{value}u"

@@ -32,6 +32,7 @@ class RunContext:
         trained_on: the data of that training.
         control: an undefended model of the same task.
         control_float: the Keras model that the control was made of, if this run trained it.
+        earlier: the results of the studies that the run has carried out before this one.
     """
 
     name: str
@@ -45,6 +46,7 @@ class RunContext:
     trained_on: Dataset | None = None
     control: Bundle | None = None
     control_float: Path | None = None
+    earlier: tuple[Study, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tritguard.errors import BadInputError
+from tritguard.evaluate.certify.study import CERTIFY
 from tritguard.evaluate.deployment.study import DEPLOYMENT
 from tritguard.evaluate.faults.study import FAULTS
 from tritguard.evaluate.kind import StudyKind
@@ -19,6 +20,7 @@ from tritguard.records import from_json
 # In the order that a run carries them out and its report shows them.
 STUDIES: tuple[StudyKind[Any, Any], ...] = (
     ROBUSTNESS,
+    CERTIFY,
     DEPLOYMENT,
     FAULTS,
     TRANSFER,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import math
 import platform
@@ -113,13 +114,16 @@ def status_of(issues: tuple[Issue, ...]) -> Status:
 
 def versions() -> dict[str, str]:
     """The installed versions of the packages that decide the numbers."""
-    found = {"tritguard": __version__}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    installed = {name: _installed(name) for name in _PACKAGES}
+    return {"tritguard": __version__} | {name: found for name, found in installed.items() if found is not None}
+
+
+@functools.cache  # each crafted job asks, and a package's metadata is a mail's header, which is slow to read
+def _installed(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 class ModelIdentity(Record):
@@ -146,10 +150,18 @@ class ModelIdentity(Record):
 
 
 class StudyProvenance(Record):
-    """All that is needed, besides the models, to repeat a study."""
+    """All that is needed, besides the models, to repeat a study.
 
-    created: str  # ISO 8601, UTC
+    Attributes:
+        created: when it ended, ISO 8601 in UTC.
+        command: as it was typed, or what a script was called with.
+        configuration: the TOML text of the run that it was part of; empty if it was none.
+        sample_indices: the positions of its samples in the test set.
+    """
+
+    created: str
     command: str
+    configuration: str = ""
     tritguard: str
     python: str
     platform: str
@@ -185,6 +197,28 @@ class StudyProvenance(Record):
         )
 
 
+class Attacked(Record):
+    """What attacks found, for a study that bounds it from the other side.
+
+    Attributes:
+        model_sha256: of the golden model.
+        data_sha256, sample_indices: the samples.
+        norm: of the balls.
+        limits: the lowest and the highest int8 step of inputs.
+        bounds: every eps that was attacked, in steps of the int8 input grid, rising.
+        first: for each sample the smallest eps at which it is broken; 0 if the clean input is classified wrongly, None
+            if nothing broke it.
+    """
+
+    model_sha256: str
+    data_sha256: str
+    sample_indices: tuple[int, ...]
+    norm: str
+    limits: tuple[int, int]
+    bounds: tuple[int, ...]
+    first: tuple[int | None, ...]
+
+
 class Study(Record):
     """What the results of all studies have in common; `kind` says which study a result is of."""
 
@@ -198,6 +232,11 @@ class Study(Record):
     def models_sha256(self) -> set[str]:
         """The hashes by which its models are known: of their bundles, or of the golden models in them."""
         raise NotImplementedError
+
+    @property
+    def attacked(self) -> Attacked | None:
+        """What its attacks found, sample by sample; None if it makes none or keeps no samples."""
+        return None
 
     @model_validator(mode="after")
     def _status_follows_issues(self) -> Self:

@@ -25,6 +25,7 @@ from tritguard.foreign.description import DESCRIPTION, WEIGHTS
 from tritguard.foreign.guard import bounded, failures_in, forbid
 from tritguard.foreign.quantizers import import_qkeras
 from tritguard.foreign.stores import CheckpointStore, Hdf5Store, KerasZipStore, Store
+from tritguard.heavy_imports import heavy_imports
 
 _MAX_CONFIG_BYTES = 16 << 20
 _NO_CONFIGURATION = "save the whole model, not its weights alone"
@@ -37,9 +38,10 @@ def main(model: Path, folder: Path) -> None:
         BadModelError: the file is broken, or holds anything that is not on the allow-lists.
         ToolMissingError: the model needs QKeras, which is not installed.
     """
-    config, store = _open(model)
-    if needs_qkeras(config):  # before `forbid`, because its imports do things that are refused after it
-        import_qkeras()
+    with heavy_imports(freeze=False):
+        config, store = _open(model)
+        if needs_qkeras(config):  # before `forbid`, because its imports do things that are refused after it
+            import_qkeras()
     forbid(folder)
     description, weights = describe(config, store)
     arrays = {

@@ -10,10 +10,10 @@ from itertools import pairwise
 from tritguard.evaluate.robustness.figures import CurvePoint
 from tritguard.evaluate.study import Rate
 
-WIDTH = 560
-HEIGHT = 330
-LEFT, RIGHT, TOP, BOTTOM = 52, 28, 22, 64
-LABEL_ROOM = 44  # the distance that two eps labels need
+WIDTH = 400  # about that of a phone, on which text keeps its size
+HEIGHT = 300
+LEFT, RIGHT, TOP, BOTTOM = 46, 26, 22, 64
+LABEL_ROOM = 40  # the distance that two eps labels need
 BAR_HEIGHT = 34
 # Fill and ink of bar segments. Neighbours differ in lightness too, and each has a number, so that nothing depends on
 # colour alone.

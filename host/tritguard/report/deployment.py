@@ -7,7 +7,7 @@ import numpy as np
 from tritguard.evaluate.deployment.result import DeploymentResult
 from tritguard.evaluate.measurement import Latency
 from tritguard.evaluate.study import Rate
-from tritguard.report.study import Grid, Page, Section, SectionReport
+from tritguard.report.study import Facts, Grid, Page, Section, SectionReport
 from tritguard.report.wording import count, interval, line, megahertz, of, percent, real
 
 _WHOLE_TABLE = 20  # classes; of more, a table of all would be hard to read
@@ -20,7 +20,8 @@ def content(result: DeploymentResult) -> Page:
     board = f"{firmware.board_name} ({firmware.core}, {'emulated' if firmware.emulated else 'real'})"
     lead = f"{count(result.accuracy.n)} test samples of {result.provenance.data_name} on {board}."
     sections = (_accuracy(result), _confusion(result), _latency(result), _bytes(result))
-    return Page(f"{result.model.name} on its device", lead, sections)
+    models = ((result.model.name, result.model.model_sha256),)
+    return Page(f"{result.model.name} on its device", lead, sections, models)
 
 
 def _accuracy(result: DeploymentResult) -> Section:
@@ -94,4 +95,16 @@ def _bytes(result: DeploymentResult) -> Section:
     return Section("The device's bytes", "", None, grid, note)
 
 
-REPORT = SectionReport(content)
+def facts(result: DeploymentResult) -> Facts:
+    """Say what was found, in a sentence each."""
+    seen, oracle, rate = result.confirmation, result.oracle, result.accuracy
+    bytes_ = f"{count(seen.mismatched_inputs)} of {count(seen.inputs)} inputs gave other bytes than on the twin"
+    if oracle is not None:
+        bytes_ += f", {count(oracle.mismatched_inputs)} of {count(oracle.inputs)} other scores than in the oracle"
+    return {
+        "accuracy": f"accuracy on the device {percent(rate.value)} ({of(rate)}; 95 % {interval(rate)})",
+        "bytes": bytes_,
+    }
+
+
+REPORT = SectionReport(content, facts)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tritguard.evaluate.faults.result import FaultDraw, FaultedModel, FaultPoint, FaultResult, Search
 from tritguard.evaluate.study import Rate
 from tritguard.report.lines import Axis, Chart, Point, chart
-from tritguard.report.study import Grid, Page, Section, SectionReport
+from tritguard.report.study import Facts, Grid, Page, Section, SectionReport
 from tritguard.report.wording import count, percent
 
 _NAMES: dict[Search, str] = {"random": "random", "greedy": "chosen"}
@@ -29,7 +29,8 @@ def content(result: FaultResult) -> Page:
     )
     sections = [Section("Accuracy against flipped bits", how, _chart(result), _grid(result.models))]
     sections += [_weights(model) for model in result.models]
-    return Page(f"Bit flips in {names}", lead, sections)
+    models = [(model.model.name, model.model.model_sha256) for model in result.models]
+    return Page(f"Bit flips in {names}", lead, sections, models)
 
 
 def _chart(result: FaultResult) -> Chart:
@@ -119,4 +120,17 @@ def _astray(draws: Sequence[FaultDraw]) -> str:
     )
 
 
-REPORT = SectionReport(content)
+def facts(result: FaultResult) -> Facts:
+    """Say what was found with the most flips of each search, of each model."""
+    found: dict[str, list[str]] = {}
+    for model in result.models:
+        for search, name in _NAMES.items():
+            points = [point for point in model.points if point.search == search]
+            if points:
+                most = max(points, key=lambda point: point.flips)
+                left = f"{percent(most.mean)} with {count(most.flips)} {name} bits flipped ({_range(most)} %)"
+                found.setdefault(search, []).append(f"{model.model.name}: {percent(model.clean.value)} without, {left}")
+    return {search: "; ".join(texts) for search, texts in found.items()}
+
+
+REPORT = SectionReport(content, facts)

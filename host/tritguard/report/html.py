@@ -7,6 +7,7 @@ from typing import Any
 
 from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.report import chart, lines, pictures, summary, wording
+from tritguard.report.explained import explained
 from tritguard.report.study import Part
 from tritguard.report.templating import environment
 
@@ -39,5 +40,6 @@ def render(result: RobustnessResult, studies: Sequence[Part] = ()) -> str:
         "studies": studies,
         "lines": lines,
         "say": wording,
+        "explained": explained,
     }
     return environment().get_template("report.html.jinja").render(context)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from tritguard.report.wording import real
 
-WIDTH = 560
-HEIGHT = 340
-LEFT, RIGHT, TOP, BOTTOM = 56, 24, 18, 58
+WIDTH = 400  # about that of a phone, on which text keeps its size
+HEIGHT = 300
+LEFT, RIGHT, TOP, BOTTOM = 48, 20, 16, 54
 _PALETTE = ("#1b3a5c", "#b3541e", "#3f6f4f", "#6b4a7a", "#9a7b1f", "#4b5a68")
 _DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 4", "1 4")  # so that nothing depends on colour alone
 
@@ -57,7 +57,6 @@ class Line:
     path: str
     band: str
     marks: tuple[tuple[float, float], ...]
-    legend_y: float
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,6 @@ class Chart:
     lines: tuple[Line, ...]
     guide: str
     guide_name: str
-    height: float
 
 
 def chart(
@@ -107,7 +105,7 @@ def chart(
         drawn.append(
             Line(
                 name, _PALETTE[style], _DASHES[style], _path(middle), _path(upper + lower),
-                tuple(middle) if marked else (), HEIGHT + 6 + 18 * index,
+                tuple(middle) if marked else (),
             )
         )  # fmt: skip
     return Chart(
@@ -119,7 +117,6 @@ def chart(
         lines=tuple(drawn),
         guide=_path([place(at) for at in guide[1]]),
         guide_name=guide[0],
-        height=HEIGHT + 18 * len(series),
     )
 
 

@@ -8,7 +8,7 @@ from tritguard.evaluate.privacy.result import FALSE_RATES, Leak, LeakingModel, P
 from tritguard.evaluate.privacy.roc import Estimate
 from tritguard.evaluate.study import Rate
 from tritguard.report.lines import Axis, Chart, Point, chart
-from tritguard.report.study import Grid, Page, Section, SectionReport
+from tritguard.report.study import Facts, Grid, Page, Section, SectionReport
 from tritguard.report.wording import count, percent
 
 _LEAST = 0.001
@@ -50,6 +50,7 @@ def content(result: PrivacyResult) -> Page:
                 if model.quantizers
             ),
         ),
+        [(model.model.name, model.model.model_sha256) for model in result.models],
     )  # fmt: skip
 
 
@@ -147,4 +148,14 @@ def _rate(rate: Rate | None) -> str:
     return "cannot be told" if rate is None else f"{100 * rate.value:.1f} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
 
 
-REPORT = SectionReport(content)
+def facts(result: PrivacyResult) -> Facts:
+    """Say how well the strongest attack tells members from others, for each model and precision."""
+    texts = [
+        f"{model.model.name} as {leak.precision}: AUC {_estimate(leak.auc)} by {leak.attack} on {leak.shown}"
+        for model in result.models
+        for leak in _strongest(model)
+    ]
+    return {"membership": f"strongest attack on {'; '.join(texts)} (0.5 is guessing)"}
+
+
+REPORT = SectionReport(content, facts)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from tritguard.printable import printable
 from tritguard.profile import LayerWork, Profile, Work
-from tritguard.report.chart import FILLS, WIDTH
+from tritguard.report.chart import FILLS
 from tritguard.report.templating import environment
 from tritguard.report.wording import count, megahertz, percent, short_op
 
@@ -21,6 +21,7 @@ _METHODS = {
 }
 _NAMED_FUNCTIONS, _LEAST_PERCENT = 3, 1
 _LABEL_WIDTH, _VALUE_WIDTH, _ROW_HEIGHT = 170, 90, 22
+_WIDTH = 560
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def page(profile: Profile) -> str:
             ratio=_ratio,
             number=_number,
             share=lambda work: percent(_share(unit, work, profile)),
-            width=WIDTH,
+            width=_WIDTH,
             row_height=_ROW_HEIGHT,
             constants=_constants(profile),
             count=count,
@@ -127,7 +128,7 @@ class Bar:
 
 def _bars(unit: Unit, profile: Profile) -> list[Bar]:
     amounts = [unit.of(layer.work) or 0 for layer in profile.layers]
-    scale = (WIDTH - _LABEL_WIDTH - _VALUE_WIDTH) / max([1, *amounts])
+    scale = (_WIDTH - _LABEL_WIDTH - _VALUE_WIDTH) / max([1, *amounts])
     return [
         Bar(
             label=f"{layer.layer} {layer.op}",

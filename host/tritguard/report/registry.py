@@ -36,6 +36,17 @@ def to_terminal(study: Study, beside: Sequence[Study] = ()) -> Group:
     return report_of(study.kind).terminal(study, _parts(beside))
 
 
+def facts_of(study: Study) -> dict[str, str]:
+    """What a study found, in a sentence each, by `STUDY.NAME`; an invalid one says why nothing may be quoted."""
+    facts = report_of(study.kind).facts(study)
+    codes = ", ".join(issue.code for issue in study.issues)
+    if study.status == "invalid":
+        facts = dict.fromkeys(facts, f"withheld: the result is invalid ({codes})")
+    elif study.status == "degraded":
+        facts = {name: f"{text} (degraded: {codes})" for name, text in facts.items()}
+    return {f"{study.kind}.{name}": text for name, text in facts.items()}
+
+
 def _parts(studies: Sequence[Study]) -> list[Part]:
     return [_part(study) for study in studies]
 

@@ -16,6 +16,7 @@ from typing_extensions import override
 from tritguard.evaluate.study import Status, Study
 from tritguard.printable import printable
 from tritguard.report import lines, wording
+from tritguard.report.explained import explained
 from tritguard.report.lines import Chart
 from tritguard.report.templating import environment
 from tritguard.report.wording import STATUS_MEANING
@@ -52,12 +53,20 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A study's report without its status and its provenance, which look the same for all studies."""
+    """A study's report without its status and its provenance, which look the same for all studies.
+
+    Attributes:
+        models: the name and the SHA-256 of each model that it is of.
+    """
 
     title: str
     lead: str
     sections: Sequence[Section] = field(default_factory=tuple)
+    models: Sequence[tuple[str, str]] = ()
 
+
+Facts = dict[str, str]
+"""What a result found, in a sentence each, by names that other documents refer to."""
 
 Part = tuple[Study, Page]
 """A study in the report of the run that it belongs to."""
@@ -74,6 +83,10 @@ class Report(ABC, Generic[S]):
     def terminal(self, result: S, parts: Sequence[Part] = ()) -> Group:
         """Lay out the report for a terminal."""
 
+    @abstractmethod
+    def facts(self, result: S) -> Facts:
+        """Say what was found, whatever the result's status is; `registry.facts_of` withholds what is invalid."""
+
 
 @dataclass(frozen=True)
 class SectionReport(Report[S]):
@@ -81,9 +94,11 @@ class SectionReport(Report[S]):
 
     Attributes:
         content: gives what is shown of a result.
+        found: gives its facts; without it, the only one is `lead`, what the report begins with.
     """
 
     content: Callable[[S], Page]
+    found: Callable[[S], Facts] | None = None
 
     @override
     def html(self, result: S, parts: Sequence[Part] = ()) -> str:
@@ -93,18 +108,28 @@ class SectionReport(Report[S]):
     def terminal(self, result: S, parts: Sequence[Part] = ()) -> Group:
         return table(result, self.content(result))
 
+    @override
+    def facts(self, result: S) -> Facts:
+        return {"lead": self.content(result).lead} if self.found is None else self.found(result)
+
 
 def page(result: Study, content: Page) -> str:
     """Lay out a study as one HTML file that loads nothing."""
-    return environment().get_template("study.html.jinja").render(result=result, page=content, lines=lines, say=wording)
+    context = {"result": result, "page": content, "lines": lines, "say": wording, "explained": explained}
+    return environment().get_template("study.html.jinja").render(context)
 
 
 def table(result: Study, content: Page) -> Group:
     """Lay out a study for a terminal; an invalid result shows its reasons and no figures."""
     parts: list[RenderableType] = [_head(result, content)]
     if result.status != "invalid":
-        parts += [part for section in content.sections if section.grid for part in _section(section, section.grid)]
+        parts += tables(content)
     return Group(*parts)
+
+
+def tables(content: Page) -> list[RenderableType]:
+    """Lay out the tables of a page for a terminal, each with its heading and its note."""
+    return [part for section in content.sections if section.grid for part in _section(section, section.grid)]
 
 
 def _head(result: Study, content: Page) -> Panel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tritguard.evaluate.transfer.result import Party, TransferResult
 from tritguard.report.lines import Axis, Chart, Point, chart
-from tritguard.report.study import Grid, Page, Section, SectionReport
+from tritguard.report.study import Facts, Grid, Page, Section, SectionReport
 from tritguard.report.wording import interval, of, percent, real, steps
 
 
@@ -23,7 +23,8 @@ def content(result: TransferResult) -> Page:
     sections += [_matrix(result, eps, unit) for eps, unit in zip(result.plan.eps, result.eps_input, strict=True)]
     if result.apart:
         sections.append(_apart(result))
-    return Page("Transfer between " + ", ".join(map(_name, result.parties)), lead, sections)
+    models = [(_name(party), party.sha256) for party in result.parties]
+    return Page("Transfer between " + ", ".join(map(_name, result.parties)), lead, sections, models)
 
 
 def _name(party: Party) -> str:
@@ -96,4 +97,24 @@ def _chart(result: TransferResult) -> Chart:
     )
 
 
-REPORT = SectionReport(content)
+def facts(result: TransferResult) -> Facts:
+    """Say, at the largest bound, how attacks on float models carried over, and how many fooled deployed ones alone."""
+    eps, parties = result.plan.eps[-1], result.parties
+    carried = [
+        f"{_name(parties[cell.source])} to {_name(parties[cell.target])} {of(cell.transferred)}"
+        for cell in result.cells
+        if cell.eps_steps == eps and cell.transferred is not None
+        if parties[cell.source].form == "float" != parties[cell.target].form
+    ]
+    alone = [
+        f"{_name(parties[pair.deployed])} with {_name(parties[pair.keeper])} kept right {of(pair.fooled)}"
+        for pair in result.apart
+        if pair.eps_steps == eps
+    ]
+    found = {"carried": f"inputs that carry over at eps {steps(eps)}: {', '.join(carried) or 'none was tried'}"}
+    if alone:
+        found["apart"] = f"inputs that fool the deployed model alone at eps {steps(eps)}: {', '.join(alone)}"
+    return found
+
+
+REPORT = SectionReport(content, facts)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tritguard.attack.norms import NORMS
+from tritguard.data.dataset import PIXEL_UNIT
 from tritguard.evaluate.crafting.runs import Throughput
+from tritguard.evaluate.limits import DataRange
 from tritguard.evaluate.robustness.figures import Doubling, Growth
-from tritguard.evaluate.robustness.limits import DataRange
 from tritguard.evaluate.study import Confirmation, Rate, Status
 
 STATUS_MEANING: dict[Status, str] = {
@@ -69,6 +70,31 @@ def rough(number: float) -> str:
 def steps(number: int) -> str:
     """Write an eps in steps of the int8 input grid."""
     return f"{number:,} step" if number == 1 else f"{number:,} steps"
+
+
+def kib(number: int) -> str:
+    """Write a number of bytes where room is short."""
+    return f"{number / 1024:.1f} KiB" if number >= 1024 else f"{number} B"
+
+
+def millions(number: int) -> str:
+    """Write a large count where room is short."""
+    return f"{number / 1e6:.3g} M" if number >= 1e6 else f"{number / 1e3:.3g} k" if number >= 1e3 else str(number)
+
+
+def in_pixels(unit: str) -> bool:
+    """Whether 1.0 is 255 steps of a pixel, in which case people write bounds as 8/255."""
+    return unit == PIXEL_UNIT
+
+
+def eps(number: float, unit: str) -> str:
+    """Write an eps in input units as people do: in 255ths of a pixel's range where it is that of pixels."""
+    return f"{number * 255:.4g}/255" if in_pixels(unit) else f"{real(number)} in input units ({unit})"
+
+
+def eps_list(numbers: Sequence[float], unit: str) -> str:
+    """Write several; see `eps`."""
+    return ", ".join(eps(number, unit) for number in numbers)
 
 
 def size(number: int) -> str:

@@ -8,13 +8,13 @@ Raises:
 
 from __future__ import annotations
 
-import gc
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 from tritguard.errors import ToolMissingError
+from tritguard.heavy_imports import heavy_imports
 
 
 @contextmanager
@@ -42,12 +42,8 @@ _NOTES = (b"I0000 ", b"WARNING: All log messages before absl::InitializeLog()")
 _wanted = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") in ("0", "1", "2")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-# TensorFlow makes a million objects that stay. Looking for garbage among them takes a third of its import, and as long
-# again when the process ends, unless they are frozen.
-_collecting = gc.isenabled()
-gc.disable()
 try:
-    with nullcontext() if _wanted else _without_notes():
+    with heavy_imports(), nullcontext() if _wanted else _without_notes():
         import keras
         import tensorflow as tf
 except ImportError as error:
@@ -55,10 +51,6 @@ except ImportError as error:
         f"TensorFlow cannot be imported ({error})",
         fix="pip install 'tritguard[attack]' ('tritguard[train]' to train only)",
     ) from error
-finally:
-    if _collecting:
-        gc.freeze()
-        gc.enable()
 
 tf.get_logger().setLevel("ERROR")
 keras.config.set_image_data_format("channels_last")  # the only order TFLite has; a user's keras.json may say otherwise

@@ -129,6 +129,25 @@ class JacobianConfig(Record):
     _rising = field_validator("ramp")(_rising)
 
 
+class CertifiedConfig(Record):
+    """The `[train.certified]` table: training for proofs, by interval bounds (Gowal et al. 2018, arXiv 1810.12715).
+
+    Attributes:
+        eps: radius of the ball, in steps of the int8 input grid; 0 trains without.
+        weight: share of the loss that is the cross-entropy of the worst logits in a box.
+        box: the box's radius, as a share of eps: 1 for the whole ball; smaller boxes around adversarial samples (SABR,
+            Mueller et al. 2022, arXiv 2210.04871) need an `adversarial` attack.
+        ramp: the part of the training in which eps rises.
+    """
+
+    eps: Annotated[float, Field(ge=0, le=255)] = 0.0
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    box: Annotated[float, Field(gt=0, le=1)] = 1.0
+    ramp: Ramp = (0.0, 0.5)
+
+    _rising = field_validator("ramp")(_rising)
+
+
 class TrainConfig(Record):
     """The `[train]` table of a configuration file. The defaults are those of the demo.
 
@@ -142,6 +161,7 @@ class TrainConfig(Record):
         quantize: how weights and activations are quantized.
         adversarial: the attack against which the net is trained; none by default.
         jacobian: the penalty on the logits' Jacobian; none by default.
+        certified: the ball in which the net is trained to be provable; none by default.
         augment: `shift` moves pictures by up to 4 pixels at random; `shift-flip` also mirrors them.
         epochs: number of passes over the training samples.
         samples: number of training samples, drawn with `seed`; all of them if the set has fewer.
@@ -154,7 +174,7 @@ class TrainConfig(Record):
     """
 
     data: str = "fashion-mnist"
-    net: Literal["separable", "ds-cnn", "resnet8", "stq-image", "stq-keywords"] = "separable"
+    net: Literal["separable", "small-conv", "ds-cnn", "resnet8", "stq-image", "stq-keywords"] = "separable"
     stem: Annotated[int, Field(ge=1, le=1024)] = 16
     blocks: tuple[Block, ...] = (
         Block(channels=48, stride=2),
@@ -166,6 +186,7 @@ class TrainConfig(Record):
     quantize: QuantizeConfig = QuantizeConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
     jacobian: JacobianConfig = JacobianConfig()
+    certified: CertifiedConfig = CertifiedConfig()
     augment: Literal["none", "shift", "shift-flip"] = "none"
     epochs: Annotated[int, Field(ge=1)] = 5
     samples: Annotated[int, Field(ge=1)] = 40_000
@@ -185,6 +206,7 @@ class TrainConfig(Record):
                 "quantize": plain,
                 "adversarial": AdversarialConfig(),
                 "jacobian": JacobianConfig(),
+                "certified": CertifiedConfig(),
             }
         )
 

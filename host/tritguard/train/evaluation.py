@@ -18,7 +18,7 @@ from tritguard.train.adversarial import perturbed
 from tritguard.train.backend import tf
 from tritguard.train.config import Accuracy, QuantizeConfig, TrainConfig
 from tritguard.train.inputs import InputGrid, TrainingSet, input_units
-from tritguard.train.quantize import observe_ranges, plain, quantize, unrounded
+from tritguard.train.quantize import observe_ranges, plain, quantize, settled, unrounded
 from tritguard.train.recalibrate import RECALIBRATION_SAMPLES, recalibrate
 
 PGD_STEPS = 10
@@ -54,10 +54,11 @@ def evaluate(
     accuracies = {}
     for name, form in forms(config.quantize).items():
         deployed = quantize(net, form, (samples.grid.low, samples.grid.high))
-        with unrounded(deployed):
-            recalibrate(deployed, input_units(samples.x[:RECALIBRATION_SAMPLES]))
-        observe_ranges(deployed, input_units(samples.x[: config.calibration]))
-        accuracies[name] = _accuracy(deployed, config, samples.grid, dataset)
+        with settled(deployed):
+            with unrounded(deployed):
+                recalibrate(deployed, input_units(samples.x[:RECALIBRATION_SAMPLES]))
+            observe_ranges(deployed, input_units(samples.x[: config.calibration]))
+            accuracies[name] = _accuracy(deployed, config, samples.grid, dataset)
         done()
     return accuracies
 

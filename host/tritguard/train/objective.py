@@ -2,6 +2,9 @@
 
     (1 - a) CE(x) + a CE(x') + lambda_output / 2 ||dz/dx||_F^2 + lambda_layers / 2 mean_l ||dz/dh_l||_F^2
 
+With certified training this is multiplied by 1 - c, and c times the cross-entropy of the worst logits that interval
+bounds allow in a box around x' is added (`certified`).
+
 Here x' are the adversarial samples, z the logits and h_l the inputs of the layers with weights. The Jacobians are taken
 at x' if there is an attack and at x otherwise, so they are taken where the network is trained, in the same forward
 pass. With `every` = k they are computed in each k-th step, multiplied by k, and are 0 in the other steps.
@@ -14,6 +17,7 @@ from typing import Any
 
 from tritguard.train.adversarial import cross_entropy, perturbed
 from tritguard.train.backend import tf
+from tritguard.train.certified import interval_loss
 from tritguard.train.config import TrainConfig
 from tritguard.train.inputs import InputGrid
 from tritguard.train.jacobian import probe, squared_norms
@@ -88,7 +92,20 @@ class Objective:
             strength = self._ramp(jacobian.ramp, step) / 2
             loss += strength * tf.add_n([getattr(jacobian, name) * norm for name, norm in norms.items()])
             parts |= {f"jacobian_{name}": norm for name, norm in norms.items()}
+        certified = self._config.certified
+        if certified.eps:
+            parts["interval_cross_entropy"] = interval_loss(self._model, x, *self._box(x, adversarial, step), y)
+            loss = (1 - certified.weight) * loss + certified.weight * parts["interval_cross_entropy"]
         return {"loss": loss, **parts}
+
+    def _box(self, x: Tensor, adversarial: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """The box of the interval bounds: within the ball and the input's range, around the adversarial sample."""
+        certified, grid = self._config.certified, self._grid
+        eps = self._ramp(certified.ramp, step) * grid.step * certified.eps
+        room = (1 - certified.box) * eps
+        middle = tf.clip_by_value(adversarial, x - room, x + room)
+        radius = certified.box * eps
+        return tf.maximum(middle - radius, grid.low), tf.minimum(middle + radius, grid.high)
 
     def _norms(self, tape: Any, logits: Tensor, points: list[Tensor], step: Tensor) -> dict[str, Tensor]:
         """The squared norms by the name of their weight: times `every` in steps that compute them, 0 in the others."""

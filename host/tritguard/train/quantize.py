@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from tritguard.errors import BadModelError
 from tritguard.train.backend import keras
 from tritguard.train.config import QuantizeConfig
 from tritguard.train.layer_graph import WEIGHTED, inputs_of, readers_of, refuse_shared_layers
-from tritguard.train.layers import INT8_OF, TERNARY_OF, Int8Activations, TernaryWeights
+from tritguard.train.layers import INT8_OF, TERNARY_OF, Int8Activations, Int8Weights, TernaryWeights
 
 # The outputs of these layers have the grid of their inputs.
 _GRID_KEEPING = (keras.layers.MaxPooling2D, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout)
@@ -120,6 +121,26 @@ def unrounded(model: Any) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.observing = False
+
+
+@contextmanager
+def settled(model: Any) -> Iterator[None]:
+    """In the block, weights are quantized once, here, instead of in every call. They must not change in it.
+
+    Quantizing them takes most of the time in which TensorFlow traces a model.
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, TernaryWeights | Int8Weights)]
+    for layer in layers:
+        vars(layer)["quantized_kernel"] = functools.partial(_constant, layer.quantized_kernel(training=False))
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del vars(layer)["quantized_kernel"]
+
+
+def _constant(kernel: Any, training: bool) -> Any:
+    return kernel
 
 
 def dead_channels(model: Any) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,11 @@ class Twin(Predictor):
     def _load(self, library: Path) -> ctypes.CDLL:
         return ctypes.CDLL(str(library))
 
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        """Threads that stay: attacks ask for small batches, a thousand times and more."""
+        return ThreadPoolExecutor(self.threads)
+
     @override
     def predict(self, x: Int8) -> Outputs:
         scores, accumulators = self.run(x)
@@ -84,8 +90,7 @@ class Twin(Predictor):
             for start in starts:
                 chunk(start)
         else:
-            with ThreadPoolExecutor(self.threads) as pool:
-                list(pool.map(chunk, starts))
+            list(self._pool.map(chunk, starts))
         return scores, accumulators
 
 

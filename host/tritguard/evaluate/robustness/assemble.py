@@ -16,10 +16,10 @@ from tritguard.emit import Bundle
 from tritguard.emit.bundle import Manifest
 from tritguard.evaluate.crafting.runs import Run
 from tritguard.evaluate.data_checks import Checked
+from tritguard.evaluate.limits import DataRange, limits_of
 from tritguard.evaluate.measurement import Firmware, Latency, tools_of
 from tritguard.evaluate.robustness.figures import AttackRow
 from tritguard.evaluate.robustness.judgement import DeviceAnswers, judge
-from tritguard.evaluate.robustness.limits import DataRange
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import (
     FlashLayer,
@@ -79,7 +79,7 @@ def assemble(
 ) -> RobustnessResult:
     """Put together the result from what all stages found."""
     manifest = subject.bundle.manifest
-    judged = judge(plan, target, found.search, found.replay.answers)
+    judged = judge(plan, target, found.search, found.replay.answers, limits_of(found.data_range))
     issues = tuple(sorted((*found.data.issues, *judged.issues), key=lambda issue: issue.severity))  # invalid, then warn
     weighted = [layer for layer in manifest.layers if layer.weight_format != "none"]
     return RobustnessResult(

@@ -22,12 +22,12 @@ from tritguard.evaluate.robustness.comparisons import (
 )
 from tritguard.evaluate.robustness.evidence import Evidence, Finding, NotMade
 from tritguard.evaluate.robustness.figures import Unmade
+from tritguard.evaluate.robustness.proofs import UNBROKEN, unproved
 from tritguard.evaluate.study import Issue, Rate
 
 FEW_SAMPLES = 100
 MASKED_SHARE = 0.1  # share of samples without a gradient, or on a plateau, above which masking is suspected
 DOUBLING_GAIN = 0.02  # share of samples that twice the steps, or another kind of attack, may break in addition
-UNBROKEN = 0.1  # share of samples left, above which attacks are not said to have broken a model; less if chance is less
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _signs(e: Evidence) -> list[str]:
 def _left_at_sanity(e: Evidence) -> Finding:
     last = e.curve[-1]
     what = f"at eps {last.eps_steps} robust accuracy is {last.robust.value:.1%}"
-    return [what] if _unbroken(e, last.robust) else []
+    return [what] if _unbroken(e, unproved(last.robust, e.proved)) else []
 
 
 def _left_of_control(e: Evidence) -> Finding:
@@ -114,8 +114,9 @@ def _left_of_control(e: Evidence) -> Finding:
         return NotMade("no control was given")
     if e.symptoms.control_guesses:
         return NotMade("the control guesses on clean inputs")
+    proved = None if e.control.samples is None else e.control.samples.proved
     what = f"the undefended control {e.control.name} keeps {e.control.robust.value:.1%} at eps {e.headline.eps_steps}"
-    return [what] if _unbroken(e, e.control.robust) else []
+    return [what] if _unbroken(e, unproved(e.control.robust, proved)) else []
 
 
 def _masked(left: Callable[[Evidence], Finding], otherwise: str) -> Callable[[Evidence], Finding]:

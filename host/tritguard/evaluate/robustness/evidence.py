@@ -10,7 +10,7 @@ import numpy as np
 from tritguard.attack.base import Follows
 from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint, Doubling, Growth, Symptoms
 from tritguard.evaluate.robustness.significance import chance, guesses
-from tritguard.evaluate.robustness.table import Figures, Flags, SampleTable, to_flags
+from tritguard.evaluate.robustness.table import Bits, Figures, Flags, SampleTable, to_flags
 from tritguard.evaluate.study import Rate
 
 
@@ -33,6 +33,8 @@ class Evidence:
             it was not run.
         growths: the black boxes that broke more than gradients, with the queries that they were given.
         control: an undefended model under the same attacks.
+        proved: a digit for each sample, 1 where it is proved that nothing breaks it at the sanity bound; None if that
+            was not tried.
     """
 
     clean: Rate
@@ -49,6 +51,7 @@ class Evidence:
     doubled: Mapping[int, float]
     growths: tuple[Growth, ...]
     control: Control | None
+    proved: Bits | None = None
 
     def at(self, eps: int) -> list[AttackRow]:
         """The rows of one bound."""
@@ -108,6 +111,7 @@ def gather(found: Measured, figures: Figures, largest: int) -> Evidence:
         doubled={one.eps_steps: one.broken / n for one in found.doubling},
         growths=found.growth,
         control=found.control,
+        proved=found.samples.proved,
     )
 
 

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from tritguard.attack import Target
-from tritguard.attack.base import Labels
+from tritguard.attack.base import Labels, Limits
 from tritguard.attack.norms import NORMS
 from tritguard.attack.view import GradientView
 from tritguard.evaluate.crafting.runs import Run
+from tritguard.evaluate.limits import WHOLE
 from tritguard.evaluate.robustness import symptoms
 from tritguard.evaluate.robustness.checks import check
 from tritguard.evaluate.robustness.evidence import Measured, gather
 from tritguard.evaluate.robustness.figures import AttackRow, CurvePoint, Doubling, Growth, Symptoms, Unmade
 from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.proofs import UNBROKEN, prove
 from tritguard.evaluate.robustness.search import Found
 from tritguard.evaluate.robustness.significance import guesses
-from tritguard.evaluate.robustness.table import Figures, Outcomes, SampleTable, count, to_bits
+from tritguard.evaluate.robustness.table import HELD, Figures, Outcomes, SampleTable, count, to_bits
 from tritguard.evaluate.study import Issue, Rate, Status, status_of
 
 
@@ -75,12 +77,24 @@ class Judgement:
         return status_of(self.issues)
 
 
-def judge(plan: Plan, target: Target, found: Found, answers: DeviceAnswers) -> Judgement:
-    """Compute accuracies from what the device said, for the twin only led the search, and check them."""
+def judge(plan: Plan, target: Target, found: Found, answers: DeviceAnswers, limits: Limits = WHOLE) -> Judgement:
+    """Compute accuracies from what the device said, for the twin only led the search, and check them.
+
+    Args:
+        plan: the threat model and the attacks.
+        target: the attacked model, and its samples.
+        found: what the search found.
+        answers: what the device said to it.
+        limits: the lowest and the highest int8 step that inputs could have.
+    """
     view = target.view
     assert isinstance(view, GradientView)
     samples = tabulate(target, found, answers)
     figures = count(samples)
+    sanity = plan.balls[-1].within(limits)
+    left = figures.curve[sanity.eps]
+    if left.low > UNBROKEN:
+        samples = samples.model_copy(update={"proved": prove(target, sanity, figures.first == HELD)})
     rows = tuple(_row(run, robust, target) for run, robust in zip(found.runs, figures.rows, strict=True))
     scale = view.graph.tensors[view.graph.input].scale
     curve = tuple(CurvePoint(eps_steps=eps, eps_input=eps * scale, robust=figures.curve[eps]) for eps in plan.bounds)

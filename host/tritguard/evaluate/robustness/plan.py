@@ -10,7 +10,7 @@ from tritguard.attack import Attack, Ball
 from tritguard.attack.base import Access, Goal
 from tritguard.attack.catalog import ATTACKS, Setting, Settings, make
 from tritguard.attack.norms import NORMS, NormName
-from tritguard.evaluate.robustness.limits import RangeSetting
+from tritguard.evaluate.limits import RangeSetting
 from tritguard.evaluate.robustness.presets import PRESETS, Preset
 from tritguard.records import Record
 

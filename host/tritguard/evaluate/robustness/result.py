@@ -10,12 +10,12 @@ from typing_extensions import override
 
 from tritguard.attack.norms import NormName
 from tritguard.evaluate.crafting.runs import Throughput
+from tritguard.evaluate.limits import DataRange, limits_of
 from tritguard.evaluate.measurement import Firmware, Latency
 from tritguard.evaluate.robustness.consistency import contradictions
 from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint, Doubling, Growth, Symptoms, Unmade
-from tritguard.evaluate.robustness.limits import DataRange
-from tritguard.evaluate.robustness.table import SampleTable
-from tritguard.evaluate.study import Confirmation, Rate, Study, StudyProvenance, warn
+from tritguard.evaluate.robustness.table import HELD, SampleTable, count
+from tritguard.evaluate.study import Attacked, Confirmation, Rate, Study, StudyProvenance, warn
 from tritguard.records import Record, from_json
 
 
@@ -184,6 +184,22 @@ class RobustnessResult(Study):
     @override
     def models_sha256(self) -> set[str]:
         return {self.provenance.bundle_sha256, self.provenance.model_sha256}
+
+    @property
+    @override
+    def attacked(self) -> Attacked | None:
+        if self.samples is None or self.threat_model.goal != "untargeted":
+            return None
+        first = count(self.samples).first.tolist()
+        return Attacked(
+            model_sha256=self.provenance.model_sha256,
+            data_sha256=self.provenance.data_sha256,
+            sample_indices=self.provenance.sample_indices,
+            norm=self.threat_model.norm,
+            limits=limits_of(self.threat_model.data_range),
+            bounds=tuple(point.eps_steps for point in self.curve),
+            first=tuple(None if eps == HELD else eps for eps in first),
+        )
 
 
 def read_result(path: Path) -> RobustnessResult:

@@ -13,12 +13,13 @@ from tritguard.attack.base import Best, Kind, Labels, Limits, Queries
 from tritguard.evaluate.crafting.runs import Assignment, Run, Throughput, craft_all, craft_each
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Crew
+from tritguard.evaluate.limits import WHOLE
 from tritguard.evaluate.robustness.figures import Control, Doubling, Growth
 from tritguard.evaluate.robustness.grids import Regrid
 from tritguard.evaluate.robustness.growth import grow, holding
-from tritguard.evaluate.robustness.limits import WHOLE
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.table import ControlSamples, to_bits
+from tritguard.evaluate.robustness.proofs import UNBROKEN, prove
+from tritguard.evaluate.robustness.table import Bits, ControlSamples, Flags, to_bits
 from tritguard.evaluate.study import Rate
 from tritguard.progress import Progress, Stages
 
@@ -161,7 +162,7 @@ def _attack_control(
         eps_steps=ball.eps,
         clean=Rate.of(int(right.sum()), len(right)),
         robust=Rate.of(int(holds.sum()), len(holds)),
-        samples=ControlSamples(right=to_bits(right), held=to_bits(holds)),
+        samples=ControlSamples(right=to_bits(right), held=to_bits(holds), proved=_proved(target, ball, holds)),
     )
     lent = [
         _transfer(
@@ -173,6 +174,11 @@ def _attack_control(
         for aimed in balls[:-1]
     ]
     return record, labels, (*lent, _transfer(control, model.target, balls[-1], runs))
+
+
+def _proved(target: Target, ball: Ball, holds: Flags) -> Bits | None:
+    """Prove what holds of a control of which much holds."""
+    return prove(target, ball, holds) if Rate.of(int(holds.sum()), len(holds)).low > UNBROKEN else None
 
 
 class Transferred(Attack):

@@ -26,7 +26,11 @@ def mcnemar(wins: int, losses: int) -> float:
         The probability of at least so many wins if each sample on which the attacks differ were a fair coin's.
     """
     n = wins + losses
-    return sum(math.comb(n, k) for k in range(wins, n + 1)) / (1 << n)
+    ways, total = math.comb(n, wins), 0
+    for k in range(wins, n + 1):
+        total += ways
+        ways = ways * (n - k) // (k + 1)  # of choosing k + 1 of n
+    return total / (1 << n)
 
 
 def chance(y: Labels) -> float:

@@ -20,11 +20,11 @@ from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Crew, Workers
 from tritguard.evaluate.data_checks import check_data
 from tritguard.evaluate.kind import RunContext, StudyKind
+from tritguard.evaluate.limits import DataRange, find_range, limits_of
 from tritguard.evaluate.robustness import symptoms
 from tritguard.evaluate.robustness.assemble import Findings, Replay, Subject, assemble
 from tritguard.evaluate.robustness.grids import regrid
 from tritguard.evaluate.robustness.judgement import DeviceAnswers
-from tritguard.evaluate.robustness.limits import DataRange, find_range, limits_of
 from tritguard.evaluate.robustness.live import Budget, plan_live, search_live
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import RobustnessResult

@@ -48,10 +48,12 @@ class ControlSamples(Record):
     Attributes:
         right: where it classifies the clean input correctly.
         held: where it does so after every attack too.
+        proved: where it is proved that nothing in the attacked ball breaks it; None if that was not tried.
     """
 
     right: Bits
     held: Bits
+    proved: Bits | None = None
 
 
 class SampleTable(Record):
@@ -62,18 +64,21 @@ class SampleTable(Record):
         clean: the device's labels for the clean inputs.
         attacks: the outcomes of each row of the result's `attacks`, in their order.
         doubled: those of the attack with twice the steps, at each eps at which samples held.
+        proved: where it is proved that nothing breaks the sample at the sanity bound; None if that was not tried.
     """
 
     labels: tuple[NonNegativeInt, ...] = Field(min_length=1)
     clean: tuple[NonNegativeInt, ...]
     attacks: tuple[Outcomes, ...]
     doubled: tuple[Outcomes, ...] = ()
+    proved: Bits | None = None
 
     @model_validator(mode="after")
     def _same_samples_everywhere(self) -> Self:
         sizes = {"clean": len(self.clean)}
         sizes |= {f"attacks.{place}.broken": len(row.broken) for place, row in enumerate(self.attacks)}
         sizes |= {f"doubled.{place}.broken": len(row.broken) for place, row in enumerate(self.doubled)}
+        sizes |= {} if self.proved is None else {"proved": len(self.proved)}
         for name, size in sizes.items():
             if size != len(self.labels):
                 raise ValueError(f"{name} has {size} samples, labels has {len(self.labels)}")

@@ -74,12 +74,13 @@ def requantise(sums: Int64, requant: Requant) -> Int64:
         sums: int64[..., n]; n is the number of channels if `requant` has one entry per channel.
         requant: the rescaling.
     """
-    shifted = _wrap(_wrap(sums) << np.maximum(requant.shift, 0))
+    shifted = wrap(wrap(sums) << np.maximum(requant.shift, 0))
     scaled = multiply(shifted, requant.multiplier, np.minimum(requant.shift, 0))
-    return np.clip(_wrap(scaled + requant.zero_point), requant.act_min, requant.act_max)
+    return np.clip(wrap(scaled + requant.zero_point), requant.act_min, requant.act_max)
 
 
-def _wrap(values: Int64) -> Int64:
+def wrap(values: Int64) -> Int64:
+    """The low 32 bits of each value, as a signed number."""
     return values.astype(np.int32).astype(np.int64)
 
 

@@ -76,8 +76,8 @@ def pairwise(op: Add | Binary) -> Int8:
     """int8[256, 256]: the op's outputs for all pairs of elements; the first operand runs along the first axis."""
     if isinstance(op, Add):
         return _add(op, _EVERY[:, None], _EVERY).astype(np.int8)
-    values = [[tables.pair(op, int(a), int(b)) for b in _EVERY] for a in _EVERY]
-    return np.array(values, dtype=np.int8)
+    every = _EVERY.astype(np.int64)
+    return tables.pairs(op, every[:, None], every).astype(np.int8)
 
 
 def _less(x: Int8, zero_point: int) -> Int64:
@@ -150,7 +150,7 @@ def _binary(op: Binary, *activations: Int8) -> Int64:
         np.lib.stride_tricks.as_strided(np.ascontiguousarray(x), op.sizes, steps, writeable=False)
         for x, steps in zip(operands, op.steps, strict=True)
     ]
-    return np.array([tables.pair(op, int(a), int(b)) for a, b in zip(laid[0].flat, laid[1].flat, strict=True)])
+    return tables.pairs(op, *(x.astype(np.int64) for x in laid))
 
 
 def _mean(op: Mean, x: Int8) -> Int64:

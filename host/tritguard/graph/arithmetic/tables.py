@@ -14,8 +14,15 @@ import numpy as np
 
 from tritguard.errors import BadModelError
 from tritguard.graph.arithmetic import gemmlowp
-from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN, activation_range, quantize_multiplier
-from tritguard.graph.model import Binary, Int8, Requant, Tensor
+from tritguard.graph.arithmetic.fixed_point import (
+    INT8_MAX,
+    INT8_MIN,
+    activation_range,
+    multiply,
+    quantize_multiplier,
+    wrap,
+)
+from tritguard.graph.model import Binary, Int8, Int64, Requant, Tensor
 
 _INPUT_INTEGER_BITS = 4  # logistic and tanh take Q4.27
 
@@ -126,36 +133,37 @@ def with_constant(op: Binary) -> Int8:
     where = 0 if op.constants[0] is not None else 1
     constant = op.constants[where]
     assert constant is not None
-    value = int(constant.values[0])
-    return tabulate(lambda q: pair(op, *((value, q) if where == 0 else (q, value))))
+    every, fixed = np.arange(INT8_MIN, INT8_MAX + 1), constant.values[:1].astype(np.int64)
+    return pairs(op, *((fixed, every) if where == 0 else (every, fixed))).astype(np.int8)
 
 
-def pair(op: Binary, a: int, b: int) -> int:
-    """The output of a `Binary` for two elements."""
+def pairs(op: Binary, a: Int64, b: Int64) -> Int64:
+    """The outputs of a `Binary` for int8 steps a and b, int64 arrays of at least one axis that broadcast."""
     raw = _PAIRS[op.operator](op, a - op.zero_points[0], b - op.zero_points[1]) + op.requant.zero_point
-    return max(op.requant.act_min, min(op.requant.act_max, raw))
+    return np.clip(raw, op.requant.act_min, op.requant.act_max)
 
 
-def _scaled(value: int, requant: Requant) -> int:
-    return gemmlowp.multiply(value, int(requant.multiplier[0]), int(requant.shift[0]))
+def _scaled(values: Int64, requant: Requant) -> Int64:
+    shifted = wrap(values << np.maximum(requant.shift, 0).astype(np.int64))
+    return multiply(shifted, requant.multiplier, np.minimum(requant.shift, 0))
 
 
-def _sum(op: Binary, a: int, b: int, sign: int) -> int:
+def _sum(op: Binary, a: Int64, b: Int64, sign: int) -> Int64:
     assert op.operand_requants is not None
     left, right = (_scaled(x << op.left_shift, r) for x, r in zip((a, b), op.operand_requants, strict=True))
-    return _scaled(gemmlowp.wrap(left + sign * right), op.requant)
+    return _scaled(wrap(left + sign * right), op.requant)
 
 
-def _prelu(op: Binary, a: int, b: int) -> int:
+def _prelu(op: Binary, a: Int64, b: Int64) -> Int64:
     assert op.operand_requants is not None
-    return _scaled(a, op.operand_requants[0]) if a >= 0 else _scaled(a * b, op.operand_requants[1])
+    return np.where(a >= 0, _scaled(a, op.operand_requants[0]), _scaled(a * b, op.operand_requants[1]))
 
 
-_PAIRS: dict[str, Callable[[Binary, int, int], int]] = {
+_PAIRS: dict[str, Callable[[Binary, Int64, Int64], Int64]] = {
     "ADD": lambda op, a, b: _sum(op, a, b, 1),
     "SUB": lambda op, a, b: _sum(op, a, b, -1),
     "MUL": lambda op, a, b: _scaled(a * b, op.requant),
     "PRELU": _prelu,
-    "MAXIMUM": lambda _op, a, b: max(a, b),
-    "MINIMUM": lambda _op, a, b: min(a, b),
+    "MAXIMUM": lambda _op, a, b: np.maximum(a, b),
+    "MINIMUM": lambda _op, a, b: np.minimum(a, b),
 }

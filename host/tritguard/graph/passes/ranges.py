@@ -40,7 +40,7 @@ Bool = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Range:
-    """Inclusive bounds, int64[channels]."""
+    """Inclusive bounds, int64[channels] or with further axes before it."""
 
     low: Int64
     high: Int64
@@ -98,8 +98,8 @@ def _anything(channels: int) -> Range:
     return Range(np.full(channels, INT8_MIN, dtype=np.int64), np.full(channels, INT8_MAX, dtype=np.int64))
 
 
-def _requantised(low: Int64, high: Int64, requant: Requant) -> Range:
-    """Bounds of int8 from bounds of accumulators, int64[channels]."""
+def requantised(low: Int64, high: Int64, requant: Requant) -> Range:
+    """Bounds of int8 from bounds of accumulators, int64[..., channels]; where a sum might wrap, all of the clamp."""
     limit = np.int64(1) << 31
     left = np.maximum(requant.shift, 0).astype(np.int64)
     fits = (low << left >= -limit) & (high << left < limit)
@@ -133,7 +133,7 @@ def _conv(graph: Graph, op: Conv2D, ranges: dict[int, Range]) -> Range:
     seen = _seen(ranges[op.inputs[0]], op.input_zero_point, taps)
     channels, depth = op.weights.shape[0], op.weights.shape[3]
     low, high = _summed(op.weights.reshape(channels, -1, depth).astype(np.int64), seen, (1, 2))
-    return _requantised(low + op.bias, high + op.bias, op.requant)
+    return requantised(low + op.bias, high + op.bias, op.requant)
 
 
 def _depthwise(graph: Graph, op: DepthwiseConv2D, ranges: dict[int, Range]) -> Range:
@@ -142,14 +142,14 @@ def _depthwise(graph: Graph, op: DepthwiseConv2D, ranges: dict[int, Range]) -> R
     repeated = Range(np.repeat(source.low, op.depth_multiplier), np.repeat(source.high, op.depth_multiplier))
     seen = _seen(repeated, op.input_zero_point, taps)
     low, high = _summed(op.weights.reshape(-1, op.weights.shape[2]).astype(np.int64), seen, (0,))
-    return _requantised(low + op.bias, high + op.bias, op.requant)
+    return requantised(low + op.bias, high + op.bias, op.requant)
 
 
 def _fully_connected(graph: Graph, op: FullyConnected, ranges: dict[int, Range]) -> Range:
     vector = input_vector(graph, op, ranges)
     seen = Range(vector.low - op.input_zero_point, vector.high - op.input_zero_point)
     low, high = _summed(op.weights.astype(np.int64), seen, (1,))
-    return _requantised(low + op.bias, high + op.bias, op.requant)
+    return requantised(low + op.bias, high + op.bias, op.requant)
 
 
 def _add(graph: Graph, op: Add, ranges: dict[int, Range]) -> Range:
@@ -160,12 +160,12 @@ def _add(graph: Graph, op: Add, ranges: dict[int, Range]) -> Range:
         ))  # fmt: skip
 
     first, second = (ranges[tensor] for tensor in op.inputs)
-    return _requantised(scaled((first.low, second.low)), scaled((first.high, second.high)), op.requant)
+    return requantised(scaled((first.low, second.low)), scaled((first.high, second.high)), op.requant)
 
 
 def _quantize(graph: Graph, op: Quantize, ranges: dict[int, Range]) -> Range:
     source = ranges[op.inputs[0]]
-    return _requantised(source.low - op.input_zero_point, source.high - op.input_zero_point, op.requant)
+    return requantised(source.low - op.input_zero_point, source.high - op.input_zero_point, op.requant)
 
 
 def _lookup(graph: Graph, op: Lookup, ranges: dict[int, Range]) -> Range:
@@ -177,7 +177,7 @@ def _lookup(graph: Graph, op: Lookup, ranges: dict[int, Range]) -> Range:
 def _mean(graph: Graph, op: Mean, ranges: dict[int, Range]) -> Range:
     source, sink = ranges[op.inputs[0]], graph.tensors[op.output]
     low, high = ((bound - op.input_zero_point) * op.positions for bound in (source.low, source.high))
-    return _requantised(low, high, op.requant).relaid(sink.size, sink.shape[-1])
+    return requantised(low, high, op.requant).relaid(sink.size, sink.shape[-1])
 
 
 def _pool(graph: Graph, op: Pool2D, ranges: dict[int, Range]) -> Range:

@@ -1,7 +1,7 @@
 """Networks small enough for a microcontroller: plain float Keras models, which `tritguard.train.quantize` quantizes.
 
-Each is a functional model of Conv2D, DepthwiseConv2D, Dense, BatchNormalization, ReLU, pooling and Add layers, and ends
-in logits without a softmax. Importing this package imports TensorFlow.
+Each is a functional model of Conv2D, DepthwiseConv2D, Dense, BatchNormalization, ReLU, pooling, Flatten and Add layers,
+and ends in logits without a softmax. Importing this package imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import Any
 from tritguard.train.config import TrainConfig
 from tritguard.train.nets.mlperf_tiny import dscnn, resnet8
 from tritguard.train.nets.separable import separable
+from tritguard.train.nets.small_conv import small_conv
 from tritguard.train.nets.stq import stq_image, stq_keywords
 
 # Functions (input_shape, classes, config) -> keras.Model, by the names that TrainConfig.net takes.
 NETS: dict[str, Callable[[tuple[int, ...], int, TrainConfig], Any]] = {
     "separable": lambda shape, classes, config: separable(shape, classes, stem=config.stem, blocks=config.blocks),
+    "small-conv": lambda shape, classes, _: small_conv(shape, classes),
     "ds-cnn": lambda shape, classes, _: dscnn(shape, classes),
     "resnet8": lambda shape, classes, _: resnet8(shape, classes),
     "stq-image": lambda shape, classes, _: stq_image(shape, classes),

@@ -1,0 +1,283 @@
+"""The evidence of a run: written as a folder to file, checked again, and repeated."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tritguard.api.firmware import build as build_firmware
+from tritguard.api.models import load_data
+from tritguard.build import Build, open_build
+from tritguard.build.pio import COMPILER
+from tritguard.build.record import BuildRecord
+from tritguard.data import Dataset, to_input_bytes
+from tritguard.device import open_device
+from tritguard.emit import Bundle, open_bundle, write_bundle
+from tritguard.emit.bundle import C_DIR, Manifest, hash_file
+from tritguard.errors import BadInputError, MismatchError
+from tritguard.evaluate.registry import leading, read_study, studies_beside
+from tritguard.evaluate.robustness.result import RobustnessResult
+from tritguard.evaluate.samples import compared, differing
+from tritguard.files import scratch_folder
+from tritguard.predictor import Outputs
+from tritguard.progress import Stages, silent
+from tritguard.records import from_json
+from tritguard.report.evidence import answers, checking
+from tritguard.report.evidence.answers import Answers, read_answers
+from tritguard.report.evidence.folder import BUILD, BUNDLE, GOLDEN, Subject, write_evidence
+from tritguard.report.evidence.manifest import Change, EvidenceManifest, open_evidence
+from tritguard.train.config import CARD
+from tritguard.twin import Twin, verify_against_oracle
+
+
+def evidence(  # noqa: PLR0913 - where all that it is of can lie
+    run: str | Path,
+    out: str | Path,
+    *,
+    bundle: str | Path | None = None,
+    firmware: str | Path | None = None,
+    data: str | None = None,
+    hashes_only: bool = False,
+    key: str | Path | None = None,
+    pdf: bool = True,
+    trust: bool = False,
+) -> EvidenceManifest:
+    """Write the evidence of a robustness evaluation, and of the studies beside it, as a folder to file.
+
+    Args:
+        run: the folder of a run, or its `result.json`.
+        out: the folder to write; an older one there that nobody changed is replaced.
+        bundle: the model that was evaluated; by default the folder `bundle` of the run.
+        firmware: the build that answered; by default the folder `build` of the run.
+        data: what the model was attacked with; by default what the run's configuration names.
+        hashes_only: leave the model, the firmware and the inputs out; their hashes are in the folder all the same.
+        key: a key of OpenSSH's to sign the folder with.
+        pdf: print the report as a PDF too, if WeasyPrint is installed.
+        trust: see `open_bundle`.
+
+    Raises:
+        BadInputError: something is missing, or is not what the result was measured on.
+        MismatchError: the model's answers are not the device's that the result holds.
+    """
+    place = Path(run)
+    path = place / leading().file if place.is_dir() else place
+    result = _robustness(path)
+    opened = _bundle_of(result, Path(bundle or path.parent / "bundle"), trust)
+    built = _build_of(result, Path(firmware or path.parent / "build"))
+    source = data or _configured_data(result)
+    dataset = None if source is None else _data_of(result, source)
+    if dataset is None and not hashes_only:
+        what, fix = "does not say where its data is", "give it with --data, or leave inputs out with --hashes-only"
+        raise BadInputError(what, where=str(path), fix=fix)
+    card = path.parent / "train" / CARD
+    subject = Subject(
+        result=result,
+        beside=studies_beside(path, result),
+        bundle=opened,
+        build=built,
+        dataset=dataset,
+        answers=None if dataset is None or hashes_only else _answers(opened, dataset, result),
+        training_card=card.read_text() if card.is_file() else None,
+        compiler=_compiler(built.record),
+    )
+    return write_evidence(subject, Path(out), key=None if key is None else Path(key), pdf=pdf)
+
+
+def _robustness(path: Path) -> RobustnessResult:
+    study = read_study(path)
+    if not isinstance(study, RobustnessResult):
+        raise BadInputError(f"is a result of {study.kind}", where=str(path), fix=f"give the {leading().file} beside it")
+    return study
+
+
+def _bundle_of(result: RobustnessResult, folder: Path, trust: bool) -> Bundle:
+    opened = open_bundle(folder, trust=trust)
+    if opened.sha256 != result.provenance.bundle_sha256:
+        what = f"is not the bundle that was evaluated, which has SHA-256 {result.provenance.bundle_sha256[:12]}"
+        raise BadInputError(what, where=str(folder), fix="name that one with --bundle")
+    return opened
+
+
+def _build_of(result: RobustnessResult, folder: Path) -> Build:
+    built = open_build(folder)
+    if built.record.elf_sha256 != result.firmware.elf_sha256:
+        what = f"is not the firmware that answered, whose ELF has SHA-256 {result.firmware.elf_sha256[:12]}"
+        raise BadInputError(what, where=str(folder), fix="name that one with --build")
+    return built
+
+
+def _configured_data(result: RobustnessResult) -> str | None:
+    """The data set that the configuration of the run names, if it was part of one."""
+    config = tomllib.loads(result.provenance.configuration)
+    trained = config.get("train")
+    found = config.get("data") or (None if trained is None else trained.get("data", "fashion-mnist"))
+    return found if isinstance(found, str) else None
+
+
+def _data_of(result: RobustnessResult, source: str) -> Dataset:
+    dataset = load_data(source)
+    if dataset.sha256 != result.provenance.data_sha256:
+        what = f"is not the data that was attacked, which has SHA-256 {result.provenance.data_sha256[:12]}"
+        raise BadInputError(what, where=source, fix="name that data with --data")
+    return dataset
+
+
+def _answers(bundle: Bundle, dataset: Dataset, result: RobustnessResult) -> Answers:
+    """Ask the twin for the clean samples once more; its classes have to be those of the device in the result."""
+    grid, chosen = bundle.manifest.input, np.array(result.provenance.sample_indices)
+    x = to_input_bytes(dataset.x_test[chosen], grid.scale, grid.zero_point)
+    outputs = Twin(bundle).predict(x)
+    if result.samples is None or outputs.labels.tolist() != list(result.samples.clean):
+        raise MismatchError(
+            "the model gives some samples other classes than the result holds",
+            where=str(bundle.path),
+            fix="run the evaluation again",
+        )
+    return Answers(x, outputs)
+
+
+def _compiler(record: BuildRecord) -> Path | None:
+    """The compiler's program on this machine, if its version is the one that a firmware was built with."""
+    program = shutil.which(COMPILER)
+    if program is None:
+        return None
+    printed = subprocess.run([program, "--version"], capture_output=True, text=True, errors="replace", check=False)
+    version = printed.stdout.partition("\n")[0].partition(" ")[2]
+    return Path(program) if version and version == record.compiler.removeprefix("GCC: ") else None
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """Samples of an evidence folder, asked again of a firmware that was made again from its golden model.
+
+    Attributes:
+        samples: how many were asked.
+        bytes_compared: the bytes of their answers.
+        mismatched: the positions in the test set of those whose answers differ from the folder's.
+        same_code: the C that was generated again is, file by file, the one that answered then.
+    """
+
+    samples: int
+    bytes_compared: int
+    mismatched: tuple[int, ...]
+    same_code: bool
+
+
+def verify(
+    folder: str | Path, *, signers: str | Path | None = None, identity: str | None = None
+) -> tuple[EvidenceManifest, list[Change]]:
+    """Compute every hash of an evidence folder and every figure in it again; nothing in it is executed.
+
+    Args:
+        folder: what `evidence` wrote, from whomever.
+        signers: an allowed_signers file of OpenSSH's: the folder has to be signed by one of them.
+        identity: which of them.
+
+    Returns:
+        The folder's manifest, and what is not as it was filed.
+
+    Raises:
+        BadInputError: the folder is no evidence, or signers were given without an identity.
+        ToolMissingError: it is signed, and OpenSSH is not installed.
+    """
+    place = Path(folder)
+    if signers is not None and not identity:
+        raise BadInputError("says who may sign, but not who has to", where=str(signers), fix="give --identity too")
+    found = checking.changes(place, signers=None if signers is None else Path(signers), identity=identity)
+    return open_evidence(place), found
+
+
+def repeat(folder: str | Path, samples: int, *, port: str | None = None, stages: Stages = silent) -> Repetition:
+    """Make the firmware of an evidence folder again from its golden model, and ask it for samples.
+
+    The bundle and the build that the folder describes are programs of whoever filed it, so they are not used: the
+    golden `.tflite` is converted and built here, with the formats that the folder names.
+
+    Args:
+        folder: what `evidence` wrote; `verify` has found nothing in it.
+        samples: how many to ask, evenly spaced; all if there are fewer.
+        port: the serial port of a board that is to answer; it has to run this very firmware. Without it the emulated
+            board is started.
+        stages: shows how far the work is.
+
+    Raises:
+        BadInputError: the folder holds no model or no inputs, or its board has no emulator and no port was given.
+        TritguardError: what converting, building and asking raise.
+    """
+    place = Path(folder)
+    manifest = open_evidence(place)
+    for name, what in ((GOLDEN, "golden model"), (answers.FILE, "inputs")):
+        if not (place / name).is_file():
+            listed = name in manifest.files
+            reason = "it was removed" if listed else "it was written with --hashes-only"
+            raise BadInputError(f"holds no {what}: {reason}", where=str(place), fix="nothing can be asked again")
+    result, _ = checking.read_studies(place, manifest)
+    record = from_json(BuildRecord, place / BUILD)
+    if record.engine != "native":
+        what = f"the firmware ran the engine {record.engine}, whose library is not in the folder"
+        raise BadInputError(what, where=str(place), fix="only a native firmware can be made again")
+    with scratch_folder() as scratch:
+        converting = stages("Converting the golden model")
+        converting(0, 1)
+        bundle = _remade(place, scratch / "bundle")
+        converting(1, 1)
+        building = stages("Building the firmware")
+        building(0, 1)
+        built = build_firmware(bundle, scratch / "build", board=record.board)
+        building(1, 1)
+        label = bundle.manifest.label_rule
+        count = len(result.provenance.sample_indices)
+        filed = read_answers(place / answers.FILE, count, bundle.manifest.input.shape, label.threshold_steps)
+        asked = np.arange(min(samples, count)) * count // max(1, min(samples, count))
+        with open_device(bundle, built, port) as device:
+            theirs = device.predict(filed.x[asked], stages("Asking the device"))
+        same_code = _code_of(bundle.manifest) == _code_of(from_json(Manifest, place / BUNDLE))
+    return _compare(result, filed, asked, theirs, same_code)
+
+
+def _remade(folder: Path, out: Path) -> Bundle:
+    """Convert the golden model of an evidence folder with the choices that its bundle's manifest names."""
+    filed = from_json(Manifest, folder / BUNDLE)
+    content = (folder / GOLDEN).read_bytes()
+    bundle = write_bundle(
+        content,
+        out,
+        name=filed.name,
+        core=filed.core,
+        classes=filed.classes,
+        formats=filed.formats_asked,
+        stripes=filed.stripes_allowed,
+        check=verify_against_oracle,
+    )
+    assert hash_file(bundle.model_path) == bundle.manifest.model_sha256
+    return bundle
+
+
+def _code_of(manifest: Manifest) -> dict[str, str]:
+    """The hashes of a bundle's C, by file."""
+    return {name: digest for name, digest in manifest.files.items() if name.startswith(f"{C_DIR}/")}
+
+
+def _compare(
+    result: RobustnessResult, filed: Answers, asked: np.ndarray[tuple[int], np.dtype[np.int64]], theirs: Outputs,
+    same_code: bool,
+) -> Repetition:  # fmt: skip
+    """Compare bytes sample by sample, and classes with the result's own table."""
+    assert result.samples is not None
+    wrong = []
+    for row, place in enumerate(asked.tolist()):
+        ours = _one(filed.outputs, place)
+        other = differing(ours, _one(theirs, row)) > 0
+        if other or int(ours.labels[0]) != result.samples.clean[place]:
+            wrong.append(result.provenance.sample_indices[place])
+    return Repetition(len(asked), compared(theirs), tuple(wrong), same_code)
+
+
+def _one(outputs: Outputs, place: int) -> Outputs:
+    logits = None if outputs.logits is None else outputs.logits[place : place + 1]
+    return Outputs(outputs.scores[place : place + 1], logits, threshold=outputs.threshold)

@@ -1,0 +1,75 @@
+"""A deployed network as the levels of certification need it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tritguard.certify.box import Bool, Box, Region
+from tritguard.certify.decision import Decision
+from tritguard.certify.intervals import Bounds, propagate
+from tritguard.certify.relaxation import Effort, Form, Relaxation, refine
+from tritguard.certify.stages import Stage, stages_of
+from tritguard.graph.model import Float64, Graph, Int64
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """The stages up to the tensor that decides the label.
+
+    Attributes:
+        stages: in the graph's order.
+        source: the input tensor.
+        input_shape: without the batch.
+        decision: how the label follows.
+    """
+
+    stages: tuple[Stage, ...]
+    source: int
+    input_shape: tuple[int, ...]
+    decision: Decision
+
+    @classmethod
+    def of(cls, graph: Graph) -> Network:
+        """Prepare a graph; the golden model's, whose bytes the device gives in any format of its weights.
+
+        Raises:
+            BadInputError: the model has several inputs or outputs, or its output has no class.
+        """
+        stages, decision = stages_of(graph), Decision.of(graph)
+        last = graph.producers.get(decision.tensor, -1)
+        return cls(stages[: last + 1], graph.input, graph.tensors[graph.input].shape, decision)
+
+    def intervals(self, inputs: Box, known: Mapping[int, Box] | None = None) -> Bounds:
+        """Level 1; see `propagate`."""
+        return propagate(self.stages, self.source, inputs, known)
+
+    def relaxed(self, region: Region, bounds: Bounds) -> Relaxation:
+        """Linear relaxation with known bounds, for any number of regions."""
+        return Relaxation(self.stages, self.source, region, bounds)
+
+    def refined(self, region: Region, effort: Effort) -> Relaxation:
+        """Linear relaxation of one region with bounds that it improves itself."""
+        return refine(self.stages, self.source, region, effort)
+
+    def margins(
+        self, relaxation: Relaxation, y: Int64, trace: dict[int, Float64] | None = None
+    ) -> tuple[Float64, Bool]:
+        """Lower bounds of what decides the label, by linear relaxation.
+
+        Args:
+            relaxation: of n regions.
+            y: int64[n], the labels.
+            trace: see `Relaxation.least`.
+
+        Returns:
+            float64[n, m], how far each objective is above what it has to be, at least; and bool[n, m], whether that
+            proves it. Objectives are whole numbers, so more than -1 is enough.
+        """
+        factors, needed = self.decision.objectives(y)
+        shape = relaxation.bounds.boxes[self.decision.tensor].low.shape[1:]
+        form = Form.of(self.decision.tensor, factors.reshape(*factors.shape[:2], *shape))
+        above = relaxation.least(form, len(self.stages), trace) - needed
+        return above, np.asarray(above > -1) | self.decision.proved(self.stages, relaxation.bounds, y)

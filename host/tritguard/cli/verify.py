@@ -1,0 +1,56 @@
+"""tritguard verify: checks an evidence folder, from whomever, without running anything in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tritguard.api.evidence_folder import repeat, verify
+from tritguard.cli.progress import stages
+from tritguard.cli.terminal import console, say
+from tritguard.report.evidence.manifest import SIGNATURE
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(help="Folder written by 'tritguard evidence'.")],
+    again: Annotated[
+        int, typer.Option("--repeat", metavar="N", min=0, help="Ask the firmware, made again, for N of the samples.")
+    ] = 0,
+    port: Annotated[
+        str | None, typer.Option(help="With --repeat: serial port of a board that runs this firmware.")
+    ] = None,
+    signers: Annotated[
+        Path | None, typer.Option(help="An allowed_signers file: one of them has to have signed the folder.")
+    ] = None,
+    identity: Annotated[str | None, typer.Option(help="Which of them.")] = None,
+) -> None:
+    """Compute every hash and every figure of an evidence folder again, and name what changed.
+
+    Exit code 1: something is not as it was filed. 5: the firmware gives other bytes.
+    """
+    with console.status("Checking"):
+        manifest, changes = verify(folder, signers=signers, identity=identity)
+    for change in changes:
+        say(f"CHANGED  {change}")
+    if changes:
+        say(f"{folder} is not as it was filed: {len(changes)} findings")
+        raise typer.Exit(1)
+    signed = "signed; give --signers to know by whom" if (folder / SIGNATURE).is_file() else "not signed"
+    signed = f"signed by {identity}" if signers is not None else signed
+    say(f"{manifest.title}: {len(manifest.files)} files and every figure are as they were filed; {signed}")
+    if again:
+        _repeat(folder, again, port)
+
+
+def _repeat(folder: Path, count: int, port: str | None) -> None:
+    with stages() as named:
+        found = repeat(folder, count, port=port, stages=named)
+    code = "from the same C" if found.same_code else "from other C: this is another version of tritguard"
+    for index in found.mismatched:
+        say(f"DIFFERS  sample {index}: other bytes than the folder has")
+    what = f"{found.samples} samples asked again, {found.bytes_compared:,} bytes"
+    say(f"{what}, {code}: {len(found.mismatched)} differ")
+    if found.mismatched:
+        raise typer.Exit(5)

@@ -1,0 +1,231 @@
+"""Results side by side: what got better or worse, paired by sample, with what it costs in flash, RAM and time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from tritguard.errors import BadInputError
+from tritguard.evaluate.robustness.result import RobustnessResult
+from tritguard.evaluate.robustness.significance import LEVEL, mcnemar
+from tritguard.evaluate.robustness.table import Figures, count
+from tritguard.evaluate.study import Rate, Status
+from tritguard.records import Record
+from tritguard.report import summary
+from tritguard.report.evidence.samples import table_of
+
+Verdict = Literal["better", "worse", "no difference shown"]
+
+_SAME_BOUND = 1e-6
+
+
+class Compared(Record):
+    """One of the results.
+
+    Attributes:
+        name: what the comparison calls it: the model, and the file where several are of one.
+        robust: the worst case at the largest bound of its threat model; None if it is invalid.
+        eps_input: that bound in input units.
+        ram: static memory and the stack's peak.
+        milliseconds: of one inference, measured or estimated as the result says; None if it has neither.
+    """
+
+    name: str
+    file: str
+    status: Status
+    codes: tuple[str, ...]
+    model_sha256: str
+    board: str
+    emulated: bool
+    clean: Rate | None
+    robust: Rate | None
+    eps_input: float | None
+    flash: int
+    ram: int
+    instructions: int | None
+    milliseconds: float | None
+
+
+class Pair(Record):
+    """One result against the first, on the samples that both have, at one bound.
+
+    Attributes:
+        other: the position of the result in `results`.
+        eps_input: the bound in input units; 0: clean inputs.
+        first: what holds in the first result.
+        second: what holds in the other.
+        gained: how many samples hold in the other alone.
+        lost: how many hold in the first alone.
+        p: McNemar's exact test, two-sided: how probable so uneven a split is by luck.
+        verdict: whether the other one is better, at a level of 5 % that all pairs share (Bonferroni).
+    """
+
+    other: int
+    eps_input: float
+    first: Rate
+    second: Rate
+    gained: int
+    lost: int
+    p: float
+    verdict: Verdict
+
+
+class Comparison(Record):
+    """Robustness results of the same data side by side; the first one is what the others are compared with.
+
+    Attributes:
+        samples: how many samples all of them have.
+        pairs: the others against the first; an invalid result has none.
+        front: positions of the results that no other one beats in robust accuracy, flash and RAM together.
+    """
+
+    schema_version: Literal[1] = 1
+    kind: Literal["comparison"] = "comparison"
+    data_name: str
+    data_sha256: str
+    norm: str
+    samples: int
+    results: tuple[Compared, ...] = Field(min_length=2)
+    pairs: tuple[Pair, ...]
+    front: tuple[int, ...]
+
+
+def compare(results: Sequence[tuple[str, RobustnessResult]]) -> Comparison:
+    """Compare results, each with its file's name.
+
+    Raises:
+        BadInputError: there are fewer than two, or they are of other data, norms or samples than the first.
+    """
+    if len(results) < 2:
+        raise BadInputError("one result alone cannot be compared", fix="give two or more")
+    first = results[0][1]
+    for file, result in results:
+        _check_comparable(file, result, first)
+    shared = set.intersection(*(set(result.provenance.sample_indices) for _, result in results))
+    if not shared:
+        fix = "evaluate with the same seed, or with more samples"
+        raise BadInputError("have no sample in common", where=results[1][0], fix=fix)
+    names = _names(results)
+    compared = tuple(_compared(name, file, result) for name, (file, result) in zip(names, results, strict=True))
+    return Comparison(
+        data_name=first.provenance.data_name,
+        data_sha256=first.provenance.data_sha256,
+        norm=first.threat_model.norm,
+        samples=len(shared),
+        results=compared,
+        pairs=tuple(_judged(list(_pairs([result for _, result in results], sorted(shared))))),
+        front=_front(compared),
+    )
+
+
+def _check_comparable(file: str, result: RobustnessResult, first: RobustnessResult) -> None:
+    table_of(result)
+    for what, ours, theirs in (
+        ("data", result.provenance.data_sha256, first.provenance.data_sha256),
+        ("norm", result.threat_model.norm, first.threat_model.norm),
+        ("goal", result.threat_model.goal, first.threat_model.goal),
+        ("input unit", result.threat_model.input_unit, first.threat_model.input_unit),
+    ):
+        if ours != theirs:
+            fix = "compare results that were attacked alike"
+            raise BadInputError(f"is of another {what} than the first: {ours}, not {theirs}", where=file, fix=fix)
+
+
+def _names(results: Sequence[tuple[str, RobustnessResult]]) -> list[str]:
+    models = [result.provenance.model_name for _, result in results]
+    return [
+        name if models.count(name) == 1 else f"{name} ({file})"
+        for name, (file, _) in zip(models, results, strict=True)
+    ]  # fmt: skip
+
+
+def _compared(name: str, file: str, result: RobustnessResult) -> Compared:
+    point, latency, footprint = summary.headline_point(result), result.latency, result.footprint
+    timed = latency.cycles_estimated is not None or not result.firmware.emulated
+    return Compared(
+        name=name,
+        file=file,
+        status=result.status,
+        codes=tuple(issue.code for issue in result.issues),
+        model_sha256=result.provenance.model_sha256,
+        board=result.firmware.board_name,
+        emulated=result.firmware.emulated,
+        clean=None if result.status == "invalid" else result.clean,
+        robust=None if point is None else point.robust,
+        eps_input=None if point is None else point.eps_input,
+        flash=footprint.flash_total,
+        ram=footprint.ram_static + footprint.stack_peak,
+        instructions=latency.instructions,
+        milliseconds=latency.milliseconds if timed else None,
+    )
+
+
+def _pairs(results: Sequence[RobustnessResult], shared: Sequence[int]) -> Iterator[Pair]:
+    """Pair every result with the first one by sample, at each bound that both have, without a verdict yet."""
+    figures = [count(table_of(result)) for result in results]
+    first = results[0]
+    for other, result in enumerate(results[1:], start=1):
+        if "invalid" in (first.status, result.status):
+            continue
+        for eps, (ours, theirs) in _bounds(first, result).items():
+            before = _held(first, figures[0], ours, shared)
+            after = _held(result, figures[other], theirs, shared)
+            gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
+            yield Pair(
+                other=other,
+                eps_input=eps,
+                first=Rate.of(int(before.sum()), len(shared)),
+                second=Rate.of(int(after.sum()), len(shared)),
+                gained=gained,
+                lost=lost,
+                p=min(1.0, 2 * mcnemar(max(gained, lost), min(gained, lost))),
+                verdict="no difference shown",
+            )
+
+
+def _bounds(first: RobustnessResult, other: RobustnessResult) -> dict[float, tuple[int, int]]:
+    """The bounds that two threat models share, in input units, each with the steps it is on both grids; and 0."""
+    found = {0.0: (0, 0)}
+    threat = first.threat_model
+    for steps, eps in zip(threat.eps_steps, threat.eps_input, strict=True):
+        for theirs, their_eps in zip(other.threat_model.eps_steps, other.threat_model.eps_input, strict=True):
+            if abs(eps - their_eps) <= _SAME_BOUND * eps:
+                found[eps] = (steps, theirs)
+    return found
+
+
+def _held(
+    result: RobustnessResult, figures: Figures, eps: int, shared: Sequence[int]
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """bool[n]: which of the shared samples hold up to a bound."""
+    places = {index: place for place, index in enumerate(result.provenance.sample_indices)}
+    return np.array([figures.first[places[index]] > eps for index in shared])
+
+
+def _judged(pairs: list[Pair]) -> Iterator[Pair]:
+    for pair in pairs:
+        verdict: Verdict = "no difference shown"
+        if pair.p <= LEVEL / len(pairs):
+            verdict = "better" if pair.gained > pair.lost else "worse"
+        yield pair.model_copy(update={"verdict": verdict})
+
+
+def _front(results: Sequence[Compared]) -> tuple[int, ...]:
+    """Find the results that no other one beats or equals in all of robust accuracy, flash and RAM."""
+
+    def beaten(place: int) -> bool:
+        return any(
+            _costs(other) != _costs(results[place])
+            and all(theirs <= ours for theirs, ours in zip(_costs(other), _costs(results[place]), strict=True))
+            for other in results
+            if other.robust is not None
+        )
+
+    return tuple(place for place, one in enumerate(results) if one.robust is not None and not beaten(place))
+
+
+def _costs(one: Compared) -> tuple[float, int, int]:
+    return -(one.robust.value if one.robust else 0.0), one.flash, one.ram

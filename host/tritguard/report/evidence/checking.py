@@ -1,0 +1,115 @@
+"""Checks an evidence folder: every hash, and every figure that follows from the samples. Nothing of it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tritguard import __version__
+from tritguard.build.record import BuildRecord
+from tritguard.emit.bundle import Manifest
+from tritguard.errors import BadInputError, TritguardError
+from tritguard.evaluate.registry import read_study
+from tritguard.evaluate.robustness.result import RobustnessResult
+from tritguard.evaluate.study import Study
+from tritguard.records import from_json
+from tritguard.report.evidence import document, samples
+from tritguard.report.evidence.folder import BUILD, BUNDLE, REPORT, tool_sha256
+from tritguard.report.evidence.manifest import Change, EvidenceManifest, file_changes, open_evidence
+from tritguard.report.evidence.signature import signature_changes
+from tritguard.report.registry import to_html
+
+
+def changes(folder: Path, *, signers: Path | None = None, identity: str | None = None) -> list[Change]:
+    """Name everything in an evidence folder that is not as it was filed.
+
+    Args:
+        folder: the evidence; it may come from anybody.
+        signers: an allowed_signers file of OpenSSH's, if the signature has to be of one of them.
+        identity: which of them.
+
+    Returns:
+        What was found, file by file; empty if all is as it was filed.
+
+    Raises:
+        BadInputError: the folder is no evidence.
+        ToolMissingError: it is signed, and OpenSSH is not installed.
+    """
+    manifest = open_evidence(folder)
+    found = [*file_changes(folder, manifest), *signature_changes(folder, signers, identity)]
+    found += [change for change in _figures(folder, manifest) if change not in found]
+    return found
+
+
+def read_studies(folder: Path, manifest: EvidenceManifest) -> tuple[RobustnessResult, list[Study]]:
+    """Read the results of an evidence folder, which counts their figures again.
+
+    Raises:
+        BadInputError: a result contradicts itself or its samples, or the first one is of another study.
+    """
+    first, *beside = (read_study(folder / name) for name in manifest.results)
+    if not isinstance(first, RobustnessResult):
+        raise BadInputError(f"is of {first.kind}, not of robustness", where=str(folder / manifest.results[0]))
+    return first, beside
+
+
+def comparable(manifest: EvidenceManifest) -> bool:
+    """Whether this tritguard is the one that wrote the folder, so that it writes the same documents."""
+    tool = manifest.part("tool")
+    return manifest.tritguard == __version__ and tool is not None and tool.sha256 == tool_sha256()
+
+
+def _figures(folder: Path, manifest: EvidenceManifest) -> Iterator[Change]:
+    """Count every figure again, and compare what was made from results with what is made from them now."""
+    try:
+        result, beside = read_studies(folder, manifest)
+        yield from _identities(folder, manifest, result)
+        table = samples.samples_csv(result)
+    except TritguardError as error:
+        yield Change(_inside(folder, error.where), error.what)
+        return
+    if (what := samples.first_difference(_text(folder / samples.FILE), table)) is not None:
+        yield Change(samples.FILE, what)
+    if not comparable(manifest):
+        return
+    remade = {
+        document.README: document.readme(manifest, result, beside),
+        REPORT: to_html(result, beside),
+        document.MODEL_CARD: document.model_card(from_json(Manifest, folder / BUNDLE), result),
+    }
+    for name, text in remade.items():
+        if _text(folder / name) != text:
+            yield Change(name, "is not what the results give")
+
+
+def _identities(folder: Path, manifest: EvidenceManifest, result: RobustnessResult) -> Iterator[Change]:
+    """Compare what the manifest, the results and the records of bundle and build say of the same thing."""
+    bundle, build = from_json(Manifest, folder / BUNDLE), from_json(BuildRecord, folder / BUILD)
+    provenance, firmware = result.provenance, result.firmware
+    stated: dict[str, str | None] = {part.role: part.sha256 for part in manifest.parts}
+    for role, where, digest in (
+        ("golden model", manifest.results[0], provenance.model_sha256),
+        ("golden model", BUNDLE, bundle.model_sha256),
+        ("golden model", BUILD, build.model_sha256),
+        ("bundle", manifest.results[0], provenance.bundle_sha256),
+        ("bundle", BUILD, build.bundle_sha256),
+        ("firmware ELF", manifest.results[0], firmware.elf_sha256),
+        ("firmware ELF", BUILD, build.elf_sha256),
+        ("firmware image", BUILD, build.binary_sha256),
+        ("data", manifest.results[0], provenance.data_sha256),
+    ):
+        if stated.get(role) != digest:
+            yield Change(where, f"is of another {role} than the manifest: {digest[:12]}, not {stated.get(role)}")
+    for part in manifest.parts:
+        if part.file is not None and part.sha256 != manifest.files.get(part.file):
+            yield Change(part.file, f"is another {part.role} than the one that was measured")
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode(errors="replace") if path.is_file() else ""
+
+
+def _inside(folder: Path, where: str | None) -> str:
+    """Name a file by its path in the folder."""
+    path = Path(where or "")
+    return path.relative_to(folder).as_posix() if where and path.is_relative_to(folder) else where or "results"

@@ -1,0 +1,355 @@
+"""Bounds of the deployed integers: no input leaves them, and what they decide is what trying everything decides."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.support.known_models import other_ops_model, several, ternary_model
+from tests.support.random_graphs import (
+    bundle_of_any_formats,
+    inputs,
+    models,
+    rowwise_models,
+    sample_inputs,
+    transpose_conv,
+    zero_points,
+)
+from tests.support.random_pairs import PAIRS, pair
+from tests.support.tflite_builder import ModelBuilder
+from tests.support.tiny_nets import answers_of, close_calls, every_tensor, outside, random_of, tiny_net, whole_ball
+from tritguard.attack import Ball
+from tritguard.certify import lines, maps, softmax, stages, steps, tabled, terms
+from tritguard.certify.box import Box, Region, least_in
+from tritguard.certify.bracket import Depth, certify
+from tritguard.certify.decision import Decision
+from tritguard.certify.intervals import propagate
+from tritguard.certify.network import Network
+from tritguard.certify.relaxation import Effort, Form, refine
+from tritguard.certify.splitting import Limit
+from tritguard.certify.stages import Sums, stages_of
+from tritguard.errors import BadInputError, BadModelError
+from tritguard.graph import read_graph
+from tritguard.graph.model import DepthwiseConv2D, Graph, Softmax
+from tritguard.progress import silent
+from tritguard.twin import Twin
+
+nothing = silent("")
+anything = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+balls = st.builds(
+    Ball, st.sampled_from(["Linf", "Linf", "L2"]), st.sampled_from([0, 1, 3, 20, 255]), st.sampled_from([-128, -90])
+)
+
+
+def leaves(graph: Graph, ball: Ball, seed: int) -> str | None:
+    """Which op's output, or which bound of a linear function of the model's, an input of the ball leaves."""
+    rng = np.random.default_rng(seed)
+    clean = np.maximum(rng.integers(-128, 128, (1, *graph.tensors[graph.input].shape)), ball.low).astype(np.int8)
+    ops, region = stages_of(graph), Region.of(ball, clean)
+    plain = propagate(ops, graph.input, region.box)
+    relaxation = refine(ops, graph.input, region, Effort())
+    factors = rng.normal(size=(1, 2, *graph.tensors[graph.output].shape))
+    least = relaxation.least(Form.of(graph.output, factors), len(ops))[0]
+    for x in random_of(ball, clean, rng):
+        values = every_tensor(graph, x[0])
+        for op in graph.ops:
+            for name, bounds in (("intervals", plain), ("relaxation", relaxation.bounds)):
+                box = bounds.boxes[op.output]
+                if outside(box.low[0], box.high[0], values[op.output]):
+                    return f"{op.kind} ({name})"
+        reached = (factors[0] * values[graph.output]).reshape(2, -1).sum(axis=1)
+        if (reached < least - 1e-9).any():
+            return f"linear function: {reached} below {least}"
+    return None
+
+
+def read(content: bytes) -> Graph | None:
+    """The graph; None where the random scales make TFLM refuse the model."""
+    try:
+        return read_graph(content)
+    except BadModelError:
+        return None
+
+
+@anything
+@given(content=st.one_of(models(), rowwise_models()), ball=balls, seed=inputs)
+def test_no_input_of_the_ball_leaves_the_bounds(content: bytes, ball: Ball, seed: int) -> None:
+    graph = read(content)
+    assert graph is None or leaves(graph, ball, seed) is None
+
+
+@pytest.mark.parametrize("name", [*PAIRS, "TRANSPOSE_CONV"])
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), ball=balls, seed=inputs, zero_point=zero_points)
+def test_nor_those_of_functions_of_two_elements(
+    name: str, data: st.DataObject, ball: Ball, seed: int, zero_point: int
+) -> None:
+    builder = ModelBuilder(
+        data.draw(st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 6))), 0.1, zero_point
+    )
+    tensor = builder.input
+    for _ in range(2):
+        if name in PAIRS:
+            tensor = data.draw(st.composite(pair)(builder, tensor, name))
+        else:
+            tensor = data.draw(st.composite(transpose_conv)(builder, tensor))
+    graph = read(builder.build(tensor))
+    assert graph is None or leaves(graph, ball, seed) is None
+
+
+@pytest.mark.parametrize("content", [ternary_model(), other_ops_model()], ids=["ternary", "other ops"])
+def test_every_kernels_op_is_bounded(content: bytes) -> None:
+    graph = read_graph(content)
+    for seed, eps in enumerate((0, 1, 20)):
+        assert leaves(graph, Ball("Linf", eps), seed) is None
+
+
+@anything
+@given(content=st.one_of(models(), rowwise_models()), seed=inputs)
+def test_the_bounds_of_a_single_input_are_its_values(content: bytes, seed: int) -> None:
+    """Except those of a softmax, which is bounded through real numbers."""
+    graph = read(content)
+    if graph is None or any(isinstance(op, Softmax) for op in graph.ops):
+        return
+    x = sample_inputs(graph.tensors[graph.input].shape, seed, count=1)
+    bounds = propagate(stages_of(graph), graph.input, Box.point(x))
+    for row, one in enumerate(x):
+        for tensor, value in every_tensor(graph, one).items():
+            box = bounds.boxes[tensor]
+            assert np.array_equal(box.low[row], value) and np.array_equal(box.high[row], value)
+
+
+def raised(function: object, by: int = 1) -> object:
+    """A function of boxes whose lower bounds are a step too high."""
+    return lambda *arguments: Box((box := function(*arguments)).low + by, box.high)  # type: ignore[operator]
+
+
+def lifted(function: object) -> object:
+    """A maker of lines, of which those below lie a whole step too high."""
+
+    def made(*arguments: object) -> lines.Lines:
+        right = function(*arguments)  # type: ignore[operator]
+        return lines.Lines(right.low_slope, right.low_offset + 1, right.high_slope, right.high_offset)
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "wrong"),
+    [
+        (steps.Requantisation, "bounds", raised),
+        (steps.Averaging, "bounds", raised),
+        (terms.Scaled, "ends", lambda function: raised(function, 1 << 20)),
+        (tabled.Tables, "bounds", raised),
+        (softmax, "bounds", raised),
+        ("tritguard.certify.relaxation.staircase_lines", None, lifted),
+        (tabled.Tables, "lines", lifted),
+    ],
+)
+def test_an_injected_off_by_one_is_found(
+    place: object, name: str | None, wrong: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In each of the rules, by the same search that finds nothing in the right ones."""
+    if name is None:
+        assert isinstance(place, str)
+        monkeypatch.setattr(place, wrong(lines.staircase_lines))  # type: ignore[operator]
+    else:
+        monkeypatch.setattr(place, name, wrong(getattr(place, name)))  # type: ignore[operator]
+    contents = [ternary_model(), other_ops_model(), *map(tiny_net, range(12))]
+    found = (leaves(read_graph(content), Ball("Linf", eps), 0) for content in contents for eps in (0, 2, 6))
+    assert any(found)
+
+
+def test_a_forgotten_rounding_error_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = steps.Requantisation.__init__
+
+    def exact(self: steps.Requantisation, *arguments: object) -> None:
+        right(self, *arguments)  # type: ignore[arg-type]
+        self.error = np.zeros_like(self.error)
+
+    monkeypatch.setattr(steps.Requantisation, "__init__", exact)
+    assert any(leaves(read_graph(tiny_net(seed)), Ball("Linf", eps), seed) for seed in range(40) for eps in (1, 5))
+
+
+def test_statuses_of_tiny_nets_are_those_of_trying_everything() -> None:
+    """All three levels, both norms, ties, softmax, thresholds; every sample is decided."""
+    settled: Counter[tuple[str, str]] = Counter()
+    depth = Depth(Effort(), Limit(seconds=60))
+    for seed in range(18):
+        graph = read_graph(tiny_net(seed, classes=1 if seed % 6 == 5 else 4))
+        answer = answers_of(graph)
+        x = close_calls(graph, seed, 3)
+        y = answer(x)
+        for ball in (Ball("Linf", 3, -100), Ball("L2", 5)):
+            verdicts = certify(Network.of(graph), answer, x, y, ball, depth, nothing)
+            for sample, label in enumerate(y):
+                holds = bool((answer(whole_ball(ball, x[sample])) == label).all())
+                assert verdicts.status[sample] == ("proved" if holds else "broken"), (seed, ball, sample)
+                settled[verdicts.status[sample], verdicts.level[sample]] += 1
+            for sample, found in verdicts.counterexamples.items():
+                assert ball.distances(found[None], x[sample : sample + 1]) <= ball.eps
+                assert ball.low <= found.min() and answer(found[None]) != y[sample]
+    assert {
+        ("proved", "intervals"),
+        ("proved", "relaxation"),
+        ("proved", "splitting"),
+        ("broken", "relaxation"),
+    } <= set(settled)
+
+
+def test_many_inputs_are_split_at_staircases() -> None:
+    """A net with too many inputs to split those: nothing that is proved breaks at random, and more is proved."""
+    rng = np.random.default_rng(1)
+    builder = ModelBuilder((24,), 0.02, 0)
+    hidden = builder.dense(
+        builder.input, rng.integers(-127, 128, (12, 24), dtype=np.int8), [0.01] * 12, None, (0.1, -128), "RELU"
+    )
+    out = builder.dense(hidden, rng.integers(-127, 128, (3, 12), dtype=np.int8), [0.01] * 3, None, (0.2, 0))
+    graph = read_graph(builder.build(out))
+    answer, x = answers_of(graph), rng.integers(-128, 128, (30, 24)).astype(np.int8)
+    y, ball = answer(x), Ball("Linf", 8)
+    shallow = certify(Network.of(graph), answer, x, y, ball, Depth(), nothing)
+    deep = certify(Network.of(graph), answer, x, y, ball, Depth(Effort(), Limit(seconds=60, parts=400)), nothing)
+    assert set(deep.open) < set(shallow.open)
+    assert ("proved", "splitting") in zip(deep.status, deep.level, strict=True)
+    for sample in np.flatnonzero(np.array(deep.status) == "proved"):
+        around = np.clip(x[sample].astype(int) + rng.choice([-8, 8], (300, 24)), -128, 127).astype(np.int8)
+        assert (answer(around) == y[sample]).all()
+
+
+def test_relaxation_is_exact_for_a_linear_network() -> None:
+    """Scores of one scale are compared through their sums: what is proved is what the worst corner leaves."""
+    graph = read_graph(tiny_net(0))
+    x = close_calls(graph, 3, 20)
+    answer = answers_of(graph)
+    y = answer(x)
+    verdicts = certify(Network.of(graph), answer, x, y, Ball("Linf", 2), Depth(), nothing)
+    assert Counter(verdicts.status)["open"] <= 1  # where rounding makes two scores equal
+
+
+@settings(
+    max_examples=6,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(content=models(), ball=balls, seed=inputs)
+def test_the_twins_answers_lie_inside_in_every_format(content: bytes, ball: Ball, seed: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = bundle_of_any_formats(content, Path(folder), seed)
+        graph, rng = bundle.golden, np.random.default_rng(seed)
+        clean = np.maximum(rng.integers(-128, 128, (2, *bundle.manifest.input_shape)), ball.low).astype(np.int8)
+        bounds = propagate(stages_of(graph), graph.input, Region.of(ball, clean).box)
+        position, box = graph.logits_position(), bounds.boxes[graph.output].shaped((-1,))
+        for x in random_of(ball, clean, rng):
+            scores, sums = Twin(bundle, threads=1).run(x)
+            assert not any(outside(*sides) for sides in zip(box.low, box.high, scores, strict=True))
+            if sums is not None and position is not None:
+                wide = bounds.sums[graph.ops[position].output].shaped((-1,))
+                fits = (np.abs(wide.low) < 1 << 31) & (np.abs(wide.high) < 1 << 31)
+                assert (((wide.low <= sums) & (sums <= wide.high)) | ~fits).all()
+
+
+@anything
+@given(
+    scale=st.floats(2**-9, 1), beta=st.floats(0.3, 2), seed=inputs, size=st.integers(1, 12), width=st.integers(0, 40)
+)
+def test_a_softmax_stays_in_its_bounds(scale: float, beta: float, seed: int, size: int, width: int) -> None:
+    builder = ModelBuilder((size,), float(np.float32(scale)), 0)
+    graph = read_graph(builder.build(builder.softmax(builder.input, beta)))
+    rng = np.random.default_rng(seed)
+    low = rng.integers(-128, 128, (6, size))
+    source = Box(low, np.minimum(low + rng.integers(0, width + 1, low.shape), 127))
+    op = graph.ops[0]
+    assert isinstance(op, Softmax)
+    table = softmax.exponentials(op)
+    bounds = softmax.bounds(op, table, source)
+    strict = softmax.strict_distance(table, size)
+    for _ in range(4):
+        x = rng.integers(source.low, source.high + 1).astype(np.int8)
+        for row, one in enumerate(x):
+            scores = every_tensor(graph, one)[graph.output]
+            assert not outside(bounds.low[row], bounds.high[row], scores)
+            first, *others = np.argsort(-one.astype(int), kind="stable")
+            ahead = [other for other in others if int(one[first]) - int(one[other]) >= strict]
+            assert all(scores[first] > scores[other] for other in ahead)
+
+
+def test_lines_bound_every_step_of_a_staircase() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(300):
+        requant = steps.Requantisation(
+            maps_requant(rng.integers(1 << 30, 1 << 31), int(rng.integers(-12, 1)), int(rng.integers(-128, 128)))
+        )
+        first = rng.integers(-60_000, 60_000, (1, 8))
+        sums = Box(first, first + rng.integers(0, 3000, first.shape))
+        made = lines.staircase_lines(requant, sums, requant.bounds(sums))
+        for share in np.linspace(0, 1, 40):
+            at = np.rint(sums.low + share * (sums.high - sums.low)).astype(np.int64)
+            value = requant.bounds(Box(at, at)).low
+            assert (made.low_slope * at + made.low_offset <= value).all()
+            assert (made.high_slope * at + made.high_offset >= value).all()
+
+
+def maps_requant(multiplier: int, shift: int, zero_point: int) -> steps.Requant:
+    one = [np.array([value], np.int32) for value in (multiplier, shift)]
+    return steps.Requant(one[0], one[1], zero_point, -128 if zero_point % 2 else zero_point, 127)
+
+
+@anything
+@given(content=st.one_of(models(), rowwise_models()), seed=inputs)
+def test_transposed_maps_are_transposed(content: bytes, seed: int) -> None:
+    """<A x, s> = <x, A's> for every map of a graph, and its reach is what ones give."""
+    graph, rng = read(content), np.random.default_rng(seed)
+    if graph is None:
+        return
+    for stage in stages_of(graph):
+        for term in stage.terms if isinstance(stage, Sums) else ():
+            x = rng.integers(-100, 100, (2, *term.map.in_shape)).astype(np.float64)
+            slopes = rng.integers(-100, 100, (2, *term.map.out_shape)).astype(np.float64)
+            ours = (term.map.forward(x) * slopes).reshape(2, -1).sum(axis=1)
+            theirs = (x * term.map.transposed(slopes)).reshape(2, -1).sum(axis=1)
+            assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-9)
+            assert (np.abs(term.map.forward(np.sign(x))) <= term.reach * (1 + 1e-12)).all()
+
+
+def test_large_batches_go_through_maps_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = read_graph(ternary_model())
+    x = Box.point(sample_inputs(graph.tensors[graph.input].shape, 1))
+    whole = propagate(stages_of(graph), graph.input, x)
+    monkeypatch.setattr(maps, "_ROOM", 1)
+    parts = propagate(stages_of(graph), graph.input, x)
+    assert all(np.array_equal(box.low, parts.boxes[tensor].low) for tensor, box in whole.boxes.items())
+
+
+def test_an_op_without_a_rule_may_give_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds go on behind it: what is there holds for any value of its output."""
+    monkeypatch.delitem(stages._RULES, DepthwiseConv2D)
+    graph = read_graph(ternary_model())
+    (op,) = (op for op in graph.ops if isinstance(op, DepthwiseConv2D))
+    box = propagate(stages_of(graph), graph.input, Box.point(sample_inputs((8, 8, 3), 0))).boxes[op.output]
+    assert (box.low == -128).all() and (box.high == 127).all()
+    assert leaves(graph, Ball("Linf", 1), 0) is None
+
+
+def test_a_ball_is_bounded_by_its_norm_and_its_box() -> None:
+    """The L2 ball of radius 4 around 0 in two dimensions: the diagonal reaches 4 * sqrt(2), not 8."""
+    region = Region.of(Ball("L2", 4), np.zeros((1, 2), np.int8))
+    slopes = np.array([[[1.0, 1.0], [1.0, 0.0]]])
+    assert region.least(slopes)[0] == pytest.approx([-4 * 2**0.5, -4])
+    assert least_in(region.box, slopes)[0] == pytest.approx([-8, -4])
+
+
+def test_models_without_a_class_or_with_several_edges_are_refused() -> None:
+    builder = ModelBuilder((2, 3), 0.1, 0)
+    image = read_graph(builder.build(builder.unary("TANH", builder.input, (1 / 128, 0))))
+    with pytest.raises(BadInputError, match="has no class"):
+        Decision.of(image)
+    with pytest.raises(BadInputError, match="2 inputs and 1 outputs"):
+        stages_of(read_graph(several(2, 1)))

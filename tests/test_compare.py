@@ -1,0 +1,118 @@
+"""Results side by side: paired by sample, judged by an exact test, refused where they do not fit."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.support.robustness_result import BLIND, EPS, N, control_with, make_result
+from tests.support.schemas import assert_conforms
+from tritguard.api.comparing import compare
+from tritguard.cli import app
+from tritguard.errors import BadInputError
+from tritguard.evaluate.study import Rate
+from tritguard.report.compare import to_html
+
+
+def write(path: Path, **changes: Any) -> Path:
+    path.mkdir()
+    (path / "result.json").write_text(make_result(**changes).model_dump_json())
+    return path
+
+
+def raised(by: int) -> dict[str, Any]:
+    """Changes that let `by` more samples hold at the smallest eps, in every attack, row and curve."""
+    fields = make_result().model_dump(mode="json")
+    for row, figures in zip(fields["samples"]["attacks"], fields["attacks"], strict=True):
+        if row["eps_steps"] == 1:
+            held = figures["robust"]["k"]
+            first = N - row["broken"][::-1].index("0")  # the samples that hold are together; the next ones do now too
+            row["broken"] = row["broken"][:first] + "0" * by + row["broken"][first + by :]
+            figures["robust"] = Rate.of(held + by, N).model_dump()
+    point = next(point for point in fields["curve"] if point["eps_steps"] == 1)
+    point["robust"] = Rate.of(EPS[1] + by, N).model_dump()
+    doubling = next(one for one in fields["doubling"] if one["eps_steps"] == 1)
+    doubling["tried"] += by
+    return {name: fields[name] for name in ("samples", "attacks", "curve", "doubling")}
+
+
+def test_a_result_is_no_better_than_itself(tmp_path: Path) -> None:
+    found = compare([write(tmp_path / "a"), write(tmp_path / "b")])
+    assert [pair.eps_input for pair in found.pairs] == [0.0, *(eps * 0.584 for eps in EPS)]
+    for pair in found.pairs:
+        assert (pair.gained, pair.lost, pair.p, pair.verdict) == (0, 0, 1.0, "no difference shown")
+        assert pair.first == pair.second
+    assert [pair.first.k for pair in found.pairs] == [N - 24, *EPS.values()]
+    assert found.front == (0, 1) and found.samples == N
+
+
+@pytest.mark.parametrize(("by", "verdict"), [(6, "no difference shown"), (7, "no difference shown"), (8, "better")])
+def test_a_difference_has_to_be_more_than_luck(by: int, verdict: str, tmp_path: Path) -> None:
+    """Five bounds share 5 %: 2 / 2**8 is below 1 % and 2 / 2**7 is not."""
+    before, after = write(tmp_path / "a"), write(tmp_path / "b", **raised(by))
+    pairs = {round(pair.eps_input, 3): pair for pair in compare([before, after]).pairs}
+    pair = pairs[0.584]
+    assert (pair.gained, pair.lost, pair.second.k - pair.first.k) == (by, 0, by)
+    assert pair.p == pytest.approx(2 / 2**by) and pair.verdict == verdict
+    assert all(other.verdict == "no difference shown" for eps, other in pairs.items() if eps != 0.584)
+    (back,) = [pair for pair in compare([after, before]).pairs if pair.gained or pair.lost]
+    assert (back.gained, back.lost) == (0, by) and back.verdict == verdict.replace("better", "worse")
+
+
+def test_only_shared_samples_are_paired(tmp_path: Path) -> None:
+    provenance = make_result().provenance.model_dump() | {"sample_indices": list(range(100, 100 + N))}
+    shifted = write(tmp_path / "b", provenance=provenance, pictures=[])
+    found = compare([write(tmp_path / "a"), shifted])
+    assert found.samples == N - 100 and all(pair.first.n == N - 100 for pair in found.pairs)
+    provenance["sample_indices"] = list(range(1000, 1000 + N))
+    apart = write(tmp_path / "c", provenance=provenance, pictures=[])
+    with pytest.raises(BadInputError, match="have no sample in common"):
+        compare([tmp_path / "a", apart])
+
+
+def test_an_invalid_result_is_listed_without_accuracies(tmp_path: Path) -> None:
+    invalid = write(tmp_path / "b", symptoms=BLIND, control=control_with(139))
+    found = compare([write(tmp_path / "a"), invalid])
+    assert found.results[1].status == "invalid" and found.results[1].robust is None and found.results[1].clean is None
+    assert found.pairs == () and found.front == (0,)
+    assert "withheld" in to_html(found)
+
+
+def test_the_front_is_what_nothing_beats(tmp_path: Path) -> None:
+    footprint = make_result().footprint.model_dump()
+    smaller = write(tmp_path / "small", footprint=footprint | {"flash_total": 50_000, "flash_groups": {}})
+    better = write(tmp_path / "better", **raised(20), footprint=footprint | {"flash_total": 90_000, "flash_groups": {}})
+    found = compare([write(tmp_path / "base"), smaller, better])
+    assert found.front == (1,)  # at the largest eps all three hold the same, and this one is the smallest
+    page = to_html(found)
+    assert "Robust accuracy against flash" in page and page.count("<circle") == 3
+
+
+def test_results_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    first = write(tmp_path / "a")
+    provenance = make_result().provenance.model_dump() | {"data_sha256": "1" * 64}
+    with pytest.raises(BadInputError, match="is of another data than the first: 1111"):
+        compare([first, write(tmp_path / "b", provenance=provenance)])
+    with pytest.raises(BadInputError, match="holds no table of samples"):
+        compare([first, write(tmp_path / "c", schema_version=1, samples=None)])
+    with pytest.raises(BadInputError, match="one result alone"):
+        compare([first])
+
+
+def test_the_verb_writes_and_prints(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "a"), write(tmp_path / "b", **raised(20))
+    out = tmp_path / "out"
+    invoke = CliRunner().invoke
+    done = invoke(app, ["compare", str(first), str(second), "-o", str(out)], env={"COLUMNS": "200"})
+    assert done.exit_code == 0 and "better" in done.output and "comparison.html" in done.output
+    assert_conforms(out / "comparison.json", "comparison")
+    page = (out / "comparison.html").read_text()
+    HTMLParser().feed(page)
+    assert "http:" not in page and "https:" not in page and "<script" not in page and "better" in page
+    shown = json.loads(invoke(app, ["compare", str(first), str(second), "--json"]).output)
+    assert shown == json.loads((out / "comparison.json").read_text())

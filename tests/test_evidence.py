@@ -1,0 +1,387 @@
+"""The evidence of a run as a folder: whole, checked to the byte, and repeated from its golden model alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from typer.testing import CliRunner
+
+from tests.support.device_support import inputs
+from tests.support.made_once import made_once
+from tests.support.robustness_result import WRONG, N, make_result
+from tests.support.schemas import assert_conforms
+from tests.support.shared import ROOT
+from tritguard import api
+from tritguard.api.evidence_folder import evidence, repeat, verify
+from tritguard.build import Build
+from tritguard.cli import app
+from tritguard.data import Dataset, write_dataset
+from tritguard.data.dataset import read_dataset
+from tritguard.emit import Bundle
+from tritguard.errors import BadInputError, MismatchError
+from tritguard.evaluate.robustness.result import RobustnessResult
+from tritguard.report.evidence.document import readme
+from tritguard.report.evidence.manifest import EvidenceManifest, checksums, file_changes, open_evidence, sha256_of
+from tritguard.report.evidence.mapping import mapped_texts
+from tritguard.report.evidence.samples import samples_csv
+from tritguard.report.evidence.signature import signature_changes
+from tritguard.report.pdf import to_pdf
+from tritguard.report.registry import facts_of, to_html
+from tritguard.twin import Twin
+
+pytest_plugins = ["tests.support.device_fixtures"]
+pytestmark = [
+    pytest.mark.skipif(shutil.which("qemu-system-arm") is None, reason="qemu-system-arm is not installed"),
+    pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed"),
+]
+CLASSES = 5  # of the small model
+
+
+def data_of(bundle: Bundle) -> tuple[Dataset, list[int]]:
+    """Samples and the classes that the model takes them for; the first ones are labelled wrongly."""
+    x = inputs(bundle, 400)
+    found = Twin(bundle).predict(x).labels
+    ones = [x[found == label][0] for label in np.unique(found)]
+    places = np.arange(N) % len(ones)
+    clean = np.unique(found)[places]
+    labels = np.where(np.arange(N) < WRONG, (clean + 1) % CLASSES, clean)
+    return Dataset("noise", np.stack(ones)[places], labels, tuple("abcde"), "steps", "none"), clean.tolist()
+
+
+def result_of(bundle: Bundle, build: Build, data: Dataset, clean: list[int]) -> RobustnessResult:
+    """A result with every field set, whose hashes are those of this bundle, build and data."""
+    fields = make_result().model_dump(mode="json")
+    fields["samples"] |= {"labels": data.y_test.tolist(), "clean": clean}
+    fields["classes"] = list(data.classes)
+    for picture in fields["pictures"]:
+        seen = clean[picture["sample"]]
+        picture |= {"label": int(data.y_test[picture["sample"]]), "clean_prediction": seen}
+    identity = {"bundle_sha256": bundle.sha256, "model_sha256": bundle.manifest.model_sha256}
+    fields["provenance"] |= identity | {"data_sha256": data.sha256, "data_name": data.name}
+    fields["firmware"] |= {"elf_sha256": build.record.elf_sha256, "model_sha256": bundle.manifest.model_sha256}
+    kept = ("samples", "classes", "pictures", "provenance", "firmware")
+    return make_result(**{name: fields[name] for name in kept})
+
+
+@pytest.fixture(scope="module")
+def run(small_bundle: Bundle, small_build: Build, common_temp: Path) -> Path:
+    """The folder of a run as `attack` leaves it, with bundle, build and data in it."""
+
+    def make(out: Path) -> None:
+        shutil.copytree(small_bundle.path, out / "bundle")
+        shutil.copytree(small_build.path, out / "build")
+        data, clean = data_of(small_bundle)
+        write_dataset(out / "data.npz", data)
+        result = result_of(small_bundle, small_build, data, clean)
+        (out / "result.json").write_text(result.model_dump_json(indent=2))
+        (out / "report.html").write_text(to_html(result))
+
+    return made_once(common_temp / "evidence-run", make)
+
+
+@pytest.fixture(scope="module")
+def filed(run: Path, common_temp: Path) -> Path:
+    made = lambda out: evidence(run, out, data=str(run / "data.npz"), pdf=False)  # noqa: E731
+    return made_once(common_temp / "evidence-filed", made)
+
+
+@pytest.fixture
+def copy(filed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(filed, tmp_path / "evidence"))
+
+
+def changed(folder: Path) -> set[str]:
+    return {change.where for change in verify(folder)[1]}
+
+
+def test_the_folder_is_whole(run: Path, filed: Path) -> None:
+    manifest, found = verify(filed)
+    assert not found
+    assert_conforms(filed / "evidence.json", "evidence")
+    assert_conforms(filed / "results" / "result.json", "robustness")
+    files = {path.relative_to(filed).as_posix() for path in filed.rglob("*") if path.is_file()}
+    assert files == {*manifest.files, "evidence.json", "SHA256SUMS"}
+    hashes = {part.role: part.sha256 for part in manifest.parts}
+    result = api.read_study(run / "result.json")
+    assert isinstance(result, RobustnessResult)
+    assert hashes["golden model"] == result.provenance.model_sha256
+    assert hashes["firmware ELF"] == result.firmware.elf_sha256
+    assert hashes["data"] == result.provenance.data_sha256
+    assert all(hashes.values())  # the compiler is here, so its program was hashed too
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=filed, capture_output=True, check=False
+    )
+    assert done.returncode == 0 and done.stdout.count(b": OK\n") == len(files) - 1
+
+
+def test_what_people_read_is_what_was_found(filed: Path) -> None:
+    text, result = (filed / "README.md").read_text(), api.read_study(filed / "results" / "result.json")
+    assert isinstance(result, RobustnessResult)
+    for code in (*(issue.code for issue in result.issues), *result.passed, *(one.code for one in result.unmade)):
+        assert f"`{code}`" in text
+    for point in (result.clean, *(point.robust for point in result.curve)):
+        assert f"{point.k} of {point.n}" in text
+    for fact in facts_of(result).values():
+        assert fact.replace("_", "\\_") in text
+    rows = [row for each in mapped_texts() for row in each.row]
+    table = text[text.index("## Terms of laws") :]
+    assert all(f"| {row.term} | {row.asks} |" in table for row in rows)
+    untested = [row for row in rows if row.offered(facts_of(result)) == "not tested"]
+    assert table.count("| not tested |") == len(untested) > 5
+    for name in {row.attack for row in result.attacks}:
+        assert text.count(f"\n- {name}, ") == 1
+    lower = text.lower()
+    assert "complies" not in lower and "compliant" not in lower and "claims compliance with nothing" in lower
+
+
+def test_figures_that_the_table_of_terms_names_are_there() -> None:
+    """A name that no study gives would be 'not tested' for ever; of the studies to come there may be some."""
+    to_come = {"certify.lead", "corruptions.lead"}
+    by_kind = ("white_box", "black_box", "transfer", "baseline", "random", "greedy")
+    source = "".join(path.read_text() for path in (ROOT / "host" / "tritguard" / "report").glob("*.py"))
+    for row in (row for text in mapped_texts() for row in text.row):
+        for name in set(row.figures) - to_come:
+            fact = name.partition(".")[2]
+            assert f'"{fact}"' in source or fact in by_kind
+
+
+@pytest.mark.parametrize("name", ["sbom/firmware.cdx.json", "sbom/tool.cdx.json"])
+def test_bills_of_materials_are_cyclonedx(name: str, filed: Path) -> None:
+    text = (filed / name).read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    parts = {part["name"] for part in json.loads(text)["components"]}
+    if "firmware" in name:
+        assert {"small.tflite", "c/tg_model.c"} <= parts and any(part.startswith("newlib (libc") for part in parts)
+    else:
+        assert {"numpy", "pydantic", "Jinja2"} <= parts or {"numpy", "pydantic", "jinja2"} <= parts
+
+
+def test_the_table_of_samples_counts_to_the_same_figures(filed: Path) -> None:
+    """Counted here from the CSV alone, as anybody can."""
+    head, *lines = [line.split(",") for line in (filed / "samples.csv").read_text().splitlines()]
+    result = api.read_study(filed / "results" / "result.json")
+    assert isinstance(result, RobustnessResult) and len(lines) == N
+    right = [line[head.index("right")] == "1" for line in lines]
+    assert sum(right) == result.clean.k
+    for point in result.curve:
+        broken = [at for at, name in enumerate(head) if " at eps " in name and int(name.split()[-1]) <= point.eps_steps]
+        held = sum(ok and all(line[at] == "0" for at in broken) for ok, line in zip(right, lines, strict=True))
+        assert held == point.robust.k
+
+
+def bytes_to_change(folder: Path) -> Iterator[tuple[Path, int]]:
+    """The first, the last and one byte in the middle of every file."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        size = path.stat().st_size
+        yield from ((path, at) for at in {0, size // 3, size - 1})
+
+
+def test_one_changed_byte_anywhere_is_found_and_named(copy: Path) -> None:
+    both = {"SHA256SUMS", "evidence.json"}  # each says of the other what it should be
+    for path, at in bytes_to_change(copy):
+        content, name = path.read_bytes(), path.relative_to(copy).as_posix()
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        try:
+            found = {change.where for change in file_changes(copy, open_evidence(copy))}
+            assert found & (both if name in both else {name}), f"byte {at} of {name}"
+        except BadInputError as error:  # the manifest can no longer be read
+            assert name == "evidence.json" and "evidence.json" in str(error)
+        path.write_bytes(content)
+    assert not changed(copy)
+
+
+def test_a_file_that_was_added_removed_or_linked_is_named(copy: Path, tmp_path: Path) -> None:
+    (copy / "cards" / "more.md").write_text("x")
+    (copy / "samples.csv").unlink()
+    (copy / "report.html").rename(tmp_path / "elsewhere.html")
+    (copy / "report.html").symlink_to(tmp_path / "elsewhere.html")
+    found = list(map(str, verify(copy)[1]))
+    assert "cards/more.md: does not belong here" in found and "samples.csv: is missing" in found
+    assert "report.html: is a link, not a file" in found
+
+
+def refiled(folder: Path, name: str, text: str) -> None:
+    """Change a file and every hash of it, as somebody does who knows the format."""
+    (folder / name).write_text(text)
+    manifest = open_evidence(folder)
+    manifest = manifest.model_copy(update={"files": manifest.files | {name: sha256_of(folder / name)}})
+    (folder / "evidence.json").write_text(manifest.model_dump_json(indent=2) + "\n")
+    (folder / "SHA256SUMS").write_text(checksums(manifest.files, sha256_of(folder / "evidence.json")))
+
+
+def test_figures_are_counted_again_where_every_hash_was_made_to_fit(copy: Path) -> None:
+    path = copy / "results" / "result.json"
+    honest = path.read_text()
+    fields = json.loads(honest)
+    fields["curve"][0]["robust"] |= {"k": fields["curve"][0]["robust"]["k"] + 1}
+    refiled(copy, "results/result.json", json.dumps(fields))
+    (change,) = verify(copy)[1]
+    assert change.where == "results/result.json" and "curve.0.robust" in change.what
+    refiled(copy, "results/result.json", honest)
+    table = (copy / "samples.csv").read_text()
+    refiled(copy, "samples.csv", table.replace(",1,", ",0,", 1))
+    (change,) = verify(copy)[1]
+    assert change.where == "samples.csv" and "the result gives" in change.what
+    refiled(copy, "samples.csv", table)
+    refiled(copy, "README.md", (copy / "README.md").read_text().replace("%", "% or so", 1))
+    assert [str(change) for change in verify(copy)[1]] == ["README.md: is not what the results give"]
+
+
+def test_the_same_thing_is_meant_everywhere(copy: Path) -> None:
+    record = json.loads((copy / "firmware" / "build.json").read_text())
+    refiled(copy, "firmware/build.json", json.dumps(record | {"elf_sha256": "0" * 64}))
+    assert "is of another firmware ELF than the manifest" in str(verify(copy)[1][0])
+
+
+@pytest.mark.parametrize("name", ["../result.json", "/etc/passwd", "a/../../b", "a\nb", "a\\b"])
+def test_no_path_leads_out_of_the_folder(name: str, copy: Path) -> None:
+    fields = json.loads((copy / "evidence.json").read_text())
+    (copy / "evidence.json").write_text(json.dumps(fields | {"files": fields["files"] | {name: "0" * 64}}))
+    with pytest.raises(BadInputError, match="is no path inside the folder"):
+        verify(copy)
+
+
+def test_a_signature_is_checked_to_the_byte(run: Path, tmp_path: Path) -> None:
+    if shutil.which("ssh-keygen") is None:
+        pytest.skip("OpenSSH is not installed")
+    for name in ("key", "other"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True)
+    folder, signers = tmp_path / "signed", tmp_path / "allowed"
+    evidence(run, folder, data=str(run / "data.npz"), key=tmp_path / "key", pdf=False)
+    signers.write_text(f"lab@example.org {(tmp_path / 'key.pub').read_text()}")
+    assert not verify(folder)[1] and not verify(folder, signers=signers, identity="lab@example.org")[1]
+    (stranger,) = verify(folder, signers=signers, identity="other@example.org")[1]
+    assert "is no signature of other@example.org" in stranger.what
+    path = folder / "SHA256SUMS.sig"
+    content = path.read_bytes()
+    for at in {*range(0, len(content), 29), len(content) - 1}:
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        assert [one.where for one in signature_changes(folder, None, None)] == ["SHA256SUMS.sig"], at
+    assert changed(folder) == {"SHA256SUMS.sig"}
+    path.unlink()
+    assert not verify(folder)[1]
+    assert "nobody signed" in str(verify(folder, signers=signers, identity="lab@example.org")[1])
+    signers.write_text(f"lab@example.org {(tmp_path / 'other.pub').read_text()}")
+    path.write_bytes(content)
+    assert changed(folder) == set() and verify(folder, signers=signers, identity="lab@example.org")[1]
+    with pytest.raises(BadInputError, match="give --identity too"):
+        verify(folder, signers=signers)
+
+
+@pytest.mark.slow
+def test_a_repetition_asks_a_firmware_made_again(filed: Path, copy: Path) -> None:
+    """One byte of one answer that was filed is another one: the firmware gives all others."""
+    arrays = dict(np.load(copy / "inputs.npz"))
+    arrays["scores"][0, 0] ^= 1
+    np.savez(copy / "inputs.npz", **arrays)
+    result = api.read_study(filed / "results" / "result.json")
+    found = repeat(copy, 16)
+    assert found.mismatched == (result.provenance.sample_indices[0],)
+    assert (found.samples, found.same_code) == (16, True) and found.bytes_compared > 16 * 5
+    (copy / "model" / "model.tflite").write_bytes(b"no model")
+    with pytest.raises(BadInputError):
+        repeat(copy, 4)
+
+
+def test_nothing_of_the_folder_is_executed(copy: Path) -> None:
+    """C that somebody puts there does not belong; a repetition without a model is refused."""
+    (copy / "model" / "c").mkdir()
+    (copy / "model" / "c" / "tg_model.c").write_text("#error executed")
+    assert changed(copy) == {"model/c/tg_model.c"}
+    (copy / "inputs.npz").unlink()
+    with pytest.raises(BadInputError, match="holds no inputs"):
+        repeat(copy, 1)
+
+
+def test_the_report_is_printed_where_it_can_be(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("weasyprint", reason="PDFs need the extra 'pdf'")
+    assert to_pdf((run / "report.html").read_text()).startswith(b"%PDF-")
+    asked = []
+    monkeypatch.setattr(socket.socket, "connect", lambda _self, address: asked.append(address))
+    assert to_pdf('<img src="http://192.0.2.1/x.png"><link rel="stylesheet" href="http://192.0.2.1/x.css">')
+    assert not asked
+
+
+def test_what_cannot_be_printed_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "weasyprint", None)  # as where it is not installed
+    (left_out,) = evidence(run, tmp_path / "a", data=str(run / "data.npz")).left_out
+    assert left_out.what == "report.pdf" and "pip install 'tritguard[pdf]'" in left_out.why
+
+
+def test_hashes_alone_can_be_filed(run: Path, tmp_path: Path) -> None:
+    manifest = evidence(run, tmp_path / "thin", hashes_only=True, pdf=False)
+    assert not verify(tmp_path / "thin")[1]
+    assert not {"model/model.tflite", "firmware/firmware.bin", "inputs.npz"} & set(manifest.files)
+    assert all(part.sha256 for part in manifest.parts) and not any(part.file for part in manifest.parts[2:])
+    with pytest.raises(BadInputError, match="holds no golden model: it was written with --hashes-only"):
+        repeat(tmp_path / "thin", 1)
+
+
+def test_only_what_was_measured_is_filed(run: Path, tmp_path: Path, lively_bundle: Bundle) -> None:
+    data = str(run / "data.npz")
+    with pytest.raises(BadInputError, match="does not say where its data is; give it with --data"):
+        evidence(run, tmp_path / "a")
+    with pytest.raises(BadInputError, match="is not the bundle that was evaluated"):
+        evidence(run, tmp_path / "a", data=data, bundle=lively_bundle.path)
+    other = read_dataset(run / "data.npz")
+    write_dataset(tmp_path / "other.npz", Dataset("n", other.x_test[1:], other.y_test[1:], other.classes, "steps", ""))
+    with pytest.raises(BadInputError, match="is not the data that was attacked"):
+        evidence(run, tmp_path / "a", data=str(tmp_path / "other.npz"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("keep me")
+    with pytest.raises(BadInputError, match="exists and is no untouched evidence folder"):
+        evidence(run, tmp_path / "mine", data=data)
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "keep me"
+    assert not (tmp_path / "a").exists()
+
+
+def test_words_of_others_stay_words() -> None:
+    """A name that is Markdown, HTML or a formula is text in the README and in the table."""
+    base = make_result().model_dump()
+    hostile = "=1+1|<img src=x>](javascript:1)\x1b[2J"
+    base["attacks"] = [row | {"attack": hostile} for row in base["attacks"] if row["attack"] == "PGD"]
+    base["samples"]["attacks"] = [
+        row | {"attack": hostile} for row in base["samples"]["attacks"] if row["attack"] == "PGD"
+    ]
+    base["samples"]["doubled"], base["doubling"], base["pictures"], base["growth"] = [], [], [], []
+    kept = ("attacks", "samples", "doubling", "pictures", "growth")
+    result = make_result(**{name: base[name] for name in kept})
+    assert samples_csv(result).splitlines()[0].split(",")[6].startswith("'=1+1")
+    manifest = EvidenceManifest(
+        created="now", tritguard="0", title=hostile, parts=(), results=("results/result.json",), left_out=(), files={}
+    )
+    text = readme(manifest, result, [])
+    assert "\\|\\<img src=x\\>\\](javascript:1)\\\\u001b\\[2J" in text and "<img" not in text.replace("\\<img", "")
+
+
+def test_a_result_that_the_model_does_not_bear_out_is_not_filed(run: Path, tmp_path: Path) -> None:
+    """A whole result, of another order of the samples than the model answers."""
+    fields = json.loads((run / "result.json").read_text())
+    fields["provenance"]["sample_indices"] = [*range(1, N), 0]
+    fields["pictures"] = []
+    (tmp_path / "result.json").write_text(json.dumps(fields))
+    places = {"bundle": run / "bundle", "firmware": run / "build"}
+    with pytest.raises(MismatchError, match="the model gives some samples other classes than the result holds"):
+        evidence(tmp_path / "result.json", tmp_path / "a", data=str(run / "data.npz"), **places)
+
+
+def test_the_verbs(run: Path, tmp_path: Path) -> None:
+    invoke = CliRunner().invoke
+    out = tmp_path / "filed"
+    done = invoke(app, ["evidence", str(run), "-o", str(out), "-d", str(run / "data.npz"), "--no-pdf"])
+    assert done.exit_code == 0 and f"tritguard verify {out}" in done.output.replace("\n", "")
+    done = invoke(app, ["verify", str(out)])
+    assert done.exit_code == 0 and "as they were filed; not signed" in done.output
+    (out / "samples.csv").write_text("")
+    done = invoke(app, ["verify", str(out)])
+    assert done.exit_code == 1 and "CHANGED  samples.csv: was changed" in done.output
