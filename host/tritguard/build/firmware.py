@@ -83,5 +83,6 @@ def _record(draft: Path, bundle: Bundle, board: Board, engine: Engine, max_ram: 
         binary_sha256=hash_file(draft / BINARY),
         compiler=read_compiler(draft / ELF),
         flags=engine.flags,
+        max_ram=max_ram,
         sizes=read_sizes(draft / ELF),
     )

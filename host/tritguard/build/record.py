@@ -61,6 +61,7 @@ class BuildRecord(Record):
     binary_sha256: str
     compiler: str
     flags: tuple[str, ...]
+    max_ram: int | None = None  # what the firmware may take, in bytes; it bounds the UART's ring
     sizes: Sizes
 
     @property
