@@ -244,7 +244,7 @@ def test_a_firmware_over_budget_is_no_build(small_bundle: Bundle, small_build: B
     sizes, board = small_build.record.sizes, small_build.record.board
     ram = sizes.ram_static + sizes.stack_reserved
     exact = Budget(max_flash=sizes.flash_total, max_ram=ram)
-    build(small_bundle, board, tmp_path / "fits", budget=exact)
+    assert build(small_bundle, board, tmp_path / "fits", budget=exact).record.max_ram == ram
     over = Budget(max_flash=sizes.flash_total - 100, max_ram=ram - 8)
     with pytest.raises(OverBudgetError) as error:
         build(small_bundle, board, tmp_path / "fits", budget=over)
