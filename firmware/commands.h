@@ -9,6 +9,7 @@
 #define COMMANDS_MAX(a, b) (((a) > (b)) ? (a) : (b))
 
 #define ECHO_BYTES_MAX 256u
+#define PART_BYTES_MAX 128u
 #define INFER_ANSWER_BYTES (8u + (4u * CONFIG_LOGIT_COUNT) + CONFIG_OUTPUT_BYTES)
 #ifdef TG_PROFILE
 #define PROFILE_ANSWER_BYTES (8u * PROFILE_ENTRIES)
@@ -19,16 +20,25 @@
 #define ANSWER_PAYLOAD_MAX                                                                                   \
     COMMANDS_MAX(COMMANDS_MAX(INFER_ANSWER_BYTES, PROFILE_ANSWER_BYTES), ECHO_BYTES_MAX)
 
-typedef struct {
-    uint8_t type;
-    uint32_t sequence;
+/* Requests that are longer than a part. An input that comes in parts is put together here, as INFER's would lie. */
+extern uint8_t request_packet[FRAME_OVERHEAD_BYTES + REQUEST_PAYLOAD_MAX];
+
+typedef struct answer {
+    uint8_t *payload; /* has room for ANSWER_PAYLOAD_MAX bytes */
     size_t payload_bytes;
+    frame_header_t header;
+    bool due; /* false: there is nothing to send */
+    /* Does what is left to do once the answer is sent, and makes an answer of its own; NULL if nothing is left. */
+    void (*next)(struct answer *answer);
 } answer_t;
 
-/* Answer a frame that arrived whole; `payload` has room for ANSWER_PAYLOAD_MAX bytes. */
-answer_t commands_answer(const frame_t *request, uint8_t *payload);
+/* Answer a frame that arrived whole. */
+void commands_answer(const frame_t *request, answer_t *answer);
 
 /* Answer a block of bytes that is not a frame. */
-answer_t commands_answer_broken(uint8_t *payload);
+void commands_answer_broken(answer_t *answer);
+
+/* Forget the input that is being put together: something else was written to request_packet. */
+void commands_forget_input(void);
 
 #endif

@@ -14,22 +14,54 @@ volatile struct {
 } bulk_mailbox;
 _Alignas(4) uint8_t request_packet[FRAME_OVERHEAD_BYTES + REQUEST_PAYLOAD_MAX];
 _Alignas(4) uint8_t answer_packet[FRAME_OVERHEAD_BYTES + ANSWER_PAYLOAD_MAX];
+_Alignas(4) static uint8_t part_packet[FRAME_OVERHEAD_BYTES + PART_BYTES_MAX];
 
-/* Returns the bytes of the answer's packet. */
-static size_t make_answer(frame_event_t event, const frame_t *request)
+/* Answer a request; `deliver` gets the bytes of each answer's packet, 0 if there is none. */
+static void respond(frame_event_t event, const frame_t *request, void (*deliver)(size_t bytes))
 {
-    uint8_t *const payload = answer_packet + FRAME_HEADER_BYTES;
-    const answer_t answer =
-        (event == FRAME_WHOLE) ? commands_answer(request, payload) : commands_answer_broken(payload);
-    return frame_close(answer_packet, answer.payload_bytes, answer.type, answer.sequence);
+    answer_t answer = {.payload = answer_packet + FRAME_HEADER_BYTES};
+    if (event == FRAME_WHOLE) {
+        commands_answer(request, &answer);
+    } else {
+        commands_answer_broken(&answer);
+    }
+    for (;;) {
+        deliver(answer.due ? frame_close(answer_packet, answer.payload_bytes, &answer.header) : 0u);
+        void (*const next)(answer_t *) = answer.next;
+        if (next == NULL) {
+            return;
+        }
+        answer.next = NULL;
+        next(&answer);
+    }
 }
 
-static void take_byte(frame_reader_t *reader, uint8_t byte)
+static void send_packet(size_t bytes)
 {
+    if (bytes > 0u) {
+        frame_send(answer_packet, bytes, port_write);
+    }
+}
+
+/* There is room for one answer only, the last. */
+static void leave_packet(size_t bytes)
+{
+    bulk_mailbox.answer_bytes = (uint32_t)bytes;
+}
+
+/* Take received bytes, up to the end of a block, and answer it. */
+static void take_bytes(frame_reader_t *reader, const uint8_t *bytes, size_t count)
+{
+    size_t taken = 0u;
     frame_t request;
-    const frame_event_t event = frame_reader_take(reader, byte, &request);
+    const frame_event_t event = frame_reader_take(reader, bytes, count, &taken, &request);
+    port_taken(taken); /* now, because the next request needs the room while this one is answered */
     if (event != FRAME_NONE) {
-        frame_send(answer_packet, make_answer(event, &request), port_write);
+        if (reader->spilled) {
+            reader->spilled = false;
+            commands_forget_input();
+        }
+        respond(event, &request, send_packet);
     }
 }
 
@@ -44,23 +76,26 @@ static bool take_bulk(void)
     frame_t request;
     const frame_event_t event =
         (bytes <= sizeof request_packet) ? frame_open(request_packet, bytes, &request) : FRAME_BROKEN;
-    bulk_mailbox.answer_bytes = (uint32_t)make_answer(event, &request);
+    commands_forget_input();
+    respond(event, &request, leave_packet);
     bulk_mailbox.request_bytes = 0u;
     return true;
 }
 
 static void start(frame_reader_t *reader)
 {
-    frame_reader_init(reader, request_packet, sizeof request_packet);
+    frame_reader_init(reader, (frame_room_t){part_packet, sizeof part_packet},
+                      (frame_room_t){request_packet, sizeof request_packet});
     engine_start();
     port_start();
 }
 
 static void poll(frame_reader_t *reader)
 {
-    uint8_t byte;
-    while (port_read(&byte)) {
-        take_byte(reader, byte);
+    const uint8_t *bytes;
+    size_t count;
+    while ((count = port_received(&bytes)) > 0u) {
+        take_bytes(reader, bytes, count);
     }
     if (!take_bulk()) {
         port_wait();

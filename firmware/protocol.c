@@ -1,9 +1,11 @@
 #include "protocol.h"
 
+#include <string.h>
+
 #define COBS_LONGEST_RUN 254u
 #define OFFSET_VERSION 0u
 #define OFFSET_TYPE 1u
-#define OFFSET_RESERVED 2u
+#define OFFSET_MARK 2u
 #define OFFSET_SEQUENCE 4u
 
 void put_u32(uint8_t *to, uint32_t value)
@@ -11,12 +13,6 @@ void put_u32(uint8_t *to, uint32_t value)
     for (size_t i = 0u; i < 4u; i++) {
         to[i] = (uint8_t)(value >> (8u * i));
     }
-}
-
-void put_u64(uint8_t *to, uint64_t value)
-{
-    put_u32(to, (uint32_t)value);
-    put_u32(to + 4, (uint32_t)(value >> 32));
 }
 
 uint32_t get_u32(const uint8_t *from)
@@ -28,8 +24,8 @@ uint32_t get_u32(const uint8_t *from)
     return value;
 }
 
-/* CRC-32/ISO-HDLC, four bits per step, which takes a table of 64 bytes instead of 1 KiB. */
-static uint32_t crc32(const uint8_t *bytes, size_t count)
+/* Four bits per step, which takes a table of 64 bytes instead of 1 KiB. */
+uint32_t crc32(const uint8_t *bytes, size_t count)
 {
     static const uint32_t table[16] = {
         0x00000000u, 0x1DB71064u, 0x3B6E20C8u, 0x26D930ACu, 0x76DC4190u, 0x6B6B51F4u,
@@ -55,8 +51,9 @@ frame_event_t frame_open(const uint8_t *packet, size_t bytes, frame_t *frame)
         return FRAME_BROKEN;
     }
     frame->version = packet[OFFSET_VERSION];
-    frame->type = packet[OFFSET_TYPE];
-    frame->sequence = get_u32(packet + OFFSET_SEQUENCE);
+    frame->header.type = packet[OFFSET_TYPE];
+    frame->header.mark = (uint16_t)(packet[OFFSET_MARK] | ((uint32_t)packet[OFFSET_MARK + 1u] << 8));
+    frame->header.sequence = get_u32(packet + OFFSET_SEQUENCE);
     frame->payload = packet + FRAME_HEADER_BYTES;
     frame->payload_bytes = checked - FRAME_HEADER_BYTES;
     return FRAME_WHOLE;
@@ -71,21 +68,42 @@ static void reader_restart(frame_reader_t *reader)
     reader->too_long = false;
 }
 
-void frame_reader_init(frame_reader_t *reader, uint8_t *buffer, size_t capacity)
+void frame_reader_init(frame_reader_t *reader, frame_room_t small, frame_room_t large)
 {
-    reader->buffer = buffer;
-    reader->capacity = capacity;
+    reader->small = small;
+    reader->large = large;
+    reader->spilled = false;
     reader_restart(reader);
 }
 
-static void reader_store(frame_reader_t *reader, uint8_t byte)
+/* Store bytes of the packet; the whole of it moves to the large buffer once it does not fit into the small one. */
+static void reader_store(frame_reader_t *reader, const uint8_t *bytes, size_t count)
 {
-    if (reader->used < reader->capacity) {
-        reader->buffer[reader->used] = byte;
-        reader->used++;
-    } else {
+    const size_t used = reader->used;
+    const size_t end = used + count;
+    uint8_t *to = reader->small.bytes;
+    if (end > reader->large.capacity) {
         reader->too_long = true;
+        return;
     }
+    if (end > reader->small.capacity) {
+        to = reader->large.bytes;
+        if (used <= reader->small.capacity) {
+            (void)memcpy(to, reader->small.bytes, used);
+            reader->spilled = true;
+        }
+    }
+    (void)memcpy(to + used, bytes, count);
+    reader->used = end;
+}
+
+static size_t until_zero(const uint8_t *bytes, size_t most)
+{
+    size_t count = 0u;
+    while ((count < most) && (bytes[count] != 0u)) {
+        count++;
+    }
+    return count;
 }
 
 static frame_event_t reader_finish(const frame_reader_t *reader, frame_t *frame)
@@ -96,37 +114,41 @@ static frame_event_t reader_finish(const frame_reader_t *reader, frame_t *frame)
     if ((reader->run_left != 0u) || reader->too_long) {
         return FRAME_BROKEN;
     }
-    return frame_open(reader->buffer, reader->used, frame);
+    const bool is_small = reader->used <= reader->small.capacity;
+    return frame_open(is_small ? reader->small.bytes : reader->large.bytes, reader->used, frame);
 }
 
-frame_event_t frame_reader_take(frame_reader_t *reader, uint8_t byte, frame_t *frame)
+frame_event_t frame_reader_take(frame_reader_t *reader, const uint8_t *bytes, size_t count, size_t *taken,
+                                frame_t *frame)
 {
-    if (byte == 0u) {
-        const frame_event_t event = reader_finish(reader, frame);
-        reader_restart(reader);
-        return event;
+    size_t at = 0u;
+    while (at < count) {
+        const uint8_t byte = bytes[at];
+        if (byte == 0u) {
+            const frame_event_t event = reader_finish(reader, frame);
+            reader_restart(reader);
+            *taken = at + 1u;
+            return event;
+        }
+        reader->started = true;
+        if (reader->run_left > 0u) {
+            const size_t left = count - at;
+            const size_t run = until_zero(bytes + at, (left < reader->run_left) ? left : reader->run_left);
+            reader_store(reader, bytes + at, run);
+            reader->run_left = (uint8_t)(reader->run_left - run);
+            at += run;
+        } else {
+            if (reader->zero_pending) {
+                static const uint8_t zero = 0u;
+                reader_store(reader, &zero, 1u);
+            }
+            reader->run_left = (uint8_t)(byte - 1u);
+            reader->zero_pending = byte <= COBS_LONGEST_RUN;
+            at++;
+        }
     }
-    reader->started = true;
-    if (reader->run_left > 0u) {
-        reader->run_left--;
-        reader_store(reader, byte);
-        return FRAME_NONE;
-    }
-    if (reader->zero_pending) {
-        reader_store(reader, 0u);
-    }
-    reader->run_left = (uint8_t)(byte - 1u);
-    reader->zero_pending = byte <= COBS_LONGEST_RUN;
+    *taken = at;
     return FRAME_NONE;
-}
-
-static size_t run_length(const uint8_t *bytes, size_t count)
-{
-    size_t length = 0u;
-    while ((length < count) && (length < COBS_LONGEST_RUN) && (bytes[length] != 0u)) {
-        length++;
-    }
-    return length;
 }
 
 static void send_stuffed(const uint8_t *bytes, size_t count, frame_sink_t sink)
@@ -134,7 +156,8 @@ static void send_stuffed(const uint8_t *bytes, size_t count, frame_sink_t sink)
     size_t at = 0u;
     bool more = true;
     while (more) {
-        const size_t run = run_length(bytes + at, count - at);
+        const size_t left = count - at;
+        const size_t run = until_zero(bytes + at, (left < COBS_LONGEST_RUN) ? left : COBS_LONGEST_RUN);
         sink((uint8_t)(run + 1u));
         for (size_t i = 0u; i < run; i++) {
             sink(bytes[at + i]);
@@ -148,14 +171,14 @@ static void send_stuffed(const uint8_t *bytes, size_t count, frame_sink_t sink)
     }
 }
 
-size_t frame_close(uint8_t *packet, size_t payload_bytes, uint8_t type, uint32_t sequence)
+size_t frame_close(uint8_t *packet, size_t payload_bytes, const frame_header_t *header)
 {
     const size_t checked = FRAME_HEADER_BYTES + payload_bytes;
     packet[OFFSET_VERSION] = PROTOCOL_VERSION;
-    packet[OFFSET_TYPE] = type;
-    packet[OFFSET_RESERVED] = 0u;
-    packet[OFFSET_RESERVED + 1u] = 0u;
-    put_u32(packet + OFFSET_SEQUENCE, sequence);
+    packet[OFFSET_TYPE] = header->type;
+    packet[OFFSET_MARK] = (uint8_t)header->mark;
+    packet[OFFSET_MARK + 1u] = (uint8_t)(header->mark >> 8);
+    put_u32(packet + OFFSET_SEQUENCE, header->sequence);
     put_u32(packet + checked, crc32(packet, checked));
     return checked + FRAME_CRC_BYTES;
 }

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int next_byte = EOF;
+static uint8_t next_byte;
+static bool has_byte;
 
 void port_start(void)
 {
@@ -16,27 +17,40 @@ uint32_t port_clock_hz(void)
     return 1000000u;
 }
 
-bool port_read(uint8_t *byte)
+size_t port_received(const uint8_t **bytes)
 {
-    if (next_byte == EOF) {
-        return false;
-    }
-    *byte = (uint8_t)next_byte;
-    next_byte = EOF;
-    return true;
+    *bytes = &next_byte;
+    return has_byte ? 1u : 0u;
+}
+
+void port_taken(size_t count)
+{
+    has_byte = has_byte && (count == 0u);
 }
 
 void port_mark_idle(void)
 {
 }
 
+uint32_t port_ring_bytes(void)
+{
+    return 1023u;
+}
+
+void port_set_rate(uint32_t baud)
+{
+    (void)baud;
+}
+
 void port_wait(void)
 {
     (void)fflush(stdout);
-    next_byte = getchar();
-    if (next_byte == EOF) {
+    const int byte = getchar();
+    if (byte == EOF) {
         exit(EXIT_SUCCESS);
     }
+    next_byte = (uint8_t)byte;
+    has_byte = true;
 }
 
 void port_write(uint8_t byte)

@@ -65,6 +65,11 @@ def test_an_unknown_board_is_refused_with_the_known_ones() -> None:
         (("alternate = 8", "alternate = 16"), "uart.alternate: Input should be less than or equal to 15"),
         (("irq = 71", "irq = 240"), "uart.irq"),
         (('id = "netduinoplus2"', 'id = "Netduino\\" Plus"'), "id"),
+        (
+            ("rates = [2_000_000, 921_600]", "rates = [921_600, 2_000_000]"),
+            "uart.rates are faster than uart.baud and fall",
+        ),
+        (("rates = [2_000_000, 921_600]", "rates = [115_200]"), "uart.rates are faster than uart.baud and fall"),
         (("[clock]", "[clock"), "not TOML"),
     ],
 )

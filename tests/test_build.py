@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import shutil
@@ -21,7 +22,7 @@ from tritguard.boards import Board, load_board
 from tritguard.boards.driver import drivers, read_driver
 from tritguard.build import Budget, Build, build, open_build, parse_bytes
 from tritguard.build.engine import native_engine
-from tritguard.build.project import build_id
+from tritguard.build.project import build_id, write_project
 from tritguard.device import open_device
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError, BuildError, OverBudgetError, ToolMissingError
@@ -133,6 +134,18 @@ def test_a_model_too_large_is_refused_by_how_much(small_bundle: Bundle, small_bu
     build(small_bundle, _shrunk(_shrunk(board, "ram", ram), "flash", sizes.flash_total), tmp_path / "build")
 
 
+@pytest.mark.parametrize(("max_ram", "allowed"), [(None, 4 << 20), (9000, 9000), (1 << 30, 4 << 20)])
+def test_the_ring_takes_what_ram_is_left_over(
+    max_ram: int | None, allowed: int, small_bundle: Bundle, small_build: Build, tmp_path: Path
+) -> None:
+    board, engine = small_build.record.board, native_engine(small_bundle)
+    write_project(tmp_path, small_bundle, board, engine, max_ram)
+    settings = json.loads((tmp_path / "boards" / f"{board.id}.json").read_text())["build"]
+    assert (settings["ram_allowed"], settings["ring_bytes"], settings["ring_bytes_min"]) == (allowed, 1024, 1024)
+    ids = {build_id(small_bundle, board, engine, limit) for limit in (None, 9000, 10_000)}
+    assert len(ids) == 3
+
+
 # Runs in a copy of the repository that the files of docs/adding-a-driver.md were added to.
 _SHOWN_DRIVER = """
 import sys
@@ -231,7 +244,7 @@ def test_a_firmware_over_budget_is_no_build(small_bundle: Bundle, small_build: B
     sizes, board = small_build.record.sizes, small_build.record.board
     ram = sizes.ram_static + sizes.stack_reserved
     exact = Budget(max_flash=sizes.flash_total, max_ram=ram)
-    build(small_bundle, board, tmp_path / "fits", budget=exact)
+    assert build(small_bundle, board, tmp_path / "fits", budget=exact).record.max_ram == ram
     over = Budget(max_flash=sizes.flash_total - 100, max_ram=ram - 8)
     with pytest.raises(OverBudgetError) as error:
         build(small_bundle, board, tmp_path / "fits", budget=over)

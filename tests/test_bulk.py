@@ -17,7 +17,7 @@ from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.device import EmulatedBoard, EmulatorError, emulate, open_device, reinforced
 from tritguard.device.bulk import BulkLine, Mailbox
-from tritguard.device.link import Link
+from tritguard.device.link import Link, Patience
 from tritguard.device.protocol import Frame, Refusal, Request
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import DeviceError, MismatchError
@@ -108,7 +108,7 @@ def test_an_emulator_that_is_killed_is_reported_at_once(
 def test_a_board_that_stops_answering_is_reported(
     small_bundle: Bundle, small_build: Build, emulators: list[EmulatedBoard], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tritguard.device.board.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("tritguard.device.inferences.ANSWER_SECONDS", 0.2)
     with open_device(small_bundle, small_build) as device:
         device.predict(inputs(small_bundle, 1))
         os.kill(emulators[0].process_id, signal.SIGSTOP)
@@ -123,7 +123,7 @@ def test_a_late_answer_counts_and_a_stale_one_does_not(
         link: Link = device._link
         os.kill(emulators[0].process_id, signal.SIGSTOP)
         threading.Timer(0.5, os.kill, (emulators[0].process_id, signal.SIGCONT)).start()
-        assert link.ask(Request.ECHO, b"late", seconds=0.3) == b"late"
+        assert link.ask(Request.ECHO, b"late", Patience(0.3)) == b"late"
         assert link.resent >= 1
         link.line.send(Frame(Request.ECHO, 1, b"stale"))
         assert link.ask(Request.ECHO, b"new") == b"new"

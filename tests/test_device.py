@@ -28,10 +28,10 @@ from tests.support.noisy_line import Noise, NoisyLine
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.boards import load_board
 from tritguard.build import Build
-from tritguard.device import EmulatedBoard, connect, open_device
+from tritguard.device import EmulatedBoard, connect, emulate, open_device
 from tritguard.device.emulators import is_emulated
 from tritguard.device.line import SerialLine
-from tritguard.device.link import Link
+from tritguard.device.link import Link, Patience
 from tritguard.device.protocol import Request
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError, DeviceError, ToolMissingError, WrongFirmwareError
@@ -87,6 +87,22 @@ def test_every_core_class_boots_answers_and_counts(
     assert use.stack_peak < use.stack_reserved
     counted = count(bundle, build, x)
     assert 0 <= sum(filter(None, timed)) - counted.instructions <= TIMER_INSTRUCTIONS * len(x)
+
+
+def test_a_board_changes_its_rate_when_asked(small_bundle: Bundle, firmware: Builder) -> None:
+    build = firmware(small_bundle, "netduinoplus2")
+    assert build.record.board.uart.rates
+    with emulate(small_bundle, build, bulk=False) as device:
+        for rate in (*build.record.board.uart.rates, build.record.board.uart.baud):
+            device._link.ask(Request.RATE, rate.to_bytes(4, "little"))
+            assert device.echo(b"at another rate") == b"at another rate"  # an emulated line takes any
+        with pytest.raises(DeviceError, match="no such rate; it began with 460800"):
+            device._link.ask(Request.RATE, (9600).to_bytes(4, "little"))
+    with (
+        emulate(small_bundle, firmware(small_bundle, BOARDS[0]), bulk=False) as device,
+        pytest.raises(DeviceError, match="does not know request 8"),
+    ):
+        device._link.ask(Request.RATE, (9600).to_bytes(4, "little"))
 
 
 def test_a_model_without_weights_has_no_logits(firmware: Builder, tmp_path: Path) -> None:
@@ -232,7 +248,7 @@ def _noise(rng: random.Random, share: float) -> Noise:
 def test_a_noisy_line_costs_time_but_no_answer_is_wrong(
     small_bundle: Bundle, small_build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tritguard.device.board.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("tritguard.device.inferences.ANSWER_SECONDS", 0.2)
     x = inputs(small_bundle, 60)
     rng = random.Random(5)
     with (
@@ -246,6 +262,28 @@ def test_a_noisy_line_costs_time_but_no_answer_is_wrong(
     assert (outputs.scores == twin.scores).all()
     assert (outputs.logits == twin.logits).all()
     assert outputs.ticks is not None and outputs.ticks.min() > 0
+
+
+@pytest.mark.parametrize("share", [0.001, 0.01])
+def test_broken_bytes_cost_time_but_no_answer_is_wrong(share: float, small_bundle: Bundle, small_build: Build) -> None:
+    x, rng = inputs(small_bundle, 30), np.random.default_rng(10)
+
+    def break_bytes(frame: bytes) -> bytes:
+        data = np.frombuffer(frame, np.uint8).copy()
+        hit = rng.random(len(data)) < share
+        data[hit] += rng.integers(1, 256, hit.sum(), dtype=np.uint8)
+        return data.tobytes()
+
+    with (
+        EmulatedBoard(small_build.record.board, small_build.elf) as emulated,
+        NoisyLine(emulated.url, break_bytes, break_bytes) as line,
+        connect(line.url, small_bundle, small_build) as device,
+    ):
+        outputs = device.predict(x)
+        assert device.resent_frames > 30 * share
+    twin = Twin(small_bundle).predict(x)
+    assert (outputs.scores == twin.scores).all()
+    assert (outputs.logits == twin.logits).all()
 
 
 def test_a_line_that_answers_nothing_is_reported(small_bundle: Bundle, small_build: Build) -> None:
@@ -378,5 +416,5 @@ def test_the_link_counts_what_it_sent_again(small_build: Build) -> None:
         NoisyLine(emulated.url, lose_two, lambda frame: frame) as line,
         Link(SerialLine(line.url, BAUD)) as link,
     ):
-        assert link.ask(Request.ECHO, b"x", seconds=0.2) == b"x"
+        assert link.ask(Request.ECHO, b"x", Patience(0.2)) == b"x"
         assert link.resent == 2

@@ -8,7 +8,6 @@ import sys
 import time
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from tests.support.device_support import inputs
@@ -93,24 +92,16 @@ def test_a_profile_that_cannot_be(answer: bytes) -> None:
     assert LayerTicks.parse(struct.pack("<3Q", 0, 7, 0), layers=2).layers.tolist() == [7, 0]
 
 
-def test_no_board_is_waited_for_without_end(
-    small_bundle: Bundle, small_build: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waits: list[float] = []
+def test_no_board_is_waited_for_without_end(small_bundle: Bundle, small_build: Build) -> None:
     with PretendedBoard({Request.HELLO: hello_payload(small_bundle, small_build)}) as board:
         device = connect(board.url, small_bundle, small_build)
-
-    def ask(*_: object, seconds: float, **__: object) -> bytes:
-        waits.append(seconds)
-        return inference(1)
-
-    monkeypatch.setattr(device._link, "ask", ask)
+    waits = []
     for slowest in (0.0, 1.0, 1e9):
-        device._slowest = slowest
-        device.predict(np.zeros((1, *small_bundle.manifest.input.shape), np.int8))
+        device._inferences._slowest = slowest
+        waits.append(device._inferences.patience().seconds)
     device.bundle = replace(small_bundle, manifest=small_bundle.manifest.model_copy(update={"macs": 1 << 60}))
-    device._slowest = 0.0
-    device.predict(np.zeros((1, *small_bundle.manifest.input.shape), np.int8))
+    device._inferences._slowest = 0.0
+    waits.append(device._inferences.patience().seconds)
     assert waits[0] < waits[1] < waits[2] == waits[3] == 600
 
 

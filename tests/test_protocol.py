@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import random
-import shutil
+import struct
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.shared import ROOT
-from tritguard.boards import load_board
-from tritguard.build.engine import FLAGS
-from tritguard.build.project import firmware_sources
+from tests.support.host_firmware import host_firmware as build_host_firmware
 from tritguard.device.protocol import (
     ANSWER,
     ERROR,
@@ -39,6 +37,7 @@ frames = st.builds(
     Frame,
     type=st.integers(0, 255),
     sequence=st.integers(0, 2**32 - 1),
+    mark=st.integers(0, 2**16 - 1),
     payload=st.one_of(
         st.binary(max_size=600),
         # Long runs are where COBS has its special case.
@@ -103,26 +102,7 @@ def test_decode_knows_no_other_error(block: bytes) -> None:
 
 @pytest.fixture(scope="session")
 def host_firmware(small_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Everything of the firmware above its port, for this machine, under the address and undefined-behaviour checks."""
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc is not installed")
-    folder = tmp_path_factory.mktemp("host")
-    numbers = ", ".join(str(i) for i in range(16))
-    (folder / "config.h").write_text(
-        f'#define CONFIG_BOARD_ID "host"\n#define CONFIG_BUILD_ID_BYTES 16u\n#define CONFIG_BUILD_ID {{{numbers}}}\n'
-        "#define CONFIG_INPUT_BYTES 192u\n#define CONFIG_OUTPUT_BYTES 5u\n"
-        "#define CONFIG_LOGIT_COUNT 5u\n#define CONFIG_LAYER_COUNT 11u\n"
-    )
-    shared = [file for name, file in firmware_sources(load_board("mps2-an386")).items() if "/" not in name]
-    sources = [*(file for file in shared if file.suffix == ".c"), *small_bundle.c_dir.glob("*.c")]
-    program = folder / "firmware"
-    subprocess.run(
-        ["gcc", *FLAGS, "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{folder}",
-         f"-I{ROOT / 'firmware'}", f"-I{small_bundle.c_dir}", *map(str, sources), str(ROOT / "tests" / "host_port.c"),
-         "-o", str(program)],
-        check=True,
-    )  # fmt: skip
-    return program
+    return build_host_firmware(small_bundle, tmp_path_factory.mktemp("host"), "host_port.c")
 
 
 def answers(program: Path, line: bytes) -> list[Frame]:
@@ -157,6 +137,7 @@ def test_every_request_is_answered_as_documented(host_firmware: Path, small_bund
     assert parsed.model_sha256 == small_bundle.manifest.model_sha256
     assert parsed.build_id == bytes(range(16)).hex()
     assert (parsed.inputs, parsed.outputs, parsed.logits) == (size, 5, 5)
+    assert parsed.ring == 1023
     assert (parsed.board, parsed.engine, parsed.clock_hz, str(parsed.fault)) == ("host", "native", 1_000_000, "none")
     assert Hello.parse(hello.payload + b"a later revision's field") == parsed
     assert Inference.parse(infer.payload, 5, 5).ticks == 0x0123456789ABCDEF
@@ -170,7 +151,7 @@ def test_every_request_is_answered_as_documented(host_firmware: Path, small_bund
         (Frame(Request.INFER, 7, b"x"), ErrorCode.BAD_LENGTH, 192),
         (Frame(Request.INFER, 7, bytes(193)), ErrorCode.BAD_LENGTH, 192),
         (Frame(Request.MEMORY, 7, b"x"), ErrorCode.BAD_LENGTH, 0),
-        (Frame(Request.ECHO, 7, bytes(256), version=2), ErrorCode.BAD_VERSION, VERSION),
+        (Frame(Request.ECHO, 7, bytes(256), version=1), ErrorCode.BAD_VERSION, VERSION),
         (Frame(99, 7), ErrorCode.UNKNOWN_TYPE, 0),
         (Frame(ERROR, 7), ErrorCode.UNKNOWN_TYPE, 0),
     ],
@@ -196,9 +177,15 @@ def test_what_is_no_frame_is_called_broken(host_firmware: Path, noise: bytes) ->
 def test_ten_thousand_random_strings_do_the_firmware_no_harm(host_firmware: Path) -> None:
     rng = random.Random(3)
     line, expected = b"", []
-    valid = encode(Frame(Request.ECHO, 1, bytes(range(1, 100))))
+    valid = [
+        encode(Frame(Request.ECHO, 1, bytes(range(1, 100)))),
+        encode(Frame(Request.INFER, 1, bytes(192))),
+        *(encode(Frame(Request.PART, 1, bytes(64), mark=place)) for place in (0, 2, 4, 5)),
+        encode(Frame(Request.RUN, 1, struct.pack("<IHH", zlib.crc32(bytes(192)), 0, 33))),
+        encode(Frame(Request.RATE, 1, (921_600).to_bytes(4, "little"))),
+    ]
     for i in range(10_000):
-        noise = bytearray(rng.choice((rng.randbytes(rng.randrange(1, 64)), valid)))
+        noise = bytearray(rng.choice((rng.randbytes(rng.randrange(1, 64)), rng.choice(valid))))
         noise[rng.randrange(len(noise))] ^= 1 << rng.randrange(8)  # a good frame, almost
         line += bytes(noise)
         if i % 50 == 0:

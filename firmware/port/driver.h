@@ -11,13 +11,16 @@ uint32_t clock_start(void);
 /* Start the UART at CONFIG_UART_BAUD and have it interrupt when bytes are received. */
 void uart_start(void);
 
+/* Go to another rate, in bits per second, on a UART that has started. Linked only into boards with `uart.rates`. */
+void uart_set_rate(uint32_t baud);
+
 /* Send one byte; waits until the UART has room for it. */
 void uart_write(uint8_t byte);
 
 /* The UART's interrupt handler: hands every received byte to serial_received. */
 void uart_interrupt(void);
 
-/* Store a received byte until port_read takes it; called by uart_interrupt. */
+/* Store a received byte until port_taken frees it; called by uart_interrupt. */
 void serial_received(uint8_t byte);
 
 /* Enable interrupt CONFIG_UART_IRQ in the NVIC; called by uart_start. */

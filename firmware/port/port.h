@@ -3,6 +3,7 @@
 #define PORT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Start the clock and the serial line. Call it once, before anything else here. */
@@ -11,8 +12,15 @@ void port_start(void);
 /* The core clock in use, in Hz. */
 uint32_t port_clock_hz(void);
 
-/* Take the next received byte; returns false if there is none. */
-bool port_read(uint8_t *byte);
+/* The received bytes that lie one behind the other; returns how many. They stay until port_taken frees them. */
+size_t port_received(const uint8_t **bytes);
+void port_taken(size_t count);
+
+/* How many received bytes are kept until port_taken frees them. */
+uint32_t port_ring_bytes(void);
+
+/* Change the serial line's rate, in bits per second, once all that was written is sent. */
+void port_set_rate(uint32_t baud);
 
 /* Tell a debugger that the board waits for a request. It may stop the core here and write to the memory. */
 void port_mark_idle(void);

@@ -29,6 +29,17 @@ def ternary_model(seed: int = 1) -> bytes:
     return builder.build(builder.softmax(tensor))
 
 
+def image_model() -> bytes:
+    """A model of pictures of 3,072 bytes with ten outputs, which computes little."""
+    rng = np.random.default_rng(0)
+    builder = ModelBuilder((32, 32, 3), 1 / 255, -128)
+    tensor = builder.pool(builder.input, "AVERAGE", (8, 8), (8, 8), same=False, activation="NONE")
+    tensor = builder.conv(tensor, rng.integers(-127, 128, (10, 1, 1, 3), dtype=np.int8), [0.01] * 10, None, (0.4, 3))
+    tensor = builder.mean(tensor, (0.2, 2), keep_dims=False)
+    tensor = builder.dense(tensor, rng.integers(-127, 128, (10, 10), dtype=np.int8), [0.002], None, (0.05, 0))
+    return builder.build(builder.softmax(tensor))
+
+
 def other_ops_model() -> bytes:
     """One op of every kernel that `ternary_model` lacks, scaled so that the output still depends on the inputs."""
     rng = np.random.default_rng(2)

@@ -26,6 +26,7 @@ def hello_payload(bundle: Bundle, build: Build, **changes: int | str) -> bytes:
         "pc": 0,
         "status": 0,
         "address": 0,
+        "ring": 1023,
     }
     texts: dict[str, int | str] = {"board": record.board.id, "engine": "native"}
     numbers |= {name: value for name, value in changes.items() if name in numbers}

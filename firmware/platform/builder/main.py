@@ -17,6 +17,9 @@ SYMBOLS = {
     "FLASH_BYTES": board.get("upload.maximum_size"),
     "RAM_ORIGIN": board.get("build.ram_origin"),
     "RAM_BYTES": board.get("upload.maximum_ram_size"),
+    "RAM_ALLOWED": board.get("build.ram_allowed"),
+    "RING_BYTES": board.get("build.ring_bytes"),
+    "RING_BYTES_MIN": board.get("build.ring_bytes_min"),
     "STACK_BYTES": board.get("build.stack_bytes"),
 }
 

@@ -5,6 +5,8 @@
 
 #include "linker.h"
 
+#include <string.h>
+
 extern "C" {
 #include "config.h"
 #include "firmware.h"
@@ -47,6 +49,8 @@ const uint32_t MICROSECONDS = 1000000u;
 
 uint8_t sending[64]; /* a packet of USB; one byte at a time would be one packet each */
 size_t sending_used;
+uint8_t receiving[64];
+size_t receiving_used;
 
 bool cycles_count;
 uint32_t cycles_first;
@@ -146,14 +150,37 @@ uint32_t port_clock_hz(void)
 #endif
 }
 
-bool port_read(uint8_t *to)
+size_t port_received(const uint8_t **bytes)
 {
-    const int received = TG_SERIAL.read();
-    if (received < 0) {
-        return false;
+    while (receiving_used < sizeof receiving) {
+        const int received = TG_SERIAL.read();
+        if (received < 0) {
+            break;
+        }
+        receiving[receiving_used] = static_cast<uint8_t>(received);
+        receiving_used++;
     }
-    *to = static_cast<uint8_t>(received);
-    return true;
+    *bytes = receiving;
+    return receiving_used;
+}
+
+void port_taken(size_t count)
+{
+    receiving_used -= count;
+    memmove(receiving, receiving + count, receiving_used);
+}
+
+/* What the core's own line keeps while the model runs differs from core to core: the host sends nothing ahead. */
+uint32_t port_ring_bytes(void)
+{
+    return 0u;
+}
+
+void port_set_rate(uint32_t baud)
+{
+    flush_sending();
+    TG_SERIAL.flush();
+    TG_SERIAL.begin(baud);
 }
 
 /* The bulk line is not used: a framework's interrupts make no two measurements of time alike. */

@@ -33,6 +33,11 @@ void uart_start(void)
     core_enable_uart_interrupt();
 }
 
+void uart_set_rate(uint32_t baud)
+{
+    uart->divider = CONFIG_CLOCK_HZ / baud;
+}
+
 void uart_write(uint8_t byte)
 {
     while ((uart->state & STATE_TX_FULL) != 0u) {

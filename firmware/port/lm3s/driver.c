@@ -20,7 +20,7 @@
 #define LINE_8_BITS_FIFO 0x70u
 #define CONTROL_ON 0x301u        /* UART, transmitter, receiver */
 #define INTERRUPT_RECEIVED 0x50u /* the FIFO is half full, or bytes have waited in it for a while */
-#define BAUD_64THS ((((CONFIG_CLOCK_HZ * 4u) + (CONFIG_UART_BAUD / 2u)) / CONFIG_UART_BAUD))
+#define BAUD_64THS(baud) ((((CONFIG_CLOCK_HZ * 4u) + ((baud) / 2u)) / (baud)))
 
 uint32_t clock_start(void)
 {
@@ -33,13 +33,23 @@ void uart_start(void)
     (void)RCGC1; /* the clock arrives some cycles later */
     (void)RCGC1;
     CONTROL = 0u;
-    BAUD_INTEGER = BAUD_64THS / 64u;
-    BAUD_FRACTION = BAUD_64THS % 64u;
+    BAUD_INTEGER = BAUD_64THS(CONFIG_UART_BAUD) / 64u;
+    BAUD_FRACTION = BAUD_64THS(CONFIG_UART_BAUD) % 64u;
     LINE_CONTROL = LINE_8_BITS_FIFO;
     INTERRUPT_MASK = INTERRUPT_RECEIVED;
     CONTROL = CONTROL_ON;
     (void)DATA; /* QEMU polls for input when this is read; otherwise the first byte takes up to a second */
     core_enable_uart_interrupt();
+}
+
+void uart_set_rate(uint32_t baud)
+{
+    const uint32_t divider = BAUD_64THS(baud);
+    CONTROL = 0u;
+    BAUD_INTEGER = divider / 64u;
+    BAUD_FRACTION = divider % 64u;
+    LINE_CONTROL = LINE_8_BITS_FIFO; /* takes both over */
+    CONTROL = CONTROL_ON;
 }
 
 void uart_write(uint8_t byte)

@@ -38,6 +38,12 @@ void uart_start(void)
     core_enable_uart_interrupt();
 }
 
+/* 2^32 / 16 MHz = 268.4355 for each bit per second, of which the register takes the upper 20 bits. */
+void uart_set_rate(uint32_t baud)
+{
+    BAUD_RATE = ((baud * 268u) + ((baud / 1000u) * 435u) + 0x800u) & ~0xFFFu;
+}
+
 void uart_write(uint8_t byte)
 {
     EVENT_SENT = 0u;

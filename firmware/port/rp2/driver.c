@@ -77,8 +77,9 @@ _Static_assert(CONFIG_UART_IRQ == ((CONFIG_UART_BASE == 0x40034000) ? 20u : 21u)
 #define CONTROL_ENABLE ((1u << 0) | (1u << 8) | (1u << 9))
 #define INTERRUPT_RECEIVED ((1u << 4) | (1u << 6)) /* half a FIFO, or fewer bytes that nothing followed */
 
-#define DIVIDER_IN_64THS ((((8u * CONFIG_CLOCK_HZ) / CONFIG_UART_BAUD) + 1u) / 2u)
-_Static_assert((DIVIDER_IN_64THS >= 64u) && (DIVIDER_IN_64THS < (64u << 16)), "no divider gives uart.baud");
+#define DIVIDER_IN_64THS(baud) ((((8u * CONFIG_CLOCK_HZ) / (baud)) + 1u) / 2u)
+#define DIVIDER_AT_START DIVIDER_IN_64THS(CONFIG_UART_BAUD)
+_Static_assert((DIVIDER_AT_START >= 64u) && (DIVIDER_AT_START < (64u << 16)), "no divider gives uart.baud");
 
 static void end_reset(uint32_t what)
 {
@@ -131,12 +132,22 @@ void uart_start(void)
     end_reset(RESET_PINS | RESET_UART);
     PIN_CONTROL(CONFIG_UART_TX_PIN) = PIN_TO_UART;
     PIN_CONTROL(CONFIG_UART_RX_PIN) = PIN_TO_UART;
-    UART_DIVIDER = DIVIDER_IN_64THS / 64u;
-    UART_DIVIDER_64THS = DIVIDER_IN_64THS % 64u;
+    UART_DIVIDER = DIVIDER_AT_START / 64u;
+    UART_DIVIDER_64THS = DIVIDER_AT_START % 64u;
     UART_LINE = LINE_8_BITS_AND_FIFOS; /* takes both dividers over */
     UART_CONTROL = CONTROL_ENABLE;
     UART_INTERRUPTS = INTERRUPT_RECEIVED;
     core_enable_uart_interrupt();
+}
+
+void uart_set_rate(uint32_t baud)
+{
+    const uint32_t divider = DIVIDER_IN_64THS(baud);
+    UART_CONTROL = 0u;
+    UART_DIVIDER = divider / 64u;
+    UART_DIVIDER_64THS = divider % 64u;
+    UART_LINE = LINE_8_BITS_AND_FIFOS;
+    UART_CONTROL = CONTROL_ENABLE;
 }
 
 void uart_write(uint8_t byte)

@@ -170,6 +170,11 @@ void uart_start(void)
     core_enable_uart_interrupt();
 }
 
+void uart_set_rate(uint32_t baud)
+{
+    USART_BRR = (uart_clock_hz + (baud / 2u)) / baud;
+}
+
 void uart_write(uint8_t byte)
 {
     while ((USART_SR & SR_TX_EMPTY) == 0u) {

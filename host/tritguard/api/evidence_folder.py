@@ -12,7 +12,7 @@ import numpy as np
 
 from tritguard.api.firmware import build as build_firmware
 from tritguard.api.models import load_data
-from tritguard.build import Build, open_build
+from tritguard.build import Budget, Build, open_build
 from tritguard.build.pio import COMPILER
 from tritguard.build.record import BuildRecord
 from tritguard.data import Dataset, to_input_bytes
@@ -228,7 +228,7 @@ def repeat(folder: str | Path, samples: int, *, port: str | None = None, stages:
         converting(1, 1)
         building = stages("Building the firmware")
         building(0, 1)
-        built = build_firmware(bundle, scratch / "build", board=record.board)
+        built = build_firmware(bundle, scratch / "build", board=record.board, budget=Budget(max_ram=record.max_ram))
         building(1, 1)
         label = bundle.manifest.label_rule
         count = len(result.provenance.sample_indices)

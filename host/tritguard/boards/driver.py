@@ -27,11 +27,22 @@ class SerialPort(Record):
 
     Attributes:
         driver: the name of a folder in firmware/port.
-        baud: bits per second; a line over USB ignores it.
+        baud: bits per second after a reset; a line over USB ignores it.
+        rates: faster ones that a host may ask for, in bits per second, the fastest first.
     """
 
     driver: str
     baud: Positive
+    rates: Annotated[tuple[Positive, ...], Field(max_length=8)] = ()
+
+    @model_validator(mode="after")
+    def _rates_fall(self) -> Self:
+        if (
+            list(self.rates) != sorted({*self.rates}, reverse=True)
+            or min(self.rates, default=self.baud + 1) <= self.baud
+        ):
+            raise ValueError("uart.rates are faster than uart.baud and fall from one to the next")
+        return self
 
     @field_validator("driver")
     @classmethod

@@ -49,13 +49,14 @@ def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None,
     with whole_folder(out, _has_record, "build") as draft, scratch_folder() as workshop:
         project = workshop / "project"
         project.mkdir()
-        write_project(project, bundle, board, engine)
+        max_ram = None if budget is None else budget.max_ram
+        write_project(project, bundle, board, engine, max_ram)
         try:
             run_platformio(project, board, log=out.parent / f"{out.name}.log")
         except MemoryFullError as error:
             raise does_not_fit(error.excess, board, bundle.manifest if engine.name == "native" else None) from error
         images = _collect(project, draft, board)
-        record = _record(draft, bundle, board, engine, images)
+        record = _record(draft, bundle, board, engine, images, max_ram)
         if budget is not None:
             budget.check(record.sizes, bundle.manifest, board.id)
         (draft / RECORD).write_text(record.model_dump_json(indent=2) + "\n")
@@ -89,7 +90,9 @@ def _collect(project: Path, draft: Path, board: Board) -> dict[str, str]:
     return images
 
 
-def _record(draft: Path, bundle: Bundle, board: Board, engine: Engine, images: dict[str, str]) -> BuildRecord:
+def _record(  # noqa: PLR0913, PLR0917 - what a record says
+    draft: Path, bundle: Bundle, board: Board, engine: Engine, images: dict[str, str], max_ram: int | None
+) -> BuildRecord:
     elf, binary = draft / ELF, draft / BINARY
     if board.platformio is None:
         sizes = read_sizes(elf)
@@ -99,7 +102,7 @@ def _record(draft: Path, bundle: Bundle, board: Board, engine: Engine, images: d
         tritguard=__version__,
         board=board,
         engine=engine.name,
-        build_id=build_id(bundle, board, engine).hex(),
+        build_id=build_id(bundle, board, engine, max_ram).hex(),
         bundle_sha256=bundle.sha256,
         model_sha256=bundle.manifest.model_sha256,
         elf_sha256=hash_file(elf),
@@ -107,5 +110,6 @@ def _record(draft: Path, bundle: Bundle, board: Board, engine: Engine, images: d
         images=images,
         compiler=read_compiler(elf),
         flags=engine.flags,
+        max_ram=max_ram,
         sizes=sizes,
     )

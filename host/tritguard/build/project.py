@@ -21,6 +21,11 @@ from tritguard.emit.render import c_comment
 from tritguard.resources import firmware_dir
 from tritguard.templating import environment
 
+# The least that the UART's buffer holds, which is enough to answer while a short request comes in.
+_RING_BYTES_MIN = 1024
+# A whole input in parts of 32 bytes, each in a frame with 15 bytes of its own, is nearly half as long again.
+_RING_SHARE = 1.5
+
 _PLATFORM = ("platform.json", "platform.py", "builder/main.py", "firmware.ld")
 
 
@@ -43,18 +48,23 @@ def firmware_sources(board: Board, adapter: str = "engine_native.c") -> dict[str
     return dict(sorted(places.items()))
 
 
-def build_id(bundle: Bundle, board: Board, engine: Engine) -> bytes:
+def build_id(bundle: Bundle, board: Board, engine: Engine, max_ram: int | None = None) -> bytes:
     """Sixteen bytes that change with anything the firmware is made from: model, sources, board, engine or flags."""
     digest = hashlib.sha256(bundle.sha256.encode())
     platform = {f"platform/{name}": firmware_dir() / "platform" / name for name in _PLATFORM}
     for name, file in (firmware_sources(board, engine.adapter) | platform).items():
         digest.update(f"\0{name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
     digest.update(board.model_dump_json().encode() + engine.sha256)
+    if max_ram is not None:
+        digest.update(max_ram.to_bytes(8, "little"))
     return digest.digest()[:16]
 
 
-def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine) -> None:
-    """Write the project into an existing empty folder; `pio run` there makes .pio/build/firmware/firmware.{elf,bin}."""
+def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine, max_ram: int | None = None) -> None:
+    """Write the project into an existing empty folder; `pio run` there makes .pio/build/firmware/firmware.{elf,bin}.
+
+    The UART's buffer takes the RAM that is left over, up to a whole request and never more than `max_ram` in all.
+    """
     for name, file in firmware_sources(board, engine.adapter).items():
         _copy(file, folder / "src" / name)
     (folder / "src" / "model").mkdir()
@@ -65,7 +75,7 @@ def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine) ->
         "engine": engine,
         "cxx_flags": [flag for flag in engine.flags if flag not in C_ONLY],
         "version": __version__,
-        "build_id": build_id(bundle, board, engine),
+        "build_id": build_id(bundle, board, engine, max_ram),
         "input_bytes": prod(bundle.manifest.input.shape),
         "output_bytes": prod(bundle.manifest.output.shape),
         "layer_count": 1 + max(layer.index for layer in bundle.manifest.layers),
@@ -78,7 +88,9 @@ def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine) ->
     for name in _PLATFORM:
         _copy(firmware_dir() / "platform" / name, folder / "platform" / name)
     (folder / "boards").mkdir()
-    (folder / "boards" / f"{board.id}.json").write_text(json.dumps(_platformio_board(board), indent=2))
+    (folder / "boards" / f"{board.id}.json").write_text(
+        json.dumps(_platformio_board(board, prod(bundle.manifest.input.shape), max_ram), indent=2)
+    )
 
 
 def _write_ini(folder: Path, template: str, context: dict[str, object]) -> None:
@@ -98,7 +110,9 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _platformio_board(board: Board) -> dict[str, object]:
+def _platformio_board(board: Board, input_bytes: int, max_ram: int | None) -> dict[str, object]:
+    ram = board.memory.ram.bytes
+    ring = max(_RING_BYTES_MIN, 4 * round(_RING_SHARE * input_bytes / 4))
     return {
         "name": board.name,
         "vendor": board.vendor,
@@ -111,9 +125,12 @@ def _platformio_board(board: Board) -> dict[str, object]:
             "flash_origin": board.memory.flash.origin,
             "ram_origin": board.memory.ram.origin,
             "stack_bytes": board.stack_bytes,
+            "ram_allowed": ram if max_ram is None else min(ram, max_ram),
+            "ring_bytes": ring,
+            "ring_bytes_min": _RING_BYTES_MIN,
         },
         "upload": {
             "maximum_size": board.memory.flash.bytes,
-            "maximum_ram_size": board.memory.ram.bytes,
+            "maximum_ram_size": ram,
         },
     }

@@ -67,6 +67,7 @@ class BuildRecord(Record):
     images: dict[_ImageName, str] = Field(default={})  # for the platform's uploaders: SHA-256 by name
     compiler: str
     flags: tuple[str, ...]
+    max_ram: int | None = None  # what the firmware may take, in bytes; it bounds the UART's ring
     sizes: Sizes
 
     @property

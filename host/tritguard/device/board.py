@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -17,10 +15,12 @@ from tritguard.build import Build
 from tritguard.device.bench import Bench
 from tritguard.device.bulk import BulkLine, Mailbox
 from tritguard.device.emulators import Counting, EmulatedBoard, Emulator, emulator_of, is_emulated
-from tritguard.device.line import Line, SerialLine
-from tritguard.device.link import ANSWER_SECONDS, Link, NoAnswerError
+from tritguard.device.inferences import Inferences
+from tritguard.device.line import Line, SerialLine, StreamLine
+from tritguard.device.link import Link, NoAnswerError, Patience
 from tritguard.device.ports import AUTO, find_again, find_port
 from tritguard.device.protocol import Hello, Inference, LayerTicks, MemoryUse, ProtocolError, Request
+from tritguard.device.rate import Rate, call_back
 from tritguard.emit.bundle import Bundle
 from tritguard.errors import BadInputError, DeviceError, WrongFirmwareError
 from tritguard.predictor import Int8, Outputs, Predictor
@@ -29,14 +29,9 @@ from tritguard.progress import Progress
 _T = TypeVar("_T")
 
 # A board that is still starting up drops what it receives, so the first request is repeated soon and often.
-_FIRST_SECONDS = 0.2
-_FIRST_ATTEMPTS = 25
+_FIRST = Patience(seconds=0.2, attempts=25)
 # Used to estimate how long the first inference takes. The portable kernels need about 15 on a Cortex-M4.
 _CYCLES_PER_MAC = 20
-# The next inference may take this many times as long as the slowest one so far.
-_PATIENCE = 8
-# No board is waited for longer than this, whatever clock it says it has and however slow it was before.
-_LONGEST_SECONDS = 600.0
 # A board that was switched on again has started by then, its USB and all.
 _RETURN_SECONDS = 30.0
 # A board whose crystal did not start runs slower than its file says, but by less than this factor.
@@ -63,20 +58,29 @@ class Device(Predictor):
         bundle: Bundle,
         build: Build,
         emulator: Emulator | None,
+        rate: Rate | None,
         bench: Bench | None = None,
     ) -> None:
-        self.hello = hello
-        self.power_cycles = 0
-        self._bench = bench
         self.bundle = bundle
         self.build = build
         self.emulator = emulator
-        self._link = link
-        self._resent_before = link.resent
+        self.power_cycles = 0
+        self._bench = bench
         logits = bundle.manifest.logits
         # An engine may give no logits even if the model has them.
         self._scale = None if logits is None or hello.logits == 0 else np.array(logits.scale)
-        self._slowest = 0.0
+        self._adopt(link, hello, rate)
+
+    def _adopt(self, link: Link, hello: Hello, rate: Rate | None, resent: int = 0) -> None:
+        """Take over a link to the board, over which so many requests count as sent again already."""
+        self.hello = hello
+        self._link = link
+        self._resent_before = link.resent - resent
+        self._rate = rate
+        # An emulated board counts the instructions of receiving as well, so it receives only while it is idle.
+        ahead = 0 if rate is None or self.emulated else hello.ring
+        answer_bytes = 8 + 4 * hello.logits + hello.outputs
+        self._inferences = Inferences(link, rate, ahead, answer_bytes, self._estimated_seconds, self._check_for_crash)
 
     @property
     def resent_frames(self) -> int:
@@ -112,7 +116,7 @@ class Device(Predictor):
 
     @override
     def predict(self, x: Int8, progress: Progress | None = None) -> Outputs:
-        """Run the model on the inputs, one after the other.
+        """Run the model on the inputs. A real board is sent the next one while it works on one.
 
         Args:
             x: the inputs, int8[n, *input_shape].
@@ -126,11 +130,11 @@ class Device(Predictor):
         scores = np.empty((len(x), self.hello.outputs), dtype=np.int8)
         accumulators = np.empty((len(x), self.hello.logits), dtype=np.int32)
         ticks = np.empty(len(x), dtype=np.int64)
-        for i, sample in enumerate(x):
-            inference = self._infer(sample.tobytes())
+        for done, (i, answer) in enumerate(self._run([sample.tobytes() for sample in x]), start=1):
+            inference = _parsed(self._link, self._parse_inference, answer)
             scores[i], accumulators[i], ticks[i] = inference.scores, inference.accumulators, inference.ticks
             if progress is not None:
-                progress(i + 1, len(x))
+                progress(done, len(x))
         logits = None if self._scale is None else accumulators * self._scale
         return Outputs(scores, logits, ticks, self.bundle.manifest.label_rule.threshold_steps)
 
@@ -148,7 +152,7 @@ class Device(Predictor):
                 fix="build with --profile and flash that",
             )
         self._check_input(sample[None])
-        answer = self._ask_model(Request.PROFILE, sample.tobytes())
+        answer = self._inferences.ask(Request.PROFILE, sample.tobytes())
         layers = 1 + max(layer.index for layer in self.bundle.manifest.layers)
         return _parsed(self._link, lambda data: LayerTicks.parse(data, layers), answer)
 
@@ -183,42 +187,37 @@ class Device(Predictor):
         if x.dtype != np.int8 or x.shape[1:] != shape:
             raise BadInputError(f"the model takes int8[n, {shape}], not {x.dtype}{list(x.shape)}")
 
-    def _infer(self, sample: bytes) -> Inference:
-        answer = self._ask_model(Request.INFER, sample)
-        return _parsed(self._link, lambda data: Inference.parse(data, self.hello.outputs, self.hello.logits), answer)
+    def _run(self, samples: list[bytes]) -> Iterator[tuple[int, bytes]]:
+        """Yield the position of each sample and its answer, in any order.
 
-    def _ask_model(self, request: Request, sample: bytes) -> bytes:
-        """Send a request that keeps the board silent for as long as an inference takes, and return the answer."""
-        start = time.monotonic()
-        resent = self._link.resent
-        asking = partial(
-            self._link.ask,
-            request,
-            sample,
-            seconds=min(_LONGEST_SECONDS, ANSWER_SECONDS + (_PATIENCE * self._slowest or self._estimated_seconds())),
-            busy_seconds=self._slowest,
-            on_silence=self._check_for_crash,
-        )
-        try:
-            answer = asking()
-        except NoAnswerError:
-            if self._bench is None or self._bench.power_cycle is None:
-                raise
-            self._power_cycle(self._bench)
-            return self._link.ask(*asking.args, **asking.keywords)
-        if self._link.resent == resent:  # otherwise the time is not that of a single inference
-            self._slowest = max(self._slowest, time.monotonic() - start)
-        return answer
+        A board that hangs is switched off and on by the bench, and asked for what is left; twice without an answer in
+        between, it is given up.
+        """
+        left, hung_before = dict(enumerate(samples)), -1
+        while left:
+            places = list(left)
+            try:
+                for at, answer in self._inferences.run(list(left.values())):
+                    del left[places[at]]
+                    yield places[at], answer
+            except NoAnswerError:
+                if self._bench is None or self._bench.power_cycle is None or len(left) == hung_before:
+                    raise
+                hung_before = len(left)
+                self._power_cycle(self._bench)
+
+    def _parse_inference(self, payload: bytes) -> Inference:
+        return Inference.parse(payload, self.hello.outputs, self.hello.logits)
 
     def _power_cycle(self, bench: Bench) -> None:
         """Have the bench switch a board that hangs off and on, and connect to it again, whatever its port is called."""
         resent, url = self.resent_frames, self._link.url
         self._link.close()
         bench.run("power_cycle", self.build, url)
-        _, (self._link, self.hello) = find_again(
+        _, (link, hello) = find_again(
             self.build.record.board, url, lambda place: _reach(place, self.build), _RETURN_SECONDS
         )
-        self._resent_before = self._link.resent - resent
+        self._adopt(link, hello, _rate_of(link, self.build, self.emulator), resent)
         self.power_cycles += 1
 
     def _estimated_seconds(self) -> float:
@@ -230,7 +229,7 @@ class Device(Predictor):
         return line_seconds + self.bundle.manifest.macs * _CYCLES_PER_MAC / hz
 
     def _check_for_crash(self) -> None:
-        fault = greet(self._link).fault
+        fault = self._greet_again().fault
         if fault.count != self.hello.fault.count:
             raise DeviceError(
                 f"the firmware crashed and the board reset itself: {fault}",
@@ -238,14 +237,24 @@ class Device(Predictor):
                 fix="look the address up with arm-none-eabi-addr2line in firmware.elf",
             )
 
+    def _greet_again(self) -> Hello:
+        """Greet the board, which may have gone back to the rate of its beginning."""
+        try:
+            return greet(self._link)
+        except NoAnswerError:
+            if self._rate is None or not self._rate.can_fall:
+                raise
+        self._rate.start_again()
+        return greet(self._link)
 
-def greet(link: Link) -> Hello:
-    """Ask a board, which may still be starting up, to identify itself.
+
+def greet(link: Link, on_silence: Callable[[], None] | None = None) -> Hello:
+    """Ask a board, which may still be starting up, to identify itself; `on_silence` is called before each repetition.
 
     Raises:
         DeviceError: it does not answer, or it does not run a tritguard firmware.
     """
-    answer = link.ask(Request.HELLO, seconds=_FIRST_SECONDS, attempts=_FIRST_ATTEMPTS)
+    answer = link.ask(Request.HELLO, b"", _FIRST, on_silence=on_silence)
     return _parsed(link, Hello.parse, answer)
 
 
@@ -282,10 +291,22 @@ def _connect(line: Line, bundle: Bundle, build: Build, emulator: Emulator | None
     link, hello = _greet_over(line, build)
     try:
         _check_facts(line.url, hello, bundle, build)
+        rate = _rate_of(link, build, emulator)
     except BaseException:
         link.close()
         raise
-    return Device(link, hello, bundle, build, emulator, bench)
+    return Device(link, hello, bundle, build, emulator, rate, bench)
+
+
+def _rate_of(link: Link, build: Build, emulator: Emulator | None) -> Rate | None:
+    """The rate of a line that has one; on a real board the fastest that works."""
+    if not isinstance(link.line, StreamLine):
+        return None
+    uart = build.record.board.uart
+    rate = Rate(link, link.line, uart.baud, uart.rates)
+    if emulator is None:
+        rate.rise()
+    return rate
 
 
 def _reach(url: str, build: Build) -> tuple[Link, Hello]:
@@ -296,12 +317,17 @@ def _greet_over(line: Line, build: Build) -> tuple[Link, Hello]:
     """Ask the board on a line who it is, and make sure that it runs this firmware; the line is closed otherwise."""
     link = Link(line)
     try:
-        hello = greet(link)
+        hello = greet(link, _caller(line, build))
         check_firmware(line.url, hello, build)
     except BaseException:
         link.close()
         raise
     return link, hello
+
+
+def _caller(line: Line, build: Build) -> Callable[[], None] | None:
+    """What calls back a board that an earlier session left at a faster rate; None if it has none."""
+    return (lambda: call_back(line)) if isinstance(line, StreamLine) and build.record.board.uart.rates else None
 
 
 def identify(url: str, build: Build) -> Hello:
@@ -416,8 +442,4 @@ def _parsed(link: Link, parse: Callable[[bytes], _T], payload: bytes) -> _T:
     try:
         return parse(payload)
     except ProtocolError as error:
-        raise DeviceError(
-            f"the board's answer does not follow the protocol: {error}",
-            where=link.url,
-            fix="flash a firmware built by this version of tritguard",
-        ) from error
+        raise link.nonsense(error) from error

@@ -89,13 +89,17 @@ class BulkLine(Line):
         self._running = True
 
     @override
-    def receive(self) -> Iterator[Frame | ProtocolError]:
+    def receive(self, seconds: float = POLL_SECONDS) -> Iterator[Frame | ProtocolError]:
         if self._running:
-            self._wait_for_idle(POLL_SECONDS)
+            self._wait_for_idle(seconds)
         elif not self._received:
-            time.sleep(POLL_SECONDS)
+            time.sleep(seconds)
         while self._received:
             yield self._received.popleft()
+
+    @override
+    def end_block(self) -> None:
+        """Do nothing: packets in a memory have no ends that could get lost."""
 
     @override
     def close(self) -> None:

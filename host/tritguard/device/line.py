@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import time
+from abc import abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +19,8 @@ from tritguard.errors import DeviceError
 
 POLL_SECONDS = 0.02
 WRITE_SECONDS = 10.0
+# A board sends a frame in one go, so one that stops for this long has lost its end.
+_PAUSE_SECONDS = 0.05
 
 
 class Line(Protocol):
@@ -36,18 +41,86 @@ class Line(Protocol):
             DeviceError: the line broke.
         """
 
-    def receive(self) -> Iterator[Frame | ProtocolError]:
-        """Wait a moment at most; return the frames that arrived, and an error for each broken one.
+    def receive(self, seconds: float = POLL_SECONDS) -> Iterator[Frame | ProtocolError]:
+        """Wait so long at most; return the frames that arrived, and an error for each broken one.
 
         Raises:
             DeviceError: the line broke.
         """
 
+    def end_block(self) -> None:
+        """End what the board may take for an unfinished frame because noise took its end."""
+
+    def now(self) -> float:
+        """The time in seconds, from any start."""
+        return time.monotonic()
+
+    def pause(self, seconds: float) -> None:
+        """Let so much time pass."""
+        time.sleep(seconds)
+
     def close(self) -> None:
         """Let go of the line."""
 
 
-class SerialLine(Line):
+class StreamLine(Line):
+    """A line that carries bytes, by `write` and `read`.
+
+    Attributes:
+        has_rate: whether it has a rate that can be changed, which a socket has not.
+    """
+
+    bulk = False
+
+    def __init__(self, url: str, *, has_rate: bool) -> None:
+        self.url = url
+        self.has_rate = has_rate
+        self._receiver = Receiver()
+        self._heard = 0.0
+
+    @override
+    def send(self, frame: Frame) -> None:
+        self.write(encode(frame))
+
+    @override
+    def receive(self, seconds: float = POLL_SECONDS) -> Iterator[Frame | ProtocolError]:
+        if received := self.read(seconds):
+            self._heard = self.now()
+            yield from self._receiver.take(received)
+        elif self._receiver.unfinished and self.now() - self._heard >= _PAUSE_SECONDS:
+            self._receiver.forget()
+            yield ProtocolError("its end is missing")
+
+    @override
+    def end_block(self) -> None:
+        self.write(b"\0")
+
+    @abstractmethod
+    def write(self, data: bytes) -> None:
+        """Send bytes, whether they are frames or not.
+
+        Raises:
+            DeviceError: the line broke.
+        """
+
+    @abstractmethod
+    def read(self, seconds: float) -> bytes:
+        """Wait so long at most for bytes, and return those that arrived.
+
+        Raises:
+            DeviceError: the line broke.
+        """
+
+    @abstractmethod
+    def set_rate(self, baud: int) -> None:
+        """Send and receive at another rate, in bits per second, once everything is sent.
+
+        Raises:
+            DeviceError: the line broke, or has no such rate.
+        """
+
+
+class SerialLine(StreamLine):
     """A serial port. One of this machine's is locked while it is open, so that two users do not mix their frames.
 
     Args:
@@ -58,11 +131,8 @@ class SerialLine(Line):
         DeviceError: the port cannot be opened, or another process of tritguard has it.
     """
 
-    bulk = False
-
     def __init__(self, url: str, baud: int) -> None:
-        self.url = url
-        self._receiver = Receiver()
+        super().__init__(url, has_rate=not url.startswith("socket:"))
         self._lock = _lock(url)
         try:
             self._port = serial.serial_for_url(url, baudrate=baud, timeout=POLL_SECONDS, write_timeout=WRITE_SECONDS)
@@ -70,28 +140,33 @@ class SerialLine(Line):
             if self._lock is not None:
                 self._lock.release()
             raise _not_opened(url, error) from error
+        # USB adapters hold back what they received for up to 16 ms. Only some ports on Linux can be told not to.
+        with suppress(AttributeError, ValueError, OSError):
+            self._port.set_low_latency_mode(True)
 
     @override
-    def send(self, frame: Frame) -> None:
-        self.write(encode(frame))
-
-    @override
-    def receive(self) -> Iterator[Frame | ProtocolError]:
+    def read(self, seconds: float) -> bytes:
         try:
-            received = self._port.read(self._port.in_waiting or 1)
+            waiting = self._port.in_waiting
+            if not waiting and self._port.timeout != seconds:
+                self._port.timeout = seconds
+            return bytes(self._port.read(waiting or 1))
         except (serial.SerialException, OSError) as error:
             raise broken(self.url, error) from error
-        return self._receiver.take(received)
 
+    @override
     def write(self, data: bytes) -> None:
-        """Send bytes, whether they are frames or not.
-
-        Raises:
-            DeviceError: the line broke.
-        """
         try:
             self._port.write(data)
         except (serial.SerialException, OSError) as error:
+            raise broken(self.url, error) from error
+
+    @override
+    def set_rate(self, baud: int) -> None:
+        try:
+            self._port.flush()
+            self._port.baudrate = baud
+        except (serial.SerialException, OSError, ValueError) as error:
             raise broken(self.url, error) from error
 
     @override

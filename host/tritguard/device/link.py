@@ -1,10 +1,11 @@
-"""Sends requests over a line and waits for the answers, with timeouts, resending and dropping stale frames."""
+"""Sends requests over a line and waits for the answers: several on their way, what was lost again."""
 
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Self
 
 from tritguard.device.line import Line
@@ -17,12 +18,13 @@ from tritguard.device.protocol import (
     ProtocolError,
     Refusal,
     Request,
+    wire_bytes,
 )
 from tritguard.errors import DeviceError
 
 ATTEMPTS = 5
 ANSWER_SECONDS = 1.0
-QUIET_SECONDS = 0.05
+DUE_SECONDS = 0.1
 _SEQUENCES = 1 << 32
 
 
@@ -30,13 +32,138 @@ class NoAnswerError(DeviceError):
     """The port works, but no valid answer came although the host asked several times."""
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How long a link waits.
+
+    Attributes:
+        seconds: for an answer, before what is on its way counts as lost.
+        attempts: how many times as long nothing may come, before the link gives up.
+        due: after this time an answer is late, in seconds: what the board received last may lack its end.
+    """
+
+    seconds: float = ANSWER_SECONDS
+    attempts: int = ATTEMPTS
+    due: float = DUE_SECONDS
+
+
+class _Flight:
+    """What was sent and not answered yet, in order. A line changes no order, and a board answers in it."""
+
+    def __init__(self, ahead: int) -> None:
+        self._ahead = ahead
+        self._sent: deque[tuple[int, int]] = deque()  # sequence number, bytes
+
+    def has_room(self, size: int) -> bool:
+        """Whether the board can keep one more of so many bytes while it works on the oldest."""
+        waiting = sum(size for _, size in self._sent) - self._sent[0][1] if self._sent else 0
+        return not self._sent or waiting + size <= self._ahead
+
+    def sent(self, sequence: int, size: int) -> None:
+        """Note that a request was sent."""
+        self._sent.append((sequence, size))
+
+    def answered(self, sequence: int) -> list[int]:
+        """Take an answer; return what was sent before it and got none, so that it is lost."""
+        order = [sent for sent, _ in self._sent]
+        if sequence not in order:  # it was taken for lost
+            return []
+        at = order.index(sequence)
+        for _ in range(at + 1):
+            self._sent.popleft()
+        return order[:at]
+
+    def broken(self) -> list[int]:
+        """Something broke on the way there or back: most likely the oldest, whose turn it was."""
+        return [self._sent.popleft()[0]] if self._sent else []
+
+    def all_lost(self) -> list[int]:
+        """Give up everything; return it."""
+        lost = [sequence for sequence, _ in self._sent]
+        self._sent.clear()
+        return lost
+
+    def __len__(self) -> int:
+        return len(self._sent)
+
+    def __contains__(self, sequence: int) -> bool:
+        return any(sequence == sent for sent, _ in self._sent)
+
+
+class _Exchange:
+    """What one call of `Link.ask_all` still has to ask, and what of it is on its way."""
+
+    def __init__(self, link: Link, frames: Iterator[Frame], ahead: int, on_loss: Callable[[int], None]) -> None:
+        self.asked = 0
+        self.trouble: str | None = None
+        self._link = link
+        self._fresh = frames
+        self._following = next(frames, None)
+        self._waiting: dict[int, tuple[int, Frame]] = {}  # position and request, by sequence number
+        self._again: deque[int] = deque()
+        self._flight = _Flight(ahead)
+        self._on_loss = on_loss
+        self._begun = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether everything is answered."""
+        return not self._waiting and self._following is None
+
+    def send(self) -> bool:
+        """Send what there is room for; return whether something was sent although nothing was on its way."""
+        was_idle, asked = not len(self._flight), self.asked
+        while (frame := self._next()) is not None and self._flight.has_room(size := wire_bytes(len(frame.payload))):
+            if self._again:
+                self._again.popleft()
+                self._link.resent += 1
+            else:
+                self._waiting[frame.sequence] = (self._begun, frame)
+                self._begun += 1
+                self._following = next(self._fresh, None)
+            self._link.line.send(frame)
+            self._flight.sent(frame.sequence, size)
+            self.asked += 1
+        return was_idle and self.asked > asked
+
+    def take(self, item: Frame | ProtocolError) -> tuple[int, bytes] | None:
+        """Take what arrived; return a position and its answer, if it is one."""
+        if (breakage := breakage_of(item)) is not None:
+            self.trouble = breakage
+            self._lose(self._flight.broken())
+        elif isinstance(item, Frame):
+            waiting = self._waiting.get(item.sequence)
+            if waiting is not None and not self._link.answers(item, waiting[1]):
+                return None
+            self._lose(self._flight.answered(item.sequence))
+            if waiting is not None:  # otherwise left over from a request that was sent twice, or from another session
+                del self._waiting[item.sequence]
+                return waiting[0], item.payload
+        return None
+
+    def lose_all(self) -> None:
+        """Count everything on its way as lost."""
+        self._lose(self._flight.all_lost())
+
+    def _next(self) -> Frame | None:
+        while self._again and self._again[0] not in self._waiting:
+            self._again.popleft()
+        return self._waiting[self._again[0]][1] if self._again else self._following
+
+    def _lose(self, sequences: list[int]) -> None:
+        for sequence in sequences:
+            if sequence in self._waiting and sequence not in self._flight and sequence not in self._again:
+                self._again.append(sequence)
+                self._on_loss(wire_bytes(len(self._waiting[sequence][1].payload)))
+
+
 class Link:
-    """Asks one board over a line. It handles one request at a time and is not thread-safe.
+    """Asks one board over a line. It is not thread-safe.
 
     Attributes:
         line: what carries the frames; closed with the link.
         url: where the line goes, for messages.
-        resent: how many requests were sent again so far.
+        resent: how many frames were sent again so far.
     """
 
     def __init__(self, line: Line) -> None:
@@ -49,10 +176,8 @@ class Link:
         self,
         request: Request,
         payload: bytes = b"",
+        patience: Patience = Patience(),
         *,
-        seconds: float = ANSWER_SECONDS,
-        attempts: int = ATTEMPTS,
-        busy_seconds: float = 0.0,
         on_silence: Callable[[], None] | None = None,
     ) -> bytes:
         """Send a request, repeating it if needed, and return the answer's payload.
@@ -60,65 +185,107 @@ class Link:
         Args:
             request: the type of the request.
             payload: the payload of the request.
-            seconds: how long to wait for an answer before sending the request again.
-            attempts: how many times to send it on a silent line. On a noisy line it is sent more often within the same
-                time.
-            busy_seconds: how long the board is silent while it works on this request.
+            patience: how long to wait, and how often.
             on_silence: called before sending again if nothing at all came back; it may raise to give up.
 
         Raises:
             NoAnswerError: no valid answer came.
             DeviceError: the board refused the request, or the port failed.
         """
-        self._sequence = sequence = (self._sequence + 1) % _SEQUENCES
-        frame = Frame(request, sequence, payload)
-        trouble: str | None = None
-        asked = 0
-        # The limit is a time, not a count: while noise is still arriving over a slow line, broken frames come fast.
-        give_up = time.monotonic() + attempts * seconds
-        while asked == 0 or time.monotonic() < give_up:
-            self.resent += asked > 0
-            asked += 1
-            self.line.send(frame)
-            answer, trouble = self._await(request, sequence, seconds, QUIET_SECONDS + busy_seconds)
-            if answer is not None:
-                return answer
-            if trouble is None and on_silence is not None:
-                on_silence()
-        raise NoAnswerError(
-            f"{trouble or 'no answer'} to {request.name}, asked {asked} times",
-            where=self.url,
-            fix="check the cable and that the board runs a tritguard firmware",
-        )
+        ((_, answer),) = self.ask_all(request, [payload], lambda: patience, on_silence=on_silence)
+        return answer
 
-    def _await(
-        self, request: Request, sequence: int, seconds: float, quiet_seconds: float
-    ) -> tuple[bytes | None, str | None]:
-        """Wait for the answer; return its payload, or None and a description of what came instead, if anything."""
-        latest = deadline = time.monotonic() + seconds
-        trouble = None
-        while time.monotonic() < deadline:
+    def ask_all(
+        self,
+        request: Request,
+        payloads: Iterable[bytes],
+        patience: Callable[[], Patience],
+        *,
+        ahead: int = 0,
+        on_silence: Callable[[], None] | None = None,
+        on_loss: Callable[[int], None] = lambda _: None,
+    ) -> Iterator[tuple[int, bytes]]:
+        """Ask several times, sending the next requests while the board works on one.
+
+        What was lost is sent again, alone and at once: a board answers in order, so an answer tells that what was sent
+        before and has none is lost, and a broken frame tells it of the oldest.
+
+        Args:
+            request: the type of the requests.
+            payloads: their payloads.
+            patience: how long to wait, and how often; asked for again and again.
+            ahead: how many bytes the board can keep while it works on one request.
+            on_silence: called before sending again if nothing at all came back; it may raise to give up.
+            on_loss: called with the bytes of a request that was lost, or its answer; it may raise to stop.
+
+        Yields:
+            The position of a payload, and the payload of its answer, in any order.
+
+        Raises:
+            NoAnswerError, DeviceError: see `ask`.
+        """
+        frames = (Frame(request, self.next_sequence(), payload) for payload in payloads)
+        exchange = _Exchange(self, frames, ahead, on_loss)
+        heard = answered = self.line.now()
+        reminders, silent = 0, True
+        while not exchange.is_over:
+            if exchange.send():
+                heard, reminders = self.line.now(), 0
             for item in self.line.receive():
-                if isinstance(item, Frame) and self._answers(item, request, sequence):
-                    return item.payload, None
-                if (breakage := _breakage(item)) is not None:
-                    trouble = breakage
-                    # An older frame may have broken while the answer is still on its way: wait for a quiet line.
-                    deadline = min(latest, time.monotonic() + quiet_seconds)
-        return None, trouble
+                answer = exchange.take(item)
+                heard, reminders, silent = self.line.now(), 0, False
+                if answer is not None:
+                    answered = heard
+                    exchange.send()
+                    yield answer
+            limit, now = patience(), self.line.now()
+            if now - answered >= limit.attempts * limit.seconds:
+                raise self.no_answer(request, exchange.asked, exchange.trouble)
+            if now - heard >= limit.seconds:
+                if silent and on_silence is not None:
+                    on_silence()
+                exchange.lose_all()
+                silent = True
+            elif now - heard >= limit.due * 2**reminders:
+                self.line.end_block()
+                reminders += 1
 
-    def _answers(self, frame: Frame, request: Request, sequence: int) -> bool:
-        if frame.sequence != sequence:  # left over from a request that was sent twice, or from another session
-            return False
+    def next_sequence(self) -> int:
+        """A sequence number that no request had yet."""
+        self._sequence = (self._sequence + 1) % _SEQUENCES
+        return self._sequence
+
+    def answers(self, frame: Frame, request: Frame) -> bool:
+        """Whether a frame with the sequence number of a request answers it.
+
+        Raises:
+            DeviceError: the board speaks another version, or refused the request.
+        """
         if frame.version != VERSION:
             raise DeviceError(
                 f"the board speaks protocol version {frame.version}, not {VERSION}",
                 where=self.url,
                 fix="flash a firmware built by this version of tritguard",
             )
-        if frame.type == ERROR and _breakage(frame) is None:
+        if frame.type == ERROR:
             raise DeviceError(f"the board refused the request: {Refusal.parse(frame.payload)}", where=self.url)
-        return frame.type == request + ANSWER
+        return frame.type == request.type + ANSWER
+
+    def nonsense(self, error: ProtocolError) -> DeviceError:
+        """Return the error for an answer that does not follow the protocol."""
+        return DeviceError(
+            f"the board's answer does not follow the protocol: {error}",
+            where=self.url,
+            fix="flash a firmware built by this version of tritguard",
+        )
+
+    def no_answer(self, request: Request, asked: int, trouble: str | None) -> NoAnswerError:
+        """Return the error for a request that was asked so often and got no answer."""
+        return NoAnswerError(
+            f"{trouble or 'no answer'} to {request.name}, asked {asked} times",
+            where=self.url,
+            fix="check the cable and that the board runs a tritguard firmware",
+        )
 
     def close(self) -> None:
         """Close the line."""
@@ -131,7 +298,7 @@ class Link:
         self.close()
 
 
-def _breakage(item: Frame | ProtocolError) -> str | None:
+def breakage_of(item: Frame | ProtocolError) -> str | None:
     """Describe why an item cannot be an answer to any request, or return None if it can be one."""
     if isinstance(item, ProtocolError):
         return f"a broken answer ({item})"

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 
 from tritguard.predictor import Int8
 
-VERSION = 1
+VERSION = 2
 ANSWER = 0x80
 ERROR = 0xFF
 
-_HEADER = struct.Struct("<BBHI")  # version, type, reserved, sequence
+_HEADER = struct.Struct("<BBHI")  # version, type, mark, sequence
 _CRC = struct.Struct("<I")
 _TICKS = 1 << 63  # fewer than these, which int64 holds
+PLACE_BYTES = 32  # an input that comes in parts is counted in these
+PART_BYTES_MAX = 128
 _LONGEST_BLOCK = 1 << 20  # no board sends more; this bounds how much noise without a zero byte is kept
 
 
@@ -32,6 +34,9 @@ class Request(IntEnum):
     MEMORY = 3
     ECHO = 4
     PROFILE = 5
+    PART = 6
+    RUN = 7
+    RATE = 8
 
 
 class ErrorCode(IntEnum):
@@ -42,6 +47,8 @@ class ErrorCode(IntEnum):
     UNKNOWN_TYPE = 3
     BAD_LENGTH = 4
     ENGINE_FAILED = 5
+    BAD_PLACE = 6
+    BAD_RATE = 7
 
 
 _HARD_FAULT = 3
@@ -55,17 +62,24 @@ class ProtocolError(ValueError):
 
 @dataclass(frozen=True)
 class Frame:
-    """One packet; `type` lies in 0..255 and `sequence` in 0..2**32 - 1."""
+    """One packet. `type` is in 0..255, `sequence` in 0..2**32 - 1, and `mark`, which answers repeat, in 0..65535."""
 
     type: int
     sequence: int
     payload: bytes = b""
     version: int = VERSION
+    mark: int = 0
+
+
+def wire_bytes(payload: int) -> int:
+    """How many bytes a frame takes on the wire at most, zeros included, for a payload of so many bytes."""
+    packet = _HEADER.size + payload + _CRC.size
+    return packet + packet // 254 + 1 + 2
 
 
 def pack(frame: Frame) -> bytes:
     """Return the packet of a frame, with its CRC."""
-    packet = _HEADER.pack(frame.version, frame.type, 0, frame.sequence) + frame.payload
+    packet = _HEADER.pack(frame.version, frame.type, frame.mark, frame.sequence) + frame.payload
     return packet + _CRC.pack(zlib.crc32(packet))
 
 
@@ -80,8 +94,8 @@ def unpack(packet: bytes) -> Frame:
     body = packet[: -_CRC.size]
     if zlib.crc32(body) != _CRC.unpack(packet[-_CRC.size :])[0]:
         raise ProtocolError("wrong CRC")
-    version, kind, _reserved, sequence = _HEADER.unpack_from(body)
-    return Frame(kind, sequence, bytes(body[_HEADER.size :]), version)
+    version, kind, mark, sequence = _HEADER.unpack_from(body)
+    return Frame(kind, sequence, bytes(body[_HEADER.size :]), version, mark)
 
 
 def encode(frame: Frame) -> bytes:
@@ -123,6 +137,15 @@ class Receiver:
                 except ProtocolError as error:
                     yield error
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a block has begun and its end is still to come."""
+        return bool(self._block)
+
+    def forget(self) -> None:
+        """Forget the block that has begun."""
+        self._block.clear()
+
     def _extend(self, part: bytes) -> None:
         self._block += part
         del self._block[_LONGEST_BLOCK:]
@@ -160,7 +183,8 @@ class Fault:
 class Hello:
     """How a board identifies itself.
 
-    Hashes and ids are in hex, `inputs`, `outputs` and `logits` in elements, `longest_payload` in bytes.
+    Hashes and ids are in hex, `inputs`, `outputs` and `logits` in elements, `longest_payload` in bytes;
+    `ring` is how many received bytes the board keeps while it computes.
     """
 
     build_id: str
@@ -171,10 +195,11 @@ class Hello:
     longest_payload: int
     clock_hz: int
     fault: Fault
+    ring: int
     board: str
     engine: str
 
-    _FIXED = struct.Struct("<16s32s10I")
+    _FIXED = struct.Struct("<16s32s11I")
 
     @classmethod
     def parse(cls, payload: bytes) -> Hello:
@@ -184,12 +209,14 @@ class Hello:
             ProtocolError: the payload is too short, or a text in it is not printable ASCII.
         """
         try:
-            build_id, model, inputs, outputs, logits, longest, clock, *fault = cls._FIXED.unpack_from(payload)
+            build_id, model, inputs, outputs, logits, longest, clock, *fault, ring = cls._FIXED.unpack_from(payload)
             board, rest = _text(payload[cls._FIXED.size :])
             engine, _later = _text(rest)
         except (struct.error, IndexError) as error:
             raise ProtocolError(f"a HELLO of {len(payload)} bytes is too short") from error
-        return cls(build_id.hex(), model.hex(), inputs, outputs, logits, longest, clock, Fault(*fault), board, engine)
+        return cls(
+            build_id.hex(), model.hex(), inputs, outputs, logits, longest, clock, Fault(*fault), ring, board, engine
+        )
 
 
 def _text(data: bytes) -> tuple[str, bytes]:
@@ -228,6 +255,31 @@ class MemoryUse:
         if len(payload) != 16:
             raise ProtocolError(f"a MEMORY answer has {len(payload)} bytes instead of 16")
         return cls(*struct.unpack("<4I", payload))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a board has of an input that comes in parts.
+
+    Attributes:
+        first: the first place of which something is told; all before it are there.
+        there: which places are there, from `first` on; nothing is told of those behind them.
+    """
+
+    first: int
+    there: tuple[bool, ...]
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Parts:
+        """Read the payload of the answer to a RUN whose input is not complete yet, or complete and about to run.
+
+        Raises:
+            ProtocolError: the payload is too short.
+        """
+        if len(payload) < 4:
+            raise ProtocolError(f"a PART answer has {len(payload)} bytes")
+        bits = np.unpackbits(np.frombuffer(payload, np.uint8, offset=4), bitorder="little")
+        return cls(struct.unpack_from("<I", payload)[0], tuple(bits.astype(bool).tolist()))
 
 
 @dataclass(frozen=True)
@@ -295,18 +347,16 @@ class Refusal:
     detail: int
 
     def __str__(self) -> str:
-        match self.code:
-            case ErrorCode.BROKEN_FRAME:
-                return "it received a broken frame"
-            case ErrorCode.BAD_VERSION:
-                return f"it speaks protocol version {self.detail}, this is version {VERSION}"
-            case ErrorCode.UNKNOWN_TYPE:
-                return f"it does not know request {self.request}"
-            case ErrorCode.BAD_LENGTH:
-                return f"request {self.request} has the wrong length, the right one is {self.detail}"
-            case ErrorCode.ENGINE_FAILED:
-                return f"its engine could not run the model (the engine's error number: {self.detail})"
-        return f"it gave the unknown error code {self.code}"
+        words: dict[int, str] = {
+            ErrorCode.BROKEN_FRAME: "it received a broken frame",
+            ErrorCode.BAD_VERSION: f"it speaks protocol version {self.detail}, this is version {VERSION}",
+            ErrorCode.UNKNOWN_TYPE: f"it does not know request {self.request}",
+            ErrorCode.BAD_LENGTH: f"request {self.request} has the wrong length, the right one is {self.detail}",
+            ErrorCode.ENGINE_FAILED: f"its engine could not run the model (the engine's error number: {self.detail})",
+            ErrorCode.BAD_PLACE: f"a part does not lie in the input, which has {self.detail} places",
+            ErrorCode.BAD_RATE: f"its line has no such rate; it began with {self.detail} Bd",
+        }
+        return words.get(self.code, f"it gave the unknown error code {self.code}")
 
     @classmethod
     def parse(cls, payload: bytes) -> Refusal:

@@ -26,6 +26,7 @@ class HardwareSerial
     int available();
     int read();
     size_t write(const uint8_t *bytes, size_t count);
+    void flush();
     operator bool()
     {
         return true;

@@ -124,4 +124,8 @@ size_t HardwareSerial::write(const uint8_t *bytes, size_t count)
     return some;
 }
 
+void HardwareSerial::flush()
+{
+}
+
 HardwareSerial Serial;

@@ -1,0 +1,50 @@
+"""An estimate of how many bytes of a line break, and what frames of a size cost under it."""
+
+from __future__ import annotations
+
+import math
+
+from tritguard.device.protocol import PART_BYTES_MAX, PLACE_BYTES, wire_bytes
+
+_MEMORY_BYTES = 100_000.0  # what lies so far back weighs a third
+_SIZES = range(PLACE_BYTES, PART_BYTES_MAX + 1, PLACE_BYTES)
+
+
+class Noise:
+    """Learns from frames that arrive and frames that do not."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, because the line is another one."""
+        self._bytes = 1.0
+        self._lost = 0.0
+
+    def learn(self, size: int, *, lost: bool) -> None:
+        """Take note of a frame of so many bytes on the wire. Of one that is lost, half were sound on average."""
+        fade = math.exp(-size / _MEMORY_BYTES)
+        self._bytes = self._bytes * fade + (size / 2 if lost else size)
+        self._lost = self._lost * fade + lost
+
+    @property
+    def share(self) -> float:
+        """The estimated share of bytes that break, below a half."""
+        return min(0.5, self._lost / self._bytes)
+
+    def survives(self, size: int) -> float:
+        """The probability that so many bytes in a row arrive."""
+        return math.exp(size * math.log1p(-self.share))
+
+    def cost(self, payload: int) -> float:
+        """How many bytes go over the line for one of the payload, in frames with so many bytes of it."""
+        size = wire_bytes(payload)
+        return size / payload / max(self.survives(size), 1e-300)
+
+    def best_part(self) -> int:
+        """The payload of the parts that cost least, in bytes."""
+        return min(_SIZES, key=self.cost)
+
+    def favours_parts(self, payload: int) -> bool:
+        """Whether so many bytes cost less in parts than in one frame."""
+        return self.cost(payload) > self.cost(self.best_part())

@@ -1,0 +1,128 @@
+"""How well a serial line is used, quiet and noisy: scripts/bench reliability [--count N].
+
+The line is modelled: 921,600 Bd, 1 ms of latency each way, inferences of 40 ms on 3,072 bytes, and at its end the
+firmware's own C (tests/support/modelled_line.py). Exit status 1 if an answer is wrong or a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tests.support.host_firmware import host_firmware
+from tests.support.known_models import image_model
+from tests.support.modelled_line import ModelledLine, Weather
+from tritguard.device.board import greet
+from tritguard.device.inferences import Inferences
+from tritguard.device.link import Link
+from tritguard.device.protocol import Inference, wire_bytes
+from tritguard.device.rate import Rate
+from tritguard.emit import Bundle, write_bundle
+from tritguard.twin import Twin
+
+BAUD = 921_600
+COMPUTE = 0.04
+ESTIMATE = 0.3  # what the host takes an inference for before the first
+QUIET = "quiet"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of weather, and the goal: at least this share of the longer of both used, or at most so much slower."""
+
+    name: str
+    weather: Weather
+    used: float | None = None
+    slower: float | None = None
+
+
+CASES = (
+    Case(QUIET, Weather(), used=0.95),
+    Case("0.1 % of bytes broken", Weather(broken=lambda _: 0.001), slower=3),
+    Case("1 % of bytes broken", Weather(broken=lambda _: 0.01), slower=3),
+    Case("3 % of bytes broken", Weather(broken=lambda _: 0.03)),
+    Case("1 % of writes late, by up to 0.2 s", Weather(delayed=(0.01, 0.2)), slower=3),
+    Case("cut for 0.1 s and 0.5 s", Weather(cuts=((0.5, 0.6), (1.2, 1.7)))),
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of a case; `seconds` is for one inference."""
+
+    seconds: float
+    wrong: int
+    resent: int
+    computed: int
+
+    @property
+    def used(self) -> float:
+        """The share of the time that the longer of transfer and inference takes."""
+        return max(COMPUTE, wire_bytes(3072) * 10 / BAUD) / self.seconds
+
+
+def measure(program: Path, bundle: Bundle, weather: Weather, count: int, ring: int = 4608) -> Measured:
+    """Ask for inferences over a modelled line, and hold every answer against the twin's."""
+    x = np.random.default_rng(1).integers(-128, 128, (count, *bundle.manifest.input.shape), dtype=np.int8)
+    twin = Twin(bundle).predict(x)
+    assert bundle.manifest.logits is not None and twin.logits is not None
+    logits = np.rint(twin.logits / np.array(bundle.manifest.logits.scale)).astype(np.int64)
+    answers: dict[int, Inference] = {}
+    with ModelledLine(program, baud=BAUD, compute=COMPUTE, ring=ring, weather=weather) as line:
+        link = Link(line)
+        hello = greet(link)
+        rate = Rate(link, line, BAUD, ())
+        size = 8 + 4 * hello.logits + hello.outputs
+        inferences = Inferences(link, rate, hello.ring, size, lambda: ESTIMATE, lambda: void(greet(link)))
+        start = line.now()
+        for i, payload in inferences.run([sample.tobytes() for sample in x]):
+            assert i not in answers, "an input was answered twice"
+            answers[i] = Inference.parse(payload, hello.outputs, hello.logits)
+        seconds = (line.now() - start) / count
+        computed = line.computed
+    right = [
+        (answers[i].scores == twin.scores[i]).all() and (answers[i].accumulators == logits[i]).all()
+        for i in range(count)
+    ]
+    return Measured(seconds, right.count(False), link.resent, computed)
+
+
+def void(_: object) -> None:
+    """Forget a value."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=200, help="inferences in each case")
+    options = parser.parse_args()
+    table = Table("line", "an inference", "used", "slower", "sent again", "computed again", "wrong", "goal", "")
+    quiet, missed = 0.0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = write_bundle(image_model(), Path(folder) / "bundle", name="image")
+        program = host_firmware(bundle, Path(folder) / "firmware", "modelled_port.c")
+        for case in CASES:
+            found = measure(program, bundle, case.weather, options.count)
+            quiet = found.seconds if case.name == QUIET else quiet
+            slower = found.seconds / quiet
+            is_met = not found.wrong
+            is_met &= case.used is None or found.used >= case.used
+            is_met &= case.slower is None or slower <= case.slower
+            missed += not is_met
+            goal = f"{case.used:.0%} used" if case.used else f"{case.slower:g} x" if case.slower else "all right"
+            table.add_row(
+                case.name, f"{1e3 * found.seconds:.1f} ms", f"{found.used:.1%}", f"{slower:.2f} x", f"{found.resent:,}",
+                f"{found.computed - options.count:,}", f"{found.wrong}", goal, "goal" if is_met else "MISSED",
+            )  # fmt: skip
+    Console(width=120).print(table)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""Everything of the firmware above its port, for this machine, under the address and undefined-behaviour checks."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from math import prod
+from pathlib import Path
+
+import pytest
+
+from tests.support.shared import ROOT
+from tritguard.boards import load_board
+from tritguard.build.engine import FLAGS
+from tritguard.build.project import firmware_sources
+from tritguard.emit import Bundle
+
+
+def host_firmware(bundle: Bundle, folder: Path, port: str) -> Path:
+    """Compile the firmware of a bundle with one of the ports in `tests/`; return the program."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = bundle.manifest
+    numbers = ", ".join(str(i) for i in range(16))
+    (folder / "config.h").write_text(
+        f'#define CONFIG_BOARD_ID "host"\n#define CONFIG_BUILD_ID_BYTES 16u\n#define CONFIG_BUILD_ID {{{numbers}}}\n'
+        f"#define CONFIG_INPUT_BYTES {prod(manifest.input.shape)}u\n"
+        f"#define CONFIG_OUTPUT_BYTES {manifest.output_bytes}u\n#define CONFIG_LOGIT_COUNT {manifest.output_bytes}u\n"
+        "#define CONFIG_LAYER_COUNT 11u\n"
+        "#define CONFIG_UART_BAUD 921600u\n#define CONFIG_UART_RATES 3000000u, 2000000u\n"
+    )
+    shared = [file for name, file in firmware_sources(load_board("mps2-an386")).items() if "/" not in name]
+    sources = [*(file for file in shared if file.suffix == ".c"), *bundle.c_dir.glob("*.c")]
+    program = folder / "firmware"
+    subprocess.run(
+        ["gcc", *FLAGS, "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{folder}",
+         f"-I{ROOT / 'firmware'}", f"-I{bundle.c_dir}", *map(str, sources), str(ROOT / "tests" / port),
+         "-o", str(program)],
+        check=True,
+    )  # fmt: skip
+    return program
