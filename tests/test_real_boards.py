@@ -33,7 +33,7 @@ from tritguard.boards import (
     load_board,
 )
 from tritguard.boards.platformio import CORES, facts, find_board, platform_folder
-from tritguard.build import Build
+from tritguard.build import Build, open_build
 from tritguard.cli import app
 from tritguard.cli.monitor import in_words
 from tritguard.device import Bench, drives, read_bench, upload
@@ -97,12 +97,36 @@ def test_the_platforms_own_uploader_gets_the_image_that_was_built(
     kept = "PLATFORMIO_CORE_DIR"
     monkeypatch.setenv(kept, str(tmp_path / "core"))
     way = standin_build.record.board.upload[0]
-    with pytest.raises(DeviceError, match=r"PlatformIO's uploader \(copy\) failed \(Error: no stand-in is connected\)"):
+    with pytest.raises(DeviceError, match=r"PlatformIO's uploader \(copy\) failed \(Error: no stand-in is connected by copy\)"):
         upload(standin_build, way)
+    with pytest.raises(DeviceError, match=r"\(Error: no stand-in is connected by another\)"):
+        upload(standin_build, PlatformioUpload(method="platformio", protocol="another"))
     monkeypatch.setattr("tritguard.build.pio._KEPT", ("HOME", "STANDIN_FLASH"))
     monkeypatch.setenv("STANDIN_FLASH", str(tmp_path / "flash.bin"))
     upload(standin_build, way)
     assert (tmp_path / "flash.bin").read_bytes() == standin_build.binary.read_bytes()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_nothing_in_somebodys_build_folder_runs_when_it_is_flashed(
+    kept: bool, standin_build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PlatformIO runs what a project names even where it builds nothing, and no hash covers the project of a build."""
+    folder, ran = tmp_path / "build", tmp_path / "ran"
+    shutil.copytree(standin_build.path, folder)
+    project = folder / "project"
+    if kept:
+        (project / "hostile.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+        with (project / "platformio.ini").open("a") as ini:
+            ini.write("extra_scripts = pre:hostile.py\n")
+    else:
+        shutil.rmtree(project)
+    monkeypatch.setattr("tritguard.build.pio._KEPT", ("HOME", "STANDIN_FLASH"))
+    monkeypatch.setenv("STANDIN_FLASH", str(tmp_path / "flash.bin"))
+    build = open_build(folder)
+    upload(build, build.record.board.upload[0])
+    assert (tmp_path / "flash.bin").read_bytes() == standin_build.binary.read_bytes()
+    assert not ran.exists()
 
 
 def _pretend(tool: str, folder: Path, monkeypatch: pytest.MonkeyPatch, ends: str = "exit 0") -> Path:

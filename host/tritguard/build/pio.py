@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
 import platformdirs
@@ -90,9 +89,7 @@ def run_platformio(project: Path, board: Board, log: Path) -> None:
         raise _explain(output, board, log)
 
 
-def call_platformio(
-    project: Path, board: Board, limits: Limits, *options: str, settings: Mapping[str, str] | None = None
-) -> tuple[bool, str]:
+def call_platformio(project: Path, board: Board, limits: Limits, *options: str) -> tuple[bool, str]:
     """Run PlatformIO on a project in its own folder.
 
     Args:
@@ -100,7 +97,6 @@ def call_platformio(
         board: the board that it is for.
         limits: what PlatformIO may take.
         options: what follows `pio run`, such as `-t upload`.
-        settings: environment variables in which PlatformIO takes settings of the project.
 
     Returns:
         Whether it failed, and what it printed.
@@ -113,7 +109,7 @@ def call_platformio(
         *("run", "--project-dir", str(project), *options),
         folder=project,
         limits=limits,
-        environment=_environment(project, board) | dict(settings or {}),
+        environment=_environment(project, board),
         one_output=True,
     )
     return done.returncode != 0, done.stdout.decode(errors="replace")

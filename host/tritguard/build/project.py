@@ -93,6 +93,21 @@ def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine, ma
     )
 
 
+def write_upload_project(folder: Path, board: Board, protocol: str) -> None:
+    """Write the project with which PlatformIO flashes what is built already, into an existing empty folder.
+
+    A project runs what it names, its `extra_scripts`, even where nothing is built. So the one in a build folder, which
+    may be anybody's, is not used: this one says nothing but platform, board and framework of the validated record.
+
+    Args:
+        folder: where platformio.ini goes.
+        board: a board on a framework.
+        protocol: PlatformIO's name for the uploader, as `PlatformioUpload` has it.
+    """
+    assert board.platformio is not None
+    _write_ini(folder, "upload.ini.jinja", {"board": board, "protocol": protocol} | _origin(board.platformio))
+
+
 def _write_ini(folder: Path, template: str, context: dict[str, object]) -> None:
     (folder / "platformio.ini").write_text(templates().get_template(template).render(context))
 

@@ -95,7 +95,10 @@ class Build:
 
     @property
     def project(self) -> Path:
-        """The PlatformIO project that it was built from; only firmware on a framework keeps one."""
+        """The PlatformIO project that it was built from; only firmware on a framework keeps one.
+
+        It is for people: no hash covers it and nothing here reads it, because what it names would run.
+        """
         return self.path / PROJECT
 
 

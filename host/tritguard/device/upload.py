@@ -21,6 +21,7 @@ from tritguard.boards import (
 from tritguard.build import Build
 from tritguard.build.framework_sizes import read_image
 from tritguard.build.pio import call_platformio
+from tritguard.build.project import write_upload_project
 from tritguard.device.drives import find_drive
 from tritguard.device.touch import touch
 from tritguard.device.uf2 import to_uf2
@@ -121,21 +122,21 @@ def _uf2(build: Build, way: Uf2Upload, port: str | None) -> None:
 
 def _platformio(build: Build, way: PlatformioUpload, port: str | None) -> None:
     board = build.record.board
-    if board.platformio is None or not build.project.is_dir():
-        raise BadInputError("no project of PlatformIO's in this build", where=str(build.path), fix="build again")
-    settings = {"PLATFORMIO_UPLOAD_PROTOCOL": way.protocol}
+    if board.platformio is None:
+        raise BadInputError("is no firmware on a framework of PlatformIO's", where=str(build.path), fix="build again")
     options = ["--disable-auto-clean", "-t", "nobuild", "-t", "upload"]
     if port is not None:
         options += ["--upload-port", port]
     with scratch_folder() as folder:
         project = folder / "project"
-        shutil.copytree(build.project, project)
+        project.mkdir()
+        write_upload_project(project, board, way.protocol)
         made = project / ".pio" / "build" / "firmware"
         made.mkdir(parents=True)
         for name in {build.elf.name, *build.record.images}:
             shutil.copyfile(build.path / name, made / name)
         try:
-            failed, output = call_platformio(project, board, _PLATFORMIO_LIMITS, *options, settings=settings)
+            failed, output = call_platformio(project, board, _PLATFORMIO_LIMITS, *options)
         except subprocess.TimeoutExpired as error:
             raise _late("PlatformIO", _PLATFORMIO_LIMITS.seconds, build) from error
     if failed:

@@ -22,7 +22,7 @@ env.Append(
 def upload(source, target, env):
     place = os.environ.get("STANDIN_FLASH")
     if not place:
-        print("Error: no stand-in is connected")
+        print(f"Error: no stand-in is connected by {env.subst('$UPLOAD_PROTOCOL')}")
         return 1
     shutil.copyfile(str(source[0]), place)
     print(f"uploaded by {env.subst('$UPLOAD_PROTOCOL')}")
