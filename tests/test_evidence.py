@@ -23,6 +23,7 @@ from tests.support.schemas import assert_conforms
 from tests.support.shared import ROOT
 from tritguard import api
 from tritguard.api.evidence_folder import evidence, repeat, verify
+from tritguard.boards.platformio import CORES
 from tritguard.build import Build
 from tritguard.cli import app
 from tritguard.data import Dataset, write_dataset
@@ -291,6 +292,30 @@ def test_a_repetition_asks_a_firmware_made_again(filed: Path, copy: Path) -> Non
     (copy / "model" / "model.tflite").write_bytes(b"no model")
     with pytest.raises(BadInputError):
         repeat(copy, 4)
+
+
+def test_no_platform_that_the_folder_names_is_fetched(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A platform of PlatformIO's is a program, and old versions of it are still there to be named."""
+    record = json.loads((copy / "firmware" / "build.json").read_text())
+    board = record["board"] | {
+        "platformio": {"platform": "standin", "version": "0.0.1", "board": "x", "framework": "arduino"},
+        "uart": {"driver": "arduino", "baud": 115200},
+        "clock": {"hz": 25_000_000},
+    }
+    refiled(copy, "firmware/build.json", json.dumps(record | {"board": board}))
+    monkeypatch.setenv("PLATFORMIO_CORE_DIR", str(tmp_path / "core"))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # whoever asks the registry all the same gets no answer
+    for cores in (None, tmp_path / "empty"):
+        monkeypatch.delenv(CORES, raising=False)
+        if cores is not None:
+            monkeypatch.setenv(CORES, str(cores))
+        with pytest.raises(
+            BadInputError, match="would fetch and run PlatformIO's platform standin; let TRITGUARD_CORES"
+        ):
+            repeat(copy, 1)
+    assert not (tmp_path / "core").exists()
 
 
 def test_nothing_of_the_folder_is_executed(copy: Path) -> None:

@@ -97,7 +97,8 @@ def test_the_platforms_own_uploader_gets_the_image_that_was_built(
     kept = "PLATFORMIO_CORE_DIR"
     monkeypatch.setenv(kept, str(tmp_path / "core"))
     way = standin_build.record.board.upload[0]
-    with pytest.raises(DeviceError, match=r"PlatformIO's uploader \(copy\) failed \(Error: no stand-in is connected by copy\)"):
+    failure = r"PlatformIO's uploader \(copy\) failed \(Error: no stand-in is connected by copy\)"
+    with pytest.raises(DeviceError, match=failure):
         upload(standin_build, way)
     with pytest.raises(DeviceError, match=r"\(Error: no stand-in is connected by another\)"):
         upload(standin_build, PlatformioUpload(method="platformio", protocol="another"))
@@ -217,6 +218,31 @@ def test_a_uf2_goes_to_the_drive_of_its_model(
     upload(small_build, way)
     assert (places["RPI-RP2"] / "firmware.uf2").read_bytes() == to_uf2(small_build.binary.read_bytes(), 0, way.family)
     assert not (places["OTHER"] / "firmware.uf2").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a drive of Windows' has neither links nor pipes")
+def test_a_link_on_a_drive_is_not_followed(small_build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    way = Uf2Upload(method="uf2", family=0xE48BFF56, model="RPI-RP2")
+    drive, other, mounts = tmp_path / "drive", tmp_path / "other", tmp_path / "mounts"
+    drive.mkdir()
+    other.write_text("Board-ID: RPI-RP2\n")
+    (drive / "INFO_UF2.TXT").write_text("Board-ID: RPI-RP2\r\n")
+    mounts.write_text(f"/dev/sdb1 {drive} vfat rw 0 0\n")
+    monkeypatch.setattr(drives, "_MOUNTS", mounts)
+    (drive / "firmware.uf2").symlink_to(other)
+    with pytest.raises(DeviceError, match="the drive took no file"):
+        upload(small_build, way)
+    assert other.read_text() == "Board-ID: RPI-RP2\n"
+    (drive / "firmware.uf2").unlink()
+    os.mkfifo(drive / "firmware.uf2")
+    with pytest.raises(DeviceError, match="the drive took no file"):
+        upload(small_build, way)
+    (drive / "INFO_UF2.TXT").unlink()
+    (drive / "INFO_UF2.TXT").symlink_to(other)
+    assert drives.find_drive("RPI-RP2") is None
+    (drive / "INFO_UF2.TXT").unlink()
+    os.mkfifo(drive / "INFO_UF2.TXT")
+    assert drives.find_drive("RPI-RP2") is None
 
 
 def test_flash_asks_the_board_once_it_is_back(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:

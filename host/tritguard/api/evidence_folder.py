@@ -12,6 +12,8 @@ import numpy as np
 
 from tritguard.api.firmware import build as build_firmware
 from tritguard.api.models import load_data
+from tritguard.boards import Board
+from tritguard.boards.platformio import CORES, kept_platform
 from tritguard.build import Budget, Build, open_build
 from tritguard.build.pio import COMPILER
 from tritguard.build.record import BuildRecord
@@ -206,7 +208,8 @@ def repeat(folder: str | Path, samples: int, *, port: str | None = None, stages:
         stages: shows how far the work is.
 
     Raises:
-        BadInputError: the folder holds no model or no inputs, or its board has no emulator and no port was given.
+        BadInputError: the folder holds no model or no inputs, its board has no emulator and no port was given, or
+            PlatformIO would fetch the platform that its board names.
         TritguardError: what converting, building and asking raise.
     """
     place = Path(folder)
@@ -221,6 +224,7 @@ def repeat(folder: str | Path, samples: int, *, port: str | None = None, stages:
     if record.engine != "native":
         what = f"the firmware ran the engine {record.engine}, whose library is not in the folder"
         raise BadInputError(what, where=str(place), fix="only a native firmware can be made again")
+    _refuse_fetching(record.board, place)
     with scratch_folder() as scratch:
         converting = stages("Converting the golden model")
         converting(0, 1)
@@ -238,6 +242,17 @@ def repeat(folder: str | Path, samples: int, *, port: str | None = None, stages:
             theirs = device.predict(filed.x[asked], stages("Asking the device"))
         same_code = _code_of(bundle.manifest) == _code_of(from_json(Manifest, place / BUNDLE))
     return _compare(result, filed, asked, theirs, same_code)
+
+
+def _refuse_fetching(board: Board, folder: Path) -> None:
+    """Refuse a board for which PlatformIO would fetch a platform: a program whose version the folder chose."""
+    wanted = board.platformio
+    if wanted is None or kept_platform(wanted.platform) is not None:
+        return
+    what = f"building for its board {board.id} would fetch and run PlatformIO's platform {wanted.platform}"
+    version = f" {wanted.version}" if wanted.version else ""
+    fix = f"let {CORES} name a folder with a platform {wanted.platform}{version} that you trust, or leave --repeat out"
+    raise BadInputError(what, where=str(folder / BUILD), fix=fix)
 
 
 def _remade(folder: Path, out: Path) -> Bundle:

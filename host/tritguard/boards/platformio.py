@@ -69,6 +69,12 @@ def platform_folder(platform: str) -> Path | None:
     return _platforms(cores_folder(), core_dir()).get(platform)
 
 
+def kept_platform(platform: str) -> Path | None:
+    """The platform in TRITGUARD_CORES, which nobody has to fetch; None if it is not there."""
+    cores, local = cores_folder(), platform_folder(platform)
+    return local if cores is not None and local is not None and local.is_relative_to(cores) else None
+
+
 def package_folders(platform: Path) -> dict[str, Path]:
     """The packages that a platform names and TRITGUARD_CORES holds, by their names."""
     cores = cores_folder()

@@ -14,7 +14,7 @@ from jinja2 import Environment
 from tritguard import __version__
 from tritguard.boards import Board, PlatformIO
 from tritguard.boards.core import machine_flags
-from tritguard.boards.platformio import cores_folder, package_folders, platform_folder, requirement
+from tritguard.boards.platformio import kept_platform, package_folders, requirement
 from tritguard.build.engine import C_ONLY, Engine
 from tritguard.emit.bundle import Bundle
 from tritguard.emit.render import c_comment
@@ -114,8 +114,8 @@ def _write_ini(folder: Path, template: str, context: dict[str, object]) -> None:
 
 def _origin(wanted: PlatformIO) -> dict[str, object]:
     """Where PlatformIO takes platform and packages from: TRITGUARD_CORES, or else where it looks itself."""
-    cores, local = cores_folder(), platform_folder(wanted.platform)
-    if cores is None or local is None or not local.is_relative_to(cores):
+    local = kept_platform(wanted.platform)
+    if local is None:
         return {"platform": requirement(wanted.platform, wanted.version), "packages": {}}
     return {"platform": f"symlink://{local}", "packages": package_folders(local)}
 

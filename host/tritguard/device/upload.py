@@ -22,7 +22,7 @@ from tritguard.build import Build
 from tritguard.build.framework_sizes import read_image
 from tritguard.build.pio import call_platformio
 from tritguard.build.project import write_upload_project
-from tritguard.device.drives import find_drive
+from tritguard.device.drives import find_drive, write_plain
 from tritguard.device.touch import touch
 from tritguard.device.uf2 import to_uf2
 from tritguard.errors import BadInputError, DeviceError, ToolMissingError
@@ -114,7 +114,7 @@ def _uf2(build: Build, way: Uf2Upload, port: str | None) -> None:
     address, content = read_image(build.elf)
     image = to_uf2(content, address, way.family)
     try:
-        (drive / "firmware.uf2").write_bytes(image)
+        write_plain(drive / "firmware.uf2", image)
     except OSError as error:  # the board restarts when it has all blocks, often before the file is closed
         if find_drive(way.model) is not None:
             raise DeviceError(f"the drive took no file ({error})", where=str(drive)) from error
