@@ -97,7 +97,8 @@ def write_upload_project(folder: Path, board: Board, protocol: str) -> None:
     """Write the project with which PlatformIO flashes what is built already, into an existing empty folder.
 
     A project runs what it names, its `extra_scripts`, even where nothing is built. So the one in a build folder, which
-    may be anybody's, is not used: this one says nothing but platform, board and framework of the validated record.
+    may be anybody's, is not used: this one says nothing but platform, board, framework and macros of the validated
+    record.
 
     Args:
         folder: where platformio.ini goes.
