@@ -110,12 +110,12 @@ def _left_at_sanity(e: Evidence) -> Finding:
     return [what] if _unbroken(e, unproved(last.robust, e.proved)) else []
 
 
-def _left_of_control(e: Evidence) -> Finding:
+def _left_of_control(e: Evidence, *, proofs: bool = True) -> Finding:
     if e.control is None:
         return NotMade("no control was given")
     if e.symptoms.control_guesses:
         return NotMade("the control guesses on clean inputs")
-    proved = None if e.control.samples is None else e.control.samples.proved
+    proved = e.control.samples.proved if proofs and e.control.samples is not None else None
     what = f"the undefended control {e.control.name} keeps {e.control.robust.value:.1%} at eps {e.headline.eps_steps}"
     return [what] if _unbroken(e, unproved(e.control.robust, proved)) else []
 
