@@ -36,7 +36,19 @@ from tritguard.certify.splitting import Limit
 from tritguard.certify.stages import Sums, stages_of
 from tritguard.errors import BadInputError, BadModelError
 from tritguard.graph import read_graph
-from tritguard.graph.model import DepthwiseConv2D, Graph, Softmax
+from tritguard.graph.arithmetic.reference import computed
+from tritguard.graph.model import (
+    DepthwiseConv2D,
+    FullyConnected,
+    Graph,
+    Int8,
+    Int64,
+    Pool2D,
+    Requant,
+    Softmax,
+    Tensor,
+    Window,
+)
 from tritguard.progress import silent
 from tritguard.twin import Twin
 
@@ -161,7 +173,9 @@ def test_an_injected_off_by_one_is_found(
         monkeypatch.setattr(place, wrong(lines.staircase_lines))  # type: ignore[operator]
     else:
         monkeypatch.setattr(place, name, wrong(getattr(place, name)))  # type: ignore[operator]
-    contents = [ternary_model(), other_ops_model(), *map(tiny_net, range(12))]
+    builder = ModelBuilder((6,), 0.05, 0)
+    table = builder.build(builder.unary("TANH", builder.input, (1 / 128, 0)))
+    contents = [ternary_model(), other_ops_model(), table, *map(tiny_net, range(12))]
     found = (leaves(read_graph(content), Ball("Linf", eps), 0) for content in contents for eps in (0, 2, 6))
     assert any(found)
 
@@ -353,3 +367,38 @@ def test_models_without_a_class_or_with_several_edges_are_refused() -> None:
         Decision.of(image)
     with pytest.raises(BadInputError, match="2 inputs and 1 outputs"):
         stages_of(read_graph(several(2, 1)))
+
+
+def test_a_place_outside_the_image_is_not_followed_back_through_a_maximum() -> None:
+    """Where each element of a window may be -128, the padding in front of it must not stand for one elsewhere."""
+    window = Window(kernel=(3, 3), stride=(2, 2), dilation=(1, 1), padding=(1, 1))
+    pool = Pool2D(
+        index=0, inputs=(0,), output=1, mode="max", window=window, out_shape=(3, 3, 1), act_min=-128, act_max=127
+    )
+    weights = np.zeros((2, 9), np.int8)
+    weights[0, 0] = 1
+    shift = np.array([1, 1], np.int32)
+    requant = Requant(np.array([1 << 30] * 2, np.int32), shift, -100, -128, 127)
+    bias = np.array([0, 4], np.int32)
+    dense = FullyConnected(
+        index=1, inputs=(1,), output=2, weights=weights, weight_scale=np.ones(2), bias=bias, input_zero_point=-128,
+        requant=requant, rows=1,
+    )  # fmt: skip
+    tensors = {
+        0: Tensor(0, "x", (5, 5, 1), 1.0, -128),
+        1: Tensor(1, "pooled", (3, 3, 1), 1.0, -128),
+        2: Tensor(2, "scores", (2,), 1.0, 0),
+    }
+
+    def answer(x: Int8) -> Int64:
+        rows = [computed(dense, [computed(pool, [row], tensors)], tensors) for row in x]
+        return np.array([scores.argmax() for scores in rows])
+
+    clean = np.full((1, 5, 5, 1), -120, np.int8)
+    clean[0, 4, 4, 0] = 60
+    broken = clean.copy()
+    broken[0, :2, :2] = -128
+    assert answer(clean) != answer(broken)
+    network = Network.of(Graph(tensors, (pool, dense), 0, 2))
+    found = certify(network, answer, clean, np.zeros(1, np.int64), Ball("Linf", 8), Depth(), nothing)
+    assert found.status != ["proved"]

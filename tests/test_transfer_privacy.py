@@ -11,8 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.support.device_support import inputs
-from tests.support.known_models import other_ops_model, ternary_model
+from tests.support.known_models import ternary_model
 from tests.support.schemas import assert_conforms
+from tests.support.tflite_builder import ModelBuilder
 from tritguard.attack import Ball, Target
 from tritguard.attack.diva import Diva
 from tritguard.attack.float_model import FloatModel, open_float
@@ -269,7 +270,15 @@ def test_what_fools_the_deployed_model_alone_is_in_the_ball(
     assert alone.any()
 
 
-@pytest.mark.parametrize("content", [ternary_model(), other_ops_model()], ids=["logits", "scores"])
+def without_logits() -> bytes:
+    """A network whose last layer is no sum."""
+    rng, builder = np.random.default_rng(0), ModelBuilder((20,), 0.05, 0)
+    weights = rng.integers(-127, 128, (5, 20)).astype(np.int8)
+    dense = builder.dense(builder.input, weights, [0.002] * 5, None, (0.05, 0))
+    return builder.build(builder.unary("TANH", dense, (1 / 128, 0)))
+
+
+@pytest.mark.parametrize("content", [ternary_model(), without_logits()], ids=["logits", "scores"])
 def test_the_views_of_all_models_have_the_same_median_margin(content: bytes, tmp_path: Path) -> None:
     bundle = write_bundle(content, tmp_path / "bundle", name="small")
     x = inputs(bundle, 32)

@@ -23,10 +23,6 @@ from tritguard.data.dataset import read_dataset
 from tritguard.emit import open_bundle
 from tritguard.errors import BadModelError, TritguardError
 from tritguard.evaluate.registry import read_study
-from tritguard.foreign.configuration import describe
-from tritguard.foreign.description import FAILURE, Failure
-from tritguard.foreign.guard import failures_in
-from tritguard.foreign.worker import _open
 from tritguard.graph import read_graph
 from tritguard.graph.emission import emission_of
 from tritguard.records import from_json
@@ -61,7 +57,15 @@ class Verdict:
 
 
 def _keras(path: Path) -> None:
-    """What the reading process does, without its imports of Keras; see `tritguard.foreign.worker`."""
+    """What the reading process does, without its imports of Keras; see `tritguard.foreign.worker`.
+
+    That module asks for Keras 2 when it is imported, which is for the child's process alone.
+    """
+    from tritguard.foreign.configuration import describe  # noqa: PLC0415
+    from tritguard.foreign.description import FAILURE, Failure  # noqa: PLC0415
+    from tritguard.foreign.guard import failures_in  # noqa: PLC0415
+    from tritguard.foreign.worker import _open  # noqa: PLC0415
+
     with failures_in(path.parent):
         describe(*_open(path))
     failure = path.parent / FAILURE
@@ -92,7 +96,9 @@ KINDS = {
 
 
 def case(kind: str, sound: Sequence[bytes], seed: int) -> bytes:
-    """The damaged file of a case."""
+    """The damaged file of a case; below 0, the sound files as they are, from the last."""
+    if seed < 0:
+        return sound[seed]
     rng = random.Random(f"{kind} {seed}")
     return KINDS[kind].mutate(rng.choice(sound), rng)
 

@@ -187,7 +187,8 @@ class Relaxation:
         tensor = stage.inputs[0]
         source = self.bounds.boxes[tensor]
         seen = stage.seen(source)
-        chosen = seen.low.argmax(axis=1)
+        # A place outside the image is no element of the input: what it stands for must not be followed back.
+        chosen = np.where(stage.places >= 0, seen.low, INT8_MIN - 1).argmax(axis=1)
         others = np.where(np.arange(len(stage.places))[:, None] == chosen[:, None], INT8_MIN, seen.high).max(axis=1)
         least = seen.low.max(axis=1)
         output = self.bounds.boxes[stage.output]

@@ -7,7 +7,7 @@ one that was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,7 @@ class Choice:
 
     Attributes:
         kernel: the chosen one.
-        offers: a kernel for every format that the layer can have, the best first.
+        offers: the best kernel of every format that the layer can have, the best first.
         zeros: the share of zero weights; None for layers that are not ternary.
     """
 
@@ -129,7 +129,7 @@ def choose_kernels(
         return {
             position: Choice(
                 kernel,
-                offers[position],
+                _best_of_each(offers[position]),
                 None if trits[position] is None else float(np.mean(layers[position].weights == 0)),
             )
             for position, kernel in _cheapest(eligible).items()
@@ -155,6 +155,14 @@ def _rooms(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan) -> dic
 def _price(kernel: Kernel) -> int:
     """The cycles of one run plus the cycles that the weights' flash is worth."""
     return kernel.cost.cycles + _CYCLES_PER_BYTE * kernel.weights.nbytes
+
+
+def _best_of_each(kernels: Iterable[Kernel]) -> tuple[Kernel, ...]:
+    """The first kernel of each format."""
+    found: dict[WeightFormat, Kernel] = {}
+    for kernel in kernels:
+        found.setdefault(kernel.weight_format, kernel)
+    return tuple(found.values())
 
 
 def _eligible(op: Weighted, offers: tuple[Kernel, ...], asked: WeightFormat | None, decoded: bool) -> list[Kernel]:

@@ -71,6 +71,10 @@ def study_certify(
             fix="give the result of the same model, and its samples, seed, norm and data range",
         )
     network, depth = Network.of(bundle.golden), _depth(plan)
+    if network.decision.rule != bundle.manifest.label_rule:
+        raise BadInputError(
+            "the manifest's label rule is not the model's own", where=str(bundle.path), fix="convert the model again"
+        )
 
     def answer(x: Int8) -> Labels:
         return twin.predict(x).labels

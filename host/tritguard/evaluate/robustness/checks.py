@@ -110,12 +110,12 @@ def _left_at_sanity(e: Evidence) -> Finding:
     return [what] if _unbroken(e, unproved(last.robust, e.proved)) else []
 
 
-def _left_of_control(e: Evidence) -> Finding:
+def _left_of_control(e: Evidence, *, proofs: bool = True) -> Finding:
     if e.control is None:
         return NotMade("no control was given")
     if e.symptoms.control_guesses:
         return NotMade("the control guesses on clean inputs")
-    proved = None if e.control.samples is None else e.control.samples.proved
+    proved = e.control.samples.proved if proofs and e.control.samples is not None else None
     what = f"the undefended control {e.control.name} keeps {e.control.robust.value:.1%} at eps {e.headline.eps_steps}"
     return [what] if _unbroken(e, unproved(e.control.robust, proved)) else []
 
@@ -316,12 +316,21 @@ _holds_at_sanity = _unmasked(
     "gradients and black box agree there and nothing shows that gradients are masked, but it is not shown that the "
     "attacks can break this model at all; take a larger sanity bound",
 )
-_control_holds = _unmasked(
-    _left_of_control,
-    "CONTROL_NOT_BROKEN",
-    "nothing shows that the attacks fail, but at this eps a defence cannot be told from none; take a stronger preset "
-    "or a larger eps",
-)
+
+
+def _control_holds(e: Evidence) -> Finding:
+    """What holds of a control by proof excuses the attacks, but not the comparison with it."""
+    left = _left_of_control(e, proofs=False)
+    if isinstance(left, NotMade) or not left:
+        return left
+    if _left_of_control(e) and _signs(e):
+        return NotMade("what is left shows signs of masking: see CONTROL_NOT_BROKEN")
+    meaning = (
+        "nothing shows that the attacks fail, but at this eps a defence cannot be told from none; take a stronger "
+        "preset or a larger eps"
+    )
+    return [f"{what}: {meaning}" for what in left]
+
 
 CHECKS = (
     Check("DEVICE_TWIN_MISMATCH", "invalid", _mismatch),

@@ -10,7 +10,7 @@ from tritguard.evaluate import data_checks
 from tritguard.evaluate.robustness.checks import CHECKS, check
 from tritguard.evaluate.robustness.evidence import Measured, gather
 from tritguard.evaluate.robustness.growth import GAIN
-from tritguard.evaluate.robustness.table import Figures, SampleTable, count, to_flags
+from tritguard.evaluate.robustness.table import HELD, Bits, Figures, Flags, SampleTable, count, to_flags
 from tritguard.evaluate.study import Rate
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def contradictions(result: RobustnessResult) -> Iterator[str]:
     yield from _rates(result, figures)
     yield from _doubling(result, figures)
     yield from _control(result)
+    yield from _proved("samples.proved", result.samples.proved, figures.first == HELD)
     yield from _pictures(result, result.samples)
     yield from _growth(result)
     yield from _fidelity(result)
@@ -75,6 +76,8 @@ def _sizes(result: RobustnessResult) -> Iterator[str]:
         if control.samples is not None:
             sizes["control.samples.right"] = len(control.samples.right)
             sizes["control.samples.held"] = len(control.samples.held)
+            if control.samples.proved is not None:
+                sizes["control.samples.proved"] = len(control.samples.proved)
     if result.samples is not None:
         sizes["samples.labels"] = len(result.samples.labels)
     for name, size in sizes.items():
@@ -257,6 +260,13 @@ def _control(result: RobustnessResult) -> Iterator[str]:
         ("control.robust", control.robust, control.samples.held),
     ):
         yield from _differ(name, stated, Rate.of(bits.count("1"), len(bits)))
+    yield from _proved("control.samples.proved", control.samples.proved, to_flags(control.samples.held))
+
+
+def _proved(name: str, proved: Bits | None, held: Flags) -> Iterator[str]:
+    """A sample that an attack broke cannot be one that nothing breaks."""
+    if proved is not None and len(proved) == len(held) and (to_flags(proved) & ~held).any():
+        yield f"{name}: says of a sample that was broken that nothing breaks it"
 
 
 def _pictures(result: RobustnessResult, table: SampleTable) -> Iterator[str]:

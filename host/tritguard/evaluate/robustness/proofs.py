@@ -53,5 +53,6 @@ def prove(target: Target, ball: Ball, held: Flags) -> Bits | None:
 
 
 def unproved(rate: Rate, proved: Bits | None) -> Rate:
-    """The share of samples that hold and are not proved."""
-    return rate if proved is None else Rate.of(max(0, rate.k - proved.count("1")), rate.n)
+    """The share that holds of the samples that are not proved; none where all are proved."""
+    done = 0 if proved is None else proved.count("1")
+    return Rate.of(0, rate.n) if done >= rate.n else Rate.of(max(0, rate.k - done), rate.n - done)
