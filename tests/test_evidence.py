@@ -210,9 +210,10 @@ def test_a_file_that_was_added_removed_or_linked_is_named(copy: Path, tmp_path: 
     assert "report.html: is a link, not a file" in found
 
 
-def refiled(folder: Path, name: str, text: str) -> None:
-    """Change a file and every hash of it, as somebody does who knows the format."""
-    (folder / name).write_text(text)
+def refiled(folder: Path, name: str, text: str | None = None) -> None:
+    """Change a file, if a text is given, and every hash of it, as somebody does who knows the format."""
+    if text is not None:
+        (folder / name).write_bytes(text.encode())
     manifest = open_evidence(folder)
     manifest = manifest.model_copy(update={"files": manifest.files | {name: sha256_of(folder / name)}})
     (folder / "evidence.json").write_text(manifest.model_dump_json(indent=2) + "\n")
@@ -288,9 +289,24 @@ def test_a_repetition_asks_a_firmware_made_again(filed: Path, copy: Path) -> Non
     found = repeat(copy, 16)
     assert found.mismatched == (result.provenance.sample_indices[0],)
     assert (found.samples, found.same_code) == (16, True) and found.bytes_compared > 16 * 5
-    (copy / "model" / "model.tflite").write_bytes(b"no model")
-    with pytest.raises(BadInputError):
-        repeat(copy, 4)
+
+
+def test_another_model_is_found_where_the_manifest_does_not_name_its_file(copy: Path) -> None:
+    """A part without a file would turn its check off; the folder's own files are what they are all the same."""
+    content = (copy / "model" / "model.tflite").read_bytes()
+    (copy / "model" / "model.tflite").write_bytes(content + b"\0")
+    fields = json.loads((copy / "evidence.json").read_text())
+    fields["parts"] = [part | {"file": None} for part in fields["parts"]]
+    (copy / "evidence.json").write_text(json.dumps(fields))
+    refiled(copy, "model/model.tflite")
+    found = list(map(str, verify(copy)[1]))
+    assert "model/model.tflite: is another golden model than the one that was measured" in found
+    assert any(one.startswith("evidence.json: says of the golden model that its file is None") for one in found)
+    with pytest.raises(MismatchError, match="is another model than the one that was measured"):
+        repeat(copy, 1)
+    (copy / "evidence.json").write_text(json.dumps(fields | {"parts": [*fields["parts"], fields["parts"][0]]}))
+    with pytest.raises(BadInputError, match="two parts with the role 'golden model'"):
+        verify(copy)
 
 
 def test_nothing_of_the_folder_is_executed(copy: Path) -> None:

@@ -207,6 +207,7 @@ def repeat(folder: str | Path, samples: int, *, port: str | None = None, stages:
 
     Raises:
         BadInputError: the folder holds no model or no inputs, or its board has no emulator and no port was given.
+        MismatchError: its model is not the one that was measured.
         TritguardError: what converting, building and asking raise.
     """
     place = Path(folder)
@@ -217,6 +218,9 @@ def repeat(folder: str | Path, samples: int, *, port: str | None = None, stages:
             reason = "it was removed" if listed else "it was written with --hashes-only"
             raise BadInputError(f"holds no {what}: {reason}", where=str(place), fix="nothing can be asked again")
     result, _ = checking.read_studies(place, manifest)
+    if hash_file(place / GOLDEN) != result.provenance.model_sha256:
+        fix = "see what 'tritguard verify' finds without --repeat"
+        raise MismatchError("is another model than the one that was measured", where=str(place / GOLDEN), fix=fix)
     record = from_json(BuildRecord, place / BUILD)
     if record.engine != "native":
         what = f"the firmware ran the engine {record.engine}, whose library is not in the folder"

@@ -14,8 +14,8 @@ from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.study import Study
 from tritguard.records import from_json
 from tritguard.report.evidence import document, samples
-from tritguard.report.evidence.folder import BUILD, BUNDLE, REPORT, tool_sha256
-from tritguard.report.evidence.manifest import Change, EvidenceManifest, file_changes, open_evidence
+from tritguard.report.evidence.folder import BUILD, BUNDLE, FILED, REPORT, tool_sha256
+from tritguard.report.evidence.manifest import MANIFEST, Change, EvidenceManifest, file_changes, open_evidence
 from tritguard.report.evidence.signature import signature_changes
 from tritguard.report.registry import to_html
 
@@ -100,9 +100,12 @@ def _identities(folder: Path, manifest: EvidenceManifest, result: RobustnessResu
     ):
         if stated.get(role) != digest:
             yield Change(where, f"is of another {role} than the manifest: {digest[:12]}, not {stated.get(role)}")
-    for part in manifest.parts:
-        if part.file is not None and part.sha256 != manifest.files.get(part.file):
-            yield Change(part.file, f"is another {part.role} than the one that was measured")
+    for role, name in FILED.items():
+        held, part = name in manifest.files, manifest.part(role)
+        if held and manifest.files[name] != stated.get(role):
+            yield Change(name, f"is another {role} than the one that was measured")
+        if part is not None and part.file != (name if held else None):
+            yield Change(MANIFEST, f"says of the {role} that its file is {part.file}, the folder's is {name}")
 
 
 def _text(path: Path) -> str:

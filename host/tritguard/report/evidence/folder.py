@@ -46,6 +46,13 @@ SBOMS = ("sbom/firmware.cdx.json", "sbom/tool.cdx.json")
 BUNDLE = f"model/{BUNDLE_MANIFEST}"
 GOLDEN = f"model/{MODEL}"
 BUILD = f"firmware/{RECORD}"
+# The file of each part that a folder can hold.
+FILED = {
+    "golden model": GOLDEN,
+    "bundle": BUNDLE,
+    "firmware image": f"firmware/{BINARY}",
+    "firmware ELF": f"firmware/{ELF}",
+}
 
 _HASHES_ONLY = "only its hash was asked for"
 
@@ -169,19 +176,18 @@ def _parts(subject: Subject, draft: Path) -> list[Part]:
     record, provenance = subject.build.record, subject.result.provenance
     compiler = None if subject.compiler is None else sha256_of(subject.compiler)
     found = [
-        ("golden model", subject.bundle.manifest.name, record.model_sha256, GOLDEN),
-        ("bundle", subject.bundle.manifest.name, subject.bundle.sha256, BUNDLE),
-        ("firmware image", record.build_id, record.binary_sha256, f"firmware/{BINARY}"),
-        ("firmware ELF", record.build_id, record.elf_sha256, f"firmware/{ELF}"),
-        ("data", provenance.data_name, provenance.data_sha256, None),
-        ("tool", f"tritguard {__version__}", tool_sha256(), None),
-        ("compiler", record.compiler, compiler, None),
+        ("golden model", subject.bundle.manifest.name, record.model_sha256),
+        ("bundle", subject.bundle.manifest.name, subject.bundle.sha256),
+        ("firmware image", record.build_id, record.binary_sha256),
+        ("firmware ELF", record.build_id, record.elf_sha256),
+        ("data", provenance.data_name, provenance.data_sha256),
+        ("tool", f"tritguard {__version__}", tool_sha256()),
+        ("compiler", record.compiler, compiler),
     ]
+    held = {role: file for role, file in FILED.items() if (draft / file).is_file()}
     return [
-        Part.model_validate(
-            {"role": role, "name": name, "sha256": digest, "file": file if file and (draft / file).is_file() else None}
-        )
-        for role, name, digest, file in found
+        Part.model_validate({"role": role, "name": name, "sha256": digest, "file": held.get(role)})
+        for role, name, digest in found
     ]
 
 

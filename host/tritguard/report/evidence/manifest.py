@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from tritguard.errors import BadInputError
 from tritguard.records import Record, from_json
@@ -78,6 +78,13 @@ class EvidenceManifest(Record):
     results: tuple[FileName, ...] = Field(min_length=1)
     left_out: tuple[LeftOut, ...]
     files: dict[FileName, Sha256]
+
+    @model_validator(mode="after")
+    def _has_each_role_once(self) -> Self:
+        roles = [part.role for part in self.parts]
+        if twice := next((role for role in roles if roles.count(role) > 1), None):
+            raise ValueError(f"there are two parts with the role {twice!r}")
+        return self
 
     def part(self, role: str) -> Part | None:
         """The part with this role, if there is one."""
