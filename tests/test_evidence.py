@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import socket
@@ -29,7 +30,10 @@ from tritguard.data import Dataset, write_dataset
 from tritguard.data.dataset import read_dataset
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError, MismatchError
-from tritguard.evaluate.robustness.result import RobustnessResult
+from tritguard.evaluate.deployment.result import DeploymentResult
+from tritguard.evaluate.robustness.result import RobustnessResult, read_result
+from tritguard.evaluate.study import Rate, StudyProvenance
+from tritguard.report.evidence import samples
 from tritguard.report.evidence.document import readme
 from tritguard.report.evidence.manifest import EvidenceManifest, checksums, file_changes, open_evidence, sha256_of
 from tritguard.report.evidence.mapping import mapped_texts
@@ -105,8 +109,9 @@ def changed(folder: Path) -> set[str]:
 
 
 def test_the_folder_is_whole(run: Path, filed: Path) -> None:
-    manifest, found = verify(filed)
-    assert not found
+    manifest, found, unlike, hashed = verify(filed)
+    assert not found and not unlike
+    assert {"sbom/tool.cdx.json", "THIRD_PARTY_NOTICES.txt", "cards/data.md", "inputs.npz"} <= set(hashed)
     assert_conforms(filed / "evidence.json", "evidence")
     assert_conforms(filed / "results" / "result.json", "robustness")
     files = {path.relative_to(filed).as_posix() for path in filed.rglob("*") if path.is_file()}
@@ -210,6 +215,23 @@ def test_a_file_that_was_added_removed_or_linked_is_named(copy: Path, tmp_path: 
     assert "report.html: is a link, not a file" in found
 
 
+@pytest.mark.parametrize("name", ["evidence.json", "SHA256SUMS", "SHA256SUMS.sig"])
+def test_a_link_is_named_though_no_hash_is_filed_of_it(name: str, copy: Path, tmp_path: Path) -> None:
+    """What a link leads to can be another file for the next reader."""
+    (tmp_path / "elsewhere").write_bytes((copy / name).read_bytes() if (copy / name).exists() else b"")
+    (copy / name).unlink(missing_ok=True)
+    (copy / name).symlink_to(tmp_path / "elsewhere")
+    assert list(map(str, verify(copy)[1])) == [f"{name}: is a link, not a file"]
+
+
+def test_the_title_is_what_was_measured(copy: Path) -> None:
+    fields = json.loads((copy / "evidence.json").read_text())
+    (copy / "evidence.json").write_text(json.dumps(fields | {"title": "another model on another board"}))
+    refiled(copy, "README.md")
+    found = [str(one) for one in verify(copy)[1]]
+    assert f"evidence.json: has another title than the results give it: {fields['title']}" in found
+
+
 def refiled(folder: Path, name: str, text: str | None = None) -> None:
     """Change a file, if a text is given, and every hash of it, as somebody does who knows the format."""
     if text is not None:
@@ -238,6 +260,64 @@ def test_figures_are_counted_again_where_every_hash_was_made_to_fit(copy: Path) 
     assert [str(change) for change in verify(copy)[1]] == ["README.md: is not what the results give"]
 
 
+@pytest.mark.parametrize("cell", ["a\rb", "1" * 140_000])
+def test_a_table_that_is_none_is_named(cell: str, copy: Path) -> None:
+    table = (copy / "samples.csv").read_text()
+    refiled(copy, "samples.csv", table.replace(",1,", f",{cell},", 1))
+    (change,) = verify(copy)[1]
+    assert change.where == "samples.csv" and change.what.startswith("is no table (")
+
+
+def test_whatever_goes_wrong_with_the_figures_is_a_finding(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> str:
+        raise RuntimeError("not thought of")
+
+    monkeypatch.setattr(samples, "samples_csv", broken)
+    assert [str(one) for one in verify(copy)[1]] == ["results: cannot be counted again (RuntimeError: not thought of)"]
+
+
+def deployment_of(result: RobustnessResult, **identity: str) -> DeploymentResult:
+    """A result of the study beside it, of the same model unless `identity` says otherwise."""
+    kept = set(StudyProvenance.model_fields)
+    model = {"name": "small", "bundle_sha256": result.provenance.bundle_sha256, "ternary_layers": 0} | identity
+    return DeploymentResult.model_validate(
+        {
+            "status": "valid",
+            "issues": [],
+            "provenance": {name: value for name, value in result.provenance.model_dump().items() if name in kept},
+            "plan": {},
+            "model": {"model_sha256": result.provenance.model_sha256, "weight_layers": 3} | model,
+            "classes": ["a", "b"],
+            "accuracy": Rate.of(3, 4).model_dump(),
+            "confusion": [[2, 1], [0, 1]],
+            "confirmation": result.confirmation.model_dump() | {"inputs": 4},
+            "oracle": None,
+            "firmware": result.firmware.model_dump(),
+            "latency": result.latency.model_dump(),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("deployment", None),
+        ("other", "is of another model than the first result"),
+        ("robustness", "is a second result of robustness"),
+    ],
+)
+def test_results_beside_are_one_a_study_and_of_the_model(kind: str, what: str | None, copy: Path) -> None:
+    result = read_result(copy / "results" / "result.json")
+    identity = {"bundle_sha256": "0" * 64, "model_sha256": "1" * 64} if kind == "other" else {}
+    study = result if kind == "robustness" else deployment_of(result, **identity)
+    (copy / "results" / f"{kind}.json").write_text(study.model_dump_json())
+    listed = json.loads((copy / "evidence.json").read_text())
+    (copy / "evidence.json").write_text(json.dumps(listed | {"results": [*listed["results"], f"results/{kind}.json"]}))
+    refiled(copy, f"results/{kind}.json")
+    found = [str(one) for one in verify(copy)[1] if one.where == f"results/{kind}.json"]
+    assert found == ([] if what is None else [f"results/{kind}.json: {what}"])
+
+
 def test_the_same_thing_is_meant_everywhere(copy: Path) -> None:
     record = json.loads((copy / "firmware" / "build.json").read_text())
     refiled(copy, "firmware/build.json", json.dumps(record | {"elf_sha256": "0" * 64}))
@@ -250,6 +330,13 @@ def test_no_path_leads_out_of_the_folder(name: str, copy: Path) -> None:
     (copy / "evidence.json").write_text(json.dumps(fields | {"files": fields["files"] | {name: "0" * 64}}))
     with pytest.raises(BadInputError, match="is no path inside the folder"):
         verify(copy)
+
+
+def armoured(raw: bytes) -> bytes:
+    """A signature as ssh-keygen spells it."""
+    code = base64.b64encode(raw).decode()
+    lines = [code[start : start + 70] for start in range(0, len(code), 70)]
+    return "\n".join(["-----BEGIN SSH SIGNATURE-----", *lines, "-----END SSH SIGNATURE-----", ""]).encode()
 
 
 def test_a_signature_is_checked_to_the_byte(run: Path, tmp_path: Path) -> None:
@@ -269,6 +356,12 @@ def test_a_signature_is_checked_to_the_byte(run: Path, tmp_path: Path) -> None:
         path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
         assert [one.where for one in signature_changes(folder, None, None)] == ["SHA256SUMS.sig"], at
     assert changed(folder) == {"SHA256SUMS.sig"}
+    raw = base64.b64decode(b"".join(content.splitlines()[1:-1]))
+    for at in range(len(raw)):
+        path.write_bytes(armoured(raw[:at] + bytes([raw[at] ^ 2]) + raw[at + 1 :]))
+        assert signature_changes(folder, None, None), f"byte {at} of the signature is not checked"
+    path.write_bytes(armoured(raw))
+    assert path.read_bytes() == content
     path.unlink()
     assert not verify(folder)[1]
     assert "nobody signed" in str(verify(folder, signers=signers, identity="lab@example.org")[1])
@@ -277,6 +370,8 @@ def test_a_signature_is_checked_to_the_byte(run: Path, tmp_path: Path) -> None:
     assert changed(folder) == set() and verify(folder, signers=signers, identity="lab@example.org")[1]
     with pytest.raises(BadInputError, match="give --identity too"):
         verify(folder, signers=signers)
+    with pytest.raises(BadInputError, match=r"lab@example.org: has to have signed, .* give --signers too"):
+        verify(folder, identity="lab@example.org")
 
 
 @pytest.mark.slow
@@ -398,6 +493,12 @@ def test_the_verbs(run: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0 and f"tritguard verify {out}" in done.output.replace("\n", "")
     done = invoke(app, ["verify", str(out)])
     assert done.exit_code == 0 and "as they were filed; not signed" in done.output
+    fields = json.loads((out / "evidence.json").read_text())
+    (out / "evidence.json").write_text(json.dumps(fields | {"tritguard": "99"}))
+    refiled(out, "README.md", "Nothing was found.")
+    done = invoke(app, ["verify", str(out)])
+    unlike = "NOT compared with the results (written by another tritguard): README.md, report.html, cards/model.md"
+    assert done.exit_code == 0 and unlike in done.output.splitlines()
     (out / "samples.csv").write_text("")
     done = invoke(app, ["verify", str(out)])
     assert done.exit_code == 1 and "CHANGED  samples.csv: was changed" in done.output

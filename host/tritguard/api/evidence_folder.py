@@ -7,6 +7,7 @@ import subprocess
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -168,10 +169,26 @@ class Repetition:
     same_code: bool
 
 
-def verify(
-    folder: str | Path, *, signers: str | Path | None = None, identity: str | None = None
-) -> tuple[EvidenceManifest, list[Change]]:
-    """Compute every hash of an evidence folder and every figure in it again; nothing in it is executed.
+class Verification(NamedTuple):
+    """What was found in an evidence folder.
+
+    Attributes:
+        manifest: what the folder says it holds.
+        changes: what is not as it was filed.
+        not_compared: documents that another tritguard wrote, so that this one cannot tell what the results give.
+        only_hashed: files whose hashes were compared and nothing else.
+    """
+
+    manifest: EvidenceManifest
+    changes: list[Change]
+    not_compared: tuple[str, ...]
+    only_hashed: tuple[str, ...]
+
+
+def verify(folder: str | Path, *, signers: str | Path | None = None, identity: str | None = None) -> Verification:
+    """Compute every hash of an evidence folder again, and every figure that follows from its samples.
+
+    Nothing in the folder is executed.
 
     Args:
         folder: what `evidence` wrote, from whomever.
@@ -179,17 +196,20 @@ def verify(
         identity: which of them.
 
     Returns:
-        The folder's manifest, and what is not as it was filed.
+        The folder's manifest, what is not as it was filed, and what could not be computed again.
 
     Raises:
-        BadInputError: the folder is no evidence, or signers were given without an identity.
+        BadInputError: the folder is no evidence, or of signers and identity only one was given.
         ToolMissingError: it is signed, and OpenSSH is not installed.
     """
     place = Path(folder)
     if signers is not None and not identity:
         raise BadInputError("says who may sign, but not who has to", where=str(signers), fix="give --identity too")
+    if signers is None and identity:
+        raise BadInputError("has to have signed, and no key is known", where=identity, fix="give --signers too")
     found = checking.changes(place, signers=None if signers is None else Path(signers), identity=identity)
-    return open_evidence(place), found
+    manifest = open_evidence(place)
+    return Verification(manifest, found, checking.not_compared(manifest), checking.only_hashed(manifest))
 
 
 def repeat(folder: str | Path, samples: int, *, port: str | None = None, stages: Stages = silent) -> Repetition:

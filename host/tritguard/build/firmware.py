@@ -90,7 +90,7 @@ def _collect(project: Path, draft: Path, board: Board) -> dict[str, str]:
     return images
 
 
-def _record(  # noqa: PLR0913, PLR0917 - what a record says
+def _record(
     draft: Path, bundle: Bundle, board: Board, engine: Engine, images: dict[str, str], max_ram: int | None
 ) -> BuildRecord:
     elf, binary = draft / ELF, draft / BINARY

@@ -147,9 +147,13 @@ def file_changes(folder: Path, manifest: EvidenceManifest) -> Iterator[Change]:
     for name, digest in manifest.files.items():
         if (state := _state(folder, name, digest)) is not None:
             yield Change(name, state)
+    if (folder / MANIFEST).is_symlink():
+        yield Change(MANIFEST, "is a link, not a file")
     expected = checksums(manifest.files, sha256_of(folder / MANIFEST))
     listed = folder / CHECKSUMS
-    if not listed.is_file() or listed.is_symlink():
+    if listed.is_symlink():
+        yield Change(CHECKSUMS, "is a link, not a file")
+    elif not listed.is_file():
         yield Change(CHECKSUMS, "is missing")
     elif (found := listed.read_bytes()) != expected.encode():
         yield _disagreement(found, expected)

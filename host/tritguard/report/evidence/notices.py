@@ -9,8 +9,6 @@ from tritguard.printable import printable
 from tritguard.report.evidence.sbom import Archive, licence_of, linked_archives, needed_packages
 from tritguard.resources import license_file
 
-FILE = "THIRD_PARTY_NOTICES.txt"
-
 # Where Debian and Ubuntu keep the licences of the toolchain's libraries, by project, below the toolchain's prefix.
 _DEBIAN = {"newlib": "share/doc/libnewlib-arm-none-eabi/copyright", "libgcc": "share/doc/gcc-arm-none-eabi/copyright"}
 _RULE = "=" * 100
