@@ -23,24 +23,28 @@ from tests.support.robustness_result import WRONG, N, make_result
 from tests.support.schemas import assert_conforms
 from tests.support.shared import ROOT
 from tritguard import api
-from tritguard.api.evidence_folder import evidence, repeat, verify
+from tritguard.api.evidence_folder import check_alike, evidence, repeat, verify
 from tritguard.build import Build
 from tritguard.cli import app
 from tritguard.data import Dataset, write_dataset
 from tritguard.data.dataset import read_dataset
+from tritguard.device.bench import without_bench
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError, MismatchError
 from tritguard.evaluate.deployment.result import DeploymentResult
 from tritguard.evaluate.robustness.result import RobustnessResult, read_result
 from tritguard.evaluate.study import Rate, StudyProvenance
+from tritguard.predictor import Outputs
 from tritguard.report.evidence import samples
 from tritguard.report.evidence.document import readme
 from tritguard.report.evidence.manifest import EvidenceManifest, checksums, file_changes, open_evidence, sha256_of
 from tritguard.report.evidence.mapping import mapped_texts
+from tritguard.report.evidence.notices import notices
 from tritguard.report.evidence.samples import samples_csv
 from tritguard.report.evidence.signature import signature_changes
 from tritguard.report.pdf import to_pdf
 from tritguard.report.registry import facts_of, to_html
+from tritguard.report.robustness import facts as robustness_facts
 from tritguard.twin import Twin
 
 pytest_plugins = ["tests.support.device_fixtures"]
@@ -402,6 +406,81 @@ def test_another_model_is_found_where_the_manifest_does_not_name_its_file(copy: 
     (copy / "evidence.json").write_text(json.dumps(fields | {"parts": [*fields["parts"], fields["parts"][0]]}))
     with pytest.raises(BadInputError, match="two parts with the role 'golden model'"):
         verify(copy)
+
+
+def test_answers_that_could_be_compared_in_part_only_are_refused(tmp_path: Path) -> None:
+    scores, logits = np.zeros((2, 3), np.int8), np.zeros((2, 3))
+    for ours, theirs in (
+        (Outputs(scores), Outputs(scores, logits)),
+        (Outputs(scores, logits), Outputs(scores)),
+        (Outputs(scores[:, :1]), Outputs(scores)),
+        (Outputs(scores[:, :2]), Outputs(scores)),
+    ):
+        with pytest.raises(BadInputError, match=r"scores and .* logits for each sample, the firmware answers 3 scores"):
+            check_alike(ours, theirs, tmp_path)
+    check_alike(Outputs(scores, logits), Outputs(scores, logits), tmp_path)
+
+
+def test_no_file_of_one_s_own_is_copied_through_a_link(run: Path, filed: Path, tmp_path: Path) -> None:
+    """The card of a training is copied where the run trained, and only if it is a file."""
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("bundle", "build"))
+    places = {"bundle": run / "bundle", "firmware": run / "build", "data": str(run / "data.npz"), "pdf": False}
+    (tmp_path / "id_ed25519").write_text("a key of one's own")
+    (folder / "train").mkdir()
+    (folder / "train" / "card.md").symlink_to(tmp_path / "id_ed25519")
+    evidence(folder, tmp_path / "a", **places)
+    assert not (tmp_path / "a" / "cards" / "training.md").exists()
+    fields = json.loads((folder / "result.json").read_text())
+    fields["provenance"]["configuration"] = "[train]\n"
+    (folder / "result.json").write_text(json.dumps(fields))
+    with pytest.raises(BadInputError, match="is a link, whose file would be copied into the evidence"):
+        evidence(folder, tmp_path / "b", **places)
+    fields["provenance"]["configuration"] = "[train"
+    (folder / "result.json").write_text(json.dumps(fields))
+    with pytest.raises(BadInputError, match=r"provenance\.configuration: not TOML"):
+        evidence(folder, tmp_path / "b", **places)
+
+
+def test_a_licence_is_taken_from_the_toolchain_alone(small_build: Build, filed: Path, tmp_path: Path) -> None:
+    """A map may name an archive anywhere, with anything below share/doc beside it."""
+    place = tmp_path / "share" / "doc" / "libnewlib-arm-none-eabi" / "copyright"
+    place.parent.mkdir(parents=True)
+    place.write_text("a letter of one's own")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libc.a").write_bytes(b"")
+    build = tmp_path / "build"
+    shutil.copytree(small_build.path, build)
+    (build / "firmware.map").write_text(f"{tmp_path}/lib/libc.a(lib_a-memset.o)\nDiscarded input sections\n")
+    text = notices(Build(build, small_build.record))
+    assert "libc.a" in text and "a letter" not in text and "Its text was not found" in text
+    if Path("/usr/share/doc/libnewlib-arm-none-eabi/copyright").is_file():
+        assert "Its text was not found" not in (filed / "THIRD_PARTY_NOTICES.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ('n = 4\n[bench]\nupload = "flash --token x"\n# x\n\n[attack]\neps = [1]\n', "n = 4\n[attack]\neps = [1]\n"),
+        ("[attack]\neps = [\n  [1],\n]\n", "[attack]\neps = [\n  [1],\n]\n"),
+        ('bench.upload = "flash --token x"\n', None),
+        ('bench = { upload = "flash --token x" }\n', None),
+        ('[bench]\nupload = """\n[x]\n--token x"""\n', None),
+    ],
+)
+def test_commands_of_a_bench_are_in_no_result(text: str, left: str | None) -> None:
+    found = without_bench(text)
+    assert "token" not in found and (found == left if left is not None else found.startswith("# Not kept"))
+
+
+def test_no_row_takes_what_was_not_looked_for_as_evidence() -> None:
+    rows = {row.term: row for text in mapped_texts() for row in text.row}
+    assert not rows["15(5): data poisoning"].figures and not rows["15(5): model poisoning"].figures
+    assert "one session" in rows["15(1): consistency through the life cycle"].silent
+    result = make_result()
+    rows_left = tuple(row for row in result.attacks if row.kind != "baseline" or row.eps_steps == 64)
+    beyond = robustness_facts(result.model_copy(update={"attacks": rows_left}))
+    assert beyond["baseline"] == "ran beyond the threat model only: Noise"
 
 
 def test_nothing_of_the_folder_is_executed(copy: Path) -> None:

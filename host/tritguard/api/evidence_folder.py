@@ -7,7 +7,7 @@ import subprocess
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from tritguard.data import Dataset, to_input_bytes
 from tritguard.device import open_device
 from tritguard.emit import Bundle, open_bundle, write_bundle
 from tritguard.emit.bundle import C_DIR, Manifest, hash_file
-from tritguard.errors import BadInputError, MismatchError
+from tritguard.errors import BadInputError, MismatchError, first_line
 from tritguard.evaluate.registry import leading, read_study, studies_beside
 from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.samples import compared, differing
@@ -75,7 +75,6 @@ def evidence(  # noqa: PLR0913 - where all that it is of can lie
     if dataset is None and not hashes_only:
         what, fix = "does not say where its data is", "give it with --data, or leave inputs out with --hashes-only"
         raise BadInputError(what, where=str(path), fix=fix)
-    card = path.parent / "train" / CARD
     subject = Subject(
         result=result,
         beside=studies_beside(path, result),
@@ -83,7 +82,7 @@ def evidence(  # noqa: PLR0913 - where all that it is of can lie
         build=built,
         dataset=dataset,
         answers=None if dataset is None or hashes_only else _answers(opened, dataset, result),
-        training_card=card.read_text() if card.is_file() else None,
+        training_card=_training_card(result, path.parent / "train" / CARD),
         compiler=_compiler(built.record),
     )
     return write_evidence(subject, Path(out), key=None if key is None else Path(key), pdf=pdf)
@@ -112,11 +111,30 @@ def _build_of(result: RobustnessResult, folder: Path) -> Build:
     return built
 
 
+def _training_card(result: RobustnessResult, card: Path) -> str | None:
+    """The card of the run's own training. It is copied, so it may not be a link to a file that is nobody's to see."""
+    if "train" not in _configuration(result) or not card.is_file():
+        return None
+    if card.is_symlink() or card.parent.is_symlink():
+        fix = "put the file itself there, or remove the link"
+        raise BadInputError("is a link, whose file would be copied into the evidence", where=str(card), fix=fix)
+    return card.read_text(errors="replace")
+
+
+def _configuration(result: RobustnessResult) -> dict[str, Any]:
+    """The tables of the run that a result was part of; none if it was part of none."""
+    try:
+        return tomllib.loads(result.provenance.configuration)
+    except (ValueError, OverflowError, RecursionError) as error:
+        what = f"provenance.configuration: not TOML ({first_line(error)})"
+        raise BadInputError(what, where=leading().file, fix="give a result as tritguard wrote it") from error
+
+
 def _configured_data(result: RobustnessResult) -> str | None:
     """The data set that the configuration of the run names, if it was part of one."""
-    config = tomllib.loads(result.provenance.configuration)
+    config = _configuration(result)
     trained = config.get("train")
-    found = config.get("data") or (None if trained is None else trained.get("data", "fashion-mnist"))
+    found = config.get("data") or (trained.get("data", "fashion-mnist") if isinstance(trained, dict) else None)
     return found if isinstance(found, str) else None
 
 
@@ -227,6 +245,7 @@ def repeat(folder: str | Path, samples: int, *, port: str | None = None, stages:
 
     Raises:
         BadInputError: the folder holds no model or no inputs, or its board has no emulator and no port was given.
+            Its inputs have other scores than the firmware gives, or logits on one side alone.
         MismatchError: its model is not the one that was measured.
         TritguardError: what converting, building and asking raise.
     """
@@ -261,6 +280,7 @@ def repeat(folder: str | Path, samples: int, *, port: str | None = None, stages:
         with open_device(bundle, built, port) as device:
             theirs = device.predict(filed.x[asked], stages("Asking the device"))
         same_code = _code_of(bundle.manifest) == _code_of(from_json(Manifest, place / BUNDLE))
+    check_alike(filed.outputs, theirs, place / answers.FILE)
     return _compare(result, filed, asked, theirs, same_code)
 
 
@@ -285,6 +305,17 @@ def _remade(folder: Path, out: Path) -> Bundle:
 def _code_of(manifest: Manifest) -> dict[str, str]:
     """The hashes of a bundle's C, by file."""
     return {name: digest for name, digest in manifest.files.items() if name.startswith(f"{C_DIR}/")}
+
+
+def check_alike(filed: Outputs, theirs: Outputs, where: Path) -> None:
+    """Refuse answers that could be compared in part only, so that no byte counts as compared that was not."""
+    if filed.scores.shape[1:] != theirs.scores.shape[1:] or (filed.logits is None) != (theirs.logits is None):
+        ours, other = (
+            f"{outputs.scores.shape[1]} scores and {'no' if outputs.logits is None else 'as many'} logits"
+            for outputs in (filed, theirs)
+        )
+        fix = "ask whoever filed the folder for it again"
+        raise BadInputError(f"has {ours} for each sample, the firmware answers {other}", where=str(where), fix=fix)
 
 
 def _compare(

@@ -51,7 +51,7 @@ def read_studies(folder: Path, manifest: EvidenceManifest) -> tuple[RobustnessRe
     first, *beside = (read_study(folder / name) for name in manifest.results)
     if not isinstance(first, RobustnessResult):
         raise BadInputError(f"is of {first.kind}, not of robustness", where=str(folder / manifest.results[0]))
-    seen = {first.kind}
+    seen: set[str] = {first.kind}
     for name, one in zip(manifest.results[1:], beside, strict=True):
         if not one.models_sha256 & first.models_sha256:
             raise BadInputError("is of another model than the first result", where=str(folder / name))
