@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import re
 import shutil
 import socket
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +39,7 @@ from tritguard.evaluate.robustness.result import RobustnessResult, read_result
 from tritguard.evaluate.study import Rate, StudyProvenance
 from tritguard.predictor import Outputs
 from tritguard.report.evidence import samples
+from tritguard.report.evidence.answers import read_answers
 from tritguard.report.evidence.document import readme
 from tritguard.report.evidence.manifest import EvidenceManifest, checksums, file_changes, open_evidence, sha256_of
 from tritguard.report.evidence.mapping import mapped_texts
@@ -421,6 +425,31 @@ def test_answers_that_could_be_compared_in_part_only_are_refused(tmp_path: Path)
     check_alike(Outputs(scores, logits), Outputs(scores, logits), tmp_path)
 
 
+def test_inputs_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    """Members that are encrypted, or packed in a way that Python does not know, and an array larger than any memory."""
+    path = tmp_path / "inputs.npz"
+    arrays = {"x": np.zeros((2, 1), np.int8), "scores": np.zeros((2, 3), np.int8)}
+    np.savez(path, **arrays)
+    whole = path.read_bytes()
+    assert len(read_answers(path, 2, (1,), None).x) == 2
+    for field, value in ((8, 1), (6, 99)):  # the flags, and the version needed, in each entry of the directory
+        content = bytearray(whole)
+        for entry in re.finditer(b"PK\x01\x02", whole):
+            content[entry.start() + field] = value
+        for entry in re.finditer(b"PK\x03\x04", whole):
+            content[entry.start() + field - 2] = value
+        path.write_bytes(bytes(content))
+        with pytest.raises(BadInputError, match="is no file of inputs and answers"):
+            read_answers(path, 2, (1,), None)
+    with zipfile.ZipFile(path, "w") as archive:
+        head = io.BytesIO()
+        np.lib.format.write_array_header_1_0(head, {"descr": "|i1", "fortran_order": False, "shape": (1 << 46, 1)})
+        for name in ("x.npy", "scores.npy"):
+            archive.writestr(name, head.getvalue())
+    with pytest.raises(BadInputError, match="is no file of inputs and answers"):
+        read_answers(path, 2, (1,), None)
+
+
 def test_no_file_of_one_s_own_is_copied_through_a_link(run: Path, filed: Path, tmp_path: Path) -> None:
     """The card of a training is copied where the run trained, and only if it is a file."""
     folder = tmp_path / "run"
@@ -578,6 +607,9 @@ def test_the_verbs(run: Path, tmp_path: Path) -> None:
     done = invoke(app, ["verify", str(out)])
     unlike = "NOT compared with the results (written by another tritguard): README.md, report.html, cards/model.md"
     assert done.exit_code == 0 and unlike in done.output.splitlines()
+    (out / "evidence.json").write_text("{")
+    assert isinstance(invoke(app, ["verify", str(out)]).exception, BadInputError)  # exit code 2
+    (out / "evidence.json").write_text(json.dumps(fields))
     (out / "samples.csv").write_text("")
     done = invoke(app, ["verify", str(out)])
     assert done.exit_code == 1 and "CHANGED  samples.csv: was changed" in done.output

@@ -28,7 +28,7 @@ def command(
 ) -> None:
     """Compute an evidence folder's hashes again, and the figures that follow from its samples, and name what changed.
 
-    Exit code 1: something is not as it was filed. 5: the firmware gives other bytes.
+    Exit code 1: something is not as it was filed. 2: evidence.json cannot be read. 5: the firmware gives other bytes.
     """
     with console.status("Checking"):
         manifest, changes, unlike, hashed = verify(folder, signers=signers, identity=identity)

@@ -156,9 +156,8 @@ def _check_labels(file: str, result: RobustnessResult, first: RobustnessResult) 
     ours, theirs = (
         dict(zip(one.provenance.sample_indices, table_of(one).labels, strict=True)) for one in (result, first)
     )
-    if (
-        index := next((index for index in ours.keys() & theirs.keys() if ours[index] != theirs[index]), None)
-    ) is not None:
+    if odd := [index for index in ours.keys() & theirs.keys() if ours[index] != theirs[index]]:
+        index = min(odd)
         what = f"has another label than the first for sample {index}: {ours[index]}, not {theirs[index]}"
         raise BadInputError(what, where=file, fix="compare results of the same data")
 
