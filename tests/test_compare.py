@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tests.support.robustness_result import BLIND, EPS, N, control_with, make_result
+from tests.support.robustness_result import BLIND, CLASSES, EPS, N, control_with, make_result
 from tests.support.schemas import assert_conforms
 from tritguard.api.comparing import compare
 from tritguard.cli import app
@@ -65,10 +65,10 @@ def test_a_difference_has_to_be_more_than_luck(by: int, verdict: str, tmp_path: 
 
 
 def test_only_shared_samples_are_paired(tmp_path: Path) -> None:
-    provenance = make_result().provenance.model_dump() | {"sample_indices": list(range(100, 100 + N))}
+    provenance = make_result().provenance.model_dump() | {"sample_indices": list(range(CLASSES * 8, CLASSES * 8 + N))}
     shifted = write(tmp_path / "b", provenance=provenance, pictures=[])
     found = compare([write(tmp_path / "a"), shifted])
-    assert found.samples == N - 100 and all(pair.first.n == N - 100 for pair in found.pairs)
+    assert found.samples == N - CLASSES * 8 and all(pair.first.n == found.samples for pair in found.pairs)
     provenance["sample_indices"] = list(range(1000, 1000 + N))
     apart = write(tmp_path / "c", provenance=provenance, pictures=[])
     with pytest.raises(BadInputError, match="have no sample in common"):
@@ -102,6 +102,46 @@ def test_results_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         compare([first, write(tmp_path / "c", schema_version=1, samples=None)])
     with pytest.raises(BadInputError, match="one result alone"):
         compare([first])
+
+
+def test_other_labels_and_threat_models_are_refused(tmp_path: Path) -> None:
+    first, threat = write(tmp_path / "a"), make_result().threat_model.model_dump()
+    ranged = threat | {"data_range": {"low": 0, "high": 1, "low_step": -128, "high_step": 127}}
+    features = threat | {"space": "features"}
+    for name, changed, what in (("b", ranged, "data range"), ("c", features, "space")):
+        with pytest.raises(BadInputError, match=f"is of another {what} than the first"):
+            compare([first, write(tmp_path / name, threat_model=changed)])
+    table = make_result().samples
+    assert table is not None
+    labels = list(table.labels)
+    labels[3], clean = (labels[3] + 5) % 12, list(table.clean)  # sample 3 is wrong either way
+    samples = table.model_dump(mode="json") | {"labels": labels, "clean": clean}
+    with pytest.raises(BadInputError, match=f"another label than the first for sample 3: {labels[3]}, not 3"):
+        compare([first, write(tmp_path / "d", samples=samples)])
+
+
+def test_weaker_attacks_make_no_better_result(tmp_path: Path) -> None:
+    first = write(tmp_path / "a")
+    found = compare([first, write(tmp_path / "b", **raised(20), budgets={"PGD": {"steps": 1}})])
+    assert [one.attacked_alike for one in found.results] == [True, False] and found.front == (0,)
+    assert {pair.verdict for pair in found.pairs if pair.eps_input > 0} == {"attacked otherwise"}
+    assert "; attacked otherwise" in to_html(found)
+
+
+def test_accuracies_are_those_at_a_bound_that_all_share(tmp_path: Path) -> None:
+    """A result whose threat model ends earlier would lead any front at its own largest bound."""
+    threat = make_result().threat_model.model_dump() | {"eps_steps": [1], "eps_input": [0.584]}
+    fields = make_result().model_dump(mode="json")
+    fields["samples"]["doubled"] = [row for row in fields["samples"]["doubled"] if row["eps_steps"] == 1]
+    doubling = [row for row in fields["doubling"] if row["eps_steps"] == 1]
+    near = write(tmp_path / "b", threat_model=threat, samples=fields["samples"], doubling=doubling, control=None)
+    found = compare([write(tmp_path / "a"), near])
+    assert [(one.eps_input, one.robust and one.robust.k) for one in found.results] == [(0.584, EPS[1])] * 2
+    fields["curve"][0]["eps_input"] = 0.6
+    changed = {"threat_model": threat | {"eps_input": [0.6]}, "curve": fields["curve"], "samples": fields["samples"]}
+    apart = write(tmp_path / "c", **changed, doubling=doubling, control=None)
+    found = compare([tmp_path / "a", apart])
+    assert found.front == () and "no bound is shared" in to_html(found)
 
 
 def test_the_verb_writes_and_prints(tmp_path: Path) -> None:

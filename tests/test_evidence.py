@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 import shutil
 import socket
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,22 +26,30 @@ from tests.support.robustness_result import WRONG, N, make_result
 from tests.support.schemas import assert_conforms
 from tests.support.shared import ROOT
 from tritguard import api
-from tritguard.api.evidence_folder import evidence, repeat, verify
+from tritguard.api.evidence_folder import check_alike, evidence, repeat, verify
 from tritguard.boards.platformio import CORES
 from tritguard.build import Build
 from tritguard.cli import app
 from tritguard.data import Dataset, write_dataset
 from tritguard.data.dataset import read_dataset
+from tritguard.device.bench import without_bench
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError, MismatchError
-from tritguard.evaluate.robustness.result import RobustnessResult
+from tritguard.evaluate.deployment.result import DeploymentResult
+from tritguard.evaluate.robustness.result import RobustnessResult, read_result
+from tritguard.evaluate.study import Rate, StudyProvenance
+from tritguard.predictor import Outputs
+from tritguard.report.evidence import samples
+from tritguard.report.evidence.answers import read_answers
 from tritguard.report.evidence.document import readme
 from tritguard.report.evidence.manifest import EvidenceManifest, checksums, file_changes, open_evidence, sha256_of
 from tritguard.report.evidence.mapping import mapped_texts
+from tritguard.report.evidence.notices import notices
 from tritguard.report.evidence.samples import samples_csv
 from tritguard.report.evidence.signature import signature_changes
 from tritguard.report.pdf import to_pdf
 from tritguard.report.registry import facts_of, to_html
+from tritguard.report.robustness import facts as robustness_facts
 from tritguard.twin import Twin
 
 pytest_plugins = ["tests.support.device_fixtures"]
@@ -106,8 +118,9 @@ def changed(folder: Path) -> set[str]:
 
 
 def test_the_folder_is_whole(run: Path, filed: Path) -> None:
-    manifest, found = verify(filed)
-    assert not found
+    manifest, found, unlike, hashed = verify(filed)
+    assert not found and not unlike
+    assert {"sbom/tool.cdx.json", "THIRD_PARTY_NOTICES.txt", "cards/data.md", "inputs.npz"} <= set(hashed)
     assert_conforms(filed / "evidence.json", "evidence")
     assert_conforms(filed / "results" / "result.json", "robustness")
     files = {path.relative_to(filed).as_posix() for path in filed.rglob("*") if path.is_file()}
@@ -211,9 +224,27 @@ def test_a_file_that_was_added_removed_or_linked_is_named(copy: Path, tmp_path: 
     assert "report.html: is a link, not a file" in found
 
 
-def refiled(folder: Path, name: str, text: str) -> None:
-    """Change a file and every hash of it, as somebody does who knows the format."""
-    (folder / name).write_text(text)
+@pytest.mark.parametrize("name", ["evidence.json", "SHA256SUMS", "SHA256SUMS.sig"])
+def test_a_link_is_named_though_no_hash_is_filed_of_it(name: str, copy: Path, tmp_path: Path) -> None:
+    """What a link leads to can be another file for the next reader."""
+    (tmp_path / "elsewhere").write_bytes((copy / name).read_bytes() if (copy / name).exists() else b"")
+    (copy / name).unlink(missing_ok=True)
+    (copy / name).symlink_to(tmp_path / "elsewhere")
+    assert list(map(str, verify(copy)[1])) == [f"{name}: is a link, not a file"]
+
+
+def test_the_title_is_what_was_measured(copy: Path) -> None:
+    fields = json.loads((copy / "evidence.json").read_text())
+    (copy / "evidence.json").write_text(json.dumps(fields | {"title": "another model on another board"}))
+    refiled(copy, "README.md")
+    found = [str(one) for one in verify(copy)[1]]
+    assert f"evidence.json: has another title than the results give it: {fields['title']}" in found
+
+
+def refiled(folder: Path, name: str, text: str | None = None) -> None:
+    """Change a file, if a text is given, and every hash of it, as somebody does who knows the format."""
+    if text is not None:
+        (folder / name).write_bytes(text.encode())
     manifest = open_evidence(folder)
     manifest = manifest.model_copy(update={"files": manifest.files | {name: sha256_of(folder / name)}})
     (folder / "evidence.json").write_text(manifest.model_dump_json(indent=2) + "\n")
@@ -238,6 +269,64 @@ def test_figures_are_counted_again_where_every_hash_was_made_to_fit(copy: Path) 
     assert [str(change) for change in verify(copy)[1]] == ["README.md: is not what the results give"]
 
 
+@pytest.mark.parametrize("cell", ["a\rb", "1" * 140_000])
+def test_a_table_that_is_none_is_named(cell: str, copy: Path) -> None:
+    table = (copy / "samples.csv").read_text()
+    refiled(copy, "samples.csv", table.replace(",1,", f",{cell},", 1))
+    (change,) = verify(copy)[1]
+    assert change.where == "samples.csv" and change.what.startswith("is no table (")
+
+
+def test_whatever_goes_wrong_with_the_figures_is_a_finding(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> str:
+        raise RuntimeError("not thought of")
+
+    monkeypatch.setattr(samples, "samples_csv", broken)
+    assert [str(one) for one in verify(copy)[1]] == ["results: cannot be counted again (RuntimeError: not thought of)"]
+
+
+def deployment_of(result: RobustnessResult, **identity: str) -> DeploymentResult:
+    """A result of the study beside it, of the same model unless `identity` says otherwise."""
+    kept = set(StudyProvenance.model_fields)
+    model = {"name": "small", "bundle_sha256": result.provenance.bundle_sha256, "ternary_layers": 0} | identity
+    return DeploymentResult.model_validate(
+        {
+            "status": "valid",
+            "issues": [],
+            "provenance": {name: value for name, value in result.provenance.model_dump().items() if name in kept},
+            "plan": {},
+            "model": {"model_sha256": result.provenance.model_sha256, "weight_layers": 3} | model,
+            "classes": ["a", "b"],
+            "accuracy": Rate.of(3, 4).model_dump(),
+            "confusion": [[2, 1], [0, 1]],
+            "confirmation": result.confirmation.model_dump() | {"inputs": 4},
+            "oracle": None,
+            "firmware": result.firmware.model_dump(),
+            "latency": result.latency.model_dump(),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("deployment", None),
+        ("other", "is of another model than the first result"),
+        ("robustness", "is a second result of robustness"),
+    ],
+)
+def test_results_beside_are_one_a_study_and_of_the_model(kind: str, what: str | None, copy: Path) -> None:
+    result = read_result(copy / "results" / "result.json")
+    identity = {"bundle_sha256": "0" * 64, "model_sha256": "1" * 64} if kind == "other" else {}
+    study = result if kind == "robustness" else deployment_of(result, **identity)
+    (copy / "results" / f"{kind}.json").write_text(study.model_dump_json())
+    listed = json.loads((copy / "evidence.json").read_text())
+    (copy / "evidence.json").write_text(json.dumps(listed | {"results": [*listed["results"], f"results/{kind}.json"]}))
+    refiled(copy, f"results/{kind}.json")
+    found = [str(one) for one in verify(copy)[1] if one.where == f"results/{kind}.json"]
+    assert found == ([] if what is None else [f"results/{kind}.json: {what}"])
+
+
 def test_the_same_thing_is_meant_everywhere(copy: Path) -> None:
     record = json.loads((copy / "firmware" / "build.json").read_text())
     refiled(copy, "firmware/build.json", json.dumps(record | {"elf_sha256": "0" * 64}))
@@ -250,6 +339,13 @@ def test_no_path_leads_out_of_the_folder(name: str, copy: Path) -> None:
     (copy / "evidence.json").write_text(json.dumps(fields | {"files": fields["files"] | {name: "0" * 64}}))
     with pytest.raises(BadInputError, match="is no path inside the folder"):
         verify(copy)
+
+
+def armoured(raw: bytes) -> bytes:
+    """A signature as ssh-keygen spells it."""
+    code = base64.b64encode(raw).decode()
+    lines = [code[start : start + 70] for start in range(0, len(code), 70)]
+    return "\n".join(["-----BEGIN SSH SIGNATURE-----", *lines, "-----END SSH SIGNATURE-----", ""]).encode()
 
 
 def test_a_signature_is_checked_to_the_byte(run: Path, tmp_path: Path) -> None:
@@ -269,6 +365,12 @@ def test_a_signature_is_checked_to_the_byte(run: Path, tmp_path: Path) -> None:
         path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
         assert [one.where for one in signature_changes(folder, None, None)] == ["SHA256SUMS.sig"], at
     assert changed(folder) == {"SHA256SUMS.sig"}
+    raw = base64.b64decode(b"".join(content.splitlines()[1:-1]))
+    for at in range(len(raw)):
+        path.write_bytes(armoured(raw[:at] + bytes([raw[at] ^ 2]) + raw[at + 1 :]))
+        assert signature_changes(folder, None, None), f"byte {at} of the signature is not checked"
+    path.write_bytes(armoured(raw))
+    assert path.read_bytes() == content
     path.unlink()
     assert not verify(folder)[1]
     assert "nobody signed" in str(verify(folder, signers=signers, identity="lab@example.org")[1])
@@ -277,6 +379,8 @@ def test_a_signature_is_checked_to_the_byte(run: Path, tmp_path: Path) -> None:
     assert changed(folder) == set() and verify(folder, signers=signers, identity="lab@example.org")[1]
     with pytest.raises(BadInputError, match="give --identity too"):
         verify(folder, signers=signers)
+    with pytest.raises(BadInputError, match=r"lab@example.org: has to have signed, .* give --signers too"):
+        verify(folder, identity="lab@example.org")
 
 
 @pytest.mark.slow
@@ -289,9 +393,124 @@ def test_a_repetition_asks_a_firmware_made_again(filed: Path, copy: Path) -> Non
     found = repeat(copy, 16)
     assert found.mismatched == (result.provenance.sample_indices[0],)
     assert (found.samples, found.same_code) == (16, True) and found.bytes_compared > 16 * 5
-    (copy / "model" / "model.tflite").write_bytes(b"no model")
-    with pytest.raises(BadInputError):
-        repeat(copy, 4)
+
+
+def test_another_model_is_found_where_the_manifest_does_not_name_its_file(copy: Path) -> None:
+    """A part without a file would turn its check off; the folder's own files are what they are all the same."""
+    content = (copy / "model" / "model.tflite").read_bytes()
+    (copy / "model" / "model.tflite").write_bytes(content + b"\0")
+    fields = json.loads((copy / "evidence.json").read_text())
+    fields["parts"] = [part | {"file": None} for part in fields["parts"]]
+    (copy / "evidence.json").write_text(json.dumps(fields))
+    refiled(copy, "model/model.tflite")
+    found = list(map(str, verify(copy)[1]))
+    assert "model/model.tflite: is another golden model than the one that was measured" in found
+    assert any(one.startswith("evidence.json: says of the golden model that its file is None") for one in found)
+    with pytest.raises(MismatchError, match="is another model than the one that was measured"):
+        repeat(copy, 1)
+    (copy / "evidence.json").write_text(json.dumps(fields | {"parts": [*fields["parts"], fields["parts"][0]]}))
+    with pytest.raises(BadInputError, match="two parts with the role 'golden model'"):
+        verify(copy)
+
+
+def test_answers_that_could_be_compared_in_part_only_are_refused(tmp_path: Path) -> None:
+    scores, logits = np.zeros((2, 3), np.int8), np.zeros((2, 3))
+    for ours, theirs in (
+        (Outputs(scores), Outputs(scores, logits)),
+        (Outputs(scores, logits), Outputs(scores)),
+        (Outputs(scores[:, :1]), Outputs(scores)),
+        (Outputs(scores[:, :2]), Outputs(scores)),
+    ):
+        with pytest.raises(BadInputError, match=r"scores and .* logits for each sample, the firmware answers 3 scores"):
+            check_alike(ours, theirs, tmp_path)
+    check_alike(Outputs(scores, logits), Outputs(scores, logits), tmp_path)
+
+
+def test_inputs_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    """Members that are encrypted, or packed in a way that Python does not know, and an array larger than any memory."""
+    path = tmp_path / "inputs.npz"
+    arrays = {"x": np.zeros((2, 1), np.int8), "scores": np.zeros((2, 3), np.int8)}
+    np.savez(path, **arrays)
+    whole = path.read_bytes()
+    assert len(read_answers(path, 2, (1,), None).x) == 2
+    for field, value in ((8, 1), (6, 99)):  # the flags, and the version needed, in each entry of the directory
+        content = bytearray(whole)
+        for entry in re.finditer(b"PK\x01\x02", whole):
+            content[entry.start() + field] = value
+        for entry in re.finditer(b"PK\x03\x04", whole):
+            content[entry.start() + field - 2] = value
+        path.write_bytes(bytes(content))
+        with pytest.raises(BadInputError, match="is no file of inputs and answers"):
+            read_answers(path, 2, (1,), None)
+    with zipfile.ZipFile(path, "w") as archive:
+        head = io.BytesIO()
+        np.lib.format.write_array_header_1_0(head, {"descr": "|i1", "fortran_order": False, "shape": (1 << 46, 1)})
+        for name in ("x.npy", "scores.npy"):
+            archive.writestr(name, head.getvalue())
+    with pytest.raises(BadInputError, match="is no file of inputs and answers"):
+        read_answers(path, 2, (1,), None)
+
+
+def test_no_file_of_one_s_own_is_copied_through_a_link(run: Path, filed: Path, tmp_path: Path) -> None:
+    """The card of a training is copied where the run trained, and only if it is a file."""
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("bundle", "build"))
+    places = {"bundle": run / "bundle", "firmware": run / "build", "data": str(run / "data.npz"), "pdf": False}
+    (tmp_path / "id_ed25519").write_text("a key of one's own")
+    (folder / "train").mkdir()
+    (folder / "train" / "card.md").symlink_to(tmp_path / "id_ed25519")
+    evidence(folder, tmp_path / "a", **places)
+    assert not (tmp_path / "a" / "cards" / "training.md").exists()
+    fields = json.loads((folder / "result.json").read_text())
+    fields["provenance"]["configuration"] = "[train]\n"
+    (folder / "result.json").write_text(json.dumps(fields))
+    with pytest.raises(BadInputError, match="is a link, whose file would be copied into the evidence"):
+        evidence(folder, tmp_path / "b", **places)
+    fields["provenance"]["configuration"] = "[train"
+    (folder / "result.json").write_text(json.dumps(fields))
+    with pytest.raises(BadInputError, match=r"provenance\.configuration: not TOML"):
+        evidence(folder, tmp_path / "b", **places)
+
+
+def test_a_licence_is_taken_from_the_toolchain_alone(small_build: Build, filed: Path, tmp_path: Path) -> None:
+    """A map may name an archive anywhere, with anything below share/doc beside it."""
+    place = tmp_path / "share" / "doc" / "libnewlib-arm-none-eabi" / "copyright"
+    place.parent.mkdir(parents=True)
+    place.write_text("a letter of one's own")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libc.a").write_bytes(b"")
+    build = tmp_path / "build"
+    shutil.copytree(small_build.path, build)
+    (build / "firmware.map").write_text(f"{tmp_path}/lib/libc.a(lib_a-memset.o)\nDiscarded input sections\n")
+    text = notices(Build(build, small_build.record))
+    assert "libc.a" in text and "a letter" not in text and "Its text was not found" in text
+    if Path("/usr/share/doc/libnewlib-arm-none-eabi/copyright").is_file():
+        assert "Its text was not found" not in (filed / "THIRD_PARTY_NOTICES.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ('n = 4\n[bench]\nupload = "flash --token x"\n# x\n\n[attack]\neps = [1]\n', "n = 4\n[attack]\neps = [1]\n"),
+        ("[attack]\neps = [\n  [1],\n]\n", "[attack]\neps = [\n  [1],\n]\n"),
+        ('bench.upload = "flash --token x"\n', None),
+        ('bench = { upload = "flash --token x" }\n', None),
+        ('[bench]\nupload = """\n[x]\n--token x"""\n', None),
+    ],
+)
+def test_commands_of_a_bench_are_in_no_result(text: str, left: str | None) -> None:
+    found = without_bench(text)
+    assert "token" not in found and (found == left if left is not None else found.startswith("# Not kept"))
+
+
+def test_no_row_takes_what_was_not_looked_for_as_evidence() -> None:
+    rows = {row.term: row for text in mapped_texts() for row in text.row}
+    assert not rows["15(5): data poisoning"].figures and not rows["15(5): model poisoning"].figures
+    assert "one session" in rows["15(1): consistency through the life cycle"].silent
+    result = make_result()
+    rows_left = tuple(row for row in result.attacks if row.kind != "baseline" or row.eps_steps == 64)
+    beyond = robustness_facts(result.model_copy(update={"attacks": rows_left}))
+    assert beyond["baseline"] == "ran beyond the threat model only: Noise"
 
 
 def test_no_platform_that_the_folder_names_is_fetched(
@@ -407,6 +626,15 @@ def test_the_verbs(run: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0 and f"tritguard verify {out}" in done.output.replace("\n", "")
     done = invoke(app, ["verify", str(out)])
     assert done.exit_code == 0 and "as they were filed; not signed" in done.output
+    fields = json.loads((out / "evidence.json").read_text())
+    (out / "evidence.json").write_text(json.dumps(fields | {"tritguard": "99"}))
+    refiled(out, "README.md", "Nothing was found.")
+    done = invoke(app, ["verify", str(out)])
+    unlike = "NOT compared with the results (written by another tritguard): README.md, report.html, cards/model.md"
+    assert done.exit_code == 0 and unlike in done.output.splitlines()
+    (out / "evidence.json").write_text("{")
+    assert isinstance(invoke(app, ["verify", str(out)]).exception, BadInputError)  # exit code 2
+    (out / "evidence.json").write_text(json.dumps(fields))
     (out / "samples.csv").write_text("")
     done = invoke(app, ["verify", str(out)])
     assert done.exit_code == 1 and "CHANGED  samples.csv: was changed" in done.output

@@ -11,6 +11,7 @@ from typing import Any
 from xml.etree import ElementTree as Xml
 
 import pytest
+import typer
 import yaml
 from typer.testing import CliRunner
 
@@ -18,11 +19,12 @@ from tests.support.robustness_result import BLIND, EPS, N, control_with, make_re
 from tests.support.shared import ROOT
 from tritguard import errors
 from tritguard.cli import VERBS, app
+from tritguard.cli.gates import leave_by_gates
 from tritguard.errors import TritguardError
 from tritguard.evaluate import data_checks
 from tritguard.evaluate.robustness.checks import CHECKS
 from tritguard.report.explained import explanations
-from tritguard.report.gates import EXIT_CODE, judge
+from tritguard.report.gates import EXIT_CODE, failures, judge
 from tritguard.report.github import workflow_commands
 from tritguard.report.junit import to_junit
 
@@ -56,6 +58,22 @@ def test_exit_codes(options: list[str], changes: dict[str, Any], code: int, tmp_
     done = judged(tmp_path, *options, **changes)
     assert done.exit_code == code, done.output
     assert ("gate: robustness: " in done.output) == (code == EXIT_CODE)
+
+
+def test_a_gate_that_has_nothing_to_judge_is_not_passed() -> None:
+    old = make_result(schema_version=1, samples=None)
+    for studies, what in (([], "no result is of robustness"), ([old], "holds no samples to count it from")):
+        (case,) = failures([case for case in judge(studies, fail_under=0.0) if case.code == "ROBUST_ACCURACY"])
+        assert what in case.message
+
+
+def test_a_gate_s_message_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """GitHub takes a line that begins with two colons for a command."""
+    result = make_result(**DEGRADED)
+    issue = result.issues[0].model_copy(update={"message": "seen\n::stop-commands::x"})
+    with pytest.raises(typer.Exit):
+        leave_by_gates([result.model_copy(update={"issues": (issue,)})], None, "degraded", None, False, always=False)
+    assert not [line for line in capsys.readouterr().err.splitlines() if line.startswith("::")]
 
 
 def test_the_bound_is_met_by_what_was_measured() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from tritguard.data import Dataset, to_input_bytes
 from tritguard.device import open_device
 from tritguard.emit import Bundle, open_bundle, write_bundle
 from tritguard.emit.bundle import C_DIR, Manifest, hash_file
-from tritguard.errors import BadInputError, MismatchError
+from tritguard.errors import BadInputError, MismatchError, first_line
 from tritguard.evaluate.registry import leading, read_study, studies_beside
 from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.samples import compared, differing
@@ -76,7 +77,6 @@ def evidence(  # noqa: PLR0913 - where all that it is of can lie
     if dataset is None and not hashes_only:
         what, fix = "does not say where its data is", "give it with --data, or leave inputs out with --hashes-only"
         raise BadInputError(what, where=str(path), fix=fix)
-    card = path.parent / "train" / CARD
     subject = Subject(
         result=result,
         beside=studies_beside(path, result),
@@ -84,7 +84,7 @@ def evidence(  # noqa: PLR0913 - where all that it is of can lie
         build=built,
         dataset=dataset,
         answers=None if dataset is None or hashes_only else _answers(opened, dataset, result),
-        training_card=card.read_text() if card.is_file() else None,
+        training_card=_training_card(result, path.parent / "train" / CARD),
         compiler=_compiler(built.record),
     )
     return write_evidence(subject, Path(out), key=None if key is None else Path(key), pdf=pdf)
@@ -113,11 +113,30 @@ def _build_of(result: RobustnessResult, folder: Path) -> Build:
     return built
 
 
+def _training_card(result: RobustnessResult, card: Path) -> str | None:
+    """The card of the run's own training. It is copied, so it may not be a link to a file that is nobody's to see."""
+    if "train" not in _configuration(result) or not card.is_file():
+        return None
+    if card.is_symlink() or card.parent.is_symlink():
+        fix = "put the file itself there, or remove the link"
+        raise BadInputError("is a link, whose file would be copied into the evidence", where=str(card), fix=fix)
+    return card.read_text(errors="replace")
+
+
+def _configuration(result: RobustnessResult) -> dict[str, Any]:
+    """The tables of the run that a result was part of; none if it was part of none."""
+    try:
+        return tomllib.loads(result.provenance.configuration)
+    except (ValueError, OverflowError, RecursionError) as error:
+        what = f"provenance.configuration: not TOML ({first_line(error)})"
+        raise BadInputError(what, where=leading().file, fix="give a result as tritguard wrote it") from error
+
+
 def _configured_data(result: RobustnessResult) -> str | None:
     """The data set that the configuration of the run names, if it was part of one."""
-    config = tomllib.loads(result.provenance.configuration)
+    config = _configuration(result)
     trained = config.get("train")
-    found = config.get("data") or (None if trained is None else trained.get("data", "fashion-mnist"))
+    found = config.get("data") or (trained.get("data", "fashion-mnist") if isinstance(trained, dict) else None)
     return found if isinstance(found, str) else None
 
 
@@ -170,10 +189,26 @@ class Repetition:
     same_code: bool
 
 
-def verify(
-    folder: str | Path, *, signers: str | Path | None = None, identity: str | None = None
-) -> tuple[EvidenceManifest, list[Change]]:
-    """Compute every hash of an evidence folder and every figure in it again; nothing in it is executed.
+class Verification(NamedTuple):
+    """What was found in an evidence folder.
+
+    Attributes:
+        manifest: what the folder says it holds.
+        changes: what is not as it was filed.
+        not_compared: documents that another tritguard wrote, so that this one cannot tell what the results give.
+        only_hashed: files whose hashes were compared and nothing else.
+    """
+
+    manifest: EvidenceManifest
+    changes: list[Change]
+    not_compared: tuple[str, ...]
+    only_hashed: tuple[str, ...]
+
+
+def verify(folder: str | Path, *, signers: str | Path | None = None, identity: str | None = None) -> Verification:
+    """Compute every hash of an evidence folder again, and every figure that follows from its samples.
+
+    Nothing in the folder is executed.
 
     Args:
         folder: what `evidence` wrote, from whomever.
@@ -181,17 +216,20 @@ def verify(
         identity: which of them.
 
     Returns:
-        The folder's manifest, and what is not as it was filed.
+        The folder's manifest, what is not as it was filed, and what could not be computed again.
 
     Raises:
-        BadInputError: the folder is no evidence, or signers were given without an identity.
+        BadInputError: the folder is no evidence, or of signers and identity only one was given.
         ToolMissingError: it is signed, and OpenSSH is not installed.
     """
     place = Path(folder)
     if signers is not None and not identity:
         raise BadInputError("says who may sign, but not who has to", where=str(signers), fix="give --identity too")
+    if signers is None and identity:
+        raise BadInputError("has to have signed, and no key is known", where=identity, fix="give --signers too")
     found = checking.changes(place, signers=None if signers is None else Path(signers), identity=identity)
-    return open_evidence(place), found
+    manifest = open_evidence(place)
+    return Verification(manifest, found, checking.not_compared(manifest), checking.only_hashed(manifest))
 
 
 def repeat(folder: str | Path, samples: int, *, port: str | None = None, stages: Stages = silent) -> Repetition:
@@ -209,7 +247,9 @@ def repeat(folder: str | Path, samples: int, *, port: str | None = None, stages:
 
     Raises:
         BadInputError: the folder holds no model or no inputs, its board has no emulator and no port was given, or
-            PlatformIO would fetch the platform that its board names.
+            PlatformIO would fetch the platform that its board names. Its inputs have other scores than the firmware
+            gives, or logits on one side alone.
+        MismatchError: its model is not the one that was measured.
         TritguardError: what converting, building and asking raise.
     """
     place = Path(folder)
@@ -220,6 +260,9 @@ def repeat(folder: str | Path, samples: int, *, port: str | None = None, stages:
             reason = "it was removed" if listed else "it was written with --hashes-only"
             raise BadInputError(f"holds no {what}: {reason}", where=str(place), fix="nothing can be asked again")
     result, _ = checking.read_studies(place, manifest)
+    if hash_file(place / GOLDEN) != result.provenance.model_sha256:
+        fix = "see what 'tritguard verify' finds without --repeat"
+        raise MismatchError("is another model than the one that was measured", where=str(place / GOLDEN), fix=fix)
     record = from_json(BuildRecord, place / BUILD)
     if record.engine != "native":
         what = f"the firmware ran the engine {record.engine}, whose library is not in the folder"
@@ -241,6 +284,7 @@ def repeat(folder: str | Path, samples: int, *, port: str | None = None, stages:
         with open_device(bundle, built, port) as device:
             theirs = device.predict(filed.x[asked], stages("Asking the device"))
         same_code = _code_of(bundle.manifest) == _code_of(from_json(Manifest, place / BUNDLE))
+    check_alike(filed.outputs, theirs, place / answers.FILE)
     return _compare(result, filed, asked, theirs, same_code)
 
 
@@ -276,6 +320,17 @@ def _remade(folder: Path, out: Path) -> Bundle:
 def _code_of(manifest: Manifest) -> dict[str, str]:
     """The hashes of a bundle's C, by file."""
     return {name: digest for name, digest in manifest.files.items() if name.startswith(f"{C_DIR}/")}
+
+
+def check_alike(filed: Outputs, theirs: Outputs, where: Path) -> None:
+    """Refuse answers that could be compared in part only, so that no byte counts as compared that was not."""
+    if filed.scores.shape[1:] != theirs.scores.shape[1:] or (filed.logits is None) != (theirs.logits is None):
+        ours, other = (
+            f"{outputs.scores.shape[1]} scores and {'no' if outputs.logits is None else 'as many'} logits"
+            for outputs in (filed, theirs)
+        )
+        fix = "ask whoever filed the folder for it again"
+        raise BadInputError(f"has {ours} for each sample, the firmware answers {other}", where=str(where), fix=fix)
 
 
 def _compare(

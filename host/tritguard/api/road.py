@@ -20,6 +20,7 @@ from tritguard.boards import load_board
 from tritguard.build import Budget, Build
 from tritguard.data import Dataset
 from tritguard.device import Bench
+from tritguard.device.bench import without_bench
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
@@ -153,7 +154,8 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None, *,
         config: what to do; see `read_run_config`.
         out: the folder of everything the run makes.
         watcher: follows the run.
-        text: the TOML text that the configuration was read from, which the results keep and the report shows.
+        text: the TOML text that the configuration was read from, which the results keep and the report shows, without
+            the table `[bench]`.
 
     Returns:
         The results, that of the attack first. Each lies in `out`, and `report.html` there shows all.
@@ -214,7 +216,7 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None, *,
         port=port,
         bench=config.bench,
     )
-    return _studies(config, context, watch, text)
+    return _studies(config, context, watch, without_bench(text))
 
 
 def _data(config: RunSettings, progress: Progress) -> tuple[Dataset, Dataset]:

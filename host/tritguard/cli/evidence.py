@@ -38,7 +38,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         written = evidence(
             run, out, bundle=bundle, firmware=build, data=data, hashes_only=hashes_only, key=sign, pdf=pdf, trust=trust
         )
-    console.print(f"{len(written.files)} files of {written.title}", soft_wrap=True)
+    say(f"{len(written.files)} files of {written.title}")
     for one in written.left_out:
         say(f"left out: {one.what} ({one.why})")
     if sign is not None:

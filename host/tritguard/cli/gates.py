@@ -12,6 +12,7 @@ from tritguard.cli.study import leave
 from tritguard.cli.terminal import errors, say
 from tritguard.evaluate.study import Study
 from tritguard.files import write_whole
+from tritguard.printable import printable
 from tritguard.report.gates import EXIT_CODE, FailOn, failures, judge
 from tritguard.report.github import workflow_commands
 from tritguard.report.junit import to_junit
@@ -72,5 +73,5 @@ def leave_by_gates(
     failed = failures(cases)
     if (fail_under is not None or fail_on is not None) and failed:
         for case in failed:
-            errors.print(f"gate: {case.study}: {case.code}: {case.message}")
+            errors.print(printable(f"gate: {case.study}: {case.code}: {case.message}"))
         raise typer.Exit(EXIT_CODE)

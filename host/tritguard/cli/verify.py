@@ -26,12 +26,12 @@ def command(
     ] = None,
     identity: Annotated[str | None, typer.Option(help="Which of them.")] = None,
 ) -> None:
-    """Compute every hash and every figure of an evidence folder again, and name what changed.
+    """Compute an evidence folder's hashes again, and the figures that follow from its samples, and name what changed.
 
-    Exit code 1: something is not as it was filed. 5: the firmware gives other bytes.
+    Exit code 1: something is not as it was filed. 2: evidence.json cannot be read. 5: the firmware gives other bytes.
     """
     with console.status("Checking"):
-        manifest, changes = verify(folder, signers=signers, identity=identity)
+        manifest, changes, unlike, hashed = verify(folder, signers=signers, identity=identity)
     for change in changes:
         say(f"CHANGED  {change}")
     if changes:
@@ -39,7 +39,12 @@ def command(
         raise typer.Exit(1)
     signed = "signed; give --signers to know by whom" if (folder / SIGNATURE).is_file() else "not signed"
     signed = f"signed by {identity}" if signers is not None else signed
-    say(f"{manifest.title}: {len(manifest.files)} files and every figure are as they were filed; {signed}")
+    counted = "every figure that follows from the samples"
+    say(f"{len(manifest.files)} files and {counted} are as they were filed; {signed}; title: {manifest.title}")
+    if unlike:
+        say(f"NOT compared with the results (written by another tritguard): {', '.join(unlike)}")
+    if hashed:
+        say(f"only their hashes were compared: {', '.join(hashed)}")
     if again:
         _repeat(folder, again, port)
 

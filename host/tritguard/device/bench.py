@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from tritguard.errors import BadInputError, DeviceError, ToolMissingError
 from tritguard.records import Record, from_table, read_toml
 
 _TABLE = "bench"
+_HEADER = re.compile(rf"\s*\[\s*{_TABLE}\s*\]")
 _PLACES = {"port", "elf", "binary", "board"}
 
 
@@ -32,6 +35,33 @@ def _command(text: str) -> str:
 
 
 _Command = Annotated[str, AfterValidator(_command)]
+
+
+def without_bench(text: str) -> str:
+    """Take the table `[bench]` out of a configuration's text, for records that others read: commands may hold secrets.
+
+    Args:
+        text: valid TOML.
+
+    Returns:
+        The other lines as they are; if the table cannot be told from them, as where its keys are dotted, a comment
+        that says so.
+    """
+    tables = tomllib.loads(text)
+    if tables.pop(_TABLE, None) is None:
+        return text
+    kept, inside = [], False
+    for line in text.splitlines(keepends=True):
+        if line.lstrip().startswith("["):
+            inside = _HEADER.match(line) is not None
+        if not inside:
+            kept.append(line)
+    left = "".join(kept)
+    try:
+        alike = tomllib.loads(left) == tables
+    except tomllib.TOMLDecodeError:
+        alike = False
+    return left if alike else "# Not kept: the commands of its bench could not be told from the rest.\n"
 
 
 class Bench(Record):

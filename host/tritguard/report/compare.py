@@ -20,8 +20,9 @@ from tritguard.report.templating import environment
 
 _MANY = 3  # results from which on a picture of all says more than tables
 _NOTE = (
-    "*: no other result beats it in accuracy, flash and RAM. RAM: static memory and the stack's peak. Time on an "
-    "emulated board is an estimate."
+    "Robust: at the largest bound that all share. Attacked otherwise: by other attacks or with other budgets than the "
+    "first, so that its accuracy under attacks cannot be ranked. *: no other result beats it in accuracy, flash and "
+    "RAM. RAM: static memory and the stack's peak. Time on an emulated board is an estimate."
 )
 _TEST = (
     "Against the first result. p: McNemar's exact test, two-sided, on the samples that hold in one of the two alone; "
@@ -51,12 +52,13 @@ def _results(found: Comparison) -> Grid:
 
 
 def _row(one: Compared, mark: str) -> tuple[str, ...]:
-    robust = "withheld"
+    robust = "withheld" if one.clean is None else "no bound is shared"
     if one.robust is not None and one.eps_input is not None:
         robust = f"{say.percent(one.robust.value)} at {say.real(one.eps_input)}"
     return (
         f"{mark}{one.name}",
-        one.status if not one.codes else f"{one.status}: {', '.join(one.codes)}",
+        (one.status if not one.codes else f"{one.status}: {', '.join(one.codes)}")
+        + ("" if one.attacked_alike else "; attacked otherwise"),
         f"{one.board}{' (emulated)' if one.emulated else ''}",
         "withheld" if one.clean is None else say.percent(one.clean.value),
         robust,

@@ -17,7 +17,7 @@ from tritguard.records import Record
 from tritguard.report import summary
 from tritguard.report.evidence.samples import table_of
 
-Verdict = Literal["better", "worse", "no difference shown"]
+Verdict = Literal["better", "worse", "no difference shown", "attacked otherwise"]
 
 _SAME_BOUND = 1e-6
 
@@ -27,7 +27,9 @@ class Compared(Record):
 
     Attributes:
         name: what the comparison calls it: the model, and the file where several are of one.
-        robust: the worst case at the largest bound of its threat model; None if it is invalid.
+        attacked_alike: whether it was attacked as the first result was, by the same attacks with the same budgets.
+        robust: the worst case at the largest bound that all results share which are not invalid; None if there is none,
+            or if this one is invalid.
         eps_input: that bound in input units.
         ram: static memory and the stack's peak.
         milliseconds: of one inference, measured or estimated as the result says; None if it has neither.
@@ -40,6 +42,7 @@ class Compared(Record):
     model_sha256: str
     board: str
     emulated: bool
+    attacked_alike: bool
     clean: Rate | None
     robust: Rate | None
     eps_input: float | None
@@ -60,7 +63,8 @@ class Pair(Record):
         gained: how many samples hold in the other alone.
         lost: how many hold in the first alone.
         p: McNemar's exact test, two-sided: how probable so uneven a split is by luck.
-        verdict: whether the other one is better, at a level of 5 % that all pairs share (Bonferroni).
+        verdict: whether the other one is better, at a level of 5 % that all pairs share (Bonferroni). Under attacks
+            nothing is said of results that were attacked otherwise: weaker attacks would make the better one.
     """
 
     other: int
@@ -79,7 +83,8 @@ class Comparison(Record):
     Attributes:
         samples: how many samples all of them have.
         pairs: the others against the first; an invalid result has none.
-        front: positions of the results that no other one beats in robust accuracy, flash and RAM together.
+        front: positions of the results that no other one beats in robust accuracy, flash and RAM together, among those
+            that were attacked as the first was.
     """
 
     schema_version: Literal[1] = 1
@@ -97,7 +102,8 @@ def compare(results: Sequence[tuple[str, RobustnessResult]]) -> Comparison:
     """Compare results, each with its file's name.
 
     Raises:
-        BadInputError: there are fewer than two, or they are of other data, norms or samples than the first.
+        BadInputError: there are fewer than two, or they are of other data, labels, threat models or samples than the
+            first.
     """
     if len(results) < 2:
         raise BadInputError("one result alone cannot be compared", fix="give two or more")
@@ -108,30 +114,74 @@ def compare(results: Sequence[tuple[str, RobustnessResult]]) -> Comparison:
     if not shared:
         fix = "evaluate with the same seed, or with more samples"
         raise BadInputError("have no sample in common", where=results[1][0], fix=fix)
-    names = _names(results)
-    compared = tuple(_compared(name, file, result) for name, (file, result) in zip(names, results, strict=True))
+    for file, result in results:
+        _check_labels(file, result, first)
+    eps = _shared_bound([result for _, result in results])
+    compared = tuple(
+        _compared(name, file, result, eps, alike=_attacks(result) == _attacks(first))
+        for name, (file, result) in zip(_names(results), results, strict=True)
+    )
     return Comparison(
         data_name=first.provenance.data_name,
         data_sha256=first.provenance.data_sha256,
         norm=first.threat_model.norm,
         samples=len(shared),
         results=compared,
-        pairs=tuple(_judged(list(_pairs([result for _, result in results], sorted(shared))))),
+        pairs=tuple(_judged(list(_pairs([result for _, result in results], sorted(shared))), compared)),
         front=_front(compared),
     )
 
 
 def _check_comparable(file: str, result: RobustnessResult, first: RobustnessResult) -> None:
     table_of(result)
-    for what, ours, theirs in (
+    for what, ours, theirs in (  # of the range the two grids may differ, not what the samples can be
         ("data", result.provenance.data_sha256, first.provenance.data_sha256),
         ("norm", result.threat_model.norm, first.threat_model.norm),
         ("goal", result.threat_model.goal, first.threat_model.goal),
         ("input unit", result.threat_model.input_unit, first.threat_model.input_unit),
+        ("space", result.threat_model.space, first.threat_model.space),
+        ("data range", _range(result), _range(first)),
     ):
         if ours != theirs:
             fix = "compare results that were attacked alike"
             raise BadInputError(f"is of another {what} than the first: {ours}, not {theirs}", where=file, fix=fix)
+
+
+def _range(result: RobustnessResult) -> str:
+    found = result.threat_model.data_range
+    return "none" if found is None else f"{found.low:g} to {found.high:g}"
+
+
+def _check_labels(file: str, result: RobustnessResult, first: RobustnessResult) -> None:
+    ours, theirs = (
+        dict(zip(one.provenance.sample_indices, table_of(one).labels, strict=True)) for one in (result, first)
+    )
+    if odd := [index for index in ours.keys() & theirs.keys() if ours[index] != theirs[index]]:
+        index = min(odd)
+        what = f"has another label than the first for sample {index}: {ours[index]}, not {theirs[index]}"
+        raise BadInputError(what, where=file, fix="compare results of the same data")
+
+
+def _attacks(result: RobustnessResult) -> tuple[object, ...]:
+    """What a result was attacked with: the plan's budgets, and the attacks that ran."""
+    return result.budgets, {row.attack for row in result.attacks}
+
+
+def _shared_bound(results: Sequence[RobustnessResult]) -> float | None:
+    """The largest bound, in input units, that is in the threat model of every result which may be quoted."""
+    quotable = [result for result in results if result.status != "invalid"]
+    if not quotable:
+        return None
+    first, *others = quotable
+    shared = [eps for eps in first.threat_model.eps_input if all(_steps_at(other, eps) is not None for other in others)]
+    return max(shared, default=None)
+
+
+def _steps_at(result: RobustnessResult, eps: float) -> int | None:
+    """The int8 steps of a bound in input units; None if the threat model has no such bound."""
+    threat = result.threat_model
+    pairs = zip(threat.eps_steps, threat.eps_input, strict=True)
+    return next((steps for steps, theirs in pairs if abs(theirs - eps) <= _SAME_BOUND * eps), None)
 
 
 def _names(results: Sequence[tuple[str, RobustnessResult]]) -> list[str]:
@@ -142,8 +192,10 @@ def _names(results: Sequence[tuple[str, RobustnessResult]]) -> list[str]:
     ]  # fmt: skip
 
 
-def _compared(name: str, file: str, result: RobustnessResult) -> Compared:
-    point, latency, footprint = summary.headline_point(result), result.latency, result.footprint
+def _compared(name: str, file: str, result: RobustnessResult, eps: float | None, *, alike: bool) -> Compared:
+    steps = None if eps is None else _steps_at(result, eps)
+    point = next((point for point in summary.robust_points(result) if point.eps_steps == steps), None)
+    latency, footprint = result.latency, result.footprint
     timed = latency.cycles_estimated is not None or not result.firmware.emulated
     return Compared(
         name=name,
@@ -153,6 +205,7 @@ def _compared(name: str, file: str, result: RobustnessResult) -> Compared:
         model_sha256=result.provenance.model_sha256,
         board=result.firmware.board_name,
         emulated=result.firmware.emulated,
+        attacked_alike=alike,
         clean=None if result.status == "invalid" else result.clean,
         robust=None if point is None else point.robust,
         eps_input=None if point is None else point.eps_input,
@@ -191,9 +244,8 @@ def _bounds(first: RobustnessResult, other: RobustnessResult) -> dict[float, tup
     found = {0.0: (0, 0)}
     threat = first.threat_model
     for steps, eps in zip(threat.eps_steps, threat.eps_input, strict=True):
-        for theirs, their_eps in zip(other.threat_model.eps_steps, other.threat_model.eps_input, strict=True):
-            if abs(eps - their_eps) <= _SAME_BOUND * eps:
-                found[eps] = (steps, theirs)
+        if (theirs := _steps_at(other, eps)) is not None:
+            found[eps] = (steps, theirs)
     return found
 
 
@@ -205,10 +257,12 @@ def _held(
     return np.array([figures.first[places[index]] > eps for index in shared])
 
 
-def _judged(pairs: list[Pair]) -> Iterator[Pair]:
+def _judged(pairs: list[Pair], results: Sequence[Compared]) -> Iterator[Pair]:
     for pair in pairs:
         verdict: Verdict = "no difference shown"
-        if pair.p <= LEVEL / len(pairs):
+        if pair.eps_input > 0 and not results[pair.other].attacked_alike:
+            verdict = "attacked otherwise"
+        elif pair.p <= LEVEL / len(pairs):
             verdict = "better" if pair.gained > pair.lost else "worse"
         yield pair.model_copy(update={"verdict": verdict})
 
@@ -221,10 +275,14 @@ def _front(results: Sequence[Compared]) -> tuple[int, ...]:
             _costs(other) != _costs(results[place])
             and all(theirs <= ours for theirs, ours in zip(_costs(other), _costs(results[place]), strict=True))
             for other in results
-            if other.robust is not None
+            if _ranked(other)
         )
 
-    return tuple(place for place, one in enumerate(results) if one.robust is not None and not beaten(place))
+    return tuple(place for place, one in enumerate(results) if _ranked(one) and not beaten(place))
+
+
+def _ranked(one: Compared) -> bool:
+    return one.robust is not None and one.attacked_alike
 
 
 def _costs(one: Compared) -> tuple[float, int, int]:

@@ -50,8 +50,14 @@ def judge(studies: Sequence[Study], *, fail_under: float | None = None, fail_on:
     """
     cases = [case for study in studies for case in _checks(study, fail_on)]
     if fail_under is not None:
-        cases += [_accuracy(study, fail_under) for study in studies if isinstance(study, RobustnessResult)]
+        judged = [_accuracy(study, fail_under) for study in studies if isinstance(study, RobustnessResult)]
+        cases += judged or [_unjudged(fail_under)]
     return cases
+
+
+def _unjudged(least: float) -> Case:
+    """Fail where nothing has the accuracy that is asked for: a gate that judged nothing was not passed."""
+    return Case("robustness", UNDER, "failed", f"at least {percent(least)} is wanted, and no result is of robustness")
 
 
 def failures(cases: Sequence[Case]) -> list[Case]:
@@ -73,6 +79,9 @@ def _checks(study: Study, fail_on: FailOn) -> Iterator[Case]:
 
 
 def _accuracy(result: RobustnessResult, least: float) -> Case:
+    if result.samples is None:
+        what = f"at least {percent(least)} is wanted, the result holds no samples to count it from"
+        return Case(result.kind, UNDER, "failed", what)
     point = summary.headline_point(result)
     if point is None:
         return Case(result.kind, UNDER, "failed", f"at least {percent(least)} is wanted, the result is {result.status}")

@@ -69,7 +69,8 @@ def _worst_of(result: RobustnessResult, kind: str) -> str:
     """Say what attacks of a kind left at the largest eps of the threat model at which they ran: the least of them."""
     named = [row for row in result.attacks if row.kind == kind and row.eps_steps in result.threat_model.eps_steps]
     if not named:
-        return f"ran beyond the threat model only: {', '.join({row.attack for row in result.attacks})}"
+        names = ", ".join(dict.fromkeys(row.attack for row in result.attacks if row.kind == kind))
+        return f"ran beyond the threat model only: {names}"
     eps = max(row.eps_steps for row in named)
     worst = min((row for row in named if row.eps_steps == eps), key=lambda row: row.robust.k)
     names = ", ".join(dict.fromkeys(row.attack for row in named))

@@ -112,7 +112,9 @@ def facts(result: TransferResult) -> Facts:
         for pair in result.apart
         if pair.eps_steps == eps
     ]
-    found = {"carried": f"inputs that carry over at eps {steps(eps)}: {', '.join(carried) or 'none was tried'}"}
+    found: Facts = {}
+    if carried:
+        found["carried"] = f"inputs that carry over at eps {steps(eps)}: {', '.join(carried)}"
     if alone:
         found["apart"] = f"inputs that fool the deployed model alone at eps {steps(eps)}: {', '.join(alone)}"
     return found

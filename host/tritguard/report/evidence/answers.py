@@ -15,6 +15,18 @@ from tritguard.predictor import Int8, Outputs
 FILE = "inputs.npz"
 
 _MOST_BYTES = 1 << 30
+# What reading somebody's archive raises: of encrypted members a RuntimeError, of forms that Python does not know
+# a NotImplementedError, of an array that says it is larger than the memory a MemoryError.
+_NOT_READ = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    MemoryError,
+    zipfile.BadZipFile,
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,7 @@ def read_answers(path: Path, count: int, shape: tuple[int, ...], threshold: floa
             raise BadInputError("is compressed or larger than a gigabyte", where=where, fix=fix)
         with np.load(path, allow_pickle=False) as arrays:
             x, scores, logits = arrays["x"], arrays["scores"], arrays.get("logits")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _NOT_READ as error:
         raise BadInputError(f"is no file of inputs and answers ({error})", where=where, fix=fix) from error
     fits = x.dtype == np.int8 and x.shape == (count, *shape) and scores.dtype == np.int8 and scores.ndim == 2
     if logits is not None:

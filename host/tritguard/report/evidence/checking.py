@@ -8,14 +8,14 @@ from pathlib import Path
 from tritguard import __version__
 from tritguard.build.record import BuildRecord
 from tritguard.emit.bundle import Manifest
-from tritguard.errors import BadInputError, TritguardError
+from tritguard.errors import BadInputError, TritguardError, first_line
 from tritguard.evaluate.registry import read_study
 from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.study import Study
 from tritguard.records import from_json
-from tritguard.report.evidence import document, samples
-from tritguard.report.evidence.folder import BUILD, BUNDLE, REPORT, tool_sha256
-from tritguard.report.evidence.manifest import Change, EvidenceManifest, file_changes, open_evidence
+from tritguard.report.evidence import answers, document, samples
+from tritguard.report.evidence.folder import BUILD, BUNDLE, FILED, NOTICES, PDF, REPORT, SBOMS, title_of, tool_sha256
+from tritguard.report.evidence.manifest import MANIFEST, Change, EvidenceManifest, file_changes, open_evidence
 from tritguard.report.evidence.signature import signature_changes
 from tritguard.report.registry import to_html
 
@@ -37,7 +37,7 @@ def changes(folder: Path, *, signers: Path | None = None, identity: str | None =
     """
     manifest = open_evidence(folder)
     found = [*file_changes(folder, manifest), *signature_changes(folder, signers, identity)]
-    found += [change for change in _figures(folder, manifest) if change not in found]
+    found += [change for change in _refused(folder, manifest) if change not in found]
     return found
 
 
@@ -45,18 +45,45 @@ def read_studies(folder: Path, manifest: EvidenceManifest) -> tuple[RobustnessRe
     """Read the results of an evidence folder, which counts their figures again.
 
     Raises:
-        BadInputError: a result contradicts itself or its samples, or the first one is of another study.
+        BadInputError: a result contradicts itself or its samples, the first one is of another study, or one beside it
+            is of another model or of a study that there is a result of already.
     """
     first, *beside = (read_study(folder / name) for name in manifest.results)
     if not isinstance(first, RobustnessResult):
         raise BadInputError(f"is of {first.kind}, not of robustness", where=str(folder / manifest.results[0]))
+    seen: set[str] = {first.kind}
+    for name, one in zip(manifest.results[1:], beside, strict=True):
+        if not one.models_sha256 & first.models_sha256:
+            raise BadInputError("is of another model than the first result", where=str(folder / name))
+        if one.kind in seen:
+            raise BadInputError(f"is a second result of {one.kind}", where=str(folder / name))
+        seen.add(one.kind)
     return first, beside
+
+
+def not_compared(manifest: EvidenceManifest) -> tuple[str, ...]:
+    """The documents that are made from results, where another tritguard made them, so that this one gives others."""
+    return () if comparable(manifest) else (document.README, REPORT, document.MODEL_CARD)
+
+
+def only_hashed(manifest: EvidenceManifest) -> tuple[str, ...]:
+    """The files of which nothing but the SHA-256 is compared, beside the documents of `not_compared`."""
+    from_others = {PDF, *SBOMS, NOTICES, document.DATA_CARD, document.TRAINING_CARD, answers.FILE}
+    return tuple(name for name in manifest.files if name in from_others)
 
 
 def comparable(manifest: EvidenceManifest) -> bool:
     """Whether this tritguard is the one that wrote the folder, so that it writes the same documents."""
     tool = manifest.part("tool")
     return manifest.tritguard == __version__ and tool is not None and tool.sha256 == tool_sha256()
+
+
+def _refused(folder: Path, manifest: EvidenceManifest) -> Iterator[Change]:
+    """Make a finding of whatever goes wrong with the figures: the folder may come from anybody."""
+    try:
+        yield from _figures(folder, manifest)
+    except Exception as error:
+        yield Change("results", f"cannot be counted again ({type(error).__name__}: {first_line(error)})")
 
 
 def _figures(folder: Path, manifest: EvidenceManifest) -> Iterator[Change]:
@@ -86,6 +113,8 @@ def _identities(folder: Path, manifest: EvidenceManifest, result: RobustnessResu
     """Compare what the manifest, the results and the records of bundle and build say of the same thing."""
     bundle, build = from_json(Manifest, folder / BUNDLE), from_json(BuildRecord, folder / BUILD)
     provenance, firmware = result.provenance, result.firmware
+    if manifest.title != (title := title_of(bundle.name, firmware)):
+        yield Change(MANIFEST, f"has another title than the results give it: {title}")
     stated: dict[str, str | None] = {part.role: part.sha256 for part in manifest.parts}
     for role, where, digest in (
         ("golden model", manifest.results[0], provenance.model_sha256),
@@ -100,9 +129,12 @@ def _identities(folder: Path, manifest: EvidenceManifest, result: RobustnessResu
     ):
         if stated.get(role) != digest:
             yield Change(where, f"is of another {role} than the manifest: {digest[:12]}, not {stated.get(role)}")
-    for part in manifest.parts:
-        if part.file is not None and part.sha256 != manifest.files.get(part.file):
-            yield Change(part.file, f"is another {part.role} than the one that was measured")
+    for role, name in FILED.items():
+        held, part = name in manifest.files, manifest.part(role)
+        if held and manifest.files[name] != stated.get(role):
+            yield Change(name, f"is another {role} than the one that was measured")
+        if part is not None and part.file != (name if held else None):
+            yield Change(MANIFEST, f"says of the {role} that its file is {part.file}, the folder's is {name}")
 
 
 def _text(path: Path) -> str:

@@ -17,6 +17,7 @@ from tritguard.emit import Bundle
 from tritguard.emit.bundle import MANIFEST as BUNDLE_MANIFEST
 from tritguard.emit.bundle import MODEL
 from tritguard.errors import BadInputError, ToolMissingError
+from tritguard.evaluate.measurement import Firmware
 from tritguard.evaluate.registry import kind_of
 from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.study import Study
@@ -42,10 +43,18 @@ from tritguard.resources import firmware_dir
 
 REPORT = "report.html"
 PDF = "report.pdf"
+NOTICES = "THIRD_PARTY_NOTICES.txt"
 SBOMS = ("sbom/firmware.cdx.json", "sbom/tool.cdx.json")
 BUNDLE = f"model/{BUNDLE_MANIFEST}"
 GOLDEN = f"model/{MODEL}"
 BUILD = f"firmware/{RECORD}"
+# The file of each part that a folder can hold.
+FILED = {
+    "golden model": GOLDEN,
+    "bundle": BUNDLE,
+    "firmware image": f"firmware/{BINARY}",
+    "firmware ELF": f"firmware/{ELF}",
+}
 
 _HASHES_ONLY = "only its hash was asked for"
 
@@ -90,11 +99,10 @@ def write_evidence(subject: Subject, out: Path, *, key: Path | None = None, pdf:
     """
     with whole_folder(out, _check_untouched, "untouched evidence folder") as draft:
         left_out = _write_files(subject, draft, pdf=pdf)
-        firmware, board = subject.result.firmware, subject.result.firmware.board_name
         manifest = EvidenceManifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             tritguard=__version__,
-            title=f"{subject.bundle.manifest.name} on {board}{' (emulated)' if firmware.emulated else ''}",
+            title=title_of(subject.bundle.manifest.name, subject.result.firmware),
             parts=tuple(_parts(subject, draft)),
             results=tuple(f"results/{kind_of(study).file}" for study in (subject.result, *subject.beside)),
             left_out=tuple(left_out),
@@ -129,7 +137,7 @@ def _write_files(subject: Subject, draft: Path, *, pdf: bool) -> list[LeftOut]:
         document.DATA_CARD: lambda: document.data_card(result, subject.dataset),
         SBOMS[0]: lambda: sbom.firmware_sbom(subject.bundle, subject.build),
         SBOMS[1]: sbom.tool_sbom,
-        notices.FILE: lambda: notices.notices(subject.build),
+        NOTICES: lambda: notices.notices(subject.build),
     }
     if subject.training_card is not None:
         card = subject.training_card
@@ -169,20 +177,24 @@ def _parts(subject: Subject, draft: Path) -> list[Part]:
     record, provenance = subject.build.record, subject.result.provenance
     compiler = None if subject.compiler is None else sha256_of(subject.compiler)
     found = [
-        ("golden model", subject.bundle.manifest.name, record.model_sha256, GOLDEN),
-        ("bundle", subject.bundle.manifest.name, subject.bundle.sha256, BUNDLE),
-        ("firmware image", record.build_id, record.binary_sha256, f"firmware/{BINARY}"),
-        ("firmware ELF", record.build_id, record.elf_sha256, f"firmware/{ELF}"),
-        ("data", provenance.data_name, provenance.data_sha256, None),
-        ("tool", f"tritguard {__version__}", tool_sha256(), None),
-        ("compiler", record.compiler, compiler, None),
+        ("golden model", subject.bundle.manifest.name, record.model_sha256),
+        ("bundle", subject.bundle.manifest.name, subject.bundle.sha256),
+        ("firmware image", record.build_id, record.binary_sha256),
+        ("firmware ELF", record.build_id, record.elf_sha256),
+        ("data", provenance.data_name, provenance.data_sha256),
+        ("tool", f"tritguard {__version__}", tool_sha256()),
+        ("compiler", record.compiler, compiler),
     ]
+    held = {role: file for role, file in FILED.items() if (draft / file).is_file()}
     return [
-        Part.model_validate(
-            {"role": role, "name": name, "sha256": digest, "file": file if file and (draft / file).is_file() else None}
-        )
-        for role, name, digest, file in found
+        Part.model_validate({"role": role, "name": name, "sha256": digest, "file": held.get(role)})
+        for role, name, digest in found
     ]
+
+
+def title_of(model: str, firmware: Firmware) -> str:
+    """What an evidence folder is called: the model and the board."""
+    return f"{model} on {firmware.board_name}{' (emulated)' if firmware.emulated else ''}"
 
 
 def tool_sha256() -> str:

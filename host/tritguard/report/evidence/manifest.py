@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from tritguard.errors import BadInputError
 from tritguard.records import Record, from_json
@@ -79,6 +79,13 @@ class EvidenceManifest(Record):
     left_out: tuple[LeftOut, ...]
     files: dict[FileName, Sha256]
 
+    @model_validator(mode="after")
+    def _has_each_role_once(self) -> Self:
+        roles = [part.role for part in self.parts]
+        if twice := next((role for role in roles if roles.count(role) > 1), None):
+            raise ValueError(f"there are two parts with the role {twice!r}")
+        return self
+
     def part(self, role: str) -> Part | None:
         """The part with this role, if there is one."""
         return next((part for part in self.parts if part.role == role), None)
@@ -140,9 +147,13 @@ def file_changes(folder: Path, manifest: EvidenceManifest) -> Iterator[Change]:
     for name, digest in manifest.files.items():
         if (state := _state(folder, name, digest)) is not None:
             yield Change(name, state)
+    if (folder / MANIFEST).is_symlink():
+        yield Change(MANIFEST, "is a link, not a file")
     expected = checksums(manifest.files, sha256_of(folder / MANIFEST))
     listed = folder / CHECKSUMS
-    if not listed.is_file() or listed.is_symlink():
+    if listed.is_symlink():
+        yield Change(CHECKSUMS, "is a link, not a file")
+    elif not listed.is_file():
         yield Change(CHECKSUMS, "is missing")
     elif (found := listed.read_bytes()) != expected.encode():
         yield _disagreement(found, expected)

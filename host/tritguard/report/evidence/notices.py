@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from tritguard.build import Build
+from tritguard.build.pio import COMPILER
 from tritguard.printable import printable
 from tritguard.report.evidence.sbom import Archive, licence_of, linked_archives, needed_packages
 from tritguard.resources import license_file
 
-FILE = "THIRD_PARTY_NOTICES.txt"
-
-# Where Debian and Ubuntu keep the licences of the toolchain's libraries, by project, below the toolchain's prefix.
+# Where Debian and Ubuntu keep the licences of the toolchain's libraries, by project, below the toolchain's own prefix.
 _DEBIAN = {"newlib": "share/doc/libnewlib-arm-none-eabi/copyright", "libgcc": "share/doc/gcc-arm-none-eabi/copyright"}
 _RULE = "=" * 100
 
@@ -42,10 +42,14 @@ def _of_archive(archive: Archive) -> str:
 
 
 def _text_of(archive: Archive) -> str | None:
-    """Find the licence's text below one of the folders that the library lies in."""
-    name = _DEBIAN.get(archive.project)
-    if name is None:
+    """Find the licence's text in the toolchain that is installed here, if the library is one of its own.
+
+    The paths come from the map of a build, and the text is copied: neither may lead out of the toolchain's folder.
+    """
+    name, compiler = _DEBIAN.get(archive.project), shutil.which(COMPILER)
+    if name is None or compiler is None:
         return None
-    places = (folder / name for folder in Path(archive.path.resolve()).parents)
-    found = next((place for place in places if place.is_file()), None)
-    return None if found is None else printable(found.read_text(errors="replace"), kept="\n\t")
+    prefix = Path(compiler).resolve().parents[1]
+    place = (prefix / name).resolve()
+    inside = all(path.is_relative_to(prefix) for path in (archive.path.resolve(), place))
+    return printable(place.read_text(errors="replace"), kept="\n\t") if inside and place.is_file() else None

@@ -62,7 +62,10 @@ def first_difference(found: str, expected: str) -> str | None:
     """Say where two tables differ first, by line and column; None if they are the same."""
     if found == expected:
         return None
-    ours, theirs = (list(csv.reader(io.StringIO(text))) for text in (expected, found))
+    try:
+        ours, theirs = (list(csv.reader(io.StringIO(text))) for text in (expected, found))
+    except csv.Error as error:  # a line break inside a cell, or a cell of more than 131,072 characters
+        return f"is no table ({error})"
     for number, (right, wrong) in enumerate(zip(ours, theirs, strict=False), start=1):
         for column, (cell, other) in enumerate(zip(right, wrong, strict=False)):
             if cell != other:

@@ -17,6 +17,7 @@ NAMESPACE = "tritguard-evidence"
 _PROGRAM = "ssh-keygen"
 _ARMOUR = re.compile(rb"-----BEGIN SSH SIGNATURE-----\n(.*)-----END SSH SIGNATURE-----\n", re.DOTALL)
 _LINE = 70
+_VERSION_1 = b"SSHSIG\0\0\0\1"  # ssh-keygen takes later versions too, and the number is not part of what is signed
 
 
 def sign(folder: Path, key: Path) -> None:
@@ -53,7 +54,9 @@ def signature_changes(folder: Path, signers: Path | None, identity: str | None) 
         ToolMissingError: OpenSSH is not installed.
     """
     path = folder / SIGNATURE
-    if not path.is_file() or path.is_symlink():
+    if path.is_symlink():
+        return [Change(SIGNATURE, "is a link, not a file")]
+    if not path.is_file():
         return [Change(SIGNATURE, "is missing: nobody signed")] if signers is not None else []
     if not _is_canonical(path.read_bytes()):
         return [Change(SIGNATURE, "was changed: it is not as ssh-keygen writes one")]
@@ -72,9 +75,12 @@ def _is_canonical(content: bytes) -> bool:
     if found is None:
         return False
     try:
-        code = base64.b64encode(base64.b64decode(found[1].replace(b"\n", b""), validate=True))
+        raw = base64.b64decode(found[1].replace(b"\n", b""), validate=True)
     except binascii.Error:
         return False
+    if not raw.startswith(_VERSION_1):
+        return False
+    code = base64.b64encode(raw)
     return b"".join(code[start : start + _LINE] + b"\n" for start in range(0, len(code), _LINE)) == found[1]
 
 
