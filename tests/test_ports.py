@@ -127,7 +127,7 @@ def test_a_busy_port_names_its_user(small_bundle: Bundle, small_build: Build, tm
 def test_a_board_that_hangs_is_power_cycled_and_the_run_goes_on(
     small_bundle: Bundle, small_build: Build, tmp_path: Path, usb_ports: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tritguard.device.board.ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr("tritguard.device.inferences.ANSWER_SECONDS", 0.05)
     build = with_usb(small_build, "1209:0001")
     x = inputs(small_bundle, 6)
     wish = tmp_path / "switch"
