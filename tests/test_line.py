@@ -18,8 +18,8 @@ from tests.support.known_models import image_model
 from tests.support.modelled_line import ModelledLine, Weather
 from tritguard.device.board import greet
 from tritguard.device.inferences import Inferences
-from tritguard.device.line import SerialLine
-from tritguard.device.link import Link, NoAnswerError, Patience
+from tritguard.device.line import NoAnswerError, SerialLine
+from tritguard.device.link import Link, Patience
 from tritguard.device.noise import Noise
 from tritguard.device.protocol import ANSWER, Frame, Inference, Parts, Request
 from tritguard.device.rate import Rate, call_back

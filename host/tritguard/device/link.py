@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from tritguard.device.line import Line
+from tritguard.device.line import Line, NoAnswerError
 from tritguard.device.protocol import (
     ANSWER,
     ERROR,
@@ -26,10 +26,6 @@ ATTEMPTS = 5
 ANSWER_SECONDS = 1.0
 DUE_SECONDS = 0.1
 _SEQUENCES = 1 << 32
-
-
-class NoAnswerError(DeviceError):
-    """The port works, but no valid answer came although the host asked several times."""
 
 
 @dataclass(frozen=True)
