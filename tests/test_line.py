@@ -109,22 +109,6 @@ def test_errors_lower_the_rate_before_inputs_are_split(program: Path, image_bund
         assert not inferences._noise.favours_parts(3072)
 
 
-def test_a_slow_board_that_still_computes_is_waited_for_at_the_lower_rate(program: Path, image_bundle: Bundle) -> None:
-    x = np.random.default_rng(3).integers(-128, 128, (8, 32, 32, 3), dtype=np.int8)
-    noisy = [False]
-    weather = Weather(broken=lambda baud: 0.003 if noisy[0] and baud == 3_000_000 else 0.0)
-    line = ModelledLine(program, baud=START, compute=5.0, weather=weather)
-    with line:
-        link = Link(line)
-        hello = greet(link)
-        rate = Rate(link, line, START, RATES)
-        rate.rise()
-        noisy[0] = True
-        inferences = Inferences(link, rate, hello.ring, 58, lambda: 6.0, lambda: None)
-        assert len(list(inferences.run([sample.tobytes() for sample in x]))) == len(x)
-        assert rate.baud == line.board_baud == 2_000_000
-
-
 def test_what_a_board_still_says_about_noise_is_no_fault_of_the_faster_rate(program: Path) -> None:
     line, link = _line(program)
     with line:
@@ -144,6 +128,27 @@ class _Meddled(ModelledLine):
     def send(self, frame: Frame) -> None:
         for changed in self.meddle(frame):
             super().send(changed)
+
+
+def test_a_slow_board_that_still_computes_is_waited_for_when_the_rate_falls(program: Path) -> None:
+    inferences_sent = [0]
+
+    def break_the_second(frame: Frame) -> list[Frame]:
+        inferences_sent[0] += frame.type == Request.INFER
+        if frame.type == Request.INFER and inferences_sent[0] == 2:
+            line.write(b"\x55\0")
+            return []
+        return [frame]
+
+    with _Meddled(program, compute=5.0) as line:
+        line.meddle = break_the_second
+        link = Link(line)
+        hello = greet(link)
+        rate = Rate(link, line, START, RATES)
+        rate.rise()
+        inferences = Inferences(link, rate, hello.ring, 58, lambda: 6.0, lambda: None)
+        assert len(list(inferences.run([bytes([i]) * 3072 for i in range(5)]))) == 5
+        assert rate.baud == line.board_baud == 2_000_000
 
 
 def test_silence_after_an_answer_is_silence(program: Path) -> None:

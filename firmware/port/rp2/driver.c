@@ -80,7 +80,8 @@ _Static_assert(CONFIG_UART_IRQ == ((CONFIG_UART_BASE == 0x40034000) ? 20u : 21u)
 #define DIVIDER_IN_64THS(baud) ((((8u * CONFIG_CLOCK_HZ) / (baud)) + 1u) / 2u)
 #define DIVIDER_MIN_IN_64THS 64u
 #define DIVIDER_AT_START DIVIDER_IN_64THS(CONFIG_UART_BAUD)
-_Static_assert((DIVIDER_AT_START >= DIVIDER_MIN_IN_64THS) && (DIVIDER_AT_START < (64u << 16)), "no divider gives uart.baud");
+_Static_assert((DIVIDER_AT_START >= DIVIDER_MIN_IN_64THS) && (DIVIDER_AT_START < (64u << 16)),
+               "no divider gives uart.baud");
 
 static void end_reset(uint32_t what)
 {
@@ -144,7 +145,8 @@ void uart_start(void)
 void uart_set_rate(uint32_t baud)
 {
     const uint32_t divider = DIVIDER_IN_64THS(baud);
-    if (divider < DIVIDER_MIN_IN_64THS) { /* the host hears nothing at the rate it asked for, and calls the board back */
+    /* The old rate stays; the host hears nothing at the one it asked for, and calls the board back. */
+    if (divider < DIVIDER_MIN_IN_64THS) {
         return;
     }
     UART_CONTROL = 0u;

@@ -174,7 +174,8 @@ void uart_start(void)
 void uart_set_rate(uint32_t baud)
 {
     const uint32_t divider = (uart_clock_hz + (baud / 2u)) / baud;
-    if (divider >= DIVIDER_MIN) { /* otherwise the host hears nothing at the rate it asked for, and calls the board back */
+    /* Otherwise the old rate stays; the host hears nothing at the one it asked for, and calls the board back. */
+    if (divider >= DIVIDER_MIN) {
         USART_BRR = divider;
     }
 }
