@@ -58,8 +58,8 @@ _Static_assert(CONFIG_CLOCK_HZ <= 168000000u, "core clock");
 #define CR1_RX_ENABLE (1u << 2)
 #define CR1_TX_ENABLE (1u << 3)
 #define CR1_RX_INTERRUPT (1u << 5)
-#define DIVIDER_MIN 16u /* it takes 16 samples a bit */
 #define CR1_ENABLE (1u << 13)
+#define DIVIDER_MIN 16u /* it takes 16 samples a bit */
 
 /* USART1 and USART6 are on APB2, the others on APB1. */
 #if CONFIG_UART_BASE == 0x40011000

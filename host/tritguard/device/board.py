@@ -137,7 +137,7 @@ class Device(Predictor):
             if progress is not None:
                 progress(done, len(x))
         if self.resent_frames > resent:  # a crash that does not repeat looks like a frame that was lost
-            self._check_for_crash()
+            self._ask(self._check_for_crash)
         logits = None if self._scale is None else accumulators * self._scale
         return Outputs(scores, logits, ticks, self.bundle.manifest.label_rule.threshold_steps)
 
@@ -190,7 +190,7 @@ class Device(Predictor):
         if x.dtype != np.int8 or x.shape[1:] != shape:
             raise BadInputError(f"the model takes int8[n, {shape}], not {x.dtype}{list(x.shape)}")
 
-    def _ask(self, ask: Callable[[], bytes]) -> bytes:
+    def _ask(self, ask: Callable[[], _T]) -> _T:
         """Ask; if the board hangs, have the bench switch it off and on, and ask once more."""
         try:
             return ask()

@@ -333,7 +333,7 @@ class _Run:
         was_complete = current.is_complete
         parts.link.resent += current.learn(state, mark, parts.noise)
         there = state.first + sum(state.there[: max(0, current.places - state.first)])
-        before, self._there = self._there, there
+        before, self._there = current.places if was_complete else self._there, there
         self._fruitless = 0 if there > before or current.is_complete else self._fruitless + 1
         if there < before:
             self._input_is_lost()
