@@ -7,10 +7,13 @@ import random
 import struct
 import sys
 import zlib
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typing_extensions import override
 
 from tests.bench.reliability import CASES, QUIET, measure
 from tests.support.host_firmware import host_firmware
@@ -18,10 +21,11 @@ from tests.support.known_models import image_model
 from tests.support.modelled_line import ModelledLine, Weather
 from tritguard.device.board import greet
 from tritguard.device.inferences import Inferences
-from tritguard.device.line import SerialLine
-from tritguard.device.link import Link, NoAnswerError, Patience
+from tritguard.device.line import NoAnswerError, SerialLine
+from tritguard.device.link import Link, Patience
 from tritguard.device.noise import Noise
-from tritguard.device.protocol import ANSWER, Frame, Inference, Parts, Request
+from tritguard.device.parts import PartsLink
+from tritguard.device.protocol import ANSWER, Frame, Inference, Parts, Request, encode
 from tritguard.device.rate import Rate, call_back
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import DeviceError
@@ -103,6 +107,116 @@ def test_errors_lower_the_rate_before_inputs_are_split(program: Path, image_bund
             assert (Inference.parse(payload, 10, 10).scores == twin.scores[i]).all()
         assert rate.baud == line.board_baud == 2_000_000
         assert not inferences._noise.favours_parts(3072)
+
+
+def test_what_a_board_still_says_about_noise_is_no_fault_of_the_faster_rate(program: Path) -> None:
+    line, link = _line(program)
+    with line:
+        greet(link)
+        call_back(line)
+        rate = Rate(link, line, START, RATES)
+        rate.rise()
+        assert rate.baud == 3_000_000
+
+
+class _Meddled(ModelledLine):
+    """A modelled line on which `meddle` gets each frame to the board, and gives what is sent instead."""
+
+    meddle: Callable[[Frame], list[Frame]]
+
+    @override
+    def send(self, frame: Frame) -> None:
+        for changed in self.meddle(frame):
+            super().send(changed)
+
+
+def test_a_slow_board_that_still_computes_is_waited_for_when_the_rate_falls(program: Path) -> None:
+    inferences_sent = [0]
+
+    def break_the_second(frame: Frame) -> list[Frame]:
+        inferences_sent[0] += frame.type == Request.INFER
+        if frame.type == Request.INFER and inferences_sent[0] == 2:
+            line.write(b"\x55\0")
+            return []
+        return [frame]
+
+    with _Meddled(program, compute=5.0) as line:
+        line.meddle = break_the_second
+        link = Link(line)
+        hello = greet(link)
+        rate = Rate(link, line, START, RATES)
+        rate.rise()
+        inferences = Inferences(link, rate, hello.ring, 58, lambda: 6.0, lambda: None)
+        assert len(list(inferences.run([bytes([i]) * 3072 for i in range(5)]))) == 5
+        assert rate.baud == line.board_baud == 2_000_000
+
+
+def test_silence_after_an_answer_is_silence(program: Path) -> None:
+    sent, silences = list[Frame](), list[int]()
+
+    def lose_the_second(frame: Frame) -> list[Frame]:
+        sent.append(frame)
+        return [] if len(sent) == 2 else [frame]
+
+    with _Meddled(program) as line:
+        line.meddle = lose_the_second
+        asked = Link(line).ask_all(
+            Request.ECHO, [b"a", b"b", b"c"], Patience, on_silence=lambda: silences.append(len(sent))
+        )
+        assert list(asked) == [(0, b"a"), (1, b"b"), (2, b"c")]
+    assert silences == [2]
+
+
+def test_a_caller_that_takes_its_time_costs_no_answer(program: Path) -> None:
+    line, link = _line(program)
+    with line:
+        for _ in link.ask_all(Request.ECHO, [b"a", b"b", b"c", b"d"], Patience, ahead=1000):
+            line.pause(100.0)
+    assert link.resent == 0
+
+
+@pytest.mark.parametrize("trouble", ["stray", "late"])
+def test_a_board_that_keeps_nothing_is_left_alone_while_it_computes(
+    trouble: str, program: Path, image_bundle: Bundle
+) -> None:
+    """An emulated board's ticks count what it receives."""
+    sample = np.zeros(image_bundle.manifest.input.shape, np.int8).tobytes()
+    line = _Meddled(program, compute=0.4)
+    line.meddle = lambda frame: [frame]
+    with line:
+        link = Link(line)
+        greet(link)
+        inferences = Inferences(link, Rate(link, line, START, ()), 0, 58, lambda: 0.02, lambda: None)
+        if trouble == "stray":
+            inferences._slowest = 0.4
+            line.write(b"\x55\0")
+        bytes_before = line.to_board.bytes_sent
+        ((_, answer),) = inferences.run([sample])
+        assert len(answer) == 58
+        assert (link.resent, line.computed) == (0, 1)
+        assert line.to_board.bytes_sent - bytes_before == len(encode(Frame(Request.INFER, 0, sample)))
+
+
+def test_an_input_that_the_board_never_has_right_is_given_up(program: Path) -> None:
+    def with_another_crc(frame: Frame) -> list[Frame]:
+        crc = bytes(byte ^ 0xFF for byte in frame.payload[:4])
+        return [replace(frame, payload=crc + frame.payload[4:]) if frame.type == Request.RUN else frame]
+
+    with _Meddled(program) as line:
+        line.meddle = with_another_crc
+        parts = PartsLink(Link(line), Noise(), 58, lambda: 10 / START, Patience, lambda: None)
+        with pytest.raises(DeviceError, match="the board lost an input several times"):
+            list(parts.ask_all([random.Random(1).randbytes(3072)], 4000))
+
+
+def test_an_answer_that_pieces_cannot_name_goes_whole(program: Path) -> None:
+    line, link = _line(program)
+    with line:
+        inferences = Inferences(link, Rate(link, line, START, ()), 4000, 70_000, lambda: 0.3, lambda: None)
+        for _ in range(99):
+            inferences._noise.learn(3000, lost=True)
+        ((_, answer),) = inferences.run([bytes(3072)])
+        assert len(answer) == 58
 
 
 def test_a_board_that_was_reset_is_found_at_the_rate_of_its_start(program: Path) -> None:
@@ -220,12 +334,18 @@ def test_random_requests_in_any_order_do_the_firmware_no_harm(program: Path, ima
 
 def test_noise_is_estimated_from_what_arrives() -> None:
     noise, rng = Noise(), random.Random(9)
-    assert not noise.favours_parts(3072)
+    assert not any(noise.favours_parts(payload) for payload in (10, 32, 100, 127, 129, 3072))
     for share in (0.001, 0.01, 0.03):
         for _ in range(3000):
             noise.learn(47, lost=rng.random() > (1 - share) ** 47)
         assert noise.share == pytest.approx(share, rel=0.5)
         assert noise.favours_parts(3072)
+        assert [noise.favours_parts(payload) for payload in (1, 32, 33, 100)] == [
+            False,
+            False,
+            share > 0.01,
+            share > 0.001,
+        ]
     for _ in range(200):
         noise.learn(3100, lost=False)
     assert not noise.favours_parts(3072)

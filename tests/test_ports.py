@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +20,8 @@ from tests.support.pty_board import PtyBoard
 from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.device import AUTO, Bench, connect, find_again, find_port, identify, open_device, read_bench
+from tritguard.device.line import NoAnswerError, SerialLine
+from tritguard.device.link import Patience
 from tritguard.device.locks import Lock
 from tritguard.device.protocol import Request
 from tritguard.emit import Bundle
@@ -127,7 +129,7 @@ def test_a_busy_port_names_its_user(small_bundle: Bundle, small_build: Build, tm
 def test_a_board_that_hangs_is_power_cycled_and_the_run_goes_on(
     small_bundle: Bundle, small_build: Build, tmp_path: Path, usb_ports: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tritguard.device.board.ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr("tritguard.device.inferences.ANSWER_SECONDS", 0.05)
     build = with_usb(small_build, "1209:0001")
     x = inputs(small_bundle, 6)
     wish = tmp_path / "switch"
@@ -157,6 +159,79 @@ def test_a_board_that_hangs_is_power_cycled_and_the_run_goes_on(
             assert device.power_cycles == board.power_cycles == 1
         assert (tmp_path / "released").exists()
     assert np.array_equal(found.scores, Twin(small_bundle).predict(x).scores)
+
+
+@pytest.fixture
+def switch(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], None]]:
+    """What happens when a bench, of the command `true`, switches a board off and on: the entry `switch`."""
+    monkeypatch.setattr("tritguard.device.inferences.ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr("tritguard.device.board._RETURN_SECONDS", 0.5)
+    monkeypatch.setattr("tritguard.device.board._FIRST", Patience(seconds=0.1, attempts=5))
+    then: dict[str, Callable[[], None]] = {}
+    run = Bench.run
+
+    def switched(self: Bench, name: str, *facts: object) -> bool:
+        ran = run(self, name, *facts)  # type: ignore[arg-type]
+        if name == "power_cycle":
+            then["switch"]()
+        return ran
+
+    monkeypatch.setattr(Bench, "run", switched)
+    return then
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"outputs": 6}, "tells of 6 outputs"),
+        ({"clock_hz": 16_000_000}, "clock was 25,000,000 Hz and is 16,000,000 Hz"),
+    ],
+)
+def test_a_board_that_comes_back_as_another_one_is_refused_and_its_port_let_go(
+    changes: dict[str, int], words: str, small_bundle: Bundle, small_build: Build, tmp_path: Path,
+    switch: dict[str, Callable[[], None]],
+) -> None:  # fmt: skip
+    with PtyBoard(tmp_path, small_bundle, small_build, hangs_after=1) as board:
+        switch["switch"] = lambda: board.power_cycle("tty0", **changes)
+        bench = Bench(power_cycle="true")
+        with open_device(small_bundle, small_build, board.port, bench) as device:
+            with pytest.raises(DeviceError, match=words):
+                device.predict(inputs(small_bundle, 3))
+            identify(board.port, small_build)
+
+
+def test_a_board_that_hangs_at_any_request_is_power_cycled(
+    small_bundle: Bundle, small_build: Build, tmp_path: Path, switch: dict[str, Callable[[], None]]
+) -> None:
+    with PtyBoard(tmp_path, small_bundle, small_build, hangs_after=1) as board:
+        switch["switch"] = lambda: board.power_cycle("tty0")
+        bench = Bench(power_cycle="true")
+        with open_device(small_bundle, small_build, board.port, bench) as device:
+            device.predict(inputs(small_bundle, 1))
+            assert device.memory().arena == small_bundle.manifest.arena_bytes
+            assert device.power_cycles == board.power_cycles == 1
+
+
+def test_a_crash_that_does_not_repeat_is_reported(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
+    with (
+        PtyBoard(tmp_path, small_bundle, small_build, crashes_at=30) as board,
+        connect(board.port, small_bundle, small_build) as device,
+        pytest.raises(DeviceError, match="crashed and the board reset itself: bus fault"),
+    ):
+        device.predict(inputs(small_bundle, 40))
+
+
+def test_a_port_that_takes_no_bytes_counts_as_a_board_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tritguard.device.line.WRITE_SECONDS", 0.2)
+    ends = os.openpty()
+    line = SerialLine(os.ttyname(ends[1]), 115_200)
+    try:
+        with pytest.raises(NoAnswerError, match=r"took no bytes for 0\.2 s"):
+            line.write(bytes(1 << 20))
+    finally:
+        line.close()
+        for end in ends:
+            os.close(end)
 
 
 def test_a_board_behind_a_serial_server_is_a_real_one(small_bundle: Bundle, small_build: Build) -> None:

@@ -28,15 +28,17 @@ class PtyBoard:
         starts_in: seconds during which it drops what it receives whenever it starts, as a board does that resets when
             its port is opened.
         hangs_after: inferences after which it answers nothing any more, until it is switched off and on.
+        crashes_at: the inference, from 1 on, that gets no answer, once; HELLO tells of a fault from then on.
         hello: fields in HELLO that differ.
     """
 
     def __init__(
         self, folder: Path, bundle: Bundle, build: Build, name: str = "tty0", starts_in: float = 0.0,
-        hangs_after: int | None = None, hello: dict[str, int | str] | None = None,
+        hangs_after: int | None = None, crashes_at: int | None = None, hello: dict[str, int | str] | None = None,
     ) -> None:  # fmt: skip
         self._folder, self._bundle, self._twin = folder, bundle, Twin(bundle)
-        self._hello = hello_payload(bundle, build, **(hello or {}))
+        self._build, self._facts = build, dict(hello or {})
+        self._crashes_at = crashes_at
         self._starts_in, self._hangs_after = starts_in, hangs_after
         self._ready = 0.0
         self._ends = [-1, -1]
@@ -65,8 +67,9 @@ class PtyBoard:
         for end in ends:
             os.close(end)
 
-    def power_cycle(self, name: str) -> None:
-        """Come back at a port of this name, and no longer hang."""
+    def power_cycle(self, name: str, **hello: int | str) -> None:
+        """Come back at a port of this name, with these fields of HELLO, and no longer hang."""
+        self._facts |= hello
         self.switch_off()
         self.power_cycles += 1
         self._hangs_after = None
@@ -89,13 +92,16 @@ class PtyBoard:
         if self._hangs_after is not None and self.inferences >= self._hangs_after:
             return None
         if frame.type == Request.HELLO:
-            return self._hello
+            return hello_payload(self._bundle, self._build, **self._facts)
         if frame.type == Request.ECHO:
             return frame.payload
         if frame.type == Request.MEMORY:
             arena = self._bundle.manifest.arena_bytes
             return b"".join(number.to_bytes(4, "little") for number in (arena, arena + 999, 4096, 500))
         self.inferences += 1
+        if self.inferences == self._crashes_at:
+            self._facts |= {"count": 1, "cause": 5}
+            return None
         return infer_payload(self._bundle, self._twin, frame.payload)
 
     def __enter__(self) -> Self:

@@ -167,7 +167,7 @@ size_t port_received(const uint8_t **bytes)
 void port_taken(size_t count)
 {
     receiving_used -= count;
-    memmove(receiving, receiving + count, receiving_used);
+    (void)memmove(receiving, receiving + count, receiving_used);
 }
 
 /* What the core's own line keeps while the model runs differs from core to core: the host sends nothing ahead. */
@@ -211,6 +211,7 @@ void port_write(uint8_t value)
 
 void port_ticks_start(void)
 {
+    port_wait(); /* what is left of the answer before, which would otherwise wait for the end of this inference */
     micros_first = static_cast<uint32_t>(micros());
     cycles_first = cycles_count ? CYCCNT_REGISTER : 0u;
 }

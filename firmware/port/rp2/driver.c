@@ -78,8 +78,10 @@ _Static_assert(CONFIG_UART_IRQ == ((CONFIG_UART_BASE == 0x40034000) ? 20u : 21u)
 #define INTERRUPT_RECEIVED ((1u << 4) | (1u << 6)) /* half a FIFO, or fewer bytes that nothing followed */
 
 #define DIVIDER_IN_64THS(baud) ((((8u * CONFIG_CLOCK_HZ) / (baud)) + 1u) / 2u)
+#define DIVIDER_MIN_IN_64THS 64u
 #define DIVIDER_AT_START DIVIDER_IN_64THS(CONFIG_UART_BAUD)
-_Static_assert((DIVIDER_AT_START >= 64u) && (DIVIDER_AT_START < (64u << 16)), "no divider gives uart.baud");
+_Static_assert((DIVIDER_AT_START >= DIVIDER_MIN_IN_64THS) && (DIVIDER_AT_START < (64u << 16)),
+               "no divider gives uart.baud");
 
 static void end_reset(uint32_t what)
 {
@@ -143,6 +145,10 @@ void uart_start(void)
 void uart_set_rate(uint32_t baud)
 {
     const uint32_t divider = DIVIDER_IN_64THS(baud);
+    /* The old rate stays; the host hears nothing at the one it asked for, and calls the board back. */
+    if (divider < DIVIDER_MIN_IN_64THS) {
+        return;
+    }
     UART_CONTROL = 0u;
     UART_DIVIDER = divider / 64u;
     UART_DIVIDER_64THS = divider % 64u;

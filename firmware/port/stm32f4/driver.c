@@ -59,6 +59,7 @@ _Static_assert(CONFIG_CLOCK_HZ <= 168000000u, "core clock");
 #define CR1_TX_ENABLE (1u << 3)
 #define CR1_RX_INTERRUPT (1u << 5)
 #define CR1_ENABLE (1u << 13)
+#define DIVIDER_MIN 16u /* it takes 16 samples a bit */
 
 /* USART1 and USART6 are on APB2, the others on APB1. */
 #if CONFIG_UART_BASE == 0x40011000
@@ -172,7 +173,11 @@ void uart_start(void)
 
 void uart_set_rate(uint32_t baud)
 {
-    USART_BRR = (uart_clock_hz + (baud / 2u)) / baud;
+    const uint32_t divider = (uart_clock_hz + (baud / 2u)) / baud;
+    /* Otherwise the old rate stays; the host hears nothing at the one it asked for, and calls the board back. */
+    if (divider >= DIVIDER_MIN) {
+        USART_BRR = divider;
+    }
 }
 
 void uart_write(uint8_t byte)

@@ -16,8 +16,8 @@ from tritguard.device.bench import Bench
 from tritguard.device.bulk import BulkLine, Mailbox
 from tritguard.device.emulators import Counting, EmulatedBoard, Emulator, emulator_of, is_emulated
 from tritguard.device.inferences import Inferences
-from tritguard.device.line import Line, SerialLine, StreamLine
-from tritguard.device.link import Link, NoAnswerError, Patience
+from tritguard.device.line import Line, NoAnswerError, SerialLine, StreamLine
+from tritguard.device.link import Link, Patience
 from tritguard.device.ports import AUTO, find_again, find_port
 from tritguard.device.protocol import Hello, Inference, LayerTicks, MemoryUse, ProtocolError, Request
 from tritguard.device.rate import Rate, call_back
@@ -130,11 +130,14 @@ class Device(Predictor):
         scores = np.empty((len(x), self.hello.outputs), dtype=np.int8)
         accumulators = np.empty((len(x), self.hello.logits), dtype=np.int32)
         ticks = np.empty(len(x), dtype=np.int64)
+        resent = self.resent_frames
         for done, (i, answer) in enumerate(self._run([sample.tobytes() for sample in x]), start=1):
             inference = _parsed(self._link, self._parse_inference, answer)
             scores[i], accumulators[i], ticks[i] = inference.scores, inference.accumulators, inference.ticks
             if progress is not None:
                 progress(done, len(x))
+        if self.resent_frames > resent:  # a crash that does not repeat looks like a frame that was lost
+            self._ask(self._check_for_crash)
         logits = None if self._scale is None else accumulators * self._scale
         return Outputs(scores, logits, ticks, self.bundle.manifest.label_rule.threshold_steps)
 
@@ -152,7 +155,7 @@ class Device(Predictor):
                 fix="build with --profile and flash that",
             )
         self._check_input(sample[None])
-        answer = self._inferences.ask(Request.PROFILE, sample.tobytes())
+        answer = self._ask(lambda: self._inferences.ask(Request.PROFILE, sample.tobytes()))
         layers = 1 + max(layer.index for layer in self.bundle.manifest.layers)
         return _parsed(self._link, lambda data: LayerTicks.parse(data, layers), answer)
 
@@ -162,7 +165,7 @@ class Device(Predictor):
         Raises:
             DeviceError: see `predict`.
         """
-        return _parsed(self._link, MemoryUse.parse, self._link.ask(Request.MEMORY))
+        return _parsed(self._link, MemoryUse.parse, self._ask(lambda: self._link.ask(Request.MEMORY)))
 
     def echo(self, data: bytes) -> bytes:
         """Send up to 256 bytes and return them as the board sends them back.
@@ -170,7 +173,7 @@ class Device(Predictor):
         Raises:
             DeviceError: see `predict`.
         """
-        return self._link.ask(Request.ECHO, data)
+        return self._ask(lambda: self._link.ask(Request.ECHO, data))
 
     def close(self) -> None:
         """Close the port."""
@@ -186,6 +189,16 @@ class Device(Predictor):
         shape = self.bundle.manifest.input.shape
         if x.dtype != np.int8 or x.shape[1:] != shape:
             raise BadInputError(f"the model takes int8[n, {shape}], not {x.dtype}{list(x.shape)}")
+
+    def _ask(self, ask: Callable[[], _T]) -> _T:
+        """Ask; if the board hangs, have the bench switch it off and on, and ask once more."""
+        try:
+            return ask()
+        except NoAnswerError:
+            if self._bench is None or self._bench.power_cycle is None:
+                raise
+            self._power_cycle(self._bench)
+        return ask()
 
     def _run(self, samples: list[bytes]) -> Iterator[tuple[int, bytes]]:
         """Yield the position of each sample and its answer, in any order.
@@ -217,7 +230,20 @@ class Device(Predictor):
         _, (link, hello) = find_again(
             self.build.record.board, url, lambda place: _reach(place, self.build), _RETURN_SECONDS
         )
-        self._adopt(link, hello, _rate_of(link, self.build, self.emulator), resent)
+        try:
+            _check_facts(link.url, hello, self.bundle, self.build)
+            before, now = self.hello.clock_hz, hello.clock_hz
+            if now != before:  # the ticks of one run would not be comparable
+                raise DeviceError(
+                    f"the board's clock was {before:,} Hz and is {now:,} Hz since it was switched off and on",
+                    where=link.url,
+                    fix="start the run again",
+                )
+            rate = _rate_of(link, self.build, self.emulator)
+        except BaseException:
+            link.close()
+            raise
+        self._adopt(link, hello, rate, resent)
         self.power_cycles += 1
 
     def _estimated_seconds(self) -> float:

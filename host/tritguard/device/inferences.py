@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tritguard.device.link import ANSWER_SECONDS, Link, Patience
 from tritguard.device.noise import Noise
-from tritguard.device.parts import PartsLink
+from tritguard.device.parts import ANSWER_BYTES_MAX, PartsLink
 from tritguard.device.protocol import Request, wire_bytes
 from tritguard.device.rate import Rate
 
@@ -52,7 +52,7 @@ class Inferences:
         self._noise = Noise()
         self._parts = (
             None
-            if rate is None
+            if rate is None or answer_bytes > ANSWER_BYTES_MAX
             else PartsLink(link, self._noise, answer_bytes, lambda: rate.byte_seconds, self.patience, on_silence)
         )
 
@@ -60,7 +60,11 @@ class Inferences:
         """How long to wait for an inference."""
         usual = self._slowest or self._estimate()
         seconds = ANSWER_SECONDS + (_PATIENCE * self._slowest or usual)
-        return Patience(min(_LONGEST_SECONDS, seconds), due=_DUE * usual + _DUE_SECONDS)
+        seconds, due = min(_LONGEST_SECONDS, seconds), _DUE * usual + _DUE_SECONDS
+        if self._ahead:
+            return Patience(seconds, due=due)
+        # What it receives while it computes changes an emulated board's ticks, and a framework may not keep it.
+        return Patience(seconds, due=seconds, broken=due)
 
     def ask(self, request: Request, sample: bytes) -> bytes:
         """Send one request that takes as long as an inference; return the payload of its answer.
@@ -86,7 +90,7 @@ class Inferences:
         while todo:
             in_parts = self._parts is not None and self._noise.favours_parts(len(samples[todo[0]]))
             if in_parts and self._rate is not None and self._rate.can_fall:
-                self._rate.fall()
+                self._rate.fall(2 * self.patience().seconds)
                 self._noise.forget()
                 continue
             answers = self._in_parts if in_parts else self._whole
@@ -118,8 +122,8 @@ class Inferences:
             ):
                 self._noise.learn(wire_bytes(len(samples[at])), lost=False)
                 self._take_time(start, resent)
-                start, resent = self._link.line.now(), self._link.resent
                 yield at, answer
+                start, resent = self._link.line.now(), self._link.resent
         except _NoisyError:
             return
 
@@ -128,6 +132,6 @@ class Inferences:
             self._slowest = max(self._slowest, self._link.line.now() - start)
 
     def _take_loss(self, size: int) -> None:
-        self._noise.learn(size, lost=True)
+        self._noise.learn(wire_bytes(size), lost=True)
         if self._parts is not None and self._noise.favours_parts(size):
             raise _NoisyError

@@ -23,6 +23,10 @@ WRITE_SECONDS = 10.0
 _PAUSE_SECONDS = 0.05
 
 
+class NoAnswerError(DeviceError):
+    """The port works, but the board is silent: no valid answer came although the host asked several times."""
+
+
 class Line(Protocol):
     """Carries frames to one board and back. It may lose, double and break them; `Link` sees to that.
 
@@ -38,6 +42,7 @@ class Line(Protocol):
         """Send a frame.
 
         Raises:
+            NoAnswerError: the board takes no bytes any more.
             DeviceError: the line broke.
         """
 
@@ -100,7 +105,7 @@ class StreamLine(Line):
         """Send bytes, whether they are frames or not.
 
         Raises:
-            DeviceError: the line broke.
+            NoAnswerError, DeviceError: see `send`.
         """
 
     @abstractmethod
@@ -158,6 +163,12 @@ class SerialLine(StreamLine):
     def write(self, data: bytes) -> None:
         try:
             self._port.write(data)
+        except serial.SerialTimeoutException as error:
+            raise NoAnswerError(
+                f"the board took no bytes for {WRITE_SECONDS:g} s",
+                where=self.url,
+                fix="check the cable and that the board runs a tritguard firmware",
+            ) from error
         except (serial.SerialException, OSError) as error:
             raise broken(self.url, error) from error
 

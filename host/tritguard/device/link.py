@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from tritguard.device.line import Line
+from tritguard.device.line import Line, NoAnswerError
 from tritguard.device.protocol import (
     ANSWER,
     ERROR,
@@ -28,10 +28,6 @@ DUE_SECONDS = 0.1
 _SEQUENCES = 1 << 32
 
 
-class NoAnswerError(DeviceError):
-    """The port works, but no valid answer came although the host asked several times."""
-
-
 @dataclass(frozen=True)
 class Patience:
     """How long a link waits.
@@ -40,11 +36,15 @@ class Patience:
         seconds: for an answer, before what is on its way counts as lost.
         attempts: how many times as long nothing may come, before the link gives up.
         due: after this time an answer is late, in seconds: what the board received last may lack its end.
+        broken: how long an answer may still come after something broke, in seconds, before what is on its way counts as
+            lost; 0 if it is sent again at once. What broke may be no answer but a stray byte, and a board that must not
+            be disturbed is still computing.
     """
 
     seconds: float = ANSWER_SECONDS
     attempts: int = ATTEMPTS
     due: float = DUE_SECONDS
+    broken: float = 0.0
 
 
 class _Flight:
@@ -96,6 +96,7 @@ class _Exchange:
     def __init__(self, link: Link, frames: Iterator[Frame], ahead: int, on_loss: Callable[[int], None]) -> None:
         self.asked = 0
         self.trouble: str | None = None
+        self.broken_at: float | None = None  # when something broke that may yet be answered
         self._link = link
         self._fresh = frames
         self._following = next(frames, None)
@@ -126,11 +127,19 @@ class _Exchange:
             self.asked += 1
         return was_idle and self.asked > asked
 
-    def take(self, item: Frame | ProtocolError) -> tuple[int, bytes] | None:
-        """Take what arrived; return a position and its answer, if it is one."""
+    def take(self, item: Frame | ProtocolError, *, is_lost: bool) -> tuple[int, bytes] | None:
+        """Take what arrived; return a position and its answer, if it is one.
+
+        Args:
+            item: what arrived.
+            is_lost: whether the oldest request counts as lost if it is broken.
+        """
         if (breakage := breakage_of(item)) is not None:
             self.trouble = breakage
-            self._lose(self._flight.broken())
+            if is_lost:
+                self._lose(self._flight.broken())
+            elif self.broken_at is None:
+                self.broken_at = self._link.line.now()
         elif isinstance(item, Frame):
             waiting = self._waiting.get(item.sequence)
             if waiting is not None and not self._link.answers(item, waiting[1]):
@@ -138,11 +147,13 @@ class _Exchange:
             self._lose(self._flight.answered(item.sequence))
             if waiting is not None:  # otherwise left over from a request that was sent twice, or from another session
                 del self._waiting[item.sequence]
+                self.broken_at = None
                 return waiting[0], item.payload
         return None
 
     def lose_all(self) -> None:
         """Count everything on its way as lost."""
+        self.broken_at = None
         self._lose(self._flight.all_lost())
 
     def _next(self) -> Frame | None:
@@ -154,7 +165,7 @@ class _Exchange:
         for sequence in sequences:
             if sequence in self._waiting and sequence not in self._flight and sequence not in self._again:
                 self._again.append(sequence)
-                self._on_loss(wire_bytes(len(self._waiting[sequence][1].payload)))
+                self._on_loss(len(self._waiting[sequence][1].payload))
 
 
 class Link:
@@ -216,7 +227,8 @@ class Link:
             patience: how long to wait, and how often; asked for again and again.
             ahead: how many bytes the board can keep while it works on one request.
             on_silence: called before sending again if nothing at all came back; it may raise to give up.
-            on_loss: called with the bytes of a request that was lost, or its answer; it may raise to stop.
+            on_loss: called with the bytes of the payload of a request that was lost, or its answer; it may raise to
+                stop.
 
         Yields:
             The position of a payload, and the payload of its answer, in any order.
@@ -231,13 +243,15 @@ class Link:
         while not exchange.is_over:
             if exchange.send():
                 heard, reminders = self.line.now(), 0
+            limit = patience()
             for item in self.line.receive():
-                answer = exchange.take(item)
-                heard, reminders, silent = self.line.now(), 0, False
+                answer = exchange.take(item, is_lost=limit.broken == 0)
+                # After an answer the wait for the next one begins, in which nothing came yet.
+                heard, reminders, silent = self.line.now(), 0, answer is not None
                 if answer is not None:
-                    answered = heard
                     exchange.send()
                     yield answer
+                    answered = heard = self.line.now()  # the time that the caller took is not the board's
             limit, now = patience(), self.line.now()
             if now - answered >= limit.attempts * limit.seconds:
                 raise self.no_answer(request, exchange.asked, exchange.trouble)
@@ -246,6 +260,8 @@ class Link:
                     on_silence()
                 exchange.lose_all()
                 silent = True
+            elif exchange.broken_at is not None and now - exchange.broken_at >= limit.broken:
+                exchange.lose_all()
             elif now - heard >= limit.due * 2**reminders:
                 self.line.end_block()
                 reminders += 1

@@ -47,4 +47,4 @@ class Noise:
 
     def favours_parts(self, payload: int) -> bool:
         """Whether so many bytes cost less in parts than in one frame."""
-        return self.cost(payload) > self.cost(self.best_part())
+        return any(self.cost(payload) > self.cost(size) for size in _SIZES if size < payload)

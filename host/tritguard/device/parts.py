@@ -18,6 +18,7 @@ from tritguard.device.protocol import ANSWER, PLACE_BYTES, Frame, Parts, Protoco
 from tritguard.errors import DeviceError
 
 _RUN = struct.Struct("<IHH")  # the CRC-32 of the whole input; the piece of the answer that is asked for
+ANSWER_BYTES_MAX = 0xFFFF  # the fields of RUN reach no further
 _MARKS = 1 << 16
 # After so many bytes of parts the board is asked what it has, so that lost parts are known while others are sent.
 _BATCH_BYTES = 600
@@ -32,6 +33,7 @@ _SHORTEST_WAIT = 0.002
 _SHORTEST_PAUSE = 0.0005
 _SOON_SECONDS = 0.01
 _LOST_INPUTS = 3
+_FRUITLESS_STATES = 300  # so many in a row that tell of nothing new; the noisiest line has fewer
 _PIECES_AT_ONCE = 8
 
 
@@ -192,6 +194,8 @@ class _Run:
         self._unasked_bytes = 0
         self._complete_at: float | None = None
         self._inputs_lost = 0
+        self._there = 0  # places of the input that the board is known to have
+        self._fruitless = 0
 
     def answer(self) -> bytes:
         """Send what is missing, again and again, until the answer is here; return its payload."""
@@ -328,15 +332,24 @@ class _Run:
         parts, current = self._parts, self._current
         was_complete = current.is_complete
         parts.link.resent += current.learn(state, mark, parts.noise)
-        if was_complete and not current.is_complete:
+        there = state.first + sum(state.there[: max(0, current.places - state.first)])
+        before, self._there = current.places if was_complete else self._there, there
+        self._fruitless = 0 if there > before or current.is_complete else self._fruitless + 1
+        if there < before:
             self._input_is_lost()
+        elif self._fruitless == _FRUITLESS_STATES:
+            raise DeviceError(
+                f"the board answered {_FRUITLESS_STATES} times that nothing new of an input has arrived",
+                where=parts.link.url,
+                fix="use a better cable or a lower rate",
+            )
         elif current.is_complete and not was_complete:
             self._complete_at = self._line.now()
             self._ask_for_pieces()
             self._wait_for(self._short_wait + (parts.compute or 0.0))
 
     def _input_is_lost(self) -> None:
-        """The board had all parts, and no longer has: it was reset, or noise got past a part's CRC."""
+        """The board had parts, and no longer has: it was reset, or the input's CRC is not the one in RUN."""
         self._parts.on_silence()
         self._complete_at = None
         self._inputs_lost += 1

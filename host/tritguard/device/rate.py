@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from dataclasses import replace
 
 from tritguard.device.line import StreamLine
 from tritguard.device.link import Link, Patience
@@ -15,6 +17,7 @@ _TESTS = 4
 # A board that hears this many broken blocks in a row goes back to the rate it began with.
 _BLOCKS_TO_FALL_BACK = 20
 _PATIENCE = Patience(seconds=0.2, attempts=3, due=0.05)
+_FOUND_SOON = Patience(seconds=0.2, attempts=10)
 
 
 class Rate:
@@ -53,21 +56,29 @@ class Rate:
         Raises:
             DeviceError: the port failed, or the board is not found again at the rate it began with.
         """
+        if self._faster:  # what the board still has to say about noise before is no fault of the faster rate
+            self._link.ask(Request.ECHO, b"", _FOUND_SOON)
         while self._faster and not self._works(self._faster[0]):
             self._faster.pop(0)
 
-    def fall(self) -> None:
+    def fall(self, busy: float) -> None:
         """Go to the next lower rate at which test data comes back whole, and never to the one in use again.
+
+        Args:
+            busy: see `start_again`.
 
         Raises:
             DeviceError: see `rise`.
         """
         self._faster = [rate for rate in self._faster if rate < self.baud]
-        self.start_again()
+        self.start_again(busy)
         self.rise()
 
-    def start_again(self) -> None:
+    def start_again(self, busy: float = 0.0) -> None:
         """Go back to the rate of the beginning, whatever rate the board has, and make sure that it answers.
+
+        Args:
+            busy: for how long the board may still compute, in seconds.
 
         Raises:
             DeviceError: the port failed, or the board does not answer.
@@ -76,7 +87,8 @@ class Rate:
         self.baud = self._start
         self._line.pause(_SETTLE_SECONDS)
         call_back(self._line)
-        self._link.ask(Request.ECHO, b"", Patience(seconds=0.2, attempts=10))
+        attempts = _FOUND_SOON.attempts + math.ceil(busy / _FOUND_SOON.seconds)
+        self._link.ask(Request.ECHO, b"", replace(_FOUND_SOON, attempts=attempts))
 
     def _works(self, baud: int) -> bool:
         resent, rng = self._link.resent, random.Random(baud)
