@@ -314,6 +314,7 @@ def test_transfer_is_compared_with_all_gradients_together() -> None:
         (without(evidence(), "Jump"), "a black box that follows decisions"),
         (seen(evidence(), shown="labels", plateaus=None), "a black box that follows scores"),
         (without(evidence(), "PGD"), "iterated gradients"),
+        (without(evidence(), "Noise"), "random noise"),
         (replace(evidence(), starts={**evidence().starts, "PGD": 1}), "a second start of iterated gradients"),
         (replace(evidence(), doubled={}), "twice the steps on what held"),
         (replace(evidence(), doubled={8: 0.0}), "twice the steps on what held at eps 1"),

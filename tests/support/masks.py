@@ -48,6 +48,8 @@ class Masked:
         eps: bounds, in int8 steps.
         access: what black-box attacks see.
         known: an attack that needs no network: gives int8[n, *input_shape] for an eps, of all samples of the task.
+        control: an undefended network of the same task that every attack breaks, where the mask is tried with one: a
+            result without a control is never `valid`.
     """
 
     content: bytes
@@ -57,6 +59,7 @@ class Masked:
     eps: tuple[int, ...] = (4, 12)
     access: Access = "logits"
     known: Callable[[int], Int8] | None = field(default=None)
+    control: bytes | None = None
 
 
 def left_by_known(case: Masked, target: Target, folder: Path) -> float:
@@ -485,6 +488,83 @@ def _hashed() -> Masked:
     return Masked(builder.build(same.all(builder, tensor)), None, attacked, labels, (4, 8))
 
 
+# --- traps: a network that is robust by itself, and one weak direction that no search is led to
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Samples whose first half of values says much about the class, and whose second half is easily changed.
+
+    Attributes:
+        x, y: 2000 samples to train on, then 100 to attack.
+        trunk: a network that looks at the first half alone.
+        control: one that looks at the second half alone.
+        weak: int[64], a direction of signs along which the samples of all classes lie equally far.
+    """
+
+    x: Int8
+    y: Labels
+    trunk: Trunk
+    control: bytes
+    weak: NDArray[np.int64]
+
+
+@lru_cache(maxsize=2)
+def _halves(height: int) -> _Task:
+    rng = np.random.default_rng(5)
+    first = np.arange(VALUES) < VALUES // 2
+    prototypes = rng.choice([-1, 1], (CLASSES, VALUES)) * np.where(first, height, 4)
+    y = rng.integers(0, CLASSES, SEEN + ATTACKED)
+    noise = rng.normal(0, 1, (len(y), VALUES)) * np.where(first, 10.0, 1.0)
+    x = np.clip(np.rint(prototypes[y] + noise), -128, 127).astype(np.int8)
+    weak = rng.choice([-1, 1], VALUES)
+    for _ in range(20000):
+        other = weak.copy()
+        other[rng.integers(VALUES, size=2)] *= -1
+        if ((prototypes @ other) ** 2).sum() <= ((prototypes @ weak) ** 2).sum():
+            weak = other
+    trunk, open_trunk = (Trunk.of(x[:SEEN] * half * INPUT_SCALE, y[:SEEN]) for half in (first, ~first))
+    trunk.first[:] *= first
+    open_trunk.first[:] *= ~first
+    builder = started()
+    return _Task(x, y, trunk, builder.build(open_trunk.all(builder, builder.input)), weak)
+
+
+def _common_mode() -> Masked:
+    """One wide unit moves all ten logits alike, far more than they move by themselves, and an eleventh is constant.
+
+    Next to the common move all classes look like copies of one another, whose margins would lead nowhere.
+    """
+    eps, copies, task = 12, 96, _halves(26)
+    trunk, seen = task.trunk, task.x[:SEEN].astype(np.float64)
+    span = VALUES * eps + np.abs(seen @ task.weak).max()
+    moved = seen[:200] + np.random.default_rng(5).choice([-16, 16], (200, VALUES))
+    logits, after = (np.maximum(x * INPUT_SCALE @ trunk.first.T, 0) @ trunk.second.T for x in (seen[:200], moved))
+    moves = after - logits
+    apart = float(np.sqrt(((moves[:, :, None] - moves[:, None]) ** 2).mean(axis=0)).max())
+    gain = 24 * apart / 128
+    wide = task.weak * 255 * trunk.hidden_scale / (2 * span) / INPUT_SCALE
+    weights, scales = quantized(np.concatenate([trunk.first, np.repeat(wide[None], copies, axis=0)]))
+    bias = np.zeros(len(weights))
+    bias[HIDDEN:] = 127.5 * trunk.hidden_scale / (INPUT_SCALE * np.array(scales[HIDDEN:]))
+    builder = started()
+    hidden = builder.dense(
+        builder.input, weights, scales, bias.round().astype(np.int32), (trunk.hidden_scale, -128), "RELU"
+    )
+    head = np.full((CLASSES + 1, HIDDEN + copies), gain * 2 * span / 255 / trunk.hidden_scale / copies)
+    head[:CLASSES, :HIDDEN], head[CLASSES] = trunk.second, 0
+    head[CLASSES, 0] = 1e-3
+    weights, scales = quantized(head)
+    lowered = (-gain * span / (trunk.hidden_scale * np.array(scales))).round().astype(np.int32)
+    out = (gain * span + 0.9 * np.abs(logits).max()) / 127
+    content = builder.build(builder.dense(hidden, weights, scales, lowered, (out, 0)))
+    opened = started()
+    return Masked(
+        content, opened.build(trunk.all(opened, opened.input)), task.x[SEEN:], task.y[SEEN:], (6, eps),
+        control=task.control,
+    )  # fmt: skip
+
+
 def _resnet8_with_a_dead_branch() -> Masked:
     content = shared_file("models/resnet8_int8.tflite").read_bytes()
     pictures = np.load(shared_file("data/cifar10_lossless_subset.npz"))
@@ -510,6 +590,7 @@ ZOO: dict[str, Callable[[], Masked]] = {
     "thermometer code": _thermometer,
     "checkers": _checkers,
     "maximum maze": _maze,
+    "logits that move together": _common_mode,
     "saturated logits": lambda: _case(_saturated(logits=1e4)),
     "staircase activations": lambda: _case(_saturated(hidden=60.0)),
     "clamped activations": lambda: _case(_saturated(hidden=0.02)),

@@ -54,7 +54,7 @@ class SmoothedView(GradientView):
             self._widths[tensor] = np.maximum(reach * np.sqrt(around.var(axis=1).mean(axis=0)), _LEAST)
             steps = exact.reshape(*probes.shape[:2], *exact.shape[1:])
             still = (steps == steps[:, :1]).all(axis=(0, 1))
-            self._fixed[tensor] = still if reach <= 1 else still & ~np.isin(steps[0, 0], ends[tensor])
+            self._fixed[tensor] = still if reach <= 1 else still & ~np.isin(steps, ends[tensor]).any(axis=(0, 1))
         self._input_width = float(reach * probes.astype(np.float64).std(axis=1).mean())
 
     @override

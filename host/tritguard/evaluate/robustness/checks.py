@@ -186,6 +186,7 @@ def _asked(follows: Follows) -> Callable[[Evidence, int], bool]:
 _SEARCHES: dict[str, Callable[[Evidence, int], bool]] = {
     "iterated gradients": lambda e, eps: _starts(e, eps) > 0,
     "a second start of iterated gradients": lambda e, eps: _starts(e, eps) != 1,
+    "random noise": lambda e, eps: any(row.kind == "baseline" for row in e.at(eps)),
     "a black box that follows scores": _asked("scores"),
     "a black box that follows decisions": _asked("decisions"),
     "transfer from a control": lambda e, eps: any(row.kind == "transfer" for row in e.at(eps)),

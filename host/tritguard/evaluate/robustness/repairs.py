@@ -143,7 +143,7 @@ def judge(target: Target, before: Sequence[Held], runs: Sequence[Run]) -> tuple[
     for held in before:
         left = _held(target, held.ball, flags)[held.places]
         lost = held.found.astray & left
-        if held.fails:
+        if lost.any():
             rest, part = np.flatnonzero(lost), target.part(held.places[lost])
             for view in repaired_views(target, _around(target, held), held.ball):
                 again = measure(replace(part, view=view), held.ball, held.attacked[rest])
