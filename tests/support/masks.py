@@ -565,6 +565,42 @@ def _common_mode() -> Masked:
     )  # fmt: skip
 
 
+def _asleep(maximum: bool) -> Callable[[], Masked]:
+    """A unit is at zero on all data and wherever gradients lead, and wakes only where nearly all values move together.
+
+    Args:
+        maximum: it passes a MAXIMUM with zero instead of a ReLU.
+    """
+
+    def make() -> Masked:
+        eps, task = 8, _halves(50)
+        x, y, trunk = task.x[SEEN:], task.y[SEEN:], task.trunk
+        wakes = -round((float((task.x[:SEEN].astype(np.int64) @ task.weak).max()) + 10) * 127)
+        unit = 5.0 * task.weak[None]
+        builder = started()
+        if maximum:
+            grid = (2 * trunk.hidden_scale, 0)
+            weights, scales = quantized(unit)
+            sums = builder.dense(builder.input, weights, scales, np.array([wakes], np.int32), grid)
+            raised = builder.binary("MAXIMUM", sums, builder.constant(np.zeros((1, 1), np.int8), [grid[0]]), grid)
+            awake = builder.quantize(raised, (trunk.hidden_scale, -128))
+            hidden = builder.concatenation([trunk.hidden(builder, builder.input), awake], 1)
+        else:
+            weights, scales = quantized(np.concatenate([trunk.first, unit]))
+            bias = np.array([0] * HIDDEN + [wakes], np.int32)
+            hidden = builder.dense(builder.input, weights, scales, bias, (trunk.hidden_scale, -128), "RELU")
+        large = 6 * np.abs(trunk.second).max() * (np.arange(CLASSES) < 2)[:, None]
+        weights, scales = quantized(np.concatenate([trunk.second, large], axis=1))
+        content = builder.build(builder.dense(hidden, weights, scales, None, (trunk.logits_scale, 0)))
+
+        def known(bound: int) -> Int8:
+            return np.clip(x + bound * task.weak, -128, 127).astype(np.int8)
+
+        return Masked(content, None, x, y, (4, eps), known=known, control=task.control)
+
+    return make
+
+
 def _resnet8_with_a_dead_branch() -> Masked:
     content = shared_file("models/resnet8_int8.tflite").read_bytes()
     pictures = np.load(shared_file("data/cifar10_lossless_subset.npz"))
@@ -591,6 +627,8 @@ ZOO: dict[str, Callable[[], Masked]] = {
     "checkers": _checkers,
     "maximum maze": _maze,
     "logits that move together": _common_mode,
+    "a unit that sleeps": _asleep(maximum=False),
+    "a maximum that sleeps": _asleep(maximum=True),
     "saturated logits": lambda: _case(_saturated(logits=1e4)),
     "staircase activations": lambda: _case(_saturated(hidden=60.0)),
     "clamped activations": lambda: _case(_saturated(hidden=0.02)),

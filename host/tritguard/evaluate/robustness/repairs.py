@@ -101,12 +101,26 @@ def repair(
     progress: Progress,
     crew: Crew | None,
 ) -> tuple[Run, ...]:
-    """Attack what holds, where gradients fail, along those of repaired views.
+    """Attack what holds, where gradients fail and at the largest bound of the threat model, along repaired gradients.
+
+    Gradients may be right wherever attacks go, and attacks not go where the network is weak. What breaks at the largest
+    bound is where searches in smaller balls begin.
+
+    Args:
+        target: the attacked model.
+        runs: all that was found so far.
+        before: what `look` measured in each ball, the sanity bound last.
+        store: keeps what is found.
+        progress: is told how far it has come.
+        crew: the processes that craft.
 
     Returns:
         A run for each ball in which something was attacked, with the clean input for samples that were not.
     """
-    failing = [held for held in before if held.fails or (len(held.places) and front_of(target, held.ball))]
+    largest = before[-2] if len(before) > 1 else None
+    failing = [
+        held for held in before if held.fails or (len(held.places) and (held is largest or front_of(target, held.ball)))
+    ]
     flags = [(run, holding(target, [run])) for run in runs] if failing else []
     assignments = [
         Assignment(
