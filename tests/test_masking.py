@@ -176,7 +176,7 @@ CHEAP = Plan(
         ("dead branch added", "GRADIENTS_REPAIRED"),
         ("dead branch as strong as the network", None),
         ("outputs given three times, lower", None),
-        ("a unit that sleeps", None),
+        ("a unit that sleeps", "GRADIENTS_REPAIRED"),
     ],
 )
 def test_no_headline_is_above_the_best_attack_known(name: str, code: str | None, tmp_path: Path) -> None:

@@ -9,7 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from tritguard.attack.base import Follows
+from tritguard.attack.repaired import Repaired
 from tritguard.evaluate.robustness.comparisons import (
     by_gradients,
     found_elsewhere,
@@ -294,6 +297,35 @@ def _repaired(e: Evidence) -> Finding:
     ]
 
 
+def _broken_by_repair(e: Evidence) -> Finding:
+    """What gradients had to be repaired for, and what fell to repaired ones alone, whatever theirs seem worth."""
+    found = _repaired(e)
+    if isinstance(found, NotMade):
+        return found
+    for eps in e.threat:
+        row = next((row for row in e.at(eps) if row.attack == Repaired.name), None)
+        if row is not None:
+            others = [e.held(other) for other in e.at(eps) if other is not row]
+            alone = (np.logical_and.reduce(others) & ~e.held(row)).mean()
+            what = f"at eps {eps} repaired gradients break {alone:.1%} of the samples, which hold under all else there"
+            found += [what] if alone > DOUBLING_GAIN else []
+    return found
+
+
+def _doubtful(e: Evidence) -> Finding:
+    """As `_astray`, for fewer than invalidate: what a headline may flatter by."""
+    if isinstance(invalid := _astray(e), NotMade):
+        return invalid
+    if invalid:
+        return NotMade("so many gradients lead nowhere that the result is invalid: see GRADIENTS_LEAD_NOWHERE")
+    return [
+        f"at eps {one.eps_steps} the gradients of {one.lost} of the {one.left} samples that hold lead nowhere, in the "
+        "network's view and in repaired ones: the worst case may be lower by as many"
+        for one in e.symptoms.fidelity
+        if one.eps_steps in e.threat and one.lost > DOUBLING_GAIN * e.clean.n
+    ]
+
+
 # What speaks against the attacks. Saturated logits do not: the attacks' temperature undoes them.
 _SIGNS: tuple[Callable[[Evidence], Finding], ...] = (
     _astray,
@@ -350,7 +382,8 @@ CHECKS = (
     Check("SOFTMAX_HEAD", "warn", _softmax_head),
     Check("FEW_SAMPLES", "warn", _few_samples),
     Check("NO_GRADIENTS", "warn", _no_gradients),
-    Check("GRADIENTS_REPAIRED", "warn", _repaired),
+    Check("GRADIENTS_REPAIRED", "warn", _broken_by_repair),
+    Check("GRADIENTS_IN_DOUBT", "warn", _doubtful),
     Check("ZERO_GRADIENTS", "warn", _zero_gradients),
     Check("SATURATED_LOGITS", "warn", _saturated),
     Check("SCORE_PLATEAUS", "warn", _plateaus),
