@@ -212,6 +212,12 @@ def test_what_falls_to_repaired_gradients_alone_degrades() -> None:
     assert issue.message.startswith("at eps 8 repaired gradients break 5.0% of the samples")
 
 
+def test_repaired_gradients_with_twice_the_steps_show_that_there_were_too_few() -> None:
+    old = led(8, 30)
+    assert codes(seen(evidence(), fidelity=(old.model_copy(update={"gained": 4}),))) == {}
+    assert codes(seen(evidence(), fidelity=(old.model_copy(update={"gained": 5}),))) == {"TOO_FEW_STEPS": "warn"}
+
+
 def test_another_answer_to_the_same_question_invalidates() -> None:
     assert codes(seen(evidence(), unsteady_inputs=1)) == {"NONDETERMINISTIC": "invalid"}
 

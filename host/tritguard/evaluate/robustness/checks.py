@@ -26,6 +26,7 @@ from tritguard.evaluate.robustness.comparisons import (
 from tritguard.evaluate.robustness.evidence import Evidence, Finding, NotMade
 from tritguard.evaluate.robustness.figures import Unmade
 from tritguard.evaluate.robustness.proofs import UNBROKEN, unproved
+from tritguard.evaluate.robustness.significance import LEVEL, mcnemar
 from tritguard.evaluate.study import Issue, Rate
 
 FEW_SAMPLES = 100
@@ -249,9 +250,10 @@ def _plateaus(e: Evidence) -> Finding:
 
 
 def _few_steps(e: Evidence) -> Finding:
-    if not e.doubled:
+    repaired = {one.eps_steps: one.gained / e.clean.n for one in e.symptoms.fidelity if one.gained}
+    if not e.doubled and not repaired:
         return NotMade("no attack was run with twice its steps")
-    eps, gained = max(e.doubled.items(), key=lambda pair: pair[1])
+    eps, gained = max([*e.doubled.items(), *repaired.items()], key=lambda pair: pair[1])
     what = f"at eps {eps} twice the steps break another {gained:.1%} of the samples: give the gradient attacks more"
     return [what] if gained > DOUBLING_GAIN else []
 
@@ -306,9 +308,10 @@ def _broken_by_repair(e: Evidence) -> Finding:
         row = next((row for row in e.at(eps) if row.attack == Repaired.name), None)
         if row is not None:
             others = [e.held(other) for other in e.at(eps) if other is not row]
-            alone = (np.logical_and.reduce(others) & ~e.held(row)).mean()
-            what = f"at eps {eps} repaired gradients break {alone:.1%} of the samples, which hold under all else there"
-            found += [what] if alone > DOUBLING_GAIN else []
+            alone = int((np.logical_and.reduce(others) & ~e.held(row)).sum())
+            share = alone / e.clean.n
+            what = f"at eps {eps} repaired gradients break {share:.1%} of the samples, which hold under all else there"
+            found += [what] if share > DOUBLING_GAIN and mcnemar(alone, 0) <= LEVEL else []
     return found
 
 
