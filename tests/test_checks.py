@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tritguard.attack.base import Follows, Kind
+from tritguard.attack.repaired import Repaired
 from tritguard.evaluate.robustness.checks import CHECKS, check
 from tritguard.evaluate.robustness.evidence import Evidence
 from tritguard.evaluate.robustness.figures import AttackRow, Control, CurvePoint, Fidelity, Growth, Symptoms
@@ -187,10 +188,34 @@ def test_gradients_that_lead_nowhere_invalidate_and_repaired_ones_degrade() -> N
     """What is lost counts against all samples, because a headline flatters by no more, and against those that hold."""
     assert codes(seen(evidence(), fidelity=(led(8, 60, 40, 30),)))["GRADIENTS_LEAD_NOWHERE"] == "invalid"
     assert codes(seen(evidence(), fidelity=(led(8, 60, 40, 4),))) == {"GRADIENTS_REPAIRED": "warn"}
-    assert codes(seen(evidence(), fidelity=(led(8, 60, 6, 6),))) == {}
+    assert codes(seen(evidence(), fidelity=(led(8, 60, 6, 6),))) == {"GRADIENTS_IN_DOUBT": "warn"}
+    assert codes(seen(evidence(), fidelity=(led(8, 60, 4, 4),))) == {}
     assert codes(seen(evidence(), fidelity=(led(64, 60, 40, 40),))) == {"GRADIENTS_REPAIRED": "warn"}  # no claim there
     (issue,) = check(seen(evidence(), fidelity=(led(8, 60, 40, 4),))).issues
     assert issue.message.startswith("at eps 8 the gradients of 40 of the 60 samples that held led nowhere")
+
+
+def test_what_falls_to_repaired_gradients_alone_degrades() -> None:
+    """Also where nothing was wrong with the gradients of what held: 30 of 200 samples hold under all else there."""
+    old = seen(evidence(), fidelity=(led(8, 30),))
+    held = {**old.holds, ("PGD", 8): first(30), ("Square", 8): first(60), (Repaired.name, 8): first(20)}
+    row_of = row(Repaired.name, "white box", 8, 20)
+    rows = (*old.rows, row_of)
+    more = replace(
+        old,
+        rows=rows,
+        holds=held,
+        follows={**old.follows, Repaired.name: "gradients and answers"},
+        starts={**old.starts, Repaired.name: 5},
+    )
+    (issue,) = (one for one in check(more).issues if one.code == "GRADIENTS_REPAIRED")
+    assert issue.message.startswith("at eps 8 repaired gradients break 5.0% of the samples")
+
+
+def test_repaired_gradients_with_twice_the_steps_show_that_there_were_too_few() -> None:
+    old = led(8, 30)
+    assert codes(seen(evidence(), fidelity=(old.model_copy(update={"gained": 4}),))) == {}
+    assert codes(seen(evidence(), fidelity=(old.model_copy(update={"gained": 5}),))) == {"TOO_FEW_STEPS": "warn"}
 
 
 def test_another_answer_to_the_same_question_invalidates() -> None:
@@ -314,6 +339,7 @@ def test_transfer_is_compared_with_all_gradients_together() -> None:
         (without(evidence(), "Jump"), "a black box that follows decisions"),
         (seen(evidence(), shown="labels", plateaus=None), "a black box that follows scores"),
         (without(evidence(), "PGD"), "iterated gradients"),
+        (without(evidence(), "Noise"), "random noise"),
         (replace(evidence(), starts={**evidence().starts, "PGD": 1}), "a second start of iterated gradients"),
         (replace(evidence(), doubled={}), "twice the steps on what held"),
         (replace(evidence(), doubled={8: 0.0}), "twice the steps on what held at eps 1"),

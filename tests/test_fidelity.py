@@ -62,6 +62,17 @@ def test_a_branch_that_never_changes_leads_astray_until_layers_are_smoothed(tmp_
     assert np.array_equal(values, model.view.logits(model.x.astype(np.float32)))
 
 
+def test_a_clamp_that_holds_around_any_sample_lets_gradients_pass_for_all(tmp_path: Path) -> None:
+    """Whichever sample comes first: an element is without a gradient only where no clamp holds it."""
+    model = plain(tmp_path)
+    assert isinstance(model.view, GradientView)
+    live = []
+    for x in (model.x[:16], model.x[15::-1]):
+        view = smoothed(model.view, np.ascontiguousarray(x).tobytes(), BALL, 4.0)
+        live.append({tensor: fixed.sum() for tensor, fixed in view._fixed.items()})
+    assert live[0] == live[1]
+
+
 def test_a_branch_as_strong_as_the_network_is_outdone_by_a_repaired_view(tmp_path: Path) -> None:
     """It leads gradients to the side, not astray, and still costs them half of what they could break."""
     found = []

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support import masks
+from tests.support.judged import victim
 from tests.support.masked_models import HONEST, INPUT_SCALE, VALUES, quantized, task, trained
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.attack import Ball, Square, Target
@@ -62,6 +64,16 @@ def test_a_copy_is_no_rival_and_hides_nothing_from_scores(lowered: float, tmp_pa
 def test_a_network_without_copies_has_all_rivals(tmp_path: Path) -> None:
 
     assert target(HONEST["plain"].build(), tmp_path, Plan(samples=100)).rivals is None
+
+
+def test_classes_whose_outputs_move_together_are_rivals_all_the_same(tmp_path: Path) -> None:
+    case = masks.ZOO["logits that move together"]()
+    model = victim(case.content, tmp_path, Plan(samples=100), case.x, case.y).target
+    right = np.unique(model.y[model.predictor.predict(model.x).labels == model.y])
+    assert len(right) == 10
+    if model.rivals is not None:
+        others = ~np.eye(10, dtype=bool)
+        assert model.rivals[:10, :10][others].all() and not model.rivals.diagonal().any()
 
 
 def test_no_copy_is_aimed_at(tmp_path: Path) -> None:

@@ -96,7 +96,10 @@ def _masked(make: Callable[[], Masked]) -> Callable[[str, Preset], Row]:
         with tempfile.TemporaryDirectory() as folder:
             plan = Plan(samples=len(case.x), eps=case.eps, access=case.access, preset=preset)
             model = victim(case.content, Path(folder), plan, case.x, case.y)
-            return _row(name, model, plan, None, left_by_known(case, model.target, Path(folder)))
+            control = None
+            if case.control is not None:
+                control = victim(case.control, Path(folder) / "control", plan, case.x, case.y)
+            return _row(name, model, plan, control, left_by_known(case, model.target, Path(folder)))
 
     return run
 

@@ -48,6 +48,8 @@ class Masked:
         eps: bounds, in int8 steps.
         access: what black-box attacks see.
         known: an attack that needs no network: gives int8[n, *input_shape] for an eps, of all samples of the task.
+        control: an undefended network of the same task that every attack breaks, where the mask is tried with one: a
+            result without a control is never `valid`.
     """
 
     content: bytes
@@ -57,6 +59,7 @@ class Masked:
     eps: tuple[int, ...] = (4, 12)
     access: Access = "logits"
     known: Callable[[int], Int8] | None = field(default=None)
+    control: bytes | None = None
 
 
 def left_by_known(case: Masked, target: Target, folder: Path) -> float:
@@ -66,7 +69,12 @@ def left_by_known(case: Masked, target: Target, folder: Path) -> float:
         case: the network.
         target: its twin with the samples.
         folder: for the bundle of the open network.
+
+    Raises:
+        ValueError: no attack is known, so nothing could show that a headline flatters.
     """
+    if case.known is None and case.open is None:
+        raise ValueError("a masked network needs an attack that is known to work on it")
     ball = Ball("Linf", case.eps[-1])
     found = [target.x] if case.known is None else [target.x, case.known(ball.eps)[: len(target.x)]]
     if case.open is not None:
@@ -482,7 +490,161 @@ def _hashed() -> Masked:
     same = Trunk(
         trunk.first * (INPUT_SCALE / 2 / builder.quant(tensor)[0]), trunk.second, trunk.hidden_scale, trunk.logits_scale
     )
-    return Masked(builder.build(same.all(builder, tensor)), None, attacked, labels, (4, 8))
+    content = builder.build(same.all(builder, tensor))
+    return Masked(
+        content,
+        None,
+        attacked,
+        labels,
+        (4, 8),
+        known=lambda bound: _through_mixed(mixing, trunk, attacked, labels, bound),
+    )
+
+
+def _through_mixed(mixing: Float, trunk: Trunk, x: Int8, y: Labels, eps: int) -> Int8:
+    """Try every value of the ball for each element, by what its two sums become; a few elements move at a time."""
+    rng, rows = np.random.default_rng(0), np.arange(len(x))
+    shifts = np.arange(-eps, eps + 1)
+    choices = np.clip(x[:, :, None].astype(np.int64) + shifts, -128, 127)
+
+    def table(sums: NDArray[np.floating]) -> Float:
+        return _folded(np.clip(np.rint(sums / 1.5), -128, 127).astype(np.int8), 3) * INPUT_SCALE / 2
+
+    best, least = x.copy(), np.full(len(x), np.inf)
+    for _start in range(4):
+        now = np.take_along_axis(choices, rng.integers(0, len(shifts), (*x.shape, 1)), 2)[..., 0]
+        for step in range(80):
+            sums = now @ mixing.T
+            seen = table(sums)
+            hidden = np.maximum(seen @ trunk.first.T, 0)
+            logits = hidden @ trunk.second.T
+            others = logits.copy()
+            others[rows, y] = -np.inf
+            rival = others.argmax(axis=1)
+            margin = logits[rows, y] - logits[rows, rival]
+            better = margin < least
+            best[better], least[better] = now[better].astype(np.int8), margin[better]
+            slope = ((trunk.second[rival] - trunk.second[y]) * (hidden > 0)) @ trunk.first
+            gain = np.zeros(choices.shape)
+            for out, source in zip(*np.nonzero(mixing), strict=True):
+                moved = (choices[:, source] - now[:, source, None]) * mixing[out, source]
+                gain[:, source] += slope[:, out, None] * table(sums[:, out, None] + moved)
+            wanted = np.take_along_axis(choices, gain.argmax(axis=2)[..., None], 2)[..., 0]
+            now = np.where(rng.random(x.shape) < 0.5 * 0.95**step, wanted, now)
+    return best
+
+
+# --- traps: a network that is robust by itself, and one weak direction that no search is led to
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Samples whose first half of values says much about the class, and whose second half is easily changed.
+
+    Attributes:
+        x, y: 2000 samples to train on, then 100 to attack.
+        trunk: a network that looks at the first half alone.
+        control: one that looks at the second half alone.
+        weak: int[64], a direction of signs along which the samples of all classes lie equally far.
+    """
+
+    x: Int8
+    y: Labels
+    trunk: Trunk
+    control: bytes
+    weak: NDArray[np.int64]
+
+
+@lru_cache(maxsize=2)
+def _halves(height: int) -> _Task:
+    rng = np.random.default_rng(5)
+    first = np.arange(VALUES) < VALUES // 2
+    prototypes = rng.choice([-1, 1], (CLASSES, VALUES)) * np.where(first, height, 4)
+    y = rng.integers(0, CLASSES, SEEN + ATTACKED)
+    noise = rng.normal(0, 1, (len(y), VALUES)) * np.where(first, 10.0, 1.0)
+    x = np.clip(np.rint(prototypes[y] + noise), -128, 127).astype(np.int8)
+    weak = rng.choice([-1, 1], VALUES)
+    for _ in range(20000):
+        other = weak.copy()
+        other[rng.integers(VALUES, size=2)] *= -1
+        if ((prototypes @ other) ** 2).sum() <= ((prototypes @ weak) ** 2).sum():
+            weak = other
+    trunk, open_trunk = (Trunk.of(x[:SEEN] * half * INPUT_SCALE, y[:SEEN]) for half in (first, ~first))
+    trunk.first[:] *= first
+    open_trunk.first[:] *= ~first
+    builder = started()
+    return _Task(x, y, trunk, builder.build(open_trunk.all(builder, builder.input)), weak)
+
+
+def _common_mode() -> Masked:
+    """One wide unit moves all ten logits alike, far more than they move by themselves, and an eleventh is constant.
+
+    Next to the common move all classes look like copies of one another, whose margins would lead nowhere.
+    """
+    eps, copies, task = 12, 96, _halves(26)
+    trunk, seen = task.trunk, task.x[:SEEN].astype(np.float64)
+    span = VALUES * eps + np.abs(seen @ task.weak).max()
+    moved = seen[:200] + np.random.default_rng(5).choice([-16, 16], (200, VALUES))
+    logits, after = (np.maximum(x * INPUT_SCALE @ trunk.first.T, 0) @ trunk.second.T for x in (seen[:200], moved))
+    moves = after - logits
+    apart = float(np.sqrt(((moves[:, :, None] - moves[:, None]) ** 2).mean(axis=0)).max())
+    gain = 24 * apart / 128
+    wide = task.weak * 255 * trunk.hidden_scale / (2 * span) / INPUT_SCALE
+    weights, scales = quantized(np.concatenate([trunk.first, np.repeat(wide[None], copies, axis=0)]))
+    bias = np.zeros(len(weights))
+    bias[HIDDEN:] = 127.5 * trunk.hidden_scale / (INPUT_SCALE * np.array(scales[HIDDEN:]))
+    builder = started()
+    hidden = builder.dense(
+        builder.input, weights, scales, bias.round().astype(np.int32), (trunk.hidden_scale, -128), "RELU"
+    )
+    head = np.full((CLASSES + 1, HIDDEN + copies), gain * 2 * span / 255 / trunk.hidden_scale / copies)
+    head[:CLASSES, :HIDDEN], head[CLASSES] = trunk.second, 0
+    head[CLASSES, 0] = 1e-3
+    weights, scales = quantized(head)
+    lowered = (-gain * span / (trunk.hidden_scale * np.array(scales))).round().astype(np.int32)
+    out = (gain * span + 0.9 * np.abs(logits).max()) / 127
+    content = builder.build(builder.dense(hidden, weights, scales, lowered, (out, 0)))
+    opened = started()
+    return Masked(
+        content, opened.build(trunk.all(opened, opened.input)), task.x[SEEN:], task.y[SEEN:], (6, eps),
+        control=task.control,
+    )  # fmt: skip
+
+
+def _asleep(maximum: bool) -> Callable[[], Masked]:
+    """A unit is at zero on all data and wherever gradients lead, and wakes only where nearly all values move together.
+
+    Args:
+        maximum: it passes a MAXIMUM with zero instead of a ReLU.
+    """
+
+    def make() -> Masked:
+        eps, task = 8, _halves(50)
+        x, y, trunk = task.x[SEEN:], task.y[SEEN:], task.trunk
+        wakes = -round((float((task.x[:SEEN].astype(np.int64) @ task.weak).max()) + 10) * 127)
+        unit = 5.0 * task.weak[None]
+        builder = started()
+        if maximum:
+            grid = (2 * trunk.hidden_scale, 0)
+            weights, scales = quantized(unit)
+            sums = builder.dense(builder.input, weights, scales, np.array([wakes], np.int32), grid)
+            raised = builder.binary("MAXIMUM", sums, builder.constant(np.zeros((1, 1), np.int8), [grid[0]]), grid)
+            awake = builder.quantize(raised, (trunk.hidden_scale, -128))
+            hidden = builder.concatenation([trunk.hidden(builder, builder.input), awake], 1)
+        else:
+            weights, scales = quantized(np.concatenate([trunk.first, unit]))
+            bias = np.array([0] * HIDDEN + [wakes], np.int32)
+            hidden = builder.dense(builder.input, weights, scales, bias, (trunk.hidden_scale, -128), "RELU")
+        large = 6 * np.abs(trunk.second).max() * (np.arange(CLASSES) < 2)[:, None]
+        weights, scales = quantized(np.concatenate([trunk.second, large], axis=1))
+        content = builder.build(builder.dense(hidden, weights, scales, None, (trunk.logits_scale, 0)))
+
+        def known(bound: int) -> Int8:
+            return np.clip(x + bound * task.weak, -128, 127).astype(np.int8)
+
+        return Masked(content, None, x, y, (4, eps), known=known, control=task.control)
+
+    return make
 
 
 def _resnet8_with_a_dead_branch() -> Masked:
@@ -510,6 +672,9 @@ ZOO: dict[str, Callable[[], Masked]] = {
     "thermometer code": _thermometer,
     "checkers": _checkers,
     "maximum maze": _maze,
+    "logits that move together": _common_mode,
+    "a unit that sleeps": _asleep(maximum=False),
+    "a maximum that sleeps": _asleep(maximum=True),
     "saturated logits": lambda: _case(_saturated(logits=1e4)),
     "staircase activations": lambda: _case(_saturated(hidden=60.0)),
     "clamped activations": lambda: _case(_saturated(hidden=0.02)),

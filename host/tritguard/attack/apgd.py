@@ -108,14 +108,20 @@ class ApgdTargeted(Attack):
         rng = np.random.default_rng((target.seed, ball.eps))
         gradients, queries, best = Gradients(target, "dlr targeted"), Queries(target), Best(target)
         best.take(target.x, queries.margins(target.x))
-        assert target.view is not None
-        logits = np.array(target.view.logits(target.x.astype(np.float32)))
-        logits = told_apart(logits, target.y, target.rivals)
-        logits[np.arange(len(logits)), target.y] = -np.inf
-        ranked = np.argsort(-logits, axis=1)[:, : min(self.targets, logits.shape[1] - 1)]
-        for aim in ranked.T if target.aim is None else [target.aim]:
+        for aim in aims(target, self.targets):
             ascend(target, ball, gradients, queries, best, steps=self.steps, rng=rng, aim=aim)
         return Crafted(best.x, queries.made, gradients.taken)
+
+
+def aims(target: Target, targets: int) -> list[Labels]:
+    """The most likely wrong classes of each sample, int64[n] each, the likeliest first; or the one that is wanted."""
+    if target.aim is not None:
+        return [target.aim]
+    assert target.view is not None
+    logits = np.array(target.view.logits(target.x.astype(np.float32)))
+    logits = told_apart(logits, target.y, target.rivals)
+    logits[np.arange(len(logits)), target.y] = -np.inf
+    return list(np.argsort(-logits, axis=1)[:, : min(targets, logits.shape[1] - 1)].T)
 
 
 def ascend(

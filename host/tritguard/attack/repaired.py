@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 from typing_extensions import override
 
-from tritguard.attack.apgd import ascend
+from tritguard.attack.apgd import aims, ascend
 from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Queries, Target
 from tritguard.attack.front import Front, climb, find_front
 from tritguard.attack.gradient import Gradients, Loss
@@ -22,6 +22,9 @@ from tritguard.predictor import Int8
 REACHES = (1.0, 4.0)
 _LOSSES: tuple[Loss, ...] = ("ce", "margin")
 _CLIMBS = 3
+_AIMS = 9  # classes that ascents on the wide view aim at
+_AIMED = 4  # their steps are a fourth of those of other ascents: where all of it is smooth, few lead to a corner
+_CLASSES = 4  # that the targeted loss needs at least
 
 
 class Repaired(Attack):
@@ -29,6 +32,10 @@ class Repaired(Attack):
 
     Each view is ascended on the cross-entropy and on the margin. Every second ascent starts from what is known of other
     attacks (`Target.starts`), the others at random. The deployed model is asked after every step, as in `Apgd`.
+
+    A unit may be the same throughout all that random inputs and other gradients reach, and wake only where nearly all
+    elements move together. So a third view is as smooth as the whole ball is wide. It is ascended towards one wrong
+    class after another, since a loss that looks at the likeliest rival alone does not see what such a unit feeds.
 
     A network behind a function of single values is searched through that function's table as well, three times; see
     `find_front`.
@@ -54,7 +61,7 @@ class Repaired(Attack):
         return {
             "steps": self.steps,
             "losses": ", ".join(_LOSSES),
-            "smoothed by": ", ".join(f"{reach:g}" for reach in REACHES),
+            "smoothed by": ", ".join(f"{reach:g}" for reach in REACHES) + ", the whole ball",
             "around": hashlib.sha256(self.around.tobytes()).hexdigest()[:8],
             "implementation": "tritguard",
         }
@@ -75,6 +82,12 @@ class Repaired(Attack):
             begun = target if number % 2 == 0 else replace(target, starts=None)
             ascend(begun, ball, gradients, queries, best, steps=self.steps, rng=rng)
             taken += gradients.taken
+        view = wide_view(target, self.around, ball)
+        wide = replace(target, view=view, starts=None)
+        towards = Gradients(wide, "dlr targeted" if view.classes >= _CLASSES else "margin")
+        for aim in aims(wide, _AIMS):
+            ascend(wide, ball, towards, queries, best, steps=-(-self.steps // _AIMED), rng=rng, aim=aim)
+        taken += towards.taken
         if (front := front_of(target, ball)) is not None:
             for _ in range(_CLIMBS):
                 taken += climb(target, ball, front, queries, best, steps=self.steps, rng=rng)
@@ -85,6 +98,12 @@ def repaired_views(target: Target, around: Int8, ball: Ball) -> list[GradientVie
     """The repaired views of a target for a ball, smoothed around some samples."""
     assert isinstance(target.view, GradientView)
     return [smoothed(target.view, around.tobytes(), ball, reach) for reach in REACHES]
+
+
+def wide_view(target: Target, around: Int8, ball: Ball) -> GradientView:
+    """The view smoothed over the whole ball: a sum of n elements moves sqrt(n) times farther than at random there."""
+    assert isinstance(target.view, GradientView)
+    return smoothed(target.view, around.tobytes(), ball, float(np.sqrt(target.x[0].size)), loose=True)
 
 
 def front_of(target: Target, ball: Ball) -> Front | None:

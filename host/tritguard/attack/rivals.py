@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.predictor import Int8, Outputs, Predictor
 
+Labels = NDArray[np.int64]
 Rivals = NDArray[np.bool_]  # [classes, classes]; row y: the outputs that class y is compared with, never y itself
 
 _DRAWN = 64  # random inputs, and as many halfway between two samples
@@ -17,17 +18,20 @@ _REACH = 16  # int8 steps of such a move
 _TOGETHER = 0.05  # two outputs are one if their difference moves by less than this share of the outputs themselves
 
 
-def find_rivals(predictor: Predictor, x: Int8) -> Rivals | None:
+def find_rivals(predictor: Predictor, x: Int8, y: Labels) -> Rivals | None:
     """Find the pairs of outputs whose difference leads an attack anywhere.
 
     The margin to a copy of an output is the same everywhere, so a loss that compares the true class with its own copy
     hides all the others. An output is no rival of a class where it never came before it, on samples, on mixtures of
-    them and on random inputs, or where both move together, up to 5 %, around the samples. Whether an input fools the
-    network is decided by its label alone, so a copy that does win counts all the same.
+    them and on random inputs, or where both move together, up to 5 %, around the samples. Classes that the network
+    answers correctly are always rivals of each other: no copy of an output is a right answer, and outputs that all move
+    by the same large amount look alike without being copies. Whether an input fools the network is decided by its label
+    alone, so a copy that does win counts all the same.
 
     Args:
         predictor: the deployed model, all of whose outputs are looked at, whatever an attack is shown.
         x: int8[n, *input_shape], samples of as many classes as possible.
+        y: int64[n], their labels.
 
     Returns:
         The rivals of each class; None if all outputs are rivals of each other, as they are in most networks.
@@ -42,6 +46,8 @@ def find_rivals(predictor: Predictor, x: Int8) -> Rivals | None:
     around = centres + rng.choice([-_REACH, _REACH], (_AROUND, _MOVES, *shape))
     moved = predictor.predict(np.clip(around, INT8_MIN, INT8_MAX).astype(np.int8).reshape(-1, *shape))
     rivals = _ahead(seen) & ~_alike(_values(moved).reshape(_AROUND, _MOVES, -1))
+    right = np.unique(y[seen.labels[: len(x)] == y])
+    rivals[np.ix_(right, right)] = True
     np.fill_diagonal(rivals, False)
     others = ~np.eye(len(rivals), dtype=bool)
     alone = ~rivals.any(axis=1)

@@ -1,4 +1,4 @@
-"""The view with every rounding, clamp and table as smooth as what it really sees inside the ball.
+"""The view with every rounding, clamp, maximum, minimum and table as smooth as what it really sees inside the ball.
 
 Straight-through gradients take a rounding for the identity. They are wrong where a value is rounded to the same step
 throughout the ball, as in a branch that is added and never changes, and they vanish where a clamp holds at the point
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from tritguard.attack.base import Ball
-from tritguard.attack.integer_ops import straight_through
+from tritguard.attack.integer_ops import laid, straight_through
 from tritguard.attack.view import GradientView, range_of
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
-from tritguard.graph.model import Graph, Lookup, Op
+from tritguard.graph.model import Binary, Graph, Lookup, Op
 from tritguard.predictor import Int8
 
 Float32 = NDArray[np.float32]
@@ -42,32 +42,59 @@ class SmoothedView(GradientView):
             element that none of the inputs changes gets no gradient at all, unless a clamp holds it and `reach` is
             above 1.
         temperature: see `GradientView`.
+        loose: take nothing for fixed, as what random inputs leave unchanged may still change elsewhere in the ball.
     """
 
-    def __init__(self, graph: Graph, probes: Int8, reach: float, temperature: float = 1.0) -> None:
+    def __init__(
+        self, graph: Graph, probes: Int8, reach: float, temperature: float = 1.0, *, loose: bool = False
+    ) -> None:
         super().__init__(graph, temperature)
         ends = {op.output: range_of(op) for op in graph.ops}
         seen = Watching(graph).run(probes.reshape(-1, *probes.shape[2:]))
         self._widths, self._fixed = {}, {}
         for tensor, (smooth, exact) in seen.items():
             around = smooth.reshape(*probes.shape[:2], *smooth.shape[1:])
-            self._widths[tensor] = np.maximum(reach * np.sqrt(around.var(axis=1).mean(axis=0)), _LEAST)
+            measured = reach * np.sqrt(around.var(axis=1).mean(axis=0))
+            self._widths[tensor] = np.maximum(measured, _NARROW if loose else _LEAST)
             steps = exact.reshape(*probes.shape[:2], *exact.shape[1:])
-            still = (steps == steps[:, :1]).all(axis=(0, 1))
-            self._fixed[tensor] = still if reach <= 1 else still & ~np.isin(steps[0, 0], ends[tensor])
+            still = (steps == steps[:, :1]).all(axis=(0, 1)) & (not loose)
+            self._fixed[tensor] = still if reach <= 1 else still & ~np.isin(steps, ends[tensor]).any(axis=(0, 1))
         self._input_width = float(reach * probes.astype(np.float64).std(axis=1).mean())
 
     @override
     def _computed(self, position: int, inputs: list[Any]) -> tuple[Any, Callable[[], Any] | None]:
         smooth, exact = super()._computed(position, inputs)
-        op = self.graph.ops[position]
+        tf, op = self._tf, self.graph.ops[position]
+        if isinstance(op, Binary) and op.operator in ("MAXIMUM", "MINIMUM"):
+            return self._mixed(op, inputs), exact
         if not isinstance(op, Lookup):
             return smooth, exact
-        tf, source = self._tf, op.inputs[0]
-        width = float(np.mean(self._widths[source])) if source in self._widths else self._input_width
+        width = self._width(op.inputs[0])
         slopes = tf.constant(table_slopes(op, width).astype(np.float32))
         here = tf.gather(slopes, tf.cast(tf.stop_gradient(inputs[0]) - INT8_MIN, tf.int32))
         return here * inputs[0], exact
+
+    def _width(self, tensor: int) -> float:
+        """The mean width of a tensor's elements in steps; that of the input for one that only moves values of it."""
+        return float(np.mean(self._widths[tensor])) if tensor in self._widths else self._input_width
+
+    def _mixed(self, op: Binary, inputs: list[Any]) -> Any:
+        """The output of a maximum or minimum in steps, of which each operand has the share in which it is chosen."""
+        tf, tensors = self._tf, self.graph.tensors
+        constants = [
+            None if each is None else ((each.values.astype(np.float32) - zero_point) * each.scale).astype(np.float32)
+            for each, zero_point in zip(op.constants, op.zero_points, strict=True)
+        ]
+        reals = [
+            (x - tensors[at].zero_point) * np.float32(tensors[at].scale)
+            for at, x in zip(op.inputs, inputs, strict=True)
+        ]
+        one, other = laid(tf, op, reals, constants)
+        width = np.linalg.norm([self._width(tensor) * tensors[tensor].scale for tensor in op.inputs])
+        apart = (one - other) / np.float32(width * np.sqrt(2))
+        share = tf.stop_gradient(0.5 * (1 + tf.math.erf(apart if op.operator == "MAXIMUM" else -apart)))
+        sink = tensors[op.output]
+        return tf.reshape(share * one + (1 - share) * other, (-1, *sink.shape)) / sink.scale + sink.zero_point
 
     @override
     def _on_grid(self, smooth: Any, exact: Callable[[], Any] | None, op: Op) -> Any:
@@ -100,14 +127,14 @@ class Watching(GradientView):
 
 
 @lru_cache(maxsize=16)
-def smoothed(view: GradientView, around: bytes, ball: Ball, reach: float) -> SmoothedView:
+def smoothed(view: GradientView, around: bytes, ball: Ball, reach: float, *, loose: bool = False) -> SmoothedView:
     """The smoothed view for a ball, cached because each compiles gradients of its own.
 
     Args:
         view: the view of the deployed model.
         around: int8[samples, *input_shape] as bytes, around which it is measured how much layers vary.
         ball: what attacks may use.
-        reach: see `SmoothedView`.
+        reach, loose: see `SmoothedView`.
     """
     values = sum(tensor.size for tensor in view.graph.tensors.values())
     fit = max(2, _MEMORY // (_MOVES * values * _BYTES))
@@ -115,7 +142,7 @@ def smoothed(view: GradientView, around: bytes, ball: Ball, reach: float) -> Smo
     wide = np.repeat(clean, _MOVES, axis=0)
     moved = wide + ball.geometry.to_edge(np.random.default_rng(0), wide.astype(np.float64), ball.eps)
     probes = ball.to_grid(moved, wide).reshape(len(clean), _MOVES, *view.input_shape)
-    return SmoothedView(view.graph, probes, reach, view.temperature)
+    return SmoothedView(view.graph, probes, reach, view.temperature, loose=loose)
 
 
 def table_slopes(op: Lookup, width: float) -> NDArray[np.float64]:

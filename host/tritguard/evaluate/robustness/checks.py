@@ -9,7 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from tritguard.attack.base import Follows
+from tritguard.attack.repaired import Repaired
 from tritguard.evaluate.robustness.comparisons import (
     by_gradients,
     found_elsewhere,
@@ -23,6 +26,7 @@ from tritguard.evaluate.robustness.comparisons import (
 from tritguard.evaluate.robustness.evidence import Evidence, Finding, NotMade
 from tritguard.evaluate.robustness.figures import Unmade
 from tritguard.evaluate.robustness.proofs import UNBROKEN, unproved
+from tritguard.evaluate.robustness.significance import LEVEL, mcnemar
 from tritguard.evaluate.study import Issue, Rate
 
 FEW_SAMPLES = 100
@@ -186,6 +190,7 @@ def _asked(follows: Follows) -> Callable[[Evidence, int], bool]:
 _SEARCHES: dict[str, Callable[[Evidence, int], bool]] = {
     "iterated gradients": lambda e, eps: _starts(e, eps) > 0,
     "a second start of iterated gradients": lambda e, eps: _starts(e, eps) != 1,
+    "random noise": lambda e, eps: any(row.kind == "baseline" for row in e.at(eps)),
     "a black box that follows scores": _asked("scores"),
     "a black box that follows decisions": _asked("decisions"),
     "transfer from a control": lambda e, eps: any(row.kind == "transfer" for row in e.at(eps)),
@@ -245,9 +250,10 @@ def _plateaus(e: Evidence) -> Finding:
 
 
 def _few_steps(e: Evidence) -> Finding:
-    if not e.doubled:
+    repaired = {one.eps_steps: one.gained / e.clean.n for one in e.symptoms.fidelity if one.gained}
+    if not e.doubled and not repaired:
         return NotMade("no attack was run with twice its steps")
-    eps, gained = max(e.doubled.items(), key=lambda pair: pair[1])
+    eps, gained = max([*e.doubled.items(), *repaired.items()], key=lambda pair: pair[1])
     what = f"at eps {eps} twice the steps break another {gained:.1%} of the samples: give the gradient attacks more"
     return [what] if gained > DOUBLING_GAIN else []
 
@@ -290,6 +296,36 @@ def _repaired(e: Evidence) -> Finding:
         f"attacks that follow repaired ones, and more steps, left {one.left}"
         for one in e.symptoms.fidelity
         if one.astray > max(DOUBLING_GAIN * e.clean.n, ASTRAY * one.held)
+    ]
+
+
+def _broken_by_repair(e: Evidence) -> Finding:
+    """What gradients had to be repaired for, and what fell to repaired ones alone, whatever theirs seem worth."""
+    found = _repaired(e)
+    if isinstance(found, NotMade):
+        return found
+    for eps in e.threat:
+        row = next((row for row in e.at(eps) if row.attack == Repaired.name), None)
+        if row is not None:
+            others = [e.held(other) for other in e.at(eps) if other is not row]
+            alone = int((np.logical_and.reduce(others) & ~e.held(row)).sum())
+            share = alone / e.clean.n
+            what = f"at eps {eps} repaired gradients break {share:.1%} of the samples, which hold under all else there"
+            found += [what] if share > DOUBLING_GAIN and mcnemar(alone, 0) <= LEVEL else []
+    return found
+
+
+def _doubtful(e: Evidence) -> Finding:
+    """As `_astray`, for fewer than invalidate: what a headline may flatter by."""
+    if isinstance(invalid := _astray(e), NotMade):
+        return invalid
+    if invalid:
+        return NotMade("so many gradients lead nowhere that the result is invalid: see GRADIENTS_LEAD_NOWHERE")
+    return [
+        f"at eps {one.eps_steps} the gradients of {one.lost} of the {one.left} samples that hold lead nowhere, in the "
+        "network's view and in repaired ones: the worst case may be lower by as many"
+        for one in e.symptoms.fidelity
+        if one.eps_steps in e.threat and one.lost > DOUBLING_GAIN * e.clean.n
     ]
 
 
@@ -349,7 +385,8 @@ CHECKS = (
     Check("SOFTMAX_HEAD", "warn", _softmax_head),
     Check("FEW_SAMPLES", "warn", _few_samples),
     Check("NO_GRADIENTS", "warn", _no_gradients),
-    Check("GRADIENTS_REPAIRED", "warn", _repaired),
+    Check("GRADIENTS_REPAIRED", "warn", _broken_by_repair),
+    Check("GRADIENTS_IN_DOUBT", "warn", _doubtful),
     Check("ZERO_GRADIENTS", "warn", _zero_gradients),
     Check("SATURATED_LOGITS", "warn", _saturated),
     Check("SCORE_PLATEAUS", "warn", _plateaus),

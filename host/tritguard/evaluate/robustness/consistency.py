@@ -196,6 +196,8 @@ def _fidelity(result: RobustnessResult) -> Iterator[str]:
         name, n = f"symptoms.fidelity at eps {one.eps_steps}", result.clean.n
         if max(one.astray, one.rough, one.left) > one.held or one.lost > min(one.left, one.astray) or one.held > n:
             yield f"{name}: {one.lost} lost of {one.left} left, {one.astray} astray of {one.held} held, of {n} samples"
+        if one.gained > one.held - one.left:
+            yield f"{name}: twice the steps broke {one.gained}, but {one.left} of {one.held} are left"
         left = _left(result, one.eps_steps)
         if one.left != left and result.confirmation.mismatched_inputs == 0:
             yield f"{name}: {one.left} samples left, the curve has {left}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Crew
 from tritguard.evaluate.robustness.fidelity import Fidelities, agreement, measure
 from tritguard.evaluate.robustness.figures import Fidelity
-from tritguard.evaluate.robustness.growth import holding
+from tritguard.evaluate.robustness.growth import GAIN, holding
 from tritguard.evaluate.robustness.seeds import seeded
 from tritguard.evaluate.robustness.table import Flags
 from tritguard.predictor import Int8
@@ -100,13 +100,28 @@ def repair(
     store: Store,
     progress: Progress,
     crew: Crew | None,
-) -> tuple[Run, ...]:
-    """Attack what holds, where gradients fail, along those of repaired views.
+) -> tuple[tuple[Run, ...], dict[int, int]]:
+    """Attack what holds, where gradients fail and at the largest bound of the threat model, along repaired gradients.
+
+    Gradients may be right wherever attacks go, and attacks not go where the network is weak. What breaks at the largest
+    bound is where searches in smaller balls begin.
+
+    Args:
+        target: the attacked model.
+        runs: all that was found so far.
+        before: what `look` measured in each ball, the sanity bound last.
+        store: keeps what is found.
+        progress: is told how far it has come.
+        crew: the processes that craft.
 
     Returns:
-        A run for each ball in which something was attacked, with the clean input for samples that were not.
+        A run for each ball in which something was attacked, with the clean input for samples that were not; and by eps,
+        how many samples more twice the steps broke, where the first run broke more than 2 %.
     """
-    failing = [held for held in before if held.fails or (len(held.places) and front_of(target, held.ball))]
+    largest = before[-2] if len(before) > 1 else None
+    failing = [
+        held for held in before if held.fails or (len(held.places) and (held is largest or front_of(target, held.ball)))
+    ]
     flags = [(run, holding(target, [run])) for run in runs] if failing else []
     assignments = [
         Assignment(
@@ -115,9 +130,36 @@ def repair(
         for held in failing
     ]
     if not assignments:
-        return ()
+        return (), {}
     found, _ = craft_each(assignments, store, progress, crew)
-    return tuple(_whole(target, held, run) for held, run in zip(failing, found, strict=True))
+    repaired = [_whole(target, held, run) for held, run in zip(failing, found, strict=True)]
+    gained = {}
+    for place, (held, run) in enumerate(zip(failing, repaired, strict=True)):
+        holds = holding(target, [run])
+        left = held.places[holds[held.places]]
+        if len(left) and len(held.places) - len(left) > GAIN * len(target.x):
+            part = seeded(target, held.ball, [*flags, (run, holds)]).part(left)
+            twice = Assignment(part, held.ball, Repaired(_around(target, held), 2 * _STEPS))
+            (more,), _ = craft_each([twice], store, lambda _done, _jobs: None, crew)
+            fell = part.broken(target.predictor.predict(more.x).labels)
+            repaired[place] = _joined(run, more, left[fell], more.x[fell])
+            gained[run.eps] = int(fell.sum())
+    return tuple(repaired), gained
+
+
+def _joined(run: Run, more: Run, places: np.ndarray, x: Int8) -> Run:
+    """Put what broke further samples into the run, which has taken the queries and gradients of both."""
+    both = run.x.copy()
+    both[places] = x
+    return replace(
+        run,
+        attack=more.attack,
+        x=both,
+        queries=run.queries + more.queries,
+        gradients=run.gradients + more.gradients,
+        seconds=run.seconds + more.seconds,
+        processor_seconds=run.processor_seconds + more.processor_seconds,
+    )
 
 
 def _around(target: Target, held: Held) -> Int8:
@@ -130,20 +172,23 @@ def _whole(target: Target, held: Held, run: Run) -> Run:
     return replace(run, x=x)
 
 
-def judge(target: Target, before: Sequence[Held], runs: Sequence[Run]) -> tuple[Fidelity, ...]:
+def judge(
+    target: Target, before: Sequence[Held], runs: Sequence[Run], gained: Mapping[int, int]
+) -> tuple[Fidelity, ...]:
     """Say what the gradients of the samples that hold in the end are worth, where they were repaired and elsewhere.
 
     Args:
         target: the attacked model.
         before: what was measured before repairs.
         runs: all that was found, with the repairs and twice the steps.
+        gained: by eps, what twice the steps along repaired gradients broke.
     """
     flags = [(run, holding(target, [run])) for run in runs]
     figures = []
     for held in before:
         left = _held(target, held.ball, flags)[held.places]
         lost = held.found.astray & left
-        if held.fails:
+        if lost.any():
             rest, part = np.flatnonzero(lost), target.part(held.places[lost])
             for view in repaired_views(target, _around(target, held), held.ball):
                 again = measure(replace(part, view=view), held.ball, held.attacked[rest])
@@ -157,6 +202,7 @@ def judge(target: Target, before: Sequence[Held], runs: Sequence[Run]) -> tuple[
                 repaired=held.fails,
                 left=int(left.sum()),
                 lost=int(lost.sum()),
+                gained=gained.get(held.ball.eps, 0),
             )
         )
     return tuple(figures)

@@ -46,7 +46,7 @@ def prepare(bundle: Bundle, samples: Samples, plan: Plan) -> Target:
     """The attacked model: its twin, and a view with a temperature that keeps the loss from saturating."""
     twin = Twin(bundle)
     outputs = twin.predict(samples.x)
-    rivals = find_rivals(twin, samples.x)
+    rivals = find_rivals(twin, samples.x, samples.y)
     temperature = margin_temperature(outputs, score_scale=bundle.manifest.output.scale, rivals=rivals)
     view, aim = GradientView(bundle.golden, temperature), None
     if plan.goal == "targeted":
