@@ -122,7 +122,7 @@ def test_every_verb_prints_on_the_clean_consoles() -> None:
 
 
 def test_what_a_board_says_of_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    flash.describe(Hello("0" * 32, "1" * 64, 1, 1, 1, 100, 1, Fault(0, 0, 0, 0, 0), HOSTILE, HOSTILE))
+    flash.describe(Hello("0" * 32, "1" * 64, 1, 1, 1, 100, 1, Fault(0, 0, 0, 0, 0), 0, HOSTILE, HOSTILE))
     output = capsys.readouterr().out
     assert not refused(output) and "\\u001b]0;owned" in output and "[red]x[/red]" in output
 

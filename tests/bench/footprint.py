@@ -35,6 +35,9 @@ def flash_bytes(bundle: Bundle, board: Board, folder: Path) -> int:
         "FLASH_BYTES": board.memory.flash.bytes,
         "RAM_ORIGIN": board.memory.ram.origin,
         "RAM_BYTES": board.memory.ram.bytes,
+        "RAM_ALLOWED": board.memory.ram.bytes,
+        "RING_BYTES": 0,  # it has no serial line
+        "RING_BYTES_MIN": 0,
         "STACK_BYTES": _STACK_BYTES,
     }
     link = [

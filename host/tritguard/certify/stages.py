@@ -195,6 +195,10 @@ class Bounded(Stage):
         return self.rule(boxes).shaped(self.shape)
 
 
+class Unbounded(Bounded):
+    """An op without a rule, of whose outputs nothing is known but that they are int8."""
+
+
 def stages_of(graph: Graph) -> tuple[Stage, ...]:
     """A graph's ops, in its order; of one without a rule, an output may be any int8 value.
 
@@ -214,7 +218,7 @@ def _about(graph: Graph, op: Op) -> tuple[tuple[int, ...], int, tuple[int, ...]]
 
 def _unknown(graph: Graph, op: Op) -> Stage:
     about = _about(graph, op)
-    return Bounded(*about, lambda boxes: _anything(len(boxes[op.inputs[0]].low), about[2], INT8_MIN, INT8_MAX))
+    return Unbounded(*about, lambda boxes: _anything(len(boxes[op.inputs[0]].low), about[2], INT8_MIN, INT8_MAX))
 
 
 def _weighted(graph: Graph, op: Conv2D | DepthwiseConv2D | FullyConnected | TransposeConv) -> Stage:
