@@ -17,16 +17,26 @@ from tritguard.graph.reading.registry import reads
 _BETWEEN = np.dtype([("low", "i2"), ("high", "i2"), ("weight", "i2")])
 
 
-@reads("RESIZE_NEAREST_NEIGHBOR", device="tables of rows and columns")
-def resize_nearest(reader: Reader, raw: RawOp) -> Op:
-    """RESIZE_NEAREST_NEIGHBOR."""
+def _sides(reader: Reader, raw: RawOp) -> tuple[Tensor, Tensor, tuple[int, int], tuple[int, int]]:
+    """Read what both ops have: input, output, and height and width of each.
+
+    Raises:
+        BadModelError: the size asked for is not the output's, or the scales differ.
+    """
     source, output = reader.in_out(raw)
     same_scale(source, output, raw)
     height, width, depth = image(source, raw)
-    options = options_of(raw, tflite.ResizeNearestNeighborOptions)
     size = reader.integers(raw, 1)
     if len(size) != 2 or image(output, raw) != (*size, depth):
         raise BadModelError(f"size {size} into {list(output.shape)}", where=raw.describe())
+    return source, output, (height, width), (size[0], size[1])
+
+
+@reads("RESIZE_NEAREST_NEIGHBOR", device="tables of rows and columns")
+def resize_nearest(reader: Reader, raw: RawOp) -> Op:
+    """RESIZE_NEAREST_NEIGHBOR."""
+    source, output, (height, width), size = _sides(reader, raw)
+    options = options_of(raw, tflite.ResizeNearestNeighborOptions)
     modes = (bool(options.AlignCorners()), bool(options.HalfPixelCenters()))
     return ResizeNearest(
         index=raw.index,
@@ -40,13 +50,8 @@ def resize_nearest(reader: Reader, raw: RawOp) -> Op:
 @reads("RESIZE_BILINEAR", device="tables of rows and columns")
 def resize_bilinear(reader: Reader, raw: RawOp) -> Op:
     """RESIZE_BILINEAR; TFLM computes it in integers and ignores both scales."""
-    source, output = reader.in_out(raw)
-    same_scale(source, output, raw)
-    height, width, depth = image(source, raw)
+    source, output, (height, width), size = _sides(reader, raw)
     options = options_of(raw, tflite.ResizeBilinearOptions)
-    size = reader.integers(raw, 1)
-    if len(size) != 2 or image(output, raw) != (*size, depth):
-        raise BadModelError(f"size {size} into {list(output.shape)}", where=raw.describe())
     modes = (bool(options.AlignCorners()), bool(options.HalfPixelCenters()))
     if all(modes):
         raise BadModelError("aligned corners and half pixel centers at once", where=raw.describe())
