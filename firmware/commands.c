@@ -60,6 +60,18 @@ static uint8_t *put_name(uint8_t *to, const char *name)
     return to + 1 + length;
 }
 
+/* Write how time is measured and what the last reset came from; returns the place behind it. */
+static uint8_t *put_facts(uint8_t *to)
+{
+    const port_facts_t facts = port_facts();
+    to[0] = facts.tick_source;
+    to[1] = facts.interrupts;
+    to[2] = facts.reset;
+    put_u32(to + 3, facts.tick_hz);
+    put_u32(to + 7, facts.watchdog_ms);
+    return to + 11;
+}
+
 static void hello(answer_t *answer)
 {
     const port_fault_t fault = port_last_fault();
@@ -79,6 +91,8 @@ static void hello(answer_t *answer)
     }
     to = put_name(to, CONFIG_BOARD_ID);
     to = put_name(to, engine_name());
+    to = put_facts(to);
+    to = put_name(to, CONFIG_PORT);
     answer->payload_bytes = (size_t)(to - answer->payload);
 }
 

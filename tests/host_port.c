@@ -81,3 +81,14 @@ port_fault_t port_last_fault(void)
 {
     return (port_fault_t){0};
 }
+
+port_facts_t port_facts(void)
+{
+    return (port_facts_t){
+        .tick_source = PORT_TICKS_MICROSECONDS,
+        .interrupts = PORT_INTERRUPTS_MASKED,
+        .reset = PORT_RESET_PIN,
+        .tick_hz = 1000000u,
+        .watchdog_ms = 4000u,
+    };
+}

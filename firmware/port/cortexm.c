@@ -1,6 +1,7 @@
 /* What all Cortex-M boards share: start-up, vectors, faults, SysTick and the depth of the stack. */
 #include "config.h"
 #include "driver.h"
+#include "fault.h"
 #include "port.h"
 
 #include <stddef.h>
@@ -16,21 +17,16 @@
 #define SCB_CPUID REGISTER(0xE000ED00u)
 #define SCB_ICSR REGISTER(0xE000ED04u)
 #define SCB_VTOR REGISTER(0xE000ED08u)
-#define SCB_AIRCR REGISTER(0xE000ED0Cu)
-#define SCB_CFSR REGISTER(0xE000ED28u)
-#define SCB_BFAR REGISTER(0xE000ED38u)
 #define SCB_CPACR REGISTER(0xE000ED88u)
 
 #define CSR_ENABLE_CORE_CLOCK_INTERRUPT 7u
 #define SYSTICK_MAX 0x00FFFFFFu
 #define ICSR_SYSTICK_PENDING (1u << 26)
 #define ICSR_SYSTICK_UNPEND (1u << 25)
-#define AIRCR_RESET 0x05FA0004u
 #define CPACR_FULL_ACCESS (15u << 20) /* coprocessors 10 and 11: floats and vectors */
 
 #define STACK_PAINT 0xA5C3A5C3u
 #define STACK_UNPAINTED_WORDS 16u /* below the stack pointer while painting */
-#define FAULT_MAGIC 0x7A17FA17u
 
 /* Defined by the linker script. */
 extern uint32_t ld_stack_start[];
@@ -49,17 +45,12 @@ typedef void (*constructor_t)(void);
 extern const constructor_t ld_constructors_start[];
 extern const constructor_t ld_constructors_end[];
 
-typedef struct {
-    uint32_t magic;
-    port_fault_t fault;
-    uint32_t check;
-} fault_record_t;
-
 int main(void);
 void reset_entry(void);
 void fault_entry(void);
 void fault_save_and_reset(const uint32_t *stacked);
-void systick_interrupt(void);
+void systick_entry(void);
+void systick_interrupt(const uint32_t *stacked);
 void uart_entry(void);
 
 /* After a fault the stack pointer may point anywhere, so the handler has a stack of its own. */
@@ -68,54 +59,25 @@ static uint32_t fault_stack[FAULT_STACK_BYTES / 4] __attribute__((used, aligned(
 
 static fault_record_t last_fault __attribute__((section(".noinit")));
 static uint32_t clock_hz;
+static uint8_t reset_cause;
+static uint32_t watchdog_wraps; /* the model has to be done by then */
 static uint32_t ticks_first;
 static volatile uint32_t ticks_wraps;
 static volatile uint32_t ticks_interrupted; /* what receiving took while the model ran */
 
-static uint32_t fault_check(const port_fault_t *fault)
-{
-    return ~(FAULT_MAGIC ^ fault->count ^ fault->cause ^ fault->pc ^ fault->status ^ fault->address);
-}
-
-static bool fault_is_recorded(void)
-{
-    return (last_fault.magic == FAULT_MAGIC) && (last_fault.check == fault_check(&last_fault.fault));
-}
-
 port_fault_t port_last_fault(void)
 {
-    const port_fault_t none = {0};
-    return fault_is_recorded() ? last_fault.fault : none;
-}
-
-static void core_reset(void)
-{
-    __asm__ volatile("dsb" ::: "memory");
-    SCB_AIRCR = AIRCR_RESET;
-    for (;;) {
-    }
+    return fault_read(&last_fault);
 }
 
 /* `stacked` is where the core pushed r0-r3, r12, lr, pc and xpsr, if there was stack left for them. */
 __attribute__((used)) void fault_save_and_reset(const uint32_t *stacked)
 {
-    uint32_t exception;
-    __asm__ volatile("mrs %0, ipsr" : "=r"(exception));
     const uintptr_t sp = (uintptr_t)stacked;
     const bool overflow = sp < (uintptr_t)ld_stack_start;
     const bool readable = !overflow && (sp <= ((uintptr_t)ld_stack_end - 32u)) && ((sp % 4u) == 0u);
-    const uint32_t count = port_last_fault().count;
-
-    last_fault.magic = FAULT_MAGIC;
-    last_fault.fault = (port_fault_t){
-        .count = count + 1u,
-        .cause = overflow ? PORT_FAULT_STACK_OVERFLOW : exception,
-        .pc = readable ? stacked[6] : 0u,
-        .status = SCB_CFSR,
-        .address = SCB_BFAR,
-    };
-    last_fault.check = fault_check(&last_fault.fault);
-    core_reset();
+    fault_write(&last_fault, overflow ? PORT_FAULT_STACK_OVERFLOW : fault_cause(), readable ? stacked : NULL);
+    fault_reset();
 }
 
 #define TEXT_OF(macro) TEXT(macro)
@@ -129,11 +91,22 @@ __attribute__((naked)) void fault_entry(void)
             "mov sp, r1\n"
             "b fault_save_and_reset\n");
 }
+
+/* Only the exception itself can tell where the core left what it interrupted. */
+__attribute__((naked)) void systick_entry(void)
+{
+    __asm__("mrs r0, msp\n"
+            "b systick_interrupt\n");
+}
 /* clang-format on */
 
-void systick_interrupt(void)
+/* A model in an endless loop is a fault like any other: it is recorded, with the place in the loop. */
+__attribute__((used)) void systick_interrupt(const uint32_t *stacked)
 {
     ticks_wraps++;
+    if (ticks_wraps >= watchdog_wraps) {
+        fault_save_and_reset(stacked);
+    }
 }
 
 /* The core takes some 12 cycles into an interrupt and as many out of it, and what is around the two readings here as
@@ -162,7 +135,7 @@ __attribute__((section(".vectors"), used)) static const struct {
             [3] = fault_entry, /* MemManage */
             [4] = fault_entry, /* BusFault */
             [5] = fault_entry, /* UsageFault */
-            [14] = systick_interrupt,
+            [14] = systick_entry,
             [15 + CONFIG_UART_IRQ] = uart_entry,
         },
 };
@@ -201,9 +174,7 @@ __attribute__((noreturn)) void reset_entry(void)
         (*constructor)();
     }
     (void)main();
-    core_reset();
-    for (;;) {
-    }
+    fault_reset();
 }
 
 /* The C library's abort needs an operating system. This one faults; the fault is recorded, and the host reads
@@ -218,9 +189,18 @@ void core_enable_uart_interrupt(void)
     NVIC_ISER(CONFIG_UART_IRQ / 32u) = 1u << (CONFIG_UART_IRQ % 32u);
 }
 
+/* A driver whose chip keeps the cause of a reset has its own. */
+__attribute__((weak)) uint8_t clock_reset_cause(void)
+{
+    return PORT_RESET_UNKNOWN;
+}
+
 void port_start(void)
 {
+    const uint8_t told = clock_reset_cause();
+    reset_cause = fault_take_fresh(&last_fault) ? PORT_RESET_FAULT : told;
     clock_hz = clock_start();
+    watchdog_wraps = (uint32_t)(fault_watchdog_ticks(clock_hz) >> 24) + 1u;
     uart_start();
     __asm__ volatile("cpsie i" ::: "memory");
 }
@@ -290,5 +270,16 @@ port_memory_t port_memory(void)
         .static_bytes = (uint32_t)bytes_between(ld_static_start, ld_static_end),
         .stack_bytes = (uint32_t)bytes_between(ld_stack_start, ld_stack_end),
         .stack_peak_bytes = (uint32_t)bytes_between(deepest, ld_stack_end),
+    };
+}
+
+port_facts_t port_facts(void)
+{
+    return (port_facts_t){
+        .tick_source = PORT_TICKS_SYSTICK,
+        .interrupts = PORT_INTERRUPTS_TAKEN_OFF,
+        .reset = reset_cause,
+        .tick_hz = clock_hz,
+        .watchdog_ms = (uint32_t)((((uint64_t)watchdog_wraps << 24) * 1000u) / clock_hz),
     };
 }

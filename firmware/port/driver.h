@@ -8,6 +8,10 @@
 /* Set up the clocks; returns the core clock in use, in Hz. */
 uint32_t clock_start(void);
 
+/* What the chip says its last reset came from, a PORT_RESET of port.h; called once, before clock_start. A driver may go
+ * without it: the cause is then not known. */
+uint8_t clock_reset_cause(void);
+
 /* Start the UART at CONFIG_UART_BAUD and have it interrupt when bytes are received. */
 void uart_start(void);
 

@@ -45,10 +45,11 @@ typedef struct {
 port_memory_t port_memory(void);
 
 #define PORT_FAULT_STACK_OVERFLOW 256u
+#define PORT_FAULT_WATCHDOG 257u /* an inference that did not end */
 
 typedef struct {
     uint32_t count;   /* since power-up */
-    uint32_t cause;   /* an Arm exception number or PORT_FAULT_STACK_OVERFLOW; 0: no fault */
+    uint32_t cause;   /* an Arm exception number or a PORT_FAULT; 0: no fault */
     uint32_t pc;      /* 0: unknown */
     uint32_t status;  /* CFSR */
     uint32_t address; /* BFAR */
@@ -56,5 +57,33 @@ typedef struct {
 
 /* The last fault, which survives the reset that follows it. */
 port_fault_t port_last_fault(void);
+
+/* What counts the ticks. */
+#define PORT_TICKS_SYSTICK 1u
+#define PORT_TICKS_CYCLE_COUNTER 2u
+#define PORT_TICKS_MICROSECONDS 3u
+
+/* Which interrupts run while the model does. */
+#define PORT_INTERRUPTS_TAKEN_OFF 1u /* only the port's own, whose time is not in the ticks */
+#define PORT_INTERRUPTS_MASKED 2u    /* those of the framework are masked */
+#define PORT_INTERRUPTS_COUNTED 3u   /* those of the framework run, and their time is in the ticks */
+
+/* What the last reset came from. */
+#define PORT_RESET_UNKNOWN 0u
+#define PORT_RESET_POWER 1u
+#define PORT_RESET_PIN 2u
+#define PORT_RESET_SOFTWARE 3u
+#define PORT_RESET_WATCHDOG 4u /* one of the chip's own */
+#define PORT_RESET_FAULT 5u    /* port_last_fault says which */
+
+typedef struct {
+    uint8_t tick_source;
+    uint8_t interrupts;
+    uint8_t reset;
+    uint32_t tick_hz;
+    uint32_t watchdog_ms; /* an inference that takes longer is a fault; 0: nothing ends one */
+} port_facts_t;
+
+port_facts_t port_facts(void);
 
 #endif

@@ -43,6 +43,9 @@ void tg_model_run(const int8_t *input, int8_t *output, int32_t *logits)
     if (input[0] == 3) {
         __asm__ volatile("udf #0");
     }
+    while (input[0] == 4) {
+        sink = 4;
+    }
     honest_run(input, output, logits);
 }
 static

@@ -1,7 +1,13 @@
 /* A UART of the Stellaris LM3S, an Arm PL011. The core stays on the clock it has after reset. */
 #include "port/driver.h"
 #include "config.h"
+#include "port/port.h"
 
+#define RESC (*(volatile uint32_t *)0x400FE05Cu)
+#define RESC_PIN (1u << 0)
+#define RESC_POWER ((1u << 1) | (1u << 2))
+#define RESC_WATCHDOG (1u << 3)
+#define RESC_SOFTWARE (1u << 4)
 #define RCGC1 (*(volatile uint32_t *)0x400FE104u)
 #define UART_INDEX ((CONFIG_UART_BASE - 0x4000C000u) / 0x1000u)
 
@@ -21,6 +27,22 @@
 #define CONTROL_ON 0x301u        /* UART, transmitter, receiver */
 #define INTERRUPT_RECEIVED 0x50u /* the FIFO is half full, or bytes have waited in it for a while */
 #define BAUD_64THS(baud) ((((CONFIG_CLOCK_HZ * 4u) + ((baud) / 2u)) / (baud)))
+
+uint8_t clock_reset_cause(void)
+{
+    const uint32_t causes = RESC;
+    RESC = 0u; /* they add up otherwise */
+    if ((causes & RESC_POWER) != 0u) {
+        return PORT_RESET_POWER;
+    }
+    if ((causes & RESC_WATCHDOG) != 0u) {
+        return PORT_RESET_WATCHDOG;
+    }
+    if ((causes & RESC_SOFTWARE) != 0u) {
+        return PORT_RESET_SOFTWARE;
+    }
+    return ((causes & RESC_PIN) != 0u) ? PORT_RESET_PIN : PORT_RESET_UNKNOWN;
+}
 
 uint32_t clock_start(void)
 {

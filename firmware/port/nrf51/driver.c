@@ -1,8 +1,14 @@
 /* The UART of the nRF51. The core runs at 16 MHz from reset. */
 #include "port/driver.h"
 #include "config.h"
+#include "port/port.h"
 
 #define REGISTER(offset) (*(volatile uint32_t *)(CONFIG_UART_BASE + (offset)))
+
+#define RESET_REASON (*(volatile uint32_t *)0x40000400u)
+#define REASON_PIN (1u << 0)
+#define REASON_WATCHDOG (1u << 1)
+#define REASON_SOFTWARE (1u << 2)
 
 #define TASK_START_RX REGISTER(0x000u)
 #define TASK_START_TX REGISTER(0x008u)
@@ -21,6 +27,23 @@
 #else
 #define BAUD_RATE_VALUE 0x00275000u /* 9600 */
 #endif
+
+/* Power-on and brown-out set nothing. */
+uint8_t clock_reset_cause(void)
+{
+    const uint32_t reasons = RESET_REASON;
+    RESET_REASON = reasons; /* ones clear; they add up otherwise */
+    if ((reasons & REASON_WATCHDOG) != 0u) {
+        return PORT_RESET_WATCHDOG;
+    }
+    if ((reasons & REASON_PIN) != 0u) {
+        return PORT_RESET_PIN;
+    }
+    if ((reasons & REASON_SOFTWARE) != 0u) {
+        return PORT_RESET_SOFTWARE;
+    }
+    return (reasons == 0u) ? PORT_RESET_POWER : PORT_RESET_UNKNOWN;
+}
 
 uint32_t clock_start(void)
 {

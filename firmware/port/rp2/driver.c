@@ -1,6 +1,7 @@
 /* The RP2040's crystal, PLL, pins and PL011 UARTs, after Raspberry Pi's data sheet. */
 #include "port/driver.h"
 #include "config.h"
+#include "port/port.h"
 
 #include <stdbool.h>
 
@@ -24,6 +25,11 @@
 #define RESET_PINS ((1u << 5) | (1u << 8)) /* IO_BANK0 and PADS_BANK0 */
 #define RESET_PLL_SYS (1u << 12)
 #define RESET_UART (1u << ((CONFIG_UART_BASE == 0x40034000) ? 22u : 23u))
+
+#define CHIP_RESET REGISTER(0x40064008u)
+#define CHIP_RESET_POWER (1u << 8)
+#define CHIP_RESET_RUN_PIN (1u << 16)
+#define WATCHDOG_REASON REGISTER(0x40058008u)
 
 #define CRYSTAL_HZ 12000000u /* the boot ROM's USB needs exactly this one */
 #define CRYSTAL_CONTROL REGISTER(0x40024000u)
@@ -112,6 +118,19 @@ static void start_pll(void)
     }
     PLL_DIVIDERS = (DIVIDER_1 << 16) | (DIVIDER_2 << 12);
     CLEAR(PLL_POWER) = POWER_DIVIDERS_DOWN;
+}
+
+/* A reset of the core alone, by a debugger or by software, leaves no trace here: then the cause before it is told. */
+uint8_t clock_reset_cause(void)
+{
+    if (WATCHDOG_REASON != 0u) {
+        return PORT_RESET_WATCHDOG;
+    }
+    const uint32_t causes = CHIP_RESET;
+    if ((causes & CHIP_RESET_POWER) != 0u) {
+        return PORT_RESET_POWER;
+    }
+    return ((causes & CHIP_RESET_RUN_PIN) != 0u) ? PORT_RESET_PIN : PORT_RESET_UNKNOWN;
 }
 
 uint32_t clock_start(void)

@@ -1,6 +1,7 @@
 /* The crystal and PLL, GPIO and USART of the STM32F4 (ST's reference manual RM0090) and the STM32F2 (RM0033). */
 #include "port/driver.h"
 #include "config.h"
+#include "port/port.h"
 
 #include <stdbool.h>
 
@@ -13,6 +14,7 @@
 #define RCC_AHB1ENR REGISTER(RCC + 0x30u)
 #define RCC_APB1ENR REGISTER(RCC + 0x40u)
 #define RCC_APB2ENR REGISTER(RCC + 0x44u)
+#define RCC_CSR REGISTER(RCC + 0x74u)
 #define FLASH_ACR REGISTER(0x40023C00u)
 
 #define CR_HSI_ON (1u << 0)
@@ -21,6 +23,12 @@
 #define CR_HSE_READY (1u << 17)
 #define CR_PLL_ON (1u << 24)
 #define CR_PLL_READY (1u << 25)
+
+#define CSR_CLEAR_CAUSES (1u << 24)
+#define CSR_PIN (1u << 26) /* set by the others as well, which pull the pin low */
+#define CSR_POWER ((1u << 25) | (1u << 27))
+#define CSR_SOFTWARE (1u << 28)
+#define CSR_WATCHDOGS ((1u << 29) | (1u << 30))
 
 #define CFGR_SWITCH_MASK (3u << 0)
 #define CFGR_SWITCH_PLL (2u << 0)
@@ -124,6 +132,22 @@ static bool start_pll(void)
     RCC_CFGR = CFGR_APB1_QUARTER | CFGR_APB2_HALF;
     RCC_CFGR = CFGR_APB1_QUARTER | CFGR_APB2_HALF | CFGR_SWITCH_PLL;
     return comes_true(&RCC_CFGR, CFGR_STATUS_MASK, CFGR_STATUS_PLL);
+}
+
+uint8_t clock_reset_cause(void)
+{
+    const uint32_t causes = RCC_CSR;
+    RCC_CSR = causes | CSR_CLEAR_CAUSES;
+    if ((causes & CSR_POWER) != 0u) {
+        return PORT_RESET_POWER;
+    }
+    if ((causes & CSR_WATCHDOGS) != 0u) {
+        return PORT_RESET_WATCHDOG;
+    }
+    if ((causes & CSR_SOFTWARE) != 0u) {
+        return PORT_RESET_SOFTWARE;
+    }
+    return ((causes & CSR_PIN) != 0u) ? PORT_RESET_PIN : PORT_RESET_UNKNOWN;
 }
 
 uint32_t clock_start(void)

@@ -41,7 +41,8 @@ def firmware_sources(board: Board, adapter: str = "engine_native.c") -> dict[str
     """The firmware's own files for this board and engine, by their path in the project's src/."""
     root = firmware_dir()
     shared = [file for file in root.glob("*.[ch]") if not file.match("engine_*.c")]
-    common = [root / "port" / "port.h"] if board.platformio else (root / "port").glob("*.[ch]")
+    frameworks = [root / "port" / name for name in ("fault.c", "fault.h", "port.h")]
+    common = frameworks if board.platformio else (root / "port").glob("*.[ch]")
     places = {file.relative_to(root).as_posix(): file for file in (*shared, root / adapter, *common)}
     own = [file for file in board.driver.folder.iterdir() if file.suffix in (".c", ".cpp", ".h")]
     places |= {f"port/{board.driver.name}/{file.name}": file for file in own}
@@ -78,6 +79,7 @@ def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine, ma
         "build_id": build_id(bundle, board, engine, max_ram),
         "input_bytes": prod(bundle.manifest.input.shape),
         "output_bytes": prod(bundle.manifest.output.shape),
+        "macs": bundle.manifest.macs,
         "layer_count": 1 + max(layer.index for layer in bundle.manifest.layers),
     }
     (folder / "src" / "config.h").write_text(templates().get_template("config.h.jinja").render(context))

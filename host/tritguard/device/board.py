@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -34,6 +35,8 @@ _FIRST = Patience(seconds=0.2, attempts=25)
 _CYCLES_PER_MAC = 20
 # A board that was switched on again has started by then, its USB and all.
 _RETURN_SECONDS = 30.0
+# No board is waited for longer than this until its watchdog ends an inference, whatever it says of it.
+_LONGEST_LOOP_SECONDS = 600.0
 # A board whose crystal did not start runs slower than its file says, but by less than this factor.
 _SLOWDOWN = 64
 
@@ -96,7 +99,9 @@ class Device(Predictor):
     def tick_hz(self) -> int:
         """The rate of the ticks in `Outputs`, per second."""
         settings = self.build.record.board.emulator
-        return settings.tick_hz if self.emulated and settings else self.hello.clock_hz
+        if self.emulated and settings:
+            return settings.tick_hz
+        return self.hello.facts.tick_hz or self.hello.clock_hz  # an earlier firmware does not tell of its ticks
 
     @property
     def emulated(self) -> bool:
@@ -255,7 +260,7 @@ class Device(Predictor):
         return line_seconds + self.bundle.manifest.macs * _CYCLES_PER_MAC / hz
 
     def _check_for_crash(self) -> None:
-        fault = self._greet_again().fault
+        fault = self._greet_again(self._watchdog_seconds()).fault
         if fault.count != self.hello.fault.count:
             raise DeviceError(
                 f"the firmware crashed and the board reset itself: {fault}",
@@ -263,10 +268,17 @@ class Device(Predictor):
                 fix="look the address up with arm-none-eabi-addr2line in firmware.elf",
             )
 
-    def _greet_again(self) -> Hello:
-        """Greet the board, which may have gone back to the rate of its beginning."""
+    def _watchdog_seconds(self) -> float:
+        """How long a model in an endless loop keeps the board silent, before the board's watchdog ends it."""
+        seconds = self.hello.facts.watchdog_ms / 1000
+        slowest = None if self.emulator is None else self.emulator.slowest_hz
+        return min(_LONGEST_LOOP_SECONDS, seconds * max(1.0, self.hello.clock_hz / (slowest or self.hello.clock_hz)))
+
+    def _greet_again(self, silent: float) -> Hello:
+        """Greet the board, which may be silent for so many seconds, and may be back at the rate of its beginning."""
+        patience = replace(_FIRST, attempts=_FIRST.attempts + round(silent / _FIRST.seconds))
         try:
-            return greet(self._link)
+            return greet(self._link, patience=patience)
         except NoAnswerError:
             if self._rate is None or not self._rate.can_fall:
                 raise
@@ -274,13 +286,13 @@ class Device(Predictor):
         return greet(self._link)
 
 
-def greet(link: Link, on_silence: Callable[[], None] | None = None) -> Hello:
+def greet(link: Link, on_silence: Callable[[], None] | None = None, patience: Patience = _FIRST) -> Hello:
     """Ask a board, which may still be starting up, to identify itself; `on_silence` is called before each repetition.
 
     Raises:
         DeviceError: it does not answer, or it does not run a tritguard firmware.
     """
-    answer = link.ask(Request.HELLO, b"", _FIRST, on_silence=on_silence)
+    answer = link.ask(Request.HELLO, b"", patience, on_silence=on_silence)
     return _parsed(link, Hello.parse, answer)
 
 
@@ -455,6 +467,7 @@ def _check_facts(url: str, found: Hello, bundle: Bundle, build: Build) -> None:
         ("outputs", found.outputs, found.outputs == manifest.output_bytes),
         ("logits", found.logits, found.logits in logits),
         ("Hz of its clock", found.clock_hz, hz / _SLOWDOWN <= found.clock_hz <= 2 * hz),
+        ("ticks a second", found.facts.tick_hz, found.facts.tick_hz <= 2 * hz),
     ):
         if not right:
             raise DeviceError(

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TypeVar
 
 import numpy as np
 from cobs import cobs
@@ -52,8 +53,12 @@ class ErrorCode(IntEnum):
 
 
 _HARD_FAULT = 3
+_WATCHDOG = 257
 _ESCALATED = ((0x000000FF, "memory fault"), (0x0000FF00, "bus fault"), (0xFFFF0000, "usage fault"))
-_FAULTS = {2: "NMI", 3: "hard fault", 4: "memory fault", 5: "bus fault", 6: "usage fault", 256: "stack overflow"}
+_FAULTS = {
+    2: "NMI", 3: "hard fault", 4: "memory fault", 5: "bus fault", 6: "usage fault", 256: "stack overflow",
+    257: "an inference without end, stopped by the watchdog",
+}  # fmt: skip
 
 
 class ProtocolError(ValueError):
@@ -157,7 +162,8 @@ class Fault:
 
     Attributes:
         count: how many faults reset it since power-up.
-        cause: 0 if there was none, 2 to 6 for an Arm exception number, 256 for a stack overflow.
+        cause: 0 if there was none, 2 to 6 for an Arm exception number, 256 for a stack overflow, 257 for an inference that
+            the watchdog ended.
         pc: the program counter at the fault, in the board's address space; 0 if it is not known.
         status: the core's CFSR register at the fault.
         address: the core's BFAR register at the fault, meaningful if CFSR says so.
@@ -176,7 +182,92 @@ class Fault:
         if self.cause == _HARD_FAULT and self.status:  # a fault whose own handler is off becomes a hard fault
             name = next(kind for mask, kind in _ESCALATED if self.status & mask)
         place = f" at {self.pc:#010x}" if self.pc else ""
+        if self.cause == _WATCHDOG:  # nothing faulted, so the fault's registers say nothing
+            return f"{name}{place}"
         return f"{name}{place} (CFSR {self.status:#010x}, BFAR {self.address:#010x})"
+
+
+class TickSource(IntEnum):
+    """What counts the ticks of an inference on a board."""
+
+    UNKNOWN = 0
+    SYSTICK = 1
+    CYCLE_COUNTER = 2
+    MICROSECONDS = 3
+
+    @property
+    def is_cycles(self) -> bool:
+        """Whether a tick is a cycle of the core, on a real board."""
+        return self in (TickSource.SYSTICK, TickSource.CYCLE_COUNTER)
+
+
+class Interrupts(IntEnum):
+    """Which interrupts run while the model does."""
+
+    UNKNOWN = 0
+    TAKEN_OFF = 1
+    MASKED = 2
+    COUNTED = 3
+
+
+class Reset(IntEnum):
+    """What the last reset of a board came from."""
+
+    UNKNOWN = 0
+    POWER = 1
+    PIN = 2
+    SOFTWARE = 3
+    WATCHDOG = 4
+    FAULT = 5
+
+
+@dataclass(frozen=True)
+class PortFacts:
+    """How a board measures time and what it came up from; see HELLO in docs/serial-protocol.md.
+
+    Attributes:
+        ticks: what counts the ticks.
+        interrupts: which interrupts run while the model does.
+        reset: what the last reset came from.
+        tick_hz: ticks a second; 0: not told.
+        watchdog_ms: an inference that takes longer, in milliseconds, becomes a fault; 0: nothing ends one.
+        port: the firmware's port, a folder in firmware/port.
+    """
+
+    ticks: TickSource = TickSource.UNKNOWN
+    interrupts: Interrupts = Interrupts.UNKNOWN
+    reset: Reset = Reset.UNKNOWN
+    tick_hz: int = 0
+    watchdog_ms: int = 0
+    port: str = ""
+
+    _FIXED = struct.Struct("<3B2I")
+
+    @classmethod
+    def parse(cls, rest: bytes) -> PortFacts:
+        """Read what follows the engine in a HELLO; a firmware of an earlier revision says nothing there.
+
+        Raises:
+            ProtocolError: the port's name is not printable ASCII.
+        """
+        if len(rest) <= cls._FIXED.size:
+            return cls()
+        ticks, interrupts, reset, tick_hz, watchdog_ms = cls._FIXED.unpack_from(rest)
+        try:
+            port, _later = _text(rest[cls._FIXED.size :])
+        except IndexError:
+            return cls()
+        return cls(
+            _known(TickSource, ticks), _known(Interrupts, interrupts), _known(Reset, reset), tick_hz, watchdog_ms, port
+        )
+
+
+_E = TypeVar("_E", bound=IntEnum)
+
+
+def _known(kind: type[_E], number: int) -> _E:
+    """The member of this number; that of 0, unknown, for one that a later revision may have given a meaning."""
+    return kind(number if number in kind._value2member_map_ else 0)
 
 
 @dataclass(frozen=True)
@@ -198,6 +289,7 @@ class Hello:
     ring: int
     board: str
     engine: str
+    facts: PortFacts = PortFacts()
 
     _FIXED = struct.Struct("<16s32s11I")
 
@@ -211,12 +303,13 @@ class Hello:
         try:
             build_id, model, inputs, outputs, logits, longest, clock, *fault, ring = cls._FIXED.unpack_from(payload)
             board, rest = _text(payload[cls._FIXED.size :])
-            engine, _later = _text(rest)
+            engine, rest = _text(rest)
         except (struct.error, IndexError) as error:
             raise ProtocolError(f"a HELLO of {len(payload)} bytes is too short") from error
         return cls(
-            build_id.hex(), model.hex(), inputs, outputs, logits, longest, clock, Fault(*fault), ring, board, engine
-        )
+            build_id.hex(), model.hex(), inputs, outputs, logits, longest, clock, Fault(*fault), ring, board, engine,
+            PortFacts.parse(rest),
+        )  # fmt: skip
 
 
 def _text(data: bytes) -> tuple[str, bytes]:

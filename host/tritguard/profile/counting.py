@@ -20,7 +20,7 @@ from tritguard.profile.symbols import CodeMap, read_code_map
 # Bucket 0 is not counted; bucket 1 is the part of tg_model_run outside all layers.
 _IDLE, _FRAME, _FIRST_LAYER = 0, 1, 2
 # These interrupt the model but do not belong to it.
-_HANDLERS = frozenset({"systick_interrupt", "uart_interrupt"})
+_HANDLERS = frozenset({"systick_entry", "systick_interrupt", "uart_entry", "uart_interrupt"})
 
 
 @dataclass(frozen=True)
