@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.device_support import BOARDS, CRASHES, OTHER_BOARDS, Builder, changed_bundle, inputs
+from tests.support.device_support import BOARDS, OTHER_BOARDS, Builder, crashing_bundle, inputs
 from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.device import EmulatedBoard, EmulatorError, emulate, open_device, reinforced
@@ -78,9 +78,7 @@ def test_a_device_without_a_port_uses_the_bulk_line_where_the_firmware_has_one(
 
 @pytest.mark.parametrize("board", BOARDS)
 def test_a_crash_is_named(board: str, small_bundle: Bundle, firmware: Builder, tmp_path: Path) -> None:
-    bundle = changed_bundle(small_bundle, tmp_path / "crashing", name="crashing")
-    source = bundle.c_dir / "tg_model.c"
-    source.write_text(source.read_text().replace("void tg_model_run", CRASHES + "void honest_run"))
+    bundle = crashing_bundle(small_bundle, tmp_path / "crashing")
     build, x = firmware(bundle, board), inputs(bundle, 4)
     x[:, 0, 0, 0] = (0, 1, 2, 3)
     with open_device(bundle, build) as device:

@@ -17,11 +17,13 @@ import pytest
 
 from tests.support.device_support import (
     BOARDS,
-    CRASHES,
+    ENDLESS,
     OTHER_BOARDS,
     TIMER_INSTRUCTIONS,
     Builder,
     changed_bundle,
+    crashing_bundle,
+    function_at,
     inputs,
 )
 from tests.support.noisy_line import Noise, NoisyLine
@@ -32,7 +34,7 @@ from tritguard.device import EmulatedBoard, connect, emulate, open_device
 from tritguard.device.emulators import is_emulated
 from tritguard.device.line import SerialLine
 from tritguard.device.link import Link, Patience
-from tritguard.device.protocol import Request
+from tritguard.device.protocol import Request, Reset
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError, DeviceError, ToolMissingError, WrongFirmwareError
 from tritguard.profile import count
@@ -325,14 +327,18 @@ def test_a_board_that_stops_answering_is_reported(small_bundle: Bundle, small_bu
 def test_a_crash_is_reported_and_the_board_comes_back(
     board: str, small_bundle: Bundle, firmware: Builder, tmp_path: Path
 ) -> None:
-    bundle = changed_bundle(small_bundle, tmp_path / "crashing", name="crashing")
-    source = bundle.c_dir / "tg_model.c"
-    source.write_text(source.read_text().replace("void tg_model_run", CRASHES + "void honest_run"))
+    bundle = crashing_bundle(small_bundle, tmp_path / "crashing")
     build = firmware(bundle, board)
-    x = inputs(bundle, 4)
-    x[:, 0, 0, 0] = (0, 1, 2, 3)
+    x = inputs(bundle, 5)
+    x[:, 0, 0, 0] = (0, 1, 2, 3, 4)
     with EmulatedBoard(build.record.board, build.elf) as emulated:
-        for crash, words in enumerate(("bus fault", "stack overflow", "usage fault"), start=1):
+        faults = (
+            "bus fault",
+            "stack overflow",
+            "usage fault",
+            "an inference without end, stopped by the watchdog",
+        )
+        for crash, words in enumerate(faults, start=1):
             with connect(emulated.url, bundle, build) as device:
                 assert (device.predict(x[:1]).scores == Twin(small_bundle).predict(x[:1]).scores).all()
                 start = time.monotonic()
@@ -342,6 +348,10 @@ def test_a_crash_is_reported_and_the_board_comes_back(
             with connect(emulated.url, bundle, build) as device:
                 assert device.hello.fault.count == crash
                 assert words in str(device.hello.fault)
+                assert device.hello.facts.reset == Reset.FAULT
+                if crash == ENDLESS:
+                    assert function_at(build.elf, device.hello.fault.pc) == "tg_model_run"
+                assert (device.predict(x[:1]).scores == Twin(small_bundle).predict(x[:1]).scores).all()
 
 
 def test_what_is_missing_is_said(

@@ -21,11 +21,15 @@ from tritguard.device.protocol import (
     Frame,
     Hello,
     Inference,
+    Interrupts,
     MemoryUse,
+    PortFacts,
     ProtocolError,
     Receiver,
     Refusal,
     Request,
+    Reset,
+    TickSource,
     decode,
     encode,
 )
@@ -138,10 +142,23 @@ def test_every_request_is_answered_as_documented(host_firmware: Path, small_bund
     assert parsed.build_id == bytes(range(16)).hex()
     assert (parsed.inputs, parsed.outputs, parsed.logits) == (size, 5, 5)
     assert parsed.ring == 1023
+    assert parsed.facts == PortFacts(TickSource.MICROSECONDS, Interrupts.MASKED, Reset.PIN, 1_000_000, 4000, "host")
     assert (parsed.board, parsed.engine, parsed.clock_hz, str(parsed.fault)) == ("host", "native", 1_000_000, "none")
     assert Hello.parse(hello.payload + b"a later revision's field") == parsed
     assert Inference.parse(infer.payload, 5, 5).ticks == 0x0123456789ABCDEF
     assert MemoryUse.parse(memory.payload) == MemoryUse(small_bundle.manifest.arena_bytes, 1, 2, 3)
+
+
+def test_a_hello_of_an_earlier_revision_says_nothing_of_the_port(host_firmware: Path) -> None:
+    (hello,) = answers(host_firmware, encode(Frame(Request.HELLO, 1)))
+    whole, engine = Hello.parse(hello.payload), hello.payload.index(b"native") + len("native")
+    assert whole.facts.port == "host"
+    for end in range(engine, len(hello.payload)):
+        assert Hello.parse(hello.payload[:end]).facts == PortFacts()
+    later = bytearray(hello.payload)
+    later[engine : engine + 3] = b"\x70\x71\x72"  # meanings that a later revision may give
+    facts = Hello.parse(bytes(later)).facts
+    assert (facts.ticks, facts.interrupts, facts.reset, facts.tick_hz) == (0, 0, 0, 1_000_000)
 
 
 @pytest.mark.parametrize(

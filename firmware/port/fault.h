@@ -2,11 +2,11 @@
 #ifndef FAULT_H
 #define FAULT_H
 
-#include "port.h"
-
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#include "port.h"
 
 typedef struct {
     uint32_t magic;

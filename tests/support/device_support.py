@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from elftools.elf.elffile import ELFFile
 
 from tests.support.known_models import ternary_model
 from tritguard.build import Build
@@ -51,6 +52,8 @@ void tg_model_run(const int8_t *input, int8_t *output, int32_t *logits)
 static
 """
 
+ENDLESS = 4  # the fault that is a loop without end
+
 Builder = Callable[[Bundle, str], Build]
 
 
@@ -66,6 +69,24 @@ def changed_bundle(bundle: Bundle, path: Path, **changes: str) -> Bundle:
     manifest = bundle.manifest.model_copy(update=changes)
     (path / "manifest.json").write_text(manifest.model_dump_json())
     return Bundle(path, manifest, trusted=True)
+
+
+def crashing_bundle(bundle: Bundle, path: Path) -> Bundle:
+    """A copy of the bundle whose C fails as the first byte of the input says, from 1 to `ENDLESS`; see `CRASHES`."""
+    made = changed_bundle(bundle, path, name="crashing")
+    source = made.c_dir / "tg_model.c"
+    source.write_text(source.read_text().replace("void tg_model_run", CRASHES + "void honest_run"))
+    return made
+
+
+def function_at(elf: Path, address: int) -> str | None:
+    """The function of a firmware at an address; None if there is none."""
+    with elf.open("rb") as file:
+        for symbol in ELFFile(file).get_section_by_name(".symtab").iter_symbols():
+            start = symbol["st_value"] & ~1
+            if symbol["st_info"]["type"] == "STT_FUNC" and start <= address < start + symbol["st_size"]:
+                return str(symbol.name)
+    return None
 
 
 def lively_model() -> bytes:

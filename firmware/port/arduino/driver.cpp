@@ -3,7 +3,9 @@
  */
 #include "framework.h"
 
+#include "guard.h"
 #include "linker.h"
+#include "reset.h"
 
 #include <string.h>
 
@@ -47,6 +49,18 @@ const uint32_t STACK_UNPAINTED_WORDS = 32u; /* below the stack pointer while pai
 const uint32_t HEAP_ROOM_BYTES = 64u;       /* between the heap's end and the paint */
 const uint32_t MICROSECONDS = 1000000u;
 
+/* Where Serial is the core's plain UART, nothing is lost while the model runs: the host sends nothing ahead. USB has to be
+ * served at any time, or the host's system gives the board up; its classes only inherit from the UART's, if at all. */
+bool is_uart(const HardwareSerial *)
+{
+    return true;
+}
+
+template <typename Line> bool is_uart(const Line *)
+{
+    return false;
+}
+
 uint8_t sending[64]; /* a packet of USB; one byte at a time would be one packet each */
 size_t sending_used;
 uint8_t receiving[64];
@@ -58,6 +72,10 @@ uint32_t micros_first;
 
 uint32_t *stack_low; /* nullptr: not known, as under an RTOS */
 uint32_t *stack_high;
+
+bool guarded;
+fault_record_t *last_fault; /* below the stack, where nothing else is; nullptr: there is no place */
+uint8_t reset_cause;
 
 bool on_process_stack()
 {
@@ -75,8 +93,9 @@ uint32_t *stack_top()
 #endif
 }
 
-/* An RTOS starts the sketch on a stack of its own, which is not painted. */
-__attribute__((noinline)) void paint_stack()
+/* An RTOS starts the sketch on a stack of its own, of which nothing is known. Otherwise the stack is painted, and the record
+ * of a fault lies below the paint, where a start of the core changes nothing. */
+__attribute__((noinline)) void look_at_stack()
 {
     if (on_process_stack()) {
         return;
@@ -85,9 +104,10 @@ __attribute__((noinline)) void paint_stack()
     __asm__ volatile("mov %0, sp" : "=r"(sp));
     const uintptr_t here = reinterpret_cast<uintptr_t>(sp);
     const uintptr_t heap = reinterpret_cast<uintptr_t>(_sbrk(0)) + HEAP_ROOM_BYTES;
-    const uintptr_t least = here - CONFIG_STACK_BYTES;
+    const uintptr_t least = here - CONFIG_STACK_BYTES - sizeof(fault_record_t);
     const uintptr_t low = ((heap > least) && (heap < here)) ? heap : least;
-    stack_low = reinterpret_cast<uint32_t *>((low + 7u) & ~static_cast<uintptr_t>(7u));
+    last_fault = reinterpret_cast<fault_record_t *>((low + 7u) & ~static_cast<uintptr_t>(7u));
+    stack_low = reinterpret_cast<uint32_t *>(last_fault + 1);
     stack_high = stack_top();
     /* volatile, or the compiler makes this a call of memset, which would overwrite its own frame. */
     for (volatile uint32_t *p = stack_low; p < (sp - STACK_UNPAINTED_WORDS); p++) {
@@ -132,9 +152,14 @@ extern "C" {
 
 void port_start(void)
 {
+    reset_cause = reset_told();
+    look_at_stack();
+    if (last_fault != nullptr) {
+        reset_cause = fault_take_fresh(last_fault) ? PORT_RESET_FAULT : reset_cause;
+        guarded = guard_start(last_fault, stack_high);
+    }
     TG_SERIAL.begin(CONFIG_UART_BAUD);
     start_cycle_counter();
-    paint_stack();
 }
 
 uint32_t port_clock_hz(void)
@@ -212,27 +237,38 @@ void port_write(uint8_t value)
 void port_ticks_start(void)
 {
     port_wait(); /* what is left of the answer before, which would otherwise wait for the end of this inference */
+    if (guarded) {
+        TG_SERIAL.flush(); /* the UART sends by interrupts */
+        guard_enter(fault_watchdog_ticks(port_clock_hz()), cycles_count ? &CYCCNT_REGISTER : nullptr,
+                    is_uart(&TG_SERIAL));
+    }
     micros_first = static_cast<uint32_t>(micros());
     cycles_first = cycles_count ? CYCCNT_REGISTER : 0u;
 }
 
+/* The cycles of the core, or microseconds. */
 uint64_t port_ticks_now(void)
 {
     const uint32_t cycles = cycles_count ? (CYCCNT_REGISTER - cycles_first) : 0u;
     const uint32_t passed = static_cast<uint32_t>(micros()) - micros_first;
-    const uint64_t near = (static_cast<uint64_t>(passed) * port_clock_hz()) / MICROSECONDS;
     if (!cycles_count) {
-        return (near != 0u) ? near : 1u;
+        return (passed != 0u) ? passed : 1u;
     }
     /* The counter wraps every 2^32 cycles; the microseconds say how often it has. */
+    const uint64_t near = (static_cast<uint64_t>(passed) * port_clock_hz()) / MICROSECONDS;
     const int64_t off = static_cast<int64_t>(near) - static_cast<int64_t>(cycles);
     const int64_t wraps = (off + (INT64_C(1) << 31)) >> 32;
-    return static_cast<uint64_t>((wraps > 0) ? (wraps << 32) : 0) + cycles;
+    const uint64_t whole = static_cast<uint64_t>((wraps > 0) ? (wraps << 32) : 0) + cycles;
+    return whole - (guarded ? guard_cycles_taken() : 0u);
 }
 
 uint64_t port_ticks_stop(void)
 {
-    return port_ticks_now();
+    const uint64_t passed = port_ticks_now();
+    if (guarded) {
+        guard_leave();
+    }
+    return passed;
 }
 
 port_memory_t port_memory(void)
@@ -249,11 +285,22 @@ port_memory_t port_memory(void)
     return memory;
 }
 
-/* The core's own fault handlers stay in place, and none of them records anything. */
 port_fault_t port_last_fault(void)
 {
     const port_fault_t none = {0u, 0u, 0u, 0u, 0u};
-    return none;
+    return (last_fault != nullptr) ? fault_read(last_fault) : none;
+}
+
+port_facts_t port_facts(void)
+{
+    const uint64_t watchdog = fault_watchdog_ticks(port_clock_hz());
+    port_facts_t facts;
+    facts.tick_source = cycles_count ? PORT_TICKS_CYCLE_COUNTER : PORT_TICKS_MICROSECONDS;
+    facts.interrupts = (guarded && is_uart(&TG_SERIAL)) ? PORT_INTERRUPTS_MASKED : PORT_INTERRUPTS_COUNTED;
+    facts.reset = reset_cause;
+    facts.tick_hz = cycles_count ? port_clock_hz() : MICROSECONDS;
+    facts.watchdog_ms = guarded ? static_cast<uint32_t>((watchdog * 1000u) / port_clock_hz()) : 0u;
+    return facts;
 }
 
 } // extern "C"

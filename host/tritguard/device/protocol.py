@@ -162,8 +162,8 @@ class Fault:
 
     Attributes:
         count: how many faults reset it since power-up.
-        cause: 0 if there was none, 2 to 6 for an Arm exception number, 256 for a stack overflow, 257 for an inference that
-            the watchdog ended.
+        cause: 0 if there was none, 2 to 6 for an Arm exception number, 256 for a stack overflow, 257 for an inference
+            that the watchdog ended.
         pc: the program counter at the fault, in the board's address space; 0 if it is not known.
         status: the core's CFSR register at the fault.
         address: the core's BFAR register at the fault, meaningful if CFSR says so.
