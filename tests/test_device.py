@@ -37,7 +37,9 @@ from tritguard.device.link import Link, Patience
 from tritguard.device.protocol import Request, Reset
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError, DeviceError, ToolMissingError, WrongFirmwareError
-from tritguard.profile import count
+from tritguard.evaluate.measurement import Latency
+from tritguard.profile import count, expected_cycles
+from tritguard.report.wording import timing
 from tritguard.twin import Twin
 
 pytest_plugins = ("tests.support.device_fixtures",)
@@ -162,6 +164,36 @@ def test_a_board_behind_a_serial_server_is_real_though_its_kind_has_an_emulator(
             assert device.instructions(int(ticks[0])) is None
             assert device.tick_hz == device.hello.clock_hz == 16_000_000
     assert not is_emulated(emulated.url)
+
+
+def test_the_cycles_of_a_real_board_are_called_so_and_stand_beside_the_static_estimate(
+    small_bundle: Bundle, firmware: Builder
+) -> None:
+    """The server hides that the board is emulated, so that its SysTick counts what a real core's would be taken for."""
+    build, x = firmware(small_bundle, "netduinoplus2"), inputs(small_bundle, 3)
+    with (
+        EmulatedBoard(build.record.board, build.elf) as emulated,
+        NoisyLine(emulated.url, lambda frame: frame, lambda frame: frame) as server,
+        connect(server.url, small_bundle, build) as device,
+    ):
+        ticks = device.predict(x).ticks
+        assert ticks is not None
+        latency = Latency.of(device, ticks)
+    assert (latency.tick_source, latency.interrupts) == ("systick", "taken off")
+    assert latency.cycles_measured == latency.ticks_median == int(np.median(ticks))
+    expected = expected_cycles(small_bundle, build)
+    assert expected is not None and latency.cycles_expected == expected.cycles
+    assert latency.milliseconds == pytest.approx(latency.ticks_median / 16_000)
+    words = timing(latency)
+    assert f"{latency.ticks_median:,} cycles, measured by the systick" in words
+    assert f"of the static estimate ({expected.method}" in words
+    # A real board without an emulator is compared with what the kernels' own models expect.
+    record = build.record.model_copy(update={"board": build.record.board.model_copy(update={"emulator": None})})
+    models = expected_cycles(small_bundle, Build(build.path, record))
+    assert models is not None and "cost models of the kernels" in models.method
+    assert expected.cycles / 4 < models.cycles < expected.cycles
+    told = latency.model_copy(update={"tick_source": "microseconds", "cycles_expected": None, "interrupts": "counted"})
+    assert told.cycles_measured is None and "the core counts no cycles" in timing(told)
 
 
 def test_no_inputs_give_no_outputs(small_bundle: Bundle, small_build: Build) -> None:

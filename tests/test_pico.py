@@ -1,4 +1,6 @@
-"""The RP2040 on rp2040js, an emulator that others wrote: the same bytes, and the same instructions as QEMU counts."""
+"""Two chips that people own, as real firmware for each: the RP2040 on rp2040js, an emulator that others wrote, and the
+STM32F205 in QEMU. Each goes the whole road: 200 inputs, selftest, profile, evaluate and attack.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +11,18 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from typer.testing import CliRunner
 
-from tests.support.device_support import Builder, inputs
+from tests.support.device_support import ENDLESS, Builder, crashing_bundle, inputs
 from tests.support.pico import need_rp2040js
 from tests.support.tflite_builder import ModelBuilder
 from tritguard import api
 from tritguard.boards import load_board
-from tritguard.build import Build
+from tritguard.build import Build, build
 from tritguard.cli import app
 from tritguard.data import Dataset, write_dataset
-from tritguard.device import EmulatedBoard, connect, open_device
+from tritguard.device import EmulatedBoard, connect, emulate, open_device
+from tritguard.device.protocol import Reset, TickSource
 from tritguard.emit import Bundle, write_bundle
-from tritguard.errors import ToolMissingError
+from tritguard.errors import DeviceError, ToolMissingError
 from tritguard.evaluate.deployment.result import DeploymentResult
 from tritguard.profile import count
 from tritguard.report.registry import to_html
@@ -28,6 +31,7 @@ from tritguard.twin import Twin
 pytest_plugins = ("tests.support.device_fixtures",)
 
 BOARD = "pico"
+F205 = "netduino2"
 
 
 def tiny_model() -> bytes:
@@ -48,6 +52,21 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="module")
 def built(tiny: Bundle, firmware: Builder) -> Build:
     return firmware(tiny, BOARD)
+
+
+@pytest.fixture(scope="module")
+def f205_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_bundle(tiny_model(), tmp_path_factory.mktemp("f205") / "bundle", name="tiny", core="m3")
+
+
+@pytest.fixture(scope="module")
+def f205(f205_bundle: Bundle, firmware: Builder) -> Build:
+    return firmware(f205_bundle, F205)
+
+
+def labelled(bundle: Bundle, count: int) -> Dataset:
+    x = inputs(bundle, count)
+    return Dataset("noise", x, Twin(bundle).predict(x).labels, tuple("abc"), "steps", "none")
 
 
 def test_the_boot_rom_would_accept_the_second_boot_loader(built: Build) -> None:
@@ -77,6 +96,51 @@ def test_two_hundred_inputs_are_answered_as_the_twin_does(tiny: Bundle, built: B
     assert outputs.logits is not None and (outputs.logits == twin.logits).all()
     assert (hello.board, hello.clock_hz, hello.fault.count) == (BOARD, 125_000_000, 0)
     assert memory.static == built.record.sizes.ram_static and memory.stack_peak < memory.stack_reserved
+
+
+def test_the_f205_answers_two_hundred_inputs_over_its_uart_as_the_twin_does(f205_bundle: Bundle, f205: Build) -> None:
+    x = inputs(f205_bundle, 200)
+    with emulate(f205_bundle, f205, bulk=False) as device:
+        outputs, hello = device.predict(x), device.hello
+        assert (device.emulated, device.bulk, device.resent_frames) == (True, False, 0)
+    twin = Twin(f205_bundle).predict(x)
+    assert (outputs.scores == twin.scores).all()
+    assert outputs.logits is not None and (outputs.logits == twin.logits).all()
+    assert (hello.board, hello.facts.port, hello.facts.ticks) == (F205, "stm32f4", TickSource.SYSTICK)
+
+
+def test_the_f205_goes_the_road_and_no_figure_of_it_is_a_time(f205_bundle: Bundle, f205: Build, tmp_path: Path) -> None:
+    """There is no cycle model of a Cortex-M3, so that nothing is left to estimate a time from."""
+    found = api.selftest(f205_bundle, f205, tmp_path / "selftest.json")
+    assert found.passed, found.checks
+    assert "which are not time" in next(check.seen for check in found.checks if check.name == "time")
+    counted = api.profile(f205_bundle, f205)
+    assert (counted.method, counted.total.cycles) == ("counted", None)
+    result = api.evaluate(f205_bundle, f205, labelled(f205_bundle, 21), tmp_path)
+    latency = result.latency
+    assert latency.instructions is not None and latency.instructions >= counted.total.instructions
+    assert (latency.cycles_estimated, latency.tick_source, latency.cycles_expected) == (None, None, None)
+    page = to_html(result)
+    assert "instructions, exact" in page and "an emulator&#39;s ticks are not time" in page
+    assert "ms, " not in page
+
+
+@pytest.mark.slow
+def test_an_endless_loop_ends_on_the_pico_as_well(tiny: Bundle, tmp_path: Path) -> None:
+    need_rp2040js()
+    bundle = crashing_bundle(tiny, tmp_path / "crashing")
+    made = build(bundle, load_board(BOARD), tmp_path / "build")
+    x = inputs(bundle, 2)
+    x[:, 0, 0, 0] = (0, ENDLESS)
+    with EmulatedBoard(made.record.board, made.elf) as emulated:
+        with (
+            connect(emulated.url, bundle, made) as device,
+            pytest.raises(DeviceError, match="an inference without end, stopped by the watchdog at 0x"),
+        ):
+            device.predict(x[1:])
+        with connect(emulated.url, bundle, made) as device:
+            assert device.hello.facts.reset == Reset.FAULT
+            assert (device.predict(x[:1]).scores == Twin(tiny).predict(x[:1]).scores).all()
 
 
 def test_selftest_passes_and_calls_its_ticks_no_time(tiny: Bundle, built: Build, tmp_path: Path) -> None:
@@ -132,16 +196,21 @@ def test_evaluate_says_whose_estimate_the_time_is(tiny: Bundle, built: Build, tm
 
 
 @pytest.mark.slow
-def test_an_attack_is_confirmed_there(tiny: Bundle, built: Build, tmp_path: Path) -> None:
+def test_an_attack_is_confirmed_on_both(
+    tiny: Bundle, built: Build, f205_bundle: Bundle, f205: Build, tmp_path: Path
+) -> None:
     need_rp2040js()
     pytest.importorskip("art", reason="attacks need the extra 'attack'")
-    x = inputs(tiny, 12)
-    data = Dataset("noise", x, Twin(tiny).predict(x).labels, tuple("abc"), "steps", "none")
     plan = api.Plan(samples=4, attacks=("noise", "fgsm"), eps=(8,), sanity_eps=64)
-    result = api.attack(tiny, built, data, tmp_path / "run", plan=plan, workers=1)
-    assert (result.confirmation.mismatched_inputs, result.firmware.emulated) == (0, True)
-    page = to_html(result)
-    assert "ESTIMATED</span> by rp2040js" in page and "counted by the emulator" not in page
+    pages = {}
+    for bundle, firmware in ((tiny, built), (f205_bundle, f205)):
+        board = firmware.record.board.id
+        result = api.attack(bundle, firmware, labelled(bundle, 12), tmp_path / board, plan=plan, workers=1)
+        assert (result.confirmation.mismatched_inputs, result.firmware.emulated) == (0, True)
+        pages[board] = to_html(result)
+    assert "ESTIMATED</span> by rp2040js" in pages[BOARD] and "counted by the emulator" not in pages[BOARD]
+    assert "counted by the emulator" in pages[F205] and "are not time" in pages[F205]
+    assert "ms, median" not in pages[F205] and "ESTIMATED" not in pages[F205]
 
 
 def test_what_is_missing_is_said(built: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

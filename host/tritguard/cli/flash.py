@@ -98,6 +98,7 @@ def describe(hello: Hello) -> None:
         f"{hello.board} answers: {hello.engine} engine at {hello.clock_hz / 1e6:g} MHz\n"
         f"model    {hello.model_sha256}\n"
         f"build id {hello.build_id}\n"
-        f"{hello.inputs} inputs, {hello.outputs} outputs, {hello.logits} logits; last fault: {hello.fault}",
+        f"{hello.inputs} inputs, {hello.outputs} outputs, {hello.logits} logits; last fault: {hello.fault}\n"
+        f"{hello.facts}",
         soft_wrap=True,
     )

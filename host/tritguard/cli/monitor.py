@@ -74,7 +74,7 @@ def _content(frame: Frame) -> str:
         return (
             f"HELLO: {hello.board}, {hello.engine} engine, {hello.clock_hz / 1e6:g} MHz, build {hello.build_id}, "
             f"model {hello.model_sha256[:12]}, {hello.inputs} inputs, {hello.outputs} outputs, {hello.logits} logits, "
-            f"last fault {hello.fault}"
+            f"last fault {hello.fault}, {hello.facts}"
         )
     if frame.type == Request.MEMORY + ANSWER:
         use = MemoryUse.parse(frame.payload)

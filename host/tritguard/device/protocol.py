@@ -221,6 +221,28 @@ class Reset(IntEnum):
     FAULT = 5
 
 
+_TICK_WORDS = {
+    TickSource.UNKNOWN: "a source not told",
+    TickSource.SYSTICK: "SysTick",
+    TickSource.CYCLE_COUNTER: "the cycle counter",
+    TickSource.MICROSECONDS: "the framework's microseconds",
+}
+_INTERRUPT_WORDS = {
+    Interrupts.UNKNOWN: "interrupts not told of",
+    Interrupts.TAKEN_OFF: "the line's interrupts taken off them",
+    Interrupts.MASKED: "the framework's interrupts masked while the model runs",
+    Interrupts.COUNTED: "with the framework's interrupts in them",
+}
+_RESET_WORDS = {
+    Reset.UNKNOWN: "a cause not known",
+    Reset.POWER: "power",
+    Reset.PIN: "the reset pin",
+    Reset.SOFTWARE: "software",
+    Reset.WATCHDOG: "the chip's watchdog",
+    Reset.FAULT: "a fault",
+}
+
+
 @dataclass(frozen=True)
 class PortFacts:
     """How a board measures time and what it came up from; see HELLO in docs/serial-protocol.md.
@@ -242,6 +264,13 @@ class PortFacts:
     port: str = ""
 
     _FIXED = struct.Struct("<3B2I")
+
+    def __str__(self) -> str:
+        watchdog = f"after {self.watchdog_ms / 1000:g} s" if self.watchdog_ms else "none"
+        return (
+            f"ticks by {_TICK_WORDS[self.ticks]}{f' at {self.tick_hz:,} Hz' if self.tick_hz else ''}, "
+            f"{_INTERRUPT_WORDS[self.interrupts]}, last reset by {_RESET_WORDS[self.reset]}, watchdog {watchdog}"
+        )
 
     @classmethod
     def parse(cls, rest: bytes) -> PortFacts:

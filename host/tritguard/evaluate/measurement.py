@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
 from tritguard.device import Device, emulator_version
-from tritguard.profile import estimate_cycles
+from tritguard.device.protocol import Interrupts, TickSource
+from tritguard.profile import estimate_cycles, expected_cycles
 from tritguard.records import Record
+
+TickSourceName = Literal["systick", "cycle counter", "microseconds"]
+InterruptsName = Literal["taken off", "masked", "counted"]
+_SOURCES: dict[TickSource, TickSourceName] = {
+    TickSource.SYSTICK: "systick",
+    TickSource.CYCLE_COUNTER: "cycle counter",
+    TickSource.MICROSECONDS: "microseconds",
+}
+_INTERRUPTS: dict[Interrupts, InterruptsName] = {
+    Interrupts.TAKEN_OFF: "taken off",
+    Interrupts.MASKED: "masked",
+    Interrupts.COUNTED: "counted",
+}
+_CYCLES = ("systick", "cycle counter")
 
 
 class Firmware(Record):
@@ -51,6 +66,12 @@ class Latency(Record):
     and ticks divided by tick_hz are the measured time.
 
     Attributes:
+        tick_source: what counted the ticks on a real board; None on an emulated one, and for a firmware that does not
+            say.
+        interrupts: on a real board, whether a framework's interrupts were masked while the model ran, or counted in the
+            ticks, or, without a framework, taken off them.
+        cycles_expected: on a real board whose ticks are cycles, those that a static model expects, by
+            `cycles_expected_method`.
         ticks_p99: at most 1 % of the inferences took more ticks; None in the results of versions that did not say.
         instructions: those of the median inference.
         cycles_estimated: those of the median inference.
@@ -66,17 +87,23 @@ class Latency(Record):
     cycles_estimated: int | None
     cycles_method: str | None
     core_hz: PositiveInt
+    tick_source: TickSourceName | None = None
+    interrupts: InterruptsName | None = None
+    cycles_expected: PositiveInt | None = None
+    cycles_expected_method: str | None = None
 
     @classmethod
     def of(cls, device: Device, ticks: NDArray[np.int64]) -> Self:
         """Sum up the ticks of n inferences, int64[n].
 
         Raises:
-            DeviceError: see `estimate_cycles`.
+            DeviceError: see `estimate_cycles` and `expected_cycles`.
         """
         median = int(np.median(ticks))
         instructions, core_hz = device.instructions(median), device.build.record.board.clock.hz
         cycles, method = _cycles(device, median, instructions, core_hz)
+        source, interrupts = _told(device)
+        expected = expected_cycles(device.bundle, device.build) if source in _CYCLES else None
         return cls(
             runs=len(ticks),
             ticks_median=median,
@@ -88,7 +115,16 @@ class Latency(Record):
             cycles_estimated=cycles,
             cycles_method=method,
             core_hz=core_hz,
+            tick_source=source,
+            interrupts=interrupts,
+            cycles_expected=None if expected is None else expected.cycles,
+            cycles_expected_method=None if expected is None else expected.method,
         )
+
+    @property
+    def cycles_measured(self) -> int | None:
+        """The cycles of the median inference on a real board; None where its ticks are something else."""
+        return self.ticks_median if self.tick_source in _CYCLES else None
 
     @property
     def milliseconds(self) -> float:
@@ -100,6 +136,14 @@ class Latency(Record):
         if self.cycles_estimated is not None:
             return 1e3 * self.cycles_estimated / self.core_hz * ticks / self.ticks_median
         return 1e3 * ticks / self.tick_hz
+
+
+def _told(device: Device) -> tuple[TickSourceName | None, InterruptsName | None]:
+    """What a real board says of its ticks; of an emulated one they are the emulator's."""
+    if device.emulated:
+        return None, None
+    facts = device.hello.facts
+    return _SOURCES.get(facts.ticks), _INTERRUPTS.get(facts.interrupts)
 
 
 def _cycles(device: Device, ticks: int, instructions: int | None, core_hz: int) -> tuple[int | None, str | None]:

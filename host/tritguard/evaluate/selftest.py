@@ -149,7 +149,8 @@ class _Asked:
 
     def checks(self) -> Iterator[Check]:
         hello = self._device.hello
-        yield Check(name="hello", passed=True, seen=f"{hello.board}, {hello.clock_hz / 1e6:g} MHz, this firmware")
+        seen = f"{hello.board}, {hello.clock_hz / 1e6:g} MHz, this firmware; {hello.facts}"
+        yield Check(name="hello", passed=True, seen=seen)
         yield self._echo()
         yield self._inferences()
         yield self._memory()
@@ -195,6 +196,8 @@ class _Asked:
         self.ticks = (int(ticks.min()), int(np.median(ticks)), int(ticks.max()))
         spread = (self.ticks[2] - self.ticks[0]) / self.ticks[1]
         time = f"{1e3 * self.ticks[1] / self._device.tick_hz:.3f} ms, measured"
+        if self._device.hello.facts.ticks.is_cycles:
+            time += f", {self.ticks[1]:,} cycles"
         if self._device.emulated:
             time = f"{self.ticks[1]:,} ticks of an emulator, which are not time"
         seen = f"{time}; median of {_REPEATS} on one input, shortest to longest {spread:.2%}"

@@ -79,6 +79,38 @@ def estimate_cycles(bundle: Bundle, built: Build) -> CycleEstimate | None:
     return CycleEstimate(ratio, method + "without flash wait states")
 
 
+@dataclass(frozen=True)
+class ExpectedCycles:
+    """What a static model of the core expects of one inference, and how it was found; beside what a board measures."""
+
+    cycles: int
+    method: str
+
+
+def expected_cycles(bundle: Bundle, built: Build) -> ExpectedCycles | None:
+    """Estimate the cycles of an inference without the board.
+
+    Where the board has an emulator that counts and its core has a model, the whole firmware's instructions are counted
+    and weighted. Otherwise it is the sum of what the kernels' cost models expect of the layers with weights.
+
+    Returns:
+        The estimate, or None for an engine that is not the native one.
+
+    Raises:
+        DeviceError: see `count`.
+    """
+    board = built.record.board
+    if built.record.engine != "native":
+        return None
+    if board.emulator is not None and has_model(board.core) and _can_count(board):
+        cycles = count(bundle, built, _sample(bundle)).cycles
+        assert cycles is not None
+        return ExpectedCycles(cycles, f"a static {board.core} model over this firmware's exact counts")
+    cycles = sum(kernel.cost.cycles for kernel in bundle.emission.kernels.values())
+    method = f"the cost models of the kernels for the core class {bundle.manifest.core}, layers with weights only"
+    return ExpectedCycles(cycles, method) if cycles else None
+
+
 def _sample(bundle: Bundle) -> Int8:
     """Draw one random input from a fixed seed, so that it is the same every time."""
     return np.random.default_rng(0).integers(-128, 128, (1, *bundle.manifest.input.shape), dtype=np.int8)
@@ -95,6 +127,7 @@ class _Measured:
     method: Method
     emulated: bool
     tick_hz: int | None
+    ticks_are_cycles: bool
     layers: Mapping[int, Work]
     functions: Mapping[int, tuple[FunctionWork, ...]]
     outside: Work
@@ -109,6 +142,7 @@ def _counted(counted: ModelCount) -> _Measured:
         method="counted",
         emulated=True,
         tick_hz=None,
+        ticks_are_cycles=False,
         layers={index: _work(layer) for index, layer in named.items()},
         functions={
             index: tuple(FunctionWork(name=part.name, work=_work(part)) for part in layer.functions)
@@ -133,6 +167,7 @@ def _timed(device: Device, sample: Int8) -> _Measured:
         method="timed",
         emulated=device.emulated,
         tick_hz=device.tick_hz,
+        ticks_are_cycles=not device.emulated and device.hello.facts.ticks.is_cycles,
         layers={index: work(int(amount)) for index, amount in enumerate(ticks.layers) if amount},
         functions={},
         outside=work(ticks.outside),
@@ -171,6 +206,7 @@ def _profile(bundle: Bundle, built: Build, measured: _Measured) -> Profile:
         elf_sha256=record.elf_sha256,
         method=measured.method,
         tick_hz=measured.tick_hz,
+        ticks_are_cycles=measured.ticks_are_cycles,
         macs=manifest.macs,
         flash_total=record.sizes.flash_total,
         arena_bytes=record.sizes.ram_arena,

@@ -68,6 +68,7 @@ class Profile(Record):
         method: `counted` if the emulator counted the instructions of the firmware that ships, `timed` if the board's
             own timer was used, in a firmware that reads it between layers.
         tick_hz: ticks per second; None if there are no ticks.
+        ticks_are_cycles: whether the board is real and says that each tick is a cycle of its core.
         outside: what the model's code outside all layers took.
     """
 
@@ -83,6 +84,7 @@ class Profile(Record):
     elf_sha256: str
     method: Method
     tick_hz: int | None
+    ticks_are_cycles: bool = False
     macs: int
     flash_total: int
     arena_bytes: int

@@ -8,7 +8,7 @@ from tritguard.evaluate.deployment.result import DeploymentResult
 from tritguard.evaluate.measurement import Latency
 from tritguard.evaluate.study import Rate
 from tritguard.report.study import Facts, Grid, Page, Section, SectionReport
-from tritguard.report.wording import count, interval, line, megahertz, of, percent, real
+from tritguard.report.wording import count, interval, line, megahertz, of, percent, real, timing
 
 _WHOLE_TABLE = 20  # classes; of more, a table of all would be hard to read
 _CONFUSED = 20
@@ -65,12 +65,15 @@ def _latency(result: DeploymentResult) -> Section:
         rows.append(("ms, ESTIMATED", *(real(latency.milliseconds_of(ticks)) for ticks in spread)))
     elif not result.firmware.emulated:
         rows.append(("ms, measured", *(real(latency.milliseconds_of(ticks)) for ticks in spread)))
-        rows.append((f"ticks of {megahertz(latency.tick_hz)}", *map(count, spread)))
+        unit = "cycles, measured," if latency.cycles_measured is not None else "ticks"
+        rows.append((f"{unit} of {megahertz(latency.tick_hz)}", *map(count, spread)))
     note = f"Over {count(latency.runs)} inferences; 99 % of them took no longer than p99."
     if latency.cycles_estimated is not None:
         note += f" Cycles by {latency.cycles_method}; milliseconds at {megahertz(latency.core_hz)}."
     elif result.firmware.emulated:
         note += " No time: an emulator's ticks are not time, and there is no estimate of cycles for this core."
+    elif how := timing(latency):
+        note += f" The median: {how}."
     columns = ("one inference", "min", "median", "p99", "max")
     return Section("Latency", "", None, Grid(columns, tuple(rows)), note)
 

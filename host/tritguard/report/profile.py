@@ -37,17 +37,24 @@ _UNITS = (
     Unit("instructions", lambda work: work.instructions),
     Unit("ticks", lambda work: work.ticks),
 )
+_CYCLES = Unit("cycles", lambda work: work.ticks)
+
+
+def _known(profile: Profile) -> list[Unit]:
+    """The units that the whole profile has, the one nearest to time first; a real board's ticks may be cycles."""
+    units = [unit for unit in _UNITS if unit.of(profile.total) is not None]
+    return [_CYCLES if unit.name == "ticks" and profile.ticks_are_cycles else unit for unit in units]
 
 
 def unit_of(profile: Profile) -> Unit:
     """Choose the unit nearest to time that the whole profile has."""
-    return next(unit for unit in _UNITS if unit.of(profile.total) is not None)
+    return _known(profile)[0]
 
 
 def table(profile: Profile) -> Group:
     """Lay out the layers, their sum, and the functions that take their time, for a terminal of 80 columns."""
     unit = unit_of(profile)
-    known = [unit for unit in _UNITS if unit.of(profile.total) is not None]
+    known = _known(profile)
     grid = Table(box=None, show_footer=True, padding=(0, 1, 0, 0), pad_edge=False)
     grid.add_column("", justify="right", no_wrap=True)
     grid.add_column("op", "all", overflow="fold")
@@ -99,7 +106,7 @@ def page(profile: Profile) -> str:
             profile=profile,
             heading=_heading(profile),
             unit=unit,
-            units=[unit for unit in _UNITS if unit.of(profile.total) is not None],
+            units=_known(profile),
             bars=_bars(unit, profile),
             functions=lambda layer: _functions(unit, layer),
             ratio=_ratio,

@@ -33,6 +33,7 @@ from tritguard.report.wording import (
     size,
     steps,
     throughput,
+    timing,
 )
 
 _COLOUR: dict[Status, str] = {"valid": "green", "degraded": "yellow", "invalid": "red"}
@@ -198,6 +199,8 @@ def _latency(result: RobustnessResult) -> Group:
     else:
         spread = f"{count(latency.ticks_min)} to {count(latency.ticks_max)} ticks of {megahertz(latency.tick_hz)}"
         rows.append(("time", f"{real(latency.milliseconds)} ms, measured, median of {count(latency.runs)} ({spread})"))
+        if how := timing(latency):
+            rows.append(("measured", _plain(how)))
     rows.append(("work", f"{count(result.model_macs)} multiply-accumulates"))
     return _facts("Latency of one inference", rows)
 

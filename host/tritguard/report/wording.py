@@ -8,6 +8,7 @@ from tritguard.attack.norms import NORMS
 from tritguard.data.dataset import PIXEL_UNIT
 from tritguard.evaluate.crafting.runs import Throughput
 from tritguard.evaluate.limits import DataRange
+from tritguard.evaluate.measurement import Latency
 from tritguard.evaluate.robustness.figures import Doubling, Growth
 from tritguard.evaluate.study import Confirmation, Rate, Status
 
@@ -171,3 +172,26 @@ _SHORT_OPS = {"CONV_2D": "conv", "DEPTHWISE_CONV_2D": "depthwise", "FULLY_CONNEC
 def short_op(op: str) -> str:
     """Shorten the name of an op for narrow columns."""
     return _SHORT_OPS.get(op, op.lower().removesuffix("_2d"))
+
+
+_INTERRUPTS = {
+    "taken off": "only the serial line interrupts it, whose time is taken off",
+    "masked": "the framework's interrupts were masked while it ran",
+    "counted": "the framework's interrupts ran meanwhile, and their time is in it",
+}
+
+
+def timing(latency: Latency) -> str:
+    """Say how a real board's time was measured, in one line without a full stop; empty if the board did not say."""
+    parts = []
+    if latency.cycles_measured is not None:
+        parts.append(f"{count(latency.cycles_measured)} cycles, measured by the {latency.tick_source}")
+    elif latency.tick_source is not None:
+        parts.append(f"measured in {latency.tick_source}, because the core counts no cycles")
+    if latency.cycles_measured is not None and latency.cycles_expected is not None:
+        times = real(latency.cycles_measured / latency.cycles_expected)
+        expected = f"{count(latency.cycles_expected)} of the static estimate"
+        parts.append(f"{times} times the {expected} ({latency.cycles_expected_method}, without flash wait states)")
+    if latency.interrupts is not None:
+        parts.append(_INTERRUPTS[latency.interrupts])
+    return "; ".join(parts)
