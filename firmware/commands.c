@@ -135,12 +135,20 @@ void commands_forget_input(void)
     input.begun = false;
 }
 
+#ifdef CONFIG_MARK_PIN
+#define MARK(on) port_mark(on)
+#else
+#define MARK(on) ((void)0)
+#endif
+
 /* Returns 0, or the engine's error. */
 static uint32_t infer(const uint8_t *from)
 {
     kept.is_valid = false;
     port_ticks_start();
+    MARK(true);
     const uint32_t failure = engine_run((const int8_t *)from, result.output, LOGITS);
+    MARK(false);
     result.ticks = port_ticks_stop();
     return failure;
 }

@@ -202,6 +202,9 @@ void port_start(void)
     clock_hz = clock_start();
     watchdog_wraps = (uint32_t)(fault_watchdog_ticks(clock_hz) >> 24) + 1u;
     uart_start();
+#ifdef CONFIG_MARK_PIN
+    mark_start();
+#endif
     __asm__ volatile("cpsie i" ::: "memory");
 }
 

@@ -21,6 +21,9 @@ void uart_set_rate(uint32_t baud);
 /* Send one byte; waits until the UART has room for it. */
 void uart_write(uint8_t byte);
 
+/* Make the pin of the board's `mark` an output, low; port_mark of port.h sets it. Linked only into boards with one. */
+void mark_start(void);
+
 /* The UART's interrupt handler: hands every received byte to serial_received. */
 void uart_interrupt(void);
 

@@ -36,6 +36,9 @@ void port_ticks_start(void);
 uint64_t port_ticks_now(void);
 uint64_t port_ticks_stop(void);
 
+/* Set the pin that is high while the model runs. Only boards whose file names one, `mark`, have it. */
+void port_mark(bool on);
+
 typedef struct {
     uint32_t static_bytes; /* everything in RAM except the stack */
     uint32_t stack_bytes;

@@ -51,7 +51,7 @@ const uint32_t MICROSECONDS = 1000000u;
 
 /* Where Serial is the core's plain UART, nothing is lost while the model runs: the host sends nothing ahead. USB has to be
  * served at any time, or the host's system gives the board up; its classes only inherit from the UART's, if at all. */
-bool is_uart(const HardwareSerial *)
+__attribute__((unused)) bool is_uart(const HardwareSerial *)
 {
     return true;
 }
@@ -160,7 +160,18 @@ void port_start(void)
     }
     TG_SERIAL.begin(CONFIG_UART_BAUD);
     start_cycle_counter();
+#ifdef CONFIG_MARK_PIN
+    pinMode(CONFIG_MARK_PIN, OUTPUT);
+    port_mark(false);
+#endif
 }
+
+#ifdef CONFIG_MARK_PIN
+void port_mark(bool on)
+{
+    digitalWrite(CONFIG_MARK_PIN, on ? HIGH : LOW);
+}
+#endif
 
 uint32_t port_clock_hz(void)
 {

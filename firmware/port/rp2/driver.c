@@ -58,6 +58,10 @@ _Static_assert((VCO_HZ >= 750000000u) && (VCO_HZ <= 1600000000u), "VCO between 7
 
 #define PIN_CONTROL(pin) REGISTER(0x40014004u + (8u * (pin)))
 #define PIN_TO_UART 2u
+#define PIN_TO_SIO 5u
+#define SIO_SET REGISTER(0xD0000014u)
+#define SIO_CLEAR REGISTER(0xD0000018u)
+#define SIO_OUTPUT_ENABLE REGISTER(0xD0000024u)
 
 /* UART0 is on 0, 1, 12, 13, 16, 17, 28 and 29, UART1 on 4, 5, 8, 9, 20, 21, 24 and 25; the even ones send. */
 #define PIN_UART(pin) ((((pin) + 4u) / 8u) % 2u)
@@ -160,6 +164,27 @@ void uart_start(void)
     UART_INTERRUPTS = INTERRUPT_RECEIVED;
     core_enable_uart_interrupt();
 }
+
+#ifdef CONFIG_MARK_PIN
+_Static_assert(CONFIG_MARK_PIN <= 29u, "mark is no pin of the chip");
+
+void port_mark(bool on)
+{
+    if (on) {
+        SIO_SET = 1u << CONFIG_MARK_PIN;
+    } else {
+        SIO_CLEAR = 1u << CONFIG_MARK_PIN;
+    }
+}
+
+/* The pins left their reset with the UART's. */
+void mark_start(void)
+{
+    port_mark(false);
+    SIO_OUTPUT_ENABLE = 1u << CONFIG_MARK_PIN;
+    PIN_CONTROL(CONFIG_MARK_PIN) = PIN_TO_SIO;
+}
+#endif
 
 void uart_set_rate(uint32_t baud)
 {

@@ -85,6 +85,7 @@ _Static_assert(CONFIG_CLOCK_HZ <= 168000000u, "core clock");
 #endif
 
 #define GPIO(port) (0x40020000u + ((port)*0x400u))
+#define GPIO_MODE_OUTPUT 1u
 #define GPIO_MODE_ALTERNATE 2u
 #define GPIO_SPEED_FAST 2u
 #define GPIO_PULL_UP 1u
@@ -178,6 +179,24 @@ static void connect_pin(uint32_t port, uint32_t pin)
     set_field(GPIO(port) + 0x0Cu, pin, 2u, GPIO_PULL_UP);
     set_field(GPIO(port) + 0x00u, pin, 2u, GPIO_MODE_ALTERNATE);
 }
+
+#ifdef CONFIG_MARK_PIN
+#define MARK_SET_AND_CLEAR REGISTER(GPIO(CONFIG_MARK_PORT) + 0x18u) /* the upper half clears */
+
+void port_mark(bool on)
+{
+    MARK_SET_AND_CLEAR = 1u << (on ? CONFIG_MARK_PIN : (CONFIG_MARK_PIN + 16u));
+}
+
+void mark_start(void)
+{
+    RCC_AHB1ENR |= 1u << CONFIG_MARK_PORT;
+    (void)RCC_AHB1ENR;
+    port_mark(false);
+    set_field(GPIO(CONFIG_MARK_PORT) + 0x08u, CONFIG_MARK_PIN, 2u, GPIO_SPEED_FAST);
+    set_field(GPIO(CONFIG_MARK_PORT) + 0x00u, CONFIG_MARK_PIN, 2u, GPIO_MODE_OUTPUT);
+}
+#endif
 
 void uart_start(void)
 {

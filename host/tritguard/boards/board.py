@@ -135,6 +135,7 @@ class Board(Record):
         built: by whom the firmware was built, and with which versions, in words.
         stack_bytes: bytes at the start of RAM that are reserved for the stack; on a framework, how deep the stack's use
             is looked for.
+        mark: the pin that is high while the model runs, as the driver's example writes it; for current logs.
         usb: ids of the board's serial port on USB, `vendor:product` in hex; none where they are a probe's or not known.
         platformio: how PlatformIO builds for it on a framework; None for firmware that starts the chip itself.
     """
@@ -152,6 +153,7 @@ class Board(Record):
     memory: Memory
     uart: SerializeAsAny[SerialPort]
     clock: SerializeAsAny[Clock]
+    mark: _Title | None = None
     usb: tuple[_UsbId, ...] = ()
     platformio: PlatformIO | None = None
     emulator: Emulator | None = None
@@ -186,6 +188,8 @@ class Board(Record):
             raise ValueError(f"the driver {self.uart.driver} does not go with the framework {framework}")
         if framework is None and None in (self.memory.flash.origin, self.memory.ram.origin):
             raise ValueError("memory.flash and memory.ram need an origin, because no framework has the linker script")
+        if self.mark is not None:
+            self.driver.check_mark(self.mark)
         return self
 
     @property

@@ -158,10 +158,12 @@ _Fields = dict[_Name, _Parts | _Whole]
 class _DriverFile(Record):
     """`driver.toml`: fields named here narrow those that every UART or clock has; all others are added and required.
 
-    A driver for a framework names it: clock, vectors and serial line are then the framework's.
+    A driver for a framework names it: clock, vectors and serial line are then the framework's. `mark` is how a board's
+    file names the pin that is high while the model runs, for drivers that can set one.
     """
 
     about: str
+    mark: _Parts | None = None
     framework: Literal["arduino"] | None = None
     uart: _Fields = Field(default={})
     clock: _Fields = Field(default={})
@@ -189,9 +191,17 @@ class Driver:
         """The model of `[clock]` for boards with this driver."""
         return _record(Clock, self.name, self.needs.clock)
 
-    def numbers(self, uart: SerialPort, clock: Clock) -> dict[str, int]:
+    def check_mark(self, pin: str) -> None:
+        """Raise ValueError if the driver cannot set this pin while the model runs."""
+        if self.needs.mark is None:
+            raise ValueError(f"mark: the driver {self.name} sets no pin")
+        self.needs.mark.check(pin)
+
+    def numbers(self, uart: SerialPort, clock: Clock, mark: str | None = None) -> dict[str, int]:
         """The driver's own part of config.h: unsigned 32-bit numbers by their names without `CONFIG_`."""
         found: dict[str, int] = {}
+        if mark is not None and self.needs.mark is not None:
+            found |= self.needs.mark.numbers("MARK", mark)
         for common, values, fields in ((Clock, clock, self.needs.clock), (Uart, uart, self.needs.uart)):
             for name, field in fields.items():
                 if name not in common.model_fields:

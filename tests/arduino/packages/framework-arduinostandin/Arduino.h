@@ -4,12 +4,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define LOW 0
+#define HIGH 1
+#define OUTPUT 1
 #define max(a, b) ((a) > (b) ? (a) : (b))
 
 extern "C" {
 extern uint32_t SystemCoreClock;
 unsigned long micros(void);
 void yield(void);
+void pinMode(uint32_t pin, uint32_t mode);
+void digitalWrite(uint32_t pin, uint32_t level);
 }
 
 static inline int unused_and_signed(long value)

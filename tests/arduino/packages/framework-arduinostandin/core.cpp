@@ -59,6 +59,17 @@ void yield(void)
 {
 }
 
+/* GPIO 0 of the CMSDK, which QEMU can log every write to. */
+void pinMode(uint32_t pin, uint32_t mode)
+{
+    REG(0x40010000u + (mode == OUTPUT ? 0x10u : 0x14u)) = 1u << pin;
+}
+
+void digitalWrite(uint32_t pin, uint32_t level)
+{
+    REG(0x40010400u + (4u << pin)) = level << pin; /* a masked access: the address says which pin */
+}
+
 void reset(void)
 {
     for (uint32_t *from = _sidata, *to = _sdata; to < _edata;) {
