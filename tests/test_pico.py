@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from tests.support.device_support import ENDLESS, Builder, crashing_bundle, inputs
 from tests.support.pico import need_rp2040js
-from tests.support.tflite_builder import ModelBuilder
+from tests.support.tiny_nets import tiny_model
 from tritguard import api
 from tritguard.boards import load_board
 from tritguard.build import Build, build
@@ -32,16 +32,6 @@ pytest_plugins = ("tests.support.device_fixtures",)
 
 BOARD = "pico"
 F205 = "netduino2"
-
-
-def tiny_model() -> bytes:
-    """A net that takes the emulator a few milliseconds an inference."""
-    rng = np.random.default_rng(3)
-    builder = ModelBuilder((6, 6, 1), 1 / 255, -128)
-    weights = (rng.integers(-1, 2, (4, 3, 3, 1)) * 127).astype(np.int8)
-    tensor = builder.conv(builder.input, weights, [0.02] * 4, None, (0.05, -128), stride=(2, 2), activation="RELU")
-    tensor = builder.mean(tensor, (0.05, -128), keep_dims=False)
-    return builder.build(builder.dense(tensor, rng.integers(-127, 128, (3, 4), dtype=np.int8), [0.01], None, (0.05, 0)))
 
 
 @pytest.fixture(scope="module")

@@ -102,3 +102,13 @@ def random_of(ball: Ball, clean: Int8, rng: np.random.Generator) -> list[Int8]:
 def outside(low: NDArray[np.int64], high: NDArray[np.int64], value: Int8) -> bool:
     """Whether any element lies outside its bounds."""
     return bool(reduce(np.logical_or, (value.reshape(low.shape) < low, value.reshape(low.shape) > high)).any())
+
+
+def tiny_model() -> bytes:
+    """A net that takes the emulator a few milliseconds an inference."""
+    rng = np.random.default_rng(3)
+    builder = ModelBuilder((6, 6, 1), 1 / 255, -128)
+    weights = (rng.integers(-1, 2, (4, 3, 3, 1)) * 127).astype(np.int8)
+    tensor = builder.conv(builder.input, weights, [0.02] * 4, None, (0.05, -128), stride=(2, 2), activation="RELU")
+    tensor = builder.mean(tensor, (0.05, -128), keep_dims=False)
+    return builder.build(builder.dense(tensor, rng.integers(-127, 128, (3, 4), dtype=np.int8), [0.01], None, (0.05, 0)))

@@ -12,7 +12,7 @@ from tritguard.api.models import convert, load_data, train
 from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
 from tritguard.api.schemas import schema, write_schemas
 from tritguard.api.start import init
-from tritguard.api.studies import attack, certify, evaluate, faults, privacy, report, selftest, transfer
+from tritguard.api.studies import attack, certify, energy, evaluate, faults, privacy, report, selftest, transfer
 from tritguard.boards import Board, available_boards, load_board
 from tritguard.build import Budget, Build, open_build
 from tritguard.data import Dataset
@@ -20,7 +20,7 @@ from tritguard.device import Bench, Device, open_device, read_bench
 from tritguard.emit import Bundle, open_bundle
 from tritguard.errors import TritguardError
 from tritguard.evaluate.certify.result import CertifyPlan, CertifyResult
-from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult
+from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult, Energy
 from tritguard.evaluate.faults.result import FaultPlan, FaultResult
 from tritguard.evaluate.privacy.result import PrivacyPlan, PrivacyResult
 from tritguard.evaluate.privacy.study import Training, open_training
@@ -51,6 +51,7 @@ __all__ = [
     "DeploymentPlan",
     "DeploymentResult",
     "Device",
+    "Energy",
     "Engine",
     "FaultPlan",
     "FaultResult",
@@ -82,6 +83,7 @@ __all__ = [
     "compare",
     "convert",
     "convert_to_arrays",
+    "energy",
     "evaluate",
     "evidence",
     "faults",

@@ -15,7 +15,8 @@ from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.certify.result import CertifyPlan, CertifyResult
 from tritguard.evaluate.certify.study import CERTIFY, study_certify
-from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult
+from tritguard.evaluate.deployment.energy import check_against, measure_energy
+from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult, Energy
 from tritguard.evaluate.deployment.study import DEPLOYMENT, study_deployment
 from tritguard.evaluate.faults.result import FaultPlan, FaultResult
 from tritguard.evaluate.faults.study import FAULTS, study_faults
@@ -165,6 +166,41 @@ def evaluate(
             return study_deployment(device, data, plan or DeploymentPlan(), stages)
 
     return carry_out(DEPLOYMENT, Path(out), evaluated, stages)
+
+
+def energy(
+    log: str | Path,
+    result: str | Path | None = None,
+    *,
+    marks: str | None = None,
+    above: float | None = None,
+    volts: float | None = None,
+    rate_hz: float | None = None,
+) -> Energy:
+    """Measure the energy of an inference from a log of the board's current.
+
+    Args:
+        log: the log, as Joulescope, the Power Profiler Kit II or the X-NUCLEO-LPM01A export it.
+        result: the `deployment.json` of the run that was logged, which takes the energy in, with its report.
+        marks: the log's digital input that the board's `mark` is at; not needed where it has one only.
+        above: for a log without inputs: the current in amperes above which an inference runs.
+        volts: the supply's voltage; not needed where the log holds it.
+        rate_hz: samples a second, for a log without times.
+
+    Raises:
+        BadInputError: the log cannot be read or marks no inference, or it is not of the run of `result`.
+    """
+    found = measure_energy(Path(log), marks=marks, above=above, volts=volts, rate_hz=rate_hz)
+    if result is not None:
+        path = Path(result)
+        study = read_study(path)
+        if not isinstance(study, DeploymentResult):
+            raise BadInputError("is no result of evaluate", where=str(path), fix="give a deployment.json")
+        check_against(found, study, str(log))
+        study = study.model_copy(update={"energy": found})
+        write_whole(path, study.model_dump_json(indent=2) + "\n")
+        write_whole(DEPLOYMENT.report_beside(path), to_html(study))
+    return found
 
 
 def selftest(

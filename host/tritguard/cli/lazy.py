@@ -24,6 +24,7 @@ VERBS = (
     "monitor",
     "profile",
     "evaluate",
+    "energy",
     "attack",
     "certify",
     "transfer",

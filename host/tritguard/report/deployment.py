@@ -19,7 +19,7 @@ def content(result: DeploymentResult) -> Page:
     firmware = result.firmware
     board = f"{firmware.board_name} ({firmware.core}, {'emulated' if firmware.emulated else 'real'})"
     lead = f"{count(result.accuracy.n)} test samples of {result.provenance.data_name} on {board}."
-    sections = (_accuracy(result), _confusion(result), _latency(result), _bytes(result))
+    sections = (_accuracy(result), _confusion(result), _latency(result), *_energy(result), _bytes(result))
     models = ((result.model.name, result.model.model_sha256),)
     return Page(f"{result.model.name} on its device", lead, sections, models)
 
@@ -78,6 +78,28 @@ def _latency(result: DeploymentResult) -> Section:
     return Section("Latency", "", None, Grid(columns, tuple(rows)), note)
 
 
+def _energy(result: DeploymentResult) -> tuple[Section, ...]:
+    """The energy of an inference; no section where no log was read."""
+    found = result.energy
+    if found is None:
+        return ()
+    figures = [("all that the board takes, uJ", 1e6, found.joules)]
+    if found.joules_above_idle is not None:
+        figures.append(("above what it takes between inferences, uJ", 1e6, found.joules_above_idle))
+    figures.append(("how long it lasts by its marks, ms", 1e3, found.seconds))
+    rows = tuple(
+        (name, *(real(factor * value) for value in (each.mean, each.deviation, each.least, each.median, each.most)))
+        for name, factor, each in figures
+    )
+    note = (
+        f"Measured: {found.log}, {found.format}, {count(round(found.samples_hz))} samples a second, cut by {found.marks} "
+        f"into {count(found.inferences)} inferences; {real(found.volts)} V, "
+        f"{'logged' if found.volts_measured else 'as given'}."
+    )
+    columns = ("one inference", "mean", "deviation", "min", "median", "max")
+    return (Section("Energy", "", None, Grid(columns, rows), note),)
+
+
 def _scaled(median: int, latency: Latency, spread: list[int]) -> list[str]:
     """Turn ticks into what they are proportional to, given its value for the median."""
     return [count(round(median * ticks / latency.ticks_median)) for ticks in spread]
@@ -104,10 +126,13 @@ def facts(result: DeploymentResult) -> Facts:
     bytes_ = f"{count(seen.mismatched_inputs)} of {count(seen.inputs)} inputs gave other bytes than on the twin"
     if oracle is not None:
         bytes_ += f", {count(oracle.mismatched_inputs)} of {count(oracle.inputs)} other scores than in the oracle"
-    return {
+    found = {
         "accuracy": f"accuracy on the device {percent(rate.value)} ({of(rate)}; 95 % {interval(rate)})",
         "bytes": bytes_,
     }
+    if result.energy is not None:
+        found["energy"] = f"{real(1e6 * result.energy.joules.mean)} uJ an inference, measured"
+    return found
 
 
 REPORT = SectionReport(content, facts)

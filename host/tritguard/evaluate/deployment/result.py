@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Literal, Self
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, model_validator
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from typing_extensions import override
 
 from tritguard.evaluate.measurement import Firmware, Latency
@@ -42,6 +43,55 @@ class OracleComparison(Record):
     mismatched_inputs: NonNegativeInt
 
 
+class Spread(Record):
+    """A measured figure over all inferences."""
+
+    mean: float
+    deviation: NonNegativeFloat
+    least: float
+    median: float
+    most: float
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> Self:
+        """Sum up float64[n]; the deviation is that of a sample of n."""
+        deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+        found = (float(values.mean()), deviation, float(values.min()), float(np.median(values)), float(values.max()))
+        return cls(mean=found[0], deviation=found[1], least=found[2], median=found[3], most=found[4])
+
+
+class Energy(Record):
+    """What an inference takes, from a log of the board's current.
+
+    Attributes:
+        log: the name of the log.
+        log_sha256: of the whole file.
+        format: the instrument whose export it is.
+        marks: the input that was high during inferences, or the current above which one was taken for running.
+        volts: the supply's voltage, given or the log's mean.
+        volts_measured: whether the log holds the voltage of each sample.
+        samples_hz: samples a second, the median.
+        inferences: how many were cut out.
+        joules: of an inference, all that the board takes meanwhile.
+        joules_above_idle: the same without what it takes between inferences, over the same time.
+        idle_watts: what it takes between inferences; None if the log holds no time between them.
+        seconds: how long an inference lasts by its marks.
+    """
+
+    log: str
+    log_sha256: str
+    format: str
+    marks: str
+    volts: PositiveFloat
+    volts_measured: bool
+    samples_hz: PositiveFloat
+    inferences: PositiveInt
+    joules: Spread
+    joules_above_idle: Spread | None
+    idle_watts: float | None
+    seconds: Spread
+
+
 class DeploymentResult(Study):
     """How a deployed model does on its test set, on the device itself: `deployment.json`.
 
@@ -49,6 +99,7 @@ class DeploymentResult(Study):
         confusion: for each true class, how many of its samples the device took for each class.
         confirmation: the device beside the twin.
         oracle: None where the oracle was not asked.
+        energy: what a log of the board's current says, if one was read.
     """
 
     schema_version: Literal[1] = 1
@@ -62,6 +113,7 @@ class DeploymentResult(Study):
     oracle: OracleComparison | None
     firmware: Firmware
     latency: Latency
+    energy: Energy | None = None
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -79,6 +131,8 @@ class DeploymentResult(Study):
             yield f"accuracy: {self.accuracy.k} of {self.accuracy.n}, the confusion has {counted[0]} of {counted[1]}"
         if self.accuracy.n != self.confirmation.inputs:
             yield f"confirmation.inputs: {self.confirmation.inputs}, accuracy is of {self.accuracy.n}"
+        if self.energy is not None and self.firmware.emulated:
+            yield "energy: an emulated board draws no current"
 
     @property
     @override
