@@ -1,4 +1,4 @@
-"""The recipes for labgrid and Jumpstarter, as the guide has them: each switches a pretended relay when a board hangs."""
+"""The recipes for labgrid and Jumpstarter, as the guide has them: each switches a relay when a board hangs."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class PlatformIO(Record):
         defines: macros that the framework reads, such as the one that turns the serial line over USB on.
     """
 
-    platform: Annotated[str, Field(pattern=r"^[a-z0-9]+$")]
+    platform: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     version: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)*$")] | None = None
     board: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
     framework: Literal["arduino"]

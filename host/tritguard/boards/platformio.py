@@ -106,7 +106,7 @@ def find_board(platform: str, board: str, where: str) -> KnownBoard:
         ToolMissingError: the platform is not on this machine.
         BadInputError: the platform has no such board, or its file cannot be read.
     """
-    if not re.fullmatch(r"[a-z0-9]+", platform) or not re.fullmatch(r"[A-Za-z0-9_-]+", board):
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", platform) or not re.fullmatch(r"[A-Za-z0-9_-]+", board):
         raise BadInputError("no platform and board of PlatformIO", where=where, fix="as pio:ststm32/nucleo_f446re")
     folder = platform_folder(platform)
     if folder is None:

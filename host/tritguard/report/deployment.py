@@ -92,8 +92,8 @@ def _energy(result: DeploymentResult) -> tuple[Section, ...]:
         for name, factor, each in figures
     )
     note = (
-        f"Measured: {found.log}, {found.format}, {count(round(found.samples_hz))} samples a second, cut by {found.marks} "
-        f"into {count(found.inferences)} inferences; {real(found.volts)} V, "
+        f"Measured: {found.log}, {found.format}, {count(round(found.samples_hz))} samples a second, cut by "
+        f"{found.marks} into {count(found.inferences)} inferences; {real(found.volts)} V, "
         f"{'logged' if found.volts_measured else 'as given'}."
     )
     columns = ("one inference", "mean", "deviation", "min", "median", "max")
