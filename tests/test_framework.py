@@ -171,6 +171,7 @@ def test_what_a_file_leaves_out_is_platformios(standin_cores: Path) -> None:
     ("name", "error", "words"),
     [
         ("pio:none/such", ToolMissingError, "platform none is not on this machine; pio pkg install --global"),
+        ("pio:renesas-ra/uno_r4_minima", ToolMissingError, "platform renesas-ra is not on this machine"),
         ("pio:raspberrypi/rpipico", ToolMissingError, "--platform https://github.com/maxgerhardt/platform-raspberrypi"),
         ("pio:standin/an386", BadInputError, "has no board 'an386'; 'tritguard boards --search' lists them, such as s"),
         ("pio:standin", BadInputError, "as pio:ststm32/nucleo_f446re"),
