@@ -45,6 +45,7 @@ RANKS = [
     {"evaluate"},
     {"report"},
     {"api"},
+    {"serve"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}

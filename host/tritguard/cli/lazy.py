@@ -31,6 +31,7 @@ VERBS = (
     "privacy",
     "report",
     "compare",
+    "serve",
     "evidence",
     "verify",
     "boards",
