@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tritguard.api.start import BOARD, CONFIG, DATA, SCHEMA, init
-from tritguard.cli.terminal import say
+from tritguard.cli.terminal import say, tell
 
 
 def command(
@@ -29,6 +29,7 @@ def command(
         data = data if data is not None else typer.prompt("Data", default=DATA)
         board = board if board is not None else typer.prompt("Board", default=BOARD)
     path = init(folder, name=name, board=board or BOARD, model=model or None, data=data or DATA)
+    tell({"written": [path, path.with_name(SCHEMA)]})
     say(f"written: {path}, and {SCHEMA} for editors")
     there = folder.resolve() == Path.cwd()
     say(f"next: tritguard run{'' if there else f' {folder / CONFIG}'}")
