@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tritguard.api.machine import Finding, examine
 from tritguard.cli.terminal import console, tell
+from tritguard.resources import docs_dir, examples_dir
 
 
 def command() -> None:
@@ -22,6 +23,7 @@ def command() -> None:
     for finding in findings:
         table.add_row(_mark(finding), finding.name, finding.found or "nothing", finding.why)
     console.print(table)
+    console.print(f"the documentation is in {docs_dir()}, trained models in {examples_dir()}", soft_wrap=True)
     bad = [finding for finding in findings if not finding.good]
     for finding in bad:
         console.print(_mark(finding), f"{finding.name}: {finding.mend}", soft_wrap=True)
