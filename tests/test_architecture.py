@@ -46,7 +46,7 @@ RANKS = [
     {"report"},
     {"api"},
     {"serve"},
-    {"cli"},
+    {"cli", "pytest_plugin"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 # The same inside the packages that hold rooms of their own; a package's face (`__init__.py`) may import any of them.
