@@ -55,6 +55,12 @@ def test_all_that_is_offered_is_there_and_documented() -> None:
     assert (Path(api.__file__).parents[1] / "py.typed").is_file()
 
 
+def test_other_names_are_not_there() -> None:
+    assert dir(api) == api.__all__
+    with pytest.raises(AttributeError, match="tritguard.api.*atack"):
+        api.atack  # type: ignore[attr-defined] # noqa: B018 - only a type checker and this line see the misspelling
+
+
 def test_only_the_command_line_prints() -> None:
     package = Path(api.__file__).parents[1]
     for path in package.rglob("*.py"):

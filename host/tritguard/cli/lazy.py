@@ -11,6 +11,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typing_extensions import override
 
+from tritguard.heavy_imports import heavy_imports
+
 VERBS = (
     "init",
     "run",
@@ -68,8 +70,10 @@ def _help(verb: str) -> str:
 
 
 def _imported(verb: str) -> TyperCommand:
+    with heavy_imports():
+        file = import_module(f"tritguard.cli.{verb}")
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    alone.command(name=verb, epilog=EXIT_CODES)(import_module(f"tritguard.cli.{verb}").command)
+    alone.command(name=verb, epilog=EXIT_CODES)(file.command)
     command = typer.main.get_command(alone)
     assert isinstance(command, TyperCommand)
     return command

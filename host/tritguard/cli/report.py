@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tritguard import api
+from tritguard.api import report
 from tritguard.cli.gates import AnnotationsOption, FailOnOption, FailUnderOption, JunitOption, leave_by_gates
 from tritguard.cli.terminal import console, print_json
 from tritguard.report.registry import to_terminal
@@ -25,7 +25,7 @@ def command(
     annotate: AnnotationsOption = False,
 ) -> None:
     """Print what a run found and write it as one self-contained HTML file."""
-    target, (study, *beside) = api.report(source, output)
+    target, (study, *beside) = report(source, output)
     if as_json:
         print_json(study.model_dump_json(indent=2))
     else:
