@@ -116,6 +116,7 @@ def call_platformio(
         limits=limits,
         environment=_environment(project, board) | dict(variables or {}),
         one_output=True,
+        collect=False,
     )
     return done.returncode != 0, done.stdout.decode(errors="replace")
 
