@@ -101,7 +101,7 @@ MAKERS: dict[str, Make] = {
         x, weights(5, 3, 2, 8), [0.002], None, (0.1, 0), stride=(2, 1), dilation=(1, 2)
     ),
     "DEPTHWISE_CONV_2D": lambda builder, x: builder.depthwise(
-        x, weights(3, 3, 16), [0.003], None, (0.1, 0), stride=(1, 2), activation="RELU6"
+        x, weights(3, 3, 16), [0.006], None, (0.1, 0), stride=(1, 2), activation="RELU6"
     ),
     "FULLY_CONNECTED": lambda builder, x: builder.dense(
         builder.reshape(x, (128,)), weights(6, 128), [0.001], None, (0.1, 0)
