@@ -12,7 +12,7 @@ from tritguard.api.models import convert, load_data, train
 from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
 from tritguard.api.schemas import schema, write_schemas
 from tritguard.api.start import init
-from tritguard.api.studies import attack, certify, evaluate, faults, privacy, report, selftest, transfer
+from tritguard.api.studies import attack, certify, corruptions, evaluate, faults, privacy, report, selftest, transfer
 from tritguard.boards import Board, available_boards, load_board
 from tritguard.build import Budget, Build, open_build
 from tritguard.data import Dataset
@@ -20,6 +20,7 @@ from tritguard.device import Bench, Device, open_device, read_bench
 from tritguard.emit import Bundle, open_bundle
 from tritguard.errors import TritguardError
 from tritguard.evaluate.certify.result import CertifyPlan, CertifyResult
+from tritguard.evaluate.corruptions.result import CorruptionsPlan, CorruptionsResult
 from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult
 from tritguard.evaluate.faults.result import FaultPlan, FaultResult
 from tritguard.evaluate.privacy.result import PrivacyPlan, PrivacyResult
@@ -47,6 +48,8 @@ __all__ = [
     "CertifyPlan",
     "CertifyResult",
     "Comparison",
+    "CorruptionsPlan",
+    "CorruptionsResult",
     "Dataset",
     "DeploymentPlan",
     "DeploymentResult",
@@ -82,6 +85,7 @@ __all__ = [
     "compare",
     "convert",
     "convert_to_arrays",
+    "corruptions",
     "evaluate",
     "evidence",
     "faults",

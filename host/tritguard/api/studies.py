@@ -15,6 +15,8 @@ from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.certify.result import CertifyPlan, CertifyResult
 from tritguard.evaluate.certify.study import CERTIFY, study_certify
+from tritguard.evaluate.corruptions.result import CorruptionsPlan, CorruptionsResult
+from tritguard.evaluate.corruptions.study import CORRUPTIONS, study_corruptions
 from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult
 from tritguard.evaluate.deployment.study import DEPLOYMENT, study_deployment
 from tritguard.evaluate.faults.result import FaultPlan, FaultResult
@@ -165,6 +167,42 @@ def evaluate(
             return study_deployment(device, data, plan or DeploymentPlan(), stages)
 
     return carry_out(DEPLOYMENT, Path(out), evaluated, stages)
+
+
+def corruptions(
+    bundle: Bundle,
+    firmware: Build,
+    data: Dataset,
+    out: str | Path,
+    *,
+    plan: CorruptionsPlan | None = None,
+    port: str | None = None,
+    bench: Bench | None = None,
+    stages: Stages = silent,
+) -> CorruptionsResult:
+    """Measure accuracy under common corruptions on the device; writes `corruptions.json` and `corruptions.html`.
+
+    Args:
+        bundle: the model.
+        firmware: its build.
+        data: its test set is corrupted.
+        out: the folder of the result.
+        plan: the corruptions, their severities and the number of samples.
+        port: the board's serial port, or `auto` to look for it; without it the emulated board is started.
+        bench: commands that lease the board at the port and switch its power if it hangs.
+        stages: shows how far the work is.
+
+    Raises:
+        BadInputError: see `study_corruptions`.
+        DeviceError, WrongFirmwareError: see `open_device`.
+    """
+    keep_other_data(CORRUPTIONS, Path(out), data)
+
+    def corrupted(stages: Stages) -> CorruptionsResult:
+        with open_device(bundle, firmware, port, bench) as device:
+            return study_corruptions(device, data, plan or CorruptionsPlan(), stages)
+
+    return carry_out(CORRUPTIONS, Path(out), corrupted, stages)
 
 
 def selftest(

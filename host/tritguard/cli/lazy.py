@@ -25,6 +25,7 @@ VERBS = (
     "profile",
     "evaluate",
     "attack",
+    "corruptions",
     "certify",
     "transfer",
     "faults",

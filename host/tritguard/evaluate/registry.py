@@ -8,6 +8,7 @@ from typing import Any
 
 from tritguard.errors import BadInputError
 from tritguard.evaluate.certify.study import CERTIFY
+from tritguard.evaluate.corruptions.study import CORRUPTIONS
 from tritguard.evaluate.deployment.study import DEPLOYMENT
 from tritguard.evaluate.faults.study import FAULTS
 from tritguard.evaluate.kind import StudyKind
@@ -22,6 +23,7 @@ STUDIES: tuple[StudyKind[Any, Any], ...] = (
     ROBUSTNESS,
     CERTIFY,
     DEPLOYMENT,
+    CORRUPTIONS,
     FAULTS,
     TRANSFER,
     PRIVACY,

@@ -56,24 +56,30 @@ class Drawing:
 
 
 def draw(picture: Picture, where: str) -> Drawing:
-    """Draw a picture.
+    """Draw a picture; see `draw_pair`."""
+    return draw_pair(picture.clean_base64, picture.adversarial_base64, picture.shape, where)
+
+
+def draw_pair(first: str, second: str, shape: tuple[int, ...], where: str) -> Drawing:
+    """Draw an input and what was made of it.
 
     int8[h, w, 3] is an RGB image and a square int8[h, h, 1] a grey one, with int8 -128..127 shown as 0..255. Any other
     shape becomes a heat map over the range that the two inputs span, with its longer axis from left to right.
 
     Args:
-        picture: clean and adversarial input.
+        first: the int8 bytes of the clean input, base64.
+        second: those of the changed one.
+        shape: of both.
         where: names the picture in errors.
 
     Raises:
         BadInputError: the bytes of the picture do not fill its shape.
     """
-    clean = _pixels(picture.clean_base64, picture.shape, where)
-    adversarial = _pixels(picture.adversarial_base64, picture.shape, where)
+    clean, adversarial = _pixels(first, shape, where), _pixels(second, shape, where)
     change = adversarial.astype(np.int16) - clean
     largest = int(np.abs(change).max())
     gain = max(1, 127 // max(1, largest))
-    heat_map = not _is_image(picture.shape)
+    heat_map = not _is_image(shape)
     paint = _heat_maps if heat_map else _images
     images = paint(clean, adversarial, change * gain)
     height, width = images[0].shape[:2]

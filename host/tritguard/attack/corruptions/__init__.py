@@ -1,0 +1,19 @@
+"""Common corruptions by what plans call them. A new one is a class in a file here and one line below."""
+
+from tritguard.attack.corruptions.base import SEVERITIES, Corruption
+from tritguard.attack.corruptions.blur import GaussianBlur
+from tritguard.attack.corruptions.light import Brightness, Contrast
+from tritguard.attack.corruptions.noise import GaussianNoise, ImpulseNoise, ShotNoise
+from tritguard.attack.corruptions.sensor import SensorBits
+
+OF_PICTURES: dict[str, Corruption] = {
+    "gaussian-noise": GaussianNoise(),
+    "shot-noise": ShotNoise(),
+    "impulse-noise": ImpulseNoise(),
+    "gaussian-blur": GaussianBlur(),
+    "brightness": Brightness(),
+    "contrast": Contrast(),
+    "sensor-bits": SensorBits(),
+}
+
+__all__ = ["OF_PICTURES", "SEVERITIES", "Corruption"]
