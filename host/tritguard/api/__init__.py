@@ -12,7 +12,18 @@ from tritguard.api.models import convert, load_data, train
 from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
 from tritguard.api.schemas import schema, write_schemas
 from tritguard.api.start import init
-from tritguard.api.studies import attack, certify, corruptions, evaluate, faults, privacy, report, selftest, transfer
+from tritguard.api.studies import (
+    attack,
+    certify,
+    corruptions,
+    evaluate,
+    faults,
+    privacy,
+    report,
+    selftest,
+    sound,
+    transfer,
+)
 from tritguard.boards import Board, available_boards, load_board
 from tritguard.build import Budget, Build, open_build
 from tritguard.data import Dataset
@@ -29,6 +40,7 @@ from tritguard.evaluate.registry import read_study
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.selftest import Selftest, read_selftest
+from tritguard.evaluate.sound.result import SoundPlan, SoundResult
 from tritguard.evaluate.study import Study
 from tritguard.evaluate.transfer.result import TransferPlan, TransferResult
 from tritguard.predictor import Outputs, Predictor
@@ -68,6 +80,8 @@ __all__ = [
     "RunConfig",
     "RunSettings",
     "Selftest",
+    "SoundPlan",
+    "SoundResult",
     "Stages",
     "Study",
     "TrainConfig",
@@ -110,6 +124,7 @@ __all__ = [
     "run",
     "schema",
     "selftest",
+    "sound",
     "tflm_engine",
     "train",
     "transfer",

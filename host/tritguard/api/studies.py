@@ -32,6 +32,8 @@ from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.robustness.study import ROBUSTNESS, study_robustness
 from tritguard.evaluate.selftest import Check, Selftest
 from tritguard.evaluate.selftest import selftest as try_board
+from tritguard.evaluate.sound.result import SoundPlan, SoundResult
+from tritguard.evaluate.sound.study import SOUND, study_sound
 from tritguard.evaluate.study import Study
 from tritguard.evaluate.transfer.result import TransferPlan, TransferResult
 from tritguard.evaluate.transfer.study import TRANSFER, study_transfer
@@ -203,6 +205,42 @@ def corruptions(
             return study_corruptions(device, data, plan or CorruptionsPlan(), stages)
 
     return carry_out(CORRUPTIONS, Path(out), corrupted, stages)
+
+
+def sound(
+    bundle: Bundle,
+    firmware: Build,
+    data: Dataset,
+    out: str | Path,
+    *,
+    plan: SoundPlan | None = None,
+    port: str | None = None,
+    bench: Bench | None = None,
+    stages: Stages = silent,
+) -> SoundResult:
+    """Attack recordings through the front end of a keyword spotter; writes `sound.json` and `sound.html`.
+
+    Args:
+        bundle: the model.
+        firmware: its build.
+        data: keyword data that holds the recordings of its test samples.
+        out: the folder of the result.
+        plan: the bounds in dB, the attack's steps and the number of samples.
+        port: the board's serial port, or `auto` to look for it; without it the emulated board is started.
+        bench: commands that lease the board at the port and switch its power if it hangs.
+        stages: shows how far the work is.
+
+    Raises:
+        BadInputError: see `study_sound`.
+        DeviceError, WrongFirmwareError: see `open_device`.
+    """
+    keep_other_data(SOUND, Path(out), data)
+
+    def attacked(stages: Stages) -> SoundResult:
+        with open_device(bundle, firmware, port, bench) as device:
+            return study_sound(device, data, plan or SoundPlan(), stages)
+
+    return carry_out(SOUND, Path(out), attacked, stages)
 
 
 def selftest(

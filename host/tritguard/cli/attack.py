@@ -31,11 +31,13 @@ from tritguard.evaluate.robustness.live import Budget
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.presets import Preset
 from tritguard.evaluate.robustness.study import ROBUSTNESS
+from tritguard.evaluate.sound.study import SOUND
 from tritguard.evaluate.study import Study
 from tritguard.records import from_table
 
 WIDER: dict[str, tuple[StudyKind[Any, Any], Callable[..., Study]]] = {
     "corruptions": (CORRUPTIONS, api.corruptions),
+    "sound": (SOUND, api.sound),
 }
 """Threats that keep to no ball, each a study of its own that is carried out beside the attacks."""
 

@@ -26,6 +26,7 @@ VERBS = (
     "evaluate",
     "attack",
     "corruptions",
+    "sound",
     "certify",
     "transfer",
     "faults",

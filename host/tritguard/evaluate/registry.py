@@ -14,6 +14,7 @@ from tritguard.evaluate.faults.study import FAULTS
 from tritguard.evaluate.kind import StudyKind
 from tritguard.evaluate.privacy.study import PRIVACY
 from tritguard.evaluate.robustness.study import ROBUSTNESS
+from tritguard.evaluate.sound.study import SOUND
 from tritguard.evaluate.study import Study
 from tritguard.evaluate.transfer.study import TRANSFER
 from tritguard.records import from_json
@@ -24,6 +25,7 @@ STUDIES: tuple[StudyKind[Any, Any], ...] = (
     CERTIFY,
     DEPLOYMENT,
     CORRUPTIONS,
+    SOUND,
     FAULTS,
     TRANSFER,
     PRIVACY,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritguard.attack.corruptions import OF_PICTURES
+from tritguard.attack.corruptions import ALL
 from tritguard.evaluate.corruptions.result import Corrupted, CorruptionsResult
 from tritguard.report.lines import Axis, Chart, Point, chart
 from tritguard.report.pictures import draw_pair
@@ -14,7 +14,7 @@ from tritguard.report.wording import class_name, count, data_range, interval, li
 _READING = (
     "Nobody aims these changes: they are drawn at random, they are far larger than the bounds of attacks, and none of "
     "them counts in robust accuracy. Kinds and levels are those of CIFAR-10-C (Hendrycks and Dietterich 2019), where "
-    "the table does not say otherwise."
+    "docs/corruptions.md does not say otherwise."
 )
 
 
@@ -24,7 +24,7 @@ def content(result: CorruptionsResult) -> Page:
     board = f"{firmware.board_name} ({firmware.core}, {'emulated' if firmware.emulated else 'real'})"
     lead = f"{count(len(result.labels))} test samples of {result.provenance.data_name}, corrupted, on {board}."
     sections = (
-        Section("Accuracy by severity", _READING, _chart(result), _severities(result), data_range(result.data_range)),
+        Section("Accuracy by severity", _READING, _chart(result), _severities(result), _range(result)),
         _levels(result),
         _each(result),
         Section("What the device was given", "", figures=tuple(_figures(result))),
@@ -32,6 +32,10 @@ def content(result: CorruptionsResult) -> Page:
     )
     models = ((result.model.name, result.model.model_sha256),)
     return Page(f"{result.model.name} under common corruptions", lead, sections, models)
+
+
+def _range(result: CorruptionsResult) -> str:
+    return "" if result.data_range is None else data_range(result.data_range)
 
 
 def _kinds(result: CorruptionsResult) -> dict[str, list[Corrupted]]:
@@ -76,7 +80,7 @@ def _severities(result: CorruptionsResult) -> Grid:
 
 def _levels(result: CorruptionsResult) -> Section:
     rows = [
-        (name, OF_PICTURES[name].meaning if name in OF_PICTURES else "", ", ".join(real(one.level) for one in points))
+        (name, ALL[name].meaning if name in ALL else "", ", ".join(real(one.level) for one in points))
         for name, points in _kinds(result).items()
     ]
     return Section("What the severities are", grid=Grid(("corruption", "what changes", "levels"), tuple(rows), left=3))

@@ -86,9 +86,9 @@ def draw_pair(first: str, second: str, shape: tuple[int, ...], where: str) -> Dr
     factor = max(1, (WIDE_SIDE if width > 2 * height else SQUARE_SIDE) // max(height, width))
     size = (width * factor, max(height * factor, LEAST_HEIGHT))
     return Drawing(
-        clean=_png(images[0], size),
-        adversarial=_png(images[1], size),
-        difference=_png(images[2], size),
+        clean=png(images[0], size),
+        adversarial=png(images[1], size),
+        difference=png(images[2], size),
         width=size[0],
         height=size[1],
         amplification=gain,
@@ -124,14 +124,15 @@ def _images(clean: Integers, adversarial: Integers, change: Integers) -> tuple[P
 
 def _heat_maps(clean: Integers, adversarial: Integers, change: Integers) -> tuple[Pixels, Pixels, Pixels]:
     low, high = int(min(clean.min(), adversarial.min())), int(max(clean.max(), adversarial.max()))
-    return _heat(_flat(clean), low, high), _heat(_flat(adversarial), low, high), _diverging(_flat(change))
+    return heat(_flat(clean), low, high), heat(_flat(adversarial), low, high), _diverging(_flat(change))
 
 
 def _grey(values: Integers) -> Pixels:
     return (values.astype(np.int16) + 128).astype(np.uint8)
 
 
-def _heat(values: Integers, low: int, high: int) -> Pixels:
+def heat(values: NDArray[np.number], low: float, high: float) -> Pixels:
+    """Colour values, [height, width], from blue at `low` to yellow at `high`."""
     position = (values.astype(np.float64) - low) / max(1, high - low) * (len(_VIRIDIS) - 1)
     anchors = np.arange(len(_VIRIDIS))
     return np.stack([np.interp(position, anchors, _VIRIDIS[:, channel]) for channel in range(3)], -1).astype(np.uint8)
@@ -143,7 +144,8 @@ def _diverging(values: Integers) -> Pixels:
     return np.asarray(255 + np.abs(strength) * (end - 255), dtype=np.uint8)
 
 
-def _png(pixels: Pixels, size: tuple[int, int]) -> str:
+def png(pixels: Pixels, size: tuple[int, int]) -> str:
+    """Pack pixels, uint8[height, width, 1 or 3], enlarged to a size, as a PNG in a data URI."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     buffer = io.BytesIO()
     image.resize(size, Image.Resampling.NEAREST).save(buffer, "PNG", optimize=True)

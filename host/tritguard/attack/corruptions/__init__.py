@@ -5,6 +5,7 @@ from tritguard.attack.corruptions.blur import GaussianBlur
 from tritguard.attack.corruptions.light import Brightness, Contrast
 from tritguard.attack.corruptions.noise import GaussianNoise, ImpulseNoise, ShotNoise
 from tritguard.attack.corruptions.sensor import SensorBits
+from tritguard.attack.corruptions.sound import Loud, Quiet, WhiteNoise
 
 OF_PICTURES: dict[str, Corruption] = {
     "gaussian-noise": GaussianNoise(),
@@ -16,4 +17,12 @@ OF_PICTURES: dict[str, Corruption] = {
     "sensor-bits": SensorBits(),
 }
 
-__all__ = ["OF_PICTURES", "SEVERITIES", "Corruption"]
+OF_SOUND: dict[str, Corruption] = {
+    "white-noise": WhiteNoise(),
+    "loud": Loud(),
+    "quiet": Quiet(),
+}
+
+ALL: dict[str, Corruption] = {**OF_PICTURES, **OF_SOUND}
+
+__all__ = ["ALL", "OF_PICTURES", "OF_SOUND", "SEVERITIES", "Corruption"]

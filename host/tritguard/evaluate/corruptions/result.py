@@ -8,13 +8,13 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, NonNegativeInt, model_validator
 from typing_extensions import override
 
-from tritguard.attack.corruptions import OF_PICTURES, SEVERITIES
+from tritguard.attack.corruptions import ALL, SEVERITIES
 from tritguard.evaluate.limits import DataRange, RangeSetting
 from tritguard.evaluate.measurement import Firmware
 from tritguard.evaluate.study import Confirmation, ModelIdentity, Rate, Study
 from tritguard.records import Record
 
-KNOWN = tuple(OF_PICTURES)
+KNOWN = tuple(ALL)
 
 
 def _known(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ class CorruptionsResult(Study):
     """Accuracy on corrupted inputs: `corruptions.json`. Nothing here is a worst case, and nothing keeps to a ball.
 
     Attributes:
-        data_range: the data's own range, which every picture keeps to.
+        data_range: the data's own range, which every picture keeps to; None for sound.
         labels: the true labels, in the order of the provenance's `sample_indices`.
         answers: the device's labels for the inputs as they are.
         clean: the accuracy on them.

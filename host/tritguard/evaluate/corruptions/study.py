@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tritguard.attack.corruptions import OF_PICTURES, Corruption
+from tritguard.attack.corruptions import OF_PICTURES, OF_SOUND, Corruption
+from tritguard.attack.sound.ball import FrontEnd, as_sound
 from tritguard.attack.windows import as_image
 from tritguard.data import Dataset
+from tritguard.data.sound import to_pcm
 from tritguard.device import Device, open_device
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
@@ -40,6 +43,8 @@ class _Part:
 def study_corruptions(device: Device, dataset: Dataset, plan: CorruptionsPlan, stages: Stages) -> CorruptionsResult:
     """Corrupt samples of a test set, and ask a device about all of them.
 
+    Where the data set holds the recordings of its test samples, they are corrupted; otherwise the samples are pictures.
+
     Args:
         device: the device that runs the model.
         dataset: its test set is used.
@@ -54,7 +59,10 @@ def study_corruptions(device: Device, dataset: Dataset, plan: CorruptionsPlan, s
     samples = draw_samples(bundle, dataset, plan.samples, plan.seed)
     checked = check_data(bundle.manifest, dataset=dataset)
     data_range = find_range(plan.data_range, dataset, bundle.manifest.input)
-    parts = _pictures(samples, dataset, data_range, plan)
+    if dataset.sound_test is None:
+        parts = _pictures(samples, dataset, data_range, plan)
+    else:
+        samples, parts = _sound(samples, dataset.sound_test, bundle, plan)
     x = np.concatenate([samples.x, *(part.x for part in parts)])
     answered = ask(device, x, stages(f"Corrupted inputs on {device.build.record.board.name}"))
     confirmation = answered.confirmation(Twin(bundle).predict(x))
@@ -98,8 +106,29 @@ def _pictures(
         share = np.clip(corruption.at(clean, severity, plan.seed), 0, 1)
         return np.asarray(np.rint(low + share * (high - low)), np.int8).reshape(samples.x.shape)
 
-    chosen = [OF_PICTURES[name] for name in plan.corruptions or OF_PICTURES]
+    chosen = _chosen(plan, OF_PICTURES, "pictures")
     return [_Part(each, severity, on_grid(each, severity)) for each in chosen for severity in plan.severities]
+
+
+def _sound(
+    samples: Samples, sound: NDArray[np.int16], bundle: Bundle, plan: CorruptionsPlan
+) -> tuple[Samples, Sequence[_Part]]:
+    """Corrupt recordings; the samples as they are become the features of the 16-bit clips."""
+    grid, clips = bundle.manifest.input, sound[samples.indices]
+    front, clean = FrontEnd(grid.scale, grid.zero_point), as_sound(clips).astype(np.float64)
+    parts = [
+        _Part(each, severity, front(to_pcm(each.at(clean, severity, plan.seed))))
+        for each in _chosen(plan, OF_SOUND, "sound")
+        for severity in plan.severities
+    ]
+    return replace(samples, x=front(clips)), parts
+
+
+def _chosen(plan: CorruptionsPlan, known: Mapping[str, Corruption], what: str) -> list[Corruption]:
+    if strangers := [name for name in plan.corruptions if name not in known]:
+        fix = f"give some of {', '.join(known)}"
+        raise BadInputError(f"{strangers[0]} is no corruption of {what}", where="corruptions", fix=fix)
+    return [known[name] for name in plan.corruptions or known]
 
 
 def _point(part: _Part, samples: Samples, answers: list[int]) -> Corrupted:
