@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
@@ -52,6 +52,7 @@ def squares(name: str, side: int) -> list[np.ndarray]:
     return found
 
 
+@settings(max_examples=25)
 @given(
     st.sampled_from(PATCHES),
     st.integers(1, 8),
@@ -105,31 +106,35 @@ def test_inputs_of_any_shape_have_squares(name: str, shape: tuple[int, ...]) -> 
 
 
 SMALL: dict[str, dict[str, int]] = {
-    "noise": {"tries": 20}, "apgd-ce": {"steps": 8}, "apgd-dlr": {"steps": 8}, "apgd-margin": {"steps": 8},
-    "apgd-t": {"steps": 4, "targets": 2}, "two-step": {"gradients": 12, "queries": 40},
-    "patch": {"tried": 40, "places": 2, "steps": 8}, "square": {"queries": 150}, "zoo": {"queries": 300},
-    "boundary": {"queries": 60}, "hopskipjump": {"queries": 150, "probes": 30},
+    "noise": {"tries": 20}, "apgd-ce": {"steps": 8}, "patch": {"tried": 40, "places": 2, "steps": 8},
+    "square": {"queries": 150}, "hopskipjump": {"queries": 100, "probes": 20},
 }  # fmt: skip
+OTHERS = {"apgd-dlr", "apgd-margin", "apgd-t", "two-step", "zoo", "boundary"}  # they move as those above do
+
+
+def test_which_attacks_know_patches() -> None:
+    for norm in PATCHES:
+        assert {name for name, entry in ATTACKS.items() if entry.knows(norm)} == set(SMALL) | OTHERS
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("norm", PATCHES)
-def test_every_attack_that_knows_patches_keeps_to_the_square(norm: str) -> None:
-    """They give the same inputs each time; the patch attack is the strongest, and its rivals beat noise."""
+@pytest.mark.parametrize(("norm", "names"), [("patch", tuple(SMALL)), ("corner-patch", ("noise", "patch", "square"))])
+def test_attacks_keep_to_the_square(norm: str, names: tuple[str, ...]) -> None:
+    """What is found is the same each time; the patch attack is the strongest, and Square beats noise."""
     pytest.importorskip("tensorflow", reason="needs the extra 'train'")
-    names = [name for name, entry in ATTACKS.items() if entry.knows(norm)]
-    assert sorted(names) == sorted(SMALL)
-    target, ball, left = float_net.white_box(25), Ball(norm, 7).within((-120, 127)), {}
+    target, ball, left = float_net.white_box(10), Ball(norm, 7).within((-120, 127)), {}
     target = replace(target, x=np.maximum(target.x, np.int8(-120)))
     for name in names:
         attack = make(name, SMALL[name])
-        found, again = attack.craft(target, ball), attack.craft(target, ball)
+        found = attack.craft(target, ball)
         assert found.x.dtype == np.int8 and found.x.min() >= -120
         assert (ball.distances(found.x, target.x) <= 7).all(), name
-        assert np.array_equal(found.x, again.x) and found.queries == again.queries
+        if name in {"patch", "square"}:
+            again = attack.craft(target, ball)
+            assert np.array_equal(found.x, again.x) and found.queries == again.queries
         left[name] = int((target.predictor.predict(found.x).labels == target.y).sum())
-    assert left["patch"] == min(left.values()) < left["noise"]
-    assert left["square"] < left["noise"]
+    assert left["patch"] == min(left.values()) < left["noise"], left
+    assert left["square"] < left["noise"], left
 
 
 def linear_model() -> bytes:
@@ -146,7 +151,7 @@ def test_on_a_linear_network_the_worst_square_is_found(tmp_path: Path, norm: str
     """The least margin against one rival class is that of the best corner of the best square, on the integers."""
     pytest.importorskip("tensorflow", reason="needs the extra 'train'")
     bundle = write_bundle(linear_model(), tmp_path / "bundle", name="linear")
-    twin, x = Twin(bundle), inputs(bundle, 30)
+    twin, x = Twin(bundle), inputs(bundle, 12)
     y = twin.predict(x).labels
     target = Target(twin, GradientView(read_graph(linear_model())), x, y, seed=0)
     ball = Ball(norm, 3)
@@ -179,11 +184,11 @@ def folder(small_bundle: Bundle, small_build: Build, tmp_path_factory: pytest.Te
     """What a user gets who attacks with patches."""
     pytest.importorskip("tensorflow", reason="needs the extra 'train'")
     out = tmp_path_factory.mktemp("patched")
-    x = inputs(small_bundle, 40)
+    x = inputs(small_bundle, 16)
     labels = Twin(small_bundle).predict(x).labels
     pixels = (x.astype(np.int16) + 128).astype(np.uint8)
     write_dataset(out / "data.npz", Dataset("pixels", pixels, labels, tuple("abcde"), "pixel/255", "none"))
-    arguments = ["attack", small_bundle.path, small_build.path, "-d", out / "data.npz", "-o", out / "run", "-n", 40]
+    arguments = ["attack", small_bundle.path, small_build.path, "-d", out / "data.npz", "-o", out / "run", "-n", 16]
     arguments += ["--norm", "patch", "--eps", "2,4", "--attacks", "noise,patch", "--workers", 1]
     arguments += ["--set", "patch.steps=3", "--set", "patch.places=1", "--set", "noise.tries=2"]
     done = CliRunner().invoke(app, list(map(str, arguments)))
@@ -197,7 +202,7 @@ def test_a_result_tells_the_patch_and_its_size(folder: Path) -> None:
     threat = result.threat_model
     assert (threat.norm, threat.eps_steps, threat.eps_input) == ("patch", (2, 4), (2.0, 4.0))
     assert [point.eps_steps for point in result.curve] == [2, 4, 64]
-    assert result.confirmation.mismatched_inputs == 0 and result.confirmation.inputs > 40
+    assert result.confirmation.mismatched_inputs == 0 and result.confirmation.inputs > 16
     page = (folder / "report.html").read_text()
     assert "attacked within patch bounds of 2, 4 pixels" in page
     assert "side in pixels of the smallest square that holds all changes" in page

@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 from tests.support.device_support import Builder
 from tests.support.schemas import assert_conforms
-from tests.support.shared import ROOT
 from tests.support.tflite_builder import ModelBuilder
 from tritguard import api
 from tritguard.attack.corruptions import OF_SOUND, SEVERITIES
@@ -282,7 +281,7 @@ def test_data_without_recordings_is_refused(listener: Bundle, firmware: Builder,
     np.savez(tmp_path / "bad.npz", x_test=x, y_test=np.zeros(3, np.int64), sound_test=np.zeros((3, 8000), np.int16))
     with pytest.raises(BadInputError, match=r"sound_test is int16\[3, 8000\], int16\[3, 16000\] is wanted"):
         api.load_data(str(tmp_path / "bad.npz"))
-    for snr in ((), (10.0, 20.0), (20.0, 20.0), (float("inf"),)):
+    for snr in ((), (10.0, 20.0), (20.0, 20.0)):
         with pytest.raises(ValidationError, match="must be falling numbers of dB"):
             SoundPlan(snr=snr)
 
@@ -306,4 +305,3 @@ def test_what_makes_the_figures_doubtful() -> None:
     assert [issue.code for issue in found] == ["TOO_FEW_STEPS"]
     found = check(Rate.of(20, 60), 0.3, (), labels, seen.model_copy(update={"mismatched_inputs": 2}))
     assert [issue.code for issue in found] == ["DEVICE_TWIN_MISMATCH", "FEW_SAMPLES", "ACCURACY_AT_CHANCE"]
-    assert "sound" in (ROOT / "docs" / "sound.md").read_text()

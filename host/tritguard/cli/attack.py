@@ -58,7 +58,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
             "--set", metavar="ATTACK.SETTING=VALUE", help="Overrides a setting: square.queries=500; repeatable."
         ),
     ] = None,
-    eps: Annotated[str, typer.Option(help="Bounds in int8 steps, rising, separated by commas.")] = "1,2,4,8",
+    eps: Annotated[
+        str, typer.Option(help="Bounds in int8 steps (of patches: in pixels), rising, separated by commas.")
+    ] = "1,2,4,8",
     norm: Annotated[str, typer.Option(help=f"What the bounds are measured in: {', '.join(NORMS)}.")] = "Linf",
     sanity_eps: Annotated[
         int | None,

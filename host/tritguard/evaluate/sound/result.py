@@ -26,7 +26,7 @@ Answers = tuple[NonNegativeInt, ...]  # the device's labels, one for each sample
 
 
 def _falling(ratios: tuple[float, ...]) -> tuple[float, ...]:
-    if not ratios or list(ratios) != sorted(set(ratios), reverse=True) or not all(map(math.isfinite, ratios)):
+    if not ratios or list(ratios) != sorted(set(ratios), reverse=True):
         raise ValueError("must be falling numbers of dB: the quietest perturbation first")
     return ratios
 
