@@ -225,6 +225,9 @@ def test_plans_with_patches() -> None:
     assert plan.sanity == 64
     assert set(plan.budgets_for(10)) == {"noise", "apgd-ce", "apgd-t", "two-step", "patch", "square", "hopskipjump"}
     assert "patch" not in Plan().budgets_for(10)
+    doubled, usual = plan.doubled(), Plan().doubled()
+    assert doubled is not None and usual is not None
+    assert (doubled.name, doubled.parameters["steps"], usual.name) == ("Patch", 50, "APGD-CE")
     with pytest.raises(ValidationError, match="pgd knows no patch ball"):
         Plan(norm="patch", attacks=("pgd",))
     assert json.loads(plan.model_dump_json())["norm"] == "patch"

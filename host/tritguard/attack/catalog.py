@@ -63,7 +63,7 @@ ATTACKS: dict[str, Entry] = {
     "apgd-t": Entry(ApgdTargeted, classes=4),
     "cw": Entry(CarliniWagner, norms=tuple(SEARCHES)),
     "two-step": Entry(TwoStep),
-    "patch": Entry(PatchSearch, norms=PATCHES),
+    "patch": Entry(PatchSearch, norms=PATCHES, doubled=True),
     "square": Entry(Square, norms=tuple(MOVES)),
     "zoo": Entry(Zoo),
     "boundary": Entry(Boundary),

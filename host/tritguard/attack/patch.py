@@ -38,7 +38,7 @@ class PatchSearch(Attack):
 
     name = "Patch"
     kind: Kind = "white box"
-    follows = "gradients and answers"
+    follows = "gradients"
 
     def __init__(self, tried: int = 1000, places: int = 4, steps: int = 25) -> None:
         self.tried = tried
