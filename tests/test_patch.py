@@ -22,7 +22,8 @@ from tritguard import api
 from tritguard.attack import Ball, Target
 from tritguard.attack.catalog import ATTACKS, make
 from tritguard.attack.norms import NORMS
-from tritguard.attack.patch import PATCHES, PatchSearch
+from tritguard.attack.norms.patch import PATCHES
+from tritguard.attack.patch import PatchSearch
 from tritguard.attack.view import GradientView
 from tritguard.build import Build
 from tritguard.cli import app
@@ -54,7 +55,7 @@ def squares(name: str, side: int) -> list[np.ndarray]:
 
 @settings(max_examples=25)
 @given(
-    st.sampled_from(PATCHES),
+    st.sampled_from(tuple(PATCHES)),
     st.integers(1, 8),
     hnp.arrays(np.int8, (2, HEIGHT, WIDTH, CHANNELS)),
     hnp.arrays(np.float64, (2, HEIGHT, WIDTH, CHANNELS), elements=st.integers(-300, 300).map(lambda n: n / 2)),
@@ -72,7 +73,7 @@ def test_candidates_are_put_into_the_nearest_square(
         assert ((move - got) ** 2).sum() == min(left)
 
 
-@given(st.sampled_from(PATCHES), hnp.arrays(np.bool_, (1, HEIGHT, WIDTH, CHANNELS)))
+@given(st.sampled_from(tuple(PATCHES)), hnp.arrays(np.bool_, (1, HEIGHT, WIDTH, CHANNELS)))
 def test_the_distance_is_the_smallest_square_that_holds_all_changes(name: str, changed: np.ndarray) -> None:
     pixels = changed[0].any(axis=2)
     fits = [side for side in range(1, 8) if any(not (pixels & ~inside).any() for inside in squares(name, side))]
@@ -189,8 +190,8 @@ def folder(small_bundle: Bundle, small_build: Build, tmp_path_factory: pytest.Te
     pixels = (x.astype(np.int16) + 128).astype(np.uint8)
     write_dataset(out / "data.npz", Dataset("pixels", pixels, labels, tuple("abcde"), "pixel/255", "none"))
     arguments = ["attack", small_bundle.path, small_build.path, "-d", out / "data.npz", "-o", out / "run", "-n", 16]
-    arguments += ["--norm", "patch", "--eps", "2,4", "--attacks", "noise,patch", "--workers", 1]
-    arguments += ["--set", "patch.steps=3", "--set", "patch.places=1", "--set", "noise.tries=2"]
+    arguments += ["--norm", "patch", "--eps", "2,4", "--attacks", "noise,square", "--workers", 1]
+    arguments += ["--set", "square.queries=20", "--set", "noise.tries=2"]
     done = CliRunner().invoke(app, list(map(str, arguments)))
     assert done.exit_code in {0, 1}, done.output
     return out / "run"

@@ -15,7 +15,8 @@ from tritguard.attack.fgsm import Fgsm
 from tritguard.attack.hop_skip_jump import HopSkipJump
 from tritguard.attack.noise import Noise
 from tritguard.attack.norms import NORMS
-from tritguard.attack.patch import PATCHES, PatchSearch
+from tritguard.attack.norms.patch import PATCHES
+from tritguard.attack.patch import PatchSearch
 from tritguard.attack.pgd import Pgd
 from tritguard.attack.square import MOVES, Square
 from tritguard.attack.two_step import TwoStep
@@ -63,7 +64,7 @@ ATTACKS: dict[str, Entry] = {
     "apgd-t": Entry(ApgdTargeted, classes=4),
     "cw": Entry(CarliniWagner, norms=tuple(SEARCHES)),
     "two-step": Entry(TwoStep),
-    "patch": Entry(PatchSearch, norms=PATCHES, doubled=True),
+    "patch": Entry(PatchSearch, norms=tuple(PATCHES), doubled=True),
     "square": Entry(Square, norms=tuple(MOVES)),
     "zoo": Entry(Zoo),
     "boundary": Entry(Boundary),

@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Places, Queries, Target
+from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Places, Queries, Target, for_norm
 from tritguard.attack.gradient import Gradients
-from tritguard.attack.norms import NORMS
-from tritguard.attack.norms.patch import Patch, squares, window_sums
+from tritguard.attack.norms.patch import PATCHES, squares, window_sums
 from tritguard.attack.windows import as_image
 
 _FIRST, _LAST = 0.5, 1 / 64  # step sizes, as shares of the range of values
@@ -73,7 +72,7 @@ class _Search:
 
     def __init__(self, target: Target, ball: Ball, gradients: Gradients) -> None:
         self.gradients, self.queries, self.best = gradients, Queries(target), Best(target)
-        self._target, self._ball, self._norm = target, ball, _patch(ball)
+        self._target, self._ball, self._norm = target, ball, for_norm(PATCHES, ball, PatchSearch.name)
         self._picture = as_image(target.x.shape[1:])
         self._allowed = self._norm.places(*self._picture[:2], ball.eps)
         self._clean = target.x.astype(np.float64)
@@ -122,12 +121,3 @@ class _Search:
         inside = squares(chosen, self._allowed.shape, self._picture[:2], self._ball.eps)
         wide = np.repeat(inside[..., None], self._picture[2], axis=3)
         return wide.reshape(len(chosen), *self._clean.shape[1:])
-
-
-def _patch(ball: Ball) -> Patch:
-    norm = ball.geometry
-    assert isinstance(norm, Patch), "the catalog gives it balls of patches alone"
-    return norm
-
-
-PATCHES = tuple(name for name, norm in NORMS.items() if isinstance(norm, Patch))

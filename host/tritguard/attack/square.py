@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from tritguard.attack.base import Asking, Ball, Best, Crafted, Kind, Places, Queries, Target, for_norm
-from tritguard.attack.patch import PATCHES
+from tritguard.attack.norms.patch import PATCHES
 from tritguard.attack.square_l2 import L2Windows
 from tritguard.attack.square_patch import PatchWindows
 from tritguard.attack.windows import as_image, draw, sides

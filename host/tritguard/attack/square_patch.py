@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.base import Ball, Places
-from tritguard.attack.norms.patch import Patch, squares
+from tritguard.attack.base import Ball, Places, for_norm
+from tritguard.attack.norms.patch import PATCHES, squares
 from tritguard.attack.windows import draw, sides
 from tritguard.predictor import Int8
 
@@ -24,8 +24,7 @@ class PatchWindows:
     """
 
     def __init__(self, images: Int8, ball: Ball, rng: np.random.Generator) -> None:
-        norm = ball.geometry
-        assert isinstance(norm, Patch)
+        norm = for_norm(PATCHES, ball, "Square")
         self._clean, self._ball, self._rng = images, ball, rng
         self._allowed = norm.places(images.shape[1], images.shape[2], ball.eps)
         self._side = min(ball.eps, images.shape[1]), min(ball.eps, images.shape[2])

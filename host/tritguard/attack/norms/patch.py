@@ -123,6 +123,10 @@ class CornerPatch(Patch):
         return allowed
 
 
+PATCHES: dict[str, Patch] = {norm.name: norm for norm in (Patch(), CornerPatch())}
+"""The norms of patches by their names, for attacks that need to know where squares may lie."""
+
+
 def window_sums(values: Float64, side: int) -> Float64:
     """float64[n, height, width] summed over every square of this side, by its upper left corner."""
     _, height, width = values.shape
