@@ -105,6 +105,15 @@ def test_rounded_sounds_stay_in_the_ball_and_use_it(snr: float, loud: float, see
         assert got < wanted + 0.5  # rounding does not spend the ball on nothing
 
 
+def test_without_padding_silence_stays_silence() -> None:
+    clean, rng, ball = to_pcm(spoken(9)[None]), np.random.default_rng(0), SoundBall(20.0, padding=False)
+    sounds = np.flatnonzero(clean[0])
+    found = ball.to_grid(clean + rng.normal(size=clean.shape) * 1e4, clean)
+    changed = np.flatnonzero(found[0] != clean[0])
+    assert sounds[0] <= changed.min() and changed.max() <= sounds[-1] < CLIP_SAMPLES - 1
+    assert 20 <= decibels(found, clean)[0] < 20.1
+
+
 def test_what_a_wav_file_holds_gives_the_same_features() -> None:
     clips = to_pcm(np.stack([spoken(5), 3 * spoken(6)]))
     front = FrontEnd(SCALE, ZERO_POINT)
@@ -236,6 +245,7 @@ def _louder(example: dict[str, str]) -> None:
         (lambda found: _louder(found["examples"][0]), r"examples\.0\.measured: .* the sounds are"),
         (lambda found: found["examples"][0].update(features=""), r"examples\.0\.features: are not those"),
         (lambda found: found["examples"][0].update(clean_wav="UklGRg=="), r"examples\.0\.wav: "),
+        (lambda found: found["plan"].update(padding=False), r"examples\.\d\.adversarial_wav: sounds where"),
         (lambda found: found["points"][0].update(least_snr=39.0), r"points\.0\.least_snr: 39 dB is below"),
         (
             lambda found: found["points"][1].update(noise=[(label + 1) % 4 for label in found["labels"]]),

@@ -37,12 +37,18 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     snr: Annotated[
         str | None, typer.Option(help="Bounds: the signal's energy over the perturbation's, in dB, falling, by commas.")
     ] = None,
+    padding: Annotated[
+        bool | None,
+        typer.Option("--padding/--no-padding", help="Perturb the silence too that fills a recording to one second."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the samples, and of all that is random.")] = None,
     trust: Trust = False,
     bench: BenchFile = None,
 ) -> None:
     """Attack what a keyword spotter hears, within dB of the signal; the sounds are kept, and its report plays them."""
-    plan = settings(SOUND, config, {"samples": samples, "snr": snr and numbers("--snr", snr), "seed": seed})
+    plan = settings(
+        SOUND, config, {"samples": samples, "snr": snr and numbers("--snr", snr), "padding": padding, "seed": seed}
+    )
     opened = open_bundle(bundle, trust=trust)
     opened.manifest.check_single()
     built, dataset = api.open_build(build), read_dataset(data)

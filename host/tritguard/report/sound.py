@@ -22,6 +22,11 @@ _READING = (
     "front end as it is: no loudspeaker, no room and no microphone lie between."
 )
 
+_PADDING = {
+    True: "The perturbation may sound in the silence too that fills a recording to one second.",
+    False: "The perturbation keeps to the recording; the silence that fills it to one second stays as it is.",
+}
+
 
 def content(result: SoundResult) -> Page:
     """Lay out what the report shows."""
@@ -76,7 +81,8 @@ def _effort(result: SoundResult) -> Section:
     note = (
         f"Waveform attack: {plan.steps} steps from {plan.restarts} start{'' if plan.restarts == 1 else 's'}, and twice "
         f"the steps on what held, which counts in the worst case; {plan.noise} draws of white noise. The least dB "
-        "found is computed from the 16-bit samples of all clips."
+        "found is computed from the 16-bit samples of all clips. "
+        f"{_PADDING[plan.padding]}"
     )
     columns = ("bound, dB", "least dB found", "gradients", "queries", "twice the steps broke")
     return Section("The attack", grid=Grid(columns, tuple(map(row, result.points))), note=note)

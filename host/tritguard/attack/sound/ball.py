@@ -26,9 +26,21 @@ class SoundBall:
 
     Attributes:
         snr: the least ratio of the clip's energy to that of the difference, in dB: 20 for a hundredth of the energy.
+        padding: whether the difference may begin before the recording and end after it, in the silence of zeros by
+            which a recording of less than a second is filled.
     """
 
     snr: float
+    padding: bool = True
+
+    def covered(self, moves: Float64, clean: Int16) -> Float64:
+        """Moves, float64[n, samples], without what lies where the difference may not be."""
+        if self.padding:
+            return moves
+        sounds = clean != 0
+        begun = np.maximum.accumulate(sounds, axis=1)
+        ended = np.maximum.accumulate(sounds[:, ::-1], axis=1)[:, ::-1]
+        return np.where(begun & ended, moves, 0.0)
 
     def reach(self, clean: Int16) -> Float64:
         """float64[n]: the largest Euclidean length of a perturbation of these clips, int16[n, samples]."""
@@ -36,7 +48,7 @@ class SoundBall:
 
     def shrink(self, candidates: Float64, clean: Int16) -> Float64:
         """Candidates, float64[n, samples], pulled towards the clean clips into the ball, not rounded."""
-        moves = np.clip(candidates, _LOWEST, _HIGHEST) - clean
+        moves = self.covered(np.clip(candidates, _LOWEST, _HIGHEST) - clean, clean)
         share = np.minimum(1.0, self.reach(clean) / np.maximum(euclidean(moves), 1e-12))
         return np.asarray(clean + column(share, moves) * moves)
 

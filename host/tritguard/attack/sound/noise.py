@@ -28,7 +28,7 @@ class SoundNoise:
         rng = np.random.default_rng((target.network.seed, round(1000 * ball.snr) % 2**32))
         heard, everyone = Heard(target), np.arange(len(target.clips))
         for _ in range(self.tries):
-            noise = rng.standard_normal(target.clips.shape)
-            loud = noise * column(ball.reach(target.clips) / euclidean(noise), noise)
+            noise = ball.covered(rng.standard_normal(target.clips.shape), target.clips)
+            loud = noise * column(ball.reach(target.clips) / np.maximum(euclidean(noise), 1e-12), noise)
             heard.ask(ball.to_grid(target.clips + loud, target.clips), everyone)
         return Spoken(heard.clips, heard.queries.made, gradients=0)

@@ -94,7 +94,7 @@ class Waveform:
         if starts is not None:
             heard.ask(ball.to_grid(starts.astype(np.float64), target.clips), everyone)
         for _ in range(self.restarts):
-            noise = rng.standard_normal(target.clips.shape)
+            noise = ball.covered(rng.standard_normal(target.clips.shape), target.clips)
             self._ascend(target, ball, heard, gradients, _unit(noise) * column(ball.reach(target.clips) / 2, noise))
         return Spoken(heard.clips, heard.queries.made, gradients.taken)
 
@@ -110,7 +110,7 @@ class Waveform:
             clips = ball.to_grid(x[active], clean)
             features = heard.ask(clips, active)
             slopes = gradients(features.astype(np.float32), active)[1]
-            along = target.front.pull_back(clips.astype(np.float64), features, slopes)
+            along = ball.covered(target.front.pull_back(clips.astype(np.float64), features, slopes), clean)
             velocity[active] = _MOMENTUM * velocity[active] + _unit(along)
             x[active] = ball.shrink(x[active] + column(size * reach[active], along) * _unit(velocity[active]), clean)
         active = np.flatnonzero((heard.margins > 0) & (reach > 0))

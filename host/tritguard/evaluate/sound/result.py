@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, NonNegativeInt, model_validator
 from typing_extensions import override
 
-from tritguard.attack.sound import FrontEnd, decibels
+from tritguard.attack.sound import FrontEnd, SoundBall, decibels
 from tritguard.data.sound import read_wav
 from tritguard.errors import BadInputError
 from tritguard.evaluate.measurement import Firmware
@@ -37,19 +37,21 @@ class SoundPlan(Record):
     Attributes:
         samples: how many recordings of the test set are attacked.
         snr: the bounds: the least ratios of the signal's energy to the perturbation's, in dB, falling.
+        padding: whether perturbations may sound before and after a recording, in the zeros that fill it to a second.
         steps: gradients of the attack for each recording, bound and start.
         restarts: its starts at random.
         noise: draws of white noise for each recording and bound, the baseline.
-        kept: how many broken recordings the result keeps as sound at each bound.
+        kept: how many recordings that break at a bound, and not at a quieter one, the result keeps as sound.
         seed: decides the samples, and all that is random in attacks.
     """
 
     samples: int = Field(100, ge=1)
     snr: Annotated[tuple[float, ...], AfterValidator(_falling)] = (40.0, 30.0, 20.0, 10.0)
+    padding: bool = True
     steps: int = Field(50, ge=2)
     restarts: int = Field(1, ge=1)
     noise: int = Field(10, ge=1)
-    kept: int = Field(1, ge=0)
+    kept: int = Field(2, ge=0)
     seed: int = Field(0, ge=0)
 
 
@@ -178,6 +180,9 @@ class SoundResult(Study):
         ratio = float(decibels(adversarial[None], clean[None])[0])
         if not math.isclose(ratio, example.measured, abs_tol=_ROUNDING) or ratio < example.snr - _ROUNDING:
             yield f"measured: {example.measured:g} dB at a bound of {example.snr:g}, the sounds are {ratio:g} apart"
+        moves = adversarial[None].astype(np.float64) - clean
+        if (SoundBall(example.snr, self.plan.padding).covered(moves, clean[None]) != moves).any():
+            yield "adversarial_wav: sounds where the recording is only filled with silence"
         computed = FrontEnd(self.scale, self.zero_point)(adversarial[None]).ravel()
         stated = np.frombuffer(base64.b64decode(example.features), np.int8)
         if stated.shape != computed.shape or np.abs(stated.astype(np.int16) - computed).max() > _NEAR_TIE:

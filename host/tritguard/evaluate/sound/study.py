@@ -120,7 +120,7 @@ def _search(target: SoundTarget, plan: SoundPlan, progress: Progress) -> list[_F
     once, twice = (Waveform(steps, plan.restarts) for steps in (plan.steps, 2 * plan.steps))
     for place, snr in enumerate(plan.snr):
         progress(place, len(plan.snr))
-        ball, known = SoundBall(snr), found[-1].doubled.clips if found else None
+        ball, known = SoundBall(snr, plan.padding), found[-1].doubled.clips if found else None
         attack = once.craft(target, ball, known)
         labels = target.network.predictor.predict(target.front(attack.clips)).labels
         held = np.flatnonzero(labels == target.network.y)
@@ -166,13 +166,13 @@ def _examples(
     indices: Labels,
     kept: int,
 ) -> tuple[SoundExample, ...]:
-    """Choose recordings that were right and are broken at each bound, of different samples as far as there are any."""
-    shown: set[int] = set()
+    """Choose recordings that are broken at each bound and hold at quieter ones, the first of them."""
+    holds = clean == target.network.y
     examples = []
     for one, row in zip(found, answers, strict=True):
-        broken = np.flatnonzero((clean == target.network.y) & (row[-1] != target.network.y))
-        for sample in sorted(broken.tolist(), key=lambda place: (place in shown, place))[:kept]:
-            shown.add(sample)
+        broken = holds & (row[-1] != target.network.y)
+        holds &= ~broken
+        for sample in np.flatnonzero(broken)[:kept].tolist():
             clip = one.doubled.clips[sample]
             examples.append(
                 SoundExample(
