@@ -6,6 +6,7 @@ import numpy as np
 
 from tritguard.attack.corruptions import ALL
 from tritguard.evaluate.corruptions.result import Corrupted, CorruptionsResult
+from tritguard.evaluate.study import Rate
 from tritguard.report.lines import Axis, Chart, Point, chart
 from tritguard.report.pictures import draw_pair
 from tritguard.report.study import Facts, Figure, Grid, Page, Section, SectionReport
@@ -46,12 +47,12 @@ def _kinds(result: CorruptionsResult) -> dict[str, list[Corrupted]]:
 
 
 def _chart(result: CorruptionsResult) -> Chart:
-    clean = Point(0, result.clean.value, result.clean.low, result.clean.high)
+    def drawn(severity: int, rate: Rate) -> Point:  # without intervals, which would lie over each other
+        return Point(severity, rate.value, rate.value, rate.value)
+
+    clean = drawn(0, result.clean)
     series = [
-        (
-            name,
-            [clean, *(Point(p.severity, p.accuracy.value, p.accuracy.low, p.accuracy.high) for p in points)],
-        )
+        (name, [clean, *(drawn(point.severity, point.accuracy) for point in points)])
         for name, points in _kinds(result).items()
     ]
     last = result.plan.severities[-1]

@@ -64,6 +64,16 @@ class Norm(ABC):
     def steepest(self, gradients: Floats) -> Floats:
         """The move of length one along which a loss with these gradients, [n, *input_shape], rises most."""
 
+    def along(self, gradients: Floats, eps: int, moved: Floats) -> Floats:
+        """The move as long as a ball's radius along which a loss with these gradients rises most.
+
+        Args:
+            gradients: float[n, *input_shape], at inputs of the ball.
+            eps: the radius.
+            moved: float[n, *input_shape], how far those inputs are from the clean ones.
+        """
+        return eps * self.steepest(gradients)
+
     @abstractmethod
     def start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: int) -> Floats:
         """Random moves of the shape [n, *input_shape] from which gradient attacks start."""

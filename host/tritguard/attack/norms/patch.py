@@ -11,6 +11,8 @@ from tritguard.attack.windows import as_image
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.predictor import Int8
 
+REACH = 32  # int8 steps; over many more, gradients foretell little of an honest network either
+
 Places = NDArray[np.bool_]
 Corners = NDArray[np.int64]
 
@@ -57,6 +59,16 @@ class Patch(Norm):
     def steepest(self, gradients: Floats) -> Floats:
         """One step in every element: a patch bounds where changes lie, and not how large they are."""
         return np.sign(gradients)
+
+    @override
+    def along(self, gradients: Floats, eps: int, moved: Floats) -> Floats:
+        """In the square where slopes are steepest, or that has been changed, as far as networks are nearly linear."""
+        changed = _changed(moved)
+        elsewhere = changed.any(axis=(1, 2), keepdims=True) & ~changed
+        channels = gradients.size // max(elsewhere.size, 1)
+        fixed = np.repeat(elsewhere[..., None], channels, axis=3).reshape(gradients.shape)
+        slopes = np.where(fixed, 0.0, gradients)
+        return REACH * np.sign(self.shrink(np.sign(slopes) * np.sqrt(np.abs(slopes)), eps))
 
     @override
     def start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: int) -> Floats:
