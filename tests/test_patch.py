@@ -22,7 +22,7 @@ from tritguard import api
 from tritguard.attack import Ball, Target
 from tritguard.attack.catalog import ATTACKS, make
 from tritguard.attack.norms import NORMS
-from tritguard.attack.norms.patch import PATCHES
+from tritguard.attack.norms.patch import PATCHES, REACH
 from tritguard.attack.patch import PatchSearch
 from tritguard.attack.view import GradientView
 from tritguard.build import Build
@@ -30,6 +30,7 @@ from tritguard.cli import app
 from tritguard.data import Dataset, write_dataset
 from tritguard.emit import Bundle, write_bundle
 from tritguard.evaluate.certify.result import CertifyPlan
+from tritguard.evaluate.robustness.fidelity import measure
 from tritguard.evaluate.robustness.grids import Regrid
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import RobustnessResult
@@ -93,6 +94,20 @@ def test_a_way_back_to_the_clean_input_is_a_smaller_square(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PATCHES)
+def test_gradients_are_judged_inside_one_square(name: str) -> None:
+    """The steepest one, or where an input has been changed already."""
+    rng, norm = np.random.default_rng(0), NORMS[name]
+    slopes, moved = rng.normal(size=(2, HEIGHT, WIDTH, CHANNELS)), np.zeros((2, HEIGHT, WIDTH, CHANNELS))
+    moved[1, 3:5, 5:7] = 40
+    along = norm.along(slopes, 3, moved)
+    assert (norm.lengths(along) <= 3).all() and set(np.unique(np.abs(along))) == {0, REACH}
+    assert (np.sign(along) * slopes >= 0).all()
+    gains = [(np.abs(slopes[0]) * inside[..., None]).sum() for inside in squares(name, 3)]
+    assert np.isclose((np.abs(slopes[0]) * (along[0] != 0)).sum(), max(gains))
+    assert np.array_equal(along[1] != 0, moved[1] != 0)
+
+
+@pytest.mark.parametrize("name", PATCHES)
 @pytest.mark.parametrize("shape", [(49, 10, 1), (20,), (9, 4)])
 def test_inputs_of_any_shape_have_squares(name: str, shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
@@ -134,6 +149,8 @@ def test_attacks_keep_to_the_square(norm: str, names: tuple[str, ...]) -> None:
             again = attack.craft(target, ball)
             assert np.array_equal(found.x, again.x) and found.queries == again.queries
         left[name] = int((target.predictor.predict(found.x).labels == target.y).sum())
+        if name == "patch":  # an honest network's gradients are not found to lead astray, also where it is painted
+            assert measure(target, ball, found.x).astray.sum() <= 1
     assert left["patch"] == min(left.values()) < left["noise"], left
     assert left["square"] < left["noise"], left
 
