@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tritguard import api
+from tritguard.api import attack, corruptions, report, sound
 from tritguard.attack.base import Access, Goal
 from tritguard.attack.catalog import ATTACKS, Setting
 from tritguard.attack.norms import NORMS
@@ -21,7 +21,7 @@ from tritguard.cli.gates import AnnotationsOption, FailOnOption, FailUnderOption
 from tritguard.cli.options import BenchFile, Trust
 from tritguard.cli.progress import stages
 from tritguard.cli.study import numbers, show
-from tritguard.cli.terminal import console
+from tritguard.cli.terminal import console, tell
 from tritguard.device import read_bench
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
@@ -36,8 +36,8 @@ from tritguard.evaluate.study import Study
 from tritguard.records import from_table
 
 WIDER: dict[str, tuple[StudyKind[Any, Any], Callable[..., Study]]] = {
-    "corruptions": (CORRUPTIONS, api.corruptions),
-    "sound": (SOUND, api.sound),
+    "corruptions": (CORRUPTIONS, corruptions),
+    "sound": (SOUND, sound),
 }
 """Threats that keep to no ball, each a study of its own that is carried out beside the attacks."""
 
@@ -121,12 +121,12 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     opened.manifest.check_single()
     firmware, dataset = open_build(build), read_dataset(data)
     with stages() as named:
-        result = api.attack(
+        result = attack(
             opened, firmware, dataset, out,
             plan=plan, port=port, bench=read_bench(bench), control=control, workers=workers,
             live=announce if live else None, stages=named,
         )  # fmt: skip
-    show(result, out / ROBUSTNESS.file)
+    show(result, out / ROBUSTNESS.file, alone=not wider)
     results: list[Study] = [result]
     for kind, carried_out in wider:
         drawn = kind.plan.model_validate({"samples": samples, "seed": seed})
@@ -136,9 +136,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
                     opened, firmware, dataset, out, plan=drawn, port=port, bench=read_bench(bench), stages=named
                 )
             )
-        show(results[-1], out / kind.file)
+        show(results[-1], out / kind.file, alone=False)
     if wider:
-        api.report(out)  # takes in what the others found
+        report(out)  # takes in what the others found
+        tell(results)
     leave_by_gates(results, fail_under, fail_on, junit, annotate)
 
 

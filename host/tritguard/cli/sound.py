@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tritguard import api
+from tritguard.api import open_build, sound
 from tritguard.cli.data import read_dataset
 from tritguard.cli.options import BenchFile, Trust
 from tritguard.cli.study import leave, numbers, settings, show, study_stages
@@ -51,8 +51,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     )
     opened = open_bundle(bundle, trust=trust)
     opened.manifest.check_single()
-    built, dataset = api.open_build(build), read_dataset(data)
+    built, dataset = open_build(build), read_dataset(data)
     with study_stages() as named:
-        result = api.sound(opened, built, dataset, out, plan=plan, port=port, bench=read_bench(bench), stages=named)
+        result = sound(opened, built, dataset, out, plan=plan, port=port, bench=read_bench(bench), stages=named)
     show(result, out / SOUND.file)
     leave(result)
