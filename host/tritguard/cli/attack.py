@@ -139,7 +139,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         show(results[-1], out / kind.file, alone=False)
     if wider:
         report(out)  # takes in what the others found
-        tell(results)
+        tell({study.kind: study for study in results})
     leave_by_gates(results, fail_under, fail_on, junit, annotate)
 
 
