@@ -223,12 +223,12 @@ def test_attacks_that_need_a_table_of_norms_say_so(monkeypatch: pytest.MonkeyPat
     """A preset leaves them out of a ball that their table does not have; a plan or a call that names one is refused."""
     monkeypatch.setitem(NORMS, "L7", NORMS["L2"])
     names = [name for name, entry in ATTACKS.items() if not entry.knows("L7")]
-    assert names == ["cw", "square"]
+    assert names == ["cw", "patch", "square"]
     assert not set(names) & set(Plan(norm="L7", sanity_eps=10, preset="full").budgets_for(10))
     for name in names:
         with pytest.raises(ValidationError, match=f"{name} knows no L7 ball"):
             Plan(norm="L7", sanity_eps=10, attacks=(name,))
-    with pytest.raises(BadInputError, match="Square works in Linf, L2 balls, not in L7 ones"):
+    with pytest.raises(BadInputError, match="Square works in Linf, L2, patch, corner-patch balls, not in L7 ones"):
         Square(3).craft(float_net.target(1), Ball("L7", 3))
 
 

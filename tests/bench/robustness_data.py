@@ -17,6 +17,7 @@ from tritguard.data import Dataset, load_dataset
 from tritguard.data.cifar10 import CLASSES
 from tritguard.data.dataset import PIXEL_UNIT
 from tritguard.data.mfcc import INPUT_UNIT, fit_clip, mfcc, resample
+from tritguard.data.sound import to_pcm
 from tritguard.errors import BadInputError
 
 _FSDD_RATE = 8000
@@ -36,20 +37,21 @@ def digits(*, training: bool = True) -> Dataset:
     audio, bounds = arrays["audio"] / np.float32(32768), list(pairwise(arrays["offsets"]))
     y, test = arrays["labels"].astype(np.int64), arrays["index"] < _FSDD_TEST_INDICES
 
-    def features(chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
-        clips = (audio[slice(*bounds[index])] for index in np.flatnonzero(chosen))
-        return mfcc(np.stack([fit_clip(resample(clip, _FSDD_RATE)) for clip in clips]))
+    def clips(chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
+        whole = (audio[slice(*bounds[index])] for index in np.flatnonzero(chosen))
+        return np.stack([fit_clip(resample(clip, _FSDD_RATE)) for clip in whole])
 
     return Dataset(
         name="spoken digits (FSDD)",
-        x_test=features(test),
+        x_test=mfcc(clips(test)),
         y_test=y[test],
         classes=tuple(map(str, range(10))),
         input_unit=INPUT_UNIT,
         holds_features=True,
         licence="CC BY-SA 4.0, Free Spoken Digit Dataset (Jackson et al.)",
-        x_train=features(~test) if training else None,
+        x_train=mfcc(clips(~test)) if training else None,
         y_train=y[~test] if training else None,
+        sound_test=to_pcm(clips(test)),
     )
 
 

@@ -20,7 +20,19 @@ if TYPE_CHECKING:
     from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
     from tritguard.api.schemas import schema, write_schemas
     from tritguard.api.start import example, examples, init
-    from tritguard.api.studies import attack, certify, energy, evaluate, faults, privacy, report, selftest, transfer
+    from tritguard.api.studies import (
+        attack,
+        certify,
+        corruptions,
+        energy,
+        evaluate,
+        faults,
+        privacy,
+        report,
+        selftest,
+        sound,
+        transfer,
+    )
     from tritguard.boards import Board, available_boards, load_board
     from tritguard.build import Budget, Build, open_build
     from tritguard.data import Dataset
@@ -28,6 +40,7 @@ if TYPE_CHECKING:
     from tritguard.emit import Bundle, open_bundle
     from tritguard.errors import TritguardError
     from tritguard.evaluate.certify.result import CertifyPlan, CertifyResult
+    from tritguard.evaluate.corruptions.result import CorruptionsPlan, CorruptionsResult
     from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult, Energy
     from tritguard.evaluate.faults.result import FaultPlan, FaultResult
     from tritguard.evaluate.privacy.result import PrivacyPlan, PrivacyResult
@@ -36,6 +49,7 @@ if TYPE_CHECKING:
     from tritguard.evaluate.robustness.plan import Plan
     from tritguard.evaluate.robustness.result import RobustnessResult
     from tritguard.evaluate.selftest import Selftest, read_selftest
+    from tritguard.evaluate.sound.result import SoundPlan, SoundResult
     from tritguard.evaluate.study import Study
     from tritguard.evaluate.transfer.result import TransferPlan, TransferResult
     from tritguard.predictor import Outputs, Predictor
@@ -55,6 +69,8 @@ __all__ = [
     "CertifyPlan",
     "CertifyResult",
     "Comparison",
+    "CorruptionsPlan",
+    "CorruptionsResult",
     "Dataset",
     "DeploymentPlan",
     "DeploymentResult",
@@ -74,6 +90,8 @@ __all__ = [
     "RunConfig",
     "RunSettings",
     "Selftest",
+    "SoundPlan",
+    "SoundResult",
     "Stages",
     "Study",
     "TrainConfig",
@@ -91,6 +109,7 @@ __all__ = [
     "compare",
     "convert",
     "convert_to_arrays",
+    "corruptions",
     "energy",
     "evaluate",
     "evidence",
@@ -118,6 +137,7 @@ __all__ = [
     "run",
     "schema",
     "selftest",
+    "sound",
     "tflm_engine",
     "train",
     "transfer",

@@ -16,6 +16,8 @@ from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.certify.result import CertifyPlan, CertifyResult
 from tritguard.evaluate.certify.study import CERTIFY, study_certify
+from tritguard.evaluate.corruptions.result import CorruptionsPlan, CorruptionsResult
+from tritguard.evaluate.corruptions.study import CORRUPTIONS, study_corruptions
 from tritguard.evaluate.deployment.energy import check_against, measure_energy
 from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult, Energy
 from tritguard.evaluate.deployment.study import DEPLOYMENT, study_deployment
@@ -32,6 +34,8 @@ from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.robustness.study import ROBUSTNESS, study_robustness
 from tritguard.evaluate.selftest import Check, Selftest
 from tritguard.evaluate.selftest import selftest as try_board
+from tritguard.evaluate.sound.result import SoundPlan, SoundResult
+from tritguard.evaluate.sound.study import SOUND, study_sound
 from tritguard.evaluate.study import Study
 from tritguard.evaluate.transfer.result import TransferPlan, TransferResult
 from tritguard.evaluate.transfer.study import TRANSFER, study_transfer
@@ -202,6 +206,78 @@ def energy(
         write_whole(path, study.model_dump_json(indent=2) + "\n")
         write_whole(DEPLOYMENT.report_beside(path), to_html(study))
     return found
+
+
+def corruptions(
+    bundle: Bundle,
+    firmware: Build,
+    data: Dataset,
+    out: str | Path,
+    *,
+    plan: CorruptionsPlan | None = None,
+    port: str | None = None,
+    bench: Bench | None = None,
+    stages: Stages = silent,
+) -> CorruptionsResult:
+    """Measure accuracy under common corruptions on the device; writes `corruptions.json` and `corruptions.html`.
+
+    Args:
+        bundle: the model.
+        firmware: its build.
+        data: its test set is corrupted.
+        out: the folder of the result.
+        plan: the corruptions, their severities and the number of samples.
+        port: the board's serial port, or `auto` to look for it; without it the emulated board is started.
+        bench: commands that lease the board at the port and switch its power if it hangs.
+        stages: shows how far the work is.
+
+    Raises:
+        BadInputError: see `study_corruptions`.
+        DeviceError, WrongFirmwareError: see `open_device`.
+    """
+    keep_other_data(CORRUPTIONS, Path(out), data)
+
+    def corrupted(stages: Stages) -> CorruptionsResult:
+        with open_device(bundle, firmware, port, bench) as device:
+            return study_corruptions(device, data, plan or CorruptionsPlan(), stages)
+
+    return carry_out(CORRUPTIONS, Path(out), corrupted, stages)
+
+
+def sound(
+    bundle: Bundle,
+    firmware: Build,
+    data: Dataset,
+    out: str | Path,
+    *,
+    plan: SoundPlan | None = None,
+    port: str | None = None,
+    bench: Bench | None = None,
+    stages: Stages = silent,
+) -> SoundResult:
+    """Attack recordings through the front end of a keyword spotter; writes `sound.json` and `sound.html`.
+
+    Args:
+        bundle: the model.
+        firmware: its build.
+        data: keyword data that holds the recordings of its test samples.
+        out: the folder of the result.
+        plan: the bounds in dB, the attack's steps and the number of samples.
+        port: the board's serial port, or `auto` to look for it; without it the emulated board is started.
+        bench: commands that lease the board at the port and switch its power if it hangs.
+        stages: shows how far the work is.
+
+    Raises:
+        BadInputError: see `study_sound`.
+        DeviceError, WrongFirmwareError: see `open_device`.
+    """
+    keep_other_data(SOUND, Path(out), data)
+
+    def attacked(stages: Stages) -> SoundResult:
+        with open_device(bundle, firmware, port, bench) as device:
+            return study_sound(device, data, plan or SoundPlan(), stages)
+
+    return carry_out(SOUND, Path(out), attacked, stages)
 
 
 def selftest(

@@ -14,6 +14,9 @@ from tritguard.attack.carlini_wagner import SEARCHES, CarliniWagner
 from tritguard.attack.fgsm import Fgsm
 from tritguard.attack.hop_skip_jump import HopSkipJump
 from tritguard.attack.noise import Noise
+from tritguard.attack.norms import NORMS
+from tritguard.attack.norms.patch import PATCHES
+from tritguard.attack.patch import PatchSearch
 from tritguard.attack.pgd import Pgd
 from tritguard.attack.square import MOVES, Square
 from tritguard.attack.two_step import TwoStep
@@ -30,6 +33,7 @@ class Entry:
     Attributes:
         make: the attack's class; each constructor argument has a default and is a setting that plans can change.
         norms: names of the norms it works in; None if it leaves all that depends on the norm to the norm itself.
+        of_order: whether it works in Lp balls alone, as ART's attacks do.
         classes: the smallest number of classes that its loss can be computed for.
         doubled: whether an evaluation may run it again with twice its `steps` on the samples that held, to see whether
             the steps were enough. If a plan has several such attacks, the last one in the catalog is run again.
@@ -37,12 +41,13 @@ class Entry:
 
     make: Callable[..., Attack]
     norms: tuple[str, ...] | None = None
+    of_order: bool = False
     classes: int = 2
     doubled: bool = False
 
     def knows(self, norm: str) -> bool:
         """Whether it works in balls of this norm."""
-        return self.norms is None or norm in self.norms
+        return (self.norms is None or norm in self.norms) and not (self.of_order and NORMS[norm].order is None)
 
     def fits(self, norm: str, classes: int) -> bool:
         """Whether it can attack a model with this many classes in such a ball."""
@@ -51,14 +56,15 @@ class Entry:
 
 ATTACKS: dict[str, Entry] = {
     "noise": Entry(Noise),
-    "fgsm": Entry(Fgsm),
-    "pgd": Entry(Pgd, doubled=True),
+    "fgsm": Entry(Fgsm, of_order=True),
+    "pgd": Entry(Pgd, of_order=True, doubled=True),
     "apgd-ce": Entry(partial(Apgd, "ce"), doubled=True),
     "apgd-dlr": Entry(partial(Apgd, "dlr"), classes=3),
     "apgd-margin": Entry(partial(Apgd, "margin")),
     "apgd-t": Entry(ApgdTargeted, classes=4),
     "cw": Entry(CarliniWagner, norms=tuple(SEARCHES)),
     "two-step": Entry(TwoStep),
+    "patch": Entry(PatchSearch, norms=tuple(PATCHES), doubled=True),
     "square": Entry(Square, norms=tuple(MOVES)),
     "zoo": Entry(Zoo),
     "boundary": Entry(Boundary),

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from tritguard.attack.base import Asking, Ball, Best, Crafted, Kind, Places, Queries, Target, for_norm
+from tritguard.attack.norms.patch import PATCHES
 from tritguard.attack.square_l2 import L2Windows
+from tritguard.attack.square_patch import PatchWindows
 from tritguard.attack.windows import as_image, draw, sides
 from tritguard.predictor import Int8
 
@@ -23,8 +25,8 @@ class Square(Asking):
     Each query changes one window of the best input so far, and the change is kept if it brings the attacker nearer to
     its goal; windows shrink as queries are spent. In Linf every pixel of a window moves by eps, up or down by channel
     (section 3.2). In L2 the change of a window is made anew from two bumps, and takes over what a second window used of
-    the radius (section 3.3). In a targeted attack, the margin to the wanted class replaces the paper's cross-entropy,
-    which needs all logits at once.
+    the radius (section 3.3). For patches the windows lie in the square, which moves too (see `PatchWindows`). In a
+    targeted attack, the margin to the wanted class replaces the paper's cross-entropy, which needs all logits at once.
 
     Threat model: black box, score based: the attack sees of the outputs what `Target.access` says. Labels show nothing
     until one of them changes; with labels only it is no better than noise, and Boundary or HopSkipJump should be used.
@@ -125,4 +127,8 @@ class _LinfWindows:
 
 
 # The moves by the norm they are made for.
-MOVES: dict[str, Callable[[Int8, Ball, np.random.Generator], _Moves]] = {"Linf": _LinfWindows, "L2": L2Windows}
+MOVES: dict[str, Callable[[Int8, Ball, np.random.Generator], _Moves]] = {
+    "Linf": _LinfWindows,
+    "L2": L2Windows,
+    **dict.fromkeys(PATCHES, PatchWindows),
+}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from tritguard.api import attack
+from tritguard.api import attack, corruptions, report, sound
 from tritguard.attack.base import Access, Goal
 from tritguard.attack.catalog import ATTACKS, Setting
 from tritguard.attack.norms import NORMS
@@ -21,15 +21,25 @@ from tritguard.cli.gates import AnnotationsOption, FailOnOption, FailUnderOption
 from tritguard.cli.options import BenchFile, Trust
 from tritguard.cli.progress import stages
 from tritguard.cli.study import numbers, show
-from tritguard.cli.terminal import console
+from tritguard.cli.terminal import console, tell
 from tritguard.device import read_bench
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
+from tritguard.evaluate.corruptions.study import CORRUPTIONS
+from tritguard.evaluate.kind import StudyKind
 from tritguard.evaluate.robustness.live import Budget
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.presets import Preset
 from tritguard.evaluate.robustness.study import ROBUSTNESS
+from tritguard.evaluate.sound.study import SOUND
+from tritguard.evaluate.study import Study
 from tritguard.records import from_table
+
+WIDER: dict[str, tuple[StudyKind[Any, Any], Callable[..., Study]]] = {
+    "corruptions": (CORRUPTIONS, corruptions),
+    "sound": (SOUND, sound),
+}
+"""Threats that keep to no ball, each a study of its own that is carried out beside the attacks."""
 
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter an option
@@ -48,7 +58,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
             "--set", metavar="ATTACK.SETTING=VALUE", help="Overrides a setting: square.queries=500; repeatable."
         ),
     ] = None,
-    eps: Annotated[str, typer.Option(help="Bounds in int8 steps, rising, separated by commas.")] = "1,2,4,8",
+    eps: Annotated[
+        str, typer.Option(help="Bounds in int8 steps (of patches: in pixels), rising, separated by commas.")
+    ] = "1,2,4,8",
     norm: Annotated[str, typer.Option(help=f"What the bounds are measured in: {', '.join(NORMS)}.")] = "Linf",
     sanity_eps: Annotated[
         int | None,
@@ -84,6 +96,12 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that craft; by default one for each core.")
     ] = None,
+    also: Annotated[
+        str,
+        typer.Option(
+            help=f"Threats from the world, on the same samples, by commas: {', '.join(WIDER)}. They count in no bound."
+        ),
+    ] = "",
     fail_under: FailUnderOption = None,
     fail_on: FailOnOption = None,
     junit: JunitOption = None,
@@ -98,6 +116,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         samples=samples, preset=preset, attacks=attacks, eps=eps, seed=seed, goal=goal, access=access,
         budgets=budgets or [], norm=norm, sanity_eps=sanity_eps, data_range=data_range,
     )  # fmt: skip
+    wider = wider_threats(also)
     opened = open_bundle(bundle, trust=trust)
     opened.manifest.check_single()
     firmware, dataset = open_build(build), read_dataset(data)
@@ -107,8 +126,33 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
             plan=plan, port=port, bench=read_bench(bench), control=control, workers=workers,
             live=announce if live else None, stages=named,
         )  # fmt: skip
-    show(result, out / ROBUSTNESS.file)
-    leave_by_gates([result], fail_under, fail_on, junit, annotate)
+    show(result, out / ROBUSTNESS.file, alone=not wider)
+    results: list[Study] = [result]
+    for kind, carried_out in wider:
+        drawn = kind.plan.model_validate({"samples": samples, "seed": seed})
+        with stages() as named:
+            results.append(
+                carried_out(
+                    opened, firmware, dataset, out, plan=drawn, port=port, bench=read_bench(bench), stages=named
+                )
+            )
+        show(results[-1], out / kind.file, alone=False)
+    if wider:
+        report(out)  # takes in what the others found
+        tell({study.kind: study for study in results})
+    leave_by_gates(results, fail_under, fail_on, junit, annotate)
+
+
+def wider_threats(names: str) -> list[tuple[StudyKind[Any, Any], Callable[..., Study]]]:
+    """The studies with these names, separated by commas, each with the function that carries it out.
+
+    Raises:
+        BadInputError: there is no such study.
+    """
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    if strangers := [name for name in chosen if name not in WIDER]:
+        raise BadInputError(f"--also {strangers[0]}: no such threat", fix=f"give some of {', '.join(WIDER)}")
+    return [WIDER[name] for name in chosen]
 
 
 def make_plan(  # noqa: PLR0913 - one parameter an option

@@ -28,6 +28,8 @@ VERBS = (
     "evaluate",
     "energy",
     "attack",
+    "corruptions",
+    "sound",
     "certify",
     "transfer",
     "faults",

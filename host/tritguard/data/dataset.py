@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tritguard.data.mfcc import CLIP_SAMPLES, COEFFICIENTS, FRAMES
 from tritguard.errors import BadInputError
 from tritguard.files import write_whole
 
@@ -49,6 +50,8 @@ class Dataset:
         holds_features: whether samples are features that a front end computed, so that a changed one may fit no sound.
         value_range: the lowest and the highest value that a sample can hold, in the samples' own unit; None if the data
             set says nothing. See `own_range`.
+        sound_test: int16[n, 16000], the second of sound at 16 kHz that each test sample was computed from by `mfcc`, or
+            None.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Dataset:
     y_train: Labels | None = None
     holds_features: bool = False
     value_range: tuple[float, float] | None = None
+    sound_test: NDArray[np.int16] | None = None
 
     @property
     def own_range(self) -> tuple[float, float] | None:
@@ -176,6 +180,7 @@ def read_dataset(path: Path) -> Dataset:
         y_train=y_train,
         holds_features=_holds_features(arrays, path),
         value_range=_value_range(arrays, path),
+        sound_test=_sound(arrays, x_test, path),
     )
 
 
@@ -209,6 +214,8 @@ def write_dataset(path: Path, dataset: Dataset) -> None:
     }
     if dataset.value_range is not None:
         arrays["value_range"] = np.array(dataset.value_range)
+    if dataset.sound_test is not None:
+        arrays["sound_test"] = dataset.sound_test
     if dataset.x_train is not None and dataset.y_train is not None:
         arrays |= {"x_train": dataset.x_train, "y_train": dataset.y_train}
     buffer = io.BytesIO()
@@ -296,6 +303,19 @@ def _value_range(arrays: dict[str, NDArray[Any]], path: Path) -> tuple[float, fl
     if said.dtype.kind not in "iuf" or said.shape != (2,) or not np.isfinite(said).all() or said[0] >= said[1]:
         raise BadInputError("value_range is not a lowest and a higher highest value", where=str(path))
     return float(said[0]), float(said[1])
+
+
+def _sound(arrays: dict[str, NDArray[Any]], x_test: SampleArray, path: Path) -> NDArray[np.int16] | None:
+    if "sound_test" not in arrays:
+        return None
+    said, wanted = arrays["sound_test"], (len(x_test), CLIP_SAMPLES)
+    if said.dtype != np.int16 or said.shape != wanted:
+        what = f"sound_test is {said.dtype}{list(said.shape)}, int16{list(wanted)} is wanted"
+        raise BadInputError(what, where=str(path), fix="give one second at 16 kHz for each test sample")
+    if x_test.shape[1:] != (FRAMES, COEFFICIENTS, 1) or x_test.dtype != np.float32:
+        what = f"sound_test beside samples of {x_test.dtype}{list(x_test.shape[1:])}, which are not its MFCC"
+        raise BadInputError(what, where=str(path), fix="give float32 samples as 'tritguard data FOLDER' computes them")
+    return said
 
 
 def _digits(count: int) -> tuple[str, ...]:

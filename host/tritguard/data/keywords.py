@@ -10,7 +10,7 @@ import numpy as np
 
 from tritguard.data.dataset import Dataset
 from tritguard.data.mfcc import INPUT_UNIT, mfcc
-from tritguard.data.sound import SUFFIXES, read_clip
+from tritguard.data.sound import SUFFIXES, read_clip, to_pcm
 from tritguard.errors import BadInputError
 from tritguard.progress import Progress
 
@@ -64,6 +64,7 @@ def read_keywords(folder: Path, progress: Progress | None = None) -> Dataset:
         licence="unknown",
         x_train=features[~is_test],
         y_train=labels[~is_test],
+        sound_test=to_pcm(clips[is_test]),
     )
 
 

@@ -47,6 +47,26 @@ def mfcc(clips: Clips) -> NDArray[np.float32]:
     return features
 
 
+def pull_back(clips: NDArray[np.floating], slopes: NDArray[np.floating]) -> Float64:
+    """The gradient with respect to the clips of a function of their features: slopes times the Jacobian of `mfcc`.
+
+    Every step of the front end is differentiated as it is, the division by the maximum too; the magnitude of a bin that
+    is exactly zero, which has no derivative, counts as constant.
+
+    Args:
+        clips: float[n, 16000], with any gain.
+        slopes: float[n, 49, 10, 1], the function's derivatives by the features.
+
+    Returns:
+        float64[n, 16000].
+    """
+    found = np.empty((len(clips), CLIP_SAMPLES))
+    for start in range(0, len(clips), _BATCH):
+        part = slice(start, start + _BATCH)
+        found[part] = _pull_back(np.asarray(clips[part], np.float64), np.asarray(slopes[part], np.float64)[..., 0])
+    return found
+
+
 def fit_clip(sound: NDArray[np.number]) -> Clips:
     """Cut sound of any length at 16 kHz to a clip of one second, or extend it with silence: float32[16000]."""
     clip = np.zeros(CLIP_SAMPLES, np.float32)
@@ -68,12 +88,44 @@ def resample(sound: NDArray[np.number], rate: int) -> Clips:
 
 
 def _mfcc(clips: Float64) -> Float64:
-    peak = clips.max(axis=1, keepdims=True)
-    clips = clips / np.where(peak > 0, peak, 1.0)  # the reference divides silence by zero
-    frames = np.lib.stride_tricks.sliding_window_view(clips, _WINDOW, axis=1)[:, ::_STRIDE]
-    spectra = np.abs(np.fft.rfft(frames * _hann(), _FFT))
-    log_mel = np.log(spectra @ _mel_weights() + _LOG_OFFSET)
+    log_mel = np.log(_energies(np.abs(_spectra(clips / _gain(clips)))))
     return np.asarray(log_mel @ _dct())
+
+
+def _gain(clips: Float64) -> Float64:
+    """float64[n, 1]: what clips are divided by."""
+    peak = clips.max(axis=1, keepdims=True)
+    return np.where(peak > 0, peak, 1.0)  # the reference divides silence by zero
+
+
+def _spectra(clips: Float64) -> NDArray[np.complex128]:
+    """complex128[n, 49, 257]."""
+    frames = np.lib.stride_tricks.sliding_window_view(clips, _WINDOW, axis=1)[:, ::_STRIDE]
+    return np.fft.rfft(frames * _hann(), _FFT)
+
+
+def _energies(magnitudes: Float64) -> Float64:
+    """float64[n, 49, 40]: what the logarithm is taken of."""
+    return np.asarray(magnitudes @ _mel_weights() + _LOG_OFFSET)
+
+
+def _pull_back(clips: Float64, slopes: Float64) -> Float64:
+    gain = _gain(clips)
+    spectra = _spectra(clips / gain)
+    magnitudes = np.abs(spectra)
+    by_energy = slopes @ _dct().T / _energies(magnitudes)
+    by_bin = by_energy @ _mel_weights().T * spectra / np.where(magnitudes > 0, magnitudes, 1.0)
+    by_bin[..., 1:-1] /= 2  # the inverse transform counts them twice, once for the frequency that mirrors each
+    by_frame = np.fft.irfft(by_bin, _FFT)[..., :_WINDOW] * _FFT * _hann()
+    found = np.zeros_like(clips)
+    for frame in range(FRAMES):
+        found[:, frame * _STRIDE : frame * _STRIDE + _WINDOW] += by_frame[:, frame]
+    found /= gain
+    highest = clips.argmax(axis=1)[:, None]
+    by_gain = -(found * clips).sum(axis=1, keepdims=True) / gain
+    moved = np.take_along_axis(found, highest, axis=1) + np.where(clips.max(axis=1, keepdims=True) > 0, by_gain, 0.0)
+    np.put_along_axis(found, highest, moved, axis=1)
+    return found
 
 
 @cache

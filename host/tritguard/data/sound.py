@@ -65,6 +65,22 @@ def read_wav(content: bytes, where: str) -> tuple[NDArray[np.float32], int]:
     return np.asarray((samples - centre) / _FULL_SCALE[width], np.float32), rate
 
 
+def to_pcm(sound: NDArray[np.floating]) -> NDArray[np.int16]:
+    """Sound with full scale 1, of any shape, as 16-bit samples: rounded, and cut where it is louder."""
+    return np.asarray(np.clip(np.rint(np.asarray(sound, np.float64) * 32768), -32768, 32767), np.int16)
+
+
+def write_wav(samples: NDArray[np.int16]) -> bytes:
+    """A WAV file of one channel at 16 kHz with these samples, int16[n]."""
+    packed = io.BytesIO()
+    with wave.open(packed, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return packed.getvalue()
+
+
 _FIX = "give PCM of 8, 16 or 32 bits, as 'sox in.wav -b 16 -r 16000 out.wav' writes it"
 
 

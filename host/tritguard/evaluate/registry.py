@@ -8,11 +8,13 @@ from typing import Any
 
 from tritguard.errors import BadInputError
 from tritguard.evaluate.certify.study import CERTIFY
+from tritguard.evaluate.corruptions.study import CORRUPTIONS
 from tritguard.evaluate.deployment.study import DEPLOYMENT
 from tritguard.evaluate.faults.study import FAULTS
 from tritguard.evaluate.kind import StudyKind
 from tritguard.evaluate.privacy.study import PRIVACY
 from tritguard.evaluate.robustness.study import ROBUSTNESS
+from tritguard.evaluate.sound.study import SOUND
 from tritguard.evaluate.study import Study
 from tritguard.evaluate.transfer.study import TRANSFER
 from tritguard.records import from_json
@@ -22,6 +24,8 @@ STUDIES: tuple[StudyKind[Any, Any], ...] = (
     ROBUSTNESS,
     CERTIFY,
     DEPLOYMENT,
+    CORRUPTIONS,
+    SOUND,
     FAULTS,
     TRANSFER,
     PRIVACY,

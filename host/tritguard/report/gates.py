@@ -10,7 +10,7 @@ from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.study import Study
 from tritguard.report import summary
 from tritguard.report.explained import explained
-from tritguard.report.wording import interval, of, percent, steps
+from tritguard.report.wording import bound, interval, of, percent
 
 FailOn = Literal["invalid", "degraded"]
 Outcome = Literal["passed", "failed", "skipped"]
@@ -86,5 +86,5 @@ def _accuracy(result: RobustnessResult, least: float) -> Case:
     if point is None:
         return Case(result.kind, UNDER, "failed", f"at least {percent(least)} is wanted, the result is {result.status}")
     seen = f"{percent(point.robust.value)} ({of(point.robust)}; 95 % {interval(point.robust)})"
-    message = f"{seen} at eps {steps(point.eps_steps)}, at least {percent(least)} is wanted"
+    message = f"{seen} at eps {bound(point.eps_steps, result.threat_model.norm)}, at least {percent(least)} is wanted"
     return Case(result.kind, UNDER, "passed" if point.robust.value >= least else "failed", message)

@@ -11,7 +11,7 @@ from tritguard.report.wording import real
 WIDTH = 400  # about that of a phone, on which text keeps its size
 HEIGHT = 300
 LEFT, RIGHT, TOP, BOTTOM = 48, 20, 16, 54
-_PALETTE = ("#1b3a5c", "#b3541e", "#3f6f4f", "#6b4a7a", "#9a7b1f", "#4b5a68")
+_PALETTE = ("#1b3a5c", "#b3541e", "#3f6f4f", "#6b4a7a", "#9a7b1f", "#4b5a68", "#7d2640")
 _DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 4", "1 4")  # so that nothing depends on colour alone
 
 
@@ -101,13 +101,8 @@ def chart(
         upper = [place((point.x, point.high)) for point in points]
         lower = [place((point.x, point.low)) for point in reversed(points)]
         middle = [place((point.x, point.y)) for point in points]
-        style = index % len(_PALETTE)
-        drawn.append(
-            Line(
-                name, _PALETTE[style], _DASHES[style], _path(middle), _path(upper + lower),
-                tuple(middle) if marked else (),
-            )
-        )  # fmt: skip
+        colour, dashes = _PALETTE[index % len(_PALETTE)], _DASHES[index % len(_DASHES)]
+        drawn.append(Line(name, colour, dashes, _path(middle), _path(upper + lower), tuple(middle) if marked else ()))
     return Chart(
         title=title,
         x=x,

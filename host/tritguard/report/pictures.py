@@ -56,33 +56,39 @@ class Drawing:
 
 
 def draw(picture: Picture, where: str) -> Drawing:
-    """Draw a picture.
+    """Draw a picture; see `draw_pair`."""
+    return draw_pair(picture.clean_base64, picture.adversarial_base64, picture.shape, where)
+
+
+def draw_pair(first: str, second: str, shape: tuple[int, ...], where: str) -> Drawing:
+    """Draw an input and what was made of it.
 
     int8[h, w, 3] is an RGB image and a square int8[h, h, 1] a grey one, with int8 -128..127 shown as 0..255. Any other
     shape becomes a heat map over the range that the two inputs span, with its longer axis from left to right.
 
     Args:
-        picture: clean and adversarial input.
+        first: the int8 bytes of the clean input, base64.
+        second: those of the changed one.
+        shape: of both.
         where: names the picture in errors.
 
     Raises:
         BadInputError: the bytes of the picture do not fill its shape.
     """
-    clean = _pixels(picture.clean_base64, picture.shape, where)
-    adversarial = _pixels(picture.adversarial_base64, picture.shape, where)
+    clean, adversarial = _pixels(first, shape, where), _pixels(second, shape, where)
     change = adversarial.astype(np.int16) - clean
     largest = int(np.abs(change).max())
     gain = max(1, 127 // max(1, largest))
-    heat_map = not _is_image(picture.shape)
+    heat_map = not _is_image(shape)
     paint = _heat_maps if heat_map else _images
     images = paint(clean, adversarial, change * gain)
     height, width = images[0].shape[:2]
     factor = max(1, (WIDE_SIDE if width > 2 * height else SQUARE_SIDE) // max(height, width))
     size = (width * factor, max(height * factor, LEAST_HEIGHT))
     return Drawing(
-        clean=_png(images[0], size),
-        adversarial=_png(images[1], size),
-        difference=_png(images[2], size),
+        clean=png(images[0], size),
+        adversarial=png(images[1], size),
+        difference=png(images[2], size),
         width=size[0],
         height=size[1],
         amplification=gain,
@@ -118,14 +124,15 @@ def _images(clean: Integers, adversarial: Integers, change: Integers) -> tuple[P
 
 def _heat_maps(clean: Integers, adversarial: Integers, change: Integers) -> tuple[Pixels, Pixels, Pixels]:
     low, high = int(min(clean.min(), adversarial.min())), int(max(clean.max(), adversarial.max()))
-    return _heat(_flat(clean), low, high), _heat(_flat(adversarial), low, high), _diverging(_flat(change))
+    return heat(_flat(clean), low, high), heat(_flat(adversarial), low, high), _diverging(_flat(change))
 
 
 def _grey(values: Integers) -> Pixels:
     return (values.astype(np.int16) + 128).astype(np.uint8)
 
 
-def _heat(values: Integers, low: int, high: int) -> Pixels:
+def heat(values: NDArray[np.number], low: float, high: float) -> Pixels:
+    """Colour values, [height, width], from blue at `low` to yellow at `high`."""
     position = (values.astype(np.float64) - low) / max(1, high - low) * (len(_VIRIDIS) - 1)
     anchors = np.arange(len(_VIRIDIS))
     return np.stack([np.interp(position, anchors, _VIRIDIS[:, channel]) for channel in range(3)], -1).astype(np.uint8)
@@ -137,7 +144,8 @@ def _diverging(values: Integers) -> Pixels:
     return np.asarray(255 + np.abs(strength) * (end - 255), dtype=np.uint8)
 
 
-def _png(pixels: Pixels, size: tuple[int, int]) -> str:
+def png(pixels: Pixels, size: tuple[int, int]) -> str:
+    """Pack pixels, uint8[height, width, 1 or 3], enlarged to a size, as a PNG in a data URI."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     buffer = io.BytesIO()
     image.resize(size, Image.Resampling.NEAREST).save(buffer, "PNG", optimize=True)

@@ -12,7 +12,7 @@ from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.study import Rate
 from tritguard.report import html, summary, terminal
 from tritguard.report.study import Facts, Part, Report, table
-from tritguard.report.wording import count, interval, of, percent, real, size, steps
+from tritguard.report.wording import bound, count, interval, of, percent, real, size, with_input_units
 
 
 class _RunReport(Report[RobustnessResult]):
@@ -62,7 +62,8 @@ def _rate(rate: Rate) -> str:
 
 
 def _bound(result: RobustnessResult, point: CurvePoint) -> str:
-    return f"{result.threat_model.norm}, eps {steps(point.eps_steps)} = {real(point.eps_input)} in input units"
+    norm = result.threat_model.norm
+    return f"{norm}, eps {with_input_units(point.eps_steps, point.eps_input, norm)}"
 
 
 def _worst_of(result: RobustnessResult, kind: str) -> str:
@@ -73,8 +74,8 @@ def _worst_of(result: RobustnessResult, kind: str) -> str:
         return f"ran beyond the threat model only: {names}"
     eps = max(row.eps_steps for row in named)
     worst = min((row for row in named if row.eps_steps == eps), key=lambda row: row.robust.k)
-    names = ", ".join(dict.fromkeys(row.attack for row in named))
-    return f"{names}: the strongest alone ({worst.attack}) leaves {_rate(worst.robust)} at eps {steps(eps)}"
+    names, norm = ", ".join(dict.fromkeys(row.attack for row in named)), result.threat_model.norm
+    return f"{names}: the strongest alone ({worst.attack}) leaves {_rate(worst.robust)} at eps {bound(eps, norm)}"
 
 
 REPORT = _RunReport()

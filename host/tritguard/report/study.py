@@ -41,6 +41,29 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A picture, and with it a sound where there is one.
+
+    Attributes:
+        image: a PNG as a data URI.
+        alternative: what it shows, for readers who cannot see it.
+        sound: a WAV file as a data URI, which readers can play; empty for none.
+    """
+
+    image: str
+    width: int
+    height: int
+    alternative: str
+    caption: str
+    sound: str = ""
+
+    @property
+    def wide(self) -> bool:
+        """Whether it needs more room than a square."""
+        return self.width > 2 * self.height
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading and what stands under it."""
 
@@ -49,6 +72,7 @@ class Section:
     chart: Chart | None = None
     grid: Grid | None = None
     note: str = ""
+    figures: tuple[Figure, ...] = ()
 
 
 @dataclass(frozen=True)

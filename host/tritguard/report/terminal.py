@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -19,10 +19,12 @@ from tritguard.report.wording import (
     GOAL_MEANING,
     LIVE_MEANING,
     STATUS_MEANING,
+    bounds_of,
     count,
     data_range,
     doubled,
     grown,
+    in_steps,
     interval,
     line,
     megahertz,
@@ -34,6 +36,7 @@ from tritguard.report.wording import (
     steps,
     throughput,
     timing,
+    with_input_units,
 )
 
 _COLOUR: dict[Status, str] = {"valid": "green", "degraded": "yellow", "invalid": "red"}
@@ -96,20 +99,22 @@ def _headline(result: RobustnessResult) -> Text:
     point = summary.headline_point(result)
     if point:
         text.append("\nrobust accuracy ").append(percent(point.robust.value), "bold")
-        text.append(f" ({interval(point.robust)}), worst case at eps {steps(point.eps_steps)}")
-        text.append(f" = {real(point.eps_input)} in input units")
+        named = with_input_units(point.eps_steps, point.eps_input, result.threat_model.norm)
+        text.append(f" ({interval(point.robust)}), worst case at eps {named}")
     codes = ", ".join(printable(issue.code) for issue in result.issues)
     return text.append(f"\nsubject to {codes}", _COLOUR[result.status]) if codes else text
 
 
 def _accuracy(result: RobustnessResult) -> Group:
+    norm = result.threat_model.norm
+    units = ("input units",) if in_steps(norm) else ()
     table = _table(
-        "\nWorst case over all attacks", "eps, int8 steps", "input units", "correct", "accuracy", "95 %", "<"
+        "\nWorst case over all attacks", f"eps, {bounds_of(norm)}", *units, "correct", "accuracy", "95 %", "<"
     )
-    _rate_row(table, "0 (clean)", "0", result.clean)
+    _rate_row(table, ("0 (clean)", "0")[: 1 + len(units)], result.clean)
     for point in summary.robust_points(result):
         beyond = "" if point.eps_steps in result.threat_model.eps_steps else " *"
-        _rate_row(table, f"{point.eps_steps}{beyond}", real(point.eps_input), point.robust)
+        _rate_row(table, (f"{point.eps_steps}{beyond}", real(point.eps_input))[: 1 + len(units)], point.robust)
     notes = [_plain(f" Input unit: {result.threat_model.input_unit}. Intervals: Wilson.", "dim")]
     notes.append(Text(f" {data_range(result.threat_model.data_range)}", "dim"))
     if any(point.eps_steps not in result.threat_model.eps_steps for point in summary.robust_points(result)):
@@ -119,9 +124,9 @@ def _accuracy(result: RobustnessResult) -> Group:
     return Group(table, *notes)
 
 
-def _rate_row(table: Table, eps: str, unit: str, rate: Rate) -> None:
+def _rate_row(table: Table, eps: Sequence[str], rate: Rate) -> None:
     bar = ProgressBar(total=rate.n, completed=rate.k, width=_BAR_WIDTH, complete_style="blue", finished_style="blue")
-    table.add_row(eps, unit, of(rate), percent(rate.value), interval(rate), bar)
+    table.add_row(*eps, of(rate), percent(rate.value), interval(rate), bar)
 
 
 def _attacks(result: RobustnessResult) -> Table:

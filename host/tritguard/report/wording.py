@@ -69,8 +69,30 @@ def rough(number: float) -> str:
 
 
 def steps(number: int) -> str:
-    """Write an eps in steps of the int8 input grid."""
+    """Write a number of steps of the int8 input grid."""
     return f"{number:,} step" if number == 1 else f"{number:,} steps"
+
+
+def bound(number: int, norm: str) -> str:
+    """Write an eps in what the norm counts."""
+    unit = NORMS[norm].unit
+    return f"{number:,} {unit}" if number == 1 else f"{number:,} {unit}s"
+
+
+def in_steps(norm: str) -> bool:
+    """Whether the norm counts steps of the int8 input grid, which are so much in input units."""
+    return NORMS[norm].unit == "step"
+
+
+def bounds_of(norm: str) -> str:
+    """Name what the norm counts, for the heads of columns."""
+    return "int8 steps" if in_steps(norm) else f"{NORMS[norm].unit}s"
+
+
+def with_input_units(eps_steps: int, eps_input: float, norm: str) -> str:
+    """Write an eps in what the norm counts, and in input units where those are something else."""
+    equal = f" = {real(eps_input)} in input units" if in_steps(norm) else ""
+    return f"{bound(eps_steps, norm)}{equal}"
 
 
 def kib(number: int) -> str:

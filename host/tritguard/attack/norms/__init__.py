@@ -7,10 +7,12 @@ from pydantic import AfterValidator
 from tritguard.attack.norms.base import Norm
 from tritguard.attack.norms.l2 import L2
 from tritguard.attack.norms.linf import Linf
+from tritguard.attack.norms.patch import PATCHES
 
 NORMS: dict[str, Norm] = {
     "Linf": Linf(),
     "L2": L2(),
+    **PATCHES,
 }
 
 

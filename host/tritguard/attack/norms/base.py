@@ -18,20 +18,22 @@ Floats = NDArray[np.floating]
 class Norm(ABC):
     """How far an input is from its clean one, and how to move within a bound on that distance.
 
-    Lengths and eps are in steps of the int8 input grid. Moves are differences from the clean inputs,
-    float[n, *input_shape].
+    Lengths and eps are in steps of the int8 input grid, unless `unit` says otherwise. Moves are differences from the
+    clean inputs, float[n, *input_shape], in steps.
 
     Attributes:
         name: what plans and results call it.
         meaning: the distance in a few words, for reports.
-        order: the p of the Lp norm, as ART takes it: a number, or infinity.
+        order: the p of the Lp norm, as ART takes it: a number, or infinity; None if it is no Lp norm.
+        unit: what lengths and eps count: steps of the int8 input grid, or pixels.
         box: whether eps bounds each element by itself, so that all of them can use all of it at the same time.
         farthest: the largest distance between two inputs on the int8 grid, where it does not depend on their size.
     """
 
     name: ClassVar[str]
     meaning: ClassVar[str]
-    order: ClassVar[float]
+    order: ClassVar[float | None] = None
+    unit: ClassVar[str] = "step"
     box: ClassVar[bool] = False
     farthest: ClassVar[int | None] = None
 
@@ -41,6 +43,10 @@ class Norm(ABC):
         None, the default, where that depends on the size of the input: the plan then has to name one.
         """
         return None
+
+    def scaled(self, eps: float, step: float) -> float:
+        """An eps on another scale, of which one int8 step is `step`: input units, or the grid of another model."""
+        return eps * step
 
     @abstractmethod
     def lengths(self, moves: Floats) -> Floats:
@@ -57,6 +63,16 @@ class Norm(ABC):
     @abstractmethod
     def steepest(self, gradients: Floats) -> Floats:
         """The move of length one along which a loss with these gradients, [n, *input_shape], rises most."""
+
+    def along(self, gradients: Floats, eps: int, moved: Floats) -> Floats:
+        """The move as long as a ball's radius along which a loss with these gradients rises most.
+
+        Args:
+            gradients: float[n, *input_shape], at inputs of the ball.
+            eps: the radius.
+            moved: float[n, *input_shape], how far those inputs are from the clean ones.
+        """
+        return eps * self.steepest(gradients)
 
     @abstractmethod
     def start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: int) -> Floats:

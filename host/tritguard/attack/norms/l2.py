@@ -36,7 +36,7 @@ class L2(Norm):
     def to_grid(self, candidates: Floats, clean: Int8, eps: int) -> Int8:
         wide = clean.astype(np.float64)
         moves = self.shrink(np.clip(candidates, INT8_MIN, INT8_MAX) - wide, eps)
-        steps = _whole_steps(moves.reshape(len(moves), -1), eps)
+        steps = whole_steps(moves.reshape(len(moves), -1), eps)
         return np.asarray(wide + steps.reshape(wide.shape), np.int8)
 
     @override
@@ -61,11 +61,11 @@ class L2(Norm):
         return np.where(beyond, -moves, moves)
 
 
-def _whole_steps(moves: NDArray[np.floating], eps: int) -> Float64:
-    """Moves [n, elements] of a length of at most eps, in whole steps: see `L2`."""
+def whole_steps(moves: NDArray[np.floating], eps: int | Float64) -> Float64:
+    """Moves [n, elements] of a length of at most eps, one for all or one for each, in whole steps: see `L2`."""
     steps = np.rint(moves)
     energy, wanted = (steps**2).sum(axis=1), np.rint((moves**2).sum(axis=1))  # whole, as all energies on the grid are
-    budget = np.minimum(eps**2, np.maximum(energy, wanted))
+    budget = np.minimum(np.floor(np.asarray(eps, np.float64) ** 2), np.maximum(energy, wanted))
     for row in np.flatnonzero(energy != budget):
         steps[row] = _filled(moves[row], budget[row])
     return np.asarray(steps, np.float64)

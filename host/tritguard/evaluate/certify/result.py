@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
 from typing_extensions import override
 
-from tritguard.attack.norms import NormName
+from tritguard.attack.norms import NORMS, NormName
 from tritguard.certify.bracket import LEVELS, Level
 from tritguard.evaluate.limits import DataRange, RangeSetting
 from tritguard.evaluate.study import Confirmation, ModelIdentity, Rate, Study
@@ -48,6 +48,13 @@ class CertifyPlan(Record):
         if not eps or list(eps) != sorted(set(eps)) or eps[0] < 1 or eps[-1] > 10**6:
             raise ValueError("must be rising whole numbers from 1 on")
         return eps
+
+    @field_validator("norm")
+    @classmethod
+    def _of_an_order(cls, norm: str) -> str:
+        if NORMS[norm].order is None:
+            raise ValueError(f"{norm} is no Lp norm, and nothing is proved in its balls")
+        return norm
 
 
 class Counterexample(Record):

@@ -70,5 +70,5 @@ def check_crafted(job: Job, x: NDArray[np.generic]) -> None:
     distances = ball.distances(x.view(np.int8), clean)
     farthest = int(distances.argmax())
     if distances[farthest] > ball.eps:
-        what = f"left its ball: {distances[farthest]:g} steps from sample {job.first + farthest}"
+        what = f"left its ball: {distances[farthest]:g} {ball.geometry.unit}s from sample {job.first + farthest}"
         raise OutOfBallError(what, where=where, fix=fix)

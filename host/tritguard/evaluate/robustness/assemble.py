@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.attack import Target
+from tritguard.attack.norms import NORMS
 from tritguard.build import Build
 from tritguard.data import Dataset
 from tritguard.device import Device
@@ -92,7 +93,7 @@ def assemble(
             goal=plan.goal,
             norm=plan.norm,
             eps_steps=plan.eps,
-            eps_input=tuple(eps * manifest.input.scale for eps in plan.eps),
+            eps_input=tuple(NORMS[plan.norm].scaled(eps, manifest.input.scale) for eps in plan.eps),
             input_unit=dataset.unit_at(manifest.input.scale),
             space="features" if dataset.holds_features else "input",
             data_range=found.data_range,

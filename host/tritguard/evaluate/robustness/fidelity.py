@@ -93,8 +93,8 @@ class _Probe:
 
     def along(self, ball: Ball, steps: int) -> Values:
         """The change between moves of so many steps, along the gradient and back, as a share of what it promises."""
-        reach = steps * ball.geometry.steepest(self._gradient)
         start, everyone = self._x.astype(np.float64), np.arange(len(self._x))
+        reach = ball.geometry.along(self._gradient, steps, start - self._target.x)
         high, low = (ball.to_grid(start + sign * reach, self._target.x) for sign in (1, -1))
         promised, changed = self._changes(high, low, everyone)
         return np.where(promised > 0, changed / np.maximum(promised, 1e-300), 0.0)

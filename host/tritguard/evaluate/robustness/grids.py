@@ -39,7 +39,7 @@ class Regrid:
         Raises:
             BadInputError: it is less than half a step of the control, or larger than the control's input range.
         """
-        exact, farthest = ball.eps / self.step, NORMS[ball.norm].farthest
+        exact, farthest = self._scaled(ball), NORMS[ball.norm].farthest
         eps = round(exact)
         if eps < 1 or (farthest is not None and eps > farthest):
             raise BadInputError(
@@ -53,8 +53,11 @@ class Regrid:
     def nearest(self, ball: Ball) -> Ball:
         """Convert a ball whose inputs will be put on the model's grid: to one step at least, and to the whole range."""
         farthest = NORMS[ball.norm].farthest
-        eps = max(1, round(ball.eps / self.step))
+        eps = max(1, round(self._scaled(ball)))
         return Ball(ball.norm, eps if farthest is None else min(eps, farthest))
+
+    def _scaled(self, ball: Ball) -> float:
+        return ball.geometry.scaled(ball.eps, 1 / self.step)
 
     def to_model(self, x: Int8) -> NDArray[np.float64]:
         """Convert inputs of the control, int8[n, *input_shape], to steps of the model, not rounded."""

@@ -97,7 +97,10 @@ def judge(plan: Plan, target: Target, found: Found, answers: DeviceAnswers, limi
         samples = samples.model_copy(update={"proved": prove(target, sanity, figures.first == HELD)})
     rows = tuple(_row(run, robust, target) for run, robust in zip(found.runs, figures.rows, strict=True))
     scale = view.graph.tensors[view.graph.input].scale
-    curve = tuple(CurvePoint(eps_steps=eps, eps_input=eps * scale, robust=figures.curve[eps]) for eps in plan.bounds)
+    curve = tuple(
+        CurvePoint(eps_steps=eps, eps_input=NORMS[plan.norm].scaled(eps, scale), robust=figures.curve[eps])
+        for eps in plan.bounds
+    )
     doubling = tuple(_on_device(one, figures) for one in found.doublings)
     measured = Measured(
         samples=samples,

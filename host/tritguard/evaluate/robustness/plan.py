@@ -120,7 +120,8 @@ class Plan(Record):
 
     @property
     def _iterated(self) -> str | None:
-        names = [name for name, entry in ATTACKS.items() if entry.doubled and name in self.budgets]
+        known = {name for name, entry in ATTACKS.items() if entry.doubled and entry.knows(self.norm)}
+        names = [name for name in ATTACKS if name in known and name in self.budgets]
         return names[-1] if names else None
 
     def budgets_for(self, classes: int) -> dict[str, Settings]:

@@ -33,10 +33,11 @@ def prove(target: Target, ball: Ball, held: Flags) -> Bits | None:
         held: bool[n], the samples that no attack broke.
 
     Returns:
-        A digit for each sample, 1 where it is proved; None if the attack was targeted or the model has no bounds.
+        A digit for each sample, 1 where it is proved; None if the attack was targeted, the model has no bounds, or the
+        ball is of no Lp norm, on which proofs rest.
     """
     view, rows = target.view, np.flatnonzero(held)
-    if target.aim is not None or not isinstance(view, GradientView):
+    if target.aim is not None or not isinstance(view, GradientView) or ball.geometry.order is None:
         return None
     try:
         network = Network.of(view.graph)

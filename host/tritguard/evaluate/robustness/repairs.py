@@ -104,7 +104,7 @@ def repair(
     """Attack what holds, where gradients fail and at the largest bound of the threat model, along repaired gradients.
 
     Gradients may be right wherever attacks go, and attacks not go where the network is weak. What breaks at the largest
-    bound is where searches in smaller balls begin.
+    bound is where searches in smaller balls begin. These attacks are made for Lp balls and are not tried in others.
 
     Args:
         target: the attacked model.
@@ -120,7 +120,10 @@ def repair(
     """
     largest = before[-2] if len(before) > 1 else None
     failing = [
-        held for held in before if held.fails or (len(held.places) and (held is largest or front_of(target, held.ball)))
+        held
+        for held in before
+        if held.ball.geometry.order is not None
+        and (held.fails or (len(held.places) and (held is largest or front_of(target, held.ball))))
     ]
     flags = [(run, holding(target, [run])) for run in runs] if failing else []
     assignments = [

@@ -1,0 +1,138 @@
+"""The settings of a study of common corruptions, and what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, NonNegativeInt, model_validator
+from typing_extensions import override
+
+from tritguard.attack.corruptions import ALL, SEVERITIES
+from tritguard.evaluate.limits import DataRange, RangeSetting
+from tritguard.evaluate.measurement import Firmware
+from tritguard.evaluate.study import Confirmation, ModelIdentity, Rate, Study
+from tritguard.records import Record
+
+KNOWN = tuple(ALL)
+
+
+def _known(names: tuple[str, ...]) -> tuple[str, ...]:
+    if strangers := [name for name in names if name not in KNOWN]:
+        raise ValueError(f"no corruption {strangers[0]!r}: {', '.join(KNOWN)}")
+    if len(set(names)) < len(names):
+        raise ValueError("names one of them twice")
+    return names
+
+
+def _severities(values: tuple[int, ...]) -> tuple[int, ...]:
+    if not values or list(values) != sorted(set(values)) or not set(values) <= set(SEVERITIES):
+        raise ValueError(f"must be rising, of {SEVERITIES[0]} to {SEVERITIES[-1]}")
+    return values
+
+
+class CorruptionsPlan(Record):
+    """Settings of a study of common corruptions; the `[corruptions]` table of a configuration file.
+
+    Attributes:
+        samples: how many samples of the test set are corrupted.
+        corruptions: their names; empty: all that there are for the data.
+        severities: of 1 to 5, rising.
+        data_range: the lowest and the highest value that a picture can have, as for attacks.
+        seed: decides the samples and all that is random in corruptions.
+    """
+
+    samples: int = Field(100, ge=1)
+    corruptions: Annotated[tuple[str, ...], AfterValidator(_known)] = ()
+    severities: Annotated[tuple[int, ...], AfterValidator(_severities)] = SEVERITIES
+    data_range: RangeSetting = "data"
+    seed: int = Field(0, ge=0)
+
+
+class Corrupted(Record):
+    """What the device said to all samples with one corruption at one severity.
+
+    Attributes:
+        level: what the severity stands for; see the corruption.
+        answers: the device's labels, one for each sample.
+        change: the largest change of any value of an input, in int8 steps: the median over the samples.
+    """
+
+    corruption: str
+    severity: int = Field(ge=1, le=5)
+    level: float
+    answers: tuple[NonNegativeInt, ...]
+    accuracy: Rate
+    change: float = Field(ge=0, le=255)
+
+
+class Example(Record):
+    """A sample as it is and with one corruption, as the device was given both.
+
+    Attributes:
+        sample: its position in the test set.
+        clean_base64: the int8 bytes of the input as it is.
+        corrupted_base64: those of the corrupted input.
+    """
+
+    sample: int
+    corruption: str
+    severity: int
+    shape: tuple[int, ...]
+    clean_base64: str
+    corrupted_base64: str
+
+
+class CorruptionsResult(Study):
+    """Accuracy on corrupted inputs: `corruptions.json`. Nothing here is a worst case, and nothing keeps to a ball.
+
+    Attributes:
+        data_range: the data's own range, which every picture keeps to; None for sound.
+        labels: the true labels, in the order of the provenance's `sample_indices`.
+        answers: the device's labels for the inputs as they are.
+        clean: the accuracy on them.
+        points: each corruption at each severity.
+        confirmation: every input, as it is and corrupted, on the device beside the twin.
+    """
+
+    schema_version: Literal[1] = 1
+    kind: Literal["corruptions"] = "corruptions"
+    plan: CorruptionsPlan
+    model: ModelIdentity
+    data_range: DataRange | None
+    classes: tuple[str, ...]
+    labels: tuple[NonNegativeInt, ...] = Field(min_length=1)
+    answers: tuple[NonNegativeInt, ...]
+    clean: Rate
+    points: tuple[Corrupted, ...] = Field(min_length=1)
+    examples: tuple[Example, ...]
+    confirmation: Confirmation
+    firmware: Firmware
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if what := next(self._contradictions(), None):
+            raise ValueError(what)
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        for name, answers, rate in [
+            ("clean", self.answers, self.clean),
+            *((f"points.{place}", point.answers, point.accuracy) for place, point in enumerate(self.points)),
+        ]:
+            if len(answers) != len(self.labels):
+                yield f"{name}: has {len(answers)} answers, labels has {len(self.labels)}"
+            elif (counted := right(self.labels, answers)) != rate:
+                yield f"{name}: says {rate.k} of {rate.n}, its answers make it {counted.k} of {counted.n}"
+        if (inputs := len(self.labels) * (1 + len(self.points))) != self.confirmation.inputs:
+            yield f"confirmation.inputs: {self.confirmation.inputs}, there are {inputs} inputs"
+
+    @property
+    @override
+    def models_sha256(self) -> set[str]:
+        return {self.model.bundle_sha256, self.model.model_sha256}
+
+
+def right(labels: Sequence[int], answers: Sequence[int]) -> Rate:
+    """The share of answers that are right."""
+    return Rate.of(sum(label == answer for label, answer in zip(labels, answers, strict=True)), len(labels))

@@ -1,0 +1,41 @@
+"""Checks for what would make figures of attacks on sound misleading; each finding has a stable code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tritguard.evaluate.sound.result import SoundPoint
+from tritguard.evaluate.study import Confirmation, Issue, Rate, invalid, warn
+
+_FEW_SAMPLES = 100
+_GAIN = 0.02  # share of samples that twice the steps, or noise, may break in addition
+
+
+def check(
+    clean: Rate, guessing: float, points: tuple[SoundPoint, ...], labels: tuple[int, ...], confirmation: Confirmation
+) -> Iterator[Issue]:
+    """Find what a reader has to know; a sound study has nothing.
+
+    Args:
+        clean: the device's accuracy on the recordings as they are.
+        guessing: the accuracy of the best constant answer on the same samples.
+        points: what was found at each bound.
+        labels: the true labels.
+        confirmation: the device beside the twin.
+    """
+    if confirmation.mismatched_inputs:
+        what = f"{confirmation.mismatched_inputs} of {confirmation.inputs} inputs got other bytes than on the twin"
+        yield invalid("DEVICE_TWIN_MISMATCH", what)
+    if clean.n < _FEW_SAMPLES:
+        yield warn("FEW_SAMPLES", f"{clean.n} samples: accuracies are rough")
+    if clean.low <= guessing:
+        yield warn("ACCURACY_AT_CHANCE", f"the best constant answer is right on {guessing:.1%} of the samples")
+    for point in points:
+        gained = point.gained(labels) / clean.n
+        if gained > _GAIN:
+            what = f"at {point.snr:g} dB twice the steps break another {gained:.1%} of the samples: give more"
+            yield warn("TOO_FEW_STEPS", what)
+        only = point.by_noise_alone(labels) / clean.n
+        if only > _GAIN:
+            what = f"at {point.snr:g} dB white noise breaks {only:.1%} of the samples that gradients do not"
+            yield invalid("NOISE_BEATS_GRADIENTS", what)
