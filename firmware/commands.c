@@ -17,6 +17,7 @@ enum {
     PART = 0x06,
     RUN = 0x07,
     RATE = 0x08,
+    RESET = 0x09,
     ANSWER = 0x80,
     ERROR = 0xFF
 };
@@ -27,7 +28,8 @@ enum {
     BAD_LENGTH = 4,
     ENGINE_FAILED = 5,
     BAD_PLACE = 6,
-    BAD_RATE = 7
+    BAD_RATE = 7,
+    BAD_ORDER = 8
 };
 
 #define PLACE_BYTES 32u
@@ -37,6 +39,11 @@ enum {
 #define LONELY_BLOCKS_MAX 16u
 
 #define NAME_BYTES_MAX 31u
+
+/* The frames of a model with state come whole: they are short, and each tells its number in the stream. */
+#ifndef CONFIG_KEEPS_STATE
+#define TAKES_PARTS
+#endif
 
 static void error(answer_t *answer, uint8_t code, uint32_t detail)
 {
@@ -114,12 +121,20 @@ static int32_t no_logits[1];
 #define LOGITS (no_logits)
 #endif
 
+#ifdef TAKES_PARTS
 /* The input that is put together from parts, in request_packet. */
 static struct {
     bool begun;
     uint32_t sequence; /* of its parts and its RUN */
     uint8_t there[PLACE_MAP_BYTES];
 } input;
+#else
+/* The stream that a model with state is in. */
+static struct {
+    bool begun;    /* since the core's reset */
+    uint16_t next; /* the number of the frame that has to come */
+} stream;
+#endif
 
 /* The inference whose result is kept. */
 static struct {
@@ -132,7 +147,9 @@ static bool comes_in_parts; /* PART and RUN were the last requests */
 
 void commands_forget_input(void)
 {
+#ifdef TAKES_PARTS
     input.begun = false;
+#endif
 }
 
 #ifdef CONFIG_MARK_PIN
@@ -159,6 +176,7 @@ static void put_result(answer_t *answer, size_t at, size_t bytes)
     answer->payload_bytes = bytes;
 }
 
+#ifdef TAKES_PARTS
 static void infer_whole(const frame_t *request, answer_t *answer)
 {
     const uint32_t failure = infer(request->payload);
@@ -168,7 +186,38 @@ static void infer_whole(const frame_t *request, answer_t *answer)
         put_result(answer, 0u, INFER_ANSWER_BYTES);
     }
 }
+#else
+static void begin_stream(void)
+{
+    engine_reset();
+    kept.is_valid = false;
+    stream.begun = true;
+    stream.next = 0u;
+}
 
+/* A frame moves the stream on once: if it comes again, its answer was lost, and the kept one is sent. */
+static void infer_whole(const frame_t *request, answer_t *answer)
+{
+    const uint32_t sequence = request->header.sequence;
+    if (!kept.is_valid || (sequence != kept.sequence)) {
+        if (!stream.begun || (request->header.mark != stream.next)) {
+            error(answer, BAD_ORDER, stream.next);
+            return;
+        }
+        const uint32_t failure = infer(request->payload);
+        if (failure != 0u) {
+            error(answer, ENGINE_FAILED, failure);
+            return;
+        }
+        stream.next++;
+        kept.is_valid = true;
+        kept.sequence = sequence;
+    }
+    put_result(answer, 0u, INFER_ANSWER_BYTES);
+}
+#endif
+
+#ifdef TAKES_PARTS
 static void begin_input(uint32_t sequence)
 {
     input.sequence = sequence;
@@ -279,6 +328,7 @@ static void run(const frame_t *request, answer_t *answer)
     }
     put_parts(answer, missing);
 }
+#endif
 
 #ifdef CONFIG_UART_RATES
 static uint32_t next_rate;
@@ -309,6 +359,10 @@ static uint32_t lonely_blocks; /* broken ones since the last frame */
 static void profile(const frame_t *request, answer_t *answer)
 {
     kept.is_valid = false;
+#ifdef CONFIG_KEEPS_STATE
+    engine_reset();
+    stream.begun = false;
+#endif
     profile_start();
     const uint32_t failure = engine_run((const int8_t *)request->payload, result.output, LOGITS);
     const uint64_t *const ticks = profile_stop();
@@ -351,16 +405,21 @@ static size_t right_length(const frame_t *request)
     case PROFILE:
 #endif
         return CONFIG_INPUT_BYTES;
+#ifdef TAKES_PARTS
     case RUN:
         return 8u;
+    case PART:
+        return request->payload_bytes;
+#else
+    case RESET:
+        return 0u;
+#endif
 #ifdef CONFIG_UART_RATES
     case RATE:
         return 4u;
 #endif
     case ECHO:
         return (request->payload_bytes < ECHO_BYTES_MAX) ? request->payload_bytes : ECHO_BYTES_MAX;
-    case PART:
-        return request->payload_bytes;
     default:
         return NOT_KNOWN;
     }
@@ -401,12 +460,18 @@ void commands_answer(const frame_t *request, answer_t *answer)
     case ECHO:
         echo(request, answer);
         break;
+#ifdef TAKES_PARTS
     case PART:
         take_part(request, answer);
         break;
     case RUN:
         run(request, answer);
         break;
+#else
+    case RESET:
+        begin_stream();
+        break;
+#endif
 #ifdef CONFIG_UART_RATES
     case RATE:
         rate(request, answer);

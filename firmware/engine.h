@@ -21,6 +21,9 @@ uint32_t engine_arena_bytes(void);
 /* Prepare the engine. Call it once, before engine_run. */
 void engine_start(void);
 
+/* Begin a stream: set what a model keeps between inferences to its initial values. */
+void engine_reset(void);
+
 /* Run the model: int8[CONFIG_INPUT_BYTES] -> int8[CONFIG_OUTPUT_BYTES], int32[CONFIG_LOGIT_COUNT]. `input` is
  * aligned to 4 bytes. Returns 0, or the engine's own error code if the model did not run. */
 uint32_t engine_run(const int8_t *input, int8_t *output, int32_t *logits);

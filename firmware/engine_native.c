@@ -25,6 +25,14 @@ uint32_t engine_arena_bytes(void)
 
 void engine_start(void)
 {
+    engine_reset();
+}
+
+void engine_reset(void)
+{
+#ifdef TG_STATE_BYTES
+    tg_model_reset();
+#endif
 }
 
 uint32_t engine_run(const int8_t *input, int8_t *output, int32_t *logits)

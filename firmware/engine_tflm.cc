@@ -11,6 +11,15 @@
 #include "tensorflow/lite/micro/micro_interpreter.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 
+/* The arrays that 'tritguard convert --to tflm' writes: namespace tflm_model, TFLM_MODEL_DATA,
+ * TFLM_MODEL_SHA256, TFLM_MODEL_VARIABLES. */
+#include "tflm_model.h"
+
+#if TFLM_MODEL_VARIABLES > 0
+#include "tensorflow/lite/micro/micro_allocator.h"
+#include "tensorflow/lite/micro/micro_resource_variable.h"
+#endif
+
 /* Releases of TFLM declare names in different namespaces: the global one, tflite, tflite::micro. */
 namespace tflite
 {
@@ -20,10 +29,6 @@ namespace micro
 using namespace micro;
 } // namespace tflite
 using namespace tflite;
-
-/* The arrays that 'tritguard convert --to tflm' writes: namespace tflm_model, TFLM_MODEL_DATA,
- * TFLM_MODEL_SHA256. */
-#include "tflm_model.h"
 
 /* Why the model does not run; engine_run returns it. */
 enum : uint32_t { RUNS, OPS_NOT_REGISTERED, TENSORS_NOT_ALLOCATED, OTHER_SIZES, INVOKE_FAILED };
@@ -78,8 +83,15 @@ static uint32_t start(void)
     if (tflm_model::RegisterOps(*resolver) != kTfLiteOk) {
         return OPS_NOT_REGISTERED;
     }
+#if TFLM_MODEL_VARIABLES > 0
+    MicroAllocator *const allocator = MicroAllocator::Create(arena, sizeof arena);
+    MicroResourceVariables *const variables = MicroResourceVariables::Create(allocator, TFLM_MODEL_VARIABLES);
+    interpreter = new (place_t{interpreter_memory})
+        MicroInterpreter(GetModel(TFLM_MODEL_DATA), *resolver, allocator, variables);
+#else
     interpreter = new (place_t{interpreter_memory})
         MicroInterpreter(GetModel(TFLM_MODEL_DATA), *resolver, arena, sizeof arena);
+#endif
     if (interpreter->AllocateTensors() != kTfLiteOk) {
         return TENSORS_NOT_ALLOCATED;
     }
@@ -104,6 +116,12 @@ uint32_t engine_arena_bytes(void)
 }
 
 void engine_start(void)
+{
+    failure = start();
+}
+
+/* The interpreter's own reset does not run the subgraph that sets the variables. */
+void engine_reset(void)
 {
     failure = start();
 }

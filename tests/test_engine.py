@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from tests.support.device_support import inputs
 from tests.support.shared import ROOT
+from tests.support.stateful import STATEFUL
 from tritguard.boards import load_board
 from tritguard.build import Build, build, open_build
 from tritguard.build.engine import Library
@@ -29,7 +30,7 @@ from tritguard.build.project import write_project
 from tritguard.build.tflm import find_library, tflm_engine
 from tritguard.cli import app
 from tritguard.device import Device, open_device
-from tritguard.emit import Bundle
+from tritguard.emit import Bundle, write_bundle
 from tritguard.emit.tflm import Arrays, write_arrays
 from tritguard.errors import BadInputError, BuildError, DeviceError, ToolMissingError
 from tritguard.evaluate.robustness.symptoms import differing
@@ -80,7 +81,9 @@ engine = ctypes.CDLL(sys.argv[1])
 engine.engine_name.restype = ctypes.c_char_p
 engine.engine_start()
 x, scores, ran = np.load(sys.argv[2]), [], []
-for sample in x:
+for number, sample in enumerate(x):
+    if int(sys.argv[5]) and number % int(sys.argv[5]) == 0:
+        engine.engine_reset()
     out = (ctypes.c_int8 * int(sys.argv[4]))()
     ran.append(engine.engine_run(sample.ctypes.data_as(ctypes.c_void_p), out, None))
     scores.append(np.array(out))
@@ -88,14 +91,19 @@ np.savez(sys.argv[3], scores=scores, ran=ran, name=engine.engine_name(), arena=e
 """
 
 
-def run_adapter(bundle: Bundle, arrays: Arrays, x: Int8, folder: Path, *, outputs: int = 5) -> dict[str, np.ndarray]:
-    """engine_tflm.cc, compiled as in a firmware, with the interpreter of the tflite-micro package."""
+def run_adapter(
+    bundle: Bundle, arrays: Arrays, x: Int8, folder: Path, *, outputs: int = 5, scores: int = 5, frames: int = 0
+) -> dict[str, np.ndarray]:
+    """engine_tflm.cc, compiled as in a firmware, with the interpreter of the tflite-micro package.
+
+    outputs: what the firmware takes the outputs for; scores: how many there are; frames: those of a stream.
+    """
     if shutil.which("g++") is None:
         pytest.skip("g++ is not installed")
     folder.mkdir()
     write_project(folder, bundle, BOARD, tflm_engine(bundle, arrays, Library()))
     config = folder / "src" / "config.h"
-    config.write_text(config.read_text().replace("OUTPUT_BYTES 5u", f"OUTPUT_BYTES {outputs}u"))
+    config.write_text(config.read_text().replace(f"OUTPUT_BYTES {scores}u", f"OUTPUT_BYTES {outputs}u"))
     library, samples, out = folder / "engine.so", folder / "x.npy", folder / "out.npz"
     sources = [folder / "src" / "engine_tflm.cc", *(folder / "src" / "model").glob("*.cc"), ENGINE / "real.cc"]
     command = ["g++", *CXX, "-shared", "-fPIC", "-DTF_LITE_STATIC_MEMORY", "-isystem", HEADERS]
@@ -103,7 +111,9 @@ def run_adapter(bundle: Bundle, arrays: Arrays, x: Int8, folder: Path, *, output
     subprocess.run([*map(str, command)], check=True)
     np.save(samples, x)
     done = subprocess.run(
-        [sys.executable, "-c", _CHILD, str(library), str(samples), str(out), "5"], capture_output=True, check=False
+        [sys.executable, "-c", _CHILD, str(library), str(samples), str(out), str(scores), str(frames)],
+        capture_output=True,
+        check=False,
     )
     if done.returncode == 77:
         pytest.skip("this tflite-micro package does not show its interpreter to others")
@@ -121,6 +131,19 @@ def test_the_adapter_gives_tflms_bytes_in_tflm(lively_bundle: Bundle, arrays: Ar
     assert ran["name"] == b"tflm"
     assert arrays.manifest.arena is not None
     assert ran["arena"] == arrays.manifest.arena.measured + arrays.manifest.scratch.plain
+
+
+def test_the_adapter_begins_streams_as_tflm_does(tmp_path: Path) -> None:
+    """With variables, which a subgraph sets to another value than TFLM's own reset would."""
+    content = STATEFUL["set to another value"]()
+    bundle = write_bundle(content, tmp_path / "bundle", name="stream")
+    arrays = write_arrays(content, tmp_path / "arrays", name="stream")
+    x = np.random.default_rng(3).integers(-128, 128, (4, 12, *bundle.manifest.input.shape), dtype=np.int8)
+    scores = bundle.manifest.output_bytes
+    flat = x.reshape(48, *bundle.manifest.input.shape)
+    ran = run_adapter(bundle, arrays, flat, tmp_path / "p", outputs=scores, scores=scores, frames=12)
+    assert not ran["ran"].any()
+    assert np.array_equal(ran["scores"].reshape(4, 12, -1), predict_apart(content, x))
 
 
 _CALL_MAIN = """

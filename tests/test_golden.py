@@ -12,7 +12,7 @@ from tests.support.random_moves import resize_bilinear
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
 from tritguard import api
-from tritguard.emit import golden
+from tritguard.emit import golden, write_bundle
 from tritguard.emit.golden import golden_of
 from tritguard.errors import BadModelError, ToolMissingError, UnsupportedOpError
 from tritguard.graph import read_graph
@@ -108,3 +108,43 @@ def test_what_cannot_be_cut_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(golden, "oracle_available", lambda: False)
     with pytest.raises(ToolMissingError, match=r"op 6 \(CUSTOM TFLite_Detection_PostProcess\) has to be left out"):
         golden_of(detector())
+
+
+def wide_edges() -> bytes:
+    """A network that begins in 16 bits and ends in a softmax of 16 and in 32, as keyword networks of SVDF do."""
+    builder = ModelBuilder((6,), 0.05, -128)
+    rng = np.random.default_rng(6)
+    inner = builder.input
+    builder.inputs = [builder.tensor([1, 6], "INT16", [0.0005], [0])]
+    builder.op("QUANTIZE", builder.inputs, inner, Table("QuantizeOptions"))
+    logits = builder.dense(inner, rng.integers(-127, 128, (3, 6), dtype=np.int8), [0.01], None, (0.1, 2))
+    softmax = builder.op(
+        "SOFTMAX", [logits], builder.tensor([1, 3], "INT16", [1 / 65536], [-32768]), Table("SoftmaxOptions", Beta=1.0)
+    )
+    wide = builder.tensor([1, 3], "INT32", [1 / 32768], [0])
+    return builder.build(builder.op("QUANTIZE", [softmax], wide, Table("QuantizeOptions")))
+
+
+@needs_oracle
+def test_edges_of_16_and_32_bits_are_left_to_the_host(tmp_path: Path) -> None:
+    made = golden_of(wide_edges())
+    assert made.notes == (
+        "op 0 (QUANTIZE) is left to the host: the model begins with int8",
+        "op 2 (SOFTMAX), op 3 (QUANTIZE) are left to the host: what they read are the model's outputs",
+    )
+    assert [op.kind for op in read_graph(made.content).ops] == ["FULLY_CONNECTED"]
+    bundle = write_bundle(made.content, tmp_path / "b", name="wide")
+    x = sample_inputs((6,), 1)
+    assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(made.content).predict(x).scores)
+
+
+def test_16_bits_inside_a_network_are_not_left_to_the_host() -> None:
+    builder = ModelBuilder((6,), 0.05, 0)
+    wide = builder.op(
+        "QUANTIZE", [builder.input], builder.tensor([1, 6], "INT16", [0.001], [0]), Table("QuantizeOptions")
+    )
+    back = builder.op("QUANTIZE", [wide], builder.activation((6,), 0.05, 0), Table("QuantizeOptions"))
+    content = builder.build(builder.unary("TANH", back, (1 / 128, 0)))
+    assert golden_of(content).content == content
+    with pytest.raises(BadModelError, match="is INT16, not INT8"):
+        read_graph(content)

@@ -6,9 +6,9 @@
 typedef uint32_t __attribute__((may_alias)) pair_t;
 
 typedef struct {
-    tg_lane_t *planes; /* [GROUP][rows][pitch] */
+    tg_lane_t *planes; /* [count][rows][pitch] */
     tg_lane_t *taps;
-    int32_t rows, pitch;
+    int32_t count, rows, pitch;
 } work_t;
 
 static int32_t extent(const tg_axis_t *axis)
@@ -22,8 +22,9 @@ __attribute__((cold)) static work_t work_of(const tg_depthwise_t *p, void *scrat
     work_t work;
     work.rows = ((p->band - 1) * p->rows.stride) + extent(&p->rows);
     work.pitch = ((((p->columns.out + 3) & ~3) * p->columns.stride) + extent(&p->columns) + 1) & ~1;
+    work.count = tg_min(GROUP, p->channels);
     work.planes = scratch;
-    work.taps = work.planes + (GROUP * work.rows * work.pitch);
+    work.taps = work.planes + (work.count * work.rows * work.pitch);
     return work;
 }
 
@@ -61,7 +62,7 @@ static void fill_band(const tg_depthwise_t *p, const int8_t *in, int32_t channel
 {
     const int32_t kept = (first == 0) ? 0 : tg_max(0, extent(&p->rows) - p->rows.stride);
     const int32_t gone = p->band * p->rows.stride * work->pitch;
-    for (int32_t c = 0; c < GROUP; c++) {
+    for (int32_t c = 0; c < work->count; c++) {
         pair_t *plane = (pair_t *)(void *)(work->planes + (c * work->rows * work->pitch));
         for (int32_t i = 0; i < (kept * work->pitch / 2); i++) {
             plane[i] = plane[(gone / 2) + i];
@@ -82,7 +83,7 @@ void tg_planes_walk(const tg_depthwise_t *p, const int8_t *in, tg_sink_t sink, v
 #endif
     const work_t work = work_of(p, scratch);
     const int32_t taps = p->rows.kernel * p->columns.kernel;
-    fill(work.planes, GROUP * work.rows * work.pitch, p->layer.in_zero_point);
+    fill(work.planes, work.count * work.rows * work.pitch, p->layer.in_zero_point);
     for (int32_t first = 0; first < p->channels; first += GROUP) {
         const int32_t end = tg_min(first + GROUP, p->channels) * p->depth_multiplier;
         for (int32_t top = 0; top < p->rows.out; top += p->band) {

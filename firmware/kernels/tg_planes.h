@@ -8,7 +8,7 @@
  * Once a band of rows is done, the rows that the next band reads again move to the front. An input row is
  * read before the output row at the same place is written, so if both have the same shape, out may be in.
  *
- * Scratch: int16 planes [4][plane rows][pitch], then one channel's weights, for cores that want them in a
+ * Scratch: int16 planes [4, or fewer channels][plane rows][pitch], then one channel's weights, for cores that want them in a
  * form of their own.
  */
 #ifndef TG_PLANES_H

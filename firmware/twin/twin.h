@@ -27,7 +27,11 @@ typedef struct {
     size_t input, output, logits;
 } twin_sizes_t;
 
-/* Run count inferences, one after the other; logits may be NULL. */
-void twin_run(size_t count, const twin_sizes_t *sizes, const int8_t *input, int8_t *output, int32_t *logits);
+/* Run count streams of so many frames, one after the other; logits may be NULL. A model without state has one frame. */
+void twin_run(size_t count, size_t frames, const twin_sizes_t *sizes, const int8_t *input, int8_t *output,
+              int32_t *logits);
+
+/* The model's own, if it keeps state; otherwise it does nothing. */
+void tg_model_reset(void);
 
 #endif

@@ -26,3 +26,8 @@ void *twin_scratch(size_t bytes)
     }
     return scratch;
 }
+
+/* The C of a model with state has this function, which then takes the place of this one. */
+__attribute__((weak)) void tg_model_reset(void)
+{
+}

@@ -65,8 +65,9 @@ class Oracle(Predictor):
     """A golden model in TFLM's interpreter. It runs one inference at a time, which takes milliseconds.
 
     A model with several inputs takes int8[n, bytes of all inputs in one row]; the scores of a model with several
-    outputs hold all of them in one row. Inputs and outputs of other types than int8 are converted, exactly. There are
-    no logits and no ticks.
+    outputs hold all of them in one row. A model with state takes streams, int8[n, frames, ...]; one whose variables do
+    not outlive an inference takes samples as others do. Inputs and outputs of other types than int8 are converted,
+    exactly. There are no logits and no ticks.
 
     Args:
         content: the bytes of the `.tflite` file.
@@ -84,11 +85,22 @@ class Oracle(Predictor):
                 "the oracle is not installed", fix="pip install 'tritguard[oracle]' (Linux on x86-64)"
             )
         self._interpreter = _interpreter(content, arena_bytes, alternate_bytes)
+        # What the interpreter of a stream is made from: its reset does not run the subgraph that sets the states.
+        self._made_from = (content, arena_bytes, alternate_bytes) if keeps_state(content) else None
         self._sources, self._sinks = _edges(content)
 
     @override
     def predict(self, x: Int8) -> Outputs:
-        return Outputs(np.stack([self._run(sample) for sample in x]), threshold=self.label_rule.threshold_steps)
+        threshold = self.label_rule.threshold_steps
+        if self._made_from is None or x.ndim == 1 + self._axes:
+            return Outputs(np.stack([self._run(sample) for sample in x]), threshold=threshold)
+        return Outputs.of_streams(np.stack([self._run_stream(stream) for stream in x]), None, threshold)
+
+    @property
+    def _axes(self) -> int:
+        """How many axes a sample of one frame has, without a batch of one."""
+        shape = self._sources[0].shape
+        return 1 if len(self._sources) > 1 or not shape else len(shape) - (len(shape) > 1 and shape[0] == 1)
 
     @property
     def label_rule(self) -> LabelRule:
@@ -101,6 +113,11 @@ class Oracle(Predictor):
         """Make TFLM print its allocations to C's stderr."""
         self._interpreter.print_allocations()
 
+    def _run_stream(self, stream: Int8) -> Int8:
+        assert self._made_from is not None
+        self._interpreter = _interpreter(*self._made_from)
+        return np.stack([self._run(frame) for frame in stream])
+
     def _run(self, sample: Int8) -> Int8:
         rest = sample.reshape(-1)
         for number, edge in enumerate(self._sources):
@@ -111,6 +128,13 @@ class Oracle(Predictor):
         return np.concatenate(
             [edge.to_int8(output).reshape(-1) for edge, output in zip(self._sinks, outputs, strict=True)]
         )
+
+
+def keeps_state(content: bytes) -> bool:
+    """Whether an inference depends on earlier ones: by resource variables, or by tensors that ops keep."""
+    graph = tflite.Model.GetRootAs(content).Subgraphs(0)
+    tensors = (graph.Tensors(i) for i in range(graph.TensorsLength()))
+    return any(tensor.Type() == tflite.TensorType.RESOURCE or tensor.IsVariable() for tensor in tensors)
 
 
 @dataclass(frozen=True)
@@ -201,6 +225,8 @@ _LEAST = -1  # in place of an arena's size: find the smallest one
 def predict_apart(content: bytes, x: Int8, *, arena_bytes: int | None = None, alternate_bytes: int = 0) -> Int8:
     """The oracle's scores int8[n, k] for x, int8[n, *input_shape], computed in a separate process.
 
+    Of a model with state, those after each frame, int8[n, frames, k], for the streams x, int8[n, frames, *input_shape].
+
     TFLM aborts on some models and writes its complaints to stderr; neither should reach the caller. `Oracle` explains
     the sizes.
 
@@ -241,7 +267,7 @@ def _child(model: str, x: str, scores: str, arena: str, alternate: str) -> None:
         arena_bytes, *parts = _measure(content, alternate_bytes)
         print(arena_bytes, *parts)
     oracle = Oracle(content, arena_bytes=arena_bytes or None, alternate_bytes=alternate_bytes)
-    np.save(scores, oracle.predict(np.load(x)).scores)
+    np.save(scores, oracle.predict(np.load(x)).answered)
 
 
 def _measure(content: bytes, alternate_bytes: int) -> tuple[int, int, int]:

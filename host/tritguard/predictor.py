@@ -69,12 +69,29 @@ class Outputs:
             which makes them comparable across classes. None if the implementation does not give them.
         ticks: int64[n] or None: the time of each inference in ticks of the board's timer.
         threshold: for a model with one output, the score in int8 steps above which the class is 1; see `LabelRule`.
+        frames: int8[n, frames, k] or None: of a model with state, the output after each frame of a stream. The scores,
+            logits and ticks are those of the last frame.
     """
 
     scores: Int8
     logits: NDArray[np.float64] | None = None
     ticks: NDArray[np.int64] | None = None
     threshold: float | None = None
+    frames: Int8 | None = None
+
+    @classmethod
+    def of_streams(
+        cls, scores: Int8, logits: NDArray[np.float64] | None, threshold: float | None,
+        ticks: NDArray[np.int64] | None = None,
+    ) -> Self:  # fmt: skip
+        """Return the answers of a model with state, given for each frame as int8[n, frames, k] and the like."""
+        last = None if logits is None else logits[:, -1]
+        return cls(scores[:, -1], last, None if ticks is None else ticks[:, -1], threshold, scores)
+
+    @property
+    def answered(self) -> Int8:
+        """int8[n, ...]: every byte that the model gave: the scores, or those after each frame of a stream."""
+        return self.scores if self.frames is None else self.frames
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -96,18 +113,22 @@ class Outputs:
             rows: their places, in any order, or a slice.
         """
         logits = None if self.logits is None else self.logits[rows]
-        return type(self)(self.scores[rows], logits, None if self.ticks is None else self.ticks[rows], self.threshold)
+        ticks = None if self.ticks is None else self.ticks[rows]
+        frames = None if self.frames is None else self.frames[rows]
+        return type(self)(self.scores[rows], logits, ticks, self.threshold, frames)
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """Return the answers for inputs that were asked in parts, at least one, of the same model."""
         logits = [part.logits for part in parts if part.logits is not None]
         ticks = [part.ticks for part in parts if part.ticks is not None]
+        frames = [part.frames for part in parts if part.frames is not None]
         return cls(
             np.concatenate([part.scores for part in parts]),
             np.concatenate(logits) if logits else None,
             np.concatenate(ticks) if ticks else None,
             parts[0].threshold,
+            np.concatenate(frames) if frames else None,
         )
 
 
@@ -115,5 +136,8 @@ class Predictor(Protocol):
     """Something that runs the deployed model. Attacks and evaluation never ask which implementation it is."""
 
     def predict(self, x: Int8) -> Outputs:
-        """Run the model on x, int8[n, *input_shape]."""
+        """Run the model on x, int8[n, *input_shape].
+
+        A model with state runs on streams, int8[n, frames, *input_shape], each of which begins with the initial state.
+        """
         ...

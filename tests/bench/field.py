@@ -30,6 +30,7 @@ from tritguard.records import Record
 from tritguard.twin import Twin
 
 INPUTS = 32
+STREAMS = 2  # that the inputs are to a model with state
 BOARD = "mps2-an386"
 _SECONDS = 1800
 
@@ -45,7 +46,7 @@ class Entry(Record):
         notes: what of it was left to the host or computed ahead.
         inputs: on how many inputs it was compared.
         differing: on how many of them a byte differed.
-        arena: the engine's, in bytes.
+        arena: the engine's, in bytes, with what outlives an inference.
         tflm_arena: the smallest in which the interpreter runs it, in bytes, with a 64-bit host's structures.
         tflm_activations: the part of that which holds activations and scratch.
         instructions: of one inference on the Cortex-M4, where counted.
@@ -94,23 +95,25 @@ def try_model(path: Path, name: str, *, counted: bool) -> Entry:
         try:
             made = golden_of(content)
             bundle = write_bundle(made.content, Path(folder) / "bundle", name="field")
-            x = probes(bundle.manifest.input_shape, INPUTS)
+            manifest = bundle.manifest
+            x = manifest.as_streams(probes(manifest.input_shape, INPUTS), STREAMS)
             theirs, use = measure_apart(made.content, x)
         except TritguardError as error:
             return known.model_copy(update={"reason": first_line(error)})
-        ours = Twin(bundle).predict(x).scores
+        ours = Twin(bundle).predict(x).answered
         taken = {
             "verdict": "taken",
             "notes": made.notes,
-            "inputs": len(x),
-            "differing": int((ours != theirs).any(axis=1).sum()),
-            "arena": bundle.manifest.arena_bytes,
+            "inputs": INPUTS,
+            "differing": int((ours != theirs).any(axis=-1).sum()),
+            "arena": manifest.arena_bytes + manifest.state_bytes,
             "tflm_arena": use.least,
             "tflm_activations": use.activations,
         }
         if counted:
             try:
-                taken["instructions"] = count_model(bundle, load_board(BOARD), x[-1:]).instructions
+                one = x[-1:, :1] if manifest.state_bytes else x[-1:]
+                taken["instructions"] = count_model(bundle, load_board(BOARD), one).instructions
             except TritguardError as error:
                 taken["uncounted"] = first_line(error)
         return known.model_copy(update=taken)

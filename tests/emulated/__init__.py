@@ -39,7 +39,7 @@ EVERY = (M0PLUS, M3, M4, M7, M33, M55)
 
 @dataclass(frozen=True)
 class Case:
-    """A model and its inputs, int8[n, ...]; n is the same for all cases of a run."""
+    """A model and its inputs, int8[n, ...], one stream for a model with state; n is the same for all cases of a run."""
 
     bundle: Bundle
     x: NDArray[np.int8]
@@ -78,7 +78,7 @@ def _link(core: Core, cases: Sequence[Case], folder: Path) -> Path:
     for i, case in enumerate(cases):
         kernels |= {file.name for file in case.bundle.c_dir.glob("*.c") if file.name != "tg_model.c"}
         _assert_shipped_as_they_are(case.bundle)
-        names = [f"-Dtg_model_run=run_{i}", f"-Dtg_model_sha256=sha256_{i}"]
+        names = [f"-Dtg_model_{name}={name}_{i}" for name in ("run", "reset", "sha256")]
         objects.append(_compile(flags + names, case.bundle.c_dir / "tg_model.c", folder / f"model_{i}.o"))
     objects += [_kernel(tuple(flags), name) for name in sorted(kernels)]
     (folder / "models.h").write_text(_table(cases))
@@ -128,6 +128,7 @@ def _table(cases: Sequence[Case]) -> str:
     lines.append(f"#define LARGEST_OUTPUT {largest}u")
     lines += [
         "typedef struct {",
+        "    void (*reset)(void);",
         "    void (*run)(const int8_t *input, int8_t *output, int32_t *logits);",
         "    const int8_t *inputs;",
         "    uint32_t input_bytes, output_bytes, logit_count;",
@@ -140,7 +141,10 @@ def _table(cases: Sequence[Case]) -> str:
         manifest = case.bundle.manifest
         lines += _call(i, manifest)
         logits = 0 if manifest.logits is None else manifest.output_bytes
-        entries.append(f"    {{call_{i}, inputs + {at}, {case.x[0].size}, {manifest.output_bytes}, {logits}}},")
+        reset = f"reset_{i}" if manifest.state_bytes else "0"
+        entries.append(
+            f"    {{{reset}, call_{i}, inputs + {at}, {case.x[0].size}, {manifest.output_bytes}, {logits}}},"
+        )
         at += case.x.size
     return "\n".join([*lines, "static const model_t models[] = {", *entries, "};", ""])
 
@@ -150,6 +154,7 @@ def _call(i: int, manifest: Manifest) -> list[str]:
     sources, source = _edges("const int8_t", "input", (manifest.input, *manifest.further_inputs))
     sinks, sink = _edges("int8_t", "output", (manifest.output, *manifest.further_outputs))
     return [
+        f"void reset_{i}(void);",
         f"void run_{i}({source}, {sink}, int32_t *logits);",
         f"static void call_{i}(const int8_t *input, int8_t *output, int32_t *logits)",
         f"{{ run_{i}({sources}, {sinks}, logits); }}",

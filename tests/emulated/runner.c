@@ -54,6 +54,9 @@ void reset(void)
     const uint32_t file = semihost(SYS_OPEN, open);
     for (uint32_t i = 0; i < MODEL_COUNT; i++) {
         const model_t *model = &models[i];
+        if (model->reset != 0) {
+            model->reset();
+        }
         for (uint32_t n = 0; n < INPUTS; n++) {
             model->run(model->inputs + (n * model->input_bytes), output, logits);
             save(file, output, model->output_bytes);

@@ -27,8 +27,9 @@ def host_firmware(bundle: Bundle, folder: Path, port: str) -> Path:
         f'#define CONFIG_BOARD_ID "host"\n#define CONFIG_BUILD_ID_BYTES 16u\n#define CONFIG_BUILD_ID {{{numbers}}}\n'
         f"#define CONFIG_INPUT_BYTES {prod(manifest.input.shape)}u\n"
         f"#define CONFIG_OUTPUT_BYTES {manifest.output_bytes}u\n#define CONFIG_LOGIT_COUNT {manifest.output_bytes}u\n"
-        '#define CONFIG_LAYER_COUNT 11u\n#define CONFIG_PORT "host"\n'
+        '#define CONFIG_LAYER_COUNT 99u\n#define CONFIG_PORT "host"\n'
         "#define CONFIG_UART_BAUD 921600u\n#define CONFIG_UART_RATES 3000000u, 2000000u\n"
+        + ("#define CONFIG_KEEPS_STATE\n" if manifest.state_bytes else "")
     )
     shared = [file for name, file in firmware_sources(load_board("mps2-an386")).items() if "/" not in name]
     sources = [*(file for file in shared if file.suffix == ".c"), *bundle.c_dir.glob("*.c")]

@@ -14,7 +14,7 @@ import numpy as np
 import tflite
 from numpy.typing import NDArray
 
-DTYPES = {"INT8": np.int8, "INT32": np.int32, "FLOAT32": np.float32, "UINT8": np.uint8}
+DTYPES = {"INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "FLOAT32": np.float32, "UINT8": np.uint8}
 
 
 class Table:
@@ -66,6 +66,7 @@ class TensorSpec:
     buffer: int
     name: str
     signature: list[int] | None = field(default=None)
+    variable: bool = False  # kept from one inference to the next by the op that reads it
 
     def table(self) -> Table:
         quantization = None
@@ -84,6 +85,7 @@ class TensorSpec:
             Name=self.name,
             Quantization=quantization,
             ShapeSignature=None if self.signature is None else ints(self.signature),
+            IsVariable=self.variable or None,
         )
 
 
@@ -144,7 +146,7 @@ class ModelTables:
         return len(self.tensors) - 1
 
     def op(self, name: str, inputs: list[int], outputs: int | list[int], options: Table | None = None) -> int:
-        """Any op; returns its first output."""
+        """Any op; returns its first output, or -1 if it has none."""
         code = name if name.startswith("CUSTOM ") else getattr(tflite.BuiltinOperator, name)
         if code not in self.codes:
             self.codes.append(code)
@@ -156,7 +158,7 @@ class ModelTables:
                 "BuiltinOptions": options,
             }
         self.operators.append(operator)
-        return results[0]
+        return results[0] if results else -1
 
     @staticmethod
     def _code(code: int | str) -> Table:
@@ -166,15 +168,22 @@ class ModelTables:
         return Table("OperatorCode", BuiltinCode=code, DeprecatedBuiltinCode=min(code, 127), Version=1)
 
     def build(self, *outputs: int) -> bytes:
-        subgraph = Table(
+        subgraphs = [self.subgraph(outputs), *self.further_subgraphs()]
+        codes = [self._code(code) for code in self.codes]
+        model = Table("Model", Version=3, OperatorCodes=codes, Subgraphs=subgraphs, Buffers=self.buffers)
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(model.write(builder), file_identifier=b"TFL3")
+        return bytes(builder.Output())
+
+    def subgraph(self, outputs: Sequence[int]) -> Table:
+        return Table(
             "SubGraph",
             Tensors=[tensor.table() for tensor in self.tensors],
             Inputs=ints(self.inputs),
             Outputs=ints(outputs),
             Operators=self.operators,
         )
-        codes = [self._code(code) for code in self.codes]
-        model = Table("Model", Version=3, OperatorCodes=codes, Subgraphs=[subgraph], Buffers=self.buffers)
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(model.write(builder), file_identifier=b"TFL3")
-        return bytes(builder.Output())
+
+    def further_subgraphs(self) -> list[Table]:
+        """Those behind the first one."""
+        return []

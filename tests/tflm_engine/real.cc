@@ -11,6 +11,10 @@ void real_constructor(
     void *profiler,
     bool preserve) __asm__("_ZN6tflite5micro16MicroInterpreterC1EPKNS_5ModelERKNS0_15MicroOpResolverEPhmPNS0_"
                            "22MicroResourceVariablesEPNS0_22MicroProfilerInterfaceEb");
+void real_constructor_of_variables(
+    void *self, const void *model, const void *ops, void *allocator, void *resources,
+    void *profiler) __asm__("_ZN6tflite5micro16MicroInterpreterC1EPKNS_5ModelERKNS0_15MicroOpResolverEPNS0_"
+                            "14MicroAllocatorEPNS0_22MicroResourceVariablesEPNS0_22MicroProfilerInterfaceE");
 }
 
 namespace tflite
@@ -33,6 +37,13 @@ MicroInterpreter::MicroInterpreter(const Model *model, const MicroOpResolver &, 
 {
     real_resolver(resolver);
     real_constructor(state, model, resolver, arena, arena_size, nullptr, nullptr, false);
+}
+
+MicroInterpreter::MicroInterpreter(const Model *model, const MicroOpResolver &, MicroAllocator *allocator,
+                                   MicroResourceVariables *variables)
+{
+    real_resolver(resolver);
+    real_constructor_of_variables(state, model, resolver, allocator, variables, nullptr);
 }
 
 } // namespace micro

@@ -151,7 +151,7 @@ def _data_of(result: RobustnessResult, source: str) -> Dataset:
 def _answers(bundle: Bundle, dataset: Dataset, result: RobustnessResult) -> Answers:
     """Ask the twin for the clean samples once more; its classes have to be those of the device in the result."""
     grid, chosen = bundle.manifest.input, np.array(result.provenance.sample_indices)
-    x = to_input_bytes(dataset.x_test[chosen], grid.scale, grid.zero_point)
+    x = bundle.manifest.as_samples(to_input_bytes(dataset.x_test[chosen], grid.scale, grid.zero_point))
     outputs = Twin(bundle).predict(x)
     if result.samples is None or outputs.labels.tolist() != list(result.samples.clean):
         raise MismatchError(
@@ -279,7 +279,8 @@ def repeat(folder: str | Path, samples: int, *, port: str | None = None, stages:
         building(1, 1)
         label = bundle.manifest.label_rule
         count = len(result.provenance.sample_indices)
-        filed = read_answers(place / answers.FILE, count, bundle.manifest.input.shape, label.threshold_steps)
+        shape, streams = bundle.manifest.input.shape, bundle.manifest.state_bytes > 0
+        filed = read_answers(place / answers.FILE, count, shape, label.threshold_steps, streams=streams)
         asked = np.arange(min(samples, count)) * count // max(1, min(samples, count))
         with open_device(bundle, built, port) as device:
             theirs = device.predict(filed.x[asked], stages("Asking the device"))

@@ -125,7 +125,7 @@ class GradientView(DifferentiableView):
         temperature: logits are divided by it, which keeps a cross-entropy loss from saturating.
 
     Raises:
-        BadInputError: the model has several inputs or outputs.
+        BadInputError: the model has several inputs or outputs, or keeps state.
         UnsupportedOpError: the model has an op without a gradient here.
     """
 
@@ -134,6 +134,8 @@ class GradientView(DifferentiableView):
             raise BadInputError(
                 f"the model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; gradients need one of each"
             )
+        if graph.states:
+            raise BadInputError("the model keeps state between inferences; gradients need one without")
         for op in graph.ops:
             if type(op) not in WITH_GRADIENTS:
                 where = f"op {op.index} ({op.kind})"

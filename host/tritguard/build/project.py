@@ -78,6 +78,7 @@ def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine, ma
         "version": __version__,
         "build_id": build_id(bundle, board, engine, max_ram),
         "input_bytes": prod(bundle.manifest.input.shape),
+        "keeps_state": bundle.manifest.state_bytes > 0,
         "output_bytes": prod(bundle.manifest.output.shape),
         "macs": bundle.manifest.macs,
         "layer_count": 1 + max(layer.index for layer in bundle.manifest.layers),

@@ -46,7 +46,12 @@ def tflm_engine(bundle: Bundle, arrays: Arrays, library: Library) -> Engine:
             where=str(arrays.path),
             fix="write them where tflite-micro's interpreter is installed: Linux on x86-64",
         )
-    context = {"version": __version__, "id": manifest.identifier, "sha256": bytes.fromhex(manifest.model_sha256)}
+    context = {
+        "version": __version__,
+        "id": manifest.identifier,
+        "sha256": bytes.fromhex(manifest.model_sha256),
+        "variables": manifest.variables,
+    }
     chosen = environment("tritguard.build").get_template("tflm_model.h.jinja").render(context).encode()
     return Engine(
         name="tflm",

@@ -205,6 +205,8 @@ def stages_of(graph: Graph) -> tuple[Stage, ...]:
     Raises:
         BadInputError: the model has several inputs or outputs.
     """
+    if graph.states:
+        raise BadInputError("the model keeps state between inferences; bounds need one without")
     if graph.further_inputs or graph.further_outputs:
         raise BadInputError(
             f"the model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; bounds need one of each"

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -124,27 +125,36 @@ class Device(Predictor):
         """Run the model on the inputs. A real board is sent the next one while it works on one.
 
         Args:
-            x: the inputs, int8[n, *input_shape].
-            progress: called with (done, n) after each inference.
+            x: the inputs, int8[n, *input_shape]; of a model with state, streams int8[n, frames, *input_shape].
+            progress: called with (done, n) after each inference or stream.
 
         Raises:
             BadInputError: x has the wrong dtype or shape.
             DeviceError: the board stopped answering, crashed, or was disconnected.
         """
-        self._check_input(x)
-        scores = np.empty((len(x), self.hello.outputs), dtype=np.int8)
-        accumulators = np.empty((len(x), self.hello.logits), dtype=np.int32)
-        ticks = np.empty(len(x), dtype=np.int64)
+        manifest = self.bundle.manifest
+        manifest.check_inputs(x)
+        streams = manifest.state_bytes > 0
+        shape = x.shape[: 1 + streams]
+        scores = np.empty((*shape, self.hello.outputs), dtype=np.int8)
+        accumulators = np.empty((*shape, self.hello.logits), dtype=np.int32)
+        ticks = np.empty(shape, dtype=np.int64)
         resent = self.resent_frames
-        for done, (i, answer) in enumerate(self._run([sample.tobytes() for sample in x]), start=1):
+        for done, (at, answer) in enumerate(self._run_streams(x) if streams else self._run_samples(x), start=1):
             inference = _parsed(self._link, self._parse_inference, answer)
-            scores[i], accumulators[i], ticks[i] = inference.scores, inference.accumulators, inference.ticks
-            if progress is not None:
-                progress(done, len(x))
+            scores[at], accumulators[at], ticks[at] = inference.scores, inference.accumulators, inference.ticks
+            frames = shape[1] if streams else 1
+            if progress is not None and done % frames == 0:
+                progress(done // frames, len(x))
         if self.resent_frames > resent:  # a crash that does not repeat looks like a frame that was lost
             self._ask(self._check_for_crash)
         logits = None if self._scale is None else accumulators * self._scale
-        return Outputs(scores, logits, ticks, self.bundle.manifest.label_rule.threshold_steps)
+        threshold = manifest.label_rule.threshold_steps
+        return (
+            Outputs.of_streams(scores, logits, threshold, ticks)
+            if streams
+            else Outputs(scores, logits, ticks, threshold)
+        )
 
     def profile(self, sample: Int8) -> LayerTicks:
         """Run the model on one int8[*input_shape] and time its layers.
@@ -159,7 +169,7 @@ class Device(Predictor):
                 where=str(self.build.path),
                 fix="build with --profile and flash that",
             )
-        self._check_input(sample[None])
+        self.bundle.manifest.check_inputs(self.bundle.manifest.as_streams(sample[None]))
         answer = self._ask(lambda: self._inferences.ask(Request.PROFILE, sample.tobytes()))
         layers = 1 + max(layer.index for layer in self.bundle.manifest.layers)
         return _parsed(self._link, lambda data: LayerTicks.parse(data, layers), answer)
@@ -190,11 +200,6 @@ class Device(Predictor):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _check_input(self, x: Int8) -> None:
-        shape = self.bundle.manifest.input.shape
-        if x.dtype != np.int8 or x.shape[1:] != shape:
-            raise BadInputError(f"the model takes int8[n, {shape}], not {x.dtype}{list(x.shape)}")
-
     def _ask(self, ask: Callable[[], _T]) -> _T:
         """Ask; if the board hangs, have the bench switch it off and on, and ask once more."""
         try:
@@ -204,6 +209,19 @@ class Device(Predictor):
                 raise
             self._power_cycle(self._bench)
         return ask()
+
+    def _run_streams(self, streams: Int8) -> Iterator[tuple[tuple[int, ...], bytes]]:
+        """Yield the stream and the number of each frame, and its answer; a stream is begun again if the board hung."""
+        for number, stream in enumerate(streams):
+            frames = [frame.tobytes() for frame in stream]
+            answers = self._ask(partial(self._whole_stream, frames))
+            yield from (((number, at), answer) for at, answer in answers)
+
+    def _whole_stream(self, frames: list[bytes]) -> list[tuple[int, bytes]]:
+        return list(self._inferences.run_stream(frames))
+
+    def _run_samples(self, x: Int8) -> Iterator[tuple[tuple[int, ...], bytes]]:
+        return (((at,), answer) for at, answer in self._run([sample.tobytes() for sample in x]))
 
     def _run(self, samples: list[bytes]) -> Iterator[tuple[int, bytes]]:
         """Yield the position of each sample and its answer, in any order.

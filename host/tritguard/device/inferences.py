@@ -100,6 +100,26 @@ class Inferences:
                 done.add(todo[at])
             todo = [i for i in todo if i not in done]
 
+    def run_stream(self, frames: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
+        """Run a model with state on the frames of one stream, from the initial state on, one after the other.
+
+        A frame that is sent again does not move the state a second time: the board answers it as before.
+
+        Yields:
+            The position of a frame and the payload of its answer, in order.
+
+        Raises:
+            DeviceError: see `Link.ask_all`; also if the board lost its state in between.
+        """
+        self._link.ask(Request.RESET, on_silence=self._on_silence)
+        start, resent = self._link.line.now(), self._link.resent
+        for at, answer in self._link.ask_all(
+            Request.INFER, frames, self.patience, numbered=True, on_silence=self._on_silence
+        ):
+            self._take_time(start, resent)
+            yield at, answer
+            start, resent = self._link.line.now(), self._link.resent
+
     def _in_parts(self, samples: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
         """Yield answers until all are there, or the line is so quiet that whole inputs cost less."""
         assert self._parts is not None

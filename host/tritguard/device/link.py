@@ -12,6 +12,7 @@ from tritguard.device.line import Line, NoAnswerError
 from tritguard.device.protocol import (
     ANSWER,
     ERROR,
+    MARKS,
     VERSION,
     ErrorCode,
     Frame,
@@ -213,6 +214,7 @@ class Link:
         patience: Callable[[], Patience],
         *,
         ahead: int = 0,
+        numbered: bool = False,
         on_silence: Callable[[], None] | None = None,
         on_loss: Callable[[int], None] = lambda _: None,
     ) -> Iterator[tuple[int, bytes]]:
@@ -226,6 +228,7 @@ class Link:
             payloads: their payloads.
             patience: how long to wait, and how often; asked for again and again.
             ahead: how many bytes the board can keep while it works on one request.
+            numbered: tell the board which of the payloads each is, from 0.
             on_silence: called before sending again if nothing at all came back; it may raise to give up.
             on_loss: called with the bytes of the payload of a request that was lost, or its answer; it may raise to
                 stop.
@@ -236,7 +239,10 @@ class Link:
         Raises:
             NoAnswerError, DeviceError: see `ask`.
         """
-        frames = (Frame(request, self.next_sequence(), payload) for payload in payloads)
+        frames = (
+            Frame(request, self.next_sequence(), payload, mark=number % MARKS if numbered else 0)
+            for number, payload in enumerate(payloads)
+        )
         exchange = _Exchange(self, frames, ahead, on_loss)
         heard = answered = self.line.now()
         reminders, silent = 0, True

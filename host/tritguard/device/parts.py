@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from tritguard.device.line import POLL_SECONDS
 from tritguard.device.link import Link, Patience, breakage_of
 from tritguard.device.noise import Noise
-from tritguard.device.protocol import ANSWER, PLACE_BYTES, Frame, Parts, ProtocolError, Request, wire_bytes
+from tritguard.device.protocol import ANSWER, MARKS, PLACE_BYTES, Frame, Parts, ProtocolError, Request, wire_bytes
 from tritguard.errors import DeviceError
 
 _RUN = struct.Struct("<IHH")  # the CRC-32 of the whole input; the piece of the answer that is asked for
 ANSWER_BYTES_MAX = 0xFFFF  # the fields of RUN reach no further
-_MARKS = 1 << 16
 # After so many bytes of parts the board is asked what it has, so that lost parts are known while others are sent.
 _BATCH_BYTES = 600
 _RUN_BYTES = wire_bytes(_RUN.size)
@@ -87,7 +86,7 @@ class _Input:
         """Ask to run it and for a piece of the answer, or what is missing."""
         self.runs += 1
         payload = _RUN.pack(self._crc, piece.start, len(piece))
-        return Frame(Request.RUN, self.sequence, payload, mark=(self.runs - 1) % _MARKS)
+        return Frame(Request.RUN, self.sequence, payload, mark=(self.runs - 1) % MARKS)
 
     def has_run(self) -> None:
         """Note that the board has had all of it."""

@@ -21,6 +21,7 @@ ERROR = 0xFF
 
 _HEADER = struct.Struct("<BBHI")  # version, type, mark, sequence
 _CRC = struct.Struct("<I")
+MARKS = 1 << 16
 _TICKS = 1 << 63  # fewer than these, which int64 holds
 PLACE_BYTES = 32  # an input that comes in parts is counted in these
 PART_BYTES_MAX = 128
@@ -38,6 +39,7 @@ class Request(IntEnum):
     PART = 6
     RUN = 7
     RATE = 8
+    RESET = 9
 
 
 class ErrorCode(IntEnum):
@@ -50,6 +52,7 @@ class ErrorCode(IntEnum):
     ENGINE_FAILED = 5
     BAD_PLACE = 6
     BAD_RATE = 7
+    BAD_ORDER = 8
 
 
 _HARD_FAULT = 3
@@ -476,6 +479,7 @@ class Refusal:
             ErrorCode.BAD_LENGTH: f"request {self.request} has the wrong length, the right one is {self.detail}",
             ErrorCode.ENGINE_FAILED: f"its engine could not run the model (the engine's error number: {self.detail})",
             ErrorCode.BAD_PLACE: f"a part does not lie in the input, which has {self.detail} places",
+            ErrorCode.BAD_ORDER: f"its stream goes on with frame {self.detail}; was it reset in between?",
             ErrorCode.BAD_RATE: f"its line has no such rate; it began with {self.detail} Bd",
         }
         return words.get(self.code, f"it gave the unknown error code {self.code}")

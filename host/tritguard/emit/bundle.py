@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from tritguard.boards import CoreClass
@@ -192,6 +194,7 @@ class Manifest(Record):
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
     macs: int
     removed: Removed
+    state_bytes: int = 0  # kept from one inference to the next, outside the arena
     arena_bytes: int
     arena_lower_bound: int  # the most that one layer or chain needs at once; no plan with these kernels takes less
     arena_whole_layers: int  # without stripes
@@ -229,6 +232,38 @@ class Manifest(Record):
     def output_bytes(self) -> int:
         """The bytes of all outputs, which a Predictor gives in one row."""
         return sum(edge.bytes for edge in (self.output, *self.further_outputs))
+
+    def as_streams(self, frames: NDArray[np.int8], count: int = 1) -> NDArray[np.int8]:
+        """Frames, int8[n, *input_shape], as a Predictor takes them: as `count` streams if the model keeps state."""
+        return frames.reshape(count, -1, *self.input_shape) if self.state_bytes else frames
+
+    def as_samples(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
+        """Samples, int8[n, ...], as a Predictor takes them: to a model with state, single frames are streams of one."""
+        return x[:, None] if self.state_bytes and x.shape[1:] == self.input_shape else x
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Whether a sample has the right shape: that of the input, or of a model with state, that of several frames."""
+        if not self.state_bytes:
+            return shape == self.input_shape
+        return len(shape) > 0 and shape[0] > 0 and shape[1:] == self.input_shape
+
+    @property
+    def sample_shape(self) -> str:
+        """The shape of a sample, for messages."""
+        return f"[{', '.join(map(str, (*['frames'] * (self.state_bytes > 0), *self.input_shape)))}]"
+
+    def check_inputs(self, x: NDArray[Any]) -> None:
+        """Raise BadInputError unless x is what a Predictor takes: int8[n, *input_shape], or streams of such frames."""
+        if x.dtype != np.int8 or not self.takes(x.shape[1:]):
+            raise BadInputError(f"the model takes samples int8{self.sample_shape}, not {x.dtype}{list(x.shape[1:])}")
+
+    def check_stateless(self) -> None:
+        """Raise BadInputError if the model keeps state, for what does not know streams."""
+        if self.state_bytes:
+            raise BadInputError(
+                f"keeps {self.state_bytes} bytes of state between inferences, which this study does not take",
+                where=self.name,
+            )
 
     def check_single(self) -> None:
         """Raise BadInputError unless the model has one input and one output, which firmware and attacks need."""

@@ -12,7 +12,14 @@ from tritguard.graph.emission import Choice
 from tritguard.graph.formats.registry import WeightFormat
 
 Fields = Mapping[str, "int | str | Fields"]
-_C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "uint16": "uint16_t", "int32": "int32_t", "uint32": "uint32_t"}
+_C_TYPES = {
+    "int8": "int8_t",
+    "uint8": "uint8_t",
+    "int16": "int16_t",
+    "uint16": "uint16_t",
+    "int32": "int32_t",
+    "uint32": "uint32_t",
+}
 
 
 @dataclass(frozen=True)

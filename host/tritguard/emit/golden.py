@@ -1,13 +1,13 @@
 """The part of a model that TFLM can run and the engine computes, where a file holds more.
 
-Detectors end in an op that sorts boxes, segmentation in an ARG_MAX to int32: the network is taken up to them, and the
-rest is left to the host. Ops on constants that TFLM lacks, or that give it a size it wants as a constant, are computed
-here once. What remains is a `.tflite` of its own, the golden model.
+Detectors end in an op that sorts boxes, segmentation in an ARG_MAX to int32, and some keyword networks begin and end in
+16 bits: the network is taken up to there, and the rest is left to the host. Ops on constants that TFLM lacks, or that
+give it a size it wants as a constant, are computed here once. What remains is a `.tflite` of its own, the golden model.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from tritguard.graph.flatbuffer import RawModel, RawOp, RawTensor, parse, readin
 from tritguard.graph.reading.fold import folded
 from tritguard.oracle import oracle_available, registered_name, registered_ops
 
+_WIDE = ("INT16", "INT32")
 _HOST_OPS = {"ARG_MAX", "ARG_MIN", "CUSTOM TFLite_Detection_PostProcess", "CUSTOM PosenetDecoderOp"}
 
 
@@ -42,26 +43,52 @@ def golden_of(content: bytes) -> Golden:
         ToolMissingError: a part has to be left out, and the package that writes models is not installed.
     """
     raw = parse(content)
-    tail = _tail(raw)
-    inner = _without(raw, tail)
+    head, tail = _head(raw), _tail(raw)
+    inner = _without(raw, head, tail)
     with reading():
         after = folded(inner)
     ahead = [op for op in inner.ops if op not in after.ops]
     if not _hinders(after, ahead):
         ahead = []
-    if not tail and not ahead:
+    if not head and not tail and not ahead:
         return Golden(content)
     if not oracle_available():
         raise ToolMissingError(
-            f"{(tail or ahead)[0].describe()} has to be left out, which needs TensorFlow Lite Micro's package",
+            f"{(head or tail or ahead)[0].describe()} has to be left out, which needs TensorFlow Lite Micro's package",
             fix="pip install 'tritguard[oracle]' (Linux on x86-64)",
         )
     notes = []
+    if head:
+        notes.append(f"{_listed(head)} left to the host: the model begins with int8")
     if tail:
         notes.append(f"{_listed(tail)} left to the host: what they read are the model's outputs")
     if ahead:
         notes.append(f"{_listed(ahead)} computed ahead, as nothing in them depends on the input")
-    return Golden(_written(content, inner, after.tensors, {op.index for op in (*tail, *ahead)}), tuple(notes))
+    return Golden(_written(content, inner, after.tensors, {op.index for op in (*head, *tail, *ahead)}), tuple(notes))
+
+
+def _head(raw: RawModel) -> list[RawOp]:
+    """The ops that narrow an input of 16 or 32 bits, which nothing else reads, to int8."""
+    readers = {tensor: [op for op in raw.ops if tensor in op.inputs] for tensor in raw.inputs}
+    return [
+        found[0]
+        for tensor, found in readers.items()
+        if len(found) == 1
+        and found[0].name == "QUANTIZE"
+        and raw.tensors[tensor].type in _WIDE
+        and raw.tensors[found[0].outputs[0]].type == "INT8"
+    ]
+
+
+def _widens(raw: RawModel, op: RawOp) -> bool:
+    """Whether an op turns int8 into 16 or 32 bits that only the outputs get."""
+    if op.name not in ("QUANTIZE", "SOFTMAX") or raw.tensors[op.inputs[0]].type != "INT8":
+        return False
+    given = {*op.outputs}
+    for each in raw.ops:
+        if given.intersection(each.inputs):
+            given.update(each.outputs)
+    return all(raw.tensors[tensor].type in _WIDE for tensor in given)
 
 
 def _tail(raw: RawModel) -> list[RawOp]:
@@ -69,23 +96,25 @@ def _tail(raw: RawModel) -> list[RawOp]:
     tail: list[RawOp] = []
     given: set[int] = set()
     for op in raw.ops:
-        if op.name in _HOST_OPS or given.intersection(op.inputs):
+        if op.name in _HOST_OPS or given.intersection(op.inputs) or _widens(raw, op):
             tail.append(op)
             given.update(op.outputs)
     return tail
 
 
-def _without(raw: RawModel, tail: list[RawOp]) -> RawModel:
-    """The model up to the tail, whose outputs are the tensors that the tail reads."""
+def _without(raw: RawModel, head: list[RawOp], tail: list[RawOp]) -> RawModel:
+    """The model between head and tail: its inputs are what the head gives, its outputs what the tail reads."""
+    narrowed = {op.inputs[0]: op.outputs[0] for op in head}
+    inputs = tuple(narrowed.get(tensor, tensor) for tensor in raw.inputs)
+    left = tuple(op for op in raw.ops if op not in head and op not in tail)
     if not tail:
-        return raw
-    left = tuple(op for op in raw.ops if op not in tail)
-    made = {*raw.inputs} | {output for op in left for output in op.outputs}
+        return replace(raw, ops=left, inputs=inputs)
+    made = {*inputs} | {output for op in left for output in op.outputs}
     read = [tensor for op in tail for tensor in op.inputs]
     outputs = tuple(dict.fromkeys(tensor for tensor in (*raw.outputs, *read) if tensor in made))
     if not left:
         raise UnsupportedOpError("the model is left to the host entirely", where=tail[0].describe())
-    return RawModel(raw.tensors, left, raw.inputs, outputs)
+    return replace(raw, ops=left, inputs=inputs, outputs=outputs)
 
 
 def _hinders(after: RawModel, ahead: list[RawOp]) -> bool:
@@ -108,14 +137,14 @@ def _listed(ops: list[RawOp]) -> str:
 def _written(content: bytes, inner: RawModel, tensors: tuple[RawTensor, ...], gone: set[int]) -> bytes:
     """The file with other outputs, without some ops, and with the constants that these gave."""
     model = unpack(content)
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     model.metadata = model.metadataBuffer = model.signatureDefs = None
     for index, op in enumerate(graph.operators):
         if index in gone:
             for output in op.outputs:
                 _set_data(model, graph.tensors[output], tensors[output])
     graph.operators = [op for index, op in enumerate(graph.operators) if index not in gone]
-    graph.outputs = list(inner.outputs)
+    graph.inputs, graph.outputs = list(inner.inputs), list(inner.outputs)
     return pack(model)
 
 

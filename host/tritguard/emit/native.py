@@ -41,7 +41,7 @@ from tritguard.emit.render import environment
 from tritguard.errors import BadInputError
 from tritguard.files import whole_folder
 from tritguard.graph import Graph, read_graph
-from tritguard.graph.arena.memory import MemoryPlan, Slot
+from tritguard.graph.arena.memory import MemoryPlan, Slot, state_bytes, state_offsets
 from tritguard.graph.arena.stripes import Chain
 from tritguard.graph.emission import Emission, emission_of
 from tritguard.graph.formats.registry import WeightFormat
@@ -135,11 +135,24 @@ def _sources(content: bytes, emission: Emission, layers: tuple[LayerCode, ...], 
         "arena_whole": plan.whole_layers,
         "striped": bool(plan.chains),
         "arena_picture": arena_picture(graph, plan),
+        "state_bytes": state_bytes(graph),
+        "states": [
+            {
+                "name": state.name,
+                "symbol": f"tg_state{number}_initial",
+                "offset": offset,
+                "size": state.initial.size,
+                "initial": state.initial,
+                "uniform": bool((state.initial == state.initial[0]).all()),
+            }
+            for number, (state, offset) in enumerate(zip(graph.states, state_offsets(graph), strict=True))
+        ],
         "macs": graph.macs,
         "layers": layers,
         "runs": _runs(plan, layers),
         "headers": _headers(layers),
-        "copies": any("memcpy" in (layer.call or "") or (layer.stripes and layer.stripes.move) for layer in layers),
+        "copies": bool(graph.states)
+        or any("memcpy" in (layer.call or "") or (layer.stripes and layer.stripes.move) for layer in layers),
     }
     kernels = _kernel_files({source for layer in layers for source in layer.sources})
     return {
@@ -295,6 +308,7 @@ def _manifest(
         layers=layers,
         macs=graph.macs,
         removed=_total(layers),
+        state_bytes=state_bytes(graph),
         arena_bytes=plan.arena_bytes,
         arena_lower_bound=plan.lower_bound,
         arena_whole_layers=plan.whole_layers,

@@ -37,9 +37,10 @@ def draw_samples(bundle: Bundle, dataset: Dataset, count: int, seed: int) -> Sam
             samples.
     """
     manifest = bundle.manifest
-    if tuple(dataset.x_test.shape[1:]) != manifest.input.shape:
+    shape = dataset.x_test.shape[1:]
+    if not manifest.takes(shape) and shape != manifest.input_shape:
         raise BadInputError(
-            f"samples have shape {list(dataset.x_test.shape[1:])}, the model takes {list(manifest.input.shape)}",
+            f"samples have shape {list(dataset.x_test.shape[1:])}, the model takes {manifest.sample_shape}",
             where=dataset.name,
         )
     if manifest.label_rule.kind == "none":
@@ -57,7 +58,7 @@ def draw_samples(bundle: Bundle, dataset: Dataset, count: int, seed: int) -> Sam
         )
     chosen = np.sort(np.random.default_rng(seed).permutation(len(dataset.x_test))[:count])
     x = to_input_bytes(dataset.x_test[chosen], manifest.input.scale, manifest.input.zero_point)
-    return Samples(x, dataset.y_test[chosen].astype(np.int64), chosen)
+    return Samples(manifest.as_samples(x), dataset.y_test[chosen].astype(np.int64), chosen)
 
 
 def check_attackable(manifest: Manifest) -> None:
@@ -77,15 +78,20 @@ def check_attackable(manifest: Manifest) -> None:
 def differing(ours: Outputs, theirs: Outputs) -> int:
     """Count the inputs on which two answers differ in a byte.
 
-    Logits are compared where both sides have them. Both are accumulators times the same scale, so that equal
-    accumulators give equal logits.
+    Of streams, the outputs after every frame are compared where both sides have them, and so are logits. Both are
+    accumulators times the same scale, so that equal accumulators give equal logits.
     """
-    different = (ours.scores != theirs.scores).any(axis=1)
+    framed = ours.frames is not None and theirs.frames is not None
+    pair = (ours.answered, theirs.answered) if framed else (ours.scores, theirs.scores)
+    different = (pair[0] != pair[1]).reshape(len(ours.scores), -1).any(axis=1)
     if ours.logits is not None and theirs.logits is not None:
         different |= (ours.logits != theirs.logits).any(axis=1)
     return int(different.sum())
 
 
 def compared(outputs: Outputs) -> int:
-    """Count the bytes of a device's answers: the int8 scores, and the int32 accumulators if the device sends them."""
-    return outputs.scores.nbytes + (0 if outputs.logits is None else 4 * outputs.logits.size)
+    """Count the bytes of a device's answers: the int8 scores, and the int32 accumulators if the device sends them.
+
+    Of streams, the scores of every frame count, and the accumulators of the last.
+    """
+    return outputs.answered.nbytes + (0 if outputs.logits is None else 4 * outputs.logits.size)

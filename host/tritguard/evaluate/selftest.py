@@ -168,7 +168,8 @@ class _Asked:
         )
 
     def _inferences(self) -> Check:
-        x = _inputs(self._device.bundle.manifest.input.shape)
+        manifest = self._device.bundle.manifest
+        x = manifest.as_streams(_inputs(manifest.input.shape), _LEAST_INPUTS)
         begun, done, wrong, total = time.monotonic(), 0, 0, 0
         for chosen in np.array_split(x, len(x) // _LEAST_INPUTS):
             theirs, ours = self._device.predict(chosen), self._twin.predict(chosen)
@@ -189,7 +190,8 @@ class _Asked:
         return Check(name="memory", passed=right, seen=f"static {use.static:,} B, of it arena {use.arena:,} B; {stack}")
 
     def _steadiness(self) -> Check:
-        x = np.repeat(_inputs(self._device.bundle.manifest.input.shape)[:1], _REPEATS, axis=0)
+        manifest = self._device.bundle.manifest
+        x = manifest.as_streams(np.repeat(_inputs(manifest.input.shape)[:1], _REPEATS, axis=0), _REPEATS)
         ticks = self._device.predict(x).ticks
         if ticks is None:
             return Check(name="time", passed=False, seen="the board gives no ticks")

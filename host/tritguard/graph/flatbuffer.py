@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from tritguard.errors import BadModelError, UnsupportedOpError
 
 IDENTIFIER = b"TFL3"
+_MOST_SUBGRAPHS = 16
 MAX_ELEMENTS = 1 << 28  # a tensor beyond this is damage, not a model for a microcontroller
 _OP_NAMES = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
 _TYPE_NAMES = {value: name for name, value in vars(tflite.TensorType).items() if isinstance(value, int)}
 DTYPES: dict[str, np.dtype[Any]] = {
     "INT8": np.dtype("int8"),
+    "INT16": np.dtype("<i2"),
     "INT32": np.dtype("<i4"),
     "INT64": np.dtype("<i8"),
     "FLOAT32": np.dtype("<f4"),
@@ -44,6 +46,7 @@ class RawTensor:
     zero_points: tuple[int, ...]
     quantized_dimension: int
     data: NDArray[Any] | None
+    is_variable: bool = False  # kept from one inference to the next by the op that reads it
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class RawModel:
     ops: tuple[RawOp, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    further: tuple[RawModel, ...] = ()  # the other subgraphs of the file, which CALL_ONCE runs
 
 
 @contextmanager
@@ -85,7 +89,8 @@ def parse(content: bytes) -> RawModel:
     """Read a `.tflite` file.
 
     Raises:
-        BadModelError: not a TensorFlow Lite file, damaged, or with more than one subgraph.
+        BadModelError: not a TensorFlow Lite file, or damaged.
+        UnsupportedOpError: it has branches or loops.
     """
     if len(content) < 8 or content[4:8] != IDENTIFIER:
         raise BadModelError("not a TensorFlow Lite file (no TFL3 mark)")
@@ -96,7 +101,11 @@ def parse(content: bytes) -> RawModel:
 def _parse(content: bytes) -> RawModel:
     model = tflite.Model.GetRootAs(content, 0)
     _check_subgraphs(model)
-    subgraph = model.Subgraphs(0)
+    main, *further = (_subgraph(model, model.Subgraphs(i), content) for i in range(model.SubgraphsLength()))
+    return replace(main, further=tuple(further))
+
+
+def _subgraph(model: Any, subgraph: Any, content: bytes) -> RawModel:
     _check_length(subgraph.TensorsLength(), content)
     _check_length(subgraph.OperatorsLength(), content)
     tensors = tuple(_tensor(model, subgraph.Tensors(i), i) for i in range(subgraph.TensorsLength()))
@@ -106,25 +115,27 @@ def _parse(content: bytes) -> RawModel:
     return RawModel(tensors, ops, inputs, outputs)
 
 
-# What ops with subgraphs of their own are for.
+# What ops with subgraphs of their own are for, but for CALL_ONCE, whose subgraph sets the states at the beginning.
 SUBGRAPH_OPS = {
-    "CALL_ONCE": "state that is kept between inferences is not supported",
     "IF": "branches are not supported",
     "WHILE": "loops are not supported",
 }
 
 
 def _check_subgraphs(model: Any) -> None:
-    """Refuse several subgraphs by the first op that needs them."""
+    """Refuse subgraphs that are not there to set states."""
     count = model.SubgraphsLength()
     if count == 1:
         return
     graph: Any = model.Subgraphs(0) if count else None
+    names = set()
     for index in range(0 if graph is None else graph.OperatorsLength()):
         op = _op(model, graph.Operators(index), index, graph.TensorsLength())
         if op.name in SUBGRAPH_OPS:
             raise UnsupportedOpError(SUBGRAPH_OPS[op.name], where=op.describe())
-    raise BadModelError(f"{count} subgraphs, only one is supported")
+        names.add(op.name)
+    if count > _MOST_SUBGRAPHS or "CALL_ONCE" not in names:
+        raise BadModelError(f"{count} subgraphs, only one is supported, or two where the other sets states (CALL_ONCE)")
 
 
 def _check_length(length: int, content: bytes) -> None:
@@ -175,9 +186,8 @@ def _tensor(model: Any, tensor: Any, index: int) -> RawTensor:
         if dimension < 0 or elements > MAX_ELEMENTS:
             raise BadModelError(f"damaged file (shape {list(shape)})", where=where)
     scales, zero_points, dimension = _quantization(tensor.Quantization(), where)
-    return RawTensor(
-        index, name, kind, shape, scales, zero_points, dimension, _data(model, tensor, kind, shape, elements, where)
-    )
+    data = _data(model, tensor, kind, shape, elements, where)
+    return RawTensor(index, name, kind, shape, scales, zero_points, dimension, data, bool(tensor.IsVariable()))
 
 
 def _quantization(quantization: Any, where: str) -> tuple[tuple[float, ...], tuple[int, ...], int]:

@@ -49,7 +49,7 @@ def profile(bundle: Bundle, built: Build, port: str | None = None) -> Profile:
         if port is None and not built.record.times_layers:
             built = build(bundle, built.record.board, folder / "build", native_engine(bundle, profile=True))
         with open_device(bundle, built, port) as device:
-            return _profile(bundle, built, _timed(device, x[0]))
+            return _profile(bundle, built, _timed(device, x.reshape(bundle.manifest.input.shape)))
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,8 @@ def expected_cycles(bundle: Bundle, built: Build) -> ExpectedCycles | None:
 
 def _sample(bundle: Bundle) -> Int8:
     """Draw one random input from a fixed seed, so that it is the same every time."""
-    return np.random.default_rng(0).integers(-128, 128, (1, *bundle.manifest.input.shape), dtype=np.int8)
+    manifest = bundle.manifest
+    return manifest.as_streams(np.random.default_rng(0).integers(-128, 128, (1, *manifest.input.shape), dtype=np.int8))
 
 
 def _can_count(board: Board) -> bool:

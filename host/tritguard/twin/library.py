@@ -14,7 +14,6 @@ from typing_extensions import override
 
 from tritguard.emit.bundle import Bundle
 from tritguard.emit.trust import trusted_sources
-from tritguard.errors import BadInputError
 from tritguard.host_compiler import build_library
 from tritguard.predictor import Int8, Outputs, Predictor
 from tritguard.resources import firmware_dir
@@ -51,6 +50,7 @@ class Twin(Predictor):
         self._library.twin_run.restype = None
         logits = bundle.manifest.logits
         self._scale = None if logits is None else np.array(logits.scale)
+        self._streams = bundle.manifest.state_bytes > 0
         inputs, outputs = prod(bundle.manifest.input_shape), bundle.manifest.output_bytes
         self._sizes = _Sizes(inputs, outputs, 0 if logits is None else len(logits.scale))
 
@@ -66,31 +66,38 @@ class Twin(Predictor):
     def predict(self, x: Int8) -> Outputs:
         scores, accumulators = self.run(x)
         logits = None if accumulators is None or self._scale is None else accumulators * self._scale
-        return Outputs(scores, logits, threshold=self.bundle.manifest.label_rule.threshold_steps)
+        threshold = self.bundle.manifest.label_rule.threshold_steps
+        return (
+            Outputs.of_streams(scores, logits, threshold)
+            if self._streams
+            else Outputs(scores, logits, threshold=threshold)
+        )
 
     def run(self, x: Int8) -> tuple[Int8, np.ndarray[tuple[int, ...], np.dtype[np.int32]] | None]:
-        """Run the model on int8[n, *input_shape].
+        """Run the model on int8[n, *input_shape], or on streams int8[n, frames, *input_shape] of a model with state.
 
         A model with several inputs takes them joined in one row, as `Manifest.input_shape` describes.
 
         Returns:
-            int8[n, k] scores and the raw int32[n, k] accumulators; None in their place if the model has no logits.
+            int8[n, k] scores and the raw int32[n, k] accumulators; None in their place if the model has no logits. Of
+            streams, [n, frames, k].
 
         Raises:
             BadInputError: x has the wrong dtype or shape.
         """
         manifest = self.bundle.manifest
-        if x.dtype != np.int8 or x.shape[1:] != manifest.input_shape:
-            raise BadInputError(f"the model takes int8[n, {manifest.input_shape}], not {x.dtype}{list(x.shape)}")
+        manifest.check_inputs(x)
         x = np.ascontiguousarray(x)
-        outputs = manifest.output_bytes
-        scores = np.empty((len(x), outputs), dtype=np.int8)
-        accumulators = None if manifest.logits is None else np.empty((len(x), outputs), dtype=np.int32)
+        frames = x.shape[1] if self._streams else 1
+        shape = (*x.shape[: 1 + self._streams], manifest.output_bytes)
+        scores = np.empty(shape, dtype=np.int8)
+        accumulators = None if manifest.logits is None else np.empty(shape, dtype=np.int32)
 
         def chunk(start: int) -> None:
             end = min(start + _CHUNK, len(x))
             self._library.twin_run(
                 ctypes.c_size_t(end - start),
+                ctypes.c_size_t(frames),
                 ctypes.byref(self._sizes),
                 x[start:end].ctypes.data_as(ctypes.c_void_p),
                 scores[start:end].ctypes.data_as(ctypes.c_void_p),

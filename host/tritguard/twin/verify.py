@@ -8,6 +8,7 @@ from tritguard.oracle import oracle_available, predict_apart, probes
 from tritguard.twin.library import Twin
 
 SAMPLES = 32
+_STREAMS = 2
 
 
 def verify_against_oracle(bundle: Bundle, samples: int = SAMPLES) -> int:
@@ -22,10 +23,10 @@ def verify_against_oracle(bundle: Bundle, samples: int = SAMPLES) -> int:
     """
     if not oracle_available():
         return 0
-    x = probes(bundle.manifest.input_shape, samples)
-    ours = Twin(bundle, threads=1).predict(x).scores
+    x = bundle.manifest.as_streams(probes(bundle.manifest.input_shape, samples), _STREAMS)
+    ours = Twin(bundle, threads=1).predict(x).answered
     theirs = predict_apart(bundle.model_path.read_bytes(), x)
-    different = int((ours != theirs).any(axis=1).sum())
+    different = int((ours != theirs).any(axis=-1).sum())
     if different:
         raise MismatchError(
             f"the generated C and TensorFlow Lite Micro differ on {different} of {samples} inputs",

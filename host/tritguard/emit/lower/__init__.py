@@ -8,21 +8,24 @@ from typing import Any
 from tritguard.emit.code import LayerCode
 from tritguard.emit.lower.context import Context, plain_call
 from tritguard.emit.lower.elementwise import add, batch_matmul, binary
-from tritguard.emit.lower.shape import concatenation, reshape
+from tritguard.emit.lower.shape import concatenation, copied
 from tritguard.emit.lower.stripes import striped
-from tritguard.emit.lower.weighted import transpose_conv, weighted
+from tritguard.emit.lower.weighted import recurrent, transpose_conv, weighted
 from tritguard.graph.call import call_of
 from tritguard.graph.emission import Emission
 from tritguard.graph.model import (
     Add,
+    Assign,
     BatchMatMul,
     Binary,
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
+    Lstm,
     Op,
     Reshape,
+    Svdf,
     TransposeConv,
 )
 
@@ -33,10 +36,13 @@ _LOWERINGS: dict[type[Op], Callable[[Context, int, Any], LayerCode]] = {
     DepthwiseConv2D: weighted,
     FullyConnected: weighted,
     TransposeConv: transpose_conv,
+    Lstm: recurrent,
+    Svdf: recurrent,
     Add: add,
     Binary: binary,
     BatchMatMul: batch_matmul,
-    Reshape: reshape,
+    Assign: copied,
+    Reshape: copied,
     Concatenation: concatenation,
 }
 

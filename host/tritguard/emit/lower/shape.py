@@ -6,11 +6,11 @@ import numpy as np
 
 from tritguard.emit.code import LayerCode
 from tritguard.emit.lower.context import Context, struct_of
-from tritguard.graph.model import Concatenation, Reshape
+from tritguard.graph.model import Assign, Concatenation, Reshape
 
 
-def reshape(context: Context, position: int, op: Reshape) -> LayerCode:
-    """No code if both tensors share one place; otherwise a copy from the caller's input to its output."""
+def copied(context: Context, position: int, op: Reshape | Assign) -> LayerCode:
+    """No code if both tensors share one place; otherwise a copy from one place outside the arena to another."""
     source, sink = context.place(op.inputs[0]), context.place(op.output)
     call = None if source == sink else f"(void)memcpy({sink}, {source}, {context.sink(op).size})"
     return LayerCode(**context.base(position, op), call=call)

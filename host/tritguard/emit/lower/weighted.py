@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tritguard.emit.code import LayerCode
-from tritguard.emit.lower.context import Context, image, struct_of
+from tritguard.emit.lower.context import Context, image, plain_call, struct_of
 from tritguard.errors import UnsupportedOpError
-from tritguard.graph.call import LONGEST_SIDE, Parameters, window_fields
+from tritguard.graph.call import LONGEST_SIDE, KernelCall, Parameters, call_of, window_fields
 from tritguard.graph.formats.kernel import Image
-from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv, Weighted
+from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Lstm, Svdf, TransposeConv, Weighted
 
 
 def _check_sums(op: Weighted | TransposeConv) -> None:
@@ -63,13 +65,11 @@ def transpose_conv(context: Context, position: int, op: TransposeConv) -> LayerC
             },
         },
     }
-    struct, arrays = struct_of(op, "tg_transpose_conv_t", parameters)
-    return LayerCode(
-        **context.base(position, op),
-        weight_format="int8",
-        weight_bytes=op.weights.nbytes,
-        arrays=arrays,
-        struct=struct,
-        call=context.call(op, "tg_transpose_conv"),
-        sources=("tg_transpose_conv.c",),
-    )
+    call = KernelCall("tg_transpose_conv", "tg_transpose_conv.c", parameters)
+    return replace(plain_call(context, position, op, call), weight_format="int8", weight_bytes=op.weights.nbytes)
+
+
+def recurrent(context: Context, position: int, op: Lstm | Svdf) -> LayerCode:
+    """One plain call, whose int8 weights count as such."""
+    called = plain_call(context, position, op, call_of(op, context.source(op), context.sink(op)))
+    return replace(called, weight_format="int8", weight_bytes=op.weights.nbytes)

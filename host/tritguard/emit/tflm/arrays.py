@@ -22,11 +22,13 @@ from tritguard.errors import BadInputError, BadModelError, UnsupportedOpError
 from tritguard.files import whole_folder
 from tritguard.graph.flatbuffer import RawModel, parse
 from tritguard.graph.reading.edges import without_edges
-from tritguard.oracle import oracle_available, probes
+from tritguard.graph.reading.state import variable_name
+from tritguard.oracle import keeps_state, oracle_available, probes
 from tritguard.predictor import Int8
 from tritguard.progress import Progress
 
 _RANDOM_INPUTS = 32
+_FRAMES = 4  # in a stream of a model with state
 _GOLDEN = "golden.h.jinja"
 _FILES = {
     "model_data.h.jinja": "{}_model_data.h",
@@ -73,7 +75,9 @@ def write_arrays(
     ops_of(parse(content))
     source, sink = edges(content)
     with whole_folder(out, open_arrays, "folder of TFLM arrays") as draft:
-        prepared = prepare(content, _inputs(source, real), uncompressed=uncompressed, compat=compat, progress=progress)
+        prepared = prepare(
+            content, _inputs(content, source, real), uncompressed=uncompressed, compat=compat, progress=progress
+        )
         manifest = ArraysManifest(
             tritguard=__version__,
             tflite_micro=importlib.metadata.version("tflite-micro") if oracle_available() else None,
@@ -86,6 +90,7 @@ def write_arrays(
             input=source,
             output=sink,
             ops=ops_of(parse(prepared.content)),
+            variables=_variables(parse(content)),
             compat=compat,
             compressed_tensors=prepared.compressed_tensors,
             arena=prepared.arena,
@@ -111,7 +116,18 @@ def edges(content: bytes) -> tuple[EdgeTensor, EdgeTensor]:
     return _edge(inner, inner.inputs, types, "input"), _edge(inner, inner.outputs, types, "output")
 
 
-def _inputs(source: EdgeTensor, real: Int8 | None) -> Int8:
+def _variables(raw: RawModel) -> int:
+    handles = (op for graph in (raw, *raw.further) for op in graph.ops if op.name == "VAR_HANDLE")
+    return len({variable_name(op) for op in handles})
+
+
+def _inputs(content: bytes, source: EdgeTensor, real: Int8 | None) -> Int8:
+    """The inputs to compare on: random ones and the user's; for a model with state, in streams of a few."""
+    x = _samples(source, real)
+    return x[: len(x) // _FRAMES * _FRAMES].reshape(-1, _FRAMES, *source.shape) if keeps_state(content) else x
+
+
+def _samples(source: EdgeTensor, real: Int8 | None) -> Int8:
     random = probes(source.shape, _RANDOM_INPUTS)
     if real is None:
         return random

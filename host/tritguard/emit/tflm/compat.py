@@ -17,7 +17,7 @@ def for_old_tflm(content: bytes) -> bytes:
     Otherwise it becomes a 1x1 convolution between two reshapes, as convolutions were per-channel from the start.
     """
     model = unpack(content)
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     dense = schema().BuiltinOperator.FULLY_CONNECTED
     ops: list[Any] = []
     for op in graph.operators:
@@ -54,7 +54,7 @@ def _join_scales(graph: Any, op: Any) -> None:
 
 def _as_convolution(model: Any, op: Any) -> list[Any]:
     """Reshape to an image of one column, convolve, and reshape to the shape of the dense layer's output."""
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     weights = graph.tensors[op.inputs[1]]
     units, depth = (int(side) for side in weights.shape)
     rows = int(np.prod(graph.tensors[op.outputs[0]].shape)) // units
@@ -83,7 +83,7 @@ def _add_tensor(graph: Any, like: Any, shape: tuple[int, ...]) -> int:
 
 
 def _reshape(model: Any, source: int, target: int) -> Any:
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     shape = np.asarray(graph.tensors[target].shape, dtype="<i4")
     constant = schema().TensorT()
     constant.type, constant.shape, constant.hasRank = schema().TensorType.INT32, [len(shape)], True

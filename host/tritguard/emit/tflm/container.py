@@ -85,21 +85,32 @@ def _pack_buffer(buffer: Any, builder: Any) -> int:
 
 def _prune(model: Any) -> None:
     """Drop tensors, buffers and op codes that nothing refers to, and renumber the rest."""
-    (graph,) = model.subgraphs
-    lists = [(graph, "inputs"), (graph, "outputs")]
-    lists += [(op, side) for op in graph.operators for side in ("inputs", "outputs")]
-    used = sorted({int(index) for owner, side in lists for index in getattr(owner, side)} - {-1})
-    number = {old: new for new, old in enumerate(used)} | {-1: -1}
-    for owner, side in lists:
-        setattr(owner, side, [number[int(index)] for index in getattr(owner, side)])
-    graph.tensors = [graph.tensors[index] for index in used]
+    for graph in model.subgraphs:
+        _prune_tensors(graph)
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    operators = [op for graph in model.subgraphs for op in graph.operators]
 
-    buffers = sorted({0} | {tensor.buffer for tensor in graph.tensors})  # the first buffer stands for "no data"
-    for tensor in graph.tensors:
+    buffers = sorted({0} | {tensor.buffer for tensor in tensors})  # the first buffer stands for "no data"
+    for tensor in tensors:
         tensor.buffer = buffers.index(tensor.buffer)
     model.buffers = [model.buffers[index] for index in buffers]
 
-    codes = sorted({op.opcodeIndex for op in graph.operators})
-    for op in graph.operators:
+    codes = sorted({op.opcodeIndex for op in operators})
+    for op in operators:
         op.opcodeIndex = codes.index(op.opcodeIndex)
     model.operatorCodes = [model.operatorCodes[index] for index in codes]
+
+
+def _prune_tensors(graph: Any) -> None:
+    lists = [(graph, "inputs"), (graph, "outputs")]
+    lists += [(op, side) for op in graph.operators for side in ("inputs", "outputs")]
+    used = sorted({int(index) for owner, side in lists for index in _listed(getattr(owner, side))} - {-1})
+    number = {old: new for new, old in enumerate(used)} | {-1: -1}
+    for owner, side in lists:
+        setattr(owner, side, [number[int(index)] for index in _listed(getattr(owner, side))])
+    graph.tensors = [graph.tensors[index] for index in used]
+
+
+def _listed(indices: Any) -> Any:
+    """A list that the file may leave out, as that of the inputs of an op without any."""
+    return [] if indices is None else indices

@@ -39,6 +39,7 @@ class ArraysManifest(Record):
         model_sha256: the hash of the golden `.tflite`, which is `model_bytes` long.
         array_sha256: the hash of the array, which is `array_bytes` long.
         ops: the kinds of ops in the array, as the schema names them.
+        variables: the number of variables that the model keeps between inferences, for TFLM's MicroResourceVariables.
         compat: whether it was written for TFLM builds without per-channel dense layers and DECODE.
         compressed_tensors: the number of weight tensors that are stored as lookup tables.
         arena: the arena's size; None if no interpreter could measure it.
@@ -63,6 +64,7 @@ class ArraysManifest(Record):
     input: EdgeTensor
     output: EdgeTensor
     ops: tuple[str, ...]
+    variables: int = 0
     compat: bool
     compressed_tensors: int
     arena: Arena | None

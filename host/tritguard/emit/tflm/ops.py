@@ -19,7 +19,7 @@ _SPELLED = {"Padv2": "PadV2", "BatchMatmul": "BatchMatMul", "Cumsum": "CumSum", 
 
 
 def ops_of(raw: RawModel) -> tuple[str, ...]:
-    """The kinds of ops in a model, sorted.
+    """The kinds of ops in a model and in the subgraphs that set its variables, sorted.
 
     Raises:
         UnsupportedOpError: TFLM's interpreter is installed and has no such op.
@@ -28,11 +28,12 @@ def ops_of(raw: RawModel) -> tuple[str, ...]:
     if not raw.ops:
         raise BadModelError("the model has no ops")
     known = registered_ops()
-    for op in raw.ops:
+    ops = [op for graph in (raw, *raw.further) for op in graph.ops]
+    for op in ops:
         name = registered_name(op.name)
         if not re.fullmatch("[A-Z0-9_]+", name) or (known and name not in known):
             raise UnsupportedOpError("TensorFlow Lite Micro has no such op", where=op.describe())
-    return tuple(sorted({op.name for op in raw.ops}))
+    return tuple(sorted({op.name for op in ops}))
 
 
 def method(op: str) -> str:

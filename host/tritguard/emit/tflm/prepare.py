@@ -13,9 +13,12 @@ from tritguard.emit.tflm.container import ALIGNMENT
 from tritguard.emit.tflm.manifest import Alternate, Uncompressed
 from tritguard.emit.tflm.strip import strip
 from tritguard.errors import MismatchError, ToolMissingError
+from tritguard.graph.flatbuffer import parse
 from tritguard.oracle import measure_apart, oracle_available, predict_apart
 from tritguard.predictor import Int8
 from tritguard.progress import Progress
+
+_ROWS = 2  # axes of scores, [n, k]; those of streams have one more
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, progres
 
     Args:
         golden: the `.tflite` file.
-        x: int8[n, *input_shape] to compare on.
+        x: int8[n, *input_shape] to compare on, or for a model with state streams, int8[n, frames, *input_shape].
         uncompressed: leave ternary weights as int8.
         compat: for TFLM builds that read per-channel dense layers wrongly and have no DECODE.
         progress: called with (runs in the interpreter done, total).
@@ -60,12 +63,13 @@ def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, progres
         golden, x
     )  # first of all, as TFLM refuses unsound models before anything here takes them apart
     plain = strip(for_old_tflm(golden), keep_quantization=True) if compat else strip(golden)
-    compressed = None if compat or uncompressed else compress(plain)
+    # tflite-micro's compression knows one subgraph.
+    compressed = None if compat or uncompressed or parse(golden).further else compress(plain)
     proof = _Proof(expected, x, 2 if compressed is None else 4, progress)
     arena = proof.arena(plain)
     sample = _telling(x, expected)
     if compressed is None:
-        return Prepared(plain, sample, arena=arena, verified_against_oracle=len(x))
+        return Prepared(plain, sample, arena=arena, verified_against_oracle=expected[..., 0].size)
     content = strip(compressed.content)
     alternate_bytes = -(-compressed.decoded_bytes // ALIGNMENT) * ALIGNMENT
     return Prepared(
@@ -75,12 +79,14 @@ def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, progres
         arena=proof.arena(content),
         alternate=Alternate(arena=proof.arena(content, alternate_bytes), bytes=alternate_bytes),
         uncompressed=Uncompressed(array_bytes=len(plain), arena=arena),
-        verified_against_oracle=len(x),
+        verified_against_oracle=expected[..., 0].size,
     )
 
 
 def _telling(x: Int8, scores: Int8) -> Sample:
     """The input with the most distinct scores, the widest apart, as wrong arithmetic can hide behind equal ones."""
+    if scores.ndim > _ROWS:  # the user's program runs the first frame of a stream
+        x, scores = x[:, 0], scores[:, 0]
     best = max(range(len(x)), key=lambda i: (np.unique(scores[i]).size, scores[i].std()))
     return Sample(x[best], scores[best])
 
@@ -97,7 +103,7 @@ class _Proof:
         """The arena that a candidate needs, after it has given the golden bytes in an arena of just that size."""
         scores, use = measure_apart(content, self._x, alternate_bytes=alternate_bytes)
         if not np.array_equal(scores, self._expected):
-            different = int((scores != self._expected).any(axis=1).sum())
+            different = int((scores != self._expected).reshape(len(self._x), -1).any(axis=1).sum())
             raise MismatchError(
                 f"the array and the golden model differ on {different} of {len(self._x)} inputs in TensorFlow Lite "
                 "Micro; nothing is written",

@@ -17,12 +17,12 @@ def strip(content: bytes, *, keep_quantization: bool = False) -> bytes:
     tflite-micro's compression leaves on encoded weights (the decoded tensor has the same).
 
     Args:
-        content: a `.tflite` file with one subgraph.
+        content: a `.tflite` file; in subgraphs that set variables nothing but what nobody refers to is dropped.
         keep_quantization: leave that quantization alone, as old versions of TFLM may expect it.
     """
     model = unpack(content)
     model.description = model.metadata = model.metadataBuffer = model.signatureDefs = None
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     graph.name = None
     for tensor in graph.tensors:
         tensor.name = tensor.shapeSignature = None
@@ -39,7 +39,7 @@ def strip(content: bytes, *, keep_quantization: bool = False) -> bytes:
 
 
 def _derived_biases(model: Any) -> set[int]:
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     operator = schema().BuiltinOperator
     weighted = {operator.CONV_2D, operator.DEPTHWISE_CONV_2D, operator.FULLY_CONNECTED}
     return {
@@ -53,7 +53,7 @@ def _derived_biases(model: Any) -> set[int]:
 
 
 def _encoded(model: Any) -> set[int]:
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     custom = schema().BuiltinOperator.CUSTOM
     decodes = (op for op in graph.operators if op_number(model, op) == custom)
     return {int(index) for op in decodes for index in op.inputs if graph.tensors[index].buffer}

@@ -25,6 +25,7 @@ from tritguard.attack.view import GradientView
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError, TritguardError
 from tritguard.evaluate.crafting.job import Done, Job, craft
+from tritguard.graph.passes.unrolled import unrolled
 from tritguard.predictor import Int8
 from tritguard.processes import spawning
 from tritguard.twin import Twin
@@ -160,10 +161,10 @@ class _Order:
 
 
 @lru_cache(maxsize=2)  # the model and its control
-def _model(bundle: Path, temperature: float) -> tuple[Twin, GradientView]:
-    """What a worker's jobs attack, opened once a process."""
+def _model(bundle: Path, temperature: float, frames: int) -> tuple[Twin, GradientView]:
+    """What a worker's jobs attack, opened once a process; a model with state has streams of so many frames."""
     opened = open_bundle(bundle, trust=True)  # the process that sent the job has compiled its C already
-    return Twin(opened, threads=1), GradientView(opened.golden, temperature)
+    return Twin(opened, threads=1), GradientView(unrolled(opened.golden, frames), temperature)
 
 
 def _start(alive: Connection) -> None:
@@ -183,7 +184,7 @@ def _end_with(alive: Connection) -> None:
 
 
 def _craft(order: _Order) -> Done:
-    twin, view = _model(order.bundle, order.temperature)
+    twin, view = _model(order.bundle, order.temperature, order.x.shape[1])
     if order.attack.kind == "white box":
         view.logits(order.x[:1].astype(np.float32))  # so that TensorFlow's start is not part of the attack's time
     return craft(order.job(twin, view))

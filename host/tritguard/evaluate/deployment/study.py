@@ -44,7 +44,7 @@ def study_deployment(device: Device, dataset: Dataset, plan: DeploymentPlan, sta
     outputs, confirmation = answered.outputs, answered.confirmation(Twin(bundle).predict(drawn.x))
     if outputs.ticks is None:
         raise DeviceError("the device reports no times")
-    oracle = _oracle(bundle, drawn.x, outputs.scores, plan.oracle_samples, stages("Asking the oracle"))
+    oracle = _oracle(bundle, drawn.x, outputs.answered, plan.oracle_samples, stages("Asking the oracle"))
     confusion = _confusion(drawn.y, outputs.labels, bundle.manifest.label_rule.classes)
     accuracy = Rate.of(int(confusion.trace()), len(drawn.y))
     guessing = float(confusion.sum(axis=1).max() / len(drawn.y))
@@ -70,15 +70,15 @@ def _confusion(truth: NDArray[np.int64], answers: NDArray[np.int64], classes: in
     return np.bincount(truth * classes + answers, minlength=classes * classes).reshape(classes, classes)
 
 
-def _oracle(bundle: Bundle, x: Int8, scores: Int8, count: int, progress: Progress) -> OracleComparison | None:
-    """Compare the device's scores, int8[n, k], with the oracle's on some of the inputs; None if it is not asked."""
+def _oracle(bundle: Bundle, x: Int8, answers: Int8, count: int, progress: Progress) -> OracleComparison | None:
+    """Compare the device's answers, int8[n, ...], with the oracle's on some of the inputs; None if it is not asked."""
     if count == 0 or not oracle_available():
         return None
     chosen = np.unique(np.linspace(0, len(x) - 1, min(count, len(x))).astype(int))
     progress(0, 1)
     theirs = predict_apart(bundle.model_path.read_bytes(), x[chosen]).reshape(len(chosen), -1)
     progress(1, 1)
-    different = (theirs != scores[chosen]).any(axis=1)
+    different = (theirs != answers[chosen].reshape(len(chosen), -1)).any(axis=1)
     return OracleComparison(inputs=len(chosen), bytes_compared=theirs.nbytes, mismatched_inputs=int(different.sum()))
 
 

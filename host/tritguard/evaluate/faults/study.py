@@ -94,6 +94,8 @@ def study_faults(
         BadInputError: there are too few samples, or a build does not fit; see `FaultyFirmware`.
         MismatchError: firmware and twin do not hold the same weights.
     """
+    for bundle, _ in subjects:
+        bundle.manifest.check_stateless()
     for bundle, _ in subjects if plan.greedy else ():
         check_attackable(bundle.manifest)  # the search follows the loss; random flips need the labels alone
     cases = [_case(bundle, build, dataset, plan) for bundle, build in subjects]

@@ -34,6 +34,7 @@ from tritguard.evaluate.robustness.search import Found, Victim, classes, search
 from tritguard.evaluate.robustness.so_far import following
 from tritguard.evaluate.samples import Samples, check_attackable, draw_samples
 from tritguard.evaluate.study import Rate
+from tritguard.graph.passes.unrolled import unrolled
 from tritguard.predictor import Int8, Outputs, Predictor
 from tritguard.processes import cores
 from tritguard.progress import Progress, Stages
@@ -49,7 +50,7 @@ def prepare(bundle: Bundle, samples: Samples, plan: Plan) -> Target:
     outputs = twin.predict(samples.x)
     rivals = find_rivals(twin, samples.x, samples.y)
     temperature = margin_temperature(outputs, score_scale=bundle.manifest.output.scale, rivals=rivals)
-    view, aim = GradientView(bundle.golden, temperature), None
+    view, aim = GradientView(unrolled(bundle.golden, samples.x.shape[1]), temperature), None
     if plan.goal == "targeted":
         aim = _draw_aims(samples.y, outputs, rivals, plan.seed)
     return Target(twin, view, samples.x, samples.y, plan.seed, aim, plan.access, rivals)
@@ -179,7 +180,7 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
             found = search_live(device, target, balls, budget, out / "live", stages("Attacking the device"))
     replay = confirm(device, target, found, stages("Confirming on the device"), stages("Comparing with the twin"))
     manifest = subject.bundle.manifest
-    x_test = to_input_bytes(dataset.x_test, manifest.input.scale, manifest.input.zero_point)
+    x_test = manifest.as_samples(to_input_bytes(dataset.x_test, manifest.input.scale, manifest.input.zero_point))
     whole = in_chunks(target.predictor, x_test, stages("The whole test set, on the twin"))
     clean_full = Rate.of(int((whole.labels == dataset.y_test).sum()), len(whole.labels))
     return assemble(

@@ -18,7 +18,7 @@ from tritguard.graph.arena.access import lead
 from tritguard.graph.arena.placement import Block, aligned, pack
 from tritguard.graph.arena.stripes import Chain, chain_lead
 from tritguard.graph.formats.kernel import Kernel, scratch_sizes
-from tritguard.graph.model import Graph, Reshape
+from tritguard.graph.model import Assign, Graph, Reshape
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,22 @@ def memory_needs(graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chai
     return dict(zip(problem.steps, _needs(problem), strict=True))
 
 
+def state_offsets(graph: Graph) -> tuple[int, ...]:
+    """Where each state begins in the memory that outlives an inference, in bytes."""
+    sizes = [aligned(state.initial.size) for state in graph.states]
+    return tuple(sum(sizes[:at]) for at in range(len(sizes)))
+
+
+def state_bytes(graph: Graph) -> int:
+    """The memory that outlives an inference, in bytes."""
+    return sum(aligned(state.initial.size) for state in graph.states)
+
+
 def _edge(graph: Graph, group: tuple[int, ...]) -> str | None:
-    """The C name of the caller's buffer that a group of tensors lives in; None for groups in the arena."""
+    """The C name of the caller's buffer or of the state that a group of tensors lives in; None if in the arena."""
+    for state, offset in zip(graph.states, state_offsets(graph), strict=True):
+        if state.before in group or state.after in group:
+            return f"tg_state + {offset}" if offset else "tg_state"
     for name, edges in (("input", graph.inputs), ("output", graph.outputs)):
         for number, tensor in enumerate(edges):
             if tensor in group:
@@ -106,27 +120,37 @@ def _edge(graph: Graph, group: tuple[int, ...]) -> str | None:
     return None
 
 
-def _shared_storage(graph: Graph, kernels: Mapping[int, Kernel]) -> list[tuple[int, ...]]:
-    """Groups of tensors that share memory, joined by reshapes and by kernels that write a channel where they read it.
+def _shared_storage(graph: Graph, kernels: Mapping[int, Kernel], steps: list[range]) -> list[tuple[int, ...]]:
+    """Groups of tensors that share memory, joined by reshapes, by kernels that write a channel where they read it, and
+    by assignments to states.
 
-    A reshape from the model's input to its output has to copy and joins nothing. A kernel joins its output only to
-    tensors that are not read again.
+    A reshape from the model's input or a state to its output has to copy and joins nothing. A kernel joins its output
+    only to tensors that are not read again. What is assigned to a state is computed in the state's memory, if the old
+    value was read for the last time before.
     """
+    fixed = {*graph.given, *graph.left}
+    step_of = {position: number for number, step in enumerate(steps) for position in step}
     last_read = {tensor: position for position, op in enumerate(graph.ops) for tensor in op.inputs}
     root = {tensor: tensor for tensor in graph.tensors}
     for position, op in enumerate(graph.ops):
         source = root[op.inputs[0]]
         if isinstance(op, Reshape):
-            edges = {tensor for tensor, first in root.items() if first == source} & {*graph.inputs, *graph.outputs}
+            edges = {tensor for tensor, first in root.items() if first == source} & fixed
             joined = not (op.output in graph.outputs and edges)
+        elif isinstance(op, Assign):
+            group = {tensor for tensor, first in root.items() if first == source}
+            before = next(state.before for state in graph.states if state.after == op.output)
+            old = {tensor for tensor, first in root.items() if first == root[before]}
+            read = max((step_of[at] for at, each in enumerate(graph.ops) if old.intersection(each.inputs)), default=-1)
+            joined = not group & fixed and read < min(step_of[graph.producers[tensor]] for tensor in group)
         else:
-            group = [tensor for tensor, first in root.items() if first == source]
+            group = {tensor for tensor, first in root.items() if first == source}
             joined = (
                 position in kernels
                 and kernels[position].order == "channels"
                 and graph.tensors[op.output].shape == graph.tensors[op.inputs[0]].shape
                 and all(last_read.get(tensor, -1) <= position for tensor in group)
-                and not {*graph.inputs, *graph.outputs} & {*group, op.output}
+                and not fixed & {*group, op.output}
             )
         if joined:
             root[op.output] = source
@@ -142,13 +166,13 @@ def _problem(
     """The blocks to place in the arena, and the places of the tensors that live in the caller's buffers."""
     place: dict[int, Slot | str] = {}
     groups = []
-    for group in _shared_storage(graph, kernels):
+    steps = _steps(len(graph.ops), chains)
+    for group in _shared_storage(graph, kernels, steps):
         edge = _edge(graph, group)
         if edge is not None:
             place |= dict.fromkeys(group, edge)
         else:
             groups.append(group)
-    steps = _steps(len(graph.ops), chains)
     buffers = {tensor: bytes_ for chain in chains for tensor, bytes_ in chain.buffers.items()}
     blocks = [
         Block(buffers.get(group[0], graph.tensors[group[0]].size), *_span(graph, steps, group)) for group in groups

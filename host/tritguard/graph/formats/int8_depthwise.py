@@ -21,7 +21,7 @@ from tritguard.graph.model import DepthwiseConv2D, Int32, Weighted
 DEPTHWISE_CODE = {"tg_planes.c": 1000, "tg_depthwise.c": 500, "tg_depthwise_by1.c": 600, "tg_depthwise_by2.c": 550}
 _FOUR = 4  # neighbouring outputs that are computed together, and lanes of a record of taps: tg_core.h, tg_core_m4.h
 _CHANNELS_A_GROUP = 4
-_WALK_BYTES = 4096
+_PLANE_BYTES = 1024  # of each of them
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,12 @@ def plan_walk(op: DepthwiseConv2D) -> Walk:
     pitch = -(-op.out_shape[columns] // _FOUR) * _FOUR * stride[columns] + _extent(op, columns)
     pitch += pitch % 2
 
-    def planes_bytes(band: int) -> int:
-        return _CHANNELS_A_GROUP * ((band - 1) * stride[rows] + _extent(op, rows)) * pitch * 2
+    def plane_bytes(band: int) -> int:
+        return ((band - 1) * stride[rows] + _extent(op, rows)) * pitch * 2
 
-    band = next((n for n in range(op.out_shape[rows], 1, -1) if planes_bytes(n) <= _WALK_BYTES), 1)
-    return Walk((rows, columns), band, planes_bytes(band))
+    band = next((n for n in range(op.out_shape[rows], 1, -1) if plane_bytes(n) <= _PLANE_BYTES), 1)
+    planes = min(_CHANNELS_A_GROUP, op.out_shape[2] // op.depth_multiplier)
+    return Walk((rows, columns), band, planes * plane_bytes(band))
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ def fuse_clamps(graph: Graph) -> Graph:
         tensor = lookup.inputs[0]
         position = next((i for i, op in enumerate(ops) if op.output == tensor), None)
         readers = sum(op.inputs.count(tensor) for op in ops)
-        if position is None or readers != 1 or tensor in graph.outputs:
+        if position is None or readers != 1 or tensor in graph.left:
             continue
         fused = _clamped(ops[position], lookup)
         if fused is not None:
@@ -29,7 +29,7 @@ def fuse_clamps(graph: Graph) -> Graph:
             ops.remove(lookup)
     if len(ops) == len(graph.ops):
         return graph
-    used = {*graph.inputs, *graph.outputs} | {tensor for op in ops for tensor in (*op.inputs, op.output)}
+    used = {*graph.given, *graph.left} | {tensor for op in ops for tensor in (*op.inputs, op.output)}
     tensors = {index: tensor for index, tensor in graph.tensors.items() if index in used}
     return replace(graph, tensors=tensors, ops=tuple(ops))
 

@@ -4,7 +4,7 @@ A constant channel contributes a constant to every sum it enters, which moves in
 exact only where each tap that reads it sees it at every position: over SAME padding a tap sees the zero point at
 the edges instead. So a constant folds where it equals the consumer's zero point, or where the taps that weigh it
 never touch padding, and is kept otherwise. The accumulators of what remains are the same modulo 2^32, the logits
-included; the graph's own input and output keep their shapes.
+included; the graph's own input, output and states keep their shapes.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def removed(before: Op, after: Op) -> Removed:
 
 def _kept_channels(graph: Graph, ranges: dict[int, Range]) -> Masks:
     kept = {index: np.zeros(tensor.shape[-1], dtype=bool) for index, tensor in graph.tensors.items()}
-    for edge in (*graph.inputs, *graph.outputs):
+    for edge in (*graph.given, *graph.left):
         kept[edge][:] = True
     _grow(graph, kept, ranges)
     # No kernel takes a tensor without channels, so one is kept where none is live.

@@ -80,8 +80,8 @@ def _side(window: Window, axis: int, size: int, positions: int) -> Reach:
 
 
 def channel_ranges(graph: Graph) -> dict[int, Range]:
-    """The range of every activation in the graph; that of an input is all of int8."""
-    ranges = {tensor: _anything(graph.tensors[tensor].shape[-1]) for tensor in graph.inputs}
+    """The range of every activation in the graph; that of an input or a state is all of int8."""
+    ranges = {tensor: _anything(graph.tensors[tensor].shape[-1]) for tensor in graph.given}
     for op in graph.ops:
         rule = _RULES.get(type(op))
         channels = graph.tensors[op.output].shape[-1]

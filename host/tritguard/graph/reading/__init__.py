@@ -11,11 +11,12 @@ from pkgutil import iter_modules
 
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.flatbuffer import RawModel, RawOp, parse, reading
-from tritguard.graph.model import Graph
+from tritguard.graph.model import Graph, Op
 from tritguard.graph.reading.edges import without_edges
 from tritguard.graph.reading.fold import folded
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import check_supported, read_op, supported_ops
+from tritguard.graph.reading.state import Variable, with_assigns, with_copies, without_variables
 
 __all__ = ["SUPPORTED_OPS", "read_graph"]
 
@@ -46,17 +47,24 @@ def read_graph(content: bytes) -> Graph:
 
 
 def _graph(raw: RawModel) -> Graph:
-    model = folded(replace(raw, ops=_needed(raw)))
+    raw, variables = without_variables(raw)
+    needed, variables = _needed(raw, variables)
+    model = folded(replace(raw, ops=needed))
     for raw_op in model.ops:  # before the edges, whose types may only follow from an op that is missing
         check_supported(raw_op)
     reader = Reader(model)
     sources, sinks = _edges(reader, raw.inputs, "input"), _edges(reader, raw.outputs, "output")
-    ops = tuple(op for raw_op in model.ops for op in read_op(reader, raw_op))
-    _check_order(Graph(reader.tensors, ops, sources[0], sinks[0], sources[1:], sinks[1:]))
-    read = {*sinks} | {tensor for op in ops for tensor in op.inputs}
+    for variable in variables:
+        reader.activation(variable.tensor, f"variable {variable.name}")
+    sinks, copies = with_copies(reader, sinks, variables)
+    ops: tuple[Op, ...] = (*copies, *(op for raw_op in model.ops for op in read_op(reader, raw_op)))
+    ops, states = with_assigns(reader, ops, variables)
+    graph = Graph(reader.tensors, ops, sources[0], sinks[0], sources[1:], sinks[1:], (*states, *reader.states))
+    _check_order(graph)
+    read = {*graph.left} | {tensor for op in ops for tensor in op.inputs}
     ops = tuple(op for op in ops if op.output in read)  # without parts of a split that nothing reads
-    tensors = {index: reader.tensors[index] for index in sorted(read | {*sources})}
-    return Graph(tensors, ops, sources[0], sinks[0], sources[1:], sinks[1:])
+    tensors = {index: reader.tensors[index] for index in sorted(read | {*graph.given})}
+    return replace(graph, tensors=tensors, ops=ops)
 
 
 def _edges(reader: Reader, indices: tuple[int, ...], what: str) -> tuple[int, ...]:
@@ -67,30 +75,36 @@ def _edges(reader: Reader, indices: tuple[int, ...], what: str) -> tuple[int, ..
     return tuple(reader.activation(index, f"the graph's {what}").index for index in indices)
 
 
-def _needed(raw: RawModel) -> tuple[RawOp, ...]:
-    """The ops that the outputs depend on through data.
+def _needed(raw: RawModel, variables: tuple[Variable, ...]) -> tuple[tuple[RawOp, ...], tuple[Variable, ...]]:
+    """The ops and variables that the outputs depend on through data, in this inference or in later ones.
 
     Ops that only compute a reshape's target are left out, as the shape that the converter stored is used, as in TFLM.
     """
     producers = {output: op for op in raw.ops for output in op.outputs}
+    waiting = {each.tensor: each for each in variables}
     needed: set[int] = set()
     stack = [*raw.outputs]
     while stack:
-        op = producers.get(stack.pop())
+        tensor = stack.pop()
+        variable = waiting.pop(tensor, None)
+        if variable is not None and variable.source is not None:
+            stack.append(variable.source)
+        op = producers.get(tensor)
         if op is None or op.index in needed:
             continue
         needed.add(op.index)
         stack += op.inputs[:1] if op.name in ("RESHAPE", "EXPAND_DIMS") else op.inputs
-    return tuple(op for op in raw.ops if op.index in needed)
+    kept = tuple(each for each in variables if each.tensor not in waiting)
+    return tuple(op for op in raw.ops if op.index in needed), kept
 
 
 def _check_order(graph: Graph) -> None:
     if not graph.ops:
         raise BadModelError("the model has no ops")
-    known = {*graph.inputs}
+    known = {*graph.given}
     for op in graph.ops:
         if any(tensor not in known for tensor in op.inputs) or op.output in known:
             raise BadModelError("damaged file (an op runs before its input exists)", where=f"op {op.index}")
         known.add(op.output)
-    if not known.issuperset(graph.outputs):
+    if not known.issuperset(graph.left):
         raise BadModelError("damaged file (nothing computes the output)")

@@ -8,8 +8,8 @@ import numpy as np
 
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.arithmetic import fixed_point
-from tritguard.graph.flatbuffer import RawModel, RawOp, RawTensor
-from tritguard.graph.model import Float64, Int8, Int32, Tensor
+from tritguard.graph.flatbuffer import DTYPES, RawModel, RawOp, RawTensor
+from tritguard.graph.model import Float64, Int8, Int32, State, Tensor
 
 
 class Reader:
@@ -18,6 +18,7 @@ class Reader:
     def __init__(self, raw: RawModel) -> None:
         self.raw = raw
         self.tensors: dict[int, Tensor] = {}
+        self.states: list[State] = []
 
     def tensor(self, raw: RawOp, position: int) -> RawTensor:
         """The op's input at a position."""
@@ -48,6 +49,27 @@ class Reader:
         if math.prod(raw.shape) == 0:
             raise UnsupportedOpError(f"tensor {raw.index} has shape {list(raw.shape)}, which is empty", where=where)
         return self._registered(raw.index, raw.name, raw.shape, raw.scales[0], raw.zero_points[0])
+
+    def kept(self, raw: RawOp, position: int, kind: str, size: int) -> Tensor:
+        """A state that the op at hand changes in place, of so many elements, registered as its bytes.
+
+        It begins at its zero point, as TFLM begins variable tensors.
+        """
+        tensor = self.tensor(raw, position)
+        if tensor.type != kind or not tensor.is_variable or math.prod(tensor.shape) != size:
+            what = f"input {position} is {tensor.type}{list(tensor.shape)}, a variable {kind} of {size} elements"
+            raise UnsupportedOpError(f"{what} is supported", where=raw.describe())
+        if len(tensor.scales) != 1 or len(tensor.zero_points) != 1 or not tensor.scales[0]:
+            raise BadModelError(f"tensor {tensor.index} lacks a scale and zero point", where=raw.describe())
+        if tensor.index in self.tensors:
+            raise UnsupportedOpError(f"state {tensor.index} of several ops", where=raw.describe())
+        scale, zero_point = tensor.scales[0], tensor.zero_points[0]
+        if not fixed_point.INT8_MIN <= zero_point <= fixed_point.INT8_MAX or (kind != "INT8" and zero_point):
+            raise UnsupportedOpError(f"a state with zero point {zero_point}", where=raw.describe())
+        bytes_ = size * DTYPES[kind].itemsize
+        initial = np.full(bytes_, zero_point, dtype=np.int8)
+        self.states.append(State(name=tensor.name, before=tensor.index, after=tensor.index, initial=initial))
+        return self._registered(tensor.index, tensor.name, (bytes_,), scale, zero_point)
 
     def between(self, like: Tensor, dims: tuple[int, ...]) -> Tensor:
         """A tensor that the file does not have, between two ops that one op of the file becomes."""

@@ -20,7 +20,6 @@ _REASONS = {
     "CUSTOM edgetpu-custom-op": ("compiled for an Edge TPU", "give the .tflite from before the Edge TPU's compiler"),
     "CUSTOM ethos-u": ("compiled for an Ethos-U", "give the .tflite from before Vela"),
     **{name: (reason, "") for name, reason in SUBGRAPH_OPS.items()},
-    **dict.fromkeys(("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"), (SUBGRAPH_OPS["CALL_ONCE"], "")),
 }
 _FLOAT_ALONE = {"CEIL", "COS", "EXP", "FLOOR", "LOG", "NEG", "ROUND", "SIN", "SQRT", "SQUARE"}
 
@@ -47,15 +46,20 @@ def reads(*names: str, device: str, limits: str = "") -> Callable[[_Registered],
 
     def register(reading: _Registered) -> _Registered:
         _READINGS.update(dict.fromkeys(names, reading))
-        FACTS.update(dict.fromkeys(names, OpFacts(device, limits)))
+        describes(*names, device=device, limits=limits)
         return reading
 
     return register
 
 
+def describes(*names: str, device: str, limits: str = "") -> None:
+    """Make ops known that are taken without a function of their own; arguments as for `reads`."""
+    FACTS.update(dict.fromkeys(names, OpFacts(device, limits)))
+
+
 def supported_ops() -> tuple[str, ...]:
-    """The names of all ops that are read, sorted."""
-    return tuple(sorted(_READINGS))
+    """The names of all ops that are taken, sorted."""
+    return tuple(sorted(FACTS))
 
 
 def read_op(reader: Reader, raw: RawOp) -> tuple[Op, ...]:

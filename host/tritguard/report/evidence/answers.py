@@ -51,7 +51,9 @@ class Answers:
         return written.getvalue()
 
 
-def read_answers(path: Path, count: int, shape: tuple[int, ...], threshold: float | None) -> Answers:
+def read_answers(
+    path: Path, count: int, shape: tuple[int, ...], threshold: float | None, *, streams: bool = False
+) -> Answers:
     """Read what `Answers.packed` wrote; the file may come from anybody.
 
     Args:
@@ -59,6 +61,7 @@ def read_answers(path: Path, count: int, shape: tuple[int, ...], threshold: floa
         count: how many samples it has to hold.
         shape: that of an input, without the batch.
         threshold: see `Outputs`.
+        streams: whether a sample is any number of inputs, for a model with state.
 
     Raises:
         BadInputError: it is not such a file.
@@ -74,7 +77,13 @@ def read_answers(path: Path, count: int, shape: tuple[int, ...], threshold: floa
             x, scores, logits = arrays["x"], arrays["scores"], arrays.get("logits")
     except _NOT_READ as error:
         raise BadInputError(f"is no file of inputs and answers ({error})", where=where, fix=fix) from error
-    fits = x.dtype == np.int8 and x.shape == (count, *shape) and scores.dtype == np.int8 and scores.ndim == 2
+    fits = (
+        x.dtype == np.int8
+        and len(x) == count
+        and x.shape[1 + streams :] == shape
+        and scores.dtype == np.int8
+        and scores.ndim == 2
+    )
     if logits is not None:
         fits &= logits.dtype == np.float64 and logits.shape == scores.shape
     if not fits or len(scores) != count:

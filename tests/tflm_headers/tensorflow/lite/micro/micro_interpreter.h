@@ -34,9 +34,26 @@ struct TfLiteTensor {
 namespace micro
 {
 
+enum class MemoryPlannerType { kGreedy, kLinear };
+
+class MicroAllocator
+{
+  public:
+    static MicroAllocator *Create(uint8_t *arena, size_t arena_size,
+                                  MemoryPlannerType planner = MemoryPlannerType::kGreedy);
+};
+
+class MicroResourceVariables
+{
+  public:
+    static MicroResourceVariables *Create(MicroAllocator *allocator, int count);
+};
+
 class MicroInterpreter
 {
   public:
+    MicroInterpreter(const Model *model, const MicroOpResolver &ops, MicroAllocator *allocator,
+                     MicroResourceVariables *variables);
     MicroInterpreter(const Model *model, const MicroOpResolver &ops, uint8_t *arena, size_t arena_size);
     TfLiteStatus AllocateTensors();
     TfLiteStatus Invoke();

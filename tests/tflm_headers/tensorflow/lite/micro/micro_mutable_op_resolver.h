@@ -98,6 +98,30 @@ template <unsigned int tOpCount> class MicroMutableOpResolver : public MicroOpRe
     {
         return Add(r);
     }
+    TfLiteStatus AddAssignVariable()
+    {
+        return Add(Register_ASSIGN_VARIABLE());
+    }
+    TfLiteStatus AddCallOnce()
+    {
+        return Add(Register_CALL_ONCE());
+    }
+    TfLiteStatus AddReadVariable()
+    {
+        return Add(Register_READ_VARIABLE());
+    }
+    TfLiteStatus AddStridedSlice()
+    {
+        return Add(Register_STRIDED_SLICE());
+    }
+    TfLiteStatus AddUnidirectionalSequenceLSTM()
+    {
+        return Add(Register_UNIDIRECTIONAL_SEQUENCE_LSTM());
+    }
+    TfLiteStatus AddVarHandle()
+    {
+        return Add(Register_VAR_HANDLE());
+    }
 
   private:
     TfLiteStatus Add(const TFLMRegistration &r)

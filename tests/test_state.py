@@ -1,0 +1,259 @@
+"""Models that keep state between inferences: the oracle's bytes, frame by frame, on the host, cores and a line."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import emulated
+from tests.support.device_support import Builder
+from tests.support.host_firmware import host_firmware
+from tests.support.modelled_line import ModelledLine, Weather
+from tests.support.shared import ROOT
+from tests.support.stateful import STATEFUL, exchanged, lstm, streaming_model, svdf
+from tests.support.strict_flags import STRICT
+from tests.support.tflite_builder import ModelBuilder
+from tritguard import api
+from tritguard.attack.view import GradientView
+from tritguard.certify.stages import stages_of
+from tritguard.data import Dataset, write_dataset
+from tritguard.device import Fleet, emulate
+from tritguard.device.board import greet
+from tritguard.device.inferences import Inferences
+from tritguard.device.link import Link
+from tritguard.device.protocol import Inference, Request
+from tritguard.emit import Bundle, write_bundle
+from tritguard.emit.golden import golden_of
+from tritguard.emit.tflm import write_arrays
+from tritguard.errors import BadInputError, DeviceError, UnsupportedOpError
+from tritguard.export import export
+from tritguard.graph import read_graph
+from tritguard.graph.arithmetic.reference import computed
+from tritguard.graph.passes.unrolled import unrolled
+from tritguard.oracle import Oracle, oracle_available
+from tritguard.predictor import Int8
+from tritguard.twin import Twin, verify_against_oracle
+
+pytest_plugins = ("tests.support.device_fixtures",)
+
+FRAMES = 50
+needs_oracle = pytest.mark.skipif(
+    not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform"
+)
+
+
+def streams(bundle: Bundle, count: int, seed: int = 0) -> Int8:
+    """Random streams, int8[count, FRAMES, *input_shape]."""
+    shape = (count, FRAMES, *bundle.manifest.input.shape)
+    return np.random.default_rng(seed).integers(-128, 128, shape, dtype=np.int8)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_bundle(streaming_model(), tmp_path_factory.mktemp("stream") / "bundle", name="stream")
+
+
+@needs_oracle
+@pytest.mark.parametrize("name", STATEFUL)
+def test_every_frame_of_every_stream_is_the_oracles(name: str, tmp_path: Path) -> None:
+    content = STATEFUL[name]()
+    assert golden_of(content).content == content
+    checked = verify_against_oracle if name == "streaming" else None
+    bundle = write_bundle(content, tmp_path / "bundle", name="state", check=checked)
+    x = streams(bundle, 4) if bundle.manifest.state_bytes else streams(bundle, 4)[:, 0]
+    ours, theirs = Twin(bundle).predict(x), Oracle(content).predict(x)
+    if bundle.manifest.state_bytes:
+        assert np.array_equal(ours.answered, theirs.answered)
+        assert np.ptp(ours.answered.astype(int)) > 50
+        assert np.array_equal(ours.scores, ours.answered[:, -1])
+    else:
+        assert np.array_equal(ours.scores, theirs.scores)
+
+
+@needs_oracle
+@pytest.mark.parametrize("core", emulated.EVERY, ids=lambda core: core.core)
+def test_every_core_class_keeps_state_as_the_oracle_does(core: emulated.Core, tmp_path: Path) -> None:
+    cases, expected = [], []
+    for number, name in enumerate(("streaming", "a clipped LSTM", "an SVDF of 8 bits")):
+        content = STATEFUL[name]()
+        bundle = write_bundle(content, tmp_path / name, name="state", core=core.core_class)
+        x = streams(bundle, 1, seed=number)
+        cases.append(emulated.Case(bundle, x[0]))
+        expected.append(Oracle(content).predict(x).answered[0])
+    (tmp_path / "run").mkdir()
+    for (scores, _), theirs in zip(emulated.run(core, cases, tmp_path / "run"), expected, strict=True):
+        assert np.array_equal(scores, theirs)
+
+
+def test_state_lies_beside_the_arena_and_costs_no_copy_where_none_is_needed(bundle: Bundle) -> None:
+    assert bundle.manifest.state_bytes == 48
+    text = (bundle.c_dir / "tg_model.c").read_text()
+    assert "memcpy" not in text.split("void tg_model_run")[1]
+    assert "tg_state + 24" in text
+
+
+@needs_oracle
+@pytest.mark.parametrize("seed", range(4))
+def test_recurrent_layers_of_any_size_and_scale_give_the_oracles_bytes(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    scale, zero_point = float(np.float32(rng.uniform(0.001, 0.2))), int(rng.integers(-128, 128))
+    out = (float(np.float32(rng.uniform(0.004, 0.02))), int(rng.integers(-128, 128)))
+    if seed % 2:
+        builder = ModelBuilder((int(rng.integers(1, 6)), int(rng.integers(1, 20))), scale, zero_point)
+        cell, clip = 2.0 ** -int(rng.integers(8, 15)), float(rng.choice([0, 1.0, 3.3]))
+        last = lstm(builder, builder.input, int(rng.integers(1, 24)), rng, cell=cell, clip=clip, hidden=out)
+    else:
+        builder = ModelBuilder((int(rng.integers(1, 40)),), scale, zero_point)
+        units, rank, memory = (int(rng.integers(1, most)) for most in (9, 4, 12))
+        last = svdf(builder, builder.input, units, rank, memory, out, rng, narrow=seed % 4 == 0)
+    content = builder.build(last)
+    bundle = write_bundle(content, tmp_path / "bundle", name="recurrent")
+    x = streams(bundle, 3, seed)
+    assert np.array_equal(Twin(bundle).predict(x).answered, Oracle(content).predict(x).answered)
+
+
+def test_what_is_exchanged_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedOpError, match="variables that are exchanged"):
+        read_graph(exchanged())
+
+
+def test_what_takes_no_state_says_so(bundle: Bundle) -> None:
+    with pytest.raises(BadInputError, match=r"takes samples int8\[frames, 2, 1, 8\], not int8\[2, 1, 8\]"):
+        Twin(bundle).predict(np.zeros((4, 2, 1, 8), np.int8))
+    with pytest.raises(BadInputError, match="the model keeps state between inferences"):
+        stages_of(bundle.golden)
+
+
+@needs_oracle
+def test_arrays_for_tflm_are_compared_over_streams_and_tell_their_first_frame(tmp_path: Path) -> None:
+    content = STATEFUL["set to another value"]()
+    arrays = write_arrays(content, tmp_path / "arrays", name="state")
+    assert (arrays.manifest.verified_against_oracle, arrays.manifest.variables) == (32, 1)
+    assert {"CALL_ONCE", "ASSIGN_VARIABLE"} <= set(arrays.manifest.ops)
+    if shutil.which("g++") is not None:  # against declarations of what it uses of TFLM, not TFLM itself
+        headers = [f"-isystem{ROOT / 'tests' / 'tflm_headers'}", f"-I{arrays.path}"]
+        example = arrays.path / "example.cc"
+        subprocess.run(["g++", "-std=c++17", "-Wall", "-Werror", "-fsyntax-only", *headers, example], check=True)
+        assert "MicroResourceVariables::Create(allocator, state_model::kVariables)" in example.read_text()
+    golden = next((tmp_path / "arrays").glob("*_golden.h")).read_text()
+    x, scores = (
+        np.array([int(value) for value in re.findall(r"-?\d+", part.split("}")[0])], dtype=np.int8)
+        for part in golden.split("{")[-2:]
+    )
+    shape = read_graph(content).tensors[read_graph(content).input].shape
+    assert np.array_equal(Oracle(content).predict(x.reshape(1, 1, *shape)).scores[0], scores)
+
+
+@pytest.mark.slow
+def test_the_graph_of_a_stream_gives_the_logits_of_its_last_frame_and_a_gradient(tmp_path: Path) -> None:
+    bundle = write_bundle(STATEFUL["reshaped"](), tmp_path / "bundle", name="unrolled")
+    x = streams(bundle, 3)[:, :3]
+    graph = unrolled(bundle.golden, 3)
+    assert (graph.states, graph.tensors[graph.input].shape) == ((), (3, 3, 2, 4))
+    view = GradientView(graph)
+    assert np.allclose(view.logits(x.astype(np.float32)), Twin(bundle).predict(x).logits, atol=1e-4)
+    assert view.zero_gradient_share(x.astype(np.float32), np.zeros(3, np.int64)) == 0
+    with pytest.raises(UnsupportedOpError, match="gradients do not know"):
+        unrolled(read_graph(STATEFUL["an LSTM"]()), 3)
+
+
+@pytest.mark.parametrize("name", ["a delay line", "of other values", "set to another value"])
+def test_an_unrolled_graph_begins_with_the_initial_values(name: str, tmp_path: Path) -> None:
+    bundle = write_bundle(STATEFUL[name](), tmp_path / "bundle", name="state")
+    x = streams(bundle, 4)[:, :3]
+    graph, answers = unrolled(bundle.golden, 3), Twin(bundle).predict(x).scores
+    for stream, answer in zip(x, answers, strict=True):
+        values = {graph.input: stream}
+        for op in graph.ops:
+            values[op.output] = computed(op, [values[tensor] for tensor in op.inputs], graph.tensors)
+        assert np.array_equal(values[graph.output].ravel(), answer)
+
+
+@pytest.fixture(scope="module")
+def program(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return host_firmware(bundle, tmp_path_factory.mktemp("firmware"), "modelled_port.c")
+
+
+@pytest.mark.parametrize("broken", [0.0, 0.003])
+def test_frames_that_are_sent_again_do_not_move_the_state_twice(broken: float, program: Path, bundle: Bundle) -> None:
+    x = streams(bundle, 4, seed=3)
+    twin = Twin(bundle).predict(x)
+    assert twin.frames is not None
+    with ModelledLine(program, weather=Weather(broken=lambda _: broken)) as line:
+        link = Link(line)
+        hello = greet(link)
+        inferences = Inferences(link, None, hello.ring, 0, lambda: 0.1, lambda: None)
+        for number, stream in enumerate(x):
+            for at, payload in inferences.run_stream([frame.tobytes() for frame in stream]):
+                answer = Inference.parse(payload, hello.outputs, hello.logits)
+                assert np.array_equal(answer.scores, twin.frames[number, at]), (number, at)
+        assert (link.resent > 10) == (broken > 0)
+        assert line.computed == x[:, :, 0, 0, 0].size
+
+
+def test_a_frame_out_of_its_order_is_refused(program: Path, bundle: Bundle) -> None:
+    frame = bytes(bundle.manifest.input.bytes)
+
+    def infer(link: Link) -> bytes:
+        return link.ask(Request.INFER, frame)
+
+    with ModelledLine(program) as line:
+        link = Link(line)
+        with pytest.raises(DeviceError, match="its stream goes on with frame 0; was it reset"):
+            infer(link)
+        link.ask(Request.RESET)
+        first = infer(link)
+        with pytest.raises(DeviceError, match="its stream goes on with frame 1"):
+            infer(link)
+        with pytest.raises(DeviceError, match="does not know request 7"):
+            link.ask(Request.RUN, bytes(8))
+        link.ask(Request.RESET)
+        assert infer(link) == first
+
+
+def test_a_device_answers_evaluates_and_is_profiled(bundle: Bundle, firmware: Builder, tmp_path: Path) -> None:
+    build = firmware(bundle, "mps2-an386")
+    x = streams(bundle, 6, seed=5)
+    twin = Twin(bundle).predict(x)
+    with emulate(bundle, build) as bulk, emulate(bundle, build, bulk=False) as uart:
+        for device in (Fleet([bulk, uart]), uart):
+            outputs = device.predict(x)
+            assert np.array_equal(outputs.answered, twin.answered)
+            assert outputs.logits is not None and np.array_equal(outputs.logits, twin.logits)
+    dataset = Dataset("streams", x, twin.labels, ("a", "b", "c"), "unknown", "unknown")
+    write_dataset(tmp_path / "streams.npz", dataset)
+    result = api.evaluate(bundle, build, dataset, tmp_path / "run")
+    assert result.accuracy.k == result.accuracy.n == result.confirmation.inputs == 6
+    assert result.confirmation.mismatched_inputs == 0
+    assert result.confirmation.bytes_compared == 6 * (FRAMES * 3 + 3 * 4)
+    assert result.oracle is None or (result.oracle.bytes_compared, result.oracle.mismatched_inputs) == (
+        6 * FRAMES * 3,
+        0,
+    )
+    assert api.profile(bundle, build).total.instructions
+
+
+def test_an_export_begins_streams(bundle: Bundle, tmp_path: Path) -> None:
+    if shutil.which("cc") is None:
+        pytest.skip("cc is not installed")
+    export(bundle, "single-header", tmp_path / "net", prefix="wake")
+    assert "wake_model_reset" in (tmp_path / "net" / "README.md").read_text()
+    subprocess.run(["cc", *STRICT, "example.c", "-o", "example"], cwd=tmp_path / "net", check=True)
+    subprocess.run([tmp_path / "net" / "example"], check=True, capture_output=True)
+    (tmp_path / "net" / "frames.c").write_text(
+        '#define WAKE_IMPLEMENTATION\n#include "wake_model.h"\n#include <stdio.h>\n'
+        "static int8_t in[WAKE_INPUT_BYTES], out[WAKE_OUTPUT_BYTES];\n"
+        "int main(void)\n{\n    for (int n = 0; fread(in, sizeof in, 1, stdin) == 1; n++) {\n"
+        f"        if (n % {FRAMES} == 0) {{ wake_model_reset(); }}\n"
+        "        wake_model_run(in, out, NULL);\n"
+        "        (void)fwrite(out, sizeof out, 1, stdout);\n    }\n    return 0;\n}\n"
+    )
+    subprocess.run(["cc", "-O2", "frames.c", "-o", "frames"], cwd=tmp_path / "net", check=True)
+    x = streams(bundle, 3)
+    done = subprocess.run([tmp_path / "net" / "frames"], input=x.tobytes(), capture_output=True, check=True)
+    assert np.array_equal(np.frombuffer(done.stdout, np.int8).reshape(3, FRAMES, 3), Twin(bundle).predict(x).answered)
