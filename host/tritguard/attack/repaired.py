@@ -13,7 +13,7 @@ from tritguard.attack.apgd import aims, ascend
 from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Queries, Target
 from tritguard.attack.front import Front, climb, find_front
 from tritguard.attack.gradient import Gradients, Loss
-from tritguard.attack.smoothed import smoothed
+from tritguard.attack.smoothed import relaxed, smoothed
 from tritguard.attack.view import GradientView
 from tritguard.predictor import Int8
 
@@ -21,7 +21,7 @@ from tritguard.predictor import Int8
 # gradient; at 4, clamps that they do not reach let gradients pass.
 REACHES = (1.0, 4.0)
 _LOSSES: tuple[Loss, ...] = ("ce", "margin")
-_CLIMBS = 3
+_SMOOTH_CLIMBS = 2
 _AIMS = 9  # classes that ascents on the wide view aim at
 _AIMED = 4  # their steps are a fourth of those of other ascents: where all of it is smooth, few lead to a corner
 _CLASSES = 4  # that the targeted loss needs at least
@@ -85,12 +85,12 @@ class Repaired(Attack):
         view = wide_view(target, self.around, ball)
         wide = replace(target, view=view, starts=None)
         towards = Gradients(wide, "dlr targeted" if view.classes >= _CLASSES else "margin")
-        for aim in aims(wide, _AIMS):
+        for aim in aims(target, _AIMS):
             ascend(wide, ball, towards, queries, best, steps=-(-self.steps // _AIMED), rng=rng, aim=aim)
         taken += towards.taken
-        if (front := front_of(target, ball)) is not None:
-            for _ in range(_CLIMBS):
-                taken += climb(target, ball, front, queries, best, steps=self.steps, rng=rng)
+        if (front := front_of(target)) is not None:
+            for behind in (front.rest, *[front.smoothed(self.around, ball)] * _SMOOTH_CLIMBS):
+                taken += climb(target, ball, front, behind, queries, best, steps=self.steps, rng=rng)
         return Crafted(best.x, queries.made, taken)
 
 
@@ -103,9 +103,9 @@ def repaired_views(target: Target, around: Int8, ball: Ball) -> list[GradientVie
 def wide_view(target: Target, around: Int8, ball: Ball) -> GradientView:
     """The view smoothed over the whole ball: a sum of n elements moves sqrt(n) times farther than at random there."""
     assert isinstance(target.view, GradientView)
-    return smoothed(target.view, around.tobytes(), ball, float(np.sqrt(target.x[0].size)), loose=True)
+    return relaxed(target.view, around.tobytes(), ball, float(np.sqrt(target.x[0].size)))
 
 
-def front_of(target: Target, ball: Ball) -> Front | None:
-    """The front of a target's network, where it can be searched in such a ball."""
-    return find_front(target.view) if isinstance(target.view, GradientView) and ball.geometry.box else None
+def front_of(target: Target) -> Front | None:
+    """The front of a target's network."""
+    return find_front(target.view) if isinstance(target.view, GradientView) else None

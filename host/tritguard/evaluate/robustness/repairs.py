@@ -120,7 +120,7 @@ def repair(
     """
     largest = before[-2] if len(before) > 1 else None
     failing = [
-        held for held in before if held.fails or (len(held.places) and (held is largest or front_of(target, held.ball)))
+        held for held in before if held.fails or (len(held.places) and (held is largest or front_of(target)))
     ]
     flags = [(run, holding(target, [run])) for run in runs] if failing else []
     assignments = [
