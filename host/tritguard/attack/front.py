@@ -38,8 +38,7 @@ from tritguard.predictor import Int8
 _CONSTANT = ((INT8_MIN, INT8_MAX), (INT8_MIN, 0), (0, INT8_MAX))
 _PAIRS = 12
 _CURVED = 3.0  # steps by which a table has to differ from a straight line to be worth looking up
-_SHARE = 0.6  # of the elements that move in the first step
-_SLOWER = 0.95  # by step
+_SHARE, _LAST = 0.6, 0.02  # of the elements that move in the first step, and in the last
 _MOVES = 12  # random corners of the ball around each sample
 _PRICES = 14  # bisections of a price
 
@@ -220,7 +219,7 @@ def climb(
             break
         slopes = gradients(front.values(x), active)[1]
         elements, wanted = front.best(slopes, target.x[active], ball)
-        going = rng.random(wanted.shape) < _SHARE * _SLOWER**step
+        going = rng.random(wanted.shape) < _SHARE * (_LAST / _SHARE) ** (step / steps)
         moved = x.reshape(len(x), -1).astype(np.float64)
         moved[:, elements] = np.where(going, wanted, moved[:, elements])
         x = ball.to_grid(moved.reshape(x.shape), target.x[active])

@@ -98,16 +98,37 @@ class RelaxedView(GradientView):
     Args:
         graph, probes, temperature: see `SmoothedView`.
         reach: how much farther than the probes an attack drives a layer; widths are multiplied by it.
+
+    Attributes:
+        widths: by output tensor, float32[*shape] in steps, how far the sums of each element vary.
     """
 
     def __init__(self, graph: Graph, probes: Int8, reach: float, temperature: float = 1.0) -> None:
         super().__init__(graph, temperature)
         self._reach, self._around = reach, probes.shape[:2]
-        self._widths = {graph.input: self._measured(probes.reshape(-1, *probes.shape[2:]).astype(np.float32))}
-        self._spans = {graph.input: float(self._widths[graph.input].mean())}
+        self._noted: dict[int, Any] = {}
+        self.widths = {graph.input: self._measured(probes.reshape(-1, *probes.shape[2:]).astype(np.float32))}
+        self._spans = {graph.input: float(self.widths[graph.input].mean())}
         self._measuring = True
         self._forward(self._tf.constant(probes.reshape(-1, *probes.shape[2:]).astype(np.float32)))
         self._measuring = False
+
+    def slopes(self, x: Float32, tensor: int, place: int) -> Float32:
+        """The gradient of one element of a layer, before its clamp, with respect to the input.
+
+        Args:
+            x: float32[n, *input_shape], in steps.
+            tensor: the layer's output.
+            place: of the element among those of the layer.
+        """
+        tf = self._tf
+        with tf.GradientTape() as tape:
+            inputs = tf.constant(x)
+            tape.watch(inputs)
+            self._noted = {}
+            self._forward(inputs)
+            element = tf.reshape(self._noted[tensor], (len(x), -1))[:, place]
+        return np.asarray(tape.gradient(element, inputs))
 
     def _measured(self, values: Float32) -> Float32:
         """float32[*shape]: the width of each element of values float32[samples * moves, *shape]."""
@@ -125,10 +146,11 @@ class RelaxedView(GradientView):
     @override
     def _on_grid(self, smooth: Any, exact: Callable[[], Any] | None, op: Op) -> Any:
         clamps = not self.moves(op) and not within(op)
+        self._noted[op.output] = smooth
         if self._measuring and clamps:
-            self._widths[op.output] = self._measured(smooth.numpy())
+            self.widths[op.output] = self._measured(smooth.numpy())
         low, high = map(float, range_of(op))
-        values = clamped(self._tf, smooth, self._widths[op.output], low, high) if clamps else smooth
+        values = clamped(self._tf, smooth, self.widths[op.output], low, high) if clamps else smooth
         if self._measuring:
             self._spans[op.output] = float(self._measured(values.numpy()).mean())
         return values

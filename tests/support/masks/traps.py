@@ -154,11 +154,13 @@ def by_product(builder: ModelBuilder, unit: Unit) -> int:
     return builder.binary("MUL", awake, awake, (unit.scale, -128))
 
 
-def asleep(gate: Gate) -> Callable[[], Masked]:
+def asleep(gate: Gate, loud: float = 6.0) -> Callable[[], Masked]:
     """A unit is at zero on all data and wherever gradients lead, and wakes only where nearly all values move together.
 
     Args:
         gate: adds it.
+        loud: its weight in the head, as a multiple of the largest one there; the less, the more of what gradients say is
+            about other units.
     """
 
     def make() -> Masked:
@@ -167,7 +169,7 @@ def asleep(gate: Gate) -> Callable[[], Masked]:
         builder = started()
         awake = gate(builder, Unit(task.x[:SEEN], task.weak, trunk.hidden_scale))
         hidden = builder.concatenation([trunk.hidden(builder, builder.input), awake], 1)
-        large = 6 * np.abs(trunk.second).max() * (np.arange(CLASSES) < 2)[:, None]
+        large = loud * np.abs(trunk.second).max() * (np.arange(CLASSES) < 2)[:, None]
         weights, scales = quantized(np.concatenate([trunk.second, large], axis=1))
         content = builder.build(builder.dense(hidden, weights, scales, None, (trunk.logits_scale, 0)))
 
