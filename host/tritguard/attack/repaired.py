@@ -40,7 +40,7 @@ class Repaired(Attack):
     unit feeds. Then each unit that still sleeps is driven by itself (`sleepers`).
 
     A network behind functions of single values is searched through their tables as well: once along the gradients of
-    the network behind, and four times along smoothed ones; see `find_front`.
+    the network behind, and four times along smoothed ones, with twice the steps; see `find_front`.
 
     Threat model: white box, with one query of the deployed model per gradient.
 
@@ -92,7 +92,7 @@ class Repaired(Attack):
         taken += towards.taken + wake(target, ball, view, queries, best, steps=self.steps)
         if (front := front_of(target)) is not None:
             for behind in (front.rest, *[front.smoothed(self.around, ball)] * _SMOOTH_CLIMBS):
-                taken += climb(target, ball, front, behind, queries, best, steps=self.steps, rng=rng)
+                taken += climb(target, ball, front, behind, queries, best, steps=2 * self.steps, rng=rng)
         return Crafted(best.x, queries.made, taken)
 
 
