@@ -49,7 +49,7 @@ ZOO: dict[str, Callable[[], Masked]] = {
     "a max pool that sleeps": traps.asleep(traps.by_pool),
     "a unit that sleeps behind another": traps.asleep(traps.by_another),
     "a product that sleeps": traps.asleep(traps.by_product),
-    "a unit that sleeps and says little": traps.asleep(traps.by_relu, loud=0.3),
+    "a unit that sleeps and says little": traps.asleep(traps.by_relu, loud=3.0),
     "softmax inside": gates.softmax_inside,
     "one-hot answers": gates.one_hot_answers,
     "ripples inside": gates.ripples_inside,
