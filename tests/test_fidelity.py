@@ -175,14 +175,14 @@ def test_a_front_of_single_values_is_found_and_searched_as_a_table(name: str, tm
 
 
 def test_a_front_is_searched_in_balls_that_bound_all_elements_together(tmp_path: Path) -> None:
-    model, ball = target("folds, 8 pieces", tmp_path), Ball("L2", 50)
+    model, ball = target("thermometer code", tmp_path), Ball("L2", 70)
     assert isinstance(model.view, GradientView)
     front = find_front(model.view)
     assert front is not None
     queries, best = Queries(model), Best(model)
     best.take(model.x, queries.margins(model.x))
     climb(model, ball, front, front.rest, queries, best, steps=30, rng=np.random.default_rng(0))
-    assert ball.distances(best.x, model.x).max() <= 50
+    assert ball.distances(best.x, model.x).max() <= 70
     by_gradients = Apgd("margin", 30).craft(model, ball).x
     by_table, plain = ((model.predictor.predict(x).labels == model.y).mean() for x in (best.x, by_gradients))
     assert by_table < plain - 0.2
