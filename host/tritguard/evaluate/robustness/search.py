@@ -104,7 +104,7 @@ def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages, se
     measured = look(model.target, balls, runs)
     repaired, gained = repair(model.target, runs, measured, model.store, stages("Repairing gradients"), model.crew)
     runs = (*runs, *repaired)
-    # Last, as it costs most: what repaired gradients break needs no more queries.
+    # After repairs, as it costs more than they do, and what they break needs no more queries.
     runs, growths = grow(model.target, balls, runs, model.store, stages("More queries"), model.crew)
     again, doublings = _attack_again(model, named, plan, runs, stages("Twice the steps"))
     fidelity = judge(model.target, measured, (*runs, *again), gained)
