@@ -23,7 +23,7 @@ _LEAST = 0.5  # steps; roundings are at least so wide
 Width = Callable[[int], float]  # of a tensor: the standard deviation of its elements, in steps
 
 
-def averaged(tf: Any, graph: Graph, op: Op, inputs: list[Any], width: Width) -> Any | None:
+def averaged(tf: Any, graph: Graph, op: Op, inputs: list[Any], width: Width) -> Any:
     """The average of an op that chooses among its inputs, in steps; None for all other ops.
 
     Args:

@@ -100,7 +100,8 @@ class Front:
         high = np.abs(flat).sum(axis=1) * 256.0  # no change is worth that
         for _ in range(_PRICES):
             middle = np.sqrt(np.maximum(price, high * 1e-9) * high)
-            fits = ball.geometry.lengths(bought(middle) - start[:, elements]) <= ball.eps
+            moves = (bought(middle) - start[:, elements]).astype(np.float64)
+            fits = ball.geometry.lengths(moves) <= ball.eps
             price, high = np.where(fits, price, middle), np.where(fits, middle, high)
         return elements, bought(high)
 
@@ -213,7 +214,7 @@ def climb(
     clean = target.x[active]
     gradients = Gradients(replace(target, view=view), "margin")
     reach = ball.eps if ball.geometry.box else 1
-    x = ball.to_grid(clean + rng.integers(-reach, reach + 1, clean.shape).astype(np.float64), clean)
+    x = ball.to_grid(clean.astype(np.float64) + rng.integers(-reach, reach + 1, clean.shape), clean)
     for step in range(steps):
         if active.size == 0:
             break

@@ -133,7 +133,8 @@ class RelaxedView(GradientView):
     def _measured(self, values: Float32) -> Float32:
         """float32[*shape]: the width of each element of values float32[samples * moves, *shape]."""
         around = values.reshape(*self._around, *values.shape[1:])
-        return np.maximum(self._reach * np.sqrt(around.var(axis=1).mean(axis=0)), _NARROW).astype(np.float32)
+        measured = self._reach * np.sqrt(around.var(axis=1).mean(axis=0))
+        return np.asarray(np.maximum(measured, _NARROW), np.float32)
 
     @override
     def _computed(self, position: int, inputs: list[Any]) -> tuple[Any, Callable[[], Any] | None]:

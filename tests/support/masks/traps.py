@@ -109,7 +109,7 @@ class Unit:
     def sums(self, builder: ModelBuilder, out: tuple[float, int], activation: str = "NONE") -> int:
         """The sum, lowered so far that no sample reaches zero."""
         wakes = -round((float((self.seen.astype(np.int64) @ self.weak).max()) + 10) * 127)
-        weights, scales = quantized(5.0 * self.weak[None])
+        weights, scales = quantized(5.0 * self.weak[None].astype(np.float64))
         return builder.dense(builder.input, weights, scales, np.array([wakes], np.int32), out, activation)
 
 
