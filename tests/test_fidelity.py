@@ -18,6 +18,7 @@ from tritguard.attack.averages import averaged
 from tritguard.attack.base import Best, Queries
 from tritguard.attack.front import climb, find_front
 from tritguard.attack.gradient import Gradients
+from tritguard.attack.sleepers import find_sleepers, wake
 from tritguard.attack.smoothed import relaxed, smoothed, table_slopes
 from tritguard.attack.view import GradientView
 from tritguard.evaluate.crafting.runs import Run
@@ -154,6 +155,19 @@ def test_what_lies_behind_units_that_sleep_is_seen_in_the_relaxed_view_alone(tmp
         found = gradients(model.x.astype(np.float32), np.arange(len(model.x)), towards)[1]
         led.append(float((np.sign(found[model.y != 0]) == signs).mean()))
     assert led[0] < 0.6 and led[1] > 0.7
+
+
+def test_a_unit_that_sleeps_is_found_and_driven_by_itself(tmp_path: Path) -> None:
+    model, ball = target("a unit that sleeps and says little", tmp_path), Ball("Linf", 8)
+    assert isinstance(model.view, GradientView)
+    view = relaxed(model.view, model.x[:16].tobytes(), ball, 8.0)
+    found = find_sleepers(model, view, model.x)
+    assert any(model.view.graph.tensors[tensor].size == 1 for tensor, _, _ in found), "it is a layer of its own"
+    queries, best = Queries(model), Best(model)
+    best.take(model.x, queries.margins(model.x))
+    assert wake(model, ball, view, queries, best, steps=5) > 0
+    assert np.abs(best.x.astype(int) - model.x).max() <= 8
+    assert (best.margins > 0).mean() < 0.3
 
 
 @pytest.mark.parametrize("name", ["ripple added", "thermometer code", "folds past a dead branch"])

@@ -159,8 +159,8 @@ def asleep(gate: Gate, loud: float = 6.0) -> Callable[[], Masked]:
 
     Args:
         gate: adds it.
-        loud: its weight in the head, as a multiple of the largest one there; the less, the more of what gradients say is
-            about other units.
+        loud: its weight in the head, as a multiple of the largest one there: the less, the more of what gradients say
+            is about other units.
     """
 
     def make() -> Masked:
