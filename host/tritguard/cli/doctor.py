@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 
 import typer
@@ -9,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from tritguard.api.machine import Finding, examine
+from tritguard.api.machine import TRIED, Finding, examine
 from tritguard.cli.terminal import console, tell
 from tritguard.resources import docs_dir, examples_dir
 
@@ -24,6 +25,10 @@ def command() -> None:
         table.add_row(_mark(finding), finding.name, finding.found or "nothing", finding.why)
     console.print(table)
     console.print(f"the documentation is in {docs_dir()}, trained models in {examples_dir()}", soft_wrap=True)
+    if sys.platform not in TRIED:
+        console.print(
+            "tritguard has not been run on this system: paths, ports and programs are looked for as they are usual here"
+        )
     bad = [finding for finding in findings if not finding.good]
     for finding in bad:
         console.print(_mark(finding), f"{finding.name}: {finding.mend}", soft_wrap=True)
