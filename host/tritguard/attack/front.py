@@ -141,6 +141,8 @@ def find_front(view: GradientView) -> Front | None:
             sources[op.output] = found
     behind = [op for op in graph.ops if op.output not in sources]
     out = [tensor for tensor in sources if any(tensor in op.inputs for op in behind)]
+    if not out:  # nothing mixes, as where all weights are zero
+        return None
     steps = np.concatenate([seen[tensor] for tensor in out], axis=1)
     source = np.concatenate([sources[tensor] for tensor in out])
     table = steps[len(inputs) :]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tritguard.attack.apgd import ascend
 from tritguard.attack.base import Ball, Best, Queries, Target
@@ -19,7 +18,6 @@ from tritguard.attack.view import GradientView, range_of
 from tritguard.predictor import Int8
 
 _UNITS = 8  # at most; those that the ball moves farthest past where they wake
-_STEPS = 3
 _SEEN = 24  # samples, clean and attacked, on which units have to sleep
 _HALF = 0.5  # steps, by which a unit has to leave the end of its range
 
@@ -54,7 +52,7 @@ def find_sleepers(target: Target, view: RelaxedView, seen: Int8) -> list[Unit]:
 
 
 def wake(target: Target, ball: Ball, view: RelaxedView, queries: Queries, best: Best, *, steps: int) -> int:
-    """Drive each unit that sleeps as far as the ball allows, and search from where that leads.
+    """Drive each unit that sleeps as far as one gradient leads in the ball, and search from there.
 
     Args:
         target: the attacked model and the samples.
@@ -72,23 +70,15 @@ def wake(target: Target, ball: Ball, view: RelaxedView, queries: Queries, best: 
         return 0
     clean = target.x[active]
     units = find_sleepers(target, view, np.concatenate([clean[:_SEEN], best.x[active[:_SEEN]]]))
-    taken = 0
-    for unit in units:
-        x = clean
-        for _ in range(_STEPS):
-            slopes = _slopes(view, x, unit)
-            taken += len(x)
-            x = ball.to_grid(clean + ball.eps * ball.geometry.steepest(slopes), clean)
-            best.take(x, queries.margins(x, active), active)
+    taken = len(units) * len(clean)
     if units:
+        slopes = view.slopes(clean.astype(np.float32), [(tensor, place) for tensor, place, _ in units])
+        for (_, _, way), slope in zip(units, slopes, strict=True):
+            towards = ball.geometry.steepest(way * slope.astype(np.float64))
+            x = ball.to_grid(clean + ball.eps * towards, clean)
+            best.take(x, queries.margins(x, active), active)
         gradients = Gradients(target, "margin")
         rng = np.random.default_rng((target.seed, ball.eps))
         ascend(replace(target, starts=best.x), ball, gradients, queries, best, steps=steps, rng=rng)
         taken += gradients.taken
     return taken
-
-
-def _slopes(view: RelaxedView, x: Int8, unit: Unit) -> NDArray[np.float64]:
-    """The gradient of a unit's sums, the way it wakes: float64[n, *input_shape]."""
-    tensor, place, way = unit
-    return way * view.slopes(x.astype(np.float32), tensor, place).astype(np.float64)

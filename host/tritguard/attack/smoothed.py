@@ -8,7 +8,7 @@ width for each element is measured: by how much the layer's real-valued output v
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -113,22 +113,21 @@ class RelaxedView(GradientView):
         self._forward(self._tf.constant(probes.reshape(-1, *probes.shape[2:]).astype(np.float32)))
         self._measuring = False
 
-    def slopes(self, x: Float32, tensor: int, place: int) -> Float32:
-        """The gradient of one element of a layer, before its clamp, with respect to the input.
+    def slopes(self, x: Float32, elements: Sequence[tuple[int, int]]) -> list[Float32]:
+        """The gradients of elements of layers, before their clamps: float32[n, *input_shape] each.
 
         Args:
             x: float32[n, *input_shape], in steps.
-            tensor: the layer's output.
-            place: of the element among those of the layer.
+            elements: for each a layer's output, and its place among the elements there.
         """
         tf = self._tf
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(persistent=True) as tape:
             inputs = tf.constant(x)
             tape.watch(inputs)
             self._noted = {}
             self._forward(inputs)
-            element = tf.reshape(self._noted[tensor], (len(x), -1))[:, place]
-        return np.asarray(tape.gradient(element, inputs))
+            sums = [tf.reshape(self._noted[tensor], (len(x), -1))[:, place] for tensor, place in elements]
+        return [np.asarray(tape.gradient(each, inputs)) for each in sums]
 
     def _measured(self, values: Float32) -> Float32:
         """float32[*shape]: the width of each element of values float32[samples * moves, *shape]."""
