@@ -119,9 +119,7 @@ def repair(
         how many samples more twice the steps broke, where the first run broke more than 2 %.
     """
     largest = before[-2] if len(before) > 1 else None
-    failing = [
-        held for held in before if held.fails or (len(held.places) and (held is largest or front_of(target)))
-    ]
+    failing = [held for held in before if held.fails or (len(held.places) and (held is largest or front_of(target)))]
     flags = [(run, holding(target, [run])) for run in runs] if failing else []
     assignments = [
         Assignment(
