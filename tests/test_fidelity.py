@@ -10,10 +10,16 @@ import pytest
 
 from tests.support import masks
 from tests.support.judged import victim
+from tests.support.masks import task, traps
+from tests.support.tflite_builder import ModelBuilder
+from tests.support.tflite_tables import Table as Options
 from tritguard.attack import Apgd, Ball, Square, Target
+from tritguard.attack.averages import averaged
 from tritguard.attack.base import Best, Queries
 from tritguard.attack.front import climb, find_front
-from tritguard.attack.smoothed import smoothed, table_slopes
+from tritguard.attack.gradient import Gradients
+from tritguard.attack.sleepers import find_sleepers, wake
+from tritguard.attack.smoothed import relaxed, smoothed, table_slopes
 from tritguard.attack.view import GradientView
 from tritguard.evaluate.crafting.runs import Run
 from tritguard.evaluate.robustness.fidelity import measure
@@ -21,8 +27,9 @@ from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.repairs import look
 from tritguard.evaluate.robustness.seeds import seeded
 from tritguard.graph.model import Lookup
+from tritguard.graph.reading import read_graph
 
-pytest.importorskip("tensorflow", reason="gradients need TensorFlow")
+tf = pytest.importorskip("tensorflow", reason="gradients need TensorFlow")
 pytestmark = pytest.mark.slow
 
 EPS = 12
@@ -36,8 +43,8 @@ def target(name: str, folder: Path, samples: int = 20) -> Target:
 
 
 def plain(folder: Path, samples: int = 20) -> Target:
-    _, _, x, y = masks.drawn()
-    return victim(masks.plain(), folder, Plan(samples=samples), x[:samples], y[:samples]).target
+    _, _, x, y = task.drawn()
+    return victim(task.plain(), folder, Plan(samples=samples), x[:samples], y[:samples]).target
 
 
 def test_an_honest_network_changes_as_its_gradients_promise(tmp_path: Path) -> None:
@@ -92,7 +99,78 @@ def test_the_slope_of_a_table_is_that_of_what_it_does_around() -> None:
     assert slopes[128] == pytest.approx(0, abs=0.05) and slopes[20] < -0.9 and slopes[-20] > 0.9
 
 
-@pytest.mark.parametrize("name", ["ripple added", "thermometer code"])
+@pytest.mark.parametrize("operator", ["MAXIMUM", "MINIMUM", "PRELU", "MAX_POOL_2D", "REDUCE_MAX"])
+def test_averages_are_those_of_what_an_op_does_around(operator: str, tmp_path: Path) -> None:
+    """Held against draws; the averages of maxima over windows lie between their mean and their highest value."""
+    builder = ModelBuilder((4, 1, 2), 0.5, 0)
+    if operator == "MAX_POOL_2D":
+        out = builder.pool(builder.input, "MAX", (2, 1), (2, 1), False, "NONE")
+    elif operator == "REDUCE_MAX":
+        reduced = builder.activation((1, 1, 2), *builder.quant(builder.input))
+        options = Options("ReducerOptions", KeepDims=True)
+        out = builder.op("REDUCE_MAX", [builder.input, builder.ints([1])], reduced, options)
+    else:
+        other = builder.constant(np.array([1, -1], np.int8), [0.5])
+        out = builder.binary(operator, builder.input, other, (0.5, 0))
+    graph = read_graph(builder.build(out))
+    (op,), width, rng = graph.ops, 6.0, np.random.default_rng(0)
+    x = rng.integers(-20, 20, (50, 4, 1, 2)).astype(np.float32)
+    found = averaged(tf, graph, op, [tf.constant(x)], lambda _tensor: width).numpy()
+    view = GradientView(graph)
+    if operator in ("MAX_POOL_2D", "REDUCE_MAX"):
+        groups = x.reshape(50, 2, 2, 2) if operator == "MAX_POOL_2D" else x.reshape(50, 1, 4, 2)
+        assert (found.reshape(50, -1, 2) <= groups.max(axis=2) + 1e-3).all()
+        assert (found.reshape(50, -1, 2) >= groups.mean(axis=2) - 1e-3).all()
+        sharp = averaged(tf, graph, op, [tf.constant(x)], lambda _tensor: 0.5).numpy()
+        assert np.abs(sharp.reshape(50, -1, 2) - groups.max(axis=2)).max() < 1
+    else:
+        drawn = x[:, None] + rng.normal(0, width, (50, 4000, 4, 1, 2)).astype(np.float32)
+        exact = view._computed(0, [tf.constant(drawn.reshape(-1, 4, 1, 2))])[0].numpy()
+        assert found == pytest.approx(exact.reshape(drawn.shape).mean(axis=1), abs=0.35)
+    with tf.GradientTape() as tape:
+        watched = tf.Variable(x)
+        total = tf.reduce_sum(averaged(tf, graph, op, [watched], lambda _tensor: width))
+    assert (np.abs(tape.gradient(total, watched).numpy()) > 0).mean() > 0.9
+
+
+def test_a_softmax_that_is_0_and_1_has_an_average_with_slopes(tmp_path: Path) -> None:
+    model = target("softmax inside", tmp_path)
+    assert isinstance(model.view, GradientView)
+    assert model.view.zero_gradient_share(model.x.astype(np.float32), model.y) == 1
+    view = relaxed(model.view, model.x[:16].tobytes(), BALL, 8.0)
+    x = Apgd("margin", 20).craft(replace(model, view=view), BALL).x
+    assert (model.predictor.predict(x).labels == model.y).mean() < 0.6
+
+
+def test_what_lies_behind_units_that_sleep_is_seen_in_the_relaxed_view_alone(tmp_path: Path) -> None:
+    """Of a product of two that are at zero, each one's slope is the other's value."""
+    model = target("a product that sleeps", tmp_path)
+    assert isinstance(model.view, GradientView)
+    around, ball = model.x[:16].tobytes(), Ball("Linf", 8)
+    signs = traps.halves(50).weak
+    towards = np.zeros(len(model.x), np.int64)  # the unit speaks for class 0
+    led = []
+    for view in (smoothed(model.view, around, ball, 4.0), relaxed(model.view, around, ball, 8.0)):
+        gradients = Gradients(replace(model, view=view), "dlr targeted")
+        found = gradients(model.x.astype(np.float32), np.arange(len(model.x)), towards)[1]
+        led.append(float((np.sign(found[model.y != 0]) == signs).mean()))
+    assert led[0] < 0.6 and led[1] > 0.7
+
+
+def test_a_unit_that_sleeps_is_found_and_driven_by_itself(tmp_path: Path) -> None:
+    model, ball = target("a unit that sleeps and says little", tmp_path), Ball("Linf", 8)
+    assert isinstance(model.view, GradientView)
+    view = relaxed(model.view, model.x[:16].tobytes(), ball, 8.0)
+    found = find_sleepers(model, view, model.x)
+    assert any(model.view.graph.tensors[tensor].size == 1 for tensor, _, _ in found), "it is a layer of its own"
+    queries, best = Queries(model), Best(model)
+    best.take(model.x, queries.margins(model.x))
+    assert wake(model, ball, view, queries, best, steps=5) > 0
+    assert np.abs(best.x.astype(int) - model.x).max() <= 8
+    assert (best.margins > 0).mean() < 0.3
+
+
+@pytest.mark.parametrize("name", ["ripple added", "thermometer code", "folds past a dead branch"])
 def test_a_front_of_single_values_is_found_and_searched_as_a_table(name: str, tmp_path: Path) -> None:
     model = target(name, tmp_path)
     assert isinstance(model.view, GradientView)
@@ -104,10 +182,24 @@ def test_a_front_of_single_values_is_found_and_searched_as_a_table(name: str, tm
     assert np.array_equal(behind, model.view.logits(x.astype(np.float32)))
     queries, best = Queries(model), Best(model)
     best.take(model.x, queries.margins(model.x))
-    taken = climb(model, BALL, front, queries, best, steps=30, rng=rng)
+    taken = climb(model, BALL, front, front.smoothed(model.x[:8], BALL), queries, best, steps=30, rng=rng)
     assert 0 < taken <= 30 * len(model.x)
     assert np.abs(best.x.astype(int) - model.x).max() <= EPS
     assert (best.margins > 0).mean() < 0.4
+
+
+def test_a_front_is_searched_in_balls_that_bound_all_elements_together(tmp_path: Path) -> None:
+    model, ball = target("thermometer code", tmp_path), Ball("L2", 70)
+    assert isinstance(model.view, GradientView)
+    front = find_front(model.view)
+    assert front is not None
+    queries, best = Queries(model), Best(model)
+    best.take(model.x, queries.margins(model.x))
+    climb(model, ball, front, front.rest, queries, best, steps=30, rng=np.random.default_rng(0))
+    assert ball.distances(best.x, model.x).max() <= 70
+    by_gradients = Apgd("margin", 30).craft(model, ball).x
+    by_table, plain = ((model.predictor.predict(x).labels == model.y).mean() for x in (best.x, by_gradients))
+    assert by_table < plain - 0.2
 
 
 def test_a_network_whose_first_layer_mixes_its_inputs_has_no_front(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.support import honest, masks
 from tests.support.judged import evaluated, victim
 from tests.support.masked_models import HONEST, MASKED, Mask, RandomRounding, task
-from tests.support.masks import left_by_known
+from tests.support.masks.task import left_by_known
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.attack import Apgd, Ball, Square, Target
 from tritguard.attack.base import Access

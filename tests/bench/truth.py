@@ -24,7 +24,7 @@ from rich.table import Table
 
 from tests.support import honest, masks
 from tests.support.judged import evaluated, victim
-from tests.support.masks import Masked, left_by_known
+from tests.support.masks.task import Masked, left_by_known
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.presets import Preset
 from tritguard.evaluate.robustness.search import Victim

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tritguard.attack.base import Ball, Best, Queries, Target
 from tritguard.attack.gradient import Gradients
-from tritguard.attack.smoothed import Watching
+from tritguard.attack.smoothed import SmoothedView
 from tritguard.attack.view import GradientView
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.graph.model import (
@@ -27,7 +27,9 @@ from tritguard.graph.model import (
     Op,
     Pool2D,
     Softmax,
+    Tensor,
     TransposeConv,
+    View,
 )
 from tritguard.predictor import Int8
 
@@ -36,8 +38,9 @@ from tritguard.predictor import Int8
 _CONSTANT = ((INT8_MIN, INT8_MAX), (INT8_MIN, 0), (0, INT8_MAX))
 _PAIRS = 12
 _CURVED = 3.0  # steps by which a table has to differ from a straight line to be worth looking up
-_SHARE = 0.6  # of the elements that move in the first step
-_SLOWER = 0.95  # by step
+_SHARE, _LAST = 0.6, 0.02  # of the elements that move in the first step, and in the last
+_MOVES = 12  # random corners of the ball around each sample
+_PRICES = 14  # bisections of a price
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +48,11 @@ class Front:
     """The layers in front of a network, and the network behind them.
 
     Attributes:
-        rest: the view of the network behind, from the values of the front, int8 steps.
+        rest: the view of the network behind, from the values of the front, [n, values] in int8 steps.
         source: int64[m], on which element of the input each value depends; sorted, with the values in this order.
-        order: int64[m], where among all values of the layer each of these lies.
+        order: int64[m], where among all values that come out of the front each of these lies.
         table: int8[256, m], what each value is for the input steps -128 to 127.
-        fixed: int8[values], a whole layer, right for the values that depend on nothing.
+        fixed: int8[values], right for the values that depend on nothing.
     """
 
     rest: GradientView
@@ -59,72 +62,137 @@ class Front:
     fixed: Int8
 
     def values(self, x: Int8) -> NDArray[np.float32]:
-        """What the layer holds for inputs int8[n, *input_shape]: float32[n, *shape] in steps."""
+        """What comes out of the front for inputs int8[n, *input_shape]: float32[n, values] in steps."""
         found = np.repeat(self.fixed[None], len(x), axis=0)
         found[:, self.order] = self._looked_up(x.reshape(len(x), -1)[:, self.source].astype(np.int64))
-        return found.reshape(-1, *self.rest.input_shape).astype(np.float32)
+        return found.astype(np.float32)
 
     def _looked_up(self, steps: NDArray[np.int64]) -> Int8:
         return self.table[steps - INT8_MIN, np.arange(len(self.source))]
 
     def best(self, slopes: NDArray[np.float32], clean: Int8, ball: Ball) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The input elements that matter, int64[k], and the best step of each in the ball, int64[n, k].
+        """The input elements that matter, int64[k], and the steps that serve best in the ball, int64[n, k].
+
+        In a ball that bounds each element by itself that is the best step of each. In another one, each square of a
+        change has a price, the lowest at which what is bought fits into the ball.
 
         Args:
-            slopes: float32[n, *shape], by how much the loss rises with each value of the layer.
+            slopes: float32[n, values], by how much the loss rises with each value of the front.
             clean: int8[n, *input_shape].
-            ball: one that bounds each element by itself.
+            ball: what the attack may use.
         """
         elements, firsts = np.unique(self.source, return_index=True)
-        flat = slopes.reshape(len(slopes), -1)[:, self.order]
-        start = clean.reshape(len(clean), -1).astype(np.int64)
-        best, most = start[:, elements].copy(), np.full((len(clean), len(elements)), -np.inf)
-        for shift in sorted(range(-ball.eps, ball.eps + 1), key=lambda shift: -abs(shift)):
-            steps = np.clip(start + shift, ball.low, ball.high)
-            gains = np.add.reduceat(flat * self._looked_up(steps[:, self.source]), firsts, axis=1)
-            better = gains > most
-            best[better], most[better] = steps[:, elements][better], gains[better]
-        return elements, best
+        flat, start = slopes[:, self.order], clean.reshape(len(clean), -1).astype(np.int64)
+
+        def bought(price: NDArray[np.float64]) -> NDArray[np.int64]:
+            best, most = start[:, elements].copy(), np.full((len(clean), len(elements)), -np.inf)
+            for shift in sorted(range(-ball.eps, ball.eps + 1), key=lambda shift: -abs(shift)):
+                steps = np.clip(start + shift, ball.low, ball.high)
+                gains = np.add.reduceat(flat * self._looked_up(steps[:, self.source]), firsts, axis=1)
+                gains = gains - price[:, None] * shift**2
+                better = gains > most
+                best[better], most[better] = steps[:, elements][better], gains[better]
+            return best
+
+        price = np.zeros(len(clean))
+        if ball.geometry.box:
+            return elements, bought(price)
+        high = np.abs(flat).sum(axis=1) * 256.0  # no change is worth that
+        for _ in range(_PRICES):
+            middle = np.sqrt(np.maximum(price, high * 1e-9) * high)
+            moves = (bought(middle) - start[:, elements]).astype(np.float64)
+            fits = ball.geometry.lengths(moves) <= ball.eps
+            price, high = np.where(fits, price, middle), np.where(fits, middle, high)
+        return elements, bought(high)
+
+    def smoothed(self, around: Int8, ball: Ball) -> GradientView:
+        """The network behind, smoothed over what comes out of the front for random inputs of the ball.
+
+        Args:
+            around: int8[samples, *input_shape].
+            ball: what the attack may use.
+        """
+        wide = np.repeat(around, _MOVES, axis=0)
+        moved = wide + ball.geometry.to_edge(np.random.default_rng(0), wide.astype(np.float64), ball.eps)
+        probes = self.values(ball.to_grid(moved, wide)).astype(np.int8)
+        return SmoothedView(self.rest.graph, probes.reshape(len(around), _MOVES, -1), 1.0, self.rest.temperature)
 
 
 @lru_cache(maxsize=4)
 def find_front(view: GradientView) -> Front | None:
-    """Find the longest front of a network that is worth looking up; None if it has none.
+    """Find the largest front of a network that is worth looking up; None if it has none.
 
-    On what a value depends is seen from mixtures of two inputs: each value is that of the one or of the other. The
-    masks of the mixtures number the elements in binary.
+    The front is all that depends on single elements, with any number of ways out of it: the input itself is one where
+    a branch goes past the functions. On what a value depends is seen from mixtures of two inputs: each value is that of
+    the one or of the other. The masks of the mixtures number the elements in binary.
     """
     graph = view.graph
-    length = next((place for place, op in enumerate(graph.ops) if _mixes(op)), len(graph.ops) - 1)
-    if all(GradientView.moves(op) for op in graph.ops[:length]):
+    alone = _unmixed(graph)
+    if all(GradientView.moves(op) for op in alone):
         return None
-    size = graph.tensors[graph.input].size
-    inputs, masks = _mixtures(view.input_shape, size)
-    before = replace(graph, ops=graph.ops[: length + 1], output=graph.ops[length].output)
-    seen = Watching(before).run(np.concatenate([inputs, _constants(view.input_shape)]))
-    for position in reversed(range(length)):
-        op = graph.ops[position]
-        if op.output not in seen or not _all_through(graph, position):
-            continue
-        steps = seen[op.output][1].astype(np.int8).reshape(len(inputs) + 256, -1)
-        source = _sources(steps[: len(inputs)], masks)
-        if source is None:
-            continue
-        table = steps[len(inputs) :]
-        if not _curved(table):
-            return None
-        order = np.argsort(source, kind="stable")
-        order = order[source[order] >= 0]
-        rest = replace(graph, input=op.output, ops=graph.ops[position + 1 :])
-        behind = GradientView(rest, view.temperature)
-        front = Front(behind, source[order], order, table[:, order], table[0])
-        right = front.values(inputs).reshape(len(inputs), -1) == steps[: len(inputs)]
-        return front if right.all() else None
-    return None
+    inputs, masks = _mixtures(view.input_shape, graph.tensors[graph.input].size)
+    seen = _Recording(replace(graph, ops=alone)).run(np.concatenate([inputs, _constants(view.input_shape)]))
+    sources = {graph.input: np.arange(graph.tensors[graph.input].size)}
+    for op in alone:
+        found = None
+        if all(tensor in sources for tensor in op.inputs):
+            found = _sources(seen[op.output][: len(inputs)], masks)
+        if found is not None:
+            sources[op.output] = found
+    behind = [op for op in graph.ops if op.output not in sources]
+    out = [tensor for tensor in sources if any(tensor in op.inputs for op in behind)]
+    if not out:  # nothing mixes, as where all weights are zero
+        return None
+    steps = np.concatenate([seen[tensor] for tensor in out], axis=1)
+    source = np.concatenate([sources[tensor] for tensor in out])
+    table = steps[len(inputs) :]
+    if not _curved(table):
+        return None
+    order = np.argsort(source, kind="stable")
+    order = order[source[order] >= 0]
+    rest = GradientView(_from_here(graph, out, behind), view.temperature)
+    front = Front(rest, source[order], order, table[:, order], table[0])
+    right = front.values(inputs) == steps[: len(inputs)]
+    return front if right.all() else None
+
+
+def _from_here(graph: Graph, tensors: list[int], behind: list[Op]) -> Graph:
+    """The network behind some tensors, whose values it takes one after the other as its input."""
+    sizes = [graph.tensors[tensor].size for tensor in tensors]
+    joined = Tensor(max(graph.tensors) + 1, "front", (sum(sizes),), 1.0, 0)
+    parts: list[Op] = [
+        View(
+            index=-1, inputs=(joined.index,), output=tensor, operator="SLICE", offset=int(offset), sizes=(size,),
+            steps=(1,),
+        )
+        for tensor, size, offset in zip(tensors, sizes, np.cumsum([0, *sizes]), strict=False)
+    ]  # fmt: skip
+    tables = {**graph.tensors, joined.index: joined}
+    return replace(graph, tensors=tables, input=joined.index, ops=(*parts, *behind))
+
+
+class _Recording(GradientView):
+    """The view, run once to see all its tensors; its ops need not lead to its output."""
+
+    def run(self, x: Int8) -> dict[int, Int8]:
+        """By tensor, int8[n, size], for the inputs int8[n, *input_shape]."""
+        steps = {self.graph.input: self._tf.constant(x.astype(np.float32))}
+        for position, op in enumerate(self.graph.ops):
+            inputs = [steps[tensor] for tensor in op.inputs]
+            steps[op.output] = self._on_grid(*self._computed(position, inputs), op)
+        return {tensor: values.numpy().astype(np.int8).reshape(len(x), -1) for tensor, values in steps.items()}
 
 
 def climb(
-    target: Target, ball: Ball, front: Front, queries: Queries, best: Best, *, steps: int, rng: np.random.Generator
+    target: Target,
+    ball: Ball,
+    front: Front,
+    view: GradientView,
+    queries: Queries,
+    best: Best,
+    *,
+    steps: int,
+    rng: np.random.Generator,
 ) -> int:
     """Search for samples that still hold: elements go to their best values by the gradient behind the front.
 
@@ -133,8 +201,9 @@ def climb(
 
     Args:
         target: the attacked model and the samples.
-        ball: one that bounds each element by itself.
+        ball: what the attack may use.
         front: of the model.
+        view: of the network behind it: `front.rest`, or a smoothed one.
         queries: asks the model.
         best: the best inputs so far, which are improved.
         steps: gradients per sample.
@@ -144,23 +213,33 @@ def climb(
         The number of gradients taken.
     """
     active = np.flatnonzero(best.margins > 0)
-    clean = target.x.reshape(len(target.x), -1)
-    gradients = Gradients(replace(target, view=front.rest), "margin")
-    moved = clean[active] + rng.integers(-ball.eps, ball.eps + 1, (len(active), clean.shape[1]))
-    x = np.clip(moved, ball.low, ball.high).astype(np.int8)
+    clean = target.x[active]
+    gradients = Gradients(replace(target, view=view), "margin")
+    reach = ball.eps if ball.geometry.box else 1
+    x = ball.to_grid(clean.astype(np.float64) + rng.integers(-reach, reach + 1, clean.shape), clean)
     for step in range(steps):
         if active.size == 0:
             break
-        shaped = x.reshape(-1, *target.x.shape[1:])
-        slopes = gradients(front.values(shaped), active)[1]
+        slopes = gradients(front.values(x), active)[1]
         elements, wanted = front.best(slopes, target.x[active], ball)
-        going = rng.random(wanted.shape) < _SHARE * _SLOWER**step
-        x[:, elements] = np.where(going, wanted, x[:, elements]).astype(np.int8)
-        tried = ball.to_grid(x.reshape(shaped.shape).astype(np.float64), target.x[active])
-        best.take(tried, queries.margins(tried, active), active)
+        going = rng.random(wanted.shape) < _SHARE * (_LAST / _SHARE) ** (step / steps)
+        moved = x.reshape(len(x), -1).astype(np.float64)
+        moved[:, elements] = np.where(going, wanted, moved[:, elements])
+        x = ball.to_grid(moved.reshape(x.shape), target.x[active])
+        best.take(x, queries.margins(x, active), active)
         holds = best.margins[active] > 0
         active, x = active[holds], x[holds]
     return gradients.taken
+
+
+def _unmixed(graph: Graph) -> tuple[Op, ...]:
+    """The ops that may depend on single elements: nothing in front of them is known to mix any."""
+    reached, alone = {graph.input}, []
+    for op in graph.ops:
+        if not _mixes(op) and all(tensor in reached for tensor in op.inputs):
+            reached.add(op.output)
+            alone.append(op)
+    return tuple(alone)
 
 
 def _mixes(op: Op) -> bool:
@@ -172,12 +251,6 @@ def _mixes(op: Op) -> bool:
     if isinstance(op, Conv2D | FullyConnected):
         return bool((np.count_nonzero(op.weights.reshape(len(op.weights), -1), axis=1) > 1).any())
     return False
-
-
-def _all_through(graph: Graph, position: int) -> bool:
-    """Whether all that comes after an op sees nothing of what comes before it but the op's output."""
-    before = {graph.input, *(op.output for op in graph.ops[:position])}
-    return not any(tensor in before for op in graph.ops[position + 1 :] for tensor in op.inputs)
 
 
 def _mixtures(shape: tuple[int, ...], size: int) -> tuple[Int8, NDArray[np.bool_]]:

@@ -100,7 +100,7 @@ class Region:
         return np.asarray(self.ball.clip(self.clean + moves), np.float32)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)  # an evaluation follows several losses on several views for each ball, in turn
 def _compiled(view: DifferentiableView, loss: Loss, targeted: bool) -> Callable[..., Any]:
     from tritguard.train.backend import tf  # noqa: PLC0415 - takes seconds to import
 

@@ -13,7 +13,8 @@ from tritguard.attack.apgd import aims, ascend
 from tritguard.attack.base import Attack, Ball, Best, Crafted, Kind, Queries, Target
 from tritguard.attack.front import Front, climb, find_front
 from tritguard.attack.gradient import Gradients, Loss
-from tritguard.attack.smoothed import smoothed
+from tritguard.attack.sleepers import wake
+from tritguard.attack.smoothed import RelaxedView, relaxed, smoothed
 from tritguard.attack.view import GradientView
 from tritguard.predictor import Int8
 
@@ -21,7 +22,7 @@ from tritguard.predictor import Int8
 # gradient; at 4, clamps that they do not reach let gradients pass.
 REACHES = (1.0, 4.0)
 _LOSSES: tuple[Loss, ...] = ("ce", "margin")
-_CLIMBS = 3
+_SMOOTH_CLIMBS = 4
 _AIMS = 9  # classes that ascents on the wide view aim at
 _AIMED = 4  # their steps are a fourth of those of other ascents: where all of it is smooth, few lead to a corner
 _CLASSES = 4  # that the targeted loss needs at least
@@ -34,11 +35,12 @@ class Repaired(Attack):
     attacks (`Target.starts`), the others at random. The deployed model is asked after every step, as in `Apgd`.
 
     A unit may be the same throughout all that random inputs and other gradients reach, and wake only where nearly all
-    elements move together. So a third view is as smooth as the whole ball is wide. It is ascended towards one wrong
-    class after another, since a loss that looks at the likeliest rival alone does not see what such a unit feeds.
+    elements move together. So a third view is relaxed (`RelaxedView`), as far as the whole ball is wide. It is ascended
+    towards one wrong class after another, since a loss that looks at the likeliest rival alone does not see what such a
+    unit feeds. Then each unit that still sleeps is driven by itself (`sleepers`).
 
-    A network behind a function of single values is searched through that function's table as well, three times; see
-    `find_front`.
+    A network behind functions of single values is searched through their tables as well: once along the gradients of
+    the network behind, and four times along smoothed ones, with twice the steps; see `find_front`.
 
     Threat model: white box, with one query of the deployed model per gradient.
 
@@ -85,12 +87,12 @@ class Repaired(Attack):
         view = wide_view(target, self.around, ball)
         wide = replace(target, view=view, starts=None)
         towards = Gradients(wide, "dlr targeted" if view.classes >= _CLASSES else "margin")
-        for aim in aims(wide, _AIMS):
+        for aim in aims(target, _AIMS):
             ascend(wide, ball, towards, queries, best, steps=-(-self.steps // _AIMED), rng=rng, aim=aim)
-        taken += towards.taken
-        if (front := front_of(target, ball)) is not None:
-            for _ in range(_CLIMBS):
-                taken += climb(target, ball, front, queries, best, steps=self.steps, rng=rng)
+        taken += towards.taken + wake(target, ball, view, queries, best, steps=self.steps)
+        if (front := front_of(target)) is not None:
+            for behind in (front.rest, *[front.smoothed(self.around, ball)] * _SMOOTH_CLIMBS):
+                taken += climb(target, ball, front, behind, queries, best, steps=2 * self.steps, rng=rng)
         return Crafted(best.x, queries.made, taken)
 
 
@@ -100,12 +102,12 @@ def repaired_views(target: Target, around: Int8, ball: Ball) -> list[GradientVie
     return [smoothed(target.view, around.tobytes(), ball, reach) for reach in REACHES]
 
 
-def wide_view(target: Target, around: Int8, ball: Ball) -> GradientView:
-    """The view smoothed over the whole ball: a sum of n elements moves sqrt(n) times farther than at random there."""
+def wide_view(target: Target, around: Int8, ball: Ball) -> RelaxedView:
+    """The view relaxed over the whole ball, in which a sum of n elements moves sqrt(n) times farther than at random."""
     assert isinstance(target.view, GradientView)
-    return smoothed(target.view, around.tobytes(), ball, float(np.sqrt(target.x[0].size)), loose=True)
+    return relaxed(target.view, around.tobytes(), ball, float(np.sqrt(target.x[0].size)))
 
 
-def front_of(target: Target, ball: Ball) -> Front | None:
-    """The front of a target's network, where it can be searched in such a ball."""
-    return find_front(target.view) if isinstance(target.view, GradientView) and ball.geometry.box else None
+def front_of(target: Target) -> Front | None:
+    """The front of a target's network."""
+    return find_front(target.view) if isinstance(target.view, GradientView) else None

@@ -8,19 +8,20 @@ width for each element is measured: by how much the layer's real-valued output v
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from tritguard.attack.averages import average_table, averaged, between, clamped, within
 from tritguard.attack.base import Ball
-from tritguard.attack.integer_ops import laid, straight_through
+from tritguard.attack.integer_ops import straight_through
 from tritguard.attack.view import GradientView, range_of
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
-from tritguard.graph.model import Binary, Graph, Lookup, Op
+from tritguard.graph.model import Graph, Lookup, Op
 from tritguard.predictor import Int8
 
 Float32 = NDArray[np.float32]
@@ -42,12 +43,9 @@ class SmoothedView(GradientView):
             element that none of the inputs changes gets no gradient at all, unless a clamp holds it and `reach` is
             above 1.
         temperature: see `GradientView`.
-        loose: take nothing for fixed, as what random inputs leave unchanged may still change elsewhere in the ball.
     """
 
-    def __init__(
-        self, graph: Graph, probes: Int8, reach: float, temperature: float = 1.0, *, loose: bool = False
-    ) -> None:
+    def __init__(self, graph: Graph, probes: Int8, reach: float, temperature: float = 1.0) -> None:
         super().__init__(graph, temperature)
         ends = {op.output: range_of(op) for op in graph.ops}
         seen = Watching(graph).run(probes.reshape(-1, *probes.shape[2:]))
@@ -55,9 +53,9 @@ class SmoothedView(GradientView):
         for tensor, (smooth, exact) in seen.items():
             around = smooth.reshape(*probes.shape[:2], *smooth.shape[1:])
             measured = reach * np.sqrt(around.var(axis=1).mean(axis=0))
-            self._widths[tensor] = np.maximum(measured, _NARROW if loose else _LEAST)
+            self._widths[tensor] = np.maximum(measured, _LEAST)
             steps = exact.reshape(*probes.shape[:2], *exact.shape[1:])
-            still = (steps == steps[:, :1]).all(axis=(0, 1)) & (not loose)
+            still = (steps == steps[:, :1]).all(axis=(0, 1))
             self._fixed[tensor] = still if reach <= 1 else still & ~np.isin(steps, ends[tensor]).any(axis=(0, 1))
         self._input_width = float(reach * probes.astype(np.float64).std(axis=1).mean())
 
@@ -65,36 +63,17 @@ class SmoothedView(GradientView):
     def _computed(self, position: int, inputs: list[Any]) -> tuple[Any, Callable[[], Any] | None]:
         smooth, exact = super()._computed(position, inputs)
         tf, op = self._tf, self.graph.ops[position]
-        if isinstance(op, Binary) and op.operator in ("MAXIMUM", "MINIMUM"):
-            return self._mixed(op, inputs), exact
-        if not isinstance(op, Lookup):
+        if isinstance(op, Lookup):
+            slopes = tf.constant(table_slopes(op, self._width(op.inputs[0])).astype(np.float32))
+            return tf.gather(slopes, tf.cast(tf.stop_gradient(inputs[0]) - INT8_MIN, tf.int32)) * inputs[0], exact
+        average = averaged(tf, self.graph, op, inputs, self._width)
+        if average is None:
             return smooth, exact
-        width = self._width(op.inputs[0])
-        slopes = tf.constant(table_slopes(op, width).astype(np.float32))
-        here = tf.gather(slopes, tf.cast(tf.stop_gradient(inputs[0]) - INT8_MIN, tf.int32))
-        return here * inputs[0], exact
+        return average, exact or partial(_rounded, tf, smooth, op)
 
     def _width(self, tensor: int) -> float:
         """The mean width of a tensor's elements in steps; that of the input for one that only moves values of it."""
         return float(np.mean(self._widths[tensor])) if tensor in self._widths else self._input_width
-
-    def _mixed(self, op: Binary, inputs: list[Any]) -> Any:
-        """The output of a maximum or minimum in steps, of which each operand has the share in which it is chosen."""
-        tf, tensors = self._tf, self.graph.tensors
-        constants = [
-            None if each is None else ((each.values.astype(np.float32) - zero_point) * each.scale).astype(np.float32)
-            for each, zero_point in zip(op.constants, op.zero_points, strict=True)
-        ]
-        reals = [
-            (x - tensors[at].zero_point) * np.float32(tensors[at].scale)
-            for at, x in zip(op.inputs, inputs, strict=True)
-        ]
-        one, other = laid(tf, op, reals, constants)
-        width = np.linalg.norm([self._width(tensor) * tensors[tensor].scale for tensor in op.inputs])
-        apart = (one - other) / np.float32(width * np.sqrt(2))
-        share = tf.stop_gradient(0.5 * (1 + tf.math.erf(apart if op.operator == "MAXIMUM" else -apart)))
-        sink = tensors[op.output]
-        return tf.reshape(share * one + (1 - share) * other, (-1, *sink.shape)) / sink.scale + sink.zero_point
 
     @override
     def _on_grid(self, smooth: Any, exact: Callable[[], Any] | None, op: Op) -> Any:
@@ -102,11 +81,79 @@ class SmoothedView(GradientView):
             return super()._on_grid(smooth, exact, op)
         tf = self._tf
         low, high = range_of(op)
-        values = tf.round(tf.clip_by_value(smooth, float(low), float(high))) if exact is None else exact()
-        if isinstance(op, Lookup):
+        values = _rounded(tf, smooth, op) if exact is None else exact()
+        if within(op):
             return straight_through(tf, values, smooth)
         slope = tf.stop_gradient(_slopes(tf, smooth, self._widths[op.output].astype(np.float32), low, high))
         return straight_through(tf, values, slope * np.where(self._fixed[op.output], 0, 1).astype(np.float32) * smooth)
+
+
+class RelaxedView(GradientView):
+    """The network with every layer averaged over what it may meet in the ball: its values are no longer exact.
+
+    Slopes at exact values say nothing of what lies behind a unit that is at zero there, or of the product of two such
+    units, and no width can be measured behind them. Here each layer gives on the average of its clamp, so that
+    what such units would do is seen by the layers behind them. Each layer's width is measured on averages too.
+
+    Args:
+        graph, probes, temperature: see `SmoothedView`.
+        reach: how much farther than the probes an attack drives a layer; widths are multiplied by it.
+
+    Attributes:
+        widths: by output tensor, float32[*shape] in steps, how far the sums of each element vary.
+    """
+
+    def __init__(self, graph: Graph, probes: Int8, reach: float, temperature: float = 1.0) -> None:
+        super().__init__(graph, temperature)
+        self._reach, self._around = reach, probes.shape[:2]
+        self._noted: dict[int, Any] = {}
+        self.widths = {graph.input: self._measured(probes.reshape(-1, *probes.shape[2:]).astype(np.float32))}
+        self._spans = {graph.input: float(self.widths[graph.input].mean())}
+        self._measuring = True
+        self._forward(self._tf.constant(probes.reshape(-1, *probes.shape[2:]).astype(np.float32)))
+        self._measuring = False
+
+    def slopes(self, x: Float32, elements: Sequence[tuple[int, int]]) -> list[Float32]:
+        """The gradients of elements of layers, before their clamps: float32[n, *input_shape] each.
+
+        Args:
+            x: float32[n, *input_shape], in steps.
+            elements: for each a layer's output, and its place among the elements there.
+        """
+        tf = self._tf
+        with tf.GradientTape(persistent=True) as tape:
+            inputs = tf.constant(x)
+            tape.watch(inputs)
+            self._noted = {}
+            self._forward(inputs)
+            sums = [tf.reshape(self._noted[tensor], (len(x), -1))[:, place] for tensor, place in elements]
+        return [np.asarray(tape.gradient(each, inputs)) for each in sums]
+
+    def _measured(self, values: Float32) -> Float32:
+        """float32[*shape]: the width of each element of values float32[samples * moves, *shape]."""
+        around = values.reshape(*self._around, *values.shape[1:])
+        measured = self._reach * np.sqrt(around.var(axis=1).mean(axis=0))
+        return np.asarray(np.maximum(measured, _NARROW), np.float32)
+
+    @override
+    def _computed(self, position: int, inputs: list[Any]) -> tuple[Any, Callable[[], Any] | None]:
+        tf, op = self._tf, self.graph.ops[position]
+        if isinstance(op, Lookup):
+            return between(tf, average_table(op, self._spans[op.inputs[0]]), inputs[0]), None
+        average = averaged(tf, self.graph, op, inputs, self._spans.__getitem__)
+        return super()._computed(position, inputs)[0] if average is None else average, None
+
+    @override
+    def _on_grid(self, smooth: Any, exact: Callable[[], Any] | None, op: Op) -> Any:
+        clamps = not self.moves(op) and not within(op)
+        self._noted[op.output] = smooth
+        if self._measuring and clamps:
+            self.widths[op.output] = self._measured(smooth.numpy())
+        low, high = map(float, range_of(op))
+        values = clamped(self._tf, smooth, self.widths[op.output], low, high) if clamps else smooth
+        if self._measuring:
+            self._spans[op.output] = float(self._measured(values.numpy()).mean())
+        return values
 
 
 class Watching(GradientView):
@@ -127,22 +174,37 @@ class Watching(GradientView):
 
 
 @lru_cache(maxsize=16)
-def smoothed(view: GradientView, around: bytes, ball: Ball, reach: float, *, loose: bool = False) -> SmoothedView:
+def smoothed(view: GradientView, around: bytes, ball: Ball, reach: float) -> SmoothedView:
     """The smoothed view for a ball, cached because each compiles gradients of its own.
 
     Args:
         view: the view of the deployed model.
         around: int8[samples, *input_shape] as bytes, around which it is measured how much layers vary.
         ball: what attacks may use.
-        reach, loose: see `SmoothedView`.
+        reach: see `SmoothedView`.
     """
+    return SmoothedView(view.graph, _probes(view, around, ball), reach, view.temperature)
+
+
+@lru_cache(maxsize=8)
+def relaxed(view: GradientView, around: bytes, ball: Ball, reach: float) -> RelaxedView:
+    """The relaxed view for a ball; see `smoothed`."""
+    return RelaxedView(view.graph, _probes(view, around, ball), reach, view.temperature)
+
+
+def _probes(view: GradientView, around: bytes, ball: Ball) -> Int8:
+    """Random corners of the ball around some samples: int8[samples, moves, *input_shape]."""
     values = sum(tensor.size for tensor in view.graph.tensors.values())
     fit = max(2, _MEMORY // (_MOVES * values * _BYTES))
     clean = np.frombuffer(around, np.int8).reshape(-1, *view.input_shape)[: min(_SAMPLES, fit)]
     wide = np.repeat(clean, _MOVES, axis=0)
     moved = wide + ball.geometry.to_edge(np.random.default_rng(0), wide.astype(np.float64), ball.eps)
-    probes = ball.to_grid(moved, wide).reshape(len(clean), _MOVES, *view.input_shape)
-    return SmoothedView(view.graph, probes, reach, view.temperature, loose=loose)
+    return ball.to_grid(moved, wide).reshape(len(clean), _MOVES, *view.input_shape)
+
+
+def _rounded(tf: Any, smooth: Any, op: Op) -> Any:
+    low, high = range_of(op)
+    return tf.round(tf.clip_by_value(smooth, float(low), float(high)))
 
 
 def table_slopes(op: Lookup, width: float) -> NDArray[np.float64]:

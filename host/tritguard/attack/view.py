@@ -166,7 +166,7 @@ class GradientView(DifferentiableView):
         if type(op) in _MOVES:
             return _MOVES[type(op)](tf, graph, op, inputs), None
         if isinstance(op, Pool2D):
-            smooth = _pool(tf, op, inputs[0])
+            smooth = pooled(op, tf.nn.avg_pool2d if op.mode == "average" else tf.nn.max_pool2d, inputs[0])
         else:
             sink = graph.tensors[op.output]
             reals = [_real(graph.tensors[tensor], x) for tensor, x in zip(op.inputs, inputs, strict=True)]
@@ -239,10 +239,10 @@ def _sum_scale(graph: Graph, op: Weighted | TransposeConv) -> Float64:
     return graph.tensors[op.inputs[0]].scale * op.weight_scale
 
 
-def _pool(tf: Any, op: Pool2D, x: Any) -> Any:
+def pooled(op: Pool2D, function: Callable[..., Any], x: Any) -> Any:
+    """Pool an image, [n, height, width, channels], with a function such as `tf.nn.max_pool2d`."""
     sides = x.shape[1:3]
     same = all(-(-sides[axis] // op.window.stride[axis]) == op.out_shape[axis] for axis in range(2))
-    function = tf.nn.avg_pool2d if op.mode == "average" else tf.nn.max_pool2d
     return function(x, op.window.kernel, op.window.stride, "SAME" if same else "VALID")
 
 

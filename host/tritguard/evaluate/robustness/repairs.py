@@ -123,7 +123,7 @@ def repair(
         held
         for held in before
         if held.ball.geometry.order is not None
-        and (held.fails or (len(held.places) and (held is largest or front_of(target, held.ball))))
+        and (held.fails or (len(held.places) and (held is largest or front_of(target))))
     ]
     flags = [(run, holding(target, [run])) for run in runs] if failing else []
     assignments = [

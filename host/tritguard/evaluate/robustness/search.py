@@ -101,10 +101,11 @@ def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages, se
             control, theirs, model, named, plan, suite, stages("Attacking the control")
         )
         runs = (*runs, *lent)
-    runs, growths = grow(model.target, balls, runs, model.store, stages("More queries"), model.crew)
     measured = look(model.target, balls, runs)
     repaired, gained = repair(model.target, runs, measured, model.store, stages("Repairing gradients"), model.crew)
     runs = (*runs, *repaired)
+    # After repairs, as it costs more than they do, and what they break needs no more queries.
+    runs, growths = grow(model.target, balls, runs, model.store, stages("More queries"), model.crew)
     again, doublings = _attack_again(model, named, plan, runs, stages("Twice the steps"))
     fidelity = judge(model.target, measured, (*runs, *again), gained)
     refused = model.store.refused + (0 if control is None else control.store.refused)
