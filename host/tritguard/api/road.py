@@ -171,12 +171,17 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None, *,
         if path is not None and not Path(path).exists():
             raise BadInputError(f"no such {what}", where=path, fix="paths start at the working directory")
     clear(leading(), folder)
-    _shown(watch, "Looking for compilers and packages", partial(require, board))
+    tensorflow = _needs_tensorflow(config)
+    _shown(watch, "Looking for compilers and packages", partial(require, board, tensorflow=tensorflow))
+    config.attack.check_installed()
     reading = watch.stage("Reading data")
     data, learned = _data(config, reading)
     float_model = None if config.float_model is None else Path(config.float_model)
     source = Path(config.model or folder / "train")
-    _shown(watch, "Starting TensorFlow", lambda: import_module("tritguard.train.backend"))
+    if tensorflow:
+        _shown(watch, "Starting TensorFlow", lambda: import_module("tritguard.train.backend"))
+    for line in config.attack.says_left_out():
+        watch.note(line)
     if config.train is not None:
         _train(config.train, learned, source, "train", watch)
         float_model = source / MODEL
@@ -217,6 +222,10 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None, *,
         bench=config.bench,
     )
     return _studies(config, context, watch, without_bench(text))
+
+
+def _needs_tensorflow(config: RunSettings) -> bool:
+    return Path(config.model or "").suffix != ".tflite" or any(kind.needs_tensorflow for kind, _ in config.studies)
 
 
 def _data(config: RunSettings, progress: Progress) -> tuple[Dataset, Dataset]:

@@ -101,6 +101,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     opened = open_bundle(bundle, trust=trust)
     opened.manifest.check_single()
     firmware, dataset = open_build(build), read_dataset(data)
+    plan.check_installed()
+    if not live:
+        for line in plan.says_left_out():
+            console.print(line, soft_wrap=True)
     with stages() as named:
         result = api.attack(
             opened, firmware, dataset, out,

@@ -37,7 +37,7 @@ class Fleet(Predictor):
 
         Args:
             x: the inputs, int8[n, *input_shape].
-            progress: called with (done, n) after every few inferences, never by two threads at a time.
+            progress: called with (done, n) at the start and after every few inferences, never by two threads at a time.
 
         Raises:
             BadInputError, DeviceError: see `Device.predict`. The other boards stop after the inputs that they have.
@@ -62,6 +62,8 @@ class Fleet(Predictor):
                 failed.set()
                 raise
 
+        if progress is not None:
+            progress(0, len(x))
         with ThreadPoolExecutor(len(self.devices)) as pool:
             for done in [pool.submit(work, device) for device in self.devices]:
                 done.result()

@@ -111,6 +111,7 @@ def assemble(
         data_checks=dict(found.data.shares),
         preset="" if plan.attacks else plan.preset,
         budgets={name: dict(settings) for name, settings in plan.budgets_for(manifest.label_rule.classes).items()},
+        left_out={} if found.search.live else plan.left_out,
         live=found.search.live,
         control=found.search.control,
         doubling=judged.doubling,

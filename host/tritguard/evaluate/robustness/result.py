@@ -119,6 +119,7 @@ class RobustnessResult(Study):
         unmade: the checks that could not be made; empty in the results of versions that did not list them.
         preset: its name, where the plan did not list attacks.
         budgets: the attacks that ran, with the settings that the plan gave them.
+        left_out: the preset's attacks that could not run, each with the package that is not installed.
         live: the attacks queried the device itself.
         doubling: what twice the steps broke at each eps; empty if the plan had no attack whose steps can be doubled.
         growth: the black boxes that broke more than gradients, with the queries that they were given.
@@ -144,6 +145,7 @@ class RobustnessResult(Study):
     unmade: tuple[Unmade, ...] = ()
     preset: str = ""
     budgets: dict[str, dict[str, float | int | str]] = Field(default_factory=dict)
+    left_out: dict[str, str] = Field(default_factory=dict)
     live: bool = False
     control: Control | None = None
     doubling: tuple[Doubling, ...] = ()

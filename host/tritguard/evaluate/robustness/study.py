@@ -155,7 +155,9 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
     Raises:
         BadInputError: data, plan, control and model do not fit each other.
         DeviceError: the device does not answer, or reports no times.
+        ToolMissingError: the plan names an attack whose package is not installed.
     """
+    plan.check_installed()
     for bundle in (subject.bundle, *(() if control is None else (control,))):
         check_attackable(bundle.manifest)
     samples = draw_samples(subject.bundle, dataset, plan.samples, plan.seed)
@@ -191,4 +193,4 @@ def _in_run(plan: Plan, run: RunContext, stages: Stages) -> RobustnessResult:
         return study_robustness(subject, run.dataset, plan, device, run.out, stages, control=run.control)
 
 
-ROBUSTNESS = StudyKind("robustness", "attack", Plan, RobustnessResult, _in_run, leads=True)
+ROBUSTNESS = StudyKind("robustness", "attack", Plan, RobustnessResult, _in_run, leads=True, needs_tensorflow=False)
