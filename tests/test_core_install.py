@@ -36,7 +36,7 @@ def test_attack_without_tensorflow_ends_and_says_what_it_could_not_do(
         return subprocess.run([*command, *options], capture_output=True, text=True, check=False, cwd=tmp_path)
 
     refused = attack("--attacks", "square,pgd")
-    assert refused.returncode == 3 and not (tmp_path / "out" / "crafted").exists()
+    assert refused.returncode == 3 and not (tmp_path / "out" / "campaign.db").exists()
     assert "attack pgd: needs TensorFlow, which is not installed; pip install 'tritguard[attack]'" in refused.stderr
     done = attack("--preset", "quick")
     assert done.returncode in {0, 1}, done.stderr  # 1: nothing can be said of a net of random weights

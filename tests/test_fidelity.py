@@ -15,7 +15,7 @@ from tritguard.attack.base import Best, Queries
 from tritguard.attack.front import climb, find_front
 from tritguard.attack.smoothed import smoothed, table_slopes
 from tritguard.attack.view import GradientView
-from tritguard.evaluate.crafting.runs import Run
+from tritguard.campaign.runs import Run
 from tritguard.evaluate.robustness.fidelity import measure
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.repairs import look

@@ -24,7 +24,7 @@ from tritguard.device.bench import without_bench
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
-from tritguard.evaluate.registry import STUDIES, kind_of, leading
+from tritguard.evaluate.registry import STUDIES, kind_of, leading, read_study
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.study import Study
 from tritguard.files import write_whole
@@ -144,7 +144,9 @@ class Watcher:
         """Take note of a study, whose result was written to this path."""
 
 
-def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None, *, text: str = "") -> list[Study]:
+def run(
+    config: RunSettings, out: str | Path, watcher: Watcher | None = None, *, text: str = "", replace: bool = False
+) -> list[Study]:
     """Train or take a model, convert it, build its firmware, attack it on its board, and carry out further studies.
 
     A training that an earlier run finished in the same folder with the same settings and data is taken over, and so is
@@ -156,11 +158,13 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None, *,
         watcher: follows the run.
         text: the TOML text that the configuration was read from, which the results keep and the report shows, without
             the table `[bench]`.
+        replace: put the results in the place of those of another configuration.
 
     Returns:
         The results, that of the attack first. Each lies in `out`, and `report.html` there shows all.
 
     Raises:
+        BadInputError: the folder holds the result of another configuration.
         TritguardError: what a step raises; nothing of an older result is left then.
     """
     folder, watch = Path(out), watcher or Watcher()
@@ -170,6 +174,8 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None, *,
     for what, path in (("model", config.model), ("float model", config.float_model), ("control", config.control)):
         if path is not None and not Path(path).exists():
             raise BadInputError(f"no such {what}", where=path, fix="paths start at the working directory")
+    if text and not replace:
+        _keep_other_run(folder, without_bench(text))
     clear(leading(), folder)
     tensorflow = _needs_tensorflow(config)
     _shown(watch, "Looking for compilers and packages", partial(require, board, tensorflow=tensorflow))
@@ -222,6 +228,18 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None, *,
         bench=config.bench,
     )
     return _studies(config, context, watch, without_bench(text))
+
+
+def _keep_other_run(folder: Path, text: str) -> None:
+    """Refuse to put results in the place of those of another configuration, a TOML text without `[bench]`."""
+    path = folder / leading().file
+    try:
+        other = read_study(path)
+    except BadInputError:  # what cannot be read is no result
+        return
+    if other.provenance.configuration != text:
+        what = "is the result of another configuration" if other.provenance.configuration else "is no run's result"
+        raise BadInputError(what, where=str(path), fix="give another folder, or --replace")
 
 
 def _needs_tensorflow(config: RunSettings) -> bool:

@@ -18,7 +18,7 @@ from tritguard.attack.norms import NORMS
 from tritguard.build import open_build
 from tritguard.cli.data import read_dataset
 from tritguard.cli.gates import AnnotationsOption, FailOnOption, FailUnderOption, JunitOption, leave_by_gates
-from tritguard.cli.options import BenchFile, Trust
+from tritguard.cli.options import BenchFile, Replace, Trust
 from tritguard.cli.progress import stages
 from tritguard.cli.study import numbers, show
 from tritguard.cli.terminal import console
@@ -84,12 +84,16 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that craft; by default one for each core.")
     ] = None,
+    boards: Annotated[
+        int, typer.Option(min=0, help="Emulated boards that confirm at the same time; 0: as many as pay.")
+    ] = 0,
     fail_under: FailUnderOption = None,
     fail_on: FailOnOption = None,
     junit: JunitOption = None,
     annotate: AnnotationsOption = False,
     trust: Trust = False,
     bench: BenchFile = None,
+    replace: Replace = False,
 ) -> None:
     """Attack a model on its board: robust accuracy, latency, flash and RAM in one result."""
     if live and control is not None:
@@ -109,7 +113,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         result = api.attack(
             opened, firmware, dataset, out,
             plan=plan, port=port, bench=read_bench(bench), control=control, workers=workers,
-            live=announce if live else None, stages=named,
+            live=announce if live else None, stages=named, boards=boards, replace=replace,
         )  # fmt: skip
     show(result, out / ROBUSTNESS.file)
     leave_by_gates([result], fail_under, fail_on, junit, annotate)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tritguard.attack.norms import NORMS
+from tritguard.campaign.runs import Throughput
 from tritguard.data.dataset import PIXEL_UNIT
-from tritguard.evaluate.crafting.runs import Throughput
 from tritguard.evaluate.limits import DataRange
 from tritguard.evaluate.robustness.figures import Doubling, Growth
 from tritguard.evaluate.study import Confirmation, Rate, Status
@@ -122,7 +122,7 @@ def refused(effort: Throughput) -> str:
     """Say how many kept files were not used, and why; nothing if none was refused."""
     if not effort.refused:
         return ""
-    what = "file kept of an earlier run was" if effort.refused == 1 else "files kept of earlier runs were"
+    what = "job kept of an earlier run was" if effort.refused == 1 else "jobs kept of earlier runs were"
     why = "not written by this user's tritguard on this machine, or changed or damaged since"
     return f"{count(effort.refused)} {what} not used but crafted again: {why}"
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from tritguard.attack import Target
 from tritguard.build import Build
+from tritguard.campaign.runs import Run
 from tritguard.data import Dataset
 from tritguard.device import Device
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import Manifest
-from tritguard.evaluate.crafting.runs import Run
 from tritguard.evaluate.data_checks import Checked
 from tritguard.evaluate.limits import DataRange, limits_of
 from tritguard.evaluate.measurement import Firmware, Latency, tools_of

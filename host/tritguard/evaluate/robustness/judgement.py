@@ -11,7 +11,7 @@ from tritguard.attack.base import Labels, Limits
 from tritguard.attack.norms import NORMS
 from tritguard.attack.packages import TENSORFLOW
 from tritguard.attack.view import GradientView
-from tritguard.evaluate.crafting.runs import Run
+from tritguard.campaign.runs import Run
 from tritguard.evaluate.limits import WHOLE
 from tritguard.evaluate.robustness import symptoms
 from tritguard.evaluate.robustness.checks import check

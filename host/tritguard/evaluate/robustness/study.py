@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +14,13 @@ from tritguard.attack.base import Labels
 from tritguard.attack.rivals import Rivals, find_rivals
 from tritguard.attack.temperature import margin_temperature
 from tritguard.attack.view import GradientView
+from tritguard.campaign.store import FILE, Store
+from tritguard.campaign.workers import Crew, Workers
 from tritguard.data import Dataset, to_input_bytes
 from tritguard.device import Device, open_device
 from tritguard.emit import Bundle
 from tritguard.errors import DeviceError
 from tritguard.evaluate.confirmation import ask
-from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Crew, Workers
 from tritguard.evaluate.data_checks import check_data
 from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.limits import DataRange, find_range, limits_of
@@ -68,14 +69,14 @@ def _draw_aims(y: Labels, outputs: Outputs, rivals: Rivals | None, seed: int) ->
 def victim(
     bundle: Bundle, samples: Samples, plan: Plan, data_range: DataRange | None, out: Path, workers: Workers
 ) -> Victim:
-    """Prepare a model for attack; what is found is kept in `out`/crafted."""
+    """Prepare a model for attack; what is found is kept in `out`/campaign.db."""
     manifest, target = bundle.manifest, prepare(bundle, samples, plan)
     assert target.view is not None
     return Victim(
         name=manifest.name,
         sha256=manifest.model_sha256,
         target=target,
-        store=Store(out / "crafted", manifest.model_sha256),
+        store=Store(out / FILE, manifest.model_sha256),
         crew=Crew(workers, bundle.path, target.view.temperature),
         limits=limits_of(data_range),
     )
@@ -103,13 +104,21 @@ def in_chunks(predictor: Predictor, x: Int8, progress: Progress) -> Outputs:
     return Outputs.joined(parts)
 
 
-def confirm(device: Device, target: Target, found: Found, progress: Progress, comparing: Progress) -> Replay:
+def confirm(
+    device: Device,
+    target: Target,
+    found: Found,
+    progress: Progress,
+    comparing: Progress,
+    campaign: Path,
+    boards: int = 0,
+) -> Replay:
     """Replay every clean and crafted input on the device, compare its bytes with the twin's, and ask some again."""
     groups = [target.x, *(run.x for run in found.runs), *(run.x for run in found.again)]
     flat = np.concatenate(groups).reshape(sum(map(len, groups)), -1)
     distinct, where = np.unique(flat, axis=0, return_inverse=True)
     x = distinct.reshape(-1, *target.x.shape[1:])
-    answered = ask(device, x, progress)
+    answered = ask(device, x, progress, campaign=campaign, boards=boards)
     theirs = answered.outputs
     if theirs.ticks is None:
         raise DeviceError("the device reports no times")
@@ -136,6 +145,7 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
     *,
     control: Bundle | None = None,
     workers: int | None = None,
+    boards: int = 0,
     live: Callable[[Budget], None] | None = None,
 ) -> RobustnessResult:
     """Attack the deployed model and measure it.
@@ -149,6 +159,7 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
         stages: gives the callback that shows a stage's progress.
         control: an undefended model of the same task, for the same attacks.
         workers: processes that craft at the same time; by default one for each core.
+        boards: emulated boards that confirm at the same time; by default as many as pay.
         live: attack the device itself, with the attacks that need no gradients; called beforehand with what that may
             take.
 
@@ -171,13 +182,15 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
         preparing(1, 1)
         target = model.target
         if live is None:
-            found = search(model, plan, reference, stages)
+            with closing(model.store), closing(model.store if reference is None else reference.store):
+                found = search(model, plan, reference, stages)
         else:
             balls = [ball.within(model.limits) for ball in plan.balls]
             budget = plan_live(device, target.x, balls, plan.suite(classes(target)))
             live(budget)
             found = search_live(device, target, balls, budget, out / "live", stages("Attacking the device"))
-    replay = confirm(device, target, found, stages("Confirming on the device"), stages("Comparing with the twin"))
+    confirming, comparing = stages("Confirming on the device"), stages("Comparing with the twin")
+    replay = confirm(device, target, found, confirming, comparing, out / FILE, boards)
     manifest = subject.bundle.manifest
     x_test = to_input_bytes(dataset.x_test, manifest.input.scale, manifest.input.zero_point)
     whole = in_chunks(target.predictor, x_test, stages("The whole test set, on the twin"))

@@ -22,9 +22,9 @@ from tritguard.attack import Attack, Ball, Target
 from tritguard.attack.base import Access, Labels
 from tritguard.attack.rivals import Rivals
 from tritguard.attack.view import GradientView
+from tritguard.campaign.job import Done, Job, craft
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError, TritguardError
-from tritguard.evaluate.crafting.job import Done, Job, craft
 from tritguard.predictor import Int8
 from tritguard.processes import spawning
 from tritguard.twin import Twin

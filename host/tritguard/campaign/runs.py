@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import PositiveInt
 
 from tritguard.attack import Attack, Ball, Target
-from tritguard.evaluate.crafting.job import Done, Job, check_crafted, craft
-from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Crew
+from tritguard.campaign.job import Done, Job, check_crafted, craft
+from tritguard.campaign.store import Store
+from tritguard.campaign.workers import Crew
 from tritguard.predictor import Int8
 from tritguard.progress import Progress
 from tritguard.records import Record
