@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,7 +15,6 @@ from pydantic import ValidationError
 from tests.support.device_support import inputs
 from tests.support.kept import jobs
 from tests.support.known_models import ternary_model
-from tests.support.process_tree import descendants
 from tests.support.targets import ignore
 from tritguard.attack import Asking, Attack, Ball, Boundary, Crafted, Noise, Square, Target
 from tritguard.attack.base import Kind
@@ -27,11 +22,11 @@ from tritguard.attack.catalog import ATTACKS, Entry, make
 from tritguard.attack.view import GradientView
 from tritguard.build import Build
 from tritguard.campaign import store
+from tritguard.campaign.orders import Crew
 from tritguard.campaign.runs import CHUNK, craft_all
 from tritguard.campaign.store import Store
-from tritguard.campaign.workers import Crew, Workers
+from tritguard.campaign.workers import Workers
 from tritguard.cli.attack import make_plan
-from tritguard.data import Dataset, write_dataset
 from tritguard.device import open_device
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
@@ -39,7 +34,6 @@ from tritguard.evaluate.robustness.judgement import DeviceAnswers, tabulate
 from tritguard.evaluate.robustness.live import plan_live, search_live
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.presets import PRESETS, Preset
-from tritguard.evaluate.robustness.result import read_result
 from tritguard.evaluate.robustness.search import Found
 from tritguard.evaluate.robustness.table import count, to_flags
 from tritguard.evaluate.study import Rate
@@ -136,40 +130,6 @@ def test_any_number_of_processes_finds_the_same(tmp_path: Path) -> None:
     for ours, theirs in zip(runs, alone, strict=True):
         assert (ours.attack.name, ours.eps, ours.queries) == (theirs.attack.name, theirs.eps, theirs.queries)
         assert np.array_equal(ours.x, theirs.x)
-
-
-def test_a_killed_attack_leaves_no_process_and_loses_no_job(
-    small_bundle: Bundle, small_build: Build, tmp_path: Path
-) -> None:
-    """SIGKILL, which nothing can handle: workers and emulator end, and the next start does what is missing alone."""
-    x = inputs(small_bundle, 2 * CHUNK + 10)
-    data = Dataset("noise", x, Twin(small_bundle).predict(x).labels, tuple("abcde"), "steps", "none")
-    write_dataset(tmp_path / "data.npz", data)
-    command = [sys.executable, "-m", "tritguard", "attack", str(small_bundle.path), str(small_build.path)]
-    command += ["--data", str(tmp_path / "data.npz"), "--out", str(tmp_path), "-n", str(len(x)), "--eps", "1"]
-    command += ["--attacks", "noise,square", "--set", "square.queries=400", "--workers", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while len(jobs(tmp_path / "campaign.db")) < 2:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    started = descendants(process.pid)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    names = [name for name, _ in started.values()]
-    assert any("qemu" in name for name in names) and sum("python" in name for name in names) >= 2
-    while left := {pid for pid, known in started.items() if descendants(1, everyone=True).get(pid) == known}:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)
-    kept = jobs(tmp_path / "campaign.db")
-    assert 2 <= len(kept) < 12
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode in {0, 1}, done.stderr  # 1: nothing can be said of a net of random weights
-    result = read_result(tmp_path / "result.json")
-    assert result.throughput is not None
-    assert (result.throughput.jobs, result.throughput.reused) == (12, len(kept))
-    there = jobs(tmp_path / "campaign.db")
-    assert len(there) == 12 and kept.items() <= there.items()
 
 
 def test_an_interrupted_live_attack_asks_the_device_nothing_twice(

@@ -21,9 +21,10 @@ from rich.table import Table
 from tests.bench.models import keywords, resnet8
 from tests.support.shared import ROOT, shared_file
 from tritguard.attack.catalog import ATTACKS, Settings
+from tritguard.campaign.orders import Crew
 from tritguard.campaign.runs import Run, Throughput, craft_all
 from tritguard.campaign.store import Store
-from tritguard.campaign.workers import Crew, Workers
+from tritguard.campaign.workers import Workers
 from tritguard.cli.progress import bar
 from tritguard.cli.train import train
 from tritguard.convert import keras_to_tflite

@@ -24,9 +24,10 @@ from tests.support.shared import ROOT, shared_file
 from tritguard.attack import Ball, Square, Target
 from tritguard.boards import load_board
 from tritguard.build import build
+from tritguard.campaign.orders import Crew
 from tritguard.campaign.runs import craft_all
 from tritguard.campaign.store import Store
-from tritguard.campaign.workers import Crew, Workers
+from tritguard.campaign.workers import Workers
 from tritguard.cli.progress import bar
 from tritguard.data import to_input_bytes
 from tritguard.device import open_device, reinforced

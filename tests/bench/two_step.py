@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from tests.support.shared import ROOT
 from tritguard.attack import Apgd, ApgdTargeted, Attack, CarliniWagner, Pgd, Square, Target, TwoStep
+from tritguard.campaign.orders import Crew
 from tritguard.campaign.runs import Run, craft_all
 from tritguard.campaign.store import Store
-from tritguard.campaign.workers import Crew, Workers
+from tritguard.campaign.workers import Workers
 from tritguard.cli.progress import bar
 from tritguard.data import load_dataset
 from tritguard.emit import open_bundle

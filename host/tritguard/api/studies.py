@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from tritguard.api.models import convert_control
 from tritguard.boards import Board, load_board
 from tritguard.build import Build
+from tritguard.campaign.means import Means
 from tritguard.data import Dataset
 from tritguard.device import Bench, open_device
 from tritguard.emit import Bundle
@@ -53,6 +54,7 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
     control: str | Path | None = None,
     workers: int | None = None,
     boards: int = 0,
+    scheduler: str | None = None,
     live: Callable[[Budget], None] | None = None,
     replace: bool = False,
     stages: Stages = silent,
@@ -71,6 +73,7 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
         control: an undefended model for the same task, a bundle or a `.tflite`, that the same attacks have to break.
         workers: the number of processes that craft; by default one for each core.
         boards: the number of emulated boards that confirm; by default as many as pay.
+        scheduler: the address of a Dask scheduler, whose workers craft, and whose boards confirm beside this one.
         live: attack the device itself, with the attacks that need no gradients; called beforehand with what this may
             take.
         replace: put the result in the place of one of other data, another model or another plan.
@@ -112,8 +115,7 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
                 folder,
                 stages,
                 control=undefended,
-                workers=workers,
-                boards=boards,
+                means=Means(workers, boards, scheduler),
                 live=live,
             )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.campaign.database import Database
-from tritguard.campaign.seal import holds, seal
+from tritguard.campaign.seal import sealer
 from tritguard.predictor import Int8, Outputs
+
+Sealer = Callable[[Iterable[bytes]], bytes]
 
 
 class Answers:
@@ -41,11 +44,12 @@ class Answers:
             TritguardError: see `seal`.
         """
         known, found = np.zeros(len(x), bool), []
+        sealed = sealer()
         try:
             with self._database.reading() as connection:
                 for place, sample in enumerate(x if connection is not None else ()):
                     assert connection is not None
-                    answer = self._read(connection, sample)
+                    answer = self._read(connection, sample, sealed)
                     if answer is not None:
                         known[place] = True
                         found.append(answer)
@@ -61,13 +65,12 @@ class Answers:
             BadInputError, OSError: see `Database`.
             TritguardError: see `seal`.
         """
-        rows = []
+        rows, sealed = [], sealer()
         for place, sample in enumerate(x):
-            one = outputs.chosen(slice(place, place + 1))
-            logits = None if one.logits is None else one.logits.astype("<f8").tobytes()
-            ticks = None if one.ticks is None else int(one.ticks[0])
-            values = (_digest(sample), one.scores.tobytes(), logits, ticks, board)
-            rows.append((self._device, *values, seal(self._sealed(values))))
+            logits = None if outputs.logits is None else outputs.logits[place].astype("<f8").tobytes()
+            ticks = None if outputs.ticks is None else int(outputs.ticks[place])
+            values = (_digest(sample), outputs.scores[place].tobytes(), logits, ticks, board)
+            rows.append((self._device, *values, sealed(self._sealed(values))))
         with self._database.writing() as connection:
             connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
@@ -80,10 +83,10 @@ class Answers:
         """Close the file; it is opened again when it is needed."""
         self._database.close()
 
-    def _read(self, connection: sqlite3.Connection, sample: Int8) -> Outputs | None:
+    def _read(self, connection: sqlite3.Connection, sample: Int8, sealed: Sealer) -> Outputs | None:
         query = "SELECT input, scores, logits, ticks, board, seal FROM answers WHERE device = ? AND input = ?"
         row = connection.execute(query, (self._device, _digest(sample))).fetchone()
-        if row is None or not holds(row[-1], self._sealed(row[:-1])):
+        if row is None or not hmac.compare_digest(row[-1], sealed(self._sealed(row[:-1]))):
             return None
         _, scores, logits, ticks, *_ = row
         return Outputs(

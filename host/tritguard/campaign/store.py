@@ -18,7 +18,7 @@ from tritguard import attack
 from tritguard.attack import Crafted
 from tritguard.campaign.database import Database, is_damage
 from tritguard.campaign.job import Done, Job, OutOfBallError, check_crafted
-from tritguard.campaign.seal import holds, seal
+from tritguard.campaign.seal import holds, sealer
 from tritguard.predictor import Int8
 from tritguard.versions import versions
 
@@ -82,16 +82,16 @@ class Store:
             BadInputError, OSError: see `Database`.
             TritguardError: see `seal`.
         """
-        deciding, crafted = self._deciding(job), done.crafted
+        deciding, crafted, sealed = self._deciding(job), done.crafted, sealer()
         counted = (crafted.queries, crafted.gradients, done.seconds, done.processor_seconds)
         stated = deciding.columns | {
             "worker": done.worker,
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             **dict(zip(_COUNTED, counted, strict=True)),
-            "seal": seal(_sealed_job(deciding, len(crafted.x), done.worker, counted)),
+            "seal": sealed(_sealed_job(deciding, len(crafted.x), done.worker, counted)),
         }
         rows = [
-            (sample, zlib.compress(x.tobytes(), 1), seal(_sealed_result(deciding, sample, x)))
+            (sample, zlib.compress(x.tobytes(), 1), sealed(_sealed_result(deciding, sample, x)))
             for sample, x in enumerate(crafted.x)
         ]
         try:

@@ -87,6 +87,13 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     boards: Annotated[
         int, typer.Option(min=0, help="Emulated boards that confirm at the same time; 0: as many as pay.")
     ] = 0,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A Dask scheduler: its workers ('tritguard worker') craft, and its boards confirm beside this one.",
+        ),
+    ] = None,
     fail_under: FailUnderOption = None,
     fail_on: FailOnOption = None,
     junit: JunitOption = None,
@@ -113,7 +120,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         result = api.attack(
             opened, firmware, dataset, out,
             plan=plan, port=port, bench=read_bench(bench), control=control, workers=workers,
-            live=announce if live else None, stages=named, boards=boards, replace=replace,
+            live=announce if live else None, stages=named, boards=boards, scheduler=scheduler, replace=replace,
         )  # fmt: skip
     show(result, out / ROBUSTNESS.file)
     leave_by_gates([result], fail_under, fail_on, junit, annotate)

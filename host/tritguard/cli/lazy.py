@@ -25,6 +25,7 @@ VERBS = (
     "profile",
     "evaluate",
     "attack",
+    "worker",
     "certify",
     "transfer",
     "faults",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,15 @@ from tritguard.errors import DeviceError
 from tritguard.predictor import Int8, Outputs, Predictor
 from tritguard.progress import Progress
 
-_PART = 16  # inputs that a board takes at a time, so that all boards end at nearly the same time
+# Inputs that a board takes at a time: few enough that all boards end at nearly the same time and that an interruption
+# costs little, many enough that the pause between two parts does not count on a line that is slower than the board.
+_PARTS = (16, 128)
+_SHARES = 4  # of the inputs for each board
 _PROBES = 16  # inputs that all boards are given
 
-Kept = Callable[[slice, Outputs, Device], None]
-"""Called with the places of a few inputs, the answers to them, and who gave them; never by two threads at a time."""
+Kept = Callable[[slice, Outputs, str], None]
+"""Called with the places of a few inputs, the answers to them, and the name of the board that gave them; never by two
+threads at a time."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,32 @@ class Sick:
 
     board: str
     reason: str
+
+
+class Asked(Protocol):
+    """What a fleet asks: a board of this machine or of another one.
+
+    Attributes:
+        resent_frames: how many requests had to be sent again.
+    """
+
+    @property
+    def name(self) -> str:
+        """Where it is."""
+        ...
+
+    @property
+    def resent_frames(self) -> int:
+        """See the class."""
+        ...
+
+    def predict(self, x: Int8) -> Outputs:
+        """Run the model on int8[n, *input_shape].
+
+        Raises:
+            DeviceError: the board failed.
+        """
+        ...
 
 
 class Fleet(Predictor):
@@ -52,7 +83,7 @@ class Fleet(Predictor):
         sick: the boards that are asked no more.
     """
 
-    def __init__(self, devices: Sequence[Device], judge: Callable[[Int8], Outputs] | None = None) -> None:
+    def __init__(self, devices: Sequence[Asked], judge: Callable[[Int8], Outputs] | None = None) -> None:
         self.devices = tuple(devices)
         self.sick: list[Sick] = []
         self._well = list(devices)
@@ -77,7 +108,9 @@ class Fleet(Predictor):
             BadInputError: see `Device.predict`.
             DeviceError: no board is left; it says what the last one did.
         """
-        work = _Work(x, progress, kept)
+        least, most = _PARTS
+        part = max(least, min(most, len(x) // (_SHARES * max(1, len(self._well)))))
+        work = _Work(x, part, progress, kept)
         self._compare(x)
         while not work.done:
             if not self._well:
@@ -91,7 +124,7 @@ class Fleet(Predictor):
                     raise
         return work.answers()
 
-    def _work(self, device: Device, work: _Work) -> None:
+    def _work(self, device: Asked, work: _Work) -> None:
         """Have a board answer until nothing waits, or until it fails; its part then waits again."""
         while (part := work.take()) is not None:
             try:
@@ -100,9 +133,9 @@ class Fleet(Predictor):
                 work.give_back(part)
                 self._quarantine(device, str(error))
                 return
-            work.finish(part, answer, device)
+            work.finish(part, answer, device.name)
 
-    def _quarantine(self, device: Device, reason: str) -> None:
+    def _quarantine(self, device: Asked, reason: str) -> None:
         with self._lock:
             self._well = [other for other in self._well if other is not device]
             self.sick.append(Sick(device.name, reason))
@@ -112,12 +145,17 @@ class Fleet(Predictor):
         if len(self._well) < 2 or len(x) == 0:
             return
         probes = x[np.unique(np.linspace(0, len(x) - 1, min(_PROBES, len(x))).astype(int))]
-        said: dict[Device, bytes] = {}
-        for device in tuple(self._well):
+        said: dict[Asked, bytes] = {}
+
+        def probe(device: Asked) -> None:
             try:
                 said[device] = _bytes(device.predict(probes))
             except DeviceError as error:
                 self._quarantine(device, str(error))
+
+        with ThreadPoolExecutor(len(self._well)) as pool:
+            for answered in [pool.submit(probe, device) for device in self._well]:
+                answered.result()
         if len(set(said.values())) < 2:
             return
         votes = list(said.values())
@@ -137,12 +175,12 @@ class _Work:
         x: int8[n, *input_shape].
     """
 
-    def __init__(self, x: Int8, progress: Progress | None, kept: Kept | None) -> None:
+    def __init__(self, x: Int8, part: int, progress: Progress | None, kept: Kept | None) -> None:
         self.x = x
         self._progress, self._kept = progress, kept
-        self._waiting = deque(slice(start, min(start + _PART, len(x))) for start in range(0, max(len(x), 1), _PART))
+        self._waiting = deque(slice(start, min(start + part, len(x))) for start in range(0, max(len(x), 1), part))
         self._answers: dict[int, Outputs] = {}
-        self._parts = len(self._waiting)
+        self._parts, self._done = len(self._waiting), 0
         self._lock = threading.Lock()
         if progress is not None:
             progress(0, len(x))
@@ -167,14 +205,15 @@ class _Work:
         with self._lock:
             self._waiting.clear()
 
-    def finish(self, part: slice, answer: Outputs, device: Device) -> None:
+    def finish(self, part: slice, answer: Outputs, board: str) -> None:
         """Take the answers to a part."""
         with self._lock:
             if self._kept is not None:
-                self._kept(part, answer, device)
+                self._kept(part, answer, board)
             self._answers[part.start] = answer
+            self._done += part.stop - part.start
             if self._progress is not None:
-                self._progress(min(len(self.x), _PART * len(self._answers)), len(self.x))
+                self._progress(self._done, len(self.x))
 
     def answers(self) -> Outputs:
         """All answers, in the order of the inputs."""
@@ -188,7 +227,9 @@ def _bytes(outputs: Outputs) -> bytes:
 
 
 @contextmanager
-def reinforced(device: Device, boards: int, judge: Callable[[Int8], Outputs] | None = None) -> Iterator[Fleet]:
+def reinforced(
+    device: Device, boards: int, judge: Callable[[Int8], Outputs] | None = None, others: Sequence[Asked] = ()
+) -> Iterator[Fleet]:
     """Start more emulated boards of the device's kind, if it is an emulated one on the bulk line.
 
     Emulated boards count instructions, so each answers with the same bytes and ticks, and the time that a fleet takes
@@ -198,11 +239,12 @@ def reinforced(device: Device, boards: int, judge: Callable[[Int8], Outputs] | N
         device: the device.
         boards: how many there are then, this one included.
         judge: see `Fleet`.
+        others: boards of other machines that help.
 
     Raises:
         ToolMissingError, DeviceError: see `emulate`.
     """
     more = boards - 1 if device.bulk else 0
     with ExitStack() as stack:
-        others = [stack.enter_context(emulate(device.bundle, device.build)) for _ in range(more)]
-        yield Fleet([device, *others], judge)
+        more_here = [stack.enter_context(emulate(device.bundle, device.build)) for _ in range(more)]
+        yield Fleet([device, *more_here, *others], judge)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from tritguard.build import Build
 from tritguard.campaign.answers import Answers
 from tritguard.device import Device, Fleet, emulate, open_device, reinforced
+from tritguard.device.fleet import Asked
 from tritguard.emit import Bundle
 from tritguard.errors import MismatchError
 from tritguard.evaluate.samples import compared, differing
@@ -63,7 +65,15 @@ class Answered:
         )
 
 
-def ask(device: Device, x: Int8, progress: Progress, *, campaign: Path | None = None, boards: int = 0) -> Answered:
+def ask(
+    device: Device,
+    x: Int8,
+    progress: Progress,
+    *,
+    campaign: Path | None = None,
+    boards: int = 0,
+    others: Sequence[Asked] = (),
+) -> Answered:
     """Ask a device for the inputs.
 
     An emulated board on the bulk line is helped by more of its kind, and a share of the inputs goes over the UART too:
@@ -75,6 +85,7 @@ def ask(device: Device, x: Int8, progress: Progress, *, campaign: Path | None = 
         progress: called with (inputs answered, n).
         campaign: the file that keeps answers as they come, until all are there: an interrupted run goes on from them.
         boards: how many emulated boards share the work; by default one for each core, if there is enough of it.
+        others: boards of other machines that share it too.
 
     Raises:
         DeviceError: the device stopped answering.
@@ -85,10 +96,10 @@ def ask(device: Device, x: Int8, progress: Progress, *, campaign: Path | None = 
     with (
         _Kept(device, _MAIN, campaign) as main,
         _Kept(device, _AGAIN, campaign) as again,
-        reinforced(device, boards, twin.predict) as fleet,
+        reinforced(device, boards, twin.predict, others) as fleet,
         ThreadPoolExecutor(1) as pool,
     ):
-        resent = device.resent_frames
+        resent = fleet.resent_frames
         share = _share(len(x)) if device.bulk else np.zeros(0, np.int64)
         checking = pool.submit(_over_uart, device, x[share], again) if device.bulk else None
         outputs = main.complete(x, fleet, progress)
@@ -128,8 +139,8 @@ class _Kept:
         if len(left) == 0 and found is not None:
             return found
 
-        def keep(part: slice, outputs: Outputs, device: Device) -> None:
-            answers.keep(x[left[part]], outputs, device.name)
+        def keep(part: slice, outputs: Outputs, board: str) -> None:
+            answers.keep(x[left[part]], outputs, board)
 
         def told(done: int, _left: int) -> None:
             if progress is not None:

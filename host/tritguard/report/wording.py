@@ -57,6 +57,11 @@ def line(seen: Confirmation) -> str:
     return f"bulk line, {count(seen.bulk_inputs)}; {count(seen.uart_again)} of them also over the UART: the same bytes"
 
 
+def quarantined(seen: Confirmation) -> str:
+    """Name the boards whose work others took over, and what they did; nothing if there are none."""
+    return "; ".join(f"{one.board}: {one.reason}" for one in seen.quarantined)
+
+
 def real(number: float) -> str:
     """Write a physical quantity to four significant digits."""
     return f"{number:.4g}"

@@ -10,9 +10,9 @@ from typing_extensions import override
 
 from tritguard.attack import Attack, Ball, Crafted, Target
 from tritguard.attack.base import Best, Kind, Labels, Limits, Queries
+from tritguard.campaign.orders import Crew
 from tritguard.campaign.runs import Assignment, Run, Throughput, craft_all, craft_each
 from tritguard.campaign.store import Store
-from tritguard.campaign.workers import Crew
 from tritguard.evaluate.limits import WHOLE
 from tritguard.evaluate.robustness.figures import Control, Doubling, Fidelity, Growth
 from tritguard.evaluate.robustness.grids import Regrid

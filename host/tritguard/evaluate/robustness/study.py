@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +14,12 @@ from tritguard.attack.base import Labels
 from tritguard.attack.rivals import Rivals, find_rivals
 from tritguard.attack.temperature import margin_temperature
 from tritguard.attack.view import GradientView
+from tritguard.campaign.means import Means
+from tritguard.campaign.orders import Crew, Pool
 from tritguard.campaign.store import FILE, Store
-from tritguard.campaign.workers import Crew, Workers
 from tritguard.data import Dataset, to_input_bytes
 from tritguard.device import Device, open_device
+from tritguard.device.fleet import Asked
 from tritguard.emit import Bundle
 from tritguard.errors import DeviceError
 from tritguard.evaluate.confirmation import ask
@@ -35,7 +37,6 @@ from tritguard.evaluate.robustness.search import Found, Victim, classes, search
 from tritguard.evaluate.samples import Samples, check_attackable, draw_samples
 from tritguard.evaluate.study import Rate
 from tritguard.predictor import Int8, Outputs, Predictor
-from tritguard.processes import cores
 from tritguard.progress import Progress, Stages
 from tritguard.twin import Twin
 
@@ -67,7 +68,7 @@ def _draw_aims(y: Labels, outputs: Outputs, rivals: Rivals | None, seed: int) ->
 
 
 def victim(
-    bundle: Bundle, samples: Samples, plan: Plan, data_range: DataRange | None, out: Path, workers: Workers
+    bundle: Bundle, samples: Samples, plan: Plan, data_range: DataRange | None, out: Path, workers: Pool
 ) -> Victim:
     """Prepare a model for attack; what is found is kept in `out`/campaign.db."""
     manifest, target = bundle.manifest, prepare(bundle, samples, plan)
@@ -83,7 +84,7 @@ def victim(
 
 
 def undefended(
-    control: Bundle | None, bundle: Bundle, dataset: Dataset, plan: Plan, out: Path, workers: Workers
+    control: Bundle | None, bundle: Bundle, dataset: Dataset, plan: Plan, out: Path, workers: Pool
 ) -> Victim | None:
     """Prepare the control, if there is one, with the samples that the model of the bundle is attacked with."""
     if control is None:
@@ -110,15 +111,17 @@ def confirm(
     found: Found,
     progress: Progress,
     comparing: Progress,
+    *,
     campaign: Path,
     boards: int = 0,
+    others: Sequence[Asked] = (),
 ) -> Replay:
     """Replay every clean and crafted input on the device, compare its bytes with the twin's, and ask some again."""
     groups = [target.x, *(run.x for run in found.runs), *(run.x for run in found.again)]
     flat = np.concatenate(groups).reshape(sum(map(len, groups)), -1)
     distinct, where = np.unique(flat, axis=0, return_inverse=True)
     x = distinct.reshape(-1, *target.x.shape[1:])
-    answered = ask(device, x, progress, campaign=campaign, boards=boards)
+    answered = ask(device, x, progress, campaign=campaign, boards=boards, others=others)
     theirs = answered.outputs
     if theirs.ticks is None:
         raise DeviceError("the device reports no times")
@@ -144,8 +147,7 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
     stages: Stages,
     *,
     control: Bundle | None = None,
-    workers: int | None = None,
-    boards: int = 0,
+    means: Means | None = None,
     live: Callable[[Budget], None] | None = None,
 ) -> RobustnessResult:
     """Attack the deployed model and measure it.
@@ -158,8 +160,7 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
         out: the folder for what a resumed run can use again.
         stages: gives the callback that shows a stage's progress.
         control: an undefended model of the same task, for the same attacks.
-        workers: processes that craft at the same time; by default one for each core.
-        boards: emulated boards that confirm at the same time; by default as many as pay.
+        means: the processes and boards that take part; by default a process for each core.
         live: attack the device itself, with the attacks that need no gradients; called beforehand with what that may
             take.
 
@@ -174,7 +175,8 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
     samples = draw_samples(subject.bundle, dataset, plan.samples, plan.seed)
     checked = check_data(subject.bundle.manifest, dataset=dataset)
     data_range = find_range(plan.data_range, dataset, subject.bundle.manifest.input)
-    with Workers(workers or cores()) as crafting:
+    means = means or Means()
+    with means.opened(device.hello.build_id) as (crafting, others):
         preparing = stages("Preparing the attacks")
         preparing(0, 1)
         model = victim(subject.bundle, samples, plan, data_range, out, crafting)
@@ -189,8 +191,10 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
             budget = plan_live(device, target.x, balls, plan.suite(classes(target)))
             live(budget)
             found = search_live(device, target, balls, budget, out / "live", stages("Attacking the device"))
-    confirming, comparing = stages("Confirming on the device"), stages("Comparing with the twin")
-    replay = confirm(device, target, found, confirming, comparing, out / FILE, boards)
+        confirming, comparing = stages("Confirming on the device"), stages("Comparing with the twin")
+        replay = confirm(
+            device, target, found, confirming, comparing, campaign=out / FILE, boards=means.boards, others=others
+        )
     manifest = subject.bundle.manifest
     x_test = to_input_bytes(dataset.x_test, manifest.input.scale, manifest.input.zero_point)
     whole = in_chunks(target.predictor, x_test, stages("The whole test set, on the twin"))
