@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -25,7 +26,10 @@ def test_the_lines_of_the_readme_run_as_written(tmp_path: Path) -> None:
         pytest.skip("needs Debian's package dataset-fashion-mnist")
     pytest.importorskip("tensorflow", reason="training needs the extra 'train'")
     (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (tmp_path / "first.py").write_text(lines)
+    notebook = json.loads((ROOT / "examples" / "first.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert "\n".join(cells).split() == lines.split(), "the notebook and the README show the same lines"
+    (tmp_path / "first.py").write_text("\n".join(cells))
     done = subprocess.run(
         [sys.executable, "first.py"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=1200
     )

@@ -47,7 +47,8 @@ RANKS = [
     {"evaluate"},
     {"report"},
     {"api"},
-    {"cli"},
+    {"serve"},
+    {"cli", "pytest_plugin"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 # The same inside the packages that hold rooms of their own; a package's face (`__init__.py`) may import any of them.

@@ -11,7 +11,7 @@ from tritguard.api.flashing import flash
 from tritguard.api.models import convert, load_data, train
 from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
 from tritguard.api.schemas import schema, write_schemas
-from tritguard.api.start import init
+from tritguard.api.start import example, examples, init
 from tritguard.api.studies import attack, certify, evaluate, faults, privacy, report, selftest, transfer
 from tritguard.boards import Board, available_boards, load_board
 from tritguard.build import Budget, Build, open_build
@@ -84,6 +84,8 @@ __all__ = [
     "convert_to_arrays",
     "evaluate",
     "evidence",
+    "example",
+    "examples",
     "faults",
     "flash",
     "init",

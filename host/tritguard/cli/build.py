@@ -13,7 +13,7 @@ from tritguard.boards import load_board
 from tritguard.build import Budget, Build, parse_bytes
 from tritguard.build.tflm import how_to_get
 from tritguard.cli.options import Trust
-from tritguard.cli.terminal import console
+from tritguard.cli.terminal import console, tell
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError, ToolMissingError
 
@@ -71,6 +71,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
             chosen = api.tflm_engine(model, target, tflm, arrays, trust=trust)
     with console.status("Building the firmware"):
         built = api.build(model, out, board=target, engine=chosen, budget=budget)
+    tell(built.record)
     describe(built)
 
 

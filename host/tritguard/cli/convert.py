@@ -14,7 +14,7 @@ from tritguard import api
 from tritguard.api.models import CORE
 from tritguard.cli.data import read_dataset
 from tritguard.cli.progress import stages
-from tritguard.cli.terminal import console, say
+from tritguard.cli.terminal import console, say, tell
 from tritguard.cli.tflm import describe as describe_arrays
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
@@ -79,6 +79,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
                 model, out, calibration=calibration, name=name, uncompressed=uncompressed, compat=tflm_compat,
                 stages=named,
             )  # fmt: skip
+        tell(arrays.manifest)
         describe_arrays(arrays)
         return
     if uncompressed or tflm_compat:
@@ -102,6 +103,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
             note=note,
             stages=named,
         )
+    tell(bundle.manifest)
     describe(bundle)
     list_formats(bundle)
 

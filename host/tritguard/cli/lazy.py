@@ -32,6 +32,7 @@ VERBS = (
     "privacy",
     "report",
     "compare",
+    "serve",
     "evidence",
     "verify",
     "boards",
@@ -39,6 +40,8 @@ VERBS = (
     "doctor",
 )
 
+ENDLESS = ("monitor", "serve")
+"""Verbs that go on until they are ended, and so have no outcome to tell."""
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 a result is invalid, or evidence was changed; 2 bad input; 3 a tool is missing or a build "
@@ -70,7 +73,10 @@ def _help(verb: str) -> str:
 
 def _imported(verb: str) -> TyperCommand:
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    alone.command(name=verb, epilog=EXIT_CODES)(import_module(f"tritguard.cli.{verb}").command)
-    command = typer.main.get_command(alone)
-    assert isinstance(command, TyperCommand)
-    return command
+    from tritguard.cli.output import with_output  # noqa: PLC0415 - not for help
+
+    command = with_output(import_module(f"tritguard.cli.{verb}").command, json=verb not in ENDLESS)
+    alone.command(name=verb, epilog=EXIT_CODES)(command)
+    made = typer.main.get_command(alone)
+    assert isinstance(made, TyperCommand)
+    return made

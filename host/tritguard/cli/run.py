@@ -18,7 +18,7 @@ from tritguard.cli.gates import AnnotationsOption, FailOnOption, FailUnderOption
 from tritguard.cli.options import Replace
 from tritguard.cli.progress import Stage, stages
 from tritguard.cli.study import show
-from tritguard.cli.terminal import console
+from tritguard.cli.terminal import console, tell
 from tritguard.cli.train import describe as describe_training
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
@@ -49,6 +49,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     settings = read_run_config(config).model_copy(update=given)
     with _Shown() as shown:
         results = run(settings, out, shown, text=config.read_text(), replace=replace)
+    tell({study.kind: study for study in results})
     leave_by_gates(results, fail_under, fail_on, junit, annotate)
 
 
@@ -110,4 +111,4 @@ class _Shown(Watcher):
     @override
     def studied(self, study: Study, path: Path) -> None:
         self._settle()
-        show(study, path)
+        show(study, path, alone=False)
