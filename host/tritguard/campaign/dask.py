@@ -97,7 +97,11 @@ class DaskWorkers(Pool):
                 with suppress(TimeoutError), self.client.as_current():
                     wait(list(places), timeout=_LOOK_SECONDS, return_when="FIRST_COMPLETED")
                 for future in [future for future in places if future.done()]:
-                    yield places.pop(future), self._outcome(future)
+                    try:
+                        outcome = self._outcome(future)
+                    except TimeoutError:  # its worker died with the outcome, and another one does it again
+                        continue
+                    yield places.pop(future), outcome
                 seen = time.monotonic() if self.count else seen
                 if time.monotonic() - seen > _ALONE_SECONDS:
                     fix = f"start some: tritguard worker {self._address}"
@@ -114,10 +118,12 @@ class DaskWorkers(Pool):
         from distributed import CancelledError, KilledWorker  # noqa: PLC0415 - of an extra
 
         try:
-            done: Done = future.result()
+            done: Done = future.result(timeout=_LOOK_SECONDS)
         except KilledWorker as error:
             fix = "look at the workers' memory; what was crafted so far is kept"
             raise TritguardError("a job ended one worker after the other", where=self._address, fix=fix) from error
+        except TimeoutError:
+            raise
         except (CancelledError, OSError) as error:
             fix = "start it again; what was crafted so far is kept"
             raise TritguardError("the connection to the scheduler broke", where=self._address, fix=fix) from error
@@ -173,18 +179,19 @@ class RemoteBoard(Asked):
         from distributed import wait  # noqa: PLC0415 - of an extra
 
         try:
-            while not lease.done():
+            while True:
+                # An answer may be lost after it was given, with the worker that still held it.
                 with suppress(TimeoutError), self._client.as_current():
                     wait([lease], timeout=_LOOK_SECONDS)
-                if not lease.done() and self._worker not in self._client.scheduler_info(n_workers=-1)["workers"]:
+                    answer: tuple[Outputs, int] = lease.result(timeout=_LOOK_SECONDS)
+                    return answer
+                if self._worker not in self._client.scheduler_info(n_workers=-1)["workers"]:
                     raise DeviceError("its worker is gone", where=self.name)
-            answer: tuple[Outputs, int] = lease.result()
         except TritguardError:
             lease.cancel()
             raise
         except Exception as error:  # whatever Dask raises where a worker or the scheduler is lost
             raise DeviceError(f"its worker failed ({error})", where=self.name) from error
-        return answer
 
 
 def _connect(address: str) -> Client:
