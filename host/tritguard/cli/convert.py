@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from tritguard import api
+from tritguard.api import convert, convert_to_arrays
 from tritguard.api.models import CORE
 from tritguard.cli.data import read_dataset
 from tritguard.cli.progress import stages
@@ -75,7 +75,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         if classes or core or weight_format:
             raise BadInputError("--classes, --core and --format belong to --to native")
         with stages() as named:
-            arrays = api.convert_to_arrays(
+            arrays = convert_to_arrays(
                 model, out, calibration=calibration, name=name, uncompressed=uncompressed, compat=tflm_compat,
                 stages=named,
             )  # fmt: skip
@@ -90,7 +90,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     names = tuple(part.strip() for part in classes.split(",")) if classes else None
     formats = parse_formats(weight_format or [])
     with stages() as named:
-        bundle = api.convert(
+        bundle = convert(
             model,
             out,
             core=core or CORE,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tritguard import api
+from tritguard.api import evaluate, open_build
 from tritguard.cli.data import read_dataset
 from tritguard.cli.options import BenchFile, Replace, Trust
 from tritguard.cli.progress import stages
@@ -39,9 +39,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     plan = settings(DEPLOYMENT, config, {"samples": samples, "seed": seed})
     opened = open_bundle(bundle, trust=trust)
     opened.manifest.check_single()
-    built, dataset = api.open_build(build), read_dataset(data)
+    built, dataset = open_build(build), read_dataset(data)
     with stages() as named:
-        result = api.evaluate(
+        result = evaluate(
             opened, built, dataset, out, plan=plan, port=port, bench=read_bench(bench), stages=named, replace=replace
         )
     show(result, out / DEPLOYMENT.file)

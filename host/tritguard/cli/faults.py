@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tritguard import api
+from tritguard.api import faults
 from tritguard.build import open_build
 from tritguard.cli.data import read_dataset
 from tritguard.cli.options import Replace, Trust
@@ -45,6 +45,6 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     dataset = read_dataset(data)
     subjects = list(zip_longest(opened, built))
     with study_stages() as named:
-        result = api.faults(subjects, dataset, out, plan=plan, stages=named, replace=replace)
+        result = faults(subjects, dataset, out, plan=plan, stages=named, replace=replace)
     show(result, out / FAULTS.file)
     leave(result)

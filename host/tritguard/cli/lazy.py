@@ -11,6 +11,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typing_extensions import override
 
+from tritguard.heavy_imports import heavy_imports
+
 VERBS = (
     "init",
     "run",
@@ -72,10 +74,12 @@ def _help(verb: str) -> str:
 
 
 def _imported(verb: str) -> TyperCommand:
+    with heavy_imports():
+        file = import_module(f"tritguard.cli.{verb}")
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     from tritguard.cli.output import with_output  # noqa: PLC0415 - not for help
 
-    command = with_output(import_module(f"tritguard.cli.{verb}").command, json=verb not in ENDLESS)
+    command = with_output(file.command, json=verb not in ENDLESS)
     alone.command(name=verb, epilog=EXIT_CODES)(command)
     made = typer.main.get_command(alone)
     assert isinstance(made, TyperCommand)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tritguard import api
+from tritguard.api import report
 from tritguard.cli.gates import AnnotationsOption, FailOnOption, FailUnderOption, JunitOption, leave_by_gates
 from tritguard.cli.terminal import console, tell
 from tritguard.report.registry import to_terminal
@@ -24,7 +24,7 @@ def command(
     annotate: AnnotationsOption = False,
 ) -> None:
     """Print what a run found and write it as one self-contained HTML file."""
-    target, (study, *beside) = api.report(source, output)
+    target, (study, *beside) = report(source, output)
     tell(study)
     console.print(to_terminal(study, beside))
     console.print(f"\nreport: {target}", soft_wrap=True)
