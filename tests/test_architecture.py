@@ -30,6 +30,7 @@ FOUNDATION = {
     "processes",
     "progress",
     "templating",
+    "versions",
 }
 # Left of a name: what it may import. Same rank: not from each other.
 RANKS = [
@@ -42,6 +43,7 @@ RANKS = [
     {"device"},
     {"attack", "profile"},
     {"certify"},
+    {"campaign"},
     {"evaluate"},
     {"report"},
     {"api"},
@@ -60,7 +62,7 @@ INNER = {
     ],
     "evaluate": [
         {"limits", "samples", "study"},
-        {"confirmation", "crafting", "data_checks", "kind", "measurement", "selftest"},
+        {"confirmation", "data_checks", "kind", "measurement", "selftest"},
         {kind.name for kind in STUDIES},
         {"registry"},
     ],

@@ -22,9 +22,9 @@ from tests.support.tflite_builder import ModelBuilder
 from tritguard.attack import Noise, Square, TwoStep
 from tritguard.boards import load_board
 from tritguard.build import Build
+from tritguard.campaign.runs import Run, Throughput
 from tritguard.emit import Bundle
 from tritguard.evaluate.certify.result import CertifyPoint, CertifyResult
-from tritguard.evaluate.crafting.runs import Run, Throughput
 from tritguard.evaluate.study import Rate
 from tritguard.graph import read_graph
 from tritguard.graph.model import Weighted

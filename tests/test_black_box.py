@@ -12,9 +12,9 @@ from tests.support import float_net
 from tests.support.shared import shared_file
 from tritguard.attack import Attack, Ball, Boundary, HopSkipJump, Noise, Square, Target, Zoo
 from tritguard.attack.windows import as_image, sides
+from tritguard.campaign.runs import craft_all
+from tritguard.campaign.store import Store
 from tritguard.emit import write_bundle
-from tritguard.evaluate.crafting.runs import craft_all
-from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.robustness.growth import holding
 from tritguard.twin import Twin
 
@@ -154,7 +154,9 @@ def test_targets_go_with_their_samples(tmp_path: Path) -> None:
     """More samples than a chunk holds: each is brought to its own class, and judged by it."""
     plain = float_net.target(60)
     aimed = replace(plain, aim=(plain.y + np.arange(60) % 9 + 1) % 10)
-    (run,), _ = craft_all(aimed, [Ball("Linf", 120)], [Square(60)], Store(tmp_path, ""), lambda *_: None)
+    (run,), _ = craft_all(
+        aimed, [Ball("Linf", 120)], [Square(60)], Store(tmp_path / "campaign.db", ""), lambda *_: None
+    )
     reached = aimed.predictor.predict(run.x).labels == aimed.aim
     assert reached[:50].mean() > 0.3 and reached[50:].mean() > 0.3
     assert np.array_equal(holding(aimed, [run]), ~reached)

@@ -7,12 +7,15 @@ import signal
 import struct
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.support.device_support import BOARDS, OTHER_BOARDS, Builder, crashing_bundle, inputs
+from tests.support.kept import rows
 from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.device import EmulatedBoard, EmulatorError, emulate, open_device, reinforced
@@ -22,7 +25,8 @@ from tritguard.device.protocol import Frame, Refusal, Request
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import DeviceError, MismatchError
 from tritguard.evaluate.confirmation import ask, check_lines, confirm
-from tritguard.predictor import Outputs
+from tritguard.predictor import Int8, Outputs
+from tritguard.progress import Progress
 from tritguard.twin import Twin
 
 pytest_plugins = ("tests.support.device_fixtures",)
@@ -157,6 +161,84 @@ def test_a_share_goes_over_the_uart_too(small_bundle: Bundle, small_build: Build
             check_lines(small_build, wrong, right)
 
 
+def test_a_board_that_ends_is_quarantined_and_the_others_take_over(
+    small_bundle: Bundle, small_build: Build, emulators: list[EmulatedBoard]
+) -> None:
+    x, seen = inputs(small_bundle, 120), list[int]()
+    with open_device(small_bundle, small_build) as device:
+        right = device.predict(x)
+        with reinforced(device, 3) as fleet:
+
+            def kill(done: int, _total: int) -> None:
+                if done >= 32 and emulators[1].process_id not in killed:
+                    killed.append(emulators[1].process_id)
+                    os.kill(emulators[1].process_id, signal.SIGKILL)
+                seen.append(done)
+
+            killed: list[int] = []
+            assert_same(fleet.predict(x, kill), right)
+            assert [(sick.board, "connection broke" in sick.reason) for sick in fleet.sick] == [(device.name, True)]
+            assert seen[0] == 0 and seen[-1] == len(x)
+            for emulator in (emulators[0], emulators[2]):
+                os.kill(emulator.process_id, signal.SIGKILL)
+            with pytest.raises(DeviceError, match=r"no board is left \(.*connection broke"):
+                fleet.predict(x)
+
+
+def test_a_board_that_answers_otherwise_is_quarantined(
+    small_bundle: Bundle, small_build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, twin = inputs(small_bundle, 40), Twin(small_bundle)
+    with open_device(small_bundle, small_build) as device:
+        right = device.predict(x)
+        for boards in (2, 3):  # of two, the twin decides
+            with reinforced(device, boards, twin.predict) as fleet:
+                monkeypatch.setattr(fleet.devices[0], "predict", partial(_changed, fleet.devices[0].predict))
+                assert_same(fleet.predict(x), right)
+                monkeypatch.undo()
+                reason = "answers the same inputs otherwise than the other boards"
+                assert [sick.reason for sick in fleet.sick] == [reason]
+
+
+def test_a_confirmation_that_is_interrupted_goes_on(
+    small_bundle: Bundle, small_build: Build, tmp_path: Path, emulators: list[EmulatedBoard]
+) -> None:
+    x, campaign, calls = inputs(small_bundle, 100), tmp_path / "campaign.db", list[int]()
+
+    def confirmed(stop: int = 1000) -> Outputs:
+        calls.clear()
+
+        def told(done: int, _total: int) -> None:
+            calls.append(done)
+            if done >= stop:
+                os.kill(emulators[-2].process_id, signal.SIGKILL)  # the board; the last one is asked over the UART
+                os.kill(emulators[-1].process_id, signal.SIGKILL)
+
+        with open_device(small_bundle, small_build) as device:
+            return ask(device, x, told, campaign=campaign, boards=1).outputs
+
+    with pytest.raises(DeviceError):
+        confirmed(stop=48)
+    kept = len(rows(campaign, "SELECT * FROM answers WHERE device LIKE '%asked'"))
+    assert 48 <= kept < 100
+    resumed = confirmed()
+    assert calls[0] == kept and calls[-1] == 100
+    assert rows(campaign, "SELECT * FROM answers") == []
+    assert_same(resumed, confirmed())
+    assert calls[0] == 0
+
+
+def _changed(answer: Callable[..., Outputs], x: Int8, progress: Progress | None = None) -> Outputs:
+    said = answer(x, progress)
+    return Outputs(said.scores ^ 1, said.logits, said.ticks)
+
+
+def assert_same(ours: Outputs, theirs: Outputs) -> None:
+    assert np.array_equal(ours.scores, theirs.scores)
+    assert ours.logits is not None and np.array_equal(ours.logits, theirs.logits)
+    assert np.array_equal(ours.ticks, theirs.ticks)
+
+
 def test_a_fleet_answers_in_order_and_tells_its_progress(small_bundle: Bundle, small_build: Build) -> None:
     x, calls = inputs(small_bundle, 70), list[tuple[int, int]]()
     with open_device(small_bundle, small_build) as device, reinforced(device, 3) as fleet:
@@ -170,14 +252,15 @@ def test_a_fleet_answers_in_order_and_tells_its_progress(small_bundle: Bundle, s
     assert calls == sorted(calls) and calls[-1] == (70, 70)
 
 
-def test_a_fleet_ends_soon_after_one_of_its_boards(
+def test_a_fleet_ends_soon_after_the_last_of_its_boards(
     small_bundle: Bundle, small_build: Build, emulators: list[EmulatedBoard]
 ) -> None:
     x = np.repeat(inputs(small_bundle, 1), 100_000, axis=0)
     with open_device(small_bundle, small_build) as device, reinforced(device, 2) as fleet:
-        threading.Timer(0.3, os.kill, (emulators[1].process_id, signal.SIGKILL)).start()
+        for emulator in emulators:
+            threading.Timer(0.3, os.kill, (emulator.process_id, signal.SIGKILL)).start()
         start = time.monotonic()
-        with pytest.raises(DeviceError, match="connection broke"):
+        with pytest.raises(DeviceError, match=r"no board is left \(.*connection broke"):
             fleet.predict(x)
         assert time.monotonic() - start < 5
 

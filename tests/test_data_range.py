@@ -16,12 +16,12 @@ from tests.support.masked_models import HONEST, task
 from tritguard.attack import Attack, Ball, Crafted, Noise, Target
 from tritguard.attack.base import Kind
 from tritguard.attack.catalog import ATTACKS, make
+from tritguard.campaign.job import Job, OutOfBallError, check_crafted
 from tritguard.cli.attack import make_plan
 from tritguard.data import Dataset, read_dataset
 from tritguard.data.dataset import PIXEL_UNIT, write_dataset
 from tritguard.emit import write_bundle
 from tritguard.errors import BadInputError
-from tritguard.evaluate.crafting.job import Job, OutOfBallError, check_crafted
 from tritguard.evaluate.limits import DataRange, RangeSetting, find_range
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.search import search

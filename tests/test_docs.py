@@ -26,12 +26,12 @@ from tritguard.attack.catalog import ATTACKS, Entry
 from tritguard.attack.norms import NORMS
 from tritguard.boards import Board
 from tritguard.build import Budget, Build
+from tritguard.campaign.runs import craft_all
+from tritguard.campaign.store import Store
 from tritguard.cli import VERBS
 from tritguard.data import Dataset, write_dataset
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
-from tritguard.evaluate.crafting.runs import craft_all
-from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.kind import StudyKind
 from tritguard.evaluate.registry import STUDIES
 from tritguard.evaluate.robustness.checks import CHECKS
@@ -203,7 +203,7 @@ def test_the_norm_that_is_shown_works_as_it_is(tmp_path: Path, monkeypatch: pyte
     assert {x.min(), x.max()} == {-128, 127}  # where moves have to turn around
     left = {}
     for attack in plan.suite(classes=10):
-        runs, _ = craft_all(target, plan.balls, [attack], Store(tmp_path / "crafted", ""), lambda *_: None)
+        runs, _ = craft_all(target, plan.balls, [attack], Store(tmp_path / "campaign.db", ""), lambda *_: None)
         for run, ball in zip(runs, plan.balls, strict=True):
             moved = np.abs(run.x.astype(int) - x).reshape(len(x), -1).sum(axis=1)
             assert run.x.dtype == np.int8 and (moved <= ball.eps).all()

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,6 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.device_support import inputs
+from tests.support.kept import jobs
 from tests.support.known_models import ternary_model
 from tests.support.targets import ignore
 from tritguard.attack import Asking, Attack, Ball, Boundary, Crafted, Noise, Square, Target
@@ -24,20 +21,19 @@ from tritguard.attack.base import Kind
 from tritguard.attack.catalog import ATTACKS, Entry, make
 from tritguard.attack.view import GradientView
 from tritguard.build import Build
+from tritguard.campaign import store
+from tritguard.campaign.orders import Crew
+from tritguard.campaign.runs import CHUNK, craft_all
+from tritguard.campaign.store import Store
+from tritguard.campaign.workers import Workers
 from tritguard.cli.attack import make_plan
-from tritguard.data import Dataset, write_dataset
 from tritguard.device import open_device
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
-from tritguard.evaluate.crafting import store
-from tritguard.evaluate.crafting.runs import CHUNK, craft_all
-from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Crew, Workers
 from tritguard.evaluate.robustness.judgement import DeviceAnswers, tabulate
 from tritguard.evaluate.robustness.live import plan_live, search_live
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.presets import PRESETS, Preset
-from tritguard.evaluate.robustness.result import read_result
 from tritguard.evaluate.robustness.search import Found
 from tritguard.evaluate.robustness.so_far import following, read_so_far
 from tritguard.evaluate.robustness.table import count, to_flags
@@ -75,7 +71,7 @@ def test_a_table_is_what_the_device_said(targeted: bool, target: Target, tmp_pat
     rng, n = np.random.default_rng(0), len(target.x)
     aimed = replace(target, aim=(target.y + 1) % 5 if targeted else None)
     runs, throughput = craft_all(
-        aimed, [Ball("Linf", 2), Ball("Linf", 9)], [Noise(2)], Store(tmp_path, "model"), ignore
+        aimed, [Ball("Linf", 2), Ball("Linf", 9)], [Noise(2)], Store(tmp_path / "campaign.db", "model"), ignore
     )
     answers = DeviceAnswers(
         clean=np.where(np.arange(n) < 5, target.y + 1, target.y),
@@ -94,7 +90,7 @@ def test_a_table_is_what_the_device_said(targeted: bool, target: Target, tmp_pat
 
 
 def test_an_interrupted_crafting_goes_on_where_it_stopped(target: Target, tmp_path: Path) -> None:
-    plan, kept = Plan(eps=(1, 2, 4), sanity_eps=64), Store(tmp_path / "crafted", "model")
+    plan, kept = Plan(eps=(1, 2, 4), sanity_eps=64), Store(tmp_path / "campaign.db", "model")
     with pytest.raises(KeyboardInterrupt):
         craft_all(target, plan.balls, (Counting(fail_at=4),), kept, ignore)
     second = Counting()
@@ -137,75 +133,22 @@ def test_any_number_of_processes_finds_the_same(tmp_path: Path) -> None:
         if done == 5:
             raise KeyboardInterrupt
 
-    store = Store(tmp_path / "crafted", "model")
+    store = Store(tmp_path / "campaign.db", "model")
     with Workers(2) as workers:
         crew = Crew(workers, bundle.path, 1.0)
         with pytest.raises(KeyboardInterrupt):
             craft_all(target, balls, attacks, store, stop, crew)
-        kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "crafted").iterdir()}
+        kept = jobs(tmp_path / "campaign.db")
         assert len(kept) == 5
         assert multiprocessing.active_children() == []
         runs, throughput = craft_all(target, balls, attacks, store, ignore, crew)
     assert multiprocessing.active_children() == []
     assert (throughput.workers, throughput.jobs, throughput.reused) == (2, 12, 5)
-    assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
+    assert kept.items() <= jobs(tmp_path / "campaign.db").items()
     alone, _ = craft_all(target, balls, attacks, Store(tmp_path / "alone", "model"), ignore)
     for ours, theirs in zip(runs, alone, strict=True):
         assert (ours.attack.name, ours.eps, ours.queries) == (theirs.attack.name, theirs.eps, theirs.queries)
         assert np.array_equal(ours.x, theirs.x)
-
-
-def test_a_killed_attack_leaves_no_process_and_loses_no_job(
-    small_bundle: Bundle, small_build: Build, tmp_path: Path
-) -> None:
-    """SIGKILL, which nothing can handle: workers and emulator end, and the next start does what is missing alone."""
-    x = inputs(small_bundle, 2 * CHUNK + 10)
-    data = Dataset("noise", x, Twin(small_bundle).predict(x).labels, tuple("abcde"), "steps", "none")
-    write_dataset(tmp_path / "data.npz", data)
-    command = [sys.executable, "-m", "tritguard", "attack", str(small_bundle.path), str(small_build.path)]
-    command += ["--data", str(tmp_path / "data.npz"), "--out", str(tmp_path), "-n", str(len(x)), "--eps", "1"]
-    command += ["--attacks", "noise,square", "--set", "square.queries=400", "--workers", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while len(list(tmp_path.glob("crafted/*.npz"))) < 2:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    started = descendants(process.pid)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    names = [name for name, _ in started.values()]
-    assert any("qemu" in name for name in names) and sum("python" in name for name in names) >= 2
-    while left := {pid for pid, known in started.items() if descendants(1, everyone=True).get(pid) == known}:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("crafted/*.npz")}
-    assert 2 <= len(kept) < 12
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode in {0, 1}, done.stderr  # 1: nothing can be said of a net of random weights
-    result = read_result(tmp_path / "result.json")
-    assert result.throughput is not None
-    assert (result.throughput.jobs, result.throughput.reused) == (12, len(kept))
-    assert len(list(tmp_path.glob("crafted/*.npz"))) == 12
-    assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
-
-
-def descendants(ancestor: int, *, everyone: bool = False) -> dict[int, tuple[str, str]]:
-    """Name and start of each living process that one started, and that those started; of all processes if asked."""
-    found, parents = {}, {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, fields = status.read_text().split("(", 1)[1].rsplit(")", 1)
-        except OSError:
-            continue
-        state, parent, *rest = fields.split()
-        if state != "Z":
-            pid = int(status.parent.name)
-            found[pid], parents[pid] = (name, rest[17]), int(parent)
-
-    def below(pid: int) -> bool:
-        return pid in parents and (parents[pid] == ancestor or below(parents[pid]))
-
-    return {pid: known for pid, known in found.items() if everyone or below(pid)}
 
 
 def test_an_interrupted_live_attack_asks_the_device_nothing_twice(
@@ -247,7 +190,9 @@ def test_what_was_crafted_for_something_else_is_not_used(target: Target, tmp_pat
     plan = Plan(eps=(1,), sanity_eps=64)
     for identity, seed in (("a", 1), ("b", 1), ("a", 2)):
         counting = Counting()
-        craft_all(replace(target, seed=seed), plan.balls, (counting,), Store(tmp_path / "crafted", identity), ignore)
+        craft_all(
+            replace(target, seed=seed), plan.balls, (counting,), Store(tmp_path / "campaign.db", identity), ignore
+        )
         assert counting.asked == [1, 64]
 
 
@@ -256,22 +201,32 @@ def test_what_other_code_crafted_is_not_used(target: Target, tmp_path: Path, mon
     for code in (store.sources(), store.sources(), "other"):
         monkeypatch.setattr(store, "sources", lambda code=code: code)
         counting = Counting()
-        craft_all(target, plan.balls, (counting,), Store(tmp_path / "crafted", ""), ignore)
+        craft_all(target, plan.balls, (counting,), Store(tmp_path / "campaign.db", ""), ignore)
         asked.append(counting.asked)
     assert asked == [[1, 64], [], [1, 64]]
 
 
 def test_a_damaged_store_is_crafted_anew(target: Target, tmp_path: Path) -> None:
     plan = Plan(eps=(1,), sanity_eps=64)
-    folder = tmp_path / "crafted"
-    first, _ = craft_all(target, plan.balls, (Counting(),), Store(folder, "a"), ignore)
-    files = sorted(folder.iterdir())
-    files[0].write_bytes(files[0].read_bytes()[:100])
-    files[1].write_bytes(b"")
-    counting = Counting()
-    again, _ = craft_all(target, plan.balls, (counting,), Store(folder, "a"), ignore)
-    assert sorted(counting.asked) == [1, 64]
-    assert all(np.array_equal(a.x, b.x) for a, b in zip(first, again, strict=True))
+    path = tmp_path / "campaign.db"
+
+    def crafted() -> tuple[list[int], int, list[Int8]]:
+        counting = Counting()
+        store = Store(path, "a")
+        runs, throughput = craft_all(target, plan.balls, (counting,), store, ignore)
+        store.close()
+        return counting.asked, throughput.refused, [run.x for run in runs]
+
+    _, _, first = crafted()
+    whole = path.read_bytes()
+    cut, noise = whole[: len(whole) // 2], whole[:4096] + bytes(len(whole) - 4096)
+    for content in (cut, noise, b"no database" * 1000):
+        path.write_bytes(content)
+        asked, refused, again = crafted()
+        assert (sorted(asked), refused) == ([1, 64], 1)
+        assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+        assert Path(f"{path}.damaged").exists()
+        assert crafted()[:2] == ([], 0)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

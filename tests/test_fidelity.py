@@ -21,7 +21,7 @@ from tritguard.attack.gradient import Gradients
 from tritguard.attack.sleepers import find_sleepers, wake
 from tritguard.attack.smoothed import relaxed, smoothed, table_slopes
 from tritguard.attack.view import GradientView
-from tritguard.evaluate.crafting.runs import Run
+from tritguard.campaign.runs import Run
 from tritguard.evaluate.robustness.fidelity import measure
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.repairs import look

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import platformdirs
 import pytest
 
+from tests.support.kept import change, jobs, rows
 from tests.support.robustness_result import make_result
 from tests.support.targets import ignore
 from tritguard.attack import Attack, Ball, Crafted, Noise, Target
 from tritguard.attack.base import Kind
-from tritguard.errors import TritguardError
-from tritguard.evaluate.crafting import seal
-from tritguard.evaluate.crafting.answer_log import AnswerLog
-from tritguard.evaluate.crafting.job import Done, Job, OutOfBallError
-from tritguard.evaluate.crafting.runs import Throughput, craft_all
-from tritguard.evaluate.crafting.store import Store
+from tritguard.campaign import database, seal
+from tritguard.campaign.answer_log import AnswerLog
+from tritguard.campaign.answers import Answers
+from tritguard.campaign.job import Done, Job, OutOfBallError
+from tritguard.campaign.runs import Throughput, craft_all
+from tritguard.campaign.store import Store
+from tritguard.errors import BadInputError, TritguardError
 from tritguard.predictor import Outputs
 from tritguard.report import terminal, wording
 from tritguard.report.registry import to_html
@@ -50,40 +53,58 @@ class Moving(Attack):
 BALL = Ball("Linf", 2)
 
 
-def crafted(target: Target, folder: Path) -> tuple[np.ndarray, Throughput, int]:
+def crafted(target: Target, path: Path) -> tuple[np.ndarray, Throughput, int]:
     attack = Moving()
-    (run,), throughput = craft_all(target, [BALL], [attack], Store(folder, "model"), ignore)
+    store = Store(path, "model")
+    (run,), throughput = craft_all(target, [BALL], [attack], store, ignore)
+    store.close()
     return run.x, throughput, attack.asked
 
 
-def rewritten(path: Path, **changes: Any) -> None:
-    with np.load(path) as stored:
-        arrays = dict(stored) | changes
-    np.savez_compressed(path, **{name: array for name, array in arrays.items() if array is not None})
+def x_replaced(path: Path, x: np.ndarray) -> None:
+    for sample, one in enumerate(x):
+        change(path, "UPDATE results SET x = ? WHERE sample = ?", zlib.compress(one.tobytes()), sample)
 
 
 def clean_planted(path: Path, target: Target) -> None:
-    rewritten(path, x=target.x)
+    x_replaced(path, target.x)
 
 
 def out_of_ball_planted(path: Path, target: Target) -> None:
-    rewritten(path, x=-target.x - 1)
+    x_replaced(path, -target.x - 1)
 
 
-def shape_changed(path: Path, target: Target) -> None:
-    rewritten(path, x=target.x.reshape(20, -1))
+def size_changed(path: Path, target: Target) -> None:
+    x_replaced(path, target.x[:, :2])
 
 
-def seal_removed(path: Path, _target: Target) -> None:
-    rewritten(path, seal=None)
+def too_large(path: Path, _target: Target) -> None:
+    change(path, "UPDATE results SET x = ? WHERE sample = 3", zlib.compress(bytes(1 << 28)))
+
+
+def not_compressed(path: Path, _target: Target) -> None:
+    change(path, "UPDATE results SET x = x'00' WHERE sample = 3")
+
+
+def results_swapped(path: Path, _target: Target) -> None:
+    change(path, "UPDATE results SET sample = CASE sample WHEN 1 THEN 100 ELSE 1 END WHERE sample IN (1, 2)")
+    change(path, "UPDATE results SET sample = 2 WHERE sample = 100")
+
+
+def result_removed(path: Path, _target: Target) -> None:
+    change(path, "DELETE FROM results WHERE sample = 3")
+
+
+def result_seal_replaced(path: Path, _target: Target) -> None:
+    change(path, "UPDATE results SET seal = ? WHERE sample = 3", bytes(seal.SIZE))
 
 
 def seal_replaced(path: Path, _target: Target) -> None:
-    rewritten(path, seal=np.zeros(seal.SIZE, np.uint8))
+    change(path, "UPDATE jobs SET seal = ?", bytes(seal.SIZE))
 
 
 def counts_changed(path: Path, _target: Target) -> None:
-    rewritten(path, counts=np.array([1, 1]))
+    change(path, "UPDATE jobs SET queries = 1, gradients = 1")
 
 
 def key_replaced(_path: Path, _target: Target) -> None:
@@ -101,8 +122,12 @@ def key_file() -> Path:
 PLANTED = (
     clean_planted,
     out_of_ball_planted,
-    shape_changed,
-    seal_removed,
+    size_changed,
+    too_large,
+    not_compressed,
+    results_swapped,
+    result_removed,
+    result_seal_replaced,
     seal_replaced,
     counts_changed,
     key_replaced,
@@ -119,48 +144,116 @@ def own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_planted_inputs_are_crafted_again_and_counted(
     plant: Callable[[Path, Target], None], target: Target, tmp_path: Path, own_key: None
 ) -> None:
-    folder = tmp_path / "crafted"
-    honest, first, asked = crafted(target, folder)
+    path = tmp_path / "campaign.db"
+    honest, first, asked = crafted(target, path)
     assert (asked, first.reused, first.refused) == (1, 0, 0)
-    _, second, asked = crafted(target, folder)
+    _, second, asked = crafted(target, path)
     assert (asked, second.reused, second.refused) == (0, 1, 0)
-    (path,) = folder.iterdir()
     plant(path, target)
-    again, third, asked = crafted(target, folder)
+    again, third, asked = crafted(target, path)
     assert (asked, third.reused, third.refused) == (1, 0, 1)
     assert np.array_equal(again, honest)
-    _, last, asked = crafted(target, folder)
+    _, last, asked = crafted(target, path)
     assert (asked, last.reused, last.refused) == (0, 1, 0)
 
 
-def test_a_file_of_another_job_is_not_used(target: Target, tmp_path: Path) -> None:
-    folder = tmp_path / "crafted"
-    crafted(target, folder)
-    (path,) = folder.iterdir()
+def test_results_of_another_job_are_not_used(target: Target, tmp_path: Path) -> None:
+    path = tmp_path / "campaign.db"
+    crafted(target, path)
+    ((honest, *_),) = jobs(path).values()
     other, attack = replace(target, seed=2), Moving()
-    craft_all(other, [BALL], [attack], Store(folder, "model"), ignore)
-    (new,) = set(folder.iterdir()) - {path}
-    new.write_bytes(path.read_bytes())
-    _, throughput = craft_all(other, [BALL], [attack], Store(folder, "model"), ignore)
+    craft_all(other, [BALL], [attack], Store(path, "model"), ignore)
+    (new,) = set(jobs(path)) - {honest}
+    change(path, "DELETE FROM results WHERE job = ?", new)
+    change(path, "UPDATE results SET job = ? WHERE job = ?", new, honest)
+    _, throughput = craft_all(other, [BALL], [attack], Store(path, "model"), ignore)
     assert (attack.asked, throughput.refused) == (2, 1)
 
 
+def test_plans_share_what_they_have_in_common_and_each_result_is_there_once(target: Target, tmp_path: Path) -> None:
+    path, attack = tmp_path / "campaign.db", Moving()
+    first, second = ([Ball("Linf", 2), Ball("Linf", 3)], [Ball("Linf", 3), Ball("Linf", 5)])
+    craft_all(target, first, [attack], Store(path, "model"), ignore)
+    _, throughput = craft_all(target, second, [attack], Store(path, "model"), ignore)
+    assert (attack.asked, throughput.reused, len(jobs(path))) == (3, 1, 3)
+    craft_all(target, first, [attack], Store(path, "another model"), ignore)
+    assert attack.asked == 5
+    counts = rows(path, "SELECT job, sample, count(*) FROM results GROUP BY job, sample")
+    assert len(counts) == 5 * len(target.x) and {count for *_, count in counts} == {1}
+    store, job = Store(path, "model"), Job(attack, BALL, target, 0)
+    before = jobs(path)
+    store.save(job, Done(attack.craft(target, BALL), 9.0, 9.0))  # as a second run would that was as fast
+    stated = rows(path, "SELECT model, attack, json_extract(ball, '$.eps'), seed, first, count, worker FROM jobs")
+    assert jobs(path) != before and len(jobs(path)) == 6  # the chunk's seed is another than the target's
+    assert ("model", "Moving", 2, 1, 0, len(target.x), "") in stated
+    store.save(job, Done(attack.craft(target, BALL), 1.0, 1.0))
+    assert len(jobs(path)) == 6 and {row[-3] for row in jobs(path).values()} >= {9.0}
+
+
+def test_a_file_that_is_no_campaign_is_left_alone(target: Target, tmp_path: Path) -> None:
+    path = tmp_path / "campaign.db"
+    change(path, "CREATE TABLE notes (text)")
+    with pytest.raises(BadInputError, match=r"campaign\.db: is no campaign of version 1; name another file"):
+        crafted(target, path)
+    assert rows(path, "SELECT name FROM sqlite_master") == [("notes",)]
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's own limit of pages fails as a full disk does; what was kept before stays."""
+    path = tmp_path / "campaign.db"
+    crafted(target, path)
+    kept = jobs(path)
+    connect = database._connect
+
+    def full(place: Path) -> sqlite3.Connection:
+        connection = connect(place)
+        connection.execute("PRAGMA max_page_count = 1")
+        return connection
+
+    monkeypatch.setattr(database, "_connect", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*campaign\.db"):
+        craft_all(target, [Ball("Linf", 3)], [Moving()], Store(path, "model"), ignore)
+    monkeypatch.undo()
+    assert jobs(path) == kept
+    _, throughput, _ = crafted(target, path)
+    assert (throughput.reused, throughput.refused) == (1, 0)
+
+
+def test_answers_of_a_device_are_kept_and_planted_ones_are_not_used(tmp_path: Path, own_key: None) -> None:
+    path, x = tmp_path / "campaign.db", np.arange(6, dtype=np.int8).reshape(3, 2)
+    said = Outputs(np.array([[1, 2], [3, 4], [5, 6]], np.int8), np.array([[0.5, 1], [2, 3], [4, 5]]), np.arange(3))
+    Answers(path, "build on board", None).keep(x[:2], said.chosen(slice(2)), "COM1")
+    known, found = Answers(path, "build on board", None).recall(x)
+    assert known.tolist() == [True, True, False] and found is not None
+    assert found.scores.tolist() == [[1, 2], [3, 4]] and found.logits is not None and found.ticks is not None
+    assert found.logits.tolist() == [[0.5, 1], [2, 3]] and found.ticks.tolist() == [0, 1]
+    assert Answers(path, "another build", None).recall(x)[1] is None
+    change(path, "UPDATE answers SET scores = x'0909' WHERE ticks = 1")
+    assert Answers(path, "build on board", None).recall(x)[0].tolist() == [True, False, False]
+    change(path, "UPDATE answers SET device = 'another build'")
+    assert Answers(path, "another build", None).recall(x)[1] is None
+    Answers(path, "another build", None).clear()
+    assert rows(path, "SELECT * FROM answers") == []
+
+
 def test_inputs_outside_the_ball_are_not_read_even_if_sealed(target: Target, tmp_path: Path) -> None:
-    store, job = Store(tmp_path, "model"), Job(Moving(), BALL, target, 0)
+    store, job = Store(tmp_path / "campaign.db", "model"), Job(Moving(), BALL, target, 0)
     store.save(job, Done(Moving(steps=3).craft(target, BALL), 0.0, 0.0))
     assert store.load(job) is None and store.refused == 1
 
 
 def test_an_attack_that_leaves_its_ball_is_an_error_and_nothing_is_kept(target: Target, tmp_path: Path) -> None:
     with pytest.raises(OutOfBallError, match=r"Moving, Linf, eps 2: left its ball: 3 steps from sample 0; .*bug"):
-        craft_all(target, [BALL], [Noise(2), Moving(steps=3)], Store(tmp_path / "crafted", "model"), ignore)
-    assert [path.name.split("-")[0] for path in (tmp_path / "crafted").iterdir()] == ["noise"]
+        craft_all(target, [BALL], [Noise(2), Moving(steps=3)], Store(tmp_path / "campaign.db", "model"), ignore)
+    assert rows(tmp_path / "campaign.db", "SELECT attack FROM jobs") == [("Noise",)]
 
 
 def test_what_was_refused_is_said() -> None:
     effort = Throughput(workers=1, jobs=9, reused=3, refused=2, seconds=1, queries=9, gradients=9)
     result = make_result(throughput=effort.model_dump())
-    text = "2 files kept of earlier runs were not used but crafted again"
+    text = "2 jobs kept of earlier runs were not used but crafted again"
     assert text in to_html(result) and text in wording.refused(effort)
     assert any("not used but crafted again" in str(line) for line in terminal.render(result).renderables[2:])
     quiet = effort.model_copy(update={"refused": 0})

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import fuzz
 from tests.support.host_firmware import host_firmware as build_host_firmware
 from tritguard.device.protocol import (
     ANSWER,
@@ -201,6 +202,7 @@ def test_ten_thousand_random_strings_do_the_firmware_no_harm(host_firmware: Path
         encode(Frame(Request.RUN, 1, struct.pack("<IHH", zlib.crc32(bytes(192)), 0, 33))),
         encode(Frame(Request.RATE, 1, (921_600).to_bytes(4, "little"))),
     ]
+    valid += [block for block in fuzz.corpus() if len(block) > 1]
     for i in range(10_000):
         noise = bytearray(rng.choice((rng.randbytes(rng.randrange(1, 64)), rng.choice(valid))))
         noise[rng.randrange(len(noise))] ^= 1 << rng.randrange(8)  # a good frame, almost

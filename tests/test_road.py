@@ -15,15 +15,16 @@ import numpy as np
 import pytest
 
 from tests.support.device_support import Builder
+from tests.support.kept import jobs, rows
 from tests.support.schemas import assert_conforms
 from tests.support.shared import shared_file
 from tritguard import api
 from tritguard.attack import Target
 from tritguard.build import Build
+from tritguard.campaign.runs import craft_all
+from tritguard.campaign.store import Store
 from tritguard.data import load_dataset
 from tritguard.emit import Bundle, write_bundle
-from tritguard.evaluate.crafting.runs import craft_all
-from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.faults.result import FaultResult
 from tritguard.evaluate.privacy.result import PrivacyResult
 from tritguard.evaluate.robustness.plan import Plan
@@ -112,7 +113,7 @@ def test_a_live_attack_asks_the_device_and_finds_what_the_twin_does(keywords: Fi
     assert live.live and "no gradients" in live.threat_model.knowledge
     assert "NO_GRADIENTS" in {issue.code for issue in live.issues}
     # What is kept is apart from what attacks on the twin keep.
-    assert list((tmp_path / "live").glob("square-*.npz")) and not (tmp_path / "crafted").exists()
+    assert jobs(tmp_path / "live" / "campaign.db") and not jobs(tmp_path / "campaign.db")
 
     plan = Plan(samples=4, eps=(8,), preset="quick", attacks=("noise", "square"))
     samples = draw_samples(keywords.bundle, load_dataset(str(keywords.data)), plan.samples, plan.seed)
@@ -280,7 +281,8 @@ def test_unplugging_in_the_middle(keywords: Firmware, tmp_path: Path) -> None:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 240
     # The last crafted file there: confirmation on the device begins.
-    while len(list(out.glob("crafted/noise-linf-64-*.npz"))) < 4 and time.monotonic() < deadline:
+    last = "SELECT id FROM jobs WHERE attack = 'Noise' AND json_extract(ball, '$.eps') = 64"
+    while len(rows(out / "campaign.db", last)) < 4 and time.monotonic() < deadline:
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         time.sleep(0.1)
     time.sleep(3)

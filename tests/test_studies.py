@@ -11,20 +11,26 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.device_support import inputs
 from tests.support.robustness_result import make_result
 from tests.support.shared import ROOT
 from tritguard import api
 from tritguard.api.road import RunConfig
-from tritguard.api.studies import keep_other_data
+from tritguard.api.studies import keep_other_result
+from tritguard.build import Build
 from tritguard.data import Dataset
+from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.faults.result import FaultedModel, FaultPlan, FaultResult
 from tritguard.evaluate.kind import StudyKind
 from tritguard.evaluate.registry import STUDIES, kind_of, read_study, studies_beside
+from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.study import ROBUSTNESS
 from tritguard.evaluate.study import Issue, ModelIdentity, Rate, StudyProvenance
 from tritguard.report.registry import report_of, to_html, to_terminal
 from tritguard.report.study import Report
+
+pytest_plugins = ["tests.support.device_fixtures"]
 
 PACKAGE = ROOT / "host" / "tritguard"
 
@@ -115,19 +121,42 @@ def test_the_report_of_a_run_takes_in_the_studies_of_its_model_alone(tmp_path: P
 
 
 def test_a_result_on_other_data_is_kept(tmp_path: Path) -> None:
-    """Found before anything else is looked at: there is no such bundle, firmware or board."""
     x, y = np.zeros((2, 4), np.int8), np.zeros(2, np.int64)
     data = Dataset("mine", x, y, ("a",), "steps", "none")
     path = tmp_path / "result.json"
     path.write_text(make_result().model_dump_json())
-    with pytest.raises(BadInputError, match="is a result on gsc_kws01, and one on mine would take its place; give"):
-        api.attack(None, None, data, tmp_path)  # type: ignore[arg-type]
+    result = make_result()
+    same = {name: value for name, value in result.asked.items() if name != "data"}
+
+    def asked(data: Dataset, replace: bool = False, **plan: object) -> None:
+        keep_other_result(ROBUSTNESS, tmp_path, data, same | plan, [], replace=replace)
+
+    with pytest.raises(BadInputError, match=r"of another run \(data: gsc_kws01 .* there, mine .* here\); give another"):
+        asked(data)
     assert path.is_file()
-    provenance = make_result().provenance.model_dump() | {"data_sha256": data.sha256}
+    asked(data, replace=True)
+    provenance = result.provenance.model_dump() | {"data_sha256": data.sha256, "data_name": "mine"}
     path.write_text(make_result(provenance=provenance).model_dump_json())
-    keep_other_data(ROBUSTNESS, tmp_path, data)
+    asked(data)
+    with pytest.raises(BadInputError, match=r"\(samples: \d+ there, 7 here; eps: \[.*\] there, \[1, 2\] here\)"):
+        asked(data, samples=7, eps=[1, 2])
     path.write_text("{}")
-    keep_other_data(ROBUSTNESS, tmp_path, data)
+    asked(data)
+
+
+def test_a_result_of_another_model_or_plan_is_kept(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
+    """Found before anything is started."""
+    data = Dataset("mine", inputs(small_bundle, 2), np.zeros(2, np.int64), ("a",), "steps", "none")
+    (tmp_path / "result.json").write_text(make_result().model_dump_json())
+    (tmp_path / "faults.json").write_text(fault_result("a" * 64).model_dump_json())
+    with pytest.raises(BadInputError, match=r"result.json: is the .*data: .*samples: .*model: .*--replace"):
+        api.attack(small_bundle, small_build, data, tmp_path, plan=Plan(samples=2))
+    with pytest.raises(BadInputError, match=r"faults.json: is the .*data: .*samples: .*model: aaaaaaaaaaaa there"):
+        api.faults([(small_bundle, None)], data, tmp_path, plan=FaultPlan(samples=1))
+    config = RunConfig.model_validate({"name": "n", "model": str(small_bundle.path), "data": "fashion-mnist"})
+    with pytest.raises(BadInputError, match=r"result.json: is no run's result; give another folder, or --replace"):
+        api.run(config, tmp_path, text="name = 'n'")
+    assert (tmp_path / "result.json").exists() and (tmp_path / "faults.json").exists()
 
 
 def test_reports_are_written_beside_their_results() -> None:

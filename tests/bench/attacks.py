@@ -21,14 +21,15 @@ from rich.table import Table
 from tests.bench.models import keywords, resnet8
 from tests.support.shared import ROOT, shared_file
 from tritguard.attack.catalog import ATTACKS, Settings
+from tritguard.campaign.orders import Crew
+from tritguard.campaign.runs import Run, Throughput, craft_all
+from tritguard.campaign.store import Store
+from tritguard.campaign.workers import Workers
 from tritguard.cli.progress import bar
 from tritguard.cli.train import train
 from tritguard.convert import keras_to_tflite
 from tritguard.data import load_dataset, to_input_bytes
 from tritguard.emit import write_bundle
-from tritguard.evaluate.crafting.runs import Run, Throughput, craft_all
-from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Crew, Workers
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.study import prepare
 from tritguard.evaluate.samples import Samples
@@ -138,7 +139,7 @@ def attack(name: str, attacks: list[str], samples: int | None, folder: Path, wor
     plan = Plan.model_validate({"samples": len(x), "eps": case.eps, "attacks": attacks, "settings": budgets})
     target = prepare(bundle, Samples(x, y, np.arange(len(x))), plan)
     assert target.view is not None
-    store = Store(folder / "crafted", bundle.manifest.model_sha256)
+    store = Store(folder / "campaign.db", bundle.manifest.model_sha256)
     suite = plan.suite(int(np.prod(bundle.manifest.output.shape)))
     with bar(name) as report, Workers(workers) as crafting:
         crew = Crew(crafting, bundle.path, target.view.temperature)

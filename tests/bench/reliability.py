@@ -1,4 +1,8 @@
-"""How well a serial line is used, quiet and noisy: scripts/bench reliability [--count N].
+"""What tritguard withstands: scripts/bench reliability [--rows line,kills,soak,fuzz] [--count N] [--share S].
+
+`line`: how well a serial line is used, quiet and noisy. `kills`: a hundred kills of processes of a campaign. `soak`:
+10^6 inferences on the twin and 10^5 on an emulated board. `fuzz`: 10^7 blocks at the firmware built for this machine,
+10^5 at an emulated board. --share 0.01 does a hundredth of the last three, and says what the whole would take.
 
 The line is modelled: 921,600 Bd, 1 ms of latency each way, inferences of 40 ms on 3,072 bytes, and at its end the
 firmware's own C (tests/support/modelled_line.py). Exit status 1 if an answer is wrong or a goal is missed.
@@ -9,16 +13,21 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from tests.support.endurance import Row, fuzz_board, fuzz_host, kills, soak_board, soak_twin
 from tests.support.host_firmware import host_firmware
-from tests.support.known_models import image_model
+from tests.support.known_models import image_model, ternary_model
 from tests.support.modelled_line import ModelledLine, Weather
+from tritguard.boards import load_board
+from tritguard.build import build
 from tritguard.device.board import greet
 from tritguard.device.inferences import Inferences
 from tritguard.device.link import Link
@@ -31,6 +40,7 @@ BAUD = 921_600
 COMPUTE = 0.04
 ESTIMATE = 0.3  # what the host takes an inference for before the first
 QUIET = "quiet"
+ROWS = ("line", "kills", "soak", "fuzz")
 
 
 @dataclass(frozen=True)
@@ -98,17 +108,15 @@ def void(_: object) -> None:
     """Forget a value."""
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=200, help="inferences in each case")
-    options = parser.parse_args()
+def lines(count: int) -> tuple[Table, int]:
+    """Measure every case of the line; the table, and how many missed their goals."""
     table = Table("line", "an inference", "used", "slower", "sent again", "computed again", "wrong", "goal", "")
     quiet, missed = 0.0, 0
     with tempfile.TemporaryDirectory() as folder:
         bundle = write_bundle(image_model(), Path(folder) / "bundle", name="image")
         program = host_firmware(bundle, Path(folder) / "firmware", "modelled_port.c")
         for case in CASES:
-            found = measure(program, bundle, case.weather, options.count)
+            found = measure(program, bundle, case.weather, count)
             quiet = found.seconds if case.name == QUIET else quiet
             slower = found.seconds / quiet
             is_met = not found.wrong
@@ -118,9 +126,55 @@ def main() -> int:
             goal = f"{case.used:.0%} used" if case.used else f"{case.slower:g} x" if case.slower else "all right"
             table.add_row(
                 case.name, f"{1e3 * found.seconds:.1f} ms", f"{found.used:.1%}", f"{slower:.2f} x", f"{found.resent:,}",
-                f"{found.computed - options.count:,}", f"{found.wrong}", goal, "goal" if is_met else "MISSED",
+                f"{found.computed - count:,}", f"{found.wrong}", goal, "goal" if is_met else "MISSED",
             )  # fmt: skip
-    Console(width=120).print(table)
+    return table, missed
+
+
+def endured(rows: set[str], share: float, keep: Path | None) -> tuple[Table, int]:
+    """Carry out a share of the long rows; the table, and how many failed."""
+    table = Table("row", "done", "of", "time", "a second", "the whole takes", "", "")
+    failed = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bundle = write_bundle(ternary_model(), folder / "bundle", name="small")
+        firmware = build(bundle, load_board("mps2-an386"), folder / "build")
+        work: list[tuple[str, Callable[[], Row]]] = [
+            ("kills", lambda: kills(bundle, firmware, folder, max(1, round(100 * share)))),
+            ("soak", lambda: soak_twin(bundle, round(1e6 * share))),
+            ("soak", lambda: soak_board(bundle, firmware, round(1e5 * share))),
+            ("fuzz", lambda: fuzz_host(bundle, folder / "fuzz", round(1e7 * share), keep)),
+            ("fuzz", lambda: fuzz_board(firmware, round(1e5 * share))),
+        ]
+        for row in (one() for kind, one in work if kind in rows):
+            failed += bool(row.failure)
+            rate = row.count / row.seconds
+            whole = timedelta(seconds=round(row.goal / rate)) if row.count else "?"
+            table.add_row(
+                row.name, f"{row.count:,}", f"{row.goal:,}", f"{row.seconds:.0f} s", f"{rate:,.3g}", str(whole),
+                row.note, row.failure or "goal",
+            )  # fmt: skip
+    return table, failed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", default=",".join(ROWS), help="by commas")
+    parser.add_argument("--count", type=int, default=200, help="inferences in each case of the line")
+    parser.add_argument("--share", type=float, default=1.0, help="of the other rows' goals")
+    parser.add_argument("--keep", type=Path, help="file for the corpus that fuzzing ends with")
+    options = parser.parse_args()
+    rows = set(options.rows.split(","))
+    if not rows <= set(ROWS):
+        parser.error(f"--rows: {', '.join(ROWS)}")
+    missed, console = 0, Console(width=None if sys.stdout.isatty() else 140)
+    if "line" in rows:
+        table, missed = lines(options.count)
+        console.print(table)
+    if rows - {"line"}:
+        table, failed = endured(rows, options.share, options.keep)
+        missed += failed
+        console.print(table)
     return 1 if missed else 0
 
 

@@ -24,13 +24,14 @@ from tests.support.shared import ROOT, shared_file
 from tritguard.attack import Ball, Square, Target
 from tritguard.boards import load_board
 from tritguard.build import build
+from tritguard.campaign.orders import Crew
+from tritguard.campaign.runs import craft_all
+from tritguard.campaign.store import Store
+from tritguard.campaign.workers import Workers
 from tritguard.cli.progress import bar
 from tritguard.data import to_input_bytes
 from tritguard.device import open_device, reinforced
 from tritguard.emit import write_bundle
-from tritguard.evaluate.crafting.runs import craft_all
-from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Crew, Workers
 from tritguard.processes import cores
 from tritguard.twin import Twin
 
@@ -59,7 +60,7 @@ def main() -> int:
     target = Target(Twin(bundle), None, x, data["test_labels"][: options.samples].astype(np.int64), seed=0)
 
     attack, ball = Square(options.queries), Ball("Linf", options.eps)
-    store = Store(folder / "crafted", bundle.manifest.model_sha256)
+    store = Store(folder / "campaign.db", bundle.manifest.model_sha256)
     with bar("Square") as report, Workers(options.workers) as workers:
         crew = Crew(workers, bundle.path, temperature=1.0)
         (run,), throughput = craft_all(target, [ball], [attack], store, report, crew)

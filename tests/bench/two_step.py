@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from tests.support.shared import ROOT
 from tritguard.attack import Apgd, ApgdTargeted, Attack, CarliniWagner, Pgd, Square, Target, TwoStep
+from tritguard.campaign.orders import Crew
+from tritguard.campaign.runs import Run, craft_all
+from tritguard.campaign.store import Store
+from tritguard.campaign.workers import Workers
 from tritguard.cli.progress import bar
 from tritguard.data import load_dataset
 from tritguard.emit import open_bundle
-from tritguard.evaluate.crafting.runs import Run, craft_all
-from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Crew, Workers
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.study import prepare
 from tritguard.evaluate.samples import draw_samples
@@ -57,7 +58,7 @@ def main() -> int:
     target = prepare(bundle, draw_samples(bundle, dataset, plan.samples, plan.seed), plan)
     assert target.view is not None
     equal, traded = _attacks(options.gradients, options.queries, options.quick)
-    store = Store(options.out / options.bundle.name, bundle.manifest.model_sha256)
+    store = Store(options.out / f"{options.bundle.name}.db", bundle.manifest.model_sha256)
     lowest = True
     with Workers(options.workers) as workers:
         crew = Crew(workers, bundle.path, target.view.temperature)

@@ -16,8 +16,15 @@ from tritguard.build.project import firmware_sources
 from tritguard.emit import Bundle
 
 
-def host_firmware(bundle: Bundle, folder: Path, port: str) -> Path:
-    """Compile the firmware of a bundle with one of the ports in `tests/`; return the program."""
+def host_firmware(bundle: Bundle, folder: Path, port: str, *, traced: bool = False) -> Path:
+    """Compile the firmware of a bundle with one of the ports in `tests/`; return the program.
+
+    Args:
+        bundle: the model.
+        folder: where it is compiled.
+        port: the port's file.
+        traced: call `__sanitizer_cov_trace_pc` of the port at each edge of the firmware's control flow.
+    """
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
     folder.mkdir(parents=True, exist_ok=True)
@@ -34,10 +41,10 @@ def host_firmware(bundle: Bundle, folder: Path, port: str) -> Path:
     shared = [file for name, file in firmware_sources(load_board("mps2-an386")).items() if "/" not in name]
     sources = [*(file for file in shared if file.suffix == ".c"), *bundle.c_dir.glob("*.c")]
     program = folder / "firmware"
-    subprocess.run(
-        ["gcc", *FLAGS, "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{folder}",
-         f"-I{ROOT / 'firmware'}", f"-I{bundle.c_dir}", *map(str, sources), str(ROOT / "tests" / port),
-         "-o", str(program)],
-        check=True,
-    )  # fmt: skip
+    compiler = ["gcc", *FLAGS, "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{folder}",
+                f"-I{ROOT / 'firmware'}", f"-I{bundle.c_dir}"]  # fmt: skip
+    own = folder / "port.o"
+    subprocess.run([*compiler, "-c", str(ROOT / "tests" / port), "-o", str(own)], check=True)
+    tracing = ["-fsanitize-coverage=trace-pc"] if traced else []
+    subprocess.run([*compiler, *tracing, *map(str, sources), str(own), "-o", str(program)], check=True)
     return program

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tritguard.campaign.store import Store
 from tritguard.emit import write_bundle
-from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.robustness.judgement import DeviceAnswers, Judgement, judge
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.search import Found, Victim, search
@@ -22,7 +22,7 @@ def victim(content: bytes, folder: Path, plan: Plan, x: Int8, y: NDArray[np.int6
     """Prepare a model for attack; the folder keeps its bundle and what is found."""
     bundle = write_bundle(content, folder / "bundle", name=folder.name)
     target = prepare(bundle, Samples(x, y, np.arange(len(x))), plan)
-    return Victim(folder.name, bundle.manifest.model_sha256, target, Store(folder / "crafted", "model"))
+    return Victim(folder.name, bundle.manifest.model_sha256, target, Store(folder / "campaign.db", "model"))
 
 
 def evaluated(model: Victim, plan: Plan, control: Victim | None) -> tuple[Found, Judgement]:

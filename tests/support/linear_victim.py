@@ -8,10 +8,10 @@ import numpy as np
 
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.attack import Target
+from tritguard.campaign.store import Store
 from tritguard.data import Dataset, to_input_bytes
 from tritguard.emit import write_bundle
 from tritguard.emit.bundle import EdgeTensor
-from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.robustness.search import Victim
 from tritguard.twin import Twin
 
@@ -30,4 +30,6 @@ def victim(folder: Path, name: str, scale: float, data: Dataset) -> tuple[Victim
     bundle = write_bundle(builder.build(out), folder / name, name=name)
     x = to_input_bytes(data.x_test, scale, -128)
     target = Target(Twin(bundle), None, x, data.y_test, seed=0)
-    return Victim(name, bundle.manifest.model_sha256, target, Store(folder / "crafted", name)), bundle.manifest.input
+    return Victim(
+        name, bundle.manifest.model_sha256, target, Store(folder / "campaign.db", name)
+    ), bundle.manifest.input

@@ -116,6 +116,7 @@ def judged(fields: dict[str, Any]) -> dict[str, Any]:
         control=None if fields["control"] is None else Control.model_validate(fields["control"]),
         symptoms=Symptoms.model_validate(fields["symptoms"]),
         mismatched_inputs=fields["confirmation"]["mismatched_inputs"],
+        left_out=fields.get("left_out", {}),
     )
     verdict = check(gather(measured, count(table), fields["threat_model"]["eps_steps"][-1]))
     shares = {one.code: (one.severity(fields["data_checks"][one.code]), one) for one in data_checks.CHECKS}

@@ -22,6 +22,7 @@ from tritguard.device.upload import DFU_UTIL, OPENOCD
 from tritguard.errors import ToolMissingError
 from tritguard.host_compiler import host_compiler
 
+TENSORFLOW, ART = "TensorFlow", "ART"
 _INSTALL = "apt install --no-install-recommends"
 # What installs a program, on Debian and its kin, macOS and Windows.
 _WAYS = {
@@ -102,9 +103,11 @@ def examine() -> Iterator[Finding]:
     yield Finding("PlatformIO", _package("platformio"), "firmware", "pip install --upgrade tritguard")
     yield _scons()
     tensorflow = _package("tensorflow-cpu") or _package("tensorflow")
-    yield Finding("TensorFlow", tensorflow, "training, attacks", "pip install 'tritguard[train]'")
+    yield Finding(
+        TENSORFLOW, tensorflow, "training, attacks by gradients", "pip install 'tritguard[train]'", needed=False
+    )
     art = _package("adversarial-robustness-toolbox")
-    yield Finding("ART", art, "attacks", "pip install 'tritguard[attack]'")
+    yield Finding(ART, art, "FGSM and PGD", "pip install 'tritguard[attack]'", needed=False)
     oracle = _package("tflite-micro")
     mend = "pip install 'tritguard[oracle]', on Linux and x86-64 only"
     yield Finding("tflite-micro", oracle, "the oracle", mend, needed=False)
@@ -114,16 +117,20 @@ def examine() -> Iterator[Finding]:
     yield from _serial_ports()
 
 
-def require(board: Board) -> None:
+def require(board: Board, *, tensorflow: bool) -> None:
     """Look for what the whole road to this board needs, before minutes of work.
+
+    Args:
+        board: the board.
+        tensorflow: whether the road leads through TensorFlow, and so is to be attacked with all that follows gradients.
 
     Raises:
         ToolMissingError: the first thing that is missing or unfit.
     """
     uses_qemu = board.emulator is not None and board.emulator.program == "qemu"
     for finding in examine():
-        needless = not finding.needed or (finding.name == QEMU and not uses_qemu)
-        if not finding.good and not needless:
+        wanted = finding.needed or (tensorflow and finding.name in (TENSORFLOW, ART))
+        if not finding.good and wanted and (finding.name != QEMU or uses_qemu):
             raise ToolMissingError(
                 f"{finding.found or 'not installed'}; it is needed for {finding.why}",
                 where=finding.name,

@@ -25,7 +25,7 @@ from tritguard.device.bench import without_bench
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
-from tritguard.evaluate.registry import STUDIES, kind_of, leading
+from tritguard.evaluate.registry import STUDIES, kind_of, leading, read_study
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.study import Study
 from tritguard.files import write_whole
@@ -145,7 +145,9 @@ class Watcher:
         """Take note of a study, whose result was written to this path."""
 
 
-def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None, *, text: str = "") -> list[Study]:
+def run(
+    config: RunSettings, out: str | Path, watcher: Watcher | None = None, *, text: str = "", replace: bool = False
+) -> list[Study]:
     """Train or take a model, convert it, build its firmware, attack it on its board, and carry out further studies.
 
     A training that an earlier run finished in the same folder with the same settings and data is taken over, and so is
@@ -157,11 +159,13 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None, *,
         watcher: follows the run.
         text: the TOML text that the configuration was read from, which the results keep and the report shows, without
             the table `[bench]`.
+        replace: put the results in the place of those of another configuration.
 
     Returns:
         The results, that of the attack first. Each lies in `out`, and `report.html` there shows all.
 
     Raises:
+        BadInputError: the folder holds the result of another configuration.
         TritguardError: what a step raises; nothing of an older result is left then.
     """
     board = load_board(config.board)
@@ -171,6 +175,9 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None, *,
         if path is not None and not Path(path).exists():
             raise BadInputError(f"no such {what}", where=path, fix="paths start at the working directory")
     folder = Path(out)
+    if text and not replace:
+        _keep_other_run(folder, without_bench(text))
+    config.attack.check_installed()
     with Journal(folder, "run", config.name) as journal:
         return _go(config, board, folder, _Followed(watcher or Watcher(), journal), text)
 
@@ -191,12 +198,16 @@ class _Followed:
 def _go(config: RunSettings, board: Board, folder: Path, road: _Followed, text: str) -> list[Study]:
     watch = road.watch
     clear(leading(), folder)
-    _shown(road, "Looking for compilers and packages", partial(require, board))
+    tensorflow = _needs_tensorflow(config)
+    _shown(road, "Looking for compilers and packages", partial(require, board, tensorflow=tensorflow))
     reading = road.stage("Reading data")
     data, learned = _data(config, reading)
     float_model = None if config.float_model is None else Path(config.float_model)
     source = Path(config.model or folder / "train")
-    _shown(road, "Starting TensorFlow", lambda: import_module("tritguard.train.backend"))
+    if tensorflow:
+        _shown(road, "Starting TensorFlow", lambda: import_module("tritguard.train.backend"))
+    for line in config.attack.says_left_out():
+        watch.note(line)
     if config.train is not None:
         _train(config.train, learned, source, "train", road)
         float_model = source / MODEL
@@ -237,6 +248,22 @@ def _go(config: RunSettings, board: Board, folder: Path, road: _Followed, text: 
         bench=config.bench,
     )
     return _studies(config, context, road, without_bench(text))
+
+
+def _keep_other_run(folder: Path, text: str) -> None:
+    """Refuse to put results in the place of those of another configuration, a TOML text without `[bench]`."""
+    path = folder / leading().file
+    try:
+        other = read_study(path)
+    except BadInputError:  # what cannot be read is no result
+        return
+    if other.provenance.configuration != text:
+        what = "is the result of another configuration" if other.provenance.configuration else "is no run's result"
+        raise BadInputError(what, where=str(path), fix="give another folder, or --replace")
+
+
+def _needs_tensorflow(config: RunSettings) -> bool:
+    return Path(config.model or "").suffix != ".tflite" or any(kind.needs_tensorflow for kind, _ in config.studies)
 
 
 def _data(config: RunSettings, progress: Progress) -> tuple[Dataset, Dataset]:

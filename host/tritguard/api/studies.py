@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ from tritguard.api.journal import Journal
 from tritguard.api.models import convert_control
 from tritguard.boards import Board, load_board
 from tritguard.build import Build
+from tritguard.campaign.means import Means
 from tritguard.data import Dataset
 from tritguard.device import Bench, open_device
 from tritguard.emit import Bundle
@@ -30,7 +31,7 @@ from tritguard.evaluate.registry import kind_of, leading, read_study, studies_be
 from tritguard.evaluate.robustness.assemble import Subject
 from tritguard.evaluate.robustness.live import Budget
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.result import RobustnessResult
+from tritguard.evaluate.robustness.result import RobustnessResult, planned
 from tritguard.evaluate.robustness.study import ROBUSTNESS, study_robustness
 from tritguard.evaluate.selftest import Check, Selftest
 from tritguard.evaluate.selftest import selftest as try_board
@@ -58,7 +59,10 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
     bench: Bench | None = None,
     control: str | Path | None = None,
     workers: int | None = None,
+    boards: int = 0,
+    scheduler: str | None = None,
     live: Callable[[Budget], None] | None = None,
+    replace: bool = False,
     stages: Stages = silent,
 ) -> RobustnessResult:
     """Attack a deployed model, and replay every input on the device; writes `result.json` and `report.html`.
@@ -74,8 +78,11 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
         bench: commands that lease the board at the port and switch its power if it hangs.
         control: an undefended model for the same task, a bundle or a `.tflite`, that the same attacks have to break.
         workers: the number of processes that craft; by default one for each core.
+        boards: the number of emulated boards that confirm; by default as many as pay.
+        scheduler: the address of a Dask scheduler, whose workers craft, and whose boards confirm beside this one.
         live: attack the device itself, with the attacks that need no gradients; called beforehand with what this may
             take.
+        replace: put the result in the place of one of other data, another model or another plan.
         stages: shows how far the work is.
 
     Raises:
@@ -83,7 +90,19 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
         DeviceError, WrongFirmwareError: see `open_device`.
     """
     folder = Path(out)
-    keep_other_data(ROBUSTNESS, folder, data)
+    chosen = plan or Plan()
+    asked = planned(
+        samples=chosen.samples,
+        seed=chosen.seed,
+        norm=chosen.norm,
+        goal=chosen.goal,
+        eps=chosen.eps,
+        sanity=chosen.sanity,
+        budgets=chosen.budgets_for(bundle.manifest.label_rule.classes),
+        live=live is not None,
+        board=firmware.record.board.id,
+    )
+    keep_other_result(ROBUSTNESS, folder, data, asked, [bundle], replace=replace)
 
     def evaluated(stages: Stages) -> RobustnessResult:
         undefended = None
@@ -95,7 +114,15 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
         subject = Subject(bundle, firmware)
         with open_device(bundle, firmware, port, bench) as device:
             return study_robustness(
-                subject, data, plan or Plan(), device, folder, stages, control=undefended, workers=workers, live=live
+                subject,
+                data,
+                chosen,
+                device,
+                folder,
+                stages,
+                control=undefended,
+                means=Means(workers, boards, scheduler),
+                live=live,
             )
 
     return carry_out(ROBUSTNESS, folder, evaluated, stages)
@@ -136,7 +163,7 @@ def certify(
     )
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - all that a study depends on
     bundle: Bundle,
     firmware: Build,
     data: Dataset,
@@ -145,6 +172,7 @@ def evaluate(
     plan: DeploymentPlan | None = None,
     port: str | None = None,
     bench: Bench | None = None,
+    replace: bool = False,
     stages: Stages = silent,
 ) -> DeploymentResult:
     """Run the test set on the device; writes `deployment.json` and `deployment.html`.
@@ -157,6 +185,7 @@ def evaluate(
         plan: the number of samples; by default all.
         port: the board's serial port, or `auto` to look for it; without it the emulated board is started.
         bench: commands that lease the board at the port and switch its power if it hangs.
+        replace: put the result in the place of one of other data, another model or another plan.
         stages: shows how far the work is.
 
     Raises:
@@ -164,11 +193,12 @@ def evaluate(
         DeviceError, WrongFirmwareError: see `open_device`.
     """
 
-    keep_other_data(DEPLOYMENT, Path(out), data)
+    settings = plan or DeploymentPlan()
+    keep_other_result(DEPLOYMENT, Path(out), data, settings.model_dump(mode="json"), [bundle], replace=replace)
 
     def evaluated(stages: Stages) -> DeploymentResult:
         with open_device(bundle, firmware, port, bench) as device:
-            return study_deployment(device, data, plan or DeploymentPlan(), stages)
+            return study_deployment(device, data, settings, stages)
 
     return carry_out(DEPLOYMENT, Path(out), evaluated, stages)
 
@@ -208,7 +238,7 @@ def energy(
     return found
 
 
-def corruptions(
+def corruptions(  # noqa: PLR0913 - all that a study depends on
     bundle: Bundle,
     firmware: Build,
     data: Dataset,
@@ -217,6 +247,7 @@ def corruptions(
     plan: CorruptionsPlan | None = None,
     port: str | None = None,
     bench: Bench | None = None,
+    replace: bool = False,
     stages: Stages = silent,
 ) -> CorruptionsResult:
     """Measure accuracy under common corruptions on the device; writes `corruptions.json` and `corruptions.html`.
@@ -229,22 +260,24 @@ def corruptions(
         plan: the corruptions, their severities and the number of samples.
         port: the board's serial port, or `auto` to look for it; without it the emulated board is started.
         bench: commands that lease the board at the port and switch its power if it hangs.
+        replace: put the result in the place of one of other data, another model or another plan.
         stages: shows how far the work is.
 
     Raises:
         BadInputError: see `study_corruptions`.
         DeviceError, WrongFirmwareError: see `open_device`.
     """
-    keep_other_data(CORRUPTIONS, Path(out), data)
+    chosen = plan or CorruptionsPlan()
+    keep_other_result(CORRUPTIONS, Path(out), data, chosen.model_dump(mode="json"), [bundle], replace=replace)
 
     def corrupted(stages: Stages) -> CorruptionsResult:
         with open_device(bundle, firmware, port, bench) as device:
-            return study_corruptions(device, data, plan or CorruptionsPlan(), stages)
+            return study_corruptions(device, data, chosen, stages)
 
     return carry_out(CORRUPTIONS, Path(out), corrupted, stages)
 
 
-def sound(
+def sound(  # noqa: PLR0913 - all that a study depends on
     bundle: Bundle,
     firmware: Build,
     data: Dataset,
@@ -253,6 +286,7 @@ def sound(
     plan: SoundPlan | None = None,
     port: str | None = None,
     bench: Bench | None = None,
+    replace: bool = False,
     stages: Stages = silent,
 ) -> SoundResult:
     """Attack recordings through the front end of a keyword spotter; writes `sound.json` and `sound.html`.
@@ -265,17 +299,19 @@ def sound(
         plan: the bounds in dB, the attack's steps and the number of samples.
         port: the board's serial port, or `auto` to look for it; without it the emulated board is started.
         bench: commands that lease the board at the port and switch its power if it hangs.
+        replace: put the result in the place of one of other data, another model or another plan.
         stages: shows how far the work is.
 
     Raises:
         BadInputError: see `study_sound`.
         DeviceError, WrongFirmwareError: see `open_device`.
     """
-    keep_other_data(SOUND, Path(out), data)
+    chosen = plan or SoundPlan()
+    keep_other_result(SOUND, Path(out), data, chosen.model_dump(mode="json"), [bundle], replace=replace)
 
     def attacked(stages: Stages) -> SoundResult:
         with open_device(bundle, firmware, port, bench) as device:
-            return study_sound(device, data, plan or SoundPlan(), stages)
+            return study_sound(device, data, chosen, stages)
 
     return carry_out(SOUND, Path(out), attacked, stages)
 
@@ -313,6 +349,7 @@ def faults(
     out: str | Path,
     *,
     plan: FaultPlan | None = None,
+    replace: bool = False,
     stages: Stages = silent,
 ) -> FaultResult:
     """Measure accuracy with bits of the weights flipped in flash; writes `faults.json` and `faults.html`.
@@ -322,13 +359,15 @@ def faults(
         data: samples for the measurement and for the attacker.
         out: the folder of the result.
         plan: the numbers of flips and samples.
+        replace: put the result in the place of one of other data, another model or another plan.
         stages: shows how far the work is.
 
     Raises:
         BadInputError, MismatchError: see `study_faults`.
     """
-    keep_other_data(FAULTS, Path(out), data)
-    return carry_out(FAULTS, Path(out), lambda named: study_faults(subjects, data, plan or FaultPlan(), named), stages)
+    settings, bundles = plan or FaultPlan(), [bundle for bundle, _ in subjects]
+    keep_other_result(FAULTS, Path(out), data, settings.model_dump(mode="json"), bundles, replace=replace)
+    return carry_out(FAULTS, Path(out), lambda named: study_faults(subjects, data, settings, named), stages)
 
 
 def transfer(
@@ -338,6 +377,7 @@ def transfer(
     *,
     floats: Sequence[str | Path] = (),
     plan: TransferPlan | None = None,
+    replace: bool = False,
     stages: Stages = silent,
 ) -> TransferResult:
     """Measure how attacks carry over between models; writes `transfer.json` and `transfer.html`.
@@ -348,16 +388,16 @@ def transfer(
         out: the folder of the result.
         floats: float models, each a `.keras` file or a float `.tflite`.
         plan: the bounds and the number of samples.
+        replace: put the result in the place of one of other data, another model or another plan.
         stages: shows how far the work is.
 
     Raises:
         BadInputError: see `study_transfer`.
     """
-    keep_other_data(TRANSFER, Path(out), data)
+    settings = plan or TransferPlan()
+    keep_other_result(TRANSFER, Path(out), data, settings.model_dump(mode="json"), bundles, replace=replace)
     models = [(_float_name(Path(path)), Path(path)) for path in floats]
-    return carry_out(
-        TRANSFER, Path(out), lambda named: study_transfer(bundles, models, data, plan or TransferPlan(), named), stages
-    )
+    return carry_out(TRANSFER, Path(out), lambda named: study_transfer(bundles, models, data, settings, named), stages)
 
 
 def privacy(
@@ -419,20 +459,45 @@ def carry_out_watched(
     return result
 
 
-def keep_other_data(kind: StudyKind[Any, Any], out: Path, data: Dataset) -> None:
-    """Refuse to put a study's result in the place of one that was measured on other data.
+def keep_other_result(
+    kind: StudyKind[Any, Any],
+    out: Path,
+    data: Dataset,
+    asked: Mapping[str, object],
+    bundles: Sequence[Bundle],
+    *,
+    replace: bool,
+) -> None:
+    """Refuse to put a study's result in the place of one of other data, of another model or of another plan.
+
+    Args:
+        kind: the study.
+        out: its folder.
+        data: the data.
+        asked: the plan, as `Study.asked` will have it.
+        bundles: the models.
+        replace: whether the user wants the other result replaced.
 
     Raises:
-        BadInputError: there is one.
+        BadInputError: there is one; the message names what differs.
     """
     path = out / kind.file
     try:
-        other = read_study(path).provenance
+        other = read_study(path)
     except BadInputError:  # what cannot be read is no result
         return
-    if other.data_sha256 != data.sha256:
-        what = f"is a result on {other.data_name}, and one on {data.name} would take its place"
-        raise BadInputError(what, where=str(path), fix="give another folder, or remove the file")
+    wanted = {"data": f"{data.name} ({data.sha256[:12]})", **asked}
+    # What only one of the two knows of came with another version, or is about what this study does not ask for.
+    different = {
+        name: (stated, wanted[name]) for name, stated in other.asked.items() if wanted.get(name, stated) != stated
+    }
+    models = {digest for bundle in bundles for digest in (bundle.sha256, bundle.manifest.model_sha256)}
+    if bundles and other.models_sha256.isdisjoint(models):
+        different["model"] = (min(other.models_sha256)[:12], min(models)[:12])
+    if different and not replace:
+        said = "; ".join(f"{name}: {there} there, {here} here" for name, (there, here) in different.items())
+        fix = "give another folder, or --replace"
+        raise BadInputError(f"is the result of another run ({said})", where=str(path), fix=fix)
 
 
 def clear(kind: StudyKind[Any, Any], out: Path) -> None:

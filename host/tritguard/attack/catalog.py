@@ -16,6 +16,7 @@ from tritguard.attack.hop_skip_jump import HopSkipJump
 from tritguard.attack.noise import Noise
 from tritguard.attack.norms import NORMS
 from tritguard.attack.norms.patch import PATCHES
+from tritguard.attack.packages import GRADIENTS, LIBRARY, Package, first_missing
 from tritguard.attack.patch import PatchSearch
 from tritguard.attack.pgd import Pgd
 from tritguard.attack.square import MOVES, Square
@@ -37,6 +38,7 @@ class Entry:
         classes: the smallest number of classes that its loss can be computed for.
         doubled: whether an evaluation may run it again with twice its `steps` on the samples that held, to see whether
             the steps were enough. If a plan has several such attacks, the last one in the catalog is run again.
+        needs: packages that a core installation does not have.
     """
 
     make: Callable[..., Attack]
@@ -44,6 +46,7 @@ class Entry:
     of_order: bool = False
     classes: int = 2
     doubled: bool = False
+    needs: tuple[Package, ...] = ()
 
     def knows(self, norm: str) -> bool:
         """Whether it works in balls of this norm."""
@@ -53,18 +56,23 @@ class Entry:
         """Whether it can attack a model with this many classes in such a ball."""
         return self.knows(norm) and classes >= self.classes
 
+    @property
+    def missing(self) -> Package | None:
+        """The first package that it needs and that is not installed; None if it can run."""
+        return first_missing(self.needs)
+
 
 ATTACKS: dict[str, Entry] = {
     "noise": Entry(Noise),
-    "fgsm": Entry(Fgsm, of_order=True),
-    "pgd": Entry(Pgd, of_order=True, doubled=True),
-    "apgd-ce": Entry(partial(Apgd, "ce"), doubled=True),
-    "apgd-dlr": Entry(partial(Apgd, "dlr"), classes=3),
-    "apgd-margin": Entry(partial(Apgd, "margin")),
-    "apgd-t": Entry(ApgdTargeted, classes=4),
-    "cw": Entry(CarliniWagner, norms=tuple(SEARCHES)),
-    "two-step": Entry(TwoStep),
-    "patch": Entry(PatchSearch, norms=tuple(PATCHES), doubled=True),
+    "fgsm": Entry(Fgsm, of_order=True, needs=LIBRARY),
+    "pgd": Entry(Pgd, of_order=True, doubled=True, needs=LIBRARY),
+    "apgd-ce": Entry(partial(Apgd, "ce"), doubled=True, needs=GRADIENTS),
+    "apgd-dlr": Entry(partial(Apgd, "dlr"), classes=3, needs=GRADIENTS),
+    "apgd-margin": Entry(partial(Apgd, "margin"), needs=GRADIENTS),
+    "apgd-t": Entry(ApgdTargeted, classes=4, needs=GRADIENTS),
+    "cw": Entry(CarliniWagner, norms=tuple(SEARCHES), needs=GRADIENTS),
+    "two-step": Entry(TwoStep, needs=GRADIENTS),
+    "patch": Entry(PatchSearch, norms=tuple(PATCHES), doubled=True, needs=GRADIENTS),
     "square": Entry(Square, norms=tuple(MOVES)),
     "zoo": Entry(Zoo),
     "boundary": Entry(Boundary),

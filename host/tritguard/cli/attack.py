@@ -18,7 +18,7 @@ from tritguard.attack.norms import NORMS
 from tritguard.build import open_build
 from tritguard.cli.data import read_dataset
 from tritguard.cli.gates import AnnotationsOption, FailOnOption, FailUnderOption, JunitOption, leave_by_gates
-from tritguard.cli.options import BenchFile, Trust
+from tritguard.cli.options import BenchFile, Replace, Trust
 from tritguard.cli.progress import stages
 from tritguard.cli.study import numbers, show
 from tritguard.cli.terminal import console, tell
@@ -102,12 +102,23 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
             help=f"Threats from the world, on the same samples, by commas: {', '.join(WIDER)}. They count in no bound."
         ),
     ] = "",
+    boards: Annotated[
+        int, typer.Option(min=0, help="Emulated boards that confirm at the same time; 0: as many as pay.")
+    ] = 0,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A Dask scheduler: its workers ('tritguard worker') craft, and its boards confirm beside this one.",
+        ),
+    ] = None,
     fail_under: FailUnderOption = None,
     fail_on: FailOnOption = None,
     junit: JunitOption = None,
     annotate: AnnotationsOption = False,
     trust: Trust = False,
     bench: BenchFile = None,
+    replace: Replace = False,
 ) -> None:
     """Attack a model on its board: robust accuracy, latency, flash and RAM in one result."""
     if live and control is not None:
@@ -120,11 +131,15 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     opened = open_bundle(bundle, trust=trust)
     opened.manifest.check_single()
     firmware, dataset = open_build(build), read_dataset(data)
+    plan.check_installed()
+    if not live:
+        for line in plan.says_left_out():
+            console.print(line, soft_wrap=True)
     with stages() as named:
         result = attack(
             opened, firmware, dataset, out,
             plan=plan, port=port, bench=read_bench(bench), control=control, workers=workers,
-            live=announce if live else None, stages=named,
+            live=announce if live else None, stages=named, boards=boards, scheduler=scheduler, replace=replace,
         )  # fmt: skip
     show(result, out / ROBUSTNESS.file, alone=not wider)
     results: list[Study] = [result]
@@ -133,7 +148,15 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         with stages() as named:
             results.append(
                 carried_out(
-                    opened, firmware, dataset, out, plan=drawn, port=port, bench=read_bench(bench), stages=named
+                    opened,
+                    firmware,
+                    dataset,
+                    out,
+                    plan=drawn,
+                    port=port,
+                    bench=read_bench(bench),
+                    stages=named,
+                    replace=replace,
                 )
             )
         show(results[-1], out / kind.file, alone=False)

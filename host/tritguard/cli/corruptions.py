@@ -9,7 +9,7 @@ import typer
 
 from tritguard.api import corruptions, open_build
 from tritguard.cli.data import read_dataset
-from tritguard.cli.options import BenchFile, Trust
+from tritguard.cli.options import BenchFile, Replace, Trust
 from tritguard.cli.progress import stages
 from tritguard.cli.study import leave, settings, show
 from tritguard.device import read_bench
@@ -32,6 +32,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     samples: Annotated[int | None, typer.Option("--samples", "-n", help="Test samples; by default 100.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the samples, and of all that is random.")] = None,
     trust: Trust = False,
+    replace: Replace = False,
     bench: BenchFile = None,
 ) -> None:
     """Measure accuracy under common corruptions, a baseline beside the attacks; the device is given every input."""
@@ -40,6 +41,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     opened.manifest.check_single()
     built, dataset = open_build(build), read_dataset(data)
     with stages() as named:
-        result = corruptions(opened, built, dataset, out, plan=plan, port=port, bench=read_bench(bench), stages=named)
+        result = corruptions(
+            opened, built, dataset, out, plan=plan, port=port, bench=read_bench(bench), stages=named, replace=replace
+        )
     show(result, out / CORRUPTIONS.file)
     leave(result)

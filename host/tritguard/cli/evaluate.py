@@ -9,7 +9,7 @@ import typer
 
 from tritguard.api import evaluate, open_build
 from tritguard.cli.data import read_dataset
-from tritguard.cli.options import BenchFile, Trust
+from tritguard.cli.options import BenchFile, Replace, Trust
 from tritguard.cli.progress import stages
 from tritguard.cli.study import leave, settings, show
 from tritguard.device import read_bench
@@ -33,6 +33,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     seed: Annotated[int | None, typer.Option(help="Of the samples drawn, where they are not all.")] = None,
     trust: Trust = False,
     bench: BenchFile = None,
+    replace: Replace = False,
 ) -> None:
     """Run the test set on the device: accuracy, confusion, latency, and its bytes beside the twin and the oracle."""
     plan = settings(DEPLOYMENT, config, {"samples": samples, "seed": seed})
@@ -40,6 +41,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     opened.manifest.check_single()
     built, dataset = open_build(build), read_dataset(data)
     with stages() as named:
-        result = evaluate(opened, built, dataset, out, plan=plan, port=port, bench=read_bench(bench), stages=named)
+        result = evaluate(
+            opened, built, dataset, out, plan=plan, port=port, bench=read_bench(bench), stages=named, replace=replace
+        )
     show(result, out / DEPLOYMENT.file)
     leave(result)

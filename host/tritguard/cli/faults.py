@@ -11,7 +11,7 @@ import typer
 from tritguard.api import faults
 from tritguard.build import open_build
 from tritguard.cli.data import read_dataset
-from tritguard.cli.options import Trust
+from tritguard.cli.options import Replace, Trust
 from tritguard.cli.study import leave, numbers, settings, show, study_stages
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
@@ -33,6 +33,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     flips: Annotated[str | None, typer.Option(help="Numbers of flipped bits, rising, separated by commas.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of samples and draws.")] = None,
     trust: Trust = False,
+    replace: Replace = False,
 ) -> None:
     """Flip bits of the weights in flash, before boot, and say how accuracy falls: at random, and where it hurts."""
     given = {"samples": samples, "flips": flips and numbers("--flips", flips), "seed": seed}
@@ -44,6 +45,6 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     dataset = read_dataset(data)
     subjects = list(zip_longest(opened, built))
     with study_stages() as named:
-        result = faults(subjects, dataset, out, plan=plan, stages=named)
+        result = faults(subjects, dataset, out, plan=plan, stages=named, replace=replace)
     show(result, out / FAULTS.file)
     leave(result)

@@ -30,6 +30,7 @@ VERBS = (
     "attack",
     "corruptions",
     "sound",
+    "worker",
     "certify",
     "transfer",
     "faults",

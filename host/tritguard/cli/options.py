@@ -21,3 +21,8 @@ BenchFile = Annotated[
         "--bench", help="A TOML file of your own with a \\[bench] table: commands that lease and power a board."
     ),
 ]
+
+Replace = Annotated[
+    bool,
+    typer.Option("--replace", help="Put the result in the place of one of other data, another model or another plan."),
+]

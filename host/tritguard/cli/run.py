@@ -15,6 +15,7 @@ from tritguard.build import Build
 from tritguard.cli.build import outline
 from tritguard.cli.convert import describe, note
 from tritguard.cli.gates import AnnotationsOption, FailOnOption, FailUnderOption, JunitOption, leave_by_gates
+from tritguard.cli.options import Replace
 from tritguard.cli.progress import Stage, stages
 from tritguard.cli.study import show
 from tritguard.cli.terminal import console, tell
@@ -25,7 +26,7 @@ from tritguard.evaluate.study import Study
 from tritguard.train import TrainRecord
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     config: Annotated[Path, typer.Argument(help="A TOML file, as 'tritguard init' writes one.")] = Path(CONFIG),
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of everything the run makes.")] = Path("run"),
     board: Annotated[
@@ -39,6 +40,7 @@ def command(
     fail_on: FailOnOption = None,
     junit: JunitOption = None,
     annotate: AnnotationsOption = False,
+    replace: Replace = False,
 ) -> None:
     """Train or take a model, convert, build, attack on the board, report."""
     if not config.exists() and config == Path(CONFIG):
@@ -46,7 +48,7 @@ def command(
     given = {name: value for name, value in (("board", board), ("port", port)) if value is not None}
     settings = read_run_config(config).model_copy(update=given)
     with _Shown() as shown:
-        results = run(settings, out, shown, text=config.read_text())
+        results = run(settings, out, shown, text=config.read_text(), replace=replace)
     tell({study.kind: study for study in results})
     leave_by_gates(results, fail_under, fail_on, junit, annotate)
 

@@ -9,7 +9,7 @@ import typer
 
 from tritguard.api import open_build, sound
 from tritguard.cli.data import read_dataset
-from tritguard.cli.options import BenchFile, Trust
+from tritguard.cli.options import BenchFile, Replace, Trust
 from tritguard.cli.study import leave, numbers, settings, show, study_stages
 from tritguard.device import read_bench
 from tritguard.emit import open_bundle
@@ -43,6 +43,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the samples, and of all that is random.")] = None,
     trust: Trust = False,
+    replace: Replace = False,
     bench: BenchFile = None,
 ) -> None:
     """Attack what a keyword spotter hears, within dB of the signal; the sounds are kept, and its report plays them."""
@@ -53,6 +54,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     opened.manifest.check_single()
     built, dataset = open_build(build), read_dataset(data)
     with study_stages() as named:
-        result = sound(opened, built, dataset, out, plan=plan, port=port, bench=read_bench(bench), stages=named)
+        result = sound(
+            opened, built, dataset, out, plan=plan, port=port, bench=read_bench(bench), stages=named, replace=replace
+        )
     show(result, out / SOUND.file)
     leave(result)

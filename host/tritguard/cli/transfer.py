@@ -9,7 +9,7 @@ import typer
 
 from tritguard.api import transfer
 from tritguard.cli.data import read_dataset
-from tritguard.cli.options import Trust
+from tritguard.cli.options import Replace, Trust
 from tritguard.cli.study import leave, numbers, settings, show, study_stages
 from tritguard.emit import open_bundle
 from tritguard.evaluate.transfer.study import TRANSFER
@@ -29,12 +29,13 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     eps: Annotated[str | None, typer.Option(help="L-infinity bounds in int8 steps, rising, by commas.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of samples and attacks.")] = None,
     trust: Trust = False,
+    replace: Replace = False,
 ) -> None:
     """Craft on each model, ask all of them; and look for inputs that fool a deployed model, its float model not."""
     plan = settings(TRANSFER, config, {"samples": samples, "eps": eps and numbers("--eps", eps), "seed": seed})
     opened = [open_bundle(path, trust=trust) for path in bundles]
     dataset = read_dataset(data)
     with study_stages() as named:
-        result = transfer(opened, dataset, out, floats=floats or (), plan=plan, stages=named)
+        result = transfer(opened, dataset, out, floats=floats or (), plan=plan, stages=named, replace=replace)
     show(result, out / TRANSFER.file)
     leave(result)

@@ -3,7 +3,7 @@
 from tritguard.device.bench import Bench, read_bench
 from tritguard.device.board import Device, connect, emulate, identify, open_device
 from tritguard.device.emulators import Counting, EmulatedBoard, EmulatorError, emulator_of, emulator_version
-from tritguard.device.fleet import Fleet, reinforced
+from tritguard.device.fleet import Fleet, Sick, reinforced
 from tritguard.device.ports import AUTO, find_again, find_port
 from tritguard.device.protocol import Fault, Hello, MemoryUse
 from tritguard.device.upload import upload
@@ -19,6 +19,7 @@ __all__ = [
     "Fleet",
     "Hello",
     "MemoryUse",
+    "Sick",
     "connect",
     "emulate",
     "emulator_of",

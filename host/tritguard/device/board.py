@@ -92,6 +92,11 @@ class Device(Predictor):
         return self._link.resent - self._resent_before
 
     @property
+    def name(self) -> str:
+        """Where it is: its port, or which board is emulated."""
+        return self._link.url
+
+    @property
     def bulk(self) -> bool:
         """Whether it is asked over the bulk line instead of its UART."""
         return self._link.line.bulk

@@ -3,28 +3,92 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from tritguard.device.board import Device, emulate
+from tritguard.errors import DeviceError
 from tritguard.predictor import Int8, Outputs, Predictor
 from tritguard.progress import Progress
 
-_PART = 16  # inputs that a board takes at a time, so that all boards end at nearly the same time
+# Inputs that a board takes at a time: few enough that all boards end at nearly the same time and that an interruption
+# costs little, many enough that the pause between two parts does not count on a line that is slower than the board.
+_PARTS = (16, 128)
+_SHARES = 4  # of the inputs for each board
+_PROBES = 16  # inputs that all boards are given
+
+Kept = Callable[[slice, Outputs, str], None]
+"""Called with the places of a few inputs, the answers to them, and the name of the board that gave them; never by two
+threads at a time."""
+
+
+@dataclass(frozen=True)
+class Sick:
+    """A board that is asked no more.
+
+    Attributes:
+        board: where it is.
+        reason: what it did.
+    """
+
+    board: str
+    reason: str
+
+
+class Asked(Protocol):
+    """What a fleet asks: a board of this machine or of another one.
+
+    Attributes:
+        resent_frames: how many requests had to be sent again.
+    """
+
+    @property
+    def name(self) -> str:
+        """Where it is."""
+        ...
+
+    @property
+    def resent_frames(self) -> int:
+        """See the class."""
+        ...
+
+    def predict(self, x: Int8) -> Outputs:
+        """Run the model on int8[n, *input_shape].
+
+        Raises:
+            DeviceError: the board failed.
+        """
+        ...
 
 
 class Fleet(Predictor):
     """Boards that run the same firmware.
 
+    A board that falls silent, crashes or is unplugged, or that answers the same inputs otherwise than the others do, is
+    asked no more; the others take over what it had. So a fleet answers as long as one board is left.
+
     Args:
         devices: at least one. They stay the caller's to close.
+        judge: decides between boards where no answer is that of most: int8[n, *input_shape] to what is right.
+
+    Attributes:
+        sick: the boards that are asked no more.
     """
 
-    def __init__(self, devices: Sequence[Device]) -> None:
+    def __init__(self, devices: Sequence[Asked], judge: Callable[[Int8], Outputs] | None = None) -> None:
         self.devices = tuple(devices)
+        self.sick: list[Sick] = []
+        self._well = list(devices)
+        self._judge = judge
+        self._lock = threading.Lock()
 
     @property
     def resent_frames(self) -> int:
@@ -32,44 +96,140 @@ class Fleet(Predictor):
         return sum(device.resent_frames for device in self.devices)
 
     @override
-    def predict(self, x: Int8, progress: Progress | None = None) -> Outputs:
+    def predict(self, x: Int8, progress: Progress | None = None, kept: Kept | None = None) -> Outputs:
         """Run the model on the inputs; each board takes the next few whenever it is free.
 
         Args:
             x: the inputs, int8[n, *input_shape].
-            progress: called with (done, n) after every few inferences, never by two threads at a time.
+            progress: called with (done, n) at the start and after every few inferences, never by two threads at a time.
+            kept: is given the answers as they come.
 
         Raises:
-            BadInputError, DeviceError: see `Device.predict`. The other boards stop after the inputs that they have.
+            BadInputError: see `Device.predict`.
+            DeviceError: no board is left; it says what the last one did.
         """
-        starts = list(range(0, len(x), _PART)) or [0]
-        waiting, answers = iter(starts), dict[int, Outputs]()
-        lock, failed = threading.Lock(), threading.Event()
+        least, most = _PARTS
+        part = max(least, min(most, len(x) // (_SHARES * max(1, len(self._well)))))
+        work = _Work(x, part, progress, kept)
+        self._compare(x)
+        while not work.done:
+            if not self._well:
+                raise DeviceError(f"no board is left ({self.sick[-1].reason})", where=self.sick[-1].board)
+            with ThreadPoolExecutor(len(self._well)) as pool:
+                try:
+                    for ended in [pool.submit(self._work, device, work) for device in self._well]:
+                        ended.result()
+                except BaseException:
+                    work.stop()
+                    raise
+        return work.answers()
 
-        def next_start() -> int | None:
-            with lock:
-                return None if failed.is_set() else next(waiting, None)
-
-        def work(device: Device) -> None:
+    def _work(self, device: Asked, work: _Work) -> None:
+        """Have a board answer until nothing waits, or until it fails; its part then waits again."""
+        while (part := work.take()) is not None:
             try:
-                while (start := next_start()) is not None:
-                    answer = device.predict(x[start : start + _PART])
-                    with lock:
-                        answers[start] = answer
-                        if progress is not None:
-                            progress(min(len(x), _PART * len(answers)), len(x))
-            except BaseException:
-                failed.set()
-                raise
+                answer = device.predict(work.x[part])
+            except DeviceError as error:
+                work.give_back(part)
+                self._quarantine(device, str(error))
+                return
+            work.finish(part, answer, device.name)
 
-        with ThreadPoolExecutor(len(self.devices)) as pool:
-            for done in [pool.submit(work, device) for device in self.devices]:
-                done.result()
-        return Outputs.joined([answers[start] for start in starts])
+    def _quarantine(self, device: Asked, reason: str) -> None:
+        with self._lock:
+            self._well = [other for other in self._well if other is not device]
+            self.sick.append(Sick(device.name, reason))
+
+    def _compare(self, x: Int8) -> None:
+        """Give some inputs to all boards, and leave out the boards that do not answer as most do."""
+        if len(self._well) < 2 or len(x) == 0:
+            return
+        probes = x[np.unique(np.linspace(0, len(x) - 1, min(_PROBES, len(x))).astype(int))]
+        said: dict[Asked, bytes] = {}
+
+        def probe(device: Asked) -> None:
+            try:
+                said[device] = _bytes(device.predict(probes))
+            except DeviceError as error:
+                self._quarantine(device, str(error))
+
+        with ThreadPoolExecutor(len(self._well)) as pool:
+            for answered in [pool.submit(probe, device) for device in self._well]:
+                answered.result()
+        if len(set(said.values())) < 2:
+            return
+        votes = list(said.values())
+        most = [answer for answer in dict.fromkeys(votes) if votes.count(answer) == max(map(votes.count, votes))]
+        right = most[0]
+        if len(most) > 1 and self._judge is not None and (judged := _bytes(self._judge(probes))) in most:
+            right = judged
+        for device, answer in said.items():
+            if answer != right:
+                self._quarantine(device, "answers the same inputs otherwise than the other boards")
+
+
+class _Work:
+    """Inputs that are shared out in parts, and the answers to them.
+
+    Attributes:
+        x: int8[n, *input_shape].
+    """
+
+    def __init__(self, x: Int8, part: int, progress: Progress | None, kept: Kept | None) -> None:
+        self.x = x
+        self._progress, self._kept = progress, kept
+        self._waiting = deque(slice(start, min(start + part, len(x))) for start in range(0, max(len(x), 1), part))
+        self._answers: dict[int, Outputs] = {}
+        self._parts, self._done = len(self._waiting), 0
+        self._lock = threading.Lock()
+        if progress is not None:
+            progress(0, len(x))
+
+    @property
+    def done(self) -> bool:
+        """Whether all parts are answered."""
+        return len(self._answers) == self._parts
+
+    def take(self) -> slice | None:
+        """The next part; None if none waits."""
+        with self._lock:
+            return self._waiting.popleft() if self._waiting else None
+
+    def give_back(self, part: slice) -> None:
+        """Let a part wait again."""
+        with self._lock:
+            self._waiting.appendleft(part)
+
+    def stop(self) -> None:
+        """Let no part wait any more."""
+        with self._lock:
+            self._waiting.clear()
+
+    def finish(self, part: slice, answer: Outputs, board: str) -> None:
+        """Take the answers to a part."""
+        with self._lock:
+            if self._kept is not None:
+                self._kept(part, answer, board)
+            self._answers[part.start] = answer
+            self._done += part.stop - part.start
+            if self._progress is not None:
+                self._progress(self._done, len(self.x))
+
+    def answers(self) -> Outputs:
+        """All answers, in the order of the inputs."""
+        return Outputs.joined([self._answers[start] for start in sorted(self._answers)])
+
+
+def _bytes(outputs: Outputs) -> bytes:
+    """What has to be the same on all boards: scores and logits, but not the time."""
+    logits: NDArray[np.float64] | None = outputs.logits
+    return outputs.scores.tobytes() + (b"" if logits is None else logits.tobytes())
 
 
 @contextmanager
-def reinforced(device: Device, boards: int) -> Iterator[Fleet]:
+def reinforced(
+    device: Device, boards: int, judge: Callable[[Int8], Outputs] | None = None, others: Sequence[Asked] = ()
+) -> Iterator[Fleet]:
     """Start more emulated boards of the device's kind, if it is an emulated one on the bulk line.
 
     Emulated boards count instructions, so each answers with the same bytes and ticks, and the time that a fleet takes
@@ -78,10 +238,13 @@ def reinforced(device: Device, boards: int) -> Iterator[Fleet]:
     Args:
         device: the device.
         boards: how many there are then, this one included.
+        judge: see `Fleet`.
+        others: boards of other machines that help.
 
     Raises:
         ToolMissingError, DeviceError: see `emulate`.
     """
     more = boards - 1 if device.bulk else 0
     with ExitStack() as stack:
-        yield Fleet([device, *(stack.enter_context(emulate(device.bundle, device.build)) for _ in range(more))])
+        more_here = [stack.enter_context(emulate(device.bundle, device.build)) for _ in range(more)]
+        yield Fleet([device, *more_here, *others], judge)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.build import Build
-from tritguard.device import Device, emulate, open_device, reinforced
+from tritguard.campaign.answers import Answers
+from tritguard.device import Device, Fleet, emulate, open_device, reinforced
+from tritguard.device.fleet import Asked
 from tritguard.emit import Bundle
 from tritguard.errors import MismatchError
 from tritguard.evaluate.samples import compared, differing
-from tritguard.evaluate.study import Confirmation
+from tritguard.evaluate.study import Confirmation, Quarantined
 from tritguard.predictor import Int8, Outputs
 from tritguard.processes import cores
 from tritguard.progress import Progress
 from tritguard.twin import Twin
 
+_MAIN, _AGAIN = "asked", "asked again over the UART"
 _UART_STEP = 50
 _UART_LEAST = 16
 _WORTH_A_BOARD = 64  # inputs that take longer than another emulated board takes to start
@@ -35,6 +41,7 @@ class Answered:
         bulk_inputs: how many inputs went over the bulk line.
         uart_again: how many of those went over the UART too.
         seconds: the time that it took.
+        quarantined: the boards whose work others took over.
     """
 
     outputs: Outputs
@@ -42,6 +49,7 @@ class Answered:
     bulk_inputs: int
     uart_again: int
     seconds: float
+    quarantined: tuple[Quarantined, ...] = ()
 
     def confirmation(self, ours: Outputs) -> Confirmation:
         """Compare the answers with the twin's."""
@@ -53,35 +61,101 @@ class Answered:
             bulk_inputs=self.bulk_inputs,
             uart_again=self.uart_again,
             seconds=self.seconds,
+            quarantined=self.quarantined,
         )
 
 
-def ask(device: Device, x: Int8, progress: Progress) -> Answered:
+def ask(
+    device: Device,
+    x: Int8,
+    progress: Progress,
+    *,
+    campaign: Path | None = None,
+    boards: int = 0,
+    others: Sequence[Asked] = (),
+) -> Answered:
     """Ask a device for the inputs.
 
-    An emulated board on the bulk line is helped by more of its kind, one for each core, and a share of the inputs goes
-    over the UART too: every 50th and at least 16, or all if there are fewer.
+    An emulated board on the bulk line is helped by more of its kind, and a share of the inputs goes over the UART too:
+    every 50th and at least 16, or all if there are fewer.
 
     Args:
         device: the device.
         x: int8[n, *input_shape].
         progress: called with (inputs answered, n).
+        campaign: the file that keeps answers as they come, until all are there: an interrupted run goes on from them.
+        boards: how many emulated boards share the work; by default one for each core, if there is enough of it.
+        others: boards of other machines that share it too.
 
     Raises:
         DeviceError: the device stopped answering.
         MismatchError: an answer or its ticks differ between the lines.
     """
-    start, resent = time.perf_counter(), device.resent_frames
-    if not device.bulk:
-        outputs = device.predict(x, progress)
-        return Answered(outputs, device.resent_frames - resent, 0, 0, time.perf_counter() - start)
-    share = _share(len(x))
-    boards = max(1, min(cores(), len(x) // _WORTH_A_BOARD))
-    with reinforced(device, boards) as fleet, ThreadPoolExecutor(1) as pool:
-        again = pool.submit(_over_uart, device, x[share])
-        outputs = fleet.predict(x, progress)
-        check_lines(device.build, outputs.chosen(share), again.result())
-        return Answered(outputs, fleet.resent_frames - resent, len(x), len(share), time.perf_counter() - start)
+    start, twin = time.perf_counter(), Twin(device.bundle)
+    boards = boards or max(1, min(cores(), len(x) // _WORTH_A_BOARD))
+    with (
+        _Kept(device, _MAIN, campaign) as main,
+        _Kept(device, _AGAIN, campaign) as again,
+        reinforced(device, boards, twin.predict, others) as fleet,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        resent = fleet.resent_frames
+        share = _share(len(x)) if device.bulk else np.zeros(0, np.int64)
+        checking = pool.submit(_over_uart, device, x[share], again) if device.bulk else None
+        outputs = main.complete(x, fleet, progress)
+        if checking is not None:
+            check_lines(device.build, outputs.chosen(share), checking.result())
+        resent = fleet.resent_frames - resent
+        sick = tuple(Quarantined(board=one.board, reason=one.reason) for one in fleet.sick)
+        main.clear()
+        again.clear()
+    seconds = time.perf_counter() - start
+    return Answered(outputs, resent, len(x) if device.bulk else 0, len(share), seconds, sick)
+
+
+class _Kept:
+    """What a firmware said to inputs over one line, with what an earlier run that was interrupted left of it."""
+
+    def __init__(self, device: Device, line: str, campaign: Path | None) -> None:
+        identity = f"{device.hello.build_id} on {device.build.record.board.id}, {device.bundle.sha256}, {line}"
+        threshold = device.bundle.manifest.label_rule.threshold_steps
+        self._answers = None if campaign is None else Answers(campaign, identity, threshold)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._answers is not None:
+            self._answers.close()
+
+    def complete(self, x: Int8, fleet: Fleet, progress: Progress | None = None) -> Outputs:
+        """The answers to x, int8[n, *input_shape], those of the fleet where none is kept."""
+        if self._answers is None:
+            return fleet.predict(x, progress)
+        answers = self._answers
+        known, found = answers.recall(x)
+        left = np.flatnonzero(~known)
+        before = len(x) - len(left)
+        if len(left) == 0 and found is not None:
+            return found
+
+        def keep(part: slice, outputs: Outputs, board: str) -> None:
+            answers.keep(x[left[part]], outputs, board)
+
+        def told(done: int, _left: int) -> None:
+            if progress is not None:
+                progress(before + done, len(x))
+
+        fresh = fleet.predict(x[left], told, keep)
+        if found is None:
+            return fresh
+        places = np.argsort(np.concatenate([np.flatnonzero(known), left]))
+        return Outputs.joined([found, fresh]).chosen(places)
+
+    def clear(self) -> None:
+        """Forget what was kept, because the confirmation is complete."""
+        if self._answers is not None:
+            self._answers.clear()
 
 
 def _share(count: int) -> NDArray[np.int64]:
@@ -90,9 +164,9 @@ def _share(count: int) -> NDArray[np.int64]:
     return np.arange(chosen) * count // max(chosen, 1)
 
 
-def _over_uart(device: Device, x: Int8) -> Outputs:
+def _over_uart(device: Device, x: Int8, kept: _Kept) -> Outputs:
     with emulate(device.bundle, device.build, bulk=False) as uart:
-        return uart.predict(x)
+        return kept.complete(x, Fleet([uart]))
 
 
 def check_lines(build: Build, bulk: Outputs, uart: Outputs) -> None:

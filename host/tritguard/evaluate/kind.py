@@ -86,6 +86,7 @@ class StudyKind(Generic[P, S]):
             nothing is missing.
         leads: its report is that of the whole run, `report.html`, and takes in the other studies of the model; its
             result is `result.json`.
+        needs_tensorflow: it cannot do without TensorFlow.
     """
 
     name: str
@@ -95,6 +96,7 @@ class StudyKind(Generic[P, S]):
     run: Callable[[P, RunContext, Stages], S]
     missing: Callable[[RunSources], str | None] = needs_nothing
     leads: bool = False
+    needs_tensorflow: bool = True
 
     @property
     def file(self) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
 import math
 import platform
 import shlex
@@ -18,8 +16,8 @@ from tritguard import __version__
 from tritguard.data import Dataset
 from tritguard.emit import Bundle
 from tritguard.records import Record
+from tritguard.versions import versions
 
-_PACKAGES = ("numpy", "tensorflow-cpu", "tensorflow", "adversarial-robustness-toolbox", "tflite-micro", "platformio")
 _ROUNDING = 1e-9  # what another machine's square root and a decimal representation may change in an interval
 
 Status = Literal["valid", "degraded", "invalid"]
@@ -82,6 +80,18 @@ def invalid(code: str, message: str) -> Issue:
     return Issue(code=code, severity="invalid", message=message)
 
 
+class Quarantined(Record):
+    """A board that was asked no more, because it fell silent, crashed, or answered otherwise than others.
+
+    Attributes:
+        board: where it was.
+        reason: what it did.
+    """
+
+    board: str
+    reason: str
+
+
 class Confirmation(Record):
     """A replay of inputs on the device, whose answers were compared with the twin's byte for byte.
 
@@ -93,6 +103,7 @@ class Confirmation(Record):
         seconds: the time that it took.
         bulk_inputs: how many inputs went over the bulk line of an emulated board; the others went over the UART.
         uart_again: how many of those went over the UART too and got the same bytes and ticks there.
+        quarantined: the boards whose work others took over.
     """
 
     inputs: int
@@ -102,6 +113,7 @@ class Confirmation(Record):
     seconds: float
     bulk_inputs: int = 0
     uart_again: int = 0
+    quarantined: tuple[Quarantined, ...] = ()
 
 
 def status_of(issues: tuple[Issue, ...]) -> Status:
@@ -110,20 +122,6 @@ def status_of(issues: tuple[Issue, ...]) -> Status:
     if "invalid" in severities:
         return "invalid"
     return "degraded" if severities else "valid"
-
-
-def versions() -> dict[str, str]:
-    """The installed versions of the packages that decide the numbers."""
-    installed = {name: _installed(name) for name in _PACKAGES}
-    return {"tritguard": __version__} | {name: found for name, found in installed.items() if found is not None}
-
-
-@functools.cache  # each crafted job asks, and a package's metadata is a mail's header, which is slow to read
-def _installed(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 class ModelIdentity(Record):
@@ -232,6 +230,17 @@ class Study(Record):
     def models_sha256(self) -> set[str]:
         """The hashes by which its models are known: of their bundles, or of the golden models in them."""
         raise NotImplementedError
+
+    @property
+    def asked(self) -> dict[str, object]:
+        """What it was asked for, by the names of options: data and plan. Its models are compared by their hashes."""
+        data = f"{self.provenance.data_name} ({self.provenance.data_sha256[:12]})"
+        return {"data": data} | self._planned
+
+    @property
+    def _planned(self) -> dict[str, object]:
+        plan = getattr(self, "plan", None)
+        return plan.model_dump(mode="json") if isinstance(plan, Record) else {}
 
     @property
     def attacked(self) -> Attacked | None:

@@ -30,6 +30,7 @@ from tritguard.report.wording import (
     megahertz,
     of,
     percent,
+    quarantined,
     real,
     refused,
     size,
@@ -186,6 +187,7 @@ def _device(result: RobustnessResult) -> Group:
             ("mismatches", Text.assemble(f"{count(seen.mismatched_inputs)}: ", verdict)),
             ("frames resent", count(seen.resent_frames)),
             *([("line", line(seen))] if seen.bulk_inputs else []),
+            *([("asked no more", quarantined(seen))] if seen.quarantined else []),
         ],
     )
 

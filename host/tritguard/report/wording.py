@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tritguard.attack.norms import NORMS
+from tritguard.campaign.runs import Throughput
 from tritguard.data.dataset import PIXEL_UNIT
-from tritguard.evaluate.crafting.runs import Throughput
 from tritguard.evaluate.limits import DataRange
 from tritguard.evaluate.measurement import Latency
 from tritguard.evaluate.robustness.figures import Doubling, Growth
@@ -56,6 +56,11 @@ def count(number: float) -> str:
 def line(seen: Confirmation) -> str:
     """Write how many of the replayed inputs went over which line of an emulated board."""
     return f"bulk line, {count(seen.bulk_inputs)}; {count(seen.uart_again)} of them also over the UART: the same bytes"
+
+
+def quarantined(seen: Confirmation) -> str:
+    """Name the boards whose work others took over, and what they did; nothing if there are none."""
+    return "; ".join(f"{one.board}: {one.reason}" for one in seen.quarantined)
 
 
 def real(number: float) -> str:
@@ -145,7 +150,7 @@ def refused(effort: Throughput) -> str:
     """Say how many kept files were not used, and why; nothing if none was refused."""
     if not effort.refused:
         return ""
-    what = "file kept of an earlier run was" if effort.refused == 1 else "files kept of earlier runs were"
+    what = "job kept of an earlier run was" if effort.refused == 1 else "jobs kept of earlier runs were"
     why = "not written by this user's tritguard on this machine, or changed or damaged since"
     return f"{count(effort.refused)} {what} not used but crafted again: {why}"
 

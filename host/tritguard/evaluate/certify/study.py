@@ -213,4 +213,4 @@ def _in_run(plan: CertifyPlan, run: RunContext, stages: Stages) -> CertifyResult
     return study_certify(run.bundle, run.build, run.dataset, plan, stages, next(iter(fitting), None))
 
 
-CERTIFY = StudyKind("certify", "certify", CertifyPlan, CertifyResult, _in_run)
+CERTIFY = StudyKind("certify", "certify", CertifyPlan, CertifyResult, _in_run, needs_tensorflow=False)

@@ -87,4 +87,4 @@ def _in_run(plan: DeploymentPlan, run: RunContext, stages: Stages) -> Deployment
         return study_deployment(device, run.dataset, plan, stages)
 
 
-DEPLOYMENT = StudyKind("deployment", "evaluate", DeploymentPlan, DeploymentResult, _in_run)
+DEPLOYMENT = StudyKind("deployment", "evaluate", DeploymentPlan, DeploymentResult, _in_run, needs_tensorflow=False)

@@ -15,11 +15,11 @@ from tritguard.attack.float_model import FloatModel
 from tritguard.boards import CoreClass
 from tritguard.data import Dataset, SampleArray, to_input_bytes
 from tritguard.emit import Bundle, write_bundle
-from tritguard.evaluate.study import versions
 from tritguard.files import write_whole
 from tritguard.progress import Progress
 from tritguard.train.config import CALIBRATION, MODEL, TrainConfig
 from tritguard.twin import Twin
+from tritguard.versions import versions
 
 Float64 = NDArray[np.float64]
 _FEW_TESTED = 500

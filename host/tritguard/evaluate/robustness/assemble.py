@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from tritguard.attack import Target
 from tritguard.attack.norms import NORMS
 from tritguard.build import Build
+from tritguard.campaign.runs import Run
 from tritguard.data import Dataset
 from tritguard.device import Device
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import Manifest
-from tritguard.evaluate.crafting.runs import Run
 from tritguard.evaluate.data_checks import Checked
 from tritguard.evaluate.limits import DataRange, limits_of
 from tritguard.evaluate.measurement import Firmware, Latency, tools_of
@@ -112,6 +112,7 @@ def assemble(
         data_checks=dict(found.data.shares),
         preset="" if plan.attacks else plan.preset,
         budgets={name: dict(settings) for name, settings in plan.budgets_for(manifest.label_rule.classes).items()},
+        left_out={} if found.search.live else plan.left_out,
         live=found.search.live,
         control=found.search.control,
         doubling=judged.doubling,

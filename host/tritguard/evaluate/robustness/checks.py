@@ -205,9 +205,13 @@ def _little_evidence(e: Evidence) -> Finding:
         without = [eps for eps in e.threat if not made(e, eps)]
         where = "" if without == e.threat else f" at eps {', '.join(map(str, without))}"
         missing += [f"{name}{where}"] if without else []
+    for package in dict.fromkeys(e.left_out.values()):
+        names = ", ".join(name for name, needed in e.left_out.items() if needed == package)
+        missing.append(f"{names} of the preset, as {package} is not installed")
     return [f"samples that hold may fall to what was not tried: {'; '.join(missing)}"] if missing else []
 
 
+_NO_TENSORFLOW = NotMade("TensorFlow, which computes gradients, is not installed")
 _LABELS = NotMade("black-box attacks see labels alone")
 
 
@@ -232,12 +236,15 @@ def _no_gradients(e: Evidence) -> Finding:
 
 
 def _zero_gradients(e: Evidence) -> Finding:
-    what = f"{e.symptoms.zero_gradients:.0%} of the samples have no gradient at all: gradients are masked"
-    return [what] if e.symptoms.zero_gradients > MASKED_SHARE else []
+    if (share := e.symptoms.zero_gradients) is None:
+        return _NO_TENSORFLOW
+    what = f"{share:.0%} of the samples have no gradient at all: gradients are masked"
+    return [what] if share > MASKED_SHARE else []
 
 
 def _saturated(e: Evidence) -> Finding:
-    share = e.symptoms.saturated
+    if (share := e.symptoms.saturated) is None:
+        return _NO_TENSORFLOW
     what = f"the logits are so large that the cross-entropy of {share:.0%} of the samples has no gradient"
     return [what] if share > MASKED_SHARE else []
 

@@ -188,6 +188,9 @@ def _fidelity(result: RobustnessResult) -> Iterator[str]:
     if result.symptoms is None:
         return
     measured, bounds = result.symptoms.fidelity, [point.eps_steps for point in result.curve]
+    for name in ("zero_gradients", "saturated"):
+        if getattr(result.symptoms, name) is None and any(row.kind == "white box" for row in result.attacks):
+            yield f"symptoms.{name}: was not measured, but attacks took gradients"
     ran = sorted({one.eps_steps for one in measured})
     if len(ran) < len(measured) or ran != (bounds if any(row.kind == "white box" for row in result.attacks) else []):
         yield f"symptoms.fidelity: of eps {[one.eps_steps for one in measured]}, the attacks ran at {bounds}"
@@ -230,6 +233,7 @@ def _findings(result: RobustnessResult, figures: Figures) -> Iterator[str]:
         control=result.control,
         symptoms=result.symptoms,
         mismatched_inputs=result.confirmation.mismatched_inputs,
+        left_out=result.left_out,
     )
     verdict = check(gather(measured, figures, _largest(result)))
     of_data = {code: known[code].severity(share) for code, share in result.data_checks.items()}

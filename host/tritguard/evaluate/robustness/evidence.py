@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class Evidence:
         control: an undefended model under the same attacks.
         proved: a digit for each sample, 1 where it is proved that nothing breaks it at the sanity bound; None if that
             was not tried.
+        left_out: the preset's attacks that could not run, each with the package that is missing.
     """
 
     clean: Rate
@@ -52,6 +53,7 @@ class Evidence:
     growths: tuple[Growth, ...]
     control: Control | None
     proved: Bits | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def at(self, eps: int) -> list[AttackRow]:
         """The rows of one bound."""
@@ -84,6 +86,7 @@ class Measured:
     control: Control | None
     symptoms: Symptoms
     mismatched_inputs: int
+    left_out: Mapping[str, str]
 
 
 def gather(found: Measured, figures: Figures, largest: int) -> Evidence:
@@ -112,6 +115,7 @@ def gather(found: Measured, figures: Figures, largest: int) -> Evidence:
         growths=found.growth,
         control=found.control,
         proved=found.samples.proved,
+        left_out=found.left_out,
     )
 
 

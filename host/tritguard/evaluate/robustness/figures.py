@@ -115,7 +115,8 @@ class Symptoms(Record):
         shown: what black-box attacks saw; `scores` also where logits were allowed and the model has none.
         softmax_head: whether the int8 scores come out of a softmax.
         unsteady_inputs: the number of inputs that gave other outputs when asked again.
-        zero_gradients: the share of samples whose loss, as the attacks scale it, has no gradient.
+        zero_gradients: the share of samples whose loss, as the attacks scale it, has no gradient; None if TensorFlow,
+            which computes gradients, is not installed.
         saturated: the same for the plain cross-entropy of the model's own logits.
         plateaus: the share of samples whose margin no small change moved; None if only labels are shown.
         control_guesses: whether the control's answers to clean inputs cannot be told from guessing.
@@ -125,8 +126,8 @@ class Symptoms(Record):
     shown: Access
     softmax_head: bool
     unsteady_inputs: NonNegativeInt
-    zero_gradients: float
-    saturated: float
+    zero_gradients: float | None
+    saturated: float | None
     plateaus: float | None
     control_guesses: bool
     fidelity: tuple[Fidelity, ...] = ()

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tritguard.attack import Asking, Ball, Target
-from tritguard.evaluate.crafting.runs import Assignment, Run, craft_each
-from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Crew
+from tritguard.campaign.orders import Crew
+from tritguard.campaign.runs import Assignment, Run, craft_each
+from tritguard.campaign.store import Store
 from tritguard.evaluate.robustness.figures import Growth
 from tritguard.evaluate.robustness.seeds import seeded
 from tritguard.evaluate.robustness.significance import LEVEL, mcnemar

@@ -9,8 +9,9 @@ import numpy as np
 from tritguard.attack import Target
 from tritguard.attack.base import Labels, Limits
 from tritguard.attack.norms import NORMS
+from tritguard.attack.packages import TENSORFLOW
 from tritguard.attack.view import GradientView
-from tritguard.evaluate.crafting.runs import Run
+from tritguard.campaign.runs import Run
 from tritguard.evaluate.limits import WHOLE
 from tritguard.evaluate.robustness import symptoms
 from tritguard.evaluate.robustness.checks import check
@@ -111,6 +112,7 @@ def judge(plan: Plan, target: Target, found: Found, answers: DeviceAnswers, limi
         control=found.control,
         symptoms=_symptoms(plan, target, view, found, answers),
         mismatched_inputs=answers.mismatched,
+        left_out={} if found.live else plan.left_out,
     )
     verdict = check(gather(measured, figures, plan.eps[-1]))
     return Judgement(
@@ -133,13 +135,19 @@ def _on_device(one: Doubling, figures: Figures) -> Doubling:
 
 
 def _symptoms(plan: Plan, target: Target, view: GradientView, found: Found, answers: DeviceAnswers) -> Symptoms:
-    x, smallest = target.x.astype(np.float32), plan.eps[0] if NORMS[plan.norm].box else 1
+    smallest = plan.eps[0] if NORMS[plan.norm].box else 1
+
+    def without_gradient(temperature: float) -> float | None:
+        if not TENSORFLOW.installed:
+            return None
+        return view.zero_gradient_share(target.x.astype(np.float32), target.y, temperature)
+
     return Symptoms(
         shown=symptoms.shown(target),
         softmax_head=symptoms.softmax_head(target),
         unsteady_inputs=answers.unsteady,
-        zero_gradients=view.zero_gradient_share(x, target.y),
-        saturated=view.zero_gradient_share(x, target.y, 1 / view.temperature),
+        zero_gradients=without_gradient(1.0),
+        saturated=without_gradient(1 / view.temperature),
         plateaus=symptoms.plateaus(target, smallest),
         control_guesses=found.control_labels is not None and guesses(found.control_labels, target.y),
         fidelity=found.fidelity,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from typing_extensions import override
 
 from tritguard.attack import Asking, Attack, Ball, Target
+from tritguard.campaign.answer_log import AnswerLog
+from tritguard.campaign.job import Done, Job
+from tritguard.campaign.runs import craft_all
+from tritguard.campaign.store import FILE, Store
 from tritguard.device import Device
 from tritguard.errors import BadInputError
-from tritguard.evaluate.crafting.answer_log import AnswerLog
-from tritguard.evaluate.crafting.job import Done, Job
-from tritguard.evaluate.crafting.runs import craft_all
-from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.robustness.search import Found
 from tritguard.predictor import Int8, Outputs
 from tritguard.progress import Progress
@@ -83,7 +84,8 @@ def search_live(
     asked = _Asked(device, budget.queries, progress, log)
     store = _Kept(log, folder, identity)
     target = replace(target, predictor=asked, view=None)
-    runs, throughput = craft_all(target, balls, budget.attacks, store, lambda _done, _jobs: None)
+    with closing(store):
+        runs, throughput = craft_all(target, balls, budget.attacks, store, lambda _done, _jobs: None)
     progress(budget.queries, budget.queries)
     throughput = throughput.model_copy(update={"refused": throughput.refused + log.refused})
     return Found(runs, (), (), None, throughput, live=True)
@@ -93,7 +95,7 @@ class _Kept(Store):
     """Keeps chunks that are done, and then forgets the answers that they were made from."""
 
     def __init__(self, log: AnswerLog, folder: Path, identity: str) -> None:
-        super().__init__(folder, identity)
+        super().__init__(folder / FILE, identity)
         self._log = log
 
     @override

@@ -10,6 +10,8 @@ from tritguard.attack import Attack, Ball
 from tritguard.attack.base import Access, Goal
 from tritguard.attack.catalog import ATTACKS, Setting, Settings, make
 from tritguard.attack.norms import NORMS, NormName
+from tritguard.attack.packages import INSTALL
+from tritguard.errors import ToolMissingError
 from tritguard.evaluate.limits import RangeSetting
 from tritguard.evaluate.robustness.presets import PRESETS, Preset
 from tritguard.records import Record
@@ -121,14 +123,41 @@ class Plan(Record):
     @property
     def _iterated(self) -> str | None:
         known = {name for name, entry in ATTACKS.items() if entry.doubled and entry.knows(self.norm)}
-        names = [name for name in ATTACKS if name in known and name in self.budgets]
+        names = [name for name in ATTACKS if name in known and name in self._installed]
         return names[-1] if names else None
 
+    @property
+    def left_out(self) -> dict[str, str]:
+        """The preset's attacks that cannot run here, each with the name of a package that is not installed."""
+        missing = {name: ATTACKS[name].missing for name in self.budgets}
+        return {name: package.name for name, package in missing.items() if package is not None}
+
+    def says_left_out(self) -> list[str]:
+        """A sentence for each package that is not installed, about what the preset goes without."""
+        return [
+            f"without {', '.join(name for name, needed in self.left_out.items() if needed == package)}: "
+            f"{package} is not installed; {INSTALL}"
+            for package in dict.fromkeys(self.left_out.values())
+        ]
+
+    def check_installed(self) -> None:
+        """Check that attacks which the plan names itself can run here; a preset goes without those that cannot.
+
+        Raises:
+            ToolMissingError: one cannot.
+        """
+        for name, package in self.left_out.items() if self.attacks else ():
+            raise ToolMissingError(f"needs {package}, which is not installed", where=f"attack {name}", fix=INSTALL)
+
+    @property
+    def _installed(self) -> dict[str, Settings]:
+        return {name: settings for name, settings in self.budgets.items() if name not in self.left_out}
+
     def budgets_for(self, classes: int) -> dict[str, Settings]:
-        """Select `budgets` for a number of classes: of a preset's attacks, those that fit it and the norm."""
+        """Select `budgets` for a number of classes: of a preset's attacks those that fit and can run."""
         return {
             name: settings
-            for name, settings in self.budgets.items()
+            for name, settings in self._installed.items()
             if self.attacks or ATTACKS[name].fits(self.norm, classes)
         }
 

@@ -10,9 +10,9 @@ import numpy as np
 from tritguard.attack import Ball, Target
 from tritguard.attack.repaired import Repaired, front_of, repaired_views
 from tritguard.attack.view import GradientView
-from tritguard.evaluate.crafting.runs import Assignment, Run, craft_each
-from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Crew
+from tritguard.campaign.orders import Crew
+from tritguard.campaign.runs import Assignment, Run, craft_each
+from tritguard.campaign.store import Store
 from tritguard.evaluate.robustness.fidelity import Fidelities, agreement, measure
 from tritguard.evaluate.robustness.figures import Fidelity
 from tritguard.evaluate.robustness.growth import GAIN, holding

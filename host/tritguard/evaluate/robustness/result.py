@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -10,7 +11,7 @@ from typing_extensions import override
 
 from tritguard.attack.norms import NormName
 from tritguard.build.record import Region
-from tritguard.evaluate.crafting.runs import Throughput
+from tritguard.campaign.runs import Throughput
 from tritguard.evaluate.limits import DataRange, limits_of
 from tritguard.evaluate.measurement import Firmware, Latency
 from tritguard.evaluate.robustness.consistency import contradictions
@@ -104,6 +105,25 @@ def _as_now(doubling: dict[str, Any] | None, fields: dict[str, Any]) -> list[dic
     return [] if doubling is None or not bounds else [{"eps_steps": bounds[-1], **doubling}]
 
 
+def planned(  # noqa: PLR0913 - all that tells one plan from another
+    *, samples: int, seed: int, norm: str, goal: str, eps: Sequence[int], sanity: int,
+    budgets: Mapping[str, Mapping[str, float | int | str]], live: bool, board: str,
+) -> dict[str, object]:  # fmt: skip
+    """What a result states of its plan, and what a plan will have it state: two that differ are of different plans."""
+    attacks = [f"{name} {dict(sorted(settings.items()))}" if settings else name for name, settings in budgets.items()]
+    return {
+        "samples": samples,
+        "seed": seed,
+        "norm": norm,
+        "goal": goal,
+        "eps": list(eps),
+        "sanity-eps": sanity,
+        "attacks": ", ".join(attacks),
+        "live": live,
+        "board": board,
+    }
+
+
 NO_SAMPLES = "NO_SAMPLE_TABLE"
 
 
@@ -122,6 +142,7 @@ class RobustnessResult(Study):
         unmade: the checks that could not be made; empty in the results of versions that did not list them.
         preset: its name, where the plan did not list attacks.
         budgets: the attacks that ran, with the settings that the plan gave them.
+        left_out: the preset's attacks that could not run, each with the package that is not installed.
         live: the attacks queried the device itself.
         doubling: what twice the steps broke at each eps; empty if the plan had no attack whose steps can be doubled.
         growth: the black boxes that broke more than gradients, with the queries that they were given.
@@ -147,6 +168,7 @@ class RobustnessResult(Study):
     unmade: tuple[Unmade, ...] = ()
     preset: str = ""
     budgets: dict[str, dict[str, float | int | str]] = Field(default_factory=dict)
+    left_out: dict[str, str] = Field(default_factory=dict)
     live: bool = False
     control: Control | None = None
     doubling: tuple[Doubling, ...] = ()
@@ -187,6 +209,22 @@ class RobustnessResult(Study):
     @override
     def models_sha256(self) -> set[str]:
         return {self.provenance.bundle_sha256, self.provenance.model_sha256}
+
+    @property
+    @override
+    def _planned(self) -> dict[str, object]:
+        threat = self.threat_model
+        return planned(
+            samples=len(self.provenance.sample_indices),
+            seed=self.provenance.seed,
+            norm=threat.norm,
+            goal=threat.goal,
+            eps=threat.eps_steps,
+            sanity=self.curve[-1].eps_steps,
+            budgets=self.budgets,
+            live=self.live,
+            board=self.firmware.board,
+        )
 
     @property
     @override

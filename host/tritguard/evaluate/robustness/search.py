@@ -10,9 +10,9 @@ from typing_extensions import override
 
 from tritguard.attack import Attack, Ball, Crafted, Target
 from tritguard.attack.base import Best, Kind, Labels, Limits, Queries
-from tritguard.evaluate.crafting.runs import Assignment, Run, Seen, Throughput, craft_all, craft_each, unseen
-from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Crew
+from tritguard.campaign.orders import Crew
+from tritguard.campaign.runs import Assignment, Run, Seen, Throughput, craft_all, craft_each, unseen
+from tritguard.campaign.store import Store
 from tritguard.evaluate.limits import WHOLE
 from tritguard.evaluate.robustness.figures import Control, Doubling, Fidelity, Growth
 from tritguard.evaluate.robustness.grids import Regrid

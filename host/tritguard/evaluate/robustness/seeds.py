@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from tritguard.attack import Ball, Target
-from tritguard.evaluate.crafting.runs import Run
+from tritguard.campaign.runs import Run
 from tritguard.evaluate.robustness.table import Flags
 
 

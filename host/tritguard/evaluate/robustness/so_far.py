@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
 from tritguard.attack import Ball, Target
-from tritguard.evaluate.crafting.job import Job
+from tritguard.campaign.job import Job
 from tritguard.files import write_whole
 from tritguard.predictor import Int8
 from tritguard.records import Record, from_json

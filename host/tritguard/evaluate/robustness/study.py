@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from tritguard.attack.base import Labels
 from tritguard.attack.rivals import Rivals, find_rivals
 from tritguard.attack.temperature import margin_temperature
 from tritguard.attack.view import GradientView
+from tritguard.campaign.means import Means
+from tritguard.campaign.orders import Crew, Pool
+from tritguard.campaign.store import FILE, Store
 from tritguard.data import Dataset, to_input_bytes
 from tritguard.device import Device, open_device
+from tritguard.device.fleet import Asked
 from tritguard.emit import Bundle
 from tritguard.errors import DeviceError
 from tritguard.evaluate.confirmation import ask
-from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Crew, Workers
 from tritguard.evaluate.data_checks import check_data
 from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.limits import DataRange, find_range, limits_of
@@ -36,7 +39,6 @@ from tritguard.evaluate.samples import Samples, check_attackable, draw_samples
 from tritguard.evaluate.study import Rate
 from tritguard.graph.passes.unrolled import unrolled
 from tritguard.predictor import Int8, Outputs, Predictor
-from tritguard.processes import cores
 from tritguard.progress import Progress, Stages
 from tritguard.twin import Twin
 
@@ -68,23 +70,23 @@ def _draw_aims(y: Labels, outputs: Outputs, rivals: Rivals | None, seed: int) ->
 
 
 def victim(
-    bundle: Bundle, samples: Samples, plan: Plan, data_range: DataRange | None, out: Path, workers: Workers
+    bundle: Bundle, samples: Samples, plan: Plan, data_range: DataRange | None, out: Path, workers: Pool
 ) -> Victim:
-    """Prepare a model for attack; what is found is kept in `out`/crafted."""
+    """Prepare a model for attack; what is found is kept in `out`/campaign.db."""
     manifest, target = bundle.manifest, prepare(bundle, samples, plan)
     assert target.view is not None
     return Victim(
         name=manifest.name,
         sha256=manifest.model_sha256,
         target=target,
-        store=Store(out / "crafted", manifest.model_sha256),
+        store=Store(out / FILE, manifest.model_sha256),
         crew=Crew(workers, bundle.path, target.view.temperature),
         limits=limits_of(data_range),
     )
 
 
 def undefended(
-    control: Bundle | None, bundle: Bundle, dataset: Dataset, plan: Plan, out: Path, workers: Workers
+    control: Bundle | None, bundle: Bundle, dataset: Dataset, plan: Plan, out: Path, workers: Pool
 ) -> Victim | None:
     """Prepare the control, if there is one, with the samples that the model of the bundle is attacked with."""
     if control is None:
@@ -105,13 +107,23 @@ def in_chunks(predictor: Predictor, x: Int8, progress: Progress) -> Outputs:
     return Outputs.joined(parts)
 
 
-def confirm(device: Device, target: Target, found: Found, progress: Progress, comparing: Progress) -> Replay:
+def confirm(
+    device: Device,
+    target: Target,
+    found: Found,
+    progress: Progress,
+    comparing: Progress,
+    *,
+    campaign: Path,
+    boards: int = 0,
+    others: Sequence[Asked] = (),
+) -> Replay:
     """Replay every clean and crafted input on the device, compare its bytes with the twin's, and ask some again."""
     groups = [target.x, *(run.x for run in found.runs), *(run.x for run in found.again)]
     flat = np.concatenate(groups).reshape(sum(map(len, groups)), -1)
     distinct, where = np.unique(flat, axis=0, return_inverse=True)
     x = distinct.reshape(-1, *target.x.shape[1:])
-    answered = ask(device, x, progress)
+    answered = ask(device, x, progress, campaign=campaign, boards=boards, others=others)
     theirs = answered.outputs
     if theirs.ticks is None:
         raise DeviceError("the device reports no times")
@@ -137,7 +149,7 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
     stages: Stages,
     *,
     control: Bundle | None = None,
-    workers: int | None = None,
+    means: Means | None = None,
     live: Callable[[Budget], None] | None = None,
 ) -> RobustnessResult:
     """Attack the deployed model and measure it.
@@ -150,20 +162,23 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
         out: the folder for what a resumed run can use again.
         stages: gives the callback that shows a stage's progress.
         control: an undefended model of the same task, for the same attacks.
-        workers: processes that craft at the same time; by default one for each core.
+        means: the processes and boards that take part; by default a process for each core.
         live: attack the device itself, with the attacks that need no gradients; called beforehand with what that may
             take.
 
     Raises:
         BadInputError: data, plan, control and model do not fit each other.
         DeviceError: the device does not answer, or reports no times.
+        ToolMissingError: the plan names an attack whose package is not installed.
     """
+    plan.check_installed()
     for bundle in (subject.bundle, *(() if control is None else (control,))):
         check_attackable(bundle.manifest)
     samples = draw_samples(subject.bundle, dataset, plan.samples, plan.seed)
     checked = check_data(subject.bundle.manifest, dataset=dataset)
     data_range = find_range(plan.data_range, dataset, subject.bundle.manifest.input)
-    with Workers(workers or cores()) as crafting:
+    means = means or Means()
+    with means.opened(device.hello.build_id) as (crafting, others):
         preparing = stages("Preparing the attacks")
         preparing(0, 1)
         model = victim(subject.bundle, samples, plan, data_range, out, crafting)
@@ -171,14 +186,21 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
         preparing(1, 1)
         target = model.target
         if live is None:
-            with following(target, plan.balls, out) as seen:
+            with (
+                closing(model.store),
+                closing(model.store if reference is None else reference.store),
+                following(target, plan.balls, out) as seen,
+            ):
                 found = search(model, plan, reference, stages, seen)
         else:
             balls = [ball.within(model.limits) for ball in plan.balls]
             budget = plan_live(device, target.x, balls, plan.suite(classes(target)))
             live(budget)
             found = search_live(device, target, balls, budget, out / "live", stages("Attacking the device"))
-    replay = confirm(device, target, found, stages("Confirming on the device"), stages("Comparing with the twin"))
+        confirming, comparing = stages("Confirming on the device"), stages("Comparing with the twin")
+        replay = confirm(
+            device, target, found, confirming, comparing, campaign=out / FILE, boards=means.boards, others=others
+        )
     manifest = subject.bundle.manifest
     x_test = manifest.as_samples(to_input_bytes(dataset.x_test, manifest.input.scale, manifest.input.zero_point))
     whole = in_chunks(target.predictor, x_test, stages("The whole test set, on the twin"))
@@ -194,4 +216,4 @@ def _in_run(plan: Plan, run: RunContext, stages: Stages) -> RobustnessResult:
         return study_robustness(subject, run.dataset, plan, device, run.out, stages, control=run.control)
 
 
-ROBUSTNESS = StudyKind("robustness", "attack", Plan, RobustnessResult, _in_run, leads=True)
+ROBUSTNESS = StudyKind("robustness", "attack", Plan, RobustnessResult, _in_run, leads=True, needs_tensorflow=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from dataclasses import dataclass
 
@@ -34,18 +36,21 @@ class Done:
     Attributes:
         seconds: the time it took by the clock.
         processor_seconds: the processor time of all threads, which other work on the machine does not lengthen.
+        worker: the machine and the process that did it.
     """
 
     crafted: Crafted
     seconds: float
     processor_seconds: float
+    worker: str = ""
 
 
 def craft(job: Job) -> Done:
     """Do the job in this process."""
     start, processor = time.perf_counter(), time.process_time()
     crafted = job.attack.craft(job.target, job.ball)
-    return Done(crafted, time.perf_counter() - start, time.process_time() - processor)
+    worker = f"{platform.node()}:{os.getpid()}"
+    return Done(crafted, time.perf_counter() - start, time.process_time() - processor, worker)
 
 
 class OutOfBallError(TritguardError):

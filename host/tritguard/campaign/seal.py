@@ -7,7 +7,7 @@ import hmac
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,17 +18,31 @@ from tritguard.errors import TritguardError
 SIZE = 32  # bytes of the key and of a seal
 
 
+def sealer() -> Callable[[Iterable[bytes]], bytes]:
+    """Read the user's key once, for many seals; returns `seal` with that key.
+
+    Raises:
+        TritguardError: the key can neither be read nor made.
+    """
+    key = _key()
+
+    def sealed(parts: Iterable[bytes]) -> bytes:
+        digest = hmac.new(key, digestmod=hashlib.sha256)
+        for part in parts:
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part)
+        return digest.digest()
+
+    return sealed
+
+
 def seal(parts: Iterable[bytes]) -> bytes:
     """Compute HMAC-SHA256 over the parts, each with its length, under the user's key.
 
     Raises:
         TritguardError: the key can neither be read nor made.
     """
-    digest = hmac.new(_key(), digestmod=hashlib.sha256)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    return digest.digest()
+    return sealer()(parts)
 
 
 def holds(stated: bytes, parts: Iterable[bytes]) -> bool:

@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import PositiveInt
 
 from tritguard.attack import Attack, Ball, Target
-from tritguard.evaluate.crafting.job import Done, Job, check_crafted, craft
-from tritguard.evaluate.crafting.store import Store
-from tritguard.evaluate.crafting.workers import Crew
+from tritguard.campaign.job import Done, Job, check_crafted, craft
+from tritguard.campaign.orders import Crew
+from tritguard.campaign.store import Store
 from tritguard.predictor import Int8
 from tritguard.progress import Progress
 from tritguard.records import Record
@@ -127,7 +127,7 @@ def craft_each(
         progress(len(done), len(jobs))
     made = [done[place].crafted for place in missing]
     throughput = Throughput(
-        workers=crew.workers.count if crew else 1,
+        workers=max(1, crew.workers.count) if crew else 1,
         jobs=len(jobs),
         reused=reused,
         refused=store.refused - refused,
@@ -150,7 +150,7 @@ def _chunks(target: Target, attack: Attack, ball: Ball) -> Iterator[Job]:
 
 def _outcomes(jobs: Sequence[Job], crew: Crew | None) -> Iterator[tuple[int, Done]]:
     """Yield the place of each job with its outcome, in any order."""
-    if crew is not None and crew.workers.count > 1 and len(jobs) > 1:
+    if crew is not None and crew.workers.pays(len(jobs)):
         return crew.run(jobs)
     return ((place, craft(job)) for place, job in enumerate(jobs))
 

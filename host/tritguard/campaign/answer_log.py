@@ -10,7 +10,7 @@ from typing import IO
 
 import numpy as np
 
-from tritguard.evaluate.crafting.seal import holds, seal
+from tritguard.campaign.seal import holds, seal
 from tritguard.predictor import Int8, Outputs
 
 
@@ -19,7 +19,7 @@ class AnswerLog:
 
     A search that is started again with the same seed asks the same questions in the same order. As long as it does, it
     gets the answers in the file; at the first question that differs, the remaining answers are dropped. Each record is
-    sealed together with the one before it (`tritguard.evaluate.crafting.seal`); from the first whose seal does not
+    sealed together with the one before it (`tritguard.campaign.seal`); from the first whose seal does not
     hold, the records are dropped too.
 
     Args:

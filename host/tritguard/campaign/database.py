@@ -1,0 +1,209 @@
+"""The SQLite file that keeps a campaign: what it holds, how it is opened, and what its failures mean."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tritguard.errors import BadInputError, TritguardError
+
+_VERSION = 1
+_BUSY_SECONDS = 60.0  # as long as another process may write
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_SHMSIZE)
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_SIDES = ("-wal", "-shm")  # files that SQLite keeps beside an open one
+
+# A job is one attack in one ball on a chunk of samples; its seal covers all that decides it and what was counted. A
+# result is what the job found for one of its samples. An answer is what a device said to one input, kept until the
+# confirmation that it is part of is complete.
+_TABLES = (
+    """CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE,
+    model TEXT NOT NULL,
+    samples TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    attack TEXT NOT NULL,
+    parameters TEXT NOT NULL,
+    ball TEXT NOT NULL,
+    access TEXT NOT NULL,
+    goal TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    versions TEXT NOT NULL,
+    worker TEXT NOT NULL,
+    made TEXT NOT NULL,
+    queries INTEGER NOT NULL,
+    gradients INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    processor_seconds REAL NOT NULL,
+    seal BLOB NOT NULL
+) STRICT""",
+    """CREATE TABLE results (
+    job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    sample INTEGER NOT NULL,
+    x BLOB NOT NULL,
+    seal BLOB NOT NULL,
+    PRIMARY KEY (job, sample)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE answers (
+    device TEXT NOT NULL,
+    input BLOB NOT NULL,
+    scores BLOB NOT NULL,
+    logits BLOB,
+    ticks INTEGER,
+    board TEXT NOT NULL,
+    seal BLOB NOT NULL,
+    PRIMARY KEY (device, input)
+) STRICT, WITHOUT ROWID""",
+)
+
+
+class Database:
+    """A campaign's SQLite file, in WAL mode: processes that read or write it do not wait for each other.
+
+    What a block of `writing` has written is there after a kill -9 of any process. A file that SQLite finds damaged is
+    put aside, with `.damaged` added to its name, and a new one begun.
+
+    Args:
+        path: the file. It and its folder are made when something is first written.
+
+    Attributes:
+        damaged: whether a damaged file was put aside.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damaged = False
+        self._lock = threading.RLock()  # the threads of a fleet share a connection
+        self._connection: sqlite3.Connection | None = None
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection | None]:
+        """Yield a connection to read with; None if nothing was written yet, or if the file turns out to be damaged.
+
+        Raises:
+            BadInputError: the file is no campaign of this version.
+            OSError: it cannot be read.
+        """
+        with self._lock:
+            if self._connection is None and not self.path.exists():
+                yield None
+                return
+            with self._named():
+                yield self._opened()
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection to write with; all that the block writes is kept, or nothing if it raises.
+
+        Raises:
+            BadInputError: the file is no campaign of this version.
+            OSError: it cannot be written, or the disk is full.
+        """
+        with self._lock, self._named():
+            connection = self._opened()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # a full disk may have ended the transaction already
+                    connection.execute("ROLLBACK")
+                raise
+
+    def put_aside(self) -> None:
+        """Put a damaged file out of the way; the next block begins a new one."""
+        with self._lock:
+            self.close()
+            self.damaged = True
+            for side in ("", *_SIDES):
+                with suppress(FileNotFoundError):
+                    source = Path(f"{self.path}{side}")
+                    source.replace(f"{self.path}.damaged{side}")
+
+    def close(self) -> None:
+        """Close the file; the next block opens it again."""
+        with self._lock:
+            if self._connection is not None:
+                with suppress(sqlite3.Error):  # what is committed is kept in any case
+                    self._connection.close()
+            self._connection = None
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._connection = _connect(self.path)
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                self.put_aside()
+                self._connection = _connect(self.path)
+        return self._connection
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Turn SQLite's errors about the disk into those of the system, which name the file."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", 0)
+            if code in _FULL:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path)) from error
+            if code == sqlite3.SQLITE_BUSY:
+                fix = "wait for the other run, or name another file"
+                raise TritguardError("another process keeps it locked", where=str(self.path), fix=fix) from error
+            if is_damage(error):
+                raise
+            raise OSError(errno.EIO, f"SQLite: {error}", str(self.path)) from error
+
+
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether SQLite found that a file is damaged, or that it is none of its own."""
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGED
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        # A file may come from anybody: nothing that its schema names is run, and what its cells say of their size is
+        # checked.
+        for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "foreign_keys = ON", "synchronous = NORMAL"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        _begin(connection)
+        found = {_plain(sql) for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version != _VERSION or found != {_plain(sql) for sql in _TABLES}:
+            fix = "name another file, or remove this one"
+            raise BadInputError(f"is no campaign of version {_VERSION}", where=str(path), fix=fix)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    """Make the tables in a new file, unless another process is faster."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+            for sql in _TABLES:
+                connection.execute(sql)
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _plain(sql: str) -> str:
+    return re.sub(r"\s+", " ", sql)

@@ -1,0 +1,44 @@
+"""What a campaign is carried out with: processes of this machine, or those and the boards of a scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tritguard.campaign.orders import Pool
+from tritguard.campaign.workers import Workers
+from tritguard.device.fleet import Asked
+from tritguard.processes import cores
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a campaign is carried out with.
+
+    Attributes:
+        workers: processes of this machine that craft; by default one for each core.
+        boards: emulated boards of this machine that confirm; by default as many as pay.
+        scheduler: the address of a Dask scheduler, whose workers craft instead of this machine's, and whose boards
+            confirm beside this machine's.
+    """
+
+    workers: int | None = None
+    boards: int = 0
+    scheduler: str | None = None
+
+    @contextmanager
+    def opened(self, build_id: str) -> Iterator[tuple[Pool, Sequence[Asked]]]:
+        """Yield the processes that craft, and the boards of other machines that run this firmware.
+
+        Raises:
+            ToolMissingError, BadInputError: see `DaskWorkers`.
+        """
+        if self.scheduler is None:
+            with Workers(self.workers or cores()) as workers:
+                yield workers, ()
+            return
+        from tritguard.campaign.dask import DaskWorkers  # noqa: PLC0415 - asyncio takes long to import
+
+        with DaskWorkers(self.scheduler) as dask:
+            yield dask, dask.boards(build_id)

@@ -1,1 +1,0 @@
-"""Carrying out attacks: jobs, the processes that do them, and the folder that keeps what they found."""

@@ -1,0 +1,165 @@
+"""What runs long: kills, soaks and fuzzing, each in any amount, with its rate and the time of the whole goal."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import serial
+
+from tests.support import fuzz
+from tests.support.device_support import inputs
+from tests.support.host_firmware import host_firmware
+from tests.support.kills import campaign
+from tests.support.process_tree import descendants
+from tritguard.build import Build
+from tritguard.device import EmulatedBoard, emulate
+from tritguard.device.protocol import ANSWER, Frame, Receiver, Request, encode
+from tritguard.emit import Bundle
+from tritguard.predictor import Int8, Outputs
+from tritguard.twin import Twin
+
+_GROWTH = 2.0  # MiB; what the allocator of C and Python's own keep back moves less
+_DISTINCT = 1000  # inputs that a soak repeats
+_AFTER = 0.1  # of a soak, from where on nothing may grow
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a run.
+
+    Attributes:
+        name: what was done.
+        count: how often it was done.
+        goal: how often it has to be done in all.
+        seconds: the time it took.
+        failure: what was wrong; empty if nothing was.
+        note: what else is to be said.
+    """
+
+    name: str
+    count: int
+    goal: int
+    seconds: float
+    failure: str = ""
+    note: str = ""
+
+
+def kills(bundle: Bundle, build: Build, folder: Path, count: int) -> Row:
+    """Kill processes of campaigns on three emulated boards at random times; each ends as one that was left alone."""
+    attack = campaign(bundle, build, folder, samples=120, queries=1000)
+    start = time.perf_counter()
+    clean = attack.finish(folder / "alone")
+    seconds, number, failure = time.perf_counter() - start, 0, ""
+    start = time.perf_counter()
+    while attack.killed.total() < count and not failure:
+        number += 1
+        left = count - attack.killed.total()
+        if attack.survive(folder / f"killed-{number}", seconds, min(left, 10)) != clean:
+            failure = f"campaign {number} ended otherwise than the one that was left alone"
+    by = ", ".join(f"{victim} {times}" for victim, times in sorted(attack.killed.items()))
+    note = f"{by}; {number} campaigns, {attack.starts} starts"
+    name, seconds = "kills of a campaign on three boards", time.perf_counter() - start
+    return Row(name, attack.killed.total(), 100, seconds, failure, note)
+
+
+def soak_twin(bundle: Bundle, count: int) -> Row:
+    """Ask the twin again and again for the same inputs."""
+    twin = Twin(bundle)
+    return _soak("inferences on the twin", twin.predict, [os.getpid()], inputs(bundle, _DISTINCT), count, 1_000_000)
+
+
+def soak_board(bundle: Bundle, build: Build, count: int) -> Row:
+    """Ask an emulated board over its bulk line again and again for the same inputs; its answers are the twin's."""
+    with emulate(bundle, build) as device:
+        emulators = [pid for pid, (name, _) in descendants(os.getpid()).items() if "qemu" in name]
+        x, right = inputs(bundle, _DISTINCT), Twin(bundle).predict(inputs(bundle, _DISTINCT))
+        return _soak(
+            "inferences on an emulated board", device.predict, [os.getpid(), *emulators], x, count, 100_000, right
+        )
+
+
+def _soak(
+    name: str,
+    ask: Callable[[Int8], Outputs],
+    pids: list[int],
+    x: Int8,
+    count: int,
+    goal: int,
+    right: Outputs | None = None,
+) -> Row:
+    begin, done = time.perf_counter(), 0
+    settled: float | None = None
+    while done < count:
+        answers = ask(x[: min(len(x), count - done)])
+        right = answers if right is None else right
+        done += len(answers.scores)
+        if differs(answers, right.chosen(slice(len(answers.scores)))):
+            return Row(name, done, goal, time.perf_counter() - begin, f"an answer changed after {done:,}")
+        if settled is None and done >= _AFTER * count:
+            settled = _resident(pids)
+    grown = _resident(pids) - (settled or 0.0)
+    failure = f"memory grew by {grown:.1f} MiB" if grown > _GROWTH else ""
+    return Row(name, done, goal, time.perf_counter() - begin, failure, f"memory {grown:+.1f} MiB")
+
+
+def differs(ours: Outputs, theirs: Outputs) -> bool:
+    """Whether scores, logits or, where both have them, ticks differ."""
+    pairs = ((ours.scores, theirs.scores), (ours.logits, theirs.logits), (ours.ticks, theirs.ticks))
+    return any(a is not None and b is not None and not np.array_equal(a, b) for a, b in pairs)
+
+
+def _resident(pids: list[int]) -> float:
+    """The memory of processes, in MiB."""
+    texts = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
+    return sum(int(found[1]) for text in texts if (found := re.search(r"VmRSS:\s+(\d+) kB", text))) / 1024
+
+
+def fuzz_host(bundle: Bundle, folder: Path, count: int, keep: Path | None) -> Row:
+    """Fuzz the firmware's protocol and engine under the sanitizers, led by coverage."""
+    program, start = host_firmware(bundle, folder, "fuzz_port.c", traced=True), time.perf_counter()
+    name, goal = "fuzzed blocks, host build with sanitizers", 10_000_000
+    try:
+        found = fuzz.fuzz(program, count, random.randrange(1 << 30), [*fuzz.seeds(), *fuzz.corpus()])
+    except AssertionError as error:
+        return Row(name, 0, goal, time.perf_counter() - start, str(error)[:200])
+    if keep is not None:
+        keep.write_text("".join(f"{block.hex()}\n" for block in dict.fromkeys(found.kept)))
+    note = f"{found.edges} edges, {len(set(found.kept))} blocks kept"
+    return Row(name, found.blocks, goal, time.perf_counter() - start, note=note)
+
+
+def fuzz_board(build: Build, count: int) -> Row:
+    """Send damaged blocks of the corpus to an emulated board's UART; every hundredth time it has to echo."""
+    rng, known = random.Random(random.randrange(1 << 30)), [*fuzz.seeds(), *fuzz.corpus()]
+    known = [block for block in known if len(block) <= 300]
+    name, goal, start, failure, done = "fuzzed blocks at an emulated board", 100_000, time.perf_counter(), "", 0
+    with EmulatedBoard(build.record.board, build.elf) as board, serial.serial_for_url(board.url, timeout=0.05) as line:
+        receiver = Receiver()
+        while done < count and not failure:
+            for _ in range(min(100, count - done)):
+                block = bytearray(rng.choice(known))
+                for _ in range(rng.randrange(3)):
+                    block[rng.randrange(len(block))] ^= 1 << rng.randrange(8)
+                line.write(bytes(block))
+                done += 1
+            echo = Frame(Request.ECHO, done, rng.randbytes(32))
+            line.write(b"\0" + encode(echo))
+            if not _echoed(line, receiver, echo):
+                failure = f"no echo after {done:,} blocks"
+    return Row(name, done, goal, time.perf_counter() - start, failure)
+
+
+def _echoed(line: serial.SerialBase, receiver: Receiver, echo: Frame) -> bool:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for item in receiver.take(line.read(4096)):
+            if isinstance(item, Frame) and (item.type, item.sequence) == (Request.ECHO + ANSWER, echo.sequence):
+                return item.payload == echo.payload
+    return False

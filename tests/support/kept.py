@@ -1,0 +1,31 @@
+"""A campaign's file, read and changed behind tritguard's back."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+
+def jobs(path: Path) -> dict[int, tuple[Any, ...]]:
+    """All jobs that a campaign's file keeps, by their number; none if there is no file yet."""
+    return {row[0]: row for row in rows(path, "SELECT * FROM jobs")}
+
+
+def rows(path: Path, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    """What a query finds."""
+    if not path.exists():
+        return []
+    with closing(sqlite3.connect(path)) as connection:
+        try:
+            return connection.execute(query, values).fetchall()
+        except sqlite3.OperationalError:  # another process is about to make the tables
+            return []
+
+
+def change(path: Path, command: str, *values: Any) -> None:
+    """Change a campaign's file."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(command, values)
