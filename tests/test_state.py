@@ -123,7 +123,7 @@ def test_what_is_exchanged_is_refused_by_name() -> None:
 
 
 def test_what_takes_no_state_says_so(bundle: Bundle) -> None:
-    with pytest.raises(BadInputError, match=r"takes samples int8\[frames, 2, 1, 8\], not int8\[2, 1, 8\]"):
+    with pytest.raises(BadInputError, match=r"takes int8\[n, frames, 2, 1, 8\], not int8\[4, 2, 1, 8\]"):
         Twin(bundle).predict(np.zeros((4, 2, 1, 8), np.int8))
     with pytest.raises(BadInputError, match="the model keeps state between inferences"):
         stages_of(bundle.golden)

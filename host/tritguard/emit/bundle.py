@@ -255,7 +255,8 @@ class Manifest(Record):
     def check_inputs(self, x: NDArray[Any]) -> None:
         """Raise BadInputError unless x is what a Predictor takes: int8[n, *input_shape], or streams of such frames."""
         if x.dtype != np.int8 or not self.takes(x.shape[1:]):
-            raise BadInputError(f"the model takes samples int8{self.sample_shape}, not {x.dtype}{list(x.shape[1:])}")
+            taken = f"int8[n, {self.sample_shape.strip('[]')}]"
+            raise BadInputError(f"the model takes {taken}, not {x.dtype}{list(x.shape)}")
 
     def check_stateless(self) -> None:
         """Raise BadInputError if the model keeps state, for what does not know streams."""
