@@ -11,6 +11,7 @@ from tritguard.attack import Ball
 from tritguard.graph.model import Float64, Int8, Int64
 
 Bool = NDArray[np.bool_]
+_TINY = 1e-12  # by which a norm's steepest descent may fall short, where slopes are next to nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +95,7 @@ class Region:
             return over_box
         flat = slopes.reshape(n * m, *self.clean.shape[1:])
         steepest = np.asarray(self.ball.geometry.steepest(flat), np.float64)
-        gain = (flat * steepest).reshape(n, m, -1).sum(axis=2)
+        gain = (flat * steepest).reshape(n, m, -1).sum(axis=2) + _TINY
         centre = (slopes.reshape(n, m, -1) * self.clean.reshape(n, 1, -1)).sum(axis=2)
         return np.asarray(np.maximum(over_box, centre - self.ball.eps * gain))
 

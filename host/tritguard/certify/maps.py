@@ -248,6 +248,98 @@ class PickMap(LinearMap):
         return PickMap(self._places, abs(self._factor), self.in_shape)
 
 
+class PlacesMap(LinearMap):
+    """The sums of elements at given places.
+
+    Args:
+        places: int64[outputs, positions], the places of the elements of each sum in the flat tensor.
+        source: the tensor's shape.
+    """
+
+    def __init__(self, places: Int64, source: tuple[int, ...]) -> None:
+        self._places = places
+        self.in_shape, self.out_shape = source, (len(places),)
+        self.columns = self.cost = places.size
+
+    @override
+    def _forward(self, x: Float64) -> Float64:
+        return np.asarray(x.reshape(len(x), -1)[:, self._places].sum(axis=2))
+
+    @override
+    def _transposed(self, slopes: Float64) -> Float64:
+        spread = np.repeat(slopes, self._places.shape[1], axis=1)
+        return gathered_back(spread, self._places.ravel(), math.prod(self.in_shape)).reshape(-1, *self.in_shape)
+
+    @property
+    @override
+    def magnitude(self) -> LinearMap:
+        return self
+
+
+class ProductMap(LinearMap):
+    """Products of matrices that lie in a tensor with constant ones.
+
+    Args:
+        places: int64[batches, rows, depth], where the elements of the tensor's matrices lie.
+        weights: float64[batches, columns, depth], the constant matrices.
+        source: the tensor's shape.
+        turned: whether the outputs are [batches, columns, rows] and not [batches, rows, columns].
+    """
+
+    def __init__(self, places: Int64, weights: Float64, source: tuple[int, ...], turned: bool) -> None:
+        self._places, self._weights, self._turned = places, weights, turned
+        batches, rows, columns = *places.shape[:2], weights.shape[1]
+        self.in_shape, self.out_shape = source, (batches, columns, rows) if turned else (batches, rows, columns)
+        self.columns = places.size + batches * rows * columns
+        self.cost = places.size * columns
+
+    @override
+    def _forward(self, x: Float64) -> Float64:
+        found = x.reshape(len(x), -1)[:, self._places] @ self._weights.transpose(0, 2, 1)
+        return found.transpose(0, 1, 3, 2) if self._turned else found
+
+    @override
+    def _transposed(self, slopes: Float64) -> Float64:
+        straight = slopes.transpose(0, 1, 3, 2) if self._turned else slopes
+        spread = (straight @ self._weights).reshape(len(slopes), -1)
+        return gathered_back(spread, self._places.ravel(), math.prod(self.in_shape)).reshape(-1, *self.in_shape)
+
+    @property
+    @override
+    def magnitude(self) -> LinearMap:
+        return ProductMap(self._places, np.abs(self._weights), self.in_shape, self._turned)
+
+
+class SeparableMap(LinearMap):
+    """One matrix for the rows of an image, and one for its columns.
+
+    Args:
+        rows: float64[out_h, in_h].
+        columns: float64[out_w, in_w].
+        channels: of the image.
+    """
+
+    def __init__(self, rows: Float64, columns: Float64, channels: int) -> None:
+        self._rows, self._columns = rows, columns
+        self.in_shape = (rows.shape[1], columns.shape[1], channels)
+        self.out_shape = (rows.shape[0], columns.shape[0], channels)
+        self.columns = rows.shape[0] * columns.shape[1] * channels
+        self.cost = self.columns * (rows.shape[1] + columns.shape[0])
+
+    @override
+    def _forward(self, x: Float64) -> Float64:
+        return np.asarray(np.einsum("ab,wv,nbvc->nawc", self._rows, self._columns, x, optimize=True))
+
+    @override
+    def _transposed(self, slopes: Float64) -> Float64:
+        return np.asarray(np.einsum("ab,wv,nawc->nbvc", self._rows, self._columns, slopes, optimize=True))
+
+    @property
+    @override
+    def magnitude(self) -> LinearMap:
+        return SeparableMap(np.abs(self._rows), np.abs(self._columns), self.in_shape[2])
+
+
 def gathered_back(slopes: Float64, places: Int64, size: int) -> Float64:
     """The transpose of gathering: the sum, float64[n, size], of the slopes, float64[n, k], of each place, int64[k]."""
     order = np.argsort(places, kind="stable")

@@ -11,7 +11,8 @@ from tritguard.certify.box import Bool, Box, Region
 from tritguard.certify.decision import Decision
 from tritguard.certify.intervals import Bounds, propagate
 from tritguard.certify.relaxation import Effort, Form, Relaxation, refine
-from tritguard.certify.stages import Stage, stages_of
+from tritguard.certify.rules import stages_of
+from tritguard.certify.stages import Stage
 from tritguard.graph.model import Float64, Graph, Int64
 
 

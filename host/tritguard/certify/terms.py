@@ -83,8 +83,7 @@ class Scaled(Term):
     @property
     def fits(self) -> bool:
         """Whether no rescaled operand leaves 32 bits, whatever its value."""
-        widest = 256 << self._left_shift << max(int(self._requant.shift[0]), 0)
-        return widest < 1 << 31
+        return fits_rescaled(self._requant, self._left_shift)
 
     @override
     def ends(self, box: Box) -> Box:
@@ -92,6 +91,15 @@ class Scaled(Term):
         return Box(low, high) if self._sign > 0 else Box(-high, -low)
 
     def _rescaled(self, steps: Int64) -> Int64:
-        requant = self._requant
-        wide = (steps - self.zero_point) << self._left_shift
-        return fixed_point.multiply(wide, requant.multiplier, requant.shift)
+        return rescaled(steps - self.zero_point, self._requant, self._left_shift)
+
+
+def fits_rescaled(requant: Requant, left_shift: int) -> bool:
+    """Whether no operand of an addition leaves 32 bits when it is brought to the common scale, whatever its value."""
+    widest = 256 << left_shift << max(int(requant.shift[0]), 0)
+    return widest < 1 << 31
+
+
+def rescaled(distances: Int64, requant: Requant, left_shift: int) -> Int64:
+    """Operands, as distances from their zero points, in the common scale; rises with them (`steps`) if all fit."""
+    return fixed_point.multiply(distances << left_shift, requant.multiplier, requant.shift)
