@@ -10,9 +10,10 @@ from typing import Literal, get_args
 import numpy as np
 
 from tritguard.attack import Ball
-from tritguard.certify.box import Region
+from tritguard.certify.box import Bool, Region
 from tritguard.certify.network import Network
-from tritguard.certify.relaxation import Effort
+from tritguard.certify.refinement import Effort
+from tritguard.certify.relaxation import Relaxation
 from tritguard.certify.splitting import Answer, Limit, lowest_corner, search
 from tritguard.graph.model import Float64, Int8, Int64
 from tritguard.progress import Progress
@@ -110,14 +111,13 @@ def _one(
 ) -> None:
     if depth.relaxation is None:
         return
-    start, trace = time.monotonic(), dict[int, Float64]()
-    relaxation = network.refined(region, depth.relaxation)
-    _, proved = network.margins(relaxation, np.array([label]), trace)
+    start = time.monotonic()
     found.level[sample] = "relaxation"
-    if proved.all():
-        found.settle(sample, "proved", "relaxation")
-    elif (corner := _broken_corner(network, answer, region, label, trace, proved)) is not None:
-        found.settle(sample, "broken", "relaxation", corner)
+    relaxation = network.relaxed(region, network.intervals(region.box))
+    settled = _tried(network, answer, relaxation, label, found, sample)
+    if not settled and depth.relaxation.work > 0:
+        relaxation = network.refined(region, depth.relaxation)
+        _tried(network, answer, relaxation, label, found, sample)
     found.spend("relaxation", time.monotonic() - start)
     if depth.splitting is None or found.status[sample] != "open":
         return
@@ -129,9 +129,19 @@ def _one(
     found.spend("splitting", time.monotonic() - start)
 
 
+def _tried(network: Network, answer: Answer, relaxation: Relaxation, label: int, found: Verdicts, sample: int) -> bool:
+    """Whether linear relaxation with these bounds, or the corner at which it is lowest, settles a sample."""
+    trace = dict[int, Float64]()
+    _, proved = network.margins(relaxation, np.array([label]), trace)
+    if proved.all():
+        found.settle(sample, "proved", "relaxation")
+    elif (corner := _broken_corner(network, answer, relaxation.region, label, trace, proved)) is not None:
+        found.settle(sample, "broken", "relaxation", corner)
+    return found.status[sample] != "open"
+
+
 def _broken_corner(
-    network: Network, answer: Answer, region: Region, label: int, trace: dict[int, Float64],
-    proved: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+    network: Network, answer: Answer, region: Region, label: int, trace: dict[int, Float64], proved: Bool
 ) -> Int8 | None:  # fmt: skip
     """The corner at which an objective's bound is lowest, if it gives another label."""
     if network.source not in trace:

@@ -1,7 +1,7 @@
 """What each op of a graph is to bounds: one rule an op, each of which gives a stage.
 
-An op of the graph without a rule is an `Unbounded` one, of whose outputs nothing is known but that they are int8. All of
-the repository's have one.
+An op of the graph without a rule is an `Unbounded` one, of whose outputs nothing is known but that they are int8. All
+of the repository's have one.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _bilinear(graph: Graph, op: ResizeBilinear) -> Stage:
     Weights are not negative once those of the same pixel are added up: above the image both rows are the same one.
     """
     about, source = _about(graph, op), graph.tensors[op.inputs[0]].shape
-    weights = maps.SeparableMap(*(_between(axis, size) for axis, size in zip((op.rows, op.columns), source)), source[2])
+    weights = maps.SeparableMap(_between(op.rows, source[0]), _between(op.columns, source[1]), source[2])
     steps = Averaging(np.full(about[2], RESIZE_ONE * RESIZE_ONE), INT8_MIN, INT8_MAX)
     return Sums(*about, (Summed(op.inputs[0], 0, weights),), _ZERO, steps, about[2])
 
@@ -193,9 +193,7 @@ def _elementwise(graph: Graph, op: Quantize | Lookup) -> Stage:
 def _binary(graph: Graph, op: Binary) -> Stage:
     """With a constant, a table for each of its values; otherwise a sum, or bounds of the pair."""
     about = _about(graph, op)
-    first, second = (
-        strided_places(tuple(zip(op.sizes, steps, strict=True))).reshape(about[2]) for steps in op.steps
-    )
+    first, second = (strided_places(tuple(zip(op.sizes, steps, strict=True))).reshape(about[2]) for steps in op.steps)
     places = (first, second)
     for mine, other in ((0, 1), (1, 0)):
         constant = op.constants[other]

@@ -16,6 +16,7 @@ import numpy as np
 from typing_extensions import override
 
 from tritguard.certify.box import Box
+from tritguard.certify.maps import Crop, Span
 from tritguard.certify.steps import Steps
 from tritguard.certify.tabled import Tables
 from tritguard.certify.terms import Term
@@ -42,6 +43,24 @@ class Stage(ABC):
     @abstractmethod
     def bounds(self, boxes: Boxes) -> Box:
         """What the output can be, given what the inputs can be."""
+
+    def seen(self, axis: int, span: Span) -> dict[int, Span] | None:
+        """Which rows (axis 0) or columns (1) of each input some of the output see; None: it is not said."""
+        return None
+
+    def geometry(self, axis: int, span: Span, seen: Mapping[int, Span | None]) -> tuple[int, ...]:
+        """How the crops of output and inputs lie along an axis: where this is the same, the cropped stage is.
+
+        Args:
+            axis: 0 for rows, 1 for columns.
+            span: of the output.
+            seen: of the inputs, all that the output sees of them; None for a whole one.
+        """
+        raise NotImplementedError
+
+    def cropped(self, crops: Mapping[int, Crop]) -> Stage:
+        """The stage between crops of its inputs and of its output; a tensor that is not there is a whole one."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +98,38 @@ class Sums(Stage):
         """Multiply-accumulates of one row."""
         return sum(term.map.cost for term in self.terms)
 
+    @override
+    def seen(self, axis: int, span: Span) -> dict[int, Span] | None:
+        if self.summed != self.shape:
+            return None
+        found: dict[int, Span] = {}
+        for term in self.terms:
+            part = term.map.seen(axis, span)
+            if part is None:
+                return None
+            known = found.get(term.tensor, part)
+            found[term.tensor] = min(known[0], part[0]), max(known[1], part[1])
+        return found
+
+    @override
+    def geometry(self, axis: int, span: Span, seen: Mapping[int, Span | None]) -> tuple[int, ...]:
+        found = [span[1] - span[0]]
+        for term in self.terms:
+            source = seen[term.tensor] or (0, term.map.in_shape[axis])
+            found += [source[1] - source[0], term.map.offset(axis, span, source)]
+        return tuple(found)
+
+    @override
+    def cropped(self, crops: Mapping[int, Crop]) -> Sums:
+        out = crops[self.output]
+        whole = {term.tensor: term.map.in_shape for term in self.terms}
+        terms = tuple(
+            term.cropped(out, crops.get(term.tensor, Crop((0, whole[term.tensor][0]), (0, whole[term.tensor][1]))))
+            for term in self.terms
+        )
+        shape = (*out.sides, self.shape[2])
+        return Sums(self.inputs, self.output, shape, terms, self.bias, self.steps.cropped(out), shape)
+
 
 @dataclass(frozen=True, eq=False)
 class Tabled(Stage):
@@ -104,6 +155,33 @@ class Tabled(Stage):
     @override
     def bounds(self, boxes: Boxes) -> Box:
         return self.tables.bounds(self.which, self.source(boxes))
+
+    @override
+    def seen(self, axis: int, span: Span) -> dict[int, Span] | None:
+        alone = self.places is None and self.which.ndim == 0
+        return {self.inputs[0]: span} if alone and len(self.shape) == 3 else None
+
+    @override
+    def geometry(self, axis: int, span: Span, seen: Mapping[int, Span | None]) -> tuple[int, ...]:
+        source = seen[self.inputs[0]] or (0, self.shape[axis])
+        return span[1] - span[0], source[1] - source[0], span[0] - source[0]
+
+    @override
+    def cropped(self, crops: Mapping[int, Crop]) -> Tabled:
+        out, source = crops[self.output], crops.get(self.inputs[0])
+        places = None if source == out else _places(self.shape, out, source)
+        return Tabled(self.inputs, self.output, (*out.sides, self.shape[2]), self.tables, self.which, places)
+
+
+def _places(shape: tuple[int, ...], out: Crop, source: Crop | None) -> Int64:
+    """Where the elements of a crop of an image of this shape lie in a larger crop, or in the whole."""
+    rows, columns = source or Crop((0, shape[0]), (0, shape[1]))
+    numbered = np.arange((rows[1] - rows[0]) * (columns[1] - columns[0]) * shape[2]).reshape(
+        rows[1] - rows[0], columns[1] - columns[0], shape[2]
+    )
+    return numbered[
+        out.rows[0] - rows[0] : out.rows[1] - rows[0], out.columns[0] - columns[0] : out.columns[1] - columns[0]
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,14 +221,14 @@ class Largest(Stage):
     low: int
     high: int
 
-    def seen(self, box: Box) -> Box:
+    def windows(self, box: Box) -> Box:
         """The boxes of what the windows see, int64[n, taps, output size]; outside lies what is below everything."""
         flat = [bound.reshape(len(bound), -1) for bound in (box.low, box.high)]
         return Box(*(np.where(self.places >= 0, each[:, self.places], INT8_MIN) for each in flat))
 
     @override
     def bounds(self, boxes: Boxes) -> Box:
-        seen = self.seen(boxes[self.inputs[0]])
+        seen = self.windows(boxes[self.inputs[0]])
         low, high = (np.clip(each.max(axis=1), self.low, self.high) for each in (seen.low, seen.high))
         return Box(low, high).shaped(self.shape)
 

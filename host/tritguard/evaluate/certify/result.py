@@ -29,7 +29,7 @@ class CertifyPlan(Record):
         level: how far to go: `intervals` alone, `relaxation` after them, or `splitting` after both.
         work: multiply-accumulates, in millions, that relaxation may spend on tighter bounds of one layer, for each
             sample.
-        seconds: how long splitting may take for each sample and eps.
+        seconds: how long tighter bounds of relaxation may take for each sample and eps, and again splitting.
         seed: decides which samples are drawn.
     """
 
