@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from tests.support.device_support import BOARDS, Builder, inputs
+from tests.support.device_support import inputs
 from tests.support.honest import ZOO
 from tests.support.robustness_result import N, make_result
 from tritguard import api
@@ -88,33 +88,6 @@ def test_an_honest_linear_network_is_decided_completely(linear: tuple[Bundle, Da
     left = [0 if point.attacked is None else point.attacked.k for point in result.points]
     assert left[:2] == proved[:2] and left[2] - 2 <= proved[2] <= left[2]
     assert left[0] > left[1] > left[2] > 0
-
-
-@pytest.mark.slow
-def test_an_honest_linear_network_is_valid_and_proved_where_attacks_leave_it(
-    linear: tuple[Bundle, Dataset], firmware: Builder, tmp_path: Path
-) -> None:
-    """As a user does it: attacked and proved by the tool, both confirmed on the emulated board."""
-    pytest.importorskip("tensorflow", reason="gradients need the extra 'attack'")
-    bundle, data = linear
-    write_dataset(tmp_path / "data.npz", data)
-    (tmp_path / "control.tflite").write_bytes(ZOO["tiny"]().content)
-    board = str(firmware(bundle, BOARDS[0]).path)
-    to = ["-d", str(tmp_path / "data.npz"), "-o", str(tmp_path), "--eps", ",".join(map(str, EPS[:2]))]
-    attacks = ["--attacks", "noise,apgd-ce,square", "--set", "square.queries=200", "--workers", "1"]
-    for arguments in (
-        ["attack", str(bundle.path), board, *to, *attacks, "--control", str(tmp_path / "control.tflite")],
-        ["certify", str(bundle.path), *to, "--build", board, "--attacked", str(tmp_path / "result.json")],
-    ):
-        done = CliRunner().invoke(app, arguments)
-        assert done.exit_code == 0, done.output
-    attacked, proved = (api.read_study(tmp_path / name) for name in ("result.json", "certify.json"))
-    assert isinstance(proved, CertifyResult)
-    assert (attacked.status, proved.status) == ("valid", "valid"), [*attacked.issues, *proved.issues]
-    for point in proved.points:
-        assert point.attacked is not None
-        assert 0 < point.proved.k == point.attacked.k == point.unbroken.k
-    assert proved.points[1].proved.k < proved.points[0].proved.k
 
 
 def test_an_attack_below_the_proof_is_invalid(linear: tuple[Bundle, Dataset]) -> None:
