@@ -30,7 +30,7 @@ from tritguard.api.models import earlier_training
 from tritguard.api.source import golden
 from tritguard.certify.bracket import LEVELS
 from tritguard.data import Dataset, load_dataset
-from tritguard.emit import write_bundle
+from tritguard.emit import open_bundle, write_bundle
 from tritguard.evaluate.certify.result import CertifyPlan, CertifyPoint, CertifyResult
 from tritguard.evaluate.certify.study import study_certify
 from tritguard.progress import silent
@@ -119,13 +119,14 @@ def _level(point: CertifyPoint, place: int) -> str:
 
 def trained(folder: Path, stages: dict[str, Any]) -> Path:
     """Train a net stage by stage, each from the weights of the one before, and convert it; gives its .tflite."""
-    data, start = fashion(), ""
+    data, start, new = fashion(), "", not (folder / "bundle").exists()
     for name, stage in stages.items():
         config = TrainConfig.model_validate({**stage, "start": start})
         if earlier_training(config, data, folder / name) is None:
             api.train(config, data, folder / name)
+            new = True
         start = str(folder / name)
-    return api.convert(start, folder / "bundle", data=data).model_path
+    return (api.convert(start, folder / "bundle", data=data) if new else open_bundle(folder / "bundle")).model_path
 
 
 def missed(result: CertifyResult) -> Iterator[str]:
