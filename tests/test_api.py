@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from types import FunctionType
 
 import pytest
 
+from tests.support.cores import use_all_cores
 from tests.support.shared import ROOT
 from tritguard import api
 from tritguard.data.fashion_mnist import DEBIAN_DIR
@@ -20,15 +22,19 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_lines_of_the_readme_run_as_written(tmp_path: Path) -> None:
-    """As a script without a guard, which the processes that craft must not run again."""
+    """As a script without a guard, which the processes that craft, one for each core, must not run again."""
     if not DEBIAN_DIR.is_dir():
         pytest.skip("needs Debian's package dataset-fashion-mnist")
     pytest.importorskip("tensorflow", reason="training needs the extra 'train'")
     (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (tmp_path / "first.py").write_text(lines)
+    notebook = json.loads((ROOT / "examples" / "first.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert "\n".join(cells).split() == lines.split(), "the notebook and the README show the same lines"
+    (tmp_path / "first.py").write_text("\n".join(cells))
     done = subprocess.run(
-        [sys.executable, "first.py"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=1200
-    )
+        [sys.executable, "first.py"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=1200,
+        preexec_fn=use_all_cores,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     board, numbers, report = done.stdout.splitlines()  # the functions themselves print nothing
     assert re.fullmatch(r"mps2-an386 keeps \d+ bytes in RAM", board)
@@ -53,6 +59,12 @@ def test_all_that_is_offered_is_there_and_documented() -> None:
         offered = getattr(api, name)
         assert offered.__doc__ or not isinstance(offered, type | FunctionType), name
     assert (Path(api.__file__).parents[1] / "py.typed").is_file()
+
+
+def test_other_names_are_not_there() -> None:
+    assert dir(api) == api.__all__
+    with pytest.raises(AttributeError, match=r"tritguard\.api.*atack"):
+        api.atack  # type: ignore[attr-defined] # noqa: B018 - only a type checker and this line see the misspelling
 
 
 def test_only_the_command_line_prints() -> None:

@@ -45,7 +45,8 @@ RANKS = [
     {"evaluate"},
     {"report"},
     {"api"},
-    {"cli"},
+    {"serve"},
+    {"cli", "pytest_plugin"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 # The same inside the packages that hold rooms of their own; a package's face (`__init__.py`) may import any of them.
@@ -132,10 +133,10 @@ def test_attacks_and_bounds_know_nothing_of_twin_or_board(package: str) -> None:
         assert not known, f"{path.relative_to(PACKAGE)} imports {', '.join(known)}"
 
 
-def test_help_imports_nothing_that_is_slow_to_import() -> None:
+def test_help_and_the_api_import_nothing_that_is_slow_to_import() -> None:
     """Help is asked for often, and each of these modules takes longer to import than all that help needs."""
     code = (
-        "import sys; from typer.testing import CliRunner; from tritguard.cli import app; "
+        "import sys; from tritguard import api; from typer.testing import CliRunner; from tritguard.cli import app; "
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     )

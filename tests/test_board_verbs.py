@@ -15,7 +15,7 @@ from serial.tools import list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
 from tests.support.device_support import Builder
-from tritguard.api.machine import examine
+from tritguard.api.machine import examine, how_to_install_here
 from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.device import connect, upload
@@ -223,3 +223,10 @@ def test_an_emulated_board_can_stay(
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize("system", ["linux", "darwin", "win32", "freebsd14"])
+def test_what_is_missing_is_installed_by_the_systems_own_means(system: str) -> None:
+    ways = {name: how_to_install_here(name, system) for name in ("C compiler", "qemu-system-arm", "newlib", "openocd")}
+    known = {"linux": "apt install", "darwin": "brew install", "win32": "winget install"}
+    assert known.get(system, "apt install") in ways["qemu-system-arm"] and all(ways.values())

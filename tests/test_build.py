@@ -22,6 +22,8 @@ from tritguard.boards import Board, load_board
 from tritguard.boards.driver import drivers, read_driver
 from tritguard.build import Budget, Build, build, open_build, parse_bytes
 from tritguard.build.engine import native_engine
+from tritguard.build.kernel_objects import kernel_objects
+from tritguard.build.pio import COMPILER
 from tritguard.build.project import build_id, write_project
 from tritguard.device import open_device
 from tritguard.emit import Bundle
@@ -79,6 +81,58 @@ def test_the_same_parts_make_the_same_firmware(small_bundle: Bundle, small_build
     again = build(small_bundle, small_build.record.board, tmp_path / "again")
     assert again.record == small_build.record
     assert open_build(tmp_path / "again").record == again.record
+
+
+def kept_objects(cache: Path) -> list[Path]:
+    return sorted(cache.glob("tritguard/kernel-objects/*/[0-9A-F][0-9A-F]/*"))
+
+
+def test_kernels_that_were_kept_make_the_same_firmware_and_damaged_ones_are_compiled_again(
+    small_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    board = load_board(BOARDS[0])
+    first = build(small_bundle, board, tmp_path / "first")
+    kept = kept_objects(tmp_path / "cache")
+    kernels = {name for name in native_engine(small_bundle).model_files if name.endswith(".c")} - {"tg_model.c"}
+    assert len(kept) == len(kernels) > 5  # and nothing else, of which there would be more with every bundle
+    damaged, *whole = kept
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[: len(content) // 2])
+    for file in kept:
+        os.utime(file, (0, 0))
+    second = build(small_bundle, board, tmp_path / "second")
+    assert second.elf.read_bytes() == first.elf.read_bytes()
+    assert kept_objects(tmp_path / "cache") == kept
+    assert damaged.read_bytes() == content
+    assert all(file.stat().st_mtime > 0 for file in whole)  # SCons says so of those that it took
+
+
+def test_a_kernel_that_a_bundle_changed_is_neither_kept_nor_taken_from_the_cache(
+    small_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a bundle that was opened with trust."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    board, engine = load_board(BOARDS[0]), native_engine(small_bundle)
+    honest = build(small_bundle, board, tmp_path / "honest", engine)
+    kept = {file: file.read_bytes() for file in kept_objects(tmp_path / "cache")}
+    name = "tg_taps_m4.h"
+    mark = b"static const int changed_here __attribute__((used)) = 1;\n"
+    other = replace(engine, model_files=engine.model_files | {name: engine.model_files[name] + mark})
+    made = build(small_bundle, board, tmp_path / "other", other)
+    assert b"changed_here" in made.elf.read_bytes() and b"changed_here" not in honest.elf.read_bytes()
+    assert {file: file.read_bytes() for file in kept_objects(tmp_path / "cache")} == kept
+
+
+def test_objects_of_other_versions_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    root = tmp_path / "tritguard" / "kernel-objects"
+    for age in range(9):
+        (root / str(age)).mkdir(parents=True)
+        os.utime(root / str(age), (1e9 - age, 1e9 - age))
+    named = kernel_objects({}, COMPILER)["TRITGUARD_KERNEL_OBJECTS"]
+    assert set(root.iterdir()) == {Path(named), *(root / str(age) for age in range(3))}
+    assert kernel_objects({}, "no-such-compiler") == {}
 
 
 def test_the_build_id_follows_every_part(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:

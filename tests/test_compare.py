@@ -154,5 +154,5 @@ def test_the_verb_writes_and_prints(tmp_path: Path) -> None:
     page = (out / "comparison.html").read_text()
     HTMLParser().feed(page)
     assert "http:" not in page and "https:" not in page and "<script" not in page and "better" in page
-    shown = json.loads(invoke(app, ["compare", str(first), str(second), "--json"]).output)
+    shown = json.loads(invoke(app, ["compare", str(first), str(second), "--json"]).stdout)
     assert shown == json.loads((out / "comparison.json").read_text())

@@ -246,7 +246,7 @@ def test_the_verb_boots_faulty_firmware(small_bundle: Bundle, small_build: Build
     assert "<polyline" in page
     assert model.chosen[0].symbol in page
     shown = CliRunner().invoke(app, ["report", str(tmp_path / "out" / "faults.json"), "--json"])
-    assert json.loads(shown.output)["kind"] == "faults"
+    assert json.loads(shown.stdout)["kind"] == "faults"
 
 
 def test_lists_led_astray_are_measured_on_the_device_or_left_out(tmp_path: Path, firmware: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -91,3 +92,18 @@ def test_temporary_files_lie_in_the_runs_own_folder(common_temp: Path) -> None:
     code = "import tempfile; print(tempfile.gettempdir())"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert Path(tempfile.gettempdir()) == Path(child) == common_temp / "temporary"
+
+
+def test_the_container_has_what_the_setup_installs_and_no_rights() -> None:
+    """The image itself is not built here: there is no registry to take Debian from."""
+    text = (ROOT / "scripts" / "Containerfile").read_text()
+    setup = (ROOT / "scripts" / "setup").read_text()
+    needed = {name for names in re.findall(r"needed\+?=\(([\w -]+)\)", setup) for name in names.split()}
+    assert needed - {"python3-venv"} <= set(text.split()) and "dataset-fashion-mnist" in text
+    for source in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE):
+        assert all((ROOT / name).exists() for name in source.split()), source
+    included = re.search(r"sdist\]\ninclude = (\[.*\])", (ROOT / "pyproject.toml").read_text())
+    assert included is not None
+    assert set(json.loads(included[1])) <= set(" ".join(re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.M)).split())
+    last = text.rpartition("FROM ")[2]
+    assert "USER tritguard" in last and "root" not in last.partition("USER tritguard")[2]

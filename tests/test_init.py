@@ -14,13 +14,15 @@ from tests.support.schemas import faults_of
 from tests.support.shared import ROOT
 from tritguard.api.road import RunConfig, read_run_config
 from tritguard.api.schemas import schema
-from tritguard.api.start import init
+from tritguard.api.start import examples, init
 from tritguard.boards import load_board
 from tritguard.cli import app
 from tritguard.cli import init as verb
 from tritguard.errors import BadInputError
 from tritguard.evaluate.registry import STUDIES
+from tritguard.graph import read_graph
 from tritguard.records import line_of
+from tritguard.resources import docs_dir
 
 
 @pytest.mark.parametrize("model", [None, "net.tflite"])
@@ -134,3 +136,21 @@ def test_lines_of_keys() -> None:
     assert [line_of(text, place) for place in (("a",), ("b c", "d.e"), ("x", "y", "z", "q"), ("x", "w"), ("n",))] == [
         2, 4, 6, None, None,
     ]  # fmt: skip
+
+
+def test_examples_start_from_what_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert examples()[0] == "demo" and len(examples()) >= 3
+    for name in examples():
+        done = CliRunner().invoke(app, ["init", name, "--example", name])
+        assert done.exit_code == 0, done.output
+        config = read_run_config(tmp_path / name / "tritguard.toml")
+        assert (config.train is not None) == (name == "demo")
+        if config.model is not None:
+            assert read_graph(Path(config.model).read_bytes()).ops
+    demo = tomllib.loads((docs_dir() / "demo.toml").read_text())
+    written = tomllib.loads((tmp_path / "demo" / "tritguard.toml").read_text())
+    assert (written["name"], written["train"]["data"]) == (demo["name"], demo["train"]["data"])
+    for wrong in (["--example", "none"], ["--example", "demo", "--model", "x.tflite"]):
+        assert isinstance(CliRunner().invoke(app, ["init", "elsewhere", *wrong]).exception, BadInputError)
+    assert not (tmp_path / "elsewhere").exists()

@@ -72,6 +72,21 @@ def test_only_what_is_needed_of_the_environment_is_handed_over(
     assert not {"A_SECRET", "PYTHONSTARTUP", "PYTHONPATH"} & given.keys()
 
 
+@pytest.mark.parametrize("collect", [True, False])
+def test_circles_are_collected_until_the_end_or_never(collect: bool, module: Path, tmp_path: Path) -> None:
+    module.write_text(
+        "import gc\n"
+        "class Last:\n"
+        "    def __del__(self): print('collected')\n"
+        "print(gc.isenabled())\n"
+        "circle = Last()\n"
+        "circle.self = circle\n"
+        "del circle\n"
+    )
+    done = run_python(module.stem, folder=tmp_path, limits=LIMITS, collect=collect)
+    assert done.stdout.decode().split() == (["True", "collected"] if collect else ["False"])
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not hold every limit")
 def test_memory_and_processor_time_are_limited(module: Path, tmp_path: Path) -> None:
     done = run(module, "bytearray(2 << 30)\n", tmp_path)

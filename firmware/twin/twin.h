@@ -19,6 +19,15 @@
 void *twin_scratch(size_t bytes);
 #define TG_SCRATCH(offset, bytes) twin_scratch((size_t)(bytes)*TG_TILE)
 
-void twin_run(size_t count, const int8_t *input, int8_t *output, int32_t *logits);
+/* Give back the scratch of this thread. */
+void twin_release(void);
+
+/* What one inference takes: bytes of all its inputs, bytes of all its outputs, and accumulators. */
+typedef struct {
+    size_t input, output, logits;
+} twin_sizes_t;
+
+/* Run count inferences, one after the other; logits may be NULL. */
+void twin_run(size_t count, const twin_sizes_t *sizes, const int8_t *input, int8_t *output, int32_t *logits);
 
 #endif

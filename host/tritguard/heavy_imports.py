@@ -1,4 +1,4 @@
-"""Makes the import of TensorFlow, Keras and QKeras take half of its processor time."""
+"""Makes imports that create many objects take less processor time: half for TensorFlow, four fifths for a verb."""
 
 from __future__ import annotations
 

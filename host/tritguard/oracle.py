@@ -225,7 +225,7 @@ def _apart(content: bytes, x: Int8, arena_bytes: int, alternate_bytes: int) -> t
         np.save(inputs, x)
         arguments = map(str, (model, inputs, scores, arena_bytes, alternate_bytes))
         try:
-            done = run_python("tritguard.oracle", *arguments, folder=folder, limits=_LIMITS)
+            done = run_python("tritguard.oracle", *arguments, folder=folder, limits=_LIMITS, collect=False)
         except subprocess.TimeoutExpired as error:
             raise BadModelError(f"TensorFlow Lite Micro does not finish within {_LIMITS.seconds} s") from error
         if done.returncode != 0 or not scores.is_file():

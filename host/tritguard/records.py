@@ -24,7 +24,7 @@ class Record(BaseModel):
     """A frozen record. An unknown field is an error."""
 
     # JSON has no NaN and no infinity. Such a number has to fail where it arises, not when the file is read back.
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 R = TypeVar("R", bound=BaseModel)

@@ -27,6 +27,16 @@ def qemu_plugin_dir() -> Path:
     return _find("qemu-plugin", _PACKAGE.parent)
 
 
+def docs_dir() -> Path:
+    """The folder with the documentation, whose pages messages name."""
+    return _find("docs")
+
+
+def examples_dir() -> Path:
+    """The folder with trained models, each in a folder of its name."""
+    return _find("examples")
+
+
 def license_file() -> Path:
     """The file with the text of the Apache License 2.0."""
     return _find("LICENSE")

@@ -226,6 +226,12 @@ def make_result(**changes: Any) -> RobustnessResult:
             "ram_arena": 32_000,
             "stack_peak": 1_234,
             "stack_reserved": 4_096,
+            "regions": [
+                {"name": ".isr_vector", "start": 0, "bytes": 64, "load": 0},
+                {"name": ".text", "start": 64, "bytes": 20_170, "load": 64},
+                {"name": ".data", "start": 0x20000000, "bytes": 12, "load": 61_222},
+                {"name": ".bss", "start": 0x20000010, "bytes": 36_099, "load": None},
+            ],
         },
         "pictures": [picture((49, 10, 1), eps=1, seed=s) for s in range(5)],
     }

@@ -1,8 +1,11 @@
 """Tells SCons how to build a firmware: compiler, machine flags and the board's memory map; the project has the rest."""
 
+import hashlib
+import os
 import subprocess
 from pathlib import Path
 
+from SCons.CacheDir import CacheDir
 from SCons.Script import Builder, Default, DefaultEnvironment
 
 env = DefaultEnvironment()
@@ -37,7 +40,8 @@ env.Replace(
     LDSCRIPT_PATH=str(platform_dir / "firmware.ld"),
 )
 env.Append(
-    CCFLAGS=MACHINE,
+    # What stands between "$(" and "$)" changes no object: wherever the project lies, its paths in it are the same.
+    CCFLAGS=[*MACHINE, "$(", "-ffile-prefix-map=$PROJECT_DIR=.", "$)"],
     LINKFLAGS=[
         *MACHINE,
         "-nostartfiles",
@@ -72,5 +76,39 @@ if env.GetProjectOption("custom_engine", "native") != "native":
     )
     env.Replace(LINK="$CXX" if runtime_of_cxx() else "$CC")
 
+
+class KeptObjects(CacheDir):
+    """Objects with their SHA-256 behind them: one that a crash or a full disk cut short is compiled again."""
+
+    def cachepath(self, node):
+        folder, file = super().cachepath(node)
+        if file and Path(file).exists():
+            content, digest = self._parts(file)
+            if hashlib.sha256(content).digest() != digest:
+                Path(file).unlink(missing_ok=True)
+        return folder, file
+
+    @classmethod
+    def copy_from_cache(cls, env, src, dst):
+        Path(dst).write_bytes(cls._parts(src)[0])
+
+    @classmethod
+    def copy_to_cache(cls, env, src, dst):
+        content = Path(src).read_bytes()
+        Path(dst).write_bytes(content + hashlib.sha256(content).digest())
+
+    @staticmethod
+    def _parts(file):
+        stored = Path(file).read_bytes()
+        return stored[:-32], stored[-32:]
+
+
+# tritguard names the folder and the kernels that may be kept there (`tritguard.build.kernel_objects`).
+kept = os.environ.get("TRITGUARD_KERNEL_OBJECTS")
+kernels = set(os.environ.get("TRITGUARD_KERNELS", "").split())
+if kept:
+    env.CacheDir(kept, KeptObjects)
 elf = env.BuildProgram()
-Default(env.ElfToBin("$BUILD_DIR/firmware", elf))
+image = env.ElfToBin("$BUILD_DIR/firmware", elf)
+env.NoCache(elf, image, [made for made in elf[0].sources if Path(str(made)).stem not in kernels])
+Default(image)

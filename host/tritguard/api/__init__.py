@@ -1,42 +1,50 @@
 """The road as plain functions: they take paths and records, return typed results, raise TritguardError, print nothing.
 
-The command line is a thin layer over this package. TensorFlow is imported when a function first needs it.
+The command line is a thin layer over this package. The module that a name comes from is imported when the name is first
+used, so a command waits for no more than it needs; TensorFlow is imported when a function first needs it.
 """
 
-from tritguard.api.arrays import convert_to_arrays
-from tritguard.api.comparing import compare
-from tritguard.api.evidence_folder import Repetition, evidence, repeat, verify
-from tritguard.api.firmware import Engine, build, native_engine, tflm_engine
-from tritguard.api.flashing import flash
-from tritguard.api.models import convert, load_data, train
-from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
-from tritguard.api.schemas import schema, write_schemas
-from tritguard.api.start import init
-from tritguard.api.studies import attack, certify, evaluate, faults, privacy, report, selftest, transfer
-from tritguard.boards import Board, available_boards, load_board
-from tritguard.build import Budget, Build, open_build
-from tritguard.data import Dataset
-from tritguard.device import Bench, Device, open_device, read_bench
-from tritguard.emit import Bundle, open_bundle
-from tritguard.errors import TritguardError
-from tritguard.evaluate.certify.result import CertifyPlan, CertifyResult
-from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult
-from tritguard.evaluate.faults.result import FaultPlan, FaultResult
-from tritguard.evaluate.privacy.result import PrivacyPlan, PrivacyResult
-from tritguard.evaluate.privacy.study import Training, open_training
-from tritguard.evaluate.registry import read_study
-from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.result import RobustnessResult
-from tritguard.evaluate.selftest import Selftest, read_selftest
-from tritguard.evaluate.study import Study
-from tritguard.evaluate.transfer.result import TransferPlan, TransferResult
-from tritguard.predictor import Outputs, Predictor
-from tritguard.profile import profile
-from tritguard.progress import Progress, Stages
-from tritguard.report.comparison import Comparison
-from tritguard.report.gates import judge
-from tritguard.train import TrainConfig, TrainRecord
-from tritguard.twin import Twin
+import ast
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tritguard.api.arrays import convert_to_arrays
+    from tritguard.api.comparing import compare
+    from tritguard.api.evidence_folder import Repetition, evidence, repeat, verify
+    from tritguard.api.firmware import Engine, build, native_engine, tflm_engine
+    from tritguard.api.flashing import flash
+    from tritguard.api.models import convert, load_data, train
+    from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
+    from tritguard.api.schemas import schema, write_schemas
+    from tritguard.api.start import example, examples, init
+    from tritguard.api.studies import attack, certify, evaluate, faults, privacy, report, selftest, transfer
+    from tritguard.boards import Board, available_boards, load_board
+    from tritguard.build import Budget, Build, open_build
+    from tritguard.data import Dataset
+    from tritguard.device import Bench, Device, open_device, read_bench
+    from tritguard.emit import Bundle, open_bundle
+    from tritguard.errors import TritguardError
+    from tritguard.evaluate.certify.result import CertifyPlan, CertifyResult
+    from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult
+    from tritguard.evaluate.faults.result import FaultPlan, FaultResult
+    from tritguard.evaluate.privacy.result import PrivacyPlan, PrivacyResult
+    from tritguard.evaluate.privacy.study import Training, open_training
+    from tritguard.evaluate.registry import read_study
+    from tritguard.evaluate.robustness.plan import Plan
+    from tritguard.evaluate.robustness.result import RobustnessResult
+    from tritguard.evaluate.selftest import Selftest, read_selftest
+    from tritguard.evaluate.study import Study
+    from tritguard.evaluate.transfer.result import TransferPlan, TransferResult
+    from tritguard.predictor import Outputs, Predictor
+    from tritguard.profile import profile
+    from tritguard.progress import Progress, Stages
+    from tritguard.report.comparison import Comparison
+    from tritguard.report.gates import judge
+    from tritguard.train import TrainConfig, TrainRecord
+    from tritguard.twin import Twin
 
 __all__ = [
     "Bench",
@@ -84,6 +92,8 @@ __all__ = [
     "convert_to_arrays",
     "evaluate",
     "evidence",
+    "example",
+    "examples",
     "faults",
     "flash",
     "init",
@@ -112,3 +122,23 @@ __all__ = [
     "verify",
     "write_schemas",
 ]
+
+if not TYPE_CHECKING:  # for a type checker, it would be an answer to every name
+
+    def __getattr__(name: str) -> object:
+        """The public name, of the module that the imports above take it from."""
+        if name not in _homes():
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found = getattr(import_module(_homes()[name]), name)
+        return found
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+@cache
+def _homes() -> dict[str, str]:
+    """The module of each public name, as read from the imports above, which only type checkers carry out."""
+    imports = [node for node in ast.walk(ast.parse(Path(__file__).read_bytes())) if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in imports for alias in node.names if alias.name in __all__}

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,47 @@ from tritguard.errors import ToolMissingError
 from tritguard.host_compiler import host_compiler
 
 _INSTALL = "apt install --no-install-recommends"
+# What installs a program, on Debian and its kin, macOS and Windows.
+_WAYS = {
+    "C compiler": {
+        "linux": "apt install gcc, or set CC",
+        "darwin": "xcode-select --install",
+        "win32": "install gcc of MSYS2 (winget install MSYS2.MSYS2), and set CC",
+    },
+    COMPILER: {
+        "linux": f"{_INSTALL} gcc-arm-none-eabi",
+        "darwin": "brew install --cask gcc-arm-embedded",
+        "win32": "winget install Arm.GnuArmEmbeddedToolchain",
+    },
+    "newlib": {
+        "linux": f"{_INSTALL} libnewlib-arm-none-eabi",
+        "darwin": "brew install --cask gcc-arm-embedded, which has it; brew's arm-none-eabi-gcc has not",
+        "win32": "winget install Arm.GnuArmEmbeddedToolchain, which has it",
+    },
+    QEMU: {
+        "linux": f"{_INSTALL} qemu-system-arm",
+        "darwin": "brew install qemu",
+        "win32": "winget install SoftwareFreedomConservancy.QEMU",
+    },
+    OPENOCD: {
+        "linux": f"apt install {OPENOCD}",
+        "darwin": "brew install open-ocd",
+        "win32": "install xPack OpenOCD, and put it on the PATH",
+    },
+    DFU_UTIL: {
+        "linux": f"apt install {DFU_UTIL}",
+        "darwin": "brew install dfu-util",
+        "win32": "install dfu-util, and put it on the PATH",
+    },
+}
+TRIED = ("linux",)
+"""Systems, as Python names them, on which tritguard has been run."""
+
+
+def how_to_install_here(name: str, system: str = sys.platform) -> str:
+    """Say what installs a program on a system; as on Debian where nothing else is known."""
+    ways = _WAYS[name]
+    return ways.get(system, ways["linux"])
 
 
 @dataclass(frozen=True)
@@ -53,9 +95,9 @@ class Finding:
 def examine() -> Iterator[Finding]:
     """Look for everything, one thing after the other."""
     compiler = host_compiler() or ["cc"]
-    yield Finding("C compiler", _version(compiler[0]), "the twin", "apt install gcc, or set CC")
-    yield Finding(COMPILER, _version(COMPILER), "firmware", f"{_INSTALL} gcc-arm-none-eabi")
-    yield Finding("newlib", _newlib(), "firmware", f"{_INSTALL} libnewlib-arm-none-eabi")
+    yield Finding("C compiler", _version(compiler[0]), "the twin", how_to_install_here("C compiler"))
+    yield Finding(COMPILER, _version(COMPILER), "firmware", how_to_install_here(COMPILER))
+    yield Finding("newlib", _newlib(), "firmware", how_to_install_here("newlib"))
     yield _emulator()
     yield Finding("PlatformIO", _package("platformio"), "firmware", "pip install --upgrade tritguard")
     yield _scons()
@@ -67,8 +109,8 @@ def examine() -> Iterator[Finding]:
     mend = "pip install 'tritguard[oracle]', on Linux and x86-64 only"
     yield Finding("tflite-micro", oracle, "the oracle", mend, needed=False)
     yield Finding(PACKAGE, Rp2040js().version(), "the emulated Raspberry Pi Pico", how_to_install(), needed=False)
-    yield Finding(OPENOCD, _version(OPENOCD), "flashing by probe", f"apt install {OPENOCD}", needed=False)
-    yield Finding(DFU_UTIL, _version(DFU_UTIL), "flashing by USB", f"apt install {DFU_UTIL}", needed=False)
+    yield Finding(OPENOCD, _version(OPENOCD), "flashing by probe", how_to_install_here(OPENOCD), needed=False)
+    yield Finding(DFU_UTIL, _version(DFU_UTIL), "flashing by USB", how_to_install_here(DFU_UTIL), needed=False)
     yield from _serial_ports()
 
 
@@ -131,7 +173,7 @@ def _emulator() -> Finding:
     lacking = {emulator.machine for emulator in wanted if major >= (emulator.since or 0)} - machines
     if version and lacking:
         version = f"{version}, without {', '.join(sorted(lacking))}"
-    return Finding(QEMU, version, "emulated boards", f"{_INSTALL} qemu-system-arm", fits=not lacking)
+    return Finding(QEMU, version, "emulated boards", how_to_install_here(QEMU), fits=not lacking)
 
 
 def _scons() -> Finding:

@@ -13,10 +13,11 @@ from pydantic import create_model, model_validator
 
 from tritguard.api.firmware import build
 from tritguard.api.flashing import flash
+from tritguard.api.journal import Journal
 from tritguard.api.machine import require
 from tritguard.api.models import convert, convert_control, earlier_training, load_data, train
-from tritguard.api.studies import carry_out, clear
-from tritguard.boards import load_board
+from tritguard.api.studies import carry_out_watched, clear
+from tritguard.boards import Board, load_board
 from tritguard.build import Budget, Build
 from tritguard.data import Dataset
 from tritguard.device import Bench
@@ -163,44 +164,63 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None, *,
     Raises:
         TritguardError: what a step raises; nothing of an older result is left then.
     """
-    folder, watch = Path(out), watcher or Watcher()
     board = load_board(config.board)
     if config.port is None and board.emulator is None:
         raise BadInputError("this board has no emulator", where=board.id, fix="name its port, or --port auto")
     for what, path in (("model", config.model), ("float model", config.float_model), ("control", config.control)):
         if path is not None and not Path(path).exists():
             raise BadInputError(f"no such {what}", where=path, fix="paths start at the working directory")
+    folder = Path(out)
+    with Journal(folder, "run", config.name) as journal:
+        return _go(config, board, folder, _Followed(watcher or Watcher(), journal), text)
+
+
+class _Followed:
+    """A watcher, and the journal that hears of the same steps and stages."""
+
+    def __init__(self, watch: Watcher, journal: Journal) -> None:
+        self.watch = watch
+        self.stage = journal.watching(watch.stage)
+        self._journal = journal
+
+    def begins(self, step: str) -> None:
+        self.watch.begins(step)
+        self._journal.begins(step)
+
+
+def _go(config: RunSettings, board: Board, folder: Path, road: _Followed, text: str) -> list[Study]:
+    watch = road.watch
     clear(leading(), folder)
-    _shown(watch, "Looking for compilers and packages", partial(require, board))
-    reading = watch.stage("Reading data")
+    _shown(road, "Looking for compilers and packages", partial(require, board))
+    reading = road.stage("Reading data")
     data, learned = _data(config, reading)
     float_model = None if config.float_model is None else Path(config.float_model)
     source = Path(config.model or folder / "train")
-    _shown(watch, "Starting TensorFlow", lambda: import_module("tritguard.train.backend"))
+    _shown(road, "Starting TensorFlow", lambda: import_module("tritguard.train.backend"))
     if config.train is not None:
-        _train(config.train, learned, source, "train", watch)
+        _train(config.train, learned, source, "train", road)
         float_model = source / MODEL
-    watch.begins("convert")
+    road.begins("convert")
     converting = partial(convert, source, folder / "bundle", core=board.core, classes=data.classes, name=config.name)
-    bundle = _shown(watch, "Converting", partial(converting, data=data, note=watch.note))
+    bundle = _shown(road, "Converting", partial(converting, data=data, note=watch.note))
     watch.converted(bundle)
-    watch.begins("build")
+    road.begins("build")
     building = partial(build, bundle, folder / "build", board=board, budget=config.build)
-    firmware = _shown(watch, f"Building for {board.name}", building)
+    firmware = _shown(road, f"Building for {board.name}", building)
     watch.built(firmware)
     port = config.port
     if port is not None:
-        watch.begins("flash")
-        found = _shown(watch, f"Flashing {board.name}", partial(flash, firmware, port=port, bench=config.bench))
+        road.begins("flash")
+        found = _shown(road, f"Flashing {board.name}", partial(flash, firmware, port=port, bench=config.bench))
         port = port if found is None else found[0]
     control, control_float = None if config.control is None else Path(config.control), None
     if control is None and config.train is not None:
         control = folder / "control" / "train"
         control_float = control / MODEL
-        _train(config.train.undefended, learned, control, "train the undefended control", watch)
+        _train(config.train.undefended, learned, control, "train the undefended control", road)
     undefended = None
     if control is not None:
-        undefended = _shown(watch, "Converting the control", partial(convert_control, control, folder, board.core))
+        undefended = _shown(road, "Converting the control", partial(convert_control, control, folder, board.core))
     context = RunContext(
         name=config.name,
         board=board,
@@ -216,7 +236,7 @@ def run(config: RunSettings, out: str | Path, watcher: Watcher | None = None, *,
         port=port,
         bench=config.bench,
     )
-    return _studies(config, context, watch, without_bench(text))
+    return _studies(config, context, road, without_bench(text))
 
 
 def _data(config: RunSettings, progress: Progress) -> tuple[Dataset, Dataset]:
@@ -228,26 +248,26 @@ def _data(config: RunSettings, progress: Progress) -> tuple[Dataset, Dataset]:
     return data, load_data(trained_on, progress)
 
 
-def _train(config: TrainConfig, data: Dataset, folder: Path, step: str, watch: Watcher) -> None:
-    watch.begins(step)
+def _train(config: TrainConfig, data: Dataset, folder: Path, step: str, road: _Followed) -> None:
+    road.begins(step)
     earlier = earlier_training(config, data, folder)
-    record = earlier or train(config, data, folder, watch.stage("Training"), show_loss=watch.loss)
-    watch.trained(record, folder, before=earlier is not None)
+    record = earlier or train(config, data, folder, road.stage("Training"), show_loss=road.watch.loss)
+    road.watch.trained(record, folder, before=earlier is not None)
 
 
-def _studies(config: RunSettings, context: RunContext, watch: Watcher, text: str) -> list[Study]:
+def _studies(config: RunSettings, context: RunContext, road: _Followed, text: str) -> list[Study]:
     """Carry out the studies of a configuration; the report of the run grows with each."""
     done: list[Study] = []
     for kind, plan in config.studies:
-        watch.begins(kind.table)
+        road.begins(kind.table)
         context = replace(context, earlier=tuple(done))
-        done.append(carry_out(kind, context.out, partial(kind.run, plan, context), watch.stage, text))
+        done.append(carry_out_watched(kind, context.out, partial(kind.run, plan, context), road.stage, text))
         if (first := done[0]) is not done[-1]:
             write_whole(kind_of(first).report_beside(context.out / kind_of(first).file), to_html(first, done[1:]))
-        watch.studied(done[-1], context.out / kind.file)
+        road.watch.studied(done[-1], context.out / kind.file)
     return done
 
 
-def _shown(watch: Watcher, stage: str, work: Callable[[], T]) -> T:
+def _shown(road: _Followed, stage: str, work: Callable[[], T]) -> T:
     """Do a step's work as a stage of one piece."""
-    return in_one_piece(watch.stage(stage), work)
+    return in_one_piece(road.stage(stage), work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from tritguard.api.journal import RunProgress
 from tritguard.api.road import RunConfig
 from tritguard.boards import Board
 from tritguard.build.record import BuildRecord
@@ -12,6 +13,7 @@ from tritguard.emit.bundle import Manifest
 from tritguard.emit.tflm.manifest import ArraysManifest
 from tritguard.errors import BadInputError
 from tritguard.evaluate.registry import STUDIES
+from tritguard.evaluate.robustness.so_far import CurveSoFar
 from tritguard.evaluate.selftest import Selftest
 from tritguard.export.folder import ExportManifest
 from tritguard.files import write_whole
@@ -33,6 +35,8 @@ WRITTEN: Mapping[str, type[Record]] = {
     "evidence": EvidenceManifest,
     "comparison": Comparison,
     "selftest": Selftest,
+    "progress": RunProgress,
+    "so-far": CurveSoFar,
 }
 """What tritguard writes, by the name of the schema."""
 

@@ -9,13 +9,15 @@ from tritguard.api.road import read_run_config
 from tritguard.api.schemas import schema
 from tritguard.boards import load_board
 from tritguard.errors import BadInputError
-from tritguard.files import write_whole
+from tritguard.files import read_bytes, write_whole
+from tritguard.resources import examples_dir
 from tritguard.templating import environment
 
 CONFIG = "tritguard.toml"
 SCHEMA = "tritguard.schema.json"
 BOARD = "mps2-an386"
 DATA = "fashion-mnist"
+DEMO = "demo"
 
 
 def init(
@@ -54,6 +56,47 @@ def init(
     write_whole(place / SCHEMA, schema("configuration"))
     read_run_config(path)
     return path
+
+
+def example(name: str, folder: str | Path = ".", *, board: str = BOARD, data: str | None = None) -> Path:
+    """Write a shipped example as a configuration of a run: the demo, or a trained model, which is copied along.
+
+    Args:
+        name: one of `examples`.
+        folder: where everything goes; made if it is missing.
+        board: an id, or the path of a board's file.
+        data: what a model is attacked with; by default what its training names.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        BadInputError: there is no such example, or see `init`.
+    """
+    if name not in examples():
+        raise BadInputError(f"no example {name!r}", fix=f"there are {', '.join(examples())}")
+    place = Path(folder)
+    if name == DEMO:
+        return init(place, name="ternary-fashion", board=board, data=data or DATA)
+    source = examples_dir() / name
+    model = place / f"{name}.tflite"
+    if model.exists():
+        raise BadInputError("exists already", where=str(model), fix="remove it, or give another folder")
+    path = init(place, name=name, board=board, model=str(model), data=data or _learned(source))
+    write_whole(model, read_bytes(source / "model.tflite"))
+    write_whole(place / f"{name}.md", read_bytes(source / "card.md"))
+    return path
+
+
+def examples() -> list[str]:
+    """The names of what ships as an example."""
+    return [DEMO, *sorted(card.parent.name for card in examples_dir().glob("*/card.md"))]
+
+
+def _learned(source: Path) -> str:
+    """The data set that a trained model's record names."""
+    name: str = json.loads(read_bytes(source / "train.json"))["config"]["data"]
+    return name
 
 
 def _quoted(text: str) -> str:

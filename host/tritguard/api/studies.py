@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tritguard.api.journal import Journal
 from tritguard.api.models import convert_control
 from tritguard.boards import Board, load_board
 from tritguard.build import Build
@@ -288,6 +289,14 @@ def carry_out(
         stages: shows how far the work is.
         configuration: the TOML text of the run that the study is part of, which its result keeps.
     """
+    with Journal(out, kind.table) as journal:
+        return carry_out_watched(kind, out, run, journal.watching(stages), configuration)
+
+
+def carry_out_watched(
+    kind: StudyKind[Any, S], out: Path, run: Callable[[Stages], S], stages: Stages, configuration: str = ""
+) -> S:
+    """Carry a study out where a journal is kept already; see `carry_out`."""
     clear(kind, out)
     result = run(stages)
     provenance = result.provenance.model_copy(update={"configuration": configuration})

@@ -10,7 +10,8 @@ from tritguard.boards import Board
 from tritguard.build.budget import Budget, does_not_fit
 from tritguard.build.engine import Engine, native_engine
 from tritguard.build.framework_sizes import read_framework_sizes, read_image
-from tritguard.build.pio import MemoryFullError, run_platformio
+from tritguard.build.kernel_objects import kernel_objects
+from tritguard.build.pio import COMPILER, MemoryFullError, run_platformio
 from tritguard.build.project import build_id, write_project
 from tritguard.build.record import BINARY, ELF, MAP, PROJECT, RECORD, Build, BuildRecord
 from tritguard.build.sizes import read_compiler, read_sizes
@@ -52,7 +53,8 @@ def build(bundle: Bundle, board: Board, out: Path, engine: Engine | None = None,
         max_ram = None if budget is None else budget.max_ram
         write_project(project, bundle, board, engine, max_ram)
         try:
-            run_platformio(project, board, log=out.parent / f"{out.name}.log")
+            kept = {} if board.platformio else kernel_objects(engine.model_files, COMPILER)
+            run_platformio(project, board, out.parent / f"{out.name}.log", kept)
         except MemoryFullError as error:
             raise does_not_fit(error.excess, board, bundle.manifest if engine.name == "native" else None) from error
         images = _collect(project, draft, board)

@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
 from tritguard.build.linker_map import Piece, read_pieces
-from tritguard.build.record import FlashLayer, Sizes
+from tritguard.build.record import FlashLayer, Region, Sizes
+from tritguard.build.regions import read_regions
 from tritguard.build.sizes import GAPS, read_layers
 
 _CONSTANTS = re.compile(r"\.(?:rodata\.tg_l\d|progmem\.tritguard)")
 _RESERVED = re.compile(r"heap|stack", re.IGNORECASE)
 _BUILD = ".pio/build/firmware/"
-
-
-@dataclass(frozen=True)
-class _Region:
-    """A section in memory: its range of addresses, where its bytes lie in flash (None: they are not there)."""
-
-    name: str
-    start: int
-    end: int
-    load: int | None
-
-    @property
-    def bytes(self) -> int:
-        return self.end - self.start
-
-    @property
-    def in_ram(self) -> bool:
-        """Whether it takes RAM: nothing of it is in flash, or it is copied from there."""
-        return self.load is None or self.load != self.start
 
 
 def read_framework_sizes(elf: Path, linker_map: Path, image_bytes: int, stack_bytes: int) -> Sizes:
@@ -49,7 +29,7 @@ def read_framework_sizes(elf: Path, linker_map: Path, image_bytes: int, stack_by
     """
     with elf.open("rb") as file:
         image = ELFFile(file)
-        regions = list(_regions(image))
+        regions = read_regions(image)
         layers, arena = read_layers(image)
     sections = {region.name: region.bytes for region in regions if region.load is not None}
     groups: dict[str, int] = {}
@@ -67,24 +47,11 @@ def read_framework_sizes(elf: Path, linker_map: Path, image_bytes: int, stack_by
         ram_static=sum(region.bytes for region in regions if region.in_ram and not _RESERVED.search(region.name)),
         ram_arena=arena,
         stack_reserved=stack_bytes,
+        regions=regions,
     )
 
 
-def _regions(image: ELFFile) -> Iterator[_Region]:
-    loaded = [segment for segment in image.iter_segments("PT_LOAD") if segment["p_filesz"]]
-    for section in image.iter_sections():
-        start, size = int(section["sh_addr"]), int(section["sh_size"])
-        if not section["sh_flags"] & SH_FLAGS.SHF_ALLOC or size == 0:
-            continue
-        load = None
-        if section["sh_type"] != "SHT_NOBITS":
-            held = (s for s in loaded if s["p_offset"] <= section["sh_offset"] < s["p_offset"] + s["p_filesz"])
-            segment = next(held, None)
-            load = None if segment is None else start - int(segment["p_vaddr"]) + int(segment["p_paddr"])
-        yield _Region(section.name, start, start + size, load)
-
-
-def _in_flash(linker_map: str, regions: list[_Region]) -> Iterator[Piece]:
+def _in_flash(linker_map: str, regions: tuple[Region, ...]) -> Iterator[Piece]:
     flashed = {region.name: region for region in regions if region.load is not None}
     output, end = "", 0
     for piece in read_pieces(linker_map):
@@ -118,7 +85,7 @@ def read_image(elf: Path) -> tuple[int, bytes]:
     with elf.open("rb") as file:
         image = ELFFile(file)
         data = {section.name: section.data() for section in image.iter_sections() if section["sh_type"] != "SHT_NOBITS"}
-        loaded = [(region.load, data[region.name]) for region in _regions(image) if region.load is not None]
+        loaded = [(region.load, data[region.name]) for region in read_regions(image) if region.load is not None]
     first = min(address for address, _ in loaded)
     whole = bytearray(max(address + len(part) for address, part in loaded) - first)
     for address, part in loaded:

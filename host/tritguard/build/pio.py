@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import platformdirs
@@ -67,13 +68,14 @@ _KEPT = (
 )
 
 
-def run_platformio(project: Path, board: Board, log: Path) -> None:
+def run_platformio(project: Path, board: Board, log: Path, variables: Mapping[str, str] | None = None) -> None:
     """Build a project in its own folder.
 
     Args:
         project: a folder with a platformio.ini.
         board: the board it is built for, named in messages.
         log: where PlatformIO's output goes if it fails.
+        variables: environment variables for the project's own build scripts.
 
     Raises:
         MemoryFullError: the firmware does not fit the board.
@@ -81,7 +83,7 @@ def run_platformio(project: Path, board: Board, log: Path) -> None:
         ToolMissingError: there is no compiler on this machine, and PlatformIO cannot fetch one.
     """
     try:
-        failed, output = call_platformio(project, board, _LIMITS)
+        failed, output = call_platformio(project, board, _LIMITS, variables=variables)
     except subprocess.TimeoutExpired as error:
         raise BuildError(f"PlatformIO did not finish within {_LIMITS.seconds} s", where=board.id) from error
     if failed:
@@ -89,7 +91,9 @@ def run_platformio(project: Path, board: Board, log: Path) -> None:
         raise _explain(output, board, log)
 
 
-def call_platformio(project: Path, board: Board, limits: Limits, *options: str) -> tuple[bool, str]:
+def call_platformio(
+    project: Path, board: Board, limits: Limits, *options: str, variables: Mapping[str, str] | None = None
+) -> tuple[bool, str]:
     """Run PlatformIO on a project in its own folder.
 
     Args:
@@ -97,6 +101,7 @@ def call_platformio(project: Path, board: Board, limits: Limits, *options: str) 
         board: the board that it is for.
         limits: what PlatformIO may take.
         options: what follows `pio run`, such as `-t upload`.
+        variables: environment variables besides those that PlatformIO needs.
 
     Returns:
         Whether it failed, and what it printed.
@@ -109,8 +114,9 @@ def call_platformio(project: Path, board: Board, limits: Limits, *options: str) 
         *("run", "--project-dir", str(project), *options),
         folder=project,
         limits=limits,
-        environment=_environment(project, board),
+        environment=_environment(project, board) | dict(variables or {}),
         one_output=True,
+        collect=False,
     )
     return done.returncode != 0, done.stdout.decode(errors="replace")
 

@@ -30,6 +30,30 @@ class FlashLayer(Record):
     bytes: int
 
 
+class Region(Record):
+    """A section of a firmware in its chip's memory.
+
+    Attributes:
+        start: its first address.
+        load: the address in flash where its bytes lie; None if it takes none there, as what is zero at the start.
+    """
+
+    name: str
+    start: int
+    bytes: int
+    load: int | None
+
+    @property
+    def end(self) -> int:
+        """The first address behind it."""
+        return self.start + self.bytes
+
+    @property
+    def in_ram(self) -> bool:
+        """Whether it takes RAM: nothing of it is in flash, or it is copied from there."""
+        return self.load is None or self.load != self.start
+
+
 class Sizes(Record):
     """The bytes that a firmware takes in flash and RAM, read from its ELF.
 
@@ -41,6 +65,7 @@ class Sizes(Record):
         ram_static: everything in RAM except the stack; includes the arena.
         ram_arena: the arena, which holds activations and scratch.
         stack_reserved: what is reserved for the stack.
+        regions: the sections in memory, by address; none in records of earlier versions.
     """
 
     flash_total: int
@@ -50,6 +75,7 @@ class Sizes(Record):
     ram_static: int
     ram_arena: int
     stack_reserved: int
+    regions: tuple[Region, ...] = ()
 
 
 class BuildRecord(Record):

@@ -7,7 +7,18 @@ import json
 from pathlib import Path
 
 _NAME = "tool-scons"
-_LAUNCHER = "from SCons.Script.Main import main\n\nmain()\n"
+# As `run_python` starts a process that does not collect: what SCons makes, it needs until it ends.
+_LAUNCHER = """\
+import atexit
+import gc
+
+gc.disable()
+atexit.register(gc.freeze)
+
+from SCons.Script.Main import main
+
+main()
+"""
 
 
 def provide_scons(packages: Path) -> None:

@@ -11,6 +11,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import Section
 
 from tritguard.build.record import FlashLayer, Sizes
+from tritguard.build.regions import read_regions
 
 # The sections of firmware.ld, which groups code by purpose.
 _GROUPS = {
@@ -34,6 +35,7 @@ def read_sizes(elf: Path) -> Sizes:
         sections = {section.name: int(section["sh_size"]) for section in _flash_sections(image)}
         flash_total = _image_bytes(image)
         layers, arena = read_layers(image)
+        regions = read_regions(image)
         symbols = {symbol.name: symbol for symbol in image.get_section_by_name(".symtab").iter_symbols()}
     if gaps := flash_total - sum(sections.values()):
         sections[GAPS] = gaps
@@ -53,6 +55,7 @@ def read_sizes(elf: Path) -> Sizes:
         ram_static=between("ld_static_start", "ld_static_end"),
         ram_arena=arena,
         stack_reserved=between("ld_stack_start", "ld_stack_end"),
+        regions=regions,
     )
 
 

@@ -26,7 +26,6 @@ app = typer.Typer(
     help="Int8 and ternary networks on microcontrollers, attacked and measured on the chip itself.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )

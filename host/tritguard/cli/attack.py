@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from tritguard import api
+from tritguard.api import attack
 from tritguard.attack.base import Access, Goal
 from tritguard.attack.catalog import ATTACKS, Setting
 from tritguard.attack.norms import NORMS
@@ -102,7 +102,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     opened.manifest.check_single()
     firmware, dataset = open_build(build), read_dataset(data)
     with stages() as named:
-        result = api.attack(
+        result = attack(
             opened, firmware, dataset, out,
             plan=plan, port=port, bench=read_bench(bench), control=control, workers=workers,
             live=announce if live else None, stages=named,

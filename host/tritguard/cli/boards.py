@@ -11,7 +11,7 @@ from rich.table import Table
 from tritguard.api.flashing import way_name
 from tritguard.boards import Board, available_boards
 from tritguard.boards.platformio import CORES, KnownBoard, known_boards
-from tritguard.cli.terminal import console, say
+from tritguard.cli.terminal import console, say, tell
 from tritguard.resources import boards_dir
 
 
@@ -25,6 +25,7 @@ def command(
 ) -> None:
     """List the boards, and what no hardware has confirmed of them."""
     boards = [board for board in available_boards() if search is None or _fits(search, board.id, board.name)]
+    tell({"boards": boards})
     table = Table("id", "board", "Cortex", "flash", "RAM", "runs by", "status", box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.columns[0].no_wrap = table.columns[-1].no_wrap = True
     for board in boards:

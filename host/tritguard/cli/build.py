@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from tritguard import api
+from tritguard.api import build, native_engine, tflm_engine
 from tritguard.boards import load_board
 from tritguard.build import Budget, Build, parse_bytes
 from tritguard.build.tflm import how_to_get
 from tritguard.cli.options import Trust
-from tritguard.cli.terminal import console
+from tritguard.cli.terminal import console, tell
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError, ToolMissingError
 
@@ -62,15 +62,16 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     model, target = open_bundle(bundle, trust=trust), load_board(board)
     if engine is EngineChoice.NATIVE:
         _refuse({"--tflm": tflm, "--arrays": arrays}, "--engine tflm")
-        chosen = api.native_engine(model, profile=profile)
+        chosen = native_engine(model, profile=profile)
     else:
         _refuse({"--profile": profile}, "--engine native")
         if tflm is None:
             raise ToolMissingError("which TensorFlow Lite Micro?", where="--engine tflm", fix=how_to_get(target))
         with console.status("Trying the model in TensorFlow Lite Micro"):
-            chosen = api.tflm_engine(model, target, tflm, arrays, trust=trust)
+            chosen = tflm_engine(model, target, tflm, arrays, trust=trust)
     with console.status("Building the firmware"):
-        built = api.build(model, out, board=target, engine=chosen, budget=budget)
+        built = build(model, out, board=target, engine=chosen, budget=budget)
+    tell(built.record)
     describe(built)
 
 

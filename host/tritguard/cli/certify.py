@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tritguard import api
+from tritguard.api import certify
 from tritguard.attack.norms import NORMS
 from tritguard.build import open_build
 from tritguard.cli.data import read_dataset
@@ -52,8 +52,6 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     result_of_attacks = None if attacked is None else read_study(attacked)
     dataset = read_dataset(data)
     with study_stages(tensorflow=False) as named:
-        result = api.certify(
-            opened, dataset, out, firmware=firmware, plan=plan, attacked=result_of_attacks, stages=named
-        )
+        result = certify(opened, dataset, out, firmware=firmware, plan=plan, attacked=result_of_attacks, stages=named)
     show(result, out / CERTIFY.file)
     leave(result)

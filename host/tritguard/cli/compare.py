@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tritguard.api.comparing import compare
-from tritguard.cli.terminal import console, print_json
+from tritguard.cli.terminal import console, tell
 from tritguard.report.compare import to_terminal
 
 
@@ -19,13 +19,10 @@ def command(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for comparison.json and comparison.html.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON, and no table.")] = False,
 ) -> None:
     """Say what got better or worse between results, sample by sample, and what it costs."""
     found = compare(sources, out)
-    if as_json:
-        print_json(found.model_dump_json(indent=2))
-        return
+    tell(found)
     console.print(to_terminal(found))
     if out is not None:
         console.print(f"\ncomparison: {out / 'comparison.html'}", soft_wrap=True)

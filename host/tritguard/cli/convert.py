@@ -10,11 +10,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from tritguard import api
+from tritguard.api import convert, convert_to_arrays
 from tritguard.api.models import CORE
 from tritguard.cli.data import read_dataset
 from tritguard.cli.progress import stages
-from tritguard.cli.terminal import console, say
+from tritguard.cli.terminal import console, say, tell
 from tritguard.cli.tflm import describe as describe_arrays
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
@@ -75,10 +75,11 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         if classes or core or weight_format:
             raise BadInputError("--classes, --core and --format belong to --to native")
         with stages() as named:
-            arrays = api.convert_to_arrays(
+            arrays = convert_to_arrays(
                 model, out, calibration=calibration, name=name, uncompressed=uncompressed, compat=tflm_compat,
                 stages=named,
             )  # fmt: skip
+        tell(arrays.manifest)
         describe_arrays(arrays)
         return
     if uncompressed or tflm_compat:
@@ -89,7 +90,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     names = tuple(part.strip() for part in classes.split(",")) if classes else None
     formats = parse_formats(weight_format or [])
     with stages() as named:
-        bundle = api.convert(
+        bundle = convert(
             model,
             out,
             core=core or CORE,
@@ -102,6 +103,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
             note=note,
             stages=named,
         )
+    tell(bundle.manifest)
     describe(bundle)
     list_formats(bundle)
 

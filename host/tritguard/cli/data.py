@@ -10,7 +10,7 @@ import typer
 
 from tritguard.api import load_data
 from tritguard.cli.progress import bar
-from tritguard.cli.terminal import console, say
+from tritguard.cli.terminal import console, say, tell
 from tritguard.data import Dataset, write_dataset
 
 
@@ -26,6 +26,7 @@ def command(
 ) -> None:
     """Fetch a data set, or make one of your own sound files, and say what it holds."""
     dataset = read_dataset(source)
+    tell(summary(dataset))
     describe(dataset)
     if out is not None:
         with console.status("Writing"):
@@ -37,6 +38,22 @@ def read_dataset(name: str) -> Dataset:
     """Load a data set with a progress bar; see `api.load_data` for what it raises."""
     with bar("Reading data") as progress:
         return load_data(name, progress)
+
+
+def summary(dataset: Dataset) -> dict[str, object]:
+    """What a data set holds, as JSON has it."""
+    return {
+        "name": dataset.name,
+        "sha256": dataset.sha256,
+        "train": 0 if dataset.x_train is None else len(dataset.x_train),
+        "test": len(dataset.x_test),
+        "shape": dataset.x_test.shape[1:],
+        "dtype": str(dataset.x_test.dtype),
+        "input_unit": dataset.input_unit,
+        "licence": dataset.licence,
+        "classes": dataset.classes,
+        "test_per_class": np.bincount(dataset.y_test, minlength=len(dataset.classes)).tolist(),
+    }
 
 
 def describe(dataset: Dataset) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tritguard import api
+from tritguard.api import evaluate, open_build
 from tritguard.cli.data import read_dataset
 from tritguard.cli.options import BenchFile, Trust
 from tritguard.cli.progress import stages
@@ -38,8 +38,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     plan = settings(DEPLOYMENT, config, {"samples": samples, "seed": seed})
     opened = open_bundle(bundle, trust=trust)
     opened.manifest.check_single()
-    built, dataset = api.open_build(build), read_dataset(data)
+    built, dataset = open_build(build), read_dataset(data)
     with stages() as named:
-        result = api.evaluate(opened, built, dataset, out, plan=plan, port=port, bench=read_bench(bench), stages=named)
+        result = evaluate(opened, built, dataset, out, plan=plan, port=port, bench=read_bench(bench), stages=named)
     show(result, out / DEPLOYMENT.file)
     leave(result)

@@ -9,7 +9,7 @@ import typer
 
 from tritguard.api.evidence_folder import evidence
 from tritguard.cli.options import Trust
-from tritguard.cli.terminal import console, say
+from tritguard.cli.terminal import console, say, tell
 from tritguard.report.evidence.manifest import SIGNATURE
 
 
@@ -38,6 +38,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         written = evidence(
             run, out, bundle=bundle, firmware=build, data=data, hashes_only=hashes_only, key=sign, pdf=pdf, trust=trust
         )
+    tell(written)
     say(f"{len(written.files)} files of {written.title}")
     for one in written.left_out:
         say(f"left out: {one.what} ({one.why})")

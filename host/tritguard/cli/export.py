@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tritguard.cli.options import Trust
-from tritguard.cli.terminal import console
+from tritguard.cli.terminal import console, tell
 from tritguard.emit import open_bundle
 from tritguard.export import TARGETS, ExportManifest
 from tritguard.export import export as export_bundle
@@ -24,7 +24,9 @@ def command(
     trust: Trust = False,
 ) -> None:
     """Turn a model into a library for your own project: PlatformIO, CMake, Zephyr, Arduino or a single header."""
-    describe(export_bundle(open_bundle(bundle, trust=trust), to, out, prefix=prefix), out)
+    manifest = export_bundle(open_bundle(bundle, trust=trust), to, out, prefix=prefix)
+    tell(manifest)
+    describe(manifest, out)
 
 
 def describe(manifest: ExportManifest, out: Path) -> None:

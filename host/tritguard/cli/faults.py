@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tritguard import api
+from tritguard.api import faults
 from tritguard.build import open_build
 from tritguard.cli.data import read_dataset
 from tritguard.cli.options import Trust
@@ -44,6 +44,6 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     dataset = read_dataset(data)
     subjects = list(zip_longest(opened, built))
     with study_stages() as named:
-        result = api.faults(subjects, dataset, out, plan=plan, stages=named)
+        result = faults(subjects, dataset, out, plan=plan, stages=named)
     show(result, out / FAULTS.file)
     leave(result)

@@ -10,7 +10,7 @@ import typer
 from tritguard.api.flashing import flash, methods
 from tritguard.build import Build, open_build
 from tritguard.cli.options import BenchFile
-from tritguard.cli.terminal import console
+from tritguard.cli.terminal import console, tell
 from tritguard.device import Bench, EmulatedBoard, Hello, identify, read_bench
 from tritguard.errors import BadInputError
 
@@ -69,7 +69,9 @@ def wants_emulator(built: Build, method: str | None, port: str | None, bench: Be
 def _emulate(built: Build, stay: bool) -> None:
     with EmulatedBoard(built.record.board, built.elf) as emulated:
         console.print("[bold yellow]EMULATED[/]: booted in QEMU; no board was programmed", markup=True)
-        describe(identify(emulated.url, built))
+        hello = identify(emulated.url, built)
+        tell({"board": built.record.board.id, "emulated": True, "port": emulated.url if stay else None, "hello": hello})
+        describe(hello)
         if stay:
             for line in ("running until Ctrl-C; other verbs reach it with", f"--port {emulated.url}"):
                 console.print(line, soft_wrap=True)
@@ -82,6 +84,8 @@ def _emulate(built: Build, stay: bool) -> None:
 def _flash(built: Build, method: str | None, port: str | None, bench: Bench | None) -> None:
     with console.status("Flashing"):
         found = flash(built, method=method, port=port, bench=bench)
+    at, said = (None, None) if found is None else found
+    tell({"board": built.record.board.id, "emulated": False, "port": at, "hello": said})
     console.print(f"flashed {built.record.board.name}", soft_wrap=True)
     if found is None:
         console.print("not asked who it is: give --port for that")

@@ -11,6 +11,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typing_extensions import override
 
+from tritguard.heavy_imports import heavy_imports
+
 VERBS = (
     "init",
     "run",
@@ -31,6 +33,7 @@ VERBS = (
     "privacy",
     "report",
     "compare",
+    "serve",
     "evidence",
     "verify",
     "boards",
@@ -38,6 +41,8 @@ VERBS = (
     "doctor",
 )
 
+ENDLESS = ("monitor", "serve")
+"""Verbs that go on until they are ended, and so have no outcome to tell."""
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 a result is invalid, or evidence was changed; 2 bad input; 3 a tool is missing or a build "
@@ -68,8 +73,13 @@ def _help(verb: str) -> str:
 
 
 def _imported(verb: str) -> TyperCommand:
+    with heavy_imports():
+        file = import_module(f"tritguard.cli.{verb}")
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    alone.command(name=verb, epilog=EXIT_CODES)(import_module(f"tritguard.cli.{verb}").command)
-    command = typer.main.get_command(alone)
-    assert isinstance(command, TyperCommand)
-    return command
+    from tritguard.cli.output import with_output  # noqa: PLC0415 - not for help
+
+    command = with_output(file.command, json=verb not in ENDLESS)
+    alone.command(name=verb, epilog=EXIT_CODES)(command)
+    made = typer.main.get_command(alone)
+    assert isinstance(made, TyperCommand)
+    return made

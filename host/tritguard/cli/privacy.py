@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tritguard import api
+from tritguard.api import open_training, privacy
 from tritguard.boards import load_board
 from tritguard.cli.data import read_dataset
 from tritguard.cli.study import leave, settings, show, study_stages
@@ -38,8 +38,8 @@ def command(
     plan = settings(PRIVACY, config, given)
     chip = None if board is None else load_board(board)
     load = cache(read_dataset)
-    opened = [api.open_training(folder, load) for folder in trainings]
+    opened = [open_training(folder, load) for folder in trainings]
     with study_stages() as named:
-        result = api.privacy(opened, out, board=chip, plan=plan, stages=named)
+        result = privacy(opened, out, board=chip, plan=plan, stages=named)
     show(result, out / PRIVACY.file)
     leave(result)

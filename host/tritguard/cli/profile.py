@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tritguard.build import open_build
-from tritguard.cli.terminal import console, print_json
+from tritguard.cli.terminal import console, tell
 from tritguard.emit import open_bundle
 from tritguard.files import write_whole
 from tritguard.profile import profile
@@ -29,7 +29,6 @@ def command(
         Path | None,
         typer.Option("--out", "-o", help=f"Folder for {JSON} and {PAGE}; if not given, nothing is written."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and no table.")] = False,
 ) -> None:
     """Say how long each layer takes on the device: exact instructions on an emulated board, ticks on a real one."""
     opened = open_bundle(bundle)
@@ -37,13 +36,9 @@ def command(
     built = open_build(build)
     with console.status("Profiling"):
         found = profile(opened, built, port)
-    content = found.model_dump_json(indent=2)
-    if as_json:
-        print_json(content)
-    else:
-        console.print(table(found))
+    tell(found)
+    console.print(table(found))
     if out is not None:
-        write_whole(out / JSON, content + "\n")
+        write_whole(out / JSON, found.model_dump_json(indent=2) + "\n")
         write_whole(out / PAGE, page(found))
-        if not as_json:
-            console.print(f"profile: {out / PAGE}", soft_wrap=True)
+        console.print(f"profile: {out / PAGE}", soft_wrap=True)

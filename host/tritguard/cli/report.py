@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from tritguard import api
+from tritguard.api import report
 from tritguard.cli.gates import AnnotationsOption, FailOnOption, FailUnderOption, JunitOption, leave_by_gates
-from tritguard.cli.terminal import console, print_json
+from tritguard.cli.terminal import console, tell
 from tritguard.report.registry import to_terminal
 
 
@@ -18,17 +18,14 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The HTML file; if not given, report.html beside the result.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the checked result as JSON, and no table.")] = False,
     fail_under: FailUnderOption = None,
     fail_on: FailOnOption = None,
     junit: JunitOption = None,
     annotate: AnnotationsOption = False,
 ) -> None:
     """Print what a run found and write it as one self-contained HTML file."""
-    target, (study, *beside) = api.report(source, output)
-    if as_json:
-        print_json(study.model_dump_json(indent=2))
-    else:
-        console.print(to_terminal(study, beside))
-        console.print(f"\nreport: {target}", soft_wrap=True)
+    target, (study, *beside) = report(source, output)
+    tell(study)
+    console.print(to_terminal(study, beside))
+    console.print(f"\nreport: {target}", soft_wrap=True)
     leave_by_gates([study, *beside], fail_under, fail_on, junit, annotate, always=False)

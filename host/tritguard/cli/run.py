@@ -17,7 +17,7 @@ from tritguard.cli.convert import describe, note
 from tritguard.cli.gates import AnnotationsOption, FailOnOption, FailUnderOption, JunitOption, leave_by_gates
 from tritguard.cli.progress import Stage, stages
 from tritguard.cli.study import show
-from tritguard.cli.terminal import console
+from tritguard.cli.terminal import console, tell
 from tritguard.cli.train import describe as describe_training
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
@@ -47,6 +47,7 @@ def command(
     settings = read_run_config(config).model_copy(update=given)
     with _Shown() as shown:
         results = run(settings, out, shown, text=config.read_text())
+    tell({study.kind: study for study in results})
     leave_by_gates(results, fail_under, fail_on, junit, annotate)
 
 
@@ -108,4 +109,4 @@ class _Shown(Watcher):
     @override
     def studied(self, study: Study, path: Path) -> None:
         self._settle()
-        show(study, path)
+        show(study, path, alone=False)

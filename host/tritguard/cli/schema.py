@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tritguard.api.schemas import READ, WRITTEN, schema, write_schemas
-from tritguard.cli.terminal import console, print_json
+from tritguard.cli.terminal import console, print_json, tell
 from tritguard.errors import BadInputError
 
 
@@ -22,8 +22,11 @@ def command(
     if name is not None:
         print_json(schema(name).rstrip("\n"))
     elif out is not None:
-        for path in write_schemas(out):
+        paths = write_schemas(out)
+        tell({"files": paths})
+        for path in paths:
             console.print(str(path), soft_wrap=True)
     else:
+        tell({"written": list(WRITTEN), "read": list(READ)})
         console.print("written by tritguard:  " + ", ".join(WRITTEN), soft_wrap=True)
         console.print("written for it (TOML): " + ", ".join(READ), soft_wrap=True)

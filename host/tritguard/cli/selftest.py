@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from tritguard import api
+from tritguard.api import open_build, selftest
 from tritguard.cli.options import BenchFile, Trust
-from tritguard.cli.terminal import console, say
+from tritguard.cli.terminal import console, say, tell
 from tritguard.device import read_bench
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
@@ -39,8 +39,9 @@ def command(
     if bundle is None and not place.is_dir():
         raise BadInputError("no bundle beside the build", where=str(place), fix="name it with --bundle")
     record = beside / _RECORD if out is None else out
-    opened, built = open_bundle(place, trust=trust), api.open_build(build)
-    found = api.selftest(opened, built, record, port=port, bench=read_bench(bench), note=_show)
+    opened, built = open_bundle(place, trust=trust), open_build(build)
+    found = selftest(opened, built, record, port=port, bench=read_bench(bench), note=_show)
+    tell(found)
     where = f"emulated by {found.emulator}" if found.emulator else "a real board"
     say(f"{found.board.name}, {where}: {'all checks passed' if found.passed else 'NOT ALL CHECKS PASSED'}")
     say(f"record: {record}, seal {found.seal}")

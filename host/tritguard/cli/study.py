@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import typer
 
 from tritguard.cli.progress import stages, start_tensorflow
-from tritguard.cli.terminal import console
+from tritguard.cli.terminal import console, tell
 from tritguard.errors import BadInputError
 from tritguard.evaluate.kind import StudyKind
 from tritguard.evaluate.registry import kind_of
@@ -59,8 +59,10 @@ def study_stages(*, tensorflow: bool = True) -> Iterator[Stages]:
         yield named
 
 
-def show(result: Study, path: Path) -> None:
-    """Print a result, and where it and its report lie."""
+def show(result: Study, path: Path, *, alone: bool = True) -> None:
+    """Print a result, and where it and its report lie; `alone`: it is all that the verb has to tell."""
+    if alone:
+        tell(result)
     console.print(to_terminal(result))
     report = kind_of(result).report_beside(path)
     console.print(f"\nresult: {path}\nreport: {report}", soft_wrap=True)

@@ -38,3 +38,26 @@ def say(line: str) -> None:
 def print_json(content: str) -> None:
     """Print JSON as it is, with control characters as JSON escapes them."""
     typer.echo(printable(content, kept="\n"))
+
+
+_in_json = False
+
+
+def speak(*, json: bool, quiet: bool) -> None:
+    """Say how a verb speaks: in words, or in one JSON object while words go to stderr, or not at all."""
+    global _in_json  # noqa: PLW0603 - set once a verb, as the consoles' own state below is
+    _in_json = json
+    console.stderr = json
+    console.quiet = quiet
+
+
+def tell(outcome: object) -> None:
+    """Print what a verb has to tell as one JSON object, if that was asked for; called once, before the verb ends.
+
+    Args:
+        outcome: a record, or a mapping with records in it.
+    """
+    if _in_json:
+        from pydantic_core import to_json  # noqa: PLC0415 - help goes without
+
+        print_json(to_json(outcome, indent=2).decode())

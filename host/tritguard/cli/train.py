@@ -10,7 +10,7 @@ import typer
 from tritguard import api
 from tritguard.cli.data import read_dataset
 from tritguard.cli.progress import bar, start_tensorflow
-from tritguard.cli.terminal import console, say
+from tritguard.cli.terminal import console, say, tell
 from tritguard.data import Dataset
 from tritguard.errors import BadInputError
 from tritguard.records import from_table
@@ -38,7 +38,9 @@ def command(
     overridden = {key: value for key, value in given.items() if value is not None}
     settings = from_table(TrainConfig, {**settings.model_dump(), **overridden}, where="options")
     out.mkdir(parents=True, exist_ok=True)  # now, not after minutes of work
-    describe(train(settings, read_dataset(settings.data), out), out)
+    record = train(settings, read_dataset(settings.data), out)
+    tell(record)
+    describe(record, out)
 
 
 def train(config: TrainConfig, dataset: Dataset, out: Path) -> TrainRecord:

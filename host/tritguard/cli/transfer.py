@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tritguard import api
+from tritguard.api import transfer
 from tritguard.cli.data import read_dataset
 from tritguard.cli.options import Trust
 from tritguard.cli.study import leave, numbers, settings, show, study_stages
@@ -35,6 +35,6 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     opened = [open_bundle(path, trust=trust) for path in bundles]
     dataset = read_dataset(data)
     with study_stages() as named:
-        result = api.transfer(opened, dataset, out, floats=floats or (), plan=plan, stages=named)
+        result = transfer(opened, dataset, out, floats=floats or (), plan=plan, stages=named)
     show(result, out / TRANSFER.file)
     leave(result)

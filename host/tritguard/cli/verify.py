@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from tritguard.api.evidence_folder import repeat, verify
+from tritguard.api.evidence_folder import Repetition, repeat, verify
 from tritguard.cli.progress import stages
-from tritguard.cli.terminal import console, say
+from tritguard.cli.terminal import console, say, tell
 from tritguard.report.evidence.manifest import SIGNATURE
 
 
@@ -35,6 +35,7 @@ def command(
     for change in changes:
         say(f"CHANGED  {change}")
     if changes:
+        tell({"changed": changes})
         say(f"{folder} is not as it was filed: {len(changes)} findings")
         raise typer.Exit(1)
     signed = "signed; give --signers to know by whom" if (folder / SIGNATURE).is_file() else "not signed"
@@ -45,11 +46,13 @@ def command(
         say(f"NOT compared with the results (written by another tritguard): {', '.join(unlike)}")
     if hashed:
         say(f"only their hashes were compared: {', '.join(hashed)}")
-    if again:
-        _repeat(folder, again, port)
+    repeated = _repeated(folder, again, port) if again else None
+    tell({"changed": [], "not_compared": unlike, "hashes_only": hashed, "repeated": repeated})
+    if repeated is not None and repeated.mismatched:
+        raise typer.Exit(5)
 
 
-def _repeat(folder: Path, count: int, port: str | None) -> None:
+def _repeated(folder: Path, count: int, port: str | None) -> Repetition:
     with stages() as named:
         found = repeat(folder, count, port=port, stages=named)
     code = "from the same C" if found.same_code else "from other C: this is another version of tritguard"
@@ -57,5 +60,4 @@ def _repeat(folder: Path, count: int, port: str | None) -> None:
         say(f"DIFFERS  sample {index}: other bytes than the folder has")
     what = f"{found.samples} samples asked again, {found.bytes_compared:,} bytes"
     say(f"{what}, {code}: {len(found.mismatched)} differ")
-    if found.mismatched:
-        raise typer.Exit(5)
+    return found

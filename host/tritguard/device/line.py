@@ -13,7 +13,7 @@ from typing import Protocol
 import serial
 from typing_extensions import override
 
-from tritguard.device.locks import HeldError, Lock
+from tritguard.device.locks import HeldError, Lock, holder
 from tritguard.device.protocol import Frame, ProtocolError, Receiver, encode
 from tritguard.errors import DeviceError
 
@@ -21,6 +21,8 @@ POLL_SECONDS = 0.02
 WRITE_SECONDS = 10.0
 # A board sends a frame in one go, so one that stops for this long has lost its end.
 _PAUSE_SECONDS = 0.05
+
+_LOCKS = "ports"  # the kind of lock that a port has
 
 
 class NoAnswerError(DeviceError):
@@ -187,12 +189,17 @@ class SerialLine(StreamLine):
             self._lock.release()
 
 
+def port_user(port: str) -> int | None:
+    """The id of the process of tritguard's that uses a port of this machine, 0 if unknown; None if none does."""
+    return holder(_LOCKS, str(Path(port).resolve()))
+
+
 def _lock(url: str) -> Lock | None:
     """Lock a port of this machine, under whatever name it is given; a server of ports sees to its users itself."""
     if not Path(url).is_char_device():
         return None
     try:
-        return Lock("ports", str(Path(url).resolve()))
+        return Lock(_LOCKS, str(Path(url).resolve()))
     except HeldError as error:
         holder = f"process {error.args[0]}" if error.args[0] else "another process"
         raise DeviceError(

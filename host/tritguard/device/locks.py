@@ -59,15 +59,21 @@ class Lock:
 
 def is_held(kind: str, name: str) -> bool:
     """Whether a lock is held, by this process or another one."""
+    return holder(kind, name) is not None
+
+
+def holder(kind: str, name: str) -> int | None:
+    """The id of the process that holds a lock, 0 if that cannot be told; None if nobody does."""
     path = _place(kind, name)
     if fcntl is None or not path.exists():
-        return False
+        return None
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: those who only ask are not in each other's way
         except BlockingIOError:
-            return True
-    return False
+            said = file.read(20).decode(errors="replace").strip()
+            return int(said) if said.isdigit() else 0
+    return None
 
 
 def _place(kind: str, name: str) -> Path:

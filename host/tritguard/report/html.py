@@ -33,6 +33,7 @@ def render(result: RobustnessResult, studies: Sequence[Part] = ()) -> str:
         "eps_input": summary.eps_in_input_units(result),
         "flash": chart.stacked_bar(summary.flash_parts(result.footprint)),
         "ram": chart.stacked_bar(summary.ram_parts(result.footprint)),
+        "memory_map": summary.memory_map(result.footprint),
         "drawings": [
             (picture, pictures.draw(picture, f"pictures[{index}]")) for index, picture in enumerate(result.pictures)
         ],

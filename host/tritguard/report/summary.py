@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from tritguard.evaluate.robustness.figures import AttackRow, CurvePoint
 from tritguard.evaluate.robustness.result import Footprint, RobustnessResult
@@ -78,3 +79,34 @@ def ram_parts(footprint: Footprint) -> dict[str, int]:
         "stack, peak use": footprint.stack_peak,
         "stack, reserved and never used": max(0, footprint.stack_reserved - footprint.stack_peak),
     }
+
+
+@dataclass(frozen=True)
+class MapRow:
+    """A section of the image in memory; `share` is its part of the largest one of its kind, from 0 to 1."""
+
+    addresses: str
+    name: str
+    where: str
+    kind: Literal["flash", "ram"]
+    bytes: int
+    share: float
+
+
+def memory_map(footprint: Footprint) -> list[MapRow]:
+    """List the sections of the image by address."""
+    most = {
+        in_ram: max((one.bytes for one in footprint.regions if one.in_ram == in_ram), default=1)
+        for in_ram in (False, True)
+    }
+    return [
+        MapRow(
+            addresses=f"{one.start:08x} to {one.end - 1:08x}",
+            name=one.name,
+            where="flash" if not one.in_ram else "RAM" if one.load is None else f"RAM, copied from {one.load:08x}",
+            kind="ram" if one.in_ram else "flash",
+            bytes=one.bytes,
+            share=one.bytes / most[one.in_ram],
+        )
+        for one in footprint.regions
+    ]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from tritguard.evaluate.transfer.result import Party, TransferResult
 from tritguard.report.lines import Axis, Chart, Point, chart
 from tritguard.report.study import Facts, Grid, Page, Section, SectionReport
-from tritguard.report.wording import data_range, interval, of, percent, real, steps
+from tritguard.report.wording import count, data_range, interval, of, percent, real, steps
+
+_LISTED = 20  # samples that are named
 
 
 def content(result: TransferResult) -> Page:
@@ -24,6 +26,10 @@ def content(result: TransferResult) -> Page:
     sections += [_matrix(result, eps, unit) for eps, unit in zip(result.plan.eps, result.eps_input, strict=True)]
     if result.apart:
         sections.append(_apart(result))
+    if result.drift:
+        sections.append(_drift(result))
+    if result.triggered:
+        sections.append(_triggered(result))
     models = [(_name(party), party.sha256) for party in result.parties]
     return Page("Transfer between " + ", ".join(map(_name, result.parties)), lead, sections, models)
 
@@ -76,6 +82,51 @@ def _apart(result: TransferResult) -> Section:
     )
 
 
+def _drift(result: TransferResult) -> Section:
+    rows = tuple(
+        (
+            _name(result.parties[one.deployed]),
+            _name(result.parties[one.keeper]),
+            f"{count(one.differing)} of {count(one.samples)}",
+            ", ".join(
+                f"{name} {went} ({second})"
+                for name, went, second in zip(result.classes, one.towards, one.runner_up, strict=False)
+                if went
+            )
+            or "none",
+            ", ".join(map(str, one.indices[:_LISTED])) + (", ..." if one.differing > _LISTED else ""),
+        )
+        for one in result.drift
+    )
+    return Section(
+        "What deployment changed without an attack",
+        "How many samples of the test set the deployed model answers otherwise than the float model, and which classes "
+        "it gives them; in brackets for how many of these samples the class was the float model's second choice, which "
+        "is where rounding leads.",
+        grid=Grid(("deployed", "float", "answered otherwise", "towards", "samples"), rows, left=5),
+    )
+
+
+def _triggered(result: TransferResult) -> Section:
+    rows = tuple(
+        (
+            _name(result.parties[one.deployed]),
+            result.classes[one.wanted],
+            f"{one.height} x {one.width} at {one.row}, {one.column}",
+            of(one.fooled),
+            interval(one.fooled),
+        )
+        for one in result.triggered
+    )
+    return Section(
+        "Patches that move one model alone",
+        "The patch that moves the most inputs to one class of the deployed model while its float model answers as "
+        "before, measured on inputs that the search did not see. A backdoor that sleeps in the float model and wakes "
+        "when it is quantized (Ma et al. 2021) moves nearly all of them; a small share is what rounding alone does.",
+        grid=Grid(("deployed", "towards", "patch, pixels", "moved", "95 %"), rows, left=3),
+    )
+
+
 def _chart(result: TransferResult) -> Chart:
     pairs = dict.fromkeys((found.deployed, found.keeper) for found in result.apart)
     series = [
@@ -115,6 +166,10 @@ def facts(result: TransferResult) -> Facts:
     found: Facts = {}
     if carried:
         found["carried"] = f"inputs that carry over at eps {steps(eps)}: {', '.join(carried)}"
+    if result.drift:
+        found["drift"] = "answered otherwise than by the float model: " + ", ".join(
+            f"{_name(parties[one.deployed])} {count(one.differing)} of {count(one.samples)}" for one in result.drift
+        )
     if alone:
         found["apart"] = f"inputs that fool the deployed model alone at eps {steps(eps)}: {', '.join(alone)}"
     return found

@@ -6,6 +6,7 @@ import ctypes
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,14 @@ from tritguard.resources import firmware_dir
 
 _OPTIONS = ("-std=c11", "-O3", "-march=native", "-fwrapv", "-include", "twin.h")
 _CHUNK = 16
+# Of these, a library has the one that its model needs.
+_ONE, _SEVERAL = "twin_one.c", "twin_several.c"
+
+
+class _Sizes(ctypes.Structure):
+    """twin_sizes_t of `twin.h`."""
+
+    _fields_ = (("input", ctypes.c_size_t), ("output", ctypes.c_size_t), ("logits", ctypes.c_size_t))
 
 
 class Twin(Predictor):
@@ -42,6 +51,8 @@ class Twin(Predictor):
         self._library.twin_run.restype = None
         logits = bundle.manifest.logits
         self._scale = None if logits is None else np.array(logits.scale)
+        inputs, outputs = prod(bundle.manifest.input_shape), bundle.manifest.output_bytes
+        self._sizes = _Sizes(inputs, outputs, 0 if logits is None else len(logits.scale))
 
     def _load(self, library: Path) -> ctypes.CDLL:
         return ctypes.CDLL(str(library))
@@ -80,6 +91,7 @@ class Twin(Predictor):
             end = min(start + _CHUNK, len(x))
             self._library.twin_run(
                 ctypes.c_size_t(end - start),
+                ctypes.byref(self._sizes),
                 x[start:end].ctypes.data_as(ctypes.c_void_p),
                 scores[start:end].ctypes.data_as(ctypes.c_void_p),
                 None if accumulators is None else accumulators[start:end].ctypes.data_as(ctypes.c_void_p),
@@ -97,5 +109,7 @@ class Twin(Predictor):
 def _library(bundle: Bundle) -> Path:
     sources = trusted_sources(bundle)
     sources |= {file.name: file.read_bytes() for file in (firmware_dir() / "twin").iterdir()}
-    kernels = {file.name for file in (firmware_dir() / "kernels").glob("*.c")}
-    return build_library("the twin", _OPTIONS, sources, cache="twin", common=kernels)
+    several = bool(bundle.manifest.further_inputs or bundle.manifest.further_outputs)
+    del sources[_ONE if several else _SEVERAL]
+    common = {file.name for file in (firmware_dir() / "kernels").glob("*.c")} | {_ONE, "twin_scratch.c"}
+    return build_library("the twin", _OPTIONS, sources, cache="twin", common=common)

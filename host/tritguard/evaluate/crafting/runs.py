@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -36,6 +36,14 @@ class Throughput(Record):
     seconds: float
     queries: int
     gradients: int
+
+
+Seen = Callable[[Job, Int8], None]
+"""Called with each job and the candidates it gave, int8[n, *input_shape], as soon as they are known."""
+
+
+def unseen(_job: Job, _x: Int8) -> None:
+    """Look at no job's candidates."""
 
 
 CHUNK = 50  # samples per job; the same on every machine, because a chunk's place decides its seed
@@ -76,14 +84,19 @@ def craft_all(
     store: Store,
     progress: Progress,
     crew: Crew | None = None,
+    seen: Seen = unseen,
 ) -> tuple[tuple[Run, ...], Throughput]:
     """Run every attack in every ball, ball by ball; see `craft_each`."""
     assignments = [Assignment(target, ball, attack) for ball in balls for attack in attacks]
-    return craft_each(assignments, store, progress, crew)
+    return craft_each(assignments, store, progress, crew, seen)
 
 
 def craft_each(
-    assignments: Sequence[Assignment], store: Store, progress: Progress, crew: Crew | None = None
+    assignments: Sequence[Assignment],
+    store: Store,
+    progress: Progress,
+    crew: Crew | None = None,
+    seen: Seen = unseen,
 ) -> tuple[tuple[Run, ...], Throughput]:
     """Carry out assignments, all at the same time as far as there are workers.
 
@@ -92,6 +105,7 @@ def craft_each(
         store: jobs that it holds already are not run; the others are stored as soon as they are done.
         progress: called with (jobs done, jobs in all).
         crew: without it, the jobs run one after the other on the targets themselves.
+        seen: shown what each job gave, also what the store held.
 
     Raises:
         TritguardError: raised by an attack, or because of what one gave; see `check_crafted` and `seal`.
@@ -102,11 +116,14 @@ def craft_each(
     done = {place: found for place, job in enumerate(jobs) if (found := store.load(job))}
     missing = [place for place in range(len(jobs)) if place not in done]
     reused = len(done)
+    for place, outcome in done.items():
+        seen(jobs[place], outcome.crafted.x)
     progress(len(done), len(jobs))
     for place, outcome in _outcomes([jobs[place] for place in missing], crew):
         check_crafted(jobs[missing[place]], outcome.crafted.x)
         store.save(jobs[missing[place]], outcome)
         done[missing[place]] = outcome
+        seen(jobs[missing[place]], outcome.crafted.x)
         progress(len(done), len(jobs))
     made = [done[place].crafted for place in missing]
     throughput = Throughput(

@@ -208,4 +208,5 @@ def _footprint(subject: Subject, device: Device) -> Footprint:
         ram_arena=sizes.ram_arena,
         stack_peak=memory.stack_peak,
         stack_reserved=sizes.stack_reserved,
+        regions=sizes.regions,
     )

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 from typing_extensions import override
 
 from tritguard.attack.norms import NormName
+from tritguard.build.record import Region
 from tritguard.evaluate.crafting.runs import Throughput
 from tritguard.evaluate.limits import DataRange, limits_of
 from tritguard.evaluate.measurement import Firmware, Latency
@@ -54,6 +55,7 @@ class Footprint(Record):
     Attributes:
         flash_groups: by what the bytes are for: weights and parameters, kernels, protocol and port, C library.
         ram_static: .data and .bss, with the arena and without the stack.
+        regions: the sections in memory, by address; none in results of earlier versions.
     """
 
     flash_total: PositiveInt
@@ -64,6 +66,7 @@ class Footprint(Record):
     ram_arena: int
     stack_peak: int
     stack_reserved: int
+    regions: tuple[Region, ...] = ()
 
 
 class Picture(Record):

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from tritguard.attack import Attack, Ball, Crafted, Target
 from tritguard.attack.base import Best, Kind, Labels, Limits, Queries
-from tritguard.evaluate.crafting.runs import Assignment, Run, Throughput, craft_all, craft_each
+from tritguard.evaluate.crafting.runs import Assignment, Run, Seen, Throughput, craft_all, craft_each, unseen
 from tritguard.evaluate.crafting.store import Store
 from tritguard.evaluate.crafting.workers import Crew
 from tritguard.evaluate.limits import WHOLE
@@ -76,7 +76,7 @@ class Found:
     fidelity: tuple[Fidelity, ...] = ()
 
 
-def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages) -> Found:
+def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages, seen: Seen = unseen) -> Found:
     """Attack the model, and an undefended one of the same task if there is one.
 
     Args:
@@ -84,6 +84,7 @@ def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages) ->
         plan: bounds and attacks.
         control: the undefended model, with the same samples on its own input grid.
         stages: gives the callback that shows a stage's progress.
+        seen: shown what the attacks on the model find, job by job.
 
     Raises:
         BadInputError: see `Regrid.to_control`.
@@ -92,7 +93,8 @@ def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages) ->
     named = [ball for ball in balls if ball.eps in plan.eps]
     theirs = None if control is None else control.regrid.to_control(named[-1]).within(control.limits)
     suite = plan.suite(classes(model.target))
-    runs, throughput = craft_all(model.target, balls, suite, model.store, stages("Crafting on the twin"), model.crew)
+    crafting = stages("Crafting on the twin")
+    runs, throughput = craft_all(model.target, balls, suite, model.store, crafting, model.crew, seen)
     checked = labels = None
     if control is not None and theirs is not None:
         checked, labels, lent = _attack_control(

@@ -31,6 +31,7 @@ from tritguard.evaluate.robustness.live import Budget, plan_live, search_live
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.robustness.search import Found, Victim, classes, search
+from tritguard.evaluate.robustness.so_far import following
 from tritguard.evaluate.samples import Samples, check_attackable, draw_samples
 from tritguard.evaluate.study import Rate
 from tritguard.predictor import Int8, Outputs, Predictor
@@ -169,7 +170,8 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
         preparing(1, 1)
         target = model.target
         if live is None:
-            found = search(model, plan, reference, stages)
+            with following(target, plan.balls, out) as seen:
+                found = search(model, plan, reference, stages, seen)
         else:
             balls = [ball.within(model.limits) for ball in plan.balls]
             budget = plan_live(device, target.x, balls, plan.suite(classes(target)))

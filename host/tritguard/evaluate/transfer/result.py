@@ -19,6 +19,9 @@ class TransferPlan(Record):
         samples: the number of samples drawn from the test set.
         eps: L-infinity bounds in steps of the int8 input grid, rising.
         steps: gradient steps for each sample, of PGD on each model and of each start of DIVA.
+        trigger_samples: the number of samples that patches are tried on, half of them to look and half to measure; 0:
+            no search.
+        trigger_steps: gradients for each patch that is improved.
         data_range: the range that all inputs keep to; see `tritguard.evaluate.robustness.plan.Plan`.
         seed: decides samples and attacks.
     """
@@ -26,6 +29,8 @@ class TransferPlan(Record):
     samples: int = Field(200, ge=1)
     eps: tuple[int, ...] = (1, 2, 4, 8)
     steps: int = Field(40, ge=1)
+    trigger_samples: int = Field(100, ge=0)
+    trigger_steps: int = Field(10, ge=0)
     data_range: RangeSetting = "data"
     seed: int = Field(0, ge=0)
 
@@ -81,11 +86,57 @@ class Apart(Record):
     crafted_alone: Rate
 
 
+class Drift(Record):
+    """Where a deployed model answers otherwise than a float model, without any attack.
+
+    Attributes:
+        deployed: position in `parties` of the deployed model.
+        keeper: position of the float model.
+        samples: how many samples of the test set were compared, from the first on.
+        differing: how many were answered otherwise.
+        indices: the first of these in the test set.
+        towards: for each class, how many of these the deployed model gives it.
+        runner_up: for each class, how many of these have it as the float model's second choice.
+    """
+
+    deployed: int
+    keeper: int
+    samples: int
+    differing: int
+    indices: tuple[int, ...]
+    towards: tuple[int, ...]
+    runner_up: tuple[int, ...]
+
+
+class Triggered(Record):
+    """The patch that moves the most inputs to one class of a deployed model while its float model's answers stay.
+
+    Attributes:
+        deployed: position in `parties` of the deployed model.
+        keeper: position of the float model.
+        wanted: the class.
+        row, column, height, width: where the patch lies, in the input's pixels.
+        fooled: of inputs that were not looked at in the search, and of another class, those that it moves.
+    """
+
+    deployed: int
+    keeper: int
+    wanted: int
+    row: int
+    column: int
+    height: int
+    width: int
+    fooled: Rate
+
+
 class TransferResult(Study):
     """How attacks carry over between the forms of a model: `transfer.json`.
 
     Attributes:
         data_range: the data's own range, which every input keeps to; None if there is none.
+        classes: the names of the classes.
+        drift: how answers to the test set differ, for each deployed model and each float model.
+        triggered: for each deployed model and the float model nearest to it, the strongest patch that was found.
     """
 
     schema_version: Literal[1] = 1
@@ -97,6 +148,16 @@ class TransferResult(Study):
     cells: tuple[Cell, ...]
     apart: tuple[Apart, ...]
     data_range: DataRange | None = None
+    classes: tuple[str, ...] = ()
+    drift: tuple[Drift, ...] = ()
+    triggered: tuple[Triggered, ...] = ()
+
+    @model_validator(mode="after")
+    def _drift_adds_up(self) -> Self:
+        for k, one in enumerate(self.drift):
+            if not sum(one.towards) == sum(one.runner_up) == one.differing <= one.samples:
+                raise ValueError(f"drift.{k}: {one.differing} differ, towards has {sum(one.towards)}")
+        return self
 
     @model_validator(mode="after")
     def _rows_are_of_the_parties_and_samples(self) -> Self:
@@ -106,6 +167,10 @@ class TransferResult(Study):
             rates[f"cells.{k}.accuracy"] = cell.accuracy
         for k, pair in enumerate(self.apart):
             places |= {f"apart.{k}.deployed": pair.deployed, f"apart.{k}.keeper": pair.keeper}
+        for k, drift in enumerate(self.drift):
+            places |= {f"drift.{k}.deployed": drift.deployed, f"drift.{k}.keeper": drift.keeper}
+        for k, found in enumerate(self.triggered):
+            places |= {f"triggered.{k}.deployed": found.deployed, f"triggered.{k}.keeper": found.keeper}
         for name, place in places.items():
             if not 0 <= place < len(self.parties):
                 raise ValueError(f"{name}: there is no party {place}, parties has {len(self.parties)}")

@@ -15,8 +15,9 @@ from tritguard.attack import Ball, Pgd, Target
 from tritguard.attack.diva import Diva
 from tritguard.attack.float_model import FloatModel, FloatTflite, open_float
 from tritguard.attack.temperature import margin_temperature
+from tritguard.attack.trigger import Pair
 from tritguard.attack.view import DifferentiableView, GradientView
-from tritguard.data import Dataset
+from tritguard.data import Dataset, to_input_bytes
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import EdgeTensor, hash_file
 from tritguard.errors import BadInputError
@@ -26,12 +27,14 @@ from tritguard.evaluate.limits import find_range, limits_of
 from tritguard.evaluate.samples import Samples, check_attackable, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.evaluate.transfer.checks import check
-from tritguard.evaluate.transfer.result import Apart, Cell, Party, TransferPlan, TransferResult
+from tritguard.evaluate.transfer.drift import check_drift, closest, find_drift, find_triggered
+from tritguard.evaluate.transfer.result import Apart, Cell, Drift, Party, TransferPlan, TransferResult, Triggered
 from tritguard.predictor import Int8, Predictor
 from tritguard.progress import Progress, Stages
 from tritguard.twin import Twin
 
 Right = NDArray[np.bool_]
+_COMPARED = 10_000  # samples of the test set
 _LEAST_TEMPERATURE = 1e-6  # small margins are widened too, so that the margins of all models are alike
 
 
@@ -84,7 +87,12 @@ def study_transfer(
         Party(name=party.name, form=party.form, sha256=party.sha256, clean=_rate(holds))
         for party, holds in zip(parties, right, strict=True)
     )
-    issues = (*checked.issues, *check(result_parties, cells, plan, bundles[0].manifest.label_rule.classes))
+    drifts, triggered = _drift(parties, samples, dataset, grid, plan, stages("What deployment changed"))
+    issues = (
+        *checked.issues,
+        *check(result_parties, cells, plan, bundles[0].manifest.label_rule.classes),
+        *check_drift(result_parties, drifts, triggered, dataset.classes),
+    )
     return TransferResult(
         status=status_of(issues),
         issues=issues,
@@ -96,6 +104,9 @@ def study_transfer(
         cells=cells,
         apart=_apart(parties, samples, right, answers, plan, balls, stages("Fooling the deployed model alone")),
         data_range=data_range,
+        classes=dataset.classes,
+        drift=drifts,
+        triggered=triggered,
     )
 
 
@@ -186,6 +197,32 @@ def _apart(
         )
     progress(len(jobs), len(jobs))
     return tuple(found)
+
+
+def _drift(
+    parties: Sequence[_Model], samples: Samples, dataset: Dataset, grid: EdgeTensor, plan: TransferPlan,
+    progress: Progress,
+) -> tuple[tuple[Drift, ...], tuple[Triggered, ...]]:  # fmt: skip
+    """Compare each deployed model with each float one on the test set, and look for triggers between the nearest."""
+    classes, limits = len(dataset.classes), limits_of(find_range(plan.data_range, dataset, grid))
+    x = to_input_bytes(dataset.x_test[:_COMPARED], grid.scale, grid.zero_point)
+    pairs = {
+        (number, keeper): Pair(party.predictor, other.predictor, party.view, other.view)
+        for (number, party), (keeper, other) in product(enumerate(parties), repeat=2)
+        if party.form != "float" == other.form
+    }
+    steps, drifts = len(pairs) + 1, list[Drift]()
+    for done, ((number, keeper), pair) in enumerate(pairs.items()):
+        progress(done, steps)
+        drifts.append(find_drift(pair, number, keeper, x, classes))
+    found = [
+        find_triggered(
+            pairs[one.deployed, one.keeper], one, samples.x[: plan.trigger_samples], classes, plan.trigger_steps, limits
+        )
+        for one in closest(drifts)
+    ]
+    progress(steps, steps)
+    return tuple(drifts), tuple(one for one in found if one is not None)
 
 
 def _rate(holds: Right) -> Rate:

@@ -1,0 +1,149 @@
+"""What the pages show of a run, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from tritguard.api.journal import StageProgress
+from tritguard.evaluate.registry import kind_of
+from tritguard.evaluate.robustness.result import RobustnessResult
+from tritguard.evaluate.study import Rate
+from tritguard.report import summary
+from tritguard.report import wording as say
+from tritguard.report.lines import Axis, Chart, Point, chart
+from tritguard.serve.runs import Run
+
+_WITHHELD = "withheld"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: its name, how much of it is done, from 0 to 1, and its numbers in words."""
+
+    name: str
+    share: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run in the table of all.
+
+    Attributes:
+        state: `running`, `done`, `stopped`, `failed` or `killed`.
+        status: that of its leading result; empty where there is none.
+        comparable: it has attacks whose samples can be paired with another run's.
+        reports: the name of each study that has a report.
+    """
+
+    id: str
+    name: str
+    board: str
+    data: str
+    when: str
+    state: str
+    message: str
+    status: str
+    codes: str
+    clean: str
+    robust: str
+    flash: str
+    comparable: bool
+    stage: Stage | None
+    stages: tuple[Stage, ...]
+    reports: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def row(run: Run) -> Row:
+    """Put a run in words; accuracies of an invalid result are withheld."""
+    first, result, progress = (run.studies or (None,))[0], run.robustness, run.progress
+    stages = tuple(map(_stage, progress.stages if progress else ()))
+    return Row(
+        id=run.id,
+        name=_name(run),
+        board=_board(result),
+        data="" if first is None else first.provenance.data_name,
+        when=_when(run),
+        state=run.state,
+        message="" if progress is None else progress.message,
+        status="" if first is None else first.status,
+        codes="" if first is None else ", ".join(issue.code for issue in first.issues),
+        clean=_clean(run),
+        robust=_robust(run),
+        flash="" if result is None else say.kib(result.footprint.flash_total),
+        comparable=result is not None and result.samples is not None,
+        stage=stages[-1] if stages and run.alive else None,
+        stages=stages,
+        reports=tuple(kind_of(study).name for study in run.studies),
+        problems=run.problems,
+    )
+
+
+def _board(result: RobustnessResult | None) -> str:
+    if result is None:
+        return ""
+    return result.firmware.board_name + (" (emulated)" if result.firmware.emulated else "")
+
+
+def _clean(run: Run) -> str:
+    if run.robustness is None:
+        return ""
+    return _WITHHELD if run.robustness.status == "invalid" else say.percent(run.robustness.clean.value)
+
+
+def _robust(run: Run) -> str:
+    if run.robustness is None:
+        return ""
+    point = summary.headline_point(run.robustness)
+    return _WITHHELD if point is None else f"{say.percent(point.robust.value)} at eps {say.real(point.eps_input)}"
+
+
+def _name(run: Run) -> str:
+    if run.robustness is not None:
+        return run.robustness.provenance.model_name
+    if run.progress is not None and run.progress.name:
+        return run.progress.name
+    return run.folder.name
+
+
+def _when(run: Run) -> str:
+    """The minute of the newest thing that the run says."""
+    if run.progress is not None:
+        return f"{run.progress.updated:%Y-%m-%d %H:%M} UTC"
+    stamps = [study.provenance.created for study in run.studies]
+    return f"{datetime.fromisoformat(max(stamps)):%Y-%m-%d %H:%M} UTC" if stamps else ""
+
+
+def _stage(stage: StageProgress) -> Stage:
+    share = min(1.0, stage.done / stage.total) if stage.total else 1.0
+    counted = f"{say.count(stage.done)} of {say.count(stage.total)}, " if stage.total > 1 else ""
+    left = ""
+    if 0 < share < 1 and stage.seconds > 1:
+        left = f", about {_clock(stage.seconds * (1 - share) / share)} left"
+    step = f"{stage.step}: " if stage.step else ""
+    return Stage(f"{step}{stage.name}", share, f"{counted}{_clock(stage.seconds)}{left}")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def curve(run: Run) -> Chart | None:
+    """Draw what attacks under way have left so far; None where none run."""
+    seen = run.so_far
+    if seen is None or not run.alive or not seen.points:
+        return None
+    points = []
+    for point in seen.points:
+        rate = Rate.of(point.held, seen.samples)
+        points.append(Point(float(point.eps_steps), rate.value, rate.low, rate.high))
+    ticks = tuple(point.x for point in points)
+    return chart(
+        "What attacks have left so far",
+        [("so far, on the twin", points)],
+        Axis("eps, int8 steps", ticks[0], max(ticks[-1], ticks[0] + 1), ticks, logarithmic=True),
+        Axis("samples that hold, %", 0, 1, (0, 0.25, 0.5, 0.75, 1), percent=True),
+    )
