@@ -82,19 +82,24 @@ def test_the_table_of_attacks_names_the_goals_it_misses() -> None:
     assert list(nothing.missed()) == []  # two samples left where a single attack leaves none: not judged
 
 
-def test_the_net_for_proofs_has_valid_settings_and_is_judged_by_its_goals() -> None:
+def test_the_nets_for_proofs_have_valid_settings_and_are_judged_by_their_goals() -> None:
     settings = read_toml(certify.SETTINGS)
-    for stage in settings["stages"].values():
+    assert len(settings["nets"]) == 2
+    for stage in (stage for net in settings["nets"].values() for stage in net.values()):
         assert TrainConfig.model_validate(stage).certified.eps > 0
 
-    def result(clean: int, proved: tuple[int, ...], broken: int) -> CertifyResult:
+    def result(clean: int, proved: tuple[int, ...], broken: int, each: int = 10) -> CertifyResult:
+        n = 100 * each
         points = tuple(
-            CertifyPoint.model_construct(eps_steps=eps, proved=Rate.of(k, 100), unbroken=Rate.of(100 - broken, 100))
+            CertifyPoint.model_construct(
+                eps_steps=eps, proved=Rate.of(k * each, n), unbroken=Rate.of(n - broken * each, n)
+            )
             for eps, k in zip(certify.EPS, proved, strict=True)
         )
-        return CertifyResult.model_construct(clean=Rate.of(clean, 100), points=points)
+        return CertifyResult.model_construct(clean=Rate.of(clean * each, n), points=points)
 
     assert list(certify.missed(result(85, (80, 75, 65), 15))) == []
+    assert list(certify.missed(result(84, (79, 74, 64), 10, each=1))) == []  # too few samples to judge
     assert list(certify.missed(result(84, (79, 74, 64), 10))) == [
         "clean 84.0%, goal 85%",
         "proved 79.0% at eps 1, goal 80%",

@@ -11,6 +11,7 @@ from tritguard.attack import Ball
 from tritguard.graph.model import Float64, Int8, Int64
 
 Bool = NDArray[np.bool_]
+_TINY = 1e-12  # by which a norm's steepest descent may fall short, where slopes are next to nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,15 +95,18 @@ class Region:
             return over_box
         flat = slopes.reshape(n * m, *self.clean.shape[1:])
         steepest = np.asarray(self.ball.geometry.steepest(flat), np.float64)
-        gain = (flat * steepest).reshape(n, m, -1).sum(axis=2)
+        gain = (flat * steepest).reshape(n, m, -1).sum(axis=2) + _TINY
         centre = (slopes.reshape(n, m, -1) * self.clean.reshape(n, 1, -1)).sum(axis=2)
         return np.asarray(np.maximum(over_box, centre - self.ball.eps * gain))
 
 
 def least_in(box: Box, slopes: Float64) -> Float64:
     """The minimum of linear functions, slopes float64[n, m, ...], over each box: float64[n, m]."""
+    low, high = box.low.astype(np.float64), box.high.astype(np.float64)
+    return inner(slopes, (low + high) / 2) - inner(np.abs(slopes), (high - low) / 2)
+
+
+def inner(slopes: Float64, values: Float64) -> Float64:
+    """The sums, float64[n, m], of slopes, float64[n, m, ...], times values, float64[n, ...]."""
     n, m = slopes.shape[:2]
-    flat = slopes.reshape(n, m, -1)
-    low, high = (bound.reshape(n, 1, -1).astype(np.float64) for bound in (box.low, box.high))
-    middle, half = (low + high) / 2, (high - low) / 2
-    return np.asarray((flat * middle).sum(axis=2) - (np.abs(flat) * half).sum(axis=2))
+    return np.asarray(np.matmul(slopes.reshape(n, m, -1), values.reshape(n, -1, 1))[:, :, 0])

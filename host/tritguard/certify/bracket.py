@@ -10,9 +10,10 @@ from typing import Literal, get_args
 import numpy as np
 
 from tritguard.attack import Ball
-from tritguard.certify.box import Region
+from tritguard.certify.box import Bool, Region
 from tritguard.certify.network import Network
-from tritguard.certify.relaxation import Effort
+from tritguard.certify.refinement import Effort
+from tritguard.certify.relaxation import Relaxation
 from tritguard.certify.splitting import Answer, Limit, lowest_corner, search
 from tritguard.graph.model import Float64, Int8, Int64
 from tritguard.progress import Progress
@@ -46,7 +47,7 @@ class Verdicts:
         level: what settled it; of an open sample, the last that was tried.
         counterexamples: by sample, int8[*input_shape], an input that gives another label.
         tried: by level, how many samples it was tried on.
-        seconds: by level, what it took in all.
+        seconds: by level, what it took in all, of processor time of this thread.
     """
 
     status: list[Status]
@@ -90,13 +91,13 @@ def certify(
     found = Verdicts(["open"] * n, ["intervals"] * n)
     for sample in np.flatnonzero(answer(x) != y).tolist():
         found.settle(sample, "broken", "clean", x[sample])
-    start = time.monotonic()
+    start = time.thread_time()
     for first in range(0, len(rest := found.open), _CHUNK):
         part = np.array(rest[first : first + _CHUNK])
         bounds = network.intervals(Region.of(ball, x[part]).box)
         for sample in part[network.decision.proved(network.stages, bounds, y[part]).all(axis=1)].tolist():
             found.settle(sample, "proved", "intervals")
-    found.spend("intervals", time.monotonic() - start, len(rest))
+    found.spend("intervals", time.thread_time() - start, len(rest))
     rest = found.open
     for done, sample in enumerate(rest):
         progress(n - len(rest) + done, n)
@@ -110,28 +111,37 @@ def _one(
 ) -> None:
     if depth.relaxation is None:
         return
-    start, trace = time.monotonic(), dict[int, Float64]()
-    relaxation = network.refined(region, depth.relaxation)
-    _, proved = network.margins(relaxation, np.array([label]), trace)
+    start = time.thread_time()
     found.level[sample] = "relaxation"
-    if proved.all():
-        found.settle(sample, "proved", "relaxation")
-    elif (corner := _broken_corner(network, answer, region, label, trace, proved)) is not None:
-        found.settle(sample, "broken", "relaxation", corner)
-    found.spend("relaxation", time.monotonic() - start)
+    relaxation = network.relaxed(region, network.intervals(region.box))
+    settled = _tried(network, answer, relaxation, label, found, sample)
+    if not settled and depth.relaxation.work > 0:
+        relaxation = network.refined(region, depth.relaxation)
+        _tried(network, answer, relaxation, label, found, sample)
+    found.spend("relaxation", time.thread_time() - start)
     if depth.splitting is None or found.status[sample] != "open":
         return
-    start = time.monotonic()
+    start = time.thread_time()
     result = search(network, relaxation, label, answer, depth.splitting)
     found.level[sample] = "splitting"
     if result.proved or result.counterexample is not None:
         found.settle(sample, "proved" if result.proved else "broken", "splitting", result.counterexample)
-    found.spend("splitting", time.monotonic() - start)
+    found.spend("splitting", time.thread_time() - start)
+
+
+def _tried(network: Network, answer: Answer, relaxation: Relaxation, label: int, found: Verdicts, sample: int) -> bool:
+    """Whether linear relaxation with these bounds, or the corner at which it is lowest, settles a sample."""
+    trace = dict[int, Float64]()
+    _, proved = network.margins(relaxation, np.array([label]), trace)
+    if proved.all():
+        found.settle(sample, "proved", "relaxation")
+    elif (corner := _broken_corner(network, answer, relaxation.region, label, trace, proved)) is not None:
+        found.settle(sample, "broken", "relaxation", corner)
+    return found.status[sample] != "open"
 
 
 def _broken_corner(
-    network: Network, answer: Answer, region: Region, label: int, trace: dict[int, Float64],
-    proved: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+    network: Network, answer: Answer, region: Region, label: int, trace: dict[int, Float64], proved: Bool
 ) -> Int8 | None:  # fmt: skip
     """The corner at which an objective's bound is lowest, if it gives another label."""
     if network.source not in trace:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from typing_extensions import override
@@ -30,6 +32,21 @@ from tritguard.graph.model import (
 )
 
 _ROOM = 1 << 23  # numbers that a map may hold beside its input and output
+
+
+Span = tuple[int, int]  # the first of some rows or columns, and the one behind the last
+
+
+class Crop(NamedTuple):
+    """Some rows and columns of an image."""
+
+    rows: Span
+    columns: Span
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """How many rows and columns."""
+        return self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
 
 
 class LinearMap(ABC):
@@ -65,10 +82,27 @@ class LinearMap(ABC):
     def magnitude(self) -> LinearMap:
         """The map whose coefficients are the absolute values of this one's."""
 
+    def seen(self, axis: int, span: Span) -> Span | None:
+        """Which rows (axis 0) or columns (1) of the image some of the output see; None: it is not said."""
+        return None
+
+    def offset(self, axis: int, out: Span, source: Span) -> int:
+        """How a crop of the output lies over one of the image; crops of the same sizes and offset are the same map."""
+        raise NotImplementedError
+
+    def cropped(self, out: Crop, source: Crop) -> LinearMap:
+        """The map to some of the output from a part of the image that holds all it sees."""
+        raise NotImplementedError
+
     @cached_property
     def reach(self) -> Float64:
         """float64[*out_shape]: the sum of the absolute values of the coefficients of each output."""
-        return np.asarray(self.magnitude.forward(np.ones((1, *self.in_shape)))[0])
+        return self.magnitude.of_ones
+
+    @cached_property
+    def of_ones(self) -> Float64:
+        """float64[*out_shape]: the sum of the coefficients of each output."""
+        return np.asarray(self.forward(np.ones((1, *self.in_shape)))[0])
 
     def _in_parts(self, function: Callable[[Float64], Float64], x: Float64) -> Float64:
         rows = max(1, _ROOM // self.columns)
@@ -90,14 +124,37 @@ class Sliding:
         self.sides = [max(reach[axis], window.padding[axis] + source[axis]) for axis in (0, 1)]
 
     def padded(self, x: Float64) -> Float64:
-        """Images, float64[n, h, w, c], with zeros around them."""
-        after = [self.sides[axis] - self.before[axis] - self.source[axis] for axis in (0, 1)]
-        return np.pad(x, [(0, 0), (self.before[0], after[0]), (self.before[1], after[1]), (0, 0)])
+        """Images, float64[n, h, w, c], with zeros around them, and without what lies before a negative padding."""
+        inner = x[:, max(-self.before[0], 0) :, max(-self.before[1], 0) :]
+        around = [
+            (max(self.before[axis], 0), self.sides[axis] - max(self.before[axis], 0) - inner.shape[1 + axis])
+            for axis in (0, 1)
+        ]
+        return np.pad(inner, [(0, 0), *around, (0, 0)])
 
     def cropped(self, padded: Float64) -> Float64:
-        """Padded images without what lies around them."""
+        """Padded images without what lies around them, and with zeros before a negative padding."""
         (top, left), (height, width) = self.before, self.source[:2]
-        return padded[:, top : top + height, left : left + width]
+        inner = padded[:, max(top, 0) : top + height, max(left, 0) : left + width]
+        if top >= 0 and left >= 0:
+            return inner
+        return np.pad(inner, [(0, 0), (max(-top, 0), 0), (max(-left, 0), 0), (0, 0)])
+
+    def seen(self, axis: int, span: Span) -> Span:
+        """Which rows or columns of the image some of the output see; at least one."""
+        stride, padding = self.window.stride[axis], self.window.padding[axis]
+        first = span[0] * stride - padding
+        last = (span[1] - 1) * stride - padding + (self.window.kernel[axis] - 1) * self.window.dilation[axis] + 1
+        first = min(max(first, 0), self.source[axis] - 1)
+        return first, max(min(last, self.source[axis]), first + 1)
+
+    def offset(self, axis: int, out: Span, source: Span) -> int:
+        """The padding of the window that moves over a crop; negative where the crop begins before what is seen."""
+        return self.window.padding[axis] + source[0] - out[0] * self.window.stride[axis]
+
+    def over(self, out: Crop, source: Crop) -> Window:
+        """The window that moves over a crop of the image."""
+        return replace(self.window, padding=(self.offset(0, out[0], source[0]), self.offset(1, out[1], source[1])))
 
     def taps(self) -> Iterator[tuple[slice, slice, slice]]:
         """For each tap, row by row, where it lies over the outputs, as an index of a padded batch."""
@@ -136,10 +193,23 @@ class ConvMap(LinearMap):
             padded[place] += spread[:, :, :, tap]
         return self._sliding.cropped(padded)
 
-    @property
+    @cached_property
     @override
     def magnitude(self) -> LinearMap:
         return ConvMap(np.abs(self._weights), self._sliding.window, self.in_shape, self.out_shape)
+
+    @override
+    def seen(self, axis: int, span: Span) -> Span | None:
+        return self._sliding.seen(axis, span)
+
+    @override
+    def offset(self, axis: int, out: Span, source: Span) -> int:
+        return self._sliding.offset(axis, out, source)
+
+    @override
+    def cropped(self, out: Crop, source: Crop) -> LinearMap:
+        sides = (*source.sides, self.in_shape[2]), (*out.sides, self.out_shape[2])
+        return ConvMap(self._weights, self._sliding.over(out, source), *sides)
 
 
 class DepthwiseMap(LinearMap):
@@ -168,10 +238,23 @@ class DepthwiseMap(LinearMap):
         cropped = self._sliding.cropped(padded)
         return np.asarray(cropped.reshape(*cropped.shape[:3], self.in_shape[2], self._multiplier).sum(axis=4))
 
-    @property
+    @cached_property
     @override
     def magnitude(self) -> LinearMap:
         return DepthwiseMap(np.abs(self._weights), self._sliding.window, self.in_shape, self.out_shape)
+
+    @override
+    def seen(self, axis: int, span: Span) -> Span | None:
+        return self._sliding.seen(axis, span)
+
+    @override
+    def offset(self, axis: int, out: Span, source: Span) -> int:
+        return self._sliding.offset(axis, out, source)
+
+    @override
+    def cropped(self, out: Crop, source: Crop) -> LinearMap:
+        sides = (*source.sides, self.in_shape[2]), (*out.sides, self.out_shape[2])
+        return DepthwiseMap(self._weights, self._sliding.over(out, source), *sides)
 
 
 class DenseMap(LinearMap):
@@ -191,7 +274,7 @@ class DenseMap(LinearMap):
     def _transposed(self, slopes: Float64) -> Float64:
         return (slopes.reshape(-1, self._weights.shape[0]) @ self._weights).reshape(-1, *self.in_shape)
 
-    @property
+    @cached_property
     @override
     def magnitude(self) -> LinearMap:
         return DenseMap(np.abs(self._weights), self.in_shape, self.out_shape)
@@ -213,7 +296,7 @@ class Transposed(LinearMap):
     def _transposed(self, slopes: Float64) -> Float64:
         return self._of.forward(slopes)
 
-    @property
+    @cached_property
     @override
     def magnitude(self) -> LinearMap:
         return Transposed(self._of.magnitude)
@@ -229,23 +312,137 @@ class PickMap(LinearMap):
     """
 
     def __init__(self, places: Int64, factor: float, source: tuple[int, ...]) -> None:
-        self._places, self._factor = places, factor
+        self.places, self._factor = places, factor
         self.in_shape, self.out_shape = source, places.shape
         self.columns = self.cost = places.size
 
     @override
     def _forward(self, x: Float64) -> Float64:
-        return np.asarray(x.reshape(len(x), -1)[:, self._places] * self._factor)
+        return np.asarray(x.reshape(len(x), -1)[:, self.places] * self._factor)
 
     @override
     def _transposed(self, slopes: Float64) -> Float64:
-        back = gathered_back(slopes.reshape(len(slopes), -1), self._places.ravel(), math.prod(self.in_shape))
+        back = gathered_back(slopes.reshape(len(slopes), -1), self.places.ravel(), math.prod(self.in_shape))
         return (back * self._factor).reshape(-1, *self.in_shape)
 
-    @property
+    @cached_property
     @override
     def magnitude(self) -> LinearMap:
-        return PickMap(self._places, abs(self._factor), self.in_shape)
+        return PickMap(self.places, abs(self._factor), self.in_shape)
+
+    @cached_property
+    def _same(self) -> bool:
+        """Whether it takes each pixel of an image to itself."""
+        one_to_one = np.arange(self.places.size).reshape(self.out_shape)
+        return self.in_shape == self.out_shape and len(self.in_shape) == 3 and np.array_equal(self.places, one_to_one)
+
+    @override
+    def seen(self, axis: int, span: Span) -> Span | None:
+        return span if self._same else None
+
+    @override
+    def offset(self, axis: int, out: Span, source: Span) -> int:
+        return out[0] - source[0]
+
+    @override
+    def cropped(self, out: Crop, source: Crop) -> PickMap:
+        shape = (*source.sides, self.in_shape[2])
+        numbered = np.arange(math.prod(shape)).reshape(shape)
+        top, left = (self.offset(axis, out[axis], source[axis]) for axis in (0, 1))
+        height, width = out.sides
+        return PickMap(numbered[top : top + height, left : left + width], self._factor, shape)
+
+
+class PlacesMap(LinearMap):
+    """The sums of elements at given places.
+
+    Args:
+        places: int64[outputs, positions], the places of the elements of each sum in the flat tensor.
+        source: the tensor's shape.
+    """
+
+    def __init__(self, places: Int64, source: tuple[int, ...]) -> None:
+        self._places = places
+        self.in_shape, self.out_shape = source, (len(places),)
+        self.columns = self.cost = places.size
+
+    @override
+    def _forward(self, x: Float64) -> Float64:
+        return np.asarray(x.reshape(len(x), -1)[:, self._places].sum(axis=2))
+
+    @override
+    def _transposed(self, slopes: Float64) -> Float64:
+        spread = np.repeat(slopes, self._places.shape[1], axis=1)
+        return gathered_back(spread, self._places.ravel(), math.prod(self.in_shape)).reshape(-1, *self.in_shape)
+
+    @cached_property
+    @override
+    def magnitude(self) -> LinearMap:
+        return self
+
+
+class ProductMap(LinearMap):
+    """Products of matrices that lie in a tensor with constant ones.
+
+    Args:
+        places: int64[batches, rows, depth], where the elements of the tensor's matrices lie.
+        weights: float64[batches, columns, depth], the constant matrices.
+        source: the tensor's shape.
+        turned: whether the outputs are [batches, columns, rows] and not [batches, rows, columns].
+    """
+
+    def __init__(self, places: Int64, weights: Float64, source: tuple[int, ...], turned: bool) -> None:
+        self._places, self._weights, self._turned = places, weights, turned
+        batches, rows, columns = *places.shape[:2], weights.shape[1]
+        self.in_shape, self.out_shape = source, (batches, columns, rows) if turned else (batches, rows, columns)
+        self.columns = places.size + batches * rows * columns
+        self.cost = places.size * columns
+
+    @override
+    def _forward(self, x: Float64) -> Float64:
+        found = x.reshape(len(x), -1)[:, self._places] @ self._weights.transpose(0, 2, 1)
+        return found.transpose(0, 1, 3, 2) if self._turned else found
+
+    @override
+    def _transposed(self, slopes: Float64) -> Float64:
+        straight = slopes.transpose(0, 1, 3, 2) if self._turned else slopes
+        spread = (straight @ self._weights).reshape(len(slopes), -1)
+        return gathered_back(spread, self._places.ravel(), math.prod(self.in_shape)).reshape(-1, *self.in_shape)
+
+    @cached_property
+    @override
+    def magnitude(self) -> LinearMap:
+        return ProductMap(self._places, np.abs(self._weights), self.in_shape, self._turned)
+
+
+class SeparableMap(LinearMap):
+    """One matrix for the rows of an image, and one for its columns.
+
+    Args:
+        rows: float64[out_h, in_h].
+        columns: float64[out_w, in_w].
+        channels: of the image.
+    """
+
+    def __init__(self, rows: Float64, columns: Float64, channels: int) -> None:
+        self._rows, self._columns = rows, columns
+        self.in_shape = (rows.shape[1], columns.shape[1], channels)
+        self.out_shape = (rows.shape[0], columns.shape[0], channels)
+        self.columns = rows.shape[0] * columns.shape[1] * channels
+        self.cost = self.columns * (rows.shape[1] + columns.shape[0])
+
+    @override
+    def _forward(self, x: Float64) -> Float64:
+        return np.asarray(np.einsum("ab,wv,nbvc->nawc", self._rows, self._columns, x, optimize=True))
+
+    @override
+    def _transposed(self, slopes: Float64) -> Float64:
+        return np.asarray(np.einsum("ab,wv,nawc->nbvc", self._rows, self._columns, slopes, optimize=True))
+
+    @cached_property
+    @override
+    def magnitude(self) -> LinearMap:
+        return SeparableMap(np.abs(self._rows), np.abs(self._columns), self.in_shape[2])
 
 
 def gathered_back(slopes: Float64, places: Int64, size: int) -> Float64:
@@ -311,7 +508,7 @@ class Reshaped(LinearMap):
     def _transposed(self, slopes: Float64) -> Float64:
         return self._of.transposed(slopes.reshape(-1, *self._of.out_shape)).reshape(-1, *self.in_shape)
 
-    @property
+    @cached_property
     @override
     def magnitude(self) -> LinearMap:
         return Reshaped(self._of.magnitude, self.in_shape, self.out_shape)

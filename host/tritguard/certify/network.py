@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from tritguard.certify.box import Bool, Box, Region
 from tritguard.certify.decision import Decision
 from tritguard.certify.intervals import Bounds, propagate
-from tritguard.certify.relaxation import Effort, Form, Relaxation, refine
-from tritguard.certify.stages import Stage, stages_of
+from tritguard.certify.refinement import Effort, refine
+from tritguard.certify.relaxation import Form, Relaxation
+from tritguard.certify.rules import stages_of
+from tritguard.certify.stages import Stage, Sums
 from tritguard.graph.model import Float64, Graph, Int64
 
 
@@ -41,6 +44,11 @@ class Network:
         stages, decision = stages_of(graph), Decision.of(graph)
         last = graph.producers.get(decision.tensor, -1)
         return cls(stages[: last + 1], graph.input, graph.tensors[graph.input].shape, decision)
+
+    @cached_property
+    def cost(self) -> int:
+        """Multiply-accumulates that take one linear function back to the input; at least one."""
+        return 1 + sum(stage.cost for stage in self.stages if isinstance(stage, Sums))
 
     def intervals(self, inputs: Box, known: Mapping[int, Box] | None = None) -> Bounds:
         """Level 1; see `propagate`."""

@@ -23,13 +23,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tritguard.certify.box import Bool, Box, Region, least_in
+from tritguard.certify.box import Box, Region, inner, least_in
 from tritguard.certify.intervals import Bounds
 from tritguard.certify.lines import Lines, staircase_lines
 from tritguard.certify.maps import gathered_back
-from tritguard.certify.stages import Bounded, Largest, Moved, Stage, Sums, Tabled
+from tritguard.certify.stages import Largest, Moved, Stage, Sums, Tabled
 from tritguard.graph.arithmetic.fixed_point import INT8_MIN
-from tritguard.graph.model import Float64, Int64
+from tritguard.graph.model import Float64
 
 _UNIT = 2.0**-52  # twice the largest relative error of an operation
 _WIDENED = 1.001
@@ -93,25 +93,26 @@ class Relaxation:
         source: its input tensor.
         region: the inputs, n of them.
         bounds: what is known of tensors and sums; only of stages before those that a bound is asked for.
+        known_lines: by the output of a stage, its lines, which are made when they are first needed.
     """
 
     stages: Sequence[Stage]
     source: int
     region: Region
     bounds: Bounds
-    _lines: dict[int, Lines] = field(default_factory=dict)
+    known_lines: dict[int, Lines] = field(default_factory=dict)
 
     def lines(self, stage: Sums | Tabled) -> Lines:
         """The lines of a stage, of the shape of its sums or of its output."""
-        if stage.output not in self._lines:
+        if stage.output not in self.known_lines:
             outputs = self.bounds.boxes[stage.output]
             if isinstance(stage, Sums):
                 sums = self.bounds.sums[stage.output]
                 made = staircase_lines(stage.steps, sums, outputs.shaped(stage.summed))
             else:
                 made = stage.tables.lines(stage.which, stage.source(self.bounds.boxes))
-            self._lines[stage.output] = made
-        return self._lines[stage.output]
+            self.known_lines[stage.output] = made
+        return self.known_lines[stage.output]
 
     def least(self, form: Form, end: int, trace: dict[int, Float64] | None = None) -> Float64:
         """Lower bounds, float64[n, m], of a form of tensors that the stages before position `end` write.
@@ -154,10 +155,14 @@ class Relaxation:
     def _through_lines(self, lines: Lines, slopes: Float64, form: Form) -> Float64:
         """Replace a function by its lines: those below where a slope is positive, those above where it is not."""
         low, high = np.maximum(slopes, 0), np.minimum(slopes, 0)
-        form.shift(_total(low * lines.low_offset[:, None] + high * lines.high_offset[:, None]))
-        magnitude = low * np.abs(lines.low_offset)[:, None] - high * np.abs(lines.high_offset)[:, None]
-        form.error += _UNIT * (slopes[0, 0].size + 4) * _total(magnitude)
-        return np.asarray(low * lines.low_slope[:, None] + high * lines.high_slope[:, None])
+        first, second = inner(low, lines.low_offset), inner(high, lines.high_offset)
+        sizes = inner(low, np.abs(lines.low_offset)) - inner(high, np.abs(lines.high_offset))
+        form.shift(first + second)
+        form.error += _UNIT * (slopes[0, 0].size + 4) * sizes
+        low *= lines.low_slope[:, None]
+        high *= lines.high_slope[:, None]
+        low += high
+        return low
 
     def _gathered(self, stage: Tabled, slopes: Float64, form: Form) -> None:
         n, m = slopes.shape[:2]
@@ -186,7 +191,7 @@ class Relaxation:
         n, m = slopes.shape[:2]
         tensor = stage.inputs[0]
         source = self.bounds.boxes[tensor]
-        seen = stage.seen(source)
+        seen = stage.windows(source)
         # A place outside the image is no element of the input: what it stands for must not be followed back.
         chosen = np.where(stage.places >= 0, seen.low, INT8_MIN - 1).argmax(axis=1)
         others = np.where(np.arange(len(stage.places))[:, None] == chosen[:, None], INT8_MIN, seen.high).max(axis=1)
@@ -212,100 +217,14 @@ class Relaxation:
 def add_sums(stage: Sums, slopes: Float64, form: Form) -> None:
     """Add a function of a stage's sums, float64[n, m, *summed], as one of the tensors that the sums are made of."""
     n, m = slopes.shape[:2]
-    absolute, bias = np.abs(slopes), np.broadcast_to(stage.bias, stage.summed).astype(np.float64)
-    form.shift(_total(slopes * bias))
-    size = slopes[0, 0].size + 4
+    constant = np.broadcast_to(stage.bias, stage.summed).astype(np.float64)
+    size, reach = slopes[0, 0].size + 4, np.abs(constant)
     for term in stage.terms:
         back = term.map.transposed(slopes.reshape(n * m, *stage.summed)).reshape(n, m, *term.map.in_shape)
-        form.shift(-term.zero_point * _total(back))
         form.add(term.tensor, back)
+        constant = constant - term.zero_point * term.map.of_ones
         size += back[0, 0].size
-    reach = np.abs(bias) + sum(3 * _FARTHEST * term.reach for term in stage.terms)
+        reach = reach + 3 * _FARTHEST * term.reach
     slop = sum(term.slop for term in stage.terms)
-    form.error += _total(absolute * (_UNIT * size * reach + slop))
-
-
-def unstable(stage: Sums, sums: Box, outputs: Box, bent: bool = False) -> Bool:
-    """Where tighter bounds of sums help, bool[n, *summed].
-
-    Where the staircase bends between the bounds; or anywhere, if what reads the outputs is bent.
-    """
-    raw = [np.asarray(end * stage.steps.slope + stage.steps.offset) for end in (sums.low, sums.high)]
-    bends = (raw[0] < stage.steps.low - 1) | (raw[1] > stage.steps.high + 1) | bent
-    return np.asarray(bends & (outputs.low < outputs.high).reshape(sums.low.shape) & stage.steps.fits(sums))
-
-
-def read_bent(stages: Sequence[Stage]) -> set[int]:
-    """The tensors that are read by what is neither linear nor a staircase of sums, directly or after a move."""
-    found: set[int] = set()
-    for stage in reversed(stages):
-        if isinstance(stage, Tabled | Largest | Bounded) or (isinstance(stage, Moved) and stage.output in found):
-            found |= set(stage.inputs)
-    return found
-
-
-def tightened(relaxation: Relaxation, position: int, sums: Box, chosen: Int64, room: int) -> Box:
-    """Better bounds of some of a stage's sums, for one region.
-
-    Args:
-        relaxation: of one region, with bounds of everything before the stage.
-        position: the stage's.
-        sums: the bounds that are known, int64[1, *summed].
-        chosen: int64[k], the flat places of the sums.
-        room: how many numbers the slopes of one tensor may have at a time.
-    """
-    stage = relaxation.stages[position]
-    assert isinstance(stage, Sums)
-    low, high = sums.low.copy().ravel(), sums.high.copy().ravel()
-    for start in range(0, len(chosen), room):
-        part = chosen[start : start + room]
-        one_hot = np.zeros((1, 2 * len(part), low.size))
-        one_hot[0, np.arange(len(part)), part] = 1
-        one_hot[0, len(part) + np.arange(len(part)), part] = -1
-        form = Form({}, np.zeros((1, 2 * len(part))), np.zeros((1, 2 * len(part))))
-        add_sums(stage, one_hot.reshape(1, -1, *stage.summed), form)
-        found = np.ceil(relaxation.least(form, position)[0]).astype(np.int64)
-        low[part] = np.maximum(low[part], found[: len(part)])
-        high[part] = np.minimum(high[part], -found[len(part) :])
-    return Box(low.reshape(sums.low.shape), high.reshape(sums.high.shape))
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much may be spent on a sample.
-
-    Attributes:
-        work: multiply-accumulates for tighter bounds of the sums of one stage; a stage that would take more keeps the
-            bounds of intervals.
-        room: how many numbers the slopes of one tensor may have at a time.
-    """
-
-    work: float = 2e9
-    room: int = 1 << 22
-
-
-def refine(stages: Sequence[Stage], source: int, region: Region, effort: Effort) -> Relaxation:
-    """Bound every tensor and every sum of one region, with linear relaxation where a staircase bends.
-
-    Args:
-        stages: the graph's.
-        source: its input tensor.
-        region: of one sample.
-        effort: what may be spent.
-    """
-    boxes, sums = {source: region.box}, dict[int, Box]()
-    relaxation = Relaxation(stages, source, region, Bounds(boxes, sums))
-    below, widest, bent = 0, region.box.low.size, read_bent(stages)
-    for position, stage in enumerate(stages):
-        if isinstance(stage, Sums):
-            found = stage.sums(boxes)
-            where = np.flatnonzero(unstable(stage, found, stage.stepped(found), stage.output in bent))
-            if below and len(where) and 2 * len(where) * (below + stage.cost) <= effort.work:
-                widest = max(widest, found.low.size)
-                found = tightened(relaxation, position, found, where, max(1, effort.room // (2 * widest)))
-            sums[stage.output], boxes[stage.output] = found, stage.stepped(found)
-            below += stage.cost
-        else:
-            boxes[stage.output] = stage.bounds(boxes)
-        widest = max(widest, boxes[stage.output].low.size)
-    return relaxation
+    form.shift(inner(slopes, np.broadcast_to(constant, (n, *stage.summed))))
+    form.error += inner(np.abs(slopes), np.broadcast_to(_UNIT * size * reach + slop, (n, *stage.summed)))

@@ -17,7 +17,8 @@ import numpy as np
 from tritguard.certify.box import Bool, Box, Region
 from tritguard.certify.lines import corners
 from tritguard.certify.network import Network
-from tritguard.certify.relaxation import Relaxation, unstable
+from tritguard.certify.refinement import unstable
+from tritguard.certify.relaxation import Relaxation
 from tritguard.certify.stages import Sums
 from tritguard.graph.model import Float64, Int8, Int64
 
@@ -26,6 +27,7 @@ Answer = Callable[[Int8], Int64]  # the deployed model's labels, int64[n], of in
 _FEW_INPUTS = 16  # free inputs, up to which their values are split and not the staircases
 _TRIED = 64  # inputs of a part, up to which all of them are tried
 _LEAST_GAIN = 1e-6
+_BATCH_WORK = 3e8  # multiply-accumulates between two looks at the clock
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class Limit:
     """When a search ends without an answer.
 
     Attributes:
-        seconds: for one sample.
+        seconds: of processor time of this thread, for one sample.
         parts: the most parts that are looked at.
-        batch: how many of them at a time.
+        batch: the most of them at a time; of a large network fewer, so that the limit of time is kept.
     """
 
     seconds: float = 10.0
@@ -77,11 +79,12 @@ def search(network: Network, root: Relaxation, label: int, answer: Answer, limit
         limit: when to stop.
     """
     waiting = [_Part(root.region.box, dict(root.bounds.sums))]
-    seen, end = 0, time.monotonic() + limit.seconds
+    seen, end = 0, time.thread_time() + limit.seconds
+    size = max(1, min(limit.batch, int(_BATCH_WORK / (network.cost * network.decision.classes))))
     while waiting:
-        if time.monotonic() > end or seen >= limit.parts:
+        if time.thread_time() > end or seen >= limit.parts:
             return Found(False, None, seen)
-        batch, waiting = waiting[-limit.batch :], waiting[: -limit.batch]
+        batch, waiting = waiting[-size:], waiting[:-size]
         seen += len(batch)
         bounded = _Bounded.of(network, root.region, batch, label)
         broken = bounded.broken(answer)

@@ -19,6 +19,7 @@ import numpy as np
 from typing_extensions import override
 
 from tritguard.certify.box import Bool, Box
+from tritguard.certify.maps import Crop
 from tritguard.graph.model import Float64, Int64, Requant
 from tritguard.graph.passes.ranges import requantised
 
@@ -44,6 +45,10 @@ class Steps(ABC):
     @abstractmethod
     def bounds(self, sums: Box) -> Box:
         """What the outputs can be, in exact integers, given what the sums can be."""
+
+    def cropped(self, out: Crop) -> Steps:
+        """The staircase of some pixels of the output."""
+        return self
 
     @abstractmethod
     def fits(self, sums: Box) -> Bool:
@@ -93,6 +98,10 @@ class Averaging(Steps):
             for end in (sums.low, sums.high)
         )
         return Box(low, high)
+
+    @override
+    def cropped(self, out: Crop) -> Steps:
+        return Averaging(self._counts[slice(*out.rows), slice(*out.columns)], self.low, self.high)
 
     @override
     def fits(self, sums: Box) -> Bool:

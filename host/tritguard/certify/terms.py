@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property
+from copy import copy
+from typing import Self
 
 import numpy as np
 from typing_extensions import override
 
 from tritguard.certify.box import Box
-from tritguard.certify.maps import LinearMap, PickMap
+from tritguard.certify.maps import Crop, LinearMap, PickMap
 from tritguard.graph.arithmetic import fixed_point
 from tritguard.graph.model import Float64, Int64, Requant
 
@@ -33,6 +34,12 @@ class Term(ABC):
     def ends(self, box: Box) -> Box:
         """What the part can be, in exact integers, where the tensor is in a box of its shape."""
 
+    def cropped(self, out: Crop, source: Crop) -> Self:
+        """The part of some output pixels, of a crop of the tensor that holds all they see."""
+        part = copy(self)
+        part.map = self.map.cropped(out, source)
+        return part
+
     @property
     def reach(self) -> Float64:
         """float64[*out_shape]: the sum of the absolute values of each output's coefficients."""
@@ -45,15 +52,11 @@ class Summed(Term):
     def __init__(self, tensor: int, zero_point: int, weights: LinearMap) -> None:
         self.tensor, self.zero_point, self.map = tensor, zero_point, weights
 
-    @cached_property
-    def _magnitude(self) -> LinearMap:
-        return self.map.magnitude
-
     @override
     def ends(self, box: Box) -> Box:
         """Twice the middle of the box goes through the weights and its width through their absolute values."""
         twice = self.map.forward((box.low + box.high - 2 * self.zero_point).astype(np.float64))
-        spread = self._magnitude.forward((box.high - box.low).astype(np.float64))
+        spread = self.map.magnitude.forward((box.high - box.low).astype(np.float64))
         return Box(((twice - spread) / 2).astype(np.int64), ((twice + spread) / 2).astype(np.int64))
 
 
@@ -69,12 +72,14 @@ class Scaled(Term):
         source: the operand's shape.
     """
 
+    map: PickMap
+
     def __init__(
         self, tensor: int, zero_point: int, requant: Requant, left_shift: int, sign: int, places: Int64,
         source: tuple[int, ...],
     ) -> None:  # fmt: skip
         self.tensor, self.zero_point = tensor, zero_point
-        self._requant, self._left_shift, self._sign, self._places = requant, left_shift, sign, places
+        self._requant, self._left_shift, self._sign = requant, left_shift, sign
         factor = sign * float(np.ldexp(float(requant.multiplier[0]), int(requant.shift[0]) - 31 + left_shift))
         self.map = PickMap(places, factor, source)
         right = max(-int(requant.shift[0]), 0)
@@ -83,15 +88,24 @@ class Scaled(Term):
     @property
     def fits(self) -> bool:
         """Whether no rescaled operand leaves 32 bits, whatever its value."""
-        widest = 256 << self._left_shift << max(int(self._requant.shift[0]), 0)
-        return widest < 1 << 31
+        return fits_rescaled(self._requant, self._left_shift)
 
     @override
     def ends(self, box: Box) -> Box:
-        low, high = (self._rescaled(bound.reshape(len(bound), -1)[:, self._places]) for bound in (box.low, box.high))
+        places = self.map.places
+        low, high = (self._rescaled(bound.reshape(len(bound), -1)[:, places]) for bound in (box.low, box.high))
         return Box(low, high) if self._sign > 0 else Box(-high, -low)
 
     def _rescaled(self, steps: Int64) -> Int64:
-        requant = self._requant
-        wide = (steps - self.zero_point) << self._left_shift
-        return fixed_point.multiply(wide, requant.multiplier, requant.shift)
+        return rescaled(steps - self.zero_point, self._requant, self._left_shift)
+
+
+def fits_rescaled(requant: Requant, left_shift: int) -> bool:
+    """Whether no operand of an addition leaves 32 bits when it is brought to the common scale, whatever its value."""
+    widest = 256 << left_shift << max(int(requant.shift[0]), 0)
+    return widest < 1 << 31
+
+
+def rescaled(distances: Int64, requant: Requant, left_shift: int) -> Int64:
+    """Operands, as distances from their zero points, in the common scale; rises with them (`steps`) if all fit."""
+    return fixed_point.multiply(distances << left_shift, requant.multiplier, requant.shift)

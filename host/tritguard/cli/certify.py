@@ -39,7 +39,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     level: Annotated[
         str | None, typer.Option(help="How far to go: intervals, relaxation after them, or splitting after both.")
     ] = None,
-    seconds: Annotated[float | None, typer.Option(help="How long splitting may take for a sample and eps.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Of processor time, for relaxation and again for splitting, a sample and eps.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of samples.")] = None,
     trust: Trust = False,
 ) -> None:

@@ -29,7 +29,8 @@ class CertifyPlan(Record):
         level: how far to go: `intervals` alone, `relaxation` after them, or `splitting` after both.
         work: multiply-accumulates, in millions, that relaxation may spend on tighter bounds of one layer, for each
             sample.
-        seconds: how long splitting may take for each sample and eps.
+        seconds: of processor time: how long relaxation may look for tighter bounds for each sample and eps, and how
+            long splitting may take.
         seed: decides which samples are drawn.
     """
 
@@ -85,7 +86,7 @@ class CertifyPoint(Record):
         unbroken: the share of samples that are not broken: an upper bound.
         attacked: the accuracy that the attacks leave that were handed in, at this eps; None without them.
         tried: on how many samples each level was tried.
-        seconds: what each level took, for all of them.
+        seconds: what each level took, for all of them, of processor time.
         counterexamples: what levels 2 and 3 found.
     """
 

@@ -14,7 +14,7 @@ from tritguard.build import Build
 from tritguard.certify.box import Region
 from tritguard.certify.bracket import LEVELS, Depth, Verdicts, certify
 from tritguard.certify.network import Network
-from tritguard.certify.relaxation import Effort
+from tritguard.certify.refinement import Effort
 from tritguard.certify.splitting import Answer, Limit
 from tritguard.data import Dataset
 from tritguard.emit import Bundle
@@ -124,7 +124,7 @@ def differing(
 
 def _depth(plan: CertifyPlan) -> Depth:
     return Depth(
-        None if plan.level == "intervals" else Effort(plan.work * 1e6),
+        None if plan.level == "intervals" else Effort(plan.work * 1e6, plan.seconds),
         Limit(plan.seconds) if plan.level == "splitting" else None,
     )
 

@@ -13,7 +13,7 @@ from tritguard.attack import Ball, Target
 from tritguard.attack.view import GradientView
 from tritguard.certify.bracket import Depth, certify
 from tritguard.certify.network import Network
-from tritguard.certify.relaxation import Effort
+from tritguard.certify.refinement import Effort
 from tritguard.errors import TritguardError
 from tritguard.evaluate.robustness.table import Bits, Flags, to_bits
 from tritguard.evaluate.study import Rate
