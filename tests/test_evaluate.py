@@ -302,12 +302,10 @@ def test_attacks_say_what_leads_them() -> None:
     """By it the checks compare attacks, twice the steps are tried, and a device is attacked."""
     attacks = {name: make(name, {}) for name in ATTACKS}
     assert all(("gradient" in attack.follows) == (attack.kind == "white box") for attack in attacks.values())
-    assert {name for name, attack in attacks.items() if attack.follows != "gradients"} == {
-        "noise", "fgsm", "two-step", "square", "zoo", "boundary", "hopskipjump",
-    }  # fmt: skip
     assert attacks["fgsm"].follows == "one gradient" and attacks["two-step"].follows == "gradients and answers"
     asking = {name for name, attack in attacks.items() if isinstance(attack, Asking)}
-    assert asking == {"noise", "square", "zoo", "boundary", "hopskipjump"}  # not two-step, which has queries too
+    assert asking >= {"noise", "square", "zoo", "boundary", "hopskipjump"}
+    assert not any("gradient" in attacks[name].follows for name in asking), "a device has none; two-step wants both"
 
 
 @pytest.mark.parametrize(
