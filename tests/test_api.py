@@ -12,7 +12,7 @@ from types import FunctionType
 
 import pytest
 
-from tests.support.cores import use_all_cores
+from tests.support.cores import on_all_cores
 from tests.support.shared import ROOT
 from tritguard import api
 from tritguard.data.fashion_mnist import DEBIAN_DIR
@@ -31,10 +31,9 @@ def test_the_lines_of_the_readme_run_as_written(tmp_path: Path) -> None:
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert "\n".join(cells).split() == lines.split(), "the notebook and the README show the same lines"
     (tmp_path / "first.py").write_text("\n".join(cells))
-    done = subprocess.run(
-        [sys.executable, "first.py"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=1200,
-        preexec_fn=use_all_cores,
-    )  # fmt: skip
+    command = [sys.executable, "first.py"]
+    with on_all_cores():
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=1200)
     assert done.returncode == 0, done.stderr
     board, numbers, report = done.stdout.splitlines()  # the functions themselves print nothing
     assert re.fullmatch(r"mps2-an386 keeps \d+ bytes in RAM", board)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 
@@ -23,7 +25,15 @@ def keep_to_its_share() -> None:
         os.sched_setaffinity(0, share)
 
 
-def use_all_cores() -> None:
-    """For `preexec_fn`: let a process that is about to start use the cores of the whole run."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, all_cores())
+@contextmanager
+def on_all_cores() -> Iterator[None]:
+    """What is started in the block may use the cores of the whole run."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    share = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, all_cores())
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, share)
