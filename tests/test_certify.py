@@ -161,6 +161,7 @@ def test_a_forgotten_rounding_error_is_found(monkeypatch: pytest.MonkeyPatch) ->
     assert any(leaves(read_graph(tiny_net(seed)), Ball("Linf", eps), seed) for seed in range(40) for eps in (1, 5))
 
 
+@pytest.mark.slow
 def test_statuses_of_tiny_nets_are_those_of_trying_everything() -> None:
     """All three levels, both norms, ties, softmax, thresholds; every sample is decided."""
     settled: Counter[tuple[str, str]] = Counter()

@@ -19,7 +19,8 @@ from tritguard.boards import Board, load_board
 from tritguard.boards.platformio import CORES, known_boards
 from tritguard.build import Build, build, open_build
 from tritguard.build.engine import native_engine
-from tritguard.build.framework_sizes import _group, _in_flash, _Region, read_image
+from tritguard.build.framework_sizes import _group, _in_flash, read_image
+from tritguard.build.record import Region
 from tritguard.build.linker_map import Piece, read_pieces
 from tritguard.build.pio import _explain
 from tritguard.build.project import write_project
@@ -296,11 +297,11 @@ def test_code_that_runs_from_ram_counts_in_flash() -> None:
 .bss            0x20000000       0x40
  .bss.x         0x20000000       0x40 .pio/build/firmware/src/main.c.o
 """
-    regions = [
-        _Region(".text.progmem", 0x60001000, 0x60001010, 0x60001000),
-        _Region(".text.itcm", 0, 0x30, 0x60001010),
-        _Region(".bss", 0x20000000, 0x20000040, None),
-    ]
+    regions = (
+        Region(name=".text.progmem", start=0x60001000, bytes=0x10, load=0x60001000),
+        Region(name=".text.itcm", start=0, bytes=0x30, load=0x60001010),
+        Region(name=".bss", start=0x20000000, bytes=0x40, load=None),
+    )
     found = [(_group(piece), piece.bytes) for piece in _in_flash(text, regions)]
     assert found == [("weights and parameters", 0x10), ("kernels", 0x20), ("C library", 0x10)]
     assert [region.in_ram for region in regions] == [False, True, True]

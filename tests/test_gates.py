@@ -145,6 +145,7 @@ def test_exit_codes_are_documented_and_in_every_help() -> None:
     assert {"init", "compare", "evidence", "verify", "schema"} <= set(VERBS)
 
 
+@pytest.mark.slow
 def test_the_workflow_that_is_shown_judges_a_run(tmp_path: Path) -> None:
     """Its step that judges, to the letter, on the results of runs that are good enough and not."""
     text = (ROOT / "docs" / "robustness.yml").read_text()
