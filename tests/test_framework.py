@@ -20,10 +20,10 @@ from tritguard.boards.platformio import CORES, known_boards
 from tritguard.build import Build, build, open_build
 from tritguard.build.engine import native_engine
 from tritguard.build.framework_sizes import _group, _in_flash, read_image
-from tritguard.build.record import Region
 from tritguard.build.linker_map import Piece, read_pieces
 from tritguard.build.pio import _explain
 from tritguard.build.project import write_project
+from tritguard.build.record import Region
 from tritguard.build.scons import provide_scons
 from tritguard.device import EmulatedBoard, connect, open_device
 from tritguard.device.protocol import Interrupts, Reset, TickSource
