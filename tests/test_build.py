@@ -29,6 +29,7 @@ from tritguard.device import open_device
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError, BuildError, OverBudgetError, ToolMissingError
 from tritguard.records import from_table
+from tritguard.resources import firmware_dir
 
 pytest_plugins = ("tests.support.device_fixtures",)
 
@@ -130,9 +131,13 @@ def test_objects_of_other_versions_go(tmp_path: Path, monkeypatch: pytest.Monkey
     for age in range(9):
         (root / str(age)).mkdir(parents=True)
         os.utime(root / str(age), (1e9 - age, 1e9 - age))
-    named = kernel_objects({}, COMPILER)["TRITGUARD_KERNEL_OBJECTS"]
+    honest = {name: (firmware_dir() / "kernels" / name).read_bytes() for name in ("tg_fixed.h", "tg_lookup.c")}
+    honest |= {"tg_model.h": b"", "tg_model.c": b""}
+    named = kernel_objects(honest, COMPILER)["TRITGUARD_KERNEL_OBJECTS"]
     assert set(root.iterdir()) == {Path(named), *(root / str(age) for age in range(3))}
-    assert kernel_objects({}, "no-such-compiler") == {}
+    assert kernel_objects(honest, "no-such-compiler") == kernel_objects({}, COMPILER) == {}
+    for stranger in ("newlib.h", "tg_fixed.h.gch", "STDINT.H"):  # which the compiler would take for another one
+        assert kernel_objects(honest | {stranger: b""}, COMPILER) == {}
 
 
 def test_the_build_id_follows_every_part(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:

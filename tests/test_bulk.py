@@ -18,13 +18,13 @@ from tests.support.device_support import BOARDS, OTHER_BOARDS, Builder, crashing
 from tests.support.kept import rows
 from tritguard.boards import load_board
 from tritguard.build import Build
-from tritguard.device import EmulatedBoard, EmulatorError, emulate, open_device, reinforced
+from tritguard.device import EmulatedBoard, EmulatorError, Fleet, emulate, open_device, reinforced
 from tritguard.device.bulk import BulkLine, Mailbox
 from tritguard.device.link import Link, Patience
 from tritguard.device.protocol import Frame, Refusal, Request
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import DeviceError, MismatchError
-from tritguard.evaluate.confirmation import ask, check_lines, confirm
+from tritguard.evaluate.confirmation import _Kept, ask, check_lines, confirm
 from tritguard.predictor import Int8, Outputs
 from tritguard.progress import Progress
 from tritguard.twin import Twin
@@ -178,6 +178,7 @@ def test_a_board_that_ends_is_quarantined_and_the_others_take_over(
             killed: list[int] = []
             assert_same(fleet.predict(x, kill), right)
             assert [(sick.board, "connection broke" in sick.reason) for sick in fleet.sick] == [(device.name, True)]
+            assert not fleet.sick[0].disagreed
             assert seen[0] == 0 and seen[-1] == len(x)
             for emulator in (emulators[0], emulators[2]):
                 os.kill(emulator.process_id, signal.SIGKILL)
@@ -197,7 +198,21 @@ def test_a_board_that_answers_otherwise_is_quarantined(
                 assert_same(fleet.predict(x), right)
                 monkeypatch.undo()
                 reason = "answers the same inputs otherwise than the other boards"
-                assert [sick.reason for sick in fleet.sick] == [reason]
+                assert [(sick.reason, sick.disagreed) for sick in fleet.sick] == [(reason, True)]
+
+
+def test_answers_of_an_emulator_are_not_taken_for_a_real_boards(
+    small_bundle: Bundle, small_build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Firmware and board are the same; only what runs it differs."""
+    x, campaign = inputs(small_bundle, 2), tmp_path / "campaign.db"
+    with open_device(small_bundle, small_build) as device:
+        _Kept(device, "asked", campaign).complete(x, Fleet([device]))
+        for again in (True, False):
+            answers = _Kept(device, "asked", campaign)._answers
+            assert answers is not None and answers.recall(x)[0].tolist() == [again, again]
+            monkeypatch.setattr(device, "emulator", None)
+        monkeypatch.undo()
 
 
 def test_a_confirmation_that_is_interrupted_goes_on(

@@ -144,6 +144,7 @@ def test_a_sound_run_raises_nothing() -> None:
 
 def test_a_mismatch_invalidates() -> None:
     assert codes(replace(evidence(), mismatched_inputs=1)) == {"DEVICE_TWIN_MISMATCH": "invalid"}
+    assert codes(replace(evidence(), disagreed=("COM1",))) == {"BOARDS_DISAGREE": "invalid"}
 
 
 def test_guessing_on_clean_inputs_invalidates() -> None:

@@ -175,6 +175,7 @@ EDITED: dict[str, tuple[Fields, str]] = {
 # What speaks against a result, and is then deleted together with its effect on the status.
 SPOILED: dict[str, Fields] = {
     "NONDETERMINISTIC": {"symptoms.unsteady_inputs": 3},
+    "BOARDS_DISAGREE": {"confirmation.quarantined": [{"board": "COM1", "reason": "other bytes", "disagreed": True}]},
     "ZERO_GRADIENTS": {"symptoms.zero_gradients": 0.5},
     "SATURATED_LOGITS": {"symptoms.saturated": 0.5},
     "SCORE_PLATEAUS": {"symptoms.plateaus": 0.5},
@@ -224,6 +225,15 @@ def test_what_is_not_edited_comes_back_the_same(tmp_path: Path) -> None:
     for result in (full_result(), make_result(), of_data):
         path.write_text(result.model_dump_json())
         assert read_study(path) == result
+
+
+def test_a_result_from_before_a_check_was_made_is_read(tmp_path: Path) -> None:
+    """Versions before BOARDS_DISAGREE neither list it nor say of a board why it is asked no more."""
+    fields, path = json.loads(json.dumps(WHOLE)), tmp_path / "result.json"
+    fields["passed"].remove("BOARDS_DISAGREE")
+    set_in(fields, "confirmation.quarantined", [{"board": "COM1", "reason": "connection broke"}])
+    path.write_text(json.dumps(fields))
+    assert read_study(path).status == make_result().status
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import struct
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import numpy as np
 import platformdirs
 import pytest
 
-from tests.support.kept import change, jobs, rows
+from tests.support.kept import change, jobs, retype, rows
 from tests.support.robustness_result import make_result
 from tests.support.targets import ignore
 from tritguard.attack import Attack, Ball, Crafted, Noise, Target
@@ -111,6 +113,26 @@ def key_replaced(_path: Path, _target: Target) -> None:
     key_file().write_bytes(bytes(seal.SIZE))
 
 
+def seal_retyped(path: Path, _target: Target) -> None:
+    retype(path, "UPDATE jobs SET seal = 'text'")
+
+
+def result_seal_retyped(path: Path, _target: Target) -> None:
+    retype(path, "UPDATE results SET seal = 'text' WHERE sample = 3")
+
+
+def x_retyped(path: Path, _target: Target) -> None:
+    retype(path, "UPDATE results SET x = 'text' WHERE sample = 3")
+
+
+def worker_retyped(path: Path, _target: Target) -> None:
+    retype(path, "UPDATE jobs SET worker = x'ff'")
+
+
+def worker_not_utf8(path: Path, _target: Target) -> None:
+    change(path, "UPDATE jobs SET worker = CAST(x'ff' AS TEXT)")
+
+
 def cut(path: Path, _target: Target) -> None:
     path.write_bytes(path.read_bytes()[:100])
 
@@ -131,6 +153,11 @@ PLANTED = (
     seal_replaced,
     counts_changed,
     key_replaced,
+    seal_retyped,
+    result_seal_retyped,
+    x_retyped,
+    worker_retyped,
+    worker_not_utf8,
     cut,
 )
 
@@ -170,6 +197,16 @@ def test_results_of_another_job_are_not_used(target: Target, tmp_path: Path) -> 
     assert (attack.asked, throughput.refused) == (2, 1)
 
 
+def test_results_of_no_job_are_written_over(target: Target, tmp_path: Path) -> None:
+    path = tmp_path / "campaign.db"
+    honest, *_ = crafted(target, path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM jobs")  # without foreign keys, so that the results stay
+    again, throughput, asked = crafted(target, path)
+    assert np.array_equal(again, honest) and (asked, throughput.reused) == (1, 0)
+    assert crafted(target, path)[1].reused == 1
+
+
 def test_plans_share_what_they_have_in_common_and_each_result_is_there_once(target: Target, tmp_path: Path) -> None:
     path, attack = tmp_path / "campaign.db", Moving()
     first, second = ([Ball("Linf", 2), Ball("Linf", 3)], [Ball("Linf", 3), Ball("Linf", 5)])
@@ -196,6 +233,36 @@ def test_a_file_that_is_no_campaign_is_left_alone(target: Target, tmp_path: Path
     with pytest.raises(BadInputError, match=r"campaign\.db: is no campaign of version 1; name another file"):
         crafted(target, path)
     assert rows(path, "SELECT name FROM sqlite_master") == [("notes",)]
+    assert rows(path, "PRAGMA journal_mode") == [("delete",)]
+
+
+def naming(victim: Path, pages: int) -> bytes:
+    """A journal that changes none of so many pages, of a transaction over several files that `victim` is to name."""
+    magic, name = bytes.fromhex("d9d505f920a163d7"), str(victim).encode()
+    head = (magic + struct.pack(">5I", 0, 0, pages, 512, 4096)).ljust(512, b"\0")
+    return head + struct.pack(">I", (1 << 30) // 4096 + 1) + name + struct.pack(">2I", len(name), sum(name)) + magic
+
+
+def test_a_journal_that_has_sqlite_remove_another_file_is_refused(target: Target, tmp_path: Path) -> None:
+    path, journal, victim = (tmp_path / name for name in ("campaign.db", "campaign.db-journal", "victim"))
+    crafted(target, path)
+    victim.write_text("precious")
+    journal.write_bytes(naming(victim, path.stat().st_size // 4096))
+    with pytest.raises(BadInputError, match=r"campaign\.db-journal: names another file that SQLite would remove"):
+        crafted(target, path)
+    assert victim.read_text() == "precious"
+    rows(path, "SELECT * FROM jobs")
+    assert not victim.exists()  # so the journal does what it is refused for
+
+
+@pytest.mark.parametrize("side", ["", "-journal", "-wal", "-shm"])
+def test_links_are_not_followed(side: str, target: Target, tmp_path: Path) -> None:
+    path, victim = tmp_path / "campaign.db", tmp_path / "victim"
+    victim.write_bytes(b"")
+    (tmp_path / f"campaign.db{side}").symlink_to(victim)
+    with pytest.raises(BadInputError, match=rf"campaign\.db{side}: is a link to another file; remove it"):
+        Store(path, "model").save(Job(Moving(), BALL, target, 0), Done(Moving().craft(target, BALL), 0.0, 0.0))
+    assert victim.read_bytes() == b""
 
 
 def test_a_full_disk_is_an_error_that_names_the_file(
@@ -234,8 +301,29 @@ def test_answers_of_a_device_are_kept_and_planted_ones_are_not_used(tmp_path: Pa
     assert Answers(path, "build on board", None).recall(x)[0].tolist() == [True, False, False]
     change(path, "UPDATE answers SET device = 'another build'")
     assert Answers(path, "another build", None).recall(x)[1] is None
-    Answers(path, "another build", None).clear()
+    retype(path, "UPDATE answers SET device = 'build on board', seal = 'text'")
+    assert Answers(path, "build on board", None).recall(x)[1] is None
+    Answers(path, "build on board", None).clear()
     assert rows(path, "SELECT * FROM answers") == []
+
+
+@pytest.mark.parametrize("what", ["keep", "clear"])
+def test_answers_are_kept_in_a_new_file_if_theirs_is_damaged(what: str, tmp_path: Path) -> None:
+    path, x = tmp_path / "campaign.db", np.zeros((1, 2), np.int8)
+    answers, said = Answers(path, "build on board", None), Outputs(np.zeros((1, 2), np.int8), None, None)
+    answers.keep(x, said, "COM1")
+    answers.close()
+    page = rows(path, "PRAGMA page_size")[0][0]
+    root = rows(path, "SELECT rootpage FROM sqlite_master WHERE name = 'answers'")[0][0]
+    content = bytearray(path.read_bytes())
+    content[(root - 1) * page : root * page] = bytes([0xFF]) * page
+    path.write_bytes(content)
+    if what == "keep":
+        answers.keep(x, said, "COM1")
+        assert answers.recall(x)[0].tolist() == [True]
+    else:
+        answers.clear()
+    assert (tmp_path / "campaign.db.damaged").exists()
 
 
 def test_inputs_outside_the_ball_are_not_read_even_if_sealed(target: Target, tmp_path: Path) -> None:

@@ -13,19 +13,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from distributed import Future, wait
 
 from tests.support.device_support import inputs
 from tests.support.targets import ignore
 from tritguard.attack import Ball, Noise, Square, Target
 from tritguard.attack.view import GradientView
 from tritguard.build import Build
-from tritguard.campaign.dask import DaskWorkers
+from tritguard.campaign.dask import DaskWorkers, RemoteBoard
 from tritguard.campaign.orders import Crew
 from tritguard.campaign.runs import CHUNK, craft_all
 from tritguard.campaign.store import Store
 from tritguard.device import Fleet, open_device
 from tritguard.emit import Bundle
-from tritguard.errors import BadInputError
+from tritguard.errors import BadInputError, DeviceError, TritguardError
 from tritguard.evaluate.confirmation import ask
 from tritguard.twin import Twin
 
@@ -73,7 +74,12 @@ def test_workers_and_boards_that_are_killed_lose_nothing(
 
         crafting = [worker(), worker()]
         pool = stack.enter_context(DaskWorkers(scheduler))
-        assert pool.count == 2 and pool.boards(small_build.record.build_id) == []
+        assert pool.count == 2 and boards_of(pool, small_build) == []
+        assert all(address.startswith("tcp://127.0.0.1:") for address in pool._workers())
+        with pytest.raises(TritguardError, match=r"a job failed on its worker \(TimeoutError: of the job\)"):
+            pool._outcome(failing(pool))
+        with pytest.raises(DeviceError, match=r"board 0 at tcp.*: its worker failed .*of the job"):
+            RemoteBoard(pool.client, next(iter(pool._workers())), "real board 1", 0)._awaited(failing(pool))
 
         def kill(done: int, _total: int) -> None:
             if done >= 3 and crafting[0].poll() is None:
@@ -86,8 +92,8 @@ def test_workers_and_boards_that_are_killed_lose_nothing(
             assert (ours.attack.name, ours.eps, ours.queries) == (theirs.attack.name, theirs.eps, theirs.queries)
             assert np.array_equal(ours.x, theirs.x)
         lending = worker(*firmware, "--boards", "2")
-        boards = pool.boards(small_build.record.build_id)
-        assert len(boards) == 2
+        boards = boards_of(pool, small_build)
+        assert len(boards) == 2 and pool.boards(small_build.record.build_id, emulated=False) == []
         with open_device(small_bundle, small_build) as device:
             right = device.predict(x)
             answered = ask(device, x[:64], ignore, boards=1, others=boards)
@@ -102,7 +108,19 @@ def test_workers_and_boards_that_are_killed_lose_nothing(
             assert np.array_equal(outputs.scores, right.scores) and np.array_equal(outputs.ticks, right.ticks)
             assert sorted(sick.board for sick in fleet.sick) == sorted(board.name for board in boards)
         crafting[1].kill()
-        until(lambda: pool.count == 0 and pool.boards(small_build.record.build_id) == [])
+        until(lambda: pool.count == 0 and boards_of(pool, small_build) == [])
+
+
+def boards_of(pool: DaskWorkers, build: Build) -> list[RemoteBoard]:
+    """The emulated boards that workers lend."""
+    return pool.boards(build.record.build_id, emulated=True)
+
+
+def failing(pool: DaskWorkers) -> Future:
+    """A job that raised what is also raised where a worker is lost."""
+    job = pool.client.submit(exec, "raise TimeoutError('of the job')", pure=False)
+    wait([job])
+    return job
 
 
 def until(true: Callable[[], bool]) -> None:

@@ -24,6 +24,20 @@ def rows(path: Path, query: str, *values: Any) -> list[tuple[Any, ...]]:
             return []
 
 
+def retype(path: Path, command: str, *values: Any) -> None:
+    """Change a campaign's file as if its tables took values of any type, as only a damaged or hostile file does."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        schema = connection.execute("SELECT sql, name FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    set_sql = "UPDATE sqlite_master SET sql = ? WHERE name = ?"
+    loose = [(sql.replace("STRICT, WITHOUT", "WITHOUT").replace(") STRICT", ")"), name) for sql, name in schema]
+    for tables in (loose, schema):
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("PRAGMA writable_schema = ON")
+            connection.executemany(set_sql, tables)
+        if tables is loose:
+            change(path, command, *values)
+
+
 def change(path: Path, command: str, *values: Any) -> None:
     """Change a campaign's file."""
     with closing(sqlite3.connect(path)) as connection, connection:

@@ -116,6 +116,7 @@ def judged(fields: dict[str, Any]) -> dict[str, Any]:
         control=None if fields["control"] is None else Control.model_validate(fields["control"]),
         symptoms=Symptoms.model_validate(fields["symptoms"]),
         mismatched_inputs=fields["confirmation"]["mismatched_inputs"],
+        disagreed=tuple(one["board"] for one in fields["confirmation"].get("quarantined", ()) if one["disagreed"]),
         left_out=fields.get("left_out", {}),
     )
     verdict = check(gather(measured, count(table), fields["threat_model"]["eps_steps"][-1]))

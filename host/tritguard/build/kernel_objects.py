@@ -30,15 +30,20 @@ def kernel_objects(model_files: Mapping[str, bytes], compiler: str) -> dict[str,
 
     Args:
         model_files: the contents of the project's src/model, by name. Nothing is kept if a kernel or a header of theirs
-            is not this version's, as in a bundle that was opened with trust.
+            is not this version's, as in a bundle that was opened with trust, or if there is a file that could stand in
+            for a header of the compiler's.
         compiler: the compiler's name.
 
     Returns:
-        The variables, none if the compiler is not on PATH or the cache cannot be written.
+        The variables, none if there is no kernel, the compiler is not on PATH, or the cache cannot be written.
     """
     ours = {file.name: file for file in (firmware_dir() / "kernels").iterdir()}
     shared = model_files.keys() & ours.keys()
-    if shutil.which(compiler) is None or any(model_files[name] != ours[name].read_bytes() for name in shared):
+    kernels = sorted(Path(name).stem for name in shared if name.endswith(".c"))
+    # The compiler looks for headers here first, for <newlib.h> too, and for precompiled ones of any name.
+    strangers = [name for name in model_files if not name.endswith(".c") and name not in shared | {"tg_model.h"}]
+    changed = any(model_files[name] != ours[name].read_bytes() for name in shared)
+    if not kernels or strangers or changed or shutil.which(compiler) is None:
         return {}
     root = Path(platformdirs.user_cache_dir("tritguard")) / _FOLDER
     folder = root / _identity(compiler)
@@ -48,7 +53,6 @@ def kernel_objects(model_files: Mapping[str, bytes], compiler: str) -> dict[str,
     except OSError:
         return {}
     _trim(root)
-    kernels = sorted(Path(name).stem for name in shared if name.endswith(".c"))
     return {"TRITGUARD_KERNEL_OBJECTS": str(folder), "TRITGUARD_KERNELS": " ".join(kernels)}
 
 

@@ -71,13 +71,13 @@ class Answers:
             ticks = None if outputs.ticks is None else int(outputs.ticks[place])
             values = (_digest(sample), outputs.scores[place].tobytes(), logits, ticks, board)
             rows.append((self._device, *values, sealed(self._sealed(values))))
-        with self._database.writing() as connection:
-            connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        command = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)"
+        self._database.write(lambda connection: connection.executemany(command, rows))
 
     def clear(self) -> None:
         """Forget what this device said, because the confirmation that it was part of is complete."""
-        with self._database.writing() as connection:
-            connection.execute("DELETE FROM answers WHERE device = ?", (self._device,))
+        command = "DELETE FROM answers WHERE device = ?"
+        self._database.write(lambda connection: connection.execute(command, (self._device,)))
 
     def close(self) -> None:
         """Close the file; it is opened again when it is needed."""
@@ -86,15 +86,20 @@ class Answers:
     def _read(self, connection: sqlite3.Connection, sample: Int8, sealed: Sealer) -> Outputs | None:
         query = "SELECT input, scores, logits, ticks, board, seal FROM answers WHERE device = ? AND input = ?"
         row = connection.execute(query, (self._device, _digest(sample))).fetchone()
-        if row is None or not hmac.compare_digest(row[-1], sealed(self._sealed(row[:-1]))):
+        if row is None:
             return None
-        _, scores, logits, ticks, *_ = row
-        return Outputs(
-            np.frombuffer(scores, np.int8)[None],
-            None if logits is None else np.frombuffer(logits, "<f8")[None],
-            None if ticks is None else np.array([ticks]),
-            self._threshold,
-        )
+        try:
+            if not hmac.compare_digest(row[-1], sealed(self._sealed(row[:-1]))):
+                return None
+            _, scores, logits, ticks, *_ = row
+            return Outputs(
+                np.frombuffer(scores, np.int8)[None],
+                None if logits is None else np.frombuffer(logits, "<f8")[None],
+                None if ticks is None else np.array([ticks]),
+                self._threshold,
+            )
+        except (TypeError, ValueError):  # a damaged file may hold values of other types than its tables say
+            return None
 
     def _sealed(self, values: Sequence[Any]) -> list[bytes]:
         digest, scores, logits, ticks, board = values

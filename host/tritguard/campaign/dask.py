@@ -70,11 +70,11 @@ class DaskWorkers(Pool):
     def pays(self, jobs: int) -> bool:
         return True
 
-    def boards(self, build_id: str) -> list[RemoteBoard]:
-        """The boards that run a firmware, on all machines."""
-        name = resource_of(build_id)
+    def boards(self, build_id: str, *, emulated: bool) -> list[RemoteBoard]:
+        """The boards that run a firmware, on all machines: either emulated or real ones."""
+        name = resource_of(build_id, emulated=emulated)
         return [
-            RemoteBoard(self.client, worker, build_id, number)
+            RemoteBoard(self.client, worker, name, number)
             for worker, facts in self._workers().items()
             for number in range(int(facts["resources"].get(name, 0)))
         ]
@@ -117,6 +117,11 @@ class DaskWorkers(Pool):
     def _outcome(self, future: Future) -> Done:
         from distributed import CancelledError, KilledWorker  # noqa: PLC0415 - of an extra
 
+        # What the job itself raised must not be taken for what is raised here when a worker is lost.
+        failed = _failure(future)
+        if failed is not None and not isinstance(failed, (TritguardError, KilledWorker)):
+            what = f"a job failed on its worker ({type(failed).__name__}: {failed})"
+            raise TritguardError(what, where=self._address) from failed
         try:
             done: Done = future.result(timeout=_LOOK_SECONDS)
         except KilledWorker as error:
@@ -142,12 +147,12 @@ class RemoteBoard(Asked):
     Args:
         client: of the scheduler.
         worker: the address of the process that has the board.
-        build_id: of the firmware.
+        resource: the worker's name of its boards of this kind with this firmware; see `resource_of`.
         number: which of the worker's boards.
     """
 
-    def __init__(self, client: Client, worker: str, build_id: str, number: int) -> None:
-        self._client, self._worker, self._build_id, self._number = client, worker, build_id, number
+    def __init__(self, client: Client, worker: str, resource: str, number: int) -> None:
+        self._client, self._worker, self._resource, self._number = client, worker, resource, number
         self._resent = 0
 
     @property
@@ -168,8 +173,8 @@ class RemoteBoard(Asked):
             DeviceError: the board failed, or its worker is gone.
         """
         lease = self._client.submit(
-            answer_from, self._build_id, self._number, x,
-            workers=[self._worker], resources={resource_of(self._build_id): 1}, pure=False,
+            answer_from, self._resource, self._number, x,
+            workers=[self._worker], resources={self._resource: 1}, pure=False,
         )  # fmt: skip
         outputs, resent = self._awaited(lease)
         self._resent += resent
@@ -183,6 +188,8 @@ class RemoteBoard(Asked):
                 # An answer may be lost after it was given, with the worker that still held it.
                 with suppress(TimeoutError), self._client.as_current():
                     wait([lease], timeout=_LOOK_SECONDS)
+                    if isinstance(failed := _failure(lease), TimeoutError):  # not that of looking at the lease
+                        raise DeviceError(f"its worker failed ({failed!r})", where=self.name)
                     answer: tuple[Outputs, int] = lease.result(timeout=_LOOK_SECONDS)
                     return answer
                 if self._worker not in self._client.scheduler_info(n_workers=-1)["workers"]:
@@ -192,6 +199,12 @@ class RemoteBoard(Asked):
             raise
         except Exception as error:  # whatever Dask raises where a worker or the scheduler is lost
             raise DeviceError(f"its worker failed ({error})", where=self.name) from error
+
+
+def _failure(future: Future) -> BaseException | None:
+    """What the work itself raised, on its worker; None if it raised nothing or is not done."""
+    failed: BaseException | None = future.exception(timeout=_LOOK_SECONDS) if future.status == "error" else None
+    return failed
 
 
 def _connect(address: str) -> Client:
@@ -248,11 +261,16 @@ def serve(address: str, resources: dict[str, float], started: Callable[[str], No
 
     _connect(address).close()  # a worker waits for ever for a scheduler that is not there
     from distributed import Worker  # noqa: PLC0415 - of an extra
+    from distributed.comm.addressing import get_address_host  # noqa: PLC0415
+    from distributed.utils import get_ip  # noqa: PLC0415
+
+    # Whoever reaches a worker runs code there, and by default Dask's listens on every network of the machine.
+    host = get_ip(get_address_host(address))
+    threads = max(1, int(sum(resources.values())))
 
     async def work(folder: str) -> None:
-        threads = max(1, int(sum(resources.values())))
         async with Worker(
-            address, nthreads=threads, resources=resources, dashboard=False, local_directory=folder
+            address, nthreads=threads, host=host, resources=resources, dashboard=False, local_directory=folder
         ) as worker:
             started(worker.address)
             await worker.finished()

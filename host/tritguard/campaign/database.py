@@ -7,7 +7,7 @@ import os
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,7 +17,8 @@ _VERSION = 1
 _BUSY_SECONDS = 60.0  # as long as another process may write
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_SHMSIZE)
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_SIDES = ("-wal", "-shm")  # files that SQLite keeps beside an open one
+_SIDES = ("-journal", "-wal", "-shm")  # files that SQLite keeps beside an open one
+_NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")  # ends a journal that names the journal of several files
 
 # A job is one attack in one ball on a chunk of samples; its seal covers all that decides it and what was counted. A
 # result is what the job found for one of its samples. An answer is what a device said to one input, kept until the
@@ -118,6 +119,22 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
+    def write(self, change: Callable[[sqlite3.Connection], object]) -> None:
+        """Let `change` write, as in a block of `writing`; if the file turns out to be damaged, in a new one.
+
+        Raises:
+            BadInputError, OSError: see `writing`.
+        """
+        try:
+            with self.writing() as connection:
+                change(connection)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            self.put_aside()
+            with self.writing() as connection:
+                change(connection)
+
     def put_aside(self) -> None:
         """Put a damaged file out of the way; the next block begins a new one."""
         with self._lock:
@@ -171,23 +188,57 @@ def is_damage(error: sqlite3.DatabaseError) -> bool:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    _check_files(path)
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         # A file may come from anybody: nothing that its schema names is run, and what its cells say of their size is
         # checked.
         for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "foreign_keys = ON", "synchronous = NORMAL"):
             connection.execute(f"PRAGMA {pragma}")
+        connection.text_factory = lambda raw: raw.decode(errors="replace")
+        _check_schema(connection, path)  # what is none of ours is not changed, not even to WAL mode
         connection.execute("PRAGMA journal_mode = WAL")
         _begin(connection)
-        found = {_plain(sql) for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version != _VERSION or found != {_plain(sql) for sql in _TABLES}:
-            fix = "name another file, or remove this one"
-            raise BadInputError(f"is no campaign of version {_VERSION}", where=str(path), fix=fix)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _check_files(path: Path) -> None:
+    """Refuse files that would have SQLite write or remove another one.
+
+    SQLite follows links. It also removes the file that a journal names at its end as that of a transaction over
+    several files, of which a campaign has none (https://www.sqlite.org/fileformat2.html#the_rollback_journal).
+
+    Raises:
+        BadInputError: the file or one beside it is a link, or the journal names a file.
+    """
+    for side in ("", *_SIDES):
+        if (file := Path(f"{path}{side}")).is_symlink():
+            raise BadInputError("is a link to another file", where=str(file), fix="remove it")
+    journal = Path(f"{os.path.realpath(path)}-journal")
+    if not journal.is_file():
+        return
+    with suppress(FileNotFoundError), journal.open("rb") as opened:  # another process may just have finished with it
+        opened.seek(max(0, opened.seek(0, os.SEEK_END) - len(_NAMES_ANOTHER)))
+        if opened.read() == _NAMES_ANOTHER:
+            what = "names another file that SQLite would remove"
+            raise BadInputError(what, where=str(journal), fix="remove it")
+
+
+def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse what is neither a campaign of this version nor empty.
+
+    Raises:
+        BadInputError: see above.
+    """
+    found = [sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master")]
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    tables = {_plain(sql) for sql in found if sql is not None}  # SQLite's own indices have none
+    if (found or version) and (version != _VERSION or tables != {_plain(sql) for sql in _TABLES}):
+        fix = "name another file, or remove this one"
+        raise BadInputError(f"is no campaign of version {_VERSION}", where=str(path), fix=fix)
 
 
 def _begin(connection: sqlite3.Connection) -> None:
@@ -205,5 +256,5 @@ def _begin(connection: sqlite3.Connection) -> None:
         raise
 
 
-def _plain(sql: str) -> str:
-    return re.sub(r"\s+", " ", sql)
+def _plain(sql: object) -> str:
+    return re.sub(r"\s+", " ", str(sql))

@@ -28,8 +28,8 @@ class Means:
     scheduler: str | None = None
 
     @contextmanager
-    def opened(self, build_id: str) -> Iterator[tuple[Pool, Sequence[Asked]]]:
-        """Yield the processes that craft, and the boards of other machines that run this firmware.
+    def opened(self, build_id: str, *, emulated: bool) -> Iterator[tuple[Pool, Sequence[Asked]]]:
+        """Yield the processes that craft, and the boards of other machines that run this firmware, emulated or real.
 
         Raises:
             ToolMissingError, BadInputError: see `DaskWorkers`.
@@ -41,4 +41,4 @@ class Means:
         from tritguard.campaign.dask import DaskWorkers  # noqa: PLC0415 - asyncio takes long to import
 
         with DaskWorkers(self.scheduler) as dask:
-            yield dask, dask.boards(build_id)
+            yield dask, dask.boards(build_id, emulated=emulated)

@@ -45,13 +45,13 @@ def seal(parts: Iterable[bytes]) -> bytes:
     return sealer()(parts)
 
 
-def holds(stated: bytes, parts: Iterable[bytes]) -> bool:
-    """Say whether `stated` is the seal of the parts.
+def holds(stated: object, parts: Iterable[bytes]) -> bool:
+    """Say whether `stated`, which may be anything, is the seal of the parts.
 
     Raises:
         TritguardError: the key can neither be read nor made.
     """
-    return hmac.compare_digest(stated, seal(parts))
+    return isinstance(stated, bytes) and hmac.compare_digest(stated, seal(parts))
 
 
 def _key() -> bytes:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tritguard import attack
 from tritguard.attack import Crafted
-from tritguard.campaign.database import Database, is_damage
+from tritguard.campaign.database import Database
 from tritguard.campaign.job import Done, Job, OutOfBallError, check_crafted
 from tritguard.campaign.seal import holds, sealer
 from tritguard.predictor import Int8
@@ -68,11 +68,13 @@ class Store:
             return None
         if found is None:
             return None
-        done = _usable(job, deciding, found)
+        try:
+            done = _usable(job, deciding, found)
+        except (TypeError, ValueError):  # a damaged file may hold values of other types than its tables say
+            done = None
         if done is None:
             self._refused += 1
-            with self._database.writing() as connection:
-                connection.execute("DELETE FROM jobs WHERE key = ?", (deciding.key,))
+            self._database.write(lambda kept: kept.execute("DELETE FROM jobs WHERE key = ?", (deciding.key,)))
         return done
 
     def save(self, job: Job, done: Done) -> None:
@@ -94,26 +96,11 @@ class Store:
             (sample, zlib.compress(x.tobytes(), 1), sealed(_sealed_result(deciding, sample, x)))
             for sample, x in enumerate(crafted.x)
         ]
-        try:
-            self._write(stated, rows)
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise
-            self._database.put_aside()
-            self._write(stated, rows)
+        self._database.write(lambda connection: _write(connection, stated, rows))
 
     def close(self) -> None:
         """Close the file; it is opened again when it is needed."""
         self._database.close()
-
-    def _write(self, stated: dict[str, Any], rows: list[tuple[int, bytes, bytes]]) -> None:
-        names = ", ".join(stated)
-        marks = ", ".join(f":{name}" for name in stated)
-        with self._database.writing() as connection:
-            made = connection.execute(f"INSERT INTO jobs ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING", stated)
-            if made.rowcount == 1:
-                kept = ((made.lastrowid, *row) for row in rows)
-                connection.executemany("INSERT INTO results (job, sample, x, seal) VALUES (?, ?, ?, ?)", kept)
 
     def _deciding(self, job: Job) -> _Deciding:
         """Collect all that decides the outcome of a job."""
@@ -160,6 +147,15 @@ class _Deciding:
     text: bytes
     key: bytes
     columns: dict[str, Any]
+
+
+def _write(connection: sqlite3.Connection, stated: dict[str, Any], rows: list[tuple[int, bytes, bytes]]) -> None:
+    names = ", ".join(stated)
+    marks = ", ".join(f":{name}" for name in stated)
+    made = connection.execute(f"INSERT INTO jobs ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING", stated)
+    if made.rowcount == 1:
+        kept = ((made.lastrowid, *row) for row in rows)  # a damaged file may hold results of no job in their place
+        connection.executemany("INSERT OR REPLACE INTO results (job, sample, x, seal) VALUES (?, ?, ?, ?)", kept)
 
 
 def _read(connection: sqlite3.Connection, deciding: _Deciding) -> tuple[Any, list[Any]] | None:

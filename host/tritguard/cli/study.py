@@ -21,7 +21,7 @@ from tritguard.report.registry import to_terminal
 
 P = TypeVar("P", bound=Record)
 
-_OTHER_BYTES = ("DEVICE_TWIN_MISMATCH", "DEVICE_ORACLE_MISMATCH")
+_OTHER_BYTES = ("DEVICE_TWIN_MISMATCH", "DEVICE_ORACLE_MISMATCH", "BOARDS_DISAGREE")
 
 
 def numbers(option: str, text: str) -> list[int]:

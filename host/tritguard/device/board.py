@@ -114,6 +114,11 @@ class Device(Predictor):
         """Whether an emulator runs it, so that its ticks are not time."""
         return self.emulator is not None
 
+    @property
+    def kind(self) -> str:
+        """Whether it is real, or what emulates it."""
+        return "real" if self.emulator is None else f"emulated by {type(self.emulator).__name__}"
+
     def instructions(self, ticks: int) -> int | None:
         """Convert ticks to instructions; None on a real board, in an emulator whose timers count something else, and
         where a framework's clock gives microseconds only.

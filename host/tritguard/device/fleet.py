@@ -37,10 +37,12 @@ class Sick:
     Attributes:
         board: where it is.
         reason: what it did.
+        disagreed: whether it answered other bytes than the other boards, rather than nothing.
     """
 
     board: str
     reason: str
+    disagreed: bool = False
 
 
 class Asked(Protocol):
@@ -135,10 +137,10 @@ class Fleet(Predictor):
                 return
             work.finish(part, answer, device.name)
 
-    def _quarantine(self, device: Asked, reason: str) -> None:
+    def _quarantine(self, device: Asked, reason: str, *, disagreed: bool = False) -> None:
         with self._lock:
             self._well = [other for other in self._well if other is not device]
-            self.sick.append(Sick(device.name, reason))
+            self.sick.append(Sick(device.name, reason, disagreed))
 
     def _compare(self, x: Int8) -> None:
         """Give some inputs to all boards, and leave out the boards that do not answer as most do."""
@@ -165,7 +167,7 @@ class Fleet(Predictor):
             right = judged
         for device, answer in said.items():
             if answer != right:
-                self._quarantine(device, "answers the same inputs otherwise than the other boards")
+                self._quarantine(device, "answers the same inputs otherwise than the other boards", disagreed=True)
 
 
 class _Work:

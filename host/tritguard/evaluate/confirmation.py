@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
@@ -85,7 +85,7 @@ def ask(
         progress: called with (inputs answered, n).
         campaign: the file that keeps answers as they come, until all are there: an interrupted run goes on from them.
         boards: how many emulated boards share the work; by default one for each core, if there is enough of it.
-        others: boards of other machines that share it too.
+        others: boards of other machines that share it too, of the device's kind: real ones, or emulated ones.
 
     Raises:
         DeviceError: the device stopped answering.
@@ -106,7 +106,7 @@ def ask(
         if checking is not None:
             check_lines(device.build, outputs.chosen(share), checking.result())
         resent = fleet.resent_frames - resent
-        sick = tuple(Quarantined(board=one.board, reason=one.reason) for one in fleet.sick)
+        sick = tuple(Quarantined(**asdict(one)) for one in fleet.sick)
         main.clear()
         again.clear()
     seconds = time.perf_counter() - start
@@ -117,7 +117,8 @@ class _Kept:
     """What a firmware said to inputs over one line, with what an earlier run that was interrupted left of it."""
 
     def __init__(self, device: Device, line: str, campaign: Path | None) -> None:
-        identity = f"{device.hello.build_id} on {device.build.record.board.id}, {device.bundle.sha256}, {line}"
+        board = f"{device.build.record.board.id}, {device.kind}"
+        identity = f"{device.hello.build_id} on {board}, {device.bundle.sha256}, {line}"
         threshold = device.bundle.manifest.label_rule.threshold_steps
         self._answers = None if campaign is None else Answers(campaign, identity, threshold)
 

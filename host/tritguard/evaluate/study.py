@@ -86,10 +86,12 @@ class Quarantined(Record):
     Attributes:
         board: where it was.
         reason: what it did.
+        disagreed: whether it answered other bytes than the other boards; versions that did not say so left it out.
     """
 
     board: str
     reason: str
+    disagreed: bool = False
 
 
 class Confirmation(Record):
@@ -114,6 +116,11 @@ class Confirmation(Record):
     bulk_inputs: int = 0
     uart_again: int = 0
     quarantined: tuple[Quarantined, ...] = ()
+
+    @property
+    def disagreed(self) -> tuple[str, ...]:
+        """The boards that answered other bytes than the other boards."""
+        return tuple(one.board for one in self.quarantined if one.disagreed)
 
 
 def status_of(issues: tuple[Issue, ...]) -> Status:

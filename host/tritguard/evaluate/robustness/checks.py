@@ -77,6 +77,11 @@ def _mismatch(e: Evidence) -> Finding:
     return [f"device and twin differ on {e.mismatched_inputs} inputs"] if e.mismatched_inputs else []
 
 
+def _disagree(e: Evidence) -> Finding:
+    what = f"{', '.join(e.disagreed)} gave other bytes than the other boards, which took over the inputs"
+    return [what] if e.disagreed else []
+
+
 def _unsteady(e: Evidence) -> Finding:
     unsteady = e.symptoms.unsteady_inputs
     return [f"{unsteady} inputs gave other outputs when asked again"] if unsteady else []
@@ -377,6 +382,7 @@ def _control_holds(e: Evidence) -> Finding:
 
 CHECKS = (
     Check("DEVICE_TWIN_MISMATCH", "invalid", _mismatch),
+    Check("BOARDS_DISAGREE", "invalid", _disagree),
     Check("NONDETERMINISTIC", "invalid", _unsteady),
     Check("CLEAN_AT_CHANCE", "invalid", _clean_at_chance),
     Check("LARGE_EPS_ABOVE_CHANCE", "invalid", _large_eps),

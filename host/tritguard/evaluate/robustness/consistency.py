@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tritguard.evaluate.robustness.result import RobustnessResult
 
 _MISMATCH = "DEVICE_TWIN_MISMATCH"
+_LATER = {"BOARDS_DISAGREE"}  # checks that results of earlier versions do not list where they pass
 
 
 def contradictions(result: RobustnessResult) -> Iterator[str]:
@@ -233,6 +234,7 @@ def _findings(result: RobustnessResult, figures: Figures) -> Iterator[str]:
         control=result.control,
         symptoms=result.symptoms,
         mismatched_inputs=result.confirmation.mismatched_inputs,
+        disagreed=result.confirmation.disagreed,
         left_out=result.left_out,
     )
     verdict = check(gather(measured, figures, _largest(result)))
@@ -247,7 +249,7 @@ def _findings(result: RobustnessResult, figures: Figures) -> Iterator[str]:
         if severity != found[code]:
             yield f"issues: {code} is {severity}, the figures make it {found[code]}"
     passed = {*verdict.passed, *(code for code, severity in of_data.items() if severity == "passed")}
-    for code in sorted(passed ^ set(result.passed)):
+    for code in sorted((passed ^ set(result.passed)) - (_LATER & passed)):
         yield f"passed: {code} {'passes, but is not listed' if code in passed else 'does not pass, but is listed'}"
     unmade = {one.code for one in verdict.unmade}
     for code in sorted(unmade ^ {one.code for one in result.unmade}):

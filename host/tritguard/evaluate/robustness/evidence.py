@@ -29,6 +29,7 @@ class Evidence:
         guesses: whether the answers to clean inputs cannot be told from guessing; see `significance.guesses`.
         symptoms: what was measured on the model itself.
         mismatched_inputs: the number of inputs on which device and twin differ.
+        disagreed: the boards that answered other bytes than the other boards.
         doubled: by eps, the share of samples that the iterated attack breaks there only with twice its steps; empty if
             it was not run.
         growths: the black boxes that broke more than gradients, with the queries that they were given.
@@ -53,6 +54,7 @@ class Evidence:
     growths: tuple[Growth, ...]
     control: Control | None
     proved: Bits | None = None
+    disagreed: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     def at(self, eps: int) -> list[AttackRow]:
@@ -87,6 +89,7 @@ class Measured:
     symptoms: Symptoms
     mismatched_inputs: int
     left_out: Mapping[str, str]
+    disagreed: tuple[str, ...] = ()
 
 
 def gather(found: Measured, figures: Figures, largest: int) -> Evidence:
@@ -115,6 +118,7 @@ def gather(found: Measured, figures: Figures, largest: int) -> Evidence:
         growths=found.growth,
         control=found.control,
         proved=found.samples.proved,
+        disagreed=found.disagreed,
         left_out=found.left_out,
     )
 

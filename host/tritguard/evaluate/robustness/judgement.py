@@ -35,6 +35,7 @@ class DeviceAnswers:
         again: the same for each run of `Found.again`.
         mismatched: the number of inputs on which its bytes are not the twin's.
         unsteady: the number of inputs to which it gave another answer the second time.
+        disagreed: the boards that gave other bytes than the other boards, and whose answers do not count.
     """
 
     clean: Labels
@@ -42,6 +43,7 @@ class DeviceAnswers:
     again: tuple[Labels, ...]
     mismatched: int
     unsteady: int
+    disagreed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def judge(plan: Plan, target: Target, found: Found, answers: DeviceAnswers, limi
         control=found.control,
         symptoms=_symptoms(plan, target, view, found, answers),
         mismatched_inputs=answers.mismatched,
+        disagreed=answers.disagreed,
         left_out={} if found.live else plan.left_out,
     )
     verdict = check(gather(measured, figures, plan.eps[-1]))

@@ -79,7 +79,7 @@ def search_live(
             chunk; an interrupted run goes on from there and asks nothing twice.
         progress: called with (queries made, most queries) after each inference.
     """
-    identity = f"{device.bundle.manifest.model_sha256} on {device.hello.build_id}"
+    identity = f"{device.bundle.manifest.model_sha256} on {device.hello.build_id}, {device.kind}"
     log = AnswerLog(folder / f"{device.hello.build_id[:12]}.answers", identity)
     asked = _Asked(device, budget.queries, progress, log)
     store = _Kept(log, folder, identity)

@@ -135,6 +135,7 @@ def confirm(
         runs=tuple(labels[1 : 1 + runs]),
         again=tuple(labels[1 + runs :]),
         mismatched=confirmation.mismatched_inputs,
+        disagreed=confirmation.disagreed,
         unsteady=symptoms.unsteady(device, x[:_ASKED_AGAIN], theirs.chosen(slice(_ASKED_AGAIN))),
     )
     return Replay(confirmation, theirs.ticks, answers)
@@ -178,7 +179,7 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
     checked = check_data(subject.bundle.manifest, dataset=dataset)
     data_range = find_range(plan.data_range, dataset, subject.bundle.manifest.input)
     means = means or Means()
-    with means.opened(device.hello.build_id) as (crafting, others):
+    with means.opened(device.hello.build_id, emulated=device.emulated) as (crafting, others):
         preparing = stages("Preparing the attacks")
         preparing(0, 1)
         model = victim(subject.bundle, samples, plan, data_range, out, crafting)
