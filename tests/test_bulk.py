@@ -226,7 +226,9 @@ def test_a_confirmation_that_is_interrupted_goes_on(
         def told(done: int, _total: int) -> None:
             calls.append(done)
             if done >= stop:
-                os.kill(emulators[-2].process_id, signal.SIGKILL)  # the board; the last one is asked over the UART
+                while len(emulators) < 2:  # the board; the last one is asked over the UART, and starts meanwhile
+                    time.sleep(0.01)
+                os.kill(emulators[-2].process_id, signal.SIGKILL)
                 os.kill(emulators[-1].process_id, signal.SIGKILL)
 
         with open_device(small_bundle, small_build) as device:

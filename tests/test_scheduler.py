@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from distributed import Future, wait
+from distributed import Future
 
 from tests.support.device_support import inputs
 from tests.support.targets import ignore
@@ -119,7 +119,7 @@ def boards_of(pool: DaskWorkers, build: Build) -> list[RemoteBoard]:
 def failing(pool: DaskWorkers) -> Future:
     """A job that raised what is also raised where a worker is lost."""
     job = pool.client.submit(exec, "raise TimeoutError('of the job')", pure=False)
-    wait([job])
+    until(job.done)
     return job
 
 
