@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Self
 
@@ -118,8 +119,12 @@ class _Kept:
 
     def __init__(self, device: Device, line: str, campaign: Path | None) -> None:
         identity = f"{device.hello.build_id} on {device.build.record.board.id}, {device.bundle.sha256}, {line}"
-        threshold = device.bundle.manifest.label_rule.threshold_steps
-        self._answers = None if campaign is None else Answers(campaign, identity, threshold)
+        manifest = device.bundle.manifest
+        frame = prod(manifest.output.shape) if manifest.state_bytes else None
+        if frame is not None:  # earlier versions kept the answers to a stream's last frame alone
+            identity += ", frames"
+        threshold = manifest.label_rule.threshold_steps
+        self._answers = None if campaign is None else Answers(campaign, identity, threshold, frame)
 
     def __enter__(self) -> Self:
         return self
