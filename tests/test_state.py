@@ -20,7 +20,7 @@ from tests.support.strict_flags import STRICT
 from tests.support.tflite_builder import ModelBuilder
 from tritguard import api
 from tritguard.attack.view import GradientView
-from tritguard.certify.stages import stages_of
+from tritguard.certify.rules import stages_of
 from tritguard.data import Dataset, write_dataset
 from tritguard.device import Fleet, emulate
 from tritguard.device.board import greet
