@@ -129,7 +129,7 @@ class Plan(Record):
     @property
     def left_out(self) -> dict[str, str]:
         """The preset's attacks that cannot run here, each with the name of a package that is not installed."""
-        missing = {name: ATTACKS[name].missing for name in self.budgets}
+        missing = {name: ATTACKS[name].missing for name in self.budgets if ATTACKS[name].knows(self.norm)}
         return {name: package.name for name, package in missing.items() if package is not None}
 
     def says_left_out(self) -> list[str]:
