@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -150,6 +151,16 @@ def test_the_build_id_follows_every_part(small_bundle: Bundle, small_build: Buil
     assert build_id(small_bundle, other, engine) != build_id(small_bundle, board, engine)
     fast = replace(engine, flags=(*engine.flags, "-O3"))
     assert build_id(small_bundle, board, fast) != build_id(small_bundle, board, engine)
+
+
+def test_the_watchdog_counts_all_that_an_engine_may_compute(small_bundle: Bundle, tmp_path: Path) -> None:
+    manifest = small_bundle.manifest
+    removed = manifest.removed.model_copy(update={"macs": 1000})
+    more = replace(small_bundle, manifest=manifest.model_copy(update={"removed": removed}))
+    write_project(tmp_path, more, load_board("mps2-an386"), native_engine(small_bundle))
+    config = (tmp_path / "src" / "config.h").read_text()
+    assert f"#define CONFIG_MACS {manifest.macs + 1000}u" in config
+    assert f"#define CONFIG_ELEMENTS {sum(math.prod(layer.output_shape) for layer in manifest.layers)}u" in config
 
 
 def test_a_board_file_of_ones_own(small_bundle: Bundle, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tritguard.device import EmulatedBoard, open_device
 from tritguard.device.emulators.qemu import Qemu
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
+from tritguard.evaluate.deployment.energy import check_against
 from tritguard.records import from_table
 from tritguard.report.registry import to_html
 from tritguard.twin import Twin
@@ -100,6 +102,9 @@ def test_an_inference_that_the_log_cuts_is_none(tmp_path: Path) -> None:
     assert api.energy(log, marks="d1", volts=VOLTS).inferences == 1
 
 
+MARKED = "time,current,voltage,d0\n" + "".join(f"{i},1,0,{int(2 < i < 20)}\n" for i in range(24))
+
+
 @pytest.mark.parametrize(
     ("content", "options", "words"),
     [
@@ -114,6 +119,12 @@ def test_an_inference_that_the_log_cuts_is_none(tmp_path: Path) -> None:
         ("time,current,d0\n0,x,0\n1,2,0\n", {"volts": 3}, "column current holds no numbers"),
         ("time,current,d0\n0,nan,0\n1,2,0\n", {"volts": 3}, "gaps instead of numbers"),
         ("1234-05\n", {"volts": 3, "above": 0.1}, "holds no times; say how many"),
+        ("1234-05\n", {"volts": 3, "above": 0.1, "rate_hz": 0}, "cannot have 0 samples a second"),
+        ("1234-05\n", {"volts": 3, "above": 0.1, "rate_hz": math.nan}, "cannot have nan samples a second"),
+        ("time,current,D0-D7\n0,1,0\n1,2,010000000\n", {"volts": 3}, "holds 9 characters for its 8 inputs"),
+        (MARKED, {"volts": 0}, "a supply of 0 V drives no board"),
+        (MARKED, {"volts": math.nan}, "a supply of nan V drives no board"),
+        (MARKED, {}, "gaps or zero for the voltage"),
     ],
 )
 def test_what_is_wrong_with_a_log_is_said(
@@ -154,6 +165,8 @@ def test_the_energy_is_taken_into_the_result_of_the_run_that_was_logged(
     (study,) = api.report(place)[1]
     assert study.energy is not None and study.energy.inferences == 12  # type: ignore[attr-defined]
     assert "all that the board takes, uJ" in to_html(study) and "log.csv" in to_html(study)
+    timed = result.latency.model_copy(update={"runs": 4, "frames": 3})
+    check_against(study.energy, result.model_copy(update={"latency": timed}), "log")  # type: ignore[attr-defined]
     for lengths, words in (([last] * 11, "marks 11 inferences, the result has 12"), ([2 * last] * 12, "a mark lasts")):
         log.write_text(ppk2(*trace(lengths)))
         with pytest.raises(BadInputError, match=words):

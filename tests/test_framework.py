@@ -80,6 +80,22 @@ def test_its_faults_are_recorded_and_an_endless_loop_is_one(
             assert (device.predict(x[:1]).scores == Twin(small_bundle).predict(x[:1]).scores).all()
 
 
+def test_a_systick_from_another_clock_ends_no_inference(
+    small_bundle: Bundle, standin_cores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """QEMU's core has no cycle counter that would tell how long one of its periods is."""
+    cores = shutil.copytree(standin_cores, tmp_path / "cores")
+    core = cores / "packages" / "framework-arduinostandin" / "core.cpp"
+    core.write_text(core.read_text().replace("SYST_CSR = 7u;", "SYST_CSR = 3u;"))
+    assert "SYST_CSR = 3u;" in core.read_text()
+    monkeypatch.setenv(CORES, str(cores))
+    made = build(small_bundle, load_board(STANDIN_BOARD), tmp_path / "build")
+    x = inputs(small_bundle, 2)
+    with open_device(small_bundle, made) as device:
+        assert device.hello.facts.watchdog_ms == 0
+        assert np.array_equal(device.predict(x).scores, Twin(small_bundle).predict(x).scores)
+
+
 def test_every_layer_is_marked_although_the_linker_collects(small_bundle: Bundle, standin_build: Build) -> None:
     counted = count(small_bundle, standin_build, inputs(small_bundle, 1))
     assert {layer.layer for layer in counted.layers} >= {

@@ -326,6 +326,19 @@ def test_answers_are_kept_in_a_new_file_if_theirs_is_damaged(what: str, tmp_path
     assert (tmp_path / "campaign.db.damaged").exists()
 
 
+def test_answers_to_streams_are_kept_with_every_frame(tmp_path: Path, own_key: None) -> None:
+    path, x = tmp_path / "campaign.db", np.arange(12, dtype=np.int8).reshape(2, 3, 2)
+    frames = np.arange(-12, 0, dtype=np.int8).reshape(2, 3, 2)
+    said = Outputs.of_streams(frames, frames.astype(np.float64), None, np.arange(6).reshape(2, 3))
+    Answers(path, "build on board", None, 2).keep(x[1:], said.chosen(slice(1, 2)), "COM1")
+    known, found = Answers(path, "build on board", None, 2).recall(x)
+    assert known.tolist() == [False, True] and found is not None
+    whole = Outputs.joined([said.chosen(slice(1)), found])
+    assert np.array_equal(whole.answered, frames) and np.array_equal(whole.scores, frames[:, -1])
+    assert whole.logits is not None and np.array_equal(whole.logits, frames[:, -1])
+    assert whole.ticks is not None and whole.ticks.tolist() == [2, 5]
+
+
 def test_inputs_outside_the_ball_are_not_read_even_if_sealed(target: Target, tmp_path: Path) -> None:
     store, job = Store(tmp_path / "campaign.db", "model"), Job(Moving(), BALL, target, 0)
     store.save(job, Done(Moving(steps=3).craft(target, BALL), 0.0, 0.0))

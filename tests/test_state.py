@@ -15,12 +15,12 @@ from tests.support.device_support import Builder
 from tests.support.host_firmware import host_firmware
 from tests.support.modelled_line import ModelledLine, Weather
 from tests.support.shared import ROOT
-from tests.support.stateful import STATEFUL, exchanged, lstm, streaming_model, svdf
+from tests.support.stateful import QUANT, STATEFUL, begun, exchanged, lstm, streaming_model, svdf
 from tests.support.strict_flags import STRICT
 from tests.support.tflite_builder import ModelBuilder
 from tritguard import api
 from tritguard.attack.view import GradientView
-from tritguard.certify.stages import stages_of
+from tritguard.certify.rules import stages_of
 from tritguard.data import Dataset, write_dataset
 from tritguard.device import Fleet, emulate
 from tritguard.device.board import greet
@@ -30,7 +30,8 @@ from tritguard.device.protocol import Inference, Request
 from tritguard.emit import Bundle, write_bundle
 from tritguard.emit.golden import golden_of
 from tritguard.emit.tflm import write_arrays
-from tritguard.errors import BadInputError, DeviceError, UnsupportedOpError
+from tritguard.errors import BadInputError, BadModelError, DeviceError, UnsupportedOpError
+from tritguard.evaluate.confirmation import ask
 from tritguard.export import export
 from tritguard.graph import read_graph
 from tritguard.graph.arithmetic.reference import computed
@@ -115,6 +116,28 @@ def test_recurrent_layers_of_any_size_and_scale_give_the_oracles_bytes(seed: int
     bundle = write_bundle(content, tmp_path / "bundle", name="recurrent")
     x = streams(bundle, 3, seed)
     assert np.array_equal(Twin(bundle).predict(x).answered, Oracle(content).predict(x).answered)
+
+
+@needs_oracle
+def test_a_clip_below_one_step_of_the_cell_clips_to_zero(tmp_path: Path) -> None:
+    builder, rng = ModelBuilder((4, 6), 0.05, 3), np.random.default_rng(1)
+    content = builder.build(lstm(builder, builder.input, 5, rng, cell=2.0**-11, clip=2.0**-13, hidden=(0.01, 7)))
+    bundle = write_bundle(content, tmp_path / "bundle", name="recurrent")
+    x = streams(bundle, 2)
+    ours = Twin(bundle).predict(x).answered
+    assert np.array_equal(ours, Oracle(content).predict(x).answered) and (ours == 7).all()
+
+
+def test_a_ring_of_reshapes_is_refused() -> None:
+    """Each of two reshapes takes what the other gives, which no order of the ops can compute."""
+    builder, state = begun(7)
+    total = builder.add(builder.read(state), builder.input, QUANT)
+    flat, whole = builder.activation((24,), *QUANT), builder.activation((3, 2, 4), *QUANT)
+    builder.op("RESHAPE", [whole, builder.ints([1, 24])], flat)
+    builder.op("RESHAPE", [flat, builder.ints([1, 3, 2, 4])], whole)
+    builder.assign(state, whole)
+    with pytest.raises(BadModelError):
+        read_graph(builder.build(total))
 
 
 def test_what_is_exchanged_is_refused_by_name() -> None:
@@ -225,9 +248,15 @@ def test_a_device_answers_evaluates_and_is_profiled(bundle: Bundle, firmware: Bu
             outputs = device.predict(x)
             assert np.array_equal(outputs.answered, twin.answered)
             assert outputs.logits is not None and np.array_equal(outputs.logits, twin.logits)
+        kept = tmp_path / "campaign.db"
+        with pytest.raises(KeyboardInterrupt):
+            ask(bulk, x, _interrupt, campaign=kept, boards=1)
+        resumed = ask(bulk, x, lambda _done, _total: None, campaign=kept, boards=1).outputs
+        assert np.array_equal(resumed.answered, twin.answered)
     dataset = Dataset("streams", x, twin.labels, ("a", "b", "c"), "unknown", "unknown")
     write_dataset(tmp_path / "streams.npz", dataset)
     result = api.evaluate(bundle, build, dataset, tmp_path / "run")
+    assert (result.latency.runs, result.latency.frames) == (6, FRAMES)
     assert result.accuracy.k == result.accuracy.n == result.confirmation.inputs == 6
     assert result.confirmation.mismatched_inputs == 0
     assert result.confirmation.bytes_compared == 6 * (FRAMES * 3 + 3 * 4)
@@ -236,6 +265,12 @@ def test_a_device_answers_evaluates_and_is_profiled(bundle: Bundle, firmware: Bu
         0,
     )
     assert api.profile(bundle, build).total.instructions
+
+
+def _interrupt(done: int, total: int) -> None:
+    """Stop the confirmation when all is answered and kept, but nothing is compared yet."""
+    if done == total:
+        raise KeyboardInterrupt
 
 
 def test_an_export_begins_streams(bundle: Bundle, tmp_path: Path) -> None:

@@ -85,13 +85,13 @@ static int8_t step(const tg_lstm_t *p, int32_t unit, const int8_t *x, const int8
     const int32_t fresh =
         product(sigmoid(p->curve, gates[INPUT]), hyperbolic(p->curve, 3 * gates[CELL]), &p->input);
     int32_t value = clamp16(kept + clamp16(fresh));
-    if (p->clip > 0) {
+    if (p->clip >= 0) {
         value = tg_max(tg_min(value, p->clip), -p->clip);
     }
     *cell = (int16_t)value;
     const int32_t turned = ((value * p->tanh_multiplier) + ((1 << p->tanh_shift) >> 1)) >> p->tanh_shift;
     const int32_t out = product(hyperbolic(p->curve, turned), sigmoid(p->curve, gates[OUTPUT]), &p->output);
-    return tg_clamp(out + p->out_zero_point, INT8_MIN, INT8_MAX);
+    return tg_clamp(tg_add_wrap(out, p->out_zero_point), INT8_MIN, INT8_MAX);
 }
 
 void tg_lstm(const tg_lstm_t *p, const int8_t *in, int8_t *hidden, int8_t *cell, int8_t *out)

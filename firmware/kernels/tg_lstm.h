@@ -14,7 +14,7 @@ typedef struct {
     const uint16_t *curve; /* [256]: the sigmoid of i / 24, in 2^-16 */
     int32_t steps, depth, units;
     tg_scale_t forget, input, output; /* of the products that change the cell and give the output */
-    int32_t clip;                     /* of the cell; 0: none */
+    int32_t clip;                     /* of the cell; -1: none */
     int32_t tanh_multiplier, tanh_shift;
     int32_t out_zero_point;
 } tg_lstm_t;

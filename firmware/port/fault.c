@@ -16,7 +16,8 @@
 /* No engine comes near: the slowest kernels take 100 cycles a multiply-accumulate, and emulators that count ten ticks an
  * instruction have to get by as well. */
 #define WATCHDOG_TICKS_PER_MAC 400u
-#define WATCHDOG_SECONDS 1u /* for what has no multiply-accumulates */
+#define WATCHDOG_TICKS_PER_ELEMENT 10000u /* of ops that multiply nothing, such as one in software floats */
+#define WATCHDOG_SECONDS 1u               /* for what goes on around the layers */
 
 static uint32_t check_of(const port_fault_t *fault)
 {
@@ -65,7 +66,8 @@ uint32_t fault_cause(void)
 
 uint64_t fault_watchdog_ticks(uint32_t clock_hz)
 {
-    return ((uint64_t)CONFIG_MACS * WATCHDOG_TICKS_PER_MAC) + ((uint64_t)clock_hz * WATCHDOG_SECONDS);
+    return ((uint64_t)CONFIG_MACS * WATCHDOG_TICKS_PER_MAC) +
+           ((uint64_t)CONFIG_ELEMENTS * WATCHDOG_TICKS_PER_ELEMENT) + ((uint64_t)clock_hz * WATCHDOG_SECONDS);
 }
 
 void fault_reset(void)

@@ -93,27 +93,27 @@ def streaming_model() -> bytes:
 QUANT = (0.5, 3)
 
 
-def _begun(initial: int | None) -> tuple[StatefulBuilder, Variable]:
+def begun(initial: int | None) -> tuple[StatefulBuilder, Variable]:
     builder = StatefulBuilder((3, 2, 4), *QUANT)
     return builder, builder.variable("state", (3, 2, 4), QUANT, initial)
 
 
 def _set_to_another_value() -> bytes:
     """The initial value is not the zero point, so that a reset of TFLM's interpreter would not bring it back."""
-    builder, state = _begun(-77)
+    builder, state = begun(-77)
     total = builder.add(builder.read(state), builder.input, (0.9, 5))
     builder.assign(state, builder.quantize(total, QUANT))
     return builder.build(total)
 
 
 def _never_set() -> bytes:
-    builder, state = _begun(None)
+    builder, state = begun(None)
     builder.assign(state, builder.input)
     return builder.build(builder.unary("TANH", builder.read(state), (1 / 128, 0)))
 
 
 def _read_before_it_is_set() -> bytes:
-    builder, state = _begun(None)
+    builder, state = begun(None)
     old = builder.read(state)
     builder.assign(state, builder.input)
     return builder.build(old)
@@ -121,7 +121,7 @@ def _read_before_it_is_set() -> bytes:
 
 def _read_after_it_is_assigned() -> bytes:
     """The old value is read once more behind the assignment, and the new one by a READ_VARIABLE."""
-    builder, state = _begun(9)
+    builder, state = begun(9)
     old = builder.read(state)
     builder.assign(state, builder.add(old, builder.input, QUANT))
     both = builder.binary("SUB", builder.read(state), old, (0.7, -2))
@@ -129,7 +129,7 @@ def _read_after_it_is_assigned() -> bytes:
 
 
 def _assigned_twice() -> bytes:
-    builder, state = _begun(1)
+    builder, state = begun(1)
     builder.assign(state, builder.binary("MAXIMUM", builder.read(state), builder.input, QUANT))
     builder.assign(state, builder.add(builder.read(state), builder.input, QUANT))
     return builder.build(builder.unary("RELU", builder.read(state), QUANT))
@@ -137,7 +137,7 @@ def _assigned_twice() -> bytes:
 
 def _a_delay_line() -> bytes:
     """Each variable gets the old value of the one before it."""
-    builder, state = _begun(2)
+    builder, state = begun(2)
     later = builder.variable("later", (3, 2, 4), QUANT, -5)
     last = builder.variable("last", (3, 2, 4), QUANT, 100)
     values = [builder.read(each) for each in (state, later, last)]
@@ -147,13 +147,13 @@ def _a_delay_line() -> bytes:
 
 
 def _never_assigned() -> bytes:
-    builder, state = _begun(40)
+    builder, state = begun(40)
     return builder.build(builder.add(builder.read(state), builder.input, QUANT))
 
 
 def _reshaped() -> bytes:
     """Through reshapes on both sides, with a matrix product in between."""
-    builder, state = _begun(7)
+    builder, state = begun(7)
     weights = np.random.default_rng(3).integers(-127, 128, (24, 24), dtype=np.int8)
     flat = builder.reshape(builder.add(builder.read(state), builder.input, QUANT), (24,))
     moved = builder.dense(flat, weights, [0.002] * 24, None, QUANT)
@@ -163,14 +163,14 @@ def _reshaped() -> bytes:
 
 def _unread() -> bytes:
     """A variable that is only written is left out, with what computes it."""
-    builder, state = _begun(7)
+    builder, state = begun(7)
     builder.assign(state, builder.unary("TANH", builder.input, (1 / 128, 0)))
     return builder.build(builder.unary("RELU", builder.input, QUANT))
 
 
 def _of_other_values() -> bytes:
     """Set to values that differ from element to element."""
-    builder, state = _begun(0)
+    builder, state = begun(0)
     values = np.arange(24, dtype=np.int8).reshape(1, 3, 2, 4) * 3 - 40
     builder.variables[0] = replace(state, initial=values)
     builder.assign(state, builder.binary("MINIMUM", builder.read(state), builder.input, QUANT))
@@ -191,7 +191,7 @@ STATEFUL = {
 
 def exchanged() -> bytes:
     """Two variables that are exchanged, which is refused."""
-    builder, first = _begun(1)
+    builder, first = begun(1)
     second = builder.variable("second", (3, 2, 4), QUANT, 2)
     values = [builder.read(first), builder.read(second)]
     builder.assign(first, values[1])

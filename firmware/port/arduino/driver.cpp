@@ -66,8 +66,13 @@ size_t sending_used;
 uint8_t receiving[64];
 size_t receiving_used;
 
+typedef struct {
+    uint32_t all;   /* what the counter says */
+    uint32_t taken; /* what the core's own tick took since guard_enter */
+} cycles_t;
+
 bool cycles_count;
-uint32_t cycles_first;
+cycles_t first;
 uint32_t micros_first;
 
 uint32_t *stack_low; /* nullptr: not known, as under an RTOS */
@@ -130,6 +135,17 @@ void start_cycle_counter()
 #endif
 }
 
+/* Both of the same moment: no tick of the core's lies between the readings. */
+cycles_t cycles_now()
+{
+    cycles_t now = {0u, 0u};
+    do {
+        now.taken = guarded ? guard_cycles_taken() : 0u;
+        now.all = cycles_count ? CYCCNT_REGISTER : 0u;
+    } while (guarded && (guard_cycles_taken() != now.taken));
+    return now;
+}
+
 void flush_sending()
 {
     size_t sent = 0u;
@@ -154,12 +170,12 @@ void port_start(void)
 {
     reset_cause = reset_told();
     look_at_stack();
+    start_cycle_counter();
     if (last_fault != nullptr) {
         reset_cause = fault_take_fresh(last_fault) ? PORT_RESET_FAULT : reset_cause;
-        guarded = guard_start(last_fault, stack_high);
+        guarded = guard_start(last_fault, stack_high, cycles_count ? &CYCCNT_REGISTER : nullptr);
     }
     TG_SERIAL.begin(CONFIG_UART_BAUD);
-    start_cycle_counter();
 #ifdef CONFIG_MARK_PIN
     pinMode(CONFIG_MARK_PIN, OUTPUT);
     port_mark(false);
@@ -250,17 +266,17 @@ void port_ticks_start(void)
     port_wait(); /* what is left of the answer before, which would otherwise wait for the end of this inference */
     if (guarded) {
         TG_SERIAL.flush(); /* the UART sends by interrupts */
-        guard_enter(fault_watchdog_ticks(port_clock_hz()), cycles_count ? &CYCCNT_REGISTER : nullptr,
-                    is_uart(&TG_SERIAL));
+        guard_enter(fault_watchdog_ticks(port_clock_hz()), is_uart(&TG_SERIAL));
     }
     micros_first = static_cast<uint32_t>(micros());
-    cycles_first = cycles_count ? CYCCNT_REGISTER : 0u;
+    first = cycles_now();
 }
 
 /* The cycles of the core, or microseconds. */
 uint64_t port_ticks_now(void)
 {
-    const uint32_t cycles = cycles_count ? (CYCCNT_REGISTER - cycles_first) : 0u;
+    const cycles_t now = cycles_now();
+    const uint32_t cycles = now.all - first.all;
     const uint32_t passed = static_cast<uint32_t>(micros()) - micros_first;
     if (!cycles_count) {
         return (passed != 0u) ? passed : 1u;
@@ -270,7 +286,7 @@ uint64_t port_ticks_now(void)
     const int64_t off = static_cast<int64_t>(near) - static_cast<int64_t>(cycles);
     const int64_t wraps = (off + (INT64_C(1) << 31)) >> 32;
     const uint64_t whole = static_cast<uint64_t>((wraps > 0) ? (wraps << 32) : 0) + cycles;
-    return whole - (guarded ? guard_cycles_taken() : 0u);
+    return whole - (now.taken - first.taken);
 }
 
 uint64_t port_ticks_stop(void)
@@ -310,7 +326,8 @@ port_facts_t port_facts(void)
     facts.interrupts = (guarded && is_uart(&TG_SERIAL)) ? PORT_INTERRUPTS_MASKED : PORT_INTERRUPTS_COUNTED;
     facts.reset = reset_cause;
     facts.tick_hz = cycles_count ? port_clock_hz() : MICROSECONDS;
-    facts.watchdog_ms = guarded ? static_cast<uint32_t>((watchdog * 1000u) / port_clock_hz()) : 0u;
+    const bool watched = guarded && guard_watches();
+    facts.watchdog_ms = watched ? static_cast<uint32_t>((watchdog * 1000u) / port_clock_hz()) : 0u;
     return facts;
 }
 

@@ -16,6 +16,8 @@
 #define SCB_CCR_REGISTER REGISTER(0xE000ED14u)
 
 #define CSR_ENABLE 1u
+#define CSR_INTERRUPT 2u
+#define CSR_CORE_CLOCK 4u
 #define CSR_ENABLE_CORE_CLOCK_INTERRUPT 7u
 #define CCR_DATA_CACHE (1u << 16)
 #define SYSTICK_MAX 0x00FFFFFFu
@@ -62,9 +64,11 @@ fault_record_t *fault_place;
 const uint32_t *stack_end;
 vector_t core_systick; /* nullptr: the core leaves SysTick alone, so it is ours */
 
+bool can_watch;
 volatile bool watching;
 volatile uint64_t ticks_left;
-const volatile uint32_t *counter;
+const volatile uint32_t *counter; /* nullptr: nothing counts the core's cycles */
+volatile uint32_t cycles_last;    /* what the counter was when ticks_left was right */
 volatile uint32_t cycles_taken;
 uint32_t enabled[LINES_MAX]; /* the interrupts that wait */
 
@@ -147,7 +151,13 @@ __attribute__((used)) void guard_systick(const uint32_t *stacked)
     if (!watching) {
         return;
     }
-    const uint32_t period = SYST_RVR_REGISTER + 1u;
+    /* A core may clock SysTick from elsewhere, so its reloads are no measure where the cycles are counted. Its control
+     * register is not read here: that would clear the flag by which some cores' micros() sees a reload. */
+    uint32_t period = SYST_RVR_REGISTER + 1u;
+    if (cycles != nullptr) {
+        period = before - cycles_last;
+        cycles_last = before;
+    }
     if (ticks_left < period) {
         record_and_reset(stacked);
     }
@@ -159,7 +169,7 @@ __attribute__((used)) void guard_systick(const uint32_t *stacked)
 
 } // extern "C"
 
-bool guard_start(fault_record_t *record, const uint32_t *stack_high)
+bool guard_start(fault_record_t *record, const uint32_t *stack_high, const volatile uint32_t *cycles)
 {
     uint32_t *const vectors = own_vectors();
     if (vectors == nullptr) {
@@ -170,7 +180,12 @@ bool guard_start(fault_record_t *record, const uint32_t *stack_high)
     for (uint32_t i = FIRST_FAULT; i <= LAST_FAULT; i++) {
         vectors[i] = address_of(guard_fault_entry);
     }
-    if ((SYST_CSR_REGISTER & CSR_ENABLE) != 0u) {
+    counter = cycles;
+    const uint32_t control = SYST_CSR_REGISTER;
+    can_watch = true;
+    if ((control & CSR_ENABLE) != 0u) {
+        can_watch =
+            ((control & CSR_INTERRUPT) != 0u) && ((counter != nullptr) || ((control & CSR_CORE_CLOCK) != 0u));
         core_systick = reinterpret_cast<vector_t>(static_cast<uintptr_t>(vectors[SYSTICK]));
     }
     vectors[SYSTICK] = address_of(guard_systick_entry);
@@ -178,10 +193,14 @@ bool guard_start(fault_record_t *record, const uint32_t *stack_high)
     return true;
 }
 
-void guard_enter(uint64_t ticks, const volatile uint32_t *cycles, bool mask)
+bool guard_watches(void)
+{
+    return can_watch;
+}
+
+void guard_enter(uint64_t ticks, bool mask)
 {
     ticks_left = ticks;
-    counter = cycles;
     cycles_taken = 0u;
     (void)memset(enabled, 0, sizeof enabled);
     for (uint32_t i = 0u; mask && (i < lines()); i++) {
@@ -189,7 +208,8 @@ void guard_enter(uint64_t ticks, const volatile uint32_t *cycles, bool mask)
         NVIC_ICER_REGISTER(i) = enabled[i];
     }
     __asm__ volatile("dsb\n\tisb" ::: "memory");
-    watching = true;
+    cycles_last = (counter != nullptr) ? *counter : 0u;
+    watching = can_watch;
     if (core_systick == nullptr) {
         SYST_RVR_REGISTER = SYSTICK_MAX;
         SYST_CVR_REGISTER = 0u;

@@ -80,7 +80,8 @@ def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine, ma
         "input_bytes": prod(bundle.manifest.input.shape),
         "keeps_state": bundle.manifest.state_bytes > 0,
         "output_bytes": prod(bundle.manifest.output.shape),
-        "macs": bundle.manifest.macs,
+        "macs": bundle.manifest.macs + bundle.manifest.removed.macs,  # an engine may run the model as it was
+        "elements": sum(prod(layer.output_shape) for layer in bundle.manifest.layers),
         "layer_count": 1 + max(layer.index for layer in bundle.manifest.layers),
     }
     (folder / "src" / "config.h").write_text(templates().get_template("config.h.jinja").render(context))

@@ -27,13 +27,14 @@ class Answers:
         path: the campaign's file.
         device: what answers: the firmware and the line, and whatever else a second answer may depend on.
         threshold: see `Outputs`.
+        frame: of a model with state, the bytes that it answers after each frame; None for one without.
     """
 
-    def __init__(self, path: Path, device: str, threshold: float | None) -> None:
-        self._database, self._device, self._threshold = Database(path), device, threshold
+    def __init__(self, path: Path, device: str, threshold: float | None, frame: int | None = None) -> None:
+        self._database, self._device, self._threshold, self._frame = Database(path), device, threshold, frame
 
     def recall(self, x: Int8) -> tuple[NDArray[np.bool_], Outputs | None]:
-        """Look up the answers to int8[n, *input_shape].
+        """Look up the answers to int8[n, *input_shape], or to streams int8[n, frames, *input_shape].
 
         Returns:
             bool[n], the inputs that were answered, and the answers to those, in order; None if there are none. An
@@ -59,7 +60,7 @@ class Answers:
         return known, Outputs.joined(found) if found else None
 
     def keep(self, x: Int8, outputs: Outputs, board: str) -> None:
-        """Keep the answers to int8[n, *input_shape] that a board of this name gave.
+        """Keep the answers to int8[n, *input_shape], or to streams, that a board of this name gave.
 
         Raises:
             BadInputError, OSError: see `Database`.
@@ -69,7 +70,7 @@ class Answers:
         for place, sample in enumerate(x):
             logits = None if outputs.logits is None else outputs.logits[place].astype("<f8").tobytes()
             ticks = None if outputs.ticks is None else int(outputs.ticks[place])
-            values = (_digest(sample), outputs.scores[place].tobytes(), logits, ticks, board)
+            values = (_digest(sample), outputs.answered[place].tobytes(), logits, ticks, board)
             rows.append((self._device, *values, sealed(self._sealed(values))))
         command = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)"
         self._database.write(lambda connection: connection.executemany(command, rows))
@@ -91,12 +92,14 @@ class Answers:
         try:
             if not hmac.compare_digest(row[-1], sealed(self._sealed(row[:-1]))):
                 return None
-            _, scores, logits, ticks, *_ = row
+            _, answered, logits, ticks, *_ = row
+            said = np.frombuffer(answered, np.int8).reshape(-1, self._frame or len(answered))
             return Outputs(
-                np.frombuffer(scores, np.int8)[None],
+                said[-1:],
                 None if logits is None else np.frombuffer(logits, "<f8")[None],
                 None if ticks is None else np.array([ticks]),
                 self._threshold,
+                None if self._frame is None else said[None],
             )
         except (TypeError, ValueError):  # a damaged file may hold values of other types than its tables say
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
 from tritguard.device.board import Device, emulate
@@ -108,7 +107,8 @@ class Fleet(Predictor):
 
         Raises:
             BadInputError: see `Device.predict`.
-            DeviceError: no board is left; it says what the last one did.
+            DeviceError: no board is left, and it says what the last one did; or the boards answer differently, and
+                neither most of them nor the judge tell which are right.
         """
         least, most = _PARTS
         part = max(least, min(most, len(x) // (_SHARES * max(1, len(self._well)))))
@@ -147,27 +147,35 @@ class Fleet(Predictor):
         if len(self._well) < 2 or len(x) == 0:
             return
         probes = x[np.unique(np.linspace(0, len(x) - 1, min(_PROBES, len(x))).astype(int))]
-        said: dict[Asked, bytes] = {}
+        said: dict[Asked, Outputs] = {}
 
         def probe(device: Asked) -> None:
             try:
-                said[device] = _bytes(device.predict(probes))
+                said[device] = device.predict(probes)
             except DeviceError as error:
                 self._quarantine(device, str(error))
 
         with ThreadPoolExecutor(len(self._well)) as pool:
             for answered in [pool.submit(probe, device) for device in self._well]:
                 answered.result()
-        if len(set(said.values())) < 2:
-            return
-        votes = list(said.values())
-        most = [answer for answer in dict.fromkeys(votes) if votes.count(answer) == max(map(votes.count, votes))]
-        right = most[0]
-        if len(most) > 1 and self._judge is not None and (judged := _bytes(self._judge(probes))) in most:
-            right = judged
-        for device, answer in said.items():
-            if answer != right:
+        logits = all(answer.logits is not None for answer in said.values())
+        votes = {device: _bytes(answer, logits) for device, answer in said.items()}
+        right = self._right(list(votes.values()), probes, logits)
+        for device, vote in votes.items():
+            if vote != right:
                 self._quarantine(device, "answers the same inputs otherwise than the other boards", disagreed=True)
+
+    def _right(self, votes: Sequence[bytes], probes: Int8, logits: bool) -> bytes | None:
+        """What most boards answered or, where no answer is that of most, the one that the judge confirms."""
+        ranked = Counter(votes).most_common()
+        most = [vote for vote, count in ranked if count == ranked[0][1]]
+        if len(most) < 2:
+            return most[0] if most else None
+        if self._judge is not None and (judged := _bytes(self._judge(probes), logits)) in most:
+            return judged
+        what = "the boards answer the same inputs differently, and nothing tells which of them is right"
+        names = ", ".join(device.name for device in self._well)
+        raise DeviceError(what, where=names, fix="flash all boards again, and ask each of them alone")
 
 
 class _Work:
@@ -222,10 +230,10 @@ class _Work:
         return Outputs.joined([self._answers[start] for start in sorted(self._answers)])
 
 
-def _bytes(outputs: Outputs) -> bytes:
-    """What has to be the same on all boards: scores and logits, but not the time."""
-    logits: NDArray[np.float64] | None = outputs.logits
-    return outputs.scores.tobytes() + (b"" if logits is None else logits.tobytes())
+def _bytes(outputs: Outputs, logits: bool) -> bytes:
+    """What has to be the same on all boards: every byte answered, and the logits if all give them, but not the time."""
+    said = outputs.answered.tobytes()
+    return said + outputs.logits.tobytes() if logits and outputs.logits is not None else said
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
 from typing import Self
 
@@ -117,10 +118,13 @@ class _Kept:
     """What a firmware said to inputs over one line, with what an earlier run that was interrupted left of it."""
 
     def __init__(self, device: Device, line: str, campaign: Path | None) -> None:
-        board = f"{device.build.record.board.id}, {device.kind}"
+        manifest, board = device.bundle.manifest, f"{device.build.record.board.id}, {device.kind}"
         identity = f"{device.hello.build_id} on {board}, {device.bundle.sha256}, {line}"
-        threshold = device.bundle.manifest.label_rule.threshold_steps
-        self._answers = None if campaign is None else Answers(campaign, identity, threshold)
+        frame = prod(manifest.output.shape) if manifest.state_bytes else None
+        if frame is not None:  # earlier versions kept the answers to a stream's last frame alone
+            identity += ", frames"
+        threshold = manifest.label_rule.threshold_steps
+        self._answers = None if campaign is None else Answers(campaign, identity, threshold, frame)
 
     def __enter__(self) -> Self:
         return self

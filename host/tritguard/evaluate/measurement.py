@@ -66,6 +66,8 @@ class Latency(Record):
     and ticks divided by tick_hz are the measured time.
 
     Attributes:
+        frames: the inferences of a run, each of which took its own time: of a model with state, the frames of a
+            stream, of which the last one's ticks count here; otherwise 1.
         tick_source: what counted the ticks on a real board; None on an emulated one, and for a firmware that does not
             say.
         interrupts: on a real board, whether a framework's interrupts were masked while the model ran, or counted in the
@@ -78,6 +80,7 @@ class Latency(Record):
     """
 
     runs: int
+    frames: PositiveInt = 1
     ticks_median: int
     ticks_min: int
     ticks_max: int
@@ -93,8 +96,8 @@ class Latency(Record):
     cycles_expected_method: str | None = None
 
     @classmethod
-    def of(cls, device: Device, ticks: NDArray[np.int64]) -> Self:
-        """Sum up the ticks of n inferences, int64[n].
+    def of(cls, device: Device, ticks: NDArray[np.int64], frames: int = 1) -> Self:
+        """Sum up the ticks of n inferences, int64[n], each of which is the last of so many frames.
 
         Raises:
             DeviceError: see `estimate_cycles` and `expected_cycles`.
@@ -106,6 +109,7 @@ class Latency(Record):
         expected = expected_cycles(device.bundle, device.build) if source in _CYCLES else None
         return cls(
             runs=len(ticks),
+            frames=frames,
             ticks_median=median,
             ticks_min=int(ticks.min()),
             ticks_max=int(ticks.max()),

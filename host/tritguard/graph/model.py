@@ -524,7 +524,7 @@ class Lstm(Op):
         forget: the rescaling of forget gate times cell.
         input: that of input gate times cell gate.
         out: that of output gate times tanh of the cell, and the output's zero point.
-        clip: the largest step of the cell; 0 if it is not clipped.
+        clip: the largest step of the cell; -1 if it is not clipped.
         cell_power: a step of the cell is 2^cell_power.
     """
 

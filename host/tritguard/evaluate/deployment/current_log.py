@@ -19,6 +19,7 @@ _AMPERES = {"a": 1.0, "ma": 1e-3, "ua": 1e-6, "µa": 1e-6, "na": 1e-9}
 _VOLTS = {"v": 1.0, "mv": 1e-3}
 _COLUMN = re.compile(r"^(?P<name>[^(\[]+?)\s*(?:[(\[]\s*(?P<unit>[^)\]]+?)\s*[)\]])?$")
 _BITS = "d0-d7"  # the Power Profiler's eight inputs as one string, D0 first
+_BITS_COUNT = 8
 _TOKEN = re.compile(r"(\d{4})([+-]\d{2})")  # PowerShield: mantissa and exponent of ten, in amperes
 
 
@@ -76,6 +77,10 @@ def read_current_log(path: Path, rate_hz: float | None = None) -> CurrentLog:
 def _spaced(path: Path, count: int, rate_hz: float | None) -> Float:
     if rate_hz is None:
         raise BadInputError("holds no times", where=str(path), fix="say how many samples it has a second, with --rate")
+    if not 0 < rate_hz < np.inf:
+        raise BadInputError(
+            f"cannot have {rate_hz:g} samples a second", where=str(path), fix="say how many, with --rate"
+        )
     times: Float = np.arange(count) / rate_hz
     return times
 
@@ -128,7 +133,7 @@ def _from_table(path: Path, header: str, rows: list[str], rate_hz: float | None)
         seconds=seconds,
         amperes=amperes,
         volts=None if voltage is None else voltage.numbers(_VOLTS, path),
-        inputs=_inputs([column for column in columns if column not in (time, current, voltage)]),
+        inputs=_inputs([column for column in columns if column not in (time, current, voltage)], path),
     )
 
 
@@ -138,12 +143,15 @@ def _column(title: str, cells: Sequence[str]) -> _Column:
     return _Column(name.strip().lower(), unit.lower() if unit else None, [cell.strip() for cell in cells])
 
 
-def _inputs(columns: list[_Column]) -> dict[str, NDArray[np.bool_]]:
+def _inputs(columns: list[_Column], path: Path) -> dict[str, NDArray[np.bool_]]:
     """The columns that hold nothing but ones and zeros, by name; the Power Profiler's string gives eight."""
     found: dict[str, NDArray[np.bool_]] = {}
     for column in columns:
         if column.name == _BITS:
-            bits = np.array([[cell == "1" for cell in row.zfill(8)] for row in column.cells])
+            if (long := max(map(len, column.cells))) > _BITS_COUNT:
+                what = f"column {column.name} holds {long} characters for its {_BITS_COUNT} inputs"
+                raise BadInputError(what, where=str(path), fix="export it again")
+            bits = np.array([[cell == "1" for cell in row.zfill(_BITS_COUNT)] for row in column.cells])
             found |= {f"d{i}": bits[:, i] for i in range(bits.shape[1])}
         elif set(column.cells) <= {"0", "1", "0.0", "1.0"}:
             found[column.name] = np.array([cell.startswith("1") for cell in column.cells])

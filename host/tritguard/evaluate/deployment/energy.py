@@ -78,8 +78,9 @@ def check_against(energy: Energy, result: DeploymentResult, where: str) -> None:
     if result.firmware.emulated:
         what = "the result is of an emulated board, which draws no current"
         raise BadInputError(what, where=where, fix="run evaluate on the board whose current was logged")
-    if energy.inferences != result.latency.runs:
-        what = f"the log marks {energy.inferences:,} inferences, the result has {result.latency.runs:,}"
+    ran = result.latency.runs * result.latency.frames
+    if energy.inferences != ran:
+        what = f"the log marks {energy.inferences:,} inferences, the result has {ran:,}"
         raise BadInputError(what, where=where, fix="log from before evaluate until after it")
     told, marked = result.latency.milliseconds / 1000, energy.seconds.median
     if abs(marked - told) > _DURATION * told + 2 / energy.samples_hz:
@@ -116,11 +117,13 @@ def _edges(seconds: Float) -> Float:
 
 
 def _volts(log: CurrentLog, where: str, volts: float | None) -> Float:
-    if volts is not None:
-        return np.full(len(log.seconds), volts)
-    if log.volts is None:
+    found = log.volts if volts is None else np.full(len(log.seconds), volts)
+    if found is None:
         raise BadInputError("holds no voltage", where=where, fix="say the supply's, with --volts")
-    return log.volts
+    if not np.isfinite(found).all() or found.mean() <= 0:
+        what = "holds gaps or zero for the voltage" if volts is None else f"a supply of {volts:g} V drives no board"
+        raise BadInputError(what, where=where, fix="say the supply's, with --volts")
+    return found
 
 
 def _idle(seconds: Float, watts: Float, high: NDArray[np.bool_]) -> float | None:

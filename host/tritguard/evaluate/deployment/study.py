@@ -61,7 +61,7 @@ def study_deployment(device: Device, dataset: Dataset, plan: DeploymentPlan, sta
         confirmation=confirmation,
         oracle=oracle,
         firmware=Firmware.of(device),
-        latency=Latency.of(device, outputs.ticks),
+        latency=Latency.of(device, outputs.ticks, 1 if outputs.frames is None else outputs.frames.shape[1]),
     )
 
 

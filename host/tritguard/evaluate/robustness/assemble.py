@@ -120,7 +120,7 @@ def assemble(
         throughput=found.search.throughput,
         confirmation=found.replay.confirmation,
         firmware=Firmware.of(device),
-        latency=Latency.of(device, found.replay.ticks),
+        latency=Latency.of(device, found.replay.ticks, target.x.shape[1] if manifest.state_bytes else 1),
         footprint=_footprint(subject, device),
         pictures=_pictures(plan, samples, target, found.search.runs, found.replay.answers),
     )

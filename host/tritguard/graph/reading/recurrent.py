@@ -140,8 +140,8 @@ def _rescaling(real: float, zero_point: int) -> Requant:
 
 
 def _clip(clip: float, scale: float) -> int:
-    """The cell's clip in steps, rounded towards zero."""
-    return int(min(max(float(np.float32(clip)) / scale, _INT16[0]), _INT16[1])) if clip > 0 else 0
+    """The cell's clip in steps, rounded towards zero; -1 if there is none."""
+    return int(min(max(float(np.float32(clip)) / scale, _INT16[0]), _INT16[1])) if clip > 0 else -1
 
 
 @calls(Lstm)

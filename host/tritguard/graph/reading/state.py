@@ -216,8 +216,8 @@ def with_assigns(
 def _root(ops: list[Op], tensor: int) -> int:
     """The tensor whose memory a tensor may share by reshapes."""
     reshapes = {op.output: op.inputs[0] for op in ops if isinstance(op, Reshape)}
-    while tensor in reshapes:
-        tensor = reshapes[tensor]
+    while tensor in reshapes:  # each once, because the file may turn them into a ring
+        tensor = reshapes.pop(tensor)
     return tensor
 
 
