@@ -149,7 +149,7 @@ def ascend(
         elsewhere = (given != region.clean).reshape(len(given), -1).any(axis=1)
         start = np.where(column(elsewhere, start), region.project(given), start)
     aims = None if aim is None else aim[active]
-    state = _Ascent(start, *gradients(start, active, aims), 2.0 * ball.eps, _checkpoints(steps))
+    state = _Ascent(start, *gradients(start, active, aims), ball.geometry.first_step(ball.eps), _checkpoints(steps))
     for step in range(steps):
         on_grid = ball.to_grid(state.move(step, region), target.x[active])
         best.take(on_grid, queries.margins(on_grid, active), active)

@@ -74,6 +74,22 @@ class Norm(ABC):
         """
         return eps * self.steepest(gradients)
 
+    def first_step(self, eps: int) -> float:
+        """The length of an ascent's first moves, in lengths of `steepest`: the ball's diameter."""
+        return 2.0 * eps
+
+    def nudge(self, gradients: Floats, eps: int, moved: Floats, elements: int) -> Floats:
+        """What a walk may add to each element, of which it takes so many: together about a fifth of the radius.
+
+        Args:
+            gradients: float[n, *input_shape], of a loss at inputs of the ball.
+            eps: the radius.
+            moved: float[n, *input_shape], how far those inputs are from the clean ones.
+            elements: how many of them move at once.
+        """
+        one_each = float(self.lengths(np.ones((1, elements)))[0])
+        return np.asarray(max(1, round(eps / (5 * one_each))) * np.sign(gradients))
+
     @abstractmethod
     def start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: int) -> Floats:
         """Random moves of the shape [n, *input_shape] from which gradient attacks start."""

@@ -71,6 +71,16 @@ class Patch(Norm):
         return REACH * np.sign(self.shrink(np.sign(slopes) * np.sqrt(np.abs(slopes)), eps))
 
     @override
+    def first_step(self, eps: int) -> float:
+        """Half of the range of values: eps counts pixels, and says nothing of how far one may change."""
+        return float(INT8_MAX)
+
+    @override
+    def nudge(self, gradients: Floats, eps: int, moved: Floats, elements: int) -> Floats:
+        """As `along`: what lies outside the square that has been changed would be cut off."""
+        return self.along(gradients, eps, moved)
+
+    @override
     def start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: int) -> Floats:
         """A square at random, filled at random."""
         return np.where(self._anywhere(rng, shape, eps), rng.uniform(INT8_MIN, INT8_MAX, shape), 0.0)
