@@ -113,6 +113,17 @@ def test_gradients_are_judged_inside_one_square(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PATCHES)
+def test_ascents_begin_in_the_square_that_gains_most(name: str) -> None:
+    rng, norm = np.random.default_rng(0), NORMS[name]
+    gains = rng.exponential(size=(2, HEIGHT, WIDTH, CHANNELS))
+    gains[1] = 0
+    moves = norm.start_at(rng, gains, 3)
+    every = [(gains[0] * inside[..., None]).sum() for inside in squares(name, 3)]
+    assert np.isclose((gains[0] * (moves[0] != 0)).sum(), max(every))
+    assert (norm.lengths(moves) == 3).all(), "where nothing gains, the place is random"
+
+
+@pytest.mark.parametrize("name", PATCHES)
 @pytest.mark.parametrize("shape", [(49, 10, 1), (20,), (9, 4)])
 def test_inputs_of_any_shape_have_squares(name: str, shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)

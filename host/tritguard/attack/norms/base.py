@@ -27,6 +27,7 @@ class Norm(ABC):
         order: the p of the Lp norm, as ART takes it: a number, or infinity; None if it is no Lp norm.
         unit: what lengths and eps count: steps of the int8 input grid, or pixels.
         box: whether eps bounds each element by itself, so that all of them can use all of it at the same time.
+        placed: whether moves lie in one place of the input, which ascents choose along gradients; see `start_at`.
         farthest: the largest distance between two inputs on the int8 grid, where it does not depend on their size.
     """
 
@@ -35,6 +36,7 @@ class Norm(ABC):
     order: ClassVar[float | None] = None
     unit: ClassVar[str] = "step"
     box: ClassVar[bool] = False
+    placed: ClassVar[bool] = False
     farthest: ClassVar[int | None] = None
 
     def sanity_eps(self, largest: int) -> int | None:
@@ -93,6 +95,17 @@ class Norm(ABC):
     @abstractmethod
     def start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: int) -> Floats:
         """Random moves of the shape [n, *input_shape] from which gradient attacks start."""
+
+    def start_at(self, rng: np.random.Generator, gains: Floats, eps: int) -> Floats:
+        """Random moves as of `start`, where a loss may rise most.
+
+        By default those of `start`, where moves may lie anywhere at the same time.
+
+        Args:
+            gains: float[n, *input_shape], what the loss would gain by each element, were it linear.
+            eps: the radius.
+        """
+        return self.start(rng, gains.shape, eps)
 
     @abstractmethod
     def to_edge(self, rng: np.random.Generator, clean: Float64, eps: int) -> Float64:
