@@ -196,6 +196,18 @@ def test_gradients_that_lead_nowhere_invalidate_and_repaired_ones_degrade() -> N
     assert issue.message.startswith("at eps 8 the gradients of 40 of the 60 samples that held led nowhere")
 
 
+def test_gradients_that_fail_where_no_repair_is_made_are_little_evidence() -> None:
+    """As in balls that are no Lp balls."""
+    old = led(8, 60, 40, 4).model_copy(update={"failed": True})
+    assert "LITTLE_EVIDENCE" not in codes(seen(evidence(), fidelity=(old,)))
+    found = check(seen(evidence(), fidelity=(old.model_copy(update={"repaired": False}),))).issues
+    messages = {issue.code: issue.message for issue in found}
+    assert messages["LITTLE_EVIDENCE"].endswith("not tried: attacks along repaired gradients at eps 8")
+    assert "led nowhere; no attack follows repaired ones in balls of this norm" in messages["GRADIENTS_REPAIRED"]
+    beyond = old.model_copy(update={"repaired": False, "eps_steps": 64})
+    assert "LITTLE_EVIDENCE" not in codes(seen(evidence(), fidelity=(beyond,)))  # no claim there
+
+
 def test_what_falls_to_repaired_gradients_alone_degrades() -> None:
     """Also where nothing was wrong with the gradients of what held: 30 of 200 samples hold under all else there."""
     old = seen(evidence(), fidelity=(led(8, 30),))

@@ -149,6 +149,11 @@ EDITED: dict[str, tuple[Fields, str]] = {
         r"symptoms\.fidelity: of eps \[\], the attacks ran at \[1, 2, 4\]",
     ),
     "fidelity of fewer": ({"symptoms.fidelity.1.left": 1}, r"fidelity at eps 2: 1 samples left, the curve has"),
+    "repairs that no attack made": (
+        {"symptoms.fidelity.1.repaired": True},
+        r"fidelity at eps 2: repaired, but no attack followed repaired gradients there",
+    ),
+    "no repair in an Lp ball": ({"symptoms.fidelity.1.failed": True}, r"fidelity at eps 2: failed but not repaired"),
     "fidelity that cannot be": ({"symptoms.fidelity.0.lost": 1}, r"fidelity at eps 1: 1 lost of .* left, 0 astray of"),
     "doubling twice": ({"doubling.2.eps_steps": 2}, r"doubling: at eps \[1, 2, 2\], not once each"),
     "picture's label": ({"pictures.0.label": 0}, r"pictures\.0: label and clean prediction are \(0, 11\), its sample"),

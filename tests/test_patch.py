@@ -20,7 +20,10 @@ from tests.support.device_support import inputs
 from tests.support.tflite_builder import ModelBuilder
 from tritguard import api
 from tritguard.attack import Ball, Target
+from tritguard.attack.apgd import ascend
+from tritguard.attack.base import Best, Queries
 from tritguard.attack.catalog import ATTACKS, make
+from tritguard.attack.gradient import Gradients
 from tritguard.attack.norms import NORMS
 from tritguard.attack.norms.patch import PATCHES, REACH
 from tritguard.attack.patch import PatchSearch
@@ -30,11 +33,13 @@ from tritguard.cli import app
 from tritguard.data import Dataset, write_dataset
 from tritguard.emit import Bundle, write_bundle
 from tritguard.evaluate.certify.result import CertifyPlan
-from tritguard.evaluate.robustness.fidelity import measure
+from tritguard.evaluate.robustness.fidelity import Fidelities, measure
 from tritguard.evaluate.robustness.grids import Regrid
 from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.repairs import Held, judge
 from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.graph import read_graph
+from tritguard.predictor import Predictor
 from tritguard.twin import Twin
 
 pytest_plugins = ("tests.support.device_fixtures",)
@@ -108,6 +113,17 @@ def test_gradients_are_judged_inside_one_square(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PATCHES)
+def test_ascents_begin_in_the_square_that_gains_most(name: str) -> None:
+    rng, norm = np.random.default_rng(0), NORMS[name]
+    gains = rng.exponential(size=(2, HEIGHT, WIDTH, CHANNELS))
+    gains[1] = 0
+    moves = norm.start_at(rng, gains, 3)
+    every = [(gains[0] * inside[..., None]).sum() for inside in squares(name, 3)]
+    assert np.isclose((gains[0] * (moves[0] != 0)).sum(), max(every))
+    assert (norm.lengths(moves) == 3).all(), "where nothing gains, the place is random"
+
+
+@pytest.mark.parametrize("name", PATCHES)
 @pytest.mark.parametrize("shape", [(49, 10, 1), (20,), (9, 4)])
 def test_inputs_of_any_shape_have_squares(name: str, shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
@@ -153,6 +169,8 @@ def test_attacks_keep_to_the_square(norm: str, names: tuple[str, ...]) -> None:
             assert measure(target, ball, found.x).astray.sum() <= 1
     assert left["patch"] == min(left.values()) < left["noise"], left
     assert left["square"] < left["noise"], left
+    if "apgd-ce" in left:  # else random noise would make an honest network's result invalid
+        assert left["apgd-ce"] < left["noise"], left
 
 
 def linear_model() -> bytes:
@@ -164,15 +182,19 @@ def linear_model() -> bytes:
     return builder.build(builder.dense(flat, weights, [0.01] * 3, None, (0.2, 0)))
 
 
+def linear_target(folder: Path) -> Target:
+    """This network and 12 inputs, with its own answers for labels."""
+    bundle = write_bundle(linear_model(), folder / "bundle", name="linear")
+    twin, x = Twin(bundle), inputs(bundle, 12)
+    return Target(twin, GradientView(read_graph(linear_model())), x, twin.predict(x).labels, seed=0)
+
+
 @pytest.mark.parametrize("norm", PATCHES)
 def test_on_a_linear_network_the_worst_square_is_found(tmp_path: Path, norm: str) -> None:
     """The least margin against one rival class is that of the best corner of the best square, on the integers."""
     pytest.importorskip("tensorflow", reason="needs the extra 'train'")
-    bundle = write_bundle(linear_model(), tmp_path / "bundle", name="linear")
-    twin, x = Twin(bundle), inputs(bundle, 12)
-    y = twin.predict(x).labels
-    target = Target(twin, GradientView(read_graph(linear_model())), x, y, seed=0)
-    ball = Ball(norm, 3)
+    target, ball = linear_target(tmp_path), Ball(norm, 3)
+    twin, x, y = target.predictor, target.x, target.y
     found = target.margins(twin.predict(PatchSearch(tried=1000, places=1, steps=1).craft(target, ball).x))
     logits = twin.predict(x).logits
     assert logits is not None
@@ -186,7 +208,7 @@ def test_on_a_linear_network_the_worst_square_is_found(tmp_path: Path, norm: str
         assert found[row] <= max(least, 0) or found[row] <= least
 
 
-def _slopes(twin: Twin, clean: np.ndarray) -> np.ndarray:
+def _slopes(twin: Predictor, clean: np.ndarray) -> np.ndarray:
     """float64[3, height, width, channels]: what one step of each element adds to each logit."""
     moved = np.repeat(np.clip(clean, -128, 126), HEIGHT * WIDTH * CHANNELS, axis=0)
     flat = moved.reshape(len(moved), -1)
@@ -195,6 +217,40 @@ def _slopes(twin: Twin, clean: np.ndarray) -> np.ndarray:
     after = twin.predict(moved).logits
     assert before is not None and after is not None
     return np.asarray((after - before).T.reshape(3, HEIGHT, WIDTH, CHANNELS))
+
+
+@pytest.mark.parametrize("norm", PATCHES)
+def test_gradients_that_no_attack_repairs_stay_lost(tmp_path: Path, norm: str) -> None:
+    """Repaired views of a linear network lead somewhere, but in these balls nothing follows them."""
+    pytest.importorskip("tensorflow", reason="needs the extra 'train'")
+    target, everyone = linear_target(tmp_path), np.ones(12, bool)
+    astray = Fidelities(everyone, np.zeros(12, bool))
+    found = {}
+    for ball in (Ball(norm, 3), Ball("Linf", 3)):
+        (found[ball.norm],) = judge(target, [Held(ball, np.arange(12), target.x, astray)], (), {})
+    assert (found[norm].lost, found[norm].repaired, found[norm].failed) == (12, False, True)
+    assert (found["Linf"].lost, found["Linf"].repaired, found["Linf"].failed) == (0, True, True)
+
+
+@pytest.mark.parametrize("norm", PATCHES)
+def test_moves_are_in_values_and_not_in_pixels(tmp_path: Path, norm: str) -> None:
+    """One step of APGD crosses half of the range, and each push of the two-step attack's walk stays in one square."""
+    pytest.importorskip("tensorflow", reason="needs the extra 'train'")
+    target, ball = linear_target(tmp_path), Ball(norm, 3)
+    clean, start = np.zeros_like(target.x), np.zeros_like(target.x)
+    start[:, 0, 0] = 1
+    target = replace(target, x=clean, y=target.predictor.predict(clean).labels, starts=start)
+    queries, best = Queries(target), Best(target)
+    best.take(target.x, queries.margins(target.x))
+    ascend(target, ball, Gradients(target, "ce"), queries, best, steps=1, rng=np.random.default_rng(0))
+    moved = np.abs(best.x.astype(int)).max(axis=(1, 2, 3))
+    assert (moved[moved > 0] > 60).all() and moved.any()
+    rng = np.random.default_rng(0)
+    slopes, changed = rng.normal(size=(2, HEIGHT, WIDTH, CHANNELS)), np.zeros((2, HEIGHT, WIDTH, CHANNELS))
+    changed[1, 3:5, 5:7] = 40
+    pushed = ball.geometry.nudge(slopes, 3, changed, 4)
+    assert (ball.geometry.lengths(pushed) <= 3).all() and set(np.unique(np.abs(pushed))) == {0, REACH}
+    assert np.array_equal(pushed[1] != 0, changed[1] != 0)
 
 
 @pytest.fixture(scope="module")

@@ -137,19 +137,23 @@ def ascend(
 ) -> None:
     """Run one ascent for all samples that still hold, and put what it finds into `best`.
 
-    It starts where `Target.starts` says, and at random for samples of which that knows nothing.
+    It starts where `Target.starts` says, and at random for samples of which that knows nothing. Where moves lie in one
+    place, as patches do, the first of the steps' gradients chooses that of a random start.
     """
     active = np.flatnonzero(best.margins > 0)
     if active.size == 0:
         return
     region = Region(ball, target.x[active].astype(np.float32))
-    start = region.start(rng)
+    aims = None if aim is None else aim[active]
+    if ball.geometry.placed and steps > 1:
+        start, steps = region.start_at(rng, gradients(region.clean, active, aims)[1]), steps - 1
+    else:
+        start = region.start(rng)
     if target.starts is not None:
         given = target.starts[active].astype(np.float32)
         elsewhere = (given != region.clean).reshape(len(given), -1).any(axis=1)
         start = np.where(column(elsewhere, start), region.project(given), start)
-    aims = None if aim is None else aim[active]
-    state = _Ascent(start, *gradients(start, active, aims), 2.0 * ball.eps, _checkpoints(steps))
+    state = _Ascent(start, *gradients(start, active, aims), ball.geometry.first_step(ball.eps), _checkpoints(steps))
     for step in range(steps):
         on_grid = ball.to_grid(state.move(step, region), target.x[active])
         best.take(on_grid, queries.margins(on_grid, active), active)

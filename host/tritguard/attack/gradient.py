@@ -90,6 +90,12 @@ class Region:
         """A random point for each sample, float32[n, *input_shape]."""
         return self.project(self.clean + self.ball.geometry.start(rng, self.clean.shape, self.ball.eps))
 
+    def start_at(self, rng: np.random.Generator, gradient: NDArray[np.floating]) -> Float32:
+        """The same where gradients at the clean inputs, [n, *input_shape], promise most; see `Norm.start_at`."""
+        ends = np.where(gradient > 0, self.ball.high, self.ball.low)
+        gains = gradient * (ends - self.clean)
+        return self.project(self.clean + self.ball.geometry.start_at(rng, gains, self.ball.eps))
+
     def direction(self, gradient: NDArray[np.floating]) -> Float32:
         """The step of length one along which the loss rises most, for gradients [n, *input_shape]."""
         return np.asarray(self.ball.geometry.steepest(gradient), np.float32)

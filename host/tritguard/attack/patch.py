@@ -37,7 +37,7 @@ class PatchSearch(Attack):
 
     name = "Patch"
     kind: Kind = "white box"
-    follows = "gradients"
+    follows = "gradients and answers"  # which choose the places
 
     def __init__(self, tried: int = 1000, places: int = 4, steps: int = 25) -> None:
         self.tried = tried

@@ -190,12 +190,12 @@ class _Walk:
         return np.where(self._drawn(score, count), np.where(gain > 0, better, other), x)
 
     def _along_gradient(self, x: NDArray[np.int16], rows: Places, count: int) -> NDArray[np.int16]:
-        """Move some elements up or down as the gradient says, together by about a fifth of the ball's radius."""
+        """Move some elements up or down as the gradient says, each as far as the norm does in a short step."""
         gradient = self._gradient[rows]
-        one_each = float(self._ball.geometry.lengths(np.ones((1, count)))[0])
-        reach = max(1, round(self._ball.eps / (5 * one_each)))
-        moved = x + reach * np.sign(gradient).astype(np.int16)
-        return np.where(self._drawn(np.abs(gradient), count), moved, x)
+        steps = self._ball.geometry.nudge(
+            self._shaped(gradient), self._ball.eps, self._shaped(x - self._clean[rows]), count
+        ).reshape(x.shape)
+        return np.where(self._drawn(np.abs(gradient) * (steps != 0), count), x + steps.astype(np.int16), x)
 
     def _take_back(self, rows: Places) -> None:
         """Move some changed elements back to the clean input; the less the gradient says they matter, the likelier."""
@@ -215,7 +215,7 @@ class _Walk:
         last = np.sort(noisy, axis=1)[np.arange(len(noisy)), -np.broadcast_to(count, len(noisy))]
         return np.asarray((noisy >= last[:, None]) & (noisy > 0))
 
-    def _shaped(self, rows: NDArray[np.int16]) -> NDArray[np.float64]:
+    def _shaped(self, rows: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.float64]:
         return rows.reshape(-1, *self._target.x.shape[1:]).astype(np.float64)
 
 

@@ -27,6 +27,7 @@ class Norm(ABC):
         order: the p of the Lp norm, as ART takes it: a number, or infinity; None if it is no Lp norm.
         unit: what lengths and eps count: steps of the int8 input grid, or pixels.
         box: whether eps bounds each element by itself, so that all of them can use all of it at the same time.
+        placed: whether moves lie in one place of the input, which ascents choose along gradients; see `start_at`.
         farthest: the largest distance between two inputs on the int8 grid, where it does not depend on their size.
     """
 
@@ -35,6 +36,7 @@ class Norm(ABC):
     order: ClassVar[float | None] = None
     unit: ClassVar[str] = "step"
     box: ClassVar[bool] = False
+    placed: ClassVar[bool] = False
     farthest: ClassVar[int | None] = None
 
     def sanity_eps(self, largest: int) -> int | None:
@@ -74,9 +76,36 @@ class Norm(ABC):
         """
         return eps * self.steepest(gradients)
 
+    def first_step(self, eps: int) -> float:
+        """The length of an ascent's first moves, in lengths of `steepest`: the ball's diameter."""
+        return 2.0 * eps
+
+    def nudge(self, gradients: Floats, eps: int, moved: Floats, elements: int) -> Floats:
+        """What a walk may add to each element, of which it takes so many: together about a fifth of the radius.
+
+        Args:
+            gradients: float[n, *input_shape], of a loss at inputs of the ball.
+            eps: the radius.
+            moved: float[n, *input_shape], how far those inputs are from the clean ones.
+            elements: how many of them move at once.
+        """
+        one_each = float(self.lengths(np.ones((1, elements)))[0])
+        return np.asarray(max(1, round(eps / (5 * one_each))) * np.sign(gradients))
+
     @abstractmethod
     def start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: int) -> Floats:
         """Random moves of the shape [n, *input_shape] from which gradient attacks start."""
+
+    def start_at(self, rng: np.random.Generator, gains: Floats, eps: int) -> Floats:
+        """Random moves as of `start`, where a loss may rise most.
+
+        By default those of `start`, where moves may lie anywhere at the same time.
+
+        Args:
+            gains: float[n, *input_shape], what the loss would gain by each element, were it linear.
+            eps: the radius.
+        """
+        return self.start(rng, gains.shape, eps)
 
     @abstractmethod
     def to_edge(self, rng: np.random.Generator, clean: Float64, eps: int) -> Float64:

@@ -29,6 +29,7 @@ class Patch(Norm):
     name = "patch"
     meaning = "side in pixels of the smallest square that holds all changes, wherever in the picture it lies"
     unit = "pixel"
+    placed = True
 
     @override
     def sanity_eps(self, largest: int) -> int:
@@ -65,15 +66,30 @@ class Patch(Norm):
         """In the square where slopes are steepest, or that has been changed, as far as networks are nearly linear."""
         changed = _changed(moved)
         elsewhere = changed.any(axis=(1, 2), keepdims=True) & ~changed
-        channels = gradients.size // max(elsewhere.size, 1)
-        fixed = np.repeat(elsewhere[..., None], channels, axis=3).reshape(gradients.shape)
-        slopes = np.where(fixed, 0.0, gradients)
+        slopes = np.where(_wide(elsewhere, gradients.shape), 0.0, gradients)
         return REACH * np.sign(self.shrink(np.sign(slopes) * np.sqrt(np.abs(slopes)), eps))
+
+    @override
+    def first_step(self, eps: int) -> float:
+        """Half of the range of values: eps counts pixels, and says nothing of how far one may change."""
+        return float(INT8_MAX)
+
+    @override
+    def nudge(self, gradients: Floats, eps: int, moved: Floats, elements: int) -> Floats:
+        """As `along`: what lies outside the square that has been changed would be cut off."""
+        return self.along(gradients, eps, moved)
 
     @override
     def start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: int) -> Floats:
         """A square at random, filled at random."""
         return np.where(self._anywhere(rng, shape, eps), rng.uniform(INT8_MIN, INT8_MAX, shape), 0.0)
+
+    @override
+    def start_at(self, rng: np.random.Generator, gains: Floats, eps: int) -> Floats:
+        """The square that gains most, filled at random; one at random where nothing gains."""
+        inside = _changed(self.along(gains, eps, np.zeros_like(gains)))
+        inside = np.where(inside.any(axis=(1, 2), keepdims=True), inside, _changed(self.start(rng, gains.shape, eps)))
+        return np.where(_wide(inside, gains.shape), rng.uniform(INT8_MIN, INT8_MAX, gains.shape), 0.0)
 
     @override
     def to_edge(self, rng: np.random.Generator, clean: Float64, eps: int) -> Float64:
@@ -162,6 +178,12 @@ def _changed(moves: Floats) -> Places:
     """bool[n, height, width]: the pixels that moves change."""
     pixels = (moves != 0).reshape(len(moves), *as_image(moves.shape[1:]))
     return np.asarray(pixels.any(axis=3))
+
+
+def _wide(pixels: Places, shape: tuple[int, ...]) -> Places:
+    """bool[n, height, width] for every element of inputs of this shape, [n, *input_shape]."""
+    channels = as_image(shape[1:])[2]
+    return np.repeat(pixels[..., None], channels, axis=3).reshape(shape)
 
 
 def _last(flags: Places) -> Corners:

@@ -24,7 +24,7 @@ from tritguard.evaluate.robustness.comparisons import (
     weaker,
 )
 from tritguard.evaluate.robustness.evidence import Evidence, Finding, NotMade
-from tritguard.evaluate.robustness.figures import Unmade
+from tritguard.evaluate.robustness.figures import Fidelity, Unmade
 from tritguard.evaluate.robustness.proofs import UNBROKEN, unproved
 from tritguard.evaluate.robustness.significance import LEVEL, mcnemar
 from tritguard.evaluate.study import Issue, Rate
@@ -200,6 +200,9 @@ _SEARCHES: dict[str, Callable[[Evidence, int], bool]] = {
     "a black box that follows decisions": _asked("decisions"),
     "transfer from a control": lambda e, eps: any(row.kind == "transfer" for row in e.at(eps)),
     "twice the steps on what held": lambda e, eps: eps in e.doubled,
+    "attacks along repaired gradients": lambda e, eps: (
+        not any(one.failed and not one.repaired for one in e.symptoms.fidelity if one.eps_steps == eps)
+    ),
     "more queries for black boxes that still gain": lambda e, eps: any(map(takes_gradients, e.at(eps))),
 }
 
@@ -294,10 +297,15 @@ def _astray(e: Evidence) -> Finding:
         return NotMade("no gradients were measured")
     return [
         f"at eps {one.eps_steps} the gradients of {one.lost} of the {one.left} samples that hold lead nowhere, in the "
-        "network's view and in repaired ones: nothing bounds what better ones would leave"
+        "network's view and in any repaired one: nothing bounds what better ones would leave"
         for one in e.symptoms.fidelity
         if one.eps_steps in e.threat and one.lost > max(DOUBLING_GAIN * e.clean.n, ASTRAY * one.left)
     ]
+
+
+def _followed(one: Fidelity) -> str:
+    nothing = "no attack follows repaired ones in balls of this norm; other attacks"
+    return "attacks that follow repaired ones" if one.repaired else nothing
 
 
 def _repaired(e: Evidence) -> Finding:
@@ -305,7 +313,7 @@ def _repaired(e: Evidence) -> Finding:
         return NotMade("no gradients were measured")
     return [
         f"at eps {one.eps_steps} the gradients of {one.astray} of the {one.held} samples that held led nowhere; "
-        f"attacks that follow repaired ones, and more steps, left {one.left}"
+        f"{_followed(one)}, and more steps, left {one.left}"
         for one in e.symptoms.fidelity
         if one.astray > max(DOUBLING_GAIN * e.clean.n, ASTRAY * one.held)
     ]
@@ -335,7 +343,7 @@ def _doubtful(e: Evidence) -> Finding:
         return NotMade("so many gradients lead nowhere that the result is invalid: see GRADIENTS_LEAD_NOWHERE")
     return [
         f"at eps {one.eps_steps} the gradients of {one.lost} of the {one.left} samples that hold lead nowhere, in the "
-        "network's view and in repaired ones: the worst case may be lower by as many"
+        "network's view and in any repaired one: the worst case may be lower by as many"
         for one in e.symptoms.fidelity
         if one.eps_steps in e.threat and one.lost > DOUBLING_GAIN * e.clean.n
     ]

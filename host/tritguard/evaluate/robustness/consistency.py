@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tritguard.attack.norms import NORMS
+from tritguard.attack.repaired import Repaired
 from tritguard.evaluate import data_checks
 from tritguard.evaluate.robustness.checks import CHECKS, check
 from tritguard.evaluate.robustness.evidence import Measured, gather
@@ -202,6 +204,11 @@ def _fidelity(result: RobustnessResult) -> Iterator[str]:
             yield f"{name}: {one.lost} lost of {one.left} left, {one.astray} astray of {one.held} held, of {n} samples"
         if one.gained > one.held - one.left:
             yield f"{name}: twice the steps broke {one.gained}, but {one.left} of {one.held} are left"
+        followed = any((row.attack, row.eps_steps) == (Repaired.name, one.eps_steps) for row in result.attacks)
+        if one.repaired and not followed:
+            yield f"{name}: repaired, but no attack followed repaired gradients there"
+        if one.failed and not one.repaired and NORMS[result.threat_model.norm].order is not None:
+            yield f"{name}: failed but not repaired, which is for norms that are no Lp norms"
         left = _left(result, one.eps_steps)
         if one.left != left and result.confirmation.mismatched_inputs == 0:
             yield f"{name}: {one.left} samples left, the curve has {left}"

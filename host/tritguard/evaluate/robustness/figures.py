@@ -91,11 +91,14 @@ class Fidelity(Record):
         held: the number of samples that hold under all of the plan's attacks.
         astray: how many of them have gradients that lead nowhere in the ball.
         rough: how many have gradients that lead nowhere within one step.
-        repaired: whether attacks followed repaired gradients for that reason.
+        repaired: whether attacks followed repaired gradients for that reason; they do in Lp balls alone.
         left: how many samples hold in the end.
-        lost: how many of those have gradients that lead nowhere, in the deployed network's view and in repaired ones.
+        lost: how many of those have gradients that lead nowhere, in the deployed network's view and in repaired ones,
+            which are made for Lp balls alone.
         gained: how many samples more fell to twice the steps along repaired gradients, which are given where the first
             run of them broke more than 2 % of all samples.
+        failed: whether so many gradients fail that they have to be repaired, in this norm or not; false in results of
+            versions that did not store it.
     """
 
     eps_steps: int
@@ -106,6 +109,7 @@ class Fidelity(Record):
     left: NonNegativeInt
     lost: NonNegativeInt
     gained: NonNegativeInt = 0
+    failed: bool = False
 
 
 class Symptoms(Record):

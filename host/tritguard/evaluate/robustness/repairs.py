@@ -191,7 +191,8 @@ def judge(
     for held in before:
         left = _held(target, held.ball, flags)[held.places]
         lost = held.found.astray & left
-        if lost.any():
+        tried = held.ball.geometry.order is not None  # no repaired view excuses what no attack followed
+        if tried and lost.any():
             rest, part = np.flatnonzero(lost), target.part(held.places[lost])
             for view in repaired_views(target, _around(target, held), held.ball):
                 again = measure(replace(part, view=view), held.ball, held.attacked[rest])
@@ -202,7 +203,8 @@ def judge(
                 held=len(held.places),
                 astray=int(held.found.astray.sum()),
                 rough=int(held.found.rough.sum()),
-                repaired=held.fails,
+                repaired=tried and held.fails,
+                failed=held.fails,
                 left=int(left.sum()),
                 lost=int(lost.sum()),
                 gained=gained.get(held.ball.eps, 0),
