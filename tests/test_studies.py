@@ -15,7 +15,7 @@ from tests.support.device_support import inputs
 from tests.support.robustness_result import make_result
 from tests.support.shared import ROOT
 from tritguard import api
-from tritguard.api.keeping import attacks_by, differing, keep_other_result, runs_on
+from tritguard.api.keeping import attacks_by, differing, keep_other_result, runs_on, stated
 from tritguard.api.road import RunConfig
 from tritguard.build import Build
 from tritguard.data import Dataset
@@ -165,7 +165,7 @@ def test_a_result_tells_what_it_saw_and_where_it_ran() -> None:
     result = make_result(
         firmware=firmware | {"emulated": False}, threat_model=threat | {"access": "scores", "data_range": found}
     )
-    same = result.asked
+    same = stated(result)
     assert not differing(result, same)
     for other in (runs_on(firmware["board"], None), runs_on("netduinoplus2", "auto"), {"access": "labels"}):
         assert len(differing(result, same | other)) == 1
@@ -178,11 +178,11 @@ def test_a_plan_is_what_its_result_states() -> None:
     """So that the same command in the same folder replaces its own result."""
     data = Dataset("mine", np.zeros((2, 4), np.uint8), np.zeros(2, np.int64), ("a",), "pixels", "none")
     plan = Plan(samples=7, eps=(1, 8), access="scores", data_range=(0, 128.5), attacks=("noise", "square"))
-    stated = attacks_by(plan, 5, data, live=False)
-    assert (stated["data-range"], stated["access"]) == ("0,128.5", "scores")
-    assert {name for name in make_result().asked if name not in stated} == {"data", "board", "emulated"}
-    assert set(stated) - set(make_result().asked) == {"access"}
-    assert stated.items() >= attacks_by(plan, 5, None, live=False).items()
+    will = attacks_by(plan, 5, data, live=False)
+    assert (will["data-range"], will["access"]) == ("0,128.5", "scores")
+    assert {name for name in stated(make_result()) if name not in will} == {"data", "board", "emulated"}
+    assert set(will) - set(make_result().asked) == {"access"}
+    assert will.items() >= attacks_by(plan, 5, None, live=False).items()
 
 
 def test_a_result_of_another_model_or_plan_is_kept(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:

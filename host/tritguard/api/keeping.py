@@ -11,6 +11,7 @@ from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.kind import StudyKind
 from tritguard.evaluate.limits import own_range
+from tritguard.evaluate.measurement import Firmware
 from tritguard.evaluate.registry import read_study
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.result import planned
@@ -34,7 +35,7 @@ def keep_other_result(
         kind: the study.
         out: its folder.
         data: the data.
-        asked: the plan, and what it runs on, as `Study.asked` will have them.
+        asked: the plan, as `Study.asked` will have it, and what it `runs_on`.
         bundles: the models; empty where they are made later.
         replace: whether the user wants the other result replaced.
 
@@ -70,7 +71,14 @@ def differing(other: Study, wanted: Mapping[str, object]) -> dict[str, tuple[obj
 
     What only one of the two knows of came with another version, or is about what this study does not ask for.
     """
-    return {name: (stated, wanted[name]) for name, stated in other.asked.items() if wanted.get(name, stated) != stated}
+    return {name: (said, wanted[name]) for name, said in stated(other).items() if wanted.get(name, said) != said}
+
+
+def stated(study: Study) -> dict[str, object]:
+    """What a result states of what it was asked for, and of the device that it was measured on, if it names one."""
+    firmware = getattr(study, "firmware", None)
+    device = {"board": firmware.board, "emulated": firmware.emulated} if isinstance(firmware, Firmware) else {}
+    return {**study.asked, **device}
 
 
 def refuse(different: Mapping[str, tuple[object, object]], path: Path) -> None:

@@ -15,7 +15,6 @@ from pydantic import NonNegativeInt, PositiveInt, model_validator
 from tritguard import __version__
 from tritguard.data import Dataset
 from tritguard.emit import Bundle
-from tritguard.evaluate.measurement import Firmware
 from tritguard.records import Record
 from tritguard.versions import versions
 
@@ -234,14 +233,9 @@ class Study(Record):
 
     @property
     def asked(self) -> dict[str, object]:
-        """What it was asked for, by the names of options: data, device, plan. Its models are compared by their hashes.
-
-        A study whose result does not say what it ran on has no device.
-        """
+        """What it was asked for, by the names of options: data and plan. Its models are compared by their hashes."""
         data = f"{self.provenance.data_name} ({self.provenance.data_sha256[:12]})"
-        ran_on = getattr(self, "firmware", None)
-        device = {"board": ran_on.board, "emulated": ran_on.emulated} if isinstance(ran_on, Firmware) else {}
-        return {"data": data, **device, **self._planned}
+        return {"data": data} | self._planned
 
     @property
     def _planned(self) -> dict[str, object]:
