@@ -15,16 +15,18 @@ from tests.support.device_support import inputs
 from tests.support.honest import ZOO
 from tests.support.robustness_result import N, make_result
 from tritguard import api
+from tritguard.api.keeping import keep_other_result
 from tritguard.attack import Ball
 from tritguard.build import Build
 from tritguard.certify.box import Region
 from tritguard.certify.splitting import lowest_corner
 from tritguard.cli import app
 from tritguard.data import Dataset, write_dataset
+from tritguard.data.dataset import read_dataset
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.certify.result import CertifyPlan, CertifyResult
-from tritguard.evaluate.certify.study import study_certify
+from tritguard.evaluate.certify.study import CERTIFY, study_certify
 from tritguard.evaluate.study import Attacked
 from tritguard.graph.model import FullyConnected
 from tritguard.predictor import Int8
@@ -154,6 +156,17 @@ def test_the_device_confirms_what_breaks_and_what_is_proved(shown: tuple[Certify
     page = (folder / "certify.html").read_text()
     assert "Robust accuracy from both sides" in page and "inputs replayed" in page
     assert f"between {100 * result.points[-1].proved.value:.1f} % (proved)" in page
+
+
+def test_a_result_of_another_plan_is_kept(shown: tuple[CertifyResult, Path], small_bundle: Bundle) -> None:
+    """As every verb keeps it; the plan that it is of may be carried out again."""
+    result, folder = shown
+    arguments = ["certify", str(small_bundle.path), "-d", str(folder / "data.npz"), "-o", str(folder), "--eps", "1,2"]
+    done = CliRunner().invoke(app, [*arguments, "-n", "24", "--seconds", "0.05", "--seed", "1"])
+    assert isinstance(done.exception, BadInputError) and "(seed: 0 there, 1 here)" in str(done.exception)
+    data = read_dataset(folder / "data.npz")
+    keep_other_result(CERTIFY, folder, data, result.plan.model_dump(mode="json"), [small_bundle], replace=False)
+    assert api.read_study(folder / "certify.json") == result
 
 
 def test_counterexamples_are_kept_and_break_what_they_say(

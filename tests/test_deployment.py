@@ -57,6 +57,8 @@ def result(
     page = (out / "deployment.html").read_text()
     assert "120 of 150" in page and "instructions, exact" in page
     assert_conforms(out / "deployment.json", "deployment")
+    refused = CliRunner().invoke(app, [*arguments, "--port", "auto"])
+    assert "(emulated: True there, False here)" in str(refused.exception)
     found = api.read_study(out / "deployment.json")
     assert isinstance(found, DeploymentResult)
     return found

@@ -19,6 +19,7 @@ from tests.support import float_net
 from tests.support.device_support import inputs
 from tests.support.tflite_builder import ModelBuilder
 from tritguard import api
+from tritguard.api.keeping import attacks_by, keep_other_result, runs_on
 from tritguard.attack import Ball, Target
 from tritguard.attack.apgd import ascend
 from tritguard.attack.base import Best, Queries
@@ -31,13 +32,16 @@ from tritguard.attack.view import GradientView
 from tritguard.build import Build
 from tritguard.cli import app
 from tritguard.data import Dataset, write_dataset
+from tritguard.data.dataset import read_dataset
 from tritguard.emit import Bundle, write_bundle
+from tritguard.errors import BadInputError
 from tritguard.evaluate.certify.result import CertifyPlan
 from tritguard.evaluate.robustness.fidelity import Fidelities, measure
 from tritguard.evaluate.robustness.grids import Regrid
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.repairs import Held, judge
 from tritguard.evaluate.robustness.result import RobustnessResult
+from tritguard.evaluate.robustness.study import ROBUSTNESS
 from tritguard.graph import read_graph
 from tritguard.predictor import Predictor
 from tritguard.twin import Twin
@@ -281,6 +285,28 @@ def test_a_result_tells_the_patch_and_its_size(folder: Path) -> None:
     assert "attacked within patch bounds of 2, 4 pixels" in page
     assert "side in pixels of the smallest square that holds all changes" in page
     assert "input units" not in page.split("<main>")[1].split('id="checks"')[0]
+
+
+def test_the_same_attacks_may_replace_their_result_and_others_may_not(
+    folder: Path, small_bundle: Bundle, small_build: Build
+) -> None:
+    data, budgets = read_dataset(folder.parent / "data.npz"), {"square": {"queries": 20}, "noise": {"tries": 2}}
+    plan = Plan.model_validate(
+        {"samples": 16, "norm": "patch", "eps": (2, 4), "attacks": ("noise", "square"), "settings": budgets}
+    )
+
+    def kept(port: str | None = None, **others: object) -> None:
+        chosen = plan.model_copy(update=others)
+        asked = attacks_by(chosen, 5, data, live=False) | runs_on(small_build.record.board.id, port)
+        keep_other_result(ROBUSTNESS, folder, data, asked, [small_bundle], replace=False)
+
+    kept()
+    with pytest.raises(BadInputError, match=r"\(emulated: True there, False here\)"):
+        kept("auto")
+    with pytest.raises(BadInputError, match=r"\(access: logits there, labels here\)"):
+        kept(access="labels")
+    with pytest.raises(BadInputError, match=r"\(data-range: 0,255 there, 0,200 here\)"):
+        kept(data_range=(0, 200))
 
 
 def test_a_patch_of_the_control_has_as_many_pixels() -> None:

@@ -205,7 +205,9 @@ def test_the_whole_road_from_a_configuration(tmp_path: Path) -> None:
     assert (result.firmware.board, result.firmware.clock_hz) == ("netduinoplus2", 16_000_000)
     # Again, and with all that a run can study: what is there is taken.
     (tmp_path / "run.toml").write_text(CONFIG + STUDIES)
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2 and "is the result of another configuration" in refused.stderr
+    again = subprocess.run([*command, "--replace"], capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert "trained before, with the same settings" in again.stdout
     assert read_result(tmp_path / "out" / "result.json").curve == result.curve
@@ -277,7 +279,8 @@ def test_unplugging_in_the_middle(keywords: Firmware, tmp_path: Path) -> None:
     out.mkdir()
     (out / "result.json").write_text('{"stale": true}')
     # Noise is found at once, and confirming it on the device takes long enough to be interrupted.
-    command = attack_command(keywords, out, "-n", "200", "--eps", "8", "--attacks", "noise", "--workers", "1")
+    options = ("-n", "200", "--eps", "8", "--attacks", "noise", "--workers", "1", "--replace")
+    command = attack_command(keywords, out, *options)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 240
     # The last crafted file there: confirmation on the device begins.

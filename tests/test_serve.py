@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 import re
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,13 +15,19 @@ from urllib.error import HTTPError
 from urllib.parse import quote
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
 from tests.support.pages import Browser, serving, under_way, write
 from tests.support.robustness_result import make_result
 from tests.support.schemas import assert_conforms
 from tritguard.api import journal as journals
 from tritguard.api.journal import Journal, read_progress
+from tritguard.errors import BadInputError
+from tritguard.serve.app import _threaded
 from tritguard.serve.guard import HEADERS
+from tritguard.serve.runs import find_runs
+from tritguard.serve.views import curve, row
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +128,76 @@ def test_a_run_that_was_killed_is_not_under_way(tmp_path: Path, monkeypatch: pyt
     assert before is not None and living is not None and living.updated > before.updated
     assert living.alive
     assert not living.model_copy(update={"updated": datetime.now(UTC) - timedelta(minutes=1)}).alive
+
+
+ODD_PROGRESS = [
+    {"updated": "2031-01-01T00:00:00"},
+    {"started": "2031-01-01T00:00:00"},
+    *({"stages": [{"step": "", "name": "n", "done": 1, "total": 2, "began": 0, "seconds": 0} | odd]}
+      for odd in ({"total": 10**400}, {"done": 2**53 + 1}, {"seconds": 1e300}, {"began": -1})),
+]  # fmt: skip
+ODD_SO_FAR = [
+    {"points": [{"eps_steps": 0, "held": 1}]},
+    {"points": [{"eps_steps": 2**31 + 1, "held": 1}]},
+    {"points": [{"eps_steps": 1, "held": 101}]},
+    {"right": 101},
+    {"samples": 10**400},
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "odd"), [*(("progress.json", odd) for odd in ODD_PROGRESS), *(("so-far.json", odd) for odd in ODD_SO_FAR)]
+)
+def test_an_odd_file_of_one_run_is_a_problem_of_that_run_alone(name: str, odd: object, tmp_path: Path) -> None:
+    under_way(tmp_path / "now")
+    path = tmp_path / "now" / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | dict(odd)))  # type: ignore[call-overload]
+    (run,) = find_runs(tmp_path)
+    assert [name in problem for problem in run.problems] == [True]
+    assert row(run).problems == run.problems and curve(run) is None
+
+
+def test_the_most_that_the_files_may_say_can_be_shown(tmp_path: Path) -> None:
+    under_way(tmp_path / "now")
+    path = tmp_path / "now" / "progress.json"
+    most = {"step": "", "name": "n", "done": 1, "total": 2**53, "began": 1e9, "seconds": 1e9}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"stages": [most]}))
+    path = tmp_path / "now" / "so-far.json"
+    points = [{"eps_steps": eps, "held": 2**53} for eps in (1, 2**31)]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"samples": 2**53, "points": points}))
+    (run,) = find_runs(tmp_path)
+    assert row(run).stage is not None and curve(run) is not None and not run.problems
+
+
+def test_a_run_of_the_future_is_not_under_way(tmp_path: Path) -> None:
+    under_way(tmp_path)
+    seen = read_progress(tmp_path)
+    assert seen is not None and seen.alive
+    assert not seen.model_copy(update={"updated": datetime.now(UTC) + timedelta(days=1)}).alive
+
+
+def test_a_result_with_no_time_is_shown_without_one(tmp_path: Path) -> None:
+    write(tmp_path / "one", provenance=make_result().provenance.model_dump() | {"created": "yesterday"})
+    assert [row(run).when for run in find_runs(tmp_path)] == [""]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    for name in ("progress.json", "so-far.json"):
+        os.mkfifo(tmp_path / name)
+    code = (
+        "import sys, pathlib; from tritguard.api.journal import read_progress as one; "
+        "from tritguard.evaluate.robustness.so_far import read_so_far as other; "
+        "path = pathlib.Path(sys.argv[1]); sys.exit(not one(path) is other(path) is None)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)  # which a wait would outlast
+
+
+def test_what_no_check_foresaw_is_said_in_words() -> None:
+    for error, status in ((OverflowError("too large"), 500), (ValueError("odd"), 500), (BadInputError("bad"), 400)):
+
+        def page(_request: Request, error: Exception = error) -> Response:
+            raise error
+
+        answer = asyncio.run(_threaded(page)(Request({"type": "http"})))  # type: ignore[arg-type]
+        assert answer.status_code == status and str(error) in bytes(answer.body).decode()

@@ -15,8 +15,8 @@ from tests.support.device_support import inputs
 from tests.support.robustness_result import make_result
 from tests.support.shared import ROOT
 from tritguard import api
+from tritguard.api.keeping import attacks_by, differing, keep_other_result, runs_on, stated
 from tritguard.api.road import RunConfig
-from tritguard.api.studies import keep_other_result
 from tritguard.build import Build
 from tritguard.data import Dataset
 from tritguard.emit import Bundle
@@ -140,8 +140,49 @@ def test_a_result_on_other_data_is_kept(tmp_path: Path) -> None:
     asked(data)
     with pytest.raises(BadInputError, match=r"\(samples: \d+ there, 7 here; eps: \[.*\] there, \[1, 2\] here\)"):
         asked(data, samples=7, eps=[1, 2])
-    path.write_text("{}")
-    asked(data)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"kind": "robustness", "schema_version": 3}', "no JSON"])
+def test_a_result_that_this_version_cannot_read_is_kept(content: str, small_bundle: Bundle, tmp_path: Path) -> None:
+    """A later version may have written it, and nothing here can tell what it is of."""
+    data = Dataset("mine", np.zeros((2, 4), np.int8), np.zeros(2, np.int64), ("a",), "steps", "none")
+    path = tmp_path / "result.json"
+    path.write_text(content)
+    config = RunConfig.model_validate({"name": "n", "model": str(small_bundle.path), "data": "fashion-mnist"})
+    for text in ("name = 'n'", ""):
+        with pytest.raises(BadInputError, match=r"result.json: cannot be read as a result \(.*--replace"):
+            api.run(config, tmp_path, text=text)
+    with pytest.raises(BadInputError, match=r"cannot be read as a result"):
+        keep_other_result(ROBUSTNESS, tmp_path, data, {}, [], replace=False)
+    assert path.read_text() == content
+    keep_other_result(ROBUSTNESS, tmp_path, data, {}, [], replace=True)
+
+
+def test_a_result_tells_what_it_saw_and_where_it_ran() -> None:
+    """Each of these alone makes it a result of another run; what a version did not write down does not."""
+    firmware, threat = make_result().firmware.model_dump(), make_result().threat_model.model_dump()
+    found = {"low": 0.0, "high": 255.0, "low_step": -128, "high_step": 127}
+    result = make_result(
+        firmware=firmware | {"emulated": False}, threat_model=threat | {"access": "scores", "data_range": found}
+    )
+    same = stated(result)
+    assert not differing(result, same)
+    for other in (runs_on(firmware["board"], None), runs_on("netduinoplus2", "auto"), {"access": "labels"}):
+        assert len(differing(result, same | other)) == 1
+    for data_range in ("none", "0,254"):
+        assert differing(result, same | {"data-range": data_range}) == {"data-range": ("0,255", data_range)}
+    assert not differing(make_result(), make_result().asked | {"access": "labels"})
+
+
+def test_a_plan_is_what_its_result_states() -> None:
+    """So that the same command in the same folder replaces its own result."""
+    data = Dataset("mine", np.zeros((2, 4), np.uint8), np.zeros(2, np.int64), ("a",), "pixels", "none")
+    plan = Plan(samples=7, eps=(1, 8), access="scores", data_range=(0, 128.5), attacks=("noise", "square"))
+    will = attacks_by(plan, 5, data, live=False)
+    assert (will["data-range"], will["access"]) == ("0,128.5", "scores")
+    assert {name for name in stated(make_result()) if name not in will} == {"data", "board", "emulated"}
+    assert set(will) - set(make_result().asked) == {"access"}
+    assert will.items() >= attacks_by(plan, 5, None, live=False).items()
 
 
 def test_a_result_of_another_model_or_plan_is_kept(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
@@ -157,6 +198,26 @@ def test_a_result_of_another_model_or_plan_is_kept(small_bundle: Bundle, small_b
     with pytest.raises(BadInputError, match=r"result.json: is no run's result; give another folder, or --replace"):
         api.run(config, tmp_path, text="name = 'n'")
     assert (tmp_path / "result.json").exists() and (tmp_path / "faults.json").exists()
+
+
+def test_a_run_keeps_the_result_of_another_board_or_plan(small_bundle: Bundle, tmp_path: Path) -> None:
+    """The board and the port may be the command line's, and no part of the configuration's text."""
+    text, result = "name = 'n'", make_result()
+    firmware, told = result.firmware.model_dump(), result.provenance.model_dump() | {"configuration": text}
+    settings = {"name": "n", "model": str(small_bundle.path), "data": "fashion-mnist", "board": "mps2-an386"}
+
+    def refused(message: str, text: str, **others: object) -> None:
+        with pytest.raises(BadInputError, match=message):
+            api.run(RunConfig.model_validate(settings | others), tmp_path, text=text)
+
+    path = tmp_path / "result.json"
+    path.write_text(make_result(provenance=told).model_dump_json())
+    refused(r"\(board: mps2-an386 there, netduinoplus2 here\); give another folder", text, board="netduinoplus2")
+    refused(r"\(emulated: True there, False here\)", text, port="auto")
+    refused(r"name: dscnn_int8 there, n here; .*samples: 300 there, 100 here", "")
+    path.write_text(make_result(provenance=told, firmware=firmware | {"emulated": False}).model_dump_json())
+    refused(r"\(emulated: False there, True here\)", text)
+    assert path.exists()
 
 
 def test_reports_are_written_beside_their_results() -> None:

@@ -74,6 +74,8 @@ def studied(folder: Path, training: TrainConfig, *options: str) -> PrivacyResult
     assert "<polyline" in (folder / "out" / "privacy.html").read_text()
     assert_conforms(folder / "out" / "privacy.json", "privacy")
     assert_conforms(folder / "net" / "train.json", "training")
+    refused = CliRunner().invoke(app, ["privacy", str(folder / "net"), "--out", str(folder / "out"), "--seed", "77"])
+    assert "seed: " in str(refused.exception) and "trainings" not in str(refused.exception)
     return PrivacyResult.model_validate_json((folder / "out" / "privacy.json").read_bytes())
 
 

@@ -9,9 +9,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import NonNegativeFloat, NonNegativeInt
+from pydantic import AwareDatetime, Field
 
 from tritguard.errors import TritguardError
 from tritguard.files import write_whole
@@ -25,6 +25,9 @@ _SILENT_SECONDS = 4 * BEAT_SECONDS
 _KEPT = 100  # stages
 _STOPPED = (KeyboardInterrupt, SystemExit)
 
+# What a page can show: a float holds every such count, and a sum of such times is no surprise.
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
 State = Literal["running", "done", "stopped", "failed"]
 
 
@@ -33,10 +36,10 @@ class StageProgress(Record):
 
     step: str
     name: str
-    done: NonNegativeInt
-    total: NonNegativeInt
-    began: NonNegativeFloat
-    seconds: NonNegativeFloat
+    done: Count
+    total: Count
+    began: Seconds
+    seconds: Seconds
 
 
 class RunProgress(Record):
@@ -54,8 +57,8 @@ class RunProgress(Record):
     kind: Literal["progress"] = "progress"
     name: str
     verb: str
-    started: datetime
-    updated: datetime
+    started: AwareDatetime
+    updated: AwareDatetime
     state: State
     message: str = ""
     step: str = ""
@@ -63,8 +66,11 @@ class RunProgress(Record):
 
     @property
     def alive(self) -> bool:
-        """Whether the run goes on: one that was killed cannot say so, but its file grows old."""
-        return self.state == "running" and (datetime.now(UTC) - self.updated).total_seconds() < _SILENT_SECONDS
+        """Whether the run goes on: one that was killed cannot say so, but its file grows old.
+
+        Nor is one under way whose file is of the future, beyond what two clocks differ by.
+        """
+        return self.state == "running" and abs((datetime.now(UTC) - self.updated).total_seconds()) < _SILENT_SECONDS
 
 
 def read_progress(folder: Path) -> RunProgress | None:
@@ -74,7 +80,7 @@ def read_progress(folder: Path) -> RunProgress | None:
         BadInputError: the file is damaged, or of something else.
     """
     path = folder / FILE
-    return from_json(RunProgress, path, fix="remove it") if path.exists() else None
+    return from_json(RunProgress, path, fix="remove it") if path.is_file() else None  # a pipe of this name would wait
 
 
 class Journal:

@@ -14,6 +14,7 @@ from pydantic import create_model, model_validator
 from tritguard.api.firmware import build
 from tritguard.api.flashing import flash
 from tritguard.api.journal import Journal
+from tritguard.api.keeping import FIX, attacks_by, differing, earlier_result, refuse, runs_on
 from tritguard.api.machine import require
 from tritguard.api.models import convert, convert_control, earlier_training, load_data, train
 from tritguard.api.studies import carry_out_watched, clear
@@ -25,8 +26,9 @@ from tritguard.device.bench import without_bench
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
-from tritguard.evaluate.registry import STUDIES, kind_of, leading, read_study
+from tritguard.evaluate.registry import STUDIES, kind_of, leading
 from tritguard.evaluate.robustness.plan import Plan
+from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.study import Study
 from tritguard.files import write_whole
 from tritguard.progress import Progress, in_one_piece, silent
@@ -159,13 +161,13 @@ def run(
         watcher: follows the run.
         text: the TOML text that the configuration was read from, which the results keep and the report shows, without
             the table `[bench]`.
-        replace: put the results in the place of those of another configuration.
+        replace: put the results in the place of those of another configuration or board.
 
     Returns:
         The results, that of the attack first. Each lies in `out`, and `report.html` there shows all.
 
     Raises:
-        BadInputError: the folder holds the result of another configuration.
+        BadInputError: the folder holds the result of another configuration or board, or one that cannot be read.
         TritguardError: what a step raises; nothing of an older result is left then.
     """
     board = load_board(config.board)
@@ -175,8 +177,8 @@ def run(
         if path is not None and not Path(path).exists():
             raise BadInputError(f"no such {what}", where=path, fix="paths start at the working directory")
     folder = Path(out)
-    if text and not replace:
-        _keep_other_run(folder, without_bench(text))
+    if not replace:
+        _keep_other_run(config, board, folder, without_bench(text))
     config.attack.check_installed()
     with Journal(folder, "run", config.name) as journal:
         return _go(config, board, folder, _Followed(watcher or Watcher(), journal), text)
@@ -250,16 +252,28 @@ def _go(config: RunSettings, board: Board, folder: Path, road: _Followed, text: 
     return _studies(config, context, road, without_bench(text))
 
 
-def _keep_other_run(folder: Path, text: str) -> None:
-    """Refuse to put results in the place of those of another configuration, a TOML text without `[bench]`."""
+def _keep_other_run(config: RunSettings, board: Board, folder: Path, text: str) -> None:
+    """Refuse to put results in the place of those of another configuration or of another board.
+
+    Args:
+        config: the configuration, whose board and port may be others than the text's.
+        board: its board.
+        folder: of the run.
+        text: the configuration's TOML text without `[bench]`. Where there is none, what is known before the data is
+            read has to agree: the name and the plan of the attacks.
+    """
     path = folder / leading().file
-    try:
-        other = read_study(path)
-    except BadInputError:  # what cannot be read is no result
+    if (other := earlier_result(path)) is None:
         return
-    if other.provenance.configuration != text:
+    if text and other.provenance.configuration != text:
         what = "is the result of another configuration" if other.provenance.configuration else "is no run's result"
-        raise BadInputError(what, where=str(path), fix="give another folder, or --replace")
+        raise BadInputError(what, where=str(path), fix=FIX)
+    wanted, different = runs_on(board.id, config.port), dict[str, tuple[object, object]]()
+    if not text and isinstance(other, RobustnessResult):
+        wanted |= attacks_by(config.attack, len(other.classes), None, live=False)
+        if config.name and (name := other.provenance.model_name) != config.name:
+            different["name"] = (name, config.name)
+    refuse(different | differing(other, wanted), path)
 
 
 def _needs_tensorflow(config: RunSettings) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tritguard.api.journal import Journal
+from tritguard.api.keeping import attacks_by, keep_other_result, runs_on
 from tritguard.api.models import convert_control
 from tritguard.boards import Board, load_board
 from tritguard.build import Build
@@ -31,7 +32,7 @@ from tritguard.evaluate.registry import kind_of, leading, read_study, studies_be
 from tritguard.evaluate.robustness.assemble import Subject
 from tritguard.evaluate.robustness.live import Budget
 from tritguard.evaluate.robustness.plan import Plan
-from tritguard.evaluate.robustness.result import RobustnessResult, planned
+from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.robustness.study import ROBUSTNESS, study_robustness
 from tritguard.evaluate.selftest import Check, Selftest
 from tritguard.evaluate.selftest import selftest as try_board
@@ -82,7 +83,7 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
         scheduler: the address of a Dask scheduler, whose workers craft, and whose boards confirm beside this one.
         live: attack the device itself, with the attacks that need no gradients; called beforehand with what this may
             take.
-        replace: put the result in the place of one of other data, another model or another plan.
+        replace: put the result in the place of one of other data, another model, board or plan.
         stages: shows how far the work is.
 
     Raises:
@@ -91,17 +92,8 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
     """
     folder = Path(out)
     chosen = plan or Plan()
-    asked = planned(
-        samples=chosen.samples,
-        seed=chosen.seed,
-        norm=chosen.norm,
-        goal=chosen.goal,
-        eps=chosen.eps,
-        sanity=chosen.sanity,
-        budgets=chosen.budgets_for(bundle.manifest.label_rule.classes),
-        live=live is not None,
-        board=firmware.record.board.id,
-    )
+    asked = attacks_by(chosen, bundle.manifest.label_rule.classes, data, live=live is not None)
+    asked |= runs_on(firmware.record.board.id, port)
     keep_other_result(ROBUSTNESS, folder, data, asked, [bundle], replace=replace)
 
     def evaluated(stages: Stages) -> RobustnessResult:
@@ -136,6 +128,7 @@ def certify(
     firmware: Build | None = None,
     plan: CertifyPlan | None = None,
     attacked: Study | None = None,
+    replace: bool = False,
     stages: Stages = silent,
 ) -> CertifyResult:
     """Bound robust accuracy from below by proofs, and from above; writes `certify.json` and `certify.html`.
@@ -147,6 +140,7 @@ def certify(
         firmware: its build for an emulated board, which confirms what the twin says; without it the twin stands alone.
         plan: the samples, the balls and how far to go.
         attacked: a result with attacks on the same samples in the same balls, as `attack` returns it.
+        replace: put the result in the place of one of other data, another model or another plan.
         stages: shows how far the work is.
 
     Raises:
@@ -154,11 +148,12 @@ def certify(
     """
     if attacked is not None and attacked.attacked is None:
         raise BadInputError("the result has no untargeted attacks with their samples", fix="give one of 'attack'")
-    other = None if attacked is None else attacked.attacked
+    other, settings = None if attacked is None else attacked.attacked, plan or CertifyPlan()
+    keep_other_result(CERTIFY, Path(out), data, settings.model_dump(mode="json"), [bundle], replace=replace)
     return carry_out(
         CERTIFY,
         Path(out),
-        lambda named: study_certify(bundle, firmware, data, plan or CertifyPlan(), named, other),
+        lambda named: study_certify(bundle, firmware, data, settings, named, other),
         stages,
     )
 
@@ -185,7 +180,7 @@ def evaluate(  # noqa: PLR0913 - all that a study depends on
         plan: the number of samples; by default all.
         port: the board's serial port, or `auto` to look for it; without it the emulated board is started.
         bench: commands that lease the board at the port and switch its power if it hangs.
-        replace: put the result in the place of one of other data, another model or another plan.
+        replace: put the result in the place of one of other data, another model, board or plan.
         stages: shows how far the work is.
 
     Raises:
@@ -194,7 +189,8 @@ def evaluate(  # noqa: PLR0913 - all that a study depends on
     """
 
     settings = plan or DeploymentPlan()
-    keep_other_result(DEPLOYMENT, Path(out), data, settings.model_dump(mode="json"), [bundle], replace=replace)
+    asked = settings.model_dump(mode="json") | runs_on(firmware.record.board.id, port)
+    keep_other_result(DEPLOYMENT, Path(out), data, asked, [bundle], replace=replace)
 
     def evaluated(stages: Stages) -> DeploymentResult:
         with open_device(bundle, firmware, port, bench) as device:
@@ -260,7 +256,7 @@ def corruptions(  # noqa: PLR0913 - all that a study depends on
         plan: the corruptions, their severities and the number of samples.
         port: the board's serial port, or `auto` to look for it; without it the emulated board is started.
         bench: commands that lease the board at the port and switch its power if it hangs.
-        replace: put the result in the place of one of other data, another model or another plan.
+        replace: put the result in the place of one of other data, another model, board or plan.
         stages: shows how far the work is.
 
     Raises:
@@ -268,7 +264,8 @@ def corruptions(  # noqa: PLR0913 - all that a study depends on
         DeviceError, WrongFirmwareError: see `open_device`.
     """
     chosen = plan or CorruptionsPlan()
-    keep_other_result(CORRUPTIONS, Path(out), data, chosen.model_dump(mode="json"), [bundle], replace=replace)
+    asked = chosen.model_dump(mode="json") | runs_on(firmware.record.board.id, port)
+    keep_other_result(CORRUPTIONS, Path(out), data, asked, [bundle], replace=replace)
 
     def corrupted(stages: Stages) -> CorruptionsResult:
         with open_device(bundle, firmware, port, bench) as device:
@@ -299,7 +296,7 @@ def sound(  # noqa: PLR0913 - all that a study depends on
         plan: the bounds in dB, the attack's steps and the number of samples.
         port: the board's serial port, or `auto` to look for it; without it the emulated board is started.
         bench: commands that lease the board at the port and switch its power if it hangs.
-        replace: put the result in the place of one of other data, another model or another plan.
+        replace: put the result in the place of one of other data, another model, board or plan.
         stages: shows how far the work is.
 
     Raises:
@@ -307,7 +304,8 @@ def sound(  # noqa: PLR0913 - all that a study depends on
         DeviceError, WrongFirmwareError: see `open_device`.
     """
     chosen = plan or SoundPlan()
-    keep_other_result(SOUND, Path(out), data, chosen.model_dump(mode="json"), [bundle], replace=replace)
+    asked = chosen.model_dump(mode="json") | runs_on(firmware.record.board.id, port)
+    keep_other_result(SOUND, Path(out), data, asked, [bundle], replace=replace)
 
     def attacked(stages: Stages) -> SoundResult:
         with open_device(bundle, firmware, port, bench) as device:
@@ -359,7 +357,7 @@ def faults(
         data: samples for the measurement and for the attacker.
         out: the folder of the result.
         plan: the numbers of flips and samples.
-        replace: put the result in the place of one of other data, another model or another plan.
+        replace: put the result in the place of one of other data, another model, board or plan.
         stages: shows how far the work is.
 
     Raises:
@@ -388,7 +386,7 @@ def transfer(
         out: the folder of the result.
         floats: float models, each a `.keras` file or a float `.tflite`.
         plan: the bounds and the number of samples.
-        replace: put the result in the place of one of other data, another model or another plan.
+        replace: put the result in the place of one of other data, another model, board or plan.
         stages: shows how far the work is.
 
     Raises:
@@ -406,6 +404,7 @@ def privacy(
     *,
     board: str | Path | Board | None = None,
     plan: PrivacyPlan | None = None,
+    replace: bool = False,
     stages: Stages = silent,
 ) -> PrivacyResult:
     """Measure what a model's outputs tell about its training samples; writes `privacy.json` and `privacy.html`.
@@ -415,16 +414,20 @@ def privacy(
         out: the folder of the result and of the shadow models.
         board: an emulated board that confirms the outputs; without it the twin gives them.
         plan: the numbers of samples and shadow models.
+        replace: put the result in the place of one of other data, other trainings or another plan.
         stages: shows how far the work is.
 
     Raises:
         BadInputError: see `study_privacy`.
     """
+    settings = plan or PrivacyPlan()
+    asked = settings.model_dump(mode="json") | {"trainings": [training.sha256[:12] for training in trainings]}
+    keep_other_result(PRIVACY, Path(out), trainings[0].dataset, asked, [], replace=replace)
     chip = board if board is None or isinstance(board, Board) else load_board(board)
     return carry_out(
         PRIVACY,
         Path(out),
-        lambda named: study_privacy(trainings, chip, plan or PrivacyPlan(), Path(out), named),
+        lambda named: study_privacy(trainings, chip, settings, Path(out), named),
         stages,
     )
 
@@ -457,47 +460,6 @@ def carry_out_watched(
     write_whole(path, result.model_dump_json(indent=2) + "\n")
     write_whole(kind.report_beside(path), to_html(result))
     return result
-
-
-def keep_other_result(
-    kind: StudyKind[Any, Any],
-    out: Path,
-    data: Dataset,
-    asked: Mapping[str, object],
-    bundles: Sequence[Bundle],
-    *,
-    replace: bool,
-) -> None:
-    """Refuse to put a study's result in the place of one of other data, of another model or of another plan.
-
-    Args:
-        kind: the study.
-        out: its folder.
-        data: the data.
-        asked: the plan, as `Study.asked` will have it.
-        bundles: the models.
-        replace: whether the user wants the other result replaced.
-
-    Raises:
-        BadInputError: there is one; the message names what differs.
-    """
-    path = out / kind.file
-    try:
-        other = read_study(path)
-    except BadInputError:  # what cannot be read is no result
-        return
-    wanted = {"data": f"{data.name} ({data.sha256[:12]})", **asked}
-    # What only one of the two knows of came with another version, or is about what this study does not ask for.
-    different = {
-        name: (stated, wanted[name]) for name, stated in other.asked.items() if wanted.get(name, stated) != stated
-    }
-    models = {digest for bundle in bundles for digest in (bundle.sha256, bundle.manifest.model_sha256)}
-    if bundles and other.models_sha256.isdisjoint(models):
-        different["model"] = (min(other.models_sha256)[:12], min(models)[:12])
-    if different and not replace:
-        said = "; ".join(f"{name}: {there} there, {here} here" for name, (there, here) in different.items())
-        fix = "give another folder, or --replace"
-        raise BadInputError(f"is the result of another run ({said})", where=str(path), fix=fix)
 
 
 def clear(kind: StudyKind[Any, Any], out: Path) -> None:

@@ -47,7 +47,7 @@ class Verdicts:
         level: what settled it; of an open sample, the last that was tried.
         counterexamples: by sample, int8[*input_shape], an input that gives another label.
         tried: by level, how many samples it was tried on.
-        seconds: by level, what it took in all, of processor time of this thread.
+        seconds: by level, what it took in all, of processor time of this process.
     """
 
     status: list[Status]
@@ -91,13 +91,13 @@ def certify(
     found = Verdicts(["open"] * n, ["intervals"] * n)
     for sample in np.flatnonzero(answer(x) != y).tolist():
         found.settle(sample, "broken", "clean", x[sample])
-    start = time.thread_time()
+    start = time.process_time()
     for first in range(0, len(rest := found.open), _CHUNK):
         part = np.array(rest[first : first + _CHUNK])
         bounds = network.intervals(Region.of(ball, x[part]).box)
         for sample in part[network.decision.proved(network.stages, bounds, y[part]).all(axis=1)].tolist():
             found.settle(sample, "proved", "intervals")
-    found.spend("intervals", time.thread_time() - start, len(rest))
+    found.spend("intervals", time.process_time() - start, len(rest))
     rest = found.open
     for done, sample in enumerate(rest):
         progress(n - len(rest) + done, n)
@@ -111,22 +111,22 @@ def _one(
 ) -> None:
     if depth.relaxation is None:
         return
-    start = time.thread_time()
+    start = time.process_time()
     found.level[sample] = "relaxation"
     relaxation = network.relaxed(region, network.intervals(region.box))
     settled = _tried(network, answer, relaxation, label, found, sample)
     if not settled and depth.relaxation.work > 0:
         relaxation = network.refined(region, depth.relaxation)
         _tried(network, answer, relaxation, label, found, sample)
-    found.spend("relaxation", time.thread_time() - start)
+    found.spend("relaxation", time.process_time() - start)
     if depth.splitting is None or found.status[sample] != "open":
         return
-    start = time.thread_time()
+    start = time.process_time()
     result = search(network, relaxation, label, answer, depth.splitting)
     found.level[sample] = "splitting"
     if result.proved or result.counterexample is not None:
         found.settle(sample, "proved" if result.proved else "broken", "splitting", result.counterexample)
-    found.spend("splitting", time.thread_time() - start)
+    found.spend("splitting", time.process_time() - start)
 
 
 def _tried(network: Network, answer: Answer, relaxation: Relaxation, label: int, found: Verdicts, sample: int) -> bool:

@@ -35,8 +35,9 @@ class Effort:
     Attributes:
         work: multiply-accumulates for tighter bounds of the sums of one stage; a stage that would take more keeps the
             bounds of intervals.
-        seconds: of processor time of this thread, for tighter bounds of all stages, so that what is found does not
-            depend on how busy the machine is; None: no limit. What is left then keeps the bounds of intervals.
+        seconds: of processor time of this process, with the threads of NumPy's linear algebra, for tighter bounds of
+            all stages. So what is found depends on how fast the machine is, but hardly on how busy. None: no limit.
+            What is left then keeps the bounds of intervals.
         room: how many numbers the slopes of one tensor may have at a time.
     """
 
@@ -51,7 +52,7 @@ class _Clock:
 
     @property
     def over(self) -> bool:
-        return self.end is not None and time.thread_time() > self.end
+        return self.end is not None and time.process_time() > self.end
 
 
 def refine(stages: tuple[Stage, ...], source: int, region: Region, effort: Effort) -> Relaxation:
@@ -65,7 +66,7 @@ def refine(stages: tuple[Stage, ...], source: int, region: Region, effort: Effor
     """
     boxes, sums = {source: region.box}, dict[int, Box]()
     relaxation = Relaxation(stages, source, region, Bounds(boxes, sums))
-    clock = _Clock(None if effort.seconds is None else time.thread_time() + effort.seconds)
+    clock = _Clock(None if effort.seconds is None else time.process_time() + effort.seconds)
     bent, first = read_bent(stages), True
     for position, stage in enumerate(stages):
         if isinstance(stage, Sums):

@@ -35,7 +35,7 @@ class Limit:
     """When a search ends without an answer.
 
     Attributes:
-        seconds: of processor time of this thread, for one sample.
+        seconds: of processor time of this process, for one sample.
         parts: the most parts that are looked at.
         batch: the most of them at a time; of a large network fewer, so that the limit of time is kept.
     """
@@ -79,10 +79,10 @@ def search(network: Network, root: Relaxation, label: int, answer: Answer, limit
         limit: when to stop.
     """
     waiting = [_Part(root.region.box, dict(root.bounds.sums))]
-    seen, end = 0, time.thread_time() + limit.seconds
+    seen, end = 0, time.process_time() + limit.seconds
     size = max(1, min(limit.batch, int(_BATCH_WORK / (network.cost * network.decision.classes))))
     while waiting:
-        if time.thread_time() > end or seen >= limit.parts:
+        if time.process_time() > end or seen >= limit.parts:
             return Found(False, None, seen)
         batch, waiting = waiting[-size:], waiting[:-size]
         seen += len(batch)

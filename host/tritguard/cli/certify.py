@@ -11,7 +11,7 @@ from tritguard.api import certify
 from tritguard.attack.norms import NORMS
 from tritguard.build import open_build
 from tritguard.cli.data import read_dataset
-from tritguard.cli.options import Trust
+from tritguard.cli.options import Replace, Trust
 from tritguard.cli.study import leave, numbers, settings, show, study_stages
 from tritguard.emit import open_bundle
 from tritguard.evaluate.certify.study import CERTIFY
@@ -44,6 +44,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of samples.")] = None,
     trust: Trust = False,
+    replace: Replace = False,
 ) -> None:
     """Prove how many samples no input of a ball can break: a lower bound beside the attacks' upper one."""
     given = {"samples": samples, "eps": eps and numbers("--eps", eps), "norm": norm, "level": level}
@@ -52,6 +53,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     result_of_attacks = None if attacked is None else read_study(attacked)
     dataset = read_dataset(data)
     with study_stages(tensorflow=False) as named:
-        result = certify(opened, dataset, out, firmware=firmware, plan=plan, attacked=result_of_attacks, stages=named)
+        result = certify(
+            opened, dataset, out,
+            firmware=firmware, plan=plan, attacked=result_of_attacks, replace=replace, stages=named,
+        )  # fmt: skip
     show(result, out / CERTIFY.file)
     leave(result)

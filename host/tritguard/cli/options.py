@@ -24,5 +24,5 @@ BenchFile = Annotated[
 
 Replace = Annotated[
     bool,
-    typer.Option("--replace", help="Put the result in the place of one of other data, another model or another plan."),
+    typer.Option("--replace", help="Put the result in the place of one of other data, another model, board or plan."),
 ]

@@ -11,11 +11,12 @@ import typer
 from tritguard.api import open_training, privacy
 from tritguard.boards import load_board
 from tritguard.cli.data import read_dataset
+from tritguard.cli.options import Replace
 from tritguard.cli.study import leave, settings, show, study_stages
 from tritguard.evaluate.privacy.study import PRIVACY
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     trainings: Annotated[list[Path], typer.Argument(help="Folders written by 'tritguard train', one or several.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help=f"Folder of {PRIVACY.file}, its report and the shadow models.")
@@ -32,6 +33,7 @@ def command(
         int | None, typer.Option(help="Experimental: networks compared to rank post-training quantizers; 0: none.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of samples, shadow models' data and noise.")] = None,
+    replace: Replace = False,
 ) -> None:
     """Say whether a model's outputs tell which samples it was trained on: in float, and deployed as int8 or ternary."""
     given = {"samples": samples, "shadows": shadows, "indicator": indicator, "seed": seed}
@@ -40,6 +42,6 @@ def command(
     load = cache(read_dataset)
     opened = [open_training(folder, load) for folder in trainings]
     with study_stages() as named:
-        result = privacy(opened, out, board=chip, plan=plan, stages=named)
+        result = privacy(opened, out, board=chip, plan=plan, replace=replace, stages=named)
     show(result, out / PRIVACY.file)
     leave(result)

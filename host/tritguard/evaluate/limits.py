@@ -62,7 +62,7 @@ def find_range(setting: RangeSetting, dataset: Dataset, grid: EdgeTensor) -> Dat
     Raises:
         BadInputError: samples lie outside the range, or the range is no interval of the model's steps.
     """
-    pair = dataset.own_range if setting == "data" else None if setting == "none" else setting
+    pair = own_range(setting, dataset)
     if pair is None:
         return None
     where, x = f"data range {pair[0]:g} to {pair[1]:g}", dataset.x_test
@@ -76,6 +76,11 @@ def find_range(setting: RangeSetting, dataset: Dataset, grid: EdgeTensor) -> Dat
     if lowest < low or highest > high:
         raise BadInputError(f"{dataset.name} goes from {x.min():g} to {x.max():g}", where=where, fix=_FIX)
     return DataRange(low=pair[0], high=pair[1], low_step=low, high_step=high)
+
+
+def own_range(setting: RangeSetting, dataset: Dataset) -> tuple[float, float] | None:
+    """The lowest and the highest value that a plan wants, in the samples' own unit; None if it wants no range."""
+    return dataset.own_range if setting == "data" else None if setting == "none" else setting
 
 
 def _holds(dtype: np.dtype[Any], value: float) -> bool:

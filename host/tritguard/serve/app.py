@@ -50,6 +50,9 @@ def _threaded(page: Page) -> Callable[[Request], Awaitable[Response]]:
             return await run_in_threadpool(page, request)
         except BadInputError as error:
             return _said(str(error), 400)
+        except (ArithmeticError, ValueError, OSError) as error:  # the last resort: a file says what no check foresaw
+            what = f"This page cannot be made of what lies in the folder ({type(error).__name__}: {error})."
+            return _said(what, 500)
 
     return answer
 
@@ -93,6 +96,8 @@ class _Pages:
             raise BadInputError(f"there is no run {gone[0]!r}")
         if len(chosen) < 2:
             raise BadInputError("one run alone cannot be compared", fix="choose two or more on the page of the runs")
+        if lacking := [one for one in chosen if known[one].robustness is None]:
+            raise BadInputError("the run has no result of attacks that can be read", where=lacking[0])
         return HTMLResponse(comparison_to_html(compare([known[one].folder for one in chosen])))
 
     def boards(self, request: Request) -> Response:

@@ -21,7 +21,7 @@ _DEPTH = 4  # folders below the one that is served
 _RESULTS = tuple(kind.file for kind in STUDIES)
 _SELFTEST = "selftest.json"
 _INNER = {"crafted", "bundle", "train", "control", "evidence", "node_modules"}  # folders of a run, which hold no runs
-_REMEMBERED = 256  # results, which are checked whole whenever they are read
+_REMEMBERED = 4096  # results, which are checked whole whenever they are read
 
 
 @dataclass(frozen=True)

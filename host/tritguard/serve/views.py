@@ -113,7 +113,10 @@ def _when(run: Run) -> str:
     if run.progress is not None:
         return f"{run.progress.updated:%Y-%m-%d %H:%M} UTC"
     stamps = [study.provenance.created for study in run.studies]
-    return f"{datetime.fromisoformat(max(stamps)):%Y-%m-%d %H:%M} UTC" if stamps else ""
+    try:
+        return f"{datetime.fromisoformat(max(stamps)):%Y-%m-%d %H:%M} UTC" if stamps else ""
+    except ValueError:  # a result may say what it likes there
+        return ""
 
 
 def _stage(stage: StageProgress) -> Stage:

@@ -90,6 +90,7 @@ class LeakingModel(Record):
     """One training run.
 
     Attributes:
+        training_sha256: of the float model's file that the training left; empty in results of earlier versions.
         control: area under the ROC curve of the shadow models' mean confidence, each asked about samples it never saw.
             It must be 0.5, or members and others differ in more than membership. None without shadow models.
         shadow_accuracy: mean test accuracy of the shadow models, in float.
@@ -99,6 +100,7 @@ class LeakingModel(Record):
     """
 
     model: ModelIdentity
+    training_sha256: str = ""
     train_samples: int
     fits: tuple[Fit, ...]
     leaks: tuple[Leak, ...]
@@ -122,3 +124,9 @@ class PrivacyResult(Study):
     @override
     def models_sha256(self) -> set[str]:
         return {model.model.model_sha256 for model in self.models}
+
+    @property
+    @override
+    def _planned(self) -> dict[str, object]:
+        plan, hashes = self.plan.model_dump(mode="json"), [model.training_sha256[:12] for model in self.models]
+        return plan | {"trainings": hashes} if all(hashes) else plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,11 @@ class Training:
     folder: Path
     record: TrainRecord
     dataset: Dataset
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the float model's file."""
+        return hashlib.sha256((self.folder / MODEL).read_bytes()).hexdigest()
 
 
 def open_training(folder: Path, load: Callable[[str], Dataset], name: str | None = None) -> Training:
@@ -182,6 +188,7 @@ def _study(
     leaks += _by_confidence(answers, shadows, deployed, drawn)
     return LeakingModel(
         model=ModelIdentity.of(bundle),
+        training_sha256=training.sha256,
         train_samples=training.record.train_samples,
         fits=fits,
         leaks=tuple(sorted(leaks, key=lambda leak: (leak.precision != "float", leak.attack, leak.shown))),

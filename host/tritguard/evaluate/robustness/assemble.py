@@ -95,6 +95,7 @@ def assemble(
             eps_steps=plan.eps,
             eps_input=tuple(NORMS[plan.norm].scaled(eps, manifest.input.scale) for eps in plan.eps),
             input_unit=dataset.unit_at(manifest.input.scale),
+            access=plan.access,
             space="features" if dataset.holds_features else "input",
             data_range=found.data_range,
             knowledge=f"{_gradients(found.search, judged.rows)}; black box: {_shown(plan, manifest)}",

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 from typing_extensions import override
 
+from tritguard.attack.base import Access
 from tritguard.attack.norms import NormName
 from tritguard.build.record import Region
 from tritguard.campaign.runs import Throughput
@@ -28,6 +29,7 @@ class ThreatModel(Record):
         eps_steps: the bounds in steps of the int8 input grid, rising.
         eps_input: the same bounds in input units.
         space: whether attacks change what a sensor gives, or features that are computed from it.
+        access: what the plan lets black-box attacks see; None in the results of versions that did not say.
         data_range: the data's own range, which every input keeps to; None if there is none.
     """
 
@@ -37,6 +39,7 @@ class ThreatModel(Record):
     eps_input: tuple[float, ...]
     input_unit: str
     knowledge: str
+    access: Access | None = None
     space: Literal["input", "features"] = "input"
     data_range: DataRange | None = None
 
@@ -106,11 +109,12 @@ def _as_now(doubling: dict[str, Any] | None, fields: dict[str, Any]) -> list[dic
 
 
 def planned(  # noqa: PLR0913 - all that tells one plan from another
-    *, samples: int, seed: int, norm: str, goal: str, eps: Sequence[int], sanity: int,
-    budgets: Mapping[str, Mapping[str, float | int | str]], live: bool, board: str,
+    *, samples: int, seed: int, norm: str, goal: str, access: str | None, eps: Sequence[int], sanity: int,
+    data_range: tuple[float, float] | None, budgets: Mapping[str, Mapping[str, float | int | str]], live: bool,
 ) -> dict[str, object]:  # fmt: skip
     """What a result states of its plan, and what a plan will have it state: two that differ are of different plans."""
     attacks = [f"{name} {dict(sorted(settings.items()))}" if settings else name for name, settings in budgets.items()]
+    known = {} if access is None else {"access": access}
     return {
         "samples": samples,
         "seed": seed,
@@ -118,9 +122,10 @@ def planned(  # noqa: PLR0913 - all that tells one plan from another
         "goal": goal,
         "eps": list(eps),
         "sanity-eps": sanity,
+        "data-range": "none" if data_range is None else f"{data_range[0]:.9g},{data_range[1]:.9g}",
         "attacks": ", ".join(attacks),
         "live": live,
-        "board": board,
+        **known,
     }
 
 
@@ -214,16 +219,18 @@ class RobustnessResult(Study):
     @override
     def _planned(self) -> dict[str, object]:
         threat = self.threat_model
+        found = threat.data_range
         return planned(
             samples=len(self.provenance.sample_indices),
             seed=self.provenance.seed,
             norm=threat.norm,
             goal=threat.goal,
+            access=threat.access,
             eps=threat.eps_steps,
             sanity=self.curve[-1].eps_steps,
+            data_range=None if found is None else (found.low, found.high),
             budgets=self.budgets,
             live=self.live,
-            board=self.firmware.board,
         )
 
     @property

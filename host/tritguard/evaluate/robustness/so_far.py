@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import AwareDatetime, Field, model_validator
 
 from tritguard.attack import Ball, Target
 from tritguard.campaign.job import Job
@@ -21,12 +21,14 @@ from tritguard.records import Record, from_json
 FILE = "so-far.json"
 _LEAST_SECONDS = 1.0  # between two writings
 
+_Count = Annotated[int, Field(ge=0, le=2**53)]  # a float holds every such number, so that a chart can be drawn of it
+
 
 class HeldSoFar(Record):
     """How many samples no attack has broken yet at an eps, in int8 steps, or a smaller one."""
 
-    eps_steps: NonNegativeInt
-    held: NonNegativeInt
+    eps_steps: Annotated[int, Field(ge=1, le=2**31)]
+    held: _Count
 
 
 class CurveSoFar(Record):
@@ -40,11 +42,18 @@ class CurveSoFar(Record):
 
     schema_version: Literal[1] = 1
     kind: Literal["so-far"] = "so-far"
-    updated: datetime
-    samples: PositiveInt
-    right: NonNegativeInt
-    jobs: NonNegativeInt
+    updated: AwareDatetime
+    samples: Annotated[int, Field(ge=1, le=2**53)]
+    right: _Count
+    jobs: _Count
     points: tuple[HeldSoFar, ...]
+
+    @model_validator(mode="after")
+    def _counts_its_samples(self) -> Self:
+        for name, count in (("right", self.right), *(("held", point.held) for point in self.points)):
+            if count > self.samples:
+                raise ValueError(f"{name}: {count} of {self.samples} samples")
+        return self
 
 
 def read_so_far(folder: Path) -> CurveSoFar | None:
@@ -54,7 +63,7 @@ def read_so_far(folder: Path) -> CurveSoFar | None:
         BadInputError: the file is damaged, or of something else.
     """
     path = folder / FILE
-    return from_json(CurveSoFar, path, fix="remove it") if path.exists() else None
+    return from_json(CurveSoFar, path, fix="remove it") if path.is_file() else None
 
 
 class SoFar:

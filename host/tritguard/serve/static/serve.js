@@ -21,12 +21,20 @@ function mark(element) {
 
 for (const place of document.querySelectorAll("[data-live]")) {
   let shown = place.innerHTML;
+  let asking = false;  // a folder with many runs may take longer to read than the time between two questions
   setInterval(async () => {
-    if (document.hidden) return;
-    const answer = await fetch(place.dataset.live).catch(() => null);  // the server may be gone
-    if (answer === null || !answer.ok) return;
-    const html = await answer.text();
-    if (html !== shown) renew(place, html);
-    shown = html;
+    if (document.hidden || asking) return;
+    asking = true;
+    try {
+      const answer = await fetch(place.dataset.live);
+      if (!answer.ok) return;
+      const html = await answer.text();
+      if (html !== shown) renew(place, html);
+      shown = html;
+    } catch {
+      // The server may be gone: the page keeps what it shows.
+    } finally {
+      asking = false;
+    }
   }, EVERY_MS);
 }
