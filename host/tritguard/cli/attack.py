@@ -25,19 +25,19 @@ from tritguard.cli.terminal import console, tell
 from tritguard.device import read_bench
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
-from tritguard.evaluate.corruptions.study import CORRUPTIONS
 from tritguard.evaluate.kind import StudyKind
+from tritguard.evaluate.registry import STUDIES
 from tritguard.evaluate.robustness.live import Budget
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.presets import Preset
 from tritguard.evaluate.robustness.study import ROBUSTNESS
-from tritguard.evaluate.sound.study import SOUND
 from tritguard.evaluate.study import Study
 from tritguard.records import from_table
 
 WIDER: dict[str, tuple[StudyKind[Any, Any], Callable[..., Study]]] = {
-    "corruptions": (CORRUPTIONS, corruptions),
-    "sound": (SOUND, sound),
+    kind.name: (kind, carried_out)
+    for kind in STUDIES
+    if (carried_out := {"corruptions": corruptions, "sound": sound}.get(kind.name)) is not None
 }
 """Threats that keep to no ball, each a study of its own that is carried out beside the attacks."""
 
