@@ -34,11 +34,8 @@ from tritguard.evaluate.robustness.study import ROBUSTNESS
 from tritguard.evaluate.study import Study
 from tritguard.records import from_table
 
-WIDER: dict[str, tuple[StudyKind[Any, Any], Callable[..., Study]]] = {
-    kind.name: (kind, carried_out)
-    for kind in STUDIES
-    if (carried_out := {"corruptions": corruptions, "sound": sound}.get(kind.name)) is not None
-}
+_CARRIED_OUT: dict[str, Callable[..., Study]] = {"corruptions": corruptions, "sound": sound}
+WIDER = {kind.name: (kind, _CARRIED_OUT[kind.name]) for kind in STUDIES if kind.name in _CARRIED_OUT}
 """Threats that keep to no ball, each a study of its own that is carried out beside the attacks."""
 
 
