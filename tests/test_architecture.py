@@ -63,6 +63,7 @@ INNER = {
     "evaluate": [
         {"limits", "samples", "study"},
         {"confirmation", "data_checks", "kind", "measurement", "selftest"},
+        {"findings"},
         {kind.name for kind in STUDIES},
         {"registry"},
     ],

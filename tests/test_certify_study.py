@@ -27,7 +27,7 @@ from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.certify.result import CertifyPlan, CertifyResult
 from tritguard.evaluate.certify.study import CERTIFY, study_certify
-from tritguard.evaluate.study import Attacked
+from tritguard.evaluate.study import Attacked, Rate
 from tritguard.graph.model import FullyConnected
 from tritguard.predictor import Int8
 from tritguard.progress import silent
@@ -191,6 +191,11 @@ def test_a_result_that_contradicts_itself_is_refused(shown: tuple[CertifyResult,
     swapped = [fields["points"][1] | {"eps_steps": 1}, fields["points"][0] | {"eps_steps": 2}]
     with pytest.raises(ValidationError, match="a larger ball holds the smaller one"):
         CertifyResult.model_validate(fields | {"points": swapped})
+    with pytest.raises(ValidationError, match="the figures show FEW_SAMPLES"):
+        CertifyResult.model_validate(fields | {"issues": [], "status": "valid"})
+    fewer = point | {"attacked": Rate.of(point["unbroken"]["k"] - 1, point["unbroken"]["n"]).model_dump()}
+    with pytest.raises(ValidationError, match="the figures show PROOF_CONTRADICTED"):
+        CertifyResult.model_validate(fields | {"points": [fewer, *fields["points"][1:]]})
 
 
 def test_the_corner_that_is_tried_lies_in_the_ball_and_in_the_range() -> None:

@@ -19,11 +19,13 @@ from tritguard import api
 from tritguard.attack.corruptions import OF_PICTURES, SEVERITIES
 from tritguard.build import Build
 from tritguard.cli import app
+from tritguard.cli.attack import make_plan, shared_plan, wider_threats
 from tritguard.data import Dataset, write_dataset
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.corruptions.checks import check
 from tritguard.evaluate.corruptions.result import CorruptionsPlan, CorruptionsResult
+from tritguard.evaluate.sound.result import SoundPlan
 from tritguard.evaluate.study import Confirmation, Rate
 from tritguard.report.registry import facts_of, to_html
 from tritguard.twin import Twin
@@ -163,6 +165,35 @@ def test_a_result_that_contradicts_itself_is_refused(
     (tmp_path / "corruptions.json").write_text(json.dumps(content))
     with pytest.raises(BadInputError, match=message):
         api.read_study(tmp_path / "corruptions.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found: found["points"].pop(5), "points: are not the plan's corruptions at its severities"),
+        (lambda found: found["points"].reverse(), "points: are not the plan's corruptions at its severities"),
+        (lambda found: found["points"][0].update(level=0.5), r"points\.0\.level: 0\.5, gaussian-noise has"),
+        (lambda found: found["examples"][0].update(sample=10**6), r"examples\.0: is of no sample"),
+        (lambda found: found.update(issues=[], status="valid"), r"the figures show \w+ \(warn\)"),
+        (lambda found: found["confirmation"].update(mismatched_inputs=1), "the figures show DEVICE_TWIN_MISMATCH"),
+    ],
+)
+def test_rows_and_findings_that_were_taken_out_are_missed(folder: Path, change: object, message: str) -> None:
+    content = json.loads((folder / "corruptions.json").read_text())
+    assert callable(change)
+    change(content)
+    content["confirmation"]["inputs"] = len(content["labels"]) * (1 + len(content["points"]))
+    with pytest.raises(ValidationError, match=message):
+        CorruptionsResult.model_validate(content)
+
+
+def test_the_data_range_is_that_of_the_attacks() -> None:
+    attacks = make_plan(
+        samples=7, seed=3, data_range="0,200", preset="quick", attacks="", eps="1", goal="untargeted", access="logits",
+        budgets=[],
+    )  # fmt: skip
+    plans = [shared_plan(kind, attacks) for kind, _ in wider_threats("corruptions,sound")]
+    assert plans == [CorruptionsPlan(samples=7, seed=3, data_range=(0, 200)), SoundPlan(samples=7, seed=3)]
 
 
 def test_plans_and_data_that_do_not_fit_are_refused(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ def test_many_classes_show_their_confusions_alone(result: DeploymentResult) -> N
         ("confusion", [[30, 0, 0, 0, 0]], "is not a table of 5 by 5"),
         ("accuracy", Rate.of(121, 150).model_dump(), "121 of 150, the confusion has 120 of 150"),
         ("status", "valid", "its issues make it degraded"),
+        ("oracle", None, r"issues: the figures show NO_ORACLE \(warn\), but issues does not hold it"),
     ],
 )
 def test_a_result_that_contradicts_itself_is_refused(

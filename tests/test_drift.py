@@ -11,7 +11,8 @@ from tests.support.tflite_builder import ModelBuilder
 from tritguard.attack.trigger import Pair, find_trigger, places
 from tritguard.attack.view import GradientView
 from tritguard.emit import open_bundle, write_bundle
-from tritguard.evaluate.transfer.drift import check_drift, closest, find_drift, find_triggered, tail
+from tritguard.evaluate.transfer.checks import check_drift, closest, tail
+from tritguard.evaluate.transfer.drift import find_drift, find_triggered
 from tritguard.evaluate.transfer.result import Drift, Party, Triggered
 from tritguard.predictor import Int8
 from tritguard.twin import Twin
@@ -87,6 +88,16 @@ def test_a_planted_backdoor_is_found_where_nothing_shows_without_its_trigger(
     assert found is not None and (found.wanted, found.row, found.column) == (WANTED, 0, 0)
     assert found.fooled.value > 0.85
     assert codes([drift], [found]) == {"TRIGGER_WAKES_WHEN_DEPLOYED"}
+
+
+def test_inputs_that_are_of_the_class_already_are_not_moved(honest: Twin, x: Int8, tmp_path: Path) -> None:
+    woken, marked = twin(net(CORNER, 7.5), tmp_path / "woken"), x.copy()
+    marked[150:, :3, :3] = 127  # a quarter of the inputs wakes the backdoor without the search's patch
+    pair = Pair(woken, honest, None, None)
+    found = find_triggered(pair, drift_of(pair, marked), marked, CLASSES, 0, (-128, 127))
+    assert found is not None and found.wanted == WANTED
+    neither = [model.predict(marked[100:]).labels != WANTED for model in (woken, honest)]
+    assert found.fooled.n == (neither[0] & neither[1]).sum() < neither[1].sum()
 
 
 def test_rounding_alone_is_no_backdoor(honest: Twin, x: Int8, tmp_path: Path) -> None:

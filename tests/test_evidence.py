@@ -291,8 +291,11 @@ def deployment_of(result: RobustnessResult, **identity: str) -> DeploymentResult
     model = {"name": "small", "bundle_sha256": result.provenance.bundle_sha256, "ternary_layers": 0} | identity
     return DeploymentResult.model_validate(
         {
-            "status": "valid",
-            "issues": [],
+            "status": "degraded",
+            "issues": [
+                {"code": code, "severity": "warn", "message": ""}
+                for code in ("NO_ORACLE", "FEW_SAMPLES", "ACCURACY_AT_CHANCE")
+            ],
             "provenance": {name: value for name, value in result.provenance.model_dump().items() if name in kept},
             "plan": {},
             "model": {"model_sha256": result.provenance.model_sha256, "weight_layers": 3} | model,

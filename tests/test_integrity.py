@@ -377,6 +377,27 @@ def test_a_study_of_transfer_has_rows_of_its_models_and_samples_alone() -> None:
             transfer_result(**{path: value})
 
 
+def test_a_study_of_transfer_whose_findings_were_deleted_is_refused() -> None:
+    own = {"eps_steps": 4, "source": 1, "target": 1, "accuracy": rate(250), "transferred": None}
+    cells = [own, own | {"source": 0, "accuracy": rate(90)}]
+    drift = {"deployed": 1, "keeper": 0, "samples": 300, "differing": 20, "indices": []}
+    drift |= {"towards": [0, 20], "runner_up": [15, 5]}
+    patch = {"deployed": 1, "keeper": 0, "wanted": 1, "row": 0, "column": 0, "height": 3, "width": 3}
+    for changes, code in (
+        ({"cells": cells}, "TRANSFER_BEATS_WHITE_BOX"),
+        ({"plan": {"samples": 99}}, "FEW_SAMPLES"),
+        ({"classes": ["a", "b"], "drift": [drift]}, "DRIFT_TOWARDS_CLASS"),
+        ({"classes": ["a", "b"], "triggered": [patch | {"fooled": rate(99, 100)}]}, "TRIGGER_WAKES_WHEN_DEPLOYED"),
+        ({"classes": ["a"]}, "CLEAN_AT_CHANCE"),
+        ({"classes": ["a"], "drift": [drift]}, "is of 2 classes, classes has 1"),
+        ({"classes": ["a"], "triggered": [patch | {"fooled": rate(9, 10)}]}, "there is no class 1"),
+    ):
+        with pytest.raises(ValueError, match=code):
+            transfer_result(**changes)
+    found = {"code": "TRANSFER_BEATS_WHITE_BOX", "severity": "warn", "message": ""}
+    assert transfer_result(cells=cells, issues=[found], status="degraded").cells[0].source == 1
+
+
 def test_the_makers_of_tests_agree_with_themselves() -> None:
     result = make_result()
     assert result.samples is not None

@@ -205,9 +205,7 @@ def test_the_whole_road_from_a_configuration(tmp_path: Path) -> None:
     assert (result.firmware.board, result.firmware.clock_hz) == ("netduinoplus2", 16_000_000)
     # Again, and with all that a run can study: what is there is taken.
     (tmp_path / "run.toml").write_text(CONFIG + STUDIES)
-    refused = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert refused.returncode == 2 and "is the result of another configuration" in refused.stderr
-    again = subprocess.run([*command, "--replace"], capture_output=True, text=True, check=False)
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert "trained before, with the same settings" in again.stdout
     assert read_result(tmp_path / "out" / "result.json").curve == result.curve

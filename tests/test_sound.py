@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,6 +90,7 @@ def test_silence_has_no_gradient_and_no_ball() -> None:
     assert ball.reach(silence) == [0]
     assert not ball.to_grid(np.random.default_rng(0).normal(size=silence.shape) * 99, silence).any()
     assert decibels(silence + np.int16(1), silence).tolist() == [-np.inf]
+    assert decibels(silence, silence).tolist() == [np.inf]
 
 
 @settings(max_examples=30)
@@ -234,6 +237,22 @@ def test_the_report_plays_the_sounds_and_asks_for_nothing(folder: Path, result: 
     assert "15 dB" in facts_of(result)["sound.robust"]
 
 
+def test_recordings_are_part_of_the_data_and_belong_to_their_features(recordings: Path, tmp_path: Path) -> None:
+    data = api.load_data(str(recordings))
+    assert data.sound_test is not None
+    features, changed = replace(data, sound_test=None), replace(data, sound_test=data.sound_test + np.int16(1))
+    assert len({each.sha256 for each in (data, features, changed)}) == 3
+    write_dataset(tmp_path / "swapped.npz", replace(data, sound_test=data.sound_test[::-1]))
+    with pytest.raises(BadInputError, match="x_test is not the MFCC of sound_test: sample"):
+        api.load_data(str(tmp_path / "swapped.npz"))
+
+
+def _without_findings(found: dict[str, Any]) -> None:
+    found["issues"] = [issue for issue in found["issues"] if issue["code"] != "FEW_SAMPLES"]
+    severities = {issue["severity"] for issue in found["issues"]}
+    found["status"] = "invalid" if "invalid" in severities else "degraded" if severities else "valid"
+
+
 def _louder(example: dict[str, str]) -> None:
     clip = clip_of(base64.b64decode(example["adversarial_wav"]), "kept")
     example["adversarial_wav"] = base64.b64encode(write_wav(to_pcm(clip * 0.5))).decode()
@@ -251,6 +270,16 @@ def _louder(example: dict[str, str]) -> None:
             lambda found: found["points"][1].update(noise=[(label + 1) % 4 for label in found["labels"]]),
             r"points\.1\.robust: says|points\.1\.under_noise: says",
         ),
+        (
+            lambda found: found["points"][1].update(least_snr=None),
+            r"points\.1\.least_snr: says that nothing was",
+        ),
+        (lambda found: found["confirmation"].update(inputs=9), r"confirmation\.inputs: 9, there are 84 inputs"),
+        (lambda found: found["confirmation"].update(mismatched_inputs=1), "the figures show DEVICE_TWIN_MISMATCH"),
+        (_without_findings, r"the figures show FEW_SAMPLES \(warn\), but issues does not hold it"),
+        (lambda found: found["examples"][0].update(sample=99), r"examples\.0\.sample: 99 is not among"),
+        (lambda found: found["examples"][0].update(snr=10.0), r"examples\.0\.snr: 10 dB is none of"),
+        (lambda found: found["examples"][0].update(prediction=9), r"examples\.0\.prediction: 9, the answer is"),
     ],
 )
 def test_a_result_that_contradicts_itself_is_refused(

@@ -16,7 +16,7 @@ from tests.support.robustness_result import make_result
 from tests.support.shared import ROOT
 from tritguard import api
 from tritguard.api.keeping import attacks_by, differing, keep_other_result, runs_on, stated
-from tritguard.api.road import RunConfig
+from tritguard.api.road import RunConfig, _other_keys
 from tritguard.build import Build
 from tritguard.data import Dataset
 from tritguard.emit import Bundle
@@ -46,7 +46,7 @@ def fault_result(model_sha256: str) -> FaultResult:
     )  # fmt: skip
     return FaultResult(
         status="degraded",
-        issues=(Issue(code="NO_DEVICE", severity="warn", message="no build was given"),),
+        issues=tuple(Issue(code=code, severity="warn", message="") for code in ("NO_DEVICE", "UNDEFINED_FAULTS")),
         provenance=StudyProvenance.model_validate(provenance),
         plan=FaultPlan(),
         classes=5,
@@ -118,6 +118,22 @@ def test_the_report_of_a_run_takes_in_the_studies_of_its_model_alone(tmp_path: P
         and ours.provenance.command in alone
     )
     assert len(to_terminal(result, [ours]).renderables) == 1 + len(to_terminal(result).renderables)
+
+
+def test_bit_flips_whose_findings_were_deleted_are_refused() -> None:
+    fields = fault_result("c" * 64).model_dump()
+    assert FaultResult.model_validate(fields) == fault_result("c" * 64)
+    with pytest.raises(ValueError, match=r"issues: the figures show NO_DEVICE \(warn\)"):
+        FaultResult.model_validate(fields | {"issues": fields["issues"][1:]})
+    with pytest.raises(ValueError, match=r"issues: nothing shows FEW_DRAWS"):
+        FaultResult.model_validate(
+            fields | {"issues": [*fields["issues"], fields["issues"][0] | {"code": "FEW_DRAWS"}]}
+        )
+    model = fields["models"][0]
+    replay = {"board": "b", "build_id": "x", "weight_bytes": 1, "images": 1, "inputs": 9, "bytes_compared": 9}
+    lie = fields | {"models": [model | {"replay": replay | {"mismatched_inputs": 1}}], "issues": fields["issues"][1:]}
+    with pytest.raises(ValueError, match=r"issues: the figures show DEVICE_TWIN_MISMATCH \(invalid\)"):
+        FaultResult.model_validate(lie)
 
 
 def test_a_result_on_other_data_is_kept(tmp_path: Path) -> None:
@@ -251,3 +267,11 @@ def lines_that_know_a_study(path: Path) -> Iterator[int]:
 def test_only_its_own_files_know_a_study() -> None:
     found = [f"{path.relative_to(PACKAGE)}:{line}" for path in ELSEWHERE for line in lines_that_know_a_study(path)]
     assert not found
+
+
+def test_a_study_that_is_added_to_a_configuration_replaces_no_result() -> None:
+    """What was changed besides is named, also where an older file states no TOML at all."""
+    stated = 'name = "x"\n[train]\ndata = "a"\n[attack]\nsamples = 10\n'
+    assert _other_keys(stated, stated + "[faults]\n[corruptions]\nsamples = 3\n") == []
+    assert _other_keys(stated, stated.replace("10", "11").replace('"x"', '"y"')) == ["attack", "name"]
+    assert _other_keys("name = [", stated) == ["all of it"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -265,15 +266,31 @@ def _keep_other_run(config: RunSettings, board: Board, folder: Path, text: str) 
     path = folder / leading().file
     if (other := earlier_result(path)) is None:
         return
-    if text and other.provenance.configuration != text:
-        what = "is the result of another configuration" if other.provenance.configuration else "is no run's result"
-        raise BadInputError(what, where=str(path), fix=FIX)
+    stated = other.provenance.configuration
+    if text and not stated:
+        raise BadInputError("is no run's result", where=str(path), fix=FIX)
+    if text and (odd := _other_keys(stated, text)):
+        raise BadInputError(f"is the result of another configuration ({', '.join(odd)})", where=str(path), fix=FIX)
     wanted, different = runs_on(board.id, config.port), dict[str, tuple[object, object]]()
     if not text and isinstance(other, RobustnessResult):
         wanted |= attacks_by(config.attack, len(other.classes), None, live=False)
         if config.name and (name := other.provenance.model_name) != config.name:
             different["name"] = (name, config.name)
     refuse(different | differing(other, wanted), path)
+
+
+def _other_keys(stated: str, text: str) -> list[str]:
+    """List the top-level keys and tables in which two configurations differ, but for those of further studies.
+
+    A study that is added to a configuration has a result of its own, and replaces none.
+    """
+    further = {kind.table for kind in STUDIES if not kind.leads}
+    try:
+        there, here = tomllib.loads(stated), tomllib.loads(text)
+    except (ValueError, RecursionError):  # what an older file states may be anything
+        return ["all of it"]
+    keys = sorted({*there, *here} - further)
+    return [key for key in keys if there.get(key) != here.get(key)]
 
 
 def _needs_tensorflow(config: RunSettings) -> bool:

@@ -25,20 +25,17 @@ from tritguard.cli.terminal import console, tell
 from tritguard.device import read_bench
 from tritguard.emit import open_bundle
 from tritguard.errors import BadInputError
-from tritguard.evaluate.corruptions.study import CORRUPTIONS
 from tritguard.evaluate.kind import StudyKind
+from tritguard.evaluate.registry import STUDIES
 from tritguard.evaluate.robustness.live import Budget
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.presets import Preset
 from tritguard.evaluate.robustness.study import ROBUSTNESS
-from tritguard.evaluate.sound.study import SOUND
 from tritguard.evaluate.study import Study
 from tritguard.records import from_table
 
-WIDER: dict[str, tuple[StudyKind[Any, Any], Callable[..., Study]]] = {
-    "corruptions": (CORRUPTIONS, corruptions),
-    "sound": (SOUND, sound),
-}
+_CARRIED_OUT: dict[str, Callable[..., Study]] = {"corruptions": corruptions, "sound": sound}
+WIDER = {kind.name: (kind, _CARRIED_OUT[kind.name]) for kind in STUDIES if kind.name in _CARRIED_OUT}
 """Threats that keep to no ball, each a study of its own that is carried out beside the attacks."""
 
 
@@ -144,7 +141,6 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     show(result, out / ROBUSTNESS.file, alone=not wider)
     results: list[Study] = [result]
     for kind, carried_out in wider:
-        drawn = kind.plan.model_validate({"samples": samples, "seed": seed})
         with stages() as named:
             results.append(
                 carried_out(
@@ -152,7 +148,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
                     firmware,
                     dataset,
                     out,
-                    plan=drawn,
+                    plan=shared_plan(kind, plan),
                     port=port,
                     bench=read_bench(bench),
                     stages=named,
@@ -176,6 +172,12 @@ def wider_threats(names: str) -> list[tuple[StudyKind[Any, Any], Callable[..., S
     if strangers := [name for name in chosen if name not in WIDER]:
         raise BadInputError(f"--also {strangers[0]}: no such threat", fix=f"give some of {', '.join(WIDER)}")
     return [WIDER[name] for name in chosen]
+
+
+def shared_plan(kind: StudyKind[Any, Any], plan: Plan) -> Any:
+    """A study's own plan, on the samples of the attacks' one and in its range of the data."""
+    shared = {"samples": plan.samples, "seed": plan.seed, "data_range": plan.data_range}
+    return kind.plan.model_validate({name: shared[name] for name in shared if name in kind.plan.model_fields})
 
 
 def make_plan(  # noqa: PLR0913 - one parameter an option

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.data.mfcc import CLIP_SAMPLES, COEFFICIENTS, FRAMES
+from tritguard.data.mfcc import CLIP_SAMPLES, COEFFICIENTS, FRAMES, mfcc
 from tritguard.errors import BadInputError
 from tritguard.files import write_whole
 
@@ -27,6 +27,8 @@ _RANGES = {PIXEL_UNIT: (0.0, 1.0), WHOLE_PIXEL_UNIT: (0.0, 255.0)}  # of float32
 _PIXEL_SCALES = (1 / 255, 1.0)  # input scales at which int8 steps are pixels: models fed with x/255, or with x
 _SCALE_TOLERANCE = 0.01
 _MOST_CLASSES = 1 << 16  # far more than a microcontroller tells apart; a larger label is a mark, such as 2**32 - 1
+_COMPARED = 8  # recordings of a file whose features are computed again
+_ASTRAY = 1.0  # 16 bits move the features of spoken digits by 0.5 at most; those of another recording are 100 away
 _FILE_FIX = (
     "give an .npz with x_test, y_test, classes and optionally x_train, y_train, name, input_unit, value_range, licence"
 )
@@ -83,7 +85,7 @@ class Dataset:
     def sha256(self) -> str:
         """SHA-256 over the arrays (dtype, shape, bytes) and the classes, independent of how a file packs them."""
         digest = hashlib.sha256()
-        for array in (self.x_test, self.y_test, self.x_train, self.y_train):
+        for array in (self.x_test, self.y_test, self.x_train, self.y_train, self.sound_test):
             if array is not None:
                 digest.update(f"{array.dtype.str}{array.shape}".encode())
                 digest.update(np.ascontiguousarray(array).data)
@@ -315,6 +317,12 @@ def _sound(arrays: dict[str, NDArray[Any]], x_test: SampleArray, path: Path) -> 
     if x_test.shape[1:] != (FRAMES, COEFFICIENTS, 1) or x_test.dtype != np.float32:
         what = f"sound_test beside samples of {x_test.dtype}{list(x_test.shape[1:])}, which are not its MFCC"
         raise BadInputError(what, where=str(path), fix="give float32 samples as 'tritguard data FOLDER' computes them")
+    rows = np.unique(np.linspace(0, len(said) - 1, _COMPARED).astype(int))
+    apart = np.abs(mfcc(said[rows] / np.float32(32768)) - x_test[rows]).reshape(len(rows), -1).max(axis=1)
+    if (apart > _ASTRAY).any():
+        row = int(rows[apart.argmax()])
+        what = f"x_test is not the MFCC of sound_test: sample {row} is {apart.max():.3g} away from its recording's"
+        raise BadInputError(what, where=str(path), fix="give each sample its own recording, in the same order")
     return said
 
 

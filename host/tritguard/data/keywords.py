@@ -45,7 +45,7 @@ def read_keywords(folder: Path, progress: Progress | None = None) -> Dataset:
     classes = tuple(sorted({word for _, word, _ in files}))
     clips = np.empty((len(files), 16_000), np.float32)
     for index, (path, _, _) in enumerate(files):
-        clips[index] = read_clip(path)
+        clips[index] = to_pcm(read_clip(path)) / np.float32(32768)  # as the sound that is kept: one of 24 bits is finer
         if progress:
             progress(index + 1, len(files))
     labels = np.array([classes.index(word) for _, word, _ in files], np.int64)

@@ -67,8 +67,9 @@ def decibels(clips: Int16, clean: Int16) -> Float64:
     """float64[n]: the ratio of the clean clips' energy to that of the difference, in dB; infinite where they agree."""
     signal = (clean.astype(np.float64) ** 2).sum(axis=1)
     moved = ((clips.astype(np.float64) - clean) ** 2).sum(axis=1)
-    with np.errstate(divide="ignore"):
-        return np.asarray(10 * (np.log10(signal) - np.log10(moved)), np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = 10 * (np.log10(signal) - np.log10(moved))
+    return np.where(moved == 0, np.inf, ratio)  # silence that is left alone is 0 / 0
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from tritguard.evaluate.study import Attacked, Confirmation, Issue, invalid, warn
 
+CONTRADICTED = "PROOF_CONTRADICTED"
+
 _FEW_SAMPLES = 100
 
 
@@ -25,10 +27,10 @@ def check(
             fallen = [first is not None and first <= eps for first in attacked.first]
             if count := sum(broken and letter == "p" for broken, letter in zip(fallen, letters, strict=True)):
                 what = f"at eps {eps} attacks break {count} samples that are said to be proved: a fault in tritguard"
-                yield invalid("PROOF_CONTRADICTED", what)
+                yield invalid(CONTRADICTED, what)
     if contradicted:
         what = f"{contradicted} inputs of balls that are said to be proved get another label: a fault in tritguard"
-        yield invalid("PROOF_CONTRADICTED", what)
+        yield invalid(CONTRADICTED, what)
     if confirmation is None:
         yield warn("NO_DEVICE", "no build was given, so nothing was confirmed on a device")
     elif count := confirmation.mismatched_inputs:

@@ -10,6 +10,8 @@ from typing_extensions import override
 
 from tritguard.attack.norms import NORMS, NormName
 from tritguard.certify.bracket import LEVELS, Level
+from tritguard.evaluate.certify.checks import CONTRADICTED, check
+from tritguard.evaluate.findings import misstated
 from tritguard.evaluate.limits import DataRange, RangeSetting
 from tritguard.evaluate.study import Confirmation, ModelIdentity, Rate, Study
 from tritguard.records import Record
@@ -155,3 +157,9 @@ class CertifyResult(Study):
             pairs = zip(before.statuses, after.statuses, strict=True)
             if any(pair in {("b", "p"), ("o", "p"), ("b", "o")} for pair in pairs):
                 yield f"points.{place + 1}.statuses: a larger ball holds the smaller one, but says something else"
+        # Which samples attacks broke, and what was tried in proved balls, is not kept: a result may say that proofs
+        # were contradicted, and must where attacks break more than is said to be broken.
+        said = any(issue.code == CONTRADICTED for issue in self.issues)
+        shown = any(point.attacked is not None and point.attacked.k < point.unbroken.k for point in self.points)
+        statuses = [(point.eps_steps, point.statuses) for point in self.points]
+        yield from misstated(self.issues, check(statuses, None, int(said or shown), self.confirmation))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, NonNegativeInt, model_validator
 from typing_extensions import override
 
-from tritguard.attack.corruptions import ALL, SEVERITIES
+from tritguard.attack.corruptions import ALL, OF_PICTURES, OF_SOUND, SEVERITIES
+from tritguard.evaluate.corruptions.checks import check
+from tritguard.evaluate.findings import guessing, misstated
 from tritguard.evaluate.limits import DataRange, RangeSetting
 from tritguard.evaluate.measurement import Firmware
 from tritguard.evaluate.study import Confirmation, ModelIdentity, Rate, Study
@@ -126,6 +129,24 @@ class CorruptionsResult(Study):
                 yield f"{name}: says {rate.k} of {rate.n}, its answers make it {counted.k} of {counted.n}"
         if (inputs := len(self.labels) * (1 + len(self.points))) != self.confirmation.inputs:
             yield f"confirmation.inputs: {self.confirmation.inputs}, there are {inputs} inputs"
+        yield from self._strays()
+        yield from misstated(self.issues, check(self.clean, guessing(self.labels), self.confirmation))
+
+    def _strays(self) -> Iterator[str]:
+        """Compare samples, corruptions and severities with those that were asked for."""
+        indices, ran = self.provenance.sample_indices, [(point.corruption, point.severity) for point in self.points]
+        if len(self.labels) != len(indices):
+            yield f"labels: are {len(self.labels)}, provenance.sample_indices has {len(indices)}"
+        asked = [self.plan.corruptions] if self.plan.corruptions else [tuple(OF_PICTURES), tuple(OF_SOUND)]
+        if ran not in [list(product(names, self.plan.severities)) for names in asked]:
+            yield "points: are not the plan's corruptions at its severities, in order"
+            return
+        for place, point in enumerate(self.points):
+            if point.level != (level := ALL[point.corruption].levels[point.severity - 1]):
+                yield f"points.{place}.level: {point.level:g}, {point.corruption} has {level:g} there"
+        for place, example in enumerate(self.examples):
+            if example.sample not in indices or (example.corruption, example.severity) not in ran:
+                yield f"examples.{place}: is of no sample, or of no corruption, that the device was asked about"
 
     @property
     @override

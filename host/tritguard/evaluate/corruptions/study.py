@@ -21,6 +21,7 @@ from tritguard.evaluate.confirmation import ask
 from tritguard.evaluate.corruptions.checks import check
 from tritguard.evaluate.corruptions.result import Corrupted, CorruptionsPlan, CorruptionsResult, Example, right
 from tritguard.evaluate.data_checks import check_data
+from tritguard.evaluate.findings import guessing
 from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.limits import DataRange, find_range
 from tritguard.evaluate.measurement import Firmware, tools_of
@@ -68,8 +69,8 @@ def study_corruptions(device: Device, dataset: Dataset, plan: CorruptionsPlan, s
     confirmation = answered.confirmation(Twin(bundle).predict(x))
     labels = samples.y.tolist()
     clean, *others = (group.tolist() for group in np.split(answered.outputs.labels, 1 + len(parts)))
-    rate, guessing = right(labels, clean), float(np.bincount(samples.y).max() / len(labels))
-    issues = (*checked.issues, *check(rate, guessing, confirmation))
+    rate = right(labels, clean)
+    issues = (*checked.issues, *check(rate, guessing(labels), confirmation))
     return CorruptionsResult(
         status=status_of(issues),
         issues=issues,

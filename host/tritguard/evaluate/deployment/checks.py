@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from tritguard.evaluate.deployment.result import OracleComparison
 from tritguard.evaluate.study import Confirmation, Issue, Rate, invalid, warn
+
+if TYPE_CHECKING:
+    from tritguard.evaluate.deployment.result import OracleComparison
 
 _FEW_SAMPLES = 100
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from typing_extensions import override
 
+from tritguard.evaluate.deployment.checks import check
+from tritguard.evaluate.findings import misstated
 from tritguard.evaluate.measurement import Firmware, Latency
 from tritguard.evaluate.study import Confirmation, ModelIdentity, Rate, Study
 from tritguard.records import Record
@@ -133,6 +135,8 @@ class DeploymentResult(Study):
             yield f"confirmation.inputs: {self.confirmation.inputs}, accuracy is of {self.accuracy.n}"
         if self.energy is not None and self.firmware.emulated:
             yield "energy: an emulated board draws no current"
+        guessing = float(counts.sum(axis=1).max() / self.accuracy.n)
+        yield from misstated(self.issues, check(self.accuracy, guessing, self.confirmation, self.oracle))
 
     @property
     @override

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from tritguard.evaluate.faults.result import FaultedModel, FaultPlan, FaultPoint, Search
 from tritguard.evaluate.study import Issue, invalid, warn
+
+if TYPE_CHECKING:
+    from tritguard.evaluate.faults.result import FaultedModel, FaultPlan, FaultPoint, Search
 
 _FEW_SAMPLES = 100
 _FEW_DRAWS = 5

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import override
 
+from tritguard.evaluate.faults.checks import check
+from tritguard.evaluate.findings import misstated
 from tritguard.evaluate.study import ModelIdentity, Rate, Study
 from tritguard.records import Record
 
@@ -183,6 +185,14 @@ class FaultResult(Study):
     plan: FaultPlan
     classes: int
     models: tuple[FaultedModel, ...]
+
+    @model_validator(mode="after")
+    def _findings_are_those_of_the_models(self) -> Self:
+        if self.classes < 1:
+            raise ValueError(f"classes: {self.classes}, a model has at least one")
+        if what := next(misstated(self.issues, check(self.models, self.plan, self.classes)), None):
+            raise ValueError(what)
+        return self
 
     @property
     @override

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from tritguard.evaluate.privacy.result import LeakingModel, PrivacyPlan
 from tritguard.evaluate.study import Issue, invalid, warn
+
+if TYPE_CHECKING:
+    from tritguard.evaluate.privacy.result import LeakingModel, PrivacyPlan
+
+OTHER_MEMBERS = "OTHER_MEMBERS"
 
 _FEW_OTHERS = 1000  # one of them is 0.1 %
 _FEW_SHADOWS = 8
@@ -26,7 +31,7 @@ def _settings(plan: PrivacyPlan, others: int, same_run: bool) -> Iterator[Issue]
     elif plan.shadows < _FEW_SHADOWS:
         yield warn("FEW_SHADOWS", f"with {plan.shadows} shadow models the likelihood ratio is weaker than it could be")
     if not same_run:
-        yield warn("OTHER_MEMBERS", "the models were not trained on the same samples, so their rows cannot be compared")
+        yield warn(OTHER_MEMBERS, "the models were not trained on the same samples, so their rows cannot be compared")
 
 
 def _model(model: LeakingModel) -> Iterator[Issue]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from typing_extensions import override
 
+from tritguard.evaluate.findings import misstated
+from tritguard.evaluate.privacy.checks import OTHER_MEMBERS, check
 from tritguard.evaluate.privacy.roc import Estimate
 from tritguard.evaluate.study import Confirmation, ModelIdentity, Rate, Study
 from tritguard.records import Record
@@ -119,6 +121,14 @@ class PrivacyResult(Study):
     members: int
     others: int
     models: tuple[LeakingModel, ...]
+
+    @model_validator(mode="after")
+    def _findings_are_those_of_the_models(self) -> Self:
+        """Make the checks again, but for what the models were trained on, which is not kept."""
+        shown = check(self.models, self.plan, self.others, same_run=True)
+        if what := next(misstated(self.issues, shown, (OTHER_MEMBERS,)), None):
+            raise ValueError(what)
+        return self
 
     @property
     @override

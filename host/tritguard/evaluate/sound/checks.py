@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from tritguard.evaluate.sound.result import SoundPoint
 from tritguard.evaluate.study import Confirmation, Issue, Rate, invalid, warn
+
+if TYPE_CHECKING:
+    from tritguard.evaluate.sound.result import SoundPoint
 
 _FEW_SAMPLES = 100
 _GAIN = 0.02  # share of samples that twice the steps, or noise, may break in addition

@@ -15,7 +15,9 @@ from typing_extensions import override
 from tritguard.attack.sound import FrontEnd, SoundBall, decibels
 from tritguard.data.sound import read_wav
 from tritguard.errors import BadInputError
+from tritguard.evaluate.findings import guessing, misstated
 from tritguard.evaluate.measurement import Firmware
+from tritguard.evaluate.sound.checks import check
 from tritguard.evaluate.study import Confirmation, ModelIdentity, Rate, Study
 from tritguard.records import Record
 
@@ -155,8 +157,12 @@ class SoundResult(Study):
         if any(len(answers) != len(self.labels) for answers in (self.answers, *rows)):
             yield f"answers: are not {len(self.labels)} everywhere, as labels are"
             return
+        if len(self.labels) != (n := len(self.provenance.sample_indices)):
+            yield f"labels: are {len(self.labels)}, provenance.sample_indices has {n}"
         if tuple(point.snr for point in self.points) != self.plan.snr:
             yield f"points: are not of the plan's bounds, {self.plan.snr}"
+        if (inputs := n * (1 + 3 * len(self.points))) != self.confirmation.inputs:
+            yield f"confirmation.inputs: {self.confirmation.inputs}, there are {inputs} inputs"
         clean, robust, noise = count(self.labels, self.answers, [(p.noise, p.attack, p.doubled) for p in self.points])
         pairs = [("clean", self.clean, clean)]
         for place, point in enumerate(self.points):
@@ -164,11 +170,28 @@ class SoundResult(Study):
             pairs.append((f"points.{place}.under_noise", point.under_noise, noise[place]))
             if point.least_snr is not None and point.least_snr < point.snr - _ROUNDING:
                 yield f"points.{place}.least_snr: {point.least_snr:g} dB is below the bound, {point.snr:g}"
+            if point.least_snr is None and {point.noise, point.attack, point.doubled} != {self.answers}:
+                yield f"points.{place}.least_snr: says that nothing was changed, but the answers are others"
         for name, stated, counted in pairs:
             if stated != counted:
                 yield f"{name}: says {stated.k} of {stated.n}, the answers make it {counted.k} of {counted.n}"
         for place, example in enumerate(self.examples):
+            yield from (f"examples.{place}.{what}" for what in self._strays(example))
             yield from (f"examples.{place}.{what}" for what in self._doubts(example))
+        shown = check(self.clean, guessing(self.labels), self.points, self.labels, self.confirmation)
+        yield from misstated(self.issues, shown)
+
+    def _strays(self, example: SoundExample) -> Iterator[str]:
+        """Look for an example's row among the answers."""
+        if example.sample not in self.provenance.sample_indices:
+            yield f"sample: {example.sample} is not among the samples"
+        elif example.snr not in self.plan.snr:
+            yield f"snr: {example.snr:g} dB is none of the bounds"
+        else:
+            place = self.provenance.sample_indices.index(example.sample)
+            said = self.points[self.plan.snr.index(example.snr)].doubled[place]
+            if example.prediction != said or said == self.labels[place]:
+                yield f"prediction: {example.prediction}, the answer is {said} and the label {self.labels[place]}"
 
     def _doubts(self, example: SoundExample) -> Iterator[str]:
         """Compute an example's ratio and features again from its sounds."""

@@ -21,6 +21,7 @@ from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.confirmation import ask
 from tritguard.evaluate.data_checks import check_data
+from tritguard.evaluate.findings import guessing
 from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.measurement import Firmware, tools_of
 from tritguard.evaluate.samples import check_attackable, draw_samples
@@ -81,8 +82,7 @@ def study_sound(device: Device, dataset: Dataset, plan: SoundPlan, stages: Stage
     points = _points(target, found, clean, answers)
     labels = tuple(drawn.y.tolist())
     accuracy = count(labels, clean.tolist(), ())[0]
-    guessing = float(np.bincount(drawn.y).max() / len(labels))
-    issues = (*checked.issues, *check(accuracy, guessing, points, labels, confirmation))
+    issues = (*checked.issues, *check(accuracy, guessing(labels), points, labels, confirmation))
     return SoundResult(
         status=status_of(issues),
         issues=issues,

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from tritguard.evaluate.study import Issue, invalid, warn
-from tritguard.evaluate.transfer.result import Cell, Party, TransferPlan
+
+if TYPE_CHECKING:
+    from tritguard.evaluate.transfer.result import Cell, Drift, Party, TransferPlan, Triggered
+
+GUESSING = "CLEAN_AT_CHANCE"
 
 _FEW_SAMPLES = 100
+_LEAST = 5  # answers that differ, below which nothing is said of where they go
+_LEVEL = 0.01  # of all classes together
+_MOST = 0.5  # a trigger has to move this share, surely
 
 
 def check(parties: Sequence[Party], cells: Sequence[Cell], plan: TransferPlan, classes: int) -> tuple[Issue, ...]:
@@ -23,7 +32,7 @@ def _settings(parties: Sequence[Party], plan: TransferPlan, classes: int) -> Ite
     for party in parties:
         if party.clean.low <= 1 / classes:
             what = f"{party.name} ({party.form}) cannot be told from guessing: wrong data, or data in another unit"
-            yield invalid("CLEAN_AT_CHANCE", what)
+            yield invalid(GUESSING, what)
 
 
 def _stronger_from_elsewhere(parties: Sequence[Party], cells: Sequence[Cell]) -> Iterator[Issue]:
@@ -38,3 +47,46 @@ def _stronger_from_elsewhere(parties: Sequence[Party], cells: Sequence[Cell]) ->
                 f"at eps {cell.eps_steps} inputs crafted on {source.name} ({source.form}) leave {target.name} "
                 f"({target.form}) {cell.accuracy.value:.1%}, its own gradients {white.value:.1%}",
             )
+
+
+def closest(drifts: Sequence[Drift]) -> list[Drift]:
+    """For each deployed model the drift from the float model that answers most like it: the one it was made of."""
+    found: dict[int, Drift] = {}
+    for drift in drifts:
+        if drift.deployed not in found or drift.differing < found[drift.deployed].differing:
+            found[drift.deployed] = drift
+    return list(found.values())
+
+
+def check_drift(
+    parties: Sequence[Party], drifts: Sequence[Drift], triggered: Sequence[Triggered], classes: Sequence[str]
+) -> Iterator[Issue]:
+    """Flag answers that go to one class more often than rounding explains, and triggers."""
+    for drift in closest(drifts):
+        name = parties[drift.deployed].name
+        for wanted, (count, expected) in enumerate(zip(drift.towards, drift.runner_up, strict=True)):
+            share = (expected + 1) / (drift.differing + len(drift.towards))
+            if count >= _LEAST and tail(count, drift.differing, share) < _LEVEL / len(drift.towards):
+                yield warn(
+                    "DRIFT_TOWARDS_CLASS",
+                    f"of {drift.differing} answers of {name} that differ from its float model's {count} are "
+                    f"{classes[wanted]}, which was the float model's second choice for {expected}",
+                )
+    for one in triggered:
+        if one.fooled.low > _MOST:
+            yield warn(
+                "TRIGGER_WAKES_WHEN_DEPLOYED",
+                f"a patch of {one.height} x {one.width} at {one.row}, {one.column} makes {parties[one.deployed].name} "
+                f"answer {classes[one.wanted]} to {one.fooled.k} of {one.fooled.n} inputs, its float model to none of "
+                "them: as a backdoor does that quantization wakes",
+            )
+
+
+def tail(count: int, n: int, share: float) -> float:
+    """The probability of at least `count` of n, each with the probability `share` (0 < share < 1)."""
+
+    def log_of(k: int) -> float:
+        ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+        return ways + k * math.log(share) + (n - k) * math.log1p(-share)
+
+    return min(1.0, sum(math.exp(log_of(k)) for k in range(count, n + 1)))

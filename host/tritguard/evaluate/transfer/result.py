@@ -7,9 +7,13 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import override
 
+from tritguard.evaluate.findings import misstated
 from tritguard.evaluate.limits import DataRange, RangeSetting
 from tritguard.evaluate.study import Rate, Study
+from tritguard.evaluate.transfer.checks import GUESSING, check, check_drift
 from tritguard.records import Record
+
+_MOST_COMPARED = 100_000  # ten times what the study compares; the time that a check of drift takes grows with it
 
 
 class TransferPlan(Record):
@@ -116,7 +120,8 @@ class Triggered(Record):
         keeper: position of the float model.
         wanted: the class.
         row, column, height, width: where the patch lies, in the input's pixels.
-        fooled: of inputs that were not looked at in the search, and of another class, those that it moves.
+        fooled: of inputs that were not looked at in the search, and that neither model gives the class without it,
+            those that it moves.
     """
 
     deployed: int
@@ -157,6 +162,13 @@ class TransferResult(Study):
         for k, one in enumerate(self.drift):
             if not sum(one.towards) == sum(one.runner_up) == one.differing <= one.samples:
                 raise ValueError(f"drift.{k}: {one.differing} differ, towards has {sum(one.towards)}")
+            if one.samples > _MOST_COMPARED:
+                raise ValueError(f"drift.{k}.samples: {one.samples}, of which at most {_MOST_COMPARED} are compared")
+            if not len(one.towards) == len(one.runner_up) == len(self.classes):
+                raise ValueError(f"drift.{k}: is of {len(one.towards)} classes, classes has {len(self.classes)}")
+        for k, found in enumerate(self.triggered):
+            if not 0 <= found.wanted < len(self.classes):
+                raise ValueError(f"triggered.{k}.wanted: there is no class {found.wanted}")
         return self
 
     @model_validator(mode="after")
@@ -178,6 +190,17 @@ class TransferResult(Study):
         for name, rate in rates.items():
             if rate.n != samples:
                 raise ValueError(f"{name}: is of {rate.n} samples, provenance.sample_indices has {samples}")
+        return self
+
+    @model_validator(mode="after")
+    def _findings_are_those_of_the_rows(self) -> Self:
+        """Make the checks again; versions that kept no classes leave it open what guessing would be."""
+        shown = (
+            *check(self.parties, self.cells, self.plan, len(self.classes) or 1),
+            *check_drift(self.parties, self.drift, self.triggered, self.classes),
+        )
+        if what := next(misstated(self.issues, shown, () if self.classes else (GUESSING,)), None):
+            raise ValueError(what)
         return self
 
     @property

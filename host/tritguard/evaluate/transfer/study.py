@@ -26,8 +26,8 @@ from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
 from tritguard.evaluate.limits import find_range, limits_of
 from tritguard.evaluate.samples import Samples, check_attackable, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
-from tritguard.evaluate.transfer.checks import check
-from tritguard.evaluate.transfer.drift import check_drift, closest, find_drift, find_triggered
+from tritguard.evaluate.transfer.checks import check, check_drift, closest
+from tritguard.evaluate.transfer.drift import find_drift, find_triggered
 from tritguard.evaluate.transfer.result import Apart, Cell, Drift, Party, TransferPlan, TransferResult, Triggered
 from tritguard.predictor import Int8, Predictor
 from tritguard.progress import Progress, Stages
@@ -91,7 +91,7 @@ def study_transfer(
     drifts, triggered = _drift(parties, samples, dataset, grid, plan, stages("What deployment changed"))
     issues = (
         *checked.issues,
-        *check(result_parties, cells, plan, bundles[0].manifest.label_rule.classes),
+        *check(result_parties, cells, plan, len(dataset.classes)),
         *check_drift(result_parties, drifts, triggered, dataset.classes),
     )
     return TransferResult(

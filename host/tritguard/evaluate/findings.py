@@ -1,0 +1,34 @@
+"""Compares the findings that a result states with those that its own figures show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from tritguard.evaluate.data_checks import CHECKS
+from tritguard.evaluate.study import Issue
+
+_OF_DATA = {check.code for check in CHECKS}
+
+
+def guessing(labels: Sequence[int]) -> float:
+    """The accuracy of the best constant answer to samples with these labels, of which there must be one."""
+    return max(Counter(labels).values()) / len(labels)
+
+
+def misstated(stated: Iterable[Issue], shown: Iterable[Issue], unknown: Collection[str] = ()) -> Iterator[str]:
+    """Name each finding that is stated and not shown, shown and not stated, or stated with another severity.
+
+    Args:
+        stated: a result's issues. Those about the data are passed over, because a result does not hold the data.
+        shown: what the study's checks find when they are made again from the result.
+        unknown: codes of checks that cannot be made again from this result, which are passed over too.
+    """
+    left_out = _OF_DATA | set(unknown)
+    said, found = (
+        {(issue.code, issue.severity) for issue in issues if issue.code not in left_out} for issues in (stated, shown)
+    )
+    for code, severity in sorted(found - said):
+        yield f"issues: the figures show {code} ({severity}), but issues does not hold it"
+    for code, severity in sorted(said - found):
+        yield f"issues: nothing shows {code} ({severity}), but issues holds it"
