@@ -232,7 +232,8 @@ def test_a_damaged_store_is_crafted_anew(target: Target, tmp_path: Path) -> None
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_name_real_attacks_and_settings(preset: Preset) -> None:
     plan = Plan(preset=preset)
-    assert [type(attack) for attack in plan.suite(10)] == [type(make(name, {})) for name in PRESETS[preset]]
+    known = [name for name in PRESETS[preset] if ATTACKS[name].knows(plan.norm)]
+    assert [type(attack) for attack in plan.suite(10)] == [type(make(name, {})) for name in known]
     assert len(plan.suite(2)) <= len(plan.suite(10))
     assert len(plan.budgets_for(2)) == len(plan.suite(2))  # what a report lists is what ran
 

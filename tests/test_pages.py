@@ -43,7 +43,9 @@ class Watched:
 
     def look(self) -> None:
         assert not self.found
-        assert self.tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "it scrolls sideways"
+        assert self.tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (
+            f"{self.tab.url} scrolls sideways"
+        )
         result = axe.Axe().run(self.tab)
         assert result.violations_count == 0, result.generate_report()
 

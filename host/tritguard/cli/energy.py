@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tritguard import api
-from tritguard.cli.terminal import print_json, say
+from tritguard.cli.terminal import say, tell
 from tritguard.report.wording import count, real
 
 
@@ -23,15 +23,12 @@ def command(
     ] = None,
     volts: Annotated[float | None, typer.Option(min=0, help="The supply's, for logs without it.")] = None,
     rate: Annotated[float | None, typer.Option(min=0, help="Samples a second, for logs without times.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure the energy of an inference: a current log, cut where the board's mark is high."""
     found = api.energy(
         log, result, marks=marks, above=None if above is None else above / 1000, volts=volts, rate_hz=rate
     )
-    if as_json:
-        print_json(found.model_dump_json(indent=2))
-        return
+    tell(found)
     spread, above_idle = found.joules, found.joules_above_idle
     say(f"{found.inferences} inferences, marked by {found.marks}")
     say(f"supply {real(found.volts)} V, {count(round(found.samples_hz))} samples a second")

@@ -45,7 +45,7 @@ VERBS = (
     "doctor",
 )
 
-ENDLESS = ("monitor", "serve")
+ENDLESS = ("monitor", "serve", "worker")
 """Verbs that go on until they are ended, and so have no outcome to tell."""
 
 EXIT_CODES = (
