@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -132,6 +134,14 @@ SIGNS: dict[str, Callable[[Evidence], Evidence]] = {
     "no black box": lambda old: without(without(old, "Square"), "Jump"),
     "noise beats gradients": lambda old: with_rows(row("Noise", "baseline", 1, 20), old=old),
     "a black box beats gradients": lambda old: with_rows(row("Square", "black box", 1, 20), old=old),
+    "gradients that lead nowhere": lambda old: seen(old, fidelity=(led(8, 60, 40, 30),)),
+    "a transfer beats gradients": lambda old: with_rows(
+        row("Transfer", "transfer", 8, 0), row("PGD", "white box", 8, 30), old=old
+    ),
+    "one step beats many": lambda old: with_rows(row("FGSM", "white box", 1, 20), old=old),
+    "more is left at a larger eps": lambda old: with_rows(
+        row("PGD", "white box", 8, 110), row("FGSM", "white box", 8, 100), old=old
+    ),
     "a black box finds more there": lambda old: with_rows(
         row("PGD", "white box", 64, 100), row("Square", "black box", 64, 95), old=old
     ),
@@ -402,6 +412,16 @@ def test_an_honest_network_that_holds_at_the_sanity_bound_is_doubted_only() -> N
 def test_two_classes_are_not_broken_at_half() -> None:
     """Guessing is right on half of the samples, but attacks that work leave less."""
     assert codes(holding(100, chance=0.5)) == {"HOLDS_AT_SANITY_EPS": "warn"}
+
+
+def test_every_sign_of_masking_is_seen_here_and_told_in_the_documentation() -> None:
+    """A doubt that a result may have for another reason than its attacks would make an honest network `invalid`."""
+    signs = {one.code for one in CHECKS if one.sign}
+    shown = {code for make in SIGNS.values() for code in codes(make(evidence()))}
+    assert signs <= shown
+    text = (Path(__file__).parents[1] / "docs" / "results.md").read_text()
+    told = re.search(r"\*\*Signs of masking\*\* are the codes\s(.*?);", text, re.DOTALL)
+    assert told is not None and set(re.findall(r"`(\w+)`", told[1])) == signs
 
 
 @pytest.mark.parametrize("sign", SIGNS)
