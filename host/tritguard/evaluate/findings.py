@@ -1,4 +1,4 @@
-"""Compares the findings that a result states with those that its own figures show."""
+"""The findings that several studies have, and those that a result states beside those that its figures show."""
 
 from __future__ import annotations
 
@@ -6,14 +6,34 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from tritguard.evaluate.data_checks import CHECKS
-from tritguard.evaluate.study import Issue
+from tritguard.evaluate.study import Confirmation, Issue, Rate, invalid, warn
 
+FEW_SAMPLES = 100  # below so many, figures are called rough
 _OF_DATA = {check.code for check in CHECKS}
 
 
 def guessing(labels: Sequence[int]) -> float:
     """The accuracy of the best constant answer to samples with these labels, of which there must be one."""
     return max(Counter(labels).values()) / len(labels)
+
+
+def other_bytes(confirmation: Confirmation) -> Iterator[Issue]:
+    """Find inputs that got other bytes on the device than on the twin."""
+    if confirmation.mismatched_inputs:
+        what = f"{confirmation.mismatched_inputs} of {confirmation.inputs} inputs got other bytes than on the twin"
+        yield invalid("DEVICE_TWIN_MISMATCH", what)
+
+
+def few_samples(samples: int, rough: str = "accuracies are rough") -> Iterator[Issue]:
+    """Find that there are fewer samples than figures need; `rough` says of which figures that is true."""
+    if samples < FEW_SAMPLES:
+        yield warn("FEW_SAMPLES", f"{samples} samples: {rough}")
+
+
+def no_better_than_chance(accuracy: Rate, guessed: float) -> Iterator[Issue]:
+    """Find an accuracy that cannot be told from that of the best constant answer on the same samples, `guessed`."""
+    if accuracy.low <= guessed:
+        yield warn("ACCURACY_AT_CHANCE", f"the best constant answer is right on {guessed:.1%} of the samples")
 
 
 def misstated(stated: Iterable[Issue], shown: Iterable[Issue], unknown: Collection[str] = ()) -> Iterator[str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tritguard.evaluate.findings import few_samples
 from tritguard.evaluate.study import Attacked, Confirmation, Issue, invalid, warn
 
 CONTRADICTED = "PROOF_CONTRADICTED"
-
-_FEW_SAMPLES = 100
 
 
 def check(
@@ -35,5 +34,4 @@ def check(
         yield warn("NO_DEVICE", "no build was given, so nothing was confirmed on a device")
     elif count := confirmation.mismatched_inputs:
         yield invalid("DEVICE_TWIN_MISMATCH", f"device and twin differ on {count} inputs")
-    if len(statuses[0][1]) < _FEW_SAMPLES:
-        yield warn("FEW_SAMPLES", f"{len(statuses[0][1])} samples: the intervals are wide")
+    yield from few_samples(len(statuses[0][1]), "the intervals are wide")

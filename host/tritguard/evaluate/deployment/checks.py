@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tritguard.evaluate.findings import few_samples, no_better_than_chance, other_bytes
 from tritguard.evaluate.study import Confirmation, Issue, Rate, invalid, warn
 
 if TYPE_CHECKING:
     from tritguard.evaluate.deployment.result import OracleComparison
-
-_FEW_SAMPLES = 100
 
 
 def check(
@@ -24,15 +23,11 @@ def check(
         confirmation: the device beside the twin.
         oracle: the device beside the oracle, if that was asked.
     """
-    if confirmation.mismatched_inputs:
-        what = f"{confirmation.mismatched_inputs} of {confirmation.inputs} inputs got other bytes than on the twin"
-        yield invalid("DEVICE_TWIN_MISMATCH", what)
+    yield from other_bytes(confirmation)
     if oracle is None:
         yield warn("NO_ORACLE", "TensorFlow Lite Micro's interpreter was not asked: the twin alone confirms the bytes")
     elif oracle.mismatched_inputs:
         what = f"{oracle.mismatched_inputs} of {oracle.inputs} inputs got other scores than from the oracle"
         yield invalid("DEVICE_ORACLE_MISMATCH", what)
-    if accuracy.n < _FEW_SAMPLES:
-        yield warn("FEW_SAMPLES", f"{accuracy.n} samples: accuracy and the slowest inference are rough")
-    if accuracy.low <= guessing:
-        yield warn("ACCURACY_AT_CHANCE", f"the best constant answer is right on {guessing:.1%} of the samples")
+    yield from few_samples(accuracy.n, "accuracy and the slowest inference are rough")
+    yield from no_better_than_chance(accuracy, guessing)

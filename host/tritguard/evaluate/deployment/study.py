@@ -13,6 +13,7 @@ from tritguard.evaluate.confirmation import ask
 from tritguard.evaluate.data_checks import check_data
 from tritguard.evaluate.deployment.checks import check
 from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResult, OracleComparison
+from tritguard.evaluate.findings import guessing
 from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.measurement import Firmware, Latency, tools_of
 from tritguard.evaluate.samples import draw_samples
@@ -47,8 +48,7 @@ def study_deployment(device: Device, dataset: Dataset, plan: DeploymentPlan, sta
     oracle = _oracle(bundle, drawn.x, outputs.answered, plan.oracle_samples, stages("Asking the oracle"))
     confusion = _confusion(drawn.y, outputs.labels, bundle.manifest.label_rule.classes)
     accuracy = Rate.of(int(confusion.trace()), len(drawn.y))
-    guessing = float(confusion.sum(axis=1).max() / len(drawn.y))
-    issues = (*checked.issues, *check(accuracy, guessing, confirmation, oracle))
+    issues = (*checked.issues, *check(accuracy, guessing(drawn.y.tolist()), confirmation, oracle))
     return DeploymentResult(
         status=status_of(issues),
         issues=issues,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from tritguard.evaluate.findings import few_samples
 from tritguard.evaluate.study import Issue, invalid, warn
 
 if TYPE_CHECKING:
     from tritguard.evaluate.faults.result import FaultedModel, FaultPlan, FaultPoint, Search
 
-_FEW_SAMPLES = 100
 _FEW_DRAWS = 5
 
 
@@ -20,8 +20,7 @@ def check(models: Sequence[FaultedModel], plan: FaultPlan, classes: int) -> tupl
 
 
 def _settings(plan: FaultPlan) -> Iterator[Issue]:
-    if plan.samples < _FEW_SAMPLES:
-        yield warn("FEW_SAMPLES", f"{plan.samples} samples: accuracies are rough")
+    yield from few_samples(plan.samples)
     if plan.draws < _FEW_DRAWS:
         yield warn("FEW_DRAWS", f"{plan.draws} random draws say little about the spread between bits")
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from tritguard.attack.base import Follows
 from tritguard.attack.repaired import Repaired
+from tritguard.evaluate.findings import FEW_SAMPLES
 from tritguard.evaluate.robustness.comparisons import (
     by_gradients,
     found_elsewhere,
@@ -29,7 +30,6 @@ from tritguard.evaluate.robustness.proofs import UNBROKEN, unproved
 from tritguard.evaluate.robustness.significance import LEVEL, mcnemar
 from tritguard.evaluate.study import Issue, Rate
 
-FEW_SAMPLES = 100
 MASKED_SHARE = 0.1  # share of samples without a gradient, or on a plateau, above which masking is suspected
 DOUBLING_GAIN = 0.02  # share of samples that twice the steps, or another kind of attack, may break in addition
 ASTRAY = 0.1  # share of the samples that hold whose gradients may lead nowhere

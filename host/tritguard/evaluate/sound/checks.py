@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tritguard.evaluate.findings import few_samples, no_better_than_chance, other_bytes
 from tritguard.evaluate.study import Confirmation, Issue, Rate, invalid, warn
 
 if TYPE_CHECKING:
     from tritguard.evaluate.sound.result import SoundPoint
 
-_FEW_SAMPLES = 100
 _GAIN = 0.02  # share of samples that twice the steps, or noise, may break in addition
 
 
@@ -26,13 +26,9 @@ def check(
         labels: the true labels.
         confirmation: the device beside the twin.
     """
-    if confirmation.mismatched_inputs:
-        what = f"{confirmation.mismatched_inputs} of {confirmation.inputs} inputs got other bytes than on the twin"
-        yield invalid("DEVICE_TWIN_MISMATCH", what)
-    if clean.n < _FEW_SAMPLES:
-        yield warn("FEW_SAMPLES", f"{clean.n} samples: accuracies are rough")
-    if clean.low <= guessing:
-        yield warn("ACCURACY_AT_CHANCE", f"the best constant answer is right on {guessing:.1%} of the samples")
+    yield from other_bytes(confirmation)
+    yield from few_samples(clean.n)
+    yield from no_better_than_chance(clean, guessing)
     for point in points:
         gained = point.gained(labels) / clean.n
         if gained > _GAIN:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from tritguard.evaluate.findings import few_samples
 from tritguard.evaluate.study import Issue, invalid, warn
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 GUESSING = "CLEAN_AT_CHANCE"
 
-_FEW_SAMPLES = 100
 _LEAST = 5  # answers that differ, below which nothing is said of where they go
 _LEVEL = 0.01  # of all classes together
 _MOST = 0.5  # a trigger has to move this share, surely
@@ -25,8 +25,7 @@ def check(parties: Sequence[Party], cells: Sequence[Cell], plan: TransferPlan, c
 
 
 def _settings(parties: Sequence[Party], plan: TransferPlan, classes: int) -> Iterator[Issue]:
-    if plan.samples < _FEW_SAMPLES:
-        yield warn("FEW_SAMPLES", f"{plan.samples} samples: accuracies are rough")
+    yield from few_samples(plan.samples)
     if all(party.form != "float" for party in parties):
         yield warn("NO_FLOAT", "no float model was given, so nothing shows what deployment changed")
     for party in parties:
