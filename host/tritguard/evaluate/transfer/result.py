@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 from typing_extensions import override
 
 from tritguard.evaluate.findings import misstated
@@ -157,22 +158,32 @@ class TransferResult(Study):
     drift: tuple[Drift, ...] = ()
     triggered: tuple[Triggered, ...] = ()
 
-    @model_validator(mode="after")
-    def _drift_adds_up(self) -> Self:
+    @override
+    def _contradictions(self) -> Iterator[str]:
+        """Make the checks again; versions that kept no classes leave it open what guessing would be."""
+        yield from self._wrong_sums()
+        yield from self._strays()
+        shown = (
+            *check(self.parties, self.cells, self.plan, len(self.classes) or 1),
+            *check_drift(self.parties, self.drift, self.triggered, self.classes),
+        )
+        yield from misstated(self.issues, shown, () if self.classes else (GUESSING,))
+
+    def _wrong_sums(self) -> Iterator[str]:
+        """Look for drift and triggers whose counts do not fit together."""
         for k, one in enumerate(self.drift):
             if not sum(one.towards) == sum(one.runner_up) == one.differing <= one.samples:
-                raise ValueError(f"drift.{k}: {one.differing} differ, towards has {sum(one.towards)}")
+                yield f"drift.{k}: {one.differing} differ, towards has {sum(one.towards)}"
             if one.samples > _MOST_COMPARED:
-                raise ValueError(f"drift.{k}.samples: {one.samples}, of which at most {_MOST_COMPARED} are compared")
+                yield f"drift.{k}.samples: {one.samples}, of which at most {_MOST_COMPARED} are compared"
             if not len(one.towards) == len(one.runner_up) == len(self.classes):
-                raise ValueError(f"drift.{k}: is of {len(one.towards)} classes, classes has {len(self.classes)}")
+                yield f"drift.{k}: is of {len(one.towards)} classes, classes has {len(self.classes)}"
         for k, found in enumerate(self.triggered):
             if not 0 <= found.wanted < len(self.classes):
-                raise ValueError(f"triggered.{k}.wanted: there is no class {found.wanted}")
-        return self
+                yield f"triggered.{k}.wanted: there is no class {found.wanted}"
 
-    @model_validator(mode="after")
-    def _rows_are_of_the_parties_and_samples(self) -> Self:
+    def _strays(self) -> Iterator[str]:
+        """Look for rows of parties that there are not, or of other numbers of samples."""
         places, rates = dict[str, int](), {f"parties.{k}.clean": party.clean for k, party in enumerate(self.parties)}
         for k, cell in enumerate(self.cells):
             places |= {f"cells.{k}.source": cell.source, f"cells.{k}.target": cell.target}
@@ -185,23 +196,11 @@ class TransferResult(Study):
             places |= {f"triggered.{k}.deployed": found.deployed, f"triggered.{k}.keeper": found.keeper}
         for name, place in places.items():
             if not 0 <= place < len(self.parties):
-                raise ValueError(f"{name}: there is no party {place}, parties has {len(self.parties)}")
+                yield f"{name}: there is no party {place}, parties has {len(self.parties)}"
         samples = len(self.provenance.sample_indices)
         for name, rate in rates.items():
             if rate.n != samples:
-                raise ValueError(f"{name}: is of {rate.n} samples, provenance.sample_indices has {samples}")
-        return self
-
-    @model_validator(mode="after")
-    def _findings_are_those_of_the_rows(self) -> Self:
-        """Make the checks again; versions that kept no classes leave it open what guessing would be."""
-        shown = (
-            *check(self.parties, self.cells, self.plan, len(self.classes) or 1),
-            *check_drift(self.parties, self.drift, self.triggered, self.classes),
-        )
-        if what := next(misstated(self.issues, shown, () if self.classes else (GUESSING,)), None):
-            raise ValueError(what)
-        return self
+                yield f"{name}: is of {rate.n} samples, provenance.sample_indices has {samples}"
 
     @property
     @override
