@@ -27,7 +27,7 @@ from tests.support.random_pairs import PAIRS, pair
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tiny_nets import answers_of, close_calls, every_tensor, outside, random_of, tiny_net, whole_ball
 from tritguard.attack import Ball
-from tritguard.certify import lines, maps, refinement, relaxation, rules, softmax, steps, tabled, terms
+from tritguard.certify import linear, lines, refinement, relaxation, rules, softmax, steps, tabled, terms
 from tritguard.certify.box import Box, Region, least_in
 from tritguard.certify.bracket import Depth, certify
 from tritguard.certify.decision import Decision
@@ -308,7 +308,7 @@ def test_large_batches_go_through_maps_in_parts(monkeypatch: pytest.MonkeyPatch)
     graph = read_graph(ternary_model())
     x = Box.point(sample_inputs(graph.tensors[graph.input].shape, 1))
     whole = propagate(stages_of(graph), graph.input, x)
-    monkeypatch.setattr(maps, "_ROOM", 1)
+    monkeypatch.setattr(linear, "_ROOM", 1)
     parts = propagate(stages_of(graph), graph.input, x)
     assert all(np.array_equal(box.low, parts.boxes[tensor].low) for tensor, box in whole.boxes.items())
 

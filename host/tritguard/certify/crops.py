@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.certify.maps import Crop, Span
+from tritguard.certify.linear import Crop, Span
 from tritguard.certify.stages import Stage, Sums
 from tritguard.graph.model import Int64
 

@@ -1,22 +1,16 @@
-"""The linear maps of a graph's sums, forwards and transposed, in NumPy.
-
-Weights and activations are whole numbers, and float64 adds and multiplies those without error up to 2^53, in any
-order. The sums of a network stay far below: 2^53 is 255 * 127 times 2^38 weights. So intervals can go through BLAS and
-still be exact.
-"""
+"""The linear maps of a graph's ops."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from typing_extensions import override
 
+from tritguard.certify.linear import Crop, LinearMap, Span
+from tritguard.certify.sliding import ConvMap, DepthwiseMap
 from tritguard.graph.model import (
     Conv2D,
     DepthwiseConv2D,
@@ -30,231 +24,6 @@ from tritguard.graph.model import (
     TransposeConv,
     Window,
 )
-
-_ROOM = 1 << 23  # numbers that a map may hold beside its input and output
-
-
-Span = tuple[int, int]  # the first of some rows or columns, and the one behind the last
-
-
-class Crop(NamedTuple):
-    """Some rows and columns of an image."""
-
-    rows: Span
-    columns: Span
-
-    @property
-    def sides(self) -> tuple[int, int]:
-        """How many rows and columns."""
-        return self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
-
-
-class LinearMap(ABC):
-    """A linear map of one tensor to sums.
-
-    Attributes:
-        in_shape, out_shape: without the batch.
-        cost: multiply-accumulates for one row.
-        columns: numbers that one row needs in between.
-    """
-
-    in_shape: tuple[int, ...]
-    out_shape: tuple[int, ...]
-    cost: int
-    columns: int
-
-    def forward(self, x: Float64) -> Float64:
-        """float64[n, *in_shape] -> float64[n, *out_shape]."""
-        return self._in_parts(self._forward, x)
-
-    def transposed(self, slopes: Float64) -> Float64:
-        """The transposed map: float64[n, *out_shape] -> float64[n, *in_shape]."""
-        return self._in_parts(self._transposed, slopes)
-
-    @abstractmethod
-    def _forward(self, x: Float64) -> Float64: ...
-
-    @abstractmethod
-    def _transposed(self, slopes: Float64) -> Float64: ...
-
-    @property
-    @abstractmethod
-    def magnitude(self) -> LinearMap:
-        """The map whose coefficients are the absolute values of this one's."""
-
-    def seen(self, axis: int, span: Span) -> Span | None:
-        """Which rows (axis 0) or columns (1) of the image some of the output see; None: it is not said."""
-        return None
-
-    def offset(self, axis: int, out: Span, source: Span) -> int:
-        """How a crop of the output lies over one of the image; crops of the same sizes and offset are the same map."""
-        raise NotImplementedError
-
-    def cropped(self, out: Crop, source: Crop) -> LinearMap:
-        """The map to some of the output from a part of the image that holds all it sees."""
-        raise NotImplementedError
-
-    @cached_property
-    def reach(self) -> Float64:
-        """float64[*out_shape]: the sum of the absolute values of the coefficients of each output."""
-        return self.magnitude.of_ones
-
-    @cached_property
-    def of_ones(self) -> Float64:
-        """float64[*out_shape]: the sum of the coefficients of each output."""
-        return np.asarray(self.forward(np.ones((1, *self.in_shape)))[0])
-
-    def _in_parts(self, function: Callable[[Float64], Float64], x: Float64) -> Float64:
-        rows = max(1, _ROOM // self.columns)
-        if len(x) <= rows:
-            return function(x)
-        return np.concatenate([function(x[start : start + rows]) for start in range(0, len(x), rows)])
-
-
-class Sliding:
-    """The places that each tap of a window sees, in an image with zeros around it."""
-
-    def __init__(self, window: Window, source: tuple[int, ...], out: tuple[int, ...]) -> None:
-        self.window, self.source, self.out = window, source, out
-        reach = [
-            (out[axis] - 1) * window.stride[axis] + (window.kernel[axis] - 1) * window.dilation[axis] + 1
-            for axis in (0, 1)
-        ]
-        self.before = window.padding
-        self.sides = [max(reach[axis], window.padding[axis] + source[axis]) for axis in (0, 1)]
-
-    def padded(self, x: Float64) -> Float64:
-        """Images, float64[n, h, w, c], with zeros around them, and without what lies before a negative padding."""
-        inner = x[:, max(-self.before[0], 0) :, max(-self.before[1], 0) :]
-        around = [
-            (max(self.before[axis], 0), self.sides[axis] - max(self.before[axis], 0) - inner.shape[1 + axis])
-            for axis in (0, 1)
-        ]
-        return np.pad(inner, [(0, 0), *around, (0, 0)])
-
-    def cropped(self, padded: Float64) -> Float64:
-        """Padded images without what lies around them, and with zeros before a negative padding."""
-        (top, left), (height, width) = self.before, self.source[:2]
-        inner = padded[:, max(top, 0) : top + height, max(left, 0) : left + width]
-        if top >= 0 and left >= 0:
-            return inner
-        return np.pad(inner, [(0, 0), (max(-top, 0), 0), (max(-left, 0), 0), (0, 0)])
-
-    def seen(self, axis: int, span: Span) -> Span:
-        """Which rows or columns of the image some of the output see; at least one."""
-        stride, padding = self.window.stride[axis], self.window.padding[axis]
-        first = span[0] * stride - padding
-        last = (span[1] - 1) * stride - padding + (self.window.kernel[axis] - 1) * self.window.dilation[axis] + 1
-        first = min(max(first, 0), self.source[axis] - 1)
-        return first, max(min(last, self.source[axis]), first + 1)
-
-    def offset(self, axis: int, out: Span, source: Span) -> int:
-        """The padding of the window that moves over a crop; negative where the crop begins before what is seen."""
-        return self.window.padding[axis] + source[0] - out[0] * self.window.stride[axis]
-
-    def over(self, out: Crop, source: Crop) -> Window:
-        """The window that moves over a crop of the image."""
-        return replace(self.window, padding=(self.offset(0, out[0], source[0]), self.offset(1, out[1], source[1])))
-
-    def taps(self) -> Iterator[tuple[slice, slice, slice]]:
-        """For each tap, row by row, where it lies over the outputs, as an index of a padded batch."""
-        for tap in np.ndindex(*self.window.kernel):
-            rows, columns = (
-                slice(first, first + (self.out[axis] - 1) * self.window.stride[axis] + 1, self.window.stride[axis])
-                for axis, first in enumerate(int(at) * self.window.dilation[axis] for axis, at in enumerate(tap))
-            )
-            yield slice(None), rows, columns
-
-
-class ConvMap(LinearMap):
-    """A convolution without bias; weights float64[out, kernel_h, kernel_w, in]."""
-
-    def __init__(self, weights: Float64, window: Window, source: tuple[int, ...], out: tuple[int, ...]) -> None:
-        self._weights, self._sliding = weights, Sliding(window, source, out)
-        self._matrix = weights.reshape(len(weights), -1)
-        self.in_shape, self.out_shape = source, out
-        self.columns = out[0] * out[1] * self._matrix.shape[1]
-        self.cost = out[0] * out[1] * weights.size
-
-    @override
-    def _forward(self, x: Float64) -> Float64:
-        padded = self._sliding.padded(x)
-        seen = np.stack([padded[place] for place in self._sliding.taps()], axis=3)
-        return (seen.reshape(-1, self._matrix.shape[1]) @ self._matrix.T).reshape(-1, *self.out_shape)
-
-    @override
-    def _transposed(self, slopes: Float64) -> Float64:
-        n, taps = len(slopes), math.prod(self._weights.shape[1:3])
-        spread = (slopes.reshape(-1, self.out_shape[2]) @ self._matrix).reshape(
-            n, *self.out_shape[:2], taps, self.in_shape[2]
-        )
-        padded = np.zeros((n, *self._sliding.sides, self.in_shape[2]))
-        for tap, place in enumerate(self._sliding.taps()):
-            padded[place] += spread[:, :, :, tap]
-        return self._sliding.cropped(padded)
-
-    @cached_property
-    @override
-    def magnitude(self) -> LinearMap:
-        return ConvMap(np.abs(self._weights), self._sliding.window, self.in_shape, self.out_shape)
-
-    @override
-    def seen(self, axis: int, span: Span) -> Span | None:
-        return self._sliding.seen(axis, span)
-
-    @override
-    def offset(self, axis: int, out: Span, source: Span) -> int:
-        return self._sliding.offset(axis, out, source)
-
-    @override
-    def cropped(self, out: Crop, source: Crop) -> LinearMap:
-        sides = (*source.sides, self.in_shape[2]), (*out.sides, self.out_shape[2])
-        return ConvMap(self._weights, self._sliding.over(out, source), *sides)
-
-
-class DepthwiseMap(LinearMap):
-    """A depthwise convolution without bias; weights float64[taps, in * multiplier]."""
-
-    def __init__(self, weights: Float64, window: Window, source: tuple[int, ...], out: tuple[int, ...]) -> None:
-        self._weights, self._sliding = weights, Sliding(window, source, out)
-        self._multiplier = out[2] // source[2]
-        self.in_shape, self.out_shape = source, out
-        self.columns = math.prod(out)
-        self.cost = out[0] * out[1] * weights.size
-
-    @override
-    def _forward(self, x: Float64) -> Float64:
-        padded = np.repeat(self._sliding.padded(x), self._multiplier, axis=3)
-        total = np.zeros((len(x), *self.out_shape))
-        for weights, place in zip(self._weights, self._sliding.taps(), strict=True):
-            total += padded[place] * weights
-        return total
-
-    @override
-    def _transposed(self, slopes: Float64) -> Float64:
-        padded = np.zeros((len(slopes), *self._sliding.sides, self.out_shape[2]))
-        for weights, place in zip(self._weights, self._sliding.taps(), strict=True):
-            padded[place] += slopes * weights
-        cropped = self._sliding.cropped(padded)
-        return np.asarray(cropped.reshape(*cropped.shape[:3], self.in_shape[2], self._multiplier).sum(axis=4))
-
-    @cached_property
-    @override
-    def magnitude(self) -> LinearMap:
-        return DepthwiseMap(np.abs(self._weights), self._sliding.window, self.in_shape, self.out_shape)
-
-    @override
-    def seen(self, axis: int, span: Span) -> Span | None:
-        return self._sliding.seen(axis, span)
-
-    @override
-    def offset(self, axis: int, out: Span, source: Span) -> int:
-        return self._sliding.offset(axis, out, source)
-
-    @override
-    def cropped(self, out: Crop, source: Crop) -> LinearMap:
-        sides = (*source.sides, self.in_shape[2]), (*out.sides, self.out_shape[2])
-        return DepthwiseMap(self._weights, self._sliding.over(out, source), *sides)
 
 
 class DenseMap(LinearMap):
@@ -445,6 +214,28 @@ class SeparableMap(LinearMap):
         return SeparableMap(np.abs(self._rows), np.abs(self._columns), self.in_shape[2])
 
 
+class Reshaped(LinearMap):
+    """Another map with its input and output in other shapes."""
+
+    def __init__(self, of: LinearMap, source: tuple[int, ...], out: tuple[int, ...]) -> None:
+        self._of = of
+        self.in_shape, self.out_shape = source, out
+        self.columns, self.cost = of.columns, of.cost
+
+    @override
+    def _forward(self, x: Float64) -> Float64:
+        return self._of.forward(x.reshape(-1, *self._of.in_shape)).reshape(-1, *self.out_shape)
+
+    @override
+    def _transposed(self, slopes: Float64) -> Float64:
+        return self._of.transposed(slopes.reshape(-1, *self._of.out_shape)).reshape(-1, *self.in_shape)
+
+    @cached_property
+    @override
+    def magnitude(self) -> LinearMap:
+        return Reshaped(self._of.magnitude, self.in_shape, self.out_shape)
+
+
 def gathered_back(slopes: Float64, places: Int64, size: int) -> Float64:
     """The transpose of gathering: the sum, float64[n, size], of the slopes, float64[n, k], of each place, int64[k]."""
     order = np.argsort(places, kind="stable")
@@ -490,28 +281,6 @@ def average(op: Pool2D, tensors: dict[int, Tensor]) -> LinearMap:
     """The map of an average pool: the sum over each window."""
     taps, source = math.prod(op.window.kernel), tensors[op.inputs[0]].shape
     return DepthwiseMap(np.ones((taps, source[2])), op.window, source, op.out_shape)
-
-
-class Reshaped(LinearMap):
-    """Another map with its input and output in other shapes."""
-
-    def __init__(self, of: LinearMap, source: tuple[int, ...], out: tuple[int, ...]) -> None:
-        self._of = of
-        self.in_shape, self.out_shape = source, out
-        self.columns, self.cost = of.columns, of.cost
-
-    @override
-    def _forward(self, x: Float64) -> Float64:
-        return self._of.forward(x.reshape(-1, *self._of.in_shape)).reshape(-1, *self.out_shape)
-
-    @override
-    def _transposed(self, slopes: Float64) -> Float64:
-        return self._of.transposed(slopes.reshape(-1, *self._of.out_shape)).reshape(-1, *self.in_shape)
-
-    @cached_property
-    @override
-    def magnitude(self) -> LinearMap:
-        return Reshaped(self._of.magnitude, self.in_shape, self.out_shape)
 
 
 def counts(op: Pool2D, tensors: dict[int, Tensor]) -> Int64:

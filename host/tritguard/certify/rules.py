@@ -15,6 +15,7 @@ from tritguard.certify import maps, softmax
 from tritguard.certify.box import Box
 from tritguard.certify.maps import MAPS
 from tritguard.certify.pairs import bounds_of_pair, sums_of_products
+from tritguard.certify.sliding import Sliding
 from tritguard.certify.stages import Bounded, Boxes, Largest, Moved, Stage, Sums, Tabled, Unbounded
 from tritguard.certify.steps import Averaging, Requantisation
 from tritguard.certify.tabled import Tables
@@ -122,7 +123,7 @@ def _pool(graph: Graph, op: Pool2D) -> Stage:
         return Sums(*about, (term,), _ZERO, steps, about[2])
     source = graph.tensors[op.inputs[0]].shape
     numbered = np.arange(1, graph.tensors[op.inputs[0]].size + 1, dtype=np.float64).reshape(1, *source)
-    sliding = maps.Sliding(op.window, source, op.out_shape)
+    sliding = Sliding(op.window, source, op.out_shape)
     padded = sliding.padded(numbered)
     seen = np.stack([padded[place].ravel() for place in sliding.taps()])
     return Largest(*about, seen.astype(np.int64) - 1, op.act_min, op.act_max)

@@ -16,7 +16,7 @@ import numpy as np
 from typing_extensions import override
 
 from tritguard.certify.box import Box
-from tritguard.certify.maps import Crop, Span
+from tritguard.certify.linear import Crop, Span
 from tritguard.certify.steps import Steps
 from tritguard.certify.tabled import Tables
 from tritguard.certify.terms import Term

@@ -19,7 +19,7 @@ import numpy as np
 from typing_extensions import override
 
 from tritguard.certify.box import Bool, Box
-from tritguard.certify.maps import Crop
+from tritguard.certify.linear import Crop
 from tritguard.graph.model import Float64, Int64, Requant
 from tritguard.graph.passes.ranges import requantised
 

@@ -10,7 +10,8 @@ import numpy as np
 from typing_extensions import override
 
 from tritguard.certify.box import Box
-from tritguard.certify.maps import Crop, LinearMap, PickMap
+from tritguard.certify.linear import Crop, LinearMap
+from tritguard.certify.maps import PickMap
 from tritguard.graph.arithmetic import fixed_point
 from tritguard.graph.model import Float64, Int64, Requant
 
