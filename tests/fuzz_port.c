@@ -3,7 +3,8 @@
  *
  *   FUZZ_BLOCKS=1000000 FUZZ_SEED=1 firmware < CORPUS > LARGER_CORPUS
  *
- * A corpus has a block a line, in hexadecimal digits. *
+ * A corpus has a block a line, in hexadecimal digits.
+ *
  * The firmware is compiled with -fsanitize-coverage=trace-pc, this file is not. */
 #include "commands.h"
 #include "port/port.h"
@@ -207,11 +208,6 @@ void port_start(void)
     block.count = 0u;
 }
 
-uint32_t port_clock_hz(void)
-{
-    return 1000000u;
-}
-
 size_t port_received(const uint8_t **bytes)
 {
     *bytes = &block.bytes[block_taken];
@@ -221,20 +217,6 @@ size_t port_received(const uint8_t **bytes)
 void port_taken(size_t count)
 {
     block_taken += count;
-}
-
-void port_mark_idle(void)
-{
-}
-
-uint32_t port_ring_bytes(void)
-{
-    return 1023u;
-}
-
-void port_set_rate(uint32_t baud)
-{
-    (void)baud;
 }
 
 /* All that there was is taken and answered. */
@@ -270,28 +252,4 @@ void port_write(uint8_t byte)
         answer[answer_count] = byte;
         answer_count++;
     }
-}
-
-void port_ticks_start(void)
-{
-}
-
-uint64_t port_ticks_now(void)
-{
-    return 0u;
-}
-
-uint64_t port_ticks_stop(void)
-{
-    return 0x0123456789ABCDEFu;
-}
-
-port_memory_t port_memory(void)
-{
-    return (port_memory_t){1u, 2u, 3u};
-}
-
-port_fault_t port_last_fault(void)
-{
-    return (port_fault_t){0};
 }

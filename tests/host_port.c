@@ -12,11 +12,6 @@ void port_start(void)
 {
 }
 
-uint32_t port_clock_hz(void)
-{
-    return 1000000u;
-}
-
 size_t port_received(const uint8_t **bytes)
 {
     *bytes = &next_byte;
@@ -26,20 +21,6 @@ size_t port_received(const uint8_t **bytes)
 void port_taken(size_t count)
 {
     has_byte = has_byte && (count == 0u);
-}
-
-void port_mark_idle(void)
-{
-}
-
-uint32_t port_ring_bytes(void)
-{
-    return 1023u;
-}
-
-void port_set_rate(uint32_t baud)
-{
-    (void)baud;
 }
 
 void port_wait(void)
@@ -56,39 +37,4 @@ void port_wait(void)
 void port_write(uint8_t byte)
 {
     (void)putchar(byte);
-}
-
-void port_ticks_start(void)
-{
-}
-
-uint64_t port_ticks_now(void)
-{
-    return 0u;
-}
-
-uint64_t port_ticks_stop(void)
-{
-    return 0x0123456789ABCDEFu;
-}
-
-port_memory_t port_memory(void)
-{
-    return (port_memory_t){1u, 2u, 3u};
-}
-
-port_fault_t port_last_fault(void)
-{
-    return (port_fault_t){0};
-}
-
-port_facts_t port_facts(void)
-{
-    return (port_facts_t){
-        .tick_source = PORT_TICKS_MICROSECONDS,
-        .interrupts = PORT_INTERRUPTS_MASKED,
-        .reset = PORT_RESET_PIN,
-        .tick_hz = 1000000u,
-        .watchdog_ms = 4000u,
-    };
 }

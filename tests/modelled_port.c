@@ -71,11 +71,6 @@ void port_start(void)
     ring = malloc(ring_bytes);
 }
 
-uint32_t port_clock_hz(void)
-{
-    return 1000000u;
-}
-
 size_t port_received(const uint8_t **bytes)
 {
     send_written();
@@ -87,10 +82,6 @@ void port_taken(size_t count)
 {
     tail = (tail + (uint32_t)count) % ring_bytes;
     taken += (uint32_t)count;
-}
-
-void port_mark_idle(void)
-{
 }
 
 uint32_t port_ring_bytes(void)
@@ -127,33 +118,7 @@ void port_ticks_start(void)
     happens('C', 0u, NULL, 0u);
 }
 
-uint64_t port_ticks_now(void)
-{
-    return 0u;
-}
-
 uint64_t port_ticks_stop(void)
 {
     return 40000u;
-}
-
-port_memory_t port_memory(void)
-{
-    return (port_memory_t){1u, 2u, 3u};
-}
-
-port_fault_t port_last_fault(void)
-{
-    return (port_fault_t){0};
-}
-
-port_facts_t port_facts(void)
-{
-    return (port_facts_t){
-        .tick_source = PORT_TICKS_MICROSECONDS,
-        .interrupts = PORT_INTERRUPTS_MASKED,
-        .reset = PORT_RESET_PIN,
-        .tick_hz = 1000000u,
-        .watchdog_ms = 4000u,
-    };
 }

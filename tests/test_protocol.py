@@ -212,3 +212,10 @@ def test_ten_thousand_random_strings_do_the_firmware_no_harm(host_firmware: Path
             line += encode(frame)
             expected.append(Frame(Request.ECHO + ANSWER, frame.sequence, frame.payload))
     assert [frame for frame in answers(host_firmware, line) if frame.sequence >= 1_000_000] == expected
+
+
+def test_the_fuzzer_tries_what_is_kept_and_more(small_bundle: Bundle, tmp_path: Path) -> None:
+    program, known = build_host_firmware(small_bundle, tmp_path, "fuzz_port.c", traced=True), fuzz.corpus()
+    found = fuzz.fuzz(program, len(known) + 1_000, 1, known)
+    assert found.blocks == len(known) + 1_000 and found.edges > 100
+    assert list(found.kept[: len(known)]) == known

@@ -22,7 +22,7 @@ def host_firmware(bundle: Bundle, folder: Path, port: str, *, traced: bool = Fal
     Args:
         bundle: the model.
         folder: where it is compiled.
-        port: the port's file.
+        port: the port's file, without what `common_port.c` has for all of them.
         traced: call `__sanitizer_cov_trace_pc` of the port at each edge of the firmware's control flow.
     """
     if shutil.which("gcc") is None:
@@ -43,8 +43,9 @@ def host_firmware(bundle: Bundle, folder: Path, port: str, *, traced: bool = Fal
     program = folder / "firmware"
     compiler = ["gcc", *FLAGS, "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{folder}",
                 f"-I{ROOT / 'firmware'}", f"-I{bundle.c_dir}"]  # fmt: skip
-    own = folder / "port.o"
-    subprocess.run([*compiler, "-c", str(ROOT / "tests" / port), "-o", str(own)], check=True)
+    own = [folder / Path(file).with_suffix(".o") for file in (port, "common_port.c")]
+    for made in own:
+        subprocess.run([*compiler, "-c", ROOT / "tests" / made.with_suffix(".c").name, "-o", made], check=True)
     tracing = ["-fsanitize-coverage=trace-pc"] if traced else []
-    subprocess.run([*compiler, *tracing, *map(str, sources), str(own), "-o", str(program)], check=True)
+    subprocess.run([*compiler, *tracing, *sources, *own, "-o", program], check=True)
     return program
