@@ -170,7 +170,7 @@ import sys
 from pathlib import Path
 
 from tritguard.api.road import read_run_config
-from tritguard.api.studies import carry_out
+from tritguard.api.studies.outcome import carry_out
 from tritguard.boards import load_board
 from tritguard.build import open_build
 from tritguard.data import load_dataset

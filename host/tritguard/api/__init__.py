@@ -17,22 +17,19 @@ if TYPE_CHECKING:
     from tritguard.api.firmware import Engine, build, native_engine, tflm_engine
     from tritguard.api.flashing import flash
     from tritguard.api.models import convert, load_data, train
+    from tritguard.api.reporting import report
     from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
     from tritguard.api.schemas import schema, write_schemas
+    from tritguard.api.self_test import selftest
     from tritguard.api.start import example, examples, init
-    from tritguard.api.studies import (
-        attack,
-        certify,
-        corruptions,
-        energy,
-        evaluate,
-        faults,
-        privacy,
-        report,
-        selftest,
-        sound,
-        transfer,
-    )
+    from tritguard.api.studies.certify import certify
+    from tritguard.api.studies.corruptions import corruptions
+    from tritguard.api.studies.deployment import energy, evaluate
+    from tritguard.api.studies.faults import faults
+    from tritguard.api.studies.privacy import privacy
+    from tritguard.api.studies.robustness import attack
+    from tritguard.api.studies.sound import sound
+    from tritguard.api.studies.transfer import transfer
     from tritguard.boards import Board, available_boards, load_board
     from tritguard.build import Budget, Build, open_build
     from tritguard.data import Dataset

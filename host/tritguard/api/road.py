@@ -18,7 +18,7 @@ from tritguard.api.journal import Journal
 from tritguard.api.keeping import FIX, attacks_by, differing, earlier_result, refuse, runs_on
 from tritguard.api.machine import require
 from tritguard.api.models import convert, convert_control, earlier_training, load_data, train
-from tritguard.api.studies import carry_out_watched, clear
+from tritguard.api.studies.outcome import carry_out_watched, clear
 from tritguard.boards import Board, load_board
 from tritguard.build import Budget, Build
 from tritguard.data import Dataset
