@@ -55,6 +55,7 @@ RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 INNER = {
     "graph": [
         {"model", "flatbuffer"},
+        {"stateful"},
         {"arithmetic", "call"},
         {"formats"},
         {"arena", "passes", "reading"},

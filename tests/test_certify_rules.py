@@ -62,7 +62,6 @@ KINDS = sorted({op.kind for graph in graphs() for op in graph.ops})
 
 def test_every_op_of_the_graph_has_a_rule_and_is_among_those_below() -> None:
     ops = {each for each in vars(model).values() if isinstance(each, type) and issubclass(each, Op)} - {Op, Weighted}
-    ops -= {model.Assign, model.Lstm, model.Svdf}  # of models with state, which are refused
     assert ops == set(RULES) == {type(op) for graph in graphs() for op in graph.ops}
     assert not any(isinstance(stage, Unbounded) for graph in graphs() for stage in stages_of(graph))
     assert {*REDUCTIONS, "SQUARED_DIFFERENCE", "MAX_POOL_2D", "AVERAGE_POOL_2D", "GATHER"} <= set(KINDS)

@@ -15,19 +15,17 @@ from tritguard.graph.call import call_of
 from tritguard.graph.emission import Emission
 from tritguard.graph.model import (
     Add,
-    Assign,
     BatchMatMul,
     Binary,
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
-    Lstm,
     Op,
     Reshape,
-    Svdf,
     TransposeConv,
 )
+from tritguard.graph.stateful import Assign, Lstm, Svdf
 
 __all__ = ["lower"]
 

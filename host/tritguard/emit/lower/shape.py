@@ -6,7 +6,8 @@ import numpy as np
 
 from tritguard.emit.code import LayerCode
 from tritguard.emit.lower.context import Context, struct_of
-from tritguard.graph.model import Assign, Concatenation, Reshape
+from tritguard.graph.model import Concatenation, Reshape
+from tritguard.graph.stateful import Assign
 
 
 def copied(context: Context, position: int, op: Reshape | Assign) -> LayerCode:

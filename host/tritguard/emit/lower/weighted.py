@@ -11,7 +11,8 @@ from tritguard.emit.lower.context import Context, image, plain_call, struct_of
 from tritguard.errors import UnsupportedOpError
 from tritguard.graph.call import LONGEST_SIDE, KernelCall, Parameters, call_of, window_fields
 from tritguard.graph.formats.kernel import Image
-from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Lstm, Svdf, TransposeConv, Weighted
+from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv, Weighted
+from tritguard.graph.stateful import Lstm, Svdf
 
 
 def _check_sums(op: Weighted | TransposeConv) -> None:

@@ -18,7 +18,8 @@ from tritguard.graph.arena.access import lead
 from tritguard.graph.arena.placement import Block, aligned, pack
 from tritguard.graph.arena.stripes import Chain, chain_lead
 from tritguard.graph.formats.kernel import Kernel, scratch_sizes
-from tritguard.graph.model import Assign, Graph, Reshape
+from tritguard.graph.model import Graph, Reshape
+from tritguard.graph.stateful import Assign
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from dataclasses import replace
 from itertools import groupby
 
 from tritguard.errors import UnsupportedOpError
-from tritguard.graph.model import Assign, Concatenation, Graph, Int8, Lstm, Op, Pad, Svdf, Tensor, View
+from tritguard.graph.model import Concatenation, Graph, Int8, Op, Pad, Tensor, View
+from tritguard.graph.stateful import Assign, Lstm, Svdf
 
 
 def unrolled(graph: Graph, frames: int) -> Graph:

@@ -12,10 +12,11 @@ from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.arithmetic import fixed_point
 from tritguard.graph.call import KernelCall, Parameters, calls, scale_fields
 from tritguard.graph.flatbuffer import DTYPES, RawOp, RawTensor
-from tritguard.graph.model import Int8, Int32, Int64, Lstm, Op, Requant, Svdf, Tensor
+from tritguard.graph.model import Int8, Int32, Int64, Op, Requant, Tensor
 from tritguard.graph.reading.checks import NO_CLAMP, options_of
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
+from tritguard.graph.stateful import Lstm, Svdf
 
 _GATES = 4
 _ABSENT = {

@@ -15,11 +15,12 @@ import tflite
 
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.flatbuffer import RawModel, RawOp, RawTensor
-from tritguard.graph.model import Assign, Int8, Op, Reshape, State
+from tritguard.graph.model import Int8, Op, Reshape, State
 from tritguard.graph.reading.checks import options_of
 from tritguard.graph.reading.fold import folded
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import describes
+from tritguard.graph.stateful import Assign
 
 describes(
     "CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE",
