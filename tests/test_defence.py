@@ -166,7 +166,7 @@ def duel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Train
     """The demo's data, a smaller net: trained with cross-entropy alone, and with the joint loss. Models and records."""
     if not DEBIAN_DIR.is_dir():
         pytest.skip("needs Debian's package dataset-fashion-mnist")
-    base = TrainConfig(stem=8, blocks=TrainConfig().blocks[:2], samples=4000, epochs=3, batch_size=64)
+    base = TrainConfig(stem=8, blocks=TrainConfig().blocks[:2], samples=2500, epochs=3, batch_size=50)
     joint = base.model_copy(
         update={
             "adversarial": AdversarialConfig(attack="fgsm", eps=16, ramp=(0, 0.3)),

@@ -69,7 +69,7 @@ def attack_command(firmware: Firmware, out: Path, *options: str) -> list[str]:
 def test_attack_on_the_keyword_spotter(keywords: Firmware, tmp_path: Path) -> None:
     out = tmp_path / "run"
     undefended = str(shared_file("models/dscnn_int8.tflite"))  # no defence here: the model is its own control
-    command = attack_command(keywords, out, "-n", "24", "--eps", "1,4", "--control", undefended)
+    command = attack_command(keywords, out, "-n", "12", "--eps", "1,4", "--control", undefended)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -77,7 +77,7 @@ def test_attack_on_the_keyword_spotter(keywords: Firmware, tmp_path: Path) -> No
     assert_conforms(keywords.bundle.path / "manifest.json", "bundle")
     result = read_result(out / "result.json")
     assert result.confirmation.mismatched_inputs == 0
-    assert result.confirmation.inputs >= 24 * 4
+    assert result.confirmation.inputs >= 12 * 4
     robust = [result.clean.value, *(point.robust.value for point in result.curve)]
     assert robust == sorted(robust, reverse=True)
     assert robust[-1] <= 1 / 12
@@ -148,7 +148,7 @@ board = "netduinoplus2"
 samples = 3000
 epochs = 6
 stem = 8
-blocks = [{ channels = 16, stride = 2 }, { channels = 32, stride = 2 }]
+blocks = [{ channels = 24, stride = 2 }]
 
 [attack]
 samples = 20
@@ -195,7 +195,7 @@ def test_the_whole_road_from_a_configuration(tmp_path: Path) -> None:
     assert result.control is not None and result.control.model_sha256 != result.provenance.model_sha256
     assert result.control.clean.value > 0.5 and result.control.robust.value <= 1 / 10
     assert result.confirmation.mismatched_inputs == 0
-    assert result.ternary_layers == result.weight_layers == 6
+    assert result.ternary_layers == result.weight_layers == 4
     assert result.clean_full is not None
     assert result.clean_full.value > 0.5
     robust = [result.clean.value, *(point.robust.value for point in result.curve)]

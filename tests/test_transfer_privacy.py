@@ -87,7 +87,7 @@ def by_name(result: PrivacyResult) -> dict[tuple[str, str, str], Leak]:
 def overfitted(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PrivacyResult]:
     """A training's folder, its bundle in `out/net/bundle` beside it, and the study that made the bundle."""
     folder = tmp_path_factory.mktemp("overfitted")
-    return folder / "net", studied(folder, config(noise, epochs=40, learning_rate=0.01), "--shadows", "2")
+    return folder / "net", studied(folder, config(noise, epochs=25, learning_rate=0.01), "--shadows", "2")
 
 
 def test_an_overfitted_net_leaks(overfitted: tuple[Path, PrivacyResult]) -> None:
