@@ -19,7 +19,7 @@ from tests.bench.reliability import CASES, QUIET, measure
 from tests.support.host_firmware import host_firmware
 from tests.support.known_models import image_model
 from tests.support.modelled_line import ModelledLine, Weather
-from tritguard.device.board import greet
+from tritguard.device.greeting import greet
 from tritguard.device.inferences import Inferences
 from tritguard.device.line import NoAnswerError, SerialLine
 from tritguard.device.link import Link, Patience

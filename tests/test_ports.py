@@ -166,7 +166,7 @@ def switch(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], None]]:
     """What happens when a bench, of the command `true`, switches a board off and on: the entry `switch`."""
     monkeypatch.setattr("tritguard.device.inferences.ANSWER_SECONDS", 0.05)
     monkeypatch.setattr("tritguard.device.board._RETURN_SECONDS", 0.5)
-    monkeypatch.setattr("tritguard.device.board._FIRST", Patience(seconds=0.1, attempts=5))
+    monkeypatch.setattr("tritguard.device.board.FIRST", Patience(seconds=0.1, attempts=5))
     then: dict[str, Callable[[], None]] = {}
     run = Bench.run
 

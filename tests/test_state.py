@@ -23,7 +23,7 @@ from tritguard.attack.view import GradientView
 from tritguard.certify.rules import stages_of
 from tritguard.data import Dataset, write_dataset
 from tritguard.device import Fleet, emulate
-from tritguard.device.board import greet
+from tritguard.device.greeting import greet
 from tritguard.device.inferences import Inferences
 from tritguard.device.link import Link
 from tritguard.device.protocol import Inference, Request

@@ -50,6 +50,38 @@
     TG_M0_PRODUCTS \
     "  adds   r0, #14\n"
 
+/* Keeps the registers that the caller needs, and r3, the place of four sums, at [sp]. */
+#define TG_M0_ENTER \
+    "  push   {r4-r7, lr}\n" \
+    "  mov    r4, r8\n" \
+    "  mov    r5, r9\n" \
+    "  mov    r6, r10\n" \
+    "  mov    r7, r11\n" \
+    "  push   {r3-r7}\n"
+
+/* Loads the four sums at r3 into r8-r11; uses r4-r7. */
+#define TG_M0_LOAD_SUMS \
+    "  ldm    r3!, {r4-r7}\n" \
+    "  mov    r8, r4\n" \
+    "  mov    r9, r5\n" \
+    "  mov    r10, r6\n" \
+    "  mov    r11, r7\n"
+
+/* Stores r8-r11 where they came from and returns. */
+#define TG_M0_LEAVE \
+    "  mov    r4, r8\n" \
+    "  mov    r5, r9\n" \
+    "  mov    r6, r10\n" \
+    "  mov    r7, r11\n" \
+    "  pop    {r3}\n" \
+    "  stm    r3!, {r4-r7}\n" \
+    "  pop    {r4-r7}\n" \
+    "  mov    r8, r4\n" \
+    "  mov    r9, r5\n" \
+    "  mov    r10, r6\n" \
+    "  mov    r11, r7\n" \
+    "  pop    {r4-r7, pc}\n"
+
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* read by name of register */
 /* Compute one channel's sums at the four pixels; weights points to the channel's first byte in its pair. */
@@ -58,20 +90,11 @@ tg_m0_channel(const tg_lane_t *columns, const int8_t *weights, int32_t groups, i
 {
     __asm volatile(
         "  .syntax unified\n"
-        "  push   {r4-r7, lr}\n"
-        "  mov    r4, r8\n"
-        "  mov    r5, r9\n"
-        "  mov    r6, r10\n"
-        "  mov    r7, r11\n"
-        "  push   {r3-r7}\n"
+        TG_M0_ENTER
         "  lsls   r2, r2, #3\n" /* a group has eight bytes of weights */
         "  adds   r2, r2, r1\n"
         "  mov    r12, r2\n"
-        "  ldm    r3!, {r4-r7}\n"
-        "  mov    r8, r4\n"
-        "  mov    r9, r5\n"
-        "  mov    r10, r6\n"
-        "  mov    r11, r7\n"
+        TG_M0_LOAD_SUMS
         "  movs   r4, #0\n"
         "  movs   r5, #4\n"
         "  movs   r6, #8\n"
@@ -89,18 +112,7 @@ tg_m0_channel(const tg_lane_t *columns, const int8_t *weights, int32_t groups, i
         "  adds   r1, #16\n"
         "  cmp    r1, r12\n"
         "  bne    1b\n"
-        "  mov    r4, r8\n"
-        "  mov    r5, r9\n"
-        "  mov    r6, r10\n"
-        "  mov    r7, r11\n"
-        "  pop    {r3}\n"
-        "  stm    r3!, {r4-r7}\n"
-        "  pop    {r4-r7}\n"
-        "  mov    r8, r4\n"
-        "  mov    r9, r5\n"
-        "  mov    r10, r6\n"
-        "  mov    r11, r7\n"
-        "  pop    {r4-r7, pc}\n");
+        TG_M0_LEAVE);
 }
 #pragma GCC diagnostic pop
 /* clang-format on */
@@ -134,17 +146,8 @@ tg_m0_four(const tg_lane_t *x, const int8_t *weights, int32_t stride, int32_t *s
 {
     __asm volatile(
         "  .syntax unified\n"
-        "  push   {r4-r7, lr}\n"
-        "  mov    r4, r8\n"
-        "  mov    r5, r9\n"
-        "  mov    r6, r10\n"
-        "  mov    r7, r11\n"
-        "  push   {r3-r7}\n"
-        "  ldm    r3!, {r4-r7}\n"
-        "  mov    r8, r4\n"
-        "  mov    r9, r5\n"
-        "  mov    r10, r6\n"
-        "  mov    r11, r7\n"
+        TG_M0_ENTER
+        TG_M0_LOAD_SUMS
         "  movs   r4, #0\n"
         "  movs   r5, r2\n"
         "  adds   r6, r2, r2\n"
@@ -170,18 +173,7 @@ tg_m0_four(const tg_lane_t *x, const int8_t *weights, int32_t stride, int32_t *s
         "  ldr    r2, [r3, #12]\n"
         "  cmp    r1, r2\n"
         "  bne    1b\n"
-        "  mov    r4, r8\n"
-        "  mov    r5, r9\n"
-        "  mov    r6, r10\n"
-        "  mov    r7, r11\n"
-        "  pop    {r3}\n"
-        "  stm    r3!, {r4-r7}\n"
-        "  pop    {r4-r7}\n"
-        "  mov    r8, r4\n"
-        "  mov    r9, r5\n"
-        "  mov    r10, r6\n"
-        "  mov    r11, r7\n"
-        "  pop    {r4-r7, pc}\n");
+        TG_M0_LEAVE);
 }
 #pragma GCC diagnostic pop
 /* clang-format on */

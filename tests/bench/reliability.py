@@ -28,7 +28,7 @@ from tests.support.known_models import image_model, ternary_model
 from tests.support.modelled_line import ModelledLine, Weather
 from tritguard.boards import load_board
 from tritguard.build import build
-from tritguard.device.board import greet
+from tritguard.device.greeting import greet
 from tritguard.device.inferences import Inferences
 from tritguard.device.link import Link
 from tritguard.device.protocol import Inference, wire_bytes

@@ -31,21 +31,30 @@ def task() -> tuple[Int8, NDArray[np.int64], Int8, NDArray[np.int64]]:
 
 @lru_cache(maxsize=1)
 def trained() -> tuple[Float, Float]:
-    """Float weights [32, 64] and [10, 32], found by plain gradient descent on the cross-entropy."""
-    x, y = task()[0] * INPUT_SCALE, task()[1]
+    """Float weights [32, 64] and [10, 32] of the task's network."""
+    x, y, _, _ = task()
+    return fitted(x * INPUT_SCALE, y)
+
+
+def fitted(
+    features: NDArray[np.floating], y: NDArray[np.int64], steps: int = 600, rate: float = 0.5
+) -> tuple[Float, Float]:
+    """Weights [32, n] and [10, 32] of a network of one hidden layer, by gradient descent on the cross-entropy."""
     rng = np.random.default_rng(0)
-    first, second = rng.normal(0, 0.15, (HIDDEN, VALUES)), rng.normal(0, 0.2, (CLASSES, HIDDEN))
-    for step in range(600):
-        rows = rng.integers(0, len(x), 128)
-        hidden = np.maximum(x[rows] @ first.T, 0)
+    size = features.shape[1]
+    rate *= min(1.0, VALUES / size)
+    first, second = rng.normal(0, 1.2 / np.sqrt(size), (HIDDEN, size)), rng.normal(0, 0.2, (CLASSES, HIDDEN))
+    for step in range(steps):
+        rows = rng.integers(0, len(y), 128)
+        hidden = np.maximum(features[rows] @ first.T, 0)
         logits = hidden @ second.T
         share = np.exp(logits - logits.max(axis=1, keepdims=True))
         share /= share.sum(axis=1, keepdims=True)
         share[np.arange(128), y[rows]] -= 1
-        rate = 0.5 * (1 - step / 600) / 128
+        now = rate * (1 - step / steps) / 128
         back = (share @ second) * (hidden > 0)
-        second -= rate * share.T @ hidden
-        first -= rate * back.T @ x[rows]
+        second -= now * share.T @ hidden
+        first -= now * back.T @ features[rows]
     return first, second
 
 

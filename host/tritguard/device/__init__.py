@@ -1,9 +1,11 @@
 """Runs a model on a board at a serial line, real or emulated, behind the Predictor interface."""
 
 from tritguard.device.bench import Bench, read_bench
-from tritguard.device.board import Device, connect, emulate, identify, open_device
+from tritguard.device.board import Device
 from tritguard.device.emulators import Counting, EmulatedBoard, EmulatorError, emulator_of, emulator_version
 from tritguard.device.fleet import Fleet, Sick, reinforced
+from tritguard.device.greeting import identify
+from tritguard.device.opening import connect, emulate, open_device
 from tritguard.device.ports import AUTO, find_again, find_port
 from tritguard.device.protocol import Fault, Hello, MemoryUse
 from tritguard.device.upload import upload

@@ -13,7 +13,8 @@ from typing import Protocol
 import numpy as np
 from typing_extensions import override
 
-from tritguard.device.board import Device, emulate
+from tritguard.device.board import Device
+from tritguard.device.opening import emulate
 from tritguard.errors import DeviceError
 from tritguard.predictor import Int8, Outputs, Predictor
 from tritguard.progress import Progress

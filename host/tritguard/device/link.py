@@ -6,7 +6,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 from tritguard.device.line import Line, NoAnswerError
 from tritguard.device.protocol import (
@@ -27,6 +27,7 @@ ATTEMPTS = 5
 ANSWER_SECONDS = 1.0
 DUE_SECONDS = 0.1
 _SEQUENCES = 1 << 32
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -292,6 +293,17 @@ class Link:
         if frame.type == ERROR:
             raise DeviceError(f"the board refused the request: {Refusal.parse(frame.payload)}", where=self.url)
         return frame.type == request.type + ANSWER
+
+    def parsed(self, parse: Callable[[bytes], _T], payload: bytes) -> _T:
+        """Parse the payload of an answer.
+
+        Raises:
+            DeviceError: the answer does not follow the protocol.
+        """
+        try:
+            return parse(payload)
+        except ProtocolError as error:
+            raise self.nonsense(error) from error
 
     def nonsense(self, error: ProtocolError) -> DeviceError:
         """Return the error for an answer that does not follow the protocol."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tests.support.masked_models import CLASSES, VALUES, quantized
-from tests.support.masks.task import HIDDEN, Masked, case, plain_trunk, started
+from tests.support.masked_models import CLASSES, HIDDEN, VALUES, quantized
+from tests.support.masks.task import Masked, case, plain_trunk, started
 from tests.support.tflite_builder import ModelBuilder
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tests.support.masked_models import CLASSES, INPUT_SCALE, VALUES, quantized
+from tests.support.masked_models import CLASSES, HIDDEN, INPUT_SCALE, VALUES, quantized
 from tests.support.masks.fronts import fold, folded
 from tests.support.masks.known import Tabled
-from tests.support.masks.task import HIDDEN, Masked, Trunk, case, drawn, plain_trunk, started
+from tests.support.masks.task import Masked, Trunk, case, drawn, plain_trunk, started
 from tests.support.tflite_builder import ModelBuilder
 
 

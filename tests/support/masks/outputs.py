@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tests.support.masked_models import CLASSES, INPUT_SCALE, VALUES, quantized
-from tests.support.masks.task import HIDDEN, Masked, Trunk, case, drawn, plain_trunk, started
+from tests.support.masked_models import CLASSES, HIDDEN, INPUT_SCALE, VALUES, quantized
+from tests.support.masks.task import Masked, Trunk, case, drawn, plain_trunk, started
 
 
 def copied(times: int, lowered: float) -> Callable[[], Masked]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.support.masked_models import CLASSES, INPUT_SCALE, VALUES, quantized
+from tests.support.masked_models import CLASSES, INPUT_SCALE, VALUES, fitted, quantized
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.attack import Apgd, Ball, Target
 from tritguard.attack.base import Access
@@ -23,7 +23,6 @@ from tritguard.predictor import Int8
 Float = NDArray[np.float64]
 Labels = NDArray[np.int64]
 SEEN, ATTACKED = 2000, 100
-HIDDEN = 32
 
 
 @dataclass(frozen=True)
@@ -87,26 +86,6 @@ def drawn(height: int = 20, noise: float = 24.0, seed: int = 5) -> tuple[Int8, L
     y = rng.integers(0, CLASSES, SEEN + ATTACKED)
     x = np.clip(np.rint(prototypes[y] + rng.normal(0, noise, (len(y), VALUES))), -128, 127).astype(np.int8)
     return x[:SEEN], y[:SEEN], x[SEEN:], y[SEEN:]
-
-
-def fitted(features: NDArray[np.floating], y: Labels, steps: int = 600, rate: float = 0.5) -> tuple[Float, Float]:
-    """Weights [32, n] and [10, 32] of a network of one hidden layer, by gradient descent on the cross-entropy."""
-    rng = np.random.default_rng(0)
-    size = features.shape[1]
-    rate *= min(1.0, VALUES / size)
-    first, second = rng.normal(0, 1.2 / np.sqrt(size), (HIDDEN, size)), rng.normal(0, 0.2, (CLASSES, HIDDEN))
-    for step in range(steps):
-        rows = rng.integers(0, len(y), 128)
-        hidden = np.maximum(features[rows] @ first.T, 0)
-        logits = hidden @ second.T
-        share = np.exp(logits - logits.max(axis=1, keepdims=True))
-        share /= share.sum(axis=1, keepdims=True)
-        share[np.arange(128), y[rows]] -= 1
-        now = rate * (1 - step / steps) / 128
-        back = (share @ second) * (hidden > 0)
-        second -= now * share.T @ hidden
-        first -= now * back.T @ features[rows]
-    return first, second
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.support.masked_models import CLASSES, INPUT_SCALE, VALUES, quantized
-from tests.support.masks.task import ATTACKED, HIDDEN, SEEN, Labels, Masked, Trunk, started
+from tests.support.masked_models import CLASSES, HIDDEN, INPUT_SCALE, VALUES, quantized
+from tests.support.masks.task import ATTACKED, SEEN, Labels, Masked, Trunk, started
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.predictor import Int8
 

@@ -19,7 +19,7 @@ from tritguard.graph.formats.registry import Site
 from tritguard.graph.model import DepthwiseConv2D, Int32, Weighted
 
 DEPTHWISE_CODE = {"tg_planes.c": 1000, "tg_depthwise.c": 500, "tg_depthwise_by1.c": 600, "tg_depthwise_by2.c": 550}
-_FOUR = 4  # neighbouring outputs that are computed together, and lanes of a record of taps: tg_core.h, tg_core_m4.h
+_FOUR = 4  # neighbouring outputs computed together, and lanes of a record of taps: tg_core.h, tg_core_m4_plane.h
 _CHANNELS_A_GROUP = 4
 _PLANE_BYTES = 1024  # of each of them
 
@@ -119,7 +119,7 @@ def _extent(op: DepthwiseConv2D, axis: int) -> int:
 
 
 def _records(op: DepthwiseConv2D, walk: Walk) -> int:
-    """The records of one channel's taps (tg_core_m4.h); those for a stride of 1 reach one lane further."""
+    """The records of one channel's taps (tg_core_m4_plane.h); those for a stride of 1 reach one lane further."""
     rows, columns = walk.axes
     reach = op.window.kernel[columns] + (op.window.stride[columns] == 1)
     return op.window.kernel[rows] * -(-reach // _FOUR)

@@ -6,8 +6,10 @@ bounds that are kept here; for cores with SXTAB16, tg_taps.h does so for planes 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +20,10 @@ from tritguard.graph.call import Parameters, window_fields
 from tritguard.graph.formats.cost import Cost
 from tritguard.graph.formats.fields import trit_channels, trit_scale
 from tritguard.graph.formats.kernel import Bytes, Image, Kernel, Weights, folded_bias
-from tritguard.graph.formats.planes import POSITIONS_A_TILE, planes_of
+from tritguard.graph.formats.planes import POSITIONS_A_TILE, Planes, planes_of
 from tritguard.graph.formats.registry import Site, offers
 from tritguard.graph.formats.taps import output_cost
-from tritguard.graph.model import Conv2D, Int8, Int32, Weighted
+from tritguard.graph.model import Conv2D, Int8, Int32, Weighted, Window
 
 WORDS_A_TILE = 4  # that kernels over planes of words compute together
 MAX_STEPS = 128  # of one sign in a run
@@ -33,40 +35,43 @@ _MOST_BYTES_SCRATCH = 6 * 1024
 _LIFT = 128  # what planes of words add to activations
 
 
-@dataclass(frozen=True, eq=False)
-class SparseLists(Weights):
-    """A convolution's nonzero weights as lists of steps.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BandLists(Weights):
+    """A convolution's nonzero weights as lists of steps over planes that hold a band of rows.
 
     Attributes:
         lists: uint8, the lists of all channels one after the other.
-        surplus: int32[channels], the steps of +1 minus the steps of -1.
+        channels: the number of output channels.
         steps: the steps of all channels together.
-        runs: the runs of all channels together.
         pitch: the positions from one output row to the next.
-        half: the words in a band, of two positions each.
-        plane_words: the words in one phase of one channel.
-        unit_words: the words that a step of one unit crosses.
         band_rows: the output rows in a band.
         band_input_rows: the input rows that a band reads.
         scratch_bytes: the bytes of the planes and of a band's sums.
     """
 
+    counted: ClassVar[bool]  # whether a channel's lists begin with the number of its runs
     lists: NDArray[np.uint8]
-    surplus: Int32
+    channels: int
     steps: int
-    runs: int
     pitch: int
-    half: int
-    plane_words: int
-    unit_words: int
     band_rows: int
     band_input_rows: int
     scratch_bytes: int
 
     @property
+    @abstractmethod
+    def planes(self) -> Parameters:
+        """The fields of the kernel's struct that say how the planes lie."""
+
+    @property
+    @abstractmethod
+    def reach(self) -> int:
+        """The units that the steps of a list may take together."""
+
+    @property
     @override
     def nbytes(self) -> int:
-        return int(self.lists.nbytes) + len(self.surplus)
+        return int(self.lists.nbytes) + self.channels
 
     @override
     def parameters(self, op: Weighted, bias: Int32, source: Image, sink: Image) -> Parameters:
@@ -76,9 +81,7 @@ class SparseLists(Weights):
             "lists": self.lists,
             "channels": trit_channels(op, bias),
             "pitch": self.pitch,
-            "half": self.half,
-            "plane_words": self.plane_words,
-            "unit_bytes": 4 * self.unit_words,
+            **self.planes,
             "band_rows": self.band_rows,
             "band_input_rows": self.band_input_rows,
             "in_zero_point": op.input_zero_point,
@@ -88,8 +91,37 @@ class SparseLists(Weights):
     @override
     def is_defined(self, op: Weighted, memory: Bytes, clean: Bytes) -> bool:
         """Steps and counts are addresses: what they lead to outside of the planes is the device's alone."""
-        reach = (self.scratch_bytes // 4 - 3 * self.half) // self.unit_words
-        return _ends_inside(memory, [True] * len(self.surplus), reach)
+        return _ends_inside(memory, self.channels, self.counted, self.reach)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SparseLists(BandLists):
+    """Lists of steps over planes of words.
+
+    Attributes:
+        surplus: int32[channels], the steps of +1 minus the steps of -1.
+        runs: the runs of all channels together.
+        half: the words in a band, of two positions each.
+        plane_words: the words in one phase of one channel.
+        unit_words: the words that a step of one unit crosses.
+    """
+
+    counted = True
+    surplus: Int32
+    runs: int
+    half: int
+    plane_words: int
+    unit_words: int
+
+    @property
+    @override
+    def planes(self) -> Parameters:
+        return {"half": self.half, "plane_words": self.plane_words, "unit_bytes": 4 * self.unit_words}
+
+    @property
+    @override
+    def reach(self) -> int:
+        return (self.scratch_bytes // 4 - 3 * self.half) // self.unit_words
 
 
 def pack_lists(op: Conv2D, trits: Int8, source: tuple[int, int], room: int) -> SparseLists | None:
@@ -121,17 +153,16 @@ def pack_lists(op: Conv2D, trits: Int8, source: tuple[int, int], room: int) -> S
     bands = -(-height // band_rows)
     band_rows = -(-height // bands)
     plane_words = plane_of(band_rows)
-    reads = (np.arange(inputs) * planes.phases + planes.phase[:, None]) * plane_words + planes.offset[:, None]
-    # Trits are [kernel_h, kernel_w, in], and so are the words that they read.
-    unit = int(np.gcd.reduce(reads, axis=None)) or 1
+    reads, unit = _reads(planes, inputs, plane_words)
     channel_runs = []
     for row in trits.reshape(channels, -1):
-        runs = _runs(reads.ravel() // unit, row)
+        runs = _runs(reads, row)
         if runs is None:
             return None
         channel_runs.append(runs)
     return SparseLists(
         lists=np.frombuffer(b"".join(map(_encode, channel_runs)), dtype=np.uint8),
+        channels=channels,
         surplus=np.array([sum(len(p) - len(m) for m, p in each) for each in channel_runs], dtype=np.int32),
         steps=sum(len(m) + len(p) for each in channel_runs for m, p in each),
         runs=sum(map(len, channel_runs)),
@@ -140,65 +171,35 @@ def pack_lists(op: Conv2D, trits: Int8, source: tuple[int, int], room: int) -> S
         plane_words=plane_words,
         unit_words=unit,
         band_rows=band_rows,
-        band_input_rows=(band_rows - 1) * window.stride[0] + (window.kernel[0] - 1) * window.dilation[0] + 1,
+        band_input_rows=_input_rows(window, band_rows),
         scratch_bytes=scratch_of(band_rows),
     )
 
 
-@dataclass(frozen=True, eq=False)
-class StepLists(Weights):
-    """A convolution's nonzero weights as lists of steps over planes of bytes.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StepLists(BandLists):
+    """Lists of steps over planes of bytes.
 
     Attributes:
-        lists: uint8, the lists of all channels one after the other.
-        channels: the number of output channels.
-        steps: the steps of all channels together.
-        pitch: the positions from one output row to the next.
         positions: the positions in a band, rounded up to whole tiles.
         plane_bytes: the bytes in one phase of one channel.
         unit_bytes: the bytes that a step of one unit crosses.
-        band_rows: the output rows in a band.
-        band_input_rows: the input rows that a band reads.
-        scratch_bytes: the bytes of the planes and of a band's sums.
     """
 
-    lists: NDArray[np.uint8]
-    channels: int
-    steps: int
-    pitch: int
+    counted = False
     positions: int
     plane_bytes: int
     unit_bytes: int
-    band_rows: int
-    band_input_rows: int
-    scratch_bytes: int
 
     @property
     @override
-    def nbytes(self) -> int:
-        return int(self.lists.nbytes) + self.channels
+    def planes(self) -> Parameters:
+        return {"plane_bytes": self.plane_bytes, "unit_bytes": self.unit_bytes}
 
+    @property
     @override
-    def parameters(self, op: Weighted, bias: Int32, source: Image, sink: Image) -> Parameters:
-        assert isinstance(op, Conv2D)
-        return {
-            "window": window_fields(op.window, source, sink),
-            "lists": self.lists,
-            "channels": trit_channels(op, bias),
-            "pitch": self.pitch,
-            "plane_bytes": self.plane_bytes,
-            "unit_bytes": self.unit_bytes,
-            "band_rows": self.band_rows,
-            "band_input_rows": self.band_input_rows,
-            "in_zero_point": op.input_zero_point,
-            "scale": trit_scale(op),
-        }
-
-    @override
-    def is_defined(self, op: Weighted, memory: Bytes, clean: Bytes) -> bool:
-        """Steps and counts are addresses: what they lead to outside of the planes is the device's alone."""
-        reach = (self.scratch_bytes - 3 * self.positions) // self.unit_bytes
-        return _ends_inside(memory, [False] * self.channels, reach)
+    def reach(self) -> int:
+        return (self.scratch_bytes - 3 * self.positions) // self.unit_bytes
 
 
 def pack_steps(op: Conv2D, trits: Int8, source: tuple[int, int], room: int) -> StepLists | None:
@@ -227,10 +228,9 @@ def pack_steps(op: Conv2D, trits: Int8, source: tuple[int, int], room: int) -> S
     fitting = [rows for rows in range(1, height + 1) if scratch_of(rows) <= most] or [1]
     band_rows = min(fitting, key=lambda rows: (-(-height // rows) * positions_of(rows), -rows))
     plane = plane_of(band_rows)
-    reads = (np.arange(inputs) * planes.phases + planes.phase[:, None]) * plane + planes.offset[:, None]
-    unit = int(np.gcd.reduce(reads, axis=None)) or 1
+    reads, unit = _reads(planes, inputs, plane)
     rows = trits.reshape(channels, -1)
-    lists = [_bridged(*(np.sort(reads.ravel()[row == sign] // unit).tolist() for sign in (-1, 1))) for row in rows]
+    lists = [_bridged(*(np.sort(reads[row == sign]).tolist() for sign in (-1, 1))) for row in rows]
     if np.count_nonzero(rows, axis=1).max() > MAX_NONZEROS or max(len(each) for run in lists for each in run) > MAX_GAP:
         return None
     return StepLists(
@@ -242,9 +242,27 @@ def pack_steps(op: Conv2D, trits: Int8, source: tuple[int, int], room: int) -> S
         plane_bytes=plane,
         unit_bytes=unit,
         band_rows=band_rows,
-        band_input_rows=(band_rows - 1) * window.stride[0] + (window.kernel[0] - 1) * window.dilation[0] + 1,
+        band_input_rows=_input_rows(window, band_rows),
         scratch_bytes=scratch_of(band_rows),
     )
+
+
+def _reads(planes: Planes, inputs: int, plane: int) -> tuple[NDArray[np.int64], int]:
+    """Where each trit reads in units, int64[kernel_h * kernel_w * in] in the order of the trits, and a unit's elements.
+
+    Args:
+        planes: the geometry of a channel's planes.
+        inputs: the input channels.
+        plane: the elements, words or bytes, in one phase of one channel.
+    """
+    reads = (np.arange(inputs) * planes.phases + planes.phase[:, None]) * plane + planes.offset[:, None]
+    unit = int(np.gcd.reduce(reads, axis=None)) or 1
+    return reads.ravel() // unit, unit
+
+
+def _input_rows(window: Window, rows: int) -> int:
+    """The input rows that a band of output rows reads."""
+    return (rows - 1) * window.stride[0] + (window.kernel[0] - 1) * window.dilation[0] + 1
 
 
 def _runs(reads: NDArray[np.int64], trits: Int8) -> list[tuple[list[int], list[int]]] | None:
@@ -277,10 +295,10 @@ def _encode(runs: list[tuple[list[int], list[int]]]) -> bytes:
     return bytes(encoded)
 
 
-def _ends_inside(memory: Bytes, has_runs: list[bool], reach: int) -> bool:
+def _ends_inside(memory: Bytes, channels: int, counted: bool, reach: int) -> bool:
     """Walk the lists as the kernels do (tg_lists.h): every step within `reach` units, every byte within the array."""
     at = 0
-    for counted in has_runs:
+    for _ in range(channels):
         if at >= len(memory):
             return False
         runs = int(memory[at]) if counted else 1
