@@ -16,6 +16,7 @@ from tests.bench.footprint import flash_bytes, ram_bytes
 from tests.bench.kernels import Figure, read_figures
 from tests.bench.models import MODELS, TERNARY, autoencoder, ternarised
 from tests.support.device_support import inputs
+from tests.support.endurance import grown
 from tests.support.known_models import ternary_model
 from tests.support.shared import ROOT
 from tests.support.tflite_builder import ModelBuilder
@@ -167,6 +168,22 @@ def test_every_training_of_the_robustness_tables_has_valid_settings() -> None:
             assert config.start == ("" if start is None else str(options.out / start.name))
             assert (config.adversarial.attack == "none") == ("at" not in case.defence), name
             assert (config.jacobian.output > 0) == ("jr" in case.defence)
+
+
+def test_memory_that_grows_after_the_cache_is_full_fails_a_soak() -> None:
+    times = range(1000, 100_001, 1000)
+    leak = {done: 100 + done / 2000 for done in times}
+    cache = {done: 100 + min(done, 20_000) / 2500 for done in times}
+    assert grown(cache, 24_000, 8) == (
+        "", "memory +0.0 MiB after 24,000; MiB: 102.0 at 5,000, 104.0 at 10,000, 108.0 at 20,000, 108.0 at 40,000, "
+        "108.0 at 80,000, 108.0 at 100,000",
+    )  # fmt: skip
+    assert grown(cache, 0, 0)[0] == "memory grew by 4.0 MiB"
+    assert grown(leak, 24_000, 8)[0] == "memory grew by 38.0 MiB"
+    short = {done: size for done, size in leak.items() if done <= 40_000}
+    assert grown(short, 24_000, 8)[0] == "memory grew by 18.0 MiB"
+    brief = {done: size for done, size in cache.items() if done <= 10_000}
+    assert grown(brief, 24_000, 8)[0] == "" and "while a cache of 8 MiB fills" in grown(brief, 24_000, 8)[1]
 
 
 def test_rows_of_other_settings_are_measured_anew() -> None:
