@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ from rich.table import Table
 
 from tests.support.endurance import Row, fuzz_board, fuzz_host, kills, soak_board, soak_twin
 from tests.support.host_firmware import host_firmware
+from tests.support.kills import PLACES, VICTIMS, Victim
 from tests.support.known_models import image_model, ternary_model
 from tests.support.modelled_line import ModelledLine, Weather
 from tritguard.boards import load_board
@@ -131,9 +132,10 @@ def lines(count: int) -> tuple[Table, int]:
     return table, missed
 
 
-def endured(rows: set[str], share: float, keep: Path | None) -> tuple[Table, int]:
-    """Carry out a share of the long rows; the table, and how many failed."""
+def endured(rows: set[str], share: float, keep: Path | None) -> tuple[list[Table], int]:
+    """Carry out a share of the long rows; the tables, and how many failed."""
     table = Table("row", "done", "of", "time", "a second", "the whole takes", "", "")
+    tables = [table]
     failed = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -154,7 +156,19 @@ def endured(rows: set[str], share: float, keep: Path | None) -> tuple[Table, int
                 row.name, f"{row.count:,}", f"{row.goal:,}", f"{row.seconds:.0f} s", f"{rate:,.3g}", str(whole),
                 row.note, row.failure or "goal",
             )  # fmt: skip
-    return table, failed
+            tables += [by_place(row.killed)] if row.killed else []
+    return tables, failed
+
+
+def by_place(killed: Mapping[tuple[Victim, str], int]) -> Table:
+    """How many processes of each kind were killed at each place of a campaign."""
+    table = Table("killed", *PLACES, "in all")
+    for victim in VICTIMS:
+        counts = [killed.get((victim, place), 0) for place in PLACES]
+        table.add_row(victim, *map(str, counts), str(sum(counts)))
+    sums = [sum(killed.get((victim, place), 0) for victim in VICTIMS) for place in PLACES]
+    table.add_row("in all", *map(str, sums), str(sum(sums)))
+    return table
 
 
 def main() -> int:
@@ -172,9 +186,9 @@ def main() -> int:
         table, missed = lines(options.count)
         console.print(table)
     if rows - {"line"}:
-        table, failed = endured(rows, options.share, options.keep)
+        tables, failed = endured(rows, options.share, options.keep)
         missed += failed
-        console.print(table)
+        console.print(*tables, sep="\n")
     return 1 if missed else 0
 
 
