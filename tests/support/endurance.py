@@ -30,7 +30,7 @@ from tritguard.predictor import Int8, Outputs
 from tritguard.twin import Twin
 
 _CAMPAIGNS = 2  # side by side
-_KILLS = 10  # in one campaign, at most
+_KILLS = 4  # in one campaign, at most: after more, nearly all would hit what comes when all is crafted
 _GROWTH = 2.0  # MiB; what the allocator of C and Python's own keep back moves less
 _DISTINCT = 1000  # inputs that a soak repeats
 _AFTER = 0.1  # of a soak, from where on nothing may grow
@@ -66,7 +66,7 @@ def kills(bundle: Bundle, build: Build, folder: Path, count: int) -> Row:
 
     Two campaigns run side by side, as one uses no more than a core for most of its time.
     """
-    attack = campaign(bundle, build, folder, samples=110, queries=50)
+    attack = campaign(bundle, build, folder, samples=110, queries=400)
     start = time.perf_counter()
     clean, left, lock, equal, broken = attack.finish(folder / "alone"), [count], Lock(), list[int](), list[int]()
     numbers = itertools.count()

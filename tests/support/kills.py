@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,8 @@ from tritguard.twin import Twin
 
 Victim = Literal["host", "worker", "emulator"]
 VICTIMS: tuple[Victim, ...] = ("host", "worker", "emulator")
+_EARLY_VICTIMS: tuple[Victim, ...] = ("host", "worker", "worker", "emulator")  # workers end when all is crafted
+_LATE_VICTIMS: tuple[Victim, ...] = ("host", "emulator")
 DONE = {0, 1}  # 1: nothing can be said of a net of random weights
 PLACES = ("starting", "preparing", "crafting", "confirming", "ending")
 _STAGES = {  # the place of each stage of `progress.json`; boards are started between "More queries" and their answers
@@ -149,31 +151,33 @@ class Campaign:
     def _strike(
         self, process: subprocess.Popen[str], out: Path, clean: Clean, seen: dict[int, tuple[str, str]]
     ) -> bool:
-        """Kill a process of a random kind, or of another one if there will be none, as soon as it is there after a
-        random moment; False if the attack ended.
-        """
-        victim, file = random.choice(VICTIMS), out / "campaign.db"
-        is_due = _moment(file, clean)
+        """Kill a process of a random kind as soon as it is there after a random moment; False if the attack ended."""
+        file = out / "campaign.db"
+
+        def crafted() -> bool:
+            return _kept(file, "jobs") >= clean.jobs
+
+        victim = random.choice(_LATE_VICTIMS if crafted() else _EARLY_VICTIMS)
+        is_due = _moment(file, clean, ("", "jobs") if victim == "worker" else ("", "jobs", "answers"))
         while process.poll() is None:
             seen.update(descendants(process.pid))
             if is_due():
-                if victim == "worker" and _kept(file, "jobs") >= clean.jobs:
-                    victim = random.choice(("host", "emulator"))
+                if victim == "worker" and crafted():
+                    victim = random.choice(_LATE_VICTIMS)
                 if self.kill(process, out, victim):
                     return True
             time.sleep(_LOOK_SECONDS)
         return False
 
 
-def _moment(file: Path, clean: Clean) -> Callable[[], bool]:
-    """Draw a moment of what is left of a campaign: at any time, or soon after one of its jobs or answers is kept."""
-    begun = time.monotonic()
-    table, goal = random.choice([("", 0), ("jobs", clean.jobs), ("answers", clean.answers)])
-    kept = _kept(file, table) if table else 0
+def _moment(file: Path, clean: Clean, tables: Sequence[str]) -> Callable[[], bool]:
+    """Draw a moment of what is left of a campaign: at any time, or soon after a row of a table is kept."""
+    begun, table = time.monotonic(), random.choice(tables)
+    kept, goal = _kept(file, table) if table else 0, {"": 0, "jobs": clean.jobs, "answers": clean.answers}[table]
     if kept >= goal:
         after = random.uniform(0, clean.seconds)
         return lambda: time.monotonic() - begun >= after
-    wanted, later, reached = random.randint(kept + 1, goal), random.uniform(0, _LATER_SECONDS), list[float]()
+    wanted, later, reached = random.randrange(kept, goal), random.uniform(0, _LATER_SECONDS), list[float]()
 
     def is_due() -> bool:
         if not reached and _kept(file, table) >= wanted:
