@@ -15,10 +15,13 @@ from tests.bench.cmsis import cmsis_nn, count_cmsis
 from tests.bench.footprint import flash_bytes, ram_bytes
 from tests.bench.kernels import Figure, read_figures
 from tests.bench.models import MODELS, TERNARY, autoencoder, ternarised
+from tests.bench.reliability import by_place
 from tests.support.device_support import inputs
+from tests.support.endurance import grown
 from tests.support.known_models import ternary_model
 from tests.support.shared import ROOT
 from tests.support.tflite_builder import ModelBuilder
+from tests.support.times import help_time, line_seconds
 from tritguard.attack import Noise, Square, TwoStep
 from tritguard.boards import load_board
 from tritguard.build import Build
@@ -167,6 +170,42 @@ def test_every_training_of_the_robustness_tables_has_valid_settings() -> None:
             assert config.start == ("" if start is None else str(options.out / start.name))
             assert (config.adversarial.attack == "none") == ("at" not in case.defence), name
             assert (config.jacobian.output > 0) == ("jr" in case.defence)
+
+
+def test_memory_that_grows_after_the_cache_is_full_fails_a_soak() -> None:
+    times = range(1000, 100_001, 1000)
+    leak = {done: 100 + done / 2000 for done in times}
+    cache = {done: 100 + min(done, 20_000) / 2500 for done in times}
+    assert grown(cache, 24_000, 8) == (
+        "", "memory +0.0 MiB after 24,000; MiB: 102.0 at 5,000, 104.0 at 10,000, 108.0 at 20,000, 108.0 at 40,000, "
+        "108.0 at 80,000, 108.0 at 100,000",
+    )  # fmt: skip
+    assert grown(cache, 0, 0)[0] == "memory grew by 4.0 MiB"
+    assert grown(leak, 24_000, 8)[0] == "memory grew by 38.0 MiB"
+    short = {done: size for done, size in leak.items() if done <= 40_000}
+    assert grown(short, 24_000, 8)[0] == "memory grew by 18.0 MiB"
+    brief = {done: size for done, size in cache.items() if done <= 10_000}
+    assert grown(brief, 24_000, 8)[0] == "" and "while a cache of 8 MiB fills" in grown(brief, 24_000, 8)[1]
+
+
+def test_help_is_there_at_once() -> None:
+    assert help_time().is_met
+
+
+def test_the_bulk_line_takes_a_fraction_of_the_uarts_time(small_bundle: Bundle, small_build: Build) -> None:
+    uart, bulk = line_seconds(small_bundle, small_build, inputs(small_bundle, 40))
+    assert 0 < 3 * bulk < uart
+
+
+def test_kills_are_counted_by_kind_and_place() -> None:
+    table = by_place({("host", "starting"): 2, ("worker", "crafting"): 3, ("host", "crafting"): 1})
+    rows = list(zip(*(list(column.cells) for column in table.columns), strict=True))
+    assert rows == [
+        ("host", "2", "0", "1", "0", "0", "3"),
+        ("worker", "0", "0", "3", "0", "0", "3"),
+        ("emulator", "0", "0", "0", "0", "0", "0"),
+        ("in all", "2", "0", "4", "0", "0", "6"),
+    ]
 
 
 def test_rows_of_other_settings_are_measured_anew() -> None:

@@ -20,6 +20,7 @@ from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.device import EmulatedBoard, EmulatorError, Fleet, emulate, open_device, reinforced
 from tritguard.device.bulk import BulkLine, Mailbox
+from tritguard.device.emulators.qemu import TRANSLATED_MIB
 from tritguard.device.link import Link, Patience
 from tritguard.device.protocol import Frame, Refusal, Request
 from tritguard.emit import Bundle, write_bundle
@@ -93,6 +94,18 @@ def test_a_crash_is_named(board: str, small_bundle: Bundle, firmware: Builder, t
             device.predict(x[1:2])
         assert time.monotonic() - start < 15
         assert (device.predict(x[:1]).scores == Twin(small_bundle).predict(x[:1]).scores).all(), "it came back"
+
+
+def test_an_emulator_keeps_no_more_translated_code_than_it_is_given(
+    small_bundle: Bundle, small_build: Build, emulators: list[EmulatedBoard]
+) -> None:
+    """It translates a little more at each inference; without a bound, 10^5 of them took 40 MiB."""
+    with open_device(small_bundle, small_build) as device:
+        device.predict(inputs(small_bundle, 1))
+        mapped = Path(f"/proc/{emulators[0].process_id}/maps").read_text().splitlines()
+        ranges = [line.split()[0].split("-") for line in mapped if line.split()[1] == "rwxp"]
+        size = sum(int(end, 16) - int(start, 16) for start, end in ranges)
+    assert 0 < size <= TRANSLATED_MIB << 20
 
 
 def test_an_emulator_that_is_killed_is_reported_at_once(

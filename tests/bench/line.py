@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 import numpy as np
 
+from tests.support.times import line_seconds
 from tritguard.build import open_build
-from tritguard.device import emulate
 from tritguard.emit import open_bundle
 
 
@@ -22,16 +21,10 @@ def main() -> None:
     bundle, build = open_bundle(options.bundle), open_build(options.build)
     shape = (options.count, *bundle.manifest.input.shape)
     x = np.random.default_rng(0).integers(-128, 128, shape, dtype=np.int8)
-    seconds = {False: 0.0, True: 0.0}
-    for part in np.array_split(x, min(5, options.count)):  # in turns, so that a busy machine slows both
-        for bulk in seconds:
-            with emulate(bundle, build, bulk=bulk) as device:
-                start = time.perf_counter()
-                device.predict(part)
-                seconds[bulk] += time.perf_counter() - start
-    for bulk, name in ((False, "UART"), (True, "bulk line")):
-        print(f"{name:10} {1e3 * seconds[bulk] / options.count:8.2f} ms an input")
-    print(f"{'ratio':10} {seconds[False] / seconds[True]:8.2f}")
+    uart, bulk = line_seconds(bundle, build, x)
+    for seconds, name in ((uart, "UART"), (bulk, "bulk line")):
+        print(f"{name:10} {1e3 * seconds:8.2f} ms of processor time an input")
+    print(f"{'ratio':10} {uart / bulk:8.2f}")
 
 
 if __name__ == "__main__":

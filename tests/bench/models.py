@@ -12,6 +12,7 @@ from tests.support.shared import shared_file
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.graph import read_graph
 from tritguard.graph.model import Weighted
+from tritguard.train import TrainConfig
 
 TERNARY = 127
 _SIDES = (640, 128, 128, 128, 128, 8, 128, 128, 128, 128, 640)
@@ -42,13 +43,14 @@ def autoencoder() -> bytes:
     return builder.build(tensor)
 
 
-def random_net(shape: tuple[int, int, int], layers: Iterable[tuple[Any, ...]]) -> bytes:
+def random_net(shape: tuple[int, int, int], layers: Iterable[tuple[Any, ...]], classes: int = 0) -> bytes:
     """Layers with random weights, and SAME padding unless they say otherwise.
 
     Args:
         shape: of the input.
         layers: ("conv", kernel, stride, channels), ("depthwise", kernel, stride, multiplier), the same with "valid"
             behind it, or ("max", kernel, stride).
+        classes: outputs of a dense layer behind the mean over the picture; 0 for neither of them.
     """
     rng = np.random.default_rng(0)
     builder = ModelBuilder(shape, 0.05, -128)
@@ -66,7 +68,20 @@ def random_net(shape: tuple[int, int, int], layers: Iterable[tuple[Any, ...]]) -
         add = builder.conv if kind == "conv" else builder.depthwise
         tensor = add(tensor, weights, [0.01] * channels, bias, (scale, -128), stride=stride, same="valid" not in rest,
                      activation="RELU")  # fmt: skip
-    return builder.build(builder.pool(tensor, "MAX", (1, 1), (1, 1), False, "NONE"))
+    if not classes:
+        return builder.build(builder.pool(tensor, "MAX", (1, 1), (1, 1), False, "NONE"))
+    tensor = builder.mean(tensor, builder.quant(tensor), keep_dims=False)
+    weights = rng.integers(-127, 128, (classes, builder.shape(tensor)[0]), dtype=np.int8)
+    return builder.build(builder.dense(tensor, weights, [0.01], None, (1.0, 0)))
+
+
+def demo() -> bytes:
+    """The layers of the demo's network with random ternary weights."""
+    config = TrainConfig()
+    layers: list[tuple[Any, ...]] = [("conv", (3, 3), (2, 2), config.stem)]
+    for block in config.blocks:
+        layers += [("depthwise", (3, 3), (block.stride,) * 2, 1), ("conv", (1, 1), (1, 1), block.channels)]
+    return ternarised(random_net((28, 28, 1), layers, classes=10))
 
 
 def visual_wake_words() -> bytes:

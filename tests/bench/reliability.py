@@ -1,6 +1,7 @@
-"""What tritguard withstands: scripts/bench reliability [--rows line,kills,soak,fuzz] [--count N] [--share S].
+"""What tritguard withstands: scripts/bench reliability [--rows line,times,kills,soak,fuzz] [--count N] [--share S].
 
-`line`: how well a serial line is used, quiet and noisy. `kills`: a hundred kills of processes of a campaign. `soak`:
+`line`: how well a serial line is used, quiet and noisy. `times`: those of the road, each beside another one of the same
+run (ResNet8 is in the folder that TRITGUARD_SHARED names). `kills`: a hundred kills of processes of a campaign. `soak`:
 10^6 inferences on the twin and 10^5 on an emulated board. `fuzz`: 10^7 blocks at the firmware built for this machine,
 10^5 at an emulated board. --share 0.01 does a hundredth of the last three, and says what the whole would take.
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,10 +23,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench.models import demo, resnet8
 from tests.support.endurance import Row, fuzz_board, fuzz_host, kills, soak_board, soak_twin
 from tests.support.host_firmware import host_firmware
+from tests.support.kills import PLACES, VICTIMS, Victim
 from tests.support.known_models import image_model, ternary_model
 from tests.support.modelled_line import ModelledLine, Weather
+from tests.support.times import Timing, help_time, line_time, workers_time
 from tritguard.boards import load_board
 from tritguard.build import build
 from tritguard.device.greeting import greet
@@ -40,7 +44,9 @@ BAUD = 921_600
 COMPUTE = 0.04
 ESTIMATE = 0.3  # what the host takes an inference for before the first
 QUIET = "quiet"
-ROWS = ("line", "kills", "soak", "fuzz")
+RESNET8_GOAL = (1_000, 60.0)  # inputs, and the processor time that they may take
+DEMO_GOAL = (2_509, 10.0)  # 5 s on two cores, with a board for each
+ROWS = ("line", "times", "kills", "soak", "fuzz")
 
 
 @dataclass(frozen=True)
@@ -131,9 +137,37 @@ def lines(count: int) -> tuple[Table, int]:
     return table, missed
 
 
-def endured(rows: set[str], share: float, keep: Path | None) -> tuple[Table, int]:
-    """Carry out a share of the long rows; the table, and how many failed."""
+def times() -> tuple[Table, int]:
+    """Measure the times of the road; the table, and how many missed their goals."""
+    table = Table("processor time of", "", "beside", "", "ratio", "goal", "", "")
+    missed = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        small = write_bundle(ternary_model(), folder / "bundle", name="small")
+        firmware = build(small, load_board("mps2-an386"), folder / "build")
+        work: list[Callable[[], Timing]] = [
+            help_time,
+            lambda: line_time(resnet8(), "ResNet8", folder / "resnet8", 40, RESNET8_GOAL),
+            lambda: line_time(demo(), "the demo's network", folder / "demo", 100, DEMO_GOAL),
+            lambda: workers_time(small, firmware, folder / "workers"),
+        ]
+        for one in (measure_one() for measure_one in work):
+            missed += not one.is_met
+            table.add_row(
+                one.name, _in_words(one.seconds), one.other, _in_words(one.other_seconds), f"{one.ratio:.3g}", one.goal,
+                one.note, "goal" if one.is_met else "MISSED",
+            )  # fmt: skip
+    return table, missed
+
+
+def _in_words(seconds: float) -> str:
+    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def endured(rows: set[str], share: float, keep: Path | None) -> tuple[list[Table], int]:
+    """Carry out a share of the long rows; the tables, and how many failed."""
     table = Table("row", "done", "of", "time", "a second", "the whole takes", "", "")
+    tables = [table]
     failed = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -154,7 +188,19 @@ def endured(rows: set[str], share: float, keep: Path | None) -> tuple[Table, int
                 row.name, f"{row.count:,}", f"{row.goal:,}", f"{row.seconds:.0f} s", f"{rate:,.3g}", str(whole),
                 row.note, row.failure or "goal",
             )  # fmt: skip
-    return table, failed
+            tables += [by_place(row.killed)] if row.killed else []
+    return tables, failed
+
+
+def by_place(killed: Mapping[tuple[Victim, str], int]) -> Table:
+    """How many processes of each kind were killed at each place of a campaign."""
+    table = Table("killed", *PLACES, "in all")
+    for victim in VICTIMS:
+        counts = [killed.get((victim, place), 0) for place in PLACES]
+        table.add_row(victim, *map(str, counts), str(sum(counts)))
+    sums = [sum(killed.get((victim, place), 0) for victim in VICTIMS) for place in PLACES]
+    table.add_row("in all", *map(str, sums), str(sum(sums)))
+    return table
 
 
 def main() -> int:
@@ -171,10 +217,14 @@ def main() -> int:
     if "line" in rows:
         table, missed = lines(options.count)
         console.print(table)
-    if rows - {"line"}:
-        table, failed = endured(rows, options.share, options.keep)
-        missed += failed
+    if "times" in rows:
+        table, slow = times()
+        missed += slow
         console.print(table)
+    if rows - {"line", "times"}:
+        tables, failed = endured(rows, options.share, options.keep)
+        missed += failed
+        console.print(*tables, sep="\n")
     return 1 if missed else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -22,3 +23,12 @@ def descendants(ancestor: int, *, everyone: bool = False) -> dict[int, tuple[str
         return pid in parents and (parents[pid] == ancestor or below(parents[pid]))
 
     return {pid: known for pid, known in found.items() if everyone or below(pid)}
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time of a process, without those it started; 0 if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
