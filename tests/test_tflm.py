@@ -17,7 +17,7 @@ from elftools.elf.elffile import ELFFile
 
 from tests.support.known_models import edged, ternary_model
 from tests.support.schemas import assert_conforms
-from tests.support.shared import shared_file
+from tests.support.shared import ROOT, shared_file
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
 from tritguard.convert import keras_to_tflite
@@ -475,6 +475,21 @@ def test_names_that_c_has_compile(tmp_path: Path) -> None:
         example.write_text(f"{example.read_text()}\nnamespace tflm_model = {name}_model;  // the firmware does\n")
         compiled("g++", example, tmp_path / "example.o", *headers)
         shutil.rmtree(arrays.path)
+
+
+def test_the_example_is_the_one_that_is_shown(tmp_path: Path) -> None:
+    """The page's code is the generated one, numbers aside; no generated file has holes where a template decides."""
+
+    def without_numbers(text: str) -> str:
+        return re.sub(r"-?\d+(\.\d+)?(e-\d+)?( x \d+)*", "N", text)
+
+    shown = re.findall(r"```cpp\n(.*?)```", (ROOT / "docs" / "tflm.md").read_text(), re.DOTALL)[0]
+    arrays = write_arrays(big_ternary_model(), tmp_path / "a", name="mine")
+    includes, _, body = (arrays.path / "example.cc").read_text().partition("\n\nalignas")
+    assert without_numbers(f"alignas{body}") == without_numbers(shown)
+    assert includes.count("\n\n") == 1
+    for file in (*arrays.path.glob("*.h"), *arrays.path.glob("*.cc")):
+        assert "\n\n\n" not in file.read_text(), file.name
 
 
 def test_only_arrays_are_replaced(tmp_path: Path) -> None:

@@ -194,8 +194,9 @@ def rendered(data: bytes, sample: Sample | None, manifest: ArraysManifest) -> di
     if sample is not None:
         context["golden_input"] = _golden(manifest.input, sample.x).reshape(-1)
         context["golden_output"] = _golden(manifest.output, sample.scores).reshape(-1)
+    templates = environment().overlay(trim_blocks=True)
     return {
-        file.format(manifest.identifier): environment().get_template(f"tflm/{template}").render(context)
+        file.format(manifest.identifier): templates.get_template(f"tflm/{template}").render(context)
         for template, file in _FILES.items()
         if template != _GOLDEN or sample is not None
     }
