@@ -15,9 +15,9 @@ import pytest
 
 from tritguard import api, files
 from tritguard.emit import Bundle
-from tritguard.errors import BadInputError
+from tritguard.errors import BadInputError, BuildError
 from tritguard.files import full_place, scratch_folder, sweep, whole_folder, write_whole
-from tritguard.host_compiler import _Cache
+from tritguard.host_compiler import _Cache, build_library
 
 pytest_plugins = ("tests.support.device_fixtures",)
 
@@ -107,6 +107,14 @@ def test_the_cache_keeps_what_was_used_last(tmp_path: Path, monkeypatch: pytest.
     assert {path for path in (old, *used, newest) if path.exists()} == {old, used[1], newest}
     os.utime(old, (now - 91 * 86400, 0))
     assert keep("e", 0).exists() and not old.exists(), "not used for three months"
+
+
+def test_a_cache_that_cannot_be_written_is_said_with_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(BuildError, match=r"the twin cannot be stored .*XDG_CACHE_HOME") as refused:
+        build_library("the twin", (), {"one.c": b"int one;"}, cache="twin")
+    assert str(tmp_path / "file") in str(refused.value)
 
 
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

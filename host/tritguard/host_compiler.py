@@ -73,7 +73,9 @@ def build_library(
             objects = _Objects(purpose, command, sources, scratch, _Cache(root / "objects", ".o"))
             return libraries.keep(key, objects.link(common))
     except OSError as error:
-        raise BuildError(f"{purpose} cannot be stored ({error.strerror})", where=str(libraries.folder)) from error
+        fix = "make the folder writable, or name another one in XDG_CACHE_HOME"
+        why = f"{purpose} cannot be stored ({error.strerror})"
+        raise BuildError(why, where=str(libraries.folder), fix=fix) from error
 
 
 @dataclass(frozen=True)
