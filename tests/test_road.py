@@ -146,9 +146,10 @@ board = "netduinoplus2"
 
 [train]
 samples = 3000
-epochs = 6
-stem = 8
-blocks = [{ channels = 24, stride = 2 }]
+epochs = 8
+batch_size = 64
+stem = 12
+blocks = [{ channels = 32, stride = 2 }]
 
 [attack]
 samples = 20
