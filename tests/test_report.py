@@ -304,6 +304,18 @@ def test_terminal_is_ascii_and_fits(width: int) -> None:
         assert re.sub(r"[─-╿…]", "", text).isascii()  # frames and bars, which rich replaces where it must
 
 
+def test_an_interval_stays_in_one_line_where_there_is_room() -> None:
+    """A perfect rate makes the widest one; names give way. A narrow terminal breaks it rather than lose a figure."""
+    table = terminal._table("", "attack", "<kind", "eps", "accuracy", "95 %", "queries", "grad.", "s")
+    table.add_row("Repaired gradients", "white box", "8", "100.0 %", "96.3 to 100.0 %", "279.4", "278.1", "35.2")
+    for width, whole in ((80, True), (60, False)):
+        console = Console(width=width, file=io.StringIO(), color_system=None, legacy_windows=False)
+        with console.capture() as capture:
+            console.print(table)
+        assert ("100.0 %  96.3 to 100.0 %    279.4" in capture.get()) is whole
+        assert all(figure in capture.get() for figure in ("96.3 to", "279.4", "278.1", "35.2"))
+
+
 def decoded(uri: str) -> np.ndarray[Any, Any]:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,")))))
 

@@ -54,7 +54,7 @@ def draw_samples(bundle: Bundle, dataset: Dataset, count: int, seed: int) -> Sam
         raise BadInputError(
             f"the test set has {len(dataset.x_test)} samples, {count} are wanted",
             where=dataset.name,
-            fix="ask for fewer samples",
+            fix=f"ask for fewer with --samples {len(dataset.x_test)}, or samples in a configuration",
         )
     chosen = np.sort(np.random.default_rng(seed).permutation(len(dataset.x_test))[:count])
     x = to_input_bytes(dataset.x_test[chosen], manifest.input.scale, manifest.input.zero_point)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -42,6 +42,8 @@ from tritguard.report.wording import (
 
 _COLOUR: dict[Status, str] = {"valid": "green", "degraded": "yellow", "invalid": "red"}
 _BAR_WIDTH = 20
+_INTERVAL = "95 %"
+_ROOM = 76
 
 
 def render(result: RobustnessResult) -> Group:
@@ -57,9 +59,18 @@ def _plain(text: str, style: str = "") -> Text:
     return Text(printable(text), style=style)
 
 
+class _Rates(Table):
+    """Keeps intervals in one line where there is room for them: names and bars give way first."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for column in self.columns:
+            column.no_wrap = column.header == _INTERVAL and options.max_width >= _ROOM
+        return super().__rich_console__(console, options)
+
+
 def _table(title: str, *columns: str) -> Table:
     """Make a table whose columns after the first are aligned right; a leading '<' keeps one left."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None)
+    table = _Rates(title=title, title_justify="left", title_style="bold", header_style="bold", box=None)
     for index, column in enumerate(columns):
         left = index == 0 or column.startswith("<")
         table.add_column(column.removeprefix("<"), justify="left" if left else "right")
@@ -110,7 +121,7 @@ def _accuracy(result: RobustnessResult) -> Group:
     norm = result.threat_model.norm
     units = ("input units",) if in_steps(norm) else ()
     table = _table(
-        "\nWorst case over all attacks", f"eps, {bounds_of(norm)}", *units, "correct", "accuracy", "95 %", "<"
+        "\nWorst case over all attacks", f"eps, {bounds_of(norm)}", *units, "correct", "accuracy", _INTERVAL, "<"
     )
     _rate_row(table, ("0 (clean)", "0")[: 1 + len(units)], result.clean)
     for point in summary.robust_points(result):
@@ -131,7 +142,7 @@ def _rate_row(table: Table, eps: Sequence[str], rate: Rate) -> None:
 
 
 def _attacks(result: RobustnessResult) -> Table:
-    table = _table("\nEach attack alone", "attack", "<kind", "eps", "accuracy", "95 %", "queries", "grad.", "s")
+    table = _table("\nEach attack alone", "attack", "<kind", "eps", "accuracy", _INTERVAL, "queries", "grad.", "s")
     for group in summary.attack_groups(result):
         for row, _ in group.rows:
             table.add_row(
