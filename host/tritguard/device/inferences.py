@@ -58,8 +58,10 @@ class Inferences:
 
     def patience(self) -> Patience:
         """How long to wait for an inference."""
-        usual = self._slowest or self._estimate()
-        seconds = ANSWER_SECONDS + (_PATIENCE * self._slowest or usual)
+        # A slow emulator's speed is that of the machine's other work: what it did once says little.
+        least = self._estimate() if self._link.line.slack else 0.0
+        usual = max(self._slowest or self._estimate(), least)
+        seconds = ANSWER_SECONDS + max(_PATIENCE * self._slowest or usual, least)
         seconds, due = min(_LONGEST_SECONDS, seconds), _DUE * usual + _DUE_SECONDS
         if self._ahead:
             return Patience(seconds, due=due)

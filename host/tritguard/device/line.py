@@ -35,10 +35,12 @@ class Line(Protocol):
     Attributes:
         url: where the board is, for messages.
         bulk: whether it goes through the board's memory instead of its UART.
+        slack: seconds by which anything may come later than from a board, because an emulator runs this one slowly.
     """
 
     url: str
     bulk: bool
+    slack: float = 0.0
 
     def send(self, frame: Frame) -> None:
         """Send a frame.
@@ -94,7 +96,7 @@ class StreamLine(Line):
         if received := self.read(seconds):
             self._heard = self.now()
             yield from self._receiver.take(received)
-        elif self._receiver.unfinished and self.now() - self._heard >= _PAUSE_SECONDS:
+        elif self._receiver.unfinished and self.now() - self._heard >= _PAUSE_SECONDS + self.slack:
             self._receiver.forget()
             yield ProtocolError("its end is missing")
 

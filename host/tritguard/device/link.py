@@ -259,17 +259,17 @@ class Link:
                     exchange.send()
                     yield answer
                     answered = heard = self.line.now()  # the time that the caller took is not the board's
-            limit, now = patience(), self.line.now()
-            if now - answered >= limit.attempts * limit.seconds:
+            limit, now, slack = patience(), self.line.now(), self.line.slack
+            if now - answered >= limit.attempts * (limit.seconds + slack):
                 raise self.no_answer(request, exchange.asked, exchange.trouble)
-            if now - heard >= limit.seconds:
+            if now - heard >= limit.seconds + slack:
                 if silent and on_silence is not None:
                     on_silence()
                 exchange.lose_all()
                 silent = True
-            elif exchange.broken_at is not None and now - exchange.broken_at >= limit.broken:
+            elif exchange.broken_at is not None and now - exchange.broken_at >= limit.broken + slack:
                 exchange.lose_all()
-            elif now - heard >= limit.due * 2**reminders:
+            elif now - heard >= (limit.due + slack) * 2**reminders:
                 self.line.end_block()
                 reminders += 1
 

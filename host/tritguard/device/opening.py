@@ -18,6 +18,9 @@ from tritguard.device.ports import AUTO, find_port
 from tritguard.emit.bundle import Bundle
 from tritguard.errors import BadInputError, DeviceError
 
+# What a firmware needs at most to take a request of 256 bytes and to answer it, an inference aside.
+_CYCLES_OF_A_REQUEST = 200_000
+
 
 @contextmanager
 def open_device(bundle: Bundle, build: Build, port: str | None = None, bench: Bench | None = None) -> Iterator[Device]:
@@ -108,6 +111,8 @@ def emulate(
 
 
 def _connect(line: Line, bundle: Bundle, build: Build, emulator: Emulator | None, bench: Bench | None = None) -> Device:
+    if emulator is not None and emulator.slowest_hz is not None:
+        line.slack = _CYCLES_OF_A_REQUEST / emulator.slowest_hz
     link, hello = greet_over(line, build)
     try:
         check_facts(line.url, hello, bundle, build)

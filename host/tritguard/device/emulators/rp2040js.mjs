@@ -51,8 +51,8 @@ function reset() {
   core.PC = chip.flashView.getUint32(BOOT_BYTES + 4, true) & ~1;
 }
 
-// Two registers of the core do not behave as Arm's manuals say: a write to SysTick's counter makes the timer reload
-// without an interrupt, and software may reset the core.
+// Three things of the core are not as Arm's manuals say: a write to SysTick's counter makes the timer reload without an
+// interrupt, software may reset the core, and an interrupt that is pending already lets no WFI wait (`wakeIfPending`).
 const writeRegister = chip.ppb.writeUint32.bind(chip.ppb);
 chip.ppb.writeUint32 = (offset, value) => {
   if (offset === SYST_CVR) {
@@ -134,7 +134,16 @@ function feed() {
   received = taken === 0 ? received : received.slice(taken);
 }
 
+// rp2040js looks for interrupts when one becomes pending, but not when WFI begins to wait: a byte that came just before,
+// while interrupts were masked, would never wake the core, as further bytes make nothing pending that is not yet.
+function wakeIfPending() {
+  if (core.waiting && ((core.pendingInterrupts & core.enabledInterrupts) !== 0 || core.pendingSystick)) {
+    core.waiting = false;
+  }
+}
+
 function step() {
+  wakeIfPending();
   if (core.waiting) {
     const next = simulator.clock.nanosToNextAlarm;
     simulator.clock.tick(next > 0 && next < LONGEST_SLEEP_NANOS ? next : LONGEST_SLEEP_NANOS);
@@ -156,6 +165,7 @@ function run() {
     for (let i = 0; i < STEPS_AT_ONCE && !core.waiting; i++) {
       step();
     }
+    wakeIfPending();
     if (sent.length > 0 && socket !== null) {
       socket.write(Buffer.from(sent));
       sent = [];
