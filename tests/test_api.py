@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_lines_of_the_readme_run_as_written(tmp_path: Path) -> None:
-    """As a script without a guard, which the processes that craft, one for each core, must not run again."""
+    """As a script without a guard."""
     if not DEBIAN_DIR.is_dir():
         pytest.skip("needs Debian's package dataset-fashion-mnist")
     pytest.importorskip("tensorflow", reason="training needs the extra 'train'")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,6 +24,7 @@ from tritguard.attack.catalog import ATTACKS, Entry, make
 from tritguard.attack.view import GradientView
 from tritguard.build import Build
 from tritguard.campaign import store
+from tritguard.campaign.job import Job
 from tritguard.campaign.orders import Crew
 from tritguard.campaign.runs import CHUNK, craft_all
 from tritguard.campaign.store import Store
@@ -135,7 +138,7 @@ def test_any_number_of_processes_finds_the_same(tmp_path: Path) -> None:
 
     store = Store(tmp_path / "campaign.db", "model")
     with Workers(2) as workers:
-        crew = Crew(workers, bundle.path, 1.0)
+        crew = Crew(workers, bundle.path, 1.0, bundle.manifest.macs)
         with pytest.raises(KeyboardInterrupt):
             craft_all(target, balls, attacks, store, stop, crew)
         kept = jobs(tmp_path / "campaign.db")
@@ -149,6 +152,53 @@ def test_any_number_of_processes_finds_the_same(tmp_path: Path) -> None:
     for ours, theirs in zip(runs, alone, strict=True):
         assert (ours.attack.name, ours.eps, ours.queries) == (theirs.attack.name, theirs.eps, theirs.queries)
         assert np.array_equal(ours.x, theirs.x)
+
+
+UNGUARDED = """
+import sys
+from pathlib import Path
+import numpy as np
+from tritguard.attack import Ball, Noise, Square, Target
+from tritguard.campaign.job import Job
+from tritguard.campaign.orders import Crew
+from tritguard.campaign.runs import craft_all
+from tritguard.campaign.store import Store
+from tritguard.campaign.workers import Workers
+from tritguard.emit import open_bundle
+from tritguard.twin import Twin
+
+print("begun")
+bundle = open_bundle(Path(sys.argv[1]))
+x = np.random.default_rng(0).integers(-128, 128, (4, *bundle.manifest.input.shape), dtype=np.int8)
+target = Target(Twin(bundle), None, x, Twin(bundle).predict(x).labels, seed=1)
+with Workers(2) as workers:
+    crew = Crew(workers, bundle.path, 1.0, bundle.manifest.macs)
+    store = Store(Path("x.db"), "")
+    _, made = craft_all(target, [Ball("Linf", 2)], (Noise(3), Square(9)), store, lambda *_: None, crew)
+print(made.workers, made.jobs)
+"""
+
+
+def test_processes_do_not_run_the_script_that_starts_them(small_bundle: Bundle, tmp_path: Path) -> None:
+    """It has no guard, and would otherwise be run again in each process."""
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    command = [sys.executable, "script.py", str(small_bundle.path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "begun\n2 2\n"), done.stderr
+
+
+def test_processes_start_where_there_is_enough_to_do(small_bundle: Bundle) -> None:
+    x = inputs(small_bundle, 3)
+    target = Target(Twin(small_bundle), None, x, Twin(small_bundle).predict(x).labels, seed=1)
+    jobs = [Job(Noise(3), Ball("Linf", eps), target, 0) for eps in (1, 2)]
+
+    def pays(macs: int, workers: Workers, jobs: list[Job] = jobs) -> bool:
+        return Crew(workers, small_bundle.path, 1.0, macs).pays(jobs)
+
+    assert not pays(1000, Workers(2, 10.0)) and pays(1000, Workers(2))
+    assert pays(10**9, Workers(2, 10.0))
+    assert pays(1000, Workers(2, 10.0), jobs * 2000)
+    assert not pays(10**9, Workers(1)) and not pays(10**9, Workers(2), jobs[:1])
 
 
 def test_an_interrupted_live_attack_asks_the_device_nothing_twice(

@@ -86,7 +86,9 @@ def test_workers_and_boards_that_are_killed_lose_nothing(
                 crafting[0].kill()
 
         store = Store(tmp_path / "campaign.db", "model")
-        runs, throughput = craft_all(target, balls, attacks, store, kill, Crew(pool, small_bundle.path, 1.0))
+        runs, throughput = craft_all(
+            target, balls, attacks, store, kill, Crew(pool, small_bundle.path, 1.0, small_bundle.manifest.macs)
+        )
         assert crafting[0].wait() == -signal.SIGKILL and throughput.jobs == 12
         for ours, theirs in zip(runs, alone, strict=True):
             assert (ours.attack.name, ours.eps, ours.queries) == (theirs.attack.name, theirs.eps, theirs.queries)

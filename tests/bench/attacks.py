@@ -142,7 +142,7 @@ def attack(name: str, attacks: list[str], samples: int | None, folder: Path, wor
     store = Store(folder / "campaign.db", bundle.manifest.model_sha256)
     suite = plan.suite(int(np.prod(bundle.manifest.output.shape)))
     with bar(name) as report, Workers(workers) as crafting:
-        crew = Crew(crafting, bundle.path, target.view.temperature)
+        crew = Crew(crafting, bundle.path, target.view.temperature, bundle.manifest.macs)
         runs, throughput = craft_all(target, plan.balls[:-1], suite, store, report, crew)
     right = target.predictor.predict(x).labels == y
     holds = [right & (target.predictor.predict(run.x).labels == y) for run in runs]

@@ -62,7 +62,7 @@ def main() -> int:
     attack, ball = Square(options.queries), Ball("Linf", options.eps)
     store = Store(folder / "campaign.db", bundle.manifest.model_sha256)
     with bar("Square") as report, Workers(options.workers) as workers:
-        crew = Crew(workers, bundle.path, temperature=1.0)
+        crew = Crew(workers, bundle.path, temperature=1.0, macs=bundle.manifest.macs)
         (run,), throughput = craft_all(target, [ball], [attack], store, report, crew)
     start, before = time.perf_counter(), _processor_seconds()
     with (

@@ -61,7 +61,7 @@ def main() -> int:
     store = Store(options.out / f"{options.bundle.name}.db", bundle.manifest.model_sha256)
     lowest = True
     with Workers(options.workers) as workers:
-        crew = Crew(workers, bundle.path, target.view.temperature)
+        crew = Crew(workers, bundle.path, target.view.temperature, bundle.manifest.macs)
         for ball in plan.balls[:-1]:
             with bar(f"eps {ball.eps}") as report:
                 runs, _ = craft_all(target, [ball], [*equal, *traded], store, report, crew)

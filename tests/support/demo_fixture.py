@@ -27,6 +27,6 @@ def trained_demo(common_temp: Path) -> tuple[Path, TrainRecord]:
     from tritguard.train.fit import train  # noqa: PLC0415 - imports TensorFlow
 
     data = shortened(load_dataset("fashion-mnist"), tests=1000)
-    config = TrainConfig(samples=5000, epochs=2, batch_size=50)
+    config = TrainConfig(samples=6500, epochs=2, batch_size=50)
     out = made_once(common_temp / "trained-demo", lambda folder: train(config, data, folder))
     return out, TrainRecord.model_validate_json((out / RECORD).read_text())

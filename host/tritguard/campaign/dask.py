@@ -67,7 +67,7 @@ class DaskWorkers(Pool):
         return len(self._crafting())
 
     @override
-    def pays(self, jobs: int) -> bool:
+    def pays(self, jobs: int, seconds: float) -> bool:
         return True
 
     def boards(self, build_id: str, *, emulated: bool) -> list[RemoteBoard]:

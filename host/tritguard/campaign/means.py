@@ -11,13 +11,16 @@ from tritguard.campaign.workers import Workers
 from tritguard.device.fleet import Asked
 from tritguard.processes import cores
 
+_LEAST_SECONDS = 10.0  # of work; two processes that start for less end later than one
+
 
 @dataclass(frozen=True)
 class Means:
     """What a campaign is carried out with.
 
     Attributes:
-        workers: processes of this machine that craft; by default one for each core.
+        workers: processes of this machine that craft; by default one for each core, or this process alone where there
+            is little to do.
         boards: emulated boards of this machine that confirm; by default as many as pay.
         scheduler: the address of a Dask scheduler, whose workers craft instead of this machine's, and whose boards
             confirm beside this machine's.
@@ -35,7 +38,8 @@ class Means:
             ToolMissingError, BadInputError: see `DaskWorkers`.
         """
         if self.scheduler is None:
-            with Workers(self.workers or cores()) as workers:
+            least = _LEAST_SECONDS if self.workers is None else 0.0
+            with Workers(self.workers or cores(), least) as workers:
                 yield workers, ()
             return
         from tritguard.campaign.dask import DaskWorkers  # noqa: PLC0415 - asyncio takes long to import

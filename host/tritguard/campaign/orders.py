@@ -21,6 +21,10 @@ from tritguard.graph.passes.unrolled import unrolled
 from tritguard.predictor import Int8
 from tritguard.twin import Twin
 
+# Roughly what an attack of a preset takes for a sample in one ball on one core, by the size of the network.
+_SECONDS_A_SAMPLE = 4e-3
+_SECONDS_A_MAC = 1e-8
+
 
 @dataclass(frozen=True)
 class Order:
@@ -88,8 +92,8 @@ class Pool(Protocol):
         """See the class."""
         ...
 
-    def pays(self, jobs: int) -> bool:
-        """Whether so many jobs are done sooner by it than by this process."""
+    def pays(self, jobs: int, seconds: float) -> bool:
+        """Whether so many jobs, which may take this process so many seconds, are done sooner by the pool."""
         ...
 
     def run(self, orders: Sequence[Order]) -> Iterator[tuple[int, Done]]:
@@ -109,11 +113,18 @@ class Crew:
         workers: the processes, which other models may share.
         bundle: the folder of the attacked model.
         temperature: the temperature of the view, see `GradientView`.
+        macs: the multiply-accumulates of one inference.
     """
 
     workers: Pool
     bundle: Path
     temperature: float
+    macs: int
+
+    def pays(self, jobs: Sequence[Job]) -> bool:
+        """Whether the jobs are done sooner by the processes than by this one, by a rough estimate of their time."""
+        samples = sum(len(job.target.x) for job in jobs)
+        return self.workers.pays(len(jobs), samples * (_SECONDS_A_SAMPLE + self.macs * _SECONDS_A_MAC))
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Done]]:
         """The jobs' places and outcomes; see `Pool.run`.

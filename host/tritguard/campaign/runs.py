@@ -104,7 +104,7 @@ def craft_each(
         assignments: they give one run each, in this order.
         store: jobs that it holds already are not run; the others are stored as soon as they are done.
         progress: called with (jobs done, jobs in all).
-        crew: without it, the jobs run one after the other on the targets themselves.
+        crew: what carries them out where that pays; otherwise they run one after the other on the targets themselves.
         seen: shown what each job gave, also what the store held.
 
     Raises:
@@ -116,10 +116,11 @@ def craft_each(
     done = {place: found for place, job in enumerate(jobs) if (found := store.load(job))}
     missing = [place for place in range(len(jobs)) if place not in done]
     reused = len(done)
+    helpers = crew if crew is not None and crew.pays([jobs[place] for place in missing]) else None
     for place, outcome in done.items():
         seen(jobs[place], outcome.crafted.x)
     progress(len(done), len(jobs))
-    for place, outcome in _outcomes([jobs[place] for place in missing], crew):
+    for place, outcome in _outcomes([jobs[place] for place in missing], helpers):
         check_crafted(jobs[missing[place]], outcome.crafted.x)
         store.save(jobs[missing[place]], outcome)
         done[missing[place]] = outcome
@@ -127,7 +128,7 @@ def craft_each(
         progress(len(done), len(jobs))
     made = [done[place].crafted for place in missing]
     throughput = Throughput(
-        workers=max(1, crew.workers.count) if crew else 1,
+        workers=max(1, helpers.workers.count) if helpers else 1,
         jobs=len(jobs),
         reused=reused,
         refused=store.refused - refused,
@@ -150,7 +151,7 @@ def _chunks(target: Target, attack: Attack, ball: Ball) -> Iterator[Job]:
 
 def _outcomes(jobs: Sequence[Job], crew: Crew | None) -> Iterator[tuple[int, Done]]:
     """Yield the place of each job with its outcome, in any order."""
-    if crew is not None and crew.workers.pays(len(jobs)):
+    if crew is not None:
         return crew.run(jobs)
     return ((place, craft(job)) for place, job in enumerate(jobs))
 

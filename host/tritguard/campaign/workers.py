@@ -28,10 +28,13 @@ class Workers(Pool):
 
     Args:
         count: the number of processes.
+        least_seconds: they are started for jobs that would take one process at least so long. Each has to start
+            TensorFlow and to trace the view, which costs more than it saves where there is little to do.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, least_seconds: float = 0.0) -> None:
         self._count = count
+        self._least_seconds = least_seconds
         self._pool: _Processes | None = None
 
     def __enter__(self) -> Workers:
@@ -46,8 +49,9 @@ class Workers(Pool):
         return self._count
 
     @override
-    def pays(self, jobs: int) -> bool:
-        return self._count > 1 and jobs > 1
+    def pays(self, jobs: int, seconds: float) -> bool:
+        worth = self._pool is not None or seconds >= self._least_seconds
+        return worth and self._count > 1 and jobs > 1
 
     @override
     def run(self, orders: Sequence[Order]) -> Iterator[tuple[int, Done]]:

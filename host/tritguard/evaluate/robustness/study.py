@@ -80,7 +80,7 @@ def victim(
         sha256=manifest.model_sha256,
         target=target,
         store=Store(out / FILE, manifest.model_sha256),
-        crew=Crew(workers, bundle.path, target.view.temperature),
+        crew=Crew(workers, bundle.path, target.view.temperature, bundle.manifest.macs),
         limits=limits_of(data_range),
     )
 
