@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from tests import emulated
@@ -62,6 +63,7 @@ def test_a_board_answers_inside_the_bounds(small_bundle: Bundle, small_build: Bu
             assert left(small_bundle, bounds, answers.scores, sums) == []
 
 
+@pytest.mark.slow
 def test_a_bare_core_answers_inside_the_bounds_in_every_format(tmp_path: Path) -> None:
     """All ternary formats that a Cortex-M4 has, and an op of every kernel."""
     core = emulated.M4

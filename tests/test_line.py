@@ -53,7 +53,14 @@ def quiet_seconds(program: Path, image_bundle: Bundle) -> float:
     return found.seconds
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.name != QUIET], ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=[pytest.mark.slow] if case.name.startswith("3 %") else [], id=case.name)
+        for case in CASES
+        if case.name != QUIET
+    ],
+)
 def test_every_answer_is_right_and_the_slowdown_is_bounded(
     case: object, program: Path, image_bundle: Bundle, quiet_seconds: float
 ) -> None:

@@ -119,6 +119,7 @@ def answers(program: Path, line: bytes) -> list[Frame]:
     return [item for item in items if isinstance(item, Frame)]
 
 
+@pytest.mark.slow
 def test_the_c_and_the_python_agree(host_firmware: Path) -> None:
     rng = random.Random(2)
     pieces = [b"\0", b"x" * 253, b"x" * 254, b"\xff", b"ab"]
@@ -214,6 +215,7 @@ def test_ten_thousand_random_strings_do_the_firmware_no_harm(host_firmware: Path
     assert [frame for frame in answers(host_firmware, line) if frame.sequence >= 1_000_000] == expected
 
 
+@pytest.mark.slow
 def test_the_fuzzer_tries_what_is_kept_and_more(small_bundle: Bundle, tmp_path: Path) -> None:
     program, known = build_host_firmware(small_bundle, tmp_path, "fuzz_port.c", traced=True), fuzz.corpus()
     found = fuzz.fuzz(program, len(known) + 1_000, 1, known)

@@ -40,6 +40,7 @@ def test_the_compiler_may_have_options(bundle: Bundle, cache: Path, monkeypatch:
     assert len(list(cache.glob("*.so"))) == 2, "other options are another library"
 
 
+@pytest.mark.slow
 def test_a_library_is_compiled_once(bundle: Bundle, cache: Path) -> None:
     Twin(bundle)
     (library,) = cache.glob("*.so")

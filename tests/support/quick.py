@@ -21,7 +21,7 @@ from tests import emulated
 # TensorFlow, which takes four seconds to import, and what the extra `test` does not install.
 HEAVY_MODULES = frozenset({"tensorflow", "keras", "tf_keras", "art", "h5py", "sklearn"})
 HEAVY_PROGRAMS = ("arm-none-eabi-", "qemu-", "platformio", "cmake", "python", "node")
-EXAMPLES = 4
+EXAMPLES = 2
 
 
 def heavy(event: str, arguments: tuple[Any, ...]) -> str | None:
