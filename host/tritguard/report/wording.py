@@ -121,8 +121,10 @@ def eps(number: float, unit: str) -> str:
 
 
 def eps_list(numbers: Sequence[float], unit: str) -> str:
-    """Write several; see `eps`."""
-    return ", ".join(eps(number, unit) for number in numbers)
+    """Write several; see `eps`. The unit is named once."""
+    if in_pixels(unit):
+        return ", ".join(eps(number, unit) for number in numbers)
+    return f"{', '.join(map(real, numbers))} in input units ({unit})"
 
 
 def size(number: int) -> str:
@@ -171,10 +173,14 @@ def grown(one: Growth) -> str:
 
 def data_range(found: DataRange | None) -> str:
     """Say to which values inputs keep."""
+    return f"Range of the data{'' if found is None else ', to which all inputs keep'}: {values(found)}."
+
+
+def values(found: DataRange | None) -> str:
+    """Write the values to which inputs keep."""
     if found is None:
-        return "Range of the data: not known, inputs may take every value of the int8 grid."
-    on_grid = f"{found.low_step} to {found.high_step} in int8 steps"
-    return f"Range of the data, to which all inputs keep: {real(found.low)} to {real(found.high)}, {on_grid}."
+        return "not known, inputs may take every value of the int8 grid"
+    return f"{real(found.low)} to {real(found.high)}, {found.low_step} to {found.high_step} in int8 steps"
 
 
 def class_name(classes: Sequence[str], label: int) -> str:
