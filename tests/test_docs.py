@@ -20,6 +20,7 @@ from tests.support import float_net, ops_table
 from tests.support.device_support import inputs
 from tests.support.known_models import ternary_model
 from tests.support.shared import ROOT
+from tritguard import api as tg
 from tritguard.api.road import RunConfig
 from tritguard.attack import Ball, Square, Target
 from tritguard.attack.catalog import ATTACKS, Entry
@@ -89,6 +90,15 @@ def test_the_readme_names_every_verb() -> None:
     readme = (ROOT / "README.md").read_text()
     for verb in VERBS:
         assert f"tritguard {verb}" in readme, verb
+
+
+def test_the_readme_leads_to_the_columns_of_an_energy_log(tmp_path: Path) -> None:
+    assert "log of its current ([its columns](docs/deployment.md#energy))" in (ROOT / "README.md").read_text()
+    energy = (ROOT / "docs" / "deployment.md").read_text().split("## Energy")[1]
+    time, current = re.findall(r"`(\w+\(\w+\))`", next(row for row in energy.splitlines() if "Power Profiler" in row))
+    rows = (f"{k / 10},{900 + 4000 * (k // 100 % 2)},{k // 100 % 2}" for k in range(1000))
+    (tmp_path / "log.csv").write_text("\n".join([f"{time},{current},D0", *rows]))
+    assert tg.energy(tmp_path / "log.csv", marks="D0", volts=3.3).inferences == 5
 
 
 def test_the_op_that_is_shown_is_the_real_one() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -251,6 +252,23 @@ def test_a_framework_and_a_driver_of_ones_own_exclude_each_other(tmp_path: Path)
         from_table(Board, table | {"uart": {"driver": "arduino", "baud": 9600}, "clock": {"hz": 1}}, where="x")
     with pytest.raises(BadInputError, match="need an origin"):
         from_table(Board, table | {"memory": {"flash": {"bytes": 9}, "ram": {"bytes": 9}}}, where="x")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('usb = ["0483:374b"]', "'usb' is no part of a table: write it above the first [table]"),
+        ('platformio.defines = ["X"]', "within [platformio] a key is written without 'platformio.'"),
+    ],
+)
+def test_a_key_in_the_wrong_table_is_said(line: str, words: str, standin_cores: Path, tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(
+        '[platformio]\nplatform = "standin"\nversion = "1.2.3"\nboard = "standin_an386"\n'
+        f'framework = "arduino"\n{line}\n'
+    )
+    with pytest.raises(BadInputError, match=re.escape(words)):
+        load_board(path)
 
 
 def test_a_registry_that_cannot_be_reached_is_said(standin_cores: Path, tmp_path: Path) -> None:

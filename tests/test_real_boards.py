@@ -71,13 +71,14 @@ def test_a_shipped_board_is_as_platformios_own_file_has_it(board: Board) -> None
 
 
 def test_the_documented_files_are_taken_as_they_are(standin_cores: Path, tmp_path: Path) -> None:
-    shown = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / "adding-a-board.md").read_text(), re.DOTALL)
-    assert shown is not None
+    shown = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "adding-a-board.md").read_text(), re.DOTALL)
     own = tmp_path / "my-board.toml"
-    # The one change is to what is at hand.
-    own.write_text(shown[1].replace("ststm32", "standin").replace("nucleo_f429zi", "standin_an386"))
-    board = load_board(own)
-    assert (board.id, board.core) == ("my-board", "cortex-m4")
+    for block in shown:
+        # The one change is to what is at hand.
+        own.write_text(block.replace("ststm32", "standin").replace("nucleo_f429zi", "standin_an386"))
+        board = load_board(own)
+        assert (board.id, board.core) == ("my-board", "cortex-m4")
+    assert board.stack_bytes == 8192 and board.platformio is not None and board.platformio.defines
     bench = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / "real-boards.md").read_text(), re.DOTALL)
     assert bench is not None
     own.write_text(bench[1])
@@ -177,6 +178,15 @@ def test_what_a_tool_says_becomes_what_to_do(
     with pytest.raises(DeviceError) as error:
         upload(small_build, PyocdUpload(method="pyocd", target="nrf52840"))
     assert said in error.value.what and words in str(error.value.fix)
+
+
+def test_an_uploader_that_cannot_be_fetched_is_no_fault_of_the_cable(
+    standin_build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "Tool Manager: Installing platformio/tool-openocd @ ~3.1200.0\nHTTPClientError: \n"
+    monkeypatch.setattr(sys.modules[upload.__module__], "call_platformio", lambda *_: (True, said))
+    with pytest.raises(ToolMissingError, match=r"could not fetch what flashes it \(copy\); with a connection, once"):
+        upload(standin_build, standin_build.record.board.upload[0])
 
 
 def test_a_tool_that_is_missing_is_named(small_build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from tests.support.robustness_result import make_result
 from tests.support.schemas import assert_conforms
 from tritguard.api import journal as journals
 from tritguard.api.journal import Journal, read_progress
+from tritguard.api.schemas import write_schemas
 from tritguard.errors import BadInputError
 from tritguard.serve.app import _threaded
 from tritguard.serve.guard import HEADERS
@@ -52,6 +53,14 @@ def test_a_folder_shows_its_runs_the_newest_under_way_first(served: tuple[Path, 
     assert "<script>alert" not in page and "\x1b" not in page
     assert {name: browser.headers[name] for name in HEADERS} == HEADERS
     assert "<!DOCTYPE" not in browser.get("/?part=1"), "the part that is renewed is no page"
+
+
+def test_a_folder_of_schemas_is_no_run(tmp_path: Path) -> None:
+    write_schemas(tmp_path / "schemas")
+    write(tmp_path / "attacked")
+    assert [run.id for run in find_runs(tmp_path)] == ["attacked"]
+    (tmp_path / "schemas" / "deployment.json").write_text('{"kind": "deployment"}')
+    assert {run.id for run in find_runs(tmp_path) if run.problems} == {"schemas"}
 
 
 def test_a_run_under_way_shows_the_curve_so_far(served: tuple[Path, Browser]) -> None:

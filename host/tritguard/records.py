@@ -152,6 +152,10 @@ def _nearest(kind: type[BaseModel], place: Sequence[str | int]) -> str | None:
         record = None if field is None else next(_records_in(field.annotation), None)
     if record is None:
         return None
+    if tables and key == tables[-1]:
+        return f"within [{key}] a key is written without {str(key) + '.'!r}"
+    if tables and key in kind.model_fields:
+        return f"{key!r} is no part of a table: write it above the first [table]"
     near = difflib.get_close_matches(str(key), record.model_fields, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(record.model_fields)}"
 

@@ -121,6 +121,11 @@ def call_platformio(
     return done.returncode != 0, done.stdout.decode(errors="replace")
 
 
+def is_offline(output: str) -> bool:
+    """Whether PlatformIO failed because its registry cannot be reached."""
+    return _OFFLINE.search(output) is not None
+
+
 def _environment(project: Path, board: Board) -> dict[str, str]:
     """An environment in which PlatformIO ignores the user's settings and does not use the network unasked.
 
@@ -176,7 +181,7 @@ def _not_fetched(output: str, board: Board, log: Path) -> ToolMissingError | Non
             f"{COMPILER} is not on PATH, and PlatformIO could not fetch one",
             fix=f"on Debian or Ubuntu: apt install gcc-arm-none-eabi libnewlib-arm-none-eabi (log: {log})",
         )
-    if _OFFLINE.search(output):
+    if is_offline(output):
         return ToolMissingError(
             "PlatformIO cannot reach its registry", fix=f"name a folder here, by its path or symlink:// (log: {log})"
         )

@@ -20,7 +20,7 @@ from tritguard.boards import (
 )
 from tritguard.build import Build
 from tritguard.build.framework_sizes import read_image
-from tritguard.build.pio import call_platformio
+from tritguard.build.pio import call_platformio, is_offline
 from tritguard.build.project import write_upload_project
 from tritguard.device.drives import find_drive, write_plain
 from tritguard.device.touch import touch
@@ -40,6 +40,7 @@ _INSTALL = {
     TEENSY: "on Debian or Ubuntu: apt install teensy-loader-cli",
 }
 _ELSE = "check the probe and the cable, and for dfu also that the board is in its boot loader"
+_FETCH = "with a connection, once: what flashes a board is fetched by PlatformIO at the first flash"
 _RULES = "/etc/udev/rules.d/60-tritguard.rules"
 _FIXES = (
     (
@@ -71,7 +72,7 @@ def upload(build: Build, way: Upload, port: str | None = None) -> None:
         port: the board's serial port, for boot loaders that are asked for over it; None to let the tool look.
 
     Raises:
-        ToolMissingError: the tool that the way needs is not installed.
+        ToolMissingError: the tool that the way needs is not installed, and PlatformIO cannot fetch it.
         DeviceError: the tool found no board, failed, or took longer than five minutes (PlatformIO: thirty).
         BadInputError: the build has no image that the way takes.
     """
@@ -139,6 +140,10 @@ def _platformio(build: Build, way: PlatformioUpload, port: str | None) -> None:
             failed, output = call_platformio(project, board, _PLATFORMIO_LIMITS, *options)
         except subprocess.TimeoutExpired as error:
             raise _late("PlatformIO", _PLATFORMIO_LIMITS.seconds, build) from error
+    if failed and is_offline(output):
+        raise ToolMissingError(
+            f"PlatformIO could not fetch what flashes it ({way.protocol})", where=board.id, fix=_FETCH
+        )
     if failed:
         raise _failed(f"PlatformIO's uploader ({way.protocol})", output, build)
 

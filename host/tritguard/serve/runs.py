@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,8 @@ _DEPTH = 4  # folders below the one that is served
 _RESULTS = tuple(kind.file for kind in STUDIES)
 _SELFTEST = "selftest.json"
 _INNER = {"crafted", "bundle", "train", "control", "evidence", "node_modules"}  # folders of a run, which hold no runs
+_SCHEMA = re.compile(rb'\s*\{\s*"\$schema"\s*:')
+_SCHEMA_BYTES = 256
 _REMEMBERED = 4096  # results, which are checked whole whenever they are read
 
 
@@ -93,11 +96,22 @@ def _folders(root: Path) -> Iterator[Path]:
 
 
 def _holds_run(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in (JOURNAL, *_RESULTS))
+    return any(_is_file(folder / name) for name in (JOURNAL, *_RESULTS))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there that is no JSON Schema, as `tritguard schema -o` writes them under the same names."""
+    if not path.is_file():  # a pipe of this name would wait
+        return False
+    try:
+        with path.open("rb") as file:
+            return not _SCHEMA.match(file.read(_SCHEMA_BYTES))
+    except OSError:  # said when it is read
+        return True
 
 
 def _newest(folder: Path) -> float:
-    stamps = [path.stat().st_mtime for name in (JOURNAL, *_RESULTS) if (path := folder / name).is_file()]
+    stamps = [path.stat().st_mtime for name in (JOURNAL, *_RESULTS) if _is_file(path := folder / name)]
     return max(stamps, default=0.0)
 
 
@@ -106,7 +120,7 @@ def _read(root: Path, folder: Path) -> Run:
     studies: list[Study] = []
     for kind in STUDIES:
         path = folder / kind.file
-        if path.is_file():
+        if _is_file(path):
             try:
                 stamp = path.stat()
                 study = _study(path, stamp.st_mtime_ns, stamp.st_size)
