@@ -96,7 +96,7 @@ def test_the_readme_leads_to_the_columns_of_an_energy_log(tmp_path: Path) -> Non
     assert "log of its current ([its columns](docs/deployment.md#energy))" in (ROOT / "README.md").read_text()
     energy = (ROOT / "docs" / "deployment.md").read_text().split("## Energy")[1]
     time, current = re.findall(r"`(\w+\(\w+\))`", next(row for row in energy.splitlines() if "Power Profiler" in row))
-    rows = (f"{k / 10},{900 + 4000 * (k // 100 % 2)},{k // 100 % 2}" for k in range(1000))
+    rows = (f"{k / 10},{900 + 4000 * (k // 100 % 2)},{k // 100 % 2}" for k in range(1001))
     (tmp_path / "log.csv").write_text("\n".join([f"{time},{current},D0", *rows]))
     assert tg.energy(tmp_path / "log.csv", marks="D0", volts=3.3).inferences == 5
 
