@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 PLAN = Plan(
     samples=100,
-    eps=(8, 24),
+    eps=(1, 8, 24),
     attacks=("noise", "apgd-ce", "apgd-dlr", "two-step", "square", "hopskipjump"),
     settings={
         "apgd-ce": {"steps": 15},

@@ -191,7 +191,8 @@ def test_an_attack_is_confirmed_on_both(
     tiny: Bundle, built: Build, f205_bundle: Bundle, f205: Build, tmp_path: Path
 ) -> None:
     need_rp2040js()
-    plan = api.Plan(samples=4, attacks=("noise",), eps=(8,), sanity_eps=64)
+    pytest.importorskip("art", reason="attacks need the extra 'attack'")
+    plan = api.Plan(samples=4, attacks=("noise", "fgsm"), eps=(8,), sanity_eps=64)
     pages = {}
     for bundle, firmware in ((tiny, built), (f205_bundle, f205)):
         board = firmware.record.board.id

@@ -89,7 +89,7 @@ class Case:
     ternary: bool
 
 
-@pytest.fixture(scope="module", params=["dscnn", "resnet8-ternary", "demo"])
+@pytest.fixture(scope="module", params=["dscnn", "dscnn-ternary", "resnet8", "resnet8-ternary", "demo"])
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     folder = tmp_path_factory.mktemp(request.param)
     net = request.param.removesuffix("-ternary")
