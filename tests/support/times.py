@@ -112,7 +112,7 @@ def line_seconds(bundle: Bundle, build: Build, x: Int8) -> tuple[float, float]:
     return used[False] / len(x), used[True] / len(x)
 
 
-def workers_time(bundle: Bundle, build: Build, folder: Path, queries: int = 6000) -> Timing:
+def workers_time(bundle: Bundle, build: Build, folder: Path, queries: int = 9000) -> Timing:
     """A campaign on an emulated board that two workers craft, beside one that a single process crafts.
 
     Its time is that of the longest chain of processes: of the one that attacks, which waits for the others, and of the
