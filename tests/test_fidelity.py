@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.bench.robustness_mlperf import pictures
 from tests.support import masks
 from tests.support.judged import victim
 from tests.support.masks import task, traps
+from tests.support.shared import ROOT
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table as Options
 from tritguard.attack import Apgd, Ball, Square, Target
@@ -22,10 +24,14 @@ from tritguard.attack.sleepers import find_sleepers, wake
 from tritguard.attack.smoothed import relaxed, smoothed, table_slopes
 from tritguard.attack.view import GradientView
 from tritguard.campaign.runs import Run
+from tritguard.emit import write_bundle
+from tritguard.evaluate.robustness.checks import ASTRAY
 from tritguard.evaluate.robustness.fidelity import measure
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.repairs import look
 from tritguard.evaluate.robustness.seeds import seeded
+from tritguard.evaluate.robustness.study import prepare
+from tritguard.evaluate.samples import draw_samples
 from tritguard.graph.model import Lookup
 from tritguard.graph.reading import read_graph
 
@@ -88,6 +94,28 @@ def test_a_branch_as_strong_as_the_network_is_outdone_by_a_repaired_view(tmp_pat
         first, _beyond = look(model, [BALL, Ball("Linf", 64)], [run])
         found.append((name, first.outdone, bool(first.found.astray.mean() > 0.1)))
     assert found == [("plain", False, False), ("branch", True, False)]
+
+
+@pytest.mark.parametrize("norm", ["patch", "corner-patch"])
+def test_few_pixels_do_not_condemn_an_honest_network_and_no_mask_hides_behind_them(norm: str, tmp_path: Path) -> None:
+    """A square of four pixels moves a ternary network by little more than its rounding, in a corner often by less."""
+    data, ball = pictures(), Ball(norm, 2)
+    content = (ROOT / "examples" / "cifar10-stq-image" / "model.tflite").read_bytes()
+    bundle = write_bundle(content, tmp_path / "bundle", name="honest")
+    astray, held = _astray(prepare(bundle, draw_samples(bundle, data, 40, 0), Plan(samples=40)), ball)
+    assert held > 20 and astray <= 0.05 * held
+    for name in ("dead branch added", "folds, 8 pieces", "ReLU6 plateaus in front", "softmax inside"):
+        astray, held = _astray(target(name, tmp_path / name, 60), ball)
+        assert held > 50 and astray > ASTRAY * held, name
+
+
+def _astray(model: Target, ball: Ball) -> tuple[int, int]:
+    """Of the samples that hold under APGD, those that gradients are said to lead astray, and all of them."""
+    attacked = Apgd("margin", 20).craft(model, ball).x
+    held = model.predictor.predict(model.x).labels == model.y
+    held &= model.predictor.predict(attacked).labels == model.y
+    found = measure(model.part(np.flatnonzero(held)), ball, attacked[held])
+    return int(found.astray.sum()), int(held.sum())
 
 
 def test_the_slope_of_a_table_is_that_of_what_it_does_around() -> None:

@@ -76,6 +76,14 @@ class Norm(ABC):
         """
         return eps * self.steepest(gradients)
 
+    def all_along(self, gradients: Floats, eps: int, moved: Floats) -> tuple[Floats, ...]:
+        """The moves that show together whether gradients keep what they promise; by default the one of `along`.
+
+        A move of few elements can change the outputs of a network of few bits by less than it rounds, and says little
+        of its gradients: norms of such moves give several.
+        """
+        return (self.along(gradients, eps, moved),)
+
     def first_step(self, eps: int) -> float:
         """The length of an ascent's first moves, in lengths of `steepest`: the ball's diameter."""
         return 2.0 * eps

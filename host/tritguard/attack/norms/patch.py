@@ -12,6 +12,7 @@ from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.predictor import Int8
 
 REACH = 32  # int8 steps; over many more, gradients foretell little of an honest network either
+_SQUARES = 4  # that lie side by side
 
 Places = NDArray[np.bool_]
 Corners = NDArray[np.int64]
@@ -68,6 +69,15 @@ class Patch(Norm):
         elsewhere = changed.any(axis=(1, 2), keepdims=True) & ~changed
         slopes = np.where(_wide(elsewhere, gradients.shape), 0.0, gradients)
         return REACH * np.sign(self.shrink(np.sign(slopes) * np.sqrt(np.abs(slopes)), eps))
+
+    @override
+    def all_along(self, gradients: Floats, eps: int, moved: Floats) -> tuple[Floats, ...]:
+        """In the squares where slopes are steepest, none over another, or in the one that has been changed."""
+        left, moves = gradients, []
+        for _ in range(_SQUARES):
+            moves.append(self.along(left, eps, moved))
+            left = np.where(moves[-1] != 0, 0.0, left)
+        return tuple(moves)
 
     @override
     def first_step(self, eps: int) -> float:

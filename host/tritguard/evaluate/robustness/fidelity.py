@@ -7,6 +7,7 @@ network's own logits, on the samples that hold: the gradients of all others led 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from tritguard.attack.gradient import Gradients
 from tritguard.attack.rivals import allowed
 from tritguard.attack.view import GradientView
 from tritguard.evaluate.robustness.table import Flags
+from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.predictor import Int8
 
 # Of what a gradient promises along itself, over the whole ball, a network has to keep this much; and on random moves,
@@ -27,6 +29,8 @@ KEPT = 0.25
 AGREED = 0.2
 _PAIRS = 12  # random moves at first, each with its opposite
 _LEAST = 4  # int8 steps of a random move; smaller ones drown in the rounding of a network of few bits
+_RANGE = INT8_MAX - INT8_MIN
+_ON_THE_WAY = 4  # inputs between the clean and the attacked one, in norms whose moves change few elements
 
 Values = NDArray[np.float64]  # one number for each sample
 
@@ -53,6 +57,10 @@ def measure(target: Target, ball: Ball, attacked: Int8) -> Fidelities:
     of the ball to the other along the gradient has to keep a quarter of the change that the gradient promises; and on
     random moves from the clean input, promised and real changes have to agree.
 
+    A move of few elements, as in a patch, says little of a network of few bits. In such norms a sample has to keep that
+    quarter of the sums over several places and over inputs on the way to the attacked one. Where gradients promise no
+    other answer over the whole range of values, as in a black corner, random moves alone are asked.
+
     Args:
         target: the deployed network, the view whose gradients are judged, and the samples.
         ball: what attacks may use.
@@ -61,13 +69,16 @@ def measure(target: Target, ball: Ball, attacked: Int8) -> Fidelities:
     if len(target.x) == 0:
         return Fidelities(np.zeros(0, bool), np.zeros(0, bool))
     gradients = Gradients(target, "margin")
-    clean, later = (_Probe(target, gradients, x) for x in (target.x, attacked))
-    astray = (clean.along(ball, ball.eps) < KEPT) | (later.along(ball, ball.eps) < KEPT)
+    clean = _Probe(target, gradients, target.x)
+    later = (_Probe(target, gradients, x) for x in _on_the_way(target.x, attacked, ball))
+    astray = (_kept([clean], ball, ball.eps) < KEPT) | (_kept(later, ball, ball.eps) < KEPT)
+    if ball.geometry.placed:
+        astray &= clean.tells(ball)
     doubted = np.flatnonzero(~astray)
     for pairs in (_PAIRS, 4 * _PAIRS):  # few moves say little; those that seem to disagree get more
         doubted = doubted[clean.agreement(ball, doubted, pairs) < AGREED]
     astray[doubted] = True
-    rough = clean.along(ball, 1) < KEPT if ball.geometry.box else np.zeros(len(target.x), bool)
+    rough = _kept([clean], ball, 1) < KEPT if ball.geometry.box else np.zeros(len(target.x), bool)
     return Fidelities(astray, rough)
 
 
@@ -75,6 +86,20 @@ def agreement(target: Target, ball: Ball) -> float:
     """How well promised and real changes agree on random moves from the clean inputs: the mean cosine over samples."""
     probe = _Probe(target, Gradients(target, "margin"), target.x)
     return float(probe.agreement(ball, np.arange(len(target.x)), _PAIRS).mean())
+
+
+def _on_the_way(clean: Int8, attacked: Int8, ball: Ball) -> Iterator[Int8]:
+    moved = attacked.astype(np.float64) - clean
+    points = _ON_THE_WAY if ball.geometry.placed else 1
+    for point in range(points):
+        yield np.rint(clean + moved * (point + 1) / points).astype(np.int8)
+
+
+def _kept(probes: Iterable[_Probe], ball: Ball, steps: int) -> Values:
+    """The share that each sample keeps of what gradients promise, over all moves along them."""
+    changes = [pair for probe in probes for pair in probe.along(ball, steps)]
+    promised, changed = (np.sum(each, axis=0) for each in zip(*changes, strict=True))
+    return np.where(promised > 0, changed / np.maximum(promised, 1e-300), 0.0)
 
 
 class _Probe:
@@ -91,13 +116,21 @@ class _Probe:
         others[rows, self._fixed] = -np.inf
         self._other = others.argmax(axis=1)
 
-    def along(self, ball: Ball, steps: int) -> Values:
-        """The change between moves of so many steps, along the gradient and back, as a share of what it promises."""
+    def along(self, ball: Ball, steps: int) -> Iterator[tuple[Values, Values]]:
+        """What is promised and what changes between moves of so many steps, along the gradient and back."""
         start, everyone = self._x.astype(np.float64), np.arange(len(self._x))
-        reach = ball.geometry.along(self._gradient, steps, start - self._target.x)
-        high, low = (ball.to_grid(start + sign * reach, self._target.x) for sign in (1, -1))
-        promised, changed = self._changes(high, low, everyone)
-        return np.where(promised > 0, changed / np.maximum(promised, 1e-300), 0.0)
+        for reach in ball.geometry.all_along(self._gradient, steps, start - self._target.x):
+            high, low = (ball.to_grid(start + sign * reach, self._target.x) for sign in (1, -1))
+            yield self._changes(high, low, everyone)
+
+    def tells(self, ball: Ball) -> Flags:
+        """Whether gradients promise another answer, were the network linear over the whole range of values."""
+        start, everyone = self._x.astype(np.float64), np.arange(len(self._x))
+        most = np.zeros(len(self._x))
+        for reach in ball.geometry.all_along(self._gradient, ball.eps, start - self._target.x):
+            high, low = (ball.to_grid(start + sign * _RANGE * np.sign(reach), self._target.x) for sign in (1, -1))
+            most = np.maximum(most, self._changes(high, low, everyone)[0])
+        return np.asarray(most >= -self._loss(self._x, everyone))
 
     def agreement(self, ball: Ball, rows: Places, pairs: int) -> Values:
         """The cosine of promised and real changes of these samples over random moves that change every element."""
