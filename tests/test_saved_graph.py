@@ -17,6 +17,7 @@ from tritguard.convert.saved_graph import is_graph_alone
 from tritguard.data import to_input_bytes
 from tritguard.errors import BadModelError
 from tritguard.foreign.graph import inference_graph
+from tritguard.graph.reading import read_graph
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.train.backend import keras, tf
 
@@ -66,6 +67,13 @@ def network_of(path: Path) -> Any:
     return inference_graph((path / "saved_model.pb").read_bytes())
 
 
+def ops_of(path: Path) -> set[str]:
+    from tensorflow.core.protobuf import saved_model_pb2  # noqa: PLC0415
+
+    (meta,) = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
+    return {node.op for function in meta.graph_def.library.function for node in function.node_def}
+
+
 @pytest.mark.skipif(not oracle_available(), reason="needs tflite-micro")
 def test_a_graph_alone_is_converted(tmp_path: Path) -> None:
     net = Net()
@@ -79,6 +87,22 @@ def test_a_graph_alone_is_converted(tmp_path: Path) -> None:
     got = Oracle(content).predict(to_input_bytes(x, *input_quantization(content))).labels
     assert (got == net(x).numpy().argmax(axis=1)).mean() >= 0.97
     assert notes[-1].startswith("int8 answers as the float model on")
+
+
+@pytest.mark.slow
+def test_what_becomes_an_op_that_is_taken_is_taken_in_a_graph_as_well(tmp_path: Path) -> None:
+    net, rng = tf.Module(), np.random.default_rng(0)
+    net.kernel = tf.Variable(rng.normal(size=(2, 3)), dtype=tf.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *SHAPE))])
+    def call(x: Any) -> Any:
+        x = tf.clip_by_value(tf.einsum("nhwc,cd->nhwd", x, net.kernel), -0.5, 0.5)
+        return tf.reduce_mean(tf.image.resize(tf.reverse(x, [1]), (12, 12), "bilinear"), axis=(1, 2))
+
+    path = saved(net, tmp_path / "net", call)
+    assert {"Einsum", "ResizeBilinear", "ReverseV2"} <= ops_of(path)
+    graph = read_graph(keras_to_tflite(path, rng.normal(size=(20, *SHAPE)).astype(np.float32)))
+    assert graph.tensors[graph.output].shape == (3,)
 
 
 def test_what_keras_exports_is_followed(tmp_path: Path) -> None:

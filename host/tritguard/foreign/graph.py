@@ -25,13 +25,14 @@ def _ops(names: str) -> frozenset[str]:
 
 # Ops that are functions of their inputs only: what networks for int8 consist of, and arithmetic on shapes around it.
 COMPUTING = (
-    _ops("Conv2D Conv2DBackpropInput DepthwiseConv2dNative MatMul BatchMatMul BatchMatMulV2 BiasAdd")
+    _ops("Conv2D Conv2DBackpropInput DepthwiseConv2dNative MatMul BatchMatMul BatchMatMulV2 BiasAdd Einsum")
     | _ops("FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 AvgPool MaxPool Mean Max Min Sum Prod")
     | _ops("Elu LeakyRelu Relu Relu6 Sigmoid Softmax Tanh")
     | _ops("Abs Add AddN AddV2 Floor Maximum Minimum Mul Neg Pow RealDiv Reciprocal Round Rsqrt Sign Sqrt Square")
     | _ops("SquaredDifference Sub Equal Greater GreaterEqual Less LessEqual LogicalAnd LogicalNot LogicalOr SelectV2")
     | _ops("FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel")
     | _ops("BatchToSpaceND BroadcastTo ConcatV2 DepthToSpace ExpandDims GatherV2 MirrorPad Pack Pad PadV2 Reshape")
+    | _ops("ArgMax ResizeBilinear ReverseV2")
     | _ops("ResizeNearestNeighbor Slice SpaceToBatchND SpaceToDepth Split SplitV Squeeze StridedSlice Tile Transpose")
     | _ops("Unpack Cast Const EnsureShape Fill Identity IdentityN NoOp OnesLike Placeholder Range Rank Shape")
     | _ops("StopGradient ZerosLike")
