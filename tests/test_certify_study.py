@@ -116,7 +116,7 @@ def test_attacks_on_something_else_are_refused(
 ) -> None:
     bundle, data = linear
     other = attacked_by_corners(bundle, data, (2,)).model_copy(update=changes)
-    with pytest.raises(BadInputError, match=f"of another {named}, so"):
+    with pytest.raises(BadInputError, match=f"differs in {named}, so"):
         study_certify(bundle, None, data, CertifyPlan(eps=(2,), level="intervals"), silent, other)
 
 

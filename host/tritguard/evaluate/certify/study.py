@@ -67,7 +67,7 @@ def study_certify(
     limits = limits_of(data_range)
     if attacked is not None and (other := differing(attacked, bundle, dataset, samples, plan, limits)):
         raise BadInputError(
-            f"the attacks are of another {' and '.join(other)}, so they do not bound what is proved here",
+            f"what was attacked differs in {' and '.join(other)}, so it does not bound what is proved here",
             fix="give the result of the same model, and its samples, seed, norm and data range",
         )
     network, depth = Network.of(bundle.golden), _depth(plan)
