@@ -26,7 +26,7 @@ _NOTE = (
 )
 _TEST = (
     "Against the first result. p: McNemar's exact test, two-sided, on the samples that hold in one of the two alone; "
-    f"better or worse where it is below {LEVEL:.0%} divided by the number of rows (Bonferroni)."
+    f"better or worse where it is below {100 * LEVEL:.0f} % divided by the number of rows (Bonferroni)."
 )
 _PICTURE = "Each dot is a result; the dashed line joins those that no other one beats in accuracy, flash and RAM."
 

@@ -102,7 +102,7 @@ def _weights(model: FaultedModel) -> Section:
         for place, each in enumerate(model.chosen, start=1)
     )
     chosen = Grid(("round", "layer", "array", "byte", "bit"), rows, left=3) if rows else None
-    return Section(f"{identity.name}: what was flipped", text, grid=chosen, note=text)
+    return Section(f"{identity.name}: what was flipped", grid=chosen, note=text)
 
 
 def _astray(draws: Sequence[FaultDraw]) -> str:

@@ -10,7 +10,7 @@ from tritguard.report.wording import real
 
 WIDTH = 400  # about that of a phone, on which text keeps its size
 HEIGHT = 300
-LEFT, RIGHT, TOP, BOTTOM = 48, 20, 16, 54
+LEFT, RIGHT, TOP, BOTTOM = 62, 20, 16, 54
 _PALETTE = ("#1b3a5c", "#b3541e", "#3f6f4f", "#6b4a7a", "#9a7b1f", "#4b5a68", "#7d2640")
 _DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 4", "1 4")  # so that nothing depends on colour alone
 

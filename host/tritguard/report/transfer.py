@@ -54,7 +54,7 @@ def _matrix(result: TransferResult, eps: int, unit: float) -> Section:
         f"eps {steps(eps)}, {real(unit)} {result.input_unit}",
         "Rows: the model that inputs were crafted on; columns: the model that answered. Each cell gives the accuracy "
         "left and, of the inputs that broke the source while both models were right before, how many break the target "
-        "too. The darker a cell, the more is lost.",
+        "too. The stronger a cell's colour, the more is lost.",
         grid=Grid(("crafted on", *map(_name, result.parties)), tuple(rows), heat=heat),
     )
 
