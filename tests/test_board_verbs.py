@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,15 @@ from serial.tools import list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
 from tests.support.device_support import Builder
+from tritguard import api
+from tritguard.api.keeping import runs_on
 from tritguard.api.machine import examine, how_to_install_here
 from tritguard.boards import load_board
 from tritguard.build import Build
 from tritguard.device import connect, upload
+from tritguard.device.line import SerialLine
 from tritguard.emit import Bundle
-from tritguard.errors import DeviceError
+from tritguard.errors import BadInputError, DeviceError
 
 pytest_plugins = ("tests.support.device_fixtures",)
 
@@ -216,6 +220,9 @@ def test_an_emulated_board_can_stay(
         url = log.read_text().split("--port ")[1].split()[0]
         for _ in range(2):
             connect(url, small_bundle, small_build).close()
+        with closing(connect(url, small_bundle, small_build)), pytest.raises(DeviceError, match="in use by process"):
+            SerialLine(url, 115_200)
+        assert runs_on("mps2-an386", url) == runs_on("mps2-an386", None)  # so that what is given again is the same
         process.send_signal(end)
         assert process.wait(timeout=60) == code
         with pytest.raises(DeviceError, match="cannot be opened"):
@@ -223,6 +230,14 @@ def test_an_emulated_board_can_stay(
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_run_that_could_not_flash_its_board_ends_before_it_trains(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('name = "n"\nport = "socket://127.0.0.1:1"\n[train]\ndata = "fashion-mnist"\n')
+    config = api.read_run_config(tmp_path / "run.toml")
+    with pytest.raises(BadInputError, match="emulated only, so nothing can be flashed"):
+        api.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("system", ["linux", "darwin", "win32", "freebsd14"])

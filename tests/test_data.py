@@ -131,8 +131,10 @@ def test_broken_files(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", np.zeros(3))
     with pytest.raises(BadInputError, match="single array"):
         read_dataset(tmp_path / "one.npy")
-    with pytest.raises(BadInputError, match="no such data set"):
+    with pytest.raises(BadInputError, match="no such file"):
         load_dataset(str(tmp_path / "absent.npz"))
+    with pytest.raises(BadInputError, match="no such data set"):
+        load_dataset("absent")
 
 
 def test_int8_is_taken_as_it_is() -> None:

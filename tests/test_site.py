@@ -29,7 +29,7 @@ LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "sourc
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("mkdocs", reason="mkdocs is not installed: quick runs leave the site out")
     out = tmp_path_factory.mktemp("site")
-    command = ["-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(out)]
+    command = ["-m", "mkdocs", "build", "--strict", "--site-dir", str(out)]  # `--quiet` would not count warnings
     done = subprocess.run(
         [sys.executable, *command, "--config-file", str(ROOT / "docs" / "site" / "mkdocs.yml")],
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tritguard.boards import Board
 from tritguard.build import Build
 from tritguard.device import AUTO, Bench, Hello, find_again, identify, upload
 from tritguard.errors import BadInputError
@@ -25,6 +26,18 @@ def way_name(way: object) -> str:
     return f"{method}:{protocol}" if protocol else str(method)
 
 
+def check_flashable(board: Board, port: str | None, bench: Bench | None = None) -> None:
+    """Check that a board at a port could be flashed.
+
+    Raises:
+        BadInputError: the board is emulated only, and a port was given.
+    """
+    by_bench = bench is not None and bench.upload is not None
+    if port is not None and board.emulator is not None and not board.upload and not by_bench:
+        what = "is emulated only, so nothing can be flashed to a board at a port"
+        raise BadInputError(what, where=board.id, fix="leave --port out: the emulated board is started")
+
+
 def flash(
     firmware: Build, *, method: str | None = None, port: str | None = None, bench: Bench | None = None
 ) -> tuple[str, Hello] | None:
@@ -46,11 +59,9 @@ def flash(
         ToolMissingError, DeviceError, WrongFirmwareError: see `upload`, `Bench` and `identify`.
     """
     board = firmware.record.board
+    check_flashable(board, port, bench)
     known = methods(firmware, bench)
     chosen = next((name for name in known if method is None or name == method or name.startswith(f"{method}:")), None)
-    if not known and port is not None and board.emulator is not None:
-        what = "is emulated only, so nothing can be flashed to a board at a port"
-        raise BadInputError(what, where=board.id, fix="leave --port out: the emulated board is started")
     if chosen is None:
         wanted = f"no method {method}" if method else "no method"
         where = board.id if port is None else f"{board.id} at a port"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tritguard.data import Dataset
+from tritguard.device.emulators import is_emulated
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError
 from tritguard.evaluate.kind import StudyKind
@@ -93,8 +94,11 @@ def refuse(different: Mapping[str, tuple[object, object]], path: Path) -> None:
 
 
 def runs_on(board: str, port: str | None) -> dict[str, object]:
-    """What a result will state of its device: of the board with this id at a port, or emulated where there is none."""
-    return {"board": board, "emulated": port is None}
+    """What a result will state of its device: the board with this id, and whether an emulator runs it.
+
+    It does where no port is given, and where another process of this user keeps an emulated board at the port.
+    """
+    return {"board": board, "emulated": port is None or is_emulated(port)}
 
 
 def attacks_by(plan: Plan, classes: int, data: Dataset | None, *, live: bool) -> dict[str, object]:

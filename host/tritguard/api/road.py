@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 from pydantic import create_model, model_validator
 
 from tritguard.api.firmware import build
-from tritguard.api.flashing import flash
+from tritguard.api.flashing import check_flashable, flash
 from tritguard.api.journal import Journal
 from tritguard.api.keeping import FIX, attacks_by, differing, earlier_result, refuse, runs_on
 from tritguard.api.machine import require
@@ -180,6 +180,7 @@ def run(
     folder = Path(out)
     if not replace:
         _keep_other_run(config, board, folder, without_bench(text))
+    check_flashable(board, config.port, config.bench)
     config.attack.check_installed()
     with Journal(folder, "run", config.name) as journal:
         return _go(config, board, folder, _Followed(watcher or Watcher(), journal), text)

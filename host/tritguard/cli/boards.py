@@ -28,6 +28,7 @@ def command(
     tell({"boards": boards})
     table = Table("id", "board", "Cortex", "flash", "RAM", "runs by", "status", box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.columns[0].no_wrap = table.columns[-1].no_wrap = True
+    table.columns[-2].overflow = "fold"  # a way to flash is one long word
     for board in boards:
         flash, ram = (_size(region.bytes) for region in (board.memory.flash, board.memory.ram))
         table.add_row(board.id, board.name, _core(board.core), flash, ram, "\n".join(ways(board)), board.status)

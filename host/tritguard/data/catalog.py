@@ -41,7 +41,8 @@ def load_dataset(name_or_path: str, progress: Progress | None = None) -> Dataset
     if not path.is_file():
         names = ", ".join(KNOWN)
         fix = f"give one of {names}, an .npz file's path, or a folder of sound files"
-        raise BadInputError("no such data set", where=name_or_path, fix=fix)
+        what = "no such file" if path.suffix or len(path.parts) > 1 else "no such data set"
+        raise BadInputError(what, where=name_or_path, fix=fix)
     if path.name in _BY_ARCHIVE:
         return _BY_ARCHIVE[path.name](progress, archive=path)
     return read_dataset(path)

@@ -23,6 +23,7 @@ WRITE_SECONDS = 10.0
 _PAUSE_SECONDS = 0.05
 
 _LOCKS = "ports"  # the kind of lock that a port has
+_SERVED = ("socket:", "rfc2217:")
 
 
 class NoAnswerError(DeviceError):
@@ -130,7 +131,7 @@ class StreamLine(Line):
 
 
 class SerialLine(StreamLine):
-    """A serial port. One of this machine's is locked while it is open, so that two users do not mix their frames.
+    """A serial port. It is locked while it is open, so that two users of this machine do not mix their frames.
 
     Args:
         url: the port, in any form that pyserial opens: `/dev/ttyACM0`, `COM3`, `socket://host:port`, ...
@@ -197,11 +198,12 @@ def port_user(port: str) -> int | None:
 
 
 def _lock(url: str) -> Lock | None:
-    """Lock a port of this machine, under whatever name it is given; a server of ports sees to its users itself."""
-    if not Path(url).is_char_device():
+    """Lock a port of this machine, under whatever name it is given, or one that is served, under its address."""
+    here = Path(url).is_char_device()
+    if not here and not url.startswith(_SERVED):
         return None
     try:
-        return Lock(_LOCKS, str(Path(url).resolve()))
+        return Lock(_LOCKS, str(Path(url).resolve()) if here else url)
     except HeldError as error:
         holder = f"process {error.args[0]}" if error.args[0] else "another process"
         raise DeviceError(
