@@ -20,6 +20,7 @@ PACKAGE = ROOT / "host" / "tritguard"
 FOUNDATION = {
     "errors",
     "host_compiler",
+    "interpreter",
     "predictor",
     "printable",
     "oracle",

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tflite
 
 import tritguard
 from tests.support.known_models import ternary_model
 from tests.support.shared import ROOT
-from tritguard import oracle
+from tritguard import interpreter, oracle
 from tritguard.errors import BadModelError
 from tritguard.oracle import oracle_available, predict_apart
 from tritguard.processes import Limits, run_python
@@ -111,6 +112,16 @@ def test_a_process_that_waits_for_ever_ends_with_what_it_started(module: Path, t
     while stat.exists() and stat.read_text().split()[2] != "Z":
         assert time.monotonic() < deadline, "its child still runs"
         time.sleep(0.02)
+
+
+@needs_oracle
+def test_the_interpreters_process_imports_little() -> None:
+    """It is started for each model; records and the schema package take as long to import as all the rest."""
+    code = "import sys, tritguard.interpreter, tflite_micro; print(*{'pydantic', 'tflite'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+    kinds = (interpreter._FLOAT32, interpreter._UINT8, interpreter._INT8, interpreter._RESOURCE)
+    assert kinds == tuple(getattr(tflite.TensorType, name) for name in ("FLOAT32", "UINT8", "INT8", "RESOURCE"))
 
 
 @needs_oracle

@@ -57,7 +57,6 @@ tf.get_logger().setLevel("ERROR")
 keras.config.set_image_data_format("channels_last")  # the only order TFLite has; a user's keras.json may say otherwise
 
 
-
 def compiled(function: Callable[..., Any], signature: Sequence[Any] | None = None) -> Any:
     """The function as a TensorFlow graph, traced at its first call; the only way in which tritguard makes any.
 
