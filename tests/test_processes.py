@@ -20,7 +20,7 @@ from tests.support.shared import ROOT
 from tritguard import interpreter, oracle
 from tritguard.errors import BadModelError
 from tritguard.oracle import oracle_available, predict_apart
-from tritguard.processes import Limits, run_python
+from tritguard.processes import Limits, cores, run_python
 
 LIMITS = Limits(seconds=60, cpu_seconds=60, memory_bytes=1 << 30)
 NEVER = "raise SystemExit('imported from where it must not be')\n"
@@ -71,6 +71,15 @@ def test_only_what_is_needed_of_the_environment_is_handed_over(
     given = json.loads(done.stdout)
     assert (given["HOME"], given["PATH"]) == (str(tmp_path), os.environ["PATH"])
     assert not {"A_SECRET", "PYTHONSTARTUP", "PYTHONPATH"} & given.keys()
+
+
+@pytest.mark.parametrize("wanted", ["1", "3", "0", "-2", "many", ""])
+def test_the_number_of_cores_can_be_given(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHON_CPU_COUNT", raising=False)
+    seen = cores()
+    assert 1 <= seen <= (os.cpu_count() or 1)
+    monkeypatch.setenv("PYTHON_CPU_COUNT", wanted)
+    assert cores() == {"1": 1, "3": 3}.get(wanted, seen)
 
 
 @pytest.mark.parametrize("collect", [True, False])
