@@ -16,9 +16,9 @@ from tests.support.cores import keep_to_its_share
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
-# There is a test process for each core at least: threads beside it, in it or in processes it starts, would only wait for each
-# other, and so would processes that craft, each of which imports TensorFlow for itself. TensorFlow and OpenBLAS read
-# the variables when they are imported; tritguard starts a process for each core that it may use.
+# There is a test process for each core at least: threads beside it, in it or in processes it starts, would only wait
+# for each other, and so would processes that craft, each of which imports TensorFlow for itself. TensorFlow and
+# OpenBLAS read the variables when they are imported; tritguard starts a process for each core that it may use.
 keep_to_its_share()
 for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")

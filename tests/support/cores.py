@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-
 _COUNT = "PYTHON_CPU_COUNT"
 
 

@@ -57,7 +57,7 @@ tf.get_logger().setLevel("ERROR")
 keras.config.set_image_data_format("channels_last")  # the only order TFLite has; a user's keras.json may say otherwise
 
 
-def compiled(function: Callable[..., Any], signature: Sequence[Any] | None = None) -> Any:
+def compiled(function: Callable[..., Any], signature: Sequence[Any] | None = None) -> Callable[..., Any]:
     """The function as a TensorFlow graph, traced at its first call; the only way in which tritguard makes any.
 
     Python's `if` and `for` are followed while it is traced, never turned into ops of the graph: the rewriting of all
@@ -68,7 +68,10 @@ def compiled(function: Callable[..., Any], signature: Sequence[Any] | None = Non
         function: takes and returns tensors.
         signature: a tf.TensorSpec for each argument, for one trace; by default each shape is traced anew.
     """
-    return tf.function(function, input_signature=signature, autograph=False, jit_compile=False)  # XLA is slower here
+    graph: Callable[..., Any] = tf.function(
+        function, input_signature=signature, autograph=False, jit_compile=False
+    )  # XLA is several times slower here
+    return graph
 
 
 __all__ = ["compiled", "keras", "tf"]
