@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -15,9 +16,9 @@ from tests.support.cores import keep_to_its_share
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
-# There is a test process for each core: threads beside it, in it or in processes it starts, would only wait for each
-# other, and so would processes that craft, each of which imports TensorFlow for itself. TensorFlow and OpenBLAS read
-# the variables when they are imported; tritguard starts a process for each core that it may use.
+# There is a test process for each core at least: threads beside it, in it or in processes it starts, would only wait
+# for each other, and so would processes that craft, each of which imports TensorFlow for itself. TensorFlow and
+# OpenBLAS read the variables when they are imported; tritguard starts a process for each core that it may use.
 keep_to_its_share()
 for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
@@ -53,3 +54,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that at the end no process is left alone with one of them."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_runtestloop() -> None:
+    """What was imported stays: garbage is not looked for among it, and less often than after each 700 objects."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)

@@ -20,6 +20,7 @@ PACKAGE = ROOT / "host" / "tritguard"
 FOUNDATION = {
     "errors",
     "host_compiler",
+    "interpreter",
     "predictor",
     "printable",
     "oracle",
@@ -167,6 +168,13 @@ def test_python_processes_are_started_in_one_way() -> None:
         code, name = path.read_text(), path.relative_to(PACKAGE).as_posix()
         assert "sys.executable" not in code or name == "processes.py", name
         assert "multiprocessing" not in code or "ProcessPoolExecutor(" not in code or "with spawning()" in code, name
+
+
+def test_tensorflow_traces_in_one_way() -> None:
+    """Anything else would rewrite the source of all that is traced, Keras's included (`tritguard.train.backend`)."""
+    for path in FILES:
+        name = path.relative_to(PACKAGE).as_posix()
+        assert not re.search(r"\btf\.(function|autograph)\b", path.read_text()) or name == "train/backend.py", name
 
 
 def compares_norms(tree: ast.AST) -> Iterator[ast.AST]:

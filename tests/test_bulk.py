@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.support.device_support import BOARDS, OTHER_BOARDS, Builder, crashing_bundle, inputs
+from tests.support.impatient import impatient
 from tests.support.kept import rows
 from tritguard.boards import load_board
 from tritguard.build import Build
@@ -123,10 +124,10 @@ def test_an_emulator_that_is_killed_is_reported_at_once(
 def test_a_board_that_stops_answering_is_reported(
     small_bundle: Bundle, small_build: Build, emulators: list[EmulatedBoard], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tritguard.device.inferences.ANSWER_SECONDS", 0.2)
     with open_device(small_bundle, small_build) as device:
         device.predict(inputs(small_bundle, 1))
         os.kill(emulators[0].process_id, signal.SIGSTOP)
+        impatient(monkeypatch)
         with pytest.raises(DeviceError, match="no answer"):
             device.predict(inputs(small_bundle, 1))
 

@@ -26,6 +26,7 @@ from tests.support.device_support import (
     function_at,
     inputs,
 )
+from tests.support.impatient import impatient
 from tests.support.noisy_line import Noise, NoisyLine
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.boards import load_board
@@ -344,13 +345,16 @@ def test_an_emulator_that_is_killed_is_reported_at_once(small_bundle: Bundle, sm
         assert time.monotonic() - start < after + 5
 
 
-def test_a_board_that_stops_answering_is_reported(small_bundle: Bundle, small_build: Build) -> None:
+def test_a_board_that_stops_answering_is_reported(
+    small_bundle: Bundle, small_build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with (
         EmulatedBoard(small_build.record.board, small_build.elf) as emulated,
         connect(emulated.url, small_bundle, small_build) as device,
     ):
         device.predict(inputs(small_bundle, 1))
         os.kill(emulated.process_id, signal.SIGSTOP)
+        impatient(monkeypatch)
         with pytest.raises(DeviceError, match="no answer"):
             device.predict(inputs(small_bundle, 1))
 

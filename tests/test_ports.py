@@ -15,6 +15,7 @@ import pytest
 from serial.tools import list_ports
 
 from tests.support.device_support import inputs
+from tests.support.impatient import impatient
 from tests.support.pretended_board import PretendedBoard, hello_payload
 from tests.support.pty_board import PtyBoard
 from tritguard.boards import load_board
@@ -129,6 +130,7 @@ def test_a_busy_port_names_its_user(small_bundle: Bundle, small_build: Build, tm
 def test_a_board_that_hangs_is_power_cycled_and_the_run_goes_on(
     small_bundle: Bundle, small_build: Build, tmp_path: Path, usb_ports: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    impatient(monkeypatch)
     monkeypatch.setattr("tritguard.device.inferences.ANSWER_SECONDS", 0.05)
     build = with_usb(small_build, "1209:0001")
     x = inputs(small_bundle, 6)

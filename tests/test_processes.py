@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tflite
 
 import tritguard
 from tests.support.known_models import ternary_model
 from tests.support.shared import ROOT
-from tritguard import oracle
+from tritguard import interpreter, oracle
 from tritguard.errors import BadModelError
 from tritguard.oracle import oracle_available, predict_apart
-from tritguard.processes import Limits, run_python
+from tritguard.processes import Limits, cores, run_python
 
 LIMITS = Limits(seconds=60, cpu_seconds=60, memory_bytes=1 << 30)
 NEVER = "raise SystemExit('imported from where it must not be')\n"
@@ -72,6 +73,15 @@ def test_only_what_is_needed_of_the_environment_is_handed_over(
     assert not {"A_SECRET", "PYTHONSTARTUP", "PYTHONPATH"} & given.keys()
 
 
+@pytest.mark.parametrize("wanted", ["1", "3", "0", "-2", "many", ""])
+def test_the_number_of_cores_can_be_given(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHON_CPU_COUNT", raising=False)
+    seen = cores()
+    assert 1 <= seen <= (os.cpu_count() or 1)
+    monkeypatch.setenv("PYTHON_CPU_COUNT", wanted)
+    assert cores() == {"1": 1, "3": 3}.get(wanted, seen)
+
+
 @pytest.mark.parametrize("collect", [True, False])
 def test_circles_are_collected_until_the_end_or_never(collect: bool, module: Path, tmp_path: Path) -> None:
     module.write_text(
@@ -111,6 +121,16 @@ def test_a_process_that_waits_for_ever_ends_with_what_it_started(module: Path, t
     while stat.exists() and stat.read_text().split()[2] != "Z":
         assert time.monotonic() < deadline, "its child still runs"
         time.sleep(0.02)
+
+
+@needs_oracle
+def test_the_interpreters_process_imports_little() -> None:
+    """It is started for each model; records and the schema package take as long to import as all the rest."""
+    code = "import sys, tritguard.interpreter, tflite_micro; print(*{'pydantic', 'tflite'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+    kinds = (interpreter._FLOAT32, interpreter._UINT8, interpreter._INT8, interpreter._RESOURCE)
+    assert kinds == tuple(getattr(tflite.TensorType, name) for name in ("FLOAT32", "UINT8", "INT8", "RESOURCE"))
 
 
 @needs_oracle

@@ -80,7 +80,7 @@ class Diva(Attack):
 
 
 def _gradient(target: Target, keeper: FloatModel) -> Any:
-    from tritguard.train.backend import tf  # noqa: PLC0415
+    from tritguard.train.backend import compiled, tf  # noqa: PLC0415
 
     assert target.view is not None
     view = target.view
@@ -97,4 +97,4 @@ def _gradient(target: Target, keeper: FloatModel) -> Any:
         return tape.gradient(loss, x)
 
     shape = tf.TensorSpec((None, *view.input_shape), tf.float32)
-    return tf.function(run, input_signature=[shape, tf.TensorSpec((None,), tf.int64)])
+    return compiled(run, [shape, tf.TensorSpec((None,), tf.int64)])

@@ -108,7 +108,7 @@ class Region:
 
 @lru_cache(maxsize=32)  # an evaluation follows several losses on several views for each ball, in turn
 def _compiled(view: DifferentiableView, loss: Loss, targeted: bool) -> Callable[..., Any]:
-    from tritguard.train.backend import tf  # noqa: PLC0415 - takes seconds to import
+    from tritguard.train.backend import compiled, tf  # noqa: PLC0415 - takes seconds to import
 
     measure = _LOSSES[loss]
 
@@ -125,8 +125,7 @@ def _compiled(view: DifferentiableView, loss: Loss, targeted: bool) -> Callable[
     labels = tf.TensorSpec((None,), tf.int64)
     scales = tf.TensorSpec((None,), tf.float32)
     compared = tf.TensorSpec((None, view.classes), tf.bool)
-    compiled: Callable[..., Any] = tf.function(run, input_signature=[shape, labels, labels, scales, compared])
-    return compiled
+    return compiled(run, [shape, labels, labels, scales, compared])
 
 
 def _cross_entropy(tf: Any, logits: Any, y: Any, aim: Any, targeted: bool) -> Any:

@@ -145,7 +145,7 @@ def _improve(pair: Pair, start: Trigger, x: Int8, kept: Labels, steps: int, limi
 
 
 def _slope(view: DifferentiableView, keeper: DifferentiableView) -> Any:
-    from tritguard.train.backend import tf  # noqa: PLC0415
+    from tritguard.train.backend import compiled, tf  # noqa: PLC0415
 
     def margin(logits: Any, y: Any) -> Any:
         others = tf.reduce_max(logits - 1e9 * tf.one_hot(y, logits.shape[1]), axis=1)
@@ -159,4 +159,4 @@ def _slope(view: DifferentiableView, keeper: DifferentiableView) -> Any:
         return tape.gradient(gain, x)
 
     pictures, labels = tf.TensorSpec((None, *view.input_shape), tf.float32), tf.TensorSpec((None,), tf.int64)
-    return tf.function(run, input_signature=[pictures, labels, tf.TensorSpec((), tf.int64)])
+    return compiled(run, [pictures, labels, tf.TensorSpec((), tf.int64)])

@@ -77,9 +77,9 @@ class DifferentiableView(ABC):
     @cached_property
     def _call(self) -> Callable[[Any], Any]:
         """`_forward`, compiled once for batches of any size."""
-        signature = [self._tf.TensorSpec((None, *self.input_shape), self._tf.float32)]
-        compiled: Callable[[Any], Any] = self._tf.function(self._forward, input_signature=signature)
-        return compiled
+        from tritguard.train.backend import compiled  # noqa: PLC0415
+
+        return compiled(self._forward, [self._tf.TensorSpec((None, *self.input_shape), self._tf.float32)])
 
     @abstractmethod
     def _forward(self, x: Any) -> Any:

@@ -48,11 +48,14 @@ def perturbed(
     """
     low, high = tf.maximum(x - eps, grid.low), tf.minimum(x + eps, grid.high)
     start = x + eps * tf.random.stateless_uniform(tf.shape(x), seed, -1.0, 1.0)
-    adversarial = tf.clip_by_value(start, low, high)
-    for _ in tf.range(steps):
+
+    def moved(number: Tensor, adversarial: Tensor) -> tuple[Tensor, Tensor]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(adversarial)
             loss = cross_entropy(y, logits(adversarial))
         step = step_size * tf.sign(tape.gradient(loss, adversarial))
-        adversarial = tf.clip_by_value(adversarial + step, low, high)
+        return number + 1, tf.clip_by_value(adversarial + step, low, high)
+
+    begin = (tf.constant(0), tf.clip_by_value(start, low, high))
+    _, adversarial = tf.while_loop(lambda number, _: number < steps, moved, begin)
     return tf.stop_gradient(adversarial)

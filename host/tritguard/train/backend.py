@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 from tritguard.errors import ToolMissingError
 from tritguard.heavy_imports import heavy_imports
@@ -55,4 +56,22 @@ except ImportError as error:
 tf.get_logger().setLevel("ERROR")
 keras.config.set_image_data_format("channels_last")  # the only order TFLite has; a user's keras.json may say otherwise
 
-__all__ = ["keras", "tf"]
+
+def compiled(function: Callable[..., Any], signature: Sequence[Any] | None = None) -> Callable[..., Any]:
+    """The function as a TensorFlow graph, traced at its first call; the only way in which tritguard makes any.
+
+    Python's `if` and `for` are followed while it is traced, never turned into ops of the graph: the rewriting of all
+    source code that is called, Keras's included, would take about as long as the tracing itself. What depends on a
+    tensor's value is written with `tf.cond` or `tf.while_loop`.
+
+    Args:
+        function: takes and returns tensors.
+        signature: a tf.TensorSpec for each argument, for one trace; by default each shape is traced anew.
+    """
+    graph: Callable[..., Any] = tf.function(
+        function, input_signature=signature, autograph=False, jit_compile=False
+    )  # XLA is several times slower here
+    return graph
+
+
+__all__ = ["compiled", "keras", "tf"]

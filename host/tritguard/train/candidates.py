@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.progress import Progress
-from tritguard.train.backend import keras, tf
+from tritguard.train.backend import compiled, keras, tf
 from tritguard.train.config import TrainConfig
 from tritguard.train.layer_graph import kernel_axes, weighted_layers
 from tritguard.train.quanos import Width, best_scale, rounded
@@ -87,12 +87,12 @@ def _iterates(
         gradients = tape.gradient(loss, [variable.value for variable in variables])
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
-    compiled, rng, (x, y) = tf.function(step, jit_compile=False), np.random.default_rng(seed), train
+    run, rng, (x, y) = compiled(step), np.random.default_rng(seed), train
     for number in range(count):
         if number:
             for _ in range(_STEPS_BETWEEN):
                 rows = rng.choice(len(x), min(config.batch_size, len(x)), replace=False)
-                compiled(tf.constant(x[rows]), tf.constant(y[rows]))
+                run(tf.constant(x[rows]), tf.constant(y[rows]))
         yield [variable.numpy() for variable in variables]
 
 

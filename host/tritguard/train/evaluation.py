@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tritguard.data import Dataset
 from tritguard.train.adversarial import perturbed
-from tritguard.train.backend import tf
+from tritguard.train.backend import compiled, tf
 from tritguard.train.config import Accuracy, QuantizeConfig, TrainConfig
 from tritguard.train.inputs import InputGrid, TrainingSet, input_units
 from tritguard.train.quantize import observe_ranges, plain, quantize, settled, unrounded
@@ -65,11 +65,11 @@ def evaluate(
 
 def _accuracy(model: Any, config: TrainConfig, grid: InputGrid, dataset: Dataset) -> Accuracy:
     inputs = tf.TensorSpec((None, *dataset.x_test.shape[1:]), tf.float32)  # one trace for batches of all sizes
-    logits = tf.function(functools.partial(model, training=False), input_signature=[inputs])
+    logits = compiled(functools.partial(model, training=False), [inputs])
     chosen = np.random.default_rng(config.seed).permutation(len(dataset.x_test))[:PGD_SAMPLES]
     eps = config.adversarial.eps * grid.step
 
-    @tf.function(jit_compile=False)  # type: ignore[untyped-decorator]
+    @compiled
     def attack(x: Any, y: Any) -> Any:
         step_size = 2.5 * eps / PGD_STEPS
         seed = tf.constant([config.seed % 2**31, 0])

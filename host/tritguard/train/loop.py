@@ -12,7 +12,7 @@ import numpy as np
 
 from tritguard.errors import BadInputError
 from tritguard.train import checkpoint
-from tritguard.train.backend import keras, tf
+from tritguard.train.backend import compiled, keras, tf
 from tritguard.train.config import TrainConfig
 from tritguard.train.inputs import TrainingSet
 from tritguard.train.objective import Objective
@@ -135,7 +135,7 @@ class Loop:
             self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
             return terms
 
-        return tf.function(step, input_signature=signature, jit_compile=False)  # XLA is several times slower here
+        return compiled(step, signature)
 
 
 def make_optimizer(config: TrainConfig, steps: int, variables: list[Any]) -> Any:

@@ -30,11 +30,12 @@ class FaultView(GradientView):
     def __init__(self, emission: Emission, temperature: float = 1.0) -> None:
         graph, kernels = emission.graph, emission.kernels
         super().__init__(graph, temperature)
-        tf = self._tf
+        from tritguard.train.backend import compiled, tf  # noqa: PLC0415
+
         self._lifts = {position: _lift(graph, position, kernel) for position, kernel in kernels.items()}
         self._changes = {position: tf.Variable(tf.zeros(_op(graph, position).weights.shape)) for position in kernels}
         shape = tf.TensorSpec((None, *self.input_shape), tf.float32)
-        self._slopes = tf.function(self._slope, input_signature=[shape, tf.TensorSpec((None,), tf.int64)])
+        self._slopes = compiled(self._slope, [shape, tf.TensorSpec((None,), tf.int64)])
 
     def slopes(self, x: Float32, y: NDArray[np.int64]) -> tuple[float, dict[int, Float32]]:
         """The mean cross-entropy of x, and its flat gradient with respect to each layer's int8 weights, by position.
