@@ -104,7 +104,7 @@ def models(draw: st.DrawFn, several: bool = False) -> bytes:
 
 
 def _factor(draw: st.DrawFn, scale: float, factors: list[float]) -> float:
-    return float(np.float32(scale * draw(st.sampled_from(factors))))
+    return float(np.float32(max(scale * draw(st.sampled_from(factors)), 1e-8)))  # smaller ones are refused with RELU6
 
 
 def _add(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
