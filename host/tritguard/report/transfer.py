@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tritguard.evaluate.transfer.result import Party, TransferResult
+from tritguard.report import wording as say
 from tritguard.report.lines import Axis, Chart, Point, chart
 from tritguard.report.study import Facts, Grid, Page, Section, SectionReport
-from tritguard.report.wording import count, data_range, interval, of, percent, real, steps
+from tritguard.report.wording import count, data_range, interval, of, percent, steps
 
 _LISTED = 20  # samples that are named
 
@@ -51,7 +52,7 @@ def _matrix(result: TransferResult, eps: int, unit: float) -> Section:
         rows.append(tuple(row))
     heat = tuple((0.0, *(1 - cells[source, target].accuracy.value for target in everyone)) for source in sources)
     return Section(
-        f"eps {steps(eps)}, {real(unit)} {result.input_unit}",
+        f"eps {steps(eps)}, {say.eps(unit, result.input_unit)}",
         "Rows: the model that inputs were crafted on; columns: the model that answered. Each cell gives the accuracy "
         "left and, of the inputs that broke the source while both models were right before, how many break the target "
         "too. The stronger a cell's colour, the more is lost.",

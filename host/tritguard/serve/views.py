@@ -96,8 +96,12 @@ def _clean(run: Run) -> str:
 def _robust(run: Run) -> str:
     if run.robustness is None:
         return ""
-    point = summary.headline_point(run.robustness)
-    return _WITHHELD if point is None else f"{say.percent(point.robust.value)} at eps {say.real(point.eps_input)}"
+    point, threat = summary.headline_point(run.robustness), run.robustness.threat_model
+    if point is None:
+        return _WITHHELD
+    in_units = say.in_steps(threat.norm) and say.in_pixels(threat.input_unit)
+    eps = say.eps(point.eps_input, threat.input_unit) if in_units else say.bound(point.eps_steps, threat.norm)
+    return f"{say.percent(point.robust.value)} at eps {eps}"
 
 
 def _name(run: Run) -> str:
