@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from tests.bench.robustness_data import digits
 from tests.support.shared import ROOT, shared_file
 from tritguard.cli import app
-from tritguard.data import SampleArray, to_input_bytes
+from tritguard.data import SampleArray, load_dataset, to_input_bytes
 from tritguard.emit import open_bundle
 from tritguard.train import TrainRecord
 from tritguard.twin import Twin
@@ -30,6 +31,9 @@ def samples(name: str) -> tuple[SampleArray, np.ndarray]:
     if name.startswith("cifar10"):
         subset = np.load(shared_file("data/cifar10_lossless_subset.npz"))
         return subset["test_images"], subset["test_labels"].astype(np.int64)
+    if name.startswith("fashion"):
+        fashion = load_dataset("fashion-mnist")
+        return fashion.x_test[:1000], fashion.y_test[:1000].astype(np.int64)
     shared_file("data/fsdd.npz")
     data = digits(training=False)
     return data.x_test, data.y_test
@@ -49,6 +53,14 @@ def right(deployed: tuple[Twin, float, int], x: SampleArray, y: np.ndarray) -> i
 
 def test_the_readme_has_a_row_for_each_folder() -> None:
     assert sorted(name for name, *_ in ROWS) == sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+
+
+def test_the_demo_attacks_a_trained_network_as_it_does_its_own() -> None:
+    own, trained = (tomllib.loads((ROOT / "docs" / f"{name}.toml").read_text()) for name in ("demo", "demo-pretrained"))
+    assert own.pop("train") == {"data": trained.pop("data")}
+    for kind in ("model", "control"):
+        assert (ROOT / trained.pop(kind)).is_file()
+    assert own == trained
 
 
 @pytest.mark.slow
