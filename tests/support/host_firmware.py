@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.shared import ROOT
 from tritguard.boards import load_board
-from tritguard.build.engine import FLAGS
+from tritguard.build.engine import FLAGS, INPUT_FLAG
 from tritguard.build.project import firmware_sources
 from tritguard.emit import Bundle
 
@@ -41,7 +41,7 @@ def host_firmware(bundle: Bundle, folder: Path, port: str, *, traced: bool = Fal
     shared = [file for name, file in firmware_sources(load_board("mps2-an386")).items() if "/" not in name]
     sources = [*(file for file in shared if file.suffix == ".c"), *bundle.c_dir.glob("*.c")]
     program = folder / "firmware"
-    compiler = ["gcc", *FLAGS, "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{folder}",
+    compiler = ["gcc", *FLAGS, INPUT_FLAG, "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{folder}",
                 f"-I{ROOT / 'firmware'}", f"-I{bundle.c_dir}"]  # fmt: skip
     own = [folder / Path(file).with_suffix(".o") for file in (port, "common_port.c")]
     for made in own:
