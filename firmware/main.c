@@ -15,8 +15,9 @@ volatile struct {
 _Alignas(4) uint8_t answer_packet[FRAME_OVERHEAD_BYTES + ANSWER_PAYLOAD_MAX];
 _Alignas(4) static uint8_t part_packet[FRAME_OVERHEAD_BYTES + PART_BYTES_MAX];
 
-/* Answer a request; `deliver` gets the bytes of each answer's packet, 0 if there is none. */
-static void respond(frame_event_t event, const frame_t *request, void (*deliver)(size_t bytes))
+/* Answer a request; `deliver` gets the bytes of each answer's packet, 0 if there is none. In line, it would be there
+ * twice. */
+__attribute__((noinline)) static void respond(frame_event_t event, const frame_t *request, void (*deliver)(size_t bytes))
 {
     answer_t answer = {.payload = answer_packet + FRAME_HEADER_BYTES};
     if (event == FRAME_WHOLE) {
@@ -83,7 +84,7 @@ static bool take_bulk(void)
 
 static void start(frame_reader_t *reader)
 {
-    frame_reader_init(reader, (frame_room_t){part_packet, sizeof part_packet}, engine_room);
+    frame_reader_init(reader, (frame_room_t){part_packet, sizeof part_packet}, &engine_room);
     engine_start();
     port_start();
 }

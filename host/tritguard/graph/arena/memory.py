@@ -129,8 +129,9 @@ def place_input(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan) -
         for group, each in zip(problem.groups, problem.blocks, strict=True)
     )
     received = Received(block, PACKET_HEADER_BYTES, PACKET_CRC_BYTES, plan.arena_bytes, offsets)
-    bound = max(plan.arena_bytes, *_needs(problem))
-    offsets, room = pack(problem.blocks, problem.leads, bound, received)
+    # A few bytes above the bound are enough: to look for them would move the other slots for nothing.
+    enough = max(plan.arena_bytes, max(_needs(problem)) + PACKET_HEADER_BYTES + PACKET_CRC_BYTES)
+    offsets, room = pack(problem.blocks, problem.leads, enough, received)
     offset = offsets[block]
     room = max(room, offset - PACKET_HEADER_BYTES + LEAST_PACKET_BYTES)
     others = tuple(at for i, at in enumerate(offsets) if i != block)
