@@ -17,7 +17,8 @@ _Alignas(4) static uint8_t part_packet[FRAME_OVERHEAD_BYTES + PART_BYTES_MAX];
 
 /* Answer a request; `deliver` gets the bytes of each answer's packet, 0 if there is none. In line, it would be there
  * twice. */
-__attribute__((noinline)) static void respond(frame_event_t event, const frame_t *request, void (*deliver)(size_t bytes))
+__attribute__((noinline)) static void respond(frame_event_t event, const frame_t *request,
+                                              void (*deliver)(size_t bytes))
 {
     answer_t answer = {.payload = answer_packet + FRAME_HEADER_BYTES};
     if (event == FRAME_WHOLE) {

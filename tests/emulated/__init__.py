@@ -20,7 +20,7 @@ from tritguard.boards import Board, load_board
 from tritguard.boards.core import machine_flags
 from tritguard.build.engine import INPUT_FLAG
 from tritguard.emit import Bundle
-from tritguard.emit.bundle import EdgeTensor, Manifest
+from tritguard.emit.bundle import EdgeTensor
 from tritguard.resources import firmware_dir
 
 _HERE = Path(__file__).parent
@@ -126,7 +126,8 @@ def _compile(flags: list[str], source: Path, target: Path) -> Path:
 
 
 def _table(cases: Sequence[Case]) -> str:
-    lines = ["#include <stdint.h>", "#include <string.h>", f"#define MODEL_COUNT {len(cases)}u", f"#define INPUTS {len(cases[0].x)}u"]
+    lines = ["#include <stdint.h>", "#include <string.h>"]
+    lines += [f"#define MODEL_COUNT {len(cases)}u", f"#define INPUTS {len(cases[0].x)}u"]
     largest = max(case.bundle.manifest.output_bytes for case in cases)
     lines.append(f"#define LARGEST_OUTPUT {largest}u")
     lines += [
@@ -163,7 +164,8 @@ def _call(i: int, case: Case) -> list[str]:
     arena = []
     if place is not None:
         arena = [f"extern int8_t arena_{i}[];", f"static uint32_t calls_{i};"]
-        sources = f"(calls_{i}++ % 2u == 0u) ? memcpy(arena_{i} + {place.offset}, input, {manifest.input.bytes}) : input"
+        moved = f"memcpy(arena_{i} + {place.offset}, input, {manifest.input.bytes})"
+        sources = f"(calls_{i}++ % 2u == 0u) ? {moved} : input"
     return [
         *arena,
         f"void reset_{i}(void);",

@@ -202,7 +202,7 @@ def _content(image: ELFFile, address: int, size: int) -> bytes:
     """The bytes that an ELF has at an address; nothing if it has none there."""
     for segment in image.iter_segments("PT_LOAD"):
         at = address - int(segment["p_vaddr"])
-        if 0 <= at and at + size <= segment["p_filesz"]:
+        if at >= 0 and at + size <= segment["p_filesz"]:
             return bytes(segment.data()[at : at + size])
     return b""
 

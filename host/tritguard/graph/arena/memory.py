@@ -138,9 +138,7 @@ def place_input(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan) -
     return replace(_plan(apart, place, others, plan), input=InputPlace(offset, room))
 
 
-def _plan(
-    problem: _Problem, place: Mapping[int, Slot | str], offsets: tuple[int, ...], plan: MemoryPlan
-) -> MemoryPlan:
+def _plan(problem: _Problem, place: Mapping[int, Slot | str], offsets: tuple[int, ...], plan: MemoryPlan) -> MemoryPlan:
     """A plan with its slots at other offsets."""
     slots = [_slot(problem, offsets, i) for i in range(len(offsets))]
     placed = {**place, **{tensor: slot for slot in slots for tensor in slot.tensors}}
