@@ -74,11 +74,14 @@ def pack(
         for i, a in enumerate(blocks)
     ]
 
+    def place(i: int, offsets: dict[int, int]) -> None:
+        walls = ((offsets[k] - gaps(i, k), offsets[k] + gaps(k, i)) for k in alive[i] if k in offsets)
+        offsets[i] = _lowest(sorted(walls), least.get(i, 0))
+
     def placed(order: Sequence[int]) -> tuple[int, ...]:
         offsets: dict[int, int] = {}
         for i in order:
-            walls = ((offsets[k] - gaps(i, k), offsets[k] + gaps(k, i)) for k in alive[i] if k in offsets)
-            offsets[i] = _lowest(sorted(walls), least.get(i, 0))
+            place(i, offsets)
         return tuple(offsets[i] for i in range(len(blocks)))
 
     def ends(offsets: tuple[int, ...]) -> list[int]:
@@ -92,17 +95,23 @@ def pack(
         all_ = max(aligned(own + received.behind), *reached, 0)
         return all_ if max(reached, default=0) <= received.others else all_ + _NEVER
 
-    starts = _usual(blocks) if received is None else _with(received, len(blocks))
+    known: list[tuple[int, ...]] = []  # packings that need no search
+    if received is not None:
+        beside = {i: at for i, at in enumerate(received.offsets) if i != received.block}
+        place(received.block, beside)
+        known = [tuple(beside[i] for i in range(len(blocks)))]
     if len(blocks) <= _EXHAUSTIVE:
-        orders = chain([] if received is None else starts, permutations(range(len(blocks))))
-        candidates = map(placed, orders)
+        candidates = chain(known, map(placed, permutations(range(len(blocks)))))
         best = next(candidates)
         for offsets in candidates:
             if span(best) <= enough:
                 break
             best = min(best, offsets, key=span)
+    elif known and span(known[0]) <= enough:
+        best = known[0]
     else:
-        best = _search(starts, placed, span, enough)
+        starts = [*_usual(blocks), *([] if received is None else _with(received, len(blocks)))]
+        best = min([*known, _search(starts, placed, span, enough)], key=span)
     return best, span(best)
 
 
@@ -118,7 +127,7 @@ def _usual(blocks: Sequence[Block]) -> list[list[int]]:
 
 
 def _with(received: Received, count: int) -> list[list[int]]:
-    """Orders that place all other blocks where they lie already, or lower, and the one that is received in between."""
+    """Orders that place all other blocks by their known offsets, and the one that is received in between."""
     others = sorted((i for i in range(count) if i != received.block), key=lambda i: received.offsets[i])
     return [[*others[:at], received.block, *others[at:]] for at in range(count - 1, -1, -1)]
 
