@@ -242,11 +242,13 @@ def asked_in_parts(sequence: int, x: np.ndarray, answer_bytes: int) -> tuple[byt
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("net", [over_its_input, of_few_inputs])
-def test_an_input_that_is_received_in_the_arena_gives_its_own_answer(net: Callable[[], bytes], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("net", "beside"), [(over_its_input, False), (over_its_input, True), (of_few_inputs, False)])
+def test_an_input_that_is_received_in_the_arena_gives_its_own_answer(
+    net: Callable[[], bytes], beside: bool, tmp_path: Path
+) -> None:
     """In every order of requests: a model writes over its input, and the next request over what it left."""
     bundle = write_bundle(net(), tmp_path / "bundle", name="net")
-    program = build_host_firmware(bundle, tmp_path, "host_port.c")
+    program = build_host_firmware(bundle, tmp_path, "host_port.c", beside=beside)
     x = np.random.default_rng(7).integers(-128, 128, (6, *bundle.manifest.input.shape), dtype=np.int8)
     scores, accumulators = Twin(bundle, threads=1).run(x)
     assert accumulators is not None
