@@ -27,6 +27,7 @@ _ROOM = struct.Struct("<II")  # a frame_room_t: address, bytes
 # A firmware of a version that received the input in a buffer of its own has request_packet in place of engine_room.
 _SYMBOLS = frozenset({"port_mark_idle", "bulk_mailbox", "engine_room", "request_packet", "answer_packet"})
 _CHUNK = 1024  # QEMU takes packets of 4,096 characters, two a byte
+_AHEAD = 64  # writes whose replies may wait: of a few hundred QEMU waits for us to read, while we wait for it
 _IDLE_SECONDS = 0.2
 
 
@@ -94,7 +95,14 @@ class BulkLine(Line):
         to = self._mailbox.request[0]
         parts = [(to + at, packet[at : at + _CHUNK]) for at in range(0, len(packet), _CHUNK)]
         parts.append((self._mailbox.lengths[0], _MAILBOX.pack(len(packet), 0)))
-        self._write(*(f"M{address:x},{len(part):x}:{part.hex()}" for address, part in parts), self._resume)
+        writes = [f"M{address:x},{len(part):x}:{part.hex()}" for address, part in parts]
+        while len(writes) > _AHEAD:
+            self._write(*writes[:_AHEAD])
+            for write in writes[:_AHEAD]:
+                if (reply := self._await_reply()) != b"OK":
+                    raise broken(self.url, f"QEMU's debugger says {reply!r} to {write[:20]}")
+            del writes[:_AHEAD]
+        self._write(*writes, self._resume)
         self._running = True
 
     @override
