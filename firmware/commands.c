@@ -122,7 +122,7 @@ static int32_t no_logits[1];
 #endif
 
 #ifdef TAKES_PARTS
-/* The input that is put together from parts, in request_packet. */
+/* The input that is put together from parts, in engine_room, as INFER's would lie. */
 static struct {
     bool begun;
     uint32_t sequence; /* of its parts and its RUN */
@@ -162,6 +162,7 @@ void commands_forget_input(void)
 static uint32_t infer(const uint8_t *from)
 {
     kept.is_valid = false;
+    commands_forget_input(); /* the engine's memory is also that of the parts */
     port_ticks_start();
     MARK(true);
     const uint32_t failure = engine_run((const int8_t *)from, result.output, LOGITS);
@@ -238,6 +239,11 @@ static bool takes_parts_of(uint32_t sequence)
     return true;
 }
 
+static uint8_t *whole_input(void)
+{
+    return engine_room.bytes + FRAME_HEADER_BYTES;
+}
+
 static void take_part(const frame_t *request, answer_t *answer)
 {
     const size_t bytes = request->payload_bytes;
@@ -250,7 +256,7 @@ static void take_part(const frame_t *request, answer_t *answer)
     }
     answer->due = false;
     if (takes_parts_of(request->header.sequence)) {
-        (void)memcpy(request_packet + FRAME_HEADER_BYTES + at, request->payload, bytes);
+        (void)memcpy(whole_input() + at, request->payload, bytes);
         for (size_t place = at / PLACE_BYTES; (place * PLACE_BYTES) < end; place++) {
             input.there[place / 8u] |= (uint8_t)(1u << (place % 8u));
         }
@@ -284,8 +290,7 @@ static uint16_t piece_bytes;
 
 static void run_input(answer_t *answer)
 {
-    input.begun = false;
-    const uint32_t failure = infer(request_packet + FRAME_HEADER_BYTES);
+    const uint32_t failure = infer(whole_input());
     if (failure != 0u) {
         answer->header.type = RUN;
         error(answer, ENGINE_FAILED, failure);
@@ -317,7 +322,7 @@ static void run(const frame_t *request, answer_t *answer)
     }
     size_t missing = first_missing();
     if (missing == PLACES) {
-        if (crc32(request_packet + FRAME_HEADER_BYTES, CONFIG_INPUT_BYTES) == crc) {
+        if (crc32(whole_input(), CONFIG_INPUT_BYTES) == crc) {
             kept.sequence = sequence;
             kept.crc = crc;
             answer->next = run_input;
@@ -359,6 +364,7 @@ static uint32_t lonely_blocks; /* broken ones since the last frame */
 static void profile(const frame_t *request, answer_t *answer)
 {
     kept.is_valid = false;
+    commands_forget_input();
 #ifdef CONFIG_KEEPS_STATE
     engine_reset();
     stream.begun = false;

@@ -19,9 +19,7 @@
 #define REQUEST_PAYLOAD_MAX COMMANDS_MAX(CONFIG_INPUT_BYTES, ECHO_BYTES_MAX)
 #define ANSWER_PAYLOAD_MAX                                                                                   \
     COMMANDS_MAX(COMMANDS_MAX(INFER_ANSWER_BYTES, PROFILE_ANSWER_BYTES), ECHO_BYTES_MAX)
-
-/* Requests that are longer than a part. An input that comes in parts is put together here, as INFER's would lie. */
-extern uint8_t request_packet[FRAME_OVERHEAD_BYTES + REQUEST_PAYLOAD_MAX];
+#define REQUEST_PACKET_MAX (FRAME_OVERHEAD_BYTES + REQUEST_PAYLOAD_MAX)
 
 typedef struct answer {
     uint8_t *payload; /* has room for ANSWER_PAYLOAD_MAX bytes */
@@ -38,7 +36,7 @@ void commands_answer(const frame_t *request, answer_t *answer);
 /* Answer a block of bytes that is not a frame. */
 void commands_answer_broken(answer_t *answer);
 
-/* Forget the input that is being put together: something else was written to request_packet. */
+/* Forget the input that is being put together: something else was written to engine_room. */
 void commands_forget_input(void);
 
 #endif

@@ -3,6 +3,8 @@
 #ifndef ENGINE_H
 #define ENGINE_H
 
+#include "protocol.h"
+
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -24,8 +26,14 @@ void engine_start(void);
 /* Begin a stream: set what a model keeps between inferences to its initial values. */
 void engine_reset(void);
 
-/* Run the model: int8[CONFIG_INPUT_BYTES] -> int8[CONFIG_OUTPUT_BYTES], int32[CONFIG_LOGIT_COUNT]. `input` is
- * aligned to 4 bytes. Returns 0, or the engine's own error code if the model did not run. */
+/* Where requests are received: at least REQUEST_PACKET_MAX bytes, aligned to 4. An engine that has its input in its own
+ * memory puts this around it, so that a request's payload lies where the input has to be. The room is the engine's while
+ * it runs, and nobody's afterwards; until the next run it keeps what is written there. The bulk line of
+ * docs/serial-protocol.md finds it by its name. */
+extern const frame_room_t engine_room;
+
+/* Run the model: int8[CONFIG_INPUT_BYTES] -> int8[CONFIG_OUTPUT_BYTES], int32[CONFIG_LOGIT_COUNT]. `input` is aligned
+ * to 4 bytes; it may be overwritten if it is the payload of a packet in engine_room. Returns 0, or the engine's own error code if the model did not run. */
 uint32_t engine_run(const int8_t *input, int8_t *output, int32_t *logits);
 
 #ifdef __cplusplus

@@ -1,7 +1,9 @@
 /* The engine that runs TensorFlow Lite Micro's interpreter, as the user built it. */
 #include "engine.h"
 
-#include "config.h"
+extern "C" {
+#include "commands.h"
+}
 
 #include <stddef.h>
 #include <stdint.h>
@@ -72,6 +74,10 @@ __attribute__((weak)) int __aeabi_atexit(void *, void (*)(void *), void *)
 alignas(16) static uint8_t arena[tflm_model::kArenaBytes] __asm__("tg_arena");
 alignas(tflm_model::OpResolver) static uint8_t resolver_memory[sizeof(tflm_model::OpResolver)];
 alignas(MicroInterpreter) static uint8_t interpreter_memory[sizeof(MicroInterpreter)];
+
+/* The interpreter has its tensors where its own planner puts them, and the input is copied there. */
+alignas(4) static uint8_t packet[REQUEST_PACKET_MAX];
+const frame_room_t engine_room = {packet, sizeof packet};
 
 static const uint8_t model_sha256[32] = TFLM_MODEL_SHA256;
 static MicroInterpreter *interpreter;

@@ -7,17 +7,18 @@
 #include "protocol.h"
 
 /* The bulk line of docs/serial-protocol.md finds these by name: a host that stops the core in port_mark_idle writes
- * a packet to `request_packet` and both lengths, the second as 0. */
+ * a packet to engine_room and both lengths, the second as 0. */
 volatile struct {
     uint32_t request_bytes;
     uint32_t answer_bytes;
 } bulk_mailbox;
-_Alignas(4) uint8_t request_packet[FRAME_OVERHEAD_BYTES + REQUEST_PAYLOAD_MAX];
 _Alignas(4) uint8_t answer_packet[FRAME_OVERHEAD_BYTES + ANSWER_PAYLOAD_MAX];
 _Alignas(4) static uint8_t part_packet[FRAME_OVERHEAD_BYTES + PART_BYTES_MAX];
 
-/* Answer a request; `deliver` gets the bytes of each answer's packet, 0 if there is none. */
-static void respond(frame_event_t event, const frame_t *request, void (*deliver)(size_t bytes))
+/* Answer a request; `deliver` gets the bytes of each answer's packet, 0 if there is none. In line, it would be there
+ * twice. */
+__attribute__((noinline)) static void respond(frame_event_t event, const frame_t *request,
+                                              void (*deliver)(size_t bytes))
 {
     answer_t answer = {.payload = answer_packet + FRAME_HEADER_BYTES};
     if (event == FRAME_WHOLE) {
@@ -75,7 +76,7 @@ static bool take_bulk(void)
     }
     frame_t request;
     const frame_event_t event =
-        (bytes <= sizeof request_packet) ? frame_open(request_packet, bytes, &request) : FRAME_BROKEN;
+        (bytes <= engine_room.capacity) ? frame_open(engine_room.bytes, bytes, &request) : FRAME_BROKEN;
     commands_forget_input();
     respond(event, &request, leave_packet);
     bulk_mailbox.request_bytes = 0u;
@@ -84,8 +85,7 @@ static bool take_bulk(void)
 
 static void start(frame_reader_t *reader)
 {
-    frame_reader_init(reader, (frame_room_t){part_packet, sizeof part_packet},
-                      (frame_room_t){request_packet, sizeof request_packet});
+    frame_reader_init(reader, (frame_room_t){part_packet, sizeof part_packet}, &engine_room);
     engine_start();
     port_start();
 }

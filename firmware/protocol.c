@@ -68,7 +68,7 @@ static void reader_restart(frame_reader_t *reader)
     reader->too_long = false;
 }
 
-void frame_reader_init(frame_reader_t *reader, frame_room_t small, frame_room_t large)
+void frame_reader_init(frame_reader_t *reader, frame_room_t small, const frame_room_t *large)
 {
     reader->small = small;
     reader->large = large;
@@ -82,12 +82,12 @@ static void reader_store(frame_reader_t *reader, const uint8_t *bytes, size_t co
     const size_t used = reader->used;
     const size_t end = used + count;
     uint8_t *to = reader->small.bytes;
-    if (end > reader->large.capacity) {
+    if (end > reader->large->capacity) {
         reader->too_long = true;
         return;
     }
     if (end > reader->small.capacity) {
-        to = reader->large.bytes;
+        to = reader->large->bytes;
         if (used <= reader->small.capacity) {
             (void)memcpy(to, reader->small.bytes, used);
             reader->spilled = true;
@@ -115,7 +115,7 @@ static frame_event_t reader_finish(const frame_reader_t *reader, frame_t *frame)
         return FRAME_BROKEN;
     }
     const bool is_small = reader->used <= reader->small.capacity;
-    return frame_open(is_small ? reader->small.bytes : reader->large.bytes, reader->used, frame);
+    return frame_open(is_small ? reader->small.bytes : reader->large->bytes, reader->used, frame);
 }
 
 frame_event_t frame_reader_take(frame_reader_t *reader, const uint8_t *bytes, size_t count, size_t *taken,

@@ -43,7 +43,7 @@ typedef struct {
 /* Decodes COBS while the bytes arrive. */
 typedef struct {
     frame_room_t small;
-    frame_room_t large;
+    const frame_room_t *large;
     size_t used;
     uint8_t run_left;  /* bytes until the next code byte */
     bool zero_pending; /* a zero stands where the next code byte is, unless the block ends there */
@@ -56,7 +56,7 @@ typedef void (*frame_sink_t)(uint8_t byte);
 
 /* Packets that do not fit into `small` go to `large`, which is larger and which the others leave alone. If both are aligned to 4 bytes,
  * so is every payload. */
-void frame_reader_init(frame_reader_t *reader, frame_room_t small, frame_room_t large);
+void frame_reader_init(frame_reader_t *reader, frame_room_t small, const frame_room_t *large);
 
 /* Take received bytes up to the end of a block, `taken` of them; `frame` is filled in if the result is FRAME_WHOLE. */
 frame_event_t frame_reader_take(frame_reader_t *reader, const uint8_t *bytes, size_t count, size_t *taken,

@@ -1,5 +1,6 @@
 /* The firmware's port for a fuzzer that is led by coverage: it makes the bytes that the line brings, keeps the blocks
- * that reach code which none before them reached, and sees to it that a whole request is still answered as at first.
+ * that reach code which none before them reached, and sees to it that a whole request, and one in parts, are still
+ * answered as at first.
  *
  *   FUZZ_BLOCKS=1000000 FUZZ_SEED=1 firmware < CORPUS > LARGER_CORPUS
  *
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_MAX 1024u
+#define BLOCK_MAX (1024u + (3u * CONFIG_INPUT_BYTES)) /* a whole request and one in parts */
 #define CORPUS_MAX 4096u
 #define EDGES 65536u
 #define CHECK_EVERY 256u
@@ -138,12 +139,25 @@ static void next_block(void)
     }
 }
 
-/* A request that has to be answered as it was at first, whatever came before it. */
+/* Requests that have to be answered as they were at first, whatever came before them. */
 static void check_block(void)
 {
+    static uint8_t packet[BLOCK_MAX];
+    uint8_t *const input = packet + FRAME_HEADER_BYTES;
     block.count = 0u;
     to_block(0u);
     frame_block(2u, 77u, 0u, CONFIG_INPUT_BYTES, false);
+    for (size_t at = 0u; at < CONFIG_INPUT_BYTES; at += PART_BYTES_MAX) {
+        const size_t left = CONFIG_INPUT_BYTES - at;
+        frame_block(6u, 78u, (uint16_t)(at / 32u), (left < PART_BYTES_MAX) ? left : PART_BYTES_MAX, false);
+    }
+    for (size_t i = 0u; i < CONFIG_INPUT_BYTES; i++) { /* as frame_block fills its payload */
+        input[i] = (uint8_t)(i % PART_BYTES_MAX);
+    }
+    put_u32(input, crc32(input, CONFIG_INPUT_BYTES));
+    put_u32(input + 4, (uint32_t)INFER_ANSWER_BYTES << 16);
+    const frame_header_t header = {.type = 7u, .sequence = 78u};
+    frame_send(packet, frame_close(packet, 8u, &header), to_block);
 }
 
 /* Compare the end of what was answered to `check_block`: before it may be answers to what the line broke off. */

@@ -17,7 +17,8 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from tests.support.device_support import BOARDS, Builder, changed_bundle, lively_model
+from tests.bench.models import MODELS
+from tests.support.device_support import BOARDS, Builder, changed_bundle, inputs, lively_model
 from tests.support.shared import ROOT
 from tritguard.boards import Board, load_board
 from tritguard.boards.driver import drivers, read_driver
@@ -27,10 +28,11 @@ from tritguard.build.kernel_objects import kernel_objects
 from tritguard.build.pio import COMPILER
 from tritguard.build.project import build_id, write_project
 from tritguard.device import open_device
-from tritguard.emit import Bundle
+from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError, BuildError, OverBudgetError, ToolMissingError
 from tritguard.records import from_table
 from tritguard.resources import firmware_dir
+from tritguard.twin import Twin
 
 pytest_plugins = ("tests.support.device_fixtures",)
 
@@ -65,7 +67,8 @@ def test_the_sizes_are_those_of_the_image(board: str, small_bundle: Bundle, firm
     for layer in small_bundle.manifest.layers:
         found = next((item.bytes for item in sizes.flash_layers if item.layer == layer.index), 0)
         assert found >= layer.weight_bytes
-    assert sizes.ram_arena == small_bundle.manifest.arena_bytes < sizes.ram_static
+    assert sizes.ram_arena == small_bundle.manifest.arena_with_input
+    assert sizes.ram_arena < sizes.ram_static
     assert sizes.stack_reserved == made.record.board.stack_bytes
     assert (made.path / "firmware.map").stat().st_size > 0
 
@@ -308,6 +311,24 @@ def test_a_bundle_for_other_cores_is_refused(small_bundle: Bundle, tmp_path: Pat
         build(small_bundle, board, tmp_path / "build")
     assert error.value.fix == "convert again with --core cortex-m0plus"
     assert not (tmp_path / "build").exists()
+
+
+def test_a_large_input_takes_no_ram_beside_the_arena(tmp_path: Path) -> None:
+    """It is received where the arena has room before the first layer: 27,648 bytes that were there twice."""
+    bundle = write_bundle(MODELS["vww"](), tmp_path / "bundle", name="vww")
+    manifest, board = bundle.manifest, load_board("mps2-an386")
+    assert manifest.arena_with_input == manifest.arena_bytes < 2 * manifest.input.bytes
+    answers = 2 * manifest.output.bytes  # one that is kept and one that is sent
+    most = manifest.arena_bytes + board.stack_bytes + answers + 2_048  # the UART's buffer is half of that
+    sizes = build(bundle, board, tmp_path / "build", budget=Budget(max_ram=most)).record.sizes
+    assert sizes.ram_arena == manifest.arena_bytes
+    with pytest.raises(OverBudgetError) as error:  # the buffer does not grow where there is no room at all
+        build(bundle, board, tmp_path / "over", budget=Budget(max_ram=manifest.arena_bytes))
+    told = re.search(r"are ([\d,]+) B more", str(error.value))
+    assert told is not None and int(told[1].replace(",", "")) <= most - manifest.arena_bytes
+    with open_device(bundle, open_build(tmp_path / "build")) as device:
+        x = inputs(bundle, 2)
+        assert (device.predict(x).scores == Twin(bundle).predict(x).scores).all()
 
 
 def test_a_firmware_over_budget_is_no_build(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:

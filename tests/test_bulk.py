@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.bench.models import random_net
 from tests.support.device_support import BOARDS, OTHER_BOARDS, Builder, crashing_bundle, inputs
 from tests.support.impatient import impatient
 from tests.support.kept import rows
@@ -95,6 +96,17 @@ def test_a_crash_is_named(board: str, small_bundle: Bundle, firmware: Builder, t
             device.predict(x[1:2])
         assert time.monotonic() - start < 15
         assert (device.predict(x[:1]).scores == Twin(small_bundle).predict(x[:1]).scores).all(), "it came back"
+
+
+def test_a_request_of_hundreds_of_writes_does_not_wait_for_ever(firmware: Builder, tmp_path: Path) -> None:
+    """QEMU did not read on while nobody read its replies to them."""
+    bundle = write_bundle(
+        random_net((280, 280, 3), [("conv", (3, 3), (8, 8), 4)], classes=3), tmp_path / "b", name="big"
+    )
+    x = inputs(bundle, 2)
+    with open_device(bundle, firmware(bundle, BOARDS[0])) as device:
+        assert device.bulk
+        assert (device.predict(x).scores == Twin(bundle).predict(x).scores).all()
 
 
 def test_an_emulator_keeps_no_more_translated_code_than_it_is_given(

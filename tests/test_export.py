@@ -65,6 +65,28 @@ target_link_libraries(user PRIVATE tritguard::lively)
     assert not (tmp_path / "build" / "net" / "lively_example").exists()
 
 
+def test_an_input_may_be_received_in_the_arena(
+    lively_bundle: Bundle, answers_of_lively: tuple[Int8, Int8], tmp_path: Path
+) -> None:
+    """As the README of an export says; the call is the same."""
+    export(lively_bundle, "cmake", tmp_path / "project" / "net")
+    assert "`lively_arena + LIVELY_INPUT_OFFSET`" in (tmp_path / "project" / "net" / "README.md").read_text()
+    place = "memcpy(lively_arena + LIVELY_INPUT_OFFSET, input, LIVELY_INPUT_BYTES)"
+    received = program("host.c", "lively").replace(
+        "#define RUN lively_model_run\n",
+        f"#include <string.h>\n#define RUN(input, output, logits) lively_model_run({place}, output, logits)\n",
+    )
+    (tmp_path / "project" / "main.c").write_text(received)
+    (tmp_path / "project" / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.21)\nproject(user LANGUAGES C)\n"
+        "add_compile_definitions(LIVELY_INPUT_IN_ARENA)\n"
+        "add_subdirectory(net)\nadd_executable(user main.c)\ntarget_link_libraries(user PRIVATE tritguard::lively)\n"
+    )
+    cmake(tmp_path / "project", tmp_path / "build", f"-DCMAKE_C_FLAGS={' '.join(STRICT)}")
+    x, answers = answers_of_lively
+    assert np.array_equal(scores(lively_bundle, run(tmp_path / "build" / "user", stdin=x.tobytes())), answers)
+
+
 def test_cmake_alone_builds_its_example(lively_bundle: Bundle, tmp_path: Path) -> None:
     """By a name that no target of CMake's may have."""
     export(lively_bundle, "cmake", tmp_path / "net", prefix="install")

@@ -120,7 +120,7 @@ def test_sizes_come_from_addresses(small_bundle: Bundle, standin_build: Build) -
     for layer in small_bundle.manifest.layers:
         found = next((item.bytes for item in sizes.flash_layers if item.layer == layer.index), 0)
         assert found >= layer.weight_bytes
-    assert sizes.ram_arena == small_bundle.manifest.arena_bytes
+    assert sizes.ram_arena == small_bundle.manifest.arena_with_input
     # The 2 KiB that the script reserves for heap and stack are none of it.
     with standin_build.elf.open("rb") as file:
         (end,) = ELFFile(file).get_section_by_name(".symtab").get_symbol_by_name("_end")

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tests.bench.models import MODELS
-from tests.support.random_graphs import inputs, sample_inputs, sandwiches
+from tests import emulated
+from tests.bench.models import MODELS, random_net
+from tests.support.differences import differences_on_core
+from tests.support.random_graphs import inputs, models, rowwise_models, sample_inputs, sandwiches
 from tests.support.shared import shared_file
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.boards import CoreClass
@@ -21,9 +23,10 @@ from tritguard.emit import write_bundle
 from tritguard.graph import optimised, read_graph
 from tritguard.graph.arena import memory
 from tritguard.graph.arena.access import Trace, lead
+from tritguard.graph.arena.chains import plan_striped
 from tritguard.graph.arena.memory import MemoryPlan, plan_memory
 from tritguard.graph.arena.placement import Block, aligned, pack
-from tritguard.graph.emission import choose_kernels
+from tritguard.graph.emission import choose_kernels, emission_of
 from tritguard.graph.formats.kernel import Order
 from tritguard.graph.model import Graph, Op, Pool2D
 from tritguard.oracle import Oracle, oracle_available
@@ -181,6 +184,59 @@ def test_scratch_that_is_not_needed_fills_the_arena_and_does_not_enlarge_it(
     plan = plan_memory(graph, kernels)
     assert plan.lower_bound <= plan.arena_bytes <= arena
     assert max(kernel.scratch_bytes for kernel in kernels.values()) > filled  # where activations are small
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(content=st.one_of(models(), rowwise_models()), stripes=st.booleans(), core=st.sampled_from(["m0", "m4", "m55"]))
+def test_the_input_lies_where_nothing_is_that_is_needed_with_it(content: bytes, stripes: bool, core: CoreClass) -> None:
+    """And costs those nothing who have it in a buffer of their own."""
+    emission = emission_of(read_graph(content), core, stripes=stripes)
+    graph, plan = emission.graph, emission.plan
+    problem, _ = memory._problem(graph, emission.kernels, plan.chains, received=True)
+    (own,) = (i for i, group in enumerate(problem.groups) if graph.input in group)
+    block, place, size = problem.blocks[own], plan.input, graph.tensors[graph.input].size
+    assert place is not None and place.offset % 4 == 0
+    assert memory.PACKET_HEADER_BYTES <= place.offset <= place.room - size - memory.PACKET_CRC_BYTES
+    assert plan.arena_bytes == (plan_striped if stripes else plan_memory)(graph, emission.kernels).arena_bytes
+    assert all(slot.offset + slot.size <= plan.arena_bytes for slot in plan.slots)
+    assert plan.arena_bytes <= place.room <= max(plan.arena_bytes + aligned(size) + 12, 12 + 256 + place.offset)
+    for slot in plan.slots:
+        number = next(at for at, step in enumerate(problem.steps) if slot.first in step)
+        apart = slot.offset + slot.size <= place.offset or place.offset + size <= slot.offset
+        if apart or number > block.last:
+            continue
+        sink = next(i for i, group in enumerate(problem.groups) if group == slot.tensors)
+        assert slot.tensors and slot.offset + problem.leads[own, sink] <= place.offset
+
+
+def test_the_first_layers_leave_room_for_the_inputs_of_known_networks() -> None:
+    for name in ("vww", "wake-word", "kws", "resnet8"):
+        plan = emission_of(read_graph(MODELS[name]()), "m4").plan
+        assert plan.input is not None and plan.input.room == plan.arena_bytes, name
+
+
+@pytest.mark.parametrize("core", ["m0", "m3", "m4", "m55"])
+def test_where_nothing_is_gained_the_input_lies_beside_the_rest(core: CoreClass) -> None:
+    """Packing anew does not always find the plan again whose outputs lie over their inputs: DS-CNN's on M55."""
+    for name in ("vww", "kws", "resnet8", "ad"):
+        emission = emission_of(read_graph(MODELS[name]()), core)
+        size = emission.graph.tensors[emission.graph.input].size
+        assert emission.plan.input is not None
+        assert emission.plan.input.room <= emission.plan.arena_bytes + aligned(size) + 12
+
+
+@needs_oracle
+@pytest.mark.parametrize("core", [emulated.M0PLUS, emulated.M4, emulated.M55], ids=lambda core: core.core)
+def test_a_first_output_lies_over_the_input_as_far_as_its_kernel_allows(
+    core: emulated.Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two pixels closer, and a core that receives the input in the arena gives other bytes."""
+    content = random_net((12, 12, 8), [("conv", (3, 3), (1, 1), 8), ("conv", (1, 1), (1, 1), 4)], classes=3)
+    plan = emission_of(read_graph(content), core.core_class).plan
+    assert plan.input is not None and plan.input.room < plan.arena_bytes + 12 * 12 * 8
+    assert differences_on_core(core, [content], 3) == []
+    monkeypatch.setattr(memory, "lead", lambda *args: max(0, (lead(*args) or 0) - 16))
+    assert differences_on_core(core, [content], 3) != []
 
 
 def test_scratch_lies_apart_from_all_that_its_layer_touches() -> None:

@@ -210,7 +210,7 @@ def test_a_board_that_hangs_at_any_request_is_power_cycled(
         bench = Bench(power_cycle="true")
         with open_device(small_bundle, small_build, board.port, bench) as device:
             device.predict(inputs(small_bundle, 1))
-            assert device.memory().arena == small_bundle.manifest.arena_bytes
+            assert device.memory().arena == small_bundle.manifest.arena_with_input
             assert device.power_cycles == board.power_cycles == 1
 
 

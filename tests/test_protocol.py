@@ -6,12 +6,15 @@ import random
 import struct
 import subprocess
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.bench.models import random_net
 from tests.support import fuzz
 from tests.support.host_firmware import host_firmware as build_host_firmware
 from tritguard.device.protocol import (
@@ -34,7 +37,8 @@ from tritguard.device.protocol import (
     decode,
     encode,
 )
-from tritguard.emit import Bundle
+from tritguard.emit import Bundle, write_bundle
+from tritguard.twin import Twin
 
 pytest_plugins = ("tests.support.device_fixtures",)
 
@@ -148,7 +152,8 @@ def test_every_request_is_answered_as_documented(host_firmware: Path, small_bund
     assert (parsed.board, parsed.engine, parsed.clock_hz, str(parsed.fault)) == ("host", "native", 1_000_000, "none")
     assert Hello.parse(hello.payload + b"a later revision's field") == parsed
     assert Inference.parse(infer.payload, 5, 5).ticks == 0x0123456789ABCDEF
-    assert MemoryUse.parse(memory.payload) == MemoryUse(small_bundle.manifest.arena_bytes, 1, 2, 3)
+    arena = small_bundle.manifest.arena_with_input
+    assert arena is not None and MemoryUse.parse(memory.payload) == MemoryUse(arena, 1, 2, 3)
 
 
 def test_a_hello_of_an_earlier_revision_says_nothing_of_the_port(host_firmware: Path) -> None:
@@ -213,6 +218,76 @@ def test_ten_thousand_random_strings_do_the_firmware_no_harm(host_firmware: Path
             line += encode(frame)
             expected.append(Frame(Request.ECHO + ANSWER, frame.sequence, frame.payload))
     assert [frame for frame in answers(host_firmware, line) if frame.sequence >= 1_000_000] == expected
+
+
+def over_its_input() -> bytes:
+    """A network whose first layers write over its input, of 768 bytes."""
+    return random_net((16, 16, 3), [("conv", (3, 3), (1, 1), 4), ("conv", (3, 3), (2, 2), 8)], classes=3)
+
+
+def of_few_inputs() -> bytes:
+    """A network whose input, of 75 bytes, is shorter than a part may be, so that it comes in the small buffer."""
+    return random_net((5, 5, 3), [("conv", (3, 3), (1, 1), 40), ("conv", (3, 3), (1, 1), 4)], classes=3)
+
+
+def asked_whole(sequence: int, x: np.ndarray) -> bytes:
+    return encode(Frame(Request.INFER, sequence, x.tobytes()))
+
+
+def asked_in_parts(sequence: int, x: np.ndarray, answer_bytes: int) -> tuple[bytes, bytes]:
+    """The parts of an input, 64 bytes each, and the RUN that asks for all of the answer."""
+    data = x.tobytes()
+    parts = [encode(Frame(Request.PART, sequence, data[at : at + 64], mark=at // 32)) for at in range(0, len(data), 64)]
+    return b"".join(parts), encode(Frame(Request.RUN, sequence, struct.pack("<IHH", zlib.crc32(data), 0, answer_bytes)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("net", "beside"), [(over_its_input, False), (over_its_input, True), (of_few_inputs, False)])
+def test_an_input_that_is_received_in_the_arena_gives_its_own_answer(
+    net: Callable[[], bytes], beside: bool, tmp_path: Path
+) -> None:
+    """In every order of requests: a model writes over its input, and the next request over what it left."""
+    bundle = write_bundle(net(), tmp_path / "bundle", name="net")
+    program = build_host_firmware(bundle, tmp_path, "host_port.c", beside=beside)
+    x = np.random.default_rng(7).integers(-128, 128, (6, *bundle.manifest.input.shape), dtype=np.int8)
+    scores, accumulators = Twin(bundle, threads=1).run(x)
+    assert accumulators is not None
+    size = 8 + 5 * bundle.manifest.output.bytes
+    rng, line, expected = random.Random(5), b"", []
+    for sequence in range(1, 300):
+        which = rng.randrange(len(x))
+        parts, run = asked_in_parts(sequence, x[which], size)
+        kind, runs = rng.randrange(5), 0
+        if kind == 0:  # the answer was lost, and the whole request comes again
+            line += asked_whole(sequence, x[which]) * 2
+        elif kind == 1:  # the answer was lost: it is kept, and not computed from what is left of the input
+            line, runs = line + parts + run * 3, 3
+        elif kind == 2:  # another request's memory is that of the parts
+            other = encode(Frame(Request.ECHO, 1, rng.randbytes(256)))
+            noise = rng.choice((other, other[:-3] + b"\1\0"))
+            line, runs = line + parts + noise + run + parts + run, 1
+        elif kind == 3:  # another inference is between the parts and their run, of which they all get lost
+            line, runs = line + parts + asked_whole(1_000, x[0]) + run + parts + run, 1
+        else:
+            line += rng.randbytes(rng.randrange(300)) + b"\0" + asked_whole(sequence, x[which])
+        expected += [(sequence, which)] * (runs or 1 + (kind == 0))
+    given = [frame for frame in answers(program, line) if frame.type in (Request.INFER + ANSWER, Request.RUN + ANSWER)]
+    given = [frame for frame in given if frame.sequence < 300]
+    assert [frame.sequence for frame in given] == [sequence for sequence, _ in expected]
+    for frame, (_, which) in zip(given, expected, strict=True):
+        answer = Inference.parse(frame.payload, bundle.manifest.output.bytes, bundle.manifest.output.bytes)
+        assert (answer.scores == scores[which].ravel()).all()
+        assert (answer.accumulators == accumulators[which].ravel()).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", [over_its_input, of_few_inputs])
+def test_the_fuzzer_finds_nothing_where_the_input_lies_in_the_arena(net: Callable[[], bytes], tmp_path: Path) -> None:
+    bundle = write_bundle(net(), tmp_path / "bundle", name="net")
+    plan = bundle.emission.plan
+    assert plan.input is not None and plan.input.room < plan.arena_bytes + bundle.manifest.input.bytes + 268
+    program = build_host_firmware(bundle, tmp_path, "fuzz_port.c", traced=True)
+    assert fuzz.fuzz(program, 4_000, 2, fuzz.corpus()).edges > 100
 
 
 @pytest.mark.slow

@@ -96,6 +96,18 @@ TG_CORE int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, in
 /* Does the same for acc = twice / 2, because cores multiply the doubled value. */
 TG_CORE int32_t tg_core_scale_twice(int32_t twice, int32_t multiplier, int32_t right, int32_t offset);
 
+#define TG_ADD_HEADROOM 20
+
+/* How sums are rescaled: twice a sum is table[the bits of b as uint8] + (a << TG_ADD_HEADROOM), for tg_core_scale_twice. */
+typedef struct {
+    const int32_t *table;
+    int32_t multiplier, right, offset;
+} tg_core_add_t;
+
+/* out[i] = a[i] + b[i], rescaled and saturated, for the first of `count` elements; returns for how many of them. Only
+ * cores that do several at once have it (TG_CORE_HAS_ADD). Those are read before they are written, so that the output
+ * may start where an input does, or before it. */
+
 #if defined(TG_CORE_HEADER)
 #include TG_CORE_HEADER
 #elif defined(__ARM_FEATURE_MVE) && ((__ARM_FEATURE_MVE & 1) != 0)

@@ -16,6 +16,7 @@
 #define TG_CORE_HAS_TILE
 #define TG_CORE_HAS_QUAD
 #define TG_CORE_HAS_BYTES
+#define TG_CORE_HAS_ADD
 
 #include "tg_core_m4.h"
 
@@ -61,6 +62,26 @@ TG_CORE void tg_core_pair(const tg_lane_t *columns, const int8_t *weights, int32
         tg_m55_products(vldrbq_z_s8(weights, TG_M55_HALF_OF_BYTES), x, own);
     }
     (void)memcpy(sums, own, sizeof own);
+}
+
+TG_CORE int32_t tg_core_add(const tg_core_add_t *how, const int8_t *a, const int8_t *b, int8_t *out,
+                            int32_t count)
+{
+    const int32x4_t multiplier = vdupq_n_s32(how->multiplier);
+    const int32x4_t least = vdupq_n_s32(INT8_MIN);
+    const int32x4_t greatest = vdupq_n_s32(INT8_MAX);
+    for (int32_t i = count / 4; i > 0; i--) {
+        const int32x4_t terms = vldrwq_gather_shifted_offset_s32(how->table, vldrbq_u32((const uint8_t *)b));
+        const int32x4_t twice = vaddq_s32(terms, vshlq_n_s32(vldrbq_s32(a), TG_ADD_HEADROOM));
+        const int32x4_t high = vrmulhq_s32(twice, multiplier);
+        const int32x4_t sum = vaddq_n_s32(vaddq_s32(high, vshrq_n_s32(twice, 31)), how->offset);
+        const int32x4_t value = vshlq_r_s32(sum, -how->right);
+        vstrbq_s32(out, vminq_s32(vmaxq_s32(value, least), greatest));
+        a += 4;
+        b += 4;
+        out += 4;
+    }
+    return count & ~3;
 }
 
 /* tg_scale_narrow and the clamp, with one pixel per lane. VQRDMULH is round(acc * multiplier / 2^31), halves

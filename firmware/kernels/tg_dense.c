@@ -2,6 +2,7 @@
 #include "tg_core.h"
 #include "tg_output.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #define QUAD 4
@@ -29,6 +30,7 @@ static inline void scaled(const tg_requant_t *q, int32_t channel, const int32_t 
     const int32_t *multiplier = q->multiplier + channel;
     const int8_t *shift = q->shift + channel;
     const int32_t rounding = (2 * q->zero_point) + 1;
+#pragma GCC unroll 4
     for (int32_t i = 0; i < QUAD; i++) {
         const int32_t right = -shift[i];
         const int32_t offset = tg_shift_left(rounding, right) >> 1; /* tg_scale_offset */
@@ -40,9 +42,8 @@ static inline void scaled(const tg_requant_t *q, int32_t channel, const int32_t 
 }
 
 /* Set the sums of up to four channels to their bias. */
-static inline void begin(const tg_dense_t *p, int32_t channel, int32_t count, int32_t *sums)
+static inline void begin(const int32_t *bias, int32_t count, int32_t *sums)
 {
-    const int32_t *bias = p->layer.bias + channel;
     if (count == QUAD) {
         (void)memcpy(sums, bias, QUAD * sizeof sums[0]);
         return;
@@ -52,63 +53,42 @@ static inline void begin(const tg_dense_t *p, int32_t channel, int32_t count, in
     }
 }
 
-/* Add the products of a part of the vector, which starts at a position, to the sums of up to four channels. */
-static inline void add(const tg_dense_t *p, int32_t channel, int32_t count, int32_t start,
-                       const tg_lane_t *vector, const tg_lane_t *end, int32_t *sums)
-{
-    const ptrdiff_t pair = 2 * (ptrdiff_t)((p->depth + 3) & ~3); /* bytes of weights */
-    const int8_t *first = p->layer.weights + ((channel / 2) * pair) + (2 * (ptrdiff_t)start);
-    const int8_t *weights[2] = {first, (count > 2) ? (first + pair) : first};
-    tg_core_quad(vector, end, weights, sums);
-}
-
-static inline void finish(const tg_dense_t *p, int32_t channel, int32_t count, const int32_t *sums,
-                          tg_sink_t sink)
-{
-    const tg_requant_t *q = &p->layer.requant;
-    if ((count == QUAD) && (q->narrow != 0) && (q->act_min == INT8_MIN) && (q->act_max == INT8_MAX)) {
-        scaled(q, channel, sums, sink);
-        return;
-    }
-    for (int32_t i = 0; i < count; i++) {
-        tg_output_run(&p->layer, channel + i, sums + i, 1, tg_sink_at(sink, i), 1);
-    }
-}
-
 /* A long vector is widened in pieces, between which the sums of all channels wait in the scratch. */
-static void in_pieces(const tg_dense_t *p, const int8_t *in, tg_sink_t all, void *scratch)
-{
-    tg_lane_t *vector = scratch;
-    int32_t *sums = (int32_t *)(void *)(vector + p->piece);
-    for (int32_t channel = 0; channel < p->units; channel += QUAD) {
-        begin(p, channel, tg_min(QUAD, p->units - channel), sums + channel);
-    }
-    for (int32_t start = 0; start < p->depth; start += p->piece) {
-        const tg_lane_t *end = widen(in + start, tg_min(p->piece, p->depth - start), vector);
-        for (int32_t channel = 0; channel < p->units; channel += QUAD) {
-            add(p, channel, p->units - channel, start, vector, end, sums + channel);
-        }
-    }
-    for (int32_t channel = 0; channel < p->units; channel += QUAD) {
-        const int32_t count = tg_min(QUAD, p->units - channel);
-        finish(p, channel, count, sums + channel, tg_sink_at(all, channel));
-    }
-}
-
 void tg_dense_int8(const tg_dense_t *p, const int8_t *in, int8_t *out, int32_t *accumulators, void *scratch)
 {
-    const tg_sink_t all = {out, accumulators};
-    if (p->piece < p->depth) {
-        in_pieces(p, in, all, scratch);
-        return;
-    }
+    const tg_requant_t *q = &p->layer.requant;
+    const bool is_plain = (q->narrow != 0) && (q->act_min == INT8_MIN) && (q->act_max == INT8_MAX);
+    const ptrdiff_t pair = 2 * (ptrdiff_t)((p->depth + 3) & ~3); /* bytes of weights */
     tg_lane_t *vector = scratch;
-    const tg_lane_t *end = widen(in, p->depth, vector);
-    for (int32_t channel = 0; channel < p->units; channel += QUAD) {
-        const int32_t count = tg_min(QUAD, p->units - channel);
-        int32_t sums[QUAD];
-        begin(p, channel, count, sums);
-        add(p, channel, count, 0, vector, end, sums);
-        finish(p, channel, count, sums, tg_sink_at(all, channel));
+    for (int32_t start = 0; start < p->depth; start += p->piece) {
+        const int32_t left = p->depth - start;
+        const tg_lane_t *end = widen(in + start, tg_min(p->piece, left), vector);
+        const int8_t *first = p->layer.weights + (2 * (ptrdiff_t)start);
+        const int8_t *weights[2] = {first, first + pair};
+        int32_t one[QUAD];
+        int32_t *sums = (p->piece < p->depth) ? (int32_t *)(void *)(vector + p->piece) : one;
+        for (int32_t channel = 0; channel < p->units; channel += QUAD) {
+            const int32_t count = tg_min(QUAD, p->units - channel);
+            if (count <= 2) { /* there is no second pair */
+                weights[1] = weights[0];
+            }
+            if (start == 0) {
+                begin(p->layer.bias + channel, count, sums);
+            }
+            tg_core_quad(vector, end, weights, sums);
+            if (left <= p->piece) {
+                const tg_sink_t sink = tg_sink_at((tg_sink_t){out, accumulators}, channel);
+                if (is_plain && (count == QUAD)) {
+                    scaled(q, channel, sums, sink);
+                } else {
+                    for (int32_t i = 0; i < count; i++) {
+                        tg_output_run(&p->layer, channel + i, sums + i, 1, tg_sink_at(sink, i), 1);
+                    }
+                }
+            }
+            weights[0] += 2 * pair;
+            weights[1] += 2 * pair;
+            sums = (sums == one) ? one : (sums + QUAD);
+        }
     }
 }

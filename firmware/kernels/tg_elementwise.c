@@ -7,7 +7,6 @@
 #include <stddef.h>
 #include <string.h>
 
-#define ADD_HEADROOM 20
 #define MOST_NARROW 22 /* the most bits a narrow shift goes right */
 
 static inline int32_t scaled(int32_t value, tg_scale_t scale)
@@ -18,8 +17,8 @@ static inline int32_t scaled(int32_t value, tg_scale_t scale)
 /* The sum in the common scale, in which a's factor is exactly half of the headroom. */
 static inline int32_t common(const tg_add_t *p, int32_t a, int32_t b)
 {
-    const int32_t term = scaled(tg_shift_left(b - p->zero_point_b, ADD_HEADROOM), p->scale_b);
-    return tg_shift_left(a - p->zero_point_a, ADD_HEADROOM - 1) + term;
+    const int32_t term = scaled(tg_shift_left(b - p->zero_point_b, TG_ADD_HEADROOM), p->scale_b);
+    return tg_shift_left(a - p->zero_point_a, TG_ADD_HEADROOM - 1) + term;
 }
 
 static inline int8_t added(const tg_add_t *p, int32_t sum)
@@ -60,11 +59,11 @@ static void requantize_lanes(tg_requantize_t p, const int8_t *in, int8_t *out)
 static void add_table(const tg_add_t *p, int32_t *table)
 {
     const tg_scale_t scale = p->scale_b;
-    const int32_t start = tg_shift_left(-p->zero_point_a, ADD_HEADROOM);
+    const int32_t start = tg_shift_left(-p->zero_point_a, TG_ADD_HEADROOM);
     const bool narrow = (scale.shift < 0) && (scale.shift >= -MOST_NARROW);
     const int32_t offset = tg_scale_offset(0, narrow ? -scale.shift : 1);
     for (int32_t value = INT8_MIN; value <= INT8_MAX; value++) {
-        const int32_t b = tg_shift_left(value - p->zero_point_b, ADD_HEADROOM);
+        const int32_t b = tg_shift_left(value - p->zero_point_b, TG_ADD_HEADROOM);
         const int32_t term =
             narrow ? tg_core_scale(b, scale.multiplier, -scale.shift, offset) : scaled(b, scale);
         table[(uint8_t)value] = start + (2 * term);
@@ -77,9 +76,17 @@ __attribute__((noinline, unused)) static void add_narrow(const tg_add_t *p, cons
     const int32_t shift = p->scale_out.shift;
     const int32_t multiplier = p->scale_out.multiplier;
     const int32_t offset = tg_scale_offset(p->out_zero_point, -shift);
+    const int8_t *const end = out + p->size;
+#ifdef TG_CORE_HAS_ADD
+    const tg_core_add_t how = {table, multiplier, -shift, offset};
+    const int32_t done = tg_core_add(&how, a, b, out, p->size);
+    a += done;
+    b += done;
+    out += done;
+#endif
 #pragma GCC unroll 2
-    for (const int8_t *end = out + p->size; out != end; out++) {
-        const int32_t twice = table[(uint8_t)*b] + tg_shift_left(*a, ADD_HEADROOM);
+    for (; out != end; out++) {
+        const int32_t twice = table[(uint8_t)*b] + tg_shift_left(*a, TG_ADD_HEADROOM);
         *out = tg_saturate(tg_core_scale_twice(twice, multiplier, -shift, offset));
         a++;
         b++;

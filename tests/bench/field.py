@@ -21,7 +21,7 @@ from rich.table import Table
 
 from tritguard.boards import load_board
 from tritguard.cli.progress import bar
-from tritguard.emit import write_bundle
+from tritguard.emit import Manifest, write_bundle
 from tritguard.emit.golden import golden_of
 from tritguard.errors import TritguardError, first_line
 from tritguard.oracle import measure_apart, probes
@@ -46,7 +46,7 @@ class Entry(Record):
         notes: what of it was left to the host or computed ahead.
         inputs: on how many inputs it was compared.
         differing: on how many of them a byte differed.
-        arena: the engine's, in bytes, with what outlives an inference.
+        arena: the engine's, in bytes, with the input and what outlives an inference, as TFLM's has them.
         tflm_arena: the smallest in which the interpreter runs it, in bytes, with a 64-bit host's structures.
         tflm_activations: the part of that which holds activations and scratch.
         instructions: of one inference on the Cortex-M4, where counted.
@@ -87,6 +87,12 @@ class Field(Record):
     entries: tuple[Entry, ...]
 
 
+def _arena(manifest: Manifest) -> int:
+    """The arena with the input in it or, where there are several, beside it."""
+    beside = sum(edge.bytes for edge in (manifest.input, *manifest.further_inputs))
+    return manifest.arena_with_input or manifest.arena_bytes + beside
+
+
 def try_model(path: Path, name: str, *, counted: bool) -> Entry:
     """Take one model through the engine, in this process."""
     content = path.read_bytes()
@@ -106,7 +112,7 @@ def try_model(path: Path, name: str, *, counted: bool) -> Entry:
             "notes": made.notes,
             "inputs": INPUTS,
             "differing": int((ours != theirs).any(axis=-1).sum()),
-            "arena": manifest.arena_bytes + manifest.state_bytes,
+            "arena": _arena(manifest) + manifest.state_bytes,
             "tflm_arena": use.least,
             "tflm_activations": use.activations,
         }

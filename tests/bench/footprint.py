@@ -5,12 +5,10 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-import numpy as np
-
 from tritguard.boards import Board
 from tritguard.boards.core import machine_flags
 from tritguard.build import Build
-from tritguard.build.engine import FLAGS
+from tritguard.build.engine import FLAGS, INPUT_FLAG
 from tritguard.device import open_device
 from tritguard.emit import Bundle
 from tritguard.predictor import Int8
@@ -57,9 +55,9 @@ def flash_bytes(bundle: Bundle, board: Board, folder: Path) -> int:
 
 
 def ram_bytes(bundle: Bundle, built: Build, x: Int8) -> int:
-    """RAM in bytes: arena, input, output, and the deepest use of the firmware's painted stack."""
+    """RAM in bytes: arena, with the input in it or beside it, output, and the deepest use of the painted stack."""
     with open_device(bundle, built) as device:
         device.predict(x)
         use = device.memory()
-    manifest = bundle.manifest
-    return use.arena + int(np.prod(manifest.input.shape)) + int(np.prod(manifest.output.shape)) + use.stack_peak
+    beside = 0 if INPUT_FLAG in built.record.flags else bundle.manifest.input.bytes
+    return use.arena + beside + bundle.manifest.output.bytes + use.stack_peak

@@ -28,6 +28,7 @@ from tritguard.build import Build, build
 from tritguard.cli.progress import bar
 from tritguard.emit import Bundle, write_bundle
 from tritguard.emit.bundle import Layer
+from tritguard.errors import OverBudgetError
 from tritguard.oracle import predict_apart
 from tritguard.predictor import Int8
 from tritguard.profile import ModelCount, count
@@ -191,7 +192,11 @@ def _print_anchor(console: Console, names: list[str], cases: dict[str, Case]) ->
     with bar("CMSIS-NN") as report:
         for done, name in enumerate(names, start=1):
             case = cases[name]
-            anchor = count_cmsis(case.bundle, case.board, case.folder)
+            try:
+                anchor = count_cmsis(case.bundle, case.board, case.folder)
+            except OverBudgetError:  # it keeps the inputs and outputs of all layers at once
+                table.add_row(name, "", "too large for the board")
+                continue
             layers = {layer.layer for layer in anchor.layers} - {None}
             theirs = [layer for layer in anchor.layers if layer.layer in layers]
             cycles = sum(layer.cycles or 0 for layer in theirs)

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from tritguard.boards import Board, load_board
 from tritguard.boards.core import machine_flags
+from tritguard.build.engine import INPUT_FLAG
 from tritguard.emit import Bundle
-from tritguard.emit.bundle import EdgeTensor, Manifest
+from tritguard.emit.bundle import EdgeTensor
 from tritguard.resources import firmware_dir
 
 _HERE = Path(__file__).parent
@@ -78,7 +79,9 @@ def _link(core: Core, cases: Sequence[Case], folder: Path) -> Path:
     for i, case in enumerate(cases):
         kernels |= {file.name for file in case.bundle.c_dir.glob("*.c") if file.name != "tg_model.c"}
         _assert_shipped_as_they_are(case.bundle)
-        names = [f"-Dtg_model_{name}={name}_{i}" for name in ("run", "reset", "sha256")]
+        names = [f"-Dtg_{name}={name.removeprefix('model_')}_{i}"
+                 for name in ("model_run", "model_reset", "model_sha256", "arena")]  # fmt: skip
+        names.append(INPUT_FLAG)
         objects.append(_compile(flags + names, case.bundle.c_dir / "tg_model.c", folder / f"model_{i}.o"))
     objects += [_kernel(tuple(flags), name) for name in sorted(kernels)]
     (folder / "models.h").write_text(_table(cases))
@@ -123,7 +126,8 @@ def _compile(flags: list[str], source: Path, target: Path) -> Path:
 
 
 def _table(cases: Sequence[Case]) -> str:
-    lines = ["#include <stdint.h>", f"#define MODEL_COUNT {len(cases)}u", f"#define INPUTS {len(cases[0].x)}u"]
+    lines = ["#include <stdint.h>", "#include <string.h>"]
+    lines += [f"#define MODEL_COUNT {len(cases)}u", f"#define INPUTS {len(cases[0].x)}u"]
     largest = max(case.bundle.manifest.output_bytes for case in cases)
     lines.append(f"#define LARGEST_OUTPUT {largest}u")
     lines += [
@@ -139,7 +143,7 @@ def _table(cases: Sequence[Case]) -> str:
     entries, at = [], 0
     for i, case in enumerate(cases):
         manifest = case.bundle.manifest
-        lines += _call(i, manifest)
+        lines += _call(i, case)
         logits = 0 if manifest.logits is None else manifest.output_bytes
         reset = f"reset_{i}" if manifest.state_bytes else "0"
         entries.append(
@@ -149,11 +153,21 @@ def _table(cases: Sequence[Case]) -> str:
     return "\n".join([*lines, "static const model_t models[] = {", *entries, "};", ""])
 
 
-def _call(i: int, manifest: Manifest) -> list[str]:
-    """A model's entry, and a function that lays several inputs and outputs one behind the other."""
+def _call(i: int, case: Case) -> list[str]:
+    """A model's entry, and a function that lays several inputs and outputs one behind the other.
+
+    A single input is every other time given where the plan of the arena has a place for it.
+    """
+    manifest, place = case.bundle.manifest, case.bundle.emission.plan.input
     sources, source = _edges("const int8_t", "input", (manifest.input, *manifest.further_inputs))
     sinks, sink = _edges("int8_t", "output", (manifest.output, *manifest.further_outputs))
+    arena = []
+    if place is not None:
+        arena = [f"extern int8_t arena_{i}[];", f"static uint32_t calls_{i};"]
+        moved = f"memcpy(arena_{i} + {place.offset}, input, {manifest.input.bytes})"
+        sources = f"(calls_{i}++ % 2u == 0u) ? {moved} : input"
     return [
+        *arena,
         f"void reset_{i}(void);",
         f"void run_{i}({source}, {sink}, int32_t *logits);",
         f"static void call_{i}(const int8_t *input, int8_t *output, int32_t *logits)",

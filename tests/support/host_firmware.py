@@ -11,12 +11,12 @@ import pytest
 
 from tests.support.shared import ROOT
 from tritguard.boards import load_board
-from tritguard.build.engine import FLAGS
+from tritguard.build.engine import FLAGS, INPUT_FLAG
 from tritguard.build.project import firmware_sources
 from tritguard.emit import Bundle
 
 
-def host_firmware(bundle: Bundle, folder: Path, port: str, *, traced: bool = False) -> Path:
+def host_firmware(bundle: Bundle, folder: Path, port: str, *, traced: bool = False, beside: bool = False) -> Path:
     """Compile the firmware of a bundle with one of the ports in `tests/`; return the program.
 
     Args:
@@ -24,6 +24,7 @@ def host_firmware(bundle: Bundle, folder: Path, port: str, *, traced: bool = Fal
         folder: where it is compiled.
         port: the port's file, without what `common_port.c` has for all of them.
         traced: call `__sanitizer_cov_trace_pc` of the port at each edge of the firmware's control flow.
+        beside: receive requests in a buffer beside the arena, as with the C of earlier versions.
     """
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
@@ -41,7 +42,8 @@ def host_firmware(bundle: Bundle, folder: Path, port: str, *, traced: bool = Fal
     shared = [file for name, file in firmware_sources(load_board("mps2-an386")).items() if "/" not in name]
     sources = [*(file for file in shared if file.suffix == ".c"), *bundle.c_dir.glob("*.c")]
     program = folder / "firmware"
-    compiler = ["gcc", *FLAGS, "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{folder}",
+    flags = FLAGS if beside else (*FLAGS, INPUT_FLAG)
+    compiler = ["gcc", *flags, "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{folder}",
                 f"-I{ROOT / 'firmware'}", f"-I{bundle.c_dir}"]  # fmt: skip
     own = [folder / Path(file).with_suffix(".o") for file in (port, "common_port.c")]
     for made in own:

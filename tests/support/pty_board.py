@@ -96,7 +96,7 @@ class PtyBoard:
         if frame.type == Request.ECHO:
             return frame.payload
         if frame.type == Request.MEMORY:
-            arena = self._bundle.manifest.arena_bytes
+            arena = self._build.record.sizes.ram_arena
             return b"".join(number.to_bytes(4, "little") for number in (arena, arena + 999, 4096, 500))
         self.inferences += 1
         if self.inferences == self._crashes_at:

@@ -20,6 +20,7 @@ FLAGS = (
 )  # fmt: skip
 C_ONLY = {"-Wmissing-prototypes", "-Wstrict-prototypes", "-Wold-style-definition"}
 """Warnings that the C++ compiler does not know."""
+INPUT_FLAG = "-DTG_INPUT_IN_ARENA"  # requests are received where the plan of the arena has the input
 PROFILER_FLAG = "-DTG_PROFILE"  # the firmware times its own layers, which slows it down
 
 
@@ -78,6 +79,6 @@ def native_engine(bundle: Bundle, *, profile: bool = False) -> Engine:
         adapter="engine_native.c",
         model_files=trusted_sources(bundle),
         logit_count=0 if bundle.manifest.logits is None else len(bundle.manifest.logits.scale),
-        flags=(*FLAGS, PROFILER_FLAG) if profile else FLAGS,
+        flags=(*FLAGS, INPUT_FLAG, PROFILER_FLAG) if profile else (*FLAGS, INPUT_FLAG),
         library=Library(),
     )

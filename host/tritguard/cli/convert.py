@@ -140,6 +140,10 @@ def describe(bundle: Bundle) -> None:
         f"(bound {manifest.arena_lower_bound:,})",
         soft_wrap=True,
     )
+    if manifest.arena_with_input is not None:
+        console.print(
+            f"with the input received in it, as in a firmware, the arena takes {manifest.arena_with_input:,} B"
+        )
     for chain in manifest.stripes:
         console.print(
             f"layers {chain.first_layer} to {chain.last_layer} run in {chain.count} stripes"

@@ -10,7 +10,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
 
@@ -23,7 +23,11 @@ from tritguard.errors import DeviceError
 
 _IDLE_REGISTER = 0xE000ED00  # CPUID, which port_mark_idle reads and nothing else
 _MAILBOX = struct.Struct("<II")  # bytes of the request, bytes of the answer
+_ROOM = struct.Struct("<II")  # a frame_room_t: address, bytes
+# A firmware of a version that received the input in a buffer of its own has request_packet in place of engine_room.
+_SYMBOLS = frozenset({"port_mark_idle", "bulk_mailbox", "engine_room", "request_packet", "answer_packet"})
 _CHUNK = 1024  # QEMU takes packets of 4,096 characters, two a byte
+_AHEAD = 64  # writes whose replies may wait: of a few hundred QEMU waits for us to read, while we wait for it
 _IDLE_SECONDS = 0.2
 
 
@@ -40,14 +44,20 @@ class Mailbox:
     def find(cls, elf: Path) -> Self | None:
         """Read the addresses from a firmware's symbols; None if it has no bulk line."""
         with elf.open("rb") as file:
-            table = ELFFile(file).get_section_by_name(".symtab")
+            image = ELFFile(file)
+            table = image.get_section_by_name(".symtab")
             if table is None:
                 return None
-            names = ("port_mark_idle", "bulk_mailbox", "request_packet", "answer_packet")
-            symbols = [symbol for name in names for symbol in table.get_symbol_by_name(name) or ()]
-        if len(symbols) != len(names):
-            return None
-        return cls(*((symbol["st_value"] & ~1, symbol["st_size"]) for symbol in symbols))
+            places = {
+                symbol.name: (int(symbol["st_value"]) & ~1, int(symbol["st_size"]))
+                for symbol in table.iter_symbols()
+                if symbol.name in _SYMBOLS
+            }
+            if "engine_room" in places:
+                places["request_packet"] = _ROOM.unpack(_content(image, *places["engine_room"]))
+        found = [places[name] for name in ("port_mark_idle", "bulk_mailbox", "request_packet", "answer_packet")
+                 if name in places]  # fmt: skip
+        return cls(*found) if len(found) == len(fields(cls)) else None
 
 
 class BulkLine(Line):
@@ -85,7 +95,14 @@ class BulkLine(Line):
         to = self._mailbox.request[0]
         parts = [(to + at, packet[at : at + _CHUNK]) for at in range(0, len(packet), _CHUNK)]
         parts.append((self._mailbox.lengths[0], _MAILBOX.pack(len(packet), 0)))
-        self._write(*(f"M{address:x},{len(part):x}:{part.hex()}" for address, part in parts), self._resume)
+        writes = [f"M{address:x},{len(part):x}:{part.hex()}" for address, part in parts]
+        while len(writes) > _AHEAD:
+            self._write(*writes[:_AHEAD])
+            for write in writes[:_AHEAD]:
+                if (reply := self._await_reply()) != b"OK":
+                    raise broken(self.url, f"QEMU's debugger says {reply!r} to {write[:20]}")
+            del writes[:_AHEAD]
+        self._write(*writes, self._resume)
         self._running = True
 
     @override
@@ -187,6 +204,15 @@ class BulkLine(Line):
             self._buffer += received
         body, self._buffer = self._buffer[:end], self._buffer[end + 3 :]
         return body[body.index(b"$") + 1 :] if b"$" in body else b""
+
+
+def _content(image: ELFFile, address: int, size: int) -> bytes:
+    """The bytes that an ELF has at an address; nothing if it has none there."""
+    for segment in image.iter_segments("PT_LOAD"):
+        at = address - int(segment["p_vaddr"])
+        if at >= 0 and at + size <= segment["p_filesz"]:
+            return bytes(segment.data()[at : at + size])
+    return b""
 
 
 def _reads(address: int, size: int) -> list[str]:

@@ -198,6 +198,8 @@ class Manifest(Record):
     arena_bytes: int
     arena_lower_bound: int  # the most that one layer or chain needs at once; no plan with these kernels takes less
     arena_whole_layers: int  # without stripes
+    # with the input received in it, as a firmware does; None: there are several, or the version did not plan that
+    arena_with_input: int | None = None
     stripes: tuple[Striped, ...]
     arena: tuple[ArenaSlot, ...]
     verified_against_oracle: int  # random inputs on which twin and oracle gave the same bytes; 0 without an oracle

@@ -6,20 +6,29 @@ it starts as far before it as the kernel's order of reading and writing demands 
 
 Time is counted in steps. A step is a layer, or a chain of layers computed in stripes of rows
 (`graph/arena/stripes.py`), whose inner tensors have memory for a few rows only and whose scratch is shared.
+
+The input has a place, too, for those who receive it there instead of in a buffer of their own (`place_input`): it lies
+where the first layers leave room, and only they have to find it there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tritguard.graph.arena.access import lead
-from tritguard.graph.arena.placement import Block, aligned, pack
+from tritguard.graph.arena.placement import Block, Received, aligned, pack
 from tritguard.graph.arena.stripes import Chain, chain_lead
 from tritguard.graph.formats.kernel import Kernel, scratch_sizes
 from tritguard.graph.model import Graph, Reshape
 from tritguard.graph.stateful import Assign
+
+# What a firmware receives at the input's place: a packet has a header in front of its payload and a CRC behind it, and
+# some requests are longer than small inputs are (firmware/protocol.h, firmware/commands.h).
+PACKET_HEADER_BYTES = 8
+PACKET_CRC_BYTES = 4
+LEAST_PACKET_BYTES = PACKET_HEADER_BYTES + 256 + PACKET_CRC_BYTES
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,19 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class InputPlace:
+    """Where the input lies for those who receive it in the arena, which then has more bytes.
+
+    Attributes:
+        offset: of the input; at least a packet's header.
+        room: bytes of the arena with the input and the packet around it.
+    """
+
+    offset: int
+    room: int
+
+
+@dataclass(frozen=True)
 class MemoryPlan:
     """The arena, and the place in it of each tensor and of each kernel's scratch."""
 
@@ -54,6 +76,7 @@ class MemoryPlan:
     scratch: Mapping[int, Slot]  # by the layer's position
     chains: tuple[Chain, ...]
     whole_layers: int  # the arena's bytes if no layer is computed in stripes
+    input: InputPlace | None = None  # None if the model has several, or nobody asked (`place_input`)
 
     def chain(self, position: int) -> Chain | None:
         """The chain that the layer at a position belongs to, if any."""
@@ -85,11 +108,43 @@ def plan_memory(graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain
     problem, place = _problem(graph, kernels, chains)
     bound = max(_needs(problem), default=0)
     offsets, arena = pack(problem.blocks, problem.leads, enough=bound)
+    return _plan(problem, place, offsets, MemoryPlan((), arena, bound, {}, {}, chains, arena))
+
+
+def place_input(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan) -> MemoryPlan:
+    """The same plan with a place for the input, which may move other slots but never needs a larger arena for them.
+
+    Args:
+        graph, kernels: as for `plan_memory`.
+        plan: what it made of them.
+    """
+    if graph.further_inputs:
+        return plan
+    apart, place = _problem(graph, kernels, plan.chains)
+    problem, _ = _problem(graph, kernels, plan.chains, received=True)
+    (block,) = (i for i, group in enumerate(problem.groups) if graph.input in group)
+    known = {slot.tensors or slot.first: slot.offset for slot in plan.slots}
+    offsets = tuple(
+        known.get(group or problem.steps[each.first][0], 0)
+        for group, each in zip(problem.groups, problem.blocks, strict=True)
+    )
+    received = Received(block, PACKET_HEADER_BYTES, PACKET_CRC_BYTES, plan.arena_bytes, offsets)
+    # A few bytes above the bound are enough: to look for them would move the other slots for nothing.
+    enough = max(plan.arena_bytes, max(_needs(problem)) + PACKET_HEADER_BYTES + PACKET_CRC_BYTES)
+    offsets, room = pack(problem.blocks, problem.leads, enough, received)
+    offset = offsets[block]
+    room = max(room, offset - PACKET_HEADER_BYTES + LEAST_PACKET_BYTES)
+    others = tuple(at for i, at in enumerate(offsets) if i != block)
+    return replace(_plan(apart, place, others, plan), input=InputPlace(offset, room))
+
+
+def _plan(problem: _Problem, place: Mapping[int, Slot | str], offsets: tuple[int, ...], plan: MemoryPlan) -> MemoryPlan:
+    """A plan with its slots at other offsets."""
     slots = [_slot(problem, offsets, i) for i in range(len(offsets))]
-    place |= {tensor: slot for slot in slots for tensor in slot.tensors}
+    placed = {**place, **{tensor: slot for slot in slots for tensor in slot.tensors}}
     scratches = {position: slot for slot in slots if not slot.tensors for position in range(slot.first, slot.last + 1)}
     slots.sort(key=lambda slot: (slot.first, slot.offset))
-    return MemoryPlan(tuple(slots), arena, bound, place, scratches, chains, arena)
+    return replace(plan, slots=tuple(slots), _place=placed, scratch=scratches)
 
 
 def memory_needs(graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain, ...]) -> dict[range, int]:
@@ -162,14 +217,17 @@ def _shared_storage(graph: Graph, kernels: Mapping[int, Kernel], steps: list[ran
 
 
 def _problem(
-    graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain, ...]
+    graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain, ...], *, received: bool = False
 ) -> tuple[_Problem, dict[int, Slot | str]]:
-    """The blocks to place in the arena, and the places of the tensors that live in the caller's buffers."""
+    """The blocks to place in the arena, and the places of the tensors that live in the caller's buffers.
+
+    received: the input is a block, and not in the caller's buffer.
+    """
     place: dict[int, Slot | str] = {}
     groups = []
     steps = _steps(len(graph.ops), chains)
     for group in _shared_storage(graph, kernels, steps):
-        edge = _edge(graph, group)
+        edge = None if received and graph.input in group else _edge(graph, group)
         if edge is not None:
             place |= dict.fromkeys(group, edge)
         else:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import chain, permutations
 
 ALIGNMENT = 4
 _EXHAUSTIVE = 6  # blocks, which have 720 orders
+_NEVER = 1 << 40  # bytes, more than any packing's
 _TRIES = 20_000  # placements of one block in a local search, which take a second at most
 
 
@@ -32,7 +33,31 @@ def aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def pack(blocks: Sequence[Block], leads: Mapping[tuple[int, int], int], enough: int = 0) -> tuple[tuple[int, ...], int]:
+@dataclass(frozen=True)
+class Received:
+    """A block that the world outside writes, with more bytes around it that count for nothing once it is there.
+
+    Attributes:
+        block: which of the blocks it is.
+        before: bytes in front of it, inside the memory.
+        behind: bytes behind it, inside the memory.
+        others: bytes in which all other blocks have to lie, as a packing in `offsets` shows that they can.
+        offsets: of the blocks; what it says of `block` does not count.
+    """
+
+    block: int
+    before: int
+    behind: int
+    others: int
+    offsets: tuple[int, ...]
+
+
+def pack(
+    blocks: Sequence[Block],
+    leads: Mapping[tuple[int, int], int],
+    enough: int = 0,
+    received: Received | None = None,
+) -> tuple[tuple[int, ...], int]:
     """The offsets of the blocks and the number of bytes that they span.
 
     Args:
@@ -40,33 +65,71 @@ def pack(blocks: Sequence[Block], leads: Mapping[tuple[int, int], int], enough: 
         leads: for (a, b), the bytes by which block b must start before block a to be allowed to overlap it; pairs
             without an entry never overlap while both are alive.
         enough: the search stops when a packing needs no more bytes than this; a lower bound, if one is known.
+        received: a block of which more is asked.
     """
     gaps = _gaps(blocks, leads)
+    least = {} if received is None else {received.block: aligned(received.before)}
     alive = [
         [other for other, b in enumerate(blocks) if other != i and a.first <= b.last and b.first <= a.last]
         for i, a in enumerate(blocks)
     ]
 
+    def place(i: int, offsets: dict[int, int]) -> None:
+        walls = ((offsets[k] - gaps(i, k), offsets[k] + gaps(k, i)) for k in alive[i] if k in offsets)
+        offsets[i] = _lowest(sorted(walls), least.get(i, 0))
+
     def placed(order: Sequence[int]) -> tuple[int, ...]:
         offsets: dict[int, int] = {}
         for i in order:
-            walls = ((offsets[k] - gaps(i, k), offsets[k] + gaps(k, i)) for k in alive[i] if k in offsets)
-            offsets[i] = _lowest(sorted(walls))
+            place(i, offsets)
         return tuple(offsets[i] for i in range(len(blocks)))
 
-    def span(offsets: tuple[int, ...]) -> int:
-        return max((at + aligned(block.size) for at, block in zip(offsets, blocks, strict=True)), default=0)
+    def ends(offsets: tuple[int, ...]) -> list[int]:
+        return [at + aligned(block.size) for at, block in zip(offsets, blocks, strict=True)]
 
+    def span(offsets: tuple[int, ...]) -> int:
+        reached = ends(offsets)
+        if received is None:
+            return max(reached, default=0)
+        own = reached.pop(received.block)
+        all_ = max(aligned(own + received.behind), *reached, 0)
+        return all_ if max(reached, default=0) <= received.others else all_ + _NEVER
+
+    known: list[tuple[int, ...]] = []  # packings that need no search
+    if received is not None:
+        beside = {i: at for i, at in enumerate(received.offsets) if i != received.block}
+        place(received.block, beside)
+        known = [tuple(beside[i] for i in range(len(blocks)))]
     if len(blocks) <= _EXHAUSTIVE:
-        candidates = map(placed, permutations(range(len(blocks))))
+        candidates = chain(known, map(placed, permutations(range(len(blocks)))))
         best = next(candidates)
         for offsets in candidates:
             if span(best) <= enough:
                 break
             best = min(best, offsets, key=span)
+    elif known and span(known[0]) <= enough:
+        best = known[0]
     else:
-        best = _search(blocks, placed, span, enough)
+        starts = [*_usual(blocks), *([] if received is None else _with(received, len(blocks)))]
+        best = min([*known, _search(starts, placed, span, enough)], key=span)
     return best, span(best)
+
+
+def _usual(blocks: Sequence[Block]) -> list[list[int]]:
+    """Orders from which a search may start."""
+    indices = range(len(blocks))
+    return [
+        sorted(indices, key=lambda i: (-blocks[i].size, blocks[i].first)),
+        sorted(indices, key=lambda i: (blocks[i].first, -blocks[i].size)),
+        sorted(indices, key=lambda i: (-blocks[i].last, -blocks[i].size)),
+        sorted(indices, key=lambda i: (-blocks[i].size, -blocks[i].last)),
+    ]
+
+
+def _with(received: Received, count: int) -> list[list[int]]:
+    """Orders that place all other blocks by their known offsets, and the one that is received in between."""
+    others = sorted((i for i in range(count) if i != received.block), key=lambda i: received.offsets[i])
+    return [[*others[:at], received.block, *others[at:]] for at in range(count - 1, -1, -1)]
 
 
 def _gaps(blocks: Sequence[Block], leads: Mapping[tuple[int, int], int]) -> Callable[[int, int], int]:
@@ -79,9 +142,9 @@ def _gaps(blocks: Sequence[Block], leads: Mapping[tuple[int, int], int]) -> Call
     return gap
 
 
-def _lowest(walls: list[tuple[int, int]]) -> int:
-    """The lowest offset >= 0 that is strictly inside none of the sorted walls."""
-    offset = 0
+def _lowest(walls: list[tuple[int, int]], least: int) -> int:
+    """The lowest offset from `least` on that is strictly inside none of the sorted walls."""
+    offset = least
     for low, high in walls:
         if offset <= low:
             break
@@ -90,23 +153,16 @@ def _lowest(walls: list[tuple[int, int]]) -> int:
 
 
 def _search(
-    blocks: Sequence[Block],
+    starts: Sequence[Sequence[int]],
     placed: Callable[[Sequence[int]], tuple[int, ...]],
     span: Callable[[tuple[int, ...]], int],
     enough: int,
 ) -> tuple[int, ...]:
-    """Start from the best of the usual orders, move one block at a time, and keep every order that is no worse."""
-    indices = range(len(blocks))
-    starts = [
-        sorted(indices, key=lambda i: (-blocks[i].size, blocks[i].first)),
-        sorted(indices, key=lambda i: (blocks[i].first, -blocks[i].size)),
-        sorted(indices, key=lambda i: (-blocks[i].last, -blocks[i].size)),
-        sorted(indices, key=lambda i: (-blocks[i].size, -blocks[i].last)),
-    ]
+    """Start from the best of some orders, move one block at a time, and keep every order that is no worse."""
     order = min(starts, key=lambda start: span(placed(start)))
     best = placed(order)
     rng = random.Random(0)
-    for _ in range(_TRIES // len(blocks)):
+    for _ in range(_TRIES // len(order)):
         if span(best) <= enough:
             break
         moved = list(order)
