@@ -96,22 +96,23 @@ def test_a_branch_as_strong_as_the_network_is_outdone_by_a_repaired_view(tmp_pat
     assert found == [("plain", False, False), ("branch", True, False)]
 
 
-@pytest.mark.parametrize("norm", ["patch", "corner-patch"])
-def test_few_pixels_do_not_condemn_an_honest_network_and_no_mask_hides_behind_them(norm: str, tmp_path: Path) -> None:
+def test_few_pixels_do_not_condemn_an_honest_network_and_no_mask_hides_behind_them(tmp_path: Path) -> None:
     """A square of four pixels moves a ternary network by little more than its rounding, in a corner often by less."""
-    data, ball = pictures(), Ball(norm, 2)
     content = (ROOT / "examples" / "cifar10-stq-image" / "model.tflite").read_bytes()
     bundle = write_bundle(content, tmp_path / "bundle", name="honest")
-    astray, held = _astray(prepare(bundle, draw_samples(bundle, data, 40, 0), Plan(samples=40)), ball)
-    assert held > 20 and astray <= 0.05 * held
-    for name in ("dead branch added", "folds, 8 pieces", "ReLU6 plateaus in front", "softmax inside"):
-        astray, held = _astray(target(name, tmp_path / name, 60), ball)
-        assert held > 50 and astray > ASTRAY * held, name
+    honest = prepare(bundle, draw_samples(bundle, pictures(), 40, 0), Plan(samples=40))
+    masked = [target(name, tmp_path / name, 60) for name in ("dead branch added", "folds, 8 pieces", "softmax inside")]
+    for ball in (Ball("patch", 2), Ball("corner-patch", 2)):
+        astray, held = _astray(honest, ball)
+        assert held > 20 and astray <= 0.05 * held
+        for model in masked:
+            astray, held = _astray(model, ball)
+            assert held > 50 and astray > ASTRAY * held
 
 
 def _astray(model: Target, ball: Ball) -> tuple[int, int]:
     """Of the samples that hold under APGD, those that gradients are said to lead astray, and all of them."""
-    attacked = Apgd("margin", 20).craft(model, ball).x
+    attacked = Apgd("margin", 10).craft(model, ball).x
     held = model.predictor.predict(model.x).labels == model.y
     held &= model.predictor.predict(attacked).labels == model.y
     found = measure(model.part(np.flatnonzero(held)), ball, attacked[held])
