@@ -60,6 +60,15 @@ def test_tables_hold_the_oracles_bytes(name: str, data: st.DataObject, scale: fl
 
 
 @needs_oracle
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rows=st.integers(1, 4), depth=st.integers(1, 700), scale=st.floats(2**-24, 200), seed=inputs)
+def test_logarithms_of_softmax_give_the_oracles_bytes(rows: int, depth: int, scale: float, seed: int) -> None:
+    """Also where a step of the input is wider than the fixed point reaches, and where all inputs are one."""
+    builder = ModelBuilder((rows, depth), float(np.float32(scale)), 3)
+    assert differences(builder.build(builder.log_softmax(builder.input)), seed) is None
+
+
+@needs_oracle
 @pytest.mark.parametrize("name", MOVES)
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), seed=inputs)

@@ -60,6 +60,7 @@ def other_ops_model() -> bytes:
     total = reduced(builder, tensor, "SUM", [1, 2], (2.0, 3))
     for other in (peak, least, total):
         tensor = builder.add(tensor, other, (0.3, -100))
+    tensor = builder.quantize(builder.log_softmax(builder.quantize(tensor, (0.1, -100))), (0.1, 100))
     grams = builder.activation((8, 8, 8), 4.0, -100)
     options = Table("BatchMatMulOptions", AdjX=True)
     tensor = builder.op("BATCH_MATMUL", [tensor, tensor], grams, options)
