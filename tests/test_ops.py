@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tests.support.differences import differences
-from tests.support.known_models import edged, long_dense_model, several
+from tests.support.known_models import edged, long_dense_model, other_ops_model, several, ternary_model
 from tests.support.random_graphs import (
     FUNCTIONS,
     function,
@@ -66,6 +67,16 @@ def test_logarithms_of_softmax_give_the_oracles_bytes(rows: int, depth: int, sca
     """Also where a step of the input is wider than the fixed point reaches, and where all inputs are one."""
     builder = ModelBuilder((rows, depth), float(np.float32(scale)), 3)
     assert differences(builder.build(builder.log_softmax(builder.input)), seed) is None
+
+
+@needs_oracle
+@pytest.mark.parametrize("make", [other_ops_model, ternary_model])
+def test_models_of_many_ops_answer_each_input_otherwise(make: Callable[[], bytes]) -> None:
+    """What is saturated on the way would hide what the ops before it compute."""
+    content = make()
+    graph = read_graph(content)
+    scores = Oracle(content).predict(sample_inputs(graph.tensors[graph.input].shape, 1, count=8)[:8]).scores
+    assert len(np.unique(scores.reshape(8, -1), axis=0)) == 8
 
 
 @needs_oracle
