@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import tflite
 
+from tests.support import nested_models as nested
 from tests.support.fake_store import FakeStore
 from tests.support.shared import ROOT, shared_file
 from tritguard.convert import apart, keras_to_tflite
@@ -229,6 +230,82 @@ def test_an_h5_of_keras_3(weights: str, tmp_path: Path) -> None:
     model.save(tmp_path / "model.h5")
     x = np.random.default_rng(0).random((8, 12, 12, 1), dtype=np.float32)
     np.testing.assert_array_equal(load_model(tmp_path / "model.h5")(x), model(x))
+
+
+# Models in models.
+
+
+@pytest.fixture(scope="module")
+def nested_of_keras_2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("nested")
+    environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-m", "tests.support.nested_models", folder]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def assert_flat(path: Path, answers: np.ndarray) -> None:
+    model = load_model(path)
+    np.testing.assert_allclose(np.asarray(model(nested.X)), answers, rtol=1e-4, atol=1e-4)
+    fold_norms(model)  # each layer is used once
+
+
+@pytest.mark.parametrize("name", nested.MODELS)
+def test_models_in_models_are_laid_flat(name: str, tmp_path: Path) -> None:
+    model = nested.made(keras, name)
+    for form in ("keras", "h5"):
+        model.save(tmp_path / f"{name}.{form}")
+        assert_flat(tmp_path / f"{name}.{form}", np.asarray(model(nested.X)))
+
+
+@pytest.mark.skipif(not find_spec("tf_keras"), reason="needs tf-keras: docs/configuration.md")
+@pytest.mark.parametrize("name", nested.MODELS)
+@pytest.mark.parametrize("form", ["{}.keras", "{}.h5", "{}"])
+def test_models_in_models_of_keras_2_are_laid_flat(name: str, form: str, nested_of_keras_2: Path) -> None:
+    assert_flat(nested_of_keras_2 / form.format(name), np.load(nested_of_keras_2 / f"{name}.npy"))
+
+
+@pytest.mark.skipif(not oracle_available(), reason="needs tflite-micro")
+def test_a_model_in_a_model_becomes_int8(tmp_path: Path) -> None:
+    model = nested.made(keras, "deep")
+    model.save(tmp_path / "deep.keras")
+    content = keras_to_tflite(tmp_path / "deep.keras", nested.X)
+    graph = read_graph(content)
+    sink, answers = graph.tensors[graph.output], np.asarray(model(nested.X))
+    scores = Oracle(content).predict(to_input_bytes(nested.X, *input_quantization(content))).scores
+    assert np.abs((scores.astype(int) - sink.zero_point) * sink.scale - answers).max() < np.ptp(answers) / 20
+
+
+def nest(depth: int, calls: int) -> dict[str, Any]:
+    """A model of `calls` calls of a model of `calls` calls of a model..."""
+    first = {"class_name": "InputLayer", "config": {"batch_shape": [None, 4], "name": "a"}, "name": "a"}
+    inner = {"class_name": "ReLU", "config": {"name": "b"}, "name": "b"} if depth == 0 else nest(depth - 1, calls)
+    nodes = [[["a", 0, 0, {}]], *([["b", call + (depth > 0), 0, {}]] for call in range(calls - 1))]
+    config = {
+        "name": "b",
+        "layers": [first, inner | {"name": "b", "inbound_nodes": nodes}],
+        "input_layers": [["a", 0, 0]],
+        "output_layers": [["b", calls - 1 + (depth > 0), 0]],
+    }
+    return {"class_name": "Functional", "config": config}
+
+
+def test_small_files_of_many_layers_are_refused() -> None:
+    """Ten calls of ten calls of ... would be a million layers."""
+    description, _ = describe(nest(2, 4), FakeStore())
+    assert len(description.layers) == 1 + 4**3
+    with pytest.raises(BadModelError, match="more than 1000 layers, with those of the models in it"):
+        describe(nest(5, 10), FakeStore())
+    with pytest.raises(BadModelError, match="more than 20 deep"):
+        describe(nest(30, 1), FakeStore())
+
+
+def test_calls_that_read_each_other_are_refused() -> None:
+    model = nest(0, 2)
+    model["config"]["layers"][1]["inbound_nodes"] = [[["b", 1, 0, {}]], [["b", 0, 0, {}]]]
+    with pytest.raises(BadModelError, match="layer b: reads 'b', which does not come before it"):
+        describe(model, FakeStore())
 
 
 # Files of unknown origin.

@@ -10,7 +10,9 @@ import re
 import shutil
 import tempfile
 import zipfile
+from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +26,8 @@ from tritguard.errors import BadModelError
 Arrays = dict[str, NDArray[np.float32]]
 
 MAX_VALUES = 1 << 26  # weights in a model: 256 MB, a thousand times what a microcontroller holds
+_OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
 _ORDER = {  # the order in which Keras numbers a layer's weights
     "Conv2D": ("kernel", "bias"),
     "Dense": ("kernel", "bias"),
@@ -66,6 +70,14 @@ class Store(Protocol):
         """
         ...
 
+    def inside(self, model: LayerKey) -> Store:
+        """The weights of a model that is a layer. It has to be asked for in its place among the layers.
+
+        Raises:
+            BadModelError: the file has nothing of it.
+        """
+        ...
+
 
 class Hdf5Store(Store):
     """A legacy `.h5` file. The attribute `weight_names` of each group `model_weights/LAYER` lists its data sets."""
@@ -76,13 +88,45 @@ class Hdf5Store(Store):
     @override
     def weights(self, layer: LayerKey) -> Arrays:
         group = _group(self._root, layer.name)
-        paths = {}
-        for raw in group.attrs.get("weight_names", ()):
-            path = raw.decode() if isinstance(raw, bytes) else str(raw)
-            paths[path.rpartition("/")[2].partition(":")[0]] = path
+        paths = {path.rpartition("/")[2].partition(":")[0]: path for path in _weight_names(group)}
         if "depthwise_kernel" not in paths and "kernel" in paths:  # its name in Keras 3
             paths["depthwise_kernel"] = paths["kernel"]
         return _complete({name: _dataset(group, paths[name]) for name in layer.present if name in paths}, layer)
+
+    @override
+    def inside(self, model: LayerKey) -> Store:
+        return _Hdf5Model(_group(self._root, model.name))
+
+
+class _Hdf5Model(Store):
+    """A model that is a layer of a legacy file: one group lists the weights of all its layers, at any depth.
+
+    Each weight's path ends in LAYER/NAME. Where layers of models in it share a name, they are listed in their order.
+    """
+
+    def __init__(self, group: Any) -> None:
+        self._group = group
+        self._paths: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for path in _weight_names(group):
+            self._paths[tuple(path.partition(":")[0].split("/")[-2:])].append(path)
+
+    @override
+    def weights(self, layer: LayerKey) -> Arrays:
+        found = {}
+        for name in layer.present:
+            for own in (name, "kernel") if name == "depthwise_kernel" else (name,):
+                if paths := self._paths.get((layer.name, own)):
+                    found[name] = _dataset(self._group, paths.pop(0))
+                    break
+        return _complete(found, layer)
+
+    @override
+    def inside(self, model: LayerKey) -> Store:
+        return self
+
+
+def _weight_names(group: Any) -> list[str]:
+    return [raw.decode() if isinstance(raw, bytes) else str(raw) for raw in group.attrs.get("weight_names", ())]
 
 
 class KerasZipStore(Store):
@@ -99,9 +143,28 @@ class KerasZipStore(Store):
             unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - stays open while the weights are read
             with archive.open(info) as packed:
                 shutil.copyfileobj(packed, unpacked)
-        self._file = h5py.File(unpacked, "r")
-        self._layers = _group(self._file, "layers" if "layers" in self._file else "_layer_checkpoint_dependencies")
+        self._zipped = _KerasGroup(h5py.File(unpacked, "r"))
+
+    @override
+    def weights(self, layer: LayerKey) -> Arrays:
+        return self._zipped.weights(layer)
+
+    @override
+    def inside(self, model: LayerKey) -> Store:
+        return self._zipped.inside(model)
+
+
+class _KerasGroup(Store):
+    """A model in a `.keras` file, or one that is a layer of it."""
+
+    def __init__(self, model: Any) -> None:
+        self._layers = _group(model, "layers" if "layers" in model else "_layer_checkpoint_dependencies")
         self._seen: dict[str, int] = {}
+
+    @override
+    def inside(self, model: LayerKey) -> Store:
+        key = self._key(model)
+        return _KerasGroup(_group(self._layers, key)) if key in self._layers else _Nothing()
 
     @override
     def weights(self, layer: LayerKey) -> Arrays:
@@ -116,6 +179,18 @@ class KerasZipStore(Store):
         return f"{base}_{count}" if count else base
 
 
+class _Nothing(Store):
+    """A model without weights, of which some files have no trace."""
+
+    @override
+    def weights(self, layer: LayerKey) -> Arrays:
+        return _complete({}, layer)
+
+    @override
+    def inside(self, model: LayerKey) -> Store:
+        return self
+
+
 class CheckpointStore(Store):
     """The variables `layer_with_weights-N/NAME` in the checkpoint of a SavedModel. Its graph is not loaded."""
 
@@ -127,12 +202,42 @@ class CheckpointStore(Store):
 
     @override
     def weights(self, layer: LayerKey) -> Arrays:
-        found = {}
-        for name in layer.present:
-            key = f"layer_with_weights-{layer.weighted_index}/{name}/.ATTRIBUTES/VARIABLE_VALUE"
-            if key in self._shapes:
-                found[name] = self.array(key)
-        return _complete(found, layer)
+        return self.at((), layer)
+
+    @override
+    def inside(self, model: LayerKey) -> Store:
+        return _CheckpointModel(self, (f"layer_with_weights-{model.weighted_index}",))
+
+    def at(self, path: tuple[str, ...], layer: LayerKey) -> Arrays:
+        """The weights of a layer of the model at a path of the checkpoint's objects.
+
+        Raises:
+            BadModelError: one is missing, or is not an array of plain finite numbers.
+        """
+        keys = {name: self._key((*path, f"layer_with_weights-{layer.weighted_index}", name)) for name in layer.present}
+        return _complete({name: self.array(key) for name, key in keys.items() if key in self._shapes}, layer)
+
+    def _key(self, path: tuple[str, ...]) -> str:
+        """The key of a variable, which is the shortest of its paths: often another one in a model that is a layer."""
+        nodes = self._objects
+        at = 0
+        for name in path:
+            children = {child.local_name: child.node_id for child in nodes[at].children} if at < len(nodes) else {}
+            if name not in children:
+                return f"{'/'.join(path)}/{_VALUE}"
+            at = children[name]
+        keys = [each.checkpoint_key for each in nodes[at].attributes] if at < len(nodes) else []
+        return str(keys[0]) if keys else ""
+
+    @cached_property
+    def _objects(self) -> Any:
+        """The objects of the checkpoint, each with its children; none in one of TensorFlow 1."""
+        from tensorflow.core.protobuf import trackable_object_graph_pb2  # noqa: PLC0415 - as above
+
+        if _OBJECTS not in self._shapes:
+            return ()
+        content = self._reader.get_tensor(_OBJECTS)
+        return trackable_object_graph_pb2.TrackableObjectGraph.FromString(content).nodes
 
     def array(self, key: str) -> NDArray[np.float32]:
         """The values of the variable with this key in the checkpoint.
@@ -144,6 +249,21 @@ class CheckpointStore(Store):
             raise BadModelError(f"no {key[:80]!r} in its checkpoint")
         _check_size(math.prod(self._shapes[key]), key)
         return _float32(np.asarray(self._reader.get_tensor(key)), key)
+
+
+class _CheckpointModel(Store):
+    """A model that is a layer of the one in a checkpoint."""
+
+    def __init__(self, store: CheckpointStore, path: tuple[str, ...]) -> None:
+        self._store, self._path = store, path
+
+    @override
+    def weights(self, layer: LayerKey) -> Arrays:
+        return self._store.at(self._path, layer)
+
+    @override
+    def inside(self, model: LayerKey) -> Store:
+        return _CheckpointModel(self._store, (*self._path, f"layer_with_weights-{model.weighted_index}"))
 
 
 def _complete(found: Arrays, layer: LayerKey) -> Arrays:
