@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -167,6 +168,73 @@ def test_activations_saturate_where_qkeras_does(tmp_path: Path) -> None:
         print(f"QKeras and int8 agree on {agreement:.1%}")
         assert agreement >= 0.95
         assert [type(op).__name__ for op in read_graph(content).ops].count("Binary") == 2  # the clip
+
+
+@pytest.fixture(scope="module")
+def of_many_quantizers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, ROOT / "tests" / "support" / "qkeras_weights.py", folder]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@needs_qkeras
+@pytest.mark.parametrize("form", ["net.h5", "net.keras", "net"])
+def test_weights_are_those_with_which_qkeras_computes(form: str, of_many_quantizers: Path) -> None:
+    """Of every quantizer of weights, and of layers that fold a batch norm before they quantize: to the bit."""
+    x, answers = (np.load(of_many_quantizers / name) for name in ("x.npy", "answers.npy"))
+    model = load_model(of_many_quantizers / form)
+    with np.load(of_many_quantizers / "kernels.npz") as kernels:
+        assert len(kernels.files) == 36
+        for name in kernels.files:
+            np.testing.assert_array_equal(np.asarray(model.get_layer(name).kernel), kernels[name], err_msg=name)
+    np.testing.assert_allclose(np.asarray(model(x)), answers, rtol=1e-4, atol=1e-4)
+    trits = fold_norms(model).trits
+    assert {"binary", "binary_depthwise", "one_bit", "random_binary", "ternary", "head_binary"} <= set(trits)
+
+
+@needs_qkeras
+@pytest.mark.skipif(not oracle_available(), reason="needs tflite-micro")
+def test_weights_of_every_quantizer_answer_the_same_as_int8(of_many_quantizers: Path) -> None:
+    x, answers = (np.load(of_many_quantizers / name) for name in ("x.npy", "answers.npy"))
+    content = keras_to_tflite(of_many_quantizers / "net.h5", x)
+    graph = read_graph(content)
+    sink = graph.tensors[graph.output]
+    scores = Oracle(content).predict(to_input_bytes(x, *input_quantization(content))).scores
+    assert np.abs((scores.astype(int) - sink.zero_point) * sink.scale - answers).max() < np.ptp(answers) / 20
+    assert (scores.argmax(axis=1) == answers.argmax(axis=1)).mean() >= 0.95
+
+
+@needs_qkeras
+@pytest.mark.parametrize(
+    ("activation", "message"),
+    [
+        ("binary()", "layer b: binary of activations, which gives a sign or a threshold, which no op"),
+        ("ternary(alpha=1)", "layer b: ternary of activations, which gives a sign or a threshold"),
+        ("quantized_po2(4)", "layer b: quantized_po2 of activations, which gives powers of two, which int8's even"),
+        ("quantized_relu_po2(4)", "layer b: quantized_relu_po2 of activations, which gives powers of two"),
+        ("quantized_bits(4,0,1,alpha='auto_po2')", "layer b: quantized_bits of activations with alpha='auto_po2'"),
+    ],
+)
+def test_activations_that_int8_does_not_hold_are_refused(activation: str, message: str) -> None:
+    with pytest.raises(BadModelError, match=re.escape(message)):
+        describe(network(layer("QActivation", activation=activation)), FakeStore())
+
+
+def test_a_folded_batch_norm_that_qkeras_cannot_compute_is_refused() -> None:
+    conv = layer("QConv2DBatchnorm", filters=2, kernel_size=[1, 1], axis=[3], epsilon=0.001)
+    for options, message in (
+        ({"center": False}, "layer b: center=False, with which QKeras cannot compute it"),
+        ({"renorm": True}, "layer b: renorm is True"),
+        ({"epsilon": "much"}, "layer b: its epsilon is much"),
+        ({"axis": [2]}, "layer b: normalises axis"),
+    ):
+        conv["config"] |= options
+        with pytest.raises(BadModelError, match=re.escape(message)):
+            describe(network(conv), FakeStore())
+        conv["config"] |= {"center": True, "renorm": False, "epsilon": 0.001}
 
 
 def test_mlperf_tinys_legacy_h5_gives_the_answers_of_its_int8_form() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,8 @@ _CLASSES: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "QConv2D": ("Conv2D", ("filters", *_CONV)),
     "DepthwiseConv2D": ("DepthwiseConv2D", ("depth_multiplier", *_CONV)),
     "QDepthwiseConv2D": ("DepthwiseConv2D", ("depth_multiplier", *_CONV)),
+    "QConv2DBatchnorm": ("Conv2D", ("filters", *_CONV)),
+    "QDepthwiseConv2DBatchnorm": ("DepthwiseConv2D", ("depth_multiplier", *_CONV)),
     "Dense": ("Dense", ("units", "use_bias")),
     "QDense": ("Dense", ("units", "use_bias")),
     "TernaryDense": ("Dense", ("units", "use_bias")),
@@ -47,10 +50,12 @@ _CLASSES: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "Dropout": ("Dropout", ("rate",)),
 }
 _WEIGHTS = ("Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization")  # what the names of kinds with weights end in
+_FOLDING = "Batchnorm"  # what the names of QKeras' layers end in that fold a batch norm
 # Options that must have one of these values if they are given.
 _FIXED: dict[str, tuple[object, ...]] = {
     "groups": (1,),
     "data_format": ("channels_last", None),
+    "renorm": (False, None),
 }
 _ACTIVATIONS = {
     *("elu", "exponential", "gelu", "hard_silu", "hard_swish", "leaky_relu", "linear", "mish", "relu"),
@@ -171,6 +176,8 @@ class _Reader:
         kind, wanted = _CLASSES[class_name]
         _check_fixed(config, where)
         options = {key: _option(config[key], f"{where}: {key}") for key in wanted if key in config}
+        if class_name.endswith(_FOLDING):
+            options["use_bias"] = True  # that of the batch norm
         if kind == "BatchNormalization":
             options["axis"] = _norm_axis(config, where)
         weights: Arrays = {}
@@ -221,7 +228,9 @@ class _Reader:
             if config.get(key, True) is False
         }
         bare = class_name.rpartition(">")[2]
-        found = store.weights(LayerKey(name, bare, weighted, weights_of(kind, absent)))
+        folds = class_name.endswith(_FOLDING)
+        norm = weights_of("BatchNormalization", absent) if folds else ()
+        found = store.weights(LayerKey(name, bare, weighted, weights_of(kind, absent), norm))
         self._values += sum(array.size for array in found.values())
         if self._values > MAX_VALUES:
             raise BadModelError(f"more than {MAX_VALUES:,} weights in the model", where=f"layer {name}")
@@ -229,6 +238,8 @@ class _Reader:
             return found | {"kernel": _bitnet(found["kernel"], config.get("threshold"), f"layer {name}")}
         if not class_name.startswith("Q"):
             return found
+        if folds:
+            found = _folded(found, config, f"layer {name}")
         return {
             weight: self._quantized(weight, values, config.get(_QUANTIZER_KEYS[weight]), f"layer {name}")
             for weight, values in found.items()
@@ -246,6 +257,24 @@ def _bitnet(kernel: Any, threshold: object, where: str) -> Any:
     mean = np.mean(np.abs(kernel))
     bound, scale = (0.5 * mean, mean) if threshold is None else (float(threshold), 1.0)
     return np.asarray(np.sign(kernel) * (np.abs(kernel) > bound) * scale, np.float32)
+
+
+def _folded(found: Arrays, config: Config, where: str) -> Arrays:
+    """Kernel and bias of a QKeras layer that folds its batch norm before it quantizes, as it does at inference."""
+    if "beta" not in found:
+        raise BadModelError("center=False, with which QKeras cannot compute it", where=where, fix="save it with center")
+    epsilon = config.get("epsilon")
+    if not isinstance(epsilon, int | float) or not 0 < epsilon < 1:
+        raise BadModelError(f"its epsilon is {str(epsilon)[:20]}", where=where)
+    _norm_axis(config, where)
+    gain = found.get("gamma", np.float32(1)) / np.sqrt(found["moving_variance"] + np.float32(epsilon))
+    bias = (found.get("bias", np.float32(0)) - found["moving_mean"]) * gain + found["beta"]
+    name = "depthwise_kernel" if "depthwise_kernel" in found else "kernel"
+    kernel = found[name]
+    channels = kernel.shape[2:] if name == "depthwise_kernel" else kernel.shape[-1:]
+    if gain.size != math.prod(channels) or not np.isfinite(gain).all():
+        raise BadModelError(f"a batch norm of {gain.shape} for a kernel of {kernel.shape}", where=where)
+    return {name: np.asarray(kernel * gain.reshape(channels), np.float32), "bias": np.asarray(bias, np.float32)}
 
 
 def _list_of_layers(config: Config) -> list[Config]:

@@ -102,7 +102,8 @@ class Flat:
         Raises:
             BadModelError: a layer reads what no layer gives, or there are too many layers or weights.
         """
-        made = {(source.name, 0): (name,) for source, name in zip(net.inputs, given, strict=True)}
+        made: dict[tuple[str, int], tuple[str, ...]] = {}
+        made |= {(source.name, 0): (name,) for source, name in zip(net.inputs, given, strict=True)}
         several = {part.name for part in net.parts if len(part.calls) > 1}
 
         def named(source: Source) -> str | None:

@@ -10,7 +10,6 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +26,7 @@ Arrays = dict[str, NDArray[np.float32]]
 
 MAX_VALUES = 1 << 26  # weights in a model: 256 MB, a thousand times what a microcontroller holds
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_NORM = "batchnorm"  # the attribute of QKeras' layers that fold one
 _VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
 _ORDER = {  # the order in which Keras numbers a layer's weights
     "Conv2D": ("kernel", "bias"),
@@ -45,12 +45,14 @@ class LayerKey:
         class_name: its class in the file.
         weighted_index: the number of layers with weights that come before it.
         present: names of the weights it has, in Keras' order.
+        norm: of a layer of QKeras that folds a batch norm, the names of that one's weights, in Keras' order.
     """
 
     name: str
     class_name: str
     weighted_index: int
     present: tuple[str, ...]
+    norm: tuple[str, ...] = ()
 
 
 def weights_of(kind: str, absent: set[str]) -> tuple[str, ...]:
@@ -91,7 +93,8 @@ class Hdf5Store(Store):
         paths = {path.rpartition("/")[2].partition(":")[0]: path for path in _weight_names(group)}
         if "depthwise_kernel" not in paths and "kernel" in paths:  # its name in Keras 3
             paths["depthwise_kernel"] = paths["kernel"]
-        return _complete({name: _dataset(group, paths[name]) for name in layer.present if name in paths}, layer)
+        names = (*layer.present, *layer.norm)
+        return _complete({name: _dataset(group, paths[name]) for name in names if name in paths}, layer)
 
     @override
     def inside(self, model: LayerKey) -> Store:
@@ -101,22 +104,25 @@ class Hdf5Store(Store):
 class _Hdf5Model(Store):
     """A model that is a layer of a legacy file: one group lists the weights of all its layers, at any depth.
 
-    Each weight's path ends in LAYER/NAME. Where layers of models in it share a name, they are listed in their order.
+    Each weight's path ends in LAYER/NAME, or LAYER/NORM/NAME if it is that of a batch norm that the layer folds. Where
+    layers of models in it share a name, they are listed in their order.
     """
 
     def __init__(self, group: Any) -> None:
         self._group = group
-        self._paths: dict[tuple[str, ...], list[str]] = defaultdict(list)
-        for path in _weight_names(group):
-            self._paths[tuple(path.partition(":")[0].split("/")[-2:])].append(path)
+        self._paths = _weight_names(group)
 
     @override
     def weights(self, layer: LayerKey) -> Arrays:
         found = {}
-        for name in layer.present:
-            for own in (name, "kernel") if name == "depthwise_kernel" else (name,):
-                if paths := self._paths.get((layer.name, own)):
-                    found[name] = _dataset(self._group, paths.pop(0))
+        for name in (*layer.present, *layer.norm):
+            own = (name, "kernel") if name == "depthwise_kernel" else (name,)  # its name in Keras 3
+            place = -3 if name in layer.norm else -2
+            for path in self._paths:
+                parts = path.partition(":")[0].split("/")
+                if parts[-1] in own and len(parts) >= -place and parts[place] == layer.name:
+                    self._paths.remove(path)
+                    found[name] = _dataset(self._group, path)
                     break
         return _complete(found, layer)
 
@@ -168,8 +174,10 @@ class _KerasGroup(Store):
 
     @override
     def weights(self, layer: LayerKey) -> Arrays:
-        variables = _group(_group(self._layers, self._key(layer)), "vars")
-        found = {name: _dataset(variables, str(i)) for i, name in enumerate(layer.present) if str(i) in variables}
+        own = _group(self._layers, self._key(layer))
+        found = _variables(own, layer.present)
+        if layer.norm:
+            found |= _variables(_group(own, _NORM), layer.norm)
         return _complete(found, layer)
 
     def _key(self, layer: LayerKey) -> str:
@@ -177,6 +185,12 @@ class _KerasGroup(Store):
         count = self._seen.get(base, 0)
         self._seen[base] = count + 1
         return f"{base}_{count}" if count else base
+
+
+def _variables(layer: Any, names: tuple[str, ...]) -> Arrays:
+    """Those of a layer's variables that these are, in Keras' order."""
+    variables = _group(layer, "vars")
+    return {name: _dataset(variables, str(place)) for place, name in enumerate(names) if str(place) in variables}
 
 
 class _Nothing(Store):
@@ -214,7 +228,9 @@ class CheckpointStore(Store):
         Raises:
             BadModelError: one is missing, or is not an array of plain finite numbers.
         """
-        keys = {name: self._key((*path, f"layer_with_weights-{layer.weighted_index}", name)) for name in layer.present}
+        own = (*path, f"layer_with_weights-{layer.weighted_index}")
+        keys = {name: self._key((*own, name)) for name in layer.present}
+        keys |= {name: self._key((*own, _NORM, name)) for name in layer.norm}
         return _complete({name: self.array(key) for name, key in keys.items() if key in self._shapes}, layer)
 
     def _key(self, path: tuple[str, ...]) -> str:
@@ -267,10 +283,11 @@ class _CheckpointModel(Store):
 
 
 def _complete(found: Arrays, layer: LayerKey) -> Arrays:
-    missing = [name for name in layer.present if name not in found]
+    names = (*layer.present, *layer.norm)
+    missing = [name for name in names if name not in found]
     if missing:
         raise BadModelError(f"its {missing[0]} is not in the file", where=f"layer {layer.name}")
-    return {name: found[name] for name in layer.present}
+    return {name: found[name] for name in names}
 
 
 def _group(parent: Any, name: str) -> Any:
