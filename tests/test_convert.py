@@ -20,8 +20,9 @@ from tritguard.convert.archive import load_model
 from tritguard.convert.check import check_ternary
 from tritguard.convert.fold_norms import fold_norms
 from tritguard.data import load_dataset, to_input_bytes
-from tritguard.errors import BadInputError, BadModelError
+from tritguard.errors import BadInputError, BadModelError, UnsupportedOpError
 from tritguard.foreign.configuration import describe
+from tritguard.graph import read_graph
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.train import TrainRecord
 from tritguard.train.backend import keras
@@ -347,3 +348,17 @@ def test_the_demos_network(trained_demo: tuple[Path, TrainRecord]) -> None:
     accuracy = (Oracle(content).predict(x).labels == dataset.y_test[:1000]).mean()
     print(f"float {record.accuracy:.4f}, int8 {accuracy:.4f}, {len(content)} B, {record.seconds:.0f} s")
     assert accuracy >= record.accuracy - 0.02
+
+
+@pytest.mark.skipif(not oracle_available(), reason="needs tflite-micro")
+def test_what_tflm_lacks_is_said_by_reading_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nothing of the interpreter's own complaints reaches the terminal; reading the result names op and index."""
+    layers = [keras.Input((6, 6, 1)), keras.layers.Conv2D(4, 3, activation="gelu"), keras.layers.Flatten()]
+    keras.Sequential([*layers, keras.layers.Dense(3)]).save(tmp_path / "net.keras")
+    x = np.random.default_rng(0).random((16, 6, 6, 1), dtype=np.float32)
+    notes: list[str] = []
+    content = keras_to_tflite(tmp_path / "net.keras", x, notes.append)
+    said = capfd.readouterr()
+    assert notes == [] and "GELU" not in said.out + said.err
+    with pytest.raises(UnsupportedOpError, match=r"^op 1 \(GELU\): TensorFlow Lite Micro has no such op"):
+        read_graph(content)

@@ -300,6 +300,28 @@ def test_an_h5_of_keras_3(weights: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_model(tmp_path / "model.h5")(x), model(x))
 
 
+@pytest.mark.parametrize("form", ["keras", "h5"])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("int8", "layer head: its weights are int8, as Keras' model.quantize leaves them; give the model from before"),
+        ("bfloat16", "layer first: its weights are bfloat16; save it with float32 weights"),
+    ],
+)
+def test_weights_of_another_type_are_refused_with_their_layer(
+    kind: str, message: str, form: str, tmp_path: Path
+) -> None:
+    policy = "bfloat16" if kind == "bfloat16" else "float32"
+    first = keras.layers.Conv2D(4, 3, activation="relu", name="first", dtype=policy)
+    layers = [keras.Input((6, 6, 1)), first, keras.layers.Flatten(), keras.layers.Dense(3, name="head", dtype=policy)]
+    model = keras.Sequential(layers)
+    if kind == "int8":
+        model.quantize("int8")
+    model.save(tmp_path / f"net.{form}")
+    with pytest.raises(BadModelError, match=re.escape(message)):
+        load_model(tmp_path / f"net.{form}")
+
+
 # Models in models.
 
 
@@ -503,7 +525,7 @@ def test_weights_elsewhere_are_refused(tmp_path: Path) -> None:
 def test_strange_weights_are_refused(tmp_path: Path) -> None:
     for values, message in (
         (np.full((3, 2), np.nan, np.float32), "NaN"),
-        (np.array([b"text"]), "not float"),
+        (np.array([b"text"]), "layer d: .*: weights of type .S4, not float"),
         (np.zeros((2, 5), np.float32), r"its kernel is \(2, 5\) in the file, but \(3, 2\) according to its options"),
     ):
         path = legacy(tmp_path)

@@ -230,7 +230,13 @@ class _Reader:
         bare = class_name.rpartition(">")[2]
         folds = class_name.endswith(_FOLDING)
         norm = weights_of("BatchNormalization", absent) if folds else ()
-        found = store.weights(LayerKey(name, bare, weighted, weights_of(kind, absent), norm))
+        where = f"layer {name}"
+        _check_dtype(config, where)
+        try:
+            found = store.weights(LayerKey(name, bare, weighted, weights_of(kind, absent), norm))
+        except BadModelError as error:
+            error.where = f"{where}: {error.where}" if error.where else where
+            raise
         self._values += sum(array.size for array in found.values())
         if self._values > MAX_VALUES:
             raise BadModelError(f"more than {MAX_VALUES:,} weights in the model", where=f"layer {name}")
@@ -353,6 +359,19 @@ def _check_fixed(config: Config, where: str) -> None:
     for key, allowed in _FIXED.items():
         if key in config and config[key] not in allowed:
             raise BadModelError(f"{key} is {config[key]!r}", where=where, fix=f"only {allowed[0]!r} is taken")
+
+
+def _check_dtype(config: Config, where: str) -> None:
+    """Refuse weights that Keras itself has quantized, or keeps in a type that NumPy lacks."""
+    policy = config.get("dtype")
+    of_policy = policy.get("config") if isinstance(policy, dict) else {"name": policy}
+    names = of_policy if isinstance(of_policy, dict) else {}
+    if mode := names.get("mode"):
+        what = f"its weights are {str(mode)[:20]}, as Keras' model.quantize leaves them"
+        raise BadModelError(what, where=where, fix="give the model from before model.quantize")
+    if names.get("name") == "bfloat16":
+        fix = "save it with float32 weights: the dtype policy mixed_bfloat16 has them"
+        raise BadModelError("its weights are bfloat16", where=where, fix=fix)
 
 
 def _norm_axis(config: Config, where: str) -> Option:

@@ -286,7 +286,7 @@ def _complete(found: Arrays, layer: LayerKey) -> Arrays:
     names = (*layer.present, *layer.norm)
     missing = [name for name in names if name not in found]
     if missing:
-        raise BadModelError(f"its {missing[0]} is not in the file", where=f"layer {layer.name}")
+        raise BadModelError(f"its {missing[0]} is not in the file")
     return {name: found[name] for name in names}
 
 
