@@ -77,7 +77,7 @@ def compare(
 
 
 def _all_registered(content: bytes) -> bool:
-    """Whether the interpreter has every op of a model. It would write of each that it lacks to the caller's terminal."""
+    """Whether the interpreter has every op of a model. It would write of each it lacks to the terminal."""
     model = tflite.Model.GetRootAs(content)
     names = {code: name for name, code in vars(tflite.BuiltinOperator).items() if isinstance(code, int)}
     used = (names.get(model.OperatorCodes(place).BuiltinCode(), "") for place in range(model.OperatorCodesLength()))
