@@ -203,12 +203,14 @@ def test_calibration_files(tmp_path: Path) -> None:
         keras_to_tflite(path, tmp_path / "none.npz")
 
 
-def test_shared_layers_are_refused(tmp_path: Path) -> None:
+def test_shared_layers_are_converted_once_for_each_use(tmp_path: Path) -> None:
     inputs = keras.Input(SHAPE)
     conv = layers.Conv2D(1, 3, padding="same", name="twice")
     model = keras.Model(inputs, layers.Flatten()(conv(conv(inputs))))
     with pytest.raises(BadModelError, match="twice: is used more than once"):
-        keras_to_tflite(saved(model, tmp_path), pixels())
+        fold_norms(model)  # what is not laid flat
+    graph = read_graph(keras_to_tflite(saved(model, tmp_path), pixels()))
+    assert [op.kind for op in graph.ops] == ["CONV_2D", "CONV_2D", "RESHAPE"]
 
 
 def test_what_the_converter_refuses_is_one_error(tmp_path: Path) -> None:
@@ -274,10 +276,17 @@ def test_layers_of_ones_own_are_refused_whatever_their_name(tmp_path: Path) -> N
         describe(config_of(saved(operation, tmp_path)), FakeStore())
 
 
-def test_models_within_models_are_refused(tmp_path: Path) -> None:
-    outer = keras.Sequential([keras.Input(SHAPE), sequential()])
-    with pytest.raises(BadModelError, match="Sequential, which is not taken"):
-        load_model(saved(outer, tmp_path))
+def test_models_of_another_kind_within_models_are_refused(tmp_path: Path) -> None:
+    """Tests of `test_foreign.py` show that functional and sequential ones are taken."""
+    config = config_of(saved(keras.Sequential([keras.Input(SHAPE), sequential()]), tmp_path))
+    inner = config["config"]["layers"][1]
+    for change, message in (
+        ({"class_name": "Net"}, "a Net, which is not taken"),
+        ({"module": "trap"}, "of trap is not"),
+    ):
+        config["config"]["layers"][1] = inner | change
+        with pytest.raises(BadModelError, match=message):
+            describe(config, FakeStore())
 
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
