@@ -367,10 +367,12 @@ def test_a_model_in_a_model_becomes_int8(tmp_path: Path) -> None:
     assert np.abs((scores.astype(int) - sink.zero_point) * sink.scale - answers).max() < np.ptp(answers) / 20
 
 
-def nest(depth: int, calls: int) -> dict[str, Any]:
-    """A model of `calls` calls of a model of `calls` calls of a model..."""
+def nest(depth: int, calls: int, empty: bool = False) -> dict[str, Any]:
+    """A model of `calls` calls of a model of `calls` calls of a model..., the innermost a ReLU or empty."""
     first = {"class_name": "InputLayer", "config": {"batch_shape": [None, 4], "name": "a"}, "name": "a"}
-    inner = {"class_name": "ReLU", "config": {"name": "b"}, "name": "b"} if depth == 0 else nest(depth - 1, calls)
+    inner = (
+        {"class_name": "ReLU", "config": {"name": "b"}, "name": "b"} if depth == 0 else nest(depth - 1, calls, empty)
+    )
     nodes = [[["a", 0, 0, {}]], *([["b", call + (depth > 0), 0, {}]] for call in range(calls - 1))]
     config = {
         "name": "b",
@@ -378,6 +380,8 @@ def nest(depth: int, calls: int) -> dict[str, Any]:
         "input_layers": [["a", 0, 0]],
         "output_layers": [["b", calls - 1 + (depth > 0), 0]],
     }
+    if depth == 0 and empty:
+        config |= {"layers": [first], "output_layers": [["a", 0, 0]]}
     return {"class_name": "Functional", "config": config}
 
 
@@ -387,6 +391,8 @@ def test_small_files_of_many_layers_are_refused() -> None:
     assert len(description.layers) == 1 + 4**3
     with pytest.raises(BadModelError, match="more than 1000 layers, with those of the models in it"):
         describe(nest(5, 10), FakeStore())
+    with pytest.raises(BadModelError, match="more than 1000 layers, with those of the models in it"):
+        describe(nest(12, 10, empty=True), FakeStore())
     with pytest.raises(BadModelError, match="more than 20 deep"):
         describe(nest(30, 1), FakeStore())
 

@@ -68,13 +68,13 @@ class Flat:
         self.layers: list[Layer] = []
         self.weights: dict[str, Arrays] = {}
         self._names: set[str] = set()
-        self._values = 0
+        self._values = self._calls = 0
 
     def add(self, layer: Layer, weights: Arrays, name: str, inputs: tuple[str, ...]) -> str:
         """Append a layer under a name like this one, which is returned.
 
         Raises:
-            BadModelError: there are too many layers or weights.
+            BadModelError: there are too many weights.
         """
         while name in self._names:
             name += "_"
@@ -82,8 +82,6 @@ class Flat:
         self._values += sum(array.size for array in weights.values())
         if self._values > MAX_VALUES:
             raise BadModelError(f"more than {MAX_VALUES:,} weights in the model", where=f"layer {name}")
-        if len(self.layers) == MAX_LAYERS:
-            raise BadModelError(f"more than {MAX_LAYERS} layers, with those of the models in it")
         self.layers.append(layer.model_copy(update={"name": name, "inputs": inputs, "weights": tuple(weights)}))
         self.weights[name] = weights
         return name
@@ -100,7 +98,7 @@ class Flat:
             The layers whose outputs are the network's.
 
         Raises:
-            BadModelError: a layer reads what no layer gives, or there are too many layers or weights.
+            BadModelError: a layer reads what no layer gives, or there are too many calls or weights.
         """
         made: dict[tuple[str, int], tuple[str, ...]] = {}
         made |= {(source.name, 0): (name,) for source, name in zip(net.inputs, given, strict=True)}
@@ -111,6 +109,9 @@ class Flat:
             return outputs[source.output] if source.output < len(outputs) else None
 
         pending = [(part, call) for part in net.parts for call in range(len(part.calls))]
+        self._calls += len(pending)  # a model without layers costs time too
+        if self._calls > MAX_LAYERS:
+            raise BadModelError(f"more than {MAX_LAYERS} layers, with those of the models in it")
         while pending:
             later = []
             for part, call in pending:
