@@ -46,6 +46,7 @@ from tritguard.graph.model import (
     Graph,
     Int8,
     Int64,
+    LogSoftmax,
     Pool2D,
     Requant,
     Softmax,
@@ -97,7 +98,7 @@ def test_every_kernels_op_is_bounded(content: bytes) -> None:
 def test_the_bounds_of_a_single_input_are_its_values(content: bytes, seed: int) -> None:
     """Except those of a softmax, which is bounded through real numbers, and where a 32-bit number might wrap."""
     graph = read(content)
-    if graph is None or any(isinstance(op, Softmax) for op in graph.ops):
+    if graph is None or any(isinstance(op, Softmax | LogSoftmax) for op in graph.ops):
         return
     ops = stages_of(graph)
     x = sample_inputs(graph.tensors[graph.input].shape, seed, count=1)
@@ -264,6 +265,29 @@ def test_a_softmax_stays_in_its_bounds(scale: float, beta: float, seed: int, siz
             first, *others = np.argsort(-one.astype(int), kind="stable")
             ahead = [other for other in others if int(one[first]) - int(one[other]) >= strict]
             assert all(scores[first] > scores[other] for other in ahead)
+
+
+@anything
+@given(scale=st.floats(2**-9, 40), seed=inputs, size=st.integers(1, 12), width=st.integers(0, 40))
+def test_the_logarithm_of_a_softmax_stays_in_its_bounds(scale: float, seed: int, size: int, width: int) -> None:
+    builder = ModelBuilder((size,), float(np.float32(scale)), 0)
+    graph = read_graph(builder.build(builder.log_softmax(builder.input)))
+    rng = np.random.default_rng(seed)
+    low = rng.integers(-128, 128, (6, size))
+    source = Box(low, np.minimum(low + rng.integers(0, width + 1, low.shape), 127))
+    op = graph.ops[0]
+    assert isinstance(op, LogSoftmax)
+    step = graph.tensors[graph.input].scale
+    bounds, strict = softmax.log_bounds(op, step, source), softmax.log_strict_distance(op, step)
+    for _ in range(4):
+        for row, one in enumerate(rng.integers(source.low, source.high + 1).astype(np.int8)):
+            scores = every_tensor(graph, one)[graph.output]
+            assert not outside(bounds.low[row], bounds.high[row], scores)
+            first, *others = np.argsort(-one.astype(int), kind="stable")
+            ahead = [other for other in others if int(one[first]) - int(one[other]) >= strict]
+            assert all(scores[first] > scores[other] for other in ahead)
+    if scale < 1 and width == 0:  # one input has one output, or two where a rounding is close
+        assert (bounds.high - bounds.low).max() <= 1
 
 
 def test_lines_bound_every_step_of_a_staircase() -> None:

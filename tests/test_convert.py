@@ -20,8 +20,9 @@ from tritguard.convert.archive import load_model
 from tritguard.convert.check import check_ternary
 from tritguard.convert.fold_norms import fold_norms
 from tritguard.data import load_dataset, to_input_bytes
-from tritguard.errors import BadInputError, BadModelError
+from tritguard.errors import BadInputError, BadModelError, UnsupportedOpError
 from tritguard.foreign.configuration import describe
+from tritguard.graph import read_graph
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.train import TrainRecord
 from tritguard.train.backend import keras
@@ -202,12 +203,14 @@ def test_calibration_files(tmp_path: Path) -> None:
         keras_to_tflite(path, tmp_path / "none.npz")
 
 
-def test_shared_layers_are_refused(tmp_path: Path) -> None:
+def test_shared_layers_are_converted_once_for_each_use(tmp_path: Path) -> None:
     inputs = keras.Input(SHAPE)
     conv = layers.Conv2D(1, 3, padding="same", name="twice")
     model = keras.Model(inputs, layers.Flatten()(conv(conv(inputs))))
     with pytest.raises(BadModelError, match="twice: is used more than once"):
-        keras_to_tflite(saved(model, tmp_path), pixels())
+        fold_norms(model)  # what is not laid flat
+    graph = read_graph(keras_to_tflite(saved(model, tmp_path), pixels()))
+    assert [op.kind for op in graph.ops] == ["CONV_2D", "CONV_2D", "RESHAPE"]
 
 
 def test_what_the_converter_refuses_is_one_error(tmp_path: Path) -> None:
@@ -273,10 +276,17 @@ def test_layers_of_ones_own_are_refused_whatever_their_name(tmp_path: Path) -> N
         describe(config_of(saved(operation, tmp_path)), FakeStore())
 
 
-def test_models_within_models_are_refused(tmp_path: Path) -> None:
-    outer = keras.Sequential([keras.Input(SHAPE), sequential()])
-    with pytest.raises(BadModelError, match="Sequential, which is not taken"):
-        load_model(saved(outer, tmp_path))
+def test_models_of_another_kind_within_models_are_refused(tmp_path: Path) -> None:
+    """Tests of `test_foreign.py` show that functional and sequential ones are taken."""
+    config = config_of(saved(keras.Sequential([keras.Input(SHAPE), sequential()]), tmp_path))
+    inner = config["config"]["layers"][1]
+    for change, message in (
+        ({"class_name": "Net"}, "a Net, which is not taken"),
+        ({"module": "trap"}, "of trap is not"),
+    ):
+        config["config"]["layers"][1] = inner | change
+        with pytest.raises(BadModelError, match=message):
+            describe(config, FakeStore())
 
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
@@ -347,3 +357,17 @@ def test_the_demos_network(trained_demo: tuple[Path, TrainRecord]) -> None:
     accuracy = (Oracle(content).predict(x).labels == dataset.y_test[:1000]).mean()
     print(f"float {record.accuracy:.4f}, int8 {accuracy:.4f}, {len(content)} B, {record.seconds:.0f} s")
     assert accuracy >= record.accuracy - 0.02
+
+
+@pytest.mark.skipif(not oracle_available(), reason="needs tflite-micro")
+def test_what_tflm_lacks_is_said_by_reading_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nothing of the interpreter's own complaints reaches the terminal; reading the result names op and index."""
+    layers = [keras.Input((6, 6, 1)), keras.layers.Conv2D(4, 3, activation="gelu"), keras.layers.Flatten()]
+    keras.Sequential([*layers, keras.layers.Dense(3)]).save(tmp_path / "net.keras")
+    x = np.random.default_rng(0).random((16, 6, 6, 1), dtype=np.float32)
+    notes: list[str] = []
+    content = keras_to_tflite(tmp_path / "net.keras", x, notes.append)
+    said = capfd.readouterr()
+    assert notes == [] and "GELU" not in said.out + said.err
+    with pytest.raises(UnsupportedOpError, match=r"^op 1 \(GELU\): TensorFlow Lite Micro has no such op"):
+        read_graph(content)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 import tflite
 
+from tests.support import nested_models as nested
 from tests.support.fake_store import FakeStore
 from tests.support.shared import ROOT, shared_file
 from tritguard.convert import apart, keras_to_tflite
@@ -168,6 +170,73 @@ def test_activations_saturate_where_qkeras_does(tmp_path: Path) -> None:
         assert [type(op).__name__ for op in read_graph(content).ops].count("Binary") == 2  # the clip
 
 
+@pytest.fixture(scope="module")
+def of_many_quantizers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, ROOT / "tests" / "support" / "qkeras_weights.py", folder]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@needs_qkeras
+@pytest.mark.parametrize("form", ["net.h5", "net.keras", "net"])
+def test_weights_are_those_with_which_qkeras_computes(form: str, of_many_quantizers: Path) -> None:
+    """Of every quantizer of weights, and of layers that fold a batch norm before they quantize: to the bit."""
+    x, answers = (np.load(of_many_quantizers / name) for name in ("x.npy", "answers.npy"))
+    model = load_model(of_many_quantizers / form)
+    with np.load(of_many_quantizers / "kernels.npz") as kernels:
+        assert len(kernels.files) == 36
+        for name in kernels.files:
+            np.testing.assert_array_equal(np.asarray(model.get_layer(name).kernel), kernels[name], err_msg=name)
+    np.testing.assert_allclose(np.asarray(model(x)), answers, rtol=1e-4, atol=1e-4)
+    trits = fold_norms(model).trits
+    assert {"binary", "binary_depthwise", "one_bit", "random_binary", "ternary", "head_binary"} <= set(trits)
+
+
+@needs_qkeras
+@pytest.mark.skipif(not oracle_available(), reason="needs tflite-micro")
+def test_weights_of_every_quantizer_answer_the_same_as_int8(of_many_quantizers: Path) -> None:
+    x, answers = (np.load(of_many_quantizers / name) for name in ("x.npy", "answers.npy"))
+    content = keras_to_tflite(of_many_quantizers / "net.h5", x)
+    graph = read_graph(content)
+    sink = graph.tensors[graph.output]
+    scores = Oracle(content).predict(to_input_bytes(x, *input_quantization(content))).scores
+    assert np.abs((scores.astype(int) - sink.zero_point) * sink.scale - answers).max() < np.ptp(answers) / 20
+    assert (scores.argmax(axis=1) == answers.argmax(axis=1)).mean() >= 0.95
+
+
+@needs_qkeras
+@pytest.mark.parametrize(
+    ("activation", "message"),
+    [
+        ("binary()", "layer b: binary of activations, which gives a sign or a threshold, which no op"),
+        ("ternary(alpha=1)", "layer b: ternary of activations, which gives a sign or a threshold"),
+        ("quantized_po2(4)", "layer b: quantized_po2 of activations, which gives powers of two, which int8's even"),
+        ("quantized_relu_po2(4)", "layer b: quantized_relu_po2 of activations, which gives powers of two"),
+        ("quantized_bits(4,0,1,alpha='auto_po2')", "layer b: quantized_bits of activations with alpha='auto_po2'"),
+    ],
+)
+def test_activations_that_int8_does_not_hold_are_refused(activation: str, message: str) -> None:
+    with pytest.raises(BadModelError, match=re.escape(message)):
+        describe(network(layer("QActivation", activation=activation)), FakeStore())
+
+
+def test_a_folded_batch_norm_that_qkeras_cannot_compute_is_refused() -> None:
+    conv = layer("QConv2DBatchnorm", filters=2, kernel_size=[1, 1], axis=[3], epsilon=0.001)
+    for options, message in (
+        ({"center": False}, "layer b: center=False, with which QKeras cannot compute it"),
+        ({"renorm": True}, "layer b: renorm is True"),
+        ({"epsilon": "much"}, "layer b: its epsilon is much"),
+        ({"axis": [2]}, "layer b: normalises axis"),
+    ):
+        conv["config"] |= options
+        with pytest.raises(BadModelError, match=re.escape(message)):
+            describe(network(conv), FakeStore())
+        conv["config"] |= {"center": True, "renorm": False, "epsilon": 0.001}
+
+
 def test_mlperf_tinys_legacy_h5_gives_the_answers_of_its_int8_form() -> None:
     pictures = np.load(shared_file("data/cifar10_lossless_subset.npz"))["test_images"][:60]
     model = load_model(shared_file("models/resnet8_float.h5"))
@@ -229,6 +298,110 @@ def test_an_h5_of_keras_3(weights: str, tmp_path: Path) -> None:
     model.save(tmp_path / "model.h5")
     x = np.random.default_rng(0).random((8, 12, 12, 1), dtype=np.float32)
     np.testing.assert_array_equal(load_model(tmp_path / "model.h5")(x), model(x))
+
+
+@pytest.mark.parametrize("form", ["keras", "h5"])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("int8", "layer head: its weights are int8, as Keras' model.quantize leaves them; give the model from before"),
+        ("bfloat16", "layer first: its weights are bfloat16; save it with float32 weights"),
+    ],
+)
+def test_weights_of_another_type_are_refused_with_their_layer(
+    kind: str, message: str, form: str, tmp_path: Path
+) -> None:
+    policy = "bfloat16" if kind == "bfloat16" else "float32"
+    first = keras.layers.Conv2D(4, 3, activation="relu", name="first", dtype=policy)
+    layers = [keras.Input((6, 6, 1)), first, keras.layers.Flatten(), keras.layers.Dense(3, name="head", dtype=policy)]
+    model = keras.Sequential(layers)
+    if kind == "int8":
+        model.quantize("int8")
+    model.save(tmp_path / f"net.{form}")
+    with pytest.raises(BadModelError, match=re.escape(message)):
+        load_model(tmp_path / f"net.{form}")
+
+
+# Models in models.
+
+
+@pytest.fixture(scope="module")
+def nested_of_keras_2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("nested")
+    environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-m", "tests.support.nested_models", folder]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def assert_flat(path: Path, answers: np.ndarray) -> None:
+    model = load_model(path)
+    np.testing.assert_allclose(np.asarray(model(nested.X)), answers, rtol=1e-4, atol=1e-4)
+    fold_norms(model)  # each layer is used once
+
+
+@pytest.mark.parametrize("name", nested.MODELS)
+def test_models_in_models_are_laid_flat(name: str, tmp_path: Path) -> None:
+    model = nested.made(keras, name)
+    for form in ("keras", "h5"):
+        model.save(tmp_path / f"{name}.{form}")
+        assert_flat(tmp_path / f"{name}.{form}", np.asarray(model(nested.X)))
+
+
+@pytest.mark.skipif(not find_spec("tf_keras"), reason="needs tf-keras: docs/configuration.md")
+@pytest.mark.parametrize("name", nested.MODELS)
+@pytest.mark.parametrize("form", ["{}.keras", "{}.h5", "{}"])
+def test_models_in_models_of_keras_2_are_laid_flat(name: str, form: str, nested_of_keras_2: Path) -> None:
+    assert_flat(nested_of_keras_2 / form.format(name), np.load(nested_of_keras_2 / f"{name}.npy"))
+
+
+@pytest.mark.skipif(not oracle_available(), reason="needs tflite-micro")
+def test_a_model_in_a_model_becomes_int8(tmp_path: Path) -> None:
+    model = nested.made(keras, "deep")
+    model.save(tmp_path / "deep.keras")
+    content = keras_to_tflite(tmp_path / "deep.keras", nested.X)
+    graph = read_graph(content)
+    sink, answers = graph.tensors[graph.output], np.asarray(model(nested.X))
+    scores = Oracle(content).predict(to_input_bytes(nested.X, *input_quantization(content))).scores
+    assert np.abs((scores.astype(int) - sink.zero_point) * sink.scale - answers).max() < np.ptp(answers) / 20
+
+
+def nest(depth: int, calls: int, empty: bool = False) -> dict[str, Any]:
+    """A model of `calls` calls of a model of `calls` calls of a model..., the innermost a ReLU or empty."""
+    first = {"class_name": "InputLayer", "config": {"batch_shape": [None, 4], "name": "a"}, "name": "a"}
+    inner = (
+        {"class_name": "ReLU", "config": {"name": "b"}, "name": "b"} if depth == 0 else nest(depth - 1, calls, empty)
+    )
+    nodes = [[["a", 0, 0, {}]], *([["b", call + (depth > 0), 0, {}]] for call in range(calls - 1))]
+    config = {
+        "name": "b",
+        "layers": [first, inner | {"name": "b", "inbound_nodes": nodes}],
+        "input_layers": [["a", 0, 0]],
+        "output_layers": [["b", calls - 1 + (depth > 0), 0]],
+    }
+    if depth == 0 and empty:
+        config |= {"layers": [first], "output_layers": [["a", 0, 0]]}
+    return {"class_name": "Functional", "config": config}
+
+
+def test_small_files_of_many_layers_are_refused() -> None:
+    """Ten calls of ten calls of ... would be a million layers."""
+    description, _ = describe(nest(2, 4), FakeStore())
+    assert len(description.layers) == 1 + 4**3
+    with pytest.raises(BadModelError, match="more than 1000 layers, with those of the models in it"):
+        describe(nest(5, 10), FakeStore())
+    with pytest.raises(BadModelError, match="more than 1000 layers, with those of the models in it"):
+        describe(nest(12, 10, empty=True), FakeStore())
+    with pytest.raises(BadModelError, match="more than 20 deep"):
+        describe(nest(30, 1), FakeStore())
+
+
+def test_calls_that_read_each_other_are_refused() -> None:
+    model = nest(0, 2)
+    model["config"]["layers"][1]["inbound_nodes"] = [[["b", 1, 0, {}]], [["b", 0, 0, {}]]]
+    with pytest.raises(BadModelError, match="layer b: reads 'b', which does not come before it"):
+        describe(model, FakeStore())
 
 
 # Files of unknown origin.
@@ -358,7 +531,7 @@ def test_weights_elsewhere_are_refused(tmp_path: Path) -> None:
 def test_strange_weights_are_refused(tmp_path: Path) -> None:
     for values, message in (
         (np.full((3, 2), np.nan, np.float32), "NaN"),
-        (np.array([b"text"]), "not float"),
+        (np.array([b"text"]), "layer d: .*: weights of type .S4, not float"),
         (np.zeros((2, 5), np.float32), r"its kernel is \(2, 5\) in the file, but \(3, 2\) according to its options"),
     ):
         path = legacy(tmp_path)

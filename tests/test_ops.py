@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tests.support.differences import differences
-from tests.support.known_models import edged, long_dense_model, several
+from tests.support.known_models import edged, long_dense_model, other_ops_model, several, ternary_model
 from tests.support.random_graphs import (
     FUNCTIONS,
     function,
@@ -57,6 +58,25 @@ def test_tables_hold_the_oracles_bytes(name: str, data: st.DataObject, scale: fl
         return
     assert isinstance(op, Lookup)
     assert np.array_equal(op.table, Oracle(content).predict(EVERY_INT8[None]).scores[0])
+
+
+@needs_oracle
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rows=st.integers(1, 4), depth=st.integers(1, 700), scale=st.floats(2**-24, 200), seed=inputs)
+def test_logarithms_of_softmax_give_the_oracles_bytes(rows: int, depth: int, scale: float, seed: int) -> None:
+    """Also where a step of the input is wider than the fixed point reaches, and where all inputs are one."""
+    builder = ModelBuilder((rows, depth), float(np.float32(scale)), 3)
+    assert differences(builder.build(builder.log_softmax(builder.input)), seed) is None
+
+
+@needs_oracle
+@pytest.mark.parametrize("make", [other_ops_model, ternary_model])
+def test_models_of_many_ops_answer_each_input_otherwise(make: Callable[[], bytes]) -> None:
+    """What is saturated on the way would hide what the ops before it compute."""
+    content = make()
+    graph = read_graph(content)
+    scores = Oracle(content).predict(sample_inputs(graph.tensors[graph.input].shape, 1, count=8)[:8]).scores
+    assert len(np.unique(scores.reshape(8, -1), axis=0)) == 8
 
 
 @needs_oracle

@@ -15,8 +15,8 @@
  * starting some bytes before the input. How many bytes follows from the order in which a kernel reads and
  * writes, which is therefore part of its interface (host/tritguard/graph/arena/access.py holds it as data,
  * and tests/test_memory.py runs each kernel at its limit):
- *   - Element by element (tg_add, tg_requantize, tg_lookup, tg_softmax's last pass, tg_mean by channel): in
- *     rising order; an element is read before it is written.
+ *   - Element by element (tg_add, tg_requantize, tg_lookup, the last pass of tg_softmax and tg_log_softmax, tg_mean
+ *     by channel): in rising order; an element is read before it is written.
  *   - Windows by pixels (tg_conv2d_ternary, tg_depthwise_ternary, tg_depthwise_lanes, pools): output pixels in rows from the top.
  *     A pixel's input may be read until its last channel is written; after that nothing before the next one's
  *     window is read.

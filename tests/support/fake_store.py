@@ -11,4 +11,7 @@ class FakeStore:
     """Zeros for every weight: configurations are refused before weights matter."""
 
     def weights(self, layer: LayerKey) -> Arrays:
-        return {name: np.zeros((1,), np.float32) for name in layer.present}
+        return {name: np.zeros((1,), np.float32) for name in (*layer.present, *layer.norm)}
+
+    def inside(self, _: LayerKey) -> FakeStore:
+        return self

@@ -58,9 +58,10 @@ def other_ops_model() -> bytes:
     peak = reduced(builder, tensor, "REDUCE_MAX", [1, 3], builder.quant(tensor))
     least = reduced(builder, tensor, "REDUCE_MIN", [2], builder.quant(tensor))
     total = reduced(builder, tensor, "SUM", [1, 2], (2.0, 3))
-    for other in (peak, least, total):
+    for other in (peak, least):
         tensor = builder.add(tensor, other, (0.3, -100))
-    grams = builder.activation((8, 8, 8), 4.0, -100)
+    tensor = builder.add(builder.log_softmax(tensor), total, (0.9, -128))
+    grams = builder.activation((8, 8, 8), 2000.0, -128)
     options = Table("BatchMatMulOptions", AdjX=True)
     tensor = builder.op("BATCH_MATMUL", [tensor, tensor], grams, options)
     tensor = builder.transpose(tensor, (0, 2, 1, 3))

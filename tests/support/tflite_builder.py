@@ -90,6 +90,9 @@ class ModelBuilder(ModelTables):
     def softmax(self, source: int, beta: float = 1.0) -> int:
         return self.unary("SOFTMAX", source, (1 / 256, -128), Table("SoftmaxOptions", Beta=beta))
 
+    def log_softmax(self, source: int) -> int:
+        return self.unary("LOG_SOFTMAX", source, (1 / 16, 127), Table("LogSoftmaxOptions"))
+
     # --- reductions -----------------------------------------------------------------------------------------------
 
     def pool(

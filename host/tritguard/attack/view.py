@@ -1,9 +1,9 @@
 """A differentiable view of the deployed network, rebuilt from its graph alone.
 
 In the forward pass every int8 activation and every logit is exactly what the device computes (`integer_ops`), except
-for a softmax that is not the head, which is rounded from float32. The backward pass differentiates the same layers in
-real numbers: rounding passes gradients straight through and clamping stops them (the straight-through estimator, Bengio
-et al. 2013, 1308.3432). Both passes share one convolution per layer.
+for a softmax that is not the head, or its logarithm, which are rounded from float32. The backward pass differentiates
+the same layers in real numbers: rounding passes gradients straight through and clamping stops them (the
+straight-through estimator, Bengio et al. 2013, 1308.3432). Both passes share one convolution per layer.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from tritguard.graph.model import (
     FullyConnected,
     Gather,
     Graph,
+    LogSoftmax,
     Lookup,
     Mean,
     MirrorPad,
@@ -354,6 +355,7 @@ _REAL: dict[type[Op], Callable[[Any, Graph, Any, list[Any]], Any]] = {
     BatchMatMul: _batch_matmul,
     ResizeBilinear: _resize_bilinear,
     Binary: _binary,
+    LogSoftmax: lambda tf, _graph, _op, inputs: tf.nn.log_softmax(inputs[0]),
     Softmax: lambda tf, _graph, op, inputs: tf.nn.softmax(op.beta * inputs[0]),
     Lookup: lambda tf, _graph, op, inputs: _FUNCTIONS[op.function](tf, op, inputs[0]),
     Quantize: lambda _tf, _graph, _op, inputs: inputs[0],

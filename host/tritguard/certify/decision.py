@@ -15,7 +15,7 @@ from tritguard.certify.terms import Summed
 from tritguard.errors import BadInputError
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.graph.arithmetic.reference import elementwise
-from tritguard.graph.model import Float64, Graph, Int8, Int64, Lookup, Quantize, Reshape, Softmax
+from tritguard.graph.model import Float64, Graph, Int8, Int64, LogSoftmax, Lookup, Quantize, Reshape, Softmax
 from tritguard.predictor import LabelRule
 
 _NEVER = 256  # a difference that no two int8 values have
@@ -62,6 +62,10 @@ class Decision:
                 if not softmax.falls(exponentials) or sink.size > softmax.LONGEST or strict != 1:
                     break
                 strict = softmax.strict_distance(exponentials, sink.size)
+            elif isinstance(op, LogSoftmax) and op.rows == 1 and rule.kind == "argmax":
+                if strict != 1:
+                    break
+                strict = softmax.log_strict_distance(op, graph.tensors[op.inputs[0]].scale)
             elif not isinstance(op, Reshape):
                 break
             tensor = op.inputs[0]

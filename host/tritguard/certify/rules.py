@@ -37,6 +37,7 @@ from tritguard.graph.model import (
     Graph,
     Int8,
     Int64,
+    LogSoftmax,
     Lookup,
     Mean,
     MirrorPad,
@@ -227,6 +228,11 @@ def _softmax(graph: Graph, op: Softmax) -> Stage:
     return Bounded(*_about(graph, op), lambda boxes: softmax.bounds(op, table, boxes[op.inputs[0]]))
 
 
+def _log_softmax(graph: Graph, op: LogSoftmax) -> Stage:
+    scale = graph.tensors[op.inputs[0]].scale
+    return Bounded(*_about(graph, op), lambda boxes: softmax.log_bounds(op, scale, boxes[op.inputs[0]]))
+
+
 def _moved(arrange: Callable[..., Int64]) -> Callable[[Graph, Any], Stage]:
     """A stage that moves elements as `arrange` moves their numbers, int64 arrays of the inputs' shapes.
 
@@ -269,6 +275,7 @@ RULES: dict[type[Op], Callable[[Graph, Any], Stage]] = {
     Quantize: _elementwise,
     Lookup: _elementwise,
     Softmax: _softmax,
+    LogSoftmax: _log_softmax,
     Pad: _moved(_padded),
     View: _moved(lambda op, x: x.ravel()[op.places]),
     Concatenation: _moved(_join),

@@ -1,10 +1,14 @@
-"""Bounds of gemmlowp's softmax, which is not the real one.
+"""Bounds of gemmlowp's softmax and of its logarithm, which are not the real ones.
 
 Let E(d) be the fixed-point exponential of an element that lies d steps below the row's largest one: a function of d
 alone, tabulated here. An output is 256 * E / (sum of all E), rounded to the nearest step. The sum is kept with 12 bits
 less, each term rounded, and its reciprocal comes from three Newton-Raphson steps; the start is off by at most 1/17, a
 step squares that, and each step's roundings add a few units of 2^-29. All of it moves an output by less than `SLACK`
 steps for rows of up to `LONGEST` elements, whose largest exponential alone is 1.
+
+The logarithm is 16 * (d - log(sum of all E)), rounded, with d in Q5.26. It is bounded through real numbers: the rounded
+terms move the sum by at most 2^-11 of it, 2^-7 of a step, and the quotient that stands for the logarithm by less. Where
+one step of the input is so wide (`WIDEST`) that TFLM's factor is cut off, nothing is said.
 """
 
 from __future__ import annotations
@@ -13,11 +17,14 @@ import numpy as np
 
 from tritguard.certify.box import Box
 from tritguard.graph.arithmetic import gemmlowp
-from tritguard.graph.model import Float64, Softmax
+from tritguard.graph.model import Float64, LogSoftmax, Softmax
 
+Steps = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 LONGEST = 512
 SLACK = 1 / 4  # 256 * 512 * 2^-20 = 1/8 of a step from the rounded terms, and far less from the reciprocal
+WIDEST = 32.0  # of a step of the logarithm's input, where its factor reaches 2^31
 _SIZE = 256
+_STEPS = 16  # of a logarithm of 1
 
 
 def exponentials(op: Softmax) -> Float64:
@@ -54,7 +61,44 @@ def bounds(op: Softmax, table: Float64, source: Box) -> Box:
     return Box(*(np.clip(each, -128, 127).astype(np.int64).reshape(shape) for each in outputs))
 
 
-def _others(low: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+def log_bounds(op: LogSoftmax, scale: float, source: Box) -> Box:
+    """What the outputs of a logarithm can be where the inputs, of steps of `scale`, are in a box, both of any shape.
+
+    An element's output rises with it and falls with all others.
+    """
+    shape, n = source.low.shape, len(source.low)
+    low, high = (bound.reshape(n, op.rows, -1) for bound in (source.low, source.high))
+    if low.shape[2] > LONGEST or scale >= WIDEST:
+        return Box(np.full(shape, -128), np.full(shape, 127))
+    least, most = _logarithm(low, high, scale), _logarithm(high, low, scale)
+    outputs = [np.floor(_STEPS * least + 127.5 - SLACK), np.ceil(_STEPS * most + 126.5 + SLACK)]
+    return Box(*(np.clip(each, -128, 127).astype(np.int64).reshape(shape) for each in outputs))
+
+
+def _logarithm(own: Steps, others: Steps, scale: float) -> Float64:
+    """float64[n, rows, m]: -log(1 + the sum of exp(other - own)) for each element among the others of its row."""
+    differences = (others[:, :, None, :] - own[:, :, :, None]) * scale
+    own_place = np.eye(own.shape[2], dtype=bool)
+    return np.asarray(-np.logaddexp.reduce(np.where(own_place, 0.0, differences), axis=3), np.float64)
+
+
+def log_strict_distance(op: LogSoftmax, scale: float) -> int:
+    """The distance of two inputs from which on the larger one, if it is the row's largest, surely gets more steps.
+
+    Its output is at least -7, so it is not cut off where the other's may be.
+
+    Returns:
+        From 1 to 255; 256 if no distance is enough.
+    """
+    if scale >= WIDEST:
+        return _SIZE
+    distances = (
+        gemmlowp.multiply(-d, op.multiplier, op.left_shift) if -d >= op.diff_min else -1 << 31 for d in range(_SIZE)
+    )
+    return next((d for d, distance in enumerate(distances) if distance <= -1 << 22), _SIZE)
+
+
+def _others(low: Steps) -> Steps:
     """The largest of the other elements of each row; -256 where there are none."""
     if low.shape[2] == 1:
         return np.full(low.shape, -_SIZE)

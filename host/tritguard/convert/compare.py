@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import tflite
 from numpy.typing import NDArray
 
 from tritguard.convert.check import input_quantization
 from tritguard.data import to_input_bytes
 from tritguard.errors import BadInputError, BadModelError
-from tritguard.oracle import Oracle, oracle_available
+from tritguard.oracle import Oracle, oracle_available, registered_name, registered_ops
 from tritguard.predictor import LabelRule
 
 COMPARED_INPUTS = 256  # an inference in TFLM takes about 10 ms
@@ -52,7 +53,7 @@ def compare(
     Raises:
         BadInputError: a label is not one of the model's classes.
     """
-    if not oracle_available():
+    if not oracle_available() or not _all_registered(content):
         return None
     try:
         oracle = Oracle(content)
@@ -73,6 +74,14 @@ def compare(
         float_right=None if y is None else int((wanted == y).sum()),
         int8_right=None if y is None else int((got == y).sum()),
     )
+
+
+def _all_registered(content: bytes) -> bool:
+    """Whether the interpreter has every op of a model. It would write of each it lacks to the terminal."""
+    model = tflite.Model.GetRootAs(content)
+    names = {code: name for name, code in vars(tflite.BuiltinOperator).items() if isinstance(code, int)}
+    used = (names.get(model.OperatorCodes(place).BuiltinCode(), "") for place in range(model.OperatorCodesLength()))
+    return {registered_name(name) for name in used} <= registered_ops()
 
 
 def _float_labels(answers: NDArray[np.float32], rule: LabelRule) -> NDArray[np.int64]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from tritguard.errors import BadModelError
 from tritguard.foreign import expressions, quantizers
 from tritguard.foreign.description import Description, Kind, Layer, Option
 from tritguard.foreign.expressions import Call
+from tritguard.foreign.nesting import MAX_DEPTH, MAX_LAYERS, Flat, Net, Part, Source, ends, sources
 from tritguard.foreign.stores import MAX_VALUES, Arrays, LayerKey, Store, weights_of
 
 Config = dict[str, Any]
@@ -24,6 +26,8 @@ _CLASSES: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "QConv2D": ("Conv2D", ("filters", *_CONV)),
     "DepthwiseConv2D": ("DepthwiseConv2D", ("depth_multiplier", *_CONV)),
     "QDepthwiseConv2D": ("DepthwiseConv2D", ("depth_multiplier", *_CONV)),
+    "QConv2DBatchnorm": ("Conv2D", ("filters", *_CONV)),
+    "QDepthwiseConv2DBatchnorm": ("DepthwiseConv2D", ("depth_multiplier", *_CONV)),
     "Dense": ("Dense", ("units", "use_bias")),
     "QDense": ("Dense", ("units", "use_bias")),
     "TernaryDense": ("Dense", ("units", "use_bias")),
@@ -46,10 +50,12 @@ _CLASSES: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "Dropout": ("Dropout", ("rate",)),
 }
 _WEIGHTS = ("Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization")  # what the names of kinds with weights end in
+_FOLDING = "Batchnorm"  # what the names of QKeras' layers end in that fold a batch norm
 # Options that must have one of these values if they are given.
 _FIXED: dict[str, tuple[object, ...]] = {
     "groups": (1,),
     "data_format": ("channels_last", None),
+    "renorm": (False, None),
 }
 _ACTIVATIONS = {
     *("elu", "exponential", "gelu", "hard_silu", "hard_swish", "leaky_relu", "linear", "mish", "relu"),
@@ -64,10 +70,11 @@ _QUANTIZER_KEYS = {  # for each weight, QKeras' name of its quantizer
     "moving_mean": "mean_quantizer",
     "moving_variance": "variance_quantizer",
 }
+_FUNCTIONAL = {"Functional", "Model"}
+_MODELS = _FUNCTIONAL | {"Sequential"}
 _ORIGINS = {"keras", "tf_keras", "tensorflow", "qkeras"}
 _ADVICE = f"layers taken: {', '.join(sorted(_CLASSES))}"
 _EXPORT = "export the model, model.export(folder), and give that: a graph tells what the layer computes"
-_MAX_LAYERS = 1000
 
 
 def describe(model: Config, store: Store) -> tuple[Description, dict[str, Arrays]]:
@@ -83,94 +90,106 @@ def describe(model: Config, store: Store) -> tuple[Description, dict[str, Arrays
     Raises:
         BadModelError: the configuration holds anything but the layers and options above, or is inconsistent.
     """
-    reader = _Reader(store)
-    config = model.get("config")
-    if model.get("class_name") in ("Functional", "Model") and isinstance(config, dict):
-        output = reader.functional(config)
-    elif model.get("class_name") == "Sequential":
-        output = reader.sequential(config if isinstance(config, dict) else {"layers": config})
-    else:
+    reader = _Reader()
+    net = reader.model(model, store)
+    if net is None:
         what = f"a {str(model.get('class_name'))[:60]} model"
         raise BadModelError(what, fix="only functional and sequential ones are taken")
-    return Description(layers=tuple(reader.layers), output=output, notes=tuple(reader.notes)), reader.weights
+    if len(net.outputs) != 1 or len(net.inputs) != 1:
+        raise BadModelError("not one input and one output")
+    flat = Flat()
+    shape = _input_shape(model)
+    name = net.inputs[0].name
+    given = flat.add(Layer(name=name, kind="InputLayer", options={"shape": shape}, inputs=()), {}, name, ())
+    (output,) = flat.call(net, (given,))
+    return Description(layers=tuple(flat.layers), output=output, notes=tuple(reader.notes)), flat.weights
 
 
 def needs_qkeras(model: Config) -> bool:
-    """Whether any layer of the model is a layer of QKeras."""
+    """Whether any layer of the model, or of a model in it, is a layer of QKeras."""
     config = model.get("config")
     layers = config.get("layers") if isinstance(config, dict) else config
     return isinstance(layers, list) and any(
-        isinstance(entry, dict) and str(entry.get("class_name")).startswith("Q") for entry in layers
+        isinstance(entry, dict) and (str(entry.get("class_name")).startswith("Q") or needs_qkeras(entry))
+        for entry in layers
     )
 
 
 class _Reader:
-    def __init__(self, store: Store) -> None:
-        self.layers: list[Layer] = []
-        self.weights: dict[str, Arrays] = {}
+    def __init__(self) -> None:
         self.notes: list[str] = []
-        self._store = store
-        self._given_by: dict[
-            str, str
-        ] = {}  # for each layer of the file, the one whose output is its own: itself or its activation
-        self._weighted = 0
         self._values = 0
 
-    def functional(self, config: Config) -> str:
+    def model(self, model: Config, store: Store, depth: int = 0) -> Net | None:
+        """The network of a functional or sequential model; None if it is neither."""
+        config = model.get("config")
+        if model.get("class_name") in _FUNCTIONAL and isinstance(config, dict):
+            calls, outputs = _calls_and_outputs(config)
+            inputs = tuple(ends(config.get("input_layers")))
+            return Net(self._parts(config, calls, store, depth), inputs, outputs)
+        if model.get("class_name") != "Sequential":
+            return None
+        config = config if isinstance(config, dict) else {"layers": config}
         entries = _list_of_layers(config)
-        for entry in entries:
+        names = [str(_config_of(entry).get("name")) for entry in entries]
+        first = names[0] if entries[0].get("class_name") == "InputLayer" else f"{names[0]}_input"
+        chain = [first, *(name for name in names if name != first)]
+        before = dict(zip(chain[1:], chain, strict=False))
+        calls = [((Source(before[name]),),) if name in before else () for name in names]
+        return Net(self._parts(config, calls, store, depth), (Source(first),), (Source(chain[-1]),))
+
+    def _parts(
+        self, config: Config, calls: list[tuple[tuple[Source, ...], ...]], store: Store, depth: int
+    ) -> tuple[Part, ...]:
+        if depth > MAX_DEPTH:
+            raise BadModelError(f"models in models, more than {MAX_DEPTH} deep")
+        parts: dict[str, Part] = {}
+        weighted = 0
+        for entry, of_layer in zip(_list_of_layers(config), calls, strict=True):
             name = str(entry.get("name") or _config_of(entry).get("name"))
-            nodes = entry.get("inbound_nodes") or []
-            if len(nodes) > 1:
-                raise BadModelError("is used more than once", where=f"layer {name}", fix="give each use its own layer")
-            self._take(entry, name, tuple(_sources(nodes, name)))
-        outputs = list(_ends(config.get("output_layers")))
-        if len(outputs) != 1 or len(list(_ends(config.get("input_layers")))) != 1:
-            raise BadModelError("not one input and one output")
-        return self._source(outputs[0], "the output")
+            where = f"layer {name}"
+            class_name = self._class_of(entry, where)
+            if name in parts:
+                raise BadModelError("two layers of this name", where=where)
+            if class_name == "InputLayer":
+                parts[name] = Part(name, ())
+                continue
+            if not of_layer:
+                raise BadModelError("reads nothing", where=where)
+            if class_name in _MODELS:
+                net = self.model(entry, store.inside(LayerKey(name, class_name, weighted, ())), depth + 1)
+                assert net is not None
+                parts[name] = Part(name, of_layer, net=net)
+            else:
+                layers, weights = self._layer(class_name, name, _config_of(entry), weighted, store)
+                parts[name] = Part(name, of_layer, layers, weights)
+            weighted += _has_weights(parts[name])
+        return tuple(parts.values())
 
-    def sequential(self, config: Config) -> str:
-        entries = _list_of_layers(config)
-        previous: tuple[str, ...] = ()
-        for entry in entries:
-            own = _config_of(entry)
-            name = str(own.get("name"))
-            if not previous and entry.get("class_name") != "InputLayer":
-                self._take({"class_name": "InputLayer", "config": own}, f"{name}_input", ())
-                previous = (f"{name}_input",)
-            self._take(entry, name, previous)
-            previous = (name,)
-        return self._source(previous[0], "the output")
-
-    def _take(self, entry: Config, name: str, sources: tuple[str, ...]) -> None:
+    def _layer(
+        self, class_name: str, name: str, config: Config, weighted: int, store: Store
+    ) -> tuple[tuple[Layer, ...], Arrays]:
+        """What a layer becomes: itself, and its activation if it has one; and its weights."""
         where = f"layer {name}"
-        class_name, config = self._class_of(entry, where), _config_of(entry)
-        if name in self._given_by:
-            raise BadModelError("two layers of this name", where=where)
-        inputs = tuple(self._source(source, where) for source in sources)
-        if class_name == "InputLayer":
-            shape = config.get("batch_shape") or config.get("batch_input_shape")
-            self._add(Layer(name=name, kind="InputLayer", options={"shape": _shape(shape, where)}, inputs=()))
-            return
         if class_name not in _CLASSES:
             raise BadModelError(f"a {class_name[:60]}, which is not taken", where=where, fix=_ADVICE)
         kind, wanted = _CLASSES[class_name]
         _check_fixed(config, where)
         options = {key: _option(config[key], f"{where}: {key}") for key in wanted if key in config}
+        if class_name.endswith(_FOLDING):
+            options["use_bias"] = True  # that of the batch norm
         if kind == "BatchNormalization":
             options["axis"] = _norm_axis(config, where)
         weights: Arrays = {}
         if kind.endswith(_WEIGHTS):
-            weights = self._weights(class_name, kind, name, config)
+            weights = self._weights(class_name, kind, name, config, weighted, store)
         call = expressions.parse(config.get("activation"), f"{where}: activation")
         if kind == "Activation":
-            self._activate(call or Call("linear"), name, inputs)
-            return
-        self._add(Layer(name=name, kind=kind, options=options, inputs=inputs, weights=tuple(weights)))
-        self.weights[name] = weights
-        if call is not None and call.name != "linear":
-            self._activate(call, f"{name}_activation", (name,))
-            self._given_by[name] = f"{name}_activation"
+            return (self._activation(call or Call("linear"), name),), {}
+        layer = Layer(name=name, kind=kind, options=options, inputs=())
+        if call is None or call.name == "linear":
+            return (layer,), weights
+        return (layer, self._activation(call, f"{name}_activation")), weights
 
     def _class_of(self, entry: Config, where: str) -> str:
         """The layer's class as `_CLASSES` names it. A class of the file's author is recognised by its module."""
@@ -188,7 +207,7 @@ class _Reader:
         origin = "" if is_legacy else f" of {str(entry.get('module'))[:60]}"
         raise BadModelError(f"{own}{origin} is not taken", where=where, fix=_EXPORT)
 
-    def _activate(self, call: Call, name: str, inputs: tuple[str, ...]) -> None:
+    def _activation(self, call: Call, name: str) -> Layer:
         if call.name == "hard_sigmoid":
             what = "hard_sigmoid, which Keras 2, Keras 3 and QKeras compute each in its own way"
             raise BadModelError(what, where=f"layer {name}", fix=_EXPORT)
@@ -200,26 +219,24 @@ class _Reader:
             if saturation.low:
                 kind, options = "Clip", {"low": saturation.low, "high": saturation.high}
             self.notes += saturation.notes
-        self._add(Layer(name=name, kind=kind, options=options, inputs=inputs))
+        return Layer(name=name, kind=kind, options=options, inputs=())
 
-    def _add(self, layer: Layer) -> None:
-        self.layers.append(layer)
-        self._given_by[layer.name] = layer.name
-
-    def _source(self, name: str, where: str) -> str:
-        if name not in self._given_by:
-            raise BadModelError(f"reads {name[:60]!r}, which does not come before it", where=where)
-        return self._given_by[name]
-
-    def _weights(self, class_name: str, kind: str, name: str, config: Config) -> Arrays:
+    def _weights(self, class_name: str, kind: str, name: str, config: Config, weighted: int, store: Store) -> Arrays:
         absent = {
             weight
             for weight, key in (("bias", "use_bias"), ("gamma", "scale"), ("beta", "center"))
             if config.get(key, True) is False
         }
         bare = class_name.rpartition(">")[2]
-        found = self._store.weights(LayerKey(name, bare, self._weighted, weights_of(kind, absent)))
-        self._weighted += 1
+        folds = class_name.endswith(_FOLDING)
+        norm = weights_of("BatchNormalization", absent) if folds else ()
+        where = f"layer {name}"
+        _check_dtype(config, where)
+        try:
+            found = store.weights(LayerKey(name, bare, weighted, weights_of(kind, absent), norm))
+        except BadModelError as error:
+            error.where = f"{where}: {error.where}" if error.where else where
+            raise
         self._values += sum(array.size for array in found.values())
         if self._values > MAX_VALUES:
             raise BadModelError(f"more than {MAX_VALUES:,} weights in the model", where=f"layer {name}")
@@ -227,6 +244,8 @@ class _Reader:
             return found | {"kernel": _bitnet(found["kernel"], config.get("threshold"), f"layer {name}")}
         if not class_name.startswith("Q"):
             return found
+        if folds:
+            found = _folded(found, config, f"layer {name}")
         return {
             weight: self._quantized(weight, values, config.get(_QUANTIZER_KEYS[weight]), f"layer {name}")
             for weight, values in found.items()
@@ -246,11 +265,29 @@ def _bitnet(kernel: Any, threshold: object, where: str) -> Any:
     return np.asarray(np.sign(kernel) * (np.abs(kernel) > bound) * scale, np.float32)
 
 
+def _folded(found: Arrays, config: Config, where: str) -> Arrays:
+    """Kernel and bias of a QKeras layer that folds its batch norm before it quantizes, as it does at inference."""
+    if "beta" not in found:
+        raise BadModelError("center=False, with which QKeras cannot compute it", where=where, fix="save it with center")
+    epsilon = config.get("epsilon")
+    if not isinstance(epsilon, int | float) or not 0 < epsilon < 1:
+        raise BadModelError(f"its epsilon is {str(epsilon)[:20]}", where=where)
+    _norm_axis(config, where)
+    gain = found.get("gamma", np.float32(1)) / np.sqrt(found["moving_variance"] + np.float32(epsilon))
+    bias = (found.get("bias", np.float32(0)) - found["moving_mean"]) * gain + found["beta"]
+    name = "depthwise_kernel" if "depthwise_kernel" in found else "kernel"
+    kernel = found[name]
+    channels = kernel.shape[2:] if name == "depthwise_kernel" else kernel.shape[-1:]
+    if gain.size != math.prod(channels) or not np.isfinite(gain).all():
+        raise BadModelError(f"a batch norm of {gain.shape} for a kernel of {kernel.shape}", where=where)
+    return {name: np.asarray(kernel * gain.reshape(channels), np.float32), "bias": np.asarray(bias, np.float32)}
+
+
 def _list_of_layers(config: Config) -> list[Config]:
     layers = config.get("layers")
     if not isinstance(layers, list) or not all(isinstance(entry, dict) for entry in layers):
         raise BadModelError("its configuration lists no layers")
-    if not 0 < len(layers) <= _MAX_LAYERS:
+    if not 0 < len(layers) <= MAX_LAYERS:
         raise BadModelError(f"{len(layers)} layers")
     return layers
 
@@ -262,38 +299,79 @@ def _config_of(entry: Config) -> Config:
     return config
 
 
-def _sources(nodes: object, name: str) -> Iterator[str]:
-    """Names of the layers that a layer's only call reads, written as in Keras 2 (lists) or in Keras 3 (tensors)."""
-    if isinstance(nodes, dict):
-        if nodes.get("class_name") == "__keras_tensor__":
-            history = _config_of(nodes).get("keras_history")
-            if not isinstance(history, list) or not history or not isinstance(history[0], str):
-                raise BadModelError("an input without a source", where=f"layer {name}")
-            yield history[0]
-        else:
-            yield from _sources(list(nodes.values()), name)
-    elif isinstance(nodes, list):
-        if len(nodes) >= 3 and isinstance(nodes[0], str) and isinstance(nodes[1], int):
-            yield nodes[0]
-        else:
-            for node in nodes:
-                yield from _sources(node, name)
+def _calls_and_outputs(config: Config) -> tuple[list[tuple[tuple[Source, ...], ...]], tuple[Source, ...]]:
+    """What each call of each layer of a functional model reads, and the model's outputs, calls counted from 0.
+
+    Files count the calls of a model in it from 1 where a call of its own, on its inputs, came first: Keras 2
+    everywhere, Keras 3 for the outputs of the model around it.
+    """
+    entries = _list_of_layers(config)
+    nodes = {
+        str(entry.get("name") or _config_of(entry).get("name")): entry.get("inbound_nodes") or [] for entry in entries
+    }
+    for name, of_layer in nodes.items():
+        if not isinstance(of_layer, list) or len(of_layer) > MAX_LAYERS:
+            raise BadModelError("its calls are not a list, or are too many", where=f"layer {name}")
+    keras_3 = any(isinstance(node, dict) for of_layer in nodes.values() for node in of_layer)
+    first = {name: _first_call(entry, keras_3) for name, entry in zip(nodes, entries, strict=False)}
+
+    def counted(source: Source) -> Source:
+        return replace(source, call=max(0, source.call - first.get(source.name, 0)))
+
+    outputs = tuple(counted(source) for source in ends(config.get("output_layers")))
+    calls = []
+    for entry in entries:
+        name = str(entry.get("name") or _config_of(entry).get("name"))
+        read = [tuple(sources(node, name)) for node in nodes[name]]
+        calls.append(tuple(each if keras_3 else tuple(map(counted, each)) for each in read))
+    return calls, outputs
 
 
-def _ends(value: object) -> Iterator[str]:
-    """Names of a model's input or output layers, given as [name, 0, 0] or as a list of these."""
-    if isinstance(value, list):
-        if value and isinstance(value[0], str):
-            yield value[0]
-        else:
-            for part in value:
-                yield from _ends(part)
+def _first_call(entry: Config, keras_3: bool) -> int:
+    """The number of a layer's first call in its file."""
+    config = entry.get("config")
+    if entry.get("class_name") in _FUNCTIONAL:
+        return 1
+    if entry.get("class_name") != "Sequential" or keras_3:
+        return 0
+    layers = _list_of_layers(config if isinstance(config, dict) else {"layers": config})
+    return int(layers[0].get("class_name") == "InputLayer")
+
+
+def _has_weights(part: Part) -> bool:
+    return bool(part.weights) or (part.net is not None and any(map(_has_weights, part.net.parts)))
+
+
+def _input_shape(model: Config) -> Option:
+    """The shape of a model's input, without the batch, as its first layer has it, or the first layer of that."""
+    entry = model
+    for _ in range(MAX_DEPTH):
+        config = entry.get("config")
+        entries = _list_of_layers(config if isinstance(config, dict) else {"layers": config})
+        entry = next((each for each in entries if each.get("class_name") == "InputLayer"), entries[0])
+        if entry.get("class_name") not in _MODELS:
+            break
+    config = _config_of(entry)
+    return _shape(config.get("batch_shape") or config.get("batch_input_shape"), f"layer {config.get('name')}")
 
 
 def _check_fixed(config: Config, where: str) -> None:
     for key, allowed in _FIXED.items():
         if key in config and config[key] not in allowed:
             raise BadModelError(f"{key} is {config[key]!r}", where=where, fix=f"only {allowed[0]!r} is taken")
+
+
+def _check_dtype(config: Config, where: str) -> None:
+    """Refuse weights that Keras itself has quantized, or keeps in a type that NumPy lacks."""
+    policy = config.get("dtype")
+    of_policy = policy.get("config") if isinstance(policy, dict) else {"name": policy}
+    names = of_policy if isinstance(of_policy, dict) else {}
+    if mode := names.get("mode"):
+        what = f"its weights are {str(mode)[:20]}, as Keras' model.quantize leaves them"
+        raise BadModelError(what, where=where, fix="give the model from before model.quantize")
+    if names.get("name") == "bfloat16":
+        fix = "save it with float32 weights: the dtype policy mixed_bfloat16 has them"
+        raise BadModelError("its weights are bfloat16", where=where, fix=fix)
 
 
 def _norm_axis(config: Config, where: str) -> Option:

@@ -22,6 +22,12 @@ _OF_WEIGHTS = {
     "quantized_relu_po2",
 }
 _OF_ACTIVATIONS = {"quantized_relu", "quantized_bits"}
+_SIGNS = "a sign or a threshold, which no op of TensorFlow Lite Micro computes"
+_POWERS = "powers of two, which int8's even steps do not hold"
+_NO_ACTIVATIONS = {  # why these are not taken of activations
+    **dict.fromkeys(("binary", "stochastic_binary", "ternary", "stochastic_ternary", "bernoulli"), _SIGNS),
+    **dict.fromkeys(("quantized_po2", "quantized_relu_po2"), _POWERS),
+}
 
 # Without --no-deps, tf-keras would install a second TensorFlow over tensorflow-cpu.
 INSTALL_QKERAS = (
@@ -66,6 +72,9 @@ def activation(call: Call, where: str) -> Saturation:
         BadModelError: int8 activations cannot reproduce it, or QKeras refuses it.
         ToolMissingError: QKeras is not installed.
     """
+    if call.name in _NO_ACTIVATIONS:
+        what = f"{call.name} of activations, which gives {_NO_ACTIVATIONS[call.name]}"
+        raise BadModelError(what, where=where, fix=f"those taken are {', '.join(sorted(_OF_ACTIVATIONS))}")
     quantizer = _make(call, _OF_ACTIVATIONS, where)
     if quantizer.qnoise_factor != 1:
         raise BadModelError(f"{call.name} with a qnoise_factor", where=where, fix="save it with qnoise_factor=1")
@@ -97,7 +106,8 @@ def _fixed_point_range(quantizer: Any, where: str) -> tuple[float, float]:
     """The least and the greatest output of a quantized_bits."""
     if quantizer.alpha not in (None, 1):
         fix = "use alpha=1"
-        raise BadModelError(f"quantized_bits of activations with alpha={quantizer.alpha!r}", where=where, fix=fix)
+        what = f"quantized_bits of activations with alpha={quantizer.alpha!r}, a scale of each batch's own"
+        raise BadModelError(what, where=where, fix=fix)
     magnitude_bits = int(quantizer.bits) - bool(quantizer.keep_negative)
     if magnitude_bits < 1:
         raise BadModelError("quantized_bits of one bit, a sign, of activations", where=where, fix="use two bits")

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +25,9 @@ from tritguard.errors import BadModelError
 Arrays = dict[str, NDArray[np.float32]]
 
 MAX_VALUES = 1 << 26  # weights in a model: 256 MB, a thousand times what a microcontroller holds
+_OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_NORM = "batchnorm"  # the attribute of QKeras' layers that fold one
+_VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
 _ORDER = {  # the order in which Keras numbers a layer's weights
     "Conv2D": ("kernel", "bias"),
     "Dense": ("kernel", "bias"),
@@ -41,12 +45,14 @@ class LayerKey:
         class_name: its class in the file.
         weighted_index: the number of layers with weights that come before it.
         present: names of the weights it has, in Keras' order.
+        norm: of a layer of QKeras that folds a batch norm, the names of that one's weights, in Keras' order.
     """
 
     name: str
     class_name: str
     weighted_index: int
     present: tuple[str, ...]
+    norm: tuple[str, ...] = ()
 
 
 def weights_of(kind: str, absent: set[str]) -> tuple[str, ...]:
@@ -66,6 +72,14 @@ class Store(Protocol):
         """
         ...
 
+    def inside(self, model: LayerKey) -> Store:
+        """The weights of a model that is a layer. It has to be asked for in its place among the layers.
+
+        Raises:
+            BadModelError: the file has nothing of it.
+        """
+        ...
+
 
 class Hdf5Store(Store):
     """A legacy `.h5` file. The attribute `weight_names` of each group `model_weights/LAYER` lists its data sets."""
@@ -76,13 +90,49 @@ class Hdf5Store(Store):
     @override
     def weights(self, layer: LayerKey) -> Arrays:
         group = _group(self._root, layer.name)
-        paths = {}
-        for raw in group.attrs.get("weight_names", ()):
-            path = raw.decode() if isinstance(raw, bytes) else str(raw)
-            paths[path.rpartition("/")[2].partition(":")[0]] = path
+        paths = {path.rpartition("/")[2].partition(":")[0]: path for path in _weight_names(group)}
         if "depthwise_kernel" not in paths and "kernel" in paths:  # its name in Keras 3
             paths["depthwise_kernel"] = paths["kernel"]
-        return _complete({name: _dataset(group, paths[name]) for name in layer.present if name in paths}, layer)
+        names = (*layer.present, *layer.norm)
+        return _complete({name: _dataset(group, paths[name]) for name in names if name in paths}, layer)
+
+    @override
+    def inside(self, model: LayerKey) -> Store:
+        return _Hdf5Model(_group(self._root, model.name))
+
+
+class _Hdf5Model(Store):
+    """A model that is a layer of a legacy file: one group lists the weights of all its layers, at any depth.
+
+    Each weight's path ends in LAYER/NAME, or LAYER/NORM/NAME if it is that of a batch norm that the layer folds. Where
+    layers of models in it share a name, they are listed in their order.
+    """
+
+    def __init__(self, group: Any) -> None:
+        self._group = group
+        self._paths = _weight_names(group)
+
+    @override
+    def weights(self, layer: LayerKey) -> Arrays:
+        found = {}
+        for name in (*layer.present, *layer.norm):
+            own = (name, "kernel") if name == "depthwise_kernel" else (name,)  # its name in Keras 3
+            place = -3 if name in layer.norm else -2
+            for path in self._paths:
+                parts = path.partition(":")[0].split("/")
+                if parts[-1] in own and len(parts) >= -place and parts[place] == layer.name:
+                    self._paths.remove(path)
+                    found[name] = _dataset(self._group, path)
+                    break
+        return _complete(found, layer)
+
+    @override
+    def inside(self, model: LayerKey) -> Store:
+        return self
+
+
+def _weight_names(group: Any) -> list[str]:
+    return [raw.decode() if isinstance(raw, bytes) else str(raw) for raw in group.attrs.get("weight_names", ())]
 
 
 class KerasZipStore(Store):
@@ -99,14 +149,35 @@ class KerasZipStore(Store):
             unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - stays open while the weights are read
             with archive.open(info) as packed:
                 shutil.copyfileobj(packed, unpacked)
-        self._file = h5py.File(unpacked, "r")
-        self._layers = _group(self._file, "layers" if "layers" in self._file else "_layer_checkpoint_dependencies")
-        self._seen: dict[str, int] = {}
+        self._zipped = _KerasGroup(h5py.File(unpacked, "r"))
 
     @override
     def weights(self, layer: LayerKey) -> Arrays:
-        variables = _group(_group(self._layers, self._key(layer)), "vars")
-        found = {name: _dataset(variables, str(i)) for i, name in enumerate(layer.present) if str(i) in variables}
+        return self._zipped.weights(layer)
+
+    @override
+    def inside(self, model: LayerKey) -> Store:
+        return self._zipped.inside(model)
+
+
+class _KerasGroup(Store):
+    """A model in a `.keras` file, or one that is a layer of it."""
+
+    def __init__(self, model: Any) -> None:
+        self._layers = _group(model, "layers" if "layers" in model else "_layer_checkpoint_dependencies")
+        self._seen: dict[str, int] = {}
+
+    @override
+    def inside(self, model: LayerKey) -> Store:
+        key = self._key(model)
+        return _KerasGroup(_group(self._layers, key)) if key in self._layers else _Nothing()
+
+    @override
+    def weights(self, layer: LayerKey) -> Arrays:
+        own = _group(self._layers, self._key(layer))
+        found = _variables(own, layer.present)
+        if layer.norm:
+            found |= _variables(_group(own, _NORM), layer.norm)
         return _complete(found, layer)
 
     def _key(self, layer: LayerKey) -> str:
@@ -114,6 +185,24 @@ class KerasZipStore(Store):
         count = self._seen.get(base, 0)
         self._seen[base] = count + 1
         return f"{base}_{count}" if count else base
+
+
+def _variables(layer: Any, names: tuple[str, ...]) -> Arrays:
+    """Those of a layer's variables that these are, in Keras' order."""
+    variables = _group(layer, "vars")
+    return {name: _dataset(variables, str(place)) for place, name in enumerate(names) if str(place) in variables}
+
+
+class _Nothing(Store):
+    """A model without weights, of which some files have no trace."""
+
+    @override
+    def weights(self, layer: LayerKey) -> Arrays:
+        return _complete({}, layer)
+
+    @override
+    def inside(self, model: LayerKey) -> Store:
+        return self
 
 
 class CheckpointStore(Store):
@@ -127,12 +216,44 @@ class CheckpointStore(Store):
 
     @override
     def weights(self, layer: LayerKey) -> Arrays:
-        found = {}
-        for name in layer.present:
-            key = f"layer_with_weights-{layer.weighted_index}/{name}/.ATTRIBUTES/VARIABLE_VALUE"
-            if key in self._shapes:
-                found[name] = self.array(key)
-        return _complete(found, layer)
+        return self.at((), layer)
+
+    @override
+    def inside(self, model: LayerKey) -> Store:
+        return _CheckpointModel(self, (f"layer_with_weights-{model.weighted_index}",))
+
+    def at(self, path: tuple[str, ...], layer: LayerKey) -> Arrays:
+        """The weights of a layer of the model at a path of the checkpoint's objects.
+
+        Raises:
+            BadModelError: one is missing, or is not an array of plain finite numbers.
+        """
+        own = (*path, f"layer_with_weights-{layer.weighted_index}")
+        keys = {name: self._key((*own, name)) for name in layer.present}
+        keys |= {name: self._key((*own, _NORM, name)) for name in layer.norm}
+        return _complete({name: self.array(key) for name, key in keys.items() if key in self._shapes}, layer)
+
+    def _key(self, path: tuple[str, ...]) -> str:
+        """The key of a variable, which is the shortest of its paths: often another one in a model that is a layer."""
+        nodes = self._objects
+        at = 0
+        for name in path:
+            children = {child.local_name: child.node_id for child in nodes[at].children} if at < len(nodes) else {}
+            if name not in children:
+                return f"{'/'.join(path)}/{_VALUE}"
+            at = children[name]
+        keys = [each.checkpoint_key for each in nodes[at].attributes] if at < len(nodes) else []
+        return str(keys[0]) if keys else ""
+
+    @cached_property
+    def _objects(self) -> Any:
+        """The objects of the checkpoint, each with its children; none in one of TensorFlow 1."""
+        from tensorflow.core.protobuf import trackable_object_graph_pb2  # noqa: PLC0415 - as above
+
+        if _OBJECTS not in self._shapes:
+            return ()
+        content = self._reader.get_tensor(_OBJECTS)
+        return trackable_object_graph_pb2.TrackableObjectGraph.FromString(content).nodes
 
     def array(self, key: str) -> NDArray[np.float32]:
         """The values of the variable with this key in the checkpoint.
@@ -146,11 +267,27 @@ class CheckpointStore(Store):
         return _float32(np.asarray(self._reader.get_tensor(key)), key)
 
 
+class _CheckpointModel(Store):
+    """A model that is a layer of the one in a checkpoint."""
+
+    def __init__(self, store: CheckpointStore, path: tuple[str, ...]) -> None:
+        self._store, self._path = store, path
+
+    @override
+    def weights(self, layer: LayerKey) -> Arrays:
+        return self._store.at(self._path, layer)
+
+    @override
+    def inside(self, model: LayerKey) -> Store:
+        return _CheckpointModel(self._store, (*self._path, f"layer_with_weights-{model.weighted_index}"))
+
+
 def _complete(found: Arrays, layer: LayerKey) -> Arrays:
-    missing = [name for name in layer.present if name not in found]
+    names = (*layer.present, *layer.norm)
+    missing = [name for name in names if name not in found]
     if missing:
-        raise BadModelError(f"its {missing[0]} is not in the file", where=f"layer {layer.name}")
-    return {name: found[name] for name in layer.present}
+        raise BadModelError(f"its {missing[0]} is not in the file")
+    return {name: found[name] for name in names}
 
 
 def _group(parent: Any, name: str) -> Any:

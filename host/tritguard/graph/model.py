@@ -277,6 +277,26 @@ class Softmax(Op):
     diff_min: int
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LogSoftmax(Op):
+    """The logarithm of a softmax over the last axis in gemmlowp's fixed point; output scale 1/16, zero point 127.
+
+    Attributes:
+        rows: how many softmaxes.
+        multiplier, left_shift: from the input's steps to Q5.26.
+        back_multiplier, back_shift: from Q5.26 to the input's steps.
+        diff_min: the difference from a row's maximum below which an exponential counts as 0.
+    """
+
+    kind: ClassVar[str] = "LOG_SOFTMAX"
+    rows: int
+    multiplier: int
+    left_shift: int
+    back_multiplier: int
+    back_shift: int
+    diff_min: int
+
+
 def as_image(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Height, width and channels: the last two axes, and all before them as one; missing ones have one element."""
     *outer, width, channels = (1, 1, *shape)
@@ -575,8 +595,8 @@ class Graph:
     def logits_position(self) -> int | None:
         """The position of the layer whose accumulators are the logits, or None.
 
-        It is the last layer with weights, provided that only softmax, reshapes and requantisation follow it and that
-        it has one accumulator for each output. A model with several outputs has no logits.
+        It is the last layer with weights, provided that only softmax, its logarithm, reshapes and requantisation follow
+        it and that it has one accumulator for each output. A model with several outputs has no logits.
         """
         if self.further_outputs:
             return None
@@ -586,7 +606,7 @@ class Graph:
             if isinstance(op, Weighted):
                 same = self.tensors[op.output].size == op.bias.size == self.tensors[self.output].size
                 return self.producers[tensor] if same else None
-            if not isinstance(op, Softmax | Reshape | Quantize):
+            if not isinstance(op, Softmax | LogSoftmax | Reshape | Quantize):
                 return None
             tensor = op.inputs[0]
         return None

@@ -129,3 +129,8 @@ def softmax_parameters(beta: float, input_scale: float) -> tuple[int, int, int]:
         shift += 1
     radius = math.floor(((1 << integer_bits) - 1) * (1 << (31 - integer_bits)) / (1 << shift))
     return fixed, shift, -radius
+
+
+def log_softmax_back(multiplier: int, left_shift: int) -> tuple[int, int]:
+    """(multiplier, shift) that takes back what the first two of `softmax_parameters` do: from Q5.26 to input steps."""
+    return quantize_multiplier((1 << (31 - left_shift)) / multiplier)

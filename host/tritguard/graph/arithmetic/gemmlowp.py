@@ -133,3 +133,45 @@ def softmax(row: list[int], multiplier: int, left_shift: int, diff_min: int) -> 
     scale = saturate(reciprocal << 1)
     right = _SUM_INTEGER_BITS - headroom + 31 - 8
     return [saturate(round_shift(high_mul(scale, term), right) - 128, 8) for term in exponentials]
+
+
+def log_of_sum(a: int) -> int:
+    """log(a) for a from 1 to 4096: Q12.19 -> Q5.26, `log_x_for_x_greater_than_or_equal_to_1`.
+
+    a is r * 2^e with r around sqrt(sqrt(1/2)); of a and of a * sqrt(1/2) the one with the lesser r is taken. Sums are
+    kept in Q6.25.
+    """
+    root, root_of_root, quarter = 1518500250, 1805811301, 1 << 23  # sqrt(1/2), sqrt(sqrt(1/2)), 1/4
+    zeros = 32 - a.bit_length()
+    headroom = 31 - high_mul(a, root).bit_length()
+    r = min(saturate(high_mul(a << (zeros - 1), root) << 1), saturate(a << headroom))
+    e = max(((_SUM_INTEGER_BITS - zeros) << 25) + quarter, ((_SUM_INTEGER_BITS - headroom) << 25) - quarter)
+    q = 2 * (r - root_of_root)
+    q2 = high_mul(q, q)
+    numerator = high_mul(q, r) + high_mul(high_mul(q, q2), 117049297)  # 11/240 * 2^(1/4)
+    middle = (r + root_of_root + 1) // 2
+    denominator = high_mul(middle, 1057819769 + q + high_mul(127690142, q2)) + high_mul(638450708, q)
+    reciprocal = saturate(_newton_reciprocal(_half_sum_with_one(denominator)) << 1)
+    return saturate((high_mul(e, 1488522236) + high_mul(round_shift(numerator, 6), reciprocal)) << 1)
+
+
+def log_softmax(row: list[int], forward: tuple[int, int], back: tuple[int, int], diff_min: int) -> list[int]:
+    """The logarithm of a softmax of int8 in steps of 1/16 from 127, as TFLM's int8 kernel computes it.
+
+    Args:
+        row: the inputs, int8.
+        forward: multiplier and shift from the input's steps to Q5.26, from `softmax_parameters`.
+        back: those of the way back, from `log_softmax_back`.
+        diff_min: from `softmax_parameters`.
+    """
+    greatest = max(row)
+    differences = [multiply(q - greatest, *forward) for q in row]
+    exponentials = [
+        exp_on_negative_values(d, 5) for q, d in zip(row, differences, strict=True) if q - greatest >= diff_min
+    ]
+    log_sum = log_of_sum(sum(round_shift(term, _SUM_INTEGER_BITS) for term in exponentials))
+    least = max(diff_min - 1, multiply(log_sum + _INT32_MIN, *back))
+    return [
+        saturate(round_shift(wrap(d - log_sum), 22) + 127, 8) if q - greatest > least else -128
+        for q, d in zip(row, differences, strict=True)
+    ]

@@ -26,6 +26,7 @@ from tritguard.graph.model import (
     Gather,
     Int8,
     Int64,
+    LogSoftmax,
     Lookup,
     Mean,
     MirrorPad,
@@ -202,6 +203,11 @@ def _softmax(op: Softmax, x: Int8) -> Int64:
     return np.array([gemmlowp.softmax(row, op.multiplier, op.left_shift, op.diff_min) for row in rows])
 
 
+def _log_softmax(op: LogSoftmax, x: Int8) -> Int64:
+    forward, back = (op.multiplier, op.left_shift), (op.back_multiplier, op.back_shift)
+    return np.array([gemmlowp.log_softmax(row, forward, back, op.diff_min) for row in x.reshape(op.rows, -1).tolist()])
+
+
 def _pad(op: Pad, x: Int8) -> Int8:
     return np.pad(x.reshape(as_image(x.shape)), list(zip(op.before, op.after, strict=True)), constant_values=op.value)
 
@@ -220,6 +226,7 @@ _RULES: dict[type[Op], Callable[..., Any]] = {
     Mean: _mean,
     Pool2D: _pool,
     Softmax: _softmax,
+    LogSoftmax: _log_softmax,
     Pad: _pad,
     View: lambda op, x: x.ravel()[op.places],
     Concatenation: _concatenation,

@@ -10,7 +10,7 @@ from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.arithmetic import fixed_point, tables
 from tritguard.graph.call import KernelCall, calls, table_call
 from tritguard.graph.flatbuffer import RawOp
-from tritguard.graph.model import Lookup, Op, Softmax, Tensor
+from tritguard.graph.model import LogSoftmax, Lookup, Op, Softmax, Tensor
 from tritguard.graph.reading.checks import options_of, same_scale
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
@@ -19,14 +19,10 @@ _SOFTMAX_DEPTH = 4095  # the sum of exponentials has 12 integer bits
 _TABLE = "a table of 256 bytes"
 
 
-@reads("SOFTMAX", device="gemmlowp's fixed point", limits="over at most 4,095; output 1/256 and -128")
+@reads("SOFTMAX", device="gemmlowp's fixed point", limits="SOFTMAX: over at most 4,095; output 1/256 and -128")
 def softmax(reader: Reader, raw: RawOp) -> Op:
     """SOFTMAX over the last axis."""
-    source, output = reader.in_out(raw)
-    if source.shape != output.shape or not source.shape:
-        raise BadModelError(f"{list(source.shape)} into {list(output.shape)}", where=raw.describe())
-    if source.shape[-1] > _SOFTMAX_DEPTH:
-        raise UnsupportedOpError(f"softmax over {source.shape[-1]}, at most {_SOFTMAX_DEPTH}", where=raw.describe())
+    source, output = _rows_in_out(reader, raw)
     if output.scale != 1 / 256 or output.zero_point != fixed_point.INT8_MIN:
         raise BadModelError("output scale is not 1/256 with zero point -128", where=raw.describe())
     beta = float(options_of(raw, tflite.SoftmaxOptions).Beta())
@@ -41,6 +37,36 @@ def softmax(reader: Reader, raw: RawOp) -> Op:
         left_shift=shift,
         diff_min=diff_min,
     )
+
+
+@reads("LOG_SOFTMAX", device="gemmlowp's fixed point", limits="LOG_SOFTMAX: over at most 4,095; output 1/16 and 127")
+def log_softmax(reader: Reader, raw: RawOp) -> Op:
+    """LOG_SOFTMAX over the last axis."""
+    source, output = _rows_in_out(reader, raw)
+    _check_output(raw, output, 1 / 16, fixed_point.INT8_MAX)
+    multiplier, shift, diff_min = fixed_point.softmax_parameters(1.0, source.scale)
+    back_multiplier, back_shift = fixed_point.log_softmax_back(multiplier, shift)
+    return LogSoftmax(
+        index=raw.index,
+        inputs=(source.index,),
+        output=output.index,
+        rows=source.size // source.shape[-1],
+        multiplier=multiplier,
+        left_shift=shift,
+        back_multiplier=back_multiplier,
+        back_shift=back_shift,
+        diff_min=diff_min,
+    )
+
+
+def _rows_in_out(reader: Reader, raw: RawOp) -> tuple[Tensor, Tensor]:
+    """Input and output of a function of rows, of one shape."""
+    source, output = reader.in_out(raw)
+    if source.shape != output.shape or not source.shape:
+        raise BadModelError(f"{list(source.shape)} into {list(output.shape)}", where=raw.describe())
+    if source.shape[-1] > _SOFTMAX_DEPTH:
+        raise UnsupportedOpError(f"softmax over {source.shape[-1]}, at most {_SOFTMAX_DEPTH}", where=raw.describe())
+    return source, output
 
 
 def _lookup(raw: RawOp, source: Tensor, output: Tensor, **fields: Any) -> Op:
@@ -133,6 +159,20 @@ def _softmax_call(op: Softmax, _source: Tensor, sink: Tensor) -> KernelCall:
         "diff_min": op.diff_min,
     }
     return KernelCall("tg_softmax", "tg_softmax.c", parameters)
+
+
+@calls(LogSoftmax)
+def _log_softmax_call(op: LogSoftmax, _source: Tensor, sink: Tensor) -> KernelCall:
+    parameters = {
+        "rows": op.rows,
+        "depth": sink.size // op.rows,
+        "multiplier": op.multiplier,
+        "left_shift": op.left_shift,
+        "back_multiplier": op.back_multiplier,
+        "back_shift": op.back_shift,
+        "diff_min": op.diff_min,
+    }
+    return KernelCall("tg_log_softmax", "tg_log_softmax.c", parameters)
 
 
 @calls(Lookup)
