@@ -21,7 +21,7 @@ from tritguard.api.keeping import runs_on
 from tritguard.api.machine import examine, how_to_install_here
 from tritguard.boards import load_board
 from tritguard.build import Build
-from tritguard.device import connect, upload
+from tritguard.device import Bench, connect, upload
 from tritguard.device.line import SerialLine
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError, DeviceError
@@ -237,6 +237,8 @@ def test_a_run_that_could_not_flash_its_board_ends_before_it_trains(tmp_path: Pa
     config = api.read_run_config(tmp_path / "run.toml")
     with pytest.raises(BadInputError, match="emulated only, so nothing can be flashed"):
         api.run(config, tmp_path / "run")
+    with pytest.raises(BadInputError, match="a bench is for real boards"):
+        api.run(config.model_copy(update={"port": None, "bench": Bench()}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

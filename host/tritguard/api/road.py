@@ -181,6 +181,10 @@ def run(
     if not replace:
         _keep_other_run(config, board, folder, without_bench(text))
     check_flashable(board, config.port, config.bench)
+    if config.bench is not None and config.port is None:
+        raise BadInputError(
+            "a bench is for real boards", where=board.id, fix="name the board's port, or leave [bench] out"
+        )
     config.attack.check_installed()
     with Journal(folder, "run", config.name) as journal:
         return _go(config, board, folder, _Followed(watcher or Watcher(), journal), text)

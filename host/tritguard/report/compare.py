@@ -20,9 +20,12 @@ from tritguard.report.templating import environment
 
 _MANY = 3  # results from which on a picture of all says more than tables
 _NOTE = (
-    "Robust: at the largest bound that all share. Attacked otherwise: by other attacks or with other budgets than the "
-    "first, so that its accuracy under attacks cannot be ranked. *: no other result beats it in accuracy, flash and "
-    "RAM. RAM: static memory and the stack's peak. Time on an emulated board is an estimate."
+    "Robust: at the largest bound that all share. *: no other result beats it in accuracy, flash and RAM. RAM: static "
+    "memory and the stack's peak. Time on an emulated board is an estimate."
+)
+_OTHERWISE = (
+    " Attacked otherwise: by other attacks or with other budgets than the first, so that its accuracy under attacks "
+    "cannot be ranked."
 )
 _TEST = (
     "Against the first result. p: McNemar's exact test, two-sided, on the samples that hold in one of the two alone; "
@@ -34,7 +37,7 @@ _PICTURE = "Each dot is a result; the dashed line joins those that no other one 
 def page(found: Comparison) -> Page:
     """Lay a comparison out: all results, the pairs, and from three results on a picture of all."""
     sections = [
-        Section("Results", "", None, _results(found), _NOTE),
+        Section("Results", "", None, _results(found), _note(found)),
         Section("Paired by sample", "", None, _paired(found), _TEST),
     ]
     if len([one for one in found.results if one.robust]) >= _MANY:
@@ -49,6 +52,10 @@ def _results(found: Comparison) -> Grid:
     rows = tuple(_row(one, "* " if place in found.front else "") for place, one in enumerate(found.results))
     columns = ("result", "status", "board", "clean", "robust", "flash, B", "RAM, B", "instr.", "ms")
     return Grid(columns, rows, left=3)
+
+
+def _note(found: Comparison) -> str:
+    return _NOTE + ("" if all(one.attacked_alike for one in found.results) else _OTHERWISE)
 
 
 def _row(one: Compared, mark: str) -> tuple[str, ...]:

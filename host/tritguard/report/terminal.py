@@ -165,7 +165,8 @@ def _effort(result: RobustnessResult) -> list[Text]:
     if result.preset:
         lines.append(f"preset {result.preset}")
     if effort := result.throughput:
-        lines.append(f"{effort.workers} processes, {effort.seconds:.0f} s by the clock: {throughput(effort)}")
+        many = f"{effort.workers} process{'' if effort.workers == 1 else 'es'}"
+        lines.append(f"{many}, {effort.seconds:.0f} s by the clock: {throughput(effort)}")
         lines += filter(None, [refused(effort)])
     if control := result.control:
         robust = f"{percent(control.robust.value)} at eps {steps(control.eps_steps)}"
