@@ -26,6 +26,7 @@ from tritguard.graph.formats import base3
 from tritguard.graph.formats.base3 import Base3Dual, Base3Rows, store_dual, store_rows, to_base3
 from tritguard.graph.formats.dual import MAX_HIGH, MAX_LOW, pack_dual, unpack_dual
 from tritguard.graph.formats.registry import WeightFormat
+from tritguard.graph.formats.trit_lanes import pack_lanes, unpack_lanes
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.twin import Twin
 
@@ -78,6 +79,14 @@ def test_base_3_holds_twenty_trits_a_word(digits: list[int], seed: int) -> None:
     # A byte's four fields are the digits of a number, the last field first.
     decoded = from_base3(packed).reshape(-1, 4)[:, ::-1].ravel()
     assert np.array_equal(decoded[: fields.size], fields.ravel()) and not decoded[fields.size :].any()
+
+
+@settings(max_examples=100, deadline=None)
+@given(trits=trit_rows())
+def test_bytes_of_trits_hold_them_in_the_fewest_words(trits: Int8) -> None:
+    packed = pack_lanes(trits)
+    assert packed.size == len(trits) * 4 * -(-trits.shape[1] // 16)
+    assert np.array_equal(unpack_lanes(packed, *trits.shape), trits)
 
 
 def test_a_window_is_cut_only_where_the_bounds_ask_for_it() -> None:
@@ -191,14 +200,15 @@ def test_every_format_gives_the_oracles_bytes_on_every_core(
         expected += [right] * len(bundles)
     ran = {layer.weight_format for case in cases for layer in case.bundle.manifest.layers} - {"none"}
     dual = {"dual2", "quad2"} if known in ("m4", "m55") else set()
-    assert ran == {"int8", "ternary2", "taps2", "sparse", "base3"} | dual
+    lanes = {"lanes2"} if known == "m55" else set()
+    assert ran == {"int8", "ternary2", "taps2", "sparse", "base3"} | dual | lanes
     for case, (scores, _), right in zip(cases, emulated.run(core, cases, tmp_path), expected, strict=True):
         assert np.array_equal(scores, right), case.bundle.path
 
 
 @pytest.mark.slow
 @needs_oracle
-@pytest.mark.parametrize("core", ["m0", "m4"])
+@pytest.mark.parametrize("core", ["m0", "m4", "m55"])
 def test_every_format_gives_the_oracles_bytes_on_the_twin(core: CoreClass, tmp_path: Path) -> None:
     content = ternary_model(0.5)
     x = np.random.default_rng(2).integers(-128, 128, (20, *SHAPE), dtype=np.int8)
@@ -276,6 +286,7 @@ def test_base_3_is_chosen_where_decoding_is_a_small_share(tmp_path: Path) -> Non
     [
         ("m0", ["int8", "base3", "sparse", "taps2", "ternary2"]),
         ("m4", ["int8", "base3", "dual2", "quad2", "sparse", "taps2", "ternary2"]),
+        ("m55", ["int8", "base3", "dual2", "lanes2", "quad2", "sparse", "taps2", "ternary2"]),
     ],
 )
 def test_the_table_of_formats_fits_a_terminal(
