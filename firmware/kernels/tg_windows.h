@@ -5,8 +5,8 @@
 #include "tg_columns.h"
 
 /* Copy the windows of a tile's pixels to int8 windows [TG_TILE][positions]. */
-static inline void tg_windows(const tg_window_t *w, int8_t zero_point, const int8_t *in, const tg_tile_t *tile,
-                              int32_t positions, int8_t *windows)
+static inline void tg_windows(const tg_window_t *w, int8_t zero_point, const int8_t *in,
+                              const tg_tile_t *tile, int32_t positions, int8_t *windows)
 {
     const int32_t run = w->kernel_w * w->in_c;
     const int32_t pitch = w->dilation_h * w->in_w * w->in_c;
