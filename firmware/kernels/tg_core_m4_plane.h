@@ -79,9 +79,8 @@ __attribute__((always_inline)) static inline uint32_t *tg_m4_taps(const tg_plane
             delta = 8;
             weights += 4;
             left -= 4;
-            __asm(""
-                  : "+r"(weights),
-                    "+r"(left)); /* else the compiler works one out from the other behind the loop */
+            /* else the compiler works one out from the other behind the loop */
+            __asm("" : "+r"(weights), "+r"(left));
         } while (left > (later ? -1 : 0));
         weights += left;
         delta = plane->back;
