@@ -38,11 +38,12 @@ static inline uint32_t tg_m4_tap_bytes(const int8_t *weights, int32_t left, cons
 __attribute__((always_inline)) static inline uint32_t *
 tg_m4_record(uint32_t *to, uint32_t delta, uint32_t bytes, bool later, uint32_t *last)
 {
+    /* Before the registers are set: without optimisation these are calls. */
+    const uint32_t even = tg_m4_even(bytes);
+    const uint32_t odd = tg_m4_odd(bytes);
     register uint32_t r3 __asm("r3") = delta;
     register uint32_t r4 __asm("r4"); /* w0 w1 */
     register uint32_t r5 __asm("r5"); /* w2 w3 */
-    const uint32_t even = tg_m4_even(bytes);
-    const uint32_t odd = tg_m4_odd(bytes);
     __asm("pkhbt %0, %2, %3, lsl #16\n\tpkhtb %1, %3, %2, asr #16"
           : "=&r"(r4), "=r"(r5)
           : "r"(even), "r"(odd));
