@@ -216,12 +216,13 @@ def test_flips_of_trits_in_lanes_are_the_same_on_both(tmp_path: Path, firmware: 
     twin, x = OpenTwin(bundle), inputs(bundle, 4)
     device = FaultyFirmware(bundle, firmware(bundle, "mps3-an547"))  # type: ignore[operator]
     before, (op, kernel) = twin.predict(x), (bundle.emission.graph.ops[0], bundle.emission.kernels[0])
+    assert isinstance(op, Weighted)
     clean = twin.weights["tg_l0_trits"].copy()
     flips = draw_flips({"tg_l0_trits": clean}, 100, seed=1)
     flip(twin.weights, flips)
-    memory, bits = twin.weights["tg_l0_trits"], bits_of(op, kernel.weights)  # type: ignore[arg-type]
+    memory, bits = twin.weights["tg_l0_trits"], bits_of(op, kernel.weights)
     assert bits is not None and not bits.leaves_padding(memory, clean)
-    assert kernel.weights.is_defined(op, memory, clean)  # type: ignore[arg-type]
+    assert kernel.weights.is_defined(op, memory, clean)
     ours, theirs = twin.predict(x), device.answers(device.image(flips, twin.weights), x)
     assert theirs is not None and ours.logits is not None and theirs.logits is not None
     assert np.array_equal(theirs.logits, ours.logits) and (ours.logits != before.logits).any()
