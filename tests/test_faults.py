@@ -24,12 +24,14 @@ from tritguard.attack.faults import (
 )
 from tritguard.attack.faults.greedy import mean_loss
 from tritguard.attack.faults.view import FaultView
+from tritguard.boards import CoreClass
 from tritguard.build import Build
 from tritguard.cli import app
 from tritguard.data import Dataset
 from tritguard.data.dataset import write_dataset
 from tritguard.emit import Bundle, write_bundle
 from tritguard.emit.weights import find_weights
+from tritguard.evaluate.faults.firmware import FaultyFirmware
 from tritguard.evaluate.faults.interpreter import FaultyInterpreter
 from tritguard.evaluate.faults.result import FaultDraw, FaultPlan, FaultPoint, FaultResult, from_few
 from tritguard.evaluate.faults.study import _accuracy, _case, _on_device, study_faults
@@ -46,12 +48,14 @@ pytest.importorskip("tensorflow", reason="gradients need the extra 'attack'")
 
 SEVERAL_FORMATS: dict[int, WeightFormat] = {0: "dual2", 1: "taps2"}
 OTHER_FORMATS: dict[int, WeightFormat] = {0: "ternary2", 1: "ternary2"}
+LANES: dict[int, WeightFormat] = {0: "lanes2", 1: "taps2"}
 INT8: dict[int, WeightFormat] = {0: "int8", 1: "int8"}
 LISTS: dict[int, WeightFormat] = {0: "sparse"}
 
 
 def bundle_of(folder: Path, formats: dict[int, WeightFormat]) -> Bundle:
-    return write_bundle(ternary_model(), folder / "bundle", name="small", formats=formats)
+    core: CoreClass = "m55" if "lanes2" in formats.values() else "m4"
+    return write_bundle(ternary_model(), folder / "bundle", name="small", core=core, formats=formats)
 
 
 def labelled(bundle: Bundle, count: int) -> Dataset:
@@ -104,7 +108,9 @@ def test_flips_in_base_3_are_other_trits(tmp_path: Path) -> None:
     assert (twin.predict(x).scores == before).all()
 
 
-@pytest.mark.parametrize("formats", [SEVERAL_FORMATS, OTHER_FORMATS, INT8], ids=["packed", "two bits", "int8"])
+@pytest.mark.parametrize(
+    "formats", [SEVERAL_FORMATS, OTHER_FORMATS, LANES, INT8], ids=["packed", "two bits", "lanes", "int8"]
+)
 def test_every_bit_changes_the_weight_it_stands_for(tmp_path: Path, formats: dict[int, WeightFormat]) -> None:
     bundle = bundle_of(tmp_path, formats)
     twin, rng = OpenTwin(bundle), np.random.default_rng(0)
@@ -197,6 +203,29 @@ def test_faults_in_padding_are_not_run_on_the_host(tmp_path: Path, formats: dict
         faulty = clean.copy()
         faulty[byte] ^= 1 << bit
         assert kernel.weights.is_defined(op, faulty, clean) is wanted
+
+
+def test_flips_of_trits_in_lanes_are_the_same_on_both(tmp_path: Path, firmware: object) -> None:
+    """The fourth code and padding among them, in a block of 64 positions, in words and behind the last of 70."""
+    builder, rng = ModelBuilder((4, 5, 70), 0.5, 3), np.random.default_rng(2)
+    trits = (rng.integers(-1, 2, (9, 1, 1, 70)) * 127).astype(np.int8)
+    tensor = builder.conv(builder.input, trits, [0.01], None, (3.0, 0))
+    tensor = builder.reshape(tensor, (180,))
+    tensor = builder.dense(tensor, rng.integers(-127, 128, (3, 180), dtype=np.int8), [0.01], None, (20.0, 0))
+    bundle = write_bundle(builder.build(tensor), tmp_path / "b", name="lanes", core="m55", formats={0: "lanes2"})
+    twin, x = OpenTwin(bundle), inputs(bundle, 4)
+    device = FaultyFirmware(bundle, firmware(bundle, "mps3-an547"))  # type: ignore[operator]
+    before, (op, kernel) = twin.predict(x), (bundle.emission.graph.ops[0], bundle.emission.kernels[0])
+    assert isinstance(op, Weighted)
+    clean = twin.weights["tg_l0_trits"].copy()
+    flips = draw_flips({"tg_l0_trits": clean}, 100, seed=1)
+    flip(twin.weights, flips)
+    memory, bits = twin.weights["tg_l0_trits"], bits_of(op, kernel.weights)
+    assert bits is not None and not bits.leaves_padding(memory, clean)
+    assert kernel.weights.is_defined(op, memory, clean)
+    ours, theirs = twin.predict(x), device.answers(device.image(flips, twin.weights), x)
+    assert theirs is not None and ours.logits is not None and theirs.logits is not None
+    assert np.array_equal(theirs.logits, ours.logits) and (ours.logits != before.logits).any()
 
 
 def test_chosen_flips_hurt_more_than_random_ones(small_bundle: Bundle) -> None:

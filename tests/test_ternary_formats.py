@@ -26,6 +26,7 @@ from tritguard.graph.formats import base3
 from tritguard.graph.formats.base3 import Base3Dual, Base3Rows, store_dual, store_rows, to_base3
 from tritguard.graph.formats.dual import MAX_HIGH, MAX_LOW, pack_dual, unpack_dual
 from tritguard.graph.formats.registry import WeightFormat
+from tritguard.graph.formats.trit_lanes import pack_lanes, unpack_lanes
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.twin import Twin
 
@@ -80,6 +81,14 @@ def test_base_3_holds_twenty_trits_a_word(digits: list[int], seed: int) -> None:
     assert np.array_equal(decoded[: fields.size], fields.ravel()) and not decoded[fields.size :].any()
 
 
+@settings(max_examples=100, deadline=None)
+@given(trits=trit_rows())
+def test_bytes_of_trits_hold_them_in_the_fewest_words(trits: Int8) -> None:
+    packed = pack_lanes(trits)
+    assert packed.size == len(trits) * 4 * -(-trits.shape[1] // 16)
+    assert np.array_equal(unpack_lanes(packed, *trits.shape), trits)
+
+
 def test_a_window_is_cut_only_where_the_bounds_ask_for_it() -> None:
     def blocks(low: int, high: int) -> tuple[int, int]:
         trits = np.zeros((2, 2048), dtype=np.int8)
@@ -106,12 +115,17 @@ def dense_bundle(trits: Int8, folder: Path) -> Bundle:
     return write_bundle(builder.build(output), folder, name="edges", formats={0: "dual2"})
 
 
-def pixels_bundle(trits: Int8, folder: Path) -> Bundle:
+def lanes_bundle(trits: Int8, folder: Path) -> Bundle:
+    """The pixels' sums in lanes of bytes."""
+    return pixels_bundle(trits, folder, "lanes2", "m55")
+
+
+def pixels_bundle(trits: Int8, folder: Path, weight_format: WeightFormat = "dual2", core: CoreClass = "m4") -> Bundle:
     """The same sums at each of seven pixels: a tile and a part of one. Outputs are in steps of 200,000."""
     builder = ModelBuilder((1, 7, trits.shape[1]), 1.0, 0)
     weights = (trits * np.int8(127)).reshape(len(trits), 1, 1, -1)
     output = builder.conv(builder.input, weights, [1.0], None, (2e5, 0))
-    return write_bundle(builder.build(output), folder, name="edges", formats={0: "dual2"})
+    return write_bundle(builder.build(output), folder, name="edges", core=core, formats={0: weight_format})
 
 
 EDGES = [[63, 1023], [64, 1023], [63, 1024], [64, 1024], [1023, 1023], [1024] * 8, [0, 0]]
@@ -120,11 +134,13 @@ EDGES = [[63, 1023], [64, 1023], [63, 1024], [64, 1024], [1023, 1023], [1024] * 
 @pytest.mark.parametrize("core", [emulated.M4, emulated.M55], ids=lambda core: core.core)
 def test_the_edges_of_the_bounds_on_the_cores(core: emulated.Core, tmp_path: Path) -> None:
     cases, expected = [], []
+    made = [(dense_bundle, (1280,)), (pixels_bundle, (1, 7, 1280))]
+    made += [(lanes_bundle, (1, 7, 1280))] if core is emulated.M55 else []
     for i, counts in enumerate(EDGES):
         trits = ones(counts, 1280)
-        for make, shape in ((dense_bundle, (1280,)), (pixels_bundle, (1, 7, 1280))):
+        for make, shape in made:
             bundle = make(trits, tmp_path / f"{make.__name__}{i}")
-            assert bundle.manifest.layers[0].weight_format == "dual2"
+            assert bundle.manifest.layers[0].weight_format == ("lanes2" if make is lanes_bundle else "dual2")
             x = np.stack([np.full(shape, value, dtype=np.int8) for value in (-128, 127)])
             cases.append(emulated.Case(bundle, x))
             expected.append((x.astype(np.int64) @ (127 * trits.astype(np.int64)).T).reshape(2, -1))
@@ -191,14 +207,15 @@ def test_every_format_gives_the_oracles_bytes_on_every_core(
         expected += [right] * len(bundles)
     ran = {layer.weight_format for case in cases for layer in case.bundle.manifest.layers} - {"none"}
     dual = {"dual2", "quad2"} if known in ("m4", "m55") else set()
-    assert ran == {"int8", "ternary2", "taps2", "sparse", "base3"} | dual
+    lanes = {"lanes2"} if known == "m55" else set()
+    assert ran == {"int8", "ternary2", "taps2", "sparse", "base3"} | dual | lanes
     for case, (scores, _), right in zip(cases, emulated.run(core, cases, tmp_path), expected, strict=True):
         assert np.array_equal(scores, right), case.bundle.path
 
 
 @pytest.mark.slow
 @needs_oracle
-@pytest.mark.parametrize("core", ["m0", "m4"])
+@pytest.mark.parametrize("core", ["m0", "m4", "m55"])
 def test_every_format_gives_the_oracles_bytes_on_the_twin(core: CoreClass, tmp_path: Path) -> None:
     content = ternary_model(0.5)
     x = np.random.default_rng(2).integers(-128, 128, (20, *SHAPE), dtype=np.int8)
@@ -243,9 +260,22 @@ def test_sparse_lists_have_as_many_runs_as_a_byte_counts(inputs: int, offered: b
         )
 
 
+@pytest.mark.parametrize(("rows", "offered"), [(4, True), (5, False)])
+def test_trits_in_lanes_are_offered_where_no_sum_overflows(rows: int, offered: bool, tmp_path: Path) -> None:
+    """That is below 2^17 positions."""
+    builder = ModelBuilder((rows, 4, 32767), 1.0, 0)
+    weights = np.ones((1, rows, 1, 32767), dtype=np.int8)
+    output = builder.conv(builder.input, weights, [1.0], None, (2e5, 0), same=False)
+    output = builder.reshape(output, (4,))
+    content = builder.build(builder.dense(output, np.ones((2, 4), dtype=np.int8), [1.0], None, (4.0, 0)))
+    first = write_bundle(content, tmp_path / "b", name="wide", core="m55").manifest.layers[0].ternary
+    assert first is not None
+    assert ("lanes2" in [offer.weight_format for offer in first.offers]) == offered
+
+
 def test_a_format_has_one_kernel(tmp_path: Path) -> None:
     """Or a layer's could not be asked for."""
-    for core in ("m0", "m4"):
+    for core in ("m0", "m4", "m55"):
         bundle = write_bundle(ternary_model(0.5), tmp_path / core, name="names", core=core)
         for layer in bundle.manifest.layers:
             names = [offer.weight_format for offer in layer.ternary.offers] if layer.ternary else []
@@ -272,20 +302,26 @@ def test_base_3_is_chosen_where_decoding_is_a_small_share(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("core", "formats"),
+    ("core", "formats", "below"),
     [
-        ("m0", ["int8", "base3", "sparse", "taps2", "ternary2"]),
-        ("m4", ["int8", "base3", "dual2", "quad2", "sparse", "taps2", "ternary2"]),
+        ("m0", ["int8", "base3", "sparse", "taps2", "ternary2"], []),
+        ("m4", ["int8", "base3", "dual2", "quad2", "sparse", "taps2", "ternary2"], []),
+        ("m55", ["int8", "base3", "dual2", "lanes2"], ["quad2", "sparse", "taps2", "ternary2"]),
     ],
 )
 def test_the_table_of_formats_fits_a_terminal(
-    core: CoreClass, formats: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    core: CoreClass, formats: list[str], below: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """More than seven formats are in two tables, one below the other."""
     console = Console(width=80, file=io.StringIO(), record=True)
     monkeypatch.setattr(convert, "console", console)
     convert.list_formats(write_bundle(ternary_model(0.5), tmp_path / "b", name=core, core=core))
     rows = [row.split() for row in console.export_text().splitlines()]
     assert ["op", "zeros", "int8", "B", "now", "B", *formats] in rows
-    assert [row[1][:6] for row in rows[2:]] == ["conv", "conv", "depthw", "depthw", "dense"]
-    assert [sum(cell.startswith("*") for cell in row) for row in rows[2:]] == [1] * 5
+    assert not below or ["op", *below] in rows
+    tables = 2 if below else 1
+    layers = [row for row in rows if row and row[0].isdigit()]
+    assert [row[1][:6] for row in layers] == ["conv", "conv", "depthw", "depthw", "dense"] * tables
+    assert sum(cell.startswith("*") for row in layers for cell in row) == 5
+    assert all(any(cell.startswith("*") for row in layers[i::5] for cell in row) for i in range(5))
     assert not any("\N{HORIZONTAL ELLIPSIS}" in cell for row in rows for cell in row[2:])

@@ -42,17 +42,27 @@ typedef int16_t __attribute__((may_alias)) tg_lane_t;
 /* The number of neighbouring outputs that depthwise convolutions compute together. */
 #define TG_FOUR 4
 
-/* A depthwise convolution of one channel over its plane (tg_planes.h). Lengths are in lanes; pitch is even. */
+/* A depthwise convolution of one channel over its plane (tg_planes.h). Lengths are in lanes; pitch is even. M4 loads the
+ * fields up to `skipped` in their order, and sets those marked so itself (tg_core_m4_plane.h). */
 typedef struct {
     const tg_lane_t *x;
-    tg_lane_t *taps;       /* scratch for the weights in a core's own form */
-    const int8_t *weights; /* [height][width] */
-    int32_t pitch;         /* from one row of x to the next */
-    int32_t height, width; /* of the kernel */
+    const uint32_t *records_end;       /* M4; NULL before a layer's first channel */
+    int32_t count;                     /* outputs per row */
+    int8_t *out;                       /* M4 */
+    int32_t step;                      /* of out */
+    int32_t bias;                      /* M4 */
+    tg_lane_t *taps;                   /* scratch for the weights in a core's own form */
+    int32_t multiplier, right, offset; /* M4 */
+    int32_t rows;                      /* the number of output rows */
+    int32_t row_step;                  /* of out */
+    int32_t row_bytes;                 /* M4; from the inputs of one output row to those of the next */
+    int32_t skipped;                   /* M4 */
+    const int8_t *weights;             /* [height][width] */
+    int32_t pitch;                     /* from one row of x to the next */
+    int32_t height, width;             /* of the kernel */
     int32_t dilation, gap; /* from one row of the kernel to the next, and from one column to the next */
     int32_t stride, row_stride;
-    int32_t count, rows;    /* outputs per row, and the number of output rows */
-    int32_t step, row_step; /* of out */
+    int32_t back, again; /* M4 */
 } tg_plane_t;
 
 /* Fill columns of 4 * words positions from one run of bytes per pixel; returns where the next columns go.

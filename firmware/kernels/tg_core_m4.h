@@ -210,12 +210,11 @@ TG_CORE void tg_core_vector(const int8_t *from, int32_t words, tg_lane_t *to)
     "  asr    " sum ", " sum ", r12\n" \
     "  ssat   " sum ", #8, " sum "\n"
 
-/* Loads the next channel's right shift into r12 and its offset into lr. */
-#define TG_M4_NEXT_SHIFT \
+/* Loads a channel's right shift into r12, by `load` from r2, and its offset into lr. */
+#define TG_M4_SHIFT(load) \
     "  ldr    r2, [sp, #60]\n" \
     "  ldr    lr, [sp, #72]\n" \
-    "  ldrsb  r12, [r2], #1\n" \
-    "  str    r2, [sp, #60]\n" \
+    load \
     "  rsb    r12, r12, #0\n" \
     "  lsl    lr, lr, r12\n" \
     "  asr    lr, lr, #1\n"
@@ -271,12 +270,12 @@ tg_m4_pairs(const tg_lane_t *columns, int32_t groups, const int8_t *weights, con
         "  ldr    r2, [sp, #56]\n"
         "  ldrd   r0, r3, [r2], #8\n"
         "  str    r2, [sp, #56]\n"
-        TG_M4_NEXT_SHIFT
+        TG_M4_SHIFT("  ldrsb  r12, [r2], #2\n  str    r2, [sp, #60]\n")
         TG_M4_SCALE("r4", "r0")
         TG_M4_SCALE("r5", "r0")
         TG_M4_SCALE("r6", "r0")
         TG_M4_SCALE("r7", "r0")
-        TG_M4_NEXT_SHIFT
+        TG_M4_SHIFT("  ldrsb  r12, [r2, #-1]\n")
         TG_M4_SCALE("r8", "r3")
         TG_M4_SCALE("r9", "r3")
         TG_M4_SCALE("r10", "r3")

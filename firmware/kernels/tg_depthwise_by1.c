@@ -1,7 +1,7 @@
 /* Depthwise convolution with a column stride of 1, from bias to int8 in one pass; see tg_core_plane_by1. */
 #include "tg_planes.h"
 
-static void by_1(const tg_plane_t *plane, const tg_weighted_t *layer, int32_t channel, tg_sink_t sink)
+static void by_1(tg_plane_t *plane, const tg_weighted_t *layer, int32_t channel, tg_sink_t sink)
 {
 #ifdef TG_CORE_HAS_PLANE
     tg_core_plane_by1(plane, layer, channel, sink.out);

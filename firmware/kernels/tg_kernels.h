@@ -224,6 +224,19 @@ void tg_conv2d_lanes(const tg_by_lanes_t *p, const int8_t *in, int8_t *out, int3
 void tg_depthwise_lanes(const tg_by_lanes_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                         void *scratch);
 
+/* A convolution whose trits such a core turns into bytes in registers (tg_trit_lanes.h). trits: [out_c][bytes]. The
+ * scale is narrow, and accumulators is NULL. scratch: see tg_conv2d_trits.c. */
+typedef struct {
+    tg_window_t window;
+    const uint8_t *trits;
+    const tg_trit_channel_t *channels; /* [out_c], in their order */
+    int32_t in_zero_point;
+    tg_trit_scale_t scale;
+} tg_conv2d_trits_t;
+
+void tg_conv2d_trits(const tg_conv2d_trits_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                     void *scratch);
+
 /* A depthwise convolution with trits [kernel_h][kernel_w][out_c], in which each row of out_c is padded to whole words. */
 typedef struct {
     tg_window_t window;

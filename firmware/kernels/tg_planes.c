@@ -28,17 +28,38 @@ __attribute__((cold)) static work_t work_of(const tg_depthwise_t *p, void *scrat
     return work;
 }
 
-static void fill(tg_lane_t *lanes, int32_t count, int32_t value)
+/* Sets what is the same for all channels and bands. This, too, runs once per layer. */
+__attribute__((cold)) static void prepare(tg_plane_t *plane, const tg_depthwise_t *p, const work_t *work)
 {
-    for (int32_t i = 0; i < count; i++) {
-        lanes[i] = (tg_lane_t)value;
+    plane->records_end = NULL;
+    plane->taps = work->taps;
+    plane->pitch = work->pitch;
+    plane->height = p->rows.kernel;
+    plane->row_stride = p->rows.stride;
+    plane->row_step = p->rows.out_step;
+    plane->dilation = p->rows.dilation;
+    plane->width = p->columns.kernel;
+    plane->stride = p->columns.stride;
+    plane->step = p->columns.out_step;
+    plane->gap = p->columns.dilation;
+    plane->count = p->columns.out;
+}
+
+/* Fill an even number of lanes. Not inlined, so that the loops around it keep their registers. */
+__attribute__((noinline)) static void fill(tg_lane_t *lanes, int32_t count, int32_t value)
+{
+    const uint32_t pair = ((uint32_t)value << 16) | ((uint32_t)value & 0xFFFFu);
+    pair_t *to = (pair_t *)(void *)lanes;
+    for (; count > 0; count -= 2) {
+        *to = pair;
+        to++;
     }
 }
 
 /* Copy row `y` of the input, which may be outside it, to row `to` of the planes of the channels from `first`
  * on. Left and right of the input the planes already hold the zero point. */
-static void fill_row(const tg_depthwise_t *p, const int8_t *in, int32_t first, int32_t y, int32_t to,
-                     const work_t *work)
+__attribute__((noinline)) static void fill_row(const tg_depthwise_t *p, const int8_t *in, int32_t first,
+                                               int32_t y, int32_t to, const work_t *work)
 {
     const int32_t channels = tg_min(GROUP, p->channels - first);
     const int32_t plane = work->rows * work->pitch;
@@ -62,7 +83,7 @@ static void fill_band(const tg_depthwise_t *p, const int8_t *in, int32_t channel
 {
     const int32_t kept = (first == 0) ? 0 : tg_max(0, extent(&p->rows) - p->rows.stride);
     const int32_t gone = p->band * p->rows.stride * work->pitch;
-    for (int32_t c = 0; c < work->count; c++) {
+    for (int32_t c = 0; (c < work->count) && (kept > 0); c++) {
         pair_t *plane = (pair_t *)(void *)(work->planes + (c * work->rows * work->pitch));
         for (int32_t i = 0; i < (kept * work->pitch / 2); i++) {
             plane[i] = plane[(gone / 2) + i];
@@ -83,30 +104,26 @@ void tg_planes_walk(const tg_depthwise_t *p, const int8_t *in, tg_sink_t sink, v
 #endif
     const work_t work = work_of(p, scratch);
     const int32_t taps = p->rows.kernel * p->columns.kernel;
+    tg_plane_t plane;
+    prepare(&plane, p, &work);
     fill(work.planes, work.count * work.rows * work.pitch, p->layer.in_zero_point);
     for (int32_t first = 0; first < p->channels; first += GROUP) {
-        const int32_t end = tg_min(first + GROUP, p->channels) * p->depth_multiplier;
+        const int32_t end = tg_min(first + GROUP, p->channels);
         for (int32_t top = 0; top < p->rows.out; top += p->band) {
+            int32_t left = p->depth_multiplier;
+            int32_t channel = first * left;
             fill_band(p, in, first, top, &work);
-            for (int32_t channel = first * p->depth_multiplier; channel < end; channel++) {
-                const int32_t place = (channel / p->depth_multiplier) % GROUP;
-                const tg_plane_t plane = {
-                    .x = work.planes + (place * work.rows * work.pitch),
-                    .taps = work.taps,
-                    .weights = p->layer.weights + ((ptrdiff_t)channel * taps),
-                    .pitch = work.pitch,
-                    .height = p->rows.kernel,
-                    .width = p->columns.kernel,
-                    .dilation = p->rows.dilation,
-                    .gap = p->columns.dilation,
-                    .stride = p->columns.stride,
-                    .row_stride = p->rows.stride,
-                    .count = p->columns.out,
-                    .rows = tg_min(p->band, p->rows.out - top),
-                    .step = p->columns.out_step,
-                    .row_step = p->rows.out_step,
-                };
+            plane.rows = tg_min(p->band, p->rows.out - top);
+            plane.x = work.planes;
+            plane.weights = p->layer.weights + ((ptrdiff_t)channel * taps);
+            for (const int32_t behind = end * left; channel < behind; channel++) {
                 kernel(&plane, &p->layer, channel, tg_sink_at(sink, (top * p->rows.out_step) + channel));
+                plane.weights += taps;
+                left--;
+                if (left == 0) {
+                    left = p->depth_multiplier;
+                    plane.x += work.rows * work.pitch;
+                }
             }
         }
     }

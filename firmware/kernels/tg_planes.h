@@ -18,7 +18,7 @@
 #include "tg_output.h"
 
 /* Compute one channel's outputs of a band; sink is at the channel's first one. */
-typedef void (*tg_plane_kernel_t)(const tg_plane_t *plane, const tg_weighted_t *layer, int32_t channel,
+typedef void (*tg_plane_kernel_t)(tg_plane_t *plane, const tg_weighted_t *layer, int32_t channel,
                                   tg_sink_t sink);
 
 /* Walk over all planes of a layer and call the kernel for each. */
@@ -26,7 +26,7 @@ void tg_planes_walk(const tg_depthwise_t *p, const int8_t *in, tg_sink_t sink, v
                     tg_plane_kernel_t kernel);
 
 /* The kernel for every layer and core: sums of four neighbours at a time. */
-static inline void tg_plane_by_fours(const tg_plane_t *plane, const tg_weighted_t *layer, int32_t channel,
+static inline void tg_plane_by_fours(tg_plane_t *plane, const tg_weighted_t *layer, int32_t channel,
                                      tg_sink_t sink)
 {
     const tg_lane_t *row = plane->x;

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from tests.support.tflite_builder import ModelBuilder
 
-KINDS = ("depthwise", "line", "multiplied", "one channel", "few channels", "convolution", "pixel", "dilated", "pool")
+KINDS = (
+    "depthwise", "line", "multiplied", "one channel", "few channels", "convolution", "trits", "pixel", "dilated", "pool"
+)  # fmt: skip
 
 
 @st.composite
@@ -34,6 +36,8 @@ def models_of_kind(draw: st.DrawFn, kind: str) -> bytes:
     channels = inputs * multiplier if depthwise else draw(st.integers(1, 21))
     shape = (*kernel, channels) if depthwise else (channels, *kernel, inputs)
     weights = rng.integers(-127, 128, shape, dtype=np.int8)
+    if kind == "trits":  # of a magnitude for each channel
+        weights = (rng.integers(-1, 2, shape) * rng.integers(1, 128, (channels, 1, 1, 1))).astype(np.int8)
     positions = weights.size // channels
     scales = rng.uniform(0.005, 0.02, channels).tolist()
     bias = rng.integers(-3000, 3000, channels, dtype=np.int32)
@@ -64,6 +68,10 @@ def _form(draw: st.DrawFn, kind: str) -> tuple[tuple[int, int], tuple[int, int],
         inputs = draw(st.integers(1, 5))
     elif kind == "convolution":
         inputs = draw(st.sampled_from([4, 8, 16, 20, 32, 35]))
+    elif kind == "trits":
+        inputs = draw(st.sampled_from([1, 3, 16, 64, 70, inputs]))
+        stride = stride if inputs <= 20 else (1, 1)
+        dilation = draw(st.sampled_from([(1, 1), (1, 1), (2, 2)])) if stride == (1, 1) else dilation
     elif kind == "pixel":
         stride, inputs = (1, 1), draw(st.integers(1, 70))
     elif kind == "dilated":

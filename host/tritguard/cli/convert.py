@@ -17,9 +17,12 @@ from tritguard.cli.progress import stages
 from tritguard.cli.terminal import console, say, tell
 from tritguard.cli.tflm import describe as describe_arrays
 from tritguard.emit import Bundle
+from tritguard.emit.bundle import Layer, Ternary
 from tritguard.errors import BadInputError
 from tritguard.graph.formats.registry import WeightFormat, format_names
 from tritguard.report.wording import short_op
+
+_FORMATS_ABREAST = 7  # as a terminal of 80 columns shows
 
 
 class Target(StrEnum):
@@ -170,17 +173,24 @@ def list_formats(bundle: Bundle) -> None:
     formats = [name for name in format_names() if name in offered]
     if not layers:
         return
+    console.print("ternary layers, and the estimated million cycles of each format (* is taken)", style="bold")
+    abreast = len(formats) if len(formats) <= _FORMATS_ABREAST else -(-len(formats) // 2)
+    for first in range(0, len(formats), abreast):
+        console.print(_formats_table(layers, formats[first : first + abreast], sizes=first == 0))
+
+
+def _formats_table(layers: list[tuple[Layer, Ternary]], formats: list[str], *, sizes: bool) -> Table:
+    """A row for each layer and a column for each format; sizes: with zeros and bytes."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("op", overflow="ellipsis", no_wrap=True)
-    for heading in ("zeros", "int8 B", "now B", *formats):
+    for heading in (*(("zeros", "int8 B", "now B") if sizes else ()), *formats):
         table.add_column(heading, justify="right", no_wrap=True)
     for layer, ternary in layers:
         cycles: dict[str, str | Text] = {offer.weight_format: f"{offer.cycles / 1e6:.3f}" for offer in ternary.offers}
         cycles[layer.weight_format] = Text(f"*{cycles[layer.weight_format]}", style="bold")
-        table.add_row(
-            str(layer.index), short_op(layer.op), f"{ternary.zeros:.0%}", f"{ternary.int8_bytes:,}",
-            f"{layer.weight_bytes:,}", *(cycles.get(name, "") for name in formats),
-        )  # fmt: skip
-    console.print("ternary layers, and the estimated million cycles of each format (* is taken)", style="bold")
-    console.print(table)
+        cells = [str(layer.index), short_op(layer.op)]
+        if sizes:
+            cells += [f"{ternary.zeros:.0%}", f"{ternary.int8_bytes:,}", f"{layer.weight_bytes:,}"]
+        table.add_row(*cells, *(cycles.get(name, "") for name in formats))
+    return table

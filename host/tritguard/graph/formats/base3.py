@@ -16,8 +16,8 @@ from typing_extensions import override
 from tritguard.boards import CoreClass
 from tritguard.graph.call import Parameters, window_fields
 from tritguard.graph.formats.cost import Cost
-from tritguard.graph.formats.dual import CHANNEL_BYTES, DualWords, has_few_rows, suits, tiles_kernel, vector_kernel
-from tritguard.graph.formats.fields import weighted_fields
+from tritguard.graph.formats.dual import DualWords, has_few_rows, suits, tiles_kernel, vector_kernel
+from tritguard.graph.formats.fields import CHANNEL_BYTES, weighted_fields
 from tritguard.graph.formats.kernel import Bytes, Image, Kernel, Weights, window_of
 from tritguard.graph.formats.registry import Site, offers
 from tritguard.graph.formats.ternary import pack_run

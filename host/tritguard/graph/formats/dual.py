@@ -16,22 +16,20 @@ from typing_extensions import override
 
 from tritguard.boards import CoreClass
 from tritguard.graph.call import Parameters, window_fields
-from tritguard.graph.formats.bits import OFFSET_CODE, PADDING, BitMap, trit_bits
+from tritguard.graph.formats.bits import OFFSET_CODE, PADDING, SIGNED_CODE, BitMap, trit_bits
 from tritguard.graph.formats.columns import columns_bytes, columns_cost
 from tritguard.graph.formats.cost import TILE, Cost, Shape, shape_of
-from tritguard.graph.formats.fields import NO_CHANNEL, trit_channels, trit_scale
+from tritguard.graph.formats.fields import CHANNEL_BYTES, NO_CHANNEL, trit_channels, trit_scale
 from tritguard.graph.formats.kernel import Bytes, Image, Kernel, Weights, bits_of, folded_bias, window_of
 from tritguard.graph.formats.registry import Site, offers
 from tritguard.graph.model import DepthwiseConv2D, FullyConnected, Int8, Int32, Weighted
 
 POSITIONS_PER_WORD = 8
 MAX_LOW, MAX_HIGH = 63, 1023  # nonzeros in a block of the low channel, and in a segment of the high one
-CHANNEL_BYTES = 3  # for each lane, a magnitude and the channel's number
 
 # The positions of a word that the two lanes of each step hold: SXTB16 takes the even bytes of four, then the odd ones.
 _STEPS = np.array([[0, 2], [1, 3], [4, 6], [5, 7]])
 _TURNS = np.arange(0, 16, 4, dtype=np.uint32)
-_SIGNED_CODE = (0, 1, -2, -1)  # what the kernels compute with for the codes 0 to 3 of a high channel's trit
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +99,7 @@ class DualWords(Weights):
         channel = self.channels[pair][..., high]  # [groups, 1, together, 32]
         place = np.arange(words)[:, None, None] * POSITIONS_PER_WORD + position  # [words, 1, 32]
         weight = np.where((channel >= 0) & (place < positions), channel * positions + place, PADDING).reshape(-1, 8)
-        codes = np.where(high[::2, None] == 1, _SIGNED_CODE, OFFSET_CODE).reshape(4, 4, 4)  # bytes of a word
+        codes = np.where(high[::2, None] == 1, SIGNED_CODE, OFFSET_CODE).reshape(4, 4, 4)  # bytes of a word
         return trit_bits(op, weight, np.tile(codes, (len(weight) // 4, 1, 1)))
 
     @override

@@ -9,6 +9,7 @@ from tritguard.graph.formats.narrow import is_narrow
 from tritguard.graph.model import Int32, Weighted
 
 NO_CHANNEL = -1
+CHANNEL_BYTES = 3  # of a `tg_trit_channel_t` that int8 has not: a magnitude and the channel's number
 _CHANNEL = np.dtype([("bias", "i4"), ("multiplier", "i4"), ("channel", "i2"), ("magnitude", "u1"), ("shift", "i1")])
 
 

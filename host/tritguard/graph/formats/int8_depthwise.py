@@ -146,7 +146,7 @@ def _cost_of_records(op: DepthwiseConv2D, walk: Walk, records: int) -> Cost:
     bands = -(-op.out_shape[walk.axes[0]] // walk.band)
     return _cost_of_planes(op, "m4") + Cost.of(
         (_fours(op, walk) * records, 11, 18), (_fours(op, walk), 42, 62),
-        (op.out_shape[2] * bands, 190 + 30 * records, 260 + 42 * records),
+        (op.out_shape[2] * bands, 105 + 21 * records, 155 + 33 * records),
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from tritguard.graph.call import Constant, Parameters, window_fields
 from tritguard.graph.formats.bits import BitMap
-from tritguard.graph.formats.cost import TILE, Cost, shape_of
+from tritguard.graph.formats.cost import TILE, Cost, Shape, shape_of
 from tritguard.graph.formats.fields import trit_scale
 from tritguard.graph.formats.int8_weights import Int8Weights, by_channel, sums_stay_inside
 from tritguard.graph.formats.kernel import Bytes, Image, Kernel, bits_of, folded_bias, window_of
@@ -77,14 +77,18 @@ def windows_kernel(site: Site, op: Weighted) -> list[Kernel]:
         return []
     shape = shape_of(op)
     blocks = shape.tiles * shape.channels * -(-shape.positions // 16)
-    cost = Cost.of(
-        (blocks, 10, 20), (shape.tiles * shape.channels, 33, 50), (shape.pixels * shape.channels, 3, 5),
-        (shape.tiles, 150, 200), (shape.tiles * TILE * shape.positions, 0.4, 0.6),
-        (shape.tiles * TILE * window_of(op).kernel[0], 30, 45),
+    cost = windows_cost(shape, op) + Cost.of(
+        (blocks, 10, 20), (shape.tiles * shape.channels, 33, 50), (shape.pixels * shape.channels, 3, 5)
     )  # fmt: skip
     name, weights = "tg_conv2d_lanes", Int8Lanes(np.ascontiguousarray(by_channel(op, op.weights)).ravel())
     return [Kernel(name, (f"{name}.c",), "int8", weights, folded_bias(op), cost, shape.positions * TILE, "tiles",
                    struct="tg_by_lanes_t")]  # fmt: skip
+
+
+def windows_cost(shape: Shape, op: Weighted) -> Cost:
+    """The cost of the windows of a layer's tiles."""
+    rows = shape.tiles * TILE * window_of(op).kernel[0]
+    return Cost.of((shape.tiles, 150, 200), (shape.tiles * TILE * shape.positions, 0.4, 0.6), (rows, 30, 45))
 
 
 def depthwise_lanes(site: Site, op: DepthwiseConv2D) -> list[Kernel]:
