@@ -33,7 +33,8 @@ void engine_reset(void);
 extern const frame_room_t engine_room;
 
 /* Run the model: int8[CONFIG_INPUT_BYTES] -> int8[CONFIG_OUTPUT_BYTES], int32[CONFIG_LOGIT_COUNT]. `input` is aligned
- * to 4 bytes; it may be overwritten if it is the payload of a packet in engine_room. Returns 0, or the engine's own error code if the model did not run. */
+ * to 4 bytes; it may be overwritten if it is the payload of a packet in engine_room. Returns 0, or the engine's own
+ * error code if the model did not run. */
 uint32_t engine_run(const int8_t *input, int8_t *output, int32_t *logits);
 
 #ifdef __cplusplus
