@@ -110,6 +110,71 @@ def test_what_cannot_be_cut_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
         golden_of(detector())
 
 
+def float_end() -> bytes:
+    """A head whose float32 values are exponentiated, and one that leaves as it is."""
+    builder = ModelBuilder((6,), 0.05, 3)
+    rng = np.random.default_rng(7)
+    heads = []
+    for units in (4, 3):
+        weights = rng.integers(-127, 128, (units, 6), dtype=np.int8)
+        head = builder.dense(builder.input, weights, [0.01], None, (0.1, 2))
+        heads.append(builder.op("DEQUANTIZE", [head], builder.edge((units,), "FLOAT32", (0, 0))))
+    exponent = builder.op("EXP", [heads[0]], builder.edge((4,), "FLOAT32", (0, 0)), Table("ExpOptions"))
+    return builder.build(exponent, heads[1])
+
+
+@needs_oracle
+def test_float_functions_at_the_end_are_left_to_the_host(tmp_path: Path) -> None:
+    made = golden_of(float_end())
+    assert made.notes == ("op 4 (EXP) is left to the host: what they read are the model's outputs",)
+    graph = read_graph(made.content)
+    assert [graph.tensors[edge].shape for edge in graph.left] == [(3,), (4,)]
+    bundle = write_bundle(made.content, tmp_path / "b", name="float-end")
+    x = sample_inputs((6,), 1)
+    assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(made.content).predict(x).scores)
+
+
+def test_float_functions_inside_a_network_are_not_left_to_the_host() -> None:
+    builder = ModelBuilder((6,), 0.05, 0)
+    value = builder.op("DEQUANTIZE", [builder.input], builder.edge((6,), "FLOAT32", (0, 0)))
+    exponent = builder.op("EXP", [value], builder.edge((6,), "FLOAT32", (0, 0)), Table("ExpOptions"))
+    back = builder.op("QUANTIZE", [exponent], builder.activation((6,), 0.05, 0), Table("QuantizeOptions"))
+    content = builder.build(builder.unary("TANH", back, (1 / 128, 0)))
+    assert golden_of(content).content == content
+    with pytest.raises(UnsupportedOpError, match=r"op 0 \(DEQUANTIZE\)"):
+        read_graph(content)
+
+
+@needs_oracle
+def test_an_output_that_is_given_twice_is_given_once(tmp_path: Path) -> None:
+    """As an unrolled LSTM gives its last state."""
+    builder = ModelBuilder((6,), 0.05, 3)
+    first, second = builder.unary("TANH", builder.input, (1 / 128, 0)), builder.unary("RELU", builder.input, (0.05, 3))
+    made = golden_of(builder.build(first, second, first))
+    assert made.notes == ("an output that the file gives more than once is given once",)
+    bundle = write_bundle(made.content, tmp_path / "b", name="twice")
+    x = sample_inputs((6,), 1)
+    assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(made.content).predict(x).scores)
+
+
+@needs_oracle
+def test_data_behind_a_constant_is_not_read(tmp_path: Path) -> None:
+    """Files for other libraries pad their rows; TFLM reads the first bytes of them, and so do we."""
+    builder = ModelBuilder((6,), 0.05, 3)
+    weights = np.random.default_rng(8).integers(-127, 128, (4, 7), dtype=np.int8)
+    wanted = builder.dense(builder.input, weights[:, :6], [0.01], None, (0.1, 2))
+    builder.buffers[-1].fields["Data"] = weights.reshape(-1).view(np.uint8)
+    content = builder.build(wanted)
+    made = golden_of(content)
+    assert (made.content, made.notes) == (
+        content,
+        ("tensor 1 has 4 bytes more than its shape takes: they are not read",),
+    )
+    bundle = write_bundle(content, tmp_path / "b", name="longer")
+    x = sample_inputs((6,), 1)
+    assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(content).predict(x).scores)
+
+
 def wide_edges() -> bytes:
     """A network that begins in 16 bits and ends in a softmax of 16 and in 32, as keyword networks of SVDF do."""
     builder = ModelBuilder((6,), 0.05, -128)

@@ -171,6 +171,32 @@ def test_transposed_convolutions_give_the_oracles_bytes(
 
 
 @needs_oracle
+def test_codes_without_the_first_schemas_byte_are_read() -> None:
+    """Some converters leave it out, and the schema package then calls every op an ADD."""
+    builder = ModelBuilder((4, 4, 3), 0.5, 3)
+    builder.narrow_codes = False
+    content = builder.build(builder.unary("TANH", builder.reshape(builder.input, (48,)), (1 / 128, 0)))
+    assert [op.kind for op in read_graph(content).ops] == ["RESHAPE", "TANH"]
+    assert differences(content, 1) is None
+
+
+@needs_oracle
+def test_copies_of_tensors_without_a_scale_are_taken() -> None:
+    builder = ModelBuilder((3, 5, 2), 1.0, 0)
+    sliced = builder.tensor([1, 2, 4, 2], "INT8")
+    constants = [builder.ints([0, 1, 0, 0]), builder.ints([1, 2, 4, 2])]
+    builder.op("SLICE", [builder.input, *constants], sliced, Table("SliceOptions"))
+    joined = builder.tensor([1, 2, 4, 4], "INT8")
+    builder.op("CONCATENATION", [sliced, sliced], joined, Table("ConcatenationOptions", Axis=3))
+    builder.tensors[builder.input].scales = builder.tensors[builder.input].zero_points = None
+    assert differences(builder.build(joined), 1) is None
+    computed = builder.activation((2, 4, 4), 1 / 128, 0)
+    builder.op("TANH", [joined], computed)
+    with pytest.raises(BadModelError, match=rf"op 2 \(TANH\): tensor {joined} lacks a scale and zero point"):
+        read_graph(builder.build(computed))
+
+
+@needs_oracle
 @pytest.mark.parametrize("kind", ["FLOAT32", "UINT8"])
 def test_edges_of_other_types_are_converted_on_the_host(kind: str, tmp_path: Path) -> None:
     content = edged(kind)

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tflite
+from flatbuffers import number_types
 from typing_extensions import override
 
 from tritguard import interpreter
@@ -30,6 +32,7 @@ _CUSTOM = {
     "CIRCULAR_BUFFER": "CIRCULAR_BUFFER",
     "SignalPCAN": "PCAN",
 }
+_BUILTIN_CODE = 10  # where an OperatorCode's table says at which offset its field is
 _REGISTRATION = re.compile(rb"_ZN6tflite(?:5micro)?(?:11tflm_signal)?\d+Register_([A-Z0-9_]+)Ev")
 _LIMITS = Limits(seconds=1800, cpu_seconds=1800, memory_bytes=2 << 30)
 
@@ -99,6 +102,17 @@ class Oracle(Predictor):
 def keeps_state(content: bytes) -> bool:
     """Whether an inference of a `.tflite` file depends on earlier ones; see `interpreter.keeps_state`."""
     return interpreter.keeps_state(tflite.Model.GetRootAs(content).Subgraphs(0))
+
+
+def builtin_code(code: Any) -> int:
+    """The operator's number, as TFLM reads an OperatorCode: the larger of its two fields.
+
+    Numbers over 126 did not fit the first schema's byte, and some writers leave that byte out. The schema package's
+    `BuiltinCode` reads it alone where it is small, so that such a file would consist of ADDs.
+    """
+    wide = code._tab.Offset(_BUILTIN_CODE)
+    number = code._tab.Get(number_types.Int32Flags, code._tab.Pos + wide) if wide else 0
+    return max(int(number), int(code.DeprecatedBuiltinCode()))
 
 
 def probes(shape: tuple[int, ...], count: int) -> Int8:

@@ -271,13 +271,14 @@ _SANDWICHED = {
 
 
 def transpose_conv(draw: st.DrawFn, builder: ModelBuilder, tensor: int) -> int:
-    """A transposed convolution to an output of any size that the padding allows."""
+    """A transposed convolution to an output of the size that the padding gives, or to another, as TFLM takes any."""
     height, width, depth = builder.shape(tensor)
     same = draw(st.booleans())
     kernel = (draw(st.integers(1, 4)), draw(st.integers(1, 4)))
     stride = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    off = draw(st.sampled_from([0, 0, -2, -1, 1, 3]))
     sides = tuple(
-        (side - 1) * s + draw(st.integers(1, s)) + (0 if same else k - 1)
+        max(1, (side - 1) * s + draw(st.integers(1, s)) + (0 if same else k - 1) + off)
         for side, s, k in zip((height, width), stride, kernel, strict=True)
     )
     channels = draw(st.integers(1, 9))

@@ -98,6 +98,9 @@ class ModelTables:
         self.buffers: list[Table] = [Table("Buffer")]
         self.codes: list[int | str] = []  # of builtin ops by number, of custom ones as "CUSTOM NAME"
         self.inputs: list[int] = []
+        self.narrow_codes = (
+            True  # whether operator codes also have the first schema's byte, which not all writers write
+        )
         self.input = self.add_input(shape, scale, zero_point)
 
     def add_input(self, shape: tuple[int, ...], scale: float, zero_point: int) -> int:
@@ -160,12 +163,12 @@ class ModelTables:
         self.operators.append(operator)
         return results[0] if results else -1
 
-    @staticmethod
-    def _code(code: int | str) -> Table:
+    def _code(self, code: int | str) -> Table:
         if isinstance(code, str):
             number, custom = tflite.BuiltinOperator.CUSTOM, code.removeprefix("CUSTOM ")
             return Table("OperatorCode", BuiltinCode=number, DeprecatedBuiltinCode=number, CustomCode=custom, Version=1)
-        return Table("OperatorCode", BuiltinCode=code, DeprecatedBuiltinCode=min(code, 127), Version=1)
+        narrow = {"DeprecatedBuiltinCode": min(code, 127)} if self.narrow_codes else {}
+        return Table("OperatorCode", BuiltinCode=code, **narrow, Version=1)
 
     def build(self, *outputs: int) -> bytes:
         subgraphs = [self.subgraph(outputs), *self.further_subgraphs()]

@@ -9,6 +9,7 @@ import tflite
 from numpy.typing import NDArray
 
 from tritguard.errors import BadModelError
+from tritguard.oracle import builtin_code
 
 Int8 = NDArray[np.int8]
 
@@ -78,7 +79,7 @@ def _weighted_ops(model: tflite.Model) -> Iterator[tflite.Operator]:
     graph = model.Subgraphs(0)
     for index in range(graph.OperatorsLength()):
         op = graph.Operators(index)
-        if model.OperatorCodes(op.OpcodeIndex()).BuiltinCode() in _WEIGHTED_OPS:
+        if builtin_code(model.OperatorCodes(op.OpcodeIndex())) in _WEIGHTED_OPS:
             yield op
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tritguard.convert.check import input_quantization
 from tritguard.data import to_input_bytes
 from tritguard.errors import BadInputError, BadModelError
-from tritguard.oracle import Oracle, oracle_available, registered_name, registered_ops
+from tritguard.oracle import Oracle, builtin_code, oracle_available, registered_name, registered_ops
 from tritguard.predictor import LabelRule
 
 COMPARED_INPUTS = 256  # an inference in TFLM takes about 10 ms
@@ -80,7 +80,7 @@ def _all_registered(content: bytes) -> bool:
     """Whether the interpreter has every op of a model. It would write of each it lacks to the terminal."""
     model = tflite.Model.GetRootAs(content)
     names = {code: name for name, code in vars(tflite.BuiltinOperator).items() if isinstance(code, int)}
-    used = (names.get(model.OperatorCodes(place).BuiltinCode(), "") for place in range(model.OperatorCodesLength()))
+    used = (names.get(builtin_code(model.OperatorCodes(place)), "") for place in range(model.OperatorCodesLength()))
     return {registered_name(name) for name in used} <= registered_ops()
 
 

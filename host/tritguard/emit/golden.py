@@ -1,7 +1,8 @@
 """The part of a model that TFLM can run and the engine computes, where a file holds more.
 
-Detectors end in an op that sorts boxes, segmentation in an ARG_MAX to int32, and some keyword networks begin and end in
-16 bits: the network is taken up to there, and the rest is left to the host. Ops on constants that TFLM lacks, or that
+Detectors end in an op that sorts boxes, segmentation in an ARG_MAX to int32, some networks in float32 functions of what
+they dequantize, and some keyword networks begin and end in 16 bits: the network is taken up to there, and the rest is
+left to the host. Ops on constants that TFLM lacks, or that
 give it a size it wants as a constant, are computed here once. What remains is a `.tflite` of its own, the golden model.
 """
 
@@ -50,14 +51,23 @@ def golden_of(content: bytes) -> Golden:
     ahead = [op for op in inner.ops if op not in after.ops]
     if not _hinders(after, ahead):
         ahead = []
-    if not head and not tail and not ahead:
-        return Golden(content)
+    repeated = not tail and inner.outputs != raw.outputs
+    longer = [tensor for tensor in raw.tensors if tensor.unread]
+    notes = []
+    if longer:
+        more = f", as do {len(longer) - 1} others" if len(longer) > 1 else ""
+        what = f"tensor {longer[0].index} has {longer[0].unread} bytes more than its shape takes{more}"
+        notes.append(f"{what}: they are not read")
+    if not head and not tail and not ahead and not repeated:
+        return Golden(content, tuple(notes))
     if not oracle_available():
+        what = (head or tail or ahead)[0].describe() if head or tail or ahead else "an output that is given twice"
         raise ToolMissingError(
-            f"{(head or tail or ahead)[0].describe()} has to be left out, which needs TensorFlow Lite Micro's package",
+            f"{what} has to be left out, which needs TensorFlow Lite Micro's package",
             fix="pip install 'tritguard[oracle]' (Linux on x86-64)",
         )
-    notes = []
+    if repeated:
+        notes.append("an output that the file gives more than once is given once")
     if head:
         notes.append(f"{_listed(head)} left to the host: the model begins with int8")
     if tail:
@@ -80,15 +90,30 @@ def _head(raw: RawModel) -> list[RawOp]:
     ]
 
 
-def _widens(raw: RawModel, op: RawOp) -> bool:
-    """Whether an op turns int8 into 16 or 32 bits that only the outputs get."""
-    if op.name not in ("QUANTIZE", "SOFTMAX") or raw.tensors[op.inputs[0]].type != "INT8":
-        return False
+def _types_behind(raw: RawModel, op: RawOp) -> set[str]:
+    """The types of what an op gives, and of what all ops give that read it."""
     given = {*op.outputs}
     for each in raw.ops:
         if given.intersection(each.inputs):
             given.update(each.outputs)
-    return all(raw.tensors[tensor].type in _WIDE for tensor in given)
+    return {raw.tensors[tensor].type for tensor in given}
+
+
+def _widens(raw: RawModel, op: RawOp) -> bool:
+    """Whether an op turns int8 into 16 or 32 bits that only the outputs get."""
+    if op.name not in ("QUANTIZE", "SOFTMAX") or raw.tensors[op.inputs[0]].type != "INT8":
+        return False
+    return _types_behind(raw, op).issubset(_WIDE)
+
+
+def _floats(raw: RawModel, op: RawOp) -> bool:
+    """Whether an op computes with what a DEQUANTIZE gives of int8, and nothing behind it is int8 again."""
+    dequantized = {
+        each.outputs[0]
+        for each in raw.ops
+        if each.name == "DEQUANTIZE" and each.outputs and raw.tensors[each.inputs[0]].type == "INT8"
+    }
+    return not dequantized.isdisjoint(op.inputs) and "INT8" not in _types_behind(raw, op)
 
 
 def _tail(raw: RawModel) -> list[RawOp]:
@@ -96,7 +121,7 @@ def _tail(raw: RawModel) -> list[RawOp]:
     tail: list[RawOp] = []
     given: set[int] = set()
     for op in raw.ops:
-        if op.name in _HOST_OPS or given.intersection(op.inputs) or _widens(raw, op):
+        if op.name in _HOST_OPS or given.intersection(op.inputs) or _widens(raw, op) or _floats(raw, op):
             tail.append(op)
             given.update(op.outputs)
     return tail
@@ -108,7 +133,7 @@ def _without(raw: RawModel, head: list[RawOp], tail: list[RawOp]) -> RawModel:
     inputs = tuple(narrowed.get(tensor, tensor) for tensor in raw.inputs)
     left = tuple(op for op in raw.ops if op not in head and op not in tail)
     if not tail:
-        return replace(raw, ops=left, inputs=inputs)
+        return replace(raw, ops=left, inputs=inputs, outputs=tuple(dict.fromkeys(raw.outputs)))
     made = {*inputs} | {output for op in left for output in op.outputs}
     read = [tensor for op in tail for tensor in op.inputs]
     outputs = tuple(dict.fromkeys(tensor for tensor in (*raw.outputs, *read) if tensor in made))

@@ -17,6 +17,7 @@ import tflite
 from numpy.typing import NDArray
 
 from tritguard.errors import BadModelError, UnsupportedOpError
+from tritguard.oracle import builtin_code
 
 IDENTIFIER = b"TFL3"
 _MOST_SUBGRAPHS = 16
@@ -47,6 +48,7 @@ class RawTensor:
     quantized_dimension: int
     data: NDArray[Any] | None
     is_variable: bool = False  # kept from one inference to the next by the op that reads it
+    unread: int = 0  # bytes of the file's data behind those that the shape takes, which TFLM does not read either
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,7 @@ def _op(model: Any, operator: Any, index: int, tensor_count: int) -> RawOp:
     code = model.OperatorCodes(operator.OpcodeIndex())
     if code is None or operator.OpcodeIndex() >= model.OperatorCodesLength():
         raise BadModelError("damaged file (unknown operator code)", where=f"op {index}")
-    # Codes over 126 did not fit the first schema's byte: the larger of both fields counts.
-    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    number = builtin_code(code)
     name = _OP_NAMES.get(number, f"operator code {number}")
     if name == "CUSTOM":
         name = f"CUSTOM {(code.CustomCode() or b'?').decode(errors='replace')}"
@@ -186,8 +187,8 @@ def _tensor(model: Any, tensor: Any, index: int) -> RawTensor:
         if dimension < 0 or elements > MAX_ELEMENTS:
             raise BadModelError(f"damaged file (shape {list(shape)})", where=where)
     scales, zero_points, dimension = _quantization(tensor.Quantization(), where)
-    data = _data(model, tensor, kind, shape, elements, where)
-    return RawTensor(index, name, kind, shape, scales, zero_points, dimension, data, bool(tensor.IsVariable()))
+    data, unread = _data(model, tensor, kind, shape, elements, where)
+    return RawTensor(index, name, kind, shape, scales, zero_points, dimension, data, bool(tensor.IsVariable()), unread)
 
 
 def _quantization(quantization: Any, where: str) -> tuple[tuple[float, ...], tuple[int, ...], int]:
@@ -200,16 +201,20 @@ def _quantization(quantization: Any, where: str) -> tuple[tuple[float, ...], tup
     return scales, zero_points, int(quantization.QuantizedDimension())
 
 
-def _data(model: Any, tensor: Any, kind: str, shape: tuple[int, ...], elements: int, where: str) -> NDArray[Any] | None:
+def _data(
+    model: Any, tensor: Any, kind: str, shape: tuple[int, ...], elements: int, where: str
+) -> tuple[NDArray[Any] | None, int]:
+    """The values of a constant, None of an activation, and how many bytes lie behind them."""
     number = tensor.Buffer()
     if number >= model.BuffersLength():
         raise BadModelError("damaged file (a reference to a buffer that does not exist)", where=where)
     raw = model.Buffers(number).DataAsNumpy()
     if isinstance(raw, int) or raw.size == 0:
-        return None
+        return None, 0
     if kind not in DTYPES:
-        return np.asarray(raw)
-    if raw.size != elements * DTYPES[kind].itemsize:
+        return np.asarray(raw), 0
+    size = elements * DTYPES[kind].itemsize
+    if raw.size < size:
         raise BadModelError(f"damaged file ({raw.size} bytes for {kind} {list(shape)})", where=where)
     # A copy: the view would keep the whole file alive and has no alignment.
-    return np.asarray(np.frombuffer(raw.tobytes(), dtype=DTYPES[kind]).reshape(shape))
+    return np.frombuffer(raw[:size].tobytes(), dtype=DTYPES[kind]).reshape(shape), int(raw.size) - size

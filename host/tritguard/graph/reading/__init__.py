@@ -11,7 +11,7 @@ from pkgutil import iter_modules
 
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.flatbuffer import RawModel, RawOp, parse, reading
-from tritguard.graph.model import Graph, Op
+from tritguard.graph.model import Concatenation, Gather, Graph, Op, Reshape, View
 from tritguard.graph.reading.edges import without_edges
 from tritguard.graph.reading.fold import folded
 from tritguard.graph.reading.reader import Reader
@@ -59,6 +59,7 @@ def _graph(raw: RawModel) -> Graph:
     sinks, copies = with_copies(reader, sinks, variables)
     ops: tuple[Op, ...] = (*copies, *(op for raw_op in model.ops for op in read_op(reader, raw_op)))
     ops, states = with_assigns(reader, ops, variables)
+    _check_scales(reader, ops)
     graph = Graph(reader.tensors, ops, sources[0], sinks[0], sources[1:], sinks[1:], (*states, *reader.states))
     _check_order(graph)
     read = {*graph.left} | {tensor for op in ops for tensor in op.inputs}
@@ -96,6 +97,16 @@ def _needed(raw: RawModel, variables: tuple[Variable, ...]) -> tuple[tuple[RawOp
         stack += op.inputs[:1] if op.name in ("RESHAPE", "EXPAND_DIMS") else op.inputs
     kept = tuple(each for each in variables if each.tensor not in waiting)
     return tuple(op for op in raw.ops if op.index in needed), kept
+
+
+def _check_scales(reader: Reader, ops: tuple[Op, ...]) -> None:
+    """Raise BadModelError where an op computes with a tensor that has no scale."""
+    for op in ops:
+        missing = reader.unscaled.intersection((*op.inputs, op.output))
+        if missing and not isinstance(op, Concatenation | Gather | Reshape | View):
+            raise BadModelError(
+                f"tensor {min(missing)} lacks a scale and zero point", where=f"op {op.index} ({op.kind})"
+            )
 
 
 def _check_order(graph: Graph) -> None:

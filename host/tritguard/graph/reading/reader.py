@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,12 +14,17 @@ from tritguard.graph.model import Float64, Int8, Int32, State, Tensor
 
 
 class Reader:
-    """A file that is being read; every activation that an op names is registered in `tensors`."""
+    """A file that is being read; every activation that an op names is registered in `tensors`.
+
+    Attributes:
+        unscaled: those for which the file has no scale. They count as steps of 1.0, and only copies may read them.
+    """
 
     def __init__(self, raw: RawModel) -> None:
         self.raw = raw
         self.tensors: dict[int, Tensor] = {}
         self.states: list[State] = []
+        self.unscaled: set[int] = set()
 
     def tensor(self, raw: RawOp, position: int) -> RawTensor:
         """The op's input at a position."""
@@ -42,6 +48,9 @@ class Reader:
             )
         if raw.data is not None:
             raise UnsupportedOpError(f"tensor {raw.index} is a constant where an activation is expected", where=where)
+        if not raw.scales and not raw.zero_points:  # TFLM only copies it, which `_check_scales` holds
+            self.unscaled.add(raw.index)
+            raw = replace(raw, scales=(1.0,), zero_points=(0,))
         if len(raw.scales) != 1 or len(raw.zero_points) != 1 or raw.scales[0] == 0:
             raise BadModelError(f"tensor {raw.index} lacks a scale and zero point", where=where)
         if not fixed_point.INT8_MIN <= raw.zero_points[0] <= fixed_point.INT8_MAX:

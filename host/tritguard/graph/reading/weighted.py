@@ -139,13 +139,11 @@ def transpose_conv(reader: Reader, raw: RawOp) -> Op:
     kernel, stride = (weights.shape[1], weights.shape[2]), (options.StrideH(), options.StrideW())
     if min(*stride, *kernel) < 1:
         raise BadModelError(f"stride {stride}, kernel {kernel}", where=where)
-    # TFLM pads as the convolution from output to input would be padded.
+    # TFLM pads as the convolution from output to input would be padded, and what the input reaches beyond is cut.
     same = options.Padding() == tflite.Padding.SAME
     padding = []
     for axis in range(2):
         reached = -(-(out_shape[axis] if same else out_shape[axis] - kernel[axis] + 1) // stride[axis])
-        if reached != in_shape[axis]:
-            raise BadModelError(f"input side {in_shape[axis]} where {reached} follows from the output", where=where)
         padding.append(max(0, (reached - 1) * stride[axis] + kernel[axis] - out_shape[axis]) // 2)
     fields = _weighted(reader, usual, weights, scales, fused_clamp(raw, options, output))
     window = Window(kernel, stride, (1, 1), (padding[0], padding[1]))
