@@ -24,8 +24,8 @@ from tritguard.graph import optimised, read_graph
 from tritguard.graph.arena import memory
 from tritguard.graph.arena.access import Trace, lead
 from tritguard.graph.arena.chains import plan_striped
-from tritguard.graph.arena.memory import MemoryPlan, plan_memory
-from tritguard.graph.arena.placement import Block, aligned, pack
+from tritguard.graph.arena.memory import MemoryPlan, plan_memory, tighten
+from tritguard.graph.arena.placement import Block, aligned, pack, repack
 from tritguard.graph.emission import choose_kernels, emission_of
 from tritguard.graph.formats.kernel import Order
 from tritguard.graph.model import Graph, Op, Pool2D
@@ -56,6 +56,51 @@ def test_blocks_alive_together_lie_apart_or_as_far_over_each_other_as_allowed(it
         allowed = any(pair in leads and offsets[pair[1]] + leads[pair] <= offsets[pair[0]] for pair in ((a, b), (b, a)))
         assert apart or allowed
         assert offsets[a] % 4 == 0
+
+
+def pieces(rng: np.random.Generator, count: int) -> list[Block]:
+    """Blocks that fill 64 KiB over 40 steps without a gap: cut out of it, the largest again and again."""
+    cut = [(0, 1 << 16, 0, 39)]
+    while len(cut) < count:
+        low, high, first, last = cut.pop(
+            max(range(len(cut)), key=lambda i: (cut[i][1] - cut[i][0]) * (cut[i][3] - cut[i][2]))
+        )
+        if last - first > 3 and rng.random() < 0.5:
+            middle = int(rng.integers(first, last))
+            cut += [(low, high, first, middle), (low, high, middle + 1, last)]
+        else:
+            middle = low + 4 * int(rng.integers(1, (high - low) // 4))
+            cut += [(low, middle, first, last), (middle, high, first, last)]
+    return [Block(high - low, first, last) for low, high, first, last in cut]
+
+
+def test_more_effort_packs_closer_and_still_apart() -> None:
+    items = pieces(np.random.default_rng(3), 60)
+    offsets, before = pack(items, {}, 1 << 16)
+    again, after = repack(items, {}, offsets, 1 << 16)
+    assert after < before - 0.25 * (before - (1 << 16))
+    assert after == max(at + block.size for at, block in zip(again, items, strict=True))
+    assert repack(items, {}, again, after) == (again, after)
+    for (at, block), (other_at, other) in permutations(zip(again, items, strict=True), 2):
+        alive = block.first <= other.last and other.first <= block.last
+        assert not alive or at + block.size <= other_at or other_at + other.size <= at
+
+
+def test_a_plan_far_above_its_bound_is_packed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = optimised(read_graph(MODELS["resnet8"]()))
+    kernels = {position: choice.kernel for position, choice in choose_kernels(graph, "m4", plan_memory).items()}
+    usual = plan_memory(graph, kernels)
+
+    def stacked(items: list[Block], _leads: object, enough: int = 0) -> tuple[tuple[int, ...], int]:
+        ends = np.cumsum([aligned(block.size) for block in items])
+        return tuple(int(end) - aligned(block.size) for end, block in zip(ends, items, strict=True)), int(ends[-1])
+
+    monkeypatch.setattr(memory, "pack", stacked)
+    loose = plan_memory(graph, kernels)
+    tight = tighten(graph, kernels, loose)
+    assert tight.arena_bytes == tight.whole_layers == usual.arena_bytes < loose.arena_bytes
+    assert max(slot.offset + slot.size for slot in tight.slots) == tight.arena_bytes
+    assert tighten(graph, kernels, usual) is usual
 
 
 def touched(op: Op, graph: Graph, position: int) -> set[int]:

@@ -15,7 +15,7 @@ import numpy as np
 from tritguard.boards import CoreClass
 from tritguard.errors import BadInputError
 from tritguard.graph.arena.chains import plan_striped
-from tritguard.graph.arena.memory import MemoryPlan, memory_needs, place_input, plan_memory
+from tritguard.graph.arena.memory import MemoryPlan, memory_needs, place_input, plan_memory, tighten
 from tritguard.graph.formats.kernel import Kernel
 from tritguard.graph.formats.registry import Site, WeightFormat, code_bytes, kernels_of
 from tritguard.graph.formats.ternary import ternary_weights
@@ -90,7 +90,7 @@ def emission_of(
     planner = plan_striped if stripes else plan_memory
     choices = choose_kernels(graph, core, planner, asked)
     kernels = {position: choice.kernel for position, choice in choices.items()}
-    plan = place_input(graph, kernels, planner(graph, kernels))
+    plan = place_input(graph, kernels, tighten(graph, kernels, planner(graph, kernels)))
     return Emission(golden, graph, core, asked, stripes, choices, plan)
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tritguard.graph.arena.access import lead
-from tritguard.graph.arena.placement import Block, Received, aligned, pack
+from tritguard.graph.arena.placement import Block, Received, aligned, pack, repack
 from tritguard.graph.arena.stripes import Chain, chain_lead
 from tritguard.graph.formats.kernel import Kernel, scratch_sizes
 from tritguard.graph.model import Graph, Reshape
@@ -28,6 +28,7 @@ from tritguard.graph.stateful import Assign
 # some requests are longer than small inputs are (firmware/protocol.h, firmware/commands.h).
 PACKET_HEADER_BYTES = 8
 PACKET_CRC_BYTES = 4
+_LOOSE, _LOOSE_BYTES = 0.02, 1024  # a plan this share of the bound, and so many bytes, above it is packed again
 LEAST_PACKET_BYTES = PACKET_HEADER_BYTES + 256 + PACKET_CRC_BYTES
 
 
@@ -111,6 +112,30 @@ def plan_memory(graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain
     return _plan(problem, place, offsets, MemoryPlan((), arena, bound, {}, {}, chains, arena))
 
 
+def tighten(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan) -> MemoryPlan:
+    """The same plan, packed again with more effort if it is far from the bound below which none can be.
+
+    Args:
+        graph, kernels: as for `plan_memory`.
+        plan: what it made of them.
+    """
+    if plan.arena_bytes - plan.lower_bound < max(_LOOSE_BYTES, _LOOSE * plan.lower_bound):
+        return plan
+    problem, place = _problem(graph, kernels, plan.chains)
+    offsets, arena = repack(problem.blocks, problem.leads, _known(problem, plan), plan.lower_bound)
+    whole = plan.whole_layers if plan.chains else arena
+    return _plan(problem, place, offsets, replace(plan, arena_bytes=arena, whole_layers=whole))
+
+
+def _known(problem: _Problem, plan: MemoryPlan) -> tuple[int, ...]:
+    """The offset of each block in a plan; 0 of those that it does not have."""
+    known = {slot.tensors or slot.first: slot.offset for slot in plan.slots}
+    return tuple(
+        known.get(group or problem.steps[each.first][0], 0)
+        for group, each in zip(problem.groups, problem.blocks, strict=True)
+    )
+
+
 def place_input(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan) -> MemoryPlan:
     """The same plan with a place for the input, which may move other slots but never needs a larger arena for them.
 
@@ -123,12 +148,7 @@ def place_input(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan) -
     apart, place = _problem(graph, kernels, plan.chains)
     problem, _ = _problem(graph, kernels, plan.chains, received=True)
     (block,) = (i for i, group in enumerate(problem.groups) if graph.input in group)
-    known = {slot.tensors or slot.first: slot.offset for slot in plan.slots}
-    offsets = tuple(
-        known.get(group or problem.steps[each.first][0], 0)
-        for group, each in zip(problem.groups, problem.blocks, strict=True)
-    )
-    received = Received(block, PACKET_HEADER_BYTES, PACKET_CRC_BYTES, plan.arena_bytes, offsets)
+    received = Received(block, PACKET_HEADER_BYTES, PACKET_CRC_BYTES, plan.arena_bytes, _known(problem, plan))
     # A few bytes above the bound are enough: to look for them would move the other slots for nothing.
     enough = max(plan.arena_bytes, max(_needs(problem)) + PACKET_HEADER_BYTES + PACKET_CRC_BYTES)
     offsets, room = pack(problem.blocks, problem.leads, enough, received)

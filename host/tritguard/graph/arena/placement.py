@@ -2,12 +2,14 @@
 
 The packing is left-justified: blocks are placed one after another, each at the lowest offset that those already placed
 leave free. Some order of placing gives the smallest arena (take any optimum and place by rising offset), so it is
-enough to search over orders. Small problems are searched exhaustively, larger ones by a local search with a fixed seed,
-so that the same graph always gives the same plan.
+enough to search over orders. Small problems are searched exhaustively, larger ones by a local search, and by one that
+also accepts worse orders where it is worth the time (`repack`). Seeds are fixed, so that the same graph always gives the
+same plan.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,9 @@ ALIGNMENT = 4
 _EXHAUSTIVE = 6  # blocks, which have 720 orders
 _NEVER = 1 << 40  # bytes, more than any packing's
 _TRIES = 20_000  # placements of one block in a local search, which take a second at most
+_MORE_TRIES = 100_000  # the same in the search behind `repack`
+_RESTARTS = 3  # of that search, which share its tries
+_HEAT = 0.012  # share of the span by which an order may be worse to be accepted often, at the beginning
 
 
 @dataclass(frozen=True)
@@ -67,22 +72,8 @@ def pack(
         enough: the search stops when a packing needs no more bytes than this; a lower bound, if one is known.
         received: a block of which more is asked.
     """
-    gaps = _gaps(blocks, leads)
-    least = {} if received is None else {received.block: aligned(received.before)}
-    alive = [
-        [other for other, b in enumerate(blocks) if other != i and a.first <= b.last and b.first <= a.last]
-        for i, a in enumerate(blocks)
-    ]
-
-    def place(i: int, offsets: dict[int, int]) -> None:
-        walls = ((offsets[k] - gaps(i, k), offsets[k] + gaps(k, i)) for k in alive[i] if k in offsets)
-        offsets[i] = _lowest(sorted(walls), least.get(i, 0))
-
-    def placed(order: Sequence[int]) -> tuple[int, ...]:
-        offsets: dict[int, int] = {}
-        for i in order:
-            place(i, offsets)
-        return tuple(offsets[i] for i in range(len(blocks)))
+    place = _placing(blocks, leads, {} if received is None else {received.block: aligned(received.before)})
+    placed = _all_placed(place, len(blocks))
 
     def ends(offsets: tuple[int, ...]) -> list[int]:
         return [at + aligned(block.size) for at, block in zip(offsets, blocks, strict=True)]
@@ -113,6 +104,89 @@ def pack(
         starts = [*_usual(blocks), *([] if received is None else _with(received, len(blocks)))]
         best = min([*known, _search(starts, placed, span, enough)], key=span)
     return best, span(best)
+
+
+def repack(
+    blocks: Sequence[Block], leads: Mapping[tuple[int, int], int], offsets: tuple[int, ...], enough: int
+) -> tuple[tuple[int, ...], int]:
+    """A packing that spans no more bytes than a known one, after a search that takes a second or two.
+
+    Args:
+        blocks, leads: as for `pack`.
+        offsets: of the blocks in the known packing.
+        enough: the search stops when a packing needs no more bytes than this.
+    """
+    placed = _all_placed(_placing(blocks, leads, {}), len(blocks))
+
+    def span(at: tuple[int, ...]) -> int:
+        return max((start + aligned(block.size) for start, block in zip(at, blocks, strict=True)), default=0)
+
+    best = offsets
+    start = sorted(range(len(blocks)), key=lambda i: (offsets[i], i))
+    for seed in range(_RESTARTS):
+        found = _annealed(start, placed, span, enough, seed)
+        best = min(best, found, key=span)
+        if span(best) <= enough:
+            break
+    return best, span(best)
+
+
+def _annealed(
+    order: Sequence[int],
+    placed: Callable[[Sequence[int]], tuple[int, ...]],
+    span: Callable[[tuple[int, ...]], int],
+    enough: int,
+    seed: int,
+) -> tuple[int, ...]:
+    """The best packing on a walk over orders that accepts worse ones, ever fewer of them."""
+    rng = random.Random(seed)
+    order, best = list(order), placed(order)
+    current = span(best)
+    heat, tries = _HEAT * current, _MORE_TRIES // (_RESTARTS * len(order))
+    for tried in range(tries):
+        if span(best) <= enough:
+            break
+        moved = list(order)
+        i, k = rng.randrange(len(order)), rng.randrange(len(order))
+        if rng.random() < 0.5:
+            moved.insert(k, moved.pop(i))
+        else:
+            moved[i], moved[k] = moved[k], moved[i]
+        offsets = placed(moved)
+        worse = span(offsets) - current
+        if worse <= 0 or rng.random() < math.exp(-worse / (heat * (1 - tried / tries))):
+            order, current = moved, span(offsets)
+            best = min(best, offsets, key=span)
+    return best
+
+
+def _placing(
+    blocks: Sequence[Block], leads: Mapping[tuple[int, int], int], least: Mapping[int, int]
+) -> Callable[[int, dict[int, int]], None]:
+    """The function that places one block among those that have an offset; `least` is the lowest offset of some."""
+    gaps = _gaps(blocks, leads)
+    alive = [
+        [other for other, b in enumerate(blocks) if other != i and a.first <= b.last and b.first <= a.last]
+        for i, a in enumerate(blocks)
+    ]
+
+    def place(i: int, offsets: dict[int, int]) -> None:
+        walls = ((offsets[k] - gaps(i, k), offsets[k] + gaps(k, i)) for k in alive[i] if k in offsets)
+        offsets[i] = _lowest(sorted(walls), least.get(i, 0))
+
+    return place
+
+
+def _all_placed(place: Callable[[int, dict[int, int]], None], count: int) -> Callable[[Sequence[int]], tuple[int, ...]]:
+    """The function that places all blocks in a given order."""
+
+    def placed(order: Sequence[int]) -> tuple[int, ...]:
+        offsets: dict[int, int] = {}
+        for i in order:
+            place(i, offsets)
+        return tuple(offsets[i] for i in range(count))
+
+    return placed
 
 
 def _usual(blocks: Sequence[Block]) -> list[list[int]]:
