@@ -47,6 +47,7 @@ def more_ops_model() -> bytes:
         tensor = builder.binary(name, tensor, peak, builder.quant(tensor))
     tensor = reduced(builder, tensor, "MEAN", [3], (0.6, -100))
     tensor = builder.quantize(builder.log_softmax(builder.reshape(tensor, (1, 5, 5))), (0.1, 100))
+    tensor = builder.quantize(builder.l2_normalization(tensor), (0.01, 3))
     matrix = builder.constant(rng.integers(-128, 128, (5, 3), dtype=np.int8), [0.1], zero_point=7)
     output = builder.activation((1, 5, 3), 1.0, 4)
     return builder.build(builder.op("BATCH_MATMUL", [tensor, matrix], output, Table("BatchMatMulOptions")))

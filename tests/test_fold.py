@@ -90,6 +90,8 @@ def test_heads_on_constants_give_the_oracles_bytes(
     builder, tensor = with_constant((rows, depth), quant, seed)
     assert_folded(shown(builder, builder.log_softmax(tensor)))
     builder, tensor = with_constant((rows, depth), quant, seed)
+    assert_folded(shown(builder, builder.l2_normalization(tensor)))
+    builder, tensor = with_constant((rows, depth), quant, seed)
     weights = np.random.default_rng(seed).integers(-128, 128, (3, rows * depth), dtype=np.int8)
     flat = builder.reshape(tensor, (rows * depth,))
     out = (quant[0] * math.sqrt(rows * depth) * 50, 3)

@@ -80,6 +80,32 @@ def test_models_of_many_ops_answer_each_input_otherwise(make: Callable[[], bytes
 
 
 @needs_oracle
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rows=st.integers(1, 4), depth=st.integers(1, 700), zero_point=zero_points, seed=inputs)
+def test_normalized_rows_are_the_oracles(rows: int, depth: int, zero_point: int, seed: int) -> None:
+    """Also rows of one step around the zero point, whose length is small."""
+    builder = ModelBuilder((rows, depth), 0.1, zero_point)
+    content = builder.build(builder.l2_normalization(builder.input))
+    assert differences(content, seed) is None
+    rng = np.random.default_rng(seed)
+    near = np.clip(zero_point + rng.integers(-1, 2, (9, rows, depth)), -128, 127).astype(np.int8)
+    sparse = np.where(rng.random(near.shape) < 1 / depth, near, np.int8(zero_point)).astype(np.int8)
+    assert differences(content, np.concatenate([near, sparse])) is None
+
+
+@needs_oracle
+def test_the_longest_row_is_normalized() -> None:
+    builder = ModelBuilder((33025,), 0.1, -128)
+    content = builder.build(builder.l2_normalization(builder.input))
+    rng = np.random.default_rng(3)
+    x = np.stack([np.full(33025, 127), rng.integers(64, 128, 33025), rng.integers(-128, 128, 33025)]).astype(np.int8)
+    assert differences(content, x) is None
+    longer = ModelBuilder((33026,), 0.1, -128)
+    with pytest.raises(UnsupportedOpError, match="a length of 33026"):
+        read_graph(longer.build(longer.l2_normalization(longer.input)))
+
+
+@needs_oracle
 @pytest.mark.parametrize("name", MOVES)
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), seed=inputs)

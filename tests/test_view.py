@@ -21,7 +21,7 @@ from tritguard.attack.view import WITH_GRADIENTS, GradientView
 from tritguard.emit import write_bundle
 from tritguard.graph import read_graph
 from tritguard.graph.arithmetic.fixed_point import requant, requantise
-from tritguard.graph.model import LogSoftmax, Requant, Softmax
+from tritguard.graph.model import L2Normalization, LogSoftmax, Requant, Softmax
 from tritguard.twin import Twin
 
 tf = pytest.importorskip("tensorflow", reason="the view needs TensorFlow")
@@ -79,6 +79,7 @@ MAKERS: dict[str, Make] = {
     "MAXIMUM": paired("MAXIMUM", (SCALE, 0)),
     "MINIMUM": paired("MINIMUM", (SCALE, 0)),
     "SOFTMAX": lambda builder, x: builder.softmax(x, 0.3),
+    "L2_NORMALIZATION": lambda builder, x: builder.l2_normalization(x),
     "LOG_SOFTMAX": lambda builder, x: builder.log_softmax(x),
     "SUM": lambda builder, x: reduced(builder, x, "SUM", [1, 3], (0.2, 0)),
     "MEAN of channels": lambda builder, x: reduced(builder, x, "MEAN", [3], (0.02, 0)),
@@ -165,7 +166,7 @@ def deployed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 def test_values_are_the_deployed_models(deployed: Deployed) -> None:
     x = sample_inputs((4, 4, 8), 2, count=60)
-    if isinstance(deployed.view.graph.ops[-1], Softmax | LogSoftmax):  # the two ops that are rounded from real numbers
+    if isinstance(deployed.view.graph.ops[-1], Softmax | LogSoftmax | L2Normalization):  # rounded from real numbers
         away = np.abs(deployed.view.logits(x.astype(np.float32)) - deployed.logits(x))
         assert away.max() < 1.01 * deployed.bundle.manifest.output.scale
     else:

@@ -61,6 +61,7 @@ def other_ops_model() -> bytes:
     for other in (peak, least):
         tensor = builder.add(tensor, other, (0.3, -100))
     tensor = builder.add(builder.log_softmax(tensor), total, (0.9, -128))
+    tensor = builder.add(builder.l2_normalization(tensor), tensor, (0.9, -128))
     grams = builder.activation((8, 8, 8), 2000.0, -128)
     options = Table("BatchMatMulOptions", AdjX=True)
     tensor = builder.op("BATCH_MATMUL", [tensor, tensor], grams, options)

@@ -93,6 +93,9 @@ class ModelBuilder(ModelTables):
     def log_softmax(self, source: int) -> int:
         return self.unary("LOG_SOFTMAX", source, (1 / 16, 127), Table("LogSoftmaxOptions"))
 
+    def l2_normalization(self, source: int) -> int:
+        return self.unary("L2_NORMALIZATION", source, (1 / 128, 0), Table("L2NormOptions"))
+
     # --- reductions -----------------------------------------------------------------------------------------------
 
     def pool(

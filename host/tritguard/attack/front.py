@@ -23,6 +23,7 @@ from tritguard.graph.model import (
     DepthwiseConv2D,
     FullyConnected,
     Graph,
+    L2Normalization,
     LogSoftmax,
     Mean,
     Op,
@@ -245,7 +246,7 @@ def _unmixed(graph: Graph) -> tuple[Op, ...]:
 
 def _mixes(op: Op) -> bool:
     """Whether a layer puts several elements of its input into one value."""
-    if isinstance(op, TransposeConv | Pool2D | Mean | Softmax | LogSoftmax):
+    if isinstance(op, TransposeConv | Pool2D | Mean | Softmax | LogSoftmax | L2Normalization):
         return True
     if isinstance(op, DepthwiseConv2D):
         return bool((np.count_nonzero(op.weights.reshape(-1, op.weights.shape[2]), axis=0) > 1).any())

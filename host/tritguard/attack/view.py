@@ -1,9 +1,9 @@
 """A differentiable view of the deployed network, rebuilt from its graph alone.
 
 In the forward pass every int8 activation and every logit is exactly what the device computes (`integer_ops`), except
-for a softmax that is not the head, or its logarithm, which are rounded from float32. The backward pass differentiates
-the same layers in real numbers: rounding passes gradients straight through and clamping stops them (the
-straight-through estimator, Bengio et al. 2013, 1308.3432). Both passes share one convolution per layer.
+for a softmax that is not the head, its logarithm and an L2 normalization, which are rounded from float32. The backward
+pass differentiates the same layers in real numbers: rounding passes gradients straight through and clamping stops them
+(the straight-through estimator, Bengio et al. 2013, 1308.3432). Both passes share one convolution per layer.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from tritguard.graph.model import (
     FullyConnected,
     Gather,
     Graph,
+    L2Normalization,
     LogSoftmax,
     Lookup,
     Mean,
@@ -355,6 +356,7 @@ _REAL: dict[type[Op], Callable[[Any, Graph, Any, list[Any]], Any]] = {
     BatchMatMul: _batch_matmul,
     ResizeBilinear: _resize_bilinear,
     Binary: _binary,
+    L2Normalization: lambda tf, _graph, _op, inputs: tf.math.l2_normalize(inputs[0], axis=-1),
     LogSoftmax: lambda tf, _graph, _op, inputs: tf.nn.log_softmax(inputs[0]),
     Softmax: lambda tf, _graph, op, inputs: tf.nn.softmax(op.beta * inputs[0]),
     Lookup: lambda tf, _graph, op, inputs: _FUNCTIONS[op.function](tf, op, inputs[0]),

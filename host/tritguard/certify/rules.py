@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tritguard.certify import maps, softmax
+from tritguard.certify import lengths, maps, softmax
 from tritguard.certify.box import Box
 from tritguard.certify.maps import MAPS
 from tritguard.certify.pairs import bounds_of_pair, sums_of_products
@@ -37,6 +37,7 @@ from tritguard.graph.model import (
     Graph,
     Int8,
     Int64,
+    L2Normalization,
     LogSoftmax,
     Lookup,
     Mean,
@@ -233,6 +234,10 @@ def _log_softmax(graph: Graph, op: LogSoftmax) -> Stage:
     return Bounded(*_about(graph, op), lambda boxes: softmax.log_bounds(op, scale, boxes[op.inputs[0]]))
 
 
+def _l2_normalization(graph: Graph, op: L2Normalization) -> Stage:
+    return Bounded(*_about(graph, op), lambda boxes: lengths.bounds(op, boxes[op.inputs[0]]))
+
+
 def _moved(arrange: Callable[..., Int64]) -> Callable[[Graph, Any], Stage]:
     """A stage that moves elements as `arrange` moves their numbers, int64 arrays of the inputs' shapes.
 
@@ -276,6 +281,7 @@ RULES: dict[type[Op], Callable[[Graph, Any], Stage]] = {
     Lookup: _elementwise,
     Softmax: _softmax,
     LogSoftmax: _log_softmax,
+    L2Normalization: _l2_normalization,
     Pad: _moved(_padded),
     View: _moved(lambda op, x: x.ravel()[op.places]),
     Concatenation: _moved(_join),

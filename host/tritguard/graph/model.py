@@ -297,6 +297,18 @@ class LogSoftmax(Op):
     diff_min: int
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class L2Normalization(Op):
+    """Each element's distance from the zero point over the root of the sum of their squares along the last axis.
+
+    In gemmlowp's fixed point; output scale 1/128, zero point 0.
+    """
+
+    kind: ClassVar[str] = "L2_NORMALIZATION"
+    rows: int
+    input_zero_point: int
+
+
 def as_image(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Height, width and channels: the last two axes, and all before them as one; missing ones have one element."""
     *outer, width, channels = (1, 1, *shape)

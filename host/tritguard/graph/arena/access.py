@@ -32,6 +32,7 @@ from tritguard.graph.model import (
     FullyConnected,
     Graph,
     Int64,
+    L2Normalization,
     LogSoftmax,
     Lookup,
     Mean,
@@ -99,7 +100,7 @@ def _walks_with_the_output(op: Binary, tensor: int) -> bool:
 
 def _trace(op: Op, source: tuple[int, ...], sink: tuple[int, ...], order: Order) -> Trace | None:
     match op:
-        case Add() | Binary() | Quantize() | Lookup() | Softmax() | LogSoftmax() | Mean():
+        case Add() | Binary() | Quantize() | Lookup() | Softmax() | LogSoftmax() | L2Normalization() | Mean():
             return _elementwise(math.prod(sink))
         case Pool2D():
             return _windowed(op.window, _image(source), op.out_shape, reads_first=False)

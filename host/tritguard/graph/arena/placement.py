@@ -3,8 +3,8 @@
 The packing is left-justified: blocks are placed one after another, each at the lowest offset that those already placed
 leave free. Some order of placing gives the smallest arena (take any optimum and place by rising offset), so it is
 enough to search over orders. Small problems are searched exhaustively, larger ones by a local search, and by one that
-also accepts worse orders where it is worth the time (`repack`). Seeds are fixed, so that the same graph always gives the
-same plan.
+also accepts worse orders where it is worth the time (`repack`). Seeds are fixed, so that the same graph always gives
+the same plan.
 """
 
 from __future__ import annotations

@@ -80,11 +80,13 @@ def _newton_reciprocal(half_denominator: int) -> int:
 
 
 def inverse_root(a: int) -> tuple[int, int]:
-    """(multiplier, right shift) of 1 / sqrt(a) for a > 0: `GetInvSqrtQuantizedMultiplierExp`, iterated in Q3.28."""
-    if a == 1:
+    """(multiplier, right shift) of 1 / sqrt(a), 0 as 1: `GetInvSqrtQuantizedMultiplierExp`, iterated in Q3.28."""
+    if a <= 1:
         return _INT32_MAX, 0
+    quarters = max(0, (a.bit_length() - 28) // 2)
+    a >>= 2 * quarters
     pairs = (31 - a.bit_length()) // 2 - 1
-    right = 11 - pairs
+    right = 11 + quarters - pairs
     half = round_shift((a << 2 * pairs) >> 1, 1)
     x, three_halves = 1 << 28, (1 << 28) + (1 << 27)
     for _ in range(5):
@@ -133,6 +135,12 @@ def softmax(row: list[int], multiplier: int, left_shift: int, diff_min: int) -> 
     scale = saturate(reciprocal << 1)
     right = _SUM_INTEGER_BITS - headroom + 31 - 8
     return [saturate(round_shift(high_mul(scale, term), right) - 128, 8) for term in exponentials]
+
+
+def l2_normalization(row: list[int]) -> list[int]:
+    """The numbers, distances from a zero point, over the root of the sum of their squares, in steps of 1/128."""
+    multiplier, right = inverse_root(sum(a * a for a in row))
+    return [saturate(multiply(a, multiplier, 7 - right), 8) for a in row]
 
 
 def log_of_sum(a: int) -> int:

@@ -26,6 +26,7 @@ from tritguard.graph.model import (
     Gather,
     Int8,
     Int64,
+    L2Normalization,
     LogSoftmax,
     Lookup,
     Mean,
@@ -208,6 +209,11 @@ def _log_softmax(op: LogSoftmax, x: Int8) -> Int64:
     return np.array([gemmlowp.log_softmax(row, forward, back, op.diff_min) for row in x.reshape(op.rows, -1).tolist()])
 
 
+def _l2_normalization(op: L2Normalization, x: Int8) -> Int64:
+    rows = _less(x, op.input_zero_point).reshape(op.rows, -1).tolist()
+    return np.array([gemmlowp.l2_normalization(row) for row in rows])
+
+
 def _pad(op: Pad, x: Int8) -> Int8:
     return np.pad(x.reshape(as_image(x.shape)), list(zip(op.before, op.after, strict=True)), constant_values=op.value)
 
@@ -227,6 +233,7 @@ _RULES: dict[type[Op], Callable[..., Any]] = {
     Pool2D: _pool,
     Softmax: _softmax,
     LogSoftmax: _log_softmax,
+    L2Normalization: _l2_normalization,
     Pad: _pad,
     View: lambda op, x: x.ravel()[op.places],
     Concatenation: _concatenation,
