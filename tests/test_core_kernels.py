@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests import emulated
 from tests.support.differences import differences_on_core
-from tests.support.known_models import long_dense_model, other_ops_model, ternary_model
+from tests.support.known_models import large_windows_model, long_dense_model, other_ops_model, ternary_model
 from tests.support.random_graphs import models
 from tritguard.oracle import oracle_available
 from tritguard.resources import firmware_dir
@@ -35,7 +35,8 @@ def test_random_graphs_give_the_oracles_bytes(core: emulated.Core, contents: lis
 
 @pytest.mark.parametrize("core", emulated.EVERY, ids=lambda core: core.core)
 def test_a_net_of_every_other_op_gives_the_oracles_bytes(core: emulated.Core) -> None:
-    assert differences_on_core(core, [other_ops_model(), ternary_model(), long_dense_model()], seed=4) == []
+    known = [other_ops_model(), ternary_model(), long_dense_model(), large_windows_model()]
+    assert differences_on_core(core, known, seed=4) == []
 
 
 EDGES = """

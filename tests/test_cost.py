@@ -9,6 +9,7 @@ import pytest
 
 from tests.bench.models import random_net
 from tests.support.every_format import in_every_format
+from tests.support.known_models import large_windows_model
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.boards import load_board
 from tritguard.emit import write_bundle
@@ -83,3 +84,19 @@ def test_costs_of_int8_kernels_are_predicted_within_the_margin(board_id: str, tm
     }
     assert len(ratios) == len(INT8_LAYERS)
     assert all(abs(ratio - 1) <= MARGIN for ratio in ratios.values()), ratios
+
+
+@pytest.mark.parametrize("board_id", ["mps2-an386", "mps2-an385-m0plus", "mps2-an385"])
+def test_the_cost_of_one_pixel_at_a_time_is_predicted_within_the_margin(board_id: str, tmp_path: Path) -> None:
+    board = load_board(board_id)
+    assert board.core_class is not None
+    bundle = write_bundle(large_windows_model(), tmp_path / "b", name="large", core=board.core_class)
+    x = np.random.default_rng(0).integers(-128, 128, (1, *bundle.manifest.input.shape), dtype=np.int8)
+    counted = {layer.layer: layer.instructions for layer in count_model(bundle, board, x).layers}
+    graph, kernels = bundle.emission.graph, bundle.emission.kernels
+    ratios = [
+        kernel.cost.instructions / counted[graph.ops[position].index]
+        for position, kernel in kernels.items()
+        if kernel.function == "tg_conv2d_slim"
+    ]
+    assert ratios and all(abs(ratio - 1) <= MARGIN for ratio in ratios), ratios

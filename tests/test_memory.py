@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests import emulated
 from tests.bench.models import MODELS, random_net
 from tests.support.differences import differences_on_core
+from tests.support.known_models import large_windows_model
 from tests.support.random_graphs import inputs, models, rowwise_models, sample_inputs, sandwiches
 from tests.support.shared import shared_file
 from tests.support.tflite_builder import ModelBuilder
@@ -101,6 +102,19 @@ def test_a_plan_far_above_its_bound_is_packed_again(monkeypatch: pytest.MonkeyPa
     assert tight.arena_bytes == tight.whole_layers == usual.arena_bytes < loose.arena_bytes
     assert max(slot.offset + slot.size for slot in tight.slots) == tight.arena_bytes
     assert tighten(graph, kernels, usual) is usual
+
+
+def test_large_windows_are_taken_one_pixel_at_a_time() -> None:
+    golden = read_graph(large_windows_model())
+    emission = emission_of(golden, "m4")
+    assert [kernel.function for kernel in emission.kernels.values()].count("tg_conv2d_slim") > 0
+    graph = emission.graph
+    columns = choose_kernels(graph, "m4", plan_memory)
+    plan = plan_memory(graph, {position: choice.kernel for position, choice in columns.items()})
+    assert emission.plan.arena_bytes < 0.75 * plan.arena_bytes
+    for name in ("resnet8", "kws", "vww", "ad", "wake-word"):  # where columns are a small part
+        kernels = emission_of(read_graph(MODELS[name]()), "m4").kernels
+        assert "tg_conv2d_slim" not in {kernel.function for kernel in kernels.values()}
 
 
 def touched(op: Op, graph: Graph, position: int) -> set[int]:

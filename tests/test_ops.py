@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tests.support.differences import differences
-from tests.support.known_models import edged, long_dense_model, other_ops_model, several, ternary_model
+from tests.support.known_models import (
+    edged,
+    large_windows_model,
+    long_dense_model,
+    other_ops_model,
+    several,
+    ternary_model,
+)
 from tests.support.random_graphs import (
     FUNCTIONS,
     function,
@@ -28,6 +35,7 @@ from tests.support.shared import shared_file
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
 from tritguard.attack.view import GradientView
+from tritguard.boards import CoreClass
 from tritguard.cli import app
 from tritguard.emit import write_bundle
 from tritguard.errors import BadInputError, BadModelError, TritguardError, UnsupportedOpError
@@ -103,6 +111,22 @@ def test_the_longest_row_is_normalized() -> None:
     longer = ModelBuilder((33026,), 0.1, -128)
     with pytest.raises(UnsupportedOpError, match="a length of 33026"):
         read_graph(longer.build(longer.l2_normalization(longer.input)))
+
+
+@needs_oracle
+@pytest.mark.parametrize("core", ["m0", "m3", "m4", "m55"])
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    kernel=st.tuples(st.integers(1, 12), st.integers(1, 7)),
+    channels=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    seed=inputs,
+)
+def test_windows_larger_than_the_images_give_the_oracles_bytes(
+    core: CoreClass, kernel: tuple[int, int], channels: tuple[int, int], seed: int
+) -> None:
+    content = large_windows_model(kernel, channels)
+    x = np.random.default_rng(seed).integers(-128, 128, (9, 14, 8, 3), dtype=np.int8)
+    assert differences(content, x, core) is None
 
 
 @needs_oracle

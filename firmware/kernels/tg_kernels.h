@@ -99,6 +99,8 @@ void tg_conv2d_int8(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t
                     void *scratch);
 void tg_conv2d_pixels(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                       void *scratch); /* windows of one pixel, strides of one */
+void tg_conv2d_slim(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                    void *scratch); /* less scratch, more time */
 void tg_conv2d_ternary(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
 
 /* How one output channel's sum of trits becomes int8; channel is -1 for an unused lane. */

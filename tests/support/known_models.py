@@ -71,6 +71,23 @@ def other_ops_model() -> bytes:
     return builder.build(builder.strided_slice(tensor, [0, 2, 0, 0], [1, 0, 3, 8], [1, -1, 2, 3], (2, 2, 3)))
 
 
+def large_windows_model(kernel: tuple[int, int] = (10, 4), channels: tuple[int, ...] = (27, 30)) -> bytes:
+    """Convolutions whose windows are so large beside the images that columns of four would be most of the arena.
+
+    The number of positions of the first is a multiple of four or not, that of the second is widened in pieces.
+    """
+    rng = np.random.default_rng(9)
+    builder = ModelBuilder((14, 8, 3), 0.05, 3)
+    tensor, depth = builder.input, 3
+    for units, stride in zip(channels, ((1, 1), (2, 3)), strict=False):
+        weights = rng.integers(-127, 128, (units, *kernel, depth), dtype=np.int8)
+        bias = rng.integers(-999, 999, units, dtype=np.int32)
+        scale = 0.02 * float(np.sqrt(weights[0].size))
+        tensor = builder.conv(tensor, weights, [0.01] * units, bias, (scale, -7), stride=stride, activation="RELU")
+        depth = units
+    return builder.build(tensor)
+
+
 def long_dense_model(depth: int = 1003, units: int = 7, activation: str = "NONE") -> bytes:
     """A dense layer whose vector is widened in pieces, the last of them short and odd."""
     rng = np.random.default_rng(8)

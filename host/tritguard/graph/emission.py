@@ -22,8 +22,11 @@ from tritguard.graph.formats.ternary import ternary_weights
 from tritguard.graph.model import Graph, Weighted
 from tritguard.graph.passes import optimised
 
+_COLUMNS = ("tg_conv2d_int8", "tg_conv2d_pixels")
 _CYCLES_PER_BYTE = 150  # cycles that a byte of flash must save to be worth it
 _LEAST_ROOM = 4096  # bytes of scratch that every kernel may use, even if the arena grows by them
+_HEAVY = 0.25  # share of the arena that a convolution's columns must take, and slower kernels save
+_LEAST_SLIM = 512  # bytes of the arena that are worth a slower kernel
 _MOST_DECODING = 0.01  # decoding's share of the cycles of all layers with weights
 
 Planner = Callable[[Graph, Mapping[int, Kernel]], MemoryPlan]
@@ -69,7 +72,7 @@ class Emission:
     @property
     def kernels(self) -> dict[int, Kernel]:
         """The kernel of each layer with weights, by its position in `graph`."""
-        return {position: choice.kernel for position, choice in self.choices.items()}
+        return _kernels(self.choices)
 
 
 def emission_of(
@@ -88,14 +91,50 @@ def emission_of(
     """
     graph, asked = optimised(golden), dict(formats or {})
     planner = plan_striped if stripes else plan_memory
-    choices = choose_kernels(graph, core, planner, asked)
-    kernels = {position: choice.kernel for position, choice in choices.items()}
-    plan = place_input(graph, kernels, tighten(graph, kernels, planner(graph, kernels)))
+    choices, plan = _slimmed(graph, core, planner, asked)
+    kernels = _kernels(choices)
+    plan = place_input(graph, kernels, tighten(graph, kernels, plan))
     return Emission(golden, graph, core, asked, stripes, choices, plan)
 
 
+def _slimmed(
+    graph: Graph, core: CoreClass, planner: Planner, formats: Mapping[int, WeightFormat]
+) -> tuple[dict[int, Choice], MemoryPlan]:
+    """The kernels and the plan, with kernels of less scratch where columns are too much of the arena with the input."""
+
+    def decided(slim: frozenset[int]) -> tuple[dict[int, Choice], MemoryPlan, int]:
+        choices = choose_kernels(graph, core, planner, formats, slim=slim)
+        kernels = _kernels(choices)
+        plan = planner(graph, kernels)
+        received = place_input(graph, kernels, plan).input
+        return choices, plan, received.room if received else plan.arena_bytes
+
+    choices, plan, room = decided(frozenset())
+    scratch = {at: kernel.scratch_bytes for at, kernel in _kernels(choices).items() if kernel.function in _COLUMNS}
+    slim = frozenset(at for at, size in scratch.items() if size >= _HEAVY * room)
+    if not slim:
+        return choices, plan
+    found = decided(slim)
+    if room - found[2] < max(_LEAST_SLIM, _HEAVY * room):
+        return choices, plan
+    for at in sorted(slim, key=lambda at: -graph.ops[at].macs):  # those that are fast without a larger arena stay so
+        other = decided(slim - {at})
+        if other[2] <= found[2]:
+            slim, found = slim - {at}, other
+    return found[:2]
+
+
+def _kernels(choices: Mapping[int, Choice]) -> dict[int, Kernel]:
+    return {position: choice.kernel for position, choice in choices.items()}
+
+
 def choose_kernels(
-    graph: Graph, core: CoreClass, plan: Planner, formats: Mapping[int, WeightFormat] | None = None
+    graph: Graph,
+    core: CoreClass,
+    plan: Planner,
+    formats: Mapping[int, WeightFormat] | None = None,
+    *,
+    slim: frozenset[int] = frozenset(),
 ) -> dict[int, Choice]:
     """Choose a kernel for each layer with weights, keyed by the layer's position.
 
@@ -106,6 +145,7 @@ def choose_kernels(
         core: the class of cores it is for.
         plan: plans the arena that will be emitted; what it leaves free is the kernels' room.
         formats: formats asked for, by the layer's index.
+        slim: positions of int8 convolutions whose kernel takes less scratch and more time.
 
     Raises:
         BadInputError: no layer with weights has that index, or it can't have that format.
@@ -119,7 +159,11 @@ def choose_kernels(
 
     def chosen(rooms: Mapping[int, int]) -> dict[int, Choice]:
         offers = {
-            position: tuple(sorted(kernels_of(Site(graph, op, core, trits[position], rooms[position])), key=_price))
+            position: tuple(
+                sorted(
+                    kernels_of(Site(graph, op, core, trits[position], rooms[position], position in slim)), key=_price
+                )
+            )
             for position, op in layers.items()
         }
         decoded = _worth_decoding(offers)
@@ -139,7 +183,7 @@ def choose_kernels(
     first = chosen(dict.fromkeys(layers, _LEAST_ROOM))
     if all(packed is None for packed in trits.values()):
         return first
-    kernels = {position: choice.kernel for position, choice in first.items()}
+    kernels = _kernels(first)
     return chosen(_rooms(graph, kernels, plan(graph, kernels)))
 
 

@@ -18,6 +18,7 @@ from tritguard.graph.formats.columns import (
     POSITIONS_A_GROUP,
     columns_bytes,
     columns_cost,
+    padded_positions,
     pixels_cost,
 )
 from tritguard.graph.formats.cost import TILE, Cost, Shape, shape_of
@@ -30,7 +31,10 @@ from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Graph
 
 _ORDER = (0, 2, 1, 3)
 _CODE = (
-    {"tg_conv2d.c": 2650, "tg_conv2d_pixels.c": 1600, "tg_dense.c": 1150} | OUTPUT_CODE | DEPTHWISE_CODE | LANES_CODE
+    {"tg_conv2d.c": 2650, "tg_conv2d_pixels.c": 1600, "tg_conv2d_slim.c": 610, "tg_dense.c": 1150}
+    | OUTPUT_CODE
+    | DEPTHWISE_CODE
+    | LANES_CODE
 )
 _QUAD = 4  # channels of a dense layer that are summed together
 _PIECE = 256  # positions of a dense layer that are widened at once, where not all are
@@ -95,6 +99,12 @@ def int8(site: Site) -> list[Kernel]:
 
 def _convolutions(site: Site, shape: Shape, values: Int8, bias: Int32) -> list[Kernel]:
     op, scratch = site.op, columns_bytes(site.graph, site.op)
+    if site.slim:
+        positions = padded_positions(op)
+        scratch = dense_scratch(positions, len(bias))[1] + positions  # a window, as firmware/kernels/tg_conv2d_slim.c
+        sources = ("tg_conv2d_slim.c", "tg_dense.c", *OUTPUT_CODE)
+        return [Kernel("tg_conv2d_slim", sources, "int8", Int8Columns(values), bias, _cost_of_slim(shape, site.core),
+                       scratch, "tiles", struct="tg_conv2d_t")]  # fmt: skip
     made = [Kernel("tg_conv2d_int8", ("tg_conv2d.c", *OUTPUT_CODE), "int8", Int8Columns(values), bias,
                    _cost(shape, site.core), scratch, "tiles", struct="tg_conv2d_t")]  # fmt: skip
     window = window_of(op)
@@ -134,6 +144,20 @@ def _cost_of_vector(shape: Shape, core: CoreClass) -> Cost:
     }
     macs = shape.positions * shape.channels
     return Cost.of((macs, *each[core]), (shape.channels, 37, 50))
+
+
+def _cost_of_slim(shape: Shape, core: CoreClass) -> Cost:
+    """One vector for each pixel, whose window is copied and widened first."""
+    each: dict[CoreClass, tuple[float, float]] = {
+        "m0": (6.4, 9),
+        "m3": (3.6, 5.4),
+        "m4": (1.25, 1.7),
+        "m55": (0.5, 0.9),
+    }
+    macs = shape.pixels * shape.positions * shape.channels
+    return Cost.of(
+        (macs, *each[core]), (shape.pixels * shape.channels, 37, 50), (shape.pixels * shape.positions, 8, 12)
+    )
 
 
 def _cost(shape: Shape, core: CoreClass, *, by_pixel: bool = False) -> Cost:

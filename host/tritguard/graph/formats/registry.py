@@ -24,6 +24,7 @@ class Site:
         core: the class of cores it runs on.
         trits: its trits, where it is ternary.
         room: bytes of scratch that a kernel may fill to be faster; none goes without what it has to have.
+        slim: whether a convolution over columns gives way to one that takes less scratch and more time.
     """
 
     graph: Graph
@@ -31,6 +32,7 @@ class Site:
     core: CoreClass
     trits: TernaryWeights | None
     room: int
+    slim: bool = False
 
 
 Offer = Callable[[Site], list[Kernel]]
