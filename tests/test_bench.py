@@ -21,6 +21,7 @@ from tests.support.endurance import grown
 from tests.support.known_models import ternary_model
 from tests.support.shared import ROOT
 from tests.support.tflite_builder import ModelBuilder
+from tests.support.tflite_tables import Table
 from tests.support.times import help_time, line_seconds
 from tritguard.attack import Noise, Square, TwoStep
 from tritguard.boards import load_board
@@ -254,6 +255,23 @@ def test_a_folder_of_models_is_tried_one_by_one(tmp_path: Path) -> None:
     assert refused.verdict == "refused"
     assert refused.reason.startswith("op 0 (GELU): TensorFlow Lite Micro has no such op")
     assert taken.model_copy(update={"differing": 1}).faulty and not refused.faulty
+    assert not refused.tflm_takes and taken.arrays == ""
+
+    builder.op(
+        "QUANTIZE", [builder.input], wide := builder.tensor([1, 4], "INT16", [0.01], [0]), Table("QuantizeOptions")
+    )
+    builder.operators.pop(0)  # what is lacking
+    back = builder.op("QUANTIZE", [wide], builder.activation((4,), 0.5, 0), Table("QuantizeOptions"))
+    (tmp_path / "wide.tflite").write_bytes(builder.build(builder.unary("TANH", back, (1 / 128, 0))))
+    (tmp_path / "field.json").write_text(
+        field.Field(entries=(taken, refused.model_copy(update={"reason": "kept"}))).model_dump_json()
+    )
+    done = subprocess.run([*command, "--resume", "--arrays"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "1 of 3 taken, 0 with other bytes, 0 with a larger arena than TFLM's, 1 refused that TFLM takes" in (
+        " ".join(done.stdout.split())
+    )
+    again, kept, lacking = from_json(field.Field, tmp_path / "field.json").entries
+    assert (again, kept.reason, lacking.tflm_takes) == (taken, "kept", True)
 
 
 def test_a_model_that_breaks_its_process_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

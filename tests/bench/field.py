@@ -1,15 +1,17 @@
-"""Every `.tflite` of a folder through the engine: scripts/bench field FOLDER [--json FILE] [--count].
+"""Every `.tflite` of a folder through the engine: scripts/bench field FOLDER [--json FILE [--resume]] [--count].
 
 Each model is read, its C compiled for this machine and compared with TensorFlow Lite Micro's interpreter, in a process
-of its own. The table says what was taken, what was refused with which words, on how many inputs every byte was the
-interpreter's, and both arenas; with --count also the instructions of one inference on an emulated Cortex-M4. The exit
-status is 1 where a byte differs or an arena is larger than TFLM's.
+of its own. The table says what was taken, what was refused with which words and whether the interpreter takes it, on
+how many inputs every byte was the interpreter's, and both arenas; with --count also the instructions of one inference
+on an emulated Cortex-M4, with --arrays what `convert --to tflm` says. The exit status is 1 where a byte differs or an
+arena is larger than TFLM's.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,10 +25,12 @@ from tritguard.boards import load_board
 from tritguard.cli.progress import bar
 from tritguard.emit import Manifest, write_bundle
 from tritguard.emit.golden import golden_of
+from tritguard.emit.tflm import write_arrays
 from tritguard.errors import TritguardError, first_line
-from tritguard.oracle import measure_apart, probes
+from tritguard.interpreter import Interpreter
+from tritguard.oracle import measure_apart, oracle_available, probes
 from tritguard.profile import count_model
-from tritguard.records import Record
+from tritguard.records import Record, from_json
 from tritguard.twin import Twin
 
 INPUTS = 32
@@ -43,6 +47,7 @@ class Entry(Record):
         sha256: of the file.
         verdict: "taken", "refused" (with the reason), or "failed", which is a bug.
         reason: the words with which it was refused or failed.
+        tflm_takes: whether TFLM's interpreter takes a model that was refused.
         notes: what of it was left to the host or computed ahead.
         inputs: on how many inputs it was compared.
         differing: on how many of them a byte differed.
@@ -51,12 +56,14 @@ class Entry(Record):
         tflm_activations: the part of that which holds activations and scratch.
         instructions: of one inference on the Cortex-M4, where counted.
         uncounted: why they were not.
+        arrays: the words with which `convert --to tflm` refuses it; empty if it takes it or was not asked.
     """
 
     name: str
     sha256: str
     verdict: Literal["taken", "refused", "failed"]
     reason: str = ""
+    tflm_takes: bool = False
     notes: tuple[str, ...] = ()
     inputs: int = 0
     differing: int = 0
@@ -65,6 +72,7 @@ class Entry(Record):
     tflm_activations: int = 0
     instructions: int | None = None
     uncounted: str = ""
+    arrays: str = ""
 
     @property
     def faulty(self) -> bool:
@@ -74,11 +82,13 @@ class Entry(Record):
     def row(self) -> tuple[str, ...]:
         """The model as the table shows it."""
         if self.verdict != "taken":
-            return (self.name, self.verdict, self.reason.partition("; supported are")[0], "", "", "")
+            theirs = "; TensorFlow Lite Micro takes it" if self.tflm_takes else ""
+            return (self.name, self.verdict, self.reason.partition("; supported are")[0] + theirs, "", "", "")
         same = f"{self.inputs - self.differing} of {self.inputs}"
         arenas = f"{self.arena:,} / {self.tflm_activations:,} / {self.tflm_arena:,}"
         count = f"{self.instructions / 1e6:.2f}" if self.instructions is not None else self.uncounted
-        return (self.name, "taken", "; ".join(self.notes), same, arenas, count)
+        notes = [*self.notes, *([f"--to tflm: {self.arrays}"] if self.arrays else [])]
+        return (self.name, "taken", "; ".join(notes), same, arenas, count)
 
 
 class Field(Record):
@@ -93,7 +103,30 @@ def _arena(manifest: Manifest) -> int:
     return manifest.arena_with_input or manifest.arena_bytes + beside
 
 
-def try_model(path: Path, name: str, *, counted: bool) -> Entry:
+def _tflm_takes(content: bytes) -> bool:
+    """Whether TFLM's interpreter takes a model. Tried in a fork, as it aborts on some."""
+    if not oracle_available():
+        return False
+    child = os.fork()
+    if child == 0:
+        try:
+            Interpreter(content)
+        except Exception:  # whatever a reader of schemas raises on such a file
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _refused_arrays(content: bytes, folder: Path) -> str:
+    """The words with which `convert --to tflm` refuses a model; empty if it takes it."""
+    try:
+        write_arrays(content, folder / "arrays", name="field")
+    except TritguardError as error:
+        return first_line(error)
+    return ""
+
+
+def try_model(path: Path, name: str, *, counted: bool, arrays: bool) -> Entry:
     """Take one model through the engine, in this process."""
     content = path.read_bytes()
     known = Entry(name=name, sha256=hashlib.sha256(content).hexdigest(), verdict="refused")
@@ -105,7 +138,7 @@ def try_model(path: Path, name: str, *, counted: bool) -> Entry:
             x = manifest.as_streams(probes(manifest.input_shape, INPUTS), STREAMS)
             theirs, use = measure_apart(made.content, x)
         except TritguardError as error:
-            return known.model_copy(update={"reason": first_line(error)})
+            return known.model_copy(update={"reason": first_line(error), "tflm_takes": _tflm_takes(content)})
         ours = Twin(bundle).predict(x).answered
         taken = {
             "verdict": "taken",
@@ -122,13 +155,16 @@ def try_model(path: Path, name: str, *, counted: bool) -> Entry:
                 taken["instructions"] = count_model(bundle, load_board(BOARD), one).instructions
             except TritguardError as error:
                 taken["uncounted"] = first_line(error)
+        if arrays:
+            taken["arrays"] = _refused_arrays(made.content, Path(folder))
         return known.model_copy(update=taken)
 
 
-def tried_apart(path: Path, folder: Path, *, counted: bool) -> Entry:
+def tried_apart(path: Path, folder: Path, *, counted: bool, arrays: bool = False) -> Entry:
     """Try a model in a process of its own, as TFLM aborts on some."""
     name = str(path.relative_to(folder))
-    command = [sys.executable, "-m", "tests.bench.field", str(folder), "--one", name, *(["--count"] if counted else [])]
+    asked = [*(["--count"] if counted else []), *(["--arrays"] if arrays else [])]
+    command = [sys.executable, "-m", "tests.bench.field", str(folder), "--one", name, *asked]
     broken = Entry(name=name, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), verdict="failed")
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
@@ -141,24 +177,42 @@ def tried_apart(path: Path, folder: Path, *, counted: bool) -> Entry:
     return Entry.model_validate_json(lines[-1])
 
 
+def _known(json: Path) -> dict[tuple[str, str], Entry]:
+    """What an earlier run says of each file, by its name and hash, without what failed."""
+    entries = from_json(Field, json).entries if json.is_file() else ()
+    return {(entry.name, entry.sha256): entry for entry in entries if entry.verdict != "failed"}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="any folder with .tflite files, at any depth")
     parser.add_argument("--json", type=Path, help="write all of it there, too")
     parser.add_argument("--count", action="store_true", help="count instructions, which takes minutes")
+    parser.add_argument("--arrays", action="store_true", help="try `convert --to tflm` as well")
+    parser.add_argument("--resume", action="store_true", help="keep what the --json of an earlier run says of a file")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
-        print(try_model(chosen.folder / chosen.one, chosen.one, counted=chosen.count).model_dump_json())
+        print(
+            try_model(
+                chosen.folder / chosen.one, chosen.one, counted=chosen.count, arrays=chosen.arrays
+            ).model_dump_json()
+        )
         return
     files = sorted(chosen.folder.rglob("*.tflite"))
     if not files:
         parser.error(f"no .tflite below {chosen.folder}")
+    if chosen.resume and not chosen.json:
+        parser.error("--resume needs --json")
+    known = _known(chosen.json) if chosen.resume else {}
     entries = []
     with bar("models") as progress:
         for done, path in enumerate(files):
             progress(done, len(files))
-            entries.append(tried_apart(path, chosen.folder, counted=chosen.count))
+            key = (str(path.relative_to(chosen.folder)), hashlib.sha256(path.read_bytes()).hexdigest())
+            entries.append(
+                known.get(key) or tried_apart(path, chosen.folder, counted=chosen.count, arrays=chosen.arrays)
+            )
             if chosen.json:  # after each, so that what was tried is kept where a run is stopped
                 chosen.json.write_text(Field(entries=tuple(entries)).model_dump_json(indent=2) + "\n")
     table = Table("model", "", "what", "same bytes", "arena / TFLM's activations / all, B", "M instructions")
@@ -168,8 +222,9 @@ def main() -> None:
     console.print(table)
     taken = sum(entry.verdict == "taken" for entry in entries)
     larger = sum(entry.arena > entry.tflm_arena for entry in entries)
+    lacking = sum(entry.tflm_takes for entry in entries)
     console.print(f"{taken} of {len(entries)} taken, {sum(e.differing > 0 for e in entries)} with other bytes, "
-                  f"{larger} with a larger arena than TFLM's")  # fmt: skip
+                  f"{larger} with a larger arena than TFLM's, {lacking} refused that TFLM takes")  # fmt: skip
     sys.exit(any(entry.faulty for entry in entries))
 
 
