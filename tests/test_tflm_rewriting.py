@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from tests.support.known_models import ternary_model
 from tests.support.random_graphs import inputs, models, sample_inputs
 from tests.support.shared import shared_file
+from tests.support.stateful import lstm
 from tests.support.tflite_builder import ModelBuilder
+from tests.support.tflite_tables import ints
 from tritguard.emit.tflm import compress, edges, write_arrays
 from tritguard.emit.tflm.compat import for_old_tflm
 from tritguard.emit.tflm.strip import strip
@@ -42,6 +44,24 @@ def test_rewritten_random_graphs_give_the_golden_bytes(content: bytes, seed: int
     rewritten = parse(old)
     for op in rewritten.ops:
         assert op.name != "FULLY_CONNECTED" or len(rewritten.tensors[op.inputs[1]].scales) == 1
+
+
+def test_an_lstms_own_tensors_are_renumbered_with_the_others() -> None:
+    """Empty tensors behind an op's list of intermediates, whose scales other interpreters read."""
+    builder = ModelBuilder((5, 7), 0.05, -4)
+    builder.tensor([1, 560], "INT8", [1.0], [0])  # which nothing uses
+    inner = [builder.tensor([0], "INT16", [scale], [0]) for scale in (0.1, 0.2)]
+    output = lstm(builder, builder.input, 9, np.random.default_rng(1))
+    builder.operators[-1].fields["Intermediates"] = ints(inner)
+    content = builder.build(output)
+    stripped = strip(content)
+    graph = tflite.Model.GetRootAs(stripped).Subgraphs(0)
+    found = [graph.Tensors(int(index)) for index in graph.Operators(0).IntermediatesAsNumpy()]
+    assert [(tensor.ShapeAsNumpy().tolist(), tensor.Quantization().Scale(0)) for tensor in found] == [
+        ([0], np.float32(0.1)), ([0], np.float32(0.2))
+    ]  # fmt: skip
+    x = sample_inputs((5, 7), 1)
+    assert np.array_equal(Oracle(stripped).predict(x).scores, Oracle(content).predict(x).scores)
 
 
 def test_tables_follow_the_quantization() -> None:

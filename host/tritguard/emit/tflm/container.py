@@ -104,6 +104,7 @@ def _prune(model: Any) -> None:
 def _prune_tensors(graph: Any) -> None:
     lists = [(graph, "inputs"), (graph, "outputs")]
     lists += [(op, side) for op in graph.operators for side in ("inputs", "outputs")]
+    lists += [(op, "intermediates") for op in graph.operators if op.intermediates is not None]  # an LSTM's scales
     used = sorted({int(index) for owner, side in lists for index in _listed(getattr(owner, side))} - {-1})
     number = {old: new for new, old in enumerate(used)} | {-1: -1}
     for owner, side in lists:
