@@ -1,12 +1,11 @@
 """Keras models of models, and of layers that are called several times, for either Keras.
 
-python -m tests.support.nested_models FOLDER, with TF_USE_LEGACY_KERAS=1, saves those of Keras 2 in every form, as
-NAME.keras, NAME.h5 and the folder NAME, and the answers of all on x.npy as NAME.npy.
+keras_2.py gets those of Keras 2 in every form, as NAME.keras, NAME.h5 and the folder NAME, and their answers on X as
+NAME.npy.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,14 +77,10 @@ def made(keras: Any, name: str) -> Any:
 
 def main(folder: Path) -> None:
     """Save all of Keras 2."""
-    import tf_keras  # noqa: PLC0415 - needs the variable above
+    import tf_keras  # noqa: PLC0415 - it is there in that process alone
 
     for name in MODELS:
         model = made(tf_keras, name)
         np.save(folder / f"{name}.npy", np.asarray(model(X)))
         for form in (f"{name}.keras", f"{name}.h5", name):
             model.save(folder / form)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
