@@ -107,3 +107,28 @@ def test_the_container_has_what_the_setup_installs_and_no_rights() -> None:
     assert set(json.loads(included[1])) <= set(" ".join(re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.M)).split())
     last = text.rpartition("FROM ")[2]
     assert "USER tritguard" in last and "root" not in last.partition("USER tritguard")[2]
+
+
+def test_a_version_is_its_tag(tmp_path: Path) -> None:
+    """A release says its tag, what follows it says more, and an archive without its history says what comes next."""
+
+    def git(*command: str) -> None:
+        person = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+        subprocess.run(["git", *person, *command], cwd=tmp_path, check=True, capture_output=True)
+
+    def version() -> str:
+        """What the wheel would be called."""
+        told = subprocess.run(
+            [sys.executable, "-m", "hatchling", "version"], cwd=tmp_path, check=True, capture_output=True
+        )
+        return told.stdout.decode().strip()
+
+    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    assert re.fullmatch(r"\d+\.\d+\.0\.dev0", version())
+    git("init", "--quiet")
+    git("add", "pyproject.toml")
+    git("commit", "--quiet", "--message", "first")
+    git("tag", "v9.8.7")
+    assert version() == "9.8.7"
+    git("commit", "--quiet", "--allow-empty", "--message", "second")
+    assert version() == "9.8.8.dev1"

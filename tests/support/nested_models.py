@@ -1,12 +1,10 @@
 """Keras models of models, and of layers that are called several times, for either Keras.
 
-python -m tests.support.nested_models FOLDER, with TF_USE_LEGACY_KERAS=1, saves those of Keras 2 in every form, as
-NAME.keras, NAME.h5 and the folder NAME, and the answers of all on x.npy as NAME.npy.
+keras_2.py gets those of Keras 2 in every one of FORMS, and their answers on X as NAME.npy.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,7 +59,20 @@ def two_ended(keras: Any) -> Any:
     return keras.Model(inputs, layers.Add()(block([y, x])))
 
 
+def all_in_one(keras: Any) -> Any:
+    """All of the above in one model, and so each of them one deeper."""
+    layers = keras.layers
+    inputs = keras.Input((6, 6, 2))
+    models = [make(keras) for make in (deep, backbone, recalled, two_ended)]
+    ends = [layers.Dense(3)(layers.Flatten()(model(inputs))) for model in models]
+    return keras.Model(inputs, layers.Add()(ends))
+
+
 MODELS: dict[str, Callable[[Any], Any]] = {make.__name__: make for make in (deep, backbone, recalled, two_ended)}
+MODELS[all_in_one.__name__] = all_in_one
+FORMS = {  # by which each is saved by Keras 2; a process that reads a SavedModel has to start TensorFlow
+    name: (f"{name}.keras", f"{name}.h5") for name in MODELS if name != all_in_one.__name__
+} | {all_in_one.__name__: (f"{all_in_one.__name__}.keras", all_in_one.__name__)}  # no .h5: names twice in one model
 X = np.random.default_rng(0).normal(size=(9, 6, 6, 2)).astype(np.float32)
 
 
@@ -78,14 +89,10 @@ def made(keras: Any, name: str) -> Any:
 
 def main(folder: Path) -> None:
     """Save all of Keras 2."""
-    import tf_keras  # noqa: PLC0415 - needs the variable above
+    import tf_keras  # noqa: PLC0415 - it is there in that process alone
 
-    for name in MODELS:
+    for name, forms in FORMS.items():
         model = made(tf_keras, name)
         np.save(folder / f"{name}.npy", np.asarray(model(X)))
-        for form in (f"{name}.keras", f"{name}.h5", name):
+        for form in forms:
             model.save(folder / form)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

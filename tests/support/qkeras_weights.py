@@ -1,10 +1,9 @@
-"""Run in a process of its own, with TF_USE_LEGACY_KERAS=1: a network whose weights QKeras quantizes in many ways.
+"""A network whose weights QKeras quantizes in many ways.
 
-python qkeras_weights.py FOLDER saves it as net.h5, net.keras and the folder net, with its answers on x.npy as
-answers.npy, and kernels.npz: for each layer's name its kernel as the layer uses it.
+Run by keras_2.py, which gets it as net.h5, net.keras and the folder net, its answers on x.npy as answers.npy, and
+kernels.npz: for each layer's name its kernel as the layer uses it.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -93,9 +92,6 @@ def main(folder: Path) -> None:
     np.save(folder / "x.npy", x)
     np.save(folder / "answers.npy", np.asarray(model(x)))
     np.savez(folder / "kernels.npz", **{layer.name: used(layer) for layer in (*several, *last)})
-    for form in ("net.h5", "net.keras", "net"):
+    for form in ("net.h5", "net.keras"):
         model.save(folder / form)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    model.save(folder / "net", save_traces=False)  # its functions are not read, and take long to trace

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.attack.integer_ops import laid, reduced
+from tritguard.attack.integer_ops import laid, reduced, straight_through
 from tritguard.attack.view import pooled
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.graph.model import Binary, Graph, Lookup, Op, Pool2D, Reduce, Softmax
@@ -57,15 +57,16 @@ def within(op: Op) -> bool:
 
 
 def clamped(tf: Any, x: Any, width: Any, low: float, high: float) -> Any:
-    """The average of a clamp to low..high over normal distributions around x, of these widths."""
+    """The average of a clamp to low..high over normal distributions around x, of these widths.
+
+    Its slope is the share that is not clamped. That is said, because TensorFlow would take many times as long to find a
+    longer formula for it.
+    """
     below, above = (low - x) / width, (high - x) / width
-    inside = _share(tf, above) - _share(tf, below)
-    return (
-        low * _share(tf, below)
-        + high * (1 - _share(tf, above))
-        + x * inside
-        + width * (_density(tf, below) - _density(tf, above))
-    )
+    under, upto = _share(tf, below), _share(tf, above)
+    held = low * under + high * (1 - upto)
+    average = held + x * (upto - under) + width * (_density(tf, below) - _density(tf, above))
+    return straight_through(tf, average, tf.stop_gradient(upto - under) * x)
 
 
 def average_table(op: Lookup, width: float) -> NDArray[np.float32]:
@@ -92,8 +93,10 @@ def _density(tf: Any, x: Any) -> Any:
 
 
 def _above(tf: Any, x: Any, width: Any) -> Any:
-    """The average of max(x, 0)."""
-    return x * _share(tf, x / width) + width * _density(tf, x / width)
+    """The average of max(x, 0); its slope is the share above 0, as in `clamped`."""
+    standard = x / width
+    share = _share(tf, standard)
+    return straight_through(tf, x * share + width * _density(tf, standard), tf.stop_gradient(share) * x)
 
 
 def _chosen(tf: Any, graph: Graph, op: Binary, inputs: list[Any], width: Width) -> Any:

@@ -86,7 +86,7 @@ def write_bundle(  # noqa: PLR0913 - what a bundle depends on
     with whole_folder(out, open_bundle, "bundle") as draft:
         (draft / MODEL).write_bytes(content)
         (draft / C_DIR).mkdir()
-        for file, source in _sources(content, emission, layers, name).items():
+        for file, source in _sources(content, emission, layers, name, __version__).items():
             (draft / C_DIR / file).write_bytes(source)
         manifest = _manifest(draft, content, emission, _layers(emission, layers), name, classes)
         if calibration is not None:
@@ -107,24 +107,27 @@ def _check_names(names: tuple[str, ...] | None, graph: Graph) -> None:
         raise BadInputError(f"{len(names)} class names for a model with {told}")
 
 
-def generate(content: bytes, emission: Emission, name: str) -> dict[str, bytes]:
+def generate(content: bytes, emission: Emission, name: str, version: str) -> dict[str, bytes]:
     """Return the C files of a bundle, by name.
 
     Args:
         content: the golden model's bytes.
         emission: what the C is written from.
         name: the model's name in reports.
+        version: of the tritguard whose name stands in the first lines.
     """
-    return _sources(content, emission, lower(emission), name)
+    return _sources(content, emission, lower(emission), name, version)
 
 
-def _sources(content: bytes, emission: Emission, layers: tuple[LayerCode, ...], name: str) -> dict[str, bytes]:
+def _sources(
+    content: bytes, emission: Emission, layers: tuple[LayerCode, ...], name: str, version: str
+) -> dict[str, bytes]:
     graph, plan = emission.graph, emission.plan
     logits = graph.logits_position()
     digest = hashlib.sha256(content)
     context = {
         "name": name,
-        "version": __version__,
+        "version": version,
         "sha256": digest.hexdigest(),
         "sha256_bytes": np.frombuffer(digest.digest(), dtype=np.uint8),
         "inputs": [graph.tensors[tensor] for tensor in graph.inputs],

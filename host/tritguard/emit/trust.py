@@ -12,7 +12,8 @@ def trusted_sources(bundle: Bundle) -> dict[str, bytes]:
     """Read a bundle's C files, by name, and make sure that they are what this version generates from its model.
 
     C that tritguard generates does nothing but compute the model, whoever made the model. A bundle that was opened with
-    trust is taken as it is.
+    trust is taken as it is. The version that the files say they are of is not compared: a bundle of an earlier version
+    stays good for as long as this one writes the same C.
 
     Raises:
         BadInputError: the files are others, and the bundle was opened without trust.
@@ -20,7 +21,8 @@ def trusted_sources(bundle: Bundle) -> dict[str, bytes]:
     found = {file.name: file.read_bytes() for file in sorted(bundle.c_dir.iterdir())}
     if bundle.trusted:
         return found
-    expected = generate(bundle.model_path.read_bytes(), bundle.emission, bundle.manifest.name)
+    manifest = bundle.manifest
+    expected = generate(bundle.model_path.read_bytes(), bundle.emission, manifest.name, manifest.tritguard)
     for name in sorted(found.keys() | expected.keys()):
         if found.get(name) != expected.get(name):
             raise BadInputError(

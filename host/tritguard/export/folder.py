@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
+from packaging.version import Version
+
 from tritguard import __version__
 from tritguard.emit.bundle import MANIFEST, Bundle, EdgeTensor, Logits, check_files, hash_file
 from tritguard.errors import BadInputError
@@ -106,13 +108,18 @@ def _context(bundle: Bundle, prefix: str) -> dict[str, object]:
     return {
         "model": manifest,
         "title": re.sub(r"[^A-Za-z0-9_. -]", "_", manifest.name),  # safe in C, CMake, Kconfig, YAML and JSON
-        "version": __version__,
+        "version": _release(__version__),
         "prefix": prefix,
         "PREFIX": prefix.upper(),
         "inputs": _edges("input", manifest.input, *manifest.further_inputs),
         "outputs": _edges("output", manifest.output, *manifest.further_outputs),
         "sources": sorted(name for name in renamed_sources(bundle, prefix) if name.endswith(".c")),
     }
+
+
+def _release(version: str) -> str:
+    """A version as CMake, Arduino and PlatformIO take it: three numbers, where Python's may say more."""
+    return ".".join(str(number) for number in (*Version(version).release, 0, 0)[:3])
 
 
 def _edges(buffer: str, *edges: EdgeTensor) -> list[dict[str, object]]:

@@ -20,7 +20,7 @@ def trusted_arrays(arrays: Arrays) -> dict[str, bytes]:
     """Read what a firmware compiles of a folder of arrays, by name, and make sure that it holds nothing but the array.
 
     The files are compared with what this version writes for the array's bytes, which TensorFlow Lite Micro reads as
-    data. Arrays that were opened with trust are taken as they are.
+    data. The version that they say they are of is not compared. Arrays opened with trust are taken as they are.
 
     Raises:
         BadInputError: the files are others, and the arrays were opened without trust.
@@ -50,6 +50,6 @@ def _expected(arrays: Arrays, found: dict[str, bytes]) -> dict[str, bytes]:
     data = bytes(int(digits, 16) for digits in _BYTE.findall(source))
     if hashlib.sha256(data).hexdigest() != manifest.array_sha256 or manifest.identifier != identifier(manifest.name):
         return {}
-    described = manifest.model_copy(update={"ops": ops_of(parse(data)), "tritguard": __version__})
+    described = manifest.model_copy(update={"ops": ops_of(parse(data))})
     files = rendered(data, None, described)
     return {name: text.encode() for name, text in files.items() if name in found}
