@@ -15,7 +15,7 @@ import pytest
 import tflite
 from elftools.elf.elffile import ELFFile
 
-from tests.support.known_models import edged, ternary_model
+from tests.support.known_models import edged, several, ternary_model
 from tests.support.schemas import assert_conforms
 from tests.support.shared import ROOT, shared_file
 from tests.support.tflite_builder import ModelBuilder
@@ -23,9 +23,10 @@ from tests.support.tflite_tables import Table
 from tritguard.convert import keras_to_tflite
 from tritguard.data import load_dataset
 from tritguard.emit.render import identifier
-from tritguard.emit.tflm import Arrays, compress, open_arrays, write_arrays
+from tritguard.emit.tflm import Arrays, compress, edges, open_arrays, write_arrays
 from tritguard.emit.tflm import prepare as preparing
 from tritguard.emit.tflm.arena import cmsis_scratch
+from tritguard.emit.tflm.arrays import all_edges
 from tritguard.emit.tflm.container import pack, unpack
 from tritguard.emit.tflm.ops import method
 from tritguard.emit.tflm.strip import strip
@@ -519,3 +520,23 @@ def test_the_verb(tmp_path: Path) -> None:
     ):
         done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (2, f"error: {message}\n")
+
+
+@pytest.mark.skipif(not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform")
+def test_several_inputs_and_outputs_are_taken(tmp_path: Path) -> None:
+    content = several(2, 3)
+    arrays = write_arrays(content, tmp_path / "arrays", name="several")
+    sources, sinks = all_edges(content)
+    manifest = open_arrays(arrays.path).manifest
+    assert (manifest.input, *manifest.further_inputs) == sources
+    assert (manifest.output, *manifest.further_outputs) == sinks
+    assert min(len(sources), len(sinks)) > 1 and manifest.verified_against_oracle == 32
+    golden = (arrays.path / "several_golden.h").read_text()
+    example = (arrays.path / "example.cc").read_text()
+    for name, found in (("Input", sources), ("Output", sinks)):
+        for number, edge in enumerate(found):
+            assert f"kGolden{name}{number or ''}[{edge.bytes}]" in golden
+            assert f"interpreter.{name.lower()}({number})" in example
+    compiled("g++", arrays.path / "example.cc", tmp_path / "o.o", f"-isystem{HEADERS}", f"-I{arrays.path}")
+    with pytest.raises(UnsupportedOpError, match="inputs, one is supported"):
+        edges(content)

@@ -60,23 +60,23 @@ def write_arrays(
         content: the golden model's bytes.
         out: the folder to write; older arrays there are replaced, anything else is left alone.
         name: the model's name, from which its C++ identifier is made.
-        real: int8[n, *input_shape], the user's inputs to compare on besides random ones.
+        real: int8[n, *input_shape], the user's inputs to compare on besides random ones; of a model with one input.
         uncompressed: leave ternary weights as int8.
         compat: for TFLM builds that read per-channel dense layers wrongly and have no DECODE.
         progress: called with (runs in the interpreter done, total).
 
     Raises:
-        BadModelError: the model is not a sound int8 model with one input and one output, or TFLM refuses it.
+        BadModelError: the model is not a sound int8 model, or TFLM refuses it.
         UnsupportedOpError: TFLM has no such op.
         BadInputError: `out` holds something else, or `real` does not fit the model.
         MismatchError: the array gives other bytes.
         ToolMissingError: there is no interpreter to verify a rewritten model with.
     """
     ops_of(parse(content))
-    source, sink = edges(content)
+    sources, sinks = all_edges(content)
     with whole_folder(out, open_arrays, "folder of TFLM arrays") as draft:
         prepared = prepare(
-            content, _inputs(content, source, real), uncompressed=uncompressed, compat=compat, progress=progress
+            content, _inputs(content, sources, real), uncompressed=uncompressed, compat=compat, progress=progress
         )
         manifest = ArraysManifest(
             tritguard=__version__,
@@ -87,8 +87,10 @@ def write_arrays(
             model_bytes=len(content),
             array_sha256=hashlib.sha256(prepared.content).hexdigest(),
             array_bytes=len(prepared.content),
-            input=source,
-            output=sink,
+            input=sources[0],
+            output=sinks[0],
+            further_inputs=sources[1:],
+            further_outputs=sinks[1:],
             ops=ops_of(parse(prepared.content)),
             variables=_variables(parse(content)),
             compat=compat,
@@ -111,9 +113,28 @@ def write_arrays(
 
 
 def edges(content: bytes) -> tuple[EdgeTensor, EdgeTensor]:
-    """The model's input and its output; see `write_arrays` for what it raises."""
+    """The model's only input and its only output; see `write_arrays` for what it raises.
+
+    Raises:
+        UnsupportedOpError: there are several.
+    """
+    sources, sinks = all_edges(content)
+    for found, what in ((sources, "input"), (sinks, "output")):
+        if len(found) != 1:
+            raise UnsupportedOpError(f"{len(found)} {what}s, one is supported", where="the graph")
+    return sources[0], sinks[0]
+
+
+def all_edges(content: bytes) -> tuple[tuple[EdgeTensor, ...], tuple[EdgeTensor, ...]]:
+    """The model's inputs and outputs; see `write_arrays` for what it raises."""
     inner, types = without_edges(parse(content))
-    return _edge(inner, inner.inputs, types, "input"), _edge(inner, inner.outputs, types, "output")
+    sources, sinks = (
+        tuple(_edge(inner, index, types, what) for index in indices)
+        for indices, what in ((inner.inputs, "input"), (inner.outputs, "output"))
+    )
+    if not sources or not sinks:
+        raise BadModelError("no input or no output", where="the graph")
+    return sources, sinks
 
 
 def _variables(raw: RawModel) -> int:
@@ -121,25 +142,26 @@ def _variables(raw: RawModel) -> int:
     return len({variable_name(op) for op in handles})
 
 
-def _inputs(content: bytes, source: EdgeTensor, real: Int8 | None) -> Int8:
+def _inputs(content: bytes, sources: tuple[EdgeTensor, ...], real: Int8 | None) -> Int8:
     """The inputs to compare on: random ones and the user's; for a model with state, in streams of a few."""
-    x = _samples(source, real)
-    return x[: len(x) // _FRAMES * _FRAMES].reshape(-1, _FRAMES, *source.shape) if keeps_state(content) else x
+    shape = sources[0].shape if len(sources) == 1 else (sum(edge.bytes for edge in sources),)  # in one row
+    x = _samples(shape, real)
+    return x[: len(x) // _FRAMES * _FRAMES].reshape(-1, _FRAMES, *shape) if keeps_state(content) else x
 
 
-def _samples(source: EdgeTensor, real: Int8 | None) -> Int8:
-    random = probes(source.shape, _RANDOM_INPUTS)
+def _samples(shape: tuple[int, ...], real: Int8 | None) -> Int8:
+    random = probes(shape, _RANDOM_INPUTS)
     if real is None:
         return random
-    if real.dtype != np.int8 or real.shape[1:] != source.shape:
-        raise BadInputError(f"inputs are {real.dtype}{list(real.shape[1:])}, the model takes int8{list(source.shape)}")
+    if real.dtype != np.int8 or real.shape[1:] != shape:
+        raise BadInputError(f"inputs are {real.dtype}{list(real.shape[1:])}, the model takes int8{list(shape)}")
     return np.concatenate([random, real])
 
 
-def _edge(raw: RawModel, indices: tuple[int, ...], types: dict[int, str], what: str) -> EdgeTensor:
-    if len(indices) != 1 or indices[0] < 0:
-        raise UnsupportedOpError(f"{len(indices)} {what}s, one is supported", where="the graph")
-    tensor = raw.tensors[indices[0]]
+def _edge(raw: RawModel, index: int, types: dict[int, str], what: str) -> EdgeTensor:
+    if index < 0:
+        raise BadModelError(f"an {what} is missing", where="the graph")
+    tensor = raw.tensors[index]
     if tensor.type != "INT8":
         raise BadModelError(
             f"the {what} is {tensor.type}, not INT8", fix="convert the model with full int8 quantization"
@@ -171,6 +193,19 @@ def _golden(edge: EdgeTensor, steps: Int8) -> NDArray[Any]:
     return (steps.astype(np.int16) + 128).astype(np.uint8) if edge.golden_type == "uint8" else steps
 
 
+def _edge_contexts(edges: tuple[EdgeTensor, ...], row: Int8 | None) -> list[dict[str, Any]]:
+    """What templates say of each edge; `row` holds the steps of all, one after the other."""
+    contexts: list[dict[str, Any]] = []
+    rest = None if row is None else row.reshape(-1)
+    for number, edge in enumerate(edges):
+        context = {"edge": edge, "member": _MEMBERS[edge.golden_type], "size": edge.bytes, "suffix": number or ""}
+        if rest is not None:
+            part, rest = rest[: edge.bytes], rest[edge.bytes :]
+            context["golden"] = _golden(edge, part)
+        contexts.append(context)
+    return contexts
+
+
 def rendered(data: bytes, sample: Sample | None, manifest: ArraysManifest) -> dict[str, str]:
     """Return the C++ files of an array, by name.
 
@@ -179,21 +214,18 @@ def rendered(data: bytes, sample: Sample | None, manifest: ArraysManifest) -> di
         sample: an input and its output, for the file that others are compared with; None where it is not wanted.
         manifest: what is said of the array; only its `files` are not used.
     """
+    inputs = _edge_contexts((manifest.input, *manifest.further_inputs), None if sample is None else sample.x)
+    outputs = _edge_contexts((manifest.output, *manifest.further_outputs), None if sample is None else sample.scores)
     context = {
         "m": manifest,
         "id": manifest.identifier,
         "guard": manifest.identifier.upper(),
         "data": data,
         "sample": sample is not None,
-        "source": _MEMBERS[manifest.input.golden_type],
-        "sink": _MEMBERS[manifest.output.golden_type],
+        "inputs": inputs,
+        "outputs": outputs,
         "adds": [registration(op, int8=not manifest.compat) for op in manifest.ops],
-        "input_size": int(np.prod(manifest.input.shape)),
-        "output_size": int(np.prod(manifest.output.shape)),
     }
-    if sample is not None:
-        context["golden_input"] = _golden(manifest.input, sample.x).reshape(-1)
-        context["golden_output"] = _golden(manifest.output, sample.scores).reshape(-1)
     templates = environment().overlay(trim_blocks=True)
     return {
         file.format(manifest.identifier): templates.get_template(f"tflm/{template}").render(context)

@@ -38,6 +38,7 @@ class ArraysManifest(Record):
         identifier: the model's name in C++: the prefix of files and symbols and, with `_model`, the namespace.
         model_sha256: the hash of the golden `.tflite`, which is `model_bytes` long.
         array_sha256: the hash of the array, which is `array_bytes` long.
+        further_inputs, further_outputs: those behind the first of each, in the file's order.
         ops: the kinds of ops in the array, as the schema names them.
         variables: the number of variables that the model keeps between inferences, for TFLM's MicroResourceVariables.
         compat: whether it was written for TFLM builds without per-channel dense layers and DECODE.
@@ -63,6 +64,8 @@ class ArraysManifest(Record):
     array_bytes: int
     input: EdgeTensor
     output: EdgeTensor
+    further_inputs: tuple[EdgeTensor, ...] = ()
+    further_outputs: tuple[EdgeTensor, ...] = ()
     ops: tuple[str, ...]
     variables: int = 0
     compat: bool

@@ -98,6 +98,10 @@ template <unsigned int tOpCount> class MicroMutableOpResolver : public MicroOpRe
     {
         return Add(r);
     }
+    TfLiteStatus AddTanh()
+    {
+        return Add(Register_TANH());
+    }
     TfLiteStatus AddAssignVariable()
     {
         return Add(Register_ASSIGN_VARIABLE());
