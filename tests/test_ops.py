@@ -114,6 +114,21 @@ def test_the_longest_row_is_normalized() -> None:
 
 
 @needs_oracle
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), axes=st.integers(2, 5), seed=inputs)
+def test_pads_of_any_axes_give_the_oracles_bytes(data: st.DataObject, axes: int, seed: int) -> None:
+    """The batch's axis as well."""
+    sides = data.draw(st.lists(st.integers(1, 4), min_size=axes - 1, max_size=axes - 1))
+    pads = data.draw(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=axes, max_size=axes))
+    builder = ModelBuilder(tuple(sides), 0.5, 3)
+    moved = builder.unary("TANH", builder.input, (1 / 128, 0))
+    padded = [side + sum(pad) for side, pad in zip((1, *sides), pads, strict=True)]
+    output = builder.tensor(padded, "INT8", [1 / 128], [0])
+    amounts = builder.constant(np.array(pads, dtype=np.int32))
+    assert differences(builder.build(builder.op("PAD", [moved, amounts], output, Table("PadOptions"))), seed) is None
+
+
+@needs_oracle
 @pytest.mark.parametrize("core", ["m0", "m3", "m4", "m55"])
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tritguard.errors import BadModelError, UnsupportedOpError
+import math
+
+from tritguard.errors import BadModelError
 from tritguard.graph.call import KernelCall, calls
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Op, Pad, Reshape, Tensor, as_image
@@ -23,9 +25,9 @@ def reshape(reader: Reader, raw: RawOp) -> Op:
     return Reshape(index=raw.index, inputs=(source.index,), output=output.index)
 
 
-@reads("PAD", "PADV2", device="copies into a filled output", limits="of the last three axes")
-def pad(reader: Reader, raw: RawOp) -> Op:
-    """PAD of up to three axes with the zero point, PADV2 with any constant."""
+@reads("PAD", "PADV2", device="copies into a filled output", limits="beyond the last three axes one copy for each")
+def pad(reader: Reader, raw: RawOp) -> Op | tuple[Op, ...]:
+    """PAD with the zero point, PADV2 with any constant."""
     source, output = reader.in_out(raw)
     amounts = reader.integers(raw, 1)
     if len(amounts) != 2 * len(source.dims) or min(amounts) < 0:
@@ -44,7 +46,7 @@ def pad(reader: Reader, raw: RawOp) -> Op:
     *outer, height, width, depth = [(0, 0), (0, 0), *inner]
     joined = len(inner) > _IMAGE_AXES  # the rows of several images are those of one tall image
     if any(map(sum, [*pads[: len(pads) - len(inner)], *outer])) or (joined and any(height)):
-        raise UnsupportedOpError(f"paddings {pads}, of the last three axes are supported", where=raw.describe())
+        return _pads(reader, raw, pads, value)
     return Pad(
         index=raw.index,
         inputs=(source.index,),
@@ -53,6 +55,39 @@ def pad(reader: Reader, raw: RawOp) -> Op:
         after=(height[1], width[1], depth[1]),
         value=value,
     )
+
+
+def _pads(reader: Reader, raw: RawOp, pads: list[tuple[int, int]], value: int) -> tuple[Op, ...]:
+    """One op for each axis that is padded, the last first: the width of an image whose height is all axes before it."""
+    source, output = reader.in_out(raw)
+    ops: list[Op] = []
+    dims, held = list(source.dims), source
+
+    def shaped(target: Tensor) -> None:
+        ops.append(Reshape(index=raw.index, inputs=(held.index,), output=target.index, part=len(ops)))
+
+    for axis in reversed(range(len(pads))):
+        if not any(pads[axis]):
+            continue
+        before, after = pads[axis]
+        outer, inner = math.prod(dims[:axis]), math.prod(dims[axis + 1 :])
+        image = reader.between(source, (1, outer, dims[axis], inner))
+        shaped(image)
+        dims[axis] += before + after
+        held = reader.between(source, (1, outer, dims[axis], inner))
+        ops.append(
+            Pad(
+                index=raw.index,
+                inputs=(image.index,),
+                output=held.index,
+                part=len(ops),
+                before=(0, before, 0),
+                after=(0, after, 0),
+                value=value,
+            )
+        )
+    shaped(output)
+    return tuple(ops)
 
 
 @calls(Pad)
