@@ -102,15 +102,21 @@ def _slimmed(
 ) -> tuple[dict[int, Choice], MemoryPlan]:
     """The kernels and the plan, with kernels of less scratch where columns are too much of the arena with the input."""
 
+    def room_of(choices: dict[int, Choice], plan: MemoryPlan) -> int:
+        received = place_input(graph, _kernels(choices), plan).input
+        return received.room if received else plan.arena_bytes
+
     def decided(slim: frozenset[int]) -> tuple[dict[int, Choice], MemoryPlan, int]:
         choices = choose_kernels(graph, core, planner, formats, slim=slim)
-        kernels = _kernels(choices)
-        plan = planner(graph, kernels)
-        received = place_input(graph, kernels, plan).input
-        return choices, plan, received.room if received else plan.arena_bytes
+        plan = planner(graph, _kernels(choices))
+        return choices, plan, room_of(choices, plan)
 
-    choices, plan, room = decided(frozenset())
+    choices = choose_kernels(graph, core, planner, formats)
+    plan = planner(graph, _kernels(choices))
     scratch = {at: kernel.scratch_bytes for at, kernel in _kernels(choices).items() if kernel.function in _COLUMNS}
+    if max(scratch.values(), default=0) < _HEAVY * plan.arena_bytes:  # nor with the input, which only adds to it
+        return choices, plan
+    room = room_of(choices, plan)
     slim = frozenset(at for at, size in scratch.items() if size >= _HEAVY * room)
     if not slim:
         return choices, plan
