@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
 import tomllib
 from pathlib import Path
@@ -102,11 +102,32 @@ def test_the_container_has_what_the_setup_installs_and_no_rights() -> None:
     assert needed - {"python3-venv"} <= set(text.split()) and "dataset-fashion-mnist" in text
     for source in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE):
         assert all((ROOT / name).exists() for name in source.split()), source
-    included = re.search(r"sdist\]\ninclude = (\[.*\])", (ROOT / "pyproject.toml").read_text())
-    assert included is not None
-    assert set(json.loads(included[1])) <= set(" ".join(re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.M)).split())
+    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {
+        Path(name).parts[0] for name in (*wheel["packages"], *wheel["force-include"], PROJECT["project"]["readme"])
+    }
+    assert needed <= set(" ".join(re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.M)).split())
     last = text.rpartition("FROM ")[2]
     assert "USER tritguard" in last and "root" not in last.partition("USER tritguard")[2]
+
+
+def test_the_source_distribution_can_test_itself(tmp_path: Path) -> None:
+    """It holds the whole repository: what the suite reads, the suite, and what runs it."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", tmp_path]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        held = {member.name.partition("/")[2] for member in archive if member.isfile()}
+    assert {
+        ".ci/run",
+        "scripts/test",
+        "scripts/setup",
+        "tests/conftest.py",
+        "SECURITY.md",
+        "host/tritguard/py.typed",
+    } <= held
+    if (ROOT / ".git").exists():
+        tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout.decode()
+        assert set(filter(None, tracked.split("\0"))) <= held
 
 
 def test_a_version_is_its_tag(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ board = "netduinoplus2"
 
 [train]
 samples = 3000
-epochs = 8
+epochs = 5
 batch_size = 64
 stem = 12
 blocks = [{ channels = 32, stride = 2 }]

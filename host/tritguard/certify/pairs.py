@@ -45,7 +45,7 @@ def bounds_of_pair(op: Binary, first: Box, second: Box) -> Box:
         return Box(low, high)
     if op.operator == "MUL":
         return Requantisation(op.requant).bounds(product(first, second))
-    return _prelu(op, first, second) if op.operator == "PRELU" else _squared_difference(op, first, second)
+    return {"PRELU": _prelu, "SQUARED_DIFFERENCE": _squared_difference}[op.operator](op, first, second)
 
 
 def product(first: Box, second: Box) -> Box:
