@@ -168,6 +168,8 @@ def _section(section: Section, grid: Grid) -> list[RenderableType]:
     shown = Table(title=f"\n{printable(section.heading)}", title_justify="left", title_style="bold", box=None)
     for index, column in enumerate(grid.columns):
         shown.add_column(printable(column), justify="left" if index < grid.left else "right", header_style="bold")
+        # Codes and figures are of no use without their end, so what is too long goes on in the next line.
+        shown.columns[index].overflow = "fold" if index else "ellipsis"
     for row in grid.rows:
         shown.add_row(*(Text(printable(cell)) for cell in row))
     return [shown, *([Text(f" {printable(section.note)}", style="dim")] if section.note else [])]

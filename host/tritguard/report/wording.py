@@ -30,8 +30,8 @@ FEATURE_MEANING = "the attacks change features, not recordings; that a sound has
 
 
 def status_meaning(result: Study) -> str:
-    """What a result's status says about its figures; only a result of robustness has a threat model."""
-    alone = result.status == "valid" and result.kind != "robustness"
+    """What a result's status says about its figures; not every study has a threat model."""
+    alone = result.status == "valid" and "threat_model" not in type(result).model_fields
     return _VALID_STUDY if alone else _STATUS_MEANING[result.status]
 
 
