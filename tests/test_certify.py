@@ -200,6 +200,10 @@ def test_many_inputs_are_split_at_staircases() -> None:
     graph = read_graph(builder.build(out))
     answer, x = answers_of(graph), rng.integers(-128, 128, (30, 24)).astype(np.int8)
     y, ball = answer(x), Ball("Linf", 8)
+    told: list[tuple[int, int]] = []
+    wrong = (y + 1) % 3
+    certify(Network.of(graph), answer, x, wrong, ball, Depth(), lambda done, total: told.append((done, total)))
+    assert told == [(0, 30), (30, 30)]  # what is wrong without an attack was not done before this began
     shallow = certify(Network.of(graph), answer, x, y, ball, Depth(), nothing)
     deep = certify(Network.of(graph), answer, x, y, ball, Depth(Effort(), Limit(seconds=60, parts=400)), nothing)
     assert set(deep.open) < set(shallow.open)

@@ -156,3 +156,10 @@ def test_the_verb_writes_and_prints(tmp_path: Path) -> None:
     assert "http:" not in page and "https:" not in page and "<script" not in page and "better" in page
     shown = json.loads(invoke(app, ["compare", str(first), str(second), "--json"]).stdout)
     assert shown == json.loads((out / "comparison.json").read_text())
+
+
+def test_nothing_is_cut_in_a_narrow_terminal(tmp_path: Path) -> None:
+    other = write(tmp_path / "b", **raised(20), budgets={"PGD": {"steps": 1}})
+    shown = CliRunner().invoke(app, ["compare", str(write(tmp_path / "a")), str(other)], env={"COLUMNS": "80"}).output
+    lines = [line for line in shown.splitlines() if "\N{HORIZONTAL ELLIPSIS}" in line]
+    assert all("\N{HORIZONTAL ELLIPSIS}" not in line[12:] for line in lines), lines  # a model's name may be cut

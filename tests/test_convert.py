@@ -15,6 +15,7 @@ import pytest
 import tflite
 
 from tests.support.fake_store import FakeStore
+from tritguard.api.source import title
 from tritguard.convert import keras_to_tflite
 from tritguard.convert.archive import load_model
 from tritguard.convert.check import check_ternary
@@ -371,3 +372,15 @@ def test_what_tflm_lacks_is_said_by_reading_alone(tmp_path: Path, capfd: pytest.
     assert notes == [] and "GELU" not in said.out + said.err
     with pytest.raises(UnsupportedOpError, match=r"^op 1 \(GELU\): TensorFlow Lite Micro has no such op"):
         read_graph(content)
+
+
+def test_a_model_is_named_after_what_says_something(tmp_path: Path) -> None:
+    training = tmp_path / "birds" / "train"
+    training.mkdir(parents=True)
+    assert title(training, None) == "train"  # a SavedModel, for all that is known
+    (training / "model.keras").write_bytes(b"")
+    assert title(training, None) == "birds" and title(training, "mine") == "mine"
+    assert title(training / "model.keras", None) == "model"
+    other = tmp_path / "birds" / "second"
+    training.rename(other)
+    assert title(other, None) == "second"

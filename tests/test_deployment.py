@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from tests.support.device_support import inputs
+from tests.support.robustness_result import make_result
 from tests.support.schemas import assert_conforms
 from tritguard import api
 from tritguard.build import Build
@@ -21,6 +22,7 @@ from tritguard.evaluate.deployment.checks import check
 from tritguard.evaluate.deployment.result import DeploymentResult, OracleComparison
 from tritguard.evaluate.study import Confirmation, Rate
 from tritguard.report.registry import to_html
+from tritguard.report.wording import status_meaning
 from tritguard.twin import Twin
 
 pytest_plugins = ("tests.support.device_fixtures",)
@@ -62,6 +64,12 @@ def result(
     found = api.read_study(out / "deployment.json")
     assert isinstance(found, DeploymentResult)
     return found
+
+
+def test_a_valid_one_is_quoted_without_a_threat_model(result: DeploymentResult) -> None:
+    meaning = status_meaning(result.model_copy(update={"status": "valid", "issues": ()}))
+    assert "how they were measured" in meaning and "threat model" not in meaning
+    assert "threat model" in status_meaning(make_result())
 
 
 def test_the_whole_test_set_was_counted(

@@ -205,6 +205,14 @@ def test_what_platformio_does_not_know_is_said(
     assert words in str(raised.value)
 
 
+def test_a_board_asks_for_the_version_that_its_file_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLATFORMIO_CORE_DIR", str(tmp_path))
+    path = tmp_path / "own.toml"
+    path.write_text('[platformio]\nplatform = "none"\nversion = "1.2.3"\nboard = "such"\nframework = "arduino"\n')
+    with pytest.raises(ToolMissingError, match=r"pio pkg install --global --platform platformio/none@1\.2\.3"):
+        load_board(path)
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -275,6 +283,7 @@ def test_a_registry_that_cannot_be_reached_is_said(standin_cores: Path, tmp_path
     for output in (
         "HTTPClientError: None\n",
         "UnknownPackageError: Could not find the package with 'x' requirements\n",
+        "fatal: unable to access 'https://x/'\nVCSBaseException: VCS: Could not process command ['git', 'clone']\n",
     ):
         error = _explain(f"Platform Manager: Installing standin\n{output}", load_board(STANDIN_BOARD), tmp_path / "log")
         assert isinstance(error, ToolMissingError)

@@ -114,6 +114,12 @@ def test_annotations_are_github_s_and_stay_one_line_each() -> None:
     assert warning.startswith("::warning title=robustness%3A ")
 
 
+def test_quiet_leaves_the_annotations_that_were_asked_for(tmp_path: Path) -> None:
+    done = judged(tmp_path, "--annotations", "--quiet", **DEGRADED)
+    lines = done.stdout.splitlines()
+    assert lines and all(line.startswith("::") for line in lines)
+
+
 def test_words_of_others_are_xml_that_can_be_read() -> None:
     result = make_result(**DEGRADED)
     issue = result.issues[0].model_copy(update={"message": "<b>&\x00\x1b\ud800"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -180,12 +181,19 @@ def test_what_a_tool_says_becomes_what_to_do(
     assert said in error.value.what and words in str(error.value.fix)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Tool Manager: Installing platformio/tool-openocd @ ~3.1200.0\nHTTPClientError: \n",
+        "fatal: unable to access 'https://x/'\nVCSBaseException: VCS: Could not process command ['git', 'clone']\n",
+    ],
+    ids=["registry", "repository"],
+)
 def test_an_uploader_that_cannot_be_fetched_is_no_fault_of_the_cable(
-    standin_build: Build, monkeypatch: pytest.MonkeyPatch
+    said: str, standin_build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = "Tool Manager: Installing platformio/tool-openocd @ ~3.1200.0\nHTTPClientError: \n"
     monkeypatch.setattr(sys.modules[upload.__module__], "call_platformio", lambda *_: (True, said))
-    with pytest.raises(ToolMissingError, match=r"could not fetch what flashes it \(copy\); with a connection, once"):
+    with pytest.raises(ToolMissingError, match=r"could not fetch what flashes it \(copy\); flash once with a"):
         upload(standin_build, standin_build.record.board.upload[0])
 
 
@@ -265,6 +273,8 @@ def test_flash_asks_the_board_once_it_is_back(small_bundle: Bundle, small_build:
             api.flash(small_build, method="dfu", port=board.port, bench=bench)
     with pytest.raises(BadInputError, match="no method; it has emulator"):
         api.flash(small_build)
+    with pytest.raises(BadInputError, match="a bench is for real boards; leave --bench out"):
+        api.flash(small_build, bench=Bench(acquire="true"))
 
 
 def test_selftest_proves_an_emulated_board_and_seals_it(
@@ -342,7 +352,21 @@ def test_boards_are_searched_in_platformios_too(monkeypatch: pytest.MonkeyPatch,
     found = CliRunner().invoke(app, ["boards", "--search", "an386"]).output
     assert "mps2-an386" in found and "pio:standin/standin_an386" in found and "untried" in found
     assert "nucleo" not in found
+    told = json.loads(CliRunner().invoke(app, ["boards", "--search", "an386", "--json"]).stdout)
+    assert [board["id"] for board in told["boards"]] == ["mps2-an386"]
+    (known,) = told["platformio"]
+    assert (known["id"], known["core"]) == ("pio:standin/standin_an386", "cortex-m4")
+    assert known["flash_bytes"] > 0 and known["ram_bytes"] > 0 and known["upload"].startswith("platformio:")
     monkeypatch.delenv(CORES)
     monkeypatch.setenv("PLATFORMIO_CORE_DIR", str(standin_cores / "nowhere"))
     alone = CliRunner().invoke(app, ["boards", "--search", "nucleo"]).output
     assert "nucleo_f446re" in alone and "no platform of PlatformIO is on this machine" in " ".join(alone.split())
+
+
+@pytest.mark.parametrize("columns", [80, 110])
+def test_a_way_to_flash_breaks_behind_its_colon_at_most(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = CliRunner().invoke(app, ["boards"]).output
+    words = set(re.split(r"[\s:]+", shown.split("\n\n")[0]))
+    assert {"platformio", "nrfutil", "picotool", "cmsis-dap", "teensy-gui", "openocd"} <= words
+    assert ("platformio:picotool" in shown) == (columns == 110)

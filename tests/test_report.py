@@ -179,6 +179,16 @@ def test_page_holds_all_that_is_needed_to_repeat_the_run() -> None:
     assert "ANOTHER MODEL" not in page
 
 
+def test_a_control_is_named_where_it_has_a_name_of_its_own() -> None:
+    fields = make_result().model_dump(mode="json")
+    for name, terminal_words, page_words in (
+        ("plain", "undefended control plain: clean", "The undefended control, plain (model"),
+        ("control", "undefended control: clean", "The undefended control (model"),
+    ):
+        result = make_result(control=fields["control"] | {"name": name})
+        assert terminal_words in shown(result) and page_words in Page(html.render(result)).text
+
+
 def test_a_board_with_another_model_is_called_out() -> None:
     firmware = make_result().firmware.model_dump() | {"model_sha256": "f" * 64}
     assert "ANOTHER MODEL" in Page(html.render(make_result(firmware=firmware))).text

@@ -225,11 +225,11 @@ def studied(out: Path) -> None:
     assert [each.model.model_sha256 for each in (*faults.models, *privacy.models)] == [model, model]
     assert faults.models[0].replay is not None and faults.models[0].replay.mismatched_inputs == 0
     names = [(party.name, party.form) for party in transfer.parties]
-    assert names == [("tiny", "float"), ("train (control)", "float"), ("tiny", "ternary"), ("train (control)", "int8")]
+    assert names == [("tiny", "float"), ("control", "float"), ("tiny", "ternary"), ("control", "int8")]
     assert (privacy.models[0].model.name, privacy.members, privacy.others) == ("tiny", 100, 100)
     shown = (out / "report.html").read_text()
     assert all(f">{title}</h2>" in shown for title in ("Bit flips in tiny", "Membership inference"))
-    assert ">Transfer between tiny (float), train (control) (float), " in shown
+    assert ">Transfer between tiny (float), control (float), " in shown
     done = subprocess.run([*TRITGUARD, "report", str(out)], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and (out / "report.html").read_text() == shown
     (out / "faults.json").write_text((out / "faults.json").read_text().replace(model, "0" * 64))

@@ -287,6 +287,12 @@ def test_the_example_compiles_with_tflm(tmp_path: Path) -> None:
     compiled("g++", arrays.path / "example.cc", tmp_path / "o.o", *flags)
 
 
+def test_progress_begins_with_nothing_done(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    write_arrays(ternary_model(), tmp_path / "a", name="x", progress=lambda done, total: told.append((done, total)))
+    assert [done for done, _ in told] == list(range(told[-1][1] + 1))
+
+
 @pytest.fixture(scope="module")
 def tflm_symbols() -> set[str]:
     """Functions TFLM exports, as the oracle's package has it."""

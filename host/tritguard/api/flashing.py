@@ -27,13 +27,17 @@ def way_name(way: object) -> str:
 
 
 def check_flashable(board: Board, port: str | None, bench: Bench | None = None) -> None:
-    """Check that a board at a port could be flashed.
+    """Check that a board at a port, or on a bench, could be flashed.
 
     Raises:
-        BadInputError: the board is emulated only, and a port was given.
+        BadInputError: the board is emulated only, and a port was given, or a bench that has no way of its own.
     """
     by_bench = bench is not None and bench.upload is not None
-    if port is not None and board.emulator is not None and not board.upload and not by_bench:
+    if board.emulator is None or board.upload or by_bench:
+        return
+    if bench is not None and port is None:
+        raise BadInputError("a bench is for real boards", where=board.id, fix="leave --bench out for an emulated one")
+    if port is not None:
         what = "is emulated only, so nothing can be flashed to a board at a port"
         raise BadInputError(what, where=board.id, fix="leave --port out: the emulated board is started")
 

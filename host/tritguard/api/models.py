@@ -119,7 +119,7 @@ def convert(  # noqa: PLR0913 - what a bundle depends on
         core: the core to choose kernels for, by the compiler's name of it.
         calibration: an `.npz` with real inputs, which a float model takes its int8 ranges from.
         classes: names of the outputs, in order.
-        name: what reports call the model; by default the name of its file.
+        name: what reports call the model; by default the name of its file, or of the folder that holds `train`.
         formats: weight formats by the layer's index, where the cost model's choice is not wanted.
         stripes: compute layers in stripes of rows where that lowers the memory they need.
         data: a float model and its int8 one are compared on this data set's test samples.
@@ -167,4 +167,6 @@ def convert_control(control: str | Path, out: str | Path, core: str) -> Bundle:
     source = Path(control)
     if (source / MANIFEST).is_file():
         return open_bundle(source)
-    return convert(source, Path(out) / "control" / "bundle", core=core, name=f"{source.stem} (control)")
+    name = title(source, None)
+    name = name if name == "control" else f"{name} (control)"
+    return convert(source, Path(out) / "control" / "bundle", core=core, name=name)

@@ -13,11 +13,15 @@ from tritguard.train.config import MODEL as KERAS_MODEL
 
 _KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
 _SAVED_MODEL = "saved_model.pb"
+_TRAINING = "train"  # what runs and the guides call the folder of a training, which says nothing about the model
 
 
 def title(model: Path, name: str | None) -> str:
-    """Name a model: as the user says, else after its file."""
-    return name or (model.resolve().name if model.is_dir() else model.stem)
+    """Name a model: as the user says, else after its file; a training's `net/train` after the folder that holds it."""
+    if name or not model.is_dir():
+        return name or model.stem
+    folder = model.resolve()
+    return folder.parent.name if folder.name == _TRAINING and (folder / KERAS_MODEL).is_file() else folder.name
 
 
 def calibration_of(model: Path, calibration: Path | None) -> Path | None:

@@ -40,6 +40,11 @@ class KnownBoard:
     facts: dict[str, Any]
 
     @property
+    def name(self) -> str:
+        """What the board is called; empty where the file does not say."""
+        return str(self.facts.get("name", ""))
+
+    @property
     def core(self) -> str:
         """The compiler's name for the core; empty where the file does not say."""
         return str(self.facts.get("build", {}).get("cpu", ""))
@@ -94,13 +99,14 @@ def known_boards() -> Iterator[KnownBoard]:
                 yield board
 
 
-def find_board(platform: str, board: str, where: str) -> KnownBoard:
+def find_board(platform: str, board: str, where: str, version: str | None = None) -> KnownBoard:
     """Read what a platform says of a board.
 
     Args:
         platform: the platform's name.
         board: its id of the board.
         where: what an error names.
+        version: the platform's version to ask for where it is not on this machine; None for the newest.
 
     Raises:
         ToolMissingError: the platform is not on this machine.
@@ -113,7 +119,7 @@ def find_board(platform: str, board: str, where: str) -> KnownBoard:
         raise ToolMissingError(
             f"PlatformIO's platform {platform} is not on this machine",
             where=where,
-            fix=f"pio pkg install --global --platform {requirement(platform, None)}",
+            fix=f"pio pkg install --global --platform {requirement(platform, version)}",
         )
     file = folder / "boards" / f"{board}.json"
     if not file.is_file():
@@ -138,7 +144,7 @@ def completed(table: dict[str, Any], where: str) -> dict[str, Any]:
     table = known | table
     if {"name", "vendor", "url", "core", "memory", "clock", "status"} <= set(table):
         return table
-    board = find_board(str(asked.get("platform")), str(asked.get("board")), where)
+    board = find_board(str(asked.get("platform")), str(asked.get("board")), where, asked.get("version"))
     return facts(board) | table
 
 

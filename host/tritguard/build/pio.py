@@ -39,10 +39,10 @@ _MISSING = (
     ),
 )
 _HARD_FLOAT = re.compile(r"error: (?P<file>\S+) uses VFP register arguments")
-_OFFLINE = re.compile(r"^(?:HTTPClientError|InternetConnectionError)\b", re.MULTILINE)
-_UNKNOWN = re.compile(
-    r"^(?:HTTPClientError|InternetConnectionError|UnknownPackageError|UnknownPlatform|PackageException)\b", re.MULTILINE
-)
+# VCSBaseException: git could not clone a platform or a package that is in no registry, as the Pico's.
+_NOT_REACHED = "HTTPClientError|InternetConnectionError|VCSBaseException"
+_OFFLINE = re.compile(rf"^(?:{_NOT_REACHED})\b", re.MULTILINE)
+_UNKNOWN = re.compile(rf"^(?:{_NOT_REACHED}|UnknownPackageError|UnknownPlatform|PackageException)\b", re.MULTILINE)
 _OVERFLOW = re.compile(r"region [`'](?P<region>\w+)' overflowed by (?P<bytes>\d+) byte")
 
 
@@ -122,7 +122,7 @@ def call_platformio(
 
 
 def is_offline(output: str) -> bool:
-    """Whether PlatformIO failed because its registry cannot be reached."""
+    """Whether PlatformIO failed because its registry, or a repository, cannot be reached."""
     return _OFFLINE.search(output) is not None
 
 

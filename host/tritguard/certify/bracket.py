@@ -88,6 +88,7 @@ def certify(
         progress: is told how many samples are done.
     """
     n = len(x)
+    progress(0, n)
     found = Verdicts(["open"] * n, ["intervals"] * n)
     for sample in np.flatnonzero(answer(x) != y).tolist():
         found.settle(sample, "broken", "clean", x[sample])

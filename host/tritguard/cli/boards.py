@@ -14,6 +14,8 @@ from tritguard.boards.platformio import CORES, KnownBoard, known_boards
 from tritguard.cli.terminal import console, say, tell
 from tritguard.resources import boards_dir
 
+_ROOM = 110  # columns of a terminal in which a way to flash fits in one line
+
 
 def command(
     search: Annotated[
@@ -25,15 +27,22 @@ def command(
 ) -> None:
     """List the boards, and what no hardware has confirmed of them."""
     boards = [board for board in available_boards() if search is None or _fits(search, board.id, board.name)]
-    tell({"boards": boards})
-    table = Table("id", "board", "Cortex", "flash", "RAM", "runs by", "status", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.columns[0].no_wrap = table.columns[-1].no_wrap = True
-    table.columns[-2].overflow = "fold"  # a way to flash is one long word
+    known = [] if search is None else list(known_boards())
+    shipped = {board.platformio.board for board in boards if board.platformio is not None}
+    others = [board for board in known if board.board not in shipped and _fits(search or "", board.board, board.name)]
+    tell({"boards": boards, "platformio": [_told(board) for board in others]})
+    table = _empty_table()
     for board in boards:
         flash, ram = (_size(region.bytes) for region in (board.memory.flash, board.memory.ram))
         table.add_row(board.id, board.name, _core(board.core), flash, ram, "\n".join(ways(board)), board.status)
-    if search is not None:
-        _add_known(table, search, {board.platformio.board for board in boards if board.platformio is not None})
+    for one in others:
+        table.add_row(*_row(one))
+    if search is not None and not known:
+        console.print(
+            "no platform of PlatformIO is on this machine, so only shipped boards are listed; one is fetched by "
+            f"'pio pkg install --global --platform platformio/ststm32', or {CORES} names a folder that has some",
+            soft_wrap=True,
+        )
     console.print(table)
     _say_facts(boards)
     for board in boards:
@@ -46,33 +55,35 @@ def command(
         )
 
 
-def _add_known(table: Table, search: str, shipped: set[str]) -> None:
-    known = list(known_boards())
-    for board in known:
-        if board.board not in shipped and _fits(search, board.board, str(board.facts.get("name", ""))):
-            table.add_row(*_row(board))
-    if not known:
-        console.print(
-            "no platform of PlatformIO is on this machine, so only shipped boards are listed; one is fetched by "
-            f"'pio pkg install --global --platform ststm32', or {CORES} names a folder that has some",
-            soft_wrap=True,
-        )
+def _empty_table() -> Table:
+    roomy = console.width >= _ROOM
+    padding = (0, 1, 0, 0) if roomy else 0
+    table = Table("id", "board", "Cortex", "flash", "RAM", "runs by", "status", box=box.SIMPLE, padding=padding)
+    for column in table.columns:
+        column.no_wrap = column.header not in {"board", "runs by"}
+        column.overflow = "fold"  # a way to flash is one long word
+    if not roomy:
+        table.columns[-2].width = len("platformio:")  # so that it breaks behind the colon
+    return table
+
+
+def _told(board: KnownBoard) -> dict[str, object]:
+    """What is known of a board that no file of ours describes; sizes in bytes."""
+    upload = board.facts.get("upload", {})
+    return {
+        "id": f"pio:{board.platform}/{board.board}",
+        "name": board.name,
+        "core": board.core,
+        "flash_bytes": int(upload.get("maximum_size", 0)),
+        "ram_bytes": int(upload.get("maximum_ram_size", 0)),
+        "upload": f"platformio:{upload.get('protocol', '')}",
+    }
 
 
 def _row(board: KnownBoard) -> tuple[str, ...]:
-    upload = board.facts.get("upload", {})
-    flash, ram = (_size(int(upload.get(name, 0))) for name in ("maximum_size", "maximum_ram_size"))
-    protocol = str(upload.get("protocol", ""))
-    name = str(board.facts.get("name", ""))
-    return (
-        f"pio:{board.platform}/{board.board}",
-        name,
-        _core(board.core),
-        flash,
-        ram,
-        f"platformio:{protocol}",
-        "untried",
-    )
+    told = _told(board)
+    sizes = (_size(int(str(told[key]))) for key in ("flash_bytes", "ram_bytes"))
+    return (str(told["id"]), board.name, _core(board.core), *sizes, str(told["upload"]), "untried")
 
 
 def _fits(search: str, *names: str) -> bool:

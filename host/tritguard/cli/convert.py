@@ -19,6 +19,7 @@ from tritguard.cli.tflm import describe as describe_arrays
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import Layer, Ternary
 from tritguard.errors import BadInputError
+from tritguard.graph.emission import CYCLES_PER_BYTE
 from tritguard.graph.formats.registry import WeightFormat, format_names
 from tritguard.report.wording import short_op
 
@@ -174,6 +175,9 @@ def list_formats(bundle: Bundle) -> None:
     if not layers:
         return
     console.print("ternary layers, and the estimated million cycles of each format (* is taken)", style="bold")
+    console.print(
+        f"a byte of flash counts as {CYCLES_PER_BYTE} cycles, so the fastest is not always taken", soft_wrap=True
+    )
     abreast = len(formats) if len(formats) <= _FORMATS_ABREAST else -(-len(formats) // 2)
     for first in range(0, len(formats), abreast):
         console.print(_formats_table(layers, formats[first : first + abreast], sizes=first == 0))

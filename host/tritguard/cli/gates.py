@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tritguard.cli.study import leave
-from tritguard.cli.terminal import errors, say
+from tritguard.cli.terminal import errors, say_always
 from tritguard.evaluate.study import Study
 from tritguard.files import write_whole
 from tritguard.printable import printable
@@ -67,7 +67,7 @@ def leave_by_gates(
         write_whole(junit, to_junit(cases))
     if annotate:
         for line in workflow_commands(results, cases):
-            say(line)
+            say_always(line)
     if always:
         leave(*results)
     failed = failures(cases)

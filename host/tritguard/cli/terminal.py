@@ -35,6 +35,11 @@ def say(line: str) -> None:
     console.print(printable(line), soft_wrap=True)
 
 
+def say_always(line: str) -> None:
+    """Print one line that an option of its own asked for; `--quiet` leaves it."""
+    typer.echo(printable(line), err=console.stderr)
+
+
 def print_json(content: str) -> None:
     """Print JSON as it is, with control characters as JSON escapes them."""
     typer.echo(printable(content, kept="\n"))

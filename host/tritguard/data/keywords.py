@@ -44,6 +44,8 @@ def read_keywords(folder: Path, progress: Progress | None = None) -> Dataset:
         raise BadInputError("no sound files", where=str(folder), fix=_LAYOUT)
     classes = tuple(sorted({word for _, word, _ in files}))
     clips = np.empty((len(files), 16_000), np.float32)
+    if progress:
+        progress(0, len(files))
     for index, (path, _, _) in enumerate(files):
         clips[index] = to_pcm(read_clip(path)) / np.float32(32768)  # as the sound that is kept: one of 24 bits is finer
         if progress:

@@ -129,7 +129,7 @@ class Device(Predictor):
 
         Args:
             x: the inputs, int8[n, *input_shape]; of a model with state, streams int8[n, frames, *input_shape].
-            progress: called with (done, n) after each inference or stream.
+            progress: called with (done, n) at the start and after each inference or stream.
 
         Raises:
             BadInputError: x has the wrong dtype or shape.
@@ -143,6 +143,8 @@ class Device(Predictor):
         accumulators = np.empty((*shape, self.hello.logits), dtype=np.int32)
         ticks = np.empty(shape, dtype=np.int64)
         resent = self.resent_frames
+        if progress is not None:
+            progress(0, len(x))
         for done, (at, answer) in enumerate(self._run_streams(x) if streams else self._run_samples(x), start=1):
             inference = self._link.parsed(self._parse_inference, answer)
             scores[at], accumulators[at], ticks[at] = inference.scores, inference.accumulators, inference.ticks

@@ -40,7 +40,7 @@ _INSTALL = {
     TEENSY: "on Debian or Ubuntu: apt install teensy-loader-cli",
 }
 _ELSE = "check the probe and the cable, and for dfu also that the board is in its boot loader"
-_FETCH = "with a connection, once: what flashes a board is fetched by PlatformIO at the first flash"
+_FETCH = "flash once with a connection: PlatformIO fetches it then, and keeps it"
 _RULES = "/etc/udev/rules.d/60-tritguard.rules"
 _FIXES = (
     (

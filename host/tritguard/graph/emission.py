@@ -22,8 +22,9 @@ from tritguard.graph.formats.ternary import ternary_weights
 from tritguard.graph.model import Graph, Weighted
 from tritguard.graph.passes import optimised
 
+CYCLES_PER_BYTE = 150
+"""Cycles that a byte of flash must save to be worth it."""
 _COLUMNS = ("tg_conv2d_int8", "tg_conv2d_pixels")
-_CYCLES_PER_BYTE = 150  # cycles that a byte of flash must save to be worth it
 _LEAST_ROOM = 4096  # bytes of scratch that every kernel may use, even if the arena grows by them
 _HEAVY = 0.25  # share of the arena that a convolution's columns must take, and slower kernels save
 _LEAST_SLIM = 512  # bytes of the arena that are worth a slower kernel
@@ -205,7 +206,7 @@ def _rooms(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan) -> dic
 
 def _price(kernel: Kernel) -> int:
     """The cycles of one run plus the cycles that the weights' flash is worth."""
-    return kernel.cost.cycles + _CYCLES_PER_BYTE * kernel.weights.nbytes
+    return kernel.cost.cycles + CYCLES_PER_BYTE * kernel.weights.nbytes
 
 
 def _best_of_each(kernels: Iterable[Kernel]) -> tuple[Kernel, ...]:
@@ -257,7 +258,7 @@ def _cheapest(eligible: Mapping[int, list[Kernel]]) -> dict[int, Kernel]:
 
     def total(choice: dict[int, Kernel]) -> int:
         code = sum(map(code_bytes, files(choice)))
-        return sum(map(_price, choice.values())) + _CYCLES_PER_BYTE * code
+        return sum(map(_price, choice.values())) + CYCLES_PER_BYTE * code
 
     without: frozenset[str] = frozenset()
     choice = picked(without)

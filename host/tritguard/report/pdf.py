@@ -16,6 +16,6 @@ def to_pdf(html: str) -> bytes:
         from weasyprint.urls import URLFetcher  # noqa: PLC0415
     except (ImportError, OSError) as error:  # OSError: Pango is missing
         fix = "pip install 'tritguard[pdf]'; on Debian or Ubuntu also: apt install libpango-1.0-0 libpangoft2-1.0-0"
-        raise ToolMissingError("is needed for a PDF and cannot be used", where="WeasyPrint", fix=fix) from error
+        raise ToolMissingError("a PDF needs WeasyPrint, which cannot be loaded", fix=fix) from error
     printed: bytes = HTML(string=html, url_fetcher=URLFetcher(allowed_protocols=("data",))).write_pdf()
     return printed

@@ -19,7 +19,7 @@ from tritguard.report import lines, wording
 from tritguard.report.explained import explained
 from tritguard.report.lines import Chart
 from tritguard.report.templating import environment
-from tritguard.report.wording import STATUS_MEANING
+from tritguard.report.wording import status_meaning
 
 S = TypeVar("S", bound=Study)
 
@@ -159,9 +159,7 @@ def tables(content: Page) -> list[RenderableType]:
 def _head(result: Study, content: Page) -> Panel:
     colour = _COLOUR[result.status]
     found = [Text.assemble((printable(issue.code), colour), "  ", printable(issue.message)) for issue in result.issues]
-    status = Text.assemble(
-        (f" {result.status.upper()} ", f"bold reverse {colour}"), f" {STATUS_MEANING[result.status]}"
-    )
+    status = Text.assemble((f" {result.status.upper()} ", f"bold reverse {colour}"), f" {status_meaning(result)}")
     lead = Text(printable(content.title), style="bold")
     return Panel(Group(lead, status, *found), border_style=colour, title="tritguard report", title_align="left")
 
@@ -170,6 +168,8 @@ def _section(section: Section, grid: Grid) -> list[RenderableType]:
     shown = Table(title=f"\n{printable(section.heading)}", title_justify="left", title_style="bold", box=None)
     for index, column in enumerate(grid.columns):
         shown.add_column(printable(column), justify="left" if index < grid.left else "right", header_style="bold")
+        # Codes and figures are of no use without their end, so what is too long goes on in the next line.
+        shown.columns[index].overflow = "fold" if index else "ellipsis"
     for row in grid.rows:
         shown.add_row(*(Text(printable(cell)) for cell in row))
     return [shown, *([Text(f" {printable(section.note)}", style="dim")] if section.note else [])]

@@ -18,7 +18,6 @@ from tritguard.report.wording import (
     FEATURE_MEANING,
     GOAL_MEANING,
     LIVE_MEANING,
-    STATUS_MEANING,
     bounds_of,
     count,
     data_range,
@@ -34,6 +33,7 @@ from tritguard.report.wording import (
     real,
     refused,
     size,
+    status_meaning,
     steps,
     throughput,
     timing,
@@ -90,7 +90,7 @@ def _head(result: RobustnessResult) -> Panel:
     board = f"{firmware.board_name} ({firmware.core}, {'emulated' if firmware.emulated else 'real'}{engine})"
     lines = [
         _plain(f"{result.provenance.model_name} on {board}, data {result.provenance.data_name}", "bold"),
-        Text.assemble((f" {result.status.upper()} ", f"bold reverse {colour}"), f" {STATUS_MEANING[result.status]}"),
+        Text.assemble((f" {result.status.upper()} ", f"bold reverse {colour}"), f" {status_meaning(result)}"),
     ]
     if result.threat_model.goal == "targeted":
         lines.append(Text.assemble((" TARGETED ", "bold reverse"), f" {GOAL_MEANING['targeted']}"))
@@ -170,7 +170,7 @@ def _effort(result: RobustnessResult) -> list[Text]:
         lines += filter(None, [refused(effort)])
     if control := result.control:
         robust = f"{percent(control.robust.value)} at eps {steps(control.eps_steps)}"
-        lines.append(f"undefended control {control.name}: clean {percent(control.clean.value)}, robust {robust}")
+        lines.append(f"undefended control{control.called}: clean {percent(control.clean.value)}, robust {robust}")
     lines += [doubled(result.doubling)] if result.doubling else []
     lines += [grown(one) for one in result.growth]
     return [_plain(f" {text}", "dim") for text in lines]

@@ -10,13 +10,14 @@ from tritguard.data.dataset import PIXEL_UNIT
 from tritguard.evaluate.limits import DataRange
 from tritguard.evaluate.measurement import Latency
 from tritguard.evaluate.robustness.figures import Doubling, Growth
-from tritguard.evaluate.study import Confirmation, Rate, Status
+from tritguard.evaluate.study import Confirmation, Rate, Status, Study
 
-STATUS_MEANING: dict[Status, str] = {
+_STATUS_MEANING: dict[Status, str] = {
     "valid": "None of this run's checks failed. The figures may be quoted together with the threat model.",
     "degraded": "The figures stand with reservations. Quote them only together with the codes below.",
     "invalid": "This run failed its own checks. It has no accuracy that may be quoted.",
 }
+_VALID_STUDY = "None of this run's checks failed. The figures may be quoted together with how they were measured."
 
 GOAL_MEANING = {
     "untargeted": "any wrong class counts",
@@ -26,6 +27,12 @@ GOAL_MEANING = {
 LIVE_MEANING = "every query of the attacks was an inference on the device; the twin only confirmed the bytes"
 
 FEATURE_MEANING = "the attacks change features, not recordings; that a sound has such features is not shown"
+
+
+def status_meaning(result: Study) -> str:
+    """What a result's status says about its figures; not every study has a threat model."""
+    alone = result.status == "valid" and "threat_model" not in type(result).model_fields
+    return _VALID_STUDY if alone else _STATUS_MEANING[result.status]
 
 
 def norm_meaning(norm: str) -> str:

@@ -97,6 +97,8 @@ class _Proof:
     def __init__(self, expected: Int8, x: Int8, runs: int, progress: Progress | None) -> None:
         self._expected, self._x, self._runs, self._progress = expected, x, runs, progress
         self._done = 0
+        if progress is not None:
+            progress(0, runs)
         self._step()
 
     def arena(self, content: bytes, alternate_bytes: int = 0) -> Arena:

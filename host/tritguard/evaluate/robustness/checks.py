@@ -132,7 +132,7 @@ def _left_of_control(e: Evidence, *, proofs: bool = True) -> Finding:
     if e.symptoms.control_guesses:
         return NotMade("the control guesses on clean inputs")
     proved = e.control.samples.proved if proofs and e.control.samples is not None else None
-    what = f"the undefended control {e.control.name} keeps {e.control.robust.value:.1%} at eps {e.headline.eps_steps}"
+    what = f"the undefended control{e.control.called} keeps {e.control.robust.value:.1%} at eps {e.headline.eps_steps}"
     return [what] if _unbroken(e, unproved(e.control.robust, proved)) else []
 
 
@@ -170,7 +170,7 @@ def _no_control(e: Evidence) -> Finding:
         return [
             "no undefended control was given (--control) to show that these attacks break a model without a defence"
         ]
-    what = f"the control {e.control.name} guesses on clean inputs ({e.control.clean.value:.1%}), so it shows nothing"
+    what = f"the control{e.control.called} guesses on clean inputs ({e.control.clean.value:.1%}), so it shows nothing"
     return [what] if e.symptoms.control_guesses else []
 
 

@@ -52,6 +52,11 @@ class Control(Record):
     robust: Rate
     samples: ControlSamples | None = None
 
+    @property
+    def called(self) -> str:
+        """What stands behind "the control": its name, with a space before it, if it has one of its own."""
+        return "" if self.name == "control" else f" {self.name}"
+
 
 class Doubling(Record):
     """The inputs that held at one eps of the threat model, attacked again with twice the steps.
