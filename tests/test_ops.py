@@ -325,7 +325,8 @@ def test_verbs_that_take_one_input_and_output_say_so(tmp_path: Path) -> None:
     assert one in refusal("build", bundle, "-o", tmp_path / "out")
     assert one in refusal("profile", bundle, tmp_path / "build", "-o", tmp_path / "out")
     assert one in refusal("attack", bundle, tmp_path / "build", "--data", "none", "-o", tmp_path / "out")
-    assert "2 inputs, one is supported" in refusal("convert", model, "--to", "tflm", "-o", tmp_path / "out")
+    for_tflm = [str(word) for word in ("convert", model, "--to", "tflm", "-o", tmp_path / "out")]
+    assert CliRunner().invoke(app, for_tflm).exit_code == 0  # whose own interface takes several
 
 
 def test_relu_becomes_the_clamp_of_the_layer_before() -> None:

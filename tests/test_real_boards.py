@@ -37,6 +37,7 @@ from tritguard.boards.platformio import CORES, facts, find_board, platform_folde
 from tritguard.build import Build, open_build
 from tritguard.cli import app
 from tritguard.cli.monitor import in_words
+from tritguard.cli.terminal import console
 from tritguard.device import Bench, drives, read_bench, upload
 from tritguard.device.protocol import ANSWER, ERROR, Frame, ProtocolError, Request
 from tritguard.device.uf2 import to_uf2
@@ -365,7 +366,7 @@ def test_boards_are_searched_in_platformios_too(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("columns", [80, 110])
 def test_a_way_to_flash_breaks_behind_its_colon_at_most(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(console, "_width", columns)  # COLUMNS counts for a console that is not made yet
     shown = CliRunner().invoke(app, ["boards"]).output
     words = set(re.split(r"[\s:]+", shown.split("\n\n")[0]))
     assert {"platformio", "nrfutil", "picotool", "cmsis-dap", "teensy-gui", "openocd"} <= words
