@@ -111,6 +111,7 @@ def test_the_container_has_what_the_setup_installs_and_no_rights() -> None:
     assert "USER tritguard" in last and "root" not in last.partition("USER tritguard")[2]
 
 
+@pytest.mark.slow
 def test_the_source_distribution_can_test_itself(tmp_path: Path) -> None:
     """It holds the whole repository: what the suite reads, the suite, and what runs it."""
     command = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", tmp_path]
@@ -130,6 +131,7 @@ def test_the_source_distribution_can_test_itself(tmp_path: Path) -> None:
         assert set(filter(None, tracked.split("\0"))) <= held
 
 
+@pytest.mark.slow
 def test_a_version_is_its_tag(tmp_path: Path) -> None:
     """A release says its tag, what follows it says more, and an archive without its history says what comes next."""
 

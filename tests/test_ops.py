@@ -69,6 +69,7 @@ def test_tables_hold_the_oracles_bytes(name: str, data: st.DataObject, scale: fl
 
 
 @needs_oracle
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=st.integers(1, 4), depth=st.integers(1, 700), scale=st.floats(2**-24, 200), seed=inputs)
 def test_logarithms_of_softmax_give_the_oracles_bytes(rows: int, depth: int, scale: float, seed: int) -> None:
