@@ -56,7 +56,9 @@ def quiet_seconds(program: Path, image_bundle: Bundle) -> float:
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, marks=[pytest.mark.slow] if case.name.startswith("3 %") else [], id=case.name)
+        pytest.param(
+            case, marks=[pytest.mark.slow] if case.name.startswith(("1 % of bytes", "3 %")) else [], id=case.name
+        )
         for case in CASES
         if case.name != QUIET
     ],

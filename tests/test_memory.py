@@ -75,6 +75,7 @@ def pieces(rng: np.random.Generator, count: int) -> list[Block]:
     return [Block(high - low, first, last) for low, high, first, last in cut]
 
 
+@pytest.mark.slow
 def test_more_effort_packs_closer_and_still_apart() -> None:
     items = pieces(np.random.default_rng(3), 60)
     offsets, before = pack(items, {}, 1 << 16)

@@ -115,6 +115,7 @@ def test_the_longest_row_is_normalized() -> None:
 
 
 @needs_oracle
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), axes=st.integers(2, 5), seed=inputs)
 def test_pads_of_any_axes_give_the_oracles_bytes(data: st.DataObject, axes: int, seed: int) -> None:
@@ -130,7 +131,7 @@ def test_pads_of_any_axes_give_the_oracles_bytes(data: st.DataObject, axes: int,
 
 
 @needs_oracle
-@pytest.mark.parametrize("core", ["m0", "m3", "m4", "m55"])
+@pytest.mark.parametrize("core", ["m4", *(pytest.param(core, marks=pytest.mark.slow) for core in ("m0", "m3", "m55"))])
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     kernel=st.tuples(st.integers(1, 12), st.integers(1, 7)),
