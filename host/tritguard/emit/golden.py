@@ -2,8 +2,8 @@
 
 Detectors end in an op that sorts boxes, segmentation in an ARG_MAX to int32, some networks in float32 functions of what
 they dequantize, and some keyword networks begin and end in 16 bits: the network is taken up to there, and the rest is
-left to the host. Ops on constants that TFLM lacks, or that
-give it a size it wants as a constant, are computed here once. What remains is a `.tflite` of its own, the golden model.
+left to the host. Ops on constants that TFLM lacks, or that give it a size it wants as a constant, are computed here
+once. What remains is a `.tflite` of its own, the golden model.
 """
 
 from __future__ import annotations
