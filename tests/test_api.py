@@ -12,7 +12,6 @@ from types import FunctionType
 
 import pytest
 
-from tests.support.cores import on_all_cores
 from tests.support.shared import ROOT
 from tritguard import api
 from tritguard.data.fashion_mnist import DEBIAN_DIR
@@ -32,8 +31,7 @@ def test_the_lines_of_the_readme_run_as_written(tmp_path: Path) -> None:
     assert "\n".join(cells).split() == lines.split(), "the notebook and the README show the same lines"
     (tmp_path / "first.py").write_text("\n".join(cells))
     command = [sys.executable, "first.py"]
-    with on_all_cores():
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=1200)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=1200)
     assert done.returncode == 0, done.stderr
     board, numbers, report = done.stdout.splitlines()  # the functions themselves print nothing
     assert re.fullmatch(r"mps2-an386 keeps \d+ bytes in RAM", board)

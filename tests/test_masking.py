@@ -84,7 +84,8 @@ def test_checks_fire_on_masked_models_and_no_headline_flatters_them(name: str, c
 
 
 def test_a_masked_model_without_a_control_is_not_quoted_either(tmp_path: Path) -> None:
-    found, judged = evaluated(masked(MASKED["robust in looks by scaling"], tmp_path), PLAN, None)
+    plan = PLAN.model_copy(update={"eps": (8,)})
+    found, judged = evaluated(masked(MASKED["robust in looks by scaling"], tmp_path), plan, None)
     assert judged.status == "invalid"
     grown = [one for one in found.growths if one.attack == "Square"]
     assert grown and all(one.queries[0] == 80 and one.queries[-1] == 80 * 2 ** len(one.broken) for one in grown)

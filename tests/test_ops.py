@@ -70,7 +70,7 @@ def test_tables_hold_the_oracles_bytes(name: str, data: st.DataObject, scale: fl
 
 @needs_oracle
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=st.integers(1, 4), depth=st.integers(1, 700), scale=st.floats(2**-24, 200), seed=inputs)
 def test_logarithms_of_softmax_give_the_oracles_bytes(rows: int, depth: int, scale: float, seed: int) -> None:
     """Also where a step of the input is wider than the fixed point reaches, and where all inputs are one."""
@@ -89,7 +89,7 @@ def test_models_of_many_ops_answer_each_input_otherwise(make: Callable[[], bytes
 
 
 @needs_oracle
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=st.integers(1, 4), depth=st.integers(1, 700), zero_point=zero_points, seed=inputs)
 def test_normalized_rows_are_the_oracles(rows: int, depth: int, zero_point: int, seed: int) -> None:
     """Also rows of one step around the zero point, whose length is small."""

@@ -104,28 +104,29 @@ def assert_same(whole: TrainRecord, one: Path, resumed: TrainRecord, other: Path
 
 
 @pytest.mark.slow
-def test_a_killed_training_ends_in_the_same_weights(uninterrupted: Any, tmp_path: Path) -> None:
+def test_a_killed_and_a_stopped_training_end_in_the_same_weights(uninterrupted: Any, tmp_path: Path) -> None:
+    """Killed, gone on with, stopped inside an epoch, gone on with; never from the checkpoint of another training."""
     folder, config, data, whole = uninterrupted
     kept = killed_in_the_middle(folder / "run.toml", tmp_path)
-    assert 2 * 13 <= kept < config.epochs * 13
+    assert 2 * 13 <= kept < config.epochs * 13 - 2
+    inside = kept + (1 if (kept + 1) % 13 else 2)  # of 13 steps an epoch
     seen: list[int] = []
-    losses: list[float] = []
-    resumed = train(config, data, tmp_path, lambda done, total: seen.append(done), show_loss=losses.append)
-    assert seen[0] == kept
-    assert len(losses) == resumed.steps - kept
-    assert losses[-1] == pytest.approx(resumed.loss)  # of the whole epoch, by its end
-    assert_same(whole, folder, resumed, tmp_path)
 
-
-def test_going_on_inside_an_epoch_and_not_from_anothers_checkpoint(uninterrupted: Any, tmp_path: Path) -> None:
-    folder, config, data, whole = uninterrupted
+    def stopped(done: int, total: int) -> None:
+        seen.append(done)
+        stop_at(inside)(done, total)
 
     with pytest.raises(KeyboardInterrupt):
-        train(config, data, tmp_path, stop_at(20), checkpoint_seconds=0)  # of 13 an epoch
-    assert step_in(tmp_path / "checkpoint.npz") == 20
+        train(config, data, tmp_path, stopped, checkpoint_seconds=0)
+    assert seen[0] == kept and step_in(tmp_path / "checkpoint.npz") == inside
     with pytest.raises(BadInputError, match="another training"):
         train(config.model_copy(update={"seed": 4}), data, tmp_path)
-    assert_same(whole, folder, train(config, data, tmp_path), tmp_path)
+
+    losses: list[float] = []
+    resumed = train(config, data, tmp_path, show_loss=losses.append)
+    assert len(losses) == resumed.steps - inside
+    assert losses[-1] == pytest.approx(resumed.loss)  # of the whole epoch, by its end
+    assert_same(whole, folder, resumed, tmp_path)
     (tmp_path / "checkpoint.npz").write_bytes(b"broken")
     with pytest.raises(BadInputError, match="not a checkpoint"):
         train(config, data, tmp_path)

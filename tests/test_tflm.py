@@ -44,7 +44,7 @@ STRICT = [
     "-Wcast-qual", "-fno-exceptions", "-fno-rtti", "-Werror",
 ]  # fmt: skip
 COMPILERS = ["g++", "arm-none-eabi-g++ -mcpu=cortex-m4 -mthumb", "arm-none-eabi-g++ -mcpu=cortex-m55 -mthumb"]
-SAMPLES = 200
+SAMPLES = 100
 
 
 def ternarised(content: bytes) -> bytes:

@@ -48,7 +48,7 @@ def main(folder: Path) -> None:
     x = keras.layers.Flatten()(x)
     model = keras.Model(inputs, QDense(10, kernel_quantizer='ternary(alpha="auto_po2")', name="logits")(x))
     model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(data["x_train"], data["y_train"], batch_size=64, epochs=4, verbose=0)
+    model.fit(data["x_train"], data["y_train"], batch_size=32, epochs=2, verbose=0)
     np.save(folder / "answers.npy", model.predict(data["x_test"], verbose=0))
     model.save(folder / "model.h5")
     model.save(folder / "model.keras")
