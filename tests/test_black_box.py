@@ -59,6 +59,7 @@ def test_square_takes_inputs_of_any_shape(shape: tuple[int, ...]) -> None:
         assert left(Square(40), reshaped, ball) < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ball", [Ball("Linf", 1), Ball("L2", 25)], ids=str)
 def test_square_beats_noise(ball: Ball, keywords: Target) -> None:
     """Measured on 200 samples: noise leaves 82 % and 86 %, Square (300 queries) 24 % and 10 %."""

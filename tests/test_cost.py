@@ -36,6 +36,7 @@ def model(zeros: float) -> bytes:
     return builder.build(builder.dense(tensor, trits(12, 64), [0.01], None, (90000.0, 1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("board_id", ["mps2-an386", "mps2-an385-m0plus", "mps3-an547"])
 @pytest.mark.parametrize("zeros", [0.5])
 def test_costs_are_predicted_within_the_margin(

@@ -30,7 +30,7 @@ def test_random_graphs_give_the_oracles_bytes(content: bytes, seed: int) -> None
     assert differences(content, seed) is None
 
 
-@pytest.mark.parametrize("name", ["dscnn_int8", "resnet8_int8"])
+@pytest.mark.parametrize("name", ["dscnn_int8", pytest.param("resnet8_int8", marks=pytest.mark.slow)])
 def test_logits_requantised_give_the_oracles_bytes(name: str, tmp_path: Path) -> None:
     """Against the oracle running the model cut before its softmax, so that its output is the dense layer's int8."""
     content = shared_file(f"models/{name}.tflite").read_bytes()

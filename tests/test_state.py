@@ -202,7 +202,8 @@ def program(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return host_firmware(bundle, tmp_path_factory.mktemp("firmware"), "modelled_port.c")
 
 
-@pytest.mark.parametrize("broken", [pytest.param(0.0, marks=pytest.mark.slow), 0.003])
+@pytest.mark.slow
+@pytest.mark.parametrize("broken", [0.0, 0.003])
 def test_frames_that_are_sent_again_do_not_move_the_state_twice(broken: float, program: Path, bundle: Bundle) -> None:
     x = streams(bundle, 4, seed=3)
     twin = Twin(bundle).predict(x)
