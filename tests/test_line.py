@@ -56,9 +56,7 @@ def quiet_seconds(program: Path, image_bundle: Bundle) -> float:
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(
-            case, marks=[pytest.mark.slow] if case.name.endswith("of bytes broken") else [], id=case.name
-        )
+        pytest.param(case, marks=[pytest.mark.slow] if case.name.endswith("of bytes broken") else [], id=case.name)
         for case in CASES
         if case.name != QUIET
     ],
