@@ -166,6 +166,25 @@ def _layers(rng: np.random.Generator, builder: WideBuilder, tensor: int) -> int:
     return tensor
 
 
+def _further(builder: WideBuilder, image: int, curve: int, gates: list[int]) -> list[int]:
+    """The ops that the road to the output has no room for."""
+    scale, channels = builder.quant(image)[0], builder.shape(image)[2]
+    relu = builder.unary("RELU", image, (scale * 0.3, 0))
+    pairs = [builder.binary(name, gates[0], gates[1], (2**-15, 0)) for name in ("MAXIMUM", "MINIMUM")]
+    sides = builder.shape(image)[:2]
+    summed = builder.activation((sides[0], channels), scale * 3, 0)
+    matrix = builder.activation((sides[0], sides[0]), scale * scale * 16384 * channels, 0)
+    rows = builder.reshape(curve, (builder.size(curve) // 5, 5))
+    return [
+        builder.unary("RELU6", relu, builder.quant(relu)),
+        *pairs,
+        builder.mean(image, (scale * 0.4, 0), keep_dims=True),
+        builder.op("SUM", [image, builder.ints([2])], summed, Table("ReducerOptions", KeepDims=False)),
+        builder.op("BATCH_MATMUL", [summed, summed], matrix, Table("BatchMatMulOptions", AdjX=False, AdjY=True)),
+        builder.unary("SOFTMAX", rows, (2**-15, 0), Table("SoftmaxOptions", Beta=1.0)),
+    ]
+
+
 def wide_net(seed: int, *, edges: str = "INT16", classes: int = 3, several: bool = False) -> bytes:
     """A network of every op that is taken with 16-bit activations.
 
@@ -206,4 +225,5 @@ def wide_net(seed: int, *, edges: str = "INT16", classes: int = 3, several: bool
         builder.tensors[tensor].type, builder.tensors[tensor].zero_points = "INT8", [3]
         return builder.build(tensor)
     inside = [sliced, leaky, pooled, averaged, less, *gates, product] if several else []
+    inside += _further(builder, leaky, curve, gates) if several else []
     return builder.build(builder.as_float(tensor) if edges == "FLOAT32" else tensor, *inside)

@@ -106,7 +106,7 @@ class WideBinary(WideOp):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class WideSlopes(WideOp):
-    """LEAKY_RELU or RELU: one rescaling from zero on and one below it."""
+    """LEAKY_RELU, RELU or RELU6: one rescaling from zero on and one below it, and the clamp of the first."""
 
     above: Requant
     below: Requant
@@ -132,3 +132,42 @@ class WidePool(WideOp):
     out_shape: tuple[int, int, int]
     act_min: int
     act_max: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WideReduce(WideOp):
+    """SUM or MEAN over any axes; fields as in `Reduce`."""
+
+    kept: tuple[tuple[int, int], ...]
+    reduced: tuple[tuple[int, int], ...]
+    requant: Requant
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WideSoftmax(WideOp):
+    """SOFTMAX over the last axis, whose exponential and inverse are straight lines between 513 points; to 2^-15 a step.
+
+    Attributes:
+        rows: how many softmaxes.
+        scale: the rescaling of differences of the input to 10 / 65535 a step.
+    """
+
+    rows: int
+    scale: Requant
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WideMatMul(WideOp):
+    """BATCH_MATMUL of two activations; fields as in `BatchMatMul`."""
+
+    batches: tuple[tuple[int, int], ...]
+    rows: int
+    depth: int
+    columns: int
+    steps: tuple[tuple[int, int], tuple[int, int]]
+    requant: Requant
+
+    @property
+    def macs(self) -> int:
+        """One multiply-accumulate for each term of each sum."""
+        return len(self.batches) * self.rows * self.depth * self.columns

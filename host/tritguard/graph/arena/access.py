@@ -43,7 +43,7 @@ from tritguard.graph.model import (
     Weighted,
     Window,
 )
-from tritguard.graph.wide import WideBinary, WideCurve, WideQuantize, WideSlopes
+from tritguard.graph.wide import WideBinary, WideCurve, WideQuantize, WideSlopes, WideSoftmax
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ def trace_of(graph: Graph, op: Op, tensor: int, order: Order) -> Trace | None:
     """How an op walks over its input `tensor` and its output; None if nothing is promised. Arguments as for `lead`."""
     if isinstance(op, Binary | WideBinary) and not _walks_with_the_output(op, tensor):
         return None
-    if isinstance(op, WideBinary | WideQuantize | WideSlopes | WideCurve):
+    if isinstance(op, WideBinary | WideQuantize | WideSlopes | WideCurve | WideSoftmax):
         return _elementwise(graph.tensors[tensor].size, graph.tensors[tensor].width, graph.tensors[op.output].width)
     return _trace(op, graph.tensors[tensor].shape, graph.tensors[op.output].shape, order)
 

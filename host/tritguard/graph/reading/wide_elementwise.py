@@ -15,7 +15,7 @@ from tritguard.graph.call import KernelCall, Parameters, calls, scale_fields, wi
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Op, Pool2D, Requant, Tensor
 from tritguard.graph.reading.binary import OPTIONS, to_one_scale, walk
-from tritguard.graph.reading.checks import NO_CLAMP, NO_WIDE_CLAMP, fused_clamp, options_of
+from tritguard.graph.reading.checks import NO_CLAMP, NO_WIDE_CLAMP, fused_clamp, options_of, same_scale
 from tritguard.graph.reading.pool import pool as narrow_pool
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads_wide
@@ -68,6 +68,24 @@ def leaky_relu(reader: Reader, raw: RawOp) -> Op:
     )
 
 
+@reads_wide("RELU", "RELU6", limits="RELU6: one scale")
+def relu(reader: Reader, raw: RawOp) -> Op:
+    """RELU and RELU6; TFLM rescales only in RELU."""
+    source, output = _in_out(reader, raw)
+    clamp = fixed_point.activation_range(raw.name, output.scale, 0, NO_WIDE_CLAMP)
+    if raw.name == "RELU6":
+        same_scale(source, output, raw)
+    scaling = _scaling(source.scale / output.scale, clamp)
+    return WideSlopes(
+        index=raw.index,
+        inputs=(source.index,),
+        output=output.index,
+        operator=raw.name,
+        above=scaling,
+        below=scaling,
+    )
+
+
 @reads_wide("LOGISTIC", "TANH", limits="LOGISTIC and TANH: output 1/32,768")
 def curve(reader: Reader, raw: RawOp) -> Op:
     """LOGISTIC and TANH, whose input TFLM shifts where its scale is a power of two that suits."""
@@ -102,9 +120,9 @@ def _curve_scale(scale: float, most: int) -> tuple[int, int]:
     return int(multiplier), shift
 
 
-@reads_wide("ADD", "SUB", "MUL")
+@reads_wide("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", limits="MAXIMUM and MINIMUM: one scale")
 def binary(reader: Reader, raw: RawOp) -> Op:
-    """ADD and SUB over a common scale, and MUL; either operand may be a constant."""
+    """ADD and SUB over a common scale, MUL, MAXIMUM and MINIMUM; either operand may be a constant."""
     output = reader.output(raw)
     tensors = [reader.tensor(raw, position) for position in range(2)]
     constants = tuple(None if each.data is None else np.asarray(each.data) for each in tensors)
@@ -118,10 +136,14 @@ def binary(reader: Reader, raw: RawOp) -> Op:
     activations = [reader.activation(each.index, raw.describe()) for each in tensors if each.data is None]
     if output.width == 1:
         raise BadModelError("inputs and output differ in type", where=raw.describe())
-    clamp = fused_clamp(raw, options_of(raw, OPTIONS[raw.name]), output)
     scales = (tensors[0].scales[0], tensors[1].scales[0])
+    clamp = NO_WIDE_CLAMP
+    if raw.name in OPTIONS:
+        clamp = fused_clamp(raw, options_of(raw, OPTIONS[raw.name]), output)
+    elif scales != (output.scale, output.scale):
+        raise UnsupportedOpError("inputs and output differ in scale", where=raw.describe())
     rescalings, factor = None, scales[0] * scales[1] / output.scale
-    if raw.name != "MUL":
+    if raw.name in ("ADD", "SUB"):
         rescalings, twice_max = to_one_scale(scales)
         factor = twice_max / ((1 << _HEADROOM) * output.scale)
         if factor >= 1:
