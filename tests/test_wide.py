@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 
 from tests import emulated
+from tests.support.tflite_tables import Table
 from tests.support.wide import WideBuilder, wide_differences, wide_differences_on_core, wide_layer, wide_net
 from tritguard.data import Dataset, to_input_bytes
 from tritguard.emit import Bundle, write_bundle
+from tritguard.emit.golden import golden_of
 from tritguard.emit.tflm import write_arrays
 from tritguard.errors import BadInputError, BadModelError, UnsupportedOpError
 from tritguard.evaluate.data_checks import check_data
 from tritguard.evaluate.samples import draw_samples
 from tritguard.graph import read_graph
+from tritguard.graph.arena.access import lead
 from tritguard.oracle import Oracle, oracle_available, probes
 from tritguard.predictor import LabelRule
 
@@ -78,6 +81,36 @@ def _small(name: str, bias: np.ndarray) -> bytes:
     more = {"transpose_conv": [(2, 2)]}.get(name, [])
     options = {"transpose_conv": {"stride": (1, 1), "same": True}}.get(name, {})
     return builder.build(getattr(builder, name)(builder.input, weights, [0.1], bias, (0.01, 0), *more, **options))
+
+
+@needs_oracle
+def test_softmax_over_many_rows_gives_the_oracles_bytes() -> None:
+    """Also where all elements are equal, and where one is far above the others."""
+    builder = WideBuilder((64, 9), 3e-4, 0)
+    content = builder.build(builder.unary("SOFTMAX", builder.input, (2**-15, 0), Table("SoftmaxOptions", Beta=1.0)))
+    assert wide_differences(content) is None
+
+
+def test_an_output_that_is_wider_starts_far_before_its_input() -> None:
+    builder = WideBuilder((8,), 0.01, 0)
+    graph = read_graph(builder.build(builder.narrow(builder.from_narrow(), (2.0, 0))))
+    leads = [lead(graph, op, op.inputs[0], "any") for op in graph.ops]
+    assert leads == [7, 0]  # the last but one of the wide elements is written before the last narrow one is read
+
+
+@needs_oracle
+def test_an_input_that_says_a_size_becomes_a_constant() -> None:
+    builder = WideBuilder((2, 3, 2), 0.001, 0)
+    weights = np.arange(-6, 6, dtype=np.int8).reshape(2, 1, 3, 2)
+    output = builder.transpose_conv(
+        builder.input, weights, [0.1], np.array([5, -7]), (0.001, 0), (4, 3), stride=(2, 1), same=True
+    )
+    size = int(builder.operators[0].fields["Inputs"][0])
+    builder.tensors[size].buffer = 0
+    builder.inputs = [size, builder.input]
+    made = golden_of(builder.build(output))
+    assert made.notes == ("an input that says a transposed convolution's size is a constant, as the file has the size",)
+    assert wide_differences(made.content) is None
 
 
 @pytest.mark.parametrize("name", ["depthwise", "transpose_conv"])
