@@ -119,6 +119,23 @@ def test_a_bias_that_tflm_reads_as_another_type_is_refused(name: str) -> None:
         read_graph(_small(name, np.array([1, 2], dtype=np.int32)))
 
 
+@pytest.mark.parametrize("name", ["LEAKY_RELU", "TANH", "RELU", "MEAN", "MAX_POOL_2D", "RESHAPE", "SOFTMAX", "MUL"])
+def test_an_op_between_two_types_is_refused(name: str) -> None:
+    builder = WideBuilder((4, 4, 2), 2**-15, 0)
+    quant = (2**-15, 0)
+    made = {
+        "LEAKY_RELU": lambda: builder.unary(name, builder.input, quant, Table("LeakyReluOptions", Alpha=0.5)),
+        "MEAN": lambda: builder.mean(builder.input, quant, keep_dims=True),
+        "MAX_POOL_2D": lambda: builder.pool(builder.input, "MAX", (2, 2), (2, 2), True, "NONE"),
+        "RESHAPE": lambda: builder.reshape(builder.input, (8, 4)),
+        "SOFTMAX": lambda: builder.unary(name, builder.input, quant, Table("SoftmaxOptions", Beta=1.0)),
+        "MUL": lambda: builder.binary(name, builder.input, builder.input, quant),
+    }.get(name, lambda: builder.unary(name, builder.input, quant))()
+    builder.tensors[made].type = "INT8"
+    with pytest.raises((BadModelError, UnsupportedOpError), match=r"differ in type|to int16|beside int16"):
+        read_graph(builder.build(made))
+
+
 def test_sums_and_factors_beyond_tflms_arithmetic_are_refused() -> None:
     with pytest.raises(UnsupportedOpError, match="sums of more than 47 bits"):
         read_graph(_small("conv", np.array([1, 1 << 47], dtype=np.int64)))

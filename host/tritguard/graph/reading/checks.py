@@ -74,10 +74,15 @@ def window(
 
 def same_scale(source: Tensor, output: Tensor, raw: RawOp) -> None:
     """Raise BadModelError unless both tensors have one scale, as ops that only move or choose bytes need."""
-    if source.width != output.width:
-        raise BadModelError("input and output differ in type", where=raw.describe())
+    same_width(source, output, raw)
     if (source.scale, source.zero_point) != (output.scale, output.zero_point):
         raise UnsupportedOpError("input and output differ in scale", where=raw.describe())
+
+
+def same_width(source: Tensor, output: Tensor, raw: RawOp) -> None:
+    """Raise BadModelError unless both tensors have one type, as all ops need but QUANTIZE."""
+    if source.width != output.width:
+        raise BadModelError("input and output differ in type", where=raw.describe())
 
 
 def axis_of(raw: RawOp, axis: int, axes: int) -> int:

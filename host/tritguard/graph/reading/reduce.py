@@ -11,7 +11,7 @@ from tritguard.graph.arithmetic import fixed_point
 from tritguard.graph.call import KernelCall, Parameters, calls, filled, scale_fields
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Mean, Op, Reduce, Requant, Tensor
-from tritguard.graph.reading.checks import NO_CLAMP, axis_of, same_scale
+from tritguard.graph.reading.checks import NO_CLAMP, axis_of, same_scale, same_width
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads, reads_wide
 from tritguard.graph.wide import WideReduce
@@ -52,6 +52,7 @@ def reduce(reader: Reader, raw: RawOp) -> Op:
 def wide_reduce(reader: Reader, raw: RawOp) -> Op:
     """MEAN and SUM of 16-bit activations."""
     source, output = reader.in_out(raw)
+    same_width(source, output, raw)
     kept, reduced = _walked(reader, raw, source, output)
     return WideReduce(
         index=raw.index, inputs=(source.index,), output=output.index, operator=raw.name, kept=kept, reduced=reduced,

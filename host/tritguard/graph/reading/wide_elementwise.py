@@ -15,7 +15,7 @@ from tritguard.graph.call import KernelCall, Parameters, calls, scale_fields, wi
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Op, Pool2D, Requant, Tensor
 from tritguard.graph.reading.binary import OPTIONS, to_one_scale, walk
-from tritguard.graph.reading.checks import NO_CLAMP, NO_WIDE_CLAMP, fused_clamp, options_of, same_scale
+from tritguard.graph.reading.checks import NO_CLAMP, NO_WIDE_CLAMP, fused_clamp, options_of, same_scale, same_width
 from tritguard.graph.reading.pool import pool as narrow_pool
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads_wide
@@ -27,10 +27,12 @@ _INPUT_BITS = 12  # the fraction bits of what goes into them
 
 
 def _in_out(reader: Reader, raw: RawOp) -> tuple[Tensor, Tensor]:
-    """Input and output of one shape."""
+    """Input and output of one shape; and of one type, but for QUANTIZE."""
     source, output = reader.in_out(raw)
     if source.shape != output.shape:
         raise BadModelError(f"{list(source.shape)} into {list(output.shape)}", where=raw.describe())
+    if raw.name != "QUANTIZE":
+        same_width(source, output, raw)
     return source, output
 
 

@@ -13,6 +13,7 @@ from tritguard.graph.call import KernelCall, Parameters, calls, window_fields
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Int64, Op, Tensor, TransposeConv, Window
 from tritguard.graph.reading import weighted
+from tritguard.graph.reading.checks import same_width
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads_wide
 from tritguard.graph.wide import WideConv, WideTransposeConv, WideWeighted
@@ -116,8 +117,7 @@ def _fields(
 ) -> dict[str, Any]:
     """The fields that these layers share, from the layer as it would be of int8 without a bias."""
     where = raw.describe()
-    if reader.tensors[op.inputs[0]].width != reader.tensors[op.output].width:
-        raise BadModelError("input and output differ in type", where=where)
+    same_width(reader.tensors[op.inputs[0]], reader.tensors[op.output], raw)
     kind = _bias_type(reader, raw, position)
     if kind == "INT32" and not wraps:
         raise UnsupportedOpError("a bias of int32, which TensorFlow Lite Micro reads as int64", where=where)
