@@ -109,6 +109,7 @@ def _head(raw: RawModel) -> list[RawOp]:
         for tensor, found in readers.items()
         if len(found) == 1
         and found[0].name == "QUANTIZE"
+        and found[0].outputs
         and (raw.tensors[tensor].type, raw.tensors[found[0].outputs[0]].type) in _NARROWED
     ]
 
@@ -127,11 +128,13 @@ def _widens(raw: RawModel, op: RawOp) -> bool:
 
     A QUANTIZE to int16 is the engine's own, unless all of what it gives becomes int32.
     """
+    if op.name not in ("QUANTIZE", "SOFTMAX") or not op.inputs or not op.outputs:
+        return False
     source, sink = raw.tensors[op.inputs[0]].type, raw.tensors[op.outputs[0]].type
     behind = _types_behind(raw, op)
     if op.name == "SOFTMAX":
         return source == "INT8" and behind.issubset(_WIDE)
-    return op.name == "QUANTIZE" and source in ("INT8", "INT16") and sink == "INT32" and behind == {"INT32"}
+    return source in ("INT8", "INT16") and sink == "INT32" and behind == {"INT32"}
 
 
 def _floats(raw: RawModel, op: RawOp) -> bool:
@@ -160,13 +163,13 @@ def _without(raw: RawModel, head: list[RawOp], tail: list[RawOp]) -> RawModel:
     narrowed = {op.inputs[0]: op.outputs[0] for op in head}
     inputs = tuple(narrowed.get(tensor, tensor) for tensor in raw.inputs)
     left = tuple(op for op in raw.ops if op not in head and op not in tail)
+    if not left and (head or tail):
+        raise UnsupportedOpError("the model is left to the host entirely", where=(head or tail)[0].describe())
     if not tail:
         return replace(raw, ops=left, inputs=inputs, outputs=tuple(dict.fromkeys(raw.outputs)))
     made = {*inputs} | {output for op in left for output in op.outputs}
     read = [tensor for op in tail for tensor in op.inputs]
     outputs = tuple(dict.fromkeys(tensor for tensor in (*raw.outputs, *read) if tensor in made))
-    if not left:
-        raise UnsupportedOpError("the model is left to the host entirely", where=tail[0].describe())
     return replace(raw, ops=left, inputs=inputs, outputs=outputs)
 
 
