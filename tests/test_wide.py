@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +179,15 @@ def test_samples_are_put_on_the_grid_of_int16(classifier: Bundle, dtype: type) -
     drawn = draw_samples(classifier, data, 12, 0, wide=True)
     assert drawn.x.dtype == np.int16
     assert np.array_equal(drawn.x, _data(classifier, np.int16).x_test)
-    assert {issue.code for issue in check_data(classifier.manifest, dataset=data).issues} <= {"INPUT_RANGE_UNUSED"}
+    assert check_data(classifier.manifest, dataset=data).issues == ()
+
+
+def test_values_of_one_sign_use_the_range_of_int16(classifier: Bundle) -> None:
+    data = _data(classifier, np.int16)
+    above = replace(data, x_test=np.abs(data.x_test))
+    quiet = replace(data, x_test=data.x_test // 16)
+    found = [{issue.code for issue in check_data(classifier.manifest, dataset=each).issues} for each in (above, quiet)]
+    assert found == [set(), {"INPUT_RANGE_UNUSED"}]
 
 
 def test_samples_of_other_types_are_refused() -> None:

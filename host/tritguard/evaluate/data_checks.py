@@ -168,8 +168,13 @@ def _saturated(facts: Facts) -> float | None:
 
 
 def _unused(facts: Facts) -> float:
-    """The share of the grid's steps below the lowest and above the highest that occur."""
+    """The share of the grid's steps below the lowest and above the highest that occur.
+
+    The grid of int16 has its zero in the middle, so values of one sign leave half of it: there the largest size counts.
+    """
     (low, high), (lowest, highest) = facts.used, facts.ends
+    if facts.grid.type == "int16":
+        return 1 - max(-low, high, 0) / -lowest
     return 1 - (high - low + 1) / (highest - lowest + 1)
 
 
