@@ -150,7 +150,7 @@ def test_sums_and_factors_beyond_tflms_arithmetic_are_refused() -> None:
 
 def test_other_ops_and_mixed_edges_are_refused_by_name() -> None:
     builder = WideBuilder((4,), 0.01, 0)
-    with pytest.raises(UnsupportedOpError, match="16-bit activations, which are supported of ADD"):
+    with pytest.raises(UnsupportedOpError, match="16-bit activations, which are supported of ABS"):
         read_graph(builder.build(builder.unary("HARD_SWISH", builder.input, (0.01, 0))))
     builder = WideBuilder((4,), 0.01, 0)
     builder.tensors[builder.input].zero_points = [1]

@@ -31,6 +31,12 @@ static inline int32_t mul(const tg_wide_binary_t *p, int32_t a, int32_t b)
     return scaled(a * b, p->scale_out);
 }
 
+static inline int32_t squared_difference(const tg_wide_binary_t *p, int32_t a, int32_t b)
+{
+    const int32_t difference = scaled(a, p->scale_a) - scaled(b, p->scale_b);
+    return scaled(difference * difference, p->scale_out);
+}
+
 static inline int32_t maximum(const tg_wide_binary_t *p, int32_t a, int32_t b)
 {
     (void)p;
@@ -87,6 +93,11 @@ void tg_wide_sub(const tg_wide_binary_t *p, const void *a, const void *b, void *
 void tg_wide_mul(const tg_wide_binary_t *p, const void *a, const void *b, void *out)
 {
     walk(p, a, b, out, mul);
+}
+
+void tg_wide_squared_difference(const tg_wide_binary_t *p, const void *a, const void *b, void *out)
+{
+    walk(p, a, b, out, squared_difference);
 }
 
 void tg_wide_maximum(const tg_wide_binary_t *p, const void *a, const void *b, void *out)

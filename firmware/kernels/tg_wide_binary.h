@@ -9,8 +9,8 @@
 #define TG_WIDE_BINARY_AXES 4
 
 /* The output is walked in order; a step of 0 repeats an operand along an axis. Unused axes come first and have size 1.
- * ADD and SUB rescale both operands (scale_a, scale_b, with 15 bits of headroom) and then the result (scale_out). MUL
- * rescales the product (scale_out). MAXIMUM and MINIMUM do not rescale. */
+ * ADD and SUB rescale both operands (scale_a, scale_b, with 15 bits of headroom) and then the result (scale_out);
+ * SQUARED_DIFFERENCE does without headroom. MUL rescales the product (scale_out). MAXIMUM and MINIMUM do not rescale. */
 typedef struct {
     int32_t sizes[TG_WIDE_BINARY_AXES];
     int32_t steps_a[TG_WIDE_BINARY_AXES], steps_b[TG_WIDE_BINARY_AXES];
@@ -22,6 +22,7 @@ typedef struct {
 void tg_wide_add(const tg_wide_binary_t *p, const void *a, const void *b, void *out);
 void tg_wide_sub(const tg_wide_binary_t *p, const void *a, const void *b, void *out);
 void tg_wide_mul(const tg_wide_binary_t *p, const void *a, const void *b, void *out);
+void tg_wide_squared_difference(const tg_wide_binary_t *p, const void *a, const void *b, void *out);
 void tg_wide_maximum(const tg_wide_binary_t *p, const void *a, const void *b, void *out);
 void tg_wide_minimum(const tg_wide_binary_t *p, const void *a, const void *b, void *out);
 

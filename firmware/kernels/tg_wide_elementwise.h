@@ -19,7 +19,8 @@ void tg_wide_requantize(const tg_wide_requantize_t *p, const void *in, void *out
 void tg_wide_narrow(const tg_wide_requantize_t *p, const void *in, void *out);     /* int16 to int8 */
 void tg_wide_widen(const tg_wide_requantize_t *p, const void *in, void *out);      /* int8 to int16 */
 
-/* Two slopes, rescaled by `above` from zero on and by `below` below it, and a clamp: LEAKY_RELU and RELU. */
+/* Two slopes, rescaled by `above` from zero on and by `below` below it, and a clamp: LEAKY_RELU,
+ * RELU and ABS, whose multiplier below zero is negative. */
 typedef struct {
     int32_t size;
     tg_scale_t above, below;

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tflite
 from numpy.typing import NDArray
 from typing_extensions import override
 
 from tests import emulated
+from tests.support.random_moves import resize_nearest
 from tests.support.tflite_builder import ModelBuilder, Quant
 from tests.support.tflite_tables import Table
 from tritguard.boards import CoreClass
@@ -166,6 +168,12 @@ def _layers(rng: np.random.Generator, builder: WideBuilder, tensor: int) -> int:
     return tensor
 
 
+def cast_options(source: str, sink: str) -> Table:
+    """The options of a CAST between two types."""
+    kinds = {"InDataType": source, "OutDataType": sink}
+    return Table("CastOptions", **{name: getattr(tflite.TensorType, kind) for name, kind in kinds.items()})
+
+
 def _further(builder: WideBuilder, image: int, curve: int, gates: list[int]) -> list[int]:
     """The ops that the road to the output has no room for."""
     scale, channels = builder.quant(image)[0], builder.shape(image)[2]
@@ -174,9 +182,16 @@ def _further(builder: WideBuilder, image: int, curve: int, gates: list[int]) -> 
     sides = builder.shape(image)[:2]
     summed = builder.activation((sides[0], channels), scale * 3, 0)
     matrix = builder.activation((sides[0], sides[0]), scale * scale * 16384 * channels, 0)
+    difference = builder.binary("SQUARED_DIFFERENCE", gates[0], gates[1], (2**-14, 0))
+    low = builder.tensor([1, *builder.shape(image)], "INT8", [scale], [0])
+    builder.op("CAST", [image], low, cast_options("INT16", "INT8"))
     rows = builder.reshape(curve, (builder.size(curve) // 5, 5))
     return [
         builder.unary("RELU6", relu, builder.quant(relu)),
+        builder.unary("ABS", image, (scale * 1.3, 0)),
+        builder.op("CAST", [low], builder.activation(builder.shape(image), scale, 0), cast_options("INT8", "INT16")),
+        resize_nearest(builder, image, (3, 5), align_corners=False, half_pixels=True),
+        difference,
         *pairs,
         builder.mean(image, (scale * 0.4, 0), keep_dims=True),
         builder.op("SUM", [image, builder.ints([2])], summed, Table("ReducerOptions", KeepDims=False)),

@@ -84,8 +84,13 @@ class WideQuantize(WideOp):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class WideCast(WideOp):
+    """CAST from int8 to int16, or from int16 to int8, which keeps the low byte; scales do not count."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class WideBinary(WideOp):
-    """ADD, SUB, MUL, MAXIMUM or MINIMUM of two int16 tensors, whose shapes may broadcast.
+    """ADD, SUB, MUL, SQUARED_DIFFERENCE, MAXIMUM or MINIMUM of two int16 tensors, whose shapes may broadcast.
 
     `inputs` are the operands that are activations; sizes and steps, in elements, are those of `Binary`.
 
@@ -93,7 +98,8 @@ class WideBinary(WideOp):
         constants: int16, the operands that are constants, None where an activation stands.
         sizes: the sizes of the output's axes, outermost first.
         steps: the steps of the two operands along these axes.
-        operand_requants: for ADD and SUB, the rescalings of the operands to a common scale with 15 extra bits.
+        operand_requants: for ADD and SUB, the rescalings of the operands to a common scale with 15 extra bits; for
+            SQUARED_DIFFERENCE those without.
         requant: the rescaling of the sum or product.
     """
 
@@ -106,7 +112,7 @@ class WideBinary(WideOp):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class WideSlopes(WideOp):
-    """LEAKY_RELU, RELU or RELU6: one rescaling from zero on and one below it, and the clamp of the first."""
+    """LEAKY_RELU, RELU, RELU6 or ABS: one rescaling from zero on and one below it, and the clamp of the first."""
 
     above: Requant
     below: Requant

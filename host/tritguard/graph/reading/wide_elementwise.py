@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import tflite
@@ -11,15 +12,15 @@ from numpy.typing import NDArray
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.arithmetic import fixed_point
 from tritguard.graph.arithmetic.curve import sigmoid_points
-from tritguard.graph.call import KernelCall, Parameters, calls, scale_fields, window_fields
+from tritguard.graph.call import KernelCall, Parameters, calls, filled, scale_fields, window_fields
 from tritguard.graph.flatbuffer import RawOp
-from tritguard.graph.model import Op, Pool2D, Requant, Tensor
+from tritguard.graph.model import Op, Pool2D, Requant, Reshape, Tensor
 from tritguard.graph.reading.binary import OPTIONS, to_one_scale, walk
 from tritguard.graph.reading.checks import NO_CLAMP, NO_WIDE_CLAMP, fused_clamp, options_of, same_scale, same_width
 from tritguard.graph.reading.pool import pool as narrow_pool
 from tritguard.graph.reading.reader import Reader
-from tritguard.graph.reading.registry import reads_wide
-from tritguard.graph.wide import WideBinary, WideCurve, WidePool, WideQuantize, WideSlopes
+from tritguard.graph.reading.registry import reads, reads_wide
+from tritguard.graph.wide import WideBinary, WideCast, WideCurve, WidePool, WideQuantize, WideSlopes
 
 _HEADROOM = 15
 _CURVE_SCALE = 1 / 32768  # of what comes out of the curves
@@ -67,6 +68,21 @@ def leaky_relu(reader: Reader, raw: RawOp) -> Op:
         operator=raw.name,
         above=_scaling(source.scale / output.scale),
         below=_scaling(source.scale * alpha / output.scale),
+    )
+
+
+@reads_wide("ABS")
+def absolute(reader: Reader, raw: RawOp) -> Op:
+    """ABS, whose slope below zero is that above it turned around."""
+    source, output = _in_out(reader, raw)
+    above = _scaling(source.scale / output.scale)
+    return WideSlopes(
+        index=raw.index,
+        inputs=(source.index,),
+        output=output.index,
+        operator=raw.name,
+        above=above,
+        below=replace(above, multiplier=-above.multiplier),
     )
 
 
@@ -122,9 +138,9 @@ def _curve_scale(scale: float, most: int) -> tuple[int, int]:
     return int(multiplier), shift
 
 
-@reads_wide("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", limits="MAXIMUM and MINIMUM: one scale")
+@reads_wide("ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", "MAXIMUM", "MINIMUM", limits="MAXIMUM and MINIMUM: one scale")
 def binary(reader: Reader, raw: RawOp) -> Op:
-    """ADD and SUB over a common scale, MUL, MAXIMUM and MINIMUM; either operand may be a constant."""
+    """ADD, SUB and SQUARED_DIFFERENCE over a common scale, MUL, MAXIMUM and MINIMUM; an operand may be a constant."""
     output = reader.output(raw)
     tensors = [reader.tensor(raw, position) for position in range(2)]
     constants = tuple(None if each.data is None else np.asarray(each.data) for each in tensors)
@@ -139,18 +155,8 @@ def binary(reader: Reader, raw: RawOp) -> Op:
     if output.width == 1:
         raise BadModelError("inputs and output differ in type", where=raw.describe())
     scales = (tensors[0].scales[0], tensors[1].scales[0])
-    clamp = NO_WIDE_CLAMP
-    if raw.name in OPTIONS:
-        clamp = fused_clamp(raw, options_of(raw, OPTIONS[raw.name]), output)
-    elif scales != (output.scale, output.scale):
-        raise UnsupportedOpError("inputs and output differ in scale", where=raw.describe())
-    rescalings, factor = None, scales[0] * scales[1] / output.scale
-    if raw.name in ("ADD", "SUB"):
-        rescalings, twice_max = to_one_scale(scales)
-        factor = twice_max / ((1 << _HEADROOM) * output.scale)
-        if factor >= 1:
-            what = f"output scale {output.scale:.3g} is too small for the inputs' scales"
-            raise BadModelError(what, where=raw.describe())
+    clamp = fused_clamp(raw, options_of(raw, OPTIONS[raw.name]), output) if raw.name in OPTIONS else NO_WIDE_CLAMP
+    rescalings, factor = _pair_factors(raw, scales, output.scale)
     sizes, steps = walk(raw, (tensors[0].shape, tensors[1].shape), output)
     return WideBinary(
         index=raw.index,
@@ -163,6 +169,25 @@ def binary(reader: Reader, raw: RawOp) -> Op:
         operand_requants=rescalings,
         requant=_scaling(factor, clamp),
     )
+
+
+def _pair_factors(
+    raw: RawOp, scales: tuple[float, float], out_scale: float
+) -> tuple[tuple[Requant, Requant] | None, float]:
+    """The rescalings of the operands, if there are any, and the factor of the result."""
+    if raw.name == "MUL":
+        return None, scales[0] * scales[1] / out_scale
+    if raw.name in ("MAXIMUM", "MINIMUM"):
+        if scales != (out_scale, out_scale):
+            raise UnsupportedOpError("inputs and output differ in scale", where=raw.describe())
+        return None, 1.0
+    rescalings, twice_max = to_one_scale(scales)
+    if raw.name == "SQUARED_DIFFERENCE":
+        return rescalings, twice_max * twice_max / out_scale
+    factor = twice_max / ((1 << _HEADROOM) * out_scale)
+    if factor >= 1:
+        raise BadModelError(f"output scale {out_scale:.3g} is too small for the inputs' scales", where=raw.describe())
+    return rescalings, factor
 
 
 def _flat(values: NDArray[np.int16] | None) -> NDArray[np.int16] | None:
@@ -184,6 +209,27 @@ def pool(reader: Reader, raw: RawOp) -> Op:
         act_min=op.act_min,
         act_max=op.act_max,
     )
+
+
+@reads("CAST", device="nothing, a copy, or a widening", limits="CAST: of activations, int8 and int16", any_width=True)
+def cast(reader: Reader, raw: RawOp) -> Op:
+    """CAST of steps, whatever their scales: the low byte of an int16, or an int8 as it is."""
+    source, output = reader.in_out(raw)
+    if source.size != output.size:
+        raise BadModelError(f"{list(source.shape)} into {list(output.shape)}", where=raw.describe())
+    if source.width == output.width:
+        return Reshape(index=raw.index, inputs=(source.index,), output=output.index)
+    return WideCast(index=raw.index, inputs=(source.index,), output=output.index, operator=raw.name)
+
+
+@calls(WideCast)
+def _cast_call(_op: WideCast, source: Tensor, sink: Tensor) -> KernelCall:
+    if source.width > sink.width:  # the low bytes, which come first
+        parameters: Parameters = {"offset": 0, "sizes": filled((sink.size,), 1, 5), "steps": filled((2,), 0, 5)}
+        return KernelCall("tg_view", "tg_view.c", parameters)
+    same = {"multiplier": 1 << 30, "shift": 1}
+    widening: Parameters = {"size": sink.size, "in_zero_point": 0, "scale": same, "out_zero_point": 0}
+    return KernelCall("tg_wide_widen", "tg_wide_elementwise.c", widening, struct="tg_wide_requantize_t")
 
 
 @calls(WideQuantize)
