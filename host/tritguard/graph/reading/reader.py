@@ -53,13 +53,11 @@ class Reader:
             raw = replace(raw, scales=(1.0,), zero_points=(0,))
         if len(raw.scales) != 1 or len(raw.zero_points) != 1 or raw.scales[0] == 0:
             raise BadModelError(f"tensor {raw.index} lacks a scale and zero point", where=where)
-        lowest, highest = (fixed_point.INT8_MIN, fixed_point.INT8_MAX) if raw.type == "INT8" else (0, 0)
-        if not lowest <= raw.zero_points[0] <= highest:
-            raise BadModelError(
-                f"tensor {raw.index} of {raw.type} has zero point {raw.zero_points[0]}, at least {lowest} and at most "
-                f"{highest} is supported",
-                where=where,
-            )
+        if raw.type == "INT16" and raw.zero_points[0]:
+            what = f"tensor {raw.index} is INT16 with zero point {raw.zero_points[0]}, 0 is supported"
+            raise BadModelError(what, where=where)
+        if not fixed_point.INT8_MIN <= raw.zero_points[0] <= fixed_point.INT8_MAX:
+            raise BadModelError(f"tensor {raw.index} has zero point {raw.zero_points[0]}", where=where)
         if math.prod(raw.shape) == 0:
             raise UnsupportedOpError(f"tensor {raw.index} has shape {list(raw.shape)}, which is empty", where=where)
         return self._registered(
