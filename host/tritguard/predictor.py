@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tritguard.errors import BadInputError
 from tritguard.records import Record
 
-Int8 = NDArray[np.int8]
+Int8 = NDArray[np.int8]  # of int16 where a model has it at that edge
 
 _TOLERANCE = 0.01
 
