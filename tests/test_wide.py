@@ -148,6 +148,15 @@ def test_sums_and_factors_beyond_tflms_arithmetic_are_refused() -> None:
         read_graph(content)
 
 
+def test_what_leaves_32_bits_is_refused() -> None:
+    builder = WideBuilder((4,), 6.0, 0)
+    with pytest.raises(UnsupportedOpError, match="input scale 6, at which products leave 32 bits"):
+        read_graph(builder.build(builder.unary("TANH", builder.input, (2**-15, 0))))
+    builder = WideBuilder((300, 300, 1), 0.1, 0)
+    with pytest.raises(UnsupportedOpError, match="whose sums leave 32 bits"):
+        read_graph(builder.build(builder.pool(builder.input, "AVERAGE", (300, 300), (1, 1), False, "NONE")))
+
+
 def test_other_ops_and_mixed_edges_are_refused_by_name() -> None:
     builder = WideBuilder((4,), 0.01, 0)
     with pytest.raises(UnsupportedOpError, match="16-bit activations, which are supported of ABS"):

@@ -48,7 +48,7 @@ void tg_wide_slopes(const tg_wide_slopes_t *p, const void *in, void *out)
 
 static inline int32_t turned(const tg_wide_curve_t *p, int32_t value)
 {
-    return ((value * p->multiplier) + ((1 << p->shift) >> 1)) >> p->shift;
+    return ((value * p->multiplier) + (int32_t)((UINT32_C(1) << (uint32_t)p->shift) >> 1)) >> p->shift;
 }
 
 void tg_wide_logistic(const tg_wide_curve_t *p, const void *in, void *out)

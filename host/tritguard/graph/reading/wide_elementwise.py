@@ -25,6 +25,7 @@ from tritguard.graph.wide import WideBinary, WideCast, WideCurve, WidePool, Wide
 _HEADROOM = 15
 _CURVE_SCALE = 1 / 32768  # of what comes out of the curves
 _INPUT_BITS = 12  # the fraction bits of what goes into them
+_MOST_FACTOR = (1 << 16) - 1  # by which any int16 may be multiplied, or so many added, within 32 bits
 
 
 def _in_out(reader: Reader, raw: RawOp) -> tuple[Tensor, Tensor]:
@@ -111,6 +112,10 @@ def curve(reader: Reader, raw: RawOp) -> Op:
     if output.scale != _CURVE_SCALE:
         raise BadModelError("output scale is not 1/32768", where=raw.describe())
     multiplier, shift = _curve_scale(source.scale, most=1 if raw.name == "TANH" else 0)
+    if multiplier > _MOST_FACTOR:
+        raise UnsupportedOpError(
+            f"input scale {source.scale:.3g}, at which products leave 32 bits", where=raw.describe()
+        )
     return WideCurve(
         index=raw.index,
         inputs=(source.index,),
@@ -199,6 +204,8 @@ def pool(reader: Reader, raw: RawOp) -> Op:
     """AVERAGE_POOL_2D and MAX_POOL_2D."""
     op = narrow_pool(reader, raw)
     assert isinstance(op, Pool2D)
+    if math.prod(op.window.kernel) > _MOST_FACTOR:
+        raise UnsupportedOpError(f"a window of {op.window.kernel}, whose sums leave 32 bits", where=raw.describe())
     return WidePool(
         index=raw.index,
         inputs=op.inputs,
