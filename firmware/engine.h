@@ -32,9 +32,9 @@ void engine_reset(void);
  * docs/serial-protocol.md finds it by its name. */
 extern const frame_room_t engine_room;
 
-/* Run the model: int8[CONFIG_INPUT_BYTES] -> int8[CONFIG_OUTPUT_BYTES], int32[CONFIG_LOGIT_COUNT]. `input` is aligned
- * to 4 bytes; it may be overwritten if it is the payload of a packet in engine_room. Returns 0, or the engine's own
- * error code if the model did not run. */
+/* Run the model: the bytes of its input (CONFIG_INPUT_BYTES) and of its output (CONFIG_OUTPUT_BYTES), which are int8 or
+ * int16, and int32[CONFIG_LOGIT_COUNT]. `input` and `output` are aligned to 4 bytes; `input` may be overwritten if it is
+ * the payload of a packet in engine_room. Returns 0, or the engine's own error code if the model did not run. */
 uint32_t engine_run(const int8_t *input, int8_t *output, int32_t *logits);
 
 #ifdef __cplusplus

@@ -56,7 +56,7 @@ RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 INNER = {
     "graph": [
         {"model", "flatbuffer"},
-        {"stateful"},
+        {"stateful", "wide"},
         {"arithmetic", "call"},
         {"formats"},
         {"arena", "passes", "reading"},

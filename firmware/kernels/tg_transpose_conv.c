@@ -1,24 +1,7 @@
 #include "tg_transpose_conv.h"
 
 #include "tg_output.h"
-
-/* The taps of one axis that reach an output coordinate are first, first + stride, ... below end. Tap k reads
- * input coordinate (at - k) / stride. */
-typedef struct {
-    int32_t at, first, end;
-} tg_taps_t;
-
-static tg_taps_t taps(int32_t out, int32_t stride, int32_t pad, int32_t kernel, int32_t size)
-{
-    tg_taps_t t;
-    t.at = out + pad;
-    t.first = t.at % stride;
-    if (t.at - t.first >= size * stride) { /* earlier taps would read past the input's end */
-        t.first = t.at - ((size - 1) * stride);
-    }
-    t.end = tg_min(kernel, t.at + 1);
-    return t;
-}
+#include "tg_transposed.h"
 
 static inline int32_t dot(const int8_t *x, const int8_t *w, int32_t zero_point, int32_t count)
 {
@@ -29,8 +12,8 @@ static inline int32_t dot(const int8_t *x, const int8_t *w, int32_t zero_point, 
     return sum;
 }
 
-static int32_t gathered(const tg_transpose_conv_t *p, const int8_t *in, int32_t channel, tg_taps_t y,
-                        tg_taps_t x)
+static int32_t gathered(const tg_transpose_conv_t *p, const int8_t *in, int32_t channel, tg_reach_t y,
+                        tg_reach_t x)
 {
     const tg_window_t *w = &p->window;
     int32_t sum = 0;
@@ -52,9 +35,9 @@ void tg_transpose_conv(const tg_transpose_conv_t *p, const int8_t *in, int8_t *o
     const tg_sink_t sink = {out, NULL};
     int32_t element = 0;
     for (int32_t oy = 0; oy < w->out_h; oy++) {
-        const tg_taps_t y = taps(oy, w->stride_h, w->pad_top, w->kernel_h, w->in_h);
+        const tg_reach_t y = tg_reach(oy, w->stride_h, w->pad_top, w->kernel_h, w->in_h);
         for (int32_t ox = 0; ox < w->out_w; ox++) {
-            const tg_taps_t x = taps(ox, w->stride_w, w->pad_left, w->kernel_w, w->in_w);
+            const tg_reach_t x = tg_reach(ox, w->stride_w, w->pad_left, w->kernel_w, w->in_w);
             for (int32_t c = 0; c < w->out_c; c++) {
                 tg_output(&p->layer, NULL, c, gathered(p, in, c, y, x), sink, element);
                 element++;

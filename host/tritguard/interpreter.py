@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LEAST = -1  # in place of an arena's size: find the smallest one
 _FIRST_ARENA, _LAST_ARENA = 1 << 20, 1 << 28
 _ARENA_STEP = 16  # TFLM's alignment
-_FLOAT32, _UINT8, _INT8, _RESOURCE = 0, 3, 9, 13  # the schema's TensorType
+_FLOAT32, _UINT8, _INT16, _INT8, _RESOURCE = 0, 3, 7, 9, 13  # the schema's TensorType
 
 
 class Interpreter:
@@ -80,11 +80,11 @@ class Interpreter:
         rest = sample.reshape(-1)
         for number, edge in enumerate(self.sources):
             part, rest = rest[: prod(edge.shape)], rest[prod(edge.shape) :]
-            self._interpreter.set_input(edge.from_int8(part.reshape(edge.shape)), number)
+            self._interpreter.set_input(edge.from_steps(part.reshape(edge.shape)), number)
         self._interpreter.invoke()
         outputs = [np.array(self._interpreter.get_output(number)) for number in range(len(self.sinks))]
         return np.concatenate(
-            [edge.to_int8(output).reshape(-1) for edge, output in zip(self.sinks, outputs, strict=True)]
+            [edge.to_steps(output).reshape(-1) for edge, output in zip(self.sinks, outputs, strict=True)]
         )
 
 
@@ -100,7 +100,7 @@ def keeps_state(graph: Any) -> bool:
 
 @dataclass(frozen=True)
 class Edge:
-    """An input or output of the golden model: its type, and the quantization of the int8 tensor the device has instead.
+    """An input or output of the golden model: its type, and the quantization of the tensor the device has instead.
 
     Conversion is exact in both directions: the float32 value of a step is nearer to that step than to any other, and
     uint8 is int8 shifted by 128.
@@ -110,20 +110,22 @@ class Edge:
     type: int
     scale: float
     zero_point: int
+    wide: bool = False  # whether the steps are int16
 
-    def from_int8(self, q: Int8) -> NDArray[Any]:
-        """The golden tensor's values, of its type, for int8 steps of any shape."""
+    def from_steps(self, q: Int8) -> NDArray[Any]:
+        """The golden tensor's values, of its type, for steps of any shape."""
         if self.type == _FLOAT32:
             return np.asarray((q.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale))
         return (q.astype(np.int16) + 128).astype(np.uint8) if self.type == _UINT8 else q
 
-    def to_int8(self, value: NDArray[Any]) -> Int8:
-        """The int8 steps for values of the golden tensor's type, of any shape."""
+    def to_steps(self, value: NDArray[Any]) -> Int8:
+        """The steps, int8 or int16, for values of the golden tensor's type, of any shape."""
+        steps: NDArray[Any] = value
         if self.type == _FLOAT32:
-            return np.asarray(np.round(value / np.float32(self.scale)) + self.zero_point, dtype=np.int8)
+            steps = np.round(value / np.float32(self.scale)) + self.zero_point
         if self.type == _UINT8:
-            return (value.astype(np.int16) - 128).astype(np.int8)
-        return np.asarray(value, dtype=np.int8)
+            steps = value.astype(np.int16) - 128
+        return np.asarray(steps, dtype=np.int16 if self.wide else np.int8)
 
 
 def _graph(content: bytes) -> Any:
@@ -151,10 +153,11 @@ def _edges(graph: Any) -> tuple[list[Edge], list[Edge]]:
 def _edge(graph: Any, outer: int, inner: int) -> Edge:
     tensor = graph.Tensors(outer)
     kind, shape = tensor.Type(), tuple(tensor.ShapeAsNumpy().tolist())
-    quantization = graph.Tensors(outer if kind == _INT8 else inner).Quantization()
-    if kind == _INT8 and (quantization is None or quantization.ScaleLength() == 0):
-        return Edge(shape, kind, 1.0, 0)
-    return Edge(shape, kind, float(quantization.Scale(0)), int(quantization.ZeroPoint(0)))
+    own = graph.Tensors(outer if kind in (_INT8, _INT16) else inner)
+    quantization, wide = own.Quantization(), own.Type() == _INT16
+    if kind in (_INT8, _INT16) and (quantization is None or quantization.ScaleLength() == 0):
+        return Edge(shape, kind, 1.0, 0, wide)
+    return Edge(shape, kind, float(quantization.Scale(0)), int(quantization.ZeroPoint(0)), wide)
 
 
 def _child(model: str, x: str, scores: str, arena: str, alternate: str) -> None:

@@ -96,7 +96,7 @@ class Oracle(Predictor):
         sinks = self._interpreter.sinks
         if len(sinks) > 1:
             return LabelRule(kind="none", classes=0)
-        return LabelRule.of(sinks[0].shape, sinks[0].scale, sinks[0].zero_point)
+        return LabelRule.of(sinks[0].shape, sinks[0].scale, sinks[0].zero_point, bits=16 if sinks[0].wide else 8)
 
 
 def keeps_state(content: bytes) -> bool:
@@ -115,10 +115,17 @@ def builtin_code(code: Any) -> int:
     return max(int(number), int(code.DeprecatedBuiltinCode()))
 
 
-def probes(shape: tuple[int, ...], count: int) -> Int8:
-    """int8[count, *shape] on which implementations are compared: both extremes, then noise; the same on every call."""
-    noise = np.random.default_rng(0).integers(-128, 128, (count - 2, *shape), dtype=np.int8)
-    return np.concatenate([np.full((1, *shape), -128, np.int8), np.full((1, *shape), 127, np.int8), noise])
+def probes(shape: tuple[int, ...], count: int, dtype: np.dtype[Any] | type = np.int8) -> Int8:
+    """steps[count, *shape] on which implementations are compared: both extremes, then noise; the same on every call.
+
+    Args:
+        shape: of a sample.
+        count: at least two.
+        dtype: int8 or int16.
+    """
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    noise = np.random.default_rng(0).integers(low, high, (count - 2, *shape), dtype=dtype, endpoint=True)
+    return np.concatenate([np.full((1, *shape), low, dtype), np.full((1, *shape), high, dtype), noise])
 
 
 @cache
@@ -182,4 +189,4 @@ def _apart(content: bytes, x: Int8, arena_bytes: int, alternate_bytes: int) -> t
             said = done.stderr.decode(errors="replace").splitlines()
             first = next((line for line in said if line.strip()), f"exit status {done.returncode}")
             raise BadModelError(f"TensorFlow Lite Micro refuses the model ({first.strip()})")
-        return np.asarray(np.load(scores), dtype=np.int8), done.stdout.decode()
+        return np.asarray(np.load(scores)), done.stdout.decode()

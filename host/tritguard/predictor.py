@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from tritguard.errors import BadInputError
 from tritguard.records import Record
 
-Int8 = NDArray[np.int8]
+Int8 = NDArray[np.int8]  # of int16 where a model has it at that edge
 
-_WHOLE_RANGE = 255  # int8 steps from the lowest value to the highest
 _TOLERANCE = 0.01
 
 
 class LabelRule(Record):
-    """How the predicted class follows from a model's int8 output.
+    """How the predicted class follows from a model's output.
 
     Attributes:
         kind: `argmax`: the class is the place of the largest score, and of equal ones the first. `threshold`: the model
@@ -28,7 +27,7 @@ class LabelRule(Record):
             vector of scores, so it has no class.
         classes: the number of classes; 0 if there are none.
         threshold: the threshold as a real value; None unless `kind` is `threshold`.
-        threshold_steps: the same threshold in int8 steps, which may lie between two of them.
+        threshold_steps: the same threshold in steps of the output, which may lie between two of them.
     """
 
     kind: Literal["argmax", "threshold", "none"]
@@ -37,25 +36,28 @@ class LabelRule(Record):
     threshold_steps: float | None = None
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], scale: float, zero_point: int) -> Self:
-        """Derive the rule of an int8 output.
+    def of(cls, shape: tuple[int, ...], scale: float, zero_point: int, bits: int = 8) -> Self:
+        """Derive the rule of an output.
 
         A single output whose int8 values all lie from 0 to 1 is a probability, as that of a sigmoid is (TFLite gives it
         scale 1/256 and zero point -128), and its threshold is 0.5. Any other single output is a logit, whose threshold
-        is 0.
+        is 0. A sigmoid of int16 has scale 2^-15; a logit is not taken for one, as its scale would hardly be that.
 
         Args:
             shape: the output's shape, with or without a batch of 1, such as (10,) or (1, 1, 1, 10). Scores lie along
                 its only axis that is longer than 1.
             scale: the output's scale.
             zero_point: the output's zero point.
+            bits: 8 or 16.
         """
         size = prod(shape)
         if size != max(shape, default=1):
             return cls(kind="none", classes=0)
         if size > 1:
             return cls(kind="argmax", classes=size)
-        threshold = 0.5 if zero_point == -128 and scale * _WHOLE_RANGE <= 1 + _TOLERANCE else 0.0
+        narrow = bits == 8 and zero_point == -128 and scale * 255 <= 1 + _TOLERANCE
+        wide = bits == 16 and scale == 2**-15
+        threshold = 0.5 if narrow or wide else 0.0
         return cls(kind="threshold", classes=2, threshold=threshold, threshold_steps=zero_point + threshold / scale)
 
 
@@ -64,7 +66,7 @@ class Outputs:
     """What a model answers for n inputs.
 
     Attributes:
-        scores: int8[n, k], the model's quantized output.
+        scores: int8[n, k], the model's quantized output; int16 of a model whose output has 16 bits.
         logits: float64[n, k] or None: the last layer's int32 accumulators times the manifest's scale for each class,
             which makes them comparable across classes. None if the implementation does not give them.
         ticks: int64[n] or None: the time of each inference in ticks of the board's timer.
@@ -136,7 +138,7 @@ class Predictor(Protocol):
     """Something that runs the deployed model. Attacks and evaluation never ask which implementation it is."""
 
     def predict(self, x: Int8) -> Outputs:
-        """Run the model on x, int8[n, *input_shape].
+        """Run the model on x, int8[n, *input_shape], or int16 if the model's input has 16 bits.
 
         A model with state runs on streams, int8[n, frames, *input_shape], each of which begins with the initial state.
         """

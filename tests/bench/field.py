@@ -135,7 +135,7 @@ def try_model(path: Path, name: str, *, counted: bool, arrays: bool) -> Entry:
             made = golden_of(content)
             bundle = write_bundle(made.content, Path(folder) / "bundle", name="field")
             manifest = bundle.manifest
-            x = manifest.as_streams(probes(manifest.input_shape, INPUTS), STREAMS)
+            x = manifest.as_streams(probes(manifest.input_shape, INPUTS, manifest.input_dtype), STREAMS)
             theirs, use = measure_apart(made.content, x)
         except TritguardError as error:
             return known.model_copy(update={"reason": first_line(error), "tflm_takes": _tflm_takes(content)})

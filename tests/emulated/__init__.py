@@ -40,14 +40,17 @@ EVERY = (M0PLUS, M3, M4, M7, M33, M55)
 
 @dataclass(frozen=True)
 class Case:
-    """A model and its inputs, int8[n, ...], one stream for a model with state; n is the same for all cases of a run."""
+    """A model and its inputs, int8 or int16 [n, ...], one stream for a model with state.
+
+    All cases of a run have the same n.
+    """
 
     bundle: Bundle
     x: NDArray[np.int8]
 
 
 def run(core: Core, cases: Sequence[Case], folder: Path) -> list[tuple[NDArray[np.int8], NDArray[np.int32]]]:
-    """int8[n, outputs] and int32[n, logits] of every case, from one emulated run in an empty folder."""
+    """steps[n, outputs] and int32[n, logits] of every case, from one emulated run in an empty folder."""
     for tool in ("arm-none-eabi-gcc", "qemu-system-arm"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
@@ -65,7 +68,9 @@ def run(core: Core, cases: Sequence[Case], folder: Path) -> list[tuple[NDArray[n
         logits = size if case.bundle.manifest.logits is not None else 0
         count = len(case.x) * (size + 4 * logits)
         rows = np.frombuffer(content, dtype=np.uint8, count=count, offset=at).reshape(len(case.x), -1)
-        results.append((rows[:, :size].copy().view(np.int8), rows[:, size:].copy().view(np.int32)))
+        results.append(
+            (rows[:, :size].copy().view(case.bundle.manifest.output_dtype), rows[:, size:].copy().view(np.int32))
+        )
         at += count
     assert at == len(content)
     return results
@@ -85,7 +90,7 @@ def _link(core: Core, cases: Sequence[Case], folder: Path) -> Path:
         objects.append(_compile(flags + names, case.bundle.c_dir / "tg_model.c", folder / f"model_{i}.o"))
     objects += [_kernel(tuple(flags), name) for name in sorted(kernels)]
     (folder / "models.h").write_text(_table(cases))
-    (folder / "inputs.bin").write_bytes(b"".join(case.x.tobytes() for case in cases))
+    (folder / "inputs.bin").write_bytes(b"".join(map(_inputs, cases)))
     elf = folder / "runner.elf"
     memory = [
         f"-Wl,--defsym={name}_{fact}={getattr(region, fact.lower())}"
@@ -98,6 +103,12 @@ def _link(core: Core, cases: Sequence[Case], folder: Path) -> Path:
         cwd=folder, check=True,
     )  # fmt: skip
     return elf
+
+
+def _inputs(case: Case) -> bytes:
+    """A case's inputs one after the other; those of the next case begin at a word."""
+    content = case.x.tobytes()
+    return content + bytes(-len(content) % 4)
 
 
 def _assert_shipped_as_they_are(bundle: Bundle) -> None:
@@ -147,9 +158,9 @@ def _table(cases: Sequence[Case]) -> str:
         logits = 0 if manifest.logits is None else manifest.output_bytes
         reset = f"reset_{i}" if manifest.state_bytes else "0"
         entries.append(
-            f"    {{{reset}, call_{i}, inputs + {at}, {case.x[0].size}, {manifest.output_bytes}, {logits}}},"
+            f"    {{{reset}, call_{i}, inputs + {at}, {case.x[0].nbytes}, {manifest.output_bytes}, {logits}}},"
         )
-        at += case.x.size
+        at += len(_inputs(case))
     return "\n".join([*lines, "static const model_t models[] = {", *entries, "};", ""])
 
 

@@ -20,7 +20,7 @@ static uint32_t semihost(uint32_t operation, const void *argument)
     return r0;
 }
 
-static int8_t output[LARGEST_OUTPUT];
+_Alignas(4) static int8_t output[LARGEST_OUTPUT];
 static int32_t logits[LARGEST_OUTPUT];
 
 extern uint32_t ld_stack_end;

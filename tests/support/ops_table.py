@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tests.support.shared import ROOT
 from tritguard.graph import SUPPORTED_OPS
-from tritguard.graph.reading.registry import FACTS
+from tritguard.graph.reading.registry import FACTS, WIDE_LIMITS
 
 PAGE = ROOT / "docs" / "ops.md"
-_HEAD = "| ops | on the device | limits |\n|---|---|---|\n"
+_HEAD = "| ops | on the device | limits | also with 16-bit activations |\n|---|---|---|---|\n"
 
 
 def table() -> str:
@@ -18,8 +18,15 @@ def table() -> str:
     lines = []
     for device, names in rows.items():
         limits = dict.fromkeys(FACTS[name].limits for name in names if FACTS[name].limits)
-        lines.append(f"| {', '.join(names)} | {device} | {'; '.join(limits)} |\n")
+        lines.append(f"| {', '.join(names)} | {device} | {'; '.join(limits)} | {_wide(names)} |\n")
     return _HEAD + "".join(lines)
+
+
+def _wide(names: list[str]) -> str:
+    """Which of these ops are taken with 16-bit activations too, and their limits."""
+    wide = [name for name in names if name in WIDE_LIMITS]
+    limits = dict.fromkeys(WIDE_LIMITS[name] for name in wide if WIDE_LIMITS[name])
+    return "; ".join(["all" if wide == names else ", ".join(wide), *limits]) if wide else ""
 
 
 def documented(page: str) -> str:

@@ -14,7 +14,9 @@ import numpy as np
 import tflite
 from numpy.typing import NDArray
 
-DTYPES = {"INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "FLOAT32": np.float32, "UINT8": np.uint8}
+DTYPES = {
+    "INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64, "FLOAT32": np.float32, "UINT8": np.uint8,
+}  # fmt: skip
 
 
 class Table:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tritguard.api.source import golden, title
-from tritguard.data import read_samples, to_input_bytes
+from tritguard.data import read_samples
 from tritguard.emit.tflm import Arrays, edges, write_arrays
 from tritguard.errors import about
 from tritguard.predictor import Int8
@@ -67,4 +67,4 @@ def _real_inputs(content: bytes, samples: Path) -> Int8:
     x = read_samples(samples)
     source, _ = edges(content)
     chosen = x[np.linspace(0, len(x) - 1, min(_REAL_INPUTS, len(x))).astype(int)]
-    return to_input_bytes(chosen, source.scale, source.zero_point)
+    return source.steps_of(chosen)

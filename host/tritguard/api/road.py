@@ -222,6 +222,7 @@ def _go(config: RunSettings, board: Board, folder: Path, road: _Followed, text: 
     road.begins("convert")
     converting = partial(convert, source, folder / "bundle", core=board.core, classes=data.classes, name=config.name)
     bundle = _shown(road, "Converting", partial(converting, data=data, note=watch.note))
+    bundle.manifest.check_narrow()  # before anything is built for the attacks
     watch.converted(bundle)
     road.begins("build")
     building = partial(build, bundle, folder / "build", board=board, budget=config.build)

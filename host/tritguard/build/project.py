@@ -77,9 +77,9 @@ def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine, ma
         "cxx_flags": [flag for flag in engine.flags if flag not in C_ONLY],
         "version": __version__,
         "build_id": build_id(bundle, board, engine, max_ram),
-        "input_bytes": prod(bundle.manifest.input.shape),
+        "input_bytes": bundle.manifest.input.bytes,
         "keeps_state": bundle.manifest.state_bytes > 0,
-        "output_bytes": prod(bundle.manifest.output.shape),
+        "output_bytes": bundle.manifest.output.bytes,
         "macs": bundle.manifest.macs + bundle.manifest.removed.macs,  # an engine may run the model as it was
         "elements": sum(prod(layer.output_shape) for layer in bundle.manifest.layers),
         "layer_count": 1 + max(layer.index for layer in bundle.manifest.layers),
@@ -93,7 +93,7 @@ def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine, ma
         _copy(firmware_dir() / "platform" / name, folder / "platform" / name)
     (folder / "boards").mkdir()
     (folder / "boards" / f"{board.id}.json").write_text(
-        json.dumps(_platformio_board(board, prod(bundle.manifest.input.shape), max_ram), indent=2)
+        json.dumps(_platformio_board(board, bundle.manifest.input.bytes, max_ram), indent=2)
     )
 
 

@@ -127,6 +127,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     wider = wider_threats(also)
     opened = open_bundle(bundle, trust=trust)
     opened.manifest.check_single()
+    opened.manifest.check_narrow()
     firmware, dataset = open_build(build), read_dataset(data)
     plan.check_installed()
     if not live:

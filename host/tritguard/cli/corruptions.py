@@ -39,6 +39,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     plan = settings(CORRUPTIONS, config, {"samples": samples, "seed": seed})
     opened = open_bundle(bundle, trust=trust)
     opened.manifest.check_single()
+    opened.manifest.check_narrow()
     built, dataset = open_build(build), read_dataset(data)
     with stages() as named:
         result = corruptions(

@@ -52,6 +52,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     )
     opened = open_bundle(bundle, trust=trust)
     opened.manifest.check_single()
+    opened.manifest.check_narrow()
     built, dataset = open_build(build), read_dataset(data)
     with study_stages() as named:
         result = sound(

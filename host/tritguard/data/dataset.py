@@ -17,7 +17,7 @@ from tritguard.data.mfcc import CLIP_SAMPLES, COEFFICIENTS, FRAMES, mfcc
 from tritguard.errors import BadInputError
 from tritguard.files import write_whole
 
-SampleArray = NDArray[Any]  # int8, uint8 or float32, [n, *input_shape]
+SampleArray = NDArray[Any]  # int8, int16, uint8 or float32, [n, *input_shape]
 Labels = NDArray[np.int64]
 
 PIXEL_UNIT = "pixel/255"
@@ -111,38 +111,43 @@ class Dataset:
         return WHOLE_PIXEL_UNIT if whole and self.input_unit == PIXEL_UNIT else self.input_unit
 
 
-def to_input_bytes(x: SampleArray, scale: float, zero_point: int) -> NDArray[np.int8]:
-    """Put samples on a model's int8 input grid, real value = scale * (int8 - zero_point).
+def to_input_bytes(
+    x: SampleArray, scale: float, zero_point: int, dtype: np.dtype[Any] | type = np.int8
+) -> NDArray[np.int8]:
+    """Put samples on a model's input grid, real value = scale * (step - zero_point).
 
     Args:
-        x: [n, *input_shape]. int8 is returned unchanged; float32 is rounded like in TFLite's QUANTIZE op (half away
-            from zero) and saturated; uint8 pixels 0 to 255 become -128 to 127.
+        x: [n, *input_shape]. Steps of the grid's own type are returned unchanged; float32 is rounded like in TFLite's
+            QUANTIZE op (half away from zero) and saturated; uint8 pixels 0 to 255 become -128 to 127.
         scale: the input's scale, positive.
         zero_point: the input's zero point.
+        dtype: of the steps, int8 or int16.
 
     Returns:
-        int8[n, *input_shape].
+        steps[n, *input_shape].
 
     Raises:
-        BadInputError: x has another dtype, a value is not finite, or x holds pixels but the model's int8 steps are not
+        BadInputError: x has another dtype, a value is not finite, or x holds pixels but the model's steps are not
             pixels.
     """
-    if x.dtype == np.int8:
-        return np.asarray(x, np.int8)
+    grid = np.dtype(dtype)
+    if x.dtype == grid:
+        return np.asarray(x, grid)
     if x.dtype == np.uint8:
-        if not _is_pixel_grid(scale, zero_point):
+        if grid != np.int8 or not _is_pixel_grid(scale, zero_point):
             raise BadInputError(
-                f"samples are uint8 pixels, but the model's input has scale {scale:g} and zero point {zero_point}",
-                fix="give float32 samples in the model's input unit, or int8 samples",
+                f"samples are uint8 pixels, but the model's {grid} input has scale {scale:g} and zero point "
+                f"{zero_point}",
+                fix=f"give float32 samples in the model's input unit, or {grid} samples",
             )
         return np.asarray(x.astype(np.int16) - 128, np.int8)
     if x.dtype != np.float32:
-        raise BadInputError(f"samples are {x.dtype}", fix="give int8, uint8 or float32")
+        raise BadInputError(f"samples are {x.dtype}, the model takes {grid}", fix=f"give {grid} or float32")
     if not np.isfinite(x).all():
         raise BadInputError("samples hold NaN or infinity")
     steps = (x / np.float32(scale)).astype(np.float64)
     rounded = np.trunc(steps + np.copysign(0.5, steps)) + zero_point
-    return np.asarray(np.clip(rounded, -128, 127), np.int8)
+    return np.asarray(np.clip(rounded, np.iinfo(grid).min, np.iinfo(grid).max), grid)
 
 
 def _is_pixel_grid(scale: float, zero_point: int) -> bool:
@@ -279,8 +284,8 @@ def _checked_samples(x: NDArray[Any], key: str, path: Path) -> SampleArray:
     if x.dtype == np.float64:
         with np.errstate(over="ignore"):  # what becomes infinite is refused below
             x = x.astype(np.float32)
-    if x.dtype not in (np.int8, np.uint8, np.float32):
-        raise BadInputError(f"{key} is {x.dtype}", where=str(path), fix="give int8, uint8 or float32 samples")
+    if x.dtype not in (np.int8, np.int16, np.uint8, np.float32):
+        raise BadInputError(f"{key} is {x.dtype}", where=str(path), fix="give int8, int16, uint8 or float32 samples")
     if x.ndim < 2 or x.size == 0:
         raise BadInputError(f"{key} has shape {x.shape}", where=str(path), fix="give (n, ...) with n > 0")
     if x.dtype == np.float32 and not np.isfinite(x).all():

@@ -128,7 +128,8 @@ class Device(Predictor):
         """Run the model on the inputs. A real board is sent the next one while it works on one.
 
         Args:
-            x: the inputs, int8[n, *input_shape]; of a model with state, streams int8[n, frames, *input_shape].
+            x: the inputs, int8[n, *input_shape], or int16 where the model takes it; of a model with state, streams
+                [n, frames, *input_shape].
             progress: called with (done, n) at the start and after each inference or stream.
 
         Raises:
@@ -139,7 +140,8 @@ class Device(Predictor):
         manifest.check_inputs(x)
         streams = manifest.state_bytes > 0
         shape = x.shape[: 1 + streams]
-        scores = np.empty((*shape, self.hello.outputs), dtype=np.int8)
+        steps = manifest.output_dtype
+        scores = np.empty((*shape, self.hello.outputs // steps.itemsize), dtype=steps)
         accumulators = np.empty((*shape, self.hello.logits), dtype=np.int32)
         ticks = np.empty(shape, dtype=np.int64)
         resent = self.resent_frames
@@ -147,7 +149,8 @@ class Device(Predictor):
             progress(0, len(x))
         for done, (at, answer) in enumerate(self._run_streams(x) if streams else self._run_samples(x), start=1):
             inference = self._link.parsed(self._parse_inference, answer)
-            scores[at], accumulators[at], ticks[at] = inference.scores, inference.accumulators, inference.ticks
+            scores[at], ticks[at] = inference.scores.view(steps), inference.ticks
+            accumulators[at] = inference.accumulators
             frames = shape[1] if streams else 1
             if progress is not None and done % frames == 0:
                 progress(done // frames, len(x))

@@ -28,29 +28,39 @@ C_DIR = "c"
 
 
 class EdgeTensor(Record):
-    """An input or output of the model, with real value = scale * (int8 - zero_point) and a shape without the batch.
+    """An input or output of the model, with real value = scale * (q - zero_point) and a shape without the batch.
 
-    `golden_type` is the type that the golden model has there. If it is not int8, the host converts and the C takes
-    int8.
+    `type` is that of the steps q, which the C takes or gives. `golden_type` is the type that the golden model has
+    there; if it is another, the host converts.
     """
 
     name: str
     shape: tuple[int, ...]
     scale: float
     zero_point: int
-    golden_type: Literal["int8", "uint8", "float32"] = "int8"
+    golden_type: Literal["int8", "int16", "uint8", "float32"] = "int8"
+    type: Literal["int8", "int16"] = "int8"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy's type of the steps, little endian as on the line."""
+        return np.dtype("<i2" if self.type == "int16" else "int8")
 
     @property
     def bytes(self) -> int:
-        """The size of the int8 tensor in bytes."""
-        return prod(self.shape)
+        """The size of the tensor of steps in bytes."""
+        return prod(self.shape) * self.dtype.itemsize
+
+    def steps_of(self, x: SampleArray) -> NDArray[np.int8]:
+        """Samples [n, ...] on this grid; see `to_input_bytes`."""
+        return to_input_bytes(x, self.scale, self.zero_point, self.dtype)
 
 
 def label_rule(*outputs: EdgeTensor) -> LabelRule:
     """How the predicted class follows from these outputs; that of several outputs is not known."""
     if len(outputs) > 1:
         return LabelRule(kind="none", classes=0)
-    return LabelRule.of(outputs[0].shape, outputs[0].scale, outputs[0].zero_point)
+    return LabelRule.of(outputs[0].shape, outputs[0].scale, outputs[0].zero_point, bits=8 * outputs[0].dtype.itemsize)
 
 
 class Logits(Record):
@@ -168,8 +178,8 @@ class Calibration(Record):
 
     @classmethod
     def of(cls, x: SampleArray, grid: EdgeTensor) -> Self:
-        """Describe x, [n, *input_shape]; see `to_input_bytes`."""
-        steps = to_input_bytes(x, grid.scale, grid.zero_point)
+        """Describe x, [n, *input_shape]; see `EdgeTensor.steps_of`."""
+        steps = grid.steps_of(x)
         return cls(samples=len(x), mean=float(steps.mean()), deviation=float(steps.std()))
 
 
@@ -194,6 +204,7 @@ class Manifest(Record):
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
     macs: int
     removed: Removed
+    activation_bits: Literal[8, 16] = 8  # of the widest activation, edges included
     state_bytes: int = 0  # kept from one inference to the next, outside the arena
     arena_bytes: int
     arena_lower_bound: int  # the most that one layer or chain needs at once; no plan with these kernels takes less
@@ -224,16 +235,31 @@ class Manifest(Record):
         return self.label or label_rule(self.output, *self.further_outputs)
 
     @property
+    def input_dtype(self) -> np.dtype[Any]:
+        """The type of the steps that a Predictor takes."""
+        return self.input.dtype
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape that a Predictor takes: that of the input, or the bytes of several inputs in one row."""
+        """The shape that a Predictor takes: that of the input, or the steps of several inputs in one row."""
         if not self.further_inputs:
             return self.input.shape
-        return (sum(edge.bytes for edge in (self.input, *self.further_inputs)),)
+        return (sum(prod(edge.shape) for edge in (self.input, *self.further_inputs)),)
+
+    @property
+    def output_dtype(self) -> np.dtype[Any]:
+        """The type of the steps that a Predictor gives."""
+        return self.output.dtype
+
+    @property
+    def output_size(self) -> int:
+        """The steps of all outputs, which a Predictor gives in one row."""
+        return sum(prod(edge.shape) for edge in (self.output, *self.further_outputs))
 
     @property
     def output_bytes(self) -> int:
-        """The bytes of all outputs, which a Predictor gives in one row."""
-        return sum(edge.bytes for edge in (self.output, *self.further_outputs))
+        """The bytes of all outputs."""
+        return self.output_size * self.output_dtype.itemsize
 
     def as_streams(self, frames: NDArray[np.int8], count: int = 1) -> NDArray[np.int8]:
         """Frames, int8[n, *input_shape], as a Predictor takes them: as `count` streams if the model keeps state."""
@@ -255,9 +281,9 @@ class Manifest(Record):
         return f"[{', '.join(map(str, (*['frames'] * (self.state_bytes > 0), *self.input_shape)))}]"
 
     def check_inputs(self, x: NDArray[Any]) -> None:
-        """Raise BadInputError unless x is what a Predictor takes: int8[n, *input_shape], or streams of such frames."""
-        if x.dtype != np.int8 or not self.takes(x.shape[1:]):
-            taken = f"int8[n, {self.sample_shape.strip('[]')}]"
+        """Raise BadInputError unless x is what a Predictor takes: steps[n, *input_shape], or streams of such frames."""
+        if x.dtype != self.input_dtype or not self.takes(x.shape[1:]):
+            taken = f"{self.input.type}[n, {self.sample_shape.strip('[]')}]"
             raise BadInputError(f"the model takes {taken}, not {x.dtype}{list(x.shape)}")
 
     def check_stateless(self) -> None:
@@ -266,6 +292,15 @@ class Manifest(Record):
             raise BadInputError(
                 f"keeps {self.state_bytes} bytes of state between inferences, which this study does not take",
                 where=self.name,
+            )
+
+    def check_narrow(self) -> None:
+        """Raise BadInputError if an activation has 16 bits, for what knows the 256 values of int8 alone."""
+        if self.activation_bits > 8:
+            raise BadInputError(
+                "has activations of 16 bits, and this study is of int8 networks",
+                where=self.name,
+                fix="convert, build, profile and evaluate take it as it is; quantize it to int8 for this",
             )
 
     def check_single(self) -> None:

@@ -20,6 +20,7 @@ from tritguard.graph.reading.fold import folded
 from tritguard.oracle import oracle_available, registered_name, registered_ops
 
 _WIDE = ("INT16", "INT32")
+_NARROWED = {("INT16", "INT8"), ("INT32", "INT8"), ("INT32", "INT16")}
 _HOST_OPS = {"ARG_MAX", "ARG_MIN", "CUSTOM TFLite_Detection_PostProcess", "CUSTOM PosenetDecoderOp"}
 
 
@@ -43,7 +44,7 @@ def golden_of(content: bytes) -> Golden:
         BadModelError, UnsupportedOpError: the file cannot be read.
         ToolMissingError: a part has to be left out, and the package that writes models is not installed.
     """
-    raw = parse(content)
+    raw, sizes = _with_sizes(parse(content))
     head, tail = _head(raw), _tail(raw)
     inner = _without(raw, head, tail)
     with reading():
@@ -58,35 +59,58 @@ def golden_of(content: bytes) -> Golden:
         more = f", as do {len(longer) - 1} others" if len(longer) > 1 else ""
         what = f"tensor {longer[0].index} has {longer[0].unread} bytes more than its shape takes{more}"
         notes.append(f"{what}: they are not read")
-    if not head and not tail and not ahead and not repeated:
+    if not head and not tail and not ahead and not repeated and not sizes:
         return Golden(content, tuple(notes))
     if not oracle_available():
-        what = (head or tail or ahead)[0].describe() if head or tail or ahead else "an output that is given twice"
+        what = "an output that is given twice" if repeated else "an input that says a size"
+        if head or tail or ahead:
+            what = (head or tail or ahead)[0].describe()
         raise ToolMissingError(
             f"{what} has to be left out, which needs TensorFlow Lite Micro's package",
             fix="pip install 'tritguard[oracle]' (Linux on x86-64)",
         )
     if repeated:
         notes.append("an output that the file gives more than once is given once")
+    if sizes:
+        notes.append("an input that says a transposed convolution's size is a constant, as the file has the size")
     if head:
-        notes.append(f"{_listed(head)} left to the host: the model begins with int8")
+        notes.append(f"{_listed(head)} left to the host: the model begins with what they give")
     if tail:
         notes.append(f"{_listed(tail)} left to the host: what they read are the model's outputs")
     if ahead:
         notes.append(f"{_listed(ahead)} computed ahead, as nothing in them depends on the input")
-    return Golden(_written(content, inner, after.tensors, {op.index for op in (*head, *tail, *ahead)}), tuple(notes))
+    gone = {op.index for op in (*head, *tail, *ahead)}
+    return Golden(_written(content, inner, after.tensors, gone, sizes), tuple(notes))
+
+
+def _with_sizes(raw: RawModel) -> tuple[RawModel, set[int]]:
+    """The model with inputs that only say the size of a TRANSPOSE_CONV's output as constants, and which those are.
+
+    TFLM does not read them: the output's shape in the file counts.
+    """
+    tensors, sizes = list(raw.tensors), set()
+    for tensor in raw.inputs:
+        readers = [op for op in raw.ops if tensor in op.inputs]
+        if raw.tensors[tensor].type != "INT32" or len(readers) != 1 or readers[0].name != "TRANSPOSE_CONV":
+            continue
+        if readers[0].inputs.index(tensor) == 0:
+            shape = np.array(raw.tensors[readers[0].outputs[0]].shape, dtype=np.int32)
+            tensors[tensor] = replace(raw.tensors[tensor], data=shape, shape=shape.shape)
+            sizes.add(tensor)
+    inputs = tuple(tensor for tensor in raw.inputs if tensor not in sizes)
+    return replace(raw, tensors=tuple(tensors), inputs=inputs), sizes
 
 
 def _head(raw: RawModel) -> list[RawOp]:
-    """The ops that narrow an input of 16 or 32 bits, which nothing else reads, to int8."""
+    """The ops that narrow an input of 16 or 32 bits, which nothing else reads, to int8, or one of 32 to 16."""
     readers = {tensor: [op for op in raw.ops if tensor in op.inputs] for tensor in raw.inputs}
     return [
         found[0]
         for tensor, found in readers.items()
         if len(found) == 1
         and found[0].name == "QUANTIZE"
-        and raw.tensors[tensor].type in _WIDE
-        and raw.tensors[found[0].outputs[0]].type == "INT8"
+        and found[0].outputs
+        and (raw.tensors[tensor].type, raw.tensors[found[0].outputs[0]].type) in _NARROWED
     ]
 
 
@@ -100,10 +124,17 @@ def _types_behind(raw: RawModel, op: RawOp) -> set[str]:
 
 
 def _widens(raw: RawModel, op: RawOp) -> bool:
-    """Whether an op turns int8 into 16 or 32 bits that only the outputs get."""
-    if op.name not in ("QUANTIZE", "SOFTMAX") or raw.tensors[op.inputs[0]].type != "INT8":
+    """Whether a softmax turns int8 into int16, or a QUANTIZE anything into int32, which only the outputs get.
+
+    A QUANTIZE to int16 is the engine's own, unless all of what it gives becomes int32.
+    """
+    if op.name not in ("QUANTIZE", "SOFTMAX") or not op.inputs or not op.outputs:
         return False
-    return _types_behind(raw, op).issubset(_WIDE)
+    source, sink = raw.tensors[op.inputs[0]].type, raw.tensors[op.outputs[0]].type
+    behind = _types_behind(raw, op)
+    if op.name == "SOFTMAX":
+        return source == "INT8" and behind.issubset(_WIDE)
+    return source in ("INT8", "INT16") and sink == "INT32" and behind == {"INT32"}
 
 
 def _floats(raw: RawModel, op: RawOp) -> bool:
@@ -132,13 +163,13 @@ def _without(raw: RawModel, head: list[RawOp], tail: list[RawOp]) -> RawModel:
     narrowed = {op.inputs[0]: op.outputs[0] for op in head}
     inputs = tuple(narrowed.get(tensor, tensor) for tensor in raw.inputs)
     left = tuple(op for op in raw.ops if op not in head and op not in tail)
+    if not left and (head or tail):
+        raise UnsupportedOpError("the model is left to the host entirely", where=(head or tail)[0].describe())
     if not tail:
         return replace(raw, ops=left, inputs=inputs, outputs=tuple(dict.fromkeys(raw.outputs)))
     made = {*inputs} | {output for op in left for output in op.outputs}
     read = [tensor for op in tail for tensor in op.inputs]
     outputs = tuple(dict.fromkeys(tensor for tensor in (*raw.outputs, *read) if tensor in made))
-    if not left:
-        raise UnsupportedOpError("the model is left to the host entirely", where=tail[0].describe())
     return replace(raw, ops=left, inputs=inputs, outputs=outputs)
 
 
@@ -159,10 +190,13 @@ def _listed(ops: list[RawOp]) -> str:
     return f"{', '.join(names[:3])}{more} {'is' if len(names) == 1 else 'are'}"
 
 
-def _written(content: bytes, inner: RawModel, tensors: tuple[RawTensor, ...], gone: set[int]) -> bytes:
-    """The file with other outputs, without some ops, and with the constants that these gave."""
+def _written(content: bytes, inner: RawModel, tensors: tuple[RawTensor, ...], gone: set[int], sizes: set[int]) -> bytes:
+    """The file with other inputs and outputs, without some ops, and with the constants that these gave, and sizes."""
     model = unpack(content)
     graph = model.subgraphs[0]
+    for size in sizes:
+        graph.tensors[size].shape = list(tensors[size].shape)
+        _set_data(model, graph.tensors[size], tensors[size])
     model.metadata = model.metadataBuffer = model.signatureDefs = None
     for index, op in enumerate(graph.operators):
         if index in gone:

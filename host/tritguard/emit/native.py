@@ -197,6 +197,7 @@ def _edge(tensor: Tensor) -> EdgeTensor:
             "scale": tensor.scale,
             "zero_point": tensor.zero_point,
             "golden_type": tensor.golden_type.lower(),
+            "type": "int16" if tensor.width > 1 else "int8",
         }
     )
 
@@ -312,6 +313,7 @@ def _manifest(
         layers=layers,
         macs=graph.macs,
         removed=_total(layers),
+        activation_bits=16 if graph.is_wide else 8,
         state_bytes=state_bytes(graph),
         arena_bytes=plan.arena_bytes,
         arena_lower_bound=plan.lower_bound,

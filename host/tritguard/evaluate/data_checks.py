@@ -16,12 +16,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.data import Dataset, SampleArray, to_input_bytes
+from tritguard.data import Dataset, SampleArray
 from tritguard.emit.bundle import EdgeTensor, Manifest
 from tritguard.evaluate.study import Issue
 from tritguard.predictor import Int8
 
-_LOW, _HIGH = -128, 127
 _SPREAD = (0.1, 99.9)  # percentiles between which a set's values are said to lie: a few outliers do not count
 
 
@@ -91,8 +90,8 @@ class Facts:
 
     @cached_property
     def steps(self) -> Int8:
-        """The test set as the model gets it, int8[n, *input_shape]."""
-        return to_input_bytes(self.dataset.x_test, self.grid.scale, self.grid.zero_point)
+        """The test set as the model gets it, steps[n, *input_shape]."""
+        return self.grid.steps_of(self.dataset.x_test)
 
     @cached_property
     def spread(self) -> tuple[float, float]:
@@ -101,17 +100,23 @@ class Facts:
         return float(low), float(high)
 
     @property
+    def ends(self) -> tuple[int, int]:
+        """The lowest and the highest step of the grid."""
+        limits = np.iinfo(self.grid.dtype)
+        return int(limits.min), int(limits.max)
+
+    @property
     def range(self) -> tuple[float, float]:
-        """The real values of the lowest and the highest int8 step."""
-        return self.real(_LOW), self.real(_HIGH)
+        """The real values of the lowest and the highest step."""
+        return self.real(self.ends[0]), self.real(self.ends[1])
 
     def real(self, step: float) -> float:
-        """The real value of an int8 step."""
+        """The real value of a step."""
         return self.grid.scale * (step - self.grid.zero_point)
 
     @cached_property
     def used(self) -> tuple[int, int]:
-        """The lowest and the highest int8 step that occur."""
+        """The lowest and the highest step that occur."""
         return int(self.steps.min()), int(self.steps.max())
 
     @cached_property
@@ -135,10 +140,10 @@ def _digests(x: SampleArray) -> list[bytes]:
 
 
 def _clipped(facts: Facts) -> float | None:
-    """The share of values more than a step outside the range; pixels and int8 samples cannot be outside."""
+    """The share of values more than a step outside the range; pixels and steps cannot be outside."""
     if facts.dataset.x_test.dtype != np.float32:
         return None
-    low, high = facts.real(_LOW - 1), facts.real(_HIGH + 1)
+    low, high = facts.real(facts.ends[0] - 1), facts.real(facts.ends[1] + 1)
     return float(((facts.dataset.x_test < low) | (facts.dataset.x_test > high)).mean())
 
 
@@ -156,15 +161,21 @@ def _saturated(facts: Facts) -> float | None:
     """The share of values at either end of the grid, without the most frequent value, which may be a background."""
     if facts.dataset.x_test.dtype == np.float32:
         return None
-    counts = np.bincount(facts.steps.ravel().astype(np.int64) - _LOW, minlength=256)
-    ends = {0, 255} - {int(counts.argmax())}
+    low, high = facts.ends
+    counts = np.bincount(facts.steps.ravel().astype(np.int64) - low, minlength=high - low + 1)
+    ends = {0, high - low} - {int(counts.argmax())}
     return float(sum(counts[list(ends)]) / counts.sum())
 
 
 def _unused(facts: Facts) -> float:
-    """The share of the 256 steps below the lowest and above the highest that occur."""
-    low, high = facts.used
-    return 1 - (high - low + 1) / 256
+    """The share of the grid's steps below the lowest and above the highest that occur.
+
+    The grid of int16 has its zero in the middle, so values of one sign leave half of it: there the largest size counts.
+    """
+    (low, high), (lowest, highest) = facts.used, facts.ends
+    if facts.grid.type == "int16":
+        return 1 - max(-low, high, 0) / -lowest
+    return 1 - (high - low + 1) / (highest - lowest + 1)
 
 
 def _constant(facts: Facts) -> float | None:
@@ -266,8 +277,8 @@ CHECKS = (
         0.45,
         0.9,
         _unused,
-        "the inputs use the int8 steps {facts.used[0]} to {facts.used[1]} alone and leave {share:.1%} of the model's "
-        "range unused: was it made for samples in this unit?",
+        "the inputs use the {facts.grid.type} steps {facts.used[0]} to {facts.used[1]} alone and leave {share:.1%} of "
+        "the model's range unused: was it made for samples in this unit?",
     ),
     DataCheck(
         "CONSTANT_INPUTS",

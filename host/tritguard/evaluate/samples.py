@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.data import Dataset, to_input_bytes
+from tritguard.data import Dataset
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import Manifest
 from tritguard.errors import BadInputError
@@ -19,7 +19,7 @@ class Samples:
     """The part of a test set that a study uses.
 
     Attributes:
-        x: int8[n, *input_shape], clean inputs on the model's input grid.
+        x: steps[n, *input_shape], clean inputs on the model's input grid.
         y: int64[n], labels.
         indices: int64[n], their positions in the test set, rising.
     """
@@ -29,14 +29,23 @@ class Samples:
     indices: NDArray[np.int64]
 
 
-def draw_samples(bundle: Bundle, dataset: Dataset, count: int, seed: int) -> Samples:
+def draw_samples(bundle: Bundle, dataset: Dataset, count: int, seed: int, *, wide: bool = False) -> Samples:
     """Draw `count` different samples from the test set, at random with this seed.
 
+    Args:
+        bundle: the model.
+        dataset: its test set is drawn from.
+        count: how many.
+        seed: of the draw.
+        wide: whether they are for a study that takes models with 16-bit activations.
+
     Raises:
-        BadInputError: the data does not fit the model, the model's output has no class, or the test set has fewer
-            samples.
+        BadInputError: the data does not fit the model, the model's output has no class, the test set has fewer
+            samples, or the model has 16-bit activations.
     """
     manifest = bundle.manifest
+    if not wide:
+        manifest.check_narrow()
     shape = dataset.x_test.shape[1:]
     if not manifest.takes(shape) and shape != manifest.input_shape:
         raise BadInputError(
@@ -57,7 +66,7 @@ def draw_samples(bundle: Bundle, dataset: Dataset, count: int, seed: int) -> Sam
             fix=f"ask for fewer with --samples {len(dataset.x_test)}, or samples in a configuration",
         )
     chosen = np.sort(np.random.default_rng(seed).permutation(len(dataset.x_test))[:count])
-    x = to_input_bytes(dataset.x_test[chosen], manifest.input.scale, manifest.input.zero_point)
+    x = manifest.input.steps_of(dataset.x_test[chosen])
     return Samples(manifest.as_samples(x), dataset.y_test[chosen].astype(np.int64), chosen)
 
 
@@ -90,7 +99,7 @@ def differing(ours: Outputs, theirs: Outputs) -> int:
 
 
 def compared(outputs: Outputs) -> int:
-    """Count the bytes of a device's answers: the int8 scores, and the int32 accumulators if the device sends them.
+    """Count the bytes of a device's answers: the scores, and the int32 accumulators if the device sends them.
 
     Of streams, the scores of every frame count, and the accumulators of the last.
     """

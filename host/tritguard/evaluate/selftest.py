@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tritguard import __version__
 from tritguard.boards import Board
 from tritguard.device import Device, emulator_version
+from tritguard.emit.bundle import Manifest
 from tritguard.errors import BadInputError
 from tritguard.evaluate.samples import compared, differing
 from tritguard.files import write_whole
@@ -169,7 +169,7 @@ class _Asked:
 
     def _inferences(self) -> Check:
         manifest = self._device.bundle.manifest
-        x = manifest.as_streams(_inputs(manifest.input.shape), _LEAST_INPUTS)
+        x = manifest.as_streams(_inputs(manifest), _LEAST_INPUTS)
         begun, done, wrong, total = time.monotonic(), 0, 0, 0
         for chosen in np.array_split(x, len(x) // _LEAST_INPUTS):
             theirs, ours = self._device.predict(chosen), self._twin.predict(chosen)
@@ -195,7 +195,7 @@ class _Asked:
 
     def _steadiness(self) -> Check:
         manifest = self._device.bundle.manifest
-        x = manifest.as_streams(np.repeat(_inputs(manifest.input.shape)[:1], _REPEATS, axis=0), _REPEATS)
+        x = manifest.as_streams(np.repeat(_inputs(manifest)[:1], _REPEATS, axis=0), _REPEATS)
         ticks = self._device.predict(x).ticks
         if ticks is None:
             return Check(name="time", passed=False, seen="the board gives no ticks")
@@ -214,9 +214,10 @@ class _Asked:
         return Check(name="line", passed=resent == 0, seen=f"{resent} frames had to be sent again")
 
 
-def _inputs(shape: tuple[int, ...]) -> Int8:
-    """int8[n, *shape]: the extremes, zero, and random inputs."""
-    rng = np.random.default_rng(_SEED)
-    x: NDArray[np.int8] = rng.integers(-128, 128, (_INPUTS, *shape), dtype=np.int8)
-    x[1], x[2], x[3] = -128, 127, 0
+def _inputs(manifest: Manifest) -> Int8:
+    """steps[n, *input_shape]: the extremes, zero, and random inputs."""
+    rng, limits = np.random.default_rng(_SEED), np.iinfo(manifest.input_dtype)
+    shape = (_INPUTS, *manifest.input.shape)
+    x: Int8 = rng.integers(limits.min, limits.max, shape, dtype=manifest.input_dtype, endpoint=True)
+    x[1], x[2], x[3] = limits.min, limits.max, 0
     return x

@@ -125,8 +125,9 @@ def _release(version: str) -> str:
 def _edges(buffer: str, *edges: EdgeTensor) -> list[dict[str, object]]:
     """Lay edges out one after another in a buffer: each one's fields, size in bytes and C expression for its start."""
     places, at = [], 0
+    start = buffer if edges[0].type == "int8" else f"(int8_t *){buffer}"  # a buffer of int16 is aligned
     for edge in edges:
-        places.append(dict(edge) | {"bytes": edge.bytes, "start": f"{buffer} + {at}" if at else buffer})
+        places.append(dict(edge) | {"bytes": edge.bytes, "start": f"{start} + {at}" if at else start})
         at += edge.bytes
     return places
 

@@ -22,7 +22,7 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Tensor:
-    """An int8 activation: real value = scale * (q - zero_point)."""
+    """An activation of int8, or of int16 with zero point 0: real value = scale * (q - zero_point)."""
 
     index: int
     name: str
@@ -31,6 +31,7 @@ class Tensor:
     zero_point: int
     golden_type: str = "INT8"  # of the golden model's input or output, where the host converts from or to it
     batched: bool = True  # whether the file's shape has one more axis in front, of one element
+    width: int = 1  # bytes of an element
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -39,8 +40,13 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """The number of elements, which is also the size in bytes."""
+        """The number of elements."""
         return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """The size in bytes."""
+        return self.size * self.width
 
 
 @dataclass(frozen=True, eq=False)
@@ -603,6 +609,11 @@ class Graph:
     def macs(self) -> int:
         """The multiply-accumulates of one inference."""
         return sum(op.macs for op in self.ops)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether an activation has 16 bits."""
+        return any(tensor.width > 1 for tensor in self.tensors.values())
 
     def logits_position(self) -> int | None:
         """The position of the layer whose accumulators are the logits, or None.

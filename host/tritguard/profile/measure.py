@@ -113,8 +113,10 @@ def expected_cycles(bundle: Bundle, built: Build) -> ExpectedCycles | None:
 
 def _sample(bundle: Bundle) -> Int8:
     """Draw one random input from a fixed seed, so that it is the same every time."""
-    manifest = bundle.manifest
-    return manifest.as_streams(np.random.default_rng(0).integers(-128, 128, (1, *manifest.input.shape), dtype=np.int8))
+    manifest, limits = bundle.manifest, np.iinfo(bundle.manifest.input_dtype)
+    shape = (1, *manifest.input.shape)
+    noise = np.random.default_rng(0).integers(limits.min, limits.max, shape, dtype=manifest.input_dtype, endpoint=True)
+    return manifest.as_streams(noise)
 
 
 def _can_count(board: Board) -> bool:

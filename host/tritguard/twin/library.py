@@ -51,7 +51,8 @@ class Twin(Predictor):
         logits = bundle.manifest.logits
         self._scale = None if logits is None else np.array(logits.scale)
         self._streams = bundle.manifest.state_bytes > 0
-        inputs, outputs = prod(bundle.manifest.input_shape), bundle.manifest.output_bytes
+        inputs = prod(bundle.manifest.input_shape) * bundle.manifest.input_dtype.itemsize
+        outputs = bundle.manifest.output_bytes
         self._sizes = _Sizes(inputs, outputs, 0 if logits is None else len(logits.scale))
 
     def _load(self, library: Path) -> ctypes.CDLL:
@@ -76,7 +77,8 @@ class Twin(Predictor):
     def run(self, x: Int8) -> tuple[Int8, np.ndarray[tuple[int, ...], np.dtype[np.int32]] | None]:
         """Run the model on int8[n, *input_shape], or on streams int8[n, frames, *input_shape] of a model with state.
 
-        A model with several inputs takes them joined in one row, as `Manifest.input_shape` describes.
+        A model with several inputs takes them joined in one row, as `Manifest.input_shape` describes. Inputs and scores
+        of 16 bits are int16.
 
         Returns:
             int8[n, k] scores and the raw int32[n, k] accumulators; None in their place if the model has no logits. Of
@@ -89,8 +91,8 @@ class Twin(Predictor):
         manifest.check_inputs(x)
         x = np.ascontiguousarray(x)
         frames = x.shape[1] if self._streams else 1
-        shape = (*x.shape[: 1 + self._streams], manifest.output_bytes)
-        scores = np.empty(shape, dtype=np.int8)
+        shape = (*x.shape[: 1 + self._streams], manifest.output_size)
+        scores = np.empty(shape, dtype=manifest.output_dtype)
         accumulators = None if manifest.logits is None else np.empty(shape, dtype=np.int32)
 
         def chunk(start: int) -> None:

@@ -23,7 +23,7 @@ def verify_against_oracle(bundle: Bundle, samples: int = SAMPLES) -> int:
     """
     if not oracle_available():
         return 0
-    x = bundle.manifest.as_streams(probes(bundle.manifest.input_shape, samples), _STREAMS)
+    x = bundle.manifest.as_streams(probes(bundle.manifest.input_shape, samples, bundle.manifest.input_dtype), _STREAMS)
     ours = Twin(bundle, threads=1).predict(x).answered
     theirs = predict_apart(bundle.model_path.read_bytes(), x)
     different = int((ours != theirs).any(axis=-1).sum())

@@ -7,10 +7,10 @@ from typing import Any
 
 from tritguard.emit.code import LayerCode
 from tritguard.emit.lower.context import Context, plain_call
-from tritguard.emit.lower.elementwise import add, batch_matmul, binary
+from tritguard.emit.lower.elementwise import add, batch_matmul, binary, wide_binary
 from tritguard.emit.lower.shape import concatenation, copied
 from tritguard.emit.lower.stripes import striped
-from tritguard.emit.lower.weighted import recurrent, transpose_conv, weighted
+from tritguard.emit.lower.weighted import called_with_weights, transpose_conv, weighted
 from tritguard.graph.call import call_of
 from tritguard.graph.emission import Emission
 from tritguard.graph.model import (
@@ -26,6 +26,7 @@ from tritguard.graph.model import (
     TransposeConv,
 )
 from tritguard.graph.stateful import Assign, Lstm, Svdf
+from tritguard.graph.wide import WideBinary, WideConv, WideTransposeConv
 
 __all__ = ["lower"]
 
@@ -34,8 +35,11 @@ _LOWERINGS: dict[type[Op], Callable[[Context, int, Any], LayerCode]] = {
     DepthwiseConv2D: weighted,
     FullyConnected: weighted,
     TransposeConv: transpose_conv,
-    Lstm: recurrent,
-    Svdf: recurrent,
+    Lstm: called_with_weights,
+    Svdf: called_with_weights,
+    WideConv: called_with_weights,
+    WideTransposeConv: called_with_weights,
+    WideBinary: wide_binary,
     Add: add,
     Binary: binary,
     BatchMatMul: batch_matmul,

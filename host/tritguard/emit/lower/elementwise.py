@@ -12,6 +12,8 @@ from tritguard.graph.arithmetic import tables
 from tritguard.graph.call import Constant, Parameters, filled, scale_fields, table_call
 from tritguard.graph.formats.narrow import is_narrow_rescaling
 from tritguard.graph.model import Add, BatchMatMul, Binary
+from tritguard.graph.model import Constant as Int8Constant
+from tritguard.graph.wide import WideBinary
 
 
 def add(context: Context, position: int, op: Add) -> LayerCode:
@@ -63,9 +65,31 @@ def binary(context: Context, position: int, op: Binary) -> LayerCode:
     return LayerCode(**context.base(position, op), arrays=constants, struct=struct, call=call, sources=("tg_binary.c",))
 
 
-def operands(context: Context, op: Binary | BatchMatMul) -> tuple[tuple[Array, ...], str]:
+def wide_binary(context: Context, position: int, op: WideBinary) -> LayerCode:
+    """A walk over two operands of 16 bits."""
+    constants, places = operands(context, op)
+    parameters: Parameters = {
+        "sizes": filled(op.sizes, 1, _AXES),
+        "steps_a": filled(op.steps[0], 0, _AXES),
+        "steps_b": filled(op.steps[1], 0, _AXES),
+        **_scales(op),
+        "act_min": op.requant.act_min,
+        "act_max": op.requant.act_max,
+    }
+    struct, _ = struct_of(op, "tg_wide_binary_t", parameters)
+    call = f"tg_wide_{op.operator.lower()}(&{op.symbol}_params, {places}, {context.place(op.output)})"
+    return LayerCode(
+        **context.base(position, op), arrays=constants, struct=struct, call=call, sources=("tg_wide_binary.c",)
+    )
+
+
+def operands(context: Context, op: Binary | BatchMatMul | WideBinary) -> tuple[tuple[Array, ...], str]:
     """The arrays of operands that are constants, and the C expressions for both operands' addresses."""
-    constants = tuple(Array("constant", constant.values) for constant in op.constants if constant is not None)
+    constants = tuple(
+        Array("constant", constant.values if isinstance(constant, Int8Constant) else constant)
+        for constant in op.constants
+        if constant is not None
+    )
     activations = iter(op.inputs)
     places = [
         context.place(next(activations)) if constant is None else f"{op.symbol}_constant" for constant in op.constants
@@ -102,6 +126,6 @@ def batch_matmul(context: Context, position: int, op: BatchMatMul) -> LayerCode:
     )
 
 
-def _scales(op: Binary) -> dict[str, Parameters]:
+def _scales(op: Binary | WideBinary) -> dict[str, Parameters]:
     scales = {} if op.operand_requants is None else dict(zip("ab", op.operand_requants, strict=True))
     return {f"scale_{name}": scale_fields(requant) for name, requant in {**scales, "out": op.requant}.items()}

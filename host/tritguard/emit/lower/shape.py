@@ -13,13 +13,13 @@ from tritguard.graph.stateful import Assign
 def copied(context: Context, position: int, op: Reshape | Assign) -> LayerCode:
     """No code if both tensors share one place; otherwise a copy from one place outside the arena to another."""
     source, sink = context.place(op.inputs[0]), context.place(op.output)
-    call = None if source == sink else f"(void)memcpy({sink}, {source}, {context.sink(op).size})"
+    call = None if source == sink else f"(void)memcpy({sink}, {source}, {context.sink(op).bytes})"
     return LayerCode(**context.base(position, op), call=call)
 
 
 def concatenation(context: Context, position: int, op: Concatenation) -> LayerCode:
     """One call that writes the rows of all inputs one after the other."""
-    widths = np.array(op.widths, dtype=np.int32)
+    widths = np.array(op.widths, dtype=np.int32) * context.sink(op).width
     struct, arrays = struct_of(op, "tg_concatenate_t", {"count": len(op.widths), "rows": op.rows, "widths": widths})
     places = ", ".join(context.place(tensor) for tensor in op.inputs)
     return LayerCode(

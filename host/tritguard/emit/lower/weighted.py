@@ -13,6 +13,7 @@ from tritguard.graph.call import LONGEST_SIDE, KernelCall, Parameters, call_of, 
 from tritguard.graph.formats.kernel import Image
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv, Weighted
 from tritguard.graph.stateful import Lstm, Svdf
+from tritguard.graph.wide import WideConv, WideTransposeConv
 
 
 def _check_sums(op: Weighted | TransposeConv) -> None:
@@ -70,7 +71,7 @@ def transpose_conv(context: Context, position: int, op: TransposeConv) -> LayerC
     return replace(plain_call(context, position, op, call), weight_format="int8", weight_bytes=op.weights.nbytes)
 
 
-def recurrent(context: Context, position: int, op: Lstm | Svdf) -> LayerCode:
+def called_with_weights(context: Context, position: int, op: Lstm | Svdf | WideConv | WideTransposeConv) -> LayerCode:
     """One plain call, whose int8 weights count as such."""
     called = plain_call(context, position, op, call_of(op, context.source(op), context.sink(op)))
     return replace(called, weight_format="int8", weight_bytes=op.weights.nbytes)

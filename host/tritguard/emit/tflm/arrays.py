@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from tritguard.emit.bundle import MANIFEST, MODEL, EdgeTensor, hash_file
 from tritguard.emit.render import environment, identifier
 from tritguard.emit.tflm.arena import cmsis_scratch
 from tritguard.emit.tflm.manifest import Arrays, ArraysManifest, open_arrays
-from tritguard.emit.tflm.ops import ops_of, registration
+from tritguard.emit.tflm.ops import has_wide, ops_of, registration
 from tritguard.emit.tflm.prepare import Sample, prepare
 from tritguard.errors import BadInputError, BadModelError, UnsupportedOpError
 from tritguard.files import whole_folder
@@ -92,6 +93,7 @@ def write_arrays(
             further_inputs=sources[1:],
             further_outputs=sinks[1:],
             ops=ops_of(parse(prepared.content)),
+            wide=has_wide(parse(prepared.content)),
             variables=_variables(parse(content)),
             compat=compat,
             compressed_tensors=prepared.compressed_tensors,
@@ -144,17 +146,17 @@ def _variables(raw: RawModel) -> int:
 
 def _inputs(content: bytes, sources: tuple[EdgeTensor, ...], real: Int8 | None) -> Int8:
     """The inputs to compare on: random ones and the user's; for a model with state, in streams of a few."""
-    shape = sources[0].shape if len(sources) == 1 else (sum(edge.bytes for edge in sources),)  # in one row
-    x = _samples(shape, real)
+    shape = sources[0].shape if len(sources) == 1 else (sum(prod(edge.shape) for edge in sources),)  # in one row
+    x = _samples(shape, sources[0].dtype, real)
     return x[: len(x) // _FRAMES * _FRAMES].reshape(-1, _FRAMES, *shape) if keeps_state(content) else x
 
 
-def _samples(shape: tuple[int, ...], real: Int8 | None) -> Int8:
-    random = probes(shape, _RANDOM_INPUTS)
+def _samples(shape: tuple[int, ...], dtype: np.dtype[Any], real: Int8 | None) -> Int8:
+    random = probes(shape, _RANDOM_INPUTS, dtype)
     if real is None:
         return random
-    if real.dtype != np.int8 or real.shape[1:] != shape:
-        raise BadInputError(f"inputs are {real.dtype}{list(real.shape[1:])}, the model takes int8{list(shape)}")
+    if real.dtype != dtype or real.shape[1:] != shape:
+        raise BadInputError(f"inputs are {real.dtype}{list(real.shape[1:])}, the model takes {dtype}{list(shape)}")
     return np.concatenate([random, real])
 
 
@@ -162,16 +164,22 @@ def _edge(raw: RawModel, index: int, types: dict[int, str], what: str) -> EdgeTe
     if index < 0:
         raise BadModelError(f"an {what} is missing", where="the graph")
     tensor = raw.tensors[index]
-    if tensor.type != "INT8":
+    if tensor.type not in ("INT8", "INT16"):
         raise BadModelError(
             f"the {what} is {tensor.type}, not INT8", fix="convert the model with full int8 quantization"
         )
     if len(tensor.scales) != 1 or len(tensor.zero_points) != 1 or tensor.shape[:1] != (1,):
         raise BadModelError(f"the {what} lacks a scale and zero point, or a batch of 1")
     scale, zero_point = tensor.scales[0], tensor.zero_points[0]
-    golden_type = cast("Literal['int8', 'uint8', 'float32']", types.get(tensor.index, "INT8").lower())
-    return EdgeTensor(
-        name=tensor.name, shape=tensor.shape[1:], scale=scale, zero_point=zero_point, golden_type=golden_type
+    return EdgeTensor.model_validate(
+        {
+            "name": tensor.name,
+            "shape": tensor.shape[1:],
+            "scale": scale,
+            "zero_point": zero_point,
+            "golden_type": types.get(tensor.index, tensor.type).lower(),
+            "type": tensor.type.lower(),
+        }
     )
 
 
@@ -183,7 +191,12 @@ class _Member:
     name: str
 
 
-_MEMBERS = {"int8": _Member("int8_t", "int8"), "uint8": _Member("uint8_t", "uint8"), "float32": _Member("float", "f")}
+_MEMBERS = {
+    "int8": _Member("int8_t", "int8"),
+    "int16": _Member("int16_t", "i16"),
+    "uint8": _Member("uint8_t", "uint8"),
+    "float32": _Member("float", "f"),
+}
 
 
 def _golden(edge: EdgeTensor, steps: Int8) -> NDArray[Any]:
@@ -198,9 +211,9 @@ def _edge_contexts(edges: tuple[EdgeTensor, ...], row: Int8 | None) -> list[dict
     contexts: list[dict[str, Any]] = []
     rest = None if row is None else row.reshape(-1)
     for number, edge in enumerate(edges):
-        context = {"edge": edge, "member": _MEMBERS[edge.golden_type], "size": edge.bytes, "suffix": number or ""}
+        context = {"edge": edge, "member": _MEMBERS[edge.golden_type], "size": prod(edge.shape), "suffix": number or ""}
         if rest is not None:
-            part, rest = rest[: edge.bytes], rest[edge.bytes :]
+            part, rest = rest[: prod(edge.shape)], rest[prod(edge.shape) :]
             context["golden"] = _golden(edge, part)
         contexts.append(context)
     return contexts
@@ -224,7 +237,7 @@ def rendered(data: bytes, sample: Sample | None, manifest: ArraysManifest) -> di
         "sample": sample is not None,
         "inputs": inputs,
         "outputs": outputs,
-        "adds": [registration(op, int8=not manifest.compat) for op in manifest.ops],
+        "adds": [registration(op, int8=not (manifest.compat or manifest.wide)) for op in manifest.ops],
     }
     templates = environment().overlay(trim_blocks=True)
     return {

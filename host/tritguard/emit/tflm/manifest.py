@@ -40,6 +40,7 @@ class ArraysManifest(Record):
         array_sha256: the hash of the array, which is `array_bytes` long.
         further_inputs, further_outputs: those behind the first of each, in the file's order.
         ops: the kinds of ops in the array, as the schema names them.
+        wide: whether an activation has 16 bits, which TFLM's registrations of int8 alone do not take.
         variables: the number of variables that the model keeps between inferences, for TFLM's MicroResourceVariables.
         compat: whether it was written for TFLM builds without per-channel dense layers and DECODE.
         compressed_tensors: the number of weight tensors that are stored as lookup tables.
@@ -67,6 +68,7 @@ class ArraysManifest(Record):
     further_inputs: tuple[EdgeTensor, ...] = ()
     further_outputs: tuple[EdgeTensor, ...] = ()
     ops: tuple[str, ...]
+    wide: bool = False
     variables: int = 0
     compat: bool
     compressed_tensors: int

@@ -36,6 +36,11 @@ def ops_of(raw: RawModel) -> tuple[str, ...]:
     return tuple(sorted({op.name for op in ops}))
 
 
+def has_wide(raw: RawModel) -> bool:
+    """Whether an activation has 16 bits, which the registrations of int8 alone do not take."""
+    return any(each.type == "INT16" and each.data is None and not each.is_variable for each in raw.tensors)
+
+
 def method(op: str) -> str:
     """The method of MicroMutableOpResolver that adds an op: a rule of its header, which has few exceptions."""
     joined = "".join(map(str.title, registered_name(op).split("_")))

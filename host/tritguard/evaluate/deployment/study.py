@@ -39,7 +39,7 @@ def study_deployment(device: Device, dataset: Dataset, plan: DeploymentPlan, sta
         DeviceError: the device stopped answering, or reports no times.
     """
     bundle = device.bundle
-    drawn = draw_samples(bundle, dataset, plan.samples or len(dataset.x_test), plan.seed)
+    drawn = draw_samples(bundle, dataset, plan.samples or len(dataset.x_test), plan.seed, wide=True)
     checked = check_data(bundle.manifest, dataset=dataset)
     answered = ask(device, drawn.x, stages(f"The test set on {device.build.record.board.name}"))
     outputs, confirmation = answered.outputs, answered.confirmation(Twin(bundle).predict(drawn.x))

@@ -96,6 +96,7 @@ def study_faults(
     """
     for bundle, _ in subjects:
         bundle.manifest.check_stateless()
+        bundle.manifest.check_narrow()
     for bundle, _ in subjects if plan.greedy else ():
         check_attackable(bundle.manifest)  # the search follows the loss; random flips need the labels alone
     cases = [_case(bundle, build, dataset, plan) for bundle, build in subjects]

@@ -166,6 +166,7 @@ def _study(
     answers = ask(training.folder, bundle, drawn.x)
     check_attackable(bundle.manifest)
     bundle.manifest.check_stateless()
+    bundle.manifest.check_narrow()
     asking(1, 2)
     deployed: Precision = "int8" if training.record.config.quantize.weights == "none" else "ternary"
     steps = to_input_bytes(drawn.x, bundle.manifest.input.scale, bundle.manifest.input.zero_point)

@@ -68,6 +68,7 @@ def study_transfer(
     for bundle in bundles:
         check_attackable(bundle.manifest)
         bundle.manifest.check_stateless()
+        bundle.manifest.check_narrow()
     grid = bundles[0].manifest.input
     models = [(name, path, open_float(path, grid)) for name, path in floats]
     samples = draw_samples(bundles[0], dataset, plan.samples, plan.seed)

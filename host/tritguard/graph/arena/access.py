@@ -43,6 +43,7 @@ from tritguard.graph.model import (
     Weighted,
     Window,
 )
+from tritguard.graph.wide import WideBinary, WideCurve, WideQuantize, WideSlopes, WideSoftmax
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,19 +79,21 @@ def lead(graph: Graph, op: Op, tensor: int, order: Order) -> int | None:
         order: the order of its kernel; only matters for layers with weights.
     """
     trace = trace_of(graph, op, tensor, order)
-    if trace is None or trace.lead >= graph.tensors[op.output].size:
+    if trace is None or trace.lead >= graph.tensors[op.output].bytes:
         return None
     return trace.lead
 
 
 def trace_of(graph: Graph, op: Op, tensor: int, order: Order) -> Trace | None:
     """How an op walks over its input `tensor` and its output; None if nothing is promised. Arguments as for `lead`."""
-    if isinstance(op, Binary) and not _walks_with_the_output(op, tensor):
+    if isinstance(op, Binary | WideBinary) and not _walks_with_the_output(op, tensor):
         return None
+    if isinstance(op, WideBinary | WideQuantize | WideSlopes | WideCurve | WideSoftmax):
+        return _elementwise(graph.tensors[tensor].size, graph.tensors[tensor].width, graph.tensors[op.output].width)
     return _trace(op, graph.tensors[tensor].shape, graph.tensors[op.output].shape, order)
 
 
-def _walks_with_the_output(op: Binary, tensor: int) -> bool:
+def _walks_with_the_output(op: Binary | WideBinary, tensor: int) -> bool:
     """Whether the operand is not broadcast, so that its steps are the output's."""
     activations = iter(op.inputs)
     steps = tuple(math.prod(op.sizes[axis + 1 :]) for axis in range(len(op.sizes)))
@@ -124,10 +127,15 @@ def _image(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def _elementwise(size: int) -> Trace:
-    """Element i is read, then written, as in the last pass of a softmax and for the channels of a mean."""
+def _elementwise(size: int, width: int = 1, out_width: int = 1) -> Trace:
+    """Element i is read, then written, as in the last pass of a softmax and for the channels of a mean.
+
+    Args:
+        size: the number of elements.
+        width, out_width: the bytes of an element of the input and of the output.
+    """
     index = np.arange(size)
-    return Trace(index, index + 1, reads_first=True)
+    return Trace(index * width, (index + 1) * out_width, reads_first=True)
 
 
 def _windowed(window: Window, source: tuple[int, int, int], sink: tuple[int, int, int], *, reads_first: bool) -> Trace:

@@ -254,7 +254,7 @@ def _problem(
             groups.append(group)
     buffers = {tensor: bytes_ for chain in chains for tensor, bytes_ in chain.buffers.items()}
     blocks = [
-        Block(buffers.get(group[0], graph.tensors[group[0]].size), *_span(graph, steps, group)) for group in groups
+        Block(buffers.get(group[0], graph.tensors[group[0]].bytes), *_span(graph, steps, group)) for group in groups
     ]
     leads = _leads(graph, kernels, chains, steps, blocks, groups)
     sizes = scratch_sizes(graph, kernels)

@@ -88,7 +88,8 @@ def may_stripe(graph: Graph, kernels: Mapping[int, Kernel], first: int, last: in
 def _works_by_rows(graph: Graph, kernels: Mapping[int, Kernel], position: int) -> bool:
     op = graph.ops[position]
     shapes = [graph.tensors[tensor].shape for tensor in (*op.inputs, op.output)]
-    if any(len(shape) != 3 or shape[0] > _ROWS for shape in shapes):
+    wide = any(graph.tensors[tensor].width > 1 for tensor in (*op.inputs, op.output))
+    if wide or any(len(shape) != 3 or shape[0] > _ROWS for shape in shapes):
         return False
     if isinstance(op, Conv2D | DepthwiseConv2D):
         kernel = kernels[position]

@@ -15,7 +15,9 @@ from tritguard.errors import BadModelError
 from tritguard.graph.model import Float64, Int32, Int64, Requant
 
 INT8_MIN, INT8_MAX = -128, 127
+INT16_MIN, INT16_MAX = -(1 << 15), (1 << 15) - 1
 MAX_SHIFT = 30
+MOST_WIDE_SHIFT = 7
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
@@ -84,16 +86,19 @@ def wrap(values: Int64) -> Int64:
     return values.astype(np.int32).astype(np.int64)
 
 
-def activation_range(activation: str, scale: float, zero_point: int) -> tuple[int, int]:
-    """The int8 clamp of a fused activation: NONE, RELU, RELU_N1_TO_1 or RELU6.
+def activation_range(
+    activation: str, scale: float, zero_point: int, limits: tuple[int, int] = (INT8_MIN, INT8_MAX)
+) -> tuple[int, int]:
+    """The clamp of a fused activation, NONE, RELU, RELU_N1_TO_1 or RELU6, within the limits of the output's type.
 
     TFLM's `CalculateActivationRangeQuantized`, in float32.
 
     Raises:
         BadModelError: the scale is so small that the bound leaves 32 bits, where TFLM refuses too.
     """
+    lowest, highest = limits
     if activation == "NONE":
-        return INT8_MIN, INT8_MAX
+        return limits
 
     def quantized(real: float) -> int:
         ratio = float(np.float32(real) / np.float32(scale))
@@ -102,7 +107,22 @@ def activation_range(activation: str, scale: float, zero_point: int) -> tuple[in
         return zero_point + int(math.copysign(math.floor(abs(ratio) + 0.5), ratio))
 
     low, high = {"RELU": (0.0, math.inf), "RELU_N1_TO_1": (-1.0, 1.0), "RELU6": (0.0, 6.0)}[activation]
-    return max(INT8_MIN, quantized(low)), INT8_MAX if high == math.inf else min(INT8_MAX, quantized(high))
+    return max(lowest, quantized(low)), highest if high == math.inf else min(highest, quantized(high))
+
+
+def wide_multiplier(multiplier: int, shift: int) -> tuple[int, int]:
+    """The 15-bit multiplier and the right shift by which TFLM rescales 64-bit sums (`MultiplyByQuantizedMultiplier`).
+
+    Args:
+        multiplier, shift: as `quantize_multiplier` gives them.
+
+    Raises:
+        BadModelError: the factor is 2^7 or more, which TFLM's arithmetic does not reach.
+    """
+    if shift > MOST_WIDE_SHIFT:
+        raise BadModelError(f"a rescaling factor of 2^{MOST_WIDE_SHIFT} or more for 64-bit sums")
+    reduced = (multiplier + (1 << 15)) >> 16 if multiplier < 0x7FFF0000 else 0x7FFF
+    return reduced, 15 - shift
 
 
 def mean_multiplier(real: float, positions: int) -> tuple[int, int]:

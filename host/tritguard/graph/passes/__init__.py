@@ -12,7 +12,12 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (fuse_clamps, remove_dead_channel
 
 
 def optimised(graph: Graph) -> Graph:
-    """The graph after all passes. Tensors and ops keep their indices in the `.tflite`."""
+    """The graph after all passes. Tensors and ops keep their indices in the `.tflite`.
+
+    The passes know int8 alone: a graph with 16-bit activations stays as it is.
+    """
+    if graph.is_wide:
+        return graph
     for each in PASSES:
         graph = each(graph)
     return graph

@@ -55,7 +55,8 @@ def _graph(raw: RawModel) -> Graph:
     reader = Reader(model)
     sources, sinks = _edges(reader, raw.inputs, "input"), _edges(reader, raw.outputs, "output")
     for variable in variables:
-        reader.activation(variable.tensor, f"variable {variable.name}")
+        if reader.activation(variable.tensor, f"variable {variable.name}").width > 1:
+            raise UnsupportedOpError("a 16-bit variable", where=f"variable {variable.name}")
     sinks, copies = with_copies(reader, sinks, variables)
     ops: tuple[Op, ...] = (*copies, *(op for raw_op in model.ops for op in read_op(reader, raw_op)))
     ops, states = with_assigns(reader, ops, variables)
@@ -73,7 +74,10 @@ def _edges(reader: Reader, indices: tuple[int, ...], what: str) -> tuple[int, ..
         raise BadModelError(f"no {what}", where="the graph")
     if len(set(indices)) != len(indices):
         raise UnsupportedOpError(f"a tensor that is an {what} twice", where="the graph")
-    return tuple(reader.activation(index, f"the graph's {what}").index for index in indices)
+    edges = [reader.activation(index, f"the graph's {what}") for index in indices]
+    if len({edge.width for edge in edges}) > 1:
+        raise UnsupportedOpError(f"an {what} of 8 bits beside one of 16", where="the graph")
+    return tuple(edge.index for edge in edges)
 
 
 def _needed(raw: RawModel, variables: tuple[Variable, ...]) -> tuple[tuple[RawOp, ...], tuple[Variable, ...]]:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tflite
 
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.arithmetic import fixed_point, tables
-from tritguard.graph.call import KernelCall, calls, table_call
+from tritguard.graph.arithmetic.curve import exponential_points, reciprocal_points
+from tritguard.graph.call import KernelCall, Parameters, calls, scale_fields, table_call
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import LogSoftmax, Lookup, Op, Softmax, Tensor
-from tritguard.graph.reading.checks import options_of, same_scale
+from tritguard.graph.reading.checks import NO_WIDE_CLAMP, options_of, same_scale
 from tritguard.graph.reading.reader import Reader
-from tritguard.graph.reading.registry import reads
+from tritguard.graph.reading.registry import reads, reads_wide
+from tritguard.graph.wide import WideSoftmax
 
+_WIDE_SOFTMAX_DEPTH = 65535  # the sum of exponentials has 31 bits
 _SOFTMAX_DEPTH = 4095  # the sum of exponentials has 12 integer bits
 _TABLE = "a table of 256 bytes"
 
@@ -36,6 +40,28 @@ def softmax(reader: Reader, raw: RawOp) -> Op:
         multiplier=multiplier,
         left_shift=shift,
         diff_min=diff_min,
+    )
+
+
+@reads_wide("SOFTMAX", limits="SOFTMAX: output 1/32,768")
+def wide_softmax(reader: Reader, raw: RawOp) -> Op:
+    """SOFTMAX of 16-bit activations, whose difference of 65,535 steps is one of 10."""
+    source, output = reader.in_out(raw)
+    if source.shape != output.shape or source.width != output.width:
+        raise UnsupportedOpError("a softmax from int8 to int16, or to another shape", where=raw.describe())
+    _check_output(raw, output, 1 / 32768, 0)
+    if source.shape[-1] > _WIDE_SOFTMAX_DEPTH:
+        raise UnsupportedOpError(
+            f"softmax over {source.shape[-1]}, at most {_WIDE_SOFTMAX_DEPTH}", where=raw.describe()
+        )
+    beta = float(options_of(raw, tflite.SoftmaxOptions).Beta())
+    return WideSoftmax(
+        index=raw.index,
+        inputs=(source.index,),
+        output=output.index,
+        operator=raw.name,
+        rows=source.size // source.shape[-1],
+        scale=fixed_point.requant(np.array([source.scale * beta / (10 / 65535)]), 0, NO_WIDE_CLAMP),
     )
 
 
@@ -159,6 +185,18 @@ def _softmax_call(op: Softmax, _source: Tensor, sink: Tensor) -> KernelCall:
         "diff_min": op.diff_min,
     }
     return KernelCall("tg_softmax", "tg_softmax.c", parameters)
+
+
+@calls(WideSoftmax)
+def _wide_softmax_call(op: WideSoftmax, _source: Tensor, sink: Tensor) -> KernelCall:
+    parameters: Parameters = {
+        "rows": op.rows,
+        "depth": sink.size // op.rows,
+        "scale": scale_fields(op.scale),
+        "exponential": exponential_points(),
+        "reciprocal": reciprocal_points(),
+    }
+    return KernelCall("tg_wide_softmax", "tg_wide_softmax.c", parameters)
 
 
 @calls(LogSoftmax)

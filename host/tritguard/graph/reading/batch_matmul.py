@@ -5,14 +5,18 @@ from __future__ import annotations
 import numpy as np
 import tflite
 
-from tritguard.errors import BadModelError
+from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.arithmetic import fixed_point
+from tritguard.graph.call import Constant, KernelCall, Parameters, calls
 from tritguard.graph.flatbuffer import RawOp
-from tritguard.graph.model import BatchMatMul, Int8, Op, strided_places
+from tritguard.graph.model import BatchMatMul, Int8, Op, Tensor, strided_places
 from tritguard.graph.reading.checks import NO_CLAMP, options_of
 from tritguard.graph.reading.operand import Operand, operand
 from tritguard.graph.reading.reader import Reader
-from tritguard.graph.reading.registry import reads
+from tritguard.graph.reading.registry import reads, reads_wide
+from tritguard.graph.wide import WideMatMul
+
+_MOST_DEPTH = 1 << 16  # so that sums of 16-bit products stay within the 47 bits of TFLM's rescaling
 
 
 @reads("BATCH_MATMUL", device="one sum of products for each output element")
@@ -43,6 +47,41 @@ def batch_matmul(reader: Reader, raw: RawOp) -> Op:
         zero_points=(first.zero_point, second.zero_point),
         requant=fixed_point.requant(np.array([product / output.scale]), output.zero_point, NO_CLAMP),
     )
+
+
+@reads_wide("BATCH_MATMUL", limits="BATCH_MATMUL: two activations of 16 bits")
+def wide_matmul(reader: Reader, raw: RawOp) -> Op:
+    """BATCH_MATMUL of two 16-bit activations, whose sums have 64 bits."""
+    if any(reader.tensor(raw, position).type != "INT16" for position in range(2)) or reader.output(raw).width == 1:
+        raise UnsupportedOpError("operands or an output of int8 beside int16", where=raw.describe())
+    op = batch_matmul(reader, raw)
+    assert isinstance(op, BatchMatMul)
+    if op.depth > _MOST_DEPTH:
+        raise UnsupportedOpError(f"a depth of {op.depth}, at most {_MOST_DEPTH}", where=raw.describe())
+    fixed_point.wide_multiplier(int(op.requant.multiplier[0]), int(op.requant.shift[0]))
+    return WideMatMul(
+        index=raw.index, inputs=op.inputs, output=op.output, operator=raw.name, batches=op.batches, rows=op.rows,
+        depth=op.depth, columns=op.columns, steps=op.steps, requant=op.requant,
+    )  # fmt: skip
+
+
+@calls(WideMatMul)
+def _wide_call(op: WideMatMul, _source: Tensor, _sink: Tensor) -> KernelCall:
+    multiplier, shift = fixed_point.wide_multiplier(int(op.requant.multiplier[0]), int(op.requant.shift[0]))
+    parameters: Parameters = {
+        "batches": Constant(np.array(list(op.batches), dtype=[("a", "i4"), ("b", "i4")]), "tg_wide_product_t"),
+        "count": len(op.batches),
+        "rows": op.rows,
+        "depth": op.depth,
+        "columns": op.columns,
+        "row_a": op.steps[0][0],
+        "along_a": op.steps[0][1],
+        "row_b": op.steps[1][0],
+        "along_b": op.steps[1][1],
+        "multiplier": multiplier,
+        "shift": shift,
+    }
+    return KernelCall("tg_wide_matmul", "tg_wide_matmul.c", parameters)
 
 
 def _laid(one: Operand, *, transposed: bool) -> Int8:

@@ -18,7 +18,7 @@ _MOST_AXES = 4  # that the kernel walks over
 PAIRWISE = (
     "element by element, broadcasting over up to four axes; a table of 256 bytes if one operand is a single constant"
 )
-_OPTIONS = {"ADD": tflite.AddOptions, "SUB": tflite.SubOptions, "MUL": tflite.MulOptions}
+OPTIONS = {"ADD": tflite.AddOptions, "SUB": tflite.SubOptions, "MUL": tflite.MulOptions}
 
 
 @reads(
@@ -37,9 +37,9 @@ def binary(reader: Reader, raw: RawOp) -> Op:
     first, second = (operand(reader, raw, position) for position in range(2))
     if first.tensor is None and second.tensor is None:
         raise UnsupportedOpError("two constants", where=raw.describe())
-    clamp = fused_clamp(raw, options_of(raw, _OPTIONS[raw.name]), output) if raw.name in _OPTIONS else NO_CLAMP
+    clamp = fused_clamp(raw, options_of(raw, OPTIONS[raw.name]), output) if raw.name in OPTIONS else NO_CLAMP
     rescalings, factor = _factors(raw, first, second, output)
-    sizes, steps = _walk(raw, first, second, output)
+    sizes, steps = walk(raw, (first.shape, second.shape), output)
     return Binary(
         index=raw.index,
         inputs=tuple(one.tensor for one in (first, second) if one.tensor is not None),
@@ -69,7 +69,7 @@ def _factors(
         below = first.scale * second.scale / output.scale
         return (_scaling(first.scale / output.scale), _scaling(below)), 1.0
     if raw.name == "SQUARED_DIFFERENCE":
-        operands, twice_max = _to_one_scale((first.scale, second.scale))
+        operands, twice_max = to_one_scale((first.scale, second.scale))
         return operands, twice_max * twice_max / ((1 << 2 * Binary.square_shift) * output.scale)
     return sum_factors(raw, (first.scale, second.scale), output.scale, Add.left_shift)
 
@@ -88,14 +88,14 @@ def sum_factors(
     Raises:
         BadModelError: the sum would have to be scaled up.
     """
-    operands, twice_max = _to_one_scale(scales)
+    operands, twice_max = to_one_scale(scales)
     factor = twice_max / ((1 << left_shift) * out_scale)
     if factor >= 1:
         raise BadModelError(f"output scale {out_scale:.3g} is too small for the inputs' scales", where=raw.describe())
     return operands, factor
 
 
-def _to_one_scale(scales: tuple[float, float]) -> tuple[tuple[Requant, Requant], float]:
+def to_one_scale(scales: tuple[float, float]) -> tuple[tuple[Requant, Requant], float]:
     """The rescalings of two operands to one scale, before their shift, and that scale: twice the greater one."""
     twice_max = 2 * max(scales)
     return (_scaling(scales[0] / twice_max), _scaling(scales[1] / twice_max)), twice_max
@@ -105,15 +105,21 @@ def _scaling(real: float) -> Requant:
     return fixed_point.requant(np.array([real]), 0, NO_CLAMP)
 
 
-def _walk(
-    raw: RawOp, first: Operand, second: Operand, output: Tensor
+def walk(
+    raw: RawOp, shapes: tuple[tuple[int, ...], tuple[int, ...]], output: Tensor
 ) -> tuple[tuple[int, ...], tuple[tuple[int, ...], tuple[int, ...]]]:
-    """The sizes of the output's axes and the operands' steps; axes that form one run in both are joined."""
+    """The sizes of the output's axes and the operands' steps, in elements; axes that form one run in both are joined.
+
+    Args:
+        raw: the op, for messages.
+        shapes: those of the operands, in the file.
+        output: the output.
+    """
     shape = output.dims
     try:
-        strides = [np.broadcast_to(np.empty(one.shape, dtype=np.int8), shape).strides for one in (first, second)]
+        strides = [np.broadcast_to(np.empty(one, dtype=np.int8), shape).strides for one in shapes]
     except ValueError as error:
-        what = f"shapes {list(first.shape)} and {list(second.shape)} into {list(shape)}"
+        what = f"shapes {list(shapes[0])} and {list(shapes[1])} into {list(shape)}"
         raise BadModelError(what, where=raw.describe()) from error
     axes: list[tuple[int, int, int]] = []
     for size, a, b in zip(shape, *strides, strict=True):

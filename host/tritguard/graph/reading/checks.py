@@ -12,6 +12,7 @@ from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Tensor, Window
 
 NO_CLAMP = (fixed_point.INT8_MIN, fixed_point.INT8_MAX)
+NO_WIDE_CLAMP = (fixed_point.INT16_MIN, fixed_point.INT16_MAX)
 FUSED_ACTIVATIONS = {0: "NONE", 1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6"}
 _SHORTEST_SIDE, _LONGEST_SIDE = 1, 32767
 
@@ -36,13 +37,14 @@ def options_of(raw: RawOp, kind: Any) -> Any:
 
 
 def fused_clamp(raw: RawOp, options: Any, output: Tensor) -> tuple[int, int]:
-    """The int8 range that remains after the op's fused activation."""
+    """The range of the output's type that remains after the op's fused activation."""
     number = options.FusedActivationFunction()
     if number not in FUSED_ACTIVATIONS:
         raise UnsupportedOpError(
             f"fused activation {number}, supported are {', '.join(FUSED_ACTIVATIONS.values())}", where=raw.describe()
         )
-    return fixed_point.activation_range(FUSED_ACTIVATIONS[number], output.scale, output.zero_point)
+    limits = NO_CLAMP if output.width == 1 else NO_WIDE_CLAMP
+    return fixed_point.activation_range(FUSED_ACTIVATIONS[number], output.scale, output.zero_point, limits)
 
 
 def window(
@@ -72,8 +74,15 @@ def window(
 
 def same_scale(source: Tensor, output: Tensor, raw: RawOp) -> None:
     """Raise BadModelError unless both tensors have one scale, as ops that only move or choose bytes need."""
+    same_width(source, output, raw)
     if (source.scale, source.zero_point) != (output.scale, output.zero_point):
         raise UnsupportedOpError("input and output differ in scale", where=raw.describe())
+
+
+def same_width(source: Tensor, output: Tensor, raw: RawOp) -> None:
+    """Raise BadModelError unless both tensors have one type, as all ops need but QUANTIZE."""
+    if source.width != output.width:
+        raise BadModelError("input and output differ in type", where=raw.describe())
 
 
 def axis_of(raw: RawOp, axis: int, axes: int) -> int:

@@ -54,6 +54,8 @@ def _outputs(model: RawModel, op: RawOp, tensors: list[RawTensor]) -> dict[int, 
     """The value of each output: an int8 one is computed as if the constants that the op reads were activations."""
     first = tensors[op.inputs[0]]
     is_activation = op.name in supported_ops() and tensors[op.outputs[0]].type == "INT8"
+    if op.name == "CAST" and first.type != "INT8":
+        is_activation = False
     if is_shape_arithmetic(op) and not is_activation:
         return {op.outputs[0]: shape_values(model, op, tensors)}
     if op.name == "QUANTIZE" and first.type == "FLOAT32":

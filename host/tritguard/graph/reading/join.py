@@ -9,17 +9,17 @@ import tflite
 from tritguard.errors import BadModelError
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Concatenation, Op, Tensor
-from tritguard.graph.reading.checks import NO_CLAMP, axis_of, fused_clamp, options_of, same_scale
+from tritguard.graph.reading.checks import NO_CLAMP, NO_WIDE_CLAMP, axis_of, fused_clamp, options_of, same_scale
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
 
 
-@reads("CONCATENATION", device="copies of rows", limits="one scale")
+@reads("CONCATENATION", device="copies of rows", limits="one scale", any_width=True)
 def concatenation(reader: Reader, raw: RawOp) -> Op:
     """CONCATENATION; TFLM only moves bytes, so all tensors must have the same scale."""
     sources, output = _operands(reader, raw)
     options = options_of(raw, tflite.ConcatenationOptions)
-    if fused_clamp(raw, options, output) != NO_CLAMP:
+    if fused_clamp(raw, options, output) not in (NO_CLAMP, NO_WIDE_CLAMP):
         raise BadModelError("a fused activation, which TensorFlow Lite refuses too", where=raw.describe())
     dims = output.dims
     axis = axis_of(raw, options.Axis(), len(dims))
@@ -32,7 +32,7 @@ def concatenation(reader: Reader, raw: RawOp) -> Op:
     return _joined(raw, sources, output, axis)
 
 
-@reads("PACK", device="copies of rows")
+@reads("PACK", device="copies of rows", any_width=True)
 def pack(reader: Reader, raw: RawOp) -> Op:
     """PACK."""
     sources, output = _operands(reader, raw)

@@ -34,13 +34,13 @@ class Reader:
         return self.raw.tensors[index]
 
     def activation(self, index: int, where: str) -> Tensor:
-        """An int8 activation, registered in the graph."""
+        """An activation of int8 or int16, registered in the graph."""
         if index in self.tensors:
             return self.tensors[index]
         raw = self.raw.tensors[index] if index >= 0 else None
         if raw is None:
             raise BadModelError("an activation is missing", where=where)
-        if raw.type != "INT8":
+        if raw.type not in ("INT8", "INT16"):
             raise BadModelError(
                 f"tensor {raw.index} is {raw.type}, not INT8",
                 where=where,
@@ -53,11 +53,16 @@ class Reader:
             raw = replace(raw, scales=(1.0,), zero_points=(0,))
         if len(raw.scales) != 1 or len(raw.zero_points) != 1 or raw.scales[0] == 0:
             raise BadModelError(f"tensor {raw.index} lacks a scale and zero point", where=where)
+        if raw.type == "INT16" and raw.zero_points[0]:
+            what = f"tensor {raw.index} is INT16 with zero point {raw.zero_points[0]}, 0 is supported"
+            raise BadModelError(what, where=where)
         if not fixed_point.INT8_MIN <= raw.zero_points[0] <= fixed_point.INT8_MAX:
             raise BadModelError(f"tensor {raw.index} has zero point {raw.zero_points[0]}", where=where)
         if math.prod(raw.shape) == 0:
             raise UnsupportedOpError(f"tensor {raw.index} has shape {list(raw.shape)}, which is empty", where=where)
-        return self._registered(raw.index, raw.name, raw.shape, raw.scales[0], raw.zero_points[0])
+        return self._registered(
+            raw.index, raw.name, raw.shape, raw.scales[0], raw.zero_points[0], DTYPES[raw.type].itemsize
+        )
 
     def kept(self, raw: RawOp, position: int, kind: str, size: int) -> Tensor:
         """A state that the op at hand changes in place, of so many elements, registered as its bytes.
@@ -83,13 +88,23 @@ class Reader:
     def between(self, like: Tensor, dims: tuple[int, ...]) -> Tensor:
         """A tensor that the file does not have, between two ops that one op of the file becomes."""
         index = max(len(self.raw.tensors), *(known + 1 for known in self.tensors))
-        return self._registered(index, like.name, dims, like.scale, like.zero_point)
+        return self._registered(index, like.name, dims, like.scale, like.zero_point, like.width)
 
-    def _registered(self, index: int, name: str, dims: tuple[int, ...], scale: float, zero_point: int) -> Tensor:
+    def _registered(
+        self, index: int, name: str, dims: tuple[int, ...], scale: float, zero_point: int, width: int = 1
+    ) -> Tensor:
         batched = len(dims) > 1 and dims[0] == 1
         shape = dims[1:] if batched else dims or (1,)
-        self.tensors[index] = Tensor(index, name, shape, scale, zero_point, batched=batched)
+        kind = "INT8" if width == 1 else "INT16"
+        self.tensors[index] = Tensor(
+            index, name, shape, scale, zero_point, golden_type=kind, batched=batched, width=width
+        )
         return self.tensors[index]
+
+    def has_wide(self, raw: RawOp) -> bool:
+        """Whether one of the op's activations has 16 bits. The states that an op keeps are none."""
+        known = [self.raw.tensors[index] for index in (*raw.inputs, *raw.outputs) if index >= 0]
+        return any(each.type == "INT16" and each.data is None and not each.is_variable for each in known)
 
     def in_out(self, raw: RawOp) -> tuple[Tensor, Tensor]:
         """The first input and the only output, both activations."""

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import tflite
-from numpy.typing import NDArray
 
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.arithmetic import fixed_point
+from tritguard.graph.arithmetic.curve import sigmoid_points
 from tritguard.graph.call import KernelCall, Parameters, calls, scale_fields
 from tritguard.graph.flatbuffer import DTYPES, RawOp, RawTensor
 from tritguard.graph.model import Int8, Int32, Int64, Op, Requant, Tensor
@@ -26,19 +26,6 @@ _TANH = 4  # the number of the activation in the schema
 _GATE_SCALE, _CURVE_SCALE = np.float32(2.0**-12), np.float32(2.0**-15)  # of what goes into the curves and comes out
 _LEAST_POWER, _MOST_POWER = -28, 2  # of the cell's scale: products stay in 32 bits
 _INT16 = (-(1 << 15), (1 << 15) - 1)
-
-
-def _curve() -> NDArray[np.uint16]:
-    """TFLM's points of the sigmoid: at i / 24, in 2^-16, the last of them the largest number there is.
-
-    They lie off the curve by half of the greatest error of the straight lines between them, which is then as large to
-    both sides.
-    """
-    sigmoid = 1 / (1 + np.exp(-np.arange(256) / 24))
-    bend = sigmoid * (1 - sigmoid) * (1 - 2 * sigmoid)  # the second derivative
-    points = np.round(65536 * (sigmoid - bend / 16 / 24**2)).astype(np.uint16)
-    points[-1] = 65535
-    return points
 
 
 @reads(
@@ -154,7 +141,7 @@ def _lstm_call(op: Lstm, source: Tensor, _sink: Tensor) -> KernelCall:
         "scales": np.array(
             [[int(each.multiplier[0]), int(each.shift[0])] for pair in op.sums for each in pair], dtype=np.int32
         ).ravel(),
-        "curve": _curve(),
+        "curve": sigmoid_points(),
         "steps": op.steps,
         "depth": op.weights.shape[2] - op.units,
         "units": op.units,

@@ -15,6 +15,7 @@ from tritguard.oracle import registered_name, registered_ops
 Reading = Callable[[Reader, RawOp], Op | tuple[Op, ...]]
 _Registered = TypeVar("_Registered", bound=Reading)
 _READINGS: dict[str, Reading] = {}
+_WIDE_READINGS: dict[str, Reading] = {}  # of ops with 16-bit activations
 # Why an op is refused, and what to do, where its name alone says.
 _REASONS = {
     "CUSTOM edgetpu-custom-op": ("compiled for an Edge TPU", "give the .tflite from before the Edge TPU's compiler"),
@@ -33,20 +34,33 @@ class OpFacts:
 
 
 FACTS: dict[str, OpFacts] = {}
+WIDE_LIMITS: dict[str, str] = {}  # of the ops that are taken with 16-bit activations too
 
 
-def reads(*names: str, device: str, limits: str = "") -> Callable[[_Registered], _Registered]:
+def reads(*names: str, device: str, limits: str = "", any_width: bool = False) -> Callable[[_Registered], _Registered]:
     """Decorator for the function that reads ops of these names, spelt as in the schema.
 
     Args:
         names: the ops.
         device: what they are on the device; ops with the same text share a row of the documentation.
         limits: what is taken of them, where that is less than TFLM takes.
+        any_width: whether it reads them with 16-bit activations too.
     """
 
     def register(reading: _Registered) -> _Registered:
         _READINGS.update(dict.fromkeys(names, reading))
         describes(*names, device=device, limits=limits)
+        return reads_wide(*names)(reading) if any_width else reading
+
+    return register
+
+
+def reads_wide(*names: str, limits: str = "") -> Callable[[_Registered], _Registered]:
+    """Decorator for the function that reads ops of these names with 16-bit activations; arguments as for `reads`."""
+
+    def register(reading: _Registered) -> _Registered:
+        _WIDE_READINGS.update(dict.fromkeys(names, reading))
+        WIDE_LIMITS.update(dict.fromkeys(names, limits))
         return reading
 
     return register
@@ -66,10 +80,15 @@ def read_op(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
     """The typed op, or one for each output of an op with several.
 
     Raises:
-        UnsupportedOpError: no function reads ops of this name.
+        UnsupportedOpError: no function reads ops of this name, or none with 16-bit activations.
     """
     check_supported(raw)
-    made = _READINGS[raw.name](reader, raw)
+    wide = reader.has_wide(raw)
+    reading = _WIDE_READINGS.get(raw.name) if wide else _READINGS[raw.name]
+    if reading is None:
+        known = ", ".join(sorted(WIDE_LIMITS))
+        raise UnsupportedOpError(f"16-bit activations, which are supported of {known}", where=raw.describe())
+    made = reading(reader, raw)
     return made if isinstance(made, tuple) else (made,)
 
 

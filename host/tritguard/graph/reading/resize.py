@@ -32,7 +32,7 @@ def _sides(reader: Reader, raw: RawOp) -> tuple[Tensor, Tensor, tuple[int, int],
     return source, output, (height, width), (size[0], size[1])
 
 
-@reads("RESIZE_NEAREST_NEIGHBOR", device="tables of rows and columns")
+@reads("RESIZE_NEAREST_NEIGHBOR", device="tables of rows and columns", any_width=True)
 def resize_nearest(reader: Reader, raw: RawOp) -> Op:
     """RESIZE_NEAREST_NEIGHBOR."""
     source, output, (height, width), size = _sides(reader, raw)
@@ -94,7 +94,7 @@ def _call(op: ResizeNearest, source: Tensor, _sink: Tensor) -> KernelCall:
         "in_w": in_w,
         "out_h": len(op.rows),
         "out_w": len(op.columns),
-        "channels": channels,
+        "channels": channels * source.width,
         "rows": np.array(op.rows, dtype=np.uint16),
         "columns": np.array(op.columns, dtype=np.uint16),
     }

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 
-from tritguard.errors import BadModelError
+from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.call import KernelCall, calls
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Op, Pad, Reshape, Tensor, as_image
 from tritguard.graph.reading.checks import same_scale
 from tritguard.graph.reading.reader import Reader
-from tritguard.graph.reading.registry import reads
+from tritguard.graph.reading.registry import reads, reads_wide
 
 _IMAGE_AXES = 3
 
 
+@reads_wide("RESHAPE", "EXPAND_DIMS")
 @reads("RESHAPE", "EXPAND_DIMS", "SQUEEZE", device="nothing")
 def reshape(reader: Reader, raw: RawOp) -> Op:
     """RESHAPE, EXPAND_DIMS and SQUEEZE; the shape stored in the file counts, as in TFLM."""
@@ -25,6 +26,7 @@ def reshape(reader: Reader, raw: RawOp) -> Op:
     return Reshape(index=raw.index, inputs=(source.index,), output=output.index)
 
 
+@reads_wide("PAD", "PADV2", limits="PADV2: with 0 or -1")
 @reads("PAD", "PADV2", device="copies into a filled output", limits="beyond the last three axes one copy for each")
 def pad(reader: Reader, raw: RawOp) -> Op | tuple[Op, ...]:
     """PAD with the zero point, PADV2 with any constant."""
@@ -39,9 +41,11 @@ def pad(reader: Reader, raw: RawOp) -> Op | tuple[Op, ...]:
     same_scale(source, output, raw)
     value = output.zero_point
     if raw.name == "PADV2":
-        data = reader.constant(raw, 2, "INT8").data
+        data = reader.constant(raw, 2, "INT8" if source.width == 1 else "INT16").data
         assert data is not None
         value = int(data.ravel()[0])
+    if source.width > 1 and value not in (0, -1):  # their bytes are all the same
+        raise UnsupportedOpError(f"16-bit padding with {value}, 0 and -1 are supported", where=raw.describe())
     inner = pads[1:] if source.batched else pads
     *outer, height, width, depth = [(0, 0), (0, 0), *inner]
     joined = len(inner) > _IMAGE_AXES  # the rows of several images are those of one tall image
@@ -95,5 +99,10 @@ def _pad_call(op: Pad, source: Tensor, sink: Tensor) -> KernelCall:
     parameters = {"value": op.value}
     sides = (as_image(tensor.shape) for tensor in (source, sink))
     for letter, inside, outside, before in zip("hwc", *sides, op.before, strict=True):
-        parameters |= {f"in_{letter}": inside, f"out_{letter}": outside, f"before_{letter}": before}
+        width = source.width if letter == "c" else 1
+        parameters |= {
+            f"in_{letter}": inside * width,
+            f"out_{letter}": outside * width,
+            f"before_{letter}": before * width,
+        }
     return KernelCall("tg_pad", "tg_elementwise.c", parameters)

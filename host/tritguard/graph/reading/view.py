@@ -12,7 +12,7 @@ import numpy as np
 import tflite
 
 from tritguard.errors import BadModelError, UnsupportedOpError
-from tritguard.graph.call import KernelCall, calls, filled
+from tritguard.graph.call import KernelCall, Parameters, calls, filled
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import Int8, Op, Tensor, View
 from tritguard.graph.reading.checks import axis_of, image, options_of, same_scale
@@ -35,8 +35,9 @@ def _view(raw: RawOp, source: Tensor, output: Tensor, canvas: Int8, seen: Int8, 
         raise BadModelError(f"output {list(output.dims)} where {list(seen.shape)} follows", where=raw.describe())
     offset = seen.__array_interface__["data"][0] - canvas.__array_interface__["data"][0]
     sizes, steps = _merged(seen)
-    if len(sizes) > _MOST_AXES:
-        raise UnsupportedOpError(f"{len(sizes)} axes, at most {_MOST_AXES} are supported", where=raw.describe())
+    axes = len(_in_bytes(sizes, steps, source.width)[0])
+    if axes > _MOST_AXES:
+        raise UnsupportedOpError(f"{axes} axes, at most {_MOST_AXES} are supported", where=raw.describe())
     return View(
         index=raw.index, inputs=(source.index,), output=output.index, part=part,
         operator=raw.name, offset=offset, sizes=sizes, steps=steps,
@@ -56,7 +57,16 @@ def _merged(seen: Int8) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(size for size, _ in axes), tuple(step for _, step in axes)
 
 
-@reads("TRANSPOSE", device=_COPY, limits="at most five axes after joining")
+def _in_bytes(sizes: tuple[int, ...], steps: tuple[int, ...], width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Sizes and steps over the bytes of elements of this width."""
+    if width == 1:
+        return sizes, steps
+    if sizes and steps[-1] == 1:
+        return (*sizes[:-1], sizes[-1] * width), (*(step * width for step in steps[:-1]), 1)
+    return (*sizes, width), (*(step * width for step in steps), 1)
+
+
+@reads("TRANSPOSE", device=_COPY, limits="at most five axes after joining", any_width=True)
 def transpose(reader: Reader, raw: RawOp) -> Op:
     """TRANSPOSE."""
     source, output = reader.in_out(raw)
@@ -67,7 +77,7 @@ def transpose(reader: Reader, raw: RawOp) -> Op:
     return _view(raw, source, output, canvas, canvas.transpose(order))
 
 
-@reads("SLICE", device=_COPY)
+@reads("SLICE", device=_COPY, any_width=True)
 def slice_(reader: Reader, raw: RawOp) -> Op:
     """SLICE."""
     source, output = reader.in_out(raw)
@@ -81,7 +91,7 @@ def slice_(reader: Reader, raw: RawOp) -> Op:
     return _view(raw, source, output, canvas, canvas[tuple(slice(b, e) for b, e in zip(begin, ends, strict=True))])
 
 
-@reads("BROADCAST_TO", device=_COPY)
+@reads("BROADCAST_TO", device=_COPY, any_width=True)
 def broadcast_to(reader: Reader, raw: RawOp) -> Op:
     """BROADCAST_TO; the shape stored in the file counts."""
     source, output = reader.in_out(raw)
@@ -93,7 +103,7 @@ def broadcast_to(reader: Reader, raw: RawOp) -> Op:
     return _view(raw, source, output, canvas, seen)
 
 
-@reads("REVERSE_V2", device=_COPY)
+@reads("REVERSE_V2", device=_COPY, any_width=True)
 def reverse(reader: Reader, raw: RawOp) -> Op:
     """REVERSE_V2."""
     source, output = reader.in_out(raw)
@@ -102,7 +112,7 @@ def reverse(reader: Reader, raw: RawOp) -> Op:
     return _view(raw, source, output, canvas, np.flip(canvas, axes))
 
 
-@reads("STRIDED_SLICE", device=_COPY, limits="STRIDED_SLICE: no ellipsis, no new axes")
+@reads("STRIDED_SLICE", device=_COPY, limits="STRIDED_SLICE: no ellipsis, no new axes", any_width=True)
 def strided_slice(reader: Reader, raw: RawOp) -> Op:
     """STRIDED_SLICE, with masks for begin, end and axes that vanish."""
     source, output = reader.in_out(raw)
@@ -130,7 +140,7 @@ def strided_keys(raw: RawOp, begin: list[int], end: list[int], steps: list[int])
     return keys
 
 
-@reads("SPLIT", "SPLIT_V", device=_COPY)
+@reads("SPLIT", "SPLIT_V", device=_COPY, any_width=True)
 def split(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
     """SPLIT into equal parts and SPLIT_V into parts of given sizes."""
     position, axis_position = (0, 2) if raw.name == "SPLIT_V" else (1, 0)
@@ -147,7 +157,7 @@ def split(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
     return _parts(reader, raw, source, canvas, pieces)
 
 
-@reads("UNPACK", device=_COPY)
+@reads("UNPACK", device=_COPY, any_width=True)
 def unpack(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
     """UNPACK along an axis."""
     source = reader.activation(reader.tensor(raw, 0).index, raw.describe())
@@ -249,6 +259,11 @@ def _check_shape(raw: RawOp, output: Tensor, expected: tuple[int, ...]) -> None:
 
 
 @calls(View)
-def _call(op: View, _source: Tensor, _sink: Tensor) -> KernelCall:
-    sizes, steps = filled(op.sizes, 1, _MOST_AXES), filled(op.steps, 0, _MOST_AXES)
-    return KernelCall("tg_view", "tg_view.c", {"offset": op.offset, "sizes": sizes, "steps": steps})
+def _call(op: View, source: Tensor, _sink: Tensor) -> KernelCall:
+    sizes, steps = _in_bytes(op.sizes, op.steps, source.width)
+    parameters: Parameters = {
+        "offset": op.offset * source.width,
+        "sizes": filled(sizes, 1, _MOST_AXES),
+        "steps": filled(steps, 0, _MOST_AXES),
+    }
+    return KernelCall("tg_view", "tg_view.c", parameters)

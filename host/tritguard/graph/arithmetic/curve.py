@@ -1,0 +1,57 @@
+"""The points between which TFLM's 16-bit functions are straight lines: sigmoid, tanh, and the parts of a softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[Any]  # of float32, in which all of this is computed
+
+_STEPS = 512  # of 128 int16 values each
+_RANGE = np.float32(65535)
+
+
+def sigmoid_points() -> NDArray[np.uint16]:
+    """uint16[256]: at i / 24, in 2^-16, the last of them the largest number there is.
+
+    They lie off the curve by half of the greatest error of the straight lines between them, which is then as large to
+    both sides.
+    """
+    sigmoid = 1 / (1 + np.exp(-np.arange(256) / 24))
+    bend = sigmoid * (1 - sigmoid) * (1 - 2 * sigmoid)  # the second derivative
+    points = np.round(65536 * (sigmoid - bend / 16 / 24**2)).astype(np.uint16)
+    points[-1] = 65535
+    return points
+
+
+def exponential_points() -> NDArray[np.int16]:
+    """int16[513]: exp(x) of x from -10 to 0, in 2^-15, between which TFLM's 16-bit softmax is straight lines."""
+    return _points(np.float32(10) / _RANGE, (1 << 15) - 1, np.exp)
+
+
+def reciprocal_points() -> NDArray[np.int16]:
+    """int16[513]: 1 / (1 + x) of x from 0 to 1, in 2^-15."""
+    return _points(np.float32(1) / _RANGE, -(1 << 15), lambda x: np.float32(1) / (np.float32(1) + x))
+
+
+def _points(scale: np.float32, zero_point: int, function: Callable[[Float32], Float32]) -> NDArray[np.int16]:
+    """The points of `LUTPopulate`, in float32: off the curve by half of the error in the middle of each line."""
+    low, high = (scale * np.float32(end - zero_point) for end in (-(1 << 15), (1 << 15) - 1))
+    step = (high - low) / np.float32(_STEPS)
+    out_low, out_high = (np.float32(2) / _RANGE * np.float32(end) for end in (-(1 << 15), (1 << 15) - 1))
+    inverse = np.float32(1 << 16) / (out_high - out_low)
+    x = low + np.arange(_STEPS, dtype=np.float32) * step
+    here, middle = (_rounded(function(at) * inverse) for at in (x, x + step / 2))
+    next_ = function(low + np.arange(1, _STEPS + 1, dtype=np.float32) * step) * inverse
+    error = _rounded((next_ + here) / 2) - middle
+    last = _rounded(function(np.array([high])) * inverse)
+    points = np.concatenate([here - _rounded(error / 2), last])
+    return np.asarray(np.clip(points, -(1 << 15), (1 << 15) - 1), dtype=np.int16)
+
+
+def _rounded(values: Float32) -> Float32:
+    """Halves away from zero."""
+    return np.asarray(np.trunc(values + np.copysign(np.float32(0.5), values)))
