@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tritguard.emit.bundle import MANIFEST, EdgeTensor, check_files
+from tritguard.emit.bundle import MANIFEST, check_files
 from tritguard.emit.tflm.arena import Arena, Scratch
+from tritguard.emit.tflm.edges import ArrayEdge
 from tritguard.errors import BadInputError
 from tritguard.records import Record, from_json
 
@@ -62,10 +63,10 @@ class ArraysManifest(Record):
     model_bytes: int
     array_sha256: _Sha256
     array_bytes: int
-    input: EdgeTensor
-    output: EdgeTensor
-    further_inputs: tuple[EdgeTensor, ...] = ()
-    further_outputs: tuple[EdgeTensor, ...] = ()
+    input: ArrayEdge
+    output: ArrayEdge
+    further_inputs: tuple[ArrayEdge, ...] = ()
+    further_outputs: tuple[ArrayEdge, ...] = ()
     ops: tuple[str, ...]
     variables: int = 0
     compat: bool
