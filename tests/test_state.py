@@ -181,8 +181,24 @@ def test_the_graph_of_a_stream_gives_the_logits_of_its_last_frame_and_a_gradient
     view = GradientView(graph)
     assert np.allclose(view.logits(x.astype(np.float32)), Twin(bundle).predict(x).logits, atol=1e-4)
     assert view.zero_gradient_share(x.astype(np.float32), np.zeros(3, np.int64)) == 0
-    with pytest.raises(UnsupportedOpError, match="gradients do not know"):
-        unrolled(read_graph(STATEFUL["an LSTM"]()), 3)
+
+
+def test_the_graph_of_a_stream_goes_through_lstm_and_svdf(tmp_path: Path) -> None:
+    """Frame by frame and step by step without compiling, which takes seconds; one loop over steps is compiled."""
+    for name in ("a clipped LSTM", "an SVDF of 8 bits"):
+        bundle = write_bundle(STATEFUL[name](), tmp_path / name, name="recurrent")
+        x = streams(bundle, 20)[:, :3]
+        view = GradientView(unrolled(bundle.golden, 3))
+        logits = Twin(bundle).predict(x).logits
+        if logits is None:
+            output = bundle.manifest.output
+            logits = (Twin(bundle).predict(x).scores.astype(np.float64) - output.zero_point) * output.scale
+        vars(view)["_call"] = view._forward
+        assert np.array_equal(view.logits(x.astype(np.float32)), logits.astype(np.float32)), name
+        assert view.zero_gradient_share(x.astype(np.float32), np.zeros(20, np.int64)) < 0.5, name
+    view = GradientView(unrolled(read_graph(STATEFUL["a time-major LSTM"]()), 1))
+    given = np.random.default_rng(1).integers(-128, 128, (20, *view.input_shape)).astype(np.float32)
+    assert np.array_equal(view.logits(given), np.asarray(view._forward(given)))
 
 
 @pytest.mark.parametrize("name", ["a delay line", "of other values", "set to another value"])

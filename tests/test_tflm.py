@@ -455,7 +455,23 @@ def test_edges_of_any_type_are_compared_and_shown(tmp_path: Path) -> None:
 
 def test_a_uint8_edge_of_another_scale_rests_at_its_own_zero_point() -> None:
     pixels = all_edges(any_edges())[0][1]
-    assert (pixels.golden_type, pixels.scale, pixels.zero_point, pixels.resting) == ("uint8", float(np.float32(0.02)), -121, 7)
+    assert (pixels.golden_type, pixels.scale, pixels.zero_point, pixels.resting) == (
+        "uint8",
+        float(np.float32(0.02)),
+        -121,
+        7,
+    )
+
+
+def test_a_bias_that_tflm_reads_past_its_end_is_refused(tmp_path: Path) -> None:
+    """What lies behind it is another thing in the array than in the file."""
+    builder = ModelBuilder((2, 2, 4), 0.5, 0)
+    weights, bias = np.ones((3, 1, 3, 4), np.int8), np.ones(3, np.int32)
+    output = builder.transpose_conv(builder.input, weights, [0.1] * 3, bias, (1.0, 0), (2, 4), stride=(1, 2), same=True)
+    for tensor in (builder.input, output):
+        builder.tensors[tensor].type = "INT16"
+    with pytest.raises(BadModelError, match="a bias of INT32, which TensorFlow Lite Micro reads as one of INT64"):
+        write_arrays(builder.build(output), tmp_path / "a", name="x")
 
 
 def test_real_inputs_are_for_int8(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tritguard.emit.tflm.edges import ArrayEdge, all_edges, samples
 from tritguard.emit.tflm.manifest import Arrays, ArraysManifest, open_arrays
 from tritguard.emit.tflm.ops import ops_of, registration
 from tritguard.emit.tflm.prepare import Sample, prepare
+from tritguard.errors import BadModelError
 from tritguard.files import whole_folder
 from tritguard.graph.flatbuffer import RawModel, parse
 from tritguard.graph.reading.state import variable_name
@@ -72,6 +73,7 @@ def write_arrays(
         ToolMissingError: there is no interpreter to verify a rewritten model with.
     """
     ops_of(parse(content))
+    _check_biases(parse(content))
     sources, sinks = all_edges(content)
     with whole_folder(out, open_arrays, "folder of TFLM arrays") as draft:
         prepared = prepare(content, _inputs(content, real), uncompressed=uncompressed, compat=compat, progress=progress)
@@ -107,6 +109,16 @@ def write_arrays(
         manifest = manifest.model_copy(update={"files": files})
         (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
     return Arrays(out, manifest, trusted=True)
+
+
+def _check_biases(raw: RawModel) -> None:
+    """Refuse what TFLM reads past its end: of 16-bit transposed convolutions it takes every bias for one of 64 bits."""
+    for op in raw.ops:
+        if op.name == "TRANSPOSE_CONV" and raw.tensors[op.inputs[2]].type == "INT16" and len(op.inputs) > 3:
+            kind = raw.tensors[op.inputs[3]].type
+            if op.inputs[3] >= 0 and kind != "INT64":
+                what = f"a bias of {kind}, which TensorFlow Lite Micro reads as one of INT64, past its end"
+                raise BadModelError(what, where=op.describe())
 
 
 def _variables(raw: RawModel) -> int:

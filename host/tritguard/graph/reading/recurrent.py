@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 import tflite
-from numpy.typing import NDArray
 
 from tritguard.errors import BadModelError, UnsupportedOpError
-from tritguard.graph.arithmetic import fixed_point
+from tritguard.graph.arithmetic import curves, fixed_point
 from tritguard.graph.call import KernelCall, Parameters, calls, scale_fields
 from tritguard.graph.flatbuffer import DTYPES, RawOp, RawTensor
 from tritguard.graph.model import Int8, Int32, Int64, Op, Requant, Tensor
@@ -26,19 +25,6 @@ _TANH = 4  # the number of the activation in the schema
 _GATE_SCALE, _CURVE_SCALE = np.float32(2.0**-12), np.float32(2.0**-15)  # of what goes into the curves and comes out
 _LEAST_POWER, _MOST_POWER = -28, 2  # of the cell's scale: products stay in 32 bits
 _INT16 = (-(1 << 15), (1 << 15) - 1)
-
-
-def _curve() -> NDArray[np.uint16]:
-    """TFLM's points of the sigmoid: at i / 24, in 2^-16, the last of them the largest number there is.
-
-    They lie off the curve by half of the greatest error of the straight lines between them, which is then as large to
-    both sides.
-    """
-    sigmoid = 1 / (1 + np.exp(-np.arange(256) / 24))
-    bend = sigmoid * (1 - sigmoid) * (1 - 2 * sigmoid)  # the second derivative
-    points = np.round(65536 * (sigmoid - bend / 16 / 24**2)).astype(np.uint16)
-    points[-1] = 65535
-    return points
 
 
 @reads(
@@ -147,14 +133,14 @@ def _clip(clip: float, scale: float) -> int:
 
 @calls(Lstm)
 def _lstm_call(op: Lstm, source: Tensor, _sink: Tensor) -> KernelCall:
-    shift = 12 + op.cell_power
+    multiplier, shift = curves.turned(op.cell_power)
     parameters: Parameters = {
         "weights": op.weights.ravel(),
         "bias": op.bias.ravel(),
         "scales": np.array(
             [[int(each.multiplier[0]), int(each.shift[0])] for pair in op.sums for each in pair], dtype=np.int32
         ).ravel(),
-        "curve": _curve(),
+        "curve": curves.points(),
         "steps": op.steps,
         "depth": op.weights.shape[2] - op.units,
         "units": op.units,
@@ -162,8 +148,8 @@ def _lstm_call(op: Lstm, source: Tensor, _sink: Tensor) -> KernelCall:
         "input": scale_fields(op.input),
         "output": scale_fields(op.out),
         "clip": op.clip,
-        "tanh_multiplier": 3 << max(shift, 0),
-        "tanh_shift": max(-shift, 0),
+        "tanh_multiplier": multiplier,
+        "tanh_shift": shift,
         "out_zero_point": op.out.zero_point,
     }
     return KernelCall("tg_lstm", "tg_lstm.c", parameters)
