@@ -19,6 +19,9 @@ from tests.support.stateful import QUANT, STATEFUL, begun, exchanged, lstm, stre
 from tests.support.strict_flags import STRICT
 from tests.support.tflite_builder import ModelBuilder
 from tritguard import api
+from tritguard.attack.faults import Flip, flip
+from tritguard.attack.faults.view import FaultView
+from tritguard.attack.float_model import open_float
 from tritguard.attack.view import GradientView
 from tritguard.certify.rules import stages_of
 from tritguard.data import Dataset, write_dataset
@@ -31,14 +34,20 @@ from tritguard.emit import Bundle, write_bundle
 from tritguard.emit.golden import golden_of
 from tritguard.emit.tflm import write_arrays
 from tritguard.errors import BadInputError, BadModelError, DeviceError, UnsupportedOpError
+from tritguard.evaluate.certify.result import CertifyPlan
 from tritguard.evaluate.confirmation import ask
+from tritguard.evaluate.faults.result import FaultPlan
+from tritguard.evaluate.transfer.result import TransferPlan
 from tritguard.export import export
 from tritguard.graph import read_graph
 from tritguard.graph.arithmetic.reference import computed
+from tritguard.graph.formats.bits import PADDING
+from tritguard.graph.formats.kernel import bits_of
+from tritguard.graph.model import Weighted
 from tritguard.graph.passes.unrolled import unrolled
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.predictor import Int8
-from tritguard.twin import Twin, verify_against_oracle
+from tritguard.twin import OpenTwin, Twin, verify_against_oracle
 
 pytest_plugins = ("tests.support.device_fixtures",)
 
@@ -138,6 +147,89 @@ def test_a_ring_of_reshapes_is_refused() -> None:
     builder.assign(state, whole)
     with pytest.raises(BadModelError):
         read_graph(builder.build(total))
+
+
+FEW = 3  # frames of a stream of a study
+
+
+@pytest.fixture
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow runs op by op: to compile the graph of a stream takes seconds, and gives the same."""
+    pytest.importorskip("tensorflow", reason="gradients need the extra 'attack'")
+    monkeypatch.setattr("tritguard.train.backend.compiled", lambda function, signature=None: function)
+
+
+@pytest.fixture(scope="module")
+def clips(bundle: Bundle) -> Dataset:
+    """Short streams with the model's own labels."""
+    x = streams(bundle, 24, seed=3)[:, :FEW]
+    return Dataset("clips", x, Twin(bundle).predict(x).labels, ("a", "b", "c"), "unknown", "unknown")
+
+
+def test_what_is_proved_of_a_stream_holds_in_the_ball_of_all_its_frames(
+    bundle: Bundle, clips: Dataset, tmp_path: Path
+) -> None:
+    plan = CertifyPlan(samples=8, eps=(2,), level="relaxation")
+    result = api.certify(bundle, clips, tmp_path / "run", plan=plan)
+    proved = np.flatnonzero(np.array(list(result.points[0].statuses)) == "p")
+    assert len(proved) >= 2 and "PROOF_CONTRADICTED" not in {issue.code for issue in result.issues}
+    places, twin = np.array(result.provenance.sample_indices)[proved], Twin(bundle)
+    rng = np.random.default_rng(4)
+    for x, label in zip(clips.x_test[places], clips.y_test[places], strict=True):
+        moved = np.clip(x.astype(np.int16) + 2 * rng.choice((-1, 1), (300, *x.shape)), -128, 127)
+        assert (twin.predict(moved.astype(np.int8)).labels == label).all()
+
+
+@needs_oracle
+@pytest.mark.usefixtures("uncompiled")
+def test_flips_are_measured_on_whole_streams(bundle: Bundle, clips: Dataset, tmp_path: Path) -> None:
+    plan = FaultPlan(samples=12, attacker_samples=8, flips=(2,), draws=2, greedy=1, tflm_samples=4)
+    model = api.faults([(bundle, None)], clips, tmp_path / "run", plan=plan).models[0]
+    assert (model.clean.k, len(model.chosen), {point.search for point in model.tflm}) == (12, 1, {"random", "greedy"})
+    twin, emission = OpenTwin(bundle), bundle.emission
+    view = FaultView(emission, frames=FEW)
+    for position, kernel in emission.kernels.items():  # a weight of each layer, which all frames meet
+        op = emission.graph.ops[position]
+        assert isinstance(op, Weighted)
+        bits = bits_of(op, kernel.weights)
+        assert bits is not None
+        byte, bit = np.argwhere(bits.weight != PADDING)[5]
+        symbol = twin.symbol(op.index)
+        change = bits.changes(twin.weights[symbol])[byte, bit]
+        flip(twin.weights, [Flip(symbol, int(byte), int(bit))])
+        view.change(position, int(bits.weight[byte, bit]), int(change))
+        logits = twin.predict(clips.x_test).logits
+        assert logits is not None
+        assert np.allclose(view.logits(clips.x_test.astype(np.float32)), logits, atol=1e-4)
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_attacks_on_streams_are_carried_to_a_float_model_end_to_end(
+    bundle: Bundle, clips: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keras = pytest.importorskip("tensorflow", reason="float models need the extra 'train'").keras
+    source = keras.Input((2 * FEW, 1, 8))
+    plain = keras.Model(source, keras.layers.Dense(3)(keras.layers.Flatten()(source)))
+    monkeypatch.setattr("tritguard.convert.archive.load_model", lambda _path: plain)  # its own tests read files
+    (tmp_path / "float.keras").write_bytes(b"")
+    plan = TransferPlan(samples=8, eps=(4,), steps=2, trigger_samples=0)
+    result = api.transfer([bundle], clips, tmp_path / "run", floats=[tmp_path / "float.keras"], plan=plan)
+    assert [(cell.source, cell.target) for cell in result.cells] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    edge, x = bundle.manifest.input, clips.x_test
+    model = open_float(tmp_path / "float.keras", edge, x.shape[1:])
+    real = (x.astype(np.float32) - edge.zero_point) * np.float32(edge.scale)
+    assert np.allclose(model.predict(x).logits, plain(real.reshape(-1, 2 * FEW, 1, 8)), atol=1e-4)
+    with pytest.raises(BadInputError, match=r"takes \[6, 1, 8\], the streams are \[4, 2, 1, 8\], or \[8, 1, 8\]"):
+        open_float(tmp_path / "float.keras", edge, (4, 2, 1, 8))
+
+
+def test_studies_that_know_no_lstm_say_so_at_once(tmp_path: Path) -> None:
+    recurrent = write_bundle(STATEFUL["a clipped LSTM"](), tmp_path / "bundle", name="lstm")
+    clips = Dataset("none", np.zeros((0, 3, 3, 6), np.int8), np.zeros(0, np.int64), tuple("abcd"), "unknown", "unknown")
+    with pytest.raises(UnsupportedOpError, match="of which there are no bounds"):
+        api.certify(recurrent, clips, tmp_path / "run")
+    with pytest.raises(UnsupportedOpError, match="bits of its weights are not flipped"):
+        api.faults([(recurrent, None)], clips, tmp_path / "run")
 
 
 def test_what_is_exchanged_is_refused_by_name() -> None:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from tritguard.data import Dataset, to_input_bytes
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import Manifest
-from tritguard.errors import BadInputError
+from tritguard.errors import BadInputError, UnsupportedOpError
+from tritguard.graph.stateful import Lstm, Svdf
 from tritguard.predictor import Int8, Outputs
 
 
@@ -59,6 +60,17 @@ def draw_samples(bundle: Bundle, dataset: Dataset, count: int, seed: int) -> Sam
     chosen = np.sort(np.random.default_rng(seed).permutation(len(dataset.x_test))[:count])
     x = to_input_bytes(dataset.x_test[chosen], manifest.input.scale, manifest.input.zero_point)
     return Samples(manifest.as_samples(x), dataset.y_test[chosen].astype(np.int64), chosen)
+
+
+def without_recurrent(bundle: Bundle, why: str) -> None:
+    """Check that a model has no layer whose state its op keeps, for what does not know such layers.
+
+    Raises:
+        UnsupportedOpError: it has an LSTM or SVDF; `why` says what that means here.
+    """
+    for op in bundle.golden.ops:
+        if isinstance(op, Lstm | Svdf):
+            raise UnsupportedOpError(f"keeps its own state, {why}", where=f"op {op.index} ({op.kind})")
 
 
 def check_attackable(manifest: Manifest) -> None:
