@@ -112,13 +112,13 @@ def write_arrays(
 
 
 def _check_biases(raw: RawModel) -> None:
-    """Refuse what TFLM reads past its end: of 16-bit transposed convolutions it takes every bias for one of 64 bits."""
+    """Refuse what TFLM reads past its end: a bias of INT32, in a 16-bit transposed convolution, for one of INT64."""
     for op in raw.ops:
-        if op.name == "TRANSPOSE_CONV" and raw.tensors[op.inputs[2]].type == "INT16" and len(op.inputs) > 3:
-            kind = raw.tensors[op.inputs[3]].type
-            if op.inputs[3] >= 0 and kind != "INT64":
-                what = f"a bias of {kind}, which TensorFlow Lite Micro reads as one of INT64, past its end"
-                raise BadModelError(what, where=op.describe())
+        if op.name != "TRANSPOSE_CONV" or len(op.inputs) < 4 or op.inputs[3] < 0:
+            continue
+        if raw.tensors[op.inputs[2]].type == "INT16" and raw.tensors[op.inputs[3]].type == "INT32":
+            what = "a bias of INT32, which TensorFlow Lite Micro reads as one of INT64, past its end"
+            raise BadModelError(what, where=op.describe())
 
 
 def _variables(raw: RawModel) -> int:
