@@ -62,8 +62,8 @@ def _step(tf: Any, op: Lstm, state: tuple[Any, Any], fresh: Any) -> tuple[Any, A
     wanted = _tanh(tf, gates[:, _CELL], _GATE_POWER)
     forget, enter, leave = (_rescaling(each) for each in (op.forget, op.input, op.out))
     cell = _product(tf, opened[:, 1], cell, forget) + _product(tf, opened[:, 0], wanted, enter)
-    limit = _HIGH if op.clip < 0 else op.clip
-    cell = tf.clip_by_value(cell, float(max(_LOW, -limit - (op.clip < 0))), float(limit))
+    low, high = (_LOW, _HIGH) if op.clip < 0 else (-op.clip, op.clip)
+    cell = tf.clip_by_value(cell, float(low), float(high))
     return _product(tf, _tanh(tf, cell, op.cell_power), opened[:, 2], leave), cell
 
 
