@@ -30,7 +30,7 @@ from tritguard.emit.tflm import prepare as preparing
 from tritguard.emit.tflm.arena import cmsis_scratch
 from tritguard.emit.tflm.container import pack, unpack
 from tritguard.emit.tflm.edges import all_edges, samples
-from tritguard.emit.tflm.ops import method
+from tritguard.emit.tflm.ops import method, registrations
 from tritguard.emit.tflm.strip import strip
 from tritguard.errors import BadInputError, BadModelError, MismatchError, ToolMissingError, UnsupportedOpError
 from tritguard.graph.flatbuffer import parse
@@ -451,6 +451,14 @@ def test_edges_of_any_type_are_compared_and_shown(tmp_path: Path) -> None:
     assert len(np.unique(given, axis=0)) > 40 and given.shape[1] == sum(edge.bytes for edge in sinks)
     assert np.array_equal(predict_apart(written(arrays), x, native=True), given)
     compiled("g++", arrays.path / "example.cc", tmp_path / "o.o", f"-isystem{HEADERS}", f"-I{arrays.path}")
+
+
+def test_kernels_of_int8_alone_are_registered_where_all_is_int8() -> None:
+    """The softmax gives 16 bits here, which the registration of int8 kernels refuses when it runs."""
+    raw = parse(wide_edges())
+    dense = "AddFullyConnected(tflite::Register_FULLY_CONNECTED_INT8())"
+    assert registrations(raw, int8=True) == (dense, "AddQuantize()", "AddSoftmax()")
+    assert registrations(raw, int8=False) == ("AddFullyConnected()", "AddQuantize()", "AddSoftmax()")
 
 
 def test_a_uint8_edge_of_another_scale_rests_at_its_own_zero_point() -> None:

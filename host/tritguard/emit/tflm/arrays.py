@@ -16,7 +16,7 @@ from tritguard.emit.render import environment, identifier
 from tritguard.emit.tflm.arena import cmsis_scratch
 from tritguard.emit.tflm.edges import ArrayEdge, all_edges, samples
 from tritguard.emit.tflm.manifest import Arrays, ArraysManifest, open_arrays
-from tritguard.emit.tflm.ops import ops_of, registration
+from tritguard.emit.tflm.ops import ops_of, registrations
 from tritguard.emit.tflm.prepare import Sample, prepare
 from tritguard.errors import BadModelError
 from tritguard.files import whole_folder
@@ -169,7 +169,9 @@ def _said(edge: ArrayEdge) -> str:
     shape = " x ".join(map(str, edge.shape)) or "1"
     if edge.golden_type == "float32":
         return f"{shape}, real"
-    return f"{shape}" if edge.scale is None else f"{shape}, real = {edge.scale} * (q - ({edge.resting}))"
+    if edge.scale is None:
+        return f"{shape}, {edge.golden_type}"
+    return f"{shape}, real = {edge.scale} * (q - ({edge.resting}))"
 
 
 def rendered(data: bytes, sample: Sample | None, manifest: ArraysManifest) -> dict[str, str]:
@@ -190,7 +192,7 @@ def rendered(data: bytes, sample: Sample | None, manifest: ArraysManifest) -> di
         "sample": sample is not None,
         "inputs": inputs,
         "outputs": outputs,
-        "adds": [registration(op, int8=not manifest.compat) for op in manifest.ops],
+        "adds": registrations(parse(data), int8=not manifest.compat),
     }
     templates = environment().overlay(trim_blocks=True)
     return {
