@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,8 +157,14 @@ FEW = 3  # frames of a stream of a study
 @pytest.fixture
 def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """TensorFlow runs op by op: to compile the graph of a stream takes seconds, and gives the same."""
-    pytest.importorskip("tensorflow", reason="gradients need the extra 'attack'")
-    monkeypatch.setattr("tritguard.train.backend.compiled", lambda function, signature=None: function)
+    tf = pytest.importorskip("tensorflow", reason="gradients need the extra 'attack'")
+
+    def uncompiled(function: Callable[..., Any], signature: Sequence[Any]) -> Callable[..., Any]:
+        return lambda *given: function(
+            *(tf.convert_to_tensor(each, spec.dtype) for each, spec in zip(given, signature, strict=True))
+        )
+
+    monkeypatch.setattr("tritguard.train.backend.compiled", uncompiled)
 
 
 @pytest.fixture(scope="module")
@@ -210,11 +218,13 @@ def test_attacks_on_streams_are_carried_to_a_float_model_end_to_end(
     keras = pytest.importorskip("tensorflow", reason="float models need the extra 'train'").keras
     source = keras.Input((2 * FEW, 1, 8))
     plain = keras.Model(source, keras.layers.Dense(3)(keras.layers.Flatten()(source)))
+    plain.set_weights([np.random.default_rng(6).normal(size=each.shape) for each in plain.get_weights()])
     monkeypatch.setattr("tritguard.convert.archive.load_model", lambda _path: plain)  # its own tests read files
     (tmp_path / "float.keras").write_bytes(b"")
     plan = TransferPlan(samples=8, eps=(4,), steps=2, trigger_samples=0)
     result = api.transfer([bundle], clips, tmp_path / "run", floats=[tmp_path / "float.keras"], plan=plan)
     assert [(cell.source, cell.target) for cell in result.cells] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert result.apart  # some are right on both, so inputs that fool the deployed one alone were looked for
     edge, x = bundle.manifest.input, clips.x_test
     model = open_float(tmp_path / "float.keras", edge, x.shape[1:])
     real = (x.astype(np.float32) - edge.zero_point) * np.float32(edge.scale)
