@@ -255,23 +255,23 @@ def test_a_folder_of_models_is_tried_one_by_one(tmp_path: Path) -> None:
     assert refused.verdict == "refused"
     assert refused.reason.startswith("op 0 (GELU): TensorFlow Lite Micro has no such op")
     assert taken.model_copy(update={"differing": 1}).faulty and not refused.faulty
-    assert not refused.tflm_takes and taken.arrays == ""
+    assert not refused.tflm_takes and taken.arrays > 0 and refused.arrays == 0
+    assert taken.model_copy(update={"arrays": 0}).faulty
 
-    builder.op(
-        "QUANTIZE", [builder.input], wide := builder.tensor([1, 4], "INT16", [0.01], [0]), Table("QuantizeOptions")
-    )
+    builder.op("DEQUANTIZE", [builder.input], real := builder.tensor([1, 4], "FLOAT32"), Table("DequantizeOptions"))
     builder.operators.pop(0)  # what is lacking
-    back = builder.op("QUANTIZE", [wide], builder.activation((4,), 0.5, 0), Table("QuantizeOptions"))
-    (tmp_path / "wide.tflite").write_bytes(builder.build(builder.unary("TANH", back, (1 / 128, 0))))
+    curved = builder.op("TANH", [real], builder.tensor([1, 4], "FLOAT32"))
+    back = builder.op("QUANTIZE", [curved], builder.activation((4,), 0.5, 0), Table("QuantizeOptions"))
+    (tmp_path / "with_floats.tflite").write_bytes(builder.build(builder.unary("TANH", back, (1 / 128, 0))))
     (tmp_path / "field.json").write_text(
         field.Field(entries=(taken, refused.model_copy(update={"reason": "kept"}))).model_dump_json()
     )
-    done = subprocess.run([*command, "--resume", "--arrays"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, "--resume"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert "1 of 3 taken, 0 with other bytes, 0 with a larger arena than TFLM's, 1 refused that TFLM takes" in (
         " ".join(done.stdout.split())
     )
     again, kept, lacking = from_json(field.Field, tmp_path / "field.json").entries
-    assert (again, kept.reason, lacking.tflm_takes) == (taken, "kept", True)
+    assert (again, kept.reason, lacking.tflm_takes, lacking.arrays > 0) == (taken, "kept", True, True)
 
 
 def test_a_model_that_breaks_its_process_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.known_models import wide_edges
 from tests.support.random_graphs import sample_inputs
 from tests.support.random_moves import resize_bilinear
 from tests.support.tflite_builder import ModelBuilder
@@ -173,21 +174,6 @@ def test_data_behind_a_constant_is_not_read(tmp_path: Path) -> None:
     bundle = write_bundle(content, tmp_path / "b", name="longer")
     x = sample_inputs((6,), 1)
     assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(content).predict(x).scores)
-
-
-def wide_edges() -> bytes:
-    """A network that begins in 16 bits and ends in a softmax of 16 and in 32, as keyword networks of SVDF do."""
-    builder = ModelBuilder((6,), 0.05, -128)
-    rng = np.random.default_rng(6)
-    inner = builder.input
-    builder.inputs = [builder.tensor([1, 6], "INT16", [0.0005], [0])]
-    builder.op("QUANTIZE", builder.inputs, inner, Table("QuantizeOptions"))
-    logits = builder.dense(inner, rng.integers(-127, 128, (3, 6), dtype=np.int8), [0.01], None, (0.1, 2))
-    softmax = builder.op(
-        "SOFTMAX", [logits], builder.tensor([1, 3], "INT16", [1 / 65536], [-32768]), Table("SoftmaxOptions", Beta=1.0)
-    )
-    wide = builder.tensor([1, 3], "INT32", [1 / 32768], [0])
-    return builder.build(builder.op("QUANTIZE", [softmax], wide, Table("QuantizeOptions")))
 
 
 @needs_oracle

@@ -386,3 +386,26 @@ def test_a_refused_op_is_named_before_what_follows_from_it(name: str, why: str) 
         why = "not supported"
     with pytest.raises(UnsupportedOpError, match=rf"^op 0 \({name}\): {why}"):
         read_graph(builder.build(output))
+
+
+@needs_oracle
+def test_a_batch_of_several_is_taken_where_no_op_needs_one_and_refused_with_its_shape_elsewhere(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    builder = ModelBuilder((6,), 0.05, 3)
+    builder.tensors[builder.input].shape = [2, 6]
+    hidden = builder.dense(builder.input, rng.integers(-127, 128, (4, 6), dtype=np.int8), [0.01], None, (0.1, 2))
+    builder.tensors[hidden].shape = [2, 4]
+    output = builder.softmax(hidden)
+    builder.tensors[output].shape = [2, 4]
+    content = builder.build(output)
+    bundle = write_bundle(content, tmp_path / "b", name="batch")
+    x = sample_inputs(bundle.manifest.input_shape, 1, count=20)
+    assert (x.shape[1:], bundle.manifest.label_rule.kind) == ((2, 6), "none")
+    assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(content).predict(x).scores)
+
+    builder = ModelBuilder((6, 6, 3), 0.05, 3)
+    output = builder.conv(builder.input, np.ones((4, 3, 3, 3), np.int8), [0.01] * 4, None, (0.2, 0))
+    for tensor in (builder.input, output):
+        builder.tensors[tensor].shape[0] = 2
+    with pytest.raises(UnsupportedOpError, match=r"shape \[2, 6, 6, 3\], 1 x height x width x channels is"):
+        read_graph(builder.build(output))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,9 @@ from tests.support.stateful import QUANT, STATEFUL, begun, exchanged, lstm, stre
 from tests.support.strict_flags import STRICT
 from tests.support.tflite_builder import ModelBuilder
 from tritguard import api
+from tritguard.attack.faults import Flip, flip
+from tritguard.attack.faults.view import FaultView
+from tritguard.attack.float_model import open_float
 from tritguard.attack.view import GradientView
 from tritguard.certify.rules import stages_of
 from tritguard.data import Dataset, write_dataset
@@ -31,14 +36,20 @@ from tritguard.emit import Bundle, write_bundle
 from tritguard.emit.golden import golden_of
 from tritguard.emit.tflm import write_arrays
 from tritguard.errors import BadInputError, BadModelError, DeviceError, UnsupportedOpError
+from tritguard.evaluate.certify.result import CertifyPlan
 from tritguard.evaluate.confirmation import ask
+from tritguard.evaluate.faults.result import FaultPlan
+from tritguard.evaluate.transfer.result import TransferPlan
 from tritguard.export import export
 from tritguard.graph import read_graph
 from tritguard.graph.arithmetic.reference import computed
+from tritguard.graph.formats.bits import PADDING
+from tritguard.graph.formats.kernel import bits_of
+from tritguard.graph.model import Weighted
 from tritguard.graph.passes.unrolled import unrolled
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.predictor import Int8
-from tritguard.twin import Twin, verify_against_oracle
+from tritguard.twin import OpenTwin, Twin, verify_against_oracle
 
 pytest_plugins = ("tests.support.device_fixtures",)
 
@@ -98,9 +109,8 @@ def test_state_lies_beside_the_arena_and_costs_no_copy_where_none_is_needed(bund
     assert "tg_state + 24" in text
 
 
-@needs_oracle
-@pytest.mark.parametrize("seed", range(4))
-def test_recurrent_layers_of_any_size_and_scale_give_the_oracles_bytes(seed: int, tmp_path: Path) -> None:
+def recurrent(seed: int) -> bytes:
+    """An SVDF or LSTM of any size and scale."""
     rng = np.random.default_rng(seed)
     scale, zero_point = float(np.float32(rng.uniform(0.001, 0.2))), int(rng.integers(-128, 128))
     out = (float(np.float32(rng.uniform(0.004, 0.02))), int(rng.integers(-128, 128)))
@@ -112,7 +122,13 @@ def test_recurrent_layers_of_any_size_and_scale_give_the_oracles_bytes(seed: int
         builder = ModelBuilder((int(rng.integers(1, 40)),), scale, zero_point)
         units, rank, memory = (int(rng.integers(1, most)) for most in (9, 4, 12))
         last = svdf(builder, builder.input, units, rank, memory, out, rng, narrow=seed % 4 == 0)
-    content = builder.build(last)
+    return builder.build(last)
+
+
+@needs_oracle
+@pytest.mark.parametrize("seed", range(4))
+def test_recurrent_layers_of_any_size_and_scale_give_the_oracles_bytes(seed: int, tmp_path: Path) -> None:
+    content = recurrent(seed)
     bundle = write_bundle(content, tmp_path / "bundle", name="recurrent")
     x = streams(bundle, 3, seed)
     assert np.array_equal(Twin(bundle).predict(x).answered, Oracle(content).predict(x).answered)
@@ -138,6 +154,97 @@ def test_a_ring_of_reshapes_is_refused() -> None:
     builder.assign(state, whole)
     with pytest.raises(BadModelError):
         read_graph(builder.build(total))
+
+
+FEW = 3  # frames of a stream of a study
+
+
+@pytest.fixture
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow runs op by op: to compile the graph of a stream takes seconds, and gives the same."""
+    tf = pytest.importorskip("tensorflow", reason="gradients need the extra 'attack'")
+
+    def uncompiled(function: Callable[..., Any], signature: Sequence[Any]) -> Callable[..., Any]:
+        return lambda *given: function(
+            *(tf.convert_to_tensor(each, spec.dtype) for each, spec in zip(given, signature, strict=True))
+        )
+
+    monkeypatch.setattr("tritguard.train.backend.compiled", uncompiled)
+
+
+@pytest.fixture(scope="module")
+def clips(bundle: Bundle) -> Dataset:
+    """Short streams with the model's own labels."""
+    x = streams(bundle, 24, seed=3)[:, :FEW]
+    return Dataset("clips", x, Twin(bundle).predict(x).labels, ("a", "b", "c"), "unknown", "unknown")
+
+
+def test_what_is_proved_of_a_stream_holds_in_the_ball_of_all_its_frames(
+    bundle: Bundle, clips: Dataset, tmp_path: Path
+) -> None:
+    plan = CertifyPlan(samples=8, eps=(2,), level="relaxation")
+    result = api.certify(bundle, clips, tmp_path / "run", plan=plan)
+    proved = np.flatnonzero(np.array(list(result.points[0].statuses)) == "p")
+    assert len(proved) >= 2 and "PROOF_CONTRADICTED" not in {issue.code for issue in result.issues}
+    places, twin = np.array(result.provenance.sample_indices)[proved], Twin(bundle)
+    rng = np.random.default_rng(4)
+    for x, label in zip(clips.x_test[places], clips.y_test[places], strict=True):
+        moved = np.clip(x.astype(np.int16) + 2 * rng.choice((-1, 1), (300, *x.shape)), -128, 127)
+        assert (twin.predict(moved.astype(np.int8)).labels == label).all()
+
+
+@needs_oracle
+@pytest.mark.usefixtures("uncompiled")
+def test_flips_are_measured_on_whole_streams(bundle: Bundle, clips: Dataset, tmp_path: Path) -> None:
+    plan = FaultPlan(samples=12, attacker_samples=8, flips=(2,), draws=2, greedy=1, tflm_samples=4)
+    model = api.faults([(bundle, None)], clips, tmp_path / "run", plan=plan).models[0]
+    assert (model.clean.k, len(model.chosen), {point.search for point in model.tflm}) == (12, 1, {"random", "greedy"})
+    twin, emission = OpenTwin(bundle), bundle.emission
+    view = FaultView(emission, frames=FEW)
+    for position, kernel in emission.kernels.items():  # a weight of each layer, which all frames meet
+        op = emission.graph.ops[position]
+        assert isinstance(op, Weighted)
+        bits = bits_of(op, kernel.weights)
+        assert bits is not None
+        byte, bit = np.argwhere(bits.weight != PADDING)[5]
+        symbol = twin.symbol(op.index)
+        change = bits.changes(twin.weights[symbol])[byte, bit]
+        flip(twin.weights, [Flip(symbol, int(byte), int(bit))])
+        view.change(position, int(bits.weight[byte, bit]), int(change))
+        logits = twin.predict(clips.x_test).logits
+        assert logits is not None
+        assert np.allclose(view.logits(clips.x_test.astype(np.float32)), logits, atol=1e-4)
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_attacks_on_streams_are_carried_to_a_float_model_end_to_end(
+    bundle: Bundle, clips: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keras = pytest.importorskip("tensorflow", reason="float models need the extra 'train'").keras
+    source = keras.Input((2 * FEW, 1, 8))
+    plain = keras.Model(source, keras.layers.Dense(3)(keras.layers.Flatten()(source)))
+    plain.set_weights([np.random.default_rng(6).normal(size=each.shape) for each in plain.get_weights()])
+    monkeypatch.setattr("tritguard.convert.archive.load_model", lambda _path: plain)  # its own tests read files
+    (tmp_path / "float.keras").write_bytes(b"")
+    plan = TransferPlan(samples=8, eps=(4,), steps=2, trigger_samples=0)
+    result = api.transfer([bundle], clips, tmp_path / "run", floats=[tmp_path / "float.keras"], plan=plan)
+    assert [(cell.source, cell.target) for cell in result.cells] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert result.apart  # some are right on both, so inputs that fool the deployed one alone were looked for
+    edge, x = bundle.manifest.input, clips.x_test
+    model = open_float(tmp_path / "float.keras", edge, x.shape[1:])
+    real = (x.astype(np.float32) - edge.zero_point) * np.float32(edge.scale)
+    assert np.allclose(model.predict(x).logits, plain(real.reshape(-1, 2 * FEW, 1, 8)), atol=1e-4)
+    with pytest.raises(BadInputError, match=r"takes \[6, 1, 8\], the streams are \[4, 2, 1, 8\], or \[8, 1, 8\]"):
+        open_float(tmp_path / "float.keras", edge, (4, 2, 1, 8))
+
+
+def test_studies_that_know_no_lstm_say_so_at_once(tmp_path: Path) -> None:
+    recurrent = write_bundle(STATEFUL["a clipped LSTM"](), tmp_path / "bundle", name="lstm")
+    clips = Dataset("none", np.zeros((0, 3, 3, 6), np.int8), np.zeros(0, np.int64), tuple("abcd"), "unknown", "unknown")
+    with pytest.raises(UnsupportedOpError, match="of which there are no bounds"):
+        api.certify(recurrent, clips, tmp_path / "run")
+    with pytest.raises(UnsupportedOpError, match="bits of its weights are not flipped"):
+        api.faults([(recurrent, None)], clips, tmp_path / "run")
 
 
 def test_what_is_exchanged_is_refused_by_name() -> None:
@@ -181,8 +288,25 @@ def test_the_graph_of_a_stream_gives_the_logits_of_its_last_frame_and_a_gradient
     view = GradientView(graph)
     assert np.allclose(view.logits(x.astype(np.float32)), Twin(bundle).predict(x).logits, atol=1e-4)
     assert view.zero_gradient_share(x.astype(np.float32), np.zeros(3, np.int64)) == 0
-    with pytest.raises(UnsupportedOpError, match="gradients do not know"):
-        unrolled(read_graph(STATEFUL["an LSTM"]()), 3)
+
+
+def test_the_graph_of_a_stream_goes_through_lstm_and_svdf(tmp_path: Path) -> None:
+    """Frame by frame and step by step without compiling, which takes seconds; one loop over steps is compiled."""
+    pytest.importorskip("tensorflow", reason="gradients need the extra 'attack'")
+    made = [STATEFUL[name]() for name in ("a clipped LSTM", "an SVDF of 8 bits")]
+    for number, content in enumerate([*made, *map(recurrent, range(4))]):
+        bundle = write_bundle(content, tmp_path / str(number), name="recurrent")
+        x, output = streams(bundle, 20)[:, :3], bundle.manifest.output
+        view, answers = GradientView(unrolled(bundle.golden, 3)), Twin(bundle).predict(x)
+        vars(view)["_call"] = view._forward
+        logits = answers.logits
+        if logits is None:
+            logits = (answers.scores.astype(np.float64) - output.zero_point) * output.scale
+        assert np.array_equal(view.logits(x.astype(np.float32)), logits.astype(np.float32))
+        assert number > 1 or view.zero_gradient_share(x.astype(np.float32), np.zeros(20, np.int64)) < 0.5
+    view = GradientView(unrolled(read_graph(STATEFUL["a time-major LSTM"]()), 1))
+    given = np.random.default_rng(1).integers(-128, 128, (20, *view.input_shape)).astype(np.float32)
+    assert np.array_equal(view.logits(given), np.asarray(view._forward(given)))
 
 
 @pytest.mark.parametrize("name", ["a delay line", "of other values", "set to another value"])

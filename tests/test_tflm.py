@@ -15,20 +15,22 @@ import pytest
 import tflite
 from elftools.elf.elffile import ELFFile
 
-from tests.support.known_models import edged, several, ternary_model
+from tests.support.known_models import any_edges, edged, several, ternary_model, wide_edges
 from tests.support.schemas import assert_conforms
 from tests.support.shared import ROOT, shared_file
+from tests.support.stateful import lstm, svdf
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
+from tritguard import api
 from tritguard.convert import keras_to_tflite
 from tritguard.data import load_dataset
 from tritguard.emit.render import identifier
 from tritguard.emit.tflm import Arrays, compress, edges, open_arrays, write_arrays
 from tritguard.emit.tflm import prepare as preparing
 from tritguard.emit.tflm.arena import cmsis_scratch
-from tritguard.emit.tflm.arrays import all_edges
 from tritguard.emit.tflm.container import pack, unpack
-from tritguard.emit.tflm.ops import method
+from tritguard.emit.tflm.edges import all_edges, samples
+from tritguard.emit.tflm.ops import method, registrations
 from tritguard.emit.tflm.strip import strip
 from tritguard.errors import BadInputError, BadModelError, MismatchError, ToolMissingError, UnsupportedOpError
 from tritguard.graph.flatbuffer import parse
@@ -195,6 +197,16 @@ def test_the_margin_is_what_cmsis_nn_asks_for() -> None:
     assert scratch(conv, net) == (192, 192)  # a column of 45: 2 x 48 x 2, 4 x 48
     depthwise = net.depthwise(conv, ones(5, 5, 6), [0.1] * 6, None, (1.0, 0))
     assert scratch(depthwise, net) == (304, 12400)  # 25 x 6 x 2, 4 x 124 x 25
+
+    net = ModelBuilder((8, 8, 6), 0.5, 0)
+    net.tensors[net.input].type = "INT16"
+    assert scratch(net.depthwise(net.input, ones(5, 5, 6), [0.1] * 6, None, (1.0, 0)), net) == (304, 1216)  # and 8
+
+    rng = np.random.default_rng(0)
+    net = ModelBuilder((5, 7), 0.05, 0)
+    assert scratch(lstm(net, net.input, 9, rng), net) == (8 * 48, 8 * 48)  # two sums of 9 x 4 for each gate, kept
+    net = ModelBuilder((7,), 0.05, 0)
+    assert scratch(svdf(net, net.input, 3, 2, 4, (0.1, 0), rng), net) == (0, 32)  # sums of 6 filters x 4, kept
 
     net = ModelBuilder((40,), 0.5, 0)
     first = net.dense(net.input, ones(10, 40), [0.1], None, (1.0, 0))
@@ -423,6 +435,60 @@ def test_edges_of_other_types_stay_as_they_are(kind: str, tmp_path: Path) -> Non
     compiled("g++", arrays.path / "edges_golden.h", tmp_path / "o.o", "-xc++", "-Wno-pragma-once-outside-header")
 
 
+def test_edges_of_any_type_are_compared_and_shown(tmp_path: Path) -> None:
+    """As the file has them, with or without scales, and batches of more than one."""
+    content = any_edges()
+    arrays = write_arrays(content, tmp_path / "a", name="any")
+    manifest = arrays.manifest
+    assert manifest.verified_against_oracle == 32
+    sources, sinks = (manifest.input, *manifest.further_inputs), (manifest.output, *manifest.further_outputs)
+    raw = parse(content)
+    for found, tensors in ((sources, raw.inputs), (sinks, raw.outputs)):
+        assert [edge.golden_type.upper() for edge in found] == [raw.tensors[tensor].type for tensor in tensors]
+    x = samples(content, 50, None)
+    assert x.shape == (50, sum(edge.bytes for edge in sources))
+    given = predict_apart(content, x, native=True)
+    assert len(np.unique(given, axis=0)) > 40 and given.shape[1] == sum(edge.bytes for edge in sinks)
+    assert np.array_equal(predict_apart(written(arrays), x, native=True), given)
+    compiled("g++", arrays.path / "example.cc", tmp_path / "o.o", f"-isystem{HEADERS}", f"-I{arrays.path}")
+
+
+def test_kernels_of_int8_alone_are_registered_where_all_is_int8() -> None:
+    """The softmax gives 16 bits here, which the registration of int8 kernels refuses when it runs."""
+    raw = parse(wide_edges())
+    dense = "AddFullyConnected(tflite::Register_FULLY_CONNECTED_INT8())"
+    assert registrations(raw, int8=True) == (dense, "AddQuantize()", "AddSoftmax()")
+    assert registrations(raw, int8=False) == ("AddFullyConnected()", "AddQuantize()", "AddSoftmax()")
+
+
+def test_a_uint8_edge_of_another_scale_rests_at_its_own_zero_point() -> None:
+    pixels = all_edges(any_edges())[0][1]
+    assert (pixels.golden_type, pixels.scale, pixels.zero_point, pixels.resting) == (
+        "uint8",
+        float(np.float32(0.02)),
+        -121,
+        7,
+    )
+
+
+def test_a_bias_that_tflm_reads_past_its_end_is_refused(tmp_path: Path) -> None:
+    """What lies behind it is another thing in the array than in the file."""
+    builder = ModelBuilder((2, 2, 4), 0.5, 0)
+    weights, bias = np.ones((3, 1, 3, 4), np.int8), np.ones(3, np.int32)
+    output = builder.transpose_conv(builder.input, weights, [0.1] * 3, bias, (1.0, 0), (2, 4), stride=(1, 2), same=True)
+    for tensor in (builder.input, output):
+        builder.tensors[tensor].type = "INT16"
+    with pytest.raises(BadModelError, match="a bias of INT32, which TensorFlow Lite Micro reads as one of INT64"):
+        write_arrays(builder.build(output), tmp_path / "a", name="x")
+
+
+def test_real_inputs_are_for_int8(tmp_path: Path) -> None:
+    (tmp_path / "wide.tflite").write_bytes(wide_edges())
+    np.savez(tmp_path / "real.npz", x=np.zeros((4, 6), np.float32))
+    with pytest.raises(BadInputError, match="where the model takes int8, this one takes int16"):
+        api.convert_to_arrays(tmp_path / "wide.tflite", tmp_path / "a", calibration=tmp_path / "real.npz")
+
+
 def test_an_op_that_tflm_lacks_is_refused(tmp_path: Path) -> None:
     builder = ModelBuilder((4, 4, 2), 0.5, 0)
     builder.op("GELU", [builder.input], builder.activation((4, 4, 2), 0.1, 0), Table("GeluOptions"))
@@ -460,8 +526,8 @@ def test_an_op_without_its_weights_is_refused(
 def test_a_float_model_is_refused(tmp_path: Path) -> None:
     builder = ModelBuilder((4, 4, 2), 0.5, 0)
     output = builder.unary("RELU", builder.input, (0.25, 0))
-    builder.tensors[builder.input].type = "FLOAT32"
-    with pytest.raises(BadModelError, match="the input is FLOAT32, not INT8"):
+    builder.tensors[builder.input].type = builder.tensors[output].type = "FLOAT32"
+    with pytest.raises(BadModelError, match="the model computes in float32; convert the model with full int8"):
         write_arrays(builder.build(output), tmp_path / "a", name="x")
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.support.random_graphs import inputs, models, sample_inputs
 from tests.support.random_moves import gather, mirror_pad, resize_bilinear, resize_nearest
 from tests.support.random_pairs import reduced
+from tests.support.stateful import lstm, svdf
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
 from tritguard.attack import integer_ops
@@ -22,6 +23,7 @@ from tritguard.emit import write_bundle
 from tritguard.graph import read_graph
 from tritguard.graph.arithmetic.fixed_point import requant, requantise
 from tritguard.graph.model import L2Normalization, LogSoftmax, Requant, Softmax
+from tritguard.graph.passes.unrolled import unrolled
 from tritguard.twin import Twin
 
 tf = pytest.importorskip("tensorflow", reason="the view needs TensorFlow")
@@ -113,6 +115,15 @@ MAKERS: dict[str, Make] = {
     ),
 }
 
+# With a state that each input finds at its beginning; of streams there is more in tests/test_state.py.
+MAKERS |= {
+    "LSTM": lambda builder, x: lstm(builder, builder.reshape(x, (2, 64)), 6, np.random.default_rng(3)),
+    "SVDF": lambda builder, x: svdf(builder, builder.reshape(x, (128,)), 6, 2, 3, (0.004, 0), np.random.default_rng(3)),
+    "SVDF of 8 bits": lambda builder, x: svdf(
+        builder, builder.reshape(x, (128,)), 6, 2, 3, (0.004, 0), np.random.default_rng(3), narrow=True
+    ),
+}
+
 
 def moved_about(builder: ModelBuilder, x: int) -> int:
     """Every op that gives bytes of its input elsewhere, one after the other."""
@@ -137,7 +148,7 @@ def model(name: str) -> bytes:
 
 
 def test_every_gradient_has_a_case() -> None:
-    assert {type(op) for name in MAKERS for op in read_graph(model(name)).ops} == WITH_GRADIENTS
+    assert {type(op) for name in MAKERS for op in unrolled(read_graph(model(name)), 1).ops} == WITH_GRADIENTS
 
 
 class Deployed:
@@ -145,18 +156,21 @@ class Deployed:
 
     def __init__(self, content: bytes, folder: Path) -> None:
         self.bundle = write_bundle(content, folder, name="op")
-        self.twin, self.view = Twin(self.bundle, threads=1), GradientView(read_graph(content))
+        self.twin, self.view = Twin(self.bundle, threads=1), GradientView(unrolled(read_graph(content), 1))
+        if self.bundle.manifest.state_bytes:  # graphs with the steps of a sequence take seconds to compile
+            vars(self.view)["_call"] = self.view._forward
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """float64: the model's logits, or its outputs as real numbers where it has none."""
-        outputs = self.twin.predict(x.astype(np.int8))
+        outputs = self.twin.predict(x.astype(np.int8).reshape(-1, *self.view.input_shape))
         if outputs.logits is not None:
             return outputs.logits
         output = self.bundle.manifest.output
         return (outputs.scores.astype(np.int64) - output.zero_point) * output.scale
 
     def assert_exact(self, x: np.ndarray) -> None:
-        assert np.array_equal(self.view.logits(x.astype(np.float32)), self.logits(x).astype(np.float32))
+        steps = x.astype(np.float32).reshape(-1, *self.view.input_shape)
+        assert np.array_equal(self.view.logits(steps), self.logits(x).astype(np.float32))
 
 
 @pytest.fixture(scope="module", params=MAKERS)
@@ -218,7 +232,7 @@ def test_requantisation_rounds_as_the_kernels(how: Requant, bias: list[int], uni
     wanted = requantise(sums.astype(np.int64) * unit + offset, how)
     given_ = tf.constant(sums.astype(np.float32))
     quick = integer_ops.requantised(tf, given_, how, largest, offset, unit)
-    always = integer_ops._in_int64(tf, given_, how, offset, unit).numpy().clip(how.act_min, how.act_max)
+    always = integer_ops.in_int64(tf, given_, how, offset, unit).numpy().clip(how.act_min, how.act_max)
     assert np.array_equal(quick, wanted)
     assert np.array_equal(always, wanted)
 
@@ -227,21 +241,21 @@ def test_usual_requantisations_take_the_quick_way() -> None:
     multipliers = np.geomspace(1e-4, 0.5, 64)
     for act_min, zero_point in [(-128, 3), (-128, -128), (-20, -20)]:
         usual = requant(multipliers, zero_point, (act_min, 127))
-        assert integer_ops._affine(usual, 1 << 24, np.arange(64) * 1000, 1) is not None
+        assert integer_ops.affine_of(usual, 1 << 24, np.arange(64) * 1000, 1) is not None
 
 
 def test_gradients_foretell_the_deployed_models_output(deployed: Deployed) -> None:
     """Central differences of a random sum of the outputs, over steps large enough to outweigh rounding."""
     rng = np.random.default_rng(1)
     view = deployed.view
-    x = rng.integers(-70, 70, (120, 4, 4, 8))
+    x = rng.integers(-70, 70, (120, *view.input_shape))
     moved = rng.integers(-4, 5, x.shape)
     weighing = rng.normal(size=view.classes)
     at = tf.constant(x.astype(np.float32))
     with tf.GradientTape() as tape:
         tape.watch(at)
         total = tf.linalg.matvec(view(at), weighing.astype(np.float32))
-    foretold = (tape.gradient(total, at).numpy() * 2 * moved).sum(axis=(1, 2, 3))
+    foretold = (tape.gradient(total, at).numpy() * 2 * moved).reshape(len(x), -1).sum(axis=1)
     happened = (deployed.logits(x + moved) - deployed.logits(x - moved)) @ weighing
     assert np.corrcoef(foretold, happened)[0, 1] > 0.95
     assert np.polyfit(foretold, happened, 1)[0] == pytest.approx(1, abs=0.06)

@@ -218,7 +218,6 @@ def test_a_sigmoid_of_int16_is_a_probability() -> None:
 @needs_oracle
 def test_arrays_for_tflm_hold_int16_edges(tmp_path: Path) -> None:
     arrays = write_arrays(wide_net(0), tmp_path / "arrays", name="wide")
-    assert arrays.manifest.wide
     golden = (arrays.path / "wide_golden.h").read_text()
     assert "constexpr int16_t kGoldenInput[" in golden
     assert "_INT8()" not in (arrays.path / "wide_op_resolver.h").read_text()

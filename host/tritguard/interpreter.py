@@ -10,7 +10,9 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from tritguard.predictor import Int8
 
 LEAST = -1  # in place of an arena's size: find the smallest one
+NATIVE = "native"  # inputs and outputs are the bytes that the file's tensors hold
 _FIRST_ARENA, _LAST_ARENA = 1 << 20, 1 << 28
+_ROWS = 2  # axes of samples that are a row of bytes each
 _ARENA_STEP = 16  # TFLM's alignment
 _FLOAT32, _UINT8, _INT16, _INT8, _RESOURCE = 0, 3, 7, 9, 13  # the schema's TensorType
 
@@ -37,20 +41,25 @@ class Interpreter:
         arena_bytes: size of the tensor arena; by default it is made large enough.
         alternate_bytes: size of the memory that DECODE ops write to instead of the arena, if any.
 
-    Attributes:
-        sources: the inputs.
-        sinks: the outputs.
-
     Raises:
         BadModelError: TFLM refuses the model, or the arena is too small for it.
     """
 
     def __init__(self, content: bytes, arena_bytes: int | None = None, alternate_bytes: int = 0) -> None:
         self._interpreter = _started(content, arena_bytes, alternate_bytes)
-        graph = _graph(content)
+        self._graph = graph = _graph(content)
         # What the interpreter of a stream is made from: its reset does not run the subgraph that sets the states.
         self._made_from = (content, arena_bytes, alternate_bytes) if keeps_state(graph) else None
-        self.sources, self.sinks = _edges(graph)
+
+    @cached_property
+    def sources(self) -> list[Edge]:
+        """The inputs."""
+        return _edges(self._graph)[0]
+
+    @cached_property
+    def sinks(self) -> list[Edge]:
+        """The outputs."""
+        return _edges(self._graph)[1]
 
     def takes_streams(self, x: Int8) -> bool:
         """Whether x is int8[n, frames, *input_shape], of a model with state, and not int8[n, *input_shape]."""
@@ -58,8 +67,19 @@ class Interpreter:
 
     def run(self, x: Int8) -> Int8:
         """The outputs int8[n, k] of samples, int8[n, *input_shape]; of streams those after each frame."""
-        run = self._run_stream if self.takes_streams(x) else self._run
-        return np.stack([run(sample) for sample in x])
+        if self.takes_streams(x):
+            return np.stack([self._run_stream(stream, self._run) for stream in x])
+        return np.stack([self._run(sample) for sample in x])
+
+    def run_native(self, x: Int8) -> Int8:
+        """The bytes of all outputs, as the file has them, for the bytes of all inputs in a row.
+
+        Args:
+            x: int8[n, bytes], or of a model with state streams, int8[n, frames, bytes].
+        """
+        if self._made_from is not None and x.ndim != _ROWS:
+            return np.stack([self._run_stream(stream, self._run_native) for stream in x])
+        return np.stack([self._run_native(row) for row in x])
 
     def print_allocations(self) -> None:
         """Make TFLM print its allocations to C's stderr."""
@@ -71,10 +91,22 @@ class Interpreter:
         shape = self.sources[0].shape
         return 1 if len(self.sources) > 1 or not shape else len(shape) - (len(shape) > 1 and shape[0] == 1)
 
-    def _run_stream(self, stream: Int8) -> Int8:
+    def _run_stream(self, stream: Int8, run: Callable[[Int8], Int8]) -> Int8:
         assert self._made_from is not None
         self._interpreter = _started(*self._made_from)
-        return np.stack([self._run(frame) for frame in stream])
+        return np.stack([run(frame) for frame in stream])
+
+    def _run_native(self, row: Int8) -> Int8:
+        rest = row.tobytes()
+        for number in range(self._graph.InputsLength()):
+            details = self._interpreter.get_input_details(number)
+            shape, dtype = tuple(details["shape"]), np.dtype(details["dtype"])
+            size = prod(shape) * dtype.itemsize
+            self._interpreter.set_input(np.frombuffer(rest[:size], dtype).reshape(shape), number)
+            rest = rest[size:]
+        self._interpreter.invoke()
+        outputs = (self._interpreter.get_output(number) for number in range(self._graph.OutputsLength()))
+        return np.frombuffer(b"".join(np.array(output).tobytes() for output in outputs), np.int8)
 
     def _run(self, sample: Int8) -> Int8:
         rest = sample.reshape(-1)
@@ -160,13 +192,14 @@ def _edge(graph: Any, outer: int, inner: int) -> Edge:
     return Edge(shape, kind, float(quantization.Scale(0)), int(quantization.ZeroPoint(0)), wide)
 
 
-def _child(model: str, x: str, scores: str, arena: str, alternate: str) -> None:
+def _child(model: str, x: str, scores: str, arena: str, alternate: str, native: str) -> None:
     content, arena_bytes, alternate_bytes = Path(model).read_bytes(), int(arena), int(alternate)
     if arena_bytes == LEAST:
         arena_bytes, *parts = _measure(content, alternate_bytes)
         print(arena_bytes, *parts)
     interpreter = Interpreter(content, arena_bytes or None, alternate_bytes)
-    np.save(scores, interpreter.run(np.load(x)))
+    run = interpreter.run_native if native == NATIVE else interpreter.run
+    np.save(scores, run(np.load(x)))
 
 
 def _measure(content: bytes, alternate_bytes: int) -> tuple[int, int, int]:

@@ -153,34 +153,38 @@ def registered_name(op: str) -> str:
     return _CUSTOM.get(custom, "")
 
 
-def predict_apart(content: bytes, x: Int8, *, arena_bytes: int | None = None, alternate_bytes: int = 0) -> Int8:
+def predict_apart(
+    content: bytes, x: Int8, *, arena_bytes: int | None = None, alternate_bytes: int = 0, native: bool = False
+) -> Int8:
     """The oracle's scores int8[n, k] for x, int8[n, *input_shape], computed in a separate process.
 
     Of a model with state, those after each frame, int8[n, frames, k], for the streams x, int8[n, frames, *input_shape].
 
     TFLM aborts on some models and writes its complaints to stderr; neither should reach the caller. `Oracle` explains
-    the sizes.
+    the sizes. If `native`, rows of x hold the bytes of all inputs, of whatever types the file has, and rows of scores
+    those of all outputs.
 
     Raises:
         BadModelError: TFLM refuses the model, aborts on it, or takes more than half an hour or 2 GiB.
     """
-    return _apart(content, x, arena_bytes or 0, alternate_bytes)[0]
+    return _apart(content, x, arena_bytes or 0, alternate_bytes, native)[0]
 
 
-def measure_apart(content: bytes, x: Int8, *, alternate_bytes: int = 0) -> tuple[Int8, ArenaUse]:
+def measure_apart(content: bytes, x: Int8, *, alternate_bytes: int = 0, native: bool = False) -> tuple[Int8, ArenaUse]:
     """The scores as from `predict_apart`, in the smallest arena in which the model runs, and the use of that arena."""
-    scores, printed = _apart(content, x, interpreter.LEAST, alternate_bytes)
+    scores, printed = _apart(content, x, interpreter.LEAST, alternate_bytes, native)
     least, activations, structures = map(int, printed.split())
     return scores, ArenaUse(least, activations, structures)
 
 
-def _apart(content: bytes, x: Int8, arena_bytes: int, alternate_bytes: int) -> tuple[Int8, str]:
+def _apart(content: bytes, x: Int8, arena_bytes: int, alternate_bytes: int, native: bool) -> tuple[Int8, str]:
     """The scores, and what the child process printed."""
     with scratch_folder() as folder:
         model, inputs, scores = (folder / name for name in ("model.tflite", "x.npy", "scores.npy"))
         model.write_bytes(content)
         np.save(inputs, x)
-        arguments = map(str, (model, inputs, scores, arena_bytes, alternate_bytes))
+        edges = interpreter.NATIVE if native else ""
+        arguments = map(str, (model, inputs, scores, arena_bytes, alternate_bytes, edges))
         try:
             done = run_python("tritguard.interpreter", *arguments, folder=folder, limits=_LIMITS, collect=False)
         except subprocess.TimeoutExpired as error:

@@ -2,9 +2,9 @@
 
 Each model is read, its C compiled for this machine and compared with TensorFlow Lite Micro's interpreter, in a process
 of its own. The table says what was taken, what was refused with which words and whether the interpreter takes it, on
-how many inputs every byte was the interpreter's, and both arenas; with --count also the instructions of one inference
-on an emulated Cortex-M4, with --arrays what `convert --to tflm` says. The exit status is 1 where a byte differs or an
-arena is larger than TFLM's.
+how many inputs every byte was the interpreter's, both arenas, and whether `convert --to tflm` takes the file; with
+--count also the instructions of one inference on an emulated Cortex-M4. The exit status is 1 where a byte differs, an
+arena is larger than TFLM's, or TFLM takes a file that `convert --to tflm` refuses.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Entry(Record):
         tflm_activations: the part of that which holds activations and scratch.
         instructions: of one inference on the Cortex-M4, where counted.
         uncounted: why they were not.
-        arrays: the words with which `convert --to tflm` refuses it; empty if it takes it or was not asked.
+        arrays: the bytes of the array that `convert --to tflm` writes of the file; 0 if it refuses it.
+        arrays_refused: the words with which it does so.
     """
 
     name: str
@@ -72,23 +73,30 @@ class Entry(Record):
     tflm_activations: int = 0
     instructions: int | None = None
     uncounted: str = ""
-    arrays: str = ""
+    arrays: int = 0
+    arrays_refused: str = ""
 
     @property
     def faulty(self) -> bool:
-        """Whether this is a fault of the engine."""
-        return self.verdict == "failed" or self.differing > 0 or self.arena > self.tflm_arena
+        """Whether this is a fault of ours."""
+        lacking = not self.arrays and (self.tflm_takes or self.verdict == "taken")
+        return self.verdict == "failed" or self.differing > 0 or self.arena > self.tflm_arena or lacking
 
     def row(self) -> tuple[str, ...]:
         """The model as the table shows it."""
         if self.verdict != "taken":
             theirs = "; TensorFlow Lite Micro takes it" if self.tflm_takes else ""
-            return (self.name, self.verdict, self.reason.partition("; supported are")[0] + theirs, "", "", "")
+            reason = self.reason.partition("; supported are")[0] + theirs
+            return (self.name, self.verdict, reason, "", "", self._array(), "")
         same = f"{self.inputs - self.differing} of {self.inputs}"
         arenas = f"{self.arena:,} / {self.tflm_activations:,} / {self.tflm_arena:,}"
         count = f"{self.instructions / 1e6:.2f}" if self.instructions is not None else self.uncounted
-        notes = [*self.notes, *([f"--to tflm: {self.arrays}"] if self.arrays else [])]
-        return (self.name, "taken", "; ".join(notes), same, arenas, count)
+        return (self.name, "taken", "; ".join(self.notes), same, arenas, self._array(), count)
+
+    def _array(self) -> str:
+        """What `convert --to tflm` makes of it; TFLM's own refusals are in the row already."""
+        theirs = self.verdict == "refused" and not self.tflm_takes
+        return f"{self.arrays:,} B" if self.arrays else "" if theirs else f"refused: {self.arrays_refused}"
 
 
 class Field(Record):
@@ -117,19 +125,25 @@ def _tflm_takes(content: bytes) -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def _refused_arrays(content: bytes, folder: Path) -> str:
-    """The words with which `convert --to tflm` refuses a model; empty if it takes it."""
-    try:
-        write_arrays(content, folder / "arrays", name="field")
-    except TritguardError as error:
-        return first_line(error)
-    return ""
+def _tried_arrays(entry: Entry, content: bytes) -> Entry:
+    """What is known of a model, with what `convert --to tflm` makes of its file."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            written = write_arrays(content, Path(folder) / "arrays", name="field")
+        except TritguardError as error:
+            return entry.model_copy(update={"arrays_refused": first_line(error)})
+    return entry.model_copy(update={"arrays": written.manifest.array_bytes})
 
 
-def try_model(path: Path, name: str, *, counted: bool, arrays: bool) -> Entry:
-    """Take one model through the engine, in this process."""
+def try_model(path: Path, name: str, *, counted: bool) -> Entry:
+    """Take one model through the engine, and its file through `convert --to tflm`, in this process."""
     content = path.read_bytes()
     known = Entry(name=name, sha256=hashlib.sha256(content).hexdigest(), verdict="refused")
+    return _tried_arrays(_tried(known, content, counted=counted), content)
+
+
+def _tried(known: Entry, content: bytes, *, counted: bool) -> Entry:
+    """What is known of a model, with what the engine makes of it."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             made = golden_of(content)
@@ -155,15 +169,13 @@ def try_model(path: Path, name: str, *, counted: bool, arrays: bool) -> Entry:
                 taken["instructions"] = count_model(bundle, load_board(BOARD), one).instructions
             except TritguardError as error:
                 taken["uncounted"] = first_line(error)
-        if arrays:
-            taken["arrays"] = _refused_arrays(made.content, Path(folder))
         return known.model_copy(update=taken)
 
 
-def tried_apart(path: Path, folder: Path, *, counted: bool, arrays: bool = False) -> Entry:
+def tried_apart(path: Path, folder: Path, *, counted: bool) -> Entry:
     """Try a model in a process of its own, as TFLM aborts on some."""
     name = str(path.relative_to(folder))
-    asked = [*(["--count"] if counted else []), *(["--arrays"] if arrays else [])]
+    asked = ["--count"] if counted else []
     command = [sys.executable, "-m", "tests.bench.field", str(folder), "--one", name, *asked]
     broken = Entry(name=name, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), verdict="failed")
     try:
@@ -188,16 +200,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="any folder with .tflite files, at any depth")
     parser.add_argument("--json", type=Path, help="write all of it there, too")
     parser.add_argument("--count", action="store_true", help="count instructions, which takes minutes")
-    parser.add_argument("--arrays", action="store_true", help="try `convert --to tflm` as well")
     parser.add_argument("--resume", action="store_true", help="keep what the --json of an earlier run says of a file")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
-        print(
-            try_model(
-                chosen.folder / chosen.one, chosen.one, counted=chosen.count, arrays=chosen.arrays
-            ).model_dump_json()
-        )
+        print(try_model(chosen.folder / chosen.one, chosen.one, counted=chosen.count).model_dump_json())
         return
     files = sorted(chosen.folder.rglob("*.tflite"))
     if not files:
@@ -210,12 +217,11 @@ def main() -> None:
         for done, path in enumerate(files):
             progress(done, len(files))
             key = (str(path.relative_to(chosen.folder)), hashlib.sha256(path.read_bytes()).hexdigest())
-            entries.append(
-                known.get(key) or tried_apart(path, chosen.folder, counted=chosen.count, arrays=chosen.arrays)
-            )
+            entries.append(known.get(key) or tried_apart(path, chosen.folder, counted=chosen.count))
             if chosen.json:  # after each, so that what was tried is kept where a run is stopped
                 chosen.json.write_text(Field(entries=tuple(entries)).model_dump_json(indent=2) + "\n")
-    table = Table("model", "", "what", "same bytes", "arena / TFLM's activations / all, B", "M instructions")
+    arenas = "arena / TFLM's activations / all, B"
+    table = Table("model", "", "what", "same bytes", arenas, "tflm arrays", "M instructions")
     for entry in entries:
         table.add_row(*entry.row(), style="red" if entry.faulty else None)
     console = Console(width=None if sys.stdout.isatty() else 200)
@@ -224,7 +230,8 @@ def main() -> None:
     larger = sum(entry.arena > entry.tflm_arena for entry in entries)
     lacking = sum(entry.tflm_takes for entry in entries)
     console.print(f"{taken} of {len(entries)} taken, {sum(e.differing > 0 for e in entries)} with other bytes, "
-                  f"{larger} with a larger arena than TFLM's, {lacking} refused that TFLM takes")  # fmt: skip
+                  f"{larger} with a larger arena than TFLM's, {lacking} refused that TFLM takes; "
+                  f"{sum(entry.arrays > 0 for entry in entries)} as arrays for TFLM")  # fmt: skip
     sys.exit(any(entry.faulty for entry in entries))
 
 

@@ -118,3 +118,43 @@ def edged(kind: str, quant: tuple[float, int] = (0.25, -3)) -> bytes:
     tensor = builder.unary("TANH", inner, (1 / 128, 0))
     name = "DEQUANTIZE" if kind == "FLOAT32" else "QUANTIZE"
     return builder.build(builder.op(name, [tensor], builder.edge((4, 3), kind, (1 / 128, 128))))
+
+
+def wide_edges() -> bytes:
+    """A network that begins in 16 bits and ends in a softmax of 16 and in 32, as keyword networks of SVDF do."""
+    builder = ModelBuilder((6,), 0.05, -128)
+    rng = np.random.default_rng(6)
+    inner = builder.input
+    builder.inputs = [builder.tensor([1, 6], "INT16", [0.0005], [0])]
+    builder.op("QUANTIZE", builder.inputs, inner, Table("QuantizeOptions"))
+    logits = builder.dense(inner, rng.integers(-127, 128, (3, 6), dtype=np.int8), [0.01], None, (0.1, 2))
+    softmax = builder.op(
+        "SOFTMAX", [logits], builder.tensor([1, 3], "INT16", [1 / 65536], [-32768]), Table("SoftmaxOptions", Beta=1.0)
+    )
+    wide = builder.tensor([1, 3], "INT32", [1 / 32768], [0])
+    return builder.build(builder.op("QUANTIZE", [softmax], wide, Table("QuantizeOptions")))
+
+
+def any_edges() -> bytes:
+    """Inputs and outputs that the engine has none of: 16 and 32 bits, bool, float32 inside, uint8 of another scale, and
+    batches of two, without scales where an op needs none.
+    """
+    builder = ModelBuilder((6,), 0.05, -128)
+    rng = np.random.default_rng(6)
+    quantize = Table("QuantizeOptions")
+    wide = builder.tensor([1, 6], "INT16", [0.0005], [0])
+    pixels = builder.tensor([1, 6], "UINT8", [0.02], [7])
+    pair = builder.tensor([2, 3], "INT8", [0.1], [5])
+    builder.op("QUANTIZE", [wide], builder.input, quantize)
+    shifted = builder.op("QUANTIZE", [pixels], builder.tensor([1, 6], "INT8", [0.05], [-128]), quantize)
+    logits = builder.dense(shifted, rng.integers(-127, 128, (3, 6), dtype=np.int8), [0.01], None, (0.1, 2))
+    real = builder.op("DEQUANTIZE", [logits], builder.tensor([1, 3], "FLOAT32", [], []))
+    flags = builder.tensor([1, 6], "BOOL", [], [])
+    builder.inputs = [wide, pixels, pair]
+    outputs = [
+        builder.op("RELU", [real], builder.tensor([1, 3], "FLOAT32", [], [])),
+        builder.op("GREATER", [builder.input, shifted], flags, Table("GreaterOptions")),
+        builder.op("QUANTIZE", [logits], builder.tensor([1, 3], "INT32", [1 / 32768], [0]), quantize),
+        builder.op("LOGISTIC", [pair], builder.tensor([2, 3], "INT8", [1 / 256], [-128])),
+    ]
+    return builder.build(*outputs)

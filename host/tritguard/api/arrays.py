@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from tritguard.api.source import golden, title
-from tritguard.data import read_samples
+from tritguard.data import read_samples, to_input_bytes
 from tritguard.emit.tflm import Arrays, edges, write_arrays
-from tritguard.errors import about
+from tritguard.errors import BadInputError, about
 from tritguard.predictor import Int8
 from tritguard.progress import Stages, silent
 from tritguard.train.config import CALIBRATION
@@ -66,5 +66,10 @@ def _real_inputs(content: bytes, samples: Path) -> Int8:
     """At most 32 of a file's samples, evenly spaced, on the model's input grid: int8[n, *input_shape]."""
     x = read_samples(samples)
     source, _ = edges(content)
+    if source.scale is None or source.zero_point is None or source.golden_type not in ("int8", "uint8", "float32"):
+        raise BadInputError(
+            f"arrays are tried on real inputs where the model takes int8, this one takes {source.golden_type}",
+            fix="leave --calibration out",
+        )
     chosen = x[np.linspace(0, len(x) - 1, min(_REAL_INPUTS, len(x))).astype(int)]
-    return source.steps_of(chosen)
+    return to_input_bytes(chosen, source.scale, source.zero_point)

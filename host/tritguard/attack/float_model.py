@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from tritguard.attack.view import DifferentiableView
 from tritguard.emit.bundle import EdgeTensor
-from tritguard.errors import BadModelError
+from tritguard.errors import BadInputError, BadModelError
 from tritguard.predictor import Int8, Outputs
 
 _BATCH = 1000
@@ -27,16 +27,23 @@ class FloatModel(DifferentiableView):
         path: a `.keras` or `.h5` file or a Keras SavedModel. A softmax at its end is removed.
         grid: the deployed model's input tensor; the float model is given the real values it stands for.
         temperature: logits are divided by it when gradients are taken.
+        stream: the shape of the samples, [frames, *input_shape], where the deployed model keeps state. The float model
+            takes a stream at once, as it is or with its frames laid end to end.
 
     Raises:
-        BadInputError, BadModelError: see `tritguard.convert.archive.load_model`.
+        BadInputError, BadModelError: see `tritguard.convert.archive.load_model`; or it takes no such streams.
     """
 
-    def __init__(self, path: Path, grid: EdgeTensor, temperature: float = 1.0) -> None:
+    def __init__(
+        self, path: Path, grid: EdgeTensor, temperature: float = 1.0, stream: tuple[int, ...] | None = None
+    ) -> None:
         from tritguard.convert.archive import load_model  # noqa: PLC0415 - imports TensorFlow
 
         self._model = _without_softmax(load_model(path))
         self.input_shape = tuple(self._model.input.shape[1:])
+        self._laid: tuple[int, ...] | None = None
+        if stream is not None:
+            self._laid, self.input_shape = _laid(stream, self.input_shape, path), stream
         self.classes = int(self._model.output.shape[-1])
         self.temperature = temperature
         self._grid = grid
@@ -54,7 +61,7 @@ class FloatModel(DifferentiableView):
     @override
     def _forward(self, x: Any) -> Any:
         real = (x - self._grid.zero_point) * np.float32(self._grid.scale)
-        return self._model(real, training=False)
+        return self._model(real if self._laid is None else self._tf.reshape(real, (-1, *self._laid)), training=False)
 
 
 class FloatTflite:
@@ -63,12 +70,14 @@ class FloatTflite:
     Args:
         path: a model with one float32 input and one float32 output.
         grid: the deployed model's input tensor; the float model is given the real values it stands for.
+        stream: see `FloatModel`.
 
     Raises:
+        BadInputError: it takes no such streams.
         BadModelError: TensorFlow Lite cannot run the model, or its inputs and outputs are others than these.
     """
 
-    def __init__(self, path: Path, grid: EdgeTensor) -> None:
+    def __init__(self, path: Path, grid: EdgeTensor, stream: tuple[int, ...] | None = None) -> None:
         from tritguard.train.backend import tf  # noqa: PLC0415
 
         fix = "give a float32 model with one input and one output"
@@ -82,7 +91,9 @@ class FloatTflite:
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or {inputs[0]["dtype"], outputs[0]["dtype"]} != {np.float32}:
             raise BadModelError("not a float32 model with one input and one output", where=str(path), fix=fix)
-        if tuple(inputs[0]["shape"]) != (1, *grid.shape):
+        shape = tuple(int(side) for side in inputs[0]["shape"])
+        self._laid = grid.shape if stream is None else _laid(stream, shape[1:], path)
+        if stream is None and shape != (1, *grid.shape):
             raise BadModelError(
                 f"its input is {inputs[0]['shape']}, the deployed model's {(1, *grid.shape)}", where=str(path)
             )
@@ -94,15 +105,30 @@ class FloatTflite:
         real = (x.astype(np.float32) - self._grid.zero_point) * np.float32(self._grid.scale)
         answers = []
         for sample in real:
-            self._interpreter.set_tensor(self._input, sample[None])
+            self._interpreter.set_tensor(self._input, sample.reshape(1, *self._laid))
             self._interpreter.invoke()
             answers.append(self._interpreter.get_tensor(self._output).reshape(-1).copy())
         return _outputs(np.array(answers))
 
 
-def open_float(path: Path, grid: EdgeTensor) -> FloatModel | FloatTflite:
-    """The float model in a file, a Keras model or a `.tflite`; see the two classes for the errors raised."""
-    return FloatTflite(path, grid) if path.suffix == ".tflite" else FloatModel(path, grid)
+def open_float(path: Path, grid: EdgeTensor, stream: tuple[int, ...] | None = None) -> FloatModel | FloatTflite:
+    """The float model in a file, a Keras model or a `.tflite`; see the two classes for arguments and errors raised."""
+    if path.suffix == ".tflite":
+        return FloatTflite(path, grid, stream)
+    return FloatModel(path, grid, stream=stream)
+
+
+def _laid(stream: tuple[int, ...], wanted: tuple[int, ...], path: Path) -> tuple[int, ...]:
+    """The shape in which a model takes a stream: frame by frame, or laid end to end along the frames' first axis."""
+    frames, *frame = stream
+    end_to_end = (frames * frame[0], *frame[1:])
+    if wanted in (stream, end_to_end):
+        return wanted
+    raise BadInputError(
+        f"takes {list(wanted)}, the streams are {list(stream)}, or {list(end_to_end)} end to end",
+        where=str(path),
+        fix="give a float model that takes a whole stream at once",
+    )
 
 
 def _outputs(logits: NDArray[np.float32]) -> Outputs:

@@ -33,6 +33,7 @@ from tritguard.graph.model import (
     TransposeConv,
     View,
 )
+from tritguard.graph.stateful import Recurrent
 from tritguard.predictor import Int8
 
 # Pairs of inputs that are mixed to see on what each value depends: of constants, as most functions tell their ends
@@ -246,7 +247,7 @@ def _unmixed(graph: Graph) -> tuple[Op, ...]:
 
 def _mixes(op: Op) -> bool:
     """Whether a layer puts several elements of its input into one value."""
-    if isinstance(op, TransposeConv | Pool2D | Mean | Softmax | LogSoftmax | L2Normalization):
+    if isinstance(op, TransposeConv | Pool2D | Mean | Softmax | LogSoftmax | L2Normalization | Recurrent):
         return True
     if isinstance(op, DepthwiseConv2D):
         return bool((np.count_nonzero(op.weights.reshape(-1, op.weights.shape[2]), axis=0) > 1).any())

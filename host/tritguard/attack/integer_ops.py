@@ -44,7 +44,7 @@ def straight_through(tf: Any, exact: Any, smooth: Any) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class _Affine:
+class Affine:
     """A requantisation as floor(sums * factor + above or below) before its clamp, all float64[n].
 
     Attributes:
@@ -78,12 +78,12 @@ def requantised(tf: Any, sums: Any, requant: Requant, largest: int, bias: Int64 
         bias: int64[n] or one number, in accumulator steps.
         unit: the accumulator steps that one unit of `sums` stands for.
     """
-    affine = _affine(requant, largest, np.asarray(bias, dtype=np.int64), unit)
-    whole = _in_int64(tf, sums, requant, bias, unit) if affine is None else affine(tf, sums)
+    affine = affine_of(requant, largest, np.asarray(bias, dtype=np.int64), unit)
+    whole = in_int64(tf, sums, requant, bias, unit) if affine is None else affine(tf, sums)
     return tf.clip_by_value(tf.cast(whole, tf.float32), float(requant.act_min), float(requant.act_max))
 
 
-def _in_int64(tf: Any, sums: Any, requant: Requant, bias: Int64 | int, unit: int) -> Any:
+def in_int64(tf: Any, sums: Any, requant: Requant, bias: Int64 | int, unit: int) -> Any:
     """`fixed_point.requantise` before its clamp, operation by operation: always exact, but slow on a CPU."""
 
     def wrapped(values: Any) -> Any:
@@ -99,7 +99,7 @@ def _in_int64(tf: Any, sums: Any, requant: Requant, bias: Int64 | int, unit: int
     return wrapped(tf.bitwise.right_shift(high, right) + up + requant.zero_point)
 
 
-def _affine(requant: Requant, largest: int, bias: Int64, unit: int) -> _Affine | None:
+def affine_of(requant: Requant, largest: int, bias: Int64, unit: int) -> Affine | None:
     """The requantisation in a few float64 operations, or None if these would not give exactly the same results.
 
     The first of its two roundings, to 2^shift output steps, moves the halves at which the second rounds away from zero.
@@ -112,11 +112,11 @@ def _affine(requant: Requant, largest: int, bias: Int64, unit: int) -> _Affine |
     centre = bias * real + requant.zero_point + 0.5
     above = centre - nudge if requant.act_max <= requant.zero_point else centre + nudge
     below = centre + nudge if requant.act_min >= requant.zero_point else centre - nudge
-    affine = _Affine(real * unit, above, below, np.floor(-bias / unit))
+    affine = Affine(real * unit, above, below, np.floor(-bias / unit))
     return affine if _agrees(affine, requant, most // unit, bias, unit) else None
 
 
-def _agrees(affine: _Affine, requant: Requant, edge: Int64, bias: Int64, unit: int) -> bool:
+def _agrees(affine: Affine, requant: Requant, edge: Int64, bias: Int64, unit: int) -> bool:
     """Whether both give the same output for all sums from -edge to edge.
 
     Neither falls as the sums rise, so it is enough that they agree around each of the up to 255 sums at which the

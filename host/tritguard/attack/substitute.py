@@ -16,6 +16,7 @@ from tritguard.attack.integer_ops import straight_through
 from tritguard.attack.view import GradientView
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX
 from tritguard.graph.model import Graph, Op, TransposeConv, Weighted
+from tritguard.graph.stateful import Recurrent
 from tritguard.predictor import Int8
 
 _FITTED_TO = 64  # the number of samples that levels are fitted to
@@ -50,6 +51,8 @@ class LowBitView(GradientView):
     @override
     def _on_grid(self, smooth: Any, exact: Callable[[], Any] | None, op: Op) -> Any:
         """Shifted, put on the int8 grid as the deployed network does, then on the coarse one."""
+        if isinstance(op, Recurrent):  # states of 16 bits, which stay as they are
+            return smooth
         levels = self._levels[op.output]
         fine = super()._on_grid(smooth + levels.shift, None, op)
         return _coarse(self._tf, fine, self.graph.tensors[op.output].zero_point, levels.step, self.bits)
@@ -104,6 +107,8 @@ class _Fitting(GradientView):
 
     @override
     def _on_grid(self, smooth: Any, exact: Callable[[], Any] | None, op: Op) -> Any:
+        if isinstance(op, Recurrent):
+            return smooth
         ours, zero_point = smooth.numpy(), self.graph.tensors[op.output].zero_point
         shift = (self._wanted[op.output] - ours).mean(axis=tuple(range(ours.ndim - 1)))
         fine = super()._on_grid(smooth + shift, None, op)

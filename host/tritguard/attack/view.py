@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from tritguard.attack import integer_ops
+from tritguard.attack import integer_ops, recurrent
 from tritguard.attack.linear import common_factor, largest_sum, summing_dtype, weighted_sums
 from tritguard.errors import BadInputError, UnsupportedOpError
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
@@ -52,6 +52,7 @@ from tritguard.graph.model import (
     Weighted,
     as_image,
 )
+from tritguard.graph.stateful import Recurrent
 
 
 class DifferentiableView(ABC):
@@ -127,7 +128,8 @@ class GradientView(DifferentiableView):
         temperature: logits are divided by it, which keeps a cross-entropy loss from saturating.
 
     Raises:
-        BadInputError: the model has several inputs or outputs, or keeps state.
+        BadInputError: the model has several inputs or outputs, or keeps state, which the graph of a stream does not
+            (`graph/passes/unrolled.py`).
         UnsupportedOpError: the model has an op without a gradient here.
     """
 
@@ -167,6 +169,8 @@ class GradientView(DifferentiableView):
             return self._weighted(position, inputs[0])
         if type(op) in _MOVES:
             return _MOVES[type(op)](tf, graph, op, inputs), None
+        if isinstance(op, Recurrent):
+            return recurrent.recurred(tf, op, inputs), None
         if isinstance(op, Pool2D):
             smooth = pooled(op, tf.nn.avg_pool2d if op.mode == "average" else tf.nn.max_pool2d, inputs[0])
         else:
@@ -187,8 +191,8 @@ class GradientView(DifferentiableView):
 
     @staticmethod
     def moves(op: Op) -> bool:
-        """Whether an op only moves int8 steps to other places."""
-        return type(op) in _MOVES
+        """Whether what an op gives is on its grid already: it only moves int8 steps, or puts its steps there itself."""
+        return type(op) in _MOVES or isinstance(op, Recurrent)
 
     def _unit(self, op: Weighted | TransposeConv) -> int:
         """The unit, in weight steps, in which the sums of a layer are counted."""
@@ -362,4 +366,4 @@ _REAL: dict[type[Op], Callable[[Any, Graph, Any, list[Any]], Any]] = {
     Lookup: lambda tf, _graph, op, inputs: _FUNCTIONS[op.function](tf, op, inputs[0]),
     Quantize: lambda _tf, _graph, _op, inputs: inputs[0],
 }
-WITH_GRADIENTS = frozenset((*_MOVES, *_REAL, Pool2D, Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv))
+WITH_GRADIENTS = frozenset((*_MOVES, *_REAL, Pool2D, Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv, Recurrent))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from functools import cache
@@ -16,13 +17,14 @@ from tritguard.emit.code import Fields
 
 _INT32_MIN = -(1 << 31)
 _NO_BREAK = "\0"
+_ENDLESS = {math.inf: "__builtin_inff()", -math.inf: "-__builtin_inff()"}
 
 
 def _literal(value: Any, unsigned: bool) -> str:
     if isinstance(value, tuple | list | np.ndarray):  # a record, or an array in one
         return f"{{{', '.join(_literal(part, unsigned) for part in value)}}}"
     if isinstance(value, float):
-        return f"{value!r}f"
+        return f"{value!r}f" if math.isfinite(value) else _ENDLESS.get(value, '__builtin_nanf("")')
     if unsigned:
         return f"{value}u"
     # C has no literal for the least int32: without the sign its digits are too large for an int.

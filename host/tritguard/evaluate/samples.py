@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from tritguard.data import Dataset
 from tritguard.emit import Bundle
 from tritguard.emit.bundle import Manifest
-from tritguard.errors import BadInputError
+from tritguard.errors import BadInputError, UnsupportedOpError
+from tritguard.graph.stateful import Lstm, Svdf
 from tritguard.predictor import Int8, Outputs
 
 
@@ -68,6 +69,17 @@ def draw_samples(bundle: Bundle, dataset: Dataset, count: int, seed: int, *, wid
     chosen = np.sort(np.random.default_rng(seed).permutation(len(dataset.x_test))[:count])
     x = manifest.input.steps_of(dataset.x_test[chosen])
     return Samples(manifest.as_samples(x), dataset.y_test[chosen].astype(np.int64), chosen)
+
+
+def without_recurrent(bundle: Bundle, why: str) -> None:
+    """Check that a model has no layer whose state its op keeps, for what does not know such layers.
+
+    Raises:
+        UnsupportedOpError: it has an LSTM or SVDF; `why` says what that means here.
+    """
+    for op in bundle.golden.ops:
+        if isinstance(op, Lstm | Svdf):
+            raise UnsupportedOpError(f"keeps its own state, {why}", where=f"op {op.index} ({op.kind})")
 
 
 def check_attackable(manifest: Manifest) -> None:

@@ -47,6 +47,11 @@ class Lstm(Op):
         return int(self.weights.shape[1])
 
     @property
+    def kept(self) -> int:
+        """The steps of the cell."""
+        return self.units
+
+    @property
     def macs(self) -> int:
         """One multiply-accumulate for each weight and row."""
         return self.weights.size * self.steps
@@ -76,6 +81,11 @@ class Svdf(Op):
     requant: Requant
 
     @property
+    def kept(self) -> int:
+        """The steps of the state."""
+        return int(self.time.size)
+
+    @property
     def macs(self) -> int:
         """One multiply-accumulate for each weight."""
         return self.weights.size + self.time.size
@@ -86,3 +96,19 @@ class Assign(Op):
     """The new value of a state: a copy of its input, in the memory of the state (`State.after`)."""
 
     kind: ClassVar[str] = "ASSIGN_VARIABLE"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Recurrent(Op):
+    """An LSTM or SVDF in the graph of a stream (`passes/unrolled.py`), where the state is a tensor. No device runs it.
+
+    `inputs` are what the layer reads and, from the second frame on, what this op gave in the frame before. The output
+    is flat: the layer's output, then what its next frame needs besides, in steps of up to 16 bits: the cell of an LSTM,
+    or what the filters of an SVDF saw.
+
+    Attributes:
+        layer: the op of a single frame, with the tensors of the graph that it is of.
+    """
+
+    kind: ClassVar[str] = "LSTM or SVDF"
+    layer: Lstm | Svdf

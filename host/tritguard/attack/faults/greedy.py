@@ -61,12 +61,12 @@ class ProgressiveSearch:
         Args:
             twin: the deployed model with weights that can be changed.
             emission: what the twin's C was written from.
-            x: int8[n, *input_shape], the attacker's samples.
+            x: int8[n, *input_shape], the attacker's samples; of a model with state int8[n, frames, *input_shape].
             y: int64[n], their labels.
             count: the number of flips wanted.
             progress: called with (flips found, count).
         """
-        view = FaultView(emission, self.temperature)
+        view = FaultView(emission, self.temperature, x.shape[1] if emission.graph.states else 1)
         layers = _layers(twin, emission)
         found: list[Flip] = []
         for done in range(count):

@@ -12,6 +12,7 @@ from tritguard.attack.view import GradientView
 from tritguard.graph.emission import Emission
 from tritguard.graph.formats.kernel import Kernel
 from tritguard.graph.model import Graph, TransposeConv, Weighted
+from tritguard.graph.passes.unrolled import unrolled
 
 Float32 = NDArray[np.float32]
 
@@ -20,18 +21,26 @@ class FaultView(GradientView):
     """A GradientView of the emitted graph that is also differentiable with respect to the weights.
 
     Most kernels have the input's zero point folded into the bias, computed for the clean weights. A faulty weight is
-    therefore multiplied with x, not with x - zero point; the view computes exactly that and differentiates it.
+    therefore multiplied with x, not with x - zero point; the view computes exactly that and differentiates it. In the
+    graph of a stream a layer computes once for each frame, always with the same weights.
 
     Args:
         emission: what the deployed C was written from.
         temperature: see GradientView.
+        frames: of a stream, for a model with state.
     """
 
-    def __init__(self, emission: Emission, temperature: float = 1.0) -> None:
+    def __init__(self, emission: Emission, temperature: float = 1.0, frames: int = 1) -> None:
         graph, kernels = emission.graph, emission.kernels
-        super().__init__(graph, temperature)
+        super().__init__(unrolled(graph, frames), temperature)
         from tritguard.train.backend import compiled, tf  # noqa: PLC0415
 
+        layers = {graph.ops[position].symbol: position for position in kernels}
+        self._layers = {
+            at: layers[op.symbol]
+            for at, op in enumerate(self.graph.ops)
+            if isinstance(op, Weighted) and op.symbol in layers
+        }
         self._lifts = {position: _lift(graph, position, kernel) for position, kernel in kernels.items()}
         self._changes = {position: tf.Variable(tf.zeros(_op(graph, position).weights.shape)) for position in kernels}
         shape = tf.TensorSpec((None, *self.input_shape), tf.float32)
@@ -60,13 +69,11 @@ class FaultView(GradientView):
 
     def _sums(self, position: int, x: Any) -> Any:
         sums = super()._sums(position, x)
-        if position not in self._changes:
+        if position not in self._layers:
             return sums
-        tf, op = self._tf, _op(self.graph, position)
-        centred, changes = (
-            tf.cast(values, sums.dtype) for values in (x - op.input_zero_point, self._changes[position])
-        )
-        return sums + weighted_sums(tf, op, centred, changes, self._lifts[position])
+        tf, op, layer = self._tf, _op(self.graph, position), self._layers[position]
+        centred, changes = (tf.cast(values, sums.dtype) for values in (x - op.input_zero_point, self._changes[layer]))
+        return sums + weighted_sums(tf, op, centred, changes, self._lifts[layer])
 
     def _slope(self, x: Any, y: Any) -> Any:
         tf = self._tf

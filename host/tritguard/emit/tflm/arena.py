@@ -11,6 +11,7 @@ from tritguard.graph.reading.checks import options_of
 from tritguard.records import Record
 
 _HELIUM_BLOCK = 124  # CMSIS-NN's CH_IN_BLOCK_MVE
+_LSTM_SUMS = 8  # two for each gate
 
 
 class Scratch(Record):
@@ -40,13 +41,19 @@ class Arena(Record):
 def cmsis_scratch(raw: RawModel) -> Scratch:
     """An upper bound of what CMSIS-NN's `*_get_buffer_size` functions return, with Helium and without.
 
-    Layers take turns with their scratch. The sums of a dense layer's weights, which Helium's kernel needs, are made
-    once and kept.
+    Layers take turns with their scratch. What a layer makes once is kept: the sums of the weights of an LSTM and, with
+    Helium, of a dense layer and an SVDF.
     """
     with reading():
         plain, helium = zip(*(_layer_scratch(raw, op) for op in raw.ops), strict=True)
-        kept = sum(_aligned(4 * _weights(raw, op).shape[0]) for op in raw.ops if op.name == "FULLY_CONNECTED")
-    return Scratch(plain=_aligned(max(plain)), helium=_aligned(max(helium)) + kept)
+        always = sum(_LSTM_SUMS * _aligned(_sum_bytes(raw, op) * _weights(raw, op).shape[0])
+                     for op in raw.ops if op.name == "UNIDIRECTIONAL_SEQUENCE_LSTM")  # fmt: skip
+        kept = sum(_aligned(4 * _weights(raw, op).shape[0]) for op in raw.ops if op.name in ("FULLY_CONNECTED", "SVDF"))
+    return Scratch(plain=_aligned(max(plain)) + always, helium=_aligned(max(helium)) + kept + always)
+
+
+def _sum_bytes(raw: RawModel, op: RawOp) -> int:
+    return 8 if raw.tensors[op.inputs[0]].type == "INT16" else 4
 
 
 def _aligned(size: int) -> int:
@@ -65,9 +72,13 @@ def _layer_scratch(raw: RawModel, op: RawOp) -> tuple[int, int]:
         return _transposed(raw, op)
     if op.name == "DEPTHWISE_CONV_2D":
         window = prod(_weights(raw, op).shape[1:3])  # rows of which are laid out anew
-        return 2 * window * raw.tensors[op.inputs[0]].shape[-1], 4 * _HELIUM_BLOCK * window
+        source = raw.tensors[op.inputs[0]]
+        row = 4 * 2 * source.shape[-1] * window + 8 if source.type == "INT16" else 4 * _HELIUM_BLOCK * window
+        return 2 * window * source.shape[-1], row
     if op.name == "AVERAGE_POOL_2D":
         return 4 * raw.tensors[op.inputs[0]].shape[-1], 0  # its sums
+    if op.name == "BATCH_MATMUL":
+        return 0, 4 * raw.tensors[op.outputs[0]].shape[-1]  # sums of rows
     return 0, 0
 
 

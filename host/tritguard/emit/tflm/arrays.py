@@ -5,26 +5,24 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tritguard import __version__
-from tritguard.emit.bundle import MANIFEST, MODEL, EdgeTensor, hash_file
+from tritguard.emit.bundle import MANIFEST, MODEL, hash_file
 from tritguard.emit.render import environment, identifier
 from tritguard.emit.tflm.arena import cmsis_scratch
+from tritguard.emit.tflm.edges import ArrayEdge, all_edges, samples
 from tritguard.emit.tflm.manifest import Arrays, ArraysManifest, open_arrays
-from tritguard.emit.tflm.ops import has_wide, ops_of, registration
+from tritguard.emit.tflm.ops import ops_of, registrations
 from tritguard.emit.tflm.prepare import Sample, prepare
-from tritguard.errors import BadInputError, BadModelError, UnsupportedOpError
+from tritguard.errors import BadModelError
 from tritguard.files import whole_folder
 from tritguard.graph.flatbuffer import RawModel, parse
-from tritguard.graph.reading.edges import without_edges
 from tritguard.graph.reading.state import variable_name
-from tritguard.oracle import keeps_state, oracle_available, probes
+from tritguard.oracle import keeps_state, oracle_available
 from tritguard.predictor import Int8
 from tritguard.progress import Progress
 
@@ -51,7 +49,7 @@ def write_arrays(
     compat: bool = False,
     progress: Progress | None = None,
 ) -> Arrays:
-    """Turn an int8 `.tflite` into C++ arrays for TensorFlow Lite Micro.
+    """Turn a quantized `.tflite` into C++ arrays for TensorFlow Lite Micro.
 
     The array is the model without what TFLM does not read, with ternary weights compressed if that makes it smaller.
     Nothing is written before it has given the golden model's bytes in TFLM's interpreter. The golden model and a
@@ -61,24 +59,24 @@ def write_arrays(
         content: the golden model's bytes.
         out: the folder to write; older arrays there are replaced, anything else is left alone.
         name: the model's name, from which its C++ identifier is made.
-        real: int8[n, *input_shape], the user's inputs to compare on besides random ones; of a model with one input.
+        real: int8[n, *input_shape], the user's inputs to compare on besides random ones; of a model with one input,
+            which is int8 or becomes so first.
         uncompressed: leave ternary weights as int8.
         compat: for TFLM builds that read per-channel dense layers wrongly and have no DECODE.
         progress: called with (runs in the interpreter done, total).
 
     Raises:
-        BadModelError: the model is not a sound int8 model, or TFLM refuses it.
+        BadModelError: the model computes in float32, or TFLM refuses it.
         UnsupportedOpError: TFLM has no such op.
         BadInputError: `out` holds something else, or `real` does not fit the model.
         MismatchError: the array gives other bytes.
         ToolMissingError: there is no interpreter to verify a rewritten model with.
     """
     ops_of(parse(content))
+    _check_biases(parse(content))
     sources, sinks = all_edges(content)
     with whole_folder(out, open_arrays, "folder of TFLM arrays") as draft:
-        prepared = prepare(
-            content, _inputs(content, sources, real), uncompressed=uncompressed, compat=compat, progress=progress
-        )
+        prepared = prepare(content, _inputs(content, real), uncompressed=uncompressed, compat=compat, progress=progress)
         manifest = ArraysManifest(
             tritguard=__version__,
             tflite_micro=importlib.metadata.version("tflite-micro") if oracle_available() else None,
@@ -93,7 +91,6 @@ def write_arrays(
             further_inputs=sources[1:],
             further_outputs=sinks[1:],
             ops=ops_of(parse(prepared.content)),
-            wide=has_wide(parse(prepared.content)),
             variables=_variables(parse(content)),
             compat=compat,
             compressed_tensors=prepared.compressed_tensors,
@@ -114,29 +111,14 @@ def write_arrays(
     return Arrays(out, manifest, trusted=True)
 
 
-def edges(content: bytes) -> tuple[EdgeTensor, EdgeTensor]:
-    """The model's only input and its only output; see `write_arrays` for what it raises.
-
-    Raises:
-        UnsupportedOpError: there are several.
-    """
-    sources, sinks = all_edges(content)
-    for found, what in ((sources, "input"), (sinks, "output")):
-        if len(found) != 1:
-            raise UnsupportedOpError(f"{len(found)} {what}s, one is supported", where="the graph")
-    return sources[0], sinks[0]
-
-
-def all_edges(content: bytes) -> tuple[tuple[EdgeTensor, ...], tuple[EdgeTensor, ...]]:
-    """The model's inputs and outputs; see `write_arrays` for what it raises."""
-    inner, types = without_edges(parse(content))
-    sources, sinks = (
-        tuple(_edge(inner, index, types, what) for index in indices)
-        for indices, what in ((inner.inputs, "input"), (inner.outputs, "output"))
-    )
-    if not sources or not sinks:
-        raise BadModelError("no input or no output", where="the graph")
-    return sources, sinks
+def _check_biases(raw: RawModel) -> None:
+    """Refuse what TFLM reads past its end: a bias of INT32, in a 16-bit transposed convolution, for one of INT64."""
+    for op in raw.ops:
+        if op.name != "TRANSPOSE_CONV" or len(op.inputs) < 4 or op.inputs[3] < 0:
+            continue
+        if raw.tensors[op.inputs[2]].type == "INT16" and raw.tensors[op.inputs[3]].type == "INT32":
+            what = "a bias of INT32, which TensorFlow Lite Micro reads as one of INT64, past its end"
+            raise BadModelError(what, where=op.describe())
 
 
 def _variables(raw: RawModel) -> int:
@@ -144,43 +126,10 @@ def _variables(raw: RawModel) -> int:
     return len({variable_name(op) for op in handles})
 
 
-def _inputs(content: bytes, sources: tuple[EdgeTensor, ...], real: Int8 | None) -> Int8:
-    """The inputs to compare on: random ones and the user's; for a model with state, in streams of a few."""
-    shape = sources[0].shape if len(sources) == 1 else (sum(prod(edge.shape) for edge in sources),)  # in one row
-    x = _samples(shape, sources[0].dtype, real)
-    return x[: len(x) // _FRAMES * _FRAMES].reshape(-1, _FRAMES, *shape) if keeps_state(content) else x
-
-
-def _samples(shape: tuple[int, ...], dtype: np.dtype[Any], real: Int8 | None) -> Int8:
-    random = probes(shape, _RANDOM_INPUTS, dtype)
-    if real is None:
-        return random
-    if real.dtype != dtype or real.shape[1:] != shape:
-        raise BadInputError(f"inputs are {real.dtype}{list(real.shape[1:])}, the model takes {dtype}{list(shape)}")
-    return np.concatenate([random, real])
-
-
-def _edge(raw: RawModel, index: int, types: dict[int, str], what: str) -> EdgeTensor:
-    if index < 0:
-        raise BadModelError(f"an {what} is missing", where="the graph")
-    tensor = raw.tensors[index]
-    if tensor.type not in ("INT8", "INT16"):
-        raise BadModelError(
-            f"the {what} is {tensor.type}, not INT8", fix="convert the model with full int8 quantization"
-        )
-    if len(tensor.scales) != 1 or len(tensor.zero_points) != 1 or tensor.shape[:1] != (1,):
-        raise BadModelError(f"the {what} lacks a scale and zero point, or a batch of 1")
-    scale, zero_point = tensor.scales[0], tensor.zero_points[0]
-    return EdgeTensor.model_validate(
-        {
-            "name": tensor.name,
-            "shape": tensor.shape[1:],
-            "scale": scale,
-            "zero_point": zero_point,
-            "golden_type": types.get(tensor.index, tensor.type).lower(),
-            "type": tensor.type.lower(),
-        }
-    )
+def _inputs(content: bytes, real: Int8 | None) -> Int8:
+    """The inputs to compare on, a row of bytes each; for a model with state, in streams of a few."""
+    x = samples(content, _RANDOM_INPUTS, real)
+    return x[: len(x) // _FRAMES * _FRAMES].reshape(-1, _FRAMES, x.shape[1]) if keeps_state(content) else x
 
 
 @dataclass(frozen=True)
@@ -193,30 +142,36 @@ class _Member:
 
 _MEMBERS = {
     "int8": _Member("int8_t", "int8"),
-    "int16": _Member("int16_t", "i16"),
     "uint8": _Member("uint8_t", "uint8"),
+    "int16": _Member("int16_t", "i16"),
+    "int32": _Member("int32_t", "i32"),
+    "int64": _Member("int64_t", "i64"),
     "float32": _Member("float", "f"),
+    "bool": _Member("bool", "b"),
 }
 
 
-def _golden(edge: EdgeTensor, steps: Int8) -> NDArray[Any]:
-    """Steps as the golden model has them on this edge; both conversions are exact."""
-    if edge.golden_type == "float32":
-        return np.asarray((steps.astype(np.float32) - np.float32(edge.zero_point)) * np.float32(edge.scale))
-    return (steps.astype(np.int16) + 128).astype(np.uint8) if edge.golden_type == "uint8" else steps
-
-
-def _edge_contexts(edges: tuple[EdgeTensor, ...], row: Int8 | None) -> list[dict[str, Any]]:
-    """What templates say of each edge; `row` holds the steps of all, one after the other."""
+def _edge_contexts(edges: tuple[ArrayEdge, ...], row: Int8 | None) -> list[dict[str, Any]]:
+    """What templates say of each edge; `row` holds the bytes of all, one after the other."""
     contexts: list[dict[str, Any]] = []
-    rest = None if row is None else row.reshape(-1)
+    rest = row
     for number, edge in enumerate(edges):
-        context = {"edge": edge, "member": _MEMBERS[edge.golden_type], "size": prod(edge.shape), "suffix": number or ""}
+        context = {"edge": edge, "member": _MEMBERS[edge.golden_type], "says": _said(edge), "suffix": number or ""}
         if rest is not None:
-            part, rest = rest[: prod(edge.shape)], rest[prod(edge.shape) :]
-            context["golden"] = _golden(edge, part)
+            golden, rest = edge.parted(rest)
+            context["golden"] = golden.astype(np.uint8) if golden.dtype.kind == "b" else golden
         contexts.append(context)
     return contexts
+
+
+def _said(edge: ArrayEdge) -> str:
+    """The shape, and what an element q stands for."""
+    shape = " x ".join(map(str, edge.shape)) or "1"
+    if edge.golden_type == "float32":
+        return f"{shape}, real"
+    if edge.scale is None:
+        return f"{shape}, {edge.golden_type}"
+    return f"{shape}, real = {edge.scale} * (q - ({edge.resting}))"
 
 
 def rendered(data: bytes, sample: Sample | None, manifest: ArraysManifest) -> dict[str, str]:
@@ -237,7 +192,7 @@ def rendered(data: bytes, sample: Sample | None, manifest: ArraysManifest) -> di
         "sample": sample is not None,
         "inputs": inputs,
         "outputs": outputs,
-        "adds": [registration(op, int8=not (manifest.compat or manifest.wide)) for op in manifest.ops],
+        "adds": registrations(parse(data), int8=not manifest.compat),
     }
     templates = environment().overlay(trim_blocks=True)
     return {

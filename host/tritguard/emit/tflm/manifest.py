@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tritguard.emit.bundle import MANIFEST, EdgeTensor, check_files
+from tritguard.emit.bundle import MANIFEST, check_files
 from tritguard.emit.tflm.arena import Arena, Scratch
+from tritguard.emit.tflm.edges import ArrayEdge
 from tritguard.errors import BadInputError
 from tritguard.records import Record, from_json
 
@@ -40,7 +41,6 @@ class ArraysManifest(Record):
         array_sha256: the hash of the array, which is `array_bytes` long.
         further_inputs, further_outputs: those behind the first of each, in the file's order.
         ops: the kinds of ops in the array, as the schema names them.
-        wide: whether an activation has 16 bits, which TFLM's registrations of int8 alone do not take.
         variables: the number of variables that the model keeps between inferences, for TFLM's MicroResourceVariables.
         compat: whether it was written for TFLM builds without per-channel dense layers and DECODE.
         compressed_tensors: the number of weight tensors that are stored as lookup tables.
@@ -63,12 +63,11 @@ class ArraysManifest(Record):
     model_bytes: int
     array_sha256: _Sha256
     array_bytes: int
-    input: EdgeTensor
-    output: EdgeTensor
-    further_inputs: tuple[EdgeTensor, ...] = ()
-    further_outputs: tuple[EdgeTensor, ...] = ()
+    input: ArrayEdge
+    output: ArrayEdge
+    further_inputs: tuple[ArrayEdge, ...] = ()
+    further_outputs: tuple[ArrayEdge, ...] = ()
     ops: tuple[str, ...]
-    wide: bool = False
     variables: int = 0
     compat: bool
     compressed_tensors: int

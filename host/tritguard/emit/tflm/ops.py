@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tritguard.errors import BadModelError, UnsupportedOpError
-from tritguard.graph.flatbuffer import RawModel
+from tritguard.graph.flatbuffer import RawModel, RawOp
 from tritguard.oracle import registered_name, registered_ops
 
 # Ops with a registration for int8 kernels only, which keeps the others out of the image if CMSIS-NN is used; with other
@@ -36,11 +36,6 @@ def ops_of(raw: RawModel) -> tuple[str, ...]:
     return tuple(sorted({op.name for op in ops}))
 
 
-def has_wide(raw: RawModel) -> bool:
-    """Whether an activation has 16 bits, which the registrations of int8 alone do not take."""
-    return any(each.type == "INT16" and each.data is None and not each.is_variable for each in raw.tensors)
-
-
 def method(op: str) -> str:
     """The method of MicroMutableOpResolver that adds an op: a rule of its header, which has few exceptions."""
     joined = "".join(map(str.title, registered_name(op).split("_")))
@@ -49,7 +44,20 @@ def method(op: str) -> str:
     return f"Add{joined}"
 
 
-def registration(op: str, *, int8: bool) -> str:
-    """The call that adds an op to a resolver, with its `_INT8` registration if that is wanted and exists."""
-    argument = f"tflite::Register_{op}_INT8()" if int8 and op in _INT8 else ""
-    return f"{method(op)}({argument})"
+def registrations(raw: RawModel, *, int8: bool) -> tuple[str, ...]:
+    """The calls that add the ops of a model to a resolver, sorted by op.
+
+    Args:
+        raw: the model.
+        int8: use `_INT8` registrations where TFLM has them, for ops of which the model has no other than int8 ones.
+    """
+    wide = {op.name for graph in (raw, *raw.further) for op in graph.ops if not _is_int8(graph, op)}
+    return tuple(
+        f"{method(op)}({f'tflite::Register_{op}_INT8()' if int8 and op in _INT8 - wide else ''})" for op in ops_of(raw)
+    )
+
+
+def _is_int8(raw: RawModel, op: RawOp) -> bool:
+    """Whether an op takes and gives nothing but int8, constants aside."""
+    tensors = (raw.tensors[tensor] for tensor in (*op.inputs, *op.outputs) if tensor >= 0)
+    return all(tensor.type == "INT8" for tensor in tensors if tensor.data is None)

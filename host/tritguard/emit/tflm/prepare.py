@@ -10,6 +10,7 @@ from tritguard.emit.tflm.arena import Arena
 from tritguard.emit.tflm.compat import for_old_tflm
 from tritguard.emit.tflm.compress import compress, compressible
 from tritguard.emit.tflm.container import ALIGNMENT
+from tritguard.emit.tflm.edges import ArrayEdge, all_edges
 from tritguard.emit.tflm.manifest import Alternate, Uncompressed
 from tritguard.emit.tflm.strip import strip
 from tritguard.errors import MismatchError, ToolMissingError
@@ -23,7 +24,7 @@ _ROWS = 2  # axes of scores, [n, k]; those of streams have one more
 
 @dataclass(frozen=True)
 class Sample:
-    """One input and the golden model's output for it, against which the user's TFLM can be checked."""
+    """The bytes of all inputs, and of the golden model's outputs for them: what the user's TFLM is checked on."""
 
     x: Int8
     scores: Int8
@@ -43,11 +44,11 @@ class Prepared:
 
 
 def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, progress: Progress | None = None) -> Prepared:
-    """Make the smallest array that gives the golden model's bytes, which every candidate is compared with.
+    """Make the smallest array that gives the bytes of all outputs of the golden model.
 
     Args:
         golden: the `.tflite` file.
-        x: int8[n, *input_shape] to compare on, or for a model with state streams, int8[n, frames, *input_shape].
+        x: int8[n, bytes of all inputs] to compare on, or for a model with state streams, int8[n, frames, bytes].
         uncompressed: leave ternary weights as int8.
         compat: for TFLM builds that read per-channel dense layers wrongly and have no DECODE.
         progress: called with (runs in the interpreter done, total).
@@ -59,17 +60,16 @@ def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, progres
     """
     if not oracle_available():
         return _untouched(golden, uncompressed=uncompressed, compat=compat)
-    expected = predict_apart(
-        golden, x
-    )  # first of all, as TFLM refuses unsound models before anything here takes them apart
+    # First of all, as TFLM refuses unsound models before anything here takes them apart.
+    expected = predict_apart(golden, x, native=True)
     plain = strip(for_old_tflm(golden), keep_quantization=True) if compat else strip(golden)
     # tflite-micro's compression knows one subgraph.
     compressed = None if compat or uncompressed or parse(golden).further else compress(plain)
     proof = _Proof(expected, x, 2 if compressed is None else 4, progress)
     arena = proof.arena(plain)
-    sample = _telling(x, expected)
+    sample = _telling(x, expected, all_edges(golden)[1])
     if compressed is None:
-        return Prepared(plain, sample, arena=arena, verified_against_oracle=expected[..., 0].size)
+        return Prepared(plain, sample, arena=arena, verified_against_oracle=x[..., 0].size)
     content = strip(compressed.content)
     alternate_bytes = -(-compressed.decoded_bytes // ALIGNMENT) * ALIGNMENT
     return Prepared(
@@ -79,15 +79,24 @@ def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, progres
         arena=proof.arena(content),
         alternate=Alternate(arena=proof.arena(content, alternate_bytes), bytes=alternate_bytes),
         uncompressed=Uncompressed(array_bytes=len(plain), arena=arena),
-        verified_against_oracle=expected[..., 0].size,
+        verified_against_oracle=x[..., 0].size,
     )
 
 
-def _telling(x: Int8, scores: Int8) -> Sample:
-    """The input with the most distinct scores, the widest apart, as wrong arithmetic can hide behind equal ones."""
+def _telling(x: Int8, scores: Int8, sinks: tuple[ArrayEdge, ...]) -> Sample:
+    """The input with the most distinct outputs, the widest apart, as wrong arithmetic can hide behind equal ones."""
     if scores.ndim > _ROWS:  # the user's program runs the first frame of a stream
         x, scores = x[:, 0], scores[:, 0]
-    best = max(range(len(x)), key=lambda i: (np.unique(scores[i]).size, scores[i].std()))
+
+    def telling(row: Int8) -> tuple[int, float]:
+        distinct, apart = 0, 0.0
+        for sink in sinks:
+            values, row = sink.parted(row)
+            finite = values[np.isfinite(values)].astype(np.float64)
+            distinct, apart = distinct + np.unique(finite).size, apart + (float(finite.std()) if finite.size else 0)
+        return distinct, apart
+
+    best = max(range(len(x)), key=lambda i: telling(scores[i]))
     return Sample(x[best], scores[best])
 
 
@@ -103,7 +112,7 @@ class _Proof:
 
     def arena(self, content: bytes, alternate_bytes: int = 0) -> Arena:
         """The arena that a candidate needs, after it has given the golden bytes in an arena of just that size."""
-        scores, use = measure_apart(content, self._x, alternate_bytes=alternate_bytes)
+        scores, use = measure_apart(content, self._x, alternate_bytes=alternate_bytes, native=True)
         if not np.array_equal(scores, self._expected):
             different = int((scores != self._expected).reshape(len(self._x), -1).any(axis=1).sum())
             raise MismatchError(

@@ -25,8 +25,9 @@ from tritguard.evaluate.confirmation import confirm
 from tritguard.evaluate.data_checks import check_data
 from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.limits import find_range, limits_of
-from tritguard.evaluate.samples import Samples, draw_samples
+from tritguard.evaluate.samples import Samples, draw_samples, without_recurrent
 from tritguard.evaluate.study import Attacked, Confirmation, ModelIdentity, Rate, StudyProvenance, status_of
+from tritguard.graph.passes.unrolled import unrolled
 from tritguard.predictor import Int8
 from tritguard.progress import Progress, Stages
 from tritguard.twin import Twin
@@ -60,8 +61,10 @@ def study_certify(
 
     Raises:
         BadInputError: data, plan, attacks and model do not fit each other.
+        UnsupportedOpError: the model has an LSTM or SVDF, of which there are no bounds.
         DeviceError, MismatchError: see `confirm`.
     """
+    without_recurrent(bundle, "of which there are no bounds: nothing behind it could be proved")
     samples, twin = draw_samples(bundle, dataset, plan.samples, plan.seed), Twin(bundle)
     data_range = find_range(plan.data_range, dataset, bundle.manifest.input)
     limits = limits_of(data_range)
@@ -70,7 +73,8 @@ def study_certify(
             f"what was attacked differs in {' and '.join(other)}, so it does not bound what is proved here",
             fix="give the result of the same model, and its samples, seed, norm and data range",
         )
-    network, depth = Network.of(bundle.golden), _depth(plan)
+    # Of a model with state, the graph of a whole stream: a ball is around all of its frames.
+    network, depth = Network.of(unrolled(bundle.golden, samples.x.shape[1])), _depth(plan)
     if network.decision.rule != bundle.manifest.label_rule:
         raise BadInputError(
             "the manifest's label rule is not the model's own", where=str(bundle.path), fix="convert the model again"

@@ -47,7 +47,7 @@ class FaultyInterpreter:
     Args:
         bundle: the deployed model.
         twin: names its arrays.
-        x: int8[n, *input_shape], inputs on which TFLM has to give the twin's bytes without flips.
+        x: int8[n, *input_shape], inputs on which TFLM has to give the twin's bytes without flips; or streams.
 
     Raises:
         BadModelError: TFLM refuses the model, or gives other bytes.
@@ -56,7 +56,7 @@ class FaultyInterpreter:
     def __init__(self, bundle: Bundle, twin: OpenTwin, x: Int8) -> None:
         self._content = bundle.model_path.read_bytes()
         # In a process of its own, as TFLM aborts on some models. Flips change no more than the weights of this one.
-        if not np.array_equal(predict_apart(self._content, x), twin.predict(x).scores):
+        if not np.array_equal(predict_apart(self._content, x), twin.predict(x).answered):
             raise BadModelError("TensorFlow Lite Micro and the twin differ", where=str(bundle.model_path))
         emission, graph = bundle.emission, fuse_clamps(bundle.golden)
         kept = surviving_weights(graph)

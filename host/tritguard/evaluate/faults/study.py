@@ -30,7 +30,14 @@ from tritguard.evaluate.faults.result import (
     from_few,
 )
 from tritguard.evaluate.kind import RunContext, StudyKind
-from tritguard.evaluate.samples import Samples, check_attackable, compared, differing, draw_samples
+from tritguard.evaluate.samples import (
+    Samples,
+    check_attackable,
+    compared,
+    differing,
+    draw_samples,
+    without_recurrent,
+)
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.graph.model import Weighted
 from tritguard.oracle import oracle_available
@@ -92,11 +99,14 @@ def study_faults(
 
     Raises:
         BadInputError: there are too few samples, or a build does not fit; see `FaultyFirmware`.
+        UnsupportedOpError: a model has an LSTM or SVDF.
         MismatchError: firmware and twin do not hold the same weights.
     """
     for bundle, _ in subjects:
-        bundle.manifest.check_stateless()
         bundle.manifest.check_narrow()
+        without_recurrent(
+            bundle, "and bits of its weights are not flipped, so the figures would leave most of them out"
+        )
     for bundle, _ in subjects if plan.greedy else ():
         check_attackable(bundle.manifest)  # the search follows the loss; random flips need the labels alone
     cases = [_case(bundle, build, dataset, plan) for bundle, build in subjects]

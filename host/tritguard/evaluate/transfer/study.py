@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.attack import Ball, Pgd, Target
+from tritguard.attack.base import Limits
 from tritguard.attack.diva import Diva
 from tritguard.attack.float_model import FloatModel, FloatTflite, open_float
 from tritguard.attack.temperature import margin_temperature
@@ -29,6 +30,7 @@ from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, statu
 from tritguard.evaluate.transfer.checks import check, check_drift, closest
 from tritguard.evaluate.transfer.drift import find_drift, find_triggered
 from tritguard.evaluate.transfer.result import Apart, Cell, Drift, Party, TransferPlan, TransferResult, Triggered
+from tritguard.graph.passes.unrolled import unrolled
 from tritguard.predictor import Int8, Predictor
 from tritguard.progress import Progress, Stages
 from tritguard.twin import Twin
@@ -67,17 +69,18 @@ def study_transfer(
     """
     for bundle in bundles:
         check_attackable(bundle.manifest)
-        bundle.manifest.check_stateless()
         bundle.manifest.check_narrow()
     grid = bundles[0].manifest.input
-    models = [(name, path, open_float(path, grid)) for name, path in floats]
     samples = draw_samples(bundles[0], dataset, plan.samples, plan.seed)
+    stream = samples.x.shape[1:] if bundles[0].manifest.state_bytes else None
+    models = [(name, path, open_float(path, grid, stream)) for name, path in floats]
     checked = check_data(bundles[0].manifest, dataset=dataset)  # the other bundles take the same inputs
     parties = [_float(name, path, model, samples.x) for name, path, model in models]
     parties += [_deployed(bundle, grid, samples.x) for bundle in bundles]
     right = [party.predictor.predict(samples.x).labels == samples.y for party in parties]
     data_range = find_range(plan.data_range, dataset, grid)
-    balls = [Ball("Linf", eps).within(limits_of(data_range)) for eps in plan.eps]
+    limits = limits_of(data_range)
+    balls = [Ball("Linf", eps).within(limits) for eps in plan.eps]
     crafted = _craft(parties, samples, plan, balls, stages("Crafting on each model"))
     answers = {key: [party.predictor.predict(x).labels == samples.y for party in parties] for key, x in crafted.items()}
     cells = tuple(
@@ -89,7 +92,10 @@ def study_transfer(
         Party(name=party.name, form=party.form, sha256=party.sha256, clean=_rate(holds))
         for party, holds in zip(parties, right, strict=True)
     )
-    drifts, triggered = _drift(parties, samples, dataset, grid, plan, stages("What deployment changed"))
+    known = bundles[0].manifest.as_samples(to_input_bytes(dataset.x_test[:_COMPARED], grid.scale, grid.zero_point))
+    drifts, triggered = _drift(
+        parties, samples, known, len(dataset.classes), limits, plan, stages("What deployment changed")
+    )
     issues = (
         *checked.issues,
         *check(result_parties, cells, plan, len(dataset.classes)),
@@ -121,7 +127,14 @@ def _float(name: str, path: Path, model: FloatModel | FloatTflite, x: Int8) -> _
 
 def _deployed(bundle: Bundle, grid: EdgeTensor, x: Int8) -> _Model:
     edge, identity = bundle.manifest.input, ModelIdentity.of(bundle)
+    streams = x.shape[1:] != grid.shape
     same = edge.shape == grid.shape and edge.zero_point == grid.zero_point and np.isclose(edge.scale, grid.scale, 0.01)
+    if (bundle.manifest.state_bytes > 0) != streams:
+        raise BadInputError(
+            "of this model and the first one, one keeps state between frames and the other does not",
+            where=str(bundle.path),
+            fix="give models with the same inputs",
+        )
     if not same:
         raise BadInputError(
             f"takes int8{list(edge.shape)} with scale {edge.scale:g} and zero point {edge.zero_point}, "
@@ -133,7 +146,7 @@ def _deployed(bundle: Bundle, grid: EdgeTensor, x: Int8) -> _Model:
     twin = Twin(bundle)
     outputs, scale = twin.predict(x), bundle.manifest.output.scale
     temperature = margin_temperature(outputs, score_scale=scale, least=_LEAST_TEMPERATURE)
-    view = GradientView(bundle.golden, temperature)
+    view = GradientView(unrolled(bundle.golden, x.shape[1]), temperature)
     return _Model(identity.name, form, identity.bundle_sha256, twin, view)
 
 
@@ -202,12 +215,10 @@ def _apart(
 
 
 def _drift(
-    parties: Sequence[_Model], samples: Samples, dataset: Dataset, grid: EdgeTensor, plan: TransferPlan,
+    parties: Sequence[_Model], samples: Samples, x: Int8, classes: int, limits: Limits, plan: TransferPlan,
     progress: Progress,
 ) -> tuple[tuple[Drift, ...], tuple[Triggered, ...]]:  # fmt: skip
-    """Compare each deployed model with each float one on the test set, and look for triggers between the nearest."""
-    classes, limits = len(dataset.classes), limits_of(find_range(plan.data_range, dataset, grid))
-    x = to_input_bytes(dataset.x_test[:_COMPARED], grid.scale, grid.zero_point)
+    """Compare each deployed model with each float one on a test set x, and look for triggers between the nearest."""
     pairs = {
         (number, keeper): Pair(party.predictor, other.predictor, party.view, other.view)
         for (number, party), (keeper, other) in product(enumerate(parties), repeat=2)

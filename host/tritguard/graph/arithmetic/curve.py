@@ -1,4 +1,7 @@
-"""The points between which TFLM's 16-bit functions are straight lines: sigmoid, tanh, and the parts of a softmax."""
+"""TFLM's functions of 16 bits, which are straight lines between points: sigmoid, tanh, and the parts of a softmax.
+
+Sigmoid and tanh are computed in the integers of `tg_lstm.c`.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tritguard.graph.model import Int64
+
 Float32 = NDArray[Any]  # of float32, in which all of this is computed
 
+_LAST = 255  # the point of the sigmoid from which on it is flat
 _STEPS = 512  # of 128 int16 values each
 _RANGE = np.float32(65535)
 
@@ -20,7 +26,7 @@ def sigmoid_points() -> NDArray[np.uint16]:
     They lie off the curve by half of the greatest error of the straight lines between them, which is then as large to
     both sides.
     """
-    sigmoid = 1 / (1 + np.exp(-np.arange(256) / 24))
+    sigmoid = 1 / (1 + np.exp(-np.arange(_LAST + 1) / 24))
     bend = sigmoid * (1 - sigmoid) * (1 - 2 * sigmoid)  # the second derivative
     points = np.round(65536 * (sigmoid - bend / 16 / 24**2)).astype(np.uint16)
     points[-1] = 65535
@@ -55,3 +61,31 @@ def _points(scale: np.float32, zero_point: int, function: Callable[[Float32], Fl
 def _rounded(values: Float32) -> Float32:
     """Halves away from zero."""
     return np.asarray(np.trunc(values + np.copysign(np.float32(0.5), values)))
+
+
+def turned(power: int) -> tuple[int, int]:
+    """The multiplier, and the right shift behind it, from steps of 2^power to thirds of the curve's steps."""
+    shift = 12 + power
+    return 3 << max(shift, 0), max(-shift, 0)
+
+
+def sigmoid(x: Int64) -> Int64:
+    """The sigmoid of steps of 2^-12, in steps of 2^-15."""
+    value = _on_curve(np.abs(3 * x), 9, 0x7FFF << 10)
+    return np.asarray(np.where(x >= 0, value + (1 << 9), (1 << 25) - value + (1 << 9) - 1) >> 10)
+
+
+def hyperbolic(x: Int64, power: int) -> Int64:
+    """The tanh of steps of 2^power, in steps of 2^-15: tanh(x) = 2 sigmoid(2 x) - 1."""
+    multiplier, shift = turned(power)
+    place = ((x * multiplier) + ((1 << shift) >> 1)) >> shift
+    value = _on_curve(np.abs(place), 8, 0xFFFF << 8)
+    return np.asarray(np.where(place >= 0, value - (1 << 23) + (1 << 7), (1 << 23) - value + (1 << 7) - 1) >> 8)
+
+
+def _on_curve(size: Int64, bits: int, most: int) -> Int64:
+    """The curve at size / 2^bits, a straight line between its points; beyond its end `most`."""
+    curve = sigmoid_points().astype(np.int64)
+    at = np.minimum(size >> bits, _LAST - 1)
+    line = (curve[at] << bits) + (size & ((1 << bits) - 1)) * (curve[at + 1] - curve[at])
+    return np.asarray(np.where(size >> bits >= _LAST, most, line))

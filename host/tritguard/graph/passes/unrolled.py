@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import groupby
 
-from tritguard.errors import UnsupportedOpError
 from tritguard.graph.model import Concatenation, Graph, Int8, Op, Pad, Tensor, View
-from tritguard.graph.stateful import Assign, Lstm, Svdf
+from tritguard.graph.stateful import Assign, Lstm, Recurrent, Svdf
 
 
 def unrolled(graph: Graph, frames: int) -> Graph:
@@ -23,22 +22,18 @@ def unrolled(graph: Graph, frames: int) -> Graph:
 
     Returns:
         A graph without states and with an input of the shape [frames, *input]; the same object if it has no states.
-
-    Raises:
-        UnsupportedOpError: an op changes its state in place.
     """
     if not graph.states:
         return graph
-    for op in graph.ops:
-        if isinstance(op, Lstm | Svdf):
-            raise UnsupportedOpError("keeps a state that gradients do not know", where=f"op {op.index} ({op.kind})")
     unrolling = _Unrolling(graph, frames)
-    values = {state.before: unrolling.constant(state.before, state.initial) for state in graph.states}
+    own = {tensor for op in graph.ops if isinstance(op, Lstm | Svdf) for tensor in op.inputs[1:]}
+    states = [state for state in graph.states if state.before not in own]
+    values = {state.before: unrolling.constant(state.before, state.initial) for state in states}
     for frame in range(frames):
         known = values | {graph.input: unrolling.slice_of(frame)}
         for op in graph.ops:
             known[op.output] = known[op.inputs[0]] if isinstance(op, Assign) else unrolling.repeated(op, known)
-        values = {state.before: known[state.after] for state in graph.states}
+        values = {state.before: known[state.after] for state in states}
     return unrolling.until(known[graph.output])
 
 
@@ -50,6 +45,7 @@ class _Unrolling:
         self._source = source = graph.tensors[graph.input]
         self._tensors = {0: replace(source, index=0, shape=(frames, *source.shape), batched=True)}
         self._ops: list[Op] = []
+        self._left: dict[int, int] = {}  # by the output of a layer with a state of its own, what it gave last
 
     def slice_of(self, frame: int) -> int:
         """The tensor of one frame of the input."""
@@ -71,9 +67,20 @@ class _Unrolling:
 
     def repeated(self, op: Op, known: dict[int, int]) -> int:
         """The op on the tensors that stand for its inputs in this frame."""
+        if isinstance(op, Lstm | Svdf):
+            return self._recurred(op, known[op.inputs[0]])
         output = self._add(self._graph.tensors[op.output])
         self._ops.append(replace(op, inputs=tuple(known[tensor] for tensor in op.inputs), output=output))
         return output
+
+    def _recurred(self, op: Lstm | Svdf, source: int) -> int:
+        """The layer with its state as a part of its output; see `Recurrent`."""
+        like = self._graph.tensors[op.output]
+        output = self._add(replace(like, shape=(like.size + op.kept,), batched=True))
+        before = [self._left[op.output]] if op.output in self._left else []
+        self._ops.append(Recurrent(index=op.index, part=op.part, inputs=(source, *before), output=output, layer=op))
+        self._left[op.output] = output
+        return self._viewed(output, 0, like)
 
     def until(self, output: int) -> Graph:
         """The graph of all that an output depends on."""

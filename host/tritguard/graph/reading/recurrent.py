@@ -8,8 +8,7 @@ import numpy as np
 import tflite
 
 from tritguard.errors import BadModelError, UnsupportedOpError
-from tritguard.graph.arithmetic import fixed_point
-from tritguard.graph.arithmetic.curve import sigmoid_points
+from tritguard.graph.arithmetic import curve, fixed_point
 from tritguard.graph.call import KernelCall, Parameters, calls, scale_fields
 from tritguard.graph.flatbuffer import DTYPES, RawOp, RawTensor
 from tritguard.graph.model import Int8, Int32, Int64, Op, Requant, Tensor
@@ -134,14 +133,14 @@ def _clip(clip: float, scale: float) -> int:
 
 @calls(Lstm)
 def _lstm_call(op: Lstm, source: Tensor, _sink: Tensor) -> KernelCall:
-    shift = 12 + op.cell_power
+    multiplier, shift = curve.turned(op.cell_power)
     parameters: Parameters = {
         "weights": op.weights.ravel(),
         "bias": op.bias.ravel(),
         "scales": np.array(
             [[int(each.multiplier[0]), int(each.shift[0])] for pair in op.sums for each in pair], dtype=np.int32
         ).ravel(),
-        "curve": sigmoid_points(),
+        "curve": curve.sigmoid_points(),
         "steps": op.steps,
         "depth": op.weights.shape[2] - op.units,
         "units": op.units,
@@ -149,8 +148,8 @@ def _lstm_call(op: Lstm, source: Tensor, _sink: Tensor) -> KernelCall:
         "input": scale_fields(op.input),
         "output": scale_fields(op.out),
         "clip": op.clip,
-        "tanh_multiplier": 3 << max(shift, 0),
-        "tanh_shift": max(-shift, 0),
+        "tanh_multiplier": multiplier,
+        "tanh_shift": shift,
         "out_zero_point": op.out.zero_point,
     }
     return KernelCall("tg_lstm", "tg_lstm.c", parameters)

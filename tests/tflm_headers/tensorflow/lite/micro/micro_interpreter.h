@@ -26,6 +26,12 @@ struct TfLiteTensor {
     } params;
     union {
         int8_t *int8;
+        uint8_t *uint8;
+        int16_t *i16;
+        int32_t *i32;
+        int64_t *i64;
+        float *f;
+        bool *b;
     } data;
     void *dims;
     size_t bytes;

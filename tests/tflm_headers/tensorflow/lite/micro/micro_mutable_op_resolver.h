@@ -54,9 +54,17 @@ template <unsigned int tOpCount> class MicroMutableOpResolver : public MicroOpRe
     {
         return Add(r);
     }
+    TfLiteStatus AddAssignVariable()
+    {
+        return Add(Register_ASSIGN_VARIABLE());
+    }
     TfLiteStatus AddAveragePool2D(const TFLMRegistration &r = Register_AVERAGE_POOL_2D())
     {
         return Add(r);
+    }
+    TfLiteStatus AddCallOnce()
+    {
+        return Add(Register_CALL_ONCE());
     }
     TfLiteStatus AddConv2D(const TFLMRegistration &r = Register_CONV_2D())
     {
@@ -70,7 +78,19 @@ template <unsigned int tOpCount> class MicroMutableOpResolver : public MicroOpRe
     {
         return Add(r);
     }
+    TfLiteStatus AddDequantize(const TFLMRegistration &r = Register_DEQUANTIZE())
+    {
+        return Add(r);
+    }
     TfLiteStatus AddFullyConnected(const TFLMRegistration &r = Register_FULLY_CONNECTED())
+    {
+        return Add(r);
+    }
+    TfLiteStatus AddGreater(const TFLMRegistration &r = Register_GREATER())
+    {
+        return Add(r);
+    }
+    TfLiteStatus AddLogistic(const TFLMRegistration &r = Register_LOGISTIC())
     {
         return Add(r);
     }
@@ -90,6 +110,14 @@ template <unsigned int tOpCount> class MicroMutableOpResolver : public MicroOpRe
     {
         return Add(r);
     }
+    TfLiteStatus AddReadVariable()
+    {
+        return Add(Register_READ_VARIABLE());
+    }
+    TfLiteStatus AddRelu(const TFLMRegistration &r = Register_RELU())
+    {
+        return Add(r);
+    }
     TfLiteStatus AddReshape(const TFLMRegistration &r = Register_RESHAPE())
     {
         return Add(r);
@@ -98,25 +126,13 @@ template <unsigned int tOpCount> class MicroMutableOpResolver : public MicroOpRe
     {
         return Add(r);
     }
-    TfLiteStatus AddTanh()
-    {
-        return Add(Register_TANH());
-    }
-    TfLiteStatus AddAssignVariable()
-    {
-        return Add(Register_ASSIGN_VARIABLE());
-    }
-    TfLiteStatus AddCallOnce()
-    {
-        return Add(Register_CALL_ONCE());
-    }
-    TfLiteStatus AddReadVariable()
-    {
-        return Add(Register_READ_VARIABLE());
-    }
     TfLiteStatus AddStridedSlice()
     {
         return Add(Register_STRIDED_SLICE());
+    }
+    TfLiteStatus AddTanh()
+    {
+        return Add(Register_TANH());
     }
     TfLiteStatus AddUnidirectionalSequenceLSTM()
     {
