@@ -216,6 +216,18 @@ def test_a_sigmoid_of_int16_is_a_probability() -> None:
 
 
 @needs_oracle
+def test_arrays_for_tflm_take_edges_without_scale_or_batch(tmp_path: Path) -> None:
+    builder = WideBuilder((3, 4), 0.1, 0)
+    builder.tensors[builder.input].shape = [3, 4]
+    output = builder.tensor([4, 3], "INT16")
+    builder.op("TRANSPOSE", [builder.input, builder.ints([1, 0])], output, Table("TransposeOptions"))
+    builder.tensors[builder.input].scales = builder.tensors[builder.input].zero_points = None
+    arrays = write_arrays(builder.build(output), tmp_path / "arrays", name="wide")
+    edges = (arrays.manifest.input, arrays.manifest.output)
+    assert [(edge.shape, edge.scale, edge.type) for edge in edges] == [((3, 4), 1.0, "int16"), ((4, 3), 1.0, "int16")]
+
+
+@needs_oracle
 def test_arrays_for_tflm_hold_int16_edges(tmp_path: Path) -> None:
     arrays = write_arrays(wide_net(0), tmp_path / "arrays", name="wide")
     assert arrays.manifest.wide

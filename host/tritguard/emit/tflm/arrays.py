@@ -168,13 +168,16 @@ def _edge(raw: RawModel, index: int, types: dict[int, str], what: str) -> EdgeTe
         raise BadModelError(
             f"the {what} is {tensor.type}, not INT8", fix="convert the model with full int8 quantization"
         )
-    if len(tensor.scales) != 1 or len(tensor.zero_points) != 1 or tensor.shape[:1] != (1,):
-        raise BadModelError(f"the {what} lacks a scale and zero point, or a batch of 1")
-    scale, zero_point = tensor.scales[0], tensor.zero_points[0]
+    scales, zero_points = tensor.scales, tensor.zero_points
+    if not scales and not zero_points:  # TFLM only copies it, in steps of 1.0
+        scales, zero_points = (1.0,), (0,)
+    if len(scales) != 1 or len(zero_points) != 1:
+        raise BadModelError(f"the {what} lacks a scale and zero point")
+    scale, zero_point = scales[0], zero_points[0]
     return EdgeTensor.model_validate(
         {
             "name": tensor.name,
-            "shape": tensor.shape[1:],
+            "shape": tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape,
             "scale": scale,
             "zero_point": zero_point,
             "golden_type": types.get(tensor.index, tensor.type).lower(),
