@@ -49,7 +49,7 @@ def test_the_nets_answer_each_input_otherwise(seed: int, edges: str) -> None:
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_of_any_form_give_the_oracles_bytes(name: str) -> None:
     rng = np.random.default_rng(3)
-    for _ in range(30):
+    for _ in range(15):
         assert wide_differences(wide_layer(rng, name)) is None
 
 
@@ -213,6 +213,19 @@ def test_studies_of_int8_networks_refuse_at_once(classifier: Bundle) -> None:
 def test_a_sigmoid_of_int16_is_a_probability() -> None:
     assert LabelRule.of((1,), 2**-15, 0, bits=16).threshold_steps == 2**14
     assert LabelRule.of((1,), 2**-15, 0).threshold == 0.0
+
+
+@needs_oracle
+def test_arrays_for_tflm_take_edges_without_scale_or_batch(tmp_path: Path) -> None:
+    builder = WideBuilder((3, 4), 0.1, 0)
+    builder.tensors[builder.input].shape = [3, 4]
+    output = builder.tensor([4, 3], "INT16")
+    builder.op("TRANSPOSE", [builder.input, builder.ints([1, 0])], output, Table("TransposeOptions"))
+    builder.tensors[builder.input].scales = builder.tensors[builder.input].zero_points = None
+    arrays = write_arrays(builder.build(output), tmp_path / "arrays", name="wide")
+    edges = (arrays.manifest.input, arrays.manifest.output)
+    assert [(edge.shape, edge.scale) for edge in edges] == [((3, 4), None), ((4, 3), None)]
+    assert {edge.golden_type for edge in edges} == {"int16"}
 
 
 @needs_oracle
