@@ -88,6 +88,19 @@ def test_the_documented_files_are_taken_as_they_are(standin_cores: Path, tmp_pat
     assert hooks is not None and hooks.model_fields_set == {"acquire", "release", "power_cycle", "upload"}
 
 
+# How PlatformIO ends what it prints of an error that it does not know, as version 6.1 does.
+UNEXPECTED = f"""
+{60 * "="}
+
+An unexpected error occurred. Further steps:
+
+* Report this problem to the developers
+  https://github.com/platformio/platformio-core/issues
+
+{60 * "="}
+"""
+
+
 def with_way(build: Build, way: Upload) -> Build:
     board = build.record.board.model_copy(update={"upload": (way,)})
     return replace(build, record=build.record.model_copy(update={"board": board}))
@@ -187,14 +200,39 @@ def test_what_a_tool_says_becomes_what_to_do(
     [
         "Tool Manager: Installing platformio/tool-openocd @ ~3.1200.0\nHTTPClientError: \n",
         "fatal: unable to access 'https://x/'\nVCSBaseException: VCS: Could not process command ['git', 'clone']\n",
+        "ConnectionError: Traceback (most recent call last):\n  File ...\nrequests.exceptions.ConnectionError: "
+        f"HTTPSConnectionPool(host='x', port=443): Max retries exceeded (Failed to resolve 'x')\n\n{UNEXPECTED}",
+        "PackageException: Got the unrecognized status code '404' when downloaded https://x/tool.tar.gz\n",
     ],
-    ids=["registry", "repository"],
+    ids=["registry", "repository", "address", "status"],
 )
 def test_an_uploader_that_cannot_be_fetched_is_no_fault_of_the_cable(
     said: str, standin_build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.modules[upload.__module__], "call_platformio", lambda *_: (True, said))
     with pytest.raises(ToolMissingError, match=r"could not fetch what flashes it \(copy\); flash once with a"):
+        upload(standin_build, standin_build.record.board.upload[0])
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            "Could not start the loader\n*** [upload] Error 127\n=== [FAILED] Took 0.88 seconds ===\n",
+            "Could not start ",
+        ),
+        (
+            f"KeyError: Traceback (most recent call last):\n  File ...\nKeyError: 'mcu'\n\n{UNEXPECTED}",
+            "KeyError: 'mcu'",
+        ),
+        ("*** [upload] Error 1\n=== [FAILED] Took 0.10 seconds ===\n", "no message"),
+    ],
+)
+def test_the_last_line_that_says_something_is_shown(
+    said: str, shown: str, standin_build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[upload.__module__], "call_platformio", lambda *_: (True, said))
+    with pytest.raises(DeviceError, match=rf"PlatformIO's uploader \(copy\) failed \({shown}"):
         upload(standin_build, standin_build.record.board.upload[0])
 
 

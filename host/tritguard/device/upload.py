@@ -57,6 +57,9 @@ _FIXES = (
         "no probe was found: plug the board in with a cable that carries data, at the connector of its probe",
     ),
 )
+# What PlatformIO and SCons print about every failure, whatever it was.
+_SAYS_NOTHING = re.compile(r"[=*\s-]*$|=+ \[FAILED\]|\*\*\* \[[^\]]*\] Error -?\d+$")
+_EPILOGUE = "An unexpected error occurred. Further steps:"
 _SECONDS = 300  # a megabyte of flash takes a slow probe less than one minute
 # PlatformIO may fetch the uploader first.
 _PLATFORMIO_LIMITS = Limits(seconds=1800, cpu_seconds=1800, memory_bytes=8 << 30, file_bytes=4 << 30)
@@ -182,7 +185,8 @@ def _late(tool: str, seconds: int, build: Build) -> DeviceError:
 
 
 def _failed(tool: str, output: str, build: Build) -> DeviceError:
-    lines = [line.strip() for line in output.splitlines() if line.strip(" =*-\t")] or ["no message"]
+    lines = [line.strip() for line in output.partition(_EPILOGUE)[0].splitlines()]
+    lines = [line for line in lines if not _SAYS_NOTHING.match(line)] or ["no message"]
     what = next((line for line in lines if line.startswith("Error:")), lines[-1])
     fix = next((fix for pattern, fix in _FIXES if pattern.search(output)), _ELSE)
     return DeviceError(f"{tool} failed ({what})", where=build.record.board.id, fix=fix)
