@@ -38,7 +38,7 @@ from tritguard.build import Build, open_build
 from tritguard.cli import app
 from tritguard.cli.monitor import in_words
 from tritguard.cli.terminal import console
-from tritguard.device import Bench, drives, read_bench, upload
+from tritguard.device import Bench, drives, read_bench, upload, waits_for
 from tritguard.device.protocol import ANSWER, ERROR, Frame, ProtocolError, Request
 from tritguard.device.uf2 import to_uf2
 from tritguard.emit import Bundle, write_bundle
@@ -162,7 +162,7 @@ def test_pyocd_and_the_teensys_loader_get_their_images(
     seen = _pretend("pyocd", tmp_path, monkeypatch)
     upload(small_build, PyocdUpload(method="pyocd", target="nrf52840"))
     lines = seen.read_text().splitlines()
-    assert lines[-5:] == ["load", "--no-config", "--target", "nrf52840", "firmware.elf"]
+    assert lines[-6:] == ["load", "--no-config", "--no-wait", "--target", "nrf52840", "firmware.elf"]
     teensy = TeensyUpload(method="teensy", mcu="TEENSY41")
     with pytest.raises(BadInputError, match=r"has no firmware\.hex, which the Teensy's loader takes"):
         upload(small_build, teensy)
@@ -170,8 +170,12 @@ def test_pyocd_and_the_teensys_loader_get_their_images(
     shutil.copytree(small_build.path, folder)
     (folder / "firmware.hex").write_text(":00000001FF\n")
     record = small_build.record.model_copy(update={"images": {"firmware.hex": "0" * 64}})
+    assert waits_for(PyocdUpload(method="pyocd", target="nrf52840")) is None
+    assert waits_for(PlatformioUpload(method="platformio", protocol="teensy-cli"))
     seen = _pretend("teensy_loader_cli", tmp_path, monkeypatch)
-    upload(Build(folder, record), teensy)
+    said: list[str] = []
+    assert api.flash(with_way(Build(folder, record), teensy), note=said.append) is None
+    assert said == ["waiting for the Teensy's boot loader: press the button on the board"]
     assert seen.read_text().splitlines()[-4:] == ["--mcu=TEENSY41", "-w", "-s", "firmware.hex"]
     assert "firmware.hex" in seen.read_text().splitlines()[:3]
 
@@ -181,6 +185,8 @@ def test_pyocd_and_the_teensys_loader_get_their_images(
     [
         ("Error: open failed", "no probe was found"),
         ("No available debug probes are connected", "no probe was found"),
+        ("No connected debug probes", "no probe was found"),
+        ("0001511 E No target device available [load_cmd]", "no probe was found"),
         ("dfu-util: No DFU capable USB device available", "press its boot button"),
         ("libusb: LIBUSB_ERROR_ACCESS", "/etc/udev/rules.d/60-tritguard.rules"),
         ("Error: something else", "check the probe and the cable"),

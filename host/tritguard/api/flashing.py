@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tritguard.boards import Board
 from tritguard.build import Build
-from tritguard.device import AUTO, Bench, Hello, find_again, identify, upload
+from tritguard.device import AUTO, Bench, Hello, find_again, identify, upload, waits_for
 from tritguard.errors import BadInputError
 
 _BENCH = "bench"
@@ -43,7 +45,12 @@ def check_flashable(board: Board, port: str | None, bench: Bench | None = None) 
 
 
 def flash(
-    firmware: Build, *, method: str | None = None, port: str | None = None, bench: Bench | None = None
+    firmware: Build,
+    *,
+    method: str | None = None,
+    port: str | None = None,
+    bench: Bench | None = None,
+    note: Callable[[str], object] | None = None,
 ) -> tuple[str, Hello] | None:
     """Write a firmware into its board's flash, and ask the board who it is once it has started.
 
@@ -53,6 +60,7 @@ def flash(
         port: the board's serial port, or `auto` to look for it; without it, the board is looked for where its file has
             ids of its port on USB.
         bench: commands of the user's that lease the board, and may flash it.
+        note: told what the user may have to do while the board is waited for.
 
     Returns:
         The port where the board is now, which may have another name than before, and its answer; None if there is no
@@ -75,6 +83,8 @@ def flash(
     with (bench or Bench()).held(firmware, named):
         if bench is None or chosen != _BENCH or not bench.run("upload", firmware, named):
             way = next(way for way in board.upload if way_name(way) == chosen)
+            if note is not None and (waited := waits_for(way)):
+                note(waited)
             upload(firmware, way, named)
         if port is None and not board.usb:
             return None

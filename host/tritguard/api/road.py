@@ -230,7 +230,8 @@ def _go(config: RunSettings, board: Board, folder: Path, road: _Followed, text: 
     port = config.port
     if port is not None:
         road.begins("flash")
-        found = _shown(road, f"Flashing {board.name}", partial(flash, firmware, port=port, bench=config.bench))
+        flashing = partial(flash, firmware, port=port, bench=config.bench, note=watch.note)
+        found = _shown(road, f"Flashing {board.name}", flashing)
         port = port if found is None else found[0]
     control, control_float = None if config.control is None else Path(config.control), None
     if control is None and config.train is not None:

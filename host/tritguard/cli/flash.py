@@ -10,7 +10,7 @@ import typer
 from tritguard.api.flashing import flash, methods
 from tritguard.build import Build, open_build
 from tritguard.cli.options import BenchFile
-from tritguard.cli.terminal import console, tell
+from tritguard.cli.terminal import console, say, tell
 from tritguard.device import Bench, EmulatedBoard, Hello, identify, read_bench
 from tritguard.errors import BadInputError
 
@@ -83,7 +83,7 @@ def _emulate(built: Build, stay: bool) -> None:
 
 def _flash(built: Build, method: str | None, port: str | None, bench: Bench | None) -> None:
     with console.status("Flashing"):
-        found = flash(built, method=method, port=port, bench=bench)
+        found = flash(built, method=method, port=port, bench=bench, note=say)
     at, said = (None, None) if found is None else found
     tell({"board": built.record.board.id, "emulated": False, "port": at, "hello": said})
     console.print(f"flashed {built.record.board.name}", soft_wrap=True)

@@ -8,7 +8,7 @@ from tritguard.device.greeting import identify
 from tritguard.device.opening import connect, emulate, open_device
 from tritguard.device.ports import AUTO, find_again, find_port
 from tritguard.device.protocol import Fault, Hello, MemoryUse
-from tritguard.device.upload import upload
+from tritguard.device.upload import upload, waits_for
 
 __all__ = [
     "AUTO",
@@ -33,4 +33,5 @@ __all__ = [
     "read_bench",
     "reinforced",
     "upload",
+    "waits_for",
 ]
