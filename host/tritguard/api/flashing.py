@@ -6,8 +6,18 @@ from collections.abc import Callable
 
 from tritguard.boards import Board
 from tritguard.build import Build
-from tritguard.device import AUTO, Bench, Hello, find_again, identify, upload, waits_for
-from tritguard.errors import BadInputError
+from tritguard.device import (
+    AUTO,
+    Bench,
+    Hello,
+    by_boot_loader,
+    check_any_port,
+    find_again,
+    identify,
+    upload,
+    waits_for,
+)
+from tritguard.errors import BadInputError, DeviceError
 
 _BENCH = "bench"
 _RETURN_SECONDS = 20.0
@@ -42,6 +52,25 @@ def check_flashable(board: Board, port: str | None, bench: Bench | None = None) 
     if port is not None:
         what = "is emulated only, so nothing can be flashed to a board at a port"
         raise BadInputError(what, where=board.id, fix="leave --port out: the emulated board is started")
+
+
+def check_attached(board: Board, port: str | None, bench: Bench | None, note: Callable[[str], object]) -> None:
+    """Check, before the work whose outcome is to be flashed, that a board to look for may be there.
+
+    A bench may have to plug the board in first. A board whose boot loader takes the firmware may have no serial port
+    before it has been flashed: only `note` is told then.
+
+    Raises:
+        DeviceError: no serial port on USB is there, and the board can be reached through a probe alone, which has one.
+    """
+    if port != AUTO or bench is not None:
+        return
+    try:
+        check_any_port(board)
+    except DeviceError as error:
+        if not any(by_boot_loader(way) for way in board.upload):
+            raise
+        note(f"{error.what}: plug {board.name} in before it is flashed, without a firmware in its boot loader")
 
 
 def flash(

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 from pydantic import create_model, model_validator
 
 from tritguard.api.firmware import build
-from tritguard.api.flashing import check_flashable, flash
+from tritguard.api.flashing import check_attached, check_flashable, flash
 from tritguard.api.journal import Journal
 from tritguard.api.keeping import FIX, attacks_by, differing, earlier_result, refuse, runs_on
 from tritguard.api.machine import require
@@ -169,6 +169,7 @@ def run(
 
     Raises:
         BadInputError: the folder holds the result of another configuration or board, or one that cannot be read.
+        DeviceError: the board is to be looked for and no serial port is there; see `check_attached`.
         TritguardError: what a step raises; an older result then lies beside as `earlier-result.json`.
     """
     board = load_board(config.board)
@@ -186,8 +187,10 @@ def run(
             "a bench is for real boards", where=board.id, fix="name the board's port, or leave [bench] out"
         )
     config.attack.check_installed()
+    watch = watcher or Watcher()
+    check_attached(board, config.port, config.bench, watch.note)
     with Journal(folder, "run", config.name) as journal, older_set_aside(leading(), folder):
-        return _go(config, board, folder, _Followed(watcher or Watcher(), journal), text)
+        return _go(config, board, folder, _Followed(watch, journal), text)
 
 
 class _Followed:

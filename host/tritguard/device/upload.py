@@ -62,6 +62,8 @@ _SAYS_NOTHING = re.compile(r"[=*\s-]*$|=+ \[FAILED\]|\*\*\* \[[^\]]*\] Error -?\
 _EPILOGUE = "An unexpected error occurred. Further steps:"
 _BUTTON = "press the button on the board"
 _WAITS_FOR_TEENSY = "teensy-cli"  # PlatformIO's protocol that calls the same loader in the same way
+# PlatformIO's protocols that go through a debug probe.
+_PROBES = ("blackmagic", "cmsis-dap", "jlink", "mbed", "stlink")
 _SECONDS = 300  # a megabyte of flash takes a slow probe less than one minute
 # PlatformIO may fetch the uploader first.
 _PLATFORMIO_LIMITS = Limits(seconds=1800, cpu_seconds=1800, memory_bytes=8 << 30, file_bytes=4 << 30)
@@ -89,6 +91,13 @@ def waits_for(way: Upload) -> str | None:
     if isinstance(way, TeensyUpload) or (isinstance(way, PlatformioUpload) and way.protocol == _WAITS_FOR_TEENSY):
         return f"waiting for the Teensy's boot loader: {_BUTTON}"
     return None
+
+
+def by_boot_loader(way: Upload) -> bool:
+    """Whether a way may take a board without any serial port: one in its boot loader, not one behind a debug probe."""
+    if isinstance(way, PlatformioUpload):
+        return way.protocol not in _PROBES
+    return not isinstance(way, OpenocdUpload | PyocdUpload)
 
 
 def _openocd(build: Build, way: OpenocdUpload, _port: str | None) -> None:
