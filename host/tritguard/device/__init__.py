@@ -22,6 +22,8 @@ __all__ = [
     "Hello",
     "MemoryUse",
     "Sick",
+    "by_boot_loader",
+    "check_any_port",
     "connect",
     "emulate",
     "emulator_of",
