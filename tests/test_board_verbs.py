@@ -22,7 +22,7 @@ from tritguard.api.keeping import runs_on
 from tritguard.api.machine import examine, how_to_install_here
 from tritguard.boards import load_board
 from tritguard.build import Build
-from tritguard.device import AUTO, Bench, connect, upload
+from tritguard.device import AUTO, Bench, connect, emulator_of, upload
 from tritguard.device.line import SerialLine
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError, DeviceError
@@ -217,7 +217,8 @@ def test_an_emulated_board_can_stay(
         deadline = time.monotonic() + 120
         while "--port socket://" not in log.read_text() and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert "EMULATED" in log.read_text()
+        assert "EMULATED: booted in QEMU; no board was programmed\n" in log.read_text()
+        assert emulator_of(load_board("pico")).name == "rp2040js"  # which is what is named for a board of its own
         url = log.read_text().split("--port ")[1].split()[0]
         for _ in range(2):
             connect(url, small_bundle, small_build).close()

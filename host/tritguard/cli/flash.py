@@ -11,7 +11,7 @@ from tritguard.api.flashing import flash, methods
 from tritguard.build import Build, open_build
 from tritguard.cli.options import BenchFile
 from tritguard.cli.terminal import console, say, tell
-from tritguard.device import Bench, EmulatedBoard, Hello, identify, read_bench
+from tritguard.device import Bench, EmulatedBoard, Hello, emulator_of, identify, read_bench
 from tritguard.errors import BadInputError
 
 _EMULATOR = "emulator"
@@ -68,7 +68,8 @@ def wants_emulator(built: Build, method: str | None, port: str | None, bench: Be
 
 def _emulate(built: Build, stay: bool) -> None:
     with EmulatedBoard(built.record.board, built.elf) as emulated:
-        console.print("[bold yellow]EMULATED[/]: booted in QEMU; no board was programmed", markup=True)
+        console.print("EMULATED", style="bold yellow", end="")
+        console.print(f": booted in {emulator_of(built.record.board).name}; no board was programmed")
         hello = identify(emulated.url, built)
         tell({"board": built.record.board.id, "emulated": True, "port": emulated.url if stay else None, "hello": hello})
         describe(hello)
