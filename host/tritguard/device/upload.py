@@ -50,7 +50,8 @@ _FIXES = (
     ),
     (
         re.compile(r"No DFU capable"),
-        "bring the board into its boot loader: press its boot button while you plug it in or reset it",
+        "bring the board into its boot loader: press its boot button while you plug it in or reset it, or press RESET "
+        "twice quickly where it has none",
     ),
     (
         re.compile(r"open failed|[Nn]o (?:\w+ ){0,2}(?:probe|device|J-Link)|unable to find|not find"),
@@ -130,7 +131,8 @@ def _uf2(build: Build, way: Uf2Upload, port: str | None) -> None:
             raise DeviceError(
                 f"no drive of a {way.model} is mounted",
                 where=build.record.board.id,
-                fix="hold the board's boot button while you plug it in, or name its --port",
+                fix="hold the board's boot button while you plug it in, or where it has none press RESET twice "
+                "quickly; or name its --port",
             )
         time.sleep(0.2)
     address, content = read_image(build.elf)
