@@ -90,7 +90,7 @@ def test_an_honest_linear_network_is_decided_completely(linear: tuple[Bundle, Da
     shallow = study_certify(bundle, None, data, CertifyPlan(eps=EPS, level="intervals"), silent, attacked)
     broken = shallow.points[0].statuses.count("b") - shallow.points[0].settled("b", "clean")
     levels = content(shallow).sections[1].grid
-    assert broken and (str(EPS[0]), "attacks alone", "-", "-", str(broken), "-") in levels.rows
+    assert levels is not None and broken and (str(EPS[0]), "attacks alone", "-", "-", str(broken), "-") in levels.rows
     for place in range(len(EPS)):  # the deep one settles all by itself
         point = result.points[place]
         assert shallow.broke(place, "intervals") == result.broke(place, "intervals") == 0

@@ -74,7 +74,7 @@ def _chart(result: CertifyResult) -> Chart:
 
 
 def _levels(result: CertifyResult) -> Section:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for place, point in enumerate(result.points):
         attacked = point.statuses.count("b") - point.settled("b", "clean")
         for level in LEVELS[1:]:
