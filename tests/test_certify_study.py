@@ -31,7 +31,7 @@ from tritguard.evaluate.certify.study import CERTIFY, study_certify
 from tritguard.evaluate.study import Attacked, Rate
 from tritguard.graph.model import FullyConnected
 from tritguard.predictor import Int8
-from tritguard.progress import silent
+from tritguard.progress import Progress, silent
 from tritguard.report.certify import content
 from tritguard.report.registry import to_html
 from tritguard.twin import Twin
@@ -87,7 +87,14 @@ def test_an_honest_linear_network_is_decided_completely(linear: tuple[Bundle, Da
     attacked = attacked_by_corners(bundle, data)
     result = study_certify(bundle, None, data, CertifyPlan(eps=EPS, seconds=30), silent, attacked)
     assert [issue.code for issue in result.issues] == ["NO_DEVICE"]
-    shallow = study_certify(bundle, None, data, CertifyPlan(eps=EPS, level="intervals"), silent, attacked)
+    names: list[str] = []
+
+    def named(stage: str) -> Progress:
+        names.append(stage)
+        return silent(stage)
+
+    shallow = study_certify(bundle, None, data, CertifyPlan(eps=EPS, level="intervals"), named, attacked)
+    assert names == [f"Proving at eps {eps}, bound {place} of 3" for place, eps in enumerate(EPS, 1)]
     broken = shallow.points[0].statuses.count("b") - shallow.points[0].settled("b", "clean")
     levels = content(shallow).sections[1].grid
     assert levels is not None and broken and (str(EPS[0]), "attacks alone", "-", "-", str(broken), "-") in levels.rows
