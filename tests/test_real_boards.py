@@ -377,6 +377,8 @@ def test_selftest_looks_for_the_bundle_beside_the_build(small_build: Build, tmp_
     shutil.copytree(small_build.path, tmp_path / "build")
     done = CliRunner().invoke(app, ["selftest", str(tmp_path / "build")])
     assert isinstance(done.exception, BadInputError) and "no bundle beside the build" in str(done.exception)
+    done = CliRunner().invoke(app, ["selftest", str(tmp_path / "none")])
+    assert isinstance(done.exception, BadInputError) and "none: no such folder; give" in str(done.exception)
 
 
 def test_monitor_shows_what_a_board_sends(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
