@@ -17,11 +17,12 @@ from serial.tools.list_ports_common import ListPortInfo
 
 from tests.support.device_support import Builder
 from tritguard import api
+from tritguard.api.flashing import check_attached
 from tritguard.api.keeping import runs_on
 from tritguard.api.machine import examine, how_to_install_here
 from tritguard.boards import load_board
 from tritguard.build import Build
-from tritguard.device import Bench, connect, upload
+from tritguard.device import AUTO, Bench, connect, emulator_of, upload
 from tritguard.device.line import SerialLine
 from tritguard.emit import Bundle
 from tritguard.errors import BadInputError, DeviceError
@@ -216,7 +217,8 @@ def test_an_emulated_board_can_stay(
         deadline = time.monotonic() + 120
         while "--port socket://" not in log.read_text() and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert "EMULATED" in log.read_text()
+        assert "EMULATED: booted in QEMU; no board was programmed\n" in log.read_text()
+        assert emulator_of(load_board("pico")).name == "rp2040js"  # which is what is named for a board of its own
         url = log.read_text().split("--port ")[1].split()[0]
         for _ in range(2):
             connect(url, small_bundle, small_build).close()
@@ -232,14 +234,26 @@ def test_an_emulated_board_can_stay(
         process.wait()
 
 
-def test_a_run_that_could_not_flash_its_board_ends_before_it_trains(tmp_path: Path) -> None:
+def test_a_run_that_could_not_flash_its_board_ends_before_it_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "run.toml").write_text('name = "n"\nport = "socket://127.0.0.1:1"\n[train]\ndata = "fashion-mnist"\n')
     config = api.read_run_config(tmp_path / "run.toml")
     with pytest.raises(BadInputError, match="emulated only, so nothing can be flashed"):
         api.run(config, tmp_path / "run")
     with pytest.raises(BadInputError, match="a bench is for real boards"):
         api.run(config.model_copy(update={"port": None, "bench": Bench()}), tmp_path / "run")
+    monkeypatch.setattr(list_ports, "comports", lambda: [ListPortInfo("/dev/ttyS0")])  # the machine's own
+    with pytest.raises(DeviceError, match=r"nucleo_f446re: no serial port on USB is there; plug the board in"):
+        api.run(config.model_copy(update={"port": AUTO, "board": "nucleo_f446re"}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+    said: list[str] = []
+    pico, probe = load_board("rpipico"), load_board("nucleo_f446re")
+    check_attached(pico, AUTO, None, said.append)  # in its boot loader it has a drive alone
+    assert len(said) == 1 and said[0].startswith("no serial port on USB is there: plug Pico in before")
+    check_attached(probe, AUTO, Bench(acquire="true"), said.append)
+    check_attached(probe, "/dev/ttyACM0", None, said.append)
+    assert len(said) == 1
 
 
 @pytest.mark.parametrize("system", ["linux", "darwin", "win32", "freebsd14"])

@@ -27,6 +27,7 @@ from tritguard.build.engine import native_engine
 from tritguard.build.kernel_objects import kernel_objects
 from tritguard.build.pio import COMPILER
 from tritguard.build.project import build_id, write_project
+from tritguard.cli.build import describe
 from tritguard.device import open_device
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError, BuildError, OverBudgetError, ToolMissingError
@@ -331,7 +332,9 @@ def test_a_large_input_takes_no_ram_beside_the_arena(tmp_path: Path) -> None:
         assert (device.predict(x).scores == Twin(bundle).predict(x).scores).all()
 
 
-def test_a_firmware_over_budget_is_no_build(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
+def test_a_firmware_over_budget_is_no_build(
+    small_bundle: Bundle, small_build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sizes, board = small_build.record.sizes, small_build.record.board
     ram = sizes.ram_static + sizes.stack_reserved
     exact = Budget(max_flash=sizes.flash_total, max_ram=ram)
@@ -346,6 +349,12 @@ def test_a_firmware_over_budget_is_no_build(small_bundle: Bundle, small_build: B
     assert f"most weigh layer {heaviest.layer} (" in message
     assert f"{ram:,} B of RAM are 8 B more than the {ram - 8:,} B allowed" in message
     assert names(tmp_path) == ["fits"]
+    describe(small_build, over)
+    shown = capsys.readouterr().out
+    assert f"of {board.memory.flash.bytes:,} B, {over.max_flash:,} B allowed (" in shown
+    assert shown.endswith(f"of {board.memory.ram.bytes:,} B, {over.max_ram:,} B allowed\n")
+    describe(small_build, Budget())
+    assert "allowed" not in capsys.readouterr().out
     assert open_build(tmp_path / "fits").record.sizes == sizes  # the build that was there stays
     arguments = ["build", str(small_bundle.path), "-o", str(tmp_path / "none"), "--max-flash", "1K"]
     done = subprocess.run([sys.executable, "-m", "tritguard", *arguments], capture_output=True, text=True, check=False)

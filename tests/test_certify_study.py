@@ -19,6 +19,7 @@ from tritguard.api.keeping import keep_other_result
 from tritguard.attack import Ball
 from tritguard.build import Build
 from tritguard.certify.box import Region
+from tritguard.certify.bracket import LEVELS
 from tritguard.certify.splitting import lowest_corner
 from tritguard.cli import app
 from tritguard.data import Dataset, write_dataset
@@ -30,7 +31,8 @@ from tritguard.evaluate.certify.study import CERTIFY, study_certify
 from tritguard.evaluate.study import Attacked, Rate
 from tritguard.graph.model import FullyConnected
 from tritguard.predictor import Int8
-from tritguard.progress import silent
+from tritguard.progress import Progress, silent
+from tritguard.report.certify import content
 from tritguard.report.registry import to_html
 from tritguard.twin import Twin
 
@@ -85,6 +87,22 @@ def test_an_honest_linear_network_is_decided_completely(linear: tuple[Bundle, Da
     attacked = attacked_by_corners(bundle, data)
     result = study_certify(bundle, None, data, CertifyPlan(eps=EPS, seconds=30), silent, attacked)
     assert [issue.code for issue in result.issues] == ["NO_DEVICE"]
+    names: list[str] = []
+
+    def named(stage: str) -> Progress:
+        names.append(stage)
+        return silent(stage)
+
+    shallow = study_certify(bundle, None, data, CertifyPlan(eps=EPS, level="intervals"), named, attacked)
+    assert names == [f"Proving at eps {eps}, bound {place} of 3" for place, eps in enumerate(EPS, 1)]
+    broken = shallow.points[0].statuses.count("b") - shallow.points[0].settled("b", "clean")
+    levels = content(shallow).sections[1].grid
+    assert levels is not None and broken and (str(EPS[0]), "attacks alone", "-", "-", str(broken), "-") in levels.rows
+    for place in range(len(EPS)):  # the deep one settles all by itself
+        point = result.points[place]
+        assert shallow.broke(place, "intervals") == result.broke(place, "intervals") == 0
+        by_level = sum(result.broke(place, level) for level in LEVELS[1:])
+        assert by_level == point.statuses.count("b") - point.settled("b", "clean")
     proved = [point.proved.k for point in result.points]
     assert proved == [point.unbroken.k for point in result.points]
     left = [0 if point.attacked is None else point.attacked.k for point in result.points]

@@ -34,6 +34,7 @@ from tritguard.cli import VERBS
 from tritguard.data import Dataset, write_dataset
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError
+from tritguard.evaluate.data_checks import CHECKS as DATA_CHECKS
 from tritguard.evaluate.kind import StudyKind
 from tritguard.evaluate.registry import STUDIES
 from tritguard.evaluate.robustness.checks import CHECKS
@@ -71,6 +72,9 @@ def test_the_documented_settings_of_studies_are_the_defaults(kind: StudyKind[Any
 def test_every_check_of_an_evaluation_is_documented() -> None:
     documented = re.findall(r"^\| `(\w+)` \| (\w+) \|", (ROOT / "docs" / "results.md").read_text(), re.MULTILINE)
     assert dict(documented) == {one.code: one.severity for one in CHECKS}
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    said = f"{len(CHECKS)} of the attack, each with a code, and those of {len(DATA_CHECKS)} [of the data]"
+    assert said in readme
 
 
 def test_every_key_of_a_board_is_documented() -> None:

@@ -284,6 +284,7 @@ def test_a_registry_that_cannot_be_reached_is_said(standin_cores: Path, tmp_path
         "HTTPClientError: None\n",
         "UnknownPackageError: Could not find the package with 'x' requirements\n",
         "fatal: unable to access 'https://x/'\nVCSBaseException: VCS: Could not process command ['git', 'clone']\n",
+        "ConnectionError: Traceback (most recent call last):\nrequests.exceptions.ConnectionError: Max retries\n",
     ):
         error = _explain(f"Platform Manager: Installing standin\n{output}", load_board(STANDIN_BOARD), tmp_path / "log")
         assert isinstance(error, ToolMissingError)

@@ -38,7 +38,7 @@ from tritguard.build import Build, open_build
 from tritguard.cli import app
 from tritguard.cli.monitor import in_words
 from tritguard.cli.terminal import console
-from tritguard.device import Bench, drives, read_bench, upload
+from tritguard.device import Bench, drives, read_bench, upload, waits_for
 from tritguard.device.protocol import ANSWER, ERROR, Frame, ProtocolError, Request
 from tritguard.device.uf2 import to_uf2
 from tritguard.emit import Bundle, write_bundle
@@ -86,6 +86,19 @@ def test_the_documented_files_are_taken_as_they_are(standin_cores: Path, tmp_pat
     own.write_text(bench[1])
     hooks = read_bench(own)
     assert hooks is not None and hooks.model_fields_set == {"acquire", "release", "power_cycle", "upload"}
+
+
+# How PlatformIO ends what it prints of an error that it does not know, as version 6.1 does.
+UNEXPECTED = f"""
+{60 * "="}
+
+An unexpected error occurred. Further steps:
+
+* Report this problem to the developers
+  https://github.com/platformio/platformio-core/issues
+
+{60 * "="}
+"""
 
 
 def with_way(build: Build, way: Upload) -> Build:
@@ -149,7 +162,7 @@ def test_pyocd_and_the_teensys_loader_get_their_images(
     seen = _pretend("pyocd", tmp_path, monkeypatch)
     upload(small_build, PyocdUpload(method="pyocd", target="nrf52840"))
     lines = seen.read_text().splitlines()
-    assert lines[-5:] == ["load", "--no-config", "--target", "nrf52840", "firmware.elf"]
+    assert lines[-6:] == ["load", "--no-config", "--no-wait", "--target", "nrf52840", "firmware.elf"]
     teensy = TeensyUpload(method="teensy", mcu="TEENSY41")
     with pytest.raises(BadInputError, match=r"has no firmware\.hex, which the Teensy's loader takes"):
         upload(small_build, teensy)
@@ -157,8 +170,12 @@ def test_pyocd_and_the_teensys_loader_get_their_images(
     shutil.copytree(small_build.path, folder)
     (folder / "firmware.hex").write_text(":00000001FF\n")
     record = small_build.record.model_copy(update={"images": {"firmware.hex": "0" * 64}})
+    assert waits_for(PyocdUpload(method="pyocd", target="nrf52840")) is None
+    assert waits_for(PlatformioUpload(method="platformio", protocol="teensy-cli"))
     seen = _pretend("teensy_loader_cli", tmp_path, monkeypatch)
-    upload(Build(folder, record), teensy)
+    said: list[str] = []
+    assert api.flash(with_way(Build(folder, record), teensy), note=said.append) is None
+    assert said == ["waiting for the Teensy's boot loader: press the button on the board"]
     assert seen.read_text().splitlines()[-4:] == ["--mcu=TEENSY41", "-w", "-s", "firmware.hex"]
     assert "firmware.hex" in seen.read_text().splitlines()[:3]
 
@@ -168,7 +185,12 @@ def test_pyocd_and_the_teensys_loader_get_their_images(
     [
         ("Error: open failed", "no probe was found"),
         ("No available debug probes are connected", "no probe was found"),
-        ("dfu-util: No DFU capable USB device available", "press its boot button"),
+        ("No connected debug probes", "no probe was found"),
+        ("0001511 E No target device available [load_cmd]", "no probe was found"),
+        (
+            "dfu-util: No DFU capable USB device available",
+            "press its boot button while you plug it in or reset it, or press RESET",
+        ),
         ("libusb: LIBUSB_ERROR_ACCESS", "/etc/udev/rules.d/60-tritguard.rules"),
         ("Error: something else", "check the probe and the cable"),
     ],
@@ -187,14 +209,39 @@ def test_what_a_tool_says_becomes_what_to_do(
     [
         "Tool Manager: Installing platformio/tool-openocd @ ~3.1200.0\nHTTPClientError: \n",
         "fatal: unable to access 'https://x/'\nVCSBaseException: VCS: Could not process command ['git', 'clone']\n",
+        "ConnectionError: Traceback (most recent call last):\n  File ...\nrequests.exceptions.ConnectionError: "
+        f"HTTPSConnectionPool(host='x', port=443): Max retries exceeded (Failed to resolve 'x')\n\n{UNEXPECTED}",
+        "PackageException: Got the unrecognized status code '404' when downloaded https://x/tool.tar.gz\n",
     ],
-    ids=["registry", "repository"],
+    ids=["registry", "repository", "address", "status"],
 )
 def test_an_uploader_that_cannot_be_fetched_is_no_fault_of_the_cable(
     said: str, standin_build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.modules[upload.__module__], "call_platformio", lambda *_: (True, said))
     with pytest.raises(ToolMissingError, match=r"could not fetch what flashes it \(copy\); flash once with a"):
+        upload(standin_build, standin_build.record.board.upload[0])
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            "Could not start the loader\n*** [upload] Error 127\n=== [FAILED] Took 0.88 seconds ===\n",
+            "Could not start ",
+        ),
+        (
+            f"KeyError: Traceback (most recent call last):\n  File ...\nKeyError: 'mcu'\n\n{UNEXPECTED}",
+            "KeyError: 'mcu'",
+        ),
+        ("*** [upload] Error 1\n=== [FAILED] Took 0.10 seconds ===\n", "no message"),
+    ],
+)
+def test_the_last_line_that_says_something_is_shown(
+    said: str, shown: str, standin_build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[upload.__module__], "call_platformio", lambda *_: (True, said))
+    with pytest.raises(DeviceError, match=rf"PlatformIO's uploader \(copy\) failed \({shown}"):
         upload(standin_build, standin_build.record.board.upload[0])
 
 
@@ -230,7 +277,7 @@ def test_a_uf2_goes_to_the_drive_of_its_model(
     mounts = tmp_path / "mounts"
     monkeypatch.setattr(drives, "_MOUNTS", mounts)
     mounts.write_text(f"proc /proc proc rw 0 0\n/dev/sdb1 {places['OTHER']} vfat rw 0 0\n")
-    with pytest.raises(DeviceError, match="no drive of a RPI-RP2 is mounted; hold the board's boot button"):
+    with pytest.raises(DeviceError, match=r"no drive of a RPI-RP2 is mounted; hold .* press RESET twice"):
         upload(small_build, way)
     escaped = str(places["RPI-RP2"]).replace(" ", "\\040")
     mounts.write_text(f"{mounts.read_text()}/dev/sdc1 {escaped} vfat rw 0 0\n")
@@ -330,6 +377,8 @@ def test_selftest_looks_for_the_bundle_beside_the_build(small_build: Build, tmp_
     shutil.copytree(small_build.path, tmp_path / "build")
     done = CliRunner().invoke(app, ["selftest", str(tmp_path / "build")])
     assert isinstance(done.exception, BadInputError) and "no bundle beside the build" in str(done.exception)
+    done = CliRunner().invoke(app, ["selftest", str(tmp_path / "none")])
+    assert isinstance(done.exception, BadInputError) and "none: no such folder; give" in str(done.exception)
 
 
 def test_monitor_shows_what_a_board_sends(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:

@@ -135,6 +135,17 @@ def test_page_can_be_used_without_eyes(result: RobustnessResult) -> None:
     assert f"{result.status}" in page.text.lower()
 
 
+def test_the_page_says_over_which_line_the_inputs_were_answered() -> None:
+    seen = make_result().confirmation.model_dump()
+    assert "were answered over the serial port by the firmware" in html.render(make_result())
+    bulk = make_result(confirmation=seen | {"bulk_inputs": seen["inputs"], "uart_again": 87})
+    words = "were answered over the emulator's bulk line, 87 of them also over the serial port, by the firmware"
+    assert words in Page(html.render(bulk)).text
+    part = make_result(confirmation=seen | {"bulk_inputs": seen["inputs"] - 10, "uart_again": 0})
+    words = "were answered over the emulator's bulk line, 10 of them over the serial port, by the firmware"
+    assert words in Page(html.render(part)).text
+
+
 def every_number(result: RobustnessResult) -> list[str]:
     """What a reader must find, written by rules of this test's own."""
     rates = [result.clean, *(point.robust for point in result.curve)]

@@ -299,6 +299,7 @@ def test_unplugging_in_the_middle(keywords: Firmware, tmp_path: Path) -> None:
     assert len(errors.strip().splitlines()) == 1
     assert not (out / "result.json").exists()
     assert not (out / "report.html").exists()
+    assert (out / "earlier-result.json").read_text() == '{"stale": true}'
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign", "empty", "missing"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,19 @@ from tests.support.robustness_result import make_result
 from tests.support.shared import ROOT
 from tritguard import api
 from tritguard.api.keeping import attacks_by, differing, keep_other_result, runs_on, stated
-from tritguard.api.road import RunConfig, _other_keys
+from tritguard.api.road import RunConfig, Watcher, _other_keys
+from tritguard.api.studies.outcome import carry_out_watched
 from tritguard.build import Build
 from tritguard.data import Dataset
 from tritguard.emit import Bundle
-from tritguard.errors import BadInputError
+from tritguard.errors import BadInputError, DeviceError
 from tritguard.evaluate.faults.result import FaultedModel, FaultPlan, FaultResult
 from tritguard.evaluate.kind import StudyKind
 from tritguard.evaluate.registry import STUDIES, kind_of, read_study, studies_beside
 from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.study import ROBUSTNESS
 from tritguard.evaluate.study import Issue, ModelIdentity, Rate, StudyProvenance
+from tritguard.progress import Progress, Stages, silent
 from tritguard.report.registry import report_of, to_html, to_terminal
 from tritguard.report.study import Report
 
@@ -234,6 +237,45 @@ def test_a_run_keeps_the_result_of_another_board_or_plan(small_bundle: Bundle, t
     path.write_text(make_result(provenance=told, firmware=firmware | {"emulated": False}).model_dump_json())
     refused(r"\(emulated: False there, True here\)", text)
     assert path.exists()
+
+
+def test_an_older_result_stays_until_a_new_one_is_there(small_bundle: Bundle, tmp_path: Path) -> None:
+    """An interrupted study gives it back, a failed one leaves it under a name that is not its own."""
+    new, kind = fault_result("a" * 64), kind_of(fault_result("a" * 64))
+
+    def held() -> dict[str, str]:
+        return {path.name: path.read_text()[:5] for path in tmp_path.iterdir() if path.suffix in (".json", ".html")}
+
+    def ends(error: BaseException | None) -> dict[str, str]:
+        def study(_stages: Stages) -> FaultResult:
+            assert not (tmp_path / kind.file).exists()  # nor is it taken for what is being made
+            if error is not None:
+                raise error
+            return new
+
+        with suppress(DeviceError, KeyboardInterrupt, SystemExit):
+            carry_out_watched(kind, tmp_path, study, silent)
+        return held()
+
+    for path in (tmp_path / "faults.json", tmp_path / "faults.html"):
+        path.write_text("older")
+    there = {"faults.json": "older", "faults.html": "older"}
+    assert held() == ends(KeyboardInterrupt()) == ends(SystemExit(143)) == there
+    aside = {f"earlier-{name}": text for name, text in there.items()}
+    assert ends(DeviceError("unplugged")) == ends(KeyboardInterrupt()) == ends(DeviceError("again")) == aside
+    assert ends(None).keys() == there.keys() and read_study(tmp_path / "faults.json") == new
+
+    class Interrupted(Watcher):
+        def stage(self, name: str) -> Progress:
+            assert not (tmp_path / "result.json").exists()
+            raise KeyboardInterrupt
+
+    older = make_result().model_dump_json()
+    (tmp_path / "result.json").write_text(older)
+    config = RunConfig.model_validate({"name": "n", "model": str(small_bundle.path), "data": "fashion-mnist"})
+    with pytest.raises(KeyboardInterrupt):
+        api.run(config, tmp_path, Interrupted(), replace=True)
+    assert (tmp_path / "result.json").read_text() == older
 
 
 def test_reports_are_written_beside_their_results() -> None:

@@ -87,7 +87,7 @@ def test_a_log_gets_a_line_a_tenth_or_a_minute(monkeypatch: pytest.MonkeyPatch) 
     steady = [(float(second), second, 200) for second in range(201)]
     lines = lines_of(steady, monkeypatch)
     assert len(lines) == 10
-    assert lines[0] == "Crafting: 20 of 200, 0:00:20, about 0:03:00 left"
+    assert lines[0] == "Crafting: 20 of 200, 0:00:20, about 0:03:00 left of this stage"
     assert lines[-1] == "Crafting: 200 of 200, 0:03:20"
     slow = [(float(second), second, 100_000) for second in range(181)]
     assert [line.split(",")[0] for line in lines_of(slow, monkeypatch)] == [
@@ -106,7 +106,7 @@ def test_a_log_is_not_flooded_by_fast_stages(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_log_says_what_was_done_before(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = lines_of([(0, 40, 100), (30, 70, 100), (60, 100, 100)], monkeypatch)
     assert lines == [
-        "Crafting: 70 of 100, 40 of them done before, 0:00:30, about 0:00:30 left",
+        "Crafting: 70 of 100, 40 of them done before, 0:00:30, about 0:00:30 left of this stage",
         "Crafting: 100 of 100, 40 of them done before, 0:01:00",
     ]
 

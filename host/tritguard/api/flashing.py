@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tritguard.boards import Board
 from tritguard.build import Build
-from tritguard.device import AUTO, Bench, Hello, find_again, identify, upload
-from tritguard.errors import BadInputError
+from tritguard.device import (
+    AUTO,
+    Bench,
+    Hello,
+    by_boot_loader,
+    check_any_port,
+    find_again,
+    identify,
+    upload,
+    waits_for,
+)
+from tritguard.errors import BadInputError, DeviceError
 
 _BENCH = "bench"
 _RETURN_SECONDS = 20.0
@@ -42,8 +54,32 @@ def check_flashable(board: Board, port: str | None, bench: Bench | None = None) 
         raise BadInputError(what, where=board.id, fix="leave --port out: the emulated board is started")
 
 
+def check_attached(board: Board, port: str | None, bench: Bench | None, note: Callable[[str], object]) -> None:
+    """Check, before the work whose outcome is to be flashed, that a board to look for may be there.
+
+    A bench may have to plug the board in first. A board whose boot loader takes the firmware may have no serial port
+    before it has been flashed: only `note` is told then.
+
+    Raises:
+        DeviceError: no serial port on USB is there, and the board can be reached through a probe alone, which has one.
+    """
+    if port != AUTO or bench is not None:
+        return
+    try:
+        check_any_port(board)
+    except DeviceError as error:
+        if not any(by_boot_loader(way) for way in board.upload):
+            raise
+        note(f"{error.what}: plug {board.name} in before it is flashed, without a firmware in its boot loader")
+
+
 def flash(
-    firmware: Build, *, method: str | None = None, port: str | None = None, bench: Bench | None = None
+    firmware: Build,
+    *,
+    method: str | None = None,
+    port: str | None = None,
+    bench: Bench | None = None,
+    note: Callable[[str], object] | None = None,
 ) -> tuple[str, Hello] | None:
     """Write a firmware into its board's flash, and ask the board who it is once it has started.
 
@@ -53,6 +89,7 @@ def flash(
         port: the board's serial port, or `auto` to look for it; without it, the board is looked for where its file has
             ids of its port on USB.
         bench: commands of the user's that lease the board, and may flash it.
+        note: told what the user may have to do while the board is waited for.
 
     Returns:
         The port where the board is now, which may have another name than before, and its answer; None if there is no
@@ -75,6 +112,8 @@ def flash(
     with (bench or Bench()).held(firmware, named):
         if bench is None or chosen != _BENCH or not bench.run("upload", firmware, named):
             way = next(way for way in board.upload if way_name(way) == chosen)
+            if note is not None and (waited := waits_for(way)):
+                note(waited)
             upload(firmware, way, named)
         if port is None and not board.usb:
             return None

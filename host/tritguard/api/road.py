@@ -13,12 +13,12 @@ from typing import Any, Self, TypeVar
 from pydantic import create_model, model_validator
 
 from tritguard.api.firmware import build
-from tritguard.api.flashing import check_flashable, flash
+from tritguard.api.flashing import check_attached, check_flashable, flash
 from tritguard.api.journal import Journal
 from tritguard.api.keeping import FIX, attacks_by, differing, earlier_result, refuse, runs_on
 from tritguard.api.machine import require
 from tritguard.api.models import convert, convert_control, earlier_training, load_data, train
-from tritguard.api.studies.outcome import carry_out_watched, clear
+from tritguard.api.studies.outcome import carry_out_watched, older_set_aside
 from tritguard.boards import Board, load_board
 from tritguard.build import Budget, Build
 from tritguard.data import Dataset
@@ -169,7 +169,8 @@ def run(
 
     Raises:
         BadInputError: the folder holds the result of another configuration or board, or one that cannot be read.
-        TritguardError: what a step raises; nothing of an older result is left then.
+        DeviceError: the board is to be looked for and no serial port is there; see `check_attached`.
+        TritguardError: what a step raises; an older result then lies beside as `earlier-result.json`.
     """
     board = load_board(config.board)
     if config.port is None and board.emulator is None:
@@ -186,8 +187,10 @@ def run(
             "a bench is for real boards", where=board.id, fix="name the board's port, or leave [bench] out"
         )
     config.attack.check_installed()
-    with Journal(folder, "run", config.name) as journal:
-        return _go(config, board, folder, _Followed(watcher or Watcher(), journal), text)
+    watch = watcher or Watcher()
+    check_attached(board, config.port, config.bench, watch.note)
+    with Journal(folder, "run", config.name) as journal, older_set_aside(leading(), folder):
+        return _go(config, board, folder, _Followed(watch, journal), text)
 
 
 class _Followed:
@@ -205,7 +208,6 @@ class _Followed:
 
 def _go(config: RunSettings, board: Board, folder: Path, road: _Followed, text: str) -> list[Study]:
     watch = road.watch
-    clear(leading(), folder)
     tensorflow = _needs_tensorflow(config)
     _shown(road, "Looking for compilers and packages", partial(require, board, tensorflow=tensorflow))
     reading = road.stage("Reading data")
@@ -231,7 +233,8 @@ def _go(config: RunSettings, board: Board, folder: Path, road: _Followed, text: 
     port = config.port
     if port is not None:
         road.begins("flash")
-        found = _shown(road, f"Flashing {board.name}", partial(flash, firmware, port=port, bench=config.bench))
+        flashing = partial(flash, firmware, port=port, bench=config.bench, note=watch.note)
+        found = _shown(road, f"Flashing {board.name}", flashing)
         port = port if found is None else found[0]
     control, control_float = None if config.control is None else Path(config.control), None
     if control is None and config.train is not None:

@@ -39,8 +39,12 @@ _MISSING = (
     ),
 )
 _HARD_FLOAT = re.compile(r"error: (?P<file>\S+) uses VFP register arguments")
-# VCSBaseException: git could not clone a platform or a package that is in no registry, as the Pico's.
-_NOT_REACHED = "HTTPClientError|InternetConnectionError|VCSBaseException"
+# VCSBaseException: git could not clone a platform or a package that is in no registry, as the Pico's. What is fetched
+# by its address fails with a trace that ends in an error of requests, or with the server's status.
+_NOT_REACHED = (
+    r"HTTPClientError|InternetConnectionError|VCSBaseException|requests\.exceptions\.\w+"
+    "|PackageException: Got the unrecognized status code"
+)
 _OFFLINE = re.compile(rf"^(?:{_NOT_REACHED})\b", re.MULTILINE)
 _UNKNOWN = re.compile(rf"^(?:{_NOT_REACHED}|UnknownPackageError|UnknownPlatform|PackageException)\b", re.MULTILINE)
 _OVERFLOW = re.compile(r"region [`'](?P<region>\w+)' overflowed by (?P<bytes>\d+) byte")

@@ -136,7 +136,8 @@ def open_build(path: Path) -> Build:
     """
     record_path = path / RECORD
     if not record_path.is_file():
-        raise BadInputError(f"no {RECORD} here", where=str(path), fix="give a folder written by 'tritguard build'")
+        what = f"no {RECORD} here" if path.exists() else "no such folder"
+        raise BadInputError(what, where=str(path), fix="give a folder written by 'tritguard build'")
     record = from_json(BuildRecord, record_path, fix="build again")
     for name, digest in ((ELF, record.elf_sha256), (BINARY, record.binary_sha256), *record.images.items()):
         file = path / name

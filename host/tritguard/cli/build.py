@@ -72,7 +72,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     with console.status("Building the firmware"):
         built = build(model, out, board=target, engine=chosen, budget=budget)
     tell(built.record)
-    describe(built)
+    describe(built, budget)
 
 
 def _refuse(options: dict[str, object], owner: str) -> None:
@@ -90,14 +90,15 @@ def outline(built: Build) -> None:
     )
 
 
-def describe(built: Build) -> None:
-    """Print what was built, in a few lines."""
+def describe(built: Build, budget: Budget) -> None:
+    """Print what was built, in a few lines, beside what the board has and what was allowed."""
     board, sizes = built.record.board, built.record.sizes
+    flash, ram = ("" if most is None else f", {most:,} B allowed" for most in (budget.max_flash, budget.max_ram))
     groups = ", ".join(f"{name} {size:,}" for name, size in sizes.flash_groups.items())
     console.print(
         f"{built.path}: firmware for {board.name}\n"
-        f"flash {sizes.flash_total:,} of {board.memory.flash.bytes:,} B ({groups})\n"
+        f"flash {sizes.flash_total:,} of {board.memory.flash.bytes:,} B{flash} ({groups})\n"
         f"RAM {sizes.ram_static:,} B, {sizes.ram_arena:,} of them arena, and {sizes.stack_reserved:,} B stack, "
-        f"of {board.memory.ram.bytes:,} B",
+        f"of {board.memory.ram.bytes:,} B{ram}",
         soft_wrap=True,
     )

@@ -10,8 +10,8 @@ import typer
 from tritguard.api.flashing import flash, methods
 from tritguard.build import Build, open_build
 from tritguard.cli.options import BenchFile
-from tritguard.cli.terminal import console, tell
-from tritguard.device import Bench, EmulatedBoard, Hello, identify, read_bench
+from tritguard.cli.terminal import console, say, tell
+from tritguard.device import Bench, EmulatedBoard, Hello, emulator_of, identify, read_bench
 from tritguard.errors import BadInputError
 
 _EMULATOR = "emulator"
@@ -68,7 +68,8 @@ def wants_emulator(built: Build, method: str | None, port: str | None, bench: Be
 
 def _emulate(built: Build, stay: bool) -> None:
     with EmulatedBoard(built.record.board, built.elf) as emulated:
-        console.print("[bold yellow]EMULATED[/]: booted in QEMU; no board was programmed", markup=True)
+        console.print("EMULATED", style="bold yellow", end="")
+        console.print(f": booted in {emulator_of(built.record.board).name}; no board was programmed")
         hello = identify(emulated.url, built)
         tell({"board": built.record.board.id, "emulated": True, "port": emulated.url if stay else None, "hello": hello})
         describe(hello)
@@ -83,7 +84,7 @@ def _emulate(built: Build, stay: bool) -> None:
 
 def _flash(built: Build, method: str | None, port: str | None, bench: Bench | None) -> None:
     with console.status("Flashing"):
-        found = flash(built, method=method, port=port, bench=bench)
+        found = flash(built, method=method, port=port, bench=bench, note=say)
     at, said = (None, None) if found is None else found
     tell({"board": built.record.board.id, "emulated": False, "port": at, "hello": said})
     console.print(f"flashed {built.record.board.name}", soft_wrap=True)

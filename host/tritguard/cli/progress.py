@@ -84,7 +84,7 @@ class _Lines(Stage):
     def _tell(self, done: int, total: int, seconds: float) -> None:
         left = ""
         if done < total and done > self._first:
-            left = f", about {_clock(seconds * (total - done) / (done - self._first))} left"
+            left = f", about {_clock(seconds * (total - done) / (done - self._first))} left of this stage"
         resumed = f", {self._first:,} of them done before" if self._first else ""
         say(f"{self._what}{self._note}: {done:,} of {total:,}{resumed}, {_clock(seconds)}{left}")
 

@@ -34,12 +34,13 @@ def command(
     trust: Trust = False,
 ) -> None:
     """Try a board: its line, its memory, its bytes against the twin's, its timing; leaves a sealed record."""
+    built = open_build(build)
     beside = build.resolve().parent
     place = beside / "bundle" if bundle is None else bundle
     if bundle is None and not place.is_dir():
         raise BadInputError("no bundle beside the build", where=str(place), fix="name it with --bundle")
     record = beside / _RECORD if out is None else out
-    opened, built = open_bundle(place, trust=trust), open_build(build)
+    opened = open_bundle(place, trust=trust)
     found = selftest(opened, built, record, port=port, bench=read_bench(bench), note=_show)
     tell(found)
     where = f"emulated by {found.emulator}" if found.emulator else "a real board"

@@ -6,9 +6,9 @@ from tritguard.device.emulators import Counting, EmulatedBoard, EmulatorError, e
 from tritguard.device.fleet import Fleet, Sick, reinforced
 from tritguard.device.greeting import identify
 from tritguard.device.opening import connect, emulate, open_device
-from tritguard.device.ports import AUTO, find_again, find_port
+from tritguard.device.ports import AUTO, check_any_port, find_again, find_port
 from tritguard.device.protocol import Fault, Hello, MemoryUse
-from tritguard.device.upload import upload
+from tritguard.device.upload import by_boot_loader, upload, waits_for
 
 __all__ = [
     "AUTO",
@@ -22,6 +22,8 @@ __all__ = [
     "Hello",
     "MemoryUse",
     "Sick",
+    "by_boot_loader",
+    "check_any_port",
     "connect",
     "emulate",
     "emulator_of",
@@ -33,4 +35,5 @@ __all__ = [
     "read_bench",
     "reinforced",
     "upload",
+    "waits_for",
 ]

@@ -30,6 +30,22 @@ def candidates(board: Board) -> list[str]:
     return [port.device for port in alike or ports]
 
 
+def check_any_port(board: Board) -> list[str]:
+    """The ports of this machine at which the board may be, of which there has to be one; nobody is asked anything.
+
+    Raises:
+        DeviceError: there is no serial port on USB.
+    """
+    places = candidates(board)
+    if not places:
+        raise DeviceError(
+            "no serial port on USB is there",
+            where=board.id,
+            fix="plug the board in with a cable that carries data, not only power; then 'tritguard doctor' lists it",
+        )
+    return places
+
+
 def find_port(board: Board, ask: Callable[[str], T]) -> tuple[str, T]:
     """Find the port where the right board answers.
 
@@ -43,13 +59,7 @@ def find_port(board: Board, ask: Callable[[str], T]) -> tuple[str, T]:
     Raises:
         DeviceError: there is no port, or at none of them the right board answers; it says what each of them said.
     """
-    places = candidates(board)
-    if not places:
-        raise DeviceError(
-            "no serial port on USB is there",
-            where=board.id,
-            fix="plug the board in with a cable that carries data, not only power; then 'tritguard doctor' lists it",
-        )
+    places = check_any_port(board)
     refusals = []
     for place in places:
         try:

@@ -50,13 +50,21 @@ _FIXES = (
     ),
     (
         re.compile(r"No DFU capable"),
-        "bring the board into its boot loader: press its boot button while you plug it in or reset it",
+        "bring the board into its boot loader: press its boot button while you plug it in or reset it, or press RESET "
+        "twice quickly where it has none",
     ),
     (
-        re.compile(r"open failed|[Nn]o (?:available )?(?:debug )?(?:probe|device|J-Link)|unable to find|not find"),
+        re.compile(r"open failed|[Nn]o (?:\w+ ){0,2}(?:probe|device|J-Link)|unable to find|not find"),
         "no probe was found: plug the board in with a cable that carries data, at the connector of its probe",
     ),
 )
+# What PlatformIO and SCons print about every failure, whatever it was.
+_SAYS_NOTHING = re.compile(r"[=*\s-]*$|=+ \[FAILED\]|\*\*\* \[[^\]]*\] Error -?\d+$")
+_EPILOGUE = "An unexpected error occurred. Further steps:"
+_BUTTON = "press the button on the board"
+_WAITS_FOR_TEENSY = "teensy-cli"  # PlatformIO's protocol that calls the same loader in the same way
+# PlatformIO's protocols that go through a debug probe.
+_PROBES = ("blackmagic", "cmsis-dap", "jlink", "mbed", "stlink")
 _SECONDS = 300  # a megabyte of flash takes a slow probe less than one minute
 # PlatformIO may fetch the uploader first.
 _PLATFORMIO_LIMITS = Limits(seconds=1800, cpu_seconds=1800, memory_bytes=8 << 30, file_bytes=4 << 30)
@@ -79,6 +87,20 @@ def upload(build: Build, way: Upload, port: str | None = None) -> None:
     _WAYS[type(way)](build, way, port)
 
 
+def waits_for(way: Upload) -> str | None:
+    """What the user may have to do while a way of flashing waits in silence; None if it does not wait."""
+    if isinstance(way, TeensyUpload) or (isinstance(way, PlatformioUpload) and way.protocol == _WAITS_FOR_TEENSY):
+        return f"waiting for the Teensy's boot loader: {_BUTTON}"
+    return None
+
+
+def by_boot_loader(way: Upload) -> bool:
+    """Whether a way may take a board without any serial port: one in its boot loader, not one behind a debug probe."""
+    if isinstance(way, PlatformioUpload):
+        return way.protocol not in _PROBES
+    return not isinstance(way, OpenocdUpload | PyocdUpload)
+
+
 def _openocd(build: Build, way: OpenocdUpload, _port: str | None) -> None:
     program = f"program {build.elf.name} verify reset exit"
     _run_tool(build, [OPENOCD, "-f", way.interface, "-f", way.target, "-c", program])
@@ -90,7 +112,7 @@ def _dfu(build: Build, way: DfuUpload, _port: str | None) -> None:
 
 
 def _pyocd(build: Build, way: PyocdUpload, _port: str | None) -> None:
-    _run_tool(build, [PYOCD, "load", "--no-config", "--target", way.target, build.elf.name])
+    _run_tool(build, [PYOCD, "load", "--no-config", "--no-wait", "--target", way.target, build.elf.name])
 
 
 def _teensy(build: Build, way: TeensyUpload, _port: str | None) -> None:
@@ -109,7 +131,8 @@ def _uf2(build: Build, way: Uf2Upload, port: str | None) -> None:
             raise DeviceError(
                 f"no drive of a {way.model} is mounted",
                 where=build.record.board.id,
-                fix="hold the board's boot button while you plug it in, or name its --port",
+                fix="hold the board's boot button while you plug it in, or where it has none press RESET twice "
+                "quickly; or name its --port",
             )
         time.sleep(0.2)
     address, content = read_image(build.elf)
@@ -178,11 +201,13 @@ def _run_tool(build: Build, command: list[str]) -> None:
 
 
 def _late(tool: str, seconds: int, build: Build) -> DeviceError:
-    return DeviceError(f"{tool} did not finish within {seconds} s", where=build.record.board.id, fix="check the probe")
+    fix = _BUTTON if tool == TEENSY else "check the probe"
+    return DeviceError(f"{tool} did not finish within {seconds} s", where=build.record.board.id, fix=fix)
 
 
 def _failed(tool: str, output: str, build: Build) -> DeviceError:
-    lines = [line.strip() for line in output.splitlines() if line.strip(" =*-\t")] or ["no message"]
+    lines = [line.strip() for line in output.partition(_EPILOGUE)[0].splitlines()]
+    lines = [line for line in lines if not _SAYS_NOTHING.match(line)] or ["no message"]
     what = next((line for line in lines if line.startswith("Error:")), lines[-1])
     fix = next((fix for pattern, fix in _FIXES if pattern.search(output)), _ELSE)
     return DeviceError(f"{tool} failed ({what})", where=build.record.board.id, fix=fix)

@@ -74,13 +74,17 @@ def _chart(result: CertifyResult) -> Chart:
 
 
 def _levels(result: CertifyResult) -> Section:
-    rows = []
-    for point in result.points:
+    rows: list[tuple[str, ...]] = []
+    for place, point in enumerate(result.points):
+        attacked = point.statuses.count("b") - point.settled("b", "clean")
         for level in LEVELS[1:]:
-            tried = point.tried[level]
+            tried, broken = point.tried[level], result.broke(place, level)
             per_sample = real(point.seconds[level] / tried) if tried else "-"
-            found = tuple(count(point.settled(letter, level)) for letter in "pb")
+            found = count(point.settled("p", level)), count(broken)
             rows.append((str(point.eps_steps), level, count(tried), *found, per_sample))
+            attacked -= broken
+        if attacked:
+            rows.append((str(point.eps_steps), "attacks alone", "-", "-", count(attacked), "-"))
     note = (
         "Levels: intervals of exact integers; linear relaxation backwards; splitting until each part is proved or "
         f"broken, for at most {real(result.plan.seconds)} s."

@@ -65,6 +65,15 @@ def line(seen: Confirmation) -> str:
     return f"bulk line, {count(seen.bulk_inputs)}; {count(seen.uart_again)} of them also over the UART: the same bytes"
 
 
+def way(seen: Confirmation) -> str:
+    """Write over what the replayed inputs were answered, to go behind "answered"."""
+    if not seen.bulk_inputs:
+        return "over the serial port"
+    also = "also " if seen.bulk_inputs == seen.inputs else ""
+    serial = seen.inputs - seen.bulk_inputs + seen.uart_again
+    return f"over the emulator's bulk line, {count(serial)} of them {also}over the serial port,"
+
+
 def quarantined(seen: Confirmation) -> str:
     """Name the boards whose work others took over, and what they did; nothing if there are none."""
     return "; ".join(f"{one.board}: {one.reason}" for one in seen.quarantined)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,9 @@ from tritguard.files import write_whole
 from tritguard.progress import Stages
 from tritguard.records import Record
 from tritguard.report.registry import to_html
+
+EARLIER = "earlier-"
+"""What the name of an older result or report starts with while a new one is made, and after that has failed."""
 
 P = TypeVar("P", bound=Record)
 S = TypeVar("S", bound=Study)
@@ -69,7 +73,7 @@ def carry_out_on_device(  # noqa: PLR0913 - all that a study depends on
 def carry_out(
     kind: StudyKind[Any, S], out: Path, run: Callable[[Stages], S], stages: Stages, configuration: str = ""
 ) -> S:
-    """Carry a study out and write its result and report; older ones go first, so that a failure leaves none.
+    """Carry a study out and write its result and report in the place of older ones; see `older_set_aside`.
 
     Args:
         kind: the study.
@@ -86,18 +90,42 @@ def carry_out_watched(
     kind: StudyKind[Any, S], out: Path, run: Callable[[Stages], S], stages: Stages, configuration: str = ""
 ) -> S:
     """Carry a study out where a journal is kept already; see `carry_out`."""
-    clear(kind, out)
-    result = run(stages)
-    provenance = result.provenance.model_copy(update={"configuration": configuration})
-    result = result.model_copy(update={"provenance": provenance})
-    path = out / kind.file
-    write_whole(path, result.model_dump_json(indent=2) + "\n")
-    write_whole(kind.report_beside(path), to_html(result))
+    with older_set_aside(kind, out):
+        result = run(stages)
+        provenance = result.provenance.model_copy(update={"configuration": configuration})
+        result = result.model_copy(update={"provenance": provenance})
+        path = out / kind.file
+        write_whole(path, result.model_dump_json(indent=2) + "\n")
+        write_whole(kind.report_beside(path), to_html(result))
     return result
 
 
-def clear(kind: StudyKind[Any, Any], out: Path) -> None:
-    """Make the folder, now and not after minutes of work, and remove an older result and report of this study."""
+@contextmanager
+def older_set_aside(kind: StudyKind[Any, Any], out: Path) -> Iterator[None]:
+    """Keep an older result and report of a study under other names until the block has written new ones.
+
+    So that nobody takes an older result for that of a study which failed, a failure leaves it under the other name,
+    `earlier-result.json` for `result.json`. A study that is interrupted or ended gives it back. The folder is made now
+    and not after minutes of work.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    for older in (out / kind.file, kind.report_beside(out / kind.file)):
-        older.unlink(missing_ok=True)
+    result = out / kind.file
+    aside = {path: path.with_name(f"{EARLIER}{path.name}") for path in (result, kind.report_beside(result))}
+    moved = [path for path in aside if path.exists()]
+    if moved:  # what an earlier failure left is of a result before this one
+        _remove(aside.values())
+    for path in moved:
+        path.replace(aside[path])
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):  # Ctrl-C and SIGTERM
+        if not result.exists():
+            for path in moved:
+                aside[path].replace(path)
+        raise
+    _remove(aside.values())
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)

@@ -44,8 +44,8 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
         bundle: the model.
         firmware: its build.
         data: what the model is attacked with.
-        out: the folder of the result. An older result there is removed first, so that a run that fails leaves none.
-            What attacks find is kept there, and used again by a run of the same plan.
+        out: the folder of the result. An older result there is replaced by the new one; after a run that fails it is
+            called `earlier-result.json`. What attacks find is kept there, and used again by a run of the same plan.
         plan: the threat model, the attacks and their budgets; by default those of the standard preset.
         port: the board's serial port, or `auto` to look for it; without it the emulated board is started.
         bench: commands that lease the board at the port and switch its power if it hangs.

@@ -130,6 +130,16 @@ class CertifyResult(Study):
     points: tuple[CertifyPoint, ...]
     confirmation: Confirmation | None
 
+    def broke(self, place: int, level: Level) -> int:
+        """The number of samples that a level broke itself at the eps of a point or at a smaller one.
+
+        The other broken ones that it was tried on are broken by attacks that were handed in.
+        """
+        point, digit, indices = self.points[place], str(LEVELS.index(level)), self.provenance.sample_indices
+        shown = {each.sample for before in self.points[: place + 1] for each in before.counterexamples}
+        settled = zip(indices, point.statuses, point.levels, strict=True)
+        return sum(status == "b" and at == digit and sample in shown for sample, status, at in settled)
+
     @property
     @override
     def models_sha256(self) -> set[str]:

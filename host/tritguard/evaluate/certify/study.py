@@ -84,9 +84,11 @@ def study_certify(
         return twin.predict(x).labels
 
     found: list[_Found] = []
-    for eps in plan.eps:
+    for place, eps in enumerate(plan.eps, 1):
         ball = Ball(plan.norm, eps).within(limits)
-        found.append(_at(network, answer, samples, ball, depth, found, stages(f"Proving at eps {eps}")))
+        # What a larger bound takes is not known before, so the time that is left is that of this one.
+        progress = stages(f"Proving at eps {eps}, bound {place} of {len(plan.eps)}")
+        found.append(_at(network, answer, samples, ball, depth, found, progress))
     for smaller, larger in zip(found[-2::-1], found[:0:-1], strict=True):
         _carry_down(smaller, larger)
     tried = _within_proved(samples, found, plan.seed)
