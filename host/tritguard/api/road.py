@@ -15,7 +15,7 @@ from pydantic import create_model, model_validator
 from tritguard.api.firmware import build
 from tritguard.api.flashing import check_flashable, flash
 from tritguard.api.journal import Journal
-from tritguard.api.keeping import FIX, attacks_by, differing, earlier_result, refuse, runs_on
+from tritguard.api.keeping import FIX, attacks_by, board_shown, differing, earlier_result, refuse, runs_on
 from tritguard.api.machine import require
 from tritguard.api.models import convert, convert_control, earlier_training, load_data, train
 from tritguard.api.studies.outcome import carry_out_watched, clear
@@ -186,7 +186,7 @@ def run(
             "a bench is for real boards", where=board.id, fix="name the board's port, or leave [bench] out"
         )
     config.attack.check_installed()
-    with Journal(folder, "run", config.name) as journal:
+    with Journal(folder, "run", config.name, board_shown(board.name, config.port)) as journal:
         return _go(config, board, folder, _Followed(watcher or Watcher(), journal), text)
 
 
