@@ -17,6 +17,7 @@ from tritguard.cli import app
 from tritguard.errors import BadInputError
 from tritguard.evaluate.study import Rate
 from tritguard.report.compare import to_html
+from tritguard.report.lines import round_ticks
 
 
 def write(path: Path, **changes: Any) -> Path:
@@ -75,6 +76,21 @@ def test_only_shared_samples_are_paired(tmp_path: Path) -> None:
         compare([tmp_path / "a", apart])
 
 
+def test_the_front_and_the_dots_are_of_the_samples_that_all_have(tmp_path: Path) -> None:
+    """Samples that the others lack are no advantage; results that are equal are all seen."""
+    rows = list(range(CLASSES * 8, CLASSES * 8 + N))
+    provenance = make_result().provenance.model_dump() | {"sample_indices": rows}
+    found = compare(
+        [write(tmp_path / "a"), write(tmp_path / "b"), write(tmp_path / "c", provenance=provenance, pictures=[])]
+    )
+    assert [one.paired and one.paired.n for one in found.results] == [found.samples] * 3
+    assert [one.robust and one.robust.n for one in found.results] == [N] * 3
+    assert [one.name.partition(" (")[2] for one in found.results] == ["a)", "b)", "c)"]
+    assert [one.file for one in found.results] == [str(tmp_path / name) for name in "abc"]
+    page = to_html(found)
+    assert f"the {found.samples} samples that all have" in page and page.count('fill="none" stroke="#b3541e"') == 2
+
+
 def test_an_invalid_result_is_listed_without_accuracies(tmp_path: Path) -> None:
     invalid = write(tmp_path / "b", symptoms=BLIND, control=control_with(139))
     found = compare([write(tmp_path / "a"), invalid])
@@ -90,7 +106,7 @@ def test_the_front_is_what_nothing_beats(tmp_path: Path) -> None:
     found = compare([write(tmp_path / "base"), smaller, better])
     assert found.front == (1,)  # at the largest eps all three hold the same, and this one is the smallest
     page = to_html(found)
-    assert "Robust accuracy against flash" in page and page.count("<circle") == 3
+    assert "Robust accuracy against flash" in page and page.count("<circle") == 2 * 3, "each dot, and its key"
 
 
 def test_results_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -163,3 +179,11 @@ def test_nothing_is_cut_in_a_narrow_terminal(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["compare", str(write(tmp_path / "a")), str(other)], env={"COLUMNS": "80"}).output
     lines = [line for line in shown.splitlines() if "\N{HORIZONTAL ELLIPSIS}" in line]
     assert all("\N{HORIZONTAL ELLIPSIS}" not in line[12:] for line in lines), lines  # a model's name may be cut
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [(21.4, 26.2, (20, 22, 24, 26, 28)), (0.9, 1.1, (0.9, 0.95, 1, 1.05, 1.1)), (90, 1100, (0, 500, 1000, 1500))],
+)
+def test_ticks_are_round(low: float, high: float, ticks: tuple[float, ...]) -> None:
+    assert round_ticks(low, high) == pytest.approx(ticks)

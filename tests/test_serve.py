@@ -23,12 +23,13 @@ from tests.support.robustness_result import make_result
 from tests.support.schemas import assert_conforms
 from tritguard.api import journal as journals
 from tritguard.api.journal import Journal, read_progress
+from tritguard.api.keeping import board_shown
 from tritguard.api.schemas import write_schemas
 from tritguard.errors import BadInputError
 from tritguard.serve.app import _threaded
 from tritguard.serve.guard import HEADERS
 from tritguard.serve.runs import find_runs
-from tritguard.serve.views import curve, row
+from tritguard.serve.views import curve, minute, row
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +89,14 @@ def test_two_runs_are_compared_by_their_samples(served: tuple[Path, Browser]) ->
     _, browser = served
     page = browser.get(f"/compare?run=first&run={quote('deeper/second & third')}")
     assert "no difference shown" in page and "<script>alert" not in page
+    assert '<a href="/">Runs</a>' in page
 
 
 def test_boards_are_told_by_what_their_newest_result_saw(served: tuple[Path, Browser]) -> None:
     _, browser = served
     page = browser.get("/boards")
     assert make_result().firmware.board_name in page and "with other bytes than the twin" in page
+    assert not re.search(r"\d\dT\d\d:", page), "times are written as on the other pages"
 
 
 def test_nobody_else_is_let_in(served: tuple[Path, Browser]) -> None:
@@ -123,6 +126,48 @@ def test_a_journal_tells_how_a_run_ended(tmp_path: Path) -> None:
         raise ValueError("wrong")
     failed = read_progress(tmp_path)
     assert failed is not None and (failed.state, failed.message) == ("failed", "ValueError") and not failed.alive
+
+
+def test_a_journal_keeps_what_other_verbs_did_in_the_folder(tmp_path: Path) -> None:
+    def works(verb: str, stage: str, name: str = "") -> None:
+        with Journal(tmp_path, verb, name, board="a board (emulated)") as journal:
+            journal.watching(lambda _: lambda *_: None)(stage)(1, 1)
+
+    works("run", "Building", "a model")
+    works("certify", "Proving")
+    works("faults", "Flipping")
+    works("certify", "Proving again")
+    (run,) = find_runs(tmp_path)
+    seen = row(run)
+    assert [stage.name for stage in seen.stages] == ["run: Building", "faults: Flipping", "certify: Proving again"]
+    assert (seen.name, seen.board) == ("a model", "a board (emulated)")
+    assert_conforms(tmp_path / journals.FILE, "progress")
+
+
+def test_a_run_that_failed_says_where_and_why(tmp_path: Path) -> None:
+    with (
+        pytest.raises(BadInputError),
+        Journal(tmp_path / "runs" / "one", "run", "net", board_shown("A board", "/dev/ttyACM0")),
+    ):
+        raise BadInputError("no such probe")
+    page = serving(tmp_path).get("/")
+    assert "no such probe" in page and '<td class="board">A board</td>' in page
+    assert "runs/<wbr>one" in page, "a path breaks after its slashes"
+
+
+def test_a_run_under_way_keeps_the_codes_of_its_result(tmp_path: Path) -> None:
+    codes = [issue.code for issue in make_result(control=None).issues]
+    assert codes
+    write(tmp_path / "now", control=None)
+    under_way(tmp_path / "now")
+    browser = serving(tmp_path)
+    for page in ("/", "/run?id=now"):
+        assert ", ".join(codes) in browser.get(page)
+
+
+def test_pages_write_times_alike() -> None:
+    assert minute("2026-11-30T01:17:59+02:00") == "2026-11-29 23:17 UTC"
+    assert minute("yesterday") == minute("0001-01-01T00:00:00+05:00") == ""
 
 
 def test_a_run_that_was_killed_is_not_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,13 +25,14 @@ from tritguard.data.dataset import read_dataset, write_dataset
 from tritguard.emit import open_bundle, write_bundle
 from tritguard.errors import BadModelError
 from tritguard.evaluate.privacy.indicator import security_rate
-from tritguard.evaluate.privacy.result import Leak, PrivacyResult
-from tritguard.evaluate.privacy.roc import advantage, auc, hits_at
+from tritguard.evaluate.privacy.result import FALSE_RATES, Leak, PrivacyResult
+from tritguard.evaluate.privacy.roc import Estimate, advantage, auc, hits_at
 from tritguard.evaluate.privacy.shadows import Pool
 from tritguard.evaluate.privacy.study import _Drawn, _in_float, _leak
 from tritguard.evaluate.transfer.result import TransferResult
 from tritguard.evaluate.transfer.study import _deployed
 from tritguard.graph import read_graph
+from tritguard.report.privacy import _points, content
 from tritguard.train import TrainConfig
 from tritguard.train.config import Block, QuantizeConfig
 from tritguard.twin import Twin
@@ -111,6 +112,27 @@ def test_an_overfitted_net_leaks(overfitted: tuple[Path, PrivacyResult]) -> None
     assert model.control is not None
     assert model.control.low <= 0.5 <= model.control.high
     assert {issue.code for issue in result.issues} == {"FEW_SAMPLES", "FEW_SHADOWS", "NO_DEVICE"}
+
+
+def test_the_report_draws_measured_curves_and_says_in_words_what_guessing_is(
+    overfitted: tuple[Path, PrivacyResult],
+) -> None:
+    page = content(overfitted[1])
+    (drawn,) = [section.chart for section in page.sections if section.chart]
+    assert [line.name.partition(":")[0] for line in drawn.lines] == ["net, float", "net, int8"]
+    assert not any("labels" in line.name for line in drawn.lines), "labels alone have no curve"
+    assert any("0.5" in section.note and "guessing" in section.note for section in page.sections), "in terminals too"
+
+
+def test_a_rate_of_zero_is_not_drawn_as_the_least_of_the_axis() -> None:
+    guessed, none = Estimate(value=0.5, low=0.4, high=0.6), (0.0,) * 3
+    curve = (*none, 0.02, 0.03, *(rate for rate in FALSE_RATES[5:]))
+    leak = Leak(
+        precision="int8", attack="loss threshold", shown="scores", auc=guessed, advantage=guessed, at_one_permille=None,
+        at_one_percent=None, curve=curve,
+    )  # fmt: skip
+    assert [point.x for point in _points(leak, 1000)] == list(FALSE_RATES[3:])
+    assert [point.x for point in _points(leak, 50)] == list(FALSE_RATES[4:]), "of 50 others one is 2 %"
 
 
 def test_a_net_that_learned_nothing_does_not(noise: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field
 
-from tritguard.errors import TritguardError
+from tritguard.errors import BadInputError, TritguardError
 from tritguard.files import write_whole
 from tritguard.progress import Progress, Stages
 from tritguard.records import Record, from_json
@@ -42,15 +42,24 @@ class StageProgress(Record):
     seconds: Seconds
 
 
+class EarlierProgress(Record):
+    """What another verb did in the same folder before: its stages, as its own journal had them."""
+
+    verb: str
+    stages: tuple[StageProgress, ...]
+
+
 class RunProgress(Record):
     """How far a run is.
 
     Attributes:
         name: what the run calls its model; empty if it gives it no name.
+        board: the board it was asked to use, and whether that is emulated; empty where it names none.
         verb: what was asked for: `run`, or the table of the one study.
         updated: when the file was written last; `alive` says what follows from it.
         message: why a run failed.
         stages: the newest ones, in the order they began.
+        earlier: what other verbs did in this folder before, the latest time of each, in that order.
     """
 
     schema_version: Literal[1] = 1
@@ -63,6 +72,8 @@ class RunProgress(Record):
     message: str = ""
     step: str = ""
     stages: tuple[StageProgress, ...] = ()
+    board: str = ""
+    earlier: tuple[EarlierProgress, ...] = ()
 
     @property
     def alive(self) -> bool:
@@ -91,17 +102,26 @@ class Journal:
     Args:
         folder: the run's folder, made if it is missing.
         verb: what was asked for.
-        name: what the run calls its model.
+        name: what the run calls its model; without one, what an earlier verb in the folder called it stays.
+        board: the board that it is to use; see `keeping.board_shown`.
     """
 
-    def __init__(self, folder: Path, verb: str, name: str = "") -> None:
+    def __init__(self, folder: Path, verb: str, name: str = "", board: str = "") -> None:
         self._path = folder / FILE
         self._start, self._written = time.monotonic(), 0.0
         self._stages: deque[StageProgress] = deque(maxlen=_KEPT)
         self._lock = threading.Lock()
         self._over = threading.Event()
-        now = datetime.now(UTC)
-        self._record = RunProgress(name=name, verb=verb, started=now, updated=now, state="running")
+        before, now = _before(folder), datetime.now(UTC)
+        self._record = RunProgress(
+            name=name or ("" if before is None else before.name),
+            verb=verb,
+            started=now,
+            updated=now,
+            state="running",
+            board=board,
+            earlier=() if before is None else _earlier(before, verb),
+        )
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -169,3 +189,17 @@ class Journal:
     def _beat(self) -> None:
         while not self._over.wait(BEAT_SECONDS):
             self._write()
+
+
+def _before(folder: Path) -> RunProgress | None:
+    """What the folder's last verb left; nothing if it is damaged, for it is about to be replaced."""
+    with suppress(BadInputError, OSError):
+        return read_progress(folder)
+    return None
+
+
+def _earlier(before: RunProgress, verb: str) -> tuple[EarlierProgress, ...]:
+    """Keep what others than this verb did; what the last one did takes the place of what it did before."""
+    last = EarlierProgress(verb=before.verb, stages=before.stages)
+    others = (one for one in before.earlier if one.verb != last.verb)
+    return tuple(one for one in (*others, last) if one.verb != verb and one.stages)

@@ -123,3 +123,8 @@ def attacks_by(plan: Plan, classes: int, data: Dataset | None, *, live: bool) ->
         live=live,
     )
     return asked if data is not None else {name: value for name, value in asked.items() if name != "data-range"}
+
+
+def board_shown(name: str, port: str | None) -> str:
+    """How pages show a board that a study is about to use: by its name, and whether it is emulated."""
+    return f"{name} (emulated)" if port is None or is_emulated(port) else name

@@ -15,7 +15,7 @@ from pydantic import create_model, model_validator
 from tritguard.api.firmware import build
 from tritguard.api.flashing import check_attached, check_flashable, flash
 from tritguard.api.journal import Journal
-from tritguard.api.keeping import FIX, attacks_by, differing, earlier_result, refuse, runs_on
+from tritguard.api.keeping import FIX, attacks_by, board_shown, differing, earlier_result, refuse, runs_on
 from tritguard.api.machine import require
 from tritguard.api.models import convert, convert_control, earlier_training, load_data, train
 from tritguard.api.studies.outcome import carry_out_watched, older_set_aside
@@ -189,7 +189,8 @@ def run(
     config.attack.check_installed()
     watch = watcher or Watcher()
     check_attached(board, config.port, config.bench, watch.note)
-    with Journal(folder, "run", config.name) as journal, older_set_aside(leading(), folder):
+    shown = board_shown(board.name, config.port)
+    with Journal(folder, "run", config.name, shown) as journal, older_set_aside(leading(), folder):
         return _go(config, board, folder, _Followed(watch, journal), text)
 
 

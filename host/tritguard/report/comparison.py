@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 from typing import Literal
 
 import numpy as np
@@ -26,10 +27,13 @@ class Compared(Record):
     """One of the results.
 
     Attributes:
-        name: what the comparison calls it: the model, and the file where several are of one.
+        name: what the comparison calls it: the model, and where several are of one the part of the path that tells
+            their files apart.
+        file: the whole path.
         attacked_alike: whether it was attacked as the first result was, by the same attacks with the same budgets.
         robust: the worst case at the largest bound that all results share which are not invalid; None if there is none,
             or if this one is invalid.
+        paired: the same, of the samples that all results have; the front goes by it.
         eps_input: that bound in input units.
         ram: static memory and the stack's peak.
         milliseconds: of one inference, measured or estimated as the result says; None if it has neither.
@@ -45,6 +49,7 @@ class Compared(Record):
     attacked_alike: bool
     clean: Rate | None
     robust: Rate | None
+    paired: Rate | None
     eps_input: float | None
     flash: int
     ram: int
@@ -118,7 +123,7 @@ def compare(results: Sequence[tuple[str, RobustnessResult]]) -> Comparison:
         _check_labels(file, result, first)
     eps = _shared_bound([result for _, result in results])
     compared = tuple(
-        _compared(name, file, result, eps, alike=_attacks(result) == _attacks(first))
+        _compared(name, file, result, eps, sorted(shared), alike=_attacks(result) == _attacks(first))
         for name, (file, result) in zip(_names(results), results, strict=True)
     )
     return Comparison(
@@ -186,15 +191,37 @@ def _steps_at(result: RobustnessResult, eps: float) -> int | None:
 
 def _names(results: Sequence[tuple[str, RobustnessResult]]) -> list[str]:
     models = [result.provenance.model_name for _, result in results]
+    files = _short([file for file, _ in results])
     return [
         name if models.count(name) == 1 else f"{name} ({file})"
-        for name, (file, _) in zip(models, results, strict=True)
+        for name, file in zip(models, files, strict=True)
     ]  # fmt: skip
 
 
-def _compared(name: str, file: str, result: RobustnessResult, eps: float | None, *, alike: bool) -> Compared:
+def _short(files: Sequence[str]) -> Sequence[str]:
+    """Leave off the folders that all paths begin with and the names that all end with, if that tells them apart."""
+    paths = [PurePath(file).parts for file in files]
+    begin = _alike(paths)
+    end = _alike([path[begin:][::-1] for path in paths])
+    short = ["/".join(path[begin : len(path) - end]) for path in paths]
+    return short if all(short) and len(set(short)) == len(short) else files
+
+
+def _alike(rows: Sequence[Sequence[str]]) -> int:
+    """How many items all rows have in common at their beginning."""
+    shortest = min(map(len, rows))
+    return next((place for place in range(shortest) if len({row[place] for row in rows}) > 1), shortest)
+
+
+def _compared(
+    name: str, file: str, result: RobustnessResult, eps: float | None, shared: Sequence[int], *, alike: bool
+) -> Compared:
     steps = None if eps is None else _steps_at(result, eps)
     point = next((point for point in summary.robust_points(result) if point.eps_steps == steps), None)
+    paired = None
+    if point is not None:
+        held = _held(result, count(table_of(result)), point.eps_steps, shared)
+        paired = Rate.of(int(held.sum()), len(shared))
     latency, footprint = result.latency, result.footprint
     timed = latency.cycles_estimated is not None or not result.firmware.emulated
     return Compared(
@@ -208,6 +235,7 @@ def _compared(name: str, file: str, result: RobustnessResult, eps: float | None,
         attacked_alike=alike,
         clean=None if result.status == "invalid" else result.clean,
         robust=None if point is None else point.robust,
+        paired=paired,
         eps_input=None if point is None else point.eps_input,
         flash=footprint.flash_total,
         ram=footprint.ram_static + footprint.stack_peak,
@@ -286,4 +314,4 @@ def _ranked(one: Compared) -> bool:
 
 
 def _costs(one: Compared) -> tuple[float, int, int]:
-    return -(one.robust.value if one.robust else 0.0), one.flash, one.ram
+    return -(one.paired.value if one.paired else 0.0), one.flash, one.ram

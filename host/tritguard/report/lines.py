@@ -11,6 +11,9 @@ from tritguard.report.wording import real
 WIDTH = 400  # about that of a phone, on which text keeps its size
 HEIGHT = 300
 LEFT, RIGHT, TOP, BOTTOM = 62, 20, 16, 54
+DOT = 3.4  # the radius of a mark
+_RING_STEP = 3.4
+_ALMOST = 1e-9  # a quotient that is so near to a whole number is one
 _PALETTE = ("#1b3a5c", "#b3541e", "#3f6f4f", "#6b4a7a", "#9a7b1f", "#4b5a68", "#7d2640")
 _DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 4", "1 4")  # so that nothing depends on colour alone
 
@@ -49,7 +52,13 @@ class Axis:
 
 @dataclass(frozen=True)
 class Line:
-    """One drawn series."""
+    """One drawn series.
+
+    Attributes:
+        ring: the radius of the ring that a series of one dot is drawn as where that dot lies on those of others, so
+            that all are seen; 0 for a filled dot, and for all longer series.
+        dot: whether it is one dot, which needs no line.
+    """
 
     name: str
     colour: str
@@ -57,6 +66,8 @@ class Line:
     path: str
     band: str
     marks: tuple[tuple[float, float], ...]
+    ring: float = 0
+    dot: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,13 +107,15 @@ def chart(
         base = HEIGHT - BOTTOM
         return LEFT + (WIDTH - LEFT - RIGHT) * x.share(at[0]), base - (base - TOP) * y.share(at[1])
 
-    drawn = []
+    drawn: list[Line] = []
     for index, (name, points) in enumerate(series):
         upper = [place((point.x, point.high)) for point in points]
         lower = [place((point.x, point.low)) for point in reversed(points)]
         middle = [place((point.x, point.y)) for point in points]
         colour, dashes = _PALETTE[index % len(_PALETTE)], _DASHES[index % len(_DASHES)]
-        drawn.append(Line(name, colour, dashes, _path(middle), _path(upper + lower), tuple(middle) if marked else ()))
+        marks, dot = tuple(middle) if marked else (), len(middle) == 1
+        ring = _ring(marks[0], drawn) if dot and marks else 0
+        drawn.append(Line(name, colour, dashes, _path(middle), _path(upper + lower), marks, ring, dot))
     return Chart(
         title=title,
         x=x,
@@ -113,6 +126,29 @@ def chart(
         guide=_path([place(at) for at in guide[1]]),
         guide_name=guide[0],
     )
+
+
+def _ring(at: tuple[float, float], drawn: Sequence[Line]) -> float:
+    """The radius of the ring for a dot: one more step outwards for each dot that lies there already; 0 for none."""
+    there = sum(line.dot and math.dist(line.marks[0], at) < DOT for line in drawn if line.marks)
+    return DOT + _RING_STEP * there if there else 0
+
+
+def round_ticks(low: float, high: float, *, most: int = 5) -> tuple[float, ...]:
+    """Choose ticks at round numbers (1, 2 or 5 with zeros) that go on from one that is at most `low` to `high` or more.
+
+    Args:
+        low: the least value that is shown.
+        high: the largest; above `low`.
+        most: there are at most so many steps between them; 4 or more.
+    """
+    size = 10.0 ** math.floor(math.log10((high - low) / most))
+    grids = (
+        (step := size * factor, math.floor(low / step + _ALMOST), math.ceil(high / step - _ALMOST))
+        for factor in (1, 2, 5, 10, 20)
+    )
+    step, first, last = next(grid for grid in grids if grid[2] - grid[1] <= most)
+    return tuple(step * place for place in range(first, last + 1))
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

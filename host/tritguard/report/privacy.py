@@ -26,14 +26,15 @@ def content(result: PrivacyResult) -> Page:
         "can an attacker tell them apart by the model's answers?"
     )
     how = (
-        "An area (AUC) of 0.5 and an advantage of 0 are guessing. An attack that finds only a few members but takes "
+        "An area (AUC) of 0.5 is guessing. An attack that finds only a few members but takes "
         "hardly any others for members is a leak too, which the members found at false positive rates of at most 0.1 % "
-        "and 1 % show."
+        "and 1 % show. Drawn is the strongest attack with scores on each precision: one that sees labels alone has no "
+        f"curve. Both axes begin at {_LEAST}; a rate of 0 and what so few samples cannot tell are not drawn."
     )
     note = (
-        "95 % intervals: DeLong for areas, Wilson for members found, normal for advantages, whose thresholds are "
-        "chosen on other samples than those they are measured on. The float model of a ternary training has ternary "
-        "weights."
+        "An area (AUC) of 0.5 and an advantage of 0 are guessing. 95 % intervals: DeLong for areas, Wilson for members "
+        "found, normal for advantages, whose thresholds are chosen on other samples than those they are measured on. "
+        "The float model of a ternary training has ternary weights."
     )
     return Page(
         "Membership inference",
@@ -58,28 +59,31 @@ def _chart(result: PrivacyResult) -> Chart:
     series = [
         (
             f"{model.model.name}, {leak.precision}: {leak.attack} on {leak.shown}, AUC {leak.auc.value:.3f}",
-            _points(leak),
+            points,
         )
         for model in result.models
-        for leak in _strongest(model)
+        for leak in _strongest([one for one in model.leaks if one.shown != "labels"])
+        if (points := _points(leak, result.others))
     ]
     rates = Axis("false positive rate", _LEAST, 1, (0.001, 0.01, 0.1, 1), logarithmic=True)
     hits = Axis("members found", _LEAST, 1, (0.001, 0.01, 0.1, 1), logarithmic=True)
     guide = ("guessing", ((_LEAST, _LEAST), (1.0, 1.0)))
-    return chart("ROC curves of the strongest attack on each precision", series, rates, hits, guide=guide)
+    return chart("ROC curves of the strongest attack with scores on each precision", series, rates, hits, guide=guide)
 
 
-def _strongest(model: LeakingModel) -> list[Leak]:
+def _strongest(leaks: Sequence[Leak]) -> list[Leak]:
     """Choose for each precision the attack with the largest area."""
     best: dict[str, Leak] = {}
-    for leak in model.leaks:
+    for leak in leaks:
         if leak.precision not in best or leak.auc.value > best[leak.precision].auc.value:
             best[leak.precision] = leak
     return list(best.values())
 
 
-def _points(leak: Leak) -> list[Point]:
-    return [Point(rate, hit, hit, hit) for rate, hit in zip(FALSE_RATES, leak.curve, strict=True)]
+def _points(leak: Leak, others: int) -> list[Point]:
+    """The measured points that the axes have: those at 0 would stand at their beginning, as if 0.1 % were found."""
+    rates = zip(FALSE_RATES, leak.curve, strict=True)
+    return [Point(rate, hit, hit, hit) for rate, hit in rates if rate * others >= 1 and hit >= _LEAST]
 
 
 def _title(model: LeakingModel) -> str:
@@ -153,7 +157,7 @@ def facts(result: PrivacyResult) -> Facts:
     texts = [
         f"{model.model.name} as {leak.precision}: AUC {_estimate(leak.auc)} by {leak.attack} on {leak.shown}"
         for model in result.models
-        for leak in _strongest(model)
+        for leak in _strongest(model.leaks)
     ]
     return {"membership": f"strongest attack on {'; '.join(texts)} (0.5 is guessing)"}
 

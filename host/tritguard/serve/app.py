@@ -98,7 +98,7 @@ class _Pages:
             raise BadInputError("one run alone cannot be compared", fix="choose two or more on the page of the runs")
         if lacking := [one for one in chosen if known[one].robustness is None]:
             raise BadInputError("the run has no result of attacks that can be read", where=lacking[0])
-        return HTMLResponse(comparison_to_html(compare([known[one].folder for one in chosen])))
+        return HTMLResponse(comparison_to_html(compare([known[one].folder for one in chosen]), home="/"))
 
     def boards(self, request: Request) -> Response:
         """The boards that ran something, and what is plugged in."""

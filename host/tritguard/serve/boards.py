@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serial.tools import list_ports
 
@@ -13,6 +13,7 @@ from tritguard.evaluate.selftest import Selftest
 from tritguard.evaluate.study import Confirmation
 from tritguard.report import wording as say
 from tritguard.serve.runs import Run
+from tritguard.serve.views import minute
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def used(runs: Iterable[Run]) -> list[Used]:
         if key not in newest or newest[key].when < when:
             seen = result.confirmation
             newest[key] = Used(*key, run.id, when, _health(seen), _seen(seen))
-    return sorted(newest.values(), key=lambda one: (one.emulated, one.name))
+    shown = [replace(one, when=minute(one.when)) for one in newest.values()]
+    return sorted(shown, key=lambda one: (one.emulated, one.name))
 
 
 def _health(seen: Confirmation) -> str:
@@ -88,7 +90,7 @@ def tried(selftests: Sequence[tuple[str, Selftest]]) -> list[Tried]:
             record.board.name,
             record.emulator is not None,
             file,
-            record.made,
+            minute(record.made),
             tuple(f"{check.name}: {check.seen}" for check in record.checks if not check.passed),
         )
         for file, record in selftests

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from tritguard.api.journal import StageProgress
+from tritguard.api.journal import RunProgress, StageProgress
 from tritguard.evaluate.registry import kind_of
 from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.study import Rate
@@ -31,9 +31,12 @@ class Row:
     """A run in the table of all.
 
     Attributes:
+        board: that of its attacks' result; where there is none, the one it was asked to use.
         state: `running`, `done`, `stopped`, `failed` or `killed`.
         status: that of its leading result; empty where there is none.
+        message: why it failed.
         comparable: it has attacks whose samples can be paired with another run's.
+        stages: those of all verbs that worked in its folder, in the order they began.
         reports: the name of each study that has a report.
     """
 
@@ -59,15 +62,15 @@ class Row:
 def row(run: Run) -> Row:
     """Put a run in words; accuracies of an invalid result are withheld."""
     first, result, progress = (run.studies or (None,))[0], run.robustness, run.progress
-    stages = tuple(map(_stage, progress.stages if progress else ()))
+    stages = _stages(progress)
     return Row(
         id=run.id,
         name=_name(run),
-        board=_board(result),
+        board=_board(result, progress),
         data="" if first is None else first.provenance.data_name,
         when=_when(run),
         state=run.state,
-        message="" if progress is None else progress.message,
+        message=progress.message if progress is not None and progress.state == "failed" else "",
         status="" if first is None else first.status,
         codes="" if first is None else ", ".join(issue.code for issue in first.issues),
         clean=_clean(run),
@@ -81,9 +84,9 @@ def row(run: Run) -> Row:
     )
 
 
-def _board(result: RobustnessResult | None) -> str:
+def _board(result: RobustnessResult | None, progress: RunProgress | None) -> str:
     if result is None:
-        return ""
+        return "" if progress is None else progress.board
     return result.firmware.board_name + (" (emulated)" if result.firmware.emulated else "")
 
 
@@ -115,22 +118,40 @@ def _name(run: Run) -> str:
 def _when(run: Run) -> str:
     """The minute of the newest thing that the run says."""
     if run.progress is not None:
-        return f"{run.progress.updated:%Y-%m-%d %H:%M} UTC"
-    stamps = [study.provenance.created for study in run.studies]
+        return _in_minutes(run.progress.updated)
+    return minute(max((study.provenance.created for study in run.studies), default=""))
+
+
+def minute(stamp: str) -> str:
+    """Write the time that a result states as all pages do; nothing if it is none, since it may say what it likes."""
     try:
-        return f"{datetime.fromisoformat(max(stamps)):%Y-%m-%d %H:%M} UTC" if stamps else ""
-    except ValueError:  # a result may say what it likes there
+        when = datetime.fromisoformat(stamp)
+    except ValueError:
+        return ""
+    return _in_minutes(when if when.tzinfo else when.replace(tzinfo=UTC))
+
+
+def _in_minutes(when: datetime) -> str:
+    try:
+        return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except OverflowError:  # the first or the last day there is, of another time zone
         return ""
 
 
-def _stage(stage: StageProgress) -> Stage:
+def _stages(progress: RunProgress | None) -> tuple[Stage, ...]:
+    if progress is None:
+        return ()
+    every = [(one.verb, one.stages) for one in progress.earlier] + [(progress.verb, progress.stages)]
+    return tuple(_stage(stage, verb) for verb, stages in every for stage in stages)
+
+
+def _stage(stage: StageProgress, verb: str) -> Stage:
     share = min(1.0, stage.done / stage.total) if stage.total else 1.0
     counted = f"{say.count(stage.done)} of {say.count(stage.total)}, " if stage.total > 1 else ""
     left = ""
     if 0 < share < 1 and stage.seconds > 1:
         left = f", about {_clock(stage.seconds * (1 - share) / share)} left"
-    step = f"{stage.step}: " if stage.step else ""
-    return Stage(f"{step}{stage.name}", share, f"{counted}{_clock(stage.seconds)}{left}")
+    return Stage(f"{stage.step or verb}: {stage.name}", share, f"{counted}{_clock(stage.seconds)}{left}")
 
 
 def _clock(seconds: float) -> str:

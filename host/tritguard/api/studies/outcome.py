@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tritguard.api.journal import Journal
-from tritguard.api.keeping import keep_other_result, runs_on
+from tritguard.api.keeping import board_shown, keep_other_result, runs_on
 from tritguard.build import Build
 from tritguard.data import Dataset
 from tritguard.device import Bench, Device, open_device
@@ -67,11 +67,17 @@ def carry_out_on_device(  # noqa: PLR0913 - all that a study depends on
         with open_device(bundle, firmware, port, bench) as device:
             return study(device, data, plan, stages)
 
-    return carry_out(kind, out, studied, stages)
+    return carry_out(kind, out, studied, stages, board=board_shown(firmware.record.board.name, port))
 
 
 def carry_out(
-    kind: StudyKind[Any, S], out: Path, run: Callable[[Stages], S], stages: Stages, configuration: str = ""
+    kind: StudyKind[Any, S],
+    out: Path,
+    run: Callable[[Stages], S],
+    stages: Stages,
+    configuration: str = "",
+    *,
+    board: str = "",
 ) -> S:
     """Carry a study out and write its result and report in the place of older ones; see `older_set_aside`.
 
@@ -81,8 +87,9 @@ def carry_out(
         run: carries the study out; it is given `stages`.
         stages: shows how far the work is.
         configuration: the TOML text of the run that the study is part of, which its result keeps.
+        board: the board it uses, as `board_shown` has it, which stays known if the study fails.
     """
-    with Journal(out, kind.table) as journal:
+    with Journal(out, kind.table, board=board) as journal:
         return carry_out_watched(kind, out, run, journal.watching(stages), configuration)
 
 

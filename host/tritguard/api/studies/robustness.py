@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tritguard.api.keeping import attacks_by, keep_other_result, runs_on
+from tritguard.api.keeping import attacks_by, board_shown, keep_other_result, runs_on
 from tritguard.api.models import convert_control
 from tritguard.api.studies.outcome import carry_out
 from tritguard.build import Build
@@ -89,4 +89,5 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
                 live=live,
             )
 
-    return carry_out(ROBUSTNESS, folder, evaluated, stages)
+    shown = board_shown(firmware.record.board.name, port)
+    return carry_out(ROBUSTNESS, folder, evaluated, stages, board=shown)
