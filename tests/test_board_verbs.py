@@ -250,7 +250,7 @@ def test_a_run_that_could_not_flash_its_board_ends_before_it_trains(
     said: list[str] = []
     pico, probe = load_board("rpipico"), load_board("nucleo_f446re")
     check_attached(pico, AUTO, None, said.append)  # in its boot loader it has a drive alone
-    assert len(said) == 1 and said[0].startswith("no serial port on USB is there: plug Pico in before")
+    assert len(said) == 1 and said[0].startswith("no serial port on USB is there: by the time it is flashed, Pico has")
     check_attached(probe, AUTO, Bench(acquire="true"), said.append)
     check_attached(probe, "/dev/ttyACM0", None, said.append)
     assert len(said) == 1

@@ -70,7 +70,10 @@ def check_attached(board: Board, port: str | None, bench: Bench | None, note: Ca
     except DeviceError as error:
         if not any(by_boot_loader(way) for way in board.upload):
             raise
-        note(f"{error.what}: plug {board.name} in before it is flashed, without a firmware in its boot loader")
+        note(
+            f"{error.what}: by the time it is flashed, {board.name} has to be plugged in, and in its boot loader if it "
+            "runs no firmware"
+        )
 
 
 def flash(
