@@ -71,6 +71,23 @@ def test_pages_are_well_at_every_width(width: int, scheme: str, root: Path, brow
     watched.context.close()
 
 
+@pytest.mark.parametrize(
+    ("width", "paths"),
+    [(820, ["/", "/boards", "/run?id=now", "/compare?run=first&run=second"]), (390, ["/boards", "/run?id=now"])],
+)
+def test_tables_are_not_cut(width: int, paths: list[str], root: Path, browser: sync.Browser) -> None:
+    """Of the list of runs and of comparisons some columns stay beyond the edge of a phone; a shadow says so."""
+    under_way(root / "now")
+    server = serving(root)
+    watched = Watched(browser, server.base, width)
+    watched.tab.goto(server.address)
+    for path in paths:
+        watched.tab.goto(server.base + path)
+        cut = "[...document.querySelectorAll('.scroll')].filter((box) => box.scrollWidth > box.clientWidth)"
+        assert watched.tab.evaluate(f"{cut}.map((box) => box.ariaLabel)") == [], path
+    watched.context.close()
+
+
 def test_a_report_in_a_file_is_well(tmp_path: Path, browser: sync.Browser) -> None:
     page = tmp_path / "report.html"
     page.write_text(to_html(make_result()))
