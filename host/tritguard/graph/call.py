@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.errors import UnsupportedOpError
-from tritguard.graph.model import Int8, Op, Requant, Tensor, Window
+from tritguard.graph.model import BatchMatMul, Int8, Op, Requant, Tensor, Window
+from tritguard.graph.wide import WideMatMul
 
 Parameters = Mapping[str, "int | str | tuple[int, ...] | NDArray[Any] | Constant | Parameters"]
 
@@ -79,6 +80,21 @@ def scale_fields(requant: Requant) -> Parameters:
 
 
 LONGEST_SIDE = 32767  # the most that a side in a tg_window_t holds
+
+
+def product_fields(op: BatchMatMul | WideMatMul, struct: str) -> Parameters:
+    """The fields of a kernel's parameters that say which matrices are multiplied; `struct` names those of one."""
+    return {
+        "batches": Constant(np.array(list(op.batches), dtype=[("a", "i4"), ("b", "i4")]), struct),
+        "count": len(op.batches),
+        "rows": op.rows,
+        "depth": op.depth,
+        "columns": op.columns,
+        "row_a": op.steps[0][0],
+        "along_a": op.steps[0][1],
+        "row_b": op.steps[1][0],
+        "along_b": op.steps[1][1],
+    }
 
 
 def window_fields(window: Window, source: tuple[int, int, int], sink: tuple[int, int, int]) -> Mapping[str, int]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-
 from tritguard.emit.code import Array, LayerCode
 from tritguard.emit.lower.context import Context, plain_call, struct_of
 from tritguard.graph.arithmetic import tables
-from tritguard.graph.call import Constant, Parameters, filled, scale_fields, table_call
+from tritguard.graph.call import Parameters, filled, product_fields, scale_fields, table_call
 from tritguard.graph.formats.narrow import is_narrow_rescaling
 from tritguard.graph.model import Add, BatchMatMul, Binary
 from tritguard.graph.model import Constant as Int8Constant
@@ -41,7 +39,6 @@ def add(context: Context, position: int, op: Add) -> LayerCode:
 
 
 _AXES = 4
-_PRODUCT = np.dtype([("a", "i4"), ("b", "i4")])
 
 
 def binary(context: Context, position: int, op: Binary) -> LayerCode:
@@ -100,17 +97,8 @@ def operands(context: Context, op: Binary | BatchMatMul | WideBinary) -> tuple[t
 def batch_matmul(context: Context, position: int, op: BatchMatMul) -> LayerCode:
     """One call over both operands."""
     constants, places = operands(context, op)
-    batches = np.array(list(op.batches), dtype=_PRODUCT)
     parameters: Parameters = {
-        "batches": Constant(batches, "tg_product_t"),
-        "count": len(op.batches),
-        "rows": op.rows,
-        "depth": op.depth,
-        "columns": op.columns,
-        "row_a": op.steps[0][0],
-        "along_a": op.steps[0][1],
-        "row_b": op.steps[1][0],
-        "along_b": op.steps[1][1],
+        **product_fields(op, "tg_product_t"),
         "zero_point_a": op.zero_points[0],
         "zero_point_b": op.zero_points[1],
         "scale": scale_fields(op.requant),

@@ -7,7 +7,7 @@ import tflite
 
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.arithmetic import fixed_point
-from tritguard.graph.call import Constant, KernelCall, Parameters, calls
+from tritguard.graph.call import KernelCall, Parameters, calls, product_fields
 from tritguard.graph.flatbuffer import RawOp
 from tritguard.graph.model import BatchMatMul, Int8, Op, Tensor, strided_places
 from tritguard.graph.reading.checks import NO_CLAMP, options_of
@@ -69,15 +69,7 @@ def wide_matmul(reader: Reader, raw: RawOp) -> Op:
 def _wide_call(op: WideMatMul, _source: Tensor, _sink: Tensor) -> KernelCall:
     multiplier, shift = fixed_point.wide_multiplier(int(op.requant.multiplier[0]), int(op.requant.shift[0]))
     parameters: Parameters = {
-        "batches": Constant(np.array(list(op.batches), dtype=[("a", "i4"), ("b", "i4")]), "tg_wide_product_t"),
-        "count": len(op.batches),
-        "rows": op.rows,
-        "depth": op.depth,
-        "columns": op.columns,
-        "row_a": op.steps[0][0],
-        "along_a": op.steps[0][1],
-        "row_b": op.steps[1][0],
-        "along_b": op.steps[1][1],
+        **product_fields(op, "tg_wide_product_t"),
         "multiplier": multiplier,
         "shift": shift,
     }

@@ -57,19 +57,24 @@ def quantize(reader: Reader, raw: RawOp) -> Op:
     )
 
 
-@reads_wide("LEAKY_RELU")
-def leaky_relu(reader: Reader, raw: RawOp) -> Op:
-    """LEAKY_RELU."""
-    source, output = _in_out(reader, raw)
-    alpha = float(options_of(raw, tflite.LeakyReluOptions).Alpha())
+def _slopes(raw: RawOp, source: Tensor, output: Tensor, above: Requant, below: Requant) -> Op:
     return WideSlopes(
         index=raw.index,
         inputs=(source.index,),
         output=output.index,
         operator=raw.name,
-        above=_scaling(source.scale / output.scale),
-        below=_scaling(source.scale * alpha / output.scale),
+        above=above,
+        below=below,
     )
+
+
+@reads_wide("LEAKY_RELU")
+def leaky_relu(reader: Reader, raw: RawOp) -> Op:
+    """LEAKY_RELU."""
+    source, output = _in_out(reader, raw)
+    alpha = float(options_of(raw, tflite.LeakyReluOptions).Alpha())
+    above, below = (_scaling(source.scale * slope / output.scale) for slope in (1.0, alpha))
+    return _slopes(raw, source, output, above, below)
 
 
 @reads_wide("ABS")
@@ -77,14 +82,7 @@ def absolute(reader: Reader, raw: RawOp) -> Op:
     """ABS, whose slope below zero is that above it turned around."""
     source, output = _in_out(reader, raw)
     above = _scaling(source.scale / output.scale)
-    return WideSlopes(
-        index=raw.index,
-        inputs=(source.index,),
-        output=output.index,
-        operator=raw.name,
-        above=above,
-        below=replace(above, multiplier=-above.multiplier),
-    )
+    return _slopes(raw, source, output, above, replace(above, multiplier=-above.multiplier))
 
 
 @reads_wide("RELU", "RELU6", limits="RELU6: one scale")
@@ -95,14 +93,7 @@ def relu(reader: Reader, raw: RawOp) -> Op:
     if raw.name == "RELU6":
         same_scale(source, output, raw)
     scaling = _scaling(source.scale / output.scale, clamp)
-    return WideSlopes(
-        index=raw.index,
-        inputs=(source.index,),
-        output=output.index,
-        operator=raw.name,
-        above=scaling,
-        below=scaling,
-    )
+    return _slopes(raw, source, output, scaling, scaling)
 
 
 @reads_wide("LOGISTIC", "TANH", limits="LOGISTIC and TANH: output 1/32,768")
