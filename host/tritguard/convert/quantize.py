@@ -77,8 +77,8 @@ def _one_error() -> Iterator[None]:
 def _captured_stderr() -> Iterator[Callable[[], str]]:
     """Capture what this process, including C++ code, writes to file descriptor 2, and yield a function that returns it.
 
-    TensorFlow's converter logs there at every log level. Python's own log goes elsewhere in a notebook: its warnings, advice
-    that `quantize` says why it does not follow, are not made.
+    TensorFlow's converter logs there at every log level. Python's own log goes elsewhere in a notebook: its warnings,
+    which are advice that `quantize` says why it does not follow, are not made.
     """
     log = logging.getLogger("absl")
     level = log.level
