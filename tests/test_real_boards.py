@@ -172,6 +172,7 @@ def test_pyocd_and_the_teensys_loader_get_their_images(
     record = small_build.record.model_copy(update={"images": {"firmware.hex": "0" * 64}})
     assert waits_for(PyocdUpload(method="pyocd", target="nrf52840")) is None
     assert waits_for(PlatformioUpload(method="platformio", protocol="teensy-cli"))
+    assert waits_for(teensy) is None or shutil.which("teensy_loader_cli")  # nothing waits where it is missing
     seen = _pretend("teensy_loader_cli", tmp_path, monkeypatch)
     said: list[str] = []
     assert api.flash(with_way(Build(folder, record), teensy), note=said.append) is None

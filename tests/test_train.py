@@ -228,7 +228,10 @@ def test_config_file(tmp_path: Path) -> None:
     [
         ("[train]\nwidth = 3\n", r"run\.toml:2: train\.width"),
         ("[train]\nepochs = 0\n", r"run\.toml:2: train\.epochs"),
-        ("[train.adversarial]\nramp = [0.5, 0.2]\n", r"run\.toml:2: train\.adversarial\.ramp: the end lies before the start"),
+        (
+            "[train.adversarial]\nramp = [0.5, 0.2]\n",
+            r"run\.toml:2: train\.adversarial\.ramp: the end lies before the start",
+        ),
         ("[attack]\n", r"no \[train\] table"),
         ("[train\n", "not TOML"),
     ],

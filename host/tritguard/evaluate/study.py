@@ -32,10 +32,10 @@ class Rate(Record):
     high: float
 
     @model_validator(mode="after")
-    def _is_an_interval_of_wilson(self) -> Self:
+    def _is_an_interval_ofwilson(self) -> Self:
         if self.k > self.n:
             raise ValueError(f"{self.k} of {self.n}")
-        stated, computed = (self.low, self.high), _wilson(self.k, self.n)
+        stated, computed = (self.low, self.high), wilson(self.k, self.n)
         if any(abs(ours - theirs) > _ROUNDING for ours, theirs in zip(stated, computed, strict=True)):
             raise ValueError(
                 f"the interval of {self.k} of {self.n} is {stated[0]:.4f} to {stated[1]:.4f}, "
@@ -51,11 +51,12 @@ class Rate(Record):
     @classmethod
     def of(cls, k: int, n: int) -> Rate:
         """The rate of k among n, which must be positive."""
-        low, high = _wilson(k, n)
+        low, high = wilson(k, n)
         return cls(k=k, n=n, low=low, high=high)
 
 
-def _wilson(k: int, n: int) -> tuple[float, float]:
+def wilson(k: float, n: int) -> tuple[float, float]:
+    """The 95 % score interval of k of n (Wilson 1927); k may be a fraction, as that of an estimated rate is."""
     z = 1.959963984540054  # 97.5 % quantile of the normal distribution
     centre = (k + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
