@@ -201,7 +201,10 @@ class Driver:
         """Raise ValueError if the driver cannot set this pin while the model runs."""
         if self.needs.mark is None:
             raise ValueError(f"mark: the driver {self.name} sets no pin")
-        self.needs.mark.check(pin)
+        try:
+            self.needs.mark.check(pin)
+        except ValueError as error:
+            raise ValueError(f"mark: {error}") from error
 
     def numbers(self, uart: SerialPort, clock: Clock, mark: str | None = None) -> dict[str, int]:
         """The driver's own part of config.h: unsigned 32-bit numbers by their names without `CONFIG_`."""

@@ -107,6 +107,8 @@ class Confirmation(Record):
         bulk_inputs: how many inputs went over the bulk line of an emulated board; the others went over the UART.
         uart_again: how many of those went over the UART too and got the same bytes and ticks there.
         quarantined: the boards whose work others took over.
+        lent_boards: how many boards of other machines answered some of the inputs.
+        lent_inputs: how many inputs they answered.
     """
 
     inputs: int
@@ -117,6 +119,8 @@ class Confirmation(Record):
     bulk_inputs: int = 0
     uart_again: int = 0
     quarantined: tuple[Quarantined, ...] = ()
+    lent_boards: int = 0
+    lent_inputs: int = 0
 
     @property
     def disagreed(self) -> tuple[str, ...]:
