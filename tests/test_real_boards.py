@@ -408,6 +408,7 @@ def test_boards_are_searched_in_platformios_too(monkeypatch: pytest.MonkeyPatch,
     (known,) = told["platformio"]
     assert (known["id"], known["core"]) == ("pio:standin/standin_an386", "cortex-m4")
     assert known["flash_bytes"] > 0 and known["ram_bytes"] > 0 and known["upload"].startswith("platformio:")
+    assert "no board has 'xyzzy' in its id or name" in CliRunner().invoke(app, ["boards", "--search", "xyzzy"]).output
     monkeypatch.delenv(CORES)
     monkeypatch.setenv("PLATFORMIO_CORE_DIR", str(standin_cores / "nowhere"))
     alone = CliRunner().invoke(app, ["boards", "--search", "nucleo"]).output
