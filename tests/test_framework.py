@@ -293,7 +293,7 @@ def test_a_registry_that_cannot_be_reached_is_said(standin_cores: Path, tmp_path
     tools = "Tool Manager: Installing symlink:///here/gcc\nTool Manager: gcc@1.1.2 has been installed!\n"
     tools += "Tool Manager: Installing platformio/framework-x @ ~4.5.0\nHTTPClientError: \n"
     said = str(_explain(tools, load_board(STANDIN_BOARD), tmp_path / "log"))
-    lacking = f"platformio/framework-x @ ~4.5.0, which {STANDIN_BOARD} needs and {standin_cores / 'packages'} lacks"
+    lacking = f"platformio/framework-x @ ~4.5.0, which standin needs and {standin_cores / 'packages'} lacks"
     assert f"could not fetch {lacking}; with a connection: build again" in said
 
 
