@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.bench import attacks, certify, field, robustness, two_step
+from tests.bench.__main__ import main as run_bench
 from tests.bench.cmsis import cmsis_nn, count_cmsis
 from tests.bench.footprint import flash_bytes, ram_bytes
 from tests.bench.kernels import Figure, read_figures
@@ -73,13 +73,20 @@ def test_the_bench_fails_where_a_figure_is_missed() -> None:
     ("arguments", "lacking"),
     [(["attacks", "--only", "dscnn_int8", "--workers", "1"], "gsc_kws01.npz"), (["robustness", "digits"], "fsdd.npz")],
 )
-def test_a_bench_says_in_a_line_what_it_lacks(arguments: list[str], lacking: str, tmp_path: Path) -> None:
+def test_a_bench_says_in_a_line_what_it_lacks(
+    arguments: list[str],
+    lacking: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     pytest.importorskip("tensorflow", reason="attacks need the extra 'attack'")
-    command = [sys.executable, "-m", "tests.bench", *arguments, "--out", str(tmp_path / "out")]
-    environment = os.environ | {"TRITGUARD_SHARED": str(tmp_path)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert re.fullmatch(rf"error: .*{re.escape(lacking)}.*TRITGUARD_SHARED.*\n", done.stderr)
+    monkeypatch.setenv("TRITGUARD_SHARED", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["tests.bench", *arguments, "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as ended:
+        run_bench()
+    assert ended.value.code == 2
+    assert re.fullmatch(rf"error: .*{re.escape(lacking)}.*TRITGUARD_SHARED.*\n", capsys.readouterr().err)
 
 
 def test_the_table_of_attacks_names_the_goals_it_misses() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner
 
 from tests.support.device_support import inputs
@@ -31,6 +30,7 @@ from tritguard.report.registry import facts_of, to_html
 from tritguard.twin import Twin
 
 pytest_plugins = ("tests.support.device_fixtures",)
+ndimage = pytest.importorskip("scipy.ndimage", reason="comes with the extra 'attack'")
 
 SAMPLES = 24
 
@@ -38,7 +38,7 @@ SAMPLES = 24
 def pictures(channels: int) -> np.ndarray:
     """Smooth pictures with some black in them, float64[12, 10, 14, channels] from 0 to 1."""
     drawn = np.random.default_rng(3).random((12, 10, 14, channels))
-    smooth = gaussian_filter(drawn, (0, 2, 2, 0))
+    smooth = ndimage.gaussian_filter(drawn, (0, 2, 2, 0))
     return np.asarray(np.clip((smooth - smooth.min()) / (smooth.max() - smooth.min()) - 0.1, 0, 1))
 
 
@@ -59,7 +59,7 @@ def test_a_corruption_grows_with_its_severity_and_is_the_same_each_time(name: st
 def test_corruptions_are_what_their_sources_say() -> None:
     clean, rng = pictures(3), np.random.default_rng(0)
     blurred = OF_PICTURES["gaussian-blur"].apply(clean, 0.8, rng)
-    wanted = gaussian_filter(clean, (0, 0.8, 0.8, 0), mode="nearest", radius=(0, 4, 4, 0))
+    wanted = ndimage.gaussian_filter(clean, (0, 0.8, 0.8, 0), mode="nearest", radius=(0, 4, 4, 0))
     np.testing.assert_allclose(blurred, wanted, atol=1e-12)
 
     brighter = OF_PICTURES["brightness"].apply(clean, 0.2, rng)
@@ -216,3 +216,14 @@ def test_what_makes_the_figures_doubtful() -> None:
     assert [(issue.code, issue.severity) for issue in found] == [
         ("DEVICE_TWIN_MISMATCH", "invalid"), ("FEW_SAMPLES", "warn"), ("ACCURACY_AT_CHANCE", "warn"),
     ]  # fmt: skip
+
+
+def test_threats_that_the_data_has_not_are_refused_before_the_attack(
+    small_bundle: Bundle, small_build: Build, tmp_path: Path
+) -> None:
+    data = Dataset("d", inputs(small_bundle, 9), np.zeros(9, np.int64), tuple("abcde"), "steps", "")
+    write_dataset(tmp_path / "data.npz", data)
+    arguments = ["attack", str(small_bundle.path), str(small_build.path), "-d", str(tmp_path / "data.npz")]
+    refused = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "out"), "--samples", "9", "--also", "sound"])
+    assert isinstance(refused.exception, BadInputError) and "holds no recordings" in str(refused.exception)
+    assert not (tmp_path / "out").exists()

@@ -280,6 +280,7 @@ def test_a_damaged_store_is_crafted_anew(target: Target, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.usefixtures("all_packages")
 def test_presets_name_real_attacks_and_settings(preset: Preset) -> None:
     plan = Plan(preset=preset)
     known = [name for name in PRESETS[preset] if ATTACKS[name].knows(plan.norm)]
@@ -288,6 +289,7 @@ def test_presets_name_real_attacks_and_settings(preset: Preset) -> None:
     assert len(plan.budgets_for(2)) == len(plan.suite(2))  # what a report lists is what ran
 
 
+@pytest.mark.usefixtures("all_packages")
 def test_the_full_preset_is_as_strong_as_autoattack() -> None:
     """AutoAttack's standard version: 100 steps of APGD-CE and, to 9 classes, APGD-T; 5,000 queries of Square."""
     suite = {attack.name: attack.parameters for attack in Plan(preset="full").suite(10)}
@@ -296,6 +298,7 @@ def test_the_full_preset_is_as_strong_as_autoattack() -> None:
     assert int(suite["Square"]["queries"]) >= 5000
 
 
+@pytest.mark.usefixtures("all_packages")
 def test_attacks_that_do_not_know_the_norm_are_left_out_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ATTACKS, "square", Entry(Square, norms=("Linf",)))
     l2 = Plan(preset="quick", norm="L2", sanity_eps=500).suite(10)
@@ -322,6 +325,7 @@ def test_attacks_say_what_leads_them() -> None:
         (("apgd-dlr", "cw", "square"), None),
     ],
 )
+@pytest.mark.usefixtures("all_packages")
 def test_the_iterated_attack_is_run_with_twice_its_steps(
     attacks: tuple[str, ...], expected: tuple[str, int] | None
 ) -> None:
@@ -330,6 +334,7 @@ def test_the_iterated_attack_is_run_with_twice_its_steps(
     assert (None if doubled is None else (doubled.name, doubled.parameters["steps"])) == expected
 
 
+@pytest.mark.usefixtures("all_packages")
 def test_a_plan_names_its_attacks_and_their_settings() -> None:
     plan = Plan(preset="quick", attacks=("square", "apgd-ce"), settings={"square": {"queries": 7}})
     square, apgd = plan.suite(10)
@@ -359,7 +364,7 @@ def test_the_norm_and_the_sanity_bound_can_be_given_on_the_command_line() -> Non
     assert given(eps="1,2", sanity_eps=200).bounds == (1, 2, 200)
     l2 = given(eps="100", norm="L2", sanity_eps=2000)
     assert (l2.norm, l2.bounds) == ("L2", (100, 2000))
-    for options, message in (({"norm": "L2"}, "L2 needs a sanity_eps"), ({"norm": "L7"}, "no norm 'L7'")):
+    for options, message in (({"norm": "L2"}, "L2 needs --sanity-eps"), ({"norm": "L7"}, "no norm 'L7'")):
         with pytest.raises(BadInputError, match=message):
             given(eps="100", **options)
 
@@ -397,7 +402,7 @@ def test_the_sanity_bound_is_beyond_the_threat_model() -> None:
         Plan(eps=(1, 8), sanity_eps=256)
     with pytest.raises(ValidationError, match="above 255"):
         Plan(eps=(255,))
-    with pytest.raises(ValidationError, match="L2 needs a sanity_eps"):
+    with pytest.raises(ValidationError, match="L2 needs --sanity-eps"):
         Plan(norm="L2", eps=(100,))
 
 

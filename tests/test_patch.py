@@ -331,6 +331,7 @@ def test_nothing_is_said_to_be_proved_of_patches() -> None:
         CertifyPlan(norm="patch")
 
 
+@pytest.mark.usefixtures("all_packages")
 def test_plans_with_patches() -> None:
     plan = Plan(norm="patch", eps=(4, 8))
     assert plan.sanity == 64

@@ -93,7 +93,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Train
     folder = tmp_path_factory.mktemp("whole")
     write_inputs(folder)
     config, data = read_train_config(folder / "run.toml"), load_dataset(str(folder / "noise.npz"))
-    return folder, config, data, train(config, data, folder)
+    return folder, config, data, train(config, data, folder, all_forms=False)
 
 
 def assert_same(whole: TrainRecord, one: Path, resumed: TrainRecord, other: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_killed_and_a_stopped_training_end_in_the_same_weights(uninterrupted: 
         train(config.model_copy(update={"seed": 4}), data, tmp_path)
 
     losses: list[float] = []
-    resumed = train(config, data, tmp_path, show_loss=losses.append)
+    resumed = train(config, data, tmp_path, show_loss=losses.append, all_forms=False)
     assert len(losses) == resumed.steps - inside
     assert losses[-1] == pytest.approx(resumed.loss)  # of the whole epoch, by its end
     assert_same(whole, folder, resumed, tmp_path)
@@ -160,9 +160,9 @@ def test_a_stage_starts_from_an_earlier_ones_weights(tmp_path: Path) -> None:
     write_inputs(tmp_path)
     data, first = load_dataset(str(tmp_path / "noise.npz")), tmp_path / "first"
     plain = TrainConfig(stem=4, blocks=TrainConfig().blocks[:1], epochs=1, quantize=QuantizeConfig(weights="none"))
-    train(plain, data, first)
+    train(plain, data, first, all_forms=False)
     second = plain.model_copy(update={"start": str(first), "quantize": QuantizeConfig(), "learning_rate": 1e-9})
-    record = train(second, data, tmp_path / "second")
+    record = train(second, data, tmp_path / "second", all_forms=False)
     digest = hashlib.sha256((first / "model.keras").read_bytes()).hexdigest()
     assert record.start_sha256 == digest
     assert digest in (tmp_path / "second" / "card.md").read_text()

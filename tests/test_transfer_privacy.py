@@ -69,7 +69,7 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def studied(folder: Path, training: TrainConfig, *options: str) -> PrivacyResult:
     from tritguard.train.fit import train  # noqa: PLC0415 - imports TensorFlow
 
-    train(training, read_dataset(Path(training.data)), folder / "net")
+    train(training, read_dataset(Path(training.data)), folder / "net", all_forms=False)
     done = CliRunner().invoke(app, ["privacy", str(folder / "net"), "--out", str(folder / "out"), *options])
     assert done.exit_code == 0, done.output
     assert "<polyline" in (folder / "out" / "privacy.html").read_text()

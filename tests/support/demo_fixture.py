@@ -28,5 +28,5 @@ def trained_demo(common_temp: Path) -> tuple[Path, TrainRecord]:
 
     data = shortened(load_dataset("fashion-mnist"), tests=1000)
     config = TrainConfig(samples=6500, epochs=2, batch_size=50)
-    out = made_once(common_temp / "trained-demo", lambda folder: train(config, data, folder))
+    out = made_once(common_temp / "trained-demo", lambda folder: train(config, data, folder, all_forms=False))
     return out, TrainRecord.model_validate_json((out / RECORD).read_text())

@@ -48,7 +48,7 @@ def check_flashable(board: Board, port: str | None, bench: Bench | None = None) 
     if board.emulator is None or board.upload or by_bench:
         return
     if bench is not None and port is None:
-        raise BadInputError("a bench is for real boards", where=board.id, fix="leave --bench out for an emulated one")
+        raise BadInputError("a bench is for real boards", where=board.id, fix="leave the bench out for an emulated one")
     if port is not None:
         what = "is emulated only, so nothing can be flashed to a board at a port"
         raise BadInputError(what, where=board.id, fix="leave --port out: the emulated board is started")

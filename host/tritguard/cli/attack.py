@@ -130,6 +130,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     opened.manifest.check_narrow()
     firmware, dataset = open_build(build), read_dataset(data)
     plan.check_installed()
+    for kind, _ in wider:
+        kind.takes(dataset)
     if not live:
         for line in plan.says_left_out():
             console.print(line, soft_wrap=True)

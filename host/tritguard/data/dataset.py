@@ -30,7 +30,7 @@ _MOST_CLASSES = 1 << 16  # far more than a microcontroller tells apart; a larger
 _COMPARED = 8  # recordings of a file whose features are computed again
 _ASTRAY = 1.0  # 16 bits move the features of spoken digits by 0.5 at most; those of another recording are 100 away
 _FILE_FIX = (
-    "give an .npz with x_test, y_test, classes and optionally x_train, y_train, name, input_unit, value_range, licence"
+    "give an .npz with x_test, y_test and optionally classes, x_train, y_train, name, input_unit, value_range, licence"
 )
 
 

@@ -72,6 +72,10 @@ def needs_nothing(_sources: RunSources) -> str | None:
     return None
 
 
+def takes_any(_dataset: Dataset) -> None:
+    """Ask nothing of a data set that every study does not ask."""
+
+
 @dataclass(frozen=True)
 class StudyKind(Generic[P, S]):
     """One of the studies.
@@ -87,6 +91,7 @@ class StudyKind(Generic[P, S]):
         leads: its report is that of the whole run, `report.html`, and takes in the other studies of the model; its
             result is `result.json`.
         needs_tensorflow: it cannot do without TensorFlow.
+        takes: raises BadInputError where it cannot be made of a data set, before anything else is done.
     """
 
     name: str
@@ -97,6 +102,7 @@ class StudyKind(Generic[P, S]):
     missing: Callable[[RunSources], str | None] = needs_nothing
     leads: bool = False
     needs_tensorflow: bool = True
+    takes: Callable[[Dataset], object] = takes_any
 
     @property
     def file(self) -> str:

@@ -25,16 +25,23 @@ PGD_STEPS = 10
 _BATCH = 250  # small, so that what layers put out of it stays in the processor's cache
 
 
-def forms(config: QuantizeConfig) -> dict[str, QuantizeConfig]:
-    """The forms in which a trained network is evaluated, by name. The last one ships."""
+def forms(config: QuantizeConfig, *, all_forms: bool = True) -> dict[str, QuantizeConfig]:
+    """The forms in which a trained network is evaluated, by name. The last one ships; it is the only one if not all."""
     float_form = QuantizeConfig(weights="none", activations="float")
     int8_form = QuantizeConfig(weights="none", activations="int8")
     ternary_form = config.model_copy(update={"activations": "int8"})
-    return {"float": float_form, "int8": int8_form} | ({"ternary": ternary_form} if config.weights != "none" else {})
+    found = {"float": float_form, "int8": int8_form} | ({"ternary": ternary_form} if config.weights != "none" else {})
+    return found if all_forms else dict(list(found.items())[-1:])
 
 
 def evaluate(
-    model: Any, config: TrainConfig, samples: TrainingSet, dataset: Dataset, done: Callable[[], None]
+    model: Any,
+    config: TrainConfig,
+    samples: TrainingSet,
+    dataset: Dataset,
+    done: Callable[[], None],
+    *,
+    all_forms: bool = True,
 ) -> dict[str, Accuracy]:
     """Measure the accuracies of each form of a network, after recomputing its batch-norm statistics and ranges.
 
@@ -45,13 +52,14 @@ def evaluate(
         samples: the samples it was trained on. The first 2,000 give the statistics, the calibration samples the ranges.
         dataset: the data set with the test samples. Clean accuracy is on all of them, PGD's on 256 drawn with the seed.
         done: called after each form.
+        all_forms: measure every form, not only the one that ships; each takes seconds to trace.
 
     Returns:
         The accuracies by the name of the form.
     """
     net = plain(model)
     accuracies = {}
-    for name, form in forms(config.quantize).items():
+    for name, form in forms(config.quantize, all_forms=all_forms).items():
         deployed = quantize(net, form, (samples.grid.low, samples.grid.high))
         with settled(deployed):
             with unrounded(deployed):

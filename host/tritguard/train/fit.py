@@ -47,6 +47,7 @@ def train(
     *,
     show_loss: Callable[[float], None] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    all_forms: bool = True,
 ) -> TrainRecord:
     """Train a network and write it to a folder. A training that was interrupted in this folder continues.
 
@@ -62,6 +63,7 @@ def train(
         progress: called with (steps done, total steps).
         show_loss: called after each step with the mean of the loss over the epoch so far.
         checkpoint_seconds: the time between checkpoints, which is the most work that a kill can cost.
+        all_forms: measure the accuracies of the float and int8 forms too, beside those of the form that ships.
 
     Raises:
         BadInputError: the data set or the weights to start from do not fit, the folder holds a checkpoint of another
@@ -81,12 +83,12 @@ def train(
     }
     loop = Loop(model, config, samples, identity, out / CHECKPOINT)
     norms = norm_layers(model)
-    stages = _Steps(progress, loop.steps + len(norms) + len(forms(config.quantize)))
+    stages = _Steps(progress, loop.steps + len(norms) + len(forms(config.quantize, all_forms=all_forms)))
     state = loop.run(stages.set, _journal(out), checkpoint_seconds, show_loss or (lambda loss: None))
 
     model = stored(model)
     recalibrate(model, input_units(samples.x[:RECALIBRATION_SAMPLES]), stages.advance)
-    evaluation = evaluate(model, config, samples, dataset, stages.advance)
+    evaluation = evaluate(model, config, samples, dataset, stages.advance, all_forms=all_forms)
     record = TrainRecord(
         config=config,
         start_sha256=start_sha256,

@@ -60,7 +60,8 @@ class Plan(Record):
     def _sanity_is_beyond(self) -> Self:
         farthest = NORMS[self.norm].farthest
         if self._sanity is None:
-            raise ValueError(f"norm {self.norm} needs a sanity_eps: how far is far enough depends on the input's size")
+            why = "how far is far enough depends on the input's size"
+            raise ValueError(f"norm {self.norm} needs --sanity-eps (sanity_eps in a configuration): {why}")
         if farthest is not None and max(self.sanity, self.eps[-1] + 1) > farthest:
             raise ValueError(
                 f"no {self.norm} distance on the int8 grid is above {farthest}: sanity_eps can be {farthest} at most, "

@@ -48,6 +48,21 @@ class _Found:
         return self.noise.clips, self.attack.clips, self.doubled.clips
 
 
+def check_recordings(dataset: Dataset) -> Int16:
+    """The recordings of a test set.
+
+    Raises:
+        BadInputError: they are not.
+    """
+    if dataset.sound_test is None:
+        raise BadInputError(
+            "holds no recordings of its test samples, and features alone cannot be played",
+            where=dataset.name,
+            fix="give the folder of the recordings, or an .npz with sound_test; see docs/sound.md",
+        )
+    return dataset.sound_test
+
+
 def study_sound(device: Device, dataset: Dataset, plan: SoundPlan, stages: Stages) -> SoundResult:
     """Attack the recordings of a test set, and ask a device about the features of every clip.
 
@@ -62,16 +77,11 @@ def study_sound(device: Device, dataset: Dataset, plan: SoundPlan, stages: Stage
         DeviceError: the device stopped answering.
     """
     bundle = device.bundle
-    if dataset.sound_test is None:
-        raise BadInputError(
-            "holds no recordings of its test samples, and features alone cannot be played",
-            where=dataset.name,
-            fix="give the folder of the recordings, or an .npz with sound_test; see docs/sound.md",
-        )
+    recordings = check_recordings(dataset)
     check_attackable(bundle.manifest)
     drawn = draw_samples(bundle, dataset, plan.samples, plan.seed)
     checked = check_data(bundle.manifest, dataset=dataset)
-    target = _target(bundle, dataset.sound_test[drawn.indices], drawn.y, plan.seed)
+    target = _target(bundle, recordings[drawn.indices], drawn.y, plan.seed)
     found = _search(target, plan, stages("Attacking the sound on the twin"))
     clips = [target.clips, *(clips for one in found for clips in one.clips)]
     x = np.concatenate([target.front(each) for each in clips])
@@ -193,4 +203,4 @@ def _in_run(plan: SoundPlan, run: RunContext, stages: Stages) -> SoundResult:
         return study_sound(device, run.dataset, plan, stages)
 
 
-SOUND = StudyKind("sound", "sound", SoundPlan, SoundResult, _in_run)
+SOUND = StudyKind("sound", "sound", SoundPlan, SoundResult, _in_run, takes=check_recordings)
