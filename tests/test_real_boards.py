@@ -322,7 +322,7 @@ def test_flash_asks_the_board_once_it_is_back(small_bundle: Bundle, small_build:
             api.flash(small_build, method="dfu", port=board.port, bench=bench)
     with pytest.raises(BadInputError, match="no method; it has emulator"):
         api.flash(small_build)
-    with pytest.raises(BadInputError, match="a bench is for real boards; leave --bench out"):
+    with pytest.raises(BadInputError, match="a bench is for real boards; leave the bench out"):
         api.flash(small_build, bench=Bench(acquire="true"))
 
 

@@ -93,7 +93,7 @@ def make(name: str, settings: Settings) -> Attack:
     known = inspect.signature(factory).parameters
     for key, value in settings.items():
         if key not in known:
-            raise ValueError(f"{name} has no setting {key!r}: {', '.join(known) or 'it has none'}")
+            raise ValueError(f"{name} has no setting {key!r}; it has {', '.join(known) or 'none'}")
         _check(f"{name}.{key}", value, known[key].default)
     return factory(**settings)
 
