@@ -5,6 +5,7 @@ extern "C" {
 #include "commands.h"
 }
 
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -31,6 +32,20 @@ namespace micro
 using namespace micro;
 } // namespace tflite
 using namespace tflite;
+
+/* A library with messages prints them by the C library's printf, which would bring a heap; nobody reads them here. These
+ * stand in for its own, and not for those of a library built without messages, where they are macros. */
+#ifndef MicroPrintf
+__attribute__((weak)) void MicroPrintf(const char *, ...)
+{
+}
+#endif
+
+#ifndef VMicroPrintf
+__attribute__((weak)) void VMicroPrintf(const char *, va_list)
+{
+}
+#endif
 
 /* Why the model does not run; engine_run returns it. */
 enum : uint32_t { RUNS, OPS_NOT_REGISTERED, TENSORS_NOT_ALLOCATED, OTHER_SIZES, INVOKE_FAILED };

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from elftools.elf.elffile import ELFFile
 from typer.testing import CliRunner
 
 from tests.support.device_support import inputs
@@ -24,6 +26,7 @@ from tests.support.shared import ROOT
 from tests.support.stateful import STATEFUL
 from tritguard.boards import load_board
 from tritguard.build import Build, build, open_build
+from tritguard.build.archive import defined_symbols
 from tritguard.build.engine import Library
 from tritguard.build.pio import _explain
 from tritguard.build.project import write_project
@@ -196,27 +199,35 @@ def test_the_adapter_says_why_tflm_does_not_run(lively_bundle: Bundle, arrays: A
 # On an emulated board, with TFLM played by the model's own C.
 
 
-@pytest.fixture(scope="session")
-def played(lively_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tree as TFLM's makefile leaves it."""
+# As TFLM's makefile builds a library, with and without BUILD_TYPE=release.
+KINDS = {"default": (), "release": ("-DTF_LITE_STRIP_ERROR_STRINGS", "-DNDEBUG")}
+
+
+def play(bundle: Bundle, folder: Path, kind: str = "default") -> Path:
+    """A tree as TFLM's makefile leaves it, in a new folder."""
     if shutil.which("arm-none-eabi-g++") is None:
         pytest.skip("arm-none-eabi-g++ is not installed")
-    folder = tmp_path_factory.mktemp("tflm") / "with a blank"
-    folder.mkdir()
     shutil.copytree(HEADERS, folder / "tree")
-    export(lively_bundle, "cmake", folder / "model", prefix="played")
+    export(bundle, "cmake", folder / "model", prefix="played")
     objects = folder / "objects"
     objects.mkdir()
     machine = ["-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=soft", "-ffunction-sections", "-fdata-sections"]
     where = [f"-I{folder / 'model' / 'include'}", f"-I{HEADERS}"]
     sources = map(str, (folder / "model" / "src").glob("*.c"))
     subprocess.run(["arm-none-eabi-gcc", *machine, "-O2", *where, "-c", *sources], check=True, cwd=objects)
-    command = ["arm-none-eabi-g++", *CXX, *machine, *where, "-c", str(ENGINE / "played.cc")]
+    library = [ENGINE / "played.cc", *([] if KINDS[kind] else [ENGINE / "messages.cc"])]
+    command = ["arm-none-eabi-g++", *CXX, *KINDS[kind], *machine, *where, "-c", *map(str, library)]
     subprocess.run(command, check=True, cwd=objects)
     archive = folder / "tree" / LIBRARY_PLACE
     archive.parent.mkdir(parents=True)
     subprocess.run(["arm-none-eabi-ar", "rcs", str(archive), *map(str, objects.glob("*.o"))], check=True)
     return folder / "tree"
+
+
+@pytest.fixture(scope="session")
+def played(lively_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree with the library that docs/tflm.md tells to build."""
+    return play(lively_bundle, tmp_path_factory.mktemp("tflm") / "with a blank")
 
 
 def verb(bundle: Bundle, out: Path, *options: object) -> str:
@@ -282,6 +293,28 @@ def test_a_profile_is_the_native_engines(lively_bundle: Bundle, played_build: Bu
         profile(lively_bundle, played_build)
 
 
+def test_a_release_links_wherever_it_lies(lively_bundle: Bundle, arrays: Arrays, tmp_path: Path) -> None:
+    """A library without messages leaves out what the headers print with; it says so itself, whatever its folder says.
+
+    The one with messages, in `played`, would bring the C library's printf and its heap, which asks for `_sbrk`.
+    """
+    tree = play(lively_bundle, tmp_path / "release", "release")
+    library = find_library(str(tree), BOARD)
+    assert library.defines == ("TF_LITE_STATIC_MEMORY", "TF_LITE_STRIP_ERROR_STRINGS", "NDEBUG")
+    made = build(lively_bundle, BOARD, tmp_path / "build", tflm_engine(lively_bundle, arrays, library))
+    x = inputs(lively_bundle, 3)
+    x[:, 0, 0, 0] = 0
+    with open_device(lively_bundle, made) as device:
+        assert np.array_equal(device.predict(x).scores, predict_apart(lively_bundle.model_path.read_bytes(), x))
+
+
+def test_a_library_with_messages_brings_no_printf(played_build: Build) -> None:
+    with played_build.elf.open("rb") as file:
+        symbols = {symbol.name for symbol in ELFFile(file).get_section_by_name(".symtab").iter_symbols()}
+    assert {"_Z11MicroPrintfPKcz", "_Z12VMicroPrintfPKcSt9__va_list"} <= symbols  # what prints is asked for
+    assert not symbols & {"printed", "vsnprintf", "_vsnprintf_r", "_malloc_r", "_sbrk_r"}
+
+
 def test_a_library_platformio_builds(
     lively_bundle: Bundle, arrays: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,7 +324,8 @@ def test_a_library_platformio_builds(
     library = tmp_path / "tflm"
     export(lively_bundle, "platformio-lib", library, prefix="played")
     shutil.copytree(HEADERS, library / "src", dirs_exist_ok=True)
-    shutil.copyfile(ENGINE / "played.cc", library / "src" / "played.cc")
+    for source in ("played.cc", "messages.cc"):
+        shutil.copyfile(ENGINE / source, library / "src" / source)
     monkeypatch.chdir(tmp_path)
     verb(lively_bundle, tmp_path / "build", "--engine", "tflm", "--tflm", "symlink://tflm", "--arrays", arrays.path)
     made = open_build(tmp_path / "build")
@@ -335,22 +369,67 @@ def test_a_registry_out_of_reach_is_named(tmp_path: Path) -> None:
     assert "cannot reach its registry" in str(error)
 
 
+def library_at(place: Path, *symbols: str) -> Path:
+    """A static library with these names in its index, and nothing else in it."""
+    index = struct.pack(">I", len(symbols)) + bytes(4 * len(symbols)) + b"".join(f"{s}\0".encode() for s in symbols)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(b"!<arch>\n" + f"{'/':<48}{len(index):<10}`\n".encode() + index)
+    return place
+
+
+MESSAGES, OPTIMIZED = "_Z11MicroPrintfPKcz", "_ZN6tflite5micro21Register_CONV_2D_INT8Ev"
+
+
 def test_of_several_libraries_the_boards_is_taken(tmp_path: Path) -> None:
     shutil.copytree(HEADERS, tmp_path / "tree")
     places = {}
     for arch in ("cortex-m4", "cortex-m4+fp", "cortex-m0"):
-        places[arch] = tmp_path / "tree" / LIBRARY_PLACE.replace("cortex-m4", arch)
-        places[arch].parent.mkdir(parents=True)
-        places[arch].touch()
+        places[arch] = library_at(tmp_path / "tree" / LIBRARY_PLACE.replace("cortex-m4", arch), MESSAGES)
     assert find_library(str(tmp_path / "tree"), BOARD).archives == (places["cortex-m4"],)
     assert find_library(str(places["cortex-m4+fp"]), BOARD).archives == (places["cortex-m4+fp"],)
     assert find_library(str(places["cortex-m4+fp"]), BOARD).includes == (tmp_path / "tree",)
-    assert find_library(str(tmp_path / "tree"), BOARD).defines == ("TF_LITE_STATIC_MEMORY",)
-    places["cortex-m4"].parent.parent.rename(tmp_path / "tree/gen/cortex_m_generic_cortex-m4_default_cmsis_nn_gcc")
-    assert find_library(str(tmp_path / "tree"), BOARD).defines == ("TF_LITE_STATIC_MEMORY", "CMSIS_NN")
-    shutil.rmtree(tmp_path / "tree/gen/cortex_m_generic_cortex-m4_default_cmsis_nn_gcc")
+    release = library_at(tmp_path / "tree" / LIBRARY_PLACE.replace("default", "release_cmsis_nn"))
+    with pytest.raises(BadInputError) as refused:
+        find_library(str(tmp_path / "tree"), BOARD)
+    both = ", ".join(str(place.relative_to(tmp_path / "tree")) for place in (places["cortex-m4"], release))
+    assert f"several libraries ({both}); give --tflm the one to link" in str(refused.value)
+    for place in (places["cortex-m4"], release):
+        assert find_library(str(place), BOARD).archives == (place,)
+        place.unlink()
     with pytest.raises(BadInputError, match=r"several libraries .*; give --tflm the one to link"):
         find_library(str(tmp_path / "tree"), BOARD)
+
+
+def test_a_library_says_itself_how_it_was_built(tmp_path: Path) -> None:
+    """Whatever its folder is called."""
+    shutil.copytree(HEADERS, tmp_path / "tree")
+    place = tmp_path / "tree" / LIBRARY_PLACE.replace("default", "release_cmsis_nn")
+    base, release = ("TF_LITE_STATIC_MEMORY",), ("TF_LITE_STRIP_ERROR_STRINGS", "NDEBUG")
+    for symbols, defines in (
+        ((MESSAGES,), base),
+        ((MESSAGES, OPTIMIZED), (*base, "CMSIS_NN")),
+        ((OPTIMIZED,), (*base, "CMSIS_NN", *release)),
+        (("_Z12VMicroPrintfPKcSt9__va_list",), (*base, *release)),
+    ):
+        assert find_library(str(library_at(place, *symbols)), BOARD).defines == defines
+    for content, what in ((b"\x7fELF", "is not a static library"), (b"!<arch>\n", "no index of its symbols")):
+        place.write_bytes(content)
+        with pytest.raises(BadInputError, match=what):
+            find_library(str(place), BOARD)
+
+
+@pytest.mark.parametrize("archiver", ["ar", "arm-none-eabi-ar"])
+@pytest.mark.parametrize("options", ["rcs", "rcsT"])
+def test_the_index_is_that_of_the_archiver(archiver: str, options: str, tmp_path: Path) -> None:
+    compiler = {"ar": "gcc", "arm-none-eabi-ar": "arm-none-eabi-gcc"}[archiver]
+    if shutil.which(archiver) is None or shutil.which(compiler) is None:
+        pytest.skip(f"{archiver} or {compiler} is not installed")
+    (tmp_path / "a.c").write_text(
+        "extern int other; static int inner; int one; int two(void) { return other + inner; }\n"
+    )
+    subprocess.run([compiler, "-c", "a.c"], check=True, cwd=tmp_path)
+    subprocess.run([archiver, options, "some.a", "a.o"], check=True, cwd=tmp_path)
+    assert defined_symbols(tmp_path / "some.a") == {"one", "two"}
 
 
 def test_arrays_of_another_model_are_refused(lively_bundle: Bundle, small_bundle: Bundle, arrays: Arrays) -> None:

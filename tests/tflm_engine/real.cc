@@ -49,6 +49,11 @@ MicroInterpreter::MicroInterpreter(const Model *model, const MicroOpResolver &, 
 } // namespace micro
 } // namespace tflite
 
+/* The package does not show its own to others. Hidden, lest its interpreter print by it. */
+__attribute__((visibility("hidden"), weak)) void MicroPrintf(const char *, ...)
+{
+}
+
 /* Registrations carry their names here and nothing else; hidden, lest the package's take their place. */
 #define TG_INT8(op)                                                                                          \
     __attribute__((visibility("hidden"))) tflite::micro::TFLMRegistration tflite::micro::Register_##op()     \

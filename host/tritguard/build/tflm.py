@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tritguard import __version__
 from tritguard.boards import Board
+from tritguard.build.archive import defined_symbols
 from tritguard.build.engine import C_ONLY, FLAGS, Engine, Library
 from tritguard.emit.bundle import Bundle
 from tritguard.emit.tflm import Arrays
@@ -20,6 +21,11 @@ _THIRD_PARTY = ("tensorflow/lite/micro/tools/make/downloads", "third_party")
 _HEADERS_OF = ("flatbuffers/include", "gemmlowp", "ruy")
 # Without it, TFLM's structs would have other members here than in the library.
 _DEFINES = ("TF_LITE_STATIC_MEMORY",)
+# What the library says of itself. Its folder's name, which says the same, is the user's to change.
+_MESSAGES = "_Z11MicroPrintfPKcz"  # not in a release, whose headers want these macros
+_RELEASE = ("TF_LITE_STRIP_ERROR_STRINGS", "NDEBUG")
+_INT8_ONLY = "Register_CONV_2D_INT8"  # registrations that the headers declare with this macro
+_OPTIMIZED = ("CMSIS_NN",)
 # For these cores TFLM's makefile builds integer code only under another name.
 _TARGET_ARCH = {"cortex-m33": "cortex-m33+nodsp", "cortex-m55": "cortex-m55+nofp"}
 
@@ -73,7 +79,8 @@ def find_library(where: str, board: Board) -> Library:
 
     Raises:
         ToolMissingError: the headers or the library are missing; the message says how to make them.
-        BadInputError: there are several libraries, and not exactly one of them is for the board's core.
+        BadInputError: there are several libraries, and not exactly one of them is for the board's core; or the file is
+            no library.
     """
     place = Path(where).resolve()
     if not place.exists() and ("@" in where or "://" in where):
@@ -85,9 +92,14 @@ def find_library(where: str, board: Board) -> Library:
     third_party = [root / folder / headers for folder in _THIRD_PARTY for headers in _HEADERS_OF]
     includes = [root, *(folder for folder in third_party if folder.is_dir())]
     archive = place if place.is_file() else _archive(place, board)
-    # With this macro, TFLM's headers declare the int8-only registrations that such a library has.
-    optimized = ("CMSIS_NN",) if "cmsis_nn" in archive.parent.parent.name else ()
-    return Library(includes=tuple(includes), archives=(archive,), defines=(*_DEFINES, *optimized))
+    return Library(includes=tuple(includes), archives=(archive,), defines=(*_DEFINES, *_built_with(archive)))
+
+
+def _built_with(archive: Path) -> tuple[str, ...]:
+    """The macros that a library was built with and that TFLM's headers have to see here too."""
+    symbols = defined_symbols(archive)
+    optimized = _OPTIMIZED if any(_INT8_ONLY in symbol for symbol in symbols) else ()
+    return optimized if _MESSAGES in symbols else (*optimized, *_RELEASE)
 
 
 def _from_anywhere(spec: str) -> str:
