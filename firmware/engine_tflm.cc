@@ -15,12 +15,20 @@ extern "C" {
 #include "tensorflow/lite/schema/schema_generated.h"
 
 /* The arrays that 'tritguard convert --to tflm' writes: namespace tflm_model, TFLM_MODEL_DATA,
- * TFLM_MODEL_SHA256, TFLM_MODEL_VARIABLES. */
+ * TFLM_MODEL_SHA256, TFLM_MODEL_VARIABLES, TFLM_MODEL_LAYERS. */
 #include "tflm_model.h"
 
 #if TFLM_MODEL_VARIABLES > 0
 #include "tensorflow/lite/micro/micro_allocator.h"
 #include "tensorflow/lite/micro/micro_resource_variable.h"
+#endif
+
+#ifdef TG_PROFILE
+#include "tensorflow/lite/micro/micro_profiler_interface.h"
+
+extern "C" {
+#include "profile.h"
+}
 #endif
 
 /* Releases of TFLM declare names in different namespaces: the global one, tflite, tflite::micro. */
@@ -83,6 +91,12 @@ __attribute__((weak)) int __aeabi_atexit(void *, void (*)(void *), void *)
 {
     abort();
 }
+
+/* What a library that is no release asserts. The C library's own prints it by stdio, which would bring a heap as well. */
+[[noreturn]] __attribute__((weak)) void __assert_func(const char *, int, const char *, const char *)
+{
+    abort();
+}
 }
 
 /* The size report finds the arena by this symbol. */
@@ -98,8 +112,58 @@ static const uint8_t model_sha256[32] = TFLM_MODEL_SHA256;
 static MicroInterpreter *interpreter;
 static uint32_t failure = OPS_NOT_REGISTERED;
 
+#ifdef TG_PROFILE
+/* TFLM tells its profiler where each op begins and ends, those of subgraphs between the two marks of the op that calls
+ * them. It keeps the ops' order, and there is an element for each op of the model: 0 for what belongs to no layer, 1 + i
+ * for layer i. */
+static const uint16_t layers[] = TFLM_MODEL_LAYERS;
+
+class LayerProfiler : public MicroProfilerInterface
+{
+  public:
+    void begin_inference()
+    {
+        op = 0u;
+        depth = 0u;
+    }
+
+    uint32_t BeginEvent(const char *) override
+    {
+        if ((depth == 0u) && (op < (sizeof layers / sizeof layers[0]))) {
+            if (layers[op] != 0u) {
+                profile_layer(layers[op] - 1u);
+            }
+            op++;
+        }
+        depth++;
+        return 0u;
+    }
+
+    void EndEvent(uint32_t) override
+    {
+        depth--;
+        if (depth == 0u) {
+            profile_outside();
+        }
+    }
+
+  private:
+    uint32_t op = 0u;
+    uint32_t depth = 0u;
+};
+
+alignas(LayerProfiler) static uint8_t profiler_memory[sizeof(LayerProfiler)];
+static LayerProfiler *profiler;
+#define IF_PROFILED(...) , __VA_ARGS__
+#else
+#define IF_PROFILED(...)
+#endif
+
 static uint32_t start(void)
 {
+#ifdef TG_PROFILE
+    profiler = new (place_t{profiler_memory}) LayerProfiler;
+#endif
     auto *const resolver = new (place_t{resolver_memory}) tflm_model::OpResolver;
     if (tflm_model::RegisterOps(*resolver) != kTfLiteOk) {
         return OPS_NOT_REGISTERED;
@@ -108,10 +172,10 @@ static uint32_t start(void)
     MicroAllocator *const allocator = MicroAllocator::Create(arena, sizeof arena);
     MicroResourceVariables *const variables = MicroResourceVariables::Create(allocator, TFLM_MODEL_VARIABLES);
     interpreter = new (place_t{interpreter_memory})
-        MicroInterpreter(GetModel(TFLM_MODEL_DATA), *resolver, allocator, variables);
+        MicroInterpreter(GetModel(TFLM_MODEL_DATA), *resolver, allocator, variables IF_PROFILED(profiler));
 #else
-    interpreter = new (place_t{interpreter_memory})
-        MicroInterpreter(GetModel(TFLM_MODEL_DATA), *resolver, arena, sizeof arena);
+    interpreter = new (place_t{interpreter_memory}) MicroInterpreter(
+        GetModel(TFLM_MODEL_DATA), *resolver, arena, sizeof arena IF_PROFILED(nullptr, profiler));
 #endif
     if (interpreter->AllocateTensors() != kTfLiteOk) {
         return TENSORS_NOT_ALLOCATED;
@@ -153,6 +217,9 @@ uint32_t engine_run(const int8_t *input, int8_t *output, int32_t *)
         return failure;
     }
     (void)memcpy(interpreter->input(0)->data.int8, input, CONFIG_INPUT_BYTES);
+#ifdef TG_PROFILE
+    profiler->begin_inference();
+#endif
     if (interpreter->Invoke() != kTfLiteOk) {
         return INVOKE_FAILED;
     }

@@ -22,6 +22,7 @@ from elftools.elf.elffile import ELFFile
 from typer.testing import CliRunner
 
 from tests.support.device_support import inputs
+from tests.support.known_models import big_ternary_model
 from tests.support.shared import ROOT
 from tests.support.stateful import STATEFUL
 from tritguard.boards import load_board
@@ -35,12 +36,16 @@ from tritguard.cli import app
 from tritguard.device import Device, open_device
 from tritguard.emit import Bundle, write_bundle
 from tritguard.emit.tflm import Arrays, write_arrays
+from tritguard.emit.tflm.layers import golden_ops
+from tritguard.emit.tflm.trust import array_in, trusted_arrays
 from tritguard.errors import BadInputError, BuildError, DeviceError, ToolMissingError
 from tritguard.evaluate.robustness.symptoms import differing
 from tritguard.export import export
+from tritguard.files import scratch_folder
 from tritguard.oracle import oracle_available, predict_apart
 from tritguard.predictor import Int8
 from tritguard.profile import profile
+from tritguard.report.profile import page
 from tritguard.twin import Twin
 
 pytest_plugins = ("tests.support.device_fixtures",)
@@ -90,26 +95,44 @@ for number, sample in enumerate(x):
     out = (ctypes.c_int8 * int(sys.argv[4]))()
     ran.append(engine.engine_run(sample.ctypes.data_as(ctypes.c_void_p), out, None))
     scores.append(np.array(out))
-np.savez(sys.argv[3], scores=scores, ran=ran, name=engine.engine_name(), arena=engine.engine_arena_bytes())
+told = []
+if hasattr(engine, "told"):
+    count = ctypes.c_uint32.in_dll(engine, "told_count").value
+    told = np.array((ctypes.c_uint32 * 4096).in_dll(engine, "told"))[:count]
+np.savez(
+    sys.argv[3], scores=scores, ran=ran, name=engine.engine_name(), arena=engine.engine_arena_bytes(), told=told
+)
 """
 
 
 def run_adapter(
-    bundle: Bundle, arrays: Arrays, x: Int8, folder: Path, *, outputs: int = 5, scores: int = 5, frames: int = 0
+    bundle: Bundle,
+    arrays: Arrays,
+    x: Int8,
+    folder: Path,
+    *,
+    outputs: int = 5,
+    scores: int = 5,
+    frames: int = 0,
+    profile: bool = False,
 ) -> dict[str, np.ndarray]:
     """engine_tflm.cc, compiled as in a firmware, with the interpreter of the tflite-micro package.
 
-    outputs: what the firmware takes the outputs for; scores: how many there are; frames: those of a stream.
+    outputs: what the firmware takes the outputs for; scores: how many there are; frames: those of a stream; profile:
+    note, in `told`, what the profiler is told: 1 and the layer that begins, or 0 for an op's end.
     """
     if shutil.which("g++") is None:
         pytest.skip("g++ is not installed")
     folder.mkdir()
-    write_project(folder, bundle, BOARD, tflm_engine(bundle, arrays, Library()))
+    write_project(folder, bundle, BOARD, tflm_engine(bundle, arrays, Library(), profile=profile))
     config = folder / "src" / "config.h"
     config.write_text(config.read_text().replace(f"OUTPUT_BYTES {scores}u", f"OUTPUT_BYTES {outputs}u"))
     library, samples, out = folder / "engine.so", folder / "x.npy", folder / "out.npz"
     sources = [folder / "src" / "engine_tflm.cc", *(folder / "src" / "model").glob("*.cc"), ENGINE / "real.cc"]
-    command = ["g++", *CXX, "-shared", "-fPIC", "-DTF_LITE_STATIC_MEMORY", "-isystem", HEADERS]
+    flags = []
+    if profile:
+        sources, flags = [*sources, ENGINE / "told.cc"], ["-DTG_PROFILE"]
+    command = ["g++", *CXX, *flags, "-shared", "-fPIC", "-DTF_LITE_STATIC_MEMORY", "-isystem", HEADERS]
     command += [f"-I{folder / 'src'}", f"-I{folder / 'src' / 'model'}", *sources, "-o", library]
     subprocess.run([*map(str, command)], check=True)
     np.save(samples, x)
@@ -147,6 +170,25 @@ def test_the_adapter_begins_streams_as_tflm_does(tmp_path: Path) -> None:
     ran = run_adapter(bundle, arrays, flat, tmp_path / "p", outputs=scores, scores=scores, frames=12)
     assert not ran["ran"].any()
     assert np.array_equal(ran["scores"].reshape(4, 12, -1), predict_apart(content, x))
+
+
+def test_tflm_tells_a_profiler_of_every_op(tmp_path: Path) -> None:
+    """TFLM itself does: of DECODE ops as of the layer that they work for, and nothing of what CALL_ONCE calls."""
+    for name, content in (("ternary", big_ternary_model()), ("variables", STATEFUL["set to another value"]())):
+        bundle = write_bundle(content, tmp_path / name / "bundle", name=name)
+        arrays = write_arrays(content, tmp_path / name / "arrays", name=name)
+        manifest = bundle.manifest
+        x = np.random.default_rng(3).integers(-128, 128, (2, *manifest.input.shape), dtype=np.int8)
+        outputs = manifest.output_bytes
+        ran = run_adapter(
+            bundle, arrays, x, tmp_path / name / "p", outputs=outputs, scores=outputs, frames=2, profile=True
+        )
+        assert not ran["ran"].any()
+        known = {layer.index for layer in manifest.layers}
+        ops = golden_ops(content, array_in(arrays, trusted_arrays(arrays)))
+        once = [told for op in ops for told in ([1 + op, 0] if op in known else [0])]
+        assert ran["told"].tolist() == 2 * once
+        assert (len(ops) > len(set(ops))) == (name == "ternary")
 
 
 _CALL_MAIN = """
@@ -214,7 +256,8 @@ def play(bundle: Bundle, folder: Path, kind: str = "default") -> Path:
     machine = ["-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=soft", "-ffunction-sections", "-fdata-sections"]
     where = [f"-I{folder / 'model' / 'include'}", f"-I{HEADERS}"]
     sources = map(str, (folder / "model" / "src").glob("*.c"))
-    subprocess.run(["arm-none-eabi-gcc", *machine, "-O2", *where, "-c", *sources], check=True, cwd=objects)
+    marks = ["-DPLAYED_LAYER(layer)=played_layer(layer)", "-include", str(ENGINE / "played.h")]
+    subprocess.run(["arm-none-eabi-gcc", *machine, "-O2", *marks, *where, "-c", *sources], check=True, cwd=objects)
     library = [ENGINE / "played.cc", *([] if KINDS[kind] else [ENGINE / "messages.cc"])]
     command = ["arm-none-eabi-g++", *CXX, *KINDS[kind], *machine, *where, "-c", *map(str, library)]
     subprocess.run(command, check=True, cwd=objects)
@@ -288,9 +331,39 @@ def test_a_failing_engine_is_one_error(lively_bundle: Bundle, played_device: Dev
     assert played_device.predict(x).scores.shape == (1, 5)
 
 
-def test_a_profile_is_the_native_engines(lively_bundle: Bundle, played_build: Build) -> None:
-    with pytest.raises(BadInputError, match="the engine 'tflm' does not tell its layers apart"):
-        profile(lively_bundle, played_build)
+def test_a_profile_counts_tflm_as_a_whole(lively_bundle: Bundle, played_build: Build, tmp_path: Path) -> None:
+    found = profile(lively_bundle, played_build)
+    assert (found.engine, found.method, found.layers) == ("tflm", "counted", ())
+    assert found.total == found.outside
+    assert found.total.instructions == sum(part.work.instructions or 0 for part in found.outside_functions) > 10_000
+    assert "played_model_run" in {part.name for part in found.outside_functions}
+    done = CliRunner().invoke(app, ["profile", str(lively_bundle.path), str(played_build.path), "-o", str(tmp_path)])
+    assert "in TensorFlow Lite Micro: one inference, counted exactly" in " ".join(done.stdout.split())
+    assert "layer by layer: build with --profile, and profile that" in done.stdout
+    assert "played" in (tmp_path / "profile.html").read_text()
+
+
+def test_a_profile_times_tflms_ops(lively_bundle: Bundle, played: Path, played_build: Build, tmp_path: Path) -> None:
+    """By its profiler, which learns of each op in turn: the played library's work is that of the native engine."""
+    verb(lively_bundle, tmp_path / "b", "--engine", "tflm", "--tflm", played, "--profile")
+    timed, whole = profile(lively_bundle, open_build(tmp_path / "b")), profile(lively_bundle, played_build)
+    assert (timed.engine, timed.method) == ("tflm", "timed")
+    with scratch_folder() as folder:
+        native = profile(lively_bundle, build(lively_bundle, BOARD, folder / "native"))
+    assert [layer.layer for layer in timed.layers] == [layer.layer for layer in native.layers]
+    for ours, theirs in zip(native.layers, timed.layers, strict=True):
+        assert ours.work.instructions is not None
+        assert theirs.work.instructions == pytest.approx(ours.work.instructions, rel=0.1, abs=60)
+        assert (theirs.op, theirs.flash_bytes, theirs.arena_bytes) == (ours.op, 0, 0)
+    assert timed.total.instructions == pytest.approx(whole.total.instructions, rel=0.05)
+    assert sum(layer.work.ticks or 0 for layer in timed.layers) + (timed.outside.ticks or 0) == timed.total.ticks
+    assert "layer by layer" not in page(timed)
+
+
+def test_a_release_has_no_profiler(lively_bundle: Bundle, tmp_path: Path) -> None:
+    tree = play(lively_bundle, tmp_path / "release", "release")
+    with pytest.raises(BadInputError, match="BUILD_TYPE=release, which leaves out what tells a profiler"):
+        verb(lively_bundle, tmp_path / "b", "--engine", "tflm", "--tflm", tree, "--profile")
 
 
 def test_a_release_links_wherever_it_lies(lively_bundle: Bundle, arrays: Arrays, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 import tflite
 from elftools.elf.elffile import ELFFile
 
-from tests.support.known_models import any_edges, edged, several, ternary_model, wide_edges
+from tests.support.known_models import any_edges, big_ternary_model, edged, several, ternary_model, wide_edges
 from tests.support.schemas import assert_conforms
 from tests.support.shared import ROOT, shared_file
 from tests.support.stateful import lstm, svdf
@@ -391,12 +391,6 @@ def test_an_array_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(MismatchError, match="nothing is written"):
         write_arrays(big_ternary_model(), tmp_path / "a", name="x")
     assert list(tmp_path.iterdir()) == []
-
-
-def big_ternary_model() -> bytes:
-    builder = ModelBuilder((4, 4, 16), 0.5, 0)
-    weights = (np.random.default_rng(2).integers(-1, 2, (16, 3, 3, 16)) * 127).astype(np.int8)
-    return builder.build(builder.conv(builder.input, weights, [0.01] * 16, None, (1.0, 0)))
 
 
 def test_without_the_interpreter_only_the_golden_model_is_written(
