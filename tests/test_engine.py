@@ -176,7 +176,7 @@ def test_tflm_tells_a_profiler_of_every_op(tmp_path: Path) -> None:
     """TFLM itself does: of DECODE ops as of the layer that they work for, and nothing of what CALL_ONCE calls."""
     for name, content in (("ternary", big_ternary_model()), ("variables", STATEFUL["set to another value"]())):
         bundle = write_bundle(content, tmp_path / name / "bundle", name=name)
-        arrays = write_arrays(content, tmp_path / name / "arrays", name=name)
+        arrays = write_arrays(content, tmp_path / name / "arrays", name=name, has_decode=True)
         manifest = bundle.manifest
         x = np.random.default_rng(3).integers(-128, 128, (2, *manifest.input.shape), dtype=np.int8)
         outputs = manifest.output_bytes
