@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -81,13 +82,12 @@ def table(profile: Profile) -> Group:
             _known_bytes(profile, layer.flash_bytes),
             _known_bytes(profile, layer.arena_bytes),
         )
-    outside = f"outside of the layers: {_number(unit.of(profile.outside))} {unit.name}"
+    outside = [f"outside of the layers: {_number(unit.of(profile.outside))} {unit.name}"] if profile.layers else []
     return Group(
         Text(_heading(profile), style="bold"),
         grid,
         *_where(unit, profile),
-        Text(outside, style="dim"),
-        *(Text(line, style="dim") for line in _whole(unit, profile)),
+        *(Text(line, style="dim") for line in (*outside, *_whole(unit, profile))),
     )
 
 
@@ -96,7 +96,7 @@ def _whole(unit: Unit, profile: Profile) -> list[str]:
     if not profile.outside_functions:
         return []
     named = ", ".join(_shares(unit, profile.outside_functions, profile.outside, _NAMED_IN_ALL))
-    return [printable(named), "layer by layer: build with --profile, and profile that"]
+    return [f"by function: {printable(named)}", "layer by layer: build with --profile, and profile that"]
 
 
 def _where(unit: Unit, profile: Profile) -> list[Table]:
@@ -178,8 +178,19 @@ def _functions(unit: Unit, layer: LayerWork) -> list[str]:
 
 def _shares(unit: Unit, functions: Sequence[FunctionWork], work: Work, most: int) -> list[str]:
     whole = unit.of(work) or 1
-    shares = [(part.name, 100 * (unit.of(part.work) or 0) / whole) for part in functions[:most]]
+    shares = [(_readable(part.name), 100 * (unit.of(part.work) or 0) / whole) for part in functions[:most]]
     return [f"{name} {share:.0f} %" for name, share in shares if share >= _LEAST_PERCENT]
+
+
+def _readable(symbol: str) -> str:
+    """A function's name without its parameters where C++ has mangled it: `tflite::Run` of `_ZN6tflite3RunEv`."""
+    rest = re.sub("^_Z(NK?)?", "", symbol)
+    parts: list[str] = []
+    while rest != symbol and (length := re.match("[0-9]+", rest)):
+        end = length.end() + int(length[0])
+        parts.append(rest[length.end() : end])
+        rest = rest[end:]
+    return "::".join(parts) or symbol
 
 
 def _share(unit: Unit, work: Work, profile: Profile) -> float:
