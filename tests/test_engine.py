@@ -548,10 +548,24 @@ def test_a_compiler_without_cxx_headers_is_named(
 
 
 def test_a_real_tflm(lively_bundle: Bundle, tmp_path: Path) -> None:
+    """With messages and as a release, whichever the checkout holds."""
     place = os.environ.get("TRITGUARD_TFLM")
     if not place:
         pytest.skip("TRITGUARD_TFLM names no tflite-micro checkout with a library for cortex-m4")
-    verb(lively_bundle, tmp_path / "build", "--engine", "tflm", "--tflm", place)
-    x = inputs(lively_bundle, 20)
-    with open_device(lively_bundle, open_build(tmp_path / "build")) as device:
-        assert np.array_equal(device.predict(x).scores, predict_apart(lively_bundle.model_path.read_bytes(), x))
+    found = [str(file) for file in Path(place).rglob("gen/*_cortex-m4_*/lib/libtensorflow-microlite.a")]
+    for number, library in enumerate(found or [place]):
+        out = tmp_path / str(number)
+        verb(lively_bundle, out / "build", "--engine", "tflm", "--tflm", library)
+        made = open_build(out / "build")
+        x = inputs(lively_bundle, 20)
+        with open_device(lively_bundle, made) as device:
+            assert np.array_equal(device.predict(x).scores, predict_apart(lively_bundle.model_path.read_bytes(), x))
+        whole = profile(lively_bundle, made).total.instructions
+        if "TF_LITE_STRIP_ERROR_STRINGS" in find_library(library, BOARD).defines:
+            continue
+        verb(lively_bundle, out / "timed", "--engine", "tflm", "--tflm", library, "--profile")
+        timed = profile(lively_bundle, open_build(out / "timed"))
+        assert timed.total.instructions == pytest.approx(whole, rel=0.05)
+        assert [layer.layer for layer in timed.layers] == sorted(
+            {layer.index for layer in lively_bundle.manifest.layers}
+        )
