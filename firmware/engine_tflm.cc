@@ -15,7 +15,8 @@ extern "C" {
 #include "tensorflow/lite/schema/schema_generated.h"
 
 /* The arrays that 'tritguard convert --to tflm' writes: namespace tflm_model, TFLM_MODEL_DATA,
- * TFLM_MODEL_SHA256, TFLM_MODEL_VARIABLES, TFLM_MODEL_LAYERS. */
+ * TFLM_MODEL_SHA256, TFLM_MODEL_VARIABLES, TFLM_MODEL_LAYERS, tflm_input,
+ * tflm_output. */
 #include "tflm_model.h"
 
 #if TFLM_MODEL_VARIABLES > 0
@@ -159,6 +160,51 @@ static LayerProfiler *profiler;
 #define IF_PROFILED(...)
 #endif
 
+/* From steps to the elements of a model's input, and from those of its output to steps. A uint8 is its step moved by 128; a
+ * float32 is the value that the step stands for, which the model's own QUANTIZE turns into the step again. */
+template <typename Edge, typename T> static void enter(T *to, const T *from, size_t count)
+{
+    (void)memcpy(to, from, count * sizeof(T));
+}
+
+template <typename Edge> static void enter(uint8_t *to, const int8_t *from, size_t count)
+{
+    for (size_t i = 0u; i < count; i++) {
+        to[i] = static_cast<uint8_t>(static_cast<uint8_t>(from[i]) ^ 0x80u);
+    }
+}
+
+template <typename Edge, typename T> static void enter(float *to, const T *from, size_t count)
+{
+    for (size_t i = 0u; i < count; i++) {
+        to[i] = Edge::scale * static_cast<float>(from[i] - Edge::zero_point);
+    }
+}
+
+template <typename Edge, typename T> static void leave(T *to, const T *from, size_t count)
+{
+    (void)memcpy(to, from, count * sizeof(T));
+}
+
+template <typename Edge> static void leave(int8_t *to, const uint8_t *from, size_t count)
+{
+    for (size_t i = 0u; i < count; i++) {
+        to[i] = static_cast<int8_t>(from[i] ^ 0x80u);
+    }
+}
+
+template <typename Edge, typename T> static void leave(T *to, const float *from, size_t count)
+{
+    for (size_t i = 0u; i < count; i++) {
+        const float steps = from[i] / Edge::scale;
+        to[i] =
+            static_cast<T>(static_cast<int32_t>(steps + ((steps < 0.0f) ? -0.5f : 0.5f)) + Edge::zero_point);
+    }
+}
+
+constexpr size_t INPUT_STEPS = CONFIG_INPUT_BYTES / sizeof(tflm_input::step);
+constexpr size_t OUTPUT_STEPS = CONFIG_OUTPUT_BYTES / sizeof(tflm_output::step);
+
 static uint32_t start(void)
 {
 #ifdef TG_PROFILE
@@ -180,8 +226,8 @@ static uint32_t start(void)
     if (interpreter->AllocateTensors() != kTfLiteOk) {
         return TENSORS_NOT_ALLOCATED;
     }
-    const bool sizes_fit = (interpreter->input(0)->bytes == CONFIG_INPUT_BYTES) &&
-                           (interpreter->output(0)->bytes == CONFIG_OUTPUT_BYTES);
+    const bool sizes_fit = (interpreter->input(0)->bytes == (INPUT_STEPS * sizeof(tflm_input::element))) &&
+                           (interpreter->output(0)->bytes == (OUTPUT_STEPS * sizeof(tflm_output::element)));
     return sizes_fit ? RUNS : OTHER_SIZES;
 }
 
@@ -216,13 +262,19 @@ uint32_t engine_run(const int8_t *input, int8_t *output, int32_t *)
     if (failure != RUNS) {
         return failure;
     }
-    (void)memcpy(interpreter->input(0)->data.int8, input, CONFIG_INPUT_BYTES);
+    void *const in = interpreter->input(0)->data.int8;
+    const void *const steps_in = input;
+    enter<tflm_input>(static_cast<tflm_input::element *>(in), static_cast<const tflm_input::step *>(steps_in),
+                      INPUT_STEPS);
 #ifdef TG_PROFILE
     profiler->begin_inference();
 #endif
     if (interpreter->Invoke() != kTfLiteOk) {
         return INVOKE_FAILED;
     }
-    (void)memcpy(output, interpreter->output(0)->data.int8, CONFIG_OUTPUT_BYTES);
+    const void *const out = interpreter->output(0)->data.int8;
+    void *const steps_out = output;
+    leave<tflm_output>(static_cast<tflm_output::step *>(steps_out),
+                       static_cast<const tflm_output::element *>(out), OUTPUT_STEPS);
     return RUNS;
 }

@@ -22,9 +22,10 @@ from elftools.elf.elffile import ELFFile
 from typer.testing import CliRunner
 
 from tests.support.device_support import inputs
-from tests.support.known_models import big_ternary_model
+from tests.support.known_models import big_ternary_model, edged
 from tests.support.shared import ROOT
 from tests.support.stateful import STATEFUL
+from tests.support.wide import WideBuilder
 from tritguard.boards import load_board
 from tritguard.build import Build, build, open_build
 from tritguard.build.archive import defined_symbols
@@ -42,7 +43,7 @@ from tritguard.errors import BadInputError, BuildError, DeviceError, ToolMissing
 from tritguard.evaluate.robustness.symptoms import differing
 from tritguard.export import export
 from tritguard.files import scratch_folder
-from tritguard.oracle import oracle_available, predict_apart
+from tritguard.oracle import oracle_available, predict_apart, probes
 from tritguard.predictor import Int8
 from tritguard.profile import profile
 from tritguard.report.profile import page
@@ -92,7 +93,7 @@ x, scores, ran = np.load(sys.argv[2]), [], []
 for number, sample in enumerate(x):
     if int(sys.argv[5]) and number % int(sys.argv[5]) == 0:
         engine.engine_reset()
-    out = (ctypes.c_int8 * int(sys.argv[4]))()
+    out = (ctypes.c_int8 * int(sys.argv[4])).from_buffer(np.zeros(1 + int(sys.argv[4]) // 2, np.int16))
     ran.append(engine.engine_run(sample.ctypes.data_as(ctypes.c_void_p), out, None))
     scores.append(np.array(out))
 told = []
@@ -170,6 +171,32 @@ def test_the_adapter_begins_streams_as_tflm_does(tmp_path: Path) -> None:
     ran = run_adapter(bundle, arrays, flat, tmp_path / "p", outputs=scores, scores=scores, frames=12)
     assert not ran["ran"].any()
     assert np.array_equal(ran["scores"].reshape(4, 12, -1), predict_apart(content, x))
+
+
+def wide_edged(kind: str) -> bytes:
+    """A dense layer of int16 activations, whose golden edges are INT16 or FLOAT32."""
+    rng = np.random.default_rng(7)
+    builder = WideBuilder((6,), 0.0005, 0)
+    tensor = builder.from_float() if kind == "FLOAT32" else builder.input
+    tensor = builder.dense(tensor, rng.integers(-127, 128, (5, 6), dtype=np.int8), [0.01], None, (0.0004, 0))
+    return builder.build(builder.as_float(tensor) if kind == "FLOAT32" else tensor)
+
+
+@pytest.mark.parametrize("kind", ["UINT8", "FLOAT32", "wide INT16", "wide FLOAT32"])
+def test_the_adapter_carries_edges_of_other_types(kind: str, tmp_path: Path) -> None:
+    """The protocol has steps; the file's own edges are between them and TFLM's ops."""
+    wide = kind.removeprefix("wide ")
+    content = edged(kind) if wide == kind else wide_edged(wide)
+    bundle = write_bundle(content, tmp_path / "bundle", name="edges")
+    manifest = bundle.manifest
+    arrays = write_arrays(content, tmp_path / "arrays", name="edges")
+    x = probes(manifest.input_shape, 60, manifest.input_dtype)
+    steps = manifest.output_bytes
+    ran = run_adapter(bundle, arrays, x, tmp_path / "p", outputs=steps, scores=steps)
+    assert not ran["ran"].any()
+    expected = predict_apart(content, x)
+    assert len(np.unique(expected, axis=0)) > 20
+    assert ran["scores"].tobytes() == expected.tobytes()
 
 
 def test_tflm_tells_a_profiler_of_every_op(tmp_path: Path) -> None:

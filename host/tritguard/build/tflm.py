@@ -67,6 +67,7 @@ def tflm_engine(bundle: Bundle, arrays: Arrays, library: Library, *, profile: bo
         "id": manifest.identifier,
         "sha256": bytes.fromhex(manifest.model_sha256),
         "variables": manifest.variables,
+        "edges": {"input": bundle.manifest.input, "output": bundle.manifest.output},
         "layers": _layers(bundle, array_in(arrays, files)) if profile else (),
     }
     flags = (*(flag for flag in FLAGS if flag not in C_ONLY), "-std=c++17")
