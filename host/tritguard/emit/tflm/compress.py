@@ -20,8 +20,8 @@ _METADATA_BYTES = 16  # in front of each tensor's tables
 _DECODE_BYTES = 320
 _DECODE_FLASH_BYTES = 112
 _MOST_VALUES = 4
-DECODE_CODE_BYTES = 18_336
-"""Flash that DECODE's own code takes once, on a Cortex-M4 in a release of TFLM; with messages it is some 3 KB more."""
+DECODE_CODE_BYTES = 18_524
+"""Flash that DECODE's own code takes once, on a Cortex-M4 in a release of TFLM; with messages 3,256 B more."""
 
 
 @dataclass(frozen=True)
