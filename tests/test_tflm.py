@@ -425,8 +425,8 @@ def test_without_the_interpreter_only_the_golden_model_is_written(
     with pytest.raises(ToolMissingError, match="compressed weights cannot be verified"):
         write_arrays(big_ternary_model(192), tmp_path / "a", name="x")
     assert list(tmp_path.iterdir()) == []
-    for options in ({"uncompressed": True}, {}):  # what does not pay is left as it is
-        arrays = write_arrays(big_ternary_model(), tmp_path / "a", name="x", **options)
+    for uncompressed in (True, False):  # what does not pay is left as it is
+        arrays = write_arrays(big_ternary_model(), tmp_path / "a", name="x", uncompressed=uncompressed)
         assert written(arrays) == big_ternary_model()
         assert (arrays.manifest.verified_against_oracle, arrays.manifest.arena) == (0, None)
     header = arrays.path / "x_arena.h"
