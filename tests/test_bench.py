@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +66,20 @@ def test_the_bench_fails_where_a_figure_is_missed() -> None:
     assert "ad-ternary/mps2-an386" in done.stdout, done.stderr
     assert done.returncode == ("MISSED" in done.stdout)
     assert subprocess.run([*command, "nothing"], cwd=ROOT, capture_output=True, check=False).returncode == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "lacking"),
+    [(["attacks", "--only", "dscnn_int8", "--workers", "1"], "gsc_kws01.npz"), (["robustness", "digits"], "fsdd.npz")],
+)
+def test_a_bench_says_in_a_line_what_it_lacks(arguments: list[str], lacking: str, tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow", reason="attacks need the extra 'attack'")
+    command = [sys.executable, "-m", "tests.bench", *arguments, "--out", str(tmp_path / "out")]
+    environment = os.environ | {"TRITGUARD_SHARED": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch(rf"error: .*{re.escape(lacking)}.*TRITGUARD_SHARED.*\n", done.stderr)
 
 
 def test_the_table_of_attacks_names_the_goals_it_misses() -> None:

@@ -139,14 +139,15 @@ def test_mistakes_are_one_line(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "end", "words"),
     [
-        (["train", "-o", "{out}"], "start the same command again to go on"),
-        (["build", "{bundle}", "-o", "{out}"], "nothing was written"),
+        (["train", "-o", "{out}"], signal.SIGINT, "interrupted; start the same command again to go on"),
+        (["build", "{bundle}", "-o", "{out}"], signal.SIGINT, "interrupted; nothing was written"),
+        (["build", "{bundle}", "-o", "{out}"], signal.SIGTERM, "ended; nothing was written"),
     ],
 )
 def test_an_interrupted_verb_says_what_it_leaves(
-    arguments: list[str], words: str, small_bundle: Bundle, tmp_path: Path
+    arguments: list[str], end: signal.Signals, words: str, small_bundle: Bundle, tmp_path: Path
 ) -> None:
     places = {"bundle": small_bundle.path, "out": tmp_path / "out"}
     command = [sys.executable, "-c", INTERRUPTIBLE, *(argument.format_map(places) for argument in arguments)]
@@ -154,9 +155,9 @@ def test_an_interrupted_verb_says_what_it_leaves(
     while not any(tmp_path.iterdir()):  # it has begun
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(end)
     _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (130, f"interrupted; {words}\n")
+    assert (process.returncode, errors) == (128 + end, f"{words}\n")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from tests.support.robustness_result import BLIND, CLASSES, EPS, N, control_with, make_result
@@ -18,6 +20,7 @@ from tritguard.errors import BadInputError
 from tritguard.evaluate.study import Rate
 from tritguard.report.compare import to_html
 from tritguard.report.lines import round_ticks
+from tritguard.report.study import Grid, Page, Section, tables
 
 
 def write(path: Path, **changes: Any) -> Path:
@@ -187,3 +190,14 @@ def test_nothing_is_cut_in_a_narrow_terminal(tmp_path: Path) -> None:
 )
 def test_ticks_are_round(low: float, high: float, ticks: tuple[float, ...]) -> None:
     assert round_ticks(low, high) == pytest.approx(ticks)
+
+
+def test_a_code_stays_whole_in_a_narrow_table() -> None:
+    """It is what is looked up."""
+    grid = Grid(
+        ("name", "status", "words"), (("n" * 30, "degraded: LITTLE_EVIDENCE; otherwise", "word " * 20),), left=2
+    )
+    console = Console(width=50, record=True, file=StringIO())
+    console.print(*tables(Page("a title", "", [Section("a heading", grid=grid)])))
+    shown = console.export_text()
+    assert "LITTLE_EVIDENCE;" in shown and max(map(len, shown.splitlines())) <= 50

@@ -332,7 +332,8 @@ def test_conversion_is_silent_and_does_without_scikit_learn(tmp_path: Path) -> N
     path = saved(randomise(dscnn(), 0), tmp_path)
     np.savez(tmp_path / "calibration.npz", x=pixels())
     code = (
-        "import sys; from pathlib import Path; from tritguard.convert import keras_to_tflite; "
+        "import logging, sys; logging.basicConfig(stream=sys.stdout); "  # Python's log is seen, as in a notebook
+        "from pathlib import Path; from tritguard.convert import keras_to_tflite; "
         "assert len(keras_to_tflite(Path(sys.argv[1]), Path(sys.argv[2]))) > 1000; "
         "assert 'sklearn' not in sys.modules; import sklearn"
     )

@@ -20,6 +20,7 @@ from tritguard.data import Dataset, write_dataset
 from tritguard.emit import Bundle
 from tritguard.evaluate.deployment.checks import check
 from tritguard.evaluate.deployment.result import DeploymentResult, OracleComparison
+from tritguard.evaluate.samples import class_names
 from tritguard.evaluate.study import Confirmation, Rate
 from tritguard.report.registry import to_html
 from tritguard.report.wording import status_meaning
@@ -150,3 +151,13 @@ def test_doubts_have_codes() -> None:
     }  # fmt: skip
     fine = seen.model_copy(update={"inputs": 200, "mismatched_inputs": 0})
     assert [issue.code for issue in check(Rate.of(180, 200), 0.4, fine, None)] == ["NO_ORACLE"]
+
+
+def test_classes_that_nobody_names_have_numbers(small_bundle: Bundle, small_build: Build, tmp_path: Path) -> None:
+    """The data may name fewer classes than the model has outputs, or more."""
+    x, labels = inputs(small_bundle, 20), np.arange(20) % 2
+    few = Dataset("few", x, labels, ("no", "yes"), "steps", "none")
+    found = api.evaluate(small_bundle, small_build, few, tmp_path / "few")
+    assert found.classes == ("no", "yes", "2", "3", "4")
+    many = Dataset("many", x, labels, tuple("abcdefg"), "steps", "none")
+    assert class_names(small_bundle.manifest, many) == tuple("abcde")

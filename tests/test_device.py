@@ -210,7 +210,7 @@ def test_another_model_on_the_board_is_refused(
     small_bundle: Bundle, small_build: Build, firmware: Builder, tmp_path: Path
 ) -> None:
     other = changed_bundle(small_bundle, tmp_path / "other", model_sha256="0" * 64)
-    with pytest.raises(BadInputError, match="another bundle"):
+    with pytest.raises(BadInputError, match=r"another bundle than .*other; give the bundle that it was built from"):
         connect("socket://127.0.0.1:1", other, small_build)
     record = small_build.record
     wrong_model = Build(small_build.path, record.model_copy(update={"model_sha256": "0" * 64}))

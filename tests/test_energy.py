@@ -200,7 +200,7 @@ def test_the_pin_is_high_while_the_model_runs(
 
 def test_a_mark_has_to_be_a_pin_that_the_driver_can_set() -> None:
     for board, pin, words in (
-        ("netduinoplus2", "D3", "'D3' is not written as in 'PA5'"),
+        ("netduinoplus2", "D3", "mark: 'D3' is not written as in 'PA5'"),
         ("mps2-an386", "D3", "the driver cmsdk sets no pin"),
     ):
         with pytest.raises(BadInputError, match=words):

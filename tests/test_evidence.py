@@ -568,6 +568,9 @@ def test_what_cannot_be_printed_is_named(run: Path, tmp_path: Path, monkeypatch:
 
 def test_hashes_alone_can_be_filed(run: Path, tmp_path: Path) -> None:
     manifest = evidence(run, tmp_path / "thin", hashes_only=True, pdf=False)
+    readme = (tmp_path / "thin" / "README.md").read_text()
+    assert "nothing can be asked again" in readme and "--repeat" not in readme
+    assert re.search("^- Bound: .*\n- Range of the data: .*\n- Knowledge: ", readme, re.MULTILINE)
     assert not verify(tmp_path / "thin")[1]
     assert not {"model/model.tflite", "firmware/firmware.bin", "inputs.npz"} & set(manifest.files)
     assert all(part.sha256 for part in manifest.parts) and not any(part.file for part in manifest.parts[2:])

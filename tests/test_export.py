@@ -352,6 +352,9 @@ def test_only_an_untouched_export_is_replaced(lively_bundle: Bundle, tmp_path: P
         export(lively_bundle, "zephyr", tmp_path / "net")
     with pytest.raises(BadInputError, match="is no untouched export"):
         export(lively_bundle, "zephyr", lively_bundle.path)
+    (example.parent / "manifest.json").mkdir()
+    with pytest.raises(BadInputError, match=r"is no untouched export \(manifest\.json: cannot be read"):
+        export(lively_bundle, "zephyr", example.parent)
     assert "mine" in example.read_text()
     assert list(tmp_path.iterdir()) == [tmp_path / "net"]
 

@@ -35,7 +35,7 @@ from tritguard.evaluate.faults.firmware import FaultyFirmware
 from tritguard.evaluate.faults.interpreter import FaultyInterpreter
 from tritguard.evaluate.faults.result import FaultDraw, FaultPlan, FaultPoint, FaultResult, from_few
 from tritguard.evaluate.faults.study import _accuracy, _case, _on_device, study_faults
-from tritguard.evaluate.study import Rate
+from tritguard.evaluate.study import Rate, wilson
 from tritguard.graph.formats.bits import PADDING
 from tritguard.graph.formats.kernel import bits_of
 from tritguard.graph.formats.registry import WeightFormat
@@ -313,6 +313,8 @@ def test_a_few_samples_stand_for_all() -> None:
     assert from_few(0.865, np.ones(20, bool), np.ones(20, bool)) == pytest.approx(0.865)
     seen, few = FaultDraw(seed=0, accuracy=Rate.of(173, 200)), Rate.of(19, 20)
     alone = FaultDraw(seed=1, accuracy=few, ran_on="device", estimate=from_few(0.865, before, before))
+    chosen = FaultPoint.of("greedy", 1, (alone,))  # 19 of the 20 are right, and fewer of all
+    assert (chosen.low, chosen.high) == pytest.approx(wilson(0.865 * 20, 20)) and chosen.low < chosen.mean < chosen.high
     point = FaultPoint.of("random", 1, (seen, alone, seen, alone))
     assert (point.mean, point.low, point.high) == pytest.approx((0.865,) * 3)
 

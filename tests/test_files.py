@@ -159,7 +159,7 @@ def test_convert_notices_where_it_cannot_write_before_it_reads_a_model(tmp_path:
         api.convert(tmp_path / "no.tflite", tmp_path / "file" / "bundle")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("keep")
-    with pytest.raises(BadInputError, match="exists and is no bundle"):
+    with pytest.raises(BadInputError, match=r"mine: exists and is no bundle \(no manifest\.json here"):
         api.convert(tmp_path / "no.tflite", tmp_path / "mine")
     with pytest.raises(BadInputError, match=r"no\.tflite: cannot be read"):
         api.convert(tmp_path / "no.tflite", tmp_path / "new" / "bundle")

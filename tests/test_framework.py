@@ -289,6 +289,12 @@ def test_a_registry_that_cannot_be_reached_is_said(standin_cores: Path, tmp_path
         error = _explain(f"Platform Manager: Installing standin\n{output}", load_board(STANDIN_BOARD), tmp_path / "log")
         assert isinstance(error, ToolMissingError)
         assert "pio pkg install --global --platform platformio/standin@1.2.3" in str(error)
+    # The platform is there, and a package that it wants is not.
+    tools = "Tool Manager: Installing symlink:///here/gcc\nTool Manager: gcc@1.1.2 has been installed!\n"
+    tools += "Tool Manager: Installing platformio/framework-x @ ~4.5.0\nHTTPClientError: \n"
+    said = str(_explain(tools, load_board(STANDIN_BOARD), tmp_path / "log"))
+    lacking = f"platformio/framework-x @ ~4.5.0, which standin needs and {standin_cores / 'packages'} lacks"
+    assert f"could not fetch {lacking}; with a connection: build again" in said
 
 
 def test_a_users_project_names_the_registry(

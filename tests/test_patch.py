@@ -91,6 +91,15 @@ def test_the_distance_is_the_smallest_square_that_holds_all_changes(name: str, c
     assert NORMS[name].lengths(changed.astype(float)).tolist() == [wanted]
 
 
+@pytest.mark.parametrize("name", NORMS)
+def test_no_sample_is_no_error(name: str) -> None:
+    """Where nothing is proved, or everything is broken."""
+    rng, norm, none = np.random.default_rng(0), NORMS[name], np.zeros((0, 4, 4, 2))
+    made = [norm.shrink(none, 2), norm.steepest(none), norm.start(rng, none.shape, 2), norm.to_edge(rng, none, 2)]
+    made += [norm.to_grid(none, none.astype(np.int8), 2), norm.start_at(rng, none, 2), norm.along(none, 2, none)]
+    assert [each.shape for each in made] == [none.shape] * len(made) and norm.lengths(none).shape == (0,)
+
+
 @pytest.mark.parametrize("name", PATCHES)
 def test_a_way_back_to_the_clean_input_is_a_smaller_square(name: str) -> None:
     rng, norm = np.random.default_rng(0), NORMS[name]

@@ -190,6 +190,32 @@ def test_spawned_workers_import_nothing_beside_the_script_or_the_model(script: b
     assert {"", str(tmp_path), str(folder)}.isdisjoint(path)
 
 
+INTERRUPTED = """
+import os, signal
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from tritguard.processes import spawning
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    with spawning():
+        pool = ProcessPoolExecutor(2, get_context("spawn"))
+        found = [pool.submit(pow, 2, n) for n in range(2)]
+        os.killpg(0, signal.SIGINT)  # while the new processes import
+except KeyboardInterrupt:
+    print([one.result() for one in found])
+"""
+
+
+def test_ctrl_c_is_seen_by_the_process_that_spawns_and_by_no_other(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "host")}
+    command = [sys.executable, "-c", INTERRUPTED]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, start_new_session=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[1, 2]\n", "")
+
+
 @pytest.mark.slow
 def test_tensorflow_is_imported_without_a_word() -> None:
     """Its notes come before its log level applies; errors of an import have to be seen all the same."""

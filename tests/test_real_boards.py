@@ -172,6 +172,7 @@ def test_pyocd_and_the_teensys_loader_get_their_images(
     record = small_build.record.model_copy(update={"images": {"firmware.hex": "0" * 64}})
     assert waits_for(PyocdUpload(method="pyocd", target="nrf52840")) is None
     assert waits_for(PlatformioUpload(method="platformio", protocol="teensy-cli"))
+    assert waits_for(teensy) is None or shutil.which("teensy_loader_cli")  # nothing waits where it is missing
     seen = _pretend("teensy_loader_cli", tmp_path, monkeypatch)
     said: list[str] = []
     assert api.flash(with_way(Build(folder, record), teensy), note=said.append) is None
@@ -407,6 +408,7 @@ def test_boards_are_searched_in_platformios_too(monkeypatch: pytest.MonkeyPatch,
     (known,) = told["platformio"]
     assert (known["id"], known["core"]) == ("pio:standin/standin_an386", "cortex-m4")
     assert known["flash_bytes"] > 0 and known["ram_bytes"] > 0 and known["upload"].startswith("platformio:")
+    assert "no board has 'xyzzy' in its id or name" in CliRunner().invoke(app, ["boards", "--search", "xyzzy"]).output
     monkeypatch.delenv(CORES)
     monkeypatch.setenv("PLATFORMIO_CORE_DIR", str(standin_cores / "nowhere"))
     alone = CliRunner().invoke(app, ["boards", "--search", "nucleo"]).output

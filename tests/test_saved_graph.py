@@ -110,10 +110,17 @@ def test_what_keras_exports_is_followed(tmp_path: Path) -> None:
     inputs = keras.Input(SHAPE)
     x = layers.Dropout(0.5)(layers.BatchNormalization()(layers.DepthwiseConv2D(3, activation="relu6")(inputs)))
     model = keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.Flatten()(x)))
+    model.set_weights([np.random.default_rng(0).uniform(0.1, 2, w.shape) for w in model.get_weights()])
     model.export(tmp_path / "exported", verbose=False)
     part = network_of(tmp_path / "exported")
     assert part.shape == SHAPE and len(part.variables) == len(model.weights)
     assert {node.op for node in part.graph.node} <= {"Placeholder", "StatefulPartitionedCall", "VarHandleOp", "NoOp"}
+    # What tf.saved_model.save writes restores copies of the variables that are read.
+    keys = network_of(saved(model, tmp_path / "saved", None)).variables
+    stored = tf.train.load_checkpoint(str(tmp_path / "saved" / "variables" / "variables"))
+    assert len(keys) == len(model.weights)
+    for weight in model.weights:
+        np.testing.assert_array_equal(stored.get_tensor(keys[f"{weight.path}:0"]), weight.numpy())
 
 
 @pytest.mark.slow

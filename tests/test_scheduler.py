@@ -100,6 +100,8 @@ def test_workers_and_boards_that_are_killed_lose_nothing(
             right = device.predict(x)
             answered = ask(device, x[:64], ignore, boards=1, others=boards)
             assert np.array_equal(answered.outputs.scores, right.scores[:64]) and not answered.quarantined
+            confirmed = answered.confirmation(twin.predict(x[:64]))
+            assert 1 <= confirmed.lent_boards <= 2 and 0 < confirmed.lent_inputs <= 64
             fleet = Fleet([*boards, device], twin.predict)
 
             def unplug(done: int, _total: int) -> None:

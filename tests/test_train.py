@@ -226,9 +226,12 @@ def test_config_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[train]\nwidth = 3\n", "train: width"),
-        ("[train]\nepochs = 0\n", "train: epochs"),
-        ("[train.adversarial]\nramp = [0.5, 0.2]\n", "train: adversarial.ramp: the end lies before the start"),
+        ("[train]\nwidth = 3\n", r"run\.toml:2: train\.width"),
+        ("[train]\nepochs = 0\n", r"run\.toml:2: train\.epochs"),
+        (
+            "[train.adversarial]\nramp = [0.5, 0.2]\n",
+            r"run\.toml:2: train\.adversarial\.ramp: the end lies before the start",
+        ),
         ("[attack]\n", r"no \[train\] table"),
         ("[train\n", "not TOML"),
     ],

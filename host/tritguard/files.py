@@ -93,7 +93,9 @@ def check_writable(out: Path, opened: Callable[[Path], object], kind: str) -> No
             opened(out)
         except BadInputError as error:
             fix = "give another folder or remove it"
-            raise BadInputError(f"exists and is no {kind} ({error.what})", where=str(out), fix=fix) from error
+            file = Path(error.where or out)
+            what = f"{file.name}: {error.what}" if file.parent == out else error.what
+            raise BadInputError(f"exists and is no {kind} ({what})", where=str(out), fix=fix) from error
     out.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(out.parent, f".{out.name}."):
         pass

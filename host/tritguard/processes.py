@@ -147,20 +147,38 @@ def spawning() -> Iterator[None]:
 
     A spawned process imports its parent's main module first. A script that attacks at its top level would attack again
     in each of its workers, without end; so the main module is hidden. The working directory and the script's folder
-    are not on the new processes' `sys.path`, not even while they start.
+    are not on the new processes' `sys.path`, not even while they start. They never see Ctrl-C, which a terminal
+    sends to all of them: they would show a trace while they import. It waits for this process until the block ends.
     """
     script, path, safe = sys.modules["__main__"], list(sys.path), os.environ.get(_SAFE_PATH)
     sys.path[:] = [*_import_path(), *_own_location()]
     sys.modules["__main__"] = ModuleType("__main__")
     os.environ[_SAFE_PATH] = "1"
     try:
-        yield
+        with _interrupts_later():
+            yield
     finally:
         sys.modules["__main__"], sys.path[:] = script, path
         if safe is None:
             del os.environ[_SAFE_PATH]
         else:
             os.environ[_SAFE_PATH] = safe
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Block Ctrl-C's signal in this thread, and in the processes that it starts, where signals can be blocked."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker  # noqa: PLC0415 - most commands spawn nothing
+
+    resource_tracker.ensure_running()  # the first lock would start it, and that unblocks the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _import_path() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -48,18 +48,41 @@ def from_table(kind: type[R], table: object, *, where: str, fix: str | None = No
         raise _bad_field(error, where, fix, kind) from error
 
 
-def from_toml(kind: type[R], path: Path, *, fix: str | None = None) -> R:
+def from_toml(
+    kind: type[R],
+    path: Path,
+    *,
+    table: str | None = None,
+    options: Mapping[str, object] | None = None,
+    fix: str | None = None,
+) -> R:
     """Read a TOML file and make a record of it; an error names the line.
 
+    Args:
+        kind: the record's class.
+        path: the file.
+        table: the table that the record is made of; by default the whole file.
+        options: settings that go before those of the file.
+        fix: what the user can do about an error.
+
     Raises:
-        BadInputError: see `read_toml` and `from_table`.
+        BadInputError: the file has no such table; or see `read_toml` and `from_table`.
     """
-    table = read_toml(path)
+    tables = read_toml(path)
+    if table is not None and table not in tables:
+        raise BadInputError(
+            f"no [{table}] table", where=str(path), fix=f"add one; an empty [{table}] takes all defaults"
+        )
+    settings = tables if table is None else tables[table]
     try:
-        return kind.model_validate(table)
+        return kind.model_validate({**settings, **(options or {})} if isinstance(settings, dict) else settings)
     except ValidationError as error:
-        line = line_of(path.read_text(), _telling(error)["loc"])
-        raise _bad_field(error, str(path) if line is None else f"{path}:{line}", fix, kind) from error
+        inside = () if table is None else (table,)
+        place = _telling(error)["loc"]
+        if options and place and place[0] in options:
+            raise _bad_field(error, "options", fix, kind) from error
+        line = line_of(path.read_text(), (*inside, *place))
+        raise _bad_field(error, str(path) if line is None else f"{path}:{line}", fix, kind, inside) from error
 
 
 def from_json(kind: type[R], path: Path, *, fix: str | None = None) -> R:
@@ -123,10 +146,14 @@ def _parts(key: str) -> list[str]:
 
 
 def _bad_field(
-    error: ValidationError, where: str, fix: str | None, kind: type[BaseModel] | None = None
+    error: ValidationError,
+    where: str,
+    fix: str | None,
+    kind: type[BaseModel] | None = None,
+    inside: tuple[str, ...] = (),
 ) -> BadInputError:
     first = _telling(error)
-    field = ".".join(str(part) for part in first["loc"])
+    field = ".".join(str(part) for part in (*inside, *first["loc"]))
     what = first["msg"].removeprefix("Value error, ")  # pydantic puts this in front of a validator's message
     if first["type"] == "extra_forbidden" and kind is not None:
         what, fix = "there is no such key", _nearest(kind, first["loc"]) or fix

@@ -31,10 +31,14 @@ def main() -> None:
     layers = {layer.index: layer for layer in bundle.manifest.layers}
     for layer in counted.layers:
         known = layers.get(-1 if layer.layer is None else layer.layer)
-        print(_line(f"{layer.layer} {known.op if known else ''}", layer, known.macs if known else 0))
+        print(_line(_named(layer.layer, known.op if known else ""), layer, known.macs if known else 0))
         for function in layer.functions[:3]:
             print(_line(f"    {function.name}", function, 0))
     print(_line("all", counted, bundle.manifest.macs))
+
+
+def _named(layer: int | None, op: str) -> str:
+    return f"{layer} {op}" if layer is not None else op or "outside the layers"
 
 
 def _line(name: str, counted: FunctionCount | LayerCount | ModelCount, macs: int) -> str:

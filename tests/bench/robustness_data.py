@@ -32,7 +32,8 @@ def digits(*, training: bool = True) -> Dataset:
     """Spoken digits as keywords: float32[n, 49, 10, 1], 300 to test with and, if `training`, 2,700 to train on."""
     path = _shared("fsdd.npz")
     if not path.is_file():
-        raise BadInputError("no spoken digits here", where=str(path), fix="set TRITGUARD_SHARED: docs/robustness.md")
+        fix = "name the folder that holds data/fsdd.npz in TRITGUARD_SHARED: CONTRIBUTING.md"
+        raise BadInputError("no spoken digits here", where=str(path), fix=fix)
     arrays = dict(np.load(path))
     audio, bounds = arrays["audio"] / np.float32(32768), list(pairwise(arrays["offsets"]))
     y, test = arrays["labels"].astype(np.int64), arrays["index"] < _FSDD_TEST_INDICES

@@ -19,6 +19,7 @@ Word = Annotated[int, Field(ge=0, lt=1 << 32)]
 Positive = Annotated[int, Field(gt=0, lt=1 << 32)]
 
 _RECORD = "driver.toml"
+_ADDRESSES = 1 << 16  # numbers from here on are shown as files have them, in hexadecimal
 _Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -77,6 +78,11 @@ class Clock(Record):
 R = TypeVar("R", bound=Record)
 
 
+def _shown(value: int) -> str:
+    """An address as files have it, or a small number."""
+    return str(value) if value < _ADDRESSES else f"{value:#010x}"
+
+
 class _Whole(Record):
     """A field that holds an integer, `CONFIG_<TABLE>_<FIELD>` in C."""
 
@@ -91,7 +97,7 @@ class _Whole(Record):
             ValueError: it is none of the choices.
         """
         if self.choices is not None and value not in self.choices:
-            raise ValueError(f"{value} is none of {', '.join(map(str, self.choices))}")
+            raise ValueError(f"{_shown(value)} is none of {', '.join(map(_shown, self.choices))}")
         return value
 
     def type(self) -> Any:
@@ -195,7 +201,10 @@ class Driver:
         """Raise ValueError if the driver cannot set this pin while the model runs."""
         if self.needs.mark is None:
             raise ValueError(f"mark: the driver {self.name} sets no pin")
-        self.needs.mark.check(pin)
+        try:
+            self.needs.mark.check(pin)
+        except ValueError as error:
+            raise ValueError(f"mark: {error}") from error
 
     def numbers(self, uart: SerialPort, clock: Clock, mark: str | None = None) -> dict[str, int]:
         """The driver's own part of config.h: unsigned 32-bit numbers by their names without `CONFIG_`."""

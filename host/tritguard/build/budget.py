@@ -43,7 +43,10 @@ Bytes = Annotated[int, Field(gt=0), BeforeValidator(_bytes), WithJsonSchema(_IN_
 
 
 class Budget(Record):
-    """The bytes a firmware may take; None allows what the board has. RAM is static memory plus the reserved stack."""
+    """The bytes a firmware may take; None allows what the board has. RAM is static memory plus the reserved stack.
+
+    The buffer of the serial line takes what `max_ram` leaves, down to its least, before a firmware is over it.
+    """
 
     max_flash: Bytes | None = None
     max_ram: Bytes | None = None

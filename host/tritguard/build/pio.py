@@ -46,6 +46,7 @@ _NOT_REACHED = (
     "|PackageException: Got the unrecognized status code"
 )
 _OFFLINE = re.compile(rf"^(?:{_NOT_REACHED})\b", re.MULTILINE)
+_TOOL = re.compile(r"^Tool Manager: Installing (?!symlink:)(?P<package>.+)\n(?!Tool Manager:)", re.MULTILINE)
 _UNKNOWN = re.compile(rf"^(?:{_NOT_REACHED}|UnknownPackageError|UnknownPlatform|PackageException)\b", re.MULTILINE)
 _OVERFLOW = re.compile(r"region [`'](?P<region>\w+)' overflowed by (?P<bytes>\d+) byte")
 
@@ -176,10 +177,12 @@ def _explain(output: str, board: Board, log: Path) -> TritguardError:
 def _not_fetched(output: str, board: Board, log: Path) -> ToolMissingError | None:
     if board.platformio is not None and _UNKNOWN.search(output):
         wanted = requirement(board.platformio.platform, board.platformio.version)
-        return ToolMissingError(
-            f"PlatformIO could not fetch what {board.id} needs",
-            fix=f"with a connection: pio pkg install --global --platform {wanted} (log: {log})",
-        )
+        fix = f"with a connection: pio pkg install --global --platform {wanted} (log: {log})"
+        if tool := _TOOL.search(output):  # the platform is there, and what comes last is what failed
+            lacks = "" if (folder := cores_folder()) is None else f" and {folder / 'packages'} lacks"
+            what = f"PlatformIO could not fetch {tool['package']}, which {board.id} needs{lacks}"
+            return ToolMissingError(what, fix=f"with a connection: build again (log: {log})")
+        return ToolMissingError(f"PlatformIO could not fetch what {board.id} needs", fix=fix)
     if board.platformio is None and shutil.which(COMPILER) is None:
         return ToolMissingError(
             f"{COMPILER} is not on PATH, and PlatformIO could not fetch one",

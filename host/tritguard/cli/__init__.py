@@ -18,7 +18,8 @@ from tritguard.printable import printable
 _LEAVES = dict.fromkeys(("run", "data", "train", "attack", "privacy"), "start the same command again to go on") | {
     "flash": "the board may hold half a firmware, flash it again"
 }
-_INTERRUPTED = 128 + signal.SIGINT
+_INTERRUPTED, _ENDED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+_WAITING = ("flash", "monitor", "serve", "worker")  # which last until they are ended, and leave nothing by it
 _VERBOSE = ("--verbose", "-v")
 
 app = typer.Typer(
@@ -54,13 +55,14 @@ def _options(
 def main() -> None:
     """Run the command line: an expected failure becomes one line on stderr and its exit code."""
     # As Ctrl-C does: through the blocks that end an emulator and remove half-written folders.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_ENDED))
     try:
         app(sorted(sys.argv[1:], key=lambda argument: argument not in _VERBOSE))  # it may stand behind the verb
     except SystemExit as end:
-        if end.code == _INTERRUPTED:
-            verb = next((argument for argument in sys.argv[1:] if argument in VERBS), "")
-            errors.print(f"interrupted; {_LEAVES.get(verb, 'nothing was written')}")
+        verb = next((argument for argument in sys.argv[1:] if argument in VERBS), "")
+        if end.code == _INTERRUPTED or (end.code == _ENDED and verb not in _WAITING):
+            how = "interrupted" if end.code == _INTERRUPTED else "ended"
+            errors.print(f"{how}; {_LEAVES.get(verb, 'nothing was written')}")
         raise
     except TritguardError as error:
         if _verbose:

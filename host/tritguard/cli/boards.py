@@ -43,7 +43,10 @@ def command(
             f"'pio pkg install --global --platform platformio/ststm32', or {CORES} names a folder that has some",
             soft_wrap=True,
         )
-    console.print(table)
+    if boards or others:
+        console.print(table)
+    else:
+        say(f"no board has {search!r} in its id or name")
     _say_facts(boards)
     for board in boards:
         if board.built is not None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tritguard.api import certify
-from tritguard.attack.norms import NORMS
+from tritguard.attack.norms import LP_NORMS
 from tritguard.build import open_build
 from tritguard.cli.data import read_dataset
 from tritguard.cli.options import Replace, Trust
@@ -35,7 +35,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     ] = None,
     samples: Annotated[int | None, typer.Option("--samples", "-n", help="Test samples.")] = None,
     eps: Annotated[str | None, typer.Option(help="Bounds in int8 steps, rising, by commas.")] = None,
-    norm: Annotated[str | None, typer.Option(help=f"What they are measured in: {', '.join(NORMS)}.")] = None,
+    norm: Annotated[str | None, typer.Option(help=f"What they are measured in: {', '.join(LP_NORMS)}.")] = None,
     level: Annotated[
         str | None, typer.Option(help="How far to go: intervals, relaxation after them, or splitting after both.")
     ] = None,

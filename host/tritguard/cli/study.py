@@ -16,7 +16,7 @@ from tritguard.evaluate.kind import StudyKind
 from tritguard.evaluate.registry import kind_of
 from tritguard.evaluate.study import Study
 from tritguard.progress import Stages
-from tritguard.records import Record, from_table, read_toml
+from tritguard.records import Record, from_table, from_toml
 from tritguard.report.registry import to_terminal
 
 P = TypeVar("P", bound=Record)
@@ -42,12 +42,10 @@ def settings(kind: StudyKind[P, Any], config: Path | None, given: dict[str, Any]
     Raises:
         BadInputError: the file cannot be read or has no such table, or a setting is unknown or out of range.
     """
-    tables = {kind.table: {}} if config is None else read_toml(config)
-    if kind.table not in tables:
-        raise BadInputError(f"no [{kind.table}] table", where=str(config), fix="add one")
-    where = "options" if config is None else f"{config}: {kind.table}"
     options = {name: value for name, value in given.items() if value is not None}
-    return from_table(kind.plan, tables[kind.table] | options, where=where)
+    if config is None:
+        return from_table(kind.plan, options, where="options")
+    return from_toml(kind.plan, config, table=kind.table, options=options)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from tritguard.data import Dataset
 from tritguard.errors import BadInputError
 from tritguard.records import from_table
 from tritguard.train import TrainConfig, TrainRecord, read_train_config
+from tritguard.train.config import PGD_SAMPLES
 
 
 def command(
@@ -53,7 +54,8 @@ def train(config: TrainConfig, dataset: Dataset, out: Path) -> TrainRecord:
 def describe(record: TrainRecord, out: Path) -> None:
     """Print what the training gave, in one line and one for each finding."""
     robust = list(record.evaluation.values())[-1].pgd
-    right = f"{record.accuracy:.2%} of {record.test_samples:,} test samples right, {robust:.2%} of some under quick PGD"
+    right = f"{record.accuracy:.2%} of {record.test_samples:,} test samples right"
+    right += f", {robust:.2%} of {min(PGD_SAMPLES, record.test_samples)} of them under quick PGD"
     dead = sum(record.dead_channels.values())
     console.print(
         f"{out}: {right}, {record.parameters:,} parameters, {dead} dead channels, {record.seconds:.0f} s",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -37,4 +38,9 @@ def command(
             opened, firmware = open_bundle(bundle, trust=trust), open_build(build)
             places: list[str | None] = [*ports] if ports else [None] * boards
             resources = hold([stack.enter_context(open_device(opened, firmware, port)) for port in places])
-        serve(address, resources, lambda worker: say(f"working as {worker}: {', '.join(resources)}"))
+        serve(address, resources, lambda worker: say(f"working as {worker}: {_shown(resources)}"))
+
+
+def _shown(resources: Mapping[str, float]) -> str:
+    """What a worker offers, with how many of it where that is more than one."""
+    return ", ".join(name if count == 1 else f"{count:g} times {name}" for name, count in resources.items())

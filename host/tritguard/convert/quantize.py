@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import warnings
@@ -76,10 +77,14 @@ def _one_error() -> Iterator[None]:
 def _captured_stderr() -> Iterator[Callable[[], str]]:
     """Capture what this process, including C++ code, writes to file descriptor 2, and yield a function that returns it.
 
-    TensorFlow's converter logs there at every log level.
+    TensorFlow's converter logs there at every log level. Python's own log goes elsewhere in a notebook: its warnings,
+    which are advice that `quantize` says why it does not follow, are not made.
     """
+    log = logging.getLogger("absl")
+    level = log.level
     with tempfile.TemporaryFile() as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        log.setLevel(logging.ERROR)
         kept = os.dup(2)
         os.dup2(file.fileno(), 2)
 
@@ -92,3 +97,4 @@ def _captured_stderr() -> Iterator[Callable[[], str]]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+            log.setLevel(level)

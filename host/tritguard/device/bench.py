@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from tritguard.build import Build
-from tritguard.errors import BadInputError, DeviceError, ToolMissingError
-from tritguard.records import Record, from_table, read_toml
+from tritguard.errors import DeviceError, ToolMissingError
+from tritguard.records import Record, from_toml
 
 _TABLE = "bench"
 _HEADER = re.compile(rf"\s*\[\s*{_TABLE}\s*\]")
@@ -132,9 +132,4 @@ def read_bench(path: Path | None) -> Bench | None:
     Raises:
         BadInputError: the file cannot be read, has no such table, or a key in it is unknown or no command.
     """
-    if path is None:
-        return None
-    tables = read_toml(path)
-    if _TABLE not in tables:
-        raise BadInputError(f"no [{_TABLE}] table", where=str(path), fix="add one")
-    return from_table(Bench, tables[_TABLE], where=f"{path}: {_TABLE}")
+    return None if path is None else from_toml(Bench, path, table=_TABLE)

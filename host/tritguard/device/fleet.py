@@ -83,11 +83,13 @@ class Fleet(Predictor):
 
     Attributes:
         sick: the boards that are asked no more.
+        answered: how many inputs each board answered, by its name.
     """
 
     def __init__(self, devices: Sequence[Asked], judge: Callable[[Int8], Outputs] | None = None) -> None:
         self.devices = tuple(devices)
         self.sick: list[Sick] = []
+        self.answered: Counter[str] = Counter()
         self._well = list(devices)
         self._judge = judge
         self._lock = threading.Lock()
@@ -137,6 +139,8 @@ class Fleet(Predictor):
                 self._quarantine(device, str(error))
                 return
             work.finish(part, answer, device.name)
+            with self._lock:
+                self.answered[device.name] += len(answer.scores)
 
     def _quarantine(self, device: Asked, reason: str, *, disagreed: bool = False) -> None:
         with self._lock:

@@ -144,8 +144,12 @@ class SerialLine(StreamLine):
     def __init__(self, url: str, baud: int) -> None:
         super().__init__(url, has_rate=not url.startswith("socket:"))
         self._lock = _lock(url)
+        # pyserial's client of a serial server takes no limit of time to write, and negotiates all settings with the
+        # server whenever one changes, a limit of its own too.
+        self._negotiates = url.lower().startswith("rfc2217:")
+        limit = {} if self._negotiates else {"write_timeout": WRITE_SECONDS}
         try:
-            self._port = serial.serial_for_url(url, baudrate=baud, timeout=POLL_SECONDS, write_timeout=WRITE_SECONDS)
+            self._port = serial.serial_for_url(url, baudrate=baud, timeout=POLL_SECONDS, **limit)
         except Exception as error:  # pyserial raises many kinds of errors on a URL that it cannot read
             if self._lock is not None:
                 self._lock.release()
@@ -158,7 +162,7 @@ class SerialLine(StreamLine):
     def read(self, seconds: float) -> bytes:
         try:
             waiting = self._port.in_waiting
-            if not waiting and self._port.timeout != seconds:
+            if not waiting and self._port.timeout != seconds and not self._negotiates:
                 self._port.timeout = seconds
             return bytes(self._port.read(waiting or 1))
         except (serial.SerialException, OSError) as error:
@@ -216,7 +220,9 @@ def _not_opened(url: str, error: Exception) -> DeviceError:
         errno.EACCES: "sudo usermod -aG dialout $USER, then log in again",
         errno.EBUSY: "end the program that has it open, such as a terminal",
     }
-    fix = fixes.get(getattr(error, "errno", None) or 0, "'tritguard doctor' lists the ports")
+    served = "check the address, and that the serial server runs there and serves nobody else"
+    otherwise = served if url.lower().startswith(_SERVED) else "'tritguard doctor' lists the ports"
+    fix = fixes.get(getattr(error, "errno", None) or 0, otherwise)
     return DeviceError(f"the port cannot be opened ({error})", where=url, fix=fix)
 
 

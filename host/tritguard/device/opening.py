@@ -125,4 +125,7 @@ def _connect(line: Line, bundle: Bundle, build: Build, emulator: Emulator | None
 
 def _check_bundle(bundle: Bundle, build: Build) -> None:
     if build.record.bundle_sha256 != bundle.sha256:
-        raise BadInputError("was built from another bundle", where=str(build.path), fix="build it again from this one")
+        what = f"was built from another bundle than {bundle.path}"
+        raise BadInputError(
+            what, where=str(build.path), fix="give the bundle that it was built from, or build it again"
+        )

@@ -10,7 +10,7 @@ from typing import TypeVar
 from serial.tools import list_ports
 
 from tritguard.boards import Board
-from tritguard.errors import DeviceError
+from tritguard.errors import BadInputError, DeviceError
 
 AUTO = "auto"
 """What stands for a port that is to be looked for."""
@@ -34,9 +34,13 @@ def check_any_port(board: Board) -> list[str]:
     """The ports of this machine at which the board may be, of which there has to be one; nobody is asked anything.
 
     Raises:
+        BadInputError: the board is emulated only.
         DeviceError: there is no serial port on USB.
     """
     places = candidates(board)
+    if not places and board.emulator is not None and not board.upload and not board.usb:
+        fix = "leave --port out: the emulated board is started"
+        raise BadInputError("is emulated only, so no port has it", where=board.id, fix=fix)
     if not places:
         raise DeviceError(
             "no serial port on USB is there",

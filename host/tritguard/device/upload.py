@@ -49,6 +49,11 @@ _FIXES = (
         f"{_RULES} && sudo udevadm control --reload && sudo udevadm trigger",
     ),
     (
+        re.compile(r"\w: (?:command )?not found$", re.MULTILINE),
+        "the uploader calls a program that is not on this machine: install PlatformIO's package of it again, or take "
+        "another --method",
+    ),
+    (
         re.compile(r"No DFU capable"),
         "bring the board into its boot loader: press its boot button while you plug it in or reset it, or press RESET "
         "twice quickly where it has none",
@@ -89,6 +94,8 @@ def upload(build: Build, way: Upload, port: str | None = None) -> None:
 
 def waits_for(way: Upload) -> str | None:
     """What the user may have to do while a way of flashing waits in silence; None if it does not wait."""
+    if isinstance(way, TeensyUpload) and shutil.which(TEENSY) is None:
+        return None  # it does not come to that
     if isinstance(way, TeensyUpload) or (isinstance(way, PlatformioUpload) and way.protocol == _WAITS_FOR_TEENSY):
         return f"waiting for the Teensy's boot loader: {_BUTTON}"
     return None
@@ -132,7 +139,7 @@ def _uf2(build: Build, way: Uf2Upload, port: str | None) -> None:
                 f"no drive of a {way.model} is mounted",
                 where=build.record.board.id,
                 fix="hold the board's boot button while you plug it in, or where it has none press RESET twice "
-                "quickly; or name its --port",
+                f"quickly; or name its --port{'' if port is None else f', if it is another than {port}'}",
             )
         time.sleep(0.2)
     address, content = read_image(build.elf)

@@ -43,6 +43,7 @@ class Answered:
         uart_again: how many of those went over the UART too.
         seconds: the time that it took.
         quarantined: the boards whose work others took over.
+        lent: how many inputs each board of another machine answered, where it answered some.
     """
 
     outputs: Outputs
@@ -51,6 +52,7 @@ class Answered:
     uart_again: int
     seconds: float
     quarantined: tuple[Quarantined, ...] = ()
+    lent: tuple[int, ...] = ()
 
     def confirmation(self, ours: Outputs) -> Confirmation:
         """Compare the answers with the twin's."""
@@ -63,6 +65,8 @@ class Answered:
             uart_again=self.uart_again,
             seconds=self.seconds,
             quarantined=self.quarantined,
+            lent_boards=len(self.lent),
+            lent_inputs=sum(self.lent),
         )
 
 
@@ -108,10 +112,11 @@ def ask(
             check_lines(device.build, outputs.chosen(share), checking.result())
         resent = fleet.resent_frames - resent
         sick = tuple(Quarantined(**asdict(one)) for one in fleet.sick)
+        lent = tuple(count for one in others if (count := fleet.answered[one.name]))
         main.clear()
         again.clear()
     seconds = time.perf_counter() - start
-    return Answered(outputs, resent, len(x) if device.bulk else 0, len(share), seconds, sick)
+    return Answered(outputs, resent, len(x) if device.bulk else 0, len(share), seconds, sick, lent)
 
 
 class _Kept:

@@ -71,6 +71,12 @@ def draw_samples(bundle: Bundle, dataset: Dataset, count: int, seed: int, *, wid
     return Samples(manifest.as_samples(x), dataset.y_test[chosen].astype(np.int64), chosen)
 
 
+def class_names(manifest: Manifest, dataset: Dataset) -> tuple[str, ...]:
+    """A name for each class of the model: its own, else the data's; its number where neither names it."""
+    names, count = manifest.classes or dataset.classes, manifest.label_rule.classes
+    return (*names[:count], *map(str, range(len(names), count)))
+
+
 def without_recurrent(bundle: Bundle, why: str) -> None:
     """Check that a model has no layer whose state its op keeps, for what does not know such layers.
 

@@ -32,10 +32,10 @@ class Rate(Record):
     high: float
 
     @model_validator(mode="after")
-    def _is_an_interval_of_wilson(self) -> Self:
+    def _is_an_interval_ofwilson(self) -> Self:
         if self.k > self.n:
             raise ValueError(f"{self.k} of {self.n}")
-        stated, computed = (self.low, self.high), _wilson(self.k, self.n)
+        stated, computed = (self.low, self.high), wilson(self.k, self.n)
         if any(abs(ours - theirs) > _ROUNDING for ours, theirs in zip(stated, computed, strict=True)):
             raise ValueError(
                 f"the interval of {self.k} of {self.n} is {stated[0]:.4f} to {stated[1]:.4f}, "
@@ -51,11 +51,12 @@ class Rate(Record):
     @classmethod
     def of(cls, k: int, n: int) -> Rate:
         """The rate of k among n, which must be positive."""
-        low, high = _wilson(k, n)
+        low, high = wilson(k, n)
         return cls(k=k, n=n, low=low, high=high)
 
 
-def _wilson(k: int, n: int) -> tuple[float, float]:
+def wilson(k: float, n: int) -> tuple[float, float]:
+    """The 95 % score interval of k of n (Wilson 1927); k may be a fraction, as that of an estimated rate is."""
     z = 1.959963984540054  # 97.5 % quantile of the normal distribution
     centre = (k + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
@@ -106,6 +107,8 @@ class Confirmation(Record):
         bulk_inputs: how many inputs went over the bulk line of an emulated board; the others went over the UART.
         uart_again: how many of those went over the UART too and got the same bytes and ticks there.
         quarantined: the boards whose work others took over.
+        lent_boards: how many boards of other machines answered some of the inputs.
+        lent_inputs: how many inputs they answered.
     """
 
     inputs: int
@@ -116,6 +119,8 @@ class Confirmation(Record):
     bulk_inputs: int = 0
     uart_again: int = 0
     quarantined: tuple[Quarantined, ...] = ()
+    lent_boards: int = 0
+    lent_inputs: int = 0
 
     @property
     def disagreed(self) -> tuple[str, ...]:

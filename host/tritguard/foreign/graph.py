@@ -256,9 +256,23 @@ def _keys(handles: list[str], restore: str, top: Mapping[str, Any], functions: M
     for node in function.node_def:
         if node.op == "AssignVariableOp":
             keys[given.get(node.input[0], "")] = _restored_key(node.input[1], nodes)
+    for copy, original in _copies(top):
+        keys.setdefault(original, keys.get(copy, ""))
     if missing := [name for name in handles if not keys.get(name)]:
         raise BadModelError(f"its checkpoint does not say which values {missing[0][:80]!r} has", fix=_EXPORT)
     return {name: keys[name] for name in handles}
+
+
+def _copies(top: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The names of each variable that starts as a copy of another one, and of the other one.
+
+    `tf.saved_model.save` of a Keras 3 model writes such copies into the checkpoint; what computes reads the originals.
+    """
+    for node in top.values():
+        if node.op == "AssignVariableOp" and len(node.input) > 1:
+            source = top.get(_node_of(node.input[1]))
+            if source is not None and source.op == _READ and source.input:
+                yield _node_of(node.input[0]), _node_of(source.input[0])
 
 
 def _restored_key(tensor: str, nodes: Mapping[str, Any]) -> str:

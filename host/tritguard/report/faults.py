@@ -24,8 +24,9 @@ def content(result: FaultResult) -> Page:
     how = (
         "Random: every bit of the weights is equally likely; bands are 95 % intervals over the draws. Chosen: "
         "progressive bit search (Rakin et al. 2019), one bit in each round by the gradient of the loss; bands are "
-        "Wilson intervals. TFLM: flips of the same weights in the .tflite, in TensorFlow Lite Micro's interpreter. Our "
-        "firmware folds the input's zero point into sums of weights when it is built, which a flip does not change."
+        "Wilson intervals, of estimates from fewer samples too. TFLM: flips of the same weights in the .tflite, in "
+        "TensorFlow Lite Micro's interpreter. Our firmware folds the input's zero point into sums of weights when it "
+        "is built, which a flip does not change."
     )
     sections = [Section("Accuracy against flipped bits", how, _chart(result), _grid(result.models))]
     sections += [_weights(model) for model in result.models]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from tritguard.report.wording import status_meaning
 
 S = TypeVar("S", bound=Study)
 
+_CODE = re.compile(r"[A-Z]+(?:_[A-Z]+)+[,;]?")
 _COLOUR: dict[Status, str] = {"valid": "green", "degraded": "yellow", "invalid": "red"}
 
 
@@ -170,6 +172,8 @@ def _section(section: Section, grid: Grid) -> list[RenderableType]:
         shown.add_column(printable(column), justify="left" if index < grid.left else "right", header_style="bold")
         # Codes and figures are of no use without their end, so what is too long goes on in the next line.
         shown.columns[index].overflow = "fold" if index else "ellipsis"
+        if codes := [code for row in grid.rows for code in _CODE.findall(row[index])]:
+            shown.columns[index].width = max(map(len, codes))  # each whole, in a line of its own if need be
     for row in grid.rows:
         shown.add_row(*(Text(printable(cell)) for cell in row))
     return [shown, *([Text(f" {printable(section.note)}", style="dim")] if section.note else [])]

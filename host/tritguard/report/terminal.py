@@ -25,6 +25,7 @@ from tritguard.report.wording import (
     grown,
     in_steps,
     interval,
+    lent,
     line,
     megahertz,
     of,
@@ -199,6 +200,7 @@ def _device(result: RobustnessResult) -> Group:
             ("mismatches", Text.assemble(f"{count(seen.mismatched_inputs)}: ", verdict)),
             ("frames resent", count(seen.resent_frames)),
             *([("line", line(seen))] if seen.bulk_inputs else []),
+            *([("lent", lent(seen))] if seen.lent_boards else []),
             *([("asked no more", quarantined(seen))] if seen.quarantined else []),
         ],
     )

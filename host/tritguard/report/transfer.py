@@ -104,7 +104,9 @@ def _drift(result: TransferResult) -> Section:
         "How many samples of the test set the deployed model answers otherwise than the float model, and which classes "
         "it gives them; in brackets for how many of these samples the class was the float model's second choice, which "
         "is where rounding leads.",
-        grid=Grid(("deployed", "float", "answered otherwise", "towards", "samples"), rows, left=5),
+        grid=Grid(
+            ("deployed", "float", "answered otherwise", "towards (float's second choice)", "samples"), rows, left=5
+        ),
     )
 
 

@@ -74,6 +74,12 @@ def way(seen: Confirmation) -> str:
     return f"over the emulator's bulk line, {count(serial)} of them {also}over the serial port,"
 
 
+def lent(seen: Confirmation) -> str:
+    """Write what boards of other machines did of a confirmation."""
+    boards = "1 board" if seen.lent_boards == 1 else f"{count(seen.lent_boards)} boards"
+    return f"{boards} of other machines answered {count(seen.lent_inputs)} of the inputs"
+
+
 def quarantined(seen: Confirmation) -> str:
     """Name the boards whose work others took over, and what they did; nothing if there are none."""
     return "; ".join(f"{one.board}: {one.reason}" for one in seen.quarantined)

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from tritguard.errors import BadInputError
-from tritguard.records import Record, from_table, read_toml
+from tritguard.records import Record, from_toml
 
 TABLE = "train"
 # The files that a training leaves in its folder.
@@ -19,6 +18,7 @@ CARD = "card.md"
 CURVES = "curve.svg"
 LOGS = "logs"
 CHECKPOINT = "checkpoint.npz"  # exists while the training runs
+PGD_SAMPLES = 256  # of the test set, on which each form of a trained network is attacked
 
 
 def _rising(ramp: tuple[float, float]) -> tuple[float, float]:
@@ -261,9 +261,4 @@ def read_train_config(path: Path) -> TrainConfig:
     Raises:
         BadInputError: the file cannot be read, has no such table, or has an unknown key or an invalid value in it.
     """
-    tables = read_toml(path)
-    if TABLE not in tables:
-        raise BadInputError(
-            f"no [{TABLE}] table", where=str(path), fix=f"add one; an empty [{TABLE}] takes all defaults"
-        )
-    return from_table(TrainConfig, tables[TABLE], where=f"{path}: {TABLE}")
+    return from_toml(TrainConfig, path, table=TABLE)

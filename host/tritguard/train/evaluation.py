@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from tritguard.data import Dataset
 from tritguard.train.adversarial import perturbed
 from tritguard.train.backend import compiled, tf
-from tritguard.train.config import Accuracy, QuantizeConfig, TrainConfig
+from tritguard.train.config import PGD_SAMPLES, Accuracy, QuantizeConfig, TrainConfig
 from tritguard.train.inputs import InputGrid, TrainingSet, input_units
 from tritguard.train.quantize import observe_ranges, plain, quantize, settled, unrounded
 from tritguard.train.recalibrate import RECALIBRATION_SAMPLES, recalibrate
 
 PGD_STEPS = 10
-PGD_SAMPLES = 256
 _BATCH = 250  # small, so that what layers put out of it stays in the processor's cache
 
 

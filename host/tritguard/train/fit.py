@@ -24,11 +24,12 @@ from tritguard.train.config import (
     CURVES,
     LOGS,
     MODEL,
+    PGD_SAMPLES,
     RECORD,
     TrainConfig,
     TrainRecord,
 )
-from tritguard.train.evaluation import PGD_SAMPLES, PGD_STEPS, evaluate, forms
+from tritguard.train.evaluation import PGD_STEPS, evaluate, forms
 from tritguard.train.inputs import input_units, training_set
 from tritguard.train.journal import EventLog, draw_curves
 from tritguard.train.loop import CHECKPOINT_SECONDS, Loop

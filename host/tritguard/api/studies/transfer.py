@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tritguard.api.keeping import keep_other_result
+from tritguard.api.source import title
 from tritguard.api.studies.outcome import carry_out
 from tritguard.data import Dataset
 from tritguard.emit import Bundle
 from tritguard.evaluate.transfer.result import TransferPlan, TransferResult
 from tritguard.evaluate.transfer.study import TRANSFER, study_transfer
 from tritguard.progress import Stages, silent
+from tritguard.train.config import MODEL
 
 
 def transfer(
@@ -45,5 +47,5 @@ def transfer(
 
 
 def _float_name(path: Path) -> str:
-    """Name a float model for reports: one that a training left after the training's folder."""
-    return path.resolve().parent.name if path.suffix == ".keras" else path.stem
+    """Name a float model for reports, as `convert` names the training that left it."""
+    return title(path.parent if path.name == MODEL else path, None)

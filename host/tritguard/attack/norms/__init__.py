@@ -14,6 +14,7 @@ NORMS: dict[str, Norm] = {
     "L2": L2(),
     **PATCHES,
 }
+LP_NORMS = tuple(name for name, norm in NORMS.items() if norm.order is not None)  # in whose balls something is proved
 
 
 def _known(name: str) -> str:
@@ -24,4 +25,4 @@ def _known(name: str) -> str:
 
 NormName = Annotated[str, AfterValidator(_known)]  # what a plan or a result says
 
-__all__ = ["NORMS", "Norm", "NormName"]
+__all__ = ["LP_NORMS", "NORMS", "Norm", "NormName"]

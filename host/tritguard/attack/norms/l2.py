@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from tritguard.attack.arrays import column, euclidean
+from tritguard.attack.arrays import column, euclidean, flat
 from tritguard.attack.norms.base import Float64, Floats, Norm
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.predictor import Int8
@@ -36,7 +36,7 @@ class L2(Norm):
     def to_grid(self, candidates: Floats, clean: Int8, eps: int) -> Int8:
         wide = clean.astype(np.float64)
         moves = self.shrink(np.clip(candidates, INT8_MIN, INT8_MAX) - wide, eps)
-        steps = whole_steps(moves.reshape(len(moves), -1), eps)
+        steps = whole_steps(flat(moves), eps)
         return np.asarray(wide + steps.reshape(wide.shape), np.int8)
 
     @override

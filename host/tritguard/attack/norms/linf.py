@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from typing_extensions import override
 
-from tritguard.attack.arrays import column
+from tritguard.attack.arrays import column, flat
 from tritguard.attack.norms.base import Float64, Floats, Norm
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.predictor import Int8
@@ -26,7 +26,7 @@ class Linf(Norm):
 
     @override
     def lengths(self, moves: Floats) -> Floats:
-        return np.asarray(np.abs(moves).reshape(len(moves), -1).max(axis=1, initial=0))
+        return np.asarray(flat(np.abs(moves)).max(axis=1, initial=0))
 
     @override
     def to_grid(self, candidates: Floats, clean: Int8, eps: int) -> Int8:

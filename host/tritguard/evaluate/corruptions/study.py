@@ -25,7 +25,7 @@ from tritguard.evaluate.findings import guessing
 from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.limits import DataRange, find_range
 from tritguard.evaluate.measurement import Firmware, tools_of
-from tritguard.evaluate.samples import Samples, draw_samples
+from tritguard.evaluate.samples import Samples, class_names, draw_samples
 from tritguard.evaluate.study import ModelIdentity, StudyProvenance, status_of
 from tritguard.predictor import Int8
 from tritguard.progress import Stages
@@ -78,7 +78,7 @@ def study_corruptions(device: Device, dataset: Dataset, plan: CorruptionsPlan, s
         plan=plan,
         model=ModelIdentity.of(bundle),
         data_range=data_range,
-        classes=bundle.manifest.classes or dataset.classes,
+        classes=class_names(bundle.manifest, dataset),
         labels=tuple(labels),
         answers=tuple(clean),
         clean=rate,
@@ -97,7 +97,8 @@ def _pictures(
         raise BadInputError(
             "says no lowest and highest value, so that nothing tells what is black and what is white",
             where=dataset.name,
-            fix="give data_range = [LOW, HIGH] if these are pictures",
+            fix="for pictures add value_range=[LOW, HIGH] to the .npz, or data_range = [LOW, HIGH] to "
+            "the [corruptions] table of a --config",
         )
     low, high = data_range.limits
     shape = (len(samples.x), *as_image(samples.x.shape[1:]))

@@ -16,7 +16,7 @@ from tritguard.evaluate.deployment.result import DeploymentPlan, DeploymentResul
 from tritguard.evaluate.findings import guessing
 from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.measurement import Firmware, Latency, tools_of
-from tritguard.evaluate.samples import draw_samples
+from tritguard.evaluate.samples import class_names, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.oracle import oracle_available, predict_apart
 from tritguard.predictor import Int8
@@ -55,7 +55,7 @@ def study_deployment(device: Device, dataset: Dataset, plan: DeploymentPlan, sta
         provenance=StudyProvenance.now(dataset, plan.seed, drawn.indices.tolist(), tools_of(device)),
         plan=plan,
         model=ModelIdentity.of(bundle),
-        classes=bundle.manifest.classes or dataset.classes,
+        classes=class_names(bundle.manifest, dataset),
         accuracy=accuracy,
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         confirmation=confirmation,

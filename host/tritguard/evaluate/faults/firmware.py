@@ -32,7 +32,8 @@ class FaultyFirmware:
             what = "faults are put into the image before it boots, which takes an emulated board"
             raise BadInputError(what, where=str(build.path), fix="build for a board with an emulator")
         if build.record.bundle_sha256 != bundle.sha256:
-            raise BadInputError("was built from another bundle", where=str(build.path), fix="build again")
+            what = f"was built from another bundle than {bundle.path}"
+            raise BadInputError(what, where=str(build.path), fix="give the bundle it was built from, or build it again")
         self.bundle, self.build = bundle, build
         self._arrays = find_weights(build.elf, bundle.manifest)
         self._content = build.elf.read_bytes()

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from tritguard.evaluate.faults.checks import check
 from tritguard.evaluate.findings import misstated
-from tritguard.evaluate.study import ModelIdentity, Rate, Study
+from tritguard.evaluate.study import ModelIdentity, Rate, Study, wilson
 from tritguard.records import Record
 
 Search = Literal["random", "greedy"]
@@ -99,7 +99,7 @@ class FaultPoint(Record):
     """The mean accuracy with a number of flips, and its 95 % interval.
 
     For random flips the interval covers the choice of bits (bootstrap over draws), for chosen ones it covers the choice
-    of samples (Wilson).
+    of samples (Wilson, of the estimate where only the first of them were run).
     """
 
     search: Search
@@ -120,7 +120,7 @@ class FaultPoint(Record):
     def of(cls, search: Search, flips: int, draws: tuple[FaultDraw, ...]) -> FaultPoint:
         """Average the draws, of which there must be at least one."""
         values = np.array([draw.value for draw in draws])
-        low, high = draws[0].accuracy.low, draws[0].accuracy.high
+        low, high = wilson(draws[0].value * draws[0].accuracy.n, draws[0].accuracy.n)
         if search == "random":
             again = np.random.default_rng(0).choice(values, (_RESAMPLES, len(values))).mean(axis=1)
             low, high = map(float, np.percentile(again, [2.5, 97.5]))

@@ -31,7 +31,7 @@ from tritguard.evaluate.robustness.result import (
     ThreatModel,
 )
 from tritguard.evaluate.robustness.search import Found
-from tritguard.evaluate.samples import Samples
+from tritguard.evaluate.samples import Samples, class_names
 from tritguard.evaluate.study import Confirmation, Rate, StudyProvenance, status_of
 
 PICTURES = 5
@@ -100,7 +100,7 @@ def assemble(
             data_range=found.data_range,
             knowledge=f"{_gradients(found.search, judged.rows)}; black box: {_shown(plan, manifest)}",
         ),
-        classes=manifest.classes or dataset.classes,
+        classes=class_names(manifest, dataset),
         model_macs=manifest.macs,
         ternary_layers=sum(layer.ternary is not None for layer in weighted),
         weight_layers=len(weighted),

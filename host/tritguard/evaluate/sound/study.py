@@ -24,7 +24,7 @@ from tritguard.evaluate.data_checks import check_data
 from tritguard.evaluate.findings import guessing
 from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.measurement import Firmware, tools_of
-from tritguard.evaluate.samples import check_attackable, draw_samples
+from tritguard.evaluate.samples import check_attackable, class_names, draw_samples
 from tritguard.evaluate.sound.checks import check
 from tritguard.evaluate.sound.result import SoundExample, SoundPlan, SoundPoint, SoundResult, count
 from tritguard.evaluate.study import ModelIdentity, StudyProvenance, status_of
@@ -91,7 +91,7 @@ def study_sound(device: Device, dataset: Dataset, plan: SoundPlan, stages: Stage
         model=ModelIdentity.of(bundle),
         scale=target.front.scale,
         zero_point=target.front.zero_point,
-        classes=bundle.manifest.classes or dataset.classes,
+        classes=class_names(bundle.manifest, dataset),
         labels=labels,
         answers=tuple(clean.tolist()),
         clean=accuracy,

@@ -62,13 +62,13 @@ def check_drift(
 ) -> Iterator[Issue]:
     """Flag answers that go to one class more often than rounding explains, and triggers."""
     for drift in closest(drifts):
-        name = parties[drift.deployed].name
+        name, keeper = parties[drift.deployed].name, parties[drift.keeper].name
         for wanted, (count, expected) in enumerate(zip(drift.towards, drift.runner_up, strict=True)):
             share = (expected + 1) / (drift.differing + len(drift.towards))
             if count >= _LEAST and tail(count, drift.differing, share) < _LEVEL / len(drift.towards):
                 yield warn(
                     "DRIFT_TOWARDS_CLASS",
-                    f"of {drift.differing} answers of {name} that differ from its float model's {count} are "
+                    f"of {drift.differing} answers of {name} that differ from those of {keeper} (float) {count} are "
                     f"{classes[wanted]}, which was the float model's second choice for {expected}",
                 )
     for one in triggered:

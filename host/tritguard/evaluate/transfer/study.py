@@ -25,7 +25,7 @@ from tritguard.errors import BadInputError
 from tritguard.evaluate.data_checks import check_data
 from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
 from tritguard.evaluate.limits import find_range, limits_of
-from tritguard.evaluate.samples import Samples, check_attackable, draw_samples
+from tritguard.evaluate.samples import Samples, check_attackable, class_names, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.evaluate.transfer.checks import check, check_drift, closest
 from tritguard.evaluate.transfer.drift import find_drift, find_triggered
@@ -74,6 +74,7 @@ def study_transfer(
     samples = draw_samples(bundles[0], dataset, plan.samples, plan.seed)
     stream = samples.x.shape[1:] if bundles[0].manifest.state_bytes else None
     models = [(name, path, open_float(path, grid, stream)) for name, path in floats]
+    classes = class_names(bundles[0].manifest, dataset)
     checked = check_data(bundles[0].manifest, dataset=dataset)  # the other bundles take the same inputs
     parties = [_float(name, path, model, samples.x) for name, path, model in models]
     parties += [_deployed(bundle, grid, samples.x) for bundle in bundles]
@@ -93,13 +94,12 @@ def study_transfer(
         for party, holds in zip(parties, right, strict=True)
     )
     known = bundles[0].manifest.as_samples(to_input_bytes(dataset.x_test[:_COMPARED], grid.scale, grid.zero_point))
-    drifts, triggered = _drift(
-        parties, samples, known, len(dataset.classes), limits, plan, stages("What deployment changed")
-    )
+    told = stages("What deployment changed")
+    drifts, triggered = _drift(parties, samples, known, len(classes), limits, plan, told)
     issues = (
         *checked.issues,
-        *check(result_parties, cells, plan, len(dataset.classes)),
-        *check_drift(result_parties, drifts, triggered, dataset.classes),
+        *check(result_parties, cells, plan, len(classes)),
+        *check_drift(result_parties, drifts, triggered, classes),
     )
     return TransferResult(
         status=status_of(issues),
@@ -112,7 +112,7 @@ def study_transfer(
         cells=cells,
         apart=_apart(parties, samples, right, answers, plan, balls, stages("Fooling the deployed model alone")),
         data_range=data_range,
-        classes=dataset.classes,
+        classes=classes,
         drift=drifts,
         triggered=triggered,
     )
