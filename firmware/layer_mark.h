@@ -8,7 +8,13 @@
 
 #ifdef TG_PROFILE
 #include <stdint.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
 void profile_layer(uint32_t layer);
+#ifdef __cplusplus
+}
+#endif
 #define TG_LAYER(layer) profile_layer(layer)
 #else
 #define TG_LAYER(layer)                                                                                      \

@@ -16,11 +16,21 @@ void profile_start(void)
     since = port_ticks_now();
 }
 
-void profile_layer(uint32_t layer)
+static void enter(uint32_t next)
 {
     ticks[entry] += port_ticks_now() - since;
-    entry = 1u + layer;
+    entry = next;
     since = port_ticks_now();
+}
+
+void profile_layer(uint32_t layer)
+{
+    enter(1u + layer);
+}
+
+void profile_outside(void)
+{
+    enter(0u);
 }
 
 const uint64_t *profile_stop(void)

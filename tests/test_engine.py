@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,13 +18,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from elftools.elf.elffile import ELFFile
 from typer.testing import CliRunner
 
 from tests.support.device_support import inputs
+from tests.support.known_models import big_ternary_model, edged
 from tests.support.shared import ROOT
 from tests.support.stateful import STATEFUL
+from tests.support.wide import WideBuilder
 from tritguard.boards import load_board
 from tritguard.build import Build, build, open_build
+from tritguard.build.archive import defined_symbols
 from tritguard.build.engine import Library
 from tritguard.build.pio import _explain
 from tritguard.build.project import write_project
@@ -32,12 +37,16 @@ from tritguard.cli import app
 from tritguard.device import Device, open_device
 from tritguard.emit import Bundle, write_bundle
 from tritguard.emit.tflm import Arrays, write_arrays
+from tritguard.emit.tflm.layers import golden_ops
+from tritguard.emit.tflm.trust import array_in, trusted_arrays
 from tritguard.errors import BadInputError, BuildError, DeviceError, ToolMissingError
 from tritguard.evaluate.robustness.symptoms import differing
 from tritguard.export import export
-from tritguard.oracle import oracle_available, predict_apart
+from tritguard.files import scratch_folder
+from tritguard.oracle import oracle_available, predict_apart, probes
 from tritguard.predictor import Int8
 from tritguard.profile import profile
+from tritguard.report.profile import page
 from tritguard.twin import Twin
 
 pytest_plugins = ("tests.support.device_fixtures",)
@@ -84,29 +93,47 @@ x, scores, ran = np.load(sys.argv[2]), [], []
 for number, sample in enumerate(x):
     if int(sys.argv[5]) and number % int(sys.argv[5]) == 0:
         engine.engine_reset()
-    out = (ctypes.c_int8 * int(sys.argv[4]))()
+    out = (ctypes.c_int8 * int(sys.argv[4])).from_buffer(np.zeros(1 + int(sys.argv[4]) // 2, np.int16))
     ran.append(engine.engine_run(sample.ctypes.data_as(ctypes.c_void_p), out, None))
     scores.append(np.array(out))
-np.savez(sys.argv[3], scores=scores, ran=ran, name=engine.engine_name(), arena=engine.engine_arena_bytes())
+told = []
+if hasattr(engine, "told"):
+    count = ctypes.c_uint32.in_dll(engine, "told_count").value
+    told = np.array((ctypes.c_uint32 * 4096).in_dll(engine, "told"))[:count]
+np.savez(
+    sys.argv[3], scores=scores, ran=ran, name=engine.engine_name(), arena=engine.engine_arena_bytes(), told=told
+)
 """
 
 
 def run_adapter(
-    bundle: Bundle, arrays: Arrays, x: Int8, folder: Path, *, outputs: int = 5, scores: int = 5, frames: int = 0
+    bundle: Bundle,
+    arrays: Arrays,
+    x: Int8,
+    folder: Path,
+    *,
+    outputs: int = 5,
+    scores: int = 5,
+    frames: int = 0,
+    profile: bool = False,
 ) -> dict[str, np.ndarray]:
     """engine_tflm.cc, compiled as in a firmware, with the interpreter of the tflite-micro package.
 
-    outputs: what the firmware takes the outputs for; scores: how many there are; frames: those of a stream.
+    outputs: what the firmware takes the outputs for; scores: how many there are; frames: those of a stream; profile:
+    note, in `told`, what the profiler is told: 1 and the layer that begins, or 0 for an op's end.
     """
     if shutil.which("g++") is None:
         pytest.skip("g++ is not installed")
     folder.mkdir()
-    write_project(folder, bundle, BOARD, tflm_engine(bundle, arrays, Library()))
+    write_project(folder, bundle, BOARD, tflm_engine(bundle, arrays, Library(), profile=profile))
     config = folder / "src" / "config.h"
     config.write_text(config.read_text().replace(f"OUTPUT_BYTES {scores}u", f"OUTPUT_BYTES {outputs}u"))
     library, samples, out = folder / "engine.so", folder / "x.npy", folder / "out.npz"
     sources = [folder / "src" / "engine_tflm.cc", *(folder / "src" / "model").glob("*.cc"), ENGINE / "real.cc"]
-    command = ["g++", *CXX, "-shared", "-fPIC", "-DTF_LITE_STATIC_MEMORY", "-isystem", HEADERS]
+    flags = []
+    if profile:
+        sources, flags = [*sources, ENGINE / "told.cc"], ["-DTG_PROFILE"]
+    command = ["g++", *CXX, *flags, "-shared", "-fPIC", "-DTF_LITE_STATIC_MEMORY", "-isystem", HEADERS]
     command += [f"-I{folder / 'src'}", f"-I{folder / 'src' / 'model'}", *sources, "-o", library]
     subprocess.run([*map(str, command)], check=True)
     np.save(samples, x)
@@ -144,6 +171,51 @@ def test_the_adapter_begins_streams_as_tflm_does(tmp_path: Path) -> None:
     ran = run_adapter(bundle, arrays, flat, tmp_path / "p", outputs=scores, scores=scores, frames=12)
     assert not ran["ran"].any()
     assert np.array_equal(ran["scores"].reshape(4, 12, -1), predict_apart(content, x))
+
+
+def wide_edged(kind: str) -> bytes:
+    """A dense layer of int16 activations, whose golden edges are INT16 or FLOAT32."""
+    rng = np.random.default_rng(7)
+    builder = WideBuilder((6,), 0.0005, 0)
+    tensor = builder.from_float() if kind == "FLOAT32" else builder.input
+    tensor = builder.dense(tensor, rng.integers(-127, 128, (5, 6), dtype=np.int8), [0.01], None, (0.0004, 0))
+    return builder.build(builder.as_float(tensor) if kind == "FLOAT32" else tensor)
+
+
+@pytest.mark.parametrize("kind", ["UINT8", "FLOAT32", "wide INT16", "wide FLOAT32"])
+def test_the_adapter_carries_edges_of_other_types(kind: str, tmp_path: Path) -> None:
+    """The protocol has steps; the file's own edges are between them and TFLM's ops."""
+    wide = kind.removeprefix("wide ")
+    content = edged(kind) if wide == kind else wide_edged(wide)
+    bundle = write_bundle(content, tmp_path / "bundle", name="edges")
+    manifest = bundle.manifest
+    arrays = write_arrays(content, tmp_path / "arrays", name="edges")
+    x = probes(manifest.input_shape, 60, manifest.input_dtype)
+    steps = manifest.output_bytes
+    ran = run_adapter(bundle, arrays, x, tmp_path / "p", outputs=steps, scores=steps)
+    assert not ran["ran"].any()
+    expected = predict_apart(content, x)
+    assert len(np.unique(expected, axis=0)) > 20
+    assert ran["scores"].tobytes() == expected.tobytes()
+
+
+def test_tflm_tells_a_profiler_of_every_op(tmp_path: Path) -> None:
+    """TFLM itself does: of DECODE ops as of the layer that they work for, and nothing of what CALL_ONCE calls."""
+    for name, content in (("ternary", big_ternary_model()), ("variables", STATEFUL["set to another value"]())):
+        bundle = write_bundle(content, tmp_path / name / "bundle", name=name)
+        arrays = write_arrays(content, tmp_path / name / "arrays", name=name, has_decode=True)
+        manifest = bundle.manifest
+        x = np.random.default_rng(3).integers(-128, 128, (2, *manifest.input.shape), dtype=np.int8)
+        outputs = manifest.output_bytes
+        ran = run_adapter(
+            bundle, arrays, x, tmp_path / name / "p", outputs=outputs, scores=outputs, frames=2, profile=True
+        )
+        assert not ran["ran"].any()
+        known = {layer.index for layer in manifest.layers}
+        ops = golden_ops(content, array_in(arrays, trusted_arrays(arrays)))
+        once = [told for op in ops for told in ([1 + op, 0] if op in known else [0])]
+        assert ran["told"].tolist() == 2 * once
+        assert (len(ops) > len(set(ops))) == (name == "ternary")
 
 
 _CALL_MAIN = """
@@ -196,27 +268,36 @@ def test_the_adapter_says_why_tflm_does_not_run(lively_bundle: Bundle, arrays: A
 # On an emulated board, with TFLM played by the model's own C.
 
 
-@pytest.fixture(scope="session")
-def played(lively_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tree as TFLM's makefile leaves it."""
+# As TFLM's makefile builds a library, with and without BUILD_TYPE=release.
+KINDS = {"default": (), "release": ("-DTF_LITE_STRIP_ERROR_STRINGS", "-DNDEBUG")}
+
+
+def play(bundle: Bundle, folder: Path, kind: str = "default") -> Path:
+    """A tree as TFLM's makefile leaves it, in a new folder."""
     if shutil.which("arm-none-eabi-g++") is None:
         pytest.skip("arm-none-eabi-g++ is not installed")
-    folder = tmp_path_factory.mktemp("tflm") / "with a blank"
-    folder.mkdir()
     shutil.copytree(HEADERS, folder / "tree")
-    export(lively_bundle, "cmake", folder / "model", prefix="played")
+    export(bundle, "cmake", folder / "model", prefix="played")
     objects = folder / "objects"
     objects.mkdir()
     machine = ["-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=soft", "-ffunction-sections", "-fdata-sections"]
     where = [f"-I{folder / 'model' / 'include'}", f"-I{HEADERS}"]
     sources = map(str, (folder / "model" / "src").glob("*.c"))
-    subprocess.run(["arm-none-eabi-gcc", *machine, "-O2", *where, "-c", *sources], check=True, cwd=objects)
-    command = ["arm-none-eabi-g++", *CXX, *machine, *where, "-c", str(ENGINE / "played.cc")]
+    marks = ["-DPLAYED_LAYER(layer)=played_layer(layer)", "-include", str(ENGINE / "played.h")]
+    subprocess.run(["arm-none-eabi-gcc", *machine, "-O2", *marks, *where, "-c", *sources], check=True, cwd=objects)
+    library = [ENGINE / "played.cc", *([] if KINDS[kind] else [ENGINE / "messages.cc"])]
+    command = ["arm-none-eabi-g++", *CXX, *KINDS[kind], *machine, *where, "-c", *map(str, library)]
     subprocess.run(command, check=True, cwd=objects)
     archive = folder / "tree" / LIBRARY_PLACE
     archive.parent.mkdir(parents=True)
     subprocess.run(["arm-none-eabi-ar", "rcs", str(archive), *map(str, objects.glob("*.o"))], check=True)
     return folder / "tree"
+
+
+@pytest.fixture(scope="session")
+def played(lively_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree with the library that docs/tflm.md tells to build."""
+    return play(lively_bundle, tmp_path_factory.mktemp("tflm") / "with a blank")
 
 
 def verb(bundle: Bundle, out: Path, *options: object) -> str:
@@ -277,9 +358,61 @@ def test_a_failing_engine_is_one_error(lively_bundle: Bundle, played_device: Dev
     assert played_device.predict(x).scores.shape == (1, 5)
 
 
-def test_a_profile_is_the_native_engines(lively_bundle: Bundle, played_build: Build) -> None:
-    with pytest.raises(BadInputError, match="the engine 'tflm' does not tell its layers apart"):
-        profile(lively_bundle, played_build)
+def test_a_profile_counts_tflm_as_a_whole(lively_bundle: Bundle, played_build: Build, tmp_path: Path) -> None:
+    found = profile(lively_bundle, played_build)
+    assert (found.engine, found.method, found.layers) == ("tflm", "counted", ())
+    assert found.total == found.outside
+    assert found.total.instructions == sum(part.work.instructions or 0 for part in found.outside_functions) > 10_000
+    assert "played_model_run" in {part.name for part in found.outside_functions}
+    done = CliRunner().invoke(app, ["profile", str(lively_bundle.path), str(played_build.path), "-o", str(tmp_path)])
+    assert "in TensorFlow Lite Micro: one inference, counted exactly" in " ".join(done.stdout.split())
+    assert "layer by layer: build with --profile, and profile that" in done.stdout
+    assert "played" in (tmp_path / "profile.html").read_text()
+
+
+def test_a_profile_times_tflms_ops(lively_bundle: Bundle, played: Path, played_build: Build, tmp_path: Path) -> None:
+    """By its profiler, which learns of each op in turn: the played library's work is that of the native engine."""
+    verb(lively_bundle, tmp_path / "b", "--engine", "tflm", "--tflm", played, "--profile")
+    timed, whole = profile(lively_bundle, open_build(tmp_path / "b")), profile(lively_bundle, played_build)
+    assert (timed.engine, timed.method) == ("tflm", "timed")
+    with scratch_folder() as folder:
+        native = profile(lively_bundle, build(lively_bundle, BOARD, folder / "native"))
+    assert [layer.layer for layer in timed.layers] == [layer.layer for layer in native.layers]
+    for ours, theirs in zip(native.layers, timed.layers, strict=True):
+        assert ours.work.instructions is not None
+        assert theirs.work.instructions == pytest.approx(ours.work.instructions, rel=0.1, abs=60)
+        assert (theirs.op, theirs.flash_bytes, theirs.arena_bytes) == (ours.op, 0, 0)
+    assert timed.total.instructions == pytest.approx(whole.total.instructions, rel=0.05)
+    assert sum(layer.work.ticks or 0 for layer in timed.layers) + (timed.outside.ticks or 0) == timed.total.ticks
+    assert "layer by layer" not in page(timed)
+
+
+def test_a_release_has_no_profiler(lively_bundle: Bundle, tmp_path: Path) -> None:
+    tree = play(lively_bundle, tmp_path / "release", "release")
+    with pytest.raises(BadInputError, match="BUILD_TYPE=release, which leaves out what tells a profiler"):
+        verb(lively_bundle, tmp_path / "b", "--engine", "tflm", "--tflm", tree, "--profile")
+
+
+def test_a_release_links_wherever_it_lies(lively_bundle: Bundle, arrays: Arrays, tmp_path: Path) -> None:
+    """A library without messages leaves out what the headers print with; it says so itself, whatever its folder says.
+
+    The one with messages, in `played`, would bring the C library's printf and its heap, which asks for `_sbrk`.
+    """
+    tree = play(lively_bundle, tmp_path / "release", "release")
+    library = find_library(str(tree), BOARD)
+    assert library.defines == ("TF_LITE_STATIC_MEMORY", "TF_LITE_STRIP_ERROR_STRINGS", "NDEBUG")
+    made = build(lively_bundle, BOARD, tmp_path / "build", tflm_engine(lively_bundle, arrays, library))
+    x = inputs(lively_bundle, 3)
+    x[:, 0, 0, 0] = 0
+    with open_device(lively_bundle, made) as device:
+        assert np.array_equal(device.predict(x).scores, predict_apart(lively_bundle.model_path.read_bytes(), x))
+
+
+def test_a_library_with_messages_brings_no_printf(played_build: Build) -> None:
+    with played_build.elf.open("rb") as file:
+        symbols = {symbol.name for symbol in ELFFile(file).get_section_by_name(".symtab").iter_symbols()}
+    assert {"_Z11MicroPrintfPKcz", "_Z12VMicroPrintfPKcSt9__va_list"} <= symbols  # what prints is asked for
+    assert not symbols & {"printed", "vsnprintf", "_vsnprintf_r", "_malloc_r", "_sbrk_r"}
 
 
 def test_a_library_platformio_builds(
@@ -291,7 +424,8 @@ def test_a_library_platformio_builds(
     library = tmp_path / "tflm"
     export(lively_bundle, "platformio-lib", library, prefix="played")
     shutil.copytree(HEADERS, library / "src", dirs_exist_ok=True)
-    shutil.copyfile(ENGINE / "played.cc", library / "src" / "played.cc")
+    for source in ("played.cc", "messages.cc"):
+        shutil.copyfile(ENGINE / source, library / "src" / source)
     monkeypatch.chdir(tmp_path)
     verb(lively_bundle, tmp_path / "build", "--engine", "tflm", "--tflm", "symlink://tflm", "--arrays", arrays.path)
     made = open_build(tmp_path / "build")
@@ -335,22 +469,67 @@ def test_a_registry_out_of_reach_is_named(tmp_path: Path) -> None:
     assert "cannot reach its registry" in str(error)
 
 
+def library_at(place: Path, *symbols: str) -> Path:
+    """A static library with these names in its index, and nothing else in it."""
+    index = struct.pack(">I", len(symbols)) + bytes(4 * len(symbols)) + b"".join(f"{s}\0".encode() for s in symbols)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(b"!<arch>\n" + f"{'/':<48}{len(index):<10}`\n".encode() + index)
+    return place
+
+
+MESSAGES, OPTIMIZED = "_Z11MicroPrintfPKcz", "_ZN6tflite5micro21Register_CONV_2D_INT8Ev"
+
+
 def test_of_several_libraries_the_boards_is_taken(tmp_path: Path) -> None:
     shutil.copytree(HEADERS, tmp_path / "tree")
     places = {}
     for arch in ("cortex-m4", "cortex-m4+fp", "cortex-m0"):
-        places[arch] = tmp_path / "tree" / LIBRARY_PLACE.replace("cortex-m4", arch)
-        places[arch].parent.mkdir(parents=True)
-        places[arch].touch()
+        places[arch] = library_at(tmp_path / "tree" / LIBRARY_PLACE.replace("cortex-m4", arch), MESSAGES)
     assert find_library(str(tmp_path / "tree"), BOARD).archives == (places["cortex-m4"],)
     assert find_library(str(places["cortex-m4+fp"]), BOARD).archives == (places["cortex-m4+fp"],)
     assert find_library(str(places["cortex-m4+fp"]), BOARD).includes == (tmp_path / "tree",)
-    assert find_library(str(tmp_path / "tree"), BOARD).defines == ("TF_LITE_STATIC_MEMORY",)
-    places["cortex-m4"].parent.parent.rename(tmp_path / "tree/gen/cortex_m_generic_cortex-m4_default_cmsis_nn_gcc")
-    assert find_library(str(tmp_path / "tree"), BOARD).defines == ("TF_LITE_STATIC_MEMORY", "CMSIS_NN")
-    shutil.rmtree(tmp_path / "tree/gen/cortex_m_generic_cortex-m4_default_cmsis_nn_gcc")
+    release = library_at(tmp_path / "tree" / LIBRARY_PLACE.replace("default", "release_cmsis_nn"))
+    with pytest.raises(BadInputError) as refused:
+        find_library(str(tmp_path / "tree"), BOARD)
+    both = ", ".join(str(place.relative_to(tmp_path / "tree")) for place in (places["cortex-m4"], release))
+    assert f"several libraries ({both}); give --tflm the one to link" in str(refused.value)
+    for place in (places["cortex-m4"], release):
+        assert find_library(str(place), BOARD).archives == (place,)
+        place.unlink()
     with pytest.raises(BadInputError, match=r"several libraries .*; give --tflm the one to link"):
         find_library(str(tmp_path / "tree"), BOARD)
+
+
+def test_a_library_says_itself_how_it_was_built(tmp_path: Path) -> None:
+    """Whatever its folder is called."""
+    shutil.copytree(HEADERS, tmp_path / "tree")
+    place = tmp_path / "tree" / LIBRARY_PLACE.replace("default", "release_cmsis_nn")
+    base, release = ("TF_LITE_STATIC_MEMORY",), ("TF_LITE_STRIP_ERROR_STRINGS", "NDEBUG")
+    for symbols, defines in (
+        ((MESSAGES,), base),
+        ((MESSAGES, OPTIMIZED), (*base, "CMSIS_NN")),
+        ((OPTIMIZED,), (*base, "CMSIS_NN", *release)),
+        (("_Z12VMicroPrintfPKcSt9__va_list",), (*base, *release)),
+    ):
+        assert find_library(str(library_at(place, *symbols)), BOARD).defines == defines
+    for content, what in ((b"\x7fELF", "is not a static library"), (b"!<arch>\n", "no index of its symbols")):
+        place.write_bytes(content)
+        with pytest.raises(BadInputError, match=what):
+            find_library(str(place), BOARD)
+
+
+@pytest.mark.parametrize("archiver", ["ar", "arm-none-eabi-ar"])
+@pytest.mark.parametrize("options", ["rcs", "rcsT"])
+def test_the_index_is_that_of_the_archiver(archiver: str, options: str, tmp_path: Path) -> None:
+    compiler = {"ar": "gcc", "arm-none-eabi-ar": "arm-none-eabi-gcc"}[archiver]
+    if shutil.which(archiver) is None or shutil.which(compiler) is None:
+        pytest.skip(f"{archiver} or {compiler} is not installed")
+    (tmp_path / "a.c").write_text(
+        "extern int other; static int inner; int one; int two(void) { return other + inner; }\n"
+    )
+    subprocess.run([compiler, "-c", "a.c"], check=True, cwd=tmp_path)
+    subprocess.run([archiver, options, "some.a", "a.o"], check=True, cwd=tmp_path)
+    assert defined_symbols(tmp_path / "some.a") == {"one", "two"}
 
 
 def test_arrays_of_another_model_are_refused(lively_bundle: Bundle, small_bundle: Bundle, arrays: Arrays) -> None:
@@ -396,10 +575,24 @@ def test_a_compiler_without_cxx_headers_is_named(
 
 
 def test_a_real_tflm(lively_bundle: Bundle, tmp_path: Path) -> None:
+    """With messages and as a release, whichever the checkout holds."""
     place = os.environ.get("TRITGUARD_TFLM")
     if not place:
         pytest.skip("TRITGUARD_TFLM names no tflite-micro checkout with a library for cortex-m4")
-    verb(lively_bundle, tmp_path / "build", "--engine", "tflm", "--tflm", place)
-    x = inputs(lively_bundle, 20)
-    with open_device(lively_bundle, open_build(tmp_path / "build")) as device:
-        assert np.array_equal(device.predict(x).scores, predict_apart(lively_bundle.model_path.read_bytes(), x))
+    found = [str(file) for file in Path(place).rglob("gen/*_cortex-m4_*/lib/libtensorflow-microlite.a")]
+    for number, library in enumerate(found or [place]):
+        out = tmp_path / str(number)
+        verb(lively_bundle, out / "build", "--engine", "tflm", "--tflm", library)
+        made = open_build(out / "build")
+        x = inputs(lively_bundle, 20)
+        with open_device(lively_bundle, made) as device:
+            assert np.array_equal(device.predict(x).scores, predict_apart(lively_bundle.model_path.read_bytes(), x))
+        whole = profile(lively_bundle, made).total.instructions
+        if "TF_LITE_STRIP_ERROR_STRINGS" in find_library(library, BOARD).defines:
+            continue
+        verb(lively_bundle, out / "timed", "--engine", "tflm", "--tflm", library, "--profile")
+        timed = profile(lively_bundle, open_build(out / "timed"))
+        assert timed.total.instructions == pytest.approx(whole, rel=0.05)
+        assert [layer.layer for layer in timed.layers] == sorted(
+            {layer.index for layer in lively_bundle.manifest.layers}
+        )

@@ -29,7 +29,7 @@ from tritguard.profile import Profile, count, count_model, estimate_cycles, prof
 from tritguard.profile.cycles import Cost, instruction_costs
 from tritguard.profile.record import FunctionWork, LayerWork, Work
 from tritguard.profile.symbols import read_code_map
-from tritguard.report.profile import table
+from tritguard.report.profile import page, table
 from tritguard.report.wording import short_op
 
 pytest_plugins = ("tests.support.device_fixtures",)
@@ -222,6 +222,30 @@ def test_a_firmware_without_marks_is_counted_as_a_whole(
     subprocess.run(["arm-none-eabi-objcopy", "--strip-all", str(stripped.elf)], check=True)
     with pytest.raises(BadInputError, match="not a tritguard firmware"):
         count(small_bundle, stripped, x)
+
+
+def test_functions_of_a_whole_are_named_as_they_are_written() -> None:
+    """Those of C++, as TensorFlow Lite Micro's are, without what the compiler adds."""
+    work = Work(instructions=30, cycles=40)
+    names = (
+        "arm_convolve_s8",
+        "_ZN6tflite13reference_ops12StridedSliceIaEEvRKNS_18StridedSliceParamsE",
+        "_Z5plainv",
+        "_Z",
+    )
+    counted = Profile(
+        tritguard="1", model="m", model_sha256="00", board="b", board_name="B", core="cortex-m4", emulated=True,
+        build_id="00", elf_sha256="00", method="counted", tick_hz=None, macs=10, flash_total=1, arena_bytes=1,
+        layers=(), outside=Work(instructions=120, cycles=160), total=Work(instructions=120, cycles=160), engine="tflm",
+        outside_functions=tuple(FunctionWork(name=name, work=work) for name in names),
+    )  # fmt: skip
+    console = Console(file=io.StringIO(), width=80)
+    console.print(table(counted))
+    assert isinstance(console.file, io.StringIO)
+    shown = " ".join(console.file.getvalue().split())
+    assert "by function: arm_convolve_s8 25 %, tflite::reference_ops::StridedSlice 25 %, plain 25 %, _Z 25 %" in shown
+    assert "outside of the layers" not in shown
+    assert "tflite::reference_ops::StridedSlice 25 %" in page(counted)
 
 
 def test_an_estimate_is_of_this_very_firmware(

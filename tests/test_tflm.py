@@ -14,18 +14,20 @@ import numpy as np
 import pytest
 import tflite
 from elftools.elf.elffile import ELFFile
+from typer.testing import CliRunner
 
-from tests.support.known_models import any_edges, edged, several, ternary_model, wide_edges
+from tests.support.known_models import any_edges, big_ternary_model, edged, several, ternary_model, wide_edges
 from tests.support.schemas import assert_conforms
 from tests.support.shared import ROOT, shared_file
 from tests.support.stateful import lstm, svdf
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
 from tritguard import api
+from tritguard.cli import app
 from tritguard.convert import keras_to_tflite
 from tritguard.data import load_dataset
 from tritguard.emit.render import identifier
-from tritguard.emit.tflm import Arrays, compress, edges, open_arrays, write_arrays
+from tritguard.emit.tflm import DECODE_CODE_BYTES, Arrays, compress, edges, open_arrays, write_arrays
 from tritguard.emit.tflm import prepare as preparing
 from tritguard.emit.tflm.arena import cmsis_scratch
 from tritguard.emit.tflm.container import pack, unpack
@@ -104,7 +106,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if request.param.endswith("-ternary"):
         golden = ternarised(golden)
     ternary = net == "demo" or net != request.param
-    arrays = write_arrays(golden, folder / "arrays", name=request.param, real=real[:8])
+    arrays = write_arrays(golden, folder / "arrays", name=request.param, real=real[:8], has_decode=True)
     x = np.concatenate([real[: SAMPLES - 60], probes(real.shape[1:], 60)])
     assert len(x) == SAMPLES
     return Case(golden, arrays, x, predict_apart(golden, x), ternary)
@@ -242,7 +244,8 @@ int main() {
 def registered(header: Path, name: str, folder: Path) -> list[str] | None:
     """Op names the header adds to a resolver; None where it does not add as many as it makes room for."""
     (folder / "ops.cc").write_text(PRINT_OPS.replace("HEADER", str(header)).replace("NAME", name))
-    subprocess.run(["g++", "-std=c++17", f"-I{HEADERS}", str(folder / "ops.cc"), "-o", str(folder / "ops")], check=True)
+    flags = ["-std=c++17", "-DTF_LITE_STRIP_ERROR_STRINGS", f"-I{HEADERS}"]
+    subprocess.run(["g++", *flags, str(folder / "ops.cc"), "-o", str(folder / "ops")], check=True)
     done = subprocess.run([str(folder / "ops")], capture_output=True, text=True, check=False)
     return sorted(done.stdout.split()) if done.returncode == 0 else None
 
@@ -392,10 +395,22 @@ def test_an_array_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == []
 
 
-def big_ternary_model() -> bytes:
-    builder = ModelBuilder((4, 4, 16), 0.5, 0)
-    weights = (np.random.default_rng(2).integers(-1, 2, (16, 3, 3, 16)) * 127).astype(np.int8)
-    return builder.build(builder.conv(builder.input, weights, [0.01] * 16, None, (1.0, 0)))
+def test_weights_are_compressed_where_that_pays_for_decodes_own_code(tmp_path: Path) -> None:
+    """DECODE's code, 18,524 B, is in the firmware because of this array, unless the user says that it is there."""
+    for channels, has_decode, compressed in ((168, False, False), (168, True, True), (192, False, True)):
+        content = big_ternary_model(channels)
+        manifest = write_arrays(content, tmp_path / "a", name="x", has_decode=has_decode).manifest
+        assert manifest.compressed_tensors == compressed
+        assert ("CUSTOM TFLM_DECODE" in manifest.ops) == compressed
+        assert (manifest.uncompressed is None) == (not compressed) == (manifest.left is not None)
+        if manifest.uncompressed is not None:
+            saved = manifest.uncompressed.array_bytes - manifest.array_bytes
+            assert (saved > DECODE_CODE_BYTES) == (channels == 192)
+        if manifest.left is not None:
+            assert manifest.left.tensors == 1
+            assert 0 < manifest.array_bytes - manifest.left.array_bytes <= DECODE_CODE_BYTES
+        # What is said without the interpreter is what it would find.
+        assert compress.compressible(content, has_decode=has_decode) == compressed
 
 
 def test_without_the_interpreter_only_the_golden_model_is_written(
@@ -404,13 +419,16 @@ def test_without_the_interpreter_only_the_golden_model_is_written(
     monkeypatch.setattr(preparing, "oracle_available", lambda: False)
     monkeypatch.setattr("tritguard.emit.tflm.arrays.oracle_available", lambda: False)
     with pytest.raises(ToolMissingError, match="compressed weights cannot be verified"):
-        write_arrays(big_ternary_model(), tmp_path / "a", name="x")
+        write_arrays(big_ternary_model(), tmp_path / "a", name="x", has_decode=True)
     with pytest.raises(ToolMissingError, match="a rewritten model cannot be verified"):
         write_arrays(big_ternary_model(), tmp_path / "a", name="x", compat=True)
+    with pytest.raises(ToolMissingError, match="compressed weights cannot be verified"):
+        write_arrays(big_ternary_model(192), tmp_path / "a", name="x")
     assert list(tmp_path.iterdir()) == []
-    arrays = write_arrays(big_ternary_model(), tmp_path / "a", name="x", uncompressed=True)
-    assert written(arrays) == big_ternary_model()
-    assert (arrays.manifest.verified_against_oracle, arrays.manifest.arena) == (0, None)
+    for uncompressed in (True, False):  # what does not pay is left as it is
+        arrays = write_arrays(big_ternary_model(), tmp_path / "a", name="x", uncompressed=uncompressed)
+        assert written(arrays) == big_ternary_model()
+        assert (arrays.manifest.verified_against_oracle, arrays.manifest.arena) == (0, None)
     header = arrays.path / "x_arena.h"
     assert constant("g++", header, "x_model::kArenaMeasured", tmp_path, "-DX_ARENA_BYTES=4096") == 4096
     with pytest.raises(subprocess.CalledProcessError):
@@ -557,7 +575,7 @@ def test_the_example_is_the_one_that_is_shown(tmp_path: Path) -> None:
         return re.sub(r"-?\d+(\.\d+)?(e-\d+)?( x \d+)*", "N", text)
 
     shown = re.findall(r"```cpp\n(.*?)```", (ROOT / "docs" / "tflm.md").read_text(), re.DOTALL)[0]
-    arrays = write_arrays(big_ternary_model(), tmp_path / "a", name="mine")
+    arrays = write_arrays(big_ternary_model(), tmp_path / "a", name="mine", has_decode=True)
     includes, _, body = (arrays.path / "example.cc").read_text().partition("\n\nalignas")
     assert without_numbers(f"alignas{body}") == without_numbers(shown)
     assert includes.count("\n\n") == 1
@@ -583,15 +601,39 @@ def test_the_verb(tmp_path: Path) -> None:
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     manifest = open_arrays(tmp_path / "a").manifest
-    assert (manifest.verified_against_oracle, manifest.real_inputs, manifest.compressed_tensors) == (64, 32, 1)
-    assert "weights of 1 layer compressed: " in done.stdout
+    assert (manifest.verified_against_oracle, manifest.real_inputs, manifest.compressed_tensors) == (64, 32, 0)
+    assert manifest.left is not None
+    less = manifest.array_bytes - manifest.left.array_bytes
+    assert (
+        f"weights of 1 layer left as int8: compressed they take {less:,} B less flash, and DECODE's own code "
+        "some 18,524 B; where your firmware has DECODE already, give --has-decode"
+    ) in done.stdout
     assert "same bytes as the golden model in TensorFlow Lite Micro on 32 random and 32 real inputs" in done.stdout
     for options, message in (
-        (["--uncompressed"], "--uncompressed and --tflm-compat belong to --to tflm"),
+        (["--uncompressed"], "--uncompressed, --has-decode and --tflm-compat belong to --to tflm"),
+        (
+            ["--to", "tflm", "--has-decode", "--tflm-compat"],
+            "--has-decode: goes with neither --uncompressed nor --tflm-compat",
+        ),
         (["--to", "tflm", "--core", "cortex-m0"], "--classes, --core and --format belong to --to native"),
     ):
         done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (2, f"error: {message}\n")
+
+
+def test_both_sums_of_compression_are_said(tmp_path: Path) -> None:
+    """With DECODE's own code, and where the firmware has it already."""
+    for channels, options, sign in ((16, ["--has-decode"], "more"), (192, [], "less")):
+        (tmp_path / "m.tflite").write_bytes(big_ternary_model(channels))
+        command = ["convert", str(tmp_path / "m.tflite"), "-o", str(tmp_path / "a"), "--to", "tflm", *options]
+        done = CliRunner().invoke(app, command, catch_exceptions=False)
+        manifest = open_arrays(tmp_path / "a").manifest
+        assert manifest.uncompressed is not None
+        saved = manifest.uncompressed.array_bytes - manifest.array_bytes
+        assert (
+            f"weights of 1 layer compressed: {saved:,} B less flash where your firmware has DECODE already, and some "
+            f"{abs(saved - 18_524):,} B {sign} with DECODE's own code, for "
+        ) in done.stdout
 
 
 @pytest.mark.skipif(not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform")

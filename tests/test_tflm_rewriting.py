@@ -18,12 +18,27 @@ from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import ints
 from tritguard.emit.tflm import compress, edges, write_arrays
 from tritguard.emit.tflm.compat import for_old_tflm
+from tritguard.emit.tflm.layers import golden_ops
 from tritguard.emit.tflm.strip import strip
 from tritguard.errors import BadModelError
 from tritguard.graph.flatbuffer import parse
 from tritguard.oracle import Oracle, oracle_available
 
 pytestmark = pytest.mark.skipif(not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform")
+
+
+def assert_ops_are_known(golden: bytes, array: bytes) -> None:
+    """Each op of the array is one of the golden model's, in its order, or works for the one it is counted to."""
+    ops, kinds = parse(array).ops, [op.name for op in parse(golden).ops]
+    found = golden_ops(golden, array)
+    assert len(found) == len(ops)
+    assert list(found) == sorted(found) and set(found) == set(range(len(kinds)))
+    for op, index in zip(ops, found, strict=True):
+        if op.name == "CUSTOM TFLM_DECODE":  # what it writes, the op reads
+            (user,) = (at for at, other in enumerate(ops) if op.outputs[0] in other.inputs)
+            assert found[user] == index
+        elif found.count(index) == 1 or kinds[index] != "FULLY_CONNECTED":
+            assert op.name == kinds[index]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -41,6 +56,8 @@ def test_rewritten_random_graphs_give_the_golden_bytes(content: bytes, seed: int
         assert np.array_equal(Oracle(strip(compressed.content)).predict(x).scores, expected)
     old = strip(for_old_tflm(content), keep_quantization=True)
     assert np.array_equal(Oracle(old).predict(x).scores, expected)
+    for array in (stripped, old, *([] if compressed is None else [strip(compressed.content)])):
+        assert_ops_are_known(content, array)
     rewritten = parse(old)
     for op in rewritten.ops:
         assert op.name != "FULLY_CONNECTED" or len(rewritten.tensors[op.inputs[1]].scales) == 1

@@ -158,3 +158,10 @@ def any_edges() -> bytes:
         builder.op("LOGISTIC", [pair], builder.tensor([2, 3], "INT8", [1 / 256], [-128])),
     ]
     return builder.build(*outputs)
+
+
+def big_ternary_model(channels: int = 16) -> bytes:
+    """A convolution of 144 ternary weights a channel, which TFLM's compression makes smaller by some 100 B each."""
+    builder = ModelBuilder((4, 4, 16), 0.5, 0)
+    weights = (np.random.default_rng(2).integers(-1, 2, (channels, 3, 3, 16)) * 127).astype(np.int8)
+    return builder.build(builder.conv(builder.input, weights, [0.01] * channels, None, (1.0, 0)))

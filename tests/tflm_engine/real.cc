@@ -33,21 +33,28 @@ namespace micro
 {
 
 MicroInterpreter::MicroInterpreter(const Model *model, const MicroOpResolver &, uint8_t *arena,
-                                   size_t arena_size)
+                                   size_t arena_size, MicroResourceVariables *variables,
+                                   MicroProfilerInterface *profiler, StandIn)
 {
     real_resolver(resolver);
-    real_constructor(state, model, resolver, arena, arena_size, nullptr, nullptr, false);
+    real_constructor(state, model, resolver, arena, arena_size, variables, profiler, false);
 }
 
 MicroInterpreter::MicroInterpreter(const Model *model, const MicroOpResolver &, MicroAllocator *allocator,
-                                   MicroResourceVariables *variables)
+                                   MicroResourceVariables *variables, MicroProfilerInterface *profiler,
+                                   StandIn)
 {
     real_resolver(resolver);
-    real_constructor_of_variables(state, model, resolver, allocator, variables, nullptr);
+    real_constructor_of_variables(state, model, resolver, allocator, variables, profiler);
 }
 
 } // namespace micro
 } // namespace tflite
+
+/* The package does not show its own to others. Hidden, lest its interpreter print by it. */
+__attribute__((visibility("hidden"), weak)) void MicroPrintf(const char *, ...)
+{
+}
 
 /* Registrations carry their names here and nothing else; hidden, lest the package's take their place. */
 #define TG_INT8(op)                                                                                          \

@@ -24,6 +24,7 @@ def convert_to_arrays(
     calibration: str | Path | None = None,
     name: str | None = None,
     uncompressed: bool = False,
+    has_decode: bool = False,
     compat: bool = False,
     stages: Stages = silent,
 ) -> Arrays:
@@ -36,6 +37,7 @@ def convert_to_arrays(
             tried on them. A training's own are used where there are some.
         name: what the arrays are named after; by default the model's file.
         uncompressed: leave ternary weights as int8.
+        has_decode: your firmware has DECODE's code in any case: compress them wherever the array gets smaller.
         compat: for builds of TensorFlow Lite Micro without per-channel dense layers and DECODE.
         stages: shows how far it is.
 
@@ -57,6 +59,7 @@ def convert_to_arrays(
             name=title(source, name),
             real=None if inputs is None else _real_inputs(content, inputs),
             uncompressed=uncompressed,
+            has_decode=has_decode,
             compat=compat,
             progress=stages("Trying in TensorFlow Lite Micro"),
         )

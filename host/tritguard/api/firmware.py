@@ -45,7 +45,13 @@ def build(
 
 
 def tflm_engine(
-    bundle: Bundle, board: Board, library: str, arrays: str | Path | None = None, *, trust: bool = False
+    bundle: Bundle,
+    board: Board,
+    library: str,
+    arrays: str | Path | None = None,
+    *,
+    trust: bool = False,
+    profile: bool = False,
 ) -> Engine:
     """TensorFlow Lite Micro, which you provide, with a bundle's model.
 
@@ -55,15 +61,15 @@ def tflm_engine(
         library: a folder with headers and static library as TensorFlow Lite Micro's makefile leaves them, or what
             PlatformIO's `lib_deps` takes.
         arrays: a folder written by `convert_to_arrays`; made of the bundle's golden model without it.
-
         trust: see `open_arrays`.
+        profile: let the firmware time its layers, for `profile`.
 
     Raises:
         BadInputError, ToolMissingError: see `find_library`, `open_arrays`, `trusted_arrays`, `write_arrays`.
     """
     found = find_library(library, board)
     if arrays is not None:
-        return engine_with(bundle, open_arrays(Path(arrays), trust=trust), found)
+        return engine_with(bundle, open_arrays(Path(arrays), trust=trust), found, profile=profile)
     with scratch_folder() as scratch:
         made = write_arrays(bundle.model_path.read_bytes(), scratch / "arrays", name=bundle.manifest.name)
-        return engine_with(bundle, made, found)
+        return engine_with(bundle, made, found, profile=profile)

@@ -38,7 +38,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         str | None, typer.Option(metavar="SIZE", help="Fail if static memory and stack take more RAM.")
     ] = None,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Let the firmware time its layers, for 'tritguard profile --port'.")
+        bool,
+        typer.Option(
+            "--profile", help="Let the firmware time its layers, for 'tritguard profile --port', and profile of tflm."
+        ),
     ] = False,
     engine: Annotated[EngineChoice, typer.Option(help="What runs the model.")] = EngineChoice.NATIVE,
     tflm: Annotated[
@@ -64,11 +67,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         _refuse({"--tflm": tflm, "--arrays": arrays}, "--engine tflm")
         chosen = native_engine(model, profile=profile)
     else:
-        _refuse({"--profile": profile}, "--engine native")
         if tflm is None:
             raise ToolMissingError("which TensorFlow Lite Micro?", where="--engine tflm", fix=how_to_get(target))
         with console.status("Trying the model in TensorFlow Lite Micro"):
-            chosen = tflm_engine(model, target, tflm, arrays, trust=trust)
+            chosen = tflm_engine(model, target, tflm, arrays, trust=trust, profile=profile)
     with console.status("Building the firmware"):
         built = build(model, out, board=target, engine=chosen, budget=budget)
     tell(built.record)

@@ -58,6 +58,12 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         str | None, typer.Option(help=f"The core to choose kernels for, as compilers name it; {CORE} by default.")
     ] = None,
     uncompressed: Annotated[bool, typer.Option("--uncompressed", help="tflm: leave ternary weights as int8.")] = False,
+    has_decode: Annotated[
+        bool,
+        typer.Option(
+            "--has-decode", help="tflm: compress wherever the array gets smaller; your firmware has DECODE already."
+        ),
+    ] = False,
     tflm_compat: Annotated[
         bool, typer.Option("--tflm-compat", help="tflm: for builds without per-channel dense layers and DECODE.")
     ] = False,
@@ -78,16 +84,18 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     if to is Target.TFLM:
         if classes or core or weight_format:
             raise BadInputError("--classes, --core and --format belong to --to native")
+        if has_decode and (uncompressed or tflm_compat):
+            raise BadInputError("goes with neither --uncompressed nor --tflm-compat", where="--has-decode")
         with stages() as named:
             arrays = convert_to_arrays(
-                model, out, calibration=calibration, name=name, uncompressed=uncompressed, compat=tflm_compat,
-                stages=named,
+                model, out, calibration=calibration, name=name, uncompressed=uncompressed, has_decode=has_decode,
+                compat=tflm_compat, stages=named,
             )  # fmt: skip
         tell(arrays.manifest)
         describe_arrays(arrays)
         return
-    if uncompressed or tflm_compat:
-        raise BadInputError("--uncompressed and --tflm-compat belong to --to tflm")
+    if uncompressed or has_decode or tflm_compat:
+        raise BadInputError("--uncompressed, --has-decode and --tflm-compat belong to --to tflm")
     dataset = None
     if data is not None:
         dataset = read_dataset(data)

@@ -31,22 +31,26 @@ def profile(bundle: Bundle, built: Build, port: str | None = None) -> Profile:
             that ships is counted as it is; where counting is not possible, a temporary one with a profiler is built.
         port: the port of a real board; by default an emulated board is started.
 
+    TensorFlow Lite Micro is counted as a whole, function by function. Layer by layer it is timed, in a firmware that
+    was built with a profiler, on an emulated board too.
+
     Raises:
-        BadInputError: no port is given and the board has no emulator, the firmware at the port has no profiler, or
-            its engine is not the native one.
+        BadInputError: no port is given and the board has no emulator, or the firmware needs a profiler and has
+            none.
         DeviceError, ToolMissingError, BuildError: see `count`, `open_device` and `build`.
     """
-    if built.record.engine != "native":
-        raise BadInputError(
-            f"the engine {built.record.engine!r} does not tell its layers apart",
-            where=str(built.path),
-            fix="profile a build of the native engine",
-        )
     x = _sample(bundle)
-    if port is None and not built.record.times_layers and _can_count(built.record.board):
+    timed = built.record.times_layers
+    if port is None and not timed and _can_count(built.record.board):
         return _profile(bundle, built, _counted(count(bundle, built, x)))
+    if not timed and built.record.engine != "native":
+        raise BadInputError(
+            "was built without a profiler",
+            where=str(built.path),
+            fix="build with --profile, of a library that has TensorFlow Lite Micro's messages",
+        )
     with scratch_folder() as folder:
-        if port is None and not built.record.times_layers:
+        if port is None and not timed:
             built = build(bundle, built.record.board, folder / "build", native_engine(bundle, profile=True))
         with open_device(bundle, built, port) as device:
             return _profile(bundle, built, _timed(device, x.reshape(bundle.manifest.input.shape)))
@@ -135,6 +139,7 @@ class _Measured:
     functions: Mapping[int, tuple[FunctionWork, ...]]
     outside: Work
     total: Work
+    outside_functions: tuple[FunctionWork, ...] = ()
 
 
 def _counted(counted: ModelCount) -> _Measured:
@@ -147,13 +152,15 @@ def _counted(counted: ModelCount) -> _Measured:
         tick_hz=None,
         ticks_are_cycles=False,
         layers={index: _work(layer) for index, layer in named.items()},
-        functions={
-            index: tuple(FunctionWork(name=part.name, work=_work(part)) for part in layer.functions)
-            for index, layer in named.items()
-        },
+        functions={index: _functions(layer) for index, layer in named.items()},
         outside=_work(outside),
         total=_work(counted),
+        outside_functions=() if named else _functions(outside),
     )
+
+
+def _functions(layer: LayerCount) -> tuple[FunctionWork, ...]:
+    return tuple(FunctionWork(name=part.name, work=_work(part)) for part in layer.functions)
 
 
 def _work(counted: FunctionCount | LayerCount | ModelCount) -> Work:
@@ -180,6 +187,7 @@ def _timed(device: Device, sample: Int8) -> _Measured:
 
 def _profile(bundle: Bundle, built: Build, measured: _Measured) -> Profile:
     manifest, record = bundle.manifest, built.record
+    own = record.engine == "native"  # memory and formats are as the bundle says
     flash = {layer.layer: layer.bytes for layer in record.sizes.flash_layers}
     # An op with several outputs is listed as several layers with the same index.
     first = {layer.index: layer for layer in reversed(manifest.layers) if layer.index in measured.layers}
@@ -188,10 +196,10 @@ def _profile(bundle: Bundle, built: Build, measured: _Measured) -> Profile:
             layer=index,
             op=layer.op,
             name=layer.name,
-            weight_format=layer.weight_format,
+            weight_format=layer.weight_format if own or layer.weight_format == "none" else "int8",
             macs=sum(part.macs for part in manifest.layers if part.index == index),
             flash_bytes=flash.get(index, 0),
-            arena_bytes=manifest.arena_in_use(index),
+            arena_bytes=manifest.arena_in_use(index) if own else 0,
             work=measured.layers[index],
             functions=measured.functions.get(index, ()),
         )
@@ -216,4 +224,6 @@ def _profile(bundle: Bundle, built: Build, measured: _Measured) -> Profile:
         layers=tuple(layers),
         outside=measured.outside,
         total=measured.total,
+        engine=record.engine,
+        outside_functions=measured.outside_functions,
     )

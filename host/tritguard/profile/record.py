@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from tritguard.build.engine import EngineName
 from tritguard.records import Record
 
 Method = Literal["counted", "timed"]
@@ -35,9 +36,10 @@ class LayerWork(Record):
 
     Attributes:
         layer: its index in the bundle.
+        weight_format: how its weights are stored; of another engine than the native one, int8 or none.
         macs: its multiply-accumulates.
-        flash_bytes: the size of its constants.
-        arena_bytes: the size of the activations that are alive while it runs.
+        flash_bytes: the size of its constants; 0 where another engine has them in one array.
+        arena_bytes: the size of the activations that are alive while it runs; 0 where another engine plans them.
         functions: most expensive first; empty if they are not known.
     """
 
@@ -70,6 +72,9 @@ class Profile(Record):
         tick_hz: ticks per second; None if there are no ticks.
         ticks_are_cycles: whether the board is real and says that each tick is a cycle of its core.
         outside: what the model's code outside all layers took.
+        engine: what ran the model.
+        outside_functions: the functions of that code, most expensive first, where they are known and the engine does
+            not tell its layers apart, so that they are all there is.
     """
 
     schema_version: Literal[1] = 1
@@ -91,3 +96,5 @@ class Profile(Record):
     layers: tuple[LayerWork, ...]
     outside: Work
     total: Work
+    engine: EngineName = "native"
+    outside_functions: tuple[FunctionWork, ...] = ()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tritguard.printable import printable
-from tritguard.profile import LayerWork, Profile, Work
+from tritguard.profile import FunctionWork, LayerWork, Profile, Work
 from tritguard.report.chart import FILLS
 from tritguard.report.templating import environment
 from tritguard.report.wording import count, megahertz, percent, short_op
@@ -19,7 +20,7 @@ _METHODS = {
     "counted": "counted exactly in the emulator, in the firmware that ships",
     "timed": "measured by the board's own timer between layers",
 }
-_NAMED_FUNCTIONS, _LEAST_PERCENT = 3, 1
+_NAMED_FUNCTIONS, _NAMED_IN_ALL, _LEAST_PERCENT = 3, 8, 1
 _LABEL_WIDTH, _VALUE_WIDTH, _ROW_HEIGHT = 170, 90, 22
 _WIDTH = 560
 
@@ -64,7 +65,7 @@ def table(profile: Profile) -> Group:
         ("%", ""),
         ("MAC", count(profile.macs)),
         ("instr./MAC", _ratio(profile.total.instructions, profile.macs)),
-        ("flash", count(_constants(profile))),
+        ("flash", _known_bytes(profile, _constants(profile))),
         ("arena", count(profile.arena_bytes)),
     ):
         heading = Text(name.replace("instructions", "instr.").replace(" ", "\n").replace("/", "/\n"), justify="right")
@@ -78,11 +79,24 @@ def table(profile: Profile) -> Group:
             f"{100 * _share(unit, layer.work, profile):.0f}",
             count(layer.macs) if layer.macs else "",
             _ratio(layer.work.instructions, layer.macs),
-            count(layer.flash_bytes),
-            count(layer.arena_bytes),
+            _known_bytes(profile, layer.flash_bytes),
+            _known_bytes(profile, layer.arena_bytes),
         )
-    outside = f"outside of the layers: {_number(unit.of(profile.outside))} {unit.name}"
-    return Group(Text(_heading(profile), style="bold"), grid, *_where(unit, profile), Text(outside, style="dim"))
+    outside = [f"outside of the layers: {_number(unit.of(profile.outside))} {unit.name}"] if profile.layers else []
+    return Group(
+        Text(_heading(profile), style="bold"),
+        grid,
+        *_where(unit, profile),
+        *(Text(line, style="dim") for line in (*outside, *_whole(unit, profile))),
+    )
+
+
+def _whole(unit: Unit, profile: Profile) -> list[str]:
+    """Say which functions take the time of an engine that does not tell its layers apart, and how it does."""
+    if not profile.outside_functions:
+        return []
+    named = ", ".join(_shares(unit, profile.outside_functions, profile.outside, _NAMED_IN_ALL))
+    return [f"by function: {printable(named)}", "layer by layer: build with --profile, and profile that"]
 
 
 def _where(unit: Unit, profile: Profile) -> list[Table]:
@@ -115,6 +129,8 @@ def page(profile: Profile) -> str:
             width=_WIDTH,
             row_height=_ROW_HEIGHT,
             constants=_constants(profile),
+            known_bytes=lambda amount: _known_bytes(profile, amount),
+            whole=_whole(unit, profile),
             count=count,
             megahertz=megahertz,
         )
@@ -151,14 +167,30 @@ def _bars(unit: Unit, profile: Profile) -> list[Bar]:
 
 def _heading(profile: Profile) -> str:
     where = f"{profile.board_name} ({profile.core}, {'emulated' if profile.emulated else 'real'})"
-    return f"{profile.model} on {where}: one inference, {_METHODS[profile.method]}"
+    engine = "" if profile.engine == "native" else ", in TensorFlow Lite Micro"
+    return f"{profile.model} on {where}{engine}: one inference, {_METHODS[profile.method]}"
 
 
 def _functions(unit: Unit, layer: LayerWork) -> list[str]:
     """Name the layer's heaviest functions, with their shares of it."""
-    whole = unit.of(layer.work) or 1
-    shares = [(part.name, 100 * (unit.of(part.work) or 0) / whole) for part in layer.functions[:_NAMED_FUNCTIONS]]
+    return _shares(unit, layer.functions, layer.work, _NAMED_FUNCTIONS)
+
+
+def _shares(unit: Unit, functions: Sequence[FunctionWork], work: Work, most: int) -> list[str]:
+    whole = unit.of(work) or 1
+    shares = [(_readable(part.name), 100 * (unit.of(part.work) or 0) / whole) for part in functions[:most]]
     return [f"{name} {share:.0f} %" for name, share in shares if share >= _LEAST_PERCENT]
+
+
+def _readable(symbol: str) -> str:
+    """A function's name without its parameters where C++ has mangled it: `tflite::Run` of `_ZN6tflite3RunEv`."""
+    rest = re.sub("^_Z(NK?)?", "", symbol)
+    parts: list[str] = []
+    while rest != symbol and (length := re.match("[0-9]+", rest)):
+        end = length.end() + int(length[0])
+        parts.append(rest[length.end() : end])
+        rest = rest[end:]
+    return "::".join(parts) or symbol
 
 
 def _share(unit: Unit, work: Work, profile: Profile) -> float:
@@ -167,6 +199,11 @@ def _share(unit: Unit, work: Work, profile: Profile) -> float:
 
 def _constants(profile: Profile) -> int:
     return sum(layer.flash_bytes for layer in profile.layers)
+
+
+def _known_bytes(profile: Profile, amount: int) -> str:
+    """Bytes of a layer, which only the native engine has a layer at a time."""
+    return count(amount) if profile.engine == "native" else ""
 
 
 def _number(amount: int | None) -> str:

@@ -46,12 +46,14 @@ def write_arrays(
     name: str,
     real: Int8 | None = None,
     uncompressed: bool = False,
+    has_decode: bool = False,
     compat: bool = False,
     progress: Progress | None = None,
 ) -> Arrays:
     """Turn a quantized `.tflite` into C++ arrays for TensorFlow Lite Micro.
 
-    The array is the model without what TFLM does not read, with ternary weights compressed if that makes it smaller.
+    The array is the model without what TFLM does not read, with ternary weights compressed if that makes the firmware
+    smaller.
     Nothing is written before it has given the golden model's bytes in TFLM's interpreter. The golden model and a
     manifest go with it.
 
@@ -62,6 +64,7 @@ def write_arrays(
         real: int8[n, *input_shape], the user's inputs to compare on besides random ones; of a model with one input,
             which is int8 or becomes so first.
         uncompressed: leave ternary weights as int8.
+        has_decode: the firmware has DECODE's code in any case: compress wherever the array gets smaller.
         compat: for TFLM builds that read per-channel dense layers wrongly and have no DECODE.
         progress: called with (runs in the interpreter done, total).
 
@@ -76,7 +79,14 @@ def write_arrays(
     _check_biases(parse(content))
     sources, sinks = all_edges(content)
     with whole_folder(out, open_arrays, "folder of TFLM arrays") as draft:
-        prepared = prepare(content, _inputs(content, real), uncompressed=uncompressed, compat=compat, progress=progress)
+        prepared = prepare(
+            content,
+            _inputs(content, real),
+            uncompressed=uncompressed,
+            has_decode=has_decode,
+            compat=compat,
+            progress=progress,
+        )
         manifest = ArraysManifest(
             tritguard=__version__,
             tflite_micro=importlib.metadata.version("tflite-micro") if oracle_available() else None,
@@ -98,6 +108,7 @@ def write_arrays(
             scratch=cmsis_scratch(parse(prepared.content)),
             alternate=prepared.alternate,
             uncompressed=prepared.uncompressed,
+            left=prepared.left,
             verified_against_oracle=prepared.verified_against_oracle,
             real_inputs=len(real) if real is not None and prepared.verified_against_oracle else 0,
             files={},

@@ -18,7 +18,10 @@ _METADATA_BYTES = 16  # in front of each tensor's tables
 # A DECODE op and its tensors take 112 B of flash and, on a 64-bit host, 208 B of the arena besides the data. A tensor
 # that saves less than both is not worth one.
 _DECODE_BYTES = 320
+_DECODE_FLASH_BYTES = 112
 _MOST_VALUES = 4
+DECODE_CODE_BYTES = 18_524
+"""Flash that DECODE's own code takes once, on a Cortex-M4 in a release of TFLM; with messages 3,256 B more."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,32 @@ class Compressed:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How one tensor is compressed. `axis` is None where its quantization, and so its table, is per tensor."""
+    """How one tensor is compressed.
+
+    Attributes:
+        axis: None where its quantization, and so its table, is per tensor.
+        saved: the bytes of flash that its DECODE leaves it smaller by, the op's own code aside.
+    """
 
     tensor: RawTensor
     bits: int
     axis: int | None
+    saved: int
 
 
-def compressible(content: bytes) -> bool:
-    """Whether `compress` would compress anything; does not need TFLM's package."""
-    return bool(_plans(content))
+def pays(saved: int, *, has_decode: bool) -> bool:
+    """Whether an array that is smaller by `saved` bytes makes the firmware smaller.
+
+    Args:
+        saved: the bytes.
+        has_decode: the firmware has DECODE's code in any case.
+    """
+    return saved > (0 if has_decode else DECODE_CODE_BYTES)
+
+
+def compressible(content: bytes, *, has_decode: bool = False) -> bool:
+    """Whether compression would pay; does not need TFLM's package."""
+    return pays(sum(plan.saved for plan in _plans(content)), has_decode=has_decode)
 
 
 def compress(content: bytes) -> Compressed | None:
@@ -93,7 +112,7 @@ def _plan(tensor: RawTensor, axis: int) -> _Plan | None:
     packed = -(-data.size * bits // 8) + _METADATA_BYTES + values * len(channels)
     if data.size - packed < _DECODE_BYTES:
         return None
-    return _Plan(tensor, bits, axis if per_channel else None)
+    return _Plan(tensor, bits, axis if per_channel else None, data.size - packed - _DECODE_FLASH_BYTES)
 
 
 def _spec(plans: list[_Plan]) -> Any:

@@ -32,6 +32,13 @@ class Uncompressed(Record):
     arena: Arena
 
 
+class Left(Record):
+    """Weight tensors left as int8, as DECODE's own code takes more than it saves; and the array's size with DECODE."""
+
+    tensors: int
+    array_bytes: int
+
+
 class ArraysManifest(Record):
     """What the arrays are and what was measured. Sizes are in bytes, shapes are without the batch.
 
@@ -47,6 +54,7 @@ class ArraysManifest(Record):
         arena: the arena's size; None if no interpreter could measure it.
         alternate: see `Alternate`; None if nothing is compressed.
         uncompressed: see `Uncompressed`; None if nothing is compressed.
+        left: see `Left`; None if compression was not tried, or was worth it.
         tflite_micro: the version of the interpreter that measured and verified; None without one.
         verified_against_oracle: the inputs on which array and golden model gave the same bytes in it.
         real_inputs: the number of these inputs that were the user's.
@@ -75,6 +83,7 @@ class ArraysManifest(Record):
     scratch: Scratch
     alternate: Alternate | None
     uncompressed: Uncompressed | None
+    left: Left | None = None
     verified_against_oracle: int
     real_inputs: int
     files: dict[str, str]

@@ -8,10 +8,10 @@ import numpy as np
 
 from tritguard.emit.tflm.arena import Arena
 from tritguard.emit.tflm.compat import for_old_tflm
-from tritguard.emit.tflm.compress import compress, compressible
+from tritguard.emit.tflm.compress import Compressed, compress, compressible, pays
 from tritguard.emit.tflm.container import ALIGNMENT
 from tritguard.emit.tflm.edges import ArrayEdge, all_edges
-from tritguard.emit.tflm.manifest import Alternate, Uncompressed
+from tritguard.emit.tflm.manifest import Alternate, Left, Uncompressed
 from tritguard.emit.tflm.strip import strip
 from tritguard.errors import MismatchError, ToolMissingError
 from tritguard.graph.flatbuffer import parse
@@ -40,16 +40,20 @@ class Prepared:
     arena: Arena | None = None
     alternate: Alternate | None = None
     uncompressed: Uncompressed | None = None
+    left: Left | None = None
     verified_against_oracle: int = 0
 
 
-def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, progress: Progress | None = None) -> Prepared:
-    """Make the smallest array that gives the bytes of all outputs of the golden model.
+def prepare(
+    golden: bytes, x: Int8, *, uncompressed: bool, has_decode: bool, compat: bool, progress: Progress | None = None
+) -> Prepared:
+    """Make the array that takes the least flash and gives the bytes of all outputs of the golden model.
 
     Args:
         golden: the `.tflite` file.
         x: int8[n, bytes of all inputs] to compare on, or for a model with state streams, int8[n, frames, bytes].
         uncompressed: leave ternary weights as int8.
+        has_decode: do not count DECODE's own code, because the firmware has it in any case.
         compat: for TFLM builds that read per-channel dense layers wrongly and have no DECODE.
         progress: called with (runs in the interpreter done, total).
 
@@ -59,28 +63,38 @@ def prepare(golden: bytes, x: Int8, *, uncompressed: bool, compat: bool, progres
         ToolMissingError: there is no interpreter, and the array would not be the golden model as it is.
     """
     if not oracle_available():
-        return _untouched(golden, uncompressed=uncompressed, compat=compat)
+        return _untouched(golden, uncompressed=uncompressed, has_decode=has_decode, compat=compat)
     # First of all, as TFLM refuses unsound models before anything here takes them apart.
     expected = predict_apart(golden, x, native=True)
     plain = strip(for_old_tflm(golden), keep_quantization=True) if compat else strip(golden)
     # tflite-micro's compression knows one subgraph.
     compressed = None if compat or uncompressed or parse(golden).further else compress(plain)
-    proof = _Proof(expected, x, 2 if compressed is None else 4, progress)
+    left = None if compressed is None else _left(plain, compressed, has_decode=has_decode)
+    chosen = compressed if left is None else None
+    proof = _Proof(expected, x, 2 if chosen is None else 4, progress)
     arena = proof.arena(plain)
     sample = _telling(x, expected, all_edges(golden)[1])
-    if compressed is None:
-        return Prepared(plain, sample, arena=arena, verified_against_oracle=x[..., 0].size)
-    content = strip(compressed.content)
-    alternate_bytes = -(-compressed.decoded_bytes // ALIGNMENT) * ALIGNMENT
+    if chosen is None:
+        return Prepared(plain, sample, arena=arena, left=left, verified_against_oracle=x[..., 0].size)
+    content = strip(chosen.content)
+    alternate_bytes = -(-chosen.decoded_bytes // ALIGNMENT) * ALIGNMENT
     return Prepared(
         content,
         sample,
-        compressed_tensors=compressed.tensors,
+        compressed_tensors=chosen.tensors,
         arena=proof.arena(content),
         alternate=Alternate(arena=proof.arena(content, alternate_bytes), bytes=alternate_bytes),
         uncompressed=Uncompressed(array_bytes=len(plain), arena=arena),
         verified_against_oracle=x[..., 0].size,
     )
+
+
+def _left(plain: bytes, compressed: Compressed, *, has_decode: bool) -> Left | None:
+    """What compression would give where DECODE's code takes more than it saves; None where it pays."""
+    size = len(strip(compressed.content))
+    if pays(len(plain) - size, has_decode=has_decode):
+        return None
+    return Left(tensors=compressed.tensors, array_bytes=size)
 
 
 def _telling(x: Int8, scores: Int8, sinks: tuple[ArrayEdge, ...]) -> Sample:
@@ -129,10 +143,10 @@ class _Proof:
             self._progress(self._done, self._runs)
 
 
-def _untouched(golden: bytes, *, uncompressed: bool, compat: bool) -> Prepared:
+def _untouched(golden: bytes, *, uncompressed: bool, has_decode: bool, compat: bool) -> Prepared:
     """The golden model as it is, the one array that needs no comparison."""
     what = "a rewritten model" if compat else "compressed weights"
-    if compat or (compressible(golden) and not uncompressed):
+    if compat or (compressible(golden, has_decode=has_decode) and not uncompressed):
         raise ToolMissingError(
             f"{what} cannot be verified on this machine, and nothing is written unverified",
             fix="pip install 'tritguard[oracle]' (Linux on x86-64)" + ("" if compat else ", or give --uncompressed"),

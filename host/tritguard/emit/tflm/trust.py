@@ -43,11 +43,16 @@ def trusted_arrays(arrays: Arrays) -> dict[str, bytes]:
     return compiled
 
 
+def array_in(arrays: Arrays, files: dict[str, bytes]) -> bytes:
+    """The array's bytes, read from the C++ among the files of a folder (see `trusted_arrays`)."""
+    source = files.get(f"{arrays.manifest.identifier}_model_data.cc", b"")
+    return bytes(int(digits, 16) for digits in _BYTE.findall(source))
+
+
 def _expected(arrays: Arrays, found: dict[str, bytes]) -> dict[str, bytes]:
     """What the compiled files hold, if the array in them is the one that the manifest describes; else nothing."""
     manifest = arrays.manifest
-    source = found.get(f"{manifest.identifier}_model_data.cc", b"")
-    data = bytes(int(digits, 16) for digits in _BYTE.findall(source))
+    data = array_in(arrays, found)
     if hashlib.sha256(data).hexdigest() != manifest.array_sha256 or manifest.identifier != identifier(manifest.name):
         return {}
     described = manifest.model_copy(update={"ops": ops_of(parse(data))})

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
+#include "tensorflow/lite/micro/micro_profiler_interface.h"
 
 namespace tflite
 {
@@ -55,12 +56,19 @@ class MicroResourceVariables
     static MicroResourceVariables *Create(MicroAllocator *allocator, int count);
 };
 
+/* Keeps the names of the constructors apart from those of TFLM's own, which tests/tflm_engine/real.cc calls. */
+struct StandIn {
+};
+
 class MicroInterpreter
 {
   public:
     MicroInterpreter(const Model *model, const MicroOpResolver &ops, MicroAllocator *allocator,
-                     MicroResourceVariables *variables);
-    MicroInterpreter(const Model *model, const MicroOpResolver &ops, uint8_t *arena, size_t arena_size);
+                     MicroResourceVariables *variables, MicroProfilerInterface *profiler = nullptr,
+                     StandIn = {});
+    MicroInterpreter(const Model *model, const MicroOpResolver &ops, uint8_t *arena, size_t arena_size,
+                     MicroResourceVariables *variables = nullptr, MicroProfilerInterface *profiler = nullptr,
+                     StandIn = {});
     TfLiteStatus AllocateTensors();
     TfLiteStatus Invoke();
     TfLiteTensor *input(size_t index);

@@ -1,9 +1,11 @@
 /* What generated code uses of TFLM's header of this name, and no more: no package installable here has the
  * real one. Same names and signatures; this resolver keeps the names of what is added, and refuses one op too
- * many and an op added twice, as the real one does. Registrations are in tflite::micro, the names in tflite,
+ * many and an op added twice, with a message, as the real one does. Registrations are in tflite::micro, the names in tflite,
  * as in TFLM since 2026. */
 #ifndef TENSORFLOW_LITE_MICRO_MICRO_MUTABLE_OP_RESOLVER_H_
 #define TENSORFLOW_LITE_MICRO_MICRO_MUTABLE_OP_RESOLVER_H_
+
+#include "tensorflow/lite/micro/micro_log.h"
 
 enum TfLiteStatus { kTfLiteOk = 0, kTfLiteError = 1 };
 
@@ -148,10 +150,12 @@ template <unsigned int tOpCount> class MicroMutableOpResolver : public MicroOpRe
     {
         for (unsigned int i = 0; i < count; ++i) {
             if (names[i] == r.name) {
+                MicroPrintf("%s was added before", r.name);
                 return kTfLiteError;
             }
         }
         if (count >= tOpCount) {
+            MicroPrintf("no room for %s beside %u others", r.name, tOpCount);
             return kTfLiteError;
         }
         names[count++] = r.name;
