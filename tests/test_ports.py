@@ -308,6 +308,16 @@ def test_only_the_users_own_file_holds_a_bench(small_build: Build, tmp_path: Pat
         read_bench(own)
 
 
+def test_a_command_that_may_never_run_is_looked_for_at_the_start(
+    small_bundle: Bundle, small_build: Build, tmp_path: Path
+) -> None:
+    bench = Bench(acquire=f"touch {tmp_path}/acquired", power_cycle="no-such-program {port}")
+    words = r"\[bench\] power_cycle: no-such-program is not installed"
+    with pytest.raises(ToolMissingError, match=words), open_device(small_bundle, small_build, "/dev/null", bench):
+        pass
+    assert not (tmp_path / "acquired").exists()
+
+
 def test_a_bench_needs_a_port(small_bundle: Bundle, small_build: Build) -> None:
     with (
         pytest.raises(BadInputError, match="a bench is for real boards; name the board's port"),

@@ -114,6 +114,13 @@ def test_an_overfitted_net_leaks(overfitted: tuple[Path, PrivacyResult]) -> None
     assert {issue.code for issue in result.issues} == {"FEW_SAMPLES", "FEW_SHADOWS", "NO_DEVICE"}
 
 
+def test_trainings_have_names_that_tell_them_apart(overfitted: tuple[Path, PrivacyResult], tmp_path: Path) -> None:
+    net = overfitted[0]
+    refused = CliRunner().invoke(app, ["privacy", str(net), str(net), "--out", str(tmp_path / "out")])
+    assert "two of the trainings are called 'net'" in str(refused.exception)
+    assert not (tmp_path / "out" / "privacy.json").exists()
+
+
 def test_the_report_draws_measured_curves_and_says_in_words_what_guessing_is(
     overfitted: tuple[Path, PrivacyResult],
 ) -> None:

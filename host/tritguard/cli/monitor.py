@@ -34,6 +34,7 @@ def command(
 ) -> None:
     """Show each frame that a board sends, decoded, with the time since the start."""
     line = SerialLine(port, baud)
+    say(f"listening at {port}; Ctrl-C ends it")
     try:
         _watch(line, not listen, seconds)
     except KeyboardInterrupt:

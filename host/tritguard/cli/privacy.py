@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tritguard.api import open_training, privacy
+from tritguard.api.source import title
 from tritguard.boards import load_board
 from tritguard.cli.data import read_dataset
 from tritguard.cli.options import Replace
@@ -40,7 +41,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     plan = settings(PRIVACY, config, given)
     chip = None if board is None else load_board(board)
     load = cache(read_dataset)
-    opened = [open_training(folder, load) for folder in trainings]
+    opened = [open_training(folder, load, title(folder, None)) for folder in trainings]
     with study_stages() as named:
         result = privacy(opened, out, board=chip, plan=plan, replace=replace, stages=named)
     show(result, out / PRIVACY.file)

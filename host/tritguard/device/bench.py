@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,14 +99,11 @@ class Bench(Record):
         facts = {"port": port or "", "elf": build.elf.resolve(), "binary": build.binary.resolve()}
         words = [word.format_map(facts | {"board": build.record.board.id}) for word in shlex.split(command)]
         where = f"[{_TABLE}] {name}"
+        self._check_program(name, words[0])
         try:
             done = subprocess.run(
                 words, capture_output=True, text=True, errors="replace", timeout=self.seconds, check=False
             )
-        except FileNotFoundError as error:
-            raise ToolMissingError(
-                f"{words[0]} is not installed", where=where, fix="install it, or mend the command"
-            ) from error
         except subprocess.TimeoutExpired as error:
             raise DeviceError(f"{words[0]} did not finish within {self.seconds} s", where=where) from error
         if done.returncode != 0:
@@ -112,13 +111,22 @@ class Bench(Record):
             raise DeviceError(f"{words[0]} ended with {done.returncode} ({said[-1]})", where=where)
         return True
 
+    def _check_program(self, name: str, program: str) -> None:
+        if shutil.which(program) is None:
+            fix = "install it, or mend the command"
+            raise ToolMissingError(f"{program} is not installed", where=f"[{_TABLE}] {name}", fix=fix)
+
     @contextmanager
     def held(self, build: Build, port: str | None) -> Iterator[None]:
         """Acquire the board for a block, and release it whatever happens in there.
 
         Raises:
-            ToolMissingError, DeviceError: see `run`.
+            ToolMissingError: the program of one of the commands is not installed, also of one that may never be run.
+            DeviceError: see `run`.
         """
+        for name in ("acquire", "release", "power_cycle", "upload"):
+            if command := getattr(self, name):
+                self._check_program(name, shlex.split(command)[0].format_map(defaultdict(str)))
         self.run("acquire", build, port)
         try:
             yield

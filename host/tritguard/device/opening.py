@@ -126,6 +126,5 @@ def _connect(line: Line, bundle: Bundle, build: Build, emulator: Emulator | None
 def _check_bundle(bundle: Bundle, build: Build) -> None:
     if build.record.bundle_sha256 != bundle.sha256:
         what = f"was built from another bundle than {bundle.path}"
-        raise BadInputError(
-            what, where=str(build.path), fix="give the bundle that it was built from, or build it again"
-        )
+        fix = "give the bundle that it was built from (selftest takes it by --bundle), or build it again"
+        raise BadInputError(what, where=str(build.path), fix=fix)

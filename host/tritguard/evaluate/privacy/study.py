@@ -98,8 +98,12 @@ def study_privacy(
         stages: gives the callback that shows a stage's progress.
 
     Raises:
-        BadInputError: a data set has fewer than two test samples.
+        BadInputError: a data set has fewer than two test samples, or two trainings have the same name.
     """
+    names = [training.name for training in trainings]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        fix = "give their folders different names"
+        raise BadInputError(f"two of the trainings are called {twice!r}, so nothing tells them apart", fix=fix)
     models, drawn, checked = [], [_draw(training, plan) for training in trainings], Checked()
     for training, samples in zip(trainings, drawn, strict=True):
         models.append(_study(training, samples, board, plan, out / training.name, stages))
