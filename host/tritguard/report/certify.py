@@ -97,13 +97,10 @@ def _device(result: CertifyResult) -> Section:
     seen = result.confirmation
     if seen is None:
         return Section("On the device", "", None, Grid(("confirmation",), (("none: no build was given",),)))
-    rows = (
-        ("inputs replayed", count(seen.inputs)),
-        ("bytes compared", count(seen.bytes_compared)),
-        ("inputs that differ from the twin", count(seen.mismatched_inputs)),
-    )
+    columns = ("inputs replayed", "bytes compared", "inputs that differ from the twin")
+    row = (count(seen.inputs), count(seen.bytes_compared), count(seen.mismatched_inputs))
     note = "Clean inputs, inputs that break samples, and a random corner of every ball that is proved."
-    return Section("On the device", "", None, Grid(("", ""), rows), note)
+    return Section("On the device", "", None, Grid(columns, (row,)), note)
 
 
 def facts(result: CertifyResult) -> Facts:

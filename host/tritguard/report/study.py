@@ -41,6 +41,10 @@ class Grid:
     left: int = 1
     heat: tuple[tuple[float, ...], ...] = ()
 
+    def __post_init__(self) -> None:
+        if not all(self.columns):
+            raise ValueError(f"a column without a heading, which tells nothing to who hears the page: {self.columns}")
+
 
 @dataclass(frozen=True)
 class Figure:
