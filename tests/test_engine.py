@@ -248,6 +248,8 @@ def test_the_example_runs_in_tflm_and_tells_a_wrong_score(arrays: Arrays, tmp_pa
     right, wrong = (Path(shutil.copytree(arrays.path, tmp_path / name)) for name in ("right", "wrong"))
     assert run_example(right) == 0
     header = wrong / "lively_golden.h"
+    given = re.search(r"kGoldenInput\[\d+\] = \{([^}]*)", header.read_text())
+    assert given is not None and len({*given[1].replace(",", " ").split()}) > 2  # what a flat input hides is seen
     text, count = re.subn(r"(kGoldenOutput\[5\] = \{\s*)-?\d+", r"\g<1>99", header.read_text())
     assert count == 1
     header.write_text(text)

@@ -19,6 +19,7 @@ from tritguard.oracle import measure_apart, oracle_available, predict_apart
 from tritguard.predictor import Int8
 from tritguard.progress import Progress
 
+_FLAT = 2  # different bytes of an input that says little: a constant one has one, or two of 16 bits
 _ROWS = 2  # axes of scores, [n, k]; those of streams have one more
 
 
@@ -98,7 +99,10 @@ def _left(plain: bytes, compressed: Compressed, *, has_decode: bool) -> Left | N
 
 
 def _telling(x: Int8, scores: Int8, sinks: tuple[ArrayEdge, ...]) -> Sample:
-    """The input with the most distinct outputs, the widest apart, as wrong arithmetic can hide behind equal ones."""
+    """The input with the most distinct outputs, the widest apart, as wrong arithmetic can hide behind equal ones.
+
+    One of many values comes before a flat one, in which what is wrong with a single position or channel does not show.
+    """
     if scores.ndim > _ROWS:  # the user's program runs the first frame of a stream
         x, scores = x[:, 0], scores[:, 0]
 
@@ -110,7 +114,7 @@ def _telling(x: Int8, scores: Int8, sinks: tuple[ArrayEdge, ...]) -> Sample:
             distinct, apart = distinct + np.unique(finite).size, apart + (float(finite.std()) if finite.size else 0)
         return distinct, apart
 
-    best = max(range(len(x)), key=lambda i: telling(scores[i]))
+    best = max(range(len(x)), key=lambda i: (np.unique(x[i]).size > _FLAT, *telling(scores[i])))
     return Sample(x[best], scores[best])
 
 
