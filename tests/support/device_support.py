@@ -17,8 +17,15 @@ from tritguard.predictor import Int8
 BOARDS = ("mps2-an386", "netduinoplus2")
 # Further emulated boards, so that every core class and driver is there.
 OTHER_BOARDS = (
-    "lm3s6965evb", "microbit", "mps2-an385", "mps2-an385-m0plus", "mps2-an500", "mps2-an505", "mps3-an547", "netduino2",
-)  # fmt: skip
+    "lm3s6965evb",
+    "microbit",
+    "mps2-an385",
+    "mps2-an385-m0plus",
+    "mps2-an500",
+    "mps2-an505",
+    "mps3-an547",
+    "netduino2",
+)
 
 # Instructions by which the firmware starts and stops SysTick around the model, and calls it.
 TIMER_INSTRUCTIONS = 40
