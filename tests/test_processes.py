@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from tests.support.known_models import ternary_model
 from tests.support.shared import ROOT
 from tritguard import interpreter, oracle
 from tritguard.errors import BadModelError
+from tritguard.forks import Forks
 from tritguard.oracle import oracle_available, predict_apart
 from tritguard.processes import Limits, cores, run_python
 
@@ -116,16 +118,100 @@ def test_a_process_that_waits_for_ever_ends_with_what_it_started(module: Path, t
     )
     with pytest.raises(subprocess.TimeoutExpired):
         run(module, code, tmp_path, Limits(seconds=3, cpu_seconds=60, memory_bytes=1 << 30))
-    stat = Path("/proc") / (tmp_path / "child").read_text() / "stat"
+    wait_for_end(Path("/proc") / (tmp_path / "child").read_text() / "stat")
+
+
+def wait_for_end(stat: Path) -> None:
+    """Wait until the process of this file in /proc is no more."""
     deadline = time.monotonic() + 5
     while stat.exists() and stat.read_text().split()[2] != "Z":
-        assert time.monotonic() < deadline, "its child still runs"
+        assert time.monotonic() < deadline, "it still runs"
         time.sleep(0.02)
+
+
+CALLED = """
+import os, sys, tempfile
+PARENT, CALLS = os.getpid(), []
+def main(kind, *rest):
+    if kind == "says":
+        print(os.getppid() == PARENT, {os.getcwd(), tempfile.gettempdir(), os.environ["HOME"]}, CALLS)
+        CALLS.append(1)
+    elif kind == "raises":
+        raise ValueError("two\\nlines")
+    elif kind == "aborts":
+        os.abort()
+    elif kind == "parent":
+        print(PARENT)
+    elif kind == "sleeps":
+        import subprocess, time
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        open(rest[0], "w").write(str(child.pid))
+        time.sleep(600)
+    elif kind == "fills":
+        bytearray(2 << 30)
+"""
+
+
+@pytest.fixture
+def forks(module: Path) -> Iterator[Forks]:
+    module.write_text(CALLED)
+    made = Forks(module.stem, limits=Limits(seconds=5, cpu_seconds=60, memory_bytes=1 << 30))
+    yield made
+    made._end()
+
+
+def test_each_call_runs_in_a_fork_of_one_process(forks: Forks, tmp_path: Path) -> None:
+    for _ in range(2):  # what a call changes is gone in the next
+        done = forks.call("says", folder=tmp_path)
+        assert (done.returncode, done.stdout.decode()) == (0, f"True {{{str(tmp_path)!r}}} []\n"), done.stderr
+    assert forks.call("parent", folder=tmp_path).stdout == forks.call("parent", folder=tmp_path).stdout
+
+
+def test_a_call_that_fails_harms_no_other(forks: Forks, tmp_path: Path) -> None:
+    done = forks.call("raises", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (1, b"ValueError: two\n")
+    assert forks.call("aborts", folder=tmp_path).returncode == -signal.SIGABRT
+    done = forks.call("fills", folder=tmp_path)
+    assert done.returncode == 1 and done.stderr.startswith(b"MemoryError")
+    parent = int(forks.call("parent", folder=tmp_path).stdout)
+    os.kill(parent, signal.SIGKILL)  # as a system without memory does: the next call starts another
+    wait_for_end(Path(f"/proc/{parent}/stat"))
+    assert int(forks.call("parent", folder=tmp_path).stdout) != parent
+
+
+def test_a_call_that_waits_for_ever_ends_with_what_it_started(forks: Forks, tmp_path: Path) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        forks.call("sleeps", str(tmp_path / "child"), folder=tmp_path)
+    wait_for_end(Path("/proc") / (tmp_path / "child").read_text() / "stat")
+    assert forks.call("parent", folder=tmp_path).returncode == 0
+
+
+def test_what_forks_ends_with_the_process_that_asks(module: Path, tmp_path: Path) -> None:
+    """Even where that is killed."""
+    module.write_text(CALLED)
+    code = f"""
+import os, pathlib, signal, sys
+sys.path.insert(0, {str(module.parent)!r})
+from tritguard.forks import Forks
+from tritguard.processes import Limits
+asks = Forks({module.stem!r}, limits=Limits(seconds=5, cpu_seconds=60, memory_bytes=1 << 30))
+print(asks.call("parent", folder=pathlib.Path({str(tmp_path)!r})).stdout.decode(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False)
+    assert done.returncode == -signal.SIGKILL
+    wait_for_end(Path(f"/proc/{int(done.stdout)}/stat"))
+
+
+def test_a_module_that_cannot_be_imported_is_named(module: Path, tmp_path: Path) -> None:
+    module.write_text("import not_there_at_all\n")
+    done = Forks(module.stem, limits=LIMITS).call(folder=tmp_path)
+    assert done.returncode == 1 and done.stderr.startswith(b"ModuleNotFoundError: No module named 'not_there_at_all'")
 
 
 @needs_oracle
 def test_the_interpreters_process_imports_little() -> None:
-    """It is started for each model; records and the schema package take as long to import as all the rest."""
+    """It is started by most commands; records and the schema package take as long to import as all the rest."""
     code = "import sys, tritguard.interpreter, tflite_micro; print(*{'pydantic', 'tflite'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
@@ -135,6 +221,7 @@ def test_the_interpreters_process_imports_little() -> None:
 
 @needs_oracle
 def test_an_interpreter_beside_the_model_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oracle, "_FORKS", Forks(*oracle._FORKS._modules, limits=oracle._LIMITS))
     for name in ("tflite_micro", "numpy", "tritguard"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n" + NEVER)
     monkeypatch.chdir(tmp_path)
@@ -152,6 +239,7 @@ def test_an_interpreter_beside_the_model_is_not_run(tmp_path: Path, monkeypatch:
 )
 def test_the_interpreters_process_has_limits(limits: Limits, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oracle, "_LIMITS", limits)
+    monkeypatch.setattr(oracle, "_FORKS", Forks("tritguard.interpreter", limits=limits))
     with pytest.raises(BadModelError, match=words):
         predict_apart(ternary_model(), np.zeros((1, 8, 8, 3), np.int8))
 

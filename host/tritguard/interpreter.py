@@ -1,7 +1,7 @@
 """TensorFlow Lite Micro's interpreter, and the process that it runs in.
 
-That process is started for each model that is compared, so it imports little: no record, no other schema package. What
-a model's answers mean is the oracle's business (`oracle.py`).
+That process is a fork for each model that is compared (`forks.py`). It imports little, for most commands compare few:
+no record, no other schema package. What a model's answers mean is the oracle's business (`oracle.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tritguard.errors import BadModelError, first_line
+from tritguard.errors import BadModelError
 
 if TYPE_CHECKING:
     from tritguard.predictor import Int8
@@ -192,7 +192,17 @@ def _edge(graph: Any, outer: int, inner: int) -> Edge:
     return Edge(shape, kind, float(quantization.Scale(0)), int(quantization.ZeroPoint(0)), wide)
 
 
-def _child(model: str, x: str, scores: str, arena: str, alternate: str, native: str) -> None:
+def main(model: str, x: str, scores: str, arena: str, alternate: str, native: str) -> None:
+    """Run a model on samples, in a process of its own.
+
+    Args:
+        model: the path of the `.tflite` file.
+        x: that of the samples, as `np.save` wrote them.
+        scores: where the outputs go, in the same form.
+        arena: the arena's bytes; 0 to make it large enough; `LEAST` to find the smallest and print it with its parts.
+        alternate: bytes of the memory that DECODE ops write to.
+        native: `NATIVE`, or empty for int8 steps.
+    """
     content, arena_bytes, alternate_bytes = Path(model).read_bytes(), int(arena), int(alternate)
     if arena_bytes == LEAST:
         arena_bytes, *parts = _measure(content, alternate_bytes)
@@ -242,10 +252,3 @@ def _started(content: bytes, arena_bytes: int | None, alternate_bytes: int) -> A
             if arena_bytes or arena >= _LAST_ARENA or not isinstance(error, RuntimeError):
                 raise BadModelError(f"TensorFlow Lite Micro refuses the model ({error})") from error
             arena *= 16
-
-
-if __name__ == "__main__":
-    try:
-        _child(*sys.argv[1:])
-    except Exception as problem:  # the process that started this one quotes one line
-        sys.exit(f"{type(problem).__name__}: {first_line(problem)}")

@@ -21,9 +21,10 @@ from typing_extensions import override
 from tritguard import interpreter
 from tritguard.errors import BadModelError, ToolMissingError
 from tritguard.files import scratch_folder
+from tritguard.forks import Forks
 from tritguard.interpreter import Interpreter
 from tritguard.predictor import Int8, LabelRule, Outputs, Predictor
-from tritguard.processes import Limits, run_python
+from tritguard.processes import Limits
 
 # Custom ops by the names in files. TFLM prefixes those of its signal library, which follow a rule, with "Signal".
 _CUSTOM = {
@@ -35,6 +36,7 @@ _CUSTOM = {
 _BUILTIN_CODE = 10  # where an OperatorCode's table says at which offset its field is
 _REGISTRATION = re.compile(rb"_ZN6tflite(?:5micro)?(?:11tflm_signal)?\d+Register_([A-Z0-9_]+)Ev")
 _LIMITS = Limits(seconds=1800, cpu_seconds=1800, memory_bytes=2 << 30)
+_FORKS = Forks("tritguard.interpreter", "tflite_micro", limits=_LIMITS)
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ def _apart(content: bytes, x: Int8, arena_bytes: int, alternate_bytes: int, nati
         edges = interpreter.NATIVE if native else ""
         arguments = map(str, (model, inputs, scores, arena_bytes, alternate_bytes, edges))
         try:
-            done = run_python("tritguard.interpreter", *arguments, folder=folder, limits=_LIMITS, collect=False)
+            done = _FORKS.call(*arguments, folder=folder)
         except subprocess.TimeoutExpired as error:
             raise BadModelError(f"TensorFlow Lite Micro does not finish within {_LIMITS.seconds} s") from error
         if done.returncode != 0 or not scores.is_file():

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parent
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT")  # the environment variables that Python itself may need
@@ -108,6 +109,38 @@ def run_python(
     Raises:
         subprocess.TimeoutExpired: it took longer than `limits.seconds`.
     """
+    process = start_python(
+        module,
+        *arguments,
+        folder=folder,
+        limits=limits,
+        environment=environment,
+        one_output=one_output,
+        collect=collect,
+    )
+    with process:
+        try:
+            output, errors = process.communicate(timeout=limits.seconds)
+        except BaseException:
+            kill_group(process)
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def start_python(
+    module: str,
+    *arguments: str,
+    folder: Path | str,
+    limits: Limits,
+    environment: Mapping[str, str] | None = None,
+    one_output: bool = False,
+    collect: bool = True,
+    stdin: int = subprocess.DEVNULL,
+) -> subprocess.Popen[bytes]:
+    """Start what `run_python` runs, in a group of processes of its own, with pipes for stdout and stderr.
+
+    The arguments are those of `run_python`, which also holds the process to `limits.seconds`; `stdin` is that of Popen.
+    """
     order = {
         "limits": {
             "RLIMIT_CPU": limits.cpu_seconds,
@@ -124,21 +157,15 @@ def run_python(
     variables = {name: os.environ[name] for name in _KEPT if name in os.environ}
     variables |= dict.fromkeys(_FOLDERS, str(folder))
     variables |= {"OPENBLAS_NUM_THREADS": "1"}  # its buffers, one for each core, would count against the memory
-    with subprocess.Popen(
+    return subprocess.Popen(
         command,
         cwd=folder,
         env=variables | dict(environment or {}),
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT if one_output else subprocess.PIPE,
         process_group=0 if os.name == "posix" else None,
-    ) as process:
-        try:
-            output, errors = process.communicate(timeout=limits.seconds)
-        except BaseException:
-            _kill(process)
-            raise
-    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+    )
 
 
 @contextmanager
@@ -195,7 +222,8 @@ def _own_location() -> list[str]:
     return [] if any(Path(entry).resolve() == _PACKAGE.parent for entry in _import_path()) else [location]
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that `start_python` started, and all that it has started."""
     if os.name == "posix":
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
