@@ -29,6 +29,7 @@ FOUNDATION = {
     "records",
     "resources",
     "processes",
+    "forks",
     "progress",
     "templating",
     "versions",

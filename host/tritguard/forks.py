@@ -118,7 +118,7 @@ def _serve(module: str, *others: str) -> None:
         main = importlib.import_module(module).main
         for other in others:
             importlib.import_module(other)
-    except BaseException as problem:
+    except Exception as problem:
         sys.exit(f"{type(problem).__name__}: {first_line(problem)}")
     gc.freeze()  # what imports made stays
     while line := sys.stdin.buffer.readline():
@@ -140,7 +140,7 @@ def _call(main: Callable[..., None], folder: str, arguments: list[str]) -> NoRet
             os.dup2(os.open(name, mode, 0o600), stream)
         main(*arguments)
         status = 0
-    except BaseException as problem:  # the caller quotes one line
+    except Exception as problem:  # the caller quotes one line
         print(f"{type(problem).__name__}: {first_line(problem)}", file=sys.stderr)
     finally:
         sys.stdout.flush()

@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parent
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT")  # the environment variables that Python itself may need
