@@ -49,7 +49,7 @@ from tritguard.files import write_whole
 from tritguard.processes import cores
 from tritguard.profile import expected_cycles
 from tritguard.records import Record, from_json
-from tritguard.train.config import RECORD, TrainRecord
+from tritguard.train.config import CALIBRATION, RECORD, TrainRecord
 from tritguard.twin import Twin, verify_against_oracle
 
 LEFT = 0.1254  # what the claim leaves DS-CNN
@@ -373,7 +373,8 @@ def _clean(bundle: Bundle, dataset: Dataset, folder: Path) -> Rate:
 
 def _bundle(net: Path, out: Path) -> tuple[Path, Bundle]:
     """A net's folder in `out`, by its golden model, and its bundle."""
-    content = golden(net, None)
+    kept = net / "model.tflite"  # of examples/, which come without calibration inputs
+    content = golden(kept if kept.is_file() and not (net / CALIBRATION).is_file() else net, None)
     folder = out / f"net-{hashlib.sha256(content).hexdigest()[:12]}"
     core = load_board(BOARD).core_class
     return folder, write_bundle(content, folder / "bundle", name=_name(net), core=core, check=verify_against_oracle)
