@@ -44,7 +44,7 @@ RANKS = [
     {"build", "twin", "export"},
     {"device"},
     {"attack", "profile"},
-    {"certify"},
+    {"certify", "fitting"},
     {"campaign"},
     {"evaluate"},
     {"report"},

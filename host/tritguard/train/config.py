@@ -34,6 +34,14 @@ class Block(Record):
     stride: Annotated[int, Field(ge=1, le=4)] = 1
 
 
+class Stage(Record):
+    """A stage of a residual net: a 3x3 convolution with `stride` to `channels`, then `blocks` residual blocks."""
+
+    channels: Annotated[int, Field(ge=1, le=1024)]
+    stride: Annotated[int, Field(ge=1, le=4)] = 1
+    blocks: Annotated[int, Field(ge=0, le=32)] = 0
+
+
 class QuantizeConfig(Record):
     """The `[train.quantize]` table.
 
@@ -156,6 +164,7 @@ class TrainConfig(Record):
         net: the network, by its name in `tritguard.train.nets`.
         stem: channels of the first convolution of the net `separable`, which is 3x3 with stride 2.
         blocks: the depthwise-separable blocks of the net `separable`.
+        stages: the stages of the net `residual`. By default it fits 322 kB of flash if its weights are ternary.
         start: a `.keras` file of the same net, or the folder of a training that left one. This training starts from its
             float weights, whatever quantizer they were trained with. If empty, the initial weights are drawn.
         quantize: how weights and activations are quantized.
@@ -174,13 +183,19 @@ class TrainConfig(Record):
     """
 
     data: str = "fashion-mnist"
-    net: Literal["separable", "small-conv", "ds-cnn", "resnet8", "stq-image", "stq-keywords"] = "separable"
+    net: Literal["separable", "residual", "small-conv", "ds-cnn", "resnet8", "stq-image", "stq-keywords"] = "separable"
     stem: Annotated[int, Field(ge=1, le=1024)] = 16
     blocks: tuple[Block, ...] = (
         Block(channels=48, stride=2),
         Block(channels=64),
         Block(channels=96, stride=2),
         Block(channels=128),
+    )
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (
+        Stage(channels=32),
+        Stage(channels=64, stride=2),
+        Stage(channels=128, stride=2, blocks=1),
+        Stage(channels=160, stride=2, blocks=1),
     )
     start: str = ""
     quantize: QuantizeConfig = QuantizeConfig()

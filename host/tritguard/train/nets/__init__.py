@@ -11,6 +11,7 @@ from typing import Any
 
 from tritguard.train.config import TrainConfig
 from tritguard.train.nets.mlperf_tiny import dscnn, resnet8
+from tritguard.train.nets.residual import residual
 from tritguard.train.nets.separable import separable
 from tritguard.train.nets.small_conv import small_conv
 from tritguard.train.nets.stq import stq_image, stq_keywords
@@ -18,6 +19,7 @@ from tritguard.train.nets.stq import stq_image, stq_keywords
 # Functions (input_shape, classes, config) -> keras.Model, by the names that TrainConfig.net takes.
 NETS: dict[str, Callable[[tuple[int, ...], int, TrainConfig], Any]] = {
     "separable": lambda shape, classes, config: separable(shape, classes, stem=config.stem, blocks=config.blocks),
+    "residual": lambda shape, classes, config: residual(shape, classes, stages=config.stages),
     "small-conv": lambda shape, classes, _: small_conv(shape, classes),
     "ds-cnn": lambda shape, classes, _: dscnn(shape, classes),
     "resnet8": lambda shape, classes, _: resnet8(shape, classes),
