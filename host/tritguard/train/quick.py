@@ -26,6 +26,8 @@ _LEAST_EPSILON = 1.001e-5  # below it the fused batch norm takes another one
 def quick(model: Any, precision: Precision = "float32") -> Iterator[None]:
     """In the block, what is traced of a model's training mode is the fast form of its layers.
 
+    Batch norms keep their moving statistics as they are, so they have to be recomputed after the training.
+
     Args:
         model: a functional keras.Model. Its layers and weights are the same after the block.
         precision: of the products of convolutions; weights, sums of products, and all else stay float32.
@@ -52,16 +54,14 @@ def _is_fusible(norm: Any) -> bool:
 
 
 def _normalised(norm: Any, plainly: Any, inputs: Tensor, training: bool | None = None, **options: Any) -> Tensor:
-    """A batch norm, which in training also moves its statistics, float32 of the inputs' shape."""
+    """A batch norm, float32 of the inputs' shape. Its moving statistics stay: training ends with `recalibrate`."""
     if not training:
         return plainly(inputs, training=training, **options)
     is_picture = len(inputs.shape) == 4
     x = inputs if is_picture else tf.reshape(inputs, (-1, 1, 1, inputs.shape[-1]))
-    outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+    outputs, _, _ = tf.compat.v1.nn.fused_batch_norm(
         x, norm.gamma.value, norm.beta.value, epsilon=norm.epsilon, is_training=True
     )
-    for moving, batch in ((norm.moving_mean, mean), (norm.moving_variance, variance)):
-        moving.assign(norm.momentum * moving + (1 - norm.momentum) * batch)
     return outputs if is_picture else tf.reshape(outputs, tf.shape(inputs))
 
 
