@@ -53,9 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     tf.config.threading.set_inter_op_parallelism_threads(options.threads)
-    print(
-        f"{'net':10} {'attack':6} {'form':9} {'ms':>7} {'median':>7} {'CPU ms':>7} {'ratio':>6} {'CPU':>6} {'of product':>10}"
-    )
+    print("net        attack form           ms  median  CPU ms  ratio    CPU of product")
     for name in options.nets or NETS:
         for attack in ("none", "fgsm"):
             _print(name, attack, options.rounds)
