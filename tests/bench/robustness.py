@@ -1,5 +1,6 @@
 """Clean and robust accuracy of float, int8 and ternary networks, with and without Jacobian regularization (JR) and
 adversarial training (AT): scripts/bench robustness digits --out DIR [--epochs 5] [--seeds 0 1 2] [--only NAME].
+`scripts/bench robustness claim --help` is about the claim in circulation, and `... front --help` about a picture.
 
 Every training and every row that is done stays in DIR and is taken as it is while its settings are these, and a
 training that was killed goes on: start the same command again. The table is printed, and kept as DIR/TABLE.md. Attacks
@@ -15,9 +16,11 @@ import json
 import os
 import platform
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +101,11 @@ class Case:
 
 
 def main() -> None:
+    if sys.argv[1:2] in (["claim"], ["front"]):
+        import_module(f"tests.bench.robustness_{sys.argv[1]}").main(sys.argv[2:])  # they import this module
+        return
     options = _options()
-    settings = read_toml(SETTINGS)
+    settings = read_settings()
     table = settings["tables"][options.table]
     console = Console()
     with console.status("Reading data"):
@@ -107,7 +113,7 @@ def main() -> None:
     rows = []
     for case in _cases(table, options):
         console.rule(case.name)
-        record = _trained(case, table, settings, options, dataset)
+        record = trained(case, table, settings, options, dataset)
         digest = _digest(record, table, options)
         kept = [from_json(Row, path) for path in sorted((options.out / "rows").glob(f"{case.name}-*.json"))]
         if not kept or any(row.settings != digest for row in kept):
@@ -115,6 +121,11 @@ def main() -> None:
         rows += kept
         write_whole(options.out / f"{options.table}.md", as_markdown(rows))
     console.print((options.out / f"{options.table}.md").read_text(), markup=False, soft_wrap=True)
+
+
+def read_settings() -> dict[str, Any]:
+    """The tables, weights and defences of the file of settings."""
+    return read_toml(SETTINGS)
 
 
 def _options() -> argparse.Namespace:
@@ -163,13 +174,13 @@ def _config(case: Case, table: dict[str, Any], settings: dict[str, Any], options
     return from_table(TrainConfig, content, where=str(SETTINGS))
 
 
-def _trained(
+def trained(
     case: Case, table: dict[str, Any], settings: dict[str, Any], options: argparse.Namespace, dataset: Dataset
 ) -> TrainRecord:
     """The training, after the one it begins with; those that are in the folder with these settings are not repeated."""
     start = _start(case, table)
     if start:
-        _trained(start, table, settings, options, dataset)
+        trained(start, table, settings, options, dataset)
     config, folder = _config(case, table, settings, options), options.out / case.name
     if (folder / RECORD).is_file():
         earlier = from_json(TrainRecord, folder / RECORD)
@@ -221,7 +232,7 @@ def _measure(
             weights_bytes=None if made is None else sum(layer.weight_bytes for layer in made.manifest.layers),
             flash_bytes=None if made is None else _flash(made),
             train_seconds=record.seconds,
-            machine=f"{_processor()}, {os.cpu_count()} cores",
+            machine=f"{processor()}, {os.cpu_count()} cores",
             settings=digest,
         )
         rows.append(row)
@@ -325,7 +336,7 @@ def _kilobytes(size: int | None) -> str:
     return "" if size is None else f"{size / 1000:.1f}"
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's name where Linux tells it, otherwise the machine's."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

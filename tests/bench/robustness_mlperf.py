@@ -122,18 +122,18 @@ def measure(name: str, content: bytes, dataset: Dataset, plan: Plan, out: Path) 
         name=name,
         clean=clean,
         robust=robust,
-        ternary=_ternary(bundle),
+        ternary=ternary_layers(bundle),
         weights_bytes=sum(layer.weight_bytes for layer in bundle.manifest.layers),
         flash_bytes=robustness._flash(bundle),
         samples=plan.samples,
         seconds=seconds,
-        machine=robustness._processor(),
+        machine=robustness.processor(),
     )
     write_whole(kept, row.model_dump_json(indent=2) + "\n")
     return row
 
 
-def _ternary(bundle: Bundle) -> tuple[int, int]:
+def ternary_layers(bundle: Bundle) -> tuple[int, int]:
     weighted = [layer for layer in bundle.manifest.layers if layer.weight_format != "none"]
     return sum(layer.ternary is not None for layer in weighted), len(weighted)
 

@@ -1,0 +1,76 @@
+"""The eps at which a claim would be true, and shares at fractions of a step: robustness claim's arithmetic."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as Xml
+
+import numpy as np
+import pytest
+
+from tests.bench.robustness_claim import LEFT, Attacked, Calibration, Claimed, Claims, as_markdown, eps_at, shares
+from tests.bench.robustness_front import drawing
+from tritguard.evaluate.study import Rate, wilson
+
+HOLDS = 1 << 20
+# 1,000 samples: 200 wrong, then 50 % broken at 1, 20 % at 2, and 10 % hold.
+BROKEN = (0,) * 200 + (1,) * 500 + (2,) * 200 + (HOLDS,) * 100
+
+
+def found(**changes: object) -> Attacked:
+    fields = {"attacks": "PGD-20", "eps": (1, 2), "broken": BROKEN, "seconds": 1.0} | changes
+    return Attacked.model_validate(fields)
+
+
+def test_shares_count_what_was_broken_at_smaller_eps() -> None:
+    assert [found().share(eps) for eps in (0, 1, 2)] == pytest.approx([0.8, 0.3, 0.1])
+    assert found().share(0.5) == pytest.approx(0.55)
+    assert found().share(1.25) == pytest.approx(0.25)
+
+
+def test_eps_is_where_that_share_is_left() -> None:
+    broken = np.array([0.2, 0.5, 0.2])
+    for left in (0.8, 0.55, 0.3, LEFT, 0.11):
+        assert shares(broken, eps_at(broken, left))[()] == pytest.approx(left)
+    assert np.isnan(eps_at(broken, 0.05))
+    assert eps_at(broken, 0.9) == 0
+
+
+def test_intervals_are_wilsons_on_the_grid_and_those_of_the_mean_between() -> None:
+    assert found().interval(1) == pytest.approx(wilson(300, 1000))
+    low, high = found().interval(1.5)
+    assert low < 0.2 < high
+    each = np.select([np.array(BROKEN) > 2, np.array(BROKEN) > 1], [1.0, 0.5], 0.0)  # half way from 1 to 2
+    assert high - low == pytest.approx(2 * 1.96 * each.std() / np.sqrt(1000), rel=0.1)
+
+
+def test_bounds_that_were_not_attacked_are_not_guessed() -> None:
+    with pytest.raises(AssertionError, match=r"not attacked around 2\.5"):
+        found().share(2.5)
+
+
+def claims() -> Claims:
+    worst = found(attacks="APGD-CE, Square", each={"APGD-CE": BROKEN, "Square": (HOLDS,) * 1000})
+    row = {"name": "a <net>", "eps": 1.5, "clean": Rate.of(800, 1000), "pgd": found(), "worst": worst, "hours": 0.5}
+    row |= {"ternary": (5, 7), "flash_bytes": 100_000, "ram_bytes": 40_000, "cycles": 30_000_000, "machine": "here"}
+    calibration = Calibration(net="ds-cnn", left=LEFT, eps=1.87, low=1.8, high=1.9, clean=0.8, found=found())
+    return Claims(table="cifar10", calibration=calibration, at=(2,), rows=(Claimed.model_validate(row),))
+
+
+def test_the_tables_have_each_net_at_eps_and_further_ones() -> None:
+    made = claims()
+    text = as_markdown(list(made.rows), made.calibration, made.at)
+    assert "It leaves 12.54 % at eps* = 1.870 steps" in text
+    assert "| a <net> | 5 of 7 | 80.0 (77.4 to 82.4) | 20.0 " in text
+    assert "| a <net> | 2 | 10.0 (8.3 to 12.0) | 10.0 (8.3 to 12.0) | 100.0 " in text
+
+
+def test_the_picture_has_a_circle_of_its_flash_for_each_net() -> None:
+    made = claims()
+    picture = Xml.fromstring(drawing(made))
+    circles = picture.findall("{http://www.w3.org/2000/svg}circle")
+    larger = made.rows[0].model_copy(update={"flash_bytes": 400_000})
+    more = Xml.fromstring(drawing(made.model_copy(update={"rows": (made.rows[0], larger)})))
+    radii = [float(circle.attrib["r"]) for circle in more.findall("{http://www.w3.org/2000/svg}circle")]
+    assert len(circles) == 1 and len(radii) == 2
+    assert radii[0] == pytest.approx(2 * radii[1], rel=0.02)  # the larger one lies below
+    assert "a <net>" in "".join(picture.itertext())
