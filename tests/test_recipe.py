@@ -103,7 +103,7 @@ def test_quick_layers_compute_what_plain_ones_do(config: TrainConfig, penalty: d
     before = [set(vars(layer)) for layer in model.layers]
     with quick(model):
         fast = gradients(model, config)
-        graph = compiled(lambda x: model(x, training=True)).get_concrete_function(tf.TensorSpec((4, *SHAPE))).graph
+        graph = tf.function(lambda x: model(x, training=True)).get_concrete_function(tf.TensorSpec((4, *SHAPE))).graph
     assert "FusedBatchNormV3" in {op.type for op in graph.get_operations()}
     assert [set(vars(layer)) for layer in model.layers] == before
     for norm in norm_layers(model) if penalty else ():
