@@ -24,8 +24,8 @@ from tritguard.train.backend import keras
 from tritguard.train.config import CALIBRATION, MODEL, Block, QuantizeConfig
 from tritguard.train.fit import train
 from tritguard.train.layers import Int8Activations
-from tritguard.train.loop import make_optimizer
 from tritguard.train.nets import NETS, build_net
+from tritguard.train.optimizer import make_optimizer
 from tritguard.train.quantize import observe_ranges, plain, quantize, settled
 from tritguard.train.recalibrate import norm_layers, recalibrate
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tritguard.train.backend import keras, tf
+from tritguard.train.backend import tf
 from tritguard.train.inputs import InputGrid
+from tritguard.train.losses import cross_entropy
 
 Tensor = Any
-
-cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def perturbed(
@@ -37,7 +36,7 @@ def perturbed(
     Args:
         logits: the model, float32[n, ...] -> float32[n, classes].
         x: float32[n, ...] in input units.
-        y: int64[n].
+        y: int64[n]; or float32[n, classes], the probabilities from which the output is to be driven, for TRADES.
         grid: the bounds of input values.
         eps, step_size: in input units.
         steps: number of gradient steps; with 0 the random start is returned.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tritguard.data import Dataset
-from tritguard.train.config import TrainRecord
+from tritguard.train.config import TrainConfig, TrainRecord
 
 _FORMS = {
     "float": "float: the float weights behind the quantizer, with nothing rounded",
@@ -34,6 +34,7 @@ def model_card(record: TrainRecord, dataset: Dataset, pgd: str) -> str:
         f"{record.parameters:,} parameters, {config.epochs} epochs ({record.steps:,} steps) in "
         f"{record.seconds / 3600:.2f} hours on {record.hardware}.",
         *_start(record),
+        *_teacher(record),
         "",
         "## Accuracy",
         "| form | clean | quick PGD |",
@@ -52,7 +53,7 @@ def model_card(record: TrainRecord, dataset: Dataset, pgd: str) -> str:
         "",
         f"Its mean over the last epoch is {record.loss:.4f}. Curves: curve.svg, logs/ (TensorBoard).",
         "",
-        "## Ternary weights",
+        "## Findings",
         *findings,
         "",
         "## Settings",
@@ -72,21 +73,38 @@ def _start(record: TrainRecord) -> list[str]:
     return [f"It started from the weights of `{start}` (SHA-256 `{record.start_sha256}`)."] if start else []
 
 
+def _teacher(record: TrainRecord) -> list[str]:
+    teacher = record.config.teacher.model
+    return [f"Its teacher was `{teacher}` (SHA-256 `{record.teacher_sha256}`)."] if teacher else []
+
+
 def _loss(record: TrainRecord) -> str:
-    attack, jacobian = record.config.adversarial, record.config.jacobian
-    terms = []
-    if attack.attack == "none" or attack.weight < 1:
-        terms.append("cross-entropy" if attack.attack == "none" else f"{1 - attack.weight:g} cross-entropy")
-    if attack.attack != "none":
-        terms.append(
-            f"{attack.weight:g} cross-entropy on {attack.attack.upper()} samples (eps {attack.eps:g} steps of the int8 "
-            f"input grid, {attack.steps_in_effect} gradients)"
-        )
+    jacobian, teacher = record.config.jacobian, record.config.teacher
+    terms = _of_samples(record.config)
+    if teacher.model:
+        divergence = f"divergence from the teacher at temperature {teacher.temperature:g}"
+        terms = [f"{1 - teacher.weight:g} ({' + '.join(terms)})", f"{teacher.weight:g} {divergence}"]
     if jacobian.output:
         terms.append(f"{jacobian.output:g}/2 squared norm of the logits' Jacobian with respect to the input")
     if jacobian.layers:
         terms.append(f"{jacobian.layers:g}/2 mean of the same with respect to the inputs of the later layers")
     return " + ".join(terms) + "."
+
+
+def _of_samples(config: TrainConfig) -> list[str]:
+    """The terms that compare the outputs with the labels, or with the outputs on clean samples."""
+    attack, smoothing = config.adversarial, config.label_smoothing
+    entropy = "cross-entropy" + (f" with {smoothing:g} of the labels smoothed" if smoothing else "")
+    if attack.attack == "none":
+        return [entropy]
+    samples = f"{attack.attack.upper()} samples (eps {attack.eps:g} steps of the int8 input grid, "
+    samples += f"{attack.steps_in_effect} gradients)"
+    if attack.loss == "trades":
+        return [entropy, f"{attack.beta:g} divergence of the outputs on {samples} from those on clean ones (TRADES)"]
+    if attack.loss == "mart":
+        return [f"boosted cross-entropy on {samples}", f"{attack.beta:g} weighted divergence from clean ones (MART)"]
+    clean = [f"{1 - attack.weight:g} {entropy}"] if attack.weight < 1 else []
+    return [*clean, f"{attack.weight:g} {entropy} on {samples}"]
 
 
 def _flat(table: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:

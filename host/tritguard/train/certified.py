@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tritguard.errors import BadModelError
-from tritguard.train.adversarial import cross_entropy
 from tritguard.train.backend import keras, tf
 from tritguard.train.layer_graph import WEIGHTED, inputs_of
 from tritguard.train.layers import Int8Activations
+from tritguard.train.losses import cross_entropy
 
 Tensor = Any
 

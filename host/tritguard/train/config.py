@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tritguard.records import Record, from_toml
 
@@ -80,6 +80,7 @@ class QuantizeConfig(Record):
         return self.shares[min(int(progress * len(self.shares)), len(self.shares) - 1)]
 
 
+Precision = Literal["float32", "bfloat16"]
 # The shares of the training at which a term starts and at which it reaches its full strength. It rises linearly.
 Ramp = tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
 
@@ -93,6 +94,12 @@ class AdversarialConfig(Record):
         steps: number of steps of `pgd`.
         step_size: in steps of the int8 input grid; by default 1.25 eps for `fgsm`, 2.5 eps / steps for `pgd`.
         weight: share of the cross-entropy that is computed on adversarial samples; the rest is on clean ones.
+        loss: `cross-entropy` on the adversarial samples; `trades`, the cross-entropy on clean samples and `beta` times
+            the divergence of the outputs on adversarial ones from them, which the attack then raises (Zhang et al.
+            2019, arXiv 1901.08573); or `mart`, which weighs that divergence by how unsure the network is of the clean
+            sample, and pushes the runner-up away (Wang et al. 2020, "Improving adversarial robustness requires
+            revisiting misclassified examples").
+        beta: weight of the divergence; the papers have 6 for `trades` and 5 for `mart`, at 8/255.
         ramp: the part of the training in which eps rises.
     """
 
@@ -101,9 +108,19 @@ class AdversarialConfig(Record):
     steps: Annotated[int, Field(ge=1, le=1000)] = 7
     step_size: Annotated[float, Field(gt=0, le=255)] | None = None
     weight: Annotated[float, Field(gt=0, le=1)] = 1.0
+    loss: Literal["cross-entropy", "trades", "mart"] = "cross-entropy"
+    beta: Annotated[float, Field(gt=0, le=1000)] = 6.0
     ramp: Ramp = (0.0, 0.0)
 
     _rising = field_validator("ramp")(_rising)
+
+    @model_validator(mode="after")
+    def _fits_its_loss(self) -> Self:
+        if self.loss != "cross-entropy" and self.attack == "none":
+            raise ValueError(f"the loss {self.loss} needs an attack")
+        if self.loss != "cross-entropy" and self.weight < 1:
+            raise ValueError(f"weight is of the loss cross-entropy only; {self.loss} has beta")
+        return self
 
     @property
     def steps_in_effect(self) -> int:
@@ -156,6 +173,24 @@ class CertifiedConfig(Record):
     _rising = field_validator("ramp")(_rising)
 
 
+class TeacherConfig(Record):
+    """The `[train.teacher]` table: distillation from a trained network (Hinton et al. 2015, arXiv 1503.02531).
+
+    The teacher sees the clean sample, and the trained network the adversarial one if there is an attack, as in RSLAD
+    (Zi et al. 2021, arXiv 2108.07969), so that a robust teacher's outputs are what it learns to hold.
+
+    Attributes:
+        model: the folder of a training with as many classes and samples of the same shape, or the `.keras` file in it;
+            its net may be another. If empty, there is no teacher.
+        weight: share of the loss that is the divergence from the teacher's outputs.
+        temperature: by which both networks' logits are divided; higher ones show more of the wrong classes.
+    """
+
+    model: str = ""
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
+
+
 class TrainConfig(Record):
     """The `[train]` table of a configuration file. The defaults are those of the demo.
 
@@ -171,11 +206,24 @@ class TrainConfig(Record):
         adversarial: the attack against which the net is trained; none by default.
         jacobian: the penalty on the logits' Jacobian; none by default.
         certified: the ball in which the net is trained to be provable; none by default.
+        teacher: the trained net from which this one learns; none by default.
         augment: `shift` moves pictures by up to 4 pixels at random; `shift-flip` also mirrors them.
+        cutout: side in pixels of a square that is set to zero at a random place of each picture, which may lie partly
+            outside (DeVries and Taylor 2017, arXiv 1708.04552); 0 for none.
+        label_smoothing: share of each label that is spread evenly over all classes (Szegedy et al. 2015, arXiv
+            1512.00567). Attacks are made on the label itself.
         epochs: number of passes over the training samples.
         samples: number of training samples, drawn with `seed`; all of them if the set has fewer.
         batch_size: number of samples in a step.
-        learning_rate: Adam's initial learning rate, which falls to zero along a half cosine.
+        learning_rate: Adam's highest learning rate.
+        schedule: `cosine` starts at that rate and falls to zero along a half cosine (Loshchilov and Hutter 2017, arXiv
+            1608.03983); `one-cycle` first rises to it in a quarter of the steps (Smith and Topin 2017, arXiv
+            1708.07120), from a 25th.
+        average: if not 0, the stored weights are the exponential moving average of those of all steps (Polyak and
+            Juditsky 1992), in which each step keeps this share of the average so far; 0.999 averages about a thousand.
+        precision: of the products of convolutions. Weights and all else stay float32, and so does the trained model.
+            `bfloat16` takes two thirds of the time on processors that have such products (AVX512-BF16, AMX), and longer
+            on others.
         weight_decay: share of each kernel, times the learning rate, that is subtracted in every step, separately from
             Adam's moments (Loshchilov and Hutter 2019, arXiv 1711.05101). Biases and batch norms do not decay.
         calibration: number of inputs kept in calibration.npz, which set the int8 ranges.
@@ -202,12 +250,18 @@ class TrainConfig(Record):
     adversarial: AdversarialConfig = AdversarialConfig()
     jacobian: JacobianConfig = JacobianConfig()
     certified: CertifiedConfig = CertifiedConfig()
+    teacher: TeacherConfig = TeacherConfig()
     augment: Literal["none", "shift", "shift-flip"] = "none"
+    cutout: Annotated[int, Field(ge=0, le=1024)] = 0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     epochs: Annotated[int, Field(ge=1)] = 5
     samples: Annotated[int, Field(ge=1)] = 40_000
     batch_size: Annotated[int, Field(ge=1)] = 128
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.02
+    schedule: Literal["cosine", "one-cycle"] = "cosine"
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    precision: Precision = "float32"
     calibration: Annotated[int, Field(ge=1)] = 256
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
@@ -222,6 +276,7 @@ class TrainConfig(Record):
                 "adversarial": AdversarialConfig(),
                 "jacobian": JacobianConfig(),
                 "certified": CertifiedConfig(),
+                "teacher": TeacherConfig(),
             }
         )
 
@@ -238,6 +293,7 @@ class TrainRecord(Record):
 
     Attributes:
         start_sha256: SHA-256 of the file that `config.start` names, or None.
+        teacher_sha256: the same of `config.teacher.model`.
         accuracy: share of the test set that the form that ships classifies correctly.
         evaluation: the accuracies of the forms `float`, `int8` and, if weights are ternary, `ternary`; the last one
             ships.
@@ -253,6 +309,7 @@ class TrainRecord(Record):
     schema_version: Literal[2] = 2
     config: TrainConfig
     start_sha256: str | None = None
+    teacher_sha256: str | None = None
     data_name: str
     data_sha256: str
     train_samples: int

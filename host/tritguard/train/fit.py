@@ -30,13 +30,15 @@ from tritguard.train.config import (
     TrainRecord,
 )
 from tritguard.train.evaluation import PGD_STEPS, evaluate, forms
-from tritguard.train.inputs import input_units, training_set
+from tritguard.train.inputs import TrainingSet, input_units, training_set
 from tritguard.train.journal import EventLog, draw_curves
 from tritguard.train.loop import CHECKPOINT_SECONDS, Loop
 from tritguard.train.nets import build_net
 from tritguard.train.quantize import dead_channels, findings, quantize, stored
 from tritguard.train.recalibrate import RECALIBRATION_SAMPLES, norm_layers, recalibrate
 from tritguard.train.start import set_start_weights
+from tritguard.train.teacher import load_teacher
+from tritguard.train.watch import SAMPLES, Watch, overfitting
 
 
 def train(
@@ -74,14 +76,17 @@ def train(
     net = build_net(config, samples.x.shape[1:], len(dataset.classes))
     start_sha256 = set_start_weights(net, config.start) if config.start else None
     model = quantize(net, config.quantize, (samples.grid.low, samples.grid.high))
+    teacher, teacher_sha256 = _teacher(config, samples, len(dataset.classes))
     versions = {"tensorflow": tf.__version__, "keras": keras.__version__, "tritguard": version("tritguard")}
     identity = {
-        "config": config.model_dump(mode="json", exclude={"start"}),  # the file's path does not matter
+        "config": config.model_dump(mode="json", exclude={"start": True, "teacher": {"model"}}),  # paths do not matter
         "start": start_sha256,
+        "teacher": teacher_sha256,
         "data": dataset.sha256,
         "versions": versions,
     }
-    loop = Loop(model, config, samples, identity, out / CHECKPOINT)
+    watch = _watch(model, config, samples, dataset)
+    loop = Loop(model, config, samples, identity, out / CHECKPOINT, teacher=teacher, watch=watch)
     norms = norm_layers(model)
     stages = _Steps(progress, loop.steps + len(norms) + len(forms(config.quantize, all_forms=all_forms)))
     state = loop.run(stages.set, _journal(out), checkpoint_seconds, show_loss or (lambda loss: None))
@@ -92,6 +97,7 @@ def train(
     record = TrainRecord(
         config=config,
         start_sha256=start_sha256,
+        teacher_sha256=teacher_sha256,
         data_name=dataset.name,
         data_sha256=dataset.sha256,
         train_samples=len(samples.x),
@@ -107,11 +113,24 @@ def train(
         evaluation=evaluation,
         parameters=model.count_params(),
         dead_channels=dead_channels(model),
-        findings=findings(model),
+        findings=(*overfitting(state.history), *findings(model)),
         versions=versions,
     )
     _write(out, model, samples.x[: config.calibration], record, dataset)
     return record
+
+
+def _teacher(config: TrainConfig, samples: TrainingSet, classes: int) -> tuple[Any | None, str | None]:
+    if not config.teacher.model:
+        return None, None
+    return load_teacher(config.teacher.model, samples.x.shape[1:], classes, samples.grid)
+
+
+def _watch(model: Any, config: TrainConfig, samples: TrainingSet, dataset: Dataset) -> Watch | None:
+    """The watch over a training against FGSM, on test samples; what it sees does not change the training."""
+    if config.adversarial.attack != "fgsm":
+        return None
+    return Watch(model, config, samples.grid, input_units(dataset.x_test[:SAMPLES]), dataset.y_test[:SAMPLES])
 
 
 class _Steps:

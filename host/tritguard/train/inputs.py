@@ -57,9 +57,11 @@ class TrainingSet:
         for number in range(first, math.ceil(len(order) / config.batch_size)):
             chosen = order[number * config.batch_size : (number + 1) * config.batch_size]
             x = input_units(self.x[chosen])
+            rng = np.random.default_rng([config.seed, epoch, number])
             if config.augment != "none":
-                rng = np.random.default_rng([config.seed, epoch, number])
                 x = augmented(x, flip=config.augment == "shift-flip", rng=rng)
+            if config.cutout:
+                x = cut_out(x, config.cutout, rng)
             yield x, self.y[chosen]
 
 
@@ -121,3 +123,24 @@ def augmented(x: Float32, *, flip: bool, rng: np.random.Generator) -> Float32:
         picture = padded[index, row : row + height, column : column + width]
         moved[index] = picture[:, ::-1] if mirrored[index] else picture
     return moved
+
+
+def cut_out(x: Float32, side: int, rng: np.random.Generator) -> Float32:
+    """Set a square of each picture to zero, around a pixel drawn evenly, so that it may lie partly outside.
+
+    Args:
+        x: float32[n, height, width, channels].
+        side: of the square, in pixels.
+        rng: draws the places.
+
+    Returns:
+        float32 of x's shape.
+    """
+    n, height, width, _ = x.shape
+    corners = rng.integers(0, (height, width), (n, 2)) - side // 2
+    inside = [
+        (np.arange(length) >= first[:, None]) & (np.arange(length) < first[:, None] + side)
+        for length, first in zip((height, width), corners.T, strict=True)
+    ]
+    hidden = inside[0][:, :, None] & inside[1][:, None, :]
+    return np.where(hidden[..., None], np.float32(0), x)

@@ -42,10 +42,11 @@ class EventLog:
 
 
 def draw_curves(path: Path, history: History) -> None:
-    """Write an SVG with the loss and its parts over the epochs, and below it the accuracy on the training samples."""
-    names = [name for name in history[0] if name != _PERCENT]
-    losses = _panel({name: [epoch[name] for epoch in history] for name in names}, 0)
-    accuracy = _panel({_PERCENT: [epoch[_PERCENT] for epoch in history]}, _HEIGHT + _GAP, top=1.0)
+    """Write an SVG with the loss and its parts over the epochs, and below it the accuracies."""
+    curves = {name: [epoch[name] for epoch in history] for name in history[0]}
+    losses = _panel({name: curve for name, curve in curves.items() if not name.endswith(_PERCENT)}, 0)
+    accuracies = {name: curve for name, curve in curves.items() if name.endswith(_PERCENT)}
+    accuracy = _panel(accuracies, _HEIGHT + _GAP, top=1.0)
     height = 2 * _HEIGHT + _GAP + 2 * _TOP
     body = "\n".join([*losses, *accuracy])
     write_whole(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import numpy as np
 
 from tritguard.errors import BadInputError
 from tritguard.train import checkpoint
-from tritguard.train.backend import compiled, keras, tf
+from tritguard.train.backend import compiled, tf
 from tritguard.train.config import TrainConfig
 from tritguard.train.inputs import TrainingSet
 from tritguard.train.objective import Objective
+from tritguard.train.optimizer import make_optimizer
+from tritguard.train.quick import quick
+from tritguard.train.watch import Watch
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -29,10 +33,20 @@ class Loop:
         samples: the samples to train on.
         identity: JSON values that identify the training in its checkpoints; see `checkpoint.save`.
         path: the file of the checkpoint.
+        teacher: a network that gives logits, from which the model learns, or None.
+        watch: measured after each epoch, for the history; or None.
     """
 
     def __init__(
-        self, model: Any, config: TrainConfig, samples: TrainingSet, identity: dict[str, Any], path: Path
+        self,
+        model: Any,
+        config: TrainConfig,
+        samples: TrainingSet,
+        identity: dict[str, Any],
+        path: Path,
+        *,
+        teacher: Any | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._model = model
         self._config = config
@@ -41,7 +55,9 @@ class Loop:
         self._path = path
         self._epoch_steps = math.ceil(len(samples.x) / config.batch_size)
         self.steps = config.epochs * self._epoch_steps
-        self._objective = Objective(model, config, samples.grid, self.steps)
+        self._teacher = teacher
+        self._watch = watch
+        self._objective = Objective(model, config, samples.grid, self.steps, teacher)
         self._optimizer = make_optimizer(config, self.steps, model.trainable_variables)
         self._incremental = [layer for layer in model.layers if getattr(layer, "share", None) is not None]
 
@@ -67,17 +83,33 @@ class Loop:
             BadInputError: the checkpoint belongs to another training, or the loss or a weight became infinite or NaN,
                 in which case the checkpoint is removed.
         """
+        with ExitStack() as quickly:
+            for net in (self._model, self._teacher):
+                if net is not None:
+                    quickly.enter_context(quick(net, self._config.precision))
+            state = self._run(stepped, epoch_done, checkpoint_seconds, show_loss)
+        if self._config.average:
+            self._optimizer.finalize_variable_values(self._model.trainable_variables)
+        return state
+
+    def _run(
+        self,
+        stepped: Callable[[int], None],
+        epoch_done: Callable[[list[dict[str, float]]], None],
+        checkpoint_seconds: float,
+        show_loss: Callable[[float], None],
+    ) -> checkpoint.State:
         variables = [*self._model.variables, *self._optimizer.variables]
         state = checkpoint.restore(self._path, self._identity, variables)
-        step_function = self._compiled_step()
+        names, step_function = self._compiled_step()
         stepped(state.step)  # TensorFlow compiles in the first step, which takes seconds: show the bar before it
         saved = started = time.monotonic() - state.seconds
         while state.step < self.steps:
             epoch, first = divmod(state.step, self._epoch_steps)
             for x, y in self._samples.batches(self._config, epoch, first):
                 self._set_share(state.step)
-                terms = step_function(x, y, state.step)
-                for name, value in terms.items():
+                terms = step_function(x, y, state.step).numpy()
+                for name, value in zip(names, terms, strict=True):
                     state.sums[name] = state.sums.get(name, 0.0) + float(value) * len(x)
                 state.step += 1
                 if not math.isfinite(state.sums["loss"]):
@@ -108,7 +140,8 @@ class Loop:
         return state.sums["loss"] / min(seen, len(self._samples.x))
 
     def _close_epoch(self, state: checkpoint.State) -> None:
-        state.history.append({name: total / len(self._samples.x) for name, total in state.sums.items()})
+        means = {name: total / len(self._samples.x) for name, total in state.sums.items()}
+        state.history.append(means | (self._watch() if self._watch else {}))
         state.sums = {}
 
     def _diverged(self, what: str) -> BadInputError:
@@ -119,7 +152,8 @@ class Loop:
         self._path.unlink(missing_ok=True)
         return BadInputError(f"{what} became NaN or infinite", where="train", fix="lower learning_rate")
 
-    def _compiled_step(self) -> Any:
+    def _compiled_step(self) -> tuple[list[str], Callable[..., Any]]:
+        """The names of the loss and its parts, known after the first step, and the step, which returns their values."""
         variables = self._model.trainable_variables
         signature = [
             tf.TensorSpec((None, *self._model.input.shape[1:]), tf.float32),
@@ -127,30 +161,15 @@ class Loop:
             tf.TensorSpec((), tf.int32),
         ]
 
-        def step(x: Any, y: Any, number: Any) -> dict[str, Any]:
+        names: list[str] = []
+
+        def step(x: Any, y: Any, number: Any) -> Any:
             adversarial = self._objective.samples(x, y, number)
             with tf.GradientTape() as tape:
                 terms = self._objective.terms(x, adversarial, y, number)
             gradients = tape.gradient(terms["loss"], [variable.value for variable in variables])
             self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            return terms
+            names[:] = terms
+            return tf.stack(list(terms.values()))  # one value to wait for, not one for each term
 
-        return compiled(step, signature)
-
-
-def make_optimizer(config: TrainConfig, steps: int, variables: list[Any]) -> Any:
-    """Make Adam, or AdamW if there is a weight decay, with a learning rate that falls to zero along a half cosine.
-
-    Args:
-        config: the settings.
-        steps: the number of steps of the training.
-        variables: the variables to train. Those with a single axis, biases and the batch norms', do not decay.
-
-    Returns:
-        keras.optimizers.Adam, built.
-    """
-    rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
-    optimizer = keras.optimizers.Adam(rate, weight_decay=config.weight_decay or None)
-    optimizer.exclude_from_weight_decay([variable for variable in variables if len(variable.shape) < 2])
-    optimizer.build(variables)
-    return optimizer
+        return names, compiled(step, signature)

@@ -2,8 +2,9 @@
 
     (1 - a) CE(x) + a CE(x') + lambda_output / 2 ||dz/dx||_F^2 + lambda_layers / 2 mean_l ||dz/dh_l||_F^2
 
-With certified training this is multiplied by 1 - c, and c times the cross-entropy of the worst logits that interval
-bounds allow in a box around x' is added (`certified`).
+TRADES and MART take the place of the cross-entropies (`losses`), and a teacher that of a share of them: the divergence
+of z(x') from its outputs on x. With certified training the sum is multiplied by 1 - c, and c times the cross-entropy of
+the worst logits that interval bounds allow in a box around x' is added (`certified`).
 
 Here x' are the adversarial samples, z the logits and h_l the inputs of the layers with weights. The Jacobians are taken
 at x' if there is an attack and at x otherwise, so they are taken where the network is trained, in the same forward
@@ -15,12 +16,13 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from tritguard.train.adversarial import cross_entropy, perturbed
+from tritguard.train.adversarial import perturbed
 from tritguard.train.backend import tf
 from tritguard.train.certified import interval_loss
 from tritguard.train.config import TrainConfig
 from tritguard.train.inputs import InputGrid
 from tritguard.train.jacobian import probe, squared_norms
+from tritguard.train.losses import cross_entropy, distillation, mart, trades
 
 Tensor = Any
 
@@ -36,13 +38,17 @@ class Objective:
         config: the weights and schedules of the terms.
         grid: the values of the model's input.
         steps: the total number of training steps; ramps are shares of it.
+        teacher: keras.Model that gives logits, which runs in inference mode; or None.
     """
 
-    def __init__(self, model: Any, config: TrainConfig, grid: InputGrid, steps: int) -> None:
+    def __init__(
+        self, model: Any, config: TrainConfig, grid: InputGrid, steps: int, teacher: Any | None = None
+    ) -> None:
         self._model = model
         self._config = config
         self._grid = grid
         self._steps = steps
+        self._teacher = teacher
         self._probe = probe(model) if config.jacobian.layers else None
 
     def samples(self, x: Tensor, y: Tensor, step: Tensor) -> Tensor:
@@ -63,7 +69,7 @@ class Objective:
         return perturbed(
             functools.partial(self._model, training=True),
             x,
-            y,
+            tf.nn.softmax(self._model(x, training=True)) if attack.loss == "trades" else y,
             self._grid,
             eps=attack.eps * share,
             step_size=attack.step_size_in_effect * share,
@@ -80,12 +86,13 @@ class Objective:
             tape.watch(adversarial)
             logits, *hidden = self._forward(adversarial)
         right = tf.equal(tf.argmax(logits, axis=-1), y)
-        parts = {"accuracy": tf.reduce_mean(tf.cast(right, tf.float32)), "cross_entropy": cross_entropy(y, logits)}
-        loss = parts["cross_entropy"]
-        attack = self._config.adversarial
-        if attack.attack != "none" and attack.weight < 1:
-            parts["clean_cross_entropy"] = cross_entropy(y, self._model(x, training=True))
-            loss = attack.weight * loss + (1 - attack.weight) * parts["clean_cross_entropy"]
+        parts = {"accuracy": tf.reduce_mean(tf.cast(right, tf.float32))}
+        loss = self._of_samples(parts, x, logits, y)
+        if self._teacher is not None:
+            teacher = self._config.teacher
+            outputs = tf.stop_gradient(self._teacher(x, training=False))
+            parts["distillation"] = distillation(outputs, logits, teacher.temperature)
+            loss = (1 - teacher.weight) * loss + teacher.weight * parts["distillation"]
         jacobian = self._config.jacobian
         if jacobian.output or jacobian.layers:
             norms = self._norms(tape, logits, [adversarial, *hidden], step)
@@ -97,6 +104,22 @@ class Objective:
             parts["interval_cross_entropy"] = interval_loss(self._model, x, *self._box(x, adversarial, step), y)
             loss = (1 - certified.weight) * loss + certified.weight * parts["interval_cross_entropy"]
         return {"loss": loss, **parts}
+
+    def _of_samples(self, parts: dict[str, Tensor], x: Tensor, logits: Tensor, y: Tensor) -> Tensor:
+        """The loss on the adversarial samples, and if needed on the clean ones; its parts are added to `parts`."""
+        attack, smoothing = self._config.adversarial, self._config.label_smoothing
+        parts["cross_entropy"] = on_adversarial = cross_entropy(y, logits, smoothing=smoothing)
+        if attack.attack == "none" or (attack.loss == "cross-entropy" and attack.weight == 1):
+            return on_adversarial
+        clean = self._model(x, training=True)
+        if attack.loss == "mart":
+            boosted, parts["divergence"] = mart(y, clean, logits)
+            return boosted + attack.beta * parts["divergence"]
+        parts["clean_cross_entropy"] = on_clean = cross_entropy(y, clean, smoothing=smoothing)
+        if attack.loss == "trades":
+            parts["divergence"] = trades(clean, logits)
+            return on_clean + attack.beta * parts["divergence"]
+        return attack.weight * on_adversarial + (1 - attack.weight) * on_clean
 
     def _box(self, x: Tensor, adversarial: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
         """The box of the interval bounds: within the ball and the input's range, around the adversarial sample."""

@@ -44,13 +44,13 @@ def ternarize(x: Tensor, axes: Axes, alpha: Alpha = "auto", threshold: float | N
     if not isinstance(alpha, str):
         trits = ops.where(ops.abs(x) >= (THRESHOLD if threshold is None else threshold), ops.sign(x), 0.0)
         return trits, ops.full_like(ops.max(x, axis=axes, keepdims=True), 1.0 if alpha is None else alpha)
-    scale = _first_scale(x, axes, alpha)
-    trits = ops.zeros_like(x)
+    magnitude, scale = ops.abs(x), _first_scale(x, axes, alpha)
+    beyond = ops.zeros_like(x)
     for _ in range(ROUNDS):
         # Unlike |x| > scale / 2, this rounds the quotient, which matters for near ties. It is NaN where the scale is 0.
-        trits = ops.where(ops.abs(ops.round(x / scale)) >= 1.0, ops.sign(x), 0.0)
-        scale = _fitted_scale(x, trits, axes, alpha)
-    return trits, scale
+        beyond = ops.cast(ops.round(magnitude / scale) >= 1.0, x.dtype)
+        scale = _fitted_scale(magnitude, beyond, axes, alpha)
+    return ops.where(beyond > 0.0, ops.sign(x), 0.0), scale
 
 
 def draw_probabilities(
@@ -69,10 +69,9 @@ def draw_probabilities(
     """
     if not isinstance(alpha, str):
         raise ValueError(f"stochastic_ternary takes alpha 'auto' or 'auto_po2', not {alpha}")
-    scale = _first_scale(x, axes, alpha)
+    magnitude, scale = ops.abs(x), _first_scale(x, axes, alpha)
     for _ in range(ROUNDS):
-        trits = ops.where(ops.abs(x) >= scale / 2.0, ops.sign(x), 0.0)
-        scale = _fitted_scale(x, trits, axes, alpha)
+        scale = _fitted_scale(magnitude, ops.cast(magnitude >= scale / 2.0, x.dtype), axes, alpha)
     std = ops.std(x, axis=axes, keepdims=True) + EPSILON
     normal, threshold = x / std, scale / (2.0 * std)
     return ops.sigmoid(temperature * (normal - threshold)), ops.sigmoid(temperature * (normal + threshold)), scale
@@ -143,10 +142,10 @@ def _first_scale(x: Tensor, axes: Axes, alpha: Alpha) -> Tensor:
     return _power_of_two(scale) if alpha == "auto_po2" else scale
 
 
-def _fitted_scale(x: Tensor, trits: Tensor, axes: Axes, alpha: Alpha) -> Tensor:
-    """The scale that fits these trits to x by least squares."""
-    square = ops.mean(trits * trits, axis=axes, keepdims=True)
-    scale = ops.mean(x * trits, axis=axes, keepdims=True) / (square + EPSILON)
+def _fitted_scale(magnitude: Tensor, beyond: Tensor, axes: Axes, alpha: Alpha) -> Tensor:
+    """The scale that fits trits to weights by least squares, from the weights' magnitudes and the trits', 0 or 1."""
+    share = ops.mean(beyond, axis=axes, keepdims=True)
+    scale = ops.mean(magnitude * beyond, axis=axes, keepdims=True) / (share + EPSILON)
     return _power_of_two(scale) if alpha == "auto_po2" else scale
 
 
