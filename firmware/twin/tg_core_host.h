@@ -14,6 +14,11 @@
 #endif
 #endif
 
+#if defined(TG_CORE_VECTORS) &&                                                                              \
+    (defined(__AVXVNNI__) || (defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)))
+#define TG_CORE_HAS_CONVOLUTION
+#endif
+
 #ifdef TG_CORE_VECTORS
 #define TG_CORE_HAS_EXPAND
 #define TG_CORE_HAS_PAIR
@@ -258,6 +263,9 @@ TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const i
 }
 
 #include "tg_host_depthwise.h"
+#ifdef TG_CORE_HAS_CONVOLUTION
+#include "tg_host_convolution.h"
+#endif
 
 #endif
 
