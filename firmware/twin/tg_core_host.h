@@ -262,9 +262,11 @@ TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const i
     }
 }
 
-#include "tg_host_depthwise.h"
 #ifdef TG_CORE_HAS_CONVOLUTION
 #include "tg_host_convolution.h"
+#include "tg_host_depthwise_wide.h"
+#else
+#include "tg_host_depthwise.h"
 #endif
 
 #endif

@@ -140,8 +140,8 @@ __attribute__((always_inline)) static inline void tg_wide_pixels(const tg_wide_r
         const int32_t first = (block + b) * TG_WIDE;
 #pragma GCC unroll 8
         for (int32_t i = 0; i < pixels; i++) {
-            tg_wide_store(tg_wide_output(sums[i][b], row->scale + block + b), row->requant,
-                          row->channels - first, out + (i * row->channels) + first);
+            tg_wide_output(sums[i][b], row->scale + block + b, row->requant, row->channels - first,
+                           out + (i * row->channels) + first);
         }
     }
 }

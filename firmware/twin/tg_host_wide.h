@@ -26,7 +26,6 @@
 
 typedef int32_t tg_wide_t __attribute__((vector_size(TG_WIDE * 4)));
 typedef int64_t tg_wide_products_t __attribute__((vector_size(TG_WIDE * 4)));
-typedef int8_t tg_wide_bytes_t __attribute__((vector_size(TG_WIDE)));
 
 /* How the sums of TG_WIDE channels become int8. Multipliers are once more in places where the odd ones are even. */
 typedef struct {
@@ -62,9 +61,8 @@ static inline tg_wide_products_t tg_wide_products(tg_wide_t a, tg_wide_t b)
     return products;
 }
 
-/* tg_scale_narrow of each word, cut at the limits of int8. As in tg_core_scale_twice, high words are those of the doubled
- * sums' products. */
-static inline tg_wide_bytes_t tg_wide_output(tg_wide_t sums, const tg_wide_scale_t *scale)
+/* tg_scale_narrow of each word. As in tg_core_scale_twice, high words are those of the doubled sums' products. */
+static inline tg_wide_t tg_wide_scaled(tg_wide_t sums, const tg_wide_scale_t *scale)
 {
     const tg_wide_products_t half = (tg_wide_products_t){0} + (INT64_C(1) << 31);
     const tg_wide_products_t upper = (tg_wide_products_t){0} - (INT64_C(1) << 32);
@@ -73,31 +71,30 @@ static inline tg_wide_bytes_t tg_wide_output(tg_wide_t sums, const tg_wide_scale
     const tg_wide_products_t odd =
         tg_wide_products((tg_wide_t)((tg_wide_products_t)twice >> 32), scale->odd) + half;
     const tg_wide_t high = (tg_wide_t)(((even >> 32) & ~upper) | (odd & upper));
-    const tg_wide_t value = (high + scale->offset + (sums >> 31)) >> scale->right;
+    return (high + scale->offset + (sums >> 31)) >> scale->right;
+}
+
+/* Turn sums into outputs and store those of the first `count` channels. */
+static inline void tg_wide_output(tg_wide_t sums, const tg_wide_scale_t *scale, const tg_requant_t *q,
+                                  int32_t count, int8_t *out)
+{
+    const tg_wide_t value = tg_wide_scaled(sums, scale);
 #if TG_WIDE == 16
-    tg_wide_bytes_t bytes;
-    __asm("vpmovsdb %1, %0" : "=v"(bytes) : "v"(value));
-    return bytes;
+    typedef int8_t bytes_t __attribute__((vector_size(TG_WIDE)));
+    const bytes_t low = (bytes_t){0} + q->act_min;
+    const bytes_t high = (bytes_t){0} + q->act_max;
+    bytes_t bytes;
+    __asm("vpmovsdb %1, %0"
+          : "=v"(bytes)
+          : "v"(value)); /* the limits lie in those of int8, which this cuts at */
+    __asm("vpmaxsb %1, %0, %0" : "+v"(bytes) : "v"(low));
+    __asm("vpminsb %1, %0, %0" : "+v"(bytes) : "v"(high));
 #else
     int8_t bytes[TG_WIDE];
     for (int32_t i = 0; i < TG_WIDE; i++) {
-        bytes[i] = tg_clamp(value[i], INT8_MIN, INT8_MAX);
+        bytes[i] = tg_clamp(value[i], q->act_min, q->act_max);
     }
-    tg_wide_bytes_t packed;
-    (void)memcpy(&packed, bytes, sizeof packed);
-    return packed;
 #endif
-}
-
-/* Clamp and store the bytes of `count` channels. */
-static inline void tg_wide_store(tg_wide_bytes_t bytes, const tg_requant_t *q, int32_t count, int8_t *out)
-{
-    const tg_wide_bytes_t low = (tg_wide_bytes_t){0} + q->act_min;
-    const tg_wide_bytes_t high = (tg_wide_bytes_t){0} + q->act_max;
-    const tg_wide_bytes_t above = bytes > low;
-    bytes = (bytes & above) | (low & ~above);
-    const tg_wide_bytes_t below = bytes < high;
-    bytes = (bytes & below) | (high & ~below);
     (void)memcpy(out, &bytes, (count >= TG_WIDE) ? TG_WIDE : (size_t)count);
 }
 
