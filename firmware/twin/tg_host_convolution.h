@@ -20,7 +20,7 @@ typedef struct {
 
 /* One row of outputs. */
 typedef struct {
-    const tg_requant_t *requant;
+    tg_wide_limits_t limits;
     const tg_wide_scale_t *scale;
     const int8_t *weights;
     const int32_t *at; /* [runs]: where they start */
@@ -63,6 +63,31 @@ static inline uint32_t tg_wide_weights(const int8_t *weights, int32_t positions,
     return word;
 }
 
+/* Pack a block where runs are whole words: a group of four positions of two channels is shuffled at once. */
+static inline void tg_wide_pack_groups(const int8_t *from, int32_t pairs, int32_t groups, uint32_t *to)
+{
+    typedef int8_t bytes_t __attribute__((vector_size(16)));
+    for (int32_t pair = 0; pair < pairs; pair++) {
+        uint32_t *lanes = to + (2 * pair);
+        int32_t group = 0;
+        for (; (group + 2) <= groups; group += 2) {
+            bytes_t two;
+            (void)memcpy(&two, from, sizeof two);
+            two = __builtin_shufflevector(two, two, 0, 4, 2, 6, 1, 5, 3, 7, 8, 12, 10, 14, 9, 13, 11, 15);
+            (void)memcpy(lanes, &two, 8);
+            (void)memcpy(lanes + TG_WIDE, (const int8_t *)&two + 8, 8);
+            lanes += 2 * TG_WIDE;
+            from += 16;
+        }
+        for (; group < groups; group++) {
+            lanes[0] = tg_wide_weights(from, 4, 0, 0, 4);
+            lanes[1] = tg_wide_weights(from, 4, 1, 0, 4);
+            lanes += TG_WIDE;
+            from += 8;
+        }
+    }
+}
+
 /* The scales of all blocks, then their weights. */
 static inline const tg_wide_scale_t *tg_wide_packed(const tg_window_t *w, const tg_weighted_t *layer,
                                                     tg_wide_runs_t runs)
@@ -70,31 +95,36 @@ static inline const tg_wide_scale_t *tg_wide_packed(const tg_window_t *w, const 
     const int32_t blocks = (w->out_c + TG_WIDE - 1) / TG_WIDE;
     const int32_t words = runs.runs * runs.words;
     const int32_t positions = ((runs.runs * runs.run) + 3) & ~3;
-    bool fresh;
     const size_t bytes = (size_t)blocks * (sizeof(tg_wide_scale_t) + ((size_t)words * sizeof(tg_wide_t)));
+    bool fresh;
     tg_wide_scale_t *scales = twin_kept(tg_wide_key(layer), bytes, &fresh);
     if (!fresh) {
         return scales;
     }
-    uint32_t *to = (uint32_t *)(void *)(scales + blocks);
-    (void)memset(to, 0, (size_t)(blocks * words) * sizeof(tg_wide_t));
+    tg_wide_t *packed = (tg_wide_t *)(void *)(scales + blocks);
     for (int32_t block = 0; block < blocks; block++) {
-        int32_t sums[TG_WIDE] = {0};
-        for (int32_t lane = 0; (lane < TG_WIDE) && (((block * TG_WIDE) + lane) < w->out_c); lane++) {
-            int32_t at = lane;
+        const int32_t first = block * TG_WIDE;
+        const int32_t channels = tg_min(TG_WIDE, w->out_c - first);
+        uint32_t *to = (uint32_t *)(void *)packed;
+        if (channels < TG_WIDE) {
+            (void)memset(to, 0, (size_t)words * sizeof *packed);
+        }
+        if ((runs.run % 4) == 0) {
+            tg_wide_pack_groups(layer->weights + ((ptrdiff_t)first * positions), (channels + 1) / 2, words,
+                                to);
+        } else {
             for (int32_t k = 0; k < (runs.runs * runs.run); k += runs.run) {
                 for (int32_t word = 0; word < runs.run; word += 4) {
-                    const uint32_t four = tg_wide_weights(layer->weights, positions, (block * TG_WIDE) + lane,
-                                                          k + word, runs.run - word);
-                    sums[lane] +=
-                        (int8_t)four + (int8_t)(four >> 8) + (int8_t)(four >> 16) + (int8_t)(four >> 24);
-                    to[at] = four;
-                    at += TG_WIDE;
+                    for (int32_t lane = 0; lane < channels; lane++) {
+                        to[lane] = tg_wide_weights(layer->weights, positions, first + lane, k + word,
+                                                   runs.run - word);
+                    }
+                    to += TG_WIDE;
                 }
             }
         }
-        tg_wide_scale(layer, block * TG_WIDE, w->out_c, sums, scales + block);
-        to += words * TG_WIDE;
+        tg_wide_scale(layer, first, w->out_c, packed, words, scales + block);
+        packed += words;
     }
     return scales;
 }
@@ -105,6 +135,7 @@ __attribute__((always_inline)) static inline void tg_wide_pixels(const tg_wide_r
                                                                  const int32_t pixels, const int32_t blocks)
 {
     const ptrdiff_t step = row->step;
+    const tg_wide_limits_t limits = row->limits;
     const ptrdiff_t all = (ptrdiff_t)(row->runs.runs * row->runs.words) * (ptrdiff_t)sizeof(tg_wide_t);
     const int8_t *weights = row->weights + (block * all);
     tg_wide_t sums[TG_PIXELS][4];
@@ -138,10 +169,11 @@ __attribute__((always_inline)) static inline void tg_wide_pixels(const tg_wide_r
 #pragma GCC unroll 4
     for (int32_t b = 0; b < blocks; b++) {
         const int32_t first = (block + b) * TG_WIDE;
+        const tg_wide_scale_t scale = row->scale[block + b];
 #pragma GCC unroll 8
         for (int32_t i = 0; i < pixels; i++) {
-            tg_wide_output(sums[i][b], row->scale + block + b, row->requant, row->channels - first,
-                           out + (i * row->channels) + first);
+            tg_wide_store(tg_wide_scaled(sums[i][b], &scale), limits, row->channels - first,
+                          out + (i * row->channels) + first);
         }
     }
 }
@@ -208,7 +240,7 @@ TG_CORE bool tg_core_convolution(const tg_window_t *w, const tg_weighted_t *laye
     for (int32_t run = 0; run < runs.runs; run++) {
         at[run] = ((run / across) * w->dilation_h * pitch) + ((run % across) * w->dilation_w * w->in_c);
     }
-    const tg_wide_row_t row = {.requant = &layer->requant,
+    const tg_wide_row_t row = {.limits = tg_wide_limits(&layer->requant),
                                .scale = scales,
                                .weights = (const int8_t *)(const void *)(scales + blocks),
                                .at = at,

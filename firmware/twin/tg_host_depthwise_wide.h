@@ -27,17 +27,16 @@ static inline const tg_wide_scale_t *tg_wide_taps(const tg_depthwise_t *p)
     int8_t *to = (int8_t *)(void *)(scales + blocks);
     (void)memset(to, 0, (size_t)(blocks * words) * sizeof(tg_wide_t));
     for (int32_t block = 0; block < blocks; block++) {
-        int32_t sums[TG_WIDE] = {0};
         for (int32_t lane = 0; (lane < TG_WIDE) && (((block * TG_WIDE) + lane) < p->channels); lane++) {
             const int8_t *from = p->layer.weights + ((ptrdiff_t)((block * TG_WIDE) + lane) * taps);
             for (int32_t tap = 0; tap < taps; tap++) {
                 const int32_t row = tap / width;
                 const int32_t word = ((row / 4) * width) + (tap % width);
-                sums[lane] += from[tap];
                 to[(4 * ((word * TG_WIDE) + lane)) + (row & 3)] = from[tap];
             }
         }
-        tg_wide_scale(&p->layer, block * TG_WIDE, p->channels, sums, scales + block);
+        tg_wide_scale(&p->layer, block * TG_WIDE, p->channels, (const tg_wide_t *)(const void *)to, words,
+                      scales + block);
         to += words * (ptrdiff_t)sizeof(tg_wide_t);
     }
     return scales;
@@ -78,7 +77,7 @@ tg_wide_depthwise_row(const tg_depthwise_t *p, const tg_wide_t *words, int32_t a
                       const int32_t width)
 {
     const tg_wide_scale_t own = *scale;
-    const tg_requant_t requant = p->layer.requant;
+    const tg_wide_limits_t limits = tg_wide_limits(&p->layer.requant);
     const int32_t gap = p->columns.dilation;
     const int32_t stride = p->columns.stride;
     const int32_t step = p->columns.out_step;
@@ -91,7 +90,7 @@ tg_wide_depthwise_row(const tg_depthwise_t *p, const tg_wide_t *words, int32_t a
             }
         }
         words += stride;
-        tg_wide_output(sums, &own, &requant, count, out);
+        tg_wide_store(tg_wide_scaled(sums, &own), limits, count, out);
         out += step;
     }
 }

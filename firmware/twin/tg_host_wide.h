@@ -29,7 +29,8 @@ typedef int64_t tg_wide_products_t __attribute__((vector_size(TG_WIDE * 4)));
 
 /* How the sums of TG_WIDE channels become int8. Multipliers are once more in places where the odd ones are even. */
 typedef struct {
-    tg_wide_t bias, multiplier, odd, right, offset;
+    tg_wide_t bias, multiplier, odd, right;
+    tg_wide_products_t start, odd_start;
 } tg_wide_scale_t;
 
 static inline tg_wide_t tg_wide_load(const void *from)
@@ -61,41 +62,59 @@ static inline tg_wide_products_t tg_wide_products(tg_wide_t a, tg_wide_t b)
     return products;
 }
 
-/* tg_scale_narrow of each word. As in tg_core_scale_twice, high words are those of the doubled sums' products. */
+/* tg_scale_narrow of each word. As in tg_core_scale_twice, high words are those of the doubled sums' products; what is added
+ * to these is half, for rounding, and the offset in the high word. */
 static inline tg_wide_t tg_wide_scaled(tg_wide_t sums, const tg_wide_scale_t *scale)
 {
-    const tg_wide_products_t half = (tg_wide_products_t){0} + (INT64_C(1) << 31);
-    const tg_wide_products_t upper = (tg_wide_products_t){0} - (INT64_C(1) << 32);
     const tg_wide_t twice = sums + sums;
-    const tg_wide_products_t even = tg_wide_products(twice, scale->multiplier) + half;
+    const tg_wide_products_t even = tg_wide_products(twice, scale->multiplier) + scale->start;
     const tg_wide_products_t odd =
-        tg_wide_products((tg_wide_t)((tg_wide_products_t)twice >> 32), scale->odd) + half;
+        tg_wide_products((tg_wide_t)((tg_wide_products_t)twice >> 32), scale->odd) + scale->odd_start;
+#if TG_WIDE == 16
+    tg_wide_t high = (tg_wide_t)odd;
+    __asm("vmovshdup %1, %0%{%2%}" : "+v"(high) : "v"(even), "Yk"((uint16_t)0x5555));
+#else
+    const tg_wide_products_t upper = (tg_wide_products_t){0} - (INT64_C(1) << 32);
     const tg_wide_t high = (tg_wide_t)(((even >> 32) & ~upper) | (odd & upper));
-    return (high + scale->offset + (sums >> 31)) >> scale->right;
+#endif
+    return (high + (sums >> 31)) >> scale->right;
 }
 
-/* Turn sums into outputs and store those of the first `count` channels. */
-static inline void tg_wide_output(tg_wide_t sums, const tg_wide_scale_t *scale, const tg_requant_t *q,
-                                  int32_t count, int8_t *out)
+/* The limits of outputs; `free` where they are those of int8. */
+typedef struct {
+    int8_t low, high;
+    bool free;
+} tg_wide_limits_t;
+
+static inline tg_wide_limits_t tg_wide_limits(const tg_requant_t *q)
 {
-    const tg_wide_t value = tg_wide_scaled(sums, scale);
+    return (tg_wide_limits_t){q->act_min, q->act_max, (q->act_min == INT8_MIN) && (q->act_max == INT8_MAX)};
+}
+
+/* Cut values at the limits and store those of the first `count` channels. */
+static inline void tg_wide_store(tg_wide_t values, tg_wide_limits_t limits, int32_t count, int8_t *out)
+{
 #if TG_WIDE == 16
     typedef int8_t bytes_t __attribute__((vector_size(TG_WIDE)));
-    const bytes_t low = (bytes_t){0} + q->act_min;
-    const bytes_t high = (bytes_t){0} + q->act_max;
     bytes_t bytes;
-    __asm("vpmovsdb %1, %0"
-          : "=v"(bytes)
-          : "v"(value)); /* the limits lie in those of int8, which this cuts at */
-    __asm("vpmaxsb %1, %0, %0" : "+v"(bytes) : "v"(low));
-    __asm("vpminsb %1, %0, %0" : "+v"(bytes) : "v"(high));
+    __asm("vpmovsdb %1, %0" : "=v"(bytes) : "v"(values)); /* this cuts at the limits of int8 */
+    if (!limits.free) {
+        __asm("vpmaxsb %1, %0, %0" : "+v"(bytes) : "v"((bytes_t){0} + limits.low));
+        __asm("vpminsb %1, %0, %0" : "+v"(bytes) : "v"((bytes_t){0} + limits.high));
+    }
+    if (count >= TG_WIDE) {
+        (void)memcpy(out, &bytes, sizeof bytes);
+    } else {
+        int8_t(*to)[TG_WIDE] = (int8_t(*)[TG_WIDE])out;
+        __asm("vmovdqu8 %1, %0%{%2%}"
+              : "+m"(*to)
+              : "v"(bytes), "Yk"((uint16_t)((1u << (uint32_t)count) - 1u)));
+    }
 #else
-    int8_t bytes[TG_WIDE];
-    for (int32_t i = 0; i < TG_WIDE; i++) {
-        bytes[i] = tg_clamp(value[i], q->act_min, q->act_max);
+    for (int32_t i = 0; (i < TG_WIDE) && (i < count); i++) {
+        out[i] = tg_clamp(values[i], limits.low, limits.high);
     }
 #endif
-    (void)memcpy(out, &bytes, (count >= TG_WIDE) ? TG_WIDE : (size_t)count);
 }
 
 static inline twin_key_t tg_wide_key(const tg_weighted_t *layer)
@@ -103,21 +122,28 @@ static inline twin_key_t tg_wide_key(const tg_weighted_t *layer)
     return (twin_key_t){{layer->weights, layer->bias, layer->requant.multiplier}};
 }
 
-/* The scale of the channels from `first` on; `sums` are those of each channel's weights. */
+/* The scale of the channels from `first` on, of which `packed` holds so many words of weights. */
 static inline void tg_wide_scale(const tg_weighted_t *layer, int32_t first, int32_t channels,
-                                 const int32_t *sums, tg_wide_scale_t *scale)
+                                 const tg_wide_t *packed, int32_t words, tg_wide_scale_t *scale)
 {
-    int32_t fields[5][TG_WIDE] = {{0}};
+    tg_wide_t sums = {0};
+    for (int32_t word = 0; word < words; word++) {
+        sums = tg_wide_multiply_add(sums, (tg_wide_t){0} + 0x01010101, packed[word]);
+    }
+    int32_t fields[4][TG_WIDE] = {{0}};
+    int64_t starts[2][TG_WIDE / 2] = {{0}};
     for (int32_t i = 0; (i < TG_WIDE) && ((first + i) < channels); i++) {
         const int32_t right = -layer->requant.shift[first + i];
+        const int64_t offset = tg_scale_offset(layer->requant.zero_point, right);
         fields[0][i] = layer->bias[first + i] - (128 * sums[i]);
         fields[1][i] = layer->requant.multiplier[first + i];
         fields[2][i & ~1] =
             layer->requant.multiplier[first + i]; /* an odd one, where there is one, comes last */
         fields[3][i] = right;
-        fields[4][i] = tg_scale_offset(layer->requant.zero_point, right);
+        starts[i & 1][i / 2] = (offset * (INT64_C(1) << 32)) + (INT64_C(1) << 31);
     }
-    (void)memcpy(scale, fields, sizeof *scale);
+    (void)memcpy(scale, fields, sizeof fields);
+    (void)memcpy(&scale->start, starts, sizeof starts);
 }
 
 /* What a window reads of one axis: outputs, size of the input, padding before it, and inputs in all with padding. */
