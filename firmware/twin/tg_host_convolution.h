@@ -29,6 +29,17 @@ typedef struct {
     int32_t channels;
 } tg_wide_row_t;
 
+/* Where outputs go, and the sums of a layer that gives the logits. */
+typedef struct {
+    int8_t *out;
+    int32_t *sums; /* or NULL */
+} tg_wide_sink_t;
+
+static inline tg_wide_sink_t tg_wide_at(tg_wide_sink_t sink, ptrdiff_t element)
+{
+    return (tg_wide_sink_t){sink.out + element, (sink.sums == NULL) ? NULL : (sink.sums + element)};
+}
+
 static inline tg_wide_runs_t tg_wide_runs(const tg_window_t *w)
 {
     const int32_t taps = w->kernel_h * w->kernel_w;
@@ -129,9 +140,21 @@ static inline const tg_wide_scale_t *tg_wide_packed(const tg_window_t *w, const 
     return scales;
 }
 
+static inline void tg_wide_keep(tg_wide_t sums, int32_t count, int32_t *to)
+{
+#if TG_WIDE == 16
+    const uint16_t mask = (uint16_t)((1u << (uint32_t)tg_min(TG_WIDE, count)) - 1u);
+    __asm("vmovdqu32 %1, %0%{%2%}" : "+m"(*(int32_t(*)[TG_WIDE])to) : "v"(sums), "Yk"(mask));
+#else
+    for (int32_t i = 0; (i < TG_WIDE) && (i < count); i++) {
+        to[i] = sums[i];
+    }
+#endif
+}
+
 /* Compute `blocks` blocks of channels of `pixels` outputs; both are constants where this is inlined. */
 __attribute__((always_inline)) static inline void tg_wide_pixels(const tg_wide_row_t *row, int32_t block,
-                                                                 const uint8_t *x, int8_t *out,
+                                                                 const uint8_t *x, tg_wide_sink_t sink,
                                                                  const int32_t pixels, const int32_t blocks)
 {
     const ptrdiff_t step = row->step;
@@ -172,52 +195,60 @@ __attribute__((always_inline)) static inline void tg_wide_pixels(const tg_wide_r
         const tg_wide_scale_t scale = row->scale[block + b];
 #pragma GCC unroll 8
         for (int32_t i = 0; i < pixels; i++) {
+            const ptrdiff_t element = ((ptrdiff_t)i * row->channels) + first;
             tg_wide_store(tg_wide_scaled(sums[i][b], &scale), limits, row->channels - first,
-                          out + (i * row->channels) + first);
+                          sink.out + element);
+            if (sink.sums != NULL) {
+                tg_wide_keep(sums[i][b], row->channels - first, sink.sums + element);
+            }
         }
     }
 }
 
 /* All channels of some neighbouring outputs. */
 __attribute__((always_inline)) static inline void tg_wide_tile(const tg_wide_row_t *row, const uint8_t *x,
-                                                               int8_t *out, const int32_t pixels,
+                                                               tg_wide_sink_t sink, const int32_t pixels,
                                                                const int32_t most)
 {
     const int32_t blocks = (row->channels + TG_WIDE - 1) / TG_WIDE;
     int32_t block = 0;
     for (; (block + most) <= blocks; block += most) {
-        tg_wide_pixels(row, block, x, out, pixels, most);
+        tg_wide_pixels(row, block, x, sink, pixels, most);
     }
     for (; block < blocks; block++) {
-        tg_wide_pixels(row, block, x, out, pixels, 1);
+        tg_wide_pixels(row, block, x, sink, pixels, 1);
     }
 }
 
 /* A row's last tile begins early where it is too short, as outputs may be computed twice. */
-static inline void tg_wide_row(const tg_wide_row_t *row, const uint8_t *x, int8_t *out, int32_t count)
+static inline void tg_wide_row(const tg_wide_row_t *row, const uint8_t *x, tg_wide_sink_t sink, int32_t count)
 {
     int32_t i = 0;
     for (; (i + TG_PIXELS) <= count; i += TG_PIXELS) {
-        tg_wide_tile(row, x + ((ptrdiff_t)i * row->step), out + ((ptrdiff_t)i * row->channels), TG_PIXELS, 2);
+        tg_wide_tile(row, x + ((ptrdiff_t)i * row->step), tg_wide_at(sink, (ptrdiff_t)i * row->channels),
+                     TG_PIXELS, 2);
     }
     const int32_t left = count - i;
     if ((left > 4) && (count >= TG_PIXELS)) {
         i = count - TG_PIXELS;
-        tg_wide_tile(row, x + ((ptrdiff_t)i * row->step), out + ((ptrdiff_t)i * row->channels), TG_PIXELS, 2);
+        tg_wide_tile(row, x + ((ptrdiff_t)i * row->step), tg_wide_at(sink, (ptrdiff_t)i * row->channels),
+                     TG_PIXELS, 2);
         return;
     }
     while ((i < count) && (count >= 4)) {
         i = tg_min(i, count - 4);
-        tg_wide_tile(row, x + ((ptrdiff_t)i * row->step), out + ((ptrdiff_t)i * row->channels), 4, 2);
+        tg_wide_tile(row, x + ((ptrdiff_t)i * row->step), tg_wide_at(sink, (ptrdiff_t)i * row->channels), 4,
+                     2);
         i += 4;
     }
     for (; i < count; i++) {
-        tg_wide_tile(row, x + ((ptrdiff_t)i * row->step), out + ((ptrdiff_t)i * row->channels), 1, 4);
+        tg_wide_tile(row, x + ((ptrdiff_t)i * row->step), tg_wide_at(sink, (ptrdiff_t)i * row->channels), 1,
+                     4);
     }
 }
 
 TG_CORE bool tg_core_convolution(const tg_window_t *w, const tg_weighted_t *layer, const int8_t *in,
-                                 int8_t *out)
+                                 int8_t *out, int32_t *accumulators)
 {
     if (layer->requant.narrow == 0) {
         return false;
@@ -252,13 +283,14 @@ TG_CORE bool tg_core_convolution(const tg_window_t *w, const tg_weighted_t *laye
     const int32_t count = joined ? (w->out_h * w->out_w) : w->out_w;
     for (int32_t y = 0; y < (joined ? 1 : w->out_h); y++) {
         tg_wide_row(&row, image + ((ptrdiff_t)y * w->stride_h * pitch),
-                    out + ((ptrdiff_t)y * w->out_w * w->out_c), count);
+                    tg_wide_at((tg_wide_sink_t){out, accumulators}, (ptrdiff_t)y * w->out_w * w->out_c),
+                    count);
     }
     return true;
 }
 
 /* Packing pays from the second vector on. */
-TG_CORE bool tg_core_dense(const tg_dense_t *p, const int8_t *in, int8_t *out)
+TG_CORE bool tg_core_dense(const tg_dense_t *p, const int8_t *in, int8_t *out, int32_t *accumulators)
 {
     const tg_window_t w = {.in_c = p->depth,
                            .out_c = p->units,
@@ -272,7 +304,8 @@ TG_CORE bool tg_core_dense(const tg_dense_t *p, const int8_t *in, int8_t *out)
                            .stride_w = 1,
                            .dilation_h = 1,
                            .dilation_w = 1};
-    return (twin_inferences() >= TG_VECTORS_WORTH) && tg_core_convolution(&w, &p->layer, in, out);
+    return (twin_inferences() >= TG_VECTORS_WORTH) &&
+           tg_core_convolution(&w, &p->layer, in, out, accumulators);
 }
 
 #endif
