@@ -15,7 +15,9 @@
 #include <string.h>
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
-#define TG_WIDE 16 /* words in a vector */
+#ifndef TG_WIDE
+#define TG_WIDE 16 /* words in a vector; 8 works as well */
+#endif
 #define TG_WIDE_VNNI "vpdpbusd"
 #else
 #define TG_WIDE 8
