@@ -24,6 +24,7 @@ from rich.table import Table
 from tests.bench.cmsis import cmsis_nn, count_cmsis
 from tests.bench.footprint import flash_bytes, ram_bytes
 from tests.bench.models import MODELS
+from tests.bench.xnnpack import has_litert, twin_against_xnnpack
 from tests.support.device_support import inputs
 from tritguard.boards import Board, load_board
 from tritguard.build import Build, build
@@ -42,6 +43,7 @@ TWIN_BOARD = "mps2-an386"  # whose kernels the twin runs
 _ANCHOR_BOARDS = ("mps2-an385-m0plus", "mps2-an385", "mps2-an386", "mps2-an500", "mps2-an505", "mps3-an547")
 ANCHORED = tuple(f"{net}/{board}" for net in ("resnet8", "kws", "ad", "vww", "wake-word") for board in _ANCHOR_BOARDS)
 """What CMSIS-NN runs as well: each of MLPerf Tiny's networks on every core."""
+LITERT = "x LiteRT with XNNPACK"
 _M = 1e6
 _KB = 1e3
 
@@ -56,6 +58,7 @@ class Figure(Record):
         "kB flash",
         "kB RAM",
         "x interpreter",
+        "x LiteRT with XNNPACK",
         "instructions a MAC",
         "instructions an output",
     ]
@@ -66,7 +69,7 @@ class Figure(Record):
 
     @property
     def more_is_better(self) -> bool:
-        return self.measure == "x interpreter"
+        return self.measure.startswith("x ")
 
     def verdict(self, measured: float) -> Literal["goal", "limit", "MISSED", ""]:
         """Which of the two the figure reaches."""
@@ -137,6 +140,7 @@ _MEASURES: dict[str, Callable[[Case], float]] = {
     "kB flash": lambda case: flash_bytes(case.bundle, case.board, case.folder / "flash") / _KB,
     "kB RAM": lambda case: ram_bytes(case.bundle, case.built, case.x) / _KB,
     "x interpreter": _speed_up,
+    LITERT: lambda case: twin_against_xnnpack(case.bundle, inputs(case.bundle, 64)),
     "instructions a MAC": lambda case: _of_the_first_layer(case, lambda layer: layer.macs),
     "instructions an output": lambda case: _of_the_first_layer(case, lambda layer: math.prod(layer.output_shape)),
 }
@@ -150,6 +154,9 @@ def main() -> int:
     parser.add_argument("--no-anchor", action="store_true", help="without CMSIS-NN on the same layers")
     options = parser.parse_args()
     figures = [figure for figure in read_figures() if figure.case.startswith(options.only)]
+    if not has_litert() and any(figure.measure == LITERT for figure in figures):
+        print("without LiteRT: pip install 'tritguard[bench]'", file=sys.stderr)
+        figures = [figure for figure in figures if figure.measure != LITERT]
     anchored = [] if options.no_anchor else [name for name in ANCHORED if name.startswith(options.only)]
     if not figures and not anchored:
         parser.error(f"no figure of {options.only}")
