@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import emulated
 from tests.support.known_models import other_ops_model, ternary_model
 from tests.support.shared import shared_file
 from tests.support.strict_flags import STRICT
 from tests.support.tflite_builder import ModelBuilder
+from tritguard.boards import Board
+from tritguard.boards.core import machine_flags
 from tritguard.emit import open_bundle, write_bundle
 from tritguard.errors import BadInputError, BadModelError, MismatchError, UnsupportedOpError
 from tritguard.resources import firmware_dir
@@ -42,6 +45,16 @@ def test_every_kernel_compiles_strictly_without_float_or_heap(tmp_path: Path) ->
         [*["arm-none-eabi-gcc", "-mcpu=cortex-m0", "-mthumb", "-c"], *STRICT, *kernels], cwd=tmp_path, check=True
     )
     assert_needs_nothing_forbidden([str(path) for path in tmp_path.glob("*.o")])
+
+
+@pytest.mark.parametrize("board", emulated.EVERY, ids=lambda board: board.core)
+def test_every_kernel_compiles_without_optimization(board: Board, tmp_path: Path) -> None:
+    """As somebody who steps through an export compiles it; fewer registers are free then."""
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("arm-none-eabi-gcc is not installed")
+    kernels = [str(path) for path in sorted((firmware_dir() / "kernels").glob("*.c"))]
+    flags = (*machine_flags(board.core), "-std=c11", "-O0", "-Wall", "-Wextra", "-Werror", "-c")
+    subprocess.run(["arm-none-eabi-gcc", *flags, *kernels], cwd=tmp_path, check=True)
 
 
 def assert_needs_nothing_forbidden(objects: list[str]) -> None:

@@ -13,9 +13,11 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from tests.bench.models import random_net
 from tests.support.device_support import TIMER_INSTRUCTIONS, inputs
 from tests.support.schemas import assert_conforms
 from tests.support.shared import ROOT
+from tritguard.boards import load_board
 from tritguard.build import Build, build
 from tritguard.build.engine import native_engine
 from tritguard.cli import app
@@ -278,3 +280,16 @@ def test_the_table_of_a_large_net_fits_a_terminal() -> None:
     assert row.split()[3:] == ["10,712,819", "8,457,854", "11", "7,000,000", "1.21", "99,999", "99,999"]
     assert any("all" in row and "99,712,819 84,457,854" in row for row in rows)
     assert any("tg_depthwise_ternary 100 %" in row for row in rows)
+
+
+def test_layers_far_from_the_best_of_their_kind_are_named(tmp_path: Path) -> None:
+    layers = [("conv", (3, 3), (1, 1), 8), ("conv", (3, 3), (1, 1), 32), ("depthwise", (3, 3), (1, 1), 1),
+              ("depthwise", (1, 5), (3, 3), 1)]  # fmt: skip
+    bundle = write_bundle(random_net((16, 16, 3), layers, classes=4), tmp_path / "b", name="net")
+    built = build(bundle, load_board("mps2-an386"), tmp_path / "d")
+    found = {layer.layer: layer.far for layer in profile(bundle, built).layers}
+    assert "of the best convolution" in found[0] and "no multiple of 4" in found[0]
+    assert found[1] == found[2] == "", "nets that suit their kernels"
+    assert "of the best depthwise layer" in found[3] and "a stride of 3" in found[3]
+    shown = CliRunner().invoke(app, ["profile", str(bundle.path), str(built.path)], env={"COLUMNS": "300"})
+    assert f"0 is far from the best: {found[0]}" in shown.stdout

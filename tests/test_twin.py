@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.bench.models import random_net
 from tests.support.known_models import ternary_model
 from tests.support.random_graphs import sample_inputs
 from tests.support.tflite_builder import ModelBuilder
+from tritguard.boards import CoreClass
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BuildError, ToolMissingError
 from tritguard.graph.formats.registry import WeightFormat
 from tritguard.oracle import Oracle, oracle_available
-from tritguard.twin import Twin
+from tritguard.twin import OpenTwin, Twin
 
 
 @pytest.fixture
@@ -169,3 +171,46 @@ def test_depthwise_in_blocks_of_channels(
     bundle = write_bundle(content, tmp_path / "b", name="depthwise")
     x = sample_inputs(bundle.manifest.input.shape, 1, count=20)
     assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(content).predict(x).scores)
+
+
+# Vectors of AVX-512 VNNI, the half of them, and none of bytes; each where the processor has it.
+_VECTORS = ("cc", "cc -DTG_WIDE=8", "cc -mno-avx512vnni", "cc -mno-avx2")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not oracle_available(), reason="the oracle has no wheel for this platform")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors have no such vectors")
+@pytest.mark.parametrize("compiler", _VECTORS)
+@pytest.mark.parametrize("core", ["m4", "m55"])
+def test_every_width_of_vectors_gives_the_oracles_bytes(
+    core: CoreClass, compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of channels and parts of one, rows of eight outputs and of fewer, runs that are whole words or not."""
+    monkeypatch.setenv("CC", compiler)
+    for shape, layers in (
+        ((11, 9, 3), [("conv", (3, 3), (2, 2), 20), ("depthwise", (3, 3), (1, 1), 1), ("conv", (1, 1), (1, 1), 33)]),
+        ((6, 20, 5), [("conv", (2, 3), (1, 1), 7), ("depthwise", (5, 2), (2, 3), 1), ("conv", (1, 1), (2, 1), 48)]),
+        ((13, 1, 36), [("depthwise", (6, 1), (1, 1), 1, "valid"), ("conv", (8, 1), (1, 1), 65, "valid")]),
+        ((3, 3, 16), [("conv", (3, 3), (1, 1), 17), ("depthwise", (9, 1), (1, 1), 1)]),
+    ):
+        content = random_net(shape, layers, classes=11)
+        bundle = write_bundle(content, tmp_path / f"{len(list(tmp_path.iterdir()))}", name="net", core=core)
+        twin, expected = Twin(bundle, threads=1), Oracle(content)
+        for count in (1, 20):  # dense layers take another way from a few inputs on
+            x = sample_inputs(bundle.manifest.input.shape, count, count=count)
+            assert np.array_equal(twin.predict(x).scores, expected.predict(x).scores)
+
+
+@pytest.mark.parametrize("core", ["m4", "m55"])
+def test_changed_weights_are_those_of_the_next_run(core: CoreClass, tmp_path: Path) -> None:
+    """What a run has packed of them ends with it."""
+    content = random_net((8, 8, 4), [("conv", (3, 3), (1, 1), 16), ("depthwise", (3, 3), (1, 1), 1)], classes=3)
+    bundle = write_bundle(content, tmp_path / "b", name="net", core=core)
+    twin, x = OpenTwin(bundle, threads=1), sample_inputs(bundle.manifest.input.shape, 0, count=8)
+    clean = twin.run(x)[0]
+    for memory in twin.weights.values():
+        kept = memory.copy()
+        memory[:] = 0
+        assert not np.array_equal(twin.run(x)[0], clean)
+        memory[:] = kept
+        assert np.array_equal(twin.run(x)[0], clean)

@@ -17,6 +17,7 @@ TG_CORE void tg_core_four(const tg_plane_t *plane, const tg_lane_t *x, int32_t b
     int32_t d = bias;
     for (int32_t ky = plane->height; ky > 0; ky--) {
         const tg_lane_t *row = x;
+#ifdef __OPTIMIZE__
         int32_t tap;
         int32_t in;
         /* clang-format off */
@@ -40,6 +41,16 @@ TG_CORE void tg_core_four(const tg_plane_t *plane, const tg_lane_t *x, int32_t b
               [end] "r"(taps + plane->width)
             : "cc", "memory");
         /* clang-format on */
+#else /* where variables stay in memory, registers are too few for the above */
+        for (int32_t kx = plane->width; kx > 0; kx--) {
+            a += *taps * row[0];
+            b += *taps * row[plane->stride];
+            c += *taps * row[2 * plane->stride];
+            d += *taps * row[3 * plane->stride];
+            row += plane->gap;
+            taps++;
+        }
+#endif
         x += pitch;
     }
     sums[0] = a;

@@ -130,6 +130,7 @@ TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const i
 }
 #endif
 
+#ifndef TG_CORE_HAS_SUM
 TG_CORE void tg_core_sum(const int8_t *from, int32_t step, int32_t count, int32_t channels, int32_t *sums)
 {
     for (int32_t i = 0; i < count; i++) {
@@ -138,6 +139,7 @@ TG_CORE void tg_core_sum(const int8_t *from, int32_t step, int32_t count, int32_
         }
     }
 }
+#endif
 
 #ifndef TG_CORE_HAS_SCALE
 TG_CORE int32_t tg_core_scale(int32_t acc, int32_t multiplier, int32_t right, int32_t offset)

@@ -56,6 +56,11 @@ static inline void begin(const int32_t *bias, int32_t count, int32_t *sums)
 /* A long vector is widened in pieces, between which the sums of all channels wait in the scratch. */
 void tg_dense_int8(const tg_dense_t *p, const int8_t *in, int8_t *out, int32_t *accumulators, void *scratch)
 {
+#ifdef TG_CORE_HAS_CONVOLUTION /* the host has its own way for some layers */
+    if (tg_core_dense(p, in, out, accumulators)) {
+        return;
+    }
+#endif
     const tg_requant_t *q = &p->layer.requant;
     const bool is_plain = (q->narrow != 0) && (q->act_min == INT8_MIN) && (q->act_max == INT8_MAX);
     const ptrdiff_t pair = 2 * (ptrdiff_t)((p->depth + 3) & ~3); /* bytes of weights */

@@ -52,6 +52,11 @@ static void copy_window(const tg_window_t *w, const int8_t *in, int32_t top, int
 void tg_depthwise_lanes(const tg_by_lanes_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                         void *scratch)
 {
+#ifdef TG_CORE_HAS_CONVOLUTION /* the host has its own way */
+    if (tg_core_depthwise_lanes(p, in, out)) {
+        return;
+    }
+#endif
     const tg_window_t *w = &p->window;
     const work_t work = work_of(w, scratch);
     const int32_t last_top = w->in_h - 1 - ((w->kernel_h - 1) * w->dilation_h);

@@ -98,6 +98,11 @@ void tg_add(const tg_add_t *p, const int8_t *a, const int8_t *b, int8_t *out, vo
     int32_t i = 0;
 #if TG_LANES > 1
     (void)scratch, (void)add_table;
+#ifdef TG_CORE_HAS_CONVOLUTION
+    if ((p->narrow != 0) && (p->scale_b.shift < 0) && (p->scale_b.shift >= -MOST_NARROW)) {
+        i = tg_core_add_lanes(p, a, b, out);
+    }
+#endif
     for (; i + TG_LANES <= p->size; i += TG_LANES) {
         add_lanes(*p, a + i, b + i, out + i);
     }

@@ -14,11 +14,17 @@
 #endif
 #endif
 
+#if defined(TG_CORE_VECTORS) &&                                                                              \
+    (defined(__AVXVNNI__) || (defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)))
+#define TG_CORE_HAS_CONVOLUTION
+#endif
+
 #ifdef TG_CORE_VECTORS
 #define TG_CORE_HAS_EXPAND
 #define TG_CORE_HAS_PAIR
 #define TG_CORE_HAS_TILE
 #define TG_CORE_HAS_QUAD
+#define TG_CORE_HAS_SUM
 #define TG_CORE_HAS_DEPTHWISE
 #endif
 #include "tg_core_portable.h"
@@ -224,6 +230,27 @@ TG_CORE int32_t tg_core_tile(const tg_weighted_t *layer, int32_t channels, const
     return channel;
 }
 
+TG_CORE void tg_core_sum(const int8_t *from, int32_t step, int32_t count, int32_t channels, int32_t *sums)
+{
+    if (channels == 4) {
+        tg_half_t total;
+        (void)memcpy(&total, sums, sizeof total);
+        for (int32_t i = 0; i < count; i++) {
+            tg_half_t four;
+            __asm("vpmovsxbd %1, %0" : "=x"(four) : "m"(*(const int8_t(*)[4])from));
+            total += four;
+            from += step;
+        }
+        (void)memcpy(sums, &total, sizeof total);
+        return;
+    }
+    for (int32_t i = 0; i < count; i++) {
+        for (int32_t c = 0; c < channels; c++) {
+            sums[c] += from[(i * step) + c];
+        }
+    }
+}
+
 static inline int32_t tg_host_total(tg_words_t words)
 {
     int32_t total = 0;
@@ -257,7 +284,14 @@ TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const i
     }
 }
 
+#ifdef TG_CORE_HAS_CONVOLUTION
+#include "tg_host_add.h"
+#include "tg_host_convolution.h"
+#include "tg_host_depthwise_wide.h"
+#include "tg_host_lanes.h"
+#else
 #include "tg_host_depthwise.h"
+#endif
 
 #endif
 

@@ -2,6 +2,7 @@
 #ifndef TWIN_H
 #define TWIN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,8 +20,18 @@
 void *twin_scratch(size_t bytes);
 #define TG_SCRATCH(offset, bytes) twin_scratch((size_t)(bytes)*TG_TILE)
 
-/* Give back the scratch of this thread. */
-void twin_release(void);
+/* Memory that stays until twin_release, known by a layer's arrays; *fresh says whether it is new, and so not yet
+ * written. */
+typedef struct {
+    const void *of[3];
+} twin_key_t;
+void *twin_kept(twin_key_t key, size_t bytes, bool *fresh);
+
+/* How many inferences the present twin_run has. */
+size_t twin_inferences(void);
+
+/* Give back the memory of this thread, and say how many inferences follow. */
+void twin_release(size_t inferences);
 
 /* What one inference takes: bytes of all its inputs, bytes of all its outputs, and accumulators. */
 typedef struct {

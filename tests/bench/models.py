@@ -59,20 +59,50 @@ def random_net(shape: tuple[int, int, int], layers: Iterable[tuple[Any, ...]], c
         if kind == "max":
             tensor = builder.pool(tensor, "MAX", kernel, stride, False, "NONE")
             continue
-        depth = builder.shape(tensor)[2]
-        channels = rest[0] if kind == "conv" else depth * rest[0]
-        sides = (channels, *kernel, depth) if kind == "conv" else (*kernel, channels)
-        weights = rng.integers(-127, 128, sides, dtype=np.int8)
-        bias = rng.integers(-2000, 2001, channels, dtype=np.int32)
-        scale = float(np.float32(builder.quant(tensor)[0] * 0.01 * 73 * np.sqrt(weights.size / channels)))
-        add = builder.conv if kind == "conv" else builder.depthwise
-        tensor = add(tensor, weights, [0.01] * channels, bias, (scale, -128), stride=stride, same="valid" not in rest,
-                     activation="RELU")  # fmt: skip
+        tensor = _random_layer(builder, rng, tensor, kind, kernel, stride, rest[0], same="valid" not in rest)
     if not classes:
         return builder.build(builder.pool(tensor, "MAX", (1, 1), (1, 1), False, "NONE"))
     tensor = builder.mean(tensor, builder.quant(tensor), keep_dims=False)
     weights = rng.integers(-127, 128, (classes, builder.shape(tensor)[0]), dtype=np.int8)
     return builder.build(builder.dense(tensor, weights, [0.01], None, (1.0, 0)))
+
+
+def _random_layer(
+    builder: ModelBuilder, rng: np.random.Generator, source: int, kind: str, kernel: tuple[int, int],
+    stride: tuple[int, int], count: int, *, same: bool = True, activation: str = "RELU",
+) -> int:  # fmt: skip
+    """A convolution to `count` channels, or a depthwise one of that multiplier; returns its output."""
+    depth = builder.shape(source)[2]
+    channels = count if kind == "conv" else depth * count
+    sides = (channels, *kernel, depth) if kind == "conv" else (*kernel, channels)
+    weights = rng.integers(-127, 128, sides, dtype=np.int8)
+    bias = rng.integers(-2000, 2001, channels, dtype=np.int32)
+    scale = float(np.float32(builder.quant(source)[0] * 0.01 * 73 * np.sqrt(weights.size / channels)))
+    add = builder.conv if kind == "conv" else builder.depthwise
+    out = (scale, -128 if activation == "RELU" else 0)
+    return add(source, weights, [0.01] * channels, bias, out, stride=stride, same=same, activation=activation)
+
+
+def fomo() -> bytes:
+    """The layers of a FOMO that finds faces in 128 x 128 pixels, with random weights.
+
+    They are MobileNetV2 0.1's up to an eighth of the sides, and two convolutions that give each cell its classes.
+    """
+    rng = np.random.default_rng(0)
+    builder = ModelBuilder((128, 128, 1), 0.05, -128)
+
+    def layer(source: int, kind: str, kernel: int, stride: int, count: int, activation: str = "RELU") -> int:
+        return _random_layer(builder, rng, source, kind, (kernel,) * 2, (stride,) * 2, count, activation=activation)
+
+    tensor = layer(builder.input, "conv", 3, 2, 8)
+    tensor = layer(layer(tensor, "depthwise", 3, 1, 1), "conv", 1, 1, 8, "NONE")
+    for stride in (2, 1, 2, 1, 1):
+        wide = layer(layer(tensor, "conv", 1, 1, 48), "depthwise", 3, stride, 1)
+        narrow = layer(wide, "conv", 1, 1, 8, "NONE")
+        scale = 1.5 * max(builder.quant(tensor)[0], builder.quant(narrow)[0])
+        tensor = narrow if stride == 2 else builder.add(tensor, narrow, (float(np.float32(scale)), 0))
+    tensor = layer(layer(tensor, "conv", 1, 1, 48), "conv", 1, 1, 32)
+    return builder.build(builder.softmax(layer(tensor, "conv", 1, 1, 2, "NONE")))
 
 
 def demo() -> bytes:
@@ -145,5 +175,6 @@ MODELS: dict[str, Callable[[], bytes]] = {
     "ad-ternary": lambda: ternarised(autoencoder()),
     "vww": visual_wake_words,
     "wake-word": wake_word,
+    "fomo": fomo,
     **KINDS,
 }

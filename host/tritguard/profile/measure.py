@@ -19,6 +19,7 @@ from tritguard.files import scratch_folder
 from tritguard.predictor import Int8
 from tritguard.profile.counting import FunctionCount, LayerCount, ModelCount, count
 from tritguard.profile.cycles import COMPILER_PREFIX, has_model
+from tritguard.profile.far import far_layers
 from tritguard.profile.record import FunctionWork, LayerWork, Method, Profile, Work
 
 
@@ -191,6 +192,8 @@ def _profile(bundle: Bundle, built: Build, measured: _Measured) -> Profile:
     flash = {layer.layer: layer.bytes for layer in record.sizes.flash_layers}
     # An op with several outputs is listed as several layers with the same index.
     first = {layer.index: layer for layer in reversed(manifest.layers) if layer.index in measured.layers}
+    counted = {at: work.instructions for at, work in measured.layers.items() if work.instructions is not None}
+    far = far_layers(bundle.emission, counted) if own else {}
     layers = (
         LayerWork(
             layer=index,
@@ -202,6 +205,7 @@ def _profile(bundle: Bundle, built: Build, measured: _Measured) -> Profile:
             arena_bytes=manifest.arena_in_use(index) if own else 0,
             work=measured.layers[index],
             functions=measured.functions.get(index, ()),
+            far=far.get(index, ""),
         )
         for index, layer in reversed(first.items())
     )

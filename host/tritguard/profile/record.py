@@ -41,6 +41,7 @@ class LayerWork(Record):
         flash_bytes: the size of its constants; 0 where another engine has them in one array.
         arena_bytes: the size of the activations that are alive while it runs; 0 where another engine plans them.
         functions: most expensive first; empty if they are not known.
+        far: why its instructions are far from those of the best layers of its kind; empty where they are not.
     """
 
     layer: int
@@ -52,6 +53,7 @@ class LayerWork(Record):
     arena_bytes: int
     work: Work
     functions: tuple[FunctionWork, ...] = ()
+    far: str = ""
 
     @property
     def instructions_per_mac(self) -> float | None:

@@ -87,6 +87,7 @@ def table(profile: Profile) -> Group:
         Text(_heading(profile), style="bold"),
         grid,
         *_where(unit, profile),
+        *(Text(f"{layer.layer} is far from the best: {layer.far}") for layer in profile.layers if layer.far),
         *(Text(line, style="dim") for line in (*outside, *_whole(unit, profile))),
     )
 

@@ -19,7 +19,7 @@ from tritguard.predictor import Int8, Outputs, Predictor
 from tritguard.resources import firmware_dir
 
 _OPTIONS = ("-std=c11", "-O3", "-march=native", "-fwrapv", "-include", "twin.h")
-_CHUNK = 16
+_CHUNKS = (16, 64)  # inferences a thread takes at once, at least and at most; packing weights is shared among them
 # Of these, a library has the one that its model needs.
 _ONE, _SEVERAL = "twin_one.c", "twin_several.c"
 
@@ -95,8 +95,11 @@ class Twin(Predictor):
         scores = np.empty(shape, dtype=manifest.output_dtype)
         accumulators = None if manifest.logits is None else np.empty(shape, dtype=np.int32)
 
+        least, most = _CHUNKS
+        size = max(least, min(most, -(-len(x) // self.threads)))
+
         def chunk(start: int) -> None:
-            end = min(start + _CHUNK, len(x))
+            end = min(start + size, len(x))
             self._library.twin_run(
                 ctypes.c_size_t(end - start),
                 ctypes.c_size_t(frames),
@@ -106,7 +109,7 @@ class Twin(Predictor):
                 None if accumulators is None else accumulators[start:end].ctypes.data_as(ctypes.c_void_p),
             )
 
-        starts = range(0, len(x), _CHUNK)
+        starts = range(0, len(x), size)
         if self.threads == 1 or len(starts) < 2:
             for start in starts:
                 chunk(start)

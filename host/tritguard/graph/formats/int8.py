@@ -137,8 +137,8 @@ def dense_scratch(depth: int, units: int) -> tuple[int, int]:
 
 def _cost_of_vector(shape: Shape, core: CoreClass) -> Cost:
     each: dict[CoreClass, tuple[float, float]] = {
-        "m0": (4, 5.6),
-        "m3": (1.9, 3.1),
+        "m0": (3.7, 5.4),
+        "m3": (2.5, 4),
         "m4": (1.25, 1.7),
         "m55": (0.45, 0.8),
     }
@@ -149,8 +149,8 @@ def _cost_of_vector(shape: Shape, core: CoreClass) -> Cost:
 def _cost_of_slim(shape: Shape, core: CoreClass) -> Cost:
     """One vector for each pixel, whose window is copied and widened first."""
     each: dict[CoreClass, tuple[float, float]] = {
-        "m0": (6.4, 9),
-        "m3": (3.6, 5.4),
+        "m0": (3.7, 5.4),
+        "m3": (2.5, 4),
         "m4": (1.25, 1.7),
         "m55": (0.5, 0.9),
     }
