@@ -21,6 +21,7 @@ from tests.support.shared import shared_file
 from tests.support.tflite_builder import ModelBuilder
 from tritguard.boards import CoreClass
 from tritguard.emit import write_bundle
+from tritguard.errors import MismatchError
 from tritguard.graph import optimised, read_graph
 from tritguard.graph.arena import memory
 from tritguard.graph.arena.access import Trace, lead
@@ -31,7 +32,7 @@ from tritguard.graph.emission import choose_kernels, emission_of
 from tritguard.graph.formats.kernel import Order
 from tritguard.graph.model import Graph, Op, Pool2D
 from tritguard.oracle import Oracle, oracle_available
-from tritguard.twin import Twin
+from tritguard.twin import Twin, verify_against_oracle
 
 needs_oracle = pytest.mark.skipif(not oracle_available(), reason="the tflite-micro oracle has no wheel here")
 
@@ -176,7 +177,9 @@ def mismatches(content: bytes, seed: int, core: CoreClass = "m4") -> int:
     with tempfile.TemporaryDirectory() as folder:
         bundle = write_bundle(content, Path(folder) / "bundle", name="overlap", core=core)
         x = sample_inputs(bundle.manifest.input.shape, seed, count=3)
-        return int((Twin(bundle, threads=1).predict(x).scores != Oracle(content).predict(x).scores).sum())
+        return int(
+            (Twin(bundle, threads=1, in_order=True).predict(x).scores != Oracle(content).predict(x).scores).sum()
+        )
 
 
 @needs_oracle
@@ -213,12 +216,17 @@ def limit_case(kind: str) -> bytes:
 
 @needs_oracle
 @pytest.mark.parametrize("kind", ["conv", "pool"])
-def test_these_tests_notice_a_kernel_that_breaks_its_promise(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_these_tests_notice_a_kernel_that_breaks_its_promise(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An output two pixels closer than allowed gives wrong bytes, as a kernel would that reads two pixels later."""
     content = limit_case(kind)
     assert mismatches(content, 1) == 0
     monkeypatch.setattr(memory, "lead", lambda *args: max(0, (lead(*args) or 0) - 16))
     assert mismatches(content, 1) > 0
+    bundle = write_bundle(content, tmp_path / "b", name="broken")
+    with pytest.raises(MismatchError):  # so does `convert`
+        verify_against_oracle(bundle)
 
 
 @pytest.mark.parametrize(("name", "tensors"), [("dscnn_int8", 9_344), ("resnet8_int8", 33_312)])

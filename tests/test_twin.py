@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BuildError, ToolMissingError
 from tritguard.graph.formats.registry import WeightFormat
 from tritguard.oracle import Oracle, oracle_available
+from tritguard.resources import firmware_dir
 from tritguard.twin import OpenTwin, Twin
 
 
@@ -214,3 +216,15 @@ def test_changed_weights_are_those_of_the_next_run(core: CoreClass, tmp_path: Pa
         assert not np.array_equal(twin.run(x)[0], clean)
         memory[:] = kept
         assert np.array_equal(twin.run(x)[0], clean)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors have no such vectors")
+@pytest.mark.parametrize("processor", ["x86-64", "haswell", "skylake-avx512", "icelake-server", "alderlake"])
+def test_the_twin_compiles_for_processors_that_are_not_here(processor: str, tmp_path: Path) -> None:
+    """Those of AVX-VNNI alone among them, whose instructions are written differently."""
+    folders = [firmware_dir() / name for name in ("kernels", "twin")]
+    flags = ["-std=c11", "-O1", f"-march={processor}", "-fwrapv", "-include", "twin.h", "-c"]
+    names = ("tg_conv2d", "tg_conv2d_lanes", "tg_dense", "tg_depthwise_lanes", "tg_elementwise", "tg_planes", "tg_pool")
+    sources = [str(folders[0] / f"{name}.c") for name in names]
+    subprocess.run(["cc", *flags, *(f"-I{folder}" for folder in folders), *sources], cwd=tmp_path, check=True)

@@ -250,7 +250,7 @@ static inline void tg_wide_row(const tg_wide_row_t *row, const uint8_t *x, tg_wi
 TG_CORE bool tg_core_convolution(const tg_window_t *w, const tg_weighted_t *layer, const int8_t *in,
                                  int8_t *out, int32_t *accumulators)
 {
-    if (layer->requant.narrow == 0) {
+    if ((layer->requant.narrow == 0) || (twin_inferences() == 0u)) {
         return false;
     }
     const tg_wide_runs_t runs = tg_wide_runs(w);

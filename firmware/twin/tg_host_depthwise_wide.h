@@ -97,7 +97,7 @@ tg_wide_depthwise_row(const tg_depthwise_t *p, const tg_wide_t *words, int32_t a
 
 TG_CORE bool tg_core_depthwise(const tg_depthwise_t *p, const int8_t *in, int8_t *out)
 {
-    if ((p->layer.requant.narrow == 0) || (p->depth_multiplier != 1)) {
+    if ((p->layer.requant.narrow == 0) || (p->depth_multiplier != 1) || (twin_inferences() == 0u)) {
         return false;
     }
     const tg_wide_scale_t *scales = tg_wide_taps(p);

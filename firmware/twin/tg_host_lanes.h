@@ -37,6 +37,9 @@ TG_CORE bool tg_core_convolution_lanes(const tg_by_lanes_t *p, const int8_t *in,
 {
     static const int8_t order[4] = {0, 4, 2, 6};
     const tg_window_t *w = &p->window;
+    if (twin_inferences() == 0u) {
+        return false;
+    }
     const int32_t count = w->kernel_h * w->kernel_w * w->in_c;
     const int32_t positions = (count + 3) & ~3;
     const size_t bytes = (size_t)((w->out_c + 1) & ~1) * (size_t)positions;
@@ -59,6 +62,9 @@ TG_CORE bool tg_core_convolution_lanes(const tg_by_lanes_t *p, const int8_t *in,
 TG_CORE bool tg_core_depthwise_lanes(const tg_by_lanes_t *p, const int8_t *in, int8_t *out)
 {
     const tg_window_t *w = &p->window;
+    if (twin_inferences() == 0u) {
+        return false;
+    }
     const int32_t taps = w->kernel_h * w->kernel_w;
     const int32_t even = (taps + 1) & ~1;
     int8_t *weights;

@@ -21,7 +21,7 @@
 #define TG_WIDE_VNNI "vpdpbusd"
 #else
 #define TG_WIDE 8
-#define TG_WIDE_VNNI "{vex} vpdpbusd"
+#define TG_WIDE_VNNI "%{vex%} vpdpbusd"
 #endif
 
 #define TG_SIGN 0x80u /* x ^ TG_SIGN is x + 128 as an unsigned byte */

@@ -27,15 +27,17 @@ typedef struct {
 } twin_key_t;
 void *twin_kept(twin_key_t key, size_t bytes, bool *fresh);
 
-/* How many inferences the present twin_run has. */
+/* How many inferences the present twin_run has, 0 if they are in the device's order: layers that copy their input first are
+ * not for those. */
 size_t twin_inferences(void);
 
-/* Give back the memory of this thread, and say how many inferences follow. */
+/* Give back the memory of this thread, and say what twin_inferences returns from now on. */
 void twin_release(size_t inferences);
 
-/* What one inference takes: bytes of all its inputs, bytes of all its outputs, and accumulators. */
+/* What one inference takes: bytes of all its inputs, bytes of all its outputs, and accumulators; and whether layers read and
+ * write in the device's order, which shows where an output lies wrongly over an input. */
 typedef struct {
-    size_t input, output, logits;
+    size_t input, output, logits, in_order;
 } twin_sizes_t;
 
 /* Run count streams of so many frames, one after the other; logits may be NULL. A model without state has one frame. */

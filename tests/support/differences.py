@@ -49,12 +49,12 @@ def differences(content: bytes, x_of_shape: int | Int8, core: CoreClass = "m4") 
             x = sample_inputs(bundle.manifest.input_shape, x_of_shape)
         else:
             bundle, x = write_bundle(content, Path(folder) / "bundle", name="known", core=core), x_of_shape
-        scores, accumulators = Twin(bundle, threads=1).run(x)
         expected = Oracle(content).predict(x).scores
-        if not np.array_equal(scores, expected):
-            return (
-                f"{(scores != expected).sum()} of {scores.size} bytes; {[layer.op for layer in bundle.manifest.layers]}"
-            )
+        for in_order in (True, False):
+            scores, accumulators = Twin(bundle, threads=1, in_order=in_order).run(x)
+            if not np.array_equal(scores, expected):
+                ops = [layer.op for layer in bundle.manifest.layers]
+                return f"{(scores != expected).sum()} of {scores.size} bytes, in order: {in_order}; {ops}"
         last = read_graph(content).ops[-1]
         if accumulators is not None and last.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
             assert np.array_equal(requantised(bundle, accumulators), expected)

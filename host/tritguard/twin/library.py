@@ -27,7 +27,8 @@ _ONE, _SEVERAL = "twin_one.c", "twin_several.c"
 class _Sizes(ctypes.Structure):
     """twin_sizes_t of `twin.h`."""
 
-    _fields_ = (("input", ctypes.c_size_t), ("output", ctypes.c_size_t), ("logits", ctypes.c_size_t))
+    _fields_ = (("input", ctypes.c_size_t), ("output", ctypes.c_size_t), ("logits", ctypes.c_size_t),
+                ("in_order", ctypes.c_size_t))  # fmt: skip
 
 
 class Twin(Predictor):
@@ -36,6 +37,8 @@ class Twin(Predictor):
     Args:
         bundle: the model to compile. The library is cached, see `build_library`.
         threads: how many inferences may run at the same time; by default one per core.
+        in_order: read and write as the device does, where faster layers would copy their input first. Outputs are the
+            same unless the memory plan is wrong, which only this way shows.
 
     Raises:
         ToolMissingError: there is no C compiler.
@@ -43,7 +46,7 @@ class Twin(Predictor):
         BadInputError: see `trusted_sources`.
     """
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, threads: int | None = None, *, in_order: bool = False) -> None:
         self.bundle = bundle
         self.threads = threads or os.cpu_count() or 1
         self._library = self._load(_library(bundle))
@@ -53,7 +56,7 @@ class Twin(Predictor):
         self._streams = bundle.manifest.state_bytes > 0
         inputs = prod(bundle.manifest.input_shape) * bundle.manifest.input_dtype.itemsize
         outputs = bundle.manifest.output_bytes
-        self._sizes = _Sizes(inputs, outputs, 0 if logits is None else len(logits.scale))
+        self._sizes = _Sizes(inputs, outputs, 0 if logits is None else len(logits.scale), in_order)
 
     def _load(self, library: Path) -> ctypes.CDLL:
         return ctypes.CDLL(str(library))
