@@ -105,6 +105,7 @@ def _net(row: Claimed, *, to_the_left: bool) -> Iterator[str]:
     if row.worst is not None:
         yield f'<path class="d" d="M{x - 7:.1f} {_y(row.worst.share(row.eps)):.1f}h14"/>'
     beside, anchor = (x - radius - 6, "end") if to_the_left else (x + radius + 6, "start")
+    y = min(y, _y(0) - 18)  # not over the axis' numbers
     yield f'<text class="t" x="{beside:.1f}" y="{y - 2:.1f}" text-anchor="{anchor}">{escape(row.name)}</text>'
     kilobytes = f"{row.flash_bytes / 1000:.0f} kB"
     yield f'<text class="s" x="{beside:.1f}" y="{y + 13:.1f}" text-anchor="{anchor}">{kilobytes}</text>'
