@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from tritguard.api.comparing import compare
     from tritguard.api.evidence_folder import Repetition, evidence, repeat, verify
     from tritguard.api.firmware import Engine, build, native_engine, tflm_engine
-    from tritguard.api.fit import fit
     from tritguard.api.flashing import flash
     from tritguard.api.models import convert, load_data, train
+    from tritguard.api.proposing import fit
     from tritguard.api.reporting import report
     from tritguard.api.road import RunConfig, RunSettings, Watcher, read_run_config, run
     from tritguard.api.schemas import schema, write_schemas

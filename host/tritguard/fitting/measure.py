@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from tritguard.boards import Board
 from tritguard.build import Build, build
 from tritguard.build.budget import Budget
@@ -50,7 +52,7 @@ class Around:
         ram: bytes of static memory without arena and buffer.
         buffer, least_buffer: bytes of the serial line's buffer, and to what it shrinks where RAM is scarce.
         stack: bytes reserved.
-        cycles: of an inference for each that the cost models expect, and `once`, what is added to that.
+        cycles: of whole inferences by those that the cost models expect, as pairs (expected, whole), rising.
     """
 
     flash: int
@@ -58,8 +60,13 @@ class Around:
     buffer: int
     least_buffer: int
     stack: int
-    cycles: float
-    once: float = 0.0
+    cycles: tuple[tuple[int, int], ...]
+
+    @property
+    def slowdown(self) -> float:
+        """The whole inference's cycles for each that the cost models expect, of the largest model."""
+        expected, whole = self.cycles[-1]
+        return whole / expected
 
     def flash_of(self, model: Model) -> int:
         """Bytes of flash of the firmware with a model."""
@@ -71,8 +78,11 @@ class Around:
         return without + min(self.buffer, max(self.least_buffer, most - without))
 
     def cycles_of(self, model: Model) -> int:
-        """Cycles of an inference, estimated."""
-        return round(self.once + self.cycles * model.cycles)
+        """Cycles of an inference, estimated: between two that are known, in proportion below and above them."""
+        expected, whole = zip((0, 0), *self.cycles, strict=True)
+        if model.cycles > expected[-1]:
+            return round(self.slowdown * model.cycles)
+        return round(float(np.interp(model.cycles, expected, whole)))
 
 
 Golden = Callable[[TrainConfig], bytes]
@@ -147,10 +157,7 @@ def built(content: bytes, board: Board) -> Built:
 def around(last: Built, small: Built | None = None) -> Around:
     """What firmware takes beside a model, as one shows; with another one of a smaller model, cycles follow both."""
     sizes, model = last.build.record.sizes, last.model
-    slope, once = last.cycles / model.cycles, 0.0
-    if small is not None and small.model.cycles < model.cycles:
-        slope = (last.cycles - small.cycles) / (model.cycles - small.model.cycles)
-        once = last.cycles - slope * model.cycles
+    known = {each.model.cycles: each.cycles for each in (small, last) if each is not None}
     buffer = sum(region.bytes for region in sizes.regions if region.name == _RING)
     return Around(
         flash=sizes.flash_total - model.weight_bytes - model.code_bytes,
@@ -158,6 +165,5 @@ def around(last: Built, small: Built | None = None) -> Around:
         buffer=buffer,
         least_buffer=min(buffer, RING_BYTES_MIN),
         stack=sizes.stack_reserved,
-        cycles=slope,
-        once=once,
+        cycles=tuple(sorted(known.items())),
     )

@@ -132,7 +132,7 @@ class _Search:
         assert rest is not None
         fits = allowed & (rest.flash + ratios.code + ratios.weight * self._weights <= budget.flash)
         fits &= rest.ram + rest.stack + rest.least_buffer + ratios.peak * self._peaks <= budget.ram
-        fits &= rest.once + rest.cycles * ratios.cycles * self._macs <= min(most, budget.cycles or math.inf)
+        fits &= rest.slowdown * ratios.cycles * self._macs <= min(most, budget.cycles or math.inf)
         fits &= self._macs <= (budget.macs or math.inf)
         found = np.flatnonzero(fits if best is None else fits[:best])
         return int(found[0]) if len(found) else None
@@ -185,7 +185,8 @@ def propose(
     found = _front(search, rows, lambda done: tell(done, rows + 1))
     if found:
         search.refine(found[0])
-        found = _front(search, rows)  # nearly all of it is known by now
+        if not search.fits(search.models[found[0]], math.inf):  # it was over by little
+            found = _front(search, rows)
     tell(rows + 1, rows + 1)
     assert search.around is not None
     if not found:
