@@ -43,7 +43,7 @@ RANKS = [
     {"build", "twin", "export"},
     {"device"},
     {"attack", "profile"},
-    {"certify"},
+    {"certify", "fitting"},
     {"campaign"},
     {"evaluate"},
     {"report"},

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.bench.robustness_claim import LEFT, Attacked, Calibration, Claimed, Claims, as_markdown, eps_at, shares
-from tests.bench.robustness_front import drawing
+from tests.bench.robustness_front import drawing, joined
+from tritguard.errors import BadInputError
 from tritguard.evaluate.study import Rate, wilson
 
 HOLDS = 1 << 20
@@ -35,12 +36,15 @@ def test_eps_is_where_that_share_is_left() -> None:
     assert eps_at(broken, 0.9) == 0
 
 
-def test_intervals_are_wilsons_on_the_grid_and_those_of_the_mean_between() -> None:
+def test_intervals_are_wilsons_and_cover_what_other_samples_would_give() -> None:
     assert found().interval(1) == pytest.approx(wilson(300, 1000))
     low, high = found().interval(1.5)
-    assert low < 0.2 < high
+    drawn = shares(found().resampled(1.5), 1.5)  # of the same distribution
+    assert 0.95 <= np.mean((drawn > low) & (drawn < high)) < 1
+    assert drawn.mean() == pytest.approx(0.2, abs=0.002)
     each = np.select([np.array(BROKEN) > 2, np.array(BROKEN) > 1], [1.0, 0.5], 0.0)  # half way from 1 to 2
-    assert high - low == pytest.approx(2 * 1.96 * each.std() / np.sqrt(1000), rel=0.1)
+    assert drawn.std() == pytest.approx(each.std() / np.sqrt(1000), rel=0.1)
+    assert found(broken=(0,) * 100).interval(1.5)[1] > 0.03
 
 
 def test_bounds_that_were_not_attacked_are_not_guessed() -> None:
@@ -62,6 +66,17 @@ def test_the_tables_have_each_net_at_eps_and_further_ones() -> None:
     assert "It leaves 12.54 % at eps* = 1.870 steps" in text
     assert "| a <net> | 5 of 7 | 80.0 (77.4 to 82.4) | 20.0 " in text
     assert "| a <net> | 2 | 10.0 (8.3 to 12.0) | 10.0 (8.3 to 12.0) | 100.0 " in text
+
+
+def test_pictures_join_calls_of_one_table_at_one_eps() -> None:
+    made = claims()
+    other = made.rows[0].model_copy(update={"name": "other", "worst": None})
+    again = made.rows[0].model_copy(update={"flash_bytes": 1})
+    whole = joined([made, made.model_copy(update={"rows": (again, other)})])
+    assert {row.name: row.flash_bytes for row in whole.rows} == {"a <net>": 100_000, "other": 100_000}
+    elsewhere = made.model_copy(update={"rows": (other.model_copy(update={"eps": 1.0}),)})
+    with pytest.raises(BadInputError, match="other tables or eps"):
+        joined([made, elsewhere])
 
 
 def test_the_picture_has_a_circle_of_its_flash_for_each_net() -> None:

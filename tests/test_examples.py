@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from tests.bench.robustness_data import digits
 from tests.support.shared import ROOT, shared_file
+from tritguard.api import read_run_config
 from tritguard.cli import app
 from tritguard.data import SampleArray, load_dataset, to_input_bytes
 from tritguard.emit import open_bundle
@@ -61,6 +62,15 @@ def test_the_demo_attacks_a_trained_network_as_it_does_its_own() -> None:
     for kind in ("model", "control"):
         assert (ROOT / trained.pop(kind)).is_file()
     assert own == trained
+
+
+def test_every_plan_of_the_demo_is_one_and_its_models_are_there() -> None:
+    plans = sorted(set(re.findall(r"docs/[\w-]+\.toml", (ROOT / "scripts" / "demo").read_text())))
+    assert plans == ["docs/cifar10-pretrained.toml", "docs/demo-pretrained.toml", "docs/demo.toml"]
+    for plan in plans:
+        config = read_run_config(ROOT / plan)
+        for model in (config.model, config.control):
+            assert model is None or (ROOT / model).is_file()
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
-"""A picture of clean against robust accuracy against flash: scripts/bench robustness front CLAIM.json --out FRONT.svg
+"""A picture of clean and robust accuracy and flash: scripts/bench robustness front CLAIM.json ... --out FRONT.svg
 
-CLAIM.json is what `scripts/bench robustness claim` left. Each net is a circle at its clean accuracy and what PGD-20
+CLAIM.json is what `scripts/bench robustness claim` left; of several, all of one table at one eps, each net is taken
+from the first that has it. Each net is a circle at its clean accuracy and what PGD-20
 leaves at the eps of the rows; its area is the firmware's flash. A bar is the 95 % interval, a dash below it the worst
 case over the preset `standard`, and a cross the claim itself (82.44 and 33.59 %) where the data is CIFAR-10.
 """
@@ -14,6 +15,7 @@ from html import escape
 from pathlib import Path
 
 from tests.bench.robustness_claim import Claimed, Claims
+from tritguard.errors import BadInputError
 from tritguard.files import write_whole
 from tritguard.records import from_json
 
@@ -31,16 +33,26 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="robustness front", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("claims", type=Path, help="claim-TABLE.json")
+    parser.add_argument("claims", type=Path, nargs="+", help="claim-TABLE.json")
     parser.add_argument("--out", type=Path, required=True, help="the SVG to write")
     options = parser.parse_args(arguments)
-    write_whole(options.out, drawing(from_json(Claims, options.claims)))
+    write_whole(options.out, drawing(joined([from_json(Claims, path) for path in options.claims])))
+
+
+def joined(claims: Sequence[Claims]) -> Claims:
+    """The nets of several calls for one table at one eps; the first of each name counts."""
+    if len({(each.table, row.eps) for each in claims for row in each.rows}) > 1:
+        raise BadInputError("rows of other tables or eps", where="robustness front", fix="give files of one")
+    rows = {row.name: row for each in reversed(claims) for row in each.rows}
+    return claims[0].model_copy(update={"rows": tuple(rows.values())})
 
 
 def drawing(claims: Claims) -> str:
     """The picture as SVG."""
     title = f"Clean against robust accuracy against flash: {claims.table}"
-    body = "\n".join([*_axes(claims), *(part for row in _largest_first(claims) for part in _net(row))])
+    left = {row.name for row in sorted(claims.rows, key=lambda row: row.clean.value)[::2]}  # neighbours' words part
+    nets = (part for row in _largest_first(claims) for part in _net(row, to_the_left=row.name in left))
+    body = "\n".join([*_axes(claims), *nets])
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
         f'aria-label="{escape(title)}" font-family="Helvetica, Arial, sans-serif">\n<style>{_STYLE}</style>\n'
@@ -84,7 +96,7 @@ def _axes(claims: Claims) -> Iterator[str]:
         yield f'<text class="s" x="{x + 12:.1f}" y="{y + 4:.1f}">the claim</text>'
 
 
-def _net(row: Claimed) -> Iterator[str]:
+def _net(row: Claimed, *, to_the_left: bool) -> Iterator[str]:
     x, y = _x(row.clean.value), _y(row.pgd.share(row.eps))
     radius = math.sqrt(_AREA * row.flash_bytes / 1000 / math.pi)
     low, high = row.pgd.interval(row.eps)
@@ -92,7 +104,7 @@ def _net(row: Claimed) -> Iterator[str]:
     yield f'<path class="x" d="M{x:.1f} {_y(high):.1f}V{_y(low):.1f}"/>'
     if row.worst is not None:
         yield f'<path class="d" d="M{x - 7:.1f} {_y(row.worst.share(row.eps)):.1f}h14"/>'
-    above = y - max(radius, y - _y(high)) - 6
-    yield f'<text class="t" x="{x:.1f}" y="{above - 16:.1f}" text-anchor="middle">{escape(row.name)}</text>'
+    beside, anchor = (x - radius - 6, "end") if to_the_left else (x + radius + 6, "start")
+    yield f'<text class="t" x="{beside:.1f}" y="{y - 2:.1f}" text-anchor="{anchor}">{escape(row.name)}</text>'
     kilobytes = f"{row.flash_bytes / 1000:.0f} kB"
-    yield f'<text class="s" x="{x:.1f}" y="{above:.1f}" text-anchor="middle">{kilobytes}</text>'
+    yield f'<text class="s" x="{beside:.1f}" y="{y + 13:.1f}" text-anchor="{anchor}">{kilobytes}</text>'

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tritguard.api.comparing import compare
     from tritguard.api.evidence_folder import Repetition, evidence, repeat, verify
     from tritguard.api.firmware import Engine, build, native_engine, tflm_engine
+    from tritguard.api.fit import fit
     from tritguard.api.flashing import flash
     from tritguard.api.models import convert, load_data, train
     from tritguard.api.reporting import report
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from tritguard.evaluate.sound.result import SoundPlan, SoundResult
     from tritguard.evaluate.study import Study
     from tritguard.evaluate.transfer.result import TransferPlan, TransferResult
+    from tritguard.fitting import FitBudget, Proposals
     from tritguard.predictor import Outputs, Predictor
     from tritguard.profile import profile
     from tritguard.progress import Progress, Stages
@@ -76,12 +78,14 @@ __all__ = [
     "Engine",
     "FaultPlan",
     "FaultResult",
+    "FitBudget",
     "Outputs",
     "Plan",
     "Predictor",
     "PrivacyPlan",
     "PrivacyResult",
     "Progress",
+    "Proposals",
     "Repetition",
     "RobustnessResult",
     "RunConfig",
@@ -113,6 +117,7 @@ __all__ = [
     "example",
     "examples",
     "faults",
+    "fit",
     "flash",
     "init",
     "judge",

@@ -22,7 +22,7 @@ from tritguard.resources import firmware_dir
 from tritguard.templating import environment
 
 # The least that the UART's buffer holds, which is enough to answer while a short request comes in.
-_RING_BYTES_MIN = 1024
+RING_BYTES_MIN = 1024
 # A whole input in parts of 32 bytes, each in a frame with 15 bytes of its own, is nearly half as long again.
 _RING_SHARE = 1.5
 
@@ -132,7 +132,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _platformio_board(board: Board, input_bytes: int, max_ram: int | None) -> dict[str, object]:
     ram = board.memory.ram.bytes
-    ring = max(_RING_BYTES_MIN, 4 * round(_RING_SHARE * input_bytes / 4))
+    ring = max(RING_BYTES_MIN, 4 * round(_RING_SHARE * input_bytes / 4))
     return {
         "name": board.name,
         "vendor": board.vendor,
@@ -147,7 +147,7 @@ def _platformio_board(board: Board, input_bytes: int, max_ram: int | None) -> di
             "stack_bytes": board.stack_bytes,
             "ram_allowed": ram if max_ram is None else min(ram, max_ram),
             "ring_bytes": ring,
-            "ring_bytes_min": _RING_BYTES_MIN,
+            "ring_bytes_min": RING_BYTES_MIN,
         },
         "upload": {
             "maximum_size": board.memory.flash.bytes,
