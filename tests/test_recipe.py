@@ -27,13 +27,13 @@ from tritguard.train.config import (
     TeacherConfig,
 )
 from tritguard.train.fit import train
-from tritguard.train.inputs import InputGrid, TrainingSet, cut_out, training_set
+from tritguard.train.inputs import InputGrid, TrainingSet, cut_out, input_units, training_set
 from tritguard.train.loop import Loop
 from tritguard.train.losses import cross_entropy, distillation, divergences, mart, trades
 from tritguard.train.nets import build_net
 from tritguard.train.objective import Objective
 from tritguard.train.optimizer import learning_rates, make_optimizer
-from tritguard.train.quantize import quantize
+from tritguard.train.quantize import plain, quantize
 from tritguard.train.quick import quick
 from tritguard.train.recalibrate import norm_layers
 from tritguard.train.teacher import load_teacher
@@ -262,6 +262,26 @@ def test_an_overfitted_training_is_found() -> None:
     assert overfitting(course((0.4, 0.35), (0.45, 0.3), (0.44, 0.36))) == []
     assert overfitting(course((0.4, 0.35), (0.1, 0.1))) == []  # a bad epoch, not that one
     assert overfitting([{"loss": 1.0}]) == []
+
+
+def test_batch_norms_keep_the_statistics_of_what_was_trained_on(tmp_path: Path) -> None:
+    """The stored statistics are those of adversarial samples; of clean ones they would be others."""
+    attack = AdversarialConfig(attack="fgsm", eps=40)
+    config = TINY.model_copy(update={"adversarial": attack, "epochs": 2, "quantize": FIXED})
+    train(config, stripes(), tmp_path)
+    stored = keras.saving.load_model(tmp_path / MODEL)
+    samples = training_set(config, stripes())
+    layer, first = stored.layers[1], norm_layers(stored)[0]
+    x, kept = input_units(samples.x), float(np.mean(first.moving_variance))
+    of_clean = float(np.mean(np.var(layer(x), axis=(0, 1, 2))))
+    assert abs(kept - of_clean) > 0.02 * of_clean
+    loop = Loop(quantize(plain(stored), FIXED), config, samples, {}, tmp_path / CHECKPOINT)
+    of_attacked = float(np.mean(np.var(layer(loop.trained_on(480)), axis=(0, 1, 2))))
+    assert abs(kept - of_attacked) < 0.02 * of_attacked
+    both = config.model_copy(update={"adversarial": attack.model_copy(update={"weight": 0.5})})
+    seen = Loop(quantize(plain(stored), FIXED), both, samples, {}, tmp_path / CHECKPOINT).trained_on(100)
+    np.testing.assert_array_equal(seen[::2], x[:100:2])
+    assert (seen[1::2] != x[1:100:2]).any(axis=(1, 2, 3)).all()
 
 
 def test_a_training_against_fgsm_is_watched(tmp_path: Path) -> None:

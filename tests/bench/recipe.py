@@ -28,8 +28,7 @@ from tritguard.train.config import MODEL, RECORD
 from tritguard.train.evaluation import forms
 from tritguard.train.fit import train
 from tritguard.train.inputs import InputGrid, input_units, training_set
-from tritguard.train.quantize import observe_ranges, plain, quantize, settled, unrounded
-from tritguard.train.recalibrate import recalibrate
+from tritguard.train.quantize import observe_ranges, plain, quantize, settled
 
 ATTACKED, PGD_STEPS, BATCH = 1000, 20, 250
 Settings = dict[str, Any]
@@ -216,8 +215,6 @@ def _accuracies(
     form = list(forms(config.quantize).values())[-1]
     model = quantize(net, form, (samples.grid.low, samples.grid.high))
     with settled(model):
-        with unrounded(model):
-            recalibrate(model, input_units(samples.x[:2000]))
         observe_ranges(model, input_units(samples.x[: config.calibration]))
         right = [float(np.mean(hits)) for hits in _hits(model, samples.grid, dataset, radii)]
     return right[0], right[1:]

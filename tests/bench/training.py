@@ -2,7 +2,8 @@
 come: scripts/bench training [NET ...] [--threads N] [--rounds N].
 
 The forms of a net are timed in turns, so that what else the machine does falls on all of them. Of each, the best and
-the median by the clock are printed, and the best of processor time, which other work disturbs least.
+the median by the clock are printed, and the best of processor time, which other work disturbs least; the share of a
+product is by processor time.
 """
 
 from __future__ import annotations
@@ -69,13 +70,13 @@ def _print(name: str, attack: str, rounds: int) -> None:
     for _ in range(rounds):
         for form, turn in turns.items():
             times[form].append(_timed(turn))
-    rate = 2 * SIDE**3 / min(each.wall for each in times.pop("product"))
+    rate = 2 * SIDE**3 / min(each.processor for each in times.pop("product"))
     base: Times | None = None
     for form, taken in times.items():
         best = Times(min(each.wall for each in taken) / steps, min(each.processor for each in taken) / steps)
         median = float(np.median([each.wall for each in taken])) / steps
         base = base or best
-        share = forms[form].operations / best.wall / rate
+        share = forms[form].operations / best.processor / rate
         print(
             f"{name:10} {attack:6} {form:9} {1e3 * best.wall:7.1f} {1e3 * median:7.1f} {1e3 * best.processor:7.1f} "
             f"{best.wall / base.wall:6.2f} {best.processor / base.processor:6.2f} {share:10.0%}",

@@ -19,7 +19,7 @@ from tritguard.train.backend import compiled, tf
 from tritguard.train.config import PGD_SAMPLES, Accuracy, QuantizeConfig, TrainConfig
 from tritguard.train.inputs import InputGrid, TrainingSet, input_units
 from tritguard.train.quantize import observe_ranges, plain, quantize, settled, unrounded
-from tritguard.train.recalibrate import RECALIBRATION_SAMPLES, recalibrate
+from tritguard.train.recalibrate import recalibrate
 
 PGD_STEPS = 10
 _BATCH = 250  # small, so that what layers put out of it stays in the processor's cache
@@ -38,6 +38,7 @@ def evaluate(
     model: Any,
     config: TrainConfig,
     samples: TrainingSet,
+    statistics: NDArray[np.float32],
     dataset: Dataset,
     done: Callable[[], None],
     *,
@@ -49,7 +50,8 @@ def evaluate(
         model: the trained network as it is stored.
         config: the settings of its training. The radius of PGD's ball is `config.adversarial.eps`, whose default is 8
             steps of the int8 grid.
-        samples: the samples it was trained on. The first 2,000 give the statistics, the calibration samples the ranges.
+        samples: the samples it was trained on, of which the first ones, for calibration, give the ranges.
+        statistics: float32[n, ...], the inputs that give the batch norms' statistics.
         dataset: the data set with the test samples. Clean accuracy is on all of them, PGD's on 256 drawn with the seed.
         done: called after each form.
         all_forms: measure every form, not only the one that ships; each takes seconds to trace.
@@ -63,7 +65,7 @@ def evaluate(
         deployed = quantize(net, form, (samples.grid.low, samples.grid.high))
         with settled(deployed):
             with unrounded(deployed):
-                recalibrate(deployed, input_units(samples.x[:RECALIBRATION_SAMPLES]))
+                recalibrate(deployed, statistics)
             observe_ranges(deployed, input_units(samples.x[: config.calibration]))
             accuracies[name] = _accuracy(deployed, config, samples.grid, dataset)
         done()

@@ -92,8 +92,9 @@ def train(
     state = loop.run(stages.set, _journal(out), checkpoint_seconds, show_loss or (lambda loss: None))
 
     model = stored(model)
-    recalibrate(model, input_units(samples.x[:RECALIBRATION_SAMPLES]), stages.advance)
-    evaluation = evaluate(model, config, samples, dataset, stages.advance, all_forms=all_forms)
+    statistics = loop.trained_on(RECALIBRATION_SAMPLES)
+    recalibrate(model, statistics, stages.advance)
+    evaluation = evaluate(model, config, samples, statistics, dataset, stages.advance, all_forms=all_forms)
     record = TrainRecord(
         config=config,
         start_sha256=start_sha256,

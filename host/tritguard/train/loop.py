@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tritguard.errors import BadInputError
 from tritguard.train import checkpoint
 from tritguard.train.backend import compiled, tf
 from tritguard.train.config import TrainConfig
-from tritguard.train.inputs import TrainingSet
+from tritguard.train.inputs import TrainingSet, input_units
 from tritguard.train.objective import Objective
 from tritguard.train.optimizer import make_optimizer
 from tritguard.train.quick import quick
@@ -129,6 +130,27 @@ class Loop:
                     checkpoint.save(self._path, self._identity, state, variables)
                 stepped(state.step)
         return state
+
+    def trained_on(self, count: int) -> NDArray[np.float32]:
+        """The first samples in the form in which the network is trained on them, for the statistics of its batch norms.
+
+        Adversarial samples shift what batch norms see. With statistics of clean samples, a network that is trained
+        against an attack loses much of what it has learnt to hold.
+
+        Returns:
+            float32[count, ...] in input units: adversarial samples, every other one clean if it is trained on both, or
+            clean samples without an attack.
+        """
+        x, y, attack = input_units(self._samples.x[:count]), self._samples.y[:count], self._config.adversarial
+        if attack.attack == "none":
+            return x
+        with quick(self._model, self._config.precision):
+            find, last = compiled(self._objective.samples), tf.constant(self.steps - 1)
+            parts = [slice(at, at + self._config.batch_size) for at in range(0, len(x), self._config.batch_size)]
+            found = np.concatenate([np.asarray(find(tf.constant(x[part]), y[part], last)) for part in parts])
+        if attack.weight < 1 or attack.loss != "cross-entropy":
+            found[::2] = x[::2]
+        return found
 
     def _set_share(self, step: int) -> None:
         for layer in self._incremental:
