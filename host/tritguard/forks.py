@@ -126,7 +126,8 @@ def _serve(module: str, *others: str) -> None:
         fork = os.fork()
         if fork == 0:
             _call(main, folder, arguments)
-        print(os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]), flush=True)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])}\n")
+        sys.stdout.flush()
 
 
 def _call(main: Callable[..., None], folder: str, arguments: list[str]) -> NoReturn:
@@ -141,7 +142,7 @@ def _call(main: Callable[..., None], folder: str, arguments: list[str]) -> NoRet
         main(*arguments)
         status = 0
     except Exception as problem:  # the caller quotes one line
-        print(f"{type(problem).__name__}: {first_line(problem)}", file=sys.stderr)
+        sys.stderr.write(f"{type(problem).__name__}: {first_line(problem)}\n")
     finally:
         sys.stdout.flush()
         os._exit(status)
