@@ -65,6 +65,17 @@ WIDE: Settings = {
         {"channels": 128, "stride": 2},
     ],
 }
+# What every table of parts tries.
+PARTS: dict[str, Settings] = {
+    "labels smoothed by 0.1": {"label_smoothing": 0.1},
+    "weights averaged, 0.99": {"average": 0.99},
+    "one-cycle": {"schedule": "one-cycle"},
+    "eps rises for half of it": {"adversarial": {"ramp": [0, 0.5]}},
+    "TRADES, beta 6": {"adversarial": {"loss": "trades", "beta": 6}},
+    "MART, beta 5": {"adversarial": {"loss": "mart", "beta": 5}},
+    "PGD-7": {"adversarial": {"attack": "pgd"}},
+    "no defence": {"adversarial": {"attack": "none"}},
+}
 TABLES = {
     "cifar10": Table(
         cifar10,
@@ -75,14 +86,7 @@ TABLES = {
             "float32 products": {"precision": "float32"},
             "without shift and flip": {"augment": "none"},
             "cutout of 8": {"cutout": 8},
-            "labels smoothed by 0.1": {"label_smoothing": 0.1},
-            "weights averaged, 0.99": {"average": 0.99},
-            "one-cycle": {"schedule": "one-cycle"},
-            "eps rises for half of it": {"adversarial": {"ramp": [0, 0.5]}},
-            "TRADES, beta 6": {"adversarial": {"loss": "trades", "beta": 6}},
-            "MART, beta 5": {"adversarial": {"loss": "mart", "beta": 5}},
-            "PGD-7": {"adversarial": {"attack": "pgd"}},
-            "no defence": {"adversarial": {"attack": "none"}},
+            **PARTS,
             "warm start: 3 epochs clean, 3 against FGSM": {"start": "clean half", "epochs": 3},
             "clean half": {"adversarial": {"attack": "none"}, "epochs": 3},
             "rounded activations": {"quantize": {"activations": "int8"}},
@@ -113,14 +117,7 @@ TABLES = {
         DIGITS,
         {
             "as it is": {},
-            "labels smoothed by 0.1": {"label_smoothing": 0.1},
-            "weights averaged, 0.99": {"average": 0.99},
-            "one-cycle": {"schedule": "one-cycle"},
-            "eps rises for half of it": {"adversarial": {"ramp": [0, 0.5]}},
-            "TRADES, beta 6": {"adversarial": {"loss": "trades", "beta": 6}},
-            "MART, beta 5": {"adversarial": {"loss": "mart", "beta": 5}},
-            "PGD-7": {"adversarial": {"attack": "pgd"}},
-            "no defence": {"adversarial": {"attack": "none"}},
+            **PARTS,
             "warm start: 6 epochs clean, 6 against FGSM": {"start": "clean half", "epochs": 6},
             "clean half": {"adversarial": {"attack": "none"}, "epochs": 6},
             "rounded activations": {"quantize": {"activations": "int8"}},
