@@ -121,14 +121,14 @@ def test_proposals_take_what_they_are_expected_to(tmp_path: Path, net: str, boar
         load_board(board_id),
     )
     budget = FitBudget(flash=80_000, ram=24_000, cycles=6_000_000)
-    found = api.fit(config, data, budget, board, rows=3)
-    assert len(found.proposals) == 3
+    found = api.fit(config, data, budget, board, rows=2)
+    assert len(found.proposals) == 2
     assert all(later.cycles >= 1.5 * earlier.cycles for earlier, later in pairwise(found.proposals))
     worth = [proposal.weights * proposal.macs for proposal in found.proposals]
     assert worth == sorted(worth)
     assert data.x_train is not None
     golden = golden_maker(SHAPE, CLASSES, data.x_train[:16])
-    for proposal in found.proposals[-2:]:
+    for proposal in found.proposals:
         folder = tmp_path / proposal.words.replace("/", "-")
         bundle = write_bundle(golden(proposal.config), folder / "bundle", name="net", core=board.core_class)
         limits = Budget(max_flash=budget.flash, max_ram=budget.ram)
