@@ -19,16 +19,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from tritguard.errors import first_line
+from tritguard.processes import FOLDERS, Limits, kill_group, start_python
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tritguard.processes import Limits
-
 _OUTPUT, _ERRORS = "stdout", "stderr"  # the files in a call's folder that take what it prints
 _WRITTEN = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-_FOLDERS = ("HOME", "TMPDIR", "TEMP", "TMP")
 
 
 class Forks:
@@ -77,8 +75,6 @@ class Forks:
         return subprocess.CompletedProcess(arguments, status, *(_read(folder / name) for name in (_OUTPUT, _ERRORS)))
 
     def _started(self) -> subprocess.Popen[bytes]:
-        from tritguard.processes import start_python  # noqa: PLC0415 - the process that forks does without
-
         if self._process is None or self._process.poll() is not None or self._owner != os.getpid():
             self._owner = os.getpid()
             self._process = start_python(
@@ -99,8 +95,6 @@ class Forks:
         return int(line) if line else None
 
     def _end(self) -> None:
-        from tritguard.processes import kill_group  # noqa: PLC0415
-
         process, self._process = self._process, None
         if process is not None and self._owner == os.getpid():
             kill_group(process)
@@ -135,7 +129,7 @@ def _call(main: Callable[..., None], folder: str, arguments: list[str]) -> NoRet
     status = 1
     try:
         os.chdir(folder)
-        os.environ.update(dict.fromkeys(_FOLDERS, folder))
+        os.environ.update(dict.fromkeys(FOLDERS, folder))
         tempfile.tempdir = None  # is looked for anew
         for stream, name, mode in ((0, os.devnull, os.O_RDONLY), (1, _OUTPUT, _WRITTEN), (2, _ERRORS, _WRITTEN)):
             os.dup2(os.open(name, mode, 0o600), stream)

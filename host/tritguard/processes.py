@@ -18,7 +18,7 @@ from types import ModuleType
 
 _PACKAGE = Path(__file__).resolve().parent
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT")  # the environment variables that Python itself may need
-_FOLDERS = ("HOME", "TMPDIR", "TEMP", "TMP")
+FOLDERS = ("HOME", "TMPDIR", "TEMP", "TMP")  # the variables that name folders to write to
 _SAFE_PATH = "PYTHONSAFEPATH"
 
 # Runs in the new process before anything of tritguard. `-I` ignores PYTHONPATH and an entry in sys.path for the working
@@ -154,7 +154,7 @@ def start_python(
     }
     command = [sys.executable, "-I", "-c", _START, json.dumps(order), *arguments]
     variables = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    variables |= dict.fromkeys(_FOLDERS, str(folder))
+    variables |= dict.fromkeys(FOLDERS, str(folder))
     variables |= {"OPENBLAS_NUM_THREADS": "1"}  # its buffers, one for each core, would count against the memory
     return subprocess.Popen(
         command,
