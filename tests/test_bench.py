@@ -269,11 +269,12 @@ def test_a_folder_of_models_is_tried_one_by_one(tmp_path: Path) -> None:
     (tmp_path / "deeper" / "taken.tflite").write_bytes(ternary_model())
     (tmp_path / "refused.tflite").write_bytes(builder.build(lacking))
     command = [sys.executable, "-m", "tests.bench.field", str(tmp_path), "--json", str(tmp_path / "field.json")]
+    command += ["--inputs", "4"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "1 of 2 taken, 0 with other bytes, 0 with a larger arena" in done.stdout
     taken, refused = from_json(field.Field, tmp_path / "field.json").entries
-    assert (taken.name, taken.verdict, taken.inputs, taken.differing) == ("deeper/taken.tflite", "taken", 32, 0)
+    assert (taken.name, taken.verdict, taken.inputs, taken.differing) == ("deeper/taken.tflite", "taken", 4, 0)
     assert 0 < taken.arena <= taken.tflm_activations < taken.tflm_arena
     assert refused.verdict == "refused"
     assert refused.reason.startswith("op 0 (GELU): TensorFlow Lite Micro has no such op")
@@ -300,5 +301,5 @@ def test_a_folder_of_models_is_tried_one_by_one(tmp_path: Path) -> None:
 def test_a_model_that_breaks_its_process_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "any.tflite").write_bytes(b"")
     monkeypatch.setattr(field.sys, "executable", "/bin/false")
-    entry = field.tried_apart(tmp_path / "any.tflite", tmp_path, counted=False)
+    entry = field.tried_apart(tmp_path / "any.tflite", tmp_path, inputs=4, counted=False)
     assert entry.verdict == "failed" and entry.reason == "exit 1" and entry.faulty

@@ -33,7 +33,7 @@ from tritguard.profile import count_model
 from tritguard.records import Record, from_json
 from tritguard.twin import Twin
 
-INPUTS = 32
+INPUTS = 32  # to a model, by default
 STREAMS = 2  # that the inputs are to a model with state
 BOARD = "mps2-an386"
 _SECONDS = 1800
@@ -135,21 +135,21 @@ def _tried_arrays(entry: Entry, content: bytes) -> Entry:
     return entry.model_copy(update={"arrays": written.manifest.array_bytes})
 
 
-def try_model(path: Path, name: str, *, counted: bool) -> Entry:
+def try_model(path: Path, name: str, *, inputs: int, counted: bool) -> Entry:
     """Take one model through the engine, and its file through `convert --to tflm`, in this process."""
     content = path.read_bytes()
     known = Entry(name=name, sha256=hashlib.sha256(content).hexdigest(), verdict="refused")
-    return _tried_arrays(_tried(known, content, counted=counted), content)
+    return _tried_arrays(_tried(known, content, inputs=inputs, counted=counted), content)
 
 
-def _tried(known: Entry, content: bytes, *, counted: bool) -> Entry:
+def _tried(known: Entry, content: bytes, *, inputs: int, counted: bool) -> Entry:
     """What is known of a model, with what the engine makes of it."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             made = golden_of(content)
             bundle = write_bundle(made.content, Path(folder) / "bundle", name="field")
             manifest = bundle.manifest
-            x = manifest.as_streams(probes(manifest.input_shape, INPUTS, manifest.input_dtype), STREAMS)
+            x = manifest.as_streams(probes(manifest.input_shape, inputs, manifest.input_dtype), STREAMS)
             theirs, use = measure_apart(made.content, x)
         except TritguardError as error:
             return known.model_copy(update={"reason": first_line(error), "tflm_takes": _tflm_takes(content)})
@@ -157,7 +157,7 @@ def _tried(known: Entry, content: bytes, *, counted: bool) -> Entry:
         taken = {
             "verdict": "taken",
             "notes": made.notes,
-            "inputs": INPUTS,
+            "inputs": inputs,
             "differing": int((ours != theirs).any(axis=-1).sum()),
             "arena": _arena(manifest) + manifest.state_bytes,
             "tflm_arena": use.least,
@@ -172,10 +172,10 @@ def _tried(known: Entry, content: bytes, *, counted: bool) -> Entry:
         return known.model_copy(update=taken)
 
 
-def tried_apart(path: Path, folder: Path, *, counted: bool) -> Entry:
+def tried_apart(path: Path, folder: Path, *, inputs: int, counted: bool) -> Entry:
     """Try a model in a process of its own, as TFLM aborts on some."""
     name = str(path.relative_to(folder))
-    asked = ["--count"] if counted else []
+    asked = ["--inputs", str(inputs), *(["--count"] if counted else [])]
     command = [sys.executable, "-m", "tests.bench.field", str(folder), "--one", name, *asked]
     broken = Entry(name=name, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), verdict="failed")
     try:
@@ -199,13 +199,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="any folder with .tflite files, at any depth")
     parser.add_argument("--json", type=Path, help="write all of it there, too")
+    parser.add_argument(
+        "--inputs", type=int, default=INPUTS, help=f"to each model, at least {STREAMS}; {INPUTS} by default"
+    )
     parser.add_argument("--count", action="store_true", help="count instructions, which takes minutes")
     parser.add_argument("--resume", action="store_true", help="keep what the --json of an earlier run says of a file")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
-        print(try_model(chosen.folder / chosen.one, chosen.one, counted=chosen.count).model_dump_json())
+        print(
+            try_model(
+                chosen.folder / chosen.one, chosen.one, inputs=chosen.inputs, counted=chosen.count
+            ).model_dump_json()
+        )
         return
+    if chosen.inputs < STREAMS or chosen.inputs % STREAMS:
+        parser.error(f"--inputs must be a multiple of {STREAMS}, as they are {STREAMS} streams to a model with state")
     files = sorted(chosen.folder.rglob("*.tflite"))
     if not files:
         parser.error(f"no .tflite below {chosen.folder}")
@@ -217,7 +226,9 @@ def main() -> None:
         for done, path in enumerate(files):
             progress(done, len(files))
             key = (str(path.relative_to(chosen.folder)), hashlib.sha256(path.read_bytes()).hexdigest())
-            entries.append(known.get(key) or tried_apart(path, chosen.folder, counted=chosen.count))
+            entries.append(
+                known.get(key) or tried_apart(path, chosen.folder, inputs=chosen.inputs, counted=chosen.count)
+            )
             if chosen.json:  # after each, so that what was tried is kept where a run is stopped
                 chosen.json.write_text(Field(entries=tuple(entries)).model_dump_json(indent=2) + "\n")
     arenas = "arena / TFLM's activations / all, B"
