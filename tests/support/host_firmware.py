@@ -31,8 +31,9 @@ def host_firmware(bundle: Bundle, folder: Path, port: str, *, traced: bool = Fal
     folder.mkdir(parents=True, exist_ok=True)
     manifest = bundle.manifest
     numbers = ", ".join(str(i) for i in range(16))
+    (folder / "id.h").write_text(f"#define CONFIG_BUILD_ID {{{numbers}}}\n")
     (folder / "config.h").write_text(
-        f'#define CONFIG_BOARD_ID "host"\n#define CONFIG_BUILD_ID_BYTES 16u\n#define CONFIG_BUILD_ID {{{numbers}}}\n'
+        f'#define CONFIG_BOARD_ID "host"\n#define CONFIG_BUILD_ID_BYTES 16u\n'
         f"#define CONFIG_INPUT_BYTES {prod(manifest.input.shape)}u\n"
         f"#define CONFIG_OUTPUT_BYTES {manifest.output_bytes}u\n#define CONFIG_LOGIT_COUNT {manifest.output_bytes}u\n"
         '#define CONFIG_LAYER_COUNT 99u\n#define CONFIG_PORT "host"\n'
