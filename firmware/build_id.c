@@ -4,4 +4,6 @@
  */
 #include "build_id.h"
 
+#include "id.h"
+
 const uint8_t build_id[CONFIG_BUILD_ID_BYTES] = CONFIG_BUILD_ID;

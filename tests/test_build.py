@@ -26,7 +26,7 @@ from tritguard.build import Budget, Build, build, open_build, parse_bytes
 from tritguard.build.engine import native_engine
 from tritguard.build.kernel_objects import kernel_objects
 from tritguard.build.pio import COMPILER
-from tritguard.build.project import build_id, write_project
+from tritguard.build.project import build_id, firmware_sources, write_project
 from tritguard.cli.build import describe
 from tritguard.device import open_device
 from tritguard.emit import Bundle, write_bundle
@@ -101,7 +101,8 @@ def test_kernels_that_were_kept_make_the_same_firmware_and_damaged_ones_are_comp
     first = build(small_bundle, board, tmp_path / "first")
     kept = kept_objects(tmp_path / "cache")
     kernels = {name for name in native_engine(small_bundle).model_files if name.endswith(".c")} - {"tg_model.c"}
-    assert len(kept) == len(kernels) > 5  # and nothing else, of which there would be more with every bundle
+    around = {name for name in firmware_sources(board) if name.endswith(".c")} - {"build_id.c", "engine_native.c"}
+    assert len(kept) == len(kernels) + len(around) > 12  # nothing else: there would be more with every bundle
     damaged, *whole = kept
     content = damaged.read_bytes()
     damaged.write_bytes(content[: len(content) // 2])
@@ -138,7 +139,7 @@ def test_objects_of_other_versions_go(tmp_path: Path, monkeypatch: pytest.Monkey
         os.utime(root / str(age), (1e9 - age, 1e9 - age))
     honest = {name: (firmware_dir() / "kernels" / name).read_bytes() for name in ("tg_fixed.h", "tg_lookup.c")}
     honest |= {"tg_model.h": b"", "tg_model.c": b""}
-    named = kernel_objects(honest, COMPILER)["TRITGUARD_KERNEL_OBJECTS"]
+    named = kernel_objects(honest, COMPILER)["TRITGUARD_KEPT_OBJECTS"]
     assert set(root.iterdir()) == {Path(named), *(root / str(age) for age in range(3))}
     assert kernel_objects(honest, "no-such-compiler") == kernel_objects({}, COMPILER) == {}
     for stranger in ("newlib.h", "tg_fixed.h.gch", "STDINT.H"):  # which the compiler would take for another one
@@ -153,6 +154,14 @@ def test_the_build_id_follows_every_part(small_bundle: Bundle, small_build: Buil
     assert build_id(renamed, board, engine) != build_id(small_bundle, board, engine)
     other = board.model_copy(update={"stack_bytes": 8192})
     assert build_id(small_bundle, other, engine) != build_id(small_bundle, board, engine)
+    for bundle, folder in ((small_bundle, tmp_path / "one"), (renamed, tmp_path / "two")):
+        folder.mkdir()
+        write_project(folder, bundle, board, engine)
+    one, two = (
+        {name: (tmp_path / each / "src" / name).read_bytes() for name in ("config.h", "id.h")}
+        for each in ("one", "two")
+    )
+    assert one["id.h"] != two["id.h"] and one["config.h"] == two["config.h"]  # so that objects can be kept
     fast = replace(engine, flags=(*engine.flags, "-O3"))
     assert build_id(small_bundle, board, fast) != build_id(small_bundle, board, engine)
 
@@ -252,7 +261,7 @@ def test_the_driver_that_is_shown_runs_as_it_is(tmp_path: Path) -> None:
     assert files == ["firmware/port/ns16550/driver.toml", "firmware/port/ns16550/driver.c", "boards/emcraft-sf2.toml"]
     copy = tmp_path / "copy"
     for folder in ("firmware", "boards", "host/tritguard"):
-        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / folder, copy / folder)  # with what Python compiled, which takes longer than all the rest
     for file, content in zip(files, (record, code, board), strict=True):
         assert not (copy / file).exists()
         (copy / file).parent.mkdir(exist_ok=True)

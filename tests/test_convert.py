@@ -16,7 +16,7 @@ import tflite
 
 from tests.support.fake_store import FakeStore
 from tritguard.api.source import title
-from tritguard.convert import keras_to_tflite
+from tritguard.convert import keras_to_tflite, network_to_tflite
 from tritguard.convert.archive import load_model
 from tritguard.convert.check import check_ternary
 from tritguard.convert.fold_norms import fold_norms
@@ -24,6 +24,7 @@ from tritguard.data import load_dataset, to_input_bytes
 from tritguard.errors import BadInputError, BadModelError, UnsupportedOpError
 from tritguard.foreign.configuration import describe
 from tritguard.graph import read_graph
+from tritguard.graph.model import Weighted
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.train import TrainRecord
 from tritguard.train.backend import keras
@@ -142,6 +143,24 @@ def test_ternary_weights_are_exact(make: Callable[[], Any], seed: int, tmp_path:
         flipped.flat[0] = 1 if trits.flat[0] == 0 else 0
         with pytest.raises(BadModelError, match=name):
             check_ternary(content, expected | {name: flipped})
+
+
+def test_a_network_at_hand_becomes_what_its_file_does(tmp_path: Path) -> None:
+    model = randomise(dscnn(), 0)
+    of_file = read_graph(keras_to_tflite(saved(model, tmp_path), pixels()))
+    at_hand = read_graph(network_to_tflite(model, pixels()))
+    for one, other in zip(at_hand.ops, of_file.ops, strict=True):
+        assert one.kind == other.kind
+        grids = [
+            (graph.tensors[op.output].scale, graph.tensors[op.output].zero_point)
+            for graph, op in ((at_hand, one), (of_file, other))
+        ]
+        assert grids[0] == grids[1]
+        if isinstance(one, Weighted) and isinstance(other, Weighted):
+            np.testing.assert_array_equal(one.weights, other.weights)
+            np.testing.assert_array_equal(one.bias, other.bias)
+    with pytest.raises(BadInputError, match="shape"):
+        network_to_tflite(model, pixels(shape=(5, 5, 1)))
 
 
 def test_what_a_ternary_depthwise_kernel_suffers_from_is_said_whoever_made_it(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_the_study_that_is_shown_works_as_it_is(small_bundle: Bundle, small_buil
     (line,) = re.findall(r"```\n( {4}\w+,\n)```", text)
     table = next(iter(re.findall(r"```toml\n(.*?)```", text, re.DOTALL)))
     package = tmp_path / "host" / "tritguard"
-    shutil.copytree(ROOT / "host" / "tritguard", package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "host" / "tritguard", package)  # with what Python compiled
     for name in ("firmware", "boards"):
         (tmp_path / name).symlink_to(ROOT / name)
     (package / "evaluate" / "brightness.py").write_text(room)

@@ -187,7 +187,10 @@ def of_many_quantizers(of_keras_2: Path) -> Path:
 @needs_qkeras
 @pytest.mark.parametrize("form", ["net.h5", "net.keras", "net"])
 def test_weights_are_those_with_which_qkeras_computes(form: str, of_many_quantizers: Path) -> None:
-    """Of every quantizer of weights, and of layers that fold a batch norm before they quantize: to the bit."""
+    """Of every quantizer of weights, and of layers that fold a batch norm before they quantize: to the bit.
+
+    In one of its forms the network is also converted, and answers the same as int8.
+    """
     x, answers = (np.load(of_many_quantizers / name) for name in ("x.npy", "answers.npy"))
     model = load_model(of_many_quantizers / form)
     with np.load(of_many_quantizers / "kernels.npz") as kernels:
@@ -197,13 +200,12 @@ def test_weights_are_those_with_which_qkeras_computes(form: str, of_many_quantiz
     np.testing.assert_allclose(np.asarray(model(x)), answers, rtol=1e-4, atol=1e-4)
     trits = fold_norms(model).trits
     assert {"binary", "binary_depthwise", "one_bit", "random_binary", "ternary", "head_binary"} <= set(trits)
+    if form == "net.h5" and oracle_available():
+        assert_same_as_int8(model, x, answers)
 
 
-@needs_qkeras
-@pytest.mark.skipif(not oracle_available(), reason="needs tflite-micro")
-def test_weights_of_every_quantizer_answer_the_same_as_int8(of_many_quantizers: Path) -> None:
-    x, answers = (np.load(of_many_quantizers / name) for name in ("x.npy", "answers.npy"))
-    content = keras_to_tflite(of_many_quantizers / "net.h5", x)
+def assert_same_as_int8(model: Any, x: np.ndarray, answers: np.ndarray) -> None:
+    content = to_tflite(fold_norms(bounds_to_relu6(model)).model, x)
     graph = read_graph(content)
     sink = graph.tensors[graph.output]
     scores = Oracle(content).predict(to_input_bytes(x, *input_quantization(content))).scores

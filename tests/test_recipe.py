@@ -268,7 +268,7 @@ def test_batch_norms_keep_the_statistics_of_what_was_trained_on(tmp_path: Path) 
     """The stored statistics are those of adversarial samples; of clean ones they would be others."""
     attack = AdversarialConfig(attack="fgsm", eps=40)
     config = TINY.model_copy(update={"adversarial": attack, "epochs": 2, "quantize": FIXED})
-    train(config, stripes(), tmp_path)
+    train(config, stripes(), tmp_path, all_forms=False)
     stored = keras.saving.load_model(tmp_path / MODEL)
     samples = training_set(config, stripes())
     layer, first = stored.layers[1], norm_layers(stored)[0]
@@ -287,7 +287,7 @@ def test_batch_norms_keep_the_statistics_of_what_was_trained_on(tmp_path: Path) 
 def test_a_training_against_fgsm_is_watched(tmp_path: Path) -> None:
     attack = AdversarialConfig(attack="fgsm", eps=4)
     config = TINY.model_copy(update={"adversarial": attack, "epochs": 4, "label_smoothing": 0.1})
-    record = train(config, stripes(), tmp_path)
+    record = train(config, stripes(), tmp_path, all_forms=False)
     assert all(0 <= epoch[PGD] <= epoch[FGSM] + 0.05 for epoch in record.history)
     assert record.history[-1][PGD] > 0.7
     assert record.findings == () or "overfitting" not in record.findings[0]
@@ -300,11 +300,11 @@ def digest_of(folder: Path) -> str:
 
 def test_a_teacher_teaches_what_the_labels_do_not(tmp_path: Path) -> None:
     """The student's labels are drawn, so that it knows only what the teacher, another net, tells."""
-    train(TINY, stripes(), tmp_path / "teacher")
+    train(TINY, stripes(), tmp_path / "teacher", all_forms=False)
     noisy = stripes(y_train=np.random.default_rng(5).integers(0, CLASSES, 480))
     teacher = TeacherConfig(model=str(tmp_path / "teacher"), weight=1.0)
     config = RESIDUAL.model_copy(update={"teacher": teacher})
-    record = train(config, noisy, tmp_path / "student")
+    record = train(config, noisy, tmp_path / "student", all_forms=False)
     assert record.accuracy > 0.9
     assert record.teacher_sha256 is not None
     assert record.history[-1]["distillation"] < record.history[0]["distillation"]

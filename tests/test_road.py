@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,14 @@ from tests.support.device_support import Builder
 from tests.support.kept import jobs, rows
 from tests.support.schemas import assert_conforms
 from tests.support.shared import shared_file
+from tests.support.shortened import shortened
 from tritguard import api
 from tritguard.attack import Target
 from tritguard.build import Build
 from tritguard.campaign.runs import craft_all
 from tritguard.campaign.store import Store
-from tritguard.data import load_dataset
+from tritguard.data import load_dataset, write_dataset
+from tritguard.data.fashion_mnist import DEBIAN_DIR
 from tritguard.emit import Bundle, write_bundle
 from tritguard.evaluate.faults.result import FaultResult
 from tritguard.evaluate.privacy.result import PrivacyResult
@@ -145,17 +147,18 @@ name = "tiny"
 board = "netduinoplus2"
 
 [train]
+data = "{data}"
 samples = 3000
 epochs = 5
 batch_size = 64
 stem = 12
-blocks = [{ channels = 32, stride = 2 }]
+blocks = [{{ channels = 32, stride = 2 }}]
 
 [attack]
 samples = 20
 eps = [4, 16]
 preset = "quick"
-settings = { square = { queries = 50 } }
+settings = {{ square = {{ queries = 50 }} }}
 """
 
 
@@ -184,7 +187,14 @@ device_samples = 2
 def test_the_whole_road_from_a_configuration(tmp_path: Path) -> None:
     """Train a tiny ternary network, convert, build for the other board, attack it there, report."""
     pytest.importorskip("tensorflow", reason="training needs the extra 'train'")
-    (tmp_path / "run.toml").write_text(CONFIG)
+    if not DEBIAN_DIR.is_dir():
+        pytest.skip("needs Debian's package dataset-fashion-mnist")
+    data = shortened(load_dataset("fashion-mnist"), tests=1000)
+    assert data.x_train is not None and data.y_train is not None
+    few = replace(data, x_train=data.x_train[:4000], y_train=data.y_train[:4000])
+    write_dataset(tmp_path / "clothes.npz", few)
+    config = CONFIG.format(data=tmp_path / "clothes.npz")
+    (tmp_path / "run.toml").write_text(config)
     command = [*TRITGUARD, "run", str(tmp_path / "run.toml"), "--out", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -205,12 +215,12 @@ def test_the_whole_road_from_a_configuration(tmp_path: Path) -> None:
     # QEMU gives this chip no clock control: the firmware says that it fell back to the reset clock.
     assert (result.firmware.board, result.firmware.clock_hz) == ("netduinoplus2", 16_000_000)
     # Again, and with all that a run can study: what is there is taken.
-    (tmp_path / "run.toml").write_text(CONFIG + STUDIES)
+    (tmp_path / "run.toml").write_text(config + STUDIES)
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert "trained before, with the same settings" in again.stdout
     assert read_result(tmp_path / "out" / "result.json").curve == result.curve
-    assert result.provenance.configuration == CONFIG  # the data is named in it, so that evidence needs no --data
+    assert result.provenance.configuration == config  # the data is named in it, so that evidence needs no --data
     api.evidence(tmp_path / "out", tmp_path / "filed", pdf=False)
     assert not api.verify(tmp_path / "filed")[1]
     studied(tmp_path / "out")

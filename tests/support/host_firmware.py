@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 import subprocess
 from math import prod
@@ -9,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.made_once import made_once
 from tests.support.shared import ROOT
 from tritguard.boards import load_board
 from tritguard.build.engine import FLAGS, INPUT_FLAG
 from tritguard.build.project import firmware_sources
 from tritguard.emit import Bundle
+from tritguard.files import whole_folder
+from tritguard.resources import firmware_dir
 
 
 def host_firmware(bundle: Bundle, folder: Path, port: str, *, traced: bool = False, beside: bool = False) -> Path:
@@ -31,8 +36,9 @@ def host_firmware(bundle: Bundle, folder: Path, port: str, *, traced: bool = Fal
     folder.mkdir(parents=True, exist_ok=True)
     manifest = bundle.manifest
     numbers = ", ".join(str(i) for i in range(16))
+    (folder / "id.h").write_text(f"#define CONFIG_BUILD_ID {{{numbers}}}\n")
     (folder / "config.h").write_text(
-        f'#define CONFIG_BOARD_ID "host"\n#define CONFIG_BUILD_ID_BYTES 16u\n#define CONFIG_BUILD_ID {{{numbers}}}\n'
+        f'#define CONFIG_BOARD_ID "host"\n#define CONFIG_BUILD_ID_BYTES 16u\n'
         f"#define CONFIG_INPUT_BYTES {prod(manifest.input.shape)}u\n"
         f"#define CONFIG_OUTPUT_BYTES {manifest.output_bytes}u\n#define CONFIG_LOGIT_COUNT {manifest.output_bytes}u\n"
         '#define CONFIG_LAYER_COUNT 99u\n#define CONFIG_PORT "host"\n'
@@ -40,7 +46,8 @@ def host_firmware(bundle: Bundle, folder: Path, port: str, *, traced: bool = Fal
         + ("#define CONFIG_KEEPS_STATE\n" if manifest.state_bytes else "")
     )
     shared = [file for name, file in firmware_sources(load_board("mps2-an386")).items() if "/" not in name]
-    sources = [*(file for file in shared if file.suffix == ".c"), *bundle.c_dir.glob("*.c")]
+    model = bundle.c_dir / "tg_model.c"
+    sources = [*(file for file in shared if file.suffix == ".c"), model]
     program = folder / "firmware"
     flags = FLAGS if beside else (*FLAGS, INPUT_FLAG)
     compiler = ["gcc", *flags, "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{folder}",
@@ -49,5 +56,23 @@ def host_firmware(bundle: Bundle, folder: Path, port: str, *, traced: bool = Fal
     for made in own:
         subprocess.run([*compiler, "-c", ROOT / "tests" / made.with_suffix(".c").name, "-o", made], check=True)
     tracing = ["-fsanitize-coverage=trace-pc"] if traced else []
-    subprocess.run([*compiler, *tracing, *sources, *own, "-o", program], check=True)
+    kernels = [
+        _kernel([*compiler, *tracing], file, folder) for file in sorted(bundle.c_dir.glob("*.c")) if file != model
+    ]
+    subprocess.run([*compiler, *tracing, *sources, *own, *kernels, "-o", program], check=True)
     return program
+
+
+def _kernel(compiler: list[str], kernel: Path, folder: Path) -> Path:
+    """A kernel's object, compiled once in a run of the tests for all models: kernels know nothing of a model."""
+    ours = firmware_dir() / "kernels" / kernel.name
+    assert ours.read_bytes() == kernel.read_bytes()
+    options = [option for option in compiler if not option.startswith("-I") and option != INPUT_FLAG]
+    kept = Path(os.environ.get("XDG_CACHE_HOME", folder)) / "host-kernels"
+    name = f"{kernel.stem}-{hashlib.sha256(repr(options).encode()).hexdigest()[:16]}"
+
+    def compiled(out: Path) -> None:
+        with whole_folder(out, lambda _: None, "object") as draft:
+            subprocess.run([*options, f"-I{ours.parent}", "-c", ours, "-o", draft / "kernel.o"], check=True)
+
+    return made_once(kept / name, compiled) / "kernel.o"

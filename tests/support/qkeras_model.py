@@ -52,4 +52,4 @@ def main(folder: Path) -> None:
     np.save(folder / "answers.npy", model.predict(data["x_test"], verbose=0))
     model.save(folder / "model.h5")
     model.save(folder / "model.keras")
-    model.save(folder / "saved")
+    model.save(folder / "saved", save_traces=False)  # its functions are not read, and take long to trace

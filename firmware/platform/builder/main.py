@@ -103,12 +103,12 @@ class KeptObjects(CacheDir):
         return stored[:-32], stored[-32:]
 
 
-# tritguard names the folder and the kernels that may be kept there (`tritguard.build.kernel_objects`).
-kept = os.environ.get("TRITGUARD_KERNEL_OBJECTS")
-kernels = set(os.environ.get("TRITGUARD_KERNELS", "").split())
+# tritguard names the folder and the sources whose objects may be kept there (`tritguard.build.kernel_objects`).
+kept = os.environ.get("TRITGUARD_KEPT_OBJECTS")
+units = set(os.environ.get("TRITGUARD_KEPT", "").split())
 if kept:
     env.CacheDir(kept, KeptObjects)
 elf = env.BuildProgram()
 image = env.ElfToBin("$BUILD_DIR/firmware", elf)
-env.NoCache(elf, image, [made for made in elf[0].sources if Path(str(made)).stem not in kernels])
+env.NoCache(elf, image, [made for made in elf[0].sources if Path(str(made)).stem not in units])
 Default(image)

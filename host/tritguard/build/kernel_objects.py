@@ -1,4 +1,4 @@
-"""Compiled kernels, kept so that the next firmware with the same ones does not wait for the compiler again.
+"""Compiled kernels and the rest of a firmware, kept so that the next one does not wait for the compiler again.
 
 SCons keeps them (`firmware/platform/builder/main.py`) under a hash of source, included headers and command. That hash
 leaves out the header that the command line includes, those that a macro names, and the parts of the compiler. The
@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,12 +21,16 @@ from tritguard.resources import firmware_dir
 
 _FOLDER = "kernel-objects"
 _DIGITS = 32
+# The sources around the kernels that are kept too: all that do not hold the build's id or the model.
+_AROUND = ("commands", "cortexm", "driver", "fault", "main", "profile", "protocol", "serial")
+# How many objects of a folder are kept, those that were used last: some are of one model and board alone.
+_OBJECTS = 2000
 # How many folders are kept, those that were used last: each is of one version of tritguard and one compiler.
 _FOLDERS = 4
 
 
 def kernel_objects(model_files: Mapping[str, bytes], compiler: str) -> dict[str, str]:
-    """Environment variables by which a build takes kernels' objects from the cache and puts new ones there.
+    """Environment variables by which a build takes objects from the cache and puts new ones there.
 
     Args:
         model_files: the contents of the project's src/model, by name. Nothing is kept if a kernel or a header of theirs
@@ -52,8 +56,9 @@ def kernel_objects(model_files: Mapping[str, bytes], compiler: str) -> dict[str,
         os.utime(folder)
     except OSError:
         return {}
-    _trim(root)
-    return {"TRITGUARD_KERNEL_OBJECTS": str(folder), "TRITGUARD_KERNELS": " ".join(kernels)}
+    _trim(root.iterdir(), _FOLDERS)
+    _trim(folder.glob("[0-9A-F][0-9A-F]/*"), _OBJECTS)
+    return {"TRITGUARD_KEPT_OBJECTS": str(folder), "TRITGUARD_KEPT": " ".join([*kernels, *_AROUND])}
 
 
 def _identity(compiler: str) -> str:
@@ -65,11 +70,14 @@ def _identity(compiler: str) -> str:
     return digest.hexdigest()[:_DIGITS]
 
 
-def _trim(root: Path) -> None:
-    """Remove all but the folders that were used last."""
+def _trim(found: Iterable[Path], most: int) -> None:
+    """Remove all but those that were used last."""
     used = {}
-    for folder in root.iterdir():
+    for path in found:
         with suppress(OSError):  # another process removed it
-            used[folder] = folder.stat().st_mtime_ns
-    for folder in sorted(used, key=used.__getitem__, reverse=True)[_FOLDERS:]:
-        shutil.rmtree(folder, ignore_errors=True)
+            used[path] = path.stat().st_mtime_ns
+    for path in sorted(used, key=used.__getitem__, reverse=True)[most:]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -84,7 +84,8 @@ def write_project(folder: Path, bundle: Bundle, board: Board, engine: Engine, ma
         "elements": sum(prod(layer.output_shape) for layer in bundle.manifest.layers),
         "layer_count": 1 + max(layer.index for layer in bundle.manifest.layers),
     }
-    (folder / "src" / "config.h").write_text(templates().get_template("config.h.jinja").render(context))
+    for name in ("config.h", "id.h"):
+        (folder / "src" / name).write_text(templates().get_template(f"{name}.jinja").render(context))
     if board.platformio is not None:
         _write_ini(folder, "framework.ini.jinja", context | _origin(board.platformio))
         return

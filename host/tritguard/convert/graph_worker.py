@@ -16,7 +16,7 @@ from tritguard.convert.quantize import to_int8
 from tritguard.convert.saved_graph import ANSWERS, INPUTS, MODEL
 from tritguard.errors import BadInputError, BadModelError, first_line
 from tritguard.foreign.graph import InferenceGraph, inference_graph
-from tritguard.foreign.guard import bounded, failures_in, forbid
+from tritguard.foreign.guard import bounded, failures_in, forbid, leave
 from tritguard.foreign.stores import CheckpointStore
 from tritguard.train.backend import tf
 
@@ -57,3 +57,4 @@ def _built(part: InferenceGraph, values: dict[str, NDArray[np.float32]]) -> tupl
 if __name__ == "__main__":
     with failures_in(Path(sys.argv[2])):
         main(Path(sys.argv[1]), Path(sys.argv[2]))
+    leave()

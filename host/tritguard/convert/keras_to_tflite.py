@@ -70,12 +70,32 @@ def keras_to_tflite(
             content = _convert(model, samples, tell)
         answers = np.asarray(model(x, training=False))
     with about(model_path):
-        check_biases(content)
-        if inputs.dtype == np.uint8:
-            check_pixel_input(content)
+        _check(content, inputs)
     if note and (comparison := compare(answers, content, x, y)):
         note(str(comparison))
     return content
+
+
+def network_to_tflite(model: Any, calibration: SampleArray) -> bytes:
+    """Convert a network that is at hand, as `quantize` of `tritguard.train` stores it: no other process reads it.
+
+    Args:
+        model: keras.Model of plain and ternary layers.
+        calibration: real inputs, as in `keras_to_tflite`.
+
+    Raises:
+        BadInputError, BadModelError: see `keras_to_tflite`.
+    """
+    samples = calibration_inputs(calibration, tuple(model.input.shape[1:]), "calibration")
+    content = _convert(model, samples, _nothing)
+    _check(content, calibration)
+    return content
+
+
+def _check(content: bytes, inputs: SampleArray) -> None:
+    check_biases(content)
+    if inputs.dtype == np.uint8:
+        check_pixel_input(content)
 
 
 def _convert(model: Any, samples: NDArray[np.float32], note: Callable[[str], None]) -> bytes:

@@ -18,7 +18,7 @@ from tritguard.graph import read_graph
 from tritguard.graph.emission import Emission, emission_of
 from tritguard.graph.formats.registry import code_bytes
 from tritguard.profile import expected_cycles
-from tritguard.train.config import MODEL, TrainConfig
+from tritguard.train.config import TrainConfig
 
 _CHANNEL_BYTES = 9  # a bias and a multiplier of 32 bits, a shift of 8
 _RING = ".ring"  # the section of the serial line's buffer, which gives way where RAM is scarce
@@ -99,16 +99,14 @@ def golden_maker(shape: tuple[int, ...], classes: int, samples: SampleArray) -> 
         samples: real inputs [n, *shape], for the int8 ranges.
     """
     # TensorFlow takes seconds to import.
-    from tritguard.convert import keras_to_tflite  # noqa: PLC0415
+    from tritguard.convert import network_to_tflite  # noqa: PLC0415
     from tritguard.train.backend import keras  # noqa: PLC0415
     from tritguard.train.nets import build_net  # noqa: PLC0415
     from tritguard.train.quantize import quantize, stored  # noqa: PLC0415
 
     def make(config: TrainConfig) -> bytes:
         keras.utils.set_random_seed(config.seed)
-        with scratch_folder() as folder:
-            stored(quantize(build_net(config, shape, classes), config.quantize)).save(folder / MODEL)
-            return keras_to_tflite(folder / MODEL, samples)
+        return network_to_tflite(stored(quantize(build_net(config, shape, classes), config.quantize)), samples)
 
     return make
 

@@ -8,6 +8,7 @@ best one that fits.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -211,7 +212,7 @@ def _search(
     golden: Golden = golden_maker(shape, classes, samples)
     choices = [_Choice(stages, family.work(stages, shape, classes)) for stages in family.choices(shape)]
     ratios = _Ratios(_INT8 if config.quantize.weights == "none" else _TERNARY)
-    return _Search(choices, lambda stages: golden(_set(config, family, stages)), board, budget, ratios)
+    return _Search(choices, functools.cache(lambda stages: golden(_set(config, family, stages))), board, budget, ratios)
 
 
 def _set(config: TrainConfig, family: Family, stages: Stages) -> TrainConfig:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 from tritguard.errors import BadInputError, BadModelError, ToolMissingError, TritguardError, first_line
 from tritguard.foreign.description import FAILURE, Failure
@@ -55,6 +55,17 @@ def forbid(folder: Path) -> None:
         os._exit(70)
 
     sys.addaudithook(refuse)
+
+
+def leave() -> NoReturn:
+    """End the process at once, successfully.
+
+    Its imports made a million objects. To take them apart one by one is a quarter of its processor time, and all that
+    it has to say is in its files.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 @contextlib.contextmanager

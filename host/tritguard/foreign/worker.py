@@ -22,7 +22,7 @@ import numpy as np
 from tritguard.errors import BadModelError
 from tritguard.foreign.configuration import Config, describe, needs_qkeras
 from tritguard.foreign.description import DESCRIPTION, WEIGHTS
-from tritguard.foreign.guard import bounded, failures_in, forbid
+from tritguard.foreign.guard import bounded, failures_in, forbid, leave
 from tritguard.foreign.quantizers import import_qkeras
 from tritguard.foreign.stores import CheckpointStore, Hdf5Store, KerasZipStore, Store
 from tritguard.heavy_imports import heavy_imports
@@ -114,3 +114,4 @@ def _saved_model(folder: Path) -> Config:
 if __name__ == "__main__":
     with failures_in(Path(sys.argv[2])):
         main(Path(sys.argv[1]), Path(sys.argv[2]))
+    leave()

@@ -202,12 +202,16 @@ class Int8Activations(keras.layers.Layer):  # type: ignore[misc]
             shape=(), initializer=keras.initializers.Constant(high), trainable=False, name="high"
         )
         self.observing = False  # whether to pass activations on unchanged and make their extremes the range
+        self.learnt = False  # whether there is a range for certain when the layer is called in inference
 
     @override
     def call(self, inputs: Any, training: bool = False) -> Any:
         if self.fixed is None and (training or self.observing):
             self._observe(inputs)
-        return inputs if self.observing else quantizer.int8_activations(inputs, self.low.value, self.high.value)
+        if self.observing:
+            return inputs
+        learnt = self.learnt and not training
+        return quantizer.int8_activations(inputs, self.low.value, self.high.value, learnt=learnt)
 
     def _observe(self, inputs: Any) -> None:
         low = tf.minimum(tf.reduce_min(inputs), 0.0)

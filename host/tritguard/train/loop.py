@@ -59,6 +59,14 @@ class Loop:
         self._teacher = teacher
         self._watch = watch
         self._objective = Objective(model, config, samples.grid, self.steps, teacher)
+        self._signature = [
+            tf.TensorSpec((None, *model.input.shape[1:]), tf.float32),
+            tf.TensorSpec((None,), tf.int64),
+            tf.TensorSpec((), tf.int32),
+        ]
+        self._attacked = self._objective.samples
+        if config.adversarial.attack != "none":  # traced once, for the steps and for `trained_on`
+            self._attacked = compiled(self._attacked, self._signature)
         self._optimizer = make_optimizer(config, self.steps, model.trainable_variables)
         self._incremental = [layer for layer in model.layers if getattr(layer, "share", None) is not None]
 
@@ -145,9 +153,9 @@ class Loop:
         if attack.attack == "none":
             return x
         with quick(self._model, self._config.precision):
-            find, last = compiled(self._objective.samples), tf.constant(self.steps - 1)
+            last = tf.constant(self.steps - 1)
             parts = [slice(at, at + self._config.batch_size) for at in range(0, len(x), self._config.batch_size)]
-            found = np.concatenate([np.asarray(find(tf.constant(x[part]), y[part], last)) for part in parts])
+            found = np.concatenate([np.asarray(self._attacked(x[part], y[part], last)) for part in parts])
         if attack.weight < 1 or attack.loss != "cross-entropy":
             found[::2] = x[::2]
         return found
@@ -177,16 +185,10 @@ class Loop:
     def _compiled_step(self) -> tuple[list[str], Callable[..., Any]]:
         """The names of the loss and its parts, known after the first step, and the step, which returns their values."""
         variables = self._model.trainable_variables
-        signature = [
-            tf.TensorSpec((None, *self._model.input.shape[1:]), tf.float32),
-            tf.TensorSpec((None,), tf.int64),
-            tf.TensorSpec((), tf.int32),
-        ]
-
         names: list[str] = []
 
         def step(x: Any, y: Any, number: Any) -> Any:
-            adversarial = self._objective.samples(x, y, number)
+            adversarial = self._attacked(x, y, number)
             with tf.GradientTape() as tape:
                 terms = self._objective.terms(x, adversarial, y, number)
             gradients = tape.gradient(terms["loss"], [variable.value for variable in variables])
@@ -194,4 +196,4 @@ class Loop:
             names[:] = terms
             return tf.stack(list(terms.values()))  # one value to wait for, not one for each term
 
-        return names, compiled(step, signature)
+        return names, compiled(step, self._signature)

@@ -108,6 +108,9 @@ def observe_ranges(model: Any, x: NDArray[np.float32]) -> None:
     """
     with unrounded(model):
         model(x, training=False)
+    for layer in model.layers:
+        if isinstance(layer, Int8Activations):
+            layer.learnt = bool(layer.high.value > layer.low.value)
 
 
 @contextmanager

@@ -119,7 +119,7 @@ def int8_weights(x: Tensor, axes: Axes) -> Tensor:
     return ops.round(x / scale) * scale
 
 
-def int8_activations(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def int8_activations(x: Tensor, low: Tensor, high: Tensor, *, learnt: bool = False) -> Tensor:
     """Round activations to TFLite's int8 grid: 256 levels from low to high, shifted so that one of them is 0.
 
     The gradient is 1 between low and high and 0 outside (Jacob et al. 2018, arXiv 1712.05877). Unlike that of
@@ -128,10 +128,14 @@ def int8_activations(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     Args:
         x: float32.
         low, high: float32 scalars with low <= 0 <= high. If both are 0, x is returned unchanged.
+        learnt: whether it is known that they are not both 0, which saves the choice.
     """
     step = ops.maximum((high - low) / 255.0, EPSILON)
     zero = ops.round(-low / step)
     bottom, top = -zero * step, (255.0 - zero) * step
+    if learnt:
+        inside = ops.clip(x, bottom, top)
+        return straight_through(inside, ops.round(inside / step) * step)
     inside = ops.where(high > low, ops.clip(x, bottom, top), x)
     rounded = ops.where(high > low, ops.round(inside / step) * step, x)
     return straight_through(inside, rounded)
