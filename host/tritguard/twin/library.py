@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from math import prod
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from typing_extensions import override
@@ -28,7 +29,7 @@ class _Sizes(ctypes.Structure):
     """twin_sizes_t of `twin.h`."""
 
     _fields_ = (("input", ctypes.c_size_t), ("output", ctypes.c_size_t), ("logits", ctypes.c_size_t),
-                ("in_order", ctypes.c_size_t))  # fmt: skip
+                ("in_order", ctypes.c_size_t), ("fixed", ctypes.c_size_t))  # fmt: skip
 
 
 class Twin(Predictor):
@@ -46,6 +47,10 @@ class Twin(Predictor):
         BadInputError: see `trusted_sources`.
     """
 
+    _fixed: ClassVar[bool] = (
+        True  # whether nobody changes the library's weights, so that threads may keep what they unpack
+    )
+
     def __init__(self, bundle: Bundle, threads: int | None = None, *, in_order: bool = False) -> None:
         self.bundle = bundle
         self.threads = threads or os.cpu_count() or 1
@@ -56,7 +61,7 @@ class Twin(Predictor):
         self._streams = bundle.manifest.state_bytes > 0
         inputs = prod(bundle.manifest.input_shape) * bundle.manifest.input_dtype.itemsize
         outputs = bundle.manifest.output_bytes
-        self._sizes = _Sizes(inputs, outputs, 0 if logits is None else len(logits.scale), in_order)
+        self._sizes = _Sizes(inputs, outputs, 0 if logits is None else len(logits.scale), in_order, self._fixed)
 
     def _load(self, library: Path) -> ctypes.CDLL:
         return ctypes.CDLL(str(library))
@@ -126,5 +131,6 @@ def _library(bundle: Bundle) -> Path:
     sources |= {file.name: file.read_bytes() for file in (firmware_dir() / "twin").iterdir()}
     several = bool(bundle.manifest.further_inputs or bundle.manifest.further_outputs)
     del sources[_ONE if several else _SEVERAL]
-    common = {file.name for file in (firmware_dir() / "kernels").glob("*.c")} | {_ONE, "twin_scratch.c"}
+    ours = {file.name for file in (firmware_dir() / "twin").glob("*.c")} - {_SEVERAL}
+    common = {file.name for file in (firmware_dir() / "kernels").glob("*.c")} | ours
     return build_library("the twin", _OPTIONS, sources, cache="twin", common=common)
