@@ -1,110 +1,24 @@
-/* Ternary layers: their packed trits are turned into int8 weights once in a twin_run, which then take the way of the layers
- * that have such weights.
- *
- * Weights may have faults. What a layer computes is then what its device does only while no sum overflows its bounds there,
- * so a layer whose weights could do that, or are no weights of a window, is left to the device's kernel.
- */
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("O1") /* compiling takes longer than all that is unpacked */
-#endif
-
-#include "tg_core.h"
+/* Ternary convolutions of tg_host_layers.h: every format is unpacked here. */
+#include "tg_host_trits.h"
 
 #ifdef TG_CORE_HAS_CONVOLUTION
-#include "tg_host_wide.h"
 
-#include <stdlib.h>
-
-#define WORD_POSITIONS 8    /* of a dual-channel word (tg_dual.h) */
-#define DIGITS 81           /* values of four digits of base 3 (tg_base3.h) */
-#define VECTORS_WORTH 4     /* inferences for which weights that meet one vector are unpacked, and */
-#define WORDS_WORTH 64      /* where the device's kernel is nearly as fast */
-#define LOW_NONZEROS 63     /* in a block of a low channel, and */
-#define HIGH_NONZEROS 1023  /* in a segment of a high one (tg_dual.h) */
-#define STEPS_OF_A_RUN 128  /* of one sign (tg_lists.h) */
-#define NONZEROS 255        /* whose sums fit 16 bits (tg_taps.h) */
-#define SUM_LIMIT (1 << 30) /* of a narrow layer's sums (tg_fixed.h) */
+#define WORD_POSITIONS 8   /* of a dual-channel word (tg_dual.h) */
+#define DIGITS 81          /* values of four digits of base 3 (tg_base3.h) */
+#define VECTORS_WORTH 4    /* inferences for which weights that meet one vector are unpacked, and */
+#define WORDS_WORTH 64     /* where the device's kernel is nearly as fast */
+#define LOW_NONZEROS 63    /* in a block of a low channel, and */
+#define HIGH_NONZEROS 1023 /* in a segment of a high one (tg_dual.h) */
+#define STEPS_OF_A_RUN 128 /* of one sign (tg_lists.h) */
 
 typedef int8_t bytes_t __attribute__((vector_size(TG_VECTOR)));
 
-/* A layer with int8 weights. */
-typedef struct {
-    tg_weighted_t layer;
-    int32_t channels;
-    int32_t positions, row; /* of a channel; a row's bytes may be more */
-    int32_t *bias, *multiplier;
-    int8_t *shift, *weights;
-    uint8_t *magnitude;
-    bool usable;
-} ternary_t;
-
-/* Memory for a layer, not yet written where *fresh. There is one row more than channels, for lanes without a channel. */
-static ternary_t *kept_layer(const void *packed, const void *channels, const tg_window_t *w,
-                             int32_t positions, int32_t row, bool *fresh)
-{
-    const twin_key_t key = {{packed, channels, NULL}};
-    const size_t count = (size_t)w->out_c;
-    const size_t bytes = (count * ((2 * sizeof(int32_t)) + 2)) + ((count + 1) * (size_t)row);
-    ternary_t *t = twin_kept(key, sizeof *t + bytes, fresh);
-    if (*fresh) {
-        int32_t *numbers = (int32_t *)(void *)(t + 1);
-        int8_t *behind = (int8_t *)(numbers + (2 * count));
-        *t = (ternary_t){.channels = w->out_c,
-                         .positions = positions,
-                         .row = row,
-                         .bias = numbers,
-                         .multiplier = numbers + count,
-                         .shift = behind,
-                         .magnitude = (uint8_t *)behind + count,
-                         .weights = behind + (2 * count),
-                         .usable = true};
-    }
-    return t;
-}
-
 /* A convolution's rows end in whole blocks of any format. */
-static ternary_t *kept_convolution(const void *packed, const void *channels, const tg_window_t *w,
-                                   bool *fresh)
+static tg_ternary_t *kept_convolution(const void *packed, const void *channels, const tg_window_t *w,
+                                      bool *fresh)
 {
     const int32_t positions = w->kernel_h * w->kernel_w * w->in_c;
-    return kept_layer(packed, channels, w, positions, (positions + 63) & ~63, fresh);
-}
-
-static ternary_t *kept_depthwise(const void *packed, const void *channels, const tg_window_t *w, bool *fresh)
-{
-    const int32_t taps = w->kernel_h * w->kernel_w;
-    return kept_layer(packed, channels, w, taps, taps, fresh);
-}
-
-static int8_t *row_of(ternary_t *t, int32_t channel)
-{
-    return t->weights + ((ptrdiff_t)((channel < 0) ? t->channels : channel) * t->row);
-}
-
-static void set_channel(ternary_t *t, const tg_trit_channel_t *from)
-{
-    if (from->channel >= 0) {
-        t->bias[from->channel] = from->bias;
-        t->multiplier[from->channel] = from->multiplier;
-        t->magnitude[from->channel] = from->magnitude;
-        t->shift[from->channel] = from->shift;
-    }
-}
-
-static void set_channels(ternary_t *t, const tg_trit_channel_t *from, int32_t count)
-{
-    for (int32_t i = 0; i < count; i++) {
-        set_channel(t, from + i);
-    }
-}
-
-static void set_weighted(ternary_t *t, const tg_weighted_t *from)
-{
-    for (int32_t c = 0; c < t->channels; c++) {
-        const tg_trit_channel_t channel = {from->bias[c], from->requant.multiplier[c], (int16_t)c,
-                                           from->magnitude[c], from->requant.shift[c]};
-        set_channel(t, &channel);
-    }
+    return tg_ternary_layer(packed, channels, w, positions, (positions + 63) & ~63, fresh);
 }
 
 static int32_t nonzeros(const int8_t *trits, int32_t count)
@@ -116,48 +30,10 @@ static int32_t nonzeros(const int8_t *trits, int32_t count)
     return sum;
 }
 
-/* Give all trits their magnitude. What the sum of a channel's trits is multiplied by goes into its bias. */
-static void finish(ternary_t *t, int32_t in_zero_point, tg_trit_scale_t scale, int32_t of_sum)
-{
-    for (int32_t c = 0; c < t->channels; c++) {
-        int8_t *row = row_of(t, c);
-        const int32_t magnitude = t->magnitude[c];
-        int32_t sum = 0;
-        int32_t most = 0;
-        int32_t all = 0;
-        for (int32_t k = 0; k < t->positions; k++) {
-            const int32_t weight = row[k] * magnitude;
-            row[k] = (int8_t)weight;
-            most |= weight ^ (weight >> 31);
-            sum += weight;
-            all += abs(weight);
-        }
-        t->bias[c] = tg_add_wrap(t->bias[c], of_sum * sum);
-        t->usable = t->usable && (most <= INT8_MAX) &&
-                    ((llabs((long long)t->bias[c]) + (INT64_C(128) * all)) < SUM_LIMIT);
-    }
-    t->layer = (tg_weighted_t){.weights = t->weights,
-                               .bias = t->bias,
-                               .in_zero_point = in_zero_point,
-                               .requant = {.multiplier = t->multiplier,
-                                           .shift = t->shift,
-                                           .zero_point = scale.zero_point,
-                                           .act_min = scale.act_min,
-                                           .act_max = scale.act_max,
-                                           .narrow = 1}};
-}
-
-static bool convolution(const ternary_t *t, const tg_window_t *w, const int8_t *in, int8_t *out,
+static bool convolution(const tg_ternary_t *t, const tg_window_t *w, const int8_t *in, int8_t *out,
                         int32_t *accumulators)
 {
     return t->usable && tg_core_convolution_rows(w, &t->layer, t->row, in, out, accumulators);
-}
-
-/* A depthwise layer's weights are rows without a gap. */
-static bool depthwise(const ternary_t *t, const tg_window_t *w, const int8_t *in, int8_t *out)
-{
-    const tg_depthwise_t own = tg_wide_depthwise_of(w, t->layer);
-    return t->usable && tg_core_depthwise(&own, in, out);
 }
 
 /* Whether to unpack: a layer of one pixel uses each weight once. */
@@ -209,13 +85,13 @@ static bool keeps(const int8_t *row, int32_t positions, int32_t words, int32_t r
 }
 
 /* The words of one pair of channels lie `step` apart. */
-static void unpack_pair(ternary_t *t, const tg_dual_t *p, const uint32_t *trits, int32_t step, int32_t low,
+static void unpack_pair(tg_ternary_t *t, const tg_dual_t *p, const uint32_t *trits, int32_t step, int32_t low,
                         int32_t high)
 {
     const tg_words_t of_low = {0, 4, 16, 20, 8, 12, 24, 28}; /* where the codes of eight positions are */
     const tg_words_t of_high = {14, 18, 30, 2, 22, 26, 6, 10};
-    int8_t *lows = row_of(t, low);
-    int8_t *highs = row_of(t, high);
+    int8_t *lows = tg_ternary_row(t, low);
+    int8_t *highs = tg_ternary_row(t, high);
     for (int32_t word = 0; word < p->words; word++) {
         const tg_words_t all = tg_host_all((int32_t)trits[(ptrdiff_t)word * step]);
         store_eight(((all >> of_low) & 3) - 1, lows + (WORD_POSITIONS * word));
@@ -227,15 +103,15 @@ static void unpack_pair(ternary_t *t, const tg_dual_t *p, const uint32_t *trits,
                 ((high < 0) || keeps(highs, t->positions, p->words, p->segment_words, HIGH_NONZEROS));
 }
 
-static void unpack_pairs(ternary_t *t, const tg_dual_t *p, int32_t together)
+static void unpack_pairs(tg_ternary_t *t, const tg_dual_t *p, int32_t together)
 {
     for (int32_t pair = 0; pair < p->pairs; pair++) {
         const int32_t first = (pair / together) * together;
         const tg_trit_channel_t *low = p->lanes + first + pair;
         unpack_pair(t, p, p->trits + ((ptrdiff_t)first * p->words) + (pair - first), together, low->channel,
                     low[together].channel);
-        set_channel(t, low);
-        set_channel(t, low + together);
+        tg_ternary_channel(t, low);
+        tg_ternary_channel(t, low + together);
     }
 }
 
@@ -245,10 +121,10 @@ bool tg_core_dual(const tg_dual_t *p, int32_t together, const int8_t *in, int8_t
     if (!worth(&p->window, p->scale.narrow) || !twin_worth((together > 1) ? WORDS_WORTH : 1)) {
         return false;
     }
-    ternary_t *t = kept_convolution(p->trits, p->lanes, &p->window, &fresh);
+    tg_ternary_t *t = kept_convolution(p->trits, p->lanes, &p->window, &fresh);
     if (fresh) {
         unpack_pairs(t, p, together);
-        finish(t, p->in_zero_point, p->scale, 0);
+        tg_ternary_finish(t, p->in_zero_point, p->scale, 0);
     }
     return convolution(t, &p->window, in, out, accumulators);
 }
@@ -261,7 +137,7 @@ bool tg_core_dual_base3(const tg_dual_base3_t *p, int32_t together, const int8_t
     if (!worth(w, p->dual.scale.narrow)) {
         return false;
     }
-    ternary_t *t = kept_convolution(p->packed, p->dual.lanes, w, &fresh);
+    tg_ternary_t *t = kept_convolution(p->packed, p->dual.lanes, w, &fresh);
     if (fresh) {
         const uint32_t *packed = p->packed;
         tg_dual_t group = p->dual;
@@ -272,7 +148,7 @@ bool tg_core_dual_base3(const tg_dual_base3_t *p, int32_t together, const int8_t
             packed = decode_base3(packed, group.pairs * group.words, 3, scratch);
             unpack_pairs(t, &group, together);
         }
-        finish(t, p->dual.in_zero_point, p->dual.scale, 0);
+        tg_ternary_finish(t, p->dual.in_zero_point, p->dual.scale, 0);
     }
     return convolution(t, w, in, out, accumulators);
 }
@@ -280,10 +156,10 @@ bool tg_core_dual_base3(const tg_dual_base3_t *p, int32_t together, const int8_t
 /* --- two bits a trit ----------------------------------------------------------------------------------------------- */
 
 /* Trits of several channels, one after the other. */
-static void unpack_stream(ternary_t *t, const uint32_t *trits, int32_t first, int32_t channels)
+static void unpack_stream(tg_ternary_t *t, const uint32_t *trits, int32_t first, int32_t channels)
 {
     for (int32_t c = 0; c < channels; c++) {
-        int8_t *to = row_of(t, first + c);
+        int8_t *to = tg_ternary_row(t, first + c);
         const int32_t start = c * t->positions;
         for (int32_t k = 0; k < t->positions; k++) {
             const uint32_t at = (uint32_t)(start + k);
@@ -294,25 +170,16 @@ static void unpack_stream(ternary_t *t, const uint32_t *trits, int32_t first, in
     }
 }
 
-/* The device's kernels take the zero point from each activation. */
-static void finish_weighted(ternary_t *t, const tg_weighted_t *layer)
-{
-    const tg_requant_t *q = &layer->requant;
-    const tg_trit_scale_t scale = {q->zero_point, q->act_min, q->act_max, 1};
-    set_weighted(t, layer);
-    finish(t, layer->in_zero_point, scale, -layer->in_zero_point);
-}
-
 bool tg_core_two_bits(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators)
 {
     bool fresh;
     if (!worth(&p->window, p->layer.requant.narrow)) {
         return false;
     }
-    ternary_t *t = kept_convolution(p->layer.trits, p->layer.bias, &p->window, &fresh);
+    tg_ternary_t *t = kept_convolution(p->layer.trits, p->layer.bias, &p->window, &fresh);
     if (fresh) {
         unpack_stream(t, p->layer.trits, 0, p->window.out_c);
-        finish_weighted(t, &p->layer);
+        tg_ternary_finish_weighted(t, &p->layer);
     }
     return convolution(t, &p->window, in, out, accumulators);
 }
@@ -325,7 +192,7 @@ bool tg_core_two_bits_base3(const tg_ternary_base3_t *p, const int8_t *in, int8_
     if (!worth(w, p->ternary.layer.requant.narrow)) {
         return false;
     }
-    ternary_t *t = kept_convolution(p->packed, p->ternary.layer.bias, w, &fresh);
+    tg_ternary_t *t = kept_convolution(p->packed, p->ternary.layer.bias, w, &fresh);
     if (fresh) {
         const uint32_t *packed = p->packed;
         for (int32_t c = 0; c < w->out_c; c += p->group) {
@@ -334,34 +201,9 @@ bool tg_core_two_bits_base3(const tg_ternary_base3_t *p, const int8_t *in, int8_
             packed = decode_base3(packed, words, 2, scratch);
             unpack_stream(t, scratch, c, channels);
         }
-        finish_weighted(t, &p->ternary.layer);
+        tg_ternary_finish_weighted(t, &p->ternary.layer);
     }
     return convolution(t, w, in, out, accumulators);
-}
-
-bool tg_core_depthwise_two_bits(const tg_depthwise_ternary_t *p, const int8_t *in, int8_t *out,
-                                const int32_t *accumulators)
-{
-    const tg_window_t *w = &p->window;
-    const int32_t taps = w->kernel_h * w->kernel_w;
-    const int32_t words = (w->out_c + TG_TRITS_PER_WORD - 1) / TG_TRITS_PER_WORD;
-    bool fresh;
-    if ((p->layer.requant.narrow == 0) || (twin_inferences() == 0u) || (p->depth_multiplier != 1) ||
-        (accumulators != NULL)) {
-        return false;
-    }
-    ternary_t *t = kept_depthwise(p->layer.trits, p->layer.bias, w, &fresh);
-    if (fresh) {
-        for (int32_t c = 0; c < w->out_c; c++) {
-            int8_t *to = row_of(t, c);
-            for (int32_t tap = 0; tap < taps; tap++) {
-                const uint32_t word = p->layer.trits[(tap * words) + (c / TG_TRITS_PER_WORD)];
-                to[tap] = (int8_t)((int32_t)((word >> (2 * (c % TG_TRITS_PER_WORD))) & 3u) - 1);
-            }
-        }
-        finish_weighted(t, &p->layer);
-    }
-    return depthwise(t, w, in, out);
 }
 
 /* --- trits of lanes ------------------------------------------------------------------------------------------------ */
@@ -387,14 +229,14 @@ bool tg_core_trits(const tg_conv2d_trits_t *p, const int8_t *in, int8_t *out)
     if (!worth(&p->window, p->scale.narrow)) {
         return false;
     }
-    ternary_t *t = kept_convolution(p->trits, p->channels, &p->window, &fresh);
+    tg_ternary_t *t = kept_convolution(p->trits, p->channels, &p->window, &fresh);
     if (fresh) {
         const uint8_t *trits = p->trits;
         for (int32_t c = 0; c < p->window.out_c; c++) {
-            trits = unpack_lanes(trits, t->positions, row_of(t, c));
+            trits = unpack_lanes(trits, t->positions, tg_ternary_row(t, c));
         }
-        set_channels(t, p->channels, p->window.out_c);
-        finish(t, p->in_zero_point, p->scale, 0);
+        tg_ternary_channels(t, p->channels, p->window.out_c);
+        tg_ternary_finish(t, p->in_zero_point, p->scale, 0);
     }
     return convolution(t, &p->window, in, out, NULL);
 }
@@ -485,8 +327,8 @@ static const uint8_t *count_list(const places_t *places, const uint8_t *list, bo
 }
 
 /* planes: as in find_places. */
-static bool unpack_lists(ternary_t *t, const tg_window_t *w, const uint8_t *list, bool counted, int32_t pitch,
-                         int32_t elements, int32_t unit)
+static bool unpack_lists(tg_ternary_t *t, const tg_window_t *w, const uint8_t *list, bool counted,
+                         int32_t pitch, int32_t elements, int32_t unit)
 {
     const int32_t all = w->in_c * w->stride_h * w->stride_w * elements;
     places_t places = {.count = (all / unit) + 1};
@@ -496,8 +338,8 @@ static bool unpack_lists(ternary_t *t, const tg_window_t *w, const uint8_t *list
         (places.reads != NULL) && (places.of != NULL) && find_places(w, pitch, elements, unit, &places);
     for (int32_t c = 0; (c < w->out_c) && fits; c++) {
         list = count_list(&places, list, counted);
-        fits = (list != NULL) &&
-               take_places(&places, t->positions, row_of(t, c), counted ? t->positions * INT8_MAX : NONZEROS);
+        fits = (list != NULL) && take_places(&places, t->positions, tg_ternary_row(t, c),
+                                             counted ? t->positions * INT8_MAX : TG_NONZEROS);
     }
     free(places.of);
     free(places.reads);
@@ -510,12 +352,12 @@ bool tg_core_steps(const tg_conv2d_steps_t *p, const int8_t *in, int8_t *out, in
     if (!worth(&p->window, p->scale.narrow)) {
         return false;
     }
-    ternary_t *t = kept_convolution(p->lists, p->channels, &p->window, &fresh);
+    tg_ternary_t *t = kept_convolution(p->lists, p->channels, &p->window, &fresh);
     if (fresh) {
-        set_channels(t, p->channels, p->window.out_c);
+        tg_ternary_channels(t, p->channels, p->window.out_c);
         t->usable = unpack_lists(t, &p->window, p->lists, false, p->pitch, p->plane_bytes, p->unit_bytes);
         if (t->usable) {
-            finish(t, p->in_zero_point, p->scale, 0);
+            tg_ternary_finish(t, p->in_zero_point, p->scale, 0);
         }
     }
     return convolution(t, &p->window, in, out, accumulators);
@@ -528,40 +370,15 @@ bool tg_core_lists(const tg_conv2d_lists_t *p, const int8_t *in, int8_t *out, in
     if (!worth(&p->window, p->scale.narrow)) {
         return false;
     }
-    ternary_t *t = kept_convolution(p->lists, p->channels, &p->window, &fresh);
+    tg_ternary_t *t = kept_convolution(p->lists, p->channels, &p->window, &fresh);
     if (fresh) {
-        set_channels(t, p->channels, p->window.out_c);
+        tg_ternary_channels(t, p->channels, p->window.out_c);
         t->usable = unpack_lists(t, &p->window, p->lists, true, p->pitch, p->plane_words, p->unit_bytes / 4);
         if (t->usable) {
-            finish(t, p->in_zero_point, p->scale, 128);
+            tg_ternary_finish(t, p->in_zero_point, p->scale, 128);
         }
     }
     return convolution(t, &p->window, in, out, accumulators);
 }
 
-/* --- depthwise taps ------------------------------------------------------------------------------------------------ */
-
-bool tg_core_taps(const tg_depthwise_taps_t *p, const int8_t *in, int8_t *out, const int32_t *accumulators)
-{
-    const tg_window_t *w = &p->window;
-    bool fresh;
-    if ((p->scale.narrow == 0) || (twin_inferences() == 0u) || (p->depth_multiplier != 1) ||
-        (accumulators != NULL)) {
-        return false;
-    }
-    ternary_t *t = kept_depthwise(p->trits, p->channels, w, &fresh);
-    if (fresh) {
-        static const int8_t trit[4] = {-1, 0, 1, 0};
-        for (int32_t c = 0; c < w->out_c; c++) {
-            const uint8_t *from = p->trits + ((ptrdiff_t)c * ((p->taps + 3) / 4));
-            int8_t *to = row_of(t, c);
-            for (int32_t tap = 0; tap < p->taps; tap++) {
-                to[tap] = trit[(from[tap / 4] >> (2 * (tap % 4))) & 3];
-            }
-        }
-        set_channels(t, p->channels, w->out_c);
-        finish(t, p->in_zero_point, p->scale, 0);
-    }
-    return depthwise(t, w, in, out);
-}
 #endif

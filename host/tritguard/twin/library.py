@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from math import prod
@@ -23,6 +24,8 @@ _OPTIONS = ("-std=c11", "-O3", "-march=native", "-fwrapv", "-include", "twin.h")
 _CHUNKS = (16, 64)  # inferences a thread takes at once, at least and at most; packing weights is shared among them
 # Of these, a library has the one that its model needs.
 _ONE, _SEVERAL = "twin_one.c", "twin_several.c"
+_LAYER = re.compile(rb"^bool (tg_core_\w+)\(", re.MULTILINE)
+_CALL = re.compile(rb"\btg_core_\w+")
 
 
 class _Sizes(ctypes.Structure):
@@ -128,9 +131,27 @@ class Twin(Predictor):
 
 def _library(bundle: Bundle) -> Path:
     sources = trusted_sources(bundle)
-    sources |= {file.name: file.read_bytes() for file in (firmware_dir() / "twin").iterdir()}
+    own = {file.name: file.read_bytes() for file in (firmware_dir() / "twin").iterdir()}
+    sources |= own
     several = bool(bundle.manifest.further_inputs or bundle.manifest.further_outputs)
     del sources[_ONE if several else _SEVERAL]
-    ours = {file.name for file in (firmware_dir() / "twin").glob("*.c")} - {_SEVERAL}
-    common = {file.name for file in (firmware_dir() / "kernels").glob("*.c")} | ours
+    common = {file.name for file in (firmware_dir() / "kernels").glob("*.c")} | (own.keys() - {_SEVERAL})
+    sources = _called(sources)
     return build_library("the twin", _OPTIONS, sources, cache="twin", common=common)
+
+
+def _called(sources: dict[str, bytes]) -> dict[str, bytes]:
+    """The sources without those of the host's own layers (tg_host_layers.h) that no other one calls."""
+    layers = {name: set(_LAYER.findall(content)) for name, content in sources.items() if name.endswith(".c")}
+    while True:
+        calls = {
+            call
+            for name, made in layers.items()
+            if name in sources
+            for call in _CALL.findall(sources[name])
+            if call not in made
+        }
+        idle = {name for name, made in layers.items() if name in sources and made and not made & calls}
+        if not idle:
+            return sources
+        sources = {name: content for name, content in sources.items() if name not in idle}
