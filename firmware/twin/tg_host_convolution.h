@@ -253,7 +253,7 @@ static inline void tg_wide_outputs(const tg_wide_row_t *row, const uint8_t *x, t
         tg_wide_tile(row, x, sink, tg_min(i, count - TG_PIXELS), TG_PIXELS, 2);
     }
     for (; (count >= 4) && (i < count); i += 4) {
-        tg_wide_tile(row, x, sink, tg_min(i, count - 4), 4, 1);
+        tg_wide_tile(row, x, sink, tg_min(i, count - 4), 4, 2);
     }
     for (; i < count; i++) {
         tg_wide_tile(row, x, sink, i, 1, 4);
