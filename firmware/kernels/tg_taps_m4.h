@@ -45,20 +45,45 @@
     "movs  r5, #0\n"                             \
     "movs  r6, #0\n"                             \
     "movs  r7, #0\n"                             \
-    "mov   r8, #0\n"                             \
-    "mov   r9, #0\n"                             \
-    "mov   r10, #0\n"                            \
-    "mov   r11, #0\n"
+    "mov   r8, r4\n"                             \
+    "mov   r9, r4\n"                             \
+    "mov   r10, r4\n"                            \
+    "mov   r11, r4\n"
 #define TG_TAPS_NEGATE                           \
-    "mov   r12, #0\n"                            \
-    "ssub16 r4, r12, r4\n"                       \
-    "ssub16 r5, r12, r5\n"                       \
-    "ssub16 r6, r12, r6\n"                       \
-    "ssub16 r7, r12, r7\n"                       \
-    "ssub16 r8, r12, r8\n"                       \
-    "ssub16 r9, r12, r9\n"                       \
-    "ssub16 r10, r12, r10\n"                     \
-    "ssub16 r11, r12, r11\n"
+    "movs  r3, #0\n"                             \
+    "ssub16 r4, r3, r4\n"                        \
+    "ssub16 r5, r3, r5\n"                        \
+    "ssub16 r6, r3, r6\n"                        \
+    "ssub16 r7, r3, r7\n"                        \
+    "ssub16 r8, r3, r8\n"                        \
+    "ssub16 r9, r3, r9\n"                        \
+    "ssub16 r10, r3, r10\n"                      \
+    "ssub16 r11, r3, r11\n"
+/* The number of taps of +1 is at [sp, #44]. */
+#define TG_TAPS_BOTH_SIGNS                       \
+    "1:\n"                                       \
+    "ldr   r3, [sp]\n"                           \
+    "lsrs  r2, r2, #1\n"                         \
+    "bcc   2f\n"                                 \
+    "adds  r2, #1\n"                             \
+    "b     4f\n"                                 \
+    "2:\n"                                       \
+    "beq   5f\n"                                 \
+    "3:\n"                                       \
+    TG_TAPS_TAP(TG_TAPS_STEP)                    \
+    "4:\n"                                       \
+    TG_TAPS_TAP(TG_TAPS_STEP)                    \
+    "subs  r2, #1\n"                             \
+    "bne   3b\n"                                 \
+    "5:\n"                                       \
+    "ldr   r2, [sp, #44]\n"                      \
+    "cmp   r2, #0\n"                             \
+    "blt   6f\n"                                 \
+    TG_TAPS_NEGATE                               \
+    "mvns  r3, r3\n"                             \
+    "str   r3, [sp, #44]\n"                      \
+    "b     1b\n"                                 \
+    "6:\n"
 /* Puts the sums of four positions, which are in pairs (0, 2) (1, 3), into order and stores them. */
 #define TG_TAPS_STORE(even, odd)                 \
     "pkhbt r12, " even ", " odd ", lsl #16\n"    \
@@ -88,25 +113,8 @@ __attribute__((naked, noinline, unused)) static void tg_steps_tile(const int8_t 
 {
     __asm volatile("push  {r3-r11, lr}\n"
                    "push  {r0}\n"
-                   "ldr   r0, [sp, #48]\n" TG_TAPS_ZERO "1:\n"
-                   "ldr   r3, [sp]\n"
-                   "lsrs  r2, r2, #1\n"
-                   "bcc   2f\n"
-                   "adds  r2, #1\n"
-                   "b     4f\n"
-                   "2:\n"
-                   "beq   5f\n"
-                   "3:\n" TG_TAPS_TAP(TG_TAPS_STEP) "4:\n" TG_TAPS_TAP(
-                       TG_TAPS_STEP) "subs  r2, #1\n"
-                                     "bne   3b\n"
-                                     "5:\n"
-                                     "ldr   r2, [sp, #44]\n"
-                                     "cmp   r2, #0\n"
-                                     "blt   6f\n"
-                                     "mov   r12, #-1\n"
-                                     "str   r12, [sp, #44]\n" TG_TAPS_NEGATE "b     1b\n"
-                                     "6:\n"
-                                     "ldrd  r2, r3, [sp], #8\n" TG_TAPS_STORES "pop   {r4-r11, pc}\n");
+                   "ldr   r0, [sp, #48]\n" TG_TAPS_ZERO TG_TAPS_BOTH_SIGNS
+                   "ldrd  r2, r3, [sp], #8\n" TG_TAPS_STORES "pop   {r4-r11, pc}\n");
 }
 #pragma GCC diagnostic pop
 
