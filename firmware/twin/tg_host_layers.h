@@ -30,6 +30,7 @@ bool tg_core_dual_base3(const tg_dual_base3_t *p, int32_t together, const int8_t
 bool tg_core_two_bits(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
 bool tg_core_two_bits_base3(const tg_ternary_base3_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                             void *scratch);
+bool tg_core_fours(const tg_dense_fours_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
 bool tg_core_trits(const tg_conv2d_trits_t *p, const int8_t *in, int8_t *out);
 bool tg_core_steps(const tg_conv2d_steps_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
 bool tg_core_lists(const tg_conv2d_lists_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);

@@ -119,13 +119,13 @@ static inline void tg_ternary_finish(tg_ternary_t *t, int32_t in_zero_point, tg_
                                            .narrow = 1}};
 }
 
-/* The device's kernels take the zero point from each activation. */
-static inline void tg_ternary_finish_weighted(tg_ternary_t *t, const tg_weighted_t *layer)
+/* The same of a layer that has its own arrays; some kernels take the zero point from each activation. */
+static inline void tg_ternary_finish_weighted(tg_ternary_t *t, const tg_weighted_t *layer, int32_t of_sum)
 {
     const tg_requant_t *q = &layer->requant;
     const tg_trit_scale_t scale = {q->zero_point, q->act_min, q->act_max, 1};
     tg_ternary_weighted(t, layer);
-    tg_ternary_finish(t, layer->in_zero_point, scale, -layer->in_zero_point);
+    tg_ternary_finish(t, layer->in_zero_point, scale, of_sum);
 }
 
 #endif

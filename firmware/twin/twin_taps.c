@@ -37,7 +37,7 @@ bool tg_core_depthwise_two_bits(const tg_depthwise_ternary_t *p, const int8_t *i
                 to[tap] = (int8_t)((int32_t)((word >> (2 * (c % TG_TRITS_PER_WORD))) & 3u) - 1);
             }
         }
-        tg_ternary_finish_weighted(t, &p->layer);
+        tg_ternary_finish_weighted(t, &p->layer, -p->layer.in_zero_point);
     }
     return depthwise(t, w, in, out);
 }

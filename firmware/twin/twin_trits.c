@@ -179,7 +179,7 @@ bool tg_core_two_bits(const tg_conv2d_t *p, const int8_t *in, int8_t *out, int32
     tg_ternary_t *t = kept_convolution(p->layer.trits, p->layer.bias, &p->window, &fresh);
     if (fresh) {
         unpack_stream(t, p->layer.trits, 0, p->window.out_c);
-        tg_ternary_finish_weighted(t, &p->layer);
+        tg_ternary_finish_weighted(t, &p->layer, -p->layer.in_zero_point);
     }
     return convolution(t, &p->window, in, out, accumulators);
 }
@@ -201,9 +201,56 @@ bool tg_core_two_bits_base3(const tg_ternary_base3_t *p, const int8_t *in, int8_
             packed = decode_base3(packed, words, 2, scratch);
             unpack_stream(t, scratch, c, channels);
         }
-        tg_ternary_finish_weighted(t, &p->ternary.layer);
+        tg_ternary_finish_weighted(t, &p->ternary.layer, -p->ternary.layer.in_zero_point);
     }
     return convolution(t, w, in, out, accumulators);
+}
+
+/* --- indices of tables of four trits ---------------------------------------------------------------------------------- */
+
+/* Digits of base 3. Returns false for a number that has more than four. */
+static bool unpack_four(uint32_t code, int8_t *to)
+{
+    for (int32_t i = 0; i < 4; i++) {
+        to[i] = (int8_t)((int32_t)(code % 3u) - 1);
+        code /= 3u;
+    }
+    return code == 0u;
+}
+
+bool tg_core_fours(const tg_dense_fours_t *p, const int8_t *in, int8_t *out, int32_t *accumulators)
+{
+    const tg_window_t w = {.in_c = p->depth,
+                           .out_c = p->units,
+                           .in_h = 1,
+                           .in_w = 1,
+                           .out_h = 1,
+                           .out_w = 1,
+                           .kernel_h = 1,
+                           .kernel_w = 1,
+                           .stride_h = 1,
+                           .stride_w = 1,
+                           .dilation_h = 1,
+                           .dilation_w = 1};
+    bool fresh;
+    if (!worth(&w, p->layer.requant.narrow)) {
+        return false;
+    }
+    tg_ternary_t *t = kept_convolution(p->codes, p->layer.bias, &w, &fresh);
+    if (fresh) {
+        const uint8_t *codes = p->codes;
+        for (int32_t first = 0; first < p->units; first += p->piece) {
+            const int32_t units = tg_min(p->piece, p->units - first);
+            for (int32_t k = 0; k < p->depth; k += 4) {
+                for (int32_t i = 0; i < units; i++) {
+                    t->usable = unpack_four(codes[i], tg_ternary_row(t, first + i) + k) && t->usable;
+                }
+                codes += (units + 3) & ~3;
+            }
+        }
+        tg_ternary_finish_weighted(t, &p->layer, 0);
+    }
+    return convolution(t, &w, in, out, accumulators);
 }
 
 /* --- trits of lanes ------------------------------------------------------------------------------------------------ */

@@ -350,7 +350,7 @@ def _lists_cost(op: Conv2D, packed: SparseLists, source: int, core: CoreClass) -
 
 
 def _steps_cost(op: Conv2D, packed: StepLists, source: int, core: CoreClass) -> Cost:
-    """The cost over planes of bytes; source: pixels of the input. Rows that the next band reads, too, are moved there."""
+    """The cost over planes of bytes; source: pixels of the input. Rows that two bands read are moved."""
     rows, width, channels = op.out_shape
     bands = -(-rows // packed.band_rows)
     tiles = bands * packed.positions // POSITIONS_A_TILE
