@@ -208,7 +208,7 @@ def test_every_format_gives_the_oracles_bytes_on_every_core(
     ran = {layer.weight_format for case in cases for layer in case.bundle.manifest.layers} - {"none"}
     dual = {"dual2", "quad2"} if known in ("m4", "m55") else set()
     lanes = {"lanes2"} if known == "m55" else set()
-    assert ran == {"int8", "ternary2", "taps2", "sparse", "base3"} | dual | lanes
+    assert ran == {"int8", "ternary2", "taps2", "sparse", "base3"} | (dual or {"fours"}) | lanes
     for case, (scores, _), right in zip(cases, emulated.run(core, cases, tmp_path), expected, strict=True):
         assert np.array_equal(scores, right), case.bundle.path
 
@@ -304,7 +304,7 @@ def test_base_3_is_chosen_where_decoding_is_a_small_share(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("core", "formats", "below"),
     [
-        ("m0", ["int8", "base3", "sparse", "taps2", "ternary2"], []),
+        ("m0", ["int8", "base3", "fours", "sparse", "taps2", "ternary2"], []),
         ("m4", ["int8", "base3", "dual2", "quad2", "sparse", "taps2", "ternary2"], []),
         ("m55", ["int8", "base3", "dual2", "lanes2"], ["quad2", "sparse", "taps2", "ternary2"]),
     ],

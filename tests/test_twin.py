@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.bench.models import random_net
+from tests.support.every_format import in_every_format
 from tests.support.known_models import ternary_model
 from tests.support.random_graphs import sample_inputs
 from tests.support.tflite_builder import ModelBuilder
@@ -18,6 +19,7 @@ from tritguard.boards import CoreClass
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BuildError, ToolMissingError
 from tritguard.graph.formats.registry import WeightFormat
+from tritguard.graph.model import Weighted
 from tritguard.oracle import Oracle, oracle_available
 from tritguard.resources import firmware_dir
 from tritguard.twin import OpenTwin, Twin
@@ -129,7 +131,7 @@ def test_processors_without_vectors_give_the_same_bytes(bundle: Bundle, monkeypa
     plain = Twin(bundle)
     assert native._library._name != plain._library._name or platform.machine() != "x86_64"
     for ours, theirs in zip(native.run(x), plain.run(x), strict=True):
-        assert np.array_equal(ours, theirs)
+        assert ours is not None and theirs is not None and np.array_equal(ours, theirs)
 
 
 @pytest.mark.skipif(not oracle_available(), reason="the oracle has no wheel for this platform")
@@ -224,6 +226,61 @@ def test_changed_weights_are_those_of_the_next_run(core: CoreClass, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("core", ["m0", "m4", "m55"])
+def test_faulty_trits_are_those_of_the_devices_kernels(core: CoreClass, tmp_path: Path) -> None:
+    """Unpacked to int8, or left to the device's own kernel where they are no weights any more, in each format."""
+    ran = 0
+    for bundle in in_every_format(ternary_model(seed=3), core, tmp_path):
+        twin, x = OpenTwin(bundle, threads=1), sample_inputs(bundle.manifest.input.shape, 0, count=4)
+        rng, emission = np.random.default_rng(0), bundle.emission
+        for position, kernel in emission.kernels.items():
+            op = emission.graph.ops[position]
+            assert isinstance(op, Weighted)
+            memory = twin.weights[twin.symbol(op.index)]
+            clean = memory.copy()
+            for flips in (0, 1, 2, 8, 40):
+                memory[:] = clean
+                places = rng.integers(8 * len(clean), size=flips)
+                np.bitwise_xor.at(memory, places // 8, (1 << places % 8).astype(np.uint8))
+                if kernel.weights.is_defined(op, memory, clean):
+                    ours, sums = twin.run(x)
+                    twin._sizes.in_order = 1
+                    theirs, others = twin.run(x)
+                    twin._sizes.in_order = 0
+                    assert np.array_equal(ours, theirs)
+                    assert sums is not None and others is not None and np.array_equal(sums, others)
+                    ran += flips > 0
+            memory[:] = clean
+    assert ran > 20
+
+
+@pytest.mark.parametrize("core", ["m0", "m4"])
+@pytest.mark.parametrize("in_order", [False, True])
+def test_sparse_lists_run_over_bands_of_rows(core: CoreClass, in_order: bool, tmp_path: Path) -> None:
+    """Bands that read rows of the one before, or none of them, and more of them than rows of an image."""
+    rng = np.random.default_rng(0)
+    for i, (shape, kernel, stride, dilation, same) in enumerate(
+        (
+            ((21, 16, 4), (3, 3), (1, 1), (1, 1), True),
+            ((40, 30, 3), (5, 3), (2, 1), (1, 1), True),
+            ((23, 33, 2), (3, 2), (3, 2), (1, 1), False),
+            ((30, 17, 3), (3, 3), (1, 1), (4, 2), True),
+            ((19, 31, 5), (1, 1), (1, 1), (1, 1), True),
+            ((17, 40, 2), (2, 2), (3, 3), (1, 1), False),
+        )
+    ):
+        builder = ModelBuilder(shape, 0.5, 3)
+        trits = (rng.integers(-1, 2, (9, *kernel, shape[2])) * 127).astype(np.int8)
+        out = (9.0, -5)
+        tensor = builder.conv(builder.input, trits, [0.01], None, out, stride=stride, dilation=dilation, same=same)
+        content = builder.build(tensor)
+        bundle = write_bundle(content, tmp_path / str(i), name="net", core=core, formats={0: "sparse"})
+        x = sample_inputs(shape, i, count=3)
+        scores = Twin(bundle, threads=1, in_order=in_order).predict(x).scores
+        assert np.array_equal(scores, Oracle(content).predict(x).scores)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors have no such vectors")
 @pytest.mark.parametrize("processor", ["x86-64", "haswell", "skylake-avx512", "icelake-server", "alderlake"])
 def test_the_twin_compiles_for_processors_that_are_not_here(processor: str, tmp_path: Path) -> None:
@@ -232,4 +289,5 @@ def test_the_twin_compiles_for_processors_that_are_not_here(processor: str, tmp_
     flags = ["-std=c11", "-O1", f"-march={processor}", "-fwrapv", "-include", "twin.h", "-c"]
     names = ("tg_conv2d", "tg_conv2d_lanes", "tg_dense", "tg_depthwise_lanes", "tg_elementwise", "tg_planes", "tg_pool")
     sources = [str(folders[0] / f"{name}.c") for name in names]
+    sources += [str(file) for file in folders[1].glob("*.c") if file.name != "twin_several.c"]
     subprocess.run(["cc", *flags, *(f"-I{folder}" for folder in folders), *sources], cwd=tmp_path, check=True)

@@ -4,6 +4,7 @@
 #define TG_DUAL_BASE3_H
 
 #include "tg_base3.h"
+#include "tg_core.h"
 #include "tg_fixed.h"
 #include "tg_kernels.h"
 

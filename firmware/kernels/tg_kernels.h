@@ -249,6 +249,17 @@ typedef struct {
 void tg_depthwise_ternary(const tg_depthwise_ternary_t *p, const int8_t *in, int8_t *out,
                           int32_t *accumulators);
 
+/* A ternary dense layer over one vector by tables (tg_dense_fours.c). codes: [pieces][ceil(depth / 4)][piece], the last piece's
+ * units rounded up to a multiple of four, as piece is one. The bias holds minus zero point times the sum of weights. */
+typedef struct {
+    int32_t depth, units, piece;
+    const uint8_t *codes;
+    tg_weighted_t layer;
+} tg_dense_fours_t;
+
+void tg_dense_fours(const tg_dense_fours_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
+                    void *scratch);
+
 /* A convolution with sparse lists (tg_lists.h). scratch: see tg_conv2d_lists.c. */
 typedef struct {
     tg_window_t window;

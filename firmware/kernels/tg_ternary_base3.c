@@ -1,4 +1,5 @@
 #include "tg_base3.h"
+#include "tg_core.h"
 #include "tg_fixed.h"
 #include "tg_kernels.h"
 
@@ -9,6 +10,11 @@ static const uint8_t bytes[TG_BASE3_VALUES] = TG_BASE3_BYTES(2);
 void tg_ternary_base3(const tg_ternary_base3_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                       void *scratch)
 {
+#ifdef TG_CORE_HAS_CONVOLUTION /* the host has its own way for some layers */
+    if (tg_core_two_bits_base3(p, in, out, accumulators, scratch)) {
+        return;
+    }
+#endif
     const int32_t channels = p->ternary.window.out_c;
     const uint32_t *packed = p->packed;
     tg_conv2d_t group = p->ternary;

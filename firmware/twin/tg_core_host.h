@@ -286,9 +286,7 @@ TG_CORE void tg_core_quad(const tg_lane_t *vector, const tg_lane_t *end, const i
 
 #ifdef TG_CORE_HAS_CONVOLUTION
 #include "tg_host_add.h"
-#include "tg_host_convolution.h"
-#include "tg_host_depthwise_wide.h"
-#include "tg_host_lanes.h"
+#include "tg_host_layers.h"
 #else
 #include "tg_host_depthwise.h"
 #endif

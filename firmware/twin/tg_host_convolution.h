@@ -10,9 +10,7 @@
 
 #include "tg_host_wide.h"
 
-#define TG_PIXELS 8        /* outputs that are computed together */
-#define TG_VECTORS_WORTH 4 /* inferences for which a dense layer's weights are packed */
-#define TG_SLACK 64        /* bytes behind an image that a last word may read */
+#define TG_PIXELS 8 /* outputs that are computed together */
 
 typedef struct {
     int32_t runs, run, words; /* a run's bytes and words */
@@ -99,9 +97,21 @@ static inline void tg_wide_pack_groups(const int8_t *from, int32_t pairs, int32_
     }
 }
 
-/* The scales of all blocks, then their weights. */
+/* The same of weights whose channels are rows, `from` in a channel's. */
+static inline uint32_t tg_wide_row_weights(const int8_t *from, int32_t count)
+{
+    uint32_t word = 0;
+    if (count >= 4) {
+        (void)memcpy(&word, from, sizeof word);
+    } else {
+        (void)memcpy(&word, from, (size_t)count);
+    }
+    return word;
+}
+
+/* The scales of all blocks, then their weights. A channel's weights are rows of `row` bytes, or 0: they lie interleaved. */
 static inline const tg_wide_scale_t *tg_wide_packed(const tg_window_t *w, const tg_weighted_t *layer,
-                                                    tg_wide_runs_t runs)
+                                                    int32_t row, tg_wide_runs_t runs)
 {
     const int32_t blocks = (w->out_c + TG_WIDE - 1) / TG_WIDE;
     const int32_t words = runs.runs * runs.words;
@@ -120,7 +130,18 @@ static inline const tg_wide_scale_t *tg_wide_packed(const tg_window_t *w, const 
         if (channels < TG_WIDE) {
             (void)memset(to, 0, (size_t)words * sizeof *packed);
         }
-        if ((runs.run % 4) == 0) {
+        if (row != 0) {
+            const int8_t *from = layer->weights + ((ptrdiff_t)first * row);
+            for (int32_t k = 0; k < (runs.runs * runs.run); k += runs.run) {
+                for (int32_t word = 0; word < runs.run; word += 4) {
+                    for (int32_t lane = 0; lane < channels; lane++) {
+                        to[lane] =
+                            tg_wide_row_weights(from + ((ptrdiff_t)lane * row) + k + word, runs.run - word);
+                    }
+                    to += TG_WIDE;
+                }
+            }
+        } else if ((runs.run % 4) == 0) {
             tg_wide_pack_groups(layer->weights + ((ptrdiff_t)first * positions), (channels + 1) / 2, words,
                                 to);
         } else {
@@ -207,12 +228,14 @@ __attribute__((always_inline)) static inline void tg_wide_pixels(const tg_wide_r
 
 /* All channels of some neighbouring outputs. */
 __attribute__((always_inline)) static inline void tg_wide_tile(const tg_wide_row_t *row, const uint8_t *x,
-                                                               tg_wide_sink_t sink, const int32_t pixels,
-                                                               const int32_t most)
+                                                               tg_wide_sink_t sink, int32_t first,
+                                                               const int32_t pixels, const int32_t most)
 {
     const int32_t blocks = (row->channels + TG_WIDE - 1) / TG_WIDE;
     int32_t block = 0;
-    for (; (block + most) <= blocks; block += most) {
+    x += (ptrdiff_t)first * row->step;
+    sink = tg_wide_at(sink, (ptrdiff_t)first * row->channels);
+    for (; (most > 1) && ((block + most) <= blocks); block += most) {
         tg_wide_pixels(row, block, x, sink, pixels, most);
     }
     for (; block < blocks; block++) {
@@ -220,41 +243,31 @@ __attribute__((always_inline)) static inline void tg_wide_tile(const tg_wide_row
     }
 }
 
-/* A row's last tile begins early where it is too short, as outputs may be computed twice. */
-static inline void tg_wide_row(const tg_wide_row_t *row, const uint8_t *x, tg_wide_sink_t sink, int32_t count)
+/* A row's last tile begins early where it is too short, as outputs may be computed twice. Each kind of tile has one place here,
+ * since compiling it takes most of the time of this file. */
+static inline void tg_wide_outputs(const tg_wide_row_t *row, const uint8_t *x, tg_wide_sink_t sink,
+                                   int32_t count)
 {
     int32_t i = 0;
-    for (; (i + TG_PIXELS) <= count; i += TG_PIXELS) {
-        tg_wide_tile(row, x + ((ptrdiff_t)i * row->step), tg_wide_at(sink, (ptrdiff_t)i * row->channels),
-                     TG_PIXELS, 2);
+    for (; (count >= TG_PIXELS) && ((count - i) > 4); i += TG_PIXELS) {
+        tg_wide_tile(row, x, sink, tg_min(i, count - TG_PIXELS), TG_PIXELS, 2);
     }
-    const int32_t left = count - i;
-    if ((left > 4) && (count >= TG_PIXELS)) {
-        i = count - TG_PIXELS;
-        tg_wide_tile(row, x + ((ptrdiff_t)i * row->step), tg_wide_at(sink, (ptrdiff_t)i * row->channels),
-                     TG_PIXELS, 2);
-        return;
-    }
-    while ((i < count) && (count >= 4)) {
-        i = tg_min(i, count - 4);
-        tg_wide_tile(row, x + ((ptrdiff_t)i * row->step), tg_wide_at(sink, (ptrdiff_t)i * row->channels), 4,
-                     2);
-        i += 4;
+    for (; (count >= 4) && (i < count); i += 4) {
+        tg_wide_tile(row, x, sink, tg_min(i, count - 4), 4, 2);
     }
     for (; i < count; i++) {
-        tg_wide_tile(row, x + ((ptrdiff_t)i * row->step), tg_wide_at(sink, (ptrdiff_t)i * row->channels), 1,
-                     4);
+        tg_wide_tile(row, x, sink, i, 1, 4);
     }
 }
 
-TG_CORE bool tg_core_convolution(const tg_window_t *w, const tg_weighted_t *layer, const int8_t *in,
-                                 int8_t *out, int32_t *accumulators)
+static inline bool tg_wide_convolution(const tg_window_t *w, const tg_weighted_t *layer, int32_t row,
+                                       const int8_t *in, int8_t *out, int32_t *accumulators)
 {
     if ((layer->requant.narrow == 0) || (twin_inferences() == 0u)) {
         return false;
     }
     const tg_wide_runs_t runs = tg_wide_runs(w);
-    const tg_wide_scale_t *scales = tg_wide_packed(w, layer, runs);
+    const tg_wide_scale_t *scales = tg_wide_packed(w, layer, row, runs);
     const int32_t blocks = (w->out_c + TG_WIDE - 1) / TG_WIDE;
     const tg_wide_axis_t rows =
         tg_wide_axis(w->out_h, w->in_h, w->pad_top, w->kernel_h, w->stride_h, w->dilation_h);
@@ -271,7 +284,7 @@ TG_CORE bool tg_core_convolution(const tg_window_t *w, const tg_weighted_t *laye
     for (int32_t run = 0; run < runs.runs; run++) {
         at[run] = ((run / across) * w->dilation_h * pitch) + ((run % across) * w->dilation_w * w->in_c);
     }
-    const tg_wide_row_t row = {.limits = tg_wide_limits(&layer->requant),
+    const tg_wide_row_t all = {.limits = tg_wide_limits(&layer->requant),
                                .scale = scales,
                                .weights = (const int8_t *)(const void *)(scales + blocks),
                                .at = at,
@@ -282,30 +295,11 @@ TG_CORE bool tg_core_convolution(const tg_window_t *w, const tg_weighted_t *laye
         (w->stride_h * columns.all) == (w->stride_w * w->out_w); /* rows go on in the next one */
     const int32_t count = joined ? (w->out_h * w->out_w) : w->out_w;
     for (int32_t y = 0; y < (joined ? 1 : w->out_h); y++) {
-        tg_wide_row(&row, image + ((ptrdiff_t)y * w->stride_h * pitch),
-                    tg_wide_at((tg_wide_sink_t){out, accumulators}, (ptrdiff_t)y * w->out_w * w->out_c),
-                    count);
+        tg_wide_outputs(&all, image + ((ptrdiff_t)y * w->stride_h * pitch),
+                        tg_wide_at((tg_wide_sink_t){out, accumulators}, (ptrdiff_t)y * w->out_w * w->out_c),
+                        count);
     }
     return true;
-}
-
-/* Packing pays from the second vector on. */
-TG_CORE bool tg_core_dense(const tg_dense_t *p, const int8_t *in, int8_t *out, int32_t *accumulators)
-{
-    const tg_window_t w = {.in_c = p->depth,
-                           .out_c = p->units,
-                           .in_h = 1,
-                           .in_w = 1,
-                           .out_h = 1,
-                           .out_w = 1,
-                           .kernel_h = 1,
-                           .kernel_w = 1,
-                           .stride_h = 1,
-                           .stride_w = 1,
-                           .dilation_h = 1,
-                           .dilation_w = 1};
-    return (twin_inferences() >= TG_VECTORS_WORTH) &&
-           tg_core_convolution(&w, &p->layer, in, out, accumulators);
 }
 
 #endif

@@ -8,7 +8,7 @@
 #ifndef TG_HOST_DEPTHWISE_WIDE_H
 #define TG_HOST_DEPTHWISE_WIDE_H
 
-#include "tg_host_convolution.h"
+#include "tg_host_wide.h"
 
 typedef uint32_t tg_wide_bits_t __attribute__((vector_size(TG_WIDE * 4)));
 
@@ -95,7 +95,7 @@ tg_wide_depthwise_row(const tg_depthwise_t *p, const tg_wide_t *words, int32_t a
     }
 }
 
-TG_CORE bool tg_core_depthwise(const tg_depthwise_t *p, const int8_t *in, int8_t *out)
+static inline bool tg_wide_depthwise(const tg_depthwise_t *p, const int8_t *in, int8_t *out)
 {
     if ((p->layer.requant.narrow == 0) || (p->depth_multiplier != 1) || (twin_inferences() == 0u)) {
         return false;

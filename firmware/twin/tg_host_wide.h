@@ -24,6 +24,8 @@
 #define TG_WIDE_VNNI "%{vex%} vpdpbusd"
 #endif
 
+#define TG_SLACK 64 /* bytes behind an image that a last word may read */
+
 #define TG_SIGN 0x80u /* x ^ TG_SIGN is x + 128 as an unsigned byte */
 
 typedef int32_t tg_wide_t __attribute__((vector_size(TG_WIDE * 4)));
@@ -195,6 +197,30 @@ static inline void tg_wide_image(tg_wide_axis_t rows, tg_wide_axis_t columns, in
         (void)memset(image, padding, (size_t)(right * channels));
         image += right * channels;
     }
+}
+
+/* A depthwise layer of one output channel for each input channel, in the order of pixels. */
+static inline tg_depthwise_t tg_wide_depthwise_of(const tg_window_t *w, tg_weighted_t layer)
+{
+    return (tg_depthwise_t){.rows = {.in_step = w->in_w * w->in_c,
+                                     .out_step = w->out_w * w->in_c,
+                                     .in = w->in_h,
+                                     .out = w->out_h,
+                                     .kernel = w->kernel_h,
+                                     .stride = w->stride_h,
+                                     .dilation = w->dilation_h,
+                                     .pad = w->pad_top},
+                            .columns = {.in_step = w->in_c,
+                                        .out_step = w->in_c,
+                                        .in = w->in_w,
+                                        .out = w->out_w,
+                                        .kernel = w->kernel_w,
+                                        .stride = w->stride_w,
+                                        .dilation = w->dilation_w,
+                                        .pad = w->pad_left},
+                            .channels = w->in_c,
+                            .depth_multiplier = 1,
+                            .layer = layer};
 }
 
 #endif

@@ -20,8 +20,8 @@
 void *twin_scratch(size_t bytes);
 #define TG_SCRATCH(offset, bytes) twin_scratch((size_t)(bytes)*TG_TILE)
 
-/* Memory that stays until twin_release, known by a layer's arrays; *fresh says whether it is new, and so not yet
- * written. */
+/* Memory that stays until twin_end or, where weights are fixed, as long as the thread. It is known by a layer's arrays; *fresh
+ * says whether it is new, and so not yet written. */
 typedef struct {
     const void *of[3];
 } twin_key_t;
@@ -31,14 +31,19 @@ void *twin_kept(twin_key_t key, size_t bytes, bool *fresh);
  * not for those. */
 size_t twin_inferences(void);
 
-/* Give back the memory of this thread, and say what twin_inferences returns from now on. */
-void twin_release(size_t inferences);
+/* Whether weights that a layer packs now are used in so many inferences: in those of twin_run, or of all to come where nobody
+ * changes them. Never in the device's order. */
+bool twin_worth(size_t inferences);
 
-/* What one inference takes: bytes of all its inputs, bytes of all its outputs, and accumulators; and whether layers read and
- * write in the device's order, which shows where an output lies wrongly over an input. */
+/* What one inference takes: bytes of all its inputs, bytes of all its outputs, and accumulators; whether layers read and
+ * write in the device's order, which shows where an output lies wrongly over an input; and whether nobody changes weights. */
 typedef struct {
-    size_t input, output, logits, in_order;
+    size_t input, output, logits, in_order, fixed;
 } twin_sizes_t;
+
+/* Before and after the inferences of twin_run: give back memory of this thread. */
+void twin_begin(const twin_sizes_t *sizes, size_t inferences);
+void twin_end(const twin_sizes_t *sizes);
 
 /* Run count streams of so many frames, one after the other; logits may be NULL. A model without state has one frame. */
 void twin_run(size_t count, size_t frames, const twin_sizes_t *sizes, const int8_t *input, int8_t *output,

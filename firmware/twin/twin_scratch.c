@@ -1,5 +1,6 @@
 #include "twin.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +16,10 @@ typedef struct kept {
 static _Thread_local void *scratch;
 static _Thread_local size_t scratch_bytes;
 static _Thread_local kept_t *kept;
+static pthread_key_t at_exit; /* the same list, freed when the thread ends */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
 static _Thread_local size_t inferences;
+static _Thread_local bool fixed;
 
 static void *aligned(size_t bytes)
 {
@@ -33,20 +37,61 @@ static void release_scratch(void)
     scratch_bytes = 0;
 }
 
-void twin_release(size_t following)
+static void free_list(void *list)
+{
+    while (list != NULL) {
+        kept_t *next = ((kept_t *)list)->next;
+        free(list);
+        list = next;
+    }
+}
+
+static void make_key(void)
+{
+    if (pthread_key_create(&at_exit, free_list) != 0) {
+        abort();
+    }
+}
+
+static void keep(kept_t *list)
+{
+    (void)pthread_once(&once, make_key);
+    if (pthread_setspecific(at_exit, list) != 0) {
+        abort();
+    }
+    kept = list;
+}
+
+static void release(const twin_sizes_t *sizes)
 {
     release_scratch();
-    while (kept != NULL) {
-        kept_t *next = kept->next;
-        free(kept);
-        kept = next;
+    if ((kept != NULL) && (sizes->fixed == 0u)) {
+        free_list(kept);
+        keep(NULL);
     }
-    inferences = following;
+}
+
+void twin_begin(const twin_sizes_t *sizes, size_t following)
+{
+    release(sizes);
+    inferences = (sizes->in_order != 0u) ? 0u : following;
+    fixed = (sizes->fixed != 0u);
+}
+
+void twin_end(const twin_sizes_t *sizes)
+{
+    release(sizes);
+    inferences = 0;
 }
 
 size_t twin_inferences(void)
 {
     return inferences;
+}
+
+bool twin_worth(size_t least)
+{
+    return (inferences > 0u) && (fixed || (inferences >= least));
 }
 
 void *twin_scratch(size_t bytes)
@@ -71,7 +116,7 @@ void *twin_kept(twin_key_t key, size_t bytes, bool *fresh)
     made->next = kept;
     made->key = key;
     made->bytes = bytes;
-    kept = made;
+    keep(made);
     *fresh = true;
     return (char *)made + CACHE_LINE;
 }

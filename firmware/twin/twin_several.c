@@ -29,7 +29,7 @@ static void run_one(const int8_t *input, int8_t *output, int32_t *logits)
 void twin_run(size_t count, size_t frames, const twin_sizes_t *sizes, const int8_t *input, int8_t *output,
               int32_t *logits)
 {
-    twin_release((sizes->in_order != 0u) ? 0u : (count * frames));
+    twin_begin(sizes, count * frames);
     for (size_t i = 0; i < (count * frames); i++) {
         if ((i % frames) == 0u) {
             tg_model_reset();
@@ -37,5 +37,5 @@ void twin_run(size_t count, size_t frames, const twin_sizes_t *sizes, const int8
         run_one(input + (i * sizes->input), output + (i * sizes->output),
                 (logits == NULL) ? NULL : (logits + (i * sizes->logits)));
     }
-    twin_release(0);
+    twin_end(sizes);
 }

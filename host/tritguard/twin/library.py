@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from math import prod
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from typing_extensions import override
@@ -22,13 +24,15 @@ _OPTIONS = ("-std=c11", "-O3", "-march=native", "-fwrapv", "-include", "twin.h")
 _CHUNKS = (16, 64)  # inferences a thread takes at once, at least and at most; packing weights is shared among them
 # Of these, a library has the one that its model needs.
 _ONE, _SEVERAL = "twin_one.c", "twin_several.c"
+_LAYER = re.compile(rb"^bool (tg_core_\w+)\(", re.MULTILINE)
+_CALL = re.compile(rb"\btg_core_\w+")
 
 
 class _Sizes(ctypes.Structure):
     """twin_sizes_t of `twin.h`."""
 
     _fields_ = (("input", ctypes.c_size_t), ("output", ctypes.c_size_t), ("logits", ctypes.c_size_t),
-                ("in_order", ctypes.c_size_t))  # fmt: skip
+                ("in_order", ctypes.c_size_t), ("fixed", ctypes.c_size_t))  # fmt: skip
 
 
 class Twin(Predictor):
@@ -46,6 +50,10 @@ class Twin(Predictor):
         BadInputError: see `trusted_sources`.
     """
 
+    _fixed: ClassVar[bool] = (
+        True  # whether nobody changes the library's weights, so that threads may keep what they unpack
+    )
+
     def __init__(self, bundle: Bundle, threads: int | None = None, *, in_order: bool = False) -> None:
         self.bundle = bundle
         self.threads = threads or os.cpu_count() or 1
@@ -56,7 +64,7 @@ class Twin(Predictor):
         self._streams = bundle.manifest.state_bytes > 0
         inputs = prod(bundle.manifest.input_shape) * bundle.manifest.input_dtype.itemsize
         outputs = bundle.manifest.output_bytes
-        self._sizes = _Sizes(inputs, outputs, 0 if logits is None else len(logits.scale), in_order)
+        self._sizes = _Sizes(inputs, outputs, 0 if logits is None else len(logits.scale), in_order, self._fixed)
 
     def _load(self, library: Path) -> ctypes.CDLL:
         return ctypes.CDLL(str(library))
@@ -123,8 +131,27 @@ class Twin(Predictor):
 
 def _library(bundle: Bundle) -> Path:
     sources = trusted_sources(bundle)
-    sources |= {file.name: file.read_bytes() for file in (firmware_dir() / "twin").iterdir()}
+    own = {file.name: file.read_bytes() for file in (firmware_dir() / "twin").iterdir()}
+    sources |= own
     several = bool(bundle.manifest.further_inputs or bundle.manifest.further_outputs)
     del sources[_ONE if several else _SEVERAL]
-    common = {file.name for file in (firmware_dir() / "kernels").glob("*.c")} | {_ONE, "twin_scratch.c"}
+    common = {file.name for file in (firmware_dir() / "kernels").glob("*.c")} | (own.keys() - {_SEVERAL})
+    sources = _called(sources)
     return build_library("the twin", _OPTIONS, sources, cache="twin", common=common)
+
+
+def _called(sources: dict[str, bytes]) -> dict[str, bytes]:
+    """The sources without those of the host's own layers (tg_host_layers.h) that no other one calls."""
+    layers = {name: set(_LAYER.findall(content)) for name, content in sources.items() if name.endswith(".c")}
+    while True:
+        calls = {
+            call
+            for name, made in layers.items()
+            if name in sources
+            for call in _CALL.findall(sources[name])
+            if call not in made
+        }
+        idle = {name for name, made in layers.items() if name in sources and made and not made & calls}
+        if not idle:
+            return sources
+        sources = {name: content for name, content in sources.items() if name not in idle}

@@ -32,6 +32,8 @@ class OpenTwin(Twin):
         ToolMissingError: the system does not let a program change its constants.
     """
 
+    _fixed = False
+
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         self.arrays: tuple[WeightArray, ...] = ()
         self.weights: dict[str, NDArray[np.uint8]] = {}

@@ -350,14 +350,16 @@ def _lists_cost(op: Conv2D, packed: SparseLists, source: int, core: CoreClass) -
 
 
 def _steps_cost(op: Conv2D, packed: StepLists, source: int, core: CoreClass) -> Cost:
-    """The cost over planes of bytes; source: pixels of the input."""
+    """The cost over planes of bytes; source: pixels of the input. Rows that two bands read are moved."""
     rows, width, channels = op.out_shape
     bands = -(-rows // packed.band_rows)
     tiles = bands * packed.positions // POSITIONS_A_TILE
-    overlap = bands * packed.band_input_rows / (rows * op.window.stride[0])
+    stride = packed.band_rows * op.window.stride[0]
+    moves = packed.band_input_rows > stride
+    gathered = source * op.weights.shape[-1] * (1 if moves else packed.band_input_rows / stride)
     return Cost.of(
-        (packed.steps * tiles, *((6, 9) if core == "m55" else (16, 18))), (channels * tiles, 65, 100),
+        (packed.steps * tiles, *((6, 9) if core == "m55" else (15, 17.5))), (channels * tiles, 70, 105),
         (channels * rows, 9, 14),
         (channels * bands, 60, 90), (channels * rows * width, 11, 14),
-        (source * op.weights.shape[-1] * overlap, 5.5, 9), (bands * packed.scratch_bytes, 0.4, 0.5),
+        (gathered, 6, 10), (bands * packed.scratch_bytes, *((0.9, 1.4) if moves else (0.4, 0.5))),
     )  # fmt: skip
