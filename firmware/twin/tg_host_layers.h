@@ -9,6 +9,23 @@
 
 #include <stdbool.h>
 
+/* A dense layer as a convolution of one pixel. */
+static inline tg_window_t tg_dense_window(int32_t depth, int32_t units)
+{
+    return (tg_window_t){.in_c = depth,
+                         .out_c = units,
+                         .in_h = 1,
+                         .in_w = 1,
+                         .out_h = 1,
+                         .out_w = 1,
+                         .kernel_h = 1,
+                         .kernel_w = 1,
+                         .stride_h = 1,
+                         .stride_w = 1,
+                         .dilation_h = 1,
+                         .dilation_w = 1};
+}
+
 bool tg_core_convolution(const tg_window_t *w, const tg_weighted_t *layer, const int8_t *in, int8_t *out,
                          int32_t *accumulators);
 bool tg_core_dense(const tg_dense_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);

@@ -20,18 +20,7 @@ bool tg_core_convolution_rows(const tg_window_t *w, const tg_weighted_t *layer, 
 
 bool tg_core_dense(const tg_dense_t *p, const int8_t *in, int8_t *out, int32_t *accumulators)
 {
-    const tg_window_t w = {.in_c = p->depth,
-                           .out_c = p->units,
-                           .in_h = 1,
-                           .in_w = 1,
-                           .out_h = 1,
-                           .out_w = 1,
-                           .kernel_h = 1,
-                           .kernel_w = 1,
-                           .stride_h = 1,
-                           .stride_w = 1,
-                           .dilation_h = 1,
-                           .dilation_w = 1};
+    const tg_window_t w = tg_dense_window(p->depth, p->units);
     return twin_worth(VECTORS_WORTH) && tg_core_convolution(&w, &p->layer, in, out, accumulators);
 }
 #endif

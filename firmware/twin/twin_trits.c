@@ -220,18 +220,7 @@ static bool unpack_four(uint32_t code, int8_t *to)
 
 bool tg_core_fours(const tg_dense_fours_t *p, const int8_t *in, int8_t *out, int32_t *accumulators)
 {
-    const tg_window_t w = {.in_c = p->depth,
-                           .out_c = p->units,
-                           .in_h = 1,
-                           .in_w = 1,
-                           .out_h = 1,
-                           .out_w = 1,
-                           .kernel_h = 1,
-                           .kernel_w = 1,
-                           .stride_h = 1,
-                           .stride_w = 1,
-                           .dilation_h = 1,
-                           .dilation_w = 1};
+    const tg_window_t w = tg_dense_window(p->depth, p->units);
     bool fresh;
     if (!worth(&w, p->layer.requant.narrow)) {
         return false;
@@ -374,8 +363,8 @@ static const uint8_t *count_list(const places_t *places, const uint8_t *list, bo
 }
 
 /* planes: as in find_places. */
-static bool unpack_lists(tg_ternary_t *t, const tg_window_t *w, const uint8_t *list, bool counted,
-                         int32_t pitch, int32_t elements, int32_t unit)
+static bool read_lists(tg_ternary_t *t, const tg_window_t *w, const uint8_t *list, bool counted,
+                       int32_t pitch, int32_t elements, int32_t unit)
 {
     const int32_t all = w->in_c * w->stride_h * w->stride_w * elements;
     places_t places = {.count = (all / unit) + 1};
@@ -393,6 +382,17 @@ static bool unpack_lists(tg_ternary_t *t, const tg_window_t *w, const uint8_t *l
     return fits;
 }
 
+/* The layer of all lists; `of_sum` as in tg_ternary_finish. */
+static void unpack_lists(tg_ternary_t *t, const tg_trit_channel_t *channels, int32_t in_zero_point,
+                         tg_trit_scale_t scale, int32_t of_sum, bool read)
+{
+    tg_ternary_channels(t, channels, t->channels);
+    t->usable = read;
+    if (read) {
+        tg_ternary_finish(t, in_zero_point, scale, of_sum);
+    }
+}
+
 bool tg_core_steps(const tg_conv2d_steps_t *p, const int8_t *in, int8_t *out, int32_t *accumulators)
 {
     bool fresh;
@@ -401,11 +401,8 @@ bool tg_core_steps(const tg_conv2d_steps_t *p, const int8_t *in, int8_t *out, in
     }
     tg_ternary_t *t = kept_convolution(p->lists, p->channels, &p->window, &fresh);
     if (fresh) {
-        tg_ternary_channels(t, p->channels, p->window.out_c);
-        t->usable = unpack_lists(t, &p->window, p->lists, false, p->pitch, p->plane_bytes, p->unit_bytes);
-        if (t->usable) {
-            tg_ternary_finish(t, p->in_zero_point, p->scale, 0);
-        }
+        const bool read = read_lists(t, &p->window, p->lists, false, p->pitch, p->plane_bytes, p->unit_bytes);
+        unpack_lists(t, p->channels, p->in_zero_point, p->scale, 0, read);
     }
     return convolution(t, &p->window, in, out, accumulators);
 }
@@ -419,11 +416,9 @@ bool tg_core_lists(const tg_conv2d_lists_t *p, const int8_t *in, int8_t *out, in
     }
     tg_ternary_t *t = kept_convolution(p->lists, p->channels, &p->window, &fresh);
     if (fresh) {
-        tg_ternary_channels(t, p->channels, p->window.out_c);
-        t->usable = unpack_lists(t, &p->window, p->lists, true, p->pitch, p->plane_words, p->unit_bytes / 4);
-        if (t->usable) {
-            tg_ternary_finish(t, p->in_zero_point, p->scale, 128);
-        }
+        const bool read =
+            read_lists(t, &p->window, p->lists, true, p->pitch, p->plane_words, p->unit_bytes / 4);
+        unpack_lists(t, p->channels, p->in_zero_point, p->scale, 128, read);
     }
     return convolution(t, &p->window, in, out, accumulators);
 }
