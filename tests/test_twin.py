@@ -49,6 +49,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "tritguard" / "twin"
 
 
+@pytest.mark.slow
 def test_the_compiler_may_have_options(small: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.zeros((3, *small.manifest.input.shape), dtype=np.int8)
     plain = Twin(small).predict(x).scores
@@ -65,6 +66,7 @@ def test_a_library_is_compiled_once(small: Bundle, cache: Path) -> None:
     assert [file.stat().st_mtime_ns for file in cache.iterdir()] == [built]
 
 
+@pytest.mark.slow
 def test_a_library_cut_short_is_compiled_again(small: Bundle, cache: Path) -> None:
     Twin(small)
     for keep in (0, 100, 9000):
@@ -77,6 +79,7 @@ def test_a_library_cut_short_is_compiled_again(small: Bundle, cache: Path) -> No
         assert library.stat().st_size == len(whole)
 
 
+@pytest.mark.slow
 def test_kernels_are_compiled_once_for_all_models(small: Bundle, cache: Path, tmp_path: Path) -> None:
     objects = cache.parent / "objects"
     x = np.zeros((3, *small.manifest.input.shape), dtype=np.int8)
@@ -94,6 +97,7 @@ def test_kernels_are_compiled_once_for_all_models(small: Bundle, cache: Path, tm
     assert made.keys() == set(objects.iterdir()) and cut.stat().st_size > 100
 
 
+@pytest.mark.slow
 def test_a_changed_header_is_another_kernel(small: Bundle, cache: Path) -> None:
     objects = cache.parent / "objects"
     Twin(small)
