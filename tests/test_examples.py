@@ -87,7 +87,7 @@ def test_an_example_is_what_the_readme_says(name: str, count: str, total: str, d
     golden = converted(folder / "model.tflite", tmp_path / "golden")
     assert right(golden, x, y) == int(count.replace(",", ""))
 
-    np.savez(tmp_path / "some.npz", x=x[:200:10])  # other inputs than its .tflite was made with: nearly the same answers
+    np.savez(tmp_path / "some.npz", x=x[:200:10])  # other inputs than its .tflite was made with: nearly alike
     again = converted(folder / "model.keras", tmp_path / "again", "--calibration", str(tmp_path / "some.npz"))
     some = slice(min(len(x), 500))
     assert abs(right(again, x[some], y[some]) - right(golden, x[some], y[some])) <= 0.02 * len(x[some])
