@@ -10,10 +10,12 @@ from tests import emulated
 from tests.support.differences import differences, differences_on_core
 from tests.support.kinds import KINDS, models_of_kind
 from tritguard.boards import CoreClass
+from tritguard.graph.formats import int8_depthwise
 from tritguard.oracle import oracle_available
 
 pytestmark = pytest.mark.skipif(not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform")
 
+DEPTHWISE = ("depthwise", "line", "few outputs", "dilated")
 ONE_OF_EACH = st.tuples(*(models_of_kind(kind) for kind in KINDS), *(models_of_kind(kind) for kind in KINDS))
 
 
@@ -29,9 +31,23 @@ def test_every_kind_gives_the_oracles_bytes_on_a_core(
     assert differences_on_core(core, list(contents), seed) == []
 
 
+@pytest.mark.parametrize("core", emulated.EVERY, ids=lambda core: core.core)
+@settings(
+    max_examples=1, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+)
+@given(contents=st.tuples(*(models_of_kind(kind) for kind in DEPTHWISE * 2)), seed=st.integers(0, 2**31))
+def test_depthwise_layers_over_planes_give_the_oracles_bytes_on_a_core(
+    core: emulated.Core, contents: tuple[bytes, ...], seed: int
+) -> None:
+    """Whatever the cost model would choose for layers as small as these."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(int8_depthwise, "depthwise_channels", lambda site, op: [])
+        assert differences_on_core(core, list(contents), seed) == []
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
-@given(data=st.data(), core=st.sampled_from(["m4", "m55", "m0"]), seed=st.integers(0, 2**31))
+@given(data=st.data(), core=st.sampled_from(["m4", "m55", "m3", "m0"]), seed=st.integers(0, 2**31))
 def test_every_kind_gives_the_oracles_bytes_on_the_twin(
     kind: str, data: st.DataObject, core: CoreClass, seed: int
 ) -> None:

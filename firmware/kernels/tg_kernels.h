@@ -17,7 +17,7 @@
  * and tests/test_memory.py runs each kernel at its limit):
  *   - Element by element (tg_add, tg_requantize, tg_lookup, the last pass of tg_softmax and tg_log_softmax, tg_mean
  *     by channel): in rising order; an element is read before it is written.
- *   - Windows by pixels (tg_conv2d_ternary, tg_depthwise_ternary, tg_depthwise_lanes, pools): output pixels in rows from the top.
+ *   - Windows by pixels (tg_conv2d_ternary, tg_depthwise_ternary, tg_depthwise_lanes, _channels, pools): output pixels in rows from the top.
  *     A pixel's input may be read until its last channel is written; after that nothing before the next one's
  *     window is read.
  *   - Windows by tiles (other convolutions; bands of rows over planes are tiles too): tiles of such pixels,
@@ -225,6 +225,16 @@ void tg_conv2d_lanes(const tg_by_lanes_t *p, const int8_t *in, int8_t *out, int3
                      void *scratch);
 void tg_depthwise_lanes(const tg_by_lanes_t *p, const int8_t *in, int8_t *out, int32_t *accumulators,
                         void *scratch);
+
+/* A depthwise convolution with weights int8 [groups of four channels][taps][4], as tg_channels.h draws them. The scale is
+ * narrow, and accumulators is NULL. scratch: see tg_depthwise_channels.c. */
+typedef struct {
+    tg_window_t window;
+    tg_weighted_t layer;
+} tg_depthwise_channels_t;
+
+void tg_depthwise_channels(const tg_depthwise_channels_t *p, const int8_t *in, int8_t *out,
+                           int32_t *accumulators, void *scratch);
 
 /* A convolution whose trits such a core turns into bytes in registers (tg_trit_lanes.h). trits: [out_c][bytes]. The
  * scale is narrow, and accumulators is NULL. scratch: see tg_conv2d_trits.c. */

@@ -30,6 +30,7 @@ bool tg_core_convolution(const tg_window_t *w, const tg_weighted_t *layer, const
                          int32_t *accumulators);
 bool tg_core_dense(const tg_dense_t *p, const int8_t *in, int8_t *out, int32_t *accumulators);
 bool tg_core_depthwise(const tg_depthwise_t *p, const int8_t *in, int8_t *out);
+bool tg_core_depthwise_channels(const tg_depthwise_channels_t *p, const int8_t *in, int8_t *out);
 
 /* A convolution whose weights are int8 [out_c][row], each row a channel's kernel_h * kernel_w * in_c and any bytes. */
 bool tg_core_convolution_rows(const tg_window_t *w, const tg_weighted_t *layer, int32_t row, const int8_t *in,

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.support.tflite_builder import ModelBuilder
 
 KINDS = (
-    "depthwise", "line", "multiplied", "one channel", "few channels", "convolution", "trits", "pixel", "dilated", "pool"
+    "depthwise", "line", "few outputs", "multiplied", "one channel", "few channels", "convolution", "trits", "pixel",
+    "dilated", "pool",
 )  # fmt: skip
 
 
@@ -25,6 +26,8 @@ def models_of_kind(draw: st.DrawFn, kind: str) -> bytes:
     )
     if kind == "line":
         sides = (sides[0], kernel[1])
+    elif kind == "few outputs":
+        sides = tuple((k - 1) * d + draw(st.integers(1, 3)) for k, d in zip(kernel, dilation, strict=True))
     builder = ModelBuilder((*(sides if kind != "pixel" else kernel), inputs), 0.05, int(rng.integers(-128, 20)))
     options = {"stride": stride, "dilation": dilation, "same": draw(st.booleans()) and kind != "pixel"}
     if kind == "pool":
@@ -32,7 +35,7 @@ def models_of_kind(draw: st.DrawFn, kind: str) -> bytes:
             builder.input, draw(st.sampled_from(["MAX", "AVERAGE"])), kernel, stride, bool(options["same"]), "NONE"
         )
         return builder.build(tensor)
-    depthwise = kind in ("depthwise", "line", "multiplied", "one channel", "dilated")
+    depthwise = kind in ("depthwise", "line", "few outputs", "multiplied", "one channel", "dilated")
     channels = inputs * multiplier if depthwise else draw(st.integers(1, 21))
     shape = (*kernel, channels) if depthwise else (channels, *kernel, inputs)
     weights = rng.integers(-127, 128, shape, dtype=np.int8)
@@ -60,6 +63,11 @@ def _form(draw: st.DrawFn, kind: str) -> tuple[tuple[int, int], tuple[int, int],
     elif kind == "line":
         kernel = (draw(st.integers(1, 16)), 1)
         stride = (draw(st.integers(1, 2)), 1)
+    elif kind == "few outputs":
+        kernel = draw(st.sampled_from([(3, 3), (1, 5), (15, 1), (4, 2), kernel]))
+        stride, dilation = (draw(st.integers(1, 2)),) * 2, (draw(st.integers(1, 2)),) * 2
+        stride = stride if dilation == (1, 1) else (1, 1)
+        inputs = draw(st.sampled_from([1, 3, 4, 16, 31, inputs]))
     elif kind == "multiplied":
         multiplier = draw(st.integers(2, 8))
     elif kind == "one channel":

@@ -22,6 +22,7 @@ from tritguard.graph.formats.columns import (
     pixels_cost,
 )
 from tritguard.graph.formats.cost import TILE, Cost, Shape, shape_of
+from tritguard.graph.formats.int8_channels import CHANNELS_CODE
 from tritguard.graph.formats.int8_depthwise import DEPTHWISE_CODE, depthwise_kernels
 from tritguard.graph.formats.int8_lanes import LANES_CODE, windows_kernel
 from tritguard.graph.formats.int8_weights import OUTPUT_CODE, Int8Weights, by_channel
@@ -35,6 +36,7 @@ _CODE = (
     | OUTPUT_CODE
     | DEPTHWISE_CODE
     | LANES_CODE
+    | CHANNELS_CODE
 )
 _QUAD = 4  # channels of a dense layer that are summed together
 _PIECE = 256  # positions of a dense layer that are widened at once, where not all are

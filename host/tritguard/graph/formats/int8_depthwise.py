@@ -12,6 +12,7 @@ from tritguard.boards import CoreClass
 from tritguard.graph.call import Parameters
 from tritguard.graph.formats.bits import BitMap
 from tritguard.graph.formats.cost import Cost
+from tritguard.graph.formats.int8_channels import depthwise_channels
 from tritguard.graph.formats.int8_lanes import depthwise_lanes
 from tritguard.graph.formats.int8_weights import OUTPUT_CODE, Int8Weights, sums_stay_inside
 from tritguard.graph.formats.kernel import Image, Kernel, Order, folded_bias
@@ -106,7 +107,7 @@ def depthwise_kernels(site: Site, op: DepthwiseConv2D) -> list[Kernel]:
         taps_bytes = records * (20 if stride == 1 else 12) + 4
         files = ("tg_planes.c", f"{name}.c", *OUTPUT_CODE)  # the last one only where the core has no such kernel
         kernels.append(kernel(name, files, _cost_of_records(op, walk, records), taps_bytes))
-    return kernels + depthwise_lanes(site, op)
+    return kernels + depthwise_lanes(site, op) + depthwise_channels(site, op)
 
 
 def _is_plain(site: Site, op: DepthwiseConv2D) -> bool:
