@@ -41,7 +41,7 @@ def test_depthwise_layers_over_planes_give_the_oracles_bytes_on_a_core(
 ) -> None:
     """Whatever the cost model would choose for layers as small as these."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(int8_depthwise, "depthwise_channels", lambda site, op: [])
+        patch.setattr(int8_depthwise, "depthwise_channels", lambda site, op, others: [])
         assert differences_on_core(core, list(contents), seed) == []
 
 

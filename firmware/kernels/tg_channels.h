@@ -7,7 +7,7 @@
  *     weight       w00 w01 w02 w03| w10 w11 w20 w21 w12 w13 w22 w23|    and so on, zeros behind the last channel
  *
  * Each header below implements
- *   tg_channels_run   a pixel's outputs
+ *   tg_channels_whole   a pixel's outputs of `whole` channels, a multiple of four greater than zero
  * and turns sums into int8 as tg_scale_narrow does. Where a core has 32-bit instructions, int8 itself clamps, and shifts
  * are 1 or more to the right.
  */
@@ -15,10 +15,8 @@
 #define TG_CHANNELS_H
 
 #include "tg_core.h"
-#include "tg_output.h"
 
 #include <stdint.h>
-#include <string.h>
 
 #define TG_CHANNELS 4
 
@@ -40,24 +38,24 @@ static inline int32_t tg_channels_weight(int32_t taps, int32_t tap, int32_t lane
            (lane & 1);
 }
 
-/* The sum of one channel. */
-static inline int32_t tg_channels_one(tg_places_t at, const int8_t *weights, int32_t channel, int32_t lane)
+/* The channels from `channel` on, a multiple of four, up to before `end`, one by one. */
+__attribute__((cold, noinline, unused)) static void
+tg_channels_some(const tg_weighted_t *layer, int32_t channel, int32_t end, tg_places_t at, int8_t *out)
 {
+    const tg_requant_t *q = &layer->requant;
     const int32_t taps = (int32_t)(at.end - at.first);
-    int32_t sum = 0;
-    for (int32_t tap = 0; tap < taps; tap++) {
-        sum += weights[tg_channels_weight(taps, tap, lane)] * at.first[tap][channel + lane];
+    for (; channel < end; channel++) {
+        const int32_t lane = channel % TG_CHANNELS;
+        const int8_t *weights = layer->weights + (taps * (channel - lane));
+        int32_t sum = layer->bias[channel];
+        for (int32_t tap = 0; tap < taps; tap++) {
+            sum += weights[tg_channels_weight(taps, tap, lane)] * at.first[tap][channel];
+        }
+        const int32_t right = -q->shift[channel];
+        const int32_t offset = tg_scale_offset(q->zero_point, right);
+        out[channel] =
+            tg_clamp(tg_core_scale(sum, q->multiplier[channel], right, offset), q->act_min, q->act_max);
     }
-    return sum;
-}
-
-/* A sum, with its bias, as int8. */
-__attribute__((always_inline)) static inline int8_t tg_channels_output(const tg_requant_t *q, int32_t channel, int32_t acc)
-{
-    const int32_t right = -q->shift[channel];
-    const int32_t value =
-        tg_core_scale(acc, q->multiplier[channel], right, tg_scale_offset(q->zero_point, right));
-    return tg_clamp(value, q->act_min, q->act_max);
 }
 
 #if defined(TG_CHANNELS_HEADER)

@@ -147,28 +147,11 @@ tg_channels_fours(const int8_t *const *first, const int8_t *const *end, const in
 #pragma GCC diagnostic pop
 /* clang-format on */
 
-/* The channels from `channel` on, which are behind the last four. */
-__attribute__((cold, noinline, unused)) static void
-tg_channels_rest(const tg_weighted_t *layer, int32_t channel, int32_t channels, tg_places_t at, int8_t *out)
-{
-    const int8_t *weights = layer->weights + ((at.end - at.first) * channel);
-    for (int32_t lane = 0; (channel + lane) < channels; lane++) {
-        const int32_t sum = layer->bias[channel + lane] + tg_channels_one(at, weights, channel, lane);
-        out[channel + lane] = tg_channels_output(&layer->requant, channel + lane, sum);
-    }
-}
-
-static inline void tg_channels_run(const tg_weighted_t *layer, int32_t channels, tg_places_t at, int8_t *out)
+static inline void tg_channels_whole(const tg_weighted_t *layer, int32_t whole, tg_places_t at, int8_t *out)
 {
     const tg_requant_t *q = &layer->requant;
-    const int32_t whole = channels & ~(TG_CHANNELS - 1);
-    if (whole > 0) {
-        tg_channels_fours(at.first, at.end, layer->weights, layer->bias, q->multiplier, q->shift, out, whole,
-                          (2 * q->zero_point) + 1);
-    }
-    if (whole < channels) {
-        tg_channels_rest(layer, whole, channels, at, out);
-    }
+    tg_channels_fours(at.first, at.end, layer->weights, layer->bias, q->multiplier, q->shift, out, whole,
+                      (2 * q->zero_point) + 1);
 }
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 typedef const int8_t *place_t;
 
@@ -17,8 +18,8 @@ static place_t *aligned(void *scratch)
 }
 
 /* Say where the taps of a window read; those outside the input do so from `outside`. Returns whether all are inside. */
-__attribute__((cold, noinline)) static bool find(const tg_window_t *w, const int8_t *in, int32_t top, int32_t left, const int8_t *outside,
-                 place_t *places)
+__attribute__((cold, noinline)) static bool find(const tg_window_t *w, const int8_t *in, int32_t top,
+                                                 int32_t left, const int8_t *outside, place_t *places)
 {
     bool inside = true;
     for (int32_t ky = 0; ky < w->kernel_h; ky++) {
@@ -37,8 +38,8 @@ __attribute__((cold, noinline)) static bool find(const tg_window_t *w, const int
 }
 
 /* The loops that take time are in functions of their own. */
-__attribute__((cold)) void tg_depthwise_channels(const tg_depthwise_channels_t *p, const int8_t *in, int8_t *out,
-                           int32_t *accumulators, void *scratch)
+__attribute__((cold)) void tg_depthwise_channels(const tg_depthwise_channels_t *p, const int8_t *in,
+                                                 int8_t *out, int32_t *accumulators, void *scratch)
 {
 #ifdef TG_CORE_HAS_CONVOLUTION /* the host has its own way */
     if (tg_core_depthwise_channels(p, in, out)) {
@@ -46,24 +47,36 @@ __attribute__((cold)) void tg_depthwise_channels(const tg_depthwise_channels_t *
     }
 #endif
     const tg_window_t *w = &p->window;
+    const int32_t whole = w->in_c & ~(TG_CHANNELS - 1);
     place_t *places = aligned(scratch);
     const tg_places_t at = {places, places + ((ptrdiff_t)w->kernel_h * w->kernel_w)};
     int8_t *outside = (int8_t *)(places + (at.end - at.first));
     (void)memset(outside, p->layer.in_zero_point, (size_t)w->in_c);
     (void)accumulators; /* no such layer gives the logits */
+    /* Pixels follow one another along rows, or, where a row has one, down the column. */
+    const bool column = w->out_w == 1;
+    const int32_t step = column ? (w->stride_h * w->in_w * w->in_c) : (w->stride_w * w->in_c);
+    const int32_t last_top = w->in_h - 1 - ((w->kernel_h - 1) * w->dilation_h);
+    const int32_t last_left = w->in_w - 1 - ((w->kernel_w - 1) * w->dilation_w);
+    bool inside = false;
     for (int32_t y = 0; y < w->out_h; y++) {
         const int32_t top = (y * w->stride_h) - w->pad_top;
         int32_t left = -w->pad_left;
-        bool inside = false;
+        inside = inside && column;
         for (int32_t x = 0; x < w->out_w; x++) {
-            if (inside && ((left + ((w->kernel_w - 1) * w->dilation_w)) < w->in_w)) {
+            if (inside && (top <= last_top) && (left <= last_left)) {
                 for (place_t *place = places; place != at.end; place++) {
-                    *place += w->stride_w * w->in_c;
+                    *place += step;
                 }
             } else {
                 inside = find(w, in, top, left, outside, places);
             }
-            tg_channels_run(&p->layer, w->in_c, at, out);
+            if (whole > 0) {
+                tg_channels_whole(&p->layer, whole, at, out);
+            }
+            if (whole < w->in_c) {
+                tg_channels_some(&p->layer, whole, w->in_c, at, out);
+            }
             out += w->in_c;
             left += w->stride_w;
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,15 @@ from tritguard.boards import CoreClass
 from tritguard.graph.call import Parameters, window_fields
 from tritguard.graph.formats.bits import BitMap
 from tritguard.graph.formats.cost import Cost
+from tritguard.graph.formats.int8_lanes import inner_outputs
 from tritguard.graph.formats.int8_weights import Int8Weights, sums_stay_inside
 from tritguard.graph.formats.kernel import Bytes, Image, Kernel, folded_bias
 from tritguard.graph.formats.registry import Site
 from tritguard.graph.model import DepthwiseConv2D, Int32, Weighted
 
-CHANNELS_CODE = {"tg_depthwise_channels.c": 700}
+CHANNELS_CODE = {"tg_depthwise_channels.c": 1090}
 _CHANNELS = 4  # that lie together
+_SLOWER = 1.1  # times another kernel's cycles, beyond which the flash that it saves is not worth it
 _POINTER = 8  # bytes of a place on a 64-bit host, whose arena is the device's
 
 
@@ -48,26 +51,34 @@ class Int8Channels(Int8Weights):
 # and of finding where a pixel's tap reads.
 _Pair = tuple[float, float]
 _COUNTS: dict[CoreClass, tuple[_Pair, _Pair, _Pair, _Pair]] = {
-    "m0": ((22, 34), (2, 4), (240, 330), (20, 30)),
-    "m3": ((15, 28), (3, 5), (90, 120), (13, 19)),
-    "m4": ((10, 14), (5, 8), (50, 64), (13, 19)),
+    "m0": ((22.5, 32), (2, 4), (274, 345), (20, 30)),
+    "m3": ((14.5, 25), (1.5, 3), (60, 85), (13, 19)),
+    "m4": ((10, 14), (3, 5), (58, 74), (13, 19)),
 }
 
 
-def depthwise_channels(site: Site, op: DepthwiseConv2D) -> list[Kernel]:
-    """The kernel of a depthwise layer, where it suits."""
+def depthwise_channels(site: Site, op: DepthwiseConv2D, others: Iterable[Kernel]) -> list[Kernel]:
+    """The kernel of a depthwise layer, where it suits and is not much slower than others."""
     if site.core == "m55" or op.depth_multiplier != 1 or not sums_stay_inside(site, op) or not _clamps(site, op):
         return []
-    (height, width, channels), taps = op.out_shape, math.prod(op.window.kernel)
-    pixels = height * width
-    groups = pixels * -(-channels // _CHANNELS)
-    tap, alone, four, place = _COUNTS[site.core]
-    cost = Cost.of(
-        (groups * taps, *tap), (groups * (taps % 2), *alone), (groups, *four), (pixels * taps, *place), (pixels, 45, 65)
-    )
+    cost = _cost(site, op)
+    if cost.cycles > _SLOWER * min(kernel.cost.cycles for kernel in others):
+        return []
     weights = Int8Channels(_grouped(op.weights).ravel())
-    name, scratch = "tg_depthwise_channels", _POINTER * (taps + 1) + channels
+    name, scratch = "tg_depthwise_channels", _POINTER * (math.prod(op.window.kernel) + 1) + op.out_shape[2]
     return [Kernel(name, (f"{name}.c",), "int8", weights, folded_bias(op), cost, scratch, "pixels")]
+
+
+def _cost(site: Site, op: DepthwiseConv2D) -> Cost:
+    (height, width, channels), taps = op.out_shape, math.prod(op.window.kernel)
+    groups = height * width * -(-channels // _CHANNELS)
+    rows, columns = (inner_outputs(site, op, axis) for axis in (0, 1))
+    moved = max(0, rows * columns - (rows if width > 1 else 1))  # pixels that follow another inner one
+    tap, alone, four, place = _COUNTS[site.core]
+    return Cost.of(
+        (groups * taps, *tap), (groups * (taps % 2), *alone), (groups, *four),
+        ((height * width - moved) * taps, *place), (moved * taps, 5, 8), (height * width, 40, 60),
+    )  # fmt: skip
 
 
 def _clamps(site: Site, op: DepthwiseConv2D) -> bool:

@@ -107,7 +107,7 @@ def depthwise_kernels(site: Site, op: DepthwiseConv2D) -> list[Kernel]:
         taps_bytes = records * (20 if stride == 1 else 12) + 4
         files = ("tg_planes.c", f"{name}.c", *OUTPUT_CODE)  # the last one only where the core has no such kernel
         kernels.append(kernel(name, files, _cost_of_records(op, walk, records), taps_bytes))
-    return kernels + depthwise_lanes(site, op) + depthwise_channels(site, op)
+    return kernels + depthwise_lanes(site, op) + depthwise_channels(site, op, kernels)
 
 
 def _is_plain(site: Site, op: DepthwiseConv2D) -> bool:
@@ -148,6 +148,7 @@ def _cost_of_records(op: DepthwiseConv2D, walk: Walk, records: int) -> Cost:
     return _cost_of_planes(op, "m4") + Cost.of(
         (_fours(op, walk) * records, 11, 18), (_fours(op, walk), 42, 62),
         (op.out_shape[2] * bands, 105 + 21 * records, 155 + 33 * records),
+        (op.out_shape[2] * op.out_shape[walk.axes[0]], 30, 45),
     )  # fmt: skip
 
 

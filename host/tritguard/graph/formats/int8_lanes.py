@@ -99,7 +99,7 @@ def depthwise_lanes(site: Site, op: DepthwiseConv2D) -> list[Kernel]:
     height, width, channels = op.out_shape
     taps = _even(math.prod(op.window.kernel))
     groups = height * width * -(-channels // _EIGHT)
-    copied = height * width - math.prod(_inner(site, op, axis) for axis in (0, 1))
+    copied = height * width - math.prod(inner_outputs(site, op, axis) for axis in (0, 1))
     cost = Cost.of((groups * taps, 8, 14), (groups, 32, 50), (height * width, 50, 70), (copied * taps, 22, 32))
     weights = Int8DepthwiseLanes(_grouped(op.weights).ravel())
     name, scratch = "tg_depthwise_lanes", taps * (8 + channels)
@@ -107,7 +107,7 @@ def depthwise_lanes(site: Site, op: DepthwiseConv2D) -> list[Kernel]:
                    struct="tg_by_lanes_t")]  # fmt: skip
 
 
-def _inner(site: Site, op: DepthwiseConv2D, axis: int) -> int:
+def inner_outputs(site: Site, op: DepthwiseConv2D, axis: int) -> int:
     """The outputs along an axis whose window lies inside the input."""
     window, size = op.window, site.graph.tensors[op.inputs[0]].shape[axis]
     first = np.arange(op.out_shape[axis]) * window.stride[axis] - window.padding[axis]
