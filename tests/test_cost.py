@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,11 +71,21 @@ INT8_LAYERS = (
 )
 
 
-@pytest.mark.parametrize("board_id", ["mps2-an386", "mps2-an385-m0plus", "mps3-an547"])
-def test_costs_of_int8_kernels_are_predicted_within_the_margin(board_id: str, tmp_path: Path) -> None:
+FEW_OUTPUTS = (
+    ("depthwise", (5, 5), (2, 2), 1, "valid"),
+    ("depthwise", (3, 3), (1, 1), 1),
+    ("depthwise", (3, 3), (1, 1), 1, "valid"),
+)
+
+
+@pytest.mark.parametrize("board_id", ["mps2-an386", "mps2-an385", "mps2-an385-m0plus", "mps3-an547"])
+@pytest.mark.parametrize(("shape", "layers"), [((24, 24, 16), INT8_LAYERS), ((9, 9, 64), FEW_OUTPUTS)])
+def test_costs_of_int8_kernels_are_predicted_within_the_margin(
+    board_id: str, shape: tuple[int, int, int], layers: tuple[tuple[Any, ...], ...], tmp_path: Path
+) -> None:
     board = load_board(board_id)
     assert board.core_class is not None
-    bundle = write_bundle(random_net((24, 24, 16), INT8_LAYERS), tmp_path / "b", name="int8", core=board.core_class)
+    bundle = write_bundle(random_net(shape, layers), tmp_path / "b", name="int8", core=board.core_class)
     x = np.random.default_rng(0).integers(-128, 128, (1, *bundle.manifest.input.shape), dtype=np.int8)
     counted = {layer.layer: layer.instructions for layer in count_model(bundle, board, x).layers}
     emission = bundle.emission
@@ -83,7 +94,7 @@ def test_costs_of_int8_kernels_are_predicted_within_the_margin(board_id: str, tm
         / counted[emission.graph.ops[position].index]
         for position, kernel in emission.kernels.items()
     }
-    assert len(ratios) == len(INT8_LAYERS)
+    assert len(ratios) == len(layers)
     assert all(abs(ratio - 1) <= MARGIN for ratio in ratios.values()), ratios
 
 

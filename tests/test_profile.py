@@ -27,8 +27,11 @@ from tritguard.device.emulators.qemu_plugin import plugin_library
 from tritguard.device.protocol import Request
 from tritguard.emit import Bundle, write_bundle
 from tritguard.errors import BadInputError, DeviceError, ToolMissingError
+from tritguard.graph import read_graph
+from tritguard.graph.emission import emission_of
 from tritguard.profile import Profile, count, count_model, estimate_cycles, profile
 from tritguard.profile.cycles import Cost, instruction_costs
+from tritguard.profile.far import far_layers
 from tritguard.profile.record import FunctionWork, LayerWork, Work
 from tritguard.profile.symbols import read_code_map
 from tritguard.report.profile import page, table
@@ -291,5 +294,16 @@ def test_layers_far_from_the_best_of_their_kind_are_named(tmp_path: Path) -> Non
     assert "of the best convolution" in found[0] and "no multiple of 4" in found[0]
     assert found[1] == found[2] == "", "nets that suit their kernels"
     assert "of the best depthwise layer" in found[3] and "a stride of 3" in found[3]
+    assert "times what outputs of 5 products take at best" in found[3]
     shown = CliRunner().invoke(app, ["profile", str(bundle.path), str(built.path)])
     assert f"0 is far from the best: {found[0]}" in " ".join(shown.stdout.split())  # lines end where the terminal does
+
+
+def test_a_faster_kernel_that_was_not_worth_its_code_is_named() -> None:
+    """The last convolution, of one pixel, could be a dense layer."""
+    layers = [("conv", (1, 1), (1, 1), 64), ("max", (8, 8), (8, 8)), ("conv", (1, 1), (1, 1), 2)]
+    emission = emission_of(read_graph(random_net((8, 8, 64), layers)), "m4")
+    first, last = emission.kernels.values()
+    (line,) = far_layers(emission, {2: last.cost.instructions}).values()
+    assert first.function == last.function == "tg_conv2d_pixels" and "1 pixel, in tiles of 4" in line
+    assert "tg_dense_int8 would take" in line and "bytes of code" in line

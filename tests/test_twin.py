@@ -291,7 +291,16 @@ def test_the_twin_compiles_for_processors_that_are_not_here(processor: str, tmp_
     """Those of AVX-VNNI alone among them, whose instructions are written differently."""
     folders = [firmware_dir() / name for name in ("kernels", "twin")]
     flags = ["-std=c11", "-O1", f"-march={processor}", "-fwrapv", "-include", "twin.h", "-c"]
-    names = ("tg_conv2d", "tg_conv2d_lanes", "tg_dense", "tg_depthwise_lanes", "tg_elementwise", "tg_planes", "tg_pool")
-    sources = [str(folders[0] / f"{name}.c") for name in names]
+    names = (
+        "conv2d",
+        "conv2d_lanes",
+        "dense",
+        "depthwise_channels",
+        "depthwise_lanes",
+        "elementwise",
+        "planes",
+        "pool",
+    )
+    sources = [str(folders[0] / f"tg_{name}.c") for name in names]
     sources += [str(file) for file in folders[1].glob("*.c") if file.name != "twin_several.c"]
     subprocess.run(["cc", *flags, *(f"-I{folder}" for folder in folders), *sources], cwd=tmp_path, check=True)

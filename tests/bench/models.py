@@ -136,6 +136,7 @@ KINDS: dict[str, Callable[[], bytes]] = {
     "depthwise-3x3-by-2": lambda: random_net((48, 48, 16), [("depthwise", (3, 3), (2, 2), 1)]),
     "depthwise-5x5": lambda: random_net((24, 24, 16), [("depthwise", (5, 5), (1, 1), 1)]),
     "depthwise-10x1": lambda: random_net((33, 1, 128), [("depthwise", (10, 1), (1, 1), 1, "valid")]),
+    "depthwise-of-one-output": lambda: random_net((15, 1, 128), [("depthwise", (15, 1), (1, 1), 1, "valid")]),
     "depthwise-times-8": lambda: random_net((49, 40, 1), [("depthwise", (10, 8), (2, 2), 8)]),
     "conv-1x1": lambda: random_net((12, 12, 64), [("conv", (1, 1), (1, 1), 64)]),
     "conv-3x3": lambda: random_net((16, 16, 32), [("conv", (3, 3), (1, 1), 32)]),

@@ -8,6 +8,7 @@ from tritguard.boards import CoreClass
 from tritguard.graph.emission import Emission
 from tritguard.graph.formats.cost import TILE, shape_of
 from tritguard.graph.formats.kernel import Kernel
+from tritguard.graph.formats.registry import Site, code_bytes, kernels_of
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Weighted
 
 FAR = 1.5
@@ -16,11 +17,19 @@ FAR = 1.5
 # Instructions a multiply-accumulate of int8 layers that suit their kernels: the nets of one kind that
 # `scripts/bench count` has (conv-3x3, depthwise-3x3, conv-of-one-pixel), on a board of each class.
 _BEST: Mapping[CoreClass, Mapping[type[Weighted], float]] = {
-    "m0": {Conv2D: 4.2, DepthwiseConv2D: 15.7, FullyConnected: 4.04},
-    "m3": {Conv2D: 2.08, DepthwiseConv2D: 9.23, FullyConnected: 2.7},
+    "m0": {Conv2D: 4.2, DepthwiseConv2D: 13.3, FullyConnected: 4.04},
+    "m3": {Conv2D: 2.08, DepthwiseConv2D: 5.69, FullyConnected: 2.7},
     "m4": {Conv2D: 0.926, DepthwiseConv2D: 2.84, FullyConnected: 1.43},
     "m55": {Conv2D: 0.223, DepthwiseConv2D: 1.94, FullyConnected: 0.774},
 }
+# What such layers take for an output and for each of its products, with what surrounds them (docs/measuring.md).
+_COUNTS: Mapping[CoreClass, Mapping[type[Weighted], tuple[float, float]]] = {
+    "m0": {Conv2D: (95, 3.6), DepthwiseConv2D: (67, 5.6), FullyConnected: (112, 3.6)},
+    "m3": {Conv2D: (40, 1.87), DepthwiseConv2D: (15, 3.8), FullyConnected: (53, 2.49)},
+    "m4": {Conv2D: (13, 0.826), DepthwiseConv2D: (16, 1.25), FullyConnected: (40, 1.25)},
+    "m55": {Conv2D: (12, 0.14), DepthwiseConv2D: (5, 1.1), FullyConnected: (18, 0.7)},
+}
+_FASTER = 0.8  # of a kernel's expected instructions, below which one that was not linked is named
 _SHORT = 48  # positions of a window, below which what an output costs besides its products shows
 _FEW = 4 * TILE  # pixels, below which a last tile's missing ones show
 _TAPS = 9  # positions of a depthwise window, below which it is the same
@@ -35,23 +44,53 @@ def far_layers(emission: Emission, instructions: Mapping[int, int]) -> dict[int,
         instructions: of one inference, by the layer's index.
 
     Returns:
-        By the layer's index a line such as "2.5 times the best convolution's 0.93 a MAC: windows of 8 positions".
+        By the layer's index a line such as "2.8 times the 0.93 instructions a MAC of the best convolution, 1.1 times
+        what outputs of 8 products take at best: an output costs more than the products of its window, 8 positions".
+        The second figure is without what its shape explains.
     """
     found = {}
     for position, op in enumerate(emission.graph.ops):
-        best = _BEST[emission.core].get(type(op)) if isinstance(op, Weighted) else None
-        if best is None or not isinstance(op, Weighted) or op.index not in instructions or not op.macs:
+        if not isinstance(op, Weighted) or type(op) not in _NAMES or op.index not in instructions or not op.macs:
             continue
+        kernel = emission.kernels[position]
+        kind = FullyConnected if kernel.function == "tg_dense_int8" else type(op)  # each weight is used once
+        best = _BEST[emission.core][kind]
         ratio = instructions[op.index] / op.macs / best
         if ratio > FAR:
-            why = ", ".join(_reasons(emission.graph, op, emission.kernels[position])) or "its kernel"
+            why = ", ".join([*_reasons(emission.graph, op, kernel), *_faster(emission, op, kernel)]) or "its kernel"
             found[op.index] = (
-                f"{ratio:.1f} times the {best:.2g} instructions a MAC of the best {_NAMES[type(op)]}: {why}"
+                f"{ratio:.1f} times the {best:.2g} instructions a MAC of the best {_NAMES[kind]}, "
+                f"{instructions[op.index] / _at_best(emission.core, op, kind):.1f} times what outputs of "
+                f"{shape_of(op).positions} products take at best: {why}"
             )
     return found
 
 
 _NAMES = {Conv2D: "convolution", DepthwiseConv2D: "depthwise layer", FullyConnected: "dense layer"}
+
+
+def _at_best(core: CoreClass, op: Weighted, kind: type[Weighted]) -> float:
+    """The instructions of as many outputs and products in a layer that suits its kernel."""
+    output, product = _COUNTS[core][kind]
+    shape = shape_of(op)
+    return shape.pixels * shape.channels * output + op.macs * product
+
+
+def _faster(emission: Emission, op: Weighted, kernel: Kernel) -> Iterator[str]:
+    """An int8 kernel that would be faster, whose code would cost more flash than it is worth."""
+    if kernel.weight_format != "int8":
+        return
+    linked = {source for each in emission.kernels.values() for source in each.sources}
+    offers = [
+        each
+        for each in kernels_of(Site(emission.graph, op, emission.core, None, 0))
+        if each.function != kernel.function
+    ]
+    best = min(offers, key=lambda each: each.cost.instructions, default=kernel)
+    share = best.cost.instructions / kernel.cost.instructions
+    flash = sum(code_bytes(source) for source in {*best.sources} - linked)
+    if share < _FASTER and flash:
+        yield f"{best.function} would take {share:.0%} of it, for {flash:,} bytes of code"
 
 
 def _reasons(graph: Graph, op: Weighted, kernel: Kernel) -> Iterator[str]:
@@ -60,8 +99,8 @@ def _reasons(graph: Graph, op: Weighted, kernel: Kernel) -> Iterator[str]:
         yield from _of_depthwise(op, kernel)
     elif shape.positions < _SHORT:
         yield f"an output costs more than the products of its window, {shape.positions} positions"
-    if isinstance(op, Conv2D) and shape.pixels < _FEW and shape.pixels % TILE:
-        yield f"{shape.pixels} pixels, in tiles of {TILE}"
+    if isinstance(op, Conv2D) and shape.pixels < _FEW and shape.pixels % TILE and kernel.function != "tg_dense_int8":
+        yield f"{shape.pixels} pixel{'s' * (shape.pixels > 1)}, in tiles of {TILE}"
     if isinstance(op, Conv2D) and graph.tensors[op.inputs[0]].shape[2] % 4:
         yield "input channels are no multiple of 4"
     if isinstance(op, FullyConnected) and shape.channels % 4:
