@@ -202,22 +202,25 @@ static inline void tg_wide_image(tg_wide_axis_t rows, tg_wide_axis_t columns, in
 /* A depthwise layer of one output channel for each input channel, in the order of pixels. */
 static inline tg_depthwise_t tg_wide_depthwise_of(const tg_window_t *w, tg_weighted_t layer)
 {
-    return (tg_depthwise_t){.rows = {.in_step = w->in_w * w->in_c,
-                                     .out_step = w->out_w * w->in_c,
-                                     .in = w->in_h,
-                                     .out = w->out_h,
-                                     .kernel = w->kernel_h,
-                                     .stride = w->stride_h,
-                                     .dilation = w->dilation_h,
-                                     .pad = w->pad_top},
-                            .columns = {.in_step = w->in_c,
-                                        .out_step = w->in_c,
-                                        .in = w->in_w,
-                                        .out = w->out_w,
-                                        .kernel = w->kernel_w,
-                                        .stride = w->stride_w,
-                                        .dilation = w->dilation_w,
-                                        .pad = w->pad_left},
+    const tg_axis_t rows = {.in_step = w->in_w * w->in_c,
+                            .out_step = w->out_w * w->in_c,
+                            .in = w->in_h,
+                            .out = w->out_h,
+                            .kernel = w->kernel_h,
+                            .stride = w->stride_h,
+                            .dilation = w->dilation_h,
+                            .pad = w->pad_top};
+    const tg_axis_t columns = {.in_step = w->in_c,
+                               .out_step = w->in_c,
+                               .in = w->in_w,
+                               .out = w->out_w,
+                               .kernel = w->kernel_w,
+                               .stride = w->stride_w,
+                               .dilation = w->dilation_w,
+                               .pad = w->pad_left};
+    const bool turned = (w->kernel_w == 1) && (w->out_w == 1); /* so that outputs lie along a row */
+    return (tg_depthwise_t){.rows = turned ? columns : rows,
+                            .columns = turned ? rows : columns,
                             .channels = w->in_c,
                             .depth_multiplier = 1,
                             .layer = layer};
