@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -29,7 +30,7 @@ def models_of_kind(draw: st.DrawFn, kind: str) -> bytes:
     elif kind == "few outputs":
         sides = tuple((k - 1) * d + draw(st.integers(1, 3)) for k, d in zip(kernel, dilation, strict=True))
     builder = ModelBuilder((*(sides if kind != "pixel" else kernel), inputs), 0.05, int(rng.integers(-128, 20)))
-    options = {"stride": stride, "dilation": dilation, "same": draw(st.booleans()) and kind != "pixel"}
+    options: dict[str, Any] = {"stride": stride, "dilation": dilation, "same": draw(st.booleans()) and kind != "pixel"}
     if kind == "pool":
         tensor = builder.pool(
             builder.input, draw(st.sampled_from(["MAX", "AVERAGE"])), kernel, stride, bool(options["same"]), "NONE"
