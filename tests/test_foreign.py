@@ -57,7 +57,7 @@ def of_keras_2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if DEBIAN_DIR.is_dir():
         data = load_dataset("fashion-mnist")
         assert data.x_train is not None and data.y_train is not None
-        arrays = {"x_train": data.x_train[:4000] / np.float32(255), "y_train": data.y_train[:4000]}
+        arrays = {"x_train": data.x_train[:2000] / np.float32(255), "y_train": data.y_train[:2000]}
         arrays |= {"x_test": data.x_test[:1000] / np.float32(255), "y_test": data.y_test[:1000]}
         (folder / "qkeras_model").mkdir()
         np.savez(folder / "qkeras_model" / "data.npz", **arrays)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -18,6 +17,7 @@ from tritguard.emit.bundle import Bundle
 from tritguard.emit.trust import trusted_sources
 from tritguard.host_compiler import build_library
 from tritguard.predictor import Int8, Outputs, Predictor
+from tritguard.processes import cores
 from tritguard.resources import firmware_dir
 
 _OPTIONS = ("-std=c11", "-O3", "-march=native", "-fwrapv", "-include", "twin.h")
@@ -40,7 +40,7 @@ class Twin(Predictor):
 
     Args:
         bundle: the model to compile. The library is cached, see `build_library`.
-        threads: how many inferences may run at the same time; by default one per core.
+        threads: how many inferences may run at the same time; by default one per core that this process may use.
         in_order: read and write as the device does, where faster layers would copy their input first. Outputs are the
             same unless the memory plan is wrong, which only this way shows.
 
@@ -56,7 +56,7 @@ class Twin(Predictor):
 
     def __init__(self, bundle: Bundle, threads: int | None = None, *, in_order: bool = False) -> None:
         self.bundle = bundle
-        self.threads = threads or os.cpu_count() or 1
+        self.threads = threads or cores()
         self._library = self._load(_library(bundle))
         self._library.twin_run.restype = None
         logits = bundle.manifest.logits
