@@ -167,6 +167,7 @@ device_samples = 2
 samples = 20
 eps = [16]
 steps = 5
+trigger_samples = 0
 
 [privacy]
 samples = 100
