@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import os
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,24 +48,6 @@ def _own_folders(common_temp: Path) -> None:
         os.environ[variable] = str(folder)
     tempfile.tempdir = None  # asked for again, by TMPDIR
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-
-def pytest_collectstart(collector: pytest.Collector) -> None:
-    """Each of several processes imports all test modules, but begins with a share of its own.
-
-    Pytest rewrites their assertions and keeps the result: what the others began with is there when it is needed.
-    """
-    place, count = os.environ.get("PYTEST_XDIST_WORKER", ""), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    here = Path(__file__).parent
-    if count < 2 or not isinstance(collector, pytest.Session):
-        return
-    if [Path(argument).resolve() for argument in collector.config.args] != [here]:
-        return
-    names = sorted(path.stem for path in here.glob("test_*.py"))
-    own = int(place.removeprefix("gw")) * len(names) // count
-    for name in (*names[own:], *names[:own]):
-        with suppress(Exception, pytest.skip.Exception):  # collection imports it again, and reports it
-            importlib.import_module(f"tests.{name}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
