@@ -174,7 +174,7 @@ def duel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Train
         }
     )
     control = base.model_copy(update={"adversarial": AdversarialConfig(eps=16)})  # no attack: the quick PGD's eps
-    data, trained = shortened(load_dataset("fashion-mnist"), tests=1000), {}
+    data, trained = shortened(load_dataset("fashion-mnist"), tests=500), {}
     for name, config in (("control", control), ("joint", joint)):
         out = tmp_path_factory.mktemp(name)
         record = train(config, data, out, all_forms=False)
@@ -184,7 +184,7 @@ def duel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Train
 
 @pytest.mark.slow
 def test_the_joint_loss_lowers_the_norm_and_raises_accuracy_under_pgd(duel: Any) -> None:
-    x = tf.constant(load_dataset("fashion-mnist").x_test[:500] / np.float32(255))
+    x = tf.constant(load_dataset("fashion-mnist").x_test[:200] / np.float32(255))
     norms = {}
     for name, (model, _) in duel.items():
         with tf.GradientTape(persistent=True) as tape:

@@ -72,7 +72,7 @@ def test_what_a_choice_computes_is_counted_as_the_net_does(net: str, shape: tupl
     family = FAMILIES[net]
     choices = list(islice(family.choices(shape), 60_000))
     assert len(choices) == len(set(choices)) > 30
-    for stages in choices[:: len(choices) // 7]:
+    for stages in choices[:: len(choices) // 4]:
         work = family.work(stages, shape, 5)
         model = build_net(TrainConfig.model_validate(family.settings(stages)), shape, 5)
         weighted = [layer for layer in model.layers if hasattr(layer, "kernel")]
@@ -106,13 +106,15 @@ def test_settings_are_written_as_they_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("net", "board_id", "weights"),
+    ("net", "board_id", "weights", "budget"),
     [
-        ("residual", "mps2-an386", "stochastic"),
-        ("separable", "mps2-an385-m0plus", "none"),
+        ("residual", "mps2-an386", "stochastic", FitBudget(flash=80_000, ram=24_000, cycles=6_000_000)),
+        ("separable", "mps2-an385-m0plus", "none", FitBudget(flash=40_000, ram=24_000, cycles=3_000_000)),
     ],
 )
-def test_proposals_take_what_they_are_expected_to(tmp_path: Path, net: str, board_id: str, weights: str) -> None:
+def test_proposals_take_what_they_are_expected_to(
+    tmp_path: Path, net: str, board_id: str, weights: str, budget: FitBudget
+) -> None:
     """Held against the firmware that is built: flash and RAM within 4 %, and within the budget; cycles within 8 %."""
     quantize = QuantizeConfig.model_validate({"weights": weights, "first": "int8", "last": "int8"})
     config, data, board = (
@@ -120,7 +122,7 @@ def test_proposals_take_what_they_are_expected_to(tmp_path: Path, net: str, boar
         pictures(),
         load_board(board_id),
     )
-    budget = FitBudget(flash=80_000, ram=24_000, cycles=6_000_000)
+    assert budget.cycles is not None
     found = api.fit(config, data, budget, board, rows=2)
     assert len(found.proposals) == 2
     assert all(later.cycles >= 1.5 * earlier.cycles for earlier, later in pairwise(found.proposals))
@@ -139,7 +141,7 @@ def test_proposals_take_what_they_are_expected_to(tmp_path: Path, net: str, boar
         assert proposal.ram == pytest.approx(sizes.ram_static + sizes.stack_reserved, rel=0.04)
         assert proposal.cycles == pytest.approx(expected.cycles, rel=0.08)
         assert proposal.macs == bundle.manifest.macs + bundle.manifest.removed.macs
-    assert found.proposals[-1].flash > 0.8 * budget.flash or found.proposals[-1].cycles > 0.8 * 6_000_000
+    assert found.proposals[-1].flash > 0.8 * budget.flash or found.proposals[-1].cycles > 0.8 * budget.cycles
 
 
 def test_a_budget_that_nothing_fits_says_what_the_smallest_takes() -> None:
@@ -160,7 +162,7 @@ def test_the_verb_proposes_and_its_files_train(tmp_path: Path) -> None:
     config = tmp_path / "settings.toml"
     config.write_text(f'[train]\ndata = "{archive(tmp_path)}"\nepochs = 1\nseed = 7\n')
     done = CliRunner().invoke(
-        app, ["train", str(config), "--net", "residual", "--fit", "40K,24K,1M", "-o", str(out), "--json"]
+        app, ["train", str(config), "--net", "residual", "--fit", "32K,20K,0.2M", "-o", str(out), "--json"]
     )
     assert done.exit_code == 0, done.output
     files = sorted(out.glob("*.toml"))

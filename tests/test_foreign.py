@@ -57,7 +57,7 @@ def of_keras_2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if DEBIAN_DIR.is_dir():
         data = load_dataset("fashion-mnist")
         assert data.x_train is not None and data.y_train is not None
-        arrays = {"x_train": data.x_train[:4000] / np.float32(255), "y_train": data.y_train[:4000]}
+        arrays = {"x_train": data.x_train[:2000] / np.float32(255), "y_train": data.y_train[:2000]}
         arrays |= {"x_test": data.x_test[:1000] / np.float32(255), "y_test": data.y_test[:1000]}
         (folder / "qkeras_model").mkdir()
         np.savez(folder / "qkeras_model" / "data.npz", **arrays)
@@ -146,18 +146,6 @@ def test_what_does_not_scale_is_left_as_it_is(between: Callable[[], list[Any]]) 
 
 
 @needs_qkeras
-@pytest.mark.parametrize("name", ["model.keras", "saved"])
-def test_every_form_holds_the_same_network(trained: tuple[Path, np.ndarray, np.ndarray], name: str) -> None:
-    folder, x, answers = trained
-    model = load_model(folder / name)
-    logits = np.asarray(model(x[:200]))
-    # QKeras rounds activations to 1/64 here, the float network does not.
-    assert np.abs(logits - answers[:200]).max() < 0.1 * np.abs(answers).max()
-    assert (logits.argmax(axis=1) == answers[:200].argmax(axis=1)).mean() >= 0.98
-    assert set(fold_norms(model).trits) == {"q_conv2d", "q_conv2d_1", "logits"}
-
-
-@needs_qkeras
 def test_activations_saturate_where_qkeras_does(of_keras_2: Path) -> None:
     folder = of_keras_2 / "qkeras_activations"
     distances = json.loads((folder / "ranges.json").read_text())
@@ -187,7 +175,7 @@ def of_many_quantizers(of_keras_2: Path) -> Path:
 @needs_qkeras
 @pytest.mark.parametrize("form", ["net.h5", "net.keras", "net"])
 def test_weights_are_those_with_which_qkeras_computes(form: str, of_many_quantizers: Path) -> None:
-    """Of every quantizer of weights, and of layers that fold a batch norm before they quantize: to the bit.
+    """In each form to the bit: of every quantizer of weights, of layers that fold a batch norm before they quantize.
 
     In one of its forms the network is also converted, and answers the same as int8.
     """
@@ -198,7 +186,9 @@ def test_weights_are_those_with_which_qkeras_computes(form: str, of_many_quantiz
         for name in kernels.files:
             np.testing.assert_array_equal(np.asarray(model.get_layer(name).kernel), kernels[name], err_msg=name)
     np.testing.assert_allclose(np.asarray(model(x)), answers, rtol=1e-4, atol=1e-4)
-    trits = fold_norms(model).trits
+    folded = fold_norms(model)
+    assert "norm" not in {layer.name for layer in folded.model.layers}  # QKeras' own batch norm
+    trits = folded.trits
     assert {"binary", "binary_depthwise", "one_bit", "random_binary", "ternary", "head_binary"} <= set(trits)
     if form == "net.h5" and oracle_available():
         assert_same_as_int8(model, x, answers)

@@ -74,7 +74,7 @@ EXPECTED: dict[str, tuple[Access, str]] = {
 @pytest.mark.parametrize("name", EXPECTED)
 def test_checks_fire_on_masked_models_and_no_headline_flatters_them(name: str, control: Victim, tmp_path: Path) -> None:
     access, code = EXPECTED[name]
-    plan = PLAN.model_copy(update={"access": access})
+    plan = PLAN.model_copy(update={"access": access, "eps": PLAN.eps[-1:]})
     model = masked(MASKED[name], tmp_path, plan)
     found, judged = evaluated(model, plan, control)
     assert code in {issue.code for issue in judged.issues}
@@ -84,7 +84,7 @@ def test_checks_fire_on_masked_models_and_no_headline_flatters_them(name: str, c
 
 
 def test_a_masked_model_without_a_control_is_not_quoted_either(tmp_path: Path) -> None:
-    plan = PLAN.model_copy(update={"eps": (8,)})
+    plan = PLAN.model_copy(update={"eps": (8,), "attacks": ("noise", "apgd-ce", "square", "hopskipjump")})
     found, judged = evaluated(masked(MASKED["robust in looks by scaling"], tmp_path), plan, None)
     assert judged.status == "invalid"
     grown = [one for one in found.growths if one.attack == "Square"]
@@ -99,7 +99,8 @@ def test_a_masked_model_without_a_control_is_not_quoted_either(tmp_path: Path) -
 def test_random_rounding_invalidates(control: Victim, tmp_path: Path) -> None:
     model = masked(HONEST["plain"], tmp_path)
     random: Target = replace(model.target, predictor=RandomRounding(model.target.predictor))
-    _, judged = evaluated(replace(model, target=random), PLAN, control)
+    plan = PLAN.model_copy(update={"eps": PLAN.eps[-1:], "attacks": ("noise", "apgd-ce")})
+    _, judged = evaluated(replace(model, target=random), plan, control)
     assert "NONDETERMINISTIC" in {issue.code for issue in judged.issues}
     assert judged.status == "invalid"
 
@@ -138,7 +139,7 @@ def test_a_linear_network_that_holds_at_the_sanity_bound_is_proved_and_not_doubt
     assert judged.samples.proved == found.control.samples.proved == "1" * 100
     monkeypatch.setattr("tritguard.evaluate.robustness.judgement.prove", lambda *_: None)
     monkeypatch.setattr("tritguard.evaluate.robustness.search.prove", lambda *_: None)
-    _, judged = evaluated(model, PLAN, model)
+    _, judged = evaluated(model, plan, model)
     assert {issue.code for issue in judged.issues} - {"SATURATED_LOGITS"} == {"HOLDS_AT_SANITY_EPS", "CONTROL_HOLDS"}
 
 
@@ -150,7 +151,7 @@ def test_a_constant_network_on_unbalanced_data_is_no_network(tmp_path: Path) -> 
     weights = np.zeros((10, 64), np.int8)
     bias = np.where(np.arange(10) == 0, 4096, 0).astype(np.int32)
     out = builder.dense(builder.input, weights, [1 / 64] * 10, bias, (0.02, 0))
-    plan = PLAN.model_copy(update={"eps": (24,)})
+    plan = PLAN.model_copy(update={"eps": (24,), "attacks": ("noise", "apgd-ce", "hopskipjump")})
     model = victim(builder.build(out), tmp_path, plan, x, y)
     _, judged = evaluated(model, plan, None)
     assert judged.clean.value == judged.curve[-1].robust.value == 0.95

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not oracle_available(), reason="the tflite-micro
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=models(several=True), seed=inputs)
 def test_random_graphs_give_the_oracles_bytes(content: bytes, seed: int) -> None:
     assert differences(content, seed) is None
@@ -55,9 +55,10 @@ def without_softmax(content: bytes) -> bytes:
 
 @pytest.mark.slow
 def test_dscnn_on_all_keywords() -> None:
+    """But for the first 300, which test_reference_models.py compares on the emulated board as well."""
     data = np.load(shared_file("data/gsc_kws01.npz"))
     content = shared_file("models/dscnn_int8.tflite").read_bytes()
-    assert differences(content, data["mfcc_int8"]) is None
+    assert differences(content, data["mfcc_int8"][300:]) is None
 
 
 @pytest.mark.slow
@@ -67,8 +68,8 @@ def test_resnet8_on_lossless_test_images(tmp_path: Path, capsys: pytest.CaptureF
     content = shared_file("models/resnet8_int8.tflite").read_bytes()
     bundle = write_bundle(content, tmp_path / "b", name="resnet8")
     ours = Twin(bundle).predict(x)
-    theirs = Oracle(content).predict(x[:300])  # which takes most of the time
-    assert np.array_equal(ours.scores[:300], theirs.scores)
+    theirs = Oracle(content).predict(x[60:200])  # test_reference_models.py compares those before
+    assert np.array_equal(ours.scores[60:200], theirs.scores)
     accuracy = float((ours.labels == data["test_labels"]).mean())
     with capsys.disabled():
         print(f"\nresnet8_int8 on the twin: {accuracy:.1%} of {len(x)} lossless CIFAR-10 test images")

@@ -46,6 +46,7 @@ FLOAT, FIXED = QuantizeConfig(weights="none"), QuantizeConfig(weights="ternary")
 TINY = TrainConfig(
     stem=4, blocks=(Block(channels=6, stride=2),), epochs=8, batch_size=32, learning_rate=0.02, seed=3, calibration=40
 )
+PENALTY = {"output": 0.3, "layers": 0.3}
 RESIDUAL = TINY.model_copy(update={"net": "residual", "stages": (Stage(channels=5, stride=2, blocks=1),)})
 
 
@@ -95,9 +96,16 @@ def exactly_normalised(norm: Any, inputs: Any, **options: Any) -> Any:
     return norm.gamma * (inputs - mean) * tf.math.rsqrt(variance + norm.epsilon) + norm.beta
 
 
-@pytest.mark.parametrize("penalty", [{}, {"output": 0.3, "layers": 0.3}], ids=["loss", "second derivatives"])
-@pytest.mark.parametrize("config", [TINY, RESIDUAL, TINY.model_copy(update={"net": "small-conv"})])
+@pytest.mark.parametrize(
+    ("config", "penalty"),
+    [
+        (RESIDUAL, {}),  # whose layers are those of the others too, but for the depthwise one
+        *((each, PENALTY) for each in (TINY, RESIDUAL, TINY.model_copy(update={"net": "small-conv"}))),
+    ],
+    ids=["loss", "depthwise", "residual", "small-conv"],
+)
 def test_quick_layers_compute_what_plain_ones_do(config: TrainConfig, penalty: dict[str, float]) -> None:
+    """The loss's gradient, or with a penalty second derivatives too."""
     config = config.model_copy(update={"jacobian": JacobianConfig(**penalty)})
     model = net(config)
     before = [set(vars(layer)) for layer in model.layers]

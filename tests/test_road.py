@@ -71,7 +71,7 @@ def attack_command(firmware: Firmware, out: Path, *options: str) -> list[str]:
 def test_attack_on_the_keyword_spotter(keywords: Firmware, tmp_path: Path) -> None:
     out = tmp_path / "run"
     undefended = str(shared_file("models/dscnn_int8.tflite"))  # no defence here: the model is its own control
-    command = attack_command(keywords, out, "-n", "12", "--eps", "1,4", "--control", undefended)
+    command = attack_command(keywords, out, "-n", "12", "--eps", "4", "--control", undefended)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -79,14 +79,14 @@ def test_attack_on_the_keyword_spotter(keywords: Firmware, tmp_path: Path) -> No
     assert_conforms(keywords.bundle.path / "manifest.json", "bundle")
     result = read_result(out / "result.json")
     assert result.confirmation.mismatched_inputs == 0
-    assert result.confirmation.inputs >= 12 * 4
+    assert result.confirmation.inputs >= 12 * 3
     robust = [result.clean.value, *(point.robust.value for point in result.curve)]
     assert robust == sorted(robust, reverse=True)
     assert robust[-1] <= 1 / 12
     assert {issue.code for issue in result.issues} == {"FEW_SAMPLES"}
     assert {"SCORE_PLATEAUS", "ZERO_GRADIENTS", "SOFTMAX_HEAD", "TOO_FEW_STEPS"} <= set(result.passed)
     assert result.control is not None and result.control.robust.value <= 1 / 12
-    assert [row.eps_steps for row in result.attacks if row.attack == "Transfer"] == [1, 4]
+    assert [row.eps_steps for row in result.attacks if row.attack == "Transfer"] == [4]
     assert result.preset == "quick" and set(result.budgets) == {
         "noise", "fgsm", "pgd", "apgd-ce", "square", "hopskipjump",
     }  # fmt: skip
@@ -94,14 +94,6 @@ def test_attack_on_the_keyword_spotter(keywords: Firmware, tmp_path: Path) -> No
     assert result.latency.instructions is not None
     assert 3e6 < result.latency.instructions < 4e6  # as scripts/bench kernels counts: 3.68 million
     assert (out / "report.html").stat().st_size > 10_000
-
-    # A second run takes what the first found and comes to the same result.
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
-    repeated = read_result(out / "result.json")
-    assert repeated.curve == result.curve
-    assert repeated.latency == result.latency
-    assert repeated.attacks == result.attacks
 
 
 def test_a_live_attack_asks_the_device_and_finds_what_the_twin_does(keywords: Firmware, tmp_path: Path) -> None:
@@ -175,6 +167,7 @@ device_samples = 2
 samples = 20
 eps = [16]
 steps = 5
+trigger_samples = 0
 
 [privacy]
 samples = 100
@@ -219,7 +212,8 @@ def test_the_whole_road_from_a_configuration(tmp_path: Path) -> None:
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert "trained before, with the same settings" in again.stdout
-    assert read_result(tmp_path / "out" / "result.json").curve == result.curve
+    repeated = read_result(tmp_path / "out" / "result.json")  # of what the first run found
+    assert (repeated.curve, repeated.attacks, repeated.latency) == (result.curve, result.attacks, result.latency)
     assert result.provenance.configuration == config  # the data is named in it, so that evidence needs no --data
     api.evidence(tmp_path / "out", tmp_path / "filed", pdf=False)
     assert not api.verify(tmp_path / "filed")[1]

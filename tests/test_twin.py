@@ -113,6 +113,12 @@ def test_a_changed_header_is_another_kernel(small: Bundle, cache: Path) -> None:
     assert set(objects.iterdir()) == kept
 
 
+def test_threads_are_as_many_as_cores_may_be_used(small: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    for count in ("1", "3"):
+        monkeypatch.setenv("PYTHON_CPU_COUNT", count)
+        assert Twin(small).threads == int(count)
+
+
 def test_without_a_compiler(bundle: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "no-such-compiler -O2")
     with pytest.raises(ToolMissingError, match="no C compiler for the twin"):

@@ -95,4 +95,5 @@ def main(folder: Path) -> None:
         model = made(tf_keras, name)
         np.save(folder / f"{name}.npy", np.asarray(model(X)))
         for form in forms:
-            model.save(folder / form)
+            # A SavedModel's functions are not read, and take long to trace.
+            model.save(folder / form, **({} if "." in form else {"save_traces": False}))

@@ -1,4 +1,4 @@
-"""QKeras trains a small model and saves it in every form: model.h5, model.keras, saved/; and answers.npy on x_test.
+"""QKeras trains a small model and saves it as model.h5, and its answers on x_test as answers.npy.
 
 Run by keras_2.py.
 """
@@ -51,5 +51,3 @@ def main(folder: Path) -> None:
     model.fit(data["x_train"], data["y_train"], batch_size=32, epochs=2, verbose=0)
     np.save(folder / "answers.npy", model.predict(data["x_test"], verbose=0))
     model.save(folder / "model.h5")
-    model.save(folder / "model.keras")
-    model.save(folder / "saved", save_traces=False)  # its functions are not read, and take long to trace

@@ -13,6 +13,7 @@ from tritguard.heavy_imports import heavy_imports
 with heavy_imports():
     import tf_keras as keras
     from qkeras import (
+        QBatchNormalization,
         QConv2D,
         QConv2DBatchnorm,
         QDense,
@@ -79,16 +80,19 @@ def main(folder: Path) -> None:
     x = np.random.default_rng(0).uniform(0, 1, (300, 6, 6, 2)).astype(np.float32)
     inputs = keras.Input(x.shape[1:])
     several = list(layers())
-    total = keras.layers.Add()([keras.layers.ReLU()(layer(inputs)) for layer in several])
+    plain = dict.fromkeys(("gamma", "beta", "mean", "variance"))
+    norm = QBatchNormalization(name="norm", **{f"{name}_quantizer": each for name, each in plain.items()})
+    ends = [layer(inputs) for layer in several]
+    total = keras.layers.Add()([keras.layers.ReLU()(end) for end in (norm(ends[0]), *ends[1:])])
     heads = {"head_binary": binary(alpha="auto_po2"), "head_bits": quantized_bits(4, 0, 1, alpha="auto_po2")}
     flat = keras.layers.Flatten()(total)
     last = [QDense(4, kernel_quantizer=kernel, name=name) for name, kernel in heads.items()]
     model = keras.Model(inputs, keras.layers.Add()([layer(flat) for layer in last]))
     rng = np.random.default_rng(2)
-    for layer in several:
+    for layer in (*several, norm):
         norms = [weight.name for weight in layer.weights]
         values = zip(norms, layer.get_weights(), strict=True)
-        layer.set_weights([rng.uniform(0.3, 1, w.shape) if "normalization" in name else w for name, w in values])
+        layer.set_weights([rng.uniform(0.3, 1, w.shape) if "norm" in name else w for name, w in values])
     np.save(folder / "x.npy", x)
     np.save(folder / "answers.npy", np.asarray(model(x)))
     np.savez(folder / "kernels.npz", **{layer.name: used(layer) for layer in (*several, *last)})
