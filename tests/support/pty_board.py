@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import threading
 import time
 import tty
@@ -58,13 +59,17 @@ class PtyBoard:
         self._port = self._folder / name
         self._port.symlink_to(os.ttyname(self._ends[1]))
         self._ready = time.monotonic() + self._starts_in
-        threading.Thread(target=self._serve, args=(self._ends[0],), daemon=True).start()
+        self._ended = list(os.pipe())
+        self._server = threading.Thread(target=self._serve, args=(self._ends[0], self._ended[0]), daemon=True)
+        self._server.start()
 
     def switch_off(self) -> None:
         """End, with the port."""
         self._port.unlink()
+        os.write(self._ended[1], b"!")
+        self._server.join()  # before its descriptor is another file's, whose bytes it would take
         ends, self._ends = self._ends, [-1, -1]
-        for end in ends:
+        for end in (*ends, *self._ended):
             os.close(end)
 
     def power_cycle(self, name: str, **hello: int | str) -> None:
@@ -75,13 +80,10 @@ class PtyBoard:
         self._hangs_after = None
         self.switch_on(name)
 
-    def _serve(self, end: int) -> None:
+    def _serve(self, end: int, ended: int) -> None:
         receiver = Receiver()
-        while True:
-            try:
-                received = os.read(end, 4096)
-            except OSError:  # switched off
-                return
+        while ended not in select.select([end, ended], [], [])[0]:
+            received = os.read(end, 4096)
             if time.monotonic() < self._ready:
                 continue
             for frame in receiver.take(received):
