@@ -68,6 +68,16 @@ def test_the_tables_have_each_net_at_eps_and_further_ones() -> None:
     assert "| a <net> | 2 | 10.0 (8.3 to 12.0) | 10.0 (8.3 to 12.0) | 100.0 " in text
 
 
+def test_nets_of_several_seeds_get_a_line_with_mean_and_deviation() -> None:
+    made = claims()
+    first = made.rows[0].model_copy(update={"name": "net-at-0"})
+    second = first.model_copy(update={"name": "net-at-1", "clean": Rate.of(900, 1000)})
+    text = as_markdown([*made.rows, first, second], made.calibration, made.at)
+    assert "| net-at, 2 seeds | | 85.0 ± 7.1 | 20.0 ± 0.0 | 20.0 ± 0.0 |" in text
+    assert "| net-at, 2 seeds | 2 | 10.0 ± 0.0 | 10.0 ± 0.0 | 100.0 ± 0.0 | 10.0 ± 0.0 |" in text
+    assert "a <net>, " not in text
+
+
 def test_pictures_join_calls_of_one_table_at_one_eps() -> None:
     made = claims()
     other = made.rows[0].model_copy(update={"name": "other", "worst": None})

@@ -17,7 +17,7 @@ from tritguard.emit import golden, write_bundle
 from tritguard.emit.golden import golden_of
 from tritguard.errors import BadModelError, ToolMissingError, UnsupportedOpError
 from tritguard.graph import read_graph
-from tritguard.oracle import Oracle, oracle_available
+from tritguard.oracle import Oracle, oracle_available, predict_apart
 from tritguard.twin import Twin
 
 needs_oracle = pytest.mark.skipif(
@@ -66,6 +66,16 @@ def test_a_segmentation_is_taken_up_to_its_argmax() -> None:
     assert [op.kind for op in read_graph(made.content).ops] == ["TANH"]
     x = sample_inputs((4, 4, 3), 2)
     assert Oracle(made.content).predict(x).scores.shape == (len(x), 48)
+
+
+@needs_oracle
+@pytest.mark.parametrize("side", [4, 1024], ids=["at-once", "in-a-larger-arena"])
+def test_a_refusal_gives_tflms_reason_and_not_that_a_first_arena_was_too_small(side: int) -> None:
+    builder = ModelBuilder((side, side, 2), 0.05, 0)
+    labels = builder.tensor([1, side, side], "INT64")
+    builder.op("ARG_MAX", [builder.input, builder.ints([3])], labels, Table("ArgMaxOptions"))
+    with pytest.raises(BadModelError, match=r"refuses the model \(Only int32_t are supported currently, got INT64"):
+        predict_apart(builder.build(labels), np.zeros((1, 2 * side * side), np.int8), native=True)
 
 
 @needs_oracle

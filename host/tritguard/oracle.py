@@ -35,6 +35,7 @@ _CUSTOM = {
 }
 _BUILTIN_CODE = 10  # where an OperatorCode's table says at which offset its field is
 _REGISTRATION = re.compile(rb"_ZN6tflite(?:5micro)?(?:11tflm_signal)?\d+Register_([A-Z0-9_]+)Ev")
+_OF_ARENA, _CLOSING = re.compile("Failed to (resize|allocate)"), re.compile(r"Node .* failed|\w+Error: ")
 _LIMITS = Limits(seconds=1800, cpu_seconds=1800, memory_bytes=2 << 30)
 _FORKS = Forks("tritguard.interpreter", "tflite_micro", limits=_LIMITS)
 
@@ -192,7 +193,18 @@ def _apart(content: bytes, x: Int8, arena_bytes: int, alternate_bytes: int, nati
         except subprocess.TimeoutExpired as error:
             raise BadModelError(f"TensorFlow Lite Micro does not finish within {_LIMITS.seconds} s") from error
         if done.returncode != 0 or not scores.is_file():
-            said = done.stderr.decode(errors="replace").splitlines()
-            first = next((line for line in said if line.strip()), f"exit status {done.returncode}")
-            raise BadModelError(f"TensorFlow Lite Micro refuses the model ({first.strip()})")
+            reason = _reason(done.stderr.decode(errors="replace")) or f"exit status {done.returncode}"
+            raise BadModelError(f"TensorFlow Lite Micro refuses the model ({reason})")
         return np.asarray(np.load(scores)), done.stdout.decode()
+
+
+def _reason(said: str) -> str:
+    """The line of TFLM's complaints that says why a model does not run; empty if there is none.
+
+    It is the first, but for those of arenas that were too small, after which a larger one was tried. What TFLM and
+    Python add at the end names the node or repeats that something failed.
+    """
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    arenas = [line for line in lines if _OF_ARENA.match(line)]
+    reasons = [line for line in lines if not _OF_ARENA.match(line) and not _CLOSING.match(line)]
+    return (reasons or arenas[-1:] or lines or [""])[0]

@@ -114,13 +114,16 @@ def main() -> None:
     for case in _cases(table, options):
         console.rule(case.name)
         record = trained(case, table, settings, options, dataset)
+        if not options.attacked:
+            continue
         digest = _digest(record, table, options)
         kept = [from_json(Row, path) for path in sorted((options.out / "rows").glob(f"{case.name}-*.json"))]
         if not kept or any(row.settings != digest for row in kept):
             kept = _measure(case, record, dataset, table, options, digest)
         rows += kept
         write_whole(options.out / f"{options.table}.md", as_markdown(rows))
-    console.print((options.out / f"{options.table}.md").read_text(), markup=False, soft_wrap=True)
+    if options.attacked:
+        console.print((options.out / f"{options.table}.md").read_text(), markup=False, soft_wrap=True)
 
 
 def read_settings() -> dict[str, Any]:
@@ -134,7 +137,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="where trainings, rows and the table are kept")
     parser.add_argument("--epochs", type=int, help="epochs of each training, instead of those of the file")
     parser.add_argument("--samples", type=int, help="train on at most this many samples")
-    parser.add_argument("--attacked", type=int, default=200, help="test samples to attack")
+    parser.add_argument("--attacked", type=int, default=200, help="test samples to attack; 0 only trains")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", default="", help="trainings whose name (net-weights-defence-seed) holds this")
     return parser.parse_args()

@@ -8,8 +8,10 @@ trained in DIR), `digits` (the same, on spoken digits), `keywords` (MLPerf Tiny'
 `speech-commands` (the same net on the whole test set, which is downloaded). A NET is a folder of `tritguard train` or
 an int8 `.tflite`. Each gets a row: clean over the whole test set, PGD-20 at eps* interpolated in the same way, the
 worst case over all attacks of the preset `standard`, flash, RAM and cycles. A second table has PGD-20, APGD, Square and
-the worst case at the integers of `--at`. What is done stays in DIR, attacks of a run that was killed too. The tables
-are printed, and kept as DIR/claim-TABLE.md and .json, from which `scripts/bench robustness front` draws.
+the worst case at the integers of `--at`. Nets whose names differ in a number at the end alone, the seed of their
+training, also get a line with mean and standard deviation. What is done stays in DIR, attacks of a run that was killed
+too. The tables are printed, and kept as DIR/claim-TABLE.md and .json, from which `scripts/bench robustness front`
+draws.
 
 A share at an eps is of the samples that are right at this eps and at every smaller one, clean included.
 """
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -394,6 +397,10 @@ def as_markdown(rows: list[Claimed], found: Calibration, at: Sequence[int]) -> s
         cells.append("" if row.cycles is None else f"{row.cycles / 1e6:.1f}")
         cells.append("" if row.hours is None else f"{row.hours:.2f}")
         lines.append("| " + " | ".join(cells) + " |")
+    for name, same in _seeds(rows).items():
+        shares = [[row.clean.value for row in same], [row.pgd.share(row.eps) for row in same]]
+        shares.append([row.worst.share(row.eps) for row in same if row.worst is not None])
+        lines.append(f"| {name}, {len(same)} seeds | | " + " | ".join(map(_spread, shares)) + " | | | | |")
     lines += ["", *_further(rows, at)] if at else []
     first = rows[0]
     worst = "" if first.worst is None else f", worst case on {len(first.worst.broken)} ({first.worst.attacks})"
@@ -419,7 +426,27 @@ def _further(rows: list[Claimed], at: Sequence[int]) -> list[str]:
                 _left(row.worst.alone(name), eps) if row.worst and name in row.worst.each else "" for name in _SHOWN
             ]
             lines.append("| " + " | ".join([*cells, _left(row.worst, eps) if row.worst else ""]) + " |")
+    for name, same in _seeds(rows).items():
+        worst = [row.worst for row in same if row.worst is not None]
+        for eps in at:
+            parts = [[row.pgd for row in same]]
+            parts += [[found.alone(attack) for found in worst if attack in found.each] for attack in _SHOWN]
+            cells = [_spread([found.share(eps) for found in part]) for part in [*parts, worst]]
+            lines.append(f"| {name}, {len(same)} seeds | {eps} | " + " | ".join(cells) + " |")
     return lines
+
+
+def _seeds(rows: list[Claimed]) -> dict[str, list[Claimed]]:
+    """The nets of which there are several, whose names end in the seeds of their trainings."""
+    nets: dict[str, list[Claimed]] = {}
+    for row in rows:
+        nets.setdefault(re.sub(r"-\d+$", "", row.name), []).append(row)
+    return {name: same for name, same in nets.items() if len(same) > 1}
+
+
+def _spread(values: list[float]) -> str:
+    """The mean and the standard deviation of shares in percent; empty unless there are several."""
+    return f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
 
 
 def _left(found: Attacked, eps: float) -> str:

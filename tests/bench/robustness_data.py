@@ -80,4 +80,4 @@ def _pictures(packed: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[
     return np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])
 
 
-TABLES: dict[str, Callable[[], Dataset]] = {"digits": digits, "cifar10": cifar10}
+TABLES: dict[str, Callable[[], Dataset]] = {"digits": digits, "cifar10": cifar10, "cifar10-small": cifar10}
