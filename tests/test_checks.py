@@ -396,7 +396,7 @@ def test_one_gradient_step_and_a_control_are_little_evidence() -> None:
 
 
 def holding(left: int, **changes: Any) -> Evidence:
-    """So many of 200 samples hold at every bound, and under every attack."""
+    """Evidence in which `left` of 200 samples hold at every bound and under every attack."""
     old = evidence()
     curve = tuple(point.model_copy(update={"robust": Rate.of(left, 200)}) for point in old.curve)
     rows = (row(r.attack, r.kind, r.eps_steps, left) for r in old.rows)

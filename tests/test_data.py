@@ -225,7 +225,7 @@ def test_fashion_mnist_is_downloaded_once(tmp_path: Path, debian_files: Path, se
 
 
 def test_wrong_content_is_a_checksum_failure(tmp_path: Path, debian_files: Path, server: BrokenServer) -> None:
-    """Of the content, whatever the framing: a cached file somebody changed."""
+    """The checksum is of the content, whatever the framing: here somebody changed a cached file."""
     name = "t10k-labels-idx1-ubyte.gz"
     content = bytearray(gzip.decompress((debian_files / name).read_bytes()))
     content[-1] ^= 1

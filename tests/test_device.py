@@ -258,7 +258,7 @@ def test_random_strings_do_the_board_no_harm(small_bundle: Bundle, small_build: 
 
 
 def _noise(rng: random.Random, share: float) -> Noise:
-    """Of all frames, lose, double, break or cut this share."""
+    """Noise that loses, doubles, breaks or cuts this share of all frames."""
 
     def lose(frame: bytes) -> bytes:
         return b""

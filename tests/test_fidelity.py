@@ -111,7 +111,7 @@ def test_few_pixels_do_not_condemn_an_honest_network_and_no_mask_hides_behind_th
 
 
 def _astray(model: Target, ball: Ball) -> tuple[int, int]:
-    """Of the samples that hold under APGD, those that gradients are said to lead astray, and all of them."""
+    """How many of the samples that hold under APGD gradients are said to lead astray, and how many hold."""
     attacked = Apgd("margin", 10).craft(model, ball).x
     held = model.predictor.predict(model.x).labels == model.y
     held &= model.predictor.predict(attacked).labels == model.y
@@ -172,7 +172,7 @@ def test_a_softmax_that_is_0_and_1_has_an_average_with_slopes(tmp_path: Path) ->
 
 
 def test_what_lies_behind_units_that_sleep_is_seen_in_the_relaxed_view_alone(tmp_path: Path) -> None:
-    """Of a product of two that are at zero, each one's slope is the other's value."""
+    """Where both factors of a product are zero, the slope of each is zero too, since it is the other's value."""
     model = target("a product that sleeps", tmp_path)
     assert isinstance(model.view, GradientView)
     around, ball = model.x[:16].tobytes(), Ball("Linf", 8)

@@ -76,7 +76,7 @@ def test_pages_are_well_at_every_width(width: int, scheme: str, root: Path, brow
     [(820, ["/", "/boards", "/run?id=now", "/compare?run=first&run=second"]), (390, ["/boards", "/run?id=now"])],
 )
 def test_tables_are_not_cut(width: int, paths: list[str], root: Path, browser: sync.Browser) -> None:
-    """Of the list of runs and of comparisons some columns stay beyond the edge of a phone; a shadow says so."""
+    """On a phone some columns of the lists of runs and comparisons stay beyond the edge, and a shadow says so."""
     under_way(root / "now")
     server = serving(root)
     watched = Watched(browser, server.base, width)

@@ -227,7 +227,7 @@ def test_stochastic_ternary_needs_an_automatic_scale() -> None:
 
 
 def test_channels_are_drawn_by_the_roulette() -> None:
-    """Of five channels two: each pair as often as the roulette without replacement has it (chi-squared, p > 0.001)."""
+    """Each pair of five channels is as frequent as in a roulette without replacement (chi-squared, p > 0.001)."""
     rng = np.random.default_rng(2)
     x = tf.constant((rng.normal(size=(6, 5)) * [1, 2, 3, 4, 5]).astype(np.float32))
     trits, scale = rule.ternarize(x, (0,))

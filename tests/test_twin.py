@@ -32,7 +32,7 @@ def bundle(tmp_path: Path) -> Bundle:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Bundle:
-    """Of two kernels, which are compiled in a moment: for what is kept of any model alike."""
+    """A bundle with two kernels, which compile in a moment; what is tested with it holds for any model."""
     return rescaling(0.5, tmp_path / "small")
 
 

@@ -208,7 +208,7 @@ def test_sums_that_leave_float32_are_exact(tmp_path: Path) -> None:
 
 @st.composite
 def requants(draw: st.DrawFn) -> Requant:
-    """Of three channels; some multiply by zero, and some would wrap."""
+    """Requantizations of three channels; some multiply by zero, and some would wrap."""
     multipliers = st.one_of(st.integers(1 << 30, (1 << 31) - 1), st.sampled_from([0, 1 << 30, (1 << 31) - 1]))
     low, high = sorted(draw(st.lists(st.integers(-128, 127), min_size=2, max_size=2)))
     return Requant(

@@ -101,7 +101,7 @@ class Net:
 
 
 def _gradients(layers: list[Float], x: Float, y: Labels) -> tuple[list[Float], Float]:
-    """Of the mean cross-entropy: with respect to each layer's weights, and to the inputs."""
+    """The gradients of the mean cross-entropy with respect to each layer's weights, and to the inputs."""
     hidden = np.maximum(x @ layers[0].T, 0) if len(layers) > 1 else x
     logits = hidden @ layers[-1].T
     share = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -19,7 +19,7 @@ _LONGEST_SECONDS = 600.0
 
 
 class _NoisyError(Exception):
-    """So much is lost that whole inputs no longer pay."""
+    """The line loses so much that sending whole inputs no longer pays."""
 
 
 class Inferences:

@@ -22,7 +22,7 @@ from tritguard.resources import firmware_dir
 
 _OPTIONS = ("-std=c11", "-O3", "-march=native", "-fwrapv", "-include", "twin.h")
 _CHUNKS = (16, 64)  # inferences a thread takes at once, at least and at most; packing weights is shared among them
-# Of these, a library has the one that its model needs.
+# A library has the one of these that its model needs.
 _ONE, _SEVERAL = "twin_one.c", "twin_several.c"
 _LAYER = re.compile(rb"^bool (tg_core_\w+)\(", re.MULTILINE)
 _CALL = re.compile(rb"\btg_core_\w+")

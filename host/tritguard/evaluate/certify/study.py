@@ -73,7 +73,7 @@ def study_certify(
             f"what was attacked differs in {' and '.join(other)}, so it does not bound what is proved here",
             fix="give the result of the same model, and its samples, seed, norm and data range",
         )
-    # Of a model with state, the graph of a whole stream: a ball is around all of its frames.
+    # For a model with state this is the graph of a whole stream, because a ball is around all of its frames.
     network, depth = Network.of(unrolled(bundle.golden, samples.x.shape[1])), _depth(plan)
     if network.decision.rule != bundle.manifest.label_rule:
         raise BadInputError(

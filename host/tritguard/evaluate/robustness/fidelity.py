@@ -22,9 +22,9 @@ from tritguard.evaluate.robustness.table import Flags
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.predictor import Int8
 
-# Of what a gradient promises along itself, over the whole ball, a network has to keep this much; and on random moves,
-# the promised and the real changes have to agree at least so well (their cosine). On the samples that hold, honest
-# networks of int8 and of ternary weights keep 0.4 and agree to 0.35 at least.
+# A network has to keep this share of what its gradient promises along itself, over the whole ball; and on random moves,
+# the cosine of the promised and the real changes has to be at least the second figure. On the samples that hold, honest
+# networks with int8 and with ternary weights keep at least 0.4, and their cosine is at least 0.35.
 KEPT = 0.25
 AGREED = 0.2
 _PAIRS = 12  # random moves at first, each with its opposite

@@ -98,7 +98,7 @@ class _Unrolling:
         return index
 
     def _viewed(self, source: int, offset: int, like: Tensor) -> int:
-        """So many elements of a tensor as `like` has, in its shape."""
+        """A view of as many elements of a tensor as `like` has, in the shape of `like`."""
         output, many = self._add(like), like.size > 1
         sizes, steps = ((like.size,), (1,)) if many else ((), ())
         self._ops.append(

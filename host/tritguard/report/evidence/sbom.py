@@ -27,7 +27,7 @@ _OWN = "Apache-2.0"
 _MEMBER = re.compile(r"^(\S.*\.a)\(([^()]+)\)$", re.MULTILINE)
 _LISTED_UNTIL = "Discarded input sections"
 _GCC = "GPL-3.0-or-later WITH GCC-exception-3.1"
-# Of what toolchains for Cortex-M link: the project, and its licence.
+# The libraries that toolchains for Cortex-M link, each with its project and licence.
 _LIBRARIES = {"libc": ("newlib", "BSD-3-Clause AND others"), "libm": ("newlib", "BSD-3-Clause AND others")}
 _LIBRARIES |= {"libgcc": ("libgcc", _GCC)}
 
