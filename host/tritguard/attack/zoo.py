@@ -1,4 +1,4 @@
-"""ZOO: Carlini and Wagner's attack with slopes that are measured by queries."""
+"""ZOO: Carlini and Wagner's attack with slopes estimated from queries."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Zoo(Asking):
 
     Adam minimises, coordinate by coordinate, the squared Euclidean distance plus c times the margin. In a ball that
     bounds each element by itself, as in Linf, it minimises the margin alone and iterates are cut to the ball. The slope
-    of a coordinate is the difference of two queries. To see whether an iterate fools the model, the model is asked
-    about the nearest input in the ball.
+    of a coordinate is the difference quotient of two queries. To see whether an iterate fools the model, the model is
+    asked about the nearest input in the ball.
 
     Threat model: black box, score based: the attack sees of the outputs what `Target.access` says. Int8 scores hardly
     change within a step, and labels do not: with these Boundary and HopSkipJump should be used. Steps, distances and
