@@ -140,7 +140,7 @@ class Loop:
         return state
 
     def trained_on(self, count: int) -> NDArray[np.float32]:
-        """The first samples in the form in which the network is trained on them, for the statistics of its batch norms.
+        """The first samples as the network is trained on them, for the statistics of its batch norms.
 
         Adversarial samples shift what batch norms see. With statistics of clean samples, a network that is trained
         against an attack loses much of what it has learnt to hold.
@@ -177,7 +177,7 @@ class Loop:
     def _diverged(self, what: str) -> BadInputError:
         """Remove the checkpoint and make the error.
 
-        With the same settings the training would end here again, and with others it would refuse the checkpoint.
+        With the same settings a training would diverge here again, and with others it would refuse the checkpoint.
         """
         self._path.unlink(missing_ok=True)
         return BadInputError(f"{what} became NaN or infinite", where="train", fix="lower learning_rate")
