@@ -172,7 +172,7 @@ class Database:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Turn SQLite's errors about the disk into those of the system, which name the file."""
+        """Turn SQLite's errors, except those about damage, into errors of the system or ours, which name the file."""
         try:
             yield
         except sqlite3.DatabaseError as error:
@@ -236,7 +236,7 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse what is neither a campaign of this version nor empty.
 
     Raises:
-        BadInputError: see above.
+        BadInputError: it is neither.
     """
     found = [sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master")]
     (version,) = connection.execute("PRAGMA user_version").fetchone()

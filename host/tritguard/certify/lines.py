@@ -44,7 +44,7 @@ class Lines:
 
 
 def corners(steps: Steps, sums: Box, outputs: Box) -> tuple[Float64, Float64]:
-    """Where the line below leaves the lower clamp, and where the one above reaches the upper one; within the sums."""
+    """The sums, within their bounds, where the lower line leaves the low clamp and the upper one reaches the high."""
     with np.errstate(divide="ignore", invalid="ignore"):
         leaves = (outputs.low + steps.error - steps.offset) / steps.slope
         reaches = (outputs.high - steps.error - steps.offset) / steps.slope
@@ -60,7 +60,7 @@ def staircase_lines(steps: Steps, sums: Box, outputs: Box) -> Lines:
     Args:
         steps: the staircase.
         sums: the bounds of its sums, int64[n, ...].
-        outputs: what `steps.bounds` makes of them.
+        outputs: the bounds that `steps.bounds` gives for them.
     """
     low, high = outputs.low.astype(np.float64), outputs.high.astype(np.float64)
     first, last = sums.low.astype(np.float64), sums.high.astype(np.float64)

@@ -3,7 +3,7 @@
 Where a staircase bends, the lines around it are the better the closer the bounds of its sums are. So the sums of each
 stage are bounded by relaxation through the stages before it (Zhang et al. 2018, 1811.00866; Singh et al. 2019), but
 only those that bend, and each from the crops of the tensors that its pixel sees (`crops`). That is most of the work,
-and all of it can be left out: bounds that were not improved are those of intervals, and as sound.
+and all of it can be left out: bounds that were not improved are those of intervals, which are sound too.
 """
 
 from __future__ import annotations

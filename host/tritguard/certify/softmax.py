@@ -110,8 +110,9 @@ def _others(low: Steps) -> Steps:
 def strict_distance(table: Float64, classes: int) -> int:
     """The distance of two inputs from which on the larger one, if it is the row's largest, surely has a larger output.
 
-    256 times the difference of both shares has to be at least one step and the slack; the shares' sum of exponentials
-    is at most that of `classes` ones. Two saturated outputs cannot be: their shares would sum to nearly two.
+    256 times the difference of both shares has to be at least one step and the slack of both; the shares' sum of
+    exponentials is at most that of `classes` ones. The two outputs cannot both be saturated: their shares would sum to
+    nearly two.
 
     Returns:
         From 1 to 255; 256 if no distance is enough.

@@ -96,7 +96,7 @@ class AdversarialConfig(Record):
             for `pgd`.
         weight: share of the cross-entropy that is computed on adversarial samples; the rest is on clean ones.
         loss: `cross-entropy` on the adversarial samples; `trades`, the cross-entropy on clean samples and `beta` times
-            the divergence of the outputs on adversarial ones from them, which the attack then raises (Zhang et al.
+            the divergence of the outputs on adversarial ones from those, which the attack then raises (Zhang et al.
             2019, arXiv 1901.08573); or `mart`, which weighs that divergence by how unsure the network is of the clean
             sample, and pushes the runner-up away (Wang et al. 2020, "Improving adversarial robustness requires
             revisiting misclassified examples").

@@ -143,7 +143,7 @@ class Loop:
         """The first samples as the network is trained on them, for the statistics of its batch norms.
 
         Adversarial samples shift what batch norms see. With statistics of clean samples, a network that is trained
-        against an attack loses much of what it has learnt to hold.
+        against an attack loses much of its robustness.
 
         Returns:
             float32[count, ...] in input units: adversarial samples, every other one clean if it is trained on both, or

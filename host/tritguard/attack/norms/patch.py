@@ -22,7 +22,7 @@ class Patch(Norm):
     """The side of the smallest square, in pixels, that holds all changes; the attacker chooses its place per sample.
 
     Inside the square every channel may take any value that the data can have (Brown et al. 2017, 1712.09665; for each
-    sample anew, as in Karmon et al. 2018, 1801.02608). An input is seen as a picture as `as_image` has it; a square
+    sample anew, as in Karmon et al. 2018, 1801.02608). An input is seen as the picture of `as_image`; a square
     that is larger than the picture covers it. The ball is no convex set; its point nearest to a move, in the Euclidean
     sense, keeps the square in which the move is longest.
     """
@@ -81,7 +81,7 @@ class Patch(Norm):
 
     @override
     def first_step(self, eps: int) -> float:
-        """Half of the range of values: eps counts pixels, and says nothing of how far one may change."""
+        """Half of the range of values: eps counts pixels, and says nothing about how far one may change."""
         return float(INT8_MAX)
 
     @override
