@@ -59,8 +59,8 @@ def within(op: Op) -> bool:
 def clamped(tf: Any, x: Any, width: Any, low: float, high: float) -> Any:
     """The average of a clamp to low..high over normal distributions of these widths around x.
 
-    Its gradient is the share that is not clamped. It is given explicitly, because TensorFlow would derive a longer
-    formula, which takes many times as long.
+    Its gradient is the share that is not clamped. It is given explicitly, because the longer formula that TensorFlow
+    would derive for it takes many times as long.
     """
     below, above = (low - x) / width, (high - x) / width
     under, upto = _share(tf, below), _share(tf, above)

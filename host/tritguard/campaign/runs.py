@@ -107,6 +107,9 @@ def craft_each(
         crew: carries them out if that saves time; otherwise they run one after the other on the targets themselves.
         seen: called with the candidates of each job, those from the store included.
 
+    Returns:
+        The run of each assignment, and how fast all of them were crafted.
+
     Raises:
         TritguardError: raised by an attack, or because of what one gave; see `check_crafted` and `seal`.
     """

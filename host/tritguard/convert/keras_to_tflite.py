@@ -83,6 +83,9 @@ def network_to_tflite(model: Any, calibration: SampleArray) -> bytes:
         model: keras.Model of plain and ternary layers.
         calibration: real inputs, as in `keras_to_tflite`.
 
+    Returns:
+        The content of the `.tflite` file.
+
     Raises:
         BadInputError, BadModelError: see `keras_to_tflite`.
     """

@@ -36,6 +36,9 @@ class Loop:
         path: the file of the checkpoint.
         teacher: a network that gives logits, from which the model learns, or None.
         watch: measured after each epoch, for the history; or None.
+
+    Attributes:
+        steps: the number of steps in the whole training.
     """
 
     def __init__(

@@ -89,7 +89,7 @@ class FrontEnd:
         return to_input_bytes(mfcc(as_sound(clips)), self.scale, self.zero_point)
 
     def pull_back(self, clips: Float64, features: Int8, slopes: NDArray[np.floating]) -> Float64:
-        """The gradient with respect to clips, float64[n, 16000], given that to their features; see `mfcc.pull_back`.
+        """The gradient with respect to clips, given the one with respect to their features; see `mfcc.pull_back`.
 
         Rounding counts as the identity, and a feature at an end of the grid as constant.
 

@@ -17,7 +17,8 @@ def residual(input_shape: tuple[int, ...], classes: int, *, stages: Sequence[Sta
 
     A stage's first convolution changes the width and the size of the picture, so that the blocks after it add tensors
     of one shape and no shortcut needs weights. A block is two 3x3 convolutions; its input is added to their output,
-    before the ReLU. All kernels have several hundred weights, and lose little by being ternary.
+    before the ReLU. By default all kernels but the first have several hundred weights: these lose little by being
+    ternary.
 
     Args:
         input_shape: height, width, channels.
