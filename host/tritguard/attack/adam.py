@@ -11,7 +11,7 @@ _BETAS = (0.9, 0.999)
 
 
 class Adam:
-    """Adam (Kingma and Ba 2015, 1412.6980) on an array of which each step may touch a part only.
+    """Adam (Kingma and Ba 2015, 1412.6980) on an array; a step may touch only a part of it.
 
     Args:
         shape: the shape of the array.

@@ -137,8 +137,8 @@ def ascend(
 ) -> None:
     """Run one ascent for all samples that still hold, and put what it finds into `best`.
 
-    It starts where `Target.starts` says, and at random for samples of which that knows nothing. Where moves lie in one
-    place, as patches do, the first of the steps' gradients chooses that of a random start.
+    It starts at `Target.starts`, and at random for samples for which that holds the clean input. Where moves lie in one
+    place, as patches do, the first gradient, which counts as a step, chooses the place of a random start.
     """
     active = np.flatnonzero(best.margins > 0)
     if active.size == 0:

@@ -15,8 +15,8 @@ from tritguard.attack.base import Ball, Target
 from tritguard.attack.view import DifferentiableView
 from tritguard.errors import ToolMissingError
 
-# Samples per gradient call, which bounds memory. Up to it all samples of an attack share one call: TensorFlow compiles
-# anew for each batch size.
+# The most samples per gradient call, which bounds memory. No more than these share a single call, because TensorFlow
+# compiles anew for each batch size.
 MAX_BATCH = 256
 Loss = Literal["ce", "margin"]
 
@@ -27,7 +27,7 @@ def batch_size(target: Target) -> int:
 
 
 def estimator(target: Target, ball: Ball, loss: Loss = "ce") -> Any:
-    """ART's classifier around the target's view, in int8 steps, which clips inputs to the range that the ball has.
+    """ART's classifier around the target's view, in int8 steps, which clips inputs to the data range of the ball.
 
     It is cached by view, loss, range and rivals, because each classifier compiles functions of its own.
 

@@ -1,7 +1,7 @@
-"""Ops averaged over a normal distribution of what goes into them, in place of the edges that they have.
+"""Ops averaged over a normal distribution of their inputs, which smooths out their edges.
 
-What a maximum, a saturated softmax or a clamp does at one point says little of what it does around it. Its average over
-the values that it may meet has a gradient wherever something in reach would change it.
+What a maximum, a saturated softmax or a clamp does at one point says little about what it does nearby. Its average over
+the values that it may meet has a gradient wherever an input within reach would change its output.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from tritguard.attack.view import pooled
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.graph.model import Binary, Graph, Lookup, Op, Pool2D, Reduce, Softmax
 
-_LEAST = 0.5  # steps; roundings are at least so wide
+_LEAST = 0.5  # the smallest width in steps, because rounding alone spreads values that far
 
-Width = Callable[[int], float]  # of a tensor: the standard deviation of its elements, in steps
+Width = Callable[[int], float]  # maps a tensor to the standard deviation of its elements, in steps
 
 
 def averaged(tf: Any, graph: Graph, op: Op, inputs: list[Any], width: Width) -> Any:
@@ -31,7 +31,7 @@ def averaged(tf: Any, graph: Graph, op: Op, inputs: list[Any], width: Width) -> 
         graph: the network.
         op: one of its ops; for tables see `average_table`.
         inputs: the values of its inputs in steps, [n, *shape].
-        width: of a tensor.
+        width: gives the width of a tensor.
     """
     if isinstance(op, Binary) and op.operator in _CHOICES:
         return _chosen(tf, graph, op, inputs, width)
@@ -48,7 +48,7 @@ def averaged(tf: Any, graph: Graph, op: Op, inputs: list[Any], width: Width) -> 
 
 
 def within(op: Op) -> bool:
-    """Whether the average of an op, or of a table, needs no clamp: it lies where the op's inputs do, or on the grid."""
+    """Whether the average of an op or a table needs no clamp: it lies in the range of the inputs or of the grid."""
     if isinstance(op, Pool2D):
         return op.mode == "max"
     if isinstance(op, Reduce):
@@ -57,10 +57,10 @@ def within(op: Op) -> bool:
 
 
 def clamped(tf: Any, x: Any, width: Any, low: float, high: float) -> Any:
-    """The average of a clamp to low..high over normal distributions around x, of these widths.
+    """The average of a clamp to low..high over normal distributions of these widths around x.
 
-    Its slope is the share that is not clamped. That is said, because TensorFlow would take many times as long to find a
-    longer formula for it.
+    Its gradient is the share that is not clamped. It is given explicitly, because the longer formula that TensorFlow
+    would derive for it takes many times as long.
     """
     below, above = (low - x) / width, (high - x) / width
     under, upto = _share(tf, below), _share(tf, above)
@@ -77,7 +77,7 @@ def average_table(op: Lookup, width: float) -> NDArray[np.float32]:
 
 
 def between(tf: Any, table: NDArray[np.float32], x: Any) -> Any:
-    """A table of 256 inputs at real-valued steps x, on the straight line between its neighbours."""
+    """A table of 256 entries at real-valued steps x, interpolated linearly between neighbouring entries."""
     below = tf.floor(tf.clip_by_value(tf.stop_gradient(x), float(INT8_MIN), INT8_MAX - 1.0))
     place = tf.cast(below - INT8_MIN, tf.int32)
     rise = (table[1:] - table[:-1]).astype(np.float32)
@@ -129,7 +129,7 @@ _CHOICES: dict[str, Callable[[Any, Any, Any, list[float]], Any]] = {
 
 
 def _softmax(tf: Any, graph: Graph, op: Softmax, x: Any, width: Width) -> Any:
-    """With a weight that is lowered by what its inputs vary, as the average of a sigmoid is (MacKay 1992)."""
+    """A softmax whose beta falls as its inputs spread, as in the average of a sigmoid (MacKay 1992)."""
     source, sink = graph.tensors[op.inputs[0]], graph.tensors[op.output]
     spread = op.beta * max(width(op.inputs[0]), _LEAST) * source.scale
     beta = np.float32(op.beta / np.sqrt(1 + np.pi / 4 * spread**2))
@@ -137,7 +137,7 @@ def _softmax(tf: Any, graph: Graph, op: Softmax, x: Any, width: Width) -> Any:
 
 
 def _highest(tf: Any, mean: Callable[[Any], Any], x: Any, width: float) -> Any:
-    """The logarithm of the mean of exponentials: near the mean of what differs less than the width, else the highest.
+    """The log-mean-exp of values: near their mean where they differ by less than the width, else near the highest.
 
     The exponent goes down to -510, which float64 still holds.
     """

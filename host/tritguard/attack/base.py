@@ -28,7 +28,7 @@ Limits = tuple[int, int]  # the lowest and the highest int8 step that inputs may
 Places = NDArray[np.int64]  # which samples of a target are meant
 T = TypeVar("T")
 
-_TIED = 1e-100  # the largest margin of a label that is kept although another logit is as large: less than any other
+_TIED = 1e-100  # the largest margin of a label that holds though another logit is as large; below any other margin
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Ball:
         norm: what the distance is measured in: a name from `NORMS`.
         eps: the largest distance, in steps of the int8 input grid.
         low: the lowest step that the data can have; no clean input is below it.
-        high: the highest one.
+        high: the highest step that the data can have.
     """
 
     norm: str
@@ -81,13 +81,13 @@ class Target:
         view: its differentiable view, which white-box attacks need.
         x: int8[n, *input_shape], clean inputs.
         y: int64[n], true labels.
-        seed: for everything that is drawn at random.
+        seed: the seed of everything that is drawn at random.
         aim: int64[n], the labels that a targeted attack wants; None if any wrong label will do.
         access: which part of the outputs black-box attacks are shown.
         rivals: the outputs that each class is compared with by losses and margins; None if all others are. See
             `find_rivals`.
-        starts: int8[n, *input_shape], where searches begin that can begin anywhere, the clean input where nothing is
-            known; None if nothing is known of any.
+        starts: int8[n, *input_shape], where searches begin that can begin anywhere; the clean input for a sample
+            without a known start. None if no sample has one.
     """
 
     predictor: Predictor
@@ -164,10 +164,10 @@ class Attack(ABC):
     Attributes:
         name: what results call it.
         kind: what the attacker knows.
-        follows: what leads the search; the checks of an evaluation compare attacks by it. An attack that follows
-            `gradients` alone, as a loop of them or as `one gradient`, fails where they are masked; one that follows
-            the model's answers as well does not. Without gradients a search follows the model's `scores`, which may
-            hide where it has to go, or only its `decisions`.
+        follows: what guides the search; the checks of an evaluation compare attacks by it. An attack that follows
+            gradients alone, many of them (`gradients`) or a single one (`one gradient`), fails where they are masked;
+            one that follows the model's answers as well does not. Without gradients a search follows the model's
+            `scores`, which may hide where it has to go, or only its `decisions`.
     """
 
     name: str
@@ -181,7 +181,7 @@ class Attack(ABC):
 
     @property
     def starts(self) -> int:
-        """From how many points it searches for each sample: one, unless it starts again at random."""
+        """The number of points from which it searches for each sample: one, unless it restarts."""
         return 1
 
     @abstractmethod
@@ -223,7 +223,7 @@ class Best:
         self.margins = np.full(len(target.x), np.inf)
 
     def take(self, x: Int8, margins: NDArray[np.float64], samples: Places | None = None) -> None:
-        """Keep those candidates that are better, given candidates for these samples (by default for all)."""
+        """Keep those of the candidates for these samples (by default for all) that are better."""
         chosen = np.arange(len(self.x)) if samples is None else samples
         better = margins < self.margins[chosen]
         self.x[chosen[better]] = x[better]

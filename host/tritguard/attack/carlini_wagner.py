@@ -141,7 +141,7 @@ class _Search:
 
 
 def _adam(shape: tuple[int, ...], rate: float) -> Adam:
-    """Adam's steps for samples that each take part with all of their elements."""
+    """Adam with one step count per sample, because a sample takes part in a step with all of its elements."""
     return Adam(shape, rate, (shape[0], *[1] * (len(shape) - 1)))
 
 

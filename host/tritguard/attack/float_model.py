@@ -28,10 +28,11 @@ class FloatModel(DifferentiableView):
         grid: the deployed model's input tensor; the float model is given the real values it stands for.
         temperature: logits are divided by it when gradients are taken.
         stream: the shape of the samples, [frames, *input_shape], where the deployed model keeps state. The float model
-            takes a stream at once, as it is or with its frames laid end to end.
+            takes a whole stream at once, in this shape or with its frames laid end to end.
 
     Raises:
-        BadInputError, BadModelError: see `tritguard.convert.archive.load_model`; or it takes no such streams.
+        BadInputError, BadModelError: see `tritguard.convert.archive.load_model`; BadInputError also if the model does
+            not take such streams.
     """
 
     def __init__(
@@ -73,8 +74,8 @@ class FloatTflite:
         stream: see `FloatModel`.
 
     Raises:
-        BadInputError: it takes no such streams.
-        BadModelError: TensorFlow Lite cannot run the model, or its inputs and outputs are others than these.
+        BadInputError: the model does not take such streams.
+        BadModelError: TensorFlow Lite cannot run the model, or it does not have such an input and output.
     """
 
     def __init__(self, path: Path, grid: EdgeTensor, stream: tuple[int, ...] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Functions of single values in front of a network, such as folds, stairs and codes, taken as the tables they are.
+"""Functions of single values in front of a network, such as folds, stairs and codes, searched as lookup tables.
 
 A gradient says little about a function that rises and falls many times inside the ball. If every value of a layer
 depends on one element of the input alone, its 256 values are a table, and the best value of an element inside the ball
@@ -36,12 +36,12 @@ from tritguard.graph.model import (
 from tritguard.graph.stateful import Recurrent
 from tritguard.predictor import Int8
 
-# Pairs of inputs that are mixed to see on what each value depends: of constants, as most functions tell their ends
-# apart, and random ones.
+# Pairs of inputs that are mixed to see what each value depends on: some are constant, because most functions differ at
+# the ends of the range, and the rest are random.
 _CONSTANT = ((INT8_MIN, INT8_MAX), (INT8_MIN, 0), (0, INT8_MAX))
 _PAIRS = 12
 _CURVED = 3.0  # steps by which a table has to differ from a straight line to be worth looking up
-_SHARE, _LAST = 0.6, 0.02  # of the elements that move in the first step, and in the last
+_SHARE, _LAST = 0.6, 0.02  # the shares of the elements that move in the first step and in the last
 _MOVES = 12  # random corners of the ball around each sample
 _PRICES = 14  # bisections of a price
 
@@ -51,11 +51,11 @@ class Front:
     """The layers in front of a network, and the network behind them.
 
     Attributes:
-        rest: the view of the network behind, from the values of the front, [n, values] in int8 steps.
-        source: int64[m], on which element of the input each value depends; sorted, with the values in this order.
-        order: int64[m], where among all values that come out of the front each of these lies.
+        rest: the view of the network behind the front, whose input is the front's values, [n, values] in int8 steps.
+        source: int64[m], the element of the input that each value depends on, sorted; `order` and `table` follow it.
+        order: int64[m], the place of each of these values among all values that come out of the front.
         table: int8[256, m], what each value is for the input steps -128 to 127.
-        fixed: int8[values], right for the values that depend on nothing.
+        fixed: int8[values], used for the values that depend on no element.
     """
 
     rest: GradientView
@@ -76,8 +76,8 @@ class Front:
     def best(self, slopes: NDArray[np.float32], clean: Int8, ball: Ball) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The input elements that matter, int64[k], and the steps that serve best in the ball, int64[n, k].
 
-        In a ball that bounds each element by itself that is the best step of each. In another one, each square of a
-        change has a price, the lowest at which what is bought fits into the ball.
+        In a ball that bounds each element by itself, each element takes its best step. In any other ball, changes cost
+        a price times their squares: the lowest price at which the changes that pay fit into the ball.
 
         Args:
             slopes: float32[n, values], by how much the loss rises with each value of the front.
@@ -109,10 +109,10 @@ class Front:
         return elements, bought(high)
 
     def smoothed(self, around: Int8, ball: Ball) -> GradientView:
-        """The network behind, smoothed over what comes out of the front for random inputs of the ball.
+        """The network behind the front, smoothed over the front's values for random inputs of the ball.
 
         Args:
-            around: int8[samples, *input_shape].
+            around: int8[samples, *input_shape], the centres of the balls.
             ball: what the attack may use.
         """
         wide = np.repeat(around, _MOVES, axis=0)
@@ -125,9 +125,9 @@ class Front:
 def find_front(view: GradientView) -> Front | None:
     """Find the largest front of a network that is worth looking up; None if it has none.
 
-    The front is all that depends on single elements, with any number of ways out of it: the input itself is one where
-    a branch goes past the functions. On what a value depends is seen from mixtures of two inputs: each value is that of
-    the one or of the other. The masks of the mixtures number the elements in binary.
+    The front is everything that depends on single elements. Any number of tensors may lead out of it, among them the
+    input itself where a branch bypasses the functions. Mixtures of two inputs show what a value depends on, because it
+    is that of the one or of the other. The masks of the mixtures number the elements in binary.
     """
     graph = view.graph
     alone = _unmixed(graph)
@@ -160,7 +160,7 @@ def find_front(view: GradientView) -> Front | None:
 
 
 def _from_here(graph: Graph, tensors: list[int], behind: list[Op]) -> Graph:
-    """The network behind some tensors, whose values it takes one after the other as its input."""
+    """The network behind some tensors, which takes their values, concatenated, as its input."""
     sizes = [graph.tensors[tensor].size for tensor in tensors]
     joined = Tensor(max(graph.tensors) + 1, "front", (sum(sizes),), 1.0, 0)
     parts: list[Op] = [
@@ -178,7 +178,7 @@ class _Recording(GradientView):
     """The view, run once to see all its tensors; its ops need not lead to its output."""
 
     def run(self, x: Int8) -> dict[int, Int8]:
-        """By tensor, int8[n, size], for the inputs int8[n, *input_shape]."""
+        """The values of each tensor, int8[n, size], for the inputs int8[n, *input_shape]."""
         steps = {self.graph.input: self._tf.constant(x.astype(np.float32))}
         for position, op in enumerate(self.graph.ops):
             inputs = [steps[tensor] for tensor in op.inputs]
@@ -197,16 +197,16 @@ def climb(
     steps: int,
     rng: np.random.Generator,
 ) -> int:
-    """Search for samples that still hold: elements go to their best values by the gradient behind the front.
+    """Search on the samples that still hold: elements go to their best values by the gradient behind the front.
 
-    In each step a share of the elements moves, drawn at random and smaller each time, as the gradient holds for few
-    moves only. The deployed model is asked after each step.
+    In each step a share of the elements moves, drawn at random and smaller each time, because the gradient is valid
+    only while few of them move. The deployed model is asked after each step.
 
     Args:
         target: the attacked model and the samples.
         ball: what the attack may use.
-        front: of the model.
-        view: of the network behind it: `front.rest`, or a smoothed one.
+        front: the front of the model.
+        view: a view of the network behind it: `front.rest`, or a smoothed one.
         queries: asks the model.
         best: the best inputs so far, which are improved.
         steps: gradients per sample.
@@ -284,7 +284,7 @@ def _sources(steps: Int8, masks: NDArray[np.bool_]) -> NDArray[np.int64] | None:
 
     Args:
         steps: int8[_PAIRS * (2 + masks), values], what the layer holds for the inputs of `_mixtures`.
-        masks: see there.
+        masks: the masks of `_mixtures`.
     """
     bits = len(masks) // 2
     votes = np.zeros((bits, steps.shape[1]), np.int64)
@@ -304,7 +304,7 @@ def _sources(steps: Int8, masks: NDArray[np.bool_]) -> NDArray[np.int64] | None:
 
 
 def _curved(table: Int8) -> bool:
-    """Whether some value, of int8[256, values], is far from a straight line."""
+    """Whether some column of a table, int8[256, values], is far from a straight line."""
     values, steps = table.astype(np.float64), np.arange(256.0) - 127.5
     values -= values.mean(axis=0)
     rest = values - np.outer(steps, steps @ values / (steps @ steps))

@@ -28,7 +28,7 @@ class Gradients:
         loss: `ce`, the cross-entropy of the true class, with the logits of each sample scaled against vanishing
             gradients (see `logit_scales`); `margin`, the largest other logit minus the true one; `dlr`, the difference
             of logits ratio, or `dlr targeted`, its targeted form (Croce and Hein 2020, 2003.01690, equations 6 and
-            7). In a targeted attack, `ce` and `margin` are taken of the label aimed at, and negated. All compare a
+            7). In a targeted attack, `ce` and `margin` are those of the label aimed at, negated. All compare a
             class with its rivals (`Target.rivals`).
 
     Raises:
@@ -91,7 +91,7 @@ class Region:
         return self.project(self.clean + self.ball.geometry.start(rng, self.clean.shape, self.ball.eps))
 
     def start_at(self, rng: np.random.Generator, gradient: NDArray[np.floating]) -> Float32:
-        """The same where gradients at the clean inputs, [n, *input_shape], promise most; see `Norm.start_at`."""
+        """A random point where gradients at the clean inputs, [n, *input_shape], promise most; see `Norm.start_at`."""
         ends = np.where(gradient > 0, self.ball.high, self.ball.low)
         gains = gradient * (ends - self.clean)
         return self.project(self.clean + self.ball.geometry.start_at(rng, gains, self.ball.eps))

@@ -73,7 +73,7 @@ def requantised(tf: Any, sums: Any, requant: Requant, largest: int, bias: Int64 
 
     Args:
         sums: whole numbers, float32 or float64[..., n].
-        requant: with one entry, or n.
+        requant: a requantisation with one entry, or n.
         largest: an upper bound of |sums * unit|.
         bias: int64[n] or one number, in accumulator steps.
         unit: the accumulator steps that one unit of `sums` stands for.
@@ -102,7 +102,7 @@ def in_int64(tf: Any, sums: Any, requant: Requant, bias: Int64 | int, unit: int)
 def affine_of(requant: Requant, largest: int, bias: Int64, unit: int) -> Affine | None:
     """The requantisation in a few float64 operations, or None if these would not give exactly the same results.
 
-    The first of its two roundings, to 2^shift output steps, moves the halves at which the second rounds away from zero.
+    The first of its two roundings, to 2^shift output steps, moves the ties that the second rounds away from zero.
     """
     real = np.ldexp(requant.multiplier.astype(np.float64), requant.shift - 31).astype(np.float64)
     most = (_INT32_MAX >> np.maximum(requant.shift, 0).astype(np.int64)) - np.abs(bias)

@@ -1,4 +1,4 @@
-"""The packages of the extra `attack`, which a core installation does without, and whether they are here."""
+"""The packages of the extra `attack`, which a core installation does without, and whether they are installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Package:
 
     Attributes:
         name: what messages call it.
-        modules: what is imported of it.
+        modules: the modules that are imported from it.
     """
 
     name: str

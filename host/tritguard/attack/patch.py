@@ -21,8 +21,8 @@ class PatchSearch(Attack):
     """For each sample, the places where a square is worth most, and a picture painted into it along gradients.
 
     One gradient says what a square could change at every place of the picture, were the model linear: each value in it
-    moves to the end of its range that raises the loss. The most promising squares are tried so, one query each. At
-    those that bring the attacker nearest to its goal, ascent with momentum in the gradient's sign paints the square,
+    moves to the end of its range that raises the loss. The most promising squares are tried like that, one query each.
+    At those that bring the attacker nearest to its goal, ascent with momentum in the gradient's sign paints the square,
     with steps that fall from half of the range of values to a few steps of the grid, and asks the deployed model after
     each. That a patch has to be moved as well as painted is known from Karmon et al. 2018 (1801.02608) and Croce
     et al. 2022 (2006.12834); this search on the deployed integers is our own.
@@ -30,14 +30,14 @@ class PatchSearch(Attack):
     Threat model: white box, with queries of the deployed model.
 
     Args:
-        tried: the places that are tried with one query each; all, if there are fewer.
-        places: those of them at which the square is painted.
+        tried: the number of places that are tried with one query each; all, if there are fewer.
+        places: the number of those at which the square is painted.
         steps: gradients for each of these places.
     """
 
     name = "Patch"
     kind: Kind = "white box"
-    follows = "gradients and answers"  # which choose the places
+    follows = "gradients and answers"  # the answers choose the places
 
     def __init__(self, tried: int = 1000, places: int = 4, steps: int = 25) -> None:
         self.tried = tried
@@ -68,7 +68,7 @@ class PatchSearch(Attack):
 
 
 class _Search:
-    """The search for one target; places are numbers of upper left corners, among all that the ball allows or not."""
+    """The search for one target; a place is an upper left corner's number among all, allowed by the ball or not."""
 
     def __init__(self, target: Target, ball: Ball, gradients: Gradients) -> None:
         self.gradients, self.queries, self.best = gradients, Queries(target), Best(target)
@@ -109,7 +109,7 @@ class _Search:
             active = active[self.best.margins[active] > 0]
 
     def _ask(self, painted: Float64, active: Places) -> Float64:
-        """The margins of inputs, where finite values of `painted` replace the clean ones of these samples."""
+        """The margins of these samples' inputs, in which finite values of `painted` replace the clean ones."""
         clean = self._clean[active]
         x = self._ball.to_grid(np.where(np.isfinite(painted), painted, clean), self._target.x[active])
         margins = self.queries.margins(x, active)

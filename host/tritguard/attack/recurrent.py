@@ -1,7 +1,7 @@
 """LSTM and SVDF on TensorFlow tensors: the kernels' integers, with the gradients of the real functions.
 
-A step that rounds passes gradients on, one that clamps stops them, as everywhere in the view. All values are whole
-numbers in float32; products and sums that it does not hold are made in int64 or float64.
+Rounding passes gradients on and clamping stops them, as everywhere in the view. All values are whole numbers in
+float32; products and sums that it cannot hold exactly are computed in int64 or float64.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from tritguard.graph.model import Requant
 from tritguard.graph.stateful import Lstm, Recurrent, Svdf
 
 _LOW, _HIGH = -(1 << 15), (1 << 15) - 1
-_GATE_POWER = -12  # a step of what goes into a gate's curve is 2 to this
+_GATE_POWER = -12  # a step of the input to a gate's curve is 2 to this power
 _ONE = np.float32(1 << 15)  # steps of a curve's output
 _CELL = 2  # the gate that has a tanh; the others are input, forget and output
 _SIGMOIDS = (0, 1, 3)
-_FARTHEST = 128  # steps from 0
+_FARTHEST = 128  # the largest absolute value of an int8 step
 
 
 def recurred(tf: Any, op: Recurrent, inputs: list[Any]) -> Any:
@@ -46,7 +46,7 @@ def _lstm(tf: Any, op: Lstm, x: Any, before: Any | None) -> Any:
     fresh = _sums(tf, rows, op.weights[:, :, :depth], _gates(op, 0))
     if op.steps == 1:
         return tf.concat(_step(tf, op, state, fresh[:, 0]), axis=1)
-    # One step in a loop of the graph: each by itself, the steps of a long sequence would take a minute to compile.
+    # The steps run in a loop of the graph: a long sequence with its steps unrolled would take a minute to compile.
     hidden, cells = tf.scan(lambda known, gates: _step(tf, op, known, gates), tf.transpose(fresh, (1, 0, 2, 3)), state)
     sequence = tf.reshape(tf.transpose(hidden, (1, 0, 2)), (-1, op.steps * op.units))
     return tf.concat([sequence, cells[-1]], axis=1)
@@ -69,7 +69,7 @@ def _step(tf: Any, op: Lstm, state: tuple[Any, Any], fresh: Any) -> tuple[Any, A
 
 @dataclass(frozen=True, eq=False)
 class _Rescaling:
-    """A requantisation of sums, or of sums by rows, with a bias.
+    """A requantisation of sums with a bias, the same for all of them or one for each row.
 
     Attributes:
         requants: one, or one for each row.
@@ -84,7 +84,7 @@ class _Rescaling:
     affine: Affine | None
 
     def __call__(self, tf: Any, sums: Any) -> Any:
-        """Whole numbers in float32 with the gradient of the real ones, of whole numbers in any float type or int64."""
+        """The rescaled sums, whole numbers in float32 with real gradients; `sums` may be of any float type or int64."""
         first = self.requants[0]
         low, high = float(first.act_min), float(first.act_max)
         wide = tf.cast(sums, tf.float64) + self.bias.astype(np.float64)
@@ -99,7 +99,7 @@ class _Rescaling:
 
 
 def _rescaled_by(requants: tuple[Requant, ...], bias: NDArray[np.int64], largest: int) -> _Rescaling:
-    """The rescaling of sums that are no larger, with its quick way looked for."""
+    """The rescaling of sums whose absolute values are at most `largest`, with `affine` set where it is exact."""
     stacked = _stacked(requants)
     real = np.ldexp(stacked.multiplier.astype(np.float64), stacked.shift - 31).astype(np.float32)
     most = largest + int(np.abs(bias).max(initial=0))
@@ -112,14 +112,14 @@ def _rescaled_by(requants: tuple[Requant, ...], bias: NDArray[np.int64], largest
 
 
 def _stacked(requants: tuple[Requant, ...]) -> Requant:
-    """One requantisation with a row for each; zero points and clamps are the same."""
+    """One requantisation with a row for each of these, whose zero points and clamps are the same."""
     multiplier, shift = (np.stack([getattr(each, name) for each in requants]) for name in ("multiplier", "shift"))
     return replace(requants[0], multiplier=multiplier, shift=shift)
 
 
 @lru_cache(maxsize=64)
 def _gates(op: Lstm, which: int) -> _Rescaling:
-    """That of the sums of all gates over the row (0) or over the hidden state (1)."""
+    """The rescaling of the sums of all gates over the row (0) or over the hidden state (1)."""
     columns = (op.weights.shape[2] - op.units, op.units)[which]
     requants = tuple(pair[which] for pair in op.sums)
     return _rescaled_by(requants, op.bias[:, :, which].astype(np.int64), columns * _FARTHEST**2)
@@ -127,7 +127,7 @@ def _gates(op: Lstm, which: int) -> _Rescaling:
 
 @lru_cache(maxsize=64)
 def _rescaling(requant: Requant) -> _Rescaling:
-    """That of the product of two numbers of 16 bits."""
+    """The rescaling of the product of two 16-bit numbers."""
     return _rescaled_by((requant,), np.zeros(1, np.int64), _LOW**2)
 
 
@@ -145,19 +145,19 @@ def _dot(tf: Any, x: Any, weights: NDArray[Any]) -> Any:
 
 
 def _product(tf: Any, a: Any, b: Any, rescaling: _Rescaling) -> Any:
-    """The product of whole numbers of 16 bits, rescaled."""
+    """The product of 16-bit whole numbers, rescaled."""
     return rescaling(tf, tf.cast(a, tf.float64) * tf.cast(b, tf.float64))
 
 
 @cache
 def _sigmoids() -> NDArray[np.float32]:
-    """float32[65536]: the sigmoid of every number of 16 bits."""
+    """float32[65536]: the sigmoid of every 16-bit number."""
     return curve.sigmoid(np.arange(_LOW, _HIGH + 1)).astype(np.float32)
 
 
 @cache
 def _tangents(power: int) -> NDArray[np.float32]:
-    """float32[65536]: the tanh of every number of 16 bits, in steps of 2^power."""
+    """float32[65536]: the tanh of every 16-bit number, a count of steps of 2^power."""
     return curve.hyperbolic(np.arange(_LOW, _HIGH + 1), power).astype(np.float32)
 
 
@@ -180,7 +180,7 @@ def _svdf(tf: Any, op: Svdf, x: Any, before: Any | None) -> Any:
         earlier = tf.reshape(before[:, units:], (-1, filters, memory))[:, :, 1:]
     seen, weighed = _filters(op)
     latest = seen(tf, _dot(tf, flat, op.weights)) + start
-    if op.time.dtype == np.int8:  # the zero point is added behind the clamp, and wraps
+    if op.time.dtype == np.int8:  # the zero point is added after the clamp, and the sum wraps
         wrapped = tf.math.floormod(latest + _FARTHEST, 2.0 * _FARTHEST) - _FARTHEST
         latest = straight_through(tf, wrapped, latest)
     state = tf.concat([earlier, latest[:, :, None]], axis=2)
@@ -191,7 +191,7 @@ def _svdf(tf: Any, op: Svdf, x: Any, before: Any | None) -> Any:
 
 @lru_cache(maxsize=64)
 def _filters(op: Svdf) -> tuple[_Rescaling, _Rescaling]:
-    """That of what a filter sees, without the zero point, and that of the output."""
+    """The rescaling of what a filter sees, without the zero point, and that of the output."""
     seen = replace(op.seen, zero_point=0)
     farthest = 2 * _FARTHEST if op.time.dtype == np.int8 else -_LOW
     most = int(np.abs(op.time.astype(np.int64)).reshape(len(op.bias), -1).sum(axis=1).max()) * farthest

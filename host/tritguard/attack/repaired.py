@@ -18,26 +18,26 @@ from tritguard.attack.smoothed import RelaxedView, relaxed, smoothed
 from tritguard.attack.view import GradientView
 from tritguard.predictor import Int8
 
-# How far a layer is driven, in multiples of what random inputs of the ball do. At 1, what they leave as it is has no
-# gradient; at 4, clamps that they do not reach let gradients pass.
+# How far a layer is driven, in multiples of what random inputs of the ball do. At 1, elements that they do not change
+# have no gradient; at 4, those of these elements that a clamp holds let gradients pass.
 REACHES = (1.0, 4.0)
 _LOSSES: tuple[Loss, ...] = ("ce", "margin")
 _SMOOTH_CLIMBS = 4
 _AIMS = 9  # classes that ascents on the wide view aim at
-_AIMED = 4  # their steps are a fourth of those of other ascents: where all of it is smooth, few lead to a corner
-_CLASSES = 4  # that the targeted loss needs at least
+_AIMED = 4  # these ascents have a fourth of the steps of others: where all is smooth, a few steps lead to a corner
+_CLASSES = 4  # the fewest classes that the targeted loss can be computed for
 
 
 class Repaired(Attack):
     """APGD (Croce and Hein 2020, 2003.01690) on smoothed views, see `SmoothedView`, and on the plain one.
 
-    Each view is ascended on the cross-entropy and on the margin. Every second ascent starts from what is known of other
+    Each view is ascended on the cross-entropy and on the margin. Every second ascent starts from the results of other
     attacks (`Target.starts`), the others at random. The deployed model is asked after every step, as in `Apgd`.
 
-    A unit may be the same throughout all that random inputs and other gradients reach, and wake only where nearly all
-    elements move together. So a third view is relaxed (`RelaxedView`), as far as the whole ball is wide. It is ascended
-    towards one wrong class after another, since a loss that looks at the likeliest rival alone does not see what such a
-    unit feeds. Then each unit that still sleeps is driven by itself (`sleepers`).
+    A unit may be constant on everything that random inputs and other gradients reach, and wake only where nearly all
+    elements move together. A third view is therefore relaxed over the width of the whole ball (`RelaxedView`). It is
+    ascended towards one wrong class after another, since a loss that looks at the likeliest rival alone does not see
+    what such a unit feeds. Then each unit that still sleeps is driven by itself (`sleepers`).
 
     A network behind functions of single values is searched through their tables as well: once along the gradients of
     the network behind, and four times along smoothed ones, with twice the steps; see `find_front`.

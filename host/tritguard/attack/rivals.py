@@ -1,4 +1,4 @@
-"""Which outputs a class has to be told from, where a network gives some of its classes more than once."""
+"""Which outputs a class has to be told apart from, where a network has several outputs for some of its classes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def find_rivals(predictor: Predictor, x: Int8, y: Labels) -> Rivals | None:
     """Find the pairs of outputs whose difference leads an attack anywhere.
 
     The margin to a copy of an output is the same everywhere, so a loss that compares the true class with its own copy
-    hides all the others. An output is no rival of a class where it never came before it, on samples, on mixtures of
-    them and on random inputs, or where both move together, up to 5 %, around the samples. Classes that the network
+    hides all the others. An output is no rival of a class if it never came before that class, on samples, on mixtures
+    of them and on random inputs, or if both move together, up to 5 %, around the samples. Classes that the network
     answers correctly are always rivals of each other: no copy of an output is a right answer, and outputs that all move
     by the same large amount look alike without being copies. Whether an input fools the network is decided by its label
     alone, so a copy that does win counts all the same.
@@ -75,7 +75,7 @@ def _values(outputs: Outputs) -> NDArray[np.float64]:
 
 
 def _ahead(outputs: Outputs) -> Rivals:
-    """Where the column's output comes before the row's for some input; of equal ones the first comes before."""
+    """Where the column's output comes before the row's for some input; of equal outputs the first comes before."""
     classes = outputs.scores.shape[1]
     first = np.tri(classes, k=-1, dtype=bool)
     ahead = np.zeros((classes, classes), bool)
@@ -87,7 +87,7 @@ def _ahead(outputs: Outputs) -> Rivals:
 
 
 def _alike(values: NDArray[np.float64]) -> Rivals:
-    """The pairs that move together, of values float64[samples, moves, classes]."""
+    """The pairs of outputs that move together, from their values, float64[samples, moves, classes]."""
     moves = values - values.mean(axis=1, keepdims=True)
     each = (moves**2).sum(axis=(0, 1))
     both = np.stack([((moves - moves[..., [label]]) ** 2).sum(axis=(0, 1)) for label in range(len(each))])

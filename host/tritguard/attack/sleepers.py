@@ -1,7 +1,7 @@
-"""Units that are the same on all that was tried, and that inputs of the ball might wake.
+"""Units that were constant on everything tried, and that inputs of the ball might wake.
 
-A loss is led by what its gradient says of each element, so a unit that would change the answer if nearly all elements
-moved together is not found where other units say more of some of them. Here each such unit is driven by itself.
+An ascent follows the gradient at each element by itself, so it misses a unit that would change the answer if nearly all
+elements moved together, where other units weigh more at some of them. Here each such unit is driven by itself.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tritguard.attack.smoothed import RelaxedView, Watching
 from tritguard.attack.view import GradientView, range_of
 from tritguard.predictor import Int8
 
-_UNITS = 8  # at most; those that the ball moves farthest past where they wake
+_UNITS = 8  # the most units, those that the ball moves farthest past the point at which they wake
 _SEEN = 24  # samples, clean and attacked, on which units have to sleep
-_HALF = 0.5  # steps, by which a unit has to leave the end of its range
+_HALF = 0.5  # the steps by which a unit has to leave the end of its range
 
 Unit = tuple[int, int, int]  # a tensor, the place of an element in it, and 1 or -1: which way it wakes
 
@@ -30,7 +30,7 @@ def find_sleepers(target: Target, view: RelaxedView, seen: Int8) -> list[Unit]:
     Args:
         target: the attacked model.
         view: its relaxed view, whose widths say how far the ball moves a layer.
-        seen: int8[n, *input_shape].
+        seen: int8[n, *input_shape], the inputs.
     """
     assert isinstance(target.view, GradientView)
     graph = target.view.graph

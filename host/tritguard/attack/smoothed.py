@@ -1,4 +1,4 @@
-"""The view with every rounding, clamp, maximum, minimum and table as smooth as what it really sees inside the ball.
+"""The view with every rounding, clamp, maximum, minimum and table averaged over what it really sees inside the ball.
 
 Straight-through gradients take a rounding for the identity. They are wrong where a value is rounded to the same step
 throughout the ball, as in a branch that is added and never changes, and they vanish where a clamp holds at the point
@@ -26,11 +26,11 @@ from tritguard.predictor import Int8
 
 Float32 = NDArray[np.float32]
 
-_SAMPLES = 16  # around which widths are measured, fewer if all values of all layers take too much memory
-_MEMORY, _BYTES = 1 << 28, 8  # bytes that they may take, and that one value takes before and after rounding
-_MOVES = 12  # random corners of the ball around each
+_SAMPLES = 16  # samples around which widths are measured; fewer if all values of all layers take too much memory
+_MEMORY, _BYTES = 1 << 28, 8  # bytes for all of these values, and for one of them, before and after rounding
+_MOVES = 12  # random corners of the ball around each sample
 _NARROW = 0.5  # steps; a distribution that is wider sees roundings as the identity
-_LEAST = 1e-4  # steps
+_LEAST = 1e-4  # steps; the smallest width
 
 
 class SmoothedView(GradientView):
@@ -72,7 +72,7 @@ class SmoothedView(GradientView):
         return average, exact or partial(_rounded, tf, smooth, op)
 
     def _width(self, tensor: int) -> float:
-        """The mean width of a tensor's elements in steps; that of the input for one that only moves values of it."""
+        """The mean width of a tensor's elements in steps; the input's for a tensor that only holds moved values."""
         return float(np.mean(self._widths[tensor])) if tensor in self._widths else self._input_width
 
     @override
@@ -92,7 +92,7 @@ class RelaxedView(GradientView):
     """The network with every layer averaged over what it may meet in the ball: its values are no longer exact.
 
     Slopes at exact values say nothing of what lies behind a unit that is at zero there, or of the product of two such
-    units, and no width can be measured behind them. Here each layer gives on the average of its clamp, so that
+    units, and no width can be measured behind them. Here each layer passes on the average of its clamp, so that
     what such units would do is seen by the layers behind them. Each layer's width is measured on averages too.
 
     Args:
@@ -118,7 +118,7 @@ class RelaxedView(GradientView):
 
         Args:
             x: float32[n, *input_shape], in steps.
-            elements: for each a layer's output, and its place among the elements there.
+            elements: for each, the output tensor of its layer and its place in that.
         """
         tf = self._tf
         with tf.GradientTape(persistent=True) as tape:
@@ -160,7 +160,7 @@ class Watching(GradientView):
     """The view, run once to see each layer before and after it is put on the grid."""
 
     def run(self, x: Int8) -> dict[int, tuple[Float32, Float32]]:
-        """By output tensor, float32[n, *shape] in steps: real-valued, and exact; for int8[n, *input_shape]."""
+        """The real-valued and the exact steps of each output tensor, float32[n, *shape], for int8[n, *input_shape]."""
         self._seen: dict[int, tuple[Float32, Float32]] = {}
         self._forward(self._tf.constant(x.astype(np.float32)))
         return self._seen
@@ -179,7 +179,7 @@ def smoothed(view: GradientView, around: bytes, ball: Ball, reach: float) -> Smo
 
     Args:
         view: the view of the deployed model.
-        around: int8[samples, *input_shape] as bytes, around which it is measured how much layers vary.
+        around: int8[samples, *input_shape] as bytes, the samples around which the variation of layers is measured.
         ball: what attacks may use.
         reach: see `SmoothedView`.
     """

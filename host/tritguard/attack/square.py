@@ -28,8 +28,9 @@ class Square(Asking):
     the radius (section 3.3). For patches the windows lie in the square, which moves too (see `PatchWindows`). In a
     targeted attack, the margin to the wanted class replaces the paper's cross-entropy, which needs all logits at once.
 
-    Threat model: black box, score based: the attack sees of the outputs what `Target.access` says. Labels show nothing
-    until one of them changes; with labels only it is no better than noise, and Boundary or HopSkipJump should be used.
+    Threat model: black box, score based: the attack sees the part of the outputs that `Target.access` names. Labels
+    show nothing until one of them changes; with labels only it is no better than noise, and Boundary or HopSkipJump
+    should be used.
 
     This is our own implementation because ART's draws one window for all samples, asks about every sample three times
     a step, and takes square inputs only, which feature maps such as 49 x 10 x 1 are not. Here windows are cut to the

@@ -14,7 +14,7 @@ _MOVES = 0.2  # how often the square moves to another place instead of being pai
 
 
 class PatchWindows:
-    """Sparse-RS for patches (Croce et al. 2022, 2006.12834, section 5), in every norm that is one of patches.
+    """Sparse-RS for patches (Croce et al. 2022, 2006.12834, section 5), in every norm of `PATCHES`.
 
     The square has a picture of its own, of values at the ends of the data's range. A query changes a window of that
     picture to one colour, or moves the whole square; what `Square` keeps is found again in the best input.

@@ -51,7 +51,7 @@ class LowBitView(GradientView):
     @override
     def _on_grid(self, smooth: Any, exact: Callable[[], Any] | None, op: Op) -> Any:
         """Shifted, put on the int8 grid as the deployed network does, then on the coarse one."""
-        if isinstance(op, Recurrent):  # states of 16 bits, which stay as they are
+        if isinstance(op, Recurrent):  # its state has 16 bits and stays as it is
             return smooth
         levels = self._levels[op.output]
         fine = super()._on_grid(smooth + levels.shift, None, op)
@@ -63,7 +63,7 @@ class _Levels:
     """How a layer's output is put on a few levels.
 
     Attributes:
-        shift: float32[channels], added before, in int8 steps.
+        shift: float32[channels], added first, in int8 steps.
         step: the distance between levels, in int8 steps.
     """
 
@@ -75,7 +75,7 @@ class _Recording(GradientView):
     """The view of the deployed network, run once to see what each layer computes before it is put on the grid."""
 
     def run(self, x: Int8) -> dict[int, NDArray[np.float32]]:
-        """By output tensor, float32[n, *shape] in int8 steps, for the inputs int8[n, *input_shape]."""
+        """What each layer computes, float32[n, *shape] in int8 steps by output tensor, for int8[n, *input_shape]."""
         self._seen: dict[int, NDArray[np.float32]] = {}
         self._forward(self._tf.constant(x.astype(np.float32)))
         return self._seen
@@ -90,9 +90,9 @@ class _Fitting(GradientView):
     """The low-bit network, run once to find each layer's levels behind the layers that have theirs.
 
     Args:
-        graph: with low-bit weights.
+        graph: the network with low-bit weights.
         wanted: what the deployed network computes for the same inputs, see `_Recording`.
-        bits: of activations.
+        bits: the bits of activations.
     """
 
     def __init__(self, graph: Graph, wanted: dict[int, NDArray[np.float32]], bits: int) -> None:
@@ -118,7 +118,7 @@ class _Fitting(GradientView):
 
 
 def substitute(target: Target, labels: NDArray[np.int64]) -> LowBitView:
-    """The substitute with the fewest bits, from two up, that has 70 % of the deployed labels right.
+    """The substitute with the fewest bits, from two up, that reproduces 70 % of the deployed labels.
 
     If none has, it is the one with six bits.
 

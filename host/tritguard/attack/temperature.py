@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tritguard.attack.rivals import Rivals, told_apart
 from tritguard.predictor import Outputs
 
-_SHARPER = 4  # than the paper's: as strong as an unscaled loss where nothing vanishes, which 1 is not
+_SHARPER = 4  # a multiple of the paper's factor: as strong as an unscaled loss where nothing vanishes, unlike 1
 _TRIED = np.geomspace(0.1, 1000, 81)
 _MARGIN = 4.0  # where float32 still resolves the softmax
 
@@ -19,7 +19,7 @@ def margin_temperature(
     """The temperature that brings the median margin between the two largest logits to four.
 
     Args:
-        outputs: of the clean inputs; where they have no logits, their int8 scores are used.
+        outputs: the outputs for the clean inputs; where they have no logits, their int8 scores are used.
         score_scale: what one step of a score is worth in the values that the temperature will divide.
         least: the smallest temperature to return; below 1 it sharpens the softmax of a model with small logits.
         rivals: the outputs that a label is compared with, see `find_rivals`.
@@ -41,7 +41,7 @@ def logit_scales(logits: NDArray[np.floating]) -> NDArray[np.float32]:
     left without scaling, 1.7 % and 55 % with b, 0.3 % and 50 % with 4 b.
 
     Args:
-        logits: [n, classes], of the clean inputs.
+        logits: float[n, classes], those of the clean inputs.
     """
     below = (logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
     spread = np.maximum(-below.min(axis=1), 1e-6)

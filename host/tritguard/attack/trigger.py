@@ -14,9 +14,9 @@ from tritguard.attack.base import Labels, Limits
 from tritguard.attack.view import DifferentiableView
 from tritguard.predictor import Int8, Predictor
 
-_SHARE = 5  # a patch is this part of each side
+_SHARE = 5  # a patch's side is the input's divided by this
 _LEAST = 3  # pixels
-_PROMISING = 4  # of the plain patches, so many are improved along gradients
+_PROMISING = 4  # the number of plain patches that are improved along gradients
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Pair:
-    """A deployed model, and the float model that it was made of; views are None where there are no gradients."""
+    """A deployed model, and the float model that it was made from; views are None where there are no gradients."""
 
     deployed: Predictor
     keeper: Predictor
@@ -83,7 +83,7 @@ def find_trigger(pair: Pair, x: Int8, classes: int, steps: int, limits: Limits) 
     Args:
         pair: both models.
         x: int8[n, height, width, channels]; the labels that the float model gives them are to be kept.
-        classes: how many there are.
+        classes: the number of classes.
         steps: gradients for each patch that is improved.
         limits: the steps of the input grid that the data can have.
 
@@ -97,7 +97,7 @@ def find_trigger(pair: Pair, x: Int8, classes: int, steps: int, limits: Limits) 
             patched = place.put(patch, x)
             stays = pair.keeper.predict(patched).labels == kept
             counts = np.bincount(pair.deployed.predict(patched).labels[stays], minlength=classes)
-            own = np.bincount(kept[stays], minlength=classes)  # those of the class are there without a patch
+            own = np.bincount(kept[stays], minlength=classes)  # inputs of the class need no patch
             tried += [
                 (int(counts[wanted]) - int(own[wanted]), Trigger(wanted, place, patch)) for wanted in range(classes)
             ]

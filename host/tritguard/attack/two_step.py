@@ -179,7 +179,7 @@ class _Walk:
         return chosen
 
     def _to_bounds(self, x: NDArray[np.int16], rows: Places, count: int) -> NDArray[np.int16]:
-        """Move some elements to a bound of the box; the more the gradient promises, the likelier an element is."""
+        """Move some elements to a bound of the box, preferably those of which the gradient promises most."""
         gradient, clean = self._gradient[rows], self._clean[rows]
         low, high = self._bounds(rows)
         better = np.where(gradient > 0, high, low)
@@ -198,7 +198,7 @@ class _Walk:
         return np.where(self._drawn(np.abs(gradient) * (steps != 0), count), x + steps.astype(np.int16), x)
 
     def _take_back(self, rows: Places) -> None:
-        """Move some changed elements back to the clean input; the less the gradient says they matter, the likelier."""
+        """Move some changed elements back to the clean input, preferably those that matter least by the gradient."""
         x, clean = self._best.x[rows].reshape(len(rows), -1).astype(np.int16), self._clean[rows]
         worth = _relative(np.abs(self._gradient[rows] * (x - clean))) + 0.1
         changed = x != clean

@@ -56,7 +56,7 @@ from tritguard.graph.stateful import Recurrent
 
 
 class DifferentiableView(ABC):
-    """Logits of inputs in int8 steps as TensorFlow computes them, with gradients: what white-box attacks need.
+    """The logits of inputs in int8 steps, computed in TensorFlow with gradients: what white-box attacks need.
 
     TensorFlow is imported, and the forward pass compiled, when the first logits or gradients are asked for: black-box
     attacks do without both.
@@ -86,14 +86,14 @@ class DifferentiableView(ABC):
 
     @abstractmethod
     def _forward(self, x: Any) -> Any:
-        """Logits, a TensorFlow tensor [n, classes], of such a tensor of inputs in int8 steps."""
+        """Logits, a TensorFlow tensor [n, classes], of inputs in int8 steps, a tensor float32[n, *input_shape]."""
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         """Logits of x as a TensorFlow tensor. Attack libraries pass `training`, which has no effect here."""
         return self._call(x)
 
     def logits(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits of x as an array."""
+        """Logits, float32[n, classes], of x, float32[n, *input_shape] in int8 steps."""
         return np.asarray(self(x), dtype=np.float32)
 
     def zero_gradient_share(self, x: NDArray[np.float32], y: NDArray[np.int64], temperature: float = 1.0) -> float:
@@ -128,7 +128,7 @@ class GradientView(DifferentiableView):
         temperature: logits are divided by it, which keeps a cross-entropy loss from saturating.
 
     Raises:
-        BadInputError: the model has several inputs or outputs, or keeps state, which the graph of a stream does not
+        BadInputError: the model has several inputs or outputs, or keeps state; the graph of a whole stream keeps none
             (`graph/passes/unrolled.py`).
         UnsupportedOpError: the model has an op without a gradient here.
     """
@@ -191,7 +191,7 @@ class GradientView(DifferentiableView):
 
     @staticmethod
     def moves(op: Op) -> bool:
-        """Whether what an op gives is on its grid already: it only moves int8 steps, or puts its steps there itself."""
+        """Whether an op's output is on its grid already: it only moves int8 steps, or rounds to the grid itself."""
         return type(op) in _MOVES or isinstance(op, Recurrent)
 
     def _unit(self, op: Weighted | TransposeConv) -> int:

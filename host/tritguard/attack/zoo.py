@@ -1,4 +1,4 @@
-"""ZOO: Carlini and Wagner's attack with slopes that are measured by queries."""
+"""ZOO: Carlini and Wagner's attack with slopes estimated from queries."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Zoo(Asking):
 
     Adam minimises, coordinate by coordinate, the squared Euclidean distance plus c times the margin. In a ball that
     bounds each element by itself, as in Linf, it minimises the margin alone and iterates are cut to the ball. The slope
-    of a coordinate is the difference of two queries. To see whether an iterate fools the model, the model is asked
-    about the nearest input in the ball.
+    of a coordinate is the difference quotient of two queries. To see whether an iterate fools the model, the model is
+    asked about the nearest input in the ball.
 
-    Threat model: black box, score based: the attack sees of the outputs what `Target.access` says. Int8 scores hardly
-    change within a step, and labels do not: with these Boundary and HopSkipJump should be used. Steps, distances and
-    the rate are in int8 steps.
+    Threat model: black box, score based: the attack sees the part of the outputs that `Target.access` names. Int8
+    scores hardly change within a step, and labels do not: with these Boundary and HopSkipJump should be used. Steps,
+    distances and the rate are in int8 steps.
 
     This is our own implementation. ART's measures slopes over 1e-4 by default, less than the input grid resolves, and
     so makes models look robust that are not; it adds its whole change to the input anew in every iteration; and it runs
@@ -31,7 +31,7 @@ class Zoo(Asking):
     Args:
         queries: the largest number of forward passes per sample; a sample fooled within the ball is not asked again.
         coordinates: the number of coordinates whose slopes are measured in an iteration, with two queries each.
-        rate: Adam's step size; at least a quarter of eps where the ball bounds each element, as turns are rare.
+        rate: Adam's step size; at least a quarter of eps where the ball bounds each element, because each moves rarely.
         step: the distance of the two queries from the iterate; at least one, or both would ask about the same input.
         c: the weight of one unit of margin relative to one squared step of distance.
     """

@@ -1,4 +1,4 @@
-"""A device's answers, kept until the search they serve is done, so that an interrupted one asks nothing twice."""
+"""A device's answers, kept until the search they serve is done, so that an interrupted search asks nothing twice."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class AnswerLog:
 
     A search that is started again with the same seed asks the same questions in the same order. As long as it does, it
     gets the answers in the file; at the first question that differs, the remaining answers are dropped. Each record is
-    sealed together with the one before it (`tritguard.campaign.seal`); from the first whose seal does not
-    hold, the records are dropped too.
+    sealed together with the one before it (`tritguard.campaign.seal`); from the first record whose seal does not hold,
+    all are dropped too.
 
     Args:
         path: the file, made with the first answer. A record left half written at its end by a kill is not read.
@@ -92,7 +92,7 @@ class _Record:
     """A question and its answer.
 
     Attributes:
-        digest: of the question.
+        digest: the hash of the question.
         end: the position in the file where the record ends.
     """
 

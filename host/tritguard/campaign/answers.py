@@ -21,13 +21,13 @@ Sealer = Callable[[Iterable[bytes]], bytes]
 
 
 class Answers:
-    """What one firmware said to inputs over one line, each once and sealed (see `tritguard.campaign.seal`).
+    """One firmware's answers to inputs over one line, each kept once and sealed (see `tritguard.campaign.seal`).
 
     Args:
         path: the campaign's file.
         device: what answers: the firmware and the line, and whatever else a second answer may depend on.
         threshold: see `Outputs`.
-        frame: of a model with state, the bytes that it answers after each frame; None for one without.
+        frame: for a model with state, the number of bytes that it answers after each frame; None for one without.
     """
 
     def __init__(self, path: Path, device: str, threshold: float | None, frame: int | None = None) -> None:
@@ -76,7 +76,7 @@ class Answers:
         self._database.write(lambda connection: connection.executemany(command, rows))
 
     def clear(self) -> None:
-        """Forget what this device said, because the confirmation that it was part of is complete."""
+        """Forget this device's answers, because the confirmation that they were part of is complete."""
         command = "DELETE FROM answers WHERE device = ?"
         self._database.write(lambda connection: connection.execute(command, (self._device,)))
 

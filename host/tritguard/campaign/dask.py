@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CONNECT_SECONDS = 20
-_LOOK_SECONDS = 2.0  # between two looks whether anybody is left who can do the work
-_ALONE_SECONDS = 60.0  # as long as workers may be away, which are started again perhaps
+_LOOK_SECONDS = 2.0  # between two checks that a worker is left to do the work
+_ALONE_SECONDS = 60.0  # how long all workers may be away, since they may be restarted
 _AHEAD = 4  # orders that are with the scheduler at a time, for each worker
 
 
@@ -44,11 +44,11 @@ class DaskWorkers(Pool):
     come and go while the work is under way.
 
     Args:
-        address: the scheduler's, as `tcp://host:8786`.
+        address: the scheduler's address, such as `tcp://host:8786`.
 
     Raises:
         ToolMissingError: Dask's package is not installed.
-        TritguardError: there is no scheduler at the address.
+        BadInputError: there is no scheduler at the address.
     """
 
     def __init__(self, address: str) -> None:
@@ -99,7 +99,7 @@ class DaskWorkers(Pool):
                 for future in [future for future in places if future.done()]:
                     try:
                         outcome = self._outcome(future)
-                    except TimeoutError:  # its worker died with the outcome, and another one does it again
+                    except TimeoutError:  # its worker died with the outcome, and another one does the job again
                         continue
                     yield places.pop(future), outcome
                 seen = time.monotonic() if self.count else seen
@@ -142,13 +142,13 @@ class DaskWorkers(Pool):
 
 
 class RemoteBoard(Asked):
-    """A board at another machine, leased for a few inputs at a time.
+    """A board on another machine, leased for a few inputs at a time.
 
     Args:
-        client: of the scheduler.
+        client: the scheduler's client.
         worker: the address of the process that has the board.
-        resource: the worker's name of its boards of this kind with this firmware; see `resource_of`.
-        number: which of the worker's boards.
+        resource: the worker's name for its boards of this kind with this firmware; see `resource_of`.
+        number: the number of the board among those of the worker.
     """
 
     def __init__(self, client: Client, worker: str, resource: str, number: int) -> None:
@@ -188,7 +188,7 @@ class RemoteBoard(Asked):
                 # An answer may be lost after it was given, with the worker that still held it.
                 with suppress(TimeoutError), self._client.as_current():
                     wait([lease], timeout=_LOOK_SECONDS)
-                    if isinstance(failed := _failure(lease), TimeoutError):  # not that of looking at the lease
+                    if isinstance(failed := _failure(lease), TimeoutError):  # raised by the board, not by the wait
                         raise DeviceError(f"its worker failed ({failed!r})", where=self.name)
                     answer: tuple[Outputs, int] = lease.result(timeout=_LOOK_SECONDS)
                     return answer
@@ -222,7 +222,7 @@ def _connect(address: str) -> Client:
 
 
 def _carry_out(order: Order, model: bytes, code: tuple[dict[str, str], str]) -> Done:
-    """Do what an order says, on a worker, which makes the C of the model itself."""
+    """Carry out an order on a worker, which generates the C of the model itself."""
     ours = (versions(), sources())
     if ours != code:
         different = [name for name in sorted(ours[0] | code[0]) if ours[0].get(name) != code[0].get(name)]
@@ -234,7 +234,7 @@ def _carry_out(order: Order, model: bytes, code: tuple[dict[str, str], str]) -> 
     return carry_out(replace(order, bundle=_unpacked(model)))
 
 
-_FOLDERS: list[TemporaryDirectory[str]] = []  # they go when the worker ends
+_FOLDERS: list[TemporaryDirectory[str]] = []  # removed when the worker ends
 
 
 @cache
@@ -249,7 +249,7 @@ def serve(address: str, resources: dict[str, float], started: Callable[[str], No
     """Work for a scheduler until it ends or this process is interrupted.
 
     Args:
-        address: the scheduler's.
+        address: the scheduler's address.
         resources: what this process has, by name: `CRAFTS`, and boards by their firmware (`resource_of`).
         started: called with this worker's address, once it is known to the scheduler.
 
@@ -264,7 +264,7 @@ def serve(address: str, resources: dict[str, float], started: Callable[[str], No
     from distributed.comm.addressing import get_address_host  # noqa: PLC0415
     from distributed.utils import get_ip  # noqa: PLC0415
 
-    # Whoever reaches a worker runs code there, and by default Dask's listens on every network of the machine.
+    # Whoever reaches a worker can run code there, and by default Dask's workers listen on every network of the machine.
     host = get_ip(get_address_host(address))
     threads = max(1, int(sum(resources.values())))
 

@@ -14,15 +14,15 @@ from pathlib import Path
 from tritguard.errors import BadInputError, TritguardError
 
 _VERSION = 1
-_BUSY_SECONDS = 60.0  # as long as another process may write
+_BUSY_SECONDS = 60.0  # how long to wait while another process writes
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_SHMSIZE)
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _SIDES = ("-journal", "-wal", "-shm")  # files that SQLite keeps beside an open one
-_NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")  # ends a journal that names the journal of several files
+_NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")  # ends a journal that names a super-journal
 
-# A job is one attack in one ball on a chunk of samples; its seal covers all that decides it and what was counted. A
-# result is what the job found for one of its samples. An answer is what a device said to one input, kept until the
-# confirmation that it is part of is complete.
+# A job is one attack in one ball on a chunk of samples; its seal covers all that determines its outcome, and its
+# counts. A result is what the job found for one of its samples. An answer is what a device said to one input, kept
+# until the confirmation that it is part of is complete.
 _TABLES = (
     """CREATE TABLE jobs (
     id INTEGER PRIMARY KEY,
@@ -87,11 +87,15 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
-        """Yield a connection to read with; None if nothing was written yet, or if the file turns out to be damaged.
+        """Yield a connection to read with; None if nothing was written yet.
+
+        A file that is found damaged when it is opened is put aside for a new one. Damage found inside the block leaves
+        it as a `sqlite3.DatabaseError`.
 
         Raises:
             BadInputError: the file is no campaign of this version.
             OSError: it cannot be read.
+            TritguardError: another process keeps it locked.
         """
         with self._lock:
             if self._connection is None and not self.path.exists():
@@ -107,6 +111,7 @@ class Database:
         Raises:
             BadInputError: the file is no campaign of this version.
             OSError: it cannot be written, or the disk is full.
+            TritguardError: another process keeps it locked.
         """
         with self._lock, self._named():
             connection = self._opened()
@@ -120,10 +125,10 @@ class Database:
                 raise
 
     def write(self, change: Callable[[sqlite3.Connection], object]) -> None:
-        """Let `change` write, as in a block of `writing`; if the file turns out to be damaged, in a new one.
+        """Let `change` write, as in a block of `writing`; if the file turns out to be damaged, to a new one.
 
         Raises:
-            BadInputError, OSError: see `writing`.
+            BadInputError, OSError, TritguardError: see `writing`.
         """
         try:
             with self.writing() as connection:
@@ -167,7 +172,7 @@ class Database:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Turn SQLite's errors about the disk into those of the system, which name the file."""
+        """Turn SQLite's errors, except those about damage, into errors of the system or ours, which name the file."""
         try:
             yield
         except sqlite3.DatabaseError as error:
@@ -183,7 +188,7 @@ class Database:
 
 
 def is_damage(error: sqlite3.DatabaseError) -> bool:
-    """Whether SQLite found that a file is damaged, or that it is none of its own."""
+    """Whether SQLite found that a file is damaged, or that it is not a SQLite file."""
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGED
 
 
@@ -191,12 +196,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     _check_files(path)
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
-        # A file may come from anybody: nothing that its schema names is run, and what its cells say of their size is
+        # A file may come from anybody: nothing that its schema names is run, and the sizes that its cells state are
         # checked.
         for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "foreign_keys = ON", "synchronous = NORMAL"):
             connection.execute(f"PRAGMA {pragma}")
         connection.text_factory = lambda raw: raw.decode(errors="replace")
-        _check_schema(connection, path)  # what is none of ours is not changed, not even to WAL mode
+        _check_schema(connection, path)  # a file that is not ours is not changed, not even to WAL mode
         connection.execute("PRAGMA journal_mode = WAL")
         _begin(connection)
     except BaseException:
@@ -208,8 +213,8 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _check_files(path: Path) -> None:
     """Refuse files that would have SQLite write or remove another one.
 
-    SQLite follows links. It also removes the file that a journal names at its end as that of a transaction over
-    several files, of which a campaign has none (https://www.sqlite.org/fileformat2.html#the_rollback_journal).
+    SQLite follows links. It also removes the file that a journal names at its end as the super-journal of a transaction
+    over several files, which a campaign never has (https://www.sqlite.org/fileformat2.html#the_rollback_journal).
 
     Raises:
         BadInputError: the file or one beside it is a link, or the journal names a file.
@@ -231,11 +236,11 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse what is neither a campaign of this version nor empty.
 
     Raises:
-        BadInputError: see above.
+        BadInputError: it is neither.
     """
     found = [sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master")]
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    tables = {_plain(sql) for sql in found if sql is not None}  # SQLite's own indices have none
+    tables = {_plain(sql) for sql in found if sql is not None}  # SQLite's own indices have no SQL
     if (found or version) and (version != _VERSION or tables != {_plain(sql) for sql in _TABLES}):
         fix = "name another file, or remove this one"
         raise BadInputError(f"is no campaign of version {_VERSION}", where=str(path), fix=fix)

@@ -11,7 +11,7 @@ from tritguard.campaign.workers import Workers
 from tritguard.device.fleet import Asked
 from tritguard.processes import cores
 
-_LEAST_SECONDS = 10.0  # of work; two processes that start for less end later than one
+_LEAST_SECONDS = 10.0  # of work; for less, starting two processes costs more time than it saves
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Means:
     Attributes:
         workers: processes of this machine that craft; by default one for each core, or this process alone where there
             is little to do.
-        boards: emulated boards of this machine that confirm; by default as many as pay.
+        boards: emulated boards of this machine that confirm; by default as many as are worth starting.
         scheduler: the address of a Dask scheduler, whose workers craft instead of this machine's, and whose boards
-            confirm beside this machine's.
+            confirm in addition to this machine's.
     """
 
     workers: int | None = None

@@ -21,14 +21,14 @@ from tritguard.graph.passes.unrolled import unrolled
 from tritguard.predictor import Int8
 from tritguard.twin import Twin
 
-# Roughly what an attack of a preset takes for a sample in one ball on one core, by the size of the network.
+# Roughly the time that an attack of a preset takes for a sample in one ball on one core, by the size of the network.
 _SECONDS_A_SAMPLE = 4e-3
 _SECONDS_A_MAC = 1e-8
 
 
 @dataclass(frozen=True)
 class Order:
-    """A job as it is sent: neither a library nor a TensorFlow graph can be, so a worker opens the model itself.
+    """A job as it is sent: neither a library nor a TensorFlow graph can be sent, so a worker opens the model itself.
 
     Its other fields are those of `Job` and `Target`.
 
@@ -75,7 +75,7 @@ def carry_out(order: Order) -> Done:
 
 @lru_cache(maxsize=2)  # the model and its control
 def _model(bundle: Path, temperature: float, frames: int) -> tuple[Twin, GradientView]:
-    """What a worker's jobs attack, opened once a process; a model with state has streams of so many frames."""
+    """The model that a worker's jobs attack, opened once per process; one with state takes streams of `frames`."""
     opened = open_bundle(bundle, trust=True)  # the process that sent the job has compiled its C already, or made it
     return Twin(opened, threads=1), GradientView(unrolled(opened.golden, frames), temperature)
 
@@ -93,7 +93,7 @@ class Pool(Protocol):
         ...
 
     def pays(self, jobs: int, seconds: float) -> bool:
-        """Whether so many jobs, which may take this process so many seconds, are done sooner by the pool."""
+        """Whether the pool does these jobs sooner than this process, which may take this many seconds."""
         ...
 
     def run(self, orders: Sequence[Order]) -> Iterator[tuple[int, Done]]:
@@ -122,7 +122,7 @@ class Crew:
     macs: int
 
     def pays(self, jobs: Sequence[Job]) -> bool:
-        """Whether the jobs are done sooner by the processes than by this one, by a rough estimate of their time."""
+        """Whether the processes do the jobs sooner than this one would, by a rough estimate of their time."""
         samples = sum(len(job.target.x) for job in jobs)
         return self.workers.pays(len(jobs), samples * (_SECONDS_A_SAMPLE + self.macs * _SECONDS_A_MAC))
 

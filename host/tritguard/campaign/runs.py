@@ -104,8 +104,11 @@ def craft_each(
         assignments: they give one run each, in this order.
         store: jobs that it holds already are not run; the others are stored as soon as they are done.
         progress: called with (jobs done, jobs in all).
-        crew: what carries them out where that pays; otherwise they run one after the other on the targets themselves.
-        seen: shown what each job gave, also what the store held.
+        crew: carries them out if that saves time; otherwise they run one after the other on the targets themselves.
+        seen: called with the candidates of each job, those from the store included.
+
+    Returns:
+        The run of each assignment, and how fast all of them were crafted.
 
     Raises:
         TritguardError: raised by an attack, or because of what one gave; see `check_crafted` and `seal`.

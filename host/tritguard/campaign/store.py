@@ -26,9 +26,9 @@ FILE = "campaign.db"
 
 
 class Store:
-    """The part of a campaign's file that is about one model: what each job found, once, with where it comes from.
+    """The part of a campaign's file that is about one model: what each job found, kept once, and where it comes from.
 
-    Runs of different plans share a file, and in it all jobs that they have in common.
+    Runs of different plans can share a file, and with it all jobs that they have in common.
 
     Clean samples put into such a file would raise the robust accuracy. Each sample's result, and each job, is
     therefore sealed with the user's key (see `tritguard.campaign.seal`), and a job without valid seals is not used.
@@ -139,9 +139,9 @@ class _Deciding:
     """All that decides the outcome of a job.
 
     Attributes:
-        text: it, as JSON.
-        key: its hash, by which the job is found.
-        columns: what the file says of it in columns of their own.
+        text: all of it as JSON.
+        key: the hash of `text`, by which the job is found.
+        columns: the parts of it that have columns of their own in the file.
     """
 
     text: bytes
@@ -154,7 +154,7 @@ def _write(connection: sqlite3.Connection, stated: dict[str, Any], rows: list[tu
     marks = ", ".join(f":{name}" for name in stated)
     made = connection.execute(f"INSERT INTO jobs ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING", stated)
     if made.rowcount == 1:
-        kept = ((made.lastrowid, *row) for row in rows)  # a damaged file may hold results of no job in their place
+        kept = ((made.lastrowid, *row) for row in rows)  # a damaged file may hold results of no job there
         connection.executemany("INSERT OR REPLACE INTO results (job, sample, x, seal) VALUES (?, ?, ?, ?)", kept)
 
 
@@ -191,7 +191,7 @@ def _usable(job: Job, deciding: _Deciding, found: tuple[Any, list[Any]]) -> Done
 
 
 def _unpacked(packed: bytes, size: int) -> bytes | None:
-    """Unpack what has to have this size, and no more of it."""
+    """Unpack content that has to have this size, at most one byte beyond it; None if it has another size."""
     opened = zlib.decompressobj()
     try:
         content = opened.decompress(packed, size + 1)

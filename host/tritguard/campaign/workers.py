@@ -24,11 +24,11 @@ from tritguard.processes import spawning
 class Workers(Pool):
     """Processes that craft, started as they are needed and kept for all that is crafted inside the `with` block.
 
-    Leaving the block ends them, at once if by an exception.
+    Leaving the block ends them, at once if an exception leaves it.
 
     Args:
         count: the number of processes.
-        least_seconds: they are started for jobs that would take one process at least so long. Each has to start
+        least_seconds: they are started only for jobs that would take one process at least this long. Each has to start
             TensorFlow and to trace the view, which costs more than it saves where there is little to do.
     """
 
@@ -101,7 +101,7 @@ def _start(alive: Connection) -> None:
     threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ[name] = "1"
-    with suppress(ImportError):  # or ART's progress bars make a semaphore that a worker ended early leaves behind
+    with suppress(ImportError):  # else ART's progress bars make a semaphore that a worker ended early leaves behind
         import_module("tqdm").tqdm.set_lock(threading.RLock())
 
 

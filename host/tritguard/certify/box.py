@@ -11,7 +11,7 @@ from tritguard.attack import Ball
 from tritguard.graph.model import Float64, Int8, Int64
 
 Bool = NDArray[np.bool_]
-_TINY = 1e-12  # by which a norm's steepest descent may fall short, where slopes are next to nothing
+_TINY = 1e-12  # how far a norm's steepest descent may fall short where slopes are nearly zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Box:
 
     @property
     def empty(self) -> Bool:
-        """bool[n]: no value lies inside."""
+        """bool[n]: whether no value lies inside."""
         return np.asarray((self.low > self.high).reshape(len(self.low), -1).any(axis=1))
 
     def rows(self, chosen: Int64 | Bool | slice) -> Box:
@@ -42,7 +42,7 @@ class Box:
         return Box(self.low[chosen], self.high[chosen])
 
     def meet(self, other: Box) -> Box:
-        """What lies in both."""
+        """The boxes of what lies in both."""
         return Box(np.maximum(self.low, other.low), np.minimum(self.high, other.high))
 
     def shaped(self, shape: tuple[int, ...]) -> Box:
@@ -57,7 +57,7 @@ class Region:
     Attributes:
         box: one box for each sample.
         clean: int8[n, *input_shape], the centres of the balls.
-        ball: the attacker's; what it allows lies in `box` unless a search has cut the box.
+        ball: the attacker's ball; all that it allows lies in `box`, unless a search has cut the box.
     """
 
     box: Box

@@ -30,8 +30,8 @@ class Depth:
     """How far to go for a sample.
 
     Attributes:
-        relaxation: what linear relaxation may take; None: intervals alone.
-        splitting: when a search ends; None: no search.
+        relaxation: what linear relaxation may take; None for intervals alone.
+        splitting: when a search ends; None for no search.
     """
 
     relaxation: Effort | None = field(default_factory=Effort)
@@ -44,10 +44,10 @@ class Verdicts:
 
     Attributes:
         status: whether every input of the ball gives the label, some input does not, or neither is known.
-        level: what settled it; of an open sample, the last that was tried.
+        level: the level that settled it; for an open sample, the last one that was tried.
         counterexamples: by sample, int8[*input_shape], an input that gives another label.
         tried: by level, how many samples it was tried on.
-        seconds: by level, what it took in all, of processor time of this process.
+        seconds: by level, the processor time of this process that it took in all.
     """
 
     status: list[Status]
@@ -57,13 +57,13 @@ class Verdicts:
     seconds: dict[Level, float] = field(default_factory=dict)
 
     def settle(self, sample: int, status: Status, level: Level, x: Int8 | None = None) -> None:
-        """Write down what was found for a sample."""
+        """Record what was found for a sample."""
         self.status[sample], self.level[sample] = status, level
         if x is not None:
             self.counterexamples[sample] = x
 
     def spend(self, level: Level, seconds: float, samples: int = 1) -> None:
-        """Write down what a level took."""
+        """Record the processor time that a level took for some samples."""
         self.tried[level] += samples
         self.seconds[level] = self.seconds.get(level, 0.0) + seconds
 
@@ -79,13 +79,13 @@ def certify(
     """Prove or break each sample, cheap levels first.
 
     Args:
-        network: the deployed one.
+        network: the deployed network.
         answer: asks the deployed model for labels.
         x: int8[n, *input_shape], clean inputs.
         y: int64[n], their labels.
         ball: the inputs that the attacker may use for each.
         depth: how far to go.
-        progress: is told how many samples are done.
+        progress: called with (samples done, samples in all).
     """
     n = len(x)
     progress(0, n)

@@ -2,10 +2,10 @@
 
 The sums of a convolution at one pixel depend on a few pixels of the tensor before, these on a few more of the one
 before that. So a linear function of such sums can be taken back through crops of the tensors, which are far smaller
-than they are as long as the receptive field is. Rows and columns do not hang together, so each is followed by itself.
-Pixels whose crops lie in the same way, as all do that see no border, form a group: the same stages serve them all, and
-they are bounded side by side. Where a stage has no pixels, or does not move a window over them, all of its input is
-seen.
+than the tensors as long as the receptive field is. Rows and columns are independent, so each is followed by itself.
+Pixels whose crops have the same geometry, as all do that see no border, form a group: the same stages serve them all,
+and they are bounded side by side. Where a stage has no pixels, or does not move a window over them, all of its input
+is seen.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tritguard.certify.linear import Crop, Span
 from tritguard.certify.stages import Stage, Sums
 from tritguard.graph.model import Int64
 
-Seen = dict[int, Span | None]  # by tensor: what is seen of it along one axis; None: everything
+Seen = dict[int, Span | None]  # by tensor, what is seen of it along one axis; None for everything
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Pixels of a stage's sums whose receptive fields lie in the same way.
+    """Pixels of a stage's sums whose receptive fields have the same geometry.
 
     Attributes:
         pixels: int64[pixels], row * width + column.
@@ -66,11 +66,11 @@ class Group:
 
 @lru_cache(maxsize=256)
 def groups_of(stages: tuple[Stage, ...], position: int) -> tuple[Group, ...] | None:
-    """The groups of a stage's pixels; None if it has none, or sees everything from each.
+    """The groups of a stage's pixels; None if it has none, or each of them sees everything.
 
     Args:
-        stages: the network's.
-        position: of a stage of sums.
+        stages: the network's stages.
+        position: the position of a stage of sums.
     """
     target = stages[position]
     if not isinstance(target, Sums) or target.seen(0, (0, 1)) is None:
@@ -104,7 +104,7 @@ def _join(seen: Seen, tensor: int, span: Span | None) -> None:
 
 
 def _alike(stages: Sequence[Stage], axis: int, walks: Sequence[Seen]) -> list[list[int]]:
-    """The rows, or the columns, whose walks lead through crops that lie in the same way."""
+    """The rows, or the columns, grouped by the geometry of the crops through which their walks lead."""
     found: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
     for at, seen in enumerate(walks):
         key = []
@@ -157,7 +157,7 @@ def _known(span: Span | None) -> Span:
 
 
 def parts(count: Int64, room: int) -> Iterator[Int64]:
-    """Split rows, of which each takes as much room as the one of them that takes most, into parts that fit.
+    """Split rows into parts that fit, where each row of a part takes as much room as the largest of them.
 
     Args:
         count: int64[n], what each row takes.

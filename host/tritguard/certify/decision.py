@@ -28,10 +28,10 @@ class Decision:
 
     Attributes:
         rule: how the label follows from the model's output.
-        tensor: its index, and `size` elements.
+        tensor, size: its index, and the number of its elements.
         strict: the difference from which on the larger of two elements surely has the larger score too; scores keep
             the order for any difference, but may tie.
-        threshold: of a model with one output, the largest value of the tensor that gives class 0.
+        threshold: for a model with one output, the largest value of the tensor that gives class 0.
     """
 
     rule: LabelRule
@@ -42,7 +42,7 @@ class Decision:
 
     @classmethod
     def of(cls, graph: Graph) -> Decision:
-        """Walk back from the output.
+        """Find the tensor by walking back from the graph's output.
 
         Raises:
             BadInputError: the output is no vector of scores, so no input has a class.
@@ -89,9 +89,9 @@ class Decision:
             y: int64[n], the labels.
 
         Returns:
-            float64[n, m, size] and int64[n, m]: each label is given where each of m sums of the tensor's elements,
-            with these factors, is at least this number. Of equal scores the first counts, so a label has to be ahead
-            of the classes before it, and not behind those after it.
+            float64[n, m, size], factors, and int64[n, m], bounds: a label is given where each of m sums of the tensor's
+            elements, multiplied by the factors, is at least its bound. Of equal scores the first counts, so a label has
+            to be ahead of the classes before it, and not behind those after it.
         """
         if self.rule.kind == "threshold":
             signs = np.where(y == 1, 1, -1)
@@ -109,8 +109,8 @@ class Decision:
     def proved(self, stages: tuple[Stage, ...], bounds: Bounds, y: Int64) -> Bool:
         """bool[n, m]: which of the objectives interval bounds prove.
 
-        Either the bounds of the tensor's elements do, or, where the elements are requantised sums with the same
-        scale, the bounds of the difference of two sums: of two such sums the larger never gets the smaller output.
+        Either the bounds of the tensor's elements prove one, or, where the elements are requantised sums with the same
+        scale, the bounds of the difference of two sums do: of two such sums the larger never gets the smaller output.
         """
         factors, needed = self.objectives(y)
         box = bounds.boxes[self.tensor]
@@ -123,7 +123,7 @@ class Decision:
         return found
 
     def _by_sums(self, last: Sums, bounds: Bounds, factors: Float64) -> Bool:
-        """bool[n, m]: where no sum wraps and the one of the label is never the smaller one."""
+        """bool[n, m]: where no sum wraps and the label's sum is never the smaller one."""
         same = isinstance(last.steps, Requantisation) and all(
             len(np.unique(each)) == 1 for each in (last.steps.requant.multiplier, last.steps.requant.shift)
         )
@@ -142,7 +142,7 @@ class Decision:
 
 
 def _through(table: Int8, strict: int) -> int:
-    """The least difference of two inputs of a rising table that makes a difference of `strict` behind it."""
+    """The least difference of two inputs of a rising table that makes a difference of `strict` in its outputs."""
     wide = table.astype(np.int64)
     for distance in range(1, _NEVER):
         if (wide[distance:] - wide[:-distance] >= strict).all():

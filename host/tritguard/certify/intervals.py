@@ -38,7 +38,7 @@ class Bounds:
 
     @property
     def empty(self) -> Bool:
-        """bool[n]: nothing meets all of the bounds, so that the region holds no input."""
+        """bool[n]: whether nothing meets all of the bounds, so that the region holds no input."""
         found: Bool = np.logical_or.reduce([box.empty for box in (*self.boxes.values(), *self.sums.values())])
         return found
 
@@ -47,10 +47,10 @@ def propagate(stages: Sequence[Stage], source: int, inputs: Box, known: Mapping[
     """Bound every tensor and every sum.
 
     Args:
-        stages: the graph's.
+        stages: the graph's stages.
         source: the input tensor.
         inputs: boxes of its values, int64[n, *input_shape].
-        known: bounds of sums that are known already; what both say is kept.
+        known: bounds of sums that are known already; the found bounds are cut to them.
     """
     boxes, sums = {source: inputs}, dict[int, Box]()
     for stage in stages:

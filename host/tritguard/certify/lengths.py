@@ -1,4 +1,4 @@
-"""Bounds of a row divided by its length.
+"""Bounds of an L2 normalization: a row divided by its length.
 
 An output is 128 * x / sqrt(x^2 + r), rounded, where r is the sum of the other elements' squares: it rises with x, and r
 brings it closer to 0. TFLM's inverse root is off by less than 2^-24 of it. Its two roundings are off by half a step
@@ -32,5 +32,5 @@ def bounds(op: L2Normalization, source: Box) -> Box:
 
 
 def _share(own: Int64, others: Int64) -> Float64:
-    """float64: own / sqrt(own^2 + others), 0 where both are."""
+    """float64: own / sqrt(own^2 + others), 0 where both are 0."""
     return np.asarray(own / np.sqrt(np.maximum(own**2 + others, 1)), np.float64)

@@ -16,7 +16,7 @@ import numpy as np
 
 from tritguard.graph.model import Float64
 
-_ROOM = 1 << 23  # numbers that a map may hold beside its input and output
+_ROOM = 1 << 23  # numbers that a map may hold in addition to its input and output
 Span = tuple[int, int]  # the first of some rows or columns, and the one behind the last
 
 
@@ -28,7 +28,7 @@ class Crop(NamedTuple):
 
     @property
     def sides(self) -> tuple[int, int]:
-        """How many rows and columns."""
+        """The numbers of rows and columns."""
         return self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
 
 
@@ -36,9 +36,9 @@ class LinearMap(ABC):
     """A linear map of one tensor to sums.
 
     Attributes:
-        in_shape, out_shape: without the batch.
-        cost: multiply-accumulates for one row.
-        columns: numbers that one row needs in between.
+        in_shape, out_shape: the shapes of the tensor and of the sums, without the batch.
+        cost: multiply-accumulates for one row of the batch.
+        columns: the intermediate numbers that one row of the batch needs.
     """
 
     in_shape: tuple[int, ...]
@@ -66,15 +66,15 @@ class LinearMap(ABC):
         """The map whose coefficients are the absolute values of this one's."""
 
     def seen(self, axis: int, span: Span) -> Span | None:
-        """Which rows (axis 0) or columns (1) of the image some of the output see; None: it is not said."""
+        """The rows (axis 0) or columns (1) of the image that a span of the output sees; None if that is not known."""
         return None
 
     def offset(self, axis: int, out: Span, source: Span) -> int:
-        """How a crop of the output lies over one of the image; crops of the same sizes and offset are the same map."""
+        """How a crop of the output lies over one of the image; crops of equal sizes and offsets have the same map."""
         raise NotImplementedError
 
     def cropped(self, out: Crop, source: Crop) -> LinearMap:
-        """The map to some of the output from a part of the image that holds all it sees."""
+        """The map to a crop of the output from a crop of the image that holds all it sees."""
         raise NotImplementedError
 
     @cached_property

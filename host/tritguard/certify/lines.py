@@ -17,7 +17,7 @@ from tritguard.certify.box import Box
 from tritguard.certify.steps import Steps
 from tritguard.graph.model import Float64
 
-# A line's offset is the outcome of fewer than 16 operations in float64 on numbers that the slack is this share of.
+# A line's offset is computed in fewer than 16 float64 operations; the slack is this share of the numbers in them.
 _SLACK = 2.0**-40
 
 
@@ -25,7 +25,7 @@ _SLACK = 2.0**-40
 class Lines:
     """For each element, low_slope * s + low_offset <= f(s) <= high_slope * s + high_offset.
 
-    In real numbers: the offsets are rounded so far outwards that float64 cannot make this false.
+    This holds in real numbers: the offsets are rounded outwards far enough that float64 cannot make it false.
 
     Attributes:
         low_slope, low_offset, high_slope, high_offset: float64[n, ...].
@@ -44,7 +44,7 @@ class Lines:
 
 
 def corners(steps: Steps, sums: Box, outputs: Box) -> tuple[Float64, Float64]:
-    """Where the line below leaves the lower clamp, and where the one above reaches the upper one; within the sums."""
+    """The sums, within their bounds, where the lower line leaves the low clamp and the upper one reaches the high."""
     with np.errstate(divide="ignore", invalid="ignore"):
         leaves = (outputs.low + steps.error - steps.offset) / steps.slope
         reaches = (outputs.high - steps.error - steps.offset) / steps.slope
@@ -55,12 +55,12 @@ def corners(steps: Steps, sums: Box, outputs: Box) -> tuple[Float64, Float64]:
 def staircase_lines(steps: Steps, sums: Box, outputs: Box) -> Lines:
     """The lines of a staircase between bounds of its sums; flat where a sum may wrap.
 
-    Where the slope may be chosen, it is the one that leaves less of an area to the staircase.
+    Where the slope may be chosen, it is the one that leaves the smaller area between line and staircase.
 
     Args:
         steps: the staircase.
-        sums: its sums' bounds, int64[n, ...].
-        outputs: what `steps.bounds` makes of them.
+        sums: the bounds of its sums, int64[n, ...].
+        outputs: the bounds that `steps.bounds` gives for them.
     """
     low, high = outputs.low.astype(np.float64), outputs.high.astype(np.float64)
     first, last = sums.low.astype(np.float64), sums.high.astype(np.float64)

@@ -27,7 +27,7 @@ from tritguard.graph.model import (
 
 
 class DenseMap(LinearMap):
-    """A matrix for each of several vectors that lie one after the other; weights float64[out, in]."""
+    """A matrix applied to each of several vectors that lie one after the other; weights float64[out, in]."""
 
     def __init__(self, weights: Float64, source: tuple[int, ...], out: tuple[int, ...]) -> None:
         self._weights = weights
@@ -151,7 +151,7 @@ class PlacesMap(LinearMap):
 
 
 class ProductMap(LinearMap):
-    """Products of matrices that lie in a tensor with constant ones.
+    """Products of matrices that lie in a tensor with constant matrices.
 
     Args:
         places: int64[batches, rows, depth], where the elements of the tensor's matrices lie.
@@ -190,7 +190,7 @@ class SeparableMap(LinearMap):
     Args:
         rows: float64[out_h, in_h].
         columns: float64[out_w, in_w].
-        channels: of the image.
+        channels: the number of channels of the image.
     """
 
     def __init__(self, rows: Float64, columns: Float64, channels: int) -> None:

@@ -23,9 +23,9 @@ class Network:
     """The stages up to the tensor that decides the label.
 
     Attributes:
-        stages: in the graph's order.
+        stages: the stages in the graph's order.
         source: the input tensor.
-        input_shape: without the batch.
+        input_shape: the shape of one input.
         decision: how the label follows.
     """
 
@@ -36,7 +36,7 @@ class Network:
 
     @classmethod
     def of(cls, graph: Graph) -> Network:
-        """Prepare a graph; the golden model's, whose bytes the device gives in any format of its weights.
+        """Prepare the graph of a golden model, whose outputs the device gives byte for byte in any weight format.
 
         Raises:
             BadInputError: the model has several inputs or outputs, or its output has no class.
@@ -68,12 +68,12 @@ class Network:
         """Lower bounds of what decides the label, by linear relaxation.
 
         Args:
-            relaxation: of n regions.
+            relaxation: the relaxation of n regions.
             y: int64[n], the labels.
             trace: see `Relaxation.least`.
 
         Returns:
-            float64[n, m], how far each objective is above what it has to be, at least; and bool[n, m], whether that
+            float64[n, m], how far each objective is at least above what it has to be; and bool[n, m], whether that
             proves it. Objectives are whole numbers, so more than -1 is enough.
         """
         factors, needed = self.decision.objectives(y)

@@ -1,7 +1,7 @@
 """Interval bounds of what is computed from two activations, in exact integers.
 
-Nothing is assumed of how the two activations hang together: each pair of values that their boxes allow is taken for
-possible, which is sound also where both are the same tensor.
+No relation between the two activations is assumed: each pair of values that their boxes allow is taken as possible,
+which is sound also where both are the same tensor.
 
 - A product is linear in each of its factors, so over a rectangle its extremes lie at corners. A sum of products is
   bounded by the sum of its terms' bounds.
@@ -12,8 +12,8 @@ possible, which is sound also where both are the same tensor.
   rises with the first and falls with the second. The square of a number between two ends is at most the larger square
   of the ends; it is at least the smaller one, or 0 where the ends lie on both sides of 0.
 
-What is computed so is requantised, which keeps the order as well; where a 32-bit number on the way might wrap, an
-output may be anything that its clamp allows.
+The result is requantised, which keeps the order as well; where a 32-bit number on the way might wrap, an output may be
+anything that its clamp allows.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def bounds_of_pair(op: Binary, first: Box, second: Box) -> Box:
     """What a function of two activations can be.
 
     Args:
-        op: of any operator but ADD and SUB, which are sums.
-        first: the operands' distances from their zero points, boxes int64[n, *shape].
-        second: the same of the second operand.
+        op: an op with any operator but ADD and SUB, which are sums.
+        first: the distances of the first operand from its zero point, boxes int64[n, *shape].
+        second: those of the second operand.
     """
     if op.operator in ("MAXIMUM", "MINIMUM"):
         pick = np.maximum if op.operator == "MAXIMUM" else np.minimum

@@ -1,9 +1,9 @@
-"""Bounds of a network's sums that linear relaxation itself improves, layer by layer, before what decides is asked for.
+"""Bounds of a network's sums that linear relaxation itself improves, layer by layer, before the decision is bounded.
 
 Where a staircase bends, the lines around it are the better the closer the bounds of its sums are. So the sums of each
 stage are bounded by relaxation through the stages before it (Zhang et al. 2018, 1811.00866; Singh et al. 2019), but
 only those that bend, and each from the crops of the tensors that its pixel sees (`crops`). That is most of the work,
-and all of it can be left out: bounds that were not improved are those of intervals, and as sound.
+and all of it can be left out: bounds that were not improved are those of intervals, which are sound too.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Effort:
     Attributes:
         work: multiply-accumulates for tighter bounds of the sums of one stage; a stage that would take more keeps the
             bounds of intervals.
-        seconds: of processor time of this process, with the threads of NumPy's linear algebra, for tighter bounds of
-            all stages. So what is found depends on how fast the machine is, but hardly on how busy. None: no limit.
-            What is left then keeps the bounds of intervals.
+        seconds: processor time of this process, with the threads of NumPy's linear algebra, for tighter bounds of all
+            stages; the stages that are left then keep the bounds of intervals. Results therefore depend on the speed of
+            the machine, but hardly on its load. None for no limit.
         room: how many numbers the slopes of one tensor may have at a time.
     """
 
@@ -59,9 +59,9 @@ def refine(stages: tuple[Stage, ...], source: int, region: Region, effort: Effor
     """Bound every tensor and every sum of one region, with linear relaxation where a staircase bends.
 
     Args:
-        stages: the graph's.
+        stages: the graph's stages.
         source: its input tensor.
-        region: of one sample.
+        region: the region of one sample.
         effort: what may be spent.
     """
     boxes, sums = {source: region.box}, dict[int, Box]()
@@ -84,7 +84,7 @@ def refine(stages: tuple[Stage, ...], source: int, region: Region, effort: Effor
 def unstable(stage: Sums, sums: Box, outputs: Box, bent: bool = False) -> Bool:
     """Where tighter bounds of sums help, bool[n, *summed].
 
-    Where the staircase bends between the bounds; or anywhere, if what reads the outputs is bent.
+    They help where the staircase bends between the bounds, or everywhere if what reads the outputs is bent.
     """
     raw = [np.asarray(end * stage.steps.slope + stage.steps.offset) for end in (sums.low, sums.high)]
     bends = (raw[0] < stage.steps.low - 1) | (raw[1] > stage.steps.high + 1) | bent
@@ -92,7 +92,7 @@ def unstable(stage: Sums, sums: Box, outputs: Box, bent: bool = False) -> Bool:
 
 
 def read_bent(stages: Sequence[Stage]) -> set[int]:
-    """The tensors that are read by what is neither linear nor a staircase of sums, directly or after a move."""
+    """The tensors read, directly or after a move, by a stage that is neither linear nor a staircase of sums."""
     found: set[int] = set()
     for stage in reversed(stages):
         if isinstance(stage, Tabled | Largest | Bounded) or (isinstance(stage, Moved) and stage.output in found):
@@ -104,8 +104,8 @@ def tightened(relaxation: Relaxation, position: int, sums: Box, chosen: Int64, e
     """Better bounds of some of a stage's sums, for one region.
 
     Args:
-        relaxation: of one region, with bounds of everything before the stage.
-        position: the stage's.
+        relaxation: the relaxation of one region, with bounds of everything before the stage.
+        position: the stage's position.
         sums: the bounds that are known, int64[1, *summed].
         chosen: int64[k], the flat places of the sums.
         effort: what may be spent; a stage that would take more work is left as it is.
@@ -141,7 +141,7 @@ def _everywhere(relaxation: Relaxation, position: int, chosen: Int64, effort: Ef
 
 
 def _by_pixel(relaxation: Relaxation, groups: Sequence[Group], chosen: Int64, channels: int, effort: Effort) -> Tighter:
-    """Bounds of the sums of pixels from the crops that these see."""
+    """Bounds of the sums of pixels from the crops that the pixels see."""
     count = np.bincount(chosen // channels, minlength=sum(len(group.pixels) for group in groups))
     if sum(2 * group.cost * int(count[group.pixels].sum()) for group in groups) > effort.work:
         return

@@ -4,8 +4,8 @@ CROWN (Zhang et al. 2018, 1811.00866) and DeepPoly (Singh et al. 2019): a linear
 below by one of the tensors before it, op by op, until it is one of the input, whose minimum over the ball is known. An
 op that is not linear is replaced by lines above and below it, which hold between bounds of its argument that are known
 already; a rounding by lines half a step apart (`lines`, `tabled`). On the way the function is also minimised over the
-boxes of the tensors it is of, and the best of these bounds counts: the first of them is the difference of two logits
-over the last layer's inputs, which interval propagation alone does not see.
+boxes of the tensors that it then depends on, and the best of these bounds counts: the first of them is the difference
+of two logits over the last layer's inputs, which interval propagation alone does not see.
 
 Floating point. A `Form` is the exact statement "objective >= sum of slopes * tensors + constant - error", in real
 numbers, for the float64 numbers it holds. Whatever a step computes in float64, the difference to the real result is
@@ -70,7 +70,7 @@ class Form:
         self.error += _UNIT * np.abs(self.constant)
 
     def least(self, boxes: Mapping[int, Box], region: Region, source: int) -> Float64:
-        """The lower bounds, float64[n, m], over boxes of the tensors; of the input tensor over the region."""
+        """The lower bounds, float64[n, m], over boxes of the tensors, and over the region for the input tensor."""
         total, error = self.constant.copy(), self.error + _UNIT * np.abs(self.constant)
         for tensor, slopes in self.slopes.items():
             total += region.least(slopes) if tensor == source else least_in(boxes[tensor], slopes)
@@ -89,10 +89,10 @@ class Relaxation:
     """Linear relaxation of a graph for regions with known bounds.
 
     Attributes:
-        stages: the graph's.
+        stages: the graph's stages.
         source: its input tensor.
-        region: the inputs, n of them.
-        bounds: what is known of tensors and sums; only of stages before those that a bound is asked for.
+        region: n regions of inputs.
+        bounds: the known bounds of tensors and sums; those of the stages before the one that is bounded are enough.
         known_lines: by the output of a stage, its lines, which are made when they are first needed.
     """
 
@@ -118,9 +118,9 @@ class Relaxation:
         """Lower bounds, float64[n, m], of a form of tensors that the stages before position `end` write.
 
         Args:
-            form: is used up.
+            form: the form, which is used up.
             end: the position in `stages`.
-            trace: gets, by the output of each stage of sums and by the input tensor, the slopes that arrived there.
+            trace: receives, by the output of each stage of sums and by the input tensor, the slopes that arrived there.
         """
         best = form.least(self.bounds.boxes, self.region, self.source)
         for stage in reversed(self.stages[:end]):
@@ -215,7 +215,7 @@ class Relaxation:
 
 
 def add_sums(stage: Sums, slopes: Float64, form: Form) -> None:
-    """Add a function of a stage's sums, float64[n, m, *summed], as one of the tensors that the sums are made of."""
+    """Add a function of a stage's sums, float64[n, m, *summed], as a function of the tensors that they are made of."""
     n, m = slopes.shape[:2]
     constant = np.broadcast_to(stage.bias, stage.summed).astype(np.float64)
     size, reach = slopes[0, 0].size + 4, np.abs(constant)

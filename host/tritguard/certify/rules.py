@@ -1,7 +1,7 @@
-"""What each op of a graph is to bounds: one rule an op, each of which gives a stage.
+"""How each op of a graph is bounded: one rule per op, each of which gives a stage.
 
-An op of the graph without a rule is an `Unbounded` one, of whose outputs nothing is known but that they are int8. All
-of the repository's have one.
+An op of the graph without a rule becomes `Unbounded`: nothing is known of its outputs but that they are int8. All ops
+of `tritguard.graph.model` have a rule.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _ZERO = np.zeros((), np.int64)
 
 
 def stages_of(graph: Graph) -> tuple[Stage, ...]:
-    """A graph's ops, in its order; of one without a rule, an output may be any int8 value.
+    """The stages of a graph's ops, in its order; the outputs of an op without a rule may be any int8 value.
 
     Raises:
         BadInputError: the model has several inputs or outputs, or keeps state.
@@ -152,7 +152,7 @@ def _between(axis: tuple[tuple[int, int, int], ...], size: int) -> np.ndarray[tu
 
 
 def _batch_matmul(graph: Graph, op: BatchMatMul) -> Stage:
-    """Requantised sums of products: with a constant matrix a linear map, otherwise bounded term by term."""
+    """Requantised sums of products: a linear map with a constant matrix, otherwise bounded term by term."""
     about, places = _about(graph, op), (op.places(0), op.places(1))
     steps = Requantisation(op.requant)
     for mine, other in ((0, 1), (1, 0)):
@@ -196,7 +196,7 @@ def _elementwise(graph: Graph, op: Quantize | Lookup) -> Stage:
 
 
 def _binary(graph: Graph, op: Binary) -> Stage:
-    """With a constant, a table for each of its values; otherwise a sum, or bounds of the pair."""
+    """A table for each value of a constant operand, if there is one; otherwise a sum, or bounds of the pair."""
     about = _about(graph, op)
     first, second = (strided_places(tuple(zip(op.sizes, steps, strict=True))).reshape(about[2]) for steps in op.steps)
     places = (first, second)

@@ -1,4 +1,4 @@
-"""The linear maps whose window slides over an image: convolutions, and what moves as they do."""
+"""The linear maps whose window slides over an image: convolutions, and pools that move as they do."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Sliding:
         return np.pad(inner, [(0, 0), (max(-top, 0), 0), (max(-left, 0), 0), (0, 0)])
 
     def seen(self, axis: int, span: Span) -> Span:
-        """Which rows or columns of the image some of the output see; at least one."""
+        """The rows or columns of the image that a span of the output sees; at least one."""
         stride, padding = self.window.stride[axis], self.window.padding[axis]
         first = span[0] * stride - padding
         last = (span[1] - 1) * stride - padding + (self.window.kernel[axis] - 1) * self.window.dilation[axis] + 1
@@ -60,7 +60,7 @@ class Sliding:
         return replace(self.window, padding=(self.offset(0, out[0], source[0]), self.offset(1, out[1], source[1])))
 
     def taps(self) -> Iterator[tuple[slice, slice, slice]]:
-        """For each tap, row by row, where it lies over the outputs, as an index of a padded batch."""
+        """For each tap, row by row, the places that it sees for all outputs, as an index into a padded batch."""
         for tap in np.ndindex(*self.window.kernel):
             rows, columns = (
                 slice(first, first + (self.out[axis] - 1) * self.window.stride[axis] + 1, self.window.stride[axis])

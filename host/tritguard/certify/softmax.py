@@ -1,14 +1,14 @@
-"""Bounds of gemmlowp's softmax and of its logarithm, which are not the real ones.
+"""Bounds of gemmlowp's softmax and of its logarithm, which differ from the real functions.
 
 Let E(d) be the fixed-point exponential of an element that lies d steps below the row's largest one: a function of d
 alone, tabulated here. An output is 256 * E / (sum of all E), rounded to the nearest step. The sum is kept with 12 bits
-less, each term rounded, and its reciprocal comes from three Newton-Raphson steps; the start is off by at most 1/17, a
+fewer, each term rounded, and its reciprocal comes from three Newton-Raphson steps; the start is off by at most 1/17, a
 step squares that, and each step's roundings add a few units of 2^-29. All of it moves an output by less than `SLACK`
 steps for rows of up to `LONGEST` elements, whose largest exponential alone is 1.
 
 The logarithm is 16 * (d - log(sum of all E)), rounded, with d in Q5.26. It is bounded through real numbers: the rounded
 terms move the sum by at most 2^-11 of it, 2^-7 of a step, and the quotient that stands for the logarithm by less. Where
-one step of the input is so wide (`WIDEST`) that TFLM's factor is cut off, nothing is said.
+one step of the input is so wide (`WIDEST`) that TFLM's factor is cut off, nothing is claimed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tritguard.graph.model import Float64, LogSoftmax, Softmax
 Steps = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 LONGEST = 512
 SLACK = 1 / 4  # 256 * 512 * 2^-20 = 1/8 of a step from the rounded terms, and far less from the reciprocal
-WIDEST = 32.0  # of a step of the logarithm's input, where its factor reaches 2^31
+WIDEST = 32.0  # the scale of the logarithm's input at which its factor reaches 2^31
 _SIZE = 256
-_STEPS = 16  # of a logarithm of 1
+_STEPS = 16  # output steps for a logarithm of 1
 
 
 def exponentials(op: Softmax) -> Float64:
@@ -83,7 +83,7 @@ def _logarithm(own: Steps, others: Steps, scale: float) -> Float64:
 
 
 def log_strict_distance(op: LogSoftmax, scale: float) -> int:
-    """The distance of two inputs from which on the larger one, if it is the row's largest, surely gets more steps.
+    """The distance of two inputs from which on the larger one, if it is the row's largest, surely has a larger output.
 
     Its output is at least -7, so it is not cut off where the other's may be.
 
@@ -108,10 +108,11 @@ def _others(low: Steps) -> Steps:
 
 
 def strict_distance(table: Float64, classes: int) -> int:
-    """The distance of two inputs from which on the larger one, if it is the row's largest, surely gets more steps.
+    """The distance of two inputs from which on the larger one, if it is the row's largest, surely has a larger output.
 
-    256 times the difference of both shares has to be at least one step and the slack; the shares' sum of exponentials
-    is at most that of `classes` ones. Two saturated outputs cannot be: their shares would sum to nearly two.
+    256 times the difference of both shares has to be at least one step and the slack of both; the shares' sum of
+    exponentials is at most that of `classes` ones. The two outputs cannot both be saturated: their shares would sum to
+    nearly two.
 
     Returns:
         From 1 to 255; 256 if no distance is enough.

@@ -3,7 +3,7 @@
 Branch and bound (Bunel et al. 2018, 1711.00455): a part is bounded by intervals and by linear relaxation; the corner
 at which its bound is lowest is tried on the deployed model. What neither proves nor breaks is split in two: by the
 values of one input, or, where there are many inputs, at the bend of one staircase, whose sums are then known to lie on
-one side of it. A part of few inputs is tried input by input, so that with time enough every sample is decided.
+one side of it. A part of few inputs is tried input by input, so that with enough time every sample is decided.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tritguard.graph.model import Float64, Int8, Int64
 
 Answer = Callable[[Int8], Int64]  # the deployed model's labels, int64[n], of int8[n, *input_shape]
 
-_FEW_INPUTS = 16  # free inputs, up to which their values are split and not the staircases
-_TRIED = 64  # inputs of a part, up to which all of them are tried
+_FEW_INPUTS = 16  # the most free elements of an input with which their values are split, not the staircases
+_TRIED = 64  # the most inputs of a part with which all of them are tried
 _LEAST_GAIN = 1e-6
 _BATCH_WORK = 3e8  # multiply-accumulates between two looks at the clock
 
@@ -35,9 +35,9 @@ class Limit:
     """When a search ends without an answer.
 
     Attributes:
-        seconds: of processor time of this process, for one sample.
+        seconds: processor time of this process, for one sample.
         parts: the most parts that are looked at.
-        batch: the most of them at a time; of a large network fewer, so that the limit of time is kept.
+        batch: the most of them at a time; fewer for a large network, so that the time limit is kept.
     """
 
     seconds: float = 10.0
@@ -47,10 +47,10 @@ class Limit:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a search came to.
+    """The outcome of a search.
 
     Attributes:
-        proved: no input of the region gives another label.
+        proved: whether no input of the region gives another label.
         counterexample: int8[*input_shape], one that does; None if none was found.
         parts: how many parts were looked at.
     """
@@ -69,10 +69,10 @@ class _Part:
 
 
 def search(network: Network, root: Relaxation, label: int, answer: Answer, limit: Limit) -> Found:
-    """Split the region of one sample.
+    """Split the region of one sample until it is proved, broken or given up.
 
     Args:
-        network: the deployed one.
+        network: the deployed network.
         root: the region with the bounds that are known of it.
         label: the label to prove.
         answer: asks the deployed model.
@@ -96,10 +96,10 @@ def search(network: Network, root: Relaxation, label: int, answer: Answer, limit
 
 @dataclass(eq=False)
 class _Bounded:
-    """Parts with what is known of them; only those that are not proved.
+    """The parts that are not proved, with what is known of them.
 
     Attributes:
-        region: their inputs.
+        region: the inputs of the parts.
         above: float64[n, m], see `Network.margins`.
         trace: see `Relaxation.least`.
     """
@@ -141,7 +141,7 @@ class _Bounded:
         return self.trace[tensor][np.arange(len(self.above)), self.worst]
 
     def broken(self, answer: Answer) -> Int8 | None:
-        """An input that gives another label, from the corners of the open parts, and from all of small ones."""
+        """An input that gives another label, among the corners of the open parts and all inputs of small ones."""
         if not len(self.above):
             return None
         tried = [lowest_corner(self.region, self.arrived(self.network.source))]

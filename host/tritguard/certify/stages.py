@@ -1,7 +1,7 @@
 """A graph's ops as bounds need them: five kinds of stages.
 
 `Sums` are linear maps with a staircase behind them: convolutions, dense layers, products with a constant matrix, sums,
-means, average pools, linear interpolations, additions. `Tabled` is a function of one element, and a function of two
+means, average pools, linear interpolations, additions. `Tabled` is a function of one element, or a function of two
 whose second operand is a constant. `Moved` puts bytes elsewhere. `Largest` is a maximum over windows or axes. `Bounded`
 is everything of which only bounds are known. `rules` says what each op is.
 """
@@ -23,7 +23,7 @@ from tritguard.certify.terms import Term
 from tritguard.graph.arithmetic.fixed_point import INT8_MIN
 from tritguard.graph.model import Int64
 
-Boxes = Mapping[int, Box]  # by tensor, of the tensors' shapes
+Boxes = Mapping[int, Box]  # by tensor, in the shapes of the tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,21 +45,21 @@ class Stage(ABC):
         """What the output can be, given what the inputs can be."""
 
     def seen(self, axis: int, span: Span) -> dict[int, Span] | None:
-        """Which rows (axis 0) or columns (1) of each input some of the output see; None: it is not said."""
+        """The rows (axis 0) or columns (1) of each input that a span of the output sees; None if that is not known."""
         return None
 
     def geometry(self, axis: int, span: Span, seen: Mapping[int, Span | None]) -> tuple[int, ...]:
-        """How the crops of output and inputs lie along an axis: where this is the same, the cropped stage is.
+        """How the crops of output and inputs lie along an axis: where this is the same, so is the cropped stage.
 
         Args:
             axis: 0 for rows, 1 for columns.
-            span: of the output.
-            seen: of the inputs, all that the output sees of them; None for a whole one.
+            span: the span of the output.
+            seen: by tensor, the span that the output sees of it; None for the whole tensor.
         """
         raise NotImplementedError
 
     def cropped(self, crops: Mapping[int, Crop]) -> Stage:
-        """The stage between crops of its inputs and of its output; a tensor that is not there is a whole one."""
+        """The stage between crops of its inputs and of its output; a tensor without a crop is taken as a whole."""
         raise NotImplementedError
 
 
@@ -138,7 +138,7 @@ class Tabled(Stage):
     Attributes:
         tables: the tables.
         which: int64, the table of each output element; broadcasts to the output.
-        places: int64[*shape], the element of the flat input that each output takes; None: the same one.
+        places: int64[*shape], the element of the flat input that each output takes; None for its own.
     """
 
     tables: Tables
@@ -146,7 +146,7 @@ class Tabled(Stage):
     places: Int64 | None = None
 
     def source(self, boxes: Boxes) -> Box:
-        """The boxes of the elements that the tables are read with, of the output's shape."""
+        """The boxes of the elements that are looked up in the tables, in the output's shape."""
         box = boxes[self.inputs[0]]
         if self.places is None:
             return box.shaped(self.shape)
@@ -222,7 +222,7 @@ class Largest(Stage):
     high: int
 
     def windows(self, box: Box) -> Box:
-        """The boxes of what the windows see, int64[n, taps, output size]; outside lies what is below everything."""
+        """The boxes of what the windows see, int64[n, taps, output size]; the lowest value where they see nothing."""
         flat = [bound.reshape(len(bound), -1) for bound in (box.low, box.high)]
         return Box(*(np.where(self.places >= 0, each[:, self.places], INT8_MIN) for each in flat))
 
@@ -245,4 +245,4 @@ class Bounded(Stage):
 
 
 class Unbounded(Bounded):
-    """An op without a rule, of whose outputs nothing is known but that they are int8."""
+    """An op without a rule: nothing is known of its outputs but that they are int8."""

@@ -30,9 +30,9 @@ class Steps(ABC):
     """A staircase f with slope * sum + offset - error <= f(sum) <= slope * sum + offset + error before its clamp.
 
     Attributes:
-        slope: float64, one for each sum or for each of the last axis; exact, or off by less than 2^-52 of it.
-        offset: in output steps.
-        error: float64, in output steps.
+        slope: float64, one for each sum or for each channel; exact, or off by less than 2^-52 of it.
+        offset: the offset in output steps.
+        error: float64, the error in output steps.
         low, high: the clamp.
     """
 

@@ -13,7 +13,7 @@ from tritguard.graph.model import Float64, Int8, Int64
 
 _SIZE = 256
 _LEVELS = 9  # spans of 1, 2, 4 ... 256 entries
-_SLACK = 1e-9  # of float64, in numbers below 2^17
+_SLACK = 1e-9  # more than float64's roundings in numbers below 2^17
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Tables:
         )
 
     def lines(self, which: Int64, source: Box) -> Lines:
-        """Lines that no entry between the bounds of its element lies below or above.
+        """Lines below and above all entries between the bounds of each element.
 
         Of a few slopes (flat, the chord, and the first and the last step) each side takes the one whose line is
         nearest in the middle; the line is moved until it touches the entries.

@@ -36,7 +36,7 @@ class Term(ABC):
         """What the part can be, in exact integers, where the tensor is in a box of its shape."""
 
     def cropped(self, out: Crop, source: Crop) -> Self:
-        """The part of some output pixels, of a crop of the tensor that holds all they see."""
+        """The same part for a crop of the output, from a crop of the tensor that holds all it sees."""
         part = copy(self)
         part.map = self.map.cropped(out, source)
         return part
@@ -66,7 +66,7 @@ class Scaled(Term):
 
     Args:
         tensor, zero_point: the operand.
-        requant: its rescaling.
+        requant: the rescaling of the operand.
         left_shift: the extra bits.
         sign: 1, or -1 for what is subtracted.
         places: int64[*out_shape], the element of the flat operand that each output takes.
@@ -108,5 +108,5 @@ def fits_rescaled(requant: Requant, left_shift: int) -> bool:
 
 
 def rescaled(distances: Int64, requant: Requant, left_shift: int) -> Int64:
-    """Operands, as distances from their zero points, in the common scale; rises with them (`steps`) if all fit."""
+    """Operands' distances from their zero points, in the common scale; it rises with them (`steps`) if all fit."""
     return fixed_point.multiply(distances << left_shift, requant.multiplier, requant.shift)

@@ -27,7 +27,7 @@ from tritguard.train.backend import keras
 
 
 class Clip(keras.layers.Layer):  # type: ignore[misc]
-    """max(low, min(high, x)), which is a signed activation of QKeras without its rounding."""
+    """max(low, min(high, x)): a signed activation of QKeras without its rounding."""
 
     def __init__(self, low: float, high: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)

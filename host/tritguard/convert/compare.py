@@ -47,8 +47,8 @@ def compare(
         y: int64[n], the labels, or None.
 
     Returns:
-        None if TensorFlow Lite Micro's interpreter is not installed or refuses the model, which reading its ops
-        explains; or if the output has no class; see `LabelRule`.
+        The comparison; None if TensorFlow Lite Micro's interpreter is not installed, lacks an op of the model or
+        refuses it, or if the output has no class (see `LabelRule`). Reading the model's ops says why it is refused.
 
     Raises:
         BadInputError: a label is not one of the model's classes.
@@ -77,7 +77,7 @@ def compare(
 
 
 def _all_registered(content: bytes) -> bool:
-    """Whether the interpreter has every op of a model. It would write of each it lacks to the terminal."""
+    """Whether the interpreter has every op of a model. It would write to the terminal about each one that it lacks."""
     model = tflite.Model.GetRootAs(content)
     names = {code: name for name, code in vars(tflite.BuiltinOperator).items() if isinstance(code, int)}
     used = (names.get(builtin_code(model.OperatorCodes(place)), "") for place in range(model.OperatorCodesLength()))

@@ -63,7 +63,7 @@ def comparison_inputs(
     Args:
         calibration: float32[n, *input_shape], used if the judge cannot be.
         judge: the data set whose test samples are used if the float model accepts them.
-        note: told if the judge cannot be used.
+        note: called with a sentence if the judge cannot be used.
 
     Returns:
         float32[m, *input_shape] in the model's input unit, and int64[m], their labels, or None if they have none.

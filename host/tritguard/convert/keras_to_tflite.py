@@ -77,11 +77,14 @@ def keras_to_tflite(
 
 
 def network_to_tflite(model: Any, calibration: SampleArray) -> bytes:
-    """Convert a network that is at hand, as `quantize` of `tritguard.train` stores it: no other process reads it.
+    """Convert a network in memory, in the form that `stored` of `tritguard.train.quantize` gives.
 
     Args:
         model: keras.Model of plain and ternary layers.
         calibration: real inputs, as in `keras_to_tflite`.
+
+    Returns:
+        The content of the `.tflite` file.
 
     Raises:
         BadInputError, BadModelError: see `keras_to_tflite`.

@@ -23,12 +23,12 @@ Float32 = NDArray[np.float32]
 def quantize(model: Any, samples: Float32) -> bytes:
     """Convert a float model to an int8 `.tflite` with a batch of 1; see `to_int8`.
 
+    The converter gets the traced function alone. With the model as well, as TensorFlow advises, it would save both and
+    load them again, which takes four times as long and gives the same network.
+
     Args:
         model: keras.Model with one input and without ternary layers.
         samples: float32[n, *input_shape], real inputs.
-
-    The converter gets the traced function alone. With the model beside it, as TensorFlow advises, it would save both
-    and load them again, in four times the time and to the same network.
 
     Raises:
         BadModelError: TensorFlow cannot trace the model, or the converter refuses it.
@@ -77,8 +77,8 @@ def _one_error() -> Iterator[None]:
 def _captured_stderr() -> Iterator[Callable[[], str]]:
     """Capture what this process, including C++ code, writes to file descriptor 2, and yield a function that returns it.
 
-    TensorFlow's converter logs there at every log level. Python's own log goes elsewhere in a notebook: its warnings,
-    which are advice that `quantize` says why it does not follow, are not made.
+    TensorFlow's converter logs there at every log level. In a notebook, Python's own log goes elsewhere, so its
+    warnings are suppressed: they are advice, and `quantize` says why it does not follow it.
     """
     log = logging.getLogger("absl")
     level = log.level

@@ -23,7 +23,7 @@ Labels = NDArray[np.int64]
 PIXEL_UNIT = "pixel/255"
 WHOLE_PIXEL_UNIT = "pixel, 0 to 255"
 _SURROGATES = (0xD800, 0xDFFF)  # halves of UTF-16 pairs, which are no characters
-_RANGES = {PIXEL_UNIT: (0.0, 1.0), WHOLE_PIXEL_UNIT: (0.0, 255.0)}  # of float32 samples by their unit
+_RANGES = {PIXEL_UNIT: (0.0, 1.0), WHOLE_PIXEL_UNIT: (0.0, 255.0)}  # the ranges of float32 samples by their unit
 _PIXEL_SCALES = (1 / 255, 1.0)  # input scales at which int8 steps are pixels: models fed with x/255, or with x
 _SCALE_TOLERANCE = 0.01
 _MOST_CLASSES = 1 << 16  # far more than a microcontroller tells apart; a larger label is a mark, such as 2**32 - 1
@@ -40,8 +40,8 @@ class Dataset:
 
     Attributes:
         name: what reports call it.
-        x_test: the test samples, [n, *input_shape]: int8 (input bytes of a model, used unchanged), uint8 (pixels 0 to
-            255) or float32 (in the input unit).
+        x_test: the test samples, [n, *input_shape]: int8 or int16 (input steps of a model, used unchanged), uint8
+            (pixels 0 to 255) or float32 (in the input unit).
         y_test: int64[n], indices into `classes`.
         classes: the names of the classes.
         input_unit: what the value 1.0 means in a float32 sample: "pixel/255" if it is a pixel of 255, "MFCC" for
@@ -72,8 +72,8 @@ class Dataset:
     def own_range(self) -> tuple[float, float] | None:
         """The lowest and the highest value that a sample can hold, in the samples' own unit.
 
-        That is `value_range` if the data set says one, and otherwise the range of pixels if it holds pixels. Features
-        and bytes of an unknown origin have none.
+        It is `value_range` if the data set has one, and otherwise the range of pixels if it holds pixels. Features and
+        input steps of an unknown origin have none.
         """
         if self.value_range is not None:
             return self.value_range
@@ -117,14 +117,14 @@ def to_input_bytes(
     """Put samples on a model's input grid, real value = scale * (step - zero_point).
 
     Args:
-        x: [n, *input_shape]. Steps of the grid's own type are returned unchanged; float32 is rounded like in TFLite's
+        x: [n, *input_shape]. Steps of the grid's own type are returned unchanged; float32 is rounded as in TFLite's
             QUANTIZE op (half away from zero) and saturated; uint8 pixels 0 to 255 become -128 to 127.
         scale: the input's scale, positive.
         zero_point: the input's zero point.
-        dtype: of the steps, int8 or int16.
+        dtype: the type of the steps, int8 or int16.
 
     Returns:
-        steps[n, *input_shape].
+        The steps, dtype[n, *input_shape].
 
     Raises:
         BadInputError: x has another dtype, a value is not finite, or x holds pixels but the model's steps are not
@@ -195,11 +195,11 @@ def read_samples(path: Path) -> SampleArray:
     """The samples of an `.npz` file without labels: `x`, else `x_train`, else `x_test`.
 
     Returns:
-        int8, uint8 or float32[n, *input_shape]; float64 becomes float32.
+        int8, int16, uint8 or float32[n, *input_shape]; float64 becomes float32.
 
     Raises:
-        BadInputError: the file cannot be read, holds pickled objects, or has none of these arrays as int8, uint8 or
-            finite float32.
+        BadInputError: the file cannot be read, holds pickled objects, or has none of these arrays, or the array is not
+            int8, int16, uint8 or finite float32.
     """
     arrays = _read_arrays(path)
     for key in ("x", "x_train", "x_test"):
@@ -294,7 +294,7 @@ def _checked_samples(x: NDArray[Any], key: str, path: Path) -> SampleArray:
 
 
 def _holds_features(arrays: dict[str, NDArray[Any]], path: Path) -> bool:
-    """What a file says; one that says nothing holds features if its unit is one of MFCC."""
+    """Whether a file says that it holds features; one that does not say holds them if its unit is one of MFCC."""
     if "holds_features" not in arrays:
         return "MFCC" in _text(arrays, "input_unit", "").upper()
     said = arrays["holds_features"]

@@ -19,7 +19,7 @@ from tritguard.progress import Progress
 
 _TIMEOUT_S = 30
 _CHUNK = 1 << 18
-_ATTEMPTS = 5  # that bring no new byte, one after another, before giving up
+_ATTEMPTS = 5  # attempts in a row that bring no new byte, before giving up
 _PAUSE_S = 1.0  # before the second attempt; it doubles before each further one
 DAMAGED_FIX = "delete the file and start again"
 
@@ -145,7 +145,7 @@ def _continue(file: RemoteFile, part: Path, start: int, progress: Callable[[int]
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether a retry is useless: the server answered with an error that it does not blame on itself."""
+    """Whether a retry is useless, because the server answered with an error that is not its own."""
     return isinstance(error, urllib.error.HTTPError) and error.code < HTTPStatus.INTERNAL_SERVER_ERROR
 
 

@@ -25,15 +25,15 @@ def read_keywords(folder: Path, progress: Progress | None = None) -> Dataset:
     """Read keyword data from a folder of `.wav` files, or of headerless int16 files at 16 kHz (`.pcm`, `.raw`).
 
     The folder has one of two layouts. Either each class has a subfolder, and a fifth of its files, chosen by a hash of
-    the file's name, is the test set. Or all files lie in the folder itself, are named `CLASS_SPEAKER_INDEX.wav`, and
-    the indices 0 to 4 are the test set. Classes are sorted by name.
+    the file's name up to any `_nohash_`, is the test set. Or all files lie in the folder itself, are named
+    `CLASS_SPEAKER_INDEX.wav`, and the indices 0 to 4 are the test set. Classes are sorted by name.
 
     Args:
         folder: where the files are.
         progress: called with (files read, files in total).
 
     Returns:
-        The data set, its samples float32[n, 49, 10, 1] in MFCC.
+        The data set, with samples float32[n, 49, 10, 1] in MFCC.
 
     Raises:
         BadInputError: there are no sound files in one of these layouts, the training or the test set would be empty, or
@@ -47,7 +47,7 @@ def read_keywords(folder: Path, progress: Progress | None = None) -> Dataset:
     if progress:
         progress(0, len(files))
     for index, (path, _, _) in enumerate(files):
-        clips[index] = to_pcm(read_clip(path)) / np.float32(32768)  # as the sound that is kept: one of 24 bits is finer
+        clips[index] = to_pcm(read_clip(path)) / np.float32(32768)  # as `sound_test` is: 32 bits are finer
         if progress:
             progress(index + 1, len(files))
     labels = np.array([classes.index(word) for _, word, _ in files], np.int64)

@@ -50,12 +50,12 @@ def mfcc(clips: Clips) -> NDArray[np.float32]:
 def pull_back(clips: NDArray[np.floating], slopes: NDArray[np.floating]) -> Float64:
     """The gradient with respect to the clips of a function of their features: slopes times the Jacobian of `mfcc`.
 
-    Every step of the front end is differentiated as it is, the division by the maximum too; the magnitude of a bin that
-    is exactly zero, which has no derivative, counts as constant.
+    Every step of the front end is differentiated exactly, including the division by the maximum; the magnitude of a bin
+    that is exactly zero, which has no derivative, counts as constant.
 
     Args:
         clips: float[n, 16000], with any gain.
-        slopes: float[n, 49, 10, 1], the function's derivatives by the features.
+        slopes: float[n, 49, 10, 1], the function's derivatives with respect to the features.
 
     Returns:
         float64[n, 16000].
@@ -99,7 +99,7 @@ def _gain(clips: Float64) -> Float64:
 
 
 def _spectra(clips: Float64) -> NDArray[np.complex128]:
-    """complex128[n, 49, 257]."""
+    """complex128[n, 49, 257]: the spectra of the windowed frames."""
     frames = np.lib.stride_tricks.sliding_window_view(clips, _WINDOW, axis=1)[:, ::_STRIDE]
     return np.fft.rfft(frames * _hann(), _FFT)
 
@@ -136,7 +136,7 @@ def _hann() -> Float64:
 
 @cache
 def _mel_weights() -> Float64:
-    """float64[257, 40]: triangles evenly spaced on the mel scale. As in `tf.signal`, none has the lowest bin."""
+    """float64[257, 40]: triangles evenly spaced on the mel scale. As in `tf.signal`, none includes the lowest bin."""
     bins = _mel(np.linspace(0.0, SAMPLE_RATE / 2, _FFT // 2 + 1))[:, None]
     edges = np.linspace(_mel(np.array(_LOWEST_HZ)), _mel(np.array(_HIGHEST_HZ)), _BANDS + 2)
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]

@@ -36,9 +36,9 @@ def perturbed(
     Args:
         logits: the model, float32[n, ...] -> float32[n, classes].
         x: float32[n, ...] in input units.
-        y: int64[n]; or float32[n, classes], the probabilities from which the output is to be driven, for TRADES.
+        y: int64[n], labels; or float32[n, classes], probabilities that the output is driven away from, for TRADES.
         grid: the bounds of input values.
-        eps, step_size: in input units.
+        eps, step_size: the radius of the ball and the length of a step, in input units.
         steps: number of gradient steps; with 0 the random start is returned.
         seed: int32[2], which determines the random start.
 

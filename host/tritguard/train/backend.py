@@ -20,7 +20,7 @@ from tritguard.heavy_imports import heavy_imports
 
 @contextmanager
 def _without_notes() -> Iterator[None]:
-    """Drop the notes of TensorFlow's C++ while it is imported: its log level does not apply before that."""
+    """Drop the notes of TensorFlow's C++ code while it is imported: its log level does not apply to these yet."""
     try:
         kept = os.dup(2)
     except OSError:  # a process without a standard error has nothing to keep clean
@@ -58,7 +58,7 @@ keras.config.set_image_data_format("channels_last")  # the only order TFLite has
 
 
 def compiled(function: Callable[..., Any], signature: Sequence[Any] | None = None) -> Callable[..., Any]:
-    """The function as a TensorFlow graph, traced at its first call; the only way in which tritguard makes any.
+    """The function as a TensorFlow graph, traced at its first call; tritguard makes all its graphs in this way.
 
     Python's `if` and `for` are followed while it is traced, never turned into ops of the graph: the rewriting of all
     source code that is called, Keras's included, would take about as long as the tracing itself. What depends on a

@@ -31,7 +31,7 @@ _RISING = (
 
 @dataclass(frozen=True)
 class _Stream:
-    """An activation: of the samples themselves, whose statistics the batch norms take, and its bounds."""
+    """An activation for the samples themselves, whose statistics the batch norms use, and its bounds."""
 
     clean: Tensor
     low: Tensor
@@ -55,7 +55,7 @@ def interval_margins(model: Any, x: Tensor, low: Tensor, high: Tensor, y: Tensor
 
     Args:
         model, x, low, high, y: see `interval_loss`.
-        training: whether batch norms use the statistics of the batch x, and ternary weights are drawn if they are so.
+        training: whether batch norms use the statistics of the batch x, and stochastic ternary weights are drawn.
 
     Raises:
         BadModelError: a layer has no interval bounds here, or the last is not dense.

@@ -92,10 +92,11 @@ class AdversarialConfig(Record):
         attack: `fgsm` takes one step from a random start (Wong et al. 2020), `pgd` takes `steps` (Madry et al. 2018).
         eps: radius of the ball, in steps of the int8 input grid; for pixels, 8 is the usual 8/255.
         steps: number of steps of `pgd`.
-        step_size: in steps of the int8 input grid; by default 1.25 eps for `fgsm`, 2.5 eps / steps for `pgd`.
+        step_size: length of a step, in steps of the int8 input grid; by default 1.25 eps for `fgsm`, 2.5 eps / steps
+            for `pgd`.
         weight: share of the cross-entropy that is computed on adversarial samples; the rest is on clean ones.
         loss: `cross-entropy` on the adversarial samples; `trades`, the cross-entropy on clean samples and `beta` times
-            the divergence of the outputs on adversarial ones from them, which the attack then raises (Zhang et al.
+            the divergence of the outputs on adversarial ones from those, which the attack then raises (Zhang et al.
             2019, arXiv 1901.08573); or `mart`, which weighs that divergence by how unsure the network is of the clean
             sample, and pushes the runner-up away (Wang et al. 2020, "Improving adversarial robustness requires
             revisiting misclassified examples").
@@ -183,7 +184,7 @@ class TeacherConfig(Record):
         model: the folder of a training with as many classes and samples of the same shape, or the `.keras` file in it;
             its net may be another. If empty, there is no teacher.
         weight: share of the loss that is the divergence from the teacher's outputs.
-        temperature: by which both networks' logits are divided; higher ones show more of the wrong classes.
+        temperature: number by which both networks' logits are divided; a higher one shows more of the wrong classes.
     """
 
     model: str = ""
@@ -221,9 +222,9 @@ class TrainConfig(Record):
             1708.07120), from a 25th.
         average: if not 0, the stored weights are the exponential moving average of those of all steps (Polyak and
             Juditsky 1992), in which each step keeps this share of the average so far; 0.999 averages about a thousand.
-        precision: of the products of convolutions. Weights and all else stay float32, and so does the trained model.
-            `bfloat16` takes two thirds of the time on processors that have such products (AVX512-BF16, AMX), and longer
-            on others.
+        precision: type of the products in convolutions. Weights and all else stay float32, and so does the trained
+            model. `bfloat16` takes two thirds of the time on processors that have such products (AVX512-BF16, AMX), and
+            longer on others.
         weight_decay: share of each kernel, times the learning rate, that is subtracted in every step, separately from
             Adam's moments (Loshchilov and Hutter 2019, arXiv 1711.05101). Biases and batch norms do not decay.
         calibration: number of inputs kept in calibration.npz, which set the int8 ranges.
@@ -282,7 +283,7 @@ class TrainConfig(Record):
 
 
 class Accuracy(Record):
-    """The share of test samples that are classified correctly, and the share of some of them after a quick PGD."""
+    """The shares of samples that are classified correctly: clean, of the test set; after a quick PGD, of some of it."""
 
     clean: float
     pgd: float
@@ -293,7 +294,7 @@ class TrainRecord(Record):
 
     Attributes:
         start_sha256: SHA-256 of the file that `config.start` names, or None.
-        teacher_sha256: the same of `config.teacher.model`.
+        teacher_sha256: the same for `config.teacher.model`.
         accuracy: share of the test set that the form that ships classifies correctly.
         evaluation: the accuracies of the forms `float`, `int8` and, if weights are ternary, `ternary`; the last one
             ships.

@@ -22,7 +22,7 @@ from tritguard.train.quantize import observe_ranges, plain, quantize, settled, u
 from tritguard.train.recalibrate import recalibrate
 
 PGD_STEPS = 10
-_BATCH = 250  # small, so that what layers put out of it stays in the processor's cache
+_BATCH = 250  # small, so that the outputs of layers stay in the processor's cache
 
 
 def forms(config: QuantizeConfig, *, all_forms: bool = True) -> dict[str, QuantizeConfig]:
@@ -50,7 +50,7 @@ def evaluate(
         model: the trained network as it is stored.
         config: the settings of its training. The radius of PGD's ball is `config.adversarial.eps`, whose default is 8
             steps of the int8 grid.
-        samples: the samples it was trained on, of which the first ones, for calibration, give the ranges.
+        samples: the samples it was trained on; the first ones, those for calibration, give the ranges.
         statistics: float32[n, ...], the inputs that give the batch norms' statistics.
         dataset: the data set with the test samples. Clean accuracy is on all of them, PGD's on 256 drawn with the seed.
         done: called after each form.
@@ -83,7 +83,7 @@ def _accuracy(model: Any, config: TrainConfig, grid: InputGrid, dataset: Dataset
     def attack(x: Any, y: Any) -> Any:
         step_size = 2.5 * eps / PGD_STEPS
         seed = tf.constant([config.seed % 2**31, 0])
-        # Not `logits`: the gradient of a function within a function takes longer to trace than all of it.
+        # Not `logits`: the gradient of a compiled function inside another takes longer to trace than all else here.
         return perturbed(forward, x, y, grid, eps=eps, step_size=step_size, steps=PGD_STEPS, seed=seed)
 
     x, y = tf.constant(input_units(dataset.x_test[chosen])), dataset.y_test[chosen]

@@ -65,7 +65,7 @@ def train(
         progress: called with (steps done, total steps).
         show_loss: called after each step with the mean of the loss over the epoch so far.
         checkpoint_seconds: the time between checkpoints, which is the most work that a kill can cost.
-        all_forms: measure the accuracies of the float and int8 forms too, beside those of the form that ships.
+        all_forms: measure the accuracies of the float and int8 forms as well as those of the form that ships.
 
     Raises:
         BadInputError: the data set or the weights to start from do not fit, the folder holds a checkpoint of another
@@ -128,7 +128,7 @@ def _teacher(config: TrainConfig, samples: TrainingSet, classes: int) -> tuple[A
 
 
 def _watch(model: Any, config: TrainConfig, samples: TrainingSet, dataset: Dataset) -> Watch | None:
-    """The watch over a training against FGSM, on test samples; what it sees does not change the training."""
+    """The watch over a training against FGSM, on test samples; its results do not influence the training."""
     if config.adversarial.attack != "fgsm":
         return None
     return Watch(model, config, samples.grid, input_units(dataset.x_test[:SAMPLES]), dataset.y_test[:SAMPLES])

@@ -130,7 +130,7 @@ def cut_out(x: Float32, side: int, rng: np.random.Generator) -> Float32:
 
     Args:
         x: float32[n, height, width, channels].
-        side: of the square, in pixels.
+        side: the side of the square, in pixels.
         rng: draws the places.
 
     Returns:

@@ -66,7 +66,7 @@ def _finished(layer: Any, outputs: Any) -> Any:
 
 
 class TernaryWeights:
-    """A mixin for Keras layers, listed before them, that makes weights ternary: deterministic at inference.
+    """A mixin for Keras layers, listed before them, that makes weights ternary, deterministically at inference.
 
     Args:
         rule: what happens in training. With `ternary` it is the same as at inference. With `stochastic` the trits are
@@ -202,7 +202,7 @@ class Int8Activations(keras.layers.Layer):  # type: ignore[misc]
             shape=(), initializer=keras.initializers.Constant(high), trainable=False, name="high"
         )
         self.observing = False  # whether to pass activations on unchanged and make their extremes the range
-        self.learnt = False  # whether there is a range for certain when the layer is called in inference
+        self.learnt = False  # whether the layer certainly has a range when it is called at inference
 
     @override
     def call(self, inputs: Any, training: bool = False) -> Any:

@@ -36,6 +36,9 @@ class Loop:
         path: the file of the checkpoint.
         teacher: a network that gives logits, from which the model learns, or None.
         watch: measured after each epoch, for the history; or None.
+
+    Attributes:
+        steps: the number of steps in the whole training.
     """
 
     def __init__(
@@ -140,10 +143,10 @@ class Loop:
         return state
 
     def trained_on(self, count: int) -> NDArray[np.float32]:
-        """The first samples in the form in which the network is trained on them, for the statistics of its batch norms.
+        """The first samples as the network is trained on them, for the statistics of its batch norms.
 
         Adversarial samples shift what batch norms see. With statistics of clean samples, a network that is trained
-        against an attack loses much of what it has learnt to hold.
+        against an attack loses much of its robustness.
 
         Returns:
             float32[count, ...] in input units: adversarial samples, every other one clean if it is trained on both, or
@@ -177,7 +180,7 @@ class Loop:
     def _diverged(self, what: str) -> BadInputError:
         """Remove the checkpoint and make the error.
 
-        With the same settings the training would end here again, and with others it would refuse the checkpoint.
+        With the same settings a training would diverge here again, and with others it would refuse the checkpoint.
         """
         self._path.unlink(missing_ok=True)
         return BadInputError(f"{what} became NaN or infinite", where="train", fix="lower learning_rate")

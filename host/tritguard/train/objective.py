@@ -2,9 +2,9 @@
 
     (1 - a) CE(x) + a CE(x') + lambda_output / 2 ||dz/dx||_F^2 + lambda_layers / 2 mean_l ||dz/dh_l||_F^2
 
-TRADES and MART take the place of the cross-entropies (`losses`), and a teacher that of a share of them: the divergence
-of z(x') from its outputs on x. With certified training the sum is multiplied by 1 - c, and c times the cross-entropy of
-the worst logits that interval bounds allow in a box around x' is added (`certified`).
+TRADES and MART replace the cross-entropies (`losses`), and with a teacher the divergence of z(x') from its outputs on x
+replaces a share of them. With certified training the sum is multiplied by 1 - c, and c times the cross-entropy of the
+worst logits that interval bounds allow in a box around x' is added (`certified`).
 
 Here x' are the adversarial samples, z the logits and h_l the inputs of the layers with weights. The Jacobians are taken
 at x' if there is an attack and at x otherwise, so they are taken where the network is trained, in the same forward
@@ -80,7 +80,7 @@ class Objective:
     def terms(self, x: Tensor, adversarial: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
         """The loss, named `loss`, and its parts, as float32 scalars. The formula is in the module's docstring.
 
-        The parts are not multiplied by their weights. `accuracy` is that on the samples that are trained on.
+        The parts are not multiplied by their weights. `accuracy` is measured on the samples that are trained on.
         """
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(adversarial)

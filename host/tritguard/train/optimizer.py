@@ -14,7 +14,7 @@ _FIRST = 1 / 25  # the share of the highest learning rate at which it starts, as
 
 
 class _Adam(keras.optimizers.Adam):  # type: ignore[misc]
-    """Keras's Adam, whose twenty operations for each variable are most of those of a small network's step."""
+    """Keras's Adam in one operation per variable, instead of twenty, which are most of a small network's step."""
 
     @override
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:

@@ -115,7 +115,7 @@ def observe_ranges(model: Any, x: NDArray[np.float32]) -> None:
 
 @contextmanager
 def unrounded(model: Any) -> Iterator[None]:
-    """In the block, activations are passed on unchanged, and their extremes become the ranges."""
+    """Pass activations on unchanged in the block, and make their extremes the ranges."""
     layers = [layer for layer in model.layers if isinstance(layer, Int8Activations)]
     for layer in layers:
         layer.observing = True
@@ -128,7 +128,7 @@ def unrounded(model: Any) -> Iterator[None]:
 
 @contextmanager
 def settled(model: Any) -> Iterator[None]:
-    """In the block, weights are quantized once, here, instead of in every call. They must not change in it.
+    """Quantize weights once, at the start of the block, instead of in every call. They must not change inside it.
 
     Quantizing them takes most of the time in which TensorFlow traces a model.
     """
@@ -166,7 +166,7 @@ def findings(model: Any) -> tuple[str, ...]:
 
 
 def channel_findings(name: str, channels: int, dead: int, one_scale: bool) -> list[str]:
-    """The same for one layer: the number of its dead channels, and whether all channels share a scale."""
+    """The findings for one layer, from the number of its dead channels and whether all channels share a scale."""
     said = []
     if one_scale:
         said.append(f"{name}: one scale for {channels} channels, as in QKeras; small ones die; set one_scale = false")

@@ -1,5 +1,5 @@
-"""Has the layers of a network compute in faster ways while it is trained, with the same weights and the same results up
-to rounding.
+"""Makes the layers of a network compute faster while it is trained, with the same weights and, up to rounding, the same
+results.
 
 Keras composes a batch norm of a dozen elementwise operations, which take most of a small network's step; TensorFlow has
 one operation for all of them. A 1x1 convolution is a matrix product, which is faster than TensorFlow's convolution.
@@ -19,18 +19,18 @@ from tritguard.train.config import Precision
 Tensor = Any
 
 layers = keras.layers
-_LEAST_EPSILON = 1.001e-5  # below it the fused batch norm takes another one
+_LEAST_EPSILON = 1.001e-5  # below this the fused batch norm uses another epsilon
 
 
 @contextmanager
 def quick(model: Any, precision: Precision = "float32") -> Iterator[None]:
-    """In the block, what is traced of a model's training mode is the fast form of its layers.
+    """In the block, a model's training mode is traced with the fast forms of its layers.
 
     Batch norms keep their moving statistics as they are, so they have to be recomputed after the training.
 
     Args:
         model: a functional keras.Model. Its layers and weights are the same after the block.
-        precision: of the products of convolutions; weights, sums of products, and all else stay float32.
+        precision: the type of the products in convolutions; weights, sums of products, and all else stay float32.
     """
     changed = []
     for layer in model.layers:

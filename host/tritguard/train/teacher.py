@@ -1,4 +1,4 @@
-"""Loads the teacher of a distillation: the network of an earlier training, in the form that it trained."""
+"""Loads the teacher of a distillation: the network of an earlier training, in the form in which it was trained."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load_teacher(model: str, input_shape: tuple[int, ...], classes: int, grid: I
         A keras.Model that gives logits, and the SHA-256 of the file of its weights.
 
     Raises:
-        BadInputError: the folder has no record or no weights, or they are of a net for other samples or classes.
+        BadInputError: the folder has no record or no weights, or the weights fit other samples or classes.
     """
     path = start_file(model).parent / RECORD
     if not path.is_file():

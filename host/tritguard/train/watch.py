@@ -26,7 +26,7 @@ _HELD = 0.9  # while FGSM's is at least this share of its best
 
 
 class Watch:
-    """Attacks the network as it is trained: float or drawn weights, batch norms by the batch.
+    """Attacks the network as it is in training: float or drawn weights, and batch norms with the batch's statistics.
 
     Args:
         model: keras.Model that gives logits.
@@ -58,7 +58,7 @@ class Watch:
         self._right = compiled(right)
 
     def __call__(self) -> dict[str, float]:
-        """The shares of the samples that are right after FGSM and after PGD."""
+        """The shares of the samples that are classified correctly after FGSM and after PGD."""
         return dict(zip((FGSM, PGD), map(float, self._right(*self._batch)), strict=True))
 
 

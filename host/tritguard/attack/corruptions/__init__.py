@@ -1,4 +1,4 @@
-"""Common corruptions by what plans call them. A new one is a class in a file here and one line below."""
+"""Common corruptions by the names that plans use. A new one is a class in a file here and one line below."""
 
 from tritguard.attack.corruptions.base import SEVERITIES, Corruption
 from tritguard.attack.corruptions.blur import GaussianBlur

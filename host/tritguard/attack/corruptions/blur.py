@@ -13,7 +13,7 @@ _REACH = 4  # standard deviations, beyond which the bell curve is cut
 
 
 class GaussianBlur(Corruption):
-    """A Gaussian over neighbouring pixels; levels of CIFAR-10-C (1903.12261), which are for pictures of 32 pixels."""
+    """A Gaussian over neighbouring pixels; levels of CIFAR-10-C (1903.12261), meant for pictures of 32 x 32 pixels."""
 
     name = "gaussian-blur"
     meaning = "Gaussian blur; its standard deviation in pixels"
@@ -25,7 +25,7 @@ class GaussianBlur(Corruption):
 
 
 def _along(pictures: Float64, deviation: float, axis: int) -> Float64:
-    """Blur along one axis; beyond the edge the last pixel goes on."""
+    """Blur along one axis; beyond the edge the last pixel is repeated."""
     reach = math.ceil(_REACH * deviation)
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
     margins = [(reach, reach) if place == axis else (0, 0) for place in range(pictures.ndim)]

@@ -9,7 +9,7 @@ from tritguard.attack.corruptions.base import Corruption, Float64
 
 
 class Brightness(Corruption):
-    """Pixels rise in value, hue and saturation in HSV stay as they are; levels of CIFAR-10-C (1903.12261)."""
+    """Pixels rise in HSV value and keep their hue and saturation; levels of CIFAR-10-C (1903.12261)."""
 
     name = "brightness"
     meaning = "brighter pixels; what is added to their HSV value, as a share of the range"

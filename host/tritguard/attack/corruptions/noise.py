@@ -1,4 +1,4 @@
-"""Noise of a sensor: thermal, of few photons, and of dead pixels."""
+"""Noise of a sensor: thermal noise, shot noise and dead pixels."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from tritguard.attack.corruptions.base import Corruption, Float64
 
 
 class SensorBits(Corruption):
-    """Values are rounded to those of a converter with fewer bits; the levels are ours, CIFAR-10-C has no such thing."""
+    """Values are rounded to those of a converter with fewer bits; the levels are ours, as CIFAR-10-C has none."""
 
     name = "sensor-bits"
     meaning = "fewer values of the sensor; its bits"

@@ -1,4 +1,4 @@
-"""Single-bit faults in the flash of weights, addressed by symbol, so that a flip is the same in firmware and twin."""
+"""Single-bit faults in weights in flash, addressed by symbol, so that a flip is the same in firmware and twin."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def every_bit(memory: Mapping[str, NDArray[np.uint8]]) -> int:
 
 
 def draw_flips(memory: Mapping[str, NDArray[np.uint8]], count: int, seed: int) -> tuple[Flip, ...]:
-    """Draw `count` distinct bits uniformly over all weights; with the same seed, a smaller draw starts a larger one.
+    """Draw `count` distinct bits uniformly over all weights; for one seed, a smaller draw is a prefix of a larger one.
 
     Threat model: radiation, worn-out flash, or an attacker with a fault injector who cannot aim (Rowhammer, glitches).
     """

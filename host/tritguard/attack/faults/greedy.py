@@ -19,7 +19,7 @@ from tritguard.progress import Progress
 
 
 class OpenModel(Predictor, Protocol):
-    """The deployed model with weights that can be changed where they lie, as `tritguard.twin.OpenTwin` is.
+    """The deployed model with weights that can be changed in place, such as `tritguard.twin.OpenTwin`.
 
     Attributes:
         weights: uint8 arrays by C symbol; the model computes with whatever is written there.
@@ -61,7 +61,7 @@ class ProgressiveSearch:
         Args:
             twin: the deployed model with weights that can be changed.
             emission: what the twin's C was written from.
-            x: int8[n, *input_shape], the attacker's samples; of a model with state int8[n, frames, *input_shape].
+            x: int8[n, *input_shape], the attacker's samples; for a model with state int8[n, frames, *input_shape].
             y: int64[n], their labels.
             count: the number of flips wanted.
             progress: called with (flips found, count).

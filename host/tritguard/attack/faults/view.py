@@ -27,7 +27,7 @@ class FaultView(GradientView):
     Args:
         emission: what the deployed C was written from.
         temperature: see GradientView.
-        frames: of a stream, for a model with state.
+        frames: the number of frames in a stream, for a model with state.
     """
 
     def __init__(self, emission: Emission, temperature: float = 1.0, frames: int = 1) -> None:

@@ -9,7 +9,7 @@ Float64 = NDArray[np.float64]
 
 
 def scaled_confidence(logits: Float64, y: NDArray[np.int64]) -> Float64:
-    """float64[n]: log(p / (1 - p)) of the true class, which over models is nearly normally distributed, unlike p."""
+    """float64[n]: log(p / (1 - p)) of the true class, which is nearly normal over models, unlike p itself."""
     rows = np.arange(len(y))
     others = logits.copy()
     others[rows, y] = -np.inf

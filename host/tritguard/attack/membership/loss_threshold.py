@@ -1,4 +1,4 @@
-"""Membership by loss: members have a lower one."""
+"""Membership by loss: members have a lower loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Norms by what plans call them. A new norm is one file here and one line in `NORMS`."""
+"""Norms by the names that plans use. A new norm is one file here and one line in `NORMS`."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ NORMS: dict[str, Norm] = {
     "L2": L2(),
     **PATCHES,
 }
-LP_NORMS = tuple(name for name, norm in NORMS.items() if norm.order is not None)  # in whose balls something is proved
+LP_NORMS = tuple(name for name, norm in NORMS.items() if norm.order is not None)  # robustness is proved in their balls
 
 
 def _known(name: str) -> str:
@@ -23,6 +23,6 @@ def _known(name: str) -> str:
     return name
 
 
-NormName = Annotated[str, AfterValidator(_known)]  # what a plan or a result says
+NormName = Annotated[str, AfterValidator(_known)]  # a norm's name in a plan or a result
 
 __all__ = ["LP_NORMS", "NORMS", "Norm", "NormName"]

@@ -28,7 +28,7 @@ class Norm(ABC):
         unit: what lengths and eps count: steps of the int8 input grid, or pixels.
         box: whether eps bounds each element by itself, so that all of them can use all of it at the same time.
         placed: whether moves lie in one place of the input, which ascents choose along gradients; see `start_at`.
-        farthest: the largest distance between two inputs on the int8 grid, where it does not depend on their size.
+        farthest: the largest distance between two inputs on the int8 grid; None if it depends on their size.
     """
 
     name: ClassVar[str]
@@ -40,14 +40,14 @@ class Norm(ABC):
     farthest: ClassVar[int | None] = None
 
     def sanity_eps(self, largest: int) -> int | None:
-        """A bound, above the largest eps of a plan, within which any model has to fall to chance.
+        """A radius, above the largest eps of a plan, at which any model has to fall to chance.
 
-        None, the default, where that depends on the size of the input: the plan then has to name one.
+        It is None, the default, where it depends on the size of the input; the plan then has to name one.
         """
         return None
 
     def scaled(self, eps: float, step: float) -> float:
-        """An eps on another scale, of which one int8 step is `step`: input units, or the grid of another model."""
+        """An eps on another scale, where one int8 step is `step`: input units, or the grid of another model."""
         return eps * step
 
     @abstractmethod
@@ -77,10 +77,10 @@ class Norm(ABC):
         return eps * self.steepest(gradients)
 
     def all_along(self, gradients: Floats, eps: int, moved: Floats) -> tuple[Floats, ...]:
-        """The moves that show together whether gradients keep what they promise; by default the one of `along`.
+        """The moves that together show whether gradients keep what they promise; by default the one of `along`.
 
-        A move of few elements can change the outputs of a network of few bits by less than it rounds, and says little
-        of its gradients: norms of such moves give several.
+        A move of few elements can change the outputs of a low-bit network by less than its rounding does, and then says
+        little about its gradients. Norms with such moves therefore give several.
         """
         return (self.along(gradients, eps, moved),)
 
@@ -89,10 +89,10 @@ class Norm(ABC):
         return 2.0 * eps
 
     def nudge(self, gradients: Floats, eps: int, moved: Floats, elements: int) -> Floats:
-        """What a walk may add to each element, of which it takes so many: together about a fifth of the radius.
+        """What a walk may add to each element when it moves `elements` of them: in all about a fifth of the radius.
 
         Args:
-            gradients: float[n, *input_shape], of a loss at inputs of the ball.
+            gradients: float[n, *input_shape], those of a loss at inputs of the ball.
             eps: the radius.
             moved: float[n, *input_shape], how far those inputs are from the clean ones.
             elements: how many of them move at once.
@@ -105,11 +105,12 @@ class Norm(ABC):
         """Random moves of the shape [n, *input_shape] from which gradient attacks start."""
 
     def start_at(self, rng: np.random.Generator, gains: Floats, eps: int) -> Floats:
-        """Random moves as of `start`, where a loss may rise most.
+        """Random moves like those of `start`, in the place where a loss may rise most.
 
-        By default those of `start`, where moves may lie anywhere at the same time.
+        The default is `start` itself, for norms whose moves may lie everywhere at the same time.
 
         Args:
+            rng: the generator of the moves.
             gains: float[n, *input_shape], what the loss would gain by each element, were it linear.
             eps: the radius.
         """
@@ -122,6 +123,6 @@ class Norm(ABC):
     def towards_clean(self, moves: Floats, share: Float64) -> Floats:
         """The moves shortened to a share, float64[n] in 0..1, of their length: a decision attack's way back.
 
-        By default along the line to the clean input.
+        By default they are shortened along the line to the clean input.
         """
         return np.asarray(column(share, moves) * moves)

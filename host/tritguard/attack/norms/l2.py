@@ -13,7 +13,7 @@ from tritguard.predictor import Int8
 
 _TINY = 1e-12  # in place of a length of zero, which cannot be divided by
 _GOLDEN = (5**0.5 - 1) / 2  # its multiples, modulo one, are spread evenly
-_TIES = 1e-3  # of a step: rounding losses this close count as equal
+_TIES = 1e-3  # rounding losses that differ by less than this share of a step count as equal
 
 
 class L2(Norm):
@@ -62,7 +62,7 @@ class L2(Norm):
 
 
 def whole_steps(moves: NDArray[np.floating], eps: int | Float64) -> Float64:
-    """Moves [n, elements] of a length of at most eps, one for all or one for each, in whole steps: see `L2`."""
+    """Moves, [n, elements], of at most length eps (a number, or float64[n]) rounded to whole steps; see `L2`."""
     steps = np.rint(moves)
     energy, wanted = (steps**2).sum(axis=1), np.rint((moves**2).sum(axis=1))  # whole, as all energies on the grid are
     budget = np.minimum(np.floor(np.asarray(eps, np.float64) ** 2), np.maximum(energy, wanted))
@@ -80,7 +80,7 @@ def _filled(moves: NDArray[np.floating], budget: float) -> Float64:
     size = np.abs(moves)
     steps = np.floor(size)
     lost = size - steps
-    # Equal losses, as in patterns of equal values, are served all over the input and not from its start on.
+    # Elements with equal losses, as in patterns of equal values, are lengthened all over the input, not from its start.
     order = np.argsort(-lost - _TIES * (np.arange(len(moves)) * _GOLDEN % 1))
     order = order[lost[order] > 0]
     cost, left = 2 * steps[order] + 1, budget - (steps**2).sum()

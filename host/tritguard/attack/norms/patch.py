@@ -1,4 +1,4 @@
-"""Patches: any change of one small square of a picture, none of the rest."""
+"""Patches: any change inside one small square of a picture, and none outside it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tritguard.attack.windows import as_image
 from tritguard.graph.arithmetic.fixed_point import INT8_MAX, INT8_MIN
 from tritguard.predictor import Int8
 
-REACH = 32  # int8 steps; over many more, gradients foretell little of an honest network either
-_SQUARES = 4  # that lie side by side
+REACH = 32  # int8 steps; over many more, gradients predict little even for an honest network
+_SQUARES = 4  # the number of moves in `all_along`
 
 Places = NDArray[np.bool_]
 Corners = NDArray[np.int64]
@@ -22,7 +22,7 @@ class Patch(Norm):
     """The side of the smallest square, in pixels, that holds all changes; the attacker chooses its place per sample.
 
     Inside the square every channel may take any value that the data can have (Brown et al. 2017, 1712.09665; for each
-    sample anew, as in Karmon et al. 2018, 1801.02608). An input is seen as a picture as `as_image` has it; a square
+    sample anew, as in Karmon et al. 2018, 1801.02608). An input is seen as the picture of `as_image`; a square
     that is larger than the picture covers it. The ball is no convex set; its point nearest to a move, in the Euclidean
     sense, keeps the square in which the move is longest.
     """
@@ -34,7 +34,7 @@ class Patch(Norm):
 
     @override
     def sanity_eps(self, largest: int) -> int:
-        """Most of any picture that a microcontroller is given."""
+        """A side that covers most of any picture that a microcontroller is given."""
         return max(64, 2 * largest)
 
     @override
@@ -64,7 +64,7 @@ class Patch(Norm):
 
     @override
     def along(self, gradients: Floats, eps: int, moved: Floats) -> Floats:
-        """In the square where slopes are steepest, or that has been changed, as far as networks are nearly linear."""
+        """In the square where slopes are steepest, or the one changed already, as far as networks are nearly linear."""
         changed = _changed(moved)
         elsewhere = changed.any(axis=(1, 2), keepdims=True) & ~changed
         slopes = np.where(_wide(elsewhere, gradients.shape), 0.0, gradients)
@@ -72,7 +72,7 @@ class Patch(Norm):
 
     @override
     def all_along(self, gradients: Floats, eps: int, moved: Floats) -> tuple[Floats, ...]:
-        """In the squares where slopes are steepest, none over another, or in the one that has been changed."""
+        """In the squares where slopes are steepest, without overlap, or in the one that has been changed already."""
         left, moves = gradients, []
         for _ in range(_SQUARES):
             moves.append(self.along(left, eps, moved))
@@ -81,7 +81,7 @@ class Patch(Norm):
 
     @override
     def first_step(self, eps: int) -> float:
-        """Half of the range of values: eps counts pixels, and says nothing of how far one may change."""
+        """Half of the range of values: eps counts pixels, and says nothing about how far one may change."""
         return float(INT8_MAX)
 
     @override
@@ -117,7 +117,7 @@ class Patch(Norm):
         return np.ones((max(height - side, 0) + 1, max(width - side, 0) + 1), bool)
 
     def _cut(self, moves: Floats, sides: NDArray[np.int64]) -> Floats:
-        """Keep of each sample's moves those in the square of a side, int64[n], where they are longest."""
+        """Keep each sample's moves inside the square, with the side int64[n], in which they are longest."""
         images = np.asarray(moves, np.float64).reshape(len(moves), *as_image(moves.shape[1:]))
         energy = (images**2).sum(axis=3)
         kept = np.zeros_like(images)
@@ -130,7 +130,7 @@ class Patch(Norm):
         return np.asarray(kept.reshape(moves.shape), moves.dtype)
 
     def _anywhere(self, rng: np.random.Generator, shape: tuple[int, ...], eps: int) -> Places:
-        """bool[n, *input_shape], for `shape` with n: true in one square for each sample, drawn from all places."""
+        """bool of the shape [n, *input_shape]: true in one square for each sample, drawn from all places."""
         height, width, channels = as_image(shape[1:])
         allowed = self.places(height, width, eps)
         drawn = rng.choice(np.flatnonzero(allowed), shape[0])
@@ -139,7 +139,7 @@ class Patch(Norm):
 
 
 class CornerPatch(Patch):
-    """The same with the square in one of the picture's four corners, where it hides little of what is shown."""
+    """A patch whose square lies in one of the picture's four corners, where it hides little of what is shown."""
 
     name = "corner-patch"
     meaning = "side in pixels of the smallest square in a corner of the picture that holds all changes"
@@ -191,7 +191,7 @@ def _changed(moves: Floats) -> Places:
 
 
 def _wide(pixels: Places, shape: tuple[int, ...]) -> Places:
-    """bool[n, height, width] for every element of inputs of this shape, [n, *input_shape]."""
+    """bool[n, height, width] repeated for every channel, in this shape, [n, *input_shape]."""
     channels = as_image(shape[1:])[2]
     return np.repeat(pixels[..., None], channels, axis=3).reshape(shape)
 

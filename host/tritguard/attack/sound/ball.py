@@ -22,19 +22,19 @@ _FULL_SCALE = 32768.0
 
 @dataclass(frozen=True)
 class SoundBall:
-    """The 16-bit clips whose difference from a clean one is so far below it.
+    """The 16-bit clips whose difference from a clean clip is quieter than that by at least `snr`.
 
     Attributes:
         snr: the least ratio of the clip's energy to that of the difference, in dB: 20 for a hundredth of the energy.
-        padding: whether the difference may begin before the recording and end after it, in the silence of zeros by
-            which a recording of less than a second is filled.
+        padding: whether the difference may begin before the recording and end after it, in the zeros with which a
+            recording of less than a second is filled up.
     """
 
     snr: float
     padding: bool = True
 
     def covered(self, moves: Float64, clean: Int16) -> Float64:
-        """Moves, float64[n, samples], without what lies where the difference may not be."""
+        """Moves, float64[n, samples], set to zero where the difference may not be."""
         if self.padding:
             return moves
         sounds = clean != 0
@@ -59,7 +59,7 @@ class SoundBall:
 
 
 def as_sound(clips: Int16) -> NDArray[np.float32]:
-    """The clips with full scale 1, as a WAV file of theirs is read."""
+    """The clips with full scale 1, as when they are read from a WAV file."""
     return clips.astype(np.float32) / np.float32(_FULL_SCALE)
 
 
@@ -77,8 +77,8 @@ class FrontEnd:
     """From 16-bit clips to what the deployed network takes: MFCC on its int8 grid.
 
     Attributes:
-        scale: of the network's input.
-        zero_point: of the network's input.
+        scale: the scale of the network's input.
+        zero_point: the zero point of the network's input.
     """
 
     scale: float
@@ -89,14 +89,14 @@ class FrontEnd:
         return to_input_bytes(mfcc(as_sound(clips)), self.scale, self.zero_point)
 
     def pull_back(self, clips: Float64, features: Int8, slopes: NDArray[np.floating]) -> Float64:
-        """The gradient by the samples of clips, given that by features in int8 steps; see `mfcc.pull_back`.
+        """The gradient with respect to clips, given the one with respect to their features; see `mfcc.pull_back`.
 
         Rounding counts as the identity, and a feature at an end of the grid as constant.
 
         Args:
             clips: float64[n, 16000], in 16-bit steps.
-            features: int8[n, 49, 10, 1], theirs.
-            slopes: float[n, 49, 10, 1].
+            features: int8[n, 49, 10, 1], the features of the clips.
+            slopes: float[n, 49, 10, 1], the gradient with respect to the features, per int8 step.
         """
         inside = np.where((features > -128) & (features < 127), slopes, 0.0)
         return pull_back(clips / _FULL_SCALE, inside / self.scale)

@@ -31,7 +31,7 @@ class SoundTarget:
     clips: Int16
 
     def part(self, samples: Places) -> SoundTarget:
-        """The same with only the samples at these places, int64[m]."""
+        """The same network with only the samples at these places, int64[m]."""
         return replace(self, network=self.network.part(samples), clips=self.clips[samples])
 
 
@@ -62,7 +62,7 @@ class Heard:
 
 
 class Waveform:
-    """Ascent on the waveform: the perturbation sounds, and the features follow from it.
+    """Ascent on the waveform: the perturbation is itself a sound, and the features follow from it.
 
     Each gradient goes from the margin of the deployed integers' view back through the int8 grid (straight through), the
     cosine transform, the logarithm, the mel bands, the magnitudes of the spectrum and the division by the peak to the
@@ -75,7 +75,7 @@ class Waveform:
 
     Args:
         steps: gradients per sample and start.
-        restarts: starts at random; silence has no gradient, so that each start is white noise in the ball.
+        restarts: the number of random starts; each is white noise in the ball, because silence has no gradient.
     """
 
     name = "Waveform"

@@ -16,8 +16,9 @@ def residual(input_shape: tuple[int, ...], classes: int, *, stages: Sequence[Sta
     """Stages of a 3x3 convolution and residual blocks (He et al. 2016, arXiv 1512.03385), each at a width of its own.
 
     A stage's first convolution changes the width and the size of the picture, so that the blocks after it add tensors
-    of one shape and no shortcut needs weights. A block is two 3x3 convolutions; its input is added to what they give,
-    before the ReLU. All kernels are of several hundred weights, which lose little by being ternary.
+    of one shape and no shortcut needs weights. A block is two 3x3 convolutions; its input is added to their output,
+    before the ReLU. By default all kernels but the first have several hundred weights: these lose little by being
+    ternary.
 
     Args:
         input_shape: height, width, channels.
