@@ -14,7 +14,7 @@ _INT8 = {
     "ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MAX_POOL_2D", "MUL", "SOFTMAX",
     "TRANSPOSE_CONV",
 }  # fmt: skip
-# Words of methods that are not written as others are.
+# Words in the names of methods that are not spelt as others are.
 _SPELLED = {"Padv2": "PadV2", "BatchMatmul": "BatchMatMul", "Cumsum": "CumSum", "Pcan": "PCAN", "Lstm": "LSTM"}
 
 
