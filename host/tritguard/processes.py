@@ -53,7 +53,7 @@ runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
 def cores() -> int:
     """The number of cores that this process may use: by Python's own PYTHON_CPU_COUNT, or by what the system gives it.
 
-    Python heeds that variable from 3.13 on. It is for those whose container may use fewer cores than it sees.
+    Python heeds that variable from 3.13 on. It is for users whose container may use fewer cores than it sees.
     """
     if (wanted := os.environ.get("PYTHON_CPU_COUNT", "")).isdecimal() and int(wanted) > 0:
         return int(wanted)

@@ -100,7 +100,7 @@ class Device(Predictor):
         settings = self.build.record.board.emulator
         if self.emulated and settings:
             return settings.tick_hz
-        return self.hello.facts.tick_hz or self.hello.clock_hz  # an earlier firmware does not tell of its ticks
+        return self.hello.facts.tick_hz or self.hello.clock_hz  # an earlier firmware does not report its ticks' rate
 
     @property
     def emulated(self) -> bool:

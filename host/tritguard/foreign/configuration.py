@@ -177,7 +177,7 @@ class _Reader:
         _check_fixed(config, where)
         options = {key: _option(config[key], f"{where}: {key}") for key in wanted if key in config}
         if class_name.endswith(_FOLDING):
-            options["use_bias"] = True  # that of the batch norm
+            options["use_bias"] = True  # the bias of the batch norm
         if kind == "BatchNormalization":
             options["axis"] = _norm_axis(config, where)
         weights: Arrays = {}

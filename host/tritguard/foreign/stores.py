@@ -188,7 +188,7 @@ class _KerasGroup(Store):
 
 
 def _variables(layer: Any, names: tuple[str, ...]) -> Arrays:
-    """The variables that a layer has of these, which are in Keras' order."""
+    """A layer's variables by name, without those that it lacks; `names` are in Keras' order."""
     variables = _group(layer, "vars")
     return {name: _dataset(variables, str(place)) for place, name in enumerate(names) if str(place) in variables}
 

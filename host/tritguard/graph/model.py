@@ -108,7 +108,7 @@ class Weighted(Op):
         weights: int8; layout by op.
         weight_scale: float64[channels], real value of one weight step.
         bias: int32[channels].
-        requant: one entry a channel.
+        requant: one entry per channel.
     """
 
     channel_axis: ClassVar[int] = 0

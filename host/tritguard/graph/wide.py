@@ -38,7 +38,7 @@ class WideWeighted(WideOp):
         bias: int64[out].
         wraps: whether sums wrap at 32 bits and are rescaled as those of int8; otherwise they have 64 bits, and the
             multipliers 15.
-        requant: one entry a channel.
+        requant: one entry per channel.
         window: the sliding window; one pixel for a fully connected layer.
         in_shape: height, width and channels of the input.
         out_shape: height, width and channels of the output.

@@ -1,4 +1,4 @@
-"""The op resolver: the functions of TFLM that add the ops of a model. Which ops exist is asked of TFLM as installed."""
+"""The op resolver: the functions of TFLM that add the ops of a model. The installed TFLM tells which ops exist."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _EXHAUSTIVE = 6  # blocks that are searched exhaustively at most; they have 720 
 _NEVER = 1 << 40  # more bytes than any packing spans
 _TRIES = 20_000  # placements of one block in a local search, which take a second at most
 _MORE_TRIES = 100_000  # the same in the search behind `repack`
-_RESTARTS = 3  # of that search, which share its tries
+_RESTARTS = 3  # restarts of that search, which share its tries
 _HEAT = 0.012  # share of the span: an order that is worse by this much is still accepted often at the beginning
 
 
@@ -70,7 +70,7 @@ def pack(
         leads: for (a, b), the bytes by which block b must start before block a to be allowed to overlap it; pairs
             without an entry never overlap while both are alive.
         enough: the search stops when a packing needs no more bytes than this; a lower bound, if one is known.
-        received: a block that needs room around it, and leaves the other blocks a bounded size.
+        received: a block with room around it, next to which the other blocks have to fit a given size.
     """
     place = _placing(blocks, leads, {} if received is None else {received.block: aligned(received.before)})
     placed = _all_placed(place, len(blocks))

@@ -21,7 +21,7 @@ from tritguard.graph.formats.taps import output_cost
 from tritguard.graph.model import FullyConnected, Int8, Int32, Weighted
 
 MOST_UNITS = 128  # units that share a table; each has a sum in the scratch
-_VALUES = 81  # of four digits of base 3
+_VALUES = 81  # values of four digits in base 3
 _ZERO = 40  # the code of four zeros
 _TOGETHER = 4  # units that the kernel takes together
 

@@ -126,7 +126,7 @@ def _records(op: DepthwiseConv2D, walk: Walk) -> int:
     return op.window.kernel[rows] * -(-reach // _FOUR)
 
 
-# Instructions and cycles of a tap, of a row of taps and of the rest of four outputs.
+# Instructions and cycles of a tap, of a row of taps, and of what else four outputs take.
 _FOURS: dict[CoreClass, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
     "m0": ((17, 22), (10, 16), (310, 420)),
     "m3": ((12, 19), (8, 12), (150, 200)),

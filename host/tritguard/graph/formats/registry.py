@@ -23,7 +23,7 @@ class Site:
         op: the layer.
         core: the class of cores it runs on.
         trits: its trits, where it is ternary.
-        room: bytes of scratch that a kernel may fill to be faster; one that cannot run in so few takes more.
+        room: bytes of scratch that a kernel may fill to be faster; one that needs more to run at all takes more.
         slim: whether a convolution over columns gives way to one that takes less scratch and more time.
     """
 

@@ -73,7 +73,7 @@ def window(
 
 
 def same_scale(source: Tensor, output: Tensor, raw: RawOp) -> None:
-    """Raise unless both tensors have one type (BadModelError) and one scale (UnsupportedOpError), as in a copy."""
+    """Raise unless both tensors have one type (BadModelError) and one scale (UnsupportedOpError), as copies need."""
     same_width(source, output, raw)
     if (source.scale, source.zero_point) != (output.scale, output.zero_point):
         raise UnsupportedOpError("input and output differ in scale", where=raw.describe())

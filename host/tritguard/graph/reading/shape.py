@@ -62,7 +62,7 @@ def pad(reader: Reader, raw: RawOp) -> Op | tuple[Op, ...]:
 
 
 def _pads(reader: Reader, raw: RawOp, pads: list[tuple[int, int]], value: int) -> tuple[Op, ...]:
-    """A reshape and a Pad per padded axis, last first: the width of an image whose height is all axes before it."""
+    """A reshape and a Pad per padded axis, last axis first: the width of an image whose height is all axes before."""
     source, output = reader.in_out(raw)
     ops: list[Op] = []
     dims, held = list(source.dims), source

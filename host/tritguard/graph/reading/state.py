@@ -96,7 +96,7 @@ class _Walk:
         return False
 
     def renamed(self, tensors: tuple[int, ...]) -> tuple[int, ...]:
-        """The tensors, with what stands for those that a READ_VARIABLE gives."""
+        """The tensors, in which those that a READ_VARIABLE gives are replaced by what stands for them."""
         return tuple(self._names.get(tensor, tensor) for tensor in tensors)
 
     def variable(self, name: str) -> Variable:
