@@ -18,7 +18,7 @@ import platformdirs
 
 from tritguard.errors import BadInputError
 
-# What a name of scratch holds. A process keeps its scratch locked, so a lock that is free tells that it was killed.
+# Part of the names of scratch. A process keeps its scratch locked, so a lock that is free shows that it was killed.
 _SCRATCH = "tritguard-scratch-"
 _SCRATCH_NAME = re.compile(rf"{_SCRATCH}[a-z0-9_]{{8}}$")
 _FRESH_SECONDS = 60.0  # younger scratch may be about to be locked
@@ -123,7 +123,7 @@ def scratch_folder(place: Path | None = None, prefix: str = "") -> Iterator[Path
 
 
 def sweep(place: Path) -> None:
-    """Remove the scratch that processes of this user which were killed left in a folder."""
+    """Remove the scratch that killed processes of this user left in a folder."""
     if sys.platform == "win32":  # which does not let a process open a folder, and keeps no locks of this kind
         return
     for entry in place.iterdir():

@@ -36,7 +36,8 @@ class Forks:
 
     Args:
         module: the module's name.
-        others: modules that it imports only when it is called. None of them may start a thread when it is imported.
+        others: modules that `main` imports when it is called, to be imported ahead too. None of them may start a thread
+            when it is imported.
         limits: what each call may take; see `processes.run_python`.
     """
 

@@ -1,4 +1,4 @@
-"""Makes imports that create many objects take less processor time: half for TensorFlow, four fifths for a verb."""
+"""Makes imports that create many objects take less processor time: half for TensorFlow, four fifths for a command."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """TensorFlow Lite Micro's interpreter, and the process that it runs in.
 
-That process is a fork for each model that is compared (`forks.py`). It imports little, for most commands compare few:
-no record, no other schema package. What a model's answers mean is the oracle's business (`oracle.py`).
+That process is a fork for each model that is compared (`forks.py`). It imports little, neither records nor another
+schema package, as most commands compare few models. What a model's answers mean is the oracle's business (`oracle.py`).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Interpreter:
         return self._made_from is not None and x.ndim != 1 + self._axes
 
     def run(self, x: Int8) -> Int8:
-        """The outputs int8[n, k] of samples, int8[n, *input_shape]; of streams those after each frame."""
+        """The outputs int8[n, k] for samples int8[n, *input_shape]; for streams, those after each frame."""
         if self.takes_streams(x):
             return np.stack([self._run_stream(stream, self._run) for stream in x])
         return np.stack([self._run(sample) for sample in x])
@@ -75,7 +75,7 @@ class Interpreter:
         """The bytes of all outputs, as the file has them, for the bytes of all inputs in a row.
 
         Args:
-            x: int8[n, bytes], or of a model with state streams, int8[n, frames, bytes].
+            x: int8[n, bytes] or, for a model with state, streams int8[n, frames, bytes].
         """
         if self._made_from is not None and x.ndim != _ROWS:
             return np.stack([self._run_stream(stream, self._run_native) for stream in x])
@@ -197,8 +197,8 @@ def main(model: str, x: str, scores: str, arena: str, alternate: str, native: st
 
     Args:
         model: the path of the `.tflite` file.
-        x: that of the samples, as `np.save` wrote them.
-        scores: where the outputs go, in the same form.
+        x: the path of the samples, as `np.save` wrote them.
+        scores: the path for the outputs, in the same form.
         arena: the arena's bytes; 0 to make it large enough; `LEAST` to find the smallest and print it with its parts.
         alternate: bytes of the memory that DECODE ops write to.
         native: `NATIVE`, or empty for int8 steps.

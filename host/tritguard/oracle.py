@@ -33,7 +33,7 @@ _CUSTOM = {
     "CIRCULAR_BUFFER": "CIRCULAR_BUFFER",
     "SignalPCAN": "PCAN",
 }
-_BUILTIN_CODE = 10  # where an OperatorCode's table says at which offset its field is
+_BUILTIN_CODE = 10  # where an OperatorCode's vtable holds the offset of its wider field
 _REGISTRATION = re.compile(rb"_ZN6tflite(?:5micro)?(?:11tflm_signal)?\d+Register_([A-Z0-9_]+)Ev")
 _OF_ARENA, _CLOSING = re.compile("Failed to (resize|allocate)"), re.compile(r"Node .* failed|\w+Error: ")
 _LIMITS = Limits(seconds=1800, cpu_seconds=1800, memory_bytes=2 << 30)
@@ -95,7 +95,7 @@ class Oracle(Predictor):
 
     @property
     def label_rule(self) -> LabelRule:
-        """How the class follows from the outputs; that of several outputs is not known."""
+        """How the class follows from the outputs; for several outputs it is not known."""
         sinks = self._interpreter.sinks
         if len(sinks) > 1:
             return LabelRule(kind="none", classes=0)
@@ -122,8 +122,8 @@ def probes(shape: tuple[int, ...], count: int, dtype: np.dtype[Any] | type = np.
     """steps[count, *shape] on which implementations are compared: both extremes, then noise; the same on every call.
 
     Args:
-        shape: of a sample.
-        count: at least two.
+        shape: the shape of a sample.
+        count: how many, at least two.
         dtype: int8 or int16.
     """
     low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
@@ -144,7 +144,7 @@ def registered_ops() -> frozenset[str]:
 
 
 def registered_name(op: str) -> str:
-    """An op's name in TFLM's registrations, from that in the schema or, of a custom op, from "CUSTOM " and its code.
+    """An op's name in TFLM's registrations, from its name in the schema or, if custom, from "CUSTOM " and its code.
 
     It is empty for custom ops that are not TFLM's, whose names may be any text.
     """
@@ -161,7 +161,8 @@ def predict_apart(
 ) -> Int8:
     """The oracle's scores int8[n, k] for x, int8[n, *input_shape], computed in a separate process.
 
-    Of a model with state, those after each frame, int8[n, frames, k], for the streams x, int8[n, frames, *input_shape].
+    For a model with state, x is int8[n, frames, *input_shape], and the scores are those after each frame,
+    int8[n, frames, k].
 
     TFLM aborts on some models and writes its complaints to stderr; neither should reach the caller. `Oracle` explains
     the sizes. If `native`, rows of x hold the bytes of all inputs, of whatever types the file has, and rows of scores
@@ -201,8 +202,8 @@ def _apart(content: bytes, x: Int8, arena_bytes: int, alternate_bytes: int, nati
 def _reason(said: str) -> str:
     """The line of TFLM's complaints that says why a model does not run; empty if there is none.
 
-    It is the first, but for those of arenas that were too small, after which a larger one was tried. What TFLM and
-    Python add at the end names the node or repeats that something failed.
+    It is the first one that is not about an arena that was too small, after which a larger one was tried. What TFLM
+    and Python add at the end names the node or repeats that something failed.
     """
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     arenas = [line for line in lines if _OF_ARENA.match(line)]

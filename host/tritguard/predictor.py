@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tritguard.errors import BadInputError
 from tritguard.records import Record
 
-Int8 = NDArray[np.int8]  # of int16 where a model has it at that edge
+Int8 = NDArray[np.int8]  # or int16, where a model's input or output has 16 bits
 
 _TOLERANCE = 0.01
 
@@ -22,7 +22,7 @@ class LabelRule(Record):
     """How the predicted class follows from a model's output.
 
     Attributes:
-        kind: `argmax`: the class is the place of the largest score, and of equal ones the first. `threshold`: the model
+        kind: `argmax`: the class is the place of the largest score, the first among equals. `threshold`: the model
             has one output, and the class is 1 where it is above the threshold, else 0. `none`: the output is not a
             vector of scores, so it has no class.
         classes: the number of classes; 0 if there are none.
@@ -41,7 +41,7 @@ class LabelRule(Record):
 
         A single output whose int8 values all lie from 0 to 1 is a probability, as that of a sigmoid is (TFLite gives it
         scale 1/256 and zero point -128), and its threshold is 0.5. Any other single output is a logit, whose threshold
-        is 0. A sigmoid of int16 has scale 2^-15; a logit is not taken for one, as its scale would hardly be that.
+        is 0. A sigmoid of int16 has scale 2^-15, which a logit would hardly have.
 
         Args:
             shape: the output's shape, with or without a batch of 1, such as (10,) or (1, 1, 1, 10). Scores lie along
@@ -66,12 +66,12 @@ class Outputs:
     """What a model answers for n inputs.
 
     Attributes:
-        scores: int8[n, k], the model's quantized output; int16 of a model whose output has 16 bits.
+        scores: int8[n, k], the model's quantized output; int16 for a model whose output has 16 bits.
         logits: float64[n, k] or None: the last layer's int32 accumulators times the manifest's scale for each class,
             which makes them comparable across classes. None if the implementation does not give them.
         ticks: int64[n] or None: the time of each inference in ticks of the board's timer.
-        threshold: for a model with one output, the score in int8 steps above which the class is 1; see `LabelRule`.
-        frames: int8[n, frames, k] or None: of a model with state, the output after each frame of a stream. The scores,
+        threshold: for a model with one output, the score in output steps above which the class is 1; see `LabelRule`.
+        frames: int8[n, frames, k] or None: for a model with state, the output after each frame of a stream. The scores,
             logits and ticks are those of the last frame.
     """
 

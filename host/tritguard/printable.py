@@ -1,4 +1,4 @@
-"""Strings of anybody's, made safe to show."""
+"""Makes strings of any origin safe to show."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Starts Python processes of tritguard's own, the only way in which it starts any.
 
-What lies in the working directory, beside a model or beside the script that runs is never imported by them.
+They never import what lies in the working directory, beside a model or beside the script that runs.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
 def cores() -> int:
     """The number of cores that this process may use: by Python's own PYTHON_CPU_COUNT, or by what the system gives it.
 
-    Python heeds that variable from 3.13 on. It is for those whose container may use fewer cores than it sees.
+    Python heeds that variable from 3.13 on. It is for users whose container may use fewer cores than it sees.
     """
     if (wanted := os.environ.get("PYTHON_CPU_COUNT", "")).isdecimal() and int(wanted) > 0:
         return int(wanted)
@@ -67,7 +67,7 @@ class Limits:
     Attributes:
         seconds: time by the clock, after which it is killed.
         cpu_seconds: processor time, over all its threads.
-        memory_bytes: memory for data, of each process that it starts too.
+        memory_bytes: memory for data, in it and in each process that it starts.
         file_bytes: size of each file it writes.
     """
 
@@ -98,9 +98,9 @@ def run_python(
         limits: what it may take.
         environment: environment variables added to those that Python itself may need.
         one_output: whether stderr goes to stdout, in the order in which both are written.
-        collect: whether it looks for objects that refer to each other in circles and are not used any more. A process
-            that makes few of them and ends soon takes a fifth less processor time without: most of the search is for
-            what imports make, which stays, and the last one is made when the process ends.
+        collect: whether it collects cyclic garbage. A process that makes little of it and ends soon takes a fifth less
+            processor time without: most of the search is among what imports make, which stays, and the last search is
+            made when the process ends.
 
     Returns:
         Its exit status, stdout and stderr. A negative status is the signal that killed it.
@@ -174,7 +174,8 @@ def spawning() -> Iterator[None]:
     A spawned process imports its parent's main module first. A script that attacks at its top level would attack again
     in each of its workers, without end; so the main module is hidden. The working directory and the script's folder
     are not on the new processes' `sys.path`, not even while they start. They never see Ctrl-C, which a terminal
-    sends to all of them: they would show a trace while they import. It waits for this process until the block ends.
+    sends to all of them: they would show a trace while they import. In this process the signal waits until the block
+    ends.
     """
     script, path, safe = sys.modules["__main__"], list(sys.path), os.environ.get(_SAFE_PATH)
     sys.path[:] = [*_import_path(), *_own_location()]

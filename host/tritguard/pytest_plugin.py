@@ -1,4 +1,4 @@
-"""A fixture for suites of users': the robust accuracy of a model on its board.
+"""A fixture for users' test suites: the robust accuracy of a model on its board.
 
 pytest finds it where tritguard is installed. Nothing of tritguard's is imported before a test asks for the fixture.
 """
@@ -21,7 +21,7 @@ Measure = Callable[..., "RobustnessResult"]
 def tritguard_robust_accuracy(tmp_path_factory: pytest.TempPathFactory) -> Measure:
     """A function that converts, builds and attacks a model, and returns the result.
 
-    Its arguments are those of `measure` below; its folder goes with the session's.
+    Its arguments are those of `measure` below; by default it writes to the session's temporary folder.
     """
 
     def measure(  # noqa: PLR0913 - what a test may want to say
@@ -43,7 +43,7 @@ def tritguard_robust_accuracy(tmp_path_factory: pytest.TempPathFactory) -> Measu
             model: what `tritguard convert` takes.
             data: what `tritguard data` takes.
             eps: bounds in int8 steps, rising.
-            samples: how many of the test set.
+            samples: how many samples of the test set to attack.
             preset: the attacks and their budgets.
             board: an id, a board's file, or pio:PLATFORM/BOARD.
             port: the serial port of a real board that runs the firmware; without it the emulated board is started.
@@ -52,7 +52,7 @@ def tritguard_robust_accuracy(tmp_path_factory: pytest.TempPathFactory) -> Measu
             settings: further settings of the plan, as the table `[attack]` of a configuration has them.
 
         Raises:
-            TritguardError: a step of the road failed.
+            TritguardError: a step on the way failed.
         """
         from tritguard import api  # noqa: PLC0415 - not for suites that do not ask
 

@@ -62,7 +62,7 @@ def from_toml(
         kind: the record's class.
         path: the file.
         table: the table that the record is made of; by default the whole file.
-        options: settings that go before those of the file.
+        options: settings that override those of the file.
         fix: what the user can do about an error.
 
     Raises:
@@ -161,7 +161,7 @@ def _bad_field(
 
 
 def _telling(error: ValidationError) -> ErrorDetails:
-    """Choose the error to show: the first, unless it is of a key that is missing because it is misspelt beside it."""
+    """Choose the error to show: the first, unless it is about a missing key that the same table has misspelt."""
     first, *others = error.errors()
     if first["type"] != "missing":
         return first

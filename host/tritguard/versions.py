@@ -16,7 +16,7 @@ def versions() -> dict[str, str]:
     return {"tritguard": __version__} | {name: found for name, found in installed.items() if found is not None}
 
 
-@functools.cache  # each crafted job asks, and a package's metadata is a mail's header, which is slow to read
+@functools.cache  # each crafted job asks, and a package's metadata is parsed as a mail header, which is slow
 def _installed(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)

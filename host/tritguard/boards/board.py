@@ -19,7 +19,7 @@ _Flag = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
 
 
 class Region(Record):
-    """A range of addresses; its size is in bytes. Where a framework has the linker script, it knows the origin."""
+    """A range of addresses; its size is in bytes. The origin may be missing where a framework has the linker script."""
 
     origin: Word | None = None
     bytes: Positive
@@ -133,8 +133,8 @@ class Board(Record):
             seen working.
         unconfirmed: the facts that no hardware has confirmed, in words.
         built: by whom the firmware was built, and with which versions, in words.
-        stack_bytes: bytes at the start of RAM that are reserved for the stack; on a framework, how deep the stack's use
-            is looked for.
+        stack_bytes: bytes at the start of RAM that are reserved for the stack; on a framework, how deep its use of the
+            stack is measured.
         mark: the pin that is high while the model runs, as the driver's example writes it; for current logs.
         usb: ids of the board's serial port on USB, `vendor:product` in hex; none where they are a probe's or not known.
         platformio: how PlatformIO builds for it on a framework; None for firmware that starts the chip itself.
@@ -176,7 +176,7 @@ class Board(Record):
     @field_validator("clock", mode="plain")
     @classmethod
     def _clock_of_the_driver(cls, value: object, info: ValidationInfo) -> Clock:
-        uart = info.data.get("uart")  # absent when it is wrong itself, which is said first
+        uart = info.data.get("uart")  # absent if it is invalid itself, which is reported first
         if isinstance(value, dict):  # records of earlier versions hold null for the settings of other drivers
             value = {name: setting for name, setting in value.items() if setting is not None}
         return (Clock if uart is None else drivers()[uart.driver].clock).model_validate(value)

@@ -29,7 +29,7 @@ class SerialPort(Record):
     Attributes:
         driver: the name of a folder in firmware/port.
         baud: bits per second after a reset; a line over USB ignores it.
-        rates: faster ones that a host may ask for, in bits per second, the fastest first.
+        rates: faster rates that a host may ask for, in bits per second, the fastest first.
     """
 
     driver: str

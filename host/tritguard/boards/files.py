@@ -26,7 +26,7 @@ def load_board(id_or_path: str | Path) -> Board:
 
     Raises:
         BadInputError: there is no such board, or the file does not describe a board.
-        ToolMissingError: what the file leaves out is in PlatformIO's own one, and the platform is not at hand.
+        ToolMissingError: what the file leaves out is in PlatformIO's own file, and the platform is not on this machine.
     """
     if str(id_or_path).startswith(_PIO):
         platform, _, board = str(id_or_path).removeprefix(_PIO).partition("/")

@@ -1,4 +1,4 @@
-"""What PlatformIO knows of boards: its platforms on this machine, and a JSON file for each of their boards."""
+"""What PlatformIO knows about boards: its platforms on this machine, and a JSON file for each of their boards."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def known_boards() -> Iterator[KnownBoard]:
 
 
 def find_board(platform: str, board: str, where: str, version: str | None = None) -> KnownBoard:
-    """Read what a platform says of a board.
+    """Read what a platform says about a board.
 
     Args:
         platform: the platform's name.
@@ -133,7 +133,7 @@ def completed(table: dict[str, Any], where: str) -> dict[str, Any]:
     """Fill in what a board's table with `[platformio]` leaves out, from PlatformIO's own file of the board.
 
     Args:
-        table: the table, of which nothing is changed.
+        table: the table, which itself is not changed.
         where: what an error names.
 
     Raises:

@@ -45,7 +45,7 @@ Bytes = Annotated[int, Field(gt=0), BeforeValidator(_bytes), WithJsonSchema(_IN_
 class Budget(Record):
     """The bytes a firmware may take; None allows what the board has. RAM is static memory plus the reserved stack.
 
-    The buffer of the serial line takes what `max_ram` leaves, down to its least, before a firmware is over it.
+    The buffer of the serial line shrinks to its least size before a firmware exceeds `max_ram`.
     """
 
     max_flash: Bytes | None = None
@@ -74,7 +74,7 @@ def does_not_fit(excess: Mapping[str, int], board: Board, manifest: Manifest | N
     Args:
         excess: by region of the linker script, FLASH or RAM, the bytes that do not fit.
         board: the board.
-        manifest: names the layers that weigh most; None if something else than the bundle's own C runs the model.
+        manifest: names the layers that weigh most; None if something other than the bundle's own C runs the model.
     """
     sizes = {"FLASH": board.memory.flash.bytes, "RAM": board.memory.ram.bytes}
     complaints = []

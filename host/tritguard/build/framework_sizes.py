@@ -25,7 +25,7 @@ def read_framework_sizes(elf: Path, linker_map: Path, image_bytes: int, stack_by
         elf: the firmware.
         linker_map: the map that GNU ld wrote with it.
         image_bytes: bytes of the image that is flashed, alignment included.
-        stack_bytes: what the board's file says of the stack; scripts reserve none, or any number.
+        stack_bytes: the stack that the board's file states; scripts reserve none, or any number.
     """
     with elf.open("rb") as file:
         image = ELFFile(file)
@@ -70,7 +70,7 @@ def _group(piece: Piece) -> str:
     if _CONSTANTS.match(piece.section):
         return "weights and parameters"
     _, found, place = piece.file.partition(_BUILD)
-    if not found:  # of the toolchain; some platforms bring archives of their own, too
+    if not found:  # from the toolchain; some platforms bring archives of their own, too
         return "framework" if "framework" in piece.file else "C library"
     if place.startswith("src/model/"):
         return "kernels"
@@ -78,7 +78,7 @@ def _group(piece: Piece) -> str:
 
 
 def read_image(elf: Path) -> tuple[int, bytes]:
-    """What lies in flash as one piece, as `objcopy -O binary` has it, and its address.
+    """The address of what lies in flash, and its bytes as one piece, as `objcopy -O binary` has them.
 
     It is made of sections: a segment may hold the ELF's own header, which no board gets.
     """

@@ -71,7 +71,7 @@ def _identity(compiler: str) -> str:
 
 
 def _trim(found: Iterable[Path], most: int) -> None:
-    """Remove all but those that were used last."""
+    """Remove all but the `most` that were used last."""
     used = {}
     for path in found:
         with suppress(OSError):  # another process removed it

@@ -23,7 +23,7 @@ class Piece:
         output: the section of the ELF that it is in.
         section: its section in the object file.
         address: where it lies.
-        bytes: how many.
+        bytes: its size.
         file: the object's path.
     """
 

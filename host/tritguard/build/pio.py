@@ -65,7 +65,7 @@ class MemoryFullError(BuildError):
 
 # Enough to fetch a compiler over a slow line.
 _LIMITS = Limits(seconds=3600, cpu_seconds=3600, memory_bytes=8 << 30, file_bytes=4 << 30)
-# PlatformIO may fetch a compiler or a library: what names a home, a proxy, certificates and keys is kept.
+# PlatformIO may fetch a compiler or a library: variables that name a home, a proxy, certificates and keys are kept.
 _KEPT = (
     *("HOME", "USERPROFILE", "XDG_CACHE_HOME", "LOCALAPPDATA", "TMPDIR", "TEMP", "TMP"),
     *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),

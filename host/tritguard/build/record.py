@@ -35,7 +35,7 @@ class Region(Record):
 
     Attributes:
         start: its first address.
-        load: the address in flash where its bytes lie; None if it takes none there, as what is zero at the start.
+        load: the address in flash where its bytes lie; None if it has none there, as what starts as zeros.
     """
 
     name: str
@@ -93,7 +93,7 @@ class BuildRecord(Record):
     images: dict[_ImageName, str] = Field(default={})  # for the platform's uploaders: SHA-256 by name
     compiler: str
     flags: tuple[str, ...]
-    max_ram: int | None = None  # what the firmware may take, in bytes; it bounds the UART's ring
+    max_ram: int | None = None  # the RAM that the firmware may take, in bytes; it bounds the UART's ring
     sizes: Sizes
 
     @property

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 _NAME = "tool-scons"
-# As `run_python` starts a process that does not collect: what SCons makes, it needs until it ends.
+# Python collects no garbage, as in `run_python` without `collect`: SCons needs what it makes until it ends.
 _LAUNCHER = """\
 import atexit
 import gc

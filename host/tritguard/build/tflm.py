@@ -22,10 +22,10 @@ _THIRD_PARTY = ("tensorflow/lite/micro/tools/make/downloads", "third_party")
 _HEADERS_OF = ("flatbuffers/include", "gemmlowp", "ruy")
 # Without it, TFLM's structs would have other members here than in the library.
 _DEFINES = ("TF_LITE_STATIC_MEMORY",)
-# What the library says of itself. Its folder's name, which says the same, is the user's to change.
+# What the library's symbols tell about it. Its folder's name tells the same, but the user may change that.
 _MESSAGES = "_Z11MicroPrintfPKcz"  # not in a release, whose headers want these macros
 _RELEASE = ("TF_LITE_STRIP_ERROR_STRINGS", "NDEBUG")
-_INT8_ONLY = "Register_CONV_2D_INT8"  # registrations that the headers declare with this macro
+_INT8_ONLY = "Register_CONV_2D_INT8"  # registrations that the headers declare with the macro below
 _OPTIMIZED = ("CMSIS_NN",)
 # For these cores TFLM's makefile builds integer code only under another name.
 _TARGET_ARCH = {"cortex-m33": "cortex-m33+nodsp", "cortex-m55": "cortex-m55+nofp"}
@@ -83,7 +83,7 @@ def tflm_engine(bundle: Bundle, arrays: Arrays, library: Library, *, profile: bo
 
 
 def _layers(bundle: Bundle, array: bytes) -> list[int]:
-    """What the profiler notes for each op of an array: 1 and the bundle's layer, or 0 for an op that is none there."""
+    """What the profiler notes for each op of an array: 1 + the index of its layer in the bundle; 0 if it has none."""
     known = {layer.index for layer in bundle.manifest.layers}
     ops = golden_ops(bundle.model_path.read_bytes(), array)
     return [1 + op if op in known else 0 for op in ops]

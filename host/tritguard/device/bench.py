@@ -69,12 +69,12 @@ def without_bench(text: str) -> str:
 class Bench(Record):
     """The table `[bench]` of the user's own configuration; a board's file cannot hold one.
 
-    Each command is split into words as a shell would, and started without one. `{port}`, `{elf}`, `{binary}` and
+    Each command is split into words as a shell would, and started without a shell. `{port}`, `{elf}`, `{binary}` and
     `{board}` in it stand for the port, the firmware's files and the board's id.
 
     Attributes:
-        acquire: run before the board is used; None for none, as for the others.
-        release: run after it, whatever happened.
+        acquire: run before the board is used; None for no command, as for the others.
+        release: run after the board was used, whatever happened.
         power_cycle: run when the board hangs.
         upload: run instead of the board's own way of flashing.
         seconds: how long a command may take.
@@ -87,7 +87,7 @@ class Bench(Record):
     seconds: Annotated[int, Field(gt=0, le=3600)] = 120
 
     def run(self, name: Literal["acquire", "release", "power_cycle", "upload"], build: Build, port: str | None) -> bool:
-        """Run a command; returns false if there is none of this name.
+        """Run a command; return False if the bench has none of this name.
 
         Raises:
             ToolMissingError: its program is not installed.
@@ -121,7 +121,7 @@ class Bench(Record):
         """Acquire the board for a block, and release it whatever happens in there.
 
         Raises:
-            ToolMissingError: the program of one of the commands is not installed, also of one that may never be run.
+            ToolMissingError: the program of one of the commands is not installed, even of one that may never be run.
             DeviceError: see `run`.
         """
         for name in ("acquire", "release", "power_cycle", "upload"):

@@ -27,11 +27,11 @@ from tritguard.progress import Progress
 
 _T = TypeVar("_T")
 
-# Used to estimate how long the first inference takes. The portable kernels need about 15 on a Cortex-M4.
+# Used to estimate how long the first inference takes. The portable kernels need about 15 cycles per MAC on a Cortex-M4.
 _CYCLES_PER_MAC = 20
-# A board that was switched on again has started by then, its USB and all.
+# By then a board that was switched on again has started, with its USB.
 _RETURN_SECONDS = 30.0
-# No board is waited for longer than this until its watchdog ends an inference, whatever it says of it.
+# How long at most to wait until a board's watchdog ends an inference, whatever the board says about its watchdog.
 _LONGEST_LOOP_SECONDS = 600.0
 
 
@@ -69,7 +69,7 @@ class Device(Predictor):
         self._adopt(link, hello, rate)
 
     def _adopt(self, link: Link, hello: Hello, rate: Rate | None, resent: int = 0) -> None:
-        """Take over a link to the board, over which so many requests count as sent again already."""
+        """Take over a link to the board; `resent` requests count as sent again before it."""
         self.hello = hello
         self._link = link
         self._resent_before = link.resent - resent
@@ -100,7 +100,7 @@ class Device(Predictor):
         settings = self.build.record.board.emulator
         if self.emulated and settings:
             return settings.tick_hz
-        return self.hello.facts.tick_hz or self.hello.clock_hz  # an earlier firmware does not tell of its ticks
+        return self.hello.facts.tick_hz or self.hello.clock_hz  # an earlier firmware does not report its ticks' rate
 
     @property
     def emulated(self) -> bool:
@@ -128,7 +128,7 @@ class Device(Predictor):
         """Run the model on the inputs. A real board is sent the next one while it works on one.
 
         Args:
-            x: the inputs, int8[n, *input_shape], or int16 where the model takes it; of a model with state, streams
+            x: the inputs, int8[n, *input_shape], or int16 where the model takes it; for a model with state, streams
                 [n, frames, *input_shape].
             progress: called with (done, n) at the start and after each inference or stream.
 
@@ -234,8 +234,8 @@ class Device(Predictor):
     def _run(self, samples: list[bytes]) -> Iterator[tuple[int, bytes]]:
         """Yield the position of each sample and its answer, in any order.
 
-        A board that hangs is switched off and on by the bench, and asked for what is left; twice without an answer in
-        between, it is given up.
+        A board that hangs is switched off and on by the bench, and asked for what is left; if it hangs twice without an
+        answer in between, it is given up.
         """
         left, hung_before = dict(enumerate(samples)), -1
         while left:
@@ -301,7 +301,7 @@ class Device(Predictor):
         return min(_LONGEST_LOOP_SECONDS, seconds * max(1.0, self.hello.clock_hz / (slowest or self.hello.clock_hz)))
 
     def _greet_again(self, silent: float) -> Hello:
-        """Greet the board, which may be silent for so many seconds, and may be back at the rate of its beginning."""
+        """Greet the board, which may not answer for `silent` seconds, and may be back at its first rate."""
         patience = replace(FIRST, attempts=FIRST.attempts + round(silent / FIRST.seconds))
         try:
             return greet(self._link, patience=patience)

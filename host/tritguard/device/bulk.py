@@ -27,7 +27,7 @@ _ROOM = struct.Struct("<II")  # a frame_room_t: address, bytes
 # A firmware of a version that received the input in a buffer of its own has request_packet in place of engine_room.
 _SYMBOLS = frozenset({"port_mark_idle", "bulk_mailbox", "engine_room", "request_packet", "answer_packet"})
 _CHUNK = 1024  # QEMU takes packets of 4,096 characters, two a byte
-_AHEAD = 64  # writes whose replies may wait: of a few hundred QEMU waits for us to read, while we wait for it
+_AHEAD = 64  # writes whose replies may wait: with a few hundred, QEMU waits for us to read while we wait for it
 _IDLE_SECONDS = 0.2
 
 

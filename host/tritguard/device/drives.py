@@ -14,14 +14,13 @@ from typing import BinaryIO, Literal
 
 _INFO = "INFO_UF2.TXT"
 _INFO_BYTES = 4096  # a boot loader's has some hundred
-# What shows a drive may be anything: no link on it is followed, and no pipe there makes anybody wait. Windows
-# has neither flag.
+# Any device may show a drive: no link on it is followed, and no pipe there makes us wait. Windows has neither flag.
 _PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _MOUNTS = Path("/proc/mounts")
 
 
 def find_drive(model: str) -> Path | None:
-    """The drive whose boot loader says it is of this model, its `Board-ID`; None if none is mounted."""
+    """The drive whose boot loader says by its `Board-ID` that it is of this model; None if none is mounted."""
     for place in _mounted():
         try:
             with _open_plain(place / _INFO, "rb") as file:
@@ -37,7 +36,7 @@ def write_plain(path: Path, content: bytes) -> None:
     """Write a file on a drive, never through a link that lies there under its name.
 
     Raises:
-        OSError: the drive does not take it, or something else than a file has the name.
+        OSError: the drive does not take it, or something other than a file has the name.
     """
     with _open_plain(path, "wb") as file:
         file.write(content)

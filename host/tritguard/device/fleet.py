@@ -20,9 +20,9 @@ from tritguard.predictor import Int8, Outputs, Predictor
 from tritguard.progress import Progress
 
 # Inputs that a board takes at a time: few enough that all boards end at nearly the same time and that an interruption
-# costs little, many enough that the pause between two parts does not count on a line that is slower than the board.
+# costs little, many enough that the pause between two parts does not matter on a line that is slower than the board.
 _PARTS = (16, 128)
-_SHARES = 4  # of the inputs for each board
+_SHARES = 4  # parts of the inputs for each board
 _PROBES = 16  # inputs that all boards are given
 
 Kept = Callable[[slice, Outputs, str], None]
@@ -78,8 +78,8 @@ class Fleet(Predictor):
     asked no more; the others take over what it had. So a fleet answers as long as one board is left.
 
     Args:
-        devices: at least one. They stay the caller's to close.
-        judge: decides between boards where no answer is that of most: int8[n, *input_shape] to what is right.
+        devices: at least one. The caller closes them.
+        judge: decides between boards if most do not agree: gives the right outputs for int8[n, *input_shape].
 
     Attributes:
         sick: the boards that are asked no more.
@@ -106,7 +106,7 @@ class Fleet(Predictor):
         Args:
             x: the inputs, int8[n, *input_shape].
             progress: called with (done, n) at the start and after every few inferences, never by two threads at a time.
-            kept: is given the answers as they come.
+            kept: called with the answers as they come.
 
         Raises:
             BadInputError: see `Device.predict`.
@@ -248,7 +248,7 @@ def reinforced(
     """Start more emulated boards of the device's kind, if it is an emulated one on the bulk line.
 
     Emulated boards count instructions, so each answers with the same bytes and ticks, and the time that a fleet takes
-    says nothing of the board. A real board stays alone.
+    says nothing about the board. A real board stays alone.
 
     Args:
         device: the device.

@@ -1,4 +1,4 @@
-"""Asks a board on a line what it is, and holds that against its build."""
+"""Asks a board on a line what it is, and checks that against its build."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def greet(link: Link, on_silence: Callable[[], None] | None = None, patience: Pa
 
 
 def reach(url: str, build: Build) -> tuple[Link, Hello]:
-    """Open a port, and see `greet_over`."""
+    """Open a port and `greet_over` it."""
     return greet_over(SerialLine(url, build.record.board.uart.baud), build)
 
 
@@ -47,7 +47,7 @@ def greet_over(line: Line, build: Build) -> tuple[Link, Hello]:
 
 
 def _caller(line: Line, build: Build) -> Callable[[], None] | None:
-    """What calls back a board that an earlier session left at a faster rate; None if it has none."""
+    """What calls back a board that an earlier session left at a faster rate; None if it has no faster rate."""
     return (lambda: call_back(line)) if isinstance(line, StreamLine) and build.record.board.uart.rates else None
 
 

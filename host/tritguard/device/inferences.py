@@ -27,8 +27,8 @@ class Inferences:
 
     Args:
         link: the link to it.
-        rate: the line's rate; None if it has none, as the bulk line.
-        ahead: how many bytes the board keeps while it computes, and may be sent meanwhile.
+        rate: the line's rate; None if it has none, like the bulk line.
+        ahead: how many bytes the board may be sent, and keeps, while it computes.
         answer_bytes: how many bytes the answer of an inference has.
         estimate: gives an upper estimate of the time of the first inference, in seconds.
         on_silence: called when nothing came for a long time; it may raise to give up.
@@ -58,7 +58,7 @@ class Inferences:
 
     def patience(self) -> Patience:
         """How long to wait for an inference."""
-        # A slow emulator's speed is that of the machine's other work: what it did once says little.
+        # A slow emulator's speed depends on the machine's other work, so its earlier times say little.
         least = self._estimate() if self._link.line.slack else 0.0
         usual = max(self._slowest or self._estimate(), least)
         seconds = ANSWER_SECONDS + max(_PATIENCE * self._slowest or usual, least)

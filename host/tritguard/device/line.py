@@ -31,12 +31,12 @@ class NoAnswerError(DeviceError):
 
 
 class Line(Protocol):
-    """Carries frames to one board and back. It may lose, double and break them; `Link` sees to that.
+    """Carries frames to one board and back. It may lose, double and break them; `Link` copes with that.
 
     Attributes:
         url: where the board is, for messages.
         bulk: whether it goes through the board's memory instead of its UART.
-        slack: seconds by which anything may come later than from a board, because an emulator runs this one slowly.
+        slack: seconds by which anything may come later than from a real board, because an emulator is slow.
     """
 
     url: str
@@ -52,7 +52,7 @@ class Line(Protocol):
         """
 
     def receive(self, seconds: float = POLL_SECONDS) -> Iterator[Frame | ProtocolError]:
-        """Wait so long at most; return the frames that arrived, and an error for each broken one.
+        """Wait at most this many seconds; return the frames that arrived, and an error for each broken one.
 
         Raises:
             DeviceError: the line broke.
@@ -66,7 +66,7 @@ class Line(Protocol):
         return time.monotonic()
 
     def pause(self, seconds: float) -> None:
-        """Let so much time pass."""
+        """Let this many seconds pass."""
         time.sleep(seconds)
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class StreamLine(Line):
     """A line that carries bytes, by `write` and `read`.
 
     Attributes:
-        has_rate: whether it has a rate that can be changed, which a socket has not.
+        has_rate: whether it has a rate that can be changed; a socket has none.
     """
 
     bulk = False
@@ -115,7 +115,7 @@ class StreamLine(Line):
 
     @abstractmethod
     def read(self, seconds: float) -> bytes:
-        """Wait so long at most for bytes, and return those that arrived.
+        """Wait at most this many seconds for bytes, and return those that arrived.
 
         Raises:
             DeviceError: the line broke.
@@ -144,8 +144,8 @@ class SerialLine(StreamLine):
     def __init__(self, url: str, baud: int) -> None:
         super().__init__(url, has_rate=not url.startswith("socket:"))
         self._lock = _lock(url)
-        # pyserial's client of a serial server takes no limit of time to write, and negotiates all settings with the
-        # server whenever one changes, a limit of its own too.
+        # pyserial's client for serial servers takes no write timeout, and negotiates all settings with the server again
+        # whenever one changes, even its own timeout.
         self._negotiates = url.lower().startswith("rfc2217:")
         limit = {} if self._negotiates else {"write_timeout": WRITE_SECONDS}
         try:

@@ -1,4 +1,4 @@
-"""Sends requests over a line and waits for the answers: several on their way, what was lost again."""
+"""Sends requests over a line and waits for the answers: several may be on their way, and lost ones are sent again."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Patience:
     """How long a link waits.
 
     Attributes:
-        seconds: for an answer, before what is on its way counts as lost.
-        attempts: how many times as long nothing may come, before the link gives up.
+        seconds: how long to wait for an answer before what is on its way counts as lost.
+        attempts: the link gives up after this many times `seconds` without an answer.
         due: after this time an answer is late, in seconds: what the board received last may lack its end.
         broken: how long an answer may still come after something broke, in seconds, before what is on its way counts as
             lost; 0 if it is sent again at once. What broke may be no answer but a stray byte, and a board that must not
@@ -57,7 +57,7 @@ class _Flight:
         self._sent: deque[tuple[int, int]] = deque()  # sequence number, bytes
 
     def has_room(self, size: int) -> bool:
-        """Whether the board can keep one more of so many bytes while it works on the oldest."""
+        """Whether the board can keep one more request of `size` bytes while it works on the oldest."""
         waiting = sum(size for _, size in self._sent) - self._sent[0][1] if self._sent else 0
         return not self._sent or waiting + size <= self._ahead
 
@@ -76,7 +76,7 @@ class _Flight:
         return order[:at]
 
     def broken(self) -> list[int]:
-        """Something broke on the way there or back: most likely the oldest, whose turn it was."""
+        """Give up the oldest, whose turn it was, because something broke on the way there or back; return it."""
         return [self._sent.popleft()[0]] if self._sent else []
 
     def all_lost(self) -> list[int]:
@@ -222,12 +222,12 @@ class Link:
         """Ask several times, sending the next requests while the board works on one.
 
         What was lost is sent again, alone and at once: a board answers in order, so an answer tells that what was sent
-        before and has none is lost, and a broken frame tells it of the oldest.
+        before and has none is lost, and a broken frame tells the same of the oldest.
 
         Args:
             request: the type of the requests.
             payloads: their payloads.
-            patience: how long to wait, and how often; asked for again and again.
+            patience: gives how long to wait, and how often; called again and again.
             ahead: how many bytes the board can keep while it works on one request.
             numbered: tell the board which of the payloads each is, from 0.
             on_silence: called before sending again if nothing at all came back; it may raise to give up.
@@ -314,7 +314,7 @@ class Link:
         )
 
     def no_answer(self, request: Request, asked: int, trouble: str | None) -> NoAnswerError:
-        """Return the error for a request that was asked so often and got no answer."""
+        """Return the error for a request that was asked `asked` times and got no answer."""
         return NoAnswerError(
             f"{trouble or 'no answer'} to {request.name}, asked {asked} times",
             where=self.url,

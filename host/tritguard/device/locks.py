@@ -16,7 +16,7 @@ except ImportError:  # Windows, where the system opens a serial port only once
 
 
 class HeldError(Exception):
-    """Another open lock of this name is held; the argument is the id of the process that holds it, 0 if unknown."""
+    """A lock of this name is already held; the argument is the id of the process that holds it, 0 if unknown."""
 
 
 class Lock:

@@ -1,4 +1,4 @@
-"""An estimate of how many bytes of a line break, and what frames of a size cost under it."""
+"""Estimates the share of a line's bytes that break, and what frames of a given size cost on such a line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 from tritguard.device.protocol import PART_BYTES_MAX, PLACE_BYTES, wire_bytes
 
-_MEMORY_BYTES = 100_000.0  # what lies so far back weighs a third
+_MEMORY_BYTES = 100_000.0  # what lies this many bytes back weighs a third
 _SIZES = range(PLACE_BYTES, PART_BYTES_MAX + 1, PLACE_BYTES)
 
 
@@ -22,29 +22,29 @@ class Noise:
         self._lost = 0.0
 
     def learn(self, size: int, *, lost: bool) -> None:
-        """Take note of a frame of so many bytes on the wire. Of one that is lost, half were sound on average."""
+        """Take note of a frame of `size` bytes on the wire. If it is lost, half of them count as sound."""
         fade = math.exp(-size / _MEMORY_BYTES)
         self._bytes = self._bytes * fade + (size / 2 if lost else size)
         self._lost = self._lost * fade + lost
 
     @property
     def share(self) -> float:
-        """The estimated share of bytes that break, below a half."""
+        """The estimated share of bytes that break, at most a half."""
         return min(0.5, self._lost / self._bytes)
 
     def survives(self, size: int) -> float:
-        """The probability that so many bytes in a row arrive."""
+        """The probability that `size` bytes in a row arrive."""
         return math.exp(size * math.log1p(-self.share))
 
     def cost(self, payload: int) -> float:
-        """How many bytes go over the line for one of the payload, in frames with so many bytes of it."""
+        """How many bytes go over the line per byte that arrives, in frames with `payload` bytes of payload."""
         size = wire_bytes(payload)
         return size / payload / max(self.survives(size), 1e-300)
 
     def best_part(self) -> int:
-        """The payload of the parts that cost least, in bytes."""
+        """The payload in bytes of the parts that cost least."""
         return min(_SIZES, key=self.cost)
 
     def favours_parts(self, payload: int) -> bool:
-        """Whether so many bytes cost less in parts than in one frame."""
+        """Whether `payload` bytes cost less in parts than in one frame."""
         return any(self.cost(payload) > self.cost(size) for size in _SIZES if size < payload)

@@ -18,7 +18,7 @@ from tritguard.device.ports import AUTO, find_port
 from tritguard.emit.bundle import Bundle
 from tritguard.errors import BadInputError, DeviceError
 
-# What a firmware needs at most to take a request of 256 bytes and to answer it, an inference aside.
+# Cycles that a firmware needs at most to take a request of 256 bytes and to answer it, an inference aside.
 _CYCLES_OF_A_REQUEST = 200_000
 
 
@@ -61,7 +61,7 @@ def connect(
     Raises:
         BadInputError: the build was made from another bundle.
         WrongFirmwareError: the board runs another model or firmware.
-        DeviceError: the port cannot be opened, nothing answers, or the board tells of itself what cannot be.
+        DeviceError: the port cannot be opened, nothing answers, or what the board says about itself cannot be.
     """
     _check_bundle(bundle, build)
     if url == AUTO:

@@ -19,12 +19,12 @@ from tritguard.errors import DeviceError
 
 _RUN = struct.Struct("<IHH")  # the CRC-32 of the whole input; the piece of the answer that is asked for
 ANSWER_BYTES_MAX = 0xFFFF  # the fields of RUN reach no further
-# After so many bytes of parts the board is asked what it has, so that lost parts are known while others are sent.
+# After this many bytes of parts the board is asked what it has, so that lost parts are known while others are sent.
 _BATCH_BYTES = 600
 _RUN_BYTES = wire_bytes(_RUN.size)
 _STATE_BYTES = wire_bytes(4 + 16)
-_RUNS_AGAIN = 6  # at most so many at once, because their answers may break
-_FAILURE = 0.2  # how likely it may be that none comes
+_RUNS_AGAIN = 6  # RUNs to send at once, at most; several, because their answers may break
+_FAILURE = 0.2  # the accepted probability that no answer comes at all
 _FEW_PLACES = 4
 _HARDLY = 0.4
 _FIRST_ROUND_TRIP = 0.02
@@ -32,7 +32,7 @@ _SHORTEST_WAIT = 0.002
 _SHORTEST_PAUSE = 0.0005
 _SOON_SECONDS = 0.01
 _LOST_INPUTS = 3
-_FRUITLESS_STATES = 300  # so many in a row that tell of nothing new; the noisiest line has fewer
+_FRUITLESS_STATES = 300  # states in a row without anything new that are too many; even the noisiest line has fewer
 _PIECES_AT_ONCE = 8
 
 
@@ -41,7 +41,7 @@ class _Sent:
     """A part that was sent.
 
     Attributes:
-        places: those of the input in it.
+        places: the places of the input in it.
         size: bytes on the wire.
         run: the first RUN that came after it.
         copies: how often it was sent.
@@ -63,13 +63,13 @@ class _Input:
         self.queue = list(range(self.places))
         self.runs = 0
         self.is_complete = False
-        self.was_sent = False  # all of it, once
+        self.was_sent = False  # all of it, at least once
         self.sent_bytes = 0
         self._crc = zlib.crc32(data)
         self._on_way: list[_Sent] = []
 
     def next_part(self, longest: int, copies: int = 1) -> Frame:
-        """Take places that follow each other from the queue, up to so many bytes, to be sent so often."""
+        """Take consecutive places from the queue, up to `longest` bytes, as a part to be sent `copies` times."""
         first, count = self.queue[0], 1
         while count < min(len(self.queue), longest // PLACE_BYTES) and self.queue[count] == first + count:
             count += 1
@@ -83,7 +83,7 @@ class _Input:
         return Frame(Request.PART, self.sequence, data, mark=first)
 
     def next_run(self, piece: range) -> Frame:
-        """Ask to run it and for a piece of the answer, or what is missing."""
+        """The request to run the input and give a piece of the answer, or else tell what is missing."""
         self.runs += 1
         payload = _RUN.pack(self._crc, piece.start, len(piece))
         return Frame(Request.RUN, self.sequence, payload, mark=(self.runs - 1) % MARKS)
@@ -94,7 +94,7 @@ class _Input:
         self.queue = []
 
     def learn(self, parts: Parts, run: int, noise: Noise) -> int:
-        """Take what the board told in answer to a RUN: it knows of all parts sent before. Return how many got lost."""
+        """Take what the board told in answer to a RUN, which covers all parts sent before. Return how many got lost."""
         told = parts.first + len(parts.there)
         missing = {
             place for place in range(parts.first, min(told, self.places)) if not parts.there[place - parts.first]
@@ -118,14 +118,14 @@ class PartsLink:
         link: the link.
         noise: estimates how noisy the line is; it learns from each part.
         answer_bytes: how many bytes the answer of an inference has.
-        byte_seconds: gives the time of a byte on the line.
+        byte_seconds: gives the time of a byte on the line, in seconds.
         patience: gives how long to wait for anything at all.
         on_silence: called when nothing came for that time, or an input got lost at the board; it may raise.
 
     Attributes:
-        round_trip: from when a request has left until its answer is here, in seconds, as it was lately.
+        round_trip: from when a request has left until its answer is here, in seconds, averaged over recent ones.
         compute: how long an inference takes, in seconds; None before the first.
-        free: when everything that was sent has left.
+        free: the time, by the line's clock, when everything that was sent has left.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class _Run:
         """Send what there is to send now, but no more than the line takes soon, to heed what the board says."""
         current, line = self._current, self._line
         if current.runs == 0 and current.sent_bytes:
-            self._ask_for_state()  # what arrived of that which was sent ahead?
+            self._ask_for_state()  # how much arrived of what was sent ahead?
         # To send twice what will hardly arrive, or what little is left, is cheaper than to wait for what is missing.
         survives = self._parts.noise.survives(wire_bytes(self._parts.noise.best_part()))
         copies = 1
@@ -259,7 +259,7 @@ class _Run:
         self._unasked_bytes = 0
 
     def _times(self, answer_bytes: int) -> int:
-        """How often to ask so that an answer of so many bytes is likely to come."""
+        """How often to ask so that an answer of `answer_bytes` bytes is likely to come."""
         survives = min(0.99, self._parts.noise.survives(_RUN_BYTES + answer_bytes))
         return max(1, min(_RUNS_AGAIN, round(math.log(_FAILURE) / math.log1p(-survives))))
 
@@ -274,7 +274,7 @@ class _Run:
             self._ask(piece)
 
     def _remind(self) -> None:
-        """Nothing came in time."""
+        """Ask again, because nothing came in time."""
         wait, compute = self._wait, self._parts.compute
         longest = max(4 * self._parts.round_trip, (self._parts.patience().due if compute is None else compute) / 4)
         if self._current.is_complete:
@@ -348,7 +348,7 @@ class _Run:
             self._wait_for(self._short_wait + (parts.compute or 0.0))
 
     def _input_is_lost(self) -> None:
-        """The board had parts, and no longer has: it was reset, or the input's CRC is not the one in RUN."""
+        """Note that the board no longer has its parts: it was reset, or the input's CRC is not the one in RUN."""
         self._parts.on_silence()
         self._complete_at = None
         self._inputs_lost += 1

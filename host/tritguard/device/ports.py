@@ -13,7 +13,7 @@ from tritguard.boards import Board
 from tritguard.errors import BadInputError, DeviceError
 
 AUTO = "auto"
-"""What stands for a port that is to be looked for."""
+"""Stands for a port that is to be looked for."""
 
 _POLL_SECONDS = 0.25
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 def candidates(board: Board) -> list[str]:
     """The ports of this machine at which the board may be.
 
-    Those with one of the board's ids; if there are none, or the board's file has no ids, all ports on USB.
+    They are those with one of the board's ids; if there are none, or the board's file has no ids, all ports on USB.
     """
     ports = sorted((port for port in list_ports.comports() if port.vid is not None), key=lambda port: port.device)
     alike = [port for port in ports if f"{port.vid:04x}:{port.pid:04x}" in board.usb]
@@ -31,7 +31,7 @@ def candidates(board: Board) -> list[str]:
 
 
 def check_any_port(board: Board) -> list[str]:
-    """The ports of this machine at which the board may be, of which there has to be one; nobody is asked anything.
+    """The ports of this machine at which the board may be, at least one; no board is asked anything.
 
     Raises:
         BadInputError: the board is emulated only.
@@ -93,7 +93,7 @@ def find_again(board: Board, port: str, ask: Callable[[str], T], seconds: float)
         The port, and what `ask` returned there.
 
     Raises:
-        DeviceError: what was the matter at the old port when the time was over.
+        DeviceError: the board was not found in time; the error is the last one at the old port.
     """
     deadline = time.monotonic() + seconds
     while True:

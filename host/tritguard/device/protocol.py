@@ -22,7 +22,7 @@ ERROR = 0xFF
 _HEADER = struct.Struct("<BBHI")  # version, type, mark, sequence
 _CRC = struct.Struct("<I")
 MARKS = 1 << 16
-_TICKS = 1 << 63  # fewer than these, which int64 holds
+_TICKS = 1 << 63  # an inference has fewer, which int64 holds
 PLACE_BYTES = 32  # an input that comes in parts is counted in these
 PART_BYTES_MAX = 128
 _LONGEST_BLOCK = 1 << 20  # no board sends more; this bounds how much noise without a zero byte is kept
@@ -80,7 +80,7 @@ class Frame:
 
 
 def wire_bytes(payload: int) -> int:
-    """How many bytes a frame takes on the wire at most, zeros included, for a payload of so many bytes."""
+    """How many bytes a frame takes on the wire at most, zeros included, for `payload` bytes of payload."""
     packet = _HEADER.size + payload + _CRC.size
     return packet + packet // 254 + 1 + 2
 
@@ -387,8 +387,8 @@ class Parts:
     """What a board has of an input that comes in parts.
 
     Attributes:
-        first: the first place of which something is told; all before it are there.
-        there: which places are there, from `first` on; nothing is told of those behind them.
+        first: the first place that the answer tells about; all before it are there.
+        there: which places are there, from `first` on; the answer tells nothing about those behind them.
     """
 
     first: int

@@ -56,7 +56,7 @@ class Rate:
         Raises:
             DeviceError: the port failed, or the board is not found again at the rate it began with.
         """
-        if self._faster:  # what the board still has to say about noise before is no fault of the faster rate
+        if self._faster:  # what the board still has to say about earlier noise is not the faster rate's fault
             self._link.ask(Request.ECHO, b"", _FOUND_SOON)
         while self._faster and not self._works(self._faster[0]):
             self._faster.pop(0)
@@ -99,7 +99,7 @@ class Rate:
             self.baud = baud
             if all(self._echoes(rng.randbytes(_TEST_BYTES)) for _ in range(_TESTS)) and self._link.resent == resent:
                 return True
-        except DeviceError:  # one of both has no such rate, or something was lost on the way
+        except DeviceError:  # one of the two has no such rate, or something was lost on the way
             pass
         self.start_again()
         return False
@@ -109,5 +109,5 @@ class Rate:
 
 
 def call_back(line: StreamLine) -> None:
-    """Have a board that listens at another rate go back to that of its beginning, by noise."""
+    """Send noise that makes a board which listens at another rate go back to its first one."""
     line.write(b"\x55\0" * _BLOCKS_TO_FALL_BACK)

@@ -1,4 +1,4 @@
-"""The way in which boards with USB of their own are asked for their boot loader: opened at 1200 baud and closed."""
+"""Asks boards with USB of their own for their boot loader: their port is opened at 1200 baud and closed."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import struct
 _BLOCK = struct.Struct("<8I476sI")
 _MAGIC = 0x0A324655, 0x9E5D5157, 0x0AB16F30
 _FAMILY_PRESENT = 0x2000
-_BYTES = 256  # of the image in a block, what all boot loaders take
+_BYTES = 256  # bytes of the image in a block, which all boot loaders take
 
 
 def to_uf2(image: bytes, address: int, family: int) -> bytes:
@@ -15,7 +15,7 @@ def to_uf2(image: bytes, address: int, family: int) -> bytes:
 
     Args:
         image: what goes into flash.
-        address: where it goes.
+        address: the address of its first byte.
         family: the number of the chip's family, which boot loaders of other chips refuse.
     """
     pieces = [image[start : start + _BYTES] for start in range(0, len(image), _BYTES)]

@@ -81,7 +81,7 @@ def upload(build: Build, way: Upload, port: str | None = None) -> None:
 
     Args:
         build: the firmware.
-        way: one of the board's ways.
+        way: one of the board's ways of flashing.
         port: the board's serial port, for boot loaders that are asked for over it; None to let the tool look.
 
     Raises:
@@ -102,7 +102,7 @@ def waits_for(way: Upload) -> str | None:
 
 
 def by_boot_loader(way: Upload) -> bool:
-    """Whether a way may take a board without any serial port: one in its boot loader, not one behind a debug probe."""
+    """Whether a way may flash a board without any serial port: one in its boot loader, not one behind a debug probe."""
     if isinstance(way, PlatformioUpload):
         return way.protocol not in _PROBES
     return not isinstance(way, OpenocdUpload | PyocdUpload)

@@ -30,8 +30,8 @@ C_DIR = "c"
 class EdgeTensor(Record):
     """An input or output of the model, with real value = scale * (q - zero_point) and a shape without the batch.
 
-    `type` is that of the steps q, which the C takes or gives. `golden_type` is the type that the golden model has
-    there; if it is another, the host converts.
+    `type` is the type of the steps q, which the C takes or gives. `golden_type` is the type that the golden model has
+    there; if the two differ, the host converts.
     """
 
     name: str
@@ -57,7 +57,7 @@ class EdgeTensor(Record):
 
 
 def label_rule(*outputs: EdgeTensor) -> LabelRule:
-    """How the predicted class follows from these outputs; that of several outputs is not known."""
+    """How the predicted class follows from these outputs; for several outputs it is not known."""
     if len(outputs) > 1:
         return LabelRule(kind="none", classes=0)
     return LabelRule.of(outputs[0].shape, outputs[0].scale, outputs[0].zero_point, bits=8 * outputs[0].dtype.itemsize)
@@ -168,8 +168,8 @@ class Calibration(Record):
 
     Attributes:
         samples: their number.
-        mean: over all values, in int8 steps.
-        deviation: the standard deviation of all values, in int8 steps.
+        mean: the mean of all values, in steps of the input.
+        deviation: the standard deviation of all values, in steps of the input.
     """
 
     samples: PositiveInt
@@ -200,7 +200,7 @@ class Manifest(Record):
     logits: Logits | None
     label: LabelRule | None = None  # how the class follows from the output; None in bundles of versions without it
     classes: tuple[str, ...] | None
-    calibration: Calibration | None = None  # of a model that came as int8 it is not known
+    calibration: Calibration | None = None  # not known for a model that came as int8
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
     macs: int
     removed: Removed
@@ -209,7 +209,7 @@ class Manifest(Record):
     arena_bytes: int
     arena_lower_bound: int  # the most that one layer or chain needs at once; no plan with these kernels takes less
     arena_whole_layers: int  # without stripes
-    # with the input received in it, as a firmware does; None: there are several, or the version did not plan that
+    # with room to receive the input in it, as a firmware does; None for several inputs, or in bundles of old versions
     arena_with_input: int | None = None
     stripes: tuple[Striped, ...]
     arena: tuple[ArenaSlot, ...]
@@ -270,7 +270,7 @@ class Manifest(Record):
         return x[:, None] if self.state_bytes and x.shape[1:] == self.input_shape else x
 
     def takes(self, shape: tuple[int, ...]) -> bool:
-        """Whether a sample has the right shape: that of the input, or of a model with state, that of several frames."""
+        """Whether a sample has the right shape: that of the input or, for a model with state, one or more frames."""
         if not self.state_bytes:
             return shape == self.input_shape
         return len(shape) > 0 and shape[0] > 0 and shape[1:] == self.input_shape
@@ -287,7 +287,7 @@ class Manifest(Record):
             raise BadInputError(f"the model takes {taken}, not {x.dtype}{list(x.shape)}")
 
     def check_stateless(self) -> None:
-        """Raise BadInputError if the model keeps state, for what does not know streams."""
+        """Raise BadInputError if the model keeps state, for callers that do not handle streams."""
         if self.state_bytes:
             raise BadInputError(
                 f"keeps {self.state_bytes} bytes of state between inferences, which this study does not take",
@@ -295,7 +295,7 @@ class Manifest(Record):
             )
 
     def check_narrow(self) -> None:
-        """Raise BadInputError if an activation has 16 bits, for what knows the 256 values of int8 alone."""
+        """Raise BadInputError if an activation has 16 bits, for callers that handle the 256 values of int8 only."""
         if self.activation_bits > 8:
             raise BadInputError(
                 "has activations of 16 bits, and this study is of int8 networks",

@@ -29,8 +29,8 @@ class Golden:
     """The golden model of a file.
 
     Attributes:
-        content: the `.tflite` file; the bytes that were given where all of it is taken.
-        notes: what is different, a sentence each.
+        content: the `.tflite` file; the given bytes if all of it is taken.
+        notes: what differs from the given file, a sentence each.
     """
 
     content: bytes
@@ -84,7 +84,7 @@ def golden_of(content: bytes) -> Golden:
 
 
 def _with_sizes(raw: RawModel) -> tuple[RawModel, set[int]]:
-    """The model with inputs that only say the size of a TRANSPOSE_CONV's output as constants, and which those are.
+    """The model with constants for the inputs that only say the size of a TRANSPOSE_CONV's output, and those inputs.
 
     TFLM does not read them: the output's shape in the file counts.
     """
@@ -115,7 +115,7 @@ def _head(raw: RawModel) -> list[RawOp]:
 
 
 def _types_behind(raw: RawModel, op: RawOp) -> set[str]:
-    """The types of what an op gives, and of what all ops give that read it."""
+    """The types of an op's outputs and of all tensors that depend on them."""
     given = {*op.outputs}
     for each in raw.ops:
         if given.intersection(each.inputs):
@@ -124,9 +124,9 @@ def _types_behind(raw: RawModel, op: RawOp) -> set[str]:
 
 
 def _widens(raw: RawModel, op: RawOp) -> bool:
-    """Whether a softmax turns int8 into int16, or a QUANTIZE anything into int32, which only the outputs get.
+    """Whether an op is a softmax from int8 or a QUANTIZE to int32, and nothing behind it is narrow again.
 
-    A QUANTIZE to int16 is the engine's own, unless all of what it gives becomes int32.
+    Behind a softmax, narrow is less than 16 bits; behind a QUANTIZE, less than 32. A QUANTIZE to int16 is the engine's.
     """
     if op.name not in ("QUANTIZE", "SOFTMAX") or not op.inputs or not op.outputs:
         return False
@@ -138,7 +138,7 @@ def _widens(raw: RawModel, op: RawOp) -> bool:
 
 
 def _floats(raw: RawModel, op: RawOp) -> bool:
-    """Whether an op computes with what a DEQUANTIZE gives of int8, and nothing behind it is int8 again."""
+    """Whether an op reads what a DEQUANTIZE makes of int8, and nothing behind it is int8 again."""
     dequantized = {
         each.outputs[0]
         for each in raw.ops
@@ -174,7 +174,7 @@ def _without(raw: RawModel, head: list[RawOp], tail: list[RawOp]) -> RawModel:
 
 
 def _hinders(after: RawModel, ahead: list[RawOp]) -> bool:
-    """Whether TFLM cannot run ops on constants: it lacks one, or wants what an integer one gives as a constant."""
+    """Whether TFLM cannot run ops on constants: it lacks one, or needs the integers that one gives as a constant."""
     known = registered_ops()
     wanted = {tensor for op in after.ops if op.name != "RESHAPE" for tensor in op.inputs}
     return any(
@@ -191,7 +191,7 @@ def _listed(ops: list[RawOp]) -> str:
 
 
 def _written(content: bytes, inner: RawModel, tensors: tuple[RawTensor, ...], gone: set[int], sizes: set[int]) -> bytes:
-    """The file with other inputs and outputs, without some ops, and with the constants that these gave, and sizes."""
+    """The file with the inputs and outputs of `inner`, and constants for what the ops in `gone` give, and `sizes`."""
     model = unpack(content)
     graph = model.subgraphs[0]
     for size in sizes:

@@ -66,11 +66,11 @@ def write_bundle(  # noqa: PLR0913 - what a bundle depends on
         out: the folder to write; an older bundle there is replaced, anything else is left alone.
         name: the model's name in reports.
         core: the class of cores it is for.
-        classes: names of the outputs, in order; of a model with one output, of the two classes below and above its
+        classes: names of the outputs, in order; for a model with one output, of the two classes below and above its
             threshold.
         formats: weight formats by the layer's index, where the cost model's choice is not wanted.
         stripes: compute layers in stripes of rows where that lowers the arena's peak enough (`plan_striped`).
-        calibration: [n, *input_shape], what the int8 ranges were taken from, if it is known.
+        calibration: [n, *input_shape], the inputs that the int8 ranges were taken from, if they are known.
         check: called with the finished draft before it takes its place; returns the number of inputs on which it was
             equal to the oracle, or raises, in which case nothing is written.
 
@@ -114,7 +114,7 @@ def generate(content: bytes, emission: Emission, name: str, version: str) -> dic
         content: the golden model's bytes.
         emission: what the C is written from.
         name: the model's name in reports.
-        version: of the tritguard whose name stands in the first lines.
+        version: the version of tritguard that the first lines name.
     """
     return _sources(content, emission, lower(emission), name, version)
 

@@ -12,11 +12,11 @@ def trusted_sources(bundle: Bundle) -> dict[str, bytes]:
     """Read a bundle's C files, by name, and make sure that they are what this version generates from its model.
 
     C that tritguard generates does nothing but compute the model, whoever made the model. A bundle that was opened with
-    trust is taken as it is. The version that the files say they are of is not compared: a bundle of an earlier version
-    stays good for as long as this one writes the same C.
+    trust is taken as it is. The version that the files name is not compared: a bundle of an earlier version stays good
+    for as long as this one writes the same C.
 
     Raises:
-        BadInputError: the files are others, and the bundle was opened without trust.
+        BadInputError: the files differ, and the bundle was opened without trust.
     """
     found = {file.name: file.read_bytes() for file in sorted(bundle.c_dir.iterdir())}
     if bundle.trusted:

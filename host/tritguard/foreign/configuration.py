@@ -169,7 +169,7 @@ class _Reader:
     def _layer(
         self, class_name: str, name: str, config: Config, weighted: int, store: Store
     ) -> tuple[tuple[Layer, ...], Arrays]:
-        """What a layer becomes: itself, and its activation if it has one; and its weights."""
+        """The layers that a layer becomes, which are itself and its activation if it has one, and its weights."""
         where = f"layer {name}"
         if class_name not in _CLASSES:
             raise BadModelError(f"a {class_name[:60]}, which is not taken", where=where, fix=_ADVICE)
@@ -177,7 +177,7 @@ class _Reader:
         _check_fixed(config, where)
         options = {key: _option(config[key], f"{where}: {key}") for key in wanted if key in config}
         if class_name.endswith(_FOLDING):
-            options["use_bias"] = True  # that of the batch norm
+            options["use_bias"] = True  # the bias of the batch norm
         if kind == "BatchNormalization":
             options["axis"] = _norm_axis(config, where)
         weights: Arrays = {}
@@ -302,7 +302,7 @@ def _config_of(entry: Config) -> Config:
 def _calls_and_outputs(config: Config) -> tuple[list[tuple[tuple[Source, ...], ...]], tuple[Source, ...]]:
     """What each call of each layer of a functional model reads, and the model's outputs, calls counted from 0.
 
-    Files count the calls of a model in it from 1 where a call of its own, on its inputs, came first: Keras 2
+    Files count the calls of a model inside the model from 1 if a call of its own, on its inputs, came first: Keras 2
     everywhere, Keras 3 for the outputs of the model around it.
     """
     entries = _list_of_layers(config)
@@ -343,7 +343,7 @@ def _has_weights(part: Part) -> bool:
 
 
 def _input_shape(model: Config) -> Option:
-    """The shape of a model's input, without the batch, as its first layer has it, or the first layer of that."""
+    """The shape of a model's input, without the batch, from its first layer or, if that is a model, from its first."""
     entry = model
     for _ in range(MAX_DEPTH):
         config = entry.get("config")

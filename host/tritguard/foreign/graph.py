@@ -264,7 +264,7 @@ def _keys(handles: list[str], restore: str, top: Mapping[str, Any], functions: M
 
 
 def _copies(top: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The names of each variable that starts as a copy of another one, and of the other one.
+    """The name of each variable that starts as a copy of another one, and the name of the other.
 
     `tf.saved_model.save` of a Keras 3 model writes such copies into the checkpoint; what computes reads the originals.
     """

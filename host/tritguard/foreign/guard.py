@@ -60,8 +60,8 @@ def forbid(folder: Path) -> None:
 def leave() -> NoReturn:
     """End the process at once, successfully.
 
-    Its imports made a million objects. To take them apart one by one is a quarter of its processor time, and all that
-    it has to say is in its files.
+    Its imports made a million objects. Taking them apart one by one would be a quarter of its processor time, and all
+    its results are in its files.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,7 +1,7 @@
-"""Lays a network flat whose layers may be networks themselves, or be called several times.
+"""Flattens a network whose layers may be networks themselves, or be called several times.
 
-Each call of a layer becomes a layer of its own with the same weights, so that what follows knows layers that are used
-once. Runs in the reading process only.
+Each call of a layer becomes a layer of its own with the same weights, so that later code meets only layers that are
+used once. Runs in the reading process only.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Part:
 
     Attributes:
         name: its name, unique in its network.
-        calls: what each of its calls reads; none of an input.
+        calls: what each of its calls reads; empty for inputs.
         layers: the layers that it becomes, without inputs: the first reads what the call does, each other one the
             layer before it. Empty for inputs, and for networks.
-        weights: the weights of the first of them.
+        weights: the weights of the first of these layers.
         net: the network that it is, if it is one.
     """
 
@@ -57,7 +57,7 @@ class Net:
 
 
 class Flat:
-    """The layers of a network laid flat.
+    """The layers of a flattened network.
 
     Attributes:
         layers: the layers, each after those whose outputs it reads.
@@ -71,7 +71,7 @@ class Flat:
         self._values = self._calls = 0
 
     def add(self, layer: Layer, weights: Arrays, name: str, inputs: tuple[str, ...]) -> str:
-        """Append a layer under a name like this one, which is returned.
+        """Append a layer under this name, with underscores if it is taken; return the name.
 
         Raises:
             BadModelError: there are too many weights.

@@ -24,7 +24,7 @@ _OF_WEIGHTS = {
 _OF_ACTIVATIONS = {"quantized_relu", "quantized_bits"}
 _SIGNS = "a sign or a threshold, which no op of TensorFlow Lite Micro computes"
 _POWERS = "powers of two, which int8's even steps do not hold"
-_NO_ACTIVATIONS = {  # why these are not taken of activations
+_NO_ACTIVATIONS = {  # why these are not taken for activations
     **dict.fromkeys(("binary", "stochastic_binary", "ternary", "stochastic_ternary", "bernoulli"), _SIGNS),
     **dict.fromkeys(("quantized_po2", "quantized_relu_po2"), _POWERS),
 }
@@ -57,7 +57,7 @@ class Saturation:
     Attributes:
         low: 0 for a ReLU, else negative.
         high: the greatest value of the output.
-        notes: in what the deployed network will differ from the file.
+        notes: how the deployed network will differ from the file.
     """
 
     low: float

@@ -26,7 +26,7 @@ Arrays = dict[str, NDArray[np.float32]]
 
 MAX_VALUES = 1 << 26  # weights in a model: 256 MB, a thousand times what a microcontroller holds
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_NORM = "batchnorm"  # the attribute of QKeras' layers that fold one
+_NORM = "batchnorm"  # the attribute of a QKeras layer with the batch norm that it folds
 _VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
 _ORDER = {  # the order in which Keras numbers a layer's weights
     "Conv2D": ("kernel", "bias"),
@@ -45,7 +45,7 @@ class LayerKey:
         class_name: its class in the file.
         weighted_index: the number of layers with weights that come before it.
         present: names of the weights it has, in Keras' order.
-        norm: of a layer of QKeras that folds a batch norm, the names of that one's weights, in Keras' order.
+        norm: for a QKeras layer that folds a batch norm, the names of the batch norm's weights, in Keras' order.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Store(Protocol):
         """The weights of a model that is a layer. It has to be asked for in its place among the layers.
 
         Raises:
-            BadModelError: the file has nothing of it.
+            BadModelError: the file holds nothing of this model.
         """
         ...
 
@@ -188,7 +188,7 @@ class _KerasGroup(Store):
 
 
 def _variables(layer: Any, names: tuple[str, ...]) -> Arrays:
-    """Those of a layer's variables that these are, in Keras' order."""
+    """A layer's variables by name, without those that it lacks; `names` are in Keras' order."""
     variables = _group(layer, "vars")
     return {name: _dataset(variables, str(place)) for place, name in enumerate(names) if str(place) in variables}
 
@@ -234,7 +234,7 @@ class CheckpointStore(Store):
         return _complete({name: self.array(key) for name, key in keys.items() if key in self._shapes}, layer)
 
     def _key(self, path: tuple[str, ...]) -> str:
-        """The key of a variable, which is the shortest of its paths: often another one in a model that is a layer."""
+        """The key of the variable at a path: the shortest of its paths, often another one inside a nested model."""
         nodes = self._objects
         at = 0
         for name in path:
@@ -247,7 +247,7 @@ class CheckpointStore(Store):
 
     @cached_property
     def _objects(self) -> Any:
-        """The objects of the checkpoint, each with its children; none in one of TensorFlow 1."""
+        """The objects of the checkpoint, each with its children; none if TensorFlow 1 wrote it."""
         from tensorflow.core.protobuf import trackable_object_graph_pb2  # noqa: PLC0415 - as above
 
         if _OBJECTS not in self._shapes:

@@ -40,7 +40,7 @@ class KernelCall:
         source: the file of `firmware/kernels` that defines it; a header of the same name or tg_kernels.h declares it.
         parameters: the struct's fields by name: numbers, C expressions, structs, arrays in the struct (tuples), and
             pointers to constant arrays (one-dimensional NumPy arrays, or `Constant`).
-        struct: its C type; by default the function's name and `_t`.
+        struct: the C type of these parameters; by default the function's name and `_t`.
     """
 
     function: str
@@ -83,7 +83,7 @@ LONGEST_SIDE = 32767  # the most that a side in a tg_window_t holds
 
 
 def product_fields(op: BatchMatMul | WideMatMul, struct: str) -> Parameters:
-    """The fields of a kernel's parameters that say which matrices are multiplied; `struct` names those of one."""
+    """The fields of a kernel's parameters that say which matrices are multiplied; `struct`: the C type of a batch."""
     return {
         "batches": Constant(np.array(list(op.batches), dtype=[("a", "i4"), ("b", "i4")]), struct),
         "count": len(op.batches),

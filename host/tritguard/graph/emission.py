@@ -26,7 +26,7 @@ CYCLES_PER_BYTE = 150
 """Cycles that a byte of flash must save to be worth it."""
 _COLUMNS = ("tg_conv2d_int8", "tg_conv2d_pixels")
 _LEAST_ROOM = 4096  # bytes of scratch that every kernel may use, even if the arena grows by them
-_HEAVY = 0.25  # share of the arena that a convolution's columns must take, and slower kernels save
+_HEAVY = 0.25  # share of the arena that a convolution's columns must take, and that slower kernels must save
 _LEAST_SLIM = 512  # bytes of the arena that are worth a slower kernel
 _MOST_DECODING = 0.01  # decoding's share of the cycles of all layers with weights
 
@@ -101,7 +101,7 @@ def emission_of(
 def _slimmed(
     graph: Graph, core: CoreClass, planner: Planner, formats: Mapping[int, WeightFormat]
 ) -> tuple[dict[int, Choice], MemoryPlan]:
-    """The kernels and the plan, with kernels of less scratch where columns are too much of the arena with the input."""
+    """The kernels and the plan; where columns take too much of the arena, input included, kernels have less scratch."""
 
     def room_of(choices: dict[int, Choice], plan: MemoryPlan) -> int:
         received = place_input(graph, _kernels(choices), plan).input
@@ -115,7 +115,7 @@ def _slimmed(
     choices = choose_kernels(graph, core, planner, formats)
     plan = planner(graph, _kernels(choices))
     scratch = {at: kernel.scratch_bytes for at, kernel in _kernels(choices).items() if kernel.function in _COLUMNS}
-    if max(scratch.values(), default=0) < _HEAVY * plan.arena_bytes:  # nor with the input, which only adds to it
+    if max(scratch.values(), default=0) < _HEAVY * plan.arena_bytes:  # nor of the arena with the input, which is larger
         return choices, plan
     room = room_of(choices, plan)
     slim = frozenset(at for at, size in scratch.items() if size >= _HEAVY * room)
@@ -124,7 +124,7 @@ def _slimmed(
     found = decided(slim)
     if room - found[2] < max(_LEAST_SLIM, _HEAVY * room):
         return choices, plan
-    for at in sorted(slim, key=lambda at: -graph.ops[at].macs):  # those that are fast without a larger arena stay so
+    for at in sorted(slim, key=lambda at: -graph.ops[at].macs):  # a fast kernel stays if it needs no larger arena
         other = decided(slim - {at})
         if other[2] <= found[2]:
             slim, found = slim - {at}, other
@@ -195,7 +195,7 @@ def choose_kernels(
 
 
 def _rooms(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan) -> dict[int, int]:
-    """The scratch that each layer may use without growing the arena; layers of a chain share theirs."""
+    """The scratch that each layer may use without growing the arena; for layers of a chain, the least."""
     needs = memory_needs(graph, kernels, plan.chains)
     alone = {step.start: plan.arena_bytes - need for step, need in needs.items() if len(step) == 1}
     return {

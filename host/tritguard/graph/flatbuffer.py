@@ -91,8 +91,8 @@ def parse(content: bytes) -> RawModel:
     """Read a `.tflite` file.
 
     Raises:
-        BadModelError: not a TensorFlow Lite file, or damaged.
-        UnsupportedOpError: it has branches or loops.
+        BadModelError: the content is not a TensorFlow Lite file, or is damaged.
+        UnsupportedOpError: the model has branches or loops.
     """
     if len(content) < 8 or content[4:8] != IDENTIFIER:
         raise BadModelError("not a TensorFlow Lite file (no TFL3 mark)")
@@ -117,7 +117,7 @@ def _subgraph(model: Any, subgraph: Any, content: bytes) -> RawModel:
     return RawModel(tensors, ops, inputs, outputs)
 
 
-# What ops with subgraphs of their own are for, but for CALL_ONCE, whose subgraph sets the states at the beginning.
+# Why ops with subgraphs of their own are refused, except CALL_ONCE, whose subgraph sets the states at the beginning.
 SUBGRAPH_OPS = {
     "IF": "branches are not supported",
     "WHILE": "loops are not supported",
@@ -146,7 +146,7 @@ def _check_length(length: int, content: bytes) -> None:
 
 
 def _numbers(values: Any) -> list[Any]:
-    """An absent vector reads as the number 0."""
+    """A vector's elements; an absent vector reads as the number 0."""
     return [] if isinstance(values, int) else values.tolist()
 
 
@@ -204,7 +204,7 @@ def _quantization(quantization: Any, where: str) -> tuple[tuple[float, ...], tup
 def _data(
     model: Any, tensor: Any, kind: str, shape: tuple[int, ...], elements: int, where: str
 ) -> tuple[NDArray[Any] | None, int]:
-    """The values of a constant, None of an activation, and how many bytes lie behind them."""
+    """The values of a constant, or None for an activation, and how many bytes lie behind the values."""
     number = tensor.Buffer()
     if number >= model.BuffersLength():
         raise BadModelError("damaged file (a reference to a buffer that does not exist)", where=where)

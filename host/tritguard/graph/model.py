@@ -1,8 +1,8 @@
 """The typed graph: what a model computes, in the integers the device uses.
 
 Every op carries its arithmetic ready for the kernels: weights, int32 biases, fixed-point multipliers in TFLM's
-representation and zero points. Real-valued scales are kept beside them for code that needs a float view. A leading axis
-of one, the batch, is left out of shapes; tensors that lead with more, as some do inside a network, keep all their axes.
+representation and zero points. Real-valued scales are kept with them for code that needs a float view. A leading axis
+of size one, the batch, is left out of shapes; a tensor with a longer first axis, as inside some networks, keeps it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Tensor:
     shape: tuple[int, ...]
     scale: float
     zero_point: int
-    golden_type: str = "INT8"  # of the golden model's input or output, where the host converts from or to it
+    golden_type: str = "INT8"  # the type that the golden model has at an input or output, where the host converts
     batched: bool = True  # whether the file's shape has one more axis in front, of one element
     width: int = 1  # bytes of an element
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """The shape in the file, which axes of ops count."""
+        """The shape in the file, by which ops number their axes."""
         return (1, *self.shape) if self.batched else self.shape
 
     @property
@@ -74,7 +74,7 @@ class Op:
     """One operation. `inputs` and `output` are tensor indices; constants are fields of the op."""
 
     kind: ClassVar[str]
-    index: int  # position in the .tflite, as its other viewers count
+    index: int  # position in the .tflite, as other viewers of such files count
     inputs: tuple[int, ...]
     output: int
     part: int = 0  # which of its outputs, where an op of the .tflite has several: each is an op of its own here
@@ -108,7 +108,7 @@ class Weighted(Op):
         weights: int8; layout by op.
         weight_scale: float64[channels], real value of one weight step.
         bias: int32[channels].
-        requant: one entry a channel.
+        requant: one entry per channel.
     """
 
     channel_axis: ClassVar[int] = 0
@@ -224,7 +224,7 @@ class Mean(Op):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reduce(Op):
-    """A sum, mean, maximum or minimum over any axes but height and width of an image, whose mean is a `Mean`.
+    """A sum, mean, maximum or minimum over any axes; the mean over height and width of an image is a `Mean` instead.
 
     Each output element walks over the part of the input that it reduces; neighbouring axes that form one run are
     joined.
@@ -232,7 +232,7 @@ class Reduce(Op):
     Attributes:
         function: SUM, MEAN, REDUCE_MAX or REDUCE_MIN.
         kept: the size and the step, in elements of the input, of each axis that stays, outermost first.
-        reduced: the same of the axes that vanish.
+        reduced: the same for the axes that vanish.
         input_zero_point: the input's zero point.
         requant: the rescaling of the sum, in which a mean's division is folded as TFLM does; REDUCE_MAX and REDUCE_MIN
             do not rescale.
@@ -345,7 +345,7 @@ class Lookup(Op):
     """A function of one element, as a table of all its 256 values.
 
     Attributes:
-        function: the schema's name of it.
+        function: the schema's name for it.
         table: int8[256]; entry i is the output for the input i - 128.
         alpha: LEAKY_RELU's slope below zero.
     """
@@ -414,9 +414,9 @@ class View(Op):
     Slices, transpositions, parts of a split and repetitions are all of this form; no axis has one element only.
 
     Attributes:
-        operator: the schema's name of it.
-        sizes: of the output's axes, outermost first.
-        steps: in elements of the input; may be negative, or 0 where an axis repeats.
+        operator: the schema's name for it.
+        sizes: the sizes of the output's axes, outermost first.
+        steps: the steps along these axes in elements of the input; may be negative, or 0 where an axis repeats.
     """
 
     operator: str
@@ -440,7 +440,7 @@ class Concatenation(Op):
     """Each output row holds one row of every input, one after the other; CONCATENATION and PACK.
 
     Attributes:
-        operator: the schema's name of it.
+        operator: the schema's name for it.
         rows: the number of rows in each input.
         widths: the elements in a row of each input.
     """
@@ -484,7 +484,7 @@ class ResizeBilinear(Op):
     Attributes:
         rows: for each output row the two input rows (low, high), and the weight of the second in 1024ths. Where the row
             lies above the image, the weight is negative and both are the same row.
-        columns: the same of the columns.
+        columns: the same for the columns.
     """
 
     kind: ClassVar[str] = "RESIZE_BILINEAR"
@@ -521,7 +521,7 @@ class BatchMatMul(Op):
         batches: where the two matrices of each product start, in elements of the operands.
         rows, depth, columns: the sizes i, k and j.
         steps: for each operand the steps along its rows or columns of the output, and along the depth.
-        zero_points: of the two operands.
+        zero_points: the zero points of the two operands.
         requant: one entry.
     """
 

@@ -20,12 +20,12 @@ class Lstm(Op):
 
     Attributes:
         steps: the rows of the sequence.
-        weights: int8[4, units, depth + units], of the row and of the hidden state.
-        bias: int32[4, units, 2], of the two sums, with the zero points in them.
+        weights: int8[4, units, depth + units], those of the row before those of the hidden state.
+        bias: int32[4, units, 2], the biases of the two sums, with the zero points folded in.
         sums: the rescalings of the two sums of each gate to 16-bit steps of 2^-12.
         forget: the rescaling of forget gate times cell.
-        input: that of input gate times cell gate.
-        out: that of output gate times tanh of the cell, and the output's zero point.
+        input: the rescaling of input gate times cell gate.
+        out: the rescaling of output gate times tanh of the cell, with the output's zero point.
         clip: the largest step of the cell; -1 if it is not clipped.
         cell_power: a step of the cell is 2^cell_power.
     """
@@ -48,7 +48,7 @@ class Lstm(Op):
 
     @property
     def kept(self) -> int:
-        """The steps of the cell."""
+        """The number of elements of the cell."""
         return self.units
 
     @property
@@ -59,17 +59,17 @@ class Lstm(Op):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Svdf(Op):
-    """Filters over what they saw lately, summed up by units.
+    """Filters over the input and then over time, summed by unit.
 
     `inputs` are the input and the state, which the op changes in place.
 
     Attributes:
         weights: int8[filters, depth].
-        offset: int32[filters], the input's zero point times the weights.
+        offset: int32[filters], minus the input's zero point times the sum of a filter's weights.
         time: int16 or int8[filters, memory], the weights over time, the latest last; the state has the same type.
         bias: int32[units]; filters are a multiple of units.
-        seen: the rescaling of what a filter sees to the state, with the zero point of one of int8.
-        requant: that of the sums.
+        seen: the rescaling of a filter's sum over the input to the state, whose zero point is 0 if it is int16.
+        requant: the rescaling of the sums over time to the output.
     """
 
     kind: ClassVar[str] = "SVDF"
@@ -82,7 +82,7 @@ class Svdf(Op):
 
     @property
     def kept(self) -> int:
-        """The steps of the state."""
+        """The number of elements of the state."""
         return int(self.time.size)
 
     @property
@@ -103,11 +103,11 @@ class Recurrent(Op):
     """An LSTM or SVDF in the graph of a stream (`passes/unrolled.py`), where the state is a tensor. No device runs it.
 
     `inputs` are what the layer reads and, from the second frame on, what this op gave in the frame before. The output
-    is flat: the layer's output, then what its next frame needs besides, in steps of up to 16 bits: the cell of an LSTM,
-    or what the filters of an SVDF saw.
+    is flat: the layer's output, then what else its next frame needs, in steps of up to 16 bits: the cell of an LSTM, or
+    what the filters of an SVDF saw.
 
     Attributes:
-        layer: the op of a single frame, with the tensors of the graph that it is of.
+        layer: the op of a single frame, with the tensor indices of the original graph.
     """
 
     kind: ClassVar[str] = "LSTM or SVDF"

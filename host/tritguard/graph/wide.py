@@ -1,6 +1,6 @@
 """The types of ops that compute with 16-bit activations, which have zero point 0; weights are int8 ("16x8").
 
-Ops that only move bytes have no type of their own: they are those of int8 over the bytes of int16.
+Ops that only move bytes have no type of their own: they are the ops of int8, applied to the bytes of int16.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class WideOp(Op):
     """An op that computes with 16-bit activations.
 
     Attributes:
-        operator: the schema's name of it.
+        operator: the schema's name for it.
     """
 
     operator: str
@@ -38,10 +38,10 @@ class WideWeighted(WideOp):
         bias: int64[out].
         wraps: whether sums wrap at 32 bits and are rescaled as those of int8; otherwise they have 64 bits, and the
             multipliers 15.
-        requant: one entry a channel.
+        requant: one entry per channel.
         window: the sliding window; one pixel for a fully connected layer.
         in_shape: height, width and channels of the input.
-        out_shape: the same of the output.
+        out_shape: height, width and channels of the output.
     """
 
     weights: Int8
@@ -55,7 +55,7 @@ class WideWeighted(WideOp):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class WideConv(WideWeighted):
-    """CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED; as many output channels as `group` see the same input channels."""
+    """CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED; `group` output channels at a time see the same input channels."""
 
     group: int
 
@@ -99,7 +99,7 @@ class WideBinary(WideOp):
         sizes: the sizes of the output's axes, outermost first.
         steps: the steps of the two operands along these axes.
         operand_requants: for ADD and SUB, the rescalings of the operands to a common scale with 15 extra bits; for
-            SQUARED_DIFFERENCE those without.
+            SQUARED_DIFFERENCE, the same without extra bits.
         requant: the rescaling of the sum or product.
     """
 
@@ -112,7 +112,7 @@ class WideBinary(WideOp):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class WideSlopes(WideOp):
-    """LEAKY_RELU, RELU, RELU6 or ABS: one rescaling from zero on and one below it, and the clamp of the first."""
+    """LEAKY_RELU, RELU, RELU6 or ABS: a rescaling from zero up and another below zero, with the clamp of the first."""
 
     above: Requant
     below: Requant
@@ -120,10 +120,10 @@ class WideSlopes(WideOp):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class WideCurve(WideOp):
-    """LOGISTIC or TANH, straight lines between 256 points, to 2^-15 a step.
+    """LOGISTIC or TANH, piecewise linear between 256 points, with outputs in steps of 2^-15.
 
     Attributes:
-        multiplier, shift: x * multiplier / 2^shift, rounded, is the argument in 1 / (3 * 2^12).
+        multiplier, shift: x * multiplier / 2^shift, rounded, is the argument in units of 1 / (3 * 2^12).
     """
 
     multiplier: int
@@ -151,11 +151,11 @@ class WideReduce(WideOp):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class WideSoftmax(WideOp):
-    """SOFTMAX over the last axis, whose exponential and inverse are straight lines between 513 points; to 2^-15 a step.
+    """SOFTMAX over the last axis in steps of 2^-15; exponential and inverse are piecewise linear between 513 points.
 
     Attributes:
         rows: how many softmaxes.
-        scale: the rescaling of differences of the input to 10 / 65535 a step.
+        scale: the rescaling of differences of the input to steps of 10 / 65535.
     """
 
     rows: int

@@ -92,7 +92,7 @@ class Twin(Predictor):
         of 16 bits are int16.
 
         Returns:
-            int8[n, k] scores and the raw int32[n, k] accumulators; None in their place if the model has no logits. Of
+            int8[n, k] scores and the raw int32[n, k] accumulators; None in their place if the model has no logits. For
             streams, [n, frames, k].
 
         Raises:
@@ -141,7 +141,7 @@ def _library(bundle: Bundle) -> Path:
 
 
 def _called(sources: dict[str, bytes]) -> dict[str, bytes]:
-    """The sources without those of the host's own layers (tg_host_layers.h) that no other one calls."""
+    """The sources without those of the host's own layers (tg_host_layers.h) that no other source calls."""
     layers = {name: set(_LAYER.findall(content)) for name, content in sources.items() if name.endswith(".c")}
     while True:
         calls = {

@@ -49,7 +49,7 @@ def measure_speed(
         x: int8[n, *input_shape], which the interpreter runs once per round.
         rounds: how many rounds to run; the best one counts.
         repeat: how many times the twin runs x per round; it is so much faster that one pass would be too short.
-        progress: called with the number of finished rounds and of all rounds.
+        progress: called with (finished rounds, all rounds) after each round.
 
     Raises:
         MismatchError: a score byte differs between the two.

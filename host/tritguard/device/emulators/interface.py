@@ -39,7 +39,7 @@ class Emulator(ABC):
         name: as a board's `emulator.program` has it, and as messages name it.
         has_debugger: whether it can serve its GDB stub on a socket, which the bulk line takes.
         cycles_method: how it times instructions, if its timers count estimated cycles; None if they count instructions.
-        slowest_hz: core cycles that it runs in a second on a busy machine, at least; None if it keeps up with boards.
+        slowest_hz: the fewest core cycles that it runs per second on a busy machine; None if it keeps up with boards.
     """
 
     name: str

@@ -17,9 +17,9 @@ from tritguard.errors import ToolMissingError
 PROGRAM = "qemu-system-arm"
 NANOSECONDS_PER_INSTRUCTION = 64
 _ICOUNT = "shift=6,sleep=off"  # each instruction takes 2**6 ns of guest time, however fast the host is
-# At each inference over the bulk line QEMU translates the code anew at which it stops the core, and drops the old
-# translation, 400 bytes or so, only when its cache is full, which it lets grow to 1 GiB. This is several times what a
-# firmware needs: ResNet8's runs as fast in 1 MiB.
+# At each inference over the bulk line, QEMU translates the code at which it stops the core anew. It drops the old
+# translation, some 400 bytes, only when its cache is full, which by itself it lets grow to 1 GiB. This is several times
+# what a firmware needs: ResNet8's runs as fast in 1 MiB.
 TRANSLATED_MIB = 8
 
 

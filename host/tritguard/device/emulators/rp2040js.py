@@ -21,7 +21,7 @@ _SCRIPT = Path(__file__).with_suffix(".mjs")
 
 
 def how_to_install() -> str:
-    """The command that installs it into this Python's environment."""
+    """The command that installs the package into this Python's environment."""
     return f"npm install --global --prefix {sys.prefix} {PACKAGE}@{VERSION}, with Node 18 or newer"
 
 

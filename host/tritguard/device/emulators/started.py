@@ -1,4 +1,4 @@
-"""Which ports are those of emulated boards: who started one says so, for as long as it runs.
+"""Which ports are those of emulated boards: the process that started one says so for as long as it runs.
 
 A port's name cannot tell. `socket://` leads to an emulated board as well as to a real one behind a serial server.
 """

@@ -15,7 +15,7 @@ from tritguard.graph.wide import WideBinary
 
 
 def add(context: Context, position: int, op: Add) -> LayerCode:
-    """Rescale both inputs to a common scale, and their sum. The input of greater scale goes first, halved."""
+    """Rescale both inputs to a common scale, and then their sum. The input of greater scale goes first, halved."""
     first = 0 if op.input_requants[0].shift[0] == 0 else 1
     second = 1 - first
     parameters: Parameters = {

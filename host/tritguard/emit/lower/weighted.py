@@ -72,6 +72,6 @@ def transpose_conv(context: Context, position: int, op: TransposeConv) -> LayerC
 
 
 def called_with_weights(context: Context, position: int, op: Lstm | Svdf | WideConv | WideTransposeConv) -> LayerCode:
-    """One plain call, whose int8 weights count as such."""
+    """One plain call, reported as a layer with int8 weights."""
     called = plain_call(context, position, op, call_of(op, context.source(op), context.sink(op)))
     return replace(called, weight_format="int8", weight_bytes=op.weights.nbytes)

@@ -71,7 +71,7 @@ def _layer_scratch(raw: RawModel, op: RawOp) -> tuple[int, int]:
     if op.name == "TRANSPOSE_CONV":
         return _transposed(raw, op)
     if op.name == "DEPTHWISE_CONV_2D":
-        window = prod(_weights(raw, op).shape[1:3])  # rows of which are laid out anew
+        window = prod(_weights(raw, op).shape[1:3])  # its rows are laid out anew
         source = raw.tensors[op.inputs[0]]
         row = 4 * 2 * source.shape[-1] * window + 8 if source.type == "INT16" else 4 * _HELIUM_BLOCK * window
         return 2 * window * source.shape[-1], row
@@ -83,12 +83,12 @@ def _layer_scratch(raw: RawModel, op: RawOp) -> tuple[int, int]:
 
 
 def _columns(column: int) -> tuple[int, int]:
-    """The columns of a convolution with `n` weights per output: two of int16, or four of int8 in whole vectors."""
+    """The bytes of a convolution's columns of `column` values: two of int16, or four of int8 in whole vectors."""
     return 4 * (-(-column // 4) * 4), 4 * _aligned(column)
 
 
 def _transposed(raw: RawModel, op: RawOp) -> tuple[int, int]:
-    """The reordered weights and a convolution's columns, or the sums of as many rows as the window is high."""
+    """Bytes for reordered weights and a convolution's columns, or for the sums of a window's rows if they are more."""
     options, weights = options_of(op, tflite.TransposeConvOptions), _weights(raw, op)
     channels, height, width, _ = weights.shape
     stride_h, stride_w = options.StrideH(), options.StrideW()

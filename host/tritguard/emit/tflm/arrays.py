@@ -27,7 +27,7 @@ from tritguard.predictor import Int8
 from tritguard.progress import Progress
 
 _RANDOM_INPUTS = 32
-_FRAMES = 4  # in a stream of a model with state
+_FRAMES = 4  # frames in a stream of a model with state
 _GOLDEN = "golden.h.jinja"
 _FILES = {
     "model_data.h.jinja": "{}_model_data.h",
@@ -53,16 +53,15 @@ def write_arrays(
     """Turn a quantized `.tflite` into C++ arrays for TensorFlow Lite Micro.
 
     The array is the model without what TFLM does not read, with ternary weights compressed if that makes the firmware
-    smaller.
-    Nothing is written before it has given the golden model's bytes in TFLM's interpreter. The golden model and a
-    manifest go with it.
+    smaller. Nothing is written before it has given the golden model's bytes in TFLM's interpreter. The golden model and
+    a manifest go with it.
 
     Args:
         content: the golden model's bytes.
         out: the folder to write; older arrays there are replaced, anything else is left alone.
         name: the model's name, from which its C++ identifier is made.
-        real: int8[n, *input_shape], the user's inputs to compare on besides random ones; of a model with one input,
-            which is int8 or becomes so first.
+        real: int8[n, *input_shape], the user's inputs to compare on besides random ones, for a model with one input,
+            which is int8 or is converted to int8 first.
         uncompressed: leave ternary weights as int8.
         has_decode: the firmware has DECODE's code in any case: compress wherever the array gets smaller.
         compat: for TFLM builds that read per-channel dense layers wrongly and have no DECODE.
@@ -123,7 +122,7 @@ def write_arrays(
 
 
 def _check_biases(raw: RawModel) -> None:
-    """Refuse what TFLM reads past its end: a bias of INT32, in a 16-bit transposed convolution, for one of INT64."""
+    """Refuse an INT32 bias in a 16-bit transposed convolution, which TFLM reads as INT64, past its end."""
     for op in raw.ops:
         if op.name != "TRANSPOSE_CONV" or len(op.inputs) < 4 or op.inputs[3] < 0:
             continue
@@ -138,7 +137,7 @@ def _variables(raw: RawModel) -> int:
 
 
 def _inputs(content: bytes, real: Int8 | None) -> Int8:
-    """The inputs to compare on, a row of bytes each; for a model with state, in streams of a few."""
+    """The inputs to compare on, a row of bytes each; for a model with state, in streams of `_FRAMES` rows."""
     x = samples(content, _RANDOM_INPUTS, real)
     return x[: len(x) // _FRAMES * _FRAMES].reshape(-1, _FRAMES, x.shape[1]) if keeps_state(content) else x
 
@@ -163,7 +162,7 @@ _MEMBERS = {
 
 
 def _edge_contexts(edges: tuple[ArrayEdge, ...], row: Int8 | None) -> list[dict[str, Any]]:
-    """What templates say of each edge; `row` holds the bytes of all, one after the other."""
+    """What templates say about each edge; `row` holds the bytes of all edges, one after the other."""
     contexts: list[dict[str, Any]] = []
     rest = row
     for number, edge in enumerate(edges):
@@ -190,8 +189,8 @@ def rendered(data: bytes, sample: Sample | None, manifest: ArraysManifest) -> di
 
     Args:
         data: the array.
-        sample: an input and its output, for the file that others are compared with; None where it is not wanted.
-        manifest: what is said of the array; only its `files` are not used.
+        sample: an input and its output, for the file with the golden bytes; None to leave that file out.
+        manifest: describes the array; its `files` are not used.
     """
     inputs = _edge_contexts((manifest.input, *manifest.further_inputs), None if sample is None else sample.x)
     outputs = _edge_contexts((manifest.output, *manifest.further_outputs), None if sample is None else sample.scores)

@@ -34,7 +34,7 @@ def for_old_tflm(content: bytes) -> bytes:
 
 
 def _fits_one_scale(graph: Any, op: Any) -> bool:
-    """Whether the per-tensor layer's multiplier, whose product TFLM takes in float32, is the per-channel one."""
+    """Whether the per-tensor multiplier, for which TFLM multiplies scales in float32, equals the per-channel one."""
     source, weights, output = (
         np.asarray(scales(graph.tensors[index]), np.float32) for index in (op.inputs[0], op.inputs[1], op.outputs[0])
     )

@@ -14,7 +14,7 @@ from tritguard.graph.flatbuffer import RawTensor, parse, reading
 
 # For (op, input 1), the axis of output channels, along which TFLM quantizes weights.
 _CHANNEL_AXIS = {"CONV_2D": 0, "FULLY_CONNECTED": 0, "DEPTHWISE_CONV_2D": 3}
-_METADATA_BYTES = 16  # in front of each tensor's tables
+_METADATA_BYTES = 16  # bytes in front of each tensor's tables
 # A DECODE op and its tensors take 112 B of flash and, on a 64-bit host, 208 B of the arena besides the data. A tensor
 # that saves less than both is not worth one.
 _DECODE_BYTES = 320
@@ -44,8 +44,8 @@ class _Plan:
     """How one tensor is compressed.
 
     Attributes:
-        axis: None where its quantization, and so its table, is per tensor.
-        saved: the bytes of flash that its DECODE leaves it smaller by, the op's own code aside.
+        axis: the axis of channels; None where its quantization, and so its table, is per tensor.
+        saved: the bytes of flash that compressing it saves, DECODE's own code aside.
     """
 
     tensor: RawTensor

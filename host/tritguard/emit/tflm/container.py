@@ -113,5 +113,5 @@ def _prune_tensors(graph: Any) -> None:
 
 
 def _listed(indices: Any) -> Any:
-    """A list that the file may leave out, as that of the inputs of an op without any."""
+    """A list, empty if the file leaves it out, as it may for the inputs of an op without any."""
     return [] if indices is None else indices

@@ -59,7 +59,7 @@ class ArrayEdge(Record):
         return self.zero_point + _MOVE * (self.golden_type == "uint8")
 
     def parted(self, row: Int8) -> tuple[NDArray[Any], Int8]:
-        """The elements that a row of bytes begins with, and the rest of it."""
+        """This edge's elements, with which a row of bytes begins, and the rest of the row."""
         return np.frombuffer(row[: self.bytes].tobytes(), self.dtype), row[self.bytes :]
 
 
@@ -130,11 +130,11 @@ def edges(content: bytes) -> tuple[ArrayEdge, ArrayEdge]:
 
 
 def samples(content: bytes, count: int, real: Int8 | None) -> Int8:
-    """Rows with the bytes of all inputs, int8[n, bytes]: so many random ones, the same on every call, and real ones.
+    """Rows with the bytes of all inputs, int8[n, bytes]: random ones, the same on every call, and then real ones.
 
     Args:
         content: the `.tflite` file.
-        count: how many random ones.
+        count: how many random ones, at least two.
         real: int8[m, *input_shape], steps of a model with one input.
 
     Raises:
@@ -170,7 +170,7 @@ def _check_quantized(raw: RawModel) -> None:
 
 
 def _pairs(raw: RawModel) -> tuple[tuple[_Pair, ...], tuple[_Pair, ...]]:
-    """The inputs and the outputs."""
+    """The inputs and the outputs, each with its tensor within a conversion."""
     try:
         inner, _ = without_edges(raw)
     except UnsupportedOpError:  # a uint8 edge that is no move by 128 steps

@@ -1,4 +1,4 @@
-"""Which op of the golden model each op of an array is, as rewriting adds some."""
+"""Finds the op of the golden model for each op of an array, as rewriting adds some."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class ArraysManifest(Record):
         identifier: the model's name in C++: the prefix of files and symbols and, with `_model`, the namespace.
         model_sha256: the hash of the golden `.tflite`, which is `model_bytes` long.
         array_sha256: the hash of the array, which is `array_bytes` long.
-        further_inputs, further_outputs: those behind the first of each, in the file's order.
+        further_inputs, further_outputs: the inputs and outputs after the first, in the file's order.
         ops: the kinds of ops in the array, as the schema names them.
         variables: the number of variables that the model keeps between inferences, for TFLM's MicroResourceVariables.
         compat: whether it was written for TFLM builds without per-channel dense layers and DECODE.
@@ -56,7 +56,7 @@ class ArraysManifest(Record):
         uncompressed: see `Uncompressed`; None if nothing is compressed.
         left: see `Left`; None if compression was not tried, or was worth it.
         tflite_micro: the version of the interpreter that measured and verified; None without one.
-        verified_against_oracle: the inputs on which array and golden model gave the same bytes in it.
+        verified_against_oracle: the number of inputs on which array and golden model gave the same bytes there.
         real_inputs: the number of these inputs that were the user's.
         files: the SHA-256 of each file in the folder.
     """

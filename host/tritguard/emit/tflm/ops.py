@@ -1,4 +1,4 @@
-"""The op resolver: the functions of TFLM that add the ops of a model. Which ops exist is asked of TFLM as installed."""
+"""The op resolver: the functions of TFLM that add the ops of a model. The installed TFLM tells which ops exist."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _INT8 = {
     "ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MAX_POOL_2D", "MUL", "SOFTMAX",
     "TRANSPOSE_CONV",
 }  # fmt: skip
-# Words of methods that are not written as others are.
+# Words in the names of methods that are not spelt as others are.
 _SPELLED = {"Padv2": "PadV2", "BatchMatmul": "BatchMatMul", "Cumsum": "CumSum", "Pcan": "PCAN", "Lstm": "LSTM"}
 
 

@@ -19,7 +19,7 @@ from tritguard.oracle import measure_apart, oracle_available, predict_apart
 from tritguard.predictor import Int8
 from tritguard.progress import Progress
 
-_FLAT = 2  # different bytes of an input that says little: a constant one has one, or two of 16 bits
+_FLAT = 2  # distinct bytes in an input that tells little: a constant input has one, or two if its elements have 16 bits
 _ROWS = 2  # axes of scores, [n, k]; those of streams have one more
 
 
@@ -52,7 +52,7 @@ def prepare(
 
     Args:
         golden: the `.tflite` file.
-        x: int8[n, bytes of all inputs] to compare on, or for a model with state streams, int8[n, frames, bytes].
+        x: int8[n, bytes of all inputs] to compare on or, for a model with state, streams int8[n, frames, bytes].
         uncompressed: leave ternary weights as int8.
         has_decode: do not count DECODE's own code, because the firmware has it in any case.
         compat: for TFLM builds that read per-channel dense layers wrongly and have no DECODE.
@@ -99,9 +99,9 @@ def _left(plain: bytes, compressed: Compressed, *, has_decode: bool) -> Left | N
 
 
 def _telling(x: Int8, scores: Int8, sinks: tuple[ArrayEdge, ...]) -> Sample:
-    """The input with the most distinct outputs, the widest apart, as wrong arithmetic can hide behind equal ones.
+    """The input whose outputs are most distinct and widest apart, as wrong arithmetic can hide behind equal ones.
 
-    One of many values comes before a flat one, in which what is wrong with a single position or channel does not show.
+    An input of many values comes before a flat one, which hides what is wrong with a single position or channel.
     """
     if scores.ndim > _ROWS:  # the user's program runs the first frame of a stream
         x, scores = x[:, 0], scores[:, 0]
@@ -119,7 +119,7 @@ def _telling(x: Int8, scores: Int8, sinks: tuple[ArrayEdge, ...]) -> Sample:
 
 
 class _Proof:
-    """Compares candidates with the outputs of the golden model, which is the first to run."""
+    """Compares candidates with the outputs of the golden model, whose run counts as the first."""
 
     def __init__(self, expected: Int8, x: Int8, runs: int, progress: Progress | None) -> None:
         self._expected, self._x, self._runs, self._progress = expected, x, runs, progress

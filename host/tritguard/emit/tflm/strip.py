@@ -17,7 +17,7 @@ def strip(content: bytes, *, keep_quantization: bool = False) -> bytes:
     tflite-micro's compression leaves on encoded weights (the decoded tensor has the same).
 
     Args:
-        content: a `.tflite` file; in subgraphs that set variables nothing but what nobody refers to is dropped.
+        content: a `.tflite` file; of subgraphs that set variables, only what nothing refers to is dropped.
         keep_quantization: leave that quantization alone, as old versions of TFLM may expect it.
     """
     model = unpack(content)

@@ -17,13 +17,13 @@ _BYTE = re.compile(rb"0x([0-9a-f]{2})\b")
 
 
 def trusted_arrays(arrays: Arrays) -> dict[str, bytes]:
-    """Read what a firmware compiles of a folder of arrays, by name, and make sure that it holds nothing but the array.
+    """Read the files of a folder of arrays that a firmware compiles, by name, and check that they only hold the array.
 
     The files are compared with what this version writes for the array's bytes, which TensorFlow Lite Micro reads as
-    data. The version that they say they are of is not compared. Arrays opened with trust are taken as they are.
+    data. The version that they name is not compared. Arrays opened with trust are taken as they are.
 
     Raises:
-        BadInputError: the files are others, and the arrays were opened without trust.
+        BadInputError: the files differ, and the arrays were opened without trust.
     """
     files = (*arrays.path.glob("*.h"), *arrays.path.glob("*_model_data.cc"))
     found = {file.name: file.read_bytes() for file in sorted(files)}

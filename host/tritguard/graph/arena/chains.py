@@ -17,7 +17,7 @@ from tritguard.graph.formats.kernel import Kernel
 from tritguard.graph.model import Graph
 
 LEAST_SAVED = 0.05  # share of the arena that every chain must save
-LEAST_BYTES = 1024  # that every chain must save: its loop and tables take a few hundred bytes of flash
+LEAST_BYTES = 1024  # bytes that every chain must save: its loop and tables take a few hundred bytes of flash
 MOST_MACS = 0.05  # share of the model's multiply-accumulates that all chains together may add
 _LONGEST = 12  # layers in a chain
 _CLOSE = 0.02  # needs this close count as equal, and the shorter chain is taken

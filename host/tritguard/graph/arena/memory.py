@@ -7,8 +7,8 @@ it starts as far before it as the kernel's order of reading and writing demands 
 Time is counted in steps. A step is a layer, or a chain of layers computed in stripes of rows
 (`graph/arena/stripes.py`), whose inner tensors have memory for a few rows only and whose scratch is shared.
 
-The input has a place, too, for those who receive it there instead of in a buffer of their own (`place_input`): it lies
-where the first layers leave room, and only they have to find it there.
+The input can have a place in the arena, too, for callers that receive it there instead of in a buffer of their own
+(`place_input`): it lies where the first layers leave room, and only they need it to be there.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from tritguard.graph.stateful import Assign
 # some requests are longer than small inputs are (firmware/protocol.h, firmware/commands.h).
 PACKET_HEADER_BYTES = 8
 PACKET_CRC_BYTES = 4
-_LOOSE, _LOOSE_BYTES = 0.02, 1024  # a plan this share of the bound, and so many bytes, above it is packed again
+_LOOSE, _LOOSE_BYTES = 0.02, 1024  # a plan above the bound by this share of it and by this many bytes is packed again
 LEAST_PACKET_BYTES = PACKET_HEADER_BYTES + 256 + PACKET_CRC_BYTES
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """An output's slot over the slot of an input that dies in the same step, which is safe as `distance` >= `lead`."""
+    """An output's slot over the slot of an input that dies in the same step: safe, because `distance` >= `lead`."""
 
     input: int  # tensor
     lead: int  # bytes by which the kernel needs its output to start before this input
@@ -45,7 +45,7 @@ class Overlap:
 class Slot:
     """Bytes [offset, offset + size) of the arena during layers first..last (positions, inclusive)."""
 
-    tensors: tuple[int, ...]  # none: a kernel's scratch
+    tensors: tuple[int, ...]  # empty for a kernel's scratch
     offset: int
     size: int
     first: int
@@ -55,11 +55,11 @@ class Slot:
 
 @dataclass(frozen=True)
 class InputPlace:
-    """Where the input lies for those who receive it in the arena, which then has more bytes.
+    """Where the input lies if it is received in the arena, which then has more bytes.
 
     Attributes:
-        offset: of the input; at least a packet's header.
-        room: bytes of the arena with the input and the packet around it.
+        offset: the input's offset in bytes; at least the size of a packet's header.
+        room: the bytes of the arena, including the input and the packet around it.
     """
 
     offset: int
@@ -77,7 +77,7 @@ class MemoryPlan:
     scratch: Mapping[int, Slot]  # by the layer's position
     chains: tuple[Chain, ...]
     whole_layers: int  # the arena's bytes if no layer is computed in stripes
-    input: InputPlace | None = None  # None if the model has several, or nobody asked (`place_input`)
+    input: InputPlace | None = None  # None if the model has several inputs, or before `place_input`
 
     def chain(self, position: int) -> Chain | None:
         """The chain that the layer at a position belongs to, if any."""
@@ -92,9 +92,9 @@ class MemoryPlan:
 class _Problem:
     """The blocks to place, and the pairs of them that may overlap."""
 
-    steps: list[range]  # of positions; the blocks' time
+    steps: list[range]  # the positions in each step; blocks live from a first to a last step
     blocks: list[Block]
-    groups: list[tuple[int, ...]]  # a block's tensors, none for scratch
+    groups: list[tuple[int, ...]]  # each block's tensors, empty for scratch
     leads: dict[tuple[int, int], int]  # (input's block, output's block)
 
 
@@ -113,11 +113,11 @@ def plan_memory(graph: Graph, kernels: Mapping[int, Kernel], chains: tuple[Chain
 
 
 def tighten(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan) -> MemoryPlan:
-    """The same plan, packed again with more effort if it is far from the bound below which none can be.
+    """The same plan, packed again with more effort if it is far above the lower bound.
 
     Args:
         graph, kernels: as for `plan_memory`.
-        plan: what it made of them.
+        plan: what `plan_memory` made of them.
     """
     if plan.arena_bytes - plan.lower_bound < max(_LOOSE_BYTES, _LOOSE * plan.lower_bound):
         return plan
@@ -128,7 +128,7 @@ def tighten(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan) -> Me
 
 
 def _known(problem: _Problem, plan: MemoryPlan) -> tuple[int, ...]:
-    """The offset of each block in a plan; 0 of those that it does not have."""
+    """The offset of each block in a plan; 0 for blocks that it does not have."""
     known = {slot.tensors or slot.first: slot.offset for slot in plan.slots}
     return tuple(
         known.get(group or problem.steps[each.first][0], 0)
@@ -141,7 +141,7 @@ def place_input(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan) -
 
     Args:
         graph, kernels: as for `plan_memory`.
-        plan: what it made of them.
+        plan: what `plan_memory` made of them.
     """
     if graph.further_inputs:
         return plan
@@ -149,7 +149,7 @@ def place_input(graph: Graph, kernels: Mapping[int, Kernel], plan: MemoryPlan) -
     problem, _ = _problem(graph, kernels, plan.chains, received=True)
     (block,) = (i for i, group in enumerate(problem.groups) if graph.input in group)
     received = Received(block, PACKET_HEADER_BYTES, PACKET_CRC_BYTES, plan.arena_bytes, _known(problem, plan))
-    # A few bytes above the bound are enough: to look for them would move the other slots for nothing.
+    # A few bytes above the bound are acceptable: a search for them would move the other slots for nothing.
     enough = max(plan.arena_bytes, max(_needs(problem)) + PACKET_HEADER_BYTES + PACKET_CRC_BYTES)
     offsets, room = pack(problem.blocks, problem.leads, enough, received)
     offset = offsets[block]
@@ -201,8 +201,8 @@ def _shared_storage(graph: Graph, kernels: Mapping[int, Kernel], steps: list[ran
     by assignments to states.
 
     A reshape from the model's input or a state to its output has to copy and joins nothing. A kernel joins its output
-    only to tensors that are not read again. What is assigned to a state is computed in the state's memory, if the old
-    value was read for the last time before.
+    only to tensors that are not read again. What is assigned to a state is computed in the state's memory, if the last
+    read of the old value comes first.
     """
     fixed = {*graph.given, *graph.left}
     step_of = {position: number for number, step in enumerate(steps) for position in step}
@@ -241,7 +241,7 @@ def _problem(
 ) -> tuple[_Problem, dict[int, Slot | str]]:
     """The blocks to place in the arena, and the places of the tensors that live in the caller's buffers.
 
-    received: the input is a block, and not in the caller's buffer.
+    received: whether the input is a block instead of lying in the caller's buffer.
     """
     place: dict[int, Slot | str] = {}
     groups = []
@@ -277,7 +277,7 @@ def _leads(
     blocks: list[Block],
     groups: list[tuple[int, ...]],
 ) -> dict[tuple[int, int], int]:
-    """The pairs of blocks of which an output may overlap an input that dies there, with the lead in bytes."""
+    """The pairs (input's block, output's block) that may overlap as the input dies there, with the lead in bytes."""
     block_of = {tensor: i for i, group in enumerate(groups) for tensor in group}
     chain_at = {chain.first: chain for chain in chains}
     leads: dict[tuple[int, int], int] = {}

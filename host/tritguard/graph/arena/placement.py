@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from itertools import chain, permutations
 
 ALIGNMENT = 4
-_EXHAUSTIVE = 6  # blocks, which have 720 orders
-_NEVER = 1 << 40  # bytes, more than any packing's
+_EXHAUSTIVE = 6  # blocks that are searched exhaustively at most; they have 720 orders
+_NEVER = 1 << 40  # more bytes than any packing spans
 _TRIES = 20_000  # placements of one block in a local search, which take a second at most
 _MORE_TRIES = 100_000  # the same in the search behind `repack`
-_RESTARTS = 3  # of that search, which share its tries
-_HEAT = 0.012  # share of the span by which an order may be worse to be accepted often, at the beginning
+_RESTARTS = 3  # restarts of that search, which share its tries
+_HEAT = 0.012  # share of the span: an order that is worse by this much is still accepted often at the beginning
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ def aligned(size: int) -> int:
 
 @dataclass(frozen=True)
 class Received:
-    """A block that the world outside writes, with more bytes around it that count for nothing once it is there.
+    """A block that is written from outside, with bytes around it that are free again once it has been received.
 
     Attributes:
         block: which of the blocks it is.
         before: bytes in front of it, inside the memory.
         behind: bytes behind it, inside the memory.
-        others: bytes in which all other blocks have to lie, as a packing in `offsets` shows that they can.
-        offsets: of the blocks; what it says of `block` does not count.
+        others: the bytes in which all other blocks have to fit; the packing in `offsets` shows that they can.
+        offsets: the offsets of the blocks in that packing; the entry for `block` does not count.
     """
 
     block: int
@@ -70,7 +70,7 @@ def pack(
         leads: for (a, b), the bytes by which block b must start before block a to be allowed to overlap it; pairs
             without an entry never overlap while both are alive.
         enough: the search stops when a packing needs no more bytes than this; a lower bound, if one is known.
-        received: a block of which more is asked.
+        received: a block with room around it, next to which the other blocks have to fit a given size.
     """
     place = _placing(blocks, leads, {} if received is None else {received.block: aligned(received.before)})
     placed = _all_placed(place, len(blocks))
@@ -113,7 +113,7 @@ def repack(
 
     Args:
         blocks, leads: as for `pack`.
-        offsets: of the blocks in the known packing.
+        offsets: the offsets of the blocks in the known packing.
         enough: the search stops when a packing needs no more bytes than this.
     """
     placed = _all_placed(_placing(blocks, leads, {}), len(blocks))
@@ -201,7 +201,7 @@ def _usual(blocks: Sequence[Block]) -> list[list[int]]:
 
 
 def _with(received: Received, count: int) -> list[list[int]]:
-    """Orders that place all other blocks by their known offsets, and the one that is received in between."""
+    """Orders that place all other blocks by their known offsets, with the received one at each place in between."""
     others = sorted((i for i in range(count) if i != received.block), key=lambda i: received.offsets[i])
     return [[*others[:at], received.block, *others[at:]] for at in range(count - 1, -1, -1)]
 

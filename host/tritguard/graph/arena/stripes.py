@@ -3,7 +3,7 @@
 In each stripe, every layer of the chain computes the rows that the next layers need and that are not there yet. No row
 is computed twice: rows that later stripes read again are kept and moved to the front of their tensor's memory.
 
-    stripe 1 of two 3x3 convolutions, two rows each of the last:    x x x x . . . .   input, whole
+    stripe 1 of two 3x3 convolutions, with two rows of the last:    x x x x . . . .   input, whole
                                                                     [k k n n]         k: kept, n: new
                                                                         [n n]         output, whole or not
 """

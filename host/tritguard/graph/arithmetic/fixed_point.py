@@ -27,7 +27,7 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     become zero.
 
     Raises:
-        BadModelError: not finite, negative, or so large that the device's 32-bit shift would overflow.
+        BadModelError: `real` is not finite, negative, or so large that the device's 32-bit shift would overflow.
     """
     if not math.isfinite(real) or real < 0:
         raise BadModelError(f"a rescaling factor is {real}", fix="the model's scales are broken")
@@ -136,7 +136,7 @@ def softmax_parameters(beta: float, input_scale: float) -> tuple[int, int, int]:
     """(multiplier, left shift, diff_min) of TFLM's int8 softmax, with 5 integer bits for the difference.
 
     Raises:
-        BadModelError: beta * scale so small that TFLM refuses it too.
+        BadModelError: beta * input_scale is so small that TFLM refuses it too.
     """
     integer_bits = 5
     real = min(beta * input_scale * (1 << (31 - integer_bits)), (1 << 31) - 1.0)
@@ -152,5 +152,5 @@ def softmax_parameters(beta: float, input_scale: float) -> tuple[int, int, int]:
 
 
 def log_softmax_back(multiplier: int, left_shift: int) -> tuple[int, int]:
-    """(multiplier, shift) that takes back what the first two of `softmax_parameters` do: from Q5.26 to input steps."""
+    """(multiplier, shift) from Q5.26 to input steps, which undo the first two of `softmax_parameters`."""
     return quantize_multiplier((1 << (31 - left_shift)) / multiplier)

@@ -18,12 +18,12 @@ def wrap(a: int) -> int:
 
 
 def saturate(a: int, bits: int = 32) -> int:
-    """The nearest value of a signed word."""
+    """The nearest value that a signed word of `bits` bits holds."""
     return max(-(1 << (bits - 1)), min((1 << (bits - 1)) - 1, a))
 
 
 def truncating_divide(a: int, b: int) -> int:
-    """C's division."""
+    """C's division by a positive b, which rounds towards zero."""
     return a // b if a >= 0 else -(-a // b)
 
 
@@ -80,7 +80,7 @@ def _newton_reciprocal(half_denominator: int) -> int:
 
 
 def inverse_root(a: int) -> tuple[int, int]:
-    """(multiplier, right shift) of 1 / sqrt(a), 0 as 1: `GetInvSqrtQuantizedMultiplierExp`, iterated in Q3.28."""
+    """(multiplier, right shift) of 1 / sqrt(a), with 0 taken as 1: `GetInvSqrtQuantizedMultiplierExp`, in Q3.28."""
     if a <= 1:
         return _INT32_MAX, 0
     quarters = max(0, (a.bit_length() - 28) // 2)
@@ -121,7 +121,7 @@ def tanh(a: int, integer_bits: int) -> int:
 
 
 def softmax(row: list[int], multiplier: int, left_shift: int, diff_min: int) -> list[int]:
-    """Softmax of int8 in steps of 1/256 from -128, as TFLM's int8 kernel computes it from `softmax_parameters`."""
+    """The softmax of int8 steps, in steps of 1/256 from -128, as TFLM computes it from `softmax_parameters`."""
     greatest = max(row)
     exponentials = [
         exp_on_negative_values(high_mul(wrap((q - greatest) << left_shift), multiplier), 5)
@@ -138,7 +138,7 @@ def softmax(row: list[int], multiplier: int, left_shift: int, diff_min: int) -> 
 
 
 def l2_normalization(row: list[int]) -> list[int]:
-    """The numbers, distances from a zero point, over the root of the sum of their squares, in steps of 1/128."""
+    """Distances from a zero point, each divided by the root of the sum of all squares, in steps of 1/128."""
     multiplier, right = inverse_root(sum(a * a for a in row))
     return [saturate(multiply(a, multiplier, 7 - right), 8) for a in row]
 
@@ -146,8 +146,8 @@ def l2_normalization(row: list[int]) -> list[int]:
 def log_of_sum(a: int) -> int:
     """log(a) for a from 1 to 4096: Q12.19 -> Q5.26, `log_x_for_x_greater_than_or_equal_to_1`.
 
-    a is r * 2^e with r around sqrt(sqrt(1/2)); of a and of a * sqrt(1/2) the one with the lesser r is taken. Sums are
-    kept in Q6.25.
+    a is written as r * 2^e with r around sqrt(sqrt(1/2)); r is the lesser of those that a and a * sqrt(1/2) give. Sums
+    are kept in Q6.25.
     """
     root, root_of_root, quarter = 1518500250, 1805811301, 1 << 23  # sqrt(1/2), sqrt(sqrt(1/2)), 1/4
     zeros = 32 - a.bit_length()
@@ -164,12 +164,12 @@ def log_of_sum(a: int) -> int:
 
 
 def log_softmax(row: list[int], forward: tuple[int, int], back: tuple[int, int], diff_min: int) -> list[int]:
-    """The logarithm of a softmax of int8 in steps of 1/16 from 127, as TFLM's int8 kernel computes it.
+    """The logarithm of a softmax of int8 steps, in steps of 1/16 from 127, as TFLM's int8 kernel computes it.
 
     Args:
         row: the inputs, int8.
         forward: multiplier and shift from the input's steps to Q5.26, from `softmax_parameters`.
-        back: those of the way back, from `log_softmax_back`.
+        back: multiplier and shift from Q5.26 to the input's steps, from `log_softmax_back`.
         diff_min: from `softmax_parameters`.
     """
     greatest = max(row)

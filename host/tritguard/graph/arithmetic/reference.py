@@ -1,4 +1,4 @@
-"""The output of an op for given inputs, in NumPy, with the bytes of the kernels: for ops that the generator computes.
+"""The output of an op for given inputs in NumPy, with the kernels' bytes, for ops that the generator computes.
 
 This is a separate implementation, written for clarity. Sums wrap at 32 bits wherever those of the device do.
 """

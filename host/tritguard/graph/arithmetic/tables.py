@@ -1,4 +1,4 @@
-"""Functions of one int8 as tables of 256, in the arithmetic of TFLM's reference kernels.
+"""Functions of one int8 as tables of 256 entries, in the arithmetic of TFLM's reference kernels.
 
 A table is computed here once, so the device needs neither the function nor its constants. It takes 256 bytes of flash
 and one load per element; gemmlowp's logistic alone takes some 60 instructions per element and more code than the table.
@@ -64,7 +64,7 @@ def _rescaling(real: float) -> Callable[[int], int]:
 
 
 def _ratio(source: Tensor, output: Tensor, factor: float = 1.0) -> float:
-    """source scale * factor / output scale of float32 values in double, as TFLM's preparation computes it."""
+    """source scale * factor / output scale, from float32 values in double, as TFLM's preparation computes it."""
     return source.scale * factor / output.scale
 
 
@@ -111,9 +111,9 @@ def elu(source: Tensor, output: Tensor) -> Int8:
 
 
 def rsqrt(source: Tensor, output: Tensor) -> Int8:
-    """RSQRT of numbers from zero on, where TFLM takes the greatest value for 1 / 0 (`RsqrtEvalQuantized`).
+    """RSQRT of numbers that are not negative; TFLM takes the greatest value for 1 / 0 (`RsqrtEvalQuantized`).
 
-    Entries below the zero point, on which TFLM fails, are those of zero.
+    Entries below the zero point, on which TFLM fails, are the same as that of zero.
     """
     root = np.sqrt(np.float32(source.scale)) * np.float32(output.scale)
     multiplier, shift = quantize_multiplier(1.0 / float(root))
@@ -134,7 +134,7 @@ def hard_swish(source: Tensor, output: Tensor) -> Int8:
     """HARD_SWISH in 16-bit arithmetic (`reference_ops::HardSwish`).
 
     Raises:
-        BadModelError: an output scale so small that TFLM refuses it too.
+        BadModelError: the output scale is so small that TFLM refuses it too.
     """
     fine = np.float32(1 / 128) * np.float32(source.scale)
     out_multiplier, out_shift = _multiplier16(float(fine / np.float32(output.scale)))
@@ -162,7 +162,7 @@ def _multiplier16(real: float) -> tuple[int, int]:
 
 
 def with_constant(op: Binary) -> Int8:
-    """A `Binary` with one single constant as an operand, as a function of the other operand."""
+    """int8[256]: a `Binary` of which one operand is a single constant, as a table over the other operand."""
     where = 0 if op.constants[0] is not None else 1
     constant = op.constants[where]
     assert constant is not None

@@ -26,7 +26,7 @@ from tritguard.graph.model import FullyConnected, Int8, Int32, Weighted
 
 DIGITS = 20  # in a word
 _FIELDS = 4  # two-bit trits in a byte
-_BYTES = DIGITS // _FIELDS  # decoded from a word
+_BYTES = DIGITS // _FIELDS  # bytes decoded from a word
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Base3Dual(Weights):
     """Dual-channel words in base 3.
 
     Attributes:
-        packed: uint32, the groups one after the other, each starting with a word of its own.
+        packed: uint32, the groups one after the other, each starting at a new word.
         dual: the words that all groups together are decoded to.
         group: the pairs of channels that are decoded at a time.
     """
@@ -75,7 +75,7 @@ class Base3Rows(Weights):
     """A dense layer's two-bit trits in base 3.
 
     Attributes:
-        packed: uint32, the groups one after the other, each starting with a word of its own.
+        packed: uint32, the groups one after the other, each starting at a new word.
         magnitude: uint8[channels].
         group: the channels that are decoded at a time.
         decoded_bytes: the bytes of scratch that the decoded words of a group take.
@@ -120,7 +120,7 @@ def base3(site: Site) -> list[Kernel]:
 
 
 def _dual_kernel(site: Site, plain: Kernel, prepared: Cost) -> Kernel:
-    """A kernel's words in base 3; prepared: what every group of channels but the first costs once more."""
+    """The kernel with its words in base 3; prepared: the cost that each group of channels after the first adds."""
     assert isinstance(plain.weights, DualWords)
     stored = store_dual(plain.weights, max(site.room - plain.scratch_bytes, site.room // 2))
     decoding = _decoding(len(stored.packed), site.core)
@@ -140,7 +140,7 @@ def _dual_kernel(site: Site, plain: Kernel, prepared: Cost) -> Kernel:
 
 
 def _rows_kernel(site: Site, plain: Kernel) -> Kernel:
-    """Two-bit trits of a dense layer in base 3."""
+    """The kernel of a dense layer with its two-bit trits in base 3."""
     assert site.trits is not None
     stored = store_rows(site.trits.trits, site.trits.magnitude, site.room)
     decoding = _decoding(len(stored.packed), site.core)

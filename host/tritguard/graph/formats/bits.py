@@ -11,7 +11,7 @@ from tritguard.graph.model import Weighted
 
 PADDING = -1
 OFFSET_CODE = (-1, 0, 1, 2)  # what a kernel computes with for the codes 0 to 3 of a trit that is stored as trit + 1
-SIGNED_CODE = (0, 1, -2, -1)  # and of one that is stored as two bits, signed
+SIGNED_CODE = (0, 1, -2, -1)  # the same for a trit that is stored as a signed number of two bits
 _BITS = np.arange(8)
 _BIT_WORTH = np.where(_BITS == 7, -128, 1 << _BITS)  # two's complement
 _TRIT_SHIFTS = np.arange(0, 8, 2, dtype=np.uint8)
@@ -46,7 +46,7 @@ class BitMap:
 
 
 def trit_bits(op: Weighted, weight: NDArray[np.int64], codes: NDArray[np.int64]) -> BitMap:
-    """The bits of two-bit trits.
+    """The BitMap of two-bit trits.
 
     Args:
         op: the layer, whose channels' magnitudes the trits are multiplied with.

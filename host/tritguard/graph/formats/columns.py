@@ -19,9 +19,9 @@ def columns_bytes(graph: Graph, op: Weighted) -> int:
 
 
 def columns_cost(shape: Shape, gather: tuple[float, float] = (15, 24)) -> Cost:
-    """The cost of a layer's columns, which takes four bytes of each pixel of a tile at a time.
+    """The cost of filling a layer's columns, with four bytes of each pixel of a tile at a time.
 
-    gather: instructions and cycles of an element, where channels are no multiple of four.
+    gather: instructions and cycles per gathered element, where the input channels are no multiple of four.
     """
     gathered = 0 if shape.in_channels % POSITIONS_A_GROUP == 0 else shape.positions * TILE
     groups = -(-shape.positions // POSITIONS_A_GROUP)

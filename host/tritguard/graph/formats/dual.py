@@ -1,4 +1,4 @@
-"""Dual-channel words: two ternary output channels in one 16-bit lane, four multiply-accumulates an SMLAD.
+"""Dual-channel words: two ternary output channels in one 16-bit lane, four multiply-accumulates per SMLAD.
 
 A lane holds the trits of a low and of a high channel at one position of the window: (low + 1) + high * 2^14. Two
 lanes, two positions, are the operand of an SMLAD; four such pairs, rotated by 0, 4, 8 and 12 bits, fill a 32-bit word
@@ -254,7 +254,7 @@ def _seat(nonzeros: NDArray[np.int64]) -> tuple[Int32, int]:
 
 
 def _segment_words(high: NDArray[np.int64], block_words: int) -> int:
-    """The words in as many blocks as keep the bound of all high channels; high: int64[channels, words] nonzeros."""
+    """The words in the most blocks that keep all high channels in bounds; high: int64[channels, words] nonzeros."""
     words = high.shape[1]
     for blocks in range(-(-words // block_words), 1, -1):
         starts = np.arange(0, words, blocks * block_words)

@@ -9,7 +9,7 @@ from tritguard.graph.formats.narrow import is_narrow
 from tritguard.graph.model import Int32, Weighted
 
 NO_CHANNEL = -1
-CHANNEL_BYTES = 3  # of a `tg_trit_channel_t` that int8 has not: a magnitude and the channel's number
+CHANNEL_BYTES = 3  # bytes of a `tg_trit_channel_t` that int8 does without: the magnitude and the channel's number
 _CHANNEL = np.dtype([("bias", "i4"), ("multiplier", "i4"), ("channel", "i2"), ("magnitude", "u1"), ("shift", "i1")])
 
 
@@ -42,7 +42,7 @@ def trit_channels(op: Weighted, bias: Int32, order: Int32 | None = None) -> Cons
 
     Args:
         op: the layer.
-        bias: int32[channels], the kernel's.
+        bias: int32[channels], what the kernel adds to its sums.
         order: int32[n], the channels in the order of the kernel, with NO_CHANNEL for none; by default 0, 1, 2, ...
     """
     order = np.arange(len(bias), dtype=np.int32) if order is None else order

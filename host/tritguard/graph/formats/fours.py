@@ -1,6 +1,6 @@
-"""Fours: four trits a byte as an index into tables of sums, for dense layers of one vector on cores without SMLAD.
+"""Fours: four trits per byte as an index into tables of sums, for dense layers of one vector on cores without SMLAD.
 
-firmware/kernels/tg_dense_fours.c draws the table; a byte takes two bits a trit, as `ternary2` does.
+firmware/kernels/tg_dense_fours.c draws the table; a trit takes two bits, as in `ternary2`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tritguard.graph.formats.registry import Site, offers
 from tritguard.graph.formats.taps import output_cost
 from tritguard.graph.model import FullyConnected, Int8, Int32, Weighted
 
-MOST_UNITS = 128  # that share a table; each has a sum in the scratch
-_VALUES = 81  # of four digits of base 3
+MOST_UNITS = 128  # units that share a table; each has a sum in the scratch
+_VALUES = 81  # values of four digits in base 3
 _ZERO = 40  # the code of four zeros
 _TOGETHER = 4  # units that the kernel takes together
 
@@ -31,7 +31,7 @@ class Fours(Weights):
     """A dense layer's trits.
 
     Attributes:
-        codes: uint8, for each piece of units [ceil(depth / 4), units, rounded up to a multiple of four].
+        codes: uint8, for each piece of units [ceil(depth / 4), units rounded up to a multiple of four].
         magnitude: uint8[units].
         piece: the units in all pieces but the last.
     """

@@ -1,6 +1,6 @@
 """int8: weights as they are, in the order in which the kernels' loops read them; a format for every layer.
 
-The order of positions repeats that of firmware/kernels/tg_core.h.
+The order of positions is that of firmware/kernels/tg_core.h.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _convolutions(site: Site, shape: Shape, values: Int8, bias: Int32) -> list[K
     op, scratch = site.op, columns_bytes(site.graph, site.op)
     if site.slim:
         positions = padded_positions(op)
-        scratch = dense_scratch(positions, len(bias))[1] + positions  # a window, as firmware/kernels/tg_conv2d_slim.c
+        scratch = dense_scratch(positions, len(bias))[1] + positions  # and a window, see tg_conv2d_slim.c
         sources = ("tg_conv2d_slim.c", "tg_dense.c", *OUTPUT_CODE)
         return [Kernel("tg_conv2d_slim", sources, "int8", Int8Columns(values), bias, _cost_of_slim(shape, site.core),
                        scratch, "tiles", struct="tg_conv2d_t")]  # fmt: skip
@@ -118,7 +118,7 @@ def _convolutions(site: Site, shape: Shape, values: Int8, bias: Int32) -> list[K
 
 
 def _is_vector(graph: Graph, op: Weighted) -> bool:
-    """Whether a layer is a fully connected one of one vector: a convolution, if its only window is the whole input."""
+    """Whether a layer takes one vector: a dense layer of one row, or a convolution with one window, the whole input."""
     if isinstance(op, FullyConnected):
         return op.rows == 1
     whole = graph.tensors[op.inputs[0]].shape[:2]
@@ -130,7 +130,7 @@ def _is_vector(graph: Graph, op: Weighted) -> bool:
 def dense_scratch(depth: int, units: int) -> tuple[int, int]:
     """How many positions a dense layer widens at once, and the bytes of its scratch (firmware/kernels/tg_dense.c).
 
-    All of a short vector; a long one in pieces, if that and the sums that wait between them take less.
+    A short vector is widened whole; a long one in pieces, if a piece and the sums kept between pieces take less.
     """
     positions = -(-depth // POSITIONS_A_GROUP) * POSITIONS_A_GROUP
     whole, pieces = 2 * positions, 2 * _PIECE + 4 * (-(-units // _QUAD) * _QUAD)
@@ -149,7 +149,7 @@ def _cost_of_vector(shape: Shape, core: CoreClass) -> Cost:
 
 
 def _cost_of_slim(shape: Shape, core: CoreClass) -> Cost:
-    """One vector for each pixel, whose window is copied and widened first."""
+    """The cost of a dense layer for each pixel, whose window is copied and widened first."""
     each: dict[CoreClass, tuple[float, float]] = {
         "m0": (3.7, 5.4),
         "m3": (2.5, 4),

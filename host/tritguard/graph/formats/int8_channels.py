@@ -21,9 +21,9 @@ from tritguard.graph.formats.registry import Site
 from tritguard.graph.model import DepthwiseConv2D, Int32, Weighted
 
 CHANNELS_CODE = {"tg_depthwise_channels.c": 1090}
-_CHANNELS = 4  # that lie together
+_CHANNELS = 4  # channels that lie together
 _SLOWER = 1.1  # times another kernel's cycles, beyond which the flash that it saves is not worth it
-_POINTER = 8  # bytes of a place on a 64-bit host, whose arena is the device's
+_POINTER = 8  # bytes of a pointer on a 64-bit host, which uses the arena planned for the device
 
 
 class Int8Channels(Int8Weights):
@@ -47,8 +47,8 @@ class Int8Channels(Int8Weights):
         return True
 
 
-# Instructions and cycles of a tap of four channels, of one that stands alone besides, of the four channels' outputs,
-# and of finding where a pixel's tap reads.
+# Instructions and cycles of a tap of four channels, those that a tap standing alone adds, those of the four channels'
+# outputs, and those of finding where a pixel's tap reads.
 _Pair = tuple[float, float]
 _COUNTS: dict[CoreClass, tuple[_Pair, _Pair, _Pair, _Pair]] = {
     "m0": ((22.5, 32), (2, 4), (274, 345), (20, 30)),
@@ -82,7 +82,7 @@ def _cost(site: Site, op: DepthwiseConv2D) -> Cost:
 
 
 def _clamps(site: Site, op: DepthwiseConv2D) -> bool:
-    """Whether the core's loops clamp as the layer does: to int8, after a shift, but on M0."""
+    """Whether the core's loops clamp as the layer does; all but M0's clamp to int8 alone, after a right shift."""
     plain = (op.requant.act_min, op.requant.act_max) == (-128, 127) and int(op.requant.shift.max()) < 0
     return plain or site.core == "m0"
 

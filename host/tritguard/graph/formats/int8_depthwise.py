@@ -22,7 +22,7 @@ from tritguard.graph.model import DepthwiseConv2D, Int32, Weighted
 DEPTHWISE_CODE = {"tg_planes.c": 1000, "tg_depthwise.c": 500, "tg_depthwise_by1.c": 600, "tg_depthwise_by2.c": 550}
 _FOUR = 4  # neighbouring outputs computed together, and lanes of a record of taps: tg_core.h, tg_core_m4_plane.h
 _CHANNELS_A_GROUP = 4
-_PLANE_BYTES = 1024  # of each of them
+_PLANE_BYTES = 1024  # bytes for the plane of each of them
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def depthwise_kernels(site: Site, op: DepthwiseConv2D) -> list[Kernel]:
     if site.core in ("m4", "m55") and stride in (1, 2) and op.window.dilation[columns] == 1 and _is_plain(site, op):
         name, records = f"tg_depthwise_by{stride}", _records(op, walk)
         taps_bytes = records * (20 if stride == 1 else 12) + 4
-        files = ("tg_planes.c", f"{name}.c", *OUTPUT_CODE)  # the last one only where the core has no such kernel
+        files = ("tg_planes.c", f"{name}.c", *OUTPUT_CODE)  # tg_output.c only where the core has no such kernel
         kernels.append(kernel(name, files, _cost_of_records(op, walk, records), taps_bytes))
     return kernels + depthwise_lanes(site, op) + depthwise_channels(site, op, kernels)
 
@@ -126,7 +126,7 @@ def _records(op: DepthwiseConv2D, walk: Walk) -> int:
     return op.window.kernel[rows] * -(-reach // _FOUR)
 
 
-# Instructions and cycles of a tap, of a row of taps and of the rest of four outputs.
+# Instructions and cycles of a tap, of a row of taps, and of what else four outputs take.
 _FOURS: dict[CoreClass, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
     "m0": ((17, 22), (10, 16), (310, 420)),
     "m3": ((12, 19), (8, 12), (150, 200)),

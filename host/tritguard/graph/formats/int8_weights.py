@@ -35,16 +35,16 @@ class Int8Weights(Weights):
         return int(self.values.nbytes)
 
     def layer(self, op: Weighted, bias: Int32) -> Parameters:
-        """The fields of a `tg_weighted_t`; int32[channels] of bias."""
+        """The fields of a `tg_weighted_t`; bias: int32[channels]."""
         return weighted_fields(op, bias, {"weights": Constant(self.values, aligned=True)})
 
 
 def sums_stay_inside(site: Site, op: Weighted) -> bool:
-    """Whether a kernel may rescale a layer's sums in few instructions and need not hand them out: not the logits."""
+    """Whether a kernel may rescale a layer's sums in few instructions and need not hand them out as logits."""
     logits = site.graph.logits_position()
     return is_narrow(op) and not (logits is not None and site.graph.ops[logits] is op)
 
 
 def by_channel(op: Weighted, weights: NDArray[Any]) -> NDArray[Any]:
-    """Weights, or what else has their shape, as [channels, positions] in the order of a window."""
+    """Weights, or another array of their shape, as [channels, positions], with positions in the order of a window."""
     return np.moveaxis(weights, op.channel_axis, 0).reshape(len(op.bias), -1)

@@ -28,7 +28,8 @@ class Weights(ABC):
     Attributes:
         by_rows: the layout does not depend on the image's height, so the kernel can run over a stripe of rows.
         by_pixel: the kernel takes pixels one after the other, so an image under a window of one pixel may be one long
-        row. centres: the kernel takes the input's zero point from each activation, not from the bias.
+            row.
+        centres: the kernel subtracts the input's zero point from each activation; otherwise the bias accounts for it.
     """
 
     by_rows: ClassVar[bool] = False
@@ -46,7 +47,7 @@ class Weights(ABC):
 
         Args:
             op: the layer.
-            bias: int32[channels], the kernel's.
+            bias: int32[channels], what the kernel adds to its sums.
             source: the height, width and channels of the input; (1, rows, depth) for a fully connected layer.
             sink: the height, width and channels of the output; (1, rows, units) for a fully connected layer.
         """
@@ -58,7 +59,7 @@ class Weights(ABC):
     def is_defined(self, op: Weighted, memory: Bytes, clean: Bytes) -> bool:
         """Whether the layer with faulty weights computes the same on every machine, and therefore on the twin.
 
-        It does not if a fault leads outside of the arrays, or if it makes what the scratch happens to hold count.
+        It does not if a fault leads outside of the arrays, or if the result comes to depend on old scratch contents.
         Unless a format says more, only clean weights are defined.
 
         Args:
@@ -92,7 +93,7 @@ class Kernel:
             channel is written. "tiles": tiles of any number of such pixels, all input of a tile read before any of
             its output is written. "channels": all input of a channel, then all output of the channel of that number,
             each in the place of its input or elsewhere. "any": nothing is promised, the two never overlap.
-        decoding: the cycles of it that turn stored weights into what is computed with.
+        decoding: the part of the cost's cycles that decodes stored weights.
         struct: the C type of its parameters; by default the function's name and `_t`.
     """
 

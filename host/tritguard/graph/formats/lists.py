@@ -25,11 +25,11 @@ from tritguard.graph.formats.registry import Site, offers
 from tritguard.graph.formats.taps import output_cost
 from tritguard.graph.model import Conv2D, Int8, Int32, Weighted, Window
 
-WORDS_A_TILE = 4  # that kernels over planes of words compute together
-MAX_STEPS = 128  # of one sign in a run
-MAX_RUNS = 255  # in a channel
+WORDS_A_TILE = 4  # words that kernels over planes of words compute together
+MAX_STEPS = 128  # steps of one sign in a run
+MAX_RUNS = 255  # runs in a channel
 MAX_GAP = 255  # units in a step
-MAX_NONZEROS = 255  # in a channel over planes of bytes
+MAX_NONZEROS = 255  # nonzero weights in a channel over planes of bytes
 _MOST_WORDS_SCRATCH = 12 * 1024
 _MOST_BYTES_SCRATCH = 6 * 1024
 _LIFT = 128  # what planes of words add to activations
@@ -90,7 +90,7 @@ class BandLists(Weights):
 
     @override
     def is_defined(self, op: Weighted, memory: Bytes, clean: Bytes) -> bool:
-        """Steps and counts are addresses: what they lead to outside of the planes is the device's alone."""
+        """Steps and counts are addresses: what they lead to outside of the planes differs between machines."""
         return _ends_inside(memory, self.channels, self.counted, self.reach)
 
 
@@ -203,7 +203,7 @@ class StepLists(BandLists):
 
 
 def pack_steps(op: Conv2D, trits: Int8, source: tuple[int, int], room: int) -> StepLists | None:
-    """Pack int8[channels, kernel_h, kernel_w, in] trits; None if the sums or lists of a channel are too long.
+    """Pack int8[channels, kernel_h, kernel_w, in] trits; None if a channel has too many nonzeros or steps.
 
     Args:
         op: the layer.
@@ -277,7 +277,7 @@ def _runs(reads: NDArray[np.int64], trits: Int8) -> list[tuple[list[int], list[i
 
 
 def _bridged(minus: list[int], plus: list[int]) -> tuple[list[int], list[int]]:
-    """Both lists with extra stops, which cancel each other, so that no gap is wider than a byte can say."""
+    """Both lists with extra stops, which cancel each other, so that no gap is wider than a byte can hold."""
     while True:
         starts = [at for each in (minus, plus) for at, to in pairwise([0, *each]) if to - at > MAX_GAP]
         if not starts:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tritguard.graph.model import Window
 
-POSITIONS_A_TILE = 16  # that kernels over planes of bytes compute together
+POSITIONS_A_TILE = 16  # positions that kernels over planes of bytes compute together
 
 
 @dataclass(frozen=True, eq=False)

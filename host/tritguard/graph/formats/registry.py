@@ -23,7 +23,7 @@ class Site:
         op: the layer.
         core: the class of cores it runs on.
         trits: its trits, where it is ternary.
-        room: bytes of scratch that a kernel may fill to be faster; none goes without what it has to have.
+        room: bytes of scratch that a kernel may fill to be faster; one that needs more to run at all takes more.
         slim: whether a convolution over columns gives way to one that takes less scratch and more time.
     """
 
@@ -91,7 +91,7 @@ def code_bytes(source: str) -> int:
 
 
 def kernels_of(site: Site) -> list[Kernel]:
-    """Every kernel that can run a layer, each with its weights in another format."""
+    """Every kernel that can run a layer, ordered by format."""
     return [kernel for name in format_names() for kernel in _FORMATS[name].offer(site)]
 
 

@@ -124,7 +124,7 @@ def output_cost(core: CoreClass) -> tuple[float, float]:
 
 
 def _cost(op: DepthwiseConv2D, lists: TapLists, nonzeros: int, core: CoreClass) -> Cost:
-    """The cost of lists with so many nonzero trits, those of all channels together."""
+    """The cost of lists with `nonzeros` nonzero trits in all channels together."""
     tap, output = _COSTS[core]
     rows, width, channels = op.out_shape
     strips = -(-rows // lists.strip_rows)

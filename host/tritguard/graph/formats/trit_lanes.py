@@ -26,7 +26,7 @@ from tritguard.graph.model import DepthwiseConv2D, Int8, Int32, Weighted
 
 BLOCK, WORD = 64, 16  # positions
 _IN_A_BYTE = 4
-_MOST_POSITIONS = (1 << 17) - 1  # with which no sum overflows, a flipped bit included
+_MOST_POSITIONS = (1 << 17) - 1  # with these no sum overflows, even with a flipped bit
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class TritLanes(Weights):
 
     Attributes:
         packed: uint8[channels * bytes].
-        channels: how many there are; each has a magnitude and a number, as the channels of other formats.
+        channels: how many there are; each has a magnitude and a number, as in other formats.
     """
 
     by_rows = True

@@ -44,7 +44,7 @@ class TwoBits(Weights):
         if isinstance(op, DepthwiseConv2D):
             rows = places.reshape(-1, op.weights.shape[-1])
             padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % TRITS_PER_WORD)), constant_values=PADDING).ravel()
-        else:  # the kernel's guard word behind the last
+        else:  # with the guard word that the kernel reads behind the last word
             padded = np.pad(places, (0, -places.size % TRITS_PER_WORD + TRITS_PER_WORD), constant_values=PADDING)
         return trit_bits(op, np.repeat(padded.reshape(-1, 4), 2, axis=1), np.array(OFFSET_CODE))
 

@@ -53,7 +53,7 @@ def remove_dead_channels(graph: Graph) -> Graph:
 
 
 def surviving_weights(graph: Graph) -> dict[int, Int64]:
-    """By each layer's index, where the weights that `remove_dead_channels` keeps lie among the layer's, in order."""
+    """For each layer's index, the places in its flat weights of those that `remove_dead_channels` keeps, in order."""
     ranges = channel_ranges(graph)
     kept, found = _kept_channels(graph, ranges), {}
     for op in graph.ops:

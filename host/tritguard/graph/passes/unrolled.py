@@ -1,7 +1,7 @@
-"""A model with state as one without: the graph of a whole stream, whose input holds all of its frames.
+"""Turns a model with state into one without: the graph of a whole stream, whose input holds all of its frames.
 
-What reasons about a network, such as gradients, needs nothing of its own for state then: a state is the tensor that the
-frame before gave. Nobody runs this graph on a device.
+Code that reasons about a network, such as that for gradients, then needs no special case for state: a state is the
+tensor that the previous frame gave. This graph never runs on a device.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from tritguard.graph.stateful import Assign, Lstm, Recurrent, Svdf
 
 
 def unrolled(graph: Graph, frames: int) -> Graph:
-    """The graph of a stream of so many frames, whose output is that after the last of them.
+    """The graph of a stream of frames, whose output is the one after the last frame.
 
     Args:
         graph: a model with one input and one output.
-        frames: at least one.
+        frames: the number of frames, at least one.
 
     Returns:
         A graph without states and with an input of the shape [frames, *input]; the same object if it has no states.
@@ -45,7 +45,7 @@ class _Unrolling:
         self._source = source = graph.tensors[graph.input]
         self._tensors = {0: replace(source, index=0, shape=(frames, *source.shape), batched=True)}
         self._ops: list[Op] = []
-        self._left: dict[int, int] = {}  # by the output of a layer with a state of its own, what it gave last
+        self._left: dict[int, int] = {}  # for the output of each layer with a state of its own, what it gave last
 
     def slice_of(self, frame: int) -> int:
         """The tensor of one frame of the input."""

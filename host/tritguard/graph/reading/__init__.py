@@ -50,7 +50,7 @@ def _graph(raw: RawModel) -> Graph:
     raw, variables = without_variables(raw)
     needed, variables = _needed(raw, variables)
     model = folded(replace(raw, ops=needed))
-    for raw_op in model.ops:  # before the edges, whose types may only follow from an op that is missing
+    for raw_op in model.ops:  # before the edges, because an edge may owe its type to an unsupported op
         check_supported(raw_op)
     reader = Reader(model)
     sources, sinks = _edges(reader, raw.inputs, "input"), _edges(reader, raw.outputs, "output")

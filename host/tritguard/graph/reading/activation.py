@@ -45,7 +45,7 @@ def softmax(reader: Reader, raw: RawOp) -> Op:
 
 @reads_wide("SOFTMAX", limits="SOFTMAX: output 1/32,768")
 def wide_softmax(reader: Reader, raw: RawOp) -> Op:
-    """SOFTMAX of 16-bit activations, whose difference of 65,535 steps is one of 10."""
+    """SOFTMAX of 16-bit activations, whose differences are rescaled so that 65,535 steps are 10."""
     source, output = reader.in_out(raw)
     if source.shape != output.shape or source.width != output.width:
         raise UnsupportedOpError("a softmax from int8 to int16, or to another shape", where=raw.describe())
@@ -86,7 +86,7 @@ def log_softmax(reader: Reader, raw: RawOp) -> Op:
 
 
 def _rows_in_out(reader: Reader, raw: RawOp) -> tuple[Tensor, Tensor]:
-    """Input and output of a function of rows, of one shape."""
+    """The input and the output of a function of rows, which have one shape."""
     source, output = reader.in_out(raw)
     if source.shape != output.shape or not source.shape:
         raise BadModelError(f"{list(source.shape)} into {list(output.shape)}", where=raw.describe())

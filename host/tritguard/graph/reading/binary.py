@@ -14,7 +14,7 @@ from tritguard.graph.reading.operand import Operand, operand
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
 
-_MOST_AXES = 4  # that the kernel walks over
+_MOST_AXES = 4  # axes that the kernel walks over
 PAIRWISE = (
     "element by element, broadcasting over up to four axes; a table of 256 bytes if one operand is a single constant"
 )
@@ -112,8 +112,12 @@ def walk(
 
     Args:
         raw: the op, for messages.
-        shapes: those of the operands, in the file.
+        shapes: the shapes of the operands in the file.
         output: the output.
+
+    Raises:
+        BadModelError: the operands do not broadcast to the output's shape.
+        UnsupportedOpError: too many axes remain.
     """
     shape = output.dims
     try:

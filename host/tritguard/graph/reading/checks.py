@@ -73,7 +73,7 @@ def window(
 
 
 def same_scale(source: Tensor, output: Tensor, raw: RawOp) -> None:
-    """Raise BadModelError unless both tensors have one scale, as ops that only move or choose bytes need."""
+    """Raise unless both tensors have one type (BadModelError) and one scale (UnsupportedOpError), as copies need."""
     same_width(source, output, raw)
     if (source.scale, source.zero_point) != (output.scale, output.zero_point):
         raise UnsupportedOpError("input and output differ in scale", where=raw.describe())
@@ -86,7 +86,7 @@ def same_width(source: Tensor, output: Tensor, raw: RawOp) -> None:
 
 
 def axis_of(raw: RawOp, axis: int, axes: int) -> int:
-    """The position of an axis that may be negative, the batch included."""
+    """The axis, in [0, axes), that the file numbers `axis`, which may be negative; the batch counts as an axis."""
     if not -axes <= axis < axes:
         raise BadModelError(f"axis {axis} of {axes}", where=raw.describe())
     return axis % axes

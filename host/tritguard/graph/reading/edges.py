@@ -1,7 +1,7 @@
 """Removes edges that are not int8: a golden model may quantize its input first and dequantize its output last.
 
 The host converts in the device's place, and the device's graph is what lies between. An edge is a float32 input read by
-one QUANTIZE, an output of a DEQUANTIZE, or a uint8 tensor that a QUANTIZE moves by 128 steps, whatever its scale says.
+one QUANTIZE, an output of a DEQUANTIZE, or a uint8 tensor that a QUANTIZE moves by 128 steps, whatever its scale is.
 """
 
 from __future__ import annotations

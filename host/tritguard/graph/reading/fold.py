@@ -17,7 +17,7 @@ from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import read_op, supported_ops
 from tritguard.graph.reading.shapes import is_shape_arithmetic, shape_values
 
-# Ops whose other inputs have to be constants, and their activation.
+# Ops that take one activation and otherwise constants: the position of the activation among their inputs.
 _ACTIVATION = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 0, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 2, "PADV2": 0}
 
 
@@ -75,7 +75,7 @@ def _outputs(model: RawModel, op: RawOp, tensors: list[RawTensor]) -> dict[int, 
 
 
 def _activations(op: RawOp) -> set[int]:
-    """The inputs that are activations: none of the weights."""
+    """The inputs that are activations, which weights are not."""
     return {op.inputs[_ACTIVATION[op.name]]} if op.name in _ACTIVATION else {*op.inputs}
 
 

@@ -18,7 +18,7 @@ from tritguard.graph.reading.registry import reads
 
 @reads("GATHER", device="copies of slices", limits="indices are constants, the same for each batch")
 def gather(reader: Reader, raw: RawOp) -> Op:
-    """GATHER of slices that the file names."""
+    """GATHER of slices whose indices are constants in the file."""
     source, output = reader.in_out(raw)
     same_scale(source, output, raw)
     options, indices, dims = options_of(raw, tflite.GatherOptions), reader.integers(raw, 1), source.dims

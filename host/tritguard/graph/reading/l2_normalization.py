@@ -1,4 +1,4 @@
-"""L2_NORMALIZATION: rows divided by their lengths, as embeddings of faces and speakers end."""
+"""L2_NORMALIZATION: rows divided by their lengths, the end of many networks that embed faces or speakers."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tritguard.graph.reading.reader import Reader
 
 @dataclass(frozen=True)
 class Operand:
-    """One of them: `tensor` is an activation's index, `constant` holds a constant's values; `shape` is the file's."""
+    """An operand: `tensor` is an activation's index, `constant` holds a constant's values; `shape` is the file's."""
 
     shape: tuple[int, ...]
     scale: float
@@ -27,7 +27,7 @@ def operand(reader: Reader, raw: RawOp, position: int) -> Operand:
     """The op's input at a position.
 
     Raises:
-        BadModelError, UnsupportedOpError: it is missing, or no int8 tensor with one scale.
+        BadModelError, UnsupportedOpError: it is missing, or neither an activation nor an int8 constant of one scale.
     """
     tensor = reader.tensor(raw, position)
     if tensor.data is None:

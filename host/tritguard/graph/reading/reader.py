@@ -17,7 +17,7 @@ class Reader:
     """A file that is being read; every activation that an op names is registered in `tensors`.
 
     Attributes:
-        unscaled: those for which the file has no scale. They count as steps of 1.0, and only copies may read them.
+        unscaled: the activations without a scale in the file. Their steps count as 1.0, and only copies may read them.
     """
 
     def __init__(self, raw: RawModel) -> None:
@@ -48,7 +48,7 @@ class Reader:
             )
         if raw.data is not None:
             raise UnsupportedOpError(f"tensor {raw.index} is a constant where an activation is expected", where=where)
-        if not raw.scales and not raw.zero_points:  # TFLM only copies it, which `_check_scales` holds
+        if not raw.scales and not raw.zero_points:  # TFLM only copies such a tensor, as `_check_scales` ensures
             self.unscaled.add(raw.index)
             raw = replace(raw, scales=(1.0,), zero_points=(0,))
         if len(raw.scales) != 1 or len(raw.zero_points) != 1 or raw.scales[0] == 0:
@@ -65,9 +65,9 @@ class Reader:
         )
 
     def kept(self, raw: RawOp, position: int, kind: str, size: int) -> Tensor:
-        """A state that the op at hand changes in place, of so many elements, registered as its bytes.
+        """A state of `size` elements that the op changes in place, registered as its bytes.
 
-        It begins at its zero point, as TFLM begins variable tensors.
+        It begins at its zero point, as variable tensors do in TFLM.
         """
         tensor = self.tensor(raw, position)
         if tensor.type != kind or not tensor.is_variable or math.prod(tensor.shape) != size:
@@ -86,7 +86,7 @@ class Reader:
         return self._registered(tensor.index, tensor.name, (bytes_,), scale, zero_point)
 
     def between(self, like: Tensor, dims: tuple[int, ...]) -> Tensor:
-        """A tensor that the file does not have, between two ops that one op of the file becomes."""
+        """A tensor that the file does not have, such as one between two ops that one op of the file becomes."""
         index = max(len(self.raw.tensors), *(known + 1 for known in self.tensors))
         return self._registered(index, like.name, dims, like.scale, like.zero_point, like.width)
 
@@ -102,7 +102,7 @@ class Reader:
         return self.tensors[index]
 
     def has_wide(self, raw: RawOp) -> bool:
-        """Whether one of the op's activations has 16 bits. The states that an op keeps are none."""
+        """Whether one of the op's activations has 16 bits; the states that an op keeps do not count."""
         known = [self.raw.tensors[index] for index in (*raw.inputs, *raw.outputs) if index >= 0]
         return any(each.type == "INT16" and each.data is None and not each.is_variable for each in known)
 

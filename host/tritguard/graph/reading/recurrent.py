@@ -22,8 +22,8 @@ _ABSENT = {
     "peepholes": range(9, 12), "a projection": range(16, 18), "layer normalisation": range(20, 24),
 }  # fmt: skip
 _TANH = 4  # the number of the activation in the schema
-_GATE_SCALE, _CURVE_SCALE = np.float32(2.0**-12), np.float32(2.0**-15)  # of what goes into the curves and comes out
-_LEAST_POWER, _MOST_POWER = -28, 2  # of the cell's scale: products stay in 32 bits
+_GATE_SCALE, _CURVE_SCALE = np.float32(2.0**-12), np.float32(2.0**-15)  # scales at the input and output of the curves
+_LEAST_POWER, _MOST_POWER = -28, 2  # exponents of the cell's scale for which products stay in 32 bits
 _INT16 = (-(1 << 15), (1 << 15) - 1)
 
 
@@ -34,7 +34,7 @@ _INT16 = (-(1 << 15), (1 << 15) - 1)
     "normalisation",
 )
 def lstm(reader: Reader, raw: RawOp) -> Op:
-    """UNIDIRECTIONAL_SEQUENCE_LSTM, of int8 weights with one scale each."""
+    """UNIDIRECTIONAL_SEQUENCE_LSTM with int8 weights, one scale for each matrix."""
     source, output = reader.in_out(raw)
     options = options_of(raw, tflite.UnidirectionalSequenceLSTMOptions)
     _check_kind(raw, options.FusedActivationFunction())
@@ -112,13 +112,13 @@ def _values(tensor: RawTensor) -> Int8:
 
 
 def _folded(bias: Int32 | int, weights: Int8, zero_point: int) -> Int32:
-    """The bias with the part of the sum that the zero point makes, which wraps as the sum does."""
+    """The bias with the zero point's part of the sum folded in, wrapped as the sum is."""
     whole: Int64 = np.asarray(bias, dtype=np.int64) - zero_point * weights.astype(np.int64).sum(axis=1)
     return fixed_point.wrap(whole).astype(np.int32)
 
 
 def _to_gate(scale: float, weight_scale: float) -> Requant:
-    """`GetQuantizedConvolutionMultipler` multiplies the two scales in float32 before it widens them."""
+    """A sum's rescaling to a gate; `GetQuantizedConvolutionMultipler` multiplies the scales in float32, then widens."""
     return _rescaling(float(np.float32(scale) * np.float32(weight_scale)) / float(_GATE_SCALE), 0)
 
 
@@ -161,7 +161,7 @@ def _lstm_call(op: Lstm, source: Tensor, _sink: Tensor) -> KernelCall:
     limits="SVDF: a batch of one, int8",
 )
 def svdf(reader: Reader, raw: RawOp) -> Op:
-    """SVDF. Its fused activation is what the output's scale says: TFLM's integers have no other."""
+    """SVDF. The output's range implies its fused activation; TFLM's integer kernel has no other."""
     source, output = reader.in_out(raw)
     rank = options_of(raw, tflite.SVDFOptions).Rank()
     weights = reader.constant(raw, 1, "INT8")
@@ -180,7 +180,7 @@ def svdf(reader: Reader, raw: RawOp) -> Op:
     bias = _bias(reader, raw, 3, filters // rank)
     state = reader.kept(raw, 4, kind, filters * memory)
     seen, out = (np.float32(each.scale) for each in (state, output))
-    first = np.float32(source.scale) * np.float32(weights.scales[0]) / seen  # TFLM's are in float32
+    first = np.float32(source.scale) * np.float32(weights.scales[0]) / seen  # in float32, as in TFLM
     second = seen * np.float32(time.scales[0]) / out
     return Svdf(
         index=raw.index,

@@ -16,7 +16,7 @@ from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads, reads_wide
 from tritguard.graph.wide import WideReduce
 
-_MOST_AXES = 3  # that the kernel walks over, of those that stay and of those that vanish
+_MOST_AXES = 3  # axes that the kernel walks over, among those that stay and among those that vanish
 _Axes = tuple[tuple[int, int], ...]
 
 
@@ -66,7 +66,7 @@ def _gone(reader: Reader, raw: RawOp, source: Tensor) -> set[int]:
 
 
 def _walked(reader: Reader, raw: RawOp, source: Tensor, output: Tensor) -> tuple[_Axes, _Axes]:
-    """The axes that stay and those that vanish, which the output's shape has to follow."""
+    """The axes that stay and those that vanish, checked against the output's size."""
     gone = _gone(reader, raw, source)
     kept, reduced = _axes(source, gone)
     if math.prod(size for size, _ in kept) != output.size:

@@ -15,8 +15,8 @@ from tritguard.oracle import registered_name, registered_ops
 Reading = Callable[[Reader, RawOp], Op | tuple[Op, ...]]
 _Registered = TypeVar("_Registered", bound=Reading)
 _READINGS: dict[str, Reading] = {}
-_WIDE_READINGS: dict[str, Reading] = {}  # of ops with 16-bit activations
-# Why an op is refused, and what to do, where its name alone says.
+_WIDE_READINGS: dict[str, Reading] = {}  # for ops with 16-bit activations
+# Why an op is refused, and what to do, for ops that are refused by their names alone.
 _REASONS = {
     "CUSTOM edgetpu-custom-op": ("compiled for an Edge TPU", "give the .tflite from before the Edge TPU's compiler"),
     "CUSTOM ethos-u": ("compiled for an Ethos-U", "give the .tflite from before Vela"),
@@ -27,14 +27,14 @@ _FLOAT_ALONE = {"CEIL", "COS", "EXP", "FLOOR", "LOG", "NEG", "ROUND", "SIN", "SQ
 
 @dataclass(frozen=True)
 class OpFacts:
-    """What the documentation says of an op: what it is on the device, and what limits it has."""
+    """What the documentation says about an op: what it is on the device, and what limits it has."""
 
     device: str
     limits: str
 
 
 FACTS: dict[str, OpFacts] = {}
-WIDE_LIMITS: dict[str, str] = {}  # of the ops that are taken with 16-bit activations too
+WIDE_LIMITS: dict[str, str] = {}  # for the ops that are taken with 16-bit activations too
 
 
 def reads(*names: str, device: str, limits: str = "", any_width: bool = False) -> Callable[[_Registered], _Registered]:
@@ -43,7 +43,7 @@ def reads(*names: str, device: str, limits: str = "", any_width: bool = False) -
     Args:
         names: the ops.
         device: what they are on the device; ops with the same text share a row of the documentation.
-        limits: what is taken of them, where that is less than TFLM takes.
+        limits: which of them are taken, where TFLM takes more.
         any_width: whether it reads them with 16-bit activations too.
     """
 
@@ -67,7 +67,7 @@ def reads_wide(*names: str, limits: str = "") -> Callable[[_Registered], _Regist
 
 
 def describes(*names: str, device: str, limits: str = "") -> None:
-    """Make ops known that are taken without a function of their own; arguments as for `reads`."""
+    """Register ops that are taken without a function of their own; arguments as for `reads`."""
     FACTS.update(dict.fromkeys(names, OpFacts(device, limits)))
 
 

@@ -21,7 +21,8 @@ def _sides(reader: Reader, raw: RawOp) -> tuple[Tensor, Tensor, tuple[int, int],
     """Read what both ops have: input, output, and height and width of each.
 
     Raises:
-        BadModelError: the size asked for is not the output's, or the scales differ.
+        BadModelError: the size asked for is not the output's.
+        UnsupportedOpError: the scales differ, or a tensor is no image.
     """
     source, output = reader.in_out(raw)
     same_scale(source, output, raw)

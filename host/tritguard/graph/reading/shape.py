@@ -44,7 +44,7 @@ def pad(reader: Reader, raw: RawOp) -> Op | tuple[Op, ...]:
         data = reader.constant(raw, 2, "INT8" if source.width == 1 else "INT16").data
         assert data is not None
         value = int(data.ravel()[0])
-    if source.width > 1 and value not in (0, -1):  # their bytes are all the same
+    if source.width > 1 and value not in (0, -1):  # only these have two equal bytes
         raise UnsupportedOpError(f"16-bit padding with {value}, 0 and -1 are supported", where=raw.describe())
     inner = pads[1:] if source.batched else pads
     *outer, height, width, depth = [(0, 0), (0, 0), *inner]
@@ -62,7 +62,7 @@ def pad(reader: Reader, raw: RawOp) -> Op | tuple[Op, ...]:
 
 
 def _pads(reader: Reader, raw: RawOp, pads: list[tuple[int, int]], value: int) -> tuple[Op, ...]:
-    """One op for each axis that is padded, the last first: the width of an image whose height is all axes before it."""
+    """A reshape and a Pad per padded axis, last axis first: the width of an image whose height is all axes before."""
     source, output = reader.in_out(raw)
     ops: list[Op] = []
     dims, held = list(source.dims), source

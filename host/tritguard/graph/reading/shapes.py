@@ -1,8 +1,8 @@
 """Arithmetic on shapes, as converters write it: ops on constants that are no int8 activations, computed in NumPy.
 
 A resize may take its size from the shape of another tensor, a few slices and a product. All of it is known before the
-first inference, as shapes never change. Some of these ops are not in TFLM, which a model can do without once they are
-constants.
+first inference, as shapes never change. TFLM lacks some of these ops, and a model can do without them once their
+outputs are constants.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def shape_values(model: RawModel, op: RawOp, tensors: list[RawTensor]) -> Values
 
 
 def _size(op: RawOp, inputs: list[Values]) -> int:
-    """How many values an op gives that may give far more than it is given; 0 for others."""
+    """How many values an op gives, if it may give far more than it is given; 0 for other ops."""
     if op.name in _PAIRS:
         return math.prod(np.broadcast_shapes(*(x.shape for x in inputs)))
     if op.name == "TILE":

@@ -34,11 +34,11 @@ class Variable:
     """A variable of the file.
 
     Attributes:
-        name: its name there.
-        tensor: what READ_VARIABLE gives.
+        name: its name in the file.
+        tensor: the tensor that READ_VARIABLE gives.
         read: the index of that op.
         source: the tensor that is assigned last; None if nothing is.
-        assigned: the index of the op that does.
+        assigned: the index of the op that assigns it; -1 if none does.
         initial: int8[size], the value at the beginning.
     """
 
@@ -54,8 +54,8 @@ def without_variables(raw: RawModel) -> tuple[RawModel, tuple[Variable, ...]]:
     """The model without ops on variables, and the variables that are read before they are assigned.
 
     Raises:
-        BadModelError, UnsupportedOpError: a variable is not one int8 tensor of one scale, or is set to what is no
-            constant.
+        BadModelError, UnsupportedOpError: a variable has no value, changes its size, shape or scale, or is set to
+            what is no int8 constant.
     """
     walk = _Walk(raw)
     ops = tuple(op for op in raw.ops if walk.keeps(op))
@@ -65,7 +65,7 @@ def without_variables(raw: RawModel) -> tuple[RawModel, tuple[Variable, ...]]:
 
 
 class _Walk:
-    """The ops of a model in their order, and what each variable holds meanwhile."""
+    """A walk over the ops of a model in their order, with what each variable holds at that point."""
 
     def __init__(self, raw: RawModel) -> None:
         self._raw = raw
@@ -74,7 +74,7 @@ class _Walk:
         self._assigned: dict[str, RawOp] = {}
         self._reads: dict[str, RawOp] = {}
         self._first_assigned: dict[str, RawTensor] = {}
-        self._names: dict[int, int] = {}  # by what a READ_VARIABLE gives, the tensor that stands for it
+        self._names: dict[int, int] = {}  # for each tensor that a READ_VARIABLE gives, the one that stands for it
         self._initial: dict[str, Int8] = {}
         self.read: dict[str, int] = {}  # the variables that are read before they are assigned, by name
 
@@ -96,7 +96,7 @@ class _Walk:
         return False
 
     def renamed(self, tensors: tuple[int, ...]) -> tuple[int, ...]:
-        """The tensors, with what stands for those that a READ_VARIABLE gives."""
+        """The tensors, in which those that a READ_VARIABLE gives are replaced by what stands for them."""
         return tuple(self._names.get(tensor, tensor) for tensor in tensors)
 
     def variable(self, name: str) -> Variable:
@@ -110,7 +110,7 @@ class _Walk:
         if name not in self._initial and name not in self._first_assigned:
             raise BadModelError(f"nothing gives variable {name} a value")
         initial = self._initial.get(name)
-        if initial is None:  # TFLM begins with zeros of the tensor that is assigned first
+        if initial is None:  # TFLM begins at the zero point of the tensor that is assigned first
             zero_points = self._first_assigned[name].zero_points or (0,)
             initial = np.full(math.prod(tensor.shape), zero_points[0], dtype=np.int8)
         if initial.size != math.prod(tensor.shape):
@@ -184,7 +184,7 @@ def with_copies(
 def with_assigns(
     reader: Reader, ops: tuple[Op, ...], variables: tuple[Variable, ...]
 ) -> tuple[tuple[Op, ...], tuple[State, ...]]:
-    """The ops with an `Assign` for each variable that changes, as early as nothing reads its old value any more.
+    """The ops with an `Assign` for each variable that changes, as soon as nothing reads its old value any more.
 
     Raises:
         UnsupportedOpError: variables are exchanged, so that each needs the old value of the other.
@@ -217,7 +217,7 @@ def with_assigns(
 def _root(ops: list[Op], tensor: int) -> int:
     """The tensor whose memory a tensor may share by reshapes."""
     reshapes = {op.output: op.inputs[0] for op in ops if isinstance(op, Reshape)}
-    while tensor in reshapes:  # each once, because the file may turn them into a ring
+    while tensor in reshapes:  # each at most once, because a file may have a ring of them
         tensor = reshapes.pop(tensor)
     return tensor
 

@@ -19,7 +19,7 @@ from tritguard.graph.reading.checks import axis_of, image, options_of, same_scal
 from tritguard.graph.reading.reader import Reader
 from tritguard.graph.reading.registry import reads
 
-_MOST_AXES = 5  # that the kernel walks over
+_MOST_AXES = 5  # axes that the kernel walks over
 _COPY = "one strided copy"
 
 
@@ -124,7 +124,7 @@ def strided_slice(reader: Reader, raw: RawOp) -> Op:
 
 
 def strided_keys(raw: RawOp, begin: list[int], end: list[int], steps: list[int]) -> list[slice]:
-    """A STRIDED_SLICE's slice of each axis; one that vanishes keeps its one element."""
+    """A STRIDED_SLICE's slice of each axis; an axis that vanishes has a slice of one element."""
     options = options_of(raw, tflite.StridedSliceOptions)
     if not len(begin) == len(end) == len(steps) or 0 in steps:
         raise BadModelError(f"begin {begin}, end {end}, steps {steps}", where=raw.describe())
@@ -206,7 +206,7 @@ def space_to_depth(reader: Reader, raw: RawOp) -> Op:
 
 @reads("SPACE_TO_BATCH_ND", device=_COPY, limits="SPACE_TO_BATCH_ND: no padding, as TFLM sets no value")
 def space_to_batch(reader: Reader, raw: RawOp) -> Op:
-    """SPACE_TO_BATCH_ND: blocks of the spatial axes to the front."""
+    """SPACE_TO_BATCH_ND, which moves blocks of the spatial axes to the front."""
     source, output = reader.in_out(raw)
     block, pads = _blocks(reader, raw, source)
     if any(before or after for before, after in pads):
@@ -223,7 +223,7 @@ def space_to_batch(reader: Reader, raw: RawOp) -> Op:
 
 @reads("BATCH_TO_SPACE_ND", device=_COPY, limits="BATCH_TO_SPACE_ND: two copies if it crops")
 def batch_to_space(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
-    """BATCH_TO_SPACE_ND: blocks from the front to the spatial axes, and then a crop of these, if any."""
+    """BATCH_TO_SPACE_ND, which moves blocks from the front to the spatial axes, and then may crop these."""
     source, output = reader.in_out(raw)
     block, crops = _blocks(reader, raw, source)
     canvas = _canvas(source)

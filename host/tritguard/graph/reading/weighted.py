@@ -36,7 +36,7 @@ def _convolution_window(
 
 
 def _weighted(reader: Reader, raw: RawOp, weights: Int8, scales: Float64, clamp: tuple[int, int]) -> dict[str, Any]:
-    """The fields of an op with weights, with factors in double as `PopulateConvolutionQuantizationParams` has them."""
+    """The fields of an op with weights, with factors in double as in `PopulateConvolutionQuantizationParams`."""
     source, output = reader.in_out(raw)
     return {
         "index": raw.index,
@@ -131,7 +131,7 @@ def transpose_conv(reader: Reader, raw: RawOp) -> Op:
         raise BadModelError("an input is missing", where=where)
     options = options_of(raw, tflite.TransposeConvOptions)
     source = reader.activation(raw.inputs[2], where)
-    usual = replace(raw, inputs=(raw.inputs[2], raw.inputs[1], *raw.inputs[3:4]))  # as the other convolutions have them
+    usual = replace(raw, inputs=(raw.inputs[2], raw.inputs[1], *raw.inputs[3:4]))  # as in other convolutions
     in_shape, out_shape = image(source, raw), image(output, raw)
     weights, scales = reader.weights(usual, 0, out_shape[2])
     if weights.ndim != 4 or (weights.shape[0], weights.shape[3]) != (out_shape[2], in_shape[2]):

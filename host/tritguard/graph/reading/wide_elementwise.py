@@ -23,13 +23,13 @@ from tritguard.graph.reading.registry import reads, reads_wide
 from tritguard.graph.wide import WideBinary, WideCast, WideCurve, WidePool, WideQuantize, WideSlopes
 
 _HEADROOM = 15
-_CURVE_SCALE = 1 / 32768  # of what comes out of the curves
+_CURVE_SCALE = 1 / 32768  # the scale of what comes out of the curves
 _INPUT_BITS = 12  # the fraction bits of what goes into them
-_MOST_FACTOR = (1 << 16) - 1  # by which any int16 may be multiplied, or so many added, within 32 bits
+_MOST_FACTOR = (1 << 16) - 1  # an int16 times this, or a sum of this many, stays within 32 bits
 
 
 def _in_out(reader: Reader, raw: RawOp) -> tuple[Tensor, Tensor]:
-    """Input and output of one shape; and of one type, but for QUANTIZE."""
+    """The input and the output, which have one shape and, except in QUANTIZE, one type."""
     source, output = reader.in_out(raw)
     if source.shape != output.shape:
         raise BadModelError(f"{list(source.shape)} into {list(output.shape)}", where=raw.describe())
@@ -79,7 +79,7 @@ def leaky_relu(reader: Reader, raw: RawOp) -> Op:
 
 @reads_wide("ABS")
 def absolute(reader: Reader, raw: RawOp) -> Op:
-    """ABS, whose slope below zero is that above it turned around."""
+    """ABS, whose slope below zero is the negative of that above it."""
     source, output = _in_out(reader, raw)
     above = _scaling(source.scale / output.scale)
     return _slopes(raw, source, output, above, replace(above, multiplier=-above.multiplier))
@@ -98,7 +98,7 @@ def relu(reader: Reader, raw: RawOp) -> Op:
 
 @reads_wide("LOGISTIC", "TANH", limits="LOGISTIC and TANH: output 1/32,768")
 def curve(reader: Reader, raw: RawOp) -> Op:
-    """LOGISTIC and TANH, whose input TFLM shifts where its scale is a power of two that suits."""
+    """LOGISTIC and TANH, whose input TFLM only shifts where its scale is a suitable power of two."""
     source, output = _in_out(reader, raw)
     if output.scale != _CURVE_SCALE:
         raise BadModelError("output scale is not 1/32768", where=raw.describe())
@@ -121,8 +121,8 @@ def _curve_scale(scale: float, most: int) -> tuple[int, int]:
     """The rescaling of the input, as TFLM's preparation computes it.
 
     Args:
-        scale: of the input.
-        most: how many bits TFLM shifts an input to the left whose scale is a power of two.
+        scale: the scale of the input.
+        most: the most bits by which TFLM shifts an input to the left if its scale is a power of two.
     """
     mantissa, exponent = math.frexp(scale)
     left = exponent - 1 + _INPUT_BITS

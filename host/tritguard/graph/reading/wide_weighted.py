@@ -103,7 +103,7 @@ def _bias_type(reader: Reader, raw: RawOp, position: int) -> str | None:
 
 
 def _wraps(reader: Reader, raw: RawOp) -> bool:
-    """Whether sums wrap at 32 bits, as TFLM's do that begin with a bias of int32."""
+    """Whether sums wrap at 32 bits, as TFLM's do if they begin with a bias of int32."""
     return _bias_type(reader, raw, _BIAS) == "INT32"
 
 
@@ -115,7 +115,7 @@ def _fields(
     *,
     wraps: bool,
 ) -> dict[str, Any]:
-    """The fields that these layers share, from the layer as it would be of int8 without a bias."""
+    """The fields that these layers share; `op` is the layer read as one of int8 without a bias."""
     where = raw.describe()
     same_width(reader.tensors[op.inputs[0]], reader.tensors[op.output], raw)
     kind = _bias_type(reader, raw, position)
