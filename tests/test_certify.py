@@ -26,6 +26,7 @@ from tests.support.random_graphs import (
 from tests.support.random_pairs import PAIRS, pair
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tiny_nets import answers_of, close_calls, every_tensor, outside, random_of, tiny_net, whole_ball
+from tests.support.wide import WideBuilder
 from tritguard.attack import Ball
 from tritguard.certify import linear, lines, refinement, relaxation, rules, softmax, steps, tabled, terms
 from tritguard.certify.box import Box, Region, least_in
@@ -107,6 +108,14 @@ def test_the_bounds_of_a_single_input_are_its_values(content: bytes, seed: int) 
         for tensor, value in every_tensor(graph, one).items():
             box = bounds.boxes[tensor]
             assert np.array_equal(box.low[row], value) and np.array_equal(box.high[row], value)
+
+
+def test_models_with_activations_of_16_bits_get_no_bounds() -> None:
+    """An op without a rule may give any int8 value, which is no bound of an int16."""
+    builder = WideBuilder((8,), 0.01, 0)
+    graph = read_graph(builder.build(builder.unary("TANH", builder.input, (1 / 32768, 0))))
+    with pytest.raises(BadInputError, match="activations of 16 bits"):
+        Network.of(graph)
 
 
 def off(function: object, low: int, high: int) -> object:

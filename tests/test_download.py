@@ -97,9 +97,9 @@ def test_more_than_was_published_is_not_taken(tmp_path: Path, big: BrokenServer)
 
 
 def test_a_server_that_stumbles_is_asked_again(tmp_path: Path, big: BrokenServer) -> None:
-    big.statuses = [503, 500, 200]
+    big.statuses = [503, 429, 408, 200]
     fetch([big.source("big.bin")], tmp_path, pause_s=0.001)
-    assert len(big.asked) == 3
+    assert len(big.asked) == 4
 
 
 def test_a_file_that_is_gone_is_not_asked_for_again(tmp_path: Path, big: BrokenServer) -> None:

@@ -192,5 +192,10 @@ def test_speech_commands(tmp_path: Path, server: BrokenServer) -> None:
     assert sorted(CLASSES[y] for y in dataset.y_test) == ["Silence", "Unknown", "Yes"]
     server.contents.clear()
     assert load_speech_commands(cache_dir=tmp_path, sources=sources).sha256 == dataset.sha256
+    own = tmp_path / "own" / ARCHIVE.name  # is checked, although the features are kept
+    own.parent.mkdir()
+    own.write_bytes(b"another one")
+    with pytest.raises(BadInputError, match=f"give the published {ARCHIVE.name}"):
+        load_speech_commands(cache_dir=tmp_path, archive=own, sources=sources)
     for source in sources:
         assert (tmp_path / source.name).is_file()

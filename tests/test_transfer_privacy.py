@@ -335,6 +335,8 @@ def test_a_float_tflite_answers_as_its_keras_model(
     assert theirs.logits is not None
     assert np.abs(ours.logits - theirs.logits).max() < 1e-3
     assert (ours.labels == theirs.labels).all()
+    with pytest.raises(BadModelError, match="samples are"):
+        open_float(net / "model.keras", edge.model_copy(update={"shape": (*edge.shape, 1)}))
     (tmp_path / "broken.tflite").write_bytes(b"nothing")
     with pytest.raises(BadModelError):
         open_float(tmp_path / "broken.tflite", edge)

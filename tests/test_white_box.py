@@ -171,6 +171,18 @@ def test_the_substitute_has_the_fewest_bits_that_do(spotter: Target) -> None:
     assert max(len(np.unique(np.abs(channel))) for kernel in weights for channel in kernel) <= 2 ** (found.bits - 1)
 
 
+def test_two_steps_leave_gradients_for_the_walk() -> None:
+    for gradients in range(10, 80):
+        named = TwoStep(gradients, 2 * gradients).parameters.items()
+        assert 0 < sum(int(value) for name, value in named if name.startswith("gradients on")) < gradients
+
+
+def test_two_steps_run_with_any_number_of_gradients(spotter: Target) -> None:
+    """0.6, 0.25 and 0.05 of eleven are rounded to eleven together."""
+    few = replace(spotter, x=spotter.x[:2], y=spotter.y[:2])
+    assert TwoStep(11, 22).craft(few, Ball("Linf", 1)).gradients <= 11 * len(few.x)
+
+
 @pytest.mark.parametrize("ball", [Ball("Linf", 1), Ball("L2", 12)], ids=lambda ball: ball.norm)
 def test_two_steps_push_over_and_take_back(ball: Ball, spotter: Target) -> None:
     """Within its budget; what is over changes far fewer elements than the gradients alone."""

@@ -16,6 +16,7 @@ from tritguard.errors import BadInputError, BadModelError
 from tritguard.predictor import Int8, Outputs
 
 _BATCH = 1000
+_SAMPLE_FIX = "give the float model that the deployed one was made from, with a batch of one or of any size"
 
 
 class FloatModel(DifferentiableView):
@@ -45,6 +46,9 @@ class FloatModel(DifferentiableView):
         self._laid: tuple[int, ...] | None = None
         if stream is not None:
             self._laid, self.input_shape = _laid(stream, self.input_shape, path), stream
+        elif self.input_shape != tuple(grid.shape):
+            what = f"its input is {self.input_shape}, and samples are {tuple(grid.shape)}"
+            raise BadModelError(what, where=str(path), fix=_SAMPLE_FIX)
         self.classes = int(self._model.output.shape[-1])
         self.temperature = temperature
         self._grid = grid
@@ -94,10 +98,9 @@ class FloatTflite:
             raise BadModelError("not a float32 model with one input and one output", where=str(path), fix=fix)
         shape = tuple(int(side) for side in inputs[0]["shape"])
         self._laid = grid.shape if stream is None else _laid(stream, shape[1:], path)
-        if stream is None and shape != (1, *grid.shape):
-            raise BadModelError(
-                f"its input is {inputs[0]['shape']}, the deployed model's {(1, *grid.shape)}", where=str(path)
-            )
+        wanted = (1, *self._laid)
+        if shape != wanted:
+            raise BadModelError(f"its input is {shape}, and samples are {wanted}", where=str(path), fix=_SAMPLE_FIX)
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
         self._grid = grid
 

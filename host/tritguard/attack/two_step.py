@@ -72,12 +72,22 @@ class TwoStep(Attack):
         return {
             **vars(self),
             **{
-                f"gradients on the {'view' if on_view else 'substitute'}, {loss}": round(share * self.gradients)
-                for loss, share, on_view in _ASCENTS
+                f"gradients on the {'view' if on_view else 'substitute'}, {loss}": steps
+                for loss, steps, on_view in self._ascents
             },
             "largest move": _LARGEST_MOVE,
             "implementation": "tritguard",
         }
+
+    @property
+    def _ascents(self) -> list[tuple[Loss, int, bool]]:
+        """The ascents with their numbers of gradients, of which at least one is left for the walk."""
+        left, ascents = self.gradients - 1, []
+        for loss, share, on_view in _ASCENTS:
+            steps = min(round(share * self.gradients), left)
+            left -= steps
+            ascents.append((loss, steps, on_view))
+        return ascents
 
     @override
     def craft(self, target: Target, ball: Ball) -> Crafted:
@@ -87,8 +97,7 @@ class TwoStep(Attack):
         queries.made += len(target.x)
         best.take(target.x, target.margins(clean))
         spent = 0
-        for loss, share, on_view in _ASCENTS:
-            steps = round(share * self.gradients)
+        for loss, steps, on_view in self._ascents:
             spent += steps
             if steps and (best.margins > 0).any():
                 source = target if on_view else replace(target, view=substitute(target, clean.labels))

@@ -179,7 +179,7 @@ class Database:
             code = getattr(error, "sqlite_errorcode", 0)
             if code in _FULL:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path)) from error
-            if code == sqlite3.SQLITE_BUSY:
+            if code & 0xFF == sqlite3.SQLITE_BUSY:  # while another process recovers the file, too
                 fix = "wait for the other run, or name another file"
                 raise TritguardError("another process keeps it locked", where=str(self.path), fix=fix) from error
             if is_damage(error):

@@ -65,7 +65,7 @@ def stages_of(graph: Graph) -> tuple[Stage, ...]:
     """The stages of a graph's ops, in its order; the outputs of an op without a rule may be any int8 value.
 
     Raises:
-        BadInputError: the model has several inputs or outputs, or keeps state.
+        BadInputError: the model has several inputs or outputs, keeps state, or has activations of 16 bits.
     """
     if graph.states:
         raise BadInputError("the model keeps state between inferences; bounds need one without")
@@ -73,6 +73,8 @@ def stages_of(graph: Graph) -> tuple[Stage, ...]:
         raise BadInputError(
             f"the model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; bounds need one of each"
         )
+    if any(tensor.width > 1 for tensor in graph.tensors.values()):
+        raise BadInputError("the model has activations of 16 bits; bounds need int8")
     return tuple(RULES.get(type(op), _unknown)(graph, op) for op in graph.ops)
 
 

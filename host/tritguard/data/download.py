@@ -145,8 +145,13 @@ def _continue(file: RemoteFile, part: Path, start: int, progress: Callable[[int]
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether a retry is useless, because the server answered with an error that is not its own."""
-    return isinstance(error, urllib.error.HTTPError) and error.code < HTTPStatus.INTERNAL_SERVER_ERROR
+    """Whether a retry is useless, because the server answered with an error that is neither its own nor in time."""
+    passing = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+    return (
+        isinstance(error, urllib.error.HTTPError)
+        and error.code < HTTPStatus.INTERNAL_SERVER_ERROR
+        and error.code not in passing
+    )
 
 
 def _not_had(file: RemoteFile, error: Exception, kept: int) -> BadInputError:

@@ -87,15 +87,14 @@ def load_speech_commands(
         BadInputError: an archive cannot be downloaded or read, or is not the published one.
     """
     cache = cache_dir or cache_folder(NAME)
-    if (cache / FEATURES).is_file():
-        return read_dataset(cache / FEATURES)
-    folder = cache
-    if archive is None:
-        fetch(list(sources), cache, progress)
-    else:
-        folder = archive.parent
+    folder = cache if archive is None else archive.parent
+    if archive is not None:
         for source in sources:
             check_file(folder / source.name, source, fix=f"give the published {source.name}, unchanged")
+    if (cache / FEATURES).is_file():
+        return read_dataset(cache / FEATURES)
+    if archive is None:
+        fetch(list(sources), cache, progress)
     total = sum(source.bytes for source in sources)
     full = _read(folder / sources[0].name, progress, 0, total)
     test = _read(folder / sources[1].name, progress, sources[0].bytes, total)
