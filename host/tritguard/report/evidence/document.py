@@ -63,5 +63,5 @@ def _rendered(template: str, context: dict[str, object]) -> str:
 
 
 def _code(text: str) -> Markup:
-    """Set a text in a code span, in which nothing has a meaning but its end."""
+    """Set a text in a code span, in which nothing but the closing mark has a meaning."""
     return Markup("`{}`".format(printable(str(text)).replace("`", "'")))
