@@ -171,7 +171,7 @@ def run(
     Raises:
         BadInputError: the folder holds the result of another configuration or board, or one that cannot be read.
         DeviceError: the board is to be looked for and no serial port is there; see `check_attached`.
-        TritguardError: what a step raises; an older result then lies beside as `earlier-result.json`.
+        TritguardError: what a step raises; an older result is then kept as `earlier-result.json`.
     """
     board = load_board(config.board)
     if config.port is None and board.emulator is None:

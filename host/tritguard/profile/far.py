@@ -12,7 +12,7 @@ from tritguard.graph.formats.registry import Site, code_bytes, kernels_of
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Weighted
 
 FAR = 1.5
-"""A layer is far from the best one if it takes more than so many times its instructions per multiply-accumulate."""
+"""A layer is far from the best one if it takes more than this multiple of its instructions per multiply-accumulate."""
 
 # Instructions per multiply-accumulate of int8 layers that suit their kernels: the nets with one kind of layer that
 # `scripts/bench count` has (conv-3x3, depthwise-3x3, conv-of-one-pixel), on a board of each class.

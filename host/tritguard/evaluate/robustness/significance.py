@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tritguard.attack.base import Labels
 from tritguard.evaluate.study import Rate
 
-LEVEL = 0.05  # of all comparisons of a check together
+LEVEL = 0.05  # the significance level that all comparisons of a check share
 _SHUFFLES = 999
 _GUESS_LEVEL = 0.01  # share of shuffles that may be right as often as the answers of a network that does not guess
 

@@ -121,7 +121,7 @@ class Triggered(Record):
         keeper: position of the float model.
         wanted: the class.
         row, column, height, width: where the patch lies, in the input's pixels.
-        fooled: of inputs that were not looked at in the search, and that neither model gives the class without it,
+        fooled: of the inputs that the search did not look at, and that neither model gives the class without the patch,
             those that it moves.
     """
 

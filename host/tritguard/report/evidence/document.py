@@ -53,7 +53,7 @@ def model_card(bundle: Manifest, result: RobustnessResult) -> str:
 
 
 def data_card(result: RobustnessResult, dataset: Dataset | None) -> str:
-    """Write what the data is, as far as the data set says; without it, what the result says of it."""
+    """Write what the data is, as far as the data set says; without it, what the result says about it."""
     counts = None if dataset is None else np.bincount(dataset.y_test, minlength=len(dataset.classes)).tolist()
     return _rendered("data_card.md.jinja", {"result": result, "data": dataset, "counts": counts})
 
