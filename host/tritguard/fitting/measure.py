@@ -65,7 +65,7 @@ class Around:
 
     @property
     def slowdown(self) -> float:
-        """The cycles of a whole inference for each that the cost models expect, as for the largest known model."""
+        """The cycles of a whole inference for each that the cost models expect, as the largest known model shows."""
         expected, whole = self.cycles[-1]
         return whole / expected
 
