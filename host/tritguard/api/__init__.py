@@ -147,10 +147,10 @@ __all__ = [
     "write_schemas",
 ]
 
-if not TYPE_CHECKING:  # for a type checker, it would be an answer to every name
+if not TYPE_CHECKING:  # a type checker would take it for an answer to every name
 
     def __getattr__(name: str) -> object:
-        """The public name, of the module that the imports above take it from."""
+        """What a public name stands for, from the module that the imports above take it from."""
         if name not in _homes():
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = found = getattr(import_module(_homes()[name]), name)

@@ -34,12 +34,12 @@ def convert_to_arrays(
         model: see `convert`.
         out: the folder to write.
         calibration: an `.npz` with real inputs: a float model takes its int8 ranges from them, and the arrays are
-            tried on them. A training's own are used where there are some.
+            tried on them. By default a training's own are used, where there are some.
         name: what the arrays are named after; by default the model's file.
         uncompressed: leave ternary weights as int8.
-        has_decode: your firmware has DECODE's code in any case: compress them wherever the array gets smaller.
+        has_decode: your firmware has DECODE's code in any case: compress weights wherever the array gets smaller.
         compat: for builds of TensorFlow Lite Micro without per-channel dense layers and DECODE.
-        stages: shows how far it is.
+        stages: shows how far the work is.
 
     Raises:
         BadInputError, BadModelError, MismatchError: see `golden` and `write_arrays`.

@@ -22,7 +22,7 @@ def compare(sources: Sequence[str | Path], out: str | Path | None = None) -> Com
         out: the folder for `comparison.json` and `comparison.html`; without it nothing is written.
 
     Raises:
-        BadInputError: a result cannot be read, is of another study, or was attacked otherwise than the first.
+        BadInputError: a result cannot be read, is of another study, or cannot be compared with the first.
     """
     found = comparison.compare([_read(Path(source)) for source in sources])
     if out is not None:

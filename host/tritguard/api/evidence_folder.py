@@ -38,7 +38,7 @@ from tritguard.train.config import CARD
 from tritguard.twin import Twin, verify_against_oracle
 
 
-def evidence(  # noqa: PLR0913 - where all that it is of can lie
+def evidence(  # noqa: PLR0913 - where all that it is about can lie
     run: str | Path,
     out: str | Path,
     *,
@@ -59,13 +59,14 @@ def evidence(  # noqa: PLR0913 - where all that it is of can lie
         firmware: the build that answered; by default the folder `build` of the run.
         data: what the model was attacked with; by default what the run's configuration names.
         hashes_only: leave the model, the firmware and the inputs out; their hashes are in the folder all the same.
-        key: a key of OpenSSH's to sign the folder with.
+        key: an OpenSSH key to sign the folder with.
         pdf: print the report as a PDF too, if WeasyPrint is installed.
         trust: see `open_bundle`.
 
     Raises:
         BadInputError: something is missing, or is not what the result was measured on.
-        MismatchError: the model's answers are not the device's that the result holds.
+        MismatchError: the model's answers differ from those of the device in the result.
+        ToolMissingError: a key was given, and OpenSSH is not installed.
     """
     place = Path(run)
     path = place / leading().file if place.is_dir() else place
@@ -114,7 +115,7 @@ def _build_of(result: RobustnessResult, folder: Path) -> Build:
 
 
 def _training_card(result: RobustnessResult, card: Path) -> str | None:
-    """The card of the run's own training. It is copied, so it may not be a link to a file that is nobody's to see."""
+    """The card of the run's own training. It is copied, so it must not be a link, which may lead to a private file."""
     if "train" not in _configuration(result) or not card.is_file():
         return None
     if card.is_symlink() or card.parent.is_symlink():
@@ -124,7 +125,7 @@ def _training_card(result: RobustnessResult, card: Path) -> str | None:
 
 
 def _configuration(result: RobustnessResult) -> dict[str, Any]:
-    """The tables of the run that a result was part of; none if it was part of none."""
+    """The configuration's tables of the run that a result was part of; none if it was part of none."""
     try:
         return tomllib.loads(result.provenance.configuration)
     except (ValueError, OverflowError, RecursionError) as error:
@@ -149,7 +150,7 @@ def _data_of(result: RobustnessResult, source: str) -> Dataset:
 
 
 def _answers(bundle: Bundle, dataset: Dataset, result: RobustnessResult) -> Answers:
-    """Ask the twin for the clean samples once more; its classes have to be those of the device in the result."""
+    """Give the twin the clean samples once more; its classes have to be those of the device in the result."""
     grid, chosen = bundle.manifest.input, np.array(result.provenance.sample_indices)
     x = bundle.manifest.as_samples(to_input_bytes(dataset.x_test[chosen], grid.scale, grid.zero_point))
     outputs = Twin(bundle).predict(x)
@@ -174,13 +175,13 @@ def _compiler(record: BuildRecord) -> Path | None:
 
 @dataclass(frozen=True)
 class Repetition:
-    """Samples of an evidence folder, asked again of a firmware that was made again from its golden model.
+    """What a firmware that was made again from an evidence folder's golden model answered to the folder's samples.
 
     Attributes:
-        samples: how many were asked.
+        samples: how many samples it was given.
         bytes_compared: the bytes of their answers.
         mismatched: the positions in the test set of those whose answers differ from the folder's.
-        same_code: the C that was generated again is, file by file, the one that answered then.
+        same_code: whether the C that was generated again is, file by file, the same as in the evaluated bundle.
     """
 
     samples: int
@@ -211,9 +212,9 @@ def verify(folder: str | Path, *, signers: str | Path | None = None, identity: s
     Nothing in the folder is executed.
 
     Args:
-        folder: what `evidence` wrote, from whomever.
-        signers: an allowed_signers file of OpenSSH's: the folder has to be signed by one of them.
-        identity: which of them.
+        folder: what `evidence` wrote; it may come from anybody.
+        signers: an allowed_signers file for OpenSSH: the folder has to be signed by one of these signers.
+        identity: which of the signers.
 
     Returns:
         The folder's manifest, what is not as it was filed, and what could not be computed again.
@@ -233,22 +234,22 @@ def verify(folder: str | Path, *, signers: str | Path | None = None, identity: s
 
 
 def repeat(folder: str | Path, samples: int, *, port: str | None = None, stages: Stages = silent) -> Repetition:
-    """Make the firmware of an evidence folder again from its golden model, and ask it for samples.
+    """Make the firmware of an evidence folder again from its golden model, and give it the samples.
 
     The bundle and the build that the folder describes are programs of whoever filed it, so they are not used: the
     golden `.tflite` is converted and built here, with the formats that the folder names.
 
     Args:
         folder: what `evidence` wrote; `verify` has found nothing in it.
-        samples: how many to ask, evenly spaced; all if there are fewer.
+        samples: how many to give it, evenly spaced; all if there are fewer.
         port: the serial port of a board that is to answer; it has to run this very firmware. Without it the emulated
             board is started.
         stages: shows how far the work is.
 
     Raises:
         BadInputError: the folder holds no model or no inputs, its board has no emulator and no port was given, or
-            PlatformIO would fetch the platform that its board names. Its inputs have other scores than the firmware
-            gives, or logits on one side alone.
+            PlatformIO would fetch the platform that its board names. Also if filed answers and the firmware's differ in
+            the number of scores, or only one side has logits.
         MismatchError: its model is not the one that was measured.
         TritguardError: what converting, building and asking raise.
     """
@@ -324,7 +325,7 @@ def _code_of(manifest: Manifest) -> dict[str, str]:
 
 
 def check_alike(filed: Outputs, theirs: Outputs, where: Path) -> None:
-    """Refuse answers that could be compared in part only, so that no byte counts as compared that was not."""
+    """Refuse answers that could be compared only in part, so that every byte that counts as compared was compared."""
     if filed.scores.shape[1:] != theirs.scores.shape[1:] or (filed.logits is None) != (theirs.logits is None):
         ours, other = (
             f"{outputs.scores.shape[1]} scores and {'no' if outputs.logits is None else 'as many'} logits"

@@ -31,7 +31,7 @@ def build(
         bundle: the model.
         out: the folder to write; an older build there is replaced.
         board: a board's id, its `.toml` file, or its record.
-        engine: what runs the model; the bundle's own C without it.
+        engine: what runs the model; by default the bundle's own C.
         budget: flash and RAM the firmware may take.
 
     Raises:
@@ -60,7 +60,7 @@ def tflm_engine(
         board: the library has to fit its core.
         library: a folder with headers and static library as TensorFlow Lite Micro's makefile leaves them, or what
             PlatformIO's `lib_deps` takes.
-        arrays: a folder written by `convert_to_arrays`; made of the bundle's golden model without it.
+        arrays: a folder written by `convert_to_arrays`; by default they are made from the bundle's golden model.
         trust: see `open_arrays`.
         profile: let the firmware time its layers, for `profile`.
 

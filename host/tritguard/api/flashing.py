@@ -26,7 +26,7 @@ _RETURN_SECONDS = 20.0
 def methods(firmware: Build, bench: Bench | None = None) -> list[str]:
     """The ways of flashing that a build's board has, the usual one first; a bench's own goes before them.
 
-    A board that has several of a method, for different probes, tells them apart as METHOD:PROTOCOL.
+    Where a board has one method for several probes, they are told apart as METHOD:PROTOCOL.
     """
     ways = [way_name(way) for way in firmware.record.board.upload]
     return ([_BENCH] if bench is not None and bench.upload is not None else []) + ways
@@ -42,7 +42,7 @@ def check_flashable(board: Board, port: str | None, bench: Bench | None = None) 
     """Check that a board at a port, or on a bench, could be flashed.
 
     Raises:
-        BadInputError: the board is emulated only, and a port was given, or a bench that has no way of its own.
+        BadInputError: the board is emulated only, and a port was given, or a bench that cannot flash it.
     """
     by_bench = bench is not None and bench.upload is not None
     if board.emulator is None or board.upload or by_bench:
@@ -61,7 +61,7 @@ def check_attached(board: Board, port: str | None, bench: Bench | None, note: Ca
     before it has been flashed: only `note` is told then.
 
     Raises:
-        DeviceError: no serial port on USB is there, and the board can be reached through a probe alone, which has one.
+        DeviceError: there is no serial port on USB, and the board is flashed only by a probe, which would show one.
     """
     if port != AUTO or bench is not None:
         return
@@ -91,7 +91,7 @@ def flash(
         method: one of `methods`, or the first part of one; by default the first.
         port: the board's serial port, or `auto` to look for it; without it, the board is looked for where its file has
             ids of its port on USB.
-        bench: commands of the user's that lease the board, and may flash it.
+        bench: the user's commands that lease the board, and may flash it.
         note: told what the user may have to do while the board is waited for.
 
     Returns:

@@ -1,4 +1,4 @@
-"""How far a run is, kept in a file of its folder for those who look on."""
+"""How far a run is, kept in a file in its folder for those who watch."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ FILE = "progress.json"
 BEAT_SECONDS = 5.0  # the file is written at least this often while the run lives
 _LEAST_SECONDS = 0.5  # and not more often than this
 _SILENT_SECONDS = 4 * BEAT_SECONDS
-_KEPT = 100  # stages
+_KEPT = 100  # the most stages that the file holds
 _STOPPED = (KeyboardInterrupt, SystemExit)
 
-# What a page can show: a float holds every such count, and a sum of such times is no surprise.
+# What a page can show: a float holds every such count exactly, and sums of such times do not overflow.
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
 State = Literal["running", "done", "stopped", "failed"]
@@ -59,7 +59,7 @@ class RunProgress(Record):
         updated: when the file was written last; `alive` says what follows from it.
         message: why a run failed.
         stages: the newest ones, in the order they began.
-        earlier: what other verbs did in this folder before, the latest time of each, in that order.
+        earlier: what other verbs did in this folder before: the latest run of each, in order of time.
     """
 
     schema_version: Literal[1] = 1
@@ -79,7 +79,7 @@ class RunProgress(Record):
     def alive(self) -> bool:
         """Whether the run goes on: one that was killed cannot say so, but its file grows old.
 
-        Nor is one under way whose file is of the future, beyond what two clocks differ by.
+        A run whose file is dated further in the future than two clocks may differ does not go on either.
         """
         return self.state == "running" and abs((datetime.now(UTC) - self.updated).total_seconds()) < _SILENT_SECONDS
 
@@ -88,10 +88,10 @@ def read_progress(folder: Path) -> RunProgress | None:
     """Read how far the run of a folder is; None if it left no word about it.
 
     Raises:
-        BadInputError: the file is damaged, or of something else.
+        BadInputError: the file is damaged, or is no such record.
     """
     path = folder / FILE
-    return from_json(RunProgress, path, fix="remove it") if path.is_file() else None  # a pipe of this name would wait
+    return from_json(RunProgress, path, fix="remove it") if path.is_file() else None  # a pipe would block
 
 
 class Journal:
@@ -144,7 +144,7 @@ class Journal:
         self._write()
 
     def watching(self, stages: Stages) -> Stages:
-        """Stages that show what they are told in `stages`, and in the file."""
+        """Stages that pass what they are told on to `stages`, and write it to the file."""
 
         def stage(name: str) -> Progress:
             return self._followed(name, stages(name))
@@ -192,14 +192,14 @@ class Journal:
 
 
 def _before(folder: Path) -> RunProgress | None:
-    """What the folder's last verb left; nothing if it is damaged, for it is about to be replaced."""
+    """What the folder's last verb left; None if it is damaged, since it is about to be replaced."""
     with suppress(BadInputError, OSError):
         return read_progress(folder)
     return None
 
 
 def _earlier(before: RunProgress, verb: str) -> tuple[EarlierProgress, ...]:
-    """Keep what others than this verb did; what the last one did takes the place of what it did before."""
+    """Keep what verbs other than this one did; what the last verb did replaces what that verb did before."""
     last = EarlierProgress(verb=before.verb, stages=before.stages)
     others = (one for one in before.earlier if one.verb != last.verb)
     return tuple(one for one in (*others, last) if one.verb != verb and one.stages)

@@ -30,7 +30,7 @@ def keep_other_result(
     *,
     replace: bool,
 ) -> None:
-    """Refuse to put a study's result in the place of one of other data, of another model, board or plan.
+    """Refuse to put a study's result in the place of one with other data, or another model, board or plan.
 
     Args:
         kind: the study.
@@ -57,7 +57,7 @@ def earlier_result(path: Path) -> Study | None:
     """Read the result that a study is about to replace; None if there is none.
 
     Raises:
-        BadInputError: there is one that cannot be read, such as that of a later version: nobody knows what it is of.
+        BadInputError: there is one that cannot be read, such as that of a later version: nobody knows what it is about.
     """
     if not path.exists():
         return None
@@ -68,15 +68,16 @@ def earlier_result(path: Path) -> Study | None:
 
 
 def differing(other: Study, wanted: Mapping[str, object]) -> dict[str, tuple[object, object]]:
-    """Find what a result states otherwise than it is wanted now: by name, what it states and what is wanted.
+    """Find what a result states that differs from what is wanted now: by name, what it states and what is wanted.
 
-    What only one of the two knows of came with another version, or is about what this study does not ask for.
+    A name that only one of the two knows is passed over: it came with another version, or this study does not ask for
+    it.
     """
     return {name: (said, wanted[name]) for name, said in stated(other).items() if wanted.get(name, said) != said}
 
 
 def stated(study: Study) -> dict[str, object]:
-    """What a result states of what it was asked for, and of the device that it was measured on, if it names one."""
+    """What a result states about what it was asked for, and about the device that it names, if it names one."""
     firmware = getattr(study, "firmware", None)
     device = {"board": firmware.board, "emulated": firmware.emulated} if isinstance(firmware, Firmware) else {}
     return {**study.asked, **device}
@@ -94,21 +95,21 @@ def refuse(different: Mapping[str, tuple[object, object]], path: Path) -> None:
 
 
 def runs_on(board: str, port: str | None) -> dict[str, object]:
-    """What a result will state of its device: the board with this id, and whether an emulator runs it.
+    """What a result will state about its device: the board with this id, and whether it is emulated.
 
-    It does where no port is given, and where another process of this user keeps an emulated board at the port.
+    It is where no port is given, and where another process of this user keeps an emulated board at the port.
     """
     return {"board": board, "emulated": port is None or is_emulated(port)}
 
 
 def attacks_by(plan: Plan, classes: int, data: Dataset | None, *, live: bool) -> dict[str, object]:
-    """What a result will state of the plan of its attacks.
+    """What a result will state about the plan of its attacks.
 
     Args:
         plan: the plan.
         classes: how many classes the model tells apart.
         data: the data; None if it is not read yet, so that its own range is not known.
-        live: the device itself is attacked.
+        live: whether the device itself is attacked.
     """
     asked = planned(
         samples=plan.samples,

@@ -72,7 +72,7 @@ class Finding:
     """One thing that was looked for.
 
     Attributes:
-        name: of the program or package.
+        name: the name of the program or package.
         found: its version or place; None where it is missing.
         why: what it is used for.
         mend: what to do where it is missing or unfit.
@@ -122,7 +122,7 @@ def require(board: Board, *, tensorflow: bool) -> None:
 
     Args:
         board: the board.
-        tensorflow: whether the road leads through TensorFlow, and so is to be attacked with all that follows gradients.
+        tensorflow: whether the road needs TensorFlow, so that all attacks that follow gradients have to run.
 
     Raises:
         ToolMissingError: the first thing that is missing or unfit.
@@ -197,7 +197,7 @@ def _scons() -> Finding:
 
 def _serial_ports() -> Iterator[Finding]:
     ports = sorted(list_ports.comports())
-    # A machine's own ports are there whether or not anything is wired to them; what is plugged in says who it is.
+    # A machine's own ports are there whether or not anything is wired to them; what is plugged in has a vendor id.
     if not any(port.vid is not None for port in ports):
         yield Finding(
             "serial port",

@@ -83,7 +83,7 @@ def earlier_training(config: TrainConfig, data: Dataset, folder: str | Path) -> 
 
 
 def kernels_for(core: str) -> CoreClass:
-    """The class of a core by the compiler's name of it (`cortex-m4`).
+    """The class of a core by the compiler's name for it (`cortex-m4`).
 
     Raises:
         BadInputError: there are no kernels for this core.
@@ -110,13 +110,13 @@ def convert(  # noqa: PLR0913 - what a bundle depends on
 ) -> Bundle:
     """Turn a model into a bundle: the golden int8 `.tflite`, C11 that gives the same bytes, and their manifest.
 
-    Where a file ends in ops that are the host's, the network is taken up to them (`golden_of`). The C is compiled for
+    Where a file ends in ops that are left to the host, the network is taken up to them (`golden_of`). The C is built on
     this machine and compared with TensorFlow Lite Micro's interpreter before the bundle is written.
 
     Args:
         model: an int8 `.tflite`, a Keras or QKeras model, a SavedModel, or the folder of a training.
         out: the folder to write; an older bundle there is replaced.
-        core: the core to choose kernels for, by the compiler's name of it.
+        core: the core to choose kernels for, by the compiler's name for it.
         calibration: an `.npz` with real inputs, which a float model takes its int8 ranges from.
         classes: names of the outputs, in order.
         name: what reports call the model; by default the name of its file, or of the folder that holds `train`.
@@ -159,7 +159,7 @@ def convert(  # noqa: PLR0913 - what a bundle depends on
 
 
 def convert_control(control: str | Path, out: str | Path, core: str) -> Bundle:
-    """The bundle of an undefended control: the one given, or one made of the model in `out`/control/bundle.
+    """The bundle of an undefended control: the one given, or one made from the given model, in `out`/control/bundle.
 
     Raises:
         BadInputError, BadModelError, MismatchError, ToolMissingError: see `convert`.

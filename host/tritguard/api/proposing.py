@@ -10,7 +10,7 @@ from tritguard.fitting import ROWS, FitBudget, Proposals, parse_budget, propose
 from tritguard.progress import Progress
 from tritguard.train import TrainConfig
 
-_SAMPLES = 16  # they set int8 ranges, on which sizes hardly depend
+_SAMPLES = 16  # samples that set int8 ranges, on which sizes hardly depend
 
 
 def fit(
@@ -34,9 +34,9 @@ def fit(
         rows: the most networks to propose.
 
     Raises:
-        BadInputError: the budget is none, or the network has no widths to choose or cannot be trained on `data`.
+        BadInputError: the text is no budget, or the network has no widths to choose or cannot be trained on `data`.
         OverBudgetError: nothing fits.
-        BuildError, ToolMissingError: one firmware is built for comparison, which fails.
+        BuildError, ToolMissingError: a firmware that is built for comparison fails.
     """
     from tritguard.train.inputs import training_set  # noqa: PLC0415 - comes with TensorFlow
 

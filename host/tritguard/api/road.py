@@ -48,7 +48,7 @@ class RunSettings(Record):
         name: what reports call the model.
         board: a board's id or file, or `pio:PLATFORM/BOARD`.
         port: the serial port of a real board, or `auto`; the run flashes it. Without one the board is emulated.
-        bench: commands of the user's that lease the board at the port, flash it and switch its power.
+        bench: the user's commands that lease the board at the port, flash it and switch its power.
         model: the model to take, where none is trained; relative paths start at the working directory.
         data: what the model is attacked with; by default what it was trained on.
         control: an undefended model that the attacks have to break; where a model is trained, another one is trained
@@ -56,7 +56,8 @@ class RunSettings(Record):
         train: how to train a model, where none is taken.
         build: the flash and RAM that the firmware may take.
         attack: the robustness evaluation.
-        float_model: the float model that a model was made of, for studies of it; where one is trained, it is known.
+        float_model: the float model that the model was made from, for studies that need it; where a model is trained,
+            it is known.
     """
 
     name: str
@@ -133,10 +134,10 @@ class Watcher:
         """Take note of what a reader of the model's conversion should know."""
 
     def loss(self, mean: float) -> None:
-        """Take note of the mean loss in the epoch of a training so far."""
+        """Take note of the mean loss of a training's current epoch so far."""
 
     def trained(self, record: TrainRecord, folder: Path, *, before: bool) -> None:
-        """Take note of a training; `before`: an earlier run left it in the folder."""
+        """Take note of a training; `before` says whether an earlier run left it in the folder."""
 
     def converted(self, bundle: Bundle) -> None:
         """Take note of the bundle."""
@@ -170,7 +171,7 @@ def run(
     Raises:
         BadInputError: the folder holds the result of another configuration or board, or one that cannot be read.
         DeviceError: the board is to be looked for and no serial port is there; see `check_attached`.
-        TritguardError: what a step raises; an older result then lies beside as `earlier-result.json`.
+        TritguardError: what a step raises; an older result is then kept as `earlier-result.json`.
     """
     board = load_board(config.board)
     if config.port is None and board.emulator is None:
@@ -269,7 +270,7 @@ def _keep_other_run(config: RunSettings, board: Board, folder: Path, text: str) 
     Args:
         config: the configuration, whose board and port may be others than the text's.
         board: its board.
-        folder: of the run.
+        folder: the folder of the run.
         text: the configuration's TOML text without `[bench]`. Where there is none, what is known before the data is
             read has to agree: the name and the plan of the attacks.
     """
@@ -290,7 +291,7 @@ def _keep_other_run(config: RunSettings, board: Board, folder: Path, text: str) 
 
 
 def _other_keys(stated: str, text: str) -> list[str]:
-    """List the top-level keys and tables in which two configurations differ, but for those of further studies.
+    """List the top-level keys and tables in which two configurations differ, except those of further studies.
 
     A study that is added to a configuration has a result of its own, and replaces none.
     """

@@ -1,4 +1,4 @@
-"""The proof that a board works."""
+"""The test of whether a board works."""
 
 from __future__ import annotations
 

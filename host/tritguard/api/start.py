@@ -1,4 +1,4 @@
-"""The first configuration of a run, written with what it means beside each key."""
+"""The first configuration of a run, written with the meaning of each key beside it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def init(
         The configuration.
 
     Raises:
-        BadInputError: there is a `tritguard.toml` already, there is no such board, or a text is no line.
+        BadInputError: there is a `tritguard.toml` already, there is no such board, or a text is not a printable line.
     """
     place = Path(folder)
     path = place / CONFIG
@@ -89,7 +89,7 @@ def example(name: str, folder: str | Path = ".", *, board: str = BOARD, data: st
 
 
 def examples() -> list[str]:
-    """The names of what ships as an example."""
+    """The names of the examples that ship with tritguard."""
     return [DEMO, *sorted(card.parent.name for card in examples_dir().glob("*/card.md"))]
 
 

@@ -43,7 +43,7 @@ class Answered:
         uart_again: how many of those went over the UART too.
         seconds: the time that it took.
         quarantined: the boards whose work others took over.
-        lent: how many inputs each board of another machine answered, where it answered some.
+        lent: how many inputs each board of another machine answered, for those that answered any.
     """
 
     outputs: Outputs
@@ -79,7 +79,7 @@ def ask(
     boards: int = 0,
     others: Sequence[Asked] = (),
 ) -> Answered:
-    """Ask a device for the inputs.
+    """Ask a device for its answers to inputs.
 
     An emulated board on the bulk line is helped by more of its kind, and a share of the inputs goes over the UART too:
     every 50th and at least 16, or all if there are fewer.
@@ -120,13 +120,13 @@ def ask(
 
 
 class _Kept:
-    """What a firmware said to inputs over one line, with what an earlier run that was interrupted left of it."""
+    """A firmware's answers to inputs over one line, including those that an earlier, interrupted run left."""
 
     def __init__(self, device: Device, line: str, campaign: Path | None) -> None:
         manifest, board = device.bundle.manifest, f"{device.build.record.board.id}, {device.kind}"
         identity = f"{device.hello.build_id} on {board}, {device.bundle.sha256}, {line}"
         frame = prod(manifest.output.shape) if manifest.state_bytes else None
-        if frame is not None:  # earlier versions kept the answers to a stream's last frame alone
+        if frame is not None:  # earlier versions kept only the answers to a stream's last frame
             identity += ", frames"
         threshold = manifest.label_rule.threshold_steps
         self._answers = None if campaign is None else Answers(campaign, identity, threshold, frame)
@@ -139,7 +139,7 @@ class _Kept:
             self._answers.close()
 
     def complete(self, x: Int8, fleet: Fleet, progress: Progress | None = None) -> Outputs:
-        """The answers to x, int8[n, *input_shape], those of the fleet where none is kept."""
+        """The answers to x, int8[n, *input_shape]; the fleet is asked for those that are not kept."""
         if self._answers is None:
             return fleet.predict(x, progress)
         answers = self._answers
@@ -169,7 +169,7 @@ class _Kept:
 
 
 def _share(count: int) -> NDArray[np.int64]:
-    """The places of the inputs, of `count`, that go over the UART too."""
+    """The places, among `count` inputs, of those that go over the UART too."""
     chosen = min(count, max(_UART_LEAST, -(-count // _UART_STEP)))
     return np.arange(chosen) * count // max(chosen, 1)
 
@@ -194,7 +194,7 @@ def _ticks(outputs: Outputs) -> list[int] | None:
 
 
 def confirm(bundle: Bundle, build: Build, x: Int8, progress: Progress) -> Confirmation:
-    """Start the emulated board, ask it for the inputs, and compare its answers with the twin's.
+    """Start the emulated board, give it the inputs, and compare its answers with the twin's.
 
     Args:
         bundle: the deployed model.

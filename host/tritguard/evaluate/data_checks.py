@@ -31,7 +31,7 @@ class Checked:
     Attributes:
         issues: what they found.
         passed: the codes of those that found nothing.
-        shares: what each check measured, by its code; None if it could not be made. The largest of several models'.
+        shares: what each check measured, by its code; None if it could not be made. For several models, the largest.
     """
 
     issues: tuple[Issue, ...] = ()
@@ -73,7 +73,7 @@ def _check(manifest: Manifest, dataset: Dataset) -> Checked:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the checks measure, found when it is first asked for.
+    """What the checks measure, computed when it is first asked for.
 
     Attributes:
         manifest: the model.
@@ -170,7 +170,8 @@ def _saturated(facts: Facts) -> float | None:
 def _unused(facts: Facts) -> float:
     """The share of the grid's steps below the lowest and above the highest that occur.
 
-    The grid of int16 has its zero in the middle, so values of one sign leave half of it: there the largest size counts.
+    An int16 grid has its zero in the middle, so values of one sign leave half of it unused: there the largest magnitude
+    counts.
     """
     (low, high), (lowest, highest) = facts.used, facts.ends
     if facts.grid.type == "int16":
@@ -185,7 +186,7 @@ def _constant(facts: Facts) -> float | None:
 
 
 def _off_calibration(facts: Facts) -> float | None:
-    """By how many standard deviations of the calibration the mean of all values lies off the calibration's."""
+    """The distance of the mean of all values from the calibration's mean, in the calibration's standard deviations."""
     known = facts.manifest.calibration
     return None if known is None else abs(float(facts.steps.mean()) - known.mean) / max(known.deviation, 1.0)
 
@@ -259,7 +260,7 @@ _UNIT = (
 )
 
 # Fashion-MNIST, CIFAR-10, Speech Commands (MFCC) and spoken digits (MFCC) have at most 0.6 % copies, 0.8 % saturated
-# values and 12 % of a class, and nothing of the rest.
+# values and 12 % of their samples in one class, and the other checks find nothing in them.
 CHECKS = (
     DataCheck("INPUTS_CLIPPED", 0.01, 0.1, _clipped, "{share:.1%} of the input values are clipped: " + _UNIT),
     DataCheck(

@@ -1,4 +1,4 @@
-"""The findings that several studies have, and those that a result states beside those that its figures show."""
+"""Findings that several studies share, and the comparison of those that a result states with what its figures show."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from tritguard.evaluate.data_checks import CHECKS
 from tritguard.evaluate.study import Confirmation, Issue, Rate, invalid, warn
 
-FEW_SAMPLES = 100  # below so many, figures are called rough
+FEW_SAMPLES = 100  # below this number, figures are called rough
 _OF_DATA = {check.code for check in CHECKS}
 
 
 def guessing(labels: Sequence[int]) -> float:
-    """The accuracy of the best constant answer to samples with these labels, of which there must be one."""
+    """The accuracy of the best constant answer to samples with these labels, of which there must be at least one."""
     return max(Counter(labels).values()) / len(labels)
 
 
@@ -25,7 +25,7 @@ def other_bytes(confirmation: Confirmation) -> Iterator[Issue]:
 
 
 def few_samples(samples: int, rough: str = "accuracies are rough") -> Iterator[Issue]:
-    """Find that there are fewer samples than figures need; `rough` says of which figures that is true."""
+    """Find that there are fewer samples than figures need; `rough` says which figures suffer."""
     if samples < FEW_SAMPLES:
         yield warn("FEW_SAMPLES", f"{samples} samples: {rough}")
 

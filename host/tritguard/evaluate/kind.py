@@ -1,4 +1,4 @@
-"""What makes a study one of the studies: its settings, its result, and how a run carries it out."""
+"""The kind of a study: its settings, its result, and how a run carries it out."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class RunContext:
         name: what reports call the model.
         dataset: the data that the model is attacked and measured with.
         out: the run's folder; a study keeps in it what a resumed run can use again.
-        float_model: the Keras model that the bundle was made of, if it is known.
+        float_model: the Keras model that the bundle was made from, if it is known.
         training: the folder that a training of the model left, if this run trained it.
         trained_on: the data of that training.
         control: an undefended model of the same task.
-        control_float: the Keras model that the control was made of, if this run trained it.
-        port: where the board is, which runs the build already; None for the emulated one.
-        bench: what switches its power.
+        control_float: the Keras model that the control was made from, if this run trained it.
+        port: the port of the board, which runs the build already; None for the emulated one.
+        bench: what switches the board's power.
         earlier: the results of the studies that the run has carried out before this one.
     """
 
@@ -59,8 +59,8 @@ class RunSources:
     """What a run's configuration promises before anything is made.
 
     Attributes:
-        trained: the run trains the model.
-        float_model: the float model will be known, trained or named.
+        trained: whether the run trains the model.
+        float_model: whether the float model will be known, because it is trained or named.
     """
 
     trained: bool
@@ -73,7 +73,7 @@ def needs_nothing(_sources: RunSources) -> str | None:
 
 
 def takes_any(_dataset: Dataset) -> None:
-    """Ask nothing of a data set that every study does not ask."""
+    """Ask nothing of a data set beyond what every study asks."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,10 @@ class StudyKind(Generic[P, S]):
         run: carries it out on what a run has made.
         missing: what the study needs and a configuration does not provide, to complete "[table] needs ..."; None if
             nothing is missing.
-        leads: its report is that of the whole run, `report.html`, and takes in the other studies of the model; its
-            result is `result.json`.
-        needs_tensorflow: it cannot do without TensorFlow.
-        takes: raises BadInputError where it cannot be made of a data set, before anything else is done.
+        leads: whether its report is that of the whole run, `report.html`, and takes in the other studies of the model;
+            its result is then `result.json`.
+        needs_tensorflow: whether it cannot do without TensorFlow.
+        takes: raises BadInputError where a data set does not suit the study, before anything else is done.
     """
 
     name: str

@@ -57,7 +57,7 @@ def find_range(setting: RangeSetting, dataset: Dataset, grid: EdgeTensor) -> Dat
         grid: the model's input.
 
     Returns:
-        The range; None if the plan wants none, or if the data set says none.
+        The range; None if the plan wants none, or if the data set states none.
 
     Raises:
         BadInputError: samples lie outside the range, or the range is no interval of the model's steps.

@@ -43,7 +43,7 @@ class Firmware(Record):
 
     @classmethod
     def of(cls, device: Device) -> Self:
-        """Describe the firmware on a device, as its build and its HELLO have it."""
+        """Describe the firmware on a device, from its build record and its HELLO."""
         record = device.build.record
         return cls(
             board=record.board.id,
@@ -66,8 +66,8 @@ class Latency(Record):
     and ticks divided by tick_hz are the measured time.
 
     Attributes:
-        frames: the inferences of a run, each of which took its own time: of a model with state, the frames of a
-            stream, of which the last one's ticks count here; otherwise 1.
+        frames: the inferences of a run, each of which took its own time: for a model with state the frames of a stream,
+            of which only the last one's ticks count here; otherwise 1.
         tick_source: what counted the ticks on a real board; None on an emulated one, and for a firmware that does not
             say.
         interrupts: on a real board, whether a framework's interrupts were masked while the model ran, or counted in the
@@ -97,7 +97,7 @@ class Latency(Record):
 
     @classmethod
     def of(cls, device: Device, ticks: NDArray[np.int64], frames: int = 1) -> Self:
-        """Sum up the ticks of n inferences, int64[n], each of which is the last of so many frames.
+        """Summarize the ticks of n inferences, int64[n], each of which is the last of `frames` frames.
 
         Raises:
             DeviceError: see `estimate_cycles` and `expected_cycles`.
@@ -136,14 +136,14 @@ class Latency(Record):
         return self.milliseconds_of(self.ticks_median)
 
     def milliseconds_of(self, ticks: int) -> float:
-        """The time that so many ticks are, found as the median's is."""
+        """The time of a number of ticks, computed as for the median."""
         if self.cycles_estimated is not None:
             return 1e3 * self.cycles_estimated / self.core_hz * ticks / self.ticks_median
         return 1e3 * ticks / self.tick_hz
 
 
 def _told(device: Device) -> tuple[TickSourceName | None, InterruptsName | None]:
-    """What a real board says of its ticks; of an emulated one they are the emulator's."""
+    """What a real board says about its ticks; None twice for an emulated one, whose ticks are the emulator's."""
     if device.emulated:
         return None, None
     facts = device.hello.facts

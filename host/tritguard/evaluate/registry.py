@@ -1,4 +1,4 @@
-"""The studies there are, and reading the results of any of them."""
+"""The studies that there are, and functions that read the result of any of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STUDIES: tuple[StudyKind[Any, Any], ...] = (
 
 
 def kind_of(study: Study) -> StudyKind[Any, Any]:
-    """The study that a result is of."""
+    """The kind of study that a result belongs to."""
     return next(kind for kind in STUDIES if kind.name == study.kind)
 
 

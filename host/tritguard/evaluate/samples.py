@@ -37,12 +37,12 @@ def draw_samples(bundle: Bundle, dataset: Dataset, count: int, seed: int, *, wid
         bundle: the model.
         dataset: its test set is drawn from.
         count: how many.
-        seed: of the draw.
+        seed: the seed of the draw.
         wide: whether they are for a study that takes models with 16-bit activations.
 
     Raises:
         BadInputError: the data does not fit the model, the model's output has no class, the test set has fewer
-            samples, or the model has 16-bit activations.
+            samples, or the model has 16-bit activations and `wide` is false.
     """
     manifest = bundle.manifest
     if not wide:
@@ -78,7 +78,7 @@ def class_names(manifest: Manifest, dataset: Dataset) -> tuple[str, ...]:
 
 
 def without_recurrent(bundle: Bundle, why: str) -> None:
-    """Check that a model has no layer whose state its op keeps, for what does not know such layers.
+    """Check that a model has no layer whose op keeps its own state, for studies that do not know such layers.
 
     Raises:
         UnsupportedOpError: it has an LSTM or SVDF; `why` says what that means here.
@@ -105,8 +105,8 @@ def check_attackable(manifest: Manifest) -> None:
 def differing(ours: Outputs, theirs: Outputs) -> int:
     """Count the inputs on which two answers differ in a byte.
 
-    Of streams, the outputs after every frame are compared where both sides have them, and so are logits. Both are
-    accumulators times the same scale, so that equal accumulators give equal logits.
+    For streams, the outputs after every frame are compared where both sides have them. Logits are compared where both
+    sides have them; they are accumulators times the same scale, so that equal accumulators give equal logits.
     """
     framed = ours.frames is not None and theirs.frames is not None
     pair = (ours.answered, theirs.answered) if framed else (ours.scores, theirs.scores)
@@ -119,6 +119,6 @@ def differing(ours: Outputs, theirs: Outputs) -> int:
 def compared(outputs: Outputs) -> int:
     """Count the bytes of a device's answers: the scores, and the int32 accumulators if the device sends them.
 
-    Of streams, the scores of every frame count, and the accumulators of the last.
+    For streams, the scores of every frame count, and the accumulators of the last.
     """
     return outputs.answered.nbytes + (0 if outputs.logits is None else 4 * outputs.logits.size)

@@ -1,4 +1,4 @@
-"""Proves in a minute that a board does what it has to, and leaves a record of it that tells of damage."""
+"""Checks in a minute that a board does what it has to, and leaves a record whose damage shows."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from tritguard.records import Record, from_json
 _ECHO_BYTES = (0, 1, 2, 253, 254, 255, 256)
 _INPUTS = 64
 _LEAST_INPUTS = 8
-_SECONDS = 30.0  # the inferences take no longer than this, if so many were made
+_SECONDS = 30.0  # inferences end after this time, once `_LEAST_INPUTS` of them are made
 _REPEATS = 16
-_SPREAD = 0.05  # between the shortest and the longest time of the same inference
+_SPREAD = 0.05  # between the shortest and the longest time of the same inference, as a share of the median
 _SEED = 0
 
 
@@ -44,10 +44,10 @@ class Selftest(Record):
 
     Attributes:
         emulator: what emulated the board; None for a real one.
-        inputs: how many inputs the board was asked for.
+        inputs: how many inputs the board was given.
         mismatched: how many of the answers were other bytes than the twin's.
         ticks: the shortest, the median and the longest time of one inference on the same input.
-        seal: SHA-256 of the record without it, as `sealed` computes it. It tells of damage, not of who made the record.
+        seal: SHA-256 of the record without it, as `sealed` computes it. It shows damage, but not who made the record.
     """
 
     schema_version: Literal[1] = 1
@@ -72,7 +72,7 @@ class Selftest(Record):
 
     @property
     def passed(self) -> bool:
-        """Whether every check was passed."""
+        """Whether every check passed."""
         return all(check.passed for check in self.checks)
 
     def sealed(self) -> Selftest:

@@ -56,7 +56,7 @@ class Rate(Record):
 
 
 def wilson(k: float, n: int) -> tuple[float, float]:
-    """The 95 % score interval of k of n (Wilson 1927); k may be a fraction, as that of an estimated rate is."""
+    """The 95 % score interval of k of n (Wilson 1927); k may be a fraction, as for an estimated rate."""
     z = 1.959963984540054  # 97.5 % quantile of the normal distribution
     centre = (k + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
@@ -82,12 +82,12 @@ def invalid(code: str, message: str) -> Issue:
 
 
 class Quarantined(Record):
-    """A board that was asked no more, because it fell silent, crashed, or answered otherwise than others.
+    """A board that was asked no more, because it fell silent, crashed, or answered differently from the others.
 
     Attributes:
         board: where it was.
         reason: what it did.
-        disagreed: whether it answered other bytes than the other boards; versions that did not say so left it out.
+        disagreed: whether it answered other bytes than the other boards; earlier versions left it out.
     """
 
     board: str
@@ -165,7 +165,7 @@ class StudyProvenance(Record):
     Attributes:
         created: when it ended, ISO 8601 in UTC.
         command: as it was typed, or what a script was called with.
-        configuration: the TOML text of the run that it was part of; empty if it was none.
+        configuration: the TOML text of the run that it was part of; empty if it was part of none.
         sample_indices: the positions of its samples in the test set.
     """
 
@@ -190,7 +190,7 @@ class StudyProvenance(Record):
             dataset: the data that the samples were drawn from.
             seed: the seed they were drawn with.
             indices: their positions in the test set.
-            tools: versions of the tools that were used beside Python packages, such as the emulator.
+            tools: versions of the tools that were used besides Python packages, such as the emulator.
         """
         return cls(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -211,9 +211,9 @@ class Attacked(Record):
     """What attacks found, for a study that bounds it from the other side.
 
     Attributes:
-        model_sha256: of the golden model.
+        model_sha256: the hash of the golden model.
         data_sha256, sample_indices: the samples.
-        norm: of the balls.
+        norm: the norm of the balls.
         limits: the lowest and the highest int8 step of inputs.
         bounds: every eps that was attacked, in steps of the int8 input grid, rising.
         first: for each sample the smallest eps at which it is broken; 0 if the clean input is classified wrongly, None

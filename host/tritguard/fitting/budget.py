@@ -1,4 +1,4 @@
-"""What a network may take of a board."""
+"""How much of a board a network may take."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class FitBudget(Record):
     Attributes:
         flash: bytes of the whole firmware.
         ram: bytes of static memory and the reserved stack, as `build --max-ram` counts them.
-        cycles: of one inference, estimated; None allows any.
-        macs: multiply-accumulates of one inference; None allows any.
+        cycles: estimated cycles of one inference; None allows any number.
+        macs: multiply-accumulates of one inference; None allows any number.
     """
 
     flash: PositiveInt

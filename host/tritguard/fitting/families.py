@@ -16,13 +16,13 @@ Stages = tuple[Stage, ...]
 _WIDTHS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 128)  # of the first stage
 _GROWTHS = (1.0, 1.25, 1.5, 2.0)  # from one stage to the next
 _STEP = 8  # widths are multiples of it, because kernels compute several channels or read several trits at a time
-_LAST_SIDES = (4, 8)  # of the picture, on its shorter side, at the last stage
+_LAST_SIDES = (4, 8)  # the fewest and the most pixels of the picture's shorter side at the last stage
 _MOST_CHANNELS = 1024
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer with weights: its output pixels, weights (also those of one pixel's MACs), and bytes in and out."""
+    """A layer with weights: output pixels, weights (the MACs of one pixel), output channels, and bytes in and out."""
 
     pixels: int
     weights: int
@@ -36,8 +36,8 @@ class Work:
     """What a choice computes.
 
     Attributes:
-        weights: of all layers, without biases.
-        macs: multiply-accumulates of an inference, those over padding included.
+        weights: the number of all layers' weights, without biases.
+        macs: multiply-accumulates of an inference, including those over padding.
         channels: outputs of all layers with weights, each of which has a bias and a multiplier.
         peak: the most bytes of int8 activations that a layer reads and writes together.
     """
@@ -49,7 +49,7 @@ class Work:
 
     @classmethod
     def of(cls, layers: list[Layer]) -> Work:
-        """The sum over layers."""
+        """The sum over layers, and the highest peak."""
         return cls(
             weights=sum(layer.weights for layer in layers),
             macs=sum(layer.weights * layer.pixels for layer in layers),
@@ -100,7 +100,7 @@ def _widths(first: int, count: int) -> Iterator[tuple[int, ...]]:
 
 
 def _counts(side: int) -> Iterator[int]:
-    """How many strides of two bring a side to one that suits the last stage; none if it is small already."""
+    """The numbers of strides of two that bring a side to a length that suits the last stage, the fewest first."""
     least, most = _LAST_SIDES
     count, left = 0, side
     while left > most:
@@ -155,7 +155,7 @@ def _residual_work(stages: Stages, shape: Image, classes: int) -> Work:
 
 
 def _separable_depths(count: int) -> Iterator[tuple[int, ...]]:
-    """Depths of `count` groups of blocks, of which fewer may be deeper."""
+    """Depths of `count` groups of blocks; the fewer groups, the deeper they may be."""
     return product(range(1, {1: 8, 2: 4}.get(count, 3) + 1), repeat=count)
 
 

@@ -1,4 +1,4 @@
-"""What a network takes of a board, from its kernels, its memory plan and one firmware that is built for comparison."""
+"""What a network takes on a board, by its kernels, its memory plan and firmware that is built for comparison."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Model:
     """What a network takes, apart from the firmware around it.
 
     Attributes:
-        weight_bytes: of its weights as they lie in flash, with what each output channel needs.
-        code_bytes: of the kernels that are chosen for its layers with weights.
-        arena_bytes: of the memory plan, in which the input is received.
-        cycles: what the kernels' cost models expect of its layers with weights.
+        weight_bytes: bytes of its weights as they lie in flash, with what each output channel needs.
+        code_bytes: bytes of the kernels that are chosen for its layers with weights.
+        arena_bytes: bytes of the memory plan's arena, in which the input is received.
+        cycles: what the kernels' cost models expect for its layers with weights.
         macs: multiply-accumulates.
     """
 
@@ -45,14 +45,15 @@ class Model:
 
 @dataclass(frozen=True)
 class Around:
-    """What a firmware takes beside such a model, as firmwares that were built show.
+    """What a firmware takes besides such a model, as firmwares that were built show.
 
     Attributes:
         flash: bytes: start-up, driver, protocol, other kernels, the calls of all layers.
         ram: bytes of static memory without arena and buffer.
-        buffer, least_buffer: bytes of the serial line's buffer, and to what it shrinks where RAM is scarce.
+        buffer, least_buffer: bytes of the serial line's buffer, and those that it shrinks to where RAM is scarce.
         stack: bytes reserved.
-        cycles: of whole inferences by those that the cost models expect, as pairs (expected, whole), rising.
+        cycles: the cycles that the cost models expect and those of the whole inference, as pairs (expected, whole),
+            rising.
     """
 
     flash: int
@@ -64,21 +65,21 @@ class Around:
 
     @property
     def slowdown(self) -> float:
-        """The whole inference's cycles for each that the cost models expect, of the largest model."""
+        """The cycles of a whole inference for each that the cost models expect, as the largest known model shows."""
         expected, whole = self.cycles[-1]
         return whole / expected
 
     def flash_of(self, model: Model) -> int:
-        """Bytes of flash of the firmware with a model."""
+        """Bytes of flash of a firmware with this model."""
         return self.flash + model.weight_bytes + model.code_bytes
 
     def ram_of(self, model: Model, most: int) -> int:
-        """Bytes of RAM of it with the stack, if `most` are allowed: the buffer takes what is left, up to its size."""
+        """Bytes of RAM of such a firmware with its stack, if `most` are allowed: the buffer takes what else is left."""
         without = self.ram + self.stack + model.arena_bytes
         return without + min(self.buffer, max(self.least_buffer, most - without))
 
     def cycles_of(self, model: Model) -> int:
-        """Cycles of an inference, estimated: between two that are known, in proportion below and above them."""
+        """Estimated cycles of an inference: interpolated between the known ones, in proportion below and above them."""
         expected, whole = zip((0, 0), *self.cycles, strict=True)
         if model.cycles > expected[-1]:
             return round(self.slowdown * model.cycles)
@@ -91,7 +92,7 @@ Golden = Callable[[TrainConfig], bytes]
 def golden_maker(shape: tuple[int, ...], classes: int, samples: SampleArray) -> Golden:
     """A function that gives the `.tflite` of a network with newly drawn weights, ternary where a training's would be.
 
-    How many trits are zero depends on the weights, and so does the best format: of newly drawn ones it is a third.
+    How many trits are zero depends on the weights, and so does the best format: a third of newly drawn ones is zero.
 
     Args:
         shape: height, width, channels.
@@ -131,7 +132,7 @@ def _model(emission: Emission) -> Model:
 
 @dataclass(frozen=True)
 class Built:
-    """A model whose firmware was built, the firmware, and the cycles expected of the whole inference."""
+    """A model whose firmware was built, the firmware, and the cycles expected for the whole inference."""
 
     model: Model
     build: Build
@@ -153,7 +154,7 @@ def built(content: bytes, board: Board) -> Built:
 
 
 def around(last: Built, small: Built | None = None) -> Around:
-    """What firmware takes beside a model, as one shows; with another one of a smaller model, cycles follow both."""
+    """What a firmware takes besides its model, as one firmware shows; cycles follow a smaller model's firmware too."""
     sizes, model = last.build.record.sizes, last.model
     known = {each.model.cycles: each.cycles for each in (small, last) if each is not None}
     buffer = sum(region.bytes for region in sizes.regions if region.name == _RING)

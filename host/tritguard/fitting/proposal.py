@@ -18,11 +18,11 @@ class Proposal(Record):
     Attributes:
         config: the settings that train it.
         words: its widths and depth in a few words.
-        weights: their number, without biases.
+        weights: the number of weights, without biases.
         macs: multiply-accumulates of an inference.
         flash: bytes of the whole firmware.
         ram: bytes of static memory and the reserved stack.
-        cycles: of an inference, estimated.
+        cycles: estimated cycles of an inference.
     """
 
     config: TrainConfig
@@ -39,7 +39,7 @@ class Proposals(Record):
 
     Attributes:
         budget: what was allowed, at most what the board has.
-        hz: the board's clock, which makes cycles seconds.
+        hz: the frequency of the board's clock, by which cycles become seconds.
         tried: how many networks were counted, and how many of them converted and planned.
     """
 

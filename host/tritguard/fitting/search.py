@@ -2,8 +2,8 @@
 
 What each choice computes is counted for all of them at once (`families`). How many bytes a weight takes, how much of
 the activations is in the arena at a time, and how many cycles a multiply-accumulate takes are learnt from the choices
-that are converted and planned; the best by the counts is taken next, until none is left that would be better than the
-best one that fits.
+that are converted and planned. The best by the counts is converted next, a few times or until none is left that would
+be better than the best one that fits.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from tritguard.train.config import TrainConfig
 
 ROWS = 6  # of the front; each may take half the time of the next one
 _TRIES = 4  # choices converted for a row
-_TERNARY, _INT8 = 0.27, 1.05  # bytes a weight takes, until one was converted
-_PLANNED = 0.6  # share of the peak of activations that the arena takes, until one was planned
-_FIRMWARE = 20_000  # bytes of flash beside the weights, until one was built
+_TERNARY, _INT8 = 0.27, 1.05  # bytes per weight, until a network was converted
+_PLANNED = 0.6  # share of the peak of activations that the arena takes, until a network was planned
+_FIRMWARE = 20_000  # bytes of flash besides the weights, until a firmware was built
 _RAM = 11_000
 
 
@@ -40,13 +40,13 @@ class _Choice:
 
     @property
     def worth(self) -> float:
-        """What to have much of: weights, and computation. It orders choices and says nothing about accuracy."""
+        """What to have much of: weights and computation. It orders choices and says nothing about accuracy."""
         return math.log(self.work.weights) + math.log(self.work.macs)
 
 
 @dataclass
 class _Ratios:
-    """How counts become bytes and cycles, as the last choice showed that was converted."""
+    """How counts become bytes and cycles, as the last converted choice showed."""
 
     weight: float
     peak: float = _PLANNED
@@ -60,7 +60,7 @@ class _Ratios:
 
 @dataclass
 class _Search:
-    """The choices and what is known of them."""
+    """The choices and what is known about them."""
 
     choices: list[_Choice]
     make: Callable[[Stages], bytes]
@@ -80,7 +80,7 @@ class _Search:
         )
 
     def calibrate(self) -> None:
-        """Build the firmware of a choice that fits if anything does: what it takes beside the model is known then."""
+        """Build the firmware of a choice that ought to fit easily, to learn what it takes besides the model."""
         found = np.flatnonzero(
             (self.ratios.weight * self._weights + _FIRMWARE <= self.budget.flash / 2)
             & (self.ratios.peak * self._peaks + _RAM <= self.budget.ram / 2)
@@ -91,7 +91,7 @@ class _Search:
         self.around = around(self.small)
 
     def refine(self, at: int) -> None:
-        """Build another firmware, of a choice that is proposed, and follow both from here on."""
+        """Build another firmware, of a choice that is proposed, and estimate by both from here on."""
         self.around = around(built(self.make(self.choices[at].stages), self.board), self.small)
 
     def best(self, most: float) -> int | None:
@@ -128,7 +128,7 @@ class _Search:
         return at
 
     def _next(self, allowed: np.ndarray, most: float, best: int | None) -> int | None:
-        """The best choice by the counts that was not tried; None if it would be no better than `best`."""
+        """The best choice by the counts among those not tried; None if it would be no better than `best`."""
         rest, ratios, budget = self.around, self.ratios, self.budget
         assert rest is not None
         fits = allowed & (rest.flash + ratios.code + ratios.weight * self._weights <= budget.flash)
@@ -186,7 +186,7 @@ def propose(
     found = _front(search, rows, lambda done: tell(done, rows + 1))
     if found:
         search.refine(found[0])
-        if not search.fits(search.models[found[0]], math.inf):  # it was over by little
+        if not search.fits(search.models[found[0]], math.inf):  # its firmware is slightly over the budget
             found = _front(search, rows)
     tell(rows + 1, rows + 1)
     assert search.around is not None
@@ -252,7 +252,7 @@ def _proposal(
 
 
 def _nothing(rest: Around, model: Model, budget: FitBudget, net: str) -> OverBudgetError:
-    """What the smallest network takes, beside what is allowed."""
+    """The error that says what the smallest network takes, and what is allowed."""
     takes = f"{rest.flash_of(model):,} B of flash, {rest.ram_of(model, 0):,} B of RAM, {rest.cycles_of(model):,} cycles"
     time = f", {budget.cycles:,} cycles" if budget.cycles else f", {budget.macs:,} MACs" if budget.macs else ""
     allowed = f"{budget.flash:,} B, {budget.ram:,} B{time}"

@@ -1,4 +1,4 @@
-"""Layers that take far more instructions a multiply-accumulate than the best ones of their kind, and why."""
+"""Layers that take far more instructions per multiply-accumulate than the best ones of their kind, and why."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tritguard.graph.formats.registry import Site, code_bytes, kernels_of
 from tritguard.graph.model import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Weighted
 
 FAR = 1.5
-"""How many times the best layer's instructions a multiply-accumulate are far from it."""
+"""A layer is far from the best one if it takes more than this multiple of its instructions per multiply-accumulate."""
 
-# Instructions a multiply-accumulate of int8 layers that suit their kernels: the nets of one kind that
+# Instructions per multiply-accumulate of int8 layers that suit their kernels: the nets with one kind of layer that
 # `scripts/bench count` has (conv-3x3, depthwise-3x3, conv-of-one-pixel), on a board of each class.
 _BEST: Mapping[CoreClass, Mapping[type[Weighted], float]] = {
     "m0": {Conv2D: 4.2, DepthwiseConv2D: 13.3, FullyConnected: 4.04},
@@ -22,31 +22,31 @@ _BEST: Mapping[CoreClass, Mapping[type[Weighted], float]] = {
     "m4": {Conv2D: 0.926, DepthwiseConv2D: 2.84, FullyConnected: 1.43},
     "m55": {Conv2D: 0.223, DepthwiseConv2D: 1.94, FullyConnected: 0.774},
 }
-# What such layers take for an output and for each of its products, with what surrounds them (docs/measuring.md).
+# Instructions of such layers for an output and for each of its products, with what surrounds them (docs/measuring.md).
 _COUNTS: Mapping[CoreClass, Mapping[type[Weighted], tuple[float, float]]] = {
     "m0": {Conv2D: (95, 3.6), DepthwiseConv2D: (67, 5.6), FullyConnected: (112, 3.6)},
     "m3": {Conv2D: (40, 1.87), DepthwiseConv2D: (15, 3.8), FullyConnected: (53, 2.49)},
     "m4": {Conv2D: (13, 0.826), DepthwiseConv2D: (16, 1.25), FullyConnected: (40, 1.25)},
     "m55": {Conv2D: (12, 0.14), DepthwiseConv2D: (5, 1.1), FullyConnected: (18, 0.7)},
 }
-_FASTER = 0.8  # of a kernel's expected instructions, below which one that was not linked is named
-_SHORT = 48  # positions of a window, below which what an output costs besides its products shows
-_FEW = 4 * TILE  # pixels, below which a last tile's missing ones show
-_TAPS = 9  # positions of a depthwise window, below which it is the same
-_NARROW = 8  # outputs of a row of a depthwise layer, below which its ends show
+_FASTER = 0.8  # share of a kernel's expected instructions, below which another kernel that was not linked is named
+_SHORT = 48  # positions of a window, below which the cost of an output besides its products shows
+_FEW = 4 * TILE  # pixels, below which those that the last tile lacks show
+_TAPS = 9  # positions of a depthwise window, below which the cost of an output shows
+_NARROW = 8  # outputs of a depthwise layer's row, below which the cost of its ends shows
 
 
 def far_layers(emission: Emission, instructions: Mapping[int, int]) -> dict[int, str]:
-    """Which layers are far from the best ones of their kind, and why.
+    """Find the layers that are far from the best ones of their kind, and say why.
 
     Args:
         emission: the model for its class of cores.
-        instructions: of one inference, by the layer's index.
+        instructions: those of one inference, by the layer's index.
 
     Returns:
         By the layer's index a line such as "2.8 times the 0.93 instructions a MAC of the best convolution, 1.1 times
         what outputs of 8 products take at best: an output costs more than the products of its window, 8 positions".
-        The second figure is without what its shape explains.
+        The second figure leaves out what the layer's shape explains.
     """
     found = {}
     for position, op in enumerate(emission.graph.ops):
@@ -70,7 +70,7 @@ _NAMES = {Conv2D: "convolution", DepthwiseConv2D: "depthwise layer", FullyConnec
 
 
 def _at_best(core: CoreClass, op: Weighted, kind: type[Weighted]) -> float:
-    """The instructions of as many outputs and products in a layer that suits its kernel."""
+    """The instructions that as many outputs and products take in a layer that suits its kernel."""
     output, product = _COUNTS[core][kind]
     shape = shape_of(op)
     return shape.pixels * shape.channels * output + op.macs * product

@@ -26,14 +26,14 @@ from tritguard.profile.record import FunctionWork, LayerWork, Method, Profile, W
 def profile(bundle: Bundle, built: Build, port: str | None = None) -> Profile:
     """Profile one inference, on one random input.
 
+    TensorFlow Lite Micro is counted as a whole, function by function. Layer by layer it is timed, in a firmware that
+    was built with a profiler, on an emulated board too.
+
     Args:
         bundle: the model.
         built: its firmware. A firmware at a port must have been built with a profiler. In the emulator, the firmware
             that ships is counted as it is; where counting is not possible, a temporary one with a profiler is built.
         port: the port of a real board; by default an emulated board is started.
-
-    TensorFlow Lite Micro is counted as a whole, function by function. Layer by layer it is timed, in a firmware that
-    was built with a profiler, on an emulated board too.
 
     Raises:
         BadInputError: no port is given and the board has no emulator, or the firmware needs a profiler and has
@@ -86,7 +86,7 @@ def estimate_cycles(bundle: Bundle, built: Build) -> CycleEstimate | None:
 
 @dataclass(frozen=True)
 class ExpectedCycles:
-    """What a static model of the core expects of one inference, and how it was found; beside what a board measures."""
+    """What a static model of the core expects for one inference, and how it was found, to compare measurements with."""
 
     cycles: int
     method: str
@@ -96,10 +96,10 @@ def expected_cycles(bundle: Bundle, built: Build) -> ExpectedCycles | None:
     """Estimate the cycles of an inference without the board.
 
     Where the board has an emulator that counts and its core has a model, the whole firmware's instructions are counted
-    and weighted. Otherwise it is the sum of what the kernels' cost models expect of the layers with weights.
+    and weighted. Otherwise it is the sum of what the kernels' cost models expect for the layers with weights.
 
     Returns:
-        The estimate, or None for an engine that is not the native one.
+        The estimate, or None for an engine that is not the native one, or if no layer has weights.
 
     Raises:
         DeviceError: see `count`.

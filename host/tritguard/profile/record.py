@@ -36,7 +36,7 @@ class LayerWork(Record):
 
     Attributes:
         layer: its index in the bundle.
-        weight_format: how its weights are stored; of another engine than the native one, int8 or none.
+        weight_format: how its weights are stored; for another engine than the native one, int8 or none.
         macs: its multiply-accumulates.
         flash_bytes: the size of its constants; 0 where another engine has them in one array.
         arena_bytes: the size of the activations that are alive while it runs; 0 where another engine plans them.

@@ -10,7 +10,7 @@ from itertools import pairwise
 from tritguard.evaluate.robustness.figures import CurvePoint
 from tritguard.evaluate.study import Rate
 
-WIDTH = 400  # about that of a phone, on which text keeps its size
+WIDTH = 400  # about the width of a phone, so that text keeps its size there
 HEIGHT = 300
 LEFT, RIGHT, TOP, BOTTOM = 46, 26, 22, 64
 LABEL_ROOM = 40  # the distance that two eps labels need

@@ -18,7 +18,7 @@ from tritguard.report.lines import Axis, Chart, Point, chart, round_ticks
 from tritguard.report.study import Grid, Page, Section
 from tritguard.report.templating import environment
 
-_MANY = 3  # results from which on a picture of all says more than tables
+_MANY = 3  # the number of results from which a picture of all says more than tables
 _NOTE = (
     "Each figure is of that result's own samples. Robust: at the largest bound that all share, in input units. "
     "*: of the samples that all have, no other result beats it in robust accuracy, flash and RAM."
@@ -137,7 +137,7 @@ def _pareto(found: Comparison) -> Chart:
 
 
 def _stairs(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Join points as a front: what is reached with so much flash holds until the next one reaches more."""
+    """Join points as a front: what is reached with one amount of flash holds until the next one reaches more."""
     found = list(points[:1])
     for (_, before), (size, value) in pairwise(points):
         found += [(size, before), (size, value)]

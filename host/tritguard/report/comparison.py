@@ -27,16 +27,16 @@ class Compared(Record):
     """One of the results.
 
     Attributes:
-        name: what the comparison calls it: the model, and where several are of one the part of the path that tells
-            their files apart.
+        name: what the comparison calls it: the model, and where several results are of one model, the part of the path
+            that tells their files apart.
         file: the whole path.
         attacked_alike: whether it was attacked as the first result was, by the same attacks with the same budgets.
-        robust: the worst case at the largest bound that all results share which are not invalid; None if there is none,
+        robust: the worst case at the largest bound that all results which are not invalid share; None if there is none,
             or if this one is invalid.
-        paired: the same, of the samples that all results have; the front goes by it.
+        paired: the same on the samples that all results have, by which the front is found.
         eps_input: that bound in input units.
         ram: static memory and the stack's peak.
-        milliseconds: of one inference, measured or estimated as the result says; None if it has neither.
+        milliseconds: the time of one inference, measured or estimated as the result says; None if it has neither.
     """
 
     name: str
@@ -67,9 +67,9 @@ class Pair(Record):
         second: what holds in the other.
         gained: how many samples hold in the other alone.
         lost: how many hold in the first alone.
-        p: McNemar's exact test, two-sided: how probable so uneven a split is by luck.
-        verdict: whether the other one is better, at a level of 5 % that all pairs share (Bonferroni). Under attacks
-            nothing is said of results that were attacked otherwise: weaker attacks would make the better one.
+        p: McNemar's exact test, two-sided: how probable so uneven a split is by chance.
+        verdict: whether the other one is better, at a level of 5 % that all pairs share (Bonferroni). Under attacks,
+            results that were attacked otherwise are not judged: the one with weaker attacks would look better.
     """
 
     other: int
@@ -83,7 +83,7 @@ class Pair(Record):
 
 
 class Comparison(Record):
-    """Robustness results of the same data side by side; the first one is what the others are compared with.
+    """Robustness results on the same data side by side; the first one is what the others are compared with.
 
     Attributes:
         samples: how many samples all of them have.
@@ -139,7 +139,7 @@ def compare(results: Sequence[tuple[str, RobustnessResult]]) -> Comparison:
 
 def _check_comparable(file: str, result: RobustnessResult, first: RobustnessResult) -> None:
     table_of(result)
-    for what, ours, theirs in (  # of the range the two grids may differ, not what the samples can be
+    for what, ours, theirs in (  # two grids may give a data range other steps, but it must hold the same samples
         ("data", result.provenance.data_sha256, first.provenance.data_sha256),
         ("norm", result.threat_model.norm, first.threat_model.norm),
         ("goal", result.threat_model.goal, first.threat_model.goal),
@@ -268,7 +268,7 @@ def _pairs(results: Sequence[RobustnessResult], shared: Sequence[int]) -> Iterat
 
 
 def _bounds(first: RobustnessResult, other: RobustnessResult) -> dict[float, tuple[int, int]]:
-    """The bounds that two threat models share, in input units, each with the steps it is on both grids; and 0."""
+    """The bounds that two threat models share, in input units, each with its steps on both grids; and 0."""
     found = {0.0: (0, 0)}
     threat = first.threat_model
     for steps, eps in zip(threat.eps_steps, threat.eps_input, strict=True):
@@ -296,7 +296,7 @@ def _judged(pairs: list[Pair], results: Sequence[Compared]) -> Iterator[Pair]:
 
 
 def _front(results: Sequence[Compared]) -> tuple[int, ...]:
-    """Find the results that no other one beats or equals in all of robust accuracy, flash and RAM."""
+    """Find the results that no other one dominates: better in robust accuracy, flash or RAM, and worse in none."""
 
     def beaten(place: int) -> bool:
         return any(

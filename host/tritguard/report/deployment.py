@@ -10,7 +10,7 @@ from tritguard.evaluate.study import Rate
 from tritguard.report.study import Facts, Grid, Page, Section, SectionReport
 from tritguard.report.wording import count, interval, line, megahertz, of, percent, real, timing
 
-_WHOLE_TABLE = 20  # classes; of more, a table of all would be hard to read
+_WHOLE_TABLE = 20  # classes; with more, a table of all would be hard to read
 _CONFUSED = 20
 
 

@@ -16,5 +16,5 @@ def explanations() -> Mapping[str, str]:
 
 
 def explained(code: str) -> str:
-    """What is true where this check passes; empty for a code that the table does not have, as of a newer version."""
+    """What is true where this check passes; empty for a code that is not in the table, such as a newer version's."""
     return explanations().get(code, "")

@@ -46,7 +46,7 @@ def judge(studies: Sequence[Study], *, fail_under: float | None = None, fail_on:
         fail_on: the findings that fail: those that make a result `invalid`, or also those that make it `degraded`.
 
     Returns:
-        A case for each check of each result, and one for the accuracy if there is a bound for it.
+        A case for each check of each result, and one for each robust accuracy if `fail_under` is given.
     """
     cases = [case for study in studies for case in _checks(study, fail_on)]
     if fail_under is not None:

@@ -14,7 +14,7 @@ _IN_PROPERTY = _IN_MESSAGE | str.maketrans({":": "%3A", ",": "%2C"})
 
 
 def workflow_commands(studies: Sequence[Study], cases: Sequence[Case]) -> Iterator[str]:
-    """Write a line for each failed case, for each warning that did not fail, and one with what was found."""
+    """Write a line for each failed case, for each finding that did not fail, and for the status of each study."""
     failed = {(case.study, case.code): case for case in cases if case.outcome == "failed"}
     for case in failed.values():
         yield _line("error", f"{case.study}: {case.code}", case.message)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from tritguard.report.wording import real
 
-WIDTH = 400  # about that of a phone, on which text keeps its size
+WIDTH = 400  # about the width of a phone, so that text keeps its size there
 HEIGHT = 300
 LEFT, RIGHT, TOP, BOTTOM = 62, 20, 16, 54
 DOT = 3.4  # the radius of a mark
 _RING_STEP = 3.4
-_ALMOST = 1e-9  # a quotient that is so near to a whole number is one
+_ALMOST = 1e-9  # a quotient this close to a whole number counts as that number
 _PALETTE = ("#1b3a5c", "#b3541e", "#3f6f4f", "#6b4a7a", "#9a7b1f", "#4b5a68", "#7d2640")
 _DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 4", "1 4")  # so that nothing depends on colour alone
 
@@ -135,12 +135,12 @@ def _ring(at: tuple[float, float], drawn: Sequence[Line]) -> float:
 
 
 def round_ticks(low: float, high: float, *, most: int = 5) -> tuple[float, ...]:
-    """Choose ticks at round numbers (1, 2 or 5 with zeros) that go on from one that is at most `low` to `high` or more.
+    """Choose ticks in round steps (1, 2 or 5 times a power of ten), from one at most `low` to one at least `high`.
 
     Args:
         low: the least value that is shown.
         high: the largest; above `low`.
-        most: there are at most so many steps between them; 4 or more.
+        most: the largest number of steps from the first to the last; 4 or more.
     """
     size = 10.0 ** math.floor(math.log10((high - low) / most))
     grids = (

@@ -6,7 +6,7 @@ from tritguard.errors import ToolMissingError
 
 
 def to_pdf(html: str) -> bytes:
-    """Print a page, whoever wrote what it shows: of URLs it gets only what `data:` ones hold.
+    """Print a page, whoever wrote what it shows: it can load nothing but `data:` URLs.
 
     Raises:
         ToolMissingError: WeasyPrint, or Pango that it draws text with, is not installed.

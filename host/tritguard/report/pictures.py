@@ -31,7 +31,7 @@ class Drawing:
     """A picture ready for HTML.
 
     Attributes:
-        clean: a PNG as a data URI, as the two that follow.
+        clean: a PNG as a data URI, like the two that follow.
         adversarial: the same picture after the attack.
         difference: the change, amplified.
         amplification: the factor that the difference was multiplied with.
@@ -51,7 +51,7 @@ class Drawing:
 
     @property
     def wide(self) -> bool:
-        """Whether three of them are too wide to stand side by side."""
+        """Whether three such pictures are too wide to stand side by side."""
         return self.width > 2 * self.height
 
 
@@ -69,7 +69,7 @@ def draw_pair(first: str, second: str, shape: tuple[int, ...], where: str) -> Dr
     Args:
         first: the int8 bytes of the clean input, base64.
         second: those of the changed one.
-        shape: of both.
+        shape: the shape of both.
         where: names the picture in errors.
 
     Raises:

@@ -81,7 +81,7 @@ def _strongest(leaks: Sequence[Leak]) -> list[Leak]:
 
 
 def _points(leak: Leak, others: int) -> list[Point]:
-    """The measured points that the axes have: those at 0 would stand at their beginning, as if 0.1 % were found."""
+    """The measured points within the axes: those at 0 would stand where the axes begin, as if 0.1 % were found."""
     rates = zip(FALSE_RATES, leak.curve, strict=True)
     return [Point(rate, hit, hit, hit) for rate, hit in rates if rate * others >= 1 and hit >= _LEAST]
 

@@ -93,7 +93,7 @@ def table(profile: Profile) -> Group:
 
 
 def _whole(unit: Unit, profile: Profile) -> list[str]:
-    """Say which functions take the time of an engine that does not tell its layers apart, and how it does."""
+    """Say which functions take the time of an engine that does not tell its layers apart, and how to make it do so."""
     if not profile.outside_functions:
         return []
     named = ", ".join(_shares(unit, profile.outside_functions, profile.outside, _NAMED_IN_ALL))
@@ -184,7 +184,7 @@ def _shares(unit: Unit, functions: Sequence[FunctionWork], work: Work, most: int
 
 
 def _readable(symbol: str) -> str:
-    """A function's name without its parameters where C++ has mangled it: `tflite::Run` of `_ZN6tflite3RunEv`."""
+    """A function's name without its parameters where C++ has mangled it: `tflite::Run` for `_ZN6tflite3RunEv`."""
     rest = re.sub("^_Z(NK?)?", "", symbol)
     parts: list[str] = []
     while rest != symbol and (length := re.match("[0-9]+", rest)):
@@ -203,7 +203,7 @@ def _constants(profile: Profile) -> int:
 
 
 def _known_bytes(profile: Profile, amount: int) -> str:
-    """Bytes of a layer, which only the native engine has a layer at a time."""
+    """The bytes of layers, which are known for the native engine alone; otherwise empty."""
     return count(amount) if profile.engine == "native" else ""
 
 

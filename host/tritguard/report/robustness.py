@@ -67,7 +67,7 @@ def _bound(result: RobustnessResult, point: CurvePoint) -> str:
 
 
 def _worst_of(result: RobustnessResult, kind: str) -> str:
-    """Say what attacks of a kind left at the largest eps of the threat model at which they ran: the least of them."""
+    """Say what the strongest attack of a kind left, at the largest eps of the threat model at which they ran."""
     named = [row for row in result.attacks if row.kind == kind and row.eps_steps in result.threat_model.eps_steps]
     if not named:
         names = ", ".join(dict.fromkeys(row.attack for row in result.attacks if row.kind == kind))

@@ -1,4 +1,4 @@
-"""JSON Schemas of the files that tritguard writes and reads, made from their records and those' docstrings."""
+"""JSON Schemas of the files that tritguard writes and reads, made from their records and the records' docstrings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from tritguard.records import Record
 
-# One entry under "Attributes:": the names it is of, then its text, whose further lines are indented.
+# One entry under "Attributes:": the names of its fields, then its text, whose further lines are indented.
 _ENTRY = re.compile(r"^ {4}(\w+(?:, \w+)*): (.+(?:\n {5,}.+)*)", re.MULTILINE)
 
 
@@ -37,7 +37,7 @@ def schema_text(record: type[Record], name: str, mode: Literal["validation", "se
 
 
 class _Described(GenerateJsonSchema):
-    """Takes descriptions from docstrings: of a record its first part, of a field its entry under "Attributes"."""
+    """Takes descriptions from docstrings: for a record the first part, for a field its entry under "Attributes"."""
 
     @override
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
@@ -52,12 +52,12 @@ class _Described(GenerateJsonSchema):
 
     @override
     def function_plain_schema(self, schema: core_schema.PlainValidatorFunctionSchema) -> JsonSchemaValue:
-        """A table that code makes a record of, by what stands in it: which one cannot be said here."""
+        """Describe a table from which code makes one of several records: a schema cannot say which."""
         return {"type": "object"}
 
 
 def _documented(record: type[Any]) -> tuple[str, dict[str, str]]:
-    """What a record says of itself, and of each of its fields, those that it inherits included."""
+    """What a record says about itself, and about each of its fields, including those that it inherits."""
     entries: dict[str, str] = {}
     parents = [parent for parent in record.__mro__ if issubclass(parent, BaseModel)]
     for parent in reversed(parents):

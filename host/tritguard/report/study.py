@@ -86,7 +86,7 @@ class Page:
     """A study's report without its status and its provenance, which look the same for all studies.
 
     Attributes:
-        models: the name and the SHA-256 of each model that it is of.
+        models: the name and the SHA-256 of each model that it is about.
     """
 
     title: str
@@ -176,7 +176,7 @@ def _section(section: Section, grid: Grid) -> list[RenderableType]:
         shown.add_column(printable(column), justify="left" if index < grid.left else "right", header_style="bold")
         # Codes and figures are of no use without their end, so what is too long goes on in the next line.
         shown.columns[index].overflow = "fold" if index else "ellipsis"
-        # Each in a line of its own if need be.
+        # No code and no interval is broken over two lines.
         if whole := [each for row in grid.rows for each in _WHOLE.findall(row[index])]:
             shown.columns[index].width = max(map(len, whole))
     for row in grid.rows:

@@ -83,7 +83,7 @@ def ram_parts(footprint: Footprint) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class MapRow:
-    """A section of the image in memory; `share` is its part of the largest one of its kind, from 0 to 1."""
+    """A section of the image in memory; `share` is its size over that of the largest one of its kind, from 0 to 1."""
 
     addresses: str
     name: str

@@ -8,7 +8,7 @@ from tritguard.report.lines import Axis, Chart, Point, chart
 from tritguard.report.study import Facts, Grid, Page, Section, SectionReport
 from tritguard.report.wording import count, data_range, interval, of, percent, steps
 
-_LISTED = 20  # samples that are named
+_LISTED = 20  # the most samples that are named
 
 
 def content(result: TransferResult) -> Page:

@@ -66,7 +66,7 @@ def line(seen: Confirmation) -> str:
 
 
 def way(seen: Confirmation) -> str:
-    """Write over what the replayed inputs were answered, to go behind "answered"."""
+    """Write over which line the replayed inputs were answered, to follow the word "answered"."""
     if not seen.bulk_inputs:
         return "over the serial port"
     also = "also " if seen.bulk_inputs == seen.inputs else ""
@@ -75,7 +75,7 @@ def way(seen: Confirmation) -> str:
 
 
 def lent(seen: Confirmation) -> str:
-    """Write what boards of other machines did of a confirmation."""
+    """Write how much of a confirmation boards of other machines did."""
     boards = "1 board" if seen.lent_boards == 1 else f"{count(seen.lent_boards)} boards"
     return f"{boards} of other machines answered {count(seen.lent_inputs)} of the inputs"
 
@@ -107,7 +107,7 @@ def bound(number: int, norm: str) -> str:
 
 
 def in_steps(norm: str) -> bool:
-    """Whether the norm counts steps of the int8 input grid, which are so much in input units."""
+    """Whether the norm counts steps of the int8 input grid, which have a size in input units."""
     return NORMS[norm].unit == "step"
 
 
@@ -117,7 +117,7 @@ def bounds_of(norm: str) -> str:
 
 
 def with_input_units(eps_steps: int, eps_input: float, norm: str) -> str:
-    """Write an eps in what the norm counts, and in input units where those are something else."""
+    """Write an eps in what the norm counts, and in input units where it counts steps."""
     equal = f" = {real(eps_input)} in input units" if in_steps(norm) else ""
     return f"{bound(eps_steps, norm)}{equal}"
 
@@ -138,12 +138,12 @@ def in_pixels(unit: str) -> bool:
 
 
 def eps(number: float, unit: str) -> str:
-    """Write an eps in input units as people do: in 255ths of a pixel's range where it is that of pixels."""
+    """Write an eps in input units as people do: in 255ths of a pixel's range where the unit is that of pixels."""
     return f"{number * 255:.4g}/255" if in_pixels(unit) else f"{real(number)} in input units ({unit})"
 
 
 def eps_list(numbers: Sequence[float], unit: str) -> str:
-    """Write several; see `eps`. The unit is named once."""
+    """Write several eps; see `eps`. The unit is named once."""
     if in_pixels(unit):
         return ", ".join(eps(number, unit) for number in numbers)
     return f"{', '.join(map(real, numbers))} in input units ({unit})"
@@ -171,7 +171,7 @@ def throughput(effort: Throughput) -> str:
 
 
 def refused(effort: Throughput) -> str:
-    """Say how many kept files were not used, and why; nothing if none was refused."""
+    """Say how many kept jobs were not used, and why; nothing if none was refused."""
     if not effort.refused:
         return ""
     what = "job kept of an earlier run was" if effort.refused == 1 else "jobs kept of earlier runs were"

@@ -1,4 +1,4 @@
-"""The pages. All are made of results read and checked again; no HTML that lies in a run's folder is passed on."""
+"""The pages. All are made from results read and checked again; no HTML that lies in a run's folder is passed on."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def application(root: Path) -> Starlette:
 
 
 def _threaded(page: Page) -> Callable[[Request], Awaitable[Response]]:
-    """Answer in a thread, since results are read from files and checked; a mistake of the reader's is said in words."""
+    """Answer in a thread, since results are read from files and checked; bad input is answered with a message."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -70,7 +70,7 @@ class _Pages:
         self._root = root
 
     def runs(self, request: Request) -> Response:
-        """All runs; `part` asks for the table alone, which the page renews."""
+        """All runs; `part` asks for the table alone, which the page refreshes."""
         return self._page(request, "runs", rows=[views.row(run) for run in find_runs(self._root)])
 
     def run(self, request: Request) -> Response:
@@ -79,7 +79,7 @@ class _Pages:
         return self._page(request, "run", run=run, row=views.row(run), curve=views.curve(run), lines=lines)
 
     def report(self, request: Request) -> Response:
-        """A study's report, made of its result."""
+        """A study's report, made from its result."""
         run, name = self._run(request), request.query_params.get("study", "")
         study = next((study for study in run.studies if kind_of(study).name == name), None)
         if study is None:
@@ -89,7 +89,7 @@ class _Pages:
         return HTMLResponse(to_html(study, beside))
 
     def comparison(self, request: Request) -> Response:
-        """Two or more runs side by side, as `tritguard compare` has it."""
+        """Two or more runs side by side, as `tritguard compare` shows them."""
         known = {run.id: run for run in find_runs(self._root)}
         chosen = request.query_params.getlist("run")
         if gone := [one for one in chosen if one not in known]:

@@ -21,7 +21,7 @@ class Used:
     """A board as its newest result saw it.
 
     Attributes:
-        run: the id of that run.
+        run: the id of the run that has this result.
         health: `healthy`, `weak line` if frames had to be sent again, or `other bytes` than the twin's.
         seen: what happened to the inputs.
     """
@@ -47,7 +47,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Plugged:
-    """A port of this machine, the boards that have its ids, and which process uses it, 0 if unknown."""
+    """A port of this machine, the boards that have its ids, and which process of tritguard uses it (0 if unknown)."""
 
     port: str
     what: str

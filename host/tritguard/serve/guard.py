@@ -1,4 +1,4 @@
-"""Who may ask: the person who started the server, from this machine, and no page of anybody else's."""
+"""Who may ask: the person who started the server, from this machine, and no other site's page in their browser."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _REFUSED = "Open the address that 'tritguard serve' printed: it holds the token 
 
 
 class Guard:
-    """Lets through what holds the token, as a cookie or, once, in the address, and was asked of this machine by name.
+    """Lets requests through that hold the token, in a cookie or, once, in the address, and name this machine as host.
 
-    Any page of the world can make a browser ask 127.0.0.1, and any name can be made to lead there. So a request needs a
+    Any web page can make a browser ask 127.0.0.1, and any host name can be made to lead there. So a request needs a
     secret that such a page does not have, and the name of the host has to be this machine's.
 
     Args:

@@ -33,7 +33,7 @@ class Run:
 
     Attributes:
         id: its path from the served folder, with slashes; `.` for that folder itself.
-        progress: what it says of how far it is; None for results from elsewhere or of earlier versions.
+        progress: what its journal says about how far it is; None for results from elsewhere or of earlier versions.
         so_far: the curve of attacks under way.
         studies: what it found, the leading study first.
         problems: what could not be read, in a line each.
@@ -67,7 +67,7 @@ class Run:
 def find_runs(root: Path) -> list[Run]:
     """Find the runs of a folder, those under way first, then by the newest file.
 
-    A result that cannot be read is said in the run's `problems`. Links to folders are not followed.
+    A result that cannot be read is listed in the run's `problems`. Links to folders are not followed.
     """
     runs = [_read(root, folder) for folder in _folders(root) if _holds_run(folder)]
     return sorted(runs, key=lambda run: (not run.alive, -_newest(run.folder), run.id))
@@ -100,13 +100,13 @@ def _holds_run(folder: Path) -> bool:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether a file is there that is no JSON Schema, as `tritguard schema -o` writes them under the same names."""
-    if not path.is_file():  # a pipe of this name would wait
+    """Whether there is a file that is no JSON Schema; `tritguard schema -o` writes those under the same names."""
+    if not path.is_file():  # a pipe of this name would block
         return False
     try:
         with path.open("rb") as file:
             return not _SCHEMA.match(file.read(_SCHEMA_BYTES))
-    except OSError:  # said when it is read
+    except OSError:  # reported when the file is read
         return True
 
 

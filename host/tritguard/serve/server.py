@@ -1,4 +1,4 @@
-"""The server, which this machine alone can reach."""
+"""The server, which only this machine can reach."""
 
 from __future__ import annotations
 

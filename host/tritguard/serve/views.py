@@ -35,7 +35,7 @@ class Row:
         state: `running`, `done`, `stopped`, `failed` or `killed`.
         status: that of its leading result; empty where there is none.
         message: why it failed.
-        comparable: it has attacks whose samples can be paired with another run's.
+        comparable: whether it has attacks whose samples can be paired with another run's.
         stages: those of all verbs that worked in its folder, in the order they began.
         reports: the name of each study that has a report.
     """
@@ -123,7 +123,7 @@ def _when(run: Run) -> str:
 
 
 def minute(stamp: str) -> str:
-    """Write the time that a result states as all pages do; nothing if it is none, since it may say what it likes."""
+    """Write the time that a result states as all pages do; nothing if it is no time, as a result may state any text."""
     try:
         when = datetime.fromisoformat(stamp)
     except ValueError:
@@ -134,7 +134,7 @@ def minute(stamp: str) -> str:
 def _in_minutes(when: datetime) -> str:
     try:
         return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    except OverflowError:  # the first or the last day there is, of another time zone
+    except OverflowError:  # the first or the last day that a datetime can hold, in another time zone
         return ""
 
 

@@ -31,7 +31,7 @@ def certify(
 
     Args:
         bundle: the model.
-        data: what its balls are drawn around.
+        data: the data whose samples the balls are around.
         out: the folder of the result.
         firmware: its build for an emulated board, which confirms what the twin says; without it the twin stands alone.
         plan: the samples, the balls and how far to go.

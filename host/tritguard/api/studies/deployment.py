@@ -76,11 +76,11 @@ def energy(
 
     Args:
         log: the log, as Joulescope, the Power Profiler Kit II or the X-NUCLEO-LPM01A export it.
-        result: the `deployment.json` of the run that was logged, which takes the energy in, with its report.
-        marks: the log's digital input that the board's `mark` is at; not needed where it has one only.
+        result: the `deployment.json` of the run that was logged; the energy is added to it and to its report.
+        marks: the log's digital input that the board's `mark` is at; not needed where it has only one.
         above: for a log without inputs: the current in amperes above which an inference runs.
         volts: the supply's voltage; not needed where the log holds it.
-        rate_hz: samples a second, for a log without times.
+        rate_hz: samples per second, for a log without times.
 
     Raises:
         BadInputError: the log cannot be read or marks no inference, or it is not of the run of `result`.

@@ -41,7 +41,7 @@ def carry_out_on_device(  # noqa: PLR0913 - all that a study depends on
     replace: bool,
     stages: Stages,
 ) -> S:
-    """Carry out a study that asks the device for all it finds, unless there is another's result; see `carry_out`.
+    """Carry out a study that asks the device for all it finds, unless another result is in the way; see `carry_out`.
 
     Args:
         kind: the study.
@@ -112,14 +112,14 @@ def older_set_aside(kind: StudyKind[Any, Any], out: Path) -> Iterator[None]:
     """Keep an older result and report of a study under other names until the block has written new ones.
 
     So that nobody takes an older result for that of a study which failed, a failure leaves it under the other name,
-    `earlier-result.json` for `result.json`. A study that is interrupted or ended gives it back. The folder is made now
-    and not after minutes of work.
+    `earlier-result.json` for `result.json`. When a study is interrupted or terminated, it gets its own name back. The
+    folder is made now and not after minutes of work.
     """
     out.mkdir(parents=True, exist_ok=True)
     result = out / kind.file
     aside = {path: path.with_name(f"{EARLIER}{path.name}") for path in (result, kind.report_beside(result))}
     moved = [path for path in aside if path.exists()]
-    if moved:  # what an earlier failure left is of a result before this one
+    if moved:  # what an earlier failure set aside is older than what is set aside now
         _remove(aside.values())
     for path in moved:
         path.replace(aside[path])

@@ -1,4 +1,4 @@
-"""What a model's outputs tell of its training."""
+"""What a model's outputs tell about its training."""
 
 from __future__ import annotations
 

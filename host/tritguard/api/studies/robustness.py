@@ -53,14 +53,15 @@ def attack(  # noqa: PLR0913 - all that an evaluation depends on
         workers: the number of processes that craft; by default one for each core.
         boards: the number of emulated boards that confirm; by default as many as pay.
         scheduler: the address of a Dask scheduler, whose workers craft, and whose boards confirm beside this one.
-        live: attack the device itself, with the attacks that need no gradients; called beforehand with what this may
-            take.
+        live: if given, the device itself is attacked, with the attacks that need no gradients; called beforehand with
+            what this may take.
         replace: put the result in the place of one of other data, another model, board or plan.
         stages: shows how far the work is.
 
     Raises:
         BadInputError: data, plan, control and model do not fit each other.
         DeviceError, WrongFirmwareError: see `open_device`.
+        ToolMissingError: the plan names an attack whose package is not installed.
     """
     folder = Path(out)
     chosen = plan or Plan()

@@ -13,13 +13,13 @@ CONTRADICTED = "PROOF_CONTRADICTED"
 def check(
     statuses: Sequence[tuple[int, str]], attacked: Attacked | None, contradicted: int, confirmation: Confirmation | None
 ) -> Iterator[Issue]:
-    """Find what a reader has to know; a sound study has nothing.
+    """Find the issues that a reader has to know of; a study beyond doubt has none.
 
     Args:
-        statuses: by eps, what is known of each sample without the attacks.
+        statuses: each eps, with a letter for what is known of each sample there without the attacks.
         attacked: what attacks found on the same samples.
         contradicted: how many inputs of proved balls got another label when they were tried.
-        confirmation: the device beside the twin.
+        confirmation: the comparison of the device with the twin.
     """
     if attacked is not None:
         for eps, letters in statuses:

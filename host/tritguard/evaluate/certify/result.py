@@ -26,13 +26,13 @@ class CertifyPlan(Record):
     Attributes:
         samples: how many are drawn from the test set.
         eps: bounds in steps of the int8 input grid, rising.
-        norm: what they are measured in.
+        norm: the norm that they are measured in.
         data_range: the values that inputs can have; see `find_range`.
         level: how far to go: `intervals` alone, `relaxation` after them, or `splitting` after both.
         work: multiply-accumulates, in millions, that relaxation may spend on tighter bounds of one layer, for each
             sample.
-        seconds: of processor time: how long relaxation may look for tighter bounds for each sample and eps, and how
-            long splitting may take.
+        seconds: the processor time for which relaxation may look for tighter bounds for each sample and eps, and that
+            which splitting may take.
         seed: decides which samples are drawn.
     """
 
@@ -61,13 +61,13 @@ class CertifyPlan(Record):
 
 
 class Counterexample(Record):
-    """An input of a ball that gives another label than its clean one has.
+    """An input in a ball that gets another label than the clean input.
 
     Attributes:
         sample: its position in the test set.
-        label: what the deployed model says to it.
-        shape: of one input.
-        input_base64: int8, in the order of the input's elements.
+        label: the deployed model's answer to it.
+        shape: the shape of one input.
+        input_base64: its int8 bytes, in the order of its elements.
     """
 
     sample: int
@@ -81,15 +81,15 @@ class CertifyPoint(Record):
 
     Attributes:
         eps_input: the bound in input units.
-        statuses: of each sample: proved, broken (by any input that was found, also by attacks that were handed in, and
-            where the clean input is classified wrongly), or open.
-        levels: what settled it; of open samples the last level that was tried.
+        statuses: whether each sample is proved, broken (by any input that was found, also by attacks that were handed
+            in, or because the clean input is classified wrongly), or open.
+        levels: the level that settled each sample; for open samples the last one that was tried.
         proved: the share of samples that are right on every input of the ball: a lower bound of robust accuracy.
         unbroken: the share of samples that are not broken: an upper bound.
-        attacked: the accuracy that the attacks leave that were handed in, at this eps; None without them.
+        attacked: the accuracy that the attacks that were handed in leave at this eps; None without them.
         tried: on how many samples each level was tried.
-        seconds: what each level took, for all of them, of processor time.
-        counterexamples: what levels 2 and 3 found.
+        seconds: the processor time that each level took for all of them.
+        counterexamples: what relaxation and splitting found.
     """
 
     eps_steps: PositiveInt
@@ -110,13 +110,13 @@ class CertifyPoint(Record):
 
 
 class CertifyResult(Study):
-    """Lower and upper bounds of robust accuracy, of the deployed integers: `certify.json`.
+    """Lower and upper bounds of the robust accuracy of the deployed integer network: `certify.json`.
 
     Attributes:
         input_unit: the unit of eps_input.
         data_range: the data's own range, which every input keeps to; None if there is none.
         clean: the accuracy on clean inputs, on the twin.
-        points: by eps, rising.
+        points: one for each eps, rising.
         confirmation: clean inputs, counterexamples and inputs of proved balls on the device; None if there was none.
     """
 
@@ -131,9 +131,9 @@ class CertifyResult(Study):
     confirmation: Confirmation | None
 
     def broke(self, place: int, level: Level) -> int:
-        """The number of samples that a level broke itself at the eps of a point or at a smaller one.
+        """The number of samples that a level itself broke, at the eps of a point or at a smaller one.
 
-        The other broken ones that it was tried on are broken by attacks that were handed in.
+        The other broken samples that it was tried on were broken by attacks that were handed in.
         """
         point, digit, indices = self.points[place], str(LEVELS.index(level)), self.provenance.sample_indices
         shown = {each.sample for before in self.points[: place + 1] for each in before.counterexamples}
@@ -162,8 +162,8 @@ class CertifyResult(Study):
             pairs = zip(before.statuses, after.statuses, strict=True)
             if any(pair in {("b", "p"), ("o", "p"), ("b", "o")} for pair in pairs):
                 yield f"points.{place + 1}.statuses: a larger ball holds the smaller one, but says something else"
-        # Which samples attacks broke, and what was tried in proved balls, is not kept: a result may say that proofs
-        # were contradicted, and must where attacks break more than is said to be broken.
+        # A result does not keep which samples attacks broke, nor what was tried in proved balls. So it may say that
+        # proofs were contradicted, and must say so where attacks break more samples than it calls broken.
         said = any(issue.code == CONTRADICTED for issue in self.issues)
         shown = any(point.attacked is not None and point.attacked.k < point.unbroken.k for point in self.points)
         statuses = [(point.eps_steps, point.statuses) for point in self.points]

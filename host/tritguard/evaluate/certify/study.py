@@ -53,7 +53,7 @@ def study_certify(
 
     Args:
         bundle: the deployed model.
-        build: its firmware for an emulated board, which confirms what the twin says; None: the twin alone.
+        build: its firmware for an emulated board, which confirms what the twin says; None to use the twin alone.
         dataset: the data that samples are drawn from.
         plan: the samples, the balls and how far to go.
         stages: gives the callback that shows a stage's progress.
@@ -86,7 +86,7 @@ def study_certify(
     found: list[_Found] = []
     for place, eps in enumerate(plan.eps, 1):
         ball = Ball(plan.norm, eps).within(limits)
-        # What a larger bound takes is not known before, so the time that is left is that of this one.
+        # How long a larger bound takes is not known in advance, so the time left is estimated for this one alone.
         progress = stages(f"Proving at eps {eps}, bound {place} of {len(plan.eps)}")
         found.append(_at(network, answer, samples, ball, depth, found, progress))
     for smaller, larger in zip(found[-2::-1], found[:0:-1], strict=True):
@@ -117,7 +117,7 @@ def study_certify(
 def differing(
     attacked: Attacked, bundle: Bundle, dataset: Dataset, samples: Samples, plan: CertifyPlan, limits: Limits
 ) -> list[str]:
-    """Name what is not the same for attacks and proofs, of all that has to be."""
+    """Name what differs between attacks and proofs, among all that has to be the same."""
     same = {
         "model": attacked.model_sha256 == bundle.manifest.model_sha256,
         "data set": attacked.data_sha256 == dataset.sha256,
@@ -139,7 +139,7 @@ def _at(
     network: Network, answer: Answer, samples: Samples, ball: Ball, depth: Depth, before: Sequence[_Found],
     progress: Progress,
 ) -> _Found:  # fmt: skip
-    """Prove what no smaller ball has broken; what broke there is broken here."""
+    """Try to prove the samples that are not broken in a smaller ball; those that are, are broken here too."""
     fallen = {k for k, letter in enumerate(before[-1].letters) if letter == "b"} if before else set[int]()
     rest = np.array([k for k in range(len(samples.y)) if k not in fallen], np.int64)
     verdicts = certify(network, answer, samples.x[rest], samples.y[rest], ball, depth, progress)
@@ -159,7 +159,7 @@ def _carry_down(smaller: _Found, larger: _Found) -> None:
 
 
 def _within_proved(samples: Samples, found: Sequence[_Found], seed: int) -> list[tuple[Int8, Labels]]:
-    """A random corner of each ball that is proved, and the label it has to get: a wrong proof may show itself."""
+    """A random corner of each proved ball, and the label it has to get, for a wrong proof to show itself."""
     rng, tried = np.random.default_rng(seed), []
     for each in found:
         rows = np.flatnonzero(np.array(each.letters) == "p")
@@ -211,7 +211,7 @@ def _point(found: _Found, samples: Samples, answer: Answer, attacked: Attacked |
 
 
 def _in_run(plan: CertifyPlan, run: RunContext, stages: Stages) -> CertifyResult:
-    """Bound what the run's attacks found too, if they were made on the same samples in the same balls."""
+    """Carry out the study, with what the run's attacks found if they were made on the same samples in such balls."""
     samples = draw_samples(run.bundle, run.dataset, plan.samples, plan.seed)
     limits = limits_of(find_range(plan.data_range, run.dataset, run.bundle.manifest.input))
     known = [study.attacked for study in run.earlier if study.attacked is not None]

@@ -9,12 +9,12 @@ from tritguard.evaluate.study import Confirmation, Issue, Rate
 
 
 def check(clean: Rate, guessing: float, confirmation: Confirmation) -> Iterator[Issue]:
-    """Find what a reader has to know; a sound study has nothing.
+    """Find the issues that a reader has to know of; a study beyond doubt has none.
 
     Args:
         clean: the device's accuracy on the inputs as they are.
         guessing: the accuracy of the best constant answer on the same samples.
-        confirmation: the device beside the twin.
+        confirmation: the comparison of the device with the twin.
     """
     yield from other_bytes(confirmation)
     yield from few_samples(clean.n)

@@ -39,8 +39,8 @@ class CorruptionsPlan(Record):
 
     Attributes:
         samples: how many samples of the test set are corrupted.
-        corruptions: their names; empty: all that there are for the data.
-        severities: of 1 to 5, rising.
+        corruptions: their names; if empty, all that there are for the data.
+        severities: some of 1 to 5, rising.
         data_range: the lowest and the highest value that a picture can have, as for attacks.
         seed: decides the samples and all that is random in corruptions.
     """
@@ -58,7 +58,7 @@ class Corrupted(Record):
     Attributes:
         level: what the severity stands for; see the corruption.
         answers: the device's labels, one for each sample.
-        change: the largest change of any value of an input, in int8 steps: the median over the samples.
+        change: the median over the samples of the largest change of any value of an input, in int8 steps.
     """
 
     corruption: str
@@ -94,8 +94,8 @@ class CorruptionsResult(Study):
         labels: the true labels, in the order of the provenance's `sample_indices`.
         answers: the device's labels for the inputs as they are.
         clean: the accuracy on them.
-        points: each corruption at each severity.
-        confirmation: every input, as it is and corrupted, on the device beside the twin.
+        points: one for each corruption at each severity.
+        confirmation: the comparison of the device with the twin on every input, as it is and corrupted.
     """
 
     schema_version: Literal[1] = 1

@@ -53,8 +53,9 @@ def study_corruptions(device: Device, dataset: Dataset, plan: CorruptionsPlan, s
         stages: gives the callback that shows a stage's progress.
 
     Raises:
-        BadInputError: data and model do not fit each other, or the data has no corruption of these names.
-        DeviceError: the device stopped answering.
+        BadInputError: data and model do not fit each other, there is no range of values for pictures, or the data has
+            no corruption of these names.
+        DeviceError, MismatchError: see `ask`.
     """
     bundle = device.bundle
     samples = draw_samples(bundle, dataset, plan.samples, plan.seed)
@@ -115,7 +116,7 @@ def _pictures(
 def _sound(
     samples: Samples, sound: NDArray[np.int16], bundle: Bundle, plan: CorruptionsPlan
 ) -> tuple[Samples, Sequence[_Part]]:
-    """Corrupt recordings; the samples as they are become the features of the 16-bit clips."""
+    """Corrupt recordings; the samples without corruption become the features of the 16-bit clips."""
     grid, clips = bundle.manifest.input, sound[samples.indices]
     front, clean = FrontEnd(grid.scale, grid.zero_point), as_sound(clips).astype(np.float64)
     parts = [

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 def check(
     accuracy: Rate, guessing: float, confirmation: Confirmation, oracle: OracleComparison | None
 ) -> Iterator[Issue]:
-    """Find what a reader has to know; a sound study has nothing.
+    """Find the issues that a reader has to know of; a study beyond doubt has none.
 
     Args:
-        accuracy: that of the device.
+        accuracy: the device's accuracy.
         guessing: the accuracy of the best constant answer on the same samples.
-        confirmation: the device beside the twin.
-        oracle: the device beside the oracle, if that was asked.
+        confirmation: the comparison of the device with the twin.
+        oracle: the comparison of the device with the oracle, if that was asked.
     """
     yield from other_bytes(confirmation)
     if oracle is None:

@@ -51,7 +51,7 @@ def read_current_log(path: Path, rate_hz: float | None = None) -> CurrentLog:
 
     Args:
         path: the file.
-        rate_hz: samples a second, for a log without times.
+        rate_hz: samples per second, for a log without times.
 
     Raises:
         BadInputError: the file cannot be read, or is none of these.
@@ -92,7 +92,7 @@ class _Column:
     cells: Sequence[str]
 
     def numbers(self, units: dict[str, float], path: Path) -> Float:
-        """The column in the unit whose factor is 1, which it is in if it says none."""
+        """The column, float64[n], in the unit whose factor is 1; a column that names no unit is in that one."""
         factor = units.get(self.unit or next(iter(units)))
         if factor is None:
             known = ", ".join(units)

@@ -12,8 +12,8 @@ from tritguard.errors import BadInputError
 from tritguard.evaluate.deployment.current_log import CurrentLog, Float, read_current_log
 from tritguard.evaluate.deployment.result import DeploymentResult, Energy, Spread
 
-_DURATION = 0.05  # by which marks may last longer or shorter than the board's own time of an inference
-_LEAST_SAMPLES = 10  # of an inference; with fewer, its two ends decide what it takes
+_DURATION = 0.05  # share by which marks may be longer or shorter than the time of an inference that the board measures
+_LEAST_SAMPLES = 10  # samples of an inference; with fewer, its two ends decide how much energy it takes
 
 
 def measure_energy(
@@ -31,7 +31,7 @@ def measure_energy(
         marks: the digital input that the board's pin is at, such as `D0`.
         above: for a log without inputs: the current in amperes above which an inference runs.
         volts: the supply's voltage; not needed for a log that holds it.
-        rate_hz: samples a second, for a log without times.
+        rate_hz: samples per second, for a log without times.
 
     Raises:
         BadInputError: the log cannot be read, has no such input, holds no whole inference or too few samples of one, or
@@ -69,10 +69,10 @@ def measure_energy(
 
 
 def check_against(energy: Energy, result: DeploymentResult, where: str) -> None:
-    """Make sure that a log is of the run that a result is of.
+    """Make sure that a log and a result are of the same run.
 
     Raises:
-        BadInputError: the marks are not as many as the inferences, they last longer or shorter than the board measured,
+        BadInputError: there are not as many marks as inferences, they last longer or shorter than the board measured,
             or the board was emulated, where nothing draws a current.
     """
     if result.firmware.emulated:
@@ -89,7 +89,7 @@ def check_against(energy: Energy, result: DeploymentResult, where: str) -> None:
 
 
 def _running(log: CurrentLog, path: Path, marks: str | None, above: float | None) -> tuple[NDArray[np.bool_], str]:
-    """When inferences run, bool[n], and by what that is known."""
+    """When inferences run, bool[n], and the name of what shows it: an input or a threshold of the current."""
     if above is not None and marks is None:
         return log.amperes > above, f"current above {1000 * above:g} mA"
     name = (marks or (next(iter(log.inputs)) if len(log.inputs) == 1 else "")).lower()
@@ -101,7 +101,7 @@ def _running(log: CurrentLog, path: Path, marks: str | None, above: float | None
 
 
 def _stretches(high: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first sample of each stretch, and the first behind it, without those that the log's ends cut."""
+    """The first sample of each high stretch, and the first one after it, without stretches that the log's ends cut."""
     change = np.flatnonzero(np.diff(high.astype(np.int8))) + 1
     starts = change[high[change]]
     ends = change[~high[change]]
@@ -110,7 +110,7 @@ def _stretches(high: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.i
 
 
 def _edges(seconds: Float) -> Float:
-    """Where each of n samples begins to stand for the current, and where the last ends: float64[n + 1]."""
+    """The times from which each of n samples stands for the current, and when the last one ends: float64[n + 1]."""
     middles = (seconds[1:] + seconds[:-1]) / 2
     edges: Float = np.concatenate([[seconds[0]], middles, [seconds[-1]]])
     return edges

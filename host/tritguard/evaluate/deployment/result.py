@@ -23,7 +23,7 @@ class DeploymentPlan(Record):
     Attributes:
         samples: how many samples of the test set the device is given; 0: all of them.
         oracle_samples: how many of those, evenly spaced, the oracle is given too; 0 goes without it.
-        seed: decides which samples are drawn, where they are not all.
+        seed: decides which samples are drawn, unless all are.
     """
 
     samples: int = Field(0, ge=0)
@@ -32,7 +32,7 @@ class DeploymentPlan(Record):
 
 
 class OracleComparison(Record):
-    """The device's int8 scores beside those of TensorFlow Lite Micro's interpreter.
+    """The comparison of the device's scores with those of TensorFlow Lite Micro's interpreter.
 
     Attributes:
         inputs: how many inputs both were given.
@@ -56,27 +56,27 @@ class Spread(Record):
 
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> Self:
-        """Sum up float64[n]; the deviation is that of a sample of n."""
+        """Summarize float64[n]; the deviation is the sample's, divided by n - 1."""
         deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
         found = (float(values.mean()), deviation, float(values.min()), float(np.median(values)), float(values.max()))
         return cls(mean=found[0], deviation=found[1], least=found[2], median=found[3], most=found[4])
 
 
 class Energy(Record):
-    """What an inference takes, from a log of the board's current.
+    """The energy that an inference takes, from a log of the board's current.
 
     Attributes:
         log: the name of the log.
-        log_sha256: of the whole file.
+        log_sha256: the hash of the whole file.
         format: the instrument whose export it is.
         marks: the input that was high during inferences, or the current above which one was taken for running.
         volts: the supply's voltage, given or the log's mean.
         volts_measured: whether the log holds the voltage of each sample.
-        samples_hz: samples a second, the median.
+        samples_hz: the median number of samples per second.
         inferences: how many were cut out.
-        joules: of an inference, all that the board takes meanwhile.
-        joules_above_idle: the same without what it takes between inferences, over the same time.
-        idle_watts: what it takes between inferences; None if the log holds no time between them.
+        joules: the energy of an inference, all that the board takes during it.
+        joules_above_idle: the same without what the board would take in that time between inferences.
+        idle_watts: the board's power between inferences; None if the log holds no time between them.
         seconds: how long an inference lasts by its marks.
     """
 
@@ -99,8 +99,8 @@ class DeploymentResult(Study):
 
     Attributes:
         confusion: for each true class, how many of its samples the device took for each class.
-        confirmation: the device beside the twin.
-        oracle: None where the oracle was not asked.
+        confirmation: the comparison of the device with the twin.
+        oracle: the comparison of the device with the oracle; None where that was not asked.
         energy: what a log of the board's current says, if one was read.
     """
 

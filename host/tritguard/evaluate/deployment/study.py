@@ -1,4 +1,4 @@
-"""Runs the test set on the device: accuracy, confusion, latency, and its bytes beside the twin's and the oracle's."""
+"""Runs the test set on the device: accuracy, confusion, latency, and whether its bytes are the twin's and oracle's."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ def study_deployment(device: Device, dataset: Dataset, plan: DeploymentPlan, sta
     Args:
         device: the device that runs the model.
         dataset: its test set is used.
-        plan: how many samples.
+        plan: how many samples the device and the oracle are given.
         stages: gives the callback that shows a stage's progress.
 
     Raises:
         BadInputError: data and model do not fit each other.
         BadModelError: the oracle refuses the model.
         DeviceError: the device stopped answering, or reports no times.
+        MismatchError: see `ask`.
     """
     bundle = device.bundle
     drawn = draw_samples(bundle, dataset, plan.samples or len(dataset.x_test), plan.seed, wide=True)
@@ -66,12 +67,12 @@ def study_deployment(device: Device, dataset: Dataset, plan: DeploymentPlan, sta
 
 
 def _confusion(truth: NDArray[np.int64], answers: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """int64[classes, classes]: how many samples of each class, a row, got each answer, a column."""
+    """int64[classes, classes]: how many samples of each class (row) got each answer (column)."""
     return np.bincount(truth * classes + answers, minlength=classes * classes).reshape(classes, classes)
 
 
 def _oracle(bundle: Bundle, x: Int8, answers: Int8, count: int, progress: Progress) -> OracleComparison | None:
-    """Compare the device's answers, int8[n, ...], with the oracle's on some of the inputs; None if it is not asked."""
+    """Compare the device's answers, steps[n, ...], with the oracle's on some of the inputs; None if it is not asked."""
     if count == 0 or not oracle_available():
         return None
     chosen = np.unique(np.linspace(0, len(x) - 1, min(count, len(x))).astype(int))

@@ -1,8 +1,8 @@
-"""The same flips in TensorFlow Lite Micro, whose flash holds the `.tflite`, in its own interpreter.
+"""The same flips in TensorFlow Lite Micro's own interpreter, for which flash holds the `.tflite`.
 
-A firmware that folds the input's zero point into sums of weights, as ours does when it is built, keeps the sums of the
-weights as they were: a flip changes only what the weight is multiplied with. TFLM adds the zero point to each input and
-sees all of the flip. What a flip costs therefore depends on the firmware.
+Our firmware folds the input's zero point into sums of weights when it is built, and a flip leaves these sums as they
+were: it changes only the product of the weight and the stored input. TFLM adds the zero point to each input and sees
+all of the flip. What a flip costs therefore depends on the firmware.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class FaultyInterpreter:
 
     def __init__(self, bundle: Bundle, twin: OpenTwin, x: Int8) -> None:
         self._content = bundle.model_path.read_bytes()
-        # In a process of its own, as TFLM aborts on some models. Flips change no more than the weights of this one.
+        # TFLM aborts on some models, so this runs in a process of its own. Flips change only the weights of this model.
         if not np.array_equal(predict_apart(self._content, x), twin.predict(x).answered):
             raise BadModelError("TensorFlow Lite Micro and the twin differ", where=str(bundle.model_path))
         emission, graph = bundle.emission, fuse_clamps(bundle.golden)
@@ -74,8 +74,8 @@ class FaultyInterpreter:
     def flipped(self, flips: Sequence[Flip], seed: int) -> bytes | None:
         """The `.tflite` with the same flips; None if a flip is in a layer whose weights are not found in it.
 
-        An int8 weight has the same bits there. Of any other format the same weight gets a flip in one of its eight
-        bits, drawn with the seed, and padding one in any weight of its layer.
+        An int8 weight has the same bits there. For a flip in any other format, one of the eight bits of the same weight
+        is flipped, drawn with the seed; for a flip in padding, a bit of any weight of the layer.
         """
         rng, chosen = np.random.default_rng((seed, len(flips))), set[tuple[int, int]]()
         for each in flips:
@@ -83,7 +83,7 @@ class FaultyInterpreter:
             if layer is None:
                 return None
             free = [place for place in self._places(layer, each) if place not in chosen]
-            if free:  # or all bits that it could be are flipped already
+            if free:  # otherwise all bits that could stand for it are flipped already
                 chosen.add(free[int(rng.integers(len(free)))])
         changed = bytearray(self._content)
         for byte, bit in chosen:
@@ -92,7 +92,7 @@ class FaultyInterpreter:
 
     @staticmethod
     def _places(layer: _Layer, flip: Flip) -> list[tuple[int, int]]:
-        """The bits, by byte and bit, of which one stands for this flip."""
+        """The bits, as (byte, bit), of which any one may stand for this flip."""
         weight = PADDING if layer.bits is None else int(layer.bits.weight[flip.byte, flip.bit])
         if weight == PADDING:
             return [(int(byte), bit) for byte in layer.places for bit in range(_BITS)]

@@ -58,7 +58,7 @@ class FaultDraw(Record):
     Attributes:
         seed: the seed of the draw; None if the bits were chosen.
         accuracy: accuracy with these flips on the samples that were run; a device that crashes gets none right.
-        ran_on: the device, where the twin cannot follow the flips; see `tritguard.attack.faults.defined`. Both are our
+        ran_on: the device, where the twin cannot follow the flips; see `is_defined` of the weight formats. Both are our
             firmware; `tflm` is TensorFlow Lite Micro's interpreter.
         crashed: whether the firmware stopped answering or reset itself.
         estimate: the accuracy on all samples, estimated by `from_few` if the device ran only the first of them.
@@ -128,7 +128,7 @@ class FaultPoint(Record):
 
 
 class ChosenFlip(Record):
-    """A bit that the greedy search flipped: the C array in flash, its layer, the byte in it and the bit in that."""
+    """A bit that the greedy search flipped: the C array in flash, its layer, the byte of the array and its bit."""
 
     symbol: str
     layer: int

@@ -93,7 +93,8 @@ class LeakingModel(Record):
     """One training run.
 
     Attributes:
-        training_sha256: of the float model's file that the training left; empty in results of earlier versions.
+        training_sha256: the hash of the float model's file that the training left; empty in results of earlier
+            versions.
         control: area under the ROC curve of the shadow models' mean confidence, each asked about samples it never saw.
             It must be 0.5, or members and others differ in more than membership. None without shadow models.
         shadow_accuracy: mean test accuracy of the shadow models, in float.

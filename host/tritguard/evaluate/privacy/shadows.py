@@ -82,7 +82,7 @@ def ask(training: Path, bundle: Bundle, x: SampleArray) -> ModelOutputs:
 
     Args:
         training: the folder with the float model.
-        bundle: what was deployed of it.
+        bundle: the deployed model made from it.
         x: the samples, as the data set has them.
     """
     edge, output = bundle.manifest.input, bundle.manifest.output

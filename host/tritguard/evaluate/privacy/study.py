@@ -1,4 +1,4 @@
-"""Membership inference on what a training left: its float model, and what is deployed of it."""
+"""Membership inference on what a training left: its float model, and the deployed model made from it."""
 
 from __future__ import annotations
 
@@ -275,7 +275,7 @@ def _fit(precision: Precision, predictor: Predictor, steps: Int8, drawn: _Drawn)
 
 
 def _confirm(bundle: Bundle, board: Board, steps: Int8, plan: PrivacyPlan, out: Path, stages: Stages) -> Confirmation:
-    """Send evenly spaced samples, so of both groups, to the device."""
+    """Send evenly spaced samples, and so some of both groups, to the device."""
     showing = stages(f"{bundle.manifest.name}: confirming on {board.name}")
     showing(0, 1)
     x = steps[np.linspace(0, len(steps) - 1, min(plan.device_samples, len(steps))).astype(int)]

@@ -1,6 +1,6 @@
 """Checks whether the numbers can be believed; each doubt has a stable code and a severity.
 
-After the checklist of Carlini et al. 2019 (1902.06705) and AutoAttack's flags (Croce and Hein 2020, 2003.01690).
+They follow the checklist of Carlini et al. 2019 (1902.06705) and AutoAttack's flags (Croce and Hein 2020, 2003.01690).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Check:
     """One doubt.
 
     Attributes:
-        sign: whether what it finds speaks against the attacks, so that what is left of a model is not to its credit; a
-            function where that takes less, or more, than the doubt does.
+        sign: whether its finding speaks against the attacks, so that what they leave of a model is not to its credit; a
+            function where that takes less evidence than the doubt, or more.
     """
 
     code: str
@@ -189,7 +189,7 @@ def _starts(e: Evidence, eps: int) -> int:
 
 
 def _asked(follows: Follows) -> Callable[[Evidence, int], bool]:
-    """Whether a black box led by this ran at a bound, and was shown it."""
+    """Make a test of whether a black box that follows these outputs ran at a bound and was shown them."""
 
     def made(e: Evidence, eps: int) -> bool:
         seen = follows == "decisions" or e.symptoms.shown != "labels"
@@ -327,7 +327,7 @@ def _repaired(e: Evidence) -> Finding:
 
 
 def _broken_by_repair(e: Evidence) -> Finding:
-    """What gradients had to be repaired for, and what fell to repaired ones alone, whatever theirs seem worth."""
+    """Find bounds at which gradients had to be repaired, or many samples fell only to repaired ones, needed or not."""
     found = _repaired(e)
     if isinstance(found, NotMade):
         return found
@@ -343,7 +343,7 @@ def _broken_by_repair(e: Evidence) -> Finding:
 
 
 def _doubtful(e: Evidence) -> Finding:
-    """As `_astray`, for fewer than invalidate: what a headline may flatter by."""
+    """Find what `_astray` does, where it is too little to invalidate: a headline may be too high by as much."""
     if isinstance(invalid := _astray(e), NotMade):
         return invalid
     if invalid:
@@ -367,7 +367,7 @@ _holds_at_sanity = _unmasked(
 
 
 def _control_holds(e: Evidence) -> Finding:
-    """What holds of a control by proof excuses the attacks, but not the comparison with it."""
+    """Find a control that holds: proofs of its samples excuse the attacks, but not the comparison with it."""
     left = _left_of_control(e, proofs=False)
     if isinstance(left, NotMade) or not left:
         return left

@@ -18,7 +18,7 @@ from tritguard.evaluate.robustness.figures import AttackRow
 from tritguard.evaluate.robustness.significance import LEVEL, mcnemar
 from tritguard.evaluate.robustness.table import Flags
 
-Choice = Callable[[Evidence, AttackRow], bool]  # of rows
+Choice = Callable[[Evidence, AttackRow], bool]  # whether a row is chosen
 
 
 @dataclass(frozen=True)
@@ -91,17 +91,17 @@ def takes_gradients(row: AttackRow) -> bool:
 
 
 def by_gradients(e: Evidence, row: AttackRow) -> bool:
-    """Whether gradients alone lead it: an attack that follows answers as well would hide that they lead nowhere."""
+    """Whether gradients alone lead this attack: one that follows answers as well would hide that they lead nowhere."""
     return one_step(e, row) or iterated(e, row)
 
 
 def one_step(e: Evidence, row: AttackRow) -> bool:
-    """Whether a single gradient leads it."""
+    """Whether a single gradient leads the attack of this row."""
     return takes_gradients(row) and e.follows[row.attack] == "one gradient"
 
 
 def iterated(e: Evidence, row: AttackRow) -> bool:
-    """Whether a loop of gradients, and nothing else, leads it."""
+    """Whether a loop of gradients, and nothing else, leads the attack of this row."""
     return takes_gradients(row) and e.follows[row.attack] == "gradients"
 
 

@@ -1,4 +1,4 @@
-"""Finds what a robustness result says that its samples, or other parts of it, contradict."""
+"""Finds statements of a robustness result that its samples, or other parts of it, contradict."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _eps(result: RobustnessResult) -> Iterator[str]:
 
 
 def _sizes(result: RobustnessResult) -> Iterator[str]:
-    """Compare the number of samples that each rate is of."""
+    """Compare the numbers of samples of all rates."""
     n = len(result.provenance.sample_indices)
     sizes = {"clean": result.clean.n}
     sizes |= {f"attacks.{place}.robust": row.robust.n for place, row in enumerate(result.attacks)}
@@ -175,7 +175,7 @@ def _doubling(result: RobustnessResult, figures: Figures) -> Iterator[str]:
 
 
 def _growth(result: RobustnessResult) -> Iterator[str]:
-    """Look whether each grown black box ran, and whether its last gain is as small as it says."""
+    """Check whether each grown black box ran, and whether its last gain is as small as it says."""
     ran = {(row.attack, row.eps_steps) for row in result.attacks}
     for place, one in enumerate(result.growth):
         if (one.attack, one.eps_steps) not in ran:
@@ -187,7 +187,7 @@ def _growth(result: RobustnessResult) -> Iterator[str]:
 
 
 def _fidelity(result: RobustnessResult) -> Iterator[str]:
-    """Look whether gradients were measured wherever attacks took them, and whether the counts can be true."""
+    """Check whether gradients were measured wherever attacks took them, and whether the counts can be true."""
     if result.symptoms is None:
         return
     measured, bounds = result.symptoms.fidelity, [point.eps_steps for point in result.curve]
@@ -285,7 +285,7 @@ def _proved(name: str, proved: Bits | None, held: Flags) -> Iterator[str]:
 
 
 def _pictures(result: RobustnessResult, table: SampleTable) -> Iterator[str]:
-    """Compare each picture with its sample, and look whether the attack that it names broke that one."""
+    """Compare each picture with its sample, and check whether the attack that it names broke that sample."""
     places = {index: place for place, index in enumerate(result.provenance.sample_indices)}
     for number, picture in enumerate(result.pictures):
         place = places.get(picture.sample)
@@ -304,7 +304,10 @@ def _pictures(result: RobustnessResult, table: SampleTable) -> Iterator[str]:
 
 
 def _impossible(result: RobustnessResult) -> Iterator[str]:
-    """Compare the curve with the rows where no samples say more: it lies between their minimum and their union."""
+    """Compare the curve with the rows of a result without samples.
+
+    A point is at most the least row, and at least what is left if all rows broke different samples.
+    """
     for place, point in enumerate(result.curve):
         rows = [row.robust.k for row in result.attacks if row.eps_steps <= point.eps_steps]
         most = min([result.clean.k, *rows, *(earlier.robust.k for earlier in result.curve[:place])])

@@ -72,7 +72,7 @@ class Evidence:
 
     @property
     def threat(self) -> list[int]:
-        """Those of them that belong to the threat model."""
+        """The bounds that belong to the threat model, rising."""
         return [eps for eps in self.bounds if eps <= self.headline.eps_steps]
 
 

@@ -37,7 +37,7 @@ Values = NDArray[np.float64]  # one number for each sample
 
 @dataclass(frozen=True)
 class Fidelities:
-    """How the gradients of samples do.
+    """How the gradients of n samples fare.
 
     Attributes:
         astray: bool[n], those that lead nowhere in the ball.
@@ -59,7 +59,7 @@ def measure(target: Target, ball: Ball, attacked: Int8) -> Fidelities:
 
     A move of few elements, as in a patch, says little of a network of few bits. In such norms a sample has to keep that
     quarter of the sums over several places and over inputs on the way to the attacked one. Where gradients promise no
-    other answer over the whole range of values, as in a black corner, random moves alone are asked.
+    other answer over the whole range of values, as in a black corner, random moves alone decide.
 
     Args:
         target: the deployed network, the view whose gradients are judged, and the samples.
@@ -96,14 +96,14 @@ def _on_the_way(clean: Int8, attacked: Int8, ball: Ball) -> Iterator[Int8]:
 
 
 def _kept(probes: Iterable[_Probe], ball: Ball, steps: int) -> Values:
-    """The share that each sample keeps of what gradients promise, over all moves along them."""
+    """The share that each sample keeps of what gradients promise, over all moves along the gradients."""
     changes = [pair for probe in probes for pair in probe.along(ball, steps)]
     promised, changed = (np.sum(each, axis=0) for each in zip(*changes, strict=True))
     return np.where(promised > 0, changed / np.maximum(promised, 1e-300), 0.0)
 
 
 class _Probe:
-    """The gradient at one input of each sample, and the two logits whose difference it is of."""
+    """The gradient at one input for each sample, and the two logits whose difference is the loss."""
 
     def __init__(self, target: Target, gradients: Gradients, x: Int8) -> None:
         assert isinstance(target.view, GradientView)
@@ -117,7 +117,7 @@ class _Probe:
         self._other = others.argmax(axis=1)
 
     def along(self, ball: Ball, steps: int) -> Iterator[tuple[Values, Values]]:
-        """What is promised and what changes between moves of so many steps, along the gradient and back."""
+        """The promised and the real change between two moves of `steps` steps, against the gradient and along it."""
         start, everyone = self._x.astype(np.float64), np.arange(len(self._x))
         for reach in ball.geometry.all_along(self._gradient, steps, start - self._target.x):
             high, low = (ball.to_grid(start + sign * reach, self._target.x) for sign in (1, -1))
@@ -148,7 +148,7 @@ class _Probe:
         return np.where(lengths > 0, (promised * changed).sum(axis=0) / np.maximum(lengths, 1e-300), 0.0)
 
     def _changes(self, high: Int8, low: Int8, rows: Places) -> tuple[Values, Values]:
-        """From one input of each of these samples to another: the change that is promised, and the real one."""
+        """The promised and the real change of the loss from the input `low` of each of these samples to `high`."""
         moved = (high.astype(np.float64) - low).reshape(len(rows), -1)
         promised = (self._gradient[rows].reshape(len(rows), -1) * moved).sum(axis=1)
         return promised, self._loss(high, rows) - self._loss(low, rows)

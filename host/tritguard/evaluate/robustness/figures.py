@@ -54,7 +54,7 @@ class Control(Record):
 
     @property
     def called(self) -> str:
-        """What stands behind "the control": its name, with a space before it, if it has one of its own."""
+        """What follows "the control" in a message: its name, with a space before it, if it has one of its own."""
         return "" if self.name == "control" else f" {self.name}"
 
 
@@ -100,8 +100,8 @@ class Fidelity(Record):
         left: how many samples hold in the end.
         lost: how many of those have gradients that lead nowhere, in the deployed network's view and in repaired ones,
             which are made for Lp balls alone.
-        gained: how many samples more fell to twice the steps along repaired gradients, which are given where the first
-            run of them broke more than 2 % of all samples.
+        gained: how many more samples fell to twice the steps along repaired gradients, which are tried where the first
+            run along them broke more than 2 % of all samples.
         failed: whether so many gradients fail that they have to be repaired, in this norm or not; false in results of
             versions that did not store it.
     """

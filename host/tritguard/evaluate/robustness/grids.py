@@ -1,4 +1,4 @@
-"""Puts the input grid of a control beside the attacked model's, so that both get the same ball in input units."""
+"""Relates the input grid of a control to the attacked model's, so that both get the same ball in input units."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Regrid:
         return Ball(ball.norm, eps)
 
     def nearest(self, ball: Ball) -> Ball:
-        """Convert a ball whose inputs will be put on the model's grid: to one step at least, and to the whole range."""
+        """Convert a ball whose inputs will be put on the model's grid: to at least a step, at most the whole range."""
         farthest = NORMS[ball.norm].farthest
         eps = max(1, round(self._scaled(ball)))
         return Ball(ball.norm, eps if farthest is None else min(eps, farthest))

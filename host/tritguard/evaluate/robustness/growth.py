@@ -44,8 +44,8 @@ def grow(
 ) -> tuple[tuple[Run, ...], tuple[Growth, ...]]:
     """Give every black box that breaks more than gradients do in a ball twice its queries, again and again.
 
-    Only samples that hold are asked about again. A budget grows until it breaks at most 2 % of all samples more, until
-    nothing holds, or at most to 32 times what the plan gave.
+    Only samples that hold are attacked again. A budget grows until a doubling breaks at most another 2 % of all
+    samples, until nothing holds, or up to 32 times what the plan gave.
 
     Args:
         target: the attacked model.
@@ -134,7 +134,7 @@ def _grown(
 
 
 def _merged(run: Run, found: Run, attack: Asking, samples: np.ndarray, x: np.ndarray) -> Run:
-    """Put what broke further samples into the run; it has made the queries of both."""
+    """Put what broke further samples into the run, which has then made the queries of both."""
     both = run.x.copy()
     both[samples] = x
     return replace(

@@ -81,7 +81,7 @@ class Judgement:
 
 
 def judge(plan: Plan, target: Target, found: Found, answers: DeviceAnswers, limits: Limits = WHOLE) -> Judgement:
-    """Compute accuracies from what the device said, for the twin only led the search, and check them.
+    """Compute accuracies from what the device said, because the twin only led the search, and check them.
 
     Args:
         plan: the threat model and the attacks.

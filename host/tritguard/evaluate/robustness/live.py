@@ -31,7 +31,7 @@ class Budget:
     Attributes:
         attacks: the attacks that need nothing but the device's answers.
         queries: the most queries, over all attacks, bounds and samples; a sample that falls is queried no more.
-        seconds_each: the measured time of one inference on the device, with both ways over the line.
+        seconds_each: the measured time of one inference on the device, with the transfer of input and answer.
     """
 
     attacks: tuple[Asking, ...]

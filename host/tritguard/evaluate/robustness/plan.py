@@ -114,7 +114,7 @@ class Plan(Record):
         return None if self._iterated is None else make(self._iterated, self.budgets[self._iterated])
 
     def doubled(self) -> Attack | None:
-        """Make that attack with twice its steps, to see whether they were enough."""
+        """Make the iterated attack with twice its steps, to see whether they were enough; None if there is none."""
         attack = self.iterated()
         if attack is None or self._iterated is None:
             return None
@@ -155,7 +155,7 @@ class Plan(Record):
         return {name: settings for name, settings in self.budgets.items() if name not in self.left_out}
 
     def budgets_for(self, classes: int) -> dict[str, Settings]:
-        """Select `budgets` for a number of classes: of a preset's attacks those that fit and can run."""
+        """Select from `budgets` for a number of classes; of a preset's attacks only those that fit and can run."""
         return {
             name: settings
             for name, settings in self._installed.items()

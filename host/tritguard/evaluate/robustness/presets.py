@@ -8,8 +8,8 @@ from tritguard.attack.catalog import Settings
 
 Preset = Literal["quick", "standard", "full"]
 
-# Weakest first. quick takes a minute for a small net and shows that nothing is broken; standard is for every night;
-# full is at least as strong as AutoAttack (Croce and Hein 2020, 2003.01690), for a number that is published.
+# Weakest first. quick takes a minute for a small net and shows that everything runs; standard is for nightly runs;
+# full is at least as strong as AutoAttack (Croce and Hein 2020, 2003.01690), for figures that are published.
 PRESETS: dict[Preset, dict[str, Settings]] = {
     "quick": {
         "noise": {"tries": 10},

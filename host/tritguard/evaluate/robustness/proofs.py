@@ -1,7 +1,7 @@
 """Proofs for samples that no attack broke where attacks ought to break nearly all.
 
 A model that keeps much of its accuracy at the sanity bound, or an undefended control that keeps it at the largest eps,
-may show that the attacks are weak. Samples of which it is proved that no input of the ball breaks them show nothing of
+may show that the attacks are weak. Samples for which it is proved that no input of the ball breaks them show nothing of
 that kind, and the checks leave them out.
 """
 
@@ -54,6 +54,6 @@ def prove(target: Target, ball: Ball, held: Flags) -> Bits | None:
 
 
 def unproved(rate: Rate, proved: Bits | None) -> Rate:
-    """The share that holds of the samples that are not proved; none where all are proved."""
+    """The rate at which samples that are not proved hold; 0 where all are proved."""
     done = 0 if proved is None else proved.count("1")
     return Rate.of(0, rate.n) if done >= rate.n else Rate.of(max(0, rate.k - done), rate.n - done)

@@ -1,4 +1,4 @@
-"""Where gradients do not lead as they promise: attacks that follow repaired ones, on the samples that hold."""
+"""Attacks along repaired gradients, on the samples that hold, where gradients do not lead as they promise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tritguard.progress import Progress
 
 _ASTRAY, _ROUGH = 0.1, 0.2  # shares of the samples that hold whose gradients have to fail before they are repaired
 _BETTER = 0.08  # by how much the agreement of a repaired view has to be above that of the network's own
-_ENOUGH = 5  # samples for which agreement is averaged at least
+_ENOUGH = 5  # the least number of samples that agreement is averaged over
 _AROUND = 16  # samples around which views are smoothed
 _STEPS = 40
 
@@ -33,10 +33,10 @@ class Held:
     """The samples that hold in a ball.
 
     Attributes:
-        places: int64[m], among all samples.
+        places: int64[m], their positions among all samples.
         attacked: int8[m, *input_shape], what an attack that follows gradients made of them.
-        found: how their gradients do.
-        outdone: whether those of a repaired view agree better with what the network does.
+        found: how their gradients fare.
+        outdone: whether the gradients of a repaired view agree better with what the network does.
     """
 
     ball: Ball
@@ -72,9 +72,9 @@ def look(target: Target, balls: Sequence[Ball], runs: Sequence[Run]) -> list[Hel
 
 
 def _outdone(target: Target, found: Sequence[Held]) -> bool:
-    """Whether a repaired view foretells the network better, in the largest ball that tells it of enough samples.
+    """Whether a repaired view predicts the network better, in the largest ball in which enough samples hold.
 
-    A branch as strong as the network itself does not lead gradients astray, but to the side.
+    A branch as strong as the network itself leads gradients not astray, but aside, so that few of them fail.
     """
     enough = [held for held in found if len(held.places) >= _ENOUGH]
     if not enough:
@@ -103,20 +103,21 @@ def repair(
 ) -> tuple[tuple[Run, ...], dict[int, int]]:
     """Attack what holds, where gradients fail and at the largest bound of the threat model, along repaired gradients.
 
-    Gradients may be right wherever attacks go, and attacks not go where the network is weak. What breaks at the largest
-    bound is where searches in smaller balls begin. These attacks are made for Lp balls and are not tried in others.
+    Gradients may be right wherever attacks go, while attacks do not go where the network is weak. What breaks samples
+    at the largest bound is where searches in smaller balls begin. These attacks are made for Lp balls and are not tried
+    in others.
 
     Args:
         target: the attacked model.
         runs: all that was found so far.
         before: what `look` measured in each ball, the sanity bound last.
         store: keeps what is found.
-        progress: is told how far it has come.
+        progress: see `craft_each`.
         crew: the processes that craft.
 
     Returns:
         A run for each ball in which something was attacked, with the clean input for samples that were not; and by eps,
-        how many samples more twice the steps broke, where the first run broke more than 2 %.
+        how many more samples twice the steps broke, where the first run broke more than 2 % of all samples.
     """
     largest = before[-2] if len(before) > 1 else None
     failing = [

@@ -112,7 +112,7 @@ def planned(  # noqa: PLR0913 - all that tells one plan from another
     *, samples: int, seed: int, norm: str, goal: str, access: str | None, eps: Sequence[int], sanity: int,
     data_range: tuple[float, float] | None, budgets: Mapping[str, Mapping[str, float | int | str]], live: bool,
 ) -> dict[str, object]:  # fmt: skip
-    """What a result states of its plan, and what a plan will have it state: two that differ are of different plans."""
+    """What a result states about its plan, known before it runs: results that differ in it are of different plans."""
     attacks = [f"{name} {dict(sorted(settings.items()))}" if settings else name for name, settings in budgets.items()]
     known = {} if access is None else {"access": access}
     return {
@@ -141,17 +141,17 @@ class RobustnessResult(Study):
     Attributes:
         samples: what every accuracy is counted from; None in results of schema version 1.
         symptoms: what was measured on the model itself; None in results of schema version 1.
-        data_checks: by their codes, the share that each check of the data measured; None if it could not be made.
+        data_checks: the share that each check of the data measured, by its code; None if it could not be made.
         clean_full: accuracy over the whole test set, on the twin.
         passed: codes of the checks that found nothing.
         unmade: the checks that could not be made; empty in the results of versions that did not list them.
-        preset: its name, where the plan did not list attacks.
+        preset: the preset's name, where the plan did not list attacks.
         budgets: the attacks that ran, with the settings that the plan gave them.
         left_out: the preset's attacks that could not run, each with the package that is not installed.
-        live: the attacks queried the device itself.
+        live: whether the attacks queried the device itself.
         doubling: what twice the steps broke at each eps; empty if the plan had no attack whose steps can be doubled.
         growth: the black boxes that broke more than gradients, with the queries that they were given.
-        throughput: None in the results of versions that did not measure it.
+        throughput: how fast the attacks ran; None in the results of versions that did not measure it.
     """
 
     schema_version: Literal[1, 2] = 2
@@ -188,7 +188,7 @@ class RobustnessResult(Study):
     @model_validator(mode="before")
     @classmethod
     def _old_ones_are_marked(cls, fields: Any) -> Any:
-        """Add an issue to a result that nothing can be counted again from, so that no one takes it for `valid`."""
+        """Add an issue to a result whose figures cannot be counted again, so that no one takes it for `valid`."""
         if not isinstance(fields, dict) or fields.get("schema_version") != 1:
             return fields
         if isinstance(doubling := fields.get("doubling", ()), dict) or doubling is None:

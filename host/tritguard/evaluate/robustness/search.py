@@ -36,7 +36,7 @@ class Victim:
         target: its twin, its view and its samples.
         store: keeps what is found.
         crew: the processes that craft; without it crafting runs in this process.
-        regrid: for a control, how its input grid lies to the attacked model's.
+        regrid: for a control, how its input grid relates to the attacked model's.
         limits: the steps of its own grid that the data can have.
     """
 
@@ -104,7 +104,7 @@ def search(model: Victim, plan: Plan, control: Victim | None, stages: Stages, se
     measured = look(model.target, balls, runs)
     repaired, gained = repair(model.target, runs, measured, model.store, stages("Repairing gradients"), model.crew)
     runs = (*runs, *repaired)
-    # After repairs, as it costs more than they do, and what they break needs no more queries.
+    # More queries come after repairs, because they cost more, and samples that repairs break need none.
     runs, growths = grow(model.target, balls, runs, model.store, stages("More queries"), model.crew)
     again, doublings = _attack_again(model, named, plan, runs, stages("Twice the steps"))
     fidelity = judge(model.target, measured, (*runs, *again), gained)
@@ -192,7 +192,7 @@ def _attack_control(
 
 
 def _proved(target: Target, ball: Ball, holds: Flags) -> Bits | None:
-    """Prove what holds of a control of which much holds."""
+    """Prove the samples of a control that hold, if many do."""
     return prove(target, ball, holds) if Rate.of(int(holds.sum()), len(holds)).low > UNBROKEN else None
 
 

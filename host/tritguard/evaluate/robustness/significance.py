@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from tritguard.attack.base import Labels
 from tritguard.evaluate.study import Rate
 
-LEVEL = 0.05  # of a check's comparisons together
+LEVEL = 0.05  # the significance level that all comparisons of a check share
 _SHUFFLES = 999
-_GUESS_LEVEL = 0.01  # share of shuffled answers that may be right as often as a network that does not guess
+_GUESS_LEVEL = 0.01  # share of shuffles that may be right as often as the answers of a network that does not guess
 
 
 def mcnemar(wins: int, losses: int) -> float:
@@ -23,13 +23,13 @@ def mcnemar(wins: int, losses: int) -> float:
         losses: the number that only the second one breaks.
 
     Returns:
-        The probability of at least so many wins if each sample on which the attacks differ were a fair coin's.
+        The probability of at least this many wins if a fair coin decided each sample on which the attacks differ.
     """
     n = wins + losses
     ways, total = math.comb(n, wins), 0
     for k in range(wins, n + 1):
         total += ways
-        ways = ways * (n - k) // (k + 1)  # of choosing k + 1 of n
+        ways = ways * (n - k) // (k + 1)  # to choose k + 1 of n
     return total / (1 << n)
 
 

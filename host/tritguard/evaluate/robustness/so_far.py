@@ -1,4 +1,4 @@
-"""The curve while attacks still run, kept in a file for those who look on; it can only fall."""
+"""The curve while attacks still run, kept in a file for those who watch; it can only fall."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tritguard.predictor import Int8
 from tritguard.records import Record, from_json
 
 FILE = "so-far.json"
-_LEAST_SECONDS = 1.0  # between two writings
+_LEAST_SECONDS = 1.0  # between two writes of the file
 
 _Count = Annotated[int, Field(ge=0, le=2**53)]  # a float holds every such number, so that a chart can be drawn of it
 
@@ -32,7 +32,7 @@ class HeldSoFar(Record):
 
 
 class CurveSoFar(Record):
-    """What attacks on the twin have left so far. No result: attacks are missing, and the device has not confirmed it.
+    """What attacks on the twin have left so far. It is no result: attacks are missing, and no device has confirmed it.
 
     Attributes:
         samples: how many samples are attacked.
@@ -60,7 +60,7 @@ def read_so_far(folder: Path) -> CurveSoFar | None:
     """Read what the attacks of a run under way have left so far; None if none runs.
 
     Raises:
-        BadInputError: the file is damaged, or of something else.
+        BadInputError: the file is damaged, or is no such record.
     """
     path = folder / FILE
     return from_json(CurveSoFar, path, fix="remove it") if path.is_file() else None
@@ -90,7 +90,7 @@ class SoFar:
         self._jobs += 1
         if time.monotonic() - self._written >= _LEAST_SECONDS:
             self._written = time.monotonic()
-            with suppress(OSError):  # a convenience, for which nothing else has to end
+            with suppress(OSError):  # the file is a convenience, and a failure to write it must not end the run
                 write_whole(self._path, self.record.model_dump_json(indent=2) + "\n")
 
     @property
@@ -107,7 +107,7 @@ class SoFar:
 
 @contextmanager
 def following(target: Target, balls: Sequence[Ball], out: Path) -> Iterator[SoFar]:
-    """Keep the curve in a file of `out` while the block runs; at its end there is a result, or none."""
+    """Keep the curve in a file in `out` while the block runs, and remove the file when it ends."""
     path = out / FILE
     try:
         yield SoFar(target, balls, path)

@@ -59,7 +59,7 @@ def prepare(bundle: Bundle, samples: Samples, plan: Plan) -> Target:
 
 
 def _draw_aims(y: Labels, outputs: Outputs, rivals: Rivals | None, seed: int) -> Labels:
-    """Draw a wrong class for each sample, int64[n], but no copy of an output that the network answers in its place."""
+    """Draw a wrong class for each sample, int64[n], but no output whose copy the network answers in its place."""
     known = np.union1d(y, outputs.labels)
     classes = np.arange(outputs.scores.shape[1])
     if rivals is not None:
@@ -164,8 +164,8 @@ def study_robustness(  # noqa: PLR0913 - all that an evaluation depends on
         stages: gives the callback that shows a stage's progress.
         control: an undefended model of the same task, for the same attacks.
         means: the processes and boards that take part; by default a process for each core.
-        live: attack the device itself, with the attacks that need no gradients; called beforehand with what that may
-            take.
+        live: if given, the device itself is attacked, with the attacks that need no gradients; called beforehand with
+            what that may take.
 
     Raises:
         BadInputError: data, plan, control and model do not fit each other.

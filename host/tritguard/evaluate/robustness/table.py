@@ -94,11 +94,11 @@ class Figures:
         rows: the accuracy that each row of `SampleTable.attacks` alone leaves, in their order.
         first: int64[n], for each sample the smallest eps at which it is broken: 0 if the clean input is classified
             wrongly, `HELD` if nothing broke it.
-        by: int64[n], the place among the rows of what broke it there first, and behind them among those of the doubled
-            attack; -1 where `first` is 0 or `HELD`.
+        by: int64[n], the row that broke it there first, as a position in `SampleTable.attacks` followed by `doubled`;
+            -1 where `first` is 0 or `HELD`.
         curve: for each eps of the rows, rising, the share of samples that hold up to it.
-        doubled: by eps, the number of samples that held up to it before the doubled attack, and how many of them that
-            broke there.
+        doubled: by eps, the number of samples that held up to it before the doubled attack, and how many of them the
+            doubled attack broke there.
     """
 
     clean: Rate

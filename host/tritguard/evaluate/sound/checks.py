@@ -17,14 +17,14 @@ _GAIN = 0.02  # share of samples that twice the steps, or noise, may break in ad
 def check(
     clean: Rate, guessing: float, points: tuple[SoundPoint, ...], labels: tuple[int, ...], confirmation: Confirmation
 ) -> Iterator[Issue]:
-    """Find what a reader has to know; a sound study has nothing.
+    """Find the issues that a reader has to know of; a study beyond doubt has none.
 
     Args:
         clean: the device's accuracy on the recordings as they are.
         guessing: the accuracy of the best constant answer on the same samples.
         points: what was found at each bound.
         labels: the true labels.
-        confirmation: the device beside the twin.
+        confirmation: the comparison of the device with the twin.
     """
     yield from other_bytes(confirmation)
     yield from few_samples(clean.n)

@@ -23,7 +23,7 @@ from tritguard.records import Record
 
 _ROUNDING = 1e-6  # dB, by which two machines' logarithms may differ
 _FULL_SCALE = 32768
-_NEAR_TIE = 1  # int8 step by which a feature may differ on another machine, whose transform rounds otherwise
+_NEAR_TIE = 1  # int8 step by which a feature may differ on another machine, whose transform rounds differently
 Answers = tuple[NonNegativeInt, ...]  # the device's labels, one for each sample
 
 
@@ -40,8 +40,8 @@ class SoundPlan(Record):
         samples: how many recordings of the test set are attacked.
         snr: the bounds: the least ratios of the signal's energy to the perturbation's, in dB, falling.
         padding: whether perturbations may sound before and after a recording, in the zeros that fill it to a second.
-        steps: gradients of the attack for each recording, bound and start.
-        restarts: its starts at random.
+        steps: gradient steps of the attack for each recording, bound and start.
+        restarts: the number of its random starts.
         noise: draws of white noise for each recording and bound, the baseline.
         kept: how many recordings that break at a bound, and not at a quieter one, the result keeps as sound.
         seed: decides the samples, and all that is random in attacks.
@@ -65,11 +65,12 @@ class SoundPoint(Record):
         least_snr: the least ratio of all clips that were crafted here, in dB; None if nothing was changed.
         noise: the answers to the clips with noise.
         attack: those to the clips that the attack found.
-        doubled: those to the clips that it found with twice its steps, on what held; otherwise as `attack`.
-        robust: the share that is right on the recording as it is and on all of these clips, of this bound and of all
-            quieter ones.
-        under_noise: the share that is right as it is and with noise of this bound.
-        queries, gradients: means over the samples, of the attack.
+        doubled: those to the clips that it found with twice its steps, where its first clips held; otherwise as in
+            `attack`.
+        robust: the share of samples that are right on the recording as it is and on all of these clips, at this bound
+            and at all quieter ones.
+        under_noise: the share of samples that are right as they are and with noise at this bound.
+        queries, gradients: what the attack took, as means over the samples.
     """
 
     snr: float
@@ -98,8 +99,8 @@ class SoundExample(Record):
         sample: its position in the test set.
         snr: the bound.
         clean_wav, adversarial_wav: the files, base64.
-        features: what the device was given of the adversarial clip, int8[49, 10, 1], base64.
-        measured: the ratio of the two, in dB.
+        features: what the device was given for the adversarial clip, int8[49, 10, 1], base64.
+        measured: the measured ratio of the signal's energy to the perturbation's, in dB.
         prediction: the device's answer.
     """
 
@@ -124,11 +125,11 @@ class SoundResult(Study):
     """What attacks on the waveform leave of a keyword spotter: `sound.json`.
 
     Attributes:
-        scale, zero_point: of the network's input, on whose grid the features lie.
+        scale, zero_point: those of the network's input, on whose grid the features lie.
         labels: the true labels, in the order of the provenance's `sample_indices`.
         answers: the device's labels for the recordings as they are.
         clean: the accuracy on them.
-        confirmation: the features of every clip, on the device beside the twin.
+        confirmation: the comparison of the device with the twin on the features of every clip.
     """
 
     schema_version: Literal[1] = 1
@@ -215,12 +216,15 @@ class SoundResult(Study):
 def count(
     labels: Sequence[int], clean: Sequence[int], points: Sequence[tuple[Sequence[int], ...]]
 ) -> tuple[Rate, list[Rate], list[Rate]]:
-    """Count clean accuracy and, for each bound from the quietest on, the worst case up to it and that under its noise.
+    """Count accuracies: clean, and for each bound, quietest first, the worst case up to it and that under its noise.
 
     Args:
         labels: the true labels.
         clean: the answers to recordings as they are.
         points: for each bound the answers to its noise, and then those to what attacks found.
+
+    Returns:
+        The clean accuracy, and for each bound the worst case and the accuracy under noise.
     """
     holds = right = _array(clean) == labels
     robust, noise = [], []

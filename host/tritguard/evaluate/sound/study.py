@@ -49,10 +49,10 @@ class _Found:
 
 
 def check_recordings(dataset: Dataset) -> Int16:
-    """The recordings of a test set.
+    """The recordings of a data set's test samples, as int16.
 
     Raises:
-        BadInputError: they are not.
+        BadInputError: the data set holds none.
     """
     if dataset.sound_test is None:
         raise BadInputError(
@@ -74,7 +74,7 @@ def study_sound(device: Device, dataset: Dataset, plan: SoundPlan, stages: Stage
 
     Raises:
         BadInputError: data and model do not fit each other, or the data holds no recordings.
-        DeviceError: the device stopped answering.
+        DeviceError, MismatchError: see `ask`.
     """
     bundle = device.bundle
     recordings = check_recordings(dataset)
@@ -176,7 +176,7 @@ def _examples(
     indices: Labels,
     kept: int,
 ) -> tuple[SoundExample, ...]:
-    """Choose recordings that are broken at each bound and hold at quieter ones, the first of them."""
+    """Choose for each bound the first recordings that break there and hold at quieter ones."""
     holds = clean == target.network.y
     examples = []
     for one, row in zip(found, answers, strict=True):

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 GUESSING = "CLEAN_AT_CHANCE"
 
-_LEAST = 5  # answers that differ, below which nothing is said of where they go
-_LEVEL = 0.01  # of all classes together
-_MOST = 0.5  # a trigger has to move this share, surely
+_LEAST = 5  # differing answers towards a class, below which nothing is said about it
+_LEVEL = 0.01  # of the tests of all classes together
+_MOST = 0.5  # share of inputs; a trigger is flagged if the interval of the share that it moves lies above this
 
 
 def check(parties: Sequence[Party], cells: Sequence[Cell], plan: TransferPlan, classes: int) -> tuple[Issue, ...]:
@@ -49,7 +49,7 @@ def _stronger_from_elsewhere(parties: Sequence[Party], cells: Sequence[Cell]) ->
 
 
 def closest(drifts: Sequence[Drift]) -> list[Drift]:
-    """For each deployed model the drift from the float model that answers most like it: the one it was made of."""
+    """For each deployed model the drift from the float model that answers most like it: the one it was made from."""
     found: dict[int, Drift] = {}
     for drift in drifts:
         if drift.deployed not in found or drift.differing < found[drift.deployed].differing:

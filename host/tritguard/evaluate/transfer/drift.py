@@ -10,7 +10,7 @@ from tritguard.evaluate.study import Rate
 from tritguard.evaluate.transfer.result import Drift, Triggered
 from tritguard.predictor import Int8
 
-_LISTED = 200  # samples whose answers differ
+_LISTED = 200  # the most samples with differing answers that are listed
 
 
 def find_drift(pair: Pair, deployed: int, keeper: int, x: Int8, classes: int) -> Drift:
@@ -39,7 +39,7 @@ def find_drift(pair: Pair, deployed: int, keeper: int, x: Int8, classes: int) ->
 
 
 def find_triggered(pair: Pair, drift: Drift, x: Int8, classes: int, steps: int, limits: Limits) -> Triggered | None:
-    """Look for a trigger on half of the samples, and measure it on what neither model gives its class in the other."""
+    """Look for a trigger on half of the samples; measure it on those of the rest that neither model gives its class."""
     half = len(x) // 2
     found = find_trigger(pair, x[:half], classes, steps, limits) if half else None
     if found is None:

@@ -24,8 +24,8 @@ class TransferPlan(Record):
         samples: the number of samples drawn from the test set.
         eps: L-infinity bounds in steps of the int8 input grid, rising.
         steps: gradient steps for each sample, of PGD on each model and of each start of DIVA.
-        trigger_samples: the number of samples that patches are tried on, half of them to look and half to measure; 0:
-            no search.
+        trigger_samples: the number of samples that patches are tried on, half of them to search and half to measure; 0
+            goes without the search.
         trigger_steps: gradients for each patch that is improved.
         data_range: the range that all inputs keep to; see `tritguard.evaluate.robustness.plan.Plan`.
         seed: decides samples and attacks.
@@ -92,14 +92,14 @@ class Apart(Record):
 
 
 class Drift(Record):
-    """Where a deployed model answers otherwise than a float model, without any attack.
+    """Where a deployed model answers differently from a float model, without any attack.
 
     Attributes:
         deployed: position in `parties` of the deployed model.
         keeper: position of the float model.
         samples: how many samples of the test set were compared, from the first on.
-        differing: how many were answered otherwise.
-        indices: the first of these in the test set.
+        differing: how many were answered differently.
+        indices: the positions in the test set of the first of these.
         towards: for each class, how many of these the deployed model gives it.
         runner_up: for each class, how many of these have it as the float model's second choice.
     """
@@ -121,7 +121,7 @@ class Triggered(Record):
         keeper: position of the float model.
         wanted: the class.
         row, column, height, width: where the patch lies, in the input's pixels.
-        fooled: of inputs that were not looked at in the search, and that neither model gives the class without it,
+        fooled: of the inputs that the search did not look at, and that neither model gives the class without the patch,
             those that it moves.
     """
 
@@ -183,7 +183,7 @@ class TransferResult(Study):
                 yield f"triggered.{k}.wanted: there is no class {found.wanted}"
 
     def _strays(self) -> Iterator[str]:
-        """Look for rows of parties that there are not, or of other numbers of samples."""
+        """Look for rows of parties that do not exist, or of other numbers of samples."""
         places, rates = dict[str, int](), {f"parties.{k}.clean": party.clean for k, party in enumerate(self.parties)}
         for k, cell in enumerate(self.cells):
             places |= {f"cells.{k}.source": cell.source, f"cells.{k}.target": cell.target}

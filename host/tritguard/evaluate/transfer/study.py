@@ -1,4 +1,4 @@
-"""How attacks carry over between a float model and what was deployed of it, and which fool the latter alone."""
+"""How attacks carry over between a float model and its deployed form, and which of them fool the latter alone."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ def _rate(holds: Right) -> Rate:
 
 
 def _in_run(plan: TransferPlan, run: RunContext, stages: Stages) -> TransferResult:
-    """Study the run's model with its float model, and the control too if it was trained along."""
+    """Study the run's model with its float model, and the control too if the run trained it."""
     pairs = [(run.bundle, run.float_model), (run.control, run.control_float)]
     known = [(bundle, path) for bundle, path in pairs if bundle is not None and path is not None]
     floats = [(bundle.manifest.name, path) for bundle, path in known]

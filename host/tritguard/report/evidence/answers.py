@@ -15,8 +15,8 @@ from tritguard.predictor import Int8, Outputs
 FILE = "inputs.npz"
 
 _MOST_BYTES = 1 << 30
-# What reading somebody's archive raises: of encrypted members a RuntimeError, of forms that Python does not know
-# a NotImplementedError, of an array that says it is larger than the memory a MemoryError.
+# What reading a foreign archive may raise: for encrypted members a RuntimeError, for compression methods that Python
+# does not know a NotImplementedError, for an array that claims to be larger than the memory a MemoryError.
 _NOT_READ = (
     OSError,
     ValueError,
@@ -59,7 +59,7 @@ def read_answers(
     Args:
         path: the file.
         count: how many samples it has to hold.
-        shape: that of an input, without the batch.
+        shape: the shape of an input, without the batch.
         threshold: see `Outputs`.
         streams: whether a sample is any number of inputs, for a model with state.
 

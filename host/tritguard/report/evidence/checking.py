@@ -25,8 +25,8 @@ def changes(folder: Path, *, signers: Path | None = None, identity: str | None =
 
     Args:
         folder: the evidence; it may come from anybody.
-        signers: an allowed_signers file of OpenSSH's, if the signature has to be of one of them.
-        identity: which of them.
+        signers: an allowed_signers file for OpenSSH, if the signature has to be by one of these signers.
+        identity: which of the signers.
 
     Returns:
         What was found, file by file; empty if all is as it was filed.
@@ -62,12 +62,12 @@ def read_studies(folder: Path, manifest: EvidenceManifest) -> tuple[RobustnessRe
 
 
 def not_compared(manifest: EvidenceManifest) -> tuple[str, ...]:
-    """The documents that are made from results, where another tritguard made them, so that this one gives others."""
+    """The documents made from results, if another tritguard wrote them, so that this one would write others."""
     return () if comparable(manifest) else (document.README, REPORT, document.MODEL_CARD)
 
 
 def only_hashed(manifest: EvidenceManifest) -> tuple[str, ...]:
-    """The files of which nothing but the SHA-256 is compared, beside the documents of `not_compared`."""
+    """The files of which nothing but the SHA-256 is compared, besides the documents of `not_compared`."""
     from_others = {PDF, *SBOMS, NOTICES, document.DATA_CARD, document.TRAINING_CARD, answers.FILE}
     return tuple(name for name in manifest.files if name in from_others)
 
@@ -110,7 +110,7 @@ def _figures(folder: Path, manifest: EvidenceManifest) -> Iterator[Change]:
 
 
 def _identities(folder: Path, manifest: EvidenceManifest, result: RobustnessResult) -> Iterator[Change]:
-    """Compare what the manifest, the results and the records of bundle and build say of the same thing."""
+    """Compare what the manifest, the results and the records of bundle and build say about the same things."""
     bundle, build = from_json(Manifest, folder / BUNDLE), from_json(BuildRecord, folder / BUILD)
     provenance, firmware = result.provenance, result.firmware
     if manifest.title != (title := title_of(bundle.name, firmware)):

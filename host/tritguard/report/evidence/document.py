@@ -53,7 +53,7 @@ def model_card(bundle: Manifest, result: RobustnessResult) -> str:
 
 
 def data_card(result: RobustnessResult, dataset: Dataset | None) -> str:
-    """Write what the data is, as far as the data set says; without it, what the result says of it."""
+    """Write what the data is, as far as the data set says; without it, what the result says about it."""
     counts = None if dataset is None else np.bincount(dataset.y_test, minlength=len(dataset.classes)).tolist()
     return _rendered("data_card.md.jinja", {"result": result, "data": dataset, "counts": counts})
 
@@ -63,5 +63,5 @@ def _rendered(template: str, context: dict[str, object]) -> str:
 
 
 def _code(text: str) -> Markup:
-    """Set a text in a code span, in which nothing has a meaning but its end."""
+    """Set a text in a code span, in which nothing but the closing mark has a meaning."""
     return Markup("`{}`".format(printable(str(text)).replace("`", "'")))

@@ -61,7 +61,7 @@ _HASHES_ONLY = "only its hash was asked for"
 
 @dataclass(frozen=True)
 class Subject:
-    """What evidence is written of.
+    """What evidence is written about.
 
     Attributes:
         result: the robustness evaluation.
@@ -88,10 +88,10 @@ def write_evidence(subject: Subject, out: Path, *, key: Path | None = None, pdf:
     """Write the folder, completely or not at all.
 
     Args:
-        subject: what it is of.
+        subject: what the evidence is about.
         out: the folder; an older evidence folder there that nobody changed is replaced.
-        key: a key of the user's to sign it with.
-        pdf: print the report, where that is possible.
+        key: the user's key to sign it with.
+        pdf: whether to print the report as PDF too, where that is possible.
 
     Raises:
         BadInputError: `out` holds something else, the result has no samples, or the key cannot sign.

@@ -38,7 +38,7 @@ class Part(Record):
 
     Attributes:
         role: what it is.
-        name: what it is called; of a program, its version.
+        name: what it is called; for a program, its version.
         sha256: its hash; None where it cannot be had on this machine.
         file: the file of the folder that has this hash; None if the folder does not hold it.
     """
@@ -63,7 +63,7 @@ class EvidenceManifest(Record):
         created: when it was written, ISO 8601 in UTC.
         tritguard: the version that wrote it.
         title: the model and the board.
-        parts: what the results are of, with the hash of each.
+        parts: what the results are about, with the hash of each.
         results: the files of the results, that of the run's leading study first.
         left_out: what was not put into the folder.
         files: the SHA-256 of every file but this one, the list of checksums and its signature.
@@ -143,7 +143,7 @@ def open_evidence(folder: Path) -> EvidenceManifest:
 
 
 def file_changes(folder: Path, manifest: EvidenceManifest) -> Iterator[Change]:
-    """Name every file that is missing, was changed, or does not belong into the folder."""
+    """Name every file that is missing, was changed, or does not belong in the folder."""
     for name, digest in manifest.files.items():
         if (state := _state(folder, name, digest)) is not None:
             yield Change(name, state)

@@ -1,4 +1,4 @@
-"""Third-party notices: the licences of what a firmware holds of others, and a list of what the tool needs."""
+"""Third-party notices: the licences of other people's code in a firmware, and a list of what the tool needs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _of_archive(archive: Archive) -> str:
 
 
 def _text_of(archive: Archive) -> str | None:
-    """Find the licence's text in the toolchain that is installed here, if the library is one of its own.
+    """Find the licence's text in the toolchain that is installed here, if the library belongs to that toolchain.
 
     The paths come from the map of a build, and the text is copied: neither may lead out of the toolchain's folder.
     """

@@ -19,7 +19,7 @@ def table_of(result: RobustnessResult) -> SampleTable:
     """The result's table of samples.
 
     Raises:
-        BadInputError: it has none, as those of schema version 1.
+        BadInputError: the result has none, as in schema version 1.
     """
     if result.samples is None:
         what, fix = "holds no table of samples, so that nothing can be counted again", "run the evaluation again"
@@ -53,7 +53,7 @@ def samples_csv(result: RobustnessResult) -> str:
 
 
 def _cell(text: str) -> str:
-    """Make a text of anybody's a cell that no spreadsheet takes for a formula."""
+    """Make a foreign text a cell that no spreadsheet takes for a formula."""
     text = printable(text)
     return f"'{text}" if text.startswith(_FORMULA) else text
 

@@ -23,7 +23,7 @@ from tritguard.emit import Bundle
 from tritguard.report.evidence.manifest import sha256_of
 
 _OWN = "Apache-2.0"
-# An archive that gave the firmware a member, as the linker's map lists them before anything else.
+# An archive and a member of it that the firmware holds, as the linker's map lists them before anything else.
 _MEMBER = re.compile(r"^(\S.*\.a)\(([^()]+)\)$", re.MULTILINE)
 _LISTED_UNTIL = "Discarded input sections"
 _GCC = "GPL-3.0-or-later WITH GCC-exception-3.1"
@@ -118,7 +118,7 @@ def tool_sbom() -> str:
 
 
 def needed_packages() -> list[importlib.metadata.Distribution]:
-    """The installed packages that tritguard and its extras for use need, and those that these need, by name."""
+    """The installed packages that tritguard with its extras needs, and those that these need, sorted by name."""
     found: dict[str, importlib.metadata.Distribution] = {}
     waiting = [("tritguard", frozenset({"all", "pdf"}))]
     seen = set()
@@ -147,7 +147,7 @@ def _requirements(
 
 
 def licence_of(distribution: importlib.metadata.Distribution) -> str | None:
-    """What a package says of its licence: the expression, else its classifiers, else a line of its own."""
+    """What a package says about its licence: the expression, else its classifiers, else a free line of text."""
     about = distribution.metadata
     if "License-Expression" in about:
         return about["License-Expression"]

@@ -25,7 +25,7 @@ def sign(folder: Path, key: Path) -> None:
 
     Args:
         folder: the evidence.
-        key: a private key of the user's, or a public one whose private key ssh-agent holds.
+        key: the user's private key, or a public one whose private key ssh-agent holds.
 
     Raises:
         BadInputError: the key cannot be used.
@@ -44,7 +44,7 @@ def signature_changes(folder: Path, signers: Path | None, identity: str | None) 
 
     Args:
         folder: the evidence.
-        signers: an allowed_signers file of OpenSSH's, of the reader's own; without it, any key will do.
+        signers: the reader's own allowed_signers file for OpenSSH; without it, any key will do.
         identity: which of the signers it has to be.
 
     Returns:
@@ -70,7 +70,7 @@ def signature_changes(folder: Path, signers: Path | None, identity: str | None) 
 
 
 def _is_canonical(content: bytes) -> bool:
-    """Whether a signature is spelled as ssh-keygen spells it, so that no byte of it can be another one."""
+    """Whether a signature is spelled as ssh-keygen spells it, so that no change of a byte goes unnoticed."""
     found = _ARMOUR.fullmatch(content)
     if found is None:
         return False
