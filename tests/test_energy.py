@@ -125,6 +125,7 @@ MARKED = "time,current,voltage,d0\n" + "".join(f"{i},1,0,{int(2 < i < 20)}\n" fo
         (MARKED, {"volts": 0}, "a supply of 0 V drives no board"),
         (MARKED, {"volts": math.nan}, "a supply of nan V drives no board"),
         (MARKED, {}, "gaps or zero for the voltage"),
+        (MARKED, {"marks": "D0", "above": 0.1}, "both by its input D0 and by the current; give --marks or --above"),
     ],
 )
 def test_what_is_wrong_with_a_log_is_said(

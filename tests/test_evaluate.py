@@ -39,6 +39,7 @@ from tritguard.evaluate.robustness.plan import Plan
 from tritguard.evaluate.robustness.presets import PRESETS, Preset
 from tritguard.evaluate.robustness.search import Found
 from tritguard.evaluate.robustness.so_far import following, read_so_far
+from tritguard.evaluate.robustness.study import _draw_aims
 from tritguard.evaluate.robustness.table import count, to_flags
 from tritguard.evaluate.study import Rate
 from tritguard.graph import read_graph
@@ -90,6 +91,15 @@ def test_a_table_is_what_the_device_said(targeted: bool, target: Target, tmp_pat
         assert to_flags(row.broken).tolist() == aimed.broken(labels).tolist()
     figures = count(table)
     assert figures.clean == Rate.of(n - 5, n)
+
+
+def test_a_network_without_another_class_is_not_attacked_with_a_target() -> None:
+    """All samples are of class 0 and get it; the outputs 1 and 2 are copies of its output."""
+    rivals = np.array([[False, True, True], [False, False, True], [False, True, False]])
+    answers, y = Outputs(np.tile(np.array([[9, 1, 1]], np.int8), (4, 1))), np.zeros(4, np.int64)
+    with pytest.raises(BadInputError, match="net: has no class to aim at: it answers class 0 to all"):
+        _draw_aims(y, answers, rivals, 0, "net")
+    assert set(_draw_aims(y, answers, None, 0, "net")) <= {1, 2}
 
 
 def test_an_interrupted_crafting_goes_on_where_it_stopped(target: Target, tmp_path: Path) -> None:

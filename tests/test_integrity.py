@@ -348,17 +348,17 @@ def transfer_result(**changes: Any) -> TransferResult:
         {"name": name, "form": form, "sha256": name * 64, "clean": rate(276)}
         for name, form in (("a", "float"), ("b", "int8"))
     ]
-    cell = {"eps_steps": 4, "source": 0, "target": 1, "accuracy": rate(90), "transferred": None}
+    cell = {"eps_steps": 4, "source": 0, "accuracy": rate(90), "transferred": None}
     apart = {"eps_steps": 4, "deployed": 1, "keeper": 0, "fooled": rate(5, 20), "crafted_alone": rate(3, 20)}
     fields: Fields = {
         "status": "valid",
         "issues": [],
         "provenance": make_result().provenance.model_dump(include=set(StudyProvenance.model_fields)),
-        "plan": {},
+        "plan": {"eps": [4]},
         "input_unit": "pixel/255",
         "eps_input": [4.0],
         "parties": parties,
-        "cells": [cell],
+        "cells": [cell | {"target": target} for target in (0, 1)],
         "apart": [apart],
     }
     for path, value in changes.items():
@@ -380,12 +380,13 @@ def test_a_study_of_transfer_has_rows_of_its_models_and_samples_alone() -> None:
 def test_a_study_of_transfer_whose_findings_were_deleted_is_refused() -> None:
     own = {"eps_steps": 4, "source": 1, "target": 1, "accuracy": rate(250), "transferred": None}
     cells = [own, own | {"source": 0, "accuracy": rate(90)}]
+    cells += [cell | {"target": 0} for cell in cells]
     drift = {"deployed": 1, "keeper": 0, "samples": 300, "differing": 20, "indices": []}
     drift |= {"towards": [0, 20], "runner_up": [15, 5]}
     patch = {"deployed": 1, "keeper": 0, "wanted": 1, "row": 0, "column": 0, "height": 3, "width": 3}
     for changes, code in (
         ({"cells": cells}, "TRANSFER_BEATS_WHITE_BOX"),
-        ({"plan": {"samples": 99}}, "FEW_SAMPLES"),
+        ({"plan": {"samples": 99, "eps": [4]}}, "FEW_SAMPLES"),
         ({"classes": ["a", "b"], "drift": [drift]}, "DRIFT_TOWARDS_CLASS"),
         ({"classes": ["a", "b"], "triggered": [patch | {"fooled": rate(99, 100)}]}, "TRIGGER_WAKES_WHEN_DEPLOYED"),
         ({"classes": ["a"]}, "CLEAN_AT_CHANCE"),

@@ -26,6 +26,8 @@ from tritguard.api.journal import Journal, read_progress
 from tritguard.api.keeping import board_shown
 from tritguard.api.schemas import write_schemas
 from tritguard.errors import BadInputError
+from tritguard.evaluate.registry import STUDIES
+from tritguard.serve import runs
 from tritguard.serve.app import _threaded
 from tritguard.serve.guard import HEADERS
 from tritguard.serve.runs import find_runs
@@ -221,6 +223,14 @@ def test_the_most_that_the_files_may_say_can_be_shown(tmp_path: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"samples": 2**53, "points": points}))
     (run,) = find_runs(tmp_path)
     assert row(run).stage is not None and curve(run) is not None and not run.problems
+
+
+def test_a_file_that_goes_while_it_is_looked_at_spoils_no_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "one")
+    there = {kind.file for kind in STUDIES} - {"privacy.json"}  # when it was looked for, but no longer
+    monkeypatch.setattr(runs, "_is_file", lambda path: path.parent.name == "one" and path.name in there)
+    (found,) = find_runs(tmp_path)
+    assert found.robustness is not None and len(found.problems) == len(STUDIES) - 2
 
 
 def test_a_run_of_the_future_is_not_under_way(tmp_path: Path) -> None:

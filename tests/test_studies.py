@@ -90,6 +90,17 @@ def test_a_result_of_a_version_without_kinds_is_read(tmp_path: Path) -> None:
     assert read_study(path) == result
 
 
+def test_a_study_of_nothing_is_refused(tmp_path: Path) -> None:
+    data = Dataset("none", np.zeros((1, 4), np.int8), np.zeros(1, np.int64), ("a", "b"), "steps", "none")
+    for study, what in (
+        (lambda: api.faults([], data, tmp_path), "bundle"),
+        (lambda: api.transfer([], data, tmp_path), "bundle"),
+        (lambda: api.privacy([], tmp_path), "training"),
+    ):
+        with pytest.raises(BadInputError, match=f"no {what} is given.*; give at least one"):
+            study()
+
+
 def test_a_study_that_is_not_known_is_named(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_text('{"kind": "astrology"}')

@@ -138,8 +138,12 @@ class Latency(Record):
     def milliseconds_of(self, ticks: int) -> float:
         """The time of a number of ticks, computed as for the median."""
         if self.cycles_estimated is not None:
-            return 1e3 * self.cycles_estimated / self.core_hz * ticks / self.ticks_median
+            return self.in_proportion(1e3 * self.cycles_estimated / self.core_hz, ticks)
         return 1e3 * ticks / self.tick_hz
+
+    def in_proportion(self, of_median: float, ticks: int) -> float:
+        """Turn ticks into what grows with them, given its value for the median; that value if the median is 0 ticks."""
+        return of_median * ticks / self.ticks_median if self.ticks_median else of_median
 
 
 def _told(device: Device) -> tuple[TickSourceName | None, InterruptsName | None]:

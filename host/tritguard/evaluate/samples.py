@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,16 @@ class Samples:
     x: Int8
     y: NDArray[np.int64]
     indices: NDArray[np.int64]
+
+
+def check_given(given: Sequence[object], what: str) -> None:
+    """Check that something is given that a study could be of.
+
+    Raises:
+        BadInputError: nothing is; `what` names what is wanted.
+    """
+    if not given:
+        raise BadInputError(f"no {what} is given, so that nothing can be measured", fix="give at least one")
 
 
 def draw_samples(bundle: Bundle, dataset: Dataset, count: int, seed: int, *, wide: bool = False) -> Samples:

@@ -38,7 +38,8 @@ def _bracket(result: CertifyResult) -> Section:
         )
         for point in result.points
     ]
-    columns = ("eps, int8 steps", result.input_unit, "proved", "95 %", "not broken", "attacks leave", "open")
+    unit = result.input_unit or "input units"
+    columns = ("eps, int8 steps", unit, "proved", "95 %", "not broken", "attacks leave", "open")
     note = (
         "Proved: a lower bound of robust accuracy on these samples; not broken: an upper one, over the attacks that "
         "were handed in and the inputs found here. Open samples lie between. Intervals: Wilson."

@@ -8,7 +8,7 @@ from tritguard.evaluate.deployment.result import DeploymentResult
 from tritguard.evaluate.measurement import Latency
 from tritguard.evaluate.study import Rate
 from tritguard.report.study import Facts, Grid, Page, Section, SectionReport
-from tritguard.report.wording import count, interval, line, megahertz, of, percent, real, timing
+from tritguard.report.wording import class_name, count, interval, line, megahertz, of, percent, real, timing
 
 _WHOLE_TABLE = 20  # classes; with more, a table of all would be hard to read
 _CONFUSED = 20
@@ -26,7 +26,7 @@ def content(result: DeploymentResult) -> Page:
 
 def _accuracy(result: DeploymentResult) -> Section:
     rows = [("all", of(result.accuracy), percent(result.accuracy.value), interval(result.accuracy))]
-    for name, row, right in zip(result.classes, result.confusion, np.diag(result.confusion), strict=True):
+    for name, row, right in zip(_names(result), result.confusion, np.diag(result.confusion), strict=True):
         if sum(row):
             rate = Rate.of(int(right), sum(row))
             rows.append((name, of(rate), percent(rate.value), interval(rate)))
@@ -34,19 +34,23 @@ def _accuracy(result: DeploymentResult) -> Section:
     return Section("Accuracy", "", None, Grid(("class", "correct", "accuracy", "95 %"), tuple(rows)), note)
 
 
+def _names(result: DeploymentResult) -> list[str]:
+    return [class_name(result.classes, label) for label in range(len(result.classes))]
+
+
 def _confusion(result: DeploymentResult) -> Section:
-    counts = np.array(result.confusion)
+    counts, names = np.array(result.confusion), _names(result)
     if len(counts) <= _WHOLE_TABLE:
-        rows = tuple((name, *map(count, row)) for name, row in zip(result.classes, counts.tolist(), strict=True))
+        rows = tuple((name, *map(count, row)) for name, row in zip(names, counts.tolist(), strict=True))
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         heat = tuple((0.0, *row) for row in (shares - np.diag(np.diag(shares))).tolist())
-        grid = Grid(("class", *result.classes), rows, heat=heat)
+        grid = Grid(("class", *names), rows, heat=heat)
         return Section("Confusion", "", None, grid, "Rows: the true class; columns: what the device said.")
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(-wrong, axis=None, kind="stable")[:_CONFUSED]
     pairs = [np.unravel_index(place, wrong.shape) for place in order]
     found = [
-        (result.classes[a], result.classes[b], count(int(wrong[a, b])), percent(wrong[a, b] / counts[a].sum()))
+        (names[a], names[b], count(int(wrong[a, b])), percent(wrong[a, b] / counts[a].sum()))
         for a, b in pairs
         if wrong[a, b]
     ]
@@ -102,7 +106,7 @@ def _energy(result: DeploymentResult) -> tuple[Section, ...]:
 
 def _scaled(median: int, latency: Latency, spread: list[int]) -> list[str]:
     """Turn ticks into what they are proportional to, given its value for the median."""
-    return [count(round(median * ticks / latency.ticks_median)) for ticks in spread]
+    return [count(round(latency.in_proportion(median, ticks))) for ticks in spread]
 
 
 def _bytes(result: DeploymentResult) -> Section:

@@ -18,6 +18,7 @@ from tritguard.evaluate.robustness.result import Picture
 SQUARE_SIDE = 168  # pictures are enlarged by whole factors up to this number of pixels
 WIDE_SIDE = 490
 LEAST_HEIGHT = 32  # a single row of values is stretched to this height
+_MOST_AXES = 8  # more than any tensor of a network has; arrays have a bound of their own
 _VIRIDIS = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)])
 _FALL = np.array((33, 102, 172))
 _RISE = np.array((178, 24, 43))
@@ -105,6 +106,8 @@ def _pixels(encoded: str, shape: tuple[int, ...], where: str) -> NDArray[np.int8
         raise BadInputError(f"the picture is not base64 ({error})", where=where) from error
     if not shape or min(shape) < 1 or values.size != math.prod(shape):
         raise BadInputError(f"the picture has {values.size} bytes, which do not fill the shape {shape}", where=where)
+    if len(shape) > _MOST_AXES:
+        raise BadInputError(f"the picture has {len(shape)} axes, at most {_MOST_AXES} are drawn", where=where)
     return values.reshape(shape)
 
 

@@ -96,8 +96,7 @@ class MapRow:
 def memory_map(footprint: Footprint) -> list[MapRow]:
     """List the sections of the image by address."""
     most = {
-        in_ram: max((one.bytes for one in footprint.regions if one.in_ram == in_ram), default=1)
-        for in_ram in (False, True)
+        in_ram: max((1, *(one.bytes for one in footprint.regions if one.in_ram == in_ram))) for in_ram in (False, True)
     }
     return [
         MapRow(

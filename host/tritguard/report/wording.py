@@ -207,7 +207,7 @@ def values(found: DataRange | None) -> str:
 
 def class_name(classes: Sequence[str], label: int) -> str:
     """Name a class; by its number if the result has no name for it."""
-    return classes[label] if 0 <= label < len(classes) else f"class {label}"
+    return (classes[label] if 0 <= label < len(classes) else "") or f"class {label}"
 
 
 def ranges(indices: Sequence[int]) -> str:

@@ -111,8 +111,15 @@ def _is_file(path: Path) -> bool:
 
 
 def _newest(folder: Path) -> float:
-    stamps = [path.stat().st_mtime for name in (JOURNAL, *_RESULTS) if _is_file(path := folder / name)]
-    return max(stamps, default=0.0)
+    return max(_changed(folder / name) for name in (JOURNAL, *_RESULTS))
+
+
+def _changed(path: Path) -> float:
+    """When a file was last changed; 0 if there is none, or if it has gone since it was looked for."""
+    try:
+        return path.stat().st_mtime if _is_file(path) else 0.0
+    except OSError:
+        return 0.0
 
 
 def _read(root: Path, folder: Path) -> Run:

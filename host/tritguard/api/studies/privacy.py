@@ -10,6 +10,7 @@ from tritguard.api.studies.outcome import carry_out
 from tritguard.boards import Board, load_board
 from tritguard.evaluate.privacy.result import PrivacyPlan, PrivacyResult
 from tritguard.evaluate.privacy.study import PRIVACY, Training, study_privacy
+from tritguard.evaluate.samples import check_given
 from tritguard.progress import Stages, silent
 
 
@@ -35,6 +36,7 @@ def privacy(
     Raises:
         BadInputError: see `study_privacy`.
     """
+    check_given(trainings, "training")
     settings = plan or PrivacyPlan()
     asked = settings.model_dump(mode="json") | {"trainings": [training.sha256[:12] for training in trainings]}
     keep_other_result(PRIVACY, Path(out), trainings[0].dataset, asked, [], replace=replace)

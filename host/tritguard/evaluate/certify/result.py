@@ -153,6 +153,9 @@ class CertifyResult(Study):
         for place, point in enumerate(self.points):
             if len(point.statuses) != n or len(point.levels) != n:
                 yield f"points.{place}: {len(point.statuses)} statuses, {len(point.levels)} levels of {n} samples"
+            for name, by_level in (("tried", point.tried), ("seconds", point.seconds)):
+                if missing := [level for level in LEVELS[1:] if level not in by_level]:
+                    yield f"points.{place}.{name}: {missing[0]} is missing"
             counted = {"proved": point.statuses.count("p"), "unbroken": n - point.statuses.count("b")}
             for name, k in counted.items():
                 rate: Rate = getattr(point, name)

@@ -103,7 +103,7 @@ class CorruptionsResult(Study):
     plan: CorruptionsPlan
     model: ModelIdentity
     data_range: DataRange | None
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = Field(min_length=1)
     labels: tuple[NonNegativeInt, ...] = Field(min_length=1)
     answers: tuple[NonNegativeInt, ...]
     clean: Rate

@@ -34,8 +34,8 @@ def measure_energy(
         rate_hz: samples per second, for a log without times.
 
     Raises:
-        BadInputError: the log cannot be read, has no such input, holds no whole inference or too few samples of one, or
-            the voltage is not known.
+        BadInputError: the log cannot be read, has no such input, holds no whole inference or too few samples of one,
+            the voltage is not known, or both `marks` and `above` are given.
     """
     log = read_current_log(path, rate_hz)
     high, named = _running(log, path, marks, above)
@@ -90,7 +90,10 @@ def check_against(energy: Energy, result: DeploymentResult, where: str) -> None:
 
 def _running(log: CurrentLog, path: Path, marks: str | None, above: float | None) -> tuple[NDArray[np.bool_], str]:
     """When inferences run, bool[n], and the name of what shows it: an input or a threshold of the current."""
-    if above is not None and marks is None:
+    if above is not None and marks is not None:
+        what = f"is to be cut both by its input {marks} and by the current"
+        raise BadInputError(what, where=str(path), fix="give --marks or --above, not both")
+    if above is not None:
         return log.amperes > above, f"current above {1000 * above:g} mA"
     name = (marks or (next(iter(log.inputs)) if len(log.inputs) == 1 else "")).lower()
     if name in log.inputs:

@@ -108,7 +108,7 @@ class DeploymentResult(Study):
     kind: Literal["deployment"] = "deployment"
     plan: DeploymentPlan
     model: ModelIdentity
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = Field(min_length=1)
     accuracy: Rate
     confusion: tuple[tuple[NonNegativeInt, ...], ...]
     confirmation: Confirmation

@@ -185,13 +185,19 @@ class FaultResult(Study):
     kind: Literal["faults"] = "faults"
     plan: FaultPlan
     classes: int
-    models: tuple[FaultedModel, ...]
+    models: tuple[FaultedModel, ...] = Field(min_length=1)
 
     @override
     def _contradictions(self) -> Iterator[str]:
         if self.classes < 1:
             yield f"classes: {self.classes}, a model has at least one"
             return
+        for place, model in enumerate(self.models):
+            for name, points in (("points", model.points), ("tflm", model.tflm)):
+                for number, point in enumerate(points):
+                    if not 1 <= point.flips <= model.weight_bits:
+                        where = f"models.{place}.{name}.{number}.flips"
+                        yield f"{where}: {point.flips}, there are {model.weight_bits} bits of weights"
         yield from misstated(self.issues, check(self.models, self.plan, self.classes))
 
     @property

@@ -33,6 +33,7 @@ from tritguard.evaluate.kind import RunContext, StudyKind
 from tritguard.evaluate.samples import (
     Samples,
     check_attackable,
+    check_given,
     compared,
     differing,
     draw_samples,
@@ -98,10 +99,11 @@ def study_faults(
         stages: gives the callback that shows a stage's progress.
 
     Raises:
-        BadInputError: there are too few samples, or a build does not fit; see `FaultyFirmware`.
+        BadInputError: there is no subject, there are too few samples, or a build does not fit; see `FaultyFirmware`.
         UnsupportedOpError: a model has an LSTM or SVDF.
         MismatchError: firmware and twin do not hold the same weights.
     """
+    check_given(subjects, "bundle")
     for bundle, _ in subjects:
         bundle.manifest.check_narrow()
         without_recurrent(

@@ -122,11 +122,16 @@ class PrivacyResult(Study):
     plan: PrivacyPlan
     members: int
     others: int
-    models: tuple[LeakingModel, ...]
+    models: tuple[LeakingModel, ...] = Field(min_length=1)
 
     @override
     def _contradictions(self) -> Iterator[str]:
         """Make the checks again, but for what the models were trained on, which is not kept."""
+        for place, model in enumerate(self.models):
+            for number, leak in enumerate(model.leaks):
+                if len(leak.curve) != len(FALSE_RATES):
+                    where = f"models.{place}.leaks.{number}.curve"
+                    yield f"{where}: has {len(leak.curve)} rates, one for each of {len(FALSE_RATES)} is wanted"
         shown = check(self.models, self.plan, self.others, same_run=True)
         yield from misstated(self.issues, shown, (OTHER_MEMBERS,))
 

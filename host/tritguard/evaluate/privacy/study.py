@@ -36,7 +36,7 @@ from tritguard.evaluate.privacy.result import (
 )
 from tritguard.evaluate.privacy.roc import Estimate, advantage, auc, curve, hits_at
 from tritguard.evaluate.privacy.shadows import ModelOutputs, Pool, Shadow, ask, deploy, train_shadows
-from tritguard.evaluate.samples import check_attackable
+from tritguard.evaluate.samples import check_attackable, check_given
 from tritguard.evaluate.study import Confirmation, ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.predictor import Int8, Predictor
 from tritguard.progress import Stages
@@ -98,8 +98,10 @@ def study_privacy(
         stages: gives the callback that shows a stage's progress.
 
     Raises:
-        BadInputError: a data set has fewer than two test samples, or two trainings have the same name.
+        BadInputError: there is no training, a data set has fewer than two test samples, or two trainings have the same
+            name.
     """
+    check_given(trainings, "training")
     names = [training.name for training in trainings]
     if twice := next((name for name in names if names.count(name) > 1), None):
         fix = "give their folders different names"

@@ -182,6 +182,8 @@ def _growth(result: RobustnessResult) -> Iterator[str]:
             yield f"growth.{place}: {one.attack} did not run at eps {one.eps_steps}"
         if len(one.queries) != len(one.broken) + 1:
             yield f"growth.{place}: {len(one.queries)} budgets, but {len(one.broken)} gains"
+        if not one.settled and not one.broken:
+            yield f"growth.{place}.settled: no larger budget was tried, so that nothing shows that it still gains"
         if one.settled and one.broken and one.broken[-1] > GAIN * result.clean.n and _left(result, one.eps_steps):
             yield f"growth.{place}.settled: its last budget broke {one.broken[-1]} of {result.clean.n}"
 

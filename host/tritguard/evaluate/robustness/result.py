@@ -225,7 +225,7 @@ class RobustnessResult(Study):
             goal=threat.goal,
             access=threat.access,
             eps=threat.eps_steps,
-            sanity=self.curve[-1].eps_steps,
+            sanity=max((point.eps_steps for point in self.curve), default=0),
             data_range=None if found is None else (found.low, found.high),
             budgets=self.budgets,
             live=self.live,

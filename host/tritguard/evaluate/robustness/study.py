@@ -21,7 +21,7 @@ from tritguard.data import Dataset, to_input_bytes
 from tritguard.device import Device, open_device
 from tritguard.device.fleet import Asked
 from tritguard.emit import Bundle
-from tritguard.errors import DeviceError
+from tritguard.errors import BadInputError, DeviceError
 from tritguard.evaluate.confirmation import ask
 from tritguard.evaluate.data_checks import check_data
 from tritguard.evaluate.kind import RunContext, StudyKind
@@ -54,17 +54,26 @@ def prepare(bundle: Bundle, samples: Samples, plan: Plan) -> Target:
     temperature = margin_temperature(outputs, score_scale=bundle.manifest.output.scale, rivals=rivals)
     view, aim = GradientView(unrolled(bundle.golden, samples.x.shape[1]), temperature), None
     if plan.goal == "targeted":
-        aim = _draw_aims(samples.y, outputs, rivals, plan.seed)
+        aim = _draw_aims(samples.y, outputs, rivals, plan.seed, bundle.manifest.name)
     return Target(twin, view, samples.x, samples.y, plan.seed, aim, plan.access, rivals)
 
 
-def _draw_aims(y: Labels, outputs: Outputs, rivals: Rivals | None, seed: int) -> Labels:
-    """Draw a wrong class for each sample, int64[n], but no output whose copy the network answers in its place."""
+def _draw_aims(y: Labels, outputs: Outputs, rivals: Rivals | None, seed: int, name: str) -> Labels:
+    """Draw a wrong class for each sample, int64[n], but no output whose copy the network answers in its place.
+
+    Raises:
+        BadInputError: the model of this name has no wrong class that it could answer.
+    """
     known = np.union1d(y, outputs.labels)
     classes = np.arange(outputs.scores.shape[1])
     if rivals is not None:
         copies = ~(rivals | np.eye(len(classes), dtype=bool))
         classes = classes[np.isin(classes, known) | ~copies[:, known].any(axis=1)]
+    if len(classes) < 2:
+        only = (
+            f"it answers class {classes[0]} to all samples, which are of that class, and its other outputs are copies"
+        )
+        raise BadInputError(f"has no class to aim at: {only}", where=name, fix="attack it with the goal untargeted")
     away = np.random.default_rng(seed).integers(1, len(classes), len(y))
     return np.asarray(classes[(np.searchsorted(classes, y) + away) % len(classes)])
 

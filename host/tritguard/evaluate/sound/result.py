@@ -137,8 +137,8 @@ class SoundResult(Study):
     plan: SoundPlan
     model: ModelIdentity
     scale: float = Field(gt=0)
-    zero_point: int
-    classes: tuple[str, ...]
+    zero_point: int = Field(ge=-128, le=127)
+    classes: tuple[str, ...] = Field(min_length=1)
     labels: Answers = Field(min_length=1)
     answers: Answers
     clean: Rate

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, NonNegativeInt, field_validator
 from typing_extensions import override
 
 from tritguard.evaluate.findings import misstated
@@ -109,8 +110,8 @@ class Drift(Record):
     samples: int
     differing: int
     indices: tuple[int, ...]
-    towards: tuple[int, ...]
-    runner_up: tuple[int, ...]
+    towards: tuple[NonNegativeInt, ...]
+    runner_up: tuple[NonNegativeInt, ...]
 
 
 class Triggered(Record):
@@ -150,7 +151,7 @@ class TransferResult(Study):
     plan: TransferPlan
     input_unit: str
     eps_input: tuple[float, ...]
-    parties: tuple[Party, ...]
+    parties: tuple[Party, ...] = Field(min_length=1)
     cells: tuple[Cell, ...]
     apart: tuple[Apart, ...]
     data_range: DataRange | None = None
@@ -163,6 +164,7 @@ class TransferResult(Study):
         """Make the checks again; versions that kept no classes leave it open what guessing would be."""
         yield from self._wrong_sums()
         yield from self._strays()
+        yield from self._gaps()
         shown = (
             *check(self.parties, self.cells, self.plan, len(self.classes) or 1),
             *check_drift(self.parties, self.drift, self.triggered, self.classes),
@@ -178,6 +180,8 @@ class TransferResult(Study):
                 yield f"drift.{k}.samples: {one.samples}, of which at most {_MOST_COMPARED} are compared"
             if not len(one.towards) == len(one.runner_up) == len(self.classes):
                 yield f"drift.{k}: is of {len(one.towards)} classes, classes has {len(self.classes)}"
+            if one.differing and len(self.classes) == 1:
+                yield f"drift.{k}.differing: {one.differing}, but there is only one class to answer"
         for k, found in enumerate(self.triggered):
             if not 0 <= found.wanted < len(self.classes):
                 yield f"triggered.{k}.wanted: there is no class {found.wanted}"
@@ -201,6 +205,18 @@ class TransferResult(Study):
         for name, rate in rates.items():
             if rate.n != samples:
                 yield f"{name}: is of {rate.n} samples, provenance.sample_indices has {samples}"
+
+    def _gaps(self) -> Iterator[str]:
+        """Look for bounds without a size in input units, and for cells that are missing or of no bound of the plan."""
+        if len(self.eps_input) != len(self.plan.eps):
+            yield f"eps_input: has {len(self.eps_input)} bounds, plan.eps has {len(self.plan.eps)}"
+        found = [(cell.eps_steps, cell.source, cell.target) for cell in self.cells]
+        wanted = set(product(self.plan.eps, {cell.source for cell in self.cells}, range(len(self.parties))))
+        for eps, source, target in sorted(wanted ^ set(found)):
+            what = "are missing" if (eps, source, target) in wanted else "are there, but plan.eps has no such bound"
+            yield f"cells: answers of party {target} to inputs crafted on party {source} at eps {eps} {what}"
+        if len(found) > len(set(found)):
+            yield f"cells: has {len(found)}, of which {len(set(found))} differ in eps, source or target"
 
     @property
     @override

@@ -25,7 +25,7 @@ from tritguard.errors import BadInputError
 from tritguard.evaluate.data_checks import check_data
 from tritguard.evaluate.kind import RunContext, RunSources, StudyKind
 from tritguard.evaluate.limits import find_range, limits_of
-from tritguard.evaluate.samples import Samples, check_attackable, class_names, draw_samples
+from tritguard.evaluate.samples import Samples, check_attackable, check_given, class_names, draw_samples
 from tritguard.evaluate.study import ModelIdentity, Rate, StudyProvenance, status_of
 from tritguard.evaluate.transfer.checks import check, check_drift, closest
 from tritguard.evaluate.transfer.drift import find_drift, find_triggered
@@ -65,8 +65,9 @@ def study_transfer(
         stages: gives the callback that shows a stage's progress.
 
     Raises:
-        BadInputError: the models do not take the same inputs, or a file holds no float model.
+        BadInputError: there is no bundle, the models do not take the same inputs, or a file holds no float model.
     """
+    check_given(bundles, "bundle")
     for bundle in bundles:
         check_attackable(bundle.manifest)
         bundle.manifest.check_narrow()
