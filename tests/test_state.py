@@ -156,6 +156,15 @@ def test_a_ring_of_reshapes_is_refused() -> None:
         read_graph(builder.build(total))
 
 
+def test_an_assignment_of_nothing_is_refused() -> None:
+    """-1 is not the last tensor of the file, which would fit."""
+    builder, state = begun(7)
+    builder.assign(state, -1)
+    total = builder.add(builder.read(state), builder.input, QUANT)
+    with pytest.raises(BadModelError, match=r"\(ASSIGN_VARIABLE\): input 1 is missing"):
+        read_graph(builder.build(total))
+
+
 FEW = 3  # frames of a stream of a study
 
 

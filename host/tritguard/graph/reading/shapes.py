@@ -40,14 +40,15 @@ def shape_values(model: RawModel, op: RawOp, tensors: list[RawTensor]) -> Values
     Raises:
         BadModelError: the output is of another size than the file says, or of a type without values.
     """
-    output = tensors[op.outputs[0]]
+    output = tensors[op.output(0)]
     if output.type not in DTYPES or len(op.outputs) != 1:
         raise BadModelError(f"{len(op.outputs)} outputs, of {output.type}", where=op.describe())
     size = math.prod(output.shape)
     if op.name == "SHAPE":
-        values = np.array(model.tensors[op.inputs[0]].shape)
+        values = np.array(model.tensors[op.input(0)].shape)
     else:
-        inputs = [np.asarray(tensors[index].data) for index in op.inputs if index >= 0]
+        positions = range(1 if op.name == "RESHAPE" else len(op.inputs))  # the only one that may lack an input
+        inputs = [np.asarray(tensors[op.input(position)].data) for position in positions]
         if max(size, sum(x.size for x in inputs), _size(op, inputs)) > _MOST_VALUES:
             raise UnsupportedOpError(f"more than {_MOST_VALUES} constants to compute ahead", where=op.describe())
         values = np.asarray(_RULES[op.name](op, *inputs))
@@ -102,7 +103,7 @@ _RULES: dict[str, Callable[..., Values]] = {
     "STRIDED_SLICE": _strided,
     "SLICE": _sliced,
     "CAST": lambda _op, x: x,
-    "RESHAPE": lambda _op, x, *_shape: x,
+    "RESHAPE": lambda _op, x: x,
     "EXPAND_DIMS": lambda _op, x, *_axis: x,
     "SQUEEZE": lambda _op, x: x,
     "TRANSPOSE": lambda _op, x, order: x.transpose(order),
