@@ -170,6 +170,21 @@ def test_arithmetic_on_shapes(name: str, options: Table, operands: list[list[int
     assert data is not None and data.dtype == np.int32 and data.tolist() == expected
 
 
+@pytest.mark.parametrize(("name", "options", "operands"), [
+    ("SLICE", Table("SliceOptions"), [[5, 6, 7], [-3], [2]]),
+    ("SLICE", Table("SliceOptions"), [[5, 6, 7], [1], [3]]),
+    ("GATHER", Table("GatherOptions", Axis=0), [[5, 6, 7], [2, -1]]),
+    ("TRANSPOSE", Table("TransposeOptions"), [[5, 6], [-1]]),
+])  # fmt: skip
+def test_places_outside_of_what_is_read_are_refused(name: str, options: Table, operands: list[list[int]]) -> None:
+    """NumPy would count them from the end, or leave out what is not there."""
+    builder = ModelBuilder((4,), 0.5, 3)
+    inputs = [builder.ints(operand) for operand in operands]
+    output = builder.op(name, inputs, builder.tensor([2], "INT32"), options)
+    with pytest.raises(BadModelError, match=rf"op 0 \({name}\)"):
+        folded(parse(builder.build(output)))
+
+
 @pytest.mark.parametrize(("name", "options", "inputs"), [
     ("SHAPE", Table("ShapeOptions"), [-1]),
     ("SHAPE", Table("ShapeOptions"), []),
