@@ -388,6 +388,16 @@ def test_a_refused_op_is_named_before_what_follows_from_it(name: str, why: str) 
         read_graph(builder.build(output))
 
 
+@needs_oracle
+def test_a_single_number_may_leave_out_its_shape(tmp_path: Path) -> None:
+    builder = ModelBuilder((), 0.5, 0)
+    output = builder.unary("TANH", builder.input, (1 / 128, 0))
+    for tensor in (builder.input, output):
+        builder.tensors[tensor].shape, builder.tensors[tensor].no_shape = [], True
+    bundle = write_bundle(builder.build(output), tmp_path / "b", name="single", check=verify_against_oracle)
+    assert bundle.manifest.input.shape == (1,)
+
+
 @pytest.mark.parametrize(("crops", "shape"), [
     ([[0, 5], [0, 0]], (3, 4, 1)), ([[0, 4], [0, 0]], (1, 4, 1)), ([[5, 0], [0, 0]], (1, 4, 1)),
     ([[2, 3], [0, 0]], (1, 4, 1)), ([[0, 0], [1, 6]], (4, 1, 1)),
